@@ -1,0 +1,220 @@
+//! State → decide → commit → on conflict decide again: the one loop both services use.
+
+use crate::alarm::Alarm;
+use crate::decide::{Acknowledge, Decision, Input, Outcome, Subject, decide};
+use crate::device::DeviceId;
+use crate::state::{Position, Settings};
+use crate::store::{Bounds, Commit, Committed, Loaded, Store, StoreError};
+
+/// One thing that happened to one device.
+#[derive(Clone, Debug)]
+pub struct Work<'a> {
+    /// Whose.
+    pub device: DeviceId,
+    /// What.
+    pub input: Input<'a>,
+    /// The payload as received, where it may become the latest.
+    pub raw: Option<&'a [u8]>,
+}
+
+/// What deciding and keeping are configured with.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// The alarm rules' settings.
+    pub settings: Settings,
+    /// How much is kept of what grows.
+    pub bounds: Bounds,
+    /// Whether devices that were never heard of are taken; false once the limit of devices is reached.
+    pub accept_new: bool,
+}
+
+/// Every conflict means that another writer got ahead; so many in a row mean that the state cannot be compared.
+const MAX_CONFLICTS: u32 = 1_000;
+
+/// What became of one piece of work.
+#[derive(Debug)]
+pub struct Applied {
+    /// The decision that stands.
+    pub decision: Decision,
+    /// How often the state had moved in between.
+    pub conflicts: u32,
+}
+
+/// Applies work to different devices, each device at most once, in as few round trips as possible.
+///
+/// The outer error means that nothing is known of what was not committed before: try again, marked as a second
+/// delivery. An inner one concerns that device alone.
+pub async fn apply(
+    store: &Store,
+    work: &[Work<'_>],
+    rules: &Rules,
+    traceparent: Option<&str>,
+) -> Result<Vec<Result<Applied, StoreError>>, StoreError> {
+    let devices: Vec<DeviceId> = work.iter().map(|item| item.device.clone()).collect();
+    let clock = store.clock();
+    let mut done: Vec<Option<Result<Applied, StoreError>>> = Vec::new();
+    done.resize_with(work.len(), || None);
+    let mut open: Vec<(usize, Loaded, u32)> = Vec::new();
+    for (index, loaded) in store.load(&devices).await?.into_iter().enumerate() {
+        open.push((index, loaded, 0));
+    }
+    while !open.is_empty() {
+        let mut round: Vec<(usize, Box<Subject>, Decision, u32)> = Vec::new();
+        for (index, loaded, conflicts) in open.drain(..) {
+            let subject = match loaded {
+                Loaded::Subject(subject) => subject,
+                Loaded::Refused(reason) => {
+                    done[index] = Some(Err(StoreError::Refused(reason)));
+                    continue;
+                }
+            };
+            if !rules.accept_new && subject.state.latest.is_none() && !subject.lost {
+                done[index] = Some(Err(StoreError::TooManyDevices));
+                continue;
+            }
+            let settings = Some(&rules.settings);
+            let decision = decide(
+                &subject,
+                &work[index].input,
+                clock.now(),
+                settings,
+                traceparent,
+            );
+            if decision.outcome.is_empty() || is_idle(&subject, &decision) {
+                done[index] = Some(Ok(Applied {
+                    decision,
+                    conflicts,
+                }));
+            } else {
+                round.push((index, subject, decision, conflicts));
+            }
+        }
+        let commits: Vec<Commit<'_>> = round
+            .iter()
+            .map(|(index, subject, decision, _)| Commit {
+                subject,
+                decision,
+                raw: work[*index].raw.filter(|_| moves_latest(decision)),
+                bounds: Some(rules.bounds),
+            })
+            .collect();
+        let answers = store.commit(&commits, traceparent).await?;
+        for ((index, _, decision, conflicts), answer) in round.into_iter().zip(answers) {
+            match answer {
+                Ok(Committed::Done(_)) => {
+                    done[index] = Some(Ok(Applied {
+                        decision,
+                        conflicts,
+                    }));
+                }
+                Ok(Committed::Conflict(_)) if conflicts >= MAX_CONFLICTS => {
+                    let reason = "its state moved again and again".to_owned();
+                    done[index] = Some(Err(StoreError::Refused(reason)));
+                }
+                Ok(Committed::Conflict(loaded)) => open.push((index, loaded, conflicts + 1)),
+                // Whether this one was written is not known; the others of the batch are told the same.
+                Err(err @ StoreError::Away(_)) => return Err(err),
+                Err(err) => done[index] = Some(Err(err)),
+            }
+        }
+    }
+    Ok(done.into_iter().flatten().collect())
+}
+
+/// A timer that found nothing to do, and no later moment to look again, has nothing to write.
+fn is_idle(subject: &Subject, decision: &Decision) -> bool {
+    decision.outcome == Outcome::Timer && subject.state.latest.is_none()
+}
+
+fn moves_latest(decision: &Decision) -> bool {
+    use crate::order::Class;
+    matches!(
+        decision.outcome,
+        Outcome::Reading(Class::Next(_) | Class::Tie(_))
+    )
+}
+
+/// Answer to an acknowledgement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acknowledged {
+    /// It covers the alarm (or did already).
+    Covered,
+    /// The alarm reached a level that had not been seen: it stays unacknowledged.
+    Escalated,
+    /// There is no such alarm.
+    NotFound,
+}
+
+/// Acknowledges an alarm of a device. `seen` is the position the operator had seen; `None`: as first read here.
+pub async fn acknowledge(
+    store: &Store,
+    device: &DeviceId,
+    alarm_id: &str,
+    by: &str,
+    seen: Option<Position>,
+) -> Result<Acknowledged, StoreError> {
+    let clock = store.clock();
+    let mut loaded = store.load(std::slice::from_ref(device)).await?.pop();
+    let mut seen = seen;
+    loop {
+        let subject = match loaded {
+            Some(Loaded::Subject(subject)) => subject,
+            Some(Loaded::Refused(reason)) => return Err(StoreError::Refused(reason)),
+            None => return Ok(Acknowledged::NotFound),
+        };
+        let seen = *seen.get_or_insert(subject.state.position);
+        // Read after the state: if anything closes in between, the compare refuses and all is read again.
+        let closed = if is_open(&subject, alarm_id) {
+            None
+        } else {
+            closed_alarm(store, device, alarm_id).await?
+        };
+        let input = Input::Acknowledge(Acknowledge {
+            id: alarm_id,
+            by,
+            seen,
+            closed: closed.as_ref(),
+        });
+        let decision = decide(&subject, &input, clock.now(), None, None);
+        let answer = match decision.outcome {
+            Outcome::Acknowledged => Acknowledged::Covered,
+            Outcome::AlreadyAcknowledged => return Ok(Acknowledged::Covered),
+            Outcome::Escalated => Acknowledged::Escalated,
+            _ => return Ok(Acknowledged::NotFound),
+        };
+        let commit = Commit {
+            subject: &subject,
+            decision: &decision,
+            raw: None,
+            bounds: None,
+        };
+        match store.commit(&[commit], None).await?.pop() {
+            Some(Ok(Committed::Conflict(newer))) => loaded = Some(newer),
+            Some(Ok(Committed::Done(_))) => return Ok(answer),
+            Some(Err(err)) => return Err(err),
+            None => return Ok(Acknowledged::NotFound),
+        }
+    }
+}
+
+fn is_open(subject: &Subject, alarm_id: &str) -> bool {
+    subject
+        .state
+        .alarms
+        .iter()
+        .any(|alarm| alarm.id == alarm_id)
+}
+
+async fn closed_alarm(
+    store: &Store,
+    device: &DeviceId,
+    alarm_id: &str,
+) -> Result<Option<Alarm>, StoreError> {
+    let alarms = store
+        .alarms(device, crate::keys::MAX_CHANGES)
+        .await?
+        .unwrap_or_default();
+    Ok(alarms
+        .into_iter()
+        .find(|alarm| alarm.id == alarm_id && alarm.cleared_at.is_some()))
+}

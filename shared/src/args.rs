@@ -1,0 +1,315 @@
+//! The command line: reading it with its environment, and the parsers of its values.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::time::Duration;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgMatches, Command, Parser};
+
+use crate::decimal::Decimal;
+use crate::secret::Secret;
+
+/// Why a service does not start: help was asked for, or the settings are wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Usage {
+    /// `--help` or `--version`: the text, and nothing is wrong.
+    Help(String),
+    /// One sentence per problem.
+    Problems(Vec<String>),
+}
+
+impl Usage {
+    /// Exit code of the process.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Help(_) => 0,
+            Self::Problems(_) => 2,
+        }
+    }
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Help(text) => f.write_str(text),
+            Self::Problems(problems) => f.write_str(&problems.join("\n")),
+        }
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// Parses arguments (the first is the program's name) and the environment. A variable that is set to nothing counts
+/// as unset: deployment tools cannot always leave one out.
+///
+/// # Errors
+/// Help was asked for, or a value is missing or wrong.
+pub fn parse<C, I>(args: I) -> Result<C, Usage>
+where
+    C: Parser,
+    I: IntoIterator,
+    I::Item: Into<OsString> + Clone,
+{
+    parse_with_sources(args).map(|(config, _)| config)
+}
+
+/// [`parse`] that also tells where each value came from.
+///
+/// # Errors
+/// Help was asked for, or a value is missing or wrong.
+pub fn parse_with_sources<C, I>(args: I) -> Result<(C, ArgMatches), Usage>
+where
+    C: Parser,
+    I: IntoIterator,
+    I::Item: Into<OsString> + Clone,
+{
+    let mut command = C::command().mut_args(|arg| {
+        let empty = arg
+            .get_env()
+            .is_some_and(|name| std::env::var_os(name).is_some_and(|value| value.is_empty()));
+        if empty { arg.env(None::<&str>) } else { arg }
+    });
+    let matches = command
+        .try_get_matches_from_mut(args)
+        .map_err(|err| usage(&err, &command))?;
+    let config = C::from_arg_matches(&matches).map_err(|err| usage(&err, &command))?;
+    Ok((config, matches))
+}
+
+fn usage(err: &clap::Error, command: &Command) -> Usage {
+    match err.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Usage::Help(err.to_string()),
+        _ => Usage::Problems(vec![sentence(err, command)]),
+    }
+}
+
+/// clap's message without usage and hints, on one line, and without the value where that may be a secret.
+fn sentence(err: &clap::Error, command: &Command) -> String {
+    if err.kind() == ErrorKind::ValueValidation
+        && let Some(ContextValue::String(arg)) = err.get(ContextKind::InvalidArg)
+        && let Some(source) = std::error::Error::source(err)
+    {
+        let flag = arg.split_whitespace().next().unwrap_or(arg);
+        let value = match err.get(ContextKind::InvalidValue) {
+            Some(ContextValue::String(value)) if !is_secret(command, flag) => format!(" `{value}`"),
+            _ => String::new(),
+        };
+        return format!("{flag}: invalid value{value}: {source}");
+    }
+    let text = err.to_string();
+    let first = text.split("\n\n").next().unwrap_or(&text);
+    let first = first.strip_prefix("error: ").unwrap_or(first);
+    first.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn is_secret(command: &Command, flag: &str) -> bool {
+    let named = |arg: &&clap::Arg| arg.get_long() == Some(flag.trim_start_matches('-'));
+    command
+        .get_arguments()
+        .find(named)
+        .is_some_and(clap::Arg::is_hide_env_values_set)
+}
+
+/// `500ms`, `90s`, `3m`, `24h` or `35d`: a whole number and its unit.
+///
+/// # Errors
+/// No unit, an unknown one, no number, or a time too long to count.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor: u64 = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err("expected a whole number and a unit, such as 500ms, 90s, 3m, 24h".into()),
+    };
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "expected a number before the unit")?;
+    let millis = number
+        .checked_mul(factor)
+        .filter(|millis| i64::try_from(*millis).is_ok());
+    millis
+        .map(Duration::from_millis)
+        .ok_or_else(|| "this time is too long".into())
+}
+
+/// `+05:30`, `-03:00` or `Z`, in seconds east of UTC.
+///
+/// # Errors
+/// Anything else, or more than 18 hours.
+pub fn utc_offset(text: &str) -> Result<i32, String> {
+    let wrong = || "expected an offset such as +05:30, -03:00 or Z".to_owned();
+    let text = text.trim();
+    if text == "Z" {
+        return Ok(0);
+    }
+    let (sign, rest) = match text.split_at_checked(1) {
+        Some(("+", rest)) => (1, rest),
+        Some(("-", rest)) => (-1, rest),
+        _ => return Err(wrong()),
+    };
+    let (hours, minutes) = rest.split_once(':').ok_or_else(wrong)?;
+    let two_digits = |part: &str| -> Result<i32, String> {
+        let readable = part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit());
+        if readable {
+            part.parse().map_err(|_| wrong())
+        } else {
+            Err(wrong())
+        }
+    };
+    let (hours, minutes) = (two_digits(hours)?, two_digits(minutes)?);
+    let seconds = hours * 3600 + minutes * 60;
+    if minutes > 59 || seconds > 18 * 3600 {
+        return Err(wrong());
+    }
+    Ok(sign * seconds)
+}
+
+/// `2`, `0.5` or `2%`: percent, from 0 to 100.
+///
+/// # Errors
+/// Not a number, or out of range.
+pub fn percent(text: &str) -> Result<Decimal, String> {
+    let number = text.trim().trim_end_matches('%');
+    let percent: Decimal = number
+        .parse()
+        .map_err(|_| "expected percent, such as 2 or 0.5")?;
+    if percent < Decimal::ZERO || percent > Decimal::from_int(100) {
+        return Err("expected percent from 0 to 100".into());
+    }
+    Ok(percent)
+}
+
+/// Units by the numeric code that detectors send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnitCodes(Vec<(String, String)>);
+
+impl UnitCodes {
+    /// The unit of a code, which is given as its text.
+    #[must_use]
+    pub fn lookup(&self, code: &str) -> Option<&str> {
+        let mut codes = self.0.iter();
+        codes
+            .find(|(known, _)| known == code)
+            .map(|(_, unit)| unit.as_str())
+    }
+}
+
+impl fmt::Display for UnitCodes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pairs: Vec<String> = self
+            .0
+            .iter()
+            .map(|(code, unit)| format!("{code}={unit}"))
+            .collect();
+        f.write_str(&pairs.join(","))
+    }
+}
+
+/// `1=ppm,2=%LEL`: whole numbers and their units.
+///
+/// # Errors
+/// A pair without `=`, a code that is not a whole number or occurs twice, an empty unit.
+pub fn unit_codes(text: &str) -> Result<UnitCodes, String> {
+    let mut codes: Vec<(String, String)> = Vec::new();
+    for pair in text.split(',') {
+        let (code, unit) = pair
+            .split_once('=')
+            .ok_or_else(|| format!("`{pair}` is not a pair such as 1=ppm"))?;
+        let (code, unit) = (code.trim(), unit.trim());
+        let number: i64 = code
+            .parse()
+            .map_err(|_| format!("code `{code}` is not a whole number"))?;
+        if unit.is_empty() {
+            return Err(format!("code `{code}` has no unit"));
+        }
+        let code = number.to_string();
+        if codes.iter().any(|(known, _)| *known == code) {
+            return Err(format!("code `{code}` occurs twice"));
+        }
+        codes.push((code, unit.to_owned()));
+    }
+    Ok(UnitCodes(codes))
+}
+
+/// A secret that is either given itself or in a file: the file's first line, without the line's end.
+///
+/// # Errors
+/// Both are given, the file cannot be read, or it is empty. `flag` names the secret in the message.
+pub fn secret_or_file(
+    flag: &str,
+    secret: Option<Secret<String>>,
+    file: Option<&std::path::Path>,
+) -> Result<Option<Secret<String>>, String> {
+    let Some(path) = file else {
+        return Ok(secret);
+    };
+    if secret.is_some() {
+        return Err(format!("{flag} and {flag}-file are both given: choose one"));
+    }
+    let shown = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|err| format!("{flag}-file: cannot read `{shown}`: {err}"))?;
+    match text.lines().next() {
+        Some(line) if !line.is_empty() => Ok(Some(Secret::new(line.to_owned()))),
+        _ => Err(format!("{flag}-file: the first line of `{shown}` is empty")),
+    }
+}
+
+/// Differences between an `.env.example` and a service: variables missing on either side (hidden settings aside), and
+/// values that are not the default of a setting that has one. Only the lines below the headings `# == both` and
+/// `# == <service>` count; a setting may stand there commented out.
+#[must_use]
+pub fn compare_example(example: &str, service: &str, command: &Command) -> Vec<String> {
+    let mut counts = false;
+    let mut listed: Vec<(&str, &str)> = Vec::new();
+    for line in example.lines() {
+        if let Some(heading) = line.strip_prefix("# == ") {
+            counts = ["both", service].contains(&heading.trim());
+        }
+        let setting = line.trim_start_matches('#').split_once('=');
+        if let Some((name, value)) = setting
+            && counts
+            && !name.is_empty()
+            && name.bytes().all(is_variable_byte)
+        {
+            listed.push((name, value));
+        }
+    }
+    let mut differences = Vec::new();
+    for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
+        let Some(name) = arg.get_env().and_then(|name| name.to_str()) else {
+            continue;
+        };
+        let place = listed.iter().position(|(listed, _)| *listed == name);
+        let Some((_, value)) = place.map(|place| listed.swap_remove(place)) else {
+            differences.push(format!("{name} is a setting and not in the example"));
+            continue;
+        };
+        let default = arg
+            .get_default_values()
+            .first()
+            .and_then(|value| value.to_str());
+        if default.is_some_and(|default| default != value) {
+            differences.push(format!("{name}={value} in the example is not the default"));
+        }
+    }
+    let rest = listed
+        .iter()
+        .map(|(name, _)| format!("{name} is in the example and no setting"));
+    differences.extend(rest);
+    differences
+}
+
+const fn is_variable_byte(b: u8) -> bool {
+    b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_'
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+use clap::CommandFactory;
+
+use super::*;
+
+#[track_caller]
+fn check<T: PartialEq + fmt::Debug>(
+    parser: impl Fn(&str) -> Result<T, String>,
+    good: &[(&str, T)],
+    bad: &[&str],
+) {
+    for (text, expected) in good {
+        assert_eq!(parser(text).as_ref(), Ok(expected), "{text}");
+    }
+    for text in bad {
+        assert!(
+            parser(text).is_err(),
+            "{text} was taken as {:?}",
+            parser(text)
+        );
+    }
+}
+
+#[test]
+fn durations_need_a_whole_number_and_a_unit() {
+    let ms = Duration::from_millis;
+    check(
+        duration,
+        &[
+            ("500ms", ms(500)),
+            ("0s", ms(0)),
+            ("3m", ms(180_000)),
+            (" 24h ", ms(86_400_000)),
+            ("35d", ms(35 * 86_400_000)),
+        ],
+        &[
+            "",
+            "3",
+            "m",
+            "1.5s",
+            "-1s",
+            "3 m",
+            "3M",
+            "1h30m",
+            "99999999999999999d",
+            "9999999999999999999999s",
+        ],
+    );
+}
+
+#[test]
+fn offsets_need_a_sign_and_two_digits_each() {
+    check(
+        utc_offset,
+        &[
+            ("+05:30", 19800),
+            ("-03:00", -10800),
+            ("Z", 0),
+            ("+00:00", 0),
+            ("-00:30", -1800),
+        ],
+        &[
+            "", "+", "05:30", "+5:30", "+05:60", "+19:00", "+0530", "+05:3x", "+-5:30", "é05:30",
+        ],
+    );
+}
+
+#[test]
+fn percent_is_from_0_to_100() {
+    let number = |text: &str| text.parse::<Decimal>().unwrap();
+    check(
+        percent,
+        &[
+            ("2", number("2")),
+            ("0.5%", number("0.5")),
+            ("100", number("100")),
+            ("0", number("0")),
+        ],
+        &["", "%", "-1", "101", "two", "NaN"],
+    );
+}
+
+#[test]
+fn unit_codes_are_pairs_of_a_whole_number_and_a_unit() {
+    let codes = unit_codes("1=ppm, 02=%LEL").unwrap();
+    assert_eq!(
+        (codes.lookup("1"), codes.lookup("2")),
+        (Some("ppm"), Some("%LEL"))
+    );
+    assert_eq!(codes.lookup("3"), None);
+    assert_eq!(codes.to_string(), "1=ppm,2=%LEL");
+    for bad in ["", "1", "1=", "x=ppm", "1.5=ppm", "1=ppm,", "1=ppm,01=x"] {
+        assert!(unit_codes(bad).is_err(), "{bad}");
+    }
+}
+
+#[derive(Debug, Parser)]
+struct Sample {
+    #[arg(long, env = "SHARED_ARGS_TEST_HOST")]
+    host: String,
+    #[arg(long, default_value = "3m", value_parser = duration)]
+    limit: Duration,
+    #[arg(long, hide_env_values = true, value_parser = |_: &str| Err::<u8, _>("no scheme"))]
+    url: Option<u8>,
+}
+
+fn problem(args: &[&str]) -> String {
+    let args = std::iter::once("sample").chain(args.iter().copied());
+    parse::<Sample, _>(args).unwrap_err().to_string()
+}
+
+#[test]
+fn a_problem_is_one_sentence_that_names_the_flag_and_hides_secrets() {
+    assert_eq!(
+        problem(&["--host", "a", "--limit", "3"]),
+        "--limit: invalid value `3`: expected a whole number and a unit, such as 500ms, 90s, 3m, 24h"
+    );
+    assert_eq!(
+        problem(&["--host", "a", "--url", "x://:pw@y"]),
+        "--url: invalid value: no scheme"
+    );
+    assert_eq!(
+        problem(&[]),
+        "the following required arguments were not provided: --host <HOST>"
+    );
+    assert_eq!(
+        problem(&["--hots", "a"]),
+        "unexpected argument '--hots' found"
+    );
+}
+
+#[test]
+fn help_is_no_problem() {
+    let usage = parse::<Sample, _>(["sample", "--help"]).unwrap_err();
+    assert_eq!(usage.exit_code(), 0);
+    let sample: Sample = parse(["sample", "--host", "a"]).unwrap();
+    assert_eq!(
+        (sample.host.as_str(), sample.limit, sample.url),
+        ("a", Duration::from_mins(3), None)
+    );
+}
+
+#[test]
+fn a_secret_comes_from_the_flag_or_from_the_first_line_of_a_file() {
+    let path = std::env::temp_dir().join(format!("shared-args-{}", std::process::id()));
+    std::fs::write(&path, "from file\nmore\n").unwrap();
+    let given = || Some(Secret::new("given".to_owned()));
+    assert_eq!(secret_or_file("--p", given(), None), Ok(given()));
+    let read = secret_or_file("--p", None, Some(&path)).unwrap().unwrap();
+    assert_eq!(read.expose(), "from file");
+    assert!(secret_or_file("--p", given(), Some(&path)).is_err());
+    std::fs::write(&path, "\n").unwrap();
+    assert!(secret_or_file("--p", None, Some(&path)).is_err());
+    std::fs::remove_file(&path).unwrap();
+    assert!(
+        secret_or_file("--p", None, Some(&path))
+            .unwrap_err()
+            .contains("cannot read")
+    );
+}
+
+#[test]
+fn the_example_is_compared_in_both_directions() {
+    let example =
+        "# == other\n#SHARED_ARGS_TEST_HOST=a\n# == sample\n# a comment\n#SHARED_ARGS_OTHER=1\n";
+    assert_eq!(
+        compare_example(example, "sample", &Sample::command()),
+        [
+            "SHARED_ARGS_TEST_HOST is a setting and not in the example",
+            "SHARED_ARGS_OTHER is in the example and no setting",
+        ]
+    );
+    let example = "# == both\nSHARED_ARGS_TEST_HOST=x";
+    assert!(compare_example(example, "sample", &Sample::command()).is_empty());
+}

@@ -1,0 +1,391 @@
+//! `(state, input, now, settings) → (state', changes, event, deadline)`: everything that is decided about a device.
+//!
+//! Pure: no clock, no I/O. The store carries a decision out only if the state it started from still stands.
+
+mod event;
+mod reading;
+
+use serde_json::value::RawValue;
+
+use crate::alarm::{Acknowledgement, Alarm, Change, ChangeKind};
+use crate::clock::Time;
+use crate::decimal::Decimal;
+use crate::device::DeviceId;
+use crate::order::Class;
+use crate::reading::Reading;
+use crate::rules::gas::{self, Limit};
+use crate::rules::{Alarms, Facts};
+use crate::state::{
+    DeviceState, Epoch, Freshness, Latest, Position, Settings, ZeroLevel, freshness,
+};
+
+/// The state a decision starts from, as it was loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// Whose state.
+    pub device: DeviceId,
+    /// The partition's present epoch.
+    pub epoch: Epoch,
+    /// The `rev` as it is stored, which the commit compares; empty if there is none.
+    pub stored_rev: Vec<u8>,
+    /// The state; empty for a device that was never heard of.
+    pub state: DeviceState,
+    /// The lowest seq that is certainly taken, where the state does not know it.
+    pub seq_floor: u64,
+    /// The stored state could not be read: what was known before is lost.
+    pub lost: bool,
+    /// Server time of the last message that proved the device alive.
+    pub last_message: Option<Time>,
+}
+
+/// What happened to a device.
+#[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly every input is a reading")]
+pub enum Input<'a> {
+    /// A message that could be parsed.
+    Reading(Message<'a>),
+    /// A deadline passed while somebody listens, without interruption since this moment.
+    Timer {
+        /// Start of the listening.
+        listening_since: Time,
+    },
+    /// Somebody acknowledges an alarm.
+    Acknowledge(Acknowledge<'a>),
+}
+
+/// A parsed message.
+#[derive(Clone, Debug)]
+pub struct Message<'a> {
+    /// What it says.
+    pub reading: Reading,
+    /// Fingerprint of its bytes.
+    pub print: u64,
+    /// Delivered before, perhaps.
+    pub dup: bool,
+    /// Kept by the broker.
+    pub retain: bool,
+    /// The payload, where it is told live.
+    pub live_raw_message: Option<&'a RawValue>,
+}
+
+/// An acknowledgement.
+#[derive(Clone, Copy, Debug)]
+pub struct Acknowledge<'a> {
+    /// Id of the alarm.
+    pub id: &'a str,
+    /// Name of the person.
+    pub by: &'a str,
+    /// The position the person had seen.
+    pub seen: Position,
+    /// The alarm, where it is closed and the alerts array still holds it.
+    pub closed: Option<&'a Alarm>,
+}
+
+/// What is to be written and published. The state's `rev` is one above the one it started from.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// The state after it.
+    pub state: DeviceState,
+    /// Changes of alarms, in order.
+    pub changes: Vec<Change>,
+    /// What is published, if clients must see this commit; its position is the state's.
+    pub event: Option<Published>,
+    /// Lines for the alarm log.
+    pub log: Vec<LogLine>,
+    /// A sample for the history, as JSON.
+    pub sample: Option<String>,
+    /// Whether the message proves the device alive.
+    pub alive: bool,
+    /// When to look at the device again.
+    pub deadline: Deadline,
+    /// What it came to.
+    pub outcome: Outcome,
+}
+
+/// The bytes of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The envelope with all payloads.
+    pub envelope: String,
+    /// Payload of `device:alerts:changed` alone, for the changes stream.
+    pub changes: Option<String>,
+}
+
+/// One line of the alarm log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// What happened; `None`: the stored state was lost.
+    pub change: Option<ChangeKind>,
+    /// The alarm as it was left.
+    pub alarm: Option<Alarm>,
+    /// For an acknowledgement: who, and the seq it covers (0: none).
+    pub acknowledged: Option<(String, u64)>,
+}
+
+/// When to look at a device again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deadline {
+    /// As before.
+    Keep,
+    /// At this moment.
+    At(Time),
+    /// Not until something happens.
+    Never,
+}
+
+/// What a decision came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A reading was placed.
+    Reading(Class),
+    /// A deadline was looked at.
+    Timer,
+    /// The acknowledgement covers the alarm.
+    Acknowledged,
+    /// The alarm had been acknowledged before: nothing to write.
+    AlreadyAcknowledged,
+    /// The alarm reached a level that had not been seen: it stays unacknowledged.
+    Escalated,
+    /// There is no such alarm: nothing to write.
+    NotFound,
+}
+
+impl Outcome {
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        matches!(
+            self,
+            Self::AlreadyAcknowledged | Self::NotFound | Self::Reading(Class::Ignored)
+        )
+    }
+}
+
+/// Decides. `settings` are not needed for an acknowledgement.
+#[must_use]
+pub fn decide(
+    subject: &Subject,
+    input: &Input<'_>,
+    now: Time,
+    settings: Option<&Settings>,
+    traceparent: Option<&str>,
+) -> Decision {
+    let now = now.max(subject.state.memory.decided_at);
+    let draft = Draft::new(subject, now);
+    match (input, settings) {
+        (Input::Reading(message), Some(settings)) => {
+            reading::decide(draft, message, settings, traceparent)
+        }
+        (Input::Timer { listening_since }, Some(settings)) => {
+            timer(draft, *listening_since, settings, traceparent)
+        }
+        (Input::Acknowledge(request), _) => acknowledge(draft, *request, traceparent),
+        (Input::Reading(_) | Input::Timer { .. }, None) => draft.nothing(Outcome::NotFound),
+    }
+}
+
+/// A decision in the making.
+struct Draft<'a> {
+    subject: &'a Subject,
+    now: Time,
+    /// The position an event of this decision gets.
+    position: Position,
+    state: DeviceState,
+    log: Vec<LogLine>,
+}
+
+impl<'a> Draft<'a> {
+    fn new(subject: &'a Subject, now: Time) -> Self {
+        let before = &subject.state;
+        let mut state = before.clone();
+        state.rev = before.rev.saturating_add(1);
+        state.memory.decided_at = now;
+        Self {
+            subject,
+            now,
+            position: Position {
+                epoch: subject.epoch,
+                seq: before.position.seq.max(subject.seq_floor).saturating_add(1),
+            },
+            state,
+            log: Vec::new(),
+        }
+    }
+
+    fn alarms(&self) -> Alarms<'a> {
+        let open = self.state.alarms.clone();
+        Alarms::new(&self.subject.device, open, self.now, self.position)
+    }
+
+    fn nothing(self, outcome: Outcome) -> Decision {
+        Decision {
+            state: self.subject.state.clone(),
+            changes: Vec::new(),
+            event: None,
+            log: self.log,
+            sample: None,
+            alive: false,
+            deadline: Deadline::Keep,
+            outcome,
+        }
+    }
+}
+
+/// When to look again: at the end of the silence that starts at `heard`, or when a level may return.
+fn deadline(state: &DeviceState, heard: Time, settings: &Settings) -> Deadline {
+    let silence = state
+        .alarm(crate::alarm::Kind::DeviceOffline)
+        .is_none()
+        .then(|| heard + settings.offline_after);
+    let due = state.alarms.iter().filter_map(gas::next_due).min();
+    match [silence, due].into_iter().flatten().min() {
+        Some(time) => Deadline::At(time),
+        None => Deadline::Never,
+    }
+}
+
+fn timer(
+    mut draft: Draft<'_>,
+    listening_since: Time,
+    settings: &Settings,
+    traceparent: Option<&str>,
+) -> Decision {
+    let subject = draft.subject;
+    let Some(latest) = subject.state.latest.as_ref() else {
+        return draft.nothing(Outcome::Timer);
+    };
+    let now = draft.now;
+    let heard = subject
+        .last_message
+        .unwrap_or_default()
+        .max(listening_since);
+    let silent_ms = now.millis_since(heard);
+    let facts = latest.facts();
+    let mut alarms = draft.alarms();
+    let limit_ms = i64::try_from(settings.offline_after.as_millis()).unwrap_or(i64::MAX);
+    draft.state.memory.silence_limit_ms = limit_ms;
+    if freshness(&draft.state, subject.last_message, now) == Freshness::Fresh {
+        gas::ripen(&mut alarms, &limits(latest, settings), facts);
+    } else {
+        gas::hold_back(&mut alarms);
+    }
+    if silent_ms >= limit_ms {
+        alarms.raise_offline(silent_ms / 1_000, facts);
+    }
+    let (open, changes) = alarms.finish();
+    draft.state.alarms = open;
+    let deadline = deadline(&draft.state, heard, settings);
+    event::finish(
+        draft,
+        event::Commit {
+            changes,
+            deadline,
+            ..event::Commit::of(Outcome::Timer)
+        },
+        traceparent,
+    )
+}
+
+fn acknowledge(
+    mut draft: Draft<'_>,
+    request: Acknowledge<'_>,
+    traceparent: Option<&str>,
+) -> Decision {
+    let before = &draft.subject.state;
+    let open = before.alarms.iter().find(|alarm| alarm.id == request.id);
+    let Some(alarm) = open.or(request.closed).cloned() else {
+        return draft.nothing(Outcome::NotFound);
+    };
+    if alarm.acknowledged.is_some() {
+        return draft.nothing(Outcome::AlreadyAcknowledged);
+    }
+    let same_epoch = request.seen.epoch == before.position.epoch;
+    if !same_epoch || request.seen.seq < alarm.reached.seq {
+        draft.log.push(LogLine {
+            change: Some(ChangeKind::Acknowledged),
+            alarm: Some(alarm),
+            acknowledged: Some((
+                request.by.to_owned(),
+                if same_epoch { request.seen.seq } else { 0 },
+            )),
+        });
+        return event::finish(draft, event::Commit::of(Outcome::Escalated), traceparent);
+    }
+    let changes = if let (Some(latest), Some(_)) = (&before.latest, open) {
+        let mut alarms = draft.alarms();
+        alarms.acknowledge(request.id, request.by, &told_limits(latest), latest.facts());
+        let (open, changes) = alarms.finish();
+        draft.state.alarms = open;
+        changes
+    } else {
+        vec![acknowledged(alarm, request.by, draft.now)]
+    };
+    let commit = event::Commit {
+        changes,
+        acknowledged: Some((request.by, request.seen.seq)),
+        ..event::Commit::of(Outcome::Acknowledged)
+    };
+    event::finish(draft, commit, traceparent)
+}
+
+/// A closed alarm, acknowledged.
+fn acknowledged(alarm: Alarm, by: &str, at: Time) -> Change {
+    let by = by.to_owned();
+    Change {
+        kind: ChangeKind::Acknowledged,
+        alarm: Alarm {
+            acknowledged: Some(Acknowledgement { by, at }),
+            ..alarm
+        },
+    }
+}
+
+/// The levels as the rules judge them.
+fn limits(latest: &Latest, settings: &Settings) -> [Limit; 3] {
+    let mut limits = told_limits(latest);
+    let reading = &latest.reading;
+    for (limit, setting) in limits.iter_mut().zip(&reading.levels) {
+        limit.deadband = if setting.hysteresis.is_positive() {
+            setting.hysteresis
+        } else {
+            span(reading)
+                .unwrap_or(limit.level)
+                .percent(settings.alarm_deadband)
+        };
+        limit.used = settings.zero_level == ZeroLevel::Value || limit.level != Decimal::ZERO;
+    }
+    limits
+}
+
+/// The levels as they are told to people: what needs no settings.
+fn told_limits(latest: &Latest) -> [Limit; 3] {
+    std::array::from_fn(|index| {
+        let setting = &latest.reading.levels[index];
+        Limit {
+            level: latest.levels[index],
+            side: setting.side,
+            deadband: Decimal::ZERO,
+            latching: setting.latching >= Decimal::from_int(1),
+            used: true,
+        }
+    })
+}
+
+/// The measuring range, where the device sends one.
+fn span(reading: &Reading) -> Option<Decimal> {
+    let high = reading.span_high?;
+    let span = high - reading.span_low.unwrap_or_default();
+    span.is_positive().then_some(span)
+}
+
+impl Latest {
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            reading: &self.reading,
+            value: self.reading.value,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

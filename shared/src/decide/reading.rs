@@ -1,0 +1,195 @@
+//! Decisions about readings.
+
+use super::event::{self, Commit};
+use super::{Deadline, Decision, Draft, Message, Outcome, deadline, limits, span};
+use crate::alarm::Condition;
+use crate::clock::Time;
+use crate::decimal::Decimal;
+use crate::order::{self, Arrival, Class, Taken};
+use crate::reading::{Reading, Side};
+use crate::rules::gas::{self, Limit};
+use crate::rules::{Alarms, Evidence};
+use crate::state::{Latest, Settings};
+
+/// The contract's levels for a device that never sent its own.
+const DEFAULT_LEVELS: [i32; 3] = [250, 500, 1000];
+/// A reading committed at more than this age is at most `uncertain`.
+const MAX_AGE_MS: i64 = 30_000;
+
+pub(super) fn decide(
+    mut draft: Draft<'_>,
+    message: &Message<'_>,
+    settings: &Settings,
+    traceparent: Option<&str>,
+) -> Decision {
+    let before = &draft.subject.state;
+    let known = before.latest.is_some();
+    let arrival = Arrival {
+        print: message.print,
+        device_time: message.reading.device_time,
+        dup: message.dup,
+        retain: message.retain,
+        at: draft.now,
+    };
+    let (class, order) = order::classify(&before.order, &before.prints, known, arrival);
+    let outcome = Outcome::Reading(class);
+    if class == Class::Ignored {
+        return draft.nothing(outcome);
+    }
+    draft.state.order = order;
+    order::remember(&mut draft.state.prints, message.print);
+    let limit_ms = i64::try_from(settings.offline_after.as_millis()).unwrap_or(i64::MAX);
+    draft.state.memory.silence_limit_ms = limit_ms;
+
+    let repeats = class == Class::Duplicate && message.dup;
+    let alive = !message.retain && !repeats;
+    let mut alarms = draft.alarms();
+    if alive {
+        alarms.clear_offline();
+    }
+    let mut commit = Commit {
+        alive,
+        ..Commit::of(outcome)
+    };
+    match class {
+        Class::Next(taken) | Class::Tie(taken) => {
+            let in_order = matches!(class, Class::Next(_));
+            let latest = take(
+                &mut draft,
+                message.reading.clone(),
+                taken,
+                message.retain,
+                in_order,
+            );
+            judge_latest(&mut alarms, &latest, settings);
+            commit.sample_of = Some((latest.clone(), false));
+            commit.moves_latest = true;
+            commit.raw_message = message.live_raw_message;
+            draft.state.latest = Some(latest);
+        }
+        Class::Late => {
+            let late = judged(&before.memory.levels, message.reading.clone(), draft.now);
+            if let Some(latest) = &before.latest {
+                judge_late(&mut alarms, &late, latest, settings);
+            }
+            commit.sample_of = Some((late, true));
+        }
+        Class::Duplicate | Class::Ignored => {}
+    }
+    let (open, changes) = alarms.finish();
+    draft.state.alarms = open;
+    commit.changes = changes;
+    commit.deadline = if alive || !known {
+        deadline(&draft.state, draft.now, settings)
+    } else {
+        Deadline::Keep
+    };
+    event::finish(draft, commit, traceparent)
+}
+
+/// A reading with the levels it is judged by.
+fn judged(known: &[Option<Decimal>; 3], reading: Reading, now: Time) -> Latest {
+    let mut doubtful = false;
+    let levels = std::array::from_fn(|index| {
+        let level = reading.levels[index].level.or(known[index]);
+        doubtful |= level.is_none();
+        level.unwrap_or_else(|| Decimal::from_int(DEFAULT_LEVELS[index]))
+    });
+    Latest {
+        reading,
+        levels,
+        taken_at: now,
+        published_at: now,
+        age_ms: None,
+        doubtful,
+        clock_suspect: false,
+        in_order: false,
+    }
+}
+
+/// Makes a reading the latest.
+fn take(
+    draft: &mut Draft<'_>,
+    reading: Reading,
+    taken: Taken,
+    retained: bool,
+    in_order: bool,
+) -> Latest {
+    for (known, setting) in draft.state.memory.levels.iter_mut().zip(&reading.levels) {
+        *known = setting.level.or(*known);
+    }
+    let latest = judged(&draft.state.memory.levels, reading, draft.now);
+    let is_old = taken.age_ms.is_some_and(|age| age > MAX_AGE_MS);
+    Latest {
+        age_ms: taken.age_ms,
+        doubtful: latest.doubtful || is_old || retained,
+        clock_suspect: taken.clock_suspect,
+        in_order,
+        ..latest
+    }
+}
+
+/// What a latest reading proves; `None` without a value.
+fn evidence(latest: &Latest, settings: &Settings) -> Option<Evidence> {
+    Some(Evidence {
+        value: latest.reading.value?,
+        may_lower: latest.in_order && !latest.reading.has_fault(),
+        off_delay: settings.alarm_off_delay,
+    })
+}
+
+fn judge_latest(alarms: &mut Alarms<'_>, latest: &Latest, settings: &Settings) {
+    let reading = &latest.reading;
+    let facts = latest.facts();
+    let may_clear = latest.in_order;
+    alarms.set(
+        Condition::SensorFault,
+        reading.has_fault(),
+        may_clear,
+        facts,
+    );
+    alarms.set(
+        Condition::ReadingInvalid,
+        reading.value.is_none(),
+        may_clear,
+        facts,
+    );
+    let Some(evidence) = evidence(latest, settings) else {
+        gas::hold_back(alarms);
+        return;
+    };
+    if reading.has_fault() {
+        gas::hold_back(alarms);
+    }
+    gas::judge(alarms, &limits(latest, settings), evidence, facts);
+    gas::judge_over_range(alarms, range_limit(reading, settings), evidence, facts);
+}
+
+fn judge_late(alarms: &mut Alarms<'_>, late: &Latest, latest: &Latest, settings: &Settings) {
+    let Some(value) = late.reading.value else {
+        return;
+    };
+    gas::judge_late(
+        alarms,
+        (&limits(late, settings), value, late.facts()),
+        (
+            &limits(latest, settings),
+            evidence(latest, settings),
+            latest.facts(),
+        ),
+    );
+}
+
+/// The end of the measuring range as a limit; `None` where the device sends no span.
+fn range_limit(reading: &Reading, settings: &Settings) -> Option<Limit> {
+    let level = reading.span_high?;
+    Some(Limit {
+        level,
+        side: Side::High,
+        deadband: span(reading)
+            .unwrap_or(level)
+            .percent(settings.alarm_deadband),
+        latching: false,
+        used: true,
+    })
+}

@@ -1,0 +1,133 @@
+//! Numbers of devices: exact decimals that print without a trailing `.0` and without an exponent.
+
+use std::fmt;
+use std::str::FromStr;
+
+use rust_decimal::Decimal as Exact;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+/// An exact decimal of at most [`MAX_MAGNITUDE`] in size and 12 decimal places.
+///
+/// Levels and deadbands are compared without rounding: `19.5` is `19.5` and `0.3 - 0.006` is `0.294`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Decimal(Exact);
+
+/// A larger number is unreadable: no detector measures it, and it could not be printed in full.
+pub const MAX_MAGNITUDE: i64 = 1_000_000_000_000;
+
+const MAX_PLACES: u32 = 12;
+
+/// The text is not a number, or not one that can be kept exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a readable number")]
+pub struct DecimalError;
+
+impl Decimal {
+    /// Zero.
+    pub const ZERO: Self = Self(Exact::ZERO);
+
+    /// A whole number.
+    #[must_use]
+    pub fn from_int(value: i32) -> Self {
+        Self(Exact::from(value))
+    }
+
+    /// `percent` percent of this, of its size without the sign.
+    #[must_use]
+    pub fn percent(self, percent: Self) -> Self {
+        let product = self.0.abs().checked_mul(percent.0.abs());
+        let share = product.and_then(|product| product.checked_div(Exact::ONE_HUNDRED));
+        Self(share.unwrap_or_default().normalize())
+    }
+
+    /// Whether this is more than zero.
+    #[must_use]
+    pub fn is_positive(self) -> bool {
+        self > Self::ZERO
+    }
+
+    /// `self / 10^places`: what a scaled integer of a device means.
+    #[must_use]
+    pub fn scale_down(self, places: u32) -> Self {
+        let mut scaled = self.0;
+        let scale = scaled.scale().saturating_add(places);
+        match scaled.set_scale(scale.min(28)) {
+            Ok(()) => Self(scaled.normalize()),
+            Err(_) => self,
+        }
+    }
+
+    fn checked(exact: Exact) -> Result<Self, DecimalError> {
+        let normal = exact.normalize();
+        let too_large = normal.abs() > Exact::from(MAX_MAGNITUDE);
+        if too_large || normal.scale() > MAX_PLACES {
+            return Err(DecimalError);
+        }
+        Ok(Self(normal))
+    }
+}
+
+impl std::ops::Add for Decimal {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
+impl std::ops::Sub for Decimal {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+}
+
+impl FromStr for Decimal {
+    type Err = DecimalError;
+
+    /// The whole text must be a JSON number after trimming: `350 ppm`, `0x10`, `1_000`, `NaN` and the empty text are refused.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim();
+        let digits = |c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.' | 'e' | 'E');
+        let starts = text.trim_start_matches(['+', '-']);
+        if !text.chars().all(digits)
+            || !starts.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+        {
+            return Err(DecimalError);
+        }
+        let exact = if text.contains(['e', 'E']) {
+            Exact::from_scientific(text)
+        } else {
+            Exact::from_str_exact(text)
+        };
+        Self::checked(exact.map_err(|_| DecimalError)?)
+    }
+}
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0.normalize(), f)
+    }
+}
+
+impl Serialize for Decimal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // A raw number, since a float would print an exponent or lose digits.
+        RawValue::from_string(self.to_string())
+            .map_err(serde::ser::Error::custom)?
+            .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Decimal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw: &RawValue = Deserialize::deserialize(deserializer)?;
+        raw.get().parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests;

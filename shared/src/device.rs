@@ -1,0 +1,96 @@
+//! The identity of a detector.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// A detector's serial as its payload names it: trimmed, 1 to 128 bytes, no control characters.
+///
+/// Any text that keeps these rules is safe in a Redis key, an MQTT topic level is never made of it, and a room is
+/// named after it. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct DeviceId(Arc<str>);
+
+/// The longest serial in bytes.
+pub const MAX_DEVICE_ID_BYTES: usize = 128;
+
+/// Why a text is not a device id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeviceIdError {
+    /// Nothing is left after trimming.
+    #[error("the serial is empty")]
+    Empty,
+    /// More than [`MAX_DEVICE_ID_BYTES`].
+    #[error("the serial is longer than {MAX_DEVICE_ID_BYTES} bytes")]
+    TooLong,
+    /// A control character.
+    #[error("the serial has a control character")]
+    ControlCharacter,
+}
+
+impl DeviceId {
+    /// The serial as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The partition this device belongs to: CRC16 (the one of Redis Cluster) modulo the number of partitions.
+    #[must_use]
+    pub fn partition(&self, partitions: u16) -> u16 {
+        crc16::State::<crc16::XMODEM>::calculate(self.0.as_bytes()) % partitions.max(1)
+    }
+
+    /// The serial with every character but ASCII letters, digits, `_` and `-` replaced by `-`.
+    ///
+    /// Ids made of it stand unencoded in URL paths of the front ends.
+    #[must_use]
+    pub fn slug(&self) -> String {
+        let safe = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        self.0
+            .chars()
+            .map(|c| if safe(c) { c } else { '-' })
+            .collect()
+    }
+}
+
+impl FromStr for DeviceId {
+    type Err = DeviceIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let serial = text.trim();
+        if serial.is_empty() {
+            return Err(DeviceIdError::Empty);
+        }
+        if serial.len() > MAX_DEVICE_ID_BYTES {
+            return Err(DeviceIdError::TooLong);
+        }
+        if serial.chars().any(char::is_control) {
+            return Err(DeviceIdError::ControlCharacter);
+        }
+        Ok(Self(serial.into()))
+    }
+}
+
+impl TryFrom<String> for DeviceId {
+    type Error = DeviceIdError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<DeviceId> for String {
+    fn from(id: DeviceId) -> Self {
+        id.0.as_ref().to_owned()
+    }
+}
+
+impl fmt::Display for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,357 @@
+//! What clients read: every wire object is rendered here, once, by the writer. What a commit publishes is final.
+
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::alarm::{Alarm, AlarmState, Change, ChangeKind, Condition, Severity};
+use crate::clock::Time;
+use crate::decimal::Decimal;
+use crate::device::DeviceId;
+use crate::reading::{Coordinate, Quality, Reading};
+use crate::state::{DeviceState, Epoch, Freshness, Latest, Position};
+
+/// What is published for one commit: position and trace around payloads that are final.
+///
+/// The gateway reads the envelope and forwards the payloads without parsing them. Fields are sent in this order:
+/// `data`, `alerts`, `changes`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Event<'a> {
+    /// Epoch of the position.
+    pub epoch: Epoch,
+    /// Number of the position.
+    pub seq: u64,
+    /// Set when the state before was lost: clients take `data` and `alerts` as a fresh snapshot.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub snapshot: bool,
+    /// Server time of the commit.
+    pub at: Time,
+    /// W3C `traceparent` of the commit.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<std::borrow::Cow<'a, str>>,
+    /// Payload of `device:data`, if `data` changed.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<&'a RawValue>,
+    /// Payload of `device:alerts`, if an alarm was raised or escalated.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub alerts: Option<&'a RawValue>,
+    /// Payload of `device:alerts:changed`, if an alarm changed.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<&'a RawValue>,
+}
+
+/// The normalised reading of the contract (section 2), in its order.
+#[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the contract")]
+struct Data<'a> {
+    device_name: &'a str,
+    serial_number: &'a str,
+    gas_type: &'a str,
+    timestamp: std::borrow::Cow<'a, str>,
+    unit: &'a str,
+    message_type: &'a str,
+    sender: &'a str,
+    sensor_reading: Option<Decimal>,
+    offset: Option<Decimal>,
+    alarm_status: &'static str,
+    span_high: Decimal,
+    span_low: Decimal,
+    a1_level: Decimal,
+    a2_level: Decimal,
+    a3_level: Decimal,
+    decimal_point: Decimal,
+    a1_type: &'a str,
+    a1_hysteresis: Decimal,
+    a1_latching: Decimal,
+    a1_siren: Decimal,
+    a1_buzzer: Decimal,
+    alarm1_led: Decimal,
+    alarm2_led: Decimal,
+    alarm3_led: Decimal,
+    sensor_fault: Decimal,
+    latitude: &'a Coordinate,
+    longitude: &'a Coordinate,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    raw_message: Option<&'a RawValue>,
+    #[serde(serialize_with = "iso")]
+    processed_at: Time,
+    data_quality: Quality,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    clock_suspect: bool,
+}
+
+/// An alert of the contract (section 3), in its order; `change` is its last field where a change is told.
+#[derive(Debug, Serialize)]
+struct Alert<'a> {
+    id: &'a str,
+    #[serde(rename = "type")]
+    condition: Condition,
+    severity: Severity,
+    message: &'a str,
+    #[serde(serialize_with = "iso")]
+    timestamp: Time,
+    device_name: &'a str,
+    serial_number: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threshold: Option<Decimal>,
+    current_value: Option<Decimal>,
+    unit: &'a str,
+    gas_type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "iso_option")]
+    acknowledged_at: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acknowledged_by: Option<&'a str>,
+    state: AlarmState,
+    #[serde(serialize_with = "iso")]
+    raised_at: Time,
+    #[serde(serialize_with = "iso_option")]
+    cleared_at: Option<Time>,
+    reading_timestamp: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    change: Option<ChangeKind>,
+}
+
+/// What stands beside a payload of `device:data` or `device:alerts` that was not published as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// As published.
+    None,
+    /// First answer to a subscription, or what repairs a gap: `snapshot: true`.
+    Snapshot,
+    /// The same values shown once more because they went stale: `stale: true`.
+    Stale,
+}
+
+impl Mark {
+    fn is_snapshot(self) -> bool {
+        self == Self::Snapshot
+    }
+
+    fn is_stale(self) -> bool {
+        self == Self::Stale
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DeviceData<'a> {
+    device_id: &'a DeviceId,
+    data: Data<'a>,
+    #[serde(serialize_with = "iso")]
+    timestamp: Time,
+    epoch: Epoch,
+    seq: u64,
+    #[serde(rename = "age_ms")]
+    age_ms: Option<i64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    snapshot: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    stale: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DeviceAlerts<'a> {
+    device_id: &'a DeviceId,
+    alerts: Vec<Alert<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "iso_option")]
+    timestamp: Option<Time>,
+    epoch: Epoch,
+    seq: u64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    snapshot: bool,
+}
+
+/// `ALARM` or `NORMAL`: the front end prints "Normal Operation" for the latter whatever the reading.
+#[must_use]
+pub fn alarm_status(state: &DeviceState, freshness: Freshness) -> &'static str {
+    if state.in_alarm() || freshness != Freshness::Fresh {
+        "ALARM"
+    } else {
+        "NORMAL"
+    }
+}
+
+/// Quality of what is shown at this freshness.
+#[must_use]
+pub fn data_quality(state: &DeviceState, freshness: Freshness) -> Quality {
+    match freshness {
+        Freshness::Fresh => state.quality(),
+        Freshness::Unheard => state.quality().min(Quality::Uncertain),
+        Freshness::Stale => Quality::Offline,
+    }
+}
+
+/// The normalised reading as REST and `device:data` show it; `None` for a device that was never heard of.
+#[must_use]
+pub fn data(
+    state: &DeviceState,
+    freshness: Freshness,
+    raw_message: Option<&RawValue>,
+) -> Option<Box<RawValue>> {
+    let latest = state.latest.as_ref()?;
+    Some(to_raw(&render_data(state, latest, freshness, raw_message)))
+}
+
+/// Payload of `device:data`; `None` for a device that was never heard of.
+#[must_use]
+pub fn device_data(
+    state: &DeviceState,
+    freshness: Freshness,
+    mark: Mark,
+    raw_message: Option<&RawValue>,
+) -> Option<Box<RawValue>> {
+    let latest = state.latest.as_ref()?;
+    let grown = latest.published_at.millis_since(latest.taken_at);
+    Some(to_raw(&DeviceData {
+        device_id: &latest.reading.device,
+        data: render_data(state, latest, freshness, raw_message),
+        timestamp: latest.published_at,
+        epoch: state.position.epoch,
+        seq: state.position.seq,
+        age_ms: latest.age_ms.map(|age| age.saturating_add(grown)),
+        snapshot: mark.is_snapshot(),
+        stale: mark.is_stale(),
+    }))
+}
+
+/// Payload of `device:alerts`: the alarms that were raised or escalated, or all open ones of a snapshot.
+#[must_use]
+pub fn device_alerts<'a>(
+    device: &DeviceId,
+    alarms: impl IntoIterator<Item = &'a Alarm>,
+    position: Position,
+    mark: Mark,
+) -> Box<RawValue> {
+    to_raw(&DeviceAlerts {
+        device_id: device,
+        alerts: alarms
+            .into_iter()
+            .map(|alarm| render_alert(device, alarm, None))
+            .collect(),
+        timestamp: None,
+        epoch: position.epoch,
+        seq: position.seq,
+        snapshot: mark.is_snapshot(),
+    })
+}
+
+/// Payload of `device:alerts:changed`: an alert per change, in order, as that change left it.
+#[must_use]
+pub fn device_alerts_changed(
+    device: &DeviceId,
+    changes: &[Change],
+    position: Position,
+    at: Time,
+) -> Box<RawValue> {
+    to_raw(&DeviceAlerts {
+        device_id: device,
+        alerts: changes
+            .iter()
+            .map(|change| render_alert(device, &change.alarm, Some(change.kind)))
+            .collect(),
+        timestamp: Some(at),
+        epoch: position.epoch,
+        seq: position.seq,
+        snapshot: false,
+    })
+}
+
+/// One alert of the REST array.
+#[must_use]
+pub fn alert(device: &DeviceId, alarm: &Alarm) -> Box<RawValue> {
+    to_raw(&render_alert(device, alarm, None))
+}
+
+fn render_data<'a>(
+    state: &DeviceState,
+    latest: &'a Latest,
+    freshness: Freshness,
+    raw_message: Option<&'a RawValue>,
+) -> Data<'a> {
+    let reading: &'a Reading = &latest.reading;
+    let timestamp = match &reading.timestamp {
+        Some(text) => std::borrow::Cow::Borrowed(text.as_str()),
+        None => std::borrow::Cow::Owned(latest.taken_at.to_iso()),
+    };
+    let [a1, a2, a3] = latest.levels;
+    let [led1, led2, led3] = reading.leds;
+    Data {
+        device_name: &reading.device_name,
+        serial_number: reading.device.as_str(),
+        gas_type: &reading.gas_type,
+        timestamp,
+        unit: &reading.unit,
+        message_type: &reading.message_type,
+        sender: &reading.sender,
+        sensor_reading: reading.value,
+        offset: reading.value,
+        alarm_status: alarm_status(state, freshness),
+        span_high: reading.span_high.unwrap_or(Decimal::from_int(2000)),
+        span_low: reading.span_low.unwrap_or(Decimal::ZERO),
+        a1_level: a1,
+        a2_level: a2,
+        a3_level: a3,
+        decimal_point: reading.decimal_point,
+        a1_type: &reading.a1_type,
+        a1_hysteresis: reading.levels[0].hysteresis,
+        a1_latching: reading.levels[0].latching,
+        a1_siren: reading.a1_siren,
+        a1_buzzer: reading.a1_buzzer,
+        alarm1_led: led1,
+        alarm2_led: led2,
+        alarm3_led: led3,
+        sensor_fault: reading.sensor_fault,
+        latitude: &reading.latitude,
+        longitude: &reading.longitude,
+        raw_message,
+        processed_at: latest.taken_at,
+        data_quality: data_quality(state, freshness),
+        clock_suspect: latest.clock_suspect,
+    }
+}
+
+fn render_alert<'a>(
+    device: &'a DeviceId,
+    alarm: &'a Alarm,
+    change: Option<ChangeKind>,
+) -> Alert<'a> {
+    let acknowledged = alarm.acknowledged.as_ref();
+    Alert {
+        id: &alarm.id,
+        condition: alarm.condition,
+        severity: alarm.condition.severity(),
+        message: &alarm.message,
+        timestamp: alarm.changed_at,
+        device_name: &alarm.device_name,
+        serial_number: device.as_str(),
+        threshold: alarm.threshold,
+        current_value: alarm.value,
+        unit: &alarm.unit,
+        gas_type: &alarm.gas_type,
+        acknowledged_at: acknowledged.map(|a| a.at),
+        acknowledged_by: acknowledged.map(|a| a.by.as_str()),
+        state: alarm.state(),
+        raised_at: alarm.raised_at,
+        cleared_at: alarm.cleared_at,
+        reading_timestamp: alarm.reading_timestamp.as_deref(),
+        change,
+    }
+}
+
+/// Renders a value whose serialisation cannot fail: structs of texts and numbers with text keys.
+pub(crate) fn to_raw<T: Serialize>(value: &T) -> Box<RawValue> {
+    serde_json::value::to_raw_value(value).expect("structs of texts and numbers always serialise")
+}
+
+/// Serialises a moment as RFC 3339 in UTC with milliseconds.
+pub fn iso<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&time.to_iso())
+}
+
+/// The same for one that may be missing.
+pub fn iso_option<S: Serializer>(time: &Option<Time>, serializer: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => iso(time, serializer),
+        None => serializer.serialize_none(),
+    }
+}

@@ -1,0 +1,117 @@
+use super::*;
+
+const LONG: Duration = Duration::from_mins(1);
+
+/// Runs the life to its end and returns the error's text, empty if there was none.
+async fn ending(lifecycle: Lifecycle, drain: Duration) -> String {
+    match lifecycle.wait(drain).await {
+        Ok(()) => String::new(),
+        Err(err) => format!("{err:#}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tasks_that_end_after_the_soft_token_are_a_clean_stop() {
+    let lifecycle = Lifecycle::new();
+    let soft = lifecycle.soft().clone();
+    lifecycle.spawn("worker", async move {
+        soft.cancelled().await;
+        Ok(())
+    });
+    lifecycle.request_stop();
+    assert_eq!(ending(lifecycle, LONG).await, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unplanned_return_ends_the_process_with_an_error() {
+    let lifecycle = Lifecycle::new();
+    lifecycle.spawn("worker", async { Ok(()) });
+    let text = ending(lifecycle, LONG).await;
+    assert_eq!(text, "task `worker` ended although nobody asked it to");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_ends_the_process_and_keeps_its_cause() {
+    let lifecycle = Lifecycle::new();
+    lifecycle.spawn("worker", async { Err(anyhow!("no more")) });
+    assert_eq!(
+        ending(lifecycle, LONG).await,
+        "task `worker` failed: no more"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_ends_the_process_with_its_message() {
+    let lifecycle = Lifecycle::new();
+    lifecycle.spawn("worker", async { panic!("index {}", 7) });
+    assert_eq!(
+        ending(lifecycle, LONG).await,
+        "task `worker` panicked: index 7"
+    );
+    let lifecycle = Lifecycle::new();
+    lifecycle.spawn_short("connection", async { panic!("plain") });
+    assert_eq!(
+        ending(lifecycle, LONG).await,
+        "task `connection` panicked: plain"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_task_may_end_at_any_time() {
+    let lifecycle = Lifecycle::new();
+    lifecycle.spawn_short("connection", async {});
+    tokio::task::yield_now().await;
+    assert!(!lifecycle.soft().is_cancelled());
+    lifecycle.request_stop();
+    assert_eq!(ending(lifecycle, LONG).await, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_while_draining_is_still_told() {
+    let lifecycle = Lifecycle::new();
+    let soft = lifecycle.soft().clone();
+    lifecycle.spawn("worker", async move {
+        soft.cancelled().await;
+        Err(anyhow!("could not finish"))
+    });
+    lifecycle.request_stop();
+    assert_eq!(
+        ending(lifecycle, LONG).await,
+        "task `worker` failed: could not finish"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_the_drain_period_is_the_hard_token() {
+    let lifecycle = Lifecycle::new();
+    let hard = lifecycle.hard().clone();
+    lifecycle.spawn("worker", async move {
+        hard.cancelled().await;
+        Ok(())
+    });
+    lifecycle.request_stop();
+    assert_eq!(ending(lifecycle, LONG).await, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_never_ends_is_abandoned_and_told() {
+    let lifecycle = Lifecycle::new();
+    lifecycle.spawn("worker", std::future::pending());
+    lifecycle.request_stop();
+    let text = ending(lifecycle, Duration::from_secs(1)).await;
+    assert_eq!(text, "1 tasks did not end and were abandoned");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_hard_token_cuts_the_drain_short() {
+    let lifecycle = Lifecycle::new();
+    let hard = lifecycle.hard().clone();
+    lifecycle.spawn("worker", async move {
+        hard.cancelled().await;
+        Ok(())
+    });
+    let start = tokio::time::Instant::now();
+    lifecycle.hard().cancel();
+    assert_eq!(ending(lifecycle, LONG).await, "");
+    assert!(start.elapsed() < LONG);
+}

@@ -1,0 +1,405 @@
+//! The link to Redis: configuration, one checked connection, and what is done whenever a new one is made.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::io::tcp::TcpSettings;
+use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, ProtocolVersion, PushInfo};
+use tokio::sync::Mutex;
+
+use crate::clock::{Clock, SystemClock, Time};
+use crate::keys::{self, PartitionKeys};
+use crate::state::Epoch;
+
+/// Oldest Redis that has what the scripts use.
+const MIN_VERSION: (u32, u32) = (7, 0);
+
+/// How to reach Redis.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RedisConfig {
+    /// Redis server, e.g. `redis://127.0.0.1:6379` or `rediss://user:password@host:6379/0` for TLS.
+    #[arg(long, env = "REDIS_URL", value_name = "URL", hide_env_values = true)]
+    pub redis_url: RedisUrl,
+
+    /// How long one answer of Redis may take before the connection counts as lost.
+    #[arg(long, env = "REDIS_TIMEOUT", value_name = "DURATION", default_value = "2s", value_parser = crate::args::duration)]
+    pub redis_timeout: Duration,
+
+    /// Number of partitions. Recorded in Redis at the first start; another number is refused from then on.
+    #[arg(long, env = "PARTITIONS", value_name = "NUMBER", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub partitions: u16,
+}
+
+/// A `redis://` or `rediss://` URL; its user part is never printed.
+#[derive(Clone)]
+pub struct RedisUrl {
+    client: Client,
+    shown: String,
+}
+
+impl FromStr for RedisUrl {
+    type Err = String;
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that makes clients"
+    )]
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let url = url::Url::parse(text).map_err(|err| format!("not a URL: {err}"))?;
+        if !matches!(url.scheme(), "redis" | "rediss") {
+            return Err("the scheme must be redis:// or rediss://".to_owned());
+        }
+        if url.host_str().is_none_or(str::is_empty) {
+            return Err("the URL names no host".to_owned());
+        }
+        let info = text.into_connection_info().map_err(|err| err.to_string())?;
+        let settings = info
+            .redis_settings()
+            .clone()
+            .set_protocol(ProtocolVersion::RESP3);
+        let tcp = TcpSettings::default()
+            .set_nodelay(true)
+            .set_user_timeout(Duration::from_secs(20));
+        let info = info.set_redis_settings(settings).set_tcp_settings(tcp);
+        let client = Client::open(info).map_err(|err| err.to_string())?;
+        let port = url.port().unwrap_or(6379);
+        let shown = format!(
+            "{}://{}:{port}",
+            url.scheme(),
+            url.host_str().unwrap_or_default()
+        );
+        Ok(Self { client, shown })
+    }
+}
+
+impl fmt::Display for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// Redis cannot be reached, did not answer in time, or is loading: try again.
+    #[error("redis is away")]
+    Away(#[source] redis::RedisError),
+    /// This server cannot be used: an operator must act.
+    #[error("redis cannot be used: {0}")]
+    Unusable(String),
+}
+
+/// The scripts, loaded on every new connection.
+#[derive(Debug, Default)]
+pub(crate) struct Scripts {
+    pub(crate) load: String,
+    pub(crate) snapshot: String,
+    pub(crate) commit: String,
+    pub(crate) epoch: String,
+    pub(crate) heartbeat: String,
+}
+
+macro_rules! script {
+    ($flags:literal, $name:literal) => {
+        concat!(
+            "#!lua",
+            $flags,
+            "\n",
+            include_str!(concat!("store/", $name))
+        )
+    };
+    ($flags:literal, state, $name:literal) => {
+        concat!(
+            "#!lua",
+            $flags,
+            "\n",
+            include_str!("store/state.lua"),
+            include_str!(concat!("store/", $name))
+        )
+    };
+}
+
+const LOAD: &str = script!(" flags=no-writes", state, "load.lua");
+const SNAPSHOT: &str = script!(" flags=no-writes", state, "snapshot.lua");
+const COMMIT: &str = script!("", state, "commit.lua");
+const EPOCH: &str = script!("", "epoch.lua");
+const HEARTBEAT: &str = script!("", "heartbeat.lua");
+
+/// A connection that was checked, with the scripts it knows.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    pub(crate) redis: MultiplexedConnection,
+    pub(crate) scripts: Arc<Scripts>,
+    generation: u64,
+}
+
+/// One connection at a time, made anew and checked anew whenever the last one failed.
+#[derive(Debug)]
+pub struct Link {
+    config: RedisConfig,
+    clock: Arc<SystemClock>,
+    current: RwLock<Option<Connection>>,
+    /// Held while connecting: the others wait for the outcome instead of connecting too.
+    connecting: Mutex<u64>,
+}
+
+impl Link {
+    pub(crate) fn new(config: RedisConfig, clock: Arc<SystemClock>) -> Self {
+        if config.redis_url.shown.starts_with("rediss:") {
+            // TLS without a provider panics. An error says that the process has one already.
+            rustls::crypto::ring::default_provider()
+                .install_default()
+                .ok();
+        }
+        Self {
+            config,
+            clock,
+            current: RwLock::new(None),
+            connecting: Mutex::new(0),
+        }
+    }
+
+    pub(crate) fn config(&self) -> &RedisConfig {
+        &self.config
+    }
+
+    /// The corrected clock's present moment.
+    pub(crate) fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<SystemClock> {
+        &self.clock
+    }
+
+    /// The present connection, or a new one that was checked.
+    pub(crate) async fn connection(&self) -> Result<Connection, LinkError> {
+        if let Some(connection) = self.present() {
+            return Ok(connection);
+        }
+        let mut generation = self.connecting.lock().await;
+        if let Some(connection) = self.present() {
+            return Ok(connection);
+        }
+        *generation += 1;
+        let connection = self.connect(*generation).await?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(connection.clone());
+        Ok(connection)
+    }
+
+    /// Gives up a connection that failed.
+    pub(crate) fn lost(&self, connection: &Connection) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if current
+            .as_ref()
+            .is_some_and(|c| c.generation == connection.generation)
+        {
+            *current = None;
+        }
+    }
+
+    /// Gives up whatever connection there is, so that the next one is checked again.
+    pub(crate) fn renew(&self) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// A connection of its own for subscriptions: commands on it have no response timeout of the crate.
+    pub(crate) async fn subscriber(
+        &self,
+        pushes: impl Fn(PushInfo) + Send + Sync + 'static,
+    ) -> Result<MultiplexedConnection, LinkError> {
+        // What the crate does with an error of the sender is to drop the push: ours never fails.
+        let sender = move |push: PushInfo| -> Result<(), std::convert::Infallible> {
+            pushes(push);
+            Ok(())
+        };
+        let config = self.connection_config().set_push_sender(sender);
+        self.open(config).await
+    }
+
+    fn present(&self) -> Option<Connection> {
+        self.current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn connection_config(&self) -> AsyncConnectionConfig {
+        AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.config.redis_timeout))
+            .set_response_timeout(Some(self.config.redis_timeout))
+            .set_pipeline_buffer_size(1024)
+    }
+
+    async fn open(
+        &self,
+        config: AsyncConnectionConfig,
+    ) -> Result<MultiplexedConnection, LinkError> {
+        let client = &self.config.redis_url.client;
+        let connecting = client.get_multiplexed_async_connection_with_config(&config);
+        // The crate's own timeout covers the socket, not the handshake that follows it.
+        match tokio::time::timeout(self.config.redis_timeout * 2, connecting).await {
+            Ok(connection) => connection.map_err(LinkError::Away),
+            Err(_) => Err(LinkError::Away(
+                (redis::ErrorKind::Io, "no answer while connecting").into(),
+            )),
+        }
+    }
+
+    async fn connect(&self, generation: u64) -> Result<Connection, LinkError> {
+        let mut redis = self.open(self.connection_config()).await?;
+        let run_id = check_server(&mut redis).await?;
+        self.measure_clock(&mut redis)
+            .await
+            .map_err(LinkError::Away)?;
+        self.check_partitions(&mut redis).await?;
+        let scripts = load_scripts(&mut redis).await.map_err(LinkError::Away)?;
+        open_epochs(&mut redis, &scripts, self.config.partitions, &run_id)
+            .await
+            .map_err(LinkError::Away)?;
+        tracing::info!(server = %self.config.redis_url, "connected to Redis");
+        Ok(Connection {
+            redis,
+            scripts: Arc::new(scripts),
+            generation,
+        })
+    }
+
+    /// Measures how far this machine's clock is from that of Redis.
+    pub(crate) async fn measure_clock(
+        &self,
+        redis: &mut MultiplexedConnection,
+    ) -> Result<(), redis::RedisError> {
+        let asked = SystemClock::local();
+        let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(redis).await?;
+        let answered = SystemClock::local();
+        let middle = Time::from_millis(i64::midpoint(asked.as_millis(), answered.as_millis()));
+        let server = Time::from_millis(seconds * 1_000 + micros / 1_000);
+        self.clock.adjust(server, middle);
+        Ok(())
+    }
+
+    async fn check_partitions(&self, redis: &mut MultiplexedConnection) -> Result<(), LinkError> {
+        let wanted = self.config.partitions;
+        let mut pipe = redis::pipe();
+        pipe.cmd("SET")
+            .arg(keys::PARTITIONS)
+            .arg(wanted)
+            .arg("NX")
+            .ignore();
+        pipe.cmd("GET").arg(keys::PARTITIONS);
+        let (recorded,): (u16,) = pipe.query_async(redis).await.map_err(LinkError::Away)?;
+        if recorded == wanted {
+            return Ok(());
+        }
+        Err(LinkError::Unusable(format!(
+            "its data has {recorded} partitions, --partitions is {wanted}"
+        )))
+    }
+}
+
+/// Checks version and settings; answers with the server's `run_id`.
+async fn check_server(redis: &mut MultiplexedConnection) -> Result<String, LinkError> {
+    let info: String = redis::cmd("INFO")
+        .arg("server")
+        .query_async(redis)
+        .await
+        .map_err(LinkError::Away)?;
+    let field = |name: &str| {
+        let line = info
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap_or_default().trim().to_owned()
+    };
+    let version = field("redis_version");
+    let mut numbers = version
+        .split('.')
+        .map_while(|part| part.parse::<u32>().ok());
+    let found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if found < MIN_VERSION {
+        return Err(LinkError::Unusable(format!(
+            "version {version} is older than 7.0"
+        )));
+    }
+    check_settings(redis).await?;
+    Ok(field("run_id"))
+}
+
+async fn check_settings(redis: &mut MultiplexedConnection) -> Result<(), LinkError> {
+    let mut setting = redis::cmd("CONFIG");
+    setting.arg("GET").arg("maxmemory-policy").arg("appendonly");
+    let answer: Result<std::collections::HashMap<String, String>, _> =
+        setting.query_async(redis).await;
+    let settings = match answer {
+        Ok(settings) => settings,
+        Err(err) if err.is_io_error() || err.is_timeout() => return Err(LinkError::Away(err)),
+        Err(_) => {
+            // Hosted servers forbid CONFIG: then nobody but the operator can know.
+            tracing::warn!(
+                "Redis does not tell its settings: eviction must be `noeviction`, `appendonly` on"
+            );
+            return Ok(());
+        }
+    };
+    let policy = settings
+        .get("maxmemory-policy")
+        .map_or("noeviction", String::as_str);
+    if policy != "noeviction" {
+        return Err(LinkError::Unusable(format!(
+            "maxmemory-policy is `{policy}`: it would drop alarms, set it to `noeviction`"
+        )));
+    }
+    if settings
+        .get("appendonly")
+        .is_some_and(|value| value == "no")
+    {
+        tracing::warn!(
+            "Redis has no append-only file: a restart of Redis loses readings and alarms"
+        );
+    }
+    Ok(())
+}
+
+pub(crate) async fn load_scripts(redis: &mut MultiplexedConnection) -> redis::RedisResult<Scripts> {
+    let mut pipe = redis::pipe();
+    for text in [LOAD, SNAPSHOT, COMMIT, EPOCH, HEARTBEAT] {
+        pipe.cmd("SCRIPT").arg("LOAD").arg(text);
+    }
+    let (load, snapshot, commit, epoch, heartbeat) = pipe.query_async(redis).await?;
+    Ok(Scripts {
+        load,
+        snapshot,
+        commit,
+        epoch,
+        heartbeat,
+    })
+}
+
+async fn open_epochs(
+    redis: &mut MultiplexedConnection,
+    scripts: &Scripts,
+    partitions: u16,
+    run_id: &str,
+) -> redis::RedisResult<()> {
+    let mut pipe = redis::pipe();
+    for number in 0..partitions {
+        let epoch = Epoch::from_bits(fastrand::u64(..));
+        pipe.cmd("EVALSHA")
+            .arg(&scripts.epoch)
+            .arg(1)
+            .arg(PartitionKeys::new(number).partition())
+            .arg(run_id)
+            .arg(epoch.to_string())
+            .ignore();
+    }
+    pipe.query_async(redis).await
+}

@@ -1,0 +1,261 @@
+//! What is kept of a device between two messages, and how fresh it is.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::alarm::{Alarm, Kind};
+use crate::clock::Time;
+use crate::decimal::Decimal;
+use crate::reading::{Quality, Reading};
+
+/// A partition's epoch: 12 hex digits, compared for equality only. It changes whenever Redis may have lost something.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Epoch(u64);
+
+impl Epoch {
+    /// The epoch of these 48 bits.
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits & 0xffff_ffff_ffff)
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:012x}", self.0)
+    }
+}
+
+impl fmt::Debug for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The text is not 12 lower-case hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an epoch")]
+pub struct EpochError;
+
+impl FromStr for Epoch {
+    type Err = EpochError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        if text.len() != 12 || !text.bytes().all(digit) {
+            return Err(EpochError);
+        }
+        u64::from_str_radix(text, 16)
+            .map(Self)
+            .map_err(|_| EpochError)
+    }
+}
+
+impl TryFrom<String> for Epoch {
+    type Error = EpochError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Epoch> for String {
+    fn from(epoch: Epoch) -> Self {
+        epoch.to_string()
+    }
+}
+
+/// Where an event of a device stands: `seq` grows by one with every published event of the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct Position {
+    /// The epoch of the device's partition when the event was published.
+    pub epoch: Epoch,
+    /// The number of the event; 0 before the first.
+    pub seq: u64,
+}
+
+/// What is kept of a device between two messages. Equal parts are not written again.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct DeviceState {
+    /// Moves with every write; used by the compare alone.
+    pub rev: u64,
+    /// Position of the last published event.
+    pub position: Position,
+    /// Open alarms, oldest first.
+    pub alarms: Vec<Alarm>,
+    /// What ordering the next message needs.
+    pub order: OrderState,
+    /// The last 64 fingerprints of payloads, oldest first.
+    pub prints: VecDeque<u64>,
+    /// The reading that is shown; `None` only for a device that was never heard of.
+    pub latest: Option<Latest>,
+    /// What outlives a single reading: last known levels, the silence limit, the moment of the last decision.
+    pub memory: Memory,
+}
+
+/// The reading that is shown, with what was found out about it when it was taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latest {
+    /// The reading itself.
+    pub reading: Reading,
+    /// The levels it was judged by: its own, else the last known, else the defaults.
+    pub levels: [Decimal; 3],
+    /// Server time at which it was taken (`processed_at`).
+    pub taken_at: Time,
+    /// Server time of the last commit that published it (`timestamp` of `device:data`).
+    pub published_at: Time,
+    /// Age of the reading at `taken_at`, by the device's usual clock offset; `None` if its time is unusable.
+    pub age_ms: Option<i64>,
+    /// A default level, too old at commit, or first seen as a retained message: quality `uncertain`.
+    pub doubtful: bool,
+    /// The device's clock is more than 5 min off, was set back or is unusable.
+    pub clock_suspect: bool,
+    /// It was newer than what came before, so that it may lower what a late reading raises.
+    pub in_order: bool,
+}
+
+/// What [`crate::order`] needs of the messages before.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct OrderState {
+    /// Fingerprint of the latest reading.
+    #[serde(default)]
+    pub latest_print: Option<u64>,
+    /// Newest usable device time among the latest readings.
+    #[serde(default)]
+    pub latest_time: Option<Time>,
+    /// Whether the latest reading's own device time is usable.
+    #[serde(default)]
+    pub latest_usable: bool,
+    /// When the latest reading arrived.
+    #[serde(default)]
+    pub latest_arrival: Time,
+    /// The device time that arrives again and again.
+    #[serde(default)]
+    pub standing: Option<Standing>,
+    /// Late readings in a row.
+    #[serde(default)]
+    pub late: Option<LateRun>,
+    /// Arrival minus device time of the last few readings, in milliseconds, oldest first.
+    #[serde(default)]
+    pub offsets_ms: VecDeque<i64>,
+}
+
+/// A device time that did not move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The device time.
+    pub time: Time,
+    /// Its first arrival.
+    pub since: Time,
+    /// How often it arrived, redelivered and retained messages not counted.
+    pub count: u32,
+}
+
+/// Late readings in a row whose device times advance as their arrivals do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LateRun {
+    /// Device time of the first.
+    pub first_time: Time,
+    /// Arrival of the first.
+    pub first_arrival: Time,
+    /// Device time of the last.
+    pub last_time: Time,
+    /// How many.
+    pub count: u32,
+}
+
+/// What outlives a single reading.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Memory {
+    /// The levels the device last sent.
+    #[serde(default)]
+    pub levels: [Option<Decimal>; 3],
+    /// The silence limit of the ingest that last decided, in milliseconds.
+    #[serde(default)]
+    pub silence_limit_ms: i64,
+    /// The moment of the last decision: `now` never runs back for a device.
+    #[serde(default)]
+    pub decided_at: Time,
+}
+
+impl DeviceState {
+    /// The open alarm of this kind.
+    #[must_use]
+    pub fn alarm(&self, kind: Kind) -> Option<&Alarm> {
+        self.alarms.iter().find(|alarm| alarm.kind() == kind)
+    }
+
+    /// Quality of what is shown, silence by the clock not considered.
+    #[must_use]
+    pub fn quality(&self) -> Quality {
+        let Some(latest) = &self.latest else {
+            return Quality::Offline;
+        };
+        if self.alarm(Kind::DeviceOffline).is_some() {
+            Quality::Offline
+        } else if latest.reading.value.is_none() {
+            Quality::Bad
+        } else if latest.doubtful || latest.reading.doubtful || latest.reading.has_fault() {
+            Quality::Uncertain
+        } else {
+            Quality::Good
+        }
+    }
+
+    /// Whether the device must be shown in `ALARM`: any alarm open, any LED or the fault flag set.
+    #[must_use]
+    pub fn in_alarm(&self) -> bool {
+        let flagged = |latest: &Latest| latest.reading.has_led() || latest.reading.has_fault();
+        !self.alarms.is_empty() || self.latest.as_ref().is_some_and(flagged)
+    }
+}
+
+/// Whether a state may still be shown as current.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// The last message is within the silence limit.
+    Fresh,
+    /// There never was one: what a broker kept is all that is known. Shown as `uncertain` at best, and `ALARM`.
+    Unheard,
+    /// It is older: shown as `offline` and `ALARM`, whether an ingest was listening or not.
+    Stale,
+}
+
+/// Judges how fresh a state is at the moment it is shown. `last_message` is the server time of the last message that
+/// proved the device alive.
+#[must_use]
+pub fn freshness(state: &DeviceState, last_message: Option<Time>, now: Time) -> Freshness {
+    match last_message {
+        Some(last) if now.millis_since(last) <= state.memory.silence_limit_ms => Freshness::Fresh,
+        Some(_) => Freshness::Stale,
+        None => Freshness::Unheard,
+    }
+}
+
+/// What deciding about a reading or a deadline is configured with; an acknowledgement needs none of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Silence after which a device is offline.
+    pub offline_after: Duration,
+    /// Deadband in percent of the span the device sends, or of the level where it sends none.
+    pub alarm_deadband: Decimal,
+    /// How long a value must be back before its level returns.
+    pub alarm_off_delay: Duration,
+    /// What a level of 0 means.
+    pub zero_level: ZeroLevel,
+}
+
+/// What a level of 0 means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ZeroLevel {
+    /// A level like any other.
+    #[default]
+    Value,
+    /// The level is not used.
+    Unused,
+}

@@ -1,0 +1,285 @@
+//! The one writer and reader of device state in Redis.
+//!
+//! [`Store::load`] reads what deciding needs, [`Store::commit`] carries a decision out by compare-and-set; both take
+//! many devices in one round trip. Everything else answers questions and writes nothing of a device.
+
+mod codec;
+mod read;
+mod write;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{Pipeline, PushInfo, RedisError, RedisResult, Value};
+
+use crate::alarm::{Alarm, ChangeKind};
+use crate::clock::{Clock, SystemClock, Time};
+use crate::decide::Subject;
+use crate::device::DeviceId;
+use crate::keys::PartitionKeys;
+use crate::redis::{Connection, Link, LinkError, RedisConfig, Scripts, load_scripts};
+use crate::state::{DeviceState, Epoch, Position};
+
+pub use write::{Bounds, Commit, Committed, DeadLetter};
+
+/// Cheap to clone; every clone shares the connection.
+#[derive(Clone, Debug)]
+pub struct Store {
+    link: Arc<Link>,
+}
+
+/// Why the store could not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Redis cannot be reached, did not answer in time, or is loading: try again later.
+    #[error("redis is away")]
+    Away(#[source] RedisError),
+    /// The server cannot be used: an operator must act.
+    #[error("redis cannot be used: {0}")]
+    Unusable(String),
+    /// One device's keys are not what they should be; the others are not concerned.
+    #[error("the stored device cannot be used: {0}")]
+    Refused(String),
+    /// A device that was never heard of, and the limit of devices is reached.
+    #[error("the limit of devices is reached")]
+    TooManyDevices,
+}
+
+impl StoreError {
+    /// A short constant for metrics and logs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Away(_) => "redis_away",
+            Self::Unusable(_) => "redis_unusable",
+            Self::Refused(_) => "device_refused",
+            Self::TooManyDevices => "too_many_devices",
+        }
+    }
+}
+
+impl From<LinkError> for StoreError {
+    fn from(err: LinkError) -> Self {
+        match err {
+            LinkError::Away(err) => Self::Away(err),
+            LinkError::Unusable(why) => Self::Unusable(why),
+        }
+    }
+}
+
+/// What is stored of a device, as deciding needs it.
+#[derive(Clone, Debug)]
+pub enum Loaded {
+    /// The state, or an empty one for a device that was never heard of.
+    Subject(Box<Subject>),
+    /// A key has the wrong type: this device cannot be committed, others can.
+    Refused(String),
+}
+
+/// One device as stored, read at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The partition's present epoch.
+    pub epoch: Epoch,
+    /// The device's state; `None` if it was never heard of (or its stored state cannot be read).
+    pub state: Option<DeviceState>,
+    /// Server time of the last message that proved the device alive.
+    pub last_message: Option<Time>,
+    /// Published events, oldest first: those with `seq >= since` if `since` was given, else none.
+    pub events: Vec<StoredEvent>,
+    /// Events with alarm changes (newest 200), oldest first: if `since` was given, else none.
+    pub changes: Vec<StoredChanges>,
+}
+
+/// An entry of a device's events stream.
+#[derive(Clone, Debug)]
+pub struct StoredEvent {
+    /// Its position.
+    pub position: Position,
+    /// The published bytes: an [`crate::event::Event`] as JSON.
+    pub bytes: Vec<u8>,
+}
+
+/// An entry of a device's changes stream.
+#[derive(Clone, Debug)]
+pub struct StoredChanges {
+    /// Its position.
+    pub position: Position,
+    /// Payload of `device:alerts:changed` as JSON.
+    pub payload: Vec<u8>,
+    /// The alarms as these changes left them, in order.
+    pub alarms: Vec<Alarm>,
+}
+
+/// One transition of the alarm log.
+#[derive(Clone, Debug)]
+pub struct LogEntry {
+    /// Id of the row: letters, digits, `_` and `-`.
+    pub id: String,
+    /// Whose alarm.
+    pub device: DeviceId,
+    /// What happened; `None` for entries that are no transition of an alarm (`state_lost`).
+    pub change: Option<ChangeKind>,
+    /// Server time.
+    pub at: Time,
+    /// The alarm as the change left it.
+    pub alarm: Option<Alarm>,
+    /// For an acknowledgement: name and the seq it covers.
+    pub acknowledged: Option<(String, u64)>,
+}
+
+/// Whether anybody listens to the detectors, as the ingests report it in Redis.
+#[derive(Clone, Debug, Default)]
+pub struct IngestStatus {
+    /// Since the newest report of an ingest with a live subscription; `None` if there never was one.
+    pub age: Option<Duration>,
+    /// The topics it subscribes to.
+    pub topics: Vec<String>,
+}
+
+/// A pause in the reports longer than this means that nobody listens.
+pub const MAX_REPORT_AGE: Duration = Duration::from_secs(3);
+
+impl IngestStatus {
+    /// Whether the newest report is recent enough (3 s).
+    #[must_use]
+    pub fn is_listening(&self) -> bool {
+        self.age.is_some_and(|age| age <= MAX_REPORT_AGE)
+    }
+}
+
+impl Store {
+    /// A store that connects when it is first asked, and whenever the connection was lost.
+    #[must_use]
+    pub fn new(config: RedisConfig, clock: Arc<SystemClock>) -> Self {
+        Self {
+            link: Arc::new(Link::new(config, clock)),
+        }
+    }
+
+    /// Number of partitions.
+    #[must_use]
+    pub fn partitions(&self) -> u16 {
+        self.link.config().partitions
+    }
+
+    /// The one clock: this machine's, corrected by Redis `TIME`.
+    #[must_use]
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::<SystemClock>::clone(self.link.clock())
+    }
+
+    /// Asks Redis for a sign of life and measures the clock against it.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let mut connection = self.link.connection().await?;
+        let measured = self.link.measure_clock(&mut connection.redis).await;
+        measured.map_err(|err| self.failed(&connection, err))
+    }
+
+    /// Name of the sharded channel a device's events are published on.
+    #[must_use]
+    pub fn channel(&self, device: &DeviceId) -> String {
+        self.keys(device).channel(device)
+    }
+
+    /// A connection for subscriptions of its own (RESP3), whose pushes go to `pushes`, which must not block.
+    pub async fn subscriber(
+        &self,
+        pushes: impl Fn(PushInfo) + Send + Sync + 'static,
+    ) -> Result<MultiplexedConnection, StoreError> {
+        Ok(self.link.subscriber(pushes).await?)
+    }
+
+    fn keys(&self, device: &DeviceId) -> PartitionKeys {
+        PartitionKeys::new(device.partition(self.partitions()))
+    }
+
+    /// Runs a pipeline whose items fail one by one. Scripts that the server forgot are loaded again and the items that
+    /// missed them are sent once more, so `build` may be called twice.
+    async fn run_each(
+        &self,
+        count: usize,
+        build: impl Fn(&Scripts, usize, &mut Pipeline),
+    ) -> Result<Vec<RedisResult<Value>>, StoreError> {
+        let mut connection = self.link.connection().await?;
+        let all: Vec<usize> = (0..count).collect();
+        let mut answers = self.send(&mut connection, &all, &build).await?;
+        let forgotten: Vec<usize> = all
+            .into_iter()
+            .filter(|index| matches!(&answers[*index], Err(err) if err.code() == Some("NOSCRIPT")))
+            .collect();
+        if !forgotten.is_empty() {
+            let loaded = load_scripts(&mut connection.redis).await;
+            loaded.map_err(|err| self.failed(&connection, err))?;
+            let again = self.send(&mut connection, &forgotten, &build).await?;
+            for (index, answer) in forgotten.into_iter().zip(again) {
+                answers[index] = answer;
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn send(
+        &self,
+        connection: &mut Connection,
+        items: &[usize],
+        build: &impl Fn(&Scripts, usize, &mut Pipeline),
+    ) -> Result<Vec<RedisResult<Value>>, StoreError> {
+        if items.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut pipe = redis::pipe();
+        pipe.ignore_errors();
+        for index in items {
+            build(&connection.scripts, *index, &mut pipe);
+        }
+        let timeout = self.link.config().redis_timeout;
+        let query = pipe.query_async::<Vec<RedisResult<Value>>>(&mut connection.redis);
+        match tokio::time::timeout(timeout, query).await {
+            Ok(Ok(answers)) if answers.len() == items.len() => Ok(answers),
+            Ok(Ok(_)) => Err(self.failed(connection, wrong_answer("count of answers"))),
+            Ok(Err(err)) => Err(self.failed(connection, err)),
+            Err(_) => Err(self.failed(
+                connection,
+                (redis::ErrorKind::Io, "no answer in time").into(),
+            )),
+        }
+    }
+
+    /// Runs one command.
+    async fn run(&self, build: impl Fn(&Scripts, &mut Pipeline)) -> Result<Value, StoreError> {
+        let answers = self
+            .run_each(1, |scripts, _, pipe| build(scripts, pipe))
+            .await?;
+        match answers.into_iter().next() {
+            Some(Ok(value)) => Ok(value),
+            Some(Err(err)) => Err(answer_error(err)),
+            None => Err(StoreError::Away(wrong_answer("no answer"))),
+        }
+    }
+
+    /// Gives up the connection after an error of the connection itself.
+    fn failed(&self, connection: &Connection, err: RedisError) -> StoreError {
+        self.link.lost(connection);
+        StoreError::Away(err)
+    }
+}
+
+/// What an error answer of a single command means.
+fn answer_error(err: RedisError) -> StoreError {
+    match err.code() {
+        Some("WRONGTYPE") => StoreError::Refused(err.to_string()),
+        _ => StoreError::Away(err),
+    }
+}
+
+fn wrong_answer(what: &'static str) -> RedisError {
+    (redis::ErrorKind::UnexpectedReturnType, what).into()
+}
+
+#[cfg(test)]
+pub(crate) use codec::round_trip;
+
+#[cfg(test)]
+mod tests;

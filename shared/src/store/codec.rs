@@ -1,0 +1,205 @@
+//! Between a [`DeviceState`] and the fields of its hash. Fields that are equal are not written again, fields that are
+//! not known here are never touched, so that an older replica does not erase what a newer one added.
+
+use std::collections::VecDeque;
+
+use redis::{FromRedisValue, RedisResult, Value};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Loaded, wrong_answer};
+use crate::clock::Time;
+use crate::decide::Subject;
+use crate::device::DeviceId;
+use crate::state::{DeviceState, Epoch, Position};
+
+/// Reads the answer of `state.lua`.
+pub(super) fn loaded(device: &DeviceId, answer: Value) -> RedisResult<Loaded> {
+    let mut items = items(answer)?.into_iter();
+    let kind = String::from_redis_value(items.next().unwrap_or(Value::Nil))?;
+    if kind != "state" {
+        let reason = String::from_redis_value(items.next().unwrap_or(Value::Nil))?;
+        return Ok(Loaded::Refused(reason));
+    }
+    let mut next = || items.next().unwrap_or(Value::Nil);
+    let epoch = text(next())?.and_then(|epoch| epoch.parse::<Epoch>().ok());
+    let Some(epoch) = epoch else {
+        return Err(wrong_answer("a partition without an epoch"));
+    };
+    let last_message = text(next())?
+        .and_then(|score| score.parse::<f64>().ok())
+        .filter(|score| *score > 0.0)
+        .map(millis);
+    let seq_floor = u64::from_redis_value(next())?;
+    let fields = Fields {
+        rev: bytes(next())?,
+        epoch: text(next())?,
+        seq: text(next())?,
+        alarms: text(next())?,
+        order: text(next())?,
+        prints: bytes(next())?,
+        latest: text(next())?,
+        memory: text(next())?,
+    };
+    let stored_rev = fields.rev.clone().unwrap_or_default();
+    let is_new = fields.rev.is_none() && fields.latest.is_none();
+    let state = if is_new {
+        Some(DeviceState::default())
+    } else {
+        fields.decode()
+    };
+    let lost = state.is_none();
+    // A lost state keeps what can still be told of it: where its numbering stands, and the rev to compare with.
+    let seq = fields
+        .seq
+        .as_deref()
+        .and_then(|seq| seq.parse().ok())
+        .unwrap_or(0);
+    let state = state.unwrap_or_else(|| DeviceState {
+        rev: fields.rev().unwrap_or(0),
+        ..DeviceState::default()
+    });
+    Ok(Loaded::Subject(Box::new(Subject {
+        device: device.clone(),
+        epoch,
+        stored_rev,
+        state,
+        seq_floor: seq_floor.max(seq),
+        lost,
+        last_message,
+    })))
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "scores are whole milliseconds below 2^53"
+)]
+pub(super) fn millis(score: f64) -> Time {
+    Time::from_millis(score as i64)
+}
+
+/// The fields of the hash that differ, as they are written.
+pub(super) fn changed_fields(
+    before: &DeviceState,
+    after: &DeviceState,
+) -> Vec<(&'static str, Vec<u8>)> {
+    let mut fields = vec![("rev", after.rev.to_string().into_bytes())];
+    // Also after a lost state, of which only the rev was kept.
+    let is_new = before.latest.is_none();
+    if is_new || before.position != after.position {
+        fields.push(("epoch", after.position.epoch.to_string().into_bytes()));
+        fields.push(("seq", after.position.seq.to_string().into_bytes()));
+    }
+    if is_new || before.alarms != after.alarms {
+        fields.push(("alarms", json(&after.alarms)));
+    }
+    if is_new || before.order != after.order {
+        fields.push(("order", json(&after.order)));
+    }
+    if is_new || before.prints != after.prints {
+        let prints = after.prints.iter().flat_map(|print| print.to_be_bytes());
+        fields.push(("prints", prints.collect()));
+    }
+    if is_new || before.latest != after.latest {
+        fields.push(("latest", json(&after.latest)));
+    }
+    if is_new || before.memory != after.memory {
+        fields.push(("memory", json(&after.memory)));
+    }
+    fields
+}
+
+struct Fields {
+    rev: Option<Vec<u8>>,
+    epoch: Option<String>,
+    seq: Option<String>,
+    alarms: Option<String>,
+    order: Option<String>,
+    prints: Option<Vec<u8>>,
+    latest: Option<String>,
+    memory: Option<String>,
+}
+
+impl Fields {
+    fn rev(&self) -> Option<u64> {
+        std::str::from_utf8(self.rev.as_ref()?).ok()?.parse().ok()
+    }
+
+    fn decode(&self) -> Option<DeviceState> {
+        let prints = self.prints.as_ref()?;
+        if prints.len() % 8 != 0 {
+            return None;
+        }
+        let print = |chunk: &[u8]| chunk.try_into().map(u64::from_be_bytes).unwrap_or_default();
+        Some(DeviceState {
+            rev: self.rev()?,
+            position: Position {
+                epoch: self.epoch.as_ref()?.parse().ok()?,
+                seq: self.seq.as_ref()?.parse().ok()?,
+            },
+            alarms: parse(self.alarms.as_ref())?,
+            order: parse(self.order.as_ref())?,
+            prints: prints.chunks_exact(8).map(print).collect::<VecDeque<_>>(),
+            latest: parse(self.latest.as_ref())?,
+            memory: parse(self.memory.as_ref())?,
+        })
+    }
+}
+
+fn parse<T: DeserializeOwned>(text: Option<&String>) -> Option<T> {
+    serde_json::from_str(text?).ok()
+}
+
+pub(super) fn json<T: Serialize>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).expect("structs of texts and numbers always serialise")
+}
+
+pub(super) fn items(answer: Value) -> RedisResult<Vec<Value>> {
+    match answer {
+        Value::Array(items) => Ok(items),
+        Value::Nil => Ok(Vec::new()),
+        _ => Err(wrong_answer("expected an array")),
+    }
+}
+
+pub(super) fn text(value: Value) -> RedisResult<Option<String>> {
+    match value {
+        // RESP3 tells scores as doubles, scripts a missing value as false.
+        Value::Nil | Value::Boolean(false) => Ok(None),
+        Value::Double(number) => Ok(Some(number.to_string())),
+        // Bytes that are no text make the state unreadable, not the connection.
+        Value::BulkString(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        value => Ok(Some(String::from_redis_value(value)?)),
+    }
+}
+
+pub(super) fn bytes(value: Value) -> RedisResult<Option<Vec<u8>>> {
+    match value {
+        Value::Nil | Value::Boolean(false) => Ok(None),
+        Value::BulkString(bytes) => Ok(Some(bytes)),
+        value => Ok(Some(Vec::from_redis_value(value)?)),
+    }
+}
+
+/// A state as it comes back from its stored form.
+#[cfg(test)]
+pub(crate) fn round_trip(state: &DeviceState) -> DeviceState {
+    let fields = changed_fields(&DeviceState::default(), state);
+    let stored: std::collections::HashMap<_, _> = fields.into_iter().collect();
+    let text = |field| {
+        stored
+            .get(field)
+            .and_then(|bytes| String::from_utf8(bytes.clone()).ok())
+    };
+    let fields = Fields {
+        rev: stored.get("rev").cloned(),
+        epoch: text("epoch"),
+        seq: text("seq"),
+        alarms: text("alarms"),
+        order: text("order"),
+        prints: stored.get("prints").cloned(),
+        latest: text("latest"),
+        memory: text("memory"),
+    };
+    fields.decode().expect("what was stored can be read")
+}

@@ -1,0 +1,2 @@
+-- Reads one device. Keys, arguments and answer: see state.lua.
+return load()

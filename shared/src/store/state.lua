@@ -1,0 +1,26 @@
+-- What deciding needs of one device, read at one moment. Stands in front of every script that answers with it.
+-- KEYS[1] device hash   KEYS[2] partition hash   KEYS[3] seen   KEYS[4] events   KEYS[5] changes
+-- ARGV[1] device id
+-- Answer: {'state', epoch, last message, seq floor, rev, epoch of the last event, seq, alarms, order, prints, latest, memory}
+--      or {'refused', reason} where a key has the wrong type.
+-- The seq floor is the highest seq that is certainly taken; read from the streams only where the hash is missing.
+
+local function last_seq(stream)
+  local newest = redis.pcall('XREVRANGE', stream, '+', '-', 'COUNT', 1)
+  if newest.err or #newest == 0 then return 0 end
+  return tonumber(string.match(newest[1][1], '^%d+')) or 0
+end
+
+local function load()
+  local fields = redis.pcall('HMGET', KEYS[1], 'rev', 'epoch', 'seq', 'alarms', 'order', 'prints', 'latest', 'memory')
+  if fields.err then return {'refused', KEYS[1] .. ': ' .. fields.err} end
+  local epoch = redis.pcall('HGET', KEYS[2], 'epoch')
+  if type(epoch) == 'table' then return {'refused', KEYS[2] .. ': ' .. epoch.err} end
+  local last_message = redis.pcall('ZSCORE', KEYS[3], ARGV[1])
+  if type(last_message) == 'table' then return {'refused', KEYS[3] .. ': ' .. last_message.err} end
+  local floor = 0
+  if not fields[1] or not fields[3] or not tonumber(fields[3]) then
+    floor = math.max(last_seq(KEYS[4]), last_seq(KEYS[5]))
+  end
+  return {'state', epoch, last_message, floor, unpack(fields, 1, 8)}
+end

@@ -1,0 +1,222 @@
+//! Logs and traces of a process: set up once, flushed at the end.
+
+use std::fmt;
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use opentelemetry::trace::{TraceContextExt, TracerProvider as _};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::filter::{EnvFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry};
+
+/// What the end of a process waits at most for the last spans to leave.
+const FLUSH: Duration = Duration::from_secs(3);
+
+/// Crates the exporter itself is made of: a span of theirs would be exported, which makes more of them. And the span
+/// that names a task for the logs: it would be the parent of everything the task ever does.
+const NOT_EXPORTED: [&str; 7] = [
+    "tonic",
+    "h2",
+    "hyper",
+    "hyper_util",
+    "tower",
+    "opentelemetry",
+    "shared::lifecycle",
+];
+
+/// Logs and traces.
+#[derive(Args, Clone, Debug)]
+pub struct TelemetryConfig {
+    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or a list such as `info,ingest=debug`
+    #[arg(long, env = "LOG_LEVEL", default_value = "info", value_parser = log_level)]
+    pub log_level: String,
+    /// Form of the log lines on standard output; by default `text` on a terminal, else `json`
+    #[arg(long, env = "LOG_FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// Where spans go
+    #[arg(long, env = "OTEL_EXPORTER", default_value = "none")]
+    pub otel_exporter: Exporter,
+    /// The collector, if spans go there (OTLP over gRPC)
+    #[arg(
+        long,
+        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
+        default_value = "http://127.0.0.1:4317"
+    )]
+    pub otel_exporter_otlp_endpoint: String,
+    /// Share of the traces that is sampled, 0 to 1; a trace sampled by its origin stays sampled
+    #[arg(long, env = "OTEL_TRACES_SAMPLER_ARG", default_value = "0.01", value_parser = ratio)]
+    pub otel_traces_sampler_arg: f64,
+}
+
+/// Form of the log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object per line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Where spans go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Exporter {
+    /// Nowhere; nothing is sampled.
+    None,
+    /// To an OpenTelemetry collector.
+    Otlp,
+}
+
+fn log_level(text: &str) -> Result<String, String> {
+    EnvFilter::builder()
+        .parse(text)
+        .map_err(|err| err.to_string())?;
+    Ok(text.to_owned())
+}
+
+fn ratio(text: &str) -> Result<f64, String> {
+    let ratio: f64 = text.parse().map_err(|_| "expected a number from 0 to 1")?;
+    if (0.0..=1.0).contains(&ratio) {
+        Ok(ratio)
+    } else {
+        Err("expected a number from 0 to 1".into())
+    }
+}
+
+/// Keeps telemetry alive. End it with [`TelemetryGuard::flush`]: dropping it exports nothing more.
+#[must_use = "dropping it stops logs and traces"]
+pub struct TelemetryGuard {
+    provider: Option<SdkTracerProvider>,
+    _writer: WorkerGuard,
+}
+
+impl fmt::Debug for TelemetryGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TelemetryGuard")
+    }
+}
+
+/// Sets up logs and traces of this process. Must run inside the runtime, which the exporter needs, and once.
+///
+/// # Errors
+/// The exporter could not be built, or telemetry was set up before.
+pub fn init(service: &'static str, config: &TelemetryConfig) -> anyhow::Result<TelemetryGuard> {
+    opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
+    // Written by a thread of its own, through a queue of 128 000 lines that drops when full: a standard output that
+    // nobody reads must not stop the service.
+    let (writer, guard) = tracing_appender::non_blocking(std::io::stdout());
+    let filter = EnvFilter::builder()
+        .parse(&config.log_level)
+        .context("cannot read the log level")?;
+    let provider = match config.otel_exporter {
+        Exporter::None => None,
+        Exporter::Otlp => Some(provider(service, config)?),
+    };
+    let spans = provider.as_ref().map(|provider| {
+        let exported = Targets::new()
+            .with_default(LevelFilter::INFO)
+            .with_targets(NOT_EXPORTED.map(|target| (target, LevelFilter::OFF)));
+        tracing_opentelemetry::layer()
+            .with_tracer(provider.tracer(service))
+            .with_filter(exported)
+    });
+    tracing_subscriber::registry()
+        .with(lines(config.log_format, writer).with_filter(filter))
+        .with(spans)
+        .try_init()
+        .context("cannot set up telemetry")?;
+    Ok(TelemetryGuard {
+        provider,
+        _writer: guard,
+    })
+}
+
+fn lines(format: Option<LogFormat>, writer: NonBlocking) -> Box<dyn Layer<Registry> + Send + Sync> {
+    let terminal = std::io::stdout().is_terminal();
+    let default = if terminal {
+        LogFormat::Text
+    } else {
+        LogFormat::Json
+    };
+    match format.unwrap_or(default) {
+        LogFormat::Text => tracing_subscriber::fmt::layer()
+            .compact()
+            .with_ansi(terminal)
+            .with_writer(writer)
+            .boxed(),
+        LogFormat::Json => json_subscriber::fmt::layer()
+            .with_opentelemetry_ids(true)
+            .flatten_event(true)
+            .with_writer(writer)
+            .boxed(),
+    }
+}
+
+fn provider(service: &'static str, config: &TelemetryConfig) -> anyhow::Result<SdkTracerProvider> {
+    let exporter = SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(&config.otel_exporter_otlp_endpoint)
+        .with_timeout(FLUSH)
+        .build()
+        .context("cannot build the exporter of spans")?;
+    let ratio = Sampler::TraceIdRatioBased(config.otel_traces_sampler_arg);
+    Ok(SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_sampler(Sampler::ParentBased(Box::new(ratio)))
+        .with_resource(Resource::builder().with_service_name(service).build())
+        .build())
+}
+
+impl TelemetryGuard {
+    /// Sends what was not exported yet, for at most three seconds, and writes the last log lines.
+    pub async fn flush(self) {
+        let Some(provider) = self.provider else {
+            return;
+        };
+        // The shutdown blocks, and on a worker of the runtime it could wait for itself.
+        let shutdown = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH));
+        match tokio::time::timeout(FLUSH + Duration::from_millis(500), shutdown).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(err))) => {
+                tracing::warn!(
+                    error = &err as &dyn std::error::Error,
+                    "last spans are lost"
+                );
+            }
+            Ok(Err(err)) => {
+                tracing::warn!(
+                    error = &err as &dyn std::error::Error,
+                    "last spans are lost"
+                );
+            }
+            Err(_) => tracing::warn!("last spans are lost: the collector did not answer in time"),
+        }
+    }
+}
+
+/// W3C `traceparent` of the current span, if it is sampled: what crosses Redis inside an event.
+#[must_use]
+pub fn traceparent() -> Option<String> {
+    let context = tracing::Span::current().context();
+    let span = context.span().span_context().clone();
+    (span.is_valid() && span.is_sampled()).then(|| {
+        format!(
+            "00-{}-{}-{:02x}",
+            span.trace_id(),
+            span.span_id(),
+            span.trace_flags().to_u8()
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests;
