@@ -1,0 +1,368 @@
+//! Every setting of this service. The doc comments are the operator's manual: `ingest --help`.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{
+    BoolishValueParser, PossibleValuesParser, StringValueParser, TypedValueParser,
+};
+use clap::{Args, Parser};
+use shared::args::{self, Usage};
+use shared::decimal::Decimal;
+use shared::redis::RedisConfig;
+use shared::secret::Secret;
+use shared::state::{Settings, ZeroLevel};
+use shared::telemetry::TelemetryConfig;
+
+use crate::payload::{DecimalPoint, Format};
+
+pub mod broker;
+use broker::{BrokerUrl, filter_problem};
+
+/// Takes readings from an MQTT broker, computes alarms, and commits both to Redis.
+///
+/// Every flag can be given as the environment variable named with it; a flag wins, and a variable that is set to
+/// nothing counts as unset. Times need a unit: 500ms, 90s, 3m, 24h, 35d.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "ingest", version)]
+pub struct Config {
+    #[command(flatten)]
+    pub mqtt: MqttConfig,
+
+    #[command(flatten)]
+    pub redis: RedisConfig,
+
+    /// Silence after which a detector is reported offline
+    #[arg(long, env, value_name = "TIME", default_value = "3m", value_parser = args::duration)]
+    pub offline_after: Duration,
+
+    /// How far a value must be back from an alarm level before the level returns, in percent of the span the detector
+    /// sends, or of the level where it sends none; a hysteresis the detector sends wins
+    #[arg(long, env, value_name = "PERCENT", default_value = "2", value_parser = args::percent)]
+    pub alarm_deadband: Decimal,
+
+    /// How long a value must be back before its alarm level returns
+    #[arg(long, env, value_name = "TIME", default_value = "0s", value_parser = args::duration)]
+    pub alarm_off_delay: Duration,
+
+    /// What an alarm level of 0 means: a level like any other, or that the level is not used
+    #[arg(long, env, default_value = "value", value_parser = zero_level())]
+    pub zero_level: ZeroLevel,
+
+    /// Zone of device times that name none
+    #[arg(
+        long, env, value_name = "OFFSET", default_value = "+05:30",
+        value_parser = args::utc_offset, allow_hyphen_values = true
+    )]
+    pub device_utc_offset: i32,
+
+    /// Units behind the numeric codes that detectors send, as a comma list
+    #[arg(long, env, value_name = "CODE=UNIT", default_value = "1=ppm", value_parser = args::unit_codes)]
+    pub unit_codes: args::UnitCodes,
+
+    /// Whether `Decimal Point` is only shown, or tells that numbers are scaled integers
+    #[arg(long, env, default_value = "ignore")]
+    pub decimal_point: DecimalPoint,
+
+    /// A longer payload becomes a dead letter unread
+    #[arg(long, env, value_name = "BYTES", default_value = "65536", value_parser = at_least(256))]
+    pub max_payload_bytes: u32,
+
+    /// Send `raw_message` with every live reading too; without it, only snapshots and REST answers have it
+    #[arg(long, env, value_parser = BoolishValueParser::new())]
+    pub live_raw_message: bool,
+
+    /// Detectors that are kept at most; messages of further ones become dead letters
+    #[arg(long, env, value_name = "NUMBER", default_value = "20000", value_parser = at_least(1))]
+    pub max_devices: u32,
+
+    /// Age up to which a detector's samples are kept for charts
+    #[arg(long, env, value_name = "TIME", default_value = "24h", value_parser = args::duration)]
+    pub history_age: Duration,
+
+    /// Samples kept per detector at most
+    #[arg(long, env, value_name = "NUMBER", default_value = "20000", value_parser = at_least(1))]
+    pub history_max: u32,
+
+    /// Age up to which the alarm log is kept
+    #[arg(long, env, value_name = "TIME", default_value = "35d", value_parser = args::duration)]
+    pub log_age: Duration,
+
+    /// Rows of the alarm log kept per partition at most
+    #[arg(long, env, value_name = "NUMBER", default_value = "20000", value_parser = at_least(1))]
+    pub log_max: u32,
+
+    /// Dead letters kept at most
+    #[arg(long, env, value_name = "NUMBER", default_value = "10000", value_parser = at_least(1))]
+    pub dead_letters_max: u32,
+
+    /// Messages decided and committed in one round trip to Redis at most
+    #[arg(long, env, value_name = "NUMBER", default_value = "200", value_parser = at_least(1))]
+    pub batch_max: u32,
+
+    /// Port of /livez and /readyz
+    #[arg(long, env, value_name = "PORT", default_value = "3003")]
+    pub http_port: u16,
+
+    /// Address this port is opened on
+    #[arg(long, env, value_name = "ADDRESS", default_value = "0.0.0.0")]
+    pub listen_address: IpAddr,
+
+    /// What a stop gives the messages in hand to be committed and acknowledged
+    #[arg(long, env, value_name = "TIME", default_value = "10s", value_parser = args::duration)]
+    pub drain_period: Duration,
+
+    #[command(flatten)]
+    pub telemetry: TelemetryConfig,
+
+    /// Accepted and unused: cathodic-protection devices are not served
+    #[arg(long, env, value_name = "TOPIC")]
+    pub mqtt_topic_subtronic_data: Option<String>,
+
+    /// Accepted and unused, likewise
+    #[arg(long, env, value_name = "TOPIC")]
+    pub mqtt_topic_subtronic_command: Option<String>,
+
+    /// Of the system before this one; unused, with a warning.
+    #[arg(long, env, hide = true, hide_env_values = true)]
+    pub mongodb_uri: Option<Secret<String>>,
+}
+
+/// The link to the broker.
+#[derive(Args, Clone, Debug)]
+pub struct MqttConfig {
+    /// The broker: `mqtt://HOST[:1883]`, or `mqtts://HOST[:8883]` for TLS with the system's certificate authorities
+    #[arg(long, env, value_name = "URL", hide_env_values = true)]
+    pub mqtt_broker: BrokerUrl,
+
+    /// User at the broker
+    #[arg(long, env, value_name = "NAME", hide_env_values = true)]
+    pub mqtt_username: Option<Secret<String>>,
+
+    /// File whose first line is the user
+    #[arg(long, env, value_name = "PATH")]
+    pub mqtt_username_file: Option<PathBuf>,
+
+    /// Password at the broker; better given as variable or file, since other users of a machine can see flags
+    #[arg(long, env, value_name = "PASSWORD", hide_env_values = true)]
+    pub mqtt_password: Option<Secret<String>>,
+
+    /// File whose first line is the password
+    #[arg(long, env, value_name = "PATH")]
+    pub mqtt_password_file: Option<PathBuf>,
+
+    /// Topics detectors publish on; may be given several times or as a comma list, wildcards allowed
+    #[arg(
+        long, env = "MQTT_TOPIC_SUBTRONICS", value_name = "FILTER", value_delimiter = ',',
+        default_value = "SubTronics/data", value_parser = trimmed()
+    )]
+    pub mqtt_topic: Vec<String>,
+
+    /// Identity at the broker, by which it keeps this replica's session: stable over restarts, different in every
+    /// replica. By default `subtronics-ingest`, for a single replica
+    #[arg(long, env, value_name = "ID")]
+    pub mqtt_client_id: Option<String>,
+
+    /// Share the messages with all replicas of this group, each message to one of them; needs --mqtt-client-id.
+    /// Without a group every replica reads everything: redundancy, not scale
+    #[arg(long, env, value_name = "NAME")]
+    pub mqtt_share_group: Option<String>,
+
+    /// Messages the broker may send before the first of them is acknowledged
+    #[arg(
+        long, env, value_name = "NUMBER", default_value = "1000",
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    pub mqtt_receive_maximum: u16,
+
+    /// The broker drops larger packets instead of sending them; well above --max-payload-bytes, so that broken
+    /// payloads still reach the dead letters
+    #[arg(long, env, value_name = "BYTES", default_value = "2097152", value_parser = at_least(1024))]
+    pub mqtt_max_packet_size: u32,
+
+    /// How long the broker keeps the session, and what arrives for it, while this replica is away
+    #[arg(long, env, value_name = "TIME", default_value = "1h", value_parser = args::duration)]
+    pub mqtt_session_expiry: Duration,
+
+    /// Time without traffic after which the broker is asked for a sign of life, at least 5s; without any for twice
+    /// as long, the connection is replaced
+    #[arg(long, env, value_name = "TIME", default_value = "30s", value_parser = args::duration)]
+    pub mqtt_keep_alive: Duration,
+
+    /// What connecting may take, from the name lookup to the broker's answer
+    #[arg(long, env, value_name = "TIME", default_value = "10s", value_parser = args::duration)]
+    pub mqtt_connect_timeout: Duration,
+}
+
+impl Config {
+    /// Reads arguments (the first is the program's name) and environment, and checks them.
+    pub fn try_from_args<I>(args: I) -> Result<Self, Usage>
+    where
+        I: IntoIterator,
+        I::Item: Into<OsString> + Clone,
+    {
+        let mut config: Self = args::parse(args)?;
+        let mut problems = config.mqtt.read_files();
+        problems.extend(config.validate());
+        if problems.is_empty() {
+            Ok(config)
+        } else {
+            Err(Usage::Problems(problems))
+        }
+    }
+
+    /// All problems of settings that do not fit together, one sentence each.
+    pub fn validate(&self) -> Vec<String> {
+        let mut problems = self.mqtt.validate();
+        if self.offline_after < Duration::from_secs(1) {
+            problems.push("--offline-after: must be at least 1s".to_owned());
+        }
+        for (flag, time) in [
+            ("--history-age", self.history_age),
+            ("--log-age", self.log_age),
+        ] {
+            if time.is_zero() {
+                problems.push(format!("{flag}: must be more than 0"));
+            }
+        }
+        // Topic, properties and header need a little room beside the payload.
+        if self.mqtt.mqtt_max_packet_size < self.max_payload_bytes.saturating_add(1024) {
+            problems.push(
+                "--mqtt-max-packet-size: must be at least 1024 above --max-payload-bytes"
+                    .to_owned(),
+            );
+        }
+        problems
+    }
+
+    /// What the operator should know at the start, one sentence each.
+    pub fn warnings(&self) -> Vec<&'static str> {
+        let database = self.mongodb_uri.as_ref();
+        database
+            .map(|_| "MONGODB_URI is ignored: Redis holds the alarm log")
+            .into_iter()
+            .collect()
+    }
+
+    /// What deciding is configured with.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            offline_after: self.offline_after,
+            alarm_deadband: self.alarm_deadband,
+            alarm_off_delay: self.alarm_off_delay,
+            zero_level: self.zero_level,
+        }
+    }
+
+    /// What parsing is configured with.
+    pub fn format(&self) -> Format {
+        Format {
+            utc_offset_seconds: self.device_utc_offset,
+            unit_codes: self.unit_codes.clone(),
+            decimal_point: self.decimal_point,
+            max_payload_bytes: usize::try_from(self.max_payload_bytes).unwrap_or(usize::MAX),
+        }
+    }
+}
+
+impl MqttConfig {
+    /// The identity at the broker.
+    pub fn client_id(&self) -> &str {
+        self.mqtt_client_id
+            .as_deref()
+            .unwrap_or("subtronics-ingest")
+    }
+
+    /// What is subscribed to at the broker.
+    pub fn filters(&self) -> Vec<String> {
+        let filter = |topic: &String| match &self.mqtt_share_group {
+            Some(group) => format!("$share/{group}/{topic}"),
+            None => topic.clone(),
+        };
+        self.mqtt_topic.iter().map(filter).collect()
+    }
+
+    /// Puts the contents of the `…-file` settings in the place of the settings themselves.
+    fn read_files(&mut self) -> Vec<String> {
+        let secrets = [
+            (
+                "--mqtt-username",
+                &mut self.mqtt_username,
+                &self.mqtt_username_file,
+            ),
+            (
+                "--mqtt-password",
+                &mut self.mqtt_password,
+                &self.mqtt_password_file,
+            ),
+        ];
+        let mut problems = Vec::new();
+        for (flag, secret, file) in secrets {
+            match args::secret_or_file(flag, secret.take(), file.as_deref()) {
+                Ok(read) => *secret = read,
+                Err(problem) => problems.push(problem),
+            }
+        }
+        problems
+    }
+
+    fn validate(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.mqtt_topic.is_empty() {
+            problems.push("--mqtt-topic: at least one topic is needed".to_owned());
+        }
+        for topic in &self.mqtt_topic {
+            if let Some(problem) = filter_problem(topic) {
+                problems.push(format!("--mqtt-topic: `{topic}` {problem}"));
+            }
+        }
+        if let Some(group) = &self.mqtt_share_group {
+            if group.is_empty() || group.contains(['/', '+', '#', '\0']) {
+                problems.push("--mqtt-share-group: must not be empty nor contain / + #".to_owned());
+            }
+            if self.mqtt_client_id.is_none() {
+                problems.push(
+                    "--mqtt-share-group: needs --mqtt-client-id, stable and different in every replica"
+                        .to_owned(),
+                );
+            }
+        }
+        if self.client_id().is_empty() || self.client_id().len() > 65_535 {
+            problems.push("--mqtt-client-id: must have 1 to 65535 bytes".to_owned());
+        }
+        if self.mqtt_password.is_some() && self.mqtt_username.is_none() {
+            problems.push("--mqtt-password: needs --mqtt-username".to_owned());
+        }
+        // The wire has whole seconds: 16 bits for the keep-alive, 32 for the expiry.
+        if !(5..=65_535).contains(&self.mqtt_keep_alive.as_secs()) {
+            problems.push("--mqtt-keep-alive: must be from 5s to 65535s".to_owned());
+        }
+        if u32::try_from(self.mqtt_session_expiry.as_secs()).is_err() {
+            problems.push("--mqtt-session-expiry: must be at most 4294967295s".to_owned());
+        }
+        if self.mqtt_connect_timeout < Duration::from_secs(1) {
+            problems.push("--mqtt-connect-timeout: must be at least 1s".to_owned());
+        }
+        problems
+    }
+}
+
+fn at_least(minimum: i64) -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(minimum..)
+}
+
+fn trimmed() -> impl TypedValueParser<Value = String> {
+    StringValueParser::new().map(|text| text.trim().to_owned())
+}
+
+fn zero_level() -> impl TypedValueParser<Value = ZeroLevel> {
+    PossibleValuesParser::new(["value", "unused"]).map(|word| match word.as_str() {
+        "unused" => ZeroLevel::Unused,
+        _ => ZeroLevel::Value,
+    })
+}
+
+#[cfg(test)]
+mod tests;

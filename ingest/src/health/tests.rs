@@ -1,0 +1,69 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+use crate::mqtt::LinkState;
+
+/// Status code and body of one GET.
+async fn get(address: SocketAddr, path: &str) -> (u16, serde_json::Value) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let code = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    let body = answer.split_once("\r\n\r\n").unwrap().1;
+    (code, serde_json::from_str(body).unwrap())
+}
+
+#[tokio::test]
+async fn readiness_needs_redis_and_the_subscription() {
+    let lifecycle = Lifecycle::new();
+    let (reporter, link) = LinkStatus::new();
+    let redis_ok = Arc::new(AtomicBool::new(false));
+    let redis = Arc::clone(&redis_ok);
+    let redis = move || DependencyStatus::new(redis.load(Ordering::Relaxed), None);
+    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    serve(listener, router(link, redis, &lifecycle), &lifecycle);
+
+    assert_eq!(get(address, "/livez").await, (200, json!({"status": "ok"})));
+    let (code, body) = get(address, "/readyz").await;
+    let down = json!({"ok": false, "age_ms": null});
+    let expected = json!({"status": "unready", "dependencies": {"redis": down, "broker": down}});
+    assert_eq!((code, body), (503, expected));
+
+    reporter.report(LinkState::Subscribed);
+    assert_eq!(get(address, "/readyz").await.0, 503);
+    redis_ok.store(true, Ordering::Relaxed);
+    let (code, body) = get(address, "/readyz").await;
+    assert_eq!((code, &body["status"]), (200, &json!("ok")));
+    assert_eq!(
+        body["dependencies"]["broker"],
+        json!({"ok": true, "age_ms": 0})
+    );
+
+    reporter.report(LinkState::TakenOver);
+    let (code, body) = get(address, "/readyz").await;
+    assert_eq!(code, 503);
+    assert!(body["dependencies"]["broker"]["age_ms"].is_u64());
+
+    let (code, body) = get(address, "/nothing").await;
+    let text = "no such path: /nothing";
+    assert_eq!(
+        (code, body),
+        (404, json!({"error": text, "error_message": text}))
+    );
+
+    lifecycle.request_stop();
+    lifecycle.wait(Duration::from_mins(1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_taken_port_is_told_with_its_address() {
+    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let text = bind(address).unwrap_err().to_string();
+    assert_eq!(text, format!("cannot listen on `{address}`"));
+}

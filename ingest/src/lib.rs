@@ -1,0 +1,129 @@
+//! From an MQTT packet to one atomic commit in Redis.
+//!
+//! ```text
+//! broker ──▶ mqtt ──bounded queue──▶ pipeline ──▶ shared::apply ──▶ Redis
+//!             ▲                        │ payload::parse               ▲
+//!             └──── ack after commit ──┘                    timers ───┘
+//! ```
+//!
+//! Read in this order: [`config`] (what an operator can set), [`mqtt`] (the link to the broker and the acknowledgements),
+//! [`payload`] (bytes to a reading), `pipeline` (one message of a device at a time, many devices per round trip),
+//! `timers` (silence and off-delays), [`health`]. What is decided stands in the crate `shared`, since the gateway decides
+//! about acknowledgements by the same rules.
+
+pub mod config;
+pub mod health;
+pub mod metrics;
+pub mod mqtt;
+pub mod payload;
+mod pipeline;
+mod timers;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::routing::get;
+use shared::apply::Rules;
+use shared::clock::SystemClock;
+use shared::lifecycle::Lifecycle;
+use shared::store::{Bounds, Store};
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::health::DependencyStatus;
+use crate::metrics::Metrics;
+use crate::pipeline::Pipeline;
+use crate::timers::{Beat, Reporter};
+
+/// Runs the service until a signal, or until one of its tasks fails.
+///
+/// # Errors
+/// The HTTP port cannot be opened, or a task ended that should not have.
+pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
+    let address = SocketAddr::new(config.listen_address, config.http_port);
+    let listener = health::bind(address)?;
+    let store = Store::new(config.redis.clone(), Arc::new(SystemClock::default()));
+    let metrics = Arc::new(Metrics::default());
+    let rules = rules(&config);
+    tracing::info!(
+        broker = %config.mqtt.mqtt_broker,
+        redis = %config.redis.redis_url,
+        topics = ?config.mqtt.filters(),
+        client_id = config.mqtt.client_id(),
+        %address,
+        offline_after = ?config.offline_after,
+        alarm_off_delay = ?config.alarm_off_delay,
+        alarm_deadband = %config.alarm_deadband,
+        "ingest starts"
+    );
+
+    let (incoming, link) = mqtt::start(&config.mqtt, &lifecycle)?;
+    let (beat, beats) = watch::channel(Beat::default());
+    let room_left = Arc::new(AtomicBool::new(true));
+    let reporter = Reporter {
+        store: store.clone(),
+        link: link.clone(),
+        client_id: config.mqtt.client_id().to_owned(),
+        topics: config.mqtt.mqtt_topic.clone(),
+        max_devices: u64::from(config.max_devices),
+        room_left: Arc::clone(&room_left),
+        beat,
+    };
+    lifecycle.spawn("report", reporter.run(lifecycle.clone()));
+    let timers = timers::run(
+        store.clone(),
+        rules.clone(),
+        beats.clone(),
+        Arc::clone(&metrics),
+        lifecycle.clone(),
+    );
+    lifecycle.spawn("timers", timers);
+    let pipeline = Pipeline {
+        store,
+        rules,
+        format: config.format(),
+        metrics: Arc::clone(&metrics),
+        room_left,
+        batch_max: usize::try_from(config.batch_max).unwrap_or(usize::MAX),
+        dead_letters_max: u64::from(config.dead_letters_max),
+        live_raw_message: config.live_raw_message,
+    };
+    lifecycle.spawn("pipeline", pipeline.run(incoming, lifecycle.clone()));
+
+    let redis = move || redis_status(*beats.borrow());
+    let metrics = Router::new().route("/metrics", get(async move || metrics.render()));
+    let router = health::router(link, redis, &lifecycle).merge(metrics);
+    health::serve(listener, router, &lifecycle);
+    lifecycle.wait(config.drain_period).await
+}
+
+fn rules(config: &Config) -> Rules {
+    let millis = |age: Duration| i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+    Rules {
+        settings: config.settings(),
+        bounds: Bounds {
+            history_max: u64::from(config.history_max),
+            history_age_ms: millis(config.history_age),
+            log_max: u64::from(config.log_max),
+            log_age_ms: millis(config.log_age),
+        },
+        accept_new: true,
+    }
+}
+
+fn redis_status(beat: Beat) -> DependencyStatus {
+    let age = beat
+        .redis_answered
+        .map(|answered: Instant| answered.elapsed());
+    DependencyStatus::new(
+        beat.redis,
+        if beat.redis {
+            Some(Duration::ZERO)
+        } else {
+            age
+        },
+    )
+}

@@ -1,0 +1,104 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn release(ring: &mut Ring) -> Vec<u16> {
+    let mut released = Vec::new();
+    while let Some(packet) = ring.ready() {
+        released.push(packet);
+        ring.pop();
+    }
+    released
+}
+
+#[test]
+fn messages_are_released_in_the_order_they_came() {
+    let mut ring = Ring::default();
+    let [first, second, third] = [7, 8, 9].map(|packet| ring.push(packet));
+    ring.finish(second);
+    assert!(release(&mut ring).is_empty());
+    ring.finish(first);
+    assert_eq!(release(&mut ring), [7, 8]);
+    ring.finish(third);
+    assert_eq!(release(&mut ring), [9]);
+    assert!(ring.is_empty());
+}
+
+#[test]
+fn a_message_of_an_older_connection_releases_nothing() {
+    let mut ring = Ring::default();
+    let old = ring.push(1);
+    ring.renew();
+    ring.push(1);
+    ring.finish(old);
+    assert!(release(&mut ring).is_empty());
+}
+
+#[test]
+fn finishing_twice_releases_once() {
+    let mut ring = Ring::default();
+    let ticket = ring.push(1);
+    ring.finish(ticket);
+    assert_eq!(release(&mut ring), [1]);
+    ring.push(2);
+    ring.finish(ticket);
+    assert!(release(&mut ring).is_empty());
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Push,
+    Finish(prop::sample::Index),
+    Renew,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => Just(Step::Push),
+        6 => any::<prop::sample::Index>().prop_map(Step::Finish),
+        1 => Just(Step::Renew),
+    ];
+    prop::collection::vec(step, 0..200)
+}
+
+proptest! {
+    /// Whatever happens in whatever order: what is released is a prefix of what this connection received, every message
+    /// of that prefix is finished, and the first one behind it is not.
+    #[test]
+    fn released_is_the_finished_prefix_of_this_connection(steps in steps()) {
+        let mut ring = Ring::default();
+        let mut tickets = Vec::new();
+        // The naive model: (ticket, packet, finished) of this connection, and how many are released.
+        let mut model: Vec<(Ticket, u16, bool)> = Vec::new();
+        let mut released = 0;
+        let mut packet = 0;
+        for step in steps {
+            match step {
+                Step::Push => {
+                    packet += 1;
+                    let ticket = ring.push(packet);
+                    tickets.push(ticket);
+                    model.push((ticket, packet, false));
+                }
+                Step::Finish(_) if tickets.is_empty() => {}
+                Step::Finish(index) => {
+                    let ticket = *index.get(&tickets);
+                    ring.finish(ticket);
+                    for entry in model.iter_mut().filter(|entry| entry.0 == ticket) {
+                        entry.2 = true;
+                    }
+                }
+                Step::Renew => {
+                    ring.renew();
+                    model.clear();
+                    released = 0;
+                }
+            }
+            let prefix = model.iter().take_while(|entry| entry.2).count();
+            let expected: Vec<u16> = model[released..prefix].iter().map(|entry| entry.1).collect();
+            prop_assert_eq!(release(&mut ring), expected);
+            released = prefix;
+            prop_assert_eq!(ring.is_empty(), released == model.len());
+        }
+    }
+}

@@ -1,0 +1,178 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// Every key the parser knows and some it does not.
+const KEYS: [&str; 30] = [
+    "OTSM-2 Serial Number",
+    "Device Alias Name",
+    "Device Alise Name",
+    "Gas",
+    "Date Time At Reading",
+    "timestamp",
+    "Message Type",
+    "Sender",
+    "Unit of Measurement ",
+    "Unit of Measurement",
+    "Sensor Reading",
+    "lat",
+    "long",
+    "Parameters",
+    "Live Sensor Readings ",
+    "Live Sensor Readings",
+    "Offset",
+    "Span High",
+    "Span Low",
+    "Alarm Level A1",
+    "Alarm Level A2",
+    "Decimal Point",
+    "A1Type",
+    "A1Hysterysis",
+    "A1Latching",
+    "Alarm 1 LED Status",
+    "Sensor Fault",
+    "SensorFault",
+    "Temperature",
+    "",
+];
+
+fn key() -> impl Strategy<Value = String> {
+    prop_oneof![
+        8 => proptest::sample::select(KEYS.as_slice()).prop_map(str::to_owned),
+        1 => any::<String>(),
+    ]
+}
+
+fn json_text(text: &str) -> String {
+    serde_json::to_string(text).expect("a text serialises")
+}
+
+fn scalar() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just("null".to_owned()),
+        any::<bool>().prop_map(|flag| flag.to_string()),
+        any::<i64>().prop_map(|number| number.to_string()),
+        any::<f64>()
+            .prop_filter("JSON has no others", |number| number.is_finite())
+            .prop_map(|number| format!("{number:?}")),
+        (-5_000_i32..5_000, 0_u32..5).prop_map(|(digits, places)| format!("{digits}e-{places}")),
+        (-500_i32..500).prop_map(|number| json_text(&number.to_string())),
+        any::<String>().prop_map(|text| json_text(&text)),
+        Just(json_text("2026-01-28 11:37:12")),
+        Just(json_text("Low")),
+        Just("1e999".to_owned()),
+    ]
+}
+
+fn object(value: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
+    proptest::collection::vec((key(), value), 0..24).prop_map(|entries| {
+        let entries: Vec<_> = entries
+            .iter()
+            .map(|(key, value)| format!("{}:{value}", json_text(key)))
+            .collect();
+        format!("{{{}}}", entries.join(","))
+    })
+}
+
+fn payloads() -> impl Strategy<Value = String> {
+    let nested = scalar().prop_recursive(3, 48, 12, |inner| {
+        prop_oneof![
+            object(inner.clone()),
+            proptest::collection::vec(inner, 0..4)
+                .prop_map(|items| format!("[{}]", items.join(","))),
+        ]
+    });
+    (object(nested), object(scalar()), any::<bool>()).prop_map(|(root, parameters, whole)| {
+        // Otherwise hardly any would have both a serial and parameters.
+        match root.strip_suffix('}') {
+            Some(open) if whole => {
+                let comma = if open.len() > 1 { "," } else { "" };
+                format!(r#"{open}{comma}"OTSM-2 Serial Number":"A","Parameters":{parameters}}}"#)
+            }
+            _ => root,
+        }
+    })
+}
+
+/// Every number that stands anywhere in the text, rounded as the parser rounds.
+fn numbers_in(value: &serde_json::Value, found: &mut Vec<f64>) {
+    match value {
+        serde_json::Value::Number(number) => found.extend(number.as_f64()),
+        serde_json::Value::String(text) => found.extend(text.trim().parse::<f64>()),
+        serde_json::Value::Array(items) => items.iter().for_each(|item| numbers_in(item, found)),
+        serde_json::Value::Object(keys) => keys.values().for_each(|item| numbers_in(item, found)),
+        serde_json::Value::Null | serde_json::Value::Bool(_) => {}
+    }
+}
+
+fn check_bounds(reading: &Reading) {
+    for text in [
+        &reading.device_name,
+        &reading.gas_type,
+        &reading.unit,
+        &reading.message_type,
+        &reading.sender,
+        &reading.a1_type,
+    ] {
+        assert!(text.len() <= MAX_TEXT_BYTES);
+    }
+    assert!(
+        reading
+            .timestamp
+            .as_ref()
+            .is_none_or(|text| text.len() <= MAX_TEXT_BYTES)
+    );
+    assert_eq!(reading.timestamp.is_some(), reading.device_time.is_some());
+    // What is stored must be readable again, or the device would be taken for broken.
+    let stored = serde_json::to_string(reading).expect("a reading serialises");
+    let restored: Reading = serde_json::from_str(&stored).expect("a stored reading is readable");
+    assert_eq!(restored.value, reading.value);
+    assert_eq!(restored.levels, reading.levels);
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        if let Ok(reading) = parse(&bytes, &format()) {
+            check_bounds(&reading);
+        }
+    }
+
+    #[test]
+    fn broken_examples_never_panic(at in 0_usize..700, byte in any::<u8>(), end in 0_usize..900) {
+        for example in [NEWEST, OLD, MIXED] {
+            let mut bytes = example.as_bytes()[..end.min(example.len())].to_vec();
+            if let Some(broken) = bytes.get_mut(at) {
+                *broken = byte;
+            }
+            if let Ok(reading) = parse(&bytes, &scaling()) {
+                check_bounds(&reading);
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_always_stands_in_the_text(text in payloads()) {
+        if let Ok(reading) = parse(text.as_bytes(), &format()) {
+            check_bounds(&reading);
+            // A number too large for the float is no value either, so it may be put aside.
+            let floats = text.replace("1e999", "null");
+            let json: serde_json::Value = serde_json::from_str(&floats).expect("the text is JSON");
+            let mut sent = Vec::new();
+            numbers_in(&json, &mut sent);
+            let levels = reading.levels.iter().filter_map(|level| level.level);
+            for value in reading.value.into_iter().chain(levels) {
+                let value: f64 = value.to_string().parse().expect("a decimal is a float");
+                let is_sent = sent.iter().any(|number| (number - value).abs() <= 1e-11);
+                prop_assert!(is_sent, "{value} does not stand in {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn scaling_never_leaves_what_cannot_be_stored(text in payloads()) {
+        if let Ok(reading) = parse(text.as_bytes(), &scaling()) {
+            check_bounds(&reading);
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Takes what waits, decides one message of a device at a time, commits many devices in one round trip, and
+//! acknowledges only what is committed.
+//!
+//! Bound: at most `batch_max` messages are in hand here, at most two receive windows wait before it.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::value::RawValue;
+use shared::apply::{self, Applied, Rules, Work};
+use shared::backoff::Backoff;
+use shared::decide::{Input, Message, Outcome};
+use shared::lifecycle::Lifecycle;
+use shared::order::Class;
+use shared::reading::Reading;
+use shared::store::{DeadLetter, Store, StoreError};
+use tokio::sync::mpsc::Receiver;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::metrics::Metrics;
+use crate::mqtt::Incoming;
+use crate::payload::{self, Format};
+
+/// What the pipeline works with.
+pub(crate) struct Pipeline {
+    pub(crate) store: Store,
+    pub(crate) rules: Rules,
+    pub(crate) format: Format,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Whether devices that were never heard of are still taken.
+    pub(crate) room_left: Arc<AtomicBool>,
+    pub(crate) batch_max: usize,
+    pub(crate) dead_letters_max: u64,
+    pub(crate) live_raw_message: bool,
+}
+
+/// A message in hand.
+struct InHand {
+    message: Incoming,
+    reading: Reading,
+    print: u64,
+    /// Whether a commit of it may already have happened.
+    second_try: bool,
+}
+
+/// A message that can never be processed.
+struct Rejected {
+    message: Incoming,
+    reason: &'static str,
+    detail: String,
+}
+
+impl Pipeline {
+    /// Runs until the queue is closed and empty, or the process must end at once.
+    pub(crate) async fn run(
+        self,
+        mut incoming: Receiver<Incoming>,
+        lifecycle: Lifecycle,
+    ) -> anyhow::Result<()> {
+        let mut complaints = Complaints::default();
+        loop {
+            let first = tokio::select! {
+                () = lifecycle.hard().cancelled() => return Ok(()),
+                message = incoming.recv() => match message {
+                    Some(message) => message,
+                    None => return Ok(()),
+                },
+            };
+            let mut batch = vec![first];
+            while batch.len() < self.batch_max
+                && let Ok(message) = incoming.try_recv()
+            {
+                batch.push(message);
+            }
+            self.metrics
+                .received
+                .fetch_add(batch.len() as u64, Ordering::Relaxed);
+            let (in_hand, rejected) = self.parse(batch);
+            // Not cancelled in the middle of a commit: what is left undone at the hard end was never acknowledged.
+            let work = async {
+                self.bury(rejected, &mut complaints).await;
+                self.commit(in_hand, &mut complaints).await;
+            };
+            tokio::select! {
+                () = lifecycle.hard().cancelled() => return Ok(()),
+                () = work => {}
+            }
+        }
+    }
+
+    fn parse(&self, batch: Vec<Incoming>) -> (VecDeque<InHand>, Vec<Rejected>) {
+        let mut in_hand = VecDeque::with_capacity(batch.len());
+        let mut rejected = Vec::new();
+        for message in batch {
+            match payload::parse(&message.payload, &self.format) {
+                Ok(reading) => in_hand.push_back(InHand {
+                    print: xxh3_64(&message.payload),
+                    message,
+                    reading,
+                    second_try: false,
+                }),
+                Err(err) => rejected.push(Rejected {
+                    message,
+                    reason: err.code(),
+                    detail: err.to_string(),
+                }),
+            }
+        }
+        (in_hand, rejected)
+    }
+
+    /// Commits everything in hand, however long Redis is away.
+    async fn commit(&self, mut in_hand: VecDeque<InHand>, complaints: &mut Complaints) {
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        while !in_hand.is_empty() {
+            let (mut round, later) = one_per_device(in_hand);
+            in_hand = later;
+            match self.commit_round(&round).await {
+                Ok(results) => {
+                    backoff.reset();
+                    let mut refused = Vec::new();
+                    for (item, result) in round.into_iter().zip(results) {
+                        match result {
+                            Ok(applied) => {
+                                self.count(&applied);
+                                item.message.ack.done();
+                            }
+                            Err(err) => refused.push(Rejected {
+                                message: item.message,
+                                reason: match err {
+                                    StoreError::TooManyDevices => "too_many_devices",
+                                    _ => "commit_failed",
+                                },
+                                detail: err.to_string(),
+                            }),
+                        }
+                    }
+                    self.bury(refused, complaints).await;
+                }
+                Err(err) => {
+                    complaints.redis_away(&err);
+                    for item in &mut round {
+                        item.second_try = true;
+                    }
+                    // Back to the front: order within a device is kept.
+                    while let Some(item) = round.pop() {
+                        in_hand.push_front(item);
+                    }
+                    tokio::time::sleep(backoff.pause()).await;
+                }
+            }
+        }
+    }
+
+    async fn commit_round(
+        &self,
+        round: &[InHand],
+    ) -> Result<Vec<Result<Applied, StoreError>>, StoreError> {
+        let work: Vec<Work<'_>> = round.iter().map(|item| self.work(item)).collect();
+        let traceparent = shared::telemetry::traceparent();
+        let rules = Rules {
+            accept_new: self.room_left.load(Ordering::Relaxed),
+            ..self.rules.clone()
+        };
+        apply::apply(&self.store, &work, &rules, traceparent.as_deref()).await
+    }
+
+    fn work<'a>(&self, item: &'a InHand) -> Work<'a> {
+        let live_raw_message = self
+            .live_raw_message
+            .then(|| serde_json::from_slice::<&RawValue>(&item.message.payload).ok())
+            .flatten();
+        Work {
+            device: item.reading.device.clone(),
+            input: Input::Reading(Message {
+                reading: item.reading.clone(),
+                print: item.print,
+                dup: item.message.dup || item.second_try,
+                retain: item.message.retain,
+                live_raw_message,
+            }),
+            raw: Some(&item.message.payload),
+        }
+    }
+
+    /// Keeps what can never be processed, however long Redis is away, and acknowledges it.
+    async fn bury(&self, rejected: Vec<Rejected>, complaints: &mut Complaints) {
+        if rejected.is_empty() {
+            return;
+        }
+        for letter in &rejected {
+            self.metrics.reject(letter.reason);
+            complaints.rejected(letter);
+        }
+        let letters: Vec<DeadLetter<'_>> = rejected
+            .iter()
+            .map(|letter| DeadLetter {
+                reason: letter.reason,
+                detail: &letter.detail,
+                topic: &letter.message.topic,
+                payload: &letter.message.payload,
+            })
+            .collect();
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        while let Err(err) = self.store.bury(&letters, self.dead_letters_max).await {
+            complaints.redis_away(&err);
+            if matches!(err, StoreError::Refused(_)) {
+                // The stream itself is broken: the messages are counted and told, and must not stop the others.
+                break;
+            }
+            tokio::time::sleep(backoff.pause()).await;
+        }
+        for letter in rejected {
+            letter.message.ack.done();
+        }
+    }
+
+    fn count(&self, applied: &Applied) {
+        let metrics = &self.metrics;
+        metrics.committed.fetch_add(1, Ordering::Relaxed);
+        metrics
+            .conflicts
+            .fetch_add(u64::from(applied.conflicts), Ordering::Relaxed);
+        let changes = applied.decision.changes.len() as u64;
+        metrics.alarm_changes.fetch_add(changes, Ordering::Relaxed);
+        match applied.decision.outcome {
+            Outcome::Reading(Class::Duplicate | Class::Ignored) => {
+                metrics.duplicates.fetch_add(1, Ordering::Relaxed);
+            }
+            Outcome::Reading(Class::Late) => {
+                metrics.late.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Splits off the first message of every device; the others wait for the next round.
+fn one_per_device(in_hand: VecDeque<InHand>) -> (Vec<InHand>, VecDeque<InHand>) {
+    let mut devices = HashSet::new();
+    let mut round = Vec::new();
+    let mut later = VecDeque::new();
+    for item in in_hand {
+        if devices.insert(item.reading.device.clone()) {
+            round.push(item);
+        } else {
+            later.push_back(item);
+        }
+    }
+    (round, later)
+}
+
+/// What devices and Redis can cause is told once, then at most every ten seconds with a count.
+#[derive(Default)]
+struct Complaints {
+    last: Option<Instant>,
+    held_back: u64,
+}
+
+impl Complaints {
+    const PAUSE: Duration = Duration::from_secs(10);
+
+    fn is_due(&mut self) -> bool {
+        if self.last.is_some_and(|last| last.elapsed() < Self::PAUSE) {
+            self.held_back += 1;
+            return false;
+        }
+        self.last = Some(Instant::now());
+        true
+    }
+
+    fn rejected(&mut self, letter: &Rejected) {
+        if self.is_due() {
+            let held_back = std::mem::take(&mut self.held_back);
+            tracing::warn!(
+                reason = letter.reason,
+                topic = letter.message.topic,
+                held_back,
+                "message kept as a dead letter: {}",
+                letter.detail
+            );
+        }
+    }
+
+    fn redis_away(&mut self, err: &StoreError) {
+        if self.is_due() {
+            let held_back = std::mem::take(&mut self.held_back);
+            let error: &dyn std::error::Error = err;
+            tracing::warn!(error, held_back, "not committed, trying again");
+        }
+    }
+}

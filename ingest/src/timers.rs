@@ -1,0 +1,166 @@
+//! Deadlines: silence and off-delays, looked at by every ingest that listens, whoever set them.
+//!
+//! Two replicas may find the same deadline: both decide, one commits, the other decides again and finds nothing to do.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use shared::apply::{self, Rules, Work};
+use shared::clock::Time;
+use shared::decide::Input;
+use shared::lifecycle::Lifecycle;
+use shared::store::{Store, StoreError};
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+use crate::metrics::Metrics;
+use crate::mqtt::LinkStatus;
+
+/// How often deadlines are looked for.
+const TICK: Duration = Duration::from_millis(250);
+/// How often an ingest reports that it listens.
+const REPORT: Duration = Duration::from_secs(1);
+/// Devices of one partition that are looked at in one go; the others follow at once.
+const PER_PARTITION: usize = 50;
+
+/// What this process knows of its own Redis link and of the listening.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Beat {
+    /// Whether Redis answered the last time it was asked.
+    pub(crate) redis: bool,
+    /// When it last did.
+    pub(crate) redis_answered: Option<Instant>,
+    /// Since when some ingest has been listening without interruption; `None` while this one does not.
+    pub(crate) listening_since: Option<Time>,
+}
+
+/// Measures the clock, watches the number of devices, and reports this ingest in Redis while it has its subscription.
+pub(crate) struct Reporter {
+    pub(crate) store: Store,
+    pub(crate) link: LinkStatus,
+    pub(crate) client_id: String,
+    pub(crate) topics: Vec<String>,
+    pub(crate) max_devices: u64,
+    /// Whether devices that were never heard of are still taken.
+    pub(crate) room_left: Arc<AtomicBool>,
+    pub(crate) beat: watch::Sender<Beat>,
+}
+
+impl Reporter {
+    pub(crate) async fn run(self, lifecycle: Lifecycle) -> anyhow::Result<()> {
+        let mut tick = tokio::time::interval(REPORT);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut was_away = false;
+        loop {
+            tokio::select! {
+                () = lifecycle.soft().cancelled() => break,
+                _ = tick.tick() => {}
+            }
+            let asked = self.ask().await;
+            self.beat.send_modify(|beat| {
+                beat.redis = asked.is_ok();
+                beat.listening_since = asked.as_ref().ok().copied().flatten();
+                if asked.is_ok() {
+                    beat.redis_answered = Some(Instant::now());
+                }
+            });
+            match &asked {
+                Err(err) if !was_away => {
+                    let error: &dyn std::error::Error = err;
+                    tracing::error!(error, "no Redis: nothing is acknowledged until it is back");
+                }
+                Ok(_) if was_away => tracing::info!("Redis is back"),
+                _ => {}
+            }
+            was_away = asked.is_err();
+        }
+        // A report that cannot be withdrawn runs out by itself after three seconds.
+        self.store.withdraw(&self.client_id).await.ok();
+        Ok(())
+    }
+
+    /// Answers since when some ingest has been listening; `None` while this one is not.
+    async fn ask(&self) -> Result<Option<Time>, StoreError> {
+        self.store.ping().await?;
+        let devices = self.store.count_devices().await?;
+        let room_left = devices < self.max_devices;
+        if self.room_left.swap(room_left, Ordering::Relaxed) && !room_left {
+            tracing::error!(
+                devices,
+                "--max-devices is reached: unknown serials become dead letters"
+            );
+        }
+        if !self.link.is_subscribed() {
+            return Ok(None);
+        }
+        self.store
+            .report(&self.client_id, &self.topics)
+            .await
+            .map(Some)
+    }
+}
+
+/// Looks at devices whose deadline has passed.
+pub(crate) async fn run(
+    store: Store,
+    rules: Rules,
+    beat: watch::Receiver<Beat>,
+    metrics: Arc<Metrics>,
+    lifecycle: Lifecycle,
+) -> anyhow::Result<()> {
+    let clock = store.clock();
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = lifecycle.soft().cancelled() => return Ok(()),
+            _ = tick.tick() => {}
+        }
+        // While nobody listens silence means nothing, and nothing may be lowered on old values.
+        let Some(listening_since) = beat.borrow().listening_since else {
+            continue;
+        };
+        // An error is told by the report; the deadlines stand in Redis and are found again.
+        look(&store, &rules, clock.now(), listening_since, &metrics)
+            .await
+            .ok();
+    }
+}
+
+async fn look(
+    store: &Store,
+    rules: &Rules,
+    now: Time,
+    listening_since: Time,
+    metrics: &Metrics,
+) -> Result<(), StoreError> {
+    let due = store.due(now, PER_PARTITION).await?;
+    let work: Vec<Work<'_>> = due
+        .into_iter()
+        .map(|device| Work {
+            device,
+            input: Input::Timer { listening_since },
+            raw: None,
+        })
+        .collect();
+    for chunk in work.chunks(PER_PARTITION) {
+        let results = apply::apply(store, chunk, rules, None).await?;
+        for (item, result) in chunk.iter().zip(results) {
+            metrics.timers.fetch_add(1, Ordering::Relaxed);
+            let is_known = match &result {
+                Ok(applied) => applied.decision.state.latest.is_some(),
+                Err(_) => false,
+            };
+            if let Ok(applied) = &result {
+                let changes = applied.decision.changes.len() as u64;
+                metrics.alarm_changes.fetch_add(changes, Ordering::Relaxed);
+            }
+            if !is_known {
+                // A state that cannot be read has no deadline until the next reading replaces it.
+                store.forget_deadline(&item.device).await?;
+            }
+        }
+    }
+    Ok(())
+}
