@@ -29,7 +29,7 @@ use axum::routing::get;
 use shared::apply::Rules;
 use shared::clock::SystemClock;
 use shared::lifecycle::Lifecycle;
-use shared::store::{Bounds, Store};
+use shared::store::{Bounds, Store, StoreError};
 use tokio::sync::watch;
 
 use crate::config::Config;
@@ -41,11 +41,15 @@ use crate::timers::{Beat, Reporter};
 /// Runs the service until a signal, or until one of its tasks fails.
 ///
 /// # Errors
-/// The HTTP port cannot be opened, or a task ended that should not have.
+/// The HTTP port cannot be opened, Redis must not be used (version, eviction, partitions), or a task ended that should not have.
 pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let address = SocketAddr::new(config.listen_address, config.http_port);
     let listener = health::bind(address)?;
     let store = Store::new(config.redis.clone(), Arc::new(SystemClock::default()));
+    // A server that is away may come back; one that must not be used never will by waiting.
+    if let Err(err @ StoreError::Unusable(_)) = store.ping().await {
+        return Err(err.into());
+    }
     let metrics = Arc::new(Metrics::default());
     let rules = rules(&config);
     tracing::info!(

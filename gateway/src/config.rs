@@ -1,0 +1,179 @@
+//! Every setting of this service. The doc comments are the operator's manual: `gateway --help`.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use clap::Parser;
+use clap::builder::{BoolishValueParser, StringValueParser, TypedValueParser};
+use clap::parser::ValueSource;
+use shared::args::{self, Usage};
+use shared::redis::RedisConfig;
+use shared::telemetry::TelemetryConfig;
+
+use crate::origins::Origins;
+
+/// Serves readings and alarms from Redis over Socket.IO and REST.
+///
+/// Every flag can be given as the environment variable named with it; a flag wins, and a variable that is set to
+/// nothing counts as unset. Times need a unit: 500ms, 90s, 3m, 24h.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "gateway", version)]
+pub struct Config {
+    #[command(flatten)]
+    pub redis: RedisConfig,
+
+    /// Port of Socket.IO, REST and probes; the variable PORT is read where HTTP_PORT is not set
+    #[arg(long, env, value_name = "PORT", default_value = "3002")]
+    pub http_port: u16,
+
+    /// Set by hosting platforms.
+    #[arg(long, env, hide = true)]
+    pub port: Option<u16>,
+
+    /// Address this port is opened on
+    #[arg(long, env, value_name = "ADDRESS", default_value = "0.0.0.0")]
+    pub listen_address: IpAddr,
+
+    /// Origins whose pages may use this service, beside those of local development; may be given several times or as
+    /// a comma list
+    #[arg(long, env, value_name = "ORIGIN", value_delimiter = ',', value_parser = trimmed())]
+    pub allowed_origins: Vec<String>,
+
+    /// Serve everybody who reaches this port, and let them acknowledge alarms
+    #[arg(long, env, value_parser = BoolishValueParser::new())]
+    pub allow_anonymous: bool,
+
+    /// Send every reading of every detector to every client as `subtronics:data`: for debugging
+    #[arg(long, env, value_parser = BoolishValueParser::new())]
+    pub broadcast_all: bool,
+
+    /// Alerts of one detector that REST answers at most, open ones first
+    #[arg(long, env, value_name = "NUMBER", default_value = "100", value_parser = count(1))]
+    pub alerts_bound: usize,
+
+    /// Longest message a client may send
+    #[arg(long, env, value_name = "BYTES", default_value = "16384", value_parser = count(1024))]
+    pub max_event_bytes: usize,
+
+    /// Time between two pings to a client
+    #[arg(long, env, value_name = "TIME", default_value = "25s", value_parser = args::duration)]
+    pub ping_interval: Duration,
+
+    /// What a client may take to answer a ping before it is let go
+    #[arg(long, env, value_name = "TIME", default_value = "20s", value_parser = args::duration)]
+    pub ping_timeout: Duration,
+
+    /// What a client may take from its connection to joining the namespace
+    #[arg(long, env, value_name = "TIME", default_value = "10s", value_parser = args::duration)]
+    pub connect_timeout: Duration,
+
+    /// Packets per client between its queue and its socket
+    #[arg(long, env, value_name = "NUMBER", default_value = "256", value_parser = count(16))]
+    pub client_buffer: usize,
+
+    /// Packets waiting for one client at most; then it is let go and recovers by its position
+    #[arg(long, env, value_name = "NUMBER", default_value = "4096", value_parser = count(16))]
+    pub outbox_packets: usize,
+
+    /// Bytes waiting for one client at most, likewise
+    #[arg(long, env, value_name = "BYTES", default_value = "4194304", value_parser = count(65_536))]
+    pub outbox_bytes: usize,
+
+    /// Age of the oldest packet waiting for a client at which it is let go: no alarm is shown later than this
+    #[arg(long, env, value_name = "TIME", default_value = "20s", value_parser = args::duration)]
+    pub alarm_deadline: Duration,
+
+    /// Detectors one client may subscribe to at most
+    #[arg(long, env, value_name = "NUMBER", default_value = "1000", value_parser = count(1))]
+    pub subscriptions_per_client: usize,
+
+    /// How long a detector nobody watches any more stays subscribed to in Redis
+    #[arg(long, env, value_name = "TIME", default_value = "30s", value_parser = args::duration)]
+    pub linger: Duration,
+
+    /// What the network may take to confirm sent bytes before a connection is cut
+    #[arg(long, env, value_name = "TIME", default_value = "20s", value_parser = args::duration)]
+    pub tcp_user_timeout: Duration,
+
+    /// Connections served at the same time at most
+    #[arg(long, env, value_name = "NUMBER", default_value = "20000", value_parser = count(1))]
+    pub max_connections: usize,
+
+    /// Time over which a stop closes the clients
+    #[arg(long, env, value_name = "TIME", default_value = "10s", value_parser = args::duration)]
+    pub drain_period: Duration,
+
+    /// How long Redis may be silent before clients are told that the data path is degraded, at most 4s
+    #[arg(long, env, value_name = "TIME", default_value = "2s", value_parser = args::duration)]
+    pub redis_away_after: Duration,
+
+    #[command(flatten)]
+    pub telemetry: TelemetryConfig,
+}
+
+impl Config {
+    /// Reads arguments (the first is the program's name) and environment, and checks them.
+    pub fn try_from_args<I>(args: I) -> Result<Self, Usage>
+    where
+        I: IntoIterator,
+        I::Item: Into<OsString> + Clone,
+    {
+        let (mut config, matches) = args::parse_with_sources::<Self, I>(args)?;
+        let unset = matches.value_source("http_port") == Some(ValueSource::DefaultValue);
+        if let (Some(port), true) = (config.port, unset) {
+            config.http_port = port;
+        }
+        let problems = config.validate();
+        if problems.is_empty() {
+            Ok(config)
+        } else {
+            Err(Usage::Problems(problems))
+        }
+    }
+
+    /// All problems of settings that do not fit together, one sentence each.
+    pub fn validate(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if !self.allow_anonymous {
+            problems.push(
+                "no authentication is configured: pass --allow-anonymous to serve everybody"
+                    .to_owned(),
+            );
+        }
+        if let Err(err) = Origins::from_config(&self.allowed_origins) {
+            problems.push(format!("--allowed-origins: {err}"));
+        }
+        let second = Duration::from_secs(1);
+        for (flag, time) in [
+            ("--ping-interval", self.ping_interval),
+            ("--ping-timeout", self.ping_timeout),
+            ("--connect-timeout", self.connect_timeout),
+            ("--alarm-deadline", self.alarm_deadline),
+            ("--tcp-user-timeout", self.tcp_user_timeout),
+            ("--redis-away-after", self.redis_away_after),
+        ] {
+            if time < second {
+                problems.push(format!("{flag}: must be at least 1s"));
+            }
+        }
+        // Clients are promised to be told within 5 s, and finding out takes up to one more.
+        if self.redis_away_after > Duration::from_secs(4) {
+            problems.push("--redis-away-after: must be at most 4s".to_owned());
+        }
+        problems
+    }
+}
+
+fn count(minimum: u64) -> impl TypedValueParser<Value = usize> {
+    clap::value_parser!(u64)
+        .range(minimum..=u64::from(u32::MAX))
+        .map(|number| usize::try_from(number).unwrap_or(usize::MAX))
+}
+
+fn trimmed() -> impl TypedValueParser<Value = String> {
+    StringValueParser::new().map(|text| text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+use clap::CommandFactory;
+
+use super::*;
+
+const NEEDED: [&str; 4] = ["gateway", "--redis-url", "redis://h", "--allow-anonymous"];
+
+fn parse(more: &[&str]) -> Result<Config, Usage> {
+    Config::try_from_args(NEEDED.iter().chain(more))
+}
+
+#[test]
+fn the_definition_is_sound() {
+    Config::command().debug_assert();
+}
+
+#[test]
+fn defaults_are_those_of_the_manual() {
+    let config = parse(&[]).unwrap();
+    assert_eq!(config.http_port, 3002);
+    assert!(config.allowed_origins.is_empty());
+    assert!(!config.broadcast_all);
+    assert_eq!((config.alerts_bound, config.outbox_packets), (100, 4096));
+}
+
+#[test]
+fn a_platforms_port_counts_where_ours_is_not_given() {
+    assert_eq!(parse(&["--port", "8080"]).unwrap().http_port, 8080);
+    assert_eq!(
+        parse(&["--port", "8080", "--http-port", "3002"])
+            .unwrap()
+            .http_port,
+        3002
+    );
+}
+
+#[test]
+fn origins_are_a_trimmed_comma_list() {
+    let config = parse(&["--allowed-origins", "https://a.example, https://b.example"]).unwrap();
+    assert_eq!(
+        config.allowed_origins,
+        ["https://a.example", "https://b.example"]
+    );
+}
+
+#[test]
+fn without_authentication_it_does_not_start_unless_told_so() {
+    let usage = Config::try_from_args(["gateway", "--redis-url", "redis://h"]).unwrap_err();
+    assert_eq!(
+        (usage.to_string().as_str(), usage.exit_code()),
+        (
+            "no authentication is configured: pass --allow-anonymous to serve everybody",
+            2
+        )
+    );
+}
+
+#[test]
+fn a_bad_flag_is_exit_2_and_one_clear_sentence() {
+    let cases: &[(&[&str], &str)] = &[
+        (
+            &["--http-port", "x"],
+            "--http-port: invalid value `x`: invalid digit found in string",
+        ),
+        (
+            &["--linger", "30"],
+            "--linger: invalid value `30`: expected a whole number and a unit, such as 500ms, 90s, 3m, 24h",
+        ),
+        (
+            &["--alarm-deadline", "0s"],
+            "--alarm-deadline: must be at least 1s",
+        ),
+        (
+            &["--redis-away-after", "9s"],
+            "--redis-away-after: must be at most 4s",
+        ),
+        (
+            &["--outbox-packets", "0"],
+            "--outbox-packets: invalid value `0`: 0 is not in 16..=4294967295",
+        ),
+        (
+            &["--no-such-flag"],
+            "unexpected argument '--no-such-flag' found",
+        ),
+    ];
+    for (args, expected) in cases {
+        let usage = parse(args).unwrap_err();
+        assert_eq!(
+            (usage.to_string().as_str(), usage.exit_code()),
+            (*expected, 2),
+            "{args:?}"
+        );
+    }
+    for (flag, value) in [
+        ("--redis-url", "http://:pw@h"),
+        ("--allowed-origins", "nonsense"),
+    ] {
+        let args = [
+            "gateway",
+            "--allow-anonymous",
+            "--redis-url",
+            "redis://h",
+            flag,
+            value,
+        ];
+        let text = Config::try_from_args(args).unwrap_err().to_string();
+        assert!(!text.contains('\n') && !text.contains("pw"), "{text}");
+    }
+}
+
+#[test]
+fn flag_and_variable_have_the_same_name() {
+    for arg in Config::command().get_arguments() {
+        let (Some(long), Some(env)) = (arg.get_long(), arg.get_env()) else {
+            continue;
+        };
+        assert_eq!(
+            env.to_str(),
+            Some(long.to_uppercase().replace('-', "_").as_str())
+        );
+    }
+}
+
+#[test]
+fn the_env_example_has_every_setting_with_its_default() {
+    let example = include_str!("../../../.env.example");
+    let differences = args::compare_example(example, "gateway", &Config::command());
+    assert!(differences.is_empty(), "{differences:#?}");
+}

@@ -1,0 +1,65 @@
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+
+/// Later than any of this can take on a slow machine.
+const LATE: Duration = Duration::from_secs(30);
+
+async fn pair() -> (Killable, TcpStream) {
+    let listener = bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let peer = TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
+    let (stream, _) = listener.accept().await.unwrap();
+    (Killable::new(stream, None), peer)
+}
+
+#[tokio::test]
+async fn killed_connection_ends_a_waiting_read() {
+    let (mut stream, _peer) = pair().await;
+    let link = Arc::clone(&stream.link);
+    let read = tokio::join!(
+        tokio::time::timeout(LATE, async { stream.read(&mut [0; 8]).await }),
+        async { link.kill() },
+    );
+    assert_eq!(read.0.unwrap().unwrap(), 0);
+}
+
+#[tokio::test]
+async fn killed_connection_fails_a_write_that_a_stalled_reader_holds_up() {
+    let (mut stream, _peer) = pair().await;
+    let link = Arc::clone(&stream.link);
+    let written = async move {
+        let bytes = vec![0; 64 * 1024];
+        loop {
+            if let Err(error) = stream.write_all(&bytes).await {
+                return error.kind();
+            }
+        }
+    };
+    // Long enough for the peer's window to close; the write fails whether it did or not.
+    let kill = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        link.kill();
+    };
+    let (kind, ()) = tokio::join!(tokio::time::timeout(LATE, written), kill);
+    let kind = kind.unwrap();
+    assert_eq!(kind, io::ErrorKind::BrokenPipe);
+}
+
+#[tokio::test]
+async fn silence_ends_with_what_the_peer_sends() {
+    let (mut stream, mut peer) = pair().await;
+    let link = Arc::clone(&stream.link);
+    tokio::time::timeout(LATE, async {
+        while link.silence() < Duration::from_millis(20) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await
+    .unwrap();
+    let before = link.silence();
+    peer.write_all(b"x").await.unwrap();
+    stream.read_exact(&mut [0]).await.unwrap();
+    assert!(link.silence() < before);
+}

@@ -1,0 +1,150 @@
+use super::*;
+
+fn origins(entries: &[&str]) -> Origins {
+    let entries: Vec<String> = entries.iter().map(|&entry| entry.to_owned()).collect();
+    Origins::from_config(&entries).expect("the entries are origins")
+}
+
+#[track_caller]
+fn check(entries: &[&str], origin: &str, allowed: bool) {
+    assert_eq!(origins(entries).allows(origin, None), allowed, "{origin}");
+}
+
+#[track_caller]
+fn check_host(host: &str, origin: &str, allowed: bool) {
+    assert_eq!(
+        origins(&[]).allows(origin, Some(host)),
+        allowed,
+        "{origin} at {host}"
+    );
+}
+
+#[test]
+fn local_development_is_allowed_and_nothing_else() {
+    for origin in BUILT_IN {
+        check(&[], origin, true);
+    }
+    check(&[], "http://localhost:3003", false);
+    check(&[], "https://localhost:3000", false);
+    check(&[], "http://localhost", false);
+    check(&[], "http://127.0.0.1:3000", false);
+    check(&[], "https://subtronic-frontend.vercel.app", false);
+    check(&[], "null", false);
+    check(&[], "", false);
+    check(&[], "*", false);
+}
+
+#[test]
+fn an_exact_origin_is_compared_as_parsed() {
+    let entries = [
+        "https://App.Example.com",
+        " http://10.0.0.5:8080 ",
+        "https://x.example/",
+        "",
+    ];
+    check(&entries, "https://app.example.com", true);
+    check(&entries, "HTTPS://APP.EXAMPLE.COM", true);
+    check(&entries, "https://app.example.com:443", true);
+    check(&entries, "https://x.example", true);
+    check(&entries, "http://10.0.0.5:8080", true);
+    check(&entries, "http://app.example.com", false);
+    check(&entries, "https://app.example.com:8443", false);
+    check(&entries, "https://app.example.com.", false);
+    check(&entries, "https://app.example.com/", false);
+    check(&entries, "https://app.example.com/path", false);
+    check(&entries, "https://app.example.com?x", false);
+    check(&entries, "https://app.example.com#x", false);
+    check(&entries, "https://app.example.community", false);
+    check(&entries, "https://evil-app.example.com", false);
+    check(&entries, "https://app.example.com@evil.example", false);
+    check(&entries, "https://evil.example\\@app.example.com", false);
+    check(&entries, "https://user:pass@app.example.com", false);
+    check(&entries, " https://app.example.com", false);
+    check(
+        &entries,
+        "https://app.example.com, https://evil.example",
+        false,
+    );
+    check(&entries, "https:app.example.com", false);
+    check(&entries, "ftp://app.example.com", false);
+    check(&entries, "file://app.example.com", false);
+}
+
+#[test]
+fn a_pattern_is_exactly_one_label() {
+    let entries = ["https://*.vercel.app"];
+    check(&entries, "https://subtronic-frontend.vercel.app", true);
+    check(&entries, "https://SUBTRONIC.Vercel.App", true);
+    check(&entries, "https://vercel.app", false);
+    check(&entries, "https://.vercel.app", false);
+    check(&entries, "https://a.b.vercel.app", false);
+    check(&entries, "https://evil-vercel.app", false);
+    check(&entries, "https://evil-vercel.app.attacker.com", false);
+    check(&entries, "https://vercel.app.evil.com", false);
+    check(&entries, "https://x.vercel.app.evil.com", false);
+    check(&entries, "https://x.vercel.app@evil.com", false);
+    check(&entries, "https://evil.com#.vercel.app", false);
+    check(&entries, "https://evil.com/.vercel.app", false);
+    check(&entries, "https://evil.com%2F.vercel.app", false);
+    check(&entries, "http://x.vercel.app", false);
+    check(&entries, "https://x.vercel.app:8443", false);
+    check(
+        &["https://*.preview.example:8443"],
+        "https://x.preview.example:8443",
+        true,
+    );
+    check(
+        &["https://*.preview.example:8443"],
+        "https://x.preview.example",
+        false,
+    );
+}
+
+#[test]
+fn the_servers_own_host_is_allowed() {
+    check_host("gateway.example", "https://gateway.example", true);
+    check_host("gateway.example:443", "https://gateway.example", true);
+    check_host("Gateway.Example", "https://gateway.example", true);
+    check_host("10.1.2.3:3002", "http://10.1.2.3:3002", true);
+    check_host("[::1]:3002", "http://[::1]:3002", true);
+    check_host("gateway.example:3002", "http://gateway.example", false);
+    check_host("gateway.example", "http://gateway.example:3002", false);
+    check_host("gateway.example", "https://evil.example", false);
+    check_host("gateway.example", "null", false);
+    check_host(
+        "evil.example/@gateway.example",
+        "https://evil.example",
+        false,
+    );
+    check_host("", "https://evil.example", false);
+}
+
+#[test]
+fn what_is_no_origin_is_refused_in_the_configuration() {
+    let entries = [
+        "*",
+        "https://*",
+        "example.com",
+        "https://*.10.0.0.1",
+        "https://a.*.b",
+        "https://a/b",
+        "null",
+    ];
+    for entry in entries {
+        let error = Origins::from_config(&[entry.to_owned()]).expect_err(entry);
+        assert!(
+            error.to_string().starts_with(&format!("`{entry}` is not")),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn the_rules_are_told_as_they_are_applied() {
+    let texts = origins(&["https://*.vercel.app", "HTTPS://App.example:8443/"]).to_texts();
+    assert_eq!(texts[..6], BUILT_IN);
+    assert_eq!(
+        texts[6..],
+        ["https://*.vercel.app", "https://app.example:8443"]
+    );
+}

@@ -1,0 +1,298 @@
+//! From Redis to the clients: one task owns the fan-out of a device, so that nothing overtakes anything.
+//!
+//! Devices are spread over a few shards. One connection of its own brings what is published for all of them; it is kept
+//! by the link task, which makes a new one whenever it is lost. The shards subscribe on it to what their clients watch,
+//! have it confirmed, and catch up from the events streams whatever they may have missed.
+
+mod shard;
+mod watched;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use redis::aio::MultiplexedConnection;
+use redis::{PushInfo, PushKind, Value};
+use shared::backoff::Backoff;
+use shared::device::DeviceId;
+use shared::lifecycle::Lifecycle;
+use shared::state::Position;
+use shared::store::Store;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::interest::Channel;
+use crate::socket::{Client, ClientId, Clients, Unanswered};
+use shard::Shard;
+
+/// Tasks that share the devices.
+const SHARDS: usize = 4;
+/// Events that may wait per shard. Full: the event is dropped and the shard catches up from the streams.
+const MAX_EVENTS: usize = 8192;
+/// Commands that may wait per shard. Full: the client's task waits.
+const MAX_COMMANDS: usize = 1024;
+/// How often the connection for subscriptions is asked for a sign of life.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
+/// A connection that lasted this long was no failed try.
+const STABLE_AFTER: Duration = Duration::from_secs(10);
+
+/// What the relay is set to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// How long a subscription outlives its last watcher.
+    pub(crate) linger: Duration,
+    /// Whether every client gets every reading of the watched devices, too.
+    pub(crate) broadcast_all: bool,
+}
+
+/// Where the clients' commands go. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Relay {
+    store: Store,
+    shards: Arc<[mpsc::Sender<Command>]>,
+    links: watch::Receiver<Option<Link>>,
+}
+
+/// A subscription that asks for its answer.
+#[derive(Debug)]
+pub(crate) struct Join {
+    pub(crate) client: Arc<Client>,
+    pub(crate) device: DeviceId,
+    /// The last position the client has.
+    pub(crate) since: Option<Position>,
+    /// Id of the acknowledgement the client waits for.
+    pub(crate) ack: Option<i64>,
+    /// Held until it is answered.
+    pub(crate) _unanswered: Unanswered,
+}
+
+#[derive(Debug)]
+enum Command {
+    Join {
+        channel: Channel,
+        join: Join,
+    },
+    Leave {
+        channel: Channel,
+        client: Arc<Client>,
+        device: DeviceId,
+        ack: Option<i64>,
+    },
+    Gone {
+        channels: Vec<Channel>,
+        client: ClientId,
+    },
+}
+
+/// A message of Redis, as it came.
+#[derive(Debug)]
+struct Message {
+    channel: String,
+    bytes: Vec<u8>,
+}
+
+/// The connection for subscriptions.
+#[derive(Clone, Debug)]
+struct Link {
+    generation: u64,
+    connection: MultiplexedConnection,
+    /// Cancelled by whoever finds out that the connection is of no use any more.
+    lost: CancellationToken,
+}
+
+/// Where the link puts messages of one shard.
+#[derive(Clone)]
+struct Inlet {
+    messages: mpsc::Sender<Message>,
+    /// A message was dropped: everything may have missed something.
+    lagging: Arc<AtomicBool>,
+}
+
+impl Relay {
+    /// Starts the tasks; they end with `finish`.
+    pub(crate) fn start(
+        store: &Store,
+        clients: &Clients,
+        settings: Settings,
+        lifecycle: &Lifecycle,
+        finish: &CancellationToken,
+    ) -> Self {
+        let (links_tx, links_rx) = watch::channel(None);
+        let mut inlets = Vec::with_capacity(SHARDS);
+        let mut shards = Vec::with_capacity(SHARDS);
+        for _ in 0..SHARDS {
+            let (messages_tx, messages_rx) = mpsc::channel(MAX_EVENTS);
+            let (commands_tx, commands_rx) = mpsc::channel(MAX_COMMANDS);
+            let lagging = Arc::new(AtomicBool::new(false));
+            inlets.push(Inlet {
+                messages: messages_tx,
+                lagging: Arc::clone(&lagging),
+            });
+            shards.push(commands_tx);
+            let sources = shard::Sources {
+                commands: commands_rx,
+                messages: messages_rx,
+                lagging,
+                links: links_rx.clone(),
+            };
+            let shard = Shard::new(store.clone(), clients.clone(), settings, sources);
+            lifecycle.spawn("relay shard", shard.run(finish.clone()));
+        }
+        let link = keep_linked(store.clone(), inlets.into(), links_tx);
+        let finish = finish.clone();
+        lifecycle.spawn("relay link", async move {
+            finish.run_until_cancelled(link).await;
+            Ok(())
+        });
+        Self {
+            store: store.clone(),
+            shards: shards.into(),
+            links: links_rx,
+        }
+    }
+
+    /// Whether there is a connection that brings what is published.
+    pub(crate) fn is_linked(&self) -> bool {
+        self.links.borrow().is_some()
+    }
+
+    /// Answers a subscription and keeps the client informed from then on.
+    pub(crate) async fn join(&self, join: Join) {
+        let channel = self.channel(&join.device);
+        self.send(&channel, |channel| Command::Join { channel, join })
+            .await;
+    }
+
+    /// Ends a subscription and answers, if the client waits for it.
+    pub(crate) async fn leave(&self, client: &Arc<Client>, device: DeviceId, ack: Option<i64>) {
+        let channel = self.channel(&device);
+        let client = Arc::clone(client);
+        self.send(&channel, |channel| Command::Leave {
+            channel,
+            client,
+            device,
+            ack,
+        })
+        .await;
+    }
+
+    /// The client is gone: ends its subscriptions to these devices.
+    pub(crate) async fn gone(&self, client: &Client, devices: HashSet<DeviceId>) {
+        let mut channels: Vec<Vec<Channel>> = vec![Vec::new(); self.shards.len()];
+        for device in devices {
+            let channel = self.channel(&device);
+            channels[shard_of(&channel, self.shards.len())].push(channel);
+        }
+        let client = client.id();
+        for (shard, channels) in self.shards.iter().zip(channels) {
+            if !channels.is_empty() {
+                // A shard that ended needs no farewell.
+                shard.send(Command::Gone { channels, client }).await.ok();
+            }
+        }
+    }
+
+    fn channel(&self, device: &DeviceId) -> Channel {
+        self.store.channel(device).into()
+    }
+
+    async fn send(&self, channel: &Channel, command: impl FnOnce(Channel) -> Command) {
+        let shard = &self.shards[shard_of(channel, self.shards.len())];
+        // A shard ends only with the process, and the client's connection with it.
+        shard.send(command(Arc::clone(channel))).await.ok();
+    }
+}
+
+fn shard_of(channel: &str, shards: usize) -> usize {
+    let hash = xxh3_64(channel.as_bytes()) % shards.max(1) as u64;
+    usize::try_from(hash).unwrap_or_default()
+}
+
+/// Keeps one connection for subscriptions, for ever.
+async fn keep_linked(store: Store, inlets: Arc<[Inlet]>, links: watch::Sender<Option<Link>>) {
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+    let mut is_told = false;
+    for generation in 1_u64.. {
+        let lost = CancellationToken::new();
+        let receiver = receiver(Arc::clone(&inlets), lost.clone());
+        match store.subscriber(receiver).await {
+            Ok(connection) => {
+                tracing::info!(generation, "listening to Redis");
+                is_told = false;
+                let since = Instant::now();
+                let pings = connection.clone();
+                links.send_replace(Some(Link {
+                    generation,
+                    connection,
+                    lost: lost.clone(),
+                }));
+                tokio::select! {
+                    () = lost.cancelled() => {}
+                    () = ping_until_lost(pings) => {}
+                }
+                links.send_replace(None);
+                tracing::warn!(
+                    generation,
+                    "lost the connection for subscriptions, catching up later"
+                );
+                if since.elapsed() > STABLE_AFTER {
+                    backoff.reset();
+                }
+            }
+            Err(error) if !is_told => {
+                is_told = true;
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot listen to Redis, trying on"
+                );
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(backoff.pause()).await;
+    }
+}
+
+/// Returns when the connection does not answer any more, also if nothing else would tell.
+async fn ping_until_lost(mut connection: MultiplexedConnection) {
+    let mut ticks = tokio::time::interval(PING_INTERVAL);
+    loop {
+        ticks.tick().await;
+        // The connection itself limits how long an answer may take.
+        if redis::cmd("PING")
+            .exec_async(&mut connection)
+            .await
+            .is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// Takes what Redis pushes. It must not wait: the crate reads on into memory while it does.
+fn receiver(inlets: Arc<[Inlet]>, lost: CancellationToken) -> impl Fn(PushInfo) + Send + Sync {
+    move |push: PushInfo| match push.kind {
+        PushKind::SMessage => {
+            let mut data = push.data.into_iter();
+            let (Some(Value::BulkString(channel)), Some(Value::BulkString(bytes))) =
+                (data.next(), data.next())
+            else {
+                return;
+            };
+            // Our channels are texts; nobody subscribes to others.
+            let Ok(channel) = String::from_utf8(channel) else {
+                return;
+            };
+            let inlet = &inlets[shard_of(&channel, inlets.len())];
+            if inlet.messages.try_send(Message { channel, bytes }).is_err() {
+                inlet.lagging.store(true, Ordering::Release);
+            }
+        }
+        PushKind::Disconnection => lost.cancel(),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

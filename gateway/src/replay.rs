@@ -1,0 +1,234 @@
+//! What a client is told about a device: exactly what it missed, or a fresh picture that says so. [pure]
+//!
+//! The same answer serves a subscription (with or without the client's last position) and the members of a device of
+//! which this replica missed an event, whose last position is then our own.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use shared::clock::Time;
+use shared::device::DeviceId;
+use shared::event::{self, Event, Mark};
+use shared::keys::MAX_CHANGES;
+use shared::state::{DeviceState, Freshness, Position, freshness};
+use shared::store::{Snapshot, StoredChanges, StoredEvent};
+
+/// An event published for a device, its payloads ready to be shared by all members.
+#[derive(Clone, Debug)]
+pub(crate) struct Published {
+    pub(crate) position: Position,
+    /// Server time of the commit.
+    pub(crate) at: Time,
+    pub(crate) traceparent: Option<Arc<str>>,
+    pub(crate) data: Option<Arc<RawValue>>,
+    pub(crate) alerts: Option<Arc<RawValue>>,
+    pub(crate) changes: Option<Arc<RawValue>>,
+}
+
+/// What is sent to one client, in order, and what its acknowledgement says.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) packets: Vec<(&'static str, Arc<RawValue>)>,
+    /// The last position sent before the acknowledgement.
+    pub(crate) position: Position,
+    pub(crate) recovered: bool,
+    /// False if alarm changes after the client's position may be missing.
+    pub(crate) alarms_recovered: bool,
+}
+
+impl Published {
+    /// Reads the envelope; the payloads stay as they are.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        let event: Event<'_> = serde_json::from_slice(bytes)?;
+        let shared = |payload: Option<&RawValue>| payload.map(|raw| Arc::from(raw.to_owned()));
+        Ok(Self {
+            position: Position {
+                epoch: event.epoch,
+                seq: event.seq,
+            },
+            at: event.at,
+            traceparent: event.traceparent.as_deref().map(Arc::from),
+            data: shared(event.data),
+            alerts: shared(event.alerts),
+            changes: shared(event.changes),
+        })
+    }
+
+    /// Its packets in the order of the wire.
+    pub(crate) fn packets(&self) -> impl Iterator<Item = (&'static str, &Arc<RawValue>)> {
+        let data = self.data.as_ref().map(|payload| ("device:data", payload));
+        let alerts = self
+            .alerts
+            .as_ref()
+            .map(|payload| ("device:alerts", payload));
+        let changes = self
+            .changes
+            .as_ref()
+            .map(|payload| ("device:alerts:changed", payload));
+        data.into_iter().chain(alerts).chain(changes)
+    }
+}
+
+/// What a client that subscribes with `since` (`None`: it has nothing) is told about a device as it was read.
+pub(crate) fn answer(
+    device: &DeviceId,
+    since: Option<Position>,
+    snapshot: &Snapshot,
+    now: Time,
+) -> Answer {
+    let Some(since) = since else {
+        return fresh(device, None, snapshot, now);
+    };
+    let mut answer = catch_up(device, since, snapshot, now);
+    if answer.recovered {
+        // The events are as fresh as they were published; what is shown in the end must be judged now.
+        let stale = stale_data(snapshot, now);
+        answer
+            .packets
+            .extend(stale.map(|data| ("device:data", data)));
+    }
+    answer
+}
+
+/// What a client at `since` missed, or a fresh picture. Whether the device is still fresh is told apart from it.
+pub(crate) fn catch_up(
+    device: &DeviceId,
+    since: Position,
+    snapshot: &Snapshot,
+    now: Time,
+) -> Answer {
+    match missed(since, snapshot) {
+        Some(events) => recovered(since, &events),
+        None => fresh(device, Some(since), snapshot, now),
+    }
+}
+
+/// The last `device:data` once more, marked stale, if the device is too old to be shown as current.
+pub(crate) fn stale_data(snapshot: &Snapshot, now: Time) -> Option<Arc<RawValue>> {
+    let state = snapshot.state.as_ref()?;
+    match freshness(state, snapshot.last_message, now) {
+        // One that was never heard alive has no limit to go beyond; it was shown as what it is from the start.
+        Freshness::Fresh | Freshness::Unheard => None,
+        Freshness::Stale => device_data(state, Freshness::Stale, Mark::Stale),
+    }
+}
+
+/// Position of what was read; the partition's present epoch and 0 for a device not heard of.
+pub(crate) fn position(snapshot: &Snapshot) -> Position {
+    let unheard = Position {
+        epoch: snapshot.epoch,
+        seq: 0,
+    };
+    snapshot
+        .state
+        .as_ref()
+        .map_or(unheard, |state| state.position)
+}
+
+/// Every event after `since`, if the stream still holds the entry at `since` and all that follows without a hole.
+///
+/// An entry's own epoch tells whether it is the one that was seen: behind it the stream is the one line that counts,
+/// whatever epochs it went through.
+fn missed(since: Position, snapshot: &Snapshot) -> Option<Vec<Published>> {
+    let after: &[StoredEvent] = if since.seq == 0 {
+        let is_present = since.epoch == snapshot.epoch;
+        is_present.then_some(snapshot.events.as_slice())?
+    } else {
+        let seen = snapshot
+            .events
+            .iter()
+            .position(|event| event.position == since)?;
+        &snapshot.events[seen + 1..]
+    };
+    let mut seq = since.seq;
+    let mut events = Vec::with_capacity(after.len());
+    for stored in after {
+        let event = Published::parse(&stored.bytes).ok()?;
+        if stored.position.seq != seq.checked_add(1)? || event.position != stored.position {
+            return None;
+        }
+        seq = stored.position.seq;
+        events.push(event);
+    }
+    (seq == position(snapshot).seq).then_some(events)
+}
+
+fn recovered(since: Position, events: &[Published]) -> Answer {
+    let packets = events.iter().flat_map(Published::packets);
+    Answer {
+        packets: packets
+            .map(|(name, payload)| (name, Arc::clone(payload)))
+            .collect(),
+        position: events.last().map_or(since, |event| event.position),
+        recovered: true,
+        alarms_recovered: true,
+    }
+}
+
+fn fresh(device: &DeviceId, since: Option<Position>, snapshot: &Snapshot, now: Time) -> Answer {
+    let position = position(snapshot);
+    let mut packets = Vec::new();
+    let mut alarms_recovered = true;
+    if let Some(since) = since {
+        let changes = changes_after(since, &snapshot.changes);
+        packets.extend(changes.iter().filter_map(|stored| {
+            let payload = serde_json::from_slice::<Box<RawValue>>(&stored.payload).ok()?;
+            Some(("device:alerts:changed", Arc::from(payload)))
+        }));
+        // A payload that cannot be read is a change that is not told.
+        alarms_recovered = packets.len() == changes.len() && are_complete(since, snapshot);
+    }
+    if let Some(state) = &snapshot.state {
+        let freshness = freshness(state, snapshot.last_message, now);
+        let data = device_data(state, freshness, Mark::Snapshot);
+        packets.extend(data.map(|data| ("device:data", data)));
+        if since.is_some() || !state.alarms.is_empty() {
+            let alerts = event::device_alerts(device, &state.alarms, position, Mark::Snapshot);
+            packets.push(("device:alerts", Arc::from(alerts)));
+        }
+    }
+    Answer {
+        packets,
+        position,
+        recovered: false,
+        alarms_recovered,
+    }
+}
+
+fn device_data(state: &DeviceState, freshness: Freshness, mark: Mark) -> Option<Arc<RawValue>> {
+    event::device_data(state, freshness, mark, None).map(Arc::from)
+}
+
+/// The alarm changes a client at `since` has not seen: those behind its own position where the stream knows its epoch,
+/// else those of higher numbers.
+fn changes_after(since: Position, changes: &[StoredChanges]) -> &[StoredChanges] {
+    let is_seen = |at: Position| at.epoch == since.epoch && at.seq <= since.seq;
+    let last_seen = changes.iter().rposition(|stored| is_seen(stored.position));
+    let first = match last_seen {
+        Some(last_seen) => last_seen + 1,
+        None => changes.partition_point(|stored| stored.position.seq <= since.seq),
+    };
+    &changes[first..]
+}
+
+/// Whether no alarm change after `since` is missing: the position is on the line the streams show, and the changes
+/// reach back to it.
+fn are_complete(since: Position, snapshot: &Snapshot) -> bool {
+    let reaches = |at: Position| at.epoch == since.epoch && at.seq >= since.seq;
+    let is_on_line = reaches(position(snapshot))
+        || snapshot
+            .events
+            .iter()
+            .any(|stored| reaches(stored.position))
+        || snapshot
+            .changes
+            .iter()
+            .any(|stored| reaches(stored.position));
+    let was_never_trimmed = snapshot.changes.len() < MAX_CHANGES;
+    let oldest = snapshot.changes.first().map(|stored| stored.position.seq);
+    let reach_back = oldest.is_some_and(|oldest| oldest <= since.seq.saturating_add(1));
+    is_on_line && (was_never_trimmed || reach_back)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,329 @@
+use proptest::prelude::*;
+use shared::alarm::Alarm;
+use shared::decimal::Decimal;
+use shared::keys::MAX_EVENTS;
+use shared::reading::{Coordinate, LevelSetting, Reading};
+use shared::state::{Epoch, Latest};
+
+use super::*;
+
+const LIMIT_MS: i64 = 180_000;
+
+fn device() -> DeviceId {
+    "OTSM-0114".parse().unwrap()
+}
+
+fn epoch(number: u64) -> Epoch {
+    Epoch::from_bits(number)
+}
+
+fn at(epoch_number: u64, seq: u64) -> Position {
+    Position {
+        epoch: epoch(epoch_number),
+        seq,
+    }
+}
+
+fn now() -> Time {
+    Time::from_millis(1_800_000_000_000)
+}
+
+fn state(position: Position) -> DeviceState {
+    let zero = Decimal::ZERO;
+    let reading = Reading {
+        device: device(),
+        device_name: "Block 1".to_owned(),
+        gas_type: "Carbon Monoxide (CO)".to_owned(),
+        timestamp: None,
+        device_time: None,
+        unit: "ppm".to_owned(),
+        message_type: "LOG DATA".to_owned(),
+        sender: "Device".to_owned(),
+        value: Some(Decimal::from_int(10)),
+        span_high: None,
+        span_low: None,
+        levels: [LevelSetting::default(); 3],
+        decimal_point: zero,
+        a1_type: "High".to_owned(),
+        a1_siren: zero,
+        a1_buzzer: zero,
+        leds: [zero; 3],
+        sensor_fault: zero,
+        latitude: Coordinate::Text("0.00".to_owned()),
+        longitude: Coordinate::Text("0.00".to_owned()),
+        doubtful: false,
+    };
+    let mut state = DeviceState {
+        position,
+        latest: Some(Latest {
+            reading,
+            levels: [
+                Decimal::from_int(250),
+                Decimal::from_int(500),
+                Decimal::from_int(1000),
+            ],
+            taken_at: now(),
+            published_at: now(),
+            age_ms: Some(0),
+            doubtful: false,
+            clock_suspect: false,
+            in_order: true,
+        }),
+        ..DeviceState::default()
+    };
+    state.memory.silence_limit_ms = LIMIT_MS;
+    state
+}
+
+fn event(position: Position) -> StoredEvent {
+    let Position { epoch, seq } = position;
+    let data = format!(r#"{{"seq":{seq}}}"#);
+    let text =
+        format!(r#"{{"epoch":"{epoch}","seq":{seq},"at":1,"data":{data},"changes":{data}}}"#);
+    StoredEvent {
+        position,
+        bytes: text.into_bytes(),
+    }
+}
+
+fn change(position: Position) -> StoredChanges {
+    let payload = format!(r#"{{"seq":{}}}"#, position.seq).into_bytes();
+    StoredChanges {
+        position,
+        payload,
+        alarms: Vec::<Alarm>::new(),
+    }
+}
+
+/// A device whose line went through these epochs, each with the number of its first event; every event changed an
+/// alarm. The streams are trimmed as Redis trims them.
+fn line(epochs: &[(u64, u64)], last: u64) -> Snapshot {
+    let epoch_of = |seq: u64| {
+        let begun = epochs.iter().rev().find(|(_, first)| *first <= seq);
+        begun.map_or(0, |(number, _)| *number)
+    };
+    let first = |kept: usize| last.saturating_sub(kept as u64 - 1).max(1);
+    let positions = |kept: usize| (first(kept)..=last).map(|seq| at(epoch_of(seq), seq));
+    Snapshot {
+        epoch: epoch(epochs.last().unwrap().0),
+        state: (last > 0).then(|| state(at(epoch_of(last), last))),
+        last_message: Some(now()),
+        events: positions(MAX_EVENTS).map(event).collect(),
+        changes: positions(MAX_CHANGES).map(change).collect(),
+    }
+}
+
+fn names(answer: &Answer) -> Vec<&'static str> {
+    answer.packets.iter().map(|(name, _)| *name).collect()
+}
+
+fn seqs(answer: &Answer, wanted: &str) -> Vec<u64> {
+    let of_name = answer.packets.iter().filter(|(name, _)| *name == wanted);
+    of_name
+        .map(|(_, payload)| {
+            let value: serde_json::Value = serde_json::from_str(payload.get()).unwrap();
+            value["seq"].as_u64().unwrap()
+        })
+        .collect()
+}
+
+#[track_caller]
+fn check(
+    snapshot: &Snapshot,
+    since: Option<Position>,
+    recovered: bool,
+    alarms: bool,
+    packets: &[&str],
+) {
+    let answer = answer(&device(), since, snapshot, now());
+    assert_eq!(
+        (answer.recovered, answer.alarms_recovered),
+        (recovered, alarms)
+    );
+    assert_eq!(names(&answer), packets);
+    assert_eq!(answer.position, position(snapshot));
+}
+
+#[test]
+fn first_subscription_gets_the_latest_reading_alone_while_no_alarm_is_open() {
+    check(&line(&[(1, 1)], 5), None, false, true, &["device:data"]);
+}
+
+#[test]
+fn device_not_heard_of_is_position_zero_of_the_present_epoch() {
+    let snapshot = line(&[(1, 1)], 0);
+    check(&snapshot, None, false, true, &[]);
+    check(&snapshot, Some(at(1, 0)), true, true, &[]);
+    assert_eq!(position(&snapshot), at(1, 0));
+}
+
+#[test]
+fn client_that_missed_nothing_is_recovered_with_nothing() {
+    check(&line(&[(1, 1)], 5), Some(at(1, 5)), true, true, &[]);
+}
+
+#[test]
+fn missed_events_come_in_order_data_before_changes() {
+    let pair = ["device:data", "device:alerts:changed"];
+    check(
+        &line(&[(1, 1)], 5),
+        Some(at(1, 3)),
+        true,
+        true,
+        &[pair, pair].concat(),
+    );
+}
+
+#[test]
+fn zero_of_the_present_epoch_recovers_everything() {
+    let answer = answer(&device(), Some(at(1, 0)), &line(&[(1, 1)], 3), now());
+    assert!(answer.recovered);
+    assert_eq!(seqs(&answer, "device:data"), [1, 2, 3]);
+}
+
+#[test]
+fn zero_of_another_epoch_is_fresh() {
+    let answer = answer(&device(), Some(at(9, 0)), &line(&[(1, 1)], 3), now());
+    assert!(!answer.recovered);
+    assert!(!answer.alarms_recovered);
+}
+
+#[test]
+fn clean_restart_recovers_across_epochs() {
+    let answer = answer(
+        &device(),
+        Some(at(1, 4)),
+        &line(&[(1, 1), (2, 6)], 8),
+        now(),
+    );
+    assert!(answer.recovered);
+    assert_eq!(seqs(&answer, "device:data"), [5, 6, 7, 8]);
+    assert_eq!(answer.position, at(2, 8));
+}
+
+#[test]
+fn fork_recovers_nobody_and_tells_the_changes_of_the_new_line() {
+    // The client saw 1..=7 of epoch 1; Redis went back to 5 and went on in epoch 2.
+    let answer = answer(
+        &device(),
+        Some(at(1, 7)),
+        &line(&[(1, 1), (2, 6)], 8),
+        now(),
+    );
+    assert!(!answer.recovered);
+    assert!(!answer.alarms_recovered);
+    assert_eq!(seqs(&answer, "device:alerts:changed"), [6, 7, 8]);
+    assert_eq!(&names(&answer)[3..], ["device:data", "device:alerts"]);
+}
+
+#[test]
+fn position_trimmed_from_the_events_still_gets_every_alarm_change() {
+    let answer = answer(&device(), Some(at(1, 10)), &line(&[(1, 1)], 150), now());
+    assert!(!answer.recovered);
+    assert!(answer.alarms_recovered);
+    assert_eq!(
+        seqs(&answer, "device:alerts:changed"),
+        (11..=150).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn position_trimmed_from_the_changes_too_is_told_so() {
+    let answer = answer(&device(), Some(at(1, 10)), &line(&[(1, 1)], 300), now());
+    assert!(!answer.recovered);
+    assert!(!answer.alarms_recovered);
+}
+
+#[test]
+fn hole_in_the_stream_is_not_recovered() {
+    let mut snapshot = line(&[(1, 1)], 8);
+    snapshot.events.remove(5);
+    assert!(!answer(&device(), Some(at(1, 3)), &snapshot, now()).recovered);
+    let mut snapshot = line(&[(1, 1)], 8);
+    snapshot.events.pop();
+    assert!(!answer(&device(), Some(at(1, 3)), &snapshot, now()).recovered);
+}
+
+#[test]
+fn unreadable_event_is_not_recovered() {
+    let mut snapshot = line(&[(1, 1)], 8);
+    snapshot.events[5].bytes = b"{".to_vec();
+    assert!(!answer(&device(), Some(at(1, 3)), &snapshot, now()).recovered);
+}
+
+#[test]
+fn emptied_redis_is_fresh_without_a_picture() {
+    let answer = answer(&device(), Some(at(1, 7)), &line(&[(2, 1)], 0), now());
+    assert!(!answer.recovered && !answer.alarms_recovered);
+    assert_eq!(answer.position, at(2, 0));
+    assert!(answer.packets.is_empty());
+}
+
+#[test]
+fn replay_that_ends_on_a_stale_device_says_so() {
+    let snapshot = line(&[(1, 1)], 5);
+    let later = Time::from_millis(now().as_millis() + LIMIT_MS + 1);
+    let answer = answer(&device(), Some(at(1, 5)), &snapshot, later);
+    assert!(answer.recovered);
+    assert_eq!(names(&answer), ["device:data"]);
+    let text = answer.packets[0].1.get();
+    assert!(
+        text.contains(r#""data_quality":"offline""#) && text.ends_with(r#""stale":true}"#),
+        "{text}"
+    );
+    assert!(text.contains(r#""alarm_status":"ALARM""#), "{text}");
+}
+
+#[test]
+fn stale_snapshot_is_not_shown_as_normal() {
+    let later = Time::from_millis(now().as_millis() + LIMIT_MS + 1);
+    let answer = answer(&device(), None, &line(&[(1, 1)], 5), later);
+    let text = answer.packets[0].1.get();
+    assert!(
+        text.contains(r#""data_quality":"offline""#) && text.contains(r#""snapshot":true"#),
+        "{text}"
+    );
+}
+
+#[test]
+fn payloads_pass_byte_for_byte() {
+    let data = r#"{ "b":1.50, "a" : "ü" }"#;
+    let text = format!(r#"{{"epoch":"000000000001","seq":1,"at":1,"data":{data}}}"#);
+    let published = Published::parse(text.as_bytes()).unwrap();
+    assert_eq!(published.data.unwrap().get(), data);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    /// Whatever the line and the position: every event after it once and in order, or a fresh picture.
+    #[test]
+    fn every_missed_event_once_and_in_order_or_fresh(
+        last in 0_u64..200,
+        restart in 1_u64..200,
+        since_epoch in 1_u64..4,
+        since_seq in 0_u64..210,
+        hole in prop::option::of(0_usize..64),
+    ) {
+        let epochs: &[(u64, u64)] =
+            if restart > 1 && restart <= last { &[(1, 1), (2, restart)] } else { &[(1, 1)] };
+        let mut snapshot = line(epochs, last);
+        if let Some(hole) = hole.filter(|hole| *hole < snapshot.events.len()) {
+            snapshot.events.remove(hole);
+        }
+        let since = at(since_epoch, since_seq);
+        let answer = answer(&device(), Some(since), &snapshot, now());
+        prop_assert_eq!(answer.position, position(&snapshot));
+        if answer.recovered {
+            let expected: Vec<u64> = (since_seq + 1..=last).collect();
+            prop_assert_eq!(seqs(&answer, "device:data"), expected);
+        } else {
+            let held = snapshot.events.iter().any(|event| event.position == since);
+            let whole = snapshot.events.iter().filter(|event| event.position.seq > since_seq).count() as u64
+                == last.saturating_sub(since_seq);
+            prop_assert!(!(held && whole), "the stream held all of it");
+            let told = seqs(&answer, "device:alerts:changed");
+            prop_assert!(told.is_sorted_by(|a, b| a < b));
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! The alarm log: rows of one device or of all, and counts of them.
+
+mod fold;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use axum::extract::{RawQuery, State};
+use axum::response::Response;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use serde::de::IntoDeserializer;
+use serde::de::value::Error as NoSuchWord;
+use serde::{Deserialize, Serialize};
+use shared::alarm::{Condition, Severity};
+use shared::clock::Time;
+use shared::device::DeviceId;
+
+use crate::error::ApiError;
+use crate::rest::path::Device;
+use crate::rest::query::Query;
+use crate::rest::{Rest, reply};
+use crate::snapshot::{ReadError, Reads};
+use fold::{Fold, Row};
+
+const LOGS_AWAY: &str = "Failed to fetch alarm logs";
+const STATISTICS_AWAY: &str = "Failed to fetch statistics";
+
+/// Partitions read at the same time by one request.
+const CONCURRENT_PARTITIONS: usize = 8;
+
+#[derive(Serialize)]
+struct DeviceLogs {
+    device_id: DeviceId,
+    total_count: usize,
+    logs: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Logs {
+    total_count: usize,
+    logs: Vec<Row>,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize)]
+struct Statistics {
+    total_alarms: u64,
+    by_type: BTreeMap<Condition, u64>,
+    by_severity: BTreeMap<Severity, u64>,
+    by_device: BTreeMap<DeviceId, u64>,
+    acknowledged_count: u64,
+    unacknowledged_count: u64,
+}
+
+/// `GET /devices/{deviceId}/alarm-logs`
+pub(crate) async fn of_device(
+    State(rest): State<Rest>,
+    Device(device): Device,
+    RawQuery(raw): RawQuery,
+) -> Result<Response, ApiError> {
+    let query = Query::parse(raw.as_deref());
+    let filter = Filter {
+        device: Choice::Only(device.clone()),
+        ..Filter::of_rows(&query)?
+    };
+    let logs = newest(&rest, &filter, query.limit()?).await?;
+    Ok(reply::ok(&DeviceLogs {
+        device_id: device,
+        total_count: logs.len(),
+        logs,
+    }))
+}
+
+/// `GET /alarm-logs`
+pub(crate) async fn of_all(
+    State(rest): State<Rest>,
+    RawQuery(raw): RawQuery,
+) -> Result<Response, ApiError> {
+    let query = Query::parse(raw.as_deref());
+    let logs = newest(&rest, &Filter::of_rows(&query)?, query.limit()?).await?;
+    Ok(reply::ok(&Logs {
+        total_count: logs.len(),
+        logs,
+    }))
+}
+
+/// `GET /alarm-logs/statistics`
+pub(crate) async fn statistics(
+    State(rest): State<Rest>,
+    RawQuery(raw): RawQuery,
+) -> Result<Response, ApiError> {
+    let query = Query::parse(raw.as_deref());
+    let filter = Filter::of_counts(&query)?;
+    let away = ApiError::away_with(STATISTICS_AWAY);
+    let _turn = rest.turn().await?;
+    let counts: Vec<Statistics> = stream::iter(partitions(&rest.reads, &filter))
+        .map(|number| count(&rest.reads, &filter, number))
+        .buffer_unordered(CONCURRENT_PARTITIONS)
+        .try_collect()
+        .await
+        .map_err(away)?;
+    let mut statistics = Statistics::default();
+    for part in counts {
+        statistics.merge(part);
+    }
+    Ok(reply::ok(&statistics))
+}
+
+/// What a query leaves in.
+#[derive(Debug)]
+struct Filter {
+    since: Option<Time>,
+    until: Option<Time>,
+    device: Choice<DeviceId>,
+    condition: Choice<Condition>,
+    severity: Choice<Severity>,
+}
+
+#[derive(Debug, PartialEq)]
+enum Choice<T> {
+    Any,
+    Only(T),
+    /// A word that names nothing we have.
+    Nothing,
+}
+
+impl<T: PartialEq> Choice<T> {
+    fn admits(&self, value: &T) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Only(only) => only == value,
+            Self::Nothing => false,
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Choice<T> {
+    /// A word is compared with what is written on the wire.
+    fn of_word(word: Option<&'de str>) -> Self {
+        let Some(word) = word else {
+            return Self::Any;
+        };
+        let value: Result<T, NoSuchWord> = T::deserialize(word.into_deserializer());
+        value.map_or(Self::Nothing, Self::Only)
+    }
+}
+
+impl Filter {
+    fn of_counts(query: &Query) -> Result<Self, ApiError> {
+        Ok(Self {
+            since: query.date("start_date")?,
+            until: query.date("end_date")?,
+            device: Choice::of_word(query.text("device_id")),
+            condition: Choice::Any,
+            severity: Choice::Any,
+        })
+    }
+
+    fn of_rows(query: &Query) -> Result<Self, ApiError> {
+        Ok(Self {
+            condition: Choice::of_word(query.text("alarm_type")),
+            severity: Choice::of_word(query.text("severity")),
+            ..Self::of_counts(query)?
+        })
+    }
+
+    /// Both ends are inclusive.
+    fn admits(&self, row: &Row) -> bool {
+        self.since.is_none_or(|since| row.timestamp >= since)
+            && self.until.is_none_or(|until| row.timestamp <= until)
+            && self.device.admits(&row.device_id)
+            && self.condition.admits(&row.alarm_type)
+            && self.severity.admits(&row.severity)
+    }
+}
+
+/// The partitions in which matching rows can be.
+fn partitions(reads: &Reads, filter: &Filter) -> Vec<u16> {
+    let number = reads.store.partitions();
+    match &filter.device {
+        Choice::Any => (0..number).collect(),
+        Choice::Only(device) => vec![device.partition(number)],
+        Choice::Nothing => Vec::new(),
+    }
+}
+
+/// The newest rows of all partitions together, newest first.
+async fn newest(rest: &Rest, filter: &Filter, limit: usize) -> Result<Vec<Row>, ApiError> {
+    let away = ApiError::away_with(LOGS_AWAY);
+    let _turn = rest.turn().await?;
+    let mut cursors: Vec<Cursor> = stream::iter(partitions(&rest.reads, filter))
+        .map(|number| async move {
+            let mut cursor = Cursor::new(number);
+            cursor.fill(&rest.reads, filter).await.map(|()| cursor)
+        })
+        .buffer_unordered(CONCURRENT_PARTITIONS)
+        .try_collect()
+        .await
+        .map_err(away)?;
+    let mut rows = Vec::new();
+    while rows.len() < limit {
+        let heads = cursors.iter_mut().filter(|cursor| !cursor.rows.is_empty());
+        let Some(cursor) = heads.max_by(|a, b| a.head().cmp(&b.head())) else {
+            break;
+        };
+        rows.extend(cursor.rows.pop_front());
+        if cursor.rows.is_empty() {
+            cursor.fill(&rest.reads, filter).await.map_err(away)?;
+        }
+    }
+    Ok(rows)
+}
+
+async fn count(reads: &Reads, filter: &Filter, number: u16) -> Result<Statistics, ReadError> {
+    let mut statistics = Statistics::default();
+    let mut cursor = Cursor::new(number);
+    loop {
+        cursor.fill(reads, filter).await?;
+        if cursor.rows.is_empty() {
+            return Ok(statistics);
+        }
+        for row in cursor.rows.drain(..) {
+            statistics.add(row);
+        }
+    }
+}
+
+/// How far one partition's log has been read, newest first.
+#[derive(Default)]
+struct Cursor {
+    number: u16,
+    before: Option<String>,
+    at_end: bool,
+    fold: Fold,
+    /// Rows of the last page that were not taken yet.
+    rows: VecDeque<Row>,
+}
+
+impl Cursor {
+    fn new(number: u16) -> Self {
+        Self {
+            number,
+            ..Self::default()
+        }
+    }
+
+    /// What orders the next row among those of other partitions.
+    fn head(&self) -> Option<(Time, &str)> {
+        self.rows
+            .front()
+            .map(|row| (row.timestamp, row.id.as_str()))
+    }
+
+    /// Reads on until there is a row, or none is left.
+    ///
+    /// Always from the newest entry on, whatever the end of the time that is asked for: an acknowledgement or clearing
+    /// after it shows on the rows before it.
+    async fn fill(&mut self, reads: &Reads, filter: &Filter) -> Result<(), ReadError> {
+        while self.rows.is_empty() && !self.at_end {
+            let before = self.before.as_deref();
+            let page = reads
+                .store
+                .alarm_log(self.number, before, filter.since, None);
+            let page = reads.within(page).await?;
+            match page.last() {
+                Some(oldest) => self.before = Some(oldest.id.clone()),
+                None => self.at_end = true,
+            }
+            let fold = &mut self.fold;
+            let rows = page.into_iter().filter_map(|entry| fold.take(entry));
+            self.rows.extend(rows.filter(|row| filter.admits(row)));
+        }
+        Ok(())
+    }
+}
+
+impl Statistics {
+    fn add(&mut self, row: Row) {
+        self.total_alarms += 1;
+        *self.by_type.entry(row.alarm_type).or_default() += 1;
+        *self.by_severity.entry(row.severity).or_default() += 1;
+        *self.by_device.entry(row.device_id).or_default() += 1;
+        if row.acknowledged {
+            self.acknowledged_count += 1;
+        } else {
+            self.unacknowledged_count += 1;
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.total_alarms += other.total_alarms;
+        add_counts(&mut self.by_type, other.by_type);
+        add_counts(&mut self.by_severity, other.by_severity);
+        add_counts(&mut self.by_device, other.by_device);
+        self.acknowledged_count += other.acknowledged_count;
+        self.unacknowledged_count += other.unacknowledged_count;
+    }
+}
+
+fn add_counts<K: Ord>(counts: &mut BTreeMap<K, u64>, others: BTreeMap<K, u64>) {
+    for (key, count) in others {
+        *counts.entry(key).or_default() += count;
+    }
+}
+
+#[cfg(test)]
+mod tests;

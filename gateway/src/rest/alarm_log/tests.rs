@@ -1,0 +1,327 @@
+use shared::alarm::AlarmState::{self, Acknowledged, Cleared, Unacknowledged};
+use shared::alarm::{Acknowledgement, Alarm, ChangeKind};
+use shared::state::{Epoch, Position};
+use shared::store::LogEntry;
+
+use super::*;
+
+/// The life of one gas alarm, oldest first: raised at 1, escalated at 3, acknowledged for seq 1, then for seq 3, cleared.
+fn alarm(condition: Condition, seq: u64) -> Alarm {
+    let time = |seconds: i64| Time::from_millis(1_769_600_000_000 + seconds * 1000);
+    Alarm {
+        id: "alarm1_OTSM-0114_0123456789ab_1".to_owned(),
+        condition,
+        message: "Gas concentration above A1 threshold (250 ppm)".to_owned(),
+        threshold: Some(decimal("250")),
+        value: Some(decimal("350.5")),
+        unit: "ppm".to_owned(),
+        gas_type: "Carbon Monoxide (CO)".to_owned(),
+        device_name: "Gas Sensor Block1".to_owned(),
+        raised_at: time(1),
+        changed_at: time(1),
+        reading_timestamp: None,
+        reached: Position {
+            epoch: Epoch::from_bits(0x0123_4567_89ab),
+            seq,
+        },
+        acknowledged: None,
+        latched: false,
+        cleared_at: None,
+        holds: Vec::new(),
+    }
+}
+
+fn decimal(text: &str) -> shared::decimal::Decimal {
+    text.parse().expect("a number")
+}
+
+fn at(seconds: i64) -> Time {
+    Time::from_millis(1_769_600_000_000 + seconds * 1000)
+}
+
+fn entry(seconds: i64, change: ChangeKind, alarm: Alarm) -> LogEntry {
+    LogEntry {
+        id: format!("p07-{seconds}-0"),
+        device: "OTSM-0114".parse().expect("a serial"),
+        change: Some(change),
+        at: at(seconds),
+        alarm: Some(alarm),
+        acknowledged: None,
+    }
+}
+
+fn acknowledged(seconds: i64, by: &str, seq: u64, alarm: Alarm) -> LogEntry {
+    let alarm = Alarm {
+        acknowledged: (seq >= alarm.reached.seq).then(|| Acknowledgement {
+            by: by.to_owned(),
+            at: at(seconds),
+        }),
+        ..alarm
+    };
+    LogEntry {
+        acknowledged: Some((by.to_owned(), seq)),
+        ..entry(seconds, ChangeKind::Acknowledged, alarm)
+    }
+}
+
+fn fold(oldest_first: Vec<LogEntry>) -> Vec<Row> {
+    let mut fold = Fold::default();
+    oldest_first
+        .into_iter()
+        .rev()
+        .filter_map(|entry| fold.take(entry))
+        .collect()
+}
+
+fn a1() -> Alarm {
+    alarm(Condition::AlarmLevel1, 1)
+}
+
+fn a2() -> Alarm {
+    alarm(Condition::AlarmLevel2, 3)
+}
+
+fn cleared(seconds: i64, alarm: Alarm) -> LogEntry {
+    let alarm = Alarm {
+        cleared_at: Some(at(seconds)),
+        ..alarm
+    };
+    entry(seconds, ChangeKind::Cleared, alarm)
+}
+
+/// Rows newest first: type, who acknowledged, state.
+#[track_caller]
+fn check(oldest_first: Vec<LogEntry>, expected: &[(Condition, Option<&str>, AlarmState)]) {
+    let rows = fold(oldest_first);
+    let found: Vec<_> = rows
+        .iter()
+        .map(|row| (row.alarm_type, row.acknowledged_by.as_deref(), row.state))
+        .collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn only_a_raise_and_an_escalation_are_rows() {
+    use ChangeKind as C;
+    check(
+        vec![entry(1, C::Raised, a1())],
+        &[(Condition::AlarmLevel1, None, Unacknowledged)],
+    );
+    check(
+        vec![
+            entry(1, C::Raised, a1()),
+            entry(3, C::Escalated, a2()),
+            entry(4, C::DeEscalated, a1()),
+            entry(5, C::Latched, a1()),
+            entry(6, C::Unlatched, a1()),
+        ],
+        &[
+            (Condition::AlarmLevel2, None, Unacknowledged),
+            (Condition::AlarmLevel1, None, Unacknowledged),
+        ],
+    );
+    let lost = LogEntry {
+        change: None,
+        alarm: None,
+        ..entry(9, C::Raised, a1())
+    };
+    check(vec![lost], &[]);
+}
+
+#[test]
+fn an_acknowledgement_marks_the_levels_it_had_seen() {
+    use ChangeKind as C;
+    let raised = || entry(1, C::Raised, a1());
+    let escalated = || entry(3, C::Escalated, a2());
+    check(
+        vec![raised(), acknowledged(2, "Ann", 1, a1())],
+        &[(Condition::AlarmLevel1, Some("Ann"), Acknowledged)],
+    );
+    // After an escalation it counts anew; the first to have seen a level keeps it.
+    check(
+        vec![
+            raised(),
+            acknowledged(2, "Ann", 1, a1()),
+            escalated(),
+            acknowledged(5, "Bob", 4, a2()),
+        ],
+        &[
+            (Condition::AlarmLevel2, Some("Bob"), Acknowledged),
+            (Condition::AlarmLevel1, Some("Ann"), Acknowledged),
+        ],
+    );
+    // One that comes after the escalation, for the level that was seen before it.
+    check(
+        vec![raised(), escalated(), acknowledged(5, "Ann", 2, a2())],
+        &[
+            (Condition::AlarmLevel2, None, Unacknowledged),
+            (Condition::AlarmLevel1, Some("Ann"), Unacknowledged),
+        ],
+    );
+    // One for the escalated level covers the lower one too.
+    check(
+        vec![
+            raised(),
+            escalated(),
+            acknowledged(5, "Ann", 3, a2()),
+            cleared(7, a2()),
+        ],
+        &[
+            (Condition::AlarmLevel2, Some("Ann"), Cleared),
+            (Condition::AlarmLevel1, Some("Ann"), Cleared),
+        ],
+    );
+}
+
+#[test]
+fn an_alarm_acknowledged_after_it_was_over_stays_cleared() {
+    let over = Alarm {
+        cleared_at: Some(at(4)),
+        ..a1()
+    };
+    let rows = fold(vec![
+        entry(1, ChangeKind::Raised, a1()),
+        cleared(4, a1()),
+        acknowledged(6, "Ann", 5, over),
+    ]);
+    assert_eq!(rows[0].state, Cleared);
+    assert_eq!(rows[0].cleared_at, Some(at(4)));
+    assert_eq!(rows[0].acknowledged_at, Some(at(6)));
+}
+
+#[test]
+fn two_alarms_of_one_device_keep_apart() {
+    let other = |alarm: Alarm| Alarm {
+        id: "fault_OTSM-0114_0123456789ab_2".to_owned(),
+        condition: Condition::SensorFault,
+        ..alarm
+    };
+    check(
+        vec![
+            entry(1, ChangeKind::Raised, a1()),
+            entry(2, ChangeKind::Raised, other(a1())),
+            acknowledged(3, "Ann", 2, other(a1())),
+            cleared(4, a1()),
+        ],
+        &[
+            (Condition::SensorFault, Some("Ann"), Acknowledged),
+            (Condition::AlarmLevel1, None, Cleared),
+        ],
+    );
+}
+
+#[test]
+fn a_row_is_written_as_the_contract_says() {
+    let rows = fold(vec![
+        entry(1, ChangeKind::Raised, a1()),
+        acknowledged(2, "User", 1, a1()),
+        cleared(4, a1()),
+    ]);
+    let logs = Logs {
+        total_count: rows.len(),
+        logs: rows,
+    };
+    assert_eq!(
+        serde_json::to_string(&logs).expect("JSON"),
+        concat!(
+            r#"{"total_count":1,"logs":[{"device_id":"OTSM-0114","device_name":"Gas Sensor Block1","#,
+            r#""serial_number":"OTSM-0114","alarm_type":"alarm_level_1","severity":"warning","#,
+            r#""message":"Gas concentration above A1 threshold (250 ppm)","threshold":250,"#,
+            r#""current_value":350.5,"unit":"ppm","gas_type":"Carbon Monoxide (CO)","#,
+            r#""timestamp":"2026-01-28T11:33:21.000Z","acknowledged":true,"#,
+            r#""acknowledged_at":"2026-01-28T11:33:22.000Z","acknowledged_by":"User","#,
+            r#""id":"p07-1-0","_id":"p07-1-0","alarm_id":"alarm1_OTSM-0114_0123456789ab_1","#,
+            r#""state":"cleared","cleared_at":"2026-01-28T11:33:24.000Z"}]}"#,
+        )
+    );
+}
+
+#[test]
+fn an_open_row_says_null() {
+    let without_level = Alarm {
+        condition: Condition::DeviceOffline,
+        threshold: None,
+        value: None,
+        ..a1()
+    };
+    let rows = fold(vec![entry(1, ChangeKind::Raised, without_level)]);
+    let text = serde_json::to_string(&rows).expect("JSON");
+    assert!(
+        text.contains(r#""threshold":null,"current_value":null"#),
+        "{text}"
+    );
+    let open = r#""acknowledged":false,"acknowledged_at":null,"acknowledged_by":null"#;
+    assert!(text.contains(open), "{text}");
+    assert!(text.contains(r#""cleared_at":null"#), "{text}");
+}
+
+#[track_caller]
+fn check_filter(raw: &str, admitted: bool) {
+    let rows = fold(vec![entry(1, ChangeKind::Raised, a1())]);
+    let filter = Filter::of_rows(&Query::parse(Some(raw))).expect("a readable query");
+    assert_eq!(filter.admits(&rows[0]), admitted, "{raw}");
+}
+
+#[test]
+fn filters_are_exact_and_both_ends_inclusive() {
+    check_filter("", true);
+    check_filter(
+        "alarm_type=&severity=&device_id=&start_date=&end_date=",
+        true,
+    );
+    check_filter("alarm_type=alarm_level_1", true);
+    check_filter("alarm_type=alarm_level_2", false);
+    check_filter("alarm_type=Alarm_Level_1", false);
+    check_filter("alarm_type=smoke", false);
+    check_filter("severity=warning", true);
+    check_filter("severity=high", false);
+    check_filter("severity=5", false);
+    check_filter("device_id=OTSM-0114", true);
+    check_filter("device_id=otsm-0114", false);
+    check_filter("device_id=%07", false);
+    check_filter("start_date=2026-01-28T11:33:21.000Z", true);
+    check_filter("start_date=2026-01-28T11:33:21.001Z", false);
+    check_filter("end_date=2026-01-28T11:33:21.000Z", true);
+    check_filter("end_date=2026-01-28T11:33:20.999Z", false);
+    check_filter("start_date=2026-01-28&end_date=2026-01-29", true);
+    check_filter("end_date=2026-01-28", false);
+    check_filter("sort=up", true);
+}
+
+#[test]
+fn an_unreadable_date_is_an_error() {
+    for raw in ["start_date=soon", "end_date=2026-02-30"] {
+        let error = Filter::of_rows(&Query::parse(Some(raw))).expect_err(raw);
+        assert_eq!(error.code(), "unreadable");
+    }
+}
+
+#[test]
+fn statistics_count_every_row() {
+    let rows = fold(vec![
+        entry(1, ChangeKind::Raised, a1()),
+        acknowledged(2, "Ann", 1, a1()),
+        entry(3, ChangeKind::Escalated, a2()),
+    ]);
+    let (mut all, mut other) = (Statistics::default(), Statistics::default());
+    for row in rows {
+        other.add(row.clone());
+        all.add(row);
+    }
+    all.merge(other);
+    assert_eq!(
+        serde_json::to_string(&all).expect("JSON"),
+        concat!(
+            r#"{"total_alarms":4,"by_type":{"alarm_level_1":2,"alarm_level_2":2},"#,
+            r#""by_severity":{"warning":2,"high":2},"by_device":{"OTSM-0114":4},"#,
+            r#""acknowledged_count":2,"unacknowledged_count":2}"#,
+        )
+    );
+    assert_eq!(
+        serde_json::to_string(&Statistics::default()).expect("JSON"),
+        concat!(
+            r#"{"total_alarms":0,"by_type":{},"by_severity":{},"by_device":{},"#,
+            r#""acknowledged_count":0,"unacknowledged_count":0}"#,
+        )
+    );
+}

@@ -1,0 +1,55 @@
+use super::*;
+
+#[track_caller]
+fn check(body: &str, expected: Result<(&str, Option<u64>), &str>) {
+    let read = Body::parse(body.as_bytes()).and_then(|body| {
+        let name = body.name()?.to_owned();
+        Ok((name, body.seen.map(|seen| seen.seq)))
+    });
+    match (read, expected) {
+        (Ok((name, seq)), Ok(expected)) => assert_eq!((name.as_str(), seq), expected, "{body}"),
+        (Err(error), Err(start)) => {
+            assert!(error.to_string().starts_with(start), "{body}: {error}");
+        }
+        (read, expected) => panic!("{body}: {read:?} instead of {expected:?}"),
+    }
+}
+
+#[test]
+fn the_body_of_an_acknowledgement_is_optional() {
+    check("", Ok(("unknown", None)));
+    check(" \r\n", Ok(("unknown", None)));
+    check("null", Ok(("unknown", None)));
+    check("{}", Ok(("unknown", None)));
+    check(r#"{"acknowledged_by":"User"}"#, Ok(("User", None)));
+    check(r#"{"acknowledged_by":" Ann "}"#, Ok(("Ann", None)));
+    check(r#"{"acknowledged_by":""}"#, Ok(("unknown", None)));
+    check(
+        r#"{"acknowledged_by":null,"seen":null}"#,
+        Ok(("unknown", None)),
+    );
+    check(
+        r#"{"seen":{"epoch":"0123456789ab","seq":7}}"#,
+        Ok(("unknown", Some(7))),
+    );
+    check(r#"{"comment":"seen on site"}"#, Ok(("unknown", None)));
+}
+
+#[test]
+fn an_unreadable_body_is_refused() {
+    const START: &str = "the body cannot be read";
+    check("{", Err(START));
+    check("{}{}", Err(START));
+    check("5", Err(START));
+    check(r#"{"acknowledged_by":5}"#, Err(START));
+    check(r#"{"seen":7}"#, Err(START));
+    check(r#"{"seen":{"epoch":"0123456789AB","seq":7}}"#, Err(START));
+    check(r#"{"seen":{"epoch":"0123456789ab","seq":-1}}"#, Err(START));
+    check(r#"{"seen":{"epoch":"0123456789ab"}}"#, Err(START));
+    check(
+        r#"{"acknowledged_by":"a\u0000b"}"#,
+        Err("`acknowledged_by` is longer"),
+    );
+    let long = format!(r#"{{"acknowledged_by":"{}"}}"#, "ä".repeat(129));
+    check(&long, Err("`acknowledged_by` is longer"));
+}

@@ -1,0 +1,194 @@
+use shared::alarm::Alarm;
+use shared::reading::{LevelSetting, Reading};
+use shared::state::{Latest, Memory, Position};
+
+use super::*;
+
+const TAKEN: i64 = 1_769_600_232_000;
+
+fn reading() -> Reading {
+    let level = |level: i32| LevelSetting {
+        level: Some(Decimal::from_int(level)),
+        ..LevelSetting::default()
+    };
+    Reading {
+        device: "OTSM-0114".parse().expect("a serial"),
+        device_name: "Gas Sensor Block1".to_owned(),
+        gas_type: "Carbon Monoxide (CO)".to_owned(),
+        timestamp: Some("2026-01-28 11:37:12".to_owned()),
+        device_time: None,
+        unit: "ppm".to_owned(),
+        message_type: "LOG DATA".to_owned(),
+        sender: "Device".to_owned(),
+        value: Some(Decimal::from_int(120)),
+        span_high: Some(Decimal::from_int(2000)),
+        span_low: Some(Decimal::ZERO),
+        levels: [level(250), level(500), level(1000)],
+        decimal_point: Decimal::ZERO,
+        a1_type: "High".to_owned(),
+        a1_siren: Decimal::ZERO,
+        a1_buzzer: Decimal::ZERO,
+        leds: [Decimal::ZERO; 3],
+        sensor_fault: Decimal::ZERO,
+        latitude: Coordinate::Text("19.011545".to_owned()),
+        longitude: Coordinate::Text("72.823872".to_owned()),
+        doubtful: false,
+    }
+}
+
+fn state(reading: Reading, alarms: &[Condition]) -> DeviceState {
+    let taken_at = Time::from_millis(TAKEN);
+    let alarm = |condition: &Condition| Alarm {
+        id: "an_alarm".to_owned(),
+        condition: *condition,
+        message: String::new(),
+        threshold: None,
+        value: None,
+        unit: String::new(),
+        gas_type: String::new(),
+        device_name: String::new(),
+        raised_at: taken_at,
+        changed_at: taken_at,
+        reading_timestamp: None,
+        reached: Position::default(),
+        acknowledged: None,
+        latched: false,
+        cleared_at: None,
+        holds: Vec::new(),
+    };
+    DeviceState {
+        position: Position {
+            epoch: Epoch::from_bits(0x0123_4567_89ab),
+            seq: 7,
+        },
+        alarms: alarms.iter().map(alarm).collect(),
+        latest: Some(Latest {
+            reading,
+            levels: [250, 500, 1000].map(Decimal::from_int),
+            taken_at,
+            published_at: taken_at,
+            age_ms: Some(0),
+            doubtful: false,
+            clock_suspect: false,
+            in_order: true,
+        }),
+        memory: Memory {
+            silence_limit_ms: 180_000,
+            ..Memory::default()
+        },
+        ..DeviceState::default()
+    }
+}
+
+#[track_caller]
+fn check_status(state: &DeviceState, age_ms: i64, expected: Status) {
+    let last = Time::from_millis(TAKEN);
+    let item = Item::of(state, Some(last), Time::from_millis(TAKEN + age_ms));
+    let item = item.expect("the device was heard of");
+    assert_eq!(item.status, expected, "{:?}", state.alarms);
+    if expected != Status::Online {
+        return;
+    }
+    assert_eq!(item.alarm_status, "NORMAL");
+}
+
+#[test]
+fn status_is_the_worst_that_is_known() {
+    use Condition as C;
+    let (fresh, stale) = (1000, 180_001);
+    check_status(&state(reading(), &[]), fresh, Status::Online);
+    check_status(&state(reading(), &[]), 180_000, Status::Online);
+    check_status(&state(reading(), &[]), stale, Status::Offline);
+    check_status(
+        &state(reading(), &[C::DeviceOffline]),
+        fresh,
+        Status::Offline,
+    );
+    check_status(&state(reading(), &[C::AlarmLevel1]), fresh, Status::Warning);
+    check_status(&state(reading(), &[C::AlarmLevel1]), stale, Status::Warning);
+    for condition in [
+        C::AlarmLevel2,
+        C::AlarmLevel3,
+        C::OverRange,
+        C::SensorFault,
+        C::ReadingInvalid,
+    ] {
+        check_status(&state(reading(), &[condition]), fresh, Status::Critical);
+        check_status(
+            &state(reading(), &[C::DeviceOffline, condition]),
+            stale,
+            Status::Critical,
+        );
+    }
+    let lit = Reading {
+        leds: [Decimal::from_int(1), Decimal::ZERO, Decimal::ZERO],
+        ..reading()
+    };
+    check_status(&state(lit.clone(), &[]), fresh, Status::Warning);
+    check_status(&state(lit, &[]), stale, Status::Offline);
+    let doubtful = Reading {
+        doubtful: true,
+        ..reading()
+    };
+    check_status(&state(doubtful, &[]), fresh, Status::Warning);
+}
+
+#[test]
+fn a_device_that_never_gave_a_sign_of_life_is_never_online() {
+    let state = state(reading(), &[]);
+    let item = Item::of(&state, None, Time::from_millis(TAKEN)).expect("listed");
+    assert_ne!(item.status, Status::Online);
+    assert_eq!(item.last_seen, None);
+}
+
+#[track_caller]
+fn check_location(latitude: &str, longitude: &str, expected: &str) {
+    let text = |text: &str| Coordinate::Text(text.to_owned());
+    assert_eq!(location(&text(latitude), &text(longitude)), expected);
+}
+
+#[test]
+fn a_location_is_told_only_if_it_is_one() {
+    check_location("19.011545", "72.823872", "19.011545, 72.823872");
+    check_location(" 19.0760 ", "-72.8777", "19.0760, -72.8777");
+    check_location("00.00", "00.00", "");
+    check_location("0.00", "0.00", "");
+    check_location("0", "72.8", "0, 72.8");
+    check_location("", "", "");
+    check_location("19.0", "", "");
+    check_location("north", "72.8", "");
+    check_location("90.1", "0", "");
+    check_location("0", "-180.5", "");
+    let number = |text: &str| Coordinate::Number(text.parse().expect("a number"));
+    assert_eq!(location(&number("19.5"), &number("72")), "19.5, 72");
+}
+
+#[test]
+fn an_item_is_written_as_the_contract_says() {
+    let state = state(reading(), &[Condition::AlarmLevel1]);
+    let last = Time::from_millis(TAKEN + 500);
+    let item = Item::of(&state, Some(last), Time::from_millis(TAKEN + 1000));
+    let single = Single {
+        success: true,
+        item: item.expect("the device was heard of"),
+    };
+    assert_eq!(
+        serde_json::to_string(&single).expect("JSON"),
+        concat!(
+            r#"{"success":true,"id":"OTSM-0114","device_id":"OTSM-0114","name":"Gas Sensor Block1","#,
+            r#""type":"subtronics_gas_monitor","status":"warning","#,
+            r#""last_update":"2026-01-28T11:37:12.000Z","#,
+            r#""data":{"device_name":"Gas Sensor Block1","serial_number":"OTSM-0114","#,
+            r#""gas_type":"Carbon Monoxide (CO)","timestamp":"2026-01-28 11:37:12","unit":"ppm","#,
+            r#""message_type":"LOG DATA","sender":"Device","sensor_reading":120,"offset":120,"#,
+            r#""alarm_status":"ALARM","span_high":2000,"span_low":0,"a1_level":250,"a2_level":500,"#,
+            r#""a3_level":1000,"decimal_point":0,"a1_type":"High","a1_hysteresis":0,"a1_latching":0,"#,
+            r#""a1_siren":0,"a1_buzzer":0,"alarm1_led":0,"alarm2_led":0,"alarm3_led":0,"#,
+            r#""sensor_fault":0,"latitude":"19.011545","longitude":"72.823872","#,
+            r#""processed_at":"2026-01-28T11:37:12.000Z","data_quality":"good"},"#,
+            r#""alarm_status":"ALARM","deviceId":"OTSM-0114","sensorId":"OTSM-0114","#,
+            r#""lastSeen":"2026-01-28T11:37:12.500Z","location":"19.011545, 72.823872","#,
+            r#""icon":"bi bi-cloud-fog","metrics":[],"epoch":"0123456789ab","seq":7}"#,
+        )
+    );
+}

@@ -1,0 +1,52 @@
+//! What the path names: percent-decoded, case-sensitive.
+
+use axum::extract::{FromRequestParts, RawPathParams};
+use axum::http::request::Parts;
+use shared::device::DeviceId;
+
+use crate::error::ApiError;
+
+/// The `{deviceId}` of a route. A text that cannot name a device is a device never heard of.
+pub(crate) struct Device(pub(crate) DeviceId);
+
+/// The `{deviceId}` and `{alertId}` of a route; whatever cannot be one is an alert never heard of.
+pub(crate) struct Alert {
+    pub(crate) device: DeviceId,
+    pub(crate) id: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Device {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let params = decode(parts, state).await?;
+        let device = parameter(&params, "deviceId").and_then(|text| text.parse().ok());
+        device.map(Self).ok_or(ApiError::UnknownDevice)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Alert {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let params = decode(parts, state).await?;
+        let device = parameter(&params, "deviceId").and_then(|text| text.parse().ok());
+        let id = parameter(&params, "alertId").map(str::to_owned);
+        match (device, id) {
+            (Some(device), Some(id)) => Ok(Self { device, id }),
+            _ => Err(ApiError::UnknownAlert),
+        }
+    }
+}
+
+async fn decode<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<RawPathParams, ApiError> {
+    let params = RawPathParams::from_request_parts(parts, state).await;
+    params.map_err(|_| ApiError::Unreadable {
+        problem: "the path is not percent-encoded UTF-8".to_owned(),
+    })
+}
+
+fn parameter<'a>(params: &'a RawPathParams, name: &str) -> Option<&'a str> {
+    let mut params = params.iter();
+    params.find_map(|(key, value)| (key == name).then_some(value))
+}

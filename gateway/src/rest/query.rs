@@ -1,0 +1,120 @@
+//! Query strings, read leniently where the contract says so: unknown keys are ignored, an empty value is none.
+
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
+use shared::clock::Time;
+use url::form_urlencoded;
+
+use crate::error::ApiError;
+
+/// The largest `limit`; larger ones are cut to it.
+pub(crate) const MAX_LIMIT: usize = 1000;
+/// What is meant without a `limit`.
+pub(crate) const DEFAULT_LIMIT: usize = 100;
+
+/// The parameters of one request. Of a repeated key the last counts.
+pub(crate) struct Query(Vec<(String, String)>);
+
+impl Query {
+    pub(crate) fn parse(raw: Option<&str>) -> Self {
+        let pairs = form_urlencoded::parse(raw.unwrap_or_default().as_bytes());
+        Self(pairs.into_owned().collect())
+    }
+
+    /// The value as text; `None` if it is missing or blank.
+    pub(crate) fn text(&self, key: &str) -> Option<&str> {
+        let (_, value) = self.0.iter().rev().find(|(name, _)| name == key)?;
+        Some(value.trim()).filter(|value| !value.is_empty())
+    }
+
+    /// How many rows are wanted, between 1 and [`MAX_LIMIT`].
+    pub(crate) fn limit(&self) -> Result<usize, ApiError> {
+        let Some(text) = self.text("limit") else {
+            return Ok(DEFAULT_LIMIT);
+        };
+        let limit = leading_number(text).ok_or_else(|| unreadable("limit", "a whole number"))?;
+        // Kept within 1 and 1000, so the conversion cannot fail.
+        Ok(usize::try_from(limit.clamp(1, 1000)).unwrap_or(MAX_LIMIT))
+    }
+
+    /// A moment: an ISO instant, or a day meaning its first moment in UTC.
+    pub(crate) fn date(&self, key: &str) -> Result<Option<Time>, ApiError> {
+        let read = |text| parse_date(text).ok_or_else(|| unreadable(key, DATE));
+        self.text(key).map(read).transpose()
+    }
+
+    /// The same, or milliseconds since 1970.
+    pub(crate) fn moment(&self, key: &str) -> Result<Option<Time>, ApiError> {
+        let read = |text| {
+            parse_millis(text)
+                .or_else(|| parse_date(text))
+                .ok_or_else(|| unreadable(key, MOMENT))
+        };
+        self.text(key).map(read).transpose()
+    }
+}
+
+const DATE: &str = "a date (`2026-01-28` or `2026-01-28T11:37:12Z`)";
+const MOMENT: &str = "a date (`2026-01-28`, `2026-01-28T11:37:12Z` or milliseconds)";
+
+fn unreadable(key: &str, expected: &str) -> ApiError {
+    ApiError::Unreadable {
+        problem: format!("`{key}` is not {expected}"),
+    }
+}
+
+/// The number a text begins with, as JavaScript's `parseInt` reads it: `30/` is 30. Cut to what fits.
+fn leading_number(text: &str) -> Option<i64> {
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let digits = digits.bytes().take_while(u8::is_ascii_digit);
+    let mut number: Option<i64> = None;
+    for digit in digits {
+        let so_far = number.unwrap_or(0).saturating_mul(10);
+        number = Some(so_far.saturating_add(i64::from(digit - b'0')));
+    }
+    number.map(|number| if negative { -number } else { number })
+}
+
+fn parse_millis(text: &str) -> Option<Time> {
+    let text = text.strip_suffix('/').unwrap_or(text);
+    let millis: i64 = text.parse().ok()?;
+    // Within the years that can be written; a plain `2026` is no moment either.
+    jiff::Timestamp::from_millisecond(millis).ok()?;
+    (text.trim_start_matches('-').len() > 8).then(|| Time::from_millis(millis))
+}
+
+fn parse_date(text: &str) -> Option<Time> {
+    // Front ends put a slash behind the last value; a `+` of a zone that was not encoded arrives as a blank.
+    let text = text.strip_suffix('/').unwrap_or(text);
+    let zone_with_blank = text.len() > 6 && text.as_bytes()[text.len() - 6] == b' ';
+    let with_plus;
+    let text = if zone_with_blank && text.contains('T') {
+        with_plus = replace_last_blank(text);
+        with_plus.as_str()
+    } else {
+        text
+    };
+    if let Ok(instant) = text.parse::<jiff::Timestamp>() {
+        return Some(Time::from_millis(instant.as_millisecond()));
+    }
+    let civil = match text.len() {
+        10 => text.parse::<Date>().ok()?.at(0, 0, 0, 0),
+        16.. if !text.contains('[') => text.parse::<DateTime>().ok()?,
+        _ => return None,
+    };
+    let instant = TimeZone::UTC.to_timestamp(civil).ok()?;
+    Some(Time::from_millis(instant.as_millisecond()))
+}
+
+fn replace_last_blank(text: &str) -> String {
+    match text.rsplit_once(' ') {
+        Some((date, zone)) => format!("{date}+{zone}"),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

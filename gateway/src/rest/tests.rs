@@ -1,0 +1,379 @@
+//! The router as a client sees it. `stored` has a Redis of its own, the others one that is away.
+
+mod document;
+mod stored;
+
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use axum::response::Response;
+use serde_json::Value;
+use shared::clock::SystemClock;
+use shared::store::Store;
+use tower::ServiceExt;
+
+use super::*;
+use crate::config::Config;
+
+/// A gateway's REST on the Redis at this address, with these further flags.
+fn gateway(redis: &str, flags: &[&str]) -> Router {
+    let url = format!("redis://{redis}");
+    let fixed = [
+        "gateway",
+        "--allow-anonymous",
+        "--redis-timeout=500ms",
+        "--redis-url",
+        &url,
+    ];
+    let config = Config::try_from_args(fixed.iter().chain(flags)).expect("flags");
+    let store = Store::new(config.redis.clone(), Arc::new(SystemClock::default()));
+    let state = AppState {
+        clock: store.clock(),
+        store,
+        config: Arc::new(config),
+        status: StatusHandle::new(),
+    };
+    router(state).expect("origins were checked")
+}
+
+/// A gateway whose Redis refuses connections: nothing listens on this port of the loopback network.
+fn without_redis(flags: &[&str]) -> Router {
+    gateway("127.255.255.253:1", flags)
+}
+
+fn request(line: &str) -> Request<Body> {
+    let (method, uri) = line.split_once(' ').expect("method and path");
+    let request = Request::builder()
+        .method(method)
+        .uri(uri)
+        .header("host", "gateway.test");
+    request.body(Body::empty()).expect("a request")
+}
+
+fn with(mut request: Request<Body>, name: &'static str, value: &str) -> Request<Body> {
+    let value = value.parse().expect("a header value");
+    request.headers_mut().append(name, value);
+    request
+}
+
+async fn send(router: &Router, request: Request<Body>) -> Response {
+    router.clone().oneshot(request).await.expect("infallible")
+}
+
+async fn text_of(response: Response) -> String {
+    let bytes = to_bytes(response.into_body(), usize::MAX)
+        .await
+        .expect("a body");
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+/// Status and `error` of an answer that must be a JSON error.
+async fn error_of(response: Response) -> (u16, String) {
+    let status = response.status().as_u16();
+    assert_eq!(
+        response.headers()["content-type"],
+        "application/json; charset=utf-8"
+    );
+    let text = text_of(response).await;
+    let body: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(body["error"], body["error_message"], "{text}");
+    (status, body["error"].as_str().expect("a text").to_owned())
+}
+
+fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
+    response
+        .headers()
+        .get(name)
+        .map(|value| value.to_str().expect("a text"))
+}
+
+#[tokio::test]
+async fn what_is_not_served_is_json_too() {
+    let router = without_redis(&[]);
+    for (line, status, error) in [
+        ("GET /", 404, "Not found"),
+        ("GET /nowhere", 404, "Not found"),
+        ("GET /devices/OTSM-0114", 404, "Not found"),
+        ("GET /devices//subtronics/alerts", 404, "Device not found"),
+        ("GET /Health", 404, "Not found"),
+        ("POST /test/subtronics/OTSM-0114", 404, "Not found"),
+        ("GET /subtronic/devices/CP-1/data", 404, "Not found"),
+        ("POST /subtronic/devices/CP-1/commands", 404, "Not found"),
+        ("GET /api/alarms/", 404, "Not found"),
+        (
+            "GET /api/alarms/history/log?limit=1000&days=30/",
+            404,
+            "Not found",
+        ),
+        ("POST /api/alarms", 404, "Not found"),
+        ("DELETE /api/alarms/5", 404, "Not found"),
+        (
+            "GET /api/telemetry/geolocation/reverse?lat=1&lon=2",
+            404,
+            "Not found",
+        ),
+        ("POST /api/devices", 404, "Not found"),
+        ("DELETE /api/devices/OTSM-0114", 404, "Not found"),
+        ("PUT /api/devices", 405, "Method not allowed"),
+        ("POST /health", 405, "Method not allowed"),
+        ("DELETE /alarm-logs/", 405, "Method not allowed"),
+        (
+            "GET /devices/a/subtronics/alerts/b/acknowledge",
+            405,
+            "Method not allowed",
+        ),
+        (
+            "GET /api/devices/%FF",
+            400,
+            "the path is not percent-encoded UTF-8",
+        ),
+        (
+            "GET /devices/%ff/alarm-logs",
+            400,
+            "the path is not percent-encoded UTF-8",
+        ),
+        ("GET /api/devices/%20", 404, "Device not found"),
+        ("GET /api/devices/a%00b", 404, "Device not found"),
+        (
+            "GET /devices/a%0Ab/subtronics/alerts",
+            404,
+            "Device not found",
+        ),
+        ("GET /devices/%01/alarm-logs", 404, "Device not found"),
+        (
+            "POST /devices/%01/subtronics/alerts/x/acknowledge",
+            404,
+            "Alert not found",
+        ),
+    ] {
+        let found = error_of(send(&router, request(line)).await).await;
+        assert_eq!(found, (status, error.to_owned()), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn unreadable_queries_are_refused_before_anything_is_read() {
+    let router = without_redis(&[]);
+    for line in [
+        "GET /alarm-logs?limit=many",
+        "GET /alarm-logs?start_date=soon",
+        "GET /devices/OTSM-0114/alarm-logs?end_date=2026-02-30",
+        "GET /alarm-logs/statistics?end_date=x",
+        "GET /api/devices/OTSM-0114/history?since=x",
+        "GET /api/devices/OTSM-0114/history?limit=x",
+    ] {
+        let (status, error) = error_of(send(&router, request(line)).await).await;
+        assert_eq!(status, 400, "{line}");
+        assert!(error.contains("` is not a"), "{line}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn without_redis_every_answer_says_so() {
+    let router = without_redis(&[]);
+    let away = crate::error::STORE_AWAY;
+    for (line, error) in [
+        ("GET /devices/OTSM-0114/subtronics/telemetry/latest", away),
+        ("GET /devices/OTSM-0114/subtronics/alerts", away),
+        (
+            "POST /devices/OTSM-0114/subtronics/alerts/a1/acknowledge",
+            away,
+        ),
+        (
+            "GET /devices/OTSM-0114/alarm-logs",
+            "Failed to fetch alarm logs",
+        ),
+        ("GET /alarm-logs/?limit=1000", "Failed to fetch alarm logs"),
+        ("GET /alarm-logs/statistics", "Failed to fetch statistics"),
+        ("GET /api/devices", away),
+        ("GET /api/devices/OTSM-0114", away),
+        ("GET /api/devices/OTSM-0114/history", away),
+        ("GET /config", away),
+    ] {
+        let found = error_of(send(&router, request(line)).await).await;
+        assert_eq!(found, (503, error.to_owned()), "{line}");
+    }
+    for line in [
+        "GET /livez",
+        "GET /livez/",
+        "GET /openapi.json",
+        "HEAD /livez",
+    ] {
+        assert_eq!(send(&router, request(line)).await.status(), 200, "{line}");
+    }
+    let response = send(&router, request("GET /readyz")).await;
+    assert_eq!(response.status(), 503);
+    assert!(
+        text_of(response)
+            .await
+            .starts_with(r#"{"status":"unready","dependencies":{"redis":"#)
+    );
+    let response = send(&router, request("GET /health")).await;
+    assert_eq!(response.status(), 503);
+    let text = text_of(response).await;
+    let start = concat!(
+        r#"{"status":"unhealthy","mqtt_connected":false,"mongodb_connected":false,"#,
+        r#""devices_count":0,"subtronics_devices":0,"pending_commands":0,"#,
+        r#""allowed_origins":["http://localhost:3000","#,
+    );
+    assert!(text.starts_with(start), "{text}");
+}
+
+#[tokio::test]
+async fn an_allowed_origin_is_echoed_with_credentials() {
+    let router = without_redis(&["--allowed-origins", "https://*.vercel.app"]);
+    for origin in [
+        "https://x.vercel.app",
+        "http://localhost:5173",
+        "http://gateway.test",
+    ] {
+        for line in [
+            "GET /livez",
+            "GET /nowhere",
+            "POST /livez",
+            "GET /api/devices",
+        ] {
+            let response = send(&router, with(request(line), "origin", origin)).await;
+            assert_eq!(
+                header(&response, "access-control-allow-origin"),
+                Some(origin),
+                "{line}"
+            );
+            assert_eq!(
+                header(&response, "access-control-allow-credentials"),
+                Some("true")
+            );
+            assert_eq!(header(&response, "vary"), Some("Origin"));
+            assert_eq!(header(&response, "cache-control"), Some("no-store"));
+        }
+    }
+    let response = send(&router, request("GET /livez")).await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(header(&response, "access-control-allow-origin"), None);
+    assert_eq!(header(&response, "vary"), Some("Origin"));
+}
+
+#[tokio::test]
+async fn a_preflight_is_answered_on_every_route() {
+    let router = without_redis(&["--allowed-origins", "https://*.vercel.app"]);
+    for path in [
+        "/health",
+        "/devices/a/subtronics/alerts/",
+        "/nowhere",
+        "/api/devices/%FF",
+    ] {
+        let preflight = with(
+            request(&format!("OPTIONS {path}")),
+            "origin",
+            "https://x.vercel.app",
+        );
+        let preflight = with(preflight, "access-control-request-method", "GET");
+        let preflight = with(preflight, "access-control-request-headers", "x-request-id");
+        let response = send(&router, preflight).await;
+        assert_eq!(response.status(), 204, "{path}");
+        let expected = [
+            ("access-control-allow-origin", "https://x.vercel.app"),
+            ("access-control-allow-credentials", "true"),
+            (
+                "access-control-allow-methods",
+                "GET, POST, PUT, DELETE, OPTIONS, PATCH",
+            ),
+            (
+                "access-control-allow-headers",
+                "Content-Type, Authorization, Accept, X-Request-ID, X-Internal-Request-ID",
+            ),
+            ("access-control-max-age", "7200"),
+            ("vary", "Origin"),
+        ];
+        for (name, value) in expected {
+            assert_eq!(header(&response, name), Some(value), "{path}");
+        }
+        assert_eq!(text_of(response).await, "");
+    }
+}
+
+#[tokio::test]
+async fn another_origin_is_refused_without_cors_headers() {
+    let router = without_redis(&["--allowed-origins", "https://*.vercel.app"]);
+    for origin in [
+        "https://evil-vercel.app.attacker.com",
+        "https://vercel.app.evil.com",
+        "null",
+    ] {
+        for line in ["GET /livez", "OPTIONS /livez", "GET /nowhere"] {
+            let response = send(&router, with(request(line), "origin", origin)).await;
+            let cors = |name: &str| name.starts_with("access-control-");
+            assert!(
+                !response.headers().keys().any(|name| cors(name.as_str())),
+                "{line}"
+            );
+            assert_eq!(header(&response, "vary"), Some("Origin"));
+            let found = error_of(response).await;
+            assert_eq!(
+                found,
+                (403, "Origin not allowed".to_owned()),
+                "{line} from {origin}"
+            );
+        }
+    }
+    let twice = with(request("GET /livez"), "origin", "https://x.vercel.app");
+    let twice = with(twice, "origin", "https://y.vercel.app");
+    assert_eq!(send(&router, twice).await.status(), 403);
+}
+
+#[tokio::test]
+async fn an_error_repeats_the_request_id_unless_the_front_end_would_stumble() {
+    let router = without_redis(&[]);
+    let asked = |id: &str| with(request("PUT /livez"), "x-request-id", id);
+    let response = send(&router, asked("subtronics_1769600232000_k3j4")).await;
+    assert_eq!(header(&response, "allow"), Some("GET,HEAD"));
+    assert_eq!(
+        text_of(response).await,
+        concat!(
+            r#"{"error":"Method not allowed","error_message":"Method not allowed","#,
+            r#""error_code":"wrong_method","request_id":"subtronics_1769600232000_k3j4"}"#,
+        )
+    );
+    for id in ["subtronics_1_apx4", "two words", &"a".repeat(129)] {
+        let text = text_of(send(&router, asked(id)).await).await;
+        assert!(!text.contains("request_id"), "{id}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_large_or_broken_body_is_refused() {
+    let router = without_redis(&[]);
+    let post = |body: Body| {
+        let uri = "/devices/OTSM-0114/subtronics/alerts/a1/acknowledge";
+        Request::post(uri).body(body).expect("a request")
+    };
+    let large = vec![b' '; edge::MAX_BODY_BYTES + 1];
+    let told = with(post(Body::from(large.clone())), "content-length", "102401");
+    let chunks = futures_util::stream::iter(
+        large
+            .chunks(1000)
+            .map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec()))
+            .collect::<Vec<_>>(),
+    );
+    let untold = post(Body::from_stream(chunks));
+    for request in [told, untold] {
+        let found = error_of(send(&router, request).await).await;
+        assert_eq!(found, (413, "Request body too large".to_owned()));
+    }
+    let (status, error) = error_of(send(&router, post(Body::from("{"))).await).await;
+    assert_eq!(status, 400);
+    assert!(error.starts_with("the body cannot be read"), "{error}");
+}
+
+#[tokio::test]
+async fn a_panic_is_answered_with_json() {
+    let router = Router::new()
+        .route("/", get(async || -> ApiError { panic!("on purpose") }))
+        .layer(CatchPanicLayer::custom(edge::after_panic));
+    let response = router.oneshot(request("GET /")).await.expect("infallible");
+    assert_eq!(
+        error_of(response).await,
+        (500, "Internal server error".to_owned())
+    );
+}

@@ -1,0 +1,139 @@
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::openapi::DOCUMENT;
+
+fn document() -> Value {
+    serde_json::from_str(DOCUMENT).expect("the document is JSON")
+}
+
+fn documented(document: &Value) -> BTreeSet<(String, String)> {
+    let mut found = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for method in item.as_object().expect("operations").keys() {
+            found.insert((method.to_uppercase(), path.clone()));
+        }
+    }
+    found
+}
+
+#[test]
+fn the_document_has_every_route_and_no_other() {
+    let served: BTreeSet<_> = routes()
+        .into_iter()
+        .map(|(method, path, _)| (method.to_string(), path.to_owned()))
+        .collect();
+    assert_eq!(documented(&document()), served);
+}
+
+#[tokio::test]
+async fn every_documented_operation_is_served() {
+    let router = without_redis(&[]);
+    for (method, path) in documented(&document()) {
+        let path = path
+            .replace("{deviceId}", "OTSM-0114")
+            .replace("{alertId}", "a1");
+        let response = send(&router, request(&format!("{method} {path}"))).await;
+        let status = response.status().as_u16();
+        assert!(matches!(status, 200 | 503), "{method} {path}: {status}");
+        let slashed = send(&router, request(&format!("{method} {path}/"))).await;
+        assert_eq!(slashed.status().as_u16(), status, "{method} {path}/");
+    }
+}
+
+#[test]
+fn every_operation_declares_the_parameters_of_its_path() {
+    let document = document();
+    let mut ids = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for operation in item.as_object().expect("operations").values() {
+            let named = |name: &str| format!("#/components/parameters/{name}");
+            let declared = operation["parameters"].to_string();
+            for name in ["deviceId", "alertId"] {
+                let in_path = path.contains(&format!("{{{name}}}"));
+                assert_eq!(declared.contains(&named(name)), in_path, "{path} {name}");
+            }
+            let id = operation["operationId"].as_str().expect("an id").to_owned();
+            assert!(ids.insert(id), "{path}");
+        }
+    }
+}
+
+#[test]
+fn every_reference_leads_somewhere() {
+    fn follow(value: &Value, document: &Value) {
+        match value {
+            Value::Object(fields) => {
+                if let Some(Value::String(reference)) = fields.get("$ref") {
+                    let pointer = reference.strip_prefix('#').expect("a local reference");
+                    assert!(document.pointer(pointer).is_some(), "{reference}");
+                }
+                fields.values().for_each(|field| follow(field, document));
+            }
+            Value::Array(items) => items.iter().for_each(|item| follow(item, document)),
+            _ => {}
+        }
+    }
+    follow(&document(), &document());
+}
+
+#[test]
+fn the_front_end_can_parse_it() {
+    assert!(!DOCUMENT.contains("px"));
+}
+
+/// Compares an answer with its schema: the same keys in the same order, optional ones aside, all the way down.
+#[track_caller]
+pub(super) fn check_schema(name: &str, value: &Value) {
+    let document = document();
+    check_value(
+        &document,
+        &document["components"]["schemas"][name],
+        value,
+        name,
+    );
+}
+
+fn check_value(document: &Value, schema: &Value, value: &Value, at: &str) {
+    if let Some(Value::String(reference)) = schema.get("$ref") {
+        let schema = document.pointer(&reference[1..]).expect("a schema");
+        return check_value(document, schema, value, at);
+    }
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let types = schema["type"].to_string().replace("integer", "number");
+    assert!(
+        types.contains(&format!("\"{kind}\"")),
+        "{at}: {value} is no {types}"
+    );
+    if let Some(words) = schema.get("enum") {
+        assert!(
+            words.as_array().expect("words").contains(value),
+            "{at}: {value}"
+        );
+    }
+    if let (Some(items), Some(schema)) = (value.as_array(), schema.get("items")) {
+        for item in items {
+            check_value(document, schema, item, at);
+        }
+    }
+    let (Some(fields), Some(properties)) = (value.as_object(), schema.get("properties")) else {
+        return;
+    };
+    let required = schema["required"].as_array().expect("required");
+    let properties = properties.as_object().expect("properties");
+    let expected: Vec<&String> = properties
+        .keys()
+        .filter(|key| fields.contains_key(*key) || required.iter().any(|name| name == *key))
+        .collect();
+    assert_eq!(fields.keys().collect::<Vec<_>>(), expected, "{at}");
+    for (key, field) in fields {
+        check_value(document, &properties[key], field, &format!("{at}.{key}"));
+    }
+}

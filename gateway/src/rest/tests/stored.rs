@@ -1,0 +1,521 @@
+//! The router on a Redis of its own, filled through the one commit.
+
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::AtomicU8;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use shared::apply::{Rules, Work, apply};
+use shared::decide::{Input, Message};
+use shared::decimal::Decimal;
+use shared::device::DeviceId;
+use shared::reading::{Coordinate, LevelSetting, Reading};
+use shared::state::{Settings, ZeroLevel};
+use shared::store::Bounds;
+use tempfile::TempDir;
+
+use super::document::check_schema;
+use super::*;
+
+/// A Redis server, a writer on it, and a gateway's REST.
+struct World {
+    server: Child,
+    host: String,
+    // Removed when the test ends, after the server.
+    _folder: TempDir,
+    store: Store,
+    router: Router,
+    silence: Duration,
+    messages: u64,
+}
+
+const PORT: &str = "6379";
+
+/// An address of the loopback network that no other test uses: a port that was only looked for could be taken meanwhile.
+fn own_address() -> String {
+    static COUNT: AtomicU8 = AtomicU8::new(1);
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    // Process ids have at most 22 bits; the upper six of this byte are free for the count.
+    format!("127.{}.{middle}.{low}", (high & 0x03) | (count << 2))
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // Either may fail only if the server is gone already.
+        self.server.kill().ok();
+        self.server.wait().ok();
+    }
+}
+
+impl World {
+    async fn start() -> Self {
+        Self::with_silence(Duration::from_mins(3)).await
+    }
+
+    async fn with_silence(silence: Duration) -> Self {
+        let host = own_address();
+        let folder = tempfile::tempdir().expect("a folder");
+        let server = Command::new("redis-server")
+            .args(["--bind", &host, "--port", PORT, "--save", "", "--dir"])
+            .arg(folder.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is missing: run `tests/run`, which installs it");
+        let address = format!("{host}:{PORT}");
+        let url = format!("redis://{address}");
+        let flags = ["gateway", "--allow-anonymous", "--redis-url", &url];
+        let config = Config::try_from_args(flags).expect("flags");
+        let store = Store::new(config.redis, Arc::new(SystemClock::default()));
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while let Err(err) = store.ping().await {
+            assert!(
+                Instant::now() < deadline,
+                "redis-server does not answer: {err}"
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Self {
+            server,
+            _folder: folder,
+            store,
+            router: gateway(&address, &[]),
+            host,
+            silence,
+            messages: 0,
+        }
+    }
+
+    /// A message of this device arrives.
+    async fn reading(&mut self, device: &str, value: i32) {
+        self.messages += 1;
+        let reading = reading(device, value, self.messages);
+        let raw = format!(
+            r#"{{"OTSM-2 Serial Number":"{device}","n":{}}}"#,
+            self.messages
+        );
+        let work = Work {
+            device: reading.device.clone(),
+            input: Input::Reading(Message {
+                reading,
+                print: self.messages,
+                dup: false,
+                retain: false,
+                live_raw_message: None,
+            }),
+            raw: Some(raw.as_bytes()),
+        };
+        let rules = Rules {
+            accept_new: true,
+            settings: Settings {
+                offline_after: self.silence,
+                alarm_deadband: Decimal::from_int(2),
+                alarm_off_delay: Duration::ZERO,
+                zero_level: ZeroLevel::Value,
+            },
+            bounds: Bounds {
+                history_max: 1000,
+                history_age_ms: 86_400_000,
+                log_max: 10_000,
+                log_age_ms: 86_400_000,
+            },
+        };
+        let applied = apply(&self.store, &[work], &rules, None)
+            .await
+            .expect("Redis answers");
+        for applied in applied {
+            applied.expect("the device can be committed");
+        }
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let response = send(&self.router, request(&format!("GET {path}"))).await;
+        assert_eq!(response.status(), 200, "{path}");
+        serde_json::from_str(&text_of(response).await).expect("JSON")
+    }
+
+    async fn error(&self, line: &str) -> (u16, String) {
+        error_of(send(&self.router, request(line)).await).await
+    }
+
+    async fn acknowledge(&self, device: &str, alert: &str, body: &str) -> (u16, String) {
+        let uri = format!("/devices/{device}/subtronics/alerts/{alert}/acknowledge");
+        let request = Request::post(uri)
+            .body(Body::from(body.to_owned()))
+            .expect("a request");
+        let response = send(&self.router, request).await;
+        (response.status().as_u16(), text_of(response).await)
+    }
+}
+
+fn reading(device: &str, value: i32, minute: u64) -> Reading {
+    let level = |level: i32| LevelSetting {
+        level: Some(Decimal::from_int(level)),
+        ..LevelSetting::default()
+    };
+    Reading {
+        device: device.parse().expect("a serial"),
+        device_name: "Gas Sensor Block1".to_owned(),
+        gas_type: "Carbon Monoxide (CO)".to_owned(),
+        timestamp: Some(format!("2026-01-28 11:{minute:02}:12")),
+        device_time: Some(Time::from_millis(
+            1_769_600_000_000 + 60_000 * minute.cast_signed(),
+        )),
+        unit: "ppm".to_owned(),
+        message_type: "LOG DATA".to_owned(),
+        sender: "Device".to_owned(),
+        value: Some(Decimal::from_int(value)),
+        span_high: Some(Decimal::from_int(2000)),
+        span_low: Some(Decimal::ZERO),
+        levels: [level(250), level(500), level(1000)],
+        decimal_point: Decimal::ZERO,
+        a1_type: "High".to_owned(),
+        a1_siren: Decimal::ZERO,
+        a1_buzzer: Decimal::ZERO,
+        leds: [Decimal::ZERO; 3],
+        sensor_fault: Decimal::ZERO,
+        latitude: Coordinate::Text("19.011545".to_owned()),
+        longitude: Coordinate::Text("72.823872".to_owned()),
+        doubtful: false,
+    }
+}
+
+#[tokio::test]
+async fn the_latest_reading_is_the_bare_object_with_its_payload() {
+    let mut world = World::start().await;
+    world.reading("OTSM-0114", 120).await;
+    let latest = world
+        .get("/devices/OTSM-0114/subtronics/telemetry/latest/")
+        .await;
+    check_schema("Reading", &latest);
+    assert_eq!(latest["sensor_reading"], json!(120));
+    assert_eq!(latest["alarm_status"], json!("NORMAL"));
+    assert_eq!(latest["data_quality"], json!("good"));
+    let payload = json!({"OTSM-2 Serial Number": "OTSM-0114", "n": 1});
+    assert_eq!(latest["raw_message"], payload);
+}
+
+#[tokio::test]
+async fn a_serial_with_any_character_is_found_by_its_encoded_path() {
+    let mut world = World::start().await;
+    for (serial, path) in [
+        ("A/B", "A%2FB"),
+        ("Ofen 7", "Ofen%207"),
+        ("Öl+%", "%C3%96l+%25"),
+        ("x_alerts", "x_alerts"),
+    ] {
+        world.reading(serial, 120).await;
+        let latest = world
+            .get(&format!("/devices/{path}/subtronics/telemetry/latest"))
+            .await;
+        assert_eq!(latest["serial_number"], json!(serial));
+    }
+    let away = world
+        .error("GET /devices/X_alerts/subtronics/telemetry/latest")
+        .await;
+    assert_eq!(away, (404, "Device not found".to_owned()));
+    assert_eq!(world.get("/api/devices").await["count"], json!(4));
+}
+
+#[tokio::test]
+async fn what_was_never_heard_of_is_not_invented() {
+    let world = World::start().await;
+    for path in [
+        "/devices/OTSM-9999/subtronics/telemetry/latest",
+        "/devices/OTSM-9999/subtronics/alerts",
+        "/api/devices/OTSM-9999",
+        "/api/devices/OTSM-9999/history",
+    ] {
+        let found = world.error(&format!("GET {path}")).await;
+        assert_eq!(found, (404, "Device not found".to_owned()), "{path}");
+    }
+    let (status, text) = world.acknowledge("OTSM-9999", "alarm1_x", "").await;
+    assert_eq!(status, 404);
+    assert!(text.starts_with(r#"{"error":"Alert not found","#), "{text}");
+    let logs = world.get("/devices/OTSM-9999/alarm-logs").await;
+    assert_eq!(
+        logs.to_string(),
+        r#"{"device_id":"OTSM-9999","total_count":0,"logs":[]}"#
+    );
+    let all = world.get("/api/devices").await;
+    assert_eq!(
+        all.to_string(),
+        r#"{"success":true,"count":0,"devices":[]}"#
+    );
+    check_schema("Statistics", &world.get("/alarm-logs/statistics").await);
+}
+
+#[tokio::test]
+async fn an_alarm_is_listed_acknowledged_escalated_and_kept_after_it_is_over() {
+    let mut world = World::start().await;
+    world.reading("OTSM-0114", 300).await;
+    let alerts = world.get("/devices/OTSM-0114/subtronics/alerts").await;
+    let raised = &alerts[0];
+    check_schema("Alert", raised);
+    assert_eq!(raised["type"], json!("alarm_level_1"));
+    assert_eq!(raised["state"], json!("unacknowledged"));
+    let id = raised["id"].as_str().expect("an id");
+    let first = world.get("/api/devices/OTSM-0114").await;
+
+    let body = r#"{"acknowledged_by":"User"}"#;
+    let done = (200, r#"{"success":true}"#.to_owned());
+    assert_eq!(world.acknowledge("OTSM-0114", id, body).await, done);
+    // A repeat keeps the first name.
+    assert_eq!(
+        world
+            .acknowledge("OTSM-0114", id, r#"{"acknowledged_by":"Bob"}"#)
+            .await,
+        done
+    );
+    let alerts = world.get("/devices/OTSM-0114/subtronics/alerts").await;
+    check_schema("Alert", &alerts[0]);
+    assert_eq!(alerts[0]["acknowledged_by"], json!("User"));
+    assert_eq!(alerts[0]["state"], json!("acknowledged"));
+
+    // What was seen before an escalation does not cover it.
+    world.reading("OTSM-0114", 600).await;
+    let seen = json!({"seen": {"epoch": first["epoch"], "seq": first["seq"]}}).to_string();
+    let escalated = (200, r#"{"success":true,"escalated":true}"#.to_owned());
+    assert_eq!(world.acknowledge("OTSM-0114", id, &seen).await, escalated);
+    let logs = world.get("/devices/OTSM-0114/alarm-logs").await;
+    check_schema("DeviceLogs", &logs);
+    let told = |row: usize, key: &str| logs["logs"][row][key].clone();
+    assert_eq!(logs["total_count"], json!(2));
+    assert_eq!(
+        (told(0, "alarm_type"), told(0, "acknowledged")),
+        (json!("alarm_level_2"), json!(false))
+    );
+    assert_eq!(
+        (told(1, "alarm_type"), told(1, "acknowledged_by")),
+        (json!("alarm_level_1"), json!("User"))
+    );
+    assert_eq!(told(0, "id"), told(0, "_id"));
+    assert_eq!(told(0, "alarm_id"), json!(id));
+
+    // Over, and acknowledged afterwards.
+    world.reading("OTSM-0114", 10).await;
+    assert_eq!(world.acknowledge("OTSM-0114", id, "").await, done);
+    let alerts = world.get("/devices/OTSM-0114/subtronics/alerts").await;
+    assert_eq!(alerts.as_array().map(Vec::len), Some(1));
+    check_schema("Alert", &alerts[0]);
+    assert_eq!(alerts[0]["state"], json!("cleared"));
+    assert_eq!(alerts[0]["acknowledged_by"], json!("unknown"));
+    let logs = world.get("/devices/OTSM-0114/alarm-logs?limit=1/").await;
+    assert_eq!(logs["total_count"], json!(1));
+    assert_eq!(logs["logs"][0]["acknowledged_by"], json!("unknown"));
+    assert_eq!(logs["logs"][0]["state"], json!("cleared"));
+    assert_eq!(
+        world.acknowledge("OTSM-0114", "alarm1_other", "").await.0,
+        404
+    );
+}
+
+#[tokio::test]
+async fn the_log_of_all_devices_is_merged_newest_first() {
+    let mut world = World::start().await;
+    let devices: Vec<String> = (0..20).map(|number| format!("OTSM-{number:04}")).collect();
+    for value in [300, 10, 1200] {
+        for device in &devices {
+            world.reading(device, value).await;
+        }
+    }
+    let logs = world.get("/alarm-logs?limit=1000").await;
+    check_schema("Logs", &logs);
+    let rows = logs["logs"].as_array().expect("rows");
+    assert_eq!(rows.len(), 40);
+    let times: Vec<_> = rows
+        .iter()
+        .map(|row| row["timestamp"].as_str().expect("a time"))
+        .collect();
+    assert!(
+        times.is_sorted_by(|newer, older| newer >= older),
+        "{times:?}"
+    );
+    let newest = world.get("/alarm-logs?limit=7").await;
+    assert_eq!(
+        newest["logs"].as_array().map(Vec::as_slice),
+        Some(&rows[..7])
+    );
+
+    let critical = world.get("/alarm-logs?severity=critical&limit=1000").await;
+    assert_eq!(critical["total_count"], json!(20));
+    let one = world
+        .get("/alarm-logs?device_id=OTSM-0003&alarm_type=alarm_level_1")
+        .await;
+    assert_eq!(one["total_count"], json!(1));
+    assert_eq!(one["logs"][0]["state"], json!("cleared"));
+    // The clearing is later than the end that is asked for, and shows all the same.
+    let end = one["logs"][0]["timestamp"].as_str().expect("a time");
+    let before = world
+        .get(&format!("/alarm-logs?device_id=OTSM-0003&end_date={end}"))
+        .await;
+    assert_eq!(before["logs"], one["logs"]);
+    let future = world.get("/alarm-logs?start_date=2999-01-01").await;
+    assert_eq!(future.to_string(), r#"{"total_count":0,"logs":[]}"#);
+
+    let statistics = world.get("/alarm-logs/statistics").await;
+    check_schema("Statistics", &statistics);
+    assert_eq!(statistics["total_alarms"], json!(40));
+    assert_eq!(
+        statistics["by_type"],
+        json!({"alarm_level_1": 20, "alarm_level_3": 20})
+    );
+    assert_eq!(
+        statistics["by_severity"],
+        json!({"warning": 20, "critical": 20})
+    );
+    assert_eq!(statistics["by_device"]["OTSM-0019"], json!(2));
+    assert_eq!(statistics["unacknowledged_count"], json!(40));
+    let of_one = world
+        .get("/alarm-logs/statistics?device_id=OTSM-0003")
+        .await;
+    assert_eq!(of_one["total_alarms"], json!(2));
+}
+
+#[tokio::test]
+async fn more_than_one_page_of_a_log_is_read() {
+    let mut world = World::start().await;
+    for _ in 0..300 {
+        world.reading("OTSM-0114", 300).await;
+        world.reading("OTSM-0114", 10).await;
+    }
+    assert_eq!(
+        world.get("/alarm-logs?limit=1000").await["total_count"],
+        json!(300)
+    );
+    let statistics = world.get("/alarm-logs/statistics").await;
+    assert_eq!(statistics["total_alarms"], json!(300));
+    let alerts = world.get("/devices/OTSM-0114/subtronics/alerts").await;
+    assert_eq!(alerts.as_array().map(Vec::len), Some(100));
+}
+
+#[tokio::test]
+async fn devices_are_listed_by_serial_with_their_status() {
+    let mut world = World::start().await;
+    for (device, value) in [("B-2", 600), ("A-1", 10), ("C-3", 300)] {
+        world.reading(device, value).await;
+    }
+    let all = world.get("/api/devices/").await;
+    check_schema("Devices", &all);
+    let devices = all["devices"].as_array().expect("devices");
+    let told: Vec<_> = devices
+        .iter()
+        .map(|item| (&item["id"], &item["status"]))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (&json!("A-1"), &json!("online")),
+            (&json!("B-2"), &json!("critical")),
+            (&json!("C-3"), &json!("warning")),
+        ]
+    );
+    let one = world.get("/api/devices/B-2").await;
+    check_schema("SingleDevice", &one);
+    assert_eq!(one["data"]["raw_message"], Value::Null);
+    assert!(one["lastSeen"].is_string());
+}
+
+#[tokio::test]
+async fn a_silent_device_is_offline_in_every_answer() {
+    let mut world = World::with_silence(Duration::from_millis(1)).await;
+    world.reading("OTSM-0114", 10).await;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let latest = world
+            .get("/devices/OTSM-0114/subtronics/telemetry/latest")
+            .await;
+        if latest["data_quality"] == json!("offline") {
+            assert_eq!(latest["alarm_status"], json!("ALARM"));
+            break;
+        }
+        assert!(Instant::now() < deadline, "{latest}");
+    }
+    let one = world.get("/api/devices/OTSM-0114").await;
+    assert_eq!(
+        (&one["status"], &one["alarm_status"]),
+        (&json!("offline"), &json!("ALARM"))
+    );
+    let all = world.get("/api/devices").await;
+    assert_eq!(all["devices"][0]["data"]["data_quality"], json!("offline"));
+}
+
+#[tokio::test]
+async fn history_is_the_newest_samples_within_the_bounds() {
+    let mut world = World::start().await;
+    for value in 1..=5 {
+        world.reading("OTSM-0114", value).await;
+    }
+    let all = world.get("/api/devices/OTSM-0114/history").await;
+    check_schema("History", &all);
+    assert_eq!(all["count"], json!(5));
+    let two = world.get("/api/devices/OTSM-0114/history?limit=2").await;
+    let values: Vec<_> = two["samples"].as_array().expect("samples").iter().collect();
+    assert_eq!(
+        values
+            .iter()
+            .map(|s| s["sensor_reading"].clone())
+            .collect::<Vec<_>>(),
+        [4, 5]
+    );
+    let none = world
+        .get("/api/devices/OTSM-0114/history?until=2020-01-01")
+        .await;
+    assert_eq!(
+        none.to_string(),
+        r#"{"device_id":"OTSM-0114","count":0,"samples":[]}"#
+    );
+    let since = world
+        .get("/api/devices/OTSM-0114/history?since=1577836800000")
+        .await;
+    assert_eq!(since["count"], json!(5));
+}
+
+#[tokio::test]
+async fn settings_tell_the_topics_the_ingests_report() {
+    let world = World::start().await;
+    let topics = ["SubTronics/data".to_owned(), "plant/+/gas".to_owned()];
+    world
+        .store
+        .report("subtronics-ingest", &topics)
+        .await
+        .expect("Redis answers");
+    let settings = world.get("/config").await;
+    check_schema("Settings", &settings);
+    assert_eq!(settings["api_base_url"], json!("http://gateway.test"));
+    assert_eq!(settings["mqtt_broker"], json!(""));
+    assert_eq!(
+        settings["mqtt_topics"]["SUBTRONICS"],
+        json!("SubTronics/data,plant/+/gas")
+    );
+    let forwarded = with(request("GET /config"), "x-forwarded-proto", "https");
+    let text = text_of(send(&world.router, forwarded).await).await;
+    assert!(
+        text.starts_with(r#"{"api_base_url":"https://gateway.test","#),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_device_with_keys_of_a_wrong_type_does_not_hide_the_others() {
+    let mut world = World::start().await;
+    for device in ["A-1", "B-2"] {
+        world.reading(device, 10).await;
+    }
+    let device: DeviceId = "A-1".parse().expect("a serial");
+    let channel = world.store.channel(&device);
+    // All keys of a device share the hash tag of its channel.
+    let tag = channel.split_once('}').expect("a hash tag").0;
+    let key = format!("{tag}}}:device:A-1");
+    let mut overwrite = Command::new("redis-cli");
+    overwrite.args(["-h", &world.host, "-p", PORT, "SET", &key, "x"]);
+    let done = overwrite
+        .output()
+        .expect("redis-cli comes with redis-server");
+    assert_eq!(done.stdout, b"OK\n");
+    let all = world.get("/api/devices").await;
+    assert_eq!(all["count"], json!(1));
+    assert_eq!(all["devices"][0]["id"], json!("B-2"));
+    let found = world.error("GET /api/devices/A-1").await;
+    assert_eq!(found, (503, crate::error::DEVICE_BROKEN.to_owned()));
+}

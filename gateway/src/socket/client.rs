@@ -1,0 +1,298 @@
+//! One connected client: its outbox, and the ways to let it go.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+use serde_json::value::RawValue;
+use socketioxide::extract::AckSender;
+use socketioxide::handler::{FromMessageParts, Value};
+use socketioxide::socket::{Sid, Socket};
+use socketioxide::{SendError, SocketError};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::transport::Transport;
+use crate::outbox::{Address, Handed, Limits, Outbox, Overflow, Packet};
+
+/// Number of a client within this process; never given twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ClientId(u64);
+
+/// Why we end a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LetGo {
+    /// It did not take what was sent: too much waits, or for too long.
+    TooSlow(Overflow),
+    /// It sends commands faster than they can be worked off.
+    TooFast,
+    /// Nothing was heard of it for longer than a heartbeat may take.
+    Silent,
+    /// This replica goes.
+    Draining,
+    /// A part of ours failed.
+    Broken,
+}
+
+impl LetGo {
+    /// A short constant for logs and counters.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::TooSlow(Overflow::Packets) => "outbox_packets",
+            Self::TooSlow(Overflow::Bytes) => "outbox_bytes",
+            Self::TooSlow(Overflow::Deadline) => "outbox_deadline",
+            Self::TooFast => "too_many_commands",
+            Self::Silent => "silent",
+            Self::Draining => "draining",
+            Self::Broken => "broken",
+        }
+    }
+}
+
+/// A connected client. Holds its socket weakly: the library's own table keeps the socket alive, and only as long as it
+/// is connected.
+pub(crate) struct Client {
+    id: ClientId,
+    sid: Sid,
+    socket: Weak<Socket>,
+    transport: Transport,
+    // A std mutex: held while packets are handed to the library's queue, which never waits.
+    outbox: Mutex<Outbox>,
+    /// Told when something begins to wait in the outbox.
+    waiting: Notify,
+    /// Cancelled when the client left or was let go, whichever comes first.
+    gone: CancellationToken,
+    /// Subscriptions that are not answered yet.
+    unanswered: AtomicUsize,
+    /// Of this replica, since it started.
+    let_go_count: Arc<AtomicU64>,
+}
+
+impl Client {
+    pub(crate) fn id(&self) -> ClientId {
+        self.id
+    }
+
+    pub(crate) fn sid(&self) -> Sid {
+        self.sid
+    }
+
+    /// Ends when the client left or was let go.
+    pub(crate) fn gone(&self) -> &CancellationToken {
+        &self.gone
+    }
+
+    pub(crate) fn waiting(&self) -> &Notify {
+        &self.waiting
+    }
+
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    /// Sends an event behind everything sent before.
+    pub(crate) fn send(&self, name: &'static str, payload: &Arc<RawValue>) {
+        self.push(Packet {
+            address: Address::Event(name),
+            payload: Arc::clone(payload),
+        });
+    }
+
+    /// Answers an event of the client, behind everything sent before.
+    pub(crate) fn acknowledge(&self, ack: i64, payload: Box<RawValue>) {
+        self.push(Packet {
+            address: Address::Ack(ack),
+            payload: payload.into(),
+        });
+    }
+
+    /// Hands over what waits. Answers whether something still waits.
+    pub(crate) fn flush(&self) -> bool {
+        let flushed = self
+            .outbox()
+            .flush(Instant::now(), |packet| self.hand_over(packet));
+        flushed.unwrap_or_else(|overflow| {
+            self.let_go(LetGo::TooSlow(overflow));
+            false
+        })
+    }
+
+    /// Ends the connection; the client may come back and go on from its last position.
+    pub(crate) fn let_go(&self, reason: LetGo) {
+        if self.gone.is_cancelled() {
+            return;
+        }
+        let total = self.let_go_count.fetch_add(1, Ordering::Relaxed) + 1;
+        let (client, reason_code) = (self.sid, reason.code());
+        if reason == LetGo::Draining {
+            tracing::debug!(%client, reason = reason_code, total, "client let go");
+        } else {
+            tracing::warn!(%client, reason = reason_code, total, "client let go");
+        }
+        self.gone.cancel();
+        self.transport.kill();
+    }
+
+    /// The client left by itself, or its connection is closed.
+    pub(crate) fn has_left(&self) {
+        self.gone.cancel();
+    }
+
+    /// Joins the Socket.IO room. A join after the client left would never be cleaned up by the library.
+    pub(crate) fn join_room(&self, room: String) {
+        let Some(socket) = self.socket.upgrade() else {
+            return;
+        };
+        socket.join(room);
+        if self.gone.is_cancelled() {
+            socket.leave_all();
+        }
+    }
+
+    pub(crate) fn leave_room(&self, room: String) {
+        if let Some(socket) = self.socket.upgrade() {
+            socket.leave(room);
+        }
+    }
+
+    pub(crate) fn unanswered(&self) -> &AtomicUsize {
+        &self.unanswered
+    }
+
+    fn push(&self, packet: Packet) {
+        if self.gone.is_cancelled() {
+            return;
+        }
+        let pushed = self
+            .outbox()
+            .push(packet, Instant::now(), |packet| self.hand_over(packet));
+        match pushed {
+            Ok(true) => self.waiting.notify_one(),
+            Ok(false) => {}
+            Err(overflow) => self.let_go(LetGo::TooSlow(overflow)),
+        }
+    }
+
+    fn hand_over(&self, packet: &Packet) -> Handed {
+        let Some(socket) = self.socket.upgrade() else {
+            return Handed::Closed;
+        };
+        let sent = match packet.address {
+            Address::Event(name) => socket.emit(name, &*packet.payload),
+            Address::Ack(id) => {
+                let mut nothing = Value::Bytes(axum::body::Bytes::new());
+                let Ok(ack) = AckSender::from_message_parts(&socket, &mut nothing, &Some(id));
+                ack.send(&*packet.payload)
+            }
+        };
+        match sent {
+            Ok(()) => Handed::Taken,
+            Err(SendError::Socket(SocketError::InternalChannelFull)) => Handed::Full,
+            Err(SendError::Socket(SocketError::Closed)) => Handed::Closed,
+            Err(SendError::Serialize(error)) => {
+                let client = self.sid;
+                tracing::error!(%client, error = &error as &dyn std::error::Error, "packet cannot be written");
+                // The outbox is locked here: the connection ends by its token, at once as well.
+                self.gone.cancel();
+                self.transport.kill();
+                Handed::Closed
+            }
+        }
+    }
+
+    fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("id", &self.id)
+            .field("sid", &self.sid)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Every connected client of this replica.
+#[derive(Clone, Debug)]
+pub(crate) struct Clients {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    limits: Limits,
+    next_id: AtomicU64,
+    let_go_count: Arc<AtomicU64>,
+    // A std mutex: held for one insertion, removal or copy, never across an await. Bounded by the connections.
+    connected: Mutex<HashMap<ClientId, Arc<Client>>>,
+}
+
+impl Clients {
+    pub(crate) fn new(limits: Limits) -> Self {
+        let inner = Inner {
+            limits,
+            next_id: AtomicU64::new(1),
+            let_go_count: Arc::default(),
+            connected: Mutex::default(),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// A client for a socket that is about to connect; it counts from [`Self::register`] on.
+    pub(crate) fn create(&self, socket: &Arc<Socket>, transport: Transport) -> Arc<Client> {
+        Arc::new(Client {
+            id: ClientId(self.inner.next_id.fetch_add(1, Ordering::Relaxed)),
+            sid: socket.id,
+            socket: Arc::downgrade(socket),
+            transport,
+            outbox: Mutex::new(Outbox::new(self.inner.limits)),
+            waiting: Notify::new(),
+            gone: CancellationToken::new(),
+            unanswered: AtomicUsize::new(0),
+            let_go_count: Arc::clone(&self.inner.let_go_count),
+        })
+    }
+
+    /// Counts the client as connected until the registration is dropped.
+    pub(crate) fn register(&self, client: &Arc<Client>) -> Registration {
+        self.connected().insert(client.id, Arc::clone(client));
+        Registration {
+            clients: self.clone(),
+            id: client.id,
+        }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.connected().len()
+    }
+
+    /// The clients connected at this moment.
+    pub(crate) fn all(&self) -> Vec<Arc<Client>> {
+        self.connected().values().cloned().collect()
+    }
+
+    fn connected(&self) -> MutexGuard<'_, HashMap<ClientId, Arc<Client>>> {
+        self.inner
+            .connected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes the client out of [`Clients`] when it is dropped.
+pub(crate) struct Registration {
+    clients: Clients,
+    id: ClientId,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.clients.connected().remove(&self.id);
+    }
+}
