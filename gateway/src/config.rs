@@ -23,7 +23,7 @@ pub struct Config {
     #[command(flatten)]
     pub redis: RedisConfig,
 
-    /// Port of Socket.IO, REST and probes; the variable PORT is read where HTTP_PORT is not set
+    /// Port of Socket.IO, REST and probes; the variable PORT is read where `HTTP_PORT` is not set
     #[arg(long, env, value_name = "PORT", default_value = "3002")]
     pub http_port: u16,
 
@@ -44,7 +44,8 @@ pub struct Config {
     #[arg(long, env, value_parser = BoolishValueParser::new())]
     pub allow_anonymous: bool,
 
-    /// Send every reading of every detector to every client as `subtronics:data`: for debugging
+    /// Send every reading of every detector to every client as `subtronics:data`: for debugging. Detectors are listed
+    /// once a second; what one sent before it was first listed may be missed or come late
     #[arg(long, env, value_parser = BoolishValueParser::new())]
     pub broadcast_all: bool,
 

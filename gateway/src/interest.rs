@@ -1,4 +1,4 @@
-//! Who watches which channel, and what must be subscribed or left in Redis because of it. [pure]
+//! Who watches which channel, and what must be subscribed or left in Redis because of it. Pure.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

@@ -36,7 +36,7 @@ pub mod rest;
 pub mod snapshot;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -82,7 +82,7 @@ pub async fn serve(
         clock: store.clock(),
         store,
         config: Arc::new(config),
-        status: StatusHandle::new(),
+        status: StatusHandle::new(Instant::now()),
     };
     let config = &state.config;
     let address = listener.local_addr()?;
@@ -122,7 +122,8 @@ pub async fn serve(
         user_timeout: config.tcp_user_timeout,
         max_connections: config.max_connections,
     };
-    let answer = routes(&state, sockets)?;
+    // Clients that are closed at the end still need it, when nothing is accepted any more.
+    let answer = routes(&state, sockets.clone())?;
     let accepting = listener::accept(listener, settings, lifecycle.clone(), finish, answer);
     lifecycle.spawn("listener", accepting);
     tracing::info!(%address, ?config, "gateway running");

@@ -1,7 +1,7 @@
 //! Accepts connections and serves HTTP/1.1 on them; every connection can be ended from outside, whatever its peer does.
 //!
 //! A peer that stops reading, or is gone without a sign, must not hold a task, a queue or a place for ever. The kernel
-//! finds most of them (keepalive, user timeout); for the rest each stream carries a [`Link`] that ends it at once.
+//! finds most of them (keepalive, user timeout); for the rest each stream carries a `Link` that ends it at once.
 
 use std::convert::Infallible;
 use std::future::Future;

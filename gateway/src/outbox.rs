@@ -1,4 +1,4 @@
-//! What waits to be sent to one client: complete and in order, or the client is let go. [pure]
+//! What waits to be sent to one client: complete and in order, or the client is let go. Pure.
 //!
 //! The library's queue refuses a packet when it is full and forgets it. Refused packets wait here instead, and from
 //! then on everything for this client goes behind them, so that nothing is lost and nothing is overtaken.

@@ -4,6 +4,7 @@
 //! by the link task, which makes a new one whenever it is lost. The shards subscribe on it to what their clients watch,
 //! have it confirmed, and catch up from the events streams whatever they may have missed.
 
+mod everything;
 mod shard;
 mod watched;
 
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use redis::aio::MultiplexedConnection;
 use redis::{PushInfo, PushKind, Value};
 use shared::backoff::Backoff;
+use shared::clock::Time;
 use shared::device::DeviceId;
 use shared::lifecycle::Lifecycle;
 use shared::state::Position;
@@ -43,7 +45,7 @@ const STABLE_AFTER: Duration = Duration::from_secs(10);
 pub(crate) struct Settings {
     /// How long a subscription outlives its last watcher.
     pub(crate) linger: Duration,
-    /// Whether every client gets every reading of the watched devices, too.
+    /// Whether every client gets every reading of every device, too.
     pub(crate) broadcast_all: bool,
 }
 
@@ -83,6 +85,13 @@ enum Command {
     Gone {
         channels: Vec<Channel>,
         client: ClientId,
+    },
+    /// Watch the device for everybody, for ever.
+    Pin {
+        channel: Channel,
+        device: DeviceId,
+        /// What was published since and is still stored is wanted, too.
+        since: Option<Time>,
     },
 }
 
@@ -141,16 +150,21 @@ impl Relay {
             lifecycle.spawn("relay shard", shard.run(finish.clone()));
         }
         let link = keep_linked(store.clone(), inlets.into(), links_tx);
-        let finish = finish.clone();
+        let linking = finish.clone();
         lifecycle.spawn("relay link", async move {
-            finish.run_until_cancelled(link).await;
+            linking.run_until_cancelled(link).await;
             Ok(())
         });
-        Self {
+        let relay = Self {
             store: store.clone(),
             shards: shards.into(),
             links: links_rx,
+        };
+        if settings.broadcast_all {
+            let pinning = everything::pin(relay.clone(), store.clock().now(), finish.clone());
+            lifecycle.spawn("relay of everything", pinning);
         }
+        relay
     }
 
     /// Whether there is a connection that brings what is published.
@@ -192,6 +206,17 @@ impl Relay {
                 shard.send(Command::Gone { channels, client }).await.ok();
             }
         }
+    }
+
+    /// Keeps everybody informed about the device.
+    async fn pin(&self, device: DeviceId, since: Option<Time>) {
+        let channel = self.channel(&device);
+        self.send(&channel, |channel| Command::Pin {
+            channel,
+            device,
+            since,
+        })
+        .await;
     }
 
     fn channel(&self, device: &DeviceId) -> Channel {

@@ -1,4 +1,4 @@
-//! What a client is told about a device: exactly what it missed, or a fresh picture that says so. [pure]
+//! What a client is told about a device: exactly what it missed, or a fresh picture that says so. Pure.
 //!
 //! The same answer serves a subscription (with or without the client's last position) and the members of a device of
 //! which this replica missed an event, whose last position is then our own.
@@ -19,6 +19,8 @@ pub(crate) struct Published {
     pub(crate) position: Position,
     /// Server time of the commit.
     pub(crate) at: Time,
+    /// The message behind it proves the device alive.
+    pub(crate) alive: bool,
     pub(crate) traceparent: Option<Arc<str>>,
     pub(crate) data: Option<Arc<RawValue>>,
     pub(crate) alerts: Option<Arc<RawValue>>,
@@ -47,6 +49,7 @@ impl Published {
                 seq: event.seq,
             },
             at: event.at,
+            alive: event.alive,
             traceparent: event.traceparent.as_deref().map(Arc::from),
             data: shared(event.data),
             alerts: shared(event.alerts),
@@ -111,6 +114,50 @@ pub(crate) fn stale_data(snapshot: &Snapshot, now: Time) -> Option<Arc<RawValue>
         Freshness::Fresh | Freshness::Unheard => None,
         Freshness::Stale => device_data(state, Freshness::Stale, Mark::Stale),
     }
+}
+
+/// What was told last, shown as stale: for the time in which nothing newer can be read.
+///
+/// Told from the bytes themselves, since they are all there is. A quote within a value is escaped, so that the first
+/// `alarm_status` and the last `data_quality` are those of the reading, whatever a payload carries.
+pub(crate) fn stale_copy(data: &RawValue) -> Option<Arc<RawValue>> {
+    let text = replace_word(
+        data.get(),
+        data.get().find(ALARM_STATUS)? + ALARM_STATUS.len(),
+        "ALARM",
+    )?;
+    let quality = text.rfind(DATA_QUALITY)? + DATA_QUALITY.len();
+    let text = replace_word(&text, quality, "offline")?;
+    let marked = format!(r#"{},"stale":true}}"#, text.strip_suffix('}')?);
+    RawValue::from_string(marked).ok().map(Arc::from)
+}
+
+const ALARM_STATUS: &str = r#""alarm_status":""#;
+const DATA_QUALITY: &str = r#""data_quality":""#;
+
+/// Replaces the word that begins at `start` and ends before the next quote.
+fn replace_word(text: &str, start: usize, word: &str) -> Option<String> {
+    let rest = text.get(start..)?;
+    let end = start + rest.find('"')?;
+    Some(format!("{}{word}{}", &text[..start], &text[end..]))
+}
+
+/// The payload of `device:data` as it stands, for [`stale_copy`].
+pub(crate) fn present_data(snapshot: &Snapshot) -> Option<Arc<RawValue>> {
+    device_data(snapshot.state.as_ref()?, Freshness::Fresh, Mark::None)
+}
+
+/// The readings after `since` that were committed not before `from`, as far as they are known without a hole.
+pub(crate) fn readings(
+    since: Position,
+    snapshot: &Snapshot,
+    from: Option<Time>,
+) -> Vec<Arc<RawValue>> {
+    let events = missed(since, snapshot).unwrap_or_default().into_iter();
+    events
+        .filter(|event| from.is_none_or(|from| event.at >= from))
+        .filter_map(|event| event.data)
+        .collect()
 }
 
 /// Position of what was read; the partition's present epoch and 0 for a device not heard of.

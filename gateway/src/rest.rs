@@ -32,7 +32,7 @@ use crate::openapi;
 use crate::origins::{OriginError, Origins};
 use crate::snapshot::Reads;
 use crate::state::AppState;
-use crate::status::{Level, StatusHandle};
+use crate::status::StatusHandle;
 use cors::Cors;
 
 // One line each, whatever its length.
@@ -140,8 +140,8 @@ impl Rest {
         self.clock.now()
     }
 
-    fn is_ready(&self) -> bool {
-        self.status.current().status != Level::Unready
+    fn is_serving(&self) -> bool {
+        self.status.current().is_serving
     }
 
     fn origin_texts(&self) -> Vec<String> {

@@ -9,7 +9,7 @@ mod command;
 mod transport;
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -67,6 +67,10 @@ struct Context {
 /// The Socket.IO service of this replica.
 #[derive(Clone)]
 pub(crate) struct Sockets {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
     service: SocketIoService<NotFound>,
     upgrades: Upgrades,
     monitor: Monitor,
@@ -101,12 +105,15 @@ impl Sockets {
             max_silence: config.ping_interval + config.ping_timeout + SILENCE_GRACE,
         });
         let sockets = Self {
-            service,
-            upgrades,
-            monitor,
+            inner: Arc::new(Inner {
+                service,
+                upgrades,
+                monitor,
+            }),
         };
         let connecting = Arc::clone(&context);
-        let closing = sockets.clone();
+        // The service holds this handler: it must not be held by it.
+        let closing = Arc::downgrade(&sockets.inner);
         let handler = async move |Handle(socket): Handle| {
             let Some(connection) = socket.extensions.remove::<Arc<Connection>>() else {
                 return;
@@ -127,13 +134,13 @@ impl Sockets {
     pub(crate) async fn answer(&self, request: Request<Body>) -> Response<Body> {
         let session = query_value(request.uri().query(), "sid").map(str::parse::<Sid>);
         let is_websocket = query_value(request.uri().query(), "transport") == Some("websocket");
-        if session.is_none() && self.monitor.is_draining() {
+        if session.is_none() && self.inner.monitor.is_draining() {
             return StatusCode::SERVICE_UNAVAILABLE.into_response();
         }
         if let (Some(Ok(sid)), true) = (session, is_websocket)
             && let Some(link) = request.extensions().get::<Arc<Link>>()
         {
-            self.upgrades.note(sid, link);
+            self.inner.upgrades.note(sid, link);
         }
         self.call(slim(request)).await
     }
@@ -153,7 +160,7 @@ impl Sockets {
     }
 
     async fn call(&self, request: Request<Body>) -> Response<Body> {
-        let Ok(response) = self.service.clone().oneshot(request).await;
+        let Ok(response) = self.inner.service.clone().oneshot(request).await;
         response.map(Body::new)
     }
 }
@@ -223,7 +230,7 @@ struct Connection {
 
 impl Connection {
     /// The connection's task: works off its commands, flushes its outbox, watches its silence, until it is gone.
-    async fn run(&self, context: &Context, sockets: &Sockets) {
+    async fn run(&self, context: &Context, sockets: &Weak<Inner>) {
         let taken = self
             .commands
             .lock()
@@ -252,8 +259,10 @@ impl Connection {
             .relay
             .gone(client, subscriptions.into_devices())
             .await;
-        if client.transport().began_with_polling() {
-            sockets.close_polling(client.sid()).await;
+        if client.transport().began_with_polling()
+            && let Some(inner) = sockets.upgrade()
+        {
+            Sockets { inner }.close_polling(client.sid()).await;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Whether what is shown can be current: health and age of the path from the detectors to here. [pure]
+//! Whether what is shown can be current: health and age of the path from the detectors to here. Pure.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -8,6 +8,9 @@ use serde::Serialize;
 /// Body of `/readyz` and, with a time, of `system:status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Status {
+    /// Redis answered once and nobody asked us to go: an outage of a part of ours is no reason to be restarted.
+    #[serde(skip)]
+    pub(crate) is_serving: bool,
     /// The judgement.
     pub status: Level,
     /// What it rests on.
@@ -85,6 +88,7 @@ impl Status {
         };
         // An ingest reports only while the broker serves its subscription: the report speaks for both.
         Self {
+            is_serving: seen.redis.is_some() && !seen.is_draining,
             status,
             dependencies: Dependencies {
                 redis,
@@ -119,8 +123,8 @@ pub struct StatusHandle {
 
 impl StatusHandle {
     /// Unready until something was observed.
-    pub(crate) fn new() -> Self {
-        let unknown = Status::judge(&Observation::default(), Instant::now(), Duration::ZERO);
+    pub(crate) fn new(now: Instant) -> Self {
+        let unknown = Status::judge(&Observation::default(), now, Duration::ZERO);
         Self {
             current: Arc::new(RwLock::new(unknown)),
         }

@@ -35,6 +35,7 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::health::DependencyStatus;
 use crate::metrics::Metrics;
+use crate::mqtt::Farewell;
 use crate::pipeline::Pipeline;
 use crate::timers::{Beat, Reporter};
 
@@ -43,6 +44,9 @@ use crate::timers::{Beat, Reporter};
 /// # Errors
 /// The HTTP port cannot be opened, Redis must not be used (version, eviction, partitions), or a task ended that should not have.
 pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
     let address = SocketAddr::new(config.listen_address, config.http_port);
     let listener = health::bind(address)?;
     let store = Store::new(config.redis.clone(), Arc::new(SystemClock::default()));
@@ -52,6 +56,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     }
     let metrics = Arc::new(Metrics::default());
     let rules = rules(&config);
+    let format = config.format();
     tracing::info!(
         broker = %config.mqtt.mqtt_broker,
         redis = %config.redis.redis_url,
@@ -64,7 +69,13 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         "ingest starts"
     );
 
-    let (incoming, link) = mqtt::start(&config.mqtt, &lifecycle)?;
+    let (farewell, farewells) = watch::channel(Farewell::Undecided);
+    let (incoming, link) = mqtt::start(
+        &config.mqtt,
+        &lifecycle,
+        farewells,
+        format.max_payload_bytes,
+    )?;
     let (beat, beats) = watch::channel(Beat::default());
     let room_left = Arc::new(AtomicBool::new(true));
     let reporter = Reporter {
@@ -75,6 +86,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         max_devices: u64::from(config.max_devices),
         room_left: Arc::clone(&room_left),
         beat,
+        farewell,
     };
     lifecycle.spawn("report", reporter.run(lifecycle.clone()));
     let timers = timers::run(
@@ -88,7 +100,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let pipeline = Pipeline {
         store,
         rules,
-        format: config.format(),
+        format,
         metrics: Arc::clone(&metrics),
         room_left,
         batch_max: usize::try_from(config.batch_max).unwrap_or(usize::MAX),

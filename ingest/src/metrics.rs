@@ -72,14 +72,18 @@ impl Metrics {
         let mut text = String::new();
         for (name, help, counter) in counters {
             let count = counter.load(Ordering::Relaxed);
-            text.push_str(&format!(
-                "# HELP {name} {help}\n# TYPE {name} counter\n{name} {count}\n"
-            ));
+            writeln!(
+                text,
+                "# HELP {name} {help}\n# TYPE {name} counter\n{name} {count}"
+            )
+            .expect("a String takes every text");
         }
         let name = "ingest_messages_rejected_total";
-        text.push_str(&format!(
-            "# HELP {name} Dead letters by reason.\n# TYPE {name} counter\n"
-        ));
+        writeln!(
+            text,
+            "# HELP {name} Dead letters by reason.\n# TYPE {name} counter"
+        )
+        .expect("a String takes every text");
         let rejected = self.rejected.lock().unwrap_or_else(PoisonError::into_inner);
         for (reason, count) in rejected.iter() {
             writeln!(text, "{name}{{reason=\"{reason}\"}} {count}")

@@ -1,10 +1,11 @@
 //! The link to the broker: connect, subscribe, receive, acknowledge after the commit, connect again.
 //!
-//! One task owns the connection and awaits nothing else while it stands: the client library sends its pings only while
-//! it is polled. Each connection has an event loop of its own, so that nothing of a dead one (an acknowledgement, a
+//! One task owns the connection and awaits nothing else while it stands (except room, and not for long): the client
+//! library sends its pings only while it is polled. Each connection has an event loop of its own, so that nothing of a dead one (an acknowledgement, a
 //! pending request) can reach the next, where the same packet id names another message.
 
 mod ack;
+mod leave;
 mod options;
 mod ring;
 mod status;
@@ -22,7 +23,9 @@ use rumqttc::v5::mqttbytes::v5::{
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
 use shared::backoff::Backoff;
 use shared::lifecycle::Lifecycle;
+use shared::store::DeadLetter;
 use tokio::sync::mpsc::{self, Receiver, Sender, error::TrySendError};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -30,14 +33,17 @@ use crate::config::MqttConfig;
 
 pub use ack::AckHandle;
 use ack::Acks;
+pub use leave::Farewell;
+use leave::Stop;
 pub use status::{LinkReporter, LinkState, LinkStatus};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Not every broker says that a session was taken over (mosquitto 2.0.11 just closes the connection), and the library
-/// cannot read the short form of saying it. Two clients with one id would cut each other off for ever. So many subscriptions in a row, each closed by the broker within this time
-/// and none followed by a failed attempt (a broker that restarts), mean the same. Who was first cut off gives up first.
+/// cannot read the short form of saying it. Two clients with one id would cut each other off for ever. So many
+/// subscriptions in a row, each closed by the broker within this time and none followed by a failed attempt (a broker
+/// that restarts), mean the same. Who was first cut off gives up first.
 const CONTESTED: u32 = 5;
 const CONTEST: Duration = Duration::from_secs(10);
 
@@ -46,8 +52,11 @@ const CONTEST: Duration = Duration::from_secs(10);
 pub struct Incoming {
     /// Where it was published.
     pub topic: String,
-    /// A copy: the library's buffer, which many messages share, would stay as long as any of them.
+    /// A copy: the library's buffer, which many messages share, would stay as long as any of them. Only the beginning of
+    /// one that is too large to be processed.
     pub payload: Vec<u8>,
+    /// Bytes the broker sent.
+    pub size: usize,
     /// The broker sent it before.
     pub dup: bool,
     /// It was published before we subscribed and kept for us.
@@ -58,16 +67,20 @@ pub struct Incoming {
     pub ack: AckHandle,
 }
 
-/// Starts the link. The queue it returns is closed, and drained by the receiver, when the drain begins.
+/// Starts the link. The queue it returns is closed, and drained by the receiver, when the link has ended: soon after the
+/// drain begins. A member of a share group first waits for its `farewell`. Of payloads above `max_payload_bytes` only the
+/// beginning is kept, so that the queue is bounded in bytes, too.
 ///
 /// # Errors
 /// TLS is wanted and no certificate authority of the system can be read.
 pub fn start(
     config: &MqttConfig,
     lifecycle: &Lifecycle,
+    farewell: watch::Receiver<Farewell>,
+    max_payload_bytes: usize,
 ) -> anyhow::Result<(Receiver<Incoming>, LinkStatus)> {
     let window = usize::from(config.mqtt_receive_maximum);
-    // Two windows. One connection cannot have more than one open, and it is made only when a whole one is free (an
+    // Two windows. One connection should not have more than one open, and it is made only when a whole one is free (an
     // older connection's may still wait); QoS 0, which has no window, is dropped and counted before it takes that room.
     let (sender, receiver) = mpsc::channel(2 * window);
     let (reporter, status) = LinkStatus::new();
@@ -75,7 +88,10 @@ pub fn start(
         options: options::options(config).context("cannot prepare the link to the broker")?,
         broker: config.mqtt_broker.to_string(),
         filters: config.filters(),
+        shares: config.mqtt_share_group.is_some(),
+        farewell,
         window,
+        max_payload_bytes,
         connect_timeout: config.mqtt_connect_timeout,
         acks: Arc::default(),
         sender,
@@ -94,7 +110,11 @@ struct Link {
     options: MqttOptions,
     broker: String,
     filters: Vec<String>,
+    /// Whether we are a member of a share group.
+    shares: bool,
+    farewell: watch::Receiver<Farewell>,
     window: usize,
+    max_payload_bytes: usize,
     connect_timeout: Duration,
     acks: Arc<Acks>,
     sender: Sender<Incoming>,
@@ -107,6 +127,8 @@ struct Link {
 enum End {
     /// We were asked to stop.
     Stopped,
+    /// We were asked to stop and left the share group; the session is empty.
+    Left,
     /// Another client took our session: it is theirs now.
     TakenOver,
     /// The broker closed it without a word.
@@ -120,8 +142,8 @@ struct Progress {
     client: AsyncClient,
     connected_at: Option<Instant>,
     subscribed_at: Option<Instant>,
-    stopping: bool,
-    disconnecting: bool,
+    stop: Stop,
+    farewell: watch::Receiver<Farewell>,
 }
 
 impl Link {
@@ -145,6 +167,11 @@ impl Link {
             };
             match end {
                 End::Stopped => {
+                    self.reporter.report(LinkState::Stopped);
+                    return;
+                }
+                End::Left => {
+                    self.remove_session().await;
                     self.reporter.report(LinkState::Stopped);
                     return;
                 }
@@ -196,19 +223,27 @@ impl Link {
 
     /// One connection from its beginning to its end, and how long it was subscribed, if it was.
     async fn connection(&self) -> (End, Option<Duration>) {
-        // Room for an acknowledgement of each message in the window, the subscription and the disconnect: never full.
+        // Room for an acknowledgement of each message in the window, the subscription and the disconnect. A broker that
+        // does not keep to the window can make it full: what found no room is tried again at the next event.
         let (client, mut eventloop) = AsyncClient::new(self.options.clone(), self.window + 8);
         self.acks.connect(client.clone());
         let mut progress = Progress {
             client,
             connected_at: None,
             subscribed_at: None,
-            stopping: false,
-            disconnecting: false,
+            stop: Stop::No,
+            farewell: self.farewell.clone(),
         };
         let end = self.poll(&mut eventloop, &mut progress).await;
         self.acks.disconnect();
-        if !progress.stopping {
+        if matches!(progress.stop, Stop::Leaving(_)) {
+            tracing::warn!(
+                broker = self.broker,
+                client_id = self.options.client_id(),
+                "stopped before our session was empty: its messages wait there for our client id",
+            );
+        }
+        if progress.stop.takes_messages() {
             self.rescue(&mut eventloop);
         }
         (end, progress.subscribed_at.map(|since| since.elapsed()))
@@ -227,12 +262,16 @@ impl Link {
                     tokio::select! {
                         biased;
                         () = self.hard.cancelled() => return End::Stopped,
-                        () = self.soft.cancelled(), if !progress.stopping => {
-                            progress.stopping = true;
+                        () = self.soft.cancelled(), if progress.stop == Stop::No => {
                             if progress.connected_at.is_none() {
                                 return End::Stopped;
                             }
-                            self.stop_when_idle(progress);
+                            self.begin_stop(progress);
+                        }
+                        farewell = leave::decided(&mut progress.farewell),
+                            if progress.stop == Stop::Undecided =>
+                        {
+                            self.decide_stop(farewell, progress);
                         }
                         result = &mut poll => break result,
                     }
@@ -240,15 +279,15 @@ impl Link {
             };
             let event = match result {
                 Ok(Ok(event)) => event,
-                Ok(Err(_)) if progress.stopping => return End::Stopped,
+                Ok(Err(_)) if progress.stop != Stop::No => return End::Stopped,
                 Ok(Err(err)) => return end_of(&err),
                 Err(_) => return End::Lost(format!("no sign of life for {} s", limit.as_secs())),
             };
-            if let Err(end) = self.handle(event, progress) {
+            if let Err(end) = self.handle(event, progress).await {
                 return end;
             }
             self.acks.release();
-            self.stop_when_idle(progress);
+            self.go_on_stopping(progress);
             let waited = progress
                 .connected_at
                 .is_some_and(|since| since.elapsed() > silence);
@@ -258,7 +297,7 @@ impl Link {
         }
     }
 
-    fn handle(&self, event: Event, progress: &mut Progress) -> Result<(), End> {
+    async fn handle(&self, event: Event, progress: &mut Progress) -> Result<(), End> {
         match event {
             Event::Incoming(Packet::ConnAck(answer)) => self.connected(&answer, progress),
             Event::Incoming(Packet::SubAck(answer)) => {
@@ -266,11 +305,18 @@ impl Link {
                 progress.subscribed_at = Some(Instant::now());
                 Ok(())
             }
-            // While stopping, what still arrives stays with the broker, unacknowledged, for the next of our sessions.
-            Event::Incoming(Packet::Publish(publish)) if !progress.stopping => {
-                self.receive(&publish)
+            Event::Incoming(Packet::Publish(publish)) if progress.stop.takes_messages() => {
+                progress.note_message();
+                self.receive(&publish).await
             }
-            Event::Outgoing(rumqttc::Outgoing::Disconnect) => Err(End::Stopped),
+            Event::Incoming(Packet::UnsubAck(answer)) => {
+                self.unsubscribed(&answer, progress);
+                Ok(())
+            }
+            Event::Outgoing(rumqttc::Outgoing::Disconnect) => Err(match progress.stop {
+                Stop::Disconnecting { left: true } => End::Left,
+                _ => End::Stopped,
+            }),
             _ => Ok(()),
         }
     }
@@ -315,18 +361,19 @@ impl Link {
         Ok(())
     }
 
-    fn receive(&self, publish: &Publish) -> Result<(), End> {
+    async fn receive(&self, publish: &Publish) -> Result<(), End> {
         let received = match publish.qos {
             QoS::AtMostOnce => {
                 if self.sender.capacity() <= self.window {
                     self.lose_unacknowledged();
                     return Ok(());
                 }
-                self.sender.try_send(incoming(publish, AckHandle::none()))
+                self.sender
+                    .try_send(self.incoming(publish, AckHandle::none()))
             }
             QoS::AtLeastOnce => {
                 let ack = Acks::receive(&self.acks, publish.pkid);
-                self.sender.try_send(incoming(publish, ack))
+                self.sender.try_send(self.incoming(publish, ack))
             }
             QoS::ExactlyOnce => return Err(End::Lost("the broker sends QoS 2 unasked".to_owned())),
         };
@@ -335,12 +382,32 @@ impl Link {
                 self.reporter.count_received();
                 Ok(())
             }
-            // Not acknowledged, so the broker sends it again on the next connection.
-            Err(TrySendError::Full(_)) => Err(End::Lost(
-                "the broker sends more than the receive maximum".to_owned(),
-            )),
+            Err(TrySendError::Full(message)) => self.wait_for_room(message).await,
             // Nobody takes messages any more: the process is ending.
             Err(TrySendError::Closed(_)) => Err(End::Stopped),
+        }
+    }
+
+    /// mosquitto 2.0.11 keeps to the receive maximum until it has a queue for us: then each acknowledgement brings a whole
+    /// window. What we do not read waits in the socket, then with the broker.
+    async fn wait_for_room(&self, message: Incoming) -> Result<(), End> {
+        let sent = timeout(self.options.keep_alive(), self.sender.send(message));
+        tokio::select! {
+            biased;
+            () = self.hard.cancelled() => Err(End::Stopped),
+            sent = sent => match sent {
+                Ok(Ok(())) => {
+                    self.reporter.count_received();
+                    Ok(())
+                }
+                // Nobody takes messages any more: the process is ending.
+                Ok(Err(_)) => Err(End::Stopped),
+                // Unpolled, the connection dies now. Not acknowledged, so the broker sends it again on the next.
+                Err(_) => Err(End::Lost(
+                    "the broker sends more than the receive maximum, and nothing is committed"
+                        .to_owned(),
+                )),
+            },
         }
     }
 
@@ -360,20 +427,15 @@ impl Link {
             let Event::Incoming(Packet::Publish(publish)) = event else {
                 continue;
             };
-            match self.sender.try_send(incoming(&publish, AckHandle::none())) {
+            match self
+                .sender
+                .try_send(self.incoming(&publish, AckHandle::none()))
+            {
                 Ok(()) => self.reporter.count_received(),
                 Err(_) if publish.qos == QoS::AtMostOnce => self.lose_unacknowledged(),
                 // The window has room for it, else the pipeline is gone.
                 Err(_) => return,
             }
-        }
-    }
-
-    /// Says goodbye once every message in hand is acknowledged. The session stays: what was not taken waits there.
-    fn stop_when_idle(&self, progress: &mut Progress) {
-        if progress.stopping && !progress.disconnecting && self.acks.is_idle() {
-            // Behind the acknowledgements in the same queue, which is never full; if the connection is gone, so be it.
-            progress.disconnecting = progress.client.try_disconnect().is_ok();
         }
     }
 }
@@ -389,14 +451,23 @@ fn end_of(err: &ConnectionError) -> End {
     }
 }
 
-fn incoming(publish: &Publish, ack: AckHandle) -> Incoming {
-    Incoming {
-        topic: String::from_utf8_lossy(&publish.topic).into_owned(),
-        payload: publish.payload.to_vec(),
-        dup: publish.dup,
-        retain: publish.retain,
-        received_at: Instant::now(),
-        ack,
+impl Link {
+    fn incoming(&self, publish: &Publish, ack: AckHandle) -> Incoming {
+        let size = publish.payload.len();
+        let kept = if size > self.max_payload_bytes {
+            size.min(DeadLetter::MAX_BYTES)
+        } else {
+            size
+        };
+        Incoming {
+            topic: String::from_utf8_lossy(&publish.topic).into_owned(),
+            payload: publish.payload[..kept].to_vec(),
+            size,
+            dup: publish.dup,
+            retain: publish.retain,
+            received_at: Instant::now(),
+            ack,
+        }
     }
 }
 

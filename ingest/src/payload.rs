@@ -114,13 +114,16 @@ const A3: LevelKeys = LevelKeys {
 /// The payload names no detector, or is not a JSON object in UTF-8 within the bounds. Anything else that is wrong with
 /// it is told by the reading itself: `None` for the value or a level, [`Reading::doubtful`] for the rest.
 pub fn parse(bytes: &[u8], format: &Format) -> Result<Reading, PayloadError> {
-    let document = Document::read(bytes, format.max_payload_bytes)?;
+    check_size(bytes.len(), format)?;
+    let document = Document::read(bytes)?;
     let mut fields = Fields {
         document: &document,
         faults: Faults::default(),
+        unclear: false,
     };
     if document.has_broken_parameters() {
         fields.faults.doubt(Fault::NotAnObject("Parameters"));
+        fields.unclear = true;
     }
 
     let (decimal_point, scale) = fields.decimal_point(format.decimal_point);
@@ -152,6 +155,7 @@ pub fn parse(bytes: &[u8], format: &Format) -> Result<Reading, PayloadError> {
     let sensor_fault = fields.sensor_fault();
 
     let serial = fields.serial();
+    let unclear = fields.unclear;
     let faults = fields.faults;
     let device = match serial {
         Serial::Missing => return Err(PayloadError::MissingSerial { others: faults }),
@@ -189,7 +193,23 @@ pub fn parse(bytes: &[u8], format: &Format) -> Result<Reading, PayloadError> {
         latitude,
         longitude,
         doubtful: faults.is_doubtful(),
+        unclear,
     })
+}
+
+/// Refuses a payload of this size, of which only the beginning may be at hand.
+///
+/// # Errors
+/// It is above the bound.
+pub fn check_size(size_bytes: usize, format: &Format) -> Result<(), PayloadError> {
+    let max_bytes = format.max_payload_bytes;
+    if size_bytes > max_bytes {
+        return Err(PayloadError::TooLarge {
+            size_bytes,
+            max_bytes,
+        });
+    }
+    Ok(())
 }
 
 enum Serial {
@@ -202,6 +222,8 @@ enum Serial {
 struct Fields<'a> {
     document: &'a Document<'a>,
     faults: Faults,
+    /// A flag that judging needs could not be read.
+    unclear: bool,
 }
 
 impl Fields<'_> {
@@ -254,12 +276,13 @@ impl Fields<'_> {
             self.faults.note(Fault::NotANumber(keys.level.name()));
         }
         let hysteresis = self.decimal(keys.hysteresis);
+        self.unclear |= hysteresis.is_none() && self.document.get(keys.hysteresis).is_some();
         let hysteresis = hysteresis.and_then(|hysteresis| scale.apply(hysteresis));
         LevelSetting {
             level: readable.and_then(|level| scale.apply(level)),
-            side: self.side(keys.side).unwrap_or(fallback.side),
+            side: self.side(keys.side).or(fallback.side),
             hysteresis: hysteresis.unwrap_or(fallback.hysteresis),
-            latching: self.set_flag(keys.latching).unwrap_or(fallback.latching),
+            latching: self.judged_flag(keys.latching).or(fallback.latching),
         }
     }
 
@@ -273,10 +296,11 @@ impl Fields<'_> {
         if text.starts_with(['l', 'L']) {
             return Some(Side::Low);
         }
-        if !text.eq_ignore_ascii_case("high") && !text.eq_ignore_ascii_case("h") {
-            self.faults.doubt(Fault::UnknownSide(key.name()));
+        if text.eq_ignore_ascii_case("high") || text.eq_ignore_ascii_case("h") {
+            return Some(Side::High);
         }
-        Some(Side::High)
+        self.faults.doubt(Fault::UnknownSide(key.name()));
+        None
     }
 
     /// The device's own time, as received and as a moment; nothing if it cannot be told.
@@ -337,7 +361,7 @@ impl Fields<'_> {
 
     /// The first of the fault flags that is set, so that one which says nothing cannot hide the other.
     fn sensor_fault(&mut self) -> Decimal {
-        let [newest, old] = FAULT_FLAGS.map(|key| self.flag(key));
+        let [newest, old] = FAULT_FLAGS.map(|key| self.judged_flag(key).unwrap_or(Decimal::ZERO));
         let first =
             |wanted: fn(Decimal) -> bool| [newest, old].into_iter().find(|flag| wanted(*flag));
         first(|flag| flag >= Decimal::from_int(1))
@@ -347,6 +371,14 @@ impl Fields<'_> {
 
     fn flag(&mut self, key: Key) -> Decimal {
         self.set_flag(key).unwrap_or(Decimal::ZERO)
+    }
+
+    /// A flag that judging needs: one that cannot be read leaves the whole reading unclear.
+    fn judged_flag(&mut self, key: Key) -> Option<Decimal> {
+        let found = self.faults.count();
+        let flag = self.set_flag(key);
+        self.unclear |= self.faults.count() > found;
+        flag
     }
 
     /// A flag, if it was sent and can be read; between 0 and 1, or below 0, it is neither off nor on.

@@ -17,6 +17,7 @@ use shared::order::Class;
 use shared::reading::Reading;
 use shared::store::{DeadLetter, Store, StoreError};
 use tokio::sync::mpsc::Receiver;
+use tracing::Instrument;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::metrics::Metrics;
@@ -94,7 +95,9 @@ impl Pipeline {
         let mut in_hand = VecDeque::with_capacity(batch.len());
         let mut rejected = Vec::new();
         for message in batch {
-            match payload::parse(&message.payload, &self.format) {
+            let parsed = payload::check_size(message.size, &self.format)
+                .and_then(|()| payload::parse(&message.payload, &self.format));
+            match parsed {
                 Ok(reading) => in_hand.push_back(InHand {
                     print: xxh3_64(&message.payload),
                     message,
@@ -159,12 +162,21 @@ impl Pipeline {
         round: &[InHand],
     ) -> Result<Vec<Result<Applied, StoreError>>, StoreError> {
         let work: Vec<Work<'_>> = round.iter().map(|item| self.work(item)).collect();
-        let traceparent = shared::telemetry::traceparent();
+        let span = tracing::info_span!(
+            parent: None,
+            "process",
+            otel.kind = "consumer",
+            messaging.system = "mqtt",
+            messaging.batch.message_count = work.len()
+        );
+        let traceparent = span.in_scope(shared::telemetry::traceparent);
         let rules = Rules {
             accept_new: self.room_left.load(Ordering::Relaxed),
             ..self.rules.clone()
         };
-        apply::apply(&self.store, &work, &rules, traceparent.as_deref()).await
+        apply::apply(&self.store, &work, &rules, traceparent.as_deref())
+            .instrument(span)
+            .await
     }
 
     fn work<'a>(&self, item: &'a InHand) -> Work<'a> {
@@ -201,15 +213,12 @@ impl Pipeline {
                 detail: &letter.detail,
                 topic: &letter.message.topic,
                 payload: &letter.message.payload,
+                size: letter.message.size,
             })
             .collect();
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
         while let Err(err) = self.store.bury(&letters, self.dead_letters_max).await {
             complaints.redis_away(&err);
-            if matches!(err, StoreError::Refused(_)) {
-                // The stream itself is broken: the messages are counted and told, and must not stop the others.
-                break;
-            }
             tokio::time::sleep(backoff.pause()).await;
         }
         for letter in rejected {

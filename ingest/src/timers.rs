@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use crate::metrics::Metrics;
-use crate::mqtt::LinkStatus;
+use crate::mqtt::{Farewell, LinkStatus};
 
 /// How often deadlines are looked for.
 const TICK: Duration = Duration::from_millis(250);
@@ -45,6 +45,8 @@ pub(crate) struct Reporter {
     /// Whether devices that were never heard of are still taken.
     pub(crate) room_left: Arc<AtomicBool>,
     pub(crate) beat: watch::Sender<Beat>,
+    /// Tells the link what to do with its session at the end.
+    pub(crate) farewell: watch::Sender<Farewell>,
 }
 
 impl Reporter {
@@ -75,9 +77,21 @@ impl Reporter {
             }
             was_away = asked.is_err();
         }
-        // A report that cannot be withdrawn runs out by itself after three seconds.
-        self.store.withdraw(&self.client_id).await.ok();
+        self.farewell.send_replace(self.withdraw().await);
         Ok(())
+    }
+
+    /// Withdraws the report, then looks for those of others: of all that stop at once, the last finds nobody and keeps
+    /// its session.
+    async fn withdraw(&self) -> Farewell {
+        // A report that cannot be withdrawn runs out by itself after three seconds.
+        if self.store.withdraw(&self.client_id).await.is_err() {
+            return Farewell::Keep;
+        }
+        match self.store.ingest_status().await {
+            Ok(others) if others.is_listening() => Farewell::Leave,
+            _ => Farewell::Keep,
+        }
     }
 
     /// Answers since when some ingest has been listening; `None` while this one is not.
@@ -157,8 +171,9 @@ async fn look(
                 metrics.alarm_changes.fetch_add(changes, Ordering::Relaxed);
             }
             if !is_known {
-                // A state that cannot be read has no deadline until the next reading replaces it.
-                store.forget_deadline(&item.device).await?;
+                // Nothing can be decided until a reading replaces what cannot be read.
+                let later = now + rules.settings.offline_after;
+                store.postpone(&item.device, later).await?;
             }
         }
     }

@@ -36,6 +36,9 @@ pub struct Alarm {
     pub reached: Position,
     /// Who acknowledged it since then.
     pub acknowledged: Option<Acknowledgement>,
+    /// The highest seq somebody acknowledged without having seen the level of today.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_before: Option<u64>,
     /// Held by latching alone: the value is back, the acknowledgement is missing.
     pub latched: bool,
     /// Server time of the clearing.

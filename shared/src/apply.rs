@@ -61,6 +61,13 @@ pub async fn apply(
     while !open.is_empty() {
         let mut round: Vec<(usize, Box<Subject>, Decision, u32)> = Vec::new();
         for (index, loaded, conflicts) in open.drain(..) {
+            let is_reading = matches!(work[index].input, Input::Reading(_));
+            let loaded = match loaded {
+                Loaded::Subject(subject) if subject.lost && is_reading => {
+                    renumber(store, subject).await?
+                }
+                loaded => loaded,
+            };
             let subject = match loaded {
                 Loaded::Subject(subject) => subject,
                 Loaded::Refused(reason) => {
@@ -121,6 +128,16 @@ pub async fn apply(
     Ok(done.into_iter().flatten().collect())
 }
 
+/// A lost state of which not even the streams tell the numbering goes on in a new epoch: no position is met again.
+async fn renumber(store: &Store, subject: Box<Subject>) -> Result<Loaded, StoreError> {
+    if subject.seq_floor > 0 {
+        return Ok(Loaded::Subject(subject));
+    }
+    store.give_up_epoch(&subject.device, subject.epoch).await?;
+    let mut loaded = store.load(std::slice::from_ref(&subject.device)).await?;
+    Ok(loaded.pop().unwrap_or(Loaded::Subject(subject)))
+}
+
 /// A timer that found nothing to do, and no later moment to look again, has nothing to write.
 fn is_idle(subject: &Subject, decision: &Decision) -> bool {
     decision.outcome == Outcome::Timer && subject.state.latest.is_none()
@@ -155,14 +172,23 @@ pub async fn acknowledge(
 ) -> Result<Acknowledged, StoreError> {
     let clock = store.clock();
     let mut loaded = store.load(std::slice::from_ref(device)).await?.pop();
-    let mut seen = seen;
+    let mut first_read = None;
     loop {
         let subject = match loaded {
             Some(Loaded::Subject(subject)) => subject,
             Some(Loaded::Refused(reason)) => return Err(StoreError::Refused(reason)),
             None => return Ok(Acknowledged::NotFound),
         };
-        let seen = *seen.get_or_insert(subject.state.position);
+        // Fixed by the first read: a position that did not exist then cannot have been seen.
+        let first = *first_read.get_or_insert(subject.state.position);
+        let seen = match seen {
+            None => first,
+            Some(seen) if seen.epoch == first.epoch => Position {
+                seq: seen.seq.min(first.seq),
+                ..seen
+            },
+            Some(other) => other,
+        };
         // Read after the state: if anything closes in between, the compare refuses and all is read again.
         let closed = if is_open(&subject, alarm_id) {
             None
@@ -180,6 +206,7 @@ pub async fn acknowledge(
             Outcome::Acknowledged => Acknowledged::Covered,
             Outcome::AlreadyAcknowledged => return Ok(Acknowledged::Covered),
             Outcome::Escalated => Acknowledged::Escalated,
+            Outcome::EscalatedBefore => return Ok(Acknowledged::Escalated),
             _ => return Ok(Acknowledged::NotFound),
         };
         let commit = Commit {

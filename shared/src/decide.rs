@@ -12,7 +12,7 @@ use crate::clock::Time;
 use crate::decimal::Decimal;
 use crate::device::DeviceId;
 use crate::order::Class;
-use crate::reading::Reading;
+use crate::reading::{Reading, Side};
 use crate::rules::gas::{self, Limit};
 use crate::rules::{Alarms, Facts};
 use crate::state::{
@@ -146,6 +146,8 @@ pub enum Outcome {
     AlreadyAcknowledged,
     /// The alarm reached a level that had not been seen: it stays unacknowledged.
     Escalated,
+    /// The same again, for a level that was acknowledged before: nothing to write.
+    EscalatedBefore,
     /// There is no such alarm: nothing to write.
     NotFound,
 }
@@ -156,7 +158,10 @@ impl Outcome {
     pub fn is_empty(self) -> bool {
         matches!(
             self,
-            Self::AlreadyAcknowledged | Self::NotFound | Self::Reading(Class::Ignored)
+            Self::AlreadyAcknowledged
+                | Self::EscalatedBefore
+                | Self::NotFound
+                | Self::Reading(Class::Ignored)
         )
     }
 }
@@ -301,13 +306,23 @@ fn acknowledge(
     }
     let same_epoch = request.seen.epoch == before.position.epoch;
     if !same_epoch || request.seen.seq < alarm.reached.seq {
+        // What was seen under another epoch covers nothing.
+        let seen = if same_epoch { request.seen.seq } else { 0 };
+        if alarm.seen_before.is_some_and(|before| before >= seen) {
+            return draft.nothing(Outcome::EscalatedBefore);
+        }
+        if let Some(open) = draft
+            .state
+            .alarms
+            .iter_mut()
+            .find(|open| open.id == alarm.id)
+        {
+            open.seen_before = Some(seen);
+        }
         draft.log.push(LogLine {
             change: Some(ChangeKind::Acknowledged),
             alarm: Some(alarm),
-            acknowledged: Some((
-                request.by.to_owned(),
-                if same_epoch { request.seen.seq } else { 0 },
-            )),
+            acknowledged: Some((request.by.to_owned(), seen)),
         });
         return event::finish(draft, event::Commit::of(Outcome::Escalated), traceparent);
     }
@@ -348,13 +363,33 @@ fn limits(latest: &Latest, settings: &Settings) -> [Limit; 3] {
         limit.deadband = if setting.hysteresis.is_positive() {
             setting.hysteresis
         } else {
-            span(reading)
-                .unwrap_or(limit.level)
-                .percent(settings.alarm_deadband)
+            percent_deadband(limit, reading, settings)
         };
         limit.used = settings.zero_level == ZeroLevel::Value || limit.level != Decimal::ZERO;
     }
     limits
+}
+
+/// The deadband in percent of the span the device sends, or of the level where it sends none.
+///
+/// At most half of what lies between the level and the safe end of the span: 2 % of 2000 would keep a level of 35 for
+/// ever, since no value is 40 below it.
+fn percent_deadband(limit: &Limit, reading: &Reading, settings: &Settings) -> Decimal {
+    let percent = settings.alarm_deadband;
+    let (Some(span), Some(high)) = (span(reading), reading.span_high) else {
+        return limit.level.percent(percent);
+    };
+    let room = match limit.side {
+        Side::High => limit.level - reading.span_low.unwrap_or_default(),
+        Side::Low => high - limit.level,
+    };
+    let deadband = span.percent(percent);
+    let half = room.percent(Decimal::from_int(50));
+    if room.is_positive() {
+        deadband.min(half)
+    } else {
+        deadband
+    }
 }
 
 /// The levels as they are told to people: what needs no settings.
@@ -363,9 +398,9 @@ fn told_limits(latest: &Latest) -> [Limit; 3] {
         let setting = &latest.reading.levels[index];
         Limit {
             level: latest.levels[index],
-            side: setting.side,
+            side: latest.sides[index],
             deadband: Decimal::ZERO,
-            latching: setting.latching >= Decimal::from_int(1),
+            latching: setting.latching.map(|flag| flag >= Decimal::from_int(1)),
             used: true,
         }
     })

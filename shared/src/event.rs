@@ -25,6 +25,9 @@ pub struct Event<'a> {
     pub snapshot: bool,
     /// Server time of the commit.
     pub at: Time,
+    /// The commit was of a message that proves the device alive.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alive: bool,
     /// W3C `traceparent` of the commit.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<std::borrow::Cow<'a, str>>,
@@ -294,7 +297,7 @@ fn render_data<'a>(
         decimal_point: reading.decimal_point,
         a1_type: &reading.a1_type,
         a1_hysteresis: reading.levels[0].hysteresis,
-        a1_latching: reading.levels[0].latching,
+        a1_latching: reading.levels[0].latching.unwrap_or_default(),
         a1_siren: reading.a1_siren,
         a1_buzzer: reading.a1_buzzer,
         alarm1_led: led1,

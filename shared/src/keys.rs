@@ -21,6 +21,9 @@ pub const INGEST_MEMBERS: &str = "st:{ingest}:members";
 /// Hash: the moment since which some ingest has been listening without interruption, and the topics.
 pub const INGEST_LISTENING: &str = "st:{ingest}:listening";
 
+/// Sharded channel on which every new connection tries whether it may publish.
+pub const PROBE_CHANNEL: &str = "st:{ingest}:probe";
+
 /// Keys of one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionKeys {

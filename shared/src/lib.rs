@@ -33,5 +33,6 @@ pub mod store;
 pub mod args;
 pub mod backoff;
 pub mod lifecycle;
+pub mod process;
 pub mod secret;
 pub mod telemetry;

@@ -153,7 +153,7 @@ impl Lifecycle {
         self.inner.hard.cancel();
     }
 
-    /// Waits for the stop, then for the tasks: at most `drain`, and [`LAST_WAIT`] after the hard token.
+    /// Waits for the stop, then for the tasks: at most `drain`, and a last wait of a few seconds after the hard token.
     ///
     /// # Errors
     /// The first failure of a task, or tasks that did not end.

@@ -149,6 +149,10 @@ fn place(
     arrival: Arrival,
 ) -> Class {
     let Some(time) = usable_time else {
+        if known && arrival.dup {
+            // Redelivered, of unknown age: what arrived since may be newer, whatever arrives last.
+            return Class::Late;
+        }
         let since_latest = arrival.at.millis_since(state.latest_arrival);
         let is_tie = known && !state.latest_usable && since_latest <= TIE_MS;
         let taken = take(next, None, false, arrival);
@@ -212,12 +216,14 @@ fn late_run(before: Option<LateRun>, time: Time, at: Time) -> LateRun {
     let passed_ms = at.millis_since(run.first_arrival);
     let slack_ms = CLOCK_SET_SLACK_MS.max(passed_ms / 10);
     let keeps_pace = advanced_ms.saturating_sub(passed_ms).saturating_abs() <= slack_ms;
-    if time <= run.last_time || !keeps_pace {
+    if time < run.last_time || !keeps_pace {
         return fresh;
     }
+    // A clock of whole seconds shows the same one twice: that neither counts nor breaks the row.
+    let advances = u32::from(time > run.last_time);
     LateRun {
         last_time: time,
-        count: run.count.saturating_add(1),
+        count: run.count.saturating_add(advances),
         ..run
     }
 }

@@ -51,6 +51,9 @@ pub struct Reading {
     pub longitude: Coordinate,
     /// Something but the value could not be read or is not known (unit code, flag, `A1Type`): quality `uncertain`.
     pub doubtful: bool,
+    /// A flag that judging needs could not be read: the reading may raise, but prove nothing over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unclear: bool,
 }
 
 /// How one alarm level is set in the device.
@@ -58,12 +61,12 @@ pub struct Reading {
 pub struct LevelSetting {
     /// The level in the unit of the reading; `None` if it is missing or unreadable (0 is a level).
     pub level: Option<Decimal>,
-    /// Which side of the level is dangerous.
-    pub side: Side,
+    /// Which side of the level is dangerous; `None` if it is missing, unreadable or an unknown word.
+    pub side: Option<Side>,
     /// `A?Hysterysis` in the unit of the reading; 0 if it was not sent.
     pub hysteresis: Decimal,
-    /// `A?Latching` as sent; latching from 1 on.
-    pub latching: Decimal,
+    /// `A?Latching` as sent, latching from 1 on; `None` if it is missing or unreadable.
+    pub latching: Option<Decimal>,
 }
 
 /// Which side of a level is dangerous.

@@ -139,6 +139,7 @@ const HEARTBEAT: &str = script!("", "heartbeat.lua");
 pub(crate) struct Connection {
     pub(crate) redis: MultiplexedConnection,
     pub(crate) scripts: Arc<Scripts>,
+    pub(crate) run_id: Arc<str>,
     generation: u64,
 }
 
@@ -257,7 +258,7 @@ impl Link {
 
     async fn connect(&self, generation: u64) -> Result<Connection, LinkError> {
         let mut redis = self.open(self.connection_config()).await?;
-        let run_id = check_server(&mut redis).await?;
+        let run_id = check_server(&mut redis, generation == 1).await?;
         self.measure_clock(&mut redis)
             .await
             .map_err(LinkError::Away)?;
@@ -270,6 +271,7 @@ impl Link {
         Ok(Connection {
             redis,
             scripts: Arc::new(scripts),
+            run_id: run_id.into(),
             generation,
         })
     }
@@ -308,7 +310,10 @@ impl Link {
 }
 
 /// Checks version and settings; answers with the server's `run_id`.
-async fn check_server(redis: &mut MultiplexedConnection) -> Result<String, LinkError> {
+async fn check_server(
+    redis: &mut MultiplexedConnection,
+    at_start: bool,
+) -> Result<String, LinkError> {
     let info: String = redis::cmd("INFO")
         .arg("server")
         .query_async(redis)
@@ -330,11 +335,16 @@ async fn check_server(redis: &mut MultiplexedConnection) -> Result<String, LinkE
             "version {version} is older than 7.0"
         )));
     }
-    check_settings(redis).await?;
+    check_settings(redis, at_start).await?;
+    check_channels(redis).await?;
     Ok(field("run_id"))
 }
 
-async fn check_settings(redis: &mut MultiplexedConnection) -> Result<(), LinkError> {
+/// At the start a wrong eviction policy is refused; later a loud error is better than no alarms at all.
+async fn check_settings(
+    redis: &mut MultiplexedConnection,
+    at_start: bool,
+) -> Result<(), LinkError> {
     let mut setting = redis::cmd("CONFIG");
     setting.arg("GET").arg("maxmemory-policy").arg("appendonly");
     let answer: Result<std::collections::HashMap<String, String>, _> =
@@ -354,9 +364,12 @@ async fn check_settings(redis: &mut MultiplexedConnection) -> Result<(), LinkErr
         .get("maxmemory-policy")
         .map_or("noeviction", String::as_str);
     if policy != "noeviction" {
-        return Err(LinkError::Unusable(format!(
-            "maxmemory-policy is `{policy}`: it would drop alarms, set it to `noeviction`"
-        )));
+        let problem =
+            format!("maxmemory-policy is `{policy}`: it would drop alarms, set it to `noeviction`");
+        if at_start {
+            return Err(LinkError::Unusable(problem));
+        }
+        tracing::error!("redis must not be used like this: {problem}");
     }
     if settings
         .get("appendonly")
@@ -367,6 +380,22 @@ async fn check_settings(redis: &mut MultiplexedConnection) -> Result<(), LinkErr
         );
     }
     Ok(())
+}
+
+/// A user without the right to publish would fail in the middle of a commit, with everything else written.
+async fn check_channels(redis: &mut MultiplexedConnection) -> Result<(), LinkError> {
+    let published = redis::cmd("SPUBLISH")
+        .arg(keys::PROBE_CHANNEL)
+        .arg("")
+        .exec_async(redis)
+        .await;
+    match published {
+        Err(err) if err.code() == Some("NOPERM") => Err(LinkError::Unusable(
+            "its user may not publish: allow the channels `st:*`".to_owned(),
+        )),
+        Err(err) => Err(LinkError::Away(err)),
+        Ok(()) => Ok(()),
+    }
 }
 
 pub(crate) async fn load_scripts(redis: &mut MultiplexedConnection) -> redis::RedisResult<Scripts> {
@@ -384,6 +413,7 @@ pub(crate) async fn load_scripts(redis: &mut MultiplexedConnection) -> redis::Re
     })
 }
 
+/// One partition whose hash cannot be used does not stop the others: its devices are refused one by one.
 async fn open_epochs(
     redis: &mut MultiplexedConnection,
     scripts: &Scripts,
@@ -391,15 +421,32 @@ async fn open_epochs(
     run_id: &str,
 ) -> redis::RedisResult<()> {
     let mut pipe = redis::pipe();
+    pipe.ignore_errors();
     for number in 0..partitions {
-        let epoch = Epoch::from_bits(fastrand::u64(..));
-        pipe.cmd("EVALSHA")
-            .arg(&scripts.epoch)
-            .arg(1)
-            .arg(PartitionKeys::new(number).partition())
-            .arg(run_id)
-            .arg(epoch.to_string())
-            .ignore();
+        open_epoch(&mut pipe, scripts, number, run_id, None);
     }
-    pipe.query_async(redis).await
+    let answers: Vec<redis::RedisResult<redis::Value>> = pipe.query_async(redis).await?;
+    for (number, answer) in answers.into_iter().enumerate() {
+        if let Err(err) = answer {
+            let error: &dyn std::error::Error = &err;
+            tracing::error!(error, partition = number, "partition cannot be used");
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn open_epoch(
+    pipe: &mut redis::Pipeline,
+    scripts: &Scripts,
+    partition: u16,
+    run_id: &str,
+    given_up: Option<Epoch>,
+) {
+    pipe.cmd("EVALSHA")
+        .arg(&scripts.epoch)
+        .arg(1)
+        .arg(PartitionKeys::new(partition).partition())
+        .arg(run_id)
+        .arg(Epoch::from_bits(fastrand::u64(..)).to_string())
+        .arg(given_up.map_or_else(String::new, |epoch| epoch.to_string()));
 }

@@ -97,6 +97,7 @@ impl<'a> Alarms<'a> {
             reading_timestamp: facts.reading.timestamp.clone(),
             reached: self.position,
             acknowledged: None,
+            seen_before: None,
             latched: false,
             cleared_at: None,
             holds: Vec::new(),

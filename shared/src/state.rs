@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::alarm::{Alarm, Kind};
 use crate::clock::Time;
 use crate::decimal::Decimal;
-use crate::reading::{Quality, Reading};
+use crate::reading::{Quality, Reading, Side};
 
 /// A partition's epoch: 12 hex digits, compared for equality only. It changes whenever Redis may have lost something.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -105,6 +105,8 @@ pub struct Latest {
     pub reading: Reading,
     /// The levels it was judged by: its own, else the last known, else the defaults.
     pub levels: [Decimal; 3],
+    /// Which side of them is dangerous: its own word, else the last known, else High.
+    pub sides: [Side; 3],
     /// Server time at which it was taken (`processed_at`).
     pub taken_at: Time,
     /// Server time of the last commit that published it (`timestamp` of `device:data`).
@@ -175,6 +177,9 @@ pub struct Memory {
     /// The levels the device last sent.
     #[serde(default)]
     pub levels: [Option<Decimal>; 3],
+    /// The sides of them it last sent.
+    #[serde(default)]
+    pub sides: [Option<Side>; 3],
     /// The silence limit of the ingest that last decided, in milliseconds.
     #[serde(default)]
     pub silence_limit_ms: i64,
@@ -207,10 +212,13 @@ impl DeviceState {
         }
     }
 
-    /// Whether the device must be shown in `ALARM`: any alarm open, any LED or the fault flag set.
+    /// Whether the device must be shown in `ALARM`: any alarm open, any LED or the fault flag set, or a flag unknown.
     #[must_use]
     pub fn in_alarm(&self) -> bool {
-        let flagged = |latest: &Latest| latest.reading.has_led() || latest.reading.has_fault();
+        let flagged = |latest: &Latest| {
+            let reading = &latest.reading;
+            reading.has_led() || reading.has_fault() || reading.unclear
+        };
         !self.alarms.is_empty() || self.latest.as_ref().is_some_and(flagged)
     }
 }

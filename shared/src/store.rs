@@ -82,7 +82,7 @@ pub enum Loaded {
 pub struct Snapshot {
     /// The partition's present epoch.
     pub epoch: Epoch,
-    /// The device's state; `None` if it was never heard of (or its stored state cannot be read).
+    /// The device's state; `None` if it was never heard of.
     pub state: Option<DeviceState>,
     /// Server time of the last message that proved the device alive.
     pub last_message: Option<Time>,
@@ -254,8 +254,25 @@ impl Store {
             .await?;
         match answers.into_iter().next() {
             Some(Ok(value)) => Ok(value),
-            Some(Err(err)) => Err(answer_error(err)),
+            Some(Err(err)) => Err(self.answer_error(err)),
             None => Err(StoreError::Away(wrong_answer("no answer"))),
+        }
+    }
+
+    /// What an error answer to one command means.
+    fn answer_error(&self, err: RedisError) -> StoreError {
+        match err.code() {
+            // The server is no master any more: a new connection may reach the one that is.
+            Some("READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "MOVED" | "ASK") => {
+                self.link.renew();
+                StoreError::Away(err)
+            }
+            Some("LOADING" | "BUSY" | "OOM" | "MISCONF" | "TRYAGAIN" | "NOREPLICAS") => {
+                StoreError::Away(err)
+            }
+            // Anything else the server says of this command concerns this command alone.
+            Some(_) => StoreError::Refused(err.to_string()),
+            None => StoreError::Away(err),
         }
     }
 
@@ -263,14 +280,6 @@ impl Store {
     fn failed(&self, connection: &Connection, err: RedisError) -> StoreError {
         self.link.lost(connection);
         StoreError::Away(err)
-    }
-}
-
-/// What an error answer of a single command means.
-fn answer_error(err: RedisError) -> StoreError {
-    match err.code() {
-        Some("WRONGTYPE") => StoreError::Refused(err.to_string()),
-        _ => StoreError::Away(err),
     }
 }
 

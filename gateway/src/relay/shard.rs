@@ -31,7 +31,7 @@ use crate::socket::{ClientId, Clients};
 const CHUNK: usize = 500;
 /// Loads under way at a time: a reconnected replica catches up without flooding Redis.
 const MAX_LOADS: usize = 64;
-/// Members beyond which the other tasks get their turn after an event.
+/// Clients beyond which the other tasks get their turn after an event.
 const LARGE_FAN_OUT: usize = 256;
 /// How often staleness and lingering subscriptions are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -173,6 +173,16 @@ impl Shard {
                 }
             }
             Command::Gone { channels, client } => self.forget(&channels, client),
+            Command::Pin {
+                channel,
+                device,
+                since,
+            } => {
+                let watched = self.watched.entry(Arc::clone(&channel));
+                watched.or_insert_with(|| Watched::new(device)).pin(since);
+                self.interest.watch(&channel);
+                self.load_if_needed(&channel);
+            }
         }
     }
 
@@ -193,12 +203,16 @@ impl Shard {
         }
     }
 
-    /// Passes on what was published; answers with the number of members.
+    /// Passes on what was published; answers with the number of those who got it.
     fn publish(&mut self, message: &Message) -> usize {
         let Some((channel, watched)) = self.watched.get_key_value(message.channel.as_str()) else {
             return 0;
         };
-        let members = watched.members();
+        let reached = if self.outlet.broadcast_all {
+            self.outlet.clients.count()
+        } else {
+            watched.members()
+        };
         let channel = Arc::clone(channel);
         let event = Published::parse(&message.bytes);
         let span = event
@@ -216,7 +230,7 @@ impl Shard {
             }
         }
         self.load_if_needed(&channel);
-        members
+        reached
     }
 
     fn complete(&mut self, done: Done) {
@@ -393,6 +407,9 @@ impl Shard {
         let now = self.clock.now();
         for (channel, watched) in &mut self.watched {
             watched.judge(now);
+            if self.link.is_none() || self.paused_until.is_some() {
+                watched.go_stale_blindly();
+            }
             if watched.needs_load() && !watched.is_queued && self.interest.is_confirmed(channel) {
                 watched.is_queued = true;
                 self.due.push_back(Arc::clone(channel));

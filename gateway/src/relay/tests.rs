@@ -58,14 +58,19 @@ fn start_redis(host: &str, folder: &TempDir) -> Child {
 impl World {
     /// `number` makes the address of this test's Redis its own within this process.
     async fn start(number: u8) -> Self {
+        Self::start_with(number, &[]).await
+    }
+
+    /// A gateway with these further flags.
+    async fn start_with(number: u8, flags: &[&str]) -> Self {
         let [_, high, middle, low] = std::process::id().to_be_bytes();
         let host = format!("127.{}.{middle}.{low}", (high & 0x03) | (number << 2));
         let folder = tempfile::tempdir().expect("a folder");
         let server = start_redis(&host, &folder);
         let redis = format!("{host}:{PORT}");
         let url = format!("redis://{redis}");
-        let flags = ["gateway", "--allow-anonymous", "--redis-url", &url];
-        let config = Config::try_from_args(flags).expect("flags");
+        let fixed = ["gateway", "--allow-anonymous", "--redis-url", &url];
+        let config = Config::try_from_args(fixed.iter().chain(flags)).expect("flags");
         let store = Store::new(config.redis.clone(), Arc::new(SystemClock::default()));
         eventually("Redis answers", async || store.ping().await.is_ok()).await;
         let listener = crate::listener::bind(([127, 0, 0, 1], 0).into()).expect("a port");
@@ -115,6 +120,7 @@ impl World {
             latitude: Coordinate::Text("0.00".to_owned()),
             longitude: Coordinate::Text("0.00".to_owned()),
             doubtful: false,
+            unclear: false,
         };
         let message = Message {
             reading,
@@ -365,4 +371,56 @@ async fn subscription_made_while_redis_is_away_is_answered_when_it_is_back() {
         (name.as_str(), &answer["ok"], &answer["seq"]),
         ("ack", &json!(true), &json!(1))
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everybody_gets_every_reading_where_that_is_switched_on() {
+    let mut world = World::start_with(5, &["--broadcast-all"]).await;
+    let mut client = Client::connect(world.gateway).await;
+    // Nobody subscribes, and the device was never heard of.
+    for number in 1..=30 {
+        if number % 10 == 0 {
+            world.redis_cli(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+        }
+        world.reading(number).await;
+    }
+    for seq in 1..=30 {
+        let (name, payload) = client.event().await;
+        assert_eq!(
+            (name.as_str(), &payload["seq"]),
+            ("subtronics:data", &json!(seq))
+        );
+    }
+    // Listed by now, so the next ones come live; those who connect later get them, too.
+    let mut other = Client::connect(world.gateway).await;
+    for seq in 31..=33 {
+        world.reading(seq).await;
+        for client in [&mut client, &mut other] {
+            let (name, payload) = client.event().await;
+            assert_eq!(
+                (name.as_str(), &payload["data"]["sensor_reading"]),
+                ("subtronics:data", &json!(seq))
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn subscriber_is_sent_what_everybody_gets_right_after_the_data() {
+    let mut world = World::start_with(6, &["--broadcast-all"]).await;
+    let mut client = Client::connect(world.gateway).await;
+    client.subscribe().await;
+    for (seq, value) in [(1, 300), (2, 600)] {
+        world.reading(value).await;
+        let expected = [
+            "device:data",
+            "subtronics:data",
+            "device:alerts",
+            "device:alerts:changed",
+        ];
+        for expected in expected {
+            let (name, payload) = client.event().await;
+            assert_eq!((name.as_str(), &payload["seq"]), (expected, &json!(seq)));
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //! A member gets every event exactly once and in order, because its own position says which one is next. At most one
 //! load is under way; it answers those who joined before it began and repairs what the members missed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -35,6 +35,7 @@ pub(super) struct Watched {
     needs_repair: bool,
     /// The device may have gone stale.
     needs_look: bool,
+    pin: Option<Pin>,
     /// Stands in the shard's queue of loads.
     pub(super) is_queued: bool,
 }
@@ -63,12 +64,23 @@ struct Load {
     has_overflowed: bool,
 }
 
+/// Watched for everybody, whoever subscribes.
+#[derive(Debug)]
+struct Pin {
+    /// Until the first load: everybody wants the readings since then, too.
+    unheard_since: Option<Time>,
+}
+
 /// How fresh the members believe the device to be.
 #[derive(Debug, Default)]
 struct Shown {
     limit_ms: Option<i64>,
     fresh_until: Option<Time>,
     is_told_stale: bool,
+    /// It was told so without Redis: members may have to be told that it was not.
+    is_told_blindly: bool,
+    /// Payload of the last `device:data`.
+    last_data: Option<Arc<RawValue>>,
 }
 
 /// Who gets a live event besides the members.
@@ -89,6 +101,7 @@ impl Watched {
             shown: Shown::default(),
             needs_repair: false,
             needs_look: false,
+            pin: None,
             is_queued: false,
         }
     }
@@ -108,6 +121,14 @@ impl Watched {
         self.joiners.push(Joiner {
             join,
             has_left: false,
+        });
+    }
+
+    /// From now on it is watched for everybody; also for what was published since then, if nobody watched it before.
+    pub(super) fn pin(&mut self, since: Option<Time>) {
+        self.needs_look |= self.head.is_none();
+        self.pin = Some(Pin {
+            unheard_since: since.filter(|_| self.head.is_none()),
         });
     }
 
@@ -142,13 +163,18 @@ impl Watched {
             .load
             .as_ref()
             .is_some_and(|load| !load.joiners.is_empty());
-        self.members.is_empty() && self.joiners.is_empty() && !loading
+        !self.is_served() && self.joiners.is_empty() && !loading
+    }
+
+    /// Somebody gets what is published.
+    fn is_served(&self) -> bool {
+        self.pin.is_some() || !self.members.is_empty()
     }
 
     /// Whether a load must be begun.
     pub(super) fn needs_load(&self) -> bool {
-        let for_members = !self.members.is_empty() && (self.needs_repair || self.needs_look);
-        self.load.is_none() && (!self.joiners.is_empty() || for_members)
+        let for_served = self.is_served() && (self.needs_repair || self.needs_look);
+        self.load.is_none() && (!self.joiners.is_empty() || for_served)
     }
 
     /// Something may have been missed.
@@ -162,20 +188,38 @@ impl Watched {
         self.needs_look |= is_over && !self.shown.is_told_stale;
     }
 
+    /// Tells the members what only the clock knows: nothing newer can be read now.
+    pub(super) fn go_stale_blindly(&mut self) {
+        if !std::mem::take(&mut self.needs_look) || self.shown.is_told_stale {
+            return;
+        }
+        let Some(old_data) = self.shown.last_data.as_deref().and_then(replay::stale_copy) else {
+            return;
+        };
+        for member in self.members.values() {
+            member.client.send("device:data", &old_data);
+        }
+        self.shown.is_told_stale = true;
+        self.shown.is_told_blindly = true;
+    }
+
     /// Begins a load; answers with the number from which on events are wanted.
     pub(super) fn begin_load(&mut self, id: u64) -> Option<u64> {
         let load = Load {
             id,
             joiners: std::mem::take(&mut self.joiners),
-            is_repair: std::mem::take(&mut self.needs_repair) && !self.members.is_empty(),
+            is_repair: std::mem::take(&mut self.needs_repair) && self.is_served(),
             kept: Vec::new(),
             has_overflowed: false,
         };
         self.needs_look = false;
         let joining = load.joiners.iter().filter_map(|joiner| joiner.join.since);
         let repaired = self.members.values().map(|member| member.position);
+        let repaired = repaired.chain(self.head.filter(|_| self.pin.is_some()));
         let repaired = repaired.filter(|_| load.is_repair);
-        let since = joining.chain(repaired).map(|position| position.seq).min();
+        let wanted = joining.chain(repaired).map(|position| position.seq);
+        let unheard = self.pin.as_ref().and_then(|pin| pin.unheard_since);
+        let since = wanted.chain(unheard.map(|_| 0)).min();
         self.load = Some(load);
         since
     }
@@ -200,6 +244,9 @@ impl Watched {
             self.repair(snapshot, now);
         }
         if load.is_repair || self.head.is_none() {
+            if outlet.broadcast_all {
+                self.broadcast_missed(snapshot, outlet);
+            }
             self.head = Some(at);
         }
         self.look(snapshot, now);
@@ -246,7 +293,8 @@ impl Watched {
     fn deliver(&mut self, event: &Published, outlet: Option<&Outlet>) {
         let at = event.position;
         let broadcast = outlet.filter(|outlet| outlet.broadcast_all);
-        for member in self.members.values_mut() {
+        let mut told = HashSet::new();
+        for (id, member) in &mut self.members {
             if is_at_or_before(at, member.position) {
                 continue;
             }
@@ -261,13 +309,35 @@ impl Watched {
                 member.client.send(name, payload);
                 if broadcast.is_some() && name == "device:data" {
                     member.client.send("subtronics:data", payload);
+                    told.insert(*id);
                 }
             }
         }
         if let (Some(outlet), Some(data)) = (broadcast, &event.data) {
             let others = outlet.clients.all().into_iter();
-            for client in others.filter(|client| !self.members.contains_key(&client.id())) {
+            for client in others.filter(|client| !told.contains(&client.id())) {
                 client.send("subtronics:data", data);
+            }
+        }
+    }
+
+    /// Sends everybody the readings between the last position seen live and the one that was loaded.
+    fn broadcast_missed(&mut self, snapshot: &Snapshot, outlet: &Outlet) {
+        let unheard_since = self.pin.as_mut().and_then(|pin| pin.unheard_since.take());
+        let readings = match (self.head, unheard_since) {
+            (Some(head), _) => replay::readings(head, snapshot, None),
+            (None, Some(_)) => {
+                let start = Position {
+                    epoch: snapshot.epoch,
+                    seq: 0,
+                };
+                replay::readings(start, snapshot, unheard_since)
+            }
+            (None, None) => return,
+        };
+        for data in readings {
+            for client in outlet.clients.all() {
+                client.send("subtronics:data", &data);
             }
         }
     }
@@ -296,9 +366,17 @@ impl Watched {
     fn look(&mut self, snapshot: &Snapshot, now: Time) {
         self.shown.learn(snapshot);
         let Some(old_data) = replay::stale_data(snapshot, now) else {
+            if std::mem::take(&mut self.shown.is_told_blindly)
+                && let Some(data) = &self.shown.last_data
+            {
+                for member in self.members.values() {
+                    member.client.send("device:data", data);
+                }
+            }
             self.shown.is_told_stale = false;
             return;
         };
+        self.shown.is_told_blindly = false;
         if self.shown.is_told_stale {
             return;
         }
@@ -333,7 +411,9 @@ impl Watched {
             if let Some(ack) = join.ack {
                 client.acknowledge(ack, joined(&self.device, answer));
             }
-            if !has_left {
+            // One that asked again meanwhile gets nothing until that is answered.
+            let asks_again = |joiner: &Joiner| joiner.join.client.id() == client.id();
+            if !has_left && !self.joiners.iter().any(asks_again) {
                 client.join_room(room(&self.device));
                 let member = Member {
                     client: Arc::clone(client),
@@ -362,12 +442,17 @@ impl Shown {
         };
         let limit = state.memory.silence_limit_ms;
         self.limit_ms = Some(limit);
+        self.last_data = replay::present_data(snapshot);
         self.fresh_until = snapshot.last_message.map(|last| after(last, limit));
     }
 
-    /// A published reading proves the device alive. Answers whether its limit must be looked up first.
+    /// A published message proves the device alive. Answers whether its limit must be looked up first. An event of an
+    /// acknowledgement or a deadline proves nothing, whatever it carries.
     fn saw(&mut self, event: &Published) -> bool {
-        if event.data.is_none() {
+        if let Some(data) = &event.data {
+            self.last_data = Some(Arc::clone(data));
+        }
+        if !event.alive {
             return false;
         }
         self.is_told_stale = false;

@@ -52,6 +52,7 @@ fn state(position: Position) -> DeviceState {
         latitude: Coordinate::Text("0.00".to_owned()),
         longitude: Coordinate::Text("0.00".to_owned()),
         doubtful: false,
+        unclear: false,
     };
     let mut state = DeviceState {
         position,
@@ -62,6 +63,7 @@ fn state(position: Position) -> DeviceState {
                 Decimal::from_int(500),
                 Decimal::from_int(1000),
             ],
+            sides: [shared::reading::Side::High; 3],
             taken_at: now(),
             published_at: now(),
             age_ms: Some(0),
@@ -179,6 +181,21 @@ fn zero_of_the_present_epoch_recovers_everything() {
     let answer = answer(&device(), Some(at(1, 0)), &line(&[(1, 1)], 3), now());
     assert!(answer.recovered);
     assert_eq!(seqs(&answer, "device:data"), [1, 2, 3]);
+}
+
+#[test]
+fn readings_are_those_after_the_position_and_not_before_the_moment() {
+    let line = line(&[(1, 1)], 5);
+    let told = |since, from: Option<i64>| {
+        let readings = readings(since, &line, from.map(Time::from_millis));
+        let texts = readings.iter().map(|data| data.get().to_owned());
+        texts.collect::<Vec<String>>()
+    };
+    assert_eq!(told(at(1, 3), None), [r#"{"seq":4}"#, r#"{"seq":5}"#]);
+    // Every event is of moment 1.
+    assert_eq!(told(at(1, 0), Some(1)).len(), 5);
+    assert!(told(at(1, 0), Some(2)).is_empty());
+    assert!(told(at(9, 3), None).is_empty());
 }
 
 #[test]
@@ -326,4 +343,24 @@ proptest! {
             prop_assert!(told.is_sorted_by(|a, b| a < b));
         }
     }
+}
+
+#[test]
+fn a_stale_copy_changes_the_two_words_and_nothing_else() {
+    let data: Box<RawValue> = RawValue::from_string(
+        concat!(
+            r#"{"deviceId":"a\"alarm_status\":\"x","data":{"alarm_status":"NORMAL","raw_message":"#,
+            r#"{"data_quality":"mine","alarm_status":"mine"},"data_quality":"good"},"seq":1}"#
+        )
+        .to_owned(),
+    )
+    .expect("JSON");
+    let copy = stale_copy(&data).expect("a reading");
+    assert_eq!(
+        copy.get(),
+        concat!(
+            r#"{"deviceId":"a\"alarm_status\":\"x","data":{"alarm_status":"ALARM","raw_message":"#,
+            r#"{"data_quality":"mine","alarm_status":"mine"},"data_quality":"offline"},"seq":1,"stale":true}"#
+        )
+    );
 }

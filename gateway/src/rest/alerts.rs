@@ -74,6 +74,11 @@ impl Body {
         if bytes.trim_ascii().is_empty() {
             return Ok(Self::default());
         }
+        if !bytes.trim_ascii_start().starts_with(b"{") && bytes.trim_ascii() != b"null" {
+            return Err(ApiError::Unreadable {
+                problem: "the body cannot be read: it is not a JSON object".to_owned(),
+            });
+        }
         let body: Result<Option<Self>, _> = serde_json::from_slice(bytes);
         match body {
             Ok(body) => Ok(body.unwrap_or_default()),

@@ -41,7 +41,7 @@ pub(crate) async fn health(State(rest): State<Rest>) -> Response {
     }
     let mqtt_connected = ingest.as_ref().is_ok_and(IngestStatus::is_listening);
     let mongodb_connected = devices.is_ok() && ingest.is_ok();
-    let (code, status) = match (rest.is_ready(), mqtt_connected && mongodb_connected) {
+    let (code, status) = match (rest.is_serving(), mqtt_connected && mongodb_connected) {
         (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
         (true, true) => (StatusCode::OK, "healthy"),
         (true, false) => (StatusCode::OK, "degraded"),

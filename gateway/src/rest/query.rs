@@ -65,6 +65,16 @@ fn unreadable(key: &str, expected: &str) -> ApiError {
 
 /// The number a text begins with, as JavaScript's `parseInt` reads it: `30/` is 30. Cut to what fits.
 fn leading_number(text: &str) -> Option<i64> {
+    // `1e9` is a number as a whole, and must not become its first digit.
+    if let Ok(number) = text.parse::<f64>()
+        && number.is_finite()
+    {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "saturates, and is clamped anyway"
+        )]
+        return Some(number as i64);
+    }
     let (negative, digits) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),

@@ -32,7 +32,7 @@ fn gateway(redis: &str, flags: &[&str]) -> Router {
         clock: store.clock(),
         store,
         config: Arc::new(config),
-        status: StatusHandle::new(),
+        status: StatusHandle::new(std::time::Instant::now()),
     };
     router(state).expect("origins were checked")
 }

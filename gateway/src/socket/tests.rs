@@ -1,4 +1,42 @@
+use shared::clock::SystemClock;
+use shared::lifecycle::Lifecycle;
+use shared::store::Store;
+use tokio_util::sync::CancellationToken;
+
 use super::*;
+use crate::outbox::Limits;
+use crate::relay;
+use crate::status::StatusHandle;
+
+#[tokio::test]
+async fn service_is_freed_with_its_last_handle() {
+    let flags = [
+        "gateway",
+        "--allow-anonymous",
+        "--redis-url=redis://127.0.0.1",
+    ];
+    let config = Config::try_from_args(flags).unwrap();
+    let store = Store::new(config.redis.clone(), Arc::new(SystemClock::default()));
+    let clients = Clients::new(Limits {
+        packets: config.outbox_packets,
+        bytes: config.outbox_bytes,
+        deadline: config.alarm_deadline,
+    });
+    let settings = relay::Settings {
+        linger: config.linger,
+        broadcast_all: false,
+    };
+    // Its tasks end at once: nothing is asked of Redis.
+    let finish = CancellationToken::new();
+    finish.cancel();
+    let relay = Relay::start(&store, &clients, settings, &Lifecycle::new(), &finish);
+    let status = StatusHandle::new(std::time::Instant::now());
+    let monitor = Monitor::new(status, store.clock());
+    let sockets = Sockets::new(&config, clients, relay, monitor);
+    let inner = Arc::downgrade(&sockets.inner);
+    drop(sockets);
+    assert!(inner.upgrade().is_none());
+}
 
 #[test]
 fn query_value_is_found_whole() {

@@ -10,7 +10,7 @@ pub(super) struct Ticket {
     number: u64,
 }
 
-/// At most the receive maximum long: the broker sends no more before the first is acknowledged.
+/// At most as long as the queue and the pipeline's batch together; of a broker that keeps to it, the receive maximum.
 #[derive(Debug, Default)]
 pub(super) struct Ring {
     /// The connection epoch. Tickets of older ones mean nothing any more: the same packet id is another message now.

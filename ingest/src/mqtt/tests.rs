@@ -114,16 +114,19 @@ struct Running {
     lifecycle: Lifecycle,
     messages: Receiver<Incoming>,
     status: LinkStatus,
+    farewell: watch::Sender<Farewell>,
 }
 
 impl Running {
     fn start(config: &MqttConfig) -> Self {
         let lifecycle = Lifecycle::new();
-        let (messages, status) = start(config, &lifecycle).unwrap();
+        let (farewell, farewells) = watch::channel(Farewell::Undecided);
+        let (messages, status) = start(config, &lifecycle, farewells, 65_536).unwrap();
         Self {
             lifecycle,
             messages,
             status,
+            farewell,
         }
     }
 
@@ -151,6 +154,19 @@ impl Running {
             messages.push(self.receive().await);
         }
         messages.try_into().expect("N were taken")
+    }
+
+    /// Takes and finishes what comes until the link has ended.
+    async fn take_rest(&mut self) -> Vec<String> {
+        let mut seen = Vec::new();
+        while let Some(message) = timeout(LATE, self.messages.recv())
+            .await
+            .expect("it closes")
+        {
+            seen.extend(texts(std::slice::from_ref(&message)));
+            message.ack.done();
+        }
+        seen
     }
 
     /// Ends as a killed process does: the connection is cut, nothing is finished.
@@ -404,16 +420,7 @@ async fn a_stop_acknowledges_what_is_in_hand_and_leaves_the_rest_in_the_session(
     second.ack.done();
     first.ack.done();
     // The queue may hold what came before the stop was seen; it ends with the link.
-    let mut rest = Vec::new();
-    while let Some(message) = timeout(LATE, link.messages.recv())
-        .await
-        .expect("it closes")
-    {
-        rest.push(message);
-    }
-    for message in rest {
-        message.ack.done();
-    }
+    link.take_rest().await;
     let status = link.status.clone();
     link.stop().await;
     assert_eq!(status.state(), LinkState::Stopped);
@@ -450,6 +457,26 @@ async fn qos_0_is_dropped_with_a_count_before_it_takes_the_room_of_qos_1() {
     assert_eq!((received, lost), (8, 46));
     let messages: [Incoming; 8] = link.take().await;
     assert_eq!(texts(&messages), ["0", "0", "0", "0", "1", "1", "1", "1"]);
+    assert_eq!(link.status.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_long_queue_comes_on_one_connection_and_only_once() {
+    let broker = Broker::start("").await;
+    let mut device = broker.publisher("device").await;
+    let mut link = broker.link(&["--mqtt-receive-maximum", "4"]).await;
+    let expected: Vec<String> = (0..100).map(|number| format!("{number:02}")).collect();
+    for text in &expected {
+        device.publish(text.as_str()).await;
+    }
+    // mosquitto overruns the window with its queue.
+    let mut seen = Vec::new();
+    while seen.len() < expected.len() {
+        let message = link.receive().await;
+        seen.extend(texts(std::slice::from_ref(&message)));
+        message.ack.done();
+    }
+    assert_eq!(seen, expected);
     assert_eq!(link.status.connections(), 1);
 }
 
@@ -503,6 +530,97 @@ async fn replicas_of_a_share_group_divide_the_messages() {
     }
     seen.sort();
     assert_eq!(seen, expected);
+}
+
+/// Two members with a small window, and messages of which each has more than that.
+async fn two_members(broker: &Broker, more: &[&str]) -> (Running, Running, Publisher) {
+    let member = async |id| {
+        let group = ["--mqtt-share-group", "g", "--mqtt-client-id", id];
+        let window = ["--mqtt-receive-maximum", "4"];
+        let args: Vec<&str> = group.iter().chain(&window).chain(more).copied().collect();
+        broker.link(&args).await
+    };
+    let (one, two) = (member("one").await, member("two").await);
+    let mut device = broker.publisher("device").await;
+    for number in 0..40 {
+        device.publish(format!("{number:02}")).await;
+    }
+    (one, two, device)
+}
+
+/// Whether the broker has a session of this client.
+async fn has_session(broker: &Broker, id: &str) -> bool {
+    let mut options = MqttOptions::new(id, "127.0.0.1", broker.port);
+    options.set_clean_start(false);
+    let (_client, mut eventloop) = AsyncClient::new(options, 1);
+    let answer = timeout(LATE, eventloop.poll()).await.expect("no answer");
+    let Event::Incoming(Packet::ConnAck(answer)) = answer.unwrap() else {
+        panic!("no CONNACK came first");
+    };
+    answer.session_present
+}
+
+#[tokio::test]
+async fn a_member_that_leaves_empties_its_session_and_gives_it_up() {
+    for more in [&[][..], &["--mqtt-session-expiry", "0s"]] {
+        let broker = Broker::start("").await;
+        let (mut one, mut two, mut device) = two_members(&broker, more).await;
+        one.lifecycle.request_stop();
+        one.farewell.send_replace(Farewell::Leave);
+        let mut seen = one.take_rest().await;
+        assert!(seen.len() > 8, "no more than windows: {seen:?}");
+        assert_eq!(
+            (one.status.state(), one.status.last_error()),
+            (LinkState::Stopped, None)
+        );
+        one.stop().await;
+        for number in 40..50 {
+            device.publish(format!("{number:02}")).await;
+        }
+        while seen.len() < 50 {
+            let message = two.receive().await;
+            seen.extend(texts(std::slice::from_ref(&message)));
+            message.ack.done();
+        }
+        seen.sort();
+        let expected: Vec<String> = (0..50).map(|number| format!("{number:02}")).collect();
+        assert_eq!(seen, expected);
+        assert!(!has_session(&broker, "one").await);
+    }
+}
+
+#[tokio::test]
+async fn a_member_that_is_told_nothing_keeps_its_session() {
+    let broker = Broker::start("").await;
+    let (mut one, _two, _device) = two_members(&broker, &[]).await;
+    one.lifecycle.request_stop();
+    drop(std::mem::replace(
+        &mut one.farewell,
+        watch::channel(Farewell::Leave).0,
+    ));
+    one.take_rest().await;
+    assert_eq!(one.status.state(), LinkState::Stopped);
+    one.stop().await;
+    assert!(has_session(&broker, "one").await);
+}
+
+#[tokio::test]
+async fn a_member_that_cannot_empty_its_session_in_time_loses_nothing() {
+    let broker = Broker::start("").await;
+    let (mut one, two, _device) = two_members(&broker, &[]).await;
+    let total = async || one.status.received() + two.status.received() == 8;
+    eventually("both windows are full", total).await;
+    one.lifecycle.request_stop();
+    one.farewell.send_replace(Farewell::Leave);
+    // Nothing can be committed: the drain period ends.
+    let held: [Incoming; 4] = one.take().await;
+    one.cut().await;
+    drop(held);
+
+    let group = ["--mqtt-share-group", "g", "--mqtt-client-id", "one"];
+    let mut one = broker.link(&group).await;
+    let messages: [Incoming; 20] = one.take().await;
+    assert!(messages[..4].iter().all(|message| message.dup));
 }
 
 #[tokio::test]

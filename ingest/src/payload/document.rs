@@ -39,13 +39,7 @@ pub(super) enum Value<'a> {
 }
 
 impl<'a> Document<'a> {
-    pub(super) fn read(bytes: &'a [u8], max_bytes: usize) -> Result<Self, PayloadError> {
-        if bytes.len() > max_bytes {
-            return Err(PayloadError::TooLarge {
-                size_bytes: bytes.len(),
-                max_bytes,
-            });
-        }
+    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, PayloadError> {
         let text = std::str::from_utf8(bytes).map_err(PayloadError::NotUtf8)?;
         let whole: &RawValue = serde_json::from_str(text).map_err(PayloadError::NotJson)?;
         if !whole.get().starts_with('{') {

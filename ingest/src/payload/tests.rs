@@ -105,6 +105,7 @@ fn common() -> Reading {
         latitude: Coordinate::Text("00.00".to_owned()),
         longitude: Coordinate::Text("00.00".to_owned()),
         doubtful: false,
+        unclear: false,
     })
 }
 
@@ -116,6 +117,15 @@ fn at(reading: Reading, timestamp: &str, utc: &str) -> Reading {
         device_time: Some(shared::clock::Time::from_millis(moment.as_millisecond())),
         ..reading
     }
+}
+
+/// What A2 and A3 do not say themselves is as in A1.
+fn as_sent(levels: [LevelSetting; 3]) -> [LevelSetting; 3] {
+    levels.map(|level| LevelSetting {
+        side: Some(Side::High),
+        latching: Some(Decimal::ZERO),
+        ..level
+    })
 }
 
 #[test]
@@ -135,6 +145,7 @@ fn newest_format_is_read_as_documented() {
 #[test]
 fn old_format_is_read_as_documented() {
     let expected = Reading {
+        levels: as_sent(common().levels),
         value: Some(dec("120")),
         leds: [Decimal::ZERO; 3],
         ..common()
@@ -146,6 +157,7 @@ fn old_format_is_read_as_documented() {
 #[test]
 fn mixed_format_is_read_as_documented() {
     let expected = Reading {
+        levels: as_sent(common().levels),
         latitude: Coordinate::Text("19.0760".to_owned()),
         longitude: Coordinate::Text("72.8777".to_owned()),
         ..common()
@@ -373,15 +385,15 @@ fn what_a2_and_a3_do_not_say_is_as_in_a1() {
     );
     let a1 = LevelSetting {
         level: Some(dec("19.5")),
-        side: Side::Low,
+        side: Some(Side::Low),
         hysteresis: dec("0.2"),
-        latching: dec("1"),
+        latching: Some(dec("1")),
     };
     let a3 = LevelSetting {
         level: Some(dec("23.5")),
-        side: Side::High,
+        side: Some(Side::High),
         hysteresis: dec("0.5"),
-        latching: Decimal::ZERO,
+        latching: Some(Decimal::ZERO),
     };
     assert_eq!(reading.levels, [a1, LevelSetting { level: None, ..a1 }, a3]);
     assert_eq!(reading.a1_type, "low");

@@ -156,6 +156,7 @@ fn publish(
         seq: position.seq,
         snapshot: lost,
         at: now,
+        alive: commit.alive,
         traceparent: traceparent.map(Into::into),
         data: data.as_deref(),
         alerts: alerts.as_deref(),

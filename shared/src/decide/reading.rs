@@ -9,7 +9,7 @@ use crate::order::{self, Arrival, Class, Taken};
 use crate::reading::{Reading, Side};
 use crate::rules::gas::{self, Limit};
 use crate::rules::{Alarms, Evidence};
-use crate::state::{Latest, Settings};
+use crate::state::{Latest, Memory, Settings};
 
 /// The contract's levels for a device that never sent its own.
 const DEFAULT_LEVELS: [i32; 3] = [250, 500, 1000];
@@ -68,7 +68,7 @@ pub(super) fn decide(
             draft.state.latest = Some(latest);
         }
         Class::Late => {
-            let late = judged(&before.memory.levels, message.reading.clone(), draft.now);
+            let late = judged(&before.memory, message.reading.clone(), draft.now);
             if let Some(latest) = &before.latest {
                 judge_late(&mut alarms, &late, latest, settings);
             }
@@ -88,16 +88,21 @@ pub(super) fn decide(
 }
 
 /// A reading with the levels it is judged by.
-fn judged(known: &[Option<Decimal>; 3], reading: Reading, now: Time) -> Latest {
+fn judged(known: &Memory, reading: Reading, now: Time) -> Latest {
     let mut doubtful = false;
     let levels = std::array::from_fn(|index| {
-        let level = reading.levels[index].level.or(known[index]);
+        let level = reading.levels[index].level.or(known.levels[index]);
         doubtful |= level.is_none();
         level.unwrap_or_else(|| Decimal::from_int(DEFAULT_LEVELS[index]))
+    });
+    let sides = std::array::from_fn(|index| {
+        let side = reading.levels[index].side.or(known.sides[index]);
+        side.unwrap_or_default()
     });
     Latest {
         reading,
         levels,
+        sides,
         taken_at: now,
         published_at: now,
         age_ms: None,
@@ -115,10 +120,12 @@ fn take(
     retained: bool,
     in_order: bool,
 ) -> Latest {
-    for (known, setting) in draft.state.memory.levels.iter_mut().zip(&reading.levels) {
-        *known = setting.level.or(*known);
+    let memory = &mut draft.state.memory;
+    for (index, setting) in reading.levels.iter().enumerate() {
+        memory.levels[index] = setting.level.or(memory.levels[index]);
+        memory.sides[index] = setting.side.or(memory.sides[index]);
     }
-    let latest = judged(&draft.state.memory.levels, reading, draft.now);
+    let latest = judged(&draft.state.memory, reading, draft.now);
     let is_old = taken.age_ms.is_some_and(|age| age > MAX_AGE_MS);
     Latest {
         age_ms: taken.age_ms,
@@ -133,7 +140,7 @@ fn take(
 fn evidence(latest: &Latest, settings: &Settings) -> Option<Evidence> {
     Some(Evidence {
         value: latest.reading.value?,
-        may_lower: latest.in_order && !latest.reading.has_fault(),
+        may_lower: latest.in_order && !latest.reading.has_fault() && !latest.reading.unclear,
         off_delay: settings.alarm_off_delay,
     })
 }
@@ -141,7 +148,7 @@ fn evidence(latest: &Latest, settings: &Settings) -> Option<Evidence> {
 fn judge_latest(alarms: &mut Alarms<'_>, latest: &Latest, settings: &Settings) {
     let reading = &latest.reading;
     let facts = latest.facts();
-    let may_clear = latest.in_order;
+    let may_clear = latest.in_order && !reading.unclear;
     alarms.set(
         Condition::SensorFault,
         reading.has_fault(),
@@ -158,7 +165,7 @@ fn judge_latest(alarms: &mut Alarms<'_>, latest: &Latest, settings: &Settings) {
         gas::hold_back(alarms);
         return;
     };
-    if reading.has_fault() {
+    if reading.has_fault() || reading.unclear {
         gas::hold_back(alarms);
     }
     gas::judge(alarms, &limits(latest, settings), evidence, facts);
@@ -189,7 +196,7 @@ fn range_limit(reading: &Reading, settings: &Settings) -> Option<Limit> {
         deadband: span(reading)
             .unwrap_or(level)
             .percent(settings.alarm_deadband),
-        latching: false,
+        latching: None,
         used: true,
     })
 }

@@ -51,6 +51,7 @@ pub(crate) fn reading(value: Option<&str>) -> Reading {
         latitude: Coordinate::Text("0.00".to_owned()),
         longitude: Coordinate::Text("0.00".to_owned()),
         doubtful: false,
+        unclear: false,
     }
 }
 

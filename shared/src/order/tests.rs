@@ -61,6 +61,7 @@ fn naive(history: &[Past], arrival: Arrival) -> (&'static str, bool) {
         return ("ignored", usable);
     }
     let word = match (time, newest) {
+        (None, _) if arrival.dup => "late",
         (None, _) if !latest.usable && soon => "tie",
         (Some(time), Some(newest)) if time == newest => "tie",
         (Some(time), Some(newest)) if time < newest => naive_late(history, time, arrival.at),
@@ -99,14 +100,17 @@ fn naive_late(history: &[Past], time: Time, at: Time) -> &'static str {
     let mut row: Vec<(Time, Time)> = Vec::new();
     let arrivals = lates.filter_map(|p| Some((p.arrival.device_time?, p.arrival.at)));
     for (time, at) in arrivals.chain([(time, at)]) {
+        let again = row.last().is_some_and(|last| last.0 == time);
         let keeps = row.first().zip(row.last()).is_some_and(|(first, last)| {
             let drift = (time.millis_since(first.0) - at.millis_since(first.1)).abs();
-            time > last.0 && drift <= 1_500.max(at.millis_since(first.1) / 10)
+            time >= last.0 && drift <= 1_500.max(at.millis_since(first.1) / 10)
         });
         if !keeps {
             row.clear();
         }
-        row.push((time, at));
+        if !keeps || !again {
+            row.push((time, at));
+        }
     }
     let spread = at.millis_since(row[0].1);
     if row.len() >= 3 && spread >= 2_000 {

@@ -18,8 +18,8 @@ pub struct Limit {
     pub side: Side,
     /// How far behind the level the value must be to be back.
     pub deadband: Decimal,
-    /// Whether it stands until it was acknowledged.
-    pub latching: bool,
+    /// Whether it stands until it was acknowledged; `None` where the device does not say.
+    pub latching: Option<bool>,
     /// A level that is not used is never reached.
     pub used: bool,
 }
@@ -151,7 +151,7 @@ pub fn judge_over_range(
         level,
         side: Side::High,
         deadband: Decimal::ZERO,
-        latching: false,
+        latching: None,
         used: true,
     });
     let Some(limit) = limit.or(remembered) else {
@@ -177,27 +177,33 @@ pub fn judge_over_range(
 }
 
 fn judge_level(hold: Option<Hold>, limit: &Limit, evidence: Evidence, now: Time) -> Option<Hold> {
+    // A latch ends only by the word of a reading that may lower.
+    let latching = match limit.latching {
+        Some(false) if evidence.may_lower => false,
+        Some(true) => true,
+        _ => hold.is_some_and(|hold| hold.latching),
+    };
     if limit.is_reached(evidence.value) {
         return Some(Hold {
-            latching: limit.latching,
+            latching,
             due: None,
             returned: false,
         });
     }
-    let hold = Hold {
-        latching: limit.latching,
-        ..hold?
-    };
+    let hold = Hold { latching, ..hold? };
     Some(judge_return(hold, limit, evidence, now))
 }
 
 /// What a value that does not reach a standing level does to it.
 fn judge_return(hold: Hold, limit: &Limit, evidence: Evidence, now: Time) -> Hold {
-    if hold.returned || !evidence.may_lower {
+    if hold.returned {
         return hold;
     }
     if !limit.is_back(evidence.value) {
         return Hold { due: None, ..hold };
+    }
+    if !evidence.may_lower {
+        return hold;
     }
     let due = hold.due.unwrap_or(now + evidence.off_delay);
     let returned = due <= now;

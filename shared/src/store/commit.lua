@@ -21,6 +21,7 @@ local epoch = redis.pcall('HGET', KEYS[2], 'epoch')
 if type(rev) == 'table' then return {'refused', KEYS[1] .. ': ' .. rev.err} end
 if type(epoch) == 'table' then return {'refused', KEYS[2] .. ': ' .. epoch.err} end
 if (rev or '') ~= ARGV[2] or epoch ~= ARGV[3] then return load() end
+local number = (tonumber(redis.call('HGET', KEYS[2], 'events')) or 0) + 1
 
 local expected = {[3] = 'zset', [4] = 'stream', [5] = 'stream', [6] = 'zset', [7] = 'zset', [8] = 'stream', [9] = 'stream', [10] = 'stream'}
 for index, kind in pairs(expected) do
@@ -32,23 +33,28 @@ end
 
 local seq = ARGV[4]
 if seq ~= '' then
-  if ARGV[6] ~= '' and last_seq(KEYS[5]) >= tonumber(seq) then
-    return {'refused', KEYS[5] .. ': already holds seq ' .. seq}
-  end
+  -- Where a stream is ahead of the state, the decision is made again with a seq above both.
+  if ARGV[6] ~= '' and last_seq(KEYS[5]) >= tonumber(seq) then return load(true) end
   -- The first write of all: where it is refused, nothing has been written.
   local added = redis.pcall('XADD', KEYS[4], 'MAXLEN', ARGV[11], seq .. '-0', 'epoch', ARGV[3], 'event', ARGV[5])
-  if type(added) == 'table' then return {'refused', KEYS[4] .. ': ' .. added.err} end
+  if type(added) == 'table' then return load(true) end
   if ARGV[6] ~= '' then
     redis.call('XADD', KEYS[5], 'MAXLEN', ARGV[12], seq .. '-0', 'epoch', ARGV[3], 'payload', ARGV[6], 'alarms', ARGV[7])
   end
 end
 
 if ARGV[18] == '1' then
-  local old = redis.call('HGETALL', KEYS[1])
-  if #old > 0 then
-    redis.call('XADD', KEYS[10], 'MAXLEN', ARGV[13], '*', 'device', ARGV[1], unpack(old))
-    redis.call('DEL', KEYS[1])
+  local names = {'rev', 'epoch', 'seq', 'alarms', 'order', 'prints', 'latest', 'memory', 'raw'}
+  local old = redis.call('HMGET', KEYS[1], unpack(names))
+  local kept = {'device', ARGV[1]}
+  for index, name in ipairs(names) do
+    if old[index] then
+      kept[#kept + 1] = name
+      kept[#kept + 1] = old[index]
+    end
   end
+  redis.call('XADD', KEYS[10], 'MAXLEN', ARGV[13], '*', unpack(kept))
+  redis.call('DEL', KEYS[1])
 end
 
 local values = tonumber(ARGV[19])
@@ -81,7 +87,8 @@ for index = 20 + values, #ARGV do
 end
 
 if seq ~= '' then
-  redis.call('ZADD', KEYS[7], redis.call('HINCRBY', KEYS[2], 'events', 1), ARGV[1])
+  redis.call('HSET', KEYS[2], 'events', number)
+  redis.call('ZADD', KEYS[7], number, ARGV[1])
   redis.call('SPUBLISH', KEYS[11], ARGV[5])
 end
 

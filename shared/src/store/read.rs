@@ -8,8 +8,8 @@ use redis::{FromRedisValue, RedisResult, Value};
 use super::codec::{bytes, items, text};
 use super::write::StoredLine;
 use super::{
-    IngestStatus, Loaded, LogEntry, Snapshot, Store, StoreError, StoredChanges, StoredEvent,
-    answer_error, codec, wrong_answer,
+    IngestStatus, Loaded, LogEntry, Snapshot, Store, StoreError, StoredChanges, StoredEvent, codec,
+    wrong_answer,
 };
 use crate::alarm::Alarm;
 use crate::clock::Time;
@@ -39,6 +39,9 @@ impl Store {
             Loaded::Subject(subject) => *subject,
             Loaded::Refused(reason) => return Err(StoreError::Refused(reason)),
         };
+        if subject.lost {
+            return Err(StoreError::Refused("its state cannot be read".to_owned()));
+        }
         let events = entries(part()).map_err(StoreError::Away)?;
         let changes = entries(part()).map_err(StoreError::Away)?;
         Ok(Snapshot {
@@ -66,8 +69,12 @@ impl Store {
             .await?;
         let mut devices = Vec::new();
         for answer in answers {
-            // One partition whose index is broken does not hide the others.
-            let Ok(found) = answer else { continue };
+            let found = match answer.map_err(|err| self.answer_error(err)) {
+                Ok(found) => found,
+                // One partition whose index is broken does not hide the others.
+                Err(StoreError::Refused(_)) => continue,
+                Err(err) => return Err(err),
+            };
             let pairs = Vec::<(String, f64)>::from_redis_value(found);
             for (device, score) in pairs.map_err(|err| StoreError::Away(err.into()))? {
                 let last = (score > 0.0).then(|| codec::millis(score));
@@ -86,10 +93,16 @@ impl Store {
                 pipe.cmd("ZCARD").arg(PartitionKeys::new(number).seen());
             })
             .await?;
-        // An index of the wrong type counts as empty: its devices are refused one by one.
-        let count =
-            |answer: RedisResult<Value>| answer.ok().and_then(|n| u64::from_redis_value(n).ok());
-        Ok(answers.into_iter().filter_map(count).sum())
+        let mut count = 0;
+        for answer in answers {
+            count += match answer.map_err(|err| self.answer_error(err)) {
+                Ok(found) => u64::from_redis_value(found).unwrap_or_default(),
+                // An index of the wrong type counts as empty: its devices are refused one by one.
+                Err(StoreError::Refused(_)) => 0,
+                Err(err) => return Err(err),
+            };
+        }
+        Ok(count)
     }
 
     /// States of these devices, in their order; `None` where a device is unknown or unreadable.
@@ -210,7 +223,7 @@ impl Store {
             answers
                 .next()
                 .unwrap_or(Ok(Value::Nil))
-                .map_err(answer_error)
+                .map_err(|err| self.answer_error(err))
         };
         let newest = Vec::<(String, f64)>::from_redis_value(next()?);
         let newest = newest.map_err(|err| StoreError::Away(err.into()))?;

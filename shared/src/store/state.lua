@@ -3,7 +3,8 @@
 -- ARGV[1] device id
 -- Answer: {'state', epoch, last message, seq floor, rev, epoch of the last event, seq, alarms, order, prints, latest, memory}
 --      or {'refused', reason} where a key has the wrong type.
--- The seq floor is the highest seq that is certainly taken; read from the streams only where the hash is missing.
+-- The seq floor is the highest seq that is certainly taken; read from the streams only where the hash does not tell, or
+-- where it told wrong.
 
 local function last_seq(stream)
   local newest = redis.pcall('XREVRANGE', stream, '+', '-', 'COUNT', 1)
@@ -11,7 +12,7 @@ local function last_seq(stream)
   return tonumber(string.match(newest[1][1], '^%d+')) or 0
 end
 
-local function load()
+local function load(with_floor)
   local fields = redis.pcall('HMGET', KEYS[1], 'rev', 'epoch', 'seq', 'alarms', 'order', 'prints', 'latest', 'memory')
   if fields.err then return {'refused', KEYS[1] .. ': ' .. fields.err} end
   local epoch = redis.pcall('HGET', KEYS[2], 'epoch')
@@ -19,7 +20,7 @@ local function load()
   local last_message = redis.pcall('ZSCORE', KEYS[3], ARGV[1])
   if type(last_message) == 'table' then return {'refused', KEYS[3] .. ': ' .. last_message.err} end
   local floor = 0
-  if not fields[1] or not fields[3] or not tonumber(fields[3]) then
+  if with_floor or not fields[1] or not fields[3] or not tonumber(fields[3]) then
     floor = math.max(last_seq(KEYS[4]), last_seq(KEYS[5]))
   end
   return {'state', epoch, last_message, floor, unpack(fields, 1, 8)}

@@ -270,8 +270,11 @@ async fn an_acknowledgement_and_an_escalation_never_lose_each_other() {
     let other = server.store();
     other.ping().await.expect("connected");
     let (mut escalated, mut covered) = (0, 0);
-    // How long the reading waits: it follows the outcomes, so that most rounds are decided within one round trip.
-    let mut head_start = Duration::ZERO;
+    // How long the reading waits, or below zero the acknowledgement: it follows the outcomes, so that most rounds are
+    // decided within one round trip.
+    let mut head_start_us = 0_i64;
+    let wait =
+        |micros: i64| tokio::time::sleep(Duration::from_micros(micros.max(0).unsigned_abs()));
     for round in 0..300_i64 {
         let second = round * 30;
         let print = u64::try_from(round * 10).expect("small");
@@ -287,9 +290,12 @@ async fn an_acknowledgement_and_an_escalation_never_lose_each_other() {
         let id = state.alarms[0].id.clone();
         let reading = of("OTSM-0114", "600", second + 5);
         let (answer, applied) = tokio::join!(
-            acknowledge(&other, &device, &id, "User", Some(state.position)),
             async {
-                tokio::time::sleep(head_start).await;
+                wait(-head_start_us).await;
+                acknowledge(&other, &device, &id, "User", Some(state.position)).await
+            },
+            async {
+                wait(head_start_us).await;
                 send(&store, &reading, print + 1).await
             },
         );
@@ -304,11 +310,11 @@ async fn an_acknowledgement_and_an_escalation_never_lose_each_other() {
         match answer.expect("answered") {
             Acknowledged::Escalated => {
                 escalated += 1;
-                head_start += Duration::from_micros(100);
+                head_start_us += 150;
             }
             Acknowledged::Covered => {
                 covered += 1;
-                head_start = head_start.saturating_sub(Duration::from_micros(300));
+                head_start_us -= 150;
             }
             Acknowledged::NotFound => panic!("the alarm stands"),
         }
@@ -391,8 +397,8 @@ async fn a_state_that_cannot_be_read_is_kept_aside_and_replaced_by_the_next_read
             .hset(keys.device(&device), field, garbage)
             .await
             .expect("set");
-        let snapshot = store.snapshot(&device, None).await.expect("reads");
-        assert!(snapshot.state.is_none());
+        let unread = store.snapshot(&device, None).await;
+        assert_eq!(unread.expect_err("not shown").code(), "device_refused");
         let before = length(&mut raw, &keys.events(&device)).await;
         let later = i64::try_from(before * 100).expect("small");
         send(&store, &of("OTSM-0114", "300", later), 1_000 + before)
@@ -540,4 +546,122 @@ async fn tls_is_spoken_where_the_url_says_so() {
     let (answer, byte) = tokio::join!(store.ping(), first_byte);
     assert_eq!(byte, 0x16, "a TLS handshake record");
     assert_eq!(answer.expect_err("the peer hangs up").code(), "redis_away");
+}
+
+#[tokio::test]
+async fn a_lost_state_without_streams_goes_on_in_a_new_epoch() {
+    let server = Server::start().await;
+    let store = server.store();
+    let device: DeviceId = "OTSM-0114".parse().expect("a serial");
+    send(&store, &of("OTSM-0114", "300", 0), 1)
+        .await
+        .expect("committed");
+    let before = store.snapshot(&device, None).await.expect("reads").epoch;
+    let mut raw = server.raw().await;
+    let keys = store.keys(&device);
+    for field in ["rev", "seq", "latest"] {
+        let _: () = raw
+            .hset(keys.device(&device), field, "?")
+            .await
+            .expect("set");
+    }
+    let _: () = raw.del(keys.events(&device)).await.expect("deleted");
+    let _: () = raw.del(keys.changes(&device)).await.expect("deleted");
+    send(&store, &of("OTSM-0114", "300", 5), 2)
+        .await
+        .expect("replaced");
+    let after = store.snapshot(&device, None).await.expect("reads");
+    assert_ne!(after.epoch, before);
+    assert_eq!(after.state.expect("known").position.epoch, after.epoch);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_ahead_of_the_state_is_followed() {
+    let server = Server::start().await;
+    let store = server.store();
+    let device: DeviceId = "OTSM-0114".parse().expect("a serial");
+    send(&store, &of("OTSM-0114", "300", 0), 1)
+        .await
+        .expect("committed");
+    let mut raw = server.raw().await;
+    let events = store.keys(&device).events(&device);
+    let mut ahead = redis::cmd("XADD");
+    ahead.arg(&events).arg("7-0").arg("epoch").arg("x");
+    ahead.exec_async(&mut raw).await.expect("added");
+    let applied = send(&store, &of("OTSM-0114", "301", 5), 2)
+        .await
+        .expect("committed");
+    assert_eq!(applied.decision.state.position.seq, 8);
+}
+
+#[tokio::test]
+async fn a_position_from_the_future_covers_no_more_than_what_was_read() {
+    let server = Server::start().await;
+    let store = server.store();
+    let device: DeviceId = "OTSM-0114".parse().expect("a serial");
+    send(&store, &of("OTSM-0114", "300", 0), 1)
+        .await
+        .expect("committed");
+    let state = store.snapshot(&device, None).await.expect("reads").state;
+    let state = state.expect("known");
+    let future = Position {
+        seq: 999,
+        ..state.position
+    };
+    let id = &state.alarms[0].id;
+    let answer = acknowledge(&store, &device, id, "User", Some(future)).await;
+    assert_eq!(answer.expect("answered"), Acknowledged::Covered);
+    let log = store
+        .alarm_log(device.partition(8), None, None, None)
+        .await
+        .expect("reads");
+    assert_eq!(
+        log[0].acknowledged,
+        Some(("User".to_owned(), state.position.seq))
+    );
+}
+
+#[tokio::test]
+async fn a_partition_of_the_wrong_type_does_not_stop_the_others() {
+    let server = Server::start().await;
+    let mut raw = server.raw().await;
+    let device: DeviceId = "OTSM-0114".parse().expect("a serial");
+    let other = (0..100)
+        .map(|n| format!("OTSM-{n}"))
+        .find(|name| {
+            let other: DeviceId = name.parse().expect("a serial");
+            other.partition(8) != device.partition(8)
+        })
+        .expect("eight partitions");
+    let broken = server.store().keys(&device).partition();
+    redis::cmd("DEL")
+        .arg(&broken)
+        .exec_async(&mut raw)
+        .await
+        .expect("deleted");
+    let _: () = raw.set(&broken, "x").await.expect("set");
+    let store = server.store();
+    let refused = send(&store, &of("OTSM-0114", "300", 0), 1).await;
+    assert_eq!(refused.expect_err("refused").code(), "device_refused");
+    send(&store, &of(&other, "300", 0), 1)
+        .await
+        .expect("committed");
+}
+
+#[tokio::test]
+async fn dead_letters_find_their_stream_even_where_another_key_stands() {
+    let server = Server::start().await;
+    let store = server.store();
+    let mut raw = server.raw().await;
+    let _: () = raw.set(crate::keys::DEAD_LETTERS, "x").await.expect("set");
+    let letter = DeadLetter {
+        reason: "not_json",
+        detail: "",
+        topic: "t",
+        payload: b"{",
+        size: 1,
+    };
+    store.bury(&[letter], 10).await.expect_err("told once");
+    store.bury(&[letter], 10).await.expect("kept");
+    assert_eq!(length(&mut raw, crate::keys::DEAD_LETTERS).await, 1);
 }

@@ -4,13 +4,14 @@ use redis::{FromRedisValue, Pipeline, RedisResult, Value};
 use serde::{Deserialize, Serialize};
 
 use super::codec::{self, changed_fields, json};
-use super::{Loaded, MAX_REPORT_AGE, Store, StoreError, answer_error};
+use super::{Loaded, MAX_REPORT_AGE, Store, StoreError};
 use crate::alarm::{Alarm, ChangeKind};
 use crate::clock::Time;
 use crate::decide::{Deadline, Decision, Subject};
 use crate::device::DeviceId;
 use crate::keys;
-use crate::redis::Scripts;
+use crate::redis::{Scripts, open_epoch};
+use crate::state::Epoch;
 
 /// How much is kept of what grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +57,10 @@ pub struct DeadLetter<'a> {
     pub detail: &'a str,
     /// Topic it came on.
     pub topic: &'a str,
-    /// The bytes; cut at [`Self::MAX_BYTES`].
+    /// The bytes, or their beginning; cut at [`Self::MAX_BYTES`].
     pub payload: &'a [u8],
+    /// How many bytes there were.
+    pub size: usize,
 }
 
 impl DeadLetter<'_> {
@@ -131,13 +134,24 @@ impl Store {
                     .arg(letter.topic)
                     .arg("at")
                     .arg(now.to_iso());
-                pipe.arg("size").arg(letter.payload.len());
+                pipe.arg("size").arg(letter.size);
                 pipe.arg("payload").arg(&letter.payload[..kept]);
             })
             .await?;
-        answers
-            .into_iter()
-            .try_for_each(|answer| answer.map(drop).map_err(answer_error))
+        let failed = answers.into_iter().find_map(Result::err);
+        let Some(err) = failed.map(|err| self.answer_error(err)) else {
+            return Ok(());
+        };
+        if matches!(err, StoreError::Refused(_)) {
+            // What stands in the way of the stream is kept under another name.
+            let aside = format!("{}:aside:{}", keys::DEAD_LETTERS, now.as_millis());
+            self.run(|_, pipe| {
+                pipe.cmd("RENAME").arg(keys::DEAD_LETTERS).arg(&aside);
+            })
+            .await?;
+            tracing::error!(aside, "the key of the dead letters was no stream");
+        }
+        Err(err)
     }
 
     /// Reports that this ingest has a live subscription; answers since when some ingest has had one.
@@ -163,14 +177,25 @@ impl Store {
         withdrawn.await.map(drop)
     }
 
-    /// Takes a device off the deadlines: nothing can be decided about it until its next reading.
-    pub async fn forget_deadline(&self, device: &DeviceId) -> Result<(), StoreError> {
-        let forgotten = self.run(|_, pipe| {
-            pipe.cmd("ZREM")
+    /// Looks at a device again only at `time`: nothing can be decided about it now.
+    pub async fn postpone(&self, device: &DeviceId, time: Time) -> Result<(), StoreError> {
+        let postponed = self.run(|_, pipe| {
+            pipe.cmd("ZADD")
                 .arg(self.keys(device).deadlines())
-                .arg(device.as_str());
+                .arg("XX");
+            pipe.arg(time.as_millis()).arg(device.as_str());
         });
-        forgotten.await.map(drop)
+        postponed.await.map(drop)
+    }
+
+    /// Gives up the epoch of a device's partition: its numbering is lost, and must not be met again.
+    pub async fn give_up_epoch(&self, device: &DeviceId, epoch: Epoch) -> Result<(), StoreError> {
+        let run_id = self.link.connection().await?.run_id;
+        let partition = device.partition(self.partitions());
+        let given_up = self.run(|scripts, pipe| {
+            open_epoch(pipe, scripts, partition, &run_id, Some(epoch));
+        });
+        given_up.await.map(drop)
     }
 
     pub(super) fn loaded(
@@ -178,7 +203,7 @@ impl Store {
         device: &DeviceId,
         answer: RedisResult<Value>,
     ) -> Result<Loaded, StoreError> {
-        let loaded = codec::loaded(device, answer.map_err(answer_error)?);
+        let loaded = codec::loaded(device, answer.map_err(|err| self.answer_error(err))?);
         loaded.map_err(|err| self.epoch_gone(err))
     }
 
@@ -193,7 +218,7 @@ impl Store {
         device: &DeviceId,
         answer: RedisResult<Value>,
     ) -> Result<Committed, StoreError> {
-        let value = answer.map_err(answer_error)?;
+        let value = answer.map_err(|err| self.answer_error(err))?;
         if let Value::Array(found) = &value
             && let [Value::BulkString(kind), Value::Int(at)] = found.as_slice()
             && kind == b"ok"

@@ -46,7 +46,8 @@ pub(crate) struct Row {
 /// What it remembers is bounded by the log itself: an alarm is forgotten at its raise, before which it has nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Fold {
-    later: HashMap<String, Later>,
+    /// By device too: serials that differ in a character that ids cannot hold may share an id.
+    later: HashMap<(DeviceId, String), Later>,
 }
 
 /// What is known of an alarm from transitions after the one being read.
@@ -69,7 +70,8 @@ impl Fold {
     /// Takes the next older transition; a raise or an escalation becomes a row.
     pub(crate) fn take(&mut self, entry: LogEntry) -> Option<Row> {
         let alarm = entry.alarm?;
-        let later = self.later.entry(alarm.id.clone()).or_insert_with(|| Later {
+        let key = (entry.device.clone(), alarm.id.clone());
+        let later = self.later.entry(key.clone()).or_insert_with(|| Later {
             state: alarm.state(),
             cleared_at: alarm.cleared_at,
             acknowledgements: Vec::new(),
@@ -113,7 +115,7 @@ impl Fold {
             cleared_at: later.cleared_at,
         };
         if entry.change == Some(ChangeKind::Raised) {
-            self.later.remove(&row.alarm_id);
+            self.later.remove(&key);
         }
         Some(row)
     }

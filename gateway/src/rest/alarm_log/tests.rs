@@ -25,6 +25,7 @@ fn alarm(condition: Condition, seq: u64) -> Alarm {
             seq,
         },
         acknowledged: None,
+        seen_before: None,
         latched: false,
         cleared_at: None,
         holds: Vec::new(),

@@ -41,6 +41,7 @@ fn an_unreadable_body_is_refused() {
     check("{", Err(START));
     check("{}{}", Err(START));
     check("5", Err(START));
+    check(r#"["Ann",null]"#, Err(START));
     check(r#"{"acknowledged_by":5}"#, Err(START));
     check(r#"{"seen":7}"#, Err(START));
     check(r#"{"seen":{"epoch":"0123456789AB","seq":7}}"#, Err(START));

@@ -33,6 +33,7 @@ fn reading() -> Reading {
         latitude: Coordinate::Text("19.011545".to_owned()),
         longitude: Coordinate::Text("72.823872".to_owned()),
         doubtful: false,
+        unclear: false,
     }
 }
 
@@ -52,6 +53,7 @@ fn state(reading: Reading, alarms: &[Condition]) -> DeviceState {
         reading_timestamp: None,
         reached: Position::default(),
         acknowledged: None,
+        seen_before: None,
         latched: false,
         cleared_at: None,
         holds: Vec::new(),
@@ -65,6 +67,7 @@ fn state(reading: Reading, alarms: &[Condition]) -> DeviceState {
         latest: Some(Latest {
             reading,
             levels: [250, 500, 1000].map(Decimal::from_int),
+            sides: [shared::reading::Side::High; 3],
             taken_at,
             published_at: taken_at,
             age_ms: Some(0),
@@ -128,6 +131,7 @@ fn status_is_the_worst_that_is_known() {
     check_status(&state(lit, &[]), stale, Status::Offline);
     let doubtful = Reading {
         doubtful: true,
+        unclear: false,
         ..reading()
     };
     check_status(&state(doubtful, &[]), fresh, Status::Warning);

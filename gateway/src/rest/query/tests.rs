@@ -40,6 +40,7 @@ fn a_limit_is_read_leniently_and_kept_within_its_bounds() {
     check_limit("limit=1000", Some(1000));
     check_limit("limit=1001", Some(1000));
     check_limit("limit=99999999999999999999999", Some(1000));
+    check_limit("limit=1e9", Some(1000));
     check_limit("limit=5&limit=6", Some(6));
     check_limit("limit=many", None);
     check_limit("limit=-", None);

@@ -177,6 +177,7 @@ fn reading(device: &str, value: i32, minute: u64) -> Reading {
         latitude: Coordinate::Text("19.011545".to_owned()),
         longitude: Coordinate::Text("72.823872".to_owned()),
         doubtful: false,
+        unclear: false,
     }
 }
 

@@ -6,7 +6,7 @@ use super::*;
 fn defect_02_low_type_was_ignored() {
     let reading = with_parameters(r#""Alarm Level A1":19.5,"A1Type":"Low","A3Type":"High""#);
     let sides = reading.levels.map(|level| level.side);
-    assert_eq!(sides, [Side::Low, Side::Low, Side::High]);
+    assert_eq!(sides, [Side::Low, Side::Low, Side::High].map(Some));
 }
 
 #[test]
@@ -15,7 +15,7 @@ fn defect_03_hysteresis_and_latching_were_ignored() {
     let hysteresis = reading.levels.map(|level| level.hysteresis);
     assert_eq!(hysteresis, [dec("12.5"); 3]);
     let latching = reading.levels.map(|level| level.latching);
-    assert_eq!(latching, [dec("1"); 3]);
+    assert_eq!(latching, [Some(dec("1")); 3]);
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn low(levels: [&str; 3]) -> Reading {
     let mut reading = reading(None);
     for (setting, level) in reading.levels.iter_mut().zip(levels) {
         setting.level = Some(dec(level));
-        setting.side = Side::Low;
+        setting.side = Some(Side::Low);
     }
     reading.span_high = Some(dec("25"));
     reading
@@ -150,7 +150,7 @@ fn hysteresis_of_the_device_wins_over_the_setting() {
 fn latching(value: &str) -> Reading {
     let mut reading = reading(Some(value));
     for level in &mut reading.levels {
-        level.latching = dec("1");
+        level.latching = Some(dec("1"));
     }
     reading
 }
@@ -232,7 +232,7 @@ fn an_acknowledgement_never_covers_a_level_that_was_not_seen() {
     };
     assert_eq!(
         world.acknowledge_seen(&id, other_epoch).outcome,
-        Outcome::Escalated
+        Outcome::EscalatedBefore
     );
     assert_eq!(state_of(&world), Some(AlarmState::Unacknowledged));
     assert_eq!(
@@ -473,5 +473,120 @@ fn the_first_answer_after_an_unlistened_silence_tells_the_values_once_more() {
     assert!(
         event.contains(r#""age_ms":500000"#),
         "the age has grown: {event}"
+    );
+}
+
+#[test]
+fn an_unreadable_side_keeps_the_last_known_one() {
+    let mut world = World::new();
+    let at = |value: &str, side: Option<Side>| {
+        let mut reading = low(["19.5", "18", "16"]);
+        reading.value = Some(dec(value));
+        for level in &mut reading.levels {
+            level.side = side;
+        }
+        reading
+    };
+    assert_eq!(
+        kinds(&world.read(at("18.5", Some(Side::Low)))),
+        [(Raised, AlarmLevel1)]
+    );
+    world.pass(5);
+    assert_eq!(kinds(&world.read(at("18.5", None))), []);
+    world.pass(5);
+    assert_eq!(
+        kinds(&world.read(at("10", None))),
+        [(Escalated, AlarmLevel3)]
+    );
+}
+
+#[test]
+fn a_flag_that_cannot_be_read_proves_nothing_over() {
+    let mut world = World::new();
+    let mut faulty = reading(Some("300"));
+    faulty.sensor_fault = dec("1");
+    world.read(faulty);
+    world.pass(5);
+    let mut unclear = reading(Some("0"));
+    unclear.unclear = true;
+    assert_eq!(kinds(&world.read(unclear)), []);
+    let decision = world.value("0");
+    assert_eq!(
+        kinds(&decision),
+        [(Cleared, SensorFault), (Cleared, AlarmLevel1)]
+    );
+}
+
+#[test]
+fn what_may_not_lower_does_not_end_a_latch() {
+    let mut world = World::new();
+    world.read(latching("300"));
+    world.pass(5);
+    world.read(latching("100"));
+    world.pass(5);
+    let mut faulty = reading(Some("100"));
+    faulty.sensor_fault = dec("1");
+    assert_eq!(kinds(&world.read(faulty)), [(Raised, SensorFault)]);
+    assert_eq!(state_of(&world), Some(AlarmState::Latched));
+}
+
+#[test]
+fn a_latch_ends_by_the_word_of_the_device_and_not_by_its_silence() {
+    let mut world = World::new();
+    world.read(latching("300"));
+    world.pass(5);
+    world.read(latching("100"));
+    assert_eq!(kinds(&world.value("100")), []);
+    world.pass(5);
+    let mut ended = latching("100");
+    for level in &mut ended.levels {
+        level.latching = Some(Decimal::ZERO);
+    }
+    assert_eq!(kinds(&world.read(ended)), [(Cleared, AlarmLevel1)]);
+}
+
+#[test]
+fn a_tie_within_the_deadband_stops_a_running_off_delay() {
+    let mut world = World::new();
+    world.settings.alarm_off_delay = Duration::from_mins(1);
+    let since = world.now;
+    world.value("300");
+    world.value("100");
+    let mut tie = reading(Some("240"));
+    tie.device_time = Some(world.device_time);
+    world.send(tie, false, false);
+    world.pass(61);
+    assert_eq!(kinds(&world.timer(since)), []);
+}
+
+#[test]
+fn the_deadband_of_a_wide_span_leaves_a_low_level_a_way_back() {
+    let mut world = World::new();
+    let at = |value: &str| {
+        let mut reading = reading(Some(value));
+        reading.levels[0].level = Some(dec("35"));
+        reading
+    };
+    world.read(at("35"));
+    world.pass(5);
+    assert_eq!(kinds(&world.read(at("17.5"))), []);
+    world.pass(5);
+    assert_eq!(kinds(&world.read(at("17"))), [(Cleared, AlarmLevel1)]);
+}
+
+#[test]
+fn a_repeated_acknowledgement_of_a_lower_level_is_written_once() {
+    let mut world = World::new();
+    world.value("300");
+    let id = world.gas_id();
+    let seen = world.subject.state.position;
+    world.value("600");
+    assert_eq!(
+        world.acknowledge_seen(&id, seen).outcome,
+        Outcome::Escalated
+    );
+    assert_eq!(
+        world.acknowledge_seen(&id, seen).outcome,
+        Outcome::EscalatedBefore
     );
 }

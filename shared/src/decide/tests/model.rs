@@ -100,11 +100,11 @@ impl Model {
                     stands: true,
                     ..Note::default()
                 };
-            } else if note.stands && may_lower && !note.held_by_latch {
-                if value < level - DEADBAND {
-                    note.back_since_s.get_or_insert(now_s);
-                } else {
+            } else if note.stands && !note.held_by_latch {
+                if value >= level - DEADBAND {
                     note.back_since_s = None;
+                } else if may_lower {
+                    note.back_since_s.get_or_insert(now_s);
                 }
             }
         }
@@ -221,7 +221,7 @@ fn run(latching: bool, off_delay: bool, steps: &[Step]) {
             let text = value.map(|value| value.to_string());
             let mut reading = reading(text.as_deref());
             for level in &mut reading.levels {
-                level.latching = Decimal::from_int(i32::from(latching));
+                level.latching = Some(Decimal::from_int(i32::from(latching)));
             }
             reading.span_high = None;
             for level in &mut reading.levels {

@@ -294,3 +294,31 @@ fn a_lost_state_is_replaced_and_told_as_a_snapshot_above_every_known_seq() {
         "{envelope}"
     );
 }
+
+#[test]
+fn a_redelivery_without_usable_time_never_becomes_the_latest() {
+    let mut world = World::new();
+    world.send(reading(Some("400")), false, false);
+    world.pass(5);
+    let again = world.send(reading(Some("10")), true, false);
+    assert_eq!((class(&again), kinds(&again)), ("late", vec![]));
+    assert!(world.gas().is_some());
+}
+
+#[test]
+fn one_reading_from_the_future_does_not_freeze_a_device_that_sends_twice_a_second() {
+    let mut world = World::new();
+    let mut glitch = reading(Some("10"));
+    glitch.device_time = Some(world.device_time + Duration::from_hours(24 * 365));
+    world.send(glitch, false, false);
+    let mut classes = Vec::new();
+    for _ in 0..10 {
+        world.now = world.now + Duration::from_millis(500);
+        let mut next = reading(Some("20"));
+        let whole_seconds = world.now.as_millis() / 1_000 * 1_000;
+        next.device_time = Some(Time::from_millis(whole_seconds));
+        let decision = world.send(next, false, false);
+        classes.push(class(&decision));
+    }
+    assert!(classes.contains(&"next"), "{classes:?}");
+}

@@ -1,0 +1,286 @@
+//! What can never be a reading is counted, kept with its reason, and changes no device.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use shared::device::DeviceId;
+use shared::keys::{DEAD_LETTERS, PartitionKeys};
+use tests::device::TOPIC;
+use tests::eventually::eventually;
+use tests::stack::Stack;
+
+/// A dead letter as it is kept: its fields by name.
+type Letter = HashMap<String, Vec<u8>>;
+
+async fn dead_letters(stack: &Stack) -> Result<Vec<Letter>> {
+    let mut redis = stack.redis_connection().await?;
+    let entries: Vec<(String, Letter)> = redis::cmd("XRANGE")
+        .arg(DEAD_LETTERS)
+        .arg("-")
+        .arg("+")
+        .query_async(&mut redis)
+        .await?;
+    Ok(entries.into_iter().map(|(_, letter)| letter).collect())
+}
+
+/// Publishes these bytes, and expects one dead letter with this reason and no device.
+async fn is_refused(payload: impl Into<Vec<u8>>, reason: &str) -> Result<()> {
+    let payload = payload.into();
+    let stack = Stack::start().await?;
+    stack.publisher().publish(TOPIC, payload.clone()).await?;
+    let letters = eventually("a dead letter", async || {
+        let letters = dead_letters(&stack).await?;
+        ensure!(!letters.is_empty(), "there is none");
+        Ok(letters)
+    })
+    .await?;
+    assert_eq!(letters.len(), 1);
+    let field = |name: &str| letters[0].get(name).cloned().unwrap_or_default();
+    assert_eq!(String::from_utf8_lossy(&field("reason")), reason);
+    assert_eq!(String::from_utf8_lossy(&field("topic")), TOPIC);
+    assert!(!field("detail").is_empty(), "it says what is wrong");
+    let kept = field("payload");
+    assert!(
+        !kept.is_empty() && payload.starts_with(&kept),
+        "the raw bytes are kept"
+    );
+    assert_eq!(field("size"), payload.len().to_string().into_bytes());
+
+    let counted = stack.ingests[0].get("/metrics").await?;
+    let line = format!("ingest_messages_rejected_total{{reason=\"{reason}\"}} 1");
+    let metrics = String::from_utf8_lossy(&counted.body).into_owned();
+    assert!(metrics.contains(&line), "{metrics}");
+
+    // The next message is taken, and its device is the only one.
+    stack.device("OTSM-0001").send(1).await?;
+    stack.shows("OTSM-0001", 1).await?;
+    let list = stack.get("/api/devices").await?.expect(200)?;
+    assert_eq!(list["count"], 1, "{list}");
+    stack.pass()
+}
+
+#[tokio::test]
+async fn malformed_json_is_a_dead_letter() -> Result<()> {
+    is_refused("{\"OTSM-2 Serial Number\":\"OTSM-0666\",", "not_json").await
+}
+
+#[tokio::test]
+async fn a_nan_literal_is_a_dead_letter() -> Result<()> {
+    let text = "{\"OTSM-2 Serial Number\":\"OTSM-0666\",\"Sensor Reading\":NaN}";
+    is_refused(text, "not_json").await
+}
+
+#[tokio::test]
+async fn json_that_is_no_object_is_a_dead_letter() -> Result<()> {
+    is_refused("[1,2,3]", "not_an_object").await
+}
+
+#[tokio::test]
+async fn a_missing_serial_is_a_dead_letter() -> Result<()> {
+    is_refused(
+        json!({"Parameters": {"Offset": 3}}).to_string(),
+        "missing_serial",
+    )
+    .await
+}
+
+#[tokio::test]
+async fn a_serial_of_the_wrong_type_is_a_dead_letter() -> Result<()> {
+    is_refused(
+        json!({"OTSM-2 Serial Number": 114}).to_string(),
+        "bad_serial",
+    )
+    .await
+}
+
+#[tokio::test]
+async fn a_serial_with_a_control_character_is_a_dead_letter() -> Result<()> {
+    is_refused(
+        json!({"OTSM-2 Serial Number": "OTSM\r\n0114"}).to_string(),
+        "bad_serial",
+    )
+    .await
+}
+
+#[tokio::test]
+async fn a_serial_that_is_too_long_is_a_dead_letter() -> Result<()> {
+    is_refused(
+        json!({"OTSM-2 Serial Number": "x".repeat(129)}).to_string(),
+        "bad_serial",
+    )
+    .await
+}
+
+#[tokio::test]
+async fn a_payload_of_a_megabyte_is_a_dead_letter() -> Result<()> {
+    let text = json!({"OTSM-2 Serial Number": "OTSM-0666", "note": "x".repeat(1 << 20)});
+    is_refused(text.to_string(), "too_large").await
+}
+
+#[tokio::test]
+async fn deep_nesting_is_a_dead_letter() -> Result<()> {
+    let text = format!(
+        "{{\"OTSM-2 Serial Number\":\"OTSM-0666\",\"note\":{}{}}}",
+        "[".repeat(5000),
+        "]".repeat(5000)
+    );
+    is_refused(text, "too_deep").await
+}
+
+#[tokio::test]
+async fn invalid_utf8_is_a_dead_letter() -> Result<()> {
+    let mut bytes = json!({"OTSM-2 Serial Number": "OTSM-0666"})
+        .to_string()
+        .into_bytes();
+    bytes.splice(26..26, [0xff, 0xfe]);
+    is_refused(bytes, "not_utf8").await
+}
+
+#[tokio::test]
+async fn hostile_serials_are_ordinary_devices() -> Result<()> {
+    let stack = Stack::start().await?;
+    let serials = [
+        "{p00}:device:OTSM-0001",
+        "../../health",
+        "OTSM 01/14?x=1#%2F",
+        "__proto__",
+        "OTSM-0114_alerts",
+        "<script>alert(1)</script>",
+        "größe-ß-測器",
+    ];
+    for serial in serials {
+        let browser = stack.browser().await?;
+        browser.subscribe(serial).await?;
+        stack.device(serial).send(350).await?;
+        let told = browser
+            .event_after(0, "device:alerts:changed", serial)
+            .await?;
+        let id = told["alerts"][0]["id"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        assert!(!id.is_empty() && id.chars().all(is_plain), "{id}");
+        let encoded = percent_encoded(serial);
+        assert_eq!(stack.latest(&encoded).await?["serial_number"], serial);
+        stack.acknowledge(&encoded, &id, "").await?.expect(200)?;
+    }
+    let list = stack.get("/api/devices").await?.expect(200)?;
+    assert_eq!(list["count"], serials.len(), "{list}");
+    stack.pass()
+}
+
+fn percent_encoded(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes())
+        .map(|part| part.replace('+', "%20"))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_value_of_the_wrong_type_is_a_bad_reading_and_never_normal() -> Result<()> {
+    let stack = Stack::start().await?;
+    let device = stack.device("OTSM-0001");
+    for bad in [
+        json!(true),
+        json!("ERR"),
+        json!([]),
+        json!({}),
+        json!("1e999"),
+        json!(null),
+    ] {
+        device.send(1).await?;
+        stack.shows("OTSM-0001", 1).await?;
+        device.send(bad.clone()).await?;
+        let latest = stack.shows("OTSM-0001", Value::Null).await?;
+        assert_eq!(latest["data_quality"], "bad", "{bad}: {latest}");
+        assert_eq!(latest["alarm_status"], "ALARM", "{bad}: {latest}");
+    }
+    stack.pass()
+}
+
+#[tokio::test]
+async fn a_device_whose_keys_have_the_wrong_type_does_not_stop_its_neighbours() -> Result<()> {
+    let stack = Stack::start().await?;
+    let mut redis = stack.redis_connection().await?;
+    let broken: DeviceId = "OTSM-0666".parse()?;
+    let number = broken.partition(64);
+    let keys = PartitionKeys::new(number);
+    // A neighbour of the same partition, whose script touches the same indexes.
+    let neighbour = (0..10_000)
+        .map(|n| format!("OTSM-{n:04}"))
+        .find(|serial| {
+            *serial != broken.as_str()
+                && serial
+                    .parse()
+                    .is_ok_and(|id: DeviceId| id.partition(64) == number)
+        })
+        .context("a serial of the same partition")?;
+
+    for key in [
+        keys.device(&broken),
+        keys.events(&broken),
+        keys.history(&broken),
+    ] {
+        redis::cmd("DEL").arg(&key).exec_async(&mut redis).await?;
+        redis::cmd("SADD")
+            .arg(&key)
+            .arg("not ours")
+            .exec_async(&mut redis)
+            .await?;
+        for (value, serial) in [(1, broken.as_str()), (2, &neighbour), (3, "OTSM-0003")] {
+            stack.device(serial).send(value).await?;
+        }
+        stack.shows(&neighbour, 2).await?;
+        stack.shows("OTSM-0003", 3).await?;
+        stack.device(&neighbour).send(5).await?;
+        stack.shows(&neighbour, 5).await?;
+        let list = stack.get("/api/devices").await?.expect(200)?;
+        assert!(list["count"].as_u64() >= Some(2), "{list}");
+    }
+    stack.pass()
+}
+
+#[tokio::test]
+async fn a_stored_state_that_cannot_be_read_is_replaced_by_the_next_reading() -> Result<()> {
+    let stack = Stack::start().await?;
+    let device = stack.device("OTSM-0001");
+    let browser = stack.browser().await?;
+    browser.subscribe("OTSM-0001").await?;
+    device.send(300).await?;
+    browser
+        .event_after(0, "device:alerts:changed", "OTSM-0001")
+        .await?;
+
+    let id: DeviceId = "OTSM-0001".parse()?;
+    let keys = PartitionKeys::new(id.partition(64));
+    let mut redis = stack.redis_connection().await?;
+    let fields: Vec<String> = redis::cmd("HKEYS")
+        .arg(keys.device(&id))
+        .query_async(&mut redis)
+        .await?;
+    for field in fields
+        .iter()
+        .filter(|field| *field != "rev" && *field != "seq")
+    {
+        redis::cmd("HSET")
+            .arg(keys.device(&id))
+            .arg(field)
+            .arg("{broken")
+            .exec_async(&mut redis)
+            .await?;
+    }
+    let from = browser.seen_count();
+    device.send(310).await?;
+    let told = browser
+        .event_after(from, "device:data", "OTSM-0001")
+        .await?;
+    assert_eq!(told["snapshot"], true, "{told}");
+    assert_eq!(told["data"]["sensor_reading"], 310);
+    let kept: u64 = redis::cmd("XLEN")
+        .arg(keys.quarantine())
+        .query_async(&mut redis)
+        .await?;
+    assert_eq!(kept, 1, "the lost state is kept for whoever looks into it");
+    stack.pass()
+}

@@ -1,0 +1,193 @@
+//! The command lines, as an operator meets them.
+
+use std::fs;
+use std::process::{Command, Output};
+
+use anyhow::{Context, Result, ensure};
+use tests::repository;
+use tests::server_process::kept_environment;
+
+const REDIS: &str = "--redis-url=redis://127.0.0.1:1";
+const BROKER: &str = "--mqtt-broker=mqtt://127.0.0.1:1";
+
+fn run(program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Result<Output> {
+    Command::new(repository::binary(program)?)
+        .args(arguments)
+        .env_clear()
+        .envs(kept_environment())
+        .envs(variables.iter().copied())
+        .output()
+        .with_context(|| format!("running {program}"))
+}
+
+/// Expects exit 2 and a message on stderr that names what is wrong.
+#[track_caller]
+fn check_refused(program: &str, arguments: &[&str], named: &str) -> Result<()> {
+    let output = run(program, arguments, &[])?;
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    let shown = format!("{program} {arguments:?}: {told}");
+    ensure!(output.status.code() == Some(2), "{shown}");
+    ensure!(told.contains(named), "it does not name `{named}`: {shown}");
+    ensure!(output.stdout.is_empty(), "something on stdout: {shown}");
+    ensure!(!told.contains("panicked"), "{shown}");
+    let lines = told.lines().filter(|line| !line.trim().is_empty()).count();
+    ensure!(lines == 1, "{lines} lines instead of one sentence: {shown}");
+    Ok(())
+}
+
+#[test]
+fn bad_flags_exit_2_with_one_clear_sentence() -> Result<()> {
+    check_refused("ingest", &[BROKER], "--redis-url")?;
+    check_refused("ingest", &[REDIS], "--mqtt-broker")?;
+    for (flag, named) in [
+        ("--offline-after=3", "--offline-after"),
+        ("--offline-after=soon", "--offline-after"),
+        ("--alarm-deadband=-1", "--alarm-deadband"),
+        ("--alarm-off-delay=1 fortnight", "--alarm-off-delay"),
+        ("--device-utc-offset=+25:00", "--device-utc-offset"),
+        ("--unit-codes=ppm", "--unit-codes"),
+        ("--http-port=70000", "--http-port"),
+        ("--mqtt-topic=", "--mqtt-topic"),
+        ("--mqtt-topic=a/#/b", "--mqtt-topic"),
+        ("--mqtt-share-group=g", "--mqtt-client-id"),
+        ("--no-such-flag", "--no-such-flag"),
+    ] {
+        check_refused("ingest", &[BROKER, REDIS, flag], named)?;
+    }
+    check_refused(
+        "ingest",
+        &["--mqtt-broker=127.0.0.1:1883", REDIS],
+        "--mqtt-broker",
+    )?;
+    check_refused(
+        "ingest",
+        &["--mqtt-broker=http://x", REDIS],
+        "--mqtt-broker",
+    )?;
+    for (flag, named) in [
+        ("--allowed-origins=*", "--allowed-origins"),
+        ("--allowed-origins=https://*.*.example", "--allowed-origins"),
+        ("--http-port=web", "--http-port"),
+        ("--drain-period=10", "--drain-period"),
+        ("stray", "stray"),
+    ] {
+        check_refused("gateway", &[REDIS, "--allow-anonymous", flag], named)?;
+    }
+    check_refused(
+        "gateway",
+        &["--redis-url=http://x", "--allow-anonymous"],
+        "--redis-url",
+    )
+}
+
+#[test]
+fn a_gateway_without_authentication_refuses_to_start() -> Result<()> {
+    check_refused("gateway", &[REDIS], "--allow-anonymous")
+}
+
+#[test]
+fn a_password_is_never_printed() -> Result<()> {
+    let secret = "hunter2secret";
+    let url = format!("http://user:{secret}@127.0.0.1");
+    let variables = [
+        ("MQTT_PASSWORD", secret),
+        ("MQTT_BROKER", url.as_str()),
+        ("REDIS_URL", url.as_str()),
+    ];
+    for arguments in [&["--help"][..], &[][..]] {
+        for program in ["ingest", "gateway"] {
+            let output = run(program, arguments, &variables)?;
+            let told = [output.stdout, output.stderr].concat();
+            let told = String::from_utf8_lossy(&told).into_owned();
+            ensure!(!told.contains(secret), "{program} {arguments:?}: {told}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn help_lists_the_variables_of_the_example_and_no_others() -> Result<()> {
+    let mut described: Vec<String> = Vec::new();
+    for program in ["ingest", "gateway"] {
+        let output = run(program, &["--help"], &[])?;
+        ensure!(
+            output.status.code() == Some(0),
+            "{program} --help: {output:?}"
+        );
+        let help = String::from_utf8_lossy(&output.stdout).into_owned();
+        for (at, _) in help.match_indices("[env: ") {
+            let rest = &help[at + "[env: ".len()..];
+            let name: String = rest
+                .chars()
+                .take_while(|c| !matches!(c, '=' | ']'))
+                .collect();
+            described.push(name);
+        }
+    }
+    described.sort();
+    described.dedup();
+    ensure!(
+        described.len() > 20,
+        "--help names few variables: {described:?}"
+    );
+
+    let path = repository::root().join(".env.example");
+    let text = fs::read_to_string(&path).context("reading `.env.example`")?;
+    let mut example: Vec<String> = text
+        .lines()
+        .filter_map(|line| {
+            let name = line.trim_start_matches(['#', ' ']).split_once('=')?.0;
+            let is_name =
+                !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+            is_name.then(|| name.to_owned())
+        })
+        .collect();
+    example.sort();
+    example.dedup();
+    assert_eq!(example, described, "`.env.example` and --help differ");
+    Ok(())
+}
+
+#[test]
+fn the_variables_are_read_under_their_contract_names() -> Result<()> {
+    let help = |program: &str| -> Result<String> {
+        let output = run(program, &["--help"], &[])?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (ingest, gateway) = (help("ingest")?, help("gateway")?);
+    for (flag, variable) in [
+        ("--mqtt-broker", "MQTT_BROKER"),
+        ("--mqtt-username", "MQTT_USERNAME"),
+        ("--mqtt-password", "MQTT_PASSWORD"),
+        ("--mqtt-password-file", "MQTT_PASSWORD_FILE"),
+        ("--mqtt-topic", "MQTT_TOPIC_SUBTRONICS"),
+        ("--mqtt-client-id", "MQTT_CLIENT_ID"),
+        ("--mqtt-share-group", "MQTT_SHARE_GROUP"),
+        ("--redis-url", "REDIS_URL"),
+        ("--http-port", "HTTP_PORT"),
+        ("--offline-after", "OFFLINE_AFTER"),
+        ("--alarm-deadband", "ALARM_DEADBAND"),
+        ("--alarm-off-delay", "ALARM_OFF_DELAY"),
+        ("--device-utc-offset", "DEVICE_UTC_OFFSET"),
+        ("--unit-codes", "UNIT_CODES"),
+    ] {
+        ensure!(ingest.contains(flag), "{flag} is not in `ingest --help`");
+        ensure!(
+            ingest.contains(&format!("[env: {variable}")),
+            "{variable} is not in `ingest --help`"
+        );
+    }
+    for (flag, variable) in [
+        ("--redis-url", "REDIS_URL"),
+        ("--http-port", "HTTP_PORT"),
+        ("--allowed-origins", "ALLOWED_ORIGINS"),
+        ("--allow-anonymous", "ALLOW_ANONYMOUS"),
+    ] {
+        ensure!(gateway.contains(flag), "{flag} is not in `gateway --help`");
+        ensure!(
+            gateway.contains(&format!("[env: {variable}")),
+            "{variable} is not in `gateway --help`"
+        );
+    }
+    Ok(())
+}

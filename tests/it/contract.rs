@@ -1,0 +1,648 @@
+//! The known defects of the system this one replaces: one test per defect that shows at its boundaries, named after it.
+//!
+//! Those of parsing alone are told beside the parser; here is what a device does and a client sees.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use tests::browser::{Browser, Transport};
+use tests::device::TOPIC;
+use tests::eventually::eventually;
+use tests::http;
+use tests::stack::{Plan, Stack};
+
+const SERIAL: &str = "OTSM-0001";
+
+fn kinds(alerts: &[Value]) -> Vec<&str> {
+    let mut kinds: Vec<&str> = alerts
+        .iter()
+        .filter(|alert| alert["state"] != "cleared")
+        .filter_map(|alert| alert["type"].as_str())
+        .collect();
+    kinds.sort_unstable();
+    kinds
+}
+
+#[tokio::test]
+async fn defect_01_a_message_above_a_level_is_no_new_alarm() -> Result<()> {
+    let stack = Stack::start().await?;
+    let device = stack.device(SERIAL);
+    for value in 300..330 {
+        device.send(value).await?;
+    }
+    stack.shows(SERIAL, 329).await?;
+    assert_eq!(stack.alerts(SERIAL).await?.len(), 1);
+    let logs = stack.get("/alarm-logs").await?.expect(200)?;
+    assert_eq!(logs["total_count"], 1, "{logs}");
+    stack.pass()
+}
+
+#[tokio::test]
+async fn defect_02_a_low_type_alarms_below_its_level() -> Result<()> {
+    let stack = Stack::start().await?;
+    let device = stack.device(SERIAL);
+    let oxygen = |value: f64| {
+        device
+            .old(value)
+            .with_parameter("A1Type", "Low")
+            .with_parameter("Alarm Level A1", 19.5)
+            .with_parameter("Alarm Level A2", 18)
+            .with_parameter("Alarm Level A3", 16)
+            .with_parameter("Span High", 25)
+    };
+    device.publish(&oxygen(20.9)).await?;
+    let normal = stack.shows(SERIAL, 20.9).await?;
+    assert_eq!(normal["alarm_status"], "NORMAL", "{normal}");
+    device.publish(&oxygen(19.5)).await?;
+    stack.shows(SERIAL, 19.5).await?;
+    let alerts = stack.alerts(SERIAL).await?;
+    assert_eq!(kinds(&alerts), ["alarm_level_1"]);
+    assert_eq!(
+        alerts[0]["message"],
+        "Gas concentration below A1 threshold (19.5 ppm)"
+    );
+    device.publish(&oxygen(10.0)).await?;
+    stack.shows(SERIAL, 10).await?;
+    assert_eq!(kinds(&stack.alerts(SERIAL).await?), ["alarm_level_3"]);
+    device.publish(&oxygen(20.9)).await?;
+    stack.shows(SERIAL, 20.9).await?;
+    assert!(kinds(&stack.alerts(SERIAL).await?).is_empty());
+    stack.pass()
+}
+
+#[tokio::test]
+async fn defect_03_hysteresis_holds_and_what_is_over_clears() -> Result<()> {
+    let stack = Stack::start().await?;
+    let device = stack.device(SERIAL);
+    for (value, status) in [
+        (250, "ALARM"),
+        (235, "ALARM"),
+        (231, "ALARM"),
+        (229, "NORMAL"),
+    ] {
+        let payload = device.old(value).with_parameter("A1Hysterysis", 20);
+        device.publish(&payload).await?;
+        let latest = stack.shows(SERIAL, value).await?;
+        assert_eq!(latest["alarm_status"], status, "{value}");
+    }
+    stack.pass()
+}
+
+#[tokio::test]
+async fn defect_04_status_and_alerts_agree() -> Result<()> {
+    let stack = Stack::start().await?;
+    let device = stack.device(SERIAL);
+    // Above a level with the LEDs off.
+    device.send(300).await?;
+    assert_eq!(stack.shows(SERIAL, 300).await?["alarm_status"], "ALARM");
+    device.send(1).await?;
+    assert_eq!(stack.shows(SERIAL, 1).await?["alarm_status"], "NORMAL");
+    // A LED without a level: never normal.
+    device
+        .publish(&device.newest(100).with_parameter("Alarm 1 LED Status", 1))
+        .await?;
+    assert_eq!(stack.shows(SERIAL, 100).await?["alarm_status"], "ALARM");
+    let item = stack.get("/api/devices/OTSM-0001").await?.expect(200)?;
+    assert_eq!(item["status"], "warning", "{item}");
+    stack.pass()
+}
+
+#[tokio::test]
+async fn defect_05_an_unreadable_reading_is_null_bad_and_alarmed() -> Result<()> {
+    let stack = Stack::start().await?;
+    let device = stack.device(SERIAL);
+    device.send(1100).await?;
+    stack.shows(SERIAL, 1100).await?;
+    for bad in [Some(Value::Null), Some(json!("ERR")), None] {
+        let payload = match bad {
+            Some(value) => device.newest(value),
+            None => device.newest(0).without("Live Sensor Readings "),
+        };
+        device.publish(&payload).await?;
+        let latest = stack.shows(SERIAL, Value::Null).await?;
+        assert_eq!(latest["offset"], Value::Null);
+        assert_eq!(latest["data_quality"], "bad");
+        assert_eq!(latest["alarm_status"], "ALARM");
+        // The standing gas alarm stays as it is.
+        assert_eq!(
+            kinds(&stack.alerts(SERIAL).await?),
+            ["alarm_level_3", "reading_invalid"]
+        );
+        device.send(1100).await?;
+        stack.shows(SERIAL, 1100).await?;
+        assert_eq!(kinds(&stack.alerts(SERIAL).await?), ["alarm_level_3"]);
+    }
+    stack.pass()
+}
+
+#[tokio::test]
+async fn defect_06_levels_are_decimals_and_zero_is_a_value() -> Result<()> {
+    let stack = Stack::start().await?;
+    let device = stack.device(SERIAL);
+    let payload = device
+        .old(0.6)
+        .with_parameter("Alarm Level A1", 0.5)
+        .with_parameter("Alarm Level A2", 19.5)
+        .with_parameter("Alarm Level A3", 30)
+        .with_parameter("Span High", 0);
+    device.publish(&payload).await?;
+    let latest = stack.shows(SERIAL, 0.6).await?;
+    assert_eq!(latest["a1_level"], 0.5);
+    assert_eq!(latest["a2_level"], 19.5);
+    assert_eq!(latest["span_high"], 0);
+    let alerts = stack.alerts(SERIAL).await?;
+    let gas = alerts
+        .iter()
+        .find(|alert| alert["type"] == "alarm_level_1")
+        .context("an alarm at A1")?;
+    assert_eq!(gas["threshold"], 0.5);
+    assert_eq!(
+        gas["message"],
+        "Gas concentration above A1 threshold (0.5 ppm)"
+    );
+
+    let zero = device.newest(0).with_parameter("Alarm Level A1", 0);
+    device.publish(&zero).await?;
+    let latest = stack.shows(SERIAL, 0).await?;
+    assert_eq!(latest["a1_level"], 0);
+    assert_eq!(latest["alarm_status"], "ALARM", "0 >= 0: {latest}");
+    stack.pass()
+}
+
+#[tokio::test]
+async fn defect_07_a_unit_is_never_made_ppm() -> Result<()> {
+    let stack = Plan::default()
+        .ingest("--unit-codes=1=ppm,3=%LEL")
+        .start()
+        .await?;
+    let device = stack.device(SERIAL);
+    for (code, unit, quality) in [
+        (json!("%LEL"), "%LEL", "good"),
+        (json!(3), "%LEL", "good"),
+        (json!(2), "code 2", "uncertain"),
+        (json!(1), "ppm", "good"),
+    ] {
+        let payload = device
+            .newest(10)
+            .with_parameter("Unit of Measurement ", code.clone());
+        device.publish(&payload).await?;
+        let latest = stack
+            .latest_with(SERIAL, unit, |latest| latest["unit"] == unit)
+            .await?;
+        assert_eq!(latest["data_quality"], quality, "{code}: {latest}");
+    }
+    stack.pass()
+}
+
+#[tokio::test]
+async fn defect_08_the_decimal_point_is_applied_when_it_is_said_so() -> Result<()> {
+    let stack = Plan::default()
+        .ingest("--decimal-point=scale")
+        .start()
+        .await?;
+    let device = stack.device(SERIAL);
+    device
+        .publish(&device.newest(205).with_parameter("Decimal Point", 1))
+        .await?;
+    let latest = stack.shows(SERIAL, 20.5).await?;
+    assert_eq!(latest["decimal_point"], 1);
+    stack.pass()
+}
+
+#[tokio::test]
+async fn defect_09_a_fault_never_looks_like_clean_air_nor_hides_gas() -> Result<()> {
+    let stack = Stack::start().await?;
+    let device = stack.device(SERIAL);
+    device.send(600).await?;
+    stack.shows(SERIAL, 600).await?;
+    device
+        .publish(&device.newest(600).with_parameter("Sensor Fault", 1))
+        .await?;
+    let latest = stack
+        .latest_with(SERIAL, "the fault", |latest| latest["sensor_fault"] == 1)
+        .await?;
+    assert_eq!(latest["data_quality"], "uncertain", "{latest}");
+    assert_eq!(
+        kinds(&stack.alerts(SERIAL).await?),
+        ["alarm_level_2", "sensor_fault"]
+    );
+    // A low value together with a fault proves nothing.
+    device
+        .publish(&device.newest(3).with_parameter("Sensor Fault", 1))
+        .await?;
+    let latest = stack.shows(SERIAL, 3).await?;
+    assert_eq!(latest["alarm_status"], "ALARM", "{latest}");
+    assert_eq!(
+        kinds(&stack.alerts(SERIAL).await?),
+        ["alarm_level_2", "sensor_fault"]
+    );
+    device.send(3).await?;
+    stack
+        .latest_with(SERIAL, "NORMAL", |latest| {
+            latest["alarm_status"] == "NORMAL"
+        })
+        .await?;
+    stack.pass()
+}
+
+#[tokio::test]
+async fn defect_10_a_flag_is_read_whatever_its_type() -> Result<()> {
+    let stack = Stack::start().await?;
+    let device = stack.device(SERIAL);
+    for (led, shown, quality) in [
+        (json!(true), 1, "good"),
+        (json!(2), 2, "good"),
+        (json!("1"), 1, "good"),
+    ] {
+        device.send(0).await?;
+        stack
+            .latest_with(SERIAL, "no LED", |latest| latest["alarm1_led"] == 0)
+            .await?;
+        device
+            .publish(
+                &device
+                    .newest(5)
+                    .with_parameter("Alarm 1 LED Status", led.clone()),
+            )
+            .await?;
+        let latest = stack.shows(SERIAL, 5).await?;
+        assert_eq!(latest["alarm1_led"], shown, "{led}");
+        assert_eq!(latest["alarm_status"], "ALARM", "{led}");
+        assert_eq!(latest["data_quality"], quality, "{led}");
+    }
+    device
+        .publish(
+            &device
+                .newest(6)
+                .with_parameter("Alarm 1 LED Status", "glowing"),
+        )
+        .await?;
+    assert_eq!(stack.shows(SERIAL, 6).await?["data_quality"], "uncertain");
+    stack.pass()
+}
+
+#[tokio::test]
+async fn defect_11_both_times_are_kept() -> Result<()> {
+    let stack = Stack::start().await?;
+    let device = stack.device(SERIAL);
+    let payload = device
+        .newest(300)
+        .with("Date Time At Reading", "2026-01-28 11:37:12");
+    device.publish(&payload).await?;
+    let latest = stack.shows(SERIAL, 300).await?;
+    assert_eq!(latest["timestamp"], "2026-01-28 11:37:12");
+    assert!(
+        latest["processed_at"]
+            .as_str()
+            .context("a time")?
+            .ends_with('Z'),
+        "{latest}"
+    );
+    assert_eq!(latest["clock_suspect"], true, "{latest}");
+    let alert = &stack.alerts(SERIAL).await?[0];
+    let told = alert["reading_timestamp"]
+        .as_str()
+        .context("a device time")?;
+    assert!(told.starts_with("2026-01-28"), "{alert}");
+    assert_ne!(alert["timestamp"], alert["reading_timestamp"]);
+    stack.pass()
+}
+
+// 12, a silent device stays normal for ever: see `offline`.
+
+#[tokio::test]
+async fn defect_13_misordered_levels_are_each_judged_alone() -> Result<()> {
+    let stack = Stack::start().await?;
+    let device = stack.device(SERIAL);
+    let payload = device
+        .newest(300)
+        .with_parameter("Alarm Level A1", 1000)
+        .with_parameter("Alarm Level A3", 250);
+    device.publish(&payload).await?;
+    stack.shows(SERIAL, 300).await?;
+    let alerts = stack.alerts(SERIAL).await?;
+    assert_eq!(kinds(&alerts), ["alarm_level_3"]);
+    assert_eq!(alerts[0]["threshold"], 250);
+    stack.pass()
+}
+
+#[tokio::test]
+async fn defect_14_reading_and_subscribing_create_no_device() -> Result<()> {
+    let stack = Stack::start().await?;
+    let browser = stack.browser().await?;
+    browser.subscribe("OTSM-TYPO").await?;
+    stack
+        .get("/devices/OTSM-TYPO/subtronics/telemetry/latest")
+        .await?
+        .expect(404)?;
+    let list = stack.get("/api/devices").await?.expect(200)?;
+    assert_eq!(list, json!({"success": true, "count": 0, "devices": []}));
+    stack.pass()
+}
+
+#[tokio::test]
+async fn defect_15_a_restart_loses_nothing() -> Result<()> {
+    let mut stack = Stack::start().await?;
+    let device = stack.device(SERIAL);
+    device.send(600).await?;
+    stack.shows(SERIAL, 600).await?;
+    let id = stack.alerts(SERIAL).await?[0]["id"]
+        .as_str()
+        .context("an id")?
+        .to_owned();
+    stack
+        .acknowledge(SERIAL, &id, "{\"acknowledged_by\":\"Asha\"}")
+        .await?
+        .expect(200)?;
+    let (latest, alerts) = (stack.latest(SERIAL).await?, stack.alerts(SERIAL).await?);
+    let logs = stack.get("/alarm-logs").await?.expect(200)?;
+
+    stack.ingests[0].process.kill().await?;
+    stack.gateways[0].process.kill().await?;
+    stack.redis.process.kill().await?;
+    stack.redis.process.restart()?;
+    stack.ingests[0].process.restart()?;
+    stack.gateways[0].process.restart()?;
+    stack.ingests[0].ready().await?;
+    stack.gateways[0].ready().await?;
+
+    assert_eq!(stack.latest(SERIAL).await?, latest);
+    assert_eq!(stack.alerts(SERIAL).await?, alerts);
+    assert_eq!(stack.get("/alarm-logs").await?.expect(200)?, logs);
+    let history = stack
+        .get("/api/devices/OTSM-0001/history")
+        .await?
+        .expect(200)?;
+    assert_eq!(history["count"], 1, "{history}");
+    stack.pass()
+}
+
+#[tokio::test]
+async fn defect_16_a_serial_that_ends_like_the_alerts_key_is_an_ordinary_device() -> Result<()> {
+    let stack = Stack::start().await?;
+    stack.device("OTSM-0001").send(300).await?;
+    stack.device("OTSM-0001_alerts").send(5).await?;
+    stack.shows("OTSM-0001", 300).await?;
+    let other = stack.shows("OTSM-0001_alerts", 5).await?;
+    assert_eq!(other["serial_number"], "OTSM-0001_alerts");
+    assert_eq!(stack.alerts("OTSM-0001_alerts").await?.len(), 0);
+    let list = stack.get("/api/devices").await?.expect(200)?;
+    assert_eq!(list["count"], 2, "{list}");
+    stack.pass()
+}
+
+#[tokio::test]
+async fn defect_17_the_alerts_array_is_bounded() -> Result<()> {
+    let stack = Plan::default().gateway("--alerts-bound=5").start().await?;
+    let device = stack.device(SERIAL);
+    for round in 0..8 {
+        device.send(300 + round).await?;
+        device.send(round).await?;
+    }
+    device.send(999).await?;
+    stack.shows(SERIAL, 999).await?;
+    let alerts = stack.alerts(SERIAL).await?;
+    assert_eq!(alerts.len(), 5, "{alerts:?}");
+    assert_eq!(kinds(&alerts), ["alarm_level_2"], "the open one is kept");
+    let raised: Vec<&str> = alerts
+        .iter()
+        .filter_map(|alert| alert["raised_at"].as_str())
+        .collect();
+    assert!(raised.is_sorted(), "oldest first: {raised:?}");
+    stack.pass()
+}
+
+#[tokio::test]
+async fn defect_18_an_acknowledgement_reaches_the_log() -> Result<()> {
+    let stack = Stack::start().await?;
+    stack.device(SERIAL).send(600).await?;
+    stack.shows(SERIAL, 600).await?;
+    let id = stack.alerts(SERIAL).await?[0]["id"]
+        .as_str()
+        .context("an id")?
+        .to_owned();
+    stack
+        .acknowledge(SERIAL, &id, "{\"acknowledged_by\":\"Asha\"}")
+        .await?
+        .expect(200)?;
+    let logs = stack.get("/alarm-logs").await?.expect(200)?;
+    let row = &logs["logs"][0];
+    assert_eq!(row["acknowledged"], true, "{row}");
+    assert_eq!(row["acknowledged_by"], "Asha", "{row}");
+    assert!(row["acknowledged_at"].is_string(), "{row}");
+    assert_eq!(row["state"], "acknowledged", "{row}");
+    let statistics = stack.get("/alarm-logs/statistics").await?.expect(200)?;
+    assert_eq!(statistics["acknowledged_count"], 1, "{statistics}");
+    stack.pass()
+}
+
+#[tokio::test]
+async fn defect_19_what_came_during_an_outage_of_redis_is_not_lost() -> Result<()> {
+    let stack = Stack::start().await?;
+    let device = stack.device(SERIAL);
+    device.send(1).await?;
+    stack.shows(SERIAL, 1).await?;
+    stack.redis_link.cut();
+    eventually("an ingest that is not ready", async || {
+        let answer = stack.ingests[0].get("/readyz").await?;
+        ensure!(answer.status == 503, "{answer:?}");
+        Ok(())
+    })
+    .await?;
+    for value in [600, 2, 3] {
+        device.send(value).await?;
+    }
+    stack.redis_link.heal();
+    stack.shows(SERIAL, 3).await?;
+    let logs = stack.get("/alarm-logs").await?.expect(200)?;
+    assert_eq!(
+        logs["total_count"], 1,
+        "the alarm in between is in the log: {logs}"
+    );
+    let history = stack
+        .get("/api/devices/OTSM-0001/history")
+        .await?
+        .expect(200)?;
+    assert_eq!(history["count"], 4, "{history}");
+    stack.pass()
+}
+
+#[tokio::test]
+async fn defect_20_payloads_without_a_serial_create_no_device() -> Result<()> {
+    let stack = Stack::start().await?;
+    for payload in ["{}", "5", "[]", "null", "\"text\""] {
+        stack.publisher().publish(TOPIC, payload).await?;
+    }
+    stack.device(SERIAL).send(1).await?;
+    stack.shows(SERIAL, 1).await?;
+    let list = stack.get("/api/devices").await?.expect(200)?;
+    assert_eq!(list["count"], 1, "{list}");
+    stack.pass()
+}
+
+#[tokio::test]
+async fn defect_21_there_is_no_test_endpoint() -> Result<()> {
+    let stack = Stack::start().await?;
+    let port = stack.gateways[0].port();
+    let path = "/test/subtronics/OTSM-0001";
+    for body in ["", "{}"] {
+        http::send(port, "POST", path, &[], body.as_bytes())
+            .await?
+            .expect(404)?;
+    }
+    stack.pass()
+}
+
+#[tokio::test]
+async fn defect_22_topics_come_from_the_configuration() -> Result<()> {
+    let plan = Plan::default().ingest("--mqtt-topic=plant/+/gas,other/data");
+    let stack = plan.start().await?;
+    for (serial, topic) in [
+        ("OTSM-0001", "plant/seven/gas"),
+        ("OTSM-0002", "other/data"),
+    ] {
+        let payload = stack.device(serial).newest(5).0.to_string();
+        stack.publisher().publish(topic, payload).await?;
+        stack.shows(serial, 5).await?;
+    }
+    let config = stack.get("/config").await?.expect(200)?;
+    assert_eq!(
+        config["mqtt_topics"]["SUBTRONICS"], "plant/+/gas,other/data",
+        "{config}"
+    );
+    stack.pass()
+}
+
+#[tokio::test]
+async fn defect_24_an_origin_is_matched_as_a_whole_on_every_transport() -> Result<()> {
+    let plan = Plan::default().gateway("--allowed-origins=https://*.vercel.app");
+    let stack = plan.start().await?;
+    let port = stack.gateways[0].port();
+    let refused = [
+        "https://vercel.app.evil.example",
+        "https://evilvercel.app",
+        "https://a.b.vercel.app",
+        "http://branch.vercel.app",
+        "https://branch.vercel.app:444",
+        "https://vercel.app",
+        "null",
+    ];
+    let upgrade = [
+        ("connection", "upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    for origin in refused {
+        for (path, extra) in [
+            ("/api/devices", &[][..]),
+            ("/socket.io/?EIO=4&transport=polling", &[][..]),
+            ("/socket.io/?EIO=4&transport=websocket", &upgrade[..]),
+        ] {
+            let headers = [&[("origin", origin)], extra].concat();
+            let answer = http::send(port, "GET", path, &headers, b"").await?;
+            assert_eq!(
+                answer.header("access-control-allow-origin"),
+                "",
+                "{origin} {path}"
+            );
+            let body = answer
+                .expect(403)
+                .with_context(|| format!("{origin} {path}"))?;
+            assert_eq!(body["error"], body["error_message"], "{origin} {path}");
+        }
+    }
+    for origin in [
+        "https://branch.vercel.app",
+        &format!("http://127.0.0.1:{port}"),
+    ] {
+        let answer = http::send(port, "GET", "/api/devices", &[("origin", origin)], b"").await?;
+        assert_eq!(answer.header("access-control-allow-origin"), origin);
+        let options = json!({"transports": ["websocket"], "extraHeaders": {"origin": origin}});
+        let browser = Browser::open(port, options).await?;
+        browser
+            .wait_for("the connection", |seen| seen.what == "connect")
+            .await?;
+    }
+    let options = json!({"transports": ["websocket"], "extraHeaders": {"origin": refused[0]}});
+    let browser = Browser::open(port, options).await?;
+    browser
+        .wait_for("a refusal", |seen| seen.what == "connect_error")
+        .await?;
+    stack.pass()
+}
+
+#[tokio::test]
+async fn defect_25_a_client_gets_only_the_devices_it_asked_for() -> Result<()> {
+    let stack = Stack::start().await?;
+    let silent = Browser::connect(stack.gateways[0].port(), Transport::Upgrade).await?;
+    let device = stack.device(SERIAL);
+    device.send(900).await?;
+    stack.shows(SERIAL, 900).await?;
+    // The marker: its answer comes after whatever was sent to everybody.
+    silent.subscribe("OTSM-0002").await?;
+    let stray = silent
+        .seen()
+        .into_iter()
+        .find(|seen| seen.what == "event" && seen.name != "system:status");
+    ensure!(stray.is_none(), "{stray:?}");
+    stack.pass()
+}
+
+#[tokio::test]
+async fn defect_26_a_bad_query_is_400_and_a_limit_is_kept_in_bounds() -> Result<()> {
+    let stack = Stack::start().await?;
+    let device = stack.device(SERIAL);
+    for value in [300, 1, 301, 2, 302] {
+        device.send(value).await?;
+    }
+    stack.shows(SERIAL, 302).await?;
+    for query in [
+        "limit=x",
+        "limit=",
+        "start_date=2026-02-30",
+        "end_date=soon",
+    ] {
+        let answer = stack.get(&format!("/alarm-logs?{query}")).await?;
+        let status = if query == "limit=" { 200 } else { 400 };
+        answer.expect(status).with_context(|| query.to_owned())?;
+    }
+    for (limit, count) in [("0", 1), ("-5", 1), ("2", 2), ("99999999999", 3)] {
+        let logs = stack
+            .get(&format!("/alarm-logs?limit={limit}"))
+            .await?
+            .expect(200)?;
+        assert_eq!(logs["total_count"], count, "{limit}: {logs}");
+    }
+    stack.pass()
+}
+
+#[tokio::test]
+async fn defect_27_a_page_is_served_again_by_a_replacement_within_its_five_attempts() -> Result<()>
+{
+    let mut stack = Stack::start().await?;
+    let device = stack.device(SERIAL);
+    device.send(1).await?;
+    stack.shows(SERIAL, 1).await?;
+    // The device page's own options.
+    let options = json!({
+        "transports": ["polling", "websocket"],
+        "reconnectionDelay": 1000,
+        "reconnectionAttempts": 5,
+        "timeout": 10_000,
+    });
+    let page = Browser::open(stack.gateways[0].port(), options).await?;
+    page.wait_for("the connection", |seen| seen.what == "connect")
+        .await?;
+    page.emit("subscribe:device", json!(SERIAL)).await?;
+    page.event_after(0, "device:data", SERIAL).await?;
+    let from = page.seen_count();
+    stack.gateways[0].process.terminate().await?;
+    stack.gateways[0].process.restart()?;
+    page.wait_after(from, "the connection by itself", |seen| {
+        seen.what == "connect"
+    })
+    .await?;
+    page.emit("subscribe:device", json!(SERIAL)).await?;
+    page.event_after(from, "device:data", SERIAL).await?;
+    stack.pass()
+}

@@ -1,0 +1,28 @@
+//! The system tests, in one binary so that the harness compiles once.
+//!
+//! Every test starts its own servers and the real binaries. `tests/run` runs them all, `tests/run NAME` those whose name
+//! contains NAME.
+
+mod live_path;
+
+mod alarms;
+
+mod recovery;
+
+mod burst;
+
+mod replicas;
+
+mod offline;
+
+mod bad_input;
+
+mod rest;
+
+mod contract;
+
+mod shutdown;
+
+mod cli;
+
+mod tidy;

@@ -1,0 +1,224 @@
+//! When nobody listens to the detectors any more, nothing is shown as normal.
+
+use anyhow::{Result, ensure};
+use serde_json::Value;
+use tests::browser::only_alert;
+use tests::eventually::eventually;
+use tests::stack::{Plan, Stack};
+
+const SERIAL: &str = "OTSM-0001";
+
+async fn with_a_short_limit() -> Result<Stack> {
+    Plan::default()
+        .ingests(2)
+        .ingest("--offline-after=2s")
+        .start()
+        .await
+}
+
+fn is_offline(data: &Value) -> bool {
+    data["data_quality"] == "offline" && data["alarm_status"] == "ALARM"
+}
+
+#[tokio::test]
+async fn with_every_ingest_dead_everybody_is_told_offline() -> Result<()> {
+    let mut stack = with_a_short_limit().await?;
+    let device = stack.device(SERIAL);
+    let watching = stack.browser().await?;
+    watching.subscribe(SERIAL).await?;
+    device.send(120).await?;
+    let live = watching.event_after(0, "device:data", SERIAL).await?;
+    assert_eq!(live["data"]["alarm_status"], "NORMAL");
+    for ingest in &mut stack.ingests {
+        ingest.process.kill().await?;
+    }
+
+    // The old open client: the same values once more, marked, at their old position.
+    let told = watching
+        .wait_for("the stale reading", |seen| {
+            seen.is_of("device:data", SERIAL) && seen.body["stale"] == true
+        })
+        .await?
+        .body;
+    assert!(is_offline(&told["data"]), "{told}");
+    assert_eq!(told["seq"], live["seq"]);
+    assert_eq!(told["epoch"], live["epoch"]);
+    assert_eq!(told["data"]["timestamp"], live["data"]["timestamp"]);
+    assert_eq!(told["data"]["sensor_reading"], 120);
+
+    // REST, one device and all.
+    let latest = stack.latest(SERIAL).await?;
+    assert!(is_offline(&latest), "{latest}");
+    let all = stack.get("/api/devices").await?.expect(200)?;
+    assert_eq!(all["devices"][0]["status"], "offline", "{all}");
+    assert!(is_offline(&all["devices"][0]["data"]), "{all}");
+    let one = stack
+        .get(&format!("/api/devices/{SERIAL}"))
+        .await?
+        .expect(200)?;
+    assert_eq!(one["status"], "offline", "{one}");
+
+    // A new subscription, and one that recovers.
+    let new = stack.browser().await?;
+    new.subscribe(SERIAL).await?;
+    let snapshot = &new.events("device:data", SERIAL)[0];
+    assert!(is_offline(&snapshot["data"]), "{snapshot}");
+    let recovering = stack.browser().await?;
+    let answer = recovering
+        .subscribe_since(SERIAL, &live["epoch"], 0)
+        .await?;
+    assert_eq!(answer["recovered"], true, "{answer}");
+    let behind = recovering
+        .wait_for("the stale reading behind the replay", |seen| {
+            seen.is_of("device:data", SERIAL) && seen.body["stale"] == true
+        })
+        .await?;
+    assert!(is_offline(&behind.body["data"]), "{behind:?}");
+
+    // Nobody published it: it is what is shown.
+    let alerts = stack.alerts(SERIAL).await?;
+    assert!(alerts.is_empty(), "{alerts:?}");
+
+    // Healed: the next message is live again.
+    for ingest in &mut stack.ingests {
+        ingest.process.restart()?;
+    }
+    for ingest in &mut stack.ingests {
+        ingest.ready().await?;
+    }
+    device.send(130).await?;
+    let healed = watching
+        .wait_for("a live reading", |seen| {
+            seen.is_of("device:data", SERIAL) && seen.body["data"]["sensor_reading"] == 130
+        })
+        .await?;
+    assert_eq!(healed.body["data"]["data_quality"], "good", "{healed:?}");
+    stack.pass()
+}
+
+/// Waits until the gateway has heard of the ingest: just started, it has not.
+async fn is_healthy(stack: &Stack) -> Result<()> {
+    eventually("a data path without fault", async || {
+        let ready = stack.get("/readyz").await?.expect(200)?;
+        ensure!(ready["status"] == "ok", "{ready}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn every_client_is_told_that_the_data_path_is_degraded_and_that_it_healed() -> Result<()> {
+    let mut stack = Stack::start().await?;
+    is_healthy(&stack).await?;
+    let browser = stack.browser().await?;
+    let from = browser.seen_count();
+    stack.ingests[0].process.kill().await?;
+    let degraded = browser
+        .wait_after(from, "a degraded status", |seen| {
+            seen.is_event("system:status") && seen.body["status"] == "degraded"
+        })
+        .await?;
+    assert_eq!(
+        degraded.body["dependencies"]["ingest"]["ok"], false,
+        "{degraded:?}"
+    );
+    assert!(degraded.body["timestamp"].is_string(), "{degraded:?}");
+    // One that connects meanwhile is told too.
+    let late = stack.browser().await?;
+    late.wait_for("the status", |seen| {
+        seen.is_event("system:status") && seen.body["status"] == "degraded"
+    })
+    .await?;
+    // Every replica shares that fate: it stays ready.
+    let ready = stack.get("/readyz").await?.expect(200)?;
+    assert_eq!(ready["status"], "degraded");
+    let health = stack.get("/health").await?.expect(200)?;
+    assert_eq!(health["status"], "degraded");
+    assert_eq!(health["mqtt_connected"], false);
+    assert_eq!(health["mongodb_connected"], true);
+
+    let from = browser.seen_count();
+    stack.ingests[0].process.restart()?;
+    browser
+        .wait_after(from, "a healed status", |seen| {
+            seen.is_event("system:status") && seen.body["status"] == "ok"
+        })
+        .await?;
+    stack.pass()
+}
+
+#[tokio::test]
+async fn redis_away_is_told_and_never_answered_with_an_empty_success() -> Result<()> {
+    let stack = Stack::start().await?;
+    stack.device(SERIAL).send(120).await?;
+    stack.shows(SERIAL, 120).await?;
+    let browser = stack.browser().await?;
+    stack.redis_link.cut();
+    browser
+        .wait_for("a degraded status", |seen| {
+            seen.is_event("system:status") && seen.body["dependencies"]["redis"]["ok"] == false
+        })
+        .await?;
+    for path in [
+        "/devices/OTSM-0001/subtronics/telemetry/latest",
+        "/devices/OTSM-0001/subtronics/alerts",
+        "/api/devices",
+        "/api/devices/OTSM-0001",
+        "/alarm-logs",
+    ] {
+        let answer = stack.get(path).await?;
+        if answer.status == 200 {
+            assert!(!answer.header("age").is_empty(), "{path}: {answer:?}");
+            continue;
+        }
+        let body = answer.expect(503)?;
+        assert!(body["error"].is_string(), "{path}: {body}");
+        assert_eq!(body["error"], body["error_message"], "{path}");
+    }
+    // A subscription made meanwhile stays and is answered when Redis is back.
+    browser.emit("subscribe:device", SERIAL.into()).await?;
+    stack.redis_link.heal();
+    let told = browser.event_after(0, "device:data", SERIAL).await?;
+    assert_eq!(told["data"]["sensor_reading"], 120);
+    stack.pass()
+}
+
+#[tokio::test]
+async fn a_silent_device_is_alarmed_within_its_limit_and_cleared_by_its_next_message() -> Result<()>
+{
+    let stack = with_a_short_limit().await?;
+    let device = stack.device(SERIAL);
+    let browser = stack.browser().await?;
+    browser.subscribe(SERIAL).await?;
+    device.send(120).await?;
+    let live = browser.event_after(0, "device:data", SERIAL).await?;
+    let told = browser
+        .event_after(0, "device:alerts:changed", SERIAL)
+        .await?;
+    let alert = only_alert(&told)?;
+    assert_eq!(alert["type"], "device_offline");
+    assert_eq!(alert["severity"], "high");
+    assert_eq!(alert["change"], "raised");
+    assert!(alert.get("threshold").is_none(), "{alert}");
+    let message = alert["message"].as_str().unwrap_or_default();
+    assert!(
+        message.starts_with("No message from the detector for "),
+        "{message}"
+    );
+    let data = browser.events("device:data", SERIAL);
+    let offline = data
+        .iter()
+        .find(|body| body["seq"] == told["seq"])
+        .unwrap_or(&Value::Null);
+    assert!(is_offline(&offline["data"]), "{offline}");
+    assert_eq!(offline["data"]["timestamp"], live["data"]["timestamp"]);
+
+    let from = browser.seen_count();
+    device.send(121).await?;
+    let cleared = browser
+        .event_after(from, "device:alerts:changed", SERIAL)
+        .await?;
+    assert_eq!(only_alert(&cleared)?["change"], "cleared");
+    assert_eq!(stack.latest(SERIAL).await?["data_quality"], "good");
+    stack.pass()
+}

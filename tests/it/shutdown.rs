@@ -1,0 +1,103 @@
+//! SIGTERM ends both services with 0, and nothing taken is lost.
+
+use anyhow::{Result, ensure};
+use serde_json::Value;
+use tests::stack::{Plan, Stack};
+
+#[tokio::test]
+async fn sigterm_ends_both_services_with_zero() -> Result<()> {
+    let mut stack = Stack::start().await?;
+    let browser = stack.browser().await?;
+    browser.subscribe("OTSM-0001").await?;
+    stack.device("OTSM-0001").send(1).await?;
+    browser.event_after(0, "device:data", "OTSM-0001").await?;
+    let services = stack.ingests.iter_mut().chain(&mut stack.gateways);
+    for service in services {
+        let status = service.process.terminate().await?;
+        ensure!(
+            status.code() == Some(0),
+            "{}: {status}",
+            service.process.name()
+        );
+    }
+    browser
+        .wait_for("the end of the connection", |seen| {
+            seen.what == "disconnect"
+        })
+        .await?;
+    stack.pass()
+}
+
+#[tokio::test]
+async fn sigterm_in_a_burst_loses_no_reading() -> Result<()> {
+    let mut stack = Stack::start().await?;
+    let device = stack.device("OTSM-0001");
+    let ingest = &mut stack.ingests[0];
+    let (published, ended) = tokio::join!(
+        async {
+            for value in 1..=200 {
+                device.send(value).await?;
+            }
+            anyhow::Ok(())
+        },
+        async {
+            tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+            ingest.process.terminate().await
+        }
+    );
+    published?;
+    ensure!(ended?.code() == Some(0), "ingest did not end with 0");
+    stack.ingests[0].process.restart()?;
+    stack.shows("OTSM-0001", 200).await?;
+    let history = stack
+        .get("/api/devices/OTSM-0001/history?limit=1000")
+        .await?
+        .expect(200)?;
+    assert_eq!(history["count"], 200);
+    stack.pass()
+}
+
+#[tokio::test]
+async fn a_member_that_leaves_its_share_group_hands_its_messages_to_the_other() -> Result<()> {
+    let mut stack = Plan::default().ingests(2).start().await?;
+    let device = stack.device("OTSM-0001");
+    for value in 1..=100 {
+        device.send(value).await?;
+        if value == 50 {
+            let status = stack.ingests[0].process.terminate().await?;
+            ensure!(status.code() == Some(0), "{status}");
+        }
+    }
+    stack.shows("OTSM-0001", 100).await?;
+    let history = stack
+        .get("/api/devices/OTSM-0001/history?limit=1000")
+        .await?
+        .expect(200)?;
+    let lost = 100 - history["count"].as_u64().unwrap_or_default();
+    assert_eq!(lost, 0, "{history}");
+    stack.pass()
+}
+
+#[tokio::test]
+async fn both_answer_livez_without_redis_and_ingest_is_not_ready_then() -> Result<()> {
+    let stack = Stack::start().await?;
+    stack.redis_link.cut();
+    tests::eventually::eventually("an ingest that is not ready", async || {
+        let answer = stack.ingests[0].get("/readyz").await?;
+        ensure!(answer.status == 503, "{answer:?}");
+        let body: Value = answer.json()?;
+        ensure!(body["status"] == "unready", "{body}");
+        Ok(())
+    })
+    .await?;
+    for service in stack.ingests.iter().chain(&stack.gateways) {
+        let answer = service.get("/livez").await?;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    stack.redis_link.heal();
+    let mut stack = stack;
+    for service in stack.ingests.iter_mut().chain(&mut stack.gateways) {
+        service.ready().await?;
+    }
+    stack.pass()
+}

@@ -1,0 +1,223 @@
+//! Rules of this repository that no compiler knows.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use tests::repository;
+
+/// Every file of the repository, its own build output and installed packages aside.
+fn files() -> Result<Vec<PathBuf>> {
+    let skipped = ["target", "node_modules", ".git"];
+    let mut folders = vec![repository::root()];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in
+            fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?
+        {
+            let path = entry?.path();
+            if path.is_file() {
+                files.push(path);
+            } else if !skipped.iter().any(|name| path.ends_with(name)) {
+                folders.push(path);
+            }
+        }
+    }
+    files.sort();
+    ensure!(files.len() > 50, "only {} files found", files.len());
+    Ok(files)
+}
+
+fn with_extension(extension: &str) -> Result<Vec<PathBuf>> {
+    let is_wanted = |path: &PathBuf| path.extension().is_some_and(|found| found == extension);
+    Ok(files()?.into_iter().filter(is_wanted).collect())
+}
+
+fn text(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+}
+
+#[test]
+fn modules_stand_beside_their_folder() -> Result<()> {
+    for path in with_extension("rs")? {
+        ensure!(
+            !path.ends_with("mod.rs"),
+            "{}: name it after its folder",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn every_package_inherits_the_lints() -> Result<()> {
+    for package in ["shared", "ingest", "gateway", "tests"] {
+        let manifest = text(&repository::root().join(package).join("Cargo.toml"))?;
+        ensure!(
+            manifest.contains("[lints]\nworkspace = true"),
+            "{package}/Cargo.toml does not inherit the lints"
+        );
+        for line in manifest
+            .lines()
+            .filter(|line| line.contains("version = \""))
+        {
+            ensure!(
+                line.starts_with("version"),
+                "{package}: versions belong to the workspace: {line}"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The modules that decide: what they are given is all they know.
+const PURE: [&str; 15] = [
+    "ingest/src/payload",
+    "gateway/src/interest",
+    "gateway/src/replay",
+    "gateway/src/outbox",
+    "gateway/src/status",
+    "gateway/src/origins",
+    "shared/src/device",
+    "shared/src/decimal",
+    "shared/src/reading",
+    "shared/src/alarm",
+    "shared/src/state",
+    "shared/src/rules",
+    "shared/src/order",
+    "shared/src/decide",
+    "shared/src/event",
+];
+
+#[test]
+fn pure_modules_import_no_input_or_output() -> Result<()> {
+    let forbidden = [
+        "tokio",
+        "redis::",
+        "rumqttc",
+        "axum",
+        "socketioxide",
+        "tracing::",
+        "std::env",
+        "std::fs",
+        "std::net",
+        "SystemTime",
+        "Instant::now",
+    ];
+    let root = repository::root();
+    let mut checked = 0;
+    for path in with_extension("rs")? {
+        let name = path.strip_prefix(&root)?.to_string_lossy().into_owned();
+        let module = name.trim_end_matches(".rs");
+        let is_pure = PURE
+            .iter()
+            .any(|pure| module == *pure || module.starts_with(&format!("{pure}/")));
+        if !is_pure || name.ends_with("tests.rs") || name.contains("/tests/") {
+            continue;
+        }
+        checked += 1;
+        for (number, line) in text(&path)?.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            for word in forbidden {
+                ensure!(
+                    !code.contains(word),
+                    "{name}:{}: `{word}` in a pure module",
+                    number + 1
+                );
+            }
+        }
+    }
+    ensure!(checked >= PURE.len(), "only {checked} pure files found");
+    Ok(())
+}
+
+#[test]
+fn only_keys_spells_keys() -> Result<()> {
+    let root = repository::root();
+    for path in with_extension("rs")? {
+        let name = path.strip_prefix(&root)?.to_string_lossy().into_owned();
+        let is_test = name.starts_with("tests/") || name.contains("/tests");
+        if is_test || name.starts_with("shared/src/keys") {
+            continue;
+        }
+        ensure!(!text(&path)?.contains("\"st:"), "{name} spells a key");
+    }
+    Ok(())
+}
+
+#[test]
+fn fixtures_hold_no_secrets_and_no_machine_is_named() -> Result<()> {
+    let home = ["/ho", "me/"].concat();
+    let work = ["/wo", "rk/"].concat();
+    let key = ["-----BEG", "IN "].concat();
+    for path in files()? {
+        let Ok(text) = fs::read_to_string(&path) else {
+            continue;
+        };
+        for word in [&home, &work, &key] {
+            ensure!(
+                !text.contains(word.as_str()),
+                "{}: contains `{word}`",
+                path.display()
+            );
+        }
+        let is_fixture = path.components().any(|part| part.as_os_str() == "fixtures");
+        for word in ["password", "token", "secret"] {
+            let found = is_fixture && text.to_lowercase().contains(word);
+            ensure!(!found, "{}: contains `{word}`", path.display());
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_lock_file_of_the_browser_names_no_host() -> Result<()> {
+    let lock = text(&repository::root().join("tests/js/package-lock.json"))?;
+    ensure!(
+        !lock.contains("\"resolved\""),
+        "package-lock.json names where packages come from"
+    );
+    Ok(())
+}
+
+#[test]
+fn scripts_can_be_run() -> Result<()> {
+    for name in ["deploy/demo", "tests/run", ".ci/run"] {
+        let path = repository::root().join(name);
+        let mode = fs::metadata(&path)
+            .with_context(|| name.to_owned())?
+            .permissions()
+            .mode();
+        ensure!(mode & 0o111 == 0o111, "{name} is not executable");
+        ensure!(
+            text(&path)?.contains("set -euo pipefail"),
+            "{name} goes on after an error"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn relative_links_of_documents_resolve() -> Result<()> {
+    for path in with_extension("md")? {
+        let text = text(&path)?;
+        let folder = path.parent().context("a document lies in a folder")?;
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            let target = link.split('#').next().unwrap_or_default();
+            if target.is_empty() || target.contains("://") || target.starts_with("mailto:") {
+                continue;
+            }
+            ensure!(
+                folder.join(target).exists(),
+                "{}: `{link}` leads nowhere",
+                path.display()
+            );
+        }
+    }
+    Ok(())
+}

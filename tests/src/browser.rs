@@ -1,0 +1,310 @@
+//! A fake browser: the official JavaScript client in a Node process of its own, and the log of what it saw.
+
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::eventually::LATE;
+use crate::repository;
+use crate::server_process::kept_environment;
+
+/// How the client reaches the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// WebSocket only.
+    WebSocket,
+    /// Long polling only.
+    Polling,
+    /// Long polling, upgraded to WebSocket: the client's default.
+    Upgrade,
+}
+
+impl Transport {
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::WebSocket => &["websocket"],
+            Self::Polling => &["polling"],
+            Self::Upgrade => &["polling", "websocket"],
+        }
+    }
+}
+
+/// One thing the browser saw.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Seen {
+    /// `event`, `ack`, `connect`, `connect_error`, `disconnect` or `upgrade`.
+    pub what: String,
+    /// The event's name, the transport's, or a reason.
+    #[serde(default)]
+    pub name: String,
+    /// The first argument.
+    #[serde(default)]
+    pub body: Value,
+    /// Which question an `ack` answers.
+    #[serde(default)]
+    id: u64,
+}
+
+impl Seen {
+    /// Whether it is this event.
+    pub fn is_event(&self, name: &str) -> bool {
+        self.what == "event" && self.name == name
+    }
+
+    /// Whether it is this event of this device.
+    pub fn is_of(&self, name: &str, device: &str) -> bool {
+        self.is_event(name) && self.body["deviceId"] == device
+    }
+
+    /// The `seq` of its position.
+    pub fn seq(&self) -> Option<u64> {
+        self.body["seq"].as_u64()
+    }
+}
+
+/// A running client.
+#[derive(Debug)]
+pub struct Browser {
+    url: String,
+    orders: tokio::sync::Mutex<ChildStdin>,
+    log: Arc<Mutex<Vec<Seen>>>,
+    length: watch::Receiver<usize>,
+    questions: AtomicU64,
+    // Killed with the browser.
+    _child: Child,
+    _tasks: JoinSet<()>,
+}
+
+impl Browser {
+    /// Starts a client and waits until it is connected to the gateway on this port.
+    pub async fn connect(port: u16, transport: Transport) -> Result<Self> {
+        let options = json!({
+            "transports": transport.names(),
+            "reconnectionDelay": 50,
+            "reconnectionDelayMax": 200,
+            "randomizationFactor": 0,
+        });
+        let browser = Self::open(port, options).await?;
+        browser
+            .wait_for("the connection", |seen| seen.what == "connect")
+            .await?;
+        if transport == Transport::Upgrade {
+            browser
+                .wait_for("the upgrade", |seen| seen.what == "upgrade")
+                .await?;
+        }
+        Ok(browser)
+    }
+
+    /// Starts a client with these options of the library and lets it connect in the background.
+    pub async fn open(port: u16, options: Value) -> Result<Self> {
+        let mut child = Command::new("node")
+            .arg(repository::script("agent.mjs")?)
+            .env_clear()
+            .envs(kept_environment())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("`node` is missing: install Node 20")?;
+        let orders = child.stdin.take().context("stdin of the browser")?;
+        let output = child.stdout.take().context("stdout of the browser")?;
+        let log = Arc::<Mutex<Vec<Seen>>>::default();
+        let (grown, length) = watch::channel(0);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(keep(output, Arc::clone(&log), grown));
+        let browser = Self {
+            url: format!("http://127.0.0.1:{port}"),
+            orders: tokio::sync::Mutex::new(orders),
+            log,
+            length,
+            questions: AtomicU64::new(0),
+            _child: child,
+            _tasks: tasks,
+        };
+        let order = json!({"do": "connect", "url": browser.url, "options": options});
+        browser.order(order).await?;
+        Ok(browser)
+    }
+
+    /// Subscribes and returns the server's answer.
+    pub async fn subscribe(&self, device: &str) -> Result<Value> {
+        self.ask("subscribe:device", json!(device)).await
+    }
+
+    /// Subscribes from a position on and returns the server's answer.
+    pub async fn subscribe_since(&self, device: &str, epoch: &Value, seq: u64) -> Result<Value> {
+        let since = json!({"deviceId": device, "since": {"epoch": epoch, "seq": seq}});
+        self.ask("subscribe:device", since).await
+    }
+
+    /// Emits an event with an acknowledgement callback and returns what it was called with.
+    pub async fn ask(&self, name: &str, body: Value) -> Result<Value> {
+        let id = self.questions.fetch_add(1, Ordering::Relaxed) + 1;
+        self.order(json!({"do": "ask", "id": id, "name": name, "body": body}))
+            .await?;
+        let what = format!("the answer to {name} {body}");
+        let answer = self
+            .wait_for(&what, |seen| seen.what == "ack" && seen.id == id)
+            .await?;
+        Ok(answer.body)
+    }
+
+    /// Emits an event without a callback, as the replaced front end does.
+    pub async fn emit(&self, name: &str, body: Value) -> Result<()> {
+        self.order(json!({"do": "emit", "name": name, "body": body}))
+            .await
+    }
+
+    /// Goes, and waits until it is gone.
+    pub async fn disconnect(&self) -> Result<()> {
+        let from = self.seen_count();
+        self.order(json!({"do": "disconnect"})).await?;
+        self.wait_after(from, "the end of the connection", |seen| {
+            seen.what == "disconnect"
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Comes back after [`Self::disconnect`] and waits for the connection.
+    pub async fn reconnect(&self) -> Result<()> {
+        let from = self.seen_count();
+        self.order(json!({"do": "reconnect"})).await?;
+        self.wait_after(from, "the new connection", |seen| seen.what == "connect")
+            .await?;
+        Ok(())
+    }
+
+    /// Loses its connection as on a bad network, and waits until the library has made a new one.
+    pub async fn lose_connection(&self) -> Result<()> {
+        let from = self.seen_count();
+        self.order(json!({"do": "cut"})).await?;
+        self.wait_after(from, "the connection by itself", |seen| {
+            seen.what == "connect"
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Everything seen so far, in the order of arrival.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.log().clone()
+    }
+
+    /// How much that is: a mark for [`Self::wait_after`].
+    pub fn seen_count(&self) -> usize {
+        self.log().len()
+    }
+
+    /// The events of this name and device seen so far, in the order of arrival.
+    pub fn events(&self, name: &str, device: &str) -> Vec<Value> {
+        let log = self.log();
+        log.iter()
+            .filter(|seen| seen.is_of(name, device))
+            .map(|seen| seen.body.clone())
+            .collect()
+    }
+
+    /// The first thing seen, from the start on, that `is_it`.
+    pub async fn wait_for(&self, what: &str, is_it: impl Fn(&Seen) -> bool) -> Result<Seen> {
+        self.wait_after(0, what, is_it).await
+    }
+
+    /// The first thing seen after the first `from` ones that `is_it`.
+    pub async fn wait_after(
+        &self,
+        from: usize,
+        what: &str,
+        is_it: impl Fn(&Seen) -> bool,
+    ) -> Result<Seen> {
+        let mut length = self.length.clone();
+        let search = async {
+            let mut next = from;
+            loop {
+                let known = *length.borrow_and_update();
+                let found = self.log()[next.min(known)..known]
+                    .iter()
+                    .find(|seen| is_it(seen))
+                    .cloned();
+                if let Some(found) = found {
+                    return Ok(found);
+                }
+                next = known.max(from);
+                if length.changed().await.is_err() {
+                    bail!("the browser's process ended");
+                }
+            }
+        };
+        match timeout(LATE, search).await {
+            Ok(found) => found,
+            Err(_) => Err(anyhow::anyhow!("it did not come")),
+        }
+        .with_context(|| format!("a browser waited for {what}; it saw last:\n{}", self.tail()))
+    }
+
+    /// The next event of this name and device after the first `from` things seen.
+    pub async fn event_after(&self, from: usize, name: &str, device: &str) -> Result<Value> {
+        let what = format!("{name} of {device}");
+        let seen = self
+            .wait_after(from, &what, |seen| seen.is_of(name, device))
+            .await?;
+        Ok(seen.body)
+    }
+
+    async fn order(&self, order: Value) -> Result<()> {
+        let line = format!("{order}\n");
+        let mut orders = self.orders.lock().await;
+        orders
+            .write_all(line.as_bytes())
+            .await
+            .context("ordering the browser")
+    }
+
+    fn log(&self) -> std::sync::MutexGuard<'_, Vec<Seen>> {
+        self.log.lock().expect("nobody panics while holding it")
+    }
+
+    fn tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<String> = log[log.len().saturating_sub(12)..]
+            .iter()
+            .map(|seen| format!("  {} {} {}", seen.what, seen.name, seen.body))
+            .collect();
+        lines.join("\n")
+    }
+}
+
+/// The first alert of a `device:alerts` or `device:alerts:changed`.
+pub fn only_alert(body: &Value) -> Result<&Value> {
+    let alerts = body["alerts"].as_array().context("no alerts")?;
+    ensure!(alerts.len() == 1, "expected one alert: {body}");
+    Ok(&alerts[0])
+}
+
+async fn keep(output: ChildStdout, log: Arc<Mutex<Vec<Seen>>>, grown: watch::Sender<usize>) {
+    let mut lines = BufReader::new(output).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let seen = serde_json::from_str(&line).unwrap_or_else(|err| Seen {
+            what: "unreadable".to_owned(),
+            name: err.to_string(),
+            body: Value::String(line),
+            id: 0,
+        });
+        let length = {
+            let mut log = log.lock().expect("nobody panics while holding it");
+            log.push(seen);
+            log.len()
+        };
+        grown.send_replace(length);
+    }
+}

@@ -1,0 +1,245 @@
+//! A fake detector: publishes payloads of the known formats over MQTT and waits for the broker's acknowledgement.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rumqttc::Outgoing;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::Packet;
+use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use serde_json::{Value, json};
+use shared::clock::{SystemClock, Time};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+/// The topic all detectors share.
+pub const TOPIC: &str = "SubTronics/data";
+
+/// An MQTT connection to the broker of a test.
+#[derive(Debug)]
+pub struct Publisher {
+    client: AsyncClient,
+    waiting: Arc<Mutex<Waiting>>,
+    // Keeps the order of `Waiting::queued` equal to that of the client's queue.
+    order: tokio::sync::Mutex<()>,
+    _tasks: JoinSet<()>,
+}
+
+/// Who waits for which acknowledgement.
+#[derive(Debug, Default)]
+struct Waiting {
+    queued: VecDeque<oneshot::Sender<()>>,
+    sent: HashMap<u16, oneshot::Sender<()>>,
+}
+
+impl Publisher {
+    /// Connects to a broker on the loopback interface.
+    pub fn connect(port: u16) -> Self {
+        let id = format!("detectors-{:08x}", fastrand::u32(..));
+        let mut options = MqttOptions::new(id, "127.0.0.1", port);
+        options.set_keep_alive(Duration::from_secs(30));
+        options.set_clean_start(true);
+        options.set_max_packet_size(Some(4 << 20));
+        let (client, events) = AsyncClient::new(options, 1000);
+        let waiting = Arc::<Mutex<Waiting>>::default();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(drive(events, Arc::clone(&waiting)));
+        Self {
+            client,
+            waiting,
+            order: tokio::sync::Mutex::default(),
+            _tasks: tasks,
+        }
+    }
+
+    /// Publishes at QoS 1 and waits until the broker has taken it.
+    pub async fn publish(&self, topic: &str, payload: impl Into<Vec<u8>>) -> Result<()> {
+        self.send(topic, payload.into(), false).await
+    }
+
+    /// The same, retained.
+    pub async fn publish_retained(&self, topic: &str, payload: impl Into<Vec<u8>>) -> Result<()> {
+        self.send(topic, payload.into(), true).await
+    }
+
+    async fn send(&self, topic: &str, payload: Vec<u8>, retain: bool) -> Result<()> {
+        let (taken, acknowledged) = oneshot::channel();
+        {
+            let _order = self.order.lock().await;
+            lock(&self.waiting).queued.push_back(taken);
+            self.client
+                .publish(topic, QoS::AtLeastOnce, retain, payload)
+                .await
+                .context("queueing a payload")?;
+        }
+        tokio::time::timeout(Duration::from_secs(20), acknowledged)
+            .await
+            .context("the broker did not acknowledge within 20 s")?
+            .context("the broker closed the connection")
+    }
+}
+
+async fn drive(mut events: EventLoop, waiting: Arc<Mutex<Waiting>>) {
+    loop {
+        match events.poll().await {
+            Ok(Event::Outgoing(Outgoing::Publish(id))) => {
+                let mut waiting = lock(&waiting);
+                if let Some(taken) = waiting.queued.pop_front() {
+                    waiting.sent.insert(id, taken);
+                }
+            }
+            Ok(Event::Incoming(Packet::PubAck(ack))) => {
+                if let Some(taken) = lock(&waiting).sent.remove(&ack.pkid) {
+                    // The test may have given up waiting.
+                    taken.send(()).ok();
+                }
+            }
+            Ok(_) => {}
+            Err(_) => {
+                *lock(&waiting) = Waiting::default();
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+fn lock(waiting: &Mutex<Waiting>) -> std::sync::MutexGuard<'_, Waiting> {
+    waiting.lock().expect("nobody panics while holding it")
+}
+
+/// One detector with a clock that advances with every payload, so that its readings are in order.
+#[derive(Debug)]
+pub struct Device {
+    serial: String,
+    publisher: Arc<Publisher>,
+    last_time: AtomicI64,
+}
+
+impl Device {
+    /// A detector with this serial on a connection that several may share.
+    pub fn new(serial: &str, publisher: Arc<Publisher>) -> Self {
+        Self {
+            serial: serial.to_owned(),
+            publisher,
+            last_time: AtomicI64::new(0),
+        }
+    }
+
+    /// Its serial.
+    pub fn serial(&self) -> &str {
+        &self.serial
+    }
+
+    /// Publishes a reading of the newest format, and returns when the broker has it.
+    pub async fn send(&self, value: impl Into<Value>) -> Result<()> {
+        self.publish(&self.newest(value)).await
+    }
+
+    /// Publishes this payload.
+    pub async fn publish(&self, payload: &Payload) -> Result<()> {
+        self.publisher.publish(TOPIC, payload.0.to_string()).await
+    }
+
+    /// A reading of the newest format, at the next moment of this device's clock.
+    pub fn newest(&self, value: impl Into<Value>) -> Payload {
+        Payload(json!({
+            "Device Alise Name": "Gas Sensor Block1",
+            "OTSM-2 Serial Number": self.serial,
+            "Date Time At Reading": self.next_time().to_iso(),
+            "Message Type": "LOG DATA",
+            "lat": "19.011545",
+            "long": "72.823872",
+            "Parameters": {
+                "Live Sensor Readings ": value.into(),
+                "Unit of Measurement ": 1,
+                "Decimal Point": 0,
+                "Alarm Level A1": 250,
+                "Alarm Level A2": 500,
+                "Alarm Level A3": 1000,
+                "Alarm 1 LED Status": 0,
+                "Alarm 2 LED Status": 0,
+                "Alarm 3 LED Status": 0,
+                "Sensor Fault": 0,
+            },
+        }))
+    }
+
+    /// A reading of the old format, at the next moment of this device's clock.
+    pub fn old(&self, value: impl Into<Value>) -> Payload {
+        Payload(json!({
+            "Device Alise Name": "Gas Sensor Block1",
+            "OTSM-2 Serial Number": self.serial,
+            "Gas": "Carbon Monoxide (CO)",
+            "timestamp": self.next_time().to_iso(),
+            "Sender": "Device",
+            "Message Type": "LOG DATA",
+            "Unit of Measurement": "ppm",
+            "Parameters": {
+                "Offset": value.into(),
+                "Span High": 2000,
+                "Span Low": 0,
+                "Alarm Level A1": 250,
+                "Alarm Level A2": 500,
+                "Alarm Level A3": 1000,
+                "Decimal Point": 0,
+                "A1Type": "High",
+                "A1Hysterysis": 0,
+                "A1Latching": 0,
+                "A1Siren": 0,
+                "A1Buzzer": 0,
+                "Alarm 1 LED Status": 0,
+                "Alarm 2 LED Status": 0,
+                "Alarm 3 LED Status": 0,
+                "SensorFault": 0,
+                "lat": "00.00",
+                "long": "00.00",
+            },
+        }))
+    }
+
+    fn next_time(&self) -> Time {
+        let now = SystemClock::local().as_millis();
+        let before = self
+            .last_time
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
+                Some(now.max(last + 1))
+            })
+            .unwrap_or_default();
+        Time::from_millis(now.max(before + 1))
+    }
+}
+
+/// A payload to be changed before it is sent.
+#[derive(Clone, Debug)]
+pub struct Payload(pub Value);
+
+impl Payload {
+    /// With this root key.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.0[key] = value.into();
+        self
+    }
+
+    /// With this key in `Parameters`.
+    #[must_use]
+    pub fn with_parameter(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.0["Parameters"][key] = value.into();
+        self
+    }
+
+    /// Without this key, at the root and in `Parameters`.
+    #[must_use]
+    pub fn without(mut self, key: &str) -> Self {
+        if let Some(fields) = self.0.as_object_mut() {
+            fields.shift_remove(key);
+        }
+        if let Some(fields) = self.0["Parameters"].as_object_mut() {
+            fields.shift_remove(key);
+        }
+        self
+    }
+}

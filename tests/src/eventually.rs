@@ -1,0 +1,25 @@
+//! Waiting for a state: polled often, given up late, the last answer told.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::time::{Instant, sleep};
+
+/// How long anything may take that has no limit of its own: far above what a busy machine needs.
+pub const LATE: Duration = Duration::from_secs(30);
+
+const PAUSE: Duration = Duration::from_millis(15);
+
+/// Calls `probe` until it succeeds and returns what it found; fails with its last error after [`LATE`].
+pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+    let started = Instant::now();
+    loop {
+        match probe().await {
+            Ok(found) => return Ok(found),
+            Err(err) if started.elapsed() > LATE => {
+                return Err(err).with_context(|| format!("gave up waiting: {what}"));
+            }
+            Err(_) => sleep(PAUSE).await,
+        }
+    }
+}

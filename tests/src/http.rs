@@ -1,0 +1,86 @@
+//! Requests as they are: nothing is normalised, followed or retried.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::{HeaderMap, Request};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+/// What a server answered.
+#[derive(Debug)]
+pub struct Response {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Response {
+    /// The body as JSON.
+    pub fn json(&self) -> Result<Value> {
+        serde_json::from_slice(&self.body).with_context(|| format!("no JSON: {self:?}"))
+    }
+
+    /// The body as JSON of an answer with this status.
+    pub fn expect(&self, status: u16) -> Result<Value> {
+        ensure!(self.status == status, "expected {status}: {self:?}");
+        self.json()
+    }
+
+    /// A header as text; empty if it is missing.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    }
+}
+
+/// Sends one request over a connection of its own to a port of the loopback interface.
+pub async fn send(
+    port: u16,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<Response> {
+    let exchange = exchange(port, method, path, headers, body);
+    tokio::time::timeout(Duration::from_secs(20), exchange)
+        .await
+        .with_context(|| format!("no answer within 20 s: {method} {path}"))?
+        .with_context(|| format!("{method} {path}"))
+}
+
+async fn exchange(
+    port: u16,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<Response> {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let mut driver = JoinSet::new();
+    driver.spawn(connection);
+
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", format!("127.0.0.1:{port}"));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Full::new(Bytes::copy_from_slice(body)))?;
+    let (head, body) = sender.send_request(request).await?.into_parts();
+    Ok(Response {
+        status: head.status.as_u16(),
+        headers: head.headers,
+        body: body.collect().await?.to_bytes(),
+    })
+}

@@ -1,0 +1,28 @@
+//! The harness of the system tests: real servers, real binaries, a fake detector and the official browser client.
+//!
+//! Read in this order. A test asks for a [`stack::Stack`]: its own redis-server and mosquitto in a temporary folder, and
+//! the binaries `ingest` and `gateway`, each as a [`server_process::ServerProcess`] on a port of [`ports`]. It sends
+//! readings as a [`device::Device`], looks at them as a [`browser::Browser`] or over [`http`], breaks connections with a
+//! [`link::Link`], and waits with [`eventually`] for states, never for time.
+//!
+//! The simulator shares [`scenario`] with nobody else: it belongs to `deploy/demo`.
+
+pub mod stack;
+
+pub mod server_process;
+
+pub mod ports;
+
+pub mod device;
+
+pub mod browser;
+
+pub mod http;
+
+pub mod link;
+
+pub mod eventually;
+
+pub mod repository;
+
+pub mod scenario;

@@ -1,0 +1,250 @@
+use ingest::payload::{DEFAULT_MAX_PAYLOAD_BYTES, DecimalPoint, Format, PayloadError, parse};
+use shared::decimal::Decimal;
+use shared::reading::{Reading, Side};
+
+use super::*;
+
+/// 2026-01-28T06:07:12Z.
+const STARTED: Time = Time::from_millis(1_769_580_432_000);
+
+fn setting() -> Setting {
+    Setting {
+        started: STARTED,
+        cycle: Duration::from_mins(1),
+        silence: Duration::from_secs(200),
+        utc_offset_seconds: 19_800,
+        seed: 7,
+    }
+}
+
+fn detectors(scenario: Scenario) -> Vec<Detector> {
+    PayloadFormat::ALL
+        .iter()
+        .flat_map(|format| Detector::fleet(3, "OTSM-", &[scenario], &[*format], setting()))
+        .collect()
+}
+
+fn read(payload: &[u8]) -> Result<Reading, PayloadError> {
+    let format = Format {
+        utc_offset_seconds: 19_800,
+        unit_codes: shared::args::unit_codes("1=ppm").expect("unit codes"),
+        decimal_point: DecimalPoint::Ignore,
+        max_payload_bytes: DEFAULT_MAX_PAYLOAD_BYTES,
+    };
+    parse(payload, &format)
+}
+
+/// Five minutes at one payload a second.
+fn story(detector: &Detector) -> Vec<(Time, Option<Vec<u8>>)> {
+    let moments = (0..300).map(|tick| (tick, STARTED + Duration::from_secs(tick)));
+    moments
+        .map(|(tick, now)| (now, detector.payload(tick, now)))
+        .collect()
+}
+
+#[track_caller]
+fn readings(detector: &Detector) -> Vec<(Time, Reading)> {
+    let sent = story(detector).into_iter();
+    sent.filter_map(|(now, payload)| Some((now, payload?)))
+        .map(|(now, payload)| match read(&payload) {
+            Ok(reading) => (now, reading),
+            Err(err) => panic!("{}: {err}", String::from_utf8_lossy(&payload)),
+        })
+        .collect()
+}
+
+/// The highest level reached, with the side the detector names.
+fn reached(reading: &Reading) -> usize {
+    let value = reading.value.expect("a value");
+    let is_reached = |level: &&shared::reading::LevelSetting| {
+        let threshold = level.level.expect("a level");
+        match level.side.unwrap_or_default() {
+            Side::High => value >= threshold,
+            Side::Low => value <= threshold,
+        }
+    };
+    reading.levels.iter().filter(is_reached).count()
+}
+
+/// The levels a detector passes through, each once in a row.
+fn course(detector: &Detector) -> Vec<usize> {
+    let mut levels: Vec<_> = readings(detector)
+        .iter()
+        .map(|(_, reading)| reached(reading))
+        .collect();
+    levels.dedup();
+    levels
+}
+
+#[test]
+fn every_payload_but_garbage_is_a_complete_reading() {
+    for scenario in Scenario::ALL {
+        if scenario == Scenario::GarbageReading {
+            continue;
+        }
+        for detector in detectors(scenario) {
+            for (now, reading) in readings(&detector) {
+                assert_eq!(reading.device.as_str(), detector.serial());
+                assert!(reading.value.is_some() && !reading.doubtful, "{reading:?}");
+                assert!(["ppm", "%LEL", "%VOL"].contains(&reading.unit.as_str()));
+                let told = reading.device_time.expect("a device time");
+                let expected = if scenario == Scenario::StuckClock {
+                    STARTED
+                } else {
+                    now
+                };
+                assert_eq!(told, expected);
+                let lit = reading
+                    .leds
+                    .iter()
+                    .filter(|led| **led == Decimal::from_int(1))
+                    .count();
+                let expected = if reading.has_fault() {
+                    0
+                } else {
+                    reached(&reading)
+                };
+                assert_eq!(lit, expected, "{reading:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn steady_raises_nothing() {
+    for detector in detectors(Scenario::Steady) {
+        assert_eq!(course(&detector), [0]);
+    }
+}
+
+#[test]
+fn ramp_and_low_oxygen_pass_every_level_up_and_down() {
+    for scenario in [Scenario::Ramp, Scenario::LowOxygen] {
+        for detector in detectors(scenario) {
+            let course = course(&detector);
+            let whole = [0, 1, 2, 3, 2, 1, 0, 1, 2, 3];
+            assert!(
+                course.windows(whole.len()).any(|part| part == whole),
+                "{course:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_first_ramp_starts_quiet_and_alarms_within_half_a_cycle() {
+    let detector = &detectors(Scenario::Ramp)[0];
+    let first = readings(detector)
+        .into_iter()
+        .position(|(_, reading)| reached(&reading) > 0);
+    assert!((5..30).contains(&first.expect("an alarm")), "{first:?}");
+}
+
+#[test]
+fn low_oxygen_is_low_in_every_format() {
+    for detector in detectors(Scenario::LowOxygen) {
+        for (_, reading) in readings(&detector) {
+            assert!(
+                reading
+                    .levels
+                    .iter()
+                    .all(|level| level.side == Some(Side::Low))
+            );
+        }
+    }
+}
+
+#[test]
+fn sensor_fault_comes_with_clean_air_and_goes() {
+    for detector in detectors(Scenario::SensorFault) {
+        let readings = readings(&detector);
+        let (faulty, sound): (Vec<_>, Vec<_>) = readings
+            .iter()
+            .partition(|(_, reading)| reading.has_fault());
+        assert!(!faulty.is_empty() && !sound.is_empty());
+        assert!(
+            faulty
+                .iter()
+                .all(|(_, reading)| reading.value == Some(Decimal::ZERO))
+        );
+    }
+}
+
+#[test]
+fn garbage_is_refused_or_marked_and_good_readings_stand_between() {
+    for detector in detectors(Scenario::GarbageReading) {
+        let mut refused: Vec<_> = Vec::new();
+        let (mut without_value, mut doubtful, mut good) = (0, 0, 0);
+        for (_, payload) in story(&detector) {
+            match read(&payload.expect("garbage is no silence")) {
+                Err(err) => refused.push(err.code()),
+                Ok(reading) if reading.value.is_none() => without_value += 1,
+                Ok(reading) if reading.doubtful => doubtful += 1,
+                Ok(_) => good += 1,
+            }
+        }
+        refused.sort_unstable();
+        refused.dedup();
+        assert_eq!(
+            refused,
+            ["missing_serial", "not_an_object", "not_json", "not_utf8"]
+        );
+        assert!(without_value > 5 && doubtful > 1 && good > 150);
+    }
+}
+
+#[test]
+fn silence_is_one_gap_as_long_as_was_asked_for() {
+    for detector in detectors(Scenario::Silence) {
+        let silent: Vec<_> = story(&detector)
+            .iter()
+            .map(|(_, payload)| payload.is_none())
+            .collect();
+        let first = silent.iter().position(|silent| *silent).expect("a silence");
+        let length = silent[first..].iter().take_while(|silent| **silent).count();
+        assert_eq!((first, length), (30, 200));
+    }
+}
+
+#[test]
+fn a_stuck_clock_does_not_keep_gas_from_rising() {
+    for detector in detectors(Scenario::StuckClock) {
+        assert!(course(&detector).windows(3).any(|part| part == [0, 1, 0]));
+    }
+}
+
+#[test]
+fn the_same_seed_tells_the_same_story() {
+    let [first, second] = [setting(), setting()]
+        .map(|setting| Detector::fleet(5, "A", &Scenario::ALL, &PayloadFormat::ALL, setting));
+    for (first, second) in first.iter().zip(&second) {
+        assert_eq!(story(first), story(second));
+    }
+    let other = Setting {
+        seed: 8,
+        ..setting()
+    };
+    let other = Detector::fleet(5, "A", &Scenario::ALL, &PayloadFormat::ALL, other);
+    assert_ne!(story(&first[0]), story(&other[0]));
+}
+
+#[test]
+fn a_fleet_shares_out_stories_and_formats() {
+    let fleet = Detector::fleet(21, "OTSM-", &Scenario::ALL, &PayloadFormat::ALL, setting());
+    for scenario in Scenario::ALL {
+        let tellers: Vec<_> = fleet
+            .iter()
+            .filter(|one| one.scenario() == scenario)
+            .collect();
+        assert_eq!(tellers.len(), 3);
+        for format in PayloadFormat::ALL {
+            assert!(
+                tellers.iter().any(|one| one.format == format),
+                "{scenario:?} {format:?}"
+            );
+        }
+    }
+    let serials: std::collections::BTreeSet<_> = fleet.iter().map(Detector::serial).collect();
+    assert_eq!(serials.len(), 21);
+    assert_eq!(fleet[0].serial(), "OTSM-0001");
+}

@@ -1,0 +1,151 @@
+//! One child process of a test: its output goes to a file, it ends with the test at the latest.
+
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::eventually::eventually;
+
+/// A running server and how it was started.
+#[derive(Debug)]
+pub struct ServerProcess {
+    name: String,
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    folder: PathBuf,
+    child: Child,
+    // Set when the test ended it on purpose: else its end is a failure of the test.
+    expected_end: bool,
+}
+
+impl ServerProcess {
+    /// Starts it with these arguments alone: of the environment it gets `PATH` and `HOME`.
+    pub fn start<A: Into<OsString>>(
+        name: &str,
+        program: &Path,
+        arguments: impl IntoIterator<Item = A>,
+        folder: &Path,
+    ) -> Result<Self> {
+        let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+        let child = spawn(name, program, &arguments, folder)?;
+        Ok(Self {
+            name: name.to_owned(),
+            program: program.to_owned(),
+            arguments,
+            folder: folder.to_owned(),
+            child,
+            expected_end: false,
+        })
+    }
+
+    /// Its name within the test.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Everything it printed so far, over all its starts.
+    pub fn output(&self) -> String {
+        let bytes = fs::read(output_file(&self.folder, &self.name)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Fails if it ended although nobody asked it to.
+    pub fn check_alive(&mut self) -> Result<()> {
+        match self
+            .child
+            .try_wait()
+            .context("asking for a child's state")?
+        {
+            Some(status) if !self.expected_end => bail!("{} ended by itself: {status}", self.name),
+            _ => Ok(()),
+        }
+    }
+
+    /// SIGTERM, and the wait for its end.
+    pub async fn terminate(&mut self) -> Result<ExitStatus> {
+        self.signal(Signal::TERM)?;
+        self.wait().await
+    }
+
+    /// SIGKILL, and the wait for its end.
+    pub async fn kill(&mut self) -> Result<ExitStatus> {
+        self.signal(Signal::KILL)?;
+        self.wait().await
+    }
+
+    /// Sends a signal that may end it.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.expected_end = true;
+        kill_process(Pid::from_child(&self.child), signal)
+            .with_context(|| format!("signalling {}", self.name))
+    }
+
+    /// Stops it where it is, as a machine that is overloaded or asleep would.
+    pub fn pause(&mut self) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), Signal::STOP)
+            .with_context(|| format!("pausing {}", self.name))
+    }
+
+    /// Lets a paused one go on.
+    pub fn resume(&mut self) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), Signal::CONT)
+            .with_context(|| format!("resuming {}", self.name))
+    }
+
+    /// Waits for its end.
+    pub async fn wait(&mut self) -> Result<ExitStatus> {
+        self.expected_end = true;
+        let name = self.name.clone();
+        eventually(&format!("{name} ends"), async || {
+            self.child.try_wait()?.context("still running")
+        })
+        .await
+    }
+
+    /// Starts it again as it was started before; it must have ended.
+    pub fn restart(&mut self) -> Result<()> {
+        self.child = spawn(&self.name, &self.program, &self.arguments, &self.folder)?;
+        self.expected_end = false;
+        Ok(())
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        // It may have ended already; there is nothing else to do about either error.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn spawn(name: &str, program: &Path, arguments: &[OsString], folder: &Path) -> Result<Child> {
+    let output = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(output_file(folder, name))
+        .with_context(|| format!("opening the output file of {name}"))?;
+    let errors = output.try_clone().context("duplicating a file handle")?;
+    Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .env_clear()
+        .envs(kept_environment())
+        .stdin(Stdio::null())
+        .stdout(output)
+        .stderr(errors)
+        .spawn()
+        .with_context(|| format!("`{}` is missing: run `tests/run`", program.display()))
+}
+
+/// What a child sees of our environment: settings are passed as flags, nothing is ambient.
+pub fn kept_environment() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os().filter(|(name, _)| name == "PATH" || name == "HOME")
+}
+
+fn output_file(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.log"))
+}

@@ -1,0 +1,395 @@
+//! Everything a test needs, started for it alone: Redis, Mosquitto, and the services as they are shipped.
+
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use redis::aio::MultiplexedConnection;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::browser::{Browser, Transport};
+use crate::device::{Device, Publisher};
+use crate::eventually::eventually;
+use crate::http::{self, Response};
+use crate::link::Link;
+use crate::ports::Port;
+use crate::repository;
+use crate::server_process::ServerProcess;
+
+/// What a test wants to differ from one ingest and one gateway with short limits.
+#[derive(Debug)]
+pub struct Plan {
+    ingests: usize,
+    gateways: usize,
+    share_group: bool,
+    ingest_flags: Vec<String>,
+    gateway_flags: Vec<String>,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            ingests: 1,
+            gateways: 1,
+            share_group: false,
+            ingest_flags: Vec::new(),
+            gateway_flags: Vec::new(),
+        }
+    }
+}
+
+impl Plan {
+    /// This many replicas of ingest, in a share group if more than one.
+    #[must_use]
+    pub fn ingests(mut self, count: usize) -> Self {
+        self.ingests = count;
+        self.share_group = count > 1;
+        self
+    }
+
+    /// Every replica of ingest reads everything.
+    #[must_use]
+    pub fn without_share_group(mut self) -> Self {
+        self.share_group = false;
+        self
+    }
+
+    /// This many replicas of the gateway.
+    #[must_use]
+    pub fn gateways(mut self, count: usize) -> Self {
+        self.gateways = count;
+        self
+    }
+
+    /// More flags for every ingest, separated by blanks.
+    #[must_use]
+    pub fn ingest(mut self, flags: &str) -> Self {
+        self.ingest_flags
+            .extend(flags.split(' ').map(str::to_owned));
+        self
+    }
+
+    /// More flags for every gateway, separated by blanks.
+    #[must_use]
+    pub fn gateway(mut self, flags: &str) -> Self {
+        self.gateway_flags
+            .extend(flags.split(' ').map(str::to_owned));
+        self
+    }
+
+    /// Starts everything and waits until it is ready.
+    pub async fn start(self) -> Result<Stack> {
+        Stack::from_plan(self).await
+    }
+}
+
+/// A service and the port of its HTTP endpoints.
+#[derive(Debug)]
+pub struct Service {
+    pub process: ServerProcess,
+    port: Port,
+}
+
+impl Service {
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.port.number()
+    }
+
+    /// GET of this path.
+    pub async fn get(&self, path: &str) -> Result<Response> {
+        http::send(self.port(), "GET", path, &[], b"").await
+    }
+
+    /// Waits until `/readyz` answers 200.
+    pub async fn ready(&mut self) -> Result<()> {
+        let what = format!("{} is ready", self.process.name());
+        let port = self.port.number();
+        eventually(&what, async || {
+            let answer = http::send(port, "GET", "/readyz", &[], b"").await;
+            // An early end is told by the caller's check; waiting any longer is useless.
+            if self.process.check_alive().is_err() {
+                return Ok(());
+            }
+            let answer = answer?;
+            ensure!(answer.status == 200, "{answer:?}");
+            Ok(())
+        })
+        .await?;
+        self.process.check_alive()
+    }
+}
+
+/// A running system of its own, gone with the value.
+#[derive(Debug)]
+pub struct Stack {
+    // Dropped in this order: the services before what they talk to, the folder last.
+    pub ingests: Vec<Service>,
+    pub gateways: Vec<Service>,
+    publisher: Arc<Publisher>,
+    /// In front of the Redis that the services see.
+    pub redis_link: Link,
+    /// In front of the broker that ingest sees.
+    pub broker_link: Link,
+    pub redis: Service,
+    pub broker: Service,
+    passed: bool,
+    folder: TempDir,
+}
+
+impl Stack {
+    /// One ingest and one gateway.
+    pub async fn start() -> Result<Self> {
+        Plan::default().start().await
+    }
+
+    async fn from_plan(plan: Plan) -> Result<Self> {
+        let folder = tempfile::Builder::new()
+            .prefix("subtronics-")
+            .tempdir()
+            .context("a folder for the test")?;
+        let redis = start_redis(folder.path())?;
+        let broker = start_broker(folder.path())?;
+        listening(&redis).await?;
+        listening(&broker).await?;
+        let mut stack = Self {
+            ingests: Vec::new(),
+            gateways: Vec::new(),
+            publisher: Arc::new(Publisher::connect(broker.port())),
+            redis_link: Link::start(redis.port()).await?,
+            broker_link: Link::start(broker.port()).await?,
+            redis,
+            broker,
+            passed: false,
+            folder,
+        };
+        for index in 0..plan.ingests {
+            let service = stack.start_ingest(&plan, index)?;
+            stack.ingests.push(service);
+        }
+        for index in 0..plan.gateways {
+            let service = stack.start_gateway(&plan, index)?;
+            stack.gateways.push(service);
+        }
+        for service in stack.ingests.iter_mut().chain(&mut stack.gateways) {
+            service.ready().await?;
+        }
+        Ok(stack)
+    }
+
+    fn start_ingest(&self, plan: &Plan, index: usize) -> Result<Service> {
+        let port = Port::reserve()?;
+        let mut flags = vec![
+            format!("--mqtt-broker=mqtt://127.0.0.1:{}", self.broker_link.port()),
+            format!("--redis-url=redis://127.0.0.1:{}", self.redis_link.port()),
+            format!("--http-port={}", port.number()),
+            format!("--mqtt-client-id=ingest-{index}"),
+            "--listen-address=127.0.0.1".to_owned(),
+        ];
+        if plan.share_group {
+            flags.push("--mqtt-share-group=tests".to_owned());
+        }
+        flags.extend(plan.ingest_flags.iter().cloned());
+        self.start_service("ingest", index, flags, port)
+    }
+
+    fn start_gateway(&self, plan: &Plan, index: usize) -> Result<Service> {
+        let port = Port::reserve()?;
+        let mut flags = vec![
+            format!("--redis-url=redis://127.0.0.1:{}", self.redis_link.port()),
+            format!("--http-port={}", port.number()),
+            "--listen-address=127.0.0.1".to_owned(),
+            "--allow-anonymous".to_owned(),
+            "--drain-period=200ms".to_owned(),
+        ];
+        flags.extend(plan.gateway_flags.iter().cloned());
+        self.start_service("gateway", index, flags, port)
+    }
+
+    fn start_service(
+        &self,
+        program: &str,
+        index: usize,
+        flags: Vec<String>,
+        port: Port,
+    ) -> Result<Service> {
+        let name = format!("{program}-{index}");
+        let path = repository::binary(program)?;
+        let process = ServerProcess::start(&name, &path, flags, self.folder.path())?;
+        Ok(Service { process, port })
+    }
+
+    /// A detector with this serial.
+    pub fn device(&self, serial: &str) -> Device {
+        Device::new(serial, Arc::clone(&self.publisher))
+    }
+
+    /// The connection all detectors of this test share.
+    pub fn publisher(&self) -> &Publisher {
+        &self.publisher
+    }
+
+    /// A connected browser at the first gateway.
+    pub async fn browser(&self) -> Result<Browser> {
+        Browser::connect(self.gateways[0].port(), Transport::WebSocket).await
+    }
+
+    /// GET of this path at the first gateway.
+    pub async fn get(&self, path: &str) -> Result<Response> {
+        self.gateways[0].get(path).await
+    }
+
+    /// The latest reading of a device as REST tells it.
+    pub async fn latest(&self, device: &str) -> Result<Value> {
+        let path = format!("/devices/{device}/subtronics/telemetry/latest");
+        self.get(&path).await?.expect(200)
+    }
+
+    /// The alerts array of a device as REST tells it.
+    pub async fn alerts(&self, device: &str) -> Result<Vec<Value>> {
+        let path = format!("/devices/{device}/subtronics/alerts");
+        let alerts = self.get(&path).await?.expect(200)?;
+        alerts
+            .as_array()
+            .cloned()
+            .context("the alerts are no array")
+    }
+
+    /// Waits until the latest reading of a device is as wanted, and returns it.
+    pub async fn latest_with(
+        &self,
+        device: &str,
+        what: &str,
+        is_it: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
+        eventually(&format!("{device} shows {what}"), async || {
+            let latest = self.latest(device).await?;
+            ensure!(is_it(&latest), "it shows {latest}");
+            Ok(latest)
+        })
+        .await
+    }
+
+    /// Waits until the latest reading of a device has this value.
+    pub async fn shows(&self, device: &str, value: impl Into<Value>) -> Result<Value> {
+        let value = value.into();
+        self.latest_with(device, &value.to_string(), |latest| {
+            latest["sensor_reading"] == value
+        })
+        .await
+    }
+
+    /// Acknowledges an alarm at the first gateway.
+    pub async fn acknowledge(&self, device: &str, alarm: &str, body: &str) -> Result<Response> {
+        let path = format!("/devices/{device}/subtronics/alerts/{alarm}/acknowledge");
+        let headers = [("content-type", "application/json")];
+        http::send(
+            self.gateways[0].port(),
+            "POST",
+            &path,
+            &headers,
+            body.as_bytes(),
+        )
+        .await
+    }
+
+    /// A connection to Redis itself, around the link.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "tests look at Redis beside the services, not through their store"
+    )]
+    pub async fn redis_connection(&self) -> Result<MultiplexedConnection> {
+        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.redis.port()))?;
+        client
+            .get_multiplexed_async_connection()
+            .await
+            .context("connecting to the test's Redis")
+    }
+
+    /// To be called at the end of a test that went well: nothing is printed then, if everybody that should still run does.
+    pub fn pass(mut self) -> Result<()> {
+        for service in self.ingests.iter_mut().chain(&mut self.gateways) {
+            service.process.check_alive()?;
+        }
+        self.redis.process.check_alive()?;
+        self.broker.process.check_alive()?;
+        self.passed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        if !self.passed {
+            let services = self.ingests.iter().chain(&self.gateways);
+            for service in services.chain([&self.redis, &self.broker]) {
+                print_output(&service.process);
+            }
+        }
+    }
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "the output of a failing test, which the test runner captures"
+)]
+fn print_output(process: &ServerProcess) {
+    const LINES: usize = 40;
+    let output = process.output();
+    let lines: Vec<&str> = output.lines().collect();
+    let skipped = lines.len().saturating_sub(LINES);
+    eprintln!("--- {} ({skipped} earlier lines left out)", process.name());
+    for line in &lines[skipped..] {
+        eprintln!("{line}");
+    }
+}
+
+fn start_redis(folder: &Path) -> Result<Service> {
+    let port = Port::reserve()?;
+    let configuration = repository::root().join("deploy/redis.conf");
+    let flags: [OsString; 7] = [
+        configuration.into(),
+        "--port".into(),
+        port.number().to_string().into(),
+        "--bind".into(),
+        Ipv4Addr::LOCALHOST.to_string().into(),
+        "--dir".into(),
+        folder.into(),
+    ];
+    let process = ServerProcess::start("redis", Path::new("redis-server"), flags, folder)?;
+    Ok(Service { process, port })
+}
+
+fn start_broker(folder: &Path) -> Result<Service> {
+    let port = Port::reserve()?;
+    let shipped = repository::root().join("deploy/mosquitto.conf");
+    let shipped = std::fs::read_to_string(&shipped)
+        .with_context(|| format!("reading `{}`", shipped.display()))?;
+    let own = folder.join("mosquitto.conf");
+    let text = format!(
+        "{shipped}\nlistener {} 127.0.0.1\npersistence_location {}/\nuser root\n",
+        port.number(),
+        folder.display()
+    );
+    std::fs::write(&own, text).context("writing the broker's configuration")?;
+    let flags: [OsString; 2] = ["-c".into(), own.into()];
+    let process = ServerProcess::start("mosquitto", Path::new("mosquitto"), flags, folder)?;
+    Ok(Service { process, port })
+}
+
+/// Waits until something answers on the port of this server.
+async fn listening(service: &Service) -> Result<()> {
+    let what = format!("{} listens", service.process.name());
+    let outcome = eventually(&what, async || {
+        TcpStream::connect((Ipv4Addr::LOCALHOST, service.port()))?;
+        Ok(())
+    })
+    .await;
+    if outcome.is_err() {
+        print_output(&service.process);
+    }
+    outcome
+}
