@@ -513,6 +513,21 @@ async fn defect_22_topics_come_from_the_configuration() -> Result<()> {
 }
 
 #[tokio::test]
+async fn defect_23_a_command_is_refused_and_never_lost_behind_a_200() -> Result<()> {
+    let stack = Stack::start().await?;
+    let port = stack.gateways[0].port();
+    for (method, path) in [
+        ("POST", "/subtronic/devices/OTSM-0001/commands"),
+        ("GET", "/subtronic/devices/OTSM-0001/data"),
+    ] {
+        let answer = http::send(port, method, path, &[], b"{}").await?;
+        let body = answer.expect(404)?;
+        assert_eq!(body["error"], body["error_message"], "{method} {path}");
+    }
+    stack.pass()
+}
+
+#[tokio::test]
 async fn defect_24_an_origin_is_matched_as_a_whole_on_every_transport() -> Result<()> {
     let plan = Plan::default().gateway("--allowed-origins=https://*.vercel.app");
     let stack = plan.start().await?;

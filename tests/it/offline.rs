@@ -184,8 +184,8 @@ async fn redis_away_is_told_and_never_answered_with_an_empty_success() -> Result
 }
 
 #[tokio::test]
-async fn a_silent_device_is_alarmed_within_its_limit_and_cleared_by_its_next_message() -> Result<()>
-{
+async fn defect_12_a_silent_device_is_alarmed_within_its_limit_and_cleared_by_its_next_message()
+-> Result<()> {
     let stack = with_a_short_limit().await?;
     let device = stack.device(SERIAL);
     let browser = stack.browser().await?;
