@@ -54,10 +54,13 @@ impl Reporter {
         let mut tick = tokio::time::interval(REPORT);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut was_away = false;
+        let mut link = self.link.clone();
         loop {
             tokio::select! {
                 () = lifecycle.soft().cancelled() => break,
                 _ = tick.tick() => {}
+                // A subscription that begins is told at once.
+                () = link.changed() => {}
             }
             let asked = self.ask().await;
             self.beat.send_modify(|beat| {

@@ -504,11 +504,13 @@ async fn defect_22_topics_come_from_the_configuration() -> Result<()> {
         stack.publisher().publish(topic, payload).await?;
         stack.shows(serial, 5).await?;
     }
-    let config = stack.get("/config").await?.expect(200)?;
-    assert_eq!(
-        config["mqtt_topics"]["SUBTRONICS"], "plant/+/gas,other/data",
-        "{config}"
-    );
+    eventually("the topics as ingest reports them", async || {
+        let config = stack.get("/config").await?.expect(200)?;
+        let topics = &config["mqtt_topics"]["SUBTRONICS"];
+        ensure!(topics == "plant/+/gas,other/data", "{config}");
+        Ok(())
+    })
+    .await?;
     stack.pass()
 }
 
