@@ -142,9 +142,9 @@ fn replace_word(text: &str, start: usize, word: &str) -> Option<String> {
     Some(format!("{}{word}{}", &text[..start], &text[end..]))
 }
 
-/// The payload of `device:data` as it stands, for [`stale_copy`].
-pub(crate) fn present_data(snapshot: &Snapshot) -> Option<Arc<RawValue>> {
-    device_data(snapshot.state.as_ref()?, Freshness::Fresh, Mark::None)
+/// The payload of `device:data` as it stands.
+pub(crate) fn present_data(snapshot: &Snapshot, mark: Mark) -> Option<Arc<RawValue>> {
+    device_data(snapshot.state.as_ref()?, Freshness::Fresh, mark)
 }
 
 /// The readings after `since` that were committed not before `from`, as far as they are known without a hole.

@@ -70,7 +70,7 @@ pub struct Config {
     #[arg(long, env, value_name = "BYTES", default_value = "65536", value_parser = at_least(256))]
     pub max_payload_bytes: u32,
 
-    /// Send `raw_message` with every live reading too; without it, only snapshots and REST answers have it
+    /// Send `raw_message` with every live reading too; without it, only the latest telemetry of REST has it
     #[arg(long, env, value_parser = BoolishValueParser::new())]
     pub live_raw_message: bool,
 
@@ -102,7 +102,7 @@ pub struct Config {
     #[arg(long, env, value_name = "NUMBER", default_value = "200", value_parser = at_least(1))]
     pub batch_max: u32,
 
-    /// Port of /livez and /readyz
+    /// Port of /livez, /readyz and /metrics
     #[arg(long, env, value_name = "PORT", default_value = "3003")]
     pub http_port: u16,
 

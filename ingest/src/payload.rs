@@ -280,7 +280,11 @@ impl Fields<'_> {
         let hysteresis = hysteresis.and_then(|hysteresis| scale.apply(hysteresis));
         LevelSetting {
             level: readable.and_then(|level| scale.apply(level)),
-            side: self.side(keys.side).or(fallback.side),
+            // One that is there and cannot be read is the last known one, not that of A1.
+            side: match self.document.get(keys.side) {
+                Some(_) => self.side(keys.side),
+                None => fallback.side,
+            },
             hysteresis: hysteresis.unwrap_or(fallback.hysteresis),
             latching: self.judged_flag(keys.latching).or(fallback.latching),
         }

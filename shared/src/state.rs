@@ -180,6 +180,9 @@ pub struct Memory {
     /// The sides of them it last sent.
     #[serde(default)]
     pub sides: [Option<Side>; 3],
+    /// Their latching flags it last sent.
+    #[serde(default)]
+    pub latching: [Option<Decimal>; 3],
     /// The silence limit of the ingest that last decided, in milliseconds.
     #[serde(default)]
     pub silence_limit_ms: i64,

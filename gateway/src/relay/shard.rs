@@ -408,7 +408,7 @@ impl Shard {
         for (channel, watched) in &mut self.watched {
             watched.judge(now);
             if self.link.is_none() || self.paused_until.is_some() {
-                watched.go_stale_blindly();
+                watched.go_stale_blindly(now);
             }
             if watched.needs_load() && !watched.is_queued && self.interest.is_confirmed(channel) {
                 watched.is_queued = true;

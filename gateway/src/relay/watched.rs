@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use shared::alarm::Kind;
 use shared::clock::Time;
 use shared::device::DeviceId;
+use shared::event::Mark;
 use shared::state::{Epoch, Position};
 use shared::store::Snapshot;
 
@@ -189,8 +190,9 @@ impl Watched {
     }
 
     /// Tells the members what only the clock knows: nothing newer can be read now.
-    pub(super) fn go_stale_blindly(&mut self) {
-        if !std::mem::take(&mut self.needs_look) || self.shown.is_told_stale {
+    pub(super) fn go_stale_blindly(&mut self, now: Time) {
+        let is_over = self.shown.fresh_until.is_some_and(|until| now > until);
+        if !is_over || self.shown.is_told_stale {
             return;
         }
         let Some(old_data) = self.shown.last_data.as_deref().and_then(replay::stale_copy) else {
@@ -359,6 +361,7 @@ impl Watched {
             let recovered = answers.iter().all(|(_, answer)| answer.recovered);
             tracing::info!(device.id = %self.device, recovered, "caught up with missed events");
             self.shown.is_told_stale = false;
+            self.shown.is_told_blindly = false;
         }
     }
 
@@ -366,11 +369,13 @@ impl Watched {
     fn look(&mut self, snapshot: &Snapshot, now: Time) {
         self.shown.learn(snapshot);
         let Some(old_data) = replay::stale_data(snapshot, now) else {
+            // Marked, since its position was told before; an event on its way tells more.
             if std::mem::take(&mut self.shown.is_told_blindly)
-                && let Some(data) = &self.shown.last_data
+                && self.head == Some(replay::position(snapshot))
+                && let Some(data) = replay::present_data(snapshot, Mark::Snapshot)
             {
                 for member in self.members.values() {
-                    member.client.send("device:data", data);
+                    member.client.send("device:data", &data);
                 }
             }
             self.shown.is_told_stale = false;
@@ -442,7 +447,7 @@ impl Shown {
         };
         let limit = state.memory.silence_limit_ms;
         self.limit_ms = Some(limit);
-        self.last_data = replay::present_data(snapshot);
+        self.last_data = replay::present_data(snapshot, Mark::None);
         self.fresh_until = snapshot.last_message.map(|last| after(last, limit));
     }
 
@@ -456,6 +461,7 @@ impl Shown {
             return false;
         }
         self.is_told_stale = false;
+        self.is_told_blindly = false;
         self.fresh_until = self.limit_ms.map(|limit| after(event.at, limit));
         self.fresh_until.is_none()
     }

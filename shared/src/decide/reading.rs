@@ -95,10 +95,13 @@ fn judged(known: &Memory, reading: Reading, now: Time) -> Latest {
         doubtful |= level.is_none();
         level.unwrap_or_else(|| Decimal::from_int(DEFAULT_LEVELS[index]))
     });
-    let sides = std::array::from_fn(|index| {
-        let side = reading.levels[index].side.or(known.sides[index]);
-        side.unwrap_or_default()
-    });
+    let known_side = |index: usize| reading.levels[index].side.or(known.sides[index]);
+    let first = known_side(0).unwrap_or_default();
+    let sides = std::array::from_fn(|index| known_side(index).unwrap_or(first));
+    let mut reading = reading;
+    for (setting, latching) in reading.levels.iter_mut().zip(known.latching) {
+        setting.latching = setting.latching.or(latching);
+    }
     Latest {
         reading,
         levels,
@@ -124,6 +127,7 @@ fn take(
     for (index, setting) in reading.levels.iter().enumerate() {
         memory.levels[index] = setting.level.or(memory.levels[index]);
         memory.sides[index] = setting.side.or(memory.sides[index]);
+        memory.latching[index] = setting.latching.or(memory.latching[index]);
     }
     let latest = judged(&draft.state.memory, reading, draft.now);
     let is_old = taken.age_ms.is_some_and(|age| age > MAX_AGE_MS);

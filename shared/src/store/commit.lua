@@ -37,7 +37,10 @@ if seq ~= '' then
   if ARGV[6] ~= '' and last_seq(KEYS[5]) >= tonumber(seq) then return load(true) end
   -- The first write of all: where it is refused, nothing has been written.
   local added = redis.pcall('XADD', KEYS[4], 'MAXLEN', ARGV[11], seq .. '-0', 'epoch', ARGV[3], 'event', ARGV[5])
-  if type(added) == 'table' then return load(true) end
+  if type(added) == 'table' then
+    if last_seq(KEYS[4]) >= tonumber(seq) then return load(true) end
+    return {'refused', KEYS[4] .. ': ' .. added.err}
+  end
   if ARGV[6] ~= '' then
     redis.call('XADD', KEYS[5], 'MAXLEN', ARGV[12], seq .. '-0', 'epoch', ARGV[3], 'payload', ARGV[6], 'alarms', ARGV[7])
   end

@@ -546,6 +546,14 @@ fn a_latch_ends_by_the_word_of_the_device_and_not_by_its_silence() {
 }
 
 #[test]
+fn latching_said_before_the_alarm_still_holds_it() {
+    let mut world = World::new();
+    world.read(latching("100"));
+    assert_eq!(kinds(&world.value("350")), [(Raised, AlarmLevel1)]);
+    assert_eq!(kinds(&world.value("100")), [(Latched, AlarmLevel1)]);
+}
+
+#[test]
 fn a_tie_within_the_deadband_stops_a_running_off_delay() {
     let mut world = World::new();
     world.settings.alarm_off_delay = Duration::from_mins(1);
