@@ -45,9 +45,11 @@ use axum::http::Response;
 use axum::middleware::from_fn_with_state;
 use futures_util::future::BoxFuture;
 use shared::clock::SystemClock;
+use shared::guard::{Canary, Guard, Sight};
 use shared::lifecycle::Lifecycle;
 use shared::store::{Store, StoreError};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -99,7 +101,22 @@ pub async fn serve(
         linger: config.linger,
         broadcast_all: config.broadcast_all,
     };
-    let relay = Relay::start(&state.store, &clients, settings, &lifecycle, &finish);
+    let (sight, sights) = watch::channel(Sight::default());
+    let guard = Guard {
+        store: state.store.clone(),
+        canary: Canary::FillsIn,
+        bounds: None,
+        sight,
+    };
+    lifecycle.spawn("guard", guard.run(finish.clone()));
+    let relay = Relay::start(
+        &state.store,
+        &clients,
+        settings,
+        &sights,
+        &lifecycle,
+        &finish,
+    );
     let watching = monitor.clone().run(
         state.store.clone(),
         relay.clone(),

@@ -1,5 +1,6 @@
 //! Watches the data path and tells every client when what it sees may be old, and when that is over.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -8,15 +9,19 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use shared::clock::{Clock, Time};
 use shared::event::iso;
-use shared::store::Store;
+use shared::store::{IngestStatus, Store, StoreError};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::relay::Relay;
 use crate::socket::Clients;
 use crate::status::{Observation, Status, StatusHandle};
 
-/// How often Redis is asked. Clients are told within 5 s: this, the time one answer may take, and Redis' own silence.
+/// How often Redis is asked.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is judged what the last answers say, answered or not: clients are told of a silent Redis so much after
+/// the time it may be silent, and of a missing ingest within an interval.
+const JUDGE: Duration = Duration::from_millis(250);
 /// How long the relay may be without its connection while Redis answers: then something of ours is broken.
 const DEAF_AFTER: Duration = Duration::from_secs(5);
 
@@ -81,23 +86,24 @@ impl Monitor {
         away_after: Duration,
         finish: CancellationToken,
     ) -> anyhow::Result<()> {
-        let mut seen = Observation::default();
+        let (observed, mut observations) = watch::channel(Observation::default());
+        let mut asking = pin!(keep_asking(&store, observed));
         // Clients that connected before Redis first answered were told that it is away.
         let mut told = true;
         let mut deaf_since: Option<Instant> = None;
-        let mut ticks = tokio::time::interval(INTERVAL);
+        let mut ticks = tokio::time::interval(JUDGE);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = finish.cancelled() => return Ok(()),
+                () = &mut asking => {}
+                Ok(()) = observations.changed() => {}
                 _ = ticks.tick() => {}
             }
-            let asked = tokio::time::timeout(INTERVAL, observe(&store, &mut seen)).await;
-            if asked.is_err() {
-                tracing::debug!("Redis takes long to answer");
-            }
+            let mut seen = *observations.borrow_and_update();
             seen.is_draining = self.is_draining();
-            let hears = relay.is_linked() || asked != Ok(true);
+            let answers = seen.redis.is_some_and(|at| at.elapsed() <= away_after);
+            let hears = relay.is_linked() || !answers;
             deaf_since = if hears {
                 None
             } else {
@@ -134,32 +140,32 @@ impl Monitor {
     }
 }
 
-/// Answers whether Redis did.
-async fn observe(store: &Store, seen: &mut Observation) -> bool {
-    if let Err(error) = store.ping().await {
-        tracing::debug!(
-            error = &error as &dyn std::error::Error,
-            "Redis does not answer"
-        );
-        return false;
-    }
-    match store.ingest_status().await {
-        Ok(ingest) => {
-            let now = Instant::now();
-            seen.redis = Some(now);
-            seen.ingest = ingest
-                .age
-                .and_then(|age| now.checked_sub(age))
-                .or(seen.ingest);
-            seen.is_listening = ingest.is_listening();
-            true
-        }
-        Err(error) => {
-            tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "Redis does not tell about the ingests"
-            );
-            false
+/// Asks for ever. An answer may take as long as the store lets it: connecting is many questions, and giving up on them
+/// would begin them all anew.
+async fn keep_asking(store: &Store, observed: watch::Sender<Observation>) {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match ask(store).await {
+            Ok(ingest) => observed.send_modify(|seen| {
+                let now = Instant::now();
+                seen.redis = Some(now);
+                seen.ingest = ingest
+                    .age
+                    .and_then(|age| now.checked_sub(age))
+                    .or(seen.ingest);
+                seen.is_listening = ingest.is_listening();
+            }),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::debug!(error, "Redis does not answer");
+            }
         }
     }
+}
+
+async fn ask(store: &Store) -> Result<IngestStatus, StoreError> {
+    store.ping().await?;
+    store.ingest_status().await
 }

@@ -5,6 +5,7 @@
 //! have it confirmed, and catch up from the events streams whatever they may have missed.
 
 mod everything;
+mod hearing;
 mod shard;
 mod watched;
 
@@ -18,15 +19,18 @@ use redis::{PushInfo, PushKind, Value};
 use shared::backoff::Backoff;
 use shared::clock::Time;
 use shared::device::DeviceId;
+use shared::guard::Sight;
+use shared::keys::CANARY_CHANNEL;
 use shared::lifecycle::Lifecycle;
 use shared::state::Position;
-use shared::store::Store;
+use shared::store::{Store, StoreError, Subscriber};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::interest::Channel;
 use crate::socket::{Client, ClientId, Clients, Unanswered};
+use hearing::Hearing;
 use shard::Shard;
 
 /// Tasks that share the devices.
@@ -125,6 +129,7 @@ impl Relay {
         store: &Store,
         clients: &Clients,
         settings: Settings,
+        sights: &watch::Receiver<Sight>,
         lifecycle: &Lifecycle,
         finish: &CancellationToken,
     ) -> Self {
@@ -145,11 +150,12 @@ impl Relay {
                 messages: messages_rx,
                 lagging,
                 links: links_rx.clone(),
+                sights: sights.clone(),
             };
             let shard = Shard::new(store.clone(), clients.clone(), settings, sources);
             lifecycle.spawn("relay shard", shard.run(finish.clone()));
         }
-        let link = keep_linked(store.clone(), inlets.into(), links_tx);
+        let link = keep_linked(store.clone(), inlets.into(), links_tx, sights.clone());
         let linking = finish.clone();
         lifecycle.spawn("relay link", async move {
             linking.run_until_cancelled(link).await;
@@ -236,14 +242,21 @@ fn shard_of(channel: &str, shards: usize) -> usize {
 }
 
 /// Keeps one connection for subscriptions, for ever.
-async fn keep_linked(store: Store, inlets: Arc<[Inlet]>, links: watch::Sender<Option<Link>>) {
+async fn keep_linked(
+    store: Store,
+    inlets: Arc<[Inlet]>,
+    links: watch::Sender<Option<Link>>,
+    sights: watch::Receiver<Sight>,
+) {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
     let mut is_told = false;
     for generation in 1_u64.. {
         let lost = CancellationToken::new();
-        let receiver = receiver(Arc::clone(&inlets), lost.clone());
-        match store.subscriber(receiver).await {
-            Ok(connection) => {
+        let heard = Arc::new(AtomicBool::new(false));
+        let before = sights.borrow().run_id.clone();
+        let receiver = receiver(Arc::clone(&inlets), lost.clone(), Arc::clone(&heard));
+        match subscribe(&store, receiver).await {
+            Ok(Subscriber { connection, run_id }) => {
                 tracing::info!(generation, "listening to Redis");
                 is_told = false;
                 let since = Instant::now();
@@ -253,13 +266,16 @@ async fn keep_linked(store: Store, inlets: Arc<[Inlet]>, links: watch::Sender<Op
                     connection,
                     lost: lost.clone(),
                 }));
-                tokio::select! {
-                    () = lost.cancelled() => {}
-                    () = ping_until_lost(pings) => {}
-                }
+                let reason = tokio::select! {
+                    () = lost.cancelled() => "it was closed",
+                    () = ping_until_lost(pings) => "it does not answer",
+                    () = until_deaf(sights.clone(), &heard) => "it is deaf",
+                    () = until_elsewhere(sights.clone(), before, &run_id) => "another server is there now",
+                };
                 links.send_replace(None);
                 tracing::warn!(
                     generation,
+                    reason,
                     "lost the connection for subscriptions, catching up later"
                 );
                 if since.elapsed() > STABLE_AFTER {
@@ -279,6 +295,57 @@ async fn keep_linked(store: Store, inlets: Arc<[Inlet]>, links: watch::Sender<Op
     }
 }
 
+/// A connection on which the canary is heard.
+async fn subscribe(
+    store: &Store,
+    receiver: impl Fn(PushInfo) + Send + Sync + 'static,
+) -> Result<Subscriber, StoreError> {
+    let mut subscriber = store.subscriber(receiver).await?;
+    let listening = redis::cmd("SSUBSCRIBE")
+        .arg(CANARY_CHANNEL)
+        .exec_async(&mut subscriber.connection)
+        .await;
+    listening.map_err(StoreError::Away)?;
+    Ok(subscriber)
+}
+
+/// Returns when the canary sings and is not heard.
+async fn until_deaf(mut sights: watch::Receiver<Sight>, heard: &AtomicBool) {
+    let mut hearing = Hearing::default();
+    let mut count = sights.borrow_and_update().canary;
+    // Without the guard nothing is ever sung.
+    while sights.changed().await.is_ok() {
+        let sung = sights.borrow_and_update().canary;
+        if sung != count {
+            count = sung;
+            if hearing.is_deaf(heard.swap(false, Ordering::AcqRel), Instant::now()) {
+                return;
+            }
+        }
+    }
+    std::future::pending::<()>().await;
+}
+
+/// Returns when another server than this run begins to answer at the configured address. `before`: the one that was seen
+/// there before we connected, which says nothing of us.
+async fn until_elsewhere(
+    mut sights: watch::Receiver<Sight>,
+    mut before: Option<Arc<str>>,
+    run_id: &str,
+) {
+    while sights.changed().await.is_ok() {
+        let now = sights.borrow_and_update().run_id.clone();
+        if now != before {
+            if now.as_deref().is_some_and(|other| other != run_id) {
+                return;
+            }
+            before = now;
+        }
+    }
+    // Without the guard nothing is ever seen.
+    std::future::pending::<()>().await;
+}
+
 /// Returns when the connection does not answer any more, also if nothing else would tell.
 async fn ping_until_lost(mut connection: MultiplexedConnection) {
     let mut ticks = tokio::time::interval(PING_INTERVAL);
@@ -296,7 +363,11 @@ async fn ping_until_lost(mut connection: MultiplexedConnection) {
 }
 
 /// Takes what Redis pushes. It must not wait: the crate reads on into memory while it does.
-fn receiver(inlets: Arc<[Inlet]>, lost: CancellationToken) -> impl Fn(PushInfo) + Send + Sync {
+fn receiver(
+    inlets: Arc<[Inlet]>,
+    lost: CancellationToken,
+    heard: Arc<AtomicBool>,
+) -> impl Fn(PushInfo) + Send + Sync {
     move |push: PushInfo| match push.kind {
         PushKind::SMessage => {
             let mut data = push.data.into_iter();
@@ -309,6 +380,10 @@ fn receiver(inlets: Arc<[Inlet]>, lost: CancellationToken) -> impl Fn(PushInfo) 
             let Ok(channel) = String::from_utf8(channel) else {
                 return;
             };
+            if channel == CANARY_CHANNEL {
+                heard.store(true, Ordering::Release);
+                return;
+            }
             let inlet = &inlets[shard_of(&channel, inlets.len())];
             if inlet.messages.try_send(Message { channel, bytes }).is_err() {
                 inlet.lagging.store(true, Ordering::Release);

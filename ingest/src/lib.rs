@@ -28,6 +28,7 @@ use axum::Router;
 use axum::routing::get;
 use shared::apply::Rules;
 use shared::clock::SystemClock;
+use shared::guard::{Canary, Guard, Sight};
 use shared::lifecycle::Lifecycle;
 use shared::store::{Bounds, Store, StoreError};
 use tokio::sync::watch;
@@ -89,6 +90,13 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         farewell,
     };
     lifecycle.spawn("report", reporter.run(lifecycle.clone()));
+    let guard = Guard {
+        store: store.clone(),
+        canary: Canary::Sings,
+        bounds: Some(rules.bounds),
+        sight: watch::Sender::new(Sight::default()),
+    };
+    lifecycle.spawn("guard", guard.run(lifecycle.soft().clone()));
     let timers = timers::run(
         store.clone(),
         rules.clone(),

@@ -62,6 +62,7 @@ pub async fn apply(
         let mut round: Vec<(usize, Box<Subject>, Decision, u32)> = Vec::new();
         for (index, loaded, conflicts) in open.drain(..) {
             let is_reading = matches!(work[index].input, Input::Reading(_));
+            let loaded = reasserted(store, loaded, Some(rules.bounds)).await?;
             let loaded = match loaded {
                 Loaded::Subject(subject) if subject.lost && is_reading => {
                     renumber(store, subject).await?
@@ -128,6 +129,81 @@ pub async fn apply(
     Ok(done.into_iter().flatten().collect())
 }
 
+/// Asserts again what this process committed and the stored states have lost. `devices` are looked at whether anything is
+/// remembered of them or not; answers how many were behind. Without `bounds` no sample is added to the history.
+pub async fn reassert(
+    store: &Store,
+    devices: &[DeviceId],
+    bounds: Option<Bounds>,
+) -> Result<usize, StoreError> {
+    /// Keeps one round trip within a few megabytes.
+    const CHUNK: usize = 200;
+    let mut count = 0;
+    for chunk in devices.chunks(CHUNK) {
+        let mut open = store.load(chunk).await?;
+        while !open.is_empty() {
+            let mut behind: Vec<(Box<Subject>, Decision, bool)> = Vec::new();
+            for loaded in open.drain(..) {
+                // One that cannot be used is told by the next of its messages.
+                let Loaded::Subject(subject) = loaded else {
+                    continue;
+                };
+                if let Some(remembered) = store.missing_from(&subject) {
+                    let now = store.clock().now();
+                    let decision = decide(&subject, &Input::Reassert(&remembered), now, None, None);
+                    let is_newer = decision.state.order == remembered.state.order;
+                    behind.push((subject, decision, is_newer));
+                }
+            }
+            let commits: Vec<Commit<'_>> = behind
+                .iter()
+                .map(|(subject, decision, is_newer)| Commit {
+                    subject,
+                    decision,
+                    // The payload of an older reading must not stand beside it.
+                    raw: is_newer.then_some(b""),
+                    bounds,
+                })
+                .collect();
+            for committed in store.commit(&commits, None).await? {
+                match committed {
+                    Ok(Committed::Done(_)) => count += 1,
+                    Ok(Committed::Conflict(loaded)) => open.push(loaded),
+                    Err(err @ StoreError::Away(_)) => return Err(err),
+                    Err(err) => {
+                        let error: &dyn std::error::Error = &err;
+                        tracing::error!(error, "a device cannot be asserted again");
+                    }
+                }
+            }
+        }
+    }
+    if count > 0 {
+        tracing::warn!(
+            devices = count,
+            "Redis went back: asserted again what it had lost"
+        );
+    }
+    Ok(count)
+}
+
+/// The same for one device that was loaded, before anything is decided about it.
+async fn reasserted(
+    store: &Store,
+    loaded: Loaded,
+    bounds: Option<Bounds>,
+) -> Result<Loaded, StoreError> {
+    let Loaded::Subject(subject) = loaded else {
+        return Ok(loaded);
+    };
+    if store.missing_from(&subject).is_none() {
+        return Ok(Loaded::Subject(subject));
+    }
+    reassert(store, std::slice::from_ref(&subject.device), bounds).await?;
+    let mut loaded = store.load(std::slice::from_ref(&subject.device)).await?;
+    Ok(loaded.pop().unwrap_or(Loaded::Subject(subject)))
+}
+
 /// A lost state of which not even the streams tell the numbering goes on in a new epoch: no position is met again.
 async fn renumber(store: &Store, subject: Box<Subject>) -> Result<Loaded, StoreError> {
     if subject.seq_floor > 0 {
@@ -174,10 +250,12 @@ pub async fn acknowledge(
     let mut loaded = store.load(std::slice::from_ref(device)).await?.pop();
     let mut first_read = None;
     loop {
-        let subject = match loaded {
-            Some(Loaded::Subject(subject)) => subject,
-            Some(Loaded::Refused(reason)) => return Err(StoreError::Refused(reason)),
-            None => return Ok(Acknowledged::NotFound),
+        let Some(found) = loaded else {
+            return Ok(Acknowledged::NotFound);
+        };
+        let subject = match reasserted(store, found, None).await? {
+            Loaded::Subject(subject) => subject,
+            Loaded::Refused(reason) => return Err(StoreError::Refused(reason)),
         };
         // Fixed by the first read: a position that did not exist then cannot have been seen.
         let first = *first_read.get_or_insert(subject.state.position);

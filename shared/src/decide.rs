@@ -4,7 +4,9 @@
 
 mod event;
 mod reading;
+mod reassert;
 
+pub use reassert::Remembered;
 use serde_json::value::RawValue;
 
 use crate::alarm::{Acknowledgement, Alarm, Change, ChangeKind};
@@ -51,6 +53,8 @@ pub enum Input<'a> {
     },
     /// Somebody acknowledges an alarm.
     Acknowledge(Acknowledge<'a>),
+    /// Redis went back behind what this process committed last.
+    Reassert(&'a Remembered),
 }
 
 /// A parsed message.
@@ -96,6 +100,8 @@ pub struct Decision {
     pub sample: Option<String>,
     /// Whether the message proves the device alive.
     pub alive: bool,
+    /// An earlier moment at which it was proved alive, which the index may have lost.
+    pub heard: Option<Time>,
     /// When to look at the device again.
     pub deadline: Deadline,
     /// What it came to.
@@ -150,6 +156,8 @@ pub enum Outcome {
     EscalatedBefore,
     /// There is no such alarm: nothing to write.
     NotFound,
+    /// What Redis had lost is asserted again.
+    Reasserted,
 }
 
 impl Outcome {
@@ -185,6 +193,7 @@ pub fn decide(
             timer(draft, *listening_since, settings, traceparent)
         }
         (Input::Acknowledge(request), _) => acknowledge(draft, *request, traceparent),
+        (Input::Reassert(remembered), _) => reassert::decide(draft, remembered, traceparent),
         (Input::Reading(_) | Input::Timer { .. }, None) => draft.nothing(Outcome::NotFound),
     }
 }
@@ -230,6 +239,7 @@ impl<'a> Draft<'a> {
             log: self.log,
             sample: None,
             alive: false,
+            heard: None,
             deadline: Deadline::Keep,
             outcome,
         }

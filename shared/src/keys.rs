@@ -21,6 +21,11 @@ pub const INGEST_MEMBERS: &str = "st:{ingest}:members";
 /// Hash: the moment since which some ingest has been listening without interruption, and the topics.
 pub const INGEST_LISTENING: &str = "st:{ingest}:listening";
 
+/// Counter that moves every second as long as any process can commit.
+pub const CANARY: &str = "st:{canary}:count";
+/// Sharded channel on which each of its counts is published: who sees the key move and hears nothing is deaf.
+pub const CANARY_CHANNEL: &str = "st:{canary}:live";
+
 /// Sharded channel on which every new connection tries whether it may publish.
 pub const PROBE_CHANNEL: &str = "st:{ingest}:probe";
 

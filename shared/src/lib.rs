@@ -26,6 +26,7 @@ pub mod state;
 
 // The store.
 pub mod apply;
+pub mod guard;
 pub mod redis;
 pub mod store;
 

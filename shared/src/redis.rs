@@ -28,6 +28,11 @@ pub struct RedisConfig {
     #[arg(long, env = "REDIS_TIMEOUT", value_name = "DURATION", default_value = "2s", value_parser = crate::args::duration)]
     pub redis_timeout: Duration,
 
+    /// How often a fresh connection and a canary check that the standing connections lead to the server that is at this
+    /// address now, and that what is published arrives; 0s: never.
+    #[arg(long, env = "REDIS_WATCH", value_name = "DURATION", default_value = "1s", value_parser = crate::args::duration)]
+    pub redis_watch: Duration,
+
     /// Number of partitions. Recorded in Redis at the first start; another number is refused from then on.
     #[arg(long, env = "PARTITIONS", value_name = "NUMBER", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub partitions: u16,
@@ -106,6 +111,7 @@ pub(crate) struct Scripts {
     pub(crate) commit: String,
     pub(crate) epoch: String,
     pub(crate) heartbeat: String,
+    pub(crate) canary: String,
 }
 
 macro_rules! script {
@@ -133,6 +139,7 @@ const SNAPSHOT: &str = script!(" flags=no-writes", state, "snapshot.lua");
 const COMMIT: &str = script!("", state, "commit.lua");
 const EPOCH: &str = script!("", "epoch.lua");
 const HEARTBEAT: &str = script!("", "heartbeat.lua");
+const CANARY: &str = script!("", "canary.lua");
 
 /// A connection that was checked, with the scripts it knows.
 #[derive(Clone, Debug)]
@@ -141,6 +148,15 @@ pub(crate) struct Connection {
     pub(crate) scripts: Arc<Scripts>,
     pub(crate) run_id: Arc<str>,
     generation: u64,
+}
+
+/// A connection for subscriptions, and the run of the server it leads to.
+#[derive(Clone, Debug)]
+pub struct Subscriber {
+    /// The connection.
+    pub connection: MultiplexedConnection,
+    /// `run_id` of its server.
+    pub run_id: Arc<str>,
 }
 
 /// One connection at a time, made anew and checked anew whenever the last one failed.
@@ -217,14 +233,32 @@ impl Link {
     pub(crate) async fn subscriber(
         &self,
         pushes: impl Fn(PushInfo) + Send + Sync + 'static,
-    ) -> Result<MultiplexedConnection, LinkError> {
+    ) -> Result<Subscriber, LinkError> {
         // What the crate does with an error of the sender is to drop the push: ours never fails.
         let sender = move |push: PushInfo| -> Result<(), std::convert::Infallible> {
             pushes(push);
             Ok(())
         };
         let config = self.connection_config().set_push_sender(sender);
-        self.open(config).await
+        let mut connection = self.open(config).await?;
+        let server = ask_server(&mut connection).await?;
+        Ok(Subscriber {
+            connection,
+            run_id: server.run_id.into(),
+        })
+    }
+
+    /// Asks on a fresh connection which server now is at the configured address. Where it is another one than that of the
+    /// standing connection (a failover, a name that leads elsewhere), that one is given up.
+    pub(crate) async fn look_who_answers(&self) -> Result<Arc<str>, LinkError> {
+        let mut fresh = self.open(self.connection_config()).await?;
+        let server = ask_server(&mut fresh).await?;
+        let standing = self.present().map(|connection| connection.run_id);
+        if standing.is_some_and(|run_id| *run_id != *server.run_id) {
+            tracing::warn!("another Redis answers at our address: connecting anew");
+            self.renew();
+        }
+        Ok(server.run_id.into())
     }
 
     fn present(&self) -> Option<Connection> {
@@ -314,18 +348,7 @@ async fn check_server(
     redis: &mut MultiplexedConnection,
     at_start: bool,
 ) -> Result<String, LinkError> {
-    let info: String = redis::cmd("INFO")
-        .arg("server")
-        .query_async(redis)
-        .await
-        .map_err(LinkError::Away)?;
-    let field = |name: &str| {
-        let line = info
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        line.unwrap_or_default().trim().to_owned()
-    };
-    let version = field("redis_version");
+    let Server { version, run_id } = ask_server(redis).await?;
     let mut numbers = version
         .split('.')
         .map_while(|part| part.parse::<u32>().ok());
@@ -337,7 +360,35 @@ async fn check_server(
     }
     check_settings(redis, at_start).await?;
     check_channels(redis).await?;
-    Ok(field("run_id"))
+    Ok(run_id)
+}
+
+/// Who answers.
+struct Server {
+    version: String,
+    run_id: String,
+}
+
+/// A replica is no server for us: what it shows is old, and it takes nothing.
+async fn ask_server(redis: &mut MultiplexedConnection) -> Result<Server, LinkError> {
+    let info: String = redis::cmd("INFO")
+        .query_async(redis)
+        .await
+        .map_err(LinkError::Away)?;
+    let field = |name: &str| {
+        let line = info
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap_or_default().trim().to_owned()
+    };
+    if field("role") == "slave" {
+        let replica = (redis::ErrorKind::Io, "a replica answers at this address");
+        return Err(LinkError::Away(replica.into()));
+    }
+    Ok(Server {
+        version: field("redis_version"),
+        run_id: field("run_id"),
+    })
 }
 
 /// At the start a wrong eviction policy is refused; later a loud error is better than no alarms at all.
@@ -400,16 +451,17 @@ async fn check_channels(redis: &mut MultiplexedConnection) -> Result<(), LinkErr
 
 pub(crate) async fn load_scripts(redis: &mut MultiplexedConnection) -> redis::RedisResult<Scripts> {
     let mut pipe = redis::pipe();
-    for text in [LOAD, SNAPSHOT, COMMIT, EPOCH, HEARTBEAT] {
+    for text in [LOAD, SNAPSHOT, COMMIT, EPOCH, HEARTBEAT, CANARY] {
         pipe.cmd("SCRIPT").arg("LOAD").arg(text);
     }
-    let (load, snapshot, commit, epoch, heartbeat) = pipe.query_async(redis).await?;
+    let (load, snapshot, commit, epoch, heartbeat, canary) = pipe.query_async(redis).await?;
     Ok(Scripts {
         load,
         snapshot,
         commit,
         epoch,
         heartbeat,
+        canary,
     })
 }
 

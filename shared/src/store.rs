@@ -4,29 +4,33 @@
 //! many devices in one round trip. Everything else answers questions and writes nothing of a device.
 
 mod codec;
+mod memory;
 mod read;
 mod write;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, PushInfo, RedisError, RedisResult, Value};
 
 use crate::alarm::{Alarm, ChangeKind};
 use crate::clock::{Clock, SystemClock, Time};
-use crate::decide::Subject;
+use crate::decide::{Remembered, Subject};
 use crate::device::DeviceId;
 use crate::keys::PartitionKeys;
 use crate::redis::{Connection, Link, LinkError, RedisConfig, Scripts, load_scripts};
+
+pub use crate::redis::Subscriber;
 use crate::state::{DeviceState, Epoch, Position};
 
+use memory::Memory;
 pub use write::{Bounds, Commit, Committed, DeadLetter};
 
 /// Cheap to clone; every clone shares the connection.
 #[derive(Clone, Debug)]
 pub struct Store {
     link: Arc<Link>,
+    memory: Arc<Memory>,
 }
 
 /// Why the store could not answer.
@@ -129,6 +133,15 @@ pub struct LogEntry {
     pub acknowledged: Option<(String, u64)>,
 }
 
+/// What stands in all of Redis beside the devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Survey {
+    /// Epoch of each partition; `None` where the partition cannot be used.
+    pub epochs: Vec<Option<Epoch>>,
+    /// The canary's count.
+    pub canary: u64,
+}
+
 /// Whether anybody listens to the detectors, as the ingests report it in Redis.
 #[derive(Clone, Debug, Default)]
 pub struct IngestStatus {
@@ -155,6 +168,7 @@ impl Store {
     pub fn new(config: RedisConfig, clock: Arc<SystemClock>) -> Self {
         Self {
             link: Arc::new(Link::new(config, clock)),
+            memory: Arc::default(),
         }
     }
 
@@ -187,8 +201,30 @@ impl Store {
     pub async fn subscriber(
         &self,
         pushes: impl Fn(PushInfo) + Send + Sync + 'static,
-    ) -> Result<MultiplexedConnection, StoreError> {
+    ) -> Result<Subscriber, StoreError> {
         Ok(self.link.subscriber(pushes).await?)
+    }
+
+    /// Which run of which server is at the configured address now, asked on a fresh connection. Gives up the standing one
+    /// where that leads elsewhere.
+    pub async fn look_who_answers(&self) -> Result<Arc<str>, StoreError> {
+        Ok(self.link.look_who_answers().await?)
+    }
+
+    /// How often all of this is checked; zero: never.
+    #[must_use]
+    pub fn watch_interval(&self) -> Duration {
+        self.link.config().redis_watch
+    }
+
+    /// What this process committed last of the device, if the stored state has lost it.
+    pub(crate) fn missing_from(&self, stored: &Subject) -> Option<Arc<Remembered>> {
+        self.memory.missing_from(stored)
+    }
+
+    /// Devices of which something is remembered under another epoch than their partition's present one.
+    pub(crate) fn remembered_elsewhere(&self, epochs: &[Option<Epoch>]) -> Vec<DeviceId> {
+        self.memory.of_other_epochs(epochs)
     }
 
     fn keys(&self, device: &DeviceId) -> PartitionKeys {

@@ -14,6 +14,8 @@ use redis::aio::MultiplexedConnection;
 use shared::backoff::Backoff;
 use shared::clock::Clock;
 use shared::device::DeviceId;
+use shared::guard::Sight;
+use shared::state::Epoch;
 use shared::store::{Snapshot, Store, StoreError};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -42,6 +44,7 @@ pub(super) struct Sources {
     pub(super) messages: mpsc::Receiver<Message>,
     pub(super) lagging: Arc<AtomicBool>,
     pub(super) links: watch::Receiver<Option<Link>>,
+    pub(super) sights: watch::Receiver<Sight>,
 }
 
 pub(super) struct Shard {
@@ -50,6 +53,8 @@ pub(super) struct Shard {
     outlet: Outlet,
     sources: Sources,
     link: Option<Link>,
+    /// The partitions' epochs as they were last seen.
+    epochs: Arc<[Option<Epoch>]>,
     interest: Interest,
     watched: HashMap<Channel, Watched>,
     /// Subscriptions and loads under way.
@@ -100,6 +105,7 @@ impl Shard {
             },
             sources,
             link: None,
+            epochs: Arc::default(),
             interest: Interest::new(settings.linger),
             watched: HashMap::new(),
             work: FuturesUnordered::new(),
@@ -116,6 +122,7 @@ impl Shard {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             if self.sources.lagging.swap(false, Ordering::Acquire) {
+                tracing::warn!("more was published than could be taken, catching up");
                 self.suspect_everything();
             }
             self.begin_work();
@@ -139,6 +146,8 @@ impl Shard {
                     Ok(()) => self.relink(),
                     Err(_) => return Ok(()),
                 },
+                // Without the guard nothing is ever seen.
+                Ok(()) = self.sources.sights.changed() => self.look_at_epochs(),
                 _ = ticks.tick() => self.tick(),
                 () = sleep_until(paused_until) => self.paused_until = None,
             }
@@ -392,8 +401,16 @@ impl Shard {
         self.interest.lose_all();
     }
 
+    /// At a new epoch Redis may have lost something without a word.
+    fn look_at_epochs(&mut self) {
+        let epochs = Arc::clone(&self.sources.sights.borrow_and_update().epochs);
+        let before = std::mem::replace(&mut self.epochs, epochs);
+        if !before.is_empty() && before != self.epochs {
+            self.suspect_everything();
+        }
+    }
+
     fn suspect_everything(&mut self) {
-        tracing::warn!("more was published than could be taken, catching up");
         let channels: Vec<Channel> = self.watched.keys().cloned().collect();
         for channel in channels {
             if let Some(watched) = self.watched.get_mut(&channel) {

@@ -29,7 +29,15 @@ async fn service_is_freed_with_its_last_handle() {
     // Its tasks end at once: nothing is asked of Redis.
     let finish = CancellationToken::new();
     finish.cancel();
-    let relay = Relay::start(&store, &clients, settings, &Lifecycle::new(), &finish);
+    let (_, sights) = tokio::sync::watch::channel(shared::guard::Sight::default());
+    let relay = Relay::start(
+        &store,
+        &clients,
+        settings,
+        &sights,
+        &Lifecycle::new(),
+        &finish,
+    );
     let status = StatusHandle::new(std::time::Instant::now());
     let monitor = Monitor::new(status, store.clock());
     let sockets = Sockets::new(&config, clients, relay, monitor);

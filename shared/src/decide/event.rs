@@ -16,6 +16,10 @@ pub(super) struct Commit<'a> {
     pub(super) outcome: Outcome,
     pub(super) changes: Vec<Change>,
     pub(super) alive: bool,
+    /// An earlier proof of life, where the index may have lost it.
+    pub(super) heard: Option<Time>,
+    /// Nothing before it can be gone on from: clients take it as a fresh picture.
+    pub(super) is_snapshot: bool,
     pub(super) moves_latest: bool,
     pub(super) deadline: Deadline,
     pub(super) sample_of: Option<(Latest, bool)>,
@@ -29,6 +33,8 @@ impl Commit<'_> {
             outcome,
             changes: Vec::new(),
             alive: false,
+            heard: None,
+            is_snapshot: false,
             moves_latest: false,
             deadline: Deadline::Keep,
             sample_of: None,
@@ -54,15 +60,17 @@ struct Sample<'a> {
 
 pub(super) fn finish(
     mut draft: Draft<'_>,
-    commit: Commit<'_>,
+    mut commit: Commit<'_>,
     traceparent: Option<&str>,
 ) -> Decision {
     let subject = draft.subject;
+    commit.is_snapshot |= subject.lost;
     let fresh_before = freshness(&subject.state, subject.last_message, draft.now);
     let fresh = if commit.alive {
         Freshness::Fresh
     } else {
-        freshness(&draft.state, subject.last_message, draft.now)
+        let heard = subject.last_message.max(commit.heard);
+        freshness(&draft.state, heard, draft.now)
     };
     // What was published last was fresh when it was; what the gateways showed since then may have gone stale.
     let shown = |state: &DeviceState, fresh| {
@@ -74,7 +82,7 @@ pub(super) fn finish(
     let returned = commit.alive && fresh_before != Freshness::Fresh;
     let differs = shown(&subject.state, Freshness::Fresh) != shown(&draft.state, fresh);
     let tells_data = draft.state.latest.is_some()
-        && (commit.moves_latest || subject.lost || returned || differs)
+        && (commit.moves_latest || commit.is_snapshot || returned || differs)
         && commit.outcome != Outcome::Escalated;
 
     for change in &commit.changes {
@@ -108,6 +116,7 @@ pub(super) fn finish(
         log: draft.log,
         sample,
         alive: commit.alive,
+        heard: commit.heard,
         deadline: commit.deadline,
         outcome: commit.outcome,
     }
@@ -122,12 +131,15 @@ fn publish(
 ) -> Published {
     let device = &draft.subject.device;
     let (position, now) = (draft.position, draft.now);
-    let lost = draft.subject.lost;
     draft.state.position = position;
     if tells_data && let Some(latest) = &mut draft.state.latest {
         latest.published_at = now;
     }
-    let mark = if lost { Mark::Snapshot } else { Mark::None };
+    let mark = if commit.is_snapshot {
+        Mark::Snapshot
+    } else {
+        Mark::None
+    };
     let data = tells_data
         .then(|| event::device_data(&draft.state, fresh, mark, commit.raw_message))
         .flatten();
@@ -139,7 +151,7 @@ fn publish(
         .filter(is_rise)
         .map(|c| &c.alarm)
         .collect();
-    let alerts = if lost {
+    let alerts = if commit.is_snapshot {
         Some(event::device_alerts(
             device,
             &draft.state.alarms,
@@ -154,7 +166,7 @@ fn publish(
     let envelope = event::to_raw(&Event {
         epoch: position.epoch,
         seq: position.seq,
-        snapshot: lost,
+        snapshot: commit.is_snapshot,
         at: now,
         alive: commit.alive,
         traceparent: traceparent.map(Into::into),

@@ -3,6 +3,7 @@
 mod lifecycle;
 mod model;
 mod order;
+mod reassert;
 
 use std::time::Duration;
 

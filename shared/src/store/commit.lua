@@ -4,7 +4,8 @@
 -- ARGV[1] device id
 -- ARGV[2] rev the decision started from ('' for none)   ARGV[3] epoch it started from
 -- ARGV[4] seq of the event ('' for none)   ARGV[5] envelope   ARGV[6] changes payload ('' for none)
--- ARGV[7] alarms of the changes   ARGV[8] '1' alive, '0' list only, '' neither
+-- ARGV[7] alarms of the changes
+-- ARGV[8] 'now' for a message that proves the device alive, a time in ms (0: to be listed only), '' for neither
 -- ARGV[9] deadline in ms, 'keep' or 'never'   ARGV[10] sample ('' for none)
 -- ARGV[11] bound of the events stream   ARGV[12] of the changes stream   ARGV[13] of the quarantine
 -- ARGV[14] history count   ARGV[15] history age in ms   ARGV[16] log count ('' never trims)   ARGV[17] log age in ms
@@ -63,10 +64,8 @@ end
 local values = tonumber(ARGV[19])
 if values > 0 then redis.call('HSET', KEYS[1], unpack(ARGV, 20, 19 + values)) end
 
-if ARGV[8] == '1' then
-  redis.call('ZADD', KEYS[3], 'GT', now, ARGV[1])
-elseif ARGV[8] == '0' then
-  redis.call('ZADD', KEYS[3], 'NX', 0, ARGV[1])
+if ARGV[8] ~= '' then
+  redis.call('ZADD', KEYS[3], 'GT', ARGV[8] == 'now' and now or ARGV[8], ARGV[1])
 end
 
 if ARGV[9] == 'never' then

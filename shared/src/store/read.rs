@@ -8,8 +8,8 @@ use redis::{FromRedisValue, RedisResult, Value};
 use super::codec::{bytes, items, text};
 use super::write::StoredLine;
 use super::{
-    IngestStatus, Loaded, LogEntry, Snapshot, Store, StoreError, StoredChanges, StoredEvent, codec,
-    wrong_answer,
+    IngestStatus, Loaded, LogEntry, Snapshot, Store, StoreError, StoredChanges, StoredEvent,
+    Survey, codec, wrong_answer,
 };
 use crate::alarm::Alarm;
 use crate::clock::Time;
@@ -105,6 +105,48 @@ impl Store {
         Ok(count)
     }
 
+    /// The epochs of all partitions and the canary's count, read at one moment on the connection that commits use.
+    ///
+    /// A partition without an epoch has lost its data: then the connection is given up, since the next one opens one.
+    pub async fn survey(&self) -> Result<Survey, StoreError> {
+        let partitions = usize::from(self.partitions());
+        let answers = self
+            .run_each(partitions + 1, |_, index, pipe| {
+                match u16::try_from(index) {
+                    Ok(number) if index < partitions => {
+                        let hash = PartitionKeys::new(number).partition();
+                        pipe.cmd("HGET").arg(hash).arg("epoch");
+                    }
+                    _ => {
+                        pipe.cmd("GET").arg(keys::CANARY);
+                    }
+                }
+            })
+            .await?;
+        let mut epochs = Vec::with_capacity(partitions);
+        let mut canary = 0;
+        for (index, answer) in answers.into_iter().enumerate() {
+            let found = match answer.map_err(|err| self.answer_error(err)) {
+                Ok(found) => text(found).map_err(StoreError::Away)?,
+                // A partition that cannot be used does not stop the others.
+                Err(StoreError::Refused(_)) => {
+                    epochs.push(None);
+                    continue;
+                }
+                Err(err) => return Err(err),
+            };
+            if index == partitions {
+                canary = found.and_then(|count| count.parse().ok()).unwrap_or(0);
+            } else if let Some(epoch) = found {
+                epochs.push(epoch.parse().ok());
+            } else {
+                return Err(self.epoch_gone(wrong_answer("a partition without an epoch")));
+            }
+        }
+        epochs.truncate(partitions);
+        Ok(Survey { epochs, canary })
+    }
+
     /// States of these devices, in their order; `None` where a device is unknown or unreadable.
     pub async fn states(
         &self,
@@ -135,7 +177,9 @@ impl Store {
                     .arg("raw");
             })
             .await?;
-        bytes(answer).map_err(StoreError::Away)
+        // Nothing is kept of it where the reading was asserted again.
+        let raw = bytes(answer).map_err(StoreError::Away)?;
+        Ok(raw.filter(|raw| !raw.is_empty()))
     }
 
     /// Open alarms and the newest closed ones, at most `bound` in all, oldest raise first; `None` for an unknown device.

@@ -109,7 +109,13 @@ impl Store {
             .await?;
         let answers = answers.into_iter().zip(commits);
         Ok(answers
-            .map(|(answer, commit)| self.committed(&commit.subject.device, answer))
+            .map(|(answer, commit)| {
+                let committed = self.committed(&commit.subject.device, answer)?;
+                if let Committed::Done(at) = committed {
+                    self.memory.keep(commit, at);
+                }
+                Ok(committed)
+            })
             .collect())
     }
 
@@ -177,6 +183,15 @@ impl Store {
         withdrawn.await.map(drop)
     }
 
+    /// Lets the canary sing: counts on, and publishes the count, the way a commit does.
+    pub async fn sing(&self) -> Result<(), StoreError> {
+        let sung = self.run(|scripts, pipe| {
+            pipe.cmd("EVALSHA").arg(&scripts.canary).arg(2);
+            pipe.arg(keys::CANARY).arg(keys::CANARY_CHANNEL);
+        });
+        sung.await.map(drop)
+    }
+
     /// Looks at a device again only at `time`: nothing can be decided about it now.
     pub async fn postpone(&self, device: &DeviceId, time: Time) -> Result<(), StoreError> {
         let postponed = self.run(|_, pipe| {
@@ -208,7 +223,7 @@ impl Store {
     }
 
     /// An answer without an epoch comes from a server that lost its data: the next connection opens a new one.
-    fn epoch_gone(&self, err: redis::RedisError) -> StoreError {
+    pub(super) fn epoch_gone(&self, err: redis::RedisError) -> StoreError {
         self.link.renew();
         StoreError::Away(err)
     }
@@ -279,11 +294,13 @@ impl Store {
                 pipe.arg("").arg("").arg("").arg("");
             }
         }
-        pipe.arg(match (decision.alive, subject.state.latest.is_some()) {
-            (true, _) => "1",
-            (false, false) => "0",
-            (false, true) => "",
-        });
+        let is_listed = subject.state.latest.is_some();
+        match (decision.alive, decision.heard) {
+            (true, _) => pipe.arg("now"),
+            (false, Some(heard)) => pipe.arg(heard.as_millis()),
+            (false, None) if is_listed => pipe.arg(""),
+            (false, None) => pipe.arg(0),
+        };
         match decision.deadline {
             Deadline::Keep => pipe.arg("keep"),
             Deadline::Never => pipe.arg("never"),

@@ -1,0 +1,280 @@
+//! Redis went back: what a writer remembers against what is stored.
+
+use super::*;
+
+const NEW_EPOCH: Epoch = Epoch::from_bits(0xdef);
+
+/// What the writer of this world committed last.
+fn memory(world: &World) -> Remembered {
+    Remembered {
+        epoch: world.subject.epoch,
+        state: world.subject.state.clone(),
+        last_message: world.subject.last_message,
+    }
+}
+
+/// The same device on a server that lost everything.
+fn emptied(world: &World) -> World {
+    let mut other = World::new();
+    other.subject.epoch = NEW_EPOCH;
+    other.now = world.now;
+    other.device_time = world.device_time;
+    other.prints = 1_000;
+    other
+}
+
+/// The same device on a server that went back to this state.
+fn gone_back_to(state: &Subject, world: &World) -> World {
+    let mut other = emptied(world);
+    other.subject.state = state.state.clone();
+    other.subject.last_message = state.last_message;
+    other
+}
+
+fn reassert(world: &mut World, remembered: &Remembered) -> Decision {
+    assert!(
+        remembered.is_missing_from(&world.subject),
+        "nothing is missing"
+    );
+    let decision = world.apply(&Input::Reassert(remembered));
+    world.subject.last_message = world.subject.last_message.max(decision.heard);
+    decision
+}
+
+fn log(decision: &Decision) -> Vec<ChangeKind> {
+    decision.log.iter().filter_map(|line| line.change).collect()
+}
+
+#[test]
+fn under_the_same_epoch_nothing_is_missing() {
+    let mut world = World::new();
+    world.value("100");
+    let remembered = memory(&world);
+    world.subject.state = DeviceState::default();
+    assert!(!remembered.is_missing_from(&world.subject));
+}
+
+#[test]
+fn after_a_clean_restart_nothing_is_missing() {
+    let mut world = World::new();
+    world.value("100");
+    let remembered = memory(&world);
+    world.subject.epoch = NEW_EPOCH;
+    assert!(
+        !remembered.is_missing_from(&world.subject),
+        "stored as it was"
+    );
+    world.value("101");
+    assert!(
+        !remembered.is_missing_from(&world.subject),
+        "others have gone on"
+    );
+}
+
+#[test]
+fn an_emptied_server_gets_everything_back_one_above() {
+    let mut world = World::new();
+    world.value("300");
+    let id = world.gas_id();
+    world.acknowledge(&id);
+    world.value("320");
+    let before = world.subject.clone();
+    let remembered = memory(&world);
+    let mut emptied = emptied(&world);
+    let decision = reassert(&mut emptied, &remembered);
+    assert_eq!(decision.state.position.epoch, NEW_EPOCH);
+    assert_eq!(decision.state.position.seq, before.state.position.seq + 1);
+    assert_eq!(emptied.gas(), before.state.alarm(Kind::Gas));
+    assert_eq!(state_of(&emptied), Some(AlarmState::Acknowledged));
+    assert_eq!(decision.heard, before.last_message);
+    assert_eq!(decision.deadline, Deadline::At(emptied.now));
+    assert!(decision.sample.is_some(), "the history is gone, too");
+    // The log lost the row and its acknowledgement; nobody is told of them a second time.
+    assert_eq!(
+        log(&decision),
+        [ChangeKind::Raised, ChangeKind::Acknowledged]
+    );
+    assert!(decision.changes.is_empty());
+    let event = decision.event.expect("clients must see it");
+    assert!(
+        event.envelope.contains(r#""snapshot":true"#),
+        "{}",
+        event.envelope
+    );
+    assert!(event.envelope.contains(&id), "the open alarms stand beside");
+    // Still the same device: a redelivery is known, the next reading is next.
+    let repeated = emptied.send_print(reading(Some("320")), before.state.prints[1], true, false);
+    assert_eq!(repeated.outcome, Outcome::Reading(Class::Duplicate));
+    emptied.value("100");
+    assert!(emptied.gas().is_none());
+}
+
+#[test]
+fn a_latched_alarm_survives() {
+    let mut world = World::new();
+    let latching = |value| {
+        let mut reading = reading(Some(value));
+        reading.levels[0].latching = Some(dec("1"));
+        reading
+    };
+    world.pass(5);
+    world.read(latching("300"));
+    world.pass(5);
+    world.read(latching("100"));
+    assert_eq!(state_of(&world), Some(AlarmState::Latched));
+    let remembered = memory(&world);
+    let mut emptied = emptied(&world);
+    reassert(&mut emptied, &remembered);
+    assert_eq!(state_of(&emptied), Some(AlarmState::Latched));
+    let id = emptied.gas_id();
+    emptied.acknowledge(&id);
+    assert!(
+        emptied.gas().is_none(),
+        "and is held by nothing but the acknowledgement"
+    );
+}
+
+#[test]
+fn what_was_stored_last_is_gone_on_from_where_the_writer_had_gone_further() {
+    let mut world = World::new();
+    world.value("300");
+    let earlier = world.subject.clone();
+    let id = world.gas_id();
+    world.value("600");
+    let remembered = memory(&world);
+    let mut back = gone_back_to(&earlier, &world);
+    let decision = reassert(&mut back, &remembered);
+    assert_eq!(
+        back.gas().map(|alarm| alarm.condition),
+        Some(Condition::AlarmLevel2)
+    );
+    assert_eq!(back.gas_id(), id);
+    assert_eq!(log(&decision), [ChangeKind::Escalated]);
+    assert_eq!(
+        decision.state.position.seq,
+        remembered.state.position.seq + 1
+    );
+}
+
+#[test]
+fn an_alarm_the_writer_had_seen_cleared_is_cleared_again() {
+    let mut world = World::new();
+    world.value("300");
+    let earlier = world.subject.clone();
+    world.value("100");
+    let remembered = memory(&world);
+    let mut back = gone_back_to(&earlier, &world);
+    let decision = reassert(&mut back, &remembered);
+    assert!(back.gas().is_none());
+    assert_eq!(
+        kinds(&decision),
+        [(ChangeKind::Cleared, Condition::AlarmLevel1)]
+    );
+}
+
+#[test]
+fn of_two_alarms_of_one_kind_ours_stays_at_the_higher_level() {
+    for (own, other, level) in [
+        ("300", "600", Condition::AlarmLevel2),
+        ("600", "300", Condition::AlarmLevel2),
+        ("300", "300", Condition::AlarmLevel1),
+    ] {
+        let mut world = World::new();
+        world.value("100");
+        world.value("100");
+        world.value(own);
+        let id = world.gas_id();
+        let remembered = memory(&world);
+        // Others began anew on the emptied server.
+        let mut others = emptied(&world);
+        others.value(other);
+        let other_id = others.gas_id();
+        assert_ne!(id, other_id);
+        let newer = others.subject.state.latest.clone();
+        let decision = reassert(&mut others, &remembered);
+        assert_eq!(others.gas_id(), id, "{own} {other}");
+        assert_eq!(others.gas().map(|alarm| alarm.condition), Some(level));
+        assert_eq!(others.subject.state.alarms.len(), 1);
+        let cleared = decision
+            .changes
+            .iter()
+            .find(|c| c.kind == ChangeKind::Cleared);
+        assert_eq!(cleared.map(|c| c.alarm.id.clone()), Some(other_id));
+        // Theirs is the newer reading.
+        let shown = |latest: &Option<Latest>| latest.as_ref().map(|latest| latest.reading.clone());
+        assert_eq!(shown(&others.subject.state.latest), shown(&newer));
+        assert_eq!(decision.state.position.seq, 4);
+    }
+}
+
+#[test]
+fn alarms_of_other_kinds_stand_beside_each_other() {
+    let mut world = World::new();
+    world.value("100");
+    world.value("300");
+    let remembered = memory(&world);
+    let mut others = emptied(&world);
+    let mut faulty = reading(Some("100"));
+    faulty.sensor_fault = dec("1");
+    others.pass(5);
+    others.read(faulty);
+    reassert(&mut others, &remembered);
+    assert!(others.subject.state.alarm(Kind::Gas).is_some());
+    assert!(others.subject.state.alarm(Kind::SensorFault).is_some());
+}
+
+#[test]
+fn the_same_number_of_another_line_is_a_loss() {
+    let mut world = World::new();
+    world.value("300");
+    let remembered = memory(&world);
+    let mut others = emptied(&world);
+    others.value("100");
+    assert_eq!(
+        others.subject.state.position.seq,
+        remembered.state.position.seq
+    );
+    reassert(&mut others, &remembered);
+    assert!(others.gas().is_some());
+    assert_eq!(others.subject.state.position.seq, 2);
+}
+
+#[test]
+fn of_two_writers_the_one_that_had_gone_further_is_right() {
+    let mut world = World::new();
+    world.value("300");
+    let behind = memory(&world);
+    world.value("100");
+    let ahead = memory(&world);
+    let mut emptied = emptied(&world);
+    reassert(&mut emptied, &behind);
+    assert!(emptied.gas().is_some(), "all that was known");
+    let decision = reassert(&mut emptied, &ahead);
+    assert!(emptied.gas().is_none());
+    assert_eq!(
+        kinds(&decision),
+        [(ChangeKind::Cleared, Condition::AlarmLevel1)]
+    );
+    assert!(!behind.is_missing_from(&emptied.subject));
+}
+
+#[test]
+fn a_retired_device_stays_retired() {
+    let mut world = World::new();
+    world.value("300");
+    let remembered = memory(&world);
+    let mut emptied = emptied(&world);
+    emptied.subject.seq_floor = remembered.state.position.seq + 1;
+    assert!(!remembered.is_missing_from(&emptied.subject));
+}
+
+#[test]
+fn time_never_runs_back_for_a_device() {
+    let mut world = World::new();
+    world.value("300");
+    let remembered = memory(&world);
+    let mut emptied = emptied(&world);
+    emptied.now = Time::from_millis(1);
+    let decision = reassert(&mut emptied, &remembered);
+    assert_eq!(decision.state.memory.decided_at, world.now);
+}

@@ -1,0 +1,130 @@
+//! Watches whether Redis is still the one that was connected to: its server, its epochs, its voice.
+//!
+//! A connection that stands proves little: after a failover the old master may keep its old connections, a subscriber may
+//! be connected and hear nothing, a `FLUSHALL` closes nothing. So every second a fresh connection looks who answers at
+//! the configured address, the epochs are read, and a canary counts on the way a commit does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::apply;
+use crate::state::Epoch;
+use crate::store::{Bounds, Store, StoreError};
+
+/// What was seen last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sight {
+    /// `run_id` of the server at the configured address; `None` before one answered.
+    pub run_id: Option<Arc<str>>,
+    /// Epoch of each partition; empty before they were read.
+    pub epochs: Arc<[Option<Epoch>]>,
+    /// The canary's count.
+    pub canary: u64,
+}
+
+/// Who lets the canary sing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Canary {
+    /// This process, every time.
+    Sings,
+    /// This process, while nobody else does.
+    FillsIn,
+}
+
+/// The watch of one process.
+#[derive(Debug)]
+pub struct Guard {
+    /// What is watched.
+    pub store: Store,
+    /// Who lets the canary sing.
+    pub canary: Canary,
+    /// How much to keep when something is asserted again; `None` where history is not this process's to write.
+    pub bounds: Option<Bounds>,
+    /// Where it is told.
+    pub sight: watch::Sender<Sight>,
+}
+
+impl Guard {
+    /// Watches until `finish`.
+    pub async fn run(self, finish: CancellationToken) -> anyhow::Result<()> {
+        let interval = self.store.watch_interval();
+        if interval.is_zero() {
+            tracing::warn!("Redis is not watched: a failover or a flush may go unnoticed");
+            finish.cancelled().await;
+            return Ok(());
+        }
+        tokio::select! {
+            () = finish.cancelled() => {}
+            () = self.look_who_answers(interval) => {}
+            () = self.survey(interval) => {}
+        }
+        Ok(())
+    }
+
+    async fn look_who_answers(&self, interval: Duration) {
+        let mut ticks = ticks(interval);
+        loop {
+            ticks.tick().await;
+            if let Ok(run_id) = self.store.look_who_answers().await {
+                self.sight.send_if_modified(|sight| {
+                    let is_other = sight.run_id.as_ref() != Some(&run_id);
+                    sight.run_id = Some(run_id);
+                    is_other
+                });
+            }
+        }
+    }
+
+    async fn survey(&self, interval: Duration) {
+        let mut ticks = ticks(interval);
+        let mut quiet = 0_u32;
+        loop {
+            ticks.tick().await;
+            // That Redis is away is found out, and told, by those who need an answer.
+            let Ok(has_sung) = self.look_around().await else {
+                continue;
+            };
+            quiet = if has_sung { 0 } else { quiet.saturating_add(1) };
+            let sings = match self.canary {
+                Canary::Sings => true,
+                // Two intervals: the others' are not in step with ours.
+                Canary::FillsIn => quiet >= 2,
+            };
+            if sings {
+                // A canary that cannot sing is heard by its silence.
+                self.store.sing().await.ok();
+            }
+        }
+    }
+
+    /// Reads what stands, and asserts again what is gone. Answers whether the canary has sung since the last time.
+    async fn look_around(&self) -> Result<bool, StoreError> {
+        let survey = self.store.survey().await?;
+        let forgotten = self.store.remembered_elsewhere(&survey.epochs);
+        // Told only when it is done: who reads then finds what was asserted again.
+        if !forgotten.is_empty() {
+            apply::reassert(&self.store, &forgotten, self.bounds).await?;
+        }
+        let mut has_sung = false;
+        self.sight.send_if_modified(|sight| {
+            has_sung = sight.canary != survey.canary;
+            let is_other = *sight.epochs != *survey.epochs;
+            sight.canary = survey.canary;
+            if is_other {
+                sight.epochs = survey.epochs.into();
+            }
+            has_sung || is_other
+        });
+        Ok(has_sung)
+    }
+}
+
+fn ticks(interval: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}

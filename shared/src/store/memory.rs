@@ -1,0 +1,83 @@
+//! The last state this process committed of each device: what it asserts again should Redis go back behind it.
+//!
+//! Bound: one state (a few kilobytes) per device this process committed, at most [`MAX_DEVICES`]; of further ones nothing
+//! is remembered.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::Commit;
+use crate::clock::Time;
+use crate::decide::{Remembered, Subject};
+use crate::device::DeviceId;
+use crate::state::Epoch;
+
+/// Far above what one installation has; `--max-devices` is what bounds the number of devices.
+const MAX_DEVICES: usize = 100_000;
+
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    // A std mutex: held for one look-up or insertion, never across an await.
+    devices: Mutex<HashMap<DeviceId, Arc<Remembered>>>,
+    is_full: AtomicBool,
+}
+
+impl Memory {
+    /// Takes in what was committed at this server time.
+    pub(super) fn keep(&self, commit: &Commit<'_>, at: Time) {
+        let (subject, decision) = (commit.subject, commit.decision);
+        let heard = subject.last_message.max(decision.heard);
+        let remembered = Arc::new(Remembered {
+            epoch: subject.epoch,
+            state: decision.state.clone(),
+            last_message: if decision.alive { Some(at) } else { heard },
+        });
+        let mut devices = self.devices();
+        if let Some(known) = devices.get_mut(&subject.device) {
+            *known = remembered;
+        } else if devices.len() < MAX_DEVICES {
+            devices.insert(subject.device.clone(), remembered);
+        } else if !self.is_full.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                devices = MAX_DEVICES,
+                "too many devices to remember: what Redis loses of further ones stays lost"
+            );
+        }
+    }
+
+    /// What is remembered of the device and missing from its stored state. A memory that is not is brought up to date:
+    /// under the present epoch it is asked no more, and where others have gone on it has nothing to say.
+    pub(super) fn missing_from(&self, stored: &Subject) -> Option<Arc<Remembered>> {
+        let mut devices = self.devices();
+        let remembered = devices.get_mut(&stored.device)?;
+        if remembered.is_missing_from(stored) {
+            return Some(Arc::clone(remembered));
+        }
+        if remembered.epoch != stored.epoch {
+            if remembered.state.position == stored.state.position {
+                Arc::make_mut(remembered).epoch = stored.epoch;
+            } else {
+                devices.remove(&stored.device);
+            }
+        }
+        None
+    }
+
+    /// Devices remembered under another epoch than the one of their partition, where that is known.
+    pub(super) fn of_other_epochs(&self, epochs: &[Option<Epoch>]) -> Vec<DeviceId> {
+        let Ok(partitions) = u16::try_from(epochs.len()) else {
+            return Vec::new();
+        };
+        let devices = self.devices();
+        let elsewhere = devices.iter().filter(|(device, remembered)| {
+            let epoch = epochs.get(usize::from(device.partition(partitions)));
+            epoch.is_some_and(|epoch| epoch.is_some_and(|epoch| epoch != remembered.epoch))
+        });
+        elsewhere.map(|(device, _)| device.clone()).collect()
+    }
+
+    fn devices(&self) -> MutexGuard<'_, HashMap<DeviceId, Arc<Remembered>>> {
+        self.devices.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
