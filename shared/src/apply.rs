@@ -3,7 +3,7 @@
 use crate::alarm::Alarm;
 use crate::decide::{Acknowledge, Decision, Input, Outcome, Subject, decide};
 use crate::device::DeviceId;
-use crate::state::{Position, Settings};
+use crate::state::{DeviceState, Position, Settings};
 use crate::store::{Bounds, Commit, Committed, Loaded, Store, StoreError};
 
 /// One thing that happened to one device.
@@ -151,17 +151,18 @@ pub async fn reassert(
                 if let Some(remembered) = store.missing_from(&subject) {
                     let now = store.clock().now();
                     let decision = decide(&subject, &Input::Reassert(&remembered), now, None, None);
-                    let is_newer = decision.state.order == remembered.state.order;
-                    behind.push((subject, decision, is_newer));
+                    let taken_at = |state: &DeviceState| state.latest.as_ref().map(|l| l.taken_at);
+                    let is_other = taken_at(&decision.state) != taken_at(&subject.state);
+                    behind.push((subject, decision, is_other));
                 }
             }
             let commits: Vec<Commit<'_>> = behind
                 .iter()
-                .map(|(subject, decision, is_newer)| Commit {
+                .map(|(subject, decision, is_other)| Commit {
                     subject,
                     decision,
                     // The payload of an older reading must not stand beside it.
-                    raw: is_newer.then_some(b""),
+                    raw: is_other.then_some(b""),
                     bounds,
                 })
                 .collect();

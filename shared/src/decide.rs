@@ -128,6 +128,20 @@ pub struct LogLine {
     pub acknowledged: Option<(String, u64)>,
 }
 
+impl LogLine {
+    /// What happened to an alarm. `seen`: what an acknowledgement covers, else what the alarm had reached.
+    fn of(change: ChangeKind, alarm: &Alarm, seen: Option<u64>) -> Self {
+        let acknowledgement = alarm.acknowledged.as_ref();
+        Self {
+            change: Some(change),
+            alarm: Some(alarm.clone()),
+            acknowledged: acknowledgement
+                .filter(|_| change == ChangeKind::Acknowledged)
+                .map(|by| (by.by.clone(), seen.unwrap_or(alarm.reached.seq))),
+        }
+    }
+}
+
 /// When to look at a device again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deadline {
@@ -347,7 +361,7 @@ fn acknowledge(
     };
     let commit = event::Commit {
         changes,
-        acknowledged: Some((request.by, request.seen.seq)),
+        seen: Some(request.seen.seq),
         ..event::Commit::of(Outcome::Acknowledged)
     };
     event::finish(draft, commit, traceparent)

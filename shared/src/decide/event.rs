@@ -23,7 +23,8 @@ pub(super) struct Commit<'a> {
     pub(super) moves_latest: bool,
     pub(super) deadline: Deadline,
     pub(super) sample_of: Option<(Latest, bool)>,
-    pub(super) acknowledged: Option<(&'a str, u64)>,
+    /// The seq an acknowledgement covers, where that is not the one its alarm was reached at.
+    pub(super) seen: Option<u64>,
     pub(super) raw_message: Option<&'a RawValue>,
 }
 
@@ -38,7 +39,7 @@ impl Commit<'_> {
             moves_latest: false,
             deadline: Deadline::Keep,
             sample_of: None,
-            acknowledged: None,
+            seen: None,
             raw_message: None,
         }
     }
@@ -86,14 +87,9 @@ pub(super) fn finish(
         && commit.outcome != Outcome::Escalated;
 
     for change in &commit.changes {
-        let by = commit
-            .acknowledged
-            .filter(|_| change.kind == ChangeKind::Acknowledged);
-        draft.log.push(LogLine {
-            change: Some(change.kind),
-            alarm: Some(change.alarm.clone()),
-            acknowledged: by.map(|(by, seq)| (by.to_owned(), seq)),
-        });
+        draft
+            .log
+            .push(LogLine::of(change.kind, &change.alarm, commit.seen));
     }
     if subject.lost {
         let lost = LogLine {

@@ -4,8 +4,10 @@
 //! the writer's own line, the writer knows everything it knows. Where others went on from an earlier point meanwhile,
 //! both ends hold something true: the newer reading stays, and every alarm of either.
 
+use std::cmp::Ordering;
+
 use super::event::{self, Commit};
-use super::{Deadline, Decision, Draft, LogLine, Outcome, Subject};
+use super::{Deadline, Decision, Draft, LogLine, Outcome, Subject, told_limits};
 use crate::alarm::{Alarm, Change, ChangeKind};
 use crate::clock::Time;
 use crate::order;
@@ -23,17 +25,38 @@ pub struct Remembered {
 }
 
 impl Remembered {
-    /// Whether the stored state has lost what this one says: a lower number, or the same number of another line.
+    /// Whether the stored state has lost what this one says: a lower number, the same number of another line, or, where
+    /// others have gone on, an acknowledgement of what still stands.
     #[must_use]
     pub fn is_missing_from(&self, stored: &Subject) -> bool {
         if stored.epoch == self.epoch {
             return false;
         }
-        let (own, other) = (self.state.position, stored.state.position);
-        let taken = other.seq.max(stored.seq_floor);
-        // A device that was retired is gone on purpose; the partition knows the highest number it took along.
-        let is_retired = stored.state.latest.is_none() && !stored.lost && taken >= own.seq;
-        taken < own.seq || (taken == own.seq && other.epoch != own.epoch && !is_retired)
+        match self.compare(stored) {
+            Ordering::Greater => true,
+            // A device that was retired is gone on purpose; the partition knows the highest number it took along.
+            Ordering::Equal if stored.state.latest.is_none() && !stored.lost => false,
+            Ordering::Equal => stored.state.position.epoch != self.state.position.epoch,
+            Ordering::Less => self.lost_acknowledgements(stored).next().is_some(),
+        }
+    }
+
+    /// Which of the two lines went further.
+    fn compare(&self, stored: &Subject) -> Ordering {
+        let taken = stored.state.position.seq.max(stored.seq_floor);
+        self.state.position.seq.cmp(&taken)
+    }
+
+    /// Alarms that stand in both, unchanged, and are acknowledged here alone.
+    fn lost_acknowledgements(&self, stored: &Subject) -> impl Iterator<Item = &Alarm> {
+        let is_lost = |own: &&Alarm| {
+            own.acknowledged.is_some()
+                && stored.state.alarms.iter().any(|other| {
+                    let is_same = other.id == own.id && other.reached == own.reached;
+                    is_same && other.acknowledged.is_none()
+                })
+        };
+        self.state.alarms.iter().filter(is_lost)
     }
 
     /// Whether this line had already gone on beyond that position.
@@ -48,6 +71,9 @@ pub(super) fn decide(
     remembered: &Remembered,
     traceparent: Option<&str>,
 ) -> Decision {
+    if remembered.compare(draft.subject) == Ordering::Less {
+        return acknowledge_again(draft, remembered, traceparent);
+    }
     let stored = &draft.subject.state;
     let own = &remembered.state;
     draft.now = draft.now.max(own.memory.decided_at);
@@ -84,6 +110,36 @@ pub(super) fn decide(
         sample_of: sample.map(|latest| (latest, false)),
         // Every deadline may be lost, too: the timers look at once, and know the settings.
         deadline: Deadline::At(draft.now),
+        ..Commit::of(Outcome::Reasserted)
+    };
+    event::finish(draft, commit, traceparent)
+}
+
+/// Others have gone on from an earlier point, on which nobody had acknowledged yet.
+fn acknowledge_again(
+    mut draft: Draft<'_>,
+    remembered: &Remembered,
+    traceparent: Option<&str>,
+) -> Decision {
+    let stored = &draft.subject.state;
+    let Some(latest) = &stored.latest else {
+        return draft.nothing(Outcome::NotFound);
+    };
+    let mut alarms = draft.alarms();
+    for own in remembered.lost_acknowledgements(draft.subject) {
+        if let Some(acknowledgement) = &own.acknowledged {
+            alarms.acknowledge(
+                &own.id,
+                &acknowledgement.by,
+                &told_limits(latest),
+                latest.facts(),
+            );
+        }
+    }
+    let (open, changes) = alarms.finish();
+    draft.state.alarms = open;
+    let commit = Commit {
+        changes,
         ..Commit::of(Outcome::Reasserted)
     };
     event::finish(draft, commit, traceparent)
@@ -160,15 +216,7 @@ impl Merged {
     }
 
     fn log(&mut self, kind: ChangeKind, alarm: &Alarm) {
-        let acknowledgement = alarm.acknowledged.as_ref();
-        let acknowledged = acknowledgement
-            .filter(|_| kind == ChangeKind::Acknowledged)
-            .map(|acknowledgement| (acknowledgement.by.clone(), alarm.reached.seq));
-        self.log.push(LogLine {
-            change: Some(kind),
-            alarm: Some(alarm.clone()),
-            acknowledged,
-        });
+        self.log.push(LogLine::of(kind, alarm, None));
     }
 }
 

@@ -278,3 +278,28 @@ fn time_never_runs_back_for_a_device() {
     let decision = reassert(&mut emptied, &remembered);
     assert_eq!(decision.state.memory.decided_at, world.now);
 }
+
+#[test]
+fn an_acknowledgement_is_not_lost_because_others_have_gone_on() {
+    let mut world = World::new();
+    world.value("300");
+    let earlier = world.subject.clone();
+    let id = world.gas_id();
+    world.acknowledge(&id);
+    let remembered = memory(&world);
+    let mut others = gone_back_to(&earlier, &world);
+    others.value("310");
+    others.value("320");
+    let decision = reassert(&mut others, &remembered);
+    assert_eq!(
+        kinds(&decision),
+        [(ChangeKind::Acknowledged, Condition::AlarmLevel1)]
+    );
+    assert_eq!(state_of(&others), Some(AlarmState::Acknowledged));
+    assert_eq!(decision.log[0].acknowledged, Some(("User".to_owned(), 1)));
+    // One that has risen since was not seen by whoever acknowledged it.
+    let mut risen = gone_back_to(&earlier, &world);
+    risen.value("310");
+    risen.value("600");
+    assert!(!remembered.is_missing_from(&risen.subject));
+}
