@@ -20,7 +20,9 @@ local function load(with_floor)
   local last_message = redis.pcall('ZSCORE', KEYS[3], ARGV[1])
   if type(last_message) == 'table' then return {'refused', KEYS[3] .. ': ' .. last_message.err} end
   local floor = 0
-  if with_floor or not fields[1] or not fields[3] or not tonumber(fields[3]) then
+  -- What the reader in Rust takes for a number, no more: Lua would take `1e3` too.
+  local tells_seq = fields[3] and #fields[3] < 20 and string.find(fields[3], '^%d+$')
+  if with_floor or not fields[1] or not tells_seq then
     floor = math.max(last_seq(KEYS[4]), last_seq(KEYS[5]))
   end
   return {'state', epoch, last_message, floor, unpack(fields, 1, 8)}
