@@ -170,6 +170,8 @@ pub enum ChangeKind {
     Acknowledged,
     /// Over.
     Cleared,
+    /// Closed because its device was retired.
+    Retired,
 }
 
 impl Alarm {

@@ -1,10 +1,14 @@
 //! State → decide → commit → on conflict decide again: the one loop both services use.
 
+mod retire;
+
 use crate::alarm::Alarm;
 use crate::decide::{Acknowledge, Decision, Input, Outcome, Subject, decide};
 use crate::device::DeviceId;
 use crate::state::{DeviceState, Position, Settings};
 use crate::store::{Bounds, Commit, Committed, Loaded, Store, StoreError};
+
+pub use retire::{Retired, retire};
 
 /// One thing that happened to one device.
 #[derive(Clone, Debug)]

@@ -5,8 +5,8 @@
 mod event;
 mod reading;
 mod reassert;
+mod retire;
 
-pub use reassert::Remembered;
 use serde_json::value::RawValue;
 
 use crate::alarm::{Acknowledgement, Alarm, Change, ChangeKind};
@@ -21,6 +21,9 @@ use crate::state::{
     DeviceState, Epoch, Freshness, Latest, Position, Settings, ZeroLevel, freshness,
 };
 
+pub use reassert::Remembered;
+pub use retire::{Retirement, retire};
+
 /// The state a decision starts from, as it was loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
@@ -28,7 +31,8 @@ pub struct Subject {
     pub device: DeviceId,
     /// The partition's present epoch.
     pub epoch: Epoch,
-    /// The `rev` as it is stored, which the commit compares; empty if there is none.
+    /// `rev` and `seq` as they are stored, a blank between them, which the commit compares. A device that was retired
+    /// and came back may meet a `rev` again, but never a `seq`.
     pub stored_rev: Vec<u8>,
     /// The state; empty for a device that was never heard of.
     pub state: DeviceState,
@@ -228,6 +232,9 @@ impl<'a> Draft<'a> {
         let mut state = before.clone();
         state.rev = before.rev.saturating_add(1);
         state.memory.decided_at = now;
+        if before.latest.is_none() {
+            state.memory.born_after = subject.seq_floor;
+        }
         Self {
             subject,
             now,

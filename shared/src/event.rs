@@ -23,6 +23,9 @@ pub struct Event<'a> {
     /// Set when the state before was lost: clients take `data` and `alerts` as a fresh snapshot.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub snapshot: bool,
+    /// The device was retired: what clients show of it is no longer current, and nothing is stored of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retired: bool,
     /// Server time of the commit.
     pub at: Time,
     /// The commit was of a message that proves the device alive.

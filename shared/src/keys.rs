@@ -52,7 +52,8 @@ impl PartitionKeys {
         format!("{}:{name}:{device}", self.tag)
     }
 
-    /// Hash: the partition's epoch, the `run_id` of the server it was opened on, a counter of events.
+    /// Hash: the partition's epoch, the `run_id` of the server it was opened on, a counter of events, and as `retired`
+    /// the highest seq that a device had when it was retired.
     #[must_use]
     pub fn partition(&self) -> String {
         self.key("partition")

@@ -109,6 +109,7 @@ pub(crate) struct Scripts {
     pub(crate) load: String,
     pub(crate) snapshot: String,
     pub(crate) commit: String,
+    pub(crate) retire: String,
     pub(crate) epoch: String,
     pub(crate) heartbeat: String,
     pub(crate) canary: String,
@@ -137,6 +138,7 @@ macro_rules! script {
 const LOAD: &str = script!(" flags=no-writes", state, "load.lua");
 const SNAPSHOT: &str = script!(" flags=no-writes", state, "snapshot.lua");
 const COMMIT: &str = script!("", state, "commit.lua");
+const RETIRE: &str = script!("", state, "retire.lua");
 const EPOCH: &str = script!("", "epoch.lua");
 const HEARTBEAT: &str = script!("", "heartbeat.lua");
 const CANARY: &str = script!("", "canary.lua");
@@ -451,14 +453,16 @@ async fn check_channels(redis: &mut MultiplexedConnection) -> Result<(), LinkErr
 
 pub(crate) async fn load_scripts(redis: &mut MultiplexedConnection) -> redis::RedisResult<Scripts> {
     let mut pipe = redis::pipe();
-    for text in [LOAD, SNAPSHOT, COMMIT, EPOCH, HEARTBEAT, CANARY] {
+    for text in [LOAD, SNAPSHOT, COMMIT, RETIRE, EPOCH, HEARTBEAT, CANARY] {
         pipe.cmd("SCRIPT").arg("LOAD").arg(text);
     }
-    let (load, snapshot, commit, epoch, heartbeat, canary) = pipe.query_async(redis).await?;
+    let (load, snapshot, commit, retire, epoch, heartbeat, canary) =
+        pipe.query_async(redis).await?;
     Ok(Scripts {
         load,
         snapshot,
         commit,
+        retire,
         epoch,
         heartbeat,
         canary,

@@ -115,7 +115,7 @@ impl<'a> Alarms<'a> {
             return;
         };
         edit(&mut self.open[index]);
-        let alarm = if what == ChangeKind::Cleared {
+        let alarm = if matches!(what, ChangeKind::Cleared | ChangeKind::Retired) {
             let mut cleared = self.open.remove(index);
             cleared.cleared_at = Some(self.now);
             cleared.latched = false;
@@ -125,6 +125,13 @@ impl<'a> Alarms<'a> {
             self.open[index].clone()
         };
         self.changes.push(Change { kind: what, alarm });
+    }
+
+    /// Closes every open alarm, oldest first, because the device is retired.
+    pub fn retire(&mut self) {
+        while let Some(kind) = self.open.first().map(Alarm::kind) {
+            self.change(kind, ChangeKind::Retired, |_| ());
+        }
     }
 
     /// Changes the open alarm of `kind` without anything to tell.

@@ -189,6 +189,9 @@ pub struct Memory {
     /// The moment of the last decision: `now` never runs back for a device.
     #[serde(default)]
     pub decided_at: Time,
+    /// The seq after which this device began: what clients have seen up to here was of one that was retired or lost.
+    #[serde(default)]
+    pub born_after: u64,
 }
 
 impl DeviceState {

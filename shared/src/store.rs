@@ -6,6 +6,7 @@
 mod codec;
 mod memory;
 mod read;
+mod retire;
 mod write;
 
 use std::sync::Arc;
@@ -94,6 +95,8 @@ pub struct Snapshot {
     pub events: Vec<StoredEvent>,
     /// Events with alarm changes (newest 200), oldest first: if `since` was given, else none.
     pub changes: Vec<StoredChanges>,
+    /// The seq after which this device began or, if it was never heard of, would begin.
+    pub born_after: u64,
 }
 
 /// An entry of a device's events stream.

@@ -107,6 +107,7 @@ fn line(epochs: &[(u64, u64)], last: u64) -> Snapshot {
     let first = |kept: usize| last.saturating_sub(kept as u64 - 1).max(1);
     let positions = |kept: usize| (first(kept)..=last).map(|seq| at(epoch_of(seq), seq));
     Snapshot {
+        born_after: 0,
         epoch: epoch(epochs.last().unwrap().0),
         state: (last > 0).then(|| state(at(epoch_of(last), last))),
         last_message: Some(now()),

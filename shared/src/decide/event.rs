@@ -163,6 +163,7 @@ fn publish(
         epoch: position.epoch,
         seq: position.seq,
         snapshot: commit.is_snapshot,
+        retired: false,
         at: now,
         alive: commit.alive,
         traceparent: traceparent.map(Into::into),

@@ -4,6 +4,7 @@ mod lifecycle;
 mod model;
 mod order;
 mod reassert;
+mod retire;
 
 use std::time::Duration;
 

@@ -31,17 +31,24 @@ pub(super) fn loaded(device: &DeviceId, answer: Value) -> RedisResult<Loaded> {
         .filter(|score| *score > 0.0)
         .map(millis);
     let seq_floor = u64::from_redis_value(next())?;
+    let rev = bytes(next())?;
+    let epoch_of_event = text(next())?;
+    let stored_seq = bytes(next())?;
+    let stored_rev = [
+        rev.as_deref().unwrap_or_default(),
+        stored_seq.as_deref().unwrap_or_default(),
+    ]
+    .join(&b' ');
     let fields = Fields {
-        rev: bytes(next())?,
-        epoch: text(next())?,
-        seq: text(next())?,
+        rev,
+        epoch: epoch_of_event,
+        seq: stored_seq.and_then(|seq| String::from_utf8(seq).ok()),
         alarms: text(next())?,
         order: text(next())?,
         prints: bytes(next())?,
         latest: text(next())?,
         memory: text(next())?,
     };
-    let stored_rev = fields.rev.clone().unwrap_or_default();
     let is_new = fields.rev.is_none() && fields.latest.is_none();
     let state = if is_new {
         Some(DeviceState::default())

@@ -2,7 +2,7 @@
 -- KEYS[1..5] as in state.lua, KEYS[6] deadlines   KEYS[7] changed   KEYS[8] log   KEYS[9] history
 -- KEYS[10] quarantine   KEYS[11] channel
 -- ARGV[1] device id
--- ARGV[2] rev the decision started from ('' for none)   ARGV[3] epoch it started from
+-- ARGV[2] rev and seq the decision started from, a blank between them   ARGV[3] epoch it started from
 -- ARGV[4] seq of the event ('' for none)   ARGV[5] envelope   ARGV[6] changes payload ('' for none)
 -- ARGV[7] alarms of the changes
 -- ARGV[8] 'now' for a message that proves the device alive, a time in ms (0: to be listed only), '' for neither
@@ -17,11 +17,8 @@
 local now = redis.call('TIME')
 now = tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
 
-local rev = redis.pcall('HGET', KEYS[1], 'rev')
-local epoch = redis.pcall('HGET', KEYS[2], 'epoch')
-if type(rev) == 'table' then return {'refused', KEYS[1] .. ': ' .. rev.err} end
-if type(epoch) == 'table' then return {'refused', KEYS[2] .. ': ' .. epoch.err} end
-if (rev or '') ~= ARGV[2] or epoch ~= ARGV[3] then return load() end
+local newer = moved(ARGV[2], ARGV[3], ARGV[4])
+if newer then return newer end
 local number = (tonumber(redis.call('HGET', KEYS[2], 'events')) or 0) + 1
 
 local expected = {[3] = 'zset', [4] = 'stream', [5] = 'stream', [6] = 'zset', [7] = 'zset', [8] = 'stream', [9] = 'stream', [10] = 'stream'}

@@ -46,6 +46,11 @@ impl Memory {
         }
     }
 
+    /// The device was retired. Other processes that remember it find its number below the highest one retired.
+    pub(super) fn forget(&self, device: &DeviceId) {
+        self.devices().remove(device);
+    }
+
     /// What is remembered of the device and missing from its stored state. A memory that is not is brought up to date:
     /// under the present epoch it is asked no more, and where others have gone on it has nothing to say.
     pub(super) fn missing_from(&self, stored: &Subject) -> Option<Arc<Remembered>> {

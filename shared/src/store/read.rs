@@ -44,7 +44,12 @@ impl Store {
         }
         let events = entries(part()).map_err(StoreError::Away)?;
         let changes = entries(part()).map_err(StoreError::Away)?;
+        let born_after = match &subject.state.latest {
+            Some(_) => subject.state.memory.born_after,
+            None => subject.seq_floor,
+        };
         Ok(Snapshot {
+            born_after,
             epoch: subject.epoch,
             state: subject.state.latest.is_some().then_some(subject.state),
             last_message: subject.last_message,

@@ -1,5 +1,7 @@
 //! The store against a real redis-server.
 
+mod retire;
+
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

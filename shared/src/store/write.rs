@@ -228,7 +228,7 @@ impl Store {
         StoreError::Away(err)
     }
 
-    fn committed(
+    pub(super) fn committed(
         &self,
         device: &DeviceId,
         answer: RedisResult<Value>,

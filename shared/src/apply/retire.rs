@@ -1,0 +1,42 @@
+//! The end of a device, decided again until it is written.
+
+use super::renumber;
+use crate::decide;
+use crate::device::DeviceId;
+use crate::store::{Committed, Loaded, Store, StoreError};
+
+/// Answer to a retirement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retired {
+    /// Nothing is stored of the device any more.
+    Done,
+    /// There is no such device.
+    NotFound,
+}
+
+/// Retires a device: its alarms close as `retired`, everything stored of it goes, and the next message makes a new one.
+pub async fn retire(store: &Store, device: &DeviceId, by: &str) -> Result<Retired, StoreError> {
+    let clock = store.clock();
+    let mut loaded = store.load(std::slice::from_ref(device)).await?.pop();
+    loop {
+        let subject = match loaded {
+            // Where not even the streams tell the numbering, the event gets its position in a new epoch.
+            Some(Loaded::Subject(subject)) if subject.lost && subject.seq_floor == 0 => {
+                renumber(store, subject).await?
+            }
+            Some(other) => other,
+            None => return Ok(Retired::NotFound),
+        };
+        let subject = match subject {
+            Loaded::Subject(subject) => subject,
+            Loaded::Refused(reason) => return Err(StoreError::Refused(reason)),
+        };
+        let Some(retirement) = decide::retire(&subject, by, clock.now(), None) else {
+            return Ok(Retired::NotFound);
+        };
+        match store.retire(&subject, &retirement, None).await? {
+            Committed::Done(_) => return Ok(Retired::Done),
+            Committed::Conflict(newer) => loaded = Some(newer),
+        }
+    }
+}

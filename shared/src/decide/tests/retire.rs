@@ -1,0 +1,123 @@
+//! The end of a device.
+
+use serde_json::Value;
+
+use super::*;
+
+fn retire(world: &World) -> Option<Retirement> {
+    super::super::retire(&world.subject, "Asha", world.now, None)
+}
+
+fn envelope(retirement: &Retirement) -> Value {
+    serde_json::from_str(&retirement.envelope).expect("JSON")
+}
+
+#[test]
+fn every_open_alarm_closes_as_it_was() {
+    let mut world = World::new();
+    let mut latching = reading(Some("2001"));
+    latching.levels[2].latching = Some(dec("1"));
+    latching.sensor_fault = dec("1");
+    world.read(latching.clone());
+    latching.value = Some(dec("2000"));
+    latching.sensor_fault = dec("0");
+    world.pass(5);
+    let decision = world.read(latching);
+    assert!(!decision.state.alarms.is_empty());
+    world.acknowledge(&world.gas_id());
+    let open = world.subject.state.alarms.clone();
+    assert!(open.len() > 1, "{open:?}");
+    let before = world.subject.state.position;
+    world.pass(5);
+
+    let retirement = retire(&world).expect("it is known");
+    let closed: Vec<&Alarm> = retirement.changes.iter().map(|c| &c.alarm).collect();
+    assert_eq!(closed.len(), open.len());
+    for (closed, open) in closed.iter().zip(&open) {
+        assert_eq!(closed.id, open.id);
+        assert_eq!(closed.state(), AlarmState::Cleared);
+        assert_eq!(closed.cleared_at, Some(world.now));
+        assert_eq!(closed.acknowledged, open.acknowledged);
+    }
+    assert!(closed.iter().any(|alarm| alarm.acknowledged.is_some()));
+    assert!(
+        retirement
+            .changes
+            .iter()
+            .all(|change| change.kind == ChangeKind::Retired)
+    );
+    assert_eq!(retirement.by, "Asha");
+    assert_eq!(retirement.at, world.now);
+    assert_eq!(retirement.position.epoch, before.epoch);
+    assert_eq!(retirement.position.seq, before.seq + 1);
+}
+
+#[test]
+fn a_latched_alarm_does_not_stay_latched() {
+    let mut world = World::new();
+    let mut latching = reading(Some("300"));
+    latching.levels[0].latching = Some(dec("1"));
+    world.read(latching.clone());
+    world.pass(5);
+    latching.value = Some(dec("10"));
+    world.read(latching);
+    assert_eq!(state_of(&world), Some(AlarmState::Latched));
+    let retirement = retire(&world).expect("it is known");
+    let alarm = &retirement.changes[0].alarm;
+    assert_eq!(alarm.state(), AlarmState::Cleared);
+    assert_eq!(alarm.acknowledged, None, "nobody acknowledged it");
+    assert!(alarm.holds.is_empty());
+}
+
+#[test]
+fn the_event_tells_the_changes_and_no_data() {
+    let mut world = World::new();
+    world.value("300");
+    let event = envelope(&retire(&world).expect("it is known"));
+    assert_eq!(event["retired"], true);
+    assert_eq!(event["seq"], 2);
+    assert_eq!(event.get("data"), None);
+    assert_eq!(event.get("alerts"), None);
+    assert_eq!(event.get("alive"), None);
+    let alert = &event["changes"]["alerts"][0];
+    assert_eq!(alert["change"], "retired");
+    assert_eq!(alert["state"], "cleared");
+    assert_eq!(event["changes"]["seq"], 2);
+
+    world.value("10");
+    let event = envelope(&retire(&world).expect("it is known"));
+    assert_eq!(event["retired"], true);
+    assert_eq!(event.get("changes"), None, "nothing stood: {event}");
+}
+
+#[test]
+fn what_was_never_heard_of_cannot_be_retired_and_what_was_lost_can() {
+    let mut world = World::new();
+    world.subject.seq_floor = 7;
+    assert!(retire(&world).is_none());
+    world.subject.lost = true;
+    let retirement = retire(&world).expect("something is stored");
+    assert_eq!(retirement.position.seq, 8);
+    assert!(retirement.changes.is_empty());
+}
+
+#[test]
+fn its_time_never_runs_back() {
+    let mut world = World::new();
+    world.value("300");
+    let decided_at = world.now;
+    world.now = Time::from_millis(decided_at.as_millis() - 60_000);
+    assert_eq!(retire(&world).expect("it is known").at, decided_at);
+}
+
+#[test]
+fn a_later_device_begins_above_the_floor_and_remembers_it() {
+    let mut world = World::new();
+    world.subject.seq_floor = 7;
+    let decision = world.value("300");
+    assert_eq!(decision.state.position.seq, 8);
+    assert!(decision.changes[0].alarm.id.ends_with("_8"));
+    assert_eq!(decision.state.memory.born_after, 7);
+    world.restart();
+    assert_eq!(world.value("300").state.memory.born_after, 7);
+}
