@@ -21,6 +21,8 @@ pub(crate) struct Published {
     pub(crate) at: Time,
     /// The message behind it proves the device alive.
     pub(crate) alive: bool,
+    /// The device was retired with it.
+    pub(crate) retired: bool,
     pub(crate) traceparent: Option<Arc<str>>,
     pub(crate) data: Option<Arc<RawValue>>,
     pub(crate) alerts: Option<Arc<RawValue>>,
@@ -50,6 +52,7 @@ impl Published {
             },
             at: event.at,
             alive: event.alive,
+            retired: event.retired,
             traceparent: event.traceparent.as_deref().map(Arc::from),
             data: shared(event.data),
             alerts: shared(event.alerts),
@@ -172,14 +175,15 @@ pub(crate) fn position(snapshot: &Snapshot) -> Position {
         .map_or(unheard, |state| state.position)
 }
 
-/// Every event after `since`, if the stream still holds the entry at `since` and all that follows without a hole.
+/// Every event after `since`, if the stream still holds the entry at `since` and all that follows without a hole. The
+/// position after which the device began counts as an entry: 0, or that at which one of its name was retired.
 ///
 /// An entry's own epoch tells whether it is the one that was seen: behind it the stream is the one line that counts,
 /// whatever epochs it went through.
 fn missed(since: Position, snapshot: &Snapshot) -> Option<Vec<Published>> {
-    let after: &[StoredEvent] = if since.seq == 0 {
-        let is_present = since.epoch == snapshot.epoch;
-        is_present.then_some(snapshot.events.as_slice())?
+    let is_beginning = since.epoch == snapshot.epoch && since.seq == snapshot.born_after;
+    let after: &[StoredEvent] = if is_beginning {
+        &snapshot.events
     } else {
         let seen = snapshot
             .events
@@ -197,7 +201,9 @@ fn missed(since: Position, snapshot: &Snapshot) -> Option<Vec<Published>> {
         seq = stored.position.seq;
         events.push(event);
     }
-    (seq == position(snapshot).seq).then_some(events)
+    let state = snapshot.state.as_ref();
+    let last = state.map_or(snapshot.born_after, |state| state.position.seq);
+    (seq == last).then_some(events)
 }
 
 fn recovered(since: Position, events: &[Published]) -> Answer {
@@ -258,8 +264,8 @@ fn changes_after(since: Position, changes: &[StoredChanges]) -> &[StoredChanges]
     &changes[first..]
 }
 
-/// Whether no alarm change after `since` is missing: the position is on the line the streams show, and the changes
-/// reach back to it.
+/// Whether no alarm change after `since` is missing: the position is on the line the streams show, which began with the
+/// device, and the changes reach back to it.
 fn are_complete(since: Position, snapshot: &Snapshot) -> bool {
     let reaches = |at: Position| at.epoch == since.epoch && at.seq >= since.seq;
     let is_on_line = reaches(position(snapshot))
@@ -274,7 +280,7 @@ fn are_complete(since: Position, snapshot: &Snapshot) -> bool {
     let was_never_trimmed = snapshot.changes.len() < MAX_CHANGES;
     let oldest = snapshot.changes.first().map(|stored| stored.position.seq);
     let reach_back = oldest.is_some_and(|oldest| oldest <= since.seq.saturating_add(1));
-    is_on_line && (was_never_trimmed || reach_back)
+    since.seq >= snapshot.born_after && is_on_line && (was_never_trimmed || reach_back)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod alarm_log;
 mod alerts;
+mod body;
 pub(crate) mod cors;
 mod devices;
 mod edge;
@@ -21,7 +22,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::Method;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use shared::clock::{Clock, Time};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -48,6 +49,7 @@ fn routes() -> Vec<(Method, &'static str, MethodRouter<Rest>)> {
         (M::GET, "/alarm-logs/statistics", get(alarm_log::statistics)),
         (M::GET, "/api/devices", get(devices::list)),
         (M::GET, "/api/devices/{deviceId}", get(devices::one)),
+        (M::DELETE, "/api/devices/{deviceId}", delete(devices::retire)),
         (M::GET, "/api/devices/{deviceId}/history", get(history::samples)),
         (M::GET, "/health", get(health::health)),
         (M::GET, "/livez", get(health::livez)),
@@ -58,14 +60,8 @@ fn routes() -> Vec<(Method, &'static str, MethodRouter<Rest>)> {
 }
 
 /// Methods that front ends call on routes which have others: they are unknown (contract 4.4), not forbidden.
-fn unserved() -> [(&'static str, MethodRouter<Rest>); 2] {
-    [
-        ("/api/devices", post(unknown_route)),
-        (
-            "/api/devices/{deviceId}",
-            axum::routing::delete(unknown_route),
-        ),
-    ]
+fn unserved() -> [(&'static str, MethodRouter<Rest>); 1] {
+    [("/api/devices", post(unknown_route))]
 }
 
 /// The REST service: everything but `/socket.io`.

@@ -74,7 +74,9 @@ impl Reads {
             let Some((state, last_message)) = self.device(device).await? else {
                 return Ok(None);
             };
-            if before.rev == state.rev || attempts == 0 {
+            // A device that was retired and came back may meet the same rev again.
+            let is_same = before.rev == state.rev && before.position == state.position;
+            if is_same || attempts == 0 {
                 let raw = raw.and_then(|bytes| String::from_utf8(bytes).ok());
                 let raw = raw.and_then(|text| RawValue::from_string(text).ok());
                 return Ok(Some(Stored {

@@ -155,6 +155,12 @@ impl World {
         }
     }
 
+    async fn retire(&self) {
+        let device = DEVICE.parse().expect("a serial");
+        let retired = shared::apply::retire(&self.store, &device, "Asha").await;
+        assert_eq!(retired.expect("answers"), shared::apply::Retired::Done);
+    }
+
     fn redis_cli(&self, arguments: &[&str]) -> String {
         let (host, port) = self.redis.split_once(':').expect("host and port");
         let called = Command::new("redis-cli")
@@ -423,4 +429,83 @@ async fn subscriber_is_sent_what_everybody_gets_right_after_the_data() {
             assert_eq!((name.as_str(), &payload["seq"]), (expected, &json!(seq)));
         }
     }
+}
+
+/// Name, seq, and of data whether it is stale, of the next events.
+async fn next_events(client: &mut Client, count: usize) -> Vec<(String, Json, Json)> {
+    let mut told = Vec::new();
+    for _ in 0..count {
+        let (name, payload) = client.event().await;
+        told.push((name, payload["seq"].clone(), payload["stale"].clone()));
+    }
+    told
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retired_device_is_shown_as_stale_once_and_its_successor_follows_without_a_gap() {
+    let mut world = World::start(7).await;
+    let mut client = Client::connect(world.gateway).await;
+    client.subscribe().await;
+    world.reading(300).await;
+    for expected in ["device:data", "device:alerts", "device:alerts:changed"] {
+        assert_eq!(client.event().await.0, expected);
+    }
+    world.retire().await;
+    let (name, changes) = client.event().await;
+    assert_eq!(
+        (name.as_str(), &changes["seq"]),
+        ("device:alerts:changed", &json!(2))
+    );
+    assert_eq!(changes["alerts"][0]["change"], "retired");
+    assert_eq!(changes["alerts"][0]["state"], "cleared");
+    let (name, data) = client.event().await;
+    assert_eq!((name.as_str(), &data["seq"]), ("device:data", &json!(1)));
+    assert_eq!(data["stale"], true);
+    assert_eq!(data["data"]["alarm_status"], "ALARM");
+    assert_eq!(data["data"]["data_quality"], "offline");
+
+    // Who comes now gets the answer of a device never heard of, and with an old position no picture that is invented.
+    let mut late = Client::connect(world.gateway).await;
+    let answer = late.subscribe().await;
+    assert_eq!((&answer["ok"], &answer["seq"]), (&json!(true), &json!(0)));
+    let since = json!({"deviceId": DEVICE, "since": {"epoch": changes["epoch"], "seq": 1}});
+    let mut old = Client::connect(world.gateway).await;
+    old.post(&format!(r#"421["subscribe:device",{since}]"#))
+        .await;
+    let (name, answer) = old.event().await;
+    assert_eq!(
+        (name.as_str(), &answer["recovered"]),
+        ("ack", &json!(false))
+    );
+    assert_eq!(answer["alarmsRecovered"], false);
+
+    // Nothing more of the old one comes before the new one, for whom it is a reading like any other.
+    world.reading(10).await;
+    let told = next_events(&mut client, 1).await;
+    assert_eq!(told, [("device:data".to_owned(), json!(3), Json::Null)]);
+    for other in [&mut late, &mut old] {
+        let (name, data) = other.event().await;
+        assert_eq!((name.as_str(), &data["seq"]), ("device:data", &json!(3)));
+        assert_eq!(data["snapshot"], true);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retirement_that_was_not_heard_is_shown_after_the_gap() {
+    let mut world = World::start(8).await;
+    let mut client = Client::connect(world.gateway).await;
+    client.subscribe().await;
+    world.reading(10).await;
+    assert_eq!(client.event().await.0, "device:data");
+    // What is published in between is lost with the connection or not: either way the end is told, once.
+    world.redis_cli(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    world.retire().await;
+    let (name, data) = client.event().await;
+    assert_eq!((name.as_str(), &data["seq"]), ("device:data", &json!(1)));
+    assert_eq!(data["stale"], true);
+    assert_eq!(data["data"]["data_quality"], "offline");
+    world.reading(20).await;
+    let (name, data) = client.event().await;
+    assert_eq!((name.as_str(), &data["seq"]), ("device:data", &json!(3)));
+    assert_eq!(data["data"]["sensor_reading"], 20);
 }

@@ -288,6 +288,9 @@ impl Watched {
         }
         self.head = Some(at);
         self.deliver(event, Some(outlet));
+        if event.retired {
+            self.show_gone();
+        }
         self.needs_look |= self.shown.saw(event);
     }
 
@@ -331,7 +334,7 @@ impl Watched {
             (None, Some(_)) => {
                 let start = Position {
                     epoch: snapshot.epoch,
-                    seq: 0,
+                    seq: snapshot.born_after,
                 };
                 replay::readings(start, snapshot, unheard_since)
             }
@@ -367,6 +370,15 @@ impl Watched {
 
     /// Tells the members once that the device went stale, unless an event has said so.
     fn look(&mut self, snapshot: &Snapshot, now: Time) {
+        if snapshot.state.is_none() {
+            if self.head == Some(replay::position(snapshot)) {
+                self.show_gone();
+            } else if self.shown.last_data.is_some() {
+                // The members are told of one of which nothing is stored: what told its end was missed, or is on its way.
+                self.needs_repair = true;
+            }
+            return;
+        }
         self.shown.learn(snapshot);
         let Some(old_data) = replay::stale_data(snapshot, now) else {
             // Marked, since its position was told before; an event on its way tells more.
@@ -398,6 +410,21 @@ impl Watched {
             }
         }
         self.shown.is_told_stale = true;
+    }
+
+    /// There is no such device any more: what the members show of it is told once more as stale, and nothing is known
+    /// of how fresh the next one will be.
+    fn show_gone(&mut self) {
+        let shown = std::mem::take(&mut self.shown);
+        if shown.is_told_stale {
+            return;
+        }
+        let Some(old_data) = shown.last_data.as_deref().and_then(replay::stale_copy) else {
+            return;
+        };
+        for member in self.members.values() {
+            member.client.send("device:data", &old_data);
+        }
     }
 
     fn admit(&mut self, joiners: Vec<Joiner>, snapshot: &Snapshot, now: Time) {

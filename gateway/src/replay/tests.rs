@@ -277,6 +277,54 @@ fn emptied_redis_is_fresh_without_a_picture() {
     assert!(answer.packets.is_empty());
 }
 
+/// The device of these events, of a name that was retired at `born_after`.
+fn born(born_after: u64, last: u64) -> Snapshot {
+    let mut snapshot = line(&[(1, 1)], last);
+    snapshot.born_after = born_after;
+    let is_its = |at: Position| at.seq > born_after;
+    snapshot.events.retain(|stored| is_its(stored.position));
+    snapshot.changes.retain(|stored| is_its(stored.position));
+    snapshot
+}
+
+#[test]
+fn retired_device_is_one_not_heard_of() {
+    let gone = Snapshot {
+        born_after: 8,
+        ..line(&[(1, 1)], 0)
+    };
+    check(&gone, None, false, true, &[]);
+    assert_eq!(position(&gone), at(1, 0));
+    // What came after these positions cannot be told any more.
+    check(&gone, Some(at(1, 7)), false, false, &[]);
+    check(&gone, Some(at(1, 0)), false, false, &[]);
+    check(&gone, Some(at(2, 8)), false, false, &[]);
+    // This one saw the end of it.
+    let answer = answer(&device(), Some(at(1, 8)), &gone, now());
+    assert!(answer.recovered && answer.alarms_recovered);
+    assert_eq!(names(&answer), [""; 0]);
+    assert_eq!(answer.position, at(1, 8));
+}
+
+#[test]
+fn client_of_a_retired_device_is_told_that_changes_are_missing() {
+    let snapshot = born(8, 10);
+    let told = [
+        "device:alerts:changed",
+        "device:alerts:changed",
+        "device:data",
+        "device:alerts",
+    ];
+    check(&snapshot, Some(at(1, 7)), false, false, &told);
+    check(&snapshot, Some(at(1, 0)), false, false, &told);
+    // Who saw the end of it misses nothing of the next one.
+    let both = ["device:data", "device:alerts:changed"].repeat(2);
+    check(&snapshot, Some(at(1, 8)), true, true, &both);
+    check(&snapshot, Some(at(1, 10)), true, true, &[]);
+    // Not of the same line, although of the same number.
+    check(&snapshot, Some(at(2, 8)), false, false, &told);
+}
+
 #[test]
 fn replay_that_ends_on_a_stale_device_says_so() {
     let snapshot = line(&[(1, 1)], 5);

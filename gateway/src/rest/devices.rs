@@ -1,12 +1,13 @@
 //! The devices: one item of contract 4.3 each, judged at the moment it is shown.
 
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use shared::alarm::Condition;
+use shared::apply::{self, Retired};
 use shared::clock::Time;
 use shared::decimal::Decimal;
 use shared::device::DeviceId;
@@ -16,7 +17,7 @@ use shared::state::{DeviceState, Epoch, freshness};
 
 use crate::error::ApiError;
 use crate::rest::path::Device;
-use crate::rest::{Rest, reply};
+use crate::rest::{Rest, body, reply};
 
 /// States read in one round trip, so that a large fleet neither exceeds the deadline nor holds up others.
 const CHUNK: usize = 500;
@@ -75,6 +76,35 @@ pub(crate) async fn one(
         success: true,
         item,
     }))
+}
+
+/// What may stand in the body of a retirement; the whole of it is optional.
+#[derive(Debug, Default, Deserialize)]
+struct Retire {
+    retired_by: Option<String>,
+}
+
+#[derive(Serialize)]
+struct RetireReply {
+    success: bool,
+}
+
+/// `DELETE /api/devices/{deviceId}`: closes its alarms and forgets it; its next message makes a new device.
+pub(crate) async fn retire(
+    State(rest): State<Rest>,
+    Device(device): Device,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let body: Retire = body::parse(&body::read(request).await?)?;
+    let name = body::name("retired_by", body.retired_by.as_deref())?;
+    let answer = apply::retire(&rest.reads.store, &device, name);
+    match rest.reads.within(answer).await.map_err(ApiError::away)? {
+        Retired::NotFound => Err(ApiError::UnknownDevice),
+        Retired::Done => {
+            tracing::info!(device.id = %device, "device retired");
+            Ok(reply::ok(&RetireReply { success: true }))
+        }
+    }
 }
 
 /// One device of the contract (4.3): the original's keys, those its screens were written for, and the position.

@@ -114,7 +114,6 @@ async fn what_is_not_served_is_json_too() {
             "Not found",
         ),
         ("POST /api/devices", 404, "Not found"),
-        ("DELETE /api/devices/OTSM-0114", 404, "Not found"),
         ("PUT /api/devices", 405, "Method not allowed"),
         ("POST /health", 405, "Method not allowed"),
         ("DELETE /alarm-logs/", 405, "Method not allowed"),

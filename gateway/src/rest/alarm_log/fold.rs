@@ -48,6 +48,8 @@ pub(crate) struct Row {
 pub(crate) struct Fold {
     /// By device too: serials that differ in a character that ids cannot hold may share an id.
     later: HashMap<(DeviceId, String), Later>,
+    /// When a device was retired next: what it had raised before is over then, also where its lost state could not tell.
+    retired: HashMap<DeviceId, Time>,
 }
 
 /// What is known of an alarm from transitions after the one being read.
@@ -69,12 +71,25 @@ struct Seen {
 impl Fold {
     /// Takes the next older transition; a raise or an escalation becomes a row.
     pub(crate) fn take(&mut self, entry: LogEntry) -> Option<Row> {
-        let alarm = entry.alarm?;
+        let Some(alarm) = entry.alarm else {
+            if entry.change == Some(ChangeKind::Retired) {
+                self.retired.insert(entry.device, entry.at);
+            }
+            return None;
+        };
         let key = (entry.device.clone(), alarm.id.clone());
-        let later = self.later.entry(key.clone()).or_insert_with(|| Later {
-            state: alarm.state(),
-            cleared_at: alarm.cleared_at,
-            acknowledgements: Vec::new(),
+        let retired_at = self.retired.get(&entry.device).copied();
+        let later = self.later.entry(key.clone()).or_insert_with(|| {
+            let cleared_at = alarm.cleared_at.or(retired_at);
+            let state = match retired_at {
+                Some(_) => AlarmState::Cleared,
+                None => alarm.state(),
+            };
+            Later {
+                state,
+                cleared_at,
+                acknowledgements: Vec::new(),
+            }
         });
         match entry.change {
             Some(ChangeKind::Raised | ChangeKind::Escalated) => {}

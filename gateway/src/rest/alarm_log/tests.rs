@@ -101,6 +101,46 @@ fn check(oldest_first: Vec<LogEntry>, expected: &[(Condition, Option<&str>, Alar
     assert_eq!(found, expected);
 }
 
+/// The line of a retired device itself.
+fn retired(seconds: i64) -> LogEntry {
+    LogEntry {
+        alarm: None,
+        ..entry(seconds, ChangeKind::Retired, a1())
+    }
+}
+
+#[test]
+fn an_alarm_of_a_retired_device_is_over() {
+    use ChangeKind as C;
+    let over = Alarm {
+        cleared_at: Some(at(5)),
+        ..a1()
+    };
+    let rows = fold(vec![
+        entry(1, C::Raised, a1()),
+        retired(5),
+        entry(5, C::Retired, over),
+    ]);
+    assert_eq!(rows.len(), 1, "no row of its own");
+    assert_eq!((rows[0].state, rows[0].cleared_at), (Cleared, Some(at(5))));
+    assert!(!rows[0].acknowledged, "nobody acknowledged it");
+
+    // A state that could not be read told nothing of its alarms; those of the next device stand.
+    let next = Alarm {
+        id: "alarm1_OTSM-0114_0123456789ab_9".to_owned(),
+        ..a1()
+    };
+    let rows = fold(vec![
+        entry(1, C::Raised, a1()),
+        acknowledged(2, "Ann", 1, a1()),
+        retired(5),
+        entry(7, C::Raised, next),
+    ]);
+    let found: Vec<_> = rows.iter().map(|row| (row.state, row.cleared_at)).collect();
+    assert_eq!(found, [(Unacknowledged, None), (Cleared, Some(at(5)))]);
+    assert_eq!(rows[1].acknowledged_by.as_deref(), Some("Ann"));
+}
+
 #[test]
 fn only_a_raise_and_an_escalation_are_rows() {
     use ChangeKind as C;

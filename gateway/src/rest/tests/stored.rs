@@ -138,6 +138,14 @@ impl World {
         error_of(send(&self.router, request(line)).await).await
     }
 
+    async fn retire(&self, device: &str, body: &str) -> (u16, String) {
+        let request = Request::delete(format!("/api/devices/{device}"))
+            .body(Body::from(body.to_owned()))
+            .expect("a request");
+        let response = send(&self.router, request).await;
+        (response.status().as_u16(), text_of(response).await)
+    }
+
     async fn acknowledge(&self, device: &str, alert: &str, body: &str) -> (u16, String) {
         let uri = format!("/devices/{device}/subtronics/alerts/{alert}/acknowledge");
         let request = Request::post(uri)
@@ -519,4 +527,56 @@ async fn a_device_with_keys_of_a_wrong_type_does_not_hide_the_others() {
     assert_eq!(all["devices"][0]["id"], json!("B-2"));
     let found = world.error("GET /api/devices/A-1").await;
     assert_eq!(found, (503, crate::error::DEVICE_BROKEN.to_owned()));
+}
+
+#[tokio::test]
+async fn a_retired_device_is_gone_and_its_log_stays() {
+    let mut world = World::start().await;
+    world.reading("OTSM-0114", 300).await;
+    world.reading("OTSM-0115", 120).await;
+    let statistics = world.get("/alarm-logs/statistics").await;
+    let alerts = world.get("/devices/OTSM-0114/subtronics/alerts").await;
+    let id = alerts[0]["id"].as_str().expect("an id").to_owned();
+
+    for body in [
+        "[]",
+        "{",
+        r#"{"retired_by":5}"#,
+        r#"{"retired_by":"a\u0000b"}"#,
+    ] {
+        assert_eq!(world.retire("OTSM-0114", body).await.0, 400, "{body}");
+    }
+    let body = json!({"retired_by": "Asha"}).to_string();
+    let gone = world.retire("OTSM-0114/", &body).await;
+    assert_eq!(gone, (200, r#"{"success":true}"#.to_owned()));
+    let again = world.error("DELETE /api/devices/OTSM-0114").await;
+    assert_eq!(again, (404, "Device not found".to_owned()));
+    for path in [
+        "/devices/OTSM-0114/subtronics/telemetry/latest",
+        "/devices/OTSM-0114/subtronics/alerts",
+        "/api/devices/OTSM-0114",
+        "/api/devices/OTSM-0114/history",
+    ] {
+        let found = world.error(&format!("GET {path}")).await;
+        assert_eq!(found, (404, "Device not found".to_owned()), "{path}");
+    }
+    let (status, _) = world.acknowledge("OTSM-0114", &id, "").await;
+    assert_eq!(status, 404);
+    let listed = world.get("/api/devices").await;
+    assert_eq!(listed["count"], json!(1));
+    assert_eq!(listed["devices"][0]["id"], json!("OTSM-0115"));
+
+    let logs = world.get("/devices/OTSM-0114/alarm-logs").await;
+    assert_eq!(logs["total_count"], json!(1), "{logs}");
+    let row = &logs["logs"][0];
+    check_schema("AlarmLogRow", row);
+    assert_eq!(row["alarm_id"], json!(id));
+    assert_eq!(row["state"], json!("cleared"));
+    assert!(row["cleared_at"].is_string(), "{row}");
+    assert_eq!(row["acknowledged"], json!(false));
+    assert_eq!(world.get("/alarm-logs/statistics").await, statistics);
+
+    // Without a body, and of a serial that has to be encoded.
+    world.reading("A/B", 120).await;
+    assert_eq!(world.retire("A%2FB", "").await.0, 200);
 }
