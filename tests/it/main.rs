@@ -21,6 +21,8 @@ mod rest;
 
 mod contract;
 
+mod faults;
+
 mod shutdown;
 
 mod cli;

@@ -4,6 +4,7 @@
 //   {"do":"connect","url":…,"options":{…}}   options are the client's own
 //   {"do":"emit","name":…,"body":…}          without an acknowledgement callback
 //   {"do":"ask","id":…,"name":…,"body":…}    with one; its answer comes back as {"what":"ack","id":…}
+//   {"do":"follow","device":…}               subscribes now and at every connection, each time from where it stands
 //   {"do":"disconnect"}  {"do":"reconnect"}  {"do":"cut"} (closes the transport as a lost network does)
 //
 // It ends when stdin ends.
@@ -11,6 +12,7 @@ import { createInterface } from 'node:readline';
 import { io } from 'socket.io-client';
 
 let socket;
+const followed = new Map();
 
 function say(what, fields = {}) {
   process.stdout.write(`${JSON.stringify({ what, ...fields })}\n`);
@@ -22,18 +24,49 @@ function connect(url, options) {
   socket.io.on('open', () => socket.io.engine.once('upgrade', ({ name }) => say('upgrade', { name })));
   socket.on('connect', () => {
     say('connect', { name: socket.io.engine.transport.name, body: socket.id });
+    for (const device of followed.keys()) subscribe(device);
   });
   socket.on('connect_error', (error) => {
     say('connect_error', { name: error.message, body: error.context?.status ?? null });
   });
   socket.on('disconnect', (reason) => say('disconnect', { name: reason }));
-  socket.onAny((name, body) => say('event', { name, body }));
+  socket.onAny((name, body) => say(isNew(name, body) ? 'event' : 'again', { name, body }));
+}
+
+// What a client that wants to miss nothing does. The events of one position come one by one, and the connection may end
+// between them: only what came before the newest position is known to be whole. It asks from there, gets the newest
+// position once more, and takes of it what it has not seen.
+function subscribe(device) {
+  const { whole } = followed.get(device);
+  const since = whole && { epoch: whole.epoch, seq: whole.seq };
+  socket.emit('subscribe:device', since ? { deviceId: device, since } : device, (answer) => {
+    const state = followed.get(device);
+    // Everything up to the answered position came before the answer.
+    if (answer.ok) Object.assign(state, { whole: answer, newest: answer, names: null });
+    say('followed', { name: device, body: { ...answer, since: since ?? null } });
+  });
+}
+
+function isNew(name, body) {
+  const state = followed.get(body?.deviceId);
+  // Shown once more at its old position: no event of its own.
+  if (!state || !name.startsWith('device:') || body.stale) return true;
+  const { newest } = state;
+  const isSame = newest?.epoch === body.epoch && newest.seq === body.seq;
+  if (!isSame) Object.assign(state, { whole: newest, newest: body, names: new Set() });
+  if (isSame && !body.snapshot && (state.names === null || state.names.has(name))) return false;
+  state.names?.add(name);
+  return true;
 }
 
 const orders = {
   connect: ({ url, options }) => connect(url, options),
   emit: ({ name, body }) => socket.emit(name, body),
   ask: ({ id, name, body }) => socket.emit(name, body, (answer) => say('ack', { id, body: answer })),
+  follow: ({ device }) => {
+    followed.set(device, { whole: null, newest: null, names: null });
+    if (socket.connected) subscribe(device);
+  },
   disconnect: () => socket.disconnect(),
   reconnect: () => socket.connect(),
   cut: () => socket.io.engine.close(),

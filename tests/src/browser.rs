@@ -41,9 +41,10 @@ impl Transport {
 /// One thing the browser saw.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Seen {
-    /// `event`, `ack`, `connect`, `connect_error`, `disconnect` or `upgrade`.
+    /// `event`, `ack`, `connect`, `connect_error`, `disconnect` or `upgrade`; of a followed device also `again` (an event
+    /// it had seen before) and `followed` (the answer to a subscription).
     pub what: String,
-    /// The event's name, the transport's, or a reason.
+    /// The event's name, the transport's, a reason, or the followed device.
     #[serde(default)]
     pub name: String,
     /// The first argument.
@@ -145,6 +146,25 @@ impl Browser {
     pub async fn subscribe_since(&self, device: &str, epoch: &Value, seq: u64) -> Result<Value> {
         let since = json!({"deviceId": device, "since": {"epoch": epoch, "seq": seq}});
         self.ask("subscribe:device", since).await
+    }
+
+    /// Subscribes now and at every connection from now on, then from the last position that was seen whole; returns the
+    /// server's first answer.
+    pub async fn follow(&self, device: &str) -> Result<Value> {
+        let from = self.seen_count();
+        self.order(json!({"do": "follow", "device": device}))
+            .await?;
+        let answer = self
+            .wait_after(from, &format!("the subscription of {device}"), |seen| {
+                seen.what == "followed" && seen.name == device
+            })
+            .await?;
+        Ok(answer.body)
+    }
+
+    /// Ends its transport as a lost network does, and does not wait.
+    pub async fn cut(&self) -> Result<()> {
+        self.order(json!({"do": "cut"})).await
     }
 
     /// Emits an event with an acknowledgement callback and returns what it was called with.

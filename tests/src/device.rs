@@ -18,14 +18,22 @@ use tokio::task::JoinSet;
 /// The topic all detectors share.
 pub const TOPIC: &str = "SubTronics/data";
 
-/// An MQTT connection to the broker of a test.
+/// An MQTT connection to the broker of a test, made again whenever it is lost.
+///
+/// Nothing is sent a second time behind anybody's back: what was not acknowledged when the connection was lost fails.
 #[derive(Debug)]
 pub struct Publisher {
-    client: AsyncClient,
-    waiting: Arc<Mutex<Waiting>>,
+    connection: Arc<Mutex<Connection>>,
     // Keeps the order of `Waiting::queued` equal to that of the client's queue.
     order: tokio::sync::Mutex<()>,
     _tasks: JoinSet<()>,
+}
+
+/// One connection, and who waits for what on it: an acknowledgement on another one means nothing here.
+#[derive(Clone, Debug)]
+struct Connection {
+    client: AsyncClient,
+    waiting: Arc<Mutex<Waiting>>,
 }
 
 /// Who waits for which acknowledgement.
@@ -38,18 +46,12 @@ struct Waiting {
 impl Publisher {
     /// Connects to a broker on the loopback interface.
     pub fn connect(port: u16) -> Self {
-        let id = format!("detectors-{:08x}", fastrand::u32(..));
-        let mut options = MqttOptions::new(id, "127.0.0.1", port);
-        options.set_keep_alive(Duration::from_secs(30));
-        options.set_clean_start(true);
-        options.set_max_packet_size(Some(4 << 20));
-        let (client, events) = AsyncClient::new(options, 1000);
-        let waiting = Arc::<Mutex<Waiting>>::default();
+        let (connection, events) = Connection::new(port);
+        let connection = Arc::new(Mutex::new(connection));
         let mut tasks = JoinSet::new();
-        tasks.spawn(drive(events, Arc::clone(&waiting)));
+        tasks.spawn(drive(port, events, Arc::clone(&connection)));
         Self {
-            client,
-            waiting,
+            connection,
             order: tokio::sync::Mutex::default(),
             _tasks: tasks,
         }
@@ -69,8 +71,11 @@ impl Publisher {
         let (taken, acknowledged) = oneshot::channel();
         {
             let _order = self.order.lock().await;
-            lock(&self.waiting).queued.push_back(taken);
-            self.client
+            let connection = lock(&self.connection).clone();
+            lock(&connection.waiting).queued.push_back(taken);
+            // Fails where the connection was lost meanwhile: nobody reads its queue any more.
+            connection
+                .client
                 .publish(topic, QoS::AtLeastOnce, retain, payload)
                 .await
                 .context("queueing a payload")?;
@@ -82,7 +87,21 @@ impl Publisher {
     }
 }
 
-async fn drive(mut events: EventLoop, waiting: Arc<Mutex<Waiting>>) {
+impl Connection {
+    fn new(port: u16) -> (Self, EventLoop) {
+        let id = format!("detectors-{:08x}", fastrand::u32(..));
+        let mut options = MqttOptions::new(id, "127.0.0.1", port);
+        options.set_keep_alive(Duration::from_secs(30));
+        options.set_clean_start(true);
+        options.set_max_packet_size(Some(4 << 20));
+        let (client, events) = AsyncClient::new(options, 1000);
+        let waiting = Arc::default();
+        (Self { client, waiting }, events)
+    }
+}
+
+async fn drive(port: u16, mut events: EventLoop, connection: Arc<Mutex<Connection>>) {
+    let mut waiting = Arc::clone(&lock(&connection).waiting);
     loop {
         match events.poll().await {
             Ok(Event::Outgoing(Outgoing::Publish(id))) => {
@@ -99,15 +118,20 @@ async fn drive(mut events: EventLoop, waiting: Arc<Mutex<Waiting>>) {
             }
             Ok(_) => {}
             Err(_) => {
+                let (next, its_events) = Connection::new(port);
+                // First the queue, so that nothing is taken any more, then those who wait.
+                events = its_events;
                 *lock(&waiting) = Waiting::default();
+                waiting = Arc::clone(&next.waiting);
+                *lock(&connection) = next;
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }
 }
 
-fn lock(waiting: &Mutex<Waiting>) -> std::sync::MutexGuard<'_, Waiting> {
-    waiting.lock().expect("nobody panics while holding it")
+fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    shared.lock().expect("nobody panics while holding it")
 }
 
 /// One detector with a clock that advances with every payload, so that its readings are in order.

@@ -5,6 +5,9 @@
 //! readings as a [`device::Device`], looks at them as a [`browser::Browser`] or over [`http`], breaks connections with a
 //! [`link::Link`], and waits with [`eventually`] for states, never for time.
 //!
+//! A fault test lets a [`ledger::Load`] run meanwhile and has the ledger judge what became of it. Its moments come from a
+//! [`seed::Seed`], its figures go to the [`report`].
+//!
 //! The simulator shares [`scenario`] with nobody else: it belongs to `deploy/demo`.
 
 pub mod stack;
@@ -24,5 +27,11 @@ pub mod link;
 pub mod eventually;
 
 pub mod repository;
+
+pub mod seed;
+
+pub mod ledger;
+
+pub mod report;
 
 pub mod scenario;

@@ -10,8 +10,8 @@ pub fn root() -> PathBuf {
     manifest.parent().unwrap_or(manifest).to_owned()
 }
 
-/// A binary of this workspace, built beside the running test.
-pub fn binary(name: &str) -> Result<PathBuf> {
+/// The folder of this profile in the build: `target/<profile>`.
+fn profile() -> Result<PathBuf> {
     let own = std::env::current_exe().context("the path of the running test")?;
     // target/<profile>/deps/it-… or target/<profile>/simulator
     let profile = own
@@ -19,7 +19,18 @@ pub fn binary(name: &str) -> Result<PathBuf> {
         .skip(1)
         .find(|folder| folder.file_name().is_some_and(|name| name != "deps"))
         .context("the test lies in a folder")?;
-    let path = profile.join(name);
+    Ok(profile.to_owned())
+}
+
+/// The folder of the whole build.
+pub fn target() -> Result<PathBuf> {
+    let target = profile()?.parent().map(Path::to_owned);
+    target.context("the build has a folder")
+}
+
+/// A binary of this workspace, built beside the running test.
+pub fn binary(name: &str) -> Result<PathBuf> {
+    let path = profile()?.join(name);
     ensure!(
         path.is_file(),
         "`{}` is missing: run `tests/run`",

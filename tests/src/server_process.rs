@@ -53,6 +53,17 @@ impl ServerProcess {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// The memory it occupies, in KiB.
+    pub fn resident_kib(&self) -> Result<u64> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = fs::read_to_string(&path).with_context(|| format!("reading `{path}`"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let figure = line.and_then(|line| line.split_whitespace().next());
+        figure
+            .and_then(|figure| figure.parse().ok())
+            .with_context(|| format!("no VmRSS in `{path}`"))
+    }
+
     /// Fails if it ended although nobody asked it to.
     pub fn check_alive(&mut self) -> Result<()> {
         match self

@@ -27,6 +27,8 @@ pub struct Plan {
     share_group: bool,
     ingest_flags: Vec<String>,
     gateway_flags: Vec<String>,
+    redis_flags: Vec<String>,
+    broker_lines: Vec<String>,
 }
 
 impl Default for Plan {
@@ -37,6 +39,8 @@ impl Default for Plan {
             share_group: false,
             ingest_flags: Vec::new(),
             gateway_flags: Vec::new(),
+            redis_flags: Vec::new(),
+            broker_lines: Vec::new(),
         }
     }
 }
@@ -80,6 +84,20 @@ impl Plan {
         self
     }
 
+    /// Settings of Redis that differ from `deploy/redis.conf`, as on its command line.
+    #[must_use]
+    pub fn redis(mut self, flags: &str) -> Self {
+        self.redis_flags.extend(flags.split(' ').map(str::to_owned));
+        self
+    }
+
+    /// A setting of the broker that differs from `deploy/mosquitto.conf`.
+    #[must_use]
+    pub fn broker(mut self, line: &str) -> Self {
+        self.broker_lines.push(line.to_owned());
+        self
+    }
+
     /// Starts everything and waits until it is ready.
     pub async fn start(self) -> Result<Stack> {
         Stack::from_plan(self).await
@@ -102,6 +120,16 @@ impl Service {
     /// GET of this path.
     pub async fn get(&self, path: &str) -> Result<Response> {
         http::send(self.port(), "GET", path, &[], b"").await
+    }
+
+    /// Waits until something answers on its port.
+    pub async fn listens(&self) -> Result<()> {
+        let what = format!("{} listens", self.process.name());
+        eventually(&what, async || {
+            TcpStream::connect((Ipv4Addr::LOCALHOST, self.port()))?;
+            Ok(())
+        })
+        .await
     }
 
     /// Waits until `/readyz` answers 200.
@@ -151,8 +179,8 @@ impl Stack {
             .prefix("subtronics-")
             .tempdir()
             .context("a folder for the test")?;
-        let redis = start_redis(folder.path())?;
-        let broker = start_broker(folder.path())?;
+        let redis = start_redis(folder.path(), &plan.redis_flags)?;
+        let broker = start_broker(folder.path(), &plan.broker_lines)?;
         listening(&redis).await?;
         listening(&broker).await?;
         let mut stack = Self {
@@ -227,8 +255,13 @@ impl Stack {
         Device::new(serial, Arc::clone(&self.publisher))
     }
 
+    /// The folder in which Redis and the broker keep what survives them.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// The connection all detectors of this test share.
-    pub fn publisher(&self) -> &Publisher {
+    pub fn publisher(&self) -> &Arc<Publisher> {
         &self.publisher
     }
 
@@ -347,10 +380,10 @@ fn print_output(process: &ServerProcess) {
     }
 }
 
-fn start_redis(folder: &Path) -> Result<Service> {
+fn start_redis(folder: &Path, more: &[String]) -> Result<Service> {
     let port = Port::reserve()?;
     let configuration = repository::root().join("deploy/redis.conf");
-    let flags: [OsString; 7] = [
+    let mut flags: Vec<OsString> = vec![
         configuration.into(),
         "--port".into(),
         port.number().to_string().into(),
@@ -359,18 +392,20 @@ fn start_redis(folder: &Path) -> Result<Service> {
         "--dir".into(),
         folder.into(),
     ];
+    flags.extend(more.iter().map(Into::into));
     let process = ServerProcess::start("redis", Path::new("redis-server"), flags, folder)?;
     Ok(Service { process, port })
 }
 
-fn start_broker(folder: &Path) -> Result<Service> {
+fn start_broker(folder: &Path, more: &[String]) -> Result<Service> {
     let port = Port::reserve()?;
     let shipped = repository::root().join("deploy/mosquitto.conf");
     let shipped = std::fs::read_to_string(&shipped)
         .with_context(|| format!("reading `{}`", shipped.display()))?;
     let own = folder.join("mosquitto.conf");
     let text = format!(
-        "{shipped}\nlistener {} 127.0.0.1\npersistence_location {}/\nuser root\n",
+        "{shipped}\n{}\nlistener {} 127.0.0.1\npersistence_location {}/\nuser root\n",
+        more.join("\n"),
         port.number(),
         folder.display()
     );
@@ -382,12 +417,7 @@ fn start_broker(folder: &Path) -> Result<Service> {
 
 /// Waits until something answers on the port of this server.
 async fn listening(service: &Service) -> Result<()> {
-    let what = format!("{} listens", service.process.name());
-    let outcome = eventually(&what, async || {
-        TcpStream::connect((Ipv4Addr::LOCALHOST, service.port()))?;
-        Ok(())
-    })
-    .await;
+    let outcome = service.listens().await;
     if outcome.is_err() {
         print_output(&service.process);
     }

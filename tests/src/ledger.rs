@@ -1,0 +1,266 @@
+//! A steady load of readings and alarm episodes, and the book kept of it: what the broker took is to be found in the end
+//! in the history, at every client and in the alarm log, each thing once.
+//!
+//! Every payload has a device time and a value that no other payload of its device has, and carries its own token. A
+//! device sends one payload at a time, in the order of its clock, and sends the same bytes again until the broker has
+//! acknowledged them, as a detector that keeps its readings does.
+
+mod oracle;
+mod verdict;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use fastrand::Rng;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::device::{Device, Payload};
+use crate::link::Link;
+use crate::seed::Seed;
+use crate::stack::Stack;
+
+pub use verdict::Verdict;
+
+/// How long a device keeps trying to get rid of one payload: any fault here is over long before.
+const UNTIL_TAKEN: Duration = Duration::from_mins(1);
+const BEFORE_THE_NEXT_TRY: Duration = Duration::from_millis(50);
+/// The key of the token in a payload; the services keep it in the raw message and do nothing with it.
+const TOKEN_KEY: &str = "Ledger";
+
+/// One payload of one device.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub serial: String,
+    /// The device time, as it stands in the payload.
+    pub time: String,
+    pub value: f64,
+    /// The level it reaches, 0 to 3.
+    level: u8,
+    /// The fault flag is set.
+    fault: bool,
+    /// How often it was handed to the broker.
+    pub attempts: u32,
+    /// When the broker acknowledged it.
+    pub acknowledged: Option<Instant>,
+}
+
+/// The devices at work.
+#[derive(Debug)]
+pub struct Load {
+    serials: Vec<String>,
+    entries: Arc<Mutex<Vec<Entry>>>,
+    stop: watch::Sender<bool>,
+    devices: JoinSet<Result<()>>,
+}
+
+/// What they sent, when all is over.
+#[derive(Debug)]
+pub struct Ledger {
+    pub serials: Vec<String>,
+    pub entries: Vec<Entry>,
+}
+
+impl Load {
+    /// Serials of this many devices.
+    pub fn serials(count: usize) -> Vec<String> {
+        (1..=count)
+            .map(|number| format!("OTSM-{number:04}"))
+            .collect()
+    }
+
+    /// Lets these devices publish one payload each in every period, at least while the broker takes it.
+    pub fn start(stack: &Stack, serials: &[String], period: Duration, seed: &mut Seed) -> Self {
+        let entries = Arc::<Mutex<Vec<Entry>>>::default();
+        let (stop, stopped) = watch::channel(false);
+        let mut devices = JoinSet::new();
+        for serial in serials {
+            let device = stack.device(serial);
+            let story = Story::new(seed.fork());
+            devices.spawn(publish(
+                device,
+                story,
+                period,
+                Arc::clone(&entries),
+                stopped.clone(),
+            ));
+        }
+        Self {
+            serials: serials.to_vec(),
+            entries,
+            stop,
+            devices,
+        }
+    }
+
+    /// How many payloads the broker has acknowledged so far.
+    pub fn acknowledged(&self) -> usize {
+        let entries = lock(&self.entries);
+        let taken = entries.iter().filter(|entry| entry.acknowledged.is_some());
+        taken.count()
+    }
+
+    /// Lets every device get rid of what it has in hand and of one last reading without an alarm.
+    pub async fn stop(mut self) -> Result<Ledger> {
+        self.stop.send_replace(true);
+        while let Some(ended) = self.devices.join_next().await {
+            ended.context("a device of the load died")??;
+        }
+        let entries = lock(&self.entries).clone();
+        Ok(Ledger {
+            serials: self.serials,
+            entries,
+        })
+    }
+}
+
+impl Entry {
+    fn token(&self) -> String {
+        format!("{}@{}", self.serial, self.time)
+    }
+}
+
+/// The tokens of all payloads that were handed on whole through a link since [`Link::record`].
+pub fn passed(link: &Link) -> HashSet<String> {
+    let start = format!("\"{TOKEN_KEY}\":\"");
+    let mut tokens = HashSet::new();
+    for piece in link.recorded() {
+        let text = String::from_utf8_lossy(&piece);
+        for rest in text.split(&start).skip(1) {
+            // It is the last key: behind it the payload is whole.
+            if let Some((token, _)) = rest.split_once("\"}") {
+                tokens.insert(token.to_owned());
+            }
+        }
+    }
+    tokens
+}
+
+async fn publish(
+    device: Device,
+    mut story: Story,
+    period: Duration,
+    entries: Arc<Mutex<Vec<Entry>>>,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<()> {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let is_last = tokio::select! {
+            _ = ticks.tick() => false,
+            // An error means that the load was dropped: the end as well.
+            _ = stopped.wait_for(|stopped| *stopped) => true,
+        };
+        let (mut entry, payload) = if is_last {
+            story.end(&device)
+        } else {
+            story.next(&device)
+        };
+        let index = {
+            let mut entries = lock(&entries);
+            entries.push(entry.clone());
+            entries.len() - 1
+        };
+        let started = Instant::now();
+        while entry.acknowledged.is_none() {
+            entry.attempts += 1;
+            match device.publish(&payload).await {
+                Ok(()) => entry.acknowledged = Some(Instant::now()),
+                Err(err) if started.elapsed() > UNTIL_TAKEN => {
+                    return Err(err).context("the broker took a payload too late");
+                }
+                Err(_) => tokio::time::sleep(BEFORE_THE_NEXT_TRY).await,
+            }
+            lock(&entries)[index] = entry.clone();
+        }
+        if is_last {
+            return Ok(());
+        }
+    }
+}
+
+/// What happens at one device: readings without an alarm, now and then an episode or a fault.
+#[derive(Debug)]
+struct Story {
+    random: Rng,
+    count: u32,
+    // The levels still to come of the present episode, last first; 4 stands for a fault.
+    plan: Vec<u8>,
+}
+
+const FAULT: u8 = 4;
+
+impl Story {
+    fn new(random: Rng) -> Self {
+        Self {
+            random,
+            count: 0,
+            plan: Vec::new(),
+        }
+    }
+
+    fn next(&mut self, device: &Device) -> (Entry, Payload) {
+        let step = loop {
+            if let Some(step) = self.plan.pop() {
+                break step;
+            }
+            // A fault comes and goes without gas, so that what is expected of it needs no second set of rules.
+            let episodes: [&[u8]; 6] = [
+                &[0, 1, 2, 0, 0],
+                &[0, 1, 0],
+                &[0, 1, 2, 3, 2, 1],
+                &[0, 0, FAULT, FAULT, 0],
+                &[0, 3, 1, 1],
+                &[0, 0, 0],
+            ];
+            let episode = episodes[self.random.usize(..episodes.len())];
+            self.plan = episode.iter().rev().copied().collect();
+        };
+        self.render(device, step)
+    }
+
+    fn end(&mut self, device: &Device) -> (Entry, Payload) {
+        self.render(device, 0)
+    }
+
+    fn render(&mut self, device: &Device, step: u8) -> (Entry, Payload) {
+        let fault = step == FAULT;
+        let level = if fault { 0 } else { step };
+        // Well apart from the levels and their deadbands; the fraction makes it unlike every other value of the device.
+        let whole = [20, 300, 600, 1100][usize::from(level)] + self.random.u32(..40);
+        self.count += 1;
+        let value = f64::from(whole) + f64::from(self.count) / 10_000.0;
+        let led = |of: u8| u8::from(level >= of);
+        let payload = device
+            .newest(value)
+            .with_parameter("Sensor Fault", u8::from(fault))
+            .with_parameter("Alarm 1 LED Status", led(1))
+            .with_parameter("Alarm 2 LED Status", led(2))
+            .with_parameter("Alarm 3 LED Status", led(3));
+        let time = payload.0["Date Time At Reading"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        let entry = Entry {
+            serial: device.serial().to_owned(),
+            time,
+            value,
+            level,
+            fault,
+            attempts: 0,
+            acknowledged: None,
+        };
+        let token = entry.token();
+        (entry, payload.with(TOKEN_KEY, token))
+    }
+}
+
+fn lock(entries: &Mutex<Vec<Entry>>) -> MutexGuard<'_, Vec<Entry>> {
+    entries.lock().expect("nobody panics while holding it")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,41 @@
+//! What the alarms of one device must have gone through, from its readings alone. Pure.
+//!
+//! The rules are told once more, in a few lines and for the payloads of the load only: levels far from each other, no
+//! latching, no delay, a fault only without gas.
+
+/// One sample as it was committed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sample {
+    pub(super) level: u8,
+    pub(super) fault: bool,
+}
+
+/// The changes in order, as `change type`.
+pub(super) fn changes(samples: impl Iterator<Item = Sample>) -> Vec<String> {
+    let mut told = Vec::new();
+    let mut level = 0;
+    let mut fault = false;
+    for sample in samples {
+        if sample.fault != fault {
+            let change = if sample.fault { "raised" } else { "cleared" };
+            told.push(format!("{change} sensor_fault"));
+        }
+        if sample.level != level {
+            let change = match (level, sample.level) {
+                (0, _) => "raised",
+                (_, 0) => "cleared",
+                (before, now) if now > before => "escalated",
+                _ => "de_escalated",
+            };
+            // A cleared alarm keeps the level it stood at.
+            let shown = if sample.level == 0 {
+                level
+            } else {
+                sample.level
+            };
+            told.push(format!("{change} alarm_level_{shown}"));
+        }
+        (level, fault) = (sample.level, sample.fault);
+    }
+    told
+}

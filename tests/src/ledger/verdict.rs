@@ -1,0 +1,465 @@
+//! The judgement when all is healed and quiet.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+use shared::device::DeviceId;
+use shared::keys::PartitionKeys;
+
+use super::oracle::{self, Sample};
+use super::{Entry, Ledger};
+use crate::browser::{Browser, Seen};
+use crate::eventually::eventually;
+use crate::stack::Stack;
+
+/// The default of both services, which no test changes.
+const PARTITIONS: u16 = 64;
+/// What REST gives at most.
+const MAX_SAMPLES: usize = 1000;
+
+/// What was found, for the report.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Verdict {
+    /// Payloads the broker acknowledged at the first try.
+    pub acknowledged: usize,
+    /// Payloads that had to be sent again.
+    pub sent_again: usize,
+    /// Of both: those the broker lost before an ingest got them.
+    pub lost_by_broker: usize,
+    /// Samples marked late.
+    pub late: usize,
+    /// Alarm changes.
+    pub changes: usize,
+    /// Subscriptions of clients that were continued exactly.
+    pub recovered: usize,
+    /// Announced gaps with every alarm change told.
+    pub gaps: usize,
+    /// Announced gaps that say that alarm changes may be missing.
+    pub alarm_gaps: usize,
+}
+
+impl Ledger {
+    /// Waits until everything has arrived, then checks history, alarm log, latest and what every client was told.
+    ///
+    /// `delivered` tells what reached an ingest, where the broker may have lost what it acknowledged: the rest is
+    /// counted and not asked for. `None`: everything acknowledged must have arrived.
+    pub async fn judge(
+        &self,
+        stack: &Stack,
+        clients: &[Browser],
+        delivered: Option<&HashSet<String>>,
+    ) -> Result<Verdict> {
+        let mut verdict = Verdict::default();
+        for entry in &self.entries {
+            ensure!(entry.acknowledged.is_some(), "never taken: {entry:?}");
+            match entry.attempts {
+                1 => verdict.acknowledged += 1,
+                _ => verdict.sent_again += 1,
+            }
+            let is_there = delivered.is_none_or(|tokens| tokens.contains(&entry.token()));
+            verdict.lost_by_broker += usize::from(!is_there);
+        }
+        for serial in &self.serials {
+            let sent: Vec<&Entry> = self
+                .entries
+                .iter()
+                .filter(|entry| entry.serial == *serial)
+                .filter(|entry| delivered.is_none_or(|tokens| tokens.contains(&entry.token())))
+                .collect();
+            self.arrived(stack, serial, &sent).await?;
+        }
+        self.passed_every_ingest(stack).await?;
+        for serial in &self.serials {
+            let of_device = |entry: &&Entry| entry.serial == *serial;
+            let sent: Vec<&Entry> = self.entries.iter().filter(of_device).collect();
+            let late = self
+                .judge_device(stack, clients, serial, &sent, delivered, &mut verdict)
+                .await
+                .with_context(|| format!("device {serial}"))?;
+            verdict.late += late;
+        }
+        Ok(verdict)
+    }
+
+    async fn arrived(&self, stack: &Stack, serial: &str, sent: &[&Entry]) -> Result<()> {
+        eventually(&format!("everything of {serial} arrives"), async || {
+            let times = times(&history(stack, serial).await?);
+            let missing: Vec<&&Entry> = sent
+                .iter()
+                .filter(|entry| !times.contains_key(&entry.time))
+                .collect();
+            ensure!(
+                missing.is_empty(),
+                "{} of {} are missing, first {:?}",
+                missing.len(),
+                sent.len(),
+                missing[0]
+            );
+            Ok(())
+        })
+        .await
+    }
+
+    /// What is still on its way to an ingest, e.g. a second time, is behind this.
+    ///
+    /// Members of a share group take turns: with twice as many markers as members everybody gets one, behind whatever
+    /// the broker owed it.
+    async fn passed_every_ingest(&self, stack: &Stack) -> Result<()> {
+        const MARKER: &str = "OTSM-MARKER";
+        let marker = stack.device(MARKER);
+        let already = times(&history(stack, MARKER).await.unwrap_or_default()).len();
+        let count = 2 * stack.ingests.len();
+        for number in 0..count {
+            marker.send(number).await?;
+        }
+        eventually("the markers arrive", async || {
+            let arrived = times(&history(stack, MARKER).await?).len();
+            ensure!(arrived == already + count, "{arrived} of {count}");
+            Ok(())
+        })
+        .await
+    }
+
+    async fn judge_device(
+        &self,
+        stack: &Stack,
+        clients: &[Browser],
+        serial: &str,
+        sent: &[&Entry],
+        delivered: Option<&HashSet<String>>,
+        verdict: &mut Verdict,
+    ) -> Result<usize> {
+        let history = history(stack, serial).await?;
+        let samples = samples_once(&history, sent, delivered)?;
+        let late = history.iter().filter(|sample| is_late(sample)).count();
+
+        let changes = stored_changes(stack, serial).await?;
+        verdict.changes += changes.len();
+        if late == 0 {
+            // Taken in order: the readings alone tell what must have happened.
+            let told: Vec<String> = alerts(&changes).map(change_and_type).collect();
+            let expected = oracle::changes(samples.iter().copied());
+            ensure!(
+                told == expected,
+                "the alarms went through\n{told:?}, the readings through\n{expected:?}"
+            );
+        }
+        let logged = logged_changes(stack, serial).await?;
+        let told: Vec<String> = alerts(&changes).map(change_and_id).collect();
+        ensure!(
+            told == logged,
+            "the log has\n{logged:?}, the changes stream\n{told:?}"
+        );
+
+        let newest = sent
+            .iter()
+            .rfind(|entry| delivered.is_none_or(|tokens| tokens.contains(&entry.token())))
+            .context("nothing was sent")?;
+        let latest = stack.latest(serial).await?;
+        ensure!(
+            latest["timestamp"] == newest.time && latest["sensor_reading"] == newest.value,
+            "the latest is {latest}, the newest reading {newest:?}"
+        );
+
+        let end = last_position(stack, serial).await?;
+        for (index, client) in clients.iter().enumerate() {
+            let gaps = judge_client(client, serial, &changes, &end)
+                .await
+                .with_context(|| format!("client {index}"))?;
+            verdict.recovered += gaps.recovered;
+            verdict.gaps += gaps.gaps;
+            verdict.alarm_gaps += gaps.alarm_gaps;
+        }
+        Ok(late)
+    }
+}
+
+async fn history(stack: &Stack, serial: &str) -> Result<Vec<Value>> {
+    let path = format!("/api/devices/{serial}/history?limit={MAX_SAMPLES}");
+    let answer = stack.get(&path).await?.expect(200)?;
+    let samples = answer["samples"].as_array().context("no samples")?;
+    ensure!(samples.len() < MAX_SAMPLES, "more samples than REST gives");
+    Ok(samples.clone())
+}
+
+/// Device time → how often it stands in the history.
+fn times(history: &[Value]) -> HashMap<String, usize> {
+    let mut times = HashMap::new();
+    for sample in history {
+        let time = sample["reading_timestamp"].as_str().unwrap_or_default();
+        *times.entry(time.to_owned()).or_default() += 1;
+    }
+    times
+}
+
+fn is_late(sample: &Value) -> bool {
+    sample["late"] == true
+}
+
+/// Every sample is one reading that was sent, none stands there twice, and only the late ones are out of order.
+/// Returns them in the order of their commits.
+fn samples_once(
+    history: &[Value],
+    sent: &[&Entry],
+    delivered: Option<&HashSet<String>>,
+) -> Result<Vec<Sample>> {
+    for (time, count) in times(history) {
+        ensure!(count == 1, "{count} samples of {time}");
+    }
+    let by_time: HashMap<&str, &&Entry> = sent
+        .iter()
+        .map(|entry| (entry.time.as_str(), entry))
+        .collect();
+    let mut samples = Vec::new();
+    let mut newest = "";
+    for sample in history {
+        let time = sample["reading_timestamp"].as_str().unwrap_or_default();
+        let entry = by_time
+            .get(time)
+            .with_context(|| format!("invented: {sample}"))?;
+        ensure!(
+            sample["sensor_reading"] == entry.value,
+            "{sample}: {entry:?}"
+        );
+        ensure!(
+            delivered.is_none_or(|tokens| tokens.contains(&entry.token())),
+            "told as lost, yet there: {sample}"
+        );
+        ensure!(
+            is_late(sample) == (time < newest),
+            "{sample} after {newest}"
+        );
+        newest = newest.max(time);
+        samples.push(Sample {
+            level: entry.level,
+            fault: entry.fault,
+        });
+    }
+    Ok(samples)
+}
+
+/// A position, ordered by how the stream has it.
+type Position = (String, u64);
+
+fn position(body: &Value) -> Option<Position> {
+    Some((body["epoch"].as_str()?.to_owned(), body["seq"].as_u64()?))
+}
+
+fn keys(serial: &str) -> Result<(PartitionKeys, DeviceId)> {
+    let device: DeviceId = serial.parse().context("a serial of the load")?;
+    Ok((PartitionKeys::new(device.partition(PARTITIONS)), device))
+}
+
+/// A stream's entries, oldest first.
+async fn stream(stack: &Stack, key: String) -> Result<Vec<(String, HashMap<String, Vec<u8>>)>> {
+    let mut redis = stack.redis_connection().await?;
+    let mut range = redis::cmd("XRANGE");
+    let entries = range.arg(&key).arg("-").arg("+").query_async(&mut redis);
+    entries.await.with_context(|| format!("reading `{key}`"))
+}
+
+/// The payloads of every position with alarm changes, oldest first.
+async fn stored_changes(stack: &Stack, serial: &str) -> Result<Vec<Value>> {
+    let (keys, device) = keys(serial)?;
+    let mut changes = Vec::new();
+    for (_, entry) in stream(stack, keys.changes(&device)).await? {
+        let payload = entry.get("payload").context("an entry without payload")?;
+        changes.push(serde_json::from_slice(payload)?);
+    }
+    ensure!(
+        changes.len() < shared::keys::MAX_CHANGES,
+        "more changes than are kept: the load ran too long"
+    );
+    Ok(changes)
+}
+
+/// `change id` of every line of the alarm log about this device, oldest first.
+async fn logged_changes(stack: &Stack, serial: &str) -> Result<Vec<String>> {
+    let (keys, _) = keys(serial)?;
+    let mut logged = Vec::new();
+    for (_, entry) in stream(stack, keys.log()).await? {
+        let device = entry.get("device").context("a line without device")?;
+        if device != serial.as_bytes() {
+            continue;
+        }
+        let line = entry.get("line").context("an entry without line")?;
+        let line: Value = serde_json::from_slice(line)?;
+        logged.push(words(&line["change"], &line["alarm"]["id"]));
+    }
+    Ok(logged)
+}
+
+/// The position of the newest event.
+async fn last_position(stack: &Stack, serial: &str) -> Result<Position> {
+    let (keys, device) = keys(serial)?;
+    let events = stream(stack, keys.events(&device)).await?;
+    let (id, entry) = events.last().context("no event")?;
+    let seq = id.split('-').next().unwrap_or_default().parse()?;
+    let epoch = entry.get("epoch").context("an event without epoch")?;
+    Ok((String::from_utf8(epoch.clone())?, seq))
+}
+
+fn alerts(changes: &[Value]) -> impl Iterator<Item = &Value> {
+    let alerts = changes.iter().filter_map(|body| body["alerts"].as_array());
+    alerts.flatten()
+}
+
+fn words(first: &Value, second: &Value) -> String {
+    let word = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+    format!("{} {}", word(first), word(second))
+}
+
+fn change_and_type(alert: &Value) -> String {
+    words(&alert["change"], &alert["type"])
+}
+
+fn change_and_id(alert: &Value) -> String {
+    words(&alert["change"], &alert["id"])
+}
+
+/// How often a client's subscription was continued.
+#[derive(Debug, Default)]
+struct Continued {
+    recovered: usize,
+    gaps: usize,
+    alarm_gaps: usize,
+}
+
+/// Waits until this client was told the last position, then checks all it was told about the device.
+async fn judge_client(
+    client: &Browser,
+    serial: &str,
+    changes: &[Value],
+    end: &Position,
+) -> Result<Continued> {
+    let what = format!("position {end:?} of {serial}");
+    client
+        .wait_for(&what, |seen| {
+            let is_of_device = seen.body["deviceId"] == serial;
+            is_of_device && position(&seen.body).as_ref() == Some(end)
+        })
+        .await?;
+    // The marker behind the last event of that position.
+    client
+        .ask("subscribe:device", json!("OTSM-MARKER-2"))
+        .await?;
+
+    let seen: Vec<Seen> = client.seen();
+    let continued = walk(&seen, serial)?;
+    let told: Vec<&Value> = seen
+        .iter()
+        .filter(|seen| seen.is_of("device:alerts:changed", serial))
+        .map(|seen| &seen.body)
+        .collect();
+    if continued.alarm_gaps == 0 {
+        same(&told, changes)?;
+    } else {
+        // Announced as incomplete: still nothing twice, nothing invented, in order.
+        let mut rest = changes.iter();
+        for body in told {
+            ensure!(
+                rest.any(|stored| stored == body),
+                "twice, invented or out of order: {body}"
+            );
+        }
+    }
+    Ok(continued)
+}
+
+fn same(told: &[&Value], changes: &[Value]) -> Result<()> {
+    let brief = |body: &Value| {
+        let alerts: Vec<String> = alerts(std::slice::from_ref(body))
+            .map(change_and_type)
+            .collect();
+        format!("{} {alerts:?}", body["seq"])
+    };
+    for (index, stored) in changes.iter().enumerate() {
+        let Some(told) = told.get(index) else {
+            bail!("never told: {}", brief(stored));
+        };
+        ensure!(
+            *told == stored,
+            "told {} where the log has {}",
+            brief(told),
+            brief(stored)
+        );
+    }
+    if let Some(more) = told.get(changes.len()) {
+        bail!("told and not in the log: {}", brief(more));
+    }
+    Ok(())
+}
+
+/// Positions follow each other without a hole; where they do not, the gap is announced by nothing but alarm changes and
+/// a snapshot behind them. The latest reading never goes back.
+fn walk(seen: &[Seen], serial: &str) -> Result<Continued> {
+    let mut continued = Continued::default();
+    let mut last: Option<Position> = None;
+    // What was jumped over, until the snapshot that says so.
+    let mut gap: Option<u64> = None;
+    let mut newest = String::new();
+    let mut highest: BTreeMap<String, u64> = BTreeMap::new();
+    for seen in seen {
+        if seen.what == "connect" {
+            // What was not finished begins again.
+            gap = None;
+        }
+        if seen.what == "followed" && seen.name == serial {
+            continued.count(&seen.body);
+        }
+        if seen.what != "event" || seen.body["deviceId"] != serial {
+            continue;
+        }
+        let Some(at) = position(&seen.body) else {
+            bail!("an event without position: {seen:?}");
+        };
+        let is_snapshot = seen.body["snapshot"] == true;
+        let is_stale = seen.body["stale"] == true;
+        let highest = highest.entry(at.0.clone()).or_default();
+        ensure!(at.1 >= *highest, "went back from {highest} to {seen:?}");
+        *highest = at.1;
+        if seen.name == "device:data" && !is_stale {
+            let time = seen.body["data"]["timestamp"].as_str().unwrap_or_default();
+            ensure!(
+                time >= newest.as_str(),
+                "the latest went back from {newest}: {seen:?}"
+            );
+            time.clone_into(&mut newest);
+        }
+        if is_snapshot {
+            gap = None;
+        } else if !is_stale {
+            let before = last.as_ref().map_or(0, |(_, seq)| *seq);
+            let follows = last.as_ref() == Some(&at) || at.1 == before + 1;
+            let is_change = seen.name == "device:alerts:changed";
+            ensure!(
+                is_change || (follows && gap.is_none()),
+                "not announced: from {before} to {seen:?}"
+            );
+            if !follows {
+                gap = Some(at.1);
+            }
+        }
+        if !is_stale {
+            last = Some(at);
+        }
+    }
+    ensure!(gap.is_none(), "no snapshot behind the gap before {gap:?}");
+    Ok(continued)
+}
+
+impl Continued {
+    fn count(&mut self, answer: &Value) {
+        if answer["since"].is_null() {
+            return;
+        }
+        if answer["recovered"] == true {
+            self.recovered += 1;
+        } else if answer["alarmsRecovered"] == false {
+            self.alarm_gaps += 1;
+        } else {
+            self.gaps += 1;
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The two directions of one connection.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::time::{Instant, sleep_until};
+
+/// So many pieces wait in a direction that is delayed; beyond it the sender is not read any further.
+const WAITING: usize = 1024;
+
+/// What still passes on one connection. Once stopped, a direction never passes again: bytes are missing in it.
+#[derive(Debug, Default)]
+pub(super) struct Connection {
+    requests_stopped: AtomicBool,
+    answers_stopped: AtomicBool,
+}
+
+impl Connection {
+    pub(super) fn stop_requests(&self) {
+        self.requests_stopped.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn stop_answers(&self) {
+        self.answers_stopped.store(true, Ordering::SeqCst);
+    }
+}
+
+/// How late everything arrives.
+#[derive(Debug, Default)]
+pub(super) struct Latency {
+    micros: AtomicU64,
+}
+
+impl Latency {
+    pub(super) fn set(&self, by: Duration) {
+        let micros = u64::try_from(by.as_micros()).unwrap_or(u64::MAX);
+        self.micros.store(micros, Ordering::Relaxed);
+    }
+
+    fn now(&self) -> Duration {
+        Duration::from_micros(self.micros.load(Ordering::Relaxed))
+    }
+}
+
+/// What servers sent, as far as it was handed on. Grows with the test that asked for it.
+#[derive(Debug, Default)]
+pub(super) struct Tape {
+    // `None` until somebody wants it; one piece per connection.
+    pieces: Mutex<Option<Vec<Vec<u8>>>>,
+}
+
+impl Tape {
+    pub(super) fn start(&self) {
+        self.lock().get_or_insert_default();
+    }
+
+    pub(super) fn pieces(&self) -> Vec<Vec<u8>> {
+        self.lock().clone().unwrap_or_default()
+    }
+
+    /// A connection's own piece, if anybody wants it; one that began before is recorded from here on.
+    fn piece(&self, own: &mut Option<usize>, bytes: &[u8]) {
+        if let Some(pieces) = self.lock().as_mut() {
+            let index = *own.get_or_insert_with(|| {
+                pieces.push(Vec::new());
+                pieces.len() - 1
+            });
+            pieces[index].extend_from_slice(bytes);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<Vec<u8>>>> {
+        self.pieces.lock().expect("nobody panics while holding it")
+    }
+}
+
+/// Client to server.
+pub(super) async fn requests(
+    from: OwnedReadHalf,
+    to: OwnedWriteHalf,
+    connection: &Connection,
+    latency: &Latency,
+) {
+    let stopped = &connection.requests_stopped;
+    let (late, waiting) = mpsc::channel(WAITING);
+    tokio::join!(
+        read(from, late, stopped, latency),
+        write(to, waiting, stopped, |_| {})
+    );
+}
+
+/// Server to client.
+pub(super) async fn answers(
+    from: OwnedReadHalf,
+    to: OwnedWriteHalf,
+    connection: &Connection,
+    latency: &Latency,
+    tape: &Tape,
+) {
+    let stopped = &connection.answers_stopped;
+    let (late, waiting) = mpsc::channel(WAITING);
+    let mut piece = None;
+    tokio::join!(
+        read(from, late, stopped, latency),
+        write(to, waiting, stopped, |bytes| tape.piece(&mut piece, bytes))
+    );
+}
+
+async fn read(
+    mut from: OwnedReadHalf,
+    late: Sender<(Instant, Vec<u8>)>,
+    stopped: &AtomicBool,
+    latency: &Latency,
+) {
+    let mut buffer = vec![0; 64 << 10];
+    let mut last = Instant::now();
+    loop {
+        let length = match from.read(&mut buffer).await {
+            Ok(0) | Err(_) => return,
+            Ok(length) => length,
+        };
+        if stopped.load(Ordering::SeqCst) {
+            continue;
+        }
+        // Never before what was read earlier, when it was a longer way then.
+        last = last.max(Instant::now() + latency.now());
+        if late.send((last, buffer[..length].to_vec())).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn write(
+    mut to: OwnedWriteHalf,
+    mut waiting: Receiver<(Instant, Vec<u8>)>,
+    stopped: &AtomicBool,
+    mut passed: impl FnMut(&[u8]),
+) {
+    while let Some((due, bytes)) = waiting.recv().await {
+        if due > Instant::now() {
+            sleep_until(due).await;
+        }
+        if stopped.load(Ordering::SeqCst) {
+            continue;
+        }
+        if to.write_all(&bytes).await.is_err() {
+            // Its reader has gone; what comes has nowhere to go, and the other direction ends by itself.
+            return;
+        }
+        passed(&bytes);
+    }
+    if stopped.load(Ordering::SeqCst) {
+        // Where nothing passes, nobody hears of an end either.
+        to.forget();
+    } else {
+        // Already closed is as good.
+        to.shutdown().await.ok();
+    }
+}

@@ -1,0 +1,209 @@
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{self, Receiver};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Link;
+use crate::eventually::{LATE, eventually};
+
+/// A server that sends back what it gets, behind its own name, and tells the test what it got.
+struct Echo {
+    port: u16,
+    got: Receiver<Vec<u8>>,
+    _tasks: JoinSet<()>,
+}
+
+impl Echo {
+    async fn start(name: u8) -> Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let port = listener.local_addr()?.port();
+        let (tell, got) = mpsc::channel(64);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let tell = tell.clone();
+                connections.spawn(async move {
+                    let mut buffer = vec![0; 256];
+                    while let Ok(length @ 1..) = stream.read(&mut buffer).await {
+                        let mut answer = vec![name];
+                        answer.extend_from_slice(&buffer[..length]);
+                        tell.send(buffer[..length].to_vec()).await.ok();
+                        if stream.write_all(&answer).await.is_err() {
+                            return;
+                        }
+                    }
+                    tell.send(Vec::new()).await.ok();
+                });
+            }
+        });
+        Ok(Self {
+            port,
+            got,
+            _tasks: tasks,
+        })
+    }
+
+    async fn gets(&mut self) -> Result<Vec<u8>> {
+        Ok(timeout(LATE, self.got.recv()).await?.unwrap_or_default())
+    }
+}
+
+async fn connect(link: &Link) -> Result<TcpStream> {
+    Ok(TcpStream::connect(("127.0.0.1", link.port())).await?)
+}
+
+/// Sends this and returns so many bytes of the answer.
+async fn ask(stream: &mut TcpStream, text: &[u8]) -> Result<Vec<u8>> {
+    stream.write_all(text).await?;
+    let mut answer = vec![0; text.len() + 1];
+    timeout(LATE, stream.read_exact(&mut answer)).await??;
+    Ok(answer)
+}
+
+/// Whether the other side has ended the connection.
+async fn has_ended(stream: &mut TcpStream) -> Result<bool> {
+    let read = timeout(LATE, stream.read(&mut [0; 8])).await?;
+    Ok(matches!(read, Ok(0) | Err(_)))
+}
+
+/// Fails if something is there to be read. To be called when what would have come has had its chance.
+fn is_silent(stream: &TcpStream) -> Result<()> {
+    let read = stream.try_read(&mut [0; 8]);
+    ensure!(
+        matches!(&read, Err(err) if err.kind() == std::io::ErrorKind::WouldBlock),
+        "{read:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_cut_ends_what_stands_and_what_comes_until_it_is_healed() -> Result<()> {
+    let server = Echo::start(b'a').await?;
+    let link = Link::start(server.port).await?;
+    let mut old = connect(&link).await?;
+    assert_eq!(ask(&mut old, b"1").await?, b"a1");
+    link.cut();
+    assert!(has_ended(&mut old).await?);
+    let mut refused = connect(&link).await?;
+    assert!(has_ended(&mut refused).await?);
+    link.heal();
+    let mut new = connect(&link).await?;
+    assert_eq!(ask(&mut new, b"2").await?, b"a2");
+    // However short it was, nobody outlives it.
+    link.cut();
+    link.heal();
+    assert!(has_ended(&mut new).await?);
+    let mut next = connect(&link).await?;
+    assert_eq!(ask(&mut next, b"3").await?, b"a3");
+    link.reset();
+    assert!(has_ended(&mut next).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_delayed_arrives_that_late_and_in_order() -> Result<()> {
+    const LATER: Duration = Duration::from_millis(80);
+    let server = Echo::start(b'a').await?;
+    let link = Link::start(server.port).await?;
+    let mut stream = connect(&link).await?;
+    ask(&mut stream, b"1").await?;
+    link.delay(LATER);
+    let started = Instant::now();
+    assert_eq!(ask(&mut stream, b"2").await?, b"a2");
+    assert!(started.elapsed() >= 2 * LATER, "{:?}", started.elapsed());
+    // What was sent on the longer way is not overtaken by what is sent on the shorter one.
+    stream.write_all(b"3").await?;
+    // Time for the proxy to take it in; on a machine too slow for that the order is right all the more.
+    sleep(LATER / 4).await;
+    link.delay(Duration::ZERO);
+    stream.write_all(b"4").await?;
+    let mut seen = Vec::new();
+    while seen.last() != Some(&b'4') {
+        seen.push(timeout(LATE, stream.read_u8()).await??);
+    }
+    seen.retain(u8::is_ascii_digit);
+    assert_eq!(seen, b"34");
+    Ok(())
+}
+
+#[tokio::test]
+async fn in_a_black_hole_everything_stays_open_and_nothing_passes() -> Result<()> {
+    let mut server = Echo::start(b'a').await?;
+    let link = Link::start(server.port).await?;
+    let mut old = connect(&link).await?;
+    ask(&mut old, b"1").await?;
+    assert_eq!(server.gets().await?, b"1");
+    link.black_hole();
+    old.write_all(b"2").await?;
+    let mut new = connect(&link).await?;
+    new.write_all(b"3").await?;
+    eventually("the second one is taken", async || {
+        ensure!(link.connections() == 2);
+        Ok(())
+    })
+    .await?;
+    link.heal();
+    // The marker: what passes now was sent after what did not.
+    let mut healed = connect(&link).await?;
+    assert_eq!(ask(&mut healed, b"4").await?, b"a4");
+    assert_eq!(server.gets().await?, b"4");
+    old.write_all(b"5").await?;
+    assert_eq!(ask(&mut healed, b"6").await?, b"a6");
+    assert_eq!(server.gets().await?, b"6");
+    is_silent(&old)?;
+    is_silent(&new)?;
+    assert_eq!(link.connections(), 3);
+    // Its client has gone, and the server is not told.
+    drop(old);
+    assert_eq!(ask(&mut healed, b"7").await?, b"a7");
+    assert_eq!(server.gets().await?, b"7");
+    Ok(())
+}
+
+#[tokio::test]
+async fn half_open_lets_requests_pass_and_no_answers() -> Result<()> {
+    let mut server = Echo::start(b'a').await?;
+    let link = Link::start(server.port).await?;
+    let mut old = connect(&link).await?;
+    ask(&mut old, b"1").await?;
+    server.gets().await?;
+    link.half_open();
+    old.write_all(b"2").await?;
+    assert_eq!(server.gets().await?, b"2");
+    let mut new = connect(&link).await?;
+    new.write_all(b"3").await?;
+    assert_eq!(server.gets().await?, b"3");
+    link.heal();
+    let mut healed = connect(&link).await?;
+    assert_eq!(ask(&mut healed, b"4").await?, b"a4");
+    server.gets().await?;
+    is_silent(&old)?;
+    is_silent(&new)?;
+    // The end of a client passes as what it sends does.
+    drop(new);
+    assert_eq!(server.gets().await?, b"");
+    Ok(())
+}
+
+#[tokio::test]
+async fn after_a_retarget_new_connections_reach_the_other_server() -> Result<()> {
+    let first = Echo::start(b'a').await?;
+    let second = Echo::start(b'b').await?;
+    let link = Link::start(first.port).await?;
+    let mut old = connect(&link).await?;
+    ask(&mut old, b"1").await?;
+    link.record();
+    link.retarget(second.port);
+    let mut new = connect(&link).await?;
+    assert_eq!(ask(&mut new, b"2").await?, b"b2");
+    assert_eq!(ask(&mut old, b"3").await?, b"a3");
+    let mut recorded = link.recorded();
+    recorded.sort();
+    assert_eq!(recorded, [b"a3", b"b2"]);
+    Ok(())
+}
