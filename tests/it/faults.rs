@@ -4,4 +4,6 @@
 
 mod load;
 
+mod kill;
+
 mod steady;

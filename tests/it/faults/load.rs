@@ -1,37 +1,100 @@
-//! The load all these tests run under.
+//! The load all these tests run under, and the end they all come to.
 
 use std::time::Duration;
 
 use anyhow::Result;
 use tests::browser::{Browser, Transport};
-use tests::ledger::{Load, Verdict};
+use tests::ledger::{self, Load, Verdict};
+use tests::link::Link;
 use tests::report;
 use tests::seed::Seed;
-use tests::stack::Stack;
+use tests::stack::{Plan, Stack};
+use tokio::time::{Instant, sleep};
 
-pub(super) const DEVICES: usize = 12;
-pub(super) const PERIOD: Duration = Duration::from_millis(200);
+const DEVICES: usize = 12;
+const PERIOD: Duration = Duration::from_millis(200);
 
-/// Clients at these ports, one by WebSocket and one by polling each, following every device from its first reading on.
-pub(super) async fn clients(ports: &[u16], serials: &[String]) -> Result<Vec<Browser>> {
-    let mut clients = Vec::new();
-    for port in ports {
-        for transport in [Transport::WebSocket, Transport::Polling] {
-            let client = Browser::connect(*port, transport).await?;
-            for serial in serials {
-                client.follow(serial).await?;
-            }
-            clients.push(client);
-        }
+/// How long whatever is killed stays away.
+pub(super) const AWAY: Duration = Duration::from_secs(5);
+/// When after the last round the next fault strikes.
+const STRIKES: std::ops::Range<Duration> = Duration::from_millis(300)..Duration::from_secs(2);
+
+/// A stack under load with clients that follow every device from its first reading on.
+pub(super) struct Scene {
+    pub(super) stack: Stack,
+    pub(super) seed: Seed,
+    /// In front of each gateway: where its clients connect.
+    pub(super) links: Vec<Link>,
+    pub(super) clients: Vec<Browser>,
+    pub(super) load: Load,
+    started: Instant,
+}
+
+impl Scene {
+    /// Two clients at each gateway, one by WebSocket and one by polling.
+    pub(super) async fn start(plan: Plan) -> Result<Self> {
+        Self::with_clients(plan, &[Transport::WebSocket, Transport::Polling]).await
     }
-    Ok(clients)
-}
 
-/// The usual load on a stack whose clients follow it.
-pub(super) fn start(stack: &Stack, seed: &mut Seed) -> Load {
-    Load::start(stack, &Load::serials(DEVICES), PERIOD, seed)
-}
+    /// A client for each of these transports at each gateway.
+    pub(super) async fn with_clients(plan: Plan, transports: &[Transport]) -> Result<Self> {
+        let mut seed = Seed::of_this_test();
+        let stack = plan.start().await?;
+        // What an ingest got can be told apart from what a broker that was killed had not sent yet.
+        stack.broker_link.record();
+        let serials = Load::serials(DEVICES);
+        let mut links = Vec::new();
+        let mut clients = Vec::new();
+        for gateway in &stack.gateways {
+            let link = Link::start(gateway.port()).await?;
+            for transport in transports {
+                let client = Browser::connect(link.port(), *transport).await?;
+                for serial in &serials {
+                    client.follow(serial).await?;
+                }
+                clients.push(client);
+            }
+            links.push(link);
+        }
+        let load = Load::start(&stack, &serials, PERIOD, &mut seed);
+        Ok(Self {
+            stack,
+            seed,
+            links,
+            clients,
+            load,
+            started: Instant::now(),
+        })
+    }
 
-pub(super) fn tell(what: &str, verdict: &Verdict) {
-    report::line(&format!("{what}: {verdict:?}"));
+    /// Waits for the next random moment.
+    pub(super) async fn moment(&mut self) {
+        sleep(self.seed.moment(STRIKES)).await;
+    }
+
+    /// Everything that was acknowledged must be there, once.
+    pub(super) async fn finish(self, what: &str) -> Result<Verdict> {
+        self.end(what, false).await
+    }
+
+    /// The same for everything that reached an ingest: what the broker lost is counted.
+    pub(super) async fn finish_with_a_lossy_broker(self, what: &str) -> Result<Verdict> {
+        self.end(what, true).await
+    }
+
+    async fn end(self, what: &str, may_lose: bool) -> Result<Verdict> {
+        let rounds = self.seed.rounds();
+        let ledger = self.load.stop().await?;
+        if may_lose {
+            // What the broker kept is on its way when the last reading of each device, sent after it, has arrived.
+            ledger.ends_arrived(&self.stack).await?;
+        }
+        let delivered = may_lose.then(|| ledger::passed(&self.stack.broker_link));
+        let judged = ledger.judge(&self.stack, &self.clients, delivered.as_ref());
+        let verdict = judged.await?;
+        let seconds = self.started.elapsed().as_secs();
+        report::line(&format!("{what}, {rounds} times, {seconds} s: {verdict}"));
+        self.stack.pass()?;
+        Ok(verdict)
+    }
 }

@@ -1,0 +1,87 @@
+//! SIGKILL at a random moment, five seconds of absence, a restart: one test per process of the system.
+
+use anyhow::{Result, ensure};
+use tests::stack::{Plan, Service};
+use tokio::time::sleep;
+
+use super::load::{AWAY, Scene};
+
+fn two_gateways() -> Plan {
+    Plan::default().gateways(2)
+}
+
+/// Kills it and has it back, listening, after [`AWAY`].
+async fn strike(service: &mut Service) -> Result<()> {
+    service.process.kill().await?;
+    sleep(AWAY).await;
+    service.process.restart()?;
+    service.listens().await
+}
+
+#[tokio::test]
+async fn the_only_ingest() -> Result<()> {
+    let mut scene = Scene::start(two_gateways()).await?;
+    for _ in 0..scene.seed.rounds() {
+        scene.moment().await;
+        strike(&mut scene.stack.ingests[0]).await?;
+    }
+    let verdict = scene.finish("kill -9 of the only ingest").await?;
+    ensure!(verdict.late == 0, "taken out of order: {verdict:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_of_two_ingests_in_a_share_group() -> Result<()> {
+    let mut scene = Scene::start(two_gateways().ingests(2)).await?;
+    for round in 0..scene.seed.rounds() {
+        scene.moment().await;
+        strike(&mut scene.stack.ingests[round % 2]).await?;
+    }
+    scene.finish("kill -9 of one of two ingests").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_gateway_whose_clients_go_to_the_other_or_wait_for_it() -> Result<()> {
+    let mut scene = Scene::start(two_gateways()).await?;
+    let other = scene.stack.gateways[1].port();
+    for round in 0..scene.seed.rounds() {
+        scene.moment().await;
+        if round % 2 == 0 {
+            // As a load balancer does that has noticed.
+            scene.links[0].retarget(other);
+        }
+        strike(&mut scene.stack.gateways[0]).await?;
+        scene.links[0].retarget(scene.stack.gateways[0].port());
+    }
+    let verdict = scene.finish("kill -9 of a gateway").await?;
+    ensure!(
+        verdict.recovered > 0,
+        "no client was continued: {verdict:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn redis_that_syncs_always() -> Result<()> {
+    redis("always").await
+}
+
+#[tokio::test]
+async fn redis_that_syncs_every_second() -> Result<()> {
+    redis("everysec").await
+}
+
+/// What Redis answered it has written to its file before, and the file outlives the process: with `always` by definition.
+/// With `everysec` it puts the write off, for at most 2 s, while an earlier sync is slow; a kill within loses that.
+async fn redis(appendfsync: &str) -> Result<()> {
+    let plan = two_gateways().redis(&format!("--appendfsync {appendfsync}"));
+    let mut scene = Scene::start(plan).await?;
+    for _ in 0..scene.seed.rounds() {
+        scene.moment().await;
+        strike(&mut scene.stack.redis).await?;
+    }
+    let what = format!("kill -9 of Redis (appendfsync {appendfsync})");
+    scene.finish(&what).await?;
+    Ok(())
+}
