@@ -6,4 +6,10 @@ mod load;
 
 mod kill;
 
+mod broker;
+
+mod away;
+
+mod disconnects;
+
 mod steady;

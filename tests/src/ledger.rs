@@ -12,13 +12,14 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::device::{Device, Payload};
+use crate::eventually::eventually;
 use crate::link::Link;
 use crate::seed::Seed;
 use crate::stack::Stack;
@@ -101,6 +102,24 @@ impl Load {
         let entries = lock(&self.entries);
         let taken = entries.iter().filter(|entry| entry.acknowledged.is_some());
         taken.count()
+    }
+
+    /// Waits until an ingest got something through this link that the broker took after now: it has its subscription.
+    pub async fn passes(&self, link: &Link) -> Result<()> {
+        let now = Instant::now();
+        eventually(
+            "a reading that was taken just now reaches an ingest",
+            async || {
+                let passed = passed(link);
+                let entries = lock(&self.entries);
+                let mut new = entries
+                    .iter()
+                    .filter(|entry| entry.acknowledged.is_some_and(|at| at > now));
+                ensure!(new.any(|entry| passed.contains(&entry.token())), "not yet");
+                Ok(())
+            },
+        )
+        .await
     }
 
     /// Lets every device get rid of what it has in hand and of one last reading without an alarm.
@@ -207,7 +226,6 @@ impl Story {
             if let Some(step) = self.plan.pop() {
                 break step;
             }
-            // A fault comes and goes without gas, so that what is expected of it needs no second set of rules.
             let episodes: [&[u8]; 6] = [
                 &[0, 1, 2, 0, 0],
                 &[0, 1, 0],

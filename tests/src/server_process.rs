@@ -95,6 +95,12 @@ impl ServerProcess {
             .with_context(|| format!("signalling {}", self.name))
     }
 
+    /// SIGUSR1, which makes a broker write what it holds, and does not end it.
+    pub fn nudge(&self) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), Signal::USR1)
+            .with_context(|| format!("nudging {}", self.name))
+    }
+
     /// Stops it where it is, as a machine that is overloaded or asleep would.
     pub fn pause(&mut self) -> Result<()> {
         kill_process(Pid::from_child(&self.child), Signal::STOP)

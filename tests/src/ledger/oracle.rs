@@ -1,7 +1,7 @@
 //! What the alarms of one device must have gone through, from its readings alone. Pure.
 //!
 //! The rules are told once more, in a few lines and for the payloads of the load only: levels far from each other, no
-//! latching, no delay, a fault only without gas.
+//! latching, no delay.
 
 /// One sample as it was committed.
 #[derive(Clone, Copy, Debug)]
@@ -20,22 +20,24 @@ pub(super) fn changes(samples: impl Iterator<Item = Sample>) -> Vec<String> {
             let change = if sample.fault { "raised" } else { "cleared" };
             told.push(format!("{change} sensor_fault"));
         }
-        if sample.level != level {
-            let change = match (level, sample.level) {
+        // A reading taken with the fault flag set proves nothing over.
+        let now = if sample.fault {
+            level.max(sample.level)
+        } else {
+            sample.level
+        };
+        if now != level {
+            let change = match (level, now) {
                 (0, _) => "raised",
                 (_, 0) => "cleared",
-                (before, now) if now > before => "escalated",
+                (before, _) if now > before => "escalated",
                 _ => "de_escalated",
             };
             // A cleared alarm keeps the level it stood at.
-            let shown = if sample.level == 0 {
-                level
-            } else {
-                sample.level
-            };
+            let shown = if now == 0 { level } else { now };
             told.push(format!("{change} alarm_level_{shown}"));
         }
-        (level, fault) = (sample.level, sample.fault);
+        (level, fault) = (now, sample.fault);
     }
     told
 }

@@ -12,6 +12,9 @@ fn the_oracle_tells_the_life_of_an_alarm() {
         (0, true),
         (0, true),
         (0, false),
+        (1, false),
+        (0, true),
+        (0, false),
     ];
     let told = changes(
         samples
@@ -27,6 +30,10 @@ fn the_oracle_tells_the_life_of_an_alarm() {
             "cleared alarm_level_2",
             "raised sensor_fault",
             "cleared sensor_fault",
+            "raised alarm_level_1",
+            "raised sensor_fault",
+            "cleared sensor_fault",
+            "cleared alarm_level_1",
         ]
     );
 }

@@ -1,0 +1,81 @@
+//! Redis away, and an ingest that sleeps.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use tests::ledger;
+use tests::report;
+use tests::stack::Plan;
+use tokio::time::sleep;
+
+use super::load::{AWAY, Scene};
+
+/// The receive window of these tests; ingest has room for two.
+const WINDOW: usize = 20;
+/// What ingest may grow by while Redis is away: two windows of payloads are some 100 KiB, the rest is the allocator's.
+const GROWTH_KIB: u64 = 8 << 10;
+
+#[tokio::test]
+async fn with_redis_away_nothing_is_acknowledged_and_the_broker_keeps_it() -> Result<()> {
+    let plan = Plan::default().ingest(&format!("--mqtt-receive-maximum={WINDOW}"));
+    let mut scene = Scene::start(plan).await?;
+    let mut growth = 0;
+    for round in 0..scene.seed.rounds() {
+        scene.moment().await;
+        let before = scene.stack.ingests[0].process.resident_kib()?;
+        if round % 2 == 0 {
+            scene.stack.redis_link.cut();
+        } else {
+            // It hangs: everything is taken and nothing answered.
+            scene.stack.redis_link.black_hole();
+        }
+        // What is committed already is acknowledged before the first payload of the outage is.
+        sleep(Duration::from_secs(1)).await;
+        let passed = ledger::passed(&scene.stack.broker_link).len();
+        let taken = scene.load.acknowledged();
+        sleep(AWAY).await;
+        let taken = scene.load.acknowledged() - taken;
+        let passed = ledger::passed(&scene.stack.broker_link).len() - passed;
+        // The broker sends no more than one window without an acknowledgement.
+        ensure!(
+            taken > 3 * WINDOW,
+            "only {taken} readings during the outage"
+        );
+        ensure!(
+            passed <= WINDOW,
+            "the broker handed out {passed}: somebody acknowledged them"
+        );
+        let now = scene.stack.ingests[0].process.resident_kib()?;
+        growth = growth.max(now.saturating_sub(before));
+        scene.stack.redis_link.heal();
+        // Caught up, so that the next outage begins with an empty window.
+        scene.load.passes(&scene.stack.broker_link).await?;
+    }
+    ensure!(growth <= GROWTH_KIB, "ingest grew by {growth} KiB");
+    report::line(&format!(
+        "Redis away, window {WINDOW}: ingest grew by {growth} KiB"
+    ));
+    let verdict = scene.finish("Redis away").await?;
+    ensure!(verdict.late == 0, "taken out of order: {verdict:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_ingest_that_sleeps_past_every_timeout_overwrites_nothing() -> Result<()> {
+    // The broker ends a connection after one and a half keep-alives.
+    const ASLEEP: Duration = Duration::from_secs(9);
+    let plan = Plan::default()
+        .ingests(2)
+        .ingest("--mqtt-keep-alive=5s --redis-timeout=1s");
+    let mut scene = Scene::start(plan).await?;
+    for round in 0..scene.seed.rounds() {
+        scene.moment().await;
+        let sleeper = &mut scene.stack.ingests[round % 2];
+        sleeper.process.pause()?;
+        sleep(ASLEEP).await;
+        sleeper.process.resume()?;
+    }
+    let verdict = scene.finish("SIGSTOP of one of two ingests").await?;
+    ensure!(verdict.late > 0, "nothing was held up: {verdict:?}");
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! The broker away, restarted with and without what it kept, killed.
+//!
+//! What can be asked of us is everything the broker sent to an ingest: that is in the history once, in order, with every
+//! alarm change. What it lost with its own memory it never sent; that is counted and reported.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use tests::eventually::eventually;
+use tests::stack::{Plan, Stack};
+use tokio::time::sleep;
+
+use super::load::{AWAY, Scene};
+
+/// Lets the broker write what it holds now, as it does by itself every minute, and waits until it has.
+async fn save(stack: &mut Stack) -> Result<()> {
+    let path = stack.folder().join("mosquitto.db");
+    let written = |path| fs::metadata(path).and_then(|file| file.modified());
+    let before = written(&path).ok();
+    stack.broker.process.nudge()?;
+    eventually("the broker saves", async || {
+        ensure!(Some(written(&path)?) != before, "not written yet");
+        Ok(())
+    })
+    .await
+}
+
+/// Kills the broker with these settings at random moments.
+async fn kill(plan: Plan, what: &str) -> Result<()> {
+    let mut scene = Scene::start(plan).await?;
+    // Its first minute is over: it knows the session of ingest by its file.
+    save(&mut scene.stack).await?;
+    for _ in 0..scene.seed.rounds() {
+        scene.moment().await;
+        scene.stack.broker.process.kill().await?;
+        sleep(AWAY).await;
+        scene.stack.broker.process.restart()?;
+        scene.stack.broker.listens().await?;
+    }
+    let verdict = scene.finish_with_a_lossy_broker(what).await?;
+    ensure!(verdict.sent_again > 0, "nobody noticed: {verdict:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn killed_with_the_shipped_settings() -> Result<()> {
+    kill(Plan::default(), "kill -9 of the broker, as shipped").await
+}
+
+#[tokio::test]
+async fn killed_when_it_saves_on_every_change() -> Result<()> {
+    let plan = Plan::default()
+        .broker("autosave_on_changes true")
+        .broker("autosave_interval 1");
+    kill(plan, "kill -9 of the broker that saves every change").await
+}
+
+#[tokio::test]
+async fn restarted_with_its_sessions() -> Result<()> {
+    let mut scene = Scene::start(Plan::default()).await?;
+    for _ in 0..scene.seed.rounds() {
+        scene.moment().await;
+        scene.stack.broker.process.terminate().await?;
+        scene.stack.broker.process.restart()?;
+        scene.stack.broker.listens().await?;
+    }
+    // Asked to stop it saves everything: nothing may be missing.
+    scene.finish("restart of the broker").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn restarted_without_its_sessions() -> Result<()> {
+    let mut scene = Scene::start(Plan::default()).await?;
+    for _ in 0..scene.seed.rounds() {
+        scene.moment().await;
+        scene.stack.broker.process.terminate().await?;
+        let file = scene.stack.folder().join("mosquitto.db");
+        fs::remove_file(file).context("removing what the broker kept")?;
+        scene.stack.broker.process.restart()?;
+        scene.stack.broker.listens().await?;
+    }
+    // Ingest has subscribed again: the last readings of all have arrived.
+    scene
+        .finish_with_a_lossy_broker("restart of the broker without its file")
+        .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn out_of_reach_for_ingest_it_keeps_everything() -> Result<()> {
+    let mut scene = Scene::start(Plan::default()).await?;
+    for round in 0..scene.seed.rounds() {
+        scene.moment().await;
+        match round % 3 {
+            0 => scene.stack.broker_link.cut(),
+            1 => scene.stack.broker_link.half_open(),
+            _ => scene.stack.broker_link.black_hole(),
+        }
+        sleep(AWAY).await;
+        scene.stack.broker_link.heal();
+    }
+    scene.finish("the broker out of reach").await?;
+    Ok(())
+}
