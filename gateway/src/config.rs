@@ -73,7 +73,8 @@ pub struct Config {
     #[arg(long, env, value_name = "NUMBER", default_value = "256", value_parser = count(16))]
     pub client_buffer: usize,
 
-    /// Packets waiting for one client at most; then it is let go and recovers by its position
+    /// Packets waiting for one client at most, beside those between queue and socket: every alarm, and the latest reading
+    /// per detector; then it is let go and recovers by its position
     #[arg(long, env, value_name = "NUMBER", default_value = "4096", value_parser = count(16))]
     pub outbox_packets: usize,
 
@@ -81,7 +82,8 @@ pub struct Config {
     #[arg(long, env, value_name = "BYTES", default_value = "4194304", value_parser = count(65_536))]
     pub outbox_bytes: usize,
 
-    /// Age of the oldest packet waiting for a client at which it is let go: no alarm is shown later than this
+    /// Age of the oldest alarm waiting for a client at which it is let go; readings have none, as newer ones take their
+    /// place
     #[arg(long, env, value_name = "TIME", default_value = "20s", value_parser = args::duration)]
     pub alarm_deadline: Duration,
 

@@ -3,13 +3,13 @@
 //! ```text
 //! browsers ─ listener ─┬─ /socket.io ─ socket ─ commands ─▶ relay ─ SSUBSCRIBE ─▶ Redis
 //!                      │                 ▲                    │ ▲
-//!                      │              outbox ◀─ packets ──────┘ └─ events, snapshots ─ Redis
+//!                      │              lanes ◀─ packets ───────┘ └─ events, snapshots ─ Redis
 //!                      └─ everything else ─ rest ─ snapshot ─▶ Redis
 //! ```
 //!
 //! A replica is stateless: what it keeps (subscriptions, positions, queues) is lost with it and made anew from Redis.
 //! Reading order: [`serve`], `listener` (connections that can be ended), `socket` (namespace, commands, one task per
-//! client), `relay` (one task owns the fan-out of a device), `interest`, `replay` and `outbox` (the pure decisions in
+//! client), `relay` (one task owns the fan-out of a device), `interest`, `replay` and `lanes` (the pure decisions in
 //! it: what to subscribe to, what a client missed, what waits for it), `status` and `monitor` (may what is shown be
 //! believed), `rest`.
 
@@ -18,8 +18,8 @@ pub mod state;
 
 // The way of an event to a browser.
 mod interest;
+mod lanes;
 pub mod listener;
-mod outbox;
 mod relay;
 mod replay;
 mod socket;
@@ -91,7 +91,7 @@ pub async fn serve(
     // Ends what must outlive the last client.
     let finish = lifecycle.hard().child_token();
 
-    let clients = Clients::new(outbox::Limits {
+    let clients = Clients::new(lanes::Limits {
         packets: config.outbox_packets,
         bytes: config.outbox_bytes,
         deadline: config.alarm_deadline,

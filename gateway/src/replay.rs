@@ -40,6 +40,13 @@ pub(crate) struct Answer {
     pub(crate) alarms_recovered: bool,
 }
 
+impl Answer {
+    /// What is sent, in order.
+    pub(crate) fn packets(&self) -> impl Iterator<Item = (&'static str, &Arc<RawValue>)> {
+        self.packets.iter().map(|(name, payload)| (*name, payload))
+    }
+}
+
 impl Published {
     /// Reads the envelope; the payloads stay as they are.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
@@ -58,6 +65,11 @@ impl Published {
             alerts: shared(event.alerts),
             changes: shared(event.changes),
         })
+    }
+
+    /// Whether alarms changed: then it must arrive whole.
+    pub(crate) fn tells_of_alarms(&self) -> bool {
+        self.alerts.is_some() || self.changes.is_some()
     }
 
     /// Its packets in the order of the wire.

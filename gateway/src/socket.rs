@@ -31,6 +31,7 @@ use command::{Command, Subscribe, Unsubscribe, work_off};
 use transport::{Transport, Upgrades};
 
 use crate::config::Config;
+use crate::lanes::Flushed;
 use crate::listener::Link;
 use crate::monitor::Monitor;
 use crate::relay::Relay;
@@ -38,8 +39,10 @@ use crate::relay::Relay;
 /// Path of every Socket.IO request.
 pub(crate) const PATH: &str = "/socket.io";
 
-/// Pause before a full queue of the library is tried again.
+/// Pause before a full queue of the library is tried again after it took something.
 const RETRY: Duration = Duration::from_millis(8);
+/// The longest pause: a client that takes nothing at all is asked less and less often.
+const MAX_RETRY: Duration = Duration::from_millis(128);
 /// How often a websocket's silence is looked at.
 const SILENCE_CHECK: Duration = Duration::from_secs(5);
 /// What a heartbeat may be late before the connection counts as dead.
@@ -229,7 +232,7 @@ struct Connection {
 }
 
 impl Connection {
-    /// The connection's task: works off its commands, flushes its outbox, watches its silence, until it is gone.
+    /// The connection's task: works off its commands, flushes its lanes, watches its silence, until it is gone.
     async fn run(&self, context: &Context, sockets: &Weak<Inner>) {
         let taken = self
             .commands
@@ -281,8 +284,14 @@ impl Drop for LetGoIfDropped {
 async fn flush(client: &Client) {
     loop {
         client.waiting().notified().await;
-        while client.flush() {
-            tokio::time::sleep(RETRY).await;
+        let mut pause = RETRY;
+        loop {
+            match client.flush() {
+                Flushed::All => break,
+                Flushed::Some => pause = RETRY,
+                Flushed::Nothing => pause = (pause * 2).min(MAX_RETRY),
+            }
+            tokio::time::sleep(pause).await;
         }
     }
 }

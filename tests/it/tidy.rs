@@ -76,7 +76,7 @@ const PURE: [&str; 15] = [
     "ingest/src/payload",
     "gateway/src/interest",
     "gateway/src/replay",
-    "gateway/src/outbox",
+    "gateway/src/lanes",
     "gateway/src/status",
     "gateway/src/origins",
     "shared/src/device",

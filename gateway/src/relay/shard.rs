@@ -178,7 +178,7 @@ impl Shard {
                     self.forget_if_unused(&channel);
                 }
                 if let Some(ack) = ack {
-                    client.acknowledge(ack, watched::left(&device));
+                    client.answer(&device, ack, watched::left(&device));
                 }
             }
             Command::Gone { channels, client } => self.forget(&channels, client),

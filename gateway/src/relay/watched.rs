@@ -16,6 +16,7 @@ use shared::state::{Epoch, Position};
 use shared::store::Snapshot;
 
 use super::Join;
+use crate::lanes::DATA;
 use crate::replay::{self, Answer, Published};
 use crate::socket::{Client, ClientId, Clients};
 
@@ -199,7 +200,9 @@ impl Watched {
             return;
         };
         for member in self.members.values() {
-            member.client.send("device:data", &old_data);
+            member
+                .client
+                .send_complete(&self.device, [(DATA, &old_data)]);
         }
         self.shown.is_told_stale = true;
         self.shown.is_told_blindly = true;
@@ -310,18 +313,18 @@ impl Watched {
                 continue;
             }
             member.position = at;
-            for (name, payload) in event.packets() {
-                member.client.send(name, payload);
-                if broadcast.is_some() && name == "device:data" {
-                    member.client.send("subtronics:data", payload);
-                    told.insert(*id);
-                }
+            let is_broadcast = broadcast.is_some() && event.data.is_some();
+            member
+                .client
+                .send_position(&self.device, event, is_broadcast);
+            if is_broadcast {
+                told.insert(*id);
             }
         }
         if let (Some(outlet), Some(data)) = (broadcast, &event.data) {
             let others = outlet.clients.all().into_iter();
             for client in others.filter(|client| !told.contains(&client.id())) {
-                client.send("subtronics:data", data);
+                client.broadcast(&self.device, data);
             }
         }
     }
@@ -342,7 +345,7 @@ impl Watched {
         };
         for data in readings {
             for client in outlet.clients.all() {
-                client.send("subtronics:data", &data);
+                client.broadcast(&self.device, &data);
             }
         }
     }
@@ -354,9 +357,7 @@ impl Watched {
             let answer = once(&mut answers, since, || {
                 replay::catch_up(&self.device, since, snapshot, now)
             });
-            for (name, payload) in &answer.packets {
-                member.client.send(name, payload);
-            }
+            member.client.send_complete(&self.device, answer.packets());
             member.position = answer.position;
         }
         let packets: usize = answers.iter().map(|(_, answer)| answer.packets.len()).sum();
@@ -387,7 +388,7 @@ impl Watched {
                 && let Some(data) = replay::present_data(snapshot, Mark::Snapshot)
             {
                 for member in self.members.values() {
-                    member.client.send("device:data", &data);
+                    member.client.send_complete(&self.device, [(DATA, &data)]);
                 }
             }
             self.shown.is_told_stale = false;
@@ -406,7 +407,9 @@ impl Watched {
         let was_published = state.is_some_and(|state| state.alarm(Kind::DeviceOffline).is_some());
         if !was_published {
             for member in self.members.values() {
-                member.client.send("device:data", &old_data);
+                member
+                    .client
+                    .send_complete(&self.device, [(DATA, &old_data)]);
             }
         }
         self.shown.is_told_stale = true;
@@ -437,11 +440,9 @@ impl Watched {
             let answer = once(&mut answers, join.since, || {
                 replay::answer(&self.device, join.since, snapshot, now)
             });
-            for (name, payload) in &answer.packets {
-                client.send(name, payload);
-            }
+            client.send_complete(&self.device, answer.packets());
             if let Some(ack) = join.ack {
-                client.acknowledge(ack, joined(&self.device, answer));
+                client.answer(&self.device, ack, joined(&self.device, answer));
             }
             // One that asked again meanwhile gets nothing until that is answered.
             let asks_again = |joiner: &Joiner| joiner.join.client.id() == client.id();

@@ -1,4 +1,4 @@
-//! One connected client: its outbox, and the ways to let it go.
+//! One connected client: its lanes, and the ways to let it go.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use serde_json::value::RawValue;
+use shared::device::DeviceId;
 use socketioxide::extract::AckSender;
 use socketioxide::handler::{FromMessageParts, Value};
 use socketioxide::socket::{Sid, Socket};
@@ -15,7 +16,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::transport::Transport;
-use crate::outbox::{Address, Handed, Limits, Outbox, Overflow, Packet};
+use crate::lanes::{Address, BROADCAST, DATA, Flushed, Handed, Lanes, Limits, Overflow, Packet};
+use crate::replay::Published;
 
 /// Number of a client within this process; never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,8 +61,8 @@ pub(crate) struct Client {
     socket: Weak<Socket>,
     transport: Transport,
     // A std mutex: held while packets are handed to the library's queue, which never waits.
-    outbox: Mutex<Outbox>,
-    /// Told when something begins to wait in the outbox.
+    lanes: Mutex<Lanes>,
+    /// Told when something begins to wait in the lanes.
     waiting: Notify,
     /// Cancelled when the client left or was let go, whichever comes first.
     gone: CancellationToken,
@@ -68,6 +70,8 @@ pub(crate) struct Client {
     unanswered: AtomicUsize,
     /// Of this replica, since it started.
     let_go_count: Arc<AtomicU64>,
+    /// Readings left out because a newer one took their place. Of this replica, since it started.
+    conflated_count: Arc<AtomicU64>,
 }
 
 impl Client {
@@ -92,30 +96,70 @@ impl Client {
         &self.transport
     }
 
-    /// Sends an event behind everything sent before.
+    /// Sends an event that is of no device, behind every other alarm.
     pub(crate) fn send(&self, name: &'static str, payload: &Arc<RawValue>) {
-        self.push(Packet {
-            address: Address::Event(name),
-            payload: Arc::clone(payload),
-        });
+        self.push_alarms(None, [Packet::event(name, payload)]);
     }
 
-    /// Answers an event of the client, behind everything sent before.
+    /// Answers an event of the client that is of no device.
     pub(crate) fn acknowledge(&self, ack: i64, payload: Box<RawValue>) {
-        self.push(Packet {
-            address: Address::Ack(ack),
-            payload: payload.into(),
-        });
+        self.push_alarms(None, [Packet::ack(ack, payload)]);
     }
 
-    /// Hands over what waits. Answers whether something still waits.
-    pub(crate) fn flush(&self) -> bool {
+    /// Answers an event of the client behind everything sent of this device.
+    pub(crate) fn answer(&self, device: &DeviceId, ack: i64, payload: Box<RawValue>) {
+        self.push_alarms(Some(device), [Packet::ack(ack, payload)]);
+    }
+
+    /// Sends a position of a device as a whole: complete if it tells of alarms, else as telemetry, which the next one
+    /// may replace.
+    pub(crate) fn send_position(
+        &self,
+        device: &DeviceId,
+        position: &Published,
+        is_broadcast: bool,
+    ) {
+        if position.tells_of_alarms() {
+            let packets = position.packets().flat_map(|(name, payload)| {
+                let copy = (is_broadcast && name == DATA).then_some((BROADCAST, payload));
+                std::iter::once((name, payload)).chain(copy)
+            });
+            self.push_alarms(
+                Some(device),
+                packets.map(|(name, payload)| Packet::event(name, payload)),
+            );
+        } else if let Some(data) = &position.data {
+            let copy = is_broadcast.then_some((BROADCAST, data));
+            self.push_telemetry(device, std::iter::once((DATA, data)).chain(copy));
+        }
+    }
+
+    /// Sends what must arrive as it is of one device: a snapshot, a replay, or that it went stale.
+    pub(crate) fn send_complete<'a>(
+        &self,
+        device: &DeviceId,
+        packets: impl IntoIterator<Item = (&'static str, &'a Arc<RawValue>)>,
+    ) {
+        let packets = packets.into_iter();
+        self.push_alarms(
+            Some(device),
+            packets.map(|(name, payload)| Packet::event(name, payload)),
+        );
+    }
+
+    /// Sends a reading of a device the client need not have subscribed to.
+    pub(crate) fn broadcast(&self, device: &DeviceId, payload: &Arc<RawValue>) {
+        self.push_telemetry(device, [(BROADCAST, payload)]);
+    }
+
+    /// Hands over what waits.
+    pub(crate) fn flush(&self) -> Flushed {
         let flushed = self
-            .outbox()
+            .lanes()
             .flush(Instant::now(), |packet| self.hand_over(packet));
         flushed.unwrap_or_else(|overflow| {
             self.let_go(LetGo::TooSlow(overflow));
-            false
+            Flushed::All
         })
     }
 
@@ -161,13 +205,40 @@ impl Client {
         &self.unanswered
     }
 
-    fn push(&self, packet: Packet) {
+    fn push_alarms(&self, device: Option<&DeviceId>, packets: impl IntoIterator<Item = Packet>) {
+        self.push(|lanes| {
+            lanes.push_alarms(device, packets, Instant::now(), |packet| {
+                self.hand_over(packet)
+            })
+        });
+    }
+
+    fn push_telemetry<'a>(
+        &self,
+        device: &DeviceId,
+        packets: impl IntoIterator<Item = (&'static str, &'a Arc<RawValue>)>,
+    ) {
+        self.push(|lanes| {
+            let mut waits = false;
+            for (name, payload) in packets {
+                waits =
+                    lanes.push_telemetry(device, name, payload, |packet| self.hand_over(packet))?;
+            }
+            Ok(waits)
+        });
+    }
+
+    fn push(&self, push: impl FnOnce(&mut Lanes) -> Result<bool, Overflow>) {
         if self.gone.is_cancelled() {
             return;
         }
-        let pushed = self
-            .outbox()
-            .push(packet, Instant::now(), |packet| self.hand_over(packet));
+        let mut lanes = self.lanes();
+        let pushed = push(&mut lanes);
+        let conflated = lanes.take_conflated();
+        drop(lanes);
+        if conflated > 0 {
+            self.conflated_count.fetch_add(conflated, Ordering::Relaxed);
+        }
         match pushed {
             Ok(true) => self.waiting.notify_one(),
             Ok(false) => {}
@@ -179,12 +250,13 @@ impl Client {
         let Some(socket) = self.socket.upgrade() else {
             return Handed::Closed;
         };
-        let sent = match packet.address {
-            Address::Event(name) => socket.emit(name, &*packet.payload),
+        let payload = packet.payload();
+        let sent = match packet.address() {
+            Address::Event(name) => socket.emit(name, &*payload),
             Address::Ack(id) => {
                 let mut nothing = Value::Bytes(axum::body::Bytes::new());
                 let Ok(ack) = AckSender::from_message_parts(&socket, &mut nothing, &Some(id));
-                ack.send(&*packet.payload)
+                ack.send(&*payload)
             }
         };
         match sent {
@@ -194,7 +266,7 @@ impl Client {
             Err(SendError::Serialize(error)) => {
                 let client = self.sid;
                 tracing::error!(%client, error = &error as &dyn std::error::Error, "packet cannot be written");
-                // The outbox is locked here: the connection ends by its token, at once as well.
+                // The lanes are locked here: the connection ends by its token, at once as well.
                 self.gone.cancel();
                 self.transport.kill();
                 Handed::Closed
@@ -202,8 +274,8 @@ impl Client {
         }
     }
 
-    fn outbox(&self) -> MutexGuard<'_, Outbox> {
-        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lanes(&self) -> MutexGuard<'_, Lanes> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -227,6 +299,7 @@ struct Inner {
     limits: Limits,
     next_id: AtomicU64,
     let_go_count: Arc<AtomicU64>,
+    conflated_count: Arc<AtomicU64>,
     // A std mutex: held for one insertion, removal or copy, never across an await. Bounded by the connections.
     connected: Mutex<HashMap<ClientId, Arc<Client>>>,
 }
@@ -237,6 +310,7 @@ impl Clients {
             limits,
             next_id: AtomicU64::new(1),
             let_go_count: Arc::default(),
+            conflated_count: Arc::default(),
             connected: Mutex::default(),
         };
         Self {
@@ -251,11 +325,12 @@ impl Clients {
             sid: socket.id,
             socket: Arc::downgrade(socket),
             transport,
-            outbox: Mutex::new(Outbox::new(self.inner.limits)),
+            lanes: Mutex::new(Lanes::new(self.inner.limits)),
             waiting: Notify::new(),
             gone: CancellationToken::new(),
             unanswered: AtomicUsize::new(0),
             let_go_count: Arc::clone(&self.inner.let_go_count),
+            conflated_count: Arc::clone(&self.inner.conflated_count),
         })
     }
 

@@ -4,7 +4,7 @@ use shared::store::Store;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::outbox::Limits;
+use crate::lanes::Limits;
 use crate::relay;
 use crate::status::StatusHandle;
 

@@ -1,0 +1,509 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+const LIMITS: Limits = Limits {
+    packets: 8,
+    bytes: 4096,
+    deadline: Duration::from_secs(20),
+};
+const ALERTS: &str = "device:alerts";
+const CHANGED: &str = "device:alerts:changed";
+
+fn device(name: &str) -> DeviceId {
+    name.parse().unwrap()
+}
+
+fn payload(body: &Value) -> Arc<RawValue> {
+    serde_json::value::to_raw_value(body).unwrap().into()
+}
+
+/// A payload of this position, as far as the lanes care.
+fn at(device: &str, seq: u64) -> Arc<RawValue> {
+    payload(&json!({"deviceId": device, "seq": seq}))
+}
+
+/// Lanes, and a library's queue with room for so many packets.
+struct World {
+    lanes: Lanes,
+    now: Instant,
+    room: usize,
+    taken: Vec<String>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::with(LIMITS)
+    }
+
+    fn with(limits: Limits) -> Self {
+        Self {
+            lanes: Lanes::new(limits),
+            now: Instant::now(),
+            room: 0,
+            taken: Vec::new(),
+        }
+    }
+
+    fn telemetry(&mut self, name: &str, event: &'static str, seq: u64) -> Result<bool, Overflow> {
+        let queue = queue(&mut self.room, &mut self.taken);
+        self.lanes
+            .push_telemetry(&device(name), event, &at(name, seq), queue)
+    }
+
+    fn alarms(&mut self, name: &str, events: &[&'static str], seq: u64) -> Result<bool, Overflow> {
+        let payload = at(name, seq);
+        let packets: Vec<Packet> = events
+            .iter()
+            .map(|event| Packet::event(event, &payload))
+            .collect();
+        let queue = queue(&mut self.room, &mut self.taken);
+        self.lanes
+            .push_alarms(Some(&device(name)), packets, self.now, queue)
+    }
+
+    fn ack(&mut self, name: Option<&str>, id: i64) -> Result<bool, Overflow> {
+        let body = serde_json::value::to_raw_value(&json!({"ok": true})).unwrap();
+        let queue = queue(&mut self.room, &mut self.taken);
+        let device = name.map(device);
+        self.lanes
+            .push_alarms(device.as_ref(), [Packet::ack(id, body)], self.now, queue)
+    }
+
+    fn flush(&mut self, room: usize) -> Result<Flushed, Overflow> {
+        self.room = room;
+        let queue = queue(&mut self.room, &mut self.taken);
+        let flushed = self.lanes.flush(self.now, queue);
+        self.room = 0;
+        flushed
+    }
+
+    /// What the queue took so far: `event device seq`, and `+skipped` where readings were left out.
+    fn taken(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.taken)
+    }
+}
+
+fn queue<'a>(
+    room: &'a mut usize,
+    taken: &'a mut Vec<String>,
+) -> impl FnMut(&Packet) -> Handed + 'a {
+    move |packet| {
+        if *room == 0 {
+            return Handed::Full;
+        }
+        *room -= 1;
+        taken.push(describe(packet));
+        Handed::Taken
+    }
+}
+
+fn describe(packet: &Packet) -> String {
+    let name = match packet.address() {
+        Address::Ack(id) => return format!("ack {id}"),
+        Address::Event(name) => name,
+    };
+    let body: Value = serde_json::from_str(packet.payload().get()).unwrap();
+    let skipped = body.get("skipped").map(|skipped| format!(" +{skipped}"));
+    let device = body["deviceId"].as_str().unwrap();
+    format!(
+        "{name} {device} {}{}",
+        body["seq"],
+        skipped.unwrap_or_default()
+    )
+}
+
+#[test]
+fn everything_is_handed_over_at_once_while_nothing_waits() {
+    let mut world = World::new();
+    world.room = 9;
+    assert_eq!(world.telemetry("A", DATA, 1), Ok(false));
+    assert_eq!(world.alarms("A", &[DATA, ALERTS, CHANGED], 2), Ok(false));
+    assert_eq!(world.ack(Some("A"), 7), Ok(false));
+    assert_eq!(world.telemetry("A", DATA, 3), Ok(false));
+    assert_eq!(
+        world.taken(),
+        [
+            "device:data A 1",
+            "device:data A 2",
+            "device:alerts A 2",
+            "device:alerts:changed A 2",
+            "ack 7",
+            "device:data A 3"
+        ]
+    );
+}
+
+/// What waits after these pushes into a queue without room, in the order in which it is then taken.
+#[track_caller]
+fn check(push: impl FnOnce(&mut World) -> Result<bool, Overflow>, expected: &[&str]) {
+    let mut world = World::new();
+    assert_eq!(push(&mut world), Ok(true));
+    assert_eq!(world.taken(), Vec::<String>::new());
+    assert_eq!(world.flush(99), Ok(Flushed::All));
+    assert_eq!(world.taken(), expected);
+}
+
+#[test]
+fn waiting_telemetry_is_the_latest_per_device_and_event_first_come_first_served() {
+    check(
+        |world| {
+            world.telemetry("A", DATA, 1)?;
+            world.telemetry("B", DATA, 1)?;
+            world.telemetry("A", BROADCAST, 1)?;
+            world.telemetry("A", DATA, 2)?;
+            world.telemetry("A", DATA, 3)
+        },
+        &[
+            "device:data A 3 +2",
+            "device:data B 1",
+            "subtronics:data A 1",
+        ],
+    );
+}
+
+#[test]
+fn alarms_come_before_the_telemetry_of_other_devices() {
+    check(
+        |world| {
+            world.telemetry("A", DATA, 1)?;
+            world.alarms("B", &[DATA, ALERTS, CHANGED], 5)?;
+            world.ack(None, 3)
+        },
+        &[
+            "device:data B 5",
+            "device:alerts B 5",
+            "device:alerts:changed B 5",
+            "ack 3",
+            "device:data A 1",
+        ],
+    );
+}
+
+#[test]
+fn data_of_an_alarm_takes_the_place_of_older_telemetry() {
+    check(
+        |world| {
+            world.telemetry("A", DATA, 1)?;
+            world.telemetry("A", DATA, 2)?;
+            world.alarms("A", &[DATA, ALERTS, CHANGED], 3)?;
+            world.telemetry("A", DATA, 4)
+        },
+        &[
+            "device:data A 3 +2",
+            "device:alerts A 3",
+            "device:alerts:changed A 3",
+            "device:data A 4",
+        ],
+    );
+}
+
+#[test]
+fn alarm_without_data_comes_behind_the_telemetry_of_its_device() {
+    check(
+        |world| {
+            world.telemetry("B", DATA, 1)?;
+            world.telemetry("A", DATA, 1)?;
+            world.telemetry("A", DATA, 2)?;
+            world.alarms("A", &[CHANGED], 3)
+        },
+        &[
+            "device:data A 2 +1",
+            "device:alerts:changed A 3",
+            "device:data B 1",
+        ],
+    );
+}
+
+#[test]
+fn replay_that_begins_with_changes_comes_behind_the_telemetry_too() {
+    check(
+        |world| {
+            world.telemetry("A", BROADCAST, 2)?;
+            world.telemetry("A", DATA, 2)?;
+            world.alarms("A", &[CHANGED, DATA, ALERTS], 3)
+        },
+        &[
+            "subtronics:data A 2",
+            "device:data A 2",
+            "device:alerts:changed A 3",
+            "device:data A 3",
+            "device:alerts A 3",
+        ],
+    );
+}
+
+#[test]
+fn answer_comes_behind_the_telemetry_of_its_device() {
+    check(
+        |world| {
+            world.telemetry("A", DATA, 2)?;
+            world.telemetry("B", DATA, 9)?;
+            world.ack(Some("A"), 1)
+        },
+        &["device:data A 2", "ack 1", "device:data B 9"],
+    );
+}
+
+#[test]
+fn alarm_is_handed_over_although_telemetry_waits() {
+    let mut world = World::new();
+    assert_eq!(world.telemetry("A", DATA, 1), Ok(true));
+    assert_eq!(world.telemetry("B", DATA, 1), Ok(true));
+    world.room = 1;
+    assert_eq!(world.alarms("B", &[DATA, CHANGED], 2), Ok(true));
+    assert_eq!(world.taken(), ["device:data B 2 +1"]);
+    assert_eq!(world.flush(1), Ok(Flushed::Some));
+    assert_eq!(world.flush(0), Ok(Flushed::Nothing));
+    assert_eq!(world.taken(), ["device:alerts:changed B 2"]);
+}
+
+#[test]
+fn readings_that_were_left_out_are_counted_once() {
+    let mut world = World::new();
+    for seq in 1..=4 {
+        assert_eq!(world.telemetry("A", DATA, seq), Ok(true));
+    }
+    assert_eq!(world.alarms("A", &[DATA, CHANGED], 5), Ok(true));
+    assert_eq!(world.lanes.take_conflated(), 4);
+    assert_eq!(world.lanes.take_conflated(), 0);
+}
+
+#[test]
+fn too_many_packets_break_the_bound() {
+    let mut world = World::new();
+    for id in 0..7 {
+        assert_eq!(world.ack(None, id), Ok(true));
+    }
+    assert_eq!(world.telemetry("A", DATA, 1), Ok(true));
+    // It takes the place of one that waits.
+    assert_eq!(world.telemetry("A", DATA, 2), Ok(true));
+    assert_eq!(world.telemetry("B", DATA, 1), Err(Overflow::Packets));
+    // A client that is let go must not get anything behind the hole.
+    assert_eq!(world.alarms("A", &[CHANGED], 3), Ok(false));
+    assert_eq!(world.flush(99), Ok(Flushed::All));
+    assert_eq!(world.taken(), Vec::<String>::new());
+}
+
+#[test]
+fn too_many_bytes_of_telemetry_alone_break_the_bound() {
+    let mut world = World::new();
+    let long = payload(&json!({"deviceId": "A", "text": "x".repeat(5000)}));
+    let pushed = world
+        .lanes
+        .push_telemetry(&device("A"), DATA, &long, |_| Handed::Full);
+    assert_eq!(pushed, Err(Overflow::Bytes));
+}
+
+#[test]
+fn alarm_that_waits_too_long_breaks_the_bound_and_telemetry_does_not() {
+    let mut world = World::new();
+    assert_eq!(world.telemetry("A", DATA, 1), Ok(true));
+    world.now += Duration::from_secs(21);
+    assert_eq!(world.flush(0), Ok(Flushed::Nothing));
+    assert_eq!(world.alarms("B", &[CHANGED], 1), Ok(true));
+    world.now += Duration::from_secs(20);
+    assert_eq!(world.flush(0), Ok(Flushed::Nothing));
+    world.now += Duration::from_millis(1);
+    assert_eq!(world.flush(0), Err(Overflow::Deadline));
+}
+
+#[test]
+fn closed_connection_takes_nothing_and_keeps_nothing() {
+    let mut world = World::new();
+    assert_eq!(world.alarms("A", &[CHANGED], 1), Ok(true));
+    let flushed = world.lanes.flush(world.now, |_| Handed::Closed);
+    assert_eq!(flushed, Ok(Flushed::All));
+    assert_eq!(world.telemetry("A", DATA, 2), Ok(false));
+    assert!(world.lanes.is_empty());
+}
+
+#[test]
+fn skipped_is_the_last_field_of_untouched_bytes() {
+    let cases = [
+        (
+            r#"{"a":1.50,"b":{}}"#,
+            3,
+            r#"{"a":1.50,"b":{},"skipped":3}"#,
+        ),
+        ("{}", 1, r#"{"skipped":1}"#),
+        (r#"{"a":1.50}"#, 0, r#"{"a":1.50}"#),
+    ];
+    for (bytes, skipped, expected) in cases {
+        let payload = RawValue::from_string(bytes.to_owned()).unwrap();
+        let packet = Packet {
+            address: Address::Event(DATA),
+            payload: payload.into(),
+            skipped,
+        };
+        assert_eq!(packet.payload().get(), expected);
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Telemetry(usize),
+    Alarm(usize, &'static [&'static str]),
+    Ack(Option<usize>),
+    /// The library's queue has room for so many more.
+    Room(usize),
+}
+
+const NAMES: [&str; 3] = ["A", "B", "C"];
+
+fn step() -> impl Strategy<Value = Step> {
+    let shapes = prop::sample::select(vec![
+        &[DATA, ALERTS, CHANGED][..],
+        &[DATA, CHANGED],
+        &[CHANGED],
+        &[ALERTS, CHANGED],
+        // A snapshot behind the changes that were missed, and a replay of two positions.
+        &[CHANGED, DATA, ALERTS],
+        &[DATA, DATA, CHANGED],
+    ]);
+    prop_oneof![
+        6 => (0..3_usize).prop_map(Step::Telemetry),
+        3 => (0..3_usize, shapes).prop_map(|(device, events)| Step::Alarm(device, events)),
+        1 => prop::option::of(0..3_usize).prop_map(Step::Ack),
+        3 => (0..6_usize).prop_map(Step::Room),
+    ]
+}
+
+/// What the queue took, read back from the bytes.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    event: String,
+    device: String,
+    seq: u64,
+    skipped: u64,
+}
+
+fn read(line: &str) -> Option<Seen> {
+    let words: Vec<&str> = line.split(' ').collect();
+    let [event, device, seq, rest @ ..] = &words[..] else {
+        return None;
+    };
+    let skipped = rest.first().map_or(0, |word| word[1..].parse().unwrap());
+    Some(Seen {
+        event: (*event).to_owned(),
+        device: (*device).to_owned(),
+        seq: seq.parse().unwrap(),
+        skipped,
+    })
+}
+
+/// Holds whatever happened, with what waits counted in.
+fn bounds_hold(lanes: &Lanes, limits: Limits) -> bool {
+    let alarms = lanes.alarms.iter().map(|(packet, _)| packet);
+    let telemetry = lanes.telemetry.values().map(|(_, packet)| packet);
+    let bytes: usize = alarms.chain(telemetry).map(Packet::size).sum();
+    let is_indexed = lanes
+        .telemetry
+        .iter()
+        .all(|(turn, (key, _))| lanes.turns.get(key) == Some(turn));
+    lanes.alarms.len() + lanes.telemetry.len() <= limits.packets
+        && bytes <= limits.bytes
+        && bytes == lanes.bytes
+        && is_indexed
+        && lanes.turns.len() == lanes.telemetry.len()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    /// Whatever is sent and whatever the queue has room for: every alarm arrives whole and in order, or the client is
+    /// let go; per device positions only grow; every reading arrives or is counted; the bounds hold at every moment.
+    #[test]
+    fn alarms_are_complete_and_readings_are_counted(
+        steps in prop::collection::vec(step(), 1..120),
+        is_broadcast in any::<bool>(),
+        packets in 4_usize..40,
+        bytes in 1500_usize..12_000,
+    ) {
+        let limits = Limits { packets, bytes, ..LIMITS };
+        let mut world = World::with(limits);
+        let mut seqs = [0_u64; 3];
+        // Everything that must arrive, in the order in which it was sent.
+        let mut complete: Vec<String> = Vec::new();
+        let mut readings: HashMap<(String, String), u64> = HashMap::new();
+        let mut published = |event: &str, device: &str| {
+            *readings.entry((event.to_owned(), device.to_owned())).or_default() += 1;
+        };
+        let mut acks = 0;
+        let mut let_go = false;
+        for step in steps {
+            let outcome = match step {
+                Step::Telemetry(device) => {
+                    seqs[device] += 1;
+                    let (name, seq) = (NAMES[device], seqs[device]);
+                    published(DATA, name);
+                    let mut outcome = world.telemetry(name, DATA, seq);
+                    if is_broadcast && outcome.is_ok() {
+                        published(BROADCAST, name);
+                        outcome = world.telemetry(name, BROADCAST, seq);
+                    }
+                    outcome.map(|_| ())
+                }
+                Step::Alarm(device, shape) => {
+                    seqs[device] += 1;
+                    let (name, seq) = (NAMES[device], seqs[device]);
+                    let mut events = Vec::new();
+                    for event in shape {
+                        events.push(*event);
+                        if *event == DATA && is_broadcast {
+                            events.push(BROADCAST);
+                        }
+                    }
+                    for event in &events {
+                        if [DATA, BROADCAST].contains(event) {
+                            published(event, name);
+                        }
+                        complete.push(format!("{event} {name} {seq}"));
+                    }
+                    world.alarms(name, &events, seq).map(|_| ())
+                }
+                Step::Ack(device) => {
+                    acks += 1;
+                    complete.push(format!("ack {acks}"));
+                    world.ack(device.map(|device| NAMES[device]), acks).map(|_| ())
+                }
+                Step::Room(room) => {
+                    let flushed = world.flush(room).map(|_| ());
+                    // What is sent next may go at once.
+                    world.room = room / 2;
+                    flushed
+                }
+            };
+            prop_assert!(bounds_hold(&world.lanes, limits), "{:?}", world.lanes);
+            if outcome.is_err() {
+                let_go = true;
+                break;
+            }
+        }
+        let before = world.taken.len();
+        prop_assert_eq!(world.flush(usize::MAX), Ok(Flushed::All));
+        if let_go {
+            prop_assert_eq!(world.taken.len(), before, "something came behind the hole");
+        }
+        let taken = world.taken();
+
+        let seen: Vec<Seen> = taken.iter().filter_map(|line| read(line)).collect();
+        for name in NAMES {
+            let of_device: Vec<&Seen> = seen.iter().filter(|seen| seen.device == name).collect();
+            prop_assert!(of_device.windows(2).all(|pair| pair[0].seq <= pair[1].seq), "{:?}", of_device);
+        }
+        // What may have been replaced is not in `complete`: the rest must be it, or its beginning.
+        let bare = |line: &str| line.split(" +").next().unwrap_or_default().to_owned();
+        let must: Vec<String> = taken.iter().map(|line| bare(line)).filter(|line| complete.contains(line)).collect();
+        prop_assert_eq!(&must[..], &complete[..must.len()]);
+        if !let_go {
+            prop_assert_eq!(must.len(), complete.len());
+            let mut arrived: HashMap<(String, String), u64> = HashMap::new();
+            for seen in seen.iter().filter(|seen| [DATA, BROADCAST].contains(&seen.event.as_str())) {
+                *arrived.entry((seen.event.clone(), seen.device.clone())).or_default() += 1 + seen.skipped;
+            }
+            prop_assert_eq!(arrived, readings);
+        }
+    }
+}
