@@ -103,7 +103,11 @@ pub struct Config {
     #[arg(long, env, value_name = "NUMBER", default_value = "20000", value_parser = count(1))]
     pub max_connections: usize,
 
-    /// Time over which a stop closes the clients
+    /// How long a stop waits between being not ready and closing the first client: what a load balancer needs to notice
+    #[arg(long, env, value_name = "TIME", default_value = "0s", value_parser = args::duration)]
+    pub drain_delay: Duration,
+
+    /// Time over which a stop closes the clients, each told before when
     #[arg(long, env, value_name = "TIME", default_value = "10s", value_parser = args::duration)]
     pub drain_period: Duration,
 

@@ -11,7 +11,7 @@
 //! Reading order: [`serve`], `listener` (connections that can be ended), `socket` (namespace, commands, one task per
 //! client), `relay` (one task owns the fan-out of a device), `interest`, `replay` and `lanes` (the pure decisions in
 //! it: what to subscribe to, what a client missed, what waits for it), `status` and `monitor` (may what is shown be
-//! believed), `rest`.
+//! believed), `rest`, `drain`.
 
 pub mod config;
 pub mod state;
@@ -28,6 +28,9 @@ mod socket;
 mod monitor;
 pub mod status;
 
+// The end.
+mod drain;
+
 // Questions and answers.
 pub mod error;
 mod openapi;
@@ -36,7 +39,7 @@ pub mod rest;
 pub mod snapshot;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
@@ -50,7 +53,6 @@ use shared::lifecycle::Lifecycle;
 use shared::store::{Store, StoreError};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::config::Config;
@@ -58,12 +60,9 @@ use crate::monitor::Monitor;
 use crate::origins::Origins;
 use crate::relay::Relay;
 use crate::rest::cors::{self, Cors};
-use crate::socket::{Clients, LetGo, Sockets};
+use crate::socket::{Clients, Sockets};
 use crate::state::AppState;
 use crate::status::StatusHandle;
-
-/// What open requests get after the clients were closed.
-const FINISH_PERIOD: Duration = Duration::from_secs(2);
 
 /// Serves until the lifecycle ends. Redis need not be there yet: until it answered once, `/readyz` says so.
 ///
@@ -127,13 +126,16 @@ pub async fn serve(
     lifecycle.spawn("monitor", watching);
     let sockets = Sockets::new(config, clients.clone(), relay, monitor.clone());
 
-    let draining = drain(
-        lifecycle.clone(),
-        monitor,
-        clients,
-        config.drain_period,
-        finish.clone(),
-    );
+    let plan = drain::Plan {
+        delay: config.drain_delay,
+        period: config.drain_period,
+    };
+    let ends = drain::Ends {
+        accepting: lifecycle.hard().child_token(),
+        everything: finish.clone(),
+    };
+    let closed = ends.accepting.clone();
+    let draining = drain::drain(lifecycle.clone(), monitor, clients, plan, ends);
     lifecycle.spawn("drain", draining);
     let settings = listener::Settings {
         user_timeout: config.tcp_user_timeout,
@@ -141,12 +143,14 @@ pub async fn serve(
     };
     // Clients that are closed at the end still need it, when nothing is accepted any more.
     let answer = routes(&state, sockets.clone())?;
-    let accepting = listener::accept(listener, settings, lifecycle.clone(), finish, answer);
+    let ends = listener::Ends {
+        accepting: closed,
+        serving: finish,
+    };
+    let accepting = listener::accept(listener, settings, lifecycle.clone(), ends, answer);
     lifecycle.spawn("listener", accepting);
     tracing::info!(%address, ?config, "gateway running");
-    lifecycle
-        .wait(config.drain_period + FINISH_PERIOD * 2)
-        .await
+    lifecycle.wait(plan.longest()).await
 }
 
 /// `/socket.io` and everything else; origins are checked before either.
@@ -171,40 +175,4 @@ fn routes(
             })
         },
     )
-}
-
-/// The stop: no new clients, the present ones are closed one by one over the drain period, so that those who come back
-/// do not all do so at once, then the rest ends.
-async fn drain(
-    lifecycle: Lifecycle,
-    monitor: Monitor,
-    clients: Clients,
-    period: Duration,
-    finish: CancellationToken,
-) -> anyhow::Result<()> {
-    lifecycle.soft().cancelled().await;
-    monitor.begin_drain();
-    let present = clients.all();
-    let count = u32::try_from(present.len()).unwrap_or(u32::MAX);
-    tracing::info!(count, "closing clients");
-    let begun = tokio::time::Instant::now();
-    for (number, client) in (1_u32..).zip(present) {
-        client.let_go(LetGo::Draining);
-        let due = begun + period.mul_f64(f64::from(number) / f64::from(count));
-        tokio::select! {
-            () = lifecycle.hard().cancelled() => break,
-            () = tokio::time::sleep_until(due) => {}
-        }
-    }
-    // Polling clients are closed by requests, which need the sessions for a moment longer.
-    let left = async {
-        while clients.count() > 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    if tokio::time::timeout(FINISH_PERIOD, left).await.is_err() {
-        tracing::warn!(count = clients.count(), "clients did not go");
-    }
-    finish.cancel();
-    Ok(())
 }

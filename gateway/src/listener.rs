@@ -36,6 +36,10 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// Pause after accepting failed, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Bytes the kernel takes ahead of what is on its way to a peer. It would take megabytes, which nothing could overtake: an
+/// alarm for a slow client would wait behind all its old readings.
+const TAKEN_AHEAD: u32 = 64 * 1024;
+
 /// What accepted connections are set to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
@@ -60,12 +64,21 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(u32::from(BACKLOG))
 }
 
-/// Accepts until the drain begins, then no more.
+/// What ends the service of connections.
+#[derive(Clone, Debug)]
+pub(crate) struct Ends {
+    /// Nothing new is accepted.
+    pub(crate) accepting: CancellationToken,
+    /// Open connections get their last answers.
+    pub(crate) serving: CancellationToken,
+}
+
+/// Accepts until told otherwise, then no more.
 pub(crate) async fn accept<F, A>(
     listener: TcpListener,
     settings: Settings,
     lifecycle: Lifecycle,
-    finish: CancellationToken,
+    ends: Ends,
     answer: F,
 ) -> anyhow::Result<()>
 where
@@ -82,7 +95,7 @@ where
             (listener.accept().await, place)
         };
         let (accepted, place) = tokio::select! {
-            () = lifecycle.soft().cancelled() => return Ok(()),
+            () = ends.accepting.cancelled() => return Ok(()),
             accepted = accepted => accepted,
         };
         let stream = match accepted {
@@ -103,8 +116,8 @@ where
             );
             continue;
         }
-        let connection =
-            serve_connection(Killable::new(stream, place), finish.clone(), answer.clone());
+        let stream = Killable::new(stream, place);
+        let connection = serve_connection(stream, ends.serving.clone(), answer.clone());
         lifecycle.spawn_short("connection", connection);
     }
 }
@@ -117,6 +130,8 @@ fn tune(stream: &TcpStream, user_timeout: Duration) -> io::Result<()> {
         .with_interval(user_timeout / 4)
         .with_retries(3);
     socket.set_tcp_keepalive(&keepalive)?;
+    // Not every sandbox knows it; what it costs there is time, not alarms.
+    socket.set_tcp_notsent_lowat(TAKEN_AHEAD).ok();
     socket.set_tcp_user_timeout(Some(user_timeout))
 }
 

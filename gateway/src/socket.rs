@@ -31,6 +31,7 @@ use command::{Command, Subscribe, Unsubscribe, work_off};
 use transport::{Transport, Upgrades};
 
 use crate::config::Config;
+use crate::drain;
 use crate::lanes::Flushed;
 use crate::listener::Link;
 use crate::monitor::Monitor;
@@ -256,6 +257,7 @@ impl Connection {
             () = work_off(client, commands, &context.relay, &mut subscriptions) => {}
             () = flush(client) => {}
             () = watch_silence(client, context.max_silence) => {}
+            () = drain::turn_away(client, context.monitor.is_draining()) => {}
         }
         client.has_left();
         context
