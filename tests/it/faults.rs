@@ -10,6 +10,8 @@ mod broker;
 
 mod away;
 
+mod redis;
+
 mod disconnects;
 
 mod steady;

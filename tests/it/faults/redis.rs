@@ -1,0 +1,568 @@
+//! Redis that goes away, goes back, or is another one: found out within 3 s, healed within 10 s, everybody told.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use redis::aio::MultiplexedConnection;
+use serde_json::Value;
+use tests::browser::Browser;
+use tests::device::{Device, Payload};
+use tests::eventually::eventually;
+use tests::ports::Port;
+use tests::report;
+use tests::server_process::ServerProcess;
+use tests::stack::{Plan, Stack};
+
+/// A detector that latches A1.
+const LATCHED: &str = "OTSM-0001";
+/// A detector whose alarm somebody acknowledged.
+const ACKNOWLEDGED: &str = "OTSM-0002";
+
+const DETECTED: Duration = Duration::from_secs(3);
+const HEALED: Duration = Duration::from_secs(10);
+
+/// Two detectors in alarm, watched by a browser, and what it was told of them.
+struct Scene {
+    latched: Device,
+    acknowledged: Device,
+    browser: Browser,
+    alarms: [String; 2],
+    epochs: [Value; 2],
+}
+
+fn latching(device: &Device, value: i64) -> Payload {
+    device.old(value).with_parameter("A1Latching", 1)
+}
+
+impl Scene {
+    async fn set(stack: &Stack) -> Result<Self> {
+        let latched = stack.device(LATCHED);
+        let acknowledged = stack.device(ACKNOWLEDGED);
+        let browser = stack.browser().await?;
+        for device in [LATCHED, ACKNOWLEDGED] {
+            browser.subscribe(device).await?;
+        }
+        latched.publish(&latching(&latched, 300)).await?;
+        acknowledged.publish(&acknowledged.old(600)).await?;
+        latched.publish(&latching(&latched, 100)).await?;
+        stack.shows(LATCHED, 100).await?;
+        stack.shows(ACKNOWLEDGED, 600).await?;
+        let id = alarm(stack, ACKNOWLEDGED).await?["id"].clone();
+        let id = id.as_str().context("an id")?.to_owned();
+        let body = r#"{"acknowledged_by":"Night shift"}"#;
+        stack
+            .acknowledge(ACKNOWLEDGED, &id, body)
+            .await?
+            .expect(200)?;
+        let latched_id = alarm(stack, LATCHED).await?["id"].clone();
+        let latched_id = latched_id.as_str().context("an id")?.to_owned();
+        let mut epochs = [Value::Null, Value::Null];
+        for (epoch, (device, change)) in epochs
+            .iter_mut()
+            .zip([(LATCHED, "latched"), (ACKNOWLEDGED, "acknowledged")])
+        {
+            let told = browser
+                .wait_for(change, |seen| {
+                    seen.is_of("device:alerts:changed", device)
+                        && seen.body["alerts"][0]["change"] == change
+                })
+                .await?;
+            *epoch = told.body["epoch"].clone();
+        }
+        Ok(Self {
+            latched,
+            acknowledged,
+            browser,
+            alarms: [latched_id, id],
+            epochs,
+        })
+    }
+
+    /// Waits until the browser was told of both detectors in new epochs, and that their alarms are those of before.
+    async fn told_anew(&self, from: usize) -> Result<()> {
+        let devices = [LATCHED, ACKNOWLEDGED]
+            .into_iter()
+            .zip(&self.alarms)
+            .zip(&self.epochs);
+        for ((device, alarm), epoch) in devices {
+            let is_new = |body: &Value| body["snapshot"] == true && body["epoch"] != *epoch;
+            let data = self
+                .browser
+                .wait_after(from, "a fresh picture", |seen| {
+                    seen.is_of("device:data", device) && is_new(&seen.body)
+                })
+                .await?;
+            ensure!(data.body["data"]["alarm_status"] == "ALARM", "{data:?}");
+            let alerts = self
+                .browser
+                .wait_after(from, "all open alarms", |seen| {
+                    seen.is_of("device:alerts", device) && is_new(&seen.body)
+                })
+                .await?;
+            ensure!(alerts.body["alerts"][0]["id"] == **alarm, "{alerts:?}");
+        }
+        Ok(())
+    }
+
+    /// What survived is what stood before, and the path works: the latch falls with its acknowledgement, the acknowledged
+    /// alarm with the next low reading, each told once.
+    async fn ends_well(&self, stack: &Stack) -> Result<()> {
+        let latched = alarm(stack, LATCHED).await?;
+        ensure!(latched["id"] == *self.alarms[0], "{latched}");
+        ensure!(latched["state"] == "latched", "{latched}");
+        // Who committed the acknowledgement is the gateway: what it remembers may come behind what ingest does.
+        eventually("the acknowledgement", async || {
+            let acknowledged = alarm(stack, ACKNOWLEDGED).await?;
+            ensure!(acknowledged["id"] == *self.alarms[1], "{acknowledged}");
+            let by = &acknowledged["acknowledged_by"];
+            ensure!(by == "Night shift", "{acknowledged}");
+            Ok(())
+        })
+        .await?;
+        let [id, _] = &self.alarms;
+        stack.acknowledge(LATCHED, id, "{}").await?.expect(200)?;
+        self.acknowledged
+            .publish(&self.acknowledged.old(10))
+            .await?;
+        for (device, id) in [LATCHED, ACKNOWLEDGED].into_iter().zip(&self.alarms) {
+            self.browser
+                .wait_for("the end of the alarm", |seen| {
+                    seen.is_of("device:alerts:changed", device)
+                        && changes(&seen.body).contains(&(id.clone(), "cleared".to_owned()))
+                })
+                .await?;
+        }
+        self.latched.publish(&latching(&self.latched, 20)).await?;
+        stack.shows(LATCHED, 20).await?;
+        stack.shows(ACKNOWLEDGED, 10).await?;
+        self.each_told_once()
+    }
+
+    fn each_told_once(&self) -> Result<()> {
+        let expected = [
+            (
+                LATCHED,
+                vec!["raised", "latched", "acknowledged", "cleared"],
+            ),
+            (ACKNOWLEDGED, vec!["raised", "acknowledged", "cleared"]),
+        ];
+        for ((device, expected), id) in expected.into_iter().zip(&self.alarms) {
+            let told = self.browser.events("device:alerts:changed", device);
+            let told: Vec<(String, String)> = told.iter().flat_map(changes).collect();
+            let expected: Vec<(String, String)> = expected
+                .into_iter()
+                .map(|change| (id.clone(), change.to_owned()))
+                .collect();
+            ensure!(told == expected, "{device}: {told:?}");
+        }
+        Ok(())
+    }
+}
+
+/// The newest alert of the device.
+async fn alarm(stack: &Stack, device: &str) -> Result<Value> {
+    let alerts = stack.alerts(device).await?;
+    alerts.last().cloned().context("no alert")
+}
+
+fn changes(body: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let alerts = body["alerts"].as_array().cloned().unwrap_or_default();
+    alerts
+        .iter()
+        .map(|alert| (text(&alert["id"]), text(&alert["change"])))
+        .collect()
+}
+
+/// Waits until the browser is told that Redis is away, and that it is back.
+async fn told(browser: &Browser, from: usize, is_away: bool) -> Result<()> {
+    let what = if is_away {
+        "Redis is away"
+    } else {
+        "all is well"
+    };
+    browser
+        .wait_after(from, what, |seen| {
+            seen.is_event("system:status")
+                && seen.body["dependencies"]["redis"]["ok"] == !is_away
+                && (is_away || seen.body["status"] == "ok")
+        })
+        .await
+        .map(drop)
+}
+
+/// Measures, reports, and holds it against the limit.
+fn figure(fault: &str, what: &str, since: Instant, limit: Duration) -> Result<()> {
+    let took = since.elapsed();
+    report::line(&format!(
+        "Redis, {fault}: {what} after {} ms",
+        took.as_millis()
+    ));
+    ensure!(took <= limit, "{fault}: {what} only after {took:?}");
+    Ok(())
+}
+
+async fn healthy(stack: &Stack) -> Result<()> {
+    eventually("a data path without fault", async || {
+        let ready = stack.get("/readyz").await?.expect(200)?;
+        ensure!(ready["status"] == "ok", "{ready}");
+        Ok(())
+    })
+    .await
+}
+
+async fn start() -> Result<(Stack, Scene)> {
+    let stack = Plan::default()
+        .redis("--appendfsync always")
+        .start()
+        .await?;
+    healthy(&stack).await?;
+    let scene = Scene::set(&stack).await?;
+    Ok((stack, scene))
+}
+
+#[tokio::test]
+async fn restarted_with_its_file_everybody_goes_on_exactly() -> Result<()> {
+    let (mut stack, scene) = start().await?;
+    let from = scene.browser.seen_count();
+    let killed = Instant::now();
+    stack.redis.process.kill().await?;
+    told(&scene.browser, from, true).await?;
+    figure("restart with its file", "told", killed, DETECTED)?;
+    let back = Instant::now();
+    stack.redis.process.restart()?;
+    told(&scene.browser, from, false).await?;
+    figure("restart with its file", "healed", back, HEALED)?;
+    scene.ends_well(&stack).await?;
+    let pictures = scene.browser.events("device:data", LATCHED);
+    let pictures = pictures.iter().filter(|body| body["snapshot"] == true);
+    ensure!(
+        pictures.count() == 0,
+        "a fresh picture, though nothing was lost"
+    );
+    stack.pass()
+}
+
+#[tokio::test]
+async fn restarted_empty_what_a_living_ingest_remembers_is_asserted_again() -> Result<()> {
+    let (mut stack, scene) = start().await?;
+    let from = scene.browser.seen_count();
+    stack.redis.process.kill().await?;
+    told(&scene.browser, from, true).await?;
+    std::fs::remove_dir_all(stack.folder().join("appendonlydir")).context("emptying Redis")?;
+    let back = Instant::now();
+    stack.redis.process.restart()?;
+    scene.told_anew(from).await?;
+    figure("restart empty", "healed", back, HEALED)?;
+    scene.ends_well(&stack).await?;
+    stack.pass()
+}
+
+#[tokio::test]
+async fn a_flush_is_noticed_and_what_a_living_ingest_remembers_is_asserted_again() -> Result<()> {
+    let (stack, scene) = start().await?;
+    let from = scene.browser.seen_count();
+    let mut redis = stack.redis_connection().await?;
+    let flushed = Instant::now();
+    redis::cmd("FLUSHALL").exec_async(&mut redis).await?;
+    scene.told_anew(from).await?;
+    figure("FLUSHALL", "noticed, told and healed", flushed, DETECTED)?;
+    // One that comes back with its old position is told that it cannot be recovered, and what stands.
+    let returning = stack.browser().await?;
+    let [epoch, _] = &scene.epochs;
+    let answer = returning.subscribe_since(LATCHED, epoch, 2).await?;
+    ensure!(answer["recovered"] == false, "{answer}");
+    ensure!(answer["alarmsRecovered"] == false, "{answer}");
+    scene.ends_well(&stack).await?;
+    stack.pass()
+}
+
+#[tokio::test]
+async fn a_flush_that_nobody_remembers_is_shown_as_unknown_not_as_normal() -> Result<()> {
+    let mut stack = Stack::start().await?;
+    let device = stack.device(LATCHED);
+    let browser = stack.browser().await?;
+    browser.subscribe(LATCHED).await?;
+    device.send(100).await?;
+    let live = browser.event_after(0, "device:data", LATCHED).await?;
+    ensure!(live["data"]["alarm_status"] == "NORMAL", "{live}");
+    stack.ingests[0].process.kill().await?;
+    let mut redis = stack.redis_connection().await?;
+    redis::cmd("FLUSHALL").exec_async(&mut redis).await?;
+    let told = browser
+        .wait_for("the old reading as what it is", |seen| {
+            seen.is_of("device:data", LATCHED) && seen.body["stale"] == true
+        })
+        .await?;
+    ensure!(told.body["data"]["alarm_status"] == "ALARM", "{told:?}");
+    ensure!(told.body["data"]["data_quality"] == "offline", "{told:?}");
+    stack
+        .get("/devices/OTSM-0001/subtronics/telemetry/latest")
+        .await?
+        .expect(404)?;
+    stack.ingests[0].process.restart()?;
+    device.send(110).await?;
+    browser
+        .wait_for("the next reading", |seen| {
+            seen.is_of("device:data", LATCHED) && seen.body["data"]["sensor_reading"] == 110
+        })
+        .await?;
+    stack.pass()
+}
+
+#[tokio::test]
+async fn behind_two_seconds_of_latency_redis_is_away_until_they_are_over() -> Result<()> {
+    spoiled(
+        "2 s of latency",
+        |stack| stack.redis_link.delay(Duration::from_secs(2)),
+        |stack| {
+            stack.redis_link.delay(Duration::ZERO);
+        },
+    )
+    .await
+}
+
+#[tokio::test]
+async fn in_a_black_hole_redis_is_away_until_it_is_over() -> Result<()> {
+    spoiled(
+        "black hole",
+        |stack| stack.redis_link.black_hole(),
+        |stack| {
+            stack.redis_link.heal();
+        },
+    )
+    .await
+}
+
+#[tokio::test]
+async fn over_half_open_connections_redis_is_away_until_there_are_others() -> Result<()> {
+    spoiled(
+        "half open",
+        |stack| stack.redis_link.half_open(),
+        |stack| {
+            stack.redis_link.heal();
+        },
+    )
+    .await
+}
+
+/// Nothing is lost while the link is spoiled, and nothing is committed twice, whatever had arrived there.
+async fn spoiled(fault: &str, spoil: impl Fn(&Stack), heal: impl Fn(&Stack)) -> Result<()> {
+    let (stack, scene) = start().await?;
+    let other = stack.device("OTSM-0003");
+    other.send(1).await?;
+    stack.shows("OTSM-0003", 1).await?;
+    let from = scene.browser.seen_count();
+    let begun = Instant::now();
+    spoil(&stack);
+    for value in 2..=20 {
+        other.send(value).await?;
+    }
+    told(&scene.browser, from, true).await?;
+    figure(fault, "told", begun, DETECTED)?;
+    let healing = Instant::now();
+    heal(&stack);
+    told(&scene.browser, from, false).await?;
+    stack.shows("OTSM-0003", 20).await?;
+    figure(fault, "healed and caught up", healing, HEALED)?;
+    let history = stack
+        .get("/api/devices/OTSM-0003/history?limit=100")
+        .await?;
+    let history = history.expect(200)?;
+    ensure!(history["count"] == 20, "{history}");
+    scene.ends_well(&stack).await?;
+    stack.pass()
+}
+
+/// A second server beside that of the stack, which follows it.
+struct Replica {
+    process: ServerProcess,
+    port: Port,
+}
+
+impl Replica {
+    async fn follow(stack: &Stack) -> Result<Self> {
+        let mut master = stack.redis_connection().await?;
+        redis::cmd("CONFIG")
+            .arg("SET")
+            .arg("repl-diskless-sync-delay")
+            .arg(0)
+            .exec_async(&mut master)
+            .await?;
+        let port = Port::reserve()?;
+        let folder = stack.folder().join("replica");
+        std::fs::create_dir(&folder).context("a folder for the replica")?;
+        let master = format!("127.0.0.1 {}", stack.redis.port());
+        let number = port.number().to_string();
+        let flags = [
+            "--port",
+            &number,
+            "--bind",
+            "127.0.0.1",
+            "--appendonly",
+            "yes",
+            "--maxmemory-policy",
+            "noeviction",
+            "--replicaof",
+            &master,
+        ];
+        let process = ServerProcess::start("replica", Path::new("redis-server"), flags, &folder)?;
+        let replica = Self { process, port };
+        eventually("the replica is in step", async || {
+            let mut redis = replica.connection().await?;
+            let info: String = redis::cmd("INFO")
+                .arg("replication")
+                .query_async(&mut redis)
+                .await?;
+            ensure!(info.contains("master_link_status:up"), "{info}");
+            Ok(())
+        })
+        .await?;
+        Ok(replica)
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "tests look at Redis beside the services, not through their store"
+    )]
+    async fn connection(&self) -> Result<MultiplexedConnection> {
+        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port.number()))?;
+        Ok(client.get_multiplexed_async_connection().await?)
+    }
+
+    /// Makes it the master to which the address leads. The old one stays up, and keeps its connections.
+    async fn promote(&self, stack: &Stack) -> Result<()> {
+        let mut redis = self.connection().await?;
+        redis::cmd("REPLICAOF")
+            .arg("NO")
+            .arg("ONE")
+            .exec_async(&mut redis)
+            .await?;
+        stack.redis_link.retarget(self.port.number());
+        Ok(())
+    }
+
+    async fn value_of(&self, device: &str) -> Result<Value> {
+        let mut redis = self.connection().await?;
+        let keys: Vec<String> = redis::cmd("KEYS")
+            .arg(format!("st:*:device:{device}"))
+            .query_async(&mut redis)
+            .await?;
+        let key = keys.first().context("the device is not there")?;
+        let latest: String = redis::cmd("HGET")
+            .arg(key)
+            .arg("latest")
+            .query_async(&mut redis)
+            .await?;
+        let latest: Value = serde_json::from_str(&latest)?;
+        Ok(latest["reading"]["value"].clone())
+    }
+}
+
+#[tokio::test]
+async fn after_a_failover_everybody_moves_to_the_new_master_although_the_old_one_answers()
+-> Result<()> {
+    let (stack, scene) = start().await?;
+    let mut replica = Replica::follow(&stack).await?;
+    let from = scene.browser.seen_count();
+    let promoted = Instant::now();
+    replica.promote(&stack).await?;
+    let device = stack.device("OTSM-0003");
+    // Committed on either master, it must be on the new one in the end.
+    device.send(1).await?;
+    eventually("the reading is on the new master", async || {
+        device.send(1).await?;
+        let value = replica.value_of("OTSM-0003").await?;
+        ensure!(value == 1, "{value}");
+        Ok(())
+    })
+    .await?;
+    figure(
+        "failover beside a living master",
+        "noticed",
+        promoted,
+        DETECTED,
+    )?;
+    scene.browser.subscribe("OTSM-0003").await?;
+    device.send(2).await?;
+    scene
+        .browser
+        .wait_after(from, "a reading from the new master", |seen| {
+            seen.is_of("device:data", "OTSM-0003") && seen.body["data"]["sensor_reading"] == 2
+        })
+        .await?;
+    figure(
+        "failover beside a living master",
+        "healed",
+        promoted,
+        HEALED,
+    )?;
+    scene.ends_well(&stack).await?;
+    replica.process.check_alive()?;
+    stack.pass()
+}
+
+/// The subscriber stays with the old master, everything else is with the new one: connected, answering, deaf.
+async fn deafen(stack: &Stack, replica: &Replica) -> Result<()> {
+    replica.promote(stack).await?;
+    let mut old = stack.redis_connection().await?;
+    redis::cmd("CLIENT")
+        .arg("KILL")
+        .arg("TYPE")
+        .arg("normal")
+        .arg("SKIPME")
+        .arg("yes")
+        .exec_async(&mut old)
+        .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_deaf_subscriber_is_found_out_and_one_that_is_not_watched_is_not() -> Result<()> {
+    let watched = Stack::start().await?;
+    let unwatched = Plan::default()
+        .ingest("--redis-watch=0s")
+        .gateway("--redis-watch=0s")
+        .start()
+        .await?;
+    let mut browsers = Vec::new();
+    for stack in [&watched, &unwatched] {
+        let device = stack.device(LATCHED);
+        let browser = stack.browser().await?;
+        browser.subscribe(LATCHED).await?;
+        device.send(1).await?;
+        browser.event_after(0, "device:data", LATCHED).await?;
+        browsers.push((browser, device));
+    }
+    let replicas = (
+        Replica::follow(&watched).await?,
+        Replica::follow(&unwatched).await?,
+    );
+    deafen(&unwatched, &replicas.1).await?;
+    deafen(&watched, &replicas.0).await?;
+    let deaf = Instant::now();
+    for (_, device) in &browsers {
+        device.send(2).await?;
+    }
+    // Both commit and answer, on the new master.
+    for stack in [&watched, &unwatched] {
+        stack.shows(LATCHED, 2).await?;
+    }
+    let heard = |browser: &Browser| {
+        let told = browser.events("device:data", LATCHED);
+        told.iter().any(|body| body["data"]["sensor_reading"] == 2)
+    };
+    eventually("the watched one hears", async || {
+        ensure!(heard(&browsers[0].0), "nothing");
+        Ok(())
+    })
+    .await?;
+    figure("deaf subscriber", "healed", deaf, HEALED)?;
+    ensure!(
+        !heard(&browsers[1].0),
+        "without the watch the test must see it deaf"
+    );
+    watched.pass()?;
+    unwatched.pass()
+}
