@@ -14,4 +14,6 @@ mod redis;
 
 mod disconnects;
 
+mod silence;
+
 mod steady;

@@ -162,9 +162,10 @@ impl Browser {
         Ok(answer.body)
     }
 
-    /// Ends its transport as a lost network does, and does not wait.
-    pub async fn cut(&self) -> Result<()> {
-        self.order(json!({"do": "cut"})).await
+    /// Whether [`Self::follow`] was called for this device.
+    pub fn follows(&self, device: &str) -> bool {
+        let is_it = |seen: &Seen| seen.what == "followed" && seen.name == device;
+        self.log().iter().any(is_it)
     }
 
     /// Emits an event with an acknowledgement callback and returns what it was called with.

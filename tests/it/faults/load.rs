@@ -33,11 +33,11 @@ pub(super) struct Scene {
 impl Scene {
     /// Two clients at each gateway.
     pub(super) async fn start(plan: Plan) -> Result<Self> {
-        Self::with_clients(plan, 2).await
+        Self::with_clients(plan, 2, DEVICES).await
     }
 
-    /// So many clients at each gateway, by turns by WebSocket and by polling.
-    pub(super) async fn with_clients(plan: Plan, count: usize) -> Result<Self> {
+    /// So many clients at each gateway, by turns by WebSocket and by polling, each following so many of the devices.
+    pub(super) async fn with_clients(plan: Plan, count: usize, devices: usize) -> Result<Self> {
         let mut seed = Seed::of_this_test();
         let stack = plan.start().await?;
         // What an ingest got can be told apart from what a broker that was killed had not sent yet.
@@ -49,7 +49,8 @@ impl Scene {
                 let link = Link::start(gateway.port()).await?;
                 let transport = [Transport::WebSocket, Transport::Polling][number % 2];
                 let client = Browser::connect(link.port(), transport).await?;
-                for serial in &serials {
+                let turn = clients.len() * devices % DEVICES;
+                for serial in serials.iter().cycle().skip(turn).take(devices) {
                     client.follow(serial).await?;
                 }
                 clients.push(client);

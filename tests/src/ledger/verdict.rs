@@ -199,7 +199,15 @@ impl Ledger {
         );
 
         let end = last_position(stack, serial).await?;
+        let follows = |client: &&Browser| client.follows(serial);
+        ensure!(
+            clients.iter().any(|client| follows(&client)),
+            "nobody looks"
+        );
         for (index, client) in clients.iter().enumerate() {
+            if !follows(&client) {
+                continue;
+            }
             let gaps = judge_client(client, serial, &changes, &logged, &end)
                 .await
                 .with_context(|| format!("client {index}"))?;
