@@ -5,6 +5,7 @@
 //   {"do":"emit","name":…,"body":…}          without an acknowledgement callback
 //   {"do":"ask","id":…,"name":…,"body":…}    with one; its answer comes back as {"what":"ack","id":…}
 //   {"do":"follow","device":…}               subscribes now and at every connection, each time from where it stands
+//   {"do":"cutWithin","name":…,"seq":…}      loses the connection right behind this event, with what follows it
 //   {"do":"disconnect"}  {"do":"reconnect"}  {"do":"cut"} (closes the transport as a lost network does)
 //
 // It ends when stdin ends.
@@ -12,6 +13,8 @@ import { createInterface } from 'node:readline';
 import { io } from 'socket.io-client';
 
 let socket;
+let cutting;
+let deaf = false;
 const followed = new Map();
 
 function say(what, fields = {}) {
@@ -23,6 +26,7 @@ function connect(url, options) {
   // The upgrade may be over before the connection is answered: listen from the transport's first moment on.
   socket.io.on('open', () => socket.io.engine.once('upgrade', ({ name }) => say('upgrade', { name })));
   socket.on('connect', () => {
+    deaf = false;
     say('connect', { name: socket.io.engine.transport.name, body: socket.id });
     for (const device of followed.keys()) subscribe(device);
   });
@@ -30,7 +34,15 @@ function connect(url, options) {
     say('connect_error', { name: error.message, body: error.context?.status ?? null });
   });
   socket.on('disconnect', (reason) => say('disconnect', { name: reason }));
-  socket.onAny((name, body) => say(isNew(name, body) ? 'event' : 'again', { name, body }));
+  socket.onAny((name, body) => {
+    if (deaf) return;
+    say(isNew(name, body) ? 'event' : 'again', { name, body });
+    if (name !== cutting?.name || body.seq !== cutting.seq) return;
+    cutting = undefined;
+    // The library still tells what came with the same piece of the network; a connection may end before that.
+    deaf = true;
+    socket.io.engine.close();
+  });
 }
 
 // What a client that wants to miss nothing does. The events of one position come one by one, and the connection may end
@@ -66,6 +78,9 @@ const orders = {
   follow: ({ device }) => {
     followed.set(device, { whole: null, newest: null, names: null });
     if (socket.connected) subscribe(device);
+  },
+  cutWithin: ({ name, seq }) => {
+    cutting = { name, seq };
   },
   disconnect: () => socket.disconnect(),
   reconnect: () => socket.connect(),

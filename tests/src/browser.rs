@@ -162,6 +162,12 @@ impl Browser {
         Ok(answer.body)
     }
 
+    /// Loses the connection right behind the event of this name and seq, before anything that follows it is looked at.
+    pub async fn cut_within(&self, name: &str, seq: u64) -> Result<()> {
+        self.order(json!({"do": "cutWithin", "name": name, "seq": seq}))
+            .await
+    }
+
     /// Whether [`Self::follow`] was called for this device.
     pub fn follows(&self, device: &str) -> bool {
         let is_it = |seen: &Seen| seen.what == "followed" && seen.name == device;

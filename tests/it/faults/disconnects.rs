@@ -71,3 +71,50 @@ async fn lose(client: &Browser, link: &Link, random: &mut Rng) -> Result<()> {
         }
     }
 }
+
+#[tokio::test]
+async fn a_connection_that_ends_within_a_position_hides_no_alarm() -> Result<()> {
+    const SERIAL: &str = "OTSM-0001";
+    let stack = Plan::default().start().await?;
+    let device = stack.device(SERIAL);
+    let browser = stack.browser().await?;
+    browser.follow(SERIAL).await?;
+    device.send(20).await?;
+    browser.event_after(0, "device:data", SERIAL).await?;
+    // Position 2 is three events, 3 (an escalation) too: the first of them, then the second is the last that arrives.
+    browser.cut_within("device:data", 2).await?;
+    device.send(300).await?;
+    browser
+        .event_after(0, "device:alerts:changed", SERIAL)
+        .await?;
+    browser.cut_within("device:alerts", 3).await?;
+    device.send(600).await?;
+    device.send(21).await?;
+    browser
+        .wait_for("the last position, whole", |seen| {
+            seen.is_of("device:alerts:changed", SERIAL) && seen.seq() == Some(4)
+        })
+        .await?;
+    let told: Vec<(String, Option<u64>)> = browser
+        .seen()
+        .into_iter()
+        .filter(|seen| seen.what == "event" && seen.body["deviceId"] == SERIAL)
+        .map(|seen| (seen.name.clone(), seen.seq()))
+        .collect();
+    let expected = [
+        ("device:data", 1),
+        ("device:data", 2),
+        ("device:alerts", 2),
+        ("device:alerts:changed", 2),
+        ("device:data", 3),
+        ("device:alerts", 3),
+        ("device:alerts:changed", 3),
+        ("device:data", 4),
+        ("device:alerts:changed", 4),
+    ];
+    let expected: Vec<_> = expected
+        .map(|(name, seq)| (name.to_owned(), Some(seq)))
+        .into();
+    ensure!(told == expected, "{told:?}");
+    stack.pass()
+}
