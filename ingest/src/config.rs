@@ -188,7 +188,7 @@ pub struct MqttConfig {
 
     /// Time without traffic after which the broker is asked for a sign of life, at least 5s; without any for twice
     /// as long, the connection is replaced
-    #[arg(long, env, value_name = "TIME", default_value = "30s", value_parser = args::duration)]
+    #[arg(long, env, value_name = "TIME", default_value = "10s", value_parser = args::duration)]
     pub mqtt_keep_alive: Duration,
 
     /// What connecting may take, from the name lookup to the broker's answer

@@ -89,7 +89,8 @@ async fn restarted_without_its_sessions() -> Result<()> {
 
 #[tokio::test]
 async fn out_of_reach_for_ingest_it_keeps_everything() -> Result<()> {
-    let mut scene = Scene::start(Plan::default()).await?;
+    // A connection on which nothing comes back is given up after twice the keep-alive.
+    let mut scene = Scene::start(Plan::default().ingest("--mqtt-keep-alive=5s")).await?;
     for round in 0..scene.seed.rounds() {
         scene.moment().await;
         match round % 3 {

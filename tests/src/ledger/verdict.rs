@@ -38,6 +38,8 @@ pub struct Verdict {
     pub gaps: usize,
     /// Announced gaps that say that alarm changes may be missing.
     pub alarm_gaps: usize,
+    /// Readings left out for clients that were slow, as these were told.
+    pub skipped: u64,
 }
 
 impl fmt::Display for Verdict {
@@ -51,12 +53,13 @@ impl fmt::Display for Verdict {
             recovered,
             gaps,
             alarm_gaps,
+            skipped,
         } = self;
         write!(
             f,
             "{} readings, {sent_again} of them sent again, {lost_by_broker} lost by the broker, {late} late; \
              {changes} alarm changes; clients continued {recovered} times exactly, {gaps} with a snapshot, \
-             {alarm_gaps} with alarm changes missing",
+             {alarm_gaps} with alarm changes missing; {skipped} readings skipped for slow ones",
             acknowledged + sent_again
         )
     }
@@ -214,6 +217,7 @@ impl Ledger {
             verdict.recovered += gaps.recovered;
             verdict.gaps += gaps.gaps;
             verdict.alarm_gaps += gaps.alarm_gaps;
+            verdict.skipped += gaps.skipped;
         }
         Ok(late)
     }
@@ -364,6 +368,7 @@ struct Continued {
     recovered: usize,
     gaps: usize,
     alarm_gaps: usize,
+    skipped: u64,
 }
 
 /// Waits until this client was told the last position, then checks all it was told about the device.
@@ -439,8 +444,9 @@ fn same(told: &[&Value], changes: &[Value]) -> Result<()> {
     Ok(())
 }
 
-/// Positions follow each other without a hole; where they do not, the gap is announced by nothing but alarm changes and
-/// a snapshot behind them. The latest reading never goes back.
+/// Positions follow each other without a hole; where they do not, the gap is announced: by the number of readings that
+/// were skipped for a client that is slow, or by nothing but alarm changes and a snapshot behind them. The latest reading
+/// never goes back.
 fn walk(seen: &[Seen], serial: &str) -> Result<Continued> {
     let mut continued = Continued::default();
     let mut last: Option<Position> = None;
@@ -479,7 +485,9 @@ fn walk(seen: &[Seen], serial: &str) -> Result<Continued> {
             gap = None;
         } else if !is_stale {
             let before = last.as_ref().map_or(0, |(_, seq)| *seq);
-            let follows = last.as_ref() == Some(&at) || at.1 == before + 1;
+            let skipped = seen.body["skipped"].as_u64().unwrap_or(0);
+            continued.skipped += skipped;
+            let follows = last.as_ref() == Some(&at) || at.1 == before + 1 + skipped;
             let is_change = seen.name == "device:alerts:changed";
             ensure!(
                 is_change || (follows && gap.is_none()),
