@@ -19,6 +19,8 @@ mod bad_input;
 
 mod rest;
 
+mod retire;
+
 mod contract;
 
 mod faults;

@@ -17,7 +17,7 @@ pub struct Retirement {
     pub position: Position,
     /// Its open alarms as they were closed, oldest first.
     pub changes: Vec<Change>,
-    /// The event: its changes, if there are any, and no data.
+    /// The event: its changes, perhaps none, and no data.
     pub envelope: String,
 }
 
@@ -38,8 +38,8 @@ pub fn retire(
     let mut alarms = draft.alarms();
     alarms.retire();
     let (_, changes) = alarms.finish();
-    let told = (!changes.is_empty())
-        .then(|| event::device_alerts_changed(&subject.device, &changes, position, now));
+    // Also where nothing stood: a position that no client can see is a gap.
+    let told = event::device_alerts_changed(&subject.device, &changes, position, now);
     let envelope = event::to_raw(&Event {
         epoch: position.epoch,
         seq: position.seq,
@@ -50,7 +50,7 @@ pub fn retire(
         traceparent: traceparent.map(Into::into),
         data: None,
         alerts: None,
-        changes: told.as_deref(),
+        changes: Some(&told),
     });
     Some(Retirement {
         by: by.to_owned(),

@@ -1,0 +1,192 @@
+//! The end of a device, and the one that comes after it.
+
+use std::collections::HashSet;
+
+use anyhow::{Context, Result, ensure};
+use redis::AsyncCommands;
+use serde_json::{Value, json};
+use tests::browser::only_alert;
+use tests::device::Device;
+use tests::eventually::eventually;
+use tests::http::{self, Response};
+use tests::stack::Stack;
+
+const SERIAL: &str = "OTSM-0001";
+
+async fn retire(stack: &Stack, body: &str) -> Result<Response> {
+    let path = format!("/api/devices/{SERIAL}");
+    let headers = [("content-type", "application/json")];
+    let port = stack.gateways[0].port();
+    http::send(port, "DELETE", &path, &headers, body.as_bytes()).await
+}
+
+/// What the alarm log in Redis says of the retirement: for each line who, when, and of which alarm.
+async fn retired_lines(stack: &Stack) -> Result<Vec<(String, i64, Option<String>)>> {
+    type Entries = Vec<(String, std::collections::HashMap<String, String>)>;
+    let mut redis = stack.redis_connection().await?;
+    let logs: Vec<String> = redis.keys("st:*:log").await?;
+    let mut lines = Vec::new();
+    for log in logs {
+        let entries: Entries = redis::cmd("XRANGE")
+            .arg(&log)
+            .arg("-")
+            .arg("+")
+            .query_async(&mut redis)
+            .await?;
+        for (_, fields) in entries {
+            let line: Value = serde_json::from_str(&fields["line"])?;
+            if line["change"] == "retired" {
+                lines.push((
+                    line["by"].as_str().unwrap_or_default().to_owned(),
+                    line["at"].as_i64().context("a time")?,
+                    line["alarm"]["id"].as_str().map(str::to_owned),
+                ));
+            }
+        }
+    }
+    Ok(lines)
+}
+
+#[tokio::test]
+async fn a_device_with_a_latched_alarm_is_retired_while_a_browser_watches() -> Result<()> {
+    let stack = Stack::start().await?;
+    let device = stack.device(SERIAL);
+    let browser = stack.browser().await?;
+    browser.subscribe(SERIAL).await?;
+    for (value, expected) in [(300, "raised"), (10, "latched")] {
+        let from = browser.seen_count();
+        let payload = device.newest(value).with_parameter("A1Latching", 1);
+        device.publish(&payload).await?;
+        let told = browser
+            .event_after(from, "device:alerts:changed", SERIAL)
+            .await?;
+        assert_eq!(only_alert(&told)?["change"], expected, "{told}");
+    }
+
+    let from = browser.seen_count();
+    let body = json!({"retired_by": "Asha"}).to_string();
+    let answer = retire(&stack, &body).await?.expect(200)?;
+    assert_eq!(answer, json!({"success": true}));
+    let told = browser
+        .event_after(from, "device:alerts:changed", SERIAL)
+        .await?;
+    let closed = only_alert(&told)?.clone();
+    assert_eq!(closed["change"], "retired");
+    assert_eq!(closed["state"], "cleared");
+    assert!(closed["cleared_at"].is_string(), "{closed}");
+    assert!(closed.get("acknowledged_by").is_none(), "nobody did");
+    let last_seq = told["seq"].as_u64().context("a seq")?;
+    let data = browser.event_after(from, "device:data", SERIAL).await?;
+    assert_eq!(data["stale"], true, "{data}");
+    assert_eq!(data["data"]["alarm_status"], "ALARM");
+    assert_eq!(data["data"]["data_quality"], "offline");
+
+    for path in [
+        format!("/devices/{SERIAL}/subtronics/telemetry/latest"),
+        format!("/devices/{SERIAL}/subtronics/alerts"),
+        format!("/api/devices/{SERIAL}"),
+        format!("/api/devices/{SERIAL}/history"),
+    ] {
+        let gone = stack.get(&path).await?.expect(404)?;
+        assert_eq!(gone["error"], "Device not found", "{path}");
+    }
+    let again = retire(&stack, "").await?.expect(404)?;
+    assert_eq!(again["error_message"], "Device not found");
+    let lines = retired_lines(&stack).await?;
+    let id = closed["id"].as_str().context("an id")?.to_owned();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines.iter().all(|(by, at, _)| by == "Asha" && *at > 0));
+    assert_eq!(lines[1].2.as_ref(), Some(&id));
+    let logs = stack.get(&format!("/devices/{SERIAL}/alarm-logs")).await?;
+    let logs = logs.expect(200)?;
+    assert_eq!(logs["total_count"], 1, "{logs}");
+    assert_eq!(logs["logs"][0]["state"], "cleared");
+    assert_eq!(logs["logs"][0]["cleared_at"], closed["cleared_at"]);
+
+    // The next message makes a new one: no position, no alarm id and no latching comes back.
+    let from = browser.seen_count();
+    device.send(300).await?;
+    let told = browser
+        .event_after(from, "device:alerts:changed", SERIAL)
+        .await?;
+    let raised = only_alert(&told)?;
+    assert_eq!(raised["change"], "raised");
+    assert_ne!(raised["id"], closed["id"]);
+    assert_eq!(told["seq"], last_seq + 1);
+    assert_eq!(told["epoch"], data["epoch"]);
+    assert_eq!(stack.alerts(SERIAL).await?.len(), 1, "only its own");
+    let history = stack.get(&format!("/api/devices/{SERIAL}/history")).await?;
+    assert_eq!(history.expect(200)?["count"], 1, "only its own");
+    stack.pass()
+}
+
+/// Sends readings, every fourth above a level, until it fails.
+async fn send_for_ever(device: &Device) -> Result<()> {
+    loop {
+        for value in [300, 10, 10, 10] {
+            device.send(value).await?;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_is_retired_while_it_sends_is_gone_or_new_and_whole() -> Result<()> {
+    let stack = Stack::start().await?;
+    let device = stack.device(SERIAL);
+    let browser = stack.browser().await?;
+    browser.subscribe(SERIAL).await?;
+    let retirements = async {
+        let mut retired = 0_u32;
+        while retired < 20 {
+            match retire(&stack, "").await?.status {
+                200 => retired += 1,
+                404 => {}
+                other => anyhow::bail!("answered {other}"),
+            }
+            let samples = stack.get(&format!("/api/devices/{SERIAL}/history")).await?;
+            ensure!(matches!(samples.status, 200 | 404), "{samples:?}");
+        }
+        Ok(retired)
+    };
+    let retired = tokio::select! {
+        retired = retirements => retired?,
+        failed = send_for_ever(&device) => return failed,
+    };
+    assert_eq!(retired, 20);
+
+    // The marker: what was published before it has been seen when it is.
+    device.send(77).await?;
+    let last = eventually("the last reading is shown", async || {
+        let latest = stack.get(&format!("/api/devices/{SERIAL}")).await?;
+        let latest = latest.expect(200)?;
+        ensure!(latest["data"]["sensor_reading"] == 77, "{latest}");
+        latest["seq"].as_u64().context("a seq")
+    })
+    .await?;
+    browser
+        .wait_for("the marker", |seen| {
+            seen.is_of("device:data", SERIAL) && seen.seq() == Some(last)
+        })
+        .await?;
+    let seen = browser.seen();
+    let (mut highest, mut ids) = (0, HashSet::new());
+    for seen in seen.iter().filter(|seen| seen.what == "event") {
+        let Some(seq) = seen.seq() else { continue };
+        if seen.body["stale"] == true {
+            continue;
+        }
+        ensure!(
+            seq == highest || seq == highest + 1 || seen.body["snapshot"] == true,
+            "{seq} after {highest}: {seen:?}"
+        );
+        highest = highest.max(seq);
+        for alert in seen.body["alerts"].as_array().into_iter().flatten() {
+            if alert["change"] == "raised" {
+                let id = alert["id"].to_string();
+                ensure!(ids.insert(id), "an id came back: {alert}");
+            }
+        }
+    }
+    assert!(highest >= last && !ids.is_empty());
+    stack.pass()
+}
