@@ -126,3 +126,17 @@ fn the_env_example_has_every_setting_with_its_default() {
     let differences = args::compare_example(example, "gateway", &Config::command());
     assert!(differences.is_empty(), "{differences:#?}");
 }
+
+#[test]
+fn the_env_example_names_the_origins_of_the_replaced_front_end() {
+    let example = include_str!("../../../.env.example");
+    let line = example
+        .lines()
+        .find_map(|line| line.strip_prefix("#ALLOWED_ORIGINS="));
+    let origins = line.expect("a line").split(',');
+    assert!(
+        origins
+            .into_iter()
+            .any(|origin| origin == "https://*.vercel.app")
+    );
+}
