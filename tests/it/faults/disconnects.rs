@@ -16,7 +16,7 @@ use super::load::Scene;
 const CLIENTS: usize = 10;
 /// Of all clients together.
 const DISCONNECTS: usize = 1000;
-/// How long a client has a connection, at most; it is back within 50 ms and what a connection takes.
+/// How long a client has a connection, at most, or how long it keeps it behind the first answer; it is back within 50 ms and what a connection takes.
 const CONNECTED_MS: u64 = 100;
 /// How many devices each follows: every connection begins with a subscription of each.
 const FOLLOWED: usize = 3;
@@ -28,19 +28,23 @@ async fn a_thousand_disconnects_lose_and_double_nothing() -> Result<()> {
     let mut randoms: Vec<Rng> = scene.links.iter().map(|_| scene.seed.fork()).collect();
     let each = scene.clients.iter().zip(&scene.links).zip(&mut randoms);
     try_join_all(each.map(async |((client, link), random)| {
+        let mut from = 0;
         for _ in 0..DISCONNECTS / CLIENTS {
+            // Half of the connections last until something was recovered, half end in the middle of it.
+            if random.bool() {
+                client
+                    .wait_after(from, "an answer", |seen| seen.what == "followed")
+                    .await?;
+            }
             sleep(Duration::from_millis(random.u64(..CONNECTED_MS))).await;
+            from = client.seen_count();
             lose(client, link, random).await?;
         }
         anyhow::Ok(())
     }))
     .await?;
     let verdict = scene.finish("1000 disconnects of ten clients").await?;
-    let answered = verdict.recovered + verdict.gaps;
-    ensure!(
-        answered >= DISCONNECTS,
-        "only {answered} subscriptions lived long enough: {verdict}"
-    );
+    ensure!(verdict.recovered > DISCONNECTS / 3, "{verdict}");
     Ok(())
 }
 
