@@ -16,7 +16,8 @@ use super::load::Scene;
 const CLIENTS: usize = 10;
 /// Of all clients together.
 const DISCONNECTS: usize = 1000;
-/// How long a client has a connection, at most, or how long it keeps it behind the first answer; it is back within 50 ms and what a connection takes.
+/// How long a client has a connection, at most, or how long it keeps it behind the first answer. It is back within 50 ms
+/// and what connecting takes.
 const CONNECTED_MS: u64 = 100;
 /// How many devices each follows: every connection begins with a subscription of each.
 const FOLLOWED: usize = 3;
