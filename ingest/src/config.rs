@@ -11,6 +11,7 @@ use clap::builder::{
 use clap::{Args, Parser};
 use shared::args::{self, Usage};
 use shared::decimal::Decimal;
+use shared::keys::MAX_LOG;
 use shared::redis::RedisConfig;
 use shared::secret::Secret;
 use shared::state::{Settings, ZeroLevel};
@@ -90,8 +91,8 @@ pub struct Config {
     #[arg(long, env, value_name = "TIME", default_value = "35d", value_parser = args::duration)]
     pub log_age: Duration,
 
-    /// Rows of the alarm log kept per partition at most
-    #[arg(long, env, value_name = "NUMBER", default_value = "20000", value_parser = at_least(1))]
+    /// Rows of the alarm log kept per partition at most, up to 200000
+    #[arg(long, env, value_name = "NUMBER", default_value = "20000", value_parser = log_lines())]
     pub log_max: u32,
 
     /// Dead letters kept at most
@@ -351,6 +352,10 @@ impl MqttConfig {
 
 fn at_least(minimum: i64) -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(minimum..)
+}
+
+fn log_lines() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=i64::try_from(MAX_LOG).unwrap_or(i64::MAX))
 }
 
 fn trimmed() -> impl TypedValueParser<Value = String> {

@@ -9,6 +9,9 @@ use crate::device::DeviceId;
 pub const MAX_EVENTS: usize = 64;
 /// How many events with alarm changes of a device are kept.
 pub const MAX_CHANGES: usize = 200;
+/// How many lines of a partition's alarm log are kept at most, whatever `--log-max` says: the bound for writers that do not
+/// know it.
+pub const MAX_LOG: u64 = 200_000;
 /// How many unreadable states of a partition are kept.
 pub const MAX_QUARANTINE: usize = 100;
 

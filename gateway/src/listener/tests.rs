@@ -1,3 +1,4 @@
+use futures_util::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
@@ -29,22 +30,19 @@ async fn killed_connection_ends_a_waiting_read() {
 async fn killed_connection_fails_a_write_that_a_stalled_reader_holds_up() {
     let (mut stream, _peer) = pair().await;
     let link = Arc::clone(&stream.link);
-    let written = async move {
-        let bytes = vec![0; 64 * 1024];
-        loop {
-            if let Err(error) = stream.write_all(&bytes).await {
-                return error.kind();
-            }
+    let bytes = vec![0; 64 * 1024];
+    // Nobody reads: in the end the peer's window is closed, and a write has to wait.
+    let error = loop {
+        let mut write = std::pin::pin!(stream.write_all(&bytes));
+        if let Some(written) = write.as_mut().now_or_never() {
+            written.unwrap();
+            continue;
         }
-    };
-    // Long enough for the peer's window to close; the write fails whether it did or not.
-    let kill = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
         link.kill();
+        let written = tokio::time::timeout(LATE, write).await;
+        break written.unwrap().unwrap_err();
     };
-    let (kind, ()) = tokio::join!(tokio::time::timeout(LATE, written), kill);
-    let kind = kind.unwrap();
-    assert_eq!(kind, io::ErrorKind::BrokenPipe);
+    assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@
 -- ARGV[8] 'now' for a message that proves the device alive, a time in ms (0: to be listed only), '' for neither
 -- ARGV[9] deadline in ms, 'keep' or 'never'   ARGV[10] sample ('' for none)
 -- ARGV[11] bound of the events stream   ARGV[12] of the changes stream   ARGV[13] of the quarantine
--- ARGV[14] history count   ARGV[15] history age in ms   ARGV[16] log count ('' never trims)   ARGV[17] log age in ms
+-- ARGV[14] history count   ARGV[15] history age in ms   ARGV[16] log count   ARGV[17] log age in ms ('' for any)
 -- ARGV[18] '1' to replace a state that cannot be read
 -- ARGV[19] number of hash values that follow (field, value, …), then the log lines
 -- Answer: {'ok', server time in ms}, or a changed state as state.lua answers it, or {'refused', reason}.
@@ -77,12 +77,8 @@ if ARGV[10] ~= '' then
 end
 
 for index = 20 + values, #ARGV do
-  if ARGV[16] == '' then
-    redis.call('XADD', KEYS[8], '*', 'device', ARGV[1], 'line', ARGV[index])
-  else
-    redis.call('XADD', KEYS[8], 'MAXLEN', '~', ARGV[16], '*', 'device', ARGV[1], 'line', ARGV[index])
-    redis.call('XTRIM', KEYS[8], 'MINID', '~', now - tonumber(ARGV[17]))
-  end
+  redis.call('XADD', KEYS[8], 'MAXLEN', '~', ARGV[16], '*', 'device', ARGV[1], 'line', ARGV[index])
+  if ARGV[17] ~= '' then redis.call('XTRIM', KEYS[8], 'MINID', '~', now - tonumber(ARGV[17])) end
 end
 
 if seq ~= '' then

@@ -2,7 +2,7 @@
 -- KEYS[1..5] as in state.lua, KEYS[6] deadlines   KEYS[7] changed   KEYS[8] log   KEYS[9] history   KEYS[10] channel
 -- ARGV[1] device id
 -- ARGV[2] rev and seq the decision started from, a blank between them   ARGV[3] epoch it started from
--- ARGV[4] seq of the event   ARGV[5] envelope   ARGV[6..] the log lines
+-- ARGV[4] seq of the event   ARGV[5] envelope   ARGV[6] log count   ARGV[7..] the log lines
 -- Answer: as commit.lua. A failed script is not undone: whatever can fail is checked before the first write.
 
 local now = redis.call('TIME')
@@ -23,8 +23,8 @@ end
 local seq = tonumber(ARGV[4])
 if math.max(last_seq(KEYS[4]), last_seq(KEYS[5])) >= seq then return load(true) end
 
-for index = 6, #ARGV do
-  redis.call('XADD', KEYS[8], '*', 'device', ARGV[1], 'line', ARGV[index])
+for index = 7, #ARGV do
+  redis.call('XADD', KEYS[8], 'MAXLEN', '~', ARGV[6], '*', 'device', ARGV[1], 'line', ARGV[index])
 end
 redis.call('SPUBLISH', KEYS[10], ARGV[5])
 if seq > retired_seq() then redis.call('HSET', KEYS[2], 'retired', ARGV[4]) end

@@ -5,6 +5,7 @@ use super::write::StoredLine;
 use super::{Committed, Store, StoreError};
 use crate::alarm::{Alarm, ChangeKind};
 use crate::decide::{Retirement, Subject};
+use crate::keys;
 
 impl Store {
     /// Retires the device if what `retirement` started from still stands.
@@ -34,7 +35,7 @@ impl Store {
                     .arg(&subject.stored_rev)
                     .arg(subject.epoch.to_string());
                 pipe.arg(retirement.position.seq).arg(&retirement.envelope);
-                pipe.arg(&lines);
+                pipe.arg(keys::MAX_LOG).arg(&lines);
             })
             .await?;
         let committed = self.committed(device, Ok(answer))?;

@@ -35,7 +35,8 @@ pub struct Commit<'a> {
     pub decision: &'a Decision,
     /// The payload as received, where it becomes the latest.
     pub raw: Option<&'a [u8]>,
-    /// How much to keep; `None` (an acknowledgement) trims nothing.
+    /// How much to keep; `None` where the settings are not known (an acknowledgement): nothing but the hard bound of the
+    /// alarm log.
     pub bounds: Option<Bounds>,
 }
 
@@ -322,7 +323,7 @@ impl Store {
                 pipe.arg(bounds.log_max).arg(bounds.log_age_ms);
             }
             None => {
-                pipe.arg("").arg("").arg("").arg("");
+                pipe.arg("").arg("").arg(keys::MAX_LOG).arg("");
             }
         }
         pipe.arg(if subject.lost { "1" } else { "" });
