@@ -27,6 +27,10 @@ mod faults;
 
 mod shutdown;
 
+mod rolling;
+
+mod slow_clients;
+
 mod cli;
 
 mod tidy;

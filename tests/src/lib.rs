@@ -7,6 +7,8 @@
 //!
 //! A fault test lets a [`ledger::Load`] run meanwhile and has the ledger judge what became of it. Its moments come from a
 //! [`seed::Seed`], its figures go to the [`report`].
+//! Many clients at once are a [`crowd::Crowd`], behind a [`balancer::Balancer`] where there are several gateways; what
+//! they watch are [`episodes`].
 //!
 //! The simulator shares [`scenario`] with nobody else: it belongs to `deploy/demo`.
 
@@ -31,6 +33,12 @@ pub mod repository;
 pub mod seed;
 
 pub mod ledger;
+
+pub mod crowd;
+
+pub mod balancer;
+
+pub mod episodes;
 
 pub mod report;
 

@@ -231,8 +231,11 @@ impl Stack {
             format!("--http-port={}", port.number()),
             "--listen-address=127.0.0.1".to_owned(),
             "--allow-anonymous".to_owned(),
-            "--drain-period=200ms".to_owned(),
         ];
+        let is_drain = |flag: &String| flag.starts_with("--drain-period");
+        if !plan.gateway_flags.iter().any(is_drain) {
+            flags.push("--drain-period=200ms".to_owned());
+        }
         flags.extend(plan.gateway_flags.iter().cloned());
         self.start_service("gateway", index, flags, port)
     }

@@ -1,0 +1,146 @@
+// A crowd of official clients in one process, told what to do by JSON lines on stdin; each order gets one line as answer.
+//
+//   {"do":"open","url":…,"options":{…},"clients":[[DEVICE…]…]}   each client with the devices it subscribes to
+//   {"do":"stall"}  {"do":"resume"}   everybody stops reading from the socket, and reads on
+//   {"do":"counts"}      who is connected and answered, what was skipped, which notices came
+//   {"do":"latencies","least":n}   of the readings since the last taking: number, and if there are n of them, which
+//                        are then taken: p50, p99, max in ms
+//   {"do":"handshakes"}  since the last asking: how many, and the most within one second
+//   {"do":"changes"}     per device the sequences of alarm changes that were seen, and by how many clients each
+//
+// A client remembers its last complete position per device and sends it when it comes back. It ends when stdin ends.
+import { createInterface } from 'node:readline';
+import { io } from 'socket.io-client';
+
+const crowd = [];
+let latencies = [];
+let handshakes = [];
+
+const same = (a, b) => a && b && a.epoch === b.epoch && a.seq === b.seq;
+const at = ({ epoch, seq }) => ({ epoch, seq });
+
+class Client {
+  constructor(url, options, devices) {
+    Object.assign(this, { isAnswered: false, skipped: 0, backwards: 0, drains: 0, fresh: 0 });
+    this.devices = new Map(devices.map((device) => [device, { complete: null, current: null, last: null, changes: [] }]));
+    this.socket = io(url, { transports: ['websocket'], forceNew: true, ...options });
+    this.socket.on('connect', () => {
+      handshakes.push(performance.now());
+      this.subscribe();
+    });
+    this.socket.on('disconnect', () => { this.isAnswered = false; });
+    this.socket.on('device:data', (body) => this.data(body));
+    this.socket.on('device:alerts', (body) => this.position(body));
+    this.socket.on('device:alerts:changed', (body) => this.changed(body));
+    this.socket.on('server:drain', ({ reconnectInMs }) => { this.drains += Number.isInteger(reconnectInMs); });
+  }
+
+  subscribe() {
+    let open = this.devices.size;
+    for (const [deviceId, device] of this.devices) {
+      device.last = null;
+      device.current = null;
+      this.socket.emit('subscribe:device', { deviceId, since: device.complete ?? undefined }, (answer) => {
+        if (!answer.ok) throw new Error(JSON.stringify(answer));
+        if (device.complete && !answer.recovered) this.fresh += 1;
+        device.complete = device.current = at(answer);
+        open -= 1;
+        this.isAnswered = open === 0;
+      });
+    }
+  }
+
+  // Within a connection, a position is complete when the next one begins.
+  position(body) {
+    const device = this.devices.get(body.deviceId);
+    const { last } = device;
+    if (last && last.epoch === body.epoch && last.seq > body.seq) this.backwards += 1;
+    device.last = at(body);
+    if (!same(device.current, body)) {
+      device.complete = device.current ?? device.complete;
+      device.current = at(body);
+    }
+    return device;
+  }
+
+  data(body) {
+    this.position(body);
+    this.skipped += body.skipped ?? 0;
+    const isLive = !body.snapshot && !body.stale && this.isAnswered;
+    if (isLive) latencies.push(Date.now() - Date.parse(body.data.timestamp));
+  }
+
+  changed(body) {
+    const device = this.position(body);
+    device.complete = at(body);
+    device.changes.push(...body.alerts.map(({ id, change }) => `${change} ${id}`));
+  }
+}
+
+const sum = (pick) => crowd.reduce((total, client) => total + pick(client), 0);
+
+function take(list) {
+  return list.splice(0).sort((a, b) => a - b);
+}
+
+// The TCP connections of those who have one.
+const streams = () => crowd.map(({ socket }) => socket.io.engine?.transport?.ws?._socket).filter(Boolean);
+
+const orders = {
+  open({ url, options, clients }) {
+    crowd.push(...clients.map((devices) => new Client(url, options, devices)));
+    return {};
+  },
+  stall() {
+    streams().forEach((stream) => stream.pause());
+    return {};
+  },
+  resume() {
+    streams().forEach((stream) => stream.resume());
+    return {};
+  },
+  counts: () => ({
+    connected: sum(({ socket }) => Number(socket.connected)),
+    answered: sum(({ isAnswered }) => Number(isAnswered)),
+    skipped: sum(({ skipped }) => skipped),
+    skipping: sum(({ skipped }) => Number(skipped > 0)),
+    backwards: sum(({ backwards }) => backwards),
+    drains: sum(({ drains }) => drains),
+    fresh: sum(({ fresh }) => fresh),
+  }),
+  latencies({ least }) {
+    if (latencies.length < least) return { count: latencies.length, p50: 0, p99: 0, max: 0 };
+    const sorted = take(latencies);
+    const quantile = (part) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? 0;
+    return { count: sorted.length, p50: quantile(0.5), p99: quantile(0.99), max: quantile(1) };
+  },
+  handshakes() {
+    const sorted = take(handshakes);
+    let first = 0;
+    let most = 0;
+    sorted.forEach((time, index) => {
+      while (time - sorted[first] >= 1000) first += 1;
+      most = Math.max(most, index - first + 1);
+    });
+    return { count: sorted.length, most };
+  },
+  changes() {
+    const seen = {};
+    for (const client of crowd) {
+      for (const [name, { changes }] of client.devices) {
+        const sequences = (seen[name] ??= new Map());
+        const text = JSON.stringify(changes);
+        sequences.set(text, (sequences.get(text) ?? 0) + 1);
+      }
+    }
+    const listed = (sequences) => [...sequences].map(([text, clients]) => ({ clients, changes: JSON.parse(text) }));
+    return Object.fromEntries(Object.entries(seen).map(([name, sequences]) => [name, listed(sequences)]));
+  },
+};
+
+createInterface({ input: process.stdin })
+  .on('line', (line) => {
+    const order = JSON.parse(line);
+    process.stdout.write(`${JSON.stringify(orders[order.do](order))}\n`);
+  })
+  .on('close', () => process.exit(0));

@@ -1,0 +1,166 @@
+//! Many browsers: official JavaScript clients in one Node process, told what to do together.
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::time::timeout;
+
+use crate::eventually::eventually;
+use crate::repository;
+use crate::server_process::kept_environment;
+
+/// How long one answer may take: the process may be busy with thousands of clients.
+const ANSWER: Duration = Duration::from_secs(20);
+
+/// Where the crowd stands.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Counts {
+    /// Clients connected.
+    pub connected: usize,
+    /// Clients of whose subscriptions all are answered.
+    pub answered: usize,
+    /// Readings that were left out, as the readings told.
+    pub skipped: u64,
+    /// Clients for which some were.
+    pub skipping: usize,
+    /// Positions that went back within a connection.
+    pub backwards: u64,
+    /// `server:drain` notices.
+    pub drains: u64,
+    /// Subscriptions that were not recovered.
+    pub fresh: u64,
+}
+
+/// How old readings were when they were seen, in milliseconds.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Latencies {
+    pub count: u64,
+    pub p50: u64,
+    pub p99: u64,
+    pub max: u64,
+}
+
+/// Connections that were made.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Handshakes {
+    pub count: usize,
+    /// Most within one second.
+    pub most: usize,
+}
+
+/// What clients saw of one device, and how many saw exactly that.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Sequence {
+    pub clients: usize,
+    /// `<change> <alert id>`, in the order of arrival.
+    pub changes: Vec<String>,
+}
+
+/// A running crowd, gone with the value.
+#[derive(Debug)]
+pub struct Crowd {
+    size: usize,
+    orders: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+    // Killed with the crowd.
+    _child: Child,
+}
+
+impl Crowd {
+    /// Lets one client per list connect to the port and subscribe to the devices of its list, and waits until everybody
+    /// was answered. `unmeasured`: of so many of the first clients no latencies are taken.
+    pub async fn open(port: u16, clients: &[Vec<String>]) -> Result<Self> {
+        let mut child = Command::new("node")
+            .arg(repository::script("crowd.mjs")?)
+            .env_clear()
+            .envs(kept_environment())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("`node` is missing: install Node 20")?;
+        let orders = child.stdin.take().context("stdin of the crowd")?;
+        let output = child.stdout.take().context("stdout of the crowd")?;
+        let mut crowd = Self {
+            size: clients.len(),
+            orders,
+            answers: BufReader::new(output).lines(),
+            _child: child,
+        };
+        let order = json!({
+            "do": "open",
+            "url": format!("http://127.0.0.1:{port}"),
+            // As far apart as the library's own default, and twice as fast.
+            "options": {"reconnectionDelay": 500, "reconnectionDelayMax": 2000, "timeout": 20000},
+            "clients": clients,
+        });
+        crowd.ask::<Value>(&order).await?;
+        crowd.all_answered().await?;
+        Ok(crowd)
+    }
+
+    /// Waits until every client is connected and all its subscriptions are answered.
+    pub async fn all_answered(&mut self) -> Result<Counts> {
+        let size = self.size;
+        eventually("everybody is answered", async || {
+            let counts = self.counts().await?;
+            ensure!(counts.answered == size, "{counts:?}");
+            Ok(counts)
+        })
+        .await
+    }
+
+    /// Lets everybody stop reading from the socket.
+    pub async fn stall(&mut self) -> Result<()> {
+        self.ask::<Value>(&json!({"do": "stall"})).await.map(drop)
+    }
+
+    /// Lets everybody read on.
+    pub async fn resume(&mut self) -> Result<()> {
+        self.ask::<Value>(&json!({"do": "resume"})).await.map(drop)
+    }
+
+    /// Where everybody stands.
+    pub async fn counts(&mut self) -> Result<Counts> {
+        self.ask(&json!({"do": "counts"})).await
+    }
+
+    /// Of the readings that were seen since this was last taken, as soon as there are so many.
+    pub async fn latencies(&mut self, least: u64) -> Result<Latencies> {
+        let order = json!({"do": "latencies", "least": least});
+        eventually("enough readings are seen", async || {
+            let latencies: Latencies = self.ask(&order).await?;
+            ensure!(latencies.count >= least, "{latencies:?}");
+            Ok(latencies)
+        })
+        .await
+    }
+
+    /// Since this was last asked.
+    pub async fn handshakes(&mut self) -> Result<Handshakes> {
+        self.ask(&json!({"do": "handshakes"})).await
+    }
+
+    /// The alarm changes that were seen, per device.
+    pub async fn changes(&mut self) -> Result<BTreeMap<String, Vec<Sequence>>> {
+        self.ask(&json!({"do": "changes"})).await
+    }
+
+    async fn ask<T: for<'de> Deserialize<'de>>(&mut self, order: &Value) -> Result<T> {
+        self.orders
+            .write_all(format!("{order}\n").as_bytes())
+            .await
+            .context("ordering the crowd")?;
+        let answer = timeout(ANSWER, self.answers.next_line())
+            .await
+            .with_context(|| format!("the crowd did not answer {}", order["do"]))??
+            .context("the crowd's process ended")?;
+        serde_json::from_str(&answer).with_context(|| format!("no such answer: {answer}"))
+    }
+}

@@ -1,0 +1,153 @@
+//! Detectors that report steadily, some of them raising and clearing alarms all the time; and whether every client saw
+//! what the alarm log says.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval_at};
+
+use crate::crowd::Crowd;
+use crate::device::Device;
+use crate::eventually::eventually;
+use crate::stack::Stack;
+
+/// How one device reports.
+#[derive(Clone, Debug)]
+pub struct Habit {
+    /// Time between two readings.
+    pub every: Duration,
+    /// Each so many-th reading raises an alarm, which the next one clears; none: it never does.
+    pub raises: Option<u32>,
+    /// A field of so many bytes makes its payloads longer.
+    pub padding: usize,
+}
+
+/// Devices at work.
+#[derive(Debug)]
+pub struct Episodes {
+    stop: watch::Sender<bool>,
+    devices: JoinSet<Result<(String, usize)>>,
+}
+
+impl Episodes {
+    /// Lets these devices report until they are stopped.
+    pub fn begin(devices: impl IntoIterator<Item = (Device, Habit)>) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        for (number, (device, habit)) in (0_u32..).zip(devices) {
+            tasks.spawn(report(device, habit, number, stopped.clone()));
+        }
+        Self {
+            stop,
+            devices: tasks,
+        }
+    }
+
+    /// Stops them with no alarm standing, and returns how often each raised one.
+    pub async fn end(mut self) -> Result<BTreeMap<String, usize>> {
+        self.stop.send_replace(true);
+        let mut raised = BTreeMap::new();
+        while let Some(ended) = self.devices.join_next().await {
+            let (serial, count) = ended??;
+            raised.insert(serial, count);
+        }
+        Ok(raised)
+    }
+}
+
+async fn report(
+    device: Device,
+    habit: Habit,
+    number: u32,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<(String, usize)> {
+    // Spread evenly, not all at the same moment.
+    let first = habit.every * (number % 10) / 10;
+    let mut ticks = interval_at(tokio::time::Instant::now() + first, habit.every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let padding = "x".repeat(habit.padding);
+    let send = async |value: u32| {
+        let payload = device.newest(value).with("Padding", padding.clone());
+        device.publish(&payload).await
+    };
+    let mut raised = 0;
+    for reading in 1_u32.. {
+        tokio::select! {
+            _ = stopped.wait_for(|stopped| *stopped) => break,
+            _ = ticks.tick() => {}
+        }
+        let raises = habit.raises.is_some_and(|nth| reading % nth == 0);
+        raised += usize::from(raises);
+        send(if raises { 300 } else { reading % 200 }).await?;
+    }
+    send(1).await?;
+    Ok((device.serial().to_owned(), raised))
+}
+
+/// Waits until every client of the crowd has seen, for each device it watches, exactly the changes that stand in the
+/// alarm log, in their order: as many alarms as were raised, each raised once and cleared once. `before`: so many changes
+/// of a device, at its beginning, a client need not have seen, since it came later. Answers how many there were in all.
+pub async fn everybody_saw_the_log(
+    stack: &Stack,
+    crowd: &mut Crowd,
+    raised: &BTreeMap<String, usize>,
+    before: &BTreeMap<String, usize>,
+) -> Result<usize> {
+    let mut changes = 0;
+    let mut expected = BTreeMap::new();
+    for (serial, raised) in raised {
+        let told = eventually(&format!("the log of {serial} is complete"), async || {
+            let path = format!("/devices/{serial}/alarm-logs?limit=1000");
+            let body = stack.gateways[0].get(&path).await?.expect(200)?;
+            let rows = body["logs"].as_array().context("no rows")?;
+            ensure!(rows.len() == *raised, "{} rows of {raised}", rows.len());
+            let mut told = Vec::new();
+            for row in rows.iter().rev() {
+                let id = row["alarm_id"].as_str().context("no id")?;
+                ensure!(row["cleared_at"].is_string(), "still open: {row}");
+                told.extend([format!("raised {id}"), format!("cleared {id}")]);
+            }
+            Ok(told)
+        })
+        .await?;
+        changes += told.len();
+        expected.insert(serial, told);
+    }
+    eventually("everybody saw what the log says", async || {
+        for (serial, sequences) in crowd.changes().await? {
+            let expected = &expected[&serial];
+            let may_miss = before.get(&serial).copied().unwrap_or_default();
+            for sequence in sequences {
+                let seen = sequence.changes.len();
+                ensure!(
+                    expected.ends_with(&sequence.changes) && seen + may_miss >= expected.len(),
+                    "{serial}: {} clients saw {}",
+                    sequence.clients,
+                    difference(&sequence.changes, expected)
+                );
+            }
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(changes)
+}
+
+/// The first place where two sequences differ.
+fn difference(seen: &[String], expected: &[String]) -> String {
+    let place = seen
+        .iter()
+        .zip(expected)
+        .take_while(|(a, b)| a == b)
+        .count();
+    format!(
+        "{} changes of {}; the one at {place} is {:?} and not {:?}",
+        seen.len(),
+        expected.len(),
+        seen.get(place),
+        expected.get(place)
+    )
+}
