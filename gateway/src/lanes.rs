@@ -271,7 +271,8 @@ impl Lanes {
         std::mem::take(&mut self.conflated)
     }
 
-    fn is_empty(&self) -> bool {
+    /// Nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
         self.alarms.is_empty() && self.telemetry.is_empty()
     }
 

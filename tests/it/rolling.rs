@@ -1,6 +1,5 @@
 //! Replicas of the gateway that go and come back: everybody is told, comes back in time and loses nothing.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -139,7 +138,7 @@ async fn a_rolling_restart_loses_no_alarm_change_and_no_client() -> Result<()> {
         ensure!(handshakes.most <= bound, "{handshakes:?}, bound {bound}");
     }
     let raised = episodes.end().await?;
-    let changes = everybody_saw_the_log(&stack, &mut crowd, &raised, &BTreeMap::new()).await?;
+    let changes = everybody_saw_the_log(&stack, &mut crowd, &raised).await?;
     let counts = crowd.counts().await?;
     ensure!(counts.backwards == 0, "{counts:?}");
     ensure!(changes > 0, "no alarm was raised");

@@ -1,11 +1,11 @@
 //! Clients that stop reading cost bounded memory, delay nobody and lose no alarm.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use tests::crowd::{Crowd, Sequence};
+use tests::crowd::Crowd;
 use tests::episodes::{Episodes, Habit, everybody_saw_the_log};
+use tests::eventually::eventually;
 use tests::report;
 use tests::stack::Plan;
 
@@ -16,20 +16,26 @@ const DEVICES: usize = 20;
 /// Ten times the usual rate of a detector, which is a reading in 5 s.
 const EVERY: Duration = Duration::from_millis(500);
 /// Makes a `device:data` this much longer, so that the buffers of those who stall are full soon.
-const PADDING: usize = 4096;
+const PADDING: usize = 8192;
 /// Largest packet with that.
-const PACKET: u64 = 8 * 1024;
+const PACKET: u64 = 12 * 1024;
 
 const CLIENT_BUFFER: u64 = 16;
-const OUTBOX_BYTES: u64 = 512 * 1024;
+/// Holds a replay of one device, which is up to 64 readings of 9 KiB.
+const OUTBOX_BYTES: u64 = 1024 * 1024;
 /// What the library buffers before it waits for the socket: 128 KiB, grown by doubling.
 const WRITE_BUFFER: u64 = 256 * 1024;
 /// What everything else may grow by meanwhile: the allocator, the history of 400 busy clients.
 const REST: u64 = 16 * 1024 * 1024;
 
-/// Readings in one window of measurement, and windows per phase.
-const SAMPLES: u64 = 1500;
-const WINDOWS: usize = 8;
+/// Readings in one window of measurement.
+const SAMPLES: u64 = 800;
+/// Rounds of so many windows without those who stall and so many with them. By turns: what else the machine does changes
+/// meanwhile, and must not be taken for their doing.
+const ROUNDS: usize = 3;
+const WINDOWS: usize = 3;
+/// Windows in which the buffers of those who stall get full: 40 readers per device, so 120 readings of 9 KiB.
+const FILL: usize = 6;
 /// Below this a factor says nothing.
 const FLOOR_MS: u64 = 20;
 
@@ -58,6 +64,7 @@ async fn clients_that_stop_reading_cost_bounded_memory_and_delay_nobody() -> Res
         .map(|pair| pair.map(|index| serials[index].clone()).to_vec())
         .collect();
     let mut readers = Crowd::open(port, &pairs).await?;
+    let mut slow = Crowd::open(port, &vec![serials.clone(); STALLED]).await?;
 
     let devices = serials.iter().enumerate().map(|(number, serial)| {
         let habit = Habit {
@@ -70,61 +77,65 @@ async fn clients_that_stop_reading_cost_bounded_memory_and_delay_nobody() -> Res
     });
     let episodes = Episodes::begin(devices);
     let gateway = &stack.gateways[0].process;
-    // The first windows see what is done once.
-    windows(&mut readers, 2).await?;
-    let alone = windows(&mut readers, WINDOWS).await?;
-    let mut slow = Crowd::open(port, &vec![serials.clone(); STALLED]).await?;
-    // What the readers have seen by now may have been before the others came.
-    let before = readers.changes().await?.into_iter();
-    let before = before.map(|(serial, seen)| (serial, most(&seen))).collect();
-    let memory_before = gateway.resident_kib()? * 1024;
-    slow.stall().await?;
-    windows(&mut readers, WINDOWS).await?;
-    let during = windows(&mut readers, WINDOWS).await?;
-    let memory_during = gateway.resident_kib()? * 1024;
-    slow.resume().await?;
+    let (mut alone, mut during) = (Vec::new(), Vec::new());
+    slow.leave().await?;
+    windows(&mut readers, 1).await?;
+    let before = gateway.resident_kib()? * 1024;
+    let mut memory = Vec::new();
+    let mut skipped = 0;
+    for _ in 0..ROUNDS {
+        slow.leave().await?;
+        windows(&mut readers, 1).await?;
+        alone.extend(windows(&mut readers, WINDOWS).await?);
+        slow.come_back().await?;
+        slow.stall().await?;
+        windows(&mut readers, FILL).await?;
+        during.extend(windows(&mut readers, WINDOWS).await?);
+        memory.push((gateway.resident_kib()? * 1024).saturating_sub(before));
+        slow.resume().await?;
+        // Else nothing waited, and nothing would be shown.
+        skipped = eventually("everybody who stalled skips readings", async || {
+            let counts = slow.counts().await?;
+            ensure!(
+                counts.skipping == STALLED && counts.skipped > skipped,
+                "{counts:?}"
+            );
+            Ok(counts.skipped)
+        })
+        .await?;
+    }
     let raised = episodes.end().await?;
-    let changes = everybody_saw_the_log(&stack, &mut readers, &raised, &BTreeMap::new()).await?;
-    everybody_saw_the_log(&stack, &mut slow, &raised, &before).await?;
+    let changes = everybody_saw_the_log(&stack, &mut readers, &raised).await?;
+    everybody_saw_the_log(&stack, &mut slow, &raised).await?;
 
     let counts = slow.counts().await?;
-    let grown = memory_during.saturating_sub(memory_before);
+    let grown = memory.into_iter().max().unwrap_or_default();
     let bound =
         STALLED as u64 * (OUTBOX_BYTES + (CLIENT_BUFFER + 1) * PACKET + WRITE_BUFFER) + REST;
     report::line(&format!(
-        "slow clients: {STALLED} of {} stalled; memory grew by {} KiB (bound {}); p99 of the others, median of {WINDOWS} \
-         windows: {} ms without them, {} ms while they stall; {} readings skipped for {} clients, {} of their \
+        "slow clients: {STALLED} of {} stalled; memory grew by {} KiB (bound {}); p99 of the others, lower quartile of the \
+         windows by turns: {} ms without them, {} ms while they stall; {} readings skipped for {} clients, {} of their \
          subscriptions not recovered; {changes} alarm changes, complete for everybody",
         STALLED + READERS,
         grown / 1024,
         bound / 1024,
-        median(&alone),
-        median(&during),
+        lower_quartile(&alone),
+        lower_quartile(&during),
         counts.skipped,
         counts.skipping,
         counts.fresh,
     ));
-    ensure!(
-        counts.skipping == STALLED,
-        "the lanes of some never filled, nothing is shown: {counts:?}"
-    );
     ensure!(counts.backwards == 0, "{counts:?}");
     let reading = readers.counts().await?;
     ensure!(reading.skipped == 0, "readers were slow: {reading:?}");
     ensure!(reading.backwards == 0, "{reading:?}");
     ensure!(grown <= bound, "{grown} bytes, bound {bound}");
-    let allowed = (median(&alone) * 2).max(FLOOR_MS);
+    let allowed = (lower_quartile(&alone) * 2).max(FLOOR_MS);
     ensure!(
-        median(&during) <= allowed,
+        lower_quartile(&during) <= allowed,
         "p99 without them {alone:?}, while they stall {during:?}"
     );
     stack.pass()
-}
-
-/// The most changes anybody saw.
-fn most(seen: &[Sequence]) -> usize {
-    let lengths = seen.iter().map(|sequence| sequence.changes.len());
-    lengths.max().unwrap_or_default()
 }
 
 /// The p99 in milliseconds of so many windows, each of enough readings.
@@ -136,8 +147,9 @@ async fn windows(crowd: &mut Crowd, count: usize) -> Result<Vec<u64>> {
     Ok(p99s)
 }
 
-fn median(values: &[u64]) -> u64 {
+/// Noise of the machine only adds; what slow clients cost would be in every window.
+fn lower_quartile(values: &[u64]) -> u64 {
     let mut sorted = values.to_vec();
     sorted.sort_unstable();
-    sorted[sorted.len() / 2]
+    sorted[sorted.len() / 4]
 }

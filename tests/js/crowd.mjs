@@ -2,6 +2,7 @@
 //
 //   {"do":"open","url":…,"options":{…},"clients":[[DEVICE…]…]}   each client with the devices it subscribes to
 //   {"do":"stall"}  {"do":"resume"}   everybody stops reading from the socket, and reads on
+//   {"do":"leave"}  {"do":"come"}     everybody disconnects, and comes back
 //   {"do":"counts"}      who is connected and answered, what was skipped, which notices came
 //   {"do":"latencies","least":n}   of the readings since the last taking: number, and if there are n of them, which
 //                        are then taken: p50, p99, max in ms
@@ -97,6 +98,14 @@ const orders = {
   },
   resume() {
     streams().forEach((stream) => stream.resume());
+    return {};
+  },
+  leave() {
+    crowd.forEach(({ socket }) => socket.disconnect());
+    return {};
+  },
+  come() {
+    crowd.forEach(({ socket }) => socket.connect());
     return {};
   },
   counts: () => ({

@@ -126,6 +126,17 @@ impl Crowd {
         self.ask::<Value>(&json!({"do": "resume"})).await.map(drop)
     }
 
+    /// Lets everybody disconnect.
+    pub async fn leave(&mut self) -> Result<()> {
+        self.ask::<Value>(&json!({"do": "leave"})).await.map(drop)
+    }
+
+    /// Lets everybody come back, and waits until all are answered.
+    pub async fn come_back(&mut self) -> Result<()> {
+        self.ask::<Value>(&json!({"do": "come"})).await?;
+        self.all_answered().await.map(drop)
+    }
+
     /// Where everybody stands.
     pub async fn counts(&mut self) -> Result<Counts> {
         self.ask(&json!({"do": "counts"})).await

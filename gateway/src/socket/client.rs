@@ -68,6 +68,8 @@ pub(crate) struct Client {
     gone: CancellationToken,
     /// Subscriptions that are not answered yet.
     unanswered: AtomicUsize,
+    /// Told when a subscription was answered, and when the lanes became empty.
+    caught_up: Notify,
     /// Of this replica, since it started.
     let_go_count: Arc<AtomicU64>,
     /// Readings left out because a newer one took their place. Of this replica, since it started.
@@ -157,10 +159,28 @@ impl Client {
         let flushed = self
             .lanes()
             .flush(Instant::now(), |packet| self.hand_over(packet));
-        flushed.unwrap_or_else(|overflow| {
+        let flushed = flushed.unwrap_or_else(|overflow| {
             self.let_go(LetGo::TooSlow(overflow));
             Flushed::All
-        })
+        });
+        if flushed == Flushed::All {
+            self.caught_up.notify_one();
+        }
+        flushed
+    }
+
+    /// Waits until every subscription is answered and nothing waits to be sent: replays of many devices at once would
+    /// break the bounds of a client that did nothing but come back, again and again.
+    pub(crate) async fn catches_up(&self) {
+        while self.unanswered.load(Ordering::Acquire) > 0 || !self.lanes().is_empty() {
+            self.caught_up.notified().await;
+        }
+    }
+
+    /// A subscription was answered.
+    pub(crate) fn has_answered(&self) {
+        self.unanswered.fetch_sub(1, Ordering::AcqRel);
+        self.caught_up.notify_one();
     }
 
     /// Ends the connection; the client may come back and go on from its last position.
@@ -329,6 +349,7 @@ impl Clients {
             waiting: Notify::new(),
             gone: CancellationToken::new(),
             unanswered: AtomicUsize::new(0),
+            caught_up: Notify::new(),
             let_go_count: Arc::clone(&self.inner.let_go_count),
             conflated_count: Arc::clone(&self.inner.conflated_count),
         })

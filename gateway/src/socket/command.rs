@@ -165,6 +165,10 @@ async fn perform(
     let device: DeviceId = device.parse().map_err(|_| Refusal::Invalid)?;
     match command.kind {
         Kind::Subscribe => {
+            if since.is_some() {
+                // One replay after the other, each in its own time.
+                client.catches_up().await;
+            }
             let unanswered = Unanswered::count(client);
             if unanswered.is_above(subscriptions.limit) || !subscriptions.add(&device) {
                 return Err(Refusal::Limit(subscriptions.limit));
@@ -214,7 +218,7 @@ impl Unanswered {
 
 impl Drop for Unanswered {
     fn drop(&mut self) {
-        counter(&self.client).fetch_sub(1, Ordering::Relaxed);
+        self.client.has_answered();
     }
 }
 
