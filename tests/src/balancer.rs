@@ -34,7 +34,7 @@ struct Target {
 
 impl Balancer {
     /// Listens on a free port and forwards to these on the loopback interface.
-    pub async fn start(ports: impl IntoIterator<Item = u16>) -> Result<Self> {
+    pub fn start(ports: impl IntoIterator<Item = u16>) -> Result<Self> {
         let socket = TcpSocket::new_v4().context("a socket")?;
         socket
             .bind((Ipv4Addr::LOCALHOST, 0).into())

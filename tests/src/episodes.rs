@@ -79,9 +79,9 @@ async fn report(
             _ = stopped.wait_for(|stopped| *stopped) => break,
             _ = ticks.tick() => {}
         }
-        let raises = habit.raises.is_some_and(|nth| reading % nth == 0);
-        raised += usize::from(raises);
-        send(if raises { 300 } else { reading % 200 }).await?;
+        let is_alarm = habit.raises.is_some_and(|nth| reading % nth == 0);
+        raised += usize::from(is_alarm);
+        send(if is_alarm { 300 } else { reading % 200 }).await?;
     }
     send(1).await?;
     Ok((device.serial().to_owned(), raised))
