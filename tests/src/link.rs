@@ -45,6 +45,7 @@ enum Mode {
     Forwarded,
     Refused,
     HalfOpen,
+    Mute,
     BlackHole,
 }
 
@@ -115,6 +116,15 @@ impl Link {
         }
     }
 
+    /// What the server sends still arrives, nothing that is sent to it does.
+    pub fn mute(&self) {
+        let mut inner = self.shared.inner();
+        inner.mode = Mode::Mute;
+        for (connection, _) in &inner.live {
+            connection.stop_requests();
+        }
+    }
+
     /// Forwards new connections again. Those that were spoiled stay so until one of their ends closes them.
     pub fn heal(&self) {
         self.shared.inner().mode = Mode::Forwarded;
@@ -181,6 +191,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             Mode::Refused => continue,
             Mode::Forwarded => {}
             Mode::HalfOpen => connection.stop_answers(),
+            Mode::Mute => connection.stop_requests(),
             Mode::BlackHole => {
                 connection.stop_requests();
                 connection.stop_answers();

@@ -7,6 +7,7 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use tests::eventually::eventually;
+use tests::ledger;
 use tests::stack::{Plan, Stack};
 use tokio::time::sleep;
 
@@ -102,5 +103,31 @@ async fn out_of_reach_for_ingest_it_keeps_everything() -> Result<()> {
         scene.stack.broker_link.heal();
     }
     scene.finish("the broker out of reach").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn acknowledgements_that_never_arrive_double_nothing() -> Result<()> {
+    // Of each device fewer messages come again than its state remembers.
+    const FEW: usize = shared::order::MAX_PRINTS * 12;
+    let mut scene = Scene::start(Plan::default()).await?;
+    for round in 0..scene.seed.rounds() {
+        scene.moment().await;
+        let before = ledger::passed(&scene.stack.broker_link).len();
+        // The broker hands out what it takes, ingest commits it, and its acknowledgements are lost.
+        scene.stack.broker_link.mute();
+        sleep(AWAY).await;
+        let open = ledger::passed(&scene.stack.broker_link).len() - before;
+        ensure!((100..FEW).contains(&open), "{open} messages to come again");
+        if round % 2 == 1 {
+            // Who gets them again is not who committed them.
+            scene.stack.ingests[0].process.kill().await?;
+            scene.stack.ingests[0].process.restart()?;
+        }
+        scene.stack.broker_link.heal();
+        scene.stack.broker_link.reset();
+    }
+    let verdict = scene.finish("acknowledgements lost").await?;
+    ensure!(verdict.late == 0, "taken out of order: {verdict}");
     Ok(())
 }

@@ -191,6 +191,28 @@ async fn half_open_lets_requests_pass_and_no_answers() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_mute_client_is_still_answered() -> Result<()> {
+    let mut server = Echo::start(b'a').await?;
+    let link = Link::start(server.port).await?;
+    let mut old = connect(&link).await?;
+    link.delay(Duration::from_millis(50));
+    old.write_all(b"1").await?;
+    assert_eq!(server.gets().await?, b"1");
+    // The answer is on its way.
+    link.mute();
+    link.delay(Duration::ZERO);
+    old.write_all(b"2").await?;
+    let mut answer = [0; 2];
+    timeout(LATE, old.read_exact(&mut answer)).await??;
+    assert_eq!(&answer, b"a1");
+    link.heal();
+    let mut healed = connect(&link).await?;
+    assert_eq!(ask(&mut healed, b"3").await?, b"a3");
+    assert_eq!(server.gets().await?, b"3");
+    is_silent(&old)
+}
+
+#[tokio::test]
 async fn after_a_retarget_new_connections_reach_the_other_server() -> Result<()> {
     let first = Echo::start(b'a').await?;
     let second = Echo::start(b'b').await?;
