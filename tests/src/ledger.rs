@@ -97,6 +97,16 @@ impl Load {
         }
     }
 
+    /// No devices at all.
+    pub fn idle() -> Self {
+        Self {
+            serials: Vec::new(),
+            entries: Arc::default(),
+            stop: watch::Sender::new(true),
+            devices: JoinSet::new(),
+        }
+    }
+
     /// How many payloads the broker has acknowledged so far.
     pub fn acknowledged(&self) -> usize {
         let entries = lock(&self.entries);

@@ -68,6 +68,8 @@ async fn an_ingest_that_sleeps_past_every_timeout_overwrites_nothing() -> Result
         .ingests(2)
         .ingest("--mqtt-keep-alive=5s --redis-timeout=1s");
     let mut scene = Scene::start(plan).await?;
+    // A long way to Redis: an ingest is nearly always between reading a state and writing what it decided.
+    scene.stack.redis_link.delay(Duration::from_millis(80));
     for round in 0..scene.seed.rounds() {
         scene.moment().await;
         let sleeper = &mut scene.stack.ingests[round % 2];
@@ -75,6 +77,7 @@ async fn an_ingest_that_sleeps_past_every_timeout_overwrites_nothing() -> Result
         sleep(ASLEEP).await;
         sleeper.process.resume()?;
     }
+    scene.stack.redis_link.delay(Duration::ZERO);
     let verdict = scene.finish("SIGSTOP of one of two ingests").await?;
     ensure!(verdict.late > 0, "nothing was held up: {verdict:?}");
     Ok(())

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use tests::browser::{Browser, Transport};
-use tests::ledger::{self, Load, Verdict};
+use tests::ledger::{self, Ledger, Load, Verdict};
 use tests::link::Link;
 use tests::report;
 use tests::seed::Seed;
@@ -83,12 +83,47 @@ impl Scene {
         self.end(what, true).await
     }
 
-    async fn end(self, what: &str, may_lose: bool) -> Result<Verdict> {
+    async fn end(mut self, what: &str, may_lose: bool) -> Result<Verdict> {
         if may_lose {
             // What the broker takes while nobody has a subscription is nobody's.
             self.load.passes(&self.stack.broker_link).await?;
         }
-        let ledger = self.load.stop().await?;
+        let load = std::mem::replace(&mut self.load, Load::idle());
+        let ledger = load.stop().await?;
+        self.judge(what, &ledger, may_lose).await
+    }
+
+    /// For a Redis that may lose what it answered within the last `loss` before each of these kills: nothing else is
+    /// missing, nothing is there twice; and if nothing is missing at all, everything is as it should be.
+    pub(super) async fn finish_with_a_lossy_redis(
+        mut self,
+        what: &str,
+        loss: Duration,
+        kills: &[Instant],
+    ) -> Result<()> {
+        let load = std::mem::replace(&mut self.load, Load::idle());
+        let ledger = load.stop().await?;
+        let missing = ledger.missing(&self.stack).await?;
+        if missing.is_empty() {
+            return self.judge(what, &ledger, false).await.map(drop);
+        }
+        for entry in &missing {
+            let at = entry.acknowledged.context("never taken")?;
+            let is_near = |kill: &Instant| at <= *kill && *kill - at <= loss;
+            ensure!(
+                kills.iter().any(is_near),
+                "lost without a reason: {entry:?}"
+            );
+        }
+        report::line(&format!(
+            "{what}: {} of {} readings lost by Redis, all within {loss:?} before a kill",
+            missing.len(),
+            ledger.entries.len()
+        ));
+        self.stack.pass()
+    }
+
+    async fn judge(self, what: &str, ledger: &Ledger, may_lose: bool) -> Result<Verdict> {
         if may_lose {
             // What the broker kept is on its way when the last reading of each device, sent after it, has arrived.
             ledger.ends_arrived(&self.stack).await?;

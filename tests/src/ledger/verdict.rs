@@ -119,6 +119,22 @@ impl Ledger {
         Ok(verdict)
     }
 
+    /// What is not in any history, when everything has arrived that is going to; what is there must be there once.
+    pub async fn missing(&self, stack: &Stack) -> Result<Vec<&Entry>> {
+        self.ends_arrived(stack).await?;
+        self.passed_every_ingest(stack).await?;
+        let mut missing = Vec::new();
+        for serial in &self.serials {
+            let history = history(stack, serial).await?;
+            let times = times(&history);
+            let of_device = |entry: &&Entry| entry.serial == *serial;
+            let sent: Vec<&Entry> = self.entries.iter().filter(of_device).collect();
+            samples_once(&history, &sent, None).with_context(|| format!("device {serial}"))?;
+            missing.extend(sent.iter().filter(|entry| !times.contains_key(&entry.time)));
+        }
+        Ok(missing)
+    }
+
     async fn arrived(&self, stack: &Stack, serial: &str, sent: &[&Entry]) -> Result<()> {
         eventually(&format!("everything of {serial} arrives"), async || {
             let times = times(&history(stack, serial).await?);
