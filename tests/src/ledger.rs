@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
+use shared::clock::{SystemClock, Time};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -130,6 +131,20 @@ impl Load {
             },
         )
         .await
+    }
+
+    /// Waits until the latest of every device is younger than this call: nothing waits in front of Redis any more.
+    pub async fn catches_up(&self, stack: &Stack) -> Result<()> {
+        let now = SystemClock::local().as_millis();
+        let now = Time::from_millis(now).to_iso();
+        for serial in &self.serials {
+            stack
+                .latest_with(serial, "a reading of now", |latest| {
+                    latest["timestamp"].as_str() > Some(&now)
+                })
+                .await?;
+        }
+        Ok(())
     }
 
     /// Lets every device get rid of what it has in hand and of one last reading without an alarm.

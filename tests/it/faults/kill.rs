@@ -75,6 +75,8 @@ async fn a_gateway_whose_clients_go_to_the_other_or_wait_for_it() -> Result<()> 
 async fn redis(scene: &mut Scene) -> Result<Vec<Instant>> {
     let mut kills = Vec::new();
     for _ in 0..scene.seed.rounds() {
+        // What waited for the last restart is committed long before the next kill.
+        scene.load.catches_up(&scene.stack).await?;
         scene.moment().await;
         kills.push(strike(&mut scene.stack.redis).await?);
     }
