@@ -192,6 +192,28 @@ pub struct Memory {
     /// The seq after which this device began: what clients have seen up to here was of one that was retired or lost.
     #[serde(default)]
     pub born_after: u64,
+    /// How far the device had come in each of its earlier epochs, the newest last: by them an earlier point of its own
+    /// line is known as one. At most [`Memory::MAX_EPOCHS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub line: Vec<Position>,
+}
+
+impl Memory {
+    /// So many earlier epochs are known.
+    pub const MAX_EPOCHS: usize = 8;
+
+    /// The device stood there, and goes on in another epoch.
+    pub fn leave(&mut self, position: Position) {
+        let mut epochs = self.line.iter_mut();
+        if let Some(left) = epochs.find(|left| left.epoch == position.epoch) {
+            left.seq = left.seq.max(position.seq);
+            return;
+        }
+        if self.line.len() >= Self::MAX_EPOCHS {
+            self.line.remove(0);
+        }
+        self.line.push(position);
+    }
 }
 
 impl DeviceState {

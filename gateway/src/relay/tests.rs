@@ -519,3 +519,45 @@ async fn retirement_that_was_not_heard_is_shown_after_the_gap() {
     assert_eq!((name.as_str(), &data["seq"]), ("device:data", &json!(3)));
     assert_eq!(data["data"]["sensor_reading"], 20);
 }
+
+#[tokio::test]
+async fn a_subscriber_that_does_not_hear_the_canary_is_deaf_although_it_answers() {
+    let world = World::start(40).await;
+    let heard = Arc::new(AtomicBool::new(false));
+    let receiver = receiver(Arc::from([]), CancellationToken::new(), Arc::clone(&heard));
+    let subscriber = subscribe(&world.store, receiver).await.expect("subscribes");
+    let mut connection = subscriber.connection;
+    let (sight, sights) = watch::channel(Sight::default());
+    // The key moves, and whoever watches it sees it.
+    let sing = async || {
+        world.store.sing().await.expect("sung");
+        sight.send_modify(|sight| sight.canary += 1);
+    };
+    sing().await;
+    eventually("the canary is heard", async || {
+        heard.load(Ordering::Acquire)
+    })
+    .await;
+    redis::cmd("SUNSUBSCRIBE")
+        .arg(CANARY_CHANNEL)
+        .exec_async(&mut connection)
+        .await
+        .expect("connected, answering");
+    let silent = Instant::now();
+    let singing = async {
+        loop {
+            sing().await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::select! {
+        () = until_deaf(sights, &heard) => {}
+        () = singing => {}
+        () = tokio::time::sleep(LATE) => panic!("never found out"),
+    }
+    assert!(silent.elapsed() >= Duration::from_secs(3));
+    redis::cmd("PING")
+        .exec_async(&mut connection)
+        .await
+        .expect("still answering");
+}

@@ -127,7 +127,10 @@ fn publish(
 ) -> Published {
     let device = &draft.subject.device;
     let (position, now) = (draft.position, draft.now);
-    draft.state.position = position;
+    let before = std::mem::replace(&mut draft.state.position, position);
+    if before.seq > 0 && before.epoch != position.epoch {
+        draft.state.memory.leave(before);
+    }
     if tells_data && let Some(latest) = &mut draft.state.latest {
         latest.published_at = now;
     }

@@ -61,8 +61,9 @@ impl Remembered {
 
     /// Whether this line had already gone on beyond that position.
     fn has_passed(&self, position: Position) -> bool {
-        let own = self.state.position;
-        position.epoch == own.epoch && position.seq <= own.seq
+        let line = self.state.memory.line.iter().chain([&self.state.position]);
+        line.into_iter()
+            .any(|point| point.epoch == position.epoch && position.seq <= point.seq)
     }
 }
 
@@ -85,6 +86,7 @@ pub(super) fn decide(
         draft.state.order = own.order.clone();
         draft.state.memory = own.memory.clone();
     }
+    draft.state.memory.leave(own.position);
     draft.state.memory.decided_at = draft.now;
     draft.state.prints.clone_from(&stored.prints);
     for print in &own.prints {

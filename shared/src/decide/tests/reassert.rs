@@ -1,5 +1,7 @@
 //! Redis went back: what a writer remembers against what is stored.
 
+use std::cmp::Reverse;
+
 use super::*;
 
 const NEW_EPOCH: Epoch = Epoch::from_bits(0xdef);
@@ -259,6 +261,25 @@ fn of_two_writers_the_one_that_had_gone_further_is_right() {
 }
 
 #[test]
+fn what_ended_in_a_later_epoch_stays_ended() {
+    let mut world = World::new();
+    world.value("300");
+    let earlier = world.subject.clone();
+    // A clean restart: the line goes on in another epoch, and the alarm ends there.
+    world.subject.epoch = Epoch::from_bits(0xbcd);
+    world.value("310");
+    world.value("100");
+    let remembered = memory(&world);
+    let mut back = gone_back_to(&earlier, &world);
+    let decision = reassert(&mut back, &remembered);
+    assert!(back.gas().is_none());
+    assert_eq!(
+        kinds(&decision),
+        [(ChangeKind::Cleared, Condition::AlarmLevel1)]
+    );
+}
+
+#[test]
 fn a_retired_device_stays_retired() {
     let mut world = World::new();
     world.value("300");
@@ -302,4 +323,78 @@ fn an_acknowledgement_is_not_lost_because_others_have_gone_on() {
     risen.value("310");
     risen.value("600");
     assert!(!remembered.is_missing_from(&risen.subject));
+}
+
+/// Two writers on one device, and a server that goes back to any earlier state, or loses everything, at any moment. Whoever
+/// committed last remembers the last state: that is what must stand in the end, whoever is asked first.
+#[test]
+fn whatever_the_server_loses_the_last_commit_stands_again() {
+    const VALUES: [&str; 6] = ["100", "240", "300", "600", "1200", "2100"];
+    for seed in 0..400 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut world = World::new();
+        let mut epoch = 1;
+        let mut stored = vec![world.subject.clone()];
+        let mut memories: [Option<Remembered>; 2] = [None, None];
+        for _ in 0..60 {
+            match random.u8(..10) {
+                0 => {
+                    epoch += 1;
+                    let back = if random.bool() {
+                        0
+                    } else {
+                        random.usize(..stored.len())
+                    };
+                    stored.truncate(back + 1);
+                    world.subject = stored[back].clone();
+                    world.subject.epoch = Epoch::from_bits(epoch);
+                    let last = memories
+                        .iter()
+                        .flatten()
+                        .max_by_key(|m| m.state.position.seq);
+                    let last = last.cloned();
+                    let mut asked = [0, 1];
+                    random.shuffle(&mut asked);
+                    for writer in asked {
+                        let Some(memory) = &memories[writer] else {
+                            continue;
+                        };
+                        if memory.is_missing_from(&world.subject) {
+                            world.apply(&Input::Reassert(memory));
+                            memories[writer] = Some(self::memory(&world));
+                        } else if memory.state.position != world.subject.state.position {
+                            memories[writer] = None;
+                        }
+                        stored.push(world.subject.clone());
+                    }
+                    let Some(last) = last else { continue };
+                    let state = &world.subject.state;
+                    let brief = |state: &DeviceState| {
+                        let mut alarms: Vec<_> = state
+                            .alarms
+                            .iter()
+                            .map(|alarm| (alarm.id.clone(), alarm.condition, alarm.state()))
+                            .collect();
+                        alarms.sort_by_key(|(id, ..)| Reverse(id.clone()));
+                        (alarms, state.latest.as_ref().map(|latest| latest.taken_at))
+                    };
+                    assert_eq!(brief(state), brief(&last.state), "seed {seed}");
+                }
+                1 => {
+                    let id = world.gas_id();
+                    world.acknowledge(&id);
+                    memories[random.usize(..2)] = Some(memory(&world));
+                    stored.push(world.subject.clone());
+                }
+                _ => {
+                    let mut reading = reading(Some(VALUES[random.usize(..VALUES.len())]));
+                    reading.levels[0].latching = Some(dec("1"));
+                    world.pass(5);
+                    world.read(reading);
+                    memories[random.usize(..2)] = Some(memory(&world));
+                    stored.push(world.subject.clone());
+                }
+            }
+        }
+    }
 }
