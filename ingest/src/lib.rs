@@ -111,6 +111,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         format,
         metrics: Arc::clone(&metrics),
         room_left,
+        window: usize::from(config.mqtt.mqtt_receive_maximum),
         batch_max: usize::try_from(config.batch_max).unwrap_or(usize::MAX),
         dead_letters_max: u64::from(config.dead_letters_max),
         live_raw_message: config.live_raw_message,

@@ -1,7 +1,10 @@
 //! Takes what waits, decides one message of a device at a time, commits many devices in one round trip, and
 //! acknowledges only what is committed.
 //!
-//! Bound: at most `batch_max` messages are in hand here, at most two receive windows wait before it.
+//! Bound: at most `batch_max` messages are in hand here, at most two receive windows wait before it, and the fingerprints
+//! of four are remembered.
+
+mod recent;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -20,6 +23,7 @@ use tokio::sync::mpsc::Receiver;
 use tracing::Instrument;
 use xxhash_rust::xxh3::xxh3_64;
 
+use self::recent::Recent;
 use crate::metrics::Metrics;
 use crate::mqtt::Incoming;
 use crate::payload::{self, Format};
@@ -33,6 +37,8 @@ pub(crate) struct Pipeline {
     /// Whether devices that were never heard of are still taken.
     pub(crate) room_left: Arc<AtomicBool>,
     pub(crate) batch_max: usize,
+    /// What the broker may send before the first of it is acknowledged.
+    pub(crate) window: usize,
     pub(crate) dead_letters_max: u64,
     pub(crate) live_raw_message: bool,
 }
@@ -61,6 +67,8 @@ impl Pipeline {
         lifecycle: Lifecycle,
     ) -> anyhow::Result<()> {
         let mut complaints = Complaints::default();
+        // What can have been in hand, twice over.
+        let mut recent = Recent::new(4 * self.window);
         loop {
             let first = tokio::select! {
                 () = lifecycle.hard().cancelled() => return Ok(()),
@@ -82,7 +90,7 @@ impl Pipeline {
             // Not cancelled in the middle of a commit: what is left undone at the hard end was never acknowledged.
             let work = async {
                 self.bury(rejected, &mut complaints).await;
-                self.commit(in_hand, &mut complaints).await;
+                self.commit(in_hand, &mut recent, &mut complaints).await;
             };
             tokio::select! {
                 () = lifecycle.hard().cancelled() => return Ok(()),
@@ -115,9 +123,15 @@ impl Pipeline {
     }
 
     /// Commits everything in hand, however long Redis is away.
-    async fn commit(&self, mut in_hand: VecDeque<InHand>, complaints: &mut Complaints) {
+    async fn commit(
+        &self,
+        mut in_hand: VecDeque<InHand>,
+        recent: &mut Recent,
+        complaints: &mut Complaints,
+    ) {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
         while !in_hand.is_empty() {
+            in_hand = self.without_repeats(in_hand, recent);
             let (mut round, later) = one_per_device(in_hand);
             in_hand = later;
             match self.commit_round(&round).await {
@@ -128,6 +142,7 @@ impl Pipeline {
                         match result {
                             Ok(applied) => {
                                 self.count(&applied);
+                                recent.remember(item.print);
                                 item.message.ack.done();
                             }
                             Err(err) => refused.push(Rejected {
@@ -155,6 +170,22 @@ impl Pipeline {
                 }
             }
         }
+    }
+
+    /// Acknowledges what the broker sends again although this process has committed it: it says nothing new, and nothing of
+    /// whether the device is alive.
+    fn without_repeats(&self, in_hand: VecDeque<InHand>, recent: &Recent) -> VecDeque<InHand> {
+        let is_repeat = |item: &InHand| item.message.dup && recent.contains(item.print);
+        let mut rest = VecDeque::with_capacity(in_hand.len());
+        for item in in_hand {
+            if is_repeat(&item) {
+                self.metrics.duplicates.fetch_add(1, Ordering::Relaxed);
+                item.message.ack.done();
+            } else {
+                rest.push_back(item);
+            }
+        }
+        rest
     }
 
     async fn commit_round(

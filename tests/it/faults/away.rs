@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use tests::eventually::eventually;
 use tests::ledger;
 use tests::report;
-use tests::stack::Plan;
+use tests::stack::{Plan, Stack};
 use tokio::time::sleep;
 
 use super::load::{AWAY, Scene};
@@ -68,9 +69,8 @@ async fn an_ingest_that_sleeps_past_every_timeout_overwrites_nothing() -> Result
         .ingests(2)
         .ingest("--mqtt-keep-alive=5s --redis-timeout=1s");
     let mut scene = Scene::start(plan).await?;
-    // A long way to Redis: an ingest is mostly between reading a state and writing what it decided. Not longer, or it falls
-    // behind this load, and more than the last 64 messages of a device come again: those are not recognised.
-    scene.stack.redis_link.delay(Duration::from_millis(20));
+    // A long way to Redis: an ingest is nearly always between reading a state and writing what it decided.
+    scene.stack.redis_link.delay(Duration::from_millis(80));
     for round in 0..scene.seed.rounds() {
         scene.moment().await;
         let sleeper = &mut scene.stack.ingests[round % 2];
@@ -82,4 +82,42 @@ async fn an_ingest_that_sleeps_past_every_timeout_overwrites_nothing() -> Result
     let verdict = scene.finish("SIGSTOP of one of two ingests").await?;
     ensure!(verdict.late > 0, "nothing was held up: {verdict:?}");
     Ok(())
+}
+
+/// The broker sends a window again whose first copy is still in hand: far more messages of one device than the
+/// fingerprints that are stored with it.
+#[tokio::test]
+async fn a_whole_window_that_comes_twice_is_committed_once() -> Result<()> {
+    const SERIAL: &str = "OTSM-0001";
+    const READINGS: i64 = 300;
+    let stack = Stack::start().await?;
+    let device = stack.device(SERIAL);
+    stack.broker_link.record();
+    stack.redis_link.cut();
+    for value in 1..=READINGS {
+        device.send(value).await?;
+    }
+    let last = format!(r#""Live Sensor Readings ":{READINGS},"#);
+    let copies = || {
+        let bytes = stack.broker_link.recorded().concat();
+        String::from_utf8_lossy(&bytes).matches(&last).count()
+    };
+    for copy in 1..=2 {
+        eventually("the window has come", async || {
+            ensure!(copies() == copy, "{} times", copies());
+            Ok(())
+        })
+        .await?;
+        if copy == 1 {
+            stack.broker_link.reset();
+        }
+    }
+    stack.redis_link.heal();
+    // Behind both copies.
+    device.send(READINGS + 1).await?;
+    stack.shows(SERIAL, READINGS + 1).await?;
+    let path = format!("/api/devices/{SERIAL}/history?limit=1000");
+    let history = stack.get(&path).await?.expect(200)?;
+    ensure!(history["count"] == READINGS + 1, "{}", history["count"]);
+    stack.pass()
 }
