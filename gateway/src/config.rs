@@ -69,8 +69,8 @@ pub struct Config {
     #[arg(long, env, value_name = "TIME", default_value = "10s", value_parser = args::duration)]
     pub connect_timeout: Duration,
 
-    /// Packets per client between its queue and its socket
-    #[arg(long, env, value_name = "NUMBER", default_value = "256", value_parser = count(16))]
+    /// Packets per client between its queue and its socket; an alarm comes behind as many readings at most
+    #[arg(long, env, value_name = "NUMBER", default_value = "128", value_parser = count(16))]
     pub client_buffer: usize,
 
     /// Packets waiting for one client at most, beside those between queue and socket: every alarm, and the latest reading

@@ -102,7 +102,7 @@ pub(crate) async fn drain(
     }
     let close = async {
         sleep_until(begun + plan.delay).await;
-        ends.accepting.cancel();
+        // Clients that poll may need new connections until their turn has come; new sessions are refused.
         for (client, after) in present.iter().zip(plan.closings(count)) {
             sleep_until(begun + after).await;
             client.let_go(LetGo::Draining);

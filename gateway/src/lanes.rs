@@ -12,7 +12,7 @@
 //! **Bounds.** Both lanes together hold at most [`Limits::packets`] and [`Limits::bytes`], every payload counted in full
 //! although all clients of a device share it, and no alarm waits for longer than [`Limits::deadline`]. A client that is
 //! sent something beyond them is let go, and nothing more is kept for it. One client costs at most these bytes, the
-//! library's queue (`--client-buffer` packets) and its write buffer (128 KiB, more only for a single larger packet); a
+//! library's queue (`--client-buffer` packets) and its write buffer (up to 256 KiB); a
 //! replica at most `--max-connections` times that.
 
 use std::borrow::Cow;
@@ -271,8 +271,13 @@ impl Lanes {
         std::mem::take(&mut self.conflated)
     }
 
+    /// An alarm waits.
+    pub(crate) fn has_alarms(&self) -> bool {
+        !self.alarms.is_empty()
+    }
+
     /// Nothing waits.
-    pub(crate) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.alarms.is_empty() && self.telemetry.is_empty()
     }
 

@@ -311,7 +311,7 @@ async fn subscribe(
 
 /// Returns when the canary sings and is not heard.
 async fn until_deaf(mut sights: watch::Receiver<Sight>, heard: &AtomicBool) {
-    let mut hearing = Hearing::default();
+    let mut hearing = Hearing::new(Instant::now());
     let mut count = sights.borrow_and_update().canary;
     // Without the guard nothing is ever sung.
     while sights.changed().await.is_ok() {

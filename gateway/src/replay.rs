@@ -251,6 +251,10 @@ fn fresh(device: &DeviceId, since: Option<Position>, snapshot: &Snapshot, now: T
             let alerts = event::device_alerts(device, &state.alarms, position, Mark::Snapshot);
             packets.push(("device:alerts", Arc::from(alerts)));
         }
+    } else if since.is_some_and(|since| since.epoch == snapshot.epoch) {
+        // Within an epoch a device goes only by being retired. At a new one nothing is known of its alarms.
+        let alerts = event::device_alerts(device, [], position, Mark::Snapshot);
+        packets.push(("device:alerts", Arc::from(alerts)));
     }
     Answer {
         packets,

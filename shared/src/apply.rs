@@ -145,7 +145,9 @@ pub async fn reassert(
     let mut count = 0;
     for chunk in devices.chunks(CHUNK) {
         let mut open = store.load(chunk).await?;
-        while !open.is_empty() {
+        let mut rounds = 0;
+        while !open.is_empty() && rounds < MAX_CONFLICTS {
+            rounds += 1;
             let mut behind: Vec<(Box<Subject>, Decision, bool)> = Vec::new();
             for loaded in open.drain(..) {
                 // One that cannot be used is told by the next of its messages.
@@ -170,14 +172,16 @@ pub async fn reassert(
                     bounds,
                 })
                 .collect();
-            for committed in store.commit(&commits, None).await? {
+            let answers = store.commit(&commits, None).await?;
+            for ((subject, ..), committed) in behind.iter().zip(answers) {
                 match committed {
                     Ok(Committed::Done(_)) => count += 1,
                     Ok(Committed::Conflict(loaded)) => open.push(loaded),
                     Err(err @ StoreError::Away(_)) => return Err(err),
                     Err(err) => {
                         let error: &dyn std::error::Error = &err;
-                        tracing::error!(error, "a device cannot be asserted again");
+                        tracing::error!(error, device.id = %subject.device, "cannot be asserted again");
+                        store.give_up_memory(&subject.device, subject.epoch);
                     }
                 }
             }
@@ -255,12 +259,10 @@ pub async fn acknowledge(
     let mut loaded = store.load(std::slice::from_ref(device)).await?.pop();
     let mut first_read = None;
     loop {
-        let Some(found) = loaded else {
-            return Ok(Acknowledged::NotFound);
-        };
-        let subject = match reasserted(store, found, None).await? {
-            Loaded::Subject(subject) => subject,
-            Loaded::Refused(reason) => return Err(StoreError::Refused(reason)),
+        let subject = match loaded {
+            Some(Loaded::Subject(subject)) => subject,
+            Some(Loaded::Refused(reason)) => return Err(StoreError::Refused(reason)),
+            None => return Ok(Acknowledged::NotFound),
         };
         // Fixed by the first read: a position that did not exist then cannot have been seen.
         let first = *first_read.get_or_insert(subject.state.position);

@@ -81,34 +81,51 @@ impl Guard {
 
     async fn survey(&self, interval: Duration) {
         let mut ticks = ticks(interval);
-        let mut quiet = 0_u32;
+        let mut seen = Seen::default();
         loop {
             ticks.tick().await;
             // That Redis is away is found out, and told, by those who need an answer.
-            let Ok(has_sung) = self.look_around().await else {
+            if self.look_around(&mut seen).await.is_err() {
                 continue;
-            };
-            quiet = if has_sung { 0 } else { quiet.saturating_add(1) };
+            }
             let sings = match self.canary {
                 Canary::Sings => true,
                 // Two intervals: the others' are not in step with ours.
-                Canary::FillsIn => quiet >= 2,
+                Canary::FillsIn => seen.quiet >= 2,
             };
             if sings {
                 // A canary that cannot sing is heard by its silence.
-                self.store.sing().await.ok();
+                seen.own_song = self.store.sing().await.ok();
             }
         }
     }
 
-    /// Reads what stands, and asserts again what is gone. Answers whether the canary has sung since the last time.
-    async fn look_around(&self) -> Result<bool, StoreError> {
+    /// Reads what stands, and asserts again what is gone.
+    async fn look_around(&self, seen: &mut Seen) -> Result<(), StoreError> {
         let survey = self.store.survey().await?;
-        let forgotten = self.store.remembered_elsewhere(&survey.epochs);
-        // Told only when it is done: who reads then finds what was asserted again.
-        if !forgotten.is_empty() {
-            apply::reassert(&self.store, &forgotten, self.bounds).await?;
+        if seen.retired != survey.retired {
+            if !seen.retired.is_empty() {
+                let partitions = seen.newly_retired(&survey.retired);
+                self.store.forget_retired(&partitions).await?;
+            }
+            seen.retired.clone_from(&survey.retired);
         }
+        let missing = self.store.remembered_elsewhere(&survey.epochs);
+        seen.waited = if missing.is_empty() {
+            0
+        } else {
+            seen.waited + 1
+        };
+        let is_due = match self.canary {
+            Canary::Sings => true,
+            // Who reads the detectors remembers more than who acknowledged now and then: it goes first.
+            Canary::FillsIn => seen.waited > 2,
+        };
+        // Told only when it is done: who reads then finds what was asserted again.
+        if is_due && !missing.is_empty() {
+            apply::reassert(&self.store, &missing, self.bounds).await?;
+        }
+        let own_song = seen.own_song;
         let mut has_sung = false;
         self.sight.send_if_modified(|sight| {
             has_sung = sight.canary != survey.canary;
@@ -119,7 +136,36 @@ impl Guard {
             }
             has_sung || is_other
         });
-        Ok(has_sung)
+        let is_others = has_sung && own_song != Some(survey.canary);
+        seen.quiet = if is_others {
+            0
+        } else {
+            seen.quiet.saturating_add(1)
+        };
+        Ok(())
+    }
+}
+
+/// What one survey leaves for the next.
+#[derive(Debug, Default)]
+struct Seen {
+    retired: Vec<Option<u64>>,
+    /// Count of the canary's song that was ours.
+    own_song: Option<u64>,
+    /// Surveys in a row in which nobody else let the canary sing.
+    quiet: u32,
+    /// Surveys in a row in which something remembered was missing.
+    waited: u32,
+}
+
+impl Seen {
+    fn newly_retired(&self, retired: &[Option<u64>]) -> Vec<u16> {
+        let before = self.retired.iter().chain(std::iter::repeat(&None));
+        let moved = (0..).zip(before.zip(retired));
+        moved
+            .filter(|(_, (before, now))| now > before)
+            .map(|(partition, _)| partition)
+            .collect()
     }
 }
 

@@ -244,6 +244,7 @@ impl Link {
         let config = self.connection_config().set_push_sender(sender);
         let mut connection = self.open(config).await?;
         let server = ask_server(&mut connection).await?;
+        server.check_role()?;
         Ok(Subscriber {
             connection,
             run_id: server.run_id.into(),
@@ -256,7 +257,9 @@ impl Link {
         let mut fresh = self.open(self.connection_config()).await?;
         let server = ask_server(&mut fresh).await?;
         let standing = self.present().map(|connection| connection.run_id);
-        if standing.is_some_and(|run_id| *run_id != *server.run_id) {
+        // A replica there is on its way to become the master: what is still committed elsewhere is lost with the old one.
+        let is_other = |run_id: Arc<str>| *run_id != *server.run_id || server.is_replica;
+        if standing.is_some_and(is_other) {
             tracing::warn!("another Redis answers at our address: connecting anew");
             self.renew();
         }
@@ -350,7 +353,11 @@ async fn check_server(
     redis: &mut MultiplexedConnection,
     at_start: bool,
 ) -> Result<String, LinkError> {
-    let Server { version, run_id } = ask_server(redis).await?;
+    let server = ask_server(redis).await?;
+    server.check_role()?;
+    let Server {
+        version, run_id, ..
+    } = server;
     let mut numbers = version
         .split('.')
         .map_while(|part| part.parse::<u32>().ok());
@@ -369,9 +376,20 @@ async fn check_server(
 struct Server {
     version: String,
     run_id: String,
+    is_replica: bool,
 }
 
-/// A replica is no server for us: what it shows is old, and it takes nothing.
+impl Server {
+    /// A replica is no server for us: what it shows is old, and it takes nothing.
+    fn check_role(&self) -> Result<(), LinkError> {
+        if self.is_replica {
+            let replica = (redis::ErrorKind::Io, "a replica answers at this address");
+            return Err(LinkError::Away(replica.into()));
+        }
+        Ok(())
+    }
+}
+
 async fn ask_server(redis: &mut MultiplexedConnection) -> Result<Server, LinkError> {
     let info: String = redis::cmd("INFO")
         .query_async(redis)
@@ -383,11 +401,8 @@ async fn ask_server(redis: &mut MultiplexedConnection) -> Result<Server, LinkErr
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         line.unwrap_or_default().trim().to_owned()
     };
-    if field("role") == "slave" {
-        let replica = (redis::ErrorKind::Io, "a replica answers at this address");
-        return Err(LinkError::Away(replica.into()));
-    }
     Ok(Server {
+        is_replica: field("role") == "slave",
         version: field("redis_version"),
         run_id: field("run_id"),
     })

@@ -223,6 +223,14 @@ impl DeviceState {
         self.alarms.iter().find(|alarm| alarm.kind() == kind)
     }
 
+    /// Whether the device's line had come to that position, or beyond it.
+    #[must_use]
+    pub fn has_passed(&self, position: Position) -> bool {
+        let line = self.memory.line.iter().chain([&self.position]);
+        line.into_iter()
+            .any(|point| point.epoch == position.epoch && position.seq <= point.seq)
+    }
+
     /// Quality of what is shown, silence by the clock not considered.
     #[must_use]
     pub fn quality(&self) -> Quality {

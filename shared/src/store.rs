@@ -141,6 +141,8 @@ pub struct LogEntry {
 pub struct Survey {
     /// Epoch of each partition; `None` where the partition cannot be used.
     pub epochs: Vec<Option<Epoch>>,
+    /// Highest seq of a device that each partition retired.
+    pub retired: Vec<Option<u64>>,
     /// The canary's count.
     pub canary: u64,
 }
@@ -223,6 +225,25 @@ impl Store {
     /// What this process committed last of the device, if the stored state has lost it.
     pub(crate) fn missing_from(&self, stored: &Subject) -> Option<Arc<Remembered>> {
         self.memory.missing_from(stored)
+    }
+
+    /// What the device's memory says is settled in this epoch, or cannot be.
+    pub(crate) fn give_up_memory(&self, device: &DeviceId, epoch: Epoch) {
+        self.memory.give_up(device, epoch);
+    }
+
+    /// Forgets what is remembered of devices in these partitions of which nothing is stored any more: they were retired.
+    pub(crate) async fn forget_retired(&self, partitions: &[u16]) -> Result<(), StoreError> {
+        let devices = self.memory.in_partitions(partitions, self.partitions());
+        for loaded in self.load(&devices).await? {
+            if let Loaded::Subject(subject) = loaded
+                && subject.state.latest.is_none()
+                && !subject.lost
+            {
+                self.memory.forget(&subject.device);
+            }
+        }
+        Ok(())
     }
 
     /// Devices of which something is remembered under another epoch than their partition's present one.

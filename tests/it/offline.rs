@@ -1,6 +1,6 @@
 //! When nobody listens to the detectors any more, nothing is shown as normal.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tests::browser::only_alert;
 use tests::eventually::eventually;
@@ -220,5 +220,50 @@ async fn defect_12_a_silent_device_is_alarmed_within_its_limit_and_cleared_by_it
         .await?;
     assert_eq!(only_alert(&cleared)?["change"], "cleared");
     assert_eq!(stack.latest(SERIAL).await?["data_quality"], "good");
+    stack.pass()
+}
+
+#[tokio::test]
+async fn a_device_whose_stored_state_cannot_be_read_is_not_shown_as_current() -> Result<()> {
+    let stack = with_a_short_limit().await?;
+    let browser = stack.browser().await?;
+    let devices = ["OTSM-0001", "OTSM-0002"];
+    for serial in devices {
+        browser.subscribe(serial).await?;
+        stack.device(serial).send(120).await?;
+        browser.event_after(0, "device:data", serial).await?;
+    }
+    let mut redis = stack.redis_connection().await?;
+    let from = browser.seen_count();
+    for serial in devices {
+        let keys: Vec<String> = redis::cmd("KEYS")
+            .arg(format!("st:*:device:{serial}"))
+            .query_async(&mut redis)
+            .await?;
+        let key = keys.first().context("the device is stored")?;
+        if serial == "OTSM-0001" {
+            redis::cmd("HSET")
+                .arg(key)
+                .arg("alarms")
+                .arg("}{")
+                .exec_async(&mut redis)
+                .await?;
+        } else {
+            redis::cmd("DEL").arg(key).exec_async(&mut redis).await?;
+            redis::cmd("SET")
+                .arg(key)
+                .arg("x")
+                .exec_async(&mut redis)
+                .await?;
+        }
+    }
+    for serial in devices {
+        let told = browser
+            .wait_after(from, "what it is", |seen| {
+                seen.is_of("device:data", serial) && seen.body["stale"] == true
+            })
+            .await?;
+        assert!(is_offline(&told.body["data"]), "{told:?}");
+    }
     stack.pass()
 }

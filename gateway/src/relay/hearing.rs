@@ -6,21 +6,31 @@ use std::time::{Duration, Instant};
 const MAX_SILENCE: Duration = Duration::from_secs(3);
 
 /// What one connection has heard of the canary.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Hearing {
-    /// The first time the key had moved and nothing was heard, if nothing was heard since.
-    silent_since: Option<Instant>,
+    heard: Instant,
+    /// Moves of the key in a row without anything heard.
+    unheard: u32,
 }
 
 impl Hearing {
+    /// A connection that was made now.
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            heard: now,
+            unheard: 0,
+        }
+    }
+
     /// The key moved. `heard`: something came over the channel since it moved last. Answers whether the connection is deaf.
     pub(super) fn is_deaf(&mut self, heard: bool, now: Instant) -> bool {
         if heard {
-            self.silent_since = None;
+            *self = Self::new(now);
             return false;
         }
-        let since = *self.silent_since.get_or_insert(now);
-        now.saturating_duration_since(since) >= MAX_SILENCE
+        self.unheard += 1;
+        // Behind a pause of Redis itself the first move may be seen before its message is heard.
+        self.unheard >= 2 && now.saturating_duration_since(self.heard) >= MAX_SILENCE
     }
 }
 

@@ -297,11 +297,13 @@ impl Shard {
         match result {
             Ok(snapshot) => {
                 self.backoff.reset();
+                watched.note_readable(true);
                 watched.finish_load(id, &snapshot, self.clock.now(), &self.outlet);
                 self.load_if_needed(channel);
             }
             Err(StoreError::Refused(reason)) => {
                 tracing::warn!(device.id = %watched.device(), reason, "device cannot be read");
+                watched.note_readable(false);
                 watched.fail_load(id);
                 let channel = Arc::clone(channel);
                 let pause = self.backoff.pause() + TICK;
@@ -424,7 +426,7 @@ impl Shard {
         let now = self.clock.now();
         for (channel, watched) in &mut self.watched {
             watched.judge(now);
-            if self.link.is_none() || self.paused_until.is_some() {
+            if self.link.is_none() || self.paused_until.is_some() || watched.is_unreadable() {
                 watched.go_stale_blindly(now);
             }
             if watched.needs_load() && !watched.is_queued && self.interest.is_confirmed(channel) {

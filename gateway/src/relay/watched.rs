@@ -24,6 +24,10 @@ use crate::socket::{Client, ClientId, Clients};
 const MAX_KEPT: usize = 256;
 
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each asks for another piece of work, in any combination"
+)]
 pub(super) struct Watched {
     device: DeviceId,
     members: HashMap<ClientId, Member>,
@@ -35,6 +39,8 @@ pub(super) struct Watched {
     shown: Shown,
     /// Something was missed: the members wait for a load.
     needs_repair: bool,
+    /// What is stored of it cannot be read: nothing newer than what was told can be known.
+    is_unreadable: bool,
     /// The device may have gone stale.
     needs_look: bool,
     pin: Option<Pin>,
@@ -102,6 +108,7 @@ impl Watched {
             head: None,
             shown: Shown::default(),
             needs_repair: false,
+            is_unreadable: false,
             needs_look: false,
             pin: None,
             is_queued: false,
@@ -188,6 +195,15 @@ impl Watched {
     pub(super) fn judge(&mut self, now: Time) {
         let is_over = self.shown.fresh_until.is_some_and(|until| now > until);
         self.needs_look |= is_over && !self.shown.is_told_stale;
+    }
+
+    /// It was tried to read what is stored.
+    pub(super) fn note_readable(&mut self, is_readable: bool) {
+        self.is_unreadable = !is_readable;
+    }
+
+    pub(super) fn is_unreadable(&self) -> bool {
+        self.is_unreadable
     }
 
     /// Tells the members what only the clock knows: nothing newer can be read now.
@@ -358,7 +374,10 @@ impl Watched {
                 replay::catch_up(&self.device, since, snapshot, now)
             });
             member.client.send_complete(&self.device, answer.packets());
-            member.position = answer.position;
+            // Of a device that is gone, whatever comes next is a fresh picture: the members stay where they were.
+            if snapshot.state.is_some() || answer.recovered {
+                member.position = answer.position;
+            }
         }
         let packets: usize = answers.iter().map(|(_, answer)| answer.packets.len()).sum();
         if packets > 0 {
@@ -426,7 +445,9 @@ impl Watched {
             return;
         };
         for member in self.members.values() {
-            member.client.send("device:data", &old_data);
+            member
+                .client
+                .send_complete(&self.device, [(DATA, &old_data)]);
         }
     }
 

@@ -296,8 +296,9 @@ fn retired_device_is_one_not_heard_of() {
     check(&gone, None, false, true, &[]);
     assert_eq!(position(&gone), at(1, 0));
     // What came after these positions cannot be told any more.
-    check(&gone, Some(at(1, 7)), false, false, &[]);
-    check(&gone, Some(at(1, 0)), false, false, &[]);
+    check(&gone, Some(at(1, 7)), false, false, &["device:alerts"]);
+    check(&gone, Some(at(1, 0)), false, false, &["device:alerts"]);
+    // Of another epoch nothing is known: what it had may stand.
     check(&gone, Some(at(2, 8)), false, false, &[]);
     // This one saw the end of it.
     let answer = answer(&device(), Some(at(1, 8)), &gone, now());

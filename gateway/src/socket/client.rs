@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
 use shared::device::DeviceId;
@@ -18,6 +18,9 @@ use tokio_util::sync::CancellationToken;
 use super::transport::Transport;
 use crate::lanes::{Address, BROADCAST, DATA, Flushed, Handed, Lanes, Limits, Overflow, Packet};
 use crate::replay::Published;
+
+/// How long one replay may hold up the next of a client.
+const CATCH_UP: Duration = Duration::from_secs(3);
 
 /// Number of a client within this process; never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -163,18 +166,23 @@ impl Client {
             self.let_go(LetGo::TooSlow(overflow));
             Flushed::All
         });
-        if flushed == Flushed::All {
+        if !self.lanes().has_alarms() {
             self.caught_up.notify_one();
         }
         flushed
     }
 
-    /// Waits until every subscription is answered and nothing waits to be sent: replays of many devices at once would
-    /// break the bounds of a client that did nothing but come back, again and again.
+    /// Waits until every subscription is answered and no alarm waits to be sent: replays of many devices at once would
+    /// break the bounds of a client that did nothing but come back, again and again. One device that cannot be read must
+    /// not hold up the others: it waits for a while only.
     pub(crate) async fn catches_up(&self) {
-        while self.unanswered.load(Ordering::Acquire) > 0 || !self.lanes().is_empty() {
-            self.caught_up.notified().await;
-        }
+        let caught_up = async {
+            while self.unanswered.load(Ordering::Acquire) > 0 || self.lanes().has_alarms() {
+                self.caught_up.notified().await;
+            }
+        };
+        // Whether in time or not, the subscription goes on.
+        tokio::time::timeout(CATCH_UP, caught_up).await.ok();
     }
 
     /// A subscription was answered.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Commit;
+use crate::alarm::ChangeKind;
 use crate::clock::Time;
 use crate::decide::{Remembered, Subject};
 use crate::device::DeviceId;
@@ -28,12 +29,28 @@ impl Memory {
     pub(super) fn keep(&self, commit: &Commit<'_>, at: Time) {
         let (subject, decision) = (commit.subject, commit.decision);
         let heard = subject.last_message.max(decision.heard);
-        let remembered = Arc::new(Remembered {
+        let ended = decision.changes.iter().filter_map(|change| {
+            let has_ended = change.kind == ChangeKind::Cleared;
+            has_ended.then(|| change.alarm.clone())
+        });
+        let mut remembered = Remembered {
             epoch: subject.epoch,
             state: decision.state.clone(),
             last_message: if decision.alive { Some(at) } else { heard },
-        });
+            ended: ended.collect(),
+        };
         let mut devices = self.devices();
+        if let Some(known) = devices.get(&subject.device) {
+            // Two tasks may have noted their commits in the other order.
+            if known.epoch == subject.epoch && known.state.rev >= remembered.state.rev {
+                return;
+            }
+            let mut ended = known.ended.clone();
+            ended.append(&mut remembered.ended);
+            ended.drain(..ended.len().saturating_sub(Remembered::MAX_ENDED));
+            remembered.ended = ended;
+        }
+        let remembered = Arc::new(remembered);
         if let Some(known) = devices.get_mut(&subject.device) {
             *known = remembered;
         } else if devices.len() < MAX_DEVICES {
@@ -49,6 +66,20 @@ impl Memory {
     /// The device was retired. Other processes that remember it find its number below the highest one retired.
     pub(super) fn forget(&self, device: &DeviceId) {
         self.devices().remove(device);
+    }
+
+    /// Nothing more can be done for the device in its partition's present epoch.
+    pub(super) fn give_up(&self, device: &DeviceId, epoch: Epoch) {
+        if let Some(remembered) = self.devices().get_mut(device) {
+            Arc::make_mut(remembered).epoch = epoch;
+        }
+    }
+
+    /// Devices remembered in these partitions.
+    pub(super) fn in_partitions(&self, partitions: &[u16], count: u16) -> Vec<DeviceId> {
+        let devices = self.devices();
+        let is_there = |device: &&DeviceId| partitions.contains(&device.partition(count));
+        devices.keys().filter(is_there).cloned().collect()
     }
 
     /// What is remembered of the device and missing from its stored state. A memory that is not is brought up to date:

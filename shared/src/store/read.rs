@@ -110,7 +110,7 @@ impl Store {
         Ok(count)
     }
 
-    /// The epochs of all partitions and the canary's count, read at one moment on the connection that commits use.
+    /// The epochs of all partitions, what they retired, and the canary's count, read on the connection that commits use.
     ///
     /// A partition without an epoch has lost its data: then the connection is given up, since the next one opens one.
     pub async fn survey(&self) -> Result<Survey, StoreError> {
@@ -120,7 +120,7 @@ impl Store {
                 match u16::try_from(index) {
                     Ok(number) if index < partitions => {
                         let hash = PartitionKeys::new(number).partition();
-                        pipe.cmd("HGET").arg(hash).arg("epoch");
+                        pipe.cmd("HMGET").arg(hash).arg("epoch").arg("retired");
                     }
                     _ => {
                         pipe.cmd("GET").arg(keys::CANARY);
@@ -129,27 +129,38 @@ impl Store {
             })
             .await?;
         let mut epochs = Vec::with_capacity(partitions);
+        let mut retired = Vec::with_capacity(partitions);
         let mut canary = 0;
         for (index, answer) in answers.into_iter().enumerate() {
             let found = match answer.map_err(|err| self.answer_error(err)) {
-                Ok(found) => text(found).map_err(StoreError::Away)?,
+                Ok(found) => found,
                 // A partition that cannot be used does not stop the others.
                 Err(StoreError::Refused(_)) => {
                     epochs.push(None);
+                    retired.push(None);
                     continue;
                 }
                 Err(err) => return Err(err),
             };
             if index == partitions {
-                canary = found.and_then(|count| count.parse().ok()).unwrap_or(0);
-            } else if let Some(epoch) = found {
-                epochs.push(epoch.parse().ok());
-            } else {
-                return Err(self.epoch_gone(wrong_answer("a partition without an epoch")));
+                let count = text(found).map_err(StoreError::Away)?;
+                canary = count.and_then(|count| count.parse().ok()).unwrap_or(0);
+                continue;
             }
+            let mut fields = items(found).map_err(StoreError::Away)?.into_iter();
+            let mut field = || text(fields.next().unwrap_or(Value::Nil));
+            let Some(epoch) = field().map_err(StoreError::Away)? else {
+                return Err(self.epoch_gone(wrong_answer("a partition without an epoch")));
+            };
+            epochs.push(epoch.parse().ok());
+            let seq = field().map_err(StoreError::Away)?;
+            retired.push(seq.and_then(|seq| seq.parse().ok()));
         }
-        epochs.truncate(partitions);
-        Ok(Survey { epochs, canary })
+        Ok(Survey {
+            epochs,
+            retired,
+            canary,
+        })
     }
 
     /// States of these devices, in their order; `None` where a device is unknown or unreadable.

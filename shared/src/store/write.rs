@@ -184,13 +184,14 @@ impl Store {
         withdrawn.await.map(drop)
     }
 
-    /// Lets the canary sing: counts on, and publishes the count, the way a commit does.
-    pub async fn sing(&self) -> Result<(), StoreError> {
+    /// Lets the canary sing: counts on, and publishes the count, the way a commit does. Answers the count.
+    pub async fn sing(&self) -> Result<u64, StoreError> {
         let sung = self.run(|scripts, pipe| {
             pipe.cmd("EVALSHA").arg(&scripts.canary).arg(2);
             pipe.arg(keys::CANARY).arg(keys::CANARY_CHANNEL);
         });
-        sung.await.map(drop)
+        let count = u64::from_redis_value(sung.await?).map_err(redis::RedisError::from);
+        count.map_err(StoreError::Away)
     }
 
     /// Looks at a device again only at `time`: nothing can be decided about it now.

@@ -131,6 +131,8 @@ impl Scene {
         let delivered = may_lose.then(|| ledger::passed(&self.stack.broker_link));
         let judged = ledger.judge(&self.stack, &self.clients, delivered.as_ref());
         let verdict = judged.await?;
+        // An announced loss is still one: none of these faults is a reason for it.
+        ensure!(verdict.alarm_gaps == 0, "announced as missing: {verdict}");
         let seconds = self.started.elapsed().as_secs();
         report::line(&format!("{what}, {seconds} s: {verdict}"));
         self.stack.pass()?;

@@ -468,16 +468,25 @@ fn walk(seen: &[Seen], serial: &str) -> Result<Continued> {
     let mut last: Option<Position> = None;
     // What was jumped over, until the snapshot that says so.
     let mut gap: Option<u64> = None;
+    // From the last whole position on, one may come once more.
+    let mut is_continuing = false;
     let mut newest = String::new();
     let mut highest: BTreeMap<String, u64> = BTreeMap::new();
     for seen in seen {
         if seen.what == "connect" {
             // What was not finished begins again.
             gap = None;
+            is_continuing = true;
         }
         if seen.what == "followed" && seen.name == serial {
             continued.count(&seen.body);
+            is_continuing = false;
         }
+        let is_twice = seen.what == "again" && seen.body["deviceId"] == serial;
+        ensure!(
+            is_continuing || !is_twice,
+            "told twice on one connection: {seen:?}"
+        );
         if seen.what != "event" || seen.body["deviceId"] != serial {
             continue;
         }

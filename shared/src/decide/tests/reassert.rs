@@ -12,6 +12,7 @@ fn memory(world: &World) -> Remembered {
         epoch: world.subject.epoch,
         state: world.subject.state.clone(),
         last_message: world.subject.last_message,
+        ended: Vec::new(),
     }
 }
 
@@ -396,5 +397,140 @@ fn whatever_the_server_loses_the_last_commit_stands_again() {
                 }
             }
         }
+    }
+}
+
+/// The state the server goes back to, what others made of it, and what we remember.
+fn fork(ours: impl Fn(&mut World), theirs: impl Fn(&mut World)) -> (Remembered, World) {
+    let mut world = World::new();
+    world.value("300");
+    world.value("310");
+    let earlier = world.subject.clone();
+    let mut others = gone_back_to(&earlier, &world);
+    ours(&mut world);
+    let remembered = memory(&world);
+    others.pass(60);
+    theirs(&mut others);
+    (remembered, others)
+}
+
+#[test]
+fn what_ended_on_an_older_reading_does_not_end_what_a_newer_one_holds() {
+    let ours = |world: &mut World| {
+        world.value("100");
+        world.value("110");
+    };
+    let (remembered, mut others) = fork(ours, |others| {
+        others.value("320");
+    });
+    reassert(&mut others, &remembered);
+    assert!(
+        others.gas().is_some(),
+        "the newer reading is above the level"
+    );
+    // Nor does it lower it.
+    let ours = |world: &mut World| {
+        world.value("260");
+        world.value("260");
+    };
+    let (remembered, mut others) = fork(ours, |others| {
+        others.value("1200");
+    });
+    reassert(&mut others, &remembered);
+    let level = others.gas().map(|alarm| alarm.condition);
+    assert_eq!(level, Some(Condition::AlarmLevel3));
+}
+
+#[test]
+fn an_off_delay_that_ran_on_an_older_reading_does_not_run_out_on_a_newer_one() {
+    let mut world = World::new();
+    world.settings.alarm_off_delay = Duration::from_secs(30);
+    world.value("100");
+    let earlier = world.subject.clone();
+    world.value("300");
+    world.value("100");
+    world.value("100");
+    let remembered = memory(&world);
+    let mut others = gone_back_to(&earlier, &world);
+    others.settings = world.settings.clone();
+    others.pass(5);
+    others.value("310");
+    reassert(&mut others, &remembered);
+    others.pass(60);
+    others.timer(Time::default());
+    assert!(others.gas().is_some(), "nothing has come that is below");
+}
+
+#[test]
+fn an_alarm_that_others_never_knew_stands_although_they_have_gone_further() {
+    let mut world = World::new();
+    world.value("100");
+    let earlier = world.subject.clone();
+    let latching = |value| {
+        let mut reading = reading(Some(value));
+        reading.levels[0].latching = Some(dec("1"));
+        reading
+    };
+    world.pass(5);
+    world.read(latching("300"));
+    world.pass(5);
+    world.read(latching("100"));
+    let id = world.gas_id();
+    let remembered = memory(&world);
+    let mut others = gone_back_to(&earlier, &world);
+    for _ in 0..5 {
+        others.pass(5);
+        others.read(latching("100"));
+    }
+    reassert(&mut others, &remembered);
+    assert_eq!(others.gas_id(), id);
+    // One they knew and ended stays ended.
+    let (remembered, others) = fork(
+        |_| {},
+        |others| {
+            others.value("100");
+        },
+    );
+    assert!(!remembered.is_missing_from(&others.subject));
+}
+
+#[test]
+fn the_acknowledgement_that_ended_an_alarm_is_told_with_its_end() {
+    let mut world = World::new();
+    let latching = |value| {
+        let mut reading = reading(Some(value));
+        reading.levels[0].latching = Some(dec("1"));
+        reading
+    };
+    world.pass(5);
+    world.read(latching("300"));
+    world.pass(5);
+    world.read(latching("100"));
+    let earlier = world.subject.clone();
+    let id = world.gas_id();
+    let ended = world.acknowledge(&id).changes.pop().expect("cleared").alarm;
+    let remembered = Remembered {
+        ended: vec![ended],
+        ..memory(&world)
+    };
+    let expected = [
+        (ChangeKind::Acknowledged, Condition::AlarmLevel1),
+        (ChangeKind::Cleared, Condition::AlarmLevel1),
+    ];
+    // Whether the server stands where it stood before, or others have gone on from there.
+    for readings in [0, 4] {
+        let mut back = gone_back_to(&earlier, &world);
+        for _ in 0..readings {
+            back.pass(5);
+            back.read(latching("100"));
+        }
+        let decision = reassert(&mut back, &remembered);
+        assert_eq!(kinds(&decision), expected, "{readings}");
+        assert!(back.gas().is_none());
+        let by = decision.log[0]
+            .acknowledged
+            .as_ref()
+            .map(|(by, _)| by.as_str());
+        assert_eq!(by, Some("User"));
     }
 }
