@@ -240,7 +240,7 @@ impl Store {
                 && subject.state.latest.is_none()
                 && !subject.lost
             {
-                self.memory.forget(&subject.device);
+                self.memory.forget(&subject.device, subject.epoch);
             }
         }
         Ok(())

@@ -63,9 +63,15 @@ impl Memory {
         }
     }
 
-    /// The device was retired. Other processes that remember it find its number below the highest one retired.
-    pub(super) fn forget(&self, device: &DeviceId) {
-        self.devices().remove(device);
+    /// The device was retired in this epoch. What is remembered from an earlier one may have been lost instead.
+    pub(super) fn forget(&self, device: &DeviceId, epoch: Epoch) {
+        let mut devices = self.devices();
+        if devices
+            .get(device)
+            .is_some_and(|known| known.epoch == epoch)
+        {
+            devices.remove(device);
+        }
     }
 
     /// Nothing more can be done for the device in its partition's present epoch.

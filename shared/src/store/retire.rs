@@ -40,7 +40,7 @@ impl Store {
             .await?;
         let committed = self.committed(device, Ok(answer))?;
         if matches!(committed, Committed::Done(_)) {
-            self.memory.forget(device);
+            self.memory.forget(device, subject.epoch);
         }
         Ok(committed)
     }

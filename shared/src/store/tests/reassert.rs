@@ -125,6 +125,43 @@ async fn a_raw_payload_of_an_older_reading_does_not_stand_beside_a_newer_one() {
     assert_eq!(store.raw_payload(&device).await.expect("reads"), None);
 }
 
+#[tokio::test]
+async fn what_was_retired_elsewhere_is_forgotten_and_what_was_lost_is_not() {
+    let server = Server::start().await;
+    let (store, gateway) = (server.store(), server.store());
+    for serial in ["OTSM-0114", "OTSM-0115"] {
+        send(&store, &of(serial, "300", 0), 1)
+            .await
+            .expect("committed");
+    }
+    let (gone, stays): (DeviceId, DeviceId) = (
+        "OTSM-0114".parse().expect("a serial"),
+        "OTSM-0115".parse().expect("a serial"),
+    );
+    let all: Vec<u16> = (0..8).collect();
+    crate::apply::retire(&gateway, &gone, "User")
+        .await
+        .expect("retired");
+    store.forget_retired(&all).await.expect("asked");
+    flush(&server).await;
+    assert!(store.survey().await.is_err(), "its epochs are gone");
+    // Somebody retires something before what was lost is asserted again.
+    store.survey().await.expect("new epochs");
+    store.forget_retired(&all).await.expect("asked");
+    let both = [gone, stays];
+    let count = crate::apply::reassert(&store, &both, None).await;
+    assert_eq!(count.expect("asserted"), 1);
+    let devices = store.devices().await.expect("reads");
+    let [_, stays] = both;
+    assert_eq!(
+        devices
+            .into_iter()
+            .map(|(device, _)| device)
+            .collect::<Vec<_>>(),
+        [stays]
+    );
+}
+
 async fn flush(server: &Server) {
     redis::cmd("FLUSHALL")
         .exec_async(&mut server.raw().await)
