@@ -115,6 +115,16 @@ pub struct Config {
     #[arg(long, env, value_name = "TIME", default_value = "2s", value_parser = args::duration)]
     pub redis_away_after: Duration,
 
+    /// Name of this replica in `/api/analytics/connections`, where a random part is added to it: letters, digits, `.`, `_`
+    /// and `-`
+    #[arg(long, env, value_name = "NAME", default_value = "gateway", value_parser = trimmed())]
+    pub replica_name: String,
+
+    /// How often this replica reports in Redis how many watch what, and reads what it tells of all devices and replicas at
+    /// `/metrics`; at least 1s
+    #[arg(long, env, value_name = "TIME", default_value = "10s", value_parser = args::duration)]
+    pub report_interval: Duration,
+
     #[command(flatten)]
     pub telemetry: TelemetryConfig,
 }
@@ -159,10 +169,18 @@ impl Config {
             ("--alarm-deadline", self.alarm_deadline),
             ("--tcp-user-timeout", self.tcp_user_timeout),
             ("--redis-away-after", self.redis_away_after),
+            ("--report-interval", self.report_interval),
         ] {
             if time < second {
                 problems.push(format!("{flag}: must be at least 1s"));
             }
+        }
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+        let name = &self.replica_name;
+        if name.is_empty() || name.len() > 64 || !name.chars().all(is_plain) {
+            problems.push(
+                "--replica-name: expected up to 64 letters, digits, `.`, `_` and `-`".to_owned(),
+            );
         }
         // Clients are promised to be told within 5 s, and finding out takes up to one more.
         if self.redis_away_after > Duration::from_secs(4) {

@@ -48,6 +48,11 @@ impl Interest {
         }
     }
 
+    /// Number of channels, those that linger included.
+    pub(crate) fn len(&self) -> usize {
+        self.channels.len()
+    }
+
     /// Somebody watches the channel from now on.
     pub(crate) fn watch(&mut self, channel: &Channel) {
         let entry = self.channels.entry(Arc::clone(channel)).or_insert(Entry {
@@ -170,12 +175,6 @@ impl Interest {
             }
             self.want(channel);
         }
-    }
-
-    /// How many channels are known, lingering ones included.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.channels.len()
     }
 }
 

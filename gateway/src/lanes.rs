@@ -150,6 +150,8 @@ pub(crate) struct Lanes {
     bytes: usize,
     /// Readings left out since this was last taken.
     conflated: u64,
+    /// Packets thrown away with a client since this was last taken.
+    dropped: u64,
     /// A bound was broken, or the connection is closed: whatever came now would come after a hole.
     is_closed: bool,
 }
@@ -164,6 +166,7 @@ impl Lanes {
             next_turn: 0,
             bytes: 0,
             conflated: 0,
+            dropped: 0,
             is_closed: false,
         }
     }
@@ -269,6 +272,11 @@ impl Lanes {
     /// How many readings were left out since this was last asked.
     pub(crate) fn take_conflated(&mut self) -> u64 {
         std::mem::take(&mut self.conflated)
+    }
+
+    /// How many packets that waited were thrown away since this was last asked.
+    pub(crate) fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
     }
 
     /// An alarm waits.
@@ -378,6 +386,7 @@ impl Lanes {
 
     fn close(&mut self) {
         self.is_closed = true;
+        self.dropped += (self.alarms.len() + self.telemetry.len()) as u64;
         self.free();
     }
 

@@ -31,6 +31,10 @@ pub mod status;
 // The end.
 mod drain;
 
+// What is counted.
+mod fleet;
+mod metrics;
+
 // Questions and answers.
 pub mod error;
 mod openapi;
@@ -50,12 +54,15 @@ use futures_util::future::BoxFuture;
 use shared::clock::SystemClock;
 use shared::guard::{Canary, Guard, Sight};
 use shared::lifecycle::Lifecycle;
+use shared::metrics::Meters;
 use shared::store::{Store, StoreError};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tower::ServiceExt;
 
 use crate::config::Config;
+use crate::fleet::Fleet;
+use crate::metrics::{Metrics, Present};
 use crate::monitor::Monitor;
 use crate::origins::Origins;
 use crate::relay::Relay;
@@ -79,22 +86,26 @@ pub async fn serve(
     if let Err(err @ StoreError::Unusable(_)) = store.ping().await {
         return Err(err.into());
     }
+    let meters = Meters::new("gateway", &config.telemetry)?;
+    let metrics = Metrics::new(&meters);
     let state = AppState {
         clock: store.clock(),
         store,
         config: Arc::new(config),
         status: StatusHandle::new(Instant::now()),
+        metrics: Arc::clone(&metrics),
     };
     let config = &state.config;
     let address = listener.local_addr()?;
     // Ends what must outlive the last client.
     let finish = lifecycle.hard().child_token();
 
-    let clients = Clients::new(lanes::Limits {
+    let limits = lanes::Limits {
         packets: config.outbox_packets,
         bytes: config.outbox_bytes,
         deadline: config.alarm_deadline,
-    });
+    };
+    let clients = Clients::new(limits, metrics);
     let monitor = Monitor::new(state.status.clone(), Arc::clone(&state.clock));
     let settings = relay::Settings {
         linger: config.linger,
@@ -124,6 +135,24 @@ pub async fn serve(
         finish.clone(),
     );
     lifecycle.spawn("monitor", watching);
+    let present = Present {
+        clients: clients.clone(),
+        relay: relay.clone(),
+        monitor: monitor.clone(),
+        store: state.store.clone(),
+    };
+    present.tell(&meters);
+    let seen = fleet::Seen::default();
+    seen.tell(&meters, &state.clock);
+    let fleet = Fleet {
+        store: state.store.clone(),
+        relay: relay.clone(),
+        clients: clients.clone(),
+        replica: format!("{}-{:08x}", config.replica_name, fastrand::u32(..)),
+        interval: config.report_interval,
+        seen,
+    };
+    lifecycle.spawn("fleet", fleet.run(finish.clone()));
     let sockets = Sockets::new(config, clients.clone(), relay, monitor.clone());
 
     let plan = drain::Plan {
@@ -150,7 +179,9 @@ pub async fn serve(
     let accepting = listener::accept(listener, settings, lifecycle.clone(), ends, answer);
     lifecycle.spawn("listener", accepting);
     tracing::info!(%address, ?config, "gateway running");
-    lifecycle.wait(plan.longest()).await
+    let ended = lifecycle.wait(plan.longest()).await;
+    meters.flush().await;
+    ended
 }
 
 /// `/socket.io` and everything else; origins are checked before either.
@@ -160,7 +191,11 @@ fn routes(
 ) -> anyhow::Result<impl Fn(Request) -> BoxFuture<'static, Response<Body>> + Clone + use<>> {
     let rest = rest::router(state.clone())?;
     let origins = Origins::from_config(&state.config.allowed_origins)?;
-    let cors = Cors::new(origins, Arc::clone(&state.clock));
+    let cors = Cors::new(
+        origins,
+        Arc::clone(&state.clock),
+        Arc::clone(&state.metrics),
+    );
     let live = Router::new()
         .fallback(async move |request: Request| sockets.answer(request).await)
         .layer(from_fn_with_state(cors, cors::guard));

@@ -67,6 +67,11 @@ impl Monitor {
         self.status.replace(status);
     }
 
+    /// The latest judgement.
+    pub(crate) fn status(&self) -> Status {
+        self.status.current()
+    }
+
     pub(crate) fn is_draining(&self) -> bool {
         self.is_draining.load(Ordering::Relaxed)
     }

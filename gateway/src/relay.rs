@@ -24,17 +24,18 @@ use shared::keys::CANARY_CHANNEL;
 use shared::lifecycle::Lifecycle;
 use shared::state::Position;
 use shared::store::{Store, StoreError, Subscriber};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::interest::Channel;
+use crate::metrics::Metrics;
 use crate::socket::{Client, ClientId, Clients, Unanswered};
 use hearing::Hearing;
 use shard::Shard;
 
 /// Tasks that share the devices.
-const SHARDS: usize = 4;
+pub(crate) const SHARDS: usize = 4;
 /// Events that may wait per shard. Full: the event is dropped and the shard catches up from the streams.
 const MAX_EVENTS: usize = 8192;
 /// Commands that may wait per shard. Full: the client's task waits.
@@ -90,6 +91,10 @@ enum Command {
         channels: Vec<Channel>,
         client: ClientId,
     },
+    /// Count the watchers of each device.
+    Count {
+        answer: oneshot::Sender<Vec<(DeviceId, u64)>>,
+    },
     /// Watch the device for everybody, for ever.
     Pin {
         channel: Channel,
@@ -136,7 +141,7 @@ impl Relay {
         let (links_tx, links_rx) = watch::channel(None);
         let mut inlets = Vec::with_capacity(SHARDS);
         let mut shards = Vec::with_capacity(SHARDS);
-        for _ in 0..SHARDS {
+        for number in 0..SHARDS {
             let (messages_tx, messages_rx) = mpsc::channel(MAX_EVENTS);
             let (commands_tx, commands_rx) = mpsc::channel(MAX_COMMANDS);
             let lagging = Arc::new(AtomicBool::new(false));
@@ -152,10 +157,17 @@ impl Relay {
                 links: links_rx.clone(),
                 sights: sights.clone(),
             };
-            let shard = Shard::new(store.clone(), clients.clone(), settings, sources);
+            let shard = Shard::new(number, store.clone(), clients.clone(), settings, sources);
             lifecycle.spawn("relay shard", shard.run(finish.clone()));
         }
-        let link = keep_linked(store.clone(), inlets.into(), links_tx, sights.clone());
+        let metrics = Arc::clone(clients.metrics());
+        let link = keep_linked(
+            store.clone(),
+            inlets.into(),
+            links_tx,
+            sights.clone(),
+            metrics,
+        );
         let linking = finish.clone();
         lifecycle.spawn("relay link", async move {
             linking.run_until_cancelled(link).await;
@@ -214,6 +226,18 @@ impl Relay {
         }
     }
 
+    /// How many clients of this replica watch each device, in no order.
+    pub(crate) async fn watchers(&self) -> Vec<(DeviceId, u64)> {
+        let mut watchers = Vec::new();
+        for shard in self.shards.iter() {
+            let (answer, answered) = oneshot::channel();
+            // A shard that ended watches nothing.
+            shard.send(Command::Count { answer }).await.ok();
+            watchers.extend(answered.await.unwrap_or_default());
+        }
+        watchers
+    }
+
     /// Keeps everybody informed about the device.
     async fn pin(&self, device: DeviceId, since: Option<Time>) {
         let channel = self.channel(&device);
@@ -247,6 +271,7 @@ async fn keep_linked(
     inlets: Arc<[Inlet]>,
     links: watch::Sender<Option<Link>>,
     sights: watch::Receiver<Sight>,
+    metrics: Arc<Metrics>,
 ) {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
     let mut is_told = false;
@@ -266,13 +291,16 @@ async fn keep_linked(
                     connection,
                     lost: lost.clone(),
                 }));
-                let reason = tokio::select! {
-                    () = lost.cancelled() => "it was closed",
-                    () = ping_until_lost(pings) => "it does not answer",
-                    () = until_deaf(sights.clone(), &heard) => "it is deaf",
-                    () = until_elsewhere(sights.clone(), before, &run_id) => "another server is there now",
+                let (code, reason) = tokio::select! {
+                    () = lost.cancelled() => ("closed", "it was closed"),
+                    () = ping_until_lost(pings) => ("silent", "it does not answer"),
+                    () = until_deaf(sights.clone(), &heard) => ("deaf", "it is deaf"),
+                    () = until_elsewhere(sights.clone(), before, &run_id) => {
+                        ("elsewhere", "another server is there now")
+                    }
                 };
                 links.send_replace(None);
+                metrics.subscriber_lost.add(code);
                 tracing::warn!(
                     generation,
                     reason,

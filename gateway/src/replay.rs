@@ -41,6 +41,15 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// A short constant for counters.
+    pub(crate) fn outcome(&self) -> &'static str {
+        match (self.recovered, self.alarms_recovered) {
+            (true, _) => "recovered",
+            (false, true) => "snapshot",
+            (false, false) => "alarms_incomplete",
+        }
+    }
+
     /// What is sent, in order.
     pub(crate) fn packets(&self) -> impl Iterator<Item = (&'static str, &Arc<RawValue>)> {
         self.packets.iter().map(|(name, payload)| (*name, payload))

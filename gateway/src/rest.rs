@@ -2,6 +2,7 @@
 
 mod alarm_log;
 mod alerts;
+mod analytics;
 mod body;
 pub(crate) mod cors;
 mod devices;
@@ -29,6 +30,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::normalize_path::NormalizePath;
 
 use crate::error::ApiError;
+use crate::metrics::Metrics;
 use crate::openapi;
 use crate::origins::{OriginError, Origins};
 use crate::snapshot::Reads;
@@ -51,9 +53,11 @@ fn routes() -> Vec<(Method, &'static str, MethodRouter<Rest>)> {
         (M::GET, "/api/devices/{deviceId}", get(devices::one)),
         (M::DELETE, "/api/devices/{deviceId}", delete(devices::retire)),
         (M::GET, "/api/devices/{deviceId}/history", get(history::samples)),
+        (M::GET, "/api/analytics/connections", get(analytics::connections)),
         (M::GET, "/health", get(health::health)),
         (M::GET, "/livez", get(health::livez)),
         (M::GET, "/readyz", get(health::readyz)),
+        (M::GET, "/metrics", get(health::metrics)),
         (M::GET, "/config", get(settings::show)),
         (M::GET, "/openapi.json", get(openapi::document)),
     ]
@@ -69,7 +73,12 @@ fn unserved() -> [(&'static str, MethodRouter<Rest>); 1] {
 /// Fails on allowed origins that `Config::validate` would have refused.
 pub fn router(state: AppState) -> Result<Router, OriginError> {
     let origins = Origins::from_config(&state.config.allowed_origins)?;
-    let cors = Cors::new(origins.clone(), Arc::clone(&state.clock));
+    let cors = Cors::new(
+        origins.clone(),
+        Arc::clone(&state.clock),
+        Arc::clone(&state.metrics),
+    );
+    let metrics = Arc::clone(&state.metrics);
     let rest = Rest::new(state, &origins);
     let mut inner = Router::new();
     for (_, path, handler) in routes() {
@@ -82,7 +91,7 @@ pub fn router(state: AppState) -> Result<Router, OriginError> {
         .method_not_allowed_fallback(async || ApiError::WrongMethod)
         .fallback(unknown_route)
         .layer(DefaultBodyLimit::max(edge::MAX_BODY_BYTES))
-        .layer(from_fn(edge::trace))
+        .layer(from_fn_with_state(metrics, edge::trace))
         .with_state(rest);
     // A trailing slash matches every route, so it has to be gone before a route is looked for.
     let outer = Router::new()
@@ -113,6 +122,7 @@ pub(crate) struct Rest {
     large_reads: Arc<Semaphore>,
     /// Number of devices when Redis last told it.
     devices: Arc<AtomicUsize>,
+    metrics: Arc<Metrics>,
 }
 
 impl Rest {
@@ -128,6 +138,7 @@ impl Rest {
             origin_texts: origins.to_texts().into(),
             large_reads: Arc::new(Semaphore::new(LARGE_READS)),
             devices: Arc::default(),
+            metrics: state.metrics,
         }
     }
 

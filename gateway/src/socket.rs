@@ -34,6 +34,7 @@ use crate::config::Config;
 use crate::drain;
 use crate::lanes::Flushed;
 use crate::listener::Link;
+use crate::metrics::Metrics;
 use crate::monitor::Monitor;
 use crate::relay::Relay;
 
@@ -78,6 +79,7 @@ struct Inner {
     service: SocketIoService<NotFound>,
     upgrades: Upgrades,
     monitor: Monitor,
+    metrics: Arc<Metrics>,
 }
 
 impl Sockets {
@@ -100,6 +102,7 @@ impl Sockets {
             .with_parser(parser)
             .build_with_inner_svc(NotFound);
         let upgrades = Upgrades::default();
+        let metrics = Arc::clone(clients.metrics());
         let context = Arc::new(Context {
             clients,
             relay,
@@ -113,6 +116,7 @@ impl Sockets {
                 service,
                 upgrades,
                 monitor,
+                metrics,
             }),
         };
         let connecting = Arc::clone(&context);
@@ -138,7 +142,9 @@ impl Sockets {
     pub(crate) async fn answer(&self, request: Request<Body>) -> Response<Body> {
         let session = query_value(request.uri().query(), "sid").map(str::parse::<Sid>);
         let is_websocket = query_value(request.uri().query(), "transport") == Some("websocket");
-        if session.is_none() && self.inner.monitor.is_draining() {
+        let is_handshake = session.is_none();
+        if is_handshake && self.inner.monitor.is_draining() {
+            self.inner.metrics.refused.add("draining");
             return StatusCode::SERVICE_UNAVAILABLE.into_response();
         }
         if let (Some(Ok(sid)), true) = (session, is_websocket)
@@ -146,7 +152,11 @@ impl Sockets {
         {
             self.inner.upgrades.note(sid, link);
         }
-        self.call(slim(request)).await
+        let response = self.call(slim(request)).await;
+        if is_handshake && response.status().is_client_error() {
+            self.inner.metrics.refused.add("invalid");
+        }
+        response
     }
 
     /// Closes a polling session as a leaving client would.
@@ -216,7 +226,7 @@ fn prepare(socket: &Arc<Socket>, context: &Context) {
     let leaving = Arc::clone(&client);
     socket.on_disconnect(async move |_: SocketRef, reason: DisconnectReason| {
         tracing::info!(client = %leaving.sid(), reason = %reason, "client disconnected");
-        leaving.has_left();
+        leaving.has_left(reason);
     });
     let connection = Connection {
         client,
@@ -259,7 +269,7 @@ impl Connection {
             () = watch_silence(client, context.max_silence) => {}
             () = drain::turn_away(client, context.monitor.is_draining()) => {}
         }
-        client.has_left();
+        client.end();
         context
             .relay
             .gone(client, subscriptions.into_devices())

@@ -6,6 +6,7 @@ use shared::clock::Clock;
 use shared::store::Store;
 
 use crate::config::Config;
+use crate::metrics::Metrics;
 use crate::status::StatusHandle;
 
 /// Cheap to clone.
@@ -17,6 +18,8 @@ pub struct AppState {
     pub config: Arc<Config>,
     /// Health of the data path.
     pub status: StatusHandle,
+    /// What is counted.
+    pub(crate) metrics: Arc<Metrics>,
     /// The one clock.
     pub clock: Arc<dyn Clock>,
 }

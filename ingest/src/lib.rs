@@ -25,17 +25,19 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 use shared::apply::Rules;
 use shared::clock::SystemClock;
 use shared::guard::{Canary, Guard, Sight};
 use shared::lifecycle::Lifecycle;
+use shared::metrics::{Meters, TEXT_FORMAT};
 use shared::store::{Bounds, Store, StoreError};
 use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::health::DependencyStatus;
-use crate::metrics::Metrics;
+use crate::metrics::{Links, Metrics};
 use crate::mqtt::Farewell;
 use crate::pipeline::Pipeline;
 use crate::timers::{Beat, Reporter};
@@ -55,7 +57,8 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     if let Err(err @ StoreError::Unusable(_)) = store.ping().await {
         return Err(err.into());
     }
-    let metrics = Arc::new(Metrics::default());
+    let meters = Meters::new("ingest", &config.telemetry)?;
+    let metrics = Metrics::new(&meters);
     let rules = rules(&config);
     let format = config.format();
     tracing::info!(
@@ -79,6 +82,12 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     )?;
     let (beat, beats) = watch::channel(Beat::default());
     let room_left = Arc::new(AtomicBool::new(true));
+    let links = Links {
+        broker: link.clone(),
+        store: store.clone(),
+        beats: beats.clone(),
+        room_left: Arc::clone(&room_left),
+    };
     let reporter = Reporter {
         store: store.clone(),
         link: link.clone(),
@@ -118,11 +127,16 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     };
     lifecycle.spawn("pipeline", pipeline.run(incoming, lifecycle.clone()));
 
+    links.tell(&meters);
     let redis = move || redis_status(*beats.borrow());
-    let metrics = Router::new().route("/metrics", get(async move || metrics.render()));
-    let router = health::router(link, redis, &lifecycle).merge(metrics);
+    let read = meters.reader();
+    let told = async move || ([(CONTENT_TYPE, TEXT_FORMAT)], read());
+    let router = health::router(link, redis, &lifecycle);
+    let router = router.merge(Router::new().route("/metrics", get(told)));
     health::serve(listener, router, &lifecycle);
-    lifecycle.wait(config.drain_period).await
+    let ended = lifecycle.wait(config.drain_period).await;
+    meters.flush().await;
+    ended
 }
 
 fn rules(config: &Config) -> Rules {

@@ -1,12 +1,33 @@
-//! Every counter of this service. Labels are bounded: reasons are constants of the code.
+//! Every metric of this service; `deploy/METRICS.md` lists them. Labels are bounded: constants of the code.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use opentelemetry::metrics::Histogram;
+use shared::alarm::{Change, ChangeKind};
+use shared::metrics::{Counts, Meters, reading};
+use shared::store::Store;
+use tokio::sync::watch;
+
+use crate::mqtt::LinkStatus;
+use crate::timers::Beat;
+
+/// Why a message becomes a dead letter: the codes of unreadable payloads, and what only the store knows.
+const REASONS: [&str; 9] = [
+    "too_large",
+    "not_utf8",
+    "not_json",
+    "too_deep",
+    "not_an_object",
+    "missing_serial",
+    "bad_serial",
+    "too_many_devices",
+    "commit_failed",
+];
 
 /// Counts since the start of the process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Metrics {
     /// Messages taken from the broker.
     pub received: AtomicU64,
@@ -18,77 +39,187 @@ pub struct Metrics {
     pub late: AtomicU64,
     /// Conflicts: how often a decision had to be made again.
     pub conflicts: AtomicU64,
-    /// Alarm changes.
-    pub alarm_changes: AtomicU64,
+    /// Batches that were not committed because Redis was away.
+    pub failures: AtomicU64,
     /// Deadlines looked at.
     pub timers: AtomicU64,
-    /// Dead letters by reason. A mutex: one short look-up for a message that is broken anyway.
-    rejected: Mutex<BTreeMap<&'static str, u64>>,
+    rejected: Counts,
+    alarm_changes: Counts,
+    commit_duration: Histogram<f64>,
+    message_duration: Histogram<f64>,
+}
+
+/// Where the state of the links is read.
+pub(crate) struct Links {
+    pub(crate) broker: LinkStatus,
+    pub(crate) store: Store,
+    pub(crate) beats: watch::Receiver<Beat>,
+    /// Whether devices that were never heard of are still taken.
+    pub(crate) room_left: Arc<AtomicBool>,
 }
 
 impl Metrics {
-    /// Counts a dead letter.
-    pub fn reject(&self, reason: &'static str) {
-        let mut rejected = self.rejected.lock().unwrap_or_else(PoisonError::into_inner);
-        *rejected.entry(reason).or_default() += 1;
+    /// Everything at 0, told by these meters.
+    #[must_use]
+    pub fn new(meters: &Meters) -> Arc<Self> {
+        let metrics = Arc::new(Self {
+            received: AtomicU64::new(0),
+            committed: AtomicU64::new(0),
+            duplicates: AtomicU64::new(0),
+            late: AtomicU64::new(0),
+            conflicts: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            timers: AtomicU64::new(0),
+            rejected: Counts::new(&REASONS),
+            alarm_changes: Counts::new(&ChangeKind::CODES),
+            commit_duration: meters.durations(
+                "ingest.commit.duration",
+                "Load, decision and commit of one batch of messages.",
+            ),
+            message_duration: meters.durations(
+                "ingest.message.duration",
+                "From the socket to the commit of a message.",
+            ),
+        });
+        metrics.tell_messages(meters);
+        metrics.tell_commits(meters);
+        metrics
     }
 
-    /// All counters in the Prometheus text format.
-    #[must_use]
-    pub fn render(&self) -> String {
-        let counters = [
-            (
-                "ingest_messages_received_total",
-                "Messages taken from the broker.",
-                &self.received,
-            ),
-            (
-                "ingest_messages_committed_total",
-                "Messages whose decision was committed.",
-                &self.committed,
-            ),
-            (
-                "ingest_messages_duplicate_total",
-                "Duplicates among the committed.",
-                &self.duplicates,
-            ),
-            (
-                "ingest_messages_late_total",
-                "Late readings among the committed.",
-                &self.late,
-            ),
-            (
-                "ingest_commit_conflicts_total",
-                "Decisions that had to be made again.",
-                &self.conflicts,
-            ),
-            (
-                "ingest_alarm_changes_total",
-                "Transitions of alarms.",
-                &self.alarm_changes,
-            ),
-            ("ingest_timers_total", "Deadlines looked at.", &self.timers),
-        ];
-        let mut text = String::new();
-        for (name, help, counter) in counters {
-            let count = counter.load(Ordering::Relaxed);
-            writeln!(
-                text,
-                "# HELP {name} {help}\n# TYPE {name} counter\n{name} {count}"
-            )
-            .expect("a String takes every text");
+    fn tell_messages(self: &Arc<Self>, meters: &Meters) {
+        meters.counter(
+            "ingest.messages.received",
+            "Messages taken from the broker.",
+            reading(self, |metrics| &metrics.received),
+        );
+        meters.counter(
+            "ingest.messages.committed",
+            "Messages whose decision was committed, or was nothing to write.",
+            reading(self, |metrics| &metrics.committed),
+        );
+        meters.counter(
+            "ingest.messages.duplicate",
+            "Duplicates among the committed.",
+            reading(self, |metrics| &metrics.duplicates),
+        );
+        meters.counter(
+            "ingest.messages.late",
+            "Late readings among the committed.",
+            reading(self, |metrics| &metrics.late),
+        );
+        let metrics = Arc::clone(self);
+        meters.counters(
+            "ingest.messages.rejected",
+            "Dead letters: messages that can never be processed.",
+            move |tell| metrics.rejected.tell("reason", tell),
+        );
+    }
+
+    fn tell_commits(self: &Arc<Self>, meters: &Meters) {
+        meters.counter(
+            "ingest.commit.conflicts",
+            "Decisions made again because the state had moved.",
+            reading(self, |metrics| &metrics.conflicts),
+        );
+        meters.counter(
+            "ingest.commit.failures",
+            "Batches not committed because Redis was away; they are tried again.",
+            reading(self, |metrics| &metrics.failures),
+        );
+        meters.counter(
+            "ingest.timers",
+            "Deadlines looked at.",
+            reading(self, |metrics| &metrics.timers),
+        );
+        let metrics = Arc::clone(self);
+        meters.counters(
+            "ingest.alarm.changes",
+            "Transitions of alarms by messages and deadlines.",
+            move |tell| metrics.alarm_changes.tell("change", tell),
+        );
+    }
+
+    /// Counts a dead letter.
+    pub fn reject(&self, reason: &'static str) {
+        self.rejected.add(reason);
+    }
+
+    /// Counts transitions of alarms.
+    pub fn changed(&self, changes: &[Change]) {
+        for change in changes {
+            self.alarm_changes.add(change.kind.code());
         }
-        let name = "ingest_messages_rejected_total";
-        writeln!(
-            text,
-            "# HELP {name} Dead letters by reason.\n# TYPE {name} counter"
-        )
-        .expect("a String takes every text");
-        let rejected = self.rejected.lock().unwrap_or_else(PoisonError::into_inner);
-        for (reason, count) in rejected.iter() {
-            writeln!(text, "{name}{{reason=\"{reason}\"}} {count}")
-                .expect("a String takes every text");
-        }
-        text
+    }
+
+    /// A batch was committed.
+    pub fn batch_took(&self, time: Duration) {
+        self.commit_duration.record(time.as_secs_f64(), &[]);
+    }
+
+    /// A message was committed, so long after it came out of the socket.
+    pub fn message_took(&self, time: Duration) {
+        self.message_duration.record(time.as_secs_f64(), &[]);
+    }
+}
+
+impl Links {
+    /// Tells how the links stand, whenever somebody asks.
+    pub(crate) fn tell(self, meters: &Meters) {
+        let Self {
+            broker,
+            store,
+            beats,
+            room_left,
+        } = self;
+        let of_broker = |read: fn(&LinkStatus) -> u64| {
+            let broker = broker.clone();
+            move || read(&broker)
+        };
+        meters.counter(
+            "ingest.messages.lost",
+            "Messages of QoS 0 dropped because they came faster than they are committed.",
+            of_broker(LinkStatus::lost),
+        );
+        meters.gauge(
+            "ingest.messages.queued",
+            "Messages that wait for the pipeline.",
+            of_broker(|broker| broker.queued() as u64),
+        );
+        meters.gauge(
+            "ingest.messages.unacknowledged",
+            "Messages in the ack window: received and not acknowledged to the broker.",
+            of_broker(|broker| broker.unacknowledged() as u64),
+        );
+        meters.gauge(
+            "ingest.broker.link.up",
+            "1 while the subscription at the broker stands.",
+            of_broker(|broker| u64::from(broker.is_subscribed())),
+        );
+        meters.counter(
+            "ingest.broker.connections",
+            "Connections made to the broker.",
+            of_broker(LinkStatus::connections),
+        );
+        meters.gauge(
+            "ingest.redis.link.up",
+            "1 while Redis answers.",
+            move || u64::from(beats.borrow().redis),
+        );
+        let counted = store.clone();
+        meters.counter(
+            "ingest.redis.connections",
+            "Connections made to Redis for commits.",
+            move || counted.connections(),
+        );
+        meters.counter(
+            "ingest.reasserted.devices",
+            "Devices asserted again after Redis went back behind what was committed.",
+            move || store.reasserted(),
+        );
+        meters.gauge(
+            "ingest.devices.room.left",
+            "1 while devices never heard of are taken, 0 once `--max-devices` is reached.",
+            move || u64::from(room_left.load(Ordering::Relaxed)),
+        );
     }
 }

@@ -35,6 +35,7 @@ pub use ack::AckHandle;
 use ack::Acks;
 pub use leave::Farewell;
 use leave::Stop;
+use status::InHand;
 pub use status::{LinkReporter, LinkState, LinkStatus};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -84,6 +85,11 @@ pub fn start(
     // older connection's may still wait); QoS 0, which has no window, is dropped and counted before it takes that room.
     let (sender, receiver) = mpsc::channel(2 * window);
     let (reporter, status) = LinkStatus::new();
+    let acks = Arc::<Acks>::default();
+    let status = status.watch(InHand {
+        acks: Arc::clone(&acks),
+        queue: sender.downgrade(),
+    });
     let link = Link {
         options: options::options(config).context("cannot prepare the link to the broker")?,
         broker: config.mqtt_broker.to_string(),
@@ -93,7 +99,7 @@ pub fn start(
         window,
         max_payload_bytes,
         connect_timeout: config.mqtt_connect_timeout,
-        acks: Arc::default(),
+        acks,
         sender,
         reporter,
         soft: lifecycle.soft().clone(),

@@ -143,6 +143,8 @@ impl Pipeline {
                             Ok(applied) => {
                                 self.count(&applied);
                                 recent.remember(item.print);
+                                self.metrics
+                                    .message_took(item.message.received_at.elapsed());
                                 item.message.ack.done();
                             }
                             Err(err) => refused.push(Rejected {
@@ -158,6 +160,7 @@ impl Pipeline {
                     self.bury(refused, complaints).await;
                 }
                 Err(err) => {
+                    self.metrics.failures.fetch_add(1, Ordering::Relaxed);
                     complaints.redis_away(&err);
                     for item in &mut round {
                         item.second_try = true;
@@ -205,9 +208,14 @@ impl Pipeline {
             accept_new: self.room_left.load(Ordering::Relaxed),
             ..self.rules.clone()
         };
-        apply::apply(&self.store, &work, &rules, traceparent.as_deref())
+        let began = Instant::now();
+        let applied = apply::apply(&self.store, &work, &rules, traceparent.as_deref())
             .instrument(span)
-            .await
+            .await;
+        if applied.is_ok() {
+            self.metrics.batch_took(began.elapsed());
+        }
+        applied
     }
 
     fn work<'a>(&self, item: &'a InHand) -> Work<'a> {
@@ -263,8 +271,7 @@ impl Pipeline {
         metrics
             .conflicts
             .fetch_add(u64::from(applied.conflicts), Ordering::Relaxed);
-        let changes = applied.decision.changes.len() as u64;
-        metrics.alarm_changes.fetch_add(changes, Ordering::Relaxed);
+        metrics.changed(&applied.decision.changes);
         match applied.decision.outcome {
             Outcome::Reading(Class::Duplicate | Class::Ignored) => {
                 metrics.duplicates.fetch_add(1, Ordering::Relaxed);

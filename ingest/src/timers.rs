@@ -170,8 +170,7 @@ async fn look(
                 Err(_) => false,
             };
             if let Ok(applied) = &result {
-                let changes = applied.decision.changes.len() as u64;
-                metrics.alarm_changes.fetch_add(changes, Ordering::Relaxed);
+                metrics.changed(&applied.decision.changes);
             }
             if !is_known {
                 // Nothing can be decided until a reading replaces what cannot be read.

@@ -174,6 +174,26 @@ pub enum ChangeKind {
     Retired,
 }
 
+impl ChangeKind {
+    /// Every change, as [`ChangeKind::code`] spells it.
+    pub const CODES: [&'static str; 8] = [
+        "raised",
+        "escalated",
+        "de_escalated",
+        "latched",
+        "unlatched",
+        "acknowledged",
+        "cleared",
+        "retired",
+    ];
+
+    /// The wire's word for it.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        Self::CODES[self as usize]
+    }
+}
+
 impl Alarm {
     /// Where the alarm stands.
     #[must_use]
@@ -272,3 +292,6 @@ impl Condition {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests;

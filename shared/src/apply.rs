@@ -188,6 +188,7 @@ pub async fn reassert(
         }
     }
     if count > 0 {
+        store.count_reasserted(count);
         tracing::warn!(
             devices = count,
             "Redis went back: asserted again what it had lost"

@@ -32,6 +32,17 @@ pub const CANARY_CHANNEL: &str = "st:{canary}:live";
 /// Sharded channel on which every new connection tries whether it may publish.
 pub const PROBE_CHANNEL: &str = "st:{ingest}:probe";
 
+/// What one gateway found of all devices, told to the others.
+pub const FLEET_SAMPLE: &str = "st:{fleet}:sample";
+/// Sorted set of gateway → time of its last report of who watches what.
+pub const WATCHERS: &str = "st:{fleet}:watchers";
+
+/// Report of one gateway; it runs out.
+#[must_use]
+pub fn watchers_of(replica: &str) -> String {
+    format!("{WATCHERS}:{replica}")
+}
+
 /// Keys of one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionKeys {

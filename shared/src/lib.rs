@@ -34,6 +34,7 @@ pub mod store;
 pub mod args;
 pub mod backoff;
 pub mod lifecycle;
+pub mod metrics;
 pub mod process;
 pub mod secret;
 pub mod telemetry;

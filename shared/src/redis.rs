@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -169,6 +170,8 @@ pub struct Link {
     current: RwLock<Option<Connection>>,
     /// Held while connecting: the others wait for the outcome instead of connecting too.
     connecting: Mutex<u64>,
+    /// Connections made so far.
+    made: AtomicU64,
 }
 
 impl Link {
@@ -184,6 +187,7 @@ impl Link {
             clock,
             current: RwLock::new(None),
             connecting: Mutex::new(0),
+            made: AtomicU64::new(0),
         }
     }
 
@@ -211,8 +215,14 @@ impl Link {
         }
         *generation += 1;
         let connection = self.connect(*generation).await?;
+        self.made.fetch_add(1, Ordering::Relaxed);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(connection.clone());
         Ok(connection)
+    }
+
+    /// Connections made so far.
+    pub(crate) fn made(&self) -> u64 {
+        self.made.load(Ordering::Relaxed)
     }
 
     /// Gives up a connection that failed.

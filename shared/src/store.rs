@@ -4,12 +4,14 @@
 //! many devices in one round trip. Everything else answers questions and writes nothing of a device.
 
 mod codec;
+mod fleet;
 mod memory;
 mod read;
 mod retire;
 mod write;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::{Pipeline, PushInfo, RedisError, RedisResult, Value};
@@ -24,6 +26,7 @@ use crate::redis::{Connection, Link, LinkError, RedisConfig, Scripts, load_scrip
 pub use crate::redis::Subscriber;
 use crate::state::{DeviceState, Epoch, Position};
 
+pub use fleet::{AlarmCounts, DeviceCounts, FleetSample, WatchReport};
 use memory::Memory;
 pub use write::{Bounds, Commit, Committed, DeadLetter};
 
@@ -32,6 +35,8 @@ pub use write::{Bounds, Commit, Committed, DeadLetter};
 pub struct Store {
     link: Arc<Link>,
     memory: Arc<Memory>,
+    /// Devices asserted again so far.
+    reasserted: Arc<AtomicU64>,
 }
 
 /// Why the store could not answer.
@@ -174,6 +179,7 @@ impl Store {
         Self {
             link: Arc::new(Link::new(config, clock)),
             memory: Arc::default(),
+            reasserted: Arc::default(),
         }
     }
 
@@ -214,6 +220,22 @@ impl Store {
     /// where that leads elsewhere.
     pub async fn look_who_answers(&self) -> Result<Arc<str>, StoreError> {
         Ok(self.link.look_who_answers().await?)
+    }
+
+    /// Connections for questions and commits made so far.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.link.made()
+    }
+
+    /// Devices asserted again so far, because Redis went back behind what was committed here.
+    #[must_use]
+    pub fn reasserted(&self) -> u64 {
+        self.reasserted.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_reasserted(&self, devices: usize) {
+        self.reasserted.fetch_add(devices as u64, Ordering::Relaxed);
     }
 
     /// How often all of this is checked; zero: never.

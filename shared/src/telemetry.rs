@@ -1,5 +1,7 @@
 //! Logs and traces of a process: set up once, flushed at the end.
 
+mod lines;
+
 use std::fmt;
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -9,8 +11,9 @@ use clap::{Args, ValueEnum};
 use opentelemetry::trace::{TraceContextExt, TracerProvider as _};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, TracerProviderBuilder};
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -19,8 +22,10 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
 
+use lines::Lines;
+
 /// What the end of a process waits at most for the last spans to leave.
-const FLUSH: Duration = Duration::from_secs(3);
+pub(crate) const FLUSH: Duration = Duration::from_secs(3);
 
 /// Crates the exporter itself is made of: a span of theirs would be exported, which makes more of them. And the span
 /// that names a task for the logs: it would be the parent of everything the task ever does.
@@ -43,10 +48,10 @@ pub struct TelemetryConfig {
     /// Form of the log lines on standard output; by default `text` on a terminal, else `json`
     #[arg(long, env = "LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
-    /// Where spans go
+    /// Where spans and metrics go; `stdout` writes spans alone, one line each
     #[arg(long, env = "OTEL_EXPORTER", default_value = "none")]
     pub otel_exporter: Exporter,
-    /// The collector, if spans go there (OTLP over gRPC)
+    /// The collector, if they go there (OTLP over gRPC)
     #[arg(
         long,
         env = "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -74,6 +79,8 @@ pub enum Exporter {
     None,
     /// To an OpenTelemetry collector.
     Otlp,
+    /// To standard output, one JSON object per span.
+    Stdout,
 }
 
 fn log_level(text: &str) -> Result<String, String> {
@@ -119,7 +126,22 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> anyhow::Result<T
         .context("cannot read the log level")?;
     let provider = match config.otel_exporter {
         Exporter::None => None,
-        Exporter::Otlp => Some(provider(service, config)?),
+        Exporter::Otlp => {
+            let exporter = collector(config)?;
+            Some(
+                provider(service, config)
+                    .with_batch_exporter(exporter)
+                    .build(),
+            )
+        }
+        Exporter::Stdout => {
+            let exporter = Lines(writer.clone());
+            Some(
+                provider(service, config)
+                    .with_batch_exporter(exporter)
+                    .build(),
+            )
+        }
     };
     let spans = provider.as_ref().map(|provider| {
         let exported = Targets::new()
@@ -161,19 +183,18 @@ fn lines(format: Option<LogFormat>, writer: NonBlocking) -> Box<dyn Layer<Regist
     }
 }
 
-fn provider(service: &'static str, config: &TelemetryConfig) -> anyhow::Result<SdkTracerProvider> {
-    let exporter = SpanExporter::builder()
-        .with_tonic()
-        .with_endpoint(&config.otel_exporter_otlp_endpoint)
-        .with_timeout(FLUSH)
-        .build()
-        .context("cannot build the exporter of spans")?;
+fn collector(config: &TelemetryConfig) -> anyhow::Result<SpanExporter> {
+    let exporter = SpanExporter::builder().with_tonic();
+    let exporter = exporter.with_endpoint(&config.otel_exporter_otlp_endpoint);
+    let exporter = exporter.with_timeout(FLUSH).build();
+    exporter.context("cannot build the exporter of spans")
+}
+
+fn provider(service: &'static str, config: &TelemetryConfig) -> TracerProviderBuilder {
     let ratio = Sampler::TraceIdRatioBased(config.otel_traces_sampler_arg);
-    Ok(SdkTracerProvider::builder()
-        .with_batch_exporter(exporter)
+    SdkTracerProvider::builder()
         .with_sampler(Sampler::ParentBased(Box::new(ratio)))
         .with_resource(Resource::builder().with_service_name(service).build())
-        .build())
 }
 
 impl TelemetryGuard {
@@ -182,24 +203,28 @@ impl TelemetryGuard {
         let Some(provider) = self.provider else {
             return;
         };
-        // The shutdown blocks, and on a worker of the runtime it could wait for itself.
-        let shutdown = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH));
-        match tokio::time::timeout(FLUSH + Duration::from_millis(500), shutdown).await {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(err))) => {
-                tracing::warn!(
-                    error = &err as &dyn std::error::Error,
-                    "last spans are lost"
-                );
-            }
-            Ok(Err(err)) => {
-                tracing::warn!(
-                    error = &err as &dyn std::error::Error,
-                    "last spans are lost"
-                );
-            }
-            Err(_) => tracing::warn!("last spans are lost: the collector did not answer in time"),
+        end("spans", move || provider.shutdown_with_timeout(FLUSH)).await;
+    }
+}
+
+/// Ends an exporter, for at most a moment more than [`FLUSH`]. A shutdown blocks, and on a worker of the runtime it could
+/// wait for itself.
+pub(crate) async fn end(
+    what: &'static str,
+    shutdown: impl FnOnce() -> OTelSdkResult + Send + 'static,
+) {
+    let shutdown = tokio::task::spawn_blocking(shutdown);
+    match tokio::time::timeout(FLUSH + Duration::from_millis(500), shutdown).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(err))) => {
+            let error: &dyn std::error::Error = &err;
+            tracing::warn!(error, "last {what} are lost");
         }
+        Ok(Err(err)) => {
+            let error: &dyn std::error::Error = &err;
+            tracing::warn!(error, "last {what} are lost");
+        }
+        Err(_) => tracing::warn!("last {what} are lost: the collector did not answer in time"),
     }
 }
 

@@ -31,6 +31,10 @@ mod rolling;
 
 mod slow_clients;
 
+mod metrics;
+
+mod analytics;
+
 mod cli;
 
 mod tidy;

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use super::watched::{self, Outlet, Watched};
 use super::{Command, Link, Message, Settings};
 use crate::interest::{Channel, Interest};
+use crate::metrics::Metrics;
 use crate::replay::Published;
 use crate::socket::{ClientId, Clients};
 
@@ -48,6 +50,7 @@ pub(super) struct Sources {
 }
 
 pub(super) struct Shard {
+    number: usize,
     store: Store,
     clock: Arc<dyn Clock>,
     outlet: Outlet,
@@ -91,12 +94,14 @@ enum Done {
 
 impl Shard {
     pub(super) fn new(
+        number: usize,
         store: Store,
         clients: Clients,
         settings: Settings,
         sources: Sources,
     ) -> Self {
         Self {
+            number,
             clock: store.clock(),
             store,
             outlet: Outlet {
@@ -122,6 +127,7 @@ impl Shard {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             if self.sources.lagging.swap(false, Ordering::Acquire) {
+                self.metrics().lagging.fetch_add(1, Relaxed);
                 tracing::warn!("more was published than could be taken, catching up");
                 self.suspect_everything();
             }
@@ -182,6 +188,14 @@ impl Shard {
                 }
             }
             Command::Gone { channels, client } => self.forget(&channels, client),
+            Command::Count { answer } => {
+                let watched = self.watched.values();
+                let watched = watched.filter(|watched| watched.members() > 0);
+                let count =
+                    |watched: &Watched| (watched.device().clone(), watched.members() as u64);
+                // Who asked may be gone.
+                answer.send(watched.map(count).collect()).ok();
+            }
             Command::Pin {
                 channel,
                 device,
@@ -228,10 +242,20 @@ impl Shard {
             .as_ref()
             .map_or_else(|_| Span::none(), |event| span(event, watched.device()));
         let _entered = span.enter();
+        let committed = event.as_ref().ok().map(|event| event.at);
+        self.metrics().events.fetch_add(1, Relaxed);
         if let Some(watched) = self.watched.get_mut(&channel) {
             match event {
-                Ok(event) => watched.take(&Arc::new(event), &self.outlet),
+                Ok(event) => {
+                    watched.take(&Arc::new(event), &self.outlet);
+                    if let Some(committed) = committed {
+                        let metrics = self.outlet.clients.metrics();
+                        metrics.event_reached(committed, self.clock.now());
+                    }
+                }
                 Err(error) => {
+                    let metrics = self.outlet.clients.metrics();
+                    metrics.unreadable.fetch_add(1, Relaxed);
                     let error = &error as &dyn std::error::Error;
                     tracing::warn!(error, channel = %channel, "published event cannot be read");
                     watched.suspect_gap();
@@ -422,7 +446,26 @@ impl Shard {
         }
     }
 
+    fn metrics(&self) -> &Metrics {
+        self.outlet.clients.metrics()
+    }
+
+    fn tell_what_is_watched(&self) {
+        let watching = &self.metrics().watching[self.number];
+        let members = self.watched.values().map(Watched::members);
+        let (mut rooms, mut subscriptions) = (0, 0);
+        for members in members.filter(|members| *members > 0) {
+            rooms += 1;
+            subscriptions += members as u64;
+        }
+        watching.rooms.store(rooms, Relaxed);
+        watching.subscriptions.store(subscriptions, Relaxed);
+        let channels = self.interest.len() as u64;
+        watching.channels.store(channels, Relaxed);
+    }
+
     fn tick(&mut self) {
+        self.tell_what_is_watched();
         let now = self.clock.now();
         for (channel, watched) in &mut self.watched {
             watched.judge(now);

@@ -262,7 +262,7 @@ impl Watched {
         };
         let at = replay::position(snapshot);
         if load.is_repair {
-            self.repair(snapshot, now);
+            self.repair(snapshot, now, outlet);
         }
         if load.is_repair || self.head.is_none() {
             if outlet.broadcast_all {
@@ -271,7 +271,7 @@ impl Watched {
             self.head = Some(at);
         }
         self.look(snapshot, now);
-        self.admit(load.joiners, snapshot, now);
+        self.admit(load.joiners, snapshot, now, outlet);
         for event in &load.kept {
             if self
                 .head
@@ -366,7 +366,7 @@ impl Watched {
         }
     }
 
-    fn repair(&mut self, snapshot: &Snapshot, now: Time) {
+    fn repair(&mut self, snapshot: &Snapshot, now: Time, outlet: &Outlet) {
         let mut answers: Vec<(Position, Answer)> = Vec::new();
         for member in self.members.values_mut() {
             let since = member.position;
@@ -381,6 +381,10 @@ impl Watched {
         }
         let packets: usize = answers.iter().map(|(_, answer)| answer.packets.len()).sum();
         if packets > 0 {
+            let counts = &outlet.clients.metrics().replica_recoveries;
+            for (_, answer) in &answers {
+                counts.add(answer.outcome());
+            }
             let recovered = answers.iter().all(|(_, answer)| answer.recovered);
             tracing::info!(device.id = %self.device, recovered, "caught up with missed events");
             self.shown.is_told_stale = false;
@@ -451,7 +455,7 @@ impl Watched {
         }
     }
 
-    fn admit(&mut self, joiners: Vec<Joiner>, snapshot: &Snapshot, now: Time) {
+    fn admit(&mut self, joiners: Vec<Joiner>, snapshot: &Snapshot, now: Time, outlet: &Outlet) {
         let mut answers: Vec<(Option<Position>, Answer)> = Vec::new();
         for Joiner { join, has_left } in joiners {
             let client = &join.client;
@@ -461,6 +465,10 @@ impl Watched {
             let answer = once(&mut answers, join.since, || {
                 replay::answer(&self.device, join.since, snapshot, now)
             });
+            if join.since.is_some() {
+                let counts = &outlet.clients.metrics().client_recoveries;
+                counts.add(answer.outcome());
+            }
             client.send_complete(&self.device, answer.packets());
             if let Some(ack) = join.ack {
                 client.answer(&self.device, ack, joined(&self.device, answer));

@@ -44,7 +44,13 @@ pub(crate) async fn acknowledge(
     let body = Body::parse(&body::read(request).await?)?;
     let name = body.name()?;
     let answer = apply::acknowledge(&rest.reads.store, &alert.device, &alert.id, name, body.seen);
-    match rest.reads.within(answer).await.map_err(ApiError::away)? {
+    let answer = rest.reads.within(answer).await.map_err(ApiError::away)?;
+    rest.metrics.acknowledged.add(match answer {
+        Acknowledged::Covered => "covered",
+        Acknowledged::Escalated => "escalated",
+        Acknowledged::NotFound => "not_found",
+    });
+    match answer {
         Acknowledged::NotFound => Err(ApiError::UnknownAlert),
         answer => Ok(reply::ok(&AcknowledgeReply {
             success: true,

@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use shared::clock::{Clock, Time};
 
 use crate::error::ApiError;
+use crate::metrics::Metrics;
 use crate::origins::Origins;
 
 const METHODS: &str = "GET, POST, PUT, DELETE, OPTIONS, PATCH";
@@ -28,13 +29,15 @@ pub(crate) struct Cors {
     origins: Origins,
     clock: Arc<dyn Clock>,
     refusals: Arc<Refusals>,
+    metrics: Arc<Metrics>,
 }
 
 impl Cors {
-    pub(crate) fn new(origins: Origins, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(origins: Origins, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
         Self {
             origins,
             clock,
+            metrics,
             refusals: Arc::default(),
         }
     }
@@ -44,6 +47,9 @@ impl Cors {
 pub(crate) async fn guard(State(cors): State<Cors>, request: Request, next: Next) -> Response {
     let origin = match read_origin(request.headers()) {
         Ok(Some(origin)) if !cors.allows(&origin, request.headers()) => {
+            if request.uri().path().starts_with(crate::socket::PATH) {
+                cors.metrics.refused.add("origin");
+            }
             cors.tell_refusal(&origin);
             return refuse();
         }

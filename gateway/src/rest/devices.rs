@@ -1,5 +1,7 @@
 //! The devices: one item of contract 4.3 each, judged at the moment it is shown.
 
+use std::sync::atomic::Ordering;
+
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -101,6 +103,7 @@ pub(crate) async fn retire(
     match rest.reads.within(answer).await.map_err(ApiError::away)? {
         Retired::NotFound => Err(ApiError::UnknownDevice),
         Retired::Done => {
+            rest.metrics.retired.fetch_add(1, Ordering::Relaxed);
             tracing::info!(device.id = %device, "device retired");
             Ok(reply::ok(&RetireReply { success: true }))
         }

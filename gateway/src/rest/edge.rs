@@ -1,17 +1,19 @@
 //! What every request passes, whatever its route: bounds on size and time, a span, and errors that are always JSON.
 
 use std::any::Any;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH};
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::Instrument;
 use tracing::field::Empty;
 
 use crate::error::{ApiError, ErrorBody};
+use crate::metrics::Metrics;
 use crate::rest::reply;
 
 /// The largest body of a request (contract section 4).
@@ -54,22 +56,37 @@ pub(crate) async fn complete(request: Request, next: Next) -> Response {
 }
 
 /// The server span of a request: named after its route, never after a device.
-pub(crate) async fn trace(request: Request, next: Next) -> Response {
+pub(crate) async fn trace(
+    State(metrics): State<Arc<Metrics>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let began = Instant::now();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("", MatchedPath::as_str);
-    let method = request.method().as_str();
+    let route = route.to_owned();
+    let method = method(request.method());
     let span = tracing::info_span!(
         "request",
         otel.name = format!("{method} {route}"),
         otel.kind = "server",
         http.request.method = method,
-        http.route = route,
+        http.route = %route,
         http.response.status_code = Empty,
     );
     let recorded = span.clone();
     let response = next.run(request).instrument(span).await;
-    recorded.record("http.response.status_code", response.status().as_u16());
+    let status = response.status().as_u16();
+    recorded.record("http.response.status_code", status);
+    metrics.answered(method, &route, status, began.elapsed());
     response
+}
+
+/// The method as a word of a bounded set: anybody can invent one.
+fn method(method: &Method) -> &'static str {
+    let known = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"];
+    let found = known.into_iter().find(|known| *known == method.as_str());
+    found.unwrap_or("_OTHER")
 }
 
 /// The answer where a handler panicked.

@@ -1,11 +1,13 @@
 //! Whether this gateway lives, may get traffic, and what its data path is like.
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderName, StatusCode};
 use axum::response::Response;
 use serde::Serialize;
 use shared::clock::Time;
 use shared::event::iso;
+use shared::metrics::TEXT_FORMAT;
 use shared::store::IngestStatus;
 
 use crate::rest::{Rest, reply};
@@ -63,6 +65,11 @@ pub(crate) async fn health(State(rest): State<Rest>) -> Response {
 /// `GET /livez`: the process answers. Never touches Redis.
 pub(crate) async fn livez() -> Response {
     reply::ok(&Alive { status: "ok" })
+}
+
+/// `GET /metrics`: Prometheus' text format.
+pub(crate) async fn metrics(State(rest): State<Rest>) -> ([(HeaderName, &'static str); 1], String) {
+    ([(CONTENT_TYPE, TEXT_FORMAT)], rest.metrics.read())
 }
 
 /// `GET /readyz`: each dependency and its age.

@@ -10,6 +10,7 @@ use axum::http::Request;
 use axum::response::Response;
 use serde_json::Value;
 use shared::clock::SystemClock;
+use shared::metrics::Meters;
 use shared::store::Store;
 use tower::ServiceExt;
 
@@ -33,6 +34,7 @@ fn gateway(redis: &str, flags: &[&str]) -> Router {
         store,
         config: Arc::new(config),
         status: StatusHandle::new(std::time::Instant::now()),
+        metrics: Metrics::new(&Meters::local("gateway").expect("meters")),
     };
     router(state).expect("origins were checked")
 }

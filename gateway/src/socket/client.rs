@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -10,13 +10,14 @@ use serde_json::value::RawValue;
 use shared::device::DeviceId;
 use socketioxide::extract::AckSender;
 use socketioxide::handler::{FromMessageParts, Value};
-use socketioxide::socket::{Sid, Socket};
+use socketioxide::socket::{DisconnectReason, Sid, Socket};
 use socketioxide::{SendError, SocketError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::transport::Transport;
 use crate::lanes::{Address, BROADCAST, DATA, Flushed, Handed, Lanes, Limits, Overflow, Packet};
+use crate::metrics::Metrics;
 use crate::replay::Published;
 
 /// How long one replay may hold up the next of a client.
@@ -42,6 +43,23 @@ pub(crate) enum LetGo {
 }
 
 impl LetGo {
+    /// Every reason for which a client is gone: our own, then what the transport tells.
+    pub(crate) const CODES: [&'static str; 13] = [
+        "outbox_packets",
+        "outbox_bytes",
+        "outbox_deadline",
+        "too_many_commands",
+        "silent",
+        "draining",
+        "broken",
+        "client",
+        "transport_close",
+        "transport_error",
+        "heartbeat",
+        "invalid",
+        "server",
+    ];
+
     /// A short constant for logs and counters.
     pub(crate) fn code(self) -> &'static str {
         match self {
@@ -53,6 +71,20 @@ impl LetGo {
             Self::Draining => "draining",
             Self::Broken => "broken",
         }
+    }
+}
+
+/// A short constant for what the transport tells.
+fn code_of(reason: DisconnectReason) -> &'static str {
+    match reason {
+        DisconnectReason::ClientNSDisconnect => "client",
+        DisconnectReason::TransportClose => "transport_close",
+        DisconnectReason::TransportError => "transport_error",
+        DisconnectReason::HeartbeatTimeout => "heartbeat",
+        DisconnectReason::MultipleHttpPollingError | DisconnectReason::PacketParsingError => {
+            "invalid"
+        }
+        DisconnectReason::ServerNSDisconnect | DisconnectReason::ClosingServer => "server",
     }
 }
 
@@ -73,10 +105,9 @@ pub(crate) struct Client {
     unanswered: AtomicUsize,
     /// Told when a subscription was answered, and when the lanes became empty.
     caught_up: Notify,
-    /// Of this replica, since it started.
-    let_go_count: Arc<AtomicU64>,
-    /// Readings left out because a newer one took their place. Of this replica, since it started.
-    conflated_count: Arc<AtomicU64>,
+    /// Its end was counted.
+    is_counted: AtomicBool,
+    metrics: Arc<Metrics>,
 }
 
 impl Client {
@@ -91,6 +122,10 @@ impl Client {
     /// Ends when the client left or was let go.
     pub(crate) fn gone(&self) -> &CancellationToken {
         &self.gone
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     pub(crate) fn waiting(&self) -> &Notify {
@@ -159,9 +194,11 @@ impl Client {
 
     /// Hands over what waits.
     pub(crate) fn flush(&self) -> Flushed {
-        let flushed = self
-            .lanes()
-            .flush(Instant::now(), |packet| self.hand_over(packet));
+        let mut lanes = self.lanes();
+        let flushed = lanes.flush(Instant::now(), |packet| self.hand_over(packet));
+        let dropped = lanes.take_dropped();
+        drop(lanes);
+        self.count_losses(0, dropped);
         let flushed = flushed.unwrap_or_else(|overflow| {
             self.let_go(LetGo::TooSlow(overflow));
             Flushed::All
@@ -196,20 +233,33 @@ impl Client {
         if self.gone.is_cancelled() {
             return;
         }
-        let total = self.let_go_count.fetch_add(1, Ordering::Relaxed) + 1;
         let (client, reason_code) = (self.sid, reason.code());
+        self.count_end(reason_code);
         if reason == LetGo::Draining {
-            tracing::debug!(%client, reason = reason_code, total, "client let go");
+            tracing::debug!(%client, reason = reason_code, "client let go");
         } else {
-            tracing::warn!(%client, reason = reason_code, total, "client let go");
+            tracing::warn!(%client, reason = reason_code, "client let go");
         }
         self.gone.cancel();
         self.transport.kill();
     }
 
     /// The client left by itself, or its connection is closed.
-    pub(crate) fn has_left(&self) {
+    pub(crate) fn has_left(&self, reason: DisconnectReason) {
+        self.count_end(code_of(reason));
         self.gone.cancel();
+    }
+
+    /// Nothing is done for the client any more.
+    pub(crate) fn end(&self) {
+        self.gone.cancel();
+    }
+
+    /// The first reason is the one that counts.
+    fn count_end(&self, reason: &str) {
+        if !self.is_counted.swap(true, Ordering::Relaxed) {
+            self.metrics.disconnected.add(reason);
+        }
     }
 
     /// Joins the Socket.IO room. A join after the client left would never be cleaned up by the library.
@@ -234,6 +284,10 @@ impl Client {
     }
 
     fn push_alarms(&self, device: Option<&DeviceId>, packets: impl IntoIterator<Item = Packet>) {
+        let count = &self.metrics.alarm_packets;
+        let packets = packets.into_iter().inspect(|_| {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
         self.push(|lanes| {
             lanes.push_alarms(device, packets, Instant::now(), |packet| {
                 self.hand_over(packet)
@@ -249,6 +303,8 @@ impl Client {
         self.push(|lanes| {
             let mut waits = false;
             for (name, payload) in packets {
+                let count = &self.metrics.telemetry_packets;
+                count.fetch_add(1, Ordering::Relaxed);
                 waits =
                     lanes.push_telemetry(device, name, payload, |packet| self.hand_over(packet))?;
             }
@@ -263,14 +319,25 @@ impl Client {
         let mut lanes = self.lanes();
         let pushed = push(&mut lanes);
         let conflated = lanes.take_conflated();
+        let dropped = lanes.take_dropped();
         drop(lanes);
-        if conflated > 0 {
-            self.conflated_count.fetch_add(conflated, Ordering::Relaxed);
-        }
+        self.count_losses(conflated, dropped);
         match pushed {
             Ok(true) => self.waiting.notify_one(),
             Ok(false) => {}
             Err(overflow) => self.let_go(LetGo::TooSlow(overflow)),
+        }
+    }
+
+    fn count_losses(&self, conflated: u64, dropped: u64) {
+        let losses = [
+            (&self.metrics.conflated, conflated),
+            (&self.metrics.dropped, dropped),
+        ];
+        for (counter, count) in losses {
+            if count > 0 {
+                counter.fetch_add(count, Ordering::Relaxed);
+            }
         }
     }
 
@@ -295,6 +362,7 @@ impl Client {
                 let client = self.sid;
                 tracing::error!(%client, error = &error as &dyn std::error::Error, "packet cannot be written");
                 // The lanes are locked here: the connection ends by its token, at once as well.
+                self.count_end(LetGo::Broken.code());
                 self.gone.cancel();
                 self.transport.kill();
                 Handed::Closed
@@ -326,19 +394,17 @@ pub(crate) struct Clients {
 struct Inner {
     limits: Limits,
     next_id: AtomicU64,
-    let_go_count: Arc<AtomicU64>,
-    conflated_count: Arc<AtomicU64>,
+    metrics: Arc<Metrics>,
     // A std mutex: held for one insertion, removal or copy, never across an await. Bounded by the connections.
     connected: Mutex<HashMap<ClientId, Arc<Client>>>,
 }
 
 impl Clients {
-    pub(crate) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits, metrics: Arc<Metrics>) -> Self {
         let inner = Inner {
             limits,
             next_id: AtomicU64::new(1),
-            let_go_count: Arc::default(),
-            conflated_count: Arc::default(),
+            metrics,
             connected: Mutex::default(),
         };
         Self {
@@ -358,18 +424,23 @@ impl Clients {
             gone: CancellationToken::new(),
             unanswered: AtomicUsize::new(0),
             caught_up: Notify::new(),
-            let_go_count: Arc::clone(&self.inner.let_go_count),
-            conflated_count: Arc::clone(&self.inner.conflated_count),
+            is_counted: AtomicBool::new(false),
+            metrics: Arc::clone(&self.inner.metrics),
         })
     }
 
     /// Counts the client as connected until the registration is dropped.
     pub(crate) fn register(&self, client: &Arc<Client>) -> Registration {
+        self.metrics().connected.fetch_add(1, Ordering::Relaxed);
         self.connected().insert(client.id, Arc::clone(client));
         Registration {
             clients: self.clone(),
             id: client.id,
         }
+    }
+
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.inner.metrics
     }
 
     pub(crate) fn count(&self) -> usize {

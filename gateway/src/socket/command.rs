@@ -143,6 +143,7 @@ pub(super) async fn work_off(
     while let Some(command) = commands.recv().await {
         let ack = command.ack;
         if let Err(refusal) = perform(client, command, relay, subscriptions).await {
+            client.metrics().commands_refused.add(refusal.code());
             tracing::debug!(client = %client.sid(), code = refusal.code(), "command refused");
             if let Some(ack) = ack {
                 client.acknowledge(ack, refusal.to_payload());

@@ -1,5 +1,6 @@
 use shared::clock::SystemClock;
 use shared::lifecycle::Lifecycle;
+use shared::metrics::Meters;
 use shared::store::Store;
 use tokio_util::sync::CancellationToken;
 
@@ -17,11 +18,13 @@ async fn service_is_freed_with_its_last_handle() {
     ];
     let config = Config::try_from_args(flags).unwrap();
     let store = Store::new(config.redis.clone(), Arc::new(SystemClock::default()));
-    let clients = Clients::new(Limits {
+    let limits = Limits {
         packets: config.outbox_packets,
         bytes: config.outbox_bytes,
         deadline: config.alarm_deadline,
-    });
+    };
+    let metrics = Metrics::new(&Meters::local("gateway").unwrap());
+    let clients = Clients::new(limits, metrics);
     let settings = relay::Settings {
         linger: config.linger,
         broadcast_all: false,

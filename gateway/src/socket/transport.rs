@@ -37,6 +37,11 @@ impl Transport {
         self.own.is_none()
     }
 
+    /// Whether a websocket carries it now.
+    pub(crate) fn is_websocket(&self) -> bool {
+        self.link().is_some()
+    }
+
     /// How long nothing has arrived on the websocket; `None` while there is none.
     pub(crate) fn silence(&self) -> Option<Duration> {
         self.link().map(|link| link.silence())

@@ -46,6 +46,12 @@ pub(super) struct Acks {
     state: Mutex<State>,
 }
 
+impl fmt::Debug for Acks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acks").field("len", &self.len()).finish()
+    }
+}
+
 #[derive(Default)]
 struct State {
     ring: Ring,
@@ -76,6 +82,11 @@ impl Acks {
     /// Sends what is finished, should the request channel have been full before.
     pub(super) fn release(&self) {
         self.lock().release();
+    }
+
+    /// Messages received and not acknowledged yet.
+    pub(super) fn len(&self) -> usize {
+        self.lock().ring.len()
     }
 
     /// Whether every message of this connection was acknowledged.

@@ -4,7 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use tokio::sync::mpsc::WeakSender;
 use tokio::sync::watch;
+
+use super::Incoming;
+use super::ack::Acks;
 
 /// What a connection to the broker can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +47,15 @@ struct Counts {
 pub struct LinkStatus {
     standing: watch::Receiver<Standing>,
     counts: Arc<Counts>,
+    in_hand: Option<InHand>,
+}
+
+/// Where the messages in hand stand.
+#[derive(Clone, Debug)]
+pub(super) struct InHand {
+    pub(super) acks: Arc<Acks>,
+    /// Weak: the queue is closed by the end of the link.
+    pub(super) queue: WeakSender<Incoming>,
 }
 
 /// Writes it.
@@ -72,6 +85,7 @@ impl LinkStatus {
             Self {
                 standing: receiver,
                 counts,
+                in_hand: None,
             },
         )
     }
@@ -115,6 +129,25 @@ impl LinkStatus {
     /// Messages of QoS 0 dropped because the queue was full.
     pub fn lost(&self) -> u64 {
         self.counts.lost.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn watch(mut self, in_hand: InHand) -> Self {
+        self.in_hand = Some(in_hand);
+        self
+    }
+
+    /// Messages in the ack window: received, and not acknowledged yet.
+    pub fn unacknowledged(&self) -> usize {
+        self.in_hand
+            .as_ref()
+            .map_or(0, |in_hand| in_hand.acks.len())
+    }
+
+    /// Messages that wait in the queue.
+    pub fn queued(&self) -> usize {
+        let queue = self.in_hand.as_ref();
+        let queue = queue.and_then(|in_hand| in_hand.queue.upgrade());
+        queue.map_or(0, |queue| queue.max_capacity() - queue.capacity())
     }
 
     /// Connections made so far.

@@ -1,0 +1,268 @@
+//! What all replicas together know: who watches what, and how the devices stand. For `/metrics`, nothing is decided by it.
+//!
+//! Once per interval this replica writes its own report, with a life of three intervals, and reads those of the others and
+//! the sample of the devices, which the first of them to find it old has made.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use shared::clock::{Clock, Time};
+use shared::device::DeviceId;
+use shared::metrics::Meters;
+use shared::store::{FleetSample, Store, StoreError, WatchReport};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::relay::Relay;
+use crate::socket::Clients;
+
+/// Reports that outlive their gateway by so many intervals were not withdrawn: it died.
+const LIFE: u32 = 3;
+
+/// The task that reports and reads.
+pub(crate) struct Fleet {
+    pub(crate) store: Store,
+    pub(crate) relay: Relay,
+    pub(crate) clients: Clients,
+    /// Told to nobody else: two replicas never share it.
+    pub(crate) replica: String,
+    pub(crate) interval: Duration,
+    pub(crate) seen: Seen,
+}
+
+/// What was read last; `None` before the first time. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    // A std lock: held for one clone or one assignment, never across an await.
+    inner: Arc<RwLock<Option<Arc<Reading>>>>,
+}
+
+#[derive(Debug)]
+struct Reading {
+    sample: FleetSample,
+    totals: Totals,
+}
+
+/// All replicas together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) connections: u64,
+    pub(crate) subscriptions: u64,
+    /// Devices watched at any of them, and who watches them where.
+    pub(crate) devices: BTreeMap<DeviceId, BTreeMap<String, u64>>,
+    pub(crate) replicas: u64,
+}
+
+impl Totals {
+    /// Sums reports up.
+    pub(crate) fn of(reports: &BTreeMap<String, WatchReport>) -> Self {
+        let mut totals = Self::default();
+        for (replica, report) in reports {
+            totals.replicas += 1;
+            totals.connections += report.websocket + report.polling;
+            totals.subscriptions += report.subscriptions;
+            for (device, watchers) in &report.devices {
+                let of_device = totals.devices.entry(device.clone()).or_default();
+                of_device.insert(replica.clone(), *watchers);
+            }
+        }
+        totals
+    }
+}
+
+impl Fleet {
+    /// Reports and reads until `finish`, then withdraws the report.
+    pub(crate) async fn run(self, finish: CancellationToken) -> anyhow::Result<()> {
+        let mut ticks = tokio::time::interval(self.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = finish.cancelled() => break,
+                _ = ticks.tick() => {}
+            }
+            let turn = finish.run_until_cancelled(self.turn());
+            if let Some(Err(error)) = turn.await {
+                let error = &error as &dyn std::error::Error;
+                tracing::debug!(error, "the fleet cannot be read");
+            }
+        }
+        // One that cannot be withdrawn runs out.
+        self.store.withdraw_watchers(&self.replica).await.ok();
+        Ok(())
+    }
+
+    async fn turn(&self) -> Result<(), StoreError> {
+        let report = self.report().await;
+        let life = self.interval * LIFE;
+        let reported = self.store.report_watchers(&self.replica, &report, life);
+        reported.await?;
+        let reading = Reading {
+            totals: Totals::of(&self.store.watchers().await?),
+            sample: self.store.fleet(self.interval).await?,
+        };
+        self.seen.replace(reading);
+        Ok(())
+    }
+
+    async fn report(&self) -> WatchReport {
+        let watched = self.relay.watchers().await;
+        let clients = self.clients.all();
+        let websockets = clients
+            .iter()
+            .filter(|client| client.transport().is_websocket())
+            .count() as u64;
+        WatchReport {
+            websocket: websockets,
+            polling: clients.len() as u64 - websockets,
+            ..report_of(watched)
+        }
+    }
+}
+
+/// The report of what is watched, as many devices named as it may.
+fn report_of(mut watched: Vec<(DeviceId, u64)>) -> WatchReport {
+    let rooms = watched.len() as u64;
+    let subscriptions = watched.iter().map(|(_, watchers)| watchers).sum();
+    if watched.len() > WatchReport::MAX_DEVICES {
+        watched.sort_unstable_by_key(|(_, watchers)| Reverse(*watchers));
+        watched.truncate(WatchReport::MAX_DEVICES);
+    }
+    WatchReport {
+        subscriptions,
+        rooms,
+        devices: watched.into_iter().collect(),
+        ..WatchReport::default()
+    }
+}
+
+impl Seen {
+    fn replace(&self, reading: Reading) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        *inner = Some(Arc::new(reading));
+    }
+
+    fn get(&self) -> Option<Arc<Reading>> {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        inner.clone()
+    }
+
+    /// Tells it, whenever somebody asks; what was never read does not exist.
+    pub(crate) fn tell(&self, meters: &Meters, clock: &Arc<dyn Clock>) {
+        self.tell_devices(meters);
+        self.tell_watchers(meters);
+        let (seen, now) = (self.clone(), Arc::clone(clock));
+        meters.age(
+            "gateway.fleet.unacknowledged.critical.alarm.age",
+            "Age of the oldest open critical alarm that is not acknowledged, since its raise at whatever level; 0 without one.",
+            move || {
+                let since = seen.get()?.sample.unacknowledged_since;
+                Some(since.map_or(0.0, |since| seconds(now.now(), since)))
+            },
+        );
+        let (seen, now) = (self.clone(), Arc::clone(clock));
+        meters.age(
+            "gateway.fleet.sample.age",
+            "Age of what the `gateway_fleet_…` say; grows while Redis is away. Absent before the first sample, as they are.",
+            move || Some(seconds(now.now(), seen.get()?.sample.at)),
+        );
+    }
+
+    fn tell_devices(&self, meters: &Meters) {
+        let seen = self.clone();
+        meters.gauges(
+            "gateway.fleet.devices",
+            "Devices by their worst state: `offline`, `critical`, `high`, `warning`, `normal`, or `unknown` where it cannot be read.",
+            move |tell| {
+                let Some(seen) = seen.get() else { return };
+                let devices = &seen.sample.devices;
+                for (state, count) in [
+                    ("unknown", devices.unknown),
+                    ("offline", devices.offline),
+                    ("critical", devices.critical),
+                    ("high", devices.high),
+                    ("warning", devices.warning),
+                    ("normal", devices.normal),
+                ] {
+                    tell(count, &[KeyValue::new("state", state)]);
+                }
+            },
+        );
+        let seen = self.clone();
+        meters.gauges("gateway.fleet.alarms", "Open alarms.", move |tell| {
+            let Some(seen) = seen.get() else { return };
+            let alarms = &seen.sample.alarms;
+            for (severity, counts) in [
+                ("warning", alarms.warning),
+                ("high", alarms.high),
+                ("critical", alarms.critical),
+            ] {
+                for (acknowledged, count) in [("false", counts[0]), ("true", counts[1])] {
+                    let labels = [
+                        KeyValue::new("severity", severity),
+                        KeyValue::new("acknowledged", acknowledged),
+                    ];
+                    tell(count, &labels);
+                }
+            }
+        });
+        self.gauge(
+            meters,
+            "gateway.fleet.dead.letters",
+            "Dead letters kept in Redis.",
+            |seen| seen.sample.dead_letters,
+        );
+    }
+
+    fn tell_watchers(&self, meters: &Meters) {
+        self.gauge(
+            meters,
+            "gateway.fleet.connections",
+            "Clients of all replicas.",
+            |seen| seen.totals.connections,
+        );
+        self.gauge(
+            meters,
+            "gateway.fleet.subscriptions",
+            "Subscriptions of all replicas.",
+            |seen| seen.totals.subscriptions,
+        );
+        self.gauge(
+            meters,
+            "gateway.fleet.rooms",
+            "Devices watched by clients of any replica.",
+            |seen| seen.totals.devices.len() as u64,
+        );
+        self.gauge(
+            meters,
+            "gateway.fleet.replicas",
+            "Gateways that report their clients.",
+            |seen| seen.totals.replicas,
+        );
+    }
+
+    fn gauge(
+        &self,
+        meters: &Meters,
+        name: &'static str,
+        help: &'static str,
+        read: fn(&Reading) -> u64,
+    ) {
+        let seen = self.clone();
+        meters.gauges(name, help, move |tell| {
+            if let Some(seen) = seen.get() {
+                tell(read(&seen), &[]);
+            }
+        });
+    }
+}
+
+fn seconds(now: Time, since: Time) -> f64 {
+    let millis = u64::try_from(now.millis_since(since)).unwrap_or(0);
+    Duration::from_millis(millis).as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests;

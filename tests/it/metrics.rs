@@ -1,0 +1,315 @@
+//! `/metrics` of both services: every metric is documented, every documented one exists, and they count what happened.
+
+#![expect(clippy::float_cmp, reason = "most values are whole numbers")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use tests::eventually::eventually;
+use tests::repository;
+use tests::stack::{Plan, Service, Stack};
+
+const SERIAL: &str = "OTSM-0001";
+
+/// One metric as it is served or documented.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Metric {
+    kind: String,
+    help: String,
+    labels: BTreeSet<String>,
+}
+
+/// The metrics of a service, and the value of each series.
+#[derive(Debug)]
+struct Told {
+    metrics: BTreeMap<String, Metric>,
+    values: BTreeMap<String, f64>,
+}
+
+impl Told {
+    /// The value of a series, spelled as it is served; 0 for none.
+    fn value(&self, series: &str) -> f64 {
+        self.values.get(series).copied().unwrap_or(0.0)
+    }
+}
+
+async fn told(service: &Service) -> Result<Told> {
+    let answer = service.get("/metrics").await?;
+    ensure!(answer.status == 200, "{answer:?}");
+    ensure!(
+        answer.header("content-type").starts_with("text/plain"),
+        "{answer:?}"
+    );
+    read(std::str::from_utf8(&answer.body)?)
+}
+
+fn read(text: &str) -> Result<Told> {
+    let mut metrics = BTreeMap::<String, Metric>::new();
+    let mut values = BTreeMap::new();
+    for line in text.lines() {
+        if let Some(comment) = line.strip_prefix("# ") {
+            let (keyword, rest) = comment.split_once(' ').context("a comment of two words")?;
+            let (name, rest) = rest.split_once(' ').context("a metric and more")?;
+            let metric = metrics.entry(name.to_owned()).or_default();
+            match keyword {
+                "HELP" => rest.clone_into(&mut metric.help),
+                "TYPE" => rest.clone_into(&mut metric.kind),
+                _ => {}
+            }
+            continue;
+        }
+        let (series, value) = line.rsplit_once(' ').context("a series and its value")?;
+        let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+        let owner = ["_bucket", "_sum", "_count"]
+            .into_iter()
+            .filter_map(|suffix| name.strip_suffix(suffix))
+            .find(|owner| metrics.contains_key(*owner))
+            .unwrap_or(name);
+        let metric = metrics.get_mut(owner).context(line.to_owned())?;
+        let names = labels.trim_end_matches('}').split("\",");
+        let names = names
+            .filter_map(|label| label.split_once('='))
+            .map(|(n, _)| n);
+        let names = names.filter(|name| *name != "le").map(str::to_owned);
+        metric.labels.extend(names);
+        values.insert(series.to_owned(), value.parse()?);
+    }
+    Ok(Told { metrics, values })
+}
+
+/// The rows of `deploy/METRICS.md`.
+fn documented() -> Result<BTreeMap<String, Metric>> {
+    let text = std::fs::read_to_string(repository::root().join("deploy/METRICS.md"))?;
+    let mut metrics = BTreeMap::new();
+    for row in text.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [name, kind, labels, help] = cells[..] else {
+            anyhow::bail!("not four cells: {row}");
+        };
+        let labels = labels
+            .split(',')
+            .map(|label| label.trim().trim_matches('`'));
+        let metric = Metric {
+            kind: kind.to_owned(),
+            help: help.to_owned(),
+            labels: labels
+                .filter(|l| !l.is_empty())
+                .map(str::to_owned)
+                .collect(),
+        };
+        metrics.insert(name.trim_matches('`').to_owned(), metric);
+    }
+    ensure!(metrics.len() > 40, "only {} rows found", metrics.len());
+    Ok(metrics)
+}
+
+#[tokio::test]
+async fn every_metric_is_documented_and_the_reverse() -> Result<()> {
+    let stack = Plan::default()
+        .gateway("--report-interval=1s")
+        .start()
+        .await?;
+    let browser = stack.browser().await?;
+    browser.subscribe(SERIAL).await?;
+    stack.device(SERIAL).send(350).await?;
+    stack.shows(SERIAL, 350).await?;
+    let documented = documented()?;
+    eventually("what is told is what is documented", async || {
+        let mut served = told(&stack.ingests[0]).await?.metrics;
+        served.extend(told(&stack.gateways[0]).await?.metrics);
+        let (known, found): (BTreeSet<_>, BTreeSet<_>) =
+            (documented.keys().collect(), served.keys().collect());
+        let missing: Vec<_> = known.symmetric_difference(&found).collect();
+        ensure!(missing.is_empty(), "only one of both has {missing:?}");
+        for (name, metric) in &served {
+            ensure!(
+                documented[name] == *metric,
+                "{name}: {:?}, but {metric:?}",
+                documented[name]
+            );
+        }
+        Ok(())
+    })
+    .await?;
+    stack.pass()
+}
+
+async fn with_an_alarm() -> Result<Stack> {
+    let stack = Plan::default()
+        .gateway("--report-interval=1s")
+        .start()
+        .await?;
+    let device = stack.device(SERIAL);
+    device.send(100).await?;
+    device.send(1_200).await?;
+    stack.shows(SERIAL, 1_200).await?;
+    Ok(stack)
+}
+
+#[tokio::test]
+async fn messages_are_counted_by_what_became_of_them() -> Result<()> {
+    let stack = with_an_alarm().await?;
+    for payload in ["no json", "{}", "{}"] {
+        stack
+            .publisher()
+            .publish("SubTronics/data", payload)
+            .await?;
+    }
+    eventually("ingest has counted", async || {
+        let told = told(&stack.ingests[0]).await?;
+        for (series, value) in [
+            ("ingest_messages_received_total", 5.0),
+            ("ingest_messages_committed_total", 2.0),
+            (r#"ingest_messages_rejected_total{reason="not_json"}"#, 1.0),
+            (
+                r#"ingest_messages_rejected_total{reason="missing_serial"}"#,
+                2.0,
+            ),
+            (r#"ingest_messages_rejected_total{reason="too_large"}"#, 0.0),
+            (r#"ingest_alarm_changes_total{change="raised"}"#, 1.0),
+            ("ingest_message_duration_seconds_count", 2.0),
+            ("ingest_broker_link_up", 1.0),
+            ("ingest_redis_link_up", 1.0),
+            ("ingest_messages_unacknowledged", 0.0),
+        ] {
+            ensure!(told.values.contains_key(series), "no {series}");
+            ensure!(
+                told.value(series) == value,
+                "{series}: {}",
+                told.value(series)
+            );
+        }
+        Ok(())
+    })
+    .await?;
+    stack.pass()
+}
+
+#[tokio::test]
+async fn the_ack_window_is_seen_while_redis_is_away() -> Result<()> {
+    let stack = with_an_alarm().await?;
+    stack.redis_link.cut();
+    stack.device(SERIAL).send(1_201).await?;
+    eventually("the window fills and the link is told down", async || {
+        let told = told(&stack.ingests[0]).await?;
+        ensure!(
+            told.value("ingest_messages_unacknowledged") == 1.0,
+            "window"
+        );
+        ensure!(told.value("ingest_redis_link_up") == 0.0, "link");
+        ensure!(
+            told.value("ingest_commit_failures_total") >= 1.0,
+            "failures"
+        );
+        Ok(())
+    })
+    .await?;
+    eventually(
+        "the gateway tells it, and how old what it knows is",
+        async || {
+            let told = told(&stack.gateways[0]).await?;
+            ensure!(told.value("gateway_redis_link_up") == 0.0, "link");
+            ensure!(told.value("gateway_ingest_listening") == 0.0, "ingest");
+            ensure!(told.value("gateway_fleet_sample_age_seconds") > 2.0, "age");
+            Ok(())
+        },
+    )
+    .await?;
+    stack.redis_link.heal();
+    eventually("all is told to be well", async || {
+        let told = told(&stack.ingests[0]).await?;
+        ensure!(
+            told.value("ingest_messages_unacknowledged") == 0.0,
+            "window"
+        );
+        ensure!(told.value("ingest_redis_link_up") == 1.0, "link");
+        Ok(())
+    })
+    .await?;
+    stack.pass()
+}
+
+#[tokio::test]
+async fn an_unacknowledged_critical_alarm_grows_old_until_it_is_acknowledged() -> Result<()> {
+    const AGE: &str = "gateway_fleet_unacknowledged_critical_alarm_age_seconds";
+    let stack = with_an_alarm().await?;
+    let alarms = stack.alerts(SERIAL).await?;
+    let id = alarms[0]["id"].as_str().context("an id")?;
+    eventually("it grows old", async || {
+        let told = told(&stack.gateways[0]).await?;
+        ensure!(told.value(AGE) > 1.0, "{}", told.value(AGE));
+        let critical = r#"gateway_fleet_alarms{acknowledged="false",severity="critical"}"#;
+        ensure!(told.value(critical) == 1.0, "{:?}", told.values);
+        let devices = r#"gateway_fleet_devices{state="critical"}"#;
+        ensure!(told.value(devices) == 1.0, "{:?}", told.values);
+        Ok(())
+    })
+    .await?;
+    let answer = stack.acknowledge(SERIAL, id, "{}").await?;
+    ensure!(
+        answer.expect(200)? == json!({"success": true}),
+        "{answer:?}"
+    );
+    eventually("it is told no more", async || {
+        let told = told(&stack.gateways[0]).await?;
+        ensure!(told.values.contains_key(AGE), "no age");
+        ensure!(told.value(AGE) == 0.0, "{}", told.value(AGE));
+        let acknowledged = r#"gateway_acknowledgements_total{outcome="covered"}"#;
+        ensure!(told.value(acknowledged) == 1.0, "{:?}", told.values);
+        Ok(())
+    })
+    .await?;
+    stack.pass()
+}
+
+#[tokio::test]
+async fn clients_are_counted_while_they_are_there_and_when_they_go() -> Result<()> {
+    let stack = with_an_alarm().await?;
+    let browser = stack.browser().await?;
+    browser.subscribe(SERIAL).await?;
+    stack.device(SERIAL).send(1_201).await?;
+    browser
+        .wait_for("the reading", |seen| {
+            seen.is_of("device:data", SERIAL) && seen.seq().is_some_and(|seq| seq >= 3)
+        })
+        .await?;
+    eventually("the gateway has counted", async || {
+        let told = told(&stack.gateways[0]).await?;
+        for (series, value) in [
+            (r#"gateway_connections{transport="websocket"}"#, 1.0),
+            (r#"gateway_connections{transport="polling"}"#, 0.0),
+            ("gateway_connections_opened_total", 1.0),
+            ("gateway_rooms", 1.0),
+            ("gateway_subscriptions", 1.0),
+            ("gateway_events_total", 1.0),
+            ("gateway_event_latency_seconds_count", 1.0),
+            (r#"gateway_packets_total{lane="telemetry"}"#, 1.0),
+            ("gateway_subscriber_up", 1.0),
+            ("gateway_ingest_listening", 1.0),
+        ] {
+            ensure!(
+                told.value(series) == value,
+                "{series}: {}",
+                told.value(series)
+            );
+        }
+        Ok(())
+    })
+    .await?;
+    browser.disconnect().await?;
+    eventually("the gateway has counted its end", async || {
+        let told = told(&stack.gateways[0]).await?;
+        ensure!(
+            told.value(r#"gateway_connections{transport="websocket"}"#) == 0.0,
+            "gone"
+        );
+        let ends = told.values.iter();
+        let ends = ends.filter(|(series, _)| series.starts_with("gateway_disconnections_total"));
+        let ends: f64 = ends.map(|(_, count)| count).sum();
+        ensure!(ends == 1.0, "{ends}");
+        Ok(())
+    })
+    .await?;
+    stack.pass()
+}
