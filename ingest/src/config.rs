@@ -183,6 +183,11 @@ pub struct MqttConfig {
     #[arg(long, env, value_name = "BYTES", default_value = "2097152", value_parser = at_least(1024))]
     pub mqtt_max_packet_size: u32,
 
+    /// Continue the traces that messages name in their user properties `traceparent` and `tracestate`, and sample what they
+    /// sample; without it our own traces are linked to them
+    #[arg(long, env, value_parser = BoolishValueParser::new())]
+    pub mqtt_trust_traces: bool,
+
     /// How long the broker keeps the session, and what arrives for it, while this replica is away
     #[arg(long, env, value_name = "TIME", default_value = "1h", value_parser = args::duration)]
     pub mqtt_session_expiry: Duration,

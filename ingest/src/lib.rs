@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod mqtt;
 pub mod payload;
 mod pipeline;
+mod spans;
 mod timers;
 
 use std::net::SocketAddr;
@@ -33,6 +34,7 @@ use shared::guard::{Canary, Guard, Sight};
 use shared::lifecycle::Lifecycle;
 use shared::metrics::{Meters, TEXT_FORMAT};
 use shared::store::{Bounds, Store, StoreError};
+use shared::trace::Traces;
 use tokio::sync::watch;
 
 use crate::config::Config;
@@ -40,6 +42,7 @@ use crate::health::DependencyStatus;
 use crate::metrics::{Links, Metrics};
 use crate::mqtt::Farewell;
 use crate::pipeline::Pipeline;
+use crate::spans::Spans;
 use crate::timers::{Beat, Reporter};
 
 /// Runs the service until a signal, or until one of its tasks fails.
@@ -106,11 +109,17 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         sight: watch::Sender::new(Sight::default()),
     };
     lifecycle.spawn("guard", guard.run(lifecycle.soft().clone()));
+    let spans = Spans {
+        traces: Traces::new(&config.telemetry, config.mqtt.mqtt_trust_traces),
+        template: config.mqtt.mqtt_topic.join(",").into(),
+        client_id: config.mqtt.client_id().into(),
+    };
     let timers = timers::run(
         store.clone(),
         rules.clone(),
         beats.clone(),
         Arc::clone(&metrics),
+        spans.clone(),
         lifecycle.clone(),
     );
     lifecycle.spawn("timers", timers);
@@ -124,6 +133,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         batch_max: usize::try_from(config.batch_max).unwrap_or(usize::MAX),
         dead_letters_max: u64::from(config.dead_letters_max),
         live_raw_message: config.live_raw_message,
+        spans,
     };
     lifecycle.spawn("pipeline", pipeline.run(incoming, lifecycle.clone()));
 

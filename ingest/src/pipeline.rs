@@ -19,14 +19,15 @@ use shared::lifecycle::Lifecycle;
 use shared::order::Class;
 use shared::reading::Reading;
 use shared::store::{DeadLetter, Store, StoreError};
+use shared::trace::Trace;
 use tokio::sync::mpsc::Receiver;
-use tracing::Instrument;
 use xxhash_rust::xxh3::xxh3_64;
 
 use self::recent::Recent;
 use crate::metrics::Metrics;
 use crate::mqtt::Incoming;
 use crate::payload::{self, Format};
+use crate::spans::Spans;
 
 /// What the pipeline works with.
 pub(crate) struct Pipeline {
@@ -41,6 +42,7 @@ pub(crate) struct Pipeline {
     pub(crate) window: usize,
     pub(crate) dead_letters_max: u64,
     pub(crate) live_raw_message: bool,
+    pub(crate) spans: Spans,
 }
 
 /// A message in hand.
@@ -50,6 +52,7 @@ struct InHand {
     print: u64,
     /// Whether a commit of it may already have happened.
     second_try: bool,
+    trace: Option<Trace>,
 }
 
 /// A message that can never be processed.
@@ -108,6 +111,7 @@ impl Pipeline {
             match parsed {
                 Ok(reading) => in_hand.push_back(InHand {
                     print: xxh3_64(&message.payload),
+                    trace: self.spans.traces.begin(message.origin.as_ref()),
                     message,
                     reading,
                     second_try: false,
@@ -143,8 +147,10 @@ impl Pipeline {
                             Ok(applied) => {
                                 self.count(&applied);
                                 recent.remember(item.print);
-                                self.metrics
-                                    .message_took(item.message.received_at.elapsed());
+                                let took = item.message.received_at.elapsed();
+                                self.metrics.message_took(took);
+                                self.spans
+                                    .committed(&item.message, item.trace, &applied, took);
                                 item.message.ack.done();
                             }
                             Err(err) => refused.push(Rejected {
@@ -196,24 +202,17 @@ impl Pipeline {
         round: &[InHand],
     ) -> Result<Vec<Result<Applied, StoreError>>, StoreError> {
         let work: Vec<Work<'_>> = round.iter().map(|item| self.work(item)).collect();
-        let span = tracing::info_span!(
-            parent: None,
-            "process",
-            otel.kind = "consumer",
-            messaging.system = "mqtt",
-            messaging.batch.message_count = work.len()
-        );
-        let traceparent = span.in_scope(shared::telemetry::traceparent);
         let rules = Rules {
             accept_new: self.room_left.load(Ordering::Relaxed),
             ..self.rules.clone()
         };
         let began = Instant::now();
-        let applied = apply::apply(&self.store, &work, &rules, traceparent.as_deref())
-            .instrument(span)
-            .await;
-        if applied.is_ok() {
-            self.metrics.batch_took(began.elapsed());
+        let applied = apply::apply(&self.store, &work, &rules).await;
+        let took = began.elapsed();
+        if let Ok(results) = &applied {
+            self.metrics.batch_took(took);
+            let traces: Vec<Option<Trace>> = round.iter().map(|item| item.trace).collect();
+            self.spans.batch(&traces, results, took);
         }
         applied
     }
@@ -233,6 +232,7 @@ impl Pipeline {
                 live_raw_message,
             }),
             raw: Some(&item.message.payload),
+            trace: item.trace,
         }
     }
 
@@ -243,6 +243,7 @@ impl Pipeline {
         }
         for letter in &rejected {
             self.metrics.reject(letter.reason);
+            self.spans.rejected(&letter.message, letter.reason);
             complaints.rejected(letter);
         }
         let letters: Vec<DeadLetter<'_>> = rejected

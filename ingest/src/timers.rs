@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use shared::apply::{self, Rules, Work};
 use shared::clock::Time;
 use shared::decide::Input;
+use shared::device::DeviceId;
 use shared::lifecycle::Lifecycle;
 use shared::store::{Store, StoreError};
 use tokio::sync::watch;
@@ -16,6 +17,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::metrics::Metrics;
 use crate::mqtt::{Farewell, LinkStatus};
+use crate::spans::Spans;
 
 /// How often deadlines are looked for.
 const TICK: Duration = Duration::from_millis(250);
@@ -124,6 +126,7 @@ pub(crate) async fn run(
     rules: Rules,
     beat: watch::Receiver<Beat>,
     metrics: Arc<Metrics>,
+    spans: Spans,
     lifecycle: Lifecycle,
 ) -> anyhow::Result<()> {
     let clock = store.clock();
@@ -139,45 +142,59 @@ pub(crate) async fn run(
             continue;
         };
         // An error is told by the report; the deadlines stand in Redis and are found again.
-        look(&store, &rules, clock.now(), listening_since, &metrics)
-            .await
-            .ok();
+        let due = store.due(clock.now(), PER_PARTITION).await;
+        let looker = Looker {
+            store: &store,
+            rules: &rules,
+            metrics: &metrics,
+            spans: &spans,
+        };
+        if let Ok(due) = due {
+            looker.look(due, listening_since).await.ok();
+        }
     }
 }
 
-async fn look(
-    store: &Store,
-    rules: &Rules,
-    now: Time,
-    listening_since: Time,
-    metrics: &Metrics,
-) -> Result<(), StoreError> {
-    let due = store.due(now, PER_PARTITION).await?;
-    let work: Vec<Work<'_>> = due
-        .into_iter()
-        .map(|device| Work {
-            device,
-            input: Input::Timer { listening_since },
-            raw: None,
-        })
-        .collect();
-    for chunk in work.chunks(PER_PARTITION) {
-        let results = apply::apply(store, chunk, rules, None).await?;
-        for (item, result) in chunk.iter().zip(results) {
-            metrics.timers.fetch_add(1, Ordering::Relaxed);
-            let is_known = match &result {
-                Ok(applied) => applied.decision.state.latest.is_some(),
-                Err(_) => false,
-            };
-            if let Ok(applied) = &result {
-                metrics.changed(&applied.decision.changes);
-            }
-            if !is_known {
-                // Nothing can be decided until a reading replaces what cannot be read.
-                let later = now + rules.settings.offline_after;
-                store.postpone(&item.device, later).await?;
+/// What deadlines are looked at with.
+struct Looker<'a> {
+    store: &'a Store,
+    rules: &'a Rules,
+    metrics: &'a Metrics,
+    spans: &'a Spans,
+}
+
+impl Looker<'_> {
+    async fn look(&self, due: Vec<DeviceId>, listening_since: Time) -> Result<(), StoreError> {
+        let began = Instant::now();
+        let work: Vec<Work<'_>> = due
+            .into_iter()
+            .map(|device| Work {
+                device,
+                input: Input::Timer { listening_since },
+                raw: None,
+                trace: self.spans.traces.begin(None),
+            })
+            .collect();
+        for chunk in work.chunks(PER_PARTITION) {
+            let results = apply::apply(self.store, chunk, self.rules).await?;
+            for (item, result) in chunk.iter().zip(results) {
+                self.metrics.timers.fetch_add(1, Ordering::Relaxed);
+                let is_known = match &result {
+                    Ok(applied) => applied.decision.state.latest.is_some(),
+                    Err(_) => false,
+                };
+                if let Ok(applied) = &result {
+                    self.metrics.changed(&applied.decision.changes);
+                    let took = began.elapsed();
+                    self.spans.deadline(&item.device, item.trace, applied, took);
+                }
+                if !is_known {
+                    // Nothing can be decided until a reading replaces what cannot be read.
+                    let later = self.store.clock().now() + self.rules.settings.offline_after;
+                    self.store.postpone(&item.device, later).await?;
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
 }

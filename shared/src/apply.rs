@@ -7,6 +7,8 @@ use crate::decide::{Acknowledge, Decision, Input, Outcome, Subject, decide};
 use crate::device::DeviceId;
 use crate::state::{DeviceState, Position, Settings};
 use crate::store::{Bounds, Commit, Committed, Loaded, Store, StoreError};
+use crate::telemetry;
+use crate::trace::Trace;
 
 pub use retire::{Retired, retire};
 
@@ -19,6 +21,8 @@ pub struct Work<'a> {
     pub input: Input<'a>,
     /// The payload as received, where it may become the latest.
     pub raw: Option<&'a [u8]>,
+    /// Where it stands in its trace.
+    pub trace: Option<Trace>,
 }
 
 /// What deciding and keeping are configured with.
@@ -52,7 +56,6 @@ pub async fn apply(
     store: &Store,
     work: &[Work<'_>],
     rules: &Rules,
-    traceparent: Option<&str>,
 ) -> Result<Vec<Result<Applied, StoreError>>, StoreError> {
     let devices: Vec<DeviceId> = work.iter().map(|item| item.device.clone()).collect();
     let clock = store.clock();
@@ -85,13 +88,11 @@ pub async fn apply(
                 continue;
             }
             let settings = Some(&rules.settings);
-            let decision = decide(
-                &subject,
-                &work[index].input,
-                clock.now(),
-                settings,
-                traceparent,
-            );
+            let item = &work[index];
+            let decision = traced(item.trace, |traceparent| {
+                let now = clock.now();
+                decide(&subject, &item.input, now, settings, traceparent)
+            });
             if decision.outcome.is_empty() || is_idle(&subject, &decision) {
                 done[index] = Some(Ok(Applied {
                     decision,
@@ -108,9 +109,10 @@ pub async fn apply(
                 decision,
                 raw: work[*index].raw.filter(|_| moves_latest(decision)),
                 bounds: Some(rules.bounds),
+                trace: work[*index].trace.map(|trace| told(trace, decision)),
             })
             .collect();
-        let answers = store.commit(&commits, traceparent).await?;
+        let answers = store.commit(&commits).await?;
         for ((index, _, decision, conflicts), answer) in round.into_iter().zip(answers) {
             match answer {
                 Ok(Committed::Done(_)) => {
@@ -131,6 +133,31 @@ pub async fn apply(
         }
     }
     Ok(done.into_iter().flatten().collect())
+}
+
+/// Decides in a trace. One that turns out to change an alarm is told whatever its share says: then it is decided once more,
+/// so that what is published and logged says so.
+fn traced(trace: Option<Trace>, decide: impl Fn(Option<&str>) -> Decision) -> Decision {
+    let Some(trace) = trace else {
+        return decide(None);
+    };
+    // What is not sampled is not told to others: they would take it for a trace without a beginning.
+    let header = trace.is_sampled().then(|| trace.to_string());
+    let decision = decide(header.as_deref());
+    if trace.is_sampled() || decision.changes.is_empty() {
+        return decision;
+    }
+    decide(Some(&trace.sampled().to_string()))
+}
+
+/// The trace of a decision, sampled if it changes an alarm.
+#[must_use]
+pub fn told(trace: Trace, decision: &Decision) -> Trace {
+    if decision.changes.is_empty() {
+        trace
+    } else {
+        trace.sampled()
+    }
 }
 
 /// Asserts again what this process committed and the stored states have lost. `devices` are looked at whether anything is
@@ -170,9 +197,10 @@ pub async fn reassert(
                     // The payload of an older reading must not stand beside it.
                     raw: is_other.then_some(b""),
                     bounds,
+                    trace: None,
                 })
                 .collect();
-            let answers = store.commit(&commits, None).await?;
+            let answers = store.commit(&commits).await?;
             for ((subject, ..), committed) in behind.iter().zip(answers) {
                 match committed {
                     Ok(Committed::Done(_)) => count += 1,
@@ -257,6 +285,7 @@ pub async fn acknowledge(
     seen: Option<Position>,
 ) -> Result<Acknowledged, StoreError> {
     let clock = store.clock();
+    let trace = telemetry::present();
     let mut loaded = store.load(std::slice::from_ref(device)).await?.pop();
     let mut first_read = None;
     loop {
@@ -287,7 +316,9 @@ pub async fn acknowledge(
             seen,
             closed: closed.as_ref(),
         });
-        let decision = decide(&subject, &input, clock.now(), None, None);
+        let decision = traced(trace, |traceparent| {
+            decide(&subject, &input, clock.now(), None, traceparent)
+        });
         let answer = match decision.outcome {
             Outcome::Acknowledged => Acknowledged::Covered,
             Outcome::AlreadyAcknowledged => return Ok(Acknowledged::Covered),
@@ -300,8 +331,9 @@ pub async fn acknowledge(
             decision: &decision,
             raw: None,
             bounds: None,
+            trace,
         };
-        match store.commit(&[commit], None).await?.pop() {
+        match store.commit(&[commit]).await?.pop() {
             Some(Ok(Committed::Conflict(newer))) => loaded = Some(newer),
             Some(Ok(Committed::Done(_))) => return Ok(answer),
             Some(Err(err)) => return Err(err),

@@ -29,6 +29,9 @@ pub const CANARY: &str = "st:{canary}:count";
 /// Sharded channel on which each of its counts is published: who sees the key move and hears nothing is deaf.
 pub const CANARY_CHANNEL: &str = "st:{canary}:live";
 
+/// What the channels of devices have in common, for spans.
+pub const CHANNEL_TEMPLATE: &str = "st:{partition}:live:{device}";
+
 /// Sharded channel on which every new connection tries whether it may publish.
 pub const PROBE_CHANNEL: &str = "st:{ingest}:probe";
 

@@ -38,3 +38,4 @@ pub mod metrics;
 pub mod process;
 pub mod secret;
 pub mod telemetry;
+pub mod trace;

@@ -31,7 +31,7 @@ where
         .build()
         .context("cannot start the runtime");
     let ended = runtime.and_then(|runtime| {
-        runtime.block_on(async {
+        let ended = runtime.block_on(async {
             let telemetry = telemetry::init(service, telemetry(&config))?;
             let lifecycle = Lifecycle::new();
             let ended = match lifecycle.listen_for_signals() {
@@ -44,7 +44,10 @@ where
             }
             telemetry.flush().await;
             ended
-        })
+        });
+        // A flush that was given up still blocks its thread: nobody waits for that.
+        runtime.shutdown_background();
+        ended
     });
     match ended {
         Ok(()) => ExitCode::SUCCESS,

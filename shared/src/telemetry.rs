@@ -22,6 +22,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
 
+use crate::trace::{Ids, Root, Trace};
 use lines::Lines;
 
 /// What the end of a process waits at most for the last spans to leave.
@@ -143,6 +144,9 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> anyhow::Result<T
             )
         }
     };
+    if let Some(provider) = &provider {
+        opentelemetry::global::set_tracer_provider(provider.clone());
+    }
     let spans = provider.as_ref().map(|provider| {
         let exported = Targets::new()
             .with_default(LevelFilter::INFO)
@@ -191,9 +195,10 @@ fn collector(config: &TelemetryConfig) -> anyhow::Result<SpanExporter> {
 }
 
 fn provider(service: &'static str, config: &TelemetryConfig) -> TracerProviderBuilder {
-    let ratio = Sampler::TraceIdRatioBased(config.otel_traces_sampler_arg);
+    let root = Root(config.otel_traces_sampler_arg);
     SdkTracerProvider::builder()
-        .with_sampler(Sampler::ParentBased(Box::new(ratio)))
+        .with_sampler(Sampler::ParentBased(Box::new(root)))
+        .with_id_generator(Ids::default())
         .with_resource(Resource::builder().with_service_name(service).build())
 }
 
@@ -228,19 +233,16 @@ pub(crate) async fn end(
     }
 }
 
-/// W3C `traceparent` of the current span, if it is sampled: what crosses Redis inside an event.
+/// Where a span stands; `None` where no trace is wanted.
 #[must_use]
-pub fn traceparent() -> Option<String> {
-    let context = tracing::Span::current().context();
-    let span = context.span().span_context().clone();
-    (span.is_valid() && span.is_sampled()).then(|| {
-        format!(
-            "00-{}-{}-{:02x}",
-            span.trace_id(),
-            span.span_id(),
-            span.trace_flags().to_u8()
-        )
-    })
+pub fn of_span(span: &tracing::Span) -> Option<Trace> {
+    Trace::of(span.context().span().span_context())
+}
+
+/// Where the current span stands, if it is sampled: what crosses Redis inside an event.
+#[must_use]
+pub fn present() -> Option<Trace> {
+    of_span(&tracing::Span::current()).filter(|trace| trace.is_sampled())
 }
 
 #[cfg(test)]

@@ -35,6 +35,8 @@ mod metrics;
 
 mod analytics;
 
+mod traces;
+
 mod cli;
 
 mod tidy;

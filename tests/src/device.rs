@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::Packet;
+use rumqttc::v5::mqttbytes::v5::{Packet, PublishProperties};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 use serde_json::{Value, json};
 use shared::clock::{SystemClock, Time};
@@ -59,15 +59,38 @@ impl Publisher {
 
     /// Publishes at QoS 1 and waits until the broker has taken it.
     pub async fn publish(&self, topic: &str, payload: impl Into<Vec<u8>>) -> Result<()> {
-        self.send(topic, payload.into(), false).await
+        let properties = PublishProperties::default();
+        self.send(topic, payload.into(), false, properties).await
+    }
+
+    /// The same with MQTT 5 user properties.
+    pub async fn publish_with(
+        &self,
+        topic: &str,
+        payload: impl Into<Vec<u8>>,
+        user_properties: &[(&str, &str)],
+    ) -> Result<()> {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let properties = PublishProperties {
+            user_properties: user_properties.iter().map(owned).collect(),
+            ..PublishProperties::default()
+        };
+        self.send(topic, payload.into(), false, properties).await
     }
 
     /// The same, retained.
     pub async fn publish_retained(&self, topic: &str, payload: impl Into<Vec<u8>>) -> Result<()> {
-        self.send(topic, payload.into(), true).await
+        let properties = PublishProperties::default();
+        self.send(topic, payload.into(), true, properties).await
     }
 
-    async fn send(&self, topic: &str, payload: Vec<u8>, retain: bool) -> Result<()> {
+    async fn send(
+        &self,
+        topic: &str,
+        payload: Vec<u8>,
+        retain: bool,
+        properties: PublishProperties,
+    ) -> Result<()> {
         let (taken, acknowledged) = oneshot::channel();
         {
             let _order = self.order.lock().await;
@@ -76,7 +99,7 @@ impl Publisher {
             // Fails where the connection was lost meanwhile: nobody reads its queue any more.
             connection
                 .client
-                .publish(topic, QoS::AtLeastOnce, retain, payload)
+                .publish_with_properties(topic, QoS::AtLeastOnce, retain, payload, properties)
                 .await
                 .context("queueing a payload")?;
         }

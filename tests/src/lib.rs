@@ -43,3 +43,5 @@ pub mod episodes;
 pub mod report;
 
 pub mod scenario;
+
+pub mod collector;

@@ -10,12 +10,17 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use opentelemetry::Context;
+use opentelemetry_semantic_conventions::attribute::{
+    MESSAGING_DESTINATION_TEMPLATE, MESSAGING_OPERATION_NAME, MESSAGING_OPERATION_TYPE,
+    MESSAGING_SYSTEM,
+};
 use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
 use shared::backoff::Backoff;
 use shared::clock::Clock;
 use shared::device::DeviceId;
 use shared::guard::Sight;
+use shared::keys::CHANNEL_TEMPLATE;
 use shared::state::Epoch;
 use shared::store::{Snapshot, Store, StoreError};
 use tokio::sync::{mpsc, watch};
@@ -532,7 +537,10 @@ fn span(event: &Published, device: &DeviceId) -> Span {
         "process",
         otel.name = "process st:{partition}:live:{device}",
         otel.kind = "consumer",
-        messaging.system = "redis",
+        { MESSAGING_SYSTEM } = "redis",
+        { MESSAGING_OPERATION_NAME } = "process",
+        { MESSAGING_OPERATION_TYPE } = "process",
+        { MESSAGING_DESTINATION_TEMPLATE } = CHANNEL_TEMPLATE,
         device.id = %device,
     );
     if let Err(error) = span.set_parent(parent) {

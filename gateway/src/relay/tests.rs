@@ -148,8 +148,9 @@ impl World {
             device: message.reading.device.clone(),
             input: Input::Reading(message),
             raw: Some(b"{}"),
+            trace: None,
         };
-        let applied = apply(&self.store, &[work], &rules, None).await;
+        let applied = apply(&self.store, &[work], &rules).await;
         for applied in applied.expect("Redis answers") {
             applied.expect("the device can be committed");
         }

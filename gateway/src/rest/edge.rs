@@ -9,8 +9,15 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH};
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use tracing::Instrument;
+use opentelemetry::KeyValue;
+use opentelemetry::trace::SpanKind;
+use opentelemetry_semantic_conventions::attribute::{
+    HTTP_REQUEST_METHOD, HTTP_RESPONSE_STATUS_CODE, HTTP_ROUTE,
+};
+use shared::telemetry;
+use shared::trace::{ALWAYS, Done, SLOW, Traces};
 use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 use crate::error::{ApiError, ErrorBody};
 use crate::metrics::Metrics;
@@ -66,20 +73,55 @@ pub(crate) async fn trace(
     let route = route.as_ref().map_or("", MatchedPath::as_str);
     let route = route.to_owned();
     let method = method(request.method());
+    // What changes an alarm is told whatever the share of the samples is.
+    let always = (!matches!(method, "GET" | "HEAD" | "OPTIONS")).then_some(true);
     let span = tracing::info_span!(
         "request",
         otel.name = format!("{method} {route}"),
         otel.kind = "server",
-        http.request.method = method,
-        http.route = %route,
-        http.response.status_code = Empty,
+        otel.status_code = Empty,
+        { ALWAYS } = always,
+        { HTTP_REQUEST_METHOD } = method,
+        { HTTP_ROUTE } = %route,
+        { HTTP_RESPONSE_STATUS_CODE } = Empty,
     );
     let recorded = span.clone();
     let response = next.run(request).instrument(span).await;
     let status = response.status().as_u16();
-    recorded.record("http.response.status_code", status);
-    metrics.answered(method, &route, status, began.elapsed());
+    recorded.record(HTTP_RESPONSE_STATUS_CODE, status);
+    if status >= 500 {
+        recorded.record("otel.status_code", "ERROR");
+    }
+    let took = began.elapsed();
+    metrics.answered(method, &route, status, took);
+    let is_probe = matches!(
+        route.as_str(),
+        "/livez" | "/readyz" | "/health" | "/metrics"
+    );
+    if !is_probe && (status >= 500 || took > SLOW) {
+        tell_anyway(&recorded, method, &route, status, took);
+    }
     response
+}
+
+/// Errors and slow answers are told, too, where the share of the samples had left them out.
+fn tell_anyway(span: &Span, method: &'static str, route: &str, status: u16, took: Duration) {
+    let trace = telemetry::of_span(span).filter(|trace| !trace.is_sampled());
+    let Some(trace) = trace else { return };
+    Traces::none().tell(Done {
+        trace: trace.sampled(),
+        origin: None,
+        links: &[],
+        name: format!("{method} {route}").into(),
+        kind: SpanKind::Server,
+        took,
+        attributes: vec![
+            KeyValue::new(HTTP_REQUEST_METHOD, method),
+            KeyValue::new(HTTP_ROUTE, route.to_owned()),
+            KeyValue::new(HTTP_RESPONSE_STATUS_CODE, i64::from(status)),
+        ],
+        error: (status >= 500).then(|| status.to_string()),
+    });
 }
 
 /// The method as a word of a bounded set: anybody can invent one.

@@ -4,6 +4,7 @@ use super::renumber;
 use crate::decide;
 use crate::device::DeviceId;
 use crate::store::{Committed, Loaded, Store, StoreError};
+use crate::telemetry;
 
 /// Answer to a retirement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,7 @@ pub enum Retired {
 /// Retires a device: its alarms close as `retired`, everything stored of it goes, and the next message makes a new one.
 pub async fn retire(store: &Store, device: &DeviceId, by: &str) -> Result<Retired, StoreError> {
     let clock = store.clock();
+    let trace = telemetry::present().map(|trace| trace.to_string());
     let mut loaded = store.load(std::slice::from_ref(device)).await?.pop();
     loop {
         let subject = match loaded {
@@ -31,10 +33,13 @@ pub async fn retire(store: &Store, device: &DeviceId, by: &str) -> Result<Retire
             Loaded::Subject(subject) => subject,
             Loaded::Refused(reason) => return Err(StoreError::Refused(reason)),
         };
-        let Some(retirement) = decide::retire(&subject, by, clock.now(), None) else {
+        let Some(retirement) = decide::retire(&subject, by, clock.now(), trace.as_deref()) else {
             return Ok(Retired::NotFound);
         };
-        match store.retire(&subject, &retirement, None).await? {
+        match store
+            .retire(&subject, &retirement, trace.as_deref())
+            .await?
+        {
             Committed::Done(_) => return Ok(Retired::Done),
             Committed::Conflict(newer) => loaded = Some(newer),
         }

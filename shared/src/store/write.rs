@@ -12,6 +12,7 @@ use crate::device::DeviceId;
 use crate::keys;
 use crate::redis::{Scripts, open_epoch};
 use crate::state::Epoch;
+use crate::trace::Trace;
 
 /// How much is kept of what grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub struct Commit<'a> {
     /// How much to keep; `None` where the settings are not known (an acknowledgement): nothing but the hard bound of the
     /// alarm log.
     pub bounds: Option<Bounds>,
+    /// Where it stands in its trace, for the alarm log.
+    pub trace: Option<Trace>,
 }
 
 /// What became of a commit.
@@ -101,11 +104,10 @@ impl Store {
     pub async fn commit(
         &self,
         commits: &[Commit<'_>],
-        traceparent: Option<&str>,
     ) -> Result<Vec<Result<Committed, StoreError>>, StoreError> {
         let answers = self
             .run_each(commits.len(), |scripts, index, pipe| {
-                self.commit_call(scripts, &commits[index], traceparent, pipe);
+                self.commit_call(scripts, &commits[index], pipe);
             })
             .await?;
         let answers = answers.into_iter().zip(commits);
@@ -258,13 +260,7 @@ impl Store {
         pipe.arg(device.as_str());
     }
 
-    fn commit_call(
-        &self,
-        scripts: &Scripts,
-        commit: &Commit<'_>,
-        traceparent: Option<&str>,
-        pipe: &mut Pipeline,
-    ) {
+    fn commit_call(&self, scripts: &Scripts, commit: &Commit<'_>, pipe: &mut Pipeline) {
         let Commit {
             subject, decision, ..
         } = *commit;
@@ -345,7 +341,7 @@ impl Store {
                 alarm: line.alarm.clone(),
                 by: acknowledged.map(|(by, _)| by.clone()),
                 seen: acknowledged.map(|(_, seen)| *seen),
-                trace: traceparent.map(str::to_owned),
+                trace: commit.trace.as_ref().map(Trace::to_string),
             }));
         }
     }

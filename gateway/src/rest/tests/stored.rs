@@ -104,6 +104,7 @@ impl World {
                 live_raw_message: None,
             }),
             raw: Some(raw.as_bytes()),
+            trace: None,
         };
         let rules = Rules {
             accept_new: true,
@@ -120,7 +121,7 @@ impl World {
                 log_age_ms: 86_400_000,
             },
         };
-        let applied = apply(&self.store, &[work], &rules, None)
+        let applied = apply(&self.store, &[work], &rules)
             .await
             .expect("Redis answers");
         for applied in applied {

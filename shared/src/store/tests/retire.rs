@@ -220,8 +220,9 @@ async fn what_was_decided_for_a_retired_device_never_meets_the_next_one() {
             decision,
             raw: None,
             bounds: Some(rules().bounds),
+            trace: None,
         };
-        let mut answers = store.commit(&[commit], None).await.expect("answers");
+        let mut answers = store.commit(&[commit]).await.expect("answers");
         answers.pop().expect("one answer").expect("not refused")
     };
     // A first reading that takes long, from before there was any device.

@@ -1,0 +1,175 @@
+//! The spans of this service. They are built when something is done, and only where they are sampled: a share, and every
+//! change of an alarm, error and slow message.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use opentelemetry::trace::SpanKind;
+use opentelemetry_semantic_conventions::attribute::{
+    DB_OPERATION_BATCH_SIZE, DB_OPERATION_NAME, DB_SYSTEM_NAME, ERROR_TYPE, MESSAGING_CLIENT_ID,
+    MESSAGING_DESTINATION_NAME, MESSAGING_DESTINATION_TEMPLATE, MESSAGING_MESSAGE_BODY_SIZE,
+    MESSAGING_OPERATION_NAME, MESSAGING_OPERATION_TYPE, MESSAGING_SYSTEM,
+};
+use shared::apply::{Applied, told};
+use shared::device::DeviceId;
+use shared::store::StoreError;
+use shared::trace::{Done, MAX_LINKS, SLOW, Trace, Traces};
+
+use crate::mqtt::Incoming;
+
+/// Attributes the conventions do not know.
+const DEVICE_ID: &str = "device.id";
+const ALARM_CHANGES: &str = "alarm.changes";
+
+/// Tells what was done. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Spans {
+    pub(crate) traces: Traces,
+    /// What is subscribed to: the template of all topics.
+    pub(crate) template: Arc<str>,
+    pub(crate) client_id: Arc<str>,
+}
+
+impl Spans {
+    /// A message was committed.
+    pub(crate) fn committed(
+        &self,
+        message: &Incoming,
+        trace: Option<Trace>,
+        applied: &Applied,
+        took: Duration,
+    ) {
+        let Some(trace) = trace.map(|trace| told(trace, &applied.decision)) else {
+            return;
+        };
+        let trace = if took > SLOW { trace.sampled() } else { trace };
+        if trace.is_sampled() {
+            let mut attributes = self.of_message(message);
+            let latest = applied.decision.state.latest.as_ref();
+            if let Some(latest) = latest {
+                let device = latest.reading.device.to_string();
+                attributes.push(KeyValue::new(DEVICE_ID, device));
+            }
+            attributes.push(changes(applied));
+            self.tell_message(message, trace, attributes, took, None);
+        }
+    }
+
+    /// A message became a dead letter.
+    pub(crate) fn rejected(&self, message: &Incoming, reason: &'static str) {
+        let Some(trace) = self.traces.begin(message.origin.as_ref()) else {
+            return;
+        };
+        let mut attributes = self.of_message(message);
+        attributes.push(KeyValue::new(ERROR_TYPE, reason));
+        let took = message.received_at.elapsed();
+        let error = Some(reason.to_owned());
+        self.tell_message(message, trace.sampled(), attributes, took, error);
+    }
+
+    /// A batch was committed, with these messages in it.
+    pub(crate) fn batch(
+        &self,
+        traces: &[Option<Trace>],
+        results: &[Result<Applied, StoreError>],
+        took: Duration,
+    ) {
+        let told = traces.iter().zip(results).filter_map(|(trace, result)| {
+            let trace = (*trace)?;
+            let decision = result.as_ref().ok().map(|applied| &applied.decision);
+            let trace = decision.map_or(trace, |decision| told(trace, decision));
+            trace.is_sampled().then_some(trace)
+        });
+        let links: Vec<Trace> = told.take(MAX_LINKS).collect();
+        let Some(trace) = self.traces.begin(None).filter(|_| !links.is_empty()) else {
+            return;
+        };
+        let mut attributes = vec![
+            KeyValue::new(DB_SYSTEM_NAME, "redis"),
+            KeyValue::new(DB_OPERATION_NAME, "EVALSHA"),
+        ];
+        if let (2.., Ok(size)) = (traces.len(), i64::try_from(traces.len())) {
+            attributes.push(KeyValue::new(DB_OPERATION_BATCH_SIZE, size));
+        }
+        self.traces.tell(Done {
+            trace: trace.sampled(),
+            origin: None,
+            links: &links,
+            name: "EVALSHA".into(),
+            kind: SpanKind::Client,
+            took,
+            attributes,
+            error: None,
+        });
+    }
+
+    /// A deadline was looked at.
+    pub(crate) fn deadline(
+        &self,
+        device: &DeviceId,
+        trace: Option<Trace>,
+        applied: &Applied,
+        took: Duration,
+    ) {
+        let Some(trace) = trace.map(|trace| told(trace, &applied.decision)) else {
+            return;
+        };
+        if trace.is_sampled() {
+            self.traces.tell(Done {
+                trace,
+                origin: None,
+                links: &[],
+                name: "deadline".into(),
+                kind: SpanKind::Internal,
+                took,
+                attributes: vec![
+                    KeyValue::new(DEVICE_ID, device.to_string()),
+                    changes(applied),
+                ],
+                error: None,
+            });
+        }
+    }
+
+    fn tell_message(
+        &self,
+        message: &Incoming,
+        trace: Trace,
+        attributes: Vec<KeyValue>,
+        took: Duration,
+        error: Option<String>,
+    ) {
+        self.traces.tell(Done {
+            trace,
+            origin: message.origin.as_ref(),
+            links: &[],
+            name: format!("process {}", self.template).into(),
+            kind: SpanKind::Consumer,
+            took,
+            attributes,
+            error,
+        });
+    }
+
+    fn of_message(&self, message: &Incoming) -> Vec<KeyValue> {
+        vec![
+            KeyValue::new(MESSAGING_SYSTEM, "mqtt"),
+            KeyValue::new(MESSAGING_OPERATION_NAME, "process"),
+            KeyValue::new(MESSAGING_OPERATION_TYPE, "process"),
+            KeyValue::new(MESSAGING_DESTINATION_TEMPLATE, self.template.to_string()),
+            KeyValue::new(MESSAGING_DESTINATION_NAME, message.topic.clone()),
+            KeyValue::new(MESSAGING_CLIENT_ID, self.client_id.to_string()),
+            KeyValue::new(
+                MESSAGING_MESSAGE_BODY_SIZE,
+                i64::try_from(message.size).unwrap_or(i64::MAX),
+            ),
+        ]
+    }
+}
+
+fn changes(applied: &Applied) -> KeyValue {
+    let changes = applied.decision.changes.iter();
+    let words: Vec<&str> = changes.map(|change| change.kind.code()).collect();
+    KeyValue::new(ALARM_CHANGES, words.join(","))
+}

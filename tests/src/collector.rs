@@ -1,0 +1,132 @@
+//! An OpenTelemetry collector that only remembers: a real OTLP receiver over gRPC.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
+    MetricsService, MetricsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+pub use opentelemetry_proto::tonic::trace::v1::Span;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status};
+
+/// A running collector, gone with the value.
+#[derive(Debug)]
+pub struct Collector {
+    port: u16,
+    seen: Seen,
+    _tasks: JoinSet<Result<(), tonic::transport::Error>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    // A std mutex: held for one append or copy.
+    inner: Arc<Mutex<(Vec<Span>, BTreeSet<String>)>>,
+}
+
+impl Collector {
+    /// Listens on a free port of the loopback interface.
+    pub async fn start() -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+        let listener = listener.context("a port for the collector")?;
+        let port = listener.local_addr()?.port();
+        let seen = Seen::default();
+        let server = tonic::transport::Server::builder()
+            .add_service(TraceServiceServer::new(seen.clone()))
+            .add_service(MetricsServiceServer::new(seen.clone()))
+            .serve_with_incoming(TcpListenerStream::new(listener));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(server);
+        Ok(Self {
+            port,
+            seen,
+            _tasks: tasks,
+        })
+    }
+
+    /// Its port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Flags of a service that sends everything of this share here.
+    #[must_use]
+    pub fn flags(&self, share: &str) -> String {
+        format!(
+            "--otel-exporter=otlp --otel-exporter-otlp-endpoint=http://127.0.0.1:{} --otel-traces-sampler-arg={share}",
+            self.port
+        )
+    }
+
+    /// Every span so far.
+    #[must_use]
+    pub fn spans(&self) -> Vec<Span> {
+        self.seen.lock().0.clone()
+    }
+
+    /// The names of all metrics so far.
+    #[must_use]
+    pub fn metrics(&self) -> BTreeSet<String> {
+        self.seen.lock().1.clone()
+    }
+}
+
+impl Seen {
+    fn lock(&self) -> std::sync::MutexGuard<'_, (Vec<Span>, BTreeSet<String>)> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[tonic::async_trait]
+impl TraceService for Seen {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        let resources = request.into_inner().resource_spans;
+        let scopes = resources.into_iter().flat_map(|r| r.scope_spans);
+        self.lock().0.extend(scopes.flat_map(|scope| scope.spans));
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl MetricsService for Seen {
+    async fn export(
+        &self,
+        request: Request<ExportMetricsServiceRequest>,
+    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        let resources = request.into_inner().resource_metrics;
+        let scopes = resources.into_iter().flat_map(|r| r.scope_metrics);
+        let metrics = scopes.flat_map(|scope| scope.metrics);
+        self.lock().1.extend(metrics.map(|metric| metric.name));
+        Ok(Response::new(ExportMetricsServiceResponse::default()))
+    }
+}
+
+/// An attribute of a span as text; empty if it is missing.
+#[must_use]
+pub fn attribute(span: &Span, name: &str) -> String {
+    let found = span.attributes.iter().find(|pair| pair.key == name);
+    match found.and_then(|pair| pair.value.clone()?.value) {
+        Some(Value::StringValue(text)) => text,
+        Some(Value::IntValue(number)) => number.to_string(),
+        Some(Value::BoolValue(flag)) => flag.to_string(),
+        _ => String::new(),
+    }
+}
