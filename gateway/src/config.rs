@@ -4,10 +4,11 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use clap::Parser;
 use clap::builder::{BoolishValueParser, StringValueParser, TypedValueParser};
 use clap::parser::ValueSource;
-use shared::args::{self, Usage};
+use clap::{ArgMatches, Parser};
+use shared::args::{self, Shown, Usage};
+use shared::check_config::{self, ServiceConfig, Tried};
 use shared::redis::RedisConfig;
 use shared::telemetry::TelemetryConfig;
 
@@ -134,19 +135,9 @@ impl Config {
     pub fn try_from_args<I>(args: I) -> Result<Self, Usage>
     where
         I: IntoIterator,
-        I::Item: Into<OsString> + Clone,
+        I::Item: Into<OsString>,
     {
-        let (mut config, matches) = args::parse_with_sources::<Self, I>(args)?;
-        let unset = matches.value_source("http_port") == Some(ValueSource::DefaultValue);
-        if let (Some(port), true) = (config.port, unset) {
-            config.http_port = port;
-        }
-        let problems = config.validate();
-        if problems.is_empty() {
-            Ok(config)
-        } else {
-            Err(Usage::Problems(problems))
-        }
+        Self::from_line(args)
     }
 
     /// All problems of settings that do not fit together, one sentence each.
@@ -188,6 +179,46 @@ impl Config {
         }
         problems
     }
+}
+
+impl ServiceConfig for Config {
+    const STAND_INS: &'static [(&'static str, &'static str)] = &[("redis-url", "redis://stand-in")];
+    const COMMANDS: &'static [(&'static str, &'static str)] = &[];
+
+    fn complete(&mut self, matches: &ArgMatches) -> Vec<String> {
+        let unset = matches.value_source("http_port") == Some(ValueSource::DefaultValue);
+        if let (Some(port), true) = (self.port, unset) {
+            self.http_port = port;
+        }
+        self.validate()
+    }
+
+    fn warnings(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    fn shown(&self) -> Vec<Shown> {
+        let from_port = self.port == Some(self.http_port);
+        vec![
+            Shown {
+                flag: "redis-url",
+                value: self.redis.redis_url.to_string(),
+                source: None,
+            },
+            Shown {
+                flag: "http-port",
+                value: self.http_port.to_string(),
+                source: from_port.then_some("--port"),
+            },
+        ]
+    }
+}
+
+/// Tries every connection of this service.
+pub async fn connect(config: &Config) -> Vec<Tried> {
+    let mut tried = vec![check_config::try_redis(&config.redis).await];
+    tried.extend(check_config::try_collector(&config.telemetry).await);
+    tried
 }
 
 fn count(minimum: u64) -> impl TypedValueParser<Value = usize> {

@@ -1,16 +1,22 @@
 //! The process.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use gateway::config::Config;
+use gateway::config::{self, Config};
 use gateway::listener;
 use shared::lifecycle::Lifecycle;
+use shared::{check_config, process};
 
 fn main() -> ExitCode {
-    let config = Config::try_from_args(std::env::args_os());
-    shared::process::run("gateway", config, |config| &config.telemetry, serve)
+    let args: Vec<OsString> = std::env::args_os().collect();
+    if let Some(args) = process::called(check_config::NAME, &args) {
+        return check_config::run(args, config::connect);
+    }
+    let config = Config::try_from_args(args);
+    process::run("gateway", config, |config| &config.telemetry, serve)
 }
 
 async fn serve(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {

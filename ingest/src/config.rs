@@ -8,8 +8,9 @@ use std::time::Duration;
 use clap::builder::{
     BoolishValueParser, PossibleValuesParser, StringValueParser, TypedValueParser,
 };
-use clap::{Args, Parser};
-use shared::args::{self, Usage};
+use clap::{ArgMatches, Args, Parser};
+use shared::args::{self, Shown, Usage};
+use shared::check_config::{self, ServiceConfig, Tried};
 use shared::decimal::Decimal;
 use shared::keys::MAX_LOG;
 use shared::redis::RedisConfig;
@@ -17,6 +18,7 @@ use shared::secret::Secret;
 use shared::state::{Settings, ZeroLevel};
 use shared::telemetry::TelemetryConfig;
 
+use crate::mqtt;
 use crate::payload::{DecimalPoint, Format};
 
 pub mod broker;
@@ -207,16 +209,9 @@ impl Config {
     pub fn try_from_args<I>(args: I) -> Result<Self, Usage>
     where
         I: IntoIterator,
-        I::Item: Into<OsString> + Clone,
+        I::Item: Into<OsString>,
     {
-        let mut config: Self = args::parse(args)?;
-        let mut problems = config.mqtt.read_files();
-        problems.extend(config.validate());
-        if problems.is_empty() {
-            Ok(config)
-        } else {
-            Err(Usage::Problems(problems))
-        }
+        Self::from_line(args)
     }
 
     /// All problems of settings that do not fit together, one sentence each.
@@ -243,15 +238,6 @@ impl Config {
         problems
     }
 
-    /// What the operator should know at the start, one sentence each.
-    pub fn warnings(&self) -> Vec<&'static str> {
-        let database = self.mongodb_uri.as_ref();
-        database
-            .map(|_| "MONGODB_URI is ignored: Redis holds the alarm log")
-            .into_iter()
-            .collect()
-    }
-
     /// What deciding is configured with.
     pub fn settings(&self) -> Settings {
         Settings {
@@ -271,6 +257,73 @@ impl Config {
             max_payload_bytes: usize::try_from(self.max_payload_bytes).unwrap_or(usize::MAX),
         }
     }
+}
+
+impl ServiceConfig for Config {
+    const STAND_INS: &'static [(&'static str, &'static str)] = &[
+        ("mqtt-broker", "mqtt://stand-in"),
+        ("redis-url", "redis://stand-in"),
+    ];
+    const COMMANDS: &'static [(&'static str, &'static str)] = &[];
+
+    fn complete(&mut self, _: &ArgMatches) -> Vec<String> {
+        let mut problems = self.mqtt.read_files();
+        problems.extend(self.validate());
+        problems
+    }
+
+    fn warnings(&self) -> Vec<&'static str> {
+        let database = self.mongodb_uri.as_ref();
+        database
+            .map(|_| "MONGODB_URI is ignored: Redis holds the alarm log")
+            .into_iter()
+            .collect()
+    }
+
+    fn shown(&self) -> Vec<Shown> {
+        let shown = |flag, value: String| Shown {
+            flag,
+            value,
+            source: None,
+        };
+        let mut all = vec![
+            shown("mqtt-broker", self.mqtt.mqtt_broker.to_string()),
+            shown("mqtt-client-id", self.mqtt.client_id().to_owned()),
+            shown("redis-url", self.redis.redis_url.to_string()),
+        ];
+        let mqtt = &self.mqtt;
+        for (flag, secret, file, source) in [
+            (
+                "mqtt-username",
+                &mqtt.mqtt_username,
+                &mqtt.mqtt_username_file,
+                "--mqtt-username-file",
+            ),
+            (
+                "mqtt-password",
+                &mqtt.mqtt_password,
+                &mqtt.mqtt_password_file,
+                "--mqtt-password-file",
+            ),
+        ] {
+            all.extend(secret.as_ref().zip(file.as_ref()).map(|(secret, _)| Shown {
+                flag,
+                value: secret.to_string(),
+                source: Some(source),
+            }));
+        }
+        all
+    }
+}
+
+/// Tries every connection of this service.
+pub async fn connect(config: &Config) -> Vec<Tried> {
+    let mut tried = vec![
+        mqtt::try_broker(&config.mqtt).await,
+        check_config::try_redis(&config.redis).await,
+    ];
+    tried.extend(check_config::try_collector(&config.telemetry).await);
+    tried
 }
 
 impl MqttConfig {

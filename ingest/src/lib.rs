@@ -29,6 +29,7 @@ use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 use shared::apply::Rules;
+use shared::check_config::ServiceConfig;
 use shared::clock::SystemClock;
 use shared::guard::{Canary, Guard, Sight};
 use shared::lifecycle::Lifecycle;

@@ -1,10 +1,16 @@
 //! The process.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use ingest::config::Config;
+use ingest::config::{self, Config};
+use shared::{check_config, process};
 
 fn main() -> ExitCode {
-    let config = Config::try_from_args(std::env::args_os());
-    shared::process::run("ingest", config, |config| &config.telemetry, ingest::run)
+    let args: Vec<OsString> = std::env::args_os().collect();
+    if let Some(args) = process::called(check_config::NAME, &args) {
+        return check_config::run(args, config::connect);
+    }
+    let config = Config::try_from_args(args);
+    process::run("ingest", config, |config| &config.telemetry, ingest::run)
 }

@@ -7,6 +7,7 @@
 mod ack;
 mod leave;
 mod options;
+mod probe;
 mod ring;
 mod status;
 
@@ -36,6 +37,7 @@ pub use ack::AckHandle;
 use ack::Acks;
 pub use leave::Farewell;
 use leave::Stop;
+pub use probe::try_broker;
 use status::InHand;
 pub use status::{LinkReporter, LinkState, LinkStatus};
 

@@ -4,11 +4,16 @@ use std::ffi::OsString;
 use std::fmt;
 use std::time::Duration;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{ArgMatches, Command, Parser};
+use clap::{Command, Parser};
 
 use crate::decimal::Decimal;
 use crate::secret::Secret;
+
+mod line;
+mod listing;
+
+pub use line::Line;
+pub use listing::{Shown, without_user};
 
 /// Why a service does not start: help was asked for, or the settings are wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,66 +55,14 @@ pub fn parse<C, I>(args: I) -> Result<C, Usage>
 where
     C: Parser,
     I: IntoIterator,
-    I::Item: Into<OsString> + Clone,
+    I::Item: Into<OsString>,
 {
-    parse_with_sources(args).map(|(config, _)| config)
-}
-
-/// [`parse`] that also tells where each value came from.
-///
-/// # Errors
-/// Help was asked for, or a value is missing or wrong.
-pub fn parse_with_sources<C, I>(args: I) -> Result<(C, ArgMatches), Usage>
-where
-    C: Parser,
-    I: IntoIterator,
-    I::Item: Into<OsString> + Clone,
-{
-    let mut command = C::command().mut_args(|arg| {
-        let empty = arg
-            .get_env()
-            .is_some_and(|name| std::env::var_os(name).is_some_and(|value| value.is_empty()));
-        if empty { arg.env(None::<&str>) } else { arg }
-    });
-    let matches = command
-        .try_get_matches_from_mut(args)
-        .map_err(|err| usage(&err, &command))?;
-    let config = C::from_arg_matches(&matches).map_err(|err| usage(&err, &command))?;
-    Ok((config, matches))
-}
-
-fn usage(err: &clap::Error, command: &Command) -> Usage {
-    match err.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Usage::Help(err.to_string()),
-        _ => Usage::Problems(vec![sentence(err, command)]),
+    let line = Line::read(C::command(), args, &[])?;
+    let config = line.config()?;
+    match line.problems(Vec::new()) {
+        problems if problems.is_empty() => Ok(config),
+        problems => Err(Usage::Problems(problems)),
     }
-}
-
-/// clap's message without usage and hints, on one line, and without the value where that may be a secret.
-fn sentence(err: &clap::Error, command: &Command) -> String {
-    if err.kind() == ErrorKind::ValueValidation
-        && let Some(ContextValue::String(arg)) = err.get(ContextKind::InvalidArg)
-        && let Some(source) = std::error::Error::source(err)
-    {
-        let flag = arg.split_whitespace().next().unwrap_or(arg);
-        let value = match err.get(ContextKind::InvalidValue) {
-            Some(ContextValue::String(value)) if !is_secret(command, flag) => format!(" `{value}`"),
-            _ => String::new(),
-        };
-        return format!("{flag}: invalid value{value}: {source}");
-    }
-    let text = err.to_string();
-    let first = text.split("\n\n").next().unwrap_or(&text);
-    let first = first.strip_prefix("error: ").unwrap_or(first);
-    first.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-fn is_secret(command: &Command, flag: &str) -> bool {
-    let named = |arg: &&clap::Arg| arg.get_long() == Some(flag.trim_start_matches('-'));
-    command
-        .get_arguments()
-        .find(named)
-        .is_some_and(clap::Arg::is_hide_env_values_set)
 }
 
 /// `500ms`, `90s`, `3m`, `24h` or `35d`: a whole number and its unit.

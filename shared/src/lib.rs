@@ -33,6 +33,7 @@ pub mod store;
 // The start-up.
 pub mod args;
 pub mod backoff;
+pub mod check_config;
 pub mod lifecycle;
 pub mod metrics;
 pub mod process;

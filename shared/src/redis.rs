@@ -307,7 +307,7 @@ impl Link {
 
     async fn connect(&self, generation: u64) -> Result<Connection, LinkError> {
         let mut redis = self.open(self.connection_config()).await?;
-        let run_id = check_server(&mut redis, generation == 1).await?;
+        let run_id = check_server(&mut redis, generation == 1).await?.run_id;
         self.measure_clock(&mut redis)
             .await
             .map_err(LinkError::Away)?;
@@ -349,6 +349,11 @@ impl Link {
             .ignore();
         pipe.cmd("GET").arg(keys::PARTITIONS);
         let (recorded,): (u16,) = pipe.query_async(redis).await.map_err(LinkError::Away)?;
+        self.same_partitions(recorded)
+    }
+
+    fn same_partitions(&self, recorded: u16) -> Result<(), LinkError> {
+        let wanted = self.config.partitions;
         if recorded == wanted {
             return Ok(());
         }
@@ -358,16 +363,46 @@ impl Link {
     }
 }
 
-/// Checks version and settings; answers with the server's `run_id`.
+/// What stands at the configured address.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    /// Version of the server.
+    pub version: String,
+    /// Partitions of the data; `None` where there is none yet.
+    pub partitions: Option<u16>,
+}
+
+/// Looks whether a service could run with this, and writes nothing: a connection of a service records partitions and
+/// opens epochs.
+///
+/// # Errors
+/// As when a service starts.
+pub async fn probe(config: RedisConfig) -> Result<Probe, LinkError> {
+    let link = Link::new(config, Arc::default());
+    let mut redis = link.open(link.connection_config()).await?;
+    let server = check_server(&mut redis, true).await?;
+    let recorded: Option<u16> = redis::cmd("GET")
+        .arg(keys::PARTITIONS)
+        .query_async(&mut redis)
+        .await
+        .map_err(LinkError::Away)?;
+    if let Some(recorded) = recorded {
+        link.same_partitions(recorded)?;
+    }
+    Ok(Probe {
+        version: server.version,
+        partitions: recorded,
+    })
+}
+
+/// Checks version and settings.
 async fn check_server(
     redis: &mut MultiplexedConnection,
     at_start: bool,
-) -> Result<String, LinkError> {
+) -> Result<Server, LinkError> {
     let server = ask_server(redis).await?;
     server.check_role()?;
-    let Server {
-        version, run_id, ..
-    } = server;
+    let version = &server.version;
     let mut numbers = version
         .split('.')
         .map_while(|part| part.parse::<u32>().ok());
@@ -379,7 +414,7 @@ async fn check_server(
     }
     check_settings(redis, at_start).await?;
     check_channels(redis).await?;
-    Ok(run_id)
+    Ok(server)
 }
 
 /// Who answers.

@@ -13,7 +13,9 @@ use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, TracerProviderBuilder};
+use opentelemetry_sdk::trace::{
+    Sampler, SdkTracerProvider, SpanExporter as _, TracerProviderBuilder,
+};
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -128,7 +130,7 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> anyhow::Result<T
     let provider = match config.otel_exporter {
         Exporter::None => None,
         Exporter::Otlp => {
-            let exporter = collector(config)?;
+            let exporter = exporter(config)?;
             Some(
                 provider(service, config)
                     .with_batch_exporter(exporter)
@@ -166,6 +168,28 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> anyhow::Result<T
     })
 }
 
+/// Warnings to standard error, nothing else: for a command that is no service.
+pub fn warnings_only() {
+    let lines = tracing_subscriber::fmt::layer()
+        .compact()
+        .without_time()
+        .with_ansi(false)
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .with_filter(LevelFilter::WARN);
+    // An error says that somebody set up telemetry before; then that counts.
+    tracing_subscriber::registry().with(lines).try_init().ok();
+}
+
+/// Sends nothing to the collector, to see whether it would take anything.
+///
+/// # Errors
+/// It cannot be reached, or did not take it in time.
+pub async fn export_nothing(config: &TelemetryConfig) -> anyhow::Result<()> {
+    let exporter = exporter(config)?;
+    Ok(exporter.export(Vec::new()).await?)
+}
+
 fn lines(format: Option<LogFormat>, writer: NonBlocking) -> Box<dyn Layer<Registry> + Send + Sync> {
     let terminal = std::io::stdout().is_terminal();
     let default = if terminal {
@@ -187,19 +211,21 @@ fn lines(format: Option<LogFormat>, writer: NonBlocking) -> Box<dyn Layer<Regist
     }
 }
 
-fn collector(config: &TelemetryConfig) -> anyhow::Result<SpanExporter> {
-    let exporter = SpanExporter::builder().with_tonic();
-    let exporter = exporter.with_endpoint(&config.otel_exporter_otlp_endpoint);
-    let exporter = exporter.with_timeout(FLUSH).build();
-    exporter.context("cannot build the exporter of spans")
-}
-
 fn provider(service: &'static str, config: &TelemetryConfig) -> TracerProviderBuilder {
     let root = Root(config.otel_traces_sampler_arg);
     SdkTracerProvider::builder()
         .with_sampler(Sampler::ParentBased(Box::new(root)))
         .with_id_generator(Ids::default())
         .with_resource(Resource::builder().with_service_name(service).build())
+}
+
+fn exporter(config: &TelemetryConfig) -> anyhow::Result<SpanExporter> {
+    SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(&config.otel_exporter_otlp_endpoint)
+        .with_timeout(FLUSH)
+        .build()
+        .context("cannot build the exporter of spans")
 }
 
 impl TelemetryGuard {

@@ -39,4 +39,6 @@ mod traces;
 
 mod cli;
 
+mod commands;
+
 mod tidy;

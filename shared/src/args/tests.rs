@@ -123,7 +123,7 @@ fn a_problem_is_one_sentence_that_names_the_flag_and_hides_secrets() {
         "the following required arguments were not provided: --host <HOST>"
     );
     assert_eq!(
-        problem(&["--hots", "a"]),
+        problem(&["--host", "a", "--hots", "a"]),
         "unexpected argument '--hots' found"
     );
 }
@@ -171,4 +171,119 @@ fn the_example_is_compared_in_both_directions() {
     );
     let example = "# == both\nSHARED_ARGS_TEST_HOST=x";
     assert!(compare_example(example, "sample", &Sample::command()).is_empty());
+}
+
+#[derive(Debug, Parser)]
+#[command(name = "listed")]
+struct Listed {
+    #[arg(long, env = "SHARED_ARGS_TEST_URL", hide_env_values = true)]
+    url: String,
+    #[arg(long, env = "SHARED_ARGS_TEST_LIMIT", default_value = "3m", value_parser = duration)]
+    limit: Duration,
+    #[arg(long, env = "SHARED_ARGS_TEST_PORT", default_value = "80")]
+    port: u16,
+    #[arg(long, env = "SHARED_ARGS_TEST_NAME")]
+    name: Option<String>,
+    #[arg(long, env = "SHARED_ARGS_TEST_OPEN")]
+    open: bool,
+    #[arg(
+        long,
+        env = "SHARED_ARGS_TEST_OLD",
+        hide = true,
+        hide_env_values = true
+    )]
+    old: Option<String>,
+}
+
+fn line(args: &[&str]) -> Result<Line, Usage> {
+    let args = std::iter::once(&"listed").chain(args);
+    Line::read(Listed::command(), args, &[("url", "stand-in")])
+}
+
+#[test]
+fn every_problem_of_a_line_is_told_once_and_the_rest_is_read() {
+    let line = line(&[
+        "--limit=3",
+        "--port",
+        "x",
+        "--nope",
+        "hunter2",
+        "--port=y",
+        "--name",
+        "n",
+        "stray",
+        "--open",
+    ])
+    .unwrap();
+    assert_eq!(
+        line.problems(Vec::new()),
+        [
+            "--limit: invalid value `3`: expected a whole number and a unit, such as 500ms, 90s, 3m, 24h",
+            "unexpected argument '--nope' found",
+            "--port: invalid value `x`: invalid digit found in string",
+            "unexpected argument 'stray' found",
+            "the following required arguments were not provided: --url <URL>",
+        ]
+    );
+    let read: Listed = line.config().unwrap();
+    assert_eq!((read.name.as_deref(), read.open), (Some("n"), true));
+    assert_eq!((read.port, read.url.as_str()), (80, "stand-in"));
+}
+
+#[test]
+fn what_stands_in_for_a_value_is_not_judged() {
+    let line = line(&["--port=x"]).unwrap();
+    let told = |text: &str| line.problems(vec![text.to_owned()]).len() - 2;
+    assert_eq!(told("--port: must be odd"), 0);
+    assert_eq!(told("--limit: must be below --url"), 0);
+    assert_eq!(told("--port-range: must be odd"), 1);
+    assert_eq!(told("--limit: must be odd"), 1);
+}
+
+#[test]
+fn a_line_without_a_stand_in_still_tells_what_it_can() {
+    let usage = Line::read(Listed::command(), ["listed", "--port=x"], &[]).unwrap_err();
+    let Usage::Problems(problems) = usage else {
+        panic!("{usage:?}")
+    };
+    assert_eq!(problems.len(), 2, "{problems:?}");
+}
+
+#[test]
+fn a_listing_tells_where_a_value_came_from_and_masks_secrets() {
+    let line = line(&[
+        "--url",
+        "x://u:hunter2@h",
+        "--name",
+        "s://u:hunter2@h/p?x=a@b",
+        "--old=hunter2",
+        "--limit=1",
+    ])
+    .unwrap();
+    assert_eq!(
+        line.listing(&[]),
+        [
+            "--url = ***  (flag)",
+            "--limit  (missing, or cannot be read)",
+            "--port = 80  (default)",
+            "--name = s://***@h/p?x=a@b  (flag)",
+            "--open = false  (default)",
+            "--old = ***  (flag)",
+        ]
+    );
+    let shown = [
+        Shown {
+            flag: "url",
+            value: "x://h\n".to_owned(),
+            source: None,
+        },
+        Shown {
+            flag: "port",
+            value: "8080".to_owned(),
+            source: Some("--old"),
+        },
+    ];
+    let listing = line.listing(&shown);
+    assert_eq!(listing[0], "--url = x://h\\n  (flag)");
+    assert_eq!(listing[2], "--port = 8080  (--old)");
 }

@@ -1,0 +1,81 @@
+//! Whether the broker would take us, found out beside a replica that may be running.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Filter, Packet, RetainForwardRule, SubscribeReasonCode};
+use rumqttc::v5::{AsyncClient, Event, EventLoop};
+use shared::check_config::Tried;
+use tokio::time::timeout;
+
+use super::options;
+use crate::config::MqttConfig;
+
+/// Connects, subscribes to every topic, and leaves again. Under a client id of its own, since a second connection with
+/// the configured one would take its session from a running replica; without a session; and outside of the share group,
+/// whose messages it would take away.
+pub async fn try_broker(config: &MqttConfig) -> Tried {
+    // The connection, and then the subscription.
+    let limit = config.mqtt_connect_timeout * 2;
+    let outcome = match timeout(limit, attempt(config)).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(anyhow::anyhow!("no answer for {} s", limit.as_secs())),
+    };
+    Tried {
+        what: config.mqtt_broker.to_string(),
+        outcome,
+    }
+}
+
+async fn attempt(config: &MqttConfig) -> anyhow::Result<String> {
+    let mut own = config.clone();
+    own.mqtt_client_id = Some(format!(
+        "{}-check-{:x}",
+        config.client_id(),
+        std::process::id()
+    ));
+    own.mqtt_session_expiry = Duration::ZERO;
+    let options = options::options(&own).context("cannot prepare the connection")?;
+    let (client, mut eventloop) = AsyncClient::new(options, 16);
+    wait_for(&mut eventloop, |packet| {
+        matches!(packet, Packet::ConnAck(_))
+    })
+    .await
+    .context("cannot connect")?;
+
+    let filter = |path: &String| Filter {
+        retain_forward_rule: RetainForwardRule::Never,
+        ..Filter::new(path.clone(), QoS::AtMostOnce)
+    };
+    client
+        .try_subscribe_many(config.mqtt_topic.iter().map(filter))
+        .context("cannot subscribe")?;
+    let answer = wait_for(&mut eventloop, |packet| matches!(packet, Packet::SubAck(_)))
+        .await
+        .context("connected, and cannot subscribe")?;
+    if let Packet::SubAck(answer) = answer {
+        for (topic, code) in config.mqtt_topic.iter().zip(&answer.return_codes) {
+            if !matches!(code, SubscribeReasonCode::Success(_)) {
+                bail!("connected, and the subscription to `{topic}` is refused: {code:?}");
+            }
+        }
+    }
+    // Only a courtesy: without a session there is nothing to leave behind.
+    client.try_disconnect().ok();
+    eventloop.poll().await.ok();
+    Ok(format!("subscribed to {}", config.mqtt_topic.join(", ")))
+}
+
+async fn wait_for(
+    eventloop: &mut EventLoop,
+    is_it: impl Fn(&Packet) -> bool,
+) -> anyhow::Result<Packet> {
+    loop {
+        if let Event::Incoming(packet) = eventloop.poll().await?
+            && is_it(&packet)
+        {
+            return Ok(packet);
+        }
+    }
+}
