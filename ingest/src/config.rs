@@ -18,8 +18,8 @@ use shared::secret::Secret;
 use shared::state::{Settings, ZeroLevel};
 use shared::telemetry::TelemetryConfig;
 
-use crate::mqtt;
 use crate::payload::{DecimalPoint, Format};
+use crate::{export_log, mqtt};
 
 pub mod broker;
 use broker::{BrokerUrl, filter_problem};
@@ -264,7 +264,8 @@ impl ServiceConfig for Config {
         ("mqtt-broker", "mqtt://stand-in"),
         ("redis-url", "redis://stand-in"),
     ];
-    const COMMANDS: &'static [(&'static str, &'static str)] = &[];
+    const COMMANDS: &'static [(&'static str, &'static str)] =
+        &[(export_log::NAME, export_log::ABOUT)];
 
     fn complete(&mut self, _: &ArgMatches) -> Vec<String> {
         let mut problems = self.mqtt.read_files();

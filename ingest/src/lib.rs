@@ -12,6 +12,7 @@
 //! about acknowledgements by the same rules.
 
 pub mod config;
+pub mod export_log;
 pub mod health;
 pub mod metrics;
 pub mod mqtt;

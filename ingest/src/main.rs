@@ -4,12 +4,16 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use ingest::config::{self, Config};
+use ingest::export_log;
 use shared::{check_config, process};
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     if let Some(args) = process::called(check_config::NAME, &args) {
         return check_config::run(args, config::connect);
+    }
+    if let Some(args) = process::called(export_log::NAME, &args) {
+        return export_log::run(args);
     }
     let config = Config::try_from_args(args);
     process::run("ingest", config, |config| &config.telemetry, ingest::run)

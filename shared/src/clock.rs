@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 /// A moment in milliseconds since 1970-01-01 UTC, of the one clock (Redis `TIME`) unless a name says otherwise.
@@ -30,6 +32,21 @@ impl Time {
     pub fn to_iso(self) -> String {
         jiff::Timestamp::from_millisecond(self.0)
             .map_or_else(|_| String::new(), |timestamp| format!("{timestamp:.3}"))
+    }
+
+    /// An ISO instant, a time without a zone (UTC is meant), or a day (its first moment in UTC).
+    #[must_use]
+    pub fn from_iso(text: &str) -> Option<Self> {
+        let instant = |instant: jiff::Timestamp| Self(instant.as_millisecond());
+        if let Ok(found) = text.parse::<jiff::Timestamp>() {
+            return Some(instant(found));
+        }
+        let civil = match text.len() {
+            10 => text.parse::<Date>().ok()?.at(0, 0, 0, 0),
+            16.. if !text.contains('[') => text.parse::<DateTime>().ok()?,
+            _ => return None,
+        };
+        TimeZone::UTC.to_timestamp(civil).ok().map(instant)
     }
 
     /// How long after `earlier` this is, in milliseconds; negative if it is before.

@@ -261,6 +261,13 @@ impl Link {
         })
     }
 
+    /// A connection for reading, which leaves the server as it is: no partitions recorded, no epochs opened.
+    pub(crate) async fn reader(&self) -> Result<MultiplexedConnection, LinkError> {
+        let mut connection = self.open(self.connection_config()).await?;
+        ask_server(&mut connection).await?;
+        Ok(connection)
+    }
+
     /// Asks on a fresh connection which server now is at the configured address. Where it is another one than that of the
     /// standing connection (a failover, a name that leads elsewhere), that one is given up.
     pub(crate) async fn look_who_answers(&self) -> Result<Arc<str>, LinkError> {

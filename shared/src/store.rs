@@ -4,6 +4,7 @@
 //! many devices in one round trip. Everything else answers questions and writes nothing of a device.
 
 mod codec;
+mod export;
 mod fleet;
 mod memory;
 mod read;
@@ -26,6 +27,7 @@ use crate::redis::{Connection, Link, LinkError, RedisConfig, Scripts, load_scrip
 pub use crate::redis::Subscriber;
 use crate::state::{DeviceState, Epoch, Position};
 
+pub use export::{Content, LogReader, LoggedLine, Since, Transition};
 pub use fleet::{AlarmCounts, DeviceCounts, FleetSample, WatchReport};
 use memory::Memory;
 pub use write::{Bounds, Commit, Committed, DeadLetter};

@@ -1,8 +1,12 @@
-//! The commands beside the services: `check-config`, as an operator meets them.
+//! The commands beside the services: `check-config` and `export-log`, as an operator meets them.
 
 use std::process::Output;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use shared::keys::PartitionKeys;
+use tests::eventually::eventually;
+use tests::http;
 use tests::repository;
 use tests::server_process::kept_environment;
 use tests::stack::{Plan, Stack};
@@ -199,6 +203,7 @@ async fn check_config_writes_nothing_into_redis() -> Result<()> {
     ];
     let (tried, _) = check_exit(&run("ingest", &flags, &[]).await?, 0)?;
     has(&tried, "empty")?;
+    check_exit(&run("ingest", &["export-log", &redis], &[]).await?, 0)?;
     let mut connection = stack.redis_connection().await?;
     let keys: Vec<String> = redis::cmd("KEYS")
         .arg("*")
@@ -206,4 +211,189 @@ async fn check_config_writes_nothing_into_redis() -> Result<()> {
         .await?;
     ensure!(keys.is_empty(), "{keys:?}");
     stack.pass()
+}
+
+async fn export(stack: &Stack, more: &[&str]) -> Result<Vec<Value>> {
+    let [_, redis] = links(stack);
+    let output = run(
+        "ingest",
+        &[&["export-log", redis.as_str()], more].concat(),
+        &[],
+    )
+    .await?;
+    let (lines, problems) = check_exit(&output, 0)?;
+    ensure!(problems.is_empty(), "{problems:?}");
+    let read = |line: String| serde_json::from_str(&line).with_context(|| line.clone());
+    lines.into_iter().map(read).collect()
+}
+
+fn told(lines: &[Value]) -> Vec<(&str, &str)> {
+    lines
+        .iter()
+        .map(|line| {
+            let of = |key: &str| line[key].as_str().unwrap_or("-");
+            (of("device_id"), of("change"))
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn export_log_writes_every_transition_of_every_partition_in_order() -> Result<()> {
+    let stack = Stack::start().await?;
+    // Three devices of three partitions, one after the other and back.
+    let (one, two, three) = ("OTSM-0001", "OTSM-0002", "OTSM-0003");
+    for (serial, value) in [(one, 350), (two, 1200), (three, 350), (one, 600), (two, 0)] {
+        stack.device(serial).send(value).await?;
+        stack.shows(serial, value).await?;
+    }
+    let alarm = stack.alerts(one).await?[0]["id"].clone();
+    let alarm = alarm.as_str().context("an alarm has an id")?.to_owned();
+    let answer = stack
+        .acknowledge(one, &alarm, r#"{"acknowledged_by": "Asha"}"#)
+        .await?;
+    ensure!(answer.status == 200, "{answer:?}");
+    let mut connection = stack.redis_connection().await?;
+    let port = stack.gateways[0].port();
+    let headers = [("content-type", "application/json")];
+    let path = format!("/api/devices/{three}");
+    let body = br#"{"retired_by": "Ravi"}"#;
+    let answer = http::send(port, "DELETE", &path, &headers, body).await?;
+    ensure!(answer.status == 200, "{answer:?}");
+
+    // A line that nobody can read, in the log of some partition, as the newest.
+    let logs: Vec<String> = redis::cmd("KEYS")
+        .arg("st:*log*")
+        .query_async(&mut connection)
+        .await?;
+    ensure!(logs.len() == 3, "{logs:?}");
+    redis::cmd("XADD")
+        .arg(&[&logs[0], "*", "device", "OTSM-0009", "line", "{half"])
+        .exec_async(&mut connection)
+        .await?;
+
+    // What is written within the present millisecond may be left out.
+    let lines = eventually("the log has its last line", async || {
+        let lines = export(&stack, &[]).await?;
+        ensure!(
+            lines.last().is_some_and(|line| line["raw"] == "{half"),
+            "{lines:?}"
+        );
+        Ok(lines)
+    })
+    .await?;
+    let expected = [
+        (one, "raised"),
+        (two, "raised"),
+        (three, "raised"),
+        (one, "escalated"),
+        (two, "cleared"),
+        (one, "acknowledged"),
+        (three, "retired"),
+        (three, "retired"),
+        ("OTSM-0009", "unreadable"),
+    ];
+    assert_eq!(told(&lines), expected);
+    assert_eq!(lines[5]["by"], "Asha");
+    assert_eq!(lines[5]["acknowledged_by"], "Asha");
+    assert_eq!(lines[5]["state"], "acknowledged");
+    assert_eq!(lines[6]["by"], "Ravi");
+    assert_eq!(lines[6]["alarm_id"], Value::Null);
+    assert_eq!(lines[7]["state"], "cleared");
+
+    // The rows of REST are among them, with the same ids and fields.
+    let rows = stack.get("/alarm-logs").await?.expect(200)?;
+    let rows = rows["logs"].as_array().context("rows")?.clone();
+    ensure!(rows.len() == 4, "{rows:?}");
+    for row in &rows {
+        let line = lines.iter().find(|line| line["id"] == row["id"]);
+        let line = line.with_context(|| format!("no line for {row}"))?;
+        for (field, value) in row.as_object().context("a row")? {
+            let changes_later = [
+                "acknowledged",
+                "acknowledged_at",
+                "acknowledged_by",
+                "state",
+                "cleared_at",
+            ];
+            ensure!(
+                changes_later.contains(&field.as_str()) || line[field] == *value,
+                "{field}: {line} is not {row}"
+            );
+        }
+    }
+
+    // From the fourth line on, by its id's time; and nothing from the future.
+    let id = lines[3]["id"].as_str().context("an id")?;
+    let millis: i64 = id.rsplit('-').nth(1).context("a time")?.parse()?;
+    let since = jiff::Timestamp::from_millisecond(millis)?.to_string();
+    assert_eq!(
+        told(&export(&stack, &["--since", &since]).await?),
+        expected[3..]
+    );
+    assert_eq!(
+        export(&stack, &["--since", "24h"]).await?.len(),
+        expected.len()
+    );
+    assert_eq!(export(&stack, &["--since", "2999-01-01"]).await?.len(), 0);
+    stack.pass()
+}
+
+#[tokio::test]
+async fn export_log_reads_more_than_a_page_of_each_partition() -> Result<()> {
+    const LINES: u32 = 3_000;
+    let stack = Plan::default().ingests(0).gateways(1).start().await?;
+    let mut connection = stack.redis_connection().await?;
+    // Two partitions in turn, in the end one alone; times as a log has them, some within one millisecond.
+    let mut pipe = redis::pipe();
+    for number in 0..LINES {
+        let partition = if number < 2_000 {
+            u16::from(number % 2 == 1)
+        } else {
+            0
+        };
+        pipe.cmd("XADD").arg(PartitionKeys::new(partition).log());
+        pipe.arg(format!("{}-{number}", 1_000_000 + number / 3));
+        pipe.arg(&["device", "D", "line", &number.to_string()])
+            .ignore();
+    }
+    pipe.exec_async(&mut connection).await?;
+    let lines = export(&stack, &[]).await?;
+    let found: Vec<u32> = lines
+        .iter()
+        .map(|line| line["raw"].as_str().unwrap_or_default().parse())
+        .collect::<Result<_, _>>()?;
+    let expected: Vec<u32> = (0..LINES).collect();
+    assert_eq!(found, expected);
+
+    // A log that is none does not hide the others, and is told.
+    let broken = PartitionKeys::new(2).log();
+    redis::cmd("SET")
+        .arg(&broken)
+        .arg("x")
+        .exec_async(&mut connection)
+        .await?;
+    let [_, redis] = links(&stack);
+    let (lines, problems) = check_exit(&run("ingest", &["export-log", &redis], &[]).await?, 1)?;
+    ensure!(
+        lines.len() == found.len() && problems.len() == 1,
+        "{problems:?}"
+    );
+    has(&problems, &format!("`{broken}` is no stream"))?;
+    stack.pass()
+}
+
+#[tokio::test]
+async fn export_log_without_redis_is_one_line_and_exit_1() -> Result<()> {
+    let output = run(
+        "ingest",
+        &["export-log", "--redis-url=redis://127.0.0.1:1"],
+        &[],
+    )
+    .await?;
+    let (lines, problems) = check_exit(&output, 1)?;
+    ensure!(
+        lines.is_empty() && problems.len() == 1,
+        "{lines:?} {problems:?}"
+    );
+    has(&problems, "redis is away")
 }

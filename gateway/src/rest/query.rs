@@ -1,7 +1,5 @@
 //! Query strings, read leniently where the contract says so: unknown keys are ignored, an empty value is none.
 
-use jiff::civil::{Date, DateTime};
-use jiff::tz::TimeZone;
 use shared::clock::Time;
 use url::form_urlencoded;
 
@@ -107,16 +105,7 @@ fn parse_date(text: &str) -> Option<Time> {
     } else {
         text
     };
-    if let Ok(instant) = text.parse::<jiff::Timestamp>() {
-        return Some(Time::from_millis(instant.as_millisecond()));
-    }
-    let civil = match text.len() {
-        10 => text.parse::<Date>().ok()?.at(0, 0, 0, 0),
-        16.. if !text.contains('[') => text.parse::<DateTime>().ok()?,
-        _ => return None,
-    };
-    let instant = TimeZone::UTC.to_timestamp(civil).ok()?;
-    Some(Time::from_millis(instant.as_millisecond()))
+    Time::from_iso(text)
 }
 
 fn replace_last_blank(text: &str) -> String {

@@ -348,12 +348,12 @@ fn fold_alarms(open: &[Alarm], changes: Vec<StoredChanges>, bound: usize) -> Vec
 }
 
 /// One stream entry.
-struct Entry {
-    id: String,
-    fields: HashMap<String, Vec<u8>>,
+pub(super) struct Entry {
+    pub(super) id: String,
+    pub(super) fields: HashMap<String, Vec<u8>>,
 }
 
-fn entries(answer: Value) -> RedisResult<Vec<Entry>> {
+pub(super) fn entries(answer: Value) -> RedisResult<Vec<Entry>> {
     let mut found = Vec::new();
     for entry in items(answer)? {
         let mut parts = items(entry)?.into_iter();
@@ -423,7 +423,7 @@ fn stream_id_of_row(row: &str) -> Option<&str> {
     Some(id)
 }
 
-fn stream_bound(time: Option<Time>, open_end: &str) -> String {
+pub(super) fn stream_bound(time: Option<Time>, open_end: &str) -> String {
     time.map_or_else(
         || open_end.to_owned(),
         |time| time.as_millis().max(0).to_string(),

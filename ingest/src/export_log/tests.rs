@@ -1,0 +1,53 @@
+use std::time::Duration;
+
+use super::*;
+
+#[test]
+fn since_is_a_time_or_an_age() {
+    let time = |iso: &str| Since::At(Time::from_iso(iso).unwrap());
+    for (text, expected) in [
+        ("2026-01-28", time("2026-01-28T00:00:00Z")),
+        ("2026-01-28T11:37:12Z", time("2026-01-28T11:37:12Z")),
+        ("2026-01-28T11:37:12+05:30", time("2026-01-28T06:07:12Z")),
+        (" 24h ", Since::Ago(Duration::from_hours(24))),
+        ("35d", Since::Ago(Duration::from_hours(35 * 24))),
+    ] {
+        assert_eq!(since(text), Ok(expected), "{text}");
+    }
+    for bad in ["", "yesterday", "24", "2026-13-01", "-24h"] {
+        assert!(
+            since(bad).unwrap_err().starts_with("expected a time"),
+            "{bad}"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_still_a_line() {
+    let row = Row::of(LoggedLine {
+        id: "log-3-1000-0".to_owned(),
+        device: "D".to_owned(),
+        written: Time::from_millis(1000),
+        content: Content::Unreadable("{half".to_owned()),
+    });
+    let row = serde_json::to_value(row).unwrap();
+    assert_eq!(row["change"], "unreadable");
+    assert_eq!(row["raw"], "{half");
+    assert_eq!(row["timestamp"], "1970-01-01T00:00:01.000Z");
+    assert_eq!(row["alarm_id"], serde_json::Value::Null);
+}
+
+#[test]
+fn redis_is_all_it_needs() {
+    let read = |args: &[&str]| {
+        let args = ["ingest"].iter().chain(args).map(Into::into);
+        read(args.collect())
+    };
+    let args = read(&["--redis-url", "redis://h", "--since", "24h"]).unwrap();
+    assert_eq!(args.since, Some(Since::Ago(Duration::from_hours(24))));
+    let usage = read(&["--since", "soon"]).unwrap_err();
+    let Usage::Problems(problems) = usage else {
+        panic!("{usage:?}")
+    };
+    assert_eq!(problems.len(), 2, "{problems:?}");
+}
