@@ -41,4 +41,6 @@ mod cli;
 
 mod commands;
 
+mod observability;
+
 mod tidy;
