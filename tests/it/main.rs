@@ -43,4 +43,10 @@ mod commands;
 
 mod observability;
 
+mod manifests;
+
+mod containers;
+
+mod proxy;
+
 mod tidy;

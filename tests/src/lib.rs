@@ -10,6 +10,8 @@
 //! Many clients at once are a [`crowd::Crowd`], behind a [`balancer::Balancer`] where there are several gateways; what
 //! they watch are [`episodes`].
 //!
+//! What is deployed is read with [`manifests`] and run by [`containers`].
+//!
 //! The simulator shares [`scenario`] with nobody else: it belongs to `deploy/demo`.
 
 pub mod stack;
@@ -41,6 +43,10 @@ pub mod balancer;
 pub mod episodes;
 
 pub mod report;
+
+pub mod manifests;
+
+pub mod containers;
 
 pub mod scenario;
 

@@ -1,0 +1,245 @@
+//! The images and the rendered manifests, really running: by podman where this machine can run containers.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tests::browser::{Browser, Transport};
+use tests::containers::{Podman, Reached, pod};
+use tests::device::{Device, Publisher};
+use tests::eventually::eventually;
+use tests::http;
+use tests::manifests::{find, objects, pod_template};
+use tests::report;
+
+/// Podman, or nothing behind a line in the report that says why.
+fn podman() -> Result<Option<Podman>> {
+    match Podman::try_start()? {
+        Ok(podman) => Ok(Some(podman)),
+        Err(reason) => {
+            report::line(&format!(
+                "NOT RUN: images and manifests, this machine cannot run containers: {reason}"
+            ));
+            Ok(None)
+        }
+    }
+}
+
+const SERVICES: [(&str, &str); 2] = [
+    ("subtronics/gateway:local", "gateway"),
+    ("subtronics/ingest:local", "ingest"),
+];
+
+#[test]
+fn the_images_hold_the_binary_and_the_certificate_authorities_alone() -> Result<()> {
+    let Some(podman) = podman()? else {
+        return Ok(());
+    };
+    for (image, name) in SERVICES {
+        podman.build_shipped(name)?;
+        let told = podman.output(&[], image, &["--version"])?;
+        ensure!(told.starts_with(&format!("{name} 0.0.0")), "{told}");
+        let told = podman.output(&["--entrypoint=/bin/sh"], image, &["-c", "true"])?;
+        ensure!(told.contains("no such file"), "it has a shell: {told}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_images_know_certificate_authorities_and_look_names_up() -> Result<()> {
+    let Some(podman) = podman()? else {
+        return Ok(());
+    };
+    podman.build_shipped("ingest")?;
+    podman.build_shipped("gateway")?;
+    // Somebody with a name that only the network's own DNS server knows. It never hears from Redis, and runs all the same.
+    podman.start(
+        "somebody",
+        SERVICES[0].0,
+        &["--allow-anonymous", "--redis-url=redis://127.0.0.1:1"],
+    )?;
+    // TLS is prepared before anything is connected to, and refused without an authority. The name leads to an address
+    // where nobody listens at this port: one that cannot be looked up is told otherwise.
+    let flags = [
+        "--mqtt-broker=mqtts://somebody:1",
+        "--redis-url=redis://127.0.0.1:1",
+    ];
+    podman.start("ingest", SERVICES[1].0, &flags)?;
+    eventually("a broker that refuses", async || {
+        let logs = podman.logs("ingest")?;
+        ensure!(
+            logs.contains("MQTT broker away") && logs.contains("I/O: Connection refused"),
+            "{logs}"
+        );
+        Ok(())
+    })
+    .await
+}
+
+/// The pods of one controller: their names and ports.
+struct Replicas {
+    container: String,
+    pods: Vec<(String, Vec<Reached>)>,
+}
+
+impl Replicas {
+    /// As many pods as the autoscaler wants at least, one without an autoscaler.
+    fn play(
+        podman: &Podman,
+        objects: &[Value],
+        kind: &str,
+        name: &str,
+        names: &[(&str, Ipv4Addr)],
+    ) -> Result<Self> {
+        let object = find(objects, kind, name)?;
+        let template = pod_template(object).context("it makes pods")?;
+        let container = template["spec"]["containers"][0]["name"]
+            .as_str()
+            .context("a name")?
+            .to_owned();
+        let is_scaled = |other: &&Value| {
+            other["kind"] == "HorizontalPodAutoscaler"
+                && other["spec"]["scaleTargetRef"]["name"] == name
+        };
+        let scaler = objects.iter().find(is_scaled);
+        let count = scaler
+            .and_then(|scaler| scaler["spec"]["minReplicas"].as_u64())
+            .unwrap_or(1);
+        let mut pods = Vec::new();
+        // podman looks for them among what it is given with the pods.
+        let mut played: Vec<Value> = objects
+            .iter()
+            .filter(|object| object["kind"] == "ConfigMap")
+            .cloned()
+            .collect();
+        for index in 0..count {
+            let own = format!("{name}-{index}");
+            let (object, reached) = pod(&own, template, objects, names)?;
+            played.push(object);
+            pods.push((own, reached));
+        }
+        podman.play(&played)?;
+        Ok(Self { container, pods })
+    }
+
+    fn containers(&self) -> impl Iterator<Item = String> {
+        self.pods
+            .iter()
+            .map(|(pod, _)| format!("{pod}-{}", self.container))
+    }
+
+    /// Where this machine reaches a port of each pod.
+    fn ports(&self, inside: u16) -> Vec<u16> {
+        let reached = self.pods.iter().flat_map(|(_, reached)| reached);
+        reached
+            .filter(|reached| reached.inside == inside)
+            .map(|reached| reached.port.number())
+            .collect()
+    }
+
+    /// Does what the kubelet does with the probe of readiness.
+    async fn ready(&self, podman: &Podman, inside: u16) -> Result<()> {
+        for (port, container) in self.ports(inside).into_iter().zip(self.containers()) {
+            let ready = eventually(&format!("{container} is ready"), async || {
+                let answer = http::send(port, "GET", "/readyz", &[], b"").await?;
+                ensure!(answer.status == 200, "{answer:?}");
+                Ok(())
+            })
+            .await;
+            ready.with_context(|| podman.logs(&container).unwrap_or_default())?;
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_rendered_manifests_run_and_a_reading_goes_through() -> Result<()> {
+    let Some(podman) = podman()? else {
+        return Ok(());
+    };
+    for name in ["ingest", "gateway", "simulator"] {
+        podman.build_shipped(name)?;
+    }
+    // No image registry is needed: the servers are those of this machine, under the names of the manifests.
+    podman.build_stand_in("redis:7.4-bookworm", "redis-server", "/data", 999)?;
+    podman.build_stand_in(
+        "eclipse-mosquitto:2.0.22",
+        "mosquitto",
+        "/mosquitto/data",
+        1883,
+    )?;
+
+    // The base with what it needs around it.
+    let objects = objects("k8s/overlays/dev")?;
+    let volumes = |object: &&Value| object["kind"] == "PersistentVolumeClaim";
+    let volumes: Vec<Value> = objects.iter().filter(volumes).cloned().collect();
+    podman.play(&volumes)?;
+    Replicas::play(&podman, &objects, "Deployment", "redis", &[])?;
+    let broker = Replicas::play(&podman, &objects, "Deployment", "mosquitto", &[])?;
+    let names = [
+        ("redis", podman.address("redis-0")?),
+        ("mosquitto", podman.address("mosquitto-0")?),
+    ];
+    let ingests = Replicas::play(
+        &podman,
+        &objects,
+        "StatefulSet",
+        "subtronics-ingest",
+        &names,
+    )?;
+    let gateways = Replicas::play(&podman, &objects, "Deployment", "gateway", &names)?;
+    let _simulator = Replicas::play(&podman, &objects, "Deployment", "simulator", &names)?;
+    assert_eq!((ingests.pods.len(), gateways.pods.len()), (2, 2));
+    ingests.ready(&podman, 3003).await?;
+    gateways.ready(&podman, 3002).await?;
+
+    let ports = gateways.ports(3002);
+    let device = Device::new(
+        "OTSM-9001",
+        Arc::new(Publisher::connect(broker.ports(1883)[0])),
+    );
+    let browser = Browser::connect(ports[0], Transport::WebSocket).await?;
+    browser.follow("OTSM-9001").await?;
+    device.send(1500).await?;
+    let reading = browser.event_after(0, "device:data", "OTSM-9001").await?;
+    assert_eq!(reading["data"]["sensor_reading"], 1500);
+    browser.event_after(0, "device:alerts", "OTSM-9001").await?;
+    eventually("the simulated detectors at the other gateway", async || {
+        let listed = http::send(ports[1], "GET", "/api/devices", &[], b"")
+            .await?
+            .expect(200)?;
+        ensure!(listed["count"].as_u64() > Some(12), "{listed}");
+        Ok(())
+    })
+    .await?;
+
+    for container in ingests.containers().chain(gateways.containers()) {
+        let secured = podman.inspect(
+            &container,
+            "{{.Config.User}} {{.HostConfig.ReadonlyRootfs}} {{.EffectiveCaps}}",
+        )?;
+        ensure!(
+            secured.starts_with("65532") && secured.ends_with(" true []"),
+            "{container}: {secured}"
+        );
+    }
+    // Both kinds end within their grace: exit code 137 would be the SIGKILL behind it.
+    for (kind, name, replicas) in [
+        ("StatefulSet", "subtronics-ingest", &ingests),
+        ("Deployment", "gateway", &gateways),
+    ] {
+        let template = pod_template(find(&objects, kind, name)?).context("it makes pods")?;
+        let grace = template["spec"]["terminationGracePeriodSeconds"]
+            .as_u64()
+            .context("no grace")?;
+        let container = replicas.containers().next().context("a replica")?;
+        assert_eq!(podman.stop(&container, grace)?, 0, "{container}");
+    }
+    browser
+        .wait_for("the notice of the replica that goes", |seen| {
+            seen.is_event("server:drain")
+        })
+        .await?;
+    Ok(())
+}

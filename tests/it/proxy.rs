@@ -1,0 +1,291 @@
+//! The shipped configuration of `HAProxy`, in front of two gateways.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tests::browser::{Browser, Transport};
+use tests::eventually::eventually;
+use tests::http;
+use tests::ports::Port;
+use tests::repository;
+use tests::server_process::ServerProcess;
+use tests::stack::{Plan, Stack};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
+
+const DEVICE: &str = "OTSM-0001";
+
+/// `HAProxy` with the shipped file, and the addresses of this test's gateways.
+struct Proxy {
+    process: ServerProcess,
+    port: Port,
+}
+
+impl Proxy {
+    async fn start(stack: &Stack) -> Result<Self> {
+        let port = Port::reserve()?;
+        let addresses = stack.folder().join("addresses.cfg");
+        let text = format!(
+            "global\n    setenv LISTEN 127.0.0.1:{}\n    setenv GATEWAY_1 127.0.0.1:{}\n    setenv GATEWAY_2 127.0.0.1:{}\n",
+            port.number(),
+            stack.gateways[0].port(),
+            stack.gateways[1].port()
+        );
+        std::fs::write(&addresses, text).context("writing the addresses")?;
+        let shipped = repository::root().join("deploy/haproxy.cfg");
+        // Its workers die with it: `-db` keeps it in one process.
+        let arguments = [
+            "-db".into(),
+            "-f".into(),
+            addresses.into_os_string(),
+            "-f".into(),
+            shipped.into_os_string(),
+        ];
+        let process =
+            ServerProcess::start("haproxy", Path::new("haproxy"), arguments, stack.folder())?;
+        let mut proxy = Self { process, port };
+        let leads = eventually("a gateway behind the proxy", async || {
+            let answer = proxy.get("/health").await?;
+            ensure!(answer.status == 200, "{answer:?}");
+            Ok(())
+        })
+        .await;
+        leads
+            .and_then(|()| proxy.process.check_alive())
+            .with_context(|| proxy.process.output())?;
+        Ok(proxy)
+    }
+
+    fn port(&self) -> u16 {
+        self.port.number()
+    }
+
+    async fn get(&self, path: &str) -> Result<http::Response> {
+        http::send(self.port(), "GET", path, &[], b"").await
+    }
+}
+
+/// The values of the readings a browser was told, each the first time.
+fn values(browser: &Browser) -> Vec<Value> {
+    let mut values = Vec::new();
+    for event in browser.events("device:data", DEVICE) {
+        let value = event["data"]["sensor_reading"].clone();
+        if !values.contains(&value) {
+            values.push(value);
+        }
+    }
+    values
+}
+
+/// Publishes these values and waits until every browser has all of them, in order.
+async fn everybody_sees(
+    stack: &Stack,
+    browsers: &[(&str, Browser)],
+    all: &mut Vec<Value>,
+    more: std::ops::Range<i32>,
+) -> Result<()> {
+    let device = stack.device(DEVICE);
+    for value in more {
+        device.send(value).await?;
+        all.push(json!(value));
+    }
+    for (name, browser) in browsers {
+        eventually(
+            &format!("{name} has seen {} readings", all.len()),
+            async || {
+                let seen = values(browser);
+                ensure!(seen == *all, "{seen:?}");
+                Ok(())
+            },
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+fn count(browser: &Browser, what: &str) -> usize {
+    browser
+        .seen()
+        .iter()
+        .filter(|seen| seen.what == what || seen.is_event(what))
+        .count()
+}
+
+#[tokio::test]
+async fn every_transport_works_through_haproxy_and_outlives_a_draining_replica() -> Result<()> {
+    let mut stack = Plan::default()
+        .gateways(2)
+        .gateway("--drain-delay=3s --drain-period=1s")
+        .start()
+        .await?;
+    let mut proxy = Proxy::start(&stack).await?;
+    stack.device(DEVICE).send(1).await?;
+    stack.shows(DEVICE, 1).await?;
+    let mut all = vec![json!(1)];
+    let mut browsers = Vec::new();
+    for (name, transport) in [
+        ("websocket 1", Transport::WebSocket),
+        ("websocket 2", Transport::WebSocket),
+        ("polling", Transport::Polling),
+        ("upgrade", Transport::Upgrade),
+    ] {
+        browsers.push((name, Browser::connect(proxy.port(), transport).await?));
+    }
+    // As a page does that sends cookies.
+    let options =
+        json!({"transports": ["polling"], "withCredentials": true, "reconnectionDelay": 50});
+    browsers.push((
+        "polling with cookies",
+        Browser::open(proxy.port(), options).await?,
+    ));
+    for (_, browser) in &browsers {
+        browser.follow(DEVICE).await?;
+    }
+    everybody_sees(&stack, &browsers, &mut all, 2..20).await?;
+    for (name, browser) in &browsers {
+        assert_eq!(
+            count(browser, "disconnect"),
+            0,
+            "{name}: {:?}",
+            browser.seen()
+        );
+    }
+
+    let mut told = vec![0; browsers.len()];
+    for drained in 0..2 {
+        let gateway = &mut stack.gateways[drained];
+        gateway.process.signal(Signal::TERM)?;
+        let first = 20 + 20 * i32::try_from(drained)?;
+        // While it drains, and when it is gone.
+        everybody_sees(&stack, &browsers, &mut all, first..first + 10).await?;
+        let status = stack.gateways[drained].process.wait().await?;
+        ensure!(status.code() == Some(0), "{status}");
+        everybody_sees(&stack, &browsers, &mut all, first + 10..first + 20).await?;
+        let now: Vec<usize> = browsers
+            .iter()
+            .map(|(_, browser)| count(browser, "server:drain"))
+            .collect();
+        ensure!(
+            now != told,
+            "nobody was connected to gateway {drained}: {now:?}"
+        );
+        told = now;
+
+        let gateway = &mut stack.gateways[drained];
+        gateway.process.restart()?;
+        gateway.ready().await?;
+        eventually("it is in the rotation again", async || {
+            ensure!(is_in_rotation(&proxy, &stack, drained).await?, "not yet");
+            Ok(())
+        })
+        .await?;
+    }
+    proxy.process.check_alive()?;
+    stack.pass()
+}
+
+/// Whether the proxy leads some address of the loopback network to this gateway: its handshakes are known there.
+async fn is_in_rotation(proxy: &Proxy, stack: &Stack, gateway: usize) -> Result<bool> {
+    for last in 1..=32 {
+        let opened = exchange(
+            proxy.port(),
+            last,
+            "/socket.io/?EIO=4&transport=polling",
+            "",
+        )
+        .await?;
+        let sid = sid(&opened)?;
+        let path = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
+        let answer = http::send(stack.gateways[gateway].port(), "POST", &path, &[], b"40").await?;
+        if answer.status == 200 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// One GET from an address of the loopback network; the whole answer.
+async fn exchange(port: u16, last: u8, path: &str, cookie: &str) -> Result<String> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((Ipv4Addr::new(127, 0, 0, last), 0).into())?;
+    let mut stream = socket.connect((Ipv4Addr::LOCALHOST, port).into()).await?;
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncookie: {cookie}\r\ncontent-length: 2\r\n\r\n40"
+    );
+    let request = if path.contains("sid=") {
+        request
+    } else {
+        request
+            .replace("POST", "GET")
+            .replace("content-length: 2\r\n\r\n40", "\r\n")
+    };
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
+}
+
+fn sid(answer: &str) -> Result<&str> {
+    let rest = answer.split("\"sid\":\"").nth(1);
+    rest.and_then(|rest| rest.split('"').next())
+        .with_context(|| format!("no session: {answer}"))
+}
+
+#[tokio::test]
+async fn polling_stays_with_its_replica_by_cookie_and_by_address() -> Result<()> {
+    let stack = Plan::default().gateways(2).start().await?;
+    let proxy = Proxy::start(&stack).await?;
+    let mut elsewhere = 0;
+    for last in 1..=16 {
+        let opened = exchange(
+            proxy.port(),
+            last,
+            "/socket.io/?EIO=4&transport=polling",
+            "",
+        )
+        .await?;
+        let path = format!("/socket.io/?EIO=4&transport=polling&sid={}", sid(&opened)?);
+        let cookie = opened
+            .lines()
+            .find_map(|line| line.strip_prefix("set-cookie: "));
+        let cookie = cookie
+            .and_then(|cookie| cookie.split(';').next())
+            .context("no cookie")?;
+        ensure!(
+            opened.contains("HttpOnly")
+                && opened.contains("Secure")
+                && opened.contains("SameSite=None"),
+            "{opened}"
+        );
+        // Without a cookie the address decides: the same one leads to the same replica.
+        let again = exchange(proxy.port(), last, &path, "").await?;
+        ensure!(again.starts_with("HTTP/1.1 200"), "{again}");
+        // With it any address does; without it some lead elsewhere.
+        let other = if last == 16 { 1 } else { last + 1 };
+        let moved = exchange(proxy.port(), other, &path, cookie).await?;
+        ensure!(moved.starts_with("HTTP/1.1 200"), "{moved}");
+        let lost = exchange(proxy.port(), other, &path, "").await?;
+        elsewhere += usize::from(lost.starts_with("HTTP/1.1 400"));
+    }
+    ensure!(
+        elsewhere > 0,
+        "all addresses lead to one replica: the cookie was not needed"
+    );
+    stack.pass()
+}
+
+#[tokio::test]
+async fn haproxy_keeps_the_endpoints_of_operators_inside() -> Result<()> {
+    let stack = Plan::default().gateways(2).start().await?;
+    let proxy = Proxy::start(&stack).await?;
+    for path in ["/metrics", "/livez", "/readyz", "/readyz/", "/livez/"] {
+        assert_eq!(proxy.get(path).await?.status, 404, "{path}");
+    }
+    for path in ["/health", "/config", "/api/devices", "/openapi.json"] {
+        assert_eq!(proxy.get(path).await?.status, 200, "{path}");
+    }
+    stack.pass()
+}

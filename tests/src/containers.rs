@@ -1,0 +1,356 @@
+//! podman, with everything it keeps in a folder of its own: images made of the static binaries in `target/image`, and pods
+//! of rendered manifests. What a cluster does beside that is played by the test: names of services, probes, replicas.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::manifests::{run, secret};
+use crate::ports::Port;
+use crate::repository;
+
+/// The settings podman has on a machine without systemd, and under limits that it may not raise.
+const CONFIGURATION: &str = r#"
+[containers]
+default_ulimits = []
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+[network]
+network_backend = "netavark"
+"#;
+const NETWORK: &str = "subtronics";
+/// What a pod under the standard `restricted` may do, for containers without a manifest.
+const RESTRICTED: [&str; 5] = [
+    "--pull=never",
+    "--read-only",
+    "--cap-drop=all",
+    "--memory=64m",
+    "--network=subtronics",
+];
+
+/// The containers of one test, gone with the value.
+#[derive(Debug)]
+pub struct Podman {
+    folder: TempDir,
+    driver: &'static str,
+}
+
+/// A port of a pod as this machine reaches it.
+#[derive(Debug)]
+pub struct Reached {
+    /// The port of the container.
+    pub inside: u16,
+    /// The port of the loopback interface.
+    pub port: Port,
+}
+
+impl Podman {
+    /// Podman, if this machine can run containers: tried with a program that is not ours. Else the reason.
+    pub fn try_start() -> Result<Result<Self, String>> {
+        let mut reasons = Vec::new();
+        for driver in ["overlay", "vfs"] {
+            let folder = tempfile::Builder::new()
+                .prefix("subtronics-podman-")
+                .tempdir()
+                .context("a folder for containers")?;
+            let podman = Self { folder, driver };
+            fs::write(podman.path("containers.conf"), CONFIGURATION)?;
+            match podman.probe() {
+                Ok(()) => return Ok(Ok(podman)),
+                Err(err) => reasons.push(format!("{driver}: {err:#}")),
+            }
+        }
+        Ok(Err(reasons.join("; ")))
+    }
+
+    /// A container from scratch with a static program of podman's own, on a network, with limits and without rights.
+    fn probe(&self) -> Result<()> {
+        let context = self.path("probe");
+        fs::create_dir_all(&context)?;
+        let known_good = ["/usr/libexec/podman/catatonit", "/usr/bin/catatonit"];
+        let program = known_good.iter().find(|path| Path::new(path).exists());
+        fs::copy(program.context("no catatonit")?, context.join("program"))?;
+        fs::write(
+            context.join("Dockerfile"),
+            "FROM scratch\nCOPY program /program\n",
+        )?;
+        self.build("probe", &context.join("Dockerfile"), &context, &[])?;
+        run(self.podman().args(["network", "create", NETWORK]))?;
+        let flags = [
+            "run",
+            "--rm",
+            "--read-only",
+            "--cap-drop=all",
+            "--memory=64m",
+            "--network",
+            NETWORK,
+        ];
+        run(self
+            .podman()
+            .args(flags)
+            .args(["localhost/probe", "/program", "--version"]))?;
+        Ok(())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A command of podman or buildah that keeps everything in our folder.
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env("CONTAINERS_CONF", self.path("containers.conf"))
+            .env("TMPDIR", self.folder.path())
+            .arg("--root")
+            .arg(self.path("storage"))
+            .arg("--runroot")
+            .arg(self.path("run"))
+            .args(["--storage-driver", self.driver]);
+        command
+    }
+
+    fn podman(&self) -> Command {
+        let mut command = self.command("podman");
+        command
+            .arg("--network-config-dir")
+            .arg(self.path("networks"))
+            .arg("--tmpdir")
+            .arg(self.path("tmp"))
+            .arg("--volumepath")
+            .arg(self.path("volumes"));
+        command
+    }
+
+    fn build(&self, image: &str, file: &Path, context: &Path, more: &[&str]) -> Result<()> {
+        let mut build = self.command("buildah");
+        build
+            .args(["bud", "--isolation", "chroot", "--pull-never", "-t", image])
+            .args(more)
+            .arg("-f")
+            .arg(file)
+            .arg(context);
+        run(&mut build)?;
+        Ok(())
+    }
+
+    /// An image of the shipped Dockerfile. Its stage `build` is replaced by the binaries that `tests/run` linked as that
+    /// stage does: compiling everything once more inside would take minutes.
+    pub fn build_shipped(&self, target: &str) -> Result<()> {
+        let built = repository::target()?.join("image");
+        ensure!(
+            built.join("out/gateway").is_file(),
+            "`{}` is missing: run `tests/run`",
+            built.display()
+        );
+        let replaced = format!("build={}", built.display());
+        let more = ["--build-context", replaced.as_str(), "--target", target];
+        let file = repository::root().join("deploy/Dockerfile");
+        self.build(&format!("subtronics/{target}:local"), &file, &built, &more)
+    }
+
+    /// An image under somebody else's name, made of a program of this machine and the libraries it loads. `folder` is
+    /// one that `user` may write to.
+    pub fn build_stand_in(
+        &self,
+        image: &str,
+        program: &str,
+        folder: &str,
+        user: u32,
+    ) -> Result<()> {
+        let context = self.path("stand-in");
+        let root = context.join(program);
+        fs::create_dir_all(root.join("usr/bin"))?;
+        let which = run(Command::new("which").arg(program))?.stdout;
+        let file = PathBuf::from(String::from_utf8(which)?.trim());
+        fs::copy(&file, root.join("usr/bin").join(program))?;
+        let libraries = String::from_utf8(run(Command::new("ldd").arg(&file))?.stdout)?;
+        for library in libraries
+            .split_whitespace()
+            .filter(|word| word.starts_with('/'))
+        {
+            let place = root.join(library.trim_start_matches('/'));
+            fs::create_dir_all(place.parent().context("a library lies in a folder")?)?;
+            fs::copy(library, &place).with_context(|| format!("copying {library}"))?;
+        }
+        fs::create_dir_all(root.join("data"))?;
+        fs::write(root.join("data/.keep"), "")?;
+        let dockerfile = format!(
+            "FROM scratch\nCOPY {program}/usr /usr\nCOPY {program}/lib /lib\nCOPY {program}/lib64 /lib64\n\
+             COPY --chown={user}:{user} {program}/data {folder}\n"
+        );
+        let file = context.join("Dockerfile");
+        fs::write(&file, dockerfile)?;
+        self.build(image, &file, &context, &[])
+    }
+
+    /// Runs an image as the manifests would until it ends, for what it printed.
+    pub fn output(&self, flags: &[&str], image: &str, arguments: &[&str]) -> Result<String> {
+        let mut podman = self.podman();
+        podman
+            .args(["run", "--rm"])
+            .args(RESTRICTED)
+            .args(flags)
+            .arg(image)
+            .args(arguments);
+        Ok(printed(&podman.output().context("running podman")?))
+    }
+
+    /// Starts an image likewise and leaves it running under this name.
+    pub fn start(&self, container: &str, image: &str, arguments: &[&str]) -> Result<()> {
+        let mut podman = self.podman();
+        podman
+            .args(["run", "-d", "--name", container])
+            .args(RESTRICTED)
+            .arg(image)
+            .args(arguments);
+        run(&mut podman)?;
+        Ok(())
+    }
+
+    /// Gives these objects to `podman play kube`.
+    pub fn play(&self, objects: &[Value]) -> Result<()> {
+        let file = self.path("play.yaml");
+        // JSON is YAML.
+        let documents: Vec<String> = objects.iter().map(Value::to_string).collect();
+        fs::write(&file, documents.join("\n---\n"))?;
+        let mut play = self.podman();
+        play.args(["play", "kube", "--network", NETWORK]).arg(&file);
+        let output = run(&mut play)?;
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(!told.contains("cannot"), "{told}");
+        Ok(())
+    }
+
+    /// The address of a pod on the network.
+    pub fn address(&self, pod: &str) -> Result<Ipv4Addr> {
+        let mut inspect = self.podman();
+        inspect.args(["pod", "inspect", pod, "--format", "{{.InfraContainerID}}"]);
+        let infra = String::from_utf8(run(&mut inspect)?.stdout)?;
+        let mut inspect = self.podman();
+        inspect.args(["inspect", infra.trim(), "--format"]);
+        inspect.arg("{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}");
+        let address = String::from_utf8(run(&mut inspect)?.stdout)?;
+        let address = address.trim();
+        address
+            .parse()
+            .with_context(|| format!("the address of {pod}: `{address}`"))
+    }
+
+    /// What a container printed.
+    pub fn logs(&self, container: &str) -> Result<String> {
+        let output = run(self.podman().args(["logs", container]))?;
+        Ok(printed(&output))
+    }
+
+    /// SIGTERM to a container, SIGKILL after its grace in seconds; its exit code.
+    pub fn stop(&self, container: &str, grace: u64) -> Result<i32> {
+        run(self
+            .podman()
+            .args(["stop", "-t", &grace.to_string(), container]))?;
+        let output =
+            run(self
+                .podman()
+                .args(["inspect", container, "--format", "{{.State.ExitCode}}"]))?;
+        let code = String::from_utf8(output.stdout)?;
+        code.trim()
+            .parse()
+            .with_context(|| format!("the exit code of {container}: `{code}`"))
+    }
+
+    /// Field of what podman knows of a container, as its template language names it.
+    pub fn inspect(&self, container: &str, field: &str) -> Result<String> {
+        let output = run(self
+            .podman()
+            .args(["inspect", container, "--format", field]))?;
+        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+    }
+}
+
+fn printed(output: &Output) -> String {
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+impl Drop for Podman {
+    fn drop(&mut self) {
+        // There is nothing else to do about an error here; the folder goes last.
+        for arguments in [
+            &["pod", "rm", "-fa", "-t", "0"][..],
+            &["rm", "-fa", "-t", "0"],
+            &["network", "rm", "-f", NETWORK],
+        ] {
+            self.podman().args(arguments).output().ok();
+        }
+        Command::new("umount")
+            .arg(self.path("storage/overlay"))
+            .output()
+            .ok();
+    }
+}
+
+/// A pod of this template under a name of its own, as a controller would make it, with what podman needs: ports that
+/// lead in from the loopback interface, service names by these addresses, and no probes, which it would run with a
+/// shell inside. What is secret is put in: podman keeps secrets in a form that changed between its releases.
+pub fn pod(
+    name: &str,
+    template: &Value,
+    objects: &[Value],
+    names: &[(&str, Ipv4Addr)],
+) -> Result<(Value, Vec<Reached>)> {
+    let mut spec = template["spec"].clone();
+    let aliases = names
+        .iter()
+        .map(|(name, address)| json!({"ip": address.to_string(), "hostnames": [name]}));
+    spec["hostAliases"] = aliases.collect();
+    let mut reached = Vec::new();
+    let Some(containers) = spec["containers"].as_array_mut() else {
+        bail!("{name} has no containers");
+    };
+    for container in containers {
+        let Some(container) = container.as_object_mut() else {
+            bail!("{name} has no containers");
+        };
+        for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+            container.remove(probe);
+        }
+        for variable in container
+            .get_mut("env")
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten()
+        {
+            let source = &variable["valueFrom"]["secretKeyRef"];
+            let (Some(from), Some(key)) = (source["name"].as_str(), source["key"].as_str()) else {
+                continue;
+            };
+            let value = secret(objects, from, key)?;
+            *variable = json!({"name": variable["name"], "value": value});
+        }
+        let Some(ports) = container.get_mut("ports").and_then(Value::as_array_mut) else {
+            continue;
+        };
+        for port in ports {
+            let inside = port["containerPort"]
+                .as_u64()
+                .context("a port without a number")?;
+            let outside = Port::reserve()?;
+            port["hostPort"] = outside.number().into();
+            port["hostIP"] = "127.0.0.1".into();
+            reached.push(Reached {
+                inside: u16::try_from(inside)?,
+                port: outside,
+            });
+        }
+    }
+    let labels = &template["metadata"]["labels"];
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": spec});
+    Ok((pod, reached))
+}
