@@ -17,6 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 
 const DEVICE: &str = "OTSM-0001";
+const HANDSHAKE: &str = "/socket.io/?EIO=4&transport=polling";
 
 /// `HAProxy` with the shipped file, and the addresses of this test's gateways.
 struct Proxy {
@@ -118,7 +119,7 @@ fn count(browser: &Browser, what: &str) -> usize {
 async fn every_transport_works_through_haproxy_and_outlives_a_draining_replica() -> Result<()> {
     let mut stack = Plan::default()
         .gateways(2)
-        .gateway("--drain-delay=3s --drain-period=1s")
+        .gateway("--drain-delay=8s --drain-period=1s")
         .start()
         .await?;
     let mut proxy = Proxy::start(&stack).await?;
@@ -156,11 +157,32 @@ async fn every_transport_works_through_haproxy_and_outlives_a_draining_replica()
 
     let mut told = vec![0; browsers.len()];
     for drained in 0..2 {
+        let ended: Vec<usize> = browsers
+            .iter()
+            .map(|(_, browser)| count(browser, "disconnect"))
+            .collect();
         let gateway = &mut stack.gateways[drained];
         gateway.process.signal(Signal::TERM)?;
         let first = 20 + 20 * i32::try_from(drained)?;
-        // While it drains, and when it is gone.
+        eventually("new connections go to the other one", async || {
+            for last in 1..=16 {
+                let opened = exchange(proxy.port(), last, HANDSHAKE, "").await?;
+                ensure!(opened.starts_with("HTTP/1.1 200"), "{opened}");
+            }
+            Ok(())
+        })
+        .await?;
         everybody_sees(&stack, &browsers, &mut all, first..first + 10).await?;
+        // Who has a connection keeps it meanwhile, polling too; without cookies it may lose its replica.
+        for ((name, browser), before) in browsers.iter().zip(&ended) {
+            let kept = count(browser, "disconnect") == *before;
+            ensure!(kept || *name == "polling", "{name}: {:?}", browser.seen());
+        }
+        let still = stack.gateways[drained].get("/readyz").await?;
+        ensure!(
+            still.status == 503,
+            "all that was not during the drain: {still:?}"
+        );
         let status = stack.gateways[drained].process.wait().await?;
         ensure!(status.code() == Some(0), "{status}");
         everybody_sees(&stack, &browsers, &mut all, first + 10..first + 20).await?;
@@ -190,13 +212,7 @@ async fn every_transport_works_through_haproxy_and_outlives_a_draining_replica()
 /// Whether the proxy leads some address of the loopback network to this gateway: its handshakes are known there.
 async fn is_in_rotation(proxy: &Proxy, stack: &Stack, gateway: usize) -> Result<bool> {
     for last in 1..=32 {
-        let opened = exchange(
-            proxy.port(),
-            last,
-            "/socket.io/?EIO=4&transport=polling",
-            "",
-        )
-        .await?;
+        let opened = exchange(proxy.port(), last, HANDSHAKE, "").await?;
         let sid = sid(&opened)?;
         let path = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
         let answer = http::send(stack.gateways[gateway].port(), "POST", &path, &[], b"40").await?;
@@ -240,13 +256,7 @@ async fn polling_stays_with_its_replica_by_cookie_and_by_address() -> Result<()>
     let proxy = Proxy::start(&stack).await?;
     let mut elsewhere = 0;
     for last in 1..=16 {
-        let opened = exchange(
-            proxy.port(),
-            last,
-            "/socket.io/?EIO=4&transport=polling",
-            "",
-        )
-        .await?;
+        let opened = exchange(proxy.port(), last, HANDSHAKE, "").await?;
         let path = format!("/socket.io/?EIO=4&transport=polling&sid={}", sid(&opened)?);
         let cookie = opened
             .lines()
