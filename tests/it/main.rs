@@ -49,4 +49,6 @@ mod containers;
 
 mod proxy;
 
+mod restore;
+
 mod tidy;

@@ -277,6 +277,16 @@ fn compose_and_the_hosting_file_name_only_settings_that_exist() -> Result<()> {
         }
     }
     assert_eq!(checked, 5, "two ingests, two gateways, the simulator");
+    for mount in services
+        .values()
+        .flat_map(|service| list(&service["volumes"]))
+    {
+        let source = mount.as_str().and_then(|mount| mount.split(':').next());
+        if let Some(file) = source.filter(|source| source.starts_with('.')) {
+            let path = repository::root().join("deploy").join(file);
+            ensure!(path.is_file(), "{file} is mounted and does not exist");
+        }
+    }
 
     let hosting = documents(&text("deploy/render.yaml")?)?;
     let services: Vec<&Value> = list(&hosting[0]["services"]).collect();

@@ -64,7 +64,11 @@ impl Podman {
             fs::write(podman.path("containers.conf"), CONFIGURATION)?;
             match podman.probe() {
                 Ok(()) => return Ok(Ok(podman)),
-                Err(err) => reasons.push(format!("{driver}: {err:#}")),
+                Err(err) => {
+                    let told = format!("{err:#}");
+                    let last = told.lines().rfind(|line| !line.trim().is_empty());
+                    reasons.push(format!("{driver}: {}", last.unwrap_or_default()));
+                }
             }
         }
         Ok(Err(reasons.join("; ")))
