@@ -21,7 +21,7 @@ pub const SECONDS: [f64; 16] = [
     0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
 ];
 
-/// Media type of [`Meters::render`].
+/// Media type of what [`Meters::reader`] reads.
 pub const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The instruments of one service. Its metrics end with it.
