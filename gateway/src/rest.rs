@@ -25,6 +25,7 @@ use axum::http::Method;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, post};
 use shared::clock::{Clock, Time};
+use shared::quota::Quota;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::normalize_path::NormalizePath;
@@ -123,6 +124,8 @@ pub(crate) struct Rest {
     /// Number of devices when Redis last told it.
     devices: Arc<AtomicUsize>,
     metrics: Arc<Metrics>,
+    /// Lines about acknowledgements that may still be told.
+    lines: Arc<Quota>,
 }
 
 impl Rest {
@@ -139,6 +142,7 @@ impl Rest {
             large_reads: Arc::new(Semaphore::new(LARGE_READS)),
             devices: Arc::default(),
             metrics: state.metrics,
+            lines: Arc::default(),
         }
     }
 

@@ -14,6 +14,7 @@
 pub mod config;
 pub mod export_log;
 pub mod health;
+mod lines;
 pub mod metrics;
 pub mod mqtt;
 pub mod payload;
@@ -41,6 +42,7 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::health::DependencyStatus;
+use crate::lines::Lines;
 use crate::metrics::{Links, Metrics};
 use crate::mqtt::Farewell;
 use crate::pipeline::Pipeline;
@@ -116,12 +118,14 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         template: config.mqtt.mqtt_topic.join(",").into(),
         client_id: config.mqtt.client_id().into(),
     };
+    let told = Arc::new(Lines::default());
     let timers = timers::run(
         store.clone(),
         rules.clone(),
         beats.clone(),
         Arc::clone(&metrics),
         spans.clone(),
+        Arc::clone(&told),
         lifecycle.clone(),
     );
     lifecycle.spawn("timers", timers);
@@ -136,6 +140,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         dead_letters_max: u64::from(config.dead_letters_max),
         live_raw_message: config.live_raw_message,
         spans,
+        lines: told,
     };
     lifecycle.spawn("pipeline", pipeline.run(incoming, lifecycle.clone()));
 

@@ -24,6 +24,7 @@ use tokio::sync::mpsc::Receiver;
 use xxhash_rust::xxh3::xxh3_64;
 
 use self::recent::Recent;
+use crate::lines::Lines;
 use crate::metrics::Metrics;
 use crate::mqtt::Incoming;
 use crate::payload::{self, Format};
@@ -43,6 +44,7 @@ pub(crate) struct Pipeline {
     pub(crate) dead_letters_max: u64,
     pub(crate) live_raw_message: bool,
     pub(crate) spans: Spans,
+    pub(crate) lines: Arc<Lines>,
 }
 
 /// A message in hand.
@@ -58,6 +60,7 @@ struct InHand {
 /// A message that can never be processed.
 struct Rejected {
     message: Incoming,
+    trace: Option<Trace>,
     reason: &'static str,
     detail: String,
 }
@@ -69,7 +72,6 @@ impl Pipeline {
         mut incoming: Receiver<Incoming>,
         lifecycle: Lifecycle,
     ) -> anyhow::Result<()> {
-        let mut complaints = Complaints::default();
         // What can have been in hand, twice over.
         let mut recent = Recent::new(4 * self.window);
         loop {
@@ -92,8 +94,8 @@ impl Pipeline {
             let (in_hand, rejected) = self.parse(batch);
             // Not cancelled in the middle of a commit: what is left undone at the hard end was never acknowledged.
             let work = async {
-                self.bury(rejected, &mut complaints).await;
-                self.commit(in_hand, &mut recent, &mut complaints).await;
+                self.bury(rejected).await;
+                self.commit(in_hand, &mut recent).await;
             };
             tokio::select! {
                 () = lifecycle.hard().cancelled() => return Ok(()),
@@ -106,18 +108,20 @@ impl Pipeline {
         let mut in_hand = VecDeque::with_capacity(batch.len());
         let mut rejected = Vec::new();
         for message in batch {
+            let trace = self.spans.traces.begin(message.origin.as_ref());
             let parsed = payload::check_size(message.size, &self.format)
                 .and_then(|()| payload::parse(&message.payload, &self.format));
             match parsed {
                 Ok(reading) => in_hand.push_back(InHand {
                     print: xxh3_64(&message.payload),
-                    trace: self.spans.traces.begin(message.origin.as_ref()),
+                    trace,
                     message,
                     reading,
                     second_try: false,
                 }),
                 Err(err) => rejected.push(Rejected {
                     message,
+                    trace,
                     reason: err.code(),
                     detail: err.to_string(),
                 }),
@@ -127,12 +131,7 @@ impl Pipeline {
     }
 
     /// Commits everything in hand, however long Redis is away.
-    async fn commit(
-        &self,
-        mut in_hand: VecDeque<InHand>,
-        recent: &mut Recent,
-        complaints: &mut Complaints,
-    ) {
+    async fn commit(&self, mut in_hand: VecDeque<InHand>, recent: &mut Recent) {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
         while !in_hand.is_empty() {
             in_hand = self.without_repeats(in_hand, recent);
@@ -145,16 +144,13 @@ impl Pipeline {
                     for (item, result) in round.into_iter().zip(results) {
                         match result {
                             Ok(applied) => {
-                                self.count(&applied);
+                                self.tell(&item, &applied);
                                 recent.remember(item.print);
-                                let took = item.message.received_at.elapsed();
-                                self.metrics.message_took(took);
-                                self.spans
-                                    .committed(&item.message, item.trace, &applied, took);
                                 item.message.ack.done();
                             }
                             Err(err) => refused.push(Rejected {
                                 message: item.message,
+                                trace: item.trace,
                                 reason: match err {
                                     StoreError::TooManyDevices => "too_many_devices",
                                     _ => "commit_failed",
@@ -163,11 +159,11 @@ impl Pipeline {
                             }),
                         }
                     }
-                    self.bury(refused, complaints).await;
+                    self.bury(refused).await;
                 }
                 Err(err) => {
                     self.metrics.failures.fetch_add(1, Ordering::Relaxed);
-                    complaints.redis_away(&err);
+                    self.lines.not_committed(&err, self.store.clock().now());
                     for item in &mut round {
                         item.second_try = true;
                     }
@@ -237,14 +233,18 @@ impl Pipeline {
     }
 
     /// Keeps what can never be processed, however long Redis is away, and acknowledges it.
-    async fn bury(&self, rejected: Vec<Rejected>, complaints: &mut Complaints) {
+    async fn bury(&self, rejected: Vec<Rejected>) {
         if rejected.is_empty() {
             return;
         }
         for letter in &rejected {
             self.metrics.reject(letter.reason);
-            self.spans.rejected(&letter.message, letter.reason);
-            complaints.rejected(letter);
+            self.spans
+                .rejected(&letter.message, letter.trace, letter.reason);
+            let now = self.store.clock().now();
+            let (topic, detail) = (&letter.message.topic, &letter.detail);
+            self.lines
+                .rejected(letter.reason, detail, topic, letter.trace, now);
         }
         let letters: Vec<DeadLetter<'_>> = rejected
             .iter()
@@ -258,7 +258,7 @@ impl Pipeline {
             .collect();
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
         while let Err(err) = self.store.bury(&letters, self.dead_letters_max).await {
-            complaints.redis_away(&err);
+            self.lines.not_committed(&err, self.store.clock().now());
             tokio::time::sleep(backoff.pause()).await;
         }
         for letter in rejected {
@@ -266,13 +266,22 @@ impl Pipeline {
         }
     }
 
-    fn count(&self, applied: &Applied) {
+    /// Metrics, span and log line of a message that was committed.
+    fn tell(&self, item: &InHand, applied: &Applied) {
+        let took = item.message.received_at.elapsed();
+        self.spans
+            .committed(&item.message, item.trace, applied, took);
+        let changes = &applied.decision.changes;
+        let now = self.store.clock().now();
+        let device = &item.reading.device;
+        self.lines.changed(device, changes, item.trace, now);
         let metrics = &self.metrics;
+        metrics.message_took(took);
         metrics.committed.fetch_add(1, Ordering::Relaxed);
         metrics
             .conflicts
             .fetch_add(u64::from(applied.conflicts), Ordering::Relaxed);
-        metrics.changed(&applied.decision.changes);
+        metrics.changed(changes);
         match applied.decision.outcome {
             Outcome::Reading(Class::Duplicate | Class::Ignored) => {
                 metrics.duplicates.fetch_add(1, Ordering::Relaxed);
@@ -298,45 +307,4 @@ fn one_per_device(in_hand: VecDeque<InHand>) -> (Vec<InHand>, VecDeque<InHand>) 
         }
     }
     (round, later)
-}
-
-/// What devices and Redis can cause is told once, then at most every ten seconds with a count.
-#[derive(Default)]
-struct Complaints {
-    last: Option<Instant>,
-    held_back: u64,
-}
-
-impl Complaints {
-    const PAUSE: Duration = Duration::from_secs(10);
-
-    fn is_due(&mut self) -> bool {
-        if self.last.is_some_and(|last| last.elapsed() < Self::PAUSE) {
-            self.held_back += 1;
-            return false;
-        }
-        self.last = Some(Instant::now());
-        true
-    }
-
-    fn rejected(&mut self, letter: &Rejected) {
-        if self.is_due() {
-            let held_back = std::mem::take(&mut self.held_back);
-            tracing::warn!(
-                reason = letter.reason,
-                topic = letter.message.topic,
-                held_back,
-                "message kept as a dead letter: {}",
-                letter.detail
-            );
-        }
-    }
-
-    fn redis_away(&mut self, err: &StoreError) {
-        if self.is_due() {
-            let held_back = std::mem::take(&mut self.held_back);
-            let error: &dyn std::error::Error = err;
-            tracing::warn!(error, held_back, "not committed, trying again");
-        }
-    }
 }

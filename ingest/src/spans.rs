@@ -57,8 +57,8 @@ impl Spans {
     }
 
     /// A message became a dead letter.
-    pub(crate) fn rejected(&self, message: &Incoming, reason: &'static str) {
-        let Some(trace) = self.traces.begin(message.origin.as_ref()) else {
+    pub(crate) fn rejected(&self, message: &Incoming, trace: Option<Trace>, reason: &'static str) {
+        let Some(trace) = trace else {
             return;
         };
         let mut attributes = self.of_message(message);

@@ -15,6 +15,7 @@ use shared::store::{Store, StoreError};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
+use crate::lines::Lines;
 use crate::metrics::Metrics;
 use crate::mqtt::{Farewell, LinkStatus};
 use crate::spans::Spans;
@@ -127,6 +128,7 @@ pub(crate) async fn run(
     beat: watch::Receiver<Beat>,
     metrics: Arc<Metrics>,
     spans: Spans,
+    lines: Arc<Lines>,
     lifecycle: Lifecycle,
 ) -> anyhow::Result<()> {
     let clock = store.clock();
@@ -148,6 +150,7 @@ pub(crate) async fn run(
             rules: &rules,
             metrics: &metrics,
             spans: &spans,
+            lines: &lines,
         };
         if let Ok(due) = due {
             looker.look(due, listening_since).await.ok();
@@ -161,6 +164,7 @@ struct Looker<'a> {
     rules: &'a Rules,
     metrics: &'a Metrics,
     spans: &'a Spans,
+    lines: &'a Lines,
 }
 
 impl Looker<'_> {
@@ -184,7 +188,10 @@ impl Looker<'_> {
                     Err(_) => false,
                 };
                 if let Ok(applied) = &result {
-                    self.metrics.changed(&applied.decision.changes);
+                    let changes = &applied.decision.changes;
+                    self.metrics.changed(changes);
+                    let now = self.store.clock().now();
+                    self.lines.changed(&item.device, changes, item.trace, now);
                     let took = began.elapsed();
                     self.spans.deadline(&item.device, item.trace, applied, took);
                 }

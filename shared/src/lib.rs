@@ -37,6 +37,7 @@ pub mod check_config;
 pub mod lifecycle;
 pub mod metrics;
 pub mod process;
+pub mod quota;
 pub mod secret;
 pub mod telemetry;
 pub mod trace;

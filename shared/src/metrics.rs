@@ -10,7 +10,6 @@ use anyhow::Context as _;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{AsyncInstrument, Histogram, Meter, MeterProvider as _};
 use opentelemetry_otlp::{MetricExporter, WithExportConfig};
-use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use prometheus::{Encoder, Registry, TextEncoder};
 
@@ -71,7 +70,7 @@ impl Meters {
             .context("cannot set up the text format of metrics")?;
         let mut provider = SdkMeterProvider::builder()
             .with_reader(text)
-            .with_resource(Resource::builder().with_service_name(service).build());
+            .with_resource(telemetry::resource(service));
         if let Some(exporter) = exporter {
             // Of a thread of its own: a collector that does not answer holds up nothing but the next export.
             provider = provider.with_reader(PeriodicReader::builder(exporter).build());

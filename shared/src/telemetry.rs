@@ -4,11 +4,13 @@ mod lines;
 
 use std::fmt;
 use std::io::IsTerminal;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use opentelemetry::trace::{TraceContextExt, TracerProvider as _};
+use opentelemetry::{Key, KeyValue};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -16,6 +18,7 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{
     Sampler, SdkTracerProvider, SpanExporter as _, TracerProviderBuilder,
 };
+use opentelemetry_semantic_conventions::attribute::{SERVICE_INSTANCE_ID, SERVICE_NAME};
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -26,6 +29,23 @@ use tracing_subscriber::{Layer, Registry};
 
 use crate::trace::{Ids, Root, Trace};
 use lines::Lines;
+
+/// Of this process alone, so that what two replicas tell is not taken for the same.
+static INSTANCE: LazyLock<String> = LazyLock::new(|| {
+    let mut bytes = fastrand::u128(..).to_be_bytes();
+    // A random UUID, as the semantic conventions want it.
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex = format!("{:032x}", u128::from_be_bytes(bytes));
+    let parts = [
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    ];
+    parts.join("-")
+});
 
 /// What the end of a process waits at most for the last spans to leave.
 pub(crate) const FLUSH: Duration = Duration::from_secs(3);
@@ -216,7 +236,24 @@ fn provider(service: &'static str, config: &TelemetryConfig) -> TracerProviderBu
     SdkTracerProvider::builder()
         .with_sampler(Sampler::ParentBased(Box::new(root)))
         .with_id_generator(Ids::default())
-        .with_resource(Resource::builder().with_service_name(service).build())
+        .with_resource(resource(service))
+}
+
+/// Who tells: what `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` say comes first.
+pub(crate) fn resource(service: &'static str) -> Resource {
+    let told = Resource::builder().build();
+    let is_told = |key: &'static str| match told.get(&Key::new(key)) {
+        // The library's word where nobody named the service.
+        Some(value) => !value.as_str().starts_with("unknown_service"),
+        None => false,
+    };
+    let ours = [
+        (SERVICE_NAME, service),
+        (SERVICE_INSTANCE_ID, INSTANCE.as_str()),
+    ];
+    let untold = ours.into_iter().filter(|(key, _)| !is_told(key));
+    let untold = untold.map(|(key, value)| KeyValue::new(key, value));
+    Resource::builder().with_attributes(untold).build()
 }
 
 fn exporter(config: &TelemetryConfig) -> anyhow::Result<SpanExporter> {

@@ -48,6 +48,12 @@ impl Trace {
         }
     }
 
+    /// The id of the whole trace.
+    #[must_use]
+    pub fn id(self) -> TraceId {
+        self.id
+    }
+
     /// Whether it is to be told.
     #[must_use]
     pub fn is_sampled(self) -> bool {

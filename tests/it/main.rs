@@ -37,6 +37,8 @@ mod analytics;
 
 mod traces;
 
+mod logs;
+
 mod cli;
 
 mod commands;

@@ -166,7 +166,9 @@ async fn alarm_changes_and_errors_are_told_whatever_the_share() -> Result<()> {
 #[tokio::test]
 async fn metrics_reach_the_collector_with_the_last_flush() -> Result<()> {
     let collector = Collector::start().await?;
-    let mut stack = start(&collector, "0", "").await?;
+    let flags = collector.flags("0");
+    let plan = Plan::default().ingests(2).ingest(&flags);
+    let mut stack = plan.gateway(&flags).start().await?;
     stack.device(SERIAL).send(100).await?;
     stack.shows(SERIAL, 100).await?;
     for service in stack.ingests.iter_mut().chain(&mut stack.gateways) {
@@ -177,6 +179,10 @@ async fn metrics_reach_the_collector_with_the_last_flush() -> Result<()> {
     for name in ["ingest.messages.received", "gateway.connections"] {
         ensure!(metrics.contains(name), "{name} is not in {metrics:?}");
     }
+    // Each replica tells for itself: of one name they would overwrite each other.
+    let tellers = collector.tellers();
+    let names: Vec<&str> = tellers.iter().map(|(name, _)| name.as_str()).collect();
+    ensure!(names == ["gateway", "ingest", "ingest"], "{tellers:?}");
     Ok(())
 }
 

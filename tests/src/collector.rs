@@ -17,7 +17,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 pub use opentelemetry_proto::tonic::trace::v1::Span;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -35,7 +35,14 @@ pub struct Collector {
 #[derive(Clone, Debug, Default)]
 struct Seen {
     // A std mutex: held for one append or copy.
-    inner: Arc<Mutex<(Vec<Span>, BTreeSet<String>)>>,
+    inner: Arc<Mutex<Taken>>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    spans: Vec<Span>,
+    metrics: BTreeSet<String>,
+    tellers: BTreeSet<(String, String)>,
 }
 
 impl Collector {
@@ -76,18 +83,24 @@ impl Collector {
     /// Every span so far.
     #[must_use]
     pub fn spans(&self) -> Vec<Span> {
-        self.seen.lock().0.clone()
+        self.seen.lock().spans.clone()
     }
 
     /// The names of all metrics so far.
     #[must_use]
     pub fn metrics(&self) -> BTreeSet<String> {
-        self.seen.lock().1.clone()
+        self.seen.lock().metrics.clone()
+    }
+
+    /// `service.name` and `service.instance.id` of everybody who told metrics.
+    #[must_use]
+    pub fn tellers(&self) -> BTreeSet<(String, String)> {
+        self.seen.lock().tellers.clone()
     }
 }
 
 impl Seen {
-    fn lock(&self) -> std::sync::MutexGuard<'_, (Vec<Span>, BTreeSet<String>)> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Taken> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -100,7 +113,9 @@ impl TraceService for Seen {
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         let resources = request.into_inner().resource_spans;
         let scopes = resources.into_iter().flat_map(|r| r.scope_spans);
-        self.lock().0.extend(scopes.flat_map(|scope| scope.spans));
+        self.lock()
+            .spans
+            .extend(scopes.flat_map(|scope| scope.spans));
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }
@@ -112,9 +127,18 @@ impl MetricsService for Seen {
         request: Request<ExportMetricsServiceRequest>,
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
         let resources = request.into_inner().resource_metrics;
-        let scopes = resources.into_iter().flat_map(|r| r.scope_metrics);
-        let metrics = scopes.flat_map(|scope| scope.metrics);
-        self.lock().1.extend(metrics.map(|metric| metric.name));
+        let mut taken = self.lock();
+        for resource in resources {
+            let teller = resource.resource.unwrap_or_default().attributes;
+            let of = |name| text_of(&teller, name);
+            taken
+                .tellers
+                .insert((of("service.name"), of("service.instance.id")));
+            let scopes = resource.scope_metrics.into_iter();
+            let metrics = scopes.flat_map(|scope| scope.metrics);
+            taken.metrics.extend(metrics.map(|metric| metric.name));
+        }
+        drop(taken);
         Ok(Response::new(ExportMetricsServiceResponse::default()))
     }
 }
@@ -122,7 +146,11 @@ impl MetricsService for Seen {
 /// An attribute of a span as text; empty if it is missing.
 #[must_use]
 pub fn attribute(span: &Span, name: &str) -> String {
-    let found = span.attributes.iter().find(|pair| pair.key == name);
+    text_of(&span.attributes, name)
+}
+
+fn text_of(attributes: &[KeyValue], name: &str) -> String {
+    let found = attributes.iter().find(|pair| pair.key == name);
     match found.and_then(|pair| pair.value.clone()?.value) {
         Some(Value::StringValue(text)) => text,
         Some(Value::IntValue(number)) => number.to_string(),

@@ -386,7 +386,8 @@ impl Watched {
                 counts.add(answer.outcome());
             }
             let recovered = answers.iter().all(|(_, answer)| answer.recovered);
-            tracing::info!(device.id = %self.device, recovered, "caught up with missed events");
+            // No line each at `info`: after an outage it is every device there is.
+            tracing::debug!(device.id = %self.device, recovered, "caught up with missed events");
             self.shown.is_told_stale = false;
             self.shown.is_told_blindly = false;
         }

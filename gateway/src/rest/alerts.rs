@@ -50,6 +50,12 @@ pub(crate) async fn acknowledge(
         Acknowledged::Escalated => "escalated",
         Acknowledged::NotFound => "not_found",
     });
+    if answer != Acknowledged::NotFound
+        && let Some(held_back) = rest.lines.take(&alert.device, rest.clock.now())
+    {
+        // By whom stands in the alarm log alone.
+        tracing::info!(device.id = %alert.device, alarm.id = %alert.id, outcome = ?answer, held_back, "alarm acknowledged");
+    }
     match answer {
         Acknowledged::NotFound => Err(ApiError::UnknownAlert),
         answer => Ok(reply::ok(&AcknowledgeReply {

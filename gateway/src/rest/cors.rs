@@ -2,7 +2,6 @@
 //! handler runs. `tower-http` has no layer that refuses, only ones that leave the headers out.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use axum::extract::{Request, State};
 use axum::http::header::{
@@ -12,7 +11,8 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use shared::clock::{Clock, Time};
+use shared::clock::Clock;
+use shared::quota::Pause;
 
 use crate::error::ApiError;
 use crate::metrics::Metrics;
@@ -28,7 +28,7 @@ const MAX_AGE: &str = "7200";
 pub(crate) struct Cors {
     origins: Origins,
     clock: Arc<dyn Clock>,
-    refusals: Arc<Refusals>,
+    refusals: Arc<Pause>,
     metrics: Arc<Metrics>,
 }
 
@@ -113,35 +113,9 @@ impl Cors {
     }
 
     fn tell_refusal(&self, origin: &HeaderValue) {
-        if let Some(untold) = self.refusals.take_turn(self.clock.now()) {
-            tracing::warn!(?origin, untold, "CORS blocked origin");
-        }
-    }
-}
-
-/// Any page can cause refusals: one line per [`REFUSAL_PAUSE_MS`] tells them, with the number of those not told.
-#[derive(Default)]
-struct Refusals {
-    next_ms: AtomicI64,
-    untold: AtomicU64,
-}
-
-const REFUSAL_PAUSE_MS: i64 = 10_000;
-
-impl Refusals {
-    fn take_turn(&self, now: Time) -> Option<u64> {
-        let now = now.as_millis();
-        let next = self.next_ms.load(Ordering::Relaxed);
-        let resumes = now.saturating_add(REFUSAL_PAUSE_MS);
-        let turn = (now >= next).then(|| {
-            self.next_ms
-                .compare_exchange(next, resumes, Ordering::Relaxed, Ordering::Relaxed)
-        });
-        if matches!(turn, Some(Ok(_))) {
-            Some(self.untold.swap(0, Ordering::Relaxed))
-        } else {
-            self.untold.fetch_add(1, Ordering::Relaxed);
-            None
+        // Any page can cause them.
+        if let Some(held_back) = self.refusals.take(self.clock.now()) {
+            tracing::warn!(?origin, held_back, "CORS blocked origin");
         }
     }
 }

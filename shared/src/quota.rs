@@ -1,0 +1,121 @@
+//! How many log lines others may cause: detectors, browsers, a Redis that is away. What is held back is counted, and the
+//! next line that is told tells how many they were.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Mutex, PoisonError};
+
+use crate::clock::Time;
+use crate::device::DeviceId;
+
+/// Lines about the same thing: one, then none for a while.
+#[derive(Debug)]
+pub struct Pause {
+    inner: Mutex<Window>,
+}
+
+impl Pause {
+    const MS: i64 = 10_000;
+
+    /// The lines held back before this one; `None`: hold it back, too.
+    pub fn take(&self, now: Time) -> Option<u64> {
+        let mut window = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if window.take(now, Self::MS, 1) {
+            Some(std::mem::take(&mut window.held_back))
+        } else {
+            window.held_back += 1;
+            None
+        }
+    }
+}
+
+impl Default for Pause {
+    fn default() -> Self {
+        Self {
+            inner: Mutex::new(Window::NEW),
+        }
+    }
+}
+
+/// Lines about devices: some of each, and not too many of all together. Its memory is fixed: devices share places, and
+/// those that share one share what it may tell.
+#[derive(Debug)]
+pub struct Quota {
+    hasher: RandomState,
+    inner: Mutex<Windows>,
+}
+
+#[derive(Debug)]
+struct Windows {
+    of_places: Box<[Window]>,
+    of_all: Window,
+}
+
+impl Quota {
+    const MS: i64 = 60_000;
+    const PLACES: usize = 1_024;
+    /// Lines a minute of the devices of one place.
+    pub const OF_ONE: u32 = 10;
+    /// Lines a minute of all devices.
+    pub const OF_ALL: u32 = 600;
+
+    /// The lines held back before this one; `None`: hold it back, too.
+    pub fn take(&self, device: &DeviceId, now: Time) -> Option<u64> {
+        let hash = self.hasher.hash_one(device);
+        let mut windows = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let Windows { of_places, of_all } = &mut *windows;
+        let count = of_places.len() as u64;
+        let place = usize::try_from(hash % count).unwrap_or(0);
+        // A device that may tell nothing more takes nothing of what the others may.
+        if of_places[place].take(now, Self::MS, Self::OF_ONE)
+            && of_all.take(now, Self::MS, Self::OF_ALL)
+        {
+            Some(std::mem::take(&mut of_all.held_back))
+        } else {
+            of_all.held_back += 1;
+            None
+        }
+    }
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            inner: Mutex::new(Windows {
+                of_places: vec![Window::NEW; Self::PLACES].into(),
+                of_all: Window::NEW,
+            }),
+        }
+    }
+}
+
+/// So many in a time that begins with the first.
+#[derive(Clone, Debug)]
+struct Window {
+    began: Option<Time>,
+    taken: u32,
+    held_back: u64,
+}
+
+impl Window {
+    const NEW: Self = Self {
+        began: None,
+        taken: 0,
+        held_back: 0,
+    };
+
+    fn take(&mut self, now: Time, length_ms: i64, count: u32) -> bool {
+        // A clock that was set back begins anew, else it would be silent for as long.
+        let is_over = |began: Time| !(0..length_ms).contains(&now.millis_since(began));
+        if self.began.is_none_or(is_over) {
+            self.began = Some(now);
+            self.taken = 0;
+        }
+        let is_taken = self.taken < count;
+        self.taken += u32::from(is_taken);
+        is_taken
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! What the services log: a line per change of an alarm with its trace, none per reading, no payload, and never a flood.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tests::collector::Collector;
+use tests::device::TOPIC;
+use tests::eventually::eventually;
+use tests::server_process::ServerProcess;
+use tests::stack::{Plan, Stack};
+
+const SERIAL: &str = "OTSM-0001";
+const NOISY: &str = "OTSM-0002";
+/// Stands in every payload, and must stand nowhere else.
+const MARKER: &str = "canary-of-the-payload";
+
+/// Every line of a service so far; each must be JSON.
+fn lines(process: &ServerProcess) -> Result<Vec<Value>> {
+    let output = process.output();
+    let lines = output.lines().filter(|line| !line.is_empty());
+    let parsed = lines.map(|line| serde_json::from_str(line).with_context(|| line.to_owned()));
+    parsed.collect()
+}
+
+fn changes<'a>(lines: &'a [Value], serial: &str) -> Vec<&'a Value> {
+    let is_change =
+        |line: &&Value| line["message"] == "alarm changed" && line["device.id"] == serial;
+    lines.iter().filter(is_change).collect()
+}
+
+/// Ends every service, so that its log is whole.
+async fn ended(stack: &mut Stack) -> Result<()> {
+    for service in stack.ingests.iter_mut().chain(&mut stack.gateways) {
+        let status = service.process.terminate().await?;
+        ensure!(status.success(), "{status}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_change_of_an_alarm_is_one_line_with_its_trace_and_a_reading_is_none() -> Result<()> {
+    let collector = Collector::start().await?;
+    let flags = collector.flags("0");
+    let plan = Plan::default().ingest(&flags).gateway(&flags);
+    let mut stack = plan.start().await?;
+    let device = stack.device(SERIAL);
+    for round in 0..50 {
+        let payload = device.newest(round % 10).with("sender", MARKER);
+        device.publish(&payload).await?;
+    }
+    device
+        .publish(&device.newest(1_200).with("sender", MARKER))
+        .await?;
+    stack
+        .publisher()
+        .publish(TOPIC, format!("{{{MARKER}"))
+        .await?;
+    let alarm = eventually("the alarm stands", async || {
+        let alarms = stack.alerts(SERIAL).await?;
+        alarms.first().cloned().context("no alarm yet")
+    })
+    .await?;
+    let id = alarm["id"].as_str().context("an id")?;
+    stack.acknowledge(SERIAL, id, "{}").await?.expect(200)?;
+    ended(&mut stack).await?;
+
+    let told = lines(&stack.ingests[0].process)?;
+    let raised = changes(&told, SERIAL);
+    ensure!(raised.len() == 1, "{raised:?}");
+    ensure!(raised[0]["alarm.change"] == "raised", "{raised:?}");
+    ensure!(raised[0]["alarm.id"] == id, "{raised:?}");
+    ensure!(raised[0]["level"] == "INFO", "{raised:?}");
+    let trace = raised[0]["trace_id"].as_str().context("a trace")?;
+    let spans = collector.spans();
+    let is_ours =
+        |bytes: &[u8]| u128::from_str_radix(trace, 16).is_ok_and(|id| id.to_be_bytes() == bytes);
+    ensure!(
+        spans
+            .iter()
+            .any(|span| span.name.starts_with("process ") && is_ours(&span.trace_id)),
+        "{trace}: {spans:?}"
+    );
+    let letters: Vec<_> = told.iter().filter(|l| l["reason"] == "not_json").collect();
+    ensure!(letters.len() == 1, "{letters:?}");
+    ensure!(letters[0]["trace_id"].is_string(), "{letters:?}");
+    let about_device = told.iter().filter(|line| line.to_string().contains(SERIAL));
+    ensure!(about_device.count() == 1, "{told:?}");
+
+    let told = lines(&stack.gateways[0].process)?;
+    let acknowledged = told
+        .iter()
+        .find(|line| line["message"] == "alarm acknowledged");
+    let acknowledged = acknowledged.context("the acknowledgement")?;
+    let of_request = &acknowledged["openTelemetry"]["traceId"];
+    ensure!(of_request.is_string(), "{acknowledged}");
+    for service in stack.ingests.iter().chain(&stack.gateways) {
+        let output = service.process.output();
+        ensure!(!output.contains(MARKER), "a payload is logged: {output}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_noisy_detector_cannot_flood_the_log_nor_silence_another() -> Result<()> {
+    const ROUNDS: usize = 150;
+    // Fifty of them go off at once, beside the one that flaps.
+    const OTHERS: usize = 50;
+    let plan = Plan::default().ingest("--alarm-off-delay=0s --alarm-deadband=0");
+    let mut stack = plan.start().await?;
+    let noisy = stack.device(NOISY);
+    for _ in 0..ROUNDS {
+        noisy.send(1_200).await?;
+        noisy.send(1).await?;
+        stack.publisher().publish(TOPIC, "no json").await?;
+    }
+    for number in 0..OTHERS {
+        let serial = format!("OTSM-1{number:03}");
+        stack.device(&serial).send(1_200).await?;
+    }
+    let messages = 2 * ROUNDS + OTHERS;
+    let changed = eventually("all are committed", async || {
+        let told = stack.ingests[0].get("/metrics").await?;
+        let told = String::from_utf8(told.body.to_vec())?;
+        let sum = |name: &str| -> Result<u64> {
+            let values = told.lines().filter(|line| line.starts_with(name));
+            let values = values.filter_map(|line| line.rsplit(' ').next());
+            values.map(|value| Ok(value.parse::<u64>()?)).sum()
+        };
+        let committed = sum("ingest_messages_committed_total")?;
+        ensure!(committed == messages as u64, "{committed} of {messages}");
+        sum("ingest_alarm_changes_total{")
+    })
+    .await?;
+    ensure!(changed >= messages as u64 / 2, "{changed} changes");
+    ended(&mut stack).await?;
+
+    let told = lines(&stack.ingests[0].process)?;
+    let of_noisy = changes(&told, NOISY).len();
+    // Ten a minute, and the test may run over the end of a minute or two.
+    ensure!((1..=30).contains(&of_noisy), "{of_noisy} lines");
+    let all = told
+        .iter()
+        .filter(|line| line["message"] == "alarm changed");
+    let (mut serials, mut held_back, mut lines) = (BTreeSet::new(), 0, 0);
+    for line in all {
+        serials.insert(line["device.id"].to_string());
+        held_back += line["held_back"].as_u64().context("a count")?;
+        lines += 1;
+    }
+    // A device that shares the noisy one's place is held back with it: two of fifty would be bad luck enough.
+    ensure!(serials.len() >= OTHERS - 1, "{serials:?}");
+    let untold = changed - lines - held_back;
+    ensure!(
+        untold <= 2,
+        "{changed} changes, {lines} lines, {held_back} held back"
+    );
+    let letters = told.iter().filter(|line| line["reason"] == "not_json");
+    // One in ten seconds.
+    ensure!((1..=30).contains(&letters.count()), "dead letters flood");
+    Ok(())
+}
