@@ -1,15 +1,15 @@
 //! What is deployed, looked at without running it: manifests, images, compose and hosting files.
 
 use std::fs;
-use std::process::Command;
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tests::manifests::{self, FOLDERS, documents, find, list, objects, pod_template, variables};
 use tests::repository;
 
+mod files;
 mod settings;
+mod times;
 
 use settings::Settings;
 
@@ -262,222 +262,6 @@ fn manifests_name_only_settings_that_exist() -> Result<()> {
 }
 
 #[test]
-fn compose_and_the_hosting_file_name_only_settings_that_exist() -> Result<()> {
-    let settings = Settings::of_all()?;
-    let compose = documents(&text("deploy/compose.yaml")?)?;
-    let services = compose[0]["services"].as_object().context("no services")?;
-    let mut checked = 0;
-    for service in services.values() {
-        if let Some(program) = settings.program_of(service) {
-            checked += 1;
-            program.check(
-                &service["command"],
-                &settings::of_map(&service["environment"])?,
-            )?;
-        }
-    }
-    assert_eq!(checked, 5, "two ingests, two gateways, the simulator");
-    for mount in services
-        .values()
-        .flat_map(|service| list(&service["volumes"]))
-    {
-        let source = mount.as_str().and_then(|mount| mount.split(':').next());
-        if let Some(file) = source.filter(|source| source.starts_with('.')) {
-            let path = repository::root().join("deploy").join(file);
-            ensure!(path.is_file(), "{file} is mounted and does not exist");
-        }
-    }
-
-    let hosting = documents(&text("deploy/render.yaml")?)?;
-    let services: Vec<&Value> = list(&hosting[0]["services"]).collect();
-    let mut checked = 0;
-    for service in services {
-        let command = service["dockerCommand"].as_str().unwrap_or_default();
-        let Some(program) = settings.named(command) else {
-            continue;
-        };
-        checked += 1;
-        let variables = list(&service["envVars"])
-            .map(|variable| {
-                let name = variable["key"]
-                    .as_str()
-                    .context("a variable without a name")?;
-                Ok((
-                    name.to_owned(),
-                    variable["value"].as_str().map(str::to_owned),
-                ))
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let arguments: Vec<&str> = command.split_whitespace().skip(1).collect();
-        program.check(&json!(arguments), &variables)?;
-        if program.is("gateway") {
-            assert_eq!(service["healthCheckPath"], "/health");
-        }
-    }
-    assert_eq!(checked, 2, "one of each");
-    Ok(())
-}
-
-#[test]
-fn the_dockerfile_and_compose_pass_their_checkers() -> Result<()> {
-    let root = repository::root();
-    manifests::run(Command::new(manifests::tool("hadolint")?).arg(root.join("deploy/Dockerfile")))?;
-    let mut compose = Command::new("docker-compose");
-    compose
-        .arg("-f")
-        .arg(root.join("deploy/compose.yaml"))
-        .args(["config", "-q"]);
-    manifests::run(&mut compose)?;
-    let version = text("rust-toolchain.toml")?;
-    let version = version.split('"').nth(1).context("no version of Rust")?;
-    ensure!(
-        text("deploy/Dockerfile")?.contains(&format!("FROM rust:{version}-")),
-        "not Rust {version}"
-    );
-    Ok(())
-}
-
-#[test]
-fn the_dockerfile_builds_what_the_manifests_run() -> Result<()> {
-    let dockerfile = text("deploy/Dockerfile")?;
-    let settings = Settings::of_all()?;
-    for program in ["ingest", "gateway", "simulator"] {
-        for line in [
-            format!("FROM common AS {program}"),
-            format!("ENTRYPOINT [\"/usr/local/bin/{program}\"]"),
-        ] {
-            ensure!(dockerfile.contains(&line), "no line `{line}`");
-        }
-    }
-    // Variables of an image would be settings nobody looks for.
-    let finals = dockerfile
-        .split("FROM scratch")
-        .nth(1)
-        .context("no final stage")?;
-    ensure!(!finals.contains("ENV "), "the images set variables");
-    ensure!(
-        finals.contains("\nUSER 65532:65532\n"),
-        "the images run as root"
-    );
-    ensure!(
-        !finals.contains("\nRUN "),
-        "nothing can run in an image from scratch"
-    );
-    for (program, port) in [("ingest", "3003"), ("gateway", "3002")] {
-        ensure!(finals.contains(&format!("EXPOSE {port}")), "{port}");
-        let program = settings.named(program).context("a service")?;
-        assert_eq!(program.default("--http-port"), Some(port));
-    }
-    Ok(())
-}
-
-/// Seconds of `52.5s`, `10s`, `1h` or a number of seconds.
-fn seconds(text: &str) -> Result<f64> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: f64 = digits
-        .parse()
-        .with_context(|| format!("no time: `{text}`"))?;
-    match &text[digits.len()..] {
-        "ms" => Ok(number / 1000.0),
-        "s" | "" => Ok(number),
-        "m" => Ok(number * 60.0),
-        "h" => Ok(number * 3600.0),
-        unit => bail!("no unit of time: `{unit}`"),
-    }
-}
-
-/// Beside what is configured, a stop lasts at most this long: tasks that do not end, and the last spans.
-const LAST: f64 = 5.0 + 3.5;
-/// What a gateway waits for clients and for requests that linger.
-const LINGER: f64 = 2.0 * 2.0;
-
-#[test]
-fn grace_periods_hold_the_whole_stop() -> Result<()> {
-    for kustomization in FOLDERS {
-        let objects = objects(kustomization)?;
-        for (kind, object, periods, rest) in [
-            (
-                "Deployment",
-                "gateway",
-                &["DRAIN_DELAY", "DRAIN_PERIOD"][..],
-                LINGER + LAST,
-            ),
-            ("StatefulSet", "subtronics-ingest", &["DRAIN_PERIOD"], LAST),
-        ] {
-            let template = pod_template(find(&objects, kind, object)?).context("it has pods")?;
-            let variables = variables(&objects, &template["spec"]["containers"][0])?;
-            let mut longest = rest;
-            for period in periods {
-                let value = variables.iter().find(|(name, _)| name == period);
-                let value = value.and_then(|(_, value)| value.as_deref());
-                longest += seconds(value.with_context(|| format!("{object} has no {period}"))?)?;
-            }
-            let grace = template["spec"]["terminationGracePeriodSeconds"]
-                .as_f64()
-                .unwrap_or_default();
-            ensure!(
-                grace > longest,
-                "{kustomization}, {object}: {grace} s of grace, a stop takes {longest} s"
-            );
-        }
-    }
-    Ok(())
-}
-
-#[test]
-fn nothing_is_lost_by_an_update() -> Result<()> {
-    for kustomization in FOLDERS {
-        let objects = objects(kustomization)?;
-        let gateway = find(&objects, "Deployment", "gateway")?;
-        assert_eq!(
-            gateway["spec"]["strategy"]["rollingUpdate"],
-            json!({"maxSurge": 1, "maxUnavailable": 0})
-        );
-        let ingest = find(&objects, "StatefulSet", "subtronics-ingest")?;
-        assert_eq!(ingest["spec"]["podManagementPolicy"], "Parallel");
-        for (object, scaler, port) in [(gateway, "gateway", 3002), (ingest, "ingest", 3003)] {
-            let container = &pod_template(object).context("it has pods")?["spec"]["containers"][0];
-            assert_eq!(
-                container["ports"],
-                json!([{"name": "http", "containerPort": port}])
-            );
-            for (probe, path) in [
-                ("startupProbe", "/livez"),
-                ("livenessProbe", "/livez"),
-                ("readinessProbe", "/readyz"),
-            ] {
-                assert_eq!(
-                    container[probe]["httpGet"],
-                    json!({"path": path, "port": "http"}),
-                    "{probe}"
-                );
-            }
-            // Two writers of one number: every apply would undo what the autoscaler did.
-            ensure!(
-                object["spec"]["replicas"].is_null(),
-                "{scaler} has a number of replicas"
-            );
-            let scaler = find(&objects, "HorizontalPodAutoscaler", scaler)?;
-            ensure!(
-                scaler["spec"]["minReplicas"].as_u64() >= Some(2),
-                "{}",
-                name(scaler)
-            );
-            assert_eq!(
-                scaler["spec"]["scaleTargetRef"]["name"],
-                object["metadata"]["name"]
-            );
-            find(
-                &objects,
-                "PodDisruptionBudget",
-                scaler["metadata"]["name"].as_str().unwrap_or_default(),
-            )?;
-        }
-    }
-    Ok(())
-}
-
-#[test]
 fn everything_referred_to_exists() -> Result<()> {
     // Made outside, as k8s/README.md says.
     let outside = [
@@ -573,61 +357,6 @@ fn the_ingress_leads_to_every_public_route_and_to_no_other() -> Result<()> {
 }
 
 #[test]
-fn proxies_wait_longer_than_a_client_may_be_silent() -> Result<()> {
-    let settings = Settings::of_all()?;
-    let gateway = settings.named("gateway").context("the gateway")?;
-    let time = |flag: &str| {
-        seconds(
-            gateway
-                .default(flag)
-                .with_context(|| format!("{flag} has no default"))?,
-        )
-    };
-    let silence = time("--ping-interval")? + time("--ping-timeout")?;
-    for kustomization in FOLDERS {
-        let objects = objects(kustomization)?;
-        let annotations = &find(&objects, "Ingress", "gateway")?["metadata"]["annotations"];
-        for key in ["haproxy.org/timeout-server", "haproxy.org/timeout-tunnel"] {
-            let timeout = seconds(annotations[key].as_str().unwrap_or_default())?;
-            ensure!(
-                timeout > silence,
-                "{kustomization}: {key} {timeout} s, {silence} s of silence"
-            );
-        }
-    }
-    let haproxy = text("deploy/haproxy.cfg")?;
-    for key in ["timeout client ", "timeout server ", "timeout tunnel "] {
-        let line = haproxy
-            .lines()
-            .find_map(|line| line.trim().strip_prefix(key));
-        let timeout = seconds(line.with_context(|| format!("no {key}"))?.trim())?;
-        ensure!(
-            timeout > silence,
-            "{key}{timeout} s, {silence} s of silence"
-        );
-    }
-    Ok(())
-}
-
-#[test]
-fn copies_of_configurations_are_copies() -> Result<()> {
-    assert_eq!(
-        text("k8s/overlays/dev/redis.conf")?,
-        text("deploy/redis.conf")?
-    );
-    let shipped = text("deploy/mosquitto.conf")?;
-    let copy = text("k8s/overlays/dev/mosquitto.conf")?;
-    let own = copy
-        .strip_prefix(&shipped)
-        .context("another mosquitto.conf")?;
-    assert_eq!(
-        own,
-        "\nlistener 1883\npersistence_location /mosquitto/data/\n"
-    );
-    Ok(())
-}
-
-#[test]
 fn production_keeps_no_secret_and_speaks_tls() -> Result<()> {
     let objects = objects("k8s/overlays/prod")?;
     ensure!(
@@ -655,10 +384,21 @@ fn production_keeps_no_secret_and_speaks_tls() -> Result<()> {
 }
 
 #[test]
-fn the_period_of_a_second_is_read_right() -> Result<()> {
-    for (text, expected) in [("10s", 10.0), ("500ms", 0.5), ("1h", 3600.0), ("60", 60.0)] {
-        let read = Duration::from_secs_f64(seconds(text)?);
-        assert_eq!(read, Duration::from_secs_f64(expected), "{text}");
+fn autoscalers_ask_for_metrics_that_exist() -> Result<()> {
+    let documented = text("deploy/METRICS.md")?;
+    let objects = objects("k8s/base")?;
+    for scaler in ["gateway", "ingest"] {
+        let scaler = find(&objects, "HorizontalPodAutoscaler", scaler)?;
+        let metrics = list(&scaler["spec"]["metrics"]);
+        let mut of_pods = metrics.filter_map(|metric| metric["pods"]["metric"]["name"].as_str());
+        let metric = of_pods.next().context("no metric of pods")?;
+        let row = format!("| `{metric}` | gauge |");
+        ensure!(documented.contains(&row), "{metric} is not documented");
+        // The adapter has to be told the same names.
+        ensure!(
+            text("k8s/README.md")?.contains(metric),
+            "no rule for {metric}"
+        );
     }
     Ok(())
 }

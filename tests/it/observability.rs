@@ -244,7 +244,7 @@ fn the_dashboard_is_sound() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_prometheus_with_the_shipped_files_reads_ingest_and_fires() -> Result<()> {
+async fn a_prometheus_with_the_shipped_files_reads_both_services_and_fires() -> Result<()> {
     let stack = Plan::default().start().await?;
     let port = Port::reserve()?;
     // Only where things are, and how often: the shipped 10 s would only make the test slower.
@@ -286,12 +286,14 @@ async fn a_prometheus_with_the_shipped_files_reads_ingest_and_fires() -> Result<
             .await?
             .expect(200)
     };
-    eventually("the ingest is a target that answers", async || {
-        let answer = ask("/api/v1/query?query=up%7Bjob%3D%22ingest%22%7D").await?;
-        ensure!(answer["data"]["result"][0]["value"][1] == "1", "{answer}");
-        Ok(())
-    })
-    .await?;
+    for metric in ["ingest_broker_link_up", "gateway_subscriber_up"] {
+        eventually("both are targets that answer", async || {
+            let answer = ask(&format!("/api/v1/query?query={metric}")).await?;
+            ensure!(answer["data"]["result"][0]["value"][1] == "1", "{answer}");
+            Ok(())
+        })
+        .await?;
+    }
     eventually("the dead man's switch fires", async || {
         let alerts = ask("/api/v1/alerts").await?;
         let alerts = alerts["data"]["alerts"]

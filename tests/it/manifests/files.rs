@@ -1,0 +1,139 @@
+//! Files that are deployed beside Kubernetes: the Dockerfile, compose, the hosting blueprint, and copies of configurations.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use tests::manifests::{self, documents, list};
+use tests::repository;
+
+use super::settings::{self, Settings};
+use super::text;
+
+#[test]
+fn compose_and_the_hosting_file_name_only_settings_that_exist() -> Result<()> {
+    let settings = Settings::of_all()?;
+    let compose = documents(&text("deploy/compose.yaml")?)?;
+    let services = compose[0]["services"].as_object().context("no services")?;
+    let mut checked = 0;
+    for service in services.values() {
+        if let Some(program) = settings.program_of(service) {
+            checked += 1;
+            program.check(
+                &service["command"],
+                &settings::of_map(&service["environment"])?,
+            )?;
+        }
+    }
+    assert_eq!(checked, 5, "two ingests, two gateways, the simulator");
+    for mount in services
+        .values()
+        .flat_map(|service| list(&service["volumes"]))
+    {
+        let source = mount.as_str().and_then(|mount| mount.split(':').next());
+        if let Some(file) = source.filter(|source| source.starts_with('.')) {
+            let path = repository::root().join("deploy").join(file);
+            ensure!(path.is_file(), "{file} is mounted and does not exist");
+        }
+    }
+
+    let hosting = documents(&text("deploy/render.yaml")?)?;
+    let services: Vec<&Value> = list(&hosting[0]["services"]).collect();
+    let mut checked = 0;
+    for service in services {
+        let command = service["dockerCommand"].as_str().unwrap_or_default();
+        let Some(program) = settings.named(command) else {
+            continue;
+        };
+        checked += 1;
+        let variables = list(&service["envVars"])
+            .map(|variable| {
+                let name = variable["key"]
+                    .as_str()
+                    .context("a variable without a name")?;
+                Ok((
+                    name.to_owned(),
+                    variable["value"].as_str().map(str::to_owned),
+                ))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let arguments: Vec<&str> = command.split_whitespace().skip(1).collect();
+        program.check(&json!(arguments), &variables)?;
+        if program.is("gateway") {
+            assert_eq!(service["healthCheckPath"], "/health");
+        }
+    }
+    assert_eq!(checked, 2, "one of each");
+    Ok(())
+}
+
+#[test]
+fn the_dockerfile_and_compose_pass_their_checkers() -> Result<()> {
+    let root = repository::root();
+    manifests::run(Command::new(manifests::tool("hadolint")?).arg(root.join("deploy/Dockerfile")))?;
+    let mut compose = Command::new("docker-compose");
+    compose
+        .arg("-f")
+        .arg(root.join("deploy/compose.yaml"))
+        .args(["config", "-q"]);
+    manifests::run(&mut compose)?;
+    let version = text("rust-toolchain.toml")?;
+    let version = version.split('"').nth(1).context("no version of Rust")?;
+    ensure!(
+        text("deploy/Dockerfile")?.contains(&format!("FROM rust:{version}-")),
+        "not Rust {version}"
+    );
+    Ok(())
+}
+
+#[test]
+fn the_dockerfile_builds_what_the_manifests_run() -> Result<()> {
+    let dockerfile = text("deploy/Dockerfile")?;
+    let settings = Settings::of_all()?;
+    for program in ["ingest", "gateway", "simulator"] {
+        for line in [
+            format!("FROM common AS {program}"),
+            format!("ENTRYPOINT [\"/usr/local/bin/{program}\"]"),
+        ] {
+            ensure!(dockerfile.contains(&line), "no line `{line}`");
+        }
+    }
+    // Variables of an image would be settings nobody looks for.
+    let finals = dockerfile
+        .split("FROM scratch")
+        .nth(1)
+        .context("no final stage")?;
+    ensure!(!finals.contains("ENV "), "the images set variables");
+    ensure!(
+        finals.contains("\nUSER 65532:65532\n"),
+        "the images run as root"
+    );
+    ensure!(
+        !finals.contains("\nRUN "),
+        "nothing can run in an image from scratch"
+    );
+    for (program, port) in [("ingest", "3003"), ("gateway", "3002")] {
+        ensure!(finals.contains(&format!("EXPOSE {port}")), "{port}");
+        let program = settings.named(program).context("a service")?;
+        assert_eq!(program.default("--http-port"), Some(port));
+    }
+    Ok(())
+}
+
+#[test]
+fn copies_of_configurations_are_copies() -> Result<()> {
+    assert_eq!(
+        text("k8s/overlays/dev/redis.conf")?,
+        text("deploy/redis.conf")?
+    );
+    let shipped = text("deploy/mosquitto.conf")?;
+    let copy = text("k8s/overlays/dev/mosquitto.conf")?;
+    let own = copy
+        .strip_prefix(&shipped)
+        .context("another mosquitto.conf")?;
+    assert_eq!(
+        own,
+        "\nlistener 1883\npersistence_location /mosquitto/data/\n"
+    );
+    Ok(())
+}

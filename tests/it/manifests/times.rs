@@ -1,0 +1,208 @@
+//! Times that must fit together: how long a stop may take, what proxies wait, and what an update leaves running.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
+use tests::manifests::{FOLDERS, documents, find, list, objects, pod_template, variables};
+
+use super::settings::{self, Settings};
+use super::{name, text};
+
+/// Seconds of `52.5s`, `10s`, `1h` or a number of seconds.
+fn seconds(text: &str) -> Result<f64> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: f64 = digits
+        .parse()
+        .with_context(|| format!("no time: `{text}`"))?;
+    match &text[digits.len()..] {
+        "ms" => Ok(number / 1000.0),
+        "s" | "" => Ok(number),
+        "m" => Ok(number * 60.0),
+        "h" => Ok(number * 3600.0),
+        unit => bail!("no unit of time: `{unit}`"),
+    }
+}
+
+/// Beside what is configured, a stop lasts at most this long: tasks that do not end, the last metrics and the last spans.
+const LAST: f64 = 5.0 + 2.0 * 3.5;
+/// What a gateway waits for clients and for requests that linger.
+const LINGER: f64 = 2.0 * 2.0;
+
+/// What a stop of this service takes at most, as it is configured.
+fn longest_stop(program: &str, variables: &[(String, Option<String>)]) -> Result<f64> {
+    let (periods, rest) = match program {
+        "gateway" => (&["DRAIN_DELAY", "DRAIN_PERIOD"][..], LINGER + LAST),
+        _ => (&["DRAIN_PERIOD"][..], LAST),
+    };
+    let settings = Settings::of_all()?;
+    let defaults = settings.named(program).context("a service")?;
+    let mut longest = rest;
+    for period in periods {
+        let value = variables.iter().find(|(name, _)| name == period);
+        let value = value.and_then(|(_, value)| value.as_deref());
+        let flag = format!("--{}", period.to_lowercase().replace('_', "-"));
+        let value = value.or_else(|| defaults.default(&flag));
+        longest += seconds(value.with_context(|| format!("{program} has no {period}"))?)?;
+    }
+    Ok(longest)
+}
+
+fn holds(grace: f64, program: &str, variables: &[(String, Option<String>)]) -> Result<()> {
+    let longest = longest_stop(program, variables)?;
+    ensure!(
+        grace > longest,
+        "{program}: {grace} s of grace, a stop takes {longest} s"
+    );
+    Ok(())
+}
+
+#[test]
+fn grace_periods_hold_the_whole_stop() -> Result<()> {
+    for kustomization in FOLDERS {
+        let objects = objects(kustomization)?;
+        for (kind, object, program) in [
+            ("Deployment", "gateway", "gateway"),
+            ("StatefulSet", "subtronics-ingest", "ingest"),
+        ] {
+            let template = pod_template(find(&objects, kind, object)?).context("it has pods")?;
+            let variables = variables(&objects, &template["spec"]["containers"][0])?;
+            let grace = template["spec"]["terminationGracePeriodSeconds"].as_f64();
+            holds(grace.unwrap_or_default(), program, &variables).context(kustomization)?;
+        }
+    }
+    let settings = Settings::of_all()?;
+    let compose = documents(&text("deploy/compose.yaml")?)?;
+    let services = compose[0]["services"].as_object().context("no services")?;
+    let mut checked = 0;
+    for service in services.values() {
+        for program in ["gateway", "ingest"] {
+            if settings
+                .program_of(service)
+                .is_some_and(|own| own.is(program))
+            {
+                checked += 1;
+                let grace = service["stop_grace_period"].as_str().unwrap_or_default();
+                let variables = settings::of_map(&service["environment"])?;
+                holds(seconds(grace)?, program, &variables).context("compose")?;
+            }
+        }
+    }
+    let hosting = documents(&text("deploy/render.yaml")?)?;
+    for service in list(&hosting[0]["services"]) {
+        let command = service["dockerCommand"].as_str().unwrap_or_default();
+        for program in ["gateway", "ingest"] {
+            if settings.named(command).is_some_and(|own| own.is(program)) {
+                checked += 1;
+                let grace = service["maxShutdownDelaySeconds"].as_f64();
+                let variables = list(&service["envVars"]).map(|variable| {
+                    let text = |key: &str| variable[key].as_str().map(str::to_owned);
+                    (text("key").unwrap_or_default(), text("value"))
+                });
+                let variables: Vec<_> = variables.collect();
+                holds(grace.unwrap_or_default(), program, &variables).context("hosting")?;
+            }
+        }
+    }
+    assert_eq!(checked, 6, "two of each in compose, one of each hosted");
+    Ok(())
+}
+
+#[test]
+fn nothing_is_lost_by_an_update() -> Result<()> {
+    for kustomization in FOLDERS {
+        let objects = objects(kustomization)?;
+        let gateway = find(&objects, "Deployment", "gateway")?;
+        assert_eq!(
+            gateway["spec"]["strategy"]["rollingUpdate"],
+            json!({"maxSurge": 1, "maxUnavailable": 0})
+        );
+        let ingest = find(&objects, "StatefulSet", "subtronics-ingest")?;
+        assert_eq!(ingest["spec"]["podManagementPolicy"], "Parallel");
+        for (object, scaler, port) in [(gateway, "gateway", 3002), (ingest, "ingest", 3003)] {
+            let container = &pod_template(object).context("it has pods")?["spec"]["containers"][0];
+            assert_eq!(
+                container["ports"],
+                json!([{"name": "http", "containerPort": port}])
+            );
+            for (probe, path) in [
+                ("startupProbe", "/livez"),
+                ("livenessProbe", "/livez"),
+                ("readinessProbe", "/readyz"),
+            ] {
+                assert_eq!(
+                    container[probe]["httpGet"],
+                    json!({"path": path, "port": "http"}),
+                    "{probe}"
+                );
+            }
+            // Two writers of one number: every apply would undo what the autoscaler did.
+            ensure!(
+                object["spec"]["replicas"].is_null(),
+                "{scaler} has a number of replicas"
+            );
+            let scaler = find(&objects, "HorizontalPodAutoscaler", scaler)?;
+            ensure!(
+                scaler["spec"]["minReplicas"].as_u64() >= Some(2),
+                "{}",
+                name(scaler)
+            );
+            assert_eq!(
+                scaler["spec"]["scaleTargetRef"]["name"],
+                object["metadata"]["name"]
+            );
+            find(
+                &objects,
+                "PodDisruptionBudget",
+                scaler["metadata"]["name"].as_str().unwrap_or_default(),
+            )?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn proxies_wait_longer_than_a_client_may_be_silent() -> Result<()> {
+    let settings = Settings::of_all()?;
+    let gateway = settings.named("gateway").context("the gateway")?;
+    let time = |flag: &str| {
+        seconds(
+            gateway
+                .default(flag)
+                .with_context(|| format!("{flag} has no default"))?,
+        )
+    };
+    let silence = time("--ping-interval")? + time("--ping-timeout")?;
+    for kustomization in FOLDERS {
+        let objects = objects(kustomization)?;
+        let annotations = &find(&objects, "Ingress", "gateway")?["metadata"]["annotations"];
+        for key in ["haproxy.org/timeout-server", "haproxy.org/timeout-tunnel"] {
+            let timeout = seconds(annotations[key].as_str().unwrap_or_default())?;
+            ensure!(
+                timeout > silence,
+                "{kustomization}: {key} {timeout} s, {silence} s of silence"
+            );
+        }
+    }
+    let haproxy = text("deploy/haproxy.cfg")?;
+    for key in ["timeout client ", "timeout server ", "timeout tunnel "] {
+        let line = haproxy
+            .lines()
+            .find_map(|line| line.trim().strip_prefix(key));
+        let timeout = seconds(line.with_context(|| format!("no {key}"))?.trim())?;
+        ensure!(
+            timeout > silence,
+            "{key}{timeout} s, {silence} s of silence"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn the_period_of_a_second_is_read_right() -> Result<()> {
+    for (text, expected) in [("10s", 10.0), ("500ms", 0.5), ("1h", 3600.0), ("60", 60.0)] {
+        let read = Duration::from_secs_f64(seconds(text)?);
+        assert_eq!(read, Duration::from_secs_f64(expected), "{text}");
+    }
+    Ok(())
+}
