@@ -43,7 +43,8 @@ pub(crate) struct Seen {
 #[derive(Debug)]
 struct Reading {
     sample: FleetSample,
-    totals: Totals,
+    /// Without the devices; `None` where the reports cannot be read.
+    totals: Option<Totals>,
 }
 
 /// All replicas together.
@@ -54,6 +55,8 @@ pub(crate) struct Totals {
     /// Devices watched at any of them, and who watches them where.
     pub(crate) devices: BTreeMap<DeviceId, BTreeMap<String, u64>>,
     pub(crate) replicas: u64,
+    /// How many devices are named.
+    pub(crate) rooms: u64,
 }
 
 impl Totals {
@@ -69,6 +72,7 @@ impl Totals {
                 of_device.insert(replica.clone(), *watchers);
             }
         }
+        totals.rooms = totals.devices.len() as u64;
         totals
     }
 }
@@ -78,15 +82,15 @@ impl Fleet {
     pub(crate) async fn run(self, finish: CancellationToken) -> anyhow::Result<()> {
         let mut ticks = tokio::time::interval(self.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut told = Told::default();
         loop {
             tokio::select! {
                 () = finish.cancelled() => break,
                 _ = ticks.tick() => {}
             }
             let turn = finish.run_until_cancelled(self.turn());
-            if let Some(Err(error)) = turn.await {
-                let error = &error as &dyn std::error::Error;
-                tracing::debug!(error, "the fleet cannot be read");
+            if let Some(turn) = turn.await {
+                told.tell(turn);
             }
         }
         // One that cannot be withdrawn runs out.
@@ -94,17 +98,25 @@ impl Fleet {
         Ok(())
     }
 
-    async fn turn(&self) -> Result<(), StoreError> {
+    /// Each part for itself: a Redis that takes no report may still tell how the devices stand. Answers with the devices
+    /// that cannot be read.
+    async fn turn(&self) -> Result<Vec<DeviceId>, StoreError> {
         let report = self.report().await;
         let life = self.interval * LIFE;
         let reported = self.store.report_watchers(&self.replica, &report, life);
-        reported.await?;
-        let reading = Reading {
-            totals: Totals::of(&self.store.watchers().await?),
-            sample: self.store.fleet(self.interval).await?,
+        let reported = reported.await;
+        let sample = self.store.fleet(self.interval).await?;
+        let unreadable = sample.unreadable.clone();
+        let totals = self.store.watchers().await.map(|reports| Totals {
+            devices: BTreeMap::new(),
+            ..Totals::of(&reports)
+        });
+        let (totals, failed) = match totals {
+            Ok(totals) => (Some(totals), reported.err()),
+            Err(error) => (None, Some(error)),
         };
-        self.seen.replace(reading);
-        Ok(())
+        self.seen.replace(Reading { sample, totals });
+        failed.map_or(Ok(unreadable), Err)
     }
 
     async fn report(&self) -> WatchReport {
@@ -118,6 +130,40 @@ impl Fleet {
             websocket: websockets,
             polling: clients.len() as u64 - websockets,
             ..report_of(watched)
+        }
+    }
+}
+
+/// What was logged last: a line when something begins or ends, none while it lasts.
+#[derive(Debug, Default)]
+struct Told {
+    is_failing: bool,
+    unreadable: Vec<DeviceId>,
+}
+
+impl Told {
+    fn tell(&mut self, turn: Result<Vec<DeviceId>, StoreError>) {
+        let was_failing = std::mem::replace(&mut self.is_failing, turn.is_err());
+        match turn {
+            Err(error) if !was_failing => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(
+                    error,
+                    "what all replicas tell cannot be read or written whole"
+                );
+            }
+            Err(_) => {}
+            Ok(unreadable) => {
+                if was_failing {
+                    tracing::info!("what all replicas tell is whole again");
+                }
+                if unreadable != self.unreadable {
+                    if !unreadable.is_empty() {
+                        tracing::warn!(devices = ?unreadable, "stored states cannot be read, these first");
+                    }
+                    self.unreadable = unreadable;
+                }
+            }
         }
     }
 }
@@ -208,52 +254,56 @@ impl Seen {
                 }
             }
         });
-        self.gauge(
-            meters,
+        let seen = self.clone();
+        meters.gauges(
             "gateway.fleet.dead.letters",
             "Dead letters kept in Redis.",
-            |seen| seen.sample.dead_letters,
+            move |tell| {
+                if let Some(seen) = seen.get() {
+                    tell(seen.sample.dead_letters, &[]);
+                }
+            },
         );
     }
 
     fn tell_watchers(&self, meters: &Meters) {
-        self.gauge(
+        self.total(
             meters,
             "gateway.fleet.connections",
             "Clients of all replicas.",
-            |seen| seen.totals.connections,
+            |totals| totals.connections,
         );
-        self.gauge(
+        self.total(
             meters,
             "gateway.fleet.subscriptions",
             "Subscriptions of all replicas.",
-            |seen| seen.totals.subscriptions,
+            |totals| totals.subscriptions,
         );
-        self.gauge(
+        self.total(
             meters,
             "gateway.fleet.rooms",
-            "Devices watched by clients of any replica.",
-            |seen| seen.totals.devices.len() as u64,
+            "Devices watched by clients of any replica; a replica names 20 000 at most.",
+            |totals| totals.rooms,
         );
-        self.gauge(
+        self.total(
             meters,
             "gateway.fleet.replicas",
             "Gateways that report their clients.",
-            |seen| seen.totals.replicas,
+            |totals| totals.replicas,
         );
     }
 
-    fn gauge(
+    fn total(
         &self,
         meters: &Meters,
         name: &'static str,
         help: &'static str,
-        read: fn(&Reading) -> u64,
+        read: fn(&Totals) -> u64,
     ) {
         let seen = self.clone();
         meters.gauges(name, help, move |tell| {
-            if let Some(seen) = seen.get() {
-                tell(read(&seen), &[]);
+            if let Some(totals) = seen.get().as_ref().and_then(|seen| seen.totals.as_ref()) {
+                tell(read(totals), &[]);
             }
         });
     }

@@ -52,6 +52,7 @@ struct OfDevice<'a> {
 
 /// `GET /api/analytics/connections`: as the replicas reported within the last intervals, this one included.
 pub(crate) async fn connections(State(rest): State<Rest>) -> Result<Response, ApiError> {
+    let _turn = rest.turn().await?;
     let reports = rest.reads.within(rest.reads.store.watchers()).await;
     let reports = reports.map_err(ApiError::away)?;
     let now = rest.now();

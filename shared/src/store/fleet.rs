@@ -35,6 +35,9 @@ pub struct FleetSample {
     pub unacknowledged_since: Option<Time>,
     /// Length of the stream of dead letters.
     pub dead_letters: u64,
+    /// Those whose state cannot be read, the first [`FleetSample::MAX_NAMED`] of them.
+    #[serde(default)]
+    pub unreadable: Vec<DeviceId>,
 }
 
 /// Devices by their worst state, each counted once, under the first that holds.
@@ -89,6 +92,9 @@ impl WatchReport {
 }
 
 impl FleetSample {
+    /// Devices that are named where their state cannot be read.
+    pub const MAX_NAMED: usize = 10;
+
     fn new(at: Time) -> Self {
         Self {
             at,
@@ -97,9 +103,17 @@ impl FleetSample {
     }
 
     /// Counts one device; `stored`: its open alarms and its silence limit, `None` where they cannot be read.
-    fn add(&mut self, stored: Option<(Vec<Alarm>, i64)>, last_message: Option<Time>) {
+    fn add(
+        &mut self,
+        device: &DeviceId,
+        stored: Option<(Vec<Alarm>, i64)>,
+        last_message: Option<Time>,
+    ) {
         let Some((alarms, limit_ms)) = stored else {
             self.devices.unknown += 1;
+            if self.unreadable.len() < Self::MAX_NAMED {
+                self.unreadable.push(device.clone());
+            }
             return;
         };
         for alarm in &alarms {
@@ -146,11 +160,12 @@ impl Store {
             return Ok(found);
         }
         let sample = self.sample_fleet(now).await?;
-        self.run(|_, pipe| {
+        let told = self.run(|_, pipe| {
             pipe.cmd("SET").arg(keys::FLEET_SAMPLE).arg(json(&sample));
             pipe.arg("PX").arg(millis(SAMPLE_LIFE));
-        })
-        .await?;
+        });
+        // A Redis that takes nothing still tells how things stand; the others then look for themselves.
+        told.await.ok();
         Ok(sample)
     }
 
@@ -164,14 +179,14 @@ impl Store {
                     pipe.arg("alarms").arg("memory");
                 })
                 .await?;
-            for ((_, last_message), answer) in chunk.iter().zip(answers) {
+            for ((device, last_message), answer) in chunk.iter().zip(answers) {
                 let answer = match answer.map_err(|err| self.answer_error(err)) {
                     Ok(answer) => answer,
                     // One device that is no hash does not hide the others.
                     Err(StoreError::Refused(_)) => Value::Nil,
                     Err(err) => return Err(err),
                 };
-                sample.add(standing(answer), *last_message);
+                sample.add(device, standing(answer), *last_message);
             }
         }
         let length = self.run(|_, pipe| {

@@ -4,6 +4,10 @@ use crate::state::{Epoch, Position};
 
 const NOW: i64 = 1_800_000_000_000;
 
+fn device() -> DeviceId {
+    "OTSM-0001".parse().unwrap()
+}
+
 fn alarm(condition: Condition, age_s: i64, is_acknowledged: bool) -> Alarm {
     let raised_at = Time::from_millis(NOW - age_s * 1_000);
     let epoch: Epoch = "0123456789ab".parse().unwrap();
@@ -35,7 +39,7 @@ fn alarm(condition: Condition, age_s: i64, is_acknowledged: bool) -> Alarm {
 fn check(alarms: Vec<Alarm>, silent_s: Option<i64>, expected: &DeviceCounts) -> FleetSample {
     let mut sample = FleetSample::new(Time::from_millis(NOW));
     let last = silent_s.map(|silent| Time::from_millis(NOW - silent * 1_000));
-    sample.add(Some((alarms, 180_000)), last);
+    sample.add(&device(), Some((alarms, 180_000)), last);
     assert_eq!(&sample.devices, expected);
     sample
 }
@@ -107,7 +111,7 @@ fn a_device_counts_once_and_silence_is_never_normal() {
     );
 
     let mut sample = FleetSample::default();
-    sample.add(None, Some(Time::from_millis(NOW)));
+    sample.add(&device(), None, Some(Time::from_millis(NOW)));
     assert_eq!(
         sample.devices,
         DeviceCounts {
@@ -115,6 +119,7 @@ fn a_device_counts_once_and_silence_is_never_normal() {
             ..none()
         }
     );
+    assert_eq!(sample.unreadable, [device()]);
 }
 
 #[test]
@@ -122,12 +127,32 @@ fn the_oldest_unacknowledged_critical_alarm_is_found() {
     use Condition::{AlarmLevel2, AlarmLevel3, SensorFault};
     let mut sample = FleetSample::new(Time::from_millis(NOW));
     let alive = Some(Time::from_millis(NOW));
-    sample.add(Some((vec![alarm(AlarmLevel2, 900, false)], 1)), alive);
-    sample.add(Some((vec![alarm(AlarmLevel3, 800, true)], 1)), alive);
+    sample.add(
+        &device(),
+        Some((vec![alarm(AlarmLevel2, 900, false)], 1)),
+        alive,
+    );
+    sample.add(
+        &device(),
+        Some((vec![alarm(AlarmLevel3, 800, true)], 1)),
+        alive,
+    );
     assert_eq!(sample.unacknowledged_since, None);
-    sample.add(Some((vec![alarm(AlarmLevel3, 10, false)], 1)), alive);
-    sample.add(Some((vec![alarm(SensorFault, 130, false)], 1)), alive);
-    sample.add(Some((vec![alarm(AlarmLevel3, 20, false)], 1)), alive);
+    sample.add(
+        &device(),
+        Some((vec![alarm(AlarmLevel3, 10, false)], 1)),
+        alive,
+    );
+    sample.add(
+        &device(),
+        Some((vec![alarm(SensorFault, 130, false)], 1)),
+        alive,
+    );
+    sample.add(
+        &device(),
+        Some((vec![alarm(AlarmLevel3, 20, false)], 1)),
+        alive,
+    );
     let since = Time::from_millis(NOW - 130_000);
     assert_eq!(sample.unacknowledged_since, Some(since));
     assert_eq!(sample.alarms.critical, [3, 1]);
