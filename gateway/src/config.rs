@@ -100,7 +100,7 @@ pub struct Config {
     #[arg(long, env, value_name = "TIME", default_value = "20s", value_parser = args::duration)]
     pub tcp_user_timeout: Duration,
 
-    /// Connections served at the same time at most
+    /// Connections served at the same time at most; whoever comes then is told 503, probes and `/metrics` are answered
     #[arg(long, env, value_name = "NUMBER", default_value = "20000", value_parser = count(1))]
     pub max_connections: usize,
 

@@ -41,6 +41,9 @@ pub enum ApiError {
     /// The client did not finish its request, or the answer took too long.
     #[error("Request took too long")]
     TooSlow,
+    /// Every connection this replica may have is taken.
+    #[error("Too many connections, try again later")]
+    Full,
     /// Redis could not answer; `sentence` is what the contract says for the route.
     #[error("{sentence}")]
     Away {
@@ -98,6 +101,7 @@ impl ApiError {
             Self::TooLarge => "too_large",
             Self::TooSlow => "too_slow",
             Self::Away { .. } => "store_away",
+            Self::Full => "full",
             Self::Bug => "internal",
         }
     }
@@ -109,7 +113,7 @@ impl ApiError {
             Self::RefusedOrigin => StatusCode::FORBIDDEN,
             Self::Unreadable { .. } => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::TooSlow | Self::Away { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooSlow | Self::Full | Self::Away { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Bug => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

@@ -150,6 +150,8 @@ pub(crate) struct Lanes {
     bytes: usize,
     /// Readings left out since this was last taken.
     conflated: u64,
+    /// The longest that an alarm handed over had waited, since this was last taken.
+    waited: Option<Duration>,
     /// Packets thrown away with a client since this was last taken.
     dropped: u64,
     /// A bound was broken, or the connection is closed: whatever came now would come after a hole.
@@ -166,6 +168,7 @@ impl Lanes {
             next_turn: 0,
             bytes: 0,
             conflated: 0,
+            waited: None,
             dropped: 0,
             is_closed: false,
         }
@@ -255,7 +258,7 @@ impl Lanes {
         while let Some(packet) = self.first() {
             match hand_over(packet) {
                 Handed::Taken => {
-                    self.take_first();
+                    self.take_first(now);
                     flushed = Flushed::Some;
                 }
                 Handed::Full => {
@@ -272,6 +275,11 @@ impl Lanes {
     /// How many readings were left out since this was last asked.
     pub(crate) fn take_conflated(&mut self) -> u64 {
         std::mem::take(&mut self.conflated)
+    }
+
+    /// How long the alarms handed over since this was last asked had waited at most; `None` without one.
+    pub(crate) fn take_waited(&mut self) -> Option<Duration> {
+        self.waited.take()
     }
 
     /// How many packets that waited were thrown away since this was last asked.
@@ -297,8 +305,9 @@ impl Lanes {
         })
     }
 
-    fn take_first(&mut self) {
-        if let Some((packet, _)) = self.alarms.pop_front() {
+    fn take_first(&mut self, now: Instant) {
+        if let Some((packet, since)) = self.alarms.pop_front() {
+            self.waited = self.waited.max(Some(now.saturating_duration_since(since)));
             self.bytes = self.bytes.saturating_sub(packet.size());
         } else if let Some((turn, _)) = self.telemetry.first_key_value() {
             let turn = *turn;
@@ -318,7 +327,10 @@ impl Lanes {
         }
         if self.alarms.is_empty() {
             match hand_over(&packet) {
-                Handed::Taken => return Ok(()),
+                Handed::Taken => {
+                    self.waited = self.waited.max(Some(Duration::ZERO));
+                    return Ok(());
+                }
                 Handed::Full => {}
                 Handed::Closed => {
                     self.close();

@@ -50,18 +50,22 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::Response;
 use axum::middleware::from_fn_with_state;
+use axum::response::IntoResponse;
 use futures_util::future::BoxFuture;
 use shared::clock::SystemClock;
 use shared::guard::{Canary, Guard, Sight};
 use shared::lifecycle::Lifecycle;
 use shared::metrics::Meters;
 use shared::store::{Store, StoreError};
+use shared::trace::Traces;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tower::ServiceExt;
 
 use crate::config::Config;
+use crate::error::ApiError;
 use crate::fleet::Fleet;
+use crate::listener::Link;
 use crate::metrics::{Metrics, Present};
 use crate::monitor::Monitor;
 use crate::origins::Origins;
@@ -110,6 +114,7 @@ pub async fn serve(
     let settings = relay::Settings {
         linger: config.linger,
         broadcast_all: config.broadcast_all,
+        traces: Traces::new(&config.telemetry, true),
     };
     let (sight, sights) = watch::channel(Sight::default());
     let guard = Guard {
@@ -122,7 +127,7 @@ pub async fn serve(
     let relay = Relay::start(
         &state.store,
         &clients,
-        settings,
+        &settings,
         &sights,
         &lifecycle,
         &finish,
@@ -196,6 +201,7 @@ fn routes(
         Arc::clone(&state.clock),
         Arc::clone(&state.metrics),
     );
+    let metrics = Arc::clone(&state.metrics);
     let live = Router::new()
         .fallback(async move |request: Request| sockets.answer(request).await)
         .layer(from_fn_with_state(cors, cors::guard));
@@ -204,6 +210,14 @@ fn routes(
             let below = request.uri().path().strip_prefix(socket::PATH);
             let is_live = below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
             let router = if is_live { live.clone() } else { rest.clone() };
+            let link = request.extensions().get::<Arc<Link>>();
+            let is_full = link.is_some_and(|link| link.is_reserved());
+            if is_full && !rest::is_for_operators(request.uri().path()) {
+                if is_live {
+                    metrics.refused.add("full");
+                }
+                return Box::pin(async { ApiError::Full.into_response() });
+            }
             Box::pin(async move {
                 let Ok(response) = router.oneshot(request).await;
                 response

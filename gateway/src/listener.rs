@@ -2,6 +2,10 @@
 //!
 //! A peer that stops reading, or is gone without a sign, must not hold a task, a queue or a place for ever. The kernel
 //! finds most of them (keepalive, user timeout); for the rest each stream carries a `Link` that ends it at once.
+//!
+//! Where every place is taken, a few more are accepted that get one answer each: whoever operates the service sees that it
+//! lives, and everybody else is told that it is full. In the kernel's queue they would wait behind everybody, and a probe
+//! that waits has the replica killed with all its clients.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -31,6 +35,9 @@ const BACKLOG: u16 = 4096;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest head of a request, and hyper's read buffer.
 const MAX_BUFFER: usize = 64 * 1024;
+/// Connections accepted beyond [`Settings::max_connections`], and how long a request's head may take on them.
+const RESERVE: usize = 64;
+const RESERVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// What the requests in hand may still take when everything ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// Pause after accepting failed, most likely for want of file descriptors.
@@ -45,7 +52,7 @@ const TAKEN_AHEAD: u32 = 64 * 1024;
 pub(crate) struct Settings {
     /// How long sent data may stay without an answer of the peer's kernel.
     pub(crate) user_timeout: Duration,
-    /// Connections at a time; more wait in the kernel's queue.
+    /// Connections at a time; [`RESERVE`] more get an answer, the rest waits in the kernel's queue.
     pub(crate) max_connections: usize,
 }
 
@@ -88,11 +95,24 @@ where
     // A listener made elsewhere may have the short default queue; listening again only lengthens it.
     SockRef::from(&listener).listen(i32::from(BACKLOG))?;
     let places = Arc::new(Semaphore::new(settings.max_connections));
+    let reserve = Arc::new(Semaphore::new(RESERVE));
     loop {
         let accepted = async {
-            // The semaphore is never closed: it lives as long as this loop.
-            let place = Arc::clone(&places).acquire_owned().await.ok();
-            (listener.accept().await, place)
+            // The semaphores are never closed: they live as long as this loop.
+            let mut place = tokio::select! {
+                biased;
+                Ok(place) = Arc::clone(&places).acquire_owned() => Place::taken(place),
+                Ok(place) = Arc::clone(&reserve).acquire_owned() => Place::reserved(place),
+                else => std::future::pending().await,
+            };
+            let stream = listener.accept().await;
+            // One may have become free meanwhile.
+            if place.is_reserved
+                && let Ok(free) = Arc::clone(&places).try_acquire_owned()
+            {
+                place = Place::taken(free);
+            }
+            (stream, place)
         };
         let (accepted, place) = tokio::select! {
             () = ends.accepting.cancelled() => return Ok(()),
@@ -122,6 +142,28 @@ where
     }
 }
 
+/// What an accepted connection holds as long as it lives.
+struct Place {
+    permit: OwnedSemaphorePermit,
+    is_reserved: bool,
+}
+
+impl Place {
+    fn taken(permit: OwnedSemaphorePermit) -> Self {
+        Self {
+            permit,
+            is_reserved: false,
+        }
+    }
+
+    fn reserved(permit: OwnedSemaphorePermit) -> Self {
+        Self {
+            permit,
+            is_reserved: true,
+        }
+    }
+}
+
 fn tune(stream: &TcpStream, user_timeout: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
@@ -141,15 +183,22 @@ where
     A: Future<Output = Response<Body>>,
 {
     let link = Arc::clone(&stream.link);
+    let asked = Arc::clone(&link);
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(Arc::clone(&link));
+        request.extensions_mut().insert(Arc::clone(&asked));
         let answered = answer(request);
         async move { Ok::<_, Infallible>(answered.await) }
     });
     let mut http = http1::Builder::new();
+    let (patience, keeps) = if link.is_reserved {
+        (RESERVE_TIMEOUT, false)
+    } else {
+        (HEADER_TIMEOUT, true)
+    };
     http.timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
+        .header_read_timeout(patience)
+        .keep_alive(keeps)
         .max_buf_size(MAX_BUFFER);
     let connection = http
         .serve_connection(TokioIo::new(stream), service)
@@ -173,15 +222,18 @@ where
 #[derive(Debug)]
 pub(crate) struct Link {
     kill: CancellationToken,
+    /// Every place is taken: one answer, and nothing that stays.
+    is_reserved: bool,
     accepted: Instant,
     /// Milliseconds from `accepted` to the last read that brought something.
     last_read_ms: AtomicU64,
 }
 
 impl Link {
-    fn new() -> Self {
+    fn new(is_reserved: bool) -> Self {
         Self {
             kill: CancellationToken::new(),
+            is_reserved,
             accepted: Instant::now(),
             last_read_ms: AtomicU64::new(0),
         }
@@ -190,6 +242,11 @@ impl Link {
     /// Ends the connection: reads end, writes fail, whoever waits for either is woken.
     pub(crate) fn kill(&self) {
         self.kill.cancel();
+    }
+
+    /// Whether the replica is full but for those who operate it.
+    pub(crate) fn is_reserved(&self) -> bool {
+        self.is_reserved
     }
 
     /// How long the peer has sent nothing at all.
@@ -212,18 +269,18 @@ struct Killable {
     read_killed: Pin<Box<WaitForCancellationFutureOwned>>,
     write_killed: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Given back when the stream is dropped, after an upgrade too.
-    _place: Option<OwnedSemaphorePermit>,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Killable {
-    fn new(stream: TcpStream, place: Option<OwnedSemaphorePermit>) -> Self {
-        let link = Arc::new(Link::new());
+    fn new(stream: TcpStream, place: Place) -> Self {
+        let link = Arc::new(Link::new(place.is_reserved));
         Self {
             stream,
             read_killed: Box::pin(link.kill.clone().cancelled_owned()),
             write_killed: Box::pin(link.kill.clone().cancelled_owned()),
             link,
-            _place: place,
+            _place: place.permit,
         }
     }
 

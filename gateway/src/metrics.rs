@@ -9,7 +9,7 @@ use std::time::Duration;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Histogram;
 use opentelemetry_semantic_conventions::attribute::{
-    HTTP_REQUEST_METHOD, HTTP_RESPONSE_STATUS_CODE, HTTP_ROUTE,
+    HTTP_REQUEST_METHOD, HTTP_RESPONSE_STATUS_CODE, HTTP_ROUTE, URL_SCHEME,
 };
 use opentelemetry_semantic_conventions::metric::HTTP_SERVER_REQUEST_DURATION;
 use shared::clock::Time;
@@ -18,7 +18,11 @@ use shared::store::Store;
 
 use crate::monitor::Monitor;
 use crate::relay::{Relay, SHARDS};
+use crate::rest::edge::SCHEME;
 use crate::socket::{Clients, LetGo};
+
+/// Transitions that people cause: an acknowledgement may end a latch, and what stands ends with its device.
+const BY_PEOPLE: [&str; 3] = ["acknowledged", "cleared", "retired"];
 
 /// Counts since the start of the process.
 pub(crate) struct Metrics {
@@ -42,9 +46,11 @@ pub(crate) struct Metrics {
     pub(crate) lagging: AtomicU64,
     pub(crate) acknowledged: Counts,
     pub(crate) retired: AtomicU64,
+    pub(crate) alarm_changes: Counts,
     /// What each shard watches, as of its last tick.
     pub(crate) watching: [Watching; SHARDS],
     latency: Histogram<f64>,
+    alarm_wait: Histogram<f64>,
     requests: Histogram<f64>,
 }
 
@@ -81,7 +87,7 @@ impl Metrics {
             reader: Box::new(meters.reader()),
             connected: AtomicU64::new(0),
             disconnected: Counts::new(&LetGo::CODES),
-            refused: Counts::new(&["draining", "origin", "invalid"]),
+            refused: Counts::new(&["draining", "full", "origin", "invalid"]),
             commands_refused: Counts::new(&["invalid", "limit"]),
             events: AtomicU64::new(0),
             unreadable: AtomicU64::new(0),
@@ -95,10 +101,15 @@ impl Metrics {
             lagging: AtomicU64::new(0),
             acknowledged: Counts::new(&["covered", "escalated", "not_found"]),
             retired: AtomicU64::new(0),
+            alarm_changes: Counts::new(&BY_PEOPLE),
             watching: Default::default(),
             latency: meters.durations(
                 "gateway.event.latency",
-                "From the commit of an event (by the clock of Redis) until it was handed to the lanes of all its watchers.",
+                "From the decision of an event (by the clock of Redis) until it was handed to the lanes of all its watchers, missed ones included.",
+            ),
+            alarm_wait: meters.durations(
+                "gateway.alarm.wait",
+                "How long alarms, snapshots and replays waited for their client: the longest of each hand-over, 0 where they went at once.",
             ),
             requests: meters.durations(HTTP_SERVER_REQUEST_DURATION, "Answers of REST."),
         });
@@ -231,6 +242,12 @@ impl Metrics {
             "Acknowledgements of alarms.",
             move |tell| metrics.acknowledged.tell("outcome", tell),
         );
+        let metrics = Arc::clone(self);
+        meters.counters(
+            "gateway.alarm.changes",
+            "Transitions of alarms by acknowledgements and retirements.",
+            move |tell| metrics.alarm_changes.tell("change", tell),
+        );
         meters.counter(
             "gateway.retirements",
             "Devices retired.",
@@ -243,20 +260,33 @@ impl Metrics {
         (self.reader)()
     }
 
-    /// An event committed at this time was handed to all its watchers now, by the same clock.
-    pub(crate) fn event_reached(&self, committed: Time, now: Time) {
-        let millis = u64::try_from(now.millis_since(committed)).unwrap_or(0);
+    /// An event decided at this time was handed to all its watchers now, by the same clock.
+    pub(crate) fn event_reached(&self, decided: Time, now: Time) {
+        let millis = u64::try_from(now.millis_since(decided)).unwrap_or(0);
         let latency = Duration::from_millis(millis);
         self.latency.record(latency.as_secs_f64(), &[]);
     }
 
+    /// A client took alarms, of which one had waited for so long.
+    pub(crate) fn alarm_waited(&self, time: Duration) {
+        self.alarm_wait.record(time.as_secs_f64(), &[]);
+    }
+
     /// A request of this route was answered.
-    pub(crate) fn answered(&self, method: &'static str, route: &str, status: u16, time: Duration) {
-        let labels = [
+    pub(crate) fn answered(
+        &self,
+        method: &'static str,
+        route: Option<&str>,
+        status: u16,
+        time: Duration,
+    ) {
+        let mut labels = vec![
             KeyValue::new(HTTP_REQUEST_METHOD, method),
-            KeyValue::new(HTTP_ROUTE, route.to_owned()),
+            KeyValue::new(URL_SCHEME, SCHEME),
             KeyValue::new(HTTP_RESPONSE_STATUS_CODE, i64::from(status)),
         ];
+        let route = route.map(str::to_owned);
+        labels.extend(route.map(|route| KeyValue::new(HTTP_ROUTE, route)));
         self.requests.record(time.as_secs_f64(), &labels);
     }
 }

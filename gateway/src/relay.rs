@@ -7,6 +7,7 @@
 mod everything;
 mod hearing;
 mod shard;
+mod spans;
 mod watched;
 
 use std::collections::HashSet;
@@ -24,6 +25,7 @@ use shared::keys::CANARY_CHANNEL;
 use shared::lifecycle::Lifecycle;
 use shared::state::Position;
 use shared::store::{Store, StoreError, Subscriber};
+use shared::trace::Traces;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::xxh3_64;
@@ -46,12 +48,14 @@ const PING_INTERVAL: Duration = Duration::from_secs(1);
 const STABLE_AFTER: Duration = Duration::from_secs(10);
 
 /// What the relay is set to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Settings {
     /// How long a subscription outlives its last watcher.
     pub(crate) linger: Duration,
     /// Whether every client gets every reading of every device, too.
     pub(crate) broadcast_all: bool,
+    /// What tells events that were late or cannot be read.
+    pub(crate) traces: Traces,
 }
 
 /// Where the clients' commands go. Cheap to clone.
@@ -133,7 +137,7 @@ impl Relay {
     pub(crate) fn start(
         store: &Store,
         clients: &Clients,
-        settings: Settings,
+        settings: &Settings,
         sights: &watch::Receiver<Sight>,
         lifecycle: &Lifecycle,
         finish: &CancellationToken,
@@ -157,6 +161,7 @@ impl Relay {
                 links: links_rx.clone(),
                 sights: sights.clone(),
             };
+
             let shard = Shard::new(number, store.clone(), clients.clone(), settings, sources);
             lifecycle.spawn("relay shard", shard.run(finish.clone()));
         }

@@ -184,6 +184,18 @@ pub(crate) fn readings(
         .collect()
 }
 
+/// When each event after `since` was decided; where there is a hole, when the newest was.
+pub(crate) fn decided_after(since: Position, snapshot: &Snapshot) -> Vec<Time> {
+    let newest = snapshot.state.as_ref();
+    match missed(since, snapshot) {
+        Some(events) => events.iter().map(|event| event.at).collect(),
+        None => newest
+            .map(|state| state.memory.decided_at)
+            .into_iter()
+            .collect(),
+    }
+}
+
 /// Position of what was read; the partition's present epoch and 0 for a device not heard of.
 pub(crate) fn position(snapshot: &Snapshot) -> Position {
     let unheard = Position {

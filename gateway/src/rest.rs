@@ -6,7 +6,7 @@ mod analytics;
 mod body;
 pub(crate) mod cors;
 mod devices;
-mod edge;
+pub(crate) mod edge;
 mod health;
 mod history;
 mod path;
@@ -24,10 +24,11 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::Method;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, post};
+use shared::alarm::Change;
 use shared::clock::{Clock, Time};
-use shared::quota::Quota;
+use shared::device::DeviceId;
+use shared::lines::AlarmLines;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::normalize_path::NormalizePath;
 
 use crate::error::ApiError;
@@ -92,15 +93,22 @@ pub fn router(state: AppState) -> Result<Router, OriginError> {
         .method_not_allowed_fallback(async || ApiError::WrongMethod)
         .fallback(unknown_route)
         .layer(DefaultBodyLimit::max(edge::MAX_BODY_BYTES))
-        .layer(from_fn_with_state(metrics, edge::trace))
         .with_state(rest);
+    let inner = edge::passed(inner, metrics);
     // A trailing slash matches every route, so it has to be gone before a route is looked for.
     let outer = Router::new()
         .fallback_service(NormalizePath::trim_trailing_slash(inner))
-        .layer(CatchPanicLayer::custom(edge::after_panic))
         .layer(from_fn(edge::complete))
         .layer(from_fn_with_state(cors, cors::guard));
     Ok(outer)
+}
+
+/// What probes and the collection of metrics ask, also of a replica that is full.
+const FOR_OPERATORS: [&str; 3] = ["/livez", "/readyz", "/metrics"];
+
+/// Whether this path is one of those that must be answered as long as the process lives.
+pub(crate) fn is_for_operators(path: &str) -> bool {
+    FOR_OPERATORS.contains(&path)
 }
 
 async fn unknown_route() -> ApiError {
@@ -124,11 +132,18 @@ pub(crate) struct Rest {
     /// Number of devices when Redis last told it.
     devices: Arc<AtomicUsize>,
     metrics: Arc<Metrics>,
-    /// Lines about acknowledgements that may still be told.
-    lines: Arc<Quota>,
+    lines: Arc<AlarmLines>,
 }
 
 impl Rest {
+    /// Metric and log lines of what somebody changed. By whom stands in the alarm log alone.
+    fn tell_changes(&self, device: &DeviceId, changes: &[Change]) {
+        for change in changes {
+            self.metrics.alarm_changes.add(change.kind.code());
+        }
+        self.lines.changed(device, changes, None, self.clock.now());
+    }
+
     fn new(state: AppState, origins: &Origins) -> Self {
         Self {
             reads: Reads {

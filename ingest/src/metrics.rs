@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use opentelemetry::metrics::Histogram;
-use shared::alarm::{Change, ChangeKind};
+use shared::alarm::Change;
 use shared::metrics::{Counts, Meters, reading};
 use shared::store::Store;
 use tokio::sync::watch;
@@ -26,11 +26,19 @@ const REASONS: [&str; 9] = [
     "commit_failed",
 ];
 
+/// Transitions of alarms by messages and deadlines; the others are made in a gateway.
+const BY_DETECTORS: [&str; 6] = [
+    "raised",
+    "escalated",
+    "de_escalated",
+    "latched",
+    "unlatched",
+    "cleared",
+];
+
 /// Counts since the start of the process.
 #[derive(Debug)]
 pub struct Metrics {
-    /// Messages taken from the broker.
-    pub received: AtomicU64,
     /// Messages whose decision was committed (or was nothing to write).
     pub committed: AtomicU64,
     /// Duplicates among them.
@@ -63,7 +71,6 @@ impl Metrics {
     #[must_use]
     pub fn new(meters: &Meters) -> Arc<Self> {
         let metrics = Arc::new(Self {
-            received: AtomicU64::new(0),
             committed: AtomicU64::new(0),
             duplicates: AtomicU64::new(0),
             late: AtomicU64::new(0),
@@ -71,7 +78,7 @@ impl Metrics {
             failures: AtomicU64::new(0),
             timers: AtomicU64::new(0),
             rejected: Counts::new(&REASONS),
-            alarm_changes: Counts::new(&ChangeKind::CODES),
+            alarm_changes: Counts::new(&BY_DETECTORS),
             commit_duration: meters.durations(
                 "ingest.commit.duration",
                 "Load, decision and commit of one batch of messages.",
@@ -87,11 +94,6 @@ impl Metrics {
     }
 
     fn tell_messages(self: &Arc<Self>, meters: &Meters) {
-        meters.counter(
-            "ingest.messages.received",
-            "Messages taken from the broker.",
-            reading(self, |metrics| &metrics.received),
-        );
         meters.counter(
             "ingest.messages.committed",
             "Messages whose decision was committed, or was nothing to write.",
@@ -175,6 +177,11 @@ impl Links {
             let broker = broker.clone();
             move || read(&broker)
         };
+        meters.counter(
+            "ingest.messages.received",
+            "Messages taken from the broker.",
+            of_broker(LinkStatus::received),
+        );
         meters.counter(
             "ingest.messages.lost",
             "Messages of QoS 0 dropped because they came faster than they are committed.",

@@ -88,9 +88,6 @@ impl Pipeline {
             {
                 batch.push(message);
             }
-            self.metrics
-                .received
-                .fetch_add(batch.len() as u64, Ordering::Relaxed);
             let (in_hand, rejected) = self.parse(batch);
             // Not cancelled in the middle of a commit: what is left undone at the hard end was never acknowledged.
             let work = async {
@@ -184,6 +181,7 @@ impl Pipeline {
         let mut rest = VecDeque::with_capacity(in_hand.len());
         for item in in_hand {
             if is_repeat(&item) {
+                self.metrics.committed.fetch_add(1, Ordering::Relaxed);
                 self.metrics.duplicates.fetch_add(1, Ordering::Relaxed);
                 item.message.ack.done();
             } else {
@@ -205,10 +203,13 @@ impl Pipeline {
         let began = Instant::now();
         let applied = apply::apply(&self.store, &work, &rules).await;
         let took = began.elapsed();
-        if let Ok(results) = &applied {
-            self.metrics.batch_took(took);
-            let traces: Vec<Option<Trace>> = round.iter().map(|item| item.trace).collect();
-            self.spans.batch(&traces, results, took);
+        let traces: Vec<Option<Trace>> = round.iter().map(|item| item.trace).collect();
+        match &applied {
+            Ok(results) => {
+                self.metrics.batch_took(took);
+                self.spans.batch(&traces, results, took);
+            }
+            Err(err) => self.spans.not_committed(&traces, err, took),
         }
         applied
     }
@@ -274,7 +275,7 @@ impl Pipeline {
         let changes = &applied.decision.changes;
         let now = self.store.clock().now();
         let device = &item.reading.device;
-        self.lines.changed(device, changes, item.trace, now);
+        self.lines.alarms.changed(device, changes, item.trace, now);
         let metrics = &self.metrics;
         metrics.message_took(took);
         metrics.committed.fetch_add(1, Ordering::Relaxed);

@@ -14,12 +14,11 @@ use opentelemetry_semantic_conventions::attribute::{
 use shared::apply::{Applied, told};
 use shared::device::DeviceId;
 use shared::store::StoreError;
-use shared::trace::{Done, MAX_LINKS, SLOW, Trace, Traces};
+use shared::trace::{DEVICE_ID, Done, MAX_LINKS, SLOW, Trace, Traces};
 
 use crate::mqtt::Incoming;
 
-/// Attributes the conventions do not know.
-const DEVICE_ID: &str = "device.id";
+/// Transitions of alarms; the conventions know no attribute for them.
 const ALARM_CHANGES: &str = "alarm.changes";
 
 /// Tells what was done. Cheap to clone.
@@ -68,7 +67,7 @@ impl Spans {
         self.tell_message(message, trace.sampled(), attributes, took, error);
     }
 
-    /// A batch was committed, with these messages in it.
+    /// A batch was committed, with these messages in it; told where one of them is, or where it was slow.
     pub(crate) fn batch(
         &self,
         traces: &[Option<Trace>],
@@ -82,25 +81,40 @@ impl Spans {
             trace.is_sampled().then_some(trace)
         });
         let links: Vec<Trace> = told.take(MAX_LINKS).collect();
-        let Some(trace) = self.traces.begin(None).filter(|_| !links.is_empty()) else {
+        if !links.is_empty() || took > SLOW {
+            self.call(traces.len(), &links, took, None);
+        }
+    }
+
+    /// Redis did not take a batch.
+    pub(crate) fn not_committed(&self, traces: &[Option<Trace>], err: &StoreError, took: Duration) {
+        let links: Vec<Trace> = traces.iter().flatten().copied().take(MAX_LINKS).collect();
+        self.call(traces.len(), &links, took, Some(err.to_string()));
+    }
+
+    fn call(&self, messages: usize, links: &[Trace], took: Duration, error: Option<String>) {
+        let Some(trace) = self.traces.begin(None) else {
             return;
         };
         let mut attributes = vec![
             KeyValue::new(DB_SYSTEM_NAME, "redis"),
             KeyValue::new(DB_OPERATION_NAME, "EVALSHA"),
         ];
-        if let (2.., Ok(size)) = (traces.len(), i64::try_from(traces.len())) {
+        if let (2.., Ok(size)) = (messages, i64::try_from(messages)) {
             attributes.push(KeyValue::new(DB_OPERATION_BATCH_SIZE, size));
+        }
+        if error.is_some() {
+            attributes.push(KeyValue::new(ERROR_TYPE, "not_committed"));
         }
         self.traces.tell(Done {
             trace: trace.sampled(),
             origin: None,
-            links: &links,
+            links,
             name: "EVALSHA".into(),
             kind: SpanKind::Client,
             took,
             attributes,
-            error: None,
+            error,
         });
     }
 
@@ -115,6 +129,7 @@ impl Spans {
         let Some(trace) = trace.map(|trace| told(trace, &applied.decision)) else {
             return;
         };
+        let trace = if took > SLOW { trace.sampled() } else { trace };
         if trace.is_sampled() {
             self.traces.tell(Done {
                 trace,

@@ -169,7 +169,6 @@ struct Looker<'a> {
 
 impl Looker<'_> {
     async fn look(&self, due: Vec<DeviceId>, listening_since: Time) -> Result<(), StoreError> {
-        let began = Instant::now();
         let work: Vec<Work<'_>> = due
             .into_iter()
             .map(|device| Work {
@@ -180,7 +179,9 @@ impl Looker<'_> {
             })
             .collect();
         for chunk in work.chunks(PER_PARTITION) {
+            let began = Instant::now();
             let results = apply::apply(self.store, chunk, self.rules).await?;
+            let took = began.elapsed();
             for (item, result) in chunk.iter().zip(results) {
                 self.metrics.timers.fetch_add(1, Ordering::Relaxed);
                 let is_known = match &result {
@@ -191,8 +192,8 @@ impl Looker<'_> {
                     let changes = &applied.decision.changes;
                     self.metrics.changed(changes);
                     let now = self.store.clock().now();
-                    self.lines.changed(&item.device, changes, item.trace, now);
-                    let took = began.elapsed();
+                    let lines = &self.lines.alarms;
+                    lines.changed(&item.device, changes, item.trace, now);
                     self.spans.deadline(&item.device, item.trace, applied, took);
                 }
                 if !is_known {

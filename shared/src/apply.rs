@@ -2,7 +2,7 @@
 
 mod retire;
 
-use crate::alarm::Alarm;
+use crate::alarm::{Alarm, Change};
 use crate::decide::{Acknowledge, Decision, Input, Outcome, Subject, decide};
 use crate::device::DeviceId;
 use crate::state::{DeviceState, Position, Settings};
@@ -265,6 +265,24 @@ fn moves_latest(decision: &Decision) -> bool {
     )
 }
 
+/// What came of a request of somebody: the answer, and what it changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answered<T> {
+    /// The answer.
+    pub answer: T,
+    /// Transitions of alarms that were committed with it.
+    pub changes: Vec<Change>,
+}
+
+impl<T> Answered<T> {
+    fn unchanged(answer: T) -> Self {
+        Self {
+            answer,
+            changes: Vec::new(),
+        }
+    }
+}
+
 /// Answer to an acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acknowledged {
@@ -283,16 +301,16 @@ pub async fn acknowledge(
     alarm_id: &str,
     by: &str,
     seen: Option<Position>,
-) -> Result<Acknowledged, StoreError> {
+) -> Result<Answered<Acknowledged>, StoreError> {
     let clock = store.clock();
-    let trace = telemetry::present();
+    let trace = telemetry::here();
     let mut loaded = store.load(std::slice::from_ref(device)).await?.pop();
     let mut first_read = None;
     loop {
         let subject = match loaded {
             Some(Loaded::Subject(subject)) => subject,
             Some(Loaded::Refused(reason)) => return Err(StoreError::Refused(reason)),
-            None => return Ok(Acknowledged::NotFound),
+            None => return Ok(Answered::unchanged(Acknowledged::NotFound)),
         };
         // Fixed by the first read: a position that did not exist then cannot have been seen.
         let first = *first_read.get_or_insert(subject.state.position);
@@ -321,23 +339,30 @@ pub async fn acknowledge(
         });
         let answer = match decision.outcome {
             Outcome::Acknowledged => Acknowledged::Covered,
-            Outcome::AlreadyAcknowledged => return Ok(Acknowledged::Covered),
+            Outcome::AlreadyAcknowledged => {
+                return Ok(Answered::unchanged(Acknowledged::Covered));
+            }
             Outcome::Escalated => Acknowledged::Escalated,
-            Outcome::EscalatedBefore => return Ok(Acknowledged::Escalated),
-            _ => return Ok(Acknowledged::NotFound),
+            Outcome::EscalatedBefore => return Ok(Answered::unchanged(Acknowledged::Escalated)),
+            _ => return Ok(Answered::unchanged(Acknowledged::NotFound)),
         };
         let commit = Commit {
             subject: &subject,
             decision: &decision,
             raw: None,
             bounds: None,
-            trace,
+            trace: trace.map(|trace| told(trace, &decision)),
         };
         match store.commit(&[commit]).await?.pop() {
             Some(Ok(Committed::Conflict(newer))) => loaded = Some(newer),
-            Some(Ok(Committed::Done(_))) => return Ok(answer),
+            Some(Ok(Committed::Done(_))) => {
+                return Ok(Answered {
+                    answer,
+                    changes: decision.changes,
+                });
+            }
             Some(Err(err)) => return Err(err),
-            None => return Ok(Acknowledged::NotFound),
+            None => return Ok(Answered::unchanged(Acknowledged::NotFound)),
         }
     }
 }

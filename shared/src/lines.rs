@@ -1,11 +1,13 @@
-//! How many log lines others may cause: detectors, browsers, a Redis that is away. What is held back is counted, and the
-//! next line that is told tells how many they were.
+//! The log lines that others cause, detectors, browsers, a Redis that is away, and how many of them are told. What is held
+//! back is counted, and the next line that is told tells how many they were.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
 
+use crate::alarm::Change;
 use crate::clock::Time;
 use crate::device::DeviceId;
+use crate::trace::Trace;
 
 /// Lines about the same thing: one, then none for a while.
 #[derive(Debug)]
@@ -36,10 +38,36 @@ impl Default for Pause {
     }
 }
 
+/// A line for each change of an alarm, as long as somebody can read them.
+#[derive(Debug, Default)]
+pub struct AlarmLines {
+    quota: Quota,
+}
+
+impl AlarmLines {
+    /// Alarms of a device changed. `trace`: where that is no span of the present one.
+    pub fn changed(&self, device: &DeviceId, changes: &[Change], trace: Option<Trace>, now: Time) {
+        for Change { kind, alarm } in changes {
+            if let Some(held_back) = self.quota.take(device, now) {
+                tracing::info!(
+                    device.id = %device,
+                    alarm.id = %alarm.id,
+                    alarm.change = kind.code(),
+                    alarm.condition = ?alarm.condition,
+                    alarm.severity = ?alarm.condition.severity(),
+                    trace_id = trace.map(|trace| tracing::field::display(trace.id())),
+                    held_back,
+                    "alarm changed"
+                );
+            }
+        }
+    }
+}
+
 /// Lines about devices: some of each, and not too many of all together. Its memory is fixed: devices share places, and
 /// those that share one share what it may tell.
 #[derive(Debug)]
-pub struct Quota {
+struct Quota {
     hasher: RandomState,
     inner: Mutex<Windows>,
 }
@@ -54,12 +82,12 @@ impl Quota {
     const MS: i64 = 60_000;
     const PLACES: usize = 1_024;
     /// Lines a minute of the devices of one place.
-    pub const OF_ONE: u32 = 10;
+    const OF_ONE: u32 = 10;
     /// Lines a minute of all devices.
-    pub const OF_ALL: u32 = 600;
+    const OF_ALL: u32 = 600;
 
     /// The lines held back before this one; `None`: hold it back, too.
-    pub fn take(&self, device: &DeviceId, now: Time) -> Option<u64> {
+    fn take(&self, device: &DeviceId, now: Time) -> Option<u64> {
         let hash = self.hasher.hash_one(device);
         let mut windows = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let Windows { of_places, of_all } = &mut *windows;

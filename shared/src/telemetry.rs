@@ -302,10 +302,10 @@ pub fn of_span(span: &tracing::Span) -> Option<Trace> {
     Trace::of(span.context().span().span_context())
 }
 
-/// Where the current span stands, if it is sampled: what crosses Redis inside an event.
+/// Where the current span stands; `None` where no trace is wanted.
 #[must_use]
-pub fn present() -> Option<Trace> {
-    of_span(&tracing::Span::current()).filter(|trace| trace.is_sampled())
+pub fn here() -> Option<Trace> {
+    of_span(&tracing::Span::current())
 }
 
 #[cfg(test)]

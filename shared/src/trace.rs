@@ -24,8 +24,8 @@ use crate::telemetry::{Exporter, TelemetryConfig};
 /// What takes longer than this is always told.
 pub const SLOW: Duration = Duration::from_secs(1);
 
-/// A span with this attribute is always sampled where its trace begins: what it is for changes an alarm.
-pub const ALWAYS: &str = "sampling.always";
+/// The device something is about; the conventions know no attribute for it.
+pub const DEVICE_ID: &str = "device.id";
 
 /// Links one span may have.
 pub const MAX_LINKS: usize = 128;
@@ -206,12 +206,10 @@ impl Traces {
             link.context(state)
         }));
         let links = links.take(MAX_LINKS).map(Link::with_context);
-        let mut attributes = done.attributes;
-        attributes.push(KeyValue::new(ALWAYS, true));
         let builder = SpanBuilder::from_name(done.name)
             .with_kind(done.kind)
             .with_start_time(opentelemetry::time::now() - done.took)
-            .with_attributes(attributes)
+            .with_attributes(done.attributes)
             .with_links(links.collect());
         // A trusted origin that did not sample does not forbid what must be told.
         let parent = parent_to_obey(&parent);
@@ -271,7 +269,7 @@ fn takes(ratio: f64, trace: TraceId) -> bool {
     place < ratio || ratio >= 1.0
 }
 
-/// Samples a share of what begins here, and all that says so by [`ALWAYS`].
+/// Samples a share of what begins here, and everything that [`Traces::tell`] tells.
 #[derive(Clone, Debug)]
 pub(crate) struct Root(pub(crate) f64);
 
@@ -285,7 +283,7 @@ impl ShouldSample for Root {
         attributes: &[KeyValue],
         links: &[Link],
     ) -> SamplingResult {
-        if attributes.iter().any(|pair| pair.key.as_str() == ALWAYS) {
+        if NEXT.get().is_some() {
             return SamplingResult {
                 decision: SamplingDecision::RecordAndSample,
                 attributes: Vec::new(),

@@ -88,10 +88,12 @@ async fn a_change_of_an_alarm_is_one_line_with_its_trace_and_a_reading_is_none()
     ensure!(about_device.count() == 1, "{told:?}");
 
     let told = lines(&stack.gateways[0].process)?;
-    let acknowledged = told
-        .iter()
-        .find(|line| line["message"] == "alarm acknowledged");
-    let acknowledged = acknowledged.context("the acknowledgement")?;
+    let by_people = changes(&told, SERIAL);
+    let acknowledged = by_people.first().context("the acknowledgement")?;
+    ensure!(
+        acknowledged["alarm.change"] == "acknowledged",
+        "{acknowledged}"
+    );
     let of_request = &acknowledged["openTelemetry"]["traceId"];
     ensure!(of_request.is_string(), "{acknowledged}");
     for service in stack.ingests.iter().chain(&stack.gateways) {
@@ -103,9 +105,9 @@ async fn a_change_of_an_alarm_is_one_line_with_its_trace_and_a_reading_is_none()
 
 #[tokio::test]
 async fn a_noisy_detector_cannot_flood_the_log_nor_silence_another() -> Result<()> {
-    const ROUNDS: usize = 150;
+    const ROUNDS: u32 = 150;
     // Fifty of them go off at once, beside the one that flaps.
-    const OTHERS: usize = 50;
+    const OTHERS: u32 = 50;
     let plan = Plan::default().ingest("--alarm-off-delay=0s --alarm-deadband=0");
     let mut stack = plan.start().await?;
     let noisy = stack.device(NOISY);
@@ -119,20 +121,23 @@ async fn a_noisy_detector_cannot_flood_the_log_nor_silence_another() -> Result<(
         stack.device(&serial).send(1_200).await?;
     }
     let messages = 2 * ROUNDS + OTHERS;
-    let changed = eventually("all are committed", async || {
-        let told = stack.ingests[0].get("/metrics").await?;
-        let told = String::from_utf8(told.body.to_vec())?;
-        let sum = |name: &str| -> Result<u64> {
-            let values = told.lines().filter(|line| line.starts_with(name));
-            let values = values.filter_map(|line| line.rsplit(' ').next());
-            values.map(|value| Ok(value.parse::<u64>()?)).sum()
-        };
-        let committed = sum("ingest_messages_committed_total")?;
-        ensure!(committed == messages as u64, "{committed} of {messages}");
-        sum("ingest_alarm_changes_total{")
-    })
-    .await?;
-    ensure!(changed >= messages as u64 / 2, "{changed} changes");
+    let ingest = &stack.ingests[0];
+    let committed = async |messages: u32| {
+        eventually("all are committed", async || {
+            let committed = ingest.metric("ingest_messages_committed_total").await?;
+            let expected = f64::from(messages);
+            ensure!(committed >= expected, "{committed} of {expected}");
+            ingest.metric("ingest_alarm_changes_total{").await
+        })
+        .await
+    };
+    committed(messages).await?;
+    // Their lines tell what was held back until now.
+    for serial in ["OTSM-2001", "OTSM-2002", "OTSM-2003"] {
+        stack.device(serial).send(1_200).await?;
+    }
+    let changed = committed(messages + 3).await?;
+    ensure!(changed >= f64::from(messages) / 2.0, "{changed} changes");
     ended(&mut stack).await?;
 
     let told = lines(&stack.ingests[0].process)?;
@@ -142,17 +147,17 @@ async fn a_noisy_detector_cannot_flood_the_log_nor_silence_another() -> Result<(
     let all = told
         .iter()
         .filter(|line| line["message"] == "alarm changed");
-    let (mut serials, mut held_back, mut lines) = (BTreeSet::new(), 0, 0);
+    let (mut serials, mut held_back, mut lines) = (BTreeSet::new(), 0.0, 0.0);
     for line in all {
         serials.insert(line["device.id"].to_string());
-        held_back += line["held_back"].as_u64().context("a count")?;
-        lines += 1;
+        held_back += line["held_back"].as_f64().context("a count")?;
+        lines += 1.0;
     }
-    // A device that shares the noisy one's place is held back with it: two of fifty would be bad luck enough.
-    ensure!(serials.len() >= OTHERS - 1, "{serials:?}");
+    // A device that shares the noisy one's place, one of a thousand, is held back with it.
+    ensure!(serials.len() > OTHERS as usize, "{serials:?}");
     let untold = changed - lines - held_back;
     ensure!(
-        untold <= 2,
+        untold < 2.5,
         "{changed} changes, {lines} lines, {held_back} held back"
     );
     let letters = told.iter().filter(|line| line["reason"] == "not_json");

@@ -39,6 +39,10 @@ mod traces;
 
 mod logs;
 
+mod late;
+
+mod full;
+
 mod cli;
 
 mod commands;

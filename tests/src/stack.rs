@@ -122,6 +122,15 @@ impl Service {
         http::send(self.port(), "GET", path, &[], b"").await
     }
 
+    /// The sum of its metrics whose series begin so.
+    pub async fn metric(&self, name: &str) -> Result<f64> {
+        let told = self.get("/metrics").await?;
+        let told = String::from_utf8(told.body.to_vec())?;
+        let values = told.lines().filter(|line| line.starts_with(name));
+        let values = values.filter_map(|line| line.rsplit(' ').next());
+        values.map(|value| Ok(value.parse::<f64>()?)).sum()
+    }
+
     /// Waits until something answers on its port.
     pub async fn listens(&self) -> Result<()> {
         let what = format!("{} listens", self.process.name());

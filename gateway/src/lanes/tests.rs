@@ -310,6 +310,23 @@ fn alarm_that_waits_too_long_breaks_the_bound_and_telemetry_does_not() {
 }
 
 #[test]
+fn the_longest_wait_of_the_alarms_that_were_taken_is_told_once() {
+    let mut world = World::new();
+    assert_eq!(world.lanes.take_waited(), None);
+    world.room = 1;
+    assert_eq!(world.alarms("A", &[CHANGED], 1), Ok(false));
+    assert_eq!(world.lanes.take_waited(), Some(Duration::ZERO));
+    assert_eq!(world.alarms("A", &[CHANGED], 2), Ok(true));
+    world.now += Duration::from_secs(2);
+    assert_eq!(world.alarms("B", &[CHANGED], 1), Ok(true));
+    assert_eq!(world.lanes.take_waited(), None);
+    world.now += Duration::from_secs(1);
+    assert_eq!(world.flush(usize::MAX), Ok(Flushed::All));
+    assert_eq!(world.lanes.take_waited(), Some(Duration::from_secs(3)));
+    assert_eq!(world.lanes.take_waited(), None);
+}
+
+#[test]
 fn closed_connection_takes_nothing_and_keeps_nothing() {
     let mut world = World::new();
     assert_eq!(world.alarms("A", &[CHANGED], 1), Ok(true));

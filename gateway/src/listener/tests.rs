@@ -12,7 +12,9 @@ async fn pair() -> (Killable, TcpStream) {
         .await
         .unwrap();
     let (stream, _) = listener.accept().await.unwrap();
-    (Killable::new(stream, None), peer)
+    let places = Arc::new(Semaphore::new(1));
+    let place = places.acquire_owned().await.unwrap();
+    (Killable::new(stream, Place::taken(place)), peer)
 }
 
 #[tokio::test]

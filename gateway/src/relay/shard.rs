@@ -9,28 +9,22 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use opentelemetry::Context;
-use opentelemetry_semantic_conventions::attribute::{
-    MESSAGING_DESTINATION_TEMPLATE, MESSAGING_OPERATION_NAME, MESSAGING_OPERATION_TYPE,
-    MESSAGING_SYSTEM,
-};
 use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
 use shared::backoff::Backoff;
-use shared::clock::Clock;
 use shared::device::DeviceId;
 use shared::guard::Sight;
-use shared::keys::CHANNEL_TEMPLATE;
+use shared::lines::Pause;
 use shared::state::Epoch;
 use shared::store::{Snapshot, Store, StoreError};
+use shared::trace::{SLOW, Traces};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
-use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::watched::{self, Outlet, Watched};
-use super::{Command, Link, Message, Settings};
+use super::{Command, Link, Message, Settings, spans};
 use crate::interest::{Channel, Interest};
 use crate::metrics::Metrics;
 use crate::replay::Published;
@@ -57,8 +51,10 @@ pub(super) struct Sources {
 pub(super) struct Shard {
     number: usize,
     store: Store,
-    clock: Arc<dyn Clock>,
     outlet: Outlet,
+    traces: Traces,
+    /// Lines about what cannot be read: one per event would be one per reading.
+    unreadable: Pause,
     sources: Sources,
     link: Option<Link>,
     /// The partitions' epochs as they were last seen.
@@ -102,17 +98,19 @@ impl Shard {
         number: usize,
         store: Store,
         clients: Clients,
-        settings: Settings,
+        settings: &Settings,
         sources: Sources,
     ) -> Self {
         Self {
             number,
-            clock: store.clock(),
-            store,
             outlet: Outlet {
                 clients,
                 broadcast_all: settings.broadcast_all,
+                clock: store.clock(),
             },
+            store,
+            traces: settings.traces.clone(),
+            unreadable: Pause::default(),
             sources,
             link: None,
             epochs: Arc::default(),
@@ -245,24 +243,31 @@ impl Shard {
         let event = Published::parse(&message.bytes);
         let span = event
             .as_ref()
-            .map_or_else(|_| Span::none(), |event| span(event, watched.device()));
+            .map_or_else(|_| Span::none(), |event| spans::of(event, watched.device()));
         let _entered = span.enter();
-        let committed = event.as_ref().ok().map(|event| event.at);
         self.metrics().events.fetch_add(1, Relaxed);
         if let Some(watched) = self.watched.get_mut(&channel) {
             match event {
                 Ok(event) => {
-                    watched.take(&Arc::new(event), &self.outlet);
-                    if let Some(committed) = committed {
-                        let metrics = self.outlet.clients.metrics();
-                        metrics.event_reached(committed, self.clock.now());
+                    let took = spans::age(self.outlet.clock.now(), event.at);
+                    if took > SLOW && !spans::is_sampled(&event) {
+                        spans::tell(&self.traces, watched.device(), took, None);
                     }
+                    watched.take(&Arc::new(event), &self.outlet);
                 }
                 Err(error) => {
                     let metrics = self.outlet.clients.metrics();
                     metrics.unreadable.fetch_add(1, Relaxed);
-                    let error = &error as &dyn std::error::Error;
-                    tracing::warn!(error, channel = %channel, "published event cannot be read");
+                    if let Some(held_back) = self.unreadable.take(self.outlet.clock.now()) {
+                        spans::tell(
+                            &self.traces,
+                            watched.device(),
+                            Duration::ZERO,
+                            Some("unreadable"),
+                        );
+                        let error = &error as &dyn std::error::Error;
+                        tracing::warn!(error, channel = %channel, held_back, "published event cannot be read");
+                    }
                     watched.suspect_gap();
                 }
             }
@@ -327,11 +332,13 @@ impl Shard {
             Ok(snapshot) => {
                 self.backoff.reset();
                 watched.note_readable(true);
-                watched.finish_load(id, &snapshot, self.clock.now(), &self.outlet);
+                watched.finish_load(id, &snapshot, self.outlet.clock.now(), &self.outlet);
                 self.load_if_needed(channel);
             }
             Err(StoreError::Refused(reason)) => {
-                tracing::warn!(device.id = %watched.device(), reason, "device cannot be read");
+                if let Some(held_back) = self.unreadable.take(self.outlet.clock.now()) {
+                    tracing::warn!(device.id = %watched.device(), reason, held_back, "device cannot be read");
+                }
                 watched.note_readable(false);
                 watched.fail_load(id);
                 let channel = Arc::clone(channel);
@@ -471,7 +478,7 @@ impl Shard {
 
     fn tick(&mut self) {
         self.tell_what_is_watched();
-        let now = self.clock.now();
+        let now = self.outlet.clock.now();
         for (channel, watched) in &mut self.watched {
             watched.judge(now);
             if self.link.is_none() || self.paused_until.is_some() || watched.is_unreadable() {
@@ -519,35 +526,4 @@ async fn sleep_until(moment: Option<Instant>) {
         Some(moment) => tokio::time::sleep_until(moment).await,
         None => std::future::pending().await,
     }
-}
-
-/// The span of one event's way to its clients: a child of its commit, only where that was sampled.
-fn span(event: &Published, device: &DeviceId) -> Span {
-    let Some(traceparent) = event
-        .traceparent
-        .as_deref()
-        .filter(|text| text.ends_with("-01"))
-    else {
-        return Span::none();
-    };
-    let carrier = HashMap::from([("traceparent".to_owned(), traceparent.to_owned())]);
-    let parent: Context =
-        opentelemetry::global::get_text_map_propagator(|propagator| propagator.extract(&carrier));
-    let span = tracing::info_span!(
-        "process",
-        otel.name = "process st:{partition}:live:{device}",
-        otel.kind = "consumer",
-        { MESSAGING_SYSTEM } = "redis",
-        { MESSAGING_OPERATION_NAME } = "process",
-        { MESSAGING_OPERATION_TYPE } = "process",
-        { MESSAGING_DESTINATION_TEMPLATE } = CHANNEL_TEMPLATE,
-        device.id = %device,
-    );
-    if let Err(error) = span.set_parent(parent) {
-        tracing::debug!(
-            error = &error as &dyn std::error::Error,
-            "trace cannot be continued"
-        );
-    }
-    span
 }

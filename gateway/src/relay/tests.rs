@@ -159,7 +159,10 @@ impl World {
     async fn retire(&self) {
         let device = DEVICE.parse().expect("a serial");
         let retired = shared::apply::retire(&self.store, &device, "Asha").await;
-        assert_eq!(retired.expect("answers"), shared::apply::Retired::Done);
+        assert_eq!(
+            retired.expect("answers").answer,
+            shared::apply::Retired::Done
+        );
     }
 
     fn redis_cli(&self, arguments: &[&str]) -> String {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use shared::alarm::Kind;
-use shared::clock::Time;
+use shared::clock::{Clock, Time};
 use shared::device::DeviceId;
 use shared::event::Mark;
 use shared::state::{Epoch, Position};
@@ -92,10 +92,11 @@ struct Shown {
 }
 
 /// Who gets a live event besides the members.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Outlet {
     pub(super) clients: Clients,
     pub(super) broadcast_all: bool,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl Watched {
@@ -307,6 +308,8 @@ impl Watched {
         }
         self.head = Some(at);
         self.deliver(event, Some(outlet));
+        let metrics = outlet.clients.metrics();
+        metrics.event_reached(event.at, outlet.clock.now());
         if event.retired {
             self.show_gone();
         }
@@ -381,9 +384,13 @@ impl Watched {
         }
         let packets: usize = answers.iter().map(|(_, answer)| answer.packets.len()).sum();
         if packets > 0 {
-            let counts = &outlet.clients.metrics().replica_recoveries;
+            let metrics = outlet.clients.metrics();
             for (_, answer) in &answers {
-                counts.add(answer.outcome());
+                metrics.replica_recoveries.add(answer.outcome());
+            }
+            let head = self.head.into_iter();
+            for decided in head.flat_map(|head| replay::decided_after(head, snapshot)) {
+                metrics.event_reached(decided, now);
             }
             let recovered = answers.iter().all(|(_, answer)| answer.recovered);
             // No line each at `info`: after an outage it is every device there is.

@@ -45,18 +45,13 @@ pub(crate) async fn acknowledge(
     let name = body.name()?;
     let answer = apply::acknowledge(&rest.reads.store, &alert.device, &alert.id, name, body.seen);
     let answer = rest.reads.within(answer).await.map_err(ApiError::away)?;
-    rest.metrics.acknowledged.add(match answer {
+    rest.metrics.acknowledged.add(match answer.answer {
         Acknowledged::Covered => "covered",
         Acknowledged::Escalated => "escalated",
         Acknowledged::NotFound => "not_found",
     });
-    if answer != Acknowledged::NotFound
-        && let Some(held_back) = rest.lines.take(&alert.device, rest.clock.now())
-    {
-        // By whom stands in the alarm log alone.
-        tracing::info!(device.id = %alert.device, alarm.id = %alert.id, outcome = ?answer, held_back, "alarm acknowledged");
-    }
-    match answer {
+    rest.tell_changes(&alert.device, &answer.changes);
+    match answer.answer {
         Acknowledged::NotFound => Err(ApiError::UnknownAlert),
         answer => Ok(reply::ok(&AcknowledgeReply {
             success: true,

@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use shared::clock::Clock;
-use shared::quota::Pause;
+use shared::lines::Pause;
 
 use crate::error::ApiError;
 use crate::metrics::Metrics;
@@ -47,14 +47,19 @@ impl Cors {
 pub(crate) async fn guard(State(cors): State<Cors>, request: Request, next: Next) -> Response {
     let origin = match read_origin(request.headers()) {
         Ok(Some(origin)) if !cors.allows(&origin, request.headers()) => {
-            if request.uri().path().starts_with(crate::socket::PATH) {
+            if is_live(&request) {
                 cors.metrics.refused.add("origin");
             }
             cors.tell_refusal(&origin);
             return refuse();
         }
         Ok(origin) => origin,
-        Err(Twice) => return refuse(),
+        Err(Twice) => {
+            if is_live(&request) {
+                cors.metrics.refused.add("origin");
+            }
+            return refuse();
+        }
     };
     let is_preflight = request.method() == Method::OPTIONS;
     let mut response = if is_preflight {
@@ -86,6 +91,11 @@ fn read_origin(headers: &HeaderMap) -> Result<Option<HeaderValue>, Twice> {
         (origin, None) => Ok(origin.cloned()),
         (_, Some(_)) => Err(Twice),
     }
+}
+
+/// A handshake rather than a request of REST.
+fn is_live(request: &Request) -> bool {
+    request.uri().path().starts_with(crate::socket::PATH)
 }
 
 fn refuse() -> Response {

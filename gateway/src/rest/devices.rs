@@ -100,7 +100,9 @@ pub(crate) async fn retire(
     let body: Retire = body::parse(&body::read(request).await?)?;
     let name = body::name("retired_by", body.retired_by.as_deref())?;
     let answer = apply::retire(&rest.reads.store, &device, name);
-    match rest.reads.within(answer).await.map_err(ApiError::away)? {
+    let answer = rest.reads.within(answer).await.map_err(ApiError::away)?;
+    rest.tell_changes(&device, &answer.changes);
+    match answer.answer {
         Retired::NotFound => Err(ApiError::UnknownDevice),
         Retired::Done => {
             rest.metrics.retired.fetch_add(1, Ordering::Relaxed);

@@ -4,18 +4,20 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH};
 use axum::http::{HeaderMap, HeaderValue, Method};
-use axum::middleware::Next;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use opentelemetry::KeyValue;
 use opentelemetry::trace::SpanKind;
 use opentelemetry_semantic_conventions::attribute::{
-    HTTP_REQUEST_METHOD, HTTP_RESPONSE_STATUS_CODE, HTTP_ROUTE,
+    ERROR_TYPE, HTTP_REQUEST_METHOD, HTTP_RESPONSE_STATUS_CODE, HTTP_ROUTE, URL_PATH, URL_SCHEME,
 };
 use shared::telemetry;
-use shared::trace::{ALWAYS, Done, SLOW, Traces};
+use shared::trace::{Done, SLOW, Traces};
+use tower_http::catch_panic::CatchPanicLayer;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
@@ -27,18 +29,17 @@ use crate::rest::reply;
 pub(crate) const MAX_BODY_BYTES: usize = 100 * 1024;
 /// Front ends give up after 30 s: whoever waits longer than this reads nobody's answer.
 const MAX_DURATION: Duration = Duration::from_secs(25);
+/// What a span keeps of a path.
+const MAX_PATH_CHARS: usize = 256;
+/// What we speak; whoever ends TLS in front of us speaks `https`.
+pub(crate) const SCHEME: &str = "http";
 /// A longer request id is not repeated in errors.
 const MAX_REQUEST_ID: usize = 128;
 
-/// The outermost layer but CORS: bounds the request and completes the answer.
+/// The outermost layer but CORS: completes the answer, whoever gave it.
 pub(crate) async fn complete(request: Request, next: Next) -> Response {
     let request_id = request_id(request.headers());
-    let mut response = if is_too_large(request.headers()) {
-        ApiError::TooLarge.into_response()
-    } else {
-        let answer = tokio::time::timeout(MAX_DURATION, next.run(request)).await;
-        answer.unwrap_or_else(|_| ApiError::TooSlow.into_response())
-    };
+    let mut response = next.run(request).await;
     if let (Some(id), Some(body)) = (request_id, response.extensions_mut().remove::<ErrorBody>()) {
         let (old, _) = response.into_parts();
         response = reply::json(
@@ -62,28 +63,44 @@ pub(crate) async fn complete(request: Request, next: Next) -> Response {
     response
 }
 
-/// The server span of a request: named after its route, never after a device.
-pub(crate) async fn trace(
-    State(metrics): State<Arc<Metrics>>,
-    request: Request,
-    next: Next,
-) -> Response {
+/// What every request passes whose route is known, or known to be none. Within the span: what panics or takes too long is
+/// counted and told like everything else.
+pub(crate) fn passed(handlers: Router, metrics: Arc<Metrics>) -> Router {
+    handlers
+        .layer(from_fn(bound))
+        .layer(CatchPanicLayer::custom(after_panic))
+        .layer(from_fn_with_state(metrics, trace))
+}
+
+/// Bounds the request: its size as it is announced, and the time of its answer.
+async fn bound(request: Request, next: Next) -> Response {
+    if is_too_large(request.headers()) {
+        return ApiError::TooLarge.into_response();
+    }
+    let answer = tokio::time::timeout(MAX_DURATION, next.run(request)).await;
+    answer.unwrap_or_else(|_| ApiError::TooSlow.into_response())
+}
+
+/// The server span of a request, named after its route, never after a device; and its metric.
+async fn trace(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
     let began = Instant::now();
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let route = route.as_ref().map_or("", MatchedPath::as_str);
-    let route = route.to_owned();
-    let method = method(request.method());
-    // What changes an alarm is told whatever the share of the samples is.
-    let always = (!matches!(method, "GET" | "HEAD" | "OPTIONS")).then_some(true);
+    let asked = Asked {
+        method: method(request.method()),
+        route: route.as_ref().map(MatchedPath::as_str),
+        path: request.uri().path().chars().take(MAX_PATH_CHARS).collect(),
+    };
     let span = tracing::info_span!(
         "request",
-        otel.name = format!("{method} {route}"),
+        otel.name = asked.name(),
         otel.kind = "server",
         otel.status_code = Empty,
-        { ALWAYS } = always,
-        { HTTP_REQUEST_METHOD } = method,
-        { HTTP_ROUTE } = %route,
+        { HTTP_REQUEST_METHOD } = asked.method,
+        { HTTP_ROUTE } = asked.route,
+        { URL_PATH } = asked.path,
+        { URL_SCHEME } = SCHEME,
         { HTTP_RESPONSE_STATUS_CODE } = Empty,
+        { ERROR_TYPE } = Empty,
     );
     let recorded = span.clone();
     let response = next.run(request).instrument(span).await;
@@ -91,37 +108,62 @@ pub(crate) async fn trace(
     recorded.record(HTTP_RESPONSE_STATUS_CODE, status);
     if status >= 500 {
         recorded.record("otel.status_code", "ERROR");
+        recorded.record(ERROR_TYPE, status.to_string());
     }
     let took = began.elapsed();
-    metrics.answered(method, &route, status, took);
-    let is_probe = matches!(
-        route.as_str(),
-        "/livez" | "/readyz" | "/health" | "/metrics"
-    );
-    if !is_probe && (status >= 500 || took > SLOW) {
-        tell_anyway(&recorded, method, &route, status, took);
-    }
+    metrics.answered(asked.method, asked.route, status, took);
+    asked.tell_anyway(&recorded, status, took);
     response
 }
 
-/// Errors and slow answers are told, too, where the share of the samples had left them out.
-fn tell_anyway(span: &Span, method: &'static str, route: &str, status: u16, took: Duration) {
-    let trace = telemetry::of_span(span).filter(|trace| !trace.is_sampled());
-    let Some(trace) = trace else { return };
-    Traces::none().tell(Done {
-        trace: trace.sampled(),
-        origin: None,
-        links: &[],
-        name: format!("{method} {route}").into(),
-        kind: SpanKind::Server,
-        took,
-        attributes: vec![
-            KeyValue::new(HTTP_REQUEST_METHOD, method),
-            KeyValue::new(HTTP_ROUTE, route.to_owned()),
+/// What was asked for, in the words of the conventions.
+struct Asked<'a> {
+    method: &'static str,
+    route: Option<&'a str>,
+    path: String,
+}
+
+impl Asked<'_> {
+    fn name(&self) -> String {
+        match self.route {
+            Some(route) => format!("{} {route}", self.method),
+            None => self.method.to_owned(),
+        }
+    }
+
+    /// What changed something, failed or was slow is told, too, where the share of the samples had left it out.
+    fn tell_anyway(&self, span: &Span, status: u16, took: Duration) {
+        let is_probe = self
+            .route
+            .is_some_and(|route| route == "/health" || super::is_for_operators(route));
+        let has_changed = matches!(self.method, "POST" | "DELETE") && status < 300;
+        let has_failed = status >= 500 || took > SLOW;
+        if !has_changed && (is_probe || !has_failed) {
+            return;
+        }
+        let trace = telemetry::of_span(span).filter(|trace| !trace.is_sampled());
+        let Some(trace) = trace else { return };
+        let mut attributes = vec![
+            KeyValue::new(HTTP_REQUEST_METHOD, self.method),
+            KeyValue::new(URL_PATH, self.path.clone()),
+            KeyValue::new(URL_SCHEME, SCHEME),
             KeyValue::new(HTTP_RESPONSE_STATUS_CODE, i64::from(status)),
-        ],
-        error: (status >= 500).then(|| status.to_string()),
-    });
+        ];
+        let route = self.route.map(str::to_owned);
+        attributes.extend(route.map(|route| KeyValue::new(HTTP_ROUTE, route)));
+        let error = (status >= 500).then(|| status.to_string());
+        attributes.extend(error.clone().map(|error| KeyValue::new(ERROR_TYPE, error)));
+        Traces::none().tell(Done {
+            trace: trace.sampled(),
+            origin: None,
+            links: &[],
+            name: self.name().into(),
+            kind: SpanKind::Server,
+            took,
+            attributes,
+            error,
+        });
+    }
 }
 
 /// The method as a word of a bounded set: anybody can invent one.
@@ -132,7 +174,7 @@ fn method(method: &Method) -> &'static str {
 }
 
 /// The answer where a handler panicked.
-pub(crate) fn after_panic(_: Box<dyn Any + Send + 'static>) -> Response {
+fn after_panic(_: Box<dyn Any + Send + 'static>) -> Response {
     ApiError::Bug.into_response()
 }
 

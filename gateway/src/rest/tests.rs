@@ -17,6 +17,11 @@ use tower::ServiceExt;
 use super::*;
 use crate::config::Config;
 
+/// Meters that live on: metrics end with theirs.
+fn meters() -> &'static Meters {
+    Box::leak(Box::new(Meters::local("gateway").expect("meters")))
+}
+
 /// A gateway's REST on the Redis at this address, with these further flags.
 fn gateway(redis: &str, flags: &[&str]) -> Router {
     let url = format!("redis://{redis}");
@@ -34,7 +39,7 @@ fn gateway(redis: &str, flags: &[&str]) -> Router {
         store,
         config: Arc::new(config),
         status: StatusHandle::new(std::time::Instant::now()),
-        metrics: Metrics::new(&Meters::local("gateway").expect("meters")),
+        metrics: Metrics::new(meters()),
     };
     router(state).expect("origins were checked")
 }
@@ -368,13 +373,31 @@ async fn a_large_or_broken_body_is_refused() {
 }
 
 #[tokio::test]
-async fn a_panic_is_answered_with_json() {
-    let router = Router::new()
-        .route("/", get(async || -> ApiError { panic!("on purpose") }))
-        .layer(CatchPanicLayer::custom(edge::after_panic));
+async fn a_panic_is_answered_with_json_and_counted() {
+    let metrics = Metrics::new(meters());
+    let handlers = Router::new().route("/", get(async || -> ApiError { panic!("on purpose") }));
+    let router = edge::passed(handlers, Arc::clone(&metrics));
     let response = router.oneshot(request("GET /")).await.expect("infallible");
     assert_eq!(
         error_of(response).await,
         (500, "Internal server error".to_owned())
+    );
+    let counted = metrics.read();
+    assert!(
+        counted.contains(r#"http_response_status_code="500""#),
+        "{counted}"
+    );
+}
+
+#[tokio::test]
+async fn a_body_that_is_refused_by_its_length_is_counted() {
+    let router = without_redis(&[]);
+    let uri = "/devices/OTSM-0001/subtronics/alerts/a1/acknowledge";
+    let large = with(request(&format!("POST {uri}")), "content-length", "102401");
+    assert_eq!(send(&router, large).await.status(), 413);
+    let counted = text_of(send(&router, request("GET /metrics")).await).await;
+    assert!(
+        counted.contains(r#"http_response_status_code="413""#),
+        "{counted}"
     );
 }

@@ -196,9 +196,8 @@ impl Client {
     pub(crate) fn flush(&self) -> Flushed {
         let mut lanes = self.lanes();
         let flushed = lanes.flush(Instant::now(), |packet| self.hand_over(packet));
-        let dropped = lanes.take_dropped();
+        self.count(&mut lanes);
         drop(lanes);
-        self.count_losses(0, dropped);
         let flushed = flushed.unwrap_or_else(|overflow| {
             self.let_go(LetGo::TooSlow(overflow));
             Flushed::All
@@ -318,10 +317,8 @@ impl Client {
         }
         let mut lanes = self.lanes();
         let pushed = push(&mut lanes);
-        let conflated = lanes.take_conflated();
-        let dropped = lanes.take_dropped();
+        self.count(&mut lanes);
         drop(lanes);
-        self.count_losses(conflated, dropped);
         match pushed {
             Ok(true) => self.waiting.notify_one(),
             Ok(false) => {}
@@ -329,10 +326,14 @@ impl Client {
         }
     }
 
-    fn count_losses(&self, conflated: u64, dropped: u64) {
+    /// What became of packets since this was last asked.
+    fn count(&self, lanes: &mut Lanes) {
+        if let Some(waited) = lanes.take_waited() {
+            self.metrics.alarm_waited(waited);
+        }
         let losses = [
-            (&self.metrics.conflated, conflated),
-            (&self.metrics.dropped, dropped),
+            (&self.metrics.conflated, lanes.take_conflated()),
+            (&self.metrics.dropped, lanes.take_dropped()),
         ];
         for (counter, count) in losses {
             if count > 0 {

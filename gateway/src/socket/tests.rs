@@ -28,6 +28,7 @@ async fn service_is_freed_with_its_last_handle() {
     let settings = relay::Settings {
         linger: config.linger,
         broadcast_all: false,
+        traces: shared::trace::Traces::none(),
     };
     // Its tasks end at once: nothing is asked of Redis.
     let finish = CancellationToken::new();
@@ -36,7 +37,7 @@ async fn service_is_freed_with_its_last_handle() {
     let relay = Relay::start(
         &store,
         &clients,
-        settings,
+        &settings,
         &sights,
         &Lifecycle::new(),
         &finish,

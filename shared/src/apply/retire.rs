@@ -1,6 +1,6 @@
 //! The end of a device, decided again until it is written.
 
-use super::renumber;
+use super::{Answered, renumber};
 use crate::decide;
 use crate::device::DeviceId;
 use crate::store::{Committed, Loaded, Store, StoreError};
@@ -16,9 +16,14 @@ pub enum Retired {
 }
 
 /// Retires a device: its alarms close as `retired`, everything stored of it goes, and the next message makes a new one.
-pub async fn retire(store: &Store, device: &DeviceId, by: &str) -> Result<Retired, StoreError> {
+pub async fn retire(
+    store: &Store,
+    device: &DeviceId,
+    by: &str,
+) -> Result<Answered<Retired>, StoreError> {
     let clock = store.clock();
-    let trace = telemetry::present().map(|trace| trace.to_string());
+    // It ends alarms, or a device: always told.
+    let trace = telemetry::here().map(|trace| trace.sampled().to_string());
     let mut loaded = store.load(std::slice::from_ref(device)).await?.pop();
     loop {
         let subject = match loaded {
@@ -27,20 +32,25 @@ pub async fn retire(store: &Store, device: &DeviceId, by: &str) -> Result<Retire
                 renumber(store, subject).await?
             }
             Some(other) => other,
-            None => return Ok(Retired::NotFound),
+            None => return Ok(Answered::unchanged(Retired::NotFound)),
         };
         let subject = match subject {
             Loaded::Subject(subject) => subject,
             Loaded::Refused(reason) => return Err(StoreError::Refused(reason)),
         };
         let Some(retirement) = decide::retire(&subject, by, clock.now(), trace.as_deref()) else {
-            return Ok(Retired::NotFound);
+            return Ok(Answered::unchanged(Retired::NotFound));
         };
         match store
             .retire(&subject, &retirement, trace.as_deref())
             .await?
         {
-            Committed::Done(_) => return Ok(Retired::Done),
+            Committed::Done(_) => {
+                return Ok(Answered {
+                    answer: Retired::Done,
+                    changes: retirement.changes,
+                });
+            }
             Committed::Conflict(newer) => loaded = Some(newer),
         }
     }

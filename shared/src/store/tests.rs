@@ -311,7 +311,7 @@ async fn an_acknowledgement_and_an_escalation_never_lose_each_other() {
             .state
             .expect("known");
         let alarm = &alarm.alarms[0];
-        match answer.expect("answered") {
+        match answer.expect("answered").answer {
             Acknowledged::Escalated => {
                 escalated += 1;
                 head_start_us += 150;
@@ -622,7 +622,7 @@ async fn a_position_from_the_future_covers_no_more_than_what_was_read() {
     };
     let id = &state.alarms[0].id;
     let answer = acknowledge(&store, &device, id, "User", Some(future)).await;
-    assert_eq!(answer.expect("answered"), Acknowledged::Covered);
+    assert_eq!(answer.expect("answered").answer, Acknowledged::Covered);
     let log = store
         .alarm_log(device.partition(8), None, None, None)
         .await

@@ -1,22 +1,21 @@
 use super::*;
 
-fn in_span_of(sampler: Sampler) -> Option<String> {
+fn in_span_of(sampler: Sampler) -> Option<Trace> {
     let provider = SdkTracerProvider::builder().with_sampler(sampler).build();
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
     let subscriber = tracing_subscriber::registry().with(layer);
-    tracing::subscriber::with_default(subscriber, || {
-        tracing::info_span!("commit").in_scope(|| present().map(|trace| trace.to_string()))
-    })
+    tracing::subscriber::with_default(subscriber, || tracing::info_span!("commit").in_scope(here))
 }
 
 #[test]
-fn traceparent_is_the_w3c_header_of_a_sampled_span_only() {
-    let header = in_span_of(Sampler::AlwaysOn).unwrap();
+fn the_place_in_a_trace_is_that_of_the_span() {
+    let header = in_span_of(Sampler::AlwaysOn).unwrap().to_string();
     let lengths: Vec<usize> = header.split('-').map(str::len).collect();
     assert_eq!(lengths, [2, 32, 16, 2]);
     assert!(header.starts_with("00-") && header.ends_with("-01"));
-    assert_eq!(in_span_of(Sampler::AlwaysOff), None);
-    assert_eq!(present(), None);
+    let unsampled = in_span_of(Sampler::AlwaysOff).unwrap();
+    assert!(unsampled.to_string().ends_with("-00") && !unsampled.is_sampled());
+    assert_eq!(here(), None);
 }
 
 #[test]

@@ -21,7 +21,7 @@ async fn what_an_emptied_server_lost_is_asserted_again_before_anything_else_is_d
     let seen = store.snapshot(&device, None).await.expect("reads");
     let seen = seen.state.expect("known").position;
     let acknowledged = acknowledge(&store, &device, &alarm.id, "User", Some(seen)).await;
-    assert_eq!(acknowledged.expect("answers"), Acknowledged::Covered);
+    assert_eq!(acknowledged.expect("answers").answer, Acknowledged::Covered);
     flush(&server).await;
     assert!(store.survey().await.is_err(), "its epochs are gone");
     // The next reading meets the alarm of before, acknowledged.

@@ -110,7 +110,7 @@ async fn nothing_stays_but_the_log_and_the_number() {
     assert_eq!(traces(&mut raw, &store).await.len(), 7, "all there is");
 
     let retired = retire(&store, &device(), "Asha").await;
-    assert_eq!(retired.expect("redis answers"), Retired::Done);
+    assert_eq!(retired.expect("redis answers").answer, Retired::Done);
     assert_eq!(traces(&mut raw, &store).await, [""; 0]);
     let partition = store.keys(&device()).partition();
     assert_eq!(
@@ -133,7 +133,7 @@ async fn nothing_stays_but_the_log_and_the_number() {
     assert_eq!(near_after.state, near_before.state);
     assert_eq!(near_after.events.len(), near_before.events.len());
     let again = retire(&store, &device(), "Asha").await;
-    assert_eq!(again.expect("redis answers"), Retired::NotFound);
+    assert_eq!(again.expect("redis answers").answer, Retired::NotFound);
 
     // The next message makes a new one, which knows nothing of the first.
     let born = send(&store, &of(DEVICE, "300", 10), 10).await;
@@ -274,7 +274,7 @@ async fn a_state_that_cannot_be_read_can_be_retired() {
             .await
             .expect("set");
         let retired = retire(&store, &device(), "Asha").await;
-        assert_eq!(retired.expect("answers"), Retired::Done, "{field}");
+        assert_eq!(retired.expect("answers").answer, Retired::Done, "{field}");
         assert_eq!(traces(&mut raw, &store).await, [""; 0], "{field}");
         assert_eq!(load(&store).await.seq_floor, seq + 1, "{field}");
     }
@@ -381,7 +381,11 @@ async fn a_device_that_is_retired_while_it_sends_is_gone_or_new_and_whole() {
     let store = server.store();
     let (mut retired, mut gone, mut reborn) = (0, 0, 0);
     while retired < 100 || gone == 0 || reborn == 0 {
-        match retire(&store, &device(), "Asha").await.expect("answers") {
+        match retire(&store, &device(), "Asha")
+            .await
+            .expect("answers")
+            .answer
+        {
             Retired::Done => retired += 1,
             Retired::NotFound => {}
         }

@@ -1,0 +1,46 @@
+//! A gateway with as many connections as it may have: it says so, and whoever operates it still sees that it lives.
+
+use std::net::Ipv4Addr;
+
+use anyhow::{Result, ensure};
+use tests::eventually::eventually;
+use tests::stack::Plan;
+use tokio::net::TcpStream;
+
+const PLACES: usize = 4;
+
+#[tokio::test]
+async fn a_full_gateway_answers_probes_and_tells_everybody_else() -> Result<()> {
+    let plan = Plan::default().gateway(&format!("--max-connections={PLACES}"));
+    let stack = plan.start().await?;
+    let gateway = &stack.gateways[0];
+    // They say nothing, and are waited for: 30 s each.
+    let mut idle = Vec::new();
+    while idle.len() < PLACES {
+        idle.push(TcpStream::connect((Ipv4Addr::LOCALHOST, gateway.port())).await?);
+    }
+    eventually("it is full", async || {
+        let told = gateway.get("/api/devices").await?;
+        let told = told.expect(503)?;
+        ensure!(told["error_code"] == "full", "{told}");
+        Ok(())
+    })
+    .await?;
+    for path in ["/livez", "/readyz", "/metrics"] {
+        let answer = gateway.get(path).await?;
+        ensure!(answer.status == 200, "{path}: {answer:?}");
+    }
+    let handshake = "/socket.io/?EIO=4&transport=polling";
+    gateway.get(handshake).await?.expect(503)?;
+    let metrics = gateway.get("/metrics").await?;
+    let metrics = String::from_utf8(metrics.body.to_vec())?;
+    let refused = r#"gateway_handshakes_refused_total{reason="full"} 1"#;
+    ensure!(metrics.lines().any(|line| line == refused), "{metrics}");
+
+    idle.pop();
+    eventually("a place is free", async || {
+        gateway.get("/api/devices").await?.expect(200)
+    })
+    .await?;
+    stack.pass()
+}

@@ -1,0 +1,163 @@
+//! What is late or refused is told: in traces whatever their share is, and in the latency.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use tests::collector::{Collector, Span, attribute};
+use tests::eventually::eventually;
+use tests::stack::{Plan, Stack};
+
+const SERIAL: &str = "OTSM-0001";
+/// Beyond what counts as slow, by more than clocks differ.
+const SLOW: Duration = Duration::from_millis(1_300);
+
+async fn start(collector: &Collector) -> Result<Stack> {
+    let flags = collector.flags("0");
+    let plan = Plan::default().gateway(&flags).ingest(&flags);
+    plan.start().await
+}
+
+async fn age(began: Instant) -> Result<()> {
+    eventually("it is late", async || {
+        ensure!(began.elapsed() > SLOW, "{:?}", began.elapsed());
+        Ok(())
+    })
+    .await
+}
+
+async fn told(collector: &Collector, what: &str, is_it: impl Fn(&Span) -> bool) -> Result<Span> {
+    eventually(what, async || {
+        let spans = collector.spans();
+        let found = spans.iter().find(|span| is_it(span)).cloned();
+        let names: Vec<_> = spans.iter().map(|span| &span.name).collect();
+        found.with_context(|| format!("only {names:?}"))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_commit_that_failed_and_a_message_that_waited_for_it_are_told() -> Result<()> {
+    let collector = Collector::start().await?;
+    let stack = start(&collector).await?;
+    stack.device(SERIAL).send(1).await?;
+    stack.shows(SERIAL, 1).await?;
+    ensure!(collector.spans().is_empty(), "nothing is sampled by chance");
+    let began = Instant::now();
+    stack.redis_link.cut();
+    stack.device(SERIAL).send(2).await?;
+    eventually("a commit fails", async || {
+        let failures = stack.ingests[0]
+            .metric("ingest_commit_failures_total")
+            .await?;
+        ensure!(failures >= 1.0, "{failures}");
+        Ok(())
+    })
+    .await?;
+    age(began).await?;
+    stack.redis_link.heal();
+    told(&collector, "the failed commit", |span| {
+        span.name == "EVALSHA" && attribute(span, "error.type") == "not_committed"
+    })
+    .await?;
+    let message = told(&collector, "the slow message", |span| {
+        span.name == "process SubTronics/data"
+    })
+    .await?;
+    let took = message.end_time_unix_nano - message.start_time_unix_nano;
+    ensure!(Duration::from_nanos(took) > SLOW / 2, "{message:?}");
+    stack.pass()
+}
+
+#[tokio::test]
+async fn an_event_that_reaches_a_gateway_late_is_told_and_counted_as_late() -> Result<()> {
+    let collector = Collector::start().await?;
+    let mut stack = start(&collector).await?;
+    let browser = stack.browser().await?;
+    browser.subscribe(SERIAL).await?;
+    stack.device(SERIAL).send(1).await?;
+    browser
+        .wait_for("the first", |seen| seen.is_of("device:data", SERIAL))
+        .await?;
+    stack.gateways[0].process.pause()?;
+    stack.device(SERIAL).send(2).await?;
+    eventually("it is committed", async || {
+        let committed = stack.ingests[0]
+            .metric("ingest_messages_committed_total")
+            .await?;
+        ensure!(committed > 1.5, "{committed}");
+        Ok(())
+    })
+    .await?;
+    age(Instant::now()).await?;
+    stack.gateways[0].process.resume()?;
+    let emit = "process st:{partition}:live:{device}";
+    told(&collector, "the late event", |span| span.name == emit).await?;
+    let gateway = &stack.gateways[0];
+    let all = gateway
+        .metric("gateway_event_latency_seconds_count")
+        .await?;
+    let in_time = r#"gateway_event_latency_seconds_bucket{le="1"}"#;
+    let in_time = gateway.metric(in_time).await?;
+    ensure!(
+        (all, in_time) == (2.0, 1.0),
+        "{all} events, {in_time} in time"
+    );
+    stack.pass()
+}
+
+#[tokio::test]
+async fn what_was_missed_and_caught_up_is_counted_as_late() -> Result<()> {
+    let stack = Plan::default().start().await?;
+    let browser = stack.browser().await?;
+    browser.subscribe(SERIAL).await?;
+    stack.device(SERIAL).send(1).await?;
+    browser
+        .wait_for("the first", |seen| seen.is_of("device:data", SERIAL))
+        .await?;
+    // The connection of the subscription ends, and an event is committed before there is another one.
+    let mut redis = stack.redis_connection().await?;
+    let mut kill = redis::cmd("CLIENT");
+    kill.arg("KILL").arg("TYPE").arg("pubsub");
+    kill.exec_async(&mut redis).await?;
+    stack.device(SERIAL).send(2).await?;
+    browser
+        .wait_for("the second", |seen| {
+            seen.is_of("device:data", SERIAL) && seen.body["data"]["sensor_reading"] == 2
+        })
+        .await?;
+    let counted = stack.gateways[0]
+        .metric("gateway_event_latency_seconds_count")
+        .await?;
+    ensure!(counted > 1.5, "{counted}");
+    stack.pass()
+}
+
+#[tokio::test]
+async fn a_redis_that_takes_nothing_hides_no_alarm_from_the_metrics() -> Result<()> {
+    const AGE: &str = "gateway_fleet_sample_age_seconds";
+    const ALARM: &str = "gateway_fleet_unacknowledged_critical_alarm_age_seconds";
+    let plan = Plan::default().gateway("--report-interval=1s");
+    let stack = plan.start().await?;
+    stack.device(SERIAL).send(1_200).await?;
+    stack.shows(SERIAL, 1_200).await?;
+    let mut redis = stack.redis_connection().await?;
+    let mut full = redis::cmd("CONFIG");
+    full.arg("SET").arg("maxmemory").arg("1");
+    full.exec_async(&mut redis).await?;
+    let began = Instant::now();
+    let gateway = &stack.gateways[0];
+    eventually("a sample is made by a Redis that is full", async || {
+        let age = gateway.metric(AGE).await?;
+        let since = began.elapsed().as_secs_f64();
+        ensure!(age + 0.5 < since, "{age} s old, full for {since} s");
+        ensure!(gateway.metric(ALARM).await? > 0.0, "no alarm");
+        Ok(())
+    })
+    .await?;
+    let mut free = redis::cmd("CONFIG");
+    free.arg("SET").arg("maxmemory").arg("0");
+    free.exec_async(&mut redis).await?;
+    stack.device(SERIAL).send(1_201).await?;
+    stack.shows(SERIAL, 1_201).await?;
+    stack.pass()
+}
