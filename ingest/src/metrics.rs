@@ -55,6 +55,7 @@ pub struct Metrics {
     alarm_changes: Counts,
     commit_duration: Histogram<f64>,
     message_duration: Histogram<f64>,
+    deadline_lag: Histogram<f64>,
 }
 
 /// Where the state of the links is read.
@@ -86,6 +87,10 @@ impl Metrics {
             message_duration: meters.durations(
                 "ingest.message.duration",
                 "From the socket to the commit of a message.",
+            ),
+            deadline_lag: meters.durations(
+                "ingest.deadline.lag",
+                "How long after its time a deadline was looked at: silence, off-delays. Long after nobody listened.",
             ),
         });
         metrics.tell_messages(meters);
@@ -151,6 +156,12 @@ impl Metrics {
         for change in changes {
             self.alarm_changes.add(change.kind.code());
         }
+    }
+
+    /// A deadline was looked at, so many milliseconds after its time.
+    pub fn deadline_looked_at(&self, late_ms: i64) {
+        let late = Duration::from_millis(u64::try_from(late_ms).unwrap_or(0));
+        self.deadline_lag.record(late.as_secs_f64(), &[]);
     }
 
     /// A batch was committed.

@@ -168,10 +168,18 @@ struct Looker<'a> {
 }
 
 impl Looker<'_> {
-    async fn look(&self, due: Vec<DeviceId>, listening_since: Time) -> Result<(), StoreError> {
+    async fn look(
+        &self,
+        due: Vec<(DeviceId, Time)>,
+        listening_since: Time,
+    ) -> Result<(), StoreError> {
+        let now = self.store.clock().now();
+        for (_, at) in &due {
+            self.metrics.deadline_looked_at(now.millis_since(*at));
+        }
         let work: Vec<Work<'_>> = due
             .into_iter()
-            .map(|device| Work {
+            .map(|(device, _)| Work {
                 device,
                 input: Input::Timer { listening_since },
                 raw: None,

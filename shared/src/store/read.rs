@@ -299,8 +299,8 @@ impl Store {
         })
     }
 
-    /// Devices whose deadline has passed, at most `limit` per partition.
-    pub async fn due(&self, now: Time, limit: usize) -> Result<Vec<DeviceId>, StoreError> {
+    /// Devices whose deadline has passed, and when, at most `limit` per partition.
+    pub async fn due(&self, now: Time, limit: usize) -> Result<Vec<(DeviceId, Time)>, StoreError> {
         let partitions = usize::from(self.partitions());
         let answers = self
             .run_each(partitions, |_, index, pipe| {
@@ -309,6 +309,7 @@ impl Store {
                     .arg(PartitionKeys::new(number).deadlines());
                 pipe.arg("-inf")
                     .arg(now.as_millis())
+                    .arg("WITHSCORES")
                     .arg("LIMIT")
                     .arg(0)
                     .arg(limit);
@@ -318,12 +319,11 @@ impl Store {
         for answer in answers {
             // One partition whose index is broken does not stop the others.
             let Ok(found) = answer else { continue };
-            let names = Vec::<String>::from_redis_value(found).unwrap_or_default();
-            due.extend(
-                names
-                    .into_iter()
-                    .filter_map(|name| name.parse::<DeviceId>().ok()),
-            );
+            let found = Vec::<(String, f64)>::from_redis_value(found).unwrap_or_default();
+            due.extend(found.into_iter().filter_map(|(name, at)| {
+                let device = name.parse::<DeviceId>().ok()?;
+                Some((device, super::codec::millis(at)))
+            }));
         }
         Ok(due)
     }
