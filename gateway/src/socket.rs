@@ -225,7 +225,9 @@ fn prepare(socket: &Arc<Socket>, context: &Context) {
     socket.on("unsubscribe:device", async |_: Unsubscribe| {});
     let leaving = Arc::clone(&client);
     socket.on_disconnect(async move |_: SocketRef, reason: DisconnectReason| {
-        tracing::info!(client = %leaving.sid(), reason = %reason, "client disconnected");
+        client::tell(|held_back| {
+            tracing::info!(client = %leaving.sid(), reason = %reason, held_back, "client disconnected");
+        });
         leaving.has_left(reason);
     });
     let connection = Connection {
@@ -257,7 +259,9 @@ impl Connection {
         let _registration = context.clients.register(client);
         let _missed = LetGoIfDropped(Arc::clone(client));
         let total = context.clients.count();
-        tracing::info!(client = %client.sid(), total, "client connected");
+        client::tell(|held_back| {
+            tracing::info!(client = %client.sid(), total, held_back, "client connected");
+        });
         if let Some(status) = context.monitor.degraded() {
             client.send("system:status", &status);
         }

@@ -1,16 +1,26 @@
 //! The log lines that detectors cause: one per change of an alarm, none per reading, and never more than somebody can read.
 
 use shared::clock::Time;
-use shared::lines::{AlarmLines, Pause};
+use shared::lines::{AlarmLines, Limit};
 use shared::store::StoreError;
 use shared::trace::Trace;
 
 /// What may still be told.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Lines {
     pub(crate) alarms: AlarmLines,
-    rejections: Pause,
-    failures: Pause,
+    rejections: Limit,
+    failures: Limit,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self {
+            alarms: AlarmLines::default(),
+            rejections: Limit::rare(),
+            failures: Limit::rare(),
+        }
+    }
 }
 
 impl Lines {

@@ -9,31 +9,45 @@ use crate::clock::Time;
 use crate::device::DeviceId;
 use crate::trace::Trace;
 
-/// Lines about the same thing: one, then none for a while.
+const MINUTE_MS: i64 = 60_000;
+
+/// Lines of one kind: so many in a time.
 #[derive(Debug)]
-pub struct Pause {
+pub struct Limit {
+    count: u32,
+    length_ms: i64,
     inner: Mutex<Window>,
 }
 
-impl Pause {
-    const MS: i64 = 10_000;
+impl Limit {
+    const fn new(count: u32, length_ms: i64) -> Self {
+        Self {
+            count,
+            length_ms,
+            inner: Mutex::new(Window::NEW),
+        }
+    }
+
+    /// One in ten seconds: they all say the same.
+    #[must_use]
+    pub const fn rare() -> Self {
+        Self::new(1, 10_000)
+    }
+
+    /// 600 a minute: each says something, until there are too many.
+    #[must_use]
+    pub const fn frequent() -> Self {
+        Self::new(600, MINUTE_MS)
+    }
 
     /// The lines held back before this one; `None`: hold it back, too.
     pub fn take(&self, now: Time) -> Option<u64> {
         let mut window = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if window.take(now, Self::MS, 1) {
+        if window.take(now, self.length_ms, self.count) {
             Some(std::mem::take(&mut window.held_back))
         } else {
             window.held_back += 1;
             None
-        }
-    }
-}
-
-impl Default for Pause {
-    fn default() -> Self {
-        Self {
-            inner: Mutex::new(Window::NEW),
         }
     }
 }
@@ -79,7 +93,6 @@ struct Windows {
 }
 
 impl Quota {
-    const MS: i64 = 60_000;
     const PLACES: usize = 1_024;
     /// Lines a minute of the devices of one place.
     const OF_ONE: u32 = 10;
@@ -94,8 +107,8 @@ impl Quota {
         let count = of_places.len() as u64;
         let place = usize::try_from(hash % count).unwrap_or(0);
         // A device that may tell nothing more takes nothing of what the others may.
-        if of_places[place].take(now, Self::MS, Self::OF_ONE)
-            && of_all.take(now, Self::MS, Self::OF_ALL)
+        if of_places[place].take(now, MINUTE_MS, Self::OF_ONE)
+            && of_all.take(now, MINUTE_MS, Self::OF_ALL)
         {
             Some(std::mem::take(&mut of_all.held_back))
         } else {

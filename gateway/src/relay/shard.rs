@@ -14,7 +14,7 @@ use redis::aio::MultiplexedConnection;
 use shared::backoff::Backoff;
 use shared::device::DeviceId;
 use shared::guard::Sight;
-use shared::lines::Pause;
+use shared::lines::Limit;
 use shared::state::Epoch;
 use shared::store::{Snapshot, Store, StoreError};
 use shared::trace::{SLOW, Traces};
@@ -54,7 +54,7 @@ pub(super) struct Shard {
     outlet: Outlet,
     traces: Traces,
     /// Lines about what cannot be read: one per event would be one per reading.
-    unreadable: Pause,
+    unreadable: Limit,
     sources: Sources,
     link: Option<Link>,
     /// The partitions' epochs as they were last seen.
@@ -110,7 +110,7 @@ impl Shard {
             },
             store,
             traces: settings.traces.clone(),
-            unreadable: Pause::default(),
+            unreadable: Limit::rare(),
             sources,
             link: None,
             epochs: Arc::default(),

@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use shared::clock::Clock;
-use shared::lines::Pause;
+use shared::lines::Limit;
 
 use crate::error::ApiError;
 use crate::metrics::Metrics;
@@ -28,7 +28,7 @@ const MAX_AGE: &str = "7200";
 pub(crate) struct Cors {
     origins: Origins,
     clock: Arc<dyn Clock>,
-    refusals: Arc<Pause>,
+    refusals: Arc<Limit>,
     metrics: Arc<Metrics>,
 }
 
@@ -38,7 +38,7 @@ impl Cors {
             origins,
             clock,
             metrics,
-            refusals: Arc::default(),
+            refusals: Arc::new(Limit::rare()),
         }
     }
 }

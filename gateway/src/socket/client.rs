@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
+use shared::clock::SystemClock;
 use shared::device::DeviceId;
+use shared::lines::Limit;
 use socketioxide::extract::AckSender;
 use socketioxide::handler::{FromMessageParts, Value};
 use socketioxide::socket::{DisconnectReason, Sid, Socket};
@@ -108,6 +110,16 @@ pub(crate) struct Client {
     /// Its end was counted.
     is_counted: AtomicBool,
     metrics: Arc<Metrics>,
+}
+
+/// Lines about clients, who come and go as they like.
+static LINES: Limit = Limit::frequent();
+
+/// Tells a line about a client, if it may still be told.
+pub(super) fn tell(line: impl FnOnce(u64)) {
+    if let Some(held_back) = LINES.take(SystemClock::local()) {
+        line(held_back);
+    }
 }
 
 impl Client {
@@ -237,7 +249,9 @@ impl Client {
         if reason == LetGo::Draining {
             tracing::debug!(%client, reason = reason_code, "client let go");
         } else {
-            tracing::warn!(%client, reason = reason_code, "client let go");
+            tell(|held_back| {
+                tracing::warn!(%client, reason = reason_code, held_back, "client let go");
+            });
         }
         self.gone.cancel();
         self.transport.kill();

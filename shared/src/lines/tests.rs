@@ -10,12 +10,12 @@ fn device(number: u32) -> DeviceId {
 
 #[test]
 fn one_line_then_none_for_ten_seconds_and_the_next_tells_how_many() {
-    let pause = Pause::default();
-    assert_eq!(pause.take(at(0)), Some(0));
-    assert_eq!(pause.take(at(1)), None);
-    assert_eq!(pause.take(at(9_999)), None);
-    assert_eq!(pause.take(at(10_000)), Some(2));
-    assert_eq!(pause.take(at(20_000)), Some(0));
+    let rare = Limit::rare();
+    assert_eq!(rare.take(at(0)), Some(0));
+    assert_eq!(rare.take(at(1)), None);
+    assert_eq!(rare.take(at(9_999)), None);
+    assert_eq!(rare.take(at(10_000)), Some(2));
+    assert_eq!(rare.take(at(20_000)), Some(0));
 }
 
 #[test]
@@ -52,7 +52,15 @@ fn all_together_are_held_back_too() {
 
 #[test]
 fn a_clock_that_was_set_back_silences_nothing() {
-    let pause = Pause::default();
-    assert_eq!(pause.take(at(3_600_000)), Some(0));
-    assert_eq!(pause.take(at(0)), Some(0));
+    let rare = Limit::rare();
+    assert_eq!(rare.take(at(3_600_000)), Some(0));
+    assert_eq!(rare.take(at(0)), Some(0));
+}
+
+#[test]
+fn lines_of_a_kind_are_held_back_beyond_their_number() {
+    let frequent = Limit::frequent();
+    let told = (0..1_000).filter(|ms| frequent.take(at(*ms)).is_some());
+    assert_eq!(told.count(), 600);
+    assert_eq!(frequent.take(at(60_000)), Some(400));
 }
