@@ -7,10 +7,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Arg, ArgAction, ArgMatches, Command, Parser};
 
-use crate::args::{Line, Shown, Usage, without_user};
+use crate::args::{Line, Shown, Usage};
 use crate::process;
 use crate::redis::{self, RedisConfig};
-use crate::telemetry::{self, Exporter, TelemetryConfig};
+use crate::telemetry::{self, Endpoint, Exporter, TelemetryConfig};
 
 /// The word on the command line.
 pub const NAME: &str = "check-config";
@@ -188,19 +188,31 @@ pub async fn try_redis(config: &RedisConfig) -> Tried {
     }
 }
 
-/// Tries the collector with an export of nothing, if anything would be sent there.
-pub async fn try_collector(config: &TelemetryConfig) -> Option<Tried> {
+/// Tries the collector with an export of nothing, if anything would be sent there; both of them, if metrics have their own.
+pub async fn try_collector(config: &TelemetryConfig) -> Vec<Tried> {
+    let mut tried = Vec::new();
     if config.otel_exporter != Exporter::Otlp {
-        return None;
+        return tried;
     }
-    let outcome = telemetry::export_nothing(config).await;
-    Some(Tried {
-        what: format!(
-            "collector {}",
-            without_user(&config.otel_exporter_otlp_endpoint)
-        ),
+    let (traces, metrics) = (config.collector.of_traces(), config.collector.of_metrics());
+    tried.push(tried_export(
+        traces,
+        telemetry::export_no_spans(config).await,
+    ));
+    if metrics != traces {
+        tried.push(tried_export(
+            metrics,
+            telemetry::export_no_metrics(config).await,
+        ));
+    }
+    tried
+}
+
+fn tried_export(endpoint: &Endpoint, outcome: anyhow::Result<()>) -> Tried {
+    Tried {
+        what: format!("collector {endpoint}"),
         outcome: outcome
             .map(|()| "it took an empty export".to_owned())
             .context("it took no export"),
-    })
+    }
 }

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::Context as _;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{AsyncInstrument, Histogram, Meter, MeterProvider as _};
-use opentelemetry_otlp::{MetricExporter, WithExportConfig};
+use opentelemetry_otlp::MetricExporter;
+use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use prometheus::{Encoder, Registry, TextEncoder};
 
@@ -39,17 +40,12 @@ impl Meters {
     /// An exporter could not be built.
     pub fn new(service: &'static str, config: &TelemetryConfig) -> anyhow::Result<Self> {
         let exporter = match config.otel_exporter {
-            Exporter::Otlp => Some(
-                MetricExporter::builder()
-                    .with_tonic()
-                    .with_endpoint(&config.otel_exporter_otlp_endpoint)
-                    .with_timeout(FLUSH)
-                    .build()
-                    .context("cannot build the exporter of metrics")?,
-            ),
+            Exporter::Otlp => Some(telemetry::metrics(config)?),
             Exporter::None | Exporter::Stdout => None,
         };
-        Self::build(service, exporter)
+        let meters = Self::build(service, exporter)?;
+        telemetry::tell(&meters);
+        Ok(meters)
     }
 
     /// Metrics for `/metrics` alone.
@@ -57,10 +53,13 @@ impl Meters {
     /// # Errors
     /// The text format could not be set up.
     pub fn local(service: &'static str) -> anyhow::Result<Self> {
-        Self::build(service, None)
+        Self::build::<MetricExporter>(service, None)
     }
 
-    fn build(service: &'static str, exporter: Option<MetricExporter>) -> anyhow::Result<Self> {
+    fn build<E: PushMetricExporter>(
+        service: &'static str,
+        exporter: Option<E>,
+    ) -> anyhow::Result<Self> {
         let registry = Registry::new();
         let text = opentelemetry_prometheus::exporter()
             .with_registry(registry.clone())

@@ -1,5 +1,7 @@
 //! Logs and traces of a process: set up once, flushed at the end.
 
+mod collector;
+mod exports;
 mod lines;
 
 use std::fmt;
@@ -11,9 +13,11 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use opentelemetry::trace::{TraceContextExt, TracerProvider as _};
 use opentelemetry::{Key, KeyValue};
-use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_otlp::{MetricExporter, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::metrics::data::ResourceMetrics;
+use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{
     Sampler, SdkTracerProvider, SpanExporter as _, TracerProviderBuilder,
@@ -22,12 +26,15 @@ use opentelemetry_semantic_conventions::attribute::{SERVICE_INSTANCE_ID, SERVICE
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
-use tracing_subscriber::filter::{EnvFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::filter::{EnvFilter, FilterExt, Targets, filter_fn};
+use tracing_subscriber::layer::{Filter, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
 
 use crate::trace::{Ids, Root, Trace};
+pub use collector::{Collector, Endpoint};
+use exports::Seen;
+pub(crate) use exports::tell;
 use lines::Lines;
 
 /// Of this process alone, so that what two replicas tell is not taken for the same.
@@ -62,6 +69,9 @@ const NOT_EXPORTED: [&str; 7] = [
     "shared::lifecycle",
 ];
 
+/// Our crates.
+const OWN: [&str; 3] = ["shared", "ingest", "gateway"];
+
 /// Logs and traces.
 #[derive(Args, Clone, Debug)]
 pub struct TelemetryConfig {
@@ -74,13 +84,9 @@ pub struct TelemetryConfig {
     /// Where spans and metrics go; `stdout` writes spans alone, one line each
     #[arg(long, env = "OTEL_EXPORTER", default_value = "none")]
     pub otel_exporter: Exporter,
-    /// The collector, if they go there (OTLP over gRPC)
-    #[arg(
-        long,
-        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
-        default_value = "http://127.0.0.1:4317"
-    )]
-    pub otel_exporter_otlp_endpoint: String,
+    /// Where that is
+    #[command(flatten)]
+    pub collector: Collector,
     /// Share of the traces that is sampled, 0 to 1; a trace sampled by its origin stays sampled
     #[arg(long, env = "OTEL_TRACES_SAMPLER_ARG", default_value = "0.01", value_parser = ratio)]
     pub otel_traces_sampler_arg: f64,
@@ -144,13 +150,14 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> anyhow::Result<T
     // Written by a thread of its own, through a queue of 128 000 lines that drops when full: a standard output that
     // nobody reads must not stop the service.
     let (writer, guard) = tracing_appender::non_blocking(std::io::stdout());
-    let filter = EnvFilter::builder()
-        .parse(&config.log_level)
-        .context("cannot read the log level")?;
+    let filter = log_filter(&config.log_level)?;
     let provider = match config.otel_exporter {
         Exporter::None => None,
         Exporter::Otlp => {
-            let exporter = exporter(config)?;
+            let exporter = Seen {
+                exporter: span_exporter(config)?,
+                exports: &exports::SPANS,
+            };
             Some(
                 provider(service, config)
                     .with_batch_exporter(exporter)
@@ -201,13 +208,38 @@ pub fn warnings_only() {
     tracing_subscriber::registry().with(lines).try_init().ok();
 }
 
-/// Sends nothing to the collector, to see whether it would take anything.
+/// Sends no spans to the collector, to see whether it would take any.
 ///
 /// # Errors
 /// It cannot be reached, or did not take it in time.
-pub async fn export_nothing(config: &TelemetryConfig) -> anyhow::Result<()> {
-    let exporter = exporter(config)?;
+pub async fn export_no_spans(config: &TelemetryConfig) -> anyhow::Result<()> {
+    let exporter = span_exporter(config)?;
     Ok(exporter.export(Vec::new()).await?)
+}
+
+/// The same with metrics.
+///
+/// # Errors
+/// The same.
+pub async fn export_no_metrics(config: &TelemetryConfig) -> anyhow::Result<()> {
+    let exporter = metric_exporter(config)?;
+    Ok(exporter.export(&ResourceMetrics::default()).await?)
+}
+
+/// What is logged. Spans of our own pass whatever the level, lines of a level do not: a line is told with the trace of the
+/// span it is in.
+fn log_filter(level: &str) -> anyhow::Result<impl Filter<Registry> + use<>> {
+    let of_level = EnvFilter::builder()
+        .parse(level)
+        .context("cannot read the log level")?;
+    let own_spans = filter_fn(|metadata| {
+        let own = metadata.target().split("::").next();
+        metadata.is_span() && own.is_some_and(|own| OWN.contains(&own))
+    });
+    let untold = filter_fn(|metadata| !exports::TOLD_HERE.contains(&metadata.name()));
+    Ok(of_level
+        .or(own_spans.with_max_level_hint(LevelFilter::INFO))
+        .and(untold.with_max_level_hint(LevelFilter::TRACE)))
 }
 
 fn lines(format: Option<LogFormat>, writer: NonBlocking) -> Box<dyn Layer<Registry> + Send + Sync> {
@@ -256,13 +288,30 @@ pub(crate) fn resource(service: &'static str) -> Resource {
     Resource::builder().with_attributes(untold).build()
 }
 
-fn exporter(config: &TelemetryConfig) -> anyhow::Result<SpanExporter> {
+fn span_exporter(config: &TelemetryConfig) -> anyhow::Result<SpanExporter> {
     SpanExporter::builder()
         .with_tonic()
-        .with_endpoint(&config.otel_exporter_otlp_endpoint)
-        .with_timeout(FLUSH)
+        .with_endpoint(config.collector.of_traces().as_str())
+        .with_timeout(config.collector.timeout_of_traces())
         .build()
         .context("cannot build the exporter of spans")
+}
+
+fn metric_exporter(config: &TelemetryConfig) -> anyhow::Result<MetricExporter> {
+    MetricExporter::builder()
+        .with_tonic()
+        .with_endpoint(config.collector.of_metrics().as_str())
+        .with_timeout(config.collector.timeout_of_metrics())
+        .build()
+        .context("cannot build the exporter of metrics")
+}
+
+/// Sends metrics to the collector, and sees what becomes of them.
+pub(crate) fn metrics(config: &TelemetryConfig) -> anyhow::Result<impl PushMetricExporter + use<>> {
+    Ok(Seen {
+        exporter: metric_exporter(config)?,
+        exports: &exports::METRICS,
+    })
 }
 
 impl TelemetryGuard {

@@ -4,8 +4,11 @@ use std::fs;
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
+use tests::eventually::eventually;
+use tests::ports::Port;
 use tests::repository;
 use tests::server_process::kept_environment;
+use tests::stack::Plan;
 
 const REDIS: &str = "--redis-url=redis://127.0.0.1:1";
 const BROKER: &str = "--mqtt-broker=mqtt://127.0.0.1:1";
@@ -93,6 +96,8 @@ fn a_password_is_never_printed() -> Result<()> {
         ("MQTT_PASSWORD", secret),
         ("MQTT_BROKER", url.as_str()),
         ("REDIS_URL", url.as_str()),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", url.as_str()),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", url.as_str()),
     ];
     for arguments in [&["--help"][..], &[][..]] {
         for program in ["ingest", "gateway"] {
@@ -102,6 +107,45 @@ fn a_password_is_never_printed() -> Result<()> {
             ensure!(!told.contains(secret), "{program} {arguments:?}: {told}");
         }
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_password_is_not_in_the_log_of_a_running_service() -> Result<()> {
+    let secret = "hunter2secret";
+    // Nobody is there: what failed is told, too.
+    let nobody = Port::reserve()?;
+    let collector = format!("http://user:{secret}@127.0.0.1:{}", nobody.number());
+    let metrics = format!("https://user:{secret}@127.0.0.1:{}", nobody.number());
+    let mut stack = Plan::default()
+        .ingest("--mqtt-username=user")
+        .variable("MQTT_PASSWORD", secret)
+        .variable("OTEL_EXPORTER", "otlp")
+        .variable("OTEL_EXPORTER_OTLP_ENDPOINT", &collector)
+        .variable("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", &metrics)
+        .variable("OTEL_METRIC_EXPORT_INTERVAL", "50")
+        .variable("OTEL_TRACES_SAMPLER_ARG", "1")
+        .variable("LOG_LEVEL", "trace")
+        .start()
+        .await?;
+    stack.device("OTSM-0001").send(350).await?;
+    stack.shows("OTSM-0001", 350).await?;
+    for service in stack.ingests.iter_mut().chain(&mut stack.gateways) {
+        eventually("an export failed", async || {
+            let output = service.process.output();
+            ensure!(output.contains("the collector takes no metrics"), "not yet");
+            Ok(())
+        })
+        .await?;
+        let status = service.process.terminate().await?;
+        ensure!(status.success(), "{status}");
+        let output = service.process.output();
+        let told = output.lines().find(|line| line.contains(secret));
+        ensure!(told.is_none(), "{told:?}");
+    }
+    let output = stack.gateways[0].process.output();
+    let shown = format!("http://***@127.0.0.1:{}", nobody.number());
+    ensure!(output.contains(&shown), "the settings are not logged");
     Ok(())
 }
 

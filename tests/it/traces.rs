@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use tests::collector::{Collector, Span, attribute};
 use tests::eventually::eventually;
 use tests::link::Link;
-use tests::stack::{Plan, Stack};
+use tests::ports::Port;
+use tests::stack::{Plan, Service, Stack};
 
 const SERIAL: &str = "OTSM-0001";
 const TOPIC: &str = "SubTronics/data";
@@ -186,34 +188,60 @@ async fn metrics_reach_the_collector_with_the_last_flush() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_collector_that_does_not_answer_slows_nothing() -> Result<()> {
-    let collector = Collector::start().await?;
-    let wall = Link::start(collector.port()).await?;
-    wall.black_hole();
-    let flags = format!(
-        "--otel-exporter=otlp --otel-traces-sampler-arg=1 --otel-exporter-otlp-endpoint=http://127.0.0.1:{}",
-        wall.port()
-    );
-    let plan = Plan::default().gateway(&flags).ingest(&flags);
-    let mut stack = plan.start().await?;
-    let browser = stack.browser().await?;
-    browser.subscribe(SERIAL).await?;
-    // More than the exporter's queue holds: a span of each message and one of each batch.
-    for round in 0..60 {
-        for number in 0..40 {
-            let device = stack.device(&format!("OTSM-1{number:03}"));
-            device.send(round).await?;
+/// Flags of a service that sends everything there.
+fn sends_to(port: u16) -> String {
+    format!(
+        "--otel-exporter=otlp --otel-traces-sampler-arg=1 --otel-exporter-otlp-endpoint=http://127.0.0.1:{port}"
+    )
+}
+
+/// Waits until so many exports of a service failed.
+async fn failed(service: &Service, signal: &str, count: u64) -> Result<()> {
+    let series = format!("telemetry_exports_failed_total{{signal=\"{signal}\"}} ");
+    eventually(&format!("{count} exports fail"), async || {
+        let told = service.get("/metrics").await?;
+        let told = std::str::from_utf8(&told.body)?;
+        let value = told.lines().find_map(|line| line.strip_prefix(&series));
+        let value: u64 = value.context("no count")?.parse()?;
+        ensure!(value >= count, "{value} of {count}");
+        Ok(())
+    })
+    .await
+}
+
+/// The lines a service wrote about its exports, or that the library wrote.
+fn lines_of_exports(service: &Service) -> Result<Vec<Value>> {
+    let mut found = Vec::new();
+    for line in service.process.output().lines() {
+        let line: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
+        let target = line["target"].as_str().unwrap_or_default();
+        if target.starts_with("opentelemetry") || target.ends_with("telemetry::exports") {
+            found.push(line);
         }
     }
-    let committed = "ingest_messages_committed_total 2400";
+    Ok(found)
+}
+
+/// Sends so many readings of 40 devices, and waits until they are committed.
+async fn readings(stack: &Stack, count: i64) -> Result<()> {
+    for number in 0..count {
+        let device = stack.device(&format!("OTSM-1{:03}", number % 40));
+        device.send(number / 40).await?;
+    }
+    let committed = format!("ingest_messages_committed_total {count}");
     eventually("all are committed", async || {
         let told = stack.ingests[0].get("/metrics").await?;
         let told = std::str::from_utf8(&told.body)?;
         ensure!(told.lines().any(|line| line == committed), "{told}");
         Ok(())
     })
-    .await?;
+    .await
+}
+
+/// A reading reaches a screen as if there were no collector.
+async fn is_fast(stack: &Stack) -> Result<()> {
+    let browser = stack.browser().await?;
+    browser.subscribe(SERIAL).await?;
     let began = Instant::now();
     stack.device(SERIAL).send(201).await?;
     browser
@@ -221,6 +249,28 @@ async fn a_collector_that_does_not_answer_slows_nothing() -> Result<()> {
         .await?;
     let took = began.elapsed();
     ensure!(took < Duration::from_secs(1), "{took:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_collector_that_does_not_answer_slows_nothing() -> Result<()> {
+    let collector = Collector::start().await?;
+    let wall = Link::start(collector.port()).await?;
+    wall.black_hole();
+    let flags = sends_to(wall.port());
+    let plan = Plan::default().gateway(&flags).ingest(&flags);
+    let plan = plan.variable("OTEL_BSP_MAX_QUEUE_SIZE", "256");
+    let mut stack = plan.start().await?;
+    // More than the exporter's queue holds: a span of each message and one of each batch.
+    readings(&stack, 2_400).await?;
+    eventually("the queue is full", async || {
+        let lines = lines_of_exports(&stack.ingests[0])?;
+        let is_full = |line: &Value| line["name"] == "BatchSpanProcessor.SpanDroppingStarted";
+        ensure!(lines.iter().any(is_full), "{lines:?}");
+        Ok(())
+    })
+    .await?;
+    is_fast(&stack).await?;
     ensure!(collector.spans().is_empty(), "it was not cut off");
 
     // Spans and metrics, three and a half seconds each at most.
@@ -235,4 +285,166 @@ async fn a_collector_that_does_not_answer_slows_nothing() -> Result<()> {
         );
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn a_collector_that_is_not_there_slows_nothing_and_is_told_once() -> Result<()> {
+    const FAILURES: u64 = 20;
+    let nobody = Port::reserve()?;
+    let flags = sends_to(nobody.number());
+    let plan = Plan::default().gateway(&flags).ingest(&flags);
+    let plan = plan.variable("OTEL_BSP_SCHEDULE_DELAY", "50");
+    let plan = plan.variable("OTEL_METRIC_EXPORT_INTERVAL", "50");
+    let stack = plan.start().await?;
+    let ingest = &stack.ingests[0];
+    failed(ingest, "metrics", FAILURES).await?;
+    // A span each time, so that there is something to export.
+    eventually("as many exports of spans fail", async || {
+        stack.device("OTSM-0002").send(100).await?;
+        let told = ingest.get("/metrics").await?;
+        let told = std::str::from_utf8(&told.body)?;
+        let series = "telemetry_exports_failed_total{signal=\"spans\"} ";
+        let value = told.lines().find_map(|line| line.strip_prefix(series));
+        let value: u64 = value.context("no count")?.parse()?;
+        ensure!(value >= FAILURES, "{value}");
+        Ok(())
+    })
+    .await?;
+    is_fast(&stack).await?;
+    for service in stack.ingests.iter().chain(&stack.gateways) {
+        let lines = lines_of_exports(service)?;
+        ensure!((1..=2).contains(&lines.len()), "{lines:?}");
+        ensure!(
+            lines.iter().all(|line| line["level"] == "WARN"),
+            "{lines:?}"
+        );
+    }
+    stack.pass()
+}
+
+#[tokio::test]
+async fn a_collector_that_is_back_is_told_with_what_it_missed() -> Result<()> {
+    let collector = Collector::start().await?;
+    let link = Link::start(collector.port()).await?;
+    link.cut();
+    let plan = Plan::default().gateways(0).ingest(&sends_to(link.port()));
+    let plan = plan.variable("OTEL_METRIC_EXPORT_INTERVAL", "50");
+    let stack = plan.start().await?;
+    let ingest = &stack.ingests[0];
+    failed(ingest, "metrics", 3).await?;
+    link.heal();
+    let back = eventually("it is told", async || {
+        let lines = lines_of_exports(ingest)?;
+        let is_back = |line: &&Value| line["message"] == "the collector takes metrics again";
+        lines.iter().find(is_back).cloned().context("no line yet")
+    })
+    .await?;
+    ensure!(back["failed"].as_u64().is_some_and(|n| n >= 3), "{back}");
+    ensure!(!collector.metrics().is_empty(), "it has nothing");
+    stack.pass()
+}
+
+#[tokio::test]
+async fn the_standard_variables_of_one_signal_count() -> Result<()> {
+    let (spans, metrics) = (Collector::start().await?, Collector::start().await?);
+    let link = Link::start(metrics.port()).await?;
+    let at = |port: u16| format!("http://127.0.0.1:{port}");
+    let nobody = Port::reserve()?;
+    let plan = Plan::default()
+        .gateways(0)
+        .variable("OTEL_EXPORTER", "otlp")
+        .variable("OTEL_EXPORTER_OTLP_ENDPOINT", &at(nobody.number()))
+        .variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &at(spans.port()))
+        .variable("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", &at(link.port()))
+        .variable("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "50")
+        .variable("OTEL_METRIC_EXPORT_INTERVAL", "50")
+        .variable("OTEL_TRACES_SAMPLER_ARG", "1")
+        .variable("OTEL_SERVICE_NAME", "east");
+    let stack = plan.start().await?;
+    stack.device(SERIAL).send(100).await?;
+    told(&spans, PROCESS, 1).await?;
+    eventually("metrics come", async || {
+        ensure!(
+            metrics.tellers().iter().any(|(name, _)| name == "east"),
+            "{:?}",
+            metrics.tellers()
+        );
+        Ok(())
+    })
+    .await?;
+    ensure!(spans.metrics().is_empty(), "{:?}", spans.metrics());
+    ensure!(metrics.spans().is_empty(), "{:?}", metrics.spans());
+    // By the time limit alone: 20 at three seconds would be late.
+    link.black_hole();
+    failed(&stack.ingests[0], "metrics", 20).await?;
+    stack.pass()
+}
+
+#[tokio::test]
+async fn stdout_gets_a_line_of_json_per_span() -> Result<()> {
+    let flags = "--otel-exporter=stdout --otel-traces-sampler-arg=1";
+    let plan = Plan::default().gateway(flags).ingest(flags);
+    let mut stack = plan.start().await?;
+    let browser = stack.browser().await?;
+    browser.subscribe(SERIAL).await?;
+    stack.device(SERIAL).send(100).await?;
+    browser
+        .wait_for("the reading", |seen| seen.is_of("device:data", SERIAL))
+        .await?;
+    let mut found = Vec::new();
+    for (service, name) in [
+        (&mut stack.ingests[0], PROCESS),
+        (&mut stack.gateways[0], EMIT),
+    ] {
+        let status = service.process.terminate().await?;
+        ensure!(status.success(), "{status}");
+        let output = service.process.output();
+        let lines = output.lines().filter(|line| !line.is_empty());
+        let lines = lines.map(|line| serde_json::from_str(line).context(line.to_owned()));
+        let lines: Vec<Value> = lines.collect::<Result<_>>()?;
+        let span = lines.iter().find(|line| line["span"] == name).cloned();
+        found.push(span.with_context(|| format!("no {name}: {output}"))?);
+    }
+    let (process, emit) = (&found[0], &found[1]);
+    ensure!(emit["trace_id"] == process["trace_id"], "{found:?}");
+    ensure!(emit["parent_span_id"] == process["span_id"], "{found:?}");
+    ensure!(process["kind"] == "consumer", "{process}");
+    for (name, value) in [("device.id", SERIAL), ("messaging.system", "mqtt")] {
+        ensure!(process["attributes"][name] == value, "{process}");
+    }
+    for time in ["start", "end"] {
+        let time = process[time].as_str().context("a time")?;
+        ensure!(time.ends_with('Z'), "{process}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_line_has_its_trace_whatever_the_level_of_the_log() -> Result<()> {
+    let collector = Collector::start().await?;
+    // The span of the request is of another module, and below the level.
+    let level = "--log-level=warn,gateway::rest::alerts=info";
+    let flags = format!("{} {level}", collector.flags("0"));
+    let stack = Plan::default().gateway(&flags).start().await?;
+    stack.device(SERIAL).send(1_200).await?;
+    let alarm = eventually("the alarm stands", async || {
+        let alarms = stack.alerts(SERIAL).await?;
+        alarms.first().cloned().context("no alarm yet")
+    })
+    .await?;
+    let id = alarm["id"].as_str().context("an id")?;
+    stack.acknowledge(SERIAL, id, "{}").await?.expect(200)?;
+    let lines = eventually("the line is written", async || {
+        let output = stack.gateways[0].process.output();
+        let lines = output.lines().map(serde_json::from_str::<Value>);
+        let lines = lines.collect::<Result<Vec<_>, _>>()?;
+        ensure!(!lines.is_empty(), "no line yet");
+        Ok(lines)
+    })
+    .await?;
+    ensure!(lines.len() == 1, "lines below the level: {lines:?}");
+    ensure!(lines[0]["message"] == "alarm acknowledged", "{lines:?}");
+    let trace = &lines[0]["openTelemetry"]["traceId"];
+    ensure!(trace.is_string(), "{lines:?}");
+    stack.pass()
 }

@@ -16,6 +16,7 @@ pub struct ServerProcess {
     name: String,
     program: PathBuf,
     arguments: Vec<OsString>,
+    variables: Vec<(String, String)>,
     folder: PathBuf,
     child: Child,
     // Set when the test ended it on purpose: else its end is a failure of the test.
@@ -30,12 +31,24 @@ impl ServerProcess {
         arguments: impl IntoIterator<Item = A>,
         folder: &Path,
     ) -> Result<Self> {
+        Self::start_with(name, program, arguments, &[], folder)
+    }
+
+    /// The same with these variables of the environment.
+    pub fn start_with<A: Into<OsString>>(
+        name: &str,
+        program: &Path,
+        arguments: impl IntoIterator<Item = A>,
+        variables: &[(String, String)],
+        folder: &Path,
+    ) -> Result<Self> {
         let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
-        let child = spawn(name, program, &arguments, folder)?;
+        let child = spawn(name, program, &arguments, variables, folder)?;
         Ok(Self {
             name: name.to_owned(),
             program: program.to_owned(),
             arguments,
+            variables: variables.to_owned(),
             folder: folder.to_owned(),
             child,
             expected_end: false,
@@ -125,7 +138,13 @@ impl ServerProcess {
 
     /// Starts it again as it was started before; it must have ended.
     pub fn restart(&mut self) -> Result<()> {
-        self.child = spawn(&self.name, &self.program, &self.arguments, &self.folder)?;
+        self.child = spawn(
+            &self.name,
+            &self.program,
+            &self.arguments,
+            &self.variables,
+            &self.folder,
+        )?;
         self.expected_end = false;
         Ok(())
     }
@@ -139,7 +158,13 @@ impl Drop for ServerProcess {
     }
 }
 
-fn spawn(name: &str, program: &Path, arguments: &[OsString], folder: &Path) -> Result<Child> {
+fn spawn(
+    name: &str,
+    program: &Path,
+    arguments: &[OsString],
+    variables: &[(String, String)],
+    folder: &Path,
+) -> Result<Child> {
     let output = OpenOptions::new()
         .create(true)
         .append(true)
@@ -151,6 +176,7 @@ fn spawn(name: &str, program: &Path, arguments: &[OsString], folder: &Path) -> R
         .current_dir(folder)
         .env_clear()
         .envs(kept_environment())
+        .envs(variables.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(output)
         .stderr(errors)

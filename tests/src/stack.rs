@@ -27,6 +27,7 @@ pub struct Plan {
     share_group: bool,
     ingest_flags: Vec<String>,
     gateway_flags: Vec<String>,
+    variables: Vec<(String, String)>,
     redis_flags: Vec<String>,
     broker_lines: Vec<String>,
 }
@@ -39,6 +40,7 @@ impl Default for Plan {
             share_group: false,
             ingest_flags: Vec::new(),
             gateway_flags: Vec::new(),
+            variables: Vec::new(),
             redis_flags: Vec::new(),
             broker_lines: Vec::new(),
         }
@@ -81,6 +83,13 @@ impl Plan {
     pub fn gateway(mut self, flags: &str) -> Self {
         self.gateway_flags
             .extend(flags.split(' ').map(str::to_owned));
+        self
+    }
+
+    /// A variable in the environment of every service.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -230,7 +239,7 @@ impl Stack {
             flags.push("--mqtt-share-group=tests".to_owned());
         }
         flags.extend(plan.ingest_flags.iter().cloned());
-        self.start_service("ingest", index, flags, port)
+        self.start_service("ingest", index, flags, plan, port)
     }
 
     fn start_gateway(&self, plan: &Plan, index: usize) -> Result<Service> {
@@ -246,7 +255,7 @@ impl Stack {
             flags.push("--drain-period=200ms".to_owned());
         }
         flags.extend(plan.gateway_flags.iter().cloned());
-        self.start_service("gateway", index, flags, port)
+        self.start_service("gateway", index, flags, plan, port)
     }
 
     fn start_service(
@@ -254,11 +263,13 @@ impl Stack {
         program: &str,
         index: usize,
         flags: Vec<String>,
+        plan: &Plan,
         port: Port,
     ) -> Result<Service> {
         let name = format!("{program}-{index}");
         let path = repository::binary(program)?;
-        let process = ServerProcess::start(&name, &path, flags, self.folder.path())?;
+        let process =
+            ServerProcess::start_with(&name, &path, flags, &plan.variables, self.folder.path())?;
         Ok(Service { process, port })
     }
 

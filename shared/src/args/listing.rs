@@ -4,6 +4,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction};
 
 use super::Line;
+use crate::telemetry::Endpoint;
 
 /// What stands for a value that must not be seen.
 const MASK: &str = "***";
@@ -61,6 +62,9 @@ impl Line {
 
     fn value(&self, arg: &Arg) -> String {
         let id = arg.get_id().as_str();
+        if let Ok(Some(endpoint)) = self.matches.try_get_one::<Endpoint>(id) {
+            return endpoint.to_string();
+        }
         if arg.is_hide_env_values_set() {
             return MASK.to_owned();
         }

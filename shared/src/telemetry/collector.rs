@@ -1,0 +1,144 @@
+//! The collector: where it is, and how long it may take.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Args;
+use rustls::pki_types::DnsName;
+use url::{Host, Url};
+
+use super::FLUSH;
+use crate::args::without_user;
+
+/// Where spans and metrics go with OTLP. Besides the first, only what the standard names is read: hidden, since few need it.
+#[derive(Args, Clone, Debug)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "flags are named after them, and variables by the standard"
+)]
+pub struct Collector {
+    /// The collector, if they go there (OTLP over gRPC)
+    #[arg(
+        long,
+        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
+        default_value = "http://127.0.0.1:4317",
+        hide_env_values = true
+    )]
+    otel_exporter_otlp_endpoint: Endpoint,
+    /// The collector of spans, if it is another one
+    #[arg(
+        long,
+        env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        hide = true,
+        hide_env_values = true
+    )]
+    otel_exporter_otlp_traces_endpoint: Option<Endpoint>,
+    /// The collector of metrics, if it is another one
+    #[arg(
+        long,
+        env = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+        hide = true,
+        hide_env_values = true
+    )]
+    otel_exporter_otlp_metrics_endpoint: Option<Endpoint>,
+    /// How long an export may take, in milliseconds
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_TIMEOUT", hide = true, value_parser = milliseconds)]
+    otel_exporter_otlp_timeout: Option<Duration>,
+    /// The same of spans
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", hide = true, value_parser = milliseconds)]
+    otel_exporter_otlp_traces_timeout: Option<Duration>,
+    /// The same of metrics
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", hide = true, value_parser = milliseconds)]
+    otel_exporter_otlp_metrics_timeout: Option<Duration>,
+}
+
+impl Collector {
+    /// Of spans.
+    pub(crate) fn of_traces(&self) -> &Endpoint {
+        let own = self.otel_exporter_otlp_traces_endpoint.as_ref();
+        own.unwrap_or(&self.otel_exporter_otlp_endpoint)
+    }
+
+    /// Of metrics.
+    pub(crate) fn of_metrics(&self) -> &Endpoint {
+        let own = self.otel_exporter_otlp_metrics_endpoint.as_ref();
+        own.unwrap_or(&self.otel_exporter_otlp_endpoint)
+    }
+
+    /// How long an export of spans may take.
+    pub(crate) fn timeout_of_traces(&self) -> Duration {
+        let own = self.otel_exporter_otlp_traces_timeout;
+        own.or(self.otel_exporter_otlp_timeout).unwrap_or(FLUSH)
+    }
+
+    /// How long an export of metrics may take.
+    pub(crate) fn timeout_of_metrics(&self) -> Duration {
+        let own = self.otel_exporter_otlp_metrics_timeout;
+        own.or(self.otel_exporter_otlp_timeout).unwrap_or(FLUSH)
+    }
+}
+
+/// As the standard writes times: a whole number of milliseconds.
+fn milliseconds(text: &str) -> Result<Duration, String> {
+    match text.trim().parse() {
+        Ok(millis @ 1..=3_600_000_u64) => Ok(Duration::from_millis(millis)),
+        _ => Err("expected milliseconds, from 1 to 3600000".into()),
+    }
+}
+
+/// An `http://` or `https://` URL; its user part is never printed, nor sent: gRPC has no place for it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    sent: String,
+    shown: String,
+}
+
+impl Endpoint {
+    /// What the exporter is given.
+    pub(super) fn as_str(&self) -> &str {
+        &self.sent
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        /// Far below what the client refuses.
+        const LONGEST: usize = 2_048;
+        let mut url = Url::parse(text).map_err(|err| format!("not a URL: {err}"))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err("the scheme must be http:// or https://".to_owned());
+        }
+        // `Url` takes more for a name than the client does, and than a certificate can have.
+        if let Some(Host::Domain(name)) = url.host()
+            && DnsName::try_from(name).is_err()
+        {
+            return Err("the host is no name".to_owned());
+        }
+        let shown = without_user(url.as_str().trim_end_matches('/'));
+        let is_bare = url.set_username("").and(url.set_password(None)).is_ok();
+        url.set_fragment(None);
+        let sent = url.as_str().trim_end_matches('/').to_owned();
+        if !is_bare || sent.len() > LONGEST {
+            return Err("the URL is too long, or names no host".to_owned());
+        }
+        Ok(Self { sent, shown })
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+#[cfg(test)]
+mod tests;
