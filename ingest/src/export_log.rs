@@ -50,8 +50,8 @@ fn since(text: &str) -> Result<Since, String> {
     Ok(Since::Ago(age))
 }
 
-/// Runs the command: 0 when everything is written, 1 if Redis could not be read to the end. `args` begin with the
-/// program's name, without the command's.
+/// Runs the command: 0 when everything is written, 1 if Redis could not be read to the end or is not ours. `args` begin
+/// with the program's name, without the command's.
 pub fn run(args: Vec<OsString>) -> ExitCode {
     let args = match read(args) {
         Ok(args) => args,

@@ -104,12 +104,14 @@ async fn check_config_tells_every_problem_the_start_tells_the_same() -> Result<(
         "--mqtt-topic=a+",
         "--mqtt-share-group=g",
         "--no-such-flag",
+        "--otel-exporter-otlp-endpoint=http://u:hunter2@foo bar",
         "--redis-url=redis://127.0.0.1:1",
     ];
     let named = [
         "--offline-after",
         "--http-port",
         "--no-such-flag",
+        "--otel-exporter-otlp-endpoint: invalid value: ",
         "--mqtt-broker",
         "--mqtt-topic",
         "--mqtt-share-group",
@@ -125,6 +127,10 @@ async fn check_config_tells_every_problem_the_start_tells_the_same() -> Result<(
     for name in named {
         has(&problems, name)?;
     }
+    ensure!(
+        !problems.iter().any(|line| line.contains("hunter2")),
+        "{problems:#?}"
+    );
     has(&settings, "--http-port  (missing, or cannot be read)")?;
     ensure!(
         !settings.iter().any(|line| line.starts_with("connect")),
@@ -175,18 +181,21 @@ async fn check_config_tries_each_connection_and_disturbs_nobody() -> Result<()> 
         "--partitions=32",
         "--otel-exporter=otlp",
         "--otel-exporter-otlp-endpoint=http://u:hunter2@127.0.0.1:1",
+        "--otel-exporter-otlp-metrics-endpoint=http://127.0.0.1:2",
     ];
     let (tried, _) = check_exit(&run("ingest", &flags, &[]).await?, 1)?;
     has(&tried, "connect mqtt://127.0.0.1:1: FAILED, cannot connect")?;
     has(&tried, "its data has 64 partitions, --partitions is 32")?;
     has(&tried, "connect collector http://***@127.0.0.1:1: FAILED")?;
+    has(&tried, "connect collector http://127.0.0.1:2: FAILED")?;
 
     // The replica still has its session, and never lost its connection.
     stack.device("OTSM-0001").send(350).await?;
     stack.shows("OTSM-0001", 350).await?;
-    let connections = stack.ingests[0].process.output();
-    let connections = connections.matches("Connected to MQTT broker").count();
-    ensure!(connections == 1, "{connections} connections");
+    let told = stack.ingests[0].get("/metrics").await?;
+    let told = std::str::from_utf8(&told.body)?;
+    let once = "ingest_broker_connections_total 1";
+    ensure!(told.lines().any(|line| line == once), "{told}");
     stack.pass()
 }
 
@@ -203,7 +212,12 @@ async fn check_config_writes_nothing_into_redis() -> Result<()> {
     ];
     let (tried, _) = check_exit(&run("ingest", &flags, &[]).await?, 0)?;
     has(&tried, "empty")?;
-    check_exit(&run("ingest", &["export-log", &redis], &[]).await?, 0)?;
+    // Nor is there a log: not one without lines, which would be told as nothing and as success.
+    let export = run("ingest", &["export-log", &redis], &[]).await?;
+    let (lines, problems) = check_exit(&export, 1)?;
+    ensure!(lines.is_empty(), "{lines:?}");
+    ensure!(problems.len() == 1, "{problems:?}");
+    has(&problems, "no `st:partitions` there")?;
     let mut connection = stack.redis_connection().await?;
     let keys: Vec<String> = redis::cmd("KEYS")
         .arg("*")

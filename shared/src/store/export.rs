@@ -99,6 +99,9 @@ struct Cursor {
 
 impl LogReader {
     /// Connects and reads the first page of each partition. How many there are is taken from Redis.
+    ///
+    /// # Errors
+    /// Redis is away, or never was ours: no service ever recorded a number of partitions there.
     pub async fn open(config: RedisConfig, since: Since) -> Result<Self, StoreError> {
         let mut redis = Link::new(config, Arc::default()).reader().await?;
         let mut pipe = redis::pipe();
@@ -107,6 +110,12 @@ impl LogReader {
             .query_async(&mut redis)
             .await
             .map_err(StoreError::Away)?;
+        let Some(partitions) = partitions else {
+            let key = keys::PARTITIONS;
+            return Err(StoreError::Unusable(format!(
+                "no `{key}` there: no service ever wrote to it, or it was emptied"
+            )));
+        };
         let now = Time::from_millis(seconds * 1000 + micros / 1000);
         let since = match since {
             Since::Beginning => None,
@@ -118,7 +127,7 @@ impl LogReader {
         };
         // More may come within the present millisecond; no more comes within the last one.
         let until = Time::from_millis(now.as_millis() - 1);
-        let partitions = usize::from(partitions.unwrap_or(0));
+        let partitions = usize::from(partitions);
         let mut reader = Self {
             redis,
             cursors: (0..partitions).map(|_| Cursor::default()).collect(),
