@@ -1,10 +1,10 @@
 //! `/api/analytics/connections`: any gateway tells what all of them report.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tests::browser::{Browser, Transport};
 use tests::eventually::eventually;
-use tests::stack::Plan;
+use tests::stack::{Plan, Stack};
 
 #[tokio::test]
 async fn any_gateway_tells_who_watches_how_many_at_all_of_them() -> Result<()> {
@@ -50,7 +50,7 @@ async fn any_gateway_tells_who_watches_how_many_at_all_of_them() -> Result<()> {
         .await?;
     }
 
-    // One that goes withdraws its report at once, one that dies is forgotten after three intervals.
+    // One that dies is forgotten after three intervals.
     other.disconnect().await?;
     polling.disconnect().await?;
     stack.gateways[1].process.kill().await?;
@@ -63,6 +63,28 @@ async fn any_gateway_tells_who_watches_how_many_at_all_of_them() -> Result<()> {
     })
     .await?;
     stack.gateways.pop();
+    stack.pass()
+}
+
+#[tokio::test]
+async fn a_gateway_that_stops_withdraws_its_report_at_once() -> Result<()> {
+    // Of an interval that no test waits for three times.
+    let plan = Plan::default().gateways(2);
+    let mut stack = plan.gateway("--report-interval=10m").start().await?;
+    let replicas = async |stack: &Stack, wanted: usize| {
+        eventually(&format!("{wanted} report"), async || {
+            let told = stack.get("/api/analytics/connections").await?.expect(200)?;
+            let replicas = told["replicas"].as_array().map_or(0, Vec::len);
+            ensure!(replicas == wanted, "{told}");
+            Ok(())
+        })
+        .await
+    };
+    replicas(&stack, 2).await?;
+    let mut gone = stack.gateways.pop().context("two gateways")?;
+    let status = gone.process.terminate().await?;
+    ensure!(status.success(), "{status}");
+    replicas(&stack, 1).await?;
     stack.pass()
 }
 

@@ -6,19 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
+use tests::documented::{self, Metric};
 use tests::eventually::eventually;
-use tests::repository;
 use tests::stack::{Plan, Service, Stack};
 
 const SERIAL: &str = "OTSM-0001";
-
-/// One metric as it is served or documented.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Metric {
-    kind: String,
-    help: String,
-    labels: BTreeSet<String>,
-}
 
 /// The metrics of a service, and the value of each series.
 #[derive(Debug)]
@@ -78,32 +70,6 @@ fn read(text: &str) -> Result<Told> {
     Ok(Told { metrics, values })
 }
 
-/// The rows of `deploy/METRICS.md`.
-fn documented() -> Result<BTreeMap<String, Metric>> {
-    let text = std::fs::read_to_string(repository::root().join("deploy/METRICS.md"))?;
-    let mut metrics = BTreeMap::new();
-    for row in text.lines().filter(|line| line.starts_with("| `")) {
-        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
-        let [name, kind, labels, help] = cells[..] else {
-            anyhow::bail!("not four cells: {row}");
-        };
-        let labels = labels
-            .split(',')
-            .map(|label| label.trim().trim_matches('`'));
-        let metric = Metric {
-            kind: kind.to_owned(),
-            help: help.to_owned(),
-            labels: labels
-                .filter(|l| !l.is_empty())
-                .map(str::to_owned)
-                .collect(),
-        };
-        metrics.insert(name.trim_matches('`').to_owned(), metric);
-    }
-    ensure!(metrics.len() > 40, "only {} rows found", metrics.len());
-    Ok(metrics)
-}
-
 #[tokio::test]
 async fn every_metric_is_documented_and_the_reverse() -> Result<()> {
     // Short, since a histogram exists from its first value on: that of a deadline.
@@ -116,7 +82,7 @@ async fn every_metric_is_documented_and_the_reverse() -> Result<()> {
     browser.subscribe(SERIAL).await?;
     stack.device(SERIAL).send(350).await?;
     stack.shows(SERIAL, 350).await?;
-    let documented = documented()?;
+    let documented = documented::metrics()?;
     eventually("what is told is what is documented", async || {
         let mut served = told(&stack.ingests[0]).await?.metrics;
         served.extend(told(&stack.gateways[0]).await?.metrics);

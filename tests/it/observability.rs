@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use tests::documented;
 use tests::eventually::eventually;
 use tests::http;
 use tests::ports::Port;
@@ -68,37 +69,23 @@ fn the_rules_and_the_scrape_configuration_are_sound_and_every_alert_is_tested() 
     Ok(())
 }
 
-/// Metrics with their labels, as METRICS.md documents them; histograms by the three names they are read under.
+/// Labels of metrics by the names they are read under, which are three of a histogram.
 fn documented() -> Result<BTreeMap<String, BTreeSet<String>>> {
-    let path = repository::root().join("deploy/METRICS.md");
-    let document = fs::read_to_string(&path).context("reading METRICS.md")?;
-    let quoted = |cell: &str| -> Vec<String> {
-        let words = cell.split('`').skip(1).step_by(2);
-        words.map(str::to_owned).collect()
-    };
-    let mut metrics = BTreeMap::new();
-    for line in document.lines().filter(|line| line.starts_with("| `")) {
-        let cells: Vec<&str> = line.split('|').collect();
-        let [_, name, kind, labels, ..] = cells.as_slice() else {
-            continue;
-        };
-        let mut labels: BTreeSet<String> = quoted(labels).into_iter().collect();
-        labels.extend(["job", "instance"].map(str::to_owned));
-        let name = quoted(name).pop().context("a metric has a name")?;
-        if kind.trim() == "histogram" {
+    let targets = ["job", "instance"].map(str::to_owned);
+    let mut names = BTreeMap::from([("up".to_owned(), BTreeSet::from(targets.clone()))]);
+    for (name, mut metric) in documented::metrics()? {
+        metric.labels.extend(targets.clone());
+        if metric.kind == "histogram" {
             for part in ["sum", "count"] {
-                metrics.insert(format!("{name}_{part}"), labels.clone());
+                names.insert(format!("{name}_{part}"), metric.labels.clone());
             }
-            labels.insert("le".to_owned());
-            metrics.insert(format!("{name}_bucket"), labels);
+            metric.labels.insert("le".to_owned());
+            names.insert(format!("{name}_bucket"), metric.labels);
         } else {
-            metrics.insert(name, labels);
+            names.insert(name, metric.labels);
         }
     }
-    ensure!(metrics.len() > 50, "only {} metrics found", metrics.len());
-    let targets = ["job", "instance"].map(str::to_owned);
-    metrics.insert("up".to_owned(), targets.into());
-    Ok(metrics)
+    Ok(names)
 }
 
 /// Words of the query language, beside names of metrics and labels.
@@ -248,24 +235,23 @@ async fn a_prometheus_with_the_shipped_files_reads_both_services_and_fires() -> 
     let stack = Plan::default().start().await?;
     let port = Port::reserve()?;
     // Only where things are, and how often: the shipped 10 s would only make the test slower.
-    let shipped = text("prometheus.yaml")?;
-    let replaced = shipped
-        .replace("scrape_interval: 10s", "scrape_interval: 1s")
-        .replace("scrape_timeout: 5s", "scrape_timeout: 1s")
-        .replace("evaluation_interval: 10s", "evaluation_interval: 1s")
-        .replace(
-            "- alerts.yaml",
-            &format!("- {}", folder().join("alerts.yaml").display()),
-        )
-        .replace("\"alertmanager:9093\"", "")
-        .replace(
-            "\"ingest-1:3003\", \"ingest-2:3003\"",
-            &format!("\"127.0.0.1:{}\"", stack.ingests[0].port()),
-        )
-        .replace(
-            "\"gateway-1:3002\", \"gateway-2:3002\"",
-            &format!("\"127.0.0.1:{}\"", stack.gateways[0].port()),
-        );
+    let rules = format!("- {}", folder().join("alerts.yaml").display());
+    let ingest = format!("\"127.0.0.1:{}\"", stack.ingests[0].port());
+    let gateway = format!("\"127.0.0.1:{}\"", stack.gateways[0].port());
+    let mut replaced = text("prometheus.yaml")?;
+    for (shipped, ours) in [
+        ("scrape_interval: 10s", "scrape_interval: 1s"),
+        ("scrape_timeout: 5s", "scrape_timeout: 1s"),
+        ("evaluation_interval: 10s", "evaluation_interval: 1s"),
+        ("- alerts.yaml", &rules),
+        ("\"alertmanager:9093\"", ""),
+        ("\"ingest-1:3003\", \"ingest-2:3003\"", &ingest),
+        ("\"gateway-1:3002\", \"gateway-2:3002\"", &gateway),
+    ] {
+        let count = replaced.matches(shipped).count();
+        ensure!(count == 1, "prometheus.yaml has `{shipped}` {count} times");
+        replaced = replaced.replace(shipped, ours);
+    }
     let configuration = stack.folder().join("prometheus.yaml");
     fs::write(&configuration, replaced)?;
     let mut prometheus = ServerProcess::start(
@@ -309,5 +295,76 @@ async fn a_prometheus_with_the_shipped_files_reads_both_services_and_fires() -> 
     .await?;
     prometheus.check_alive()?;
     prometheus.terminate().await?;
+    stack.pass()
+}
+
+#[tokio::test]
+async fn the_runbook_finds_detectors_that_cannot_be_read() -> Result<()> {
+    let stack = Plan::default().start().await?;
+    let serials = ["OTSM-0001", "OTSM-0002", "OTSM-0003", "OTSM-0004"];
+    for serial in serials {
+        // Alarms, for there to be other ids in the answer of REST.
+        stack.device(serial).send(1_200).await?;
+        stack.shows(serial, 1_200).await?;
+    }
+    let readme = text("README.md")?;
+    let command = readme.split("```sh\n").nth(1);
+    let command = command.and_then(|rest| rest.split("```").next());
+    let command = command.context("the README has no command")?;
+    let redis = format!("redis://127.0.0.1:{}", stack.redis.port());
+    let gateway = format!("http://127.0.0.1:{}", stack.gateways[0].port());
+    let found = async || -> Result<String> {
+        let output = tokio::process::Command::new("sh")
+            .args(["-euc", command])
+            .env("REDIS_URL", &redis)
+            .env("GATEWAY", &gateway)
+            .current_dir(stack.folder())
+            .output()
+            .await?;
+        ensure!(output.status.success(), "{output:?}");
+        Ok(String::from_utf8(output.stdout)?)
+    };
+    ensure!(found().await?.is_empty(), "{}", found().await?);
+
+    // Two that cannot be read, each in its way.
+    let mut connection = stack.redis_connection().await?;
+    let key = async |serial: &str, connection: &mut _| -> Result<String> {
+        let pattern = format!("st:*:device:{serial}");
+        let keys: Vec<String> = redis::cmd("KEYS")
+            .arg(pattern)
+            .query_async(connection)
+            .await?;
+        keys.into_iter().next().context("the key of the device")
+    };
+    let half = key("OTSM-0002", &mut connection).await?;
+    redis::cmd("HSET")
+        .arg(&[half.as_str(), "alarms", "[{"])
+        .exec_async(&mut connection)
+        .await?;
+    let other = key("OTSM-0004", &mut connection).await?;
+    redis::cmd("SET")
+        .arg(&[other.as_str(), "no hash"])
+        .exec_async(&mut connection)
+        .await?;
+    let names = found().await?;
+    ensure!(names == "OTSM-0002\nOTSM-0004\n", "{names}");
+    // Retired is what can be; what is no hash stands in the way until it is replaced.
+    let retired = async |serial: &str| {
+        let path = format!("/api/devices/{serial}");
+        http::send(stack.gateways[0].port(), "DELETE", &path, &[], b"").await
+    };
+    retired("OTSM-0002").await?.expect(200)?;
+    let refused = retired("OTSM-0004").await?;
+    ensure!(refused.status == 503, "{refused:?}");
+    redis::cmd("DEL")
+        .arg(&other)
+        .exec_async(&mut connection)
+        .await?;
+    redis::cmd("HSET")
+        .arg(&[other.as_str(), "rev", "0"])
+        .exec_async(&mut connection)
+        .await?;
+    retired("OTSM-0004").await?.expect(200)?;
+    ensure!(found().await?.is_empty(), "{}", found().await?);
     stack.pass()
 }

@@ -40,6 +40,8 @@ pub mod crowd;
 
 pub mod balancer;
 
+pub mod documented;
+
 pub mod episodes;
 
 pub mod report;
