@@ -8,6 +8,8 @@ use tests::manifests::{self, FOLDERS, documents, find, list, objects, pod_templa
 use tests::repository;
 
 mod files;
+mod memory;
+mod network;
 mod settings;
 mod times;
 
@@ -236,7 +238,7 @@ fn the_check_for_restricted_pods_finds_every_breach() -> Result<()> {
 }
 
 #[test]
-fn manifests_name_only_settings_that_exist() -> Result<()> {
+fn manifests_give_only_settings_that_are_taken() -> Result<()> {
     let settings = Settings::of_all()?;
     for kustomization in FOLDERS {
         let objects = objects(kustomization)?;
@@ -248,9 +250,17 @@ fn manifests_name_only_settings_that_exist() -> Result<()> {
                 };
                 checked += 1;
                 let variables = variables(&objects, container)?;
+                let place = || format!("{kustomization}, {}", name(object));
+                ensure!(container["command"].is_null(), "{}: a command", place());
                 program
-                    .check(&container["args"], &variables)
-                    .with_context(|| format!("{kustomization}, {}", name(object)))?;
+                    .check_names(&container["args"], &variables)
+                    .with_context(place)?;
+                // The base says nothing of who may come.
+                if kustomization != "k8s/base" {
+                    program
+                        .check_values(&container["args"], &variables)
+                        .with_context(place)?;
+                }
             }
         }
         ensure!(
@@ -286,6 +296,31 @@ fn everything_referred_to_exists() -> Result<()> {
             }
             if let Some(account) = template["spec"]["serviceAccountName"].as_str() {
                 find(&objects, "ServiceAccount", account)?;
+            }
+            for volume in list(&template["spec"]["volumes"]) {
+                for (kind, found) in [
+                    ("ConfigMap", &volume["configMap"]["name"]),
+                    ("Secret", &volume["secret"]["secretName"]),
+                    (
+                        "PersistentVolumeClaim",
+                        &volume["persistentVolumeClaim"]["claimName"],
+                    ),
+                ] {
+                    if let Some(found) = found.as_str() {
+                        find(&objects, kind, found)?;
+                    }
+                }
+            }
+            for container in containers(template) {
+                for mount in list(&container["volumeMounts"]) {
+                    let mut volumes = list(&template["spec"]["volumes"]);
+                    ensure!(
+                        volumes.any(|volume| volume["name"] == mount["name"]),
+                        "{}: no volume {}",
+                        name(object),
+                        mount["name"]
+                    );
+                }
             }
             for variable in containers(template).flat_map(|container| list(&container["env"])) {
                 let Some(secret) = variable["valueFrom"]["secretKeyRef"]["name"].as_str() else {

@@ -11,7 +11,7 @@ use super::settings::{self, Settings};
 use super::text;
 
 #[test]
-fn compose_and_the_hosting_file_name_only_settings_that_exist() -> Result<()> {
+fn compose_and_the_hosting_file_give_only_settings_that_are_taken() -> Result<()> {
     let settings = Settings::of_all()?;
     let compose = documents(&text("deploy/compose.yaml")?)?;
     let services = compose[0]["services"].as_object().context("no services")?;
@@ -19,10 +19,9 @@ fn compose_and_the_hosting_file_name_only_settings_that_exist() -> Result<()> {
     for service in services.values() {
         if let Some(program) = settings.program_of(service) {
             checked += 1;
-            program.check(
-                &service["command"],
-                &settings::of_map(&service["environment"])?,
-            )?;
+            let variables = settings::of_map(&service["environment"])?;
+            program.check_names(&service["command"], &variables)?;
+            program.check_values(&service["command"], &variables)?;
         }
     }
     assert_eq!(checked, 5, "two ingests, two gateways, the simulator");
@@ -46,19 +45,10 @@ fn compose_and_the_hosting_file_name_only_settings_that_exist() -> Result<()> {
             continue;
         };
         checked += 1;
-        let variables = list(&service["envVars"])
-            .map(|variable| {
-                let name = variable["key"]
-                    .as_str()
-                    .context("a variable without a name")?;
-                Ok((
-                    name.to_owned(),
-                    variable["value"].as_str().map(str::to_owned),
-                ))
-            })
-            .collect::<Result<Vec<_>>>()?;
+        let variables = settings::of_list(&service["envVars"])?;
         let arguments: Vec<&str> = command.split_whitespace().skip(1).collect();
-        program.check(&json!(arguments), &variables)?;
+        program.check_names(&json!(arguments), &variables)?;
+        program.check_values(&json!(arguments), &variables)?;
         if program.is("gateway") {
             assert_eq!(service["healthCheckPath"], "/health");
         }

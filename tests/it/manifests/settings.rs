@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tests::manifests;
 use tests::repository;
@@ -78,15 +78,12 @@ impl Program {
     }
 
     /// Refuses flags and variables that it does not know.
-    pub(super) fn check(
+    pub(super) fn check_names(
         &self,
         arguments: &Value,
         variables: &[(String, Option<String>)],
     ) -> Result<()> {
-        for argument in manifests::list(arguments) {
-            let argument = argument
-                .as_str()
-                .with_context(|| format!("not a text: {argument}"))?;
+        for argument in texts(arguments)? {
             let flag = argument.split('=').next().unwrap_or(argument);
             let is_known = self.settings.iter().any(|(own, ..)| own == flag);
             ensure!(
@@ -100,10 +97,90 @@ impl Program {
                 .settings
                 .iter()
                 .any(|(_, own, _)| own.as_ref() == Some(variable));
-            ensure!(is_known, "{} reads no {variable}", self.name);
+            let is_standard = STANDARD.contains(&variable.as_str());
+            ensure!(is_known || is_standard, "{} reads no {variable}", self.name);
         }
         Ok(())
     }
+
+    /// Has the program itself read arguments and variables: it refuses values that it would not start with.
+    pub(super) fn check_values(
+        &self,
+        arguments: &Value,
+        variables: &[(String, Option<String>)],
+    ) -> Result<()> {
+        // A toy has no such command.
+        if self.is("simulator") {
+            return Ok(());
+        }
+        let mut command = Command::new(repository::binary(self.name)?);
+        command
+            .arg("check-config")
+            .args(texts(arguments)?)
+            .env_clear()
+            .envs(kept_environment());
+        for (name, value) in variables {
+            let value = match value {
+                Some(value) => value,
+                None => stand_in(name)?,
+            };
+            command.env(name, value);
+        }
+        manifests::run(&mut command)?;
+        Ok(())
+    }
+}
+
+/// What the library of OpenTelemetry reads beside our settings, as `deploy/README.md` says.
+const STANDARD: [&str; 4] = [
+    "OTEL_SERVICE_NAME",
+    "OTEL_RESOURCE_ATTRIBUTES",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_METRIC_EXPORT_INTERVAL",
+];
+
+/// The elements of a list of arguments. Nothing is an empty one; a text is none, for a shell would have to take it apart.
+fn texts(arguments: &Value) -> Result<Vec<&str>> {
+    ensure!(
+        arguments.is_null() || arguments.is_array(),
+        "not a list: {arguments}"
+    );
+    manifests::list(arguments)
+        .map(|argument| {
+            argument
+                .as_str()
+                .with_context(|| format!("not a text: {argument}"))
+        })
+        .collect()
+}
+
+/// A value in the place of what a secret, the pod or whoever hosts it gives.
+fn stand_in(variable: &str) -> Result<&'static str> {
+    Ok(match variable {
+        "REDIS_URL" => "rediss://user:anything@redis.example.com:6380/0",
+        "MQTT_BROKER" => "mqtts://broker.example.com:8883",
+        "MQTT_CLIENT_ID" => "subtronics-ingest-0",
+        "MQTT_USERNAME" | "MQTT_PASSWORD" => "anything",
+        "REPLICA_NAME" => "gateway-0123456789-abcde",
+        "ALLOW_ANONYMOUS" => "true",
+        "ALLOWED_ORIGINS" => "https://dashboard.example.com",
+        other => bail!("nothing stands in for {other}"),
+    })
+}
+
+/// Variables as the hosting file has them.
+pub(super) fn of_list(list: &Value) -> Result<Vec<(String, Option<String>)>> {
+    let variables = list.as_array().context("no list of variables")?;
+    variables
+        .iter()
+        .map(|variable| {
+            let text = |key: &str| variable[key].as_str().map(str::to_owned);
+            Ok((
+                text("key").context("a variable without a name")?,
+                text("value"),
+            ))
+        })
+        .collect()
 }
 
 /// Variables as compose has them.

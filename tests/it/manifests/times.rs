@@ -95,11 +95,7 @@ fn grace_periods_hold_the_whole_stop() -> Result<()> {
             if settings.named(command).is_some_and(|own| own.is(program)) {
                 checked += 1;
                 let grace = service["maxShutdownDelaySeconds"].as_f64();
-                let variables = list(&service["envVars"]).map(|variable| {
-                    let text = |key: &str| variable[key].as_str().map(str::to_owned);
-                    (text("key").unwrap_or_default(), text("value"))
-                });
-                let variables: Vec<_> = variables.collect();
+                let variables = settings::of_list(&service["envVars"])?;
                 holds(grace.unwrap_or_default(), program, &variables).context("hosting")?;
             }
         }
@@ -175,14 +171,14 @@ fn proxies_wait_longer_than_a_client_may_be_silent() -> Result<()> {
     let silence = time("--ping-interval")? + time("--ping-timeout")?;
     for kustomization in FOLDERS {
         let objects = objects(kustomization)?;
-        let annotations = &find(&objects, "Ingress", "gateway")?["metadata"]["annotations"];
-        for key in ["haproxy.org/timeout-server", "haproxy.org/timeout-tunnel"] {
-            let timeout = seconds(annotations[key].as_str().unwrap_or_default())?;
-            ensure!(
-                timeout > silence,
-                "{kustomization}: {key} {timeout} s, {silence} s of silence"
-            );
-        }
+        // Others are the controller's own (k8s/README.md).
+        let annotations = &find(&objects, "Service", "gateway")?["metadata"]["annotations"];
+        let timeout = annotations["haproxy.org/timeout-server"].as_str();
+        let timeout = seconds(timeout.unwrap_or_default())?;
+        ensure!(
+            timeout > silence,
+            "{kustomization}: {timeout} s, {silence} s of silence"
+        );
     }
     let haproxy = text("deploy/haproxy.cfg")?;
     for key in ["timeout client ", "timeout server ", "timeout tunnel "] {

@@ -1,0 +1,349 @@
+//! Who may speak with whom: policies, the Ingress, and what Prometheus finds.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use tests::manifests::{
+    self, FOLDERS, documents, find, list, objects, pod_template, secret, variables,
+};
+
+use super::settings::Settings;
+use super::{containers, name, text};
+
+/// What is complete: the base has neither stores nor addresses of others.
+const OVERLAYS: [&str; 2] = ["k8s/overlays/dev", "k8s/overlays/prod"];
+
+fn labels(object: &Value) -> Option<&Value> {
+    Some(&pod_template(object)?["metadata"]["labels"])
+}
+
+/// Whether a selector of a policy chooses a pod with these labels.
+fn chooses(selector: &Value, labels: &Value) -> Result<bool> {
+    for (key, value) in selector["matchLabels"].as_object().into_iter().flatten() {
+        if labels[key] != *value {
+            return Ok(false);
+        }
+    }
+    for expression in list(&selector["matchExpressions"]) {
+        ensure!(expression["operator"] == "In", "{expression}");
+        let key = expression["key"].as_str().context("a key")?;
+        if !list(&expression["values"]).any(|value| labels[key] == *value) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn policies(objects: &[Value]) -> impl Iterator<Item = &Value> {
+    objects
+        .iter()
+        .filter(|object| object["kind"] == "NetworkPolicy")
+}
+
+/// The rules of one direction that hold for a pod with these labels.
+fn rules<'a>(objects: &'a [Value], labels: &Value, direction: &str) -> Result<Vec<&'a Value>> {
+    let mut rules = Vec::new();
+    for policy in policies(objects) {
+        if chooses(&policy["spec"]["podSelector"], labels)? {
+            rules.extend(list(&policy["spec"][direction]));
+        }
+    }
+    Ok(rules)
+}
+
+/// The number of a port of a policy, at a pod that may have named it.
+fn number(port: &Value, pod: &Value) -> Result<u64> {
+    if let Some(number) = port.as_u64() {
+        return Ok(number);
+    }
+    let template = pod_template(pod).context("it makes pods")?;
+    let mut ports = containers(template).flat_map(|container| list(&container["ports"]));
+    let named = ports.find(|own| own["name"] == *port);
+    named
+        .and_then(|own| own["containerPort"].as_u64())
+        .with_context(|| format!("{} has no port {port}", name(pod)))
+}
+
+/// Whether the policies let a pod with the labels `from` in, at this port of `to`.
+fn lets_in(objects: &[Value], from: &Value, to: &Value, port: u64) -> Result<bool> {
+    let own = labels(to).context("it makes pods")?;
+    for rule in rules(objects, own, "ingress")? {
+        for peer in list(&rule["from"]).filter(|peer| peer["namespaceSelector"].is_null()) {
+            if !chooses(&peer["podSelector"], from)? {
+                continue;
+            }
+            for own in list(&rule["ports"]) {
+                if number(&own["port"], to)? == port {
+                    return Ok(true);
+                }
+            }
+        }
+    }
+    Ok(false)
+}
+
+fn port_of(url: &str) -> Result<u64> {
+    let (_, address) = url.split_once("://").context("no URL")?;
+    let address = address.split('/').next().unwrap_or(address);
+    let (_, port) = address.rsplit_once(':').context("no port")?;
+    port.parse().with_context(|| format!("the port of {url}"))
+}
+
+/// The ports that this service connects to, as it is configured.
+fn connected(objects: &[Value], object: &Value, program: &str) -> Result<BTreeSet<u64>> {
+    let template = pod_template(object).context("it makes pods")?;
+    let container = &template["spec"]["containers"][0];
+    let variables = variables(objects, container)?;
+    let value = |name: &str| {
+        let found = variables.iter().find(|(own, _)| own == name);
+        found.and_then(|(_, value)| value.clone())
+    };
+    // Production's is made outside, like the example of the instructions.
+    let named = list(&container["env"]).find(|variable| variable["name"] == "REDIS_URL");
+    let named = &named.context("no Redis")?["valueFrom"]["secretKeyRef"]["name"];
+    let redis = secret(objects, named.as_str().context("no secret")?, "url").or_else(|_| {
+        let readme = text("k8s/README.md")?;
+        let example = readme
+            .split('`')
+            .find(|word| word.starts_with("rediss://"))
+            .map(str::to_owned);
+        example.context("no example of a URL of Redis")
+    })?;
+    let settings = Settings::of_all()?;
+    let default = settings
+        .named(program)
+        .and_then(|program| program.default("--otel-exporter-otlp-endpoint"));
+    let collector = value("OTEL_EXPORTER_OTLP_ENDPOINT").or_else(|| default.map(str::to_owned));
+    let mut urls = vec![redis, collector.context("no collector")?];
+    if program == "ingest" {
+        urls.push(value("MQTT_BROKER").context("no broker")?);
+    }
+    urls.iter().map(|url| port_of(url)).collect()
+}
+
+#[test]
+fn policies_open_the_ports_of_the_settings_and_no_others() -> Result<()> {
+    for kustomization in OVERLAYS {
+        let objects = objects(kustomization)?;
+        for (kind, object, program) in [
+            ("Deployment", "gateway", "gateway"),
+            ("StatefulSet", "subtronics-ingest", "ingest"),
+        ] {
+            let object = find(&objects, kind, object)?;
+            let own = labels(object).context("it makes pods")?;
+            let mut opened = BTreeSet::new();
+            for rule in rules(&objects, own, "egress")? {
+                for port in list(&rule["ports"]) {
+                    opened.insert(port["port"].as_u64().context("a name is not enough")?);
+                }
+            }
+            ensure!(opened.remove(&53), "{program} cannot look names up");
+            let wanted = connected(&objects, object, program)?;
+            assert_eq!(opened, wanted, "{kustomization}: {program}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn policies_choose_pods_and_agree_on_both_sides() -> Result<()> {
+    // Its pods are cert-manager's.
+    let outside = ["acme"];
+    for kustomization in OVERLAYS {
+        let objects = objects(kustomization)?;
+        let pods: Vec<&Value> = objects
+            .iter()
+            .filter(|object| labels(object).is_some())
+            .collect();
+        let chosen = |selector: &Value| -> Result<Vec<&Value>> {
+            let mut chosen = Vec::new();
+            for &pod in &pods {
+                if chooses(selector, labels(pod).context("a pod")?)? {
+                    chosen.push(pod);
+                }
+            }
+            Ok(chosen)
+        };
+        let mut agreed = 0;
+        for policy in policies(&objects) {
+            let own = policy["metadata"]["name"].as_str().unwrap_or_default();
+            assert_eq!(
+                policy["metadata"]["namespace"],
+                objects
+                    .iter()
+                    .find(|object| object["kind"] == "Namespace")
+                    .context("no namespace")?["metadata"]["name"],
+                "{own}"
+            );
+            let from = chosen(&policy["spec"]["podSelector"])?;
+            ensure!(
+                !from.is_empty() || outside.contains(&own),
+                "{kustomization}: {own} chooses no pod"
+            );
+            // A port that is opened inwards is one of the pod.
+            for rule in list(&policy["spec"]["ingress"]) {
+                for (pod, port) in from
+                    .iter()
+                    .flat_map(|pod| list(&rule["ports"]).map(move |port| (pod, port)))
+                {
+                    number(&port["port"], pod)?;
+                }
+            }
+            for rule in list(&policy["spec"]["egress"]) {
+                for peer in list(&rule["to"]) {
+                    if peer["podSelector"].is_null() || !peer["namespaceSelector"].is_null() {
+                        continue;
+                    }
+                    let to = chosen(&peer["podSelector"])?;
+                    ensure!(
+                        !to.is_empty(),
+                        "{kustomization}: {own} leads to no pod: {peer}"
+                    );
+                    for (from, to) in from
+                        .iter()
+                        .flat_map(|from| to.iter().map(move |to| (from, to)))
+                    {
+                        for port in list(&rule["ports"]) {
+                            agreed += 1;
+                            let from_labels = labels(from).context("a pod")?;
+                            ensure!(
+                                lets_in(&objects, from_labels, to, number(&port["port"], to)?)?,
+                                "{kustomization}: {} does not let {} in",
+                                name(to),
+                                name(from)
+                            );
+                        }
+                    }
+                }
+            }
+        }
+        // To Redis two services, to the broker one and the simulator.
+        let expected = if kustomization.ends_with("dev") { 4 } else { 0 };
+        assert_eq!(agreed, expected, "{kustomization}");
+    }
+    Ok(())
+}
+
+/// Where the HAProxy Kubernetes Ingress Controller reads an annotation, of those used here; elsewhere it ignores them.
+const READ: [(&str, &[&str]); 7] = [
+    ("haproxy.org/allow-list", &["Ingress"]),
+    ("haproxy.org/ssl-redirect", &["Ingress"]),
+    ("haproxy.org/cookie-persistence", &["Service"]),
+    ("haproxy.org/load-balance", &["Ingress", "Service"]),
+    (
+        "haproxy.org/backend-config-snippet",
+        &["Ingress", "Service"],
+    ),
+    ("haproxy.org/timeout-server", &["Ingress", "Service"]),
+    ("cert-manager.io/cluster-issuer", &["Ingress"]),
+];
+
+#[test]
+fn annotations_stand_where_the_controller_reads_them() -> Result<()> {
+    for kustomization in FOLDERS {
+        let objects = objects(kustomization)?;
+        for object in &objects {
+            let annotations = object["metadata"]["annotations"].as_object();
+            for key in annotations.into_iter().flatten().map(|(key, _)| key) {
+                let kinds = READ.iter().find(|(own, _)| own == key);
+                let (_, kinds) = kinds.with_context(|| format!("{key} is not looked up"))?;
+                ensure!(
+                    kinds.iter().any(|kind| object["kind"] == *kind),
+                    "{kustomization}: {key} is not read from {}",
+                    name(object)
+                );
+            }
+        }
+        let affinity = &find(&objects, "Service", "gateway")?["metadata"]["annotations"];
+        ensure!(
+            !affinity["haproxy.org/cookie-persistence"].is_null()
+                && affinity["haproxy.org/load-balance"] == "source",
+            "{kustomization}: polling has no affinity"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn only_some_reach_a_gateway_that_knows_no_users() -> Result<()> {
+    let objects = objects("k8s/overlays/prod")?;
+    let ingress = find(&objects, "Ingress", "gateway")?;
+    let allowed = &ingress["metadata"]["annotations"]["haproxy.org/allow-list"];
+    ensure!(
+        allowed
+            .as_str()
+            .is_some_and(|ranges| !ranges.is_empty() && !ranges.contains("/0")),
+        "{allowed}"
+    );
+    // Who hosts it in the open has to say so.
+    let hosting = documents(&text("deploy/render.yaml")?)?;
+    let gateway = list(&hosting[0]["services"])
+        .find(|service| service["healthCheckPath"] == "/health")
+        .context("no gateway")?;
+    ensure!(
+        !gateway["dockerCommand"].to_string().contains("anonymous"),
+        "{gateway}"
+    );
+    let asked = json!({"key": "ALLOW_ANONYMOUS", "sync": false});
+    ensure!(
+        list(&gateway["envVars"]).any(|variable| *variable == asked),
+        "{gateway}"
+    );
+    Ok(())
+}
+
+#[test]
+fn prometheus_finds_both_services_in_the_cluster() -> Result<()> {
+    let mut configuration = documents(&text("k8s/prometheus.yaml")?)?.remove(0);
+    let objects = objects("k8s/overlays/prod")?;
+    let namespace = &find(&objects, "Deployment", "gateway")?["metadata"]["namespace"];
+    let jobs = configuration["scrape_configs"]
+        .as_array_mut()
+        .context("no jobs")?;
+    let mut names = Vec::new();
+    for job in jobs {
+        let found = &job["kubernetes_sd_configs"];
+        assert_eq!(
+            *found,
+            json!([{"role": "pod", "namespaces": {"names": [namespace]}}])
+        );
+        let rules: Vec<&Value> = list(&job["relabel_configs"]).collect();
+        let kept = |label: &str, value: &Value| {
+            rules.iter().any(|rule| {
+                rule["action"] == "keep"
+                    && rule["source_labels"] == json!([format!("__meta_kubernetes_pod_{label}")])
+                    && rule["regex"] == *value
+            })
+        };
+        let labelled = |target: &str, source: &str| {
+            rules.iter().any(|rule| {
+                rule["target_label"] == target
+                    && rule["source_labels"] == json!([format!("__meta_kubernetes_{source}")])
+            })
+        };
+        let service = &job["job_name"];
+        ensure!(
+            kept("label_app_kubernetes_io_name", service)
+                && kept("container_port_name", &json!("http")),
+            "{service} is not what is kept: {rules:?}"
+        );
+        // The autoscalers' adapter asks by these.
+        ensure!(
+            labelled("namespace", "namespace") && labelled("pod", "pod_name"),
+            "{service} has no pod: {rules:?}"
+        );
+        names.push(service.as_str().unwrap_or_default().to_owned());
+        // Debian's Prometheus knows no Kubernetes; everything else is its to check.
+        let job = job.as_object_mut().context("a job")?;
+        job.remove("kubernetes_sd_configs");
+    }
+    assert_eq!(names, ["gateway", "ingest"]);
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("prometheus.yaml");
+    fs::write(&file, configuration.to_string())?;
+    manifests::run(Command::new("promtool").args(["check", "config"]).arg(file))?;
+    Ok(())
+}
