@@ -227,7 +227,7 @@ fn policies_choose_pods_and_agree_on_both_sides() -> Result<()> {
     Ok(())
 }
 
-/// Where the HAProxy Kubernetes Ingress Controller reads an annotation, of those used here; elsewhere it ignores them.
+/// Where the `HAProxy` Kubernetes Ingress Controller reads an annotation, of those used here; elsewhere it ignores them.
 const READ: [(&str, &[&str]); 7] = [
     ("haproxy.org/allow-list", &["Ingress"]),
     ("haproxy.org/ssl-redirect", &["Ingress"]),
