@@ -115,17 +115,10 @@ fn count(browser: &Browser, what: &str) -> usize {
         .count()
 }
 
-#[tokio::test]
-async fn every_transport_works_through_haproxy_and_outlives_a_draining_replica() -> Result<()> {
-    let mut stack = Plan::default()
-        .gateways(2)
-        .gateway("--drain-delay=8s --drain-period=1s")
-        .start()
-        .await?;
-    let mut proxy = Proxy::start(&stack).await?;
+/// A browser of each kind that follows the device, whose first reading is 1.
+async fn connect_all(stack: &Stack, proxy: &Proxy) -> Result<Vec<(&'static str, Browser)>> {
     stack.device(DEVICE).send(1).await?;
     stack.shows(DEVICE, 1).await?;
-    let mut all = vec![json!(1)];
     let mut browsers = Vec::new();
     for (name, transport) in [
         ("websocket 1", Transport::WebSocket),
@@ -145,6 +138,20 @@ async fn every_transport_works_through_haproxy_and_outlives_a_draining_replica()
     for (_, browser) in &browsers {
         browser.follow(DEVICE).await?;
     }
+    Ok(browsers)
+}
+
+#[tokio::test]
+async fn every_transport_works_through_haproxy_and_outlives_a_draining_replica() -> Result<()> {
+    // Longer than any machine takes for what is looked at meanwhile; a second signal ends it.
+    let mut stack = Plan::default()
+        .gateways(2)
+        .gateway("--drain-delay=10m")
+        .start()
+        .await?;
+    let mut proxy = Proxy::start(&stack).await?;
+    let mut all = vec![json!(1)];
+    let browsers = connect_all(&stack, &proxy).await?;
     everybody_sees(&stack, &browsers, &mut all, 2..20).await?;
     for (name, browser) in &browsers {
         assert_eq!(
@@ -166,7 +173,7 @@ async fn every_transport_works_through_haproxy_and_outlives_a_draining_replica()
         let first = 20 + 20 * i32::try_from(drained)?;
         eventually("new connections go to the other one", async || {
             for last in 1..=16 {
-                let opened = exchange(proxy.port(), last, HANDSHAKE, "").await?;
+                let opened = exchange(proxy.port(), last, "GET", HANDSHAKE, "").await?;
                 ensure!(opened.starts_with("HTTP/1.1 200"), "{opened}");
             }
             Ok(())
@@ -179,11 +186,8 @@ async fn every_transport_works_through_haproxy_and_outlives_a_draining_replica()
             ensure!(kept || *name == "polling", "{name}: {:?}", browser.seen());
         }
         let still = stack.gateways[drained].get("/readyz").await?;
-        ensure!(
-            still.status == 503,
-            "all that was not during the drain: {still:?}"
-        );
-        let status = stack.gateways[drained].process.wait().await?;
+        assert_eq!(still.status, 503, "{still:?}");
+        let status = stack.gateways[drained].process.terminate().await?;
         ensure!(status.code() == Some(0), "{status}");
         everybody_sees(&stack, &browsers, &mut all, first + 10..first + 20).await?;
         let now: Vec<usize> = browsers
@@ -209,10 +213,44 @@ async fn every_transport_works_through_haproxy_and_outlives_a_draining_replica()
     stack.pass()
 }
 
+#[tokio::test]
+async fn a_replica_that_drained_closes_everybody_and_ends() -> Result<()> {
+    // HAProxy takes two seconds to notice.
+    let mut stack = Plan::default()
+        .gateways(2)
+        .gateway("--drain-delay=3s --drain-period=1s")
+        .start()
+        .await?;
+    let mut proxy = Proxy::start(&stack).await?;
+    let mut all = vec![json!(1)];
+    let browsers = connect_all(&stack, &proxy).await?;
+    everybody_sees(&stack, &browsers, &mut all, 2..5).await?;
+    let status = stack.gateways[0].process.terminate().await?;
+    ensure!(status.code() == Some(0), "{status}");
+    everybody_sees(&stack, &browsers, &mut all, 5..10).await?;
+    let told: usize = browsers
+        .iter()
+        .map(|(_, browser)| count(browser, "server:drain"))
+        .sum();
+    ensure!(told > 0, "nobody was connected to the one that drained");
+    for (name, browser) in &browsers {
+        let told = count(browser, "server:drain");
+        let ended = count(browser, "disconnect");
+        // Without cookies it may have lost its replica before its turn.
+        ensure!(
+            told == ended || *name == "polling",
+            "{name}: told {told} times, ended {ended} times: {:?}",
+            browser.seen()
+        );
+    }
+    proxy.process.check_alive()?;
+    stack.pass()
+}
+
 /// Whether the proxy leads some address of the loopback network to this gateway: its handshakes are known there.
 async fn is_in_rotation(proxy: &Proxy, stack: &Stack, gateway: usize) -> Result<bool> {
     for last in 1..=32 {
-        let opened = exchange(proxy.port(), last, HANDSHAKE, "").await?;
+        let opened = exchange(proxy.port(), last, "GET", HANDSHAKE, "").await?;
         let sid = sid(&opened)?;
         let path = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
         let answer = http::send(stack.gateways[gateway].port(), "POST", &path, &[], b"40").await?;
@@ -223,21 +261,16 @@ async fn is_in_rotation(proxy: &Proxy, stack: &Stack, gateway: usize) -> Result<
     Ok(false)
 }
 
-/// One GET from an address of the loopback network; the whole answer.
-async fn exchange(port: u16, last: u8, path: &str, cookie: &str) -> Result<String> {
+/// One request from an address of the loopback network, a POST with the packet that opens the namespace; the whole answer.
+async fn exchange(port: u16, last: u8, method: &str, path: &str, cookie: &str) -> Result<String> {
     let socket = TcpSocket::new_v4()?;
     socket.bind((Ipv4Addr::new(127, 0, 0, last), 0).into())?;
     let mut stream = socket.connect((Ipv4Addr::LOCALHOST, port).into()).await?;
+    let body = if method == "POST" { "40" } else { "" };
+    let length = body.len();
     let request = format!(
-        "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncookie: {cookie}\r\ncontent-length: 2\r\n\r\n40"
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncookie: {cookie}\r\ncontent-length: {length}\r\n\r\n{body}"
     );
-    let request = if path.contains("sid=") {
-        request
-    } else {
-        request
-            .replace("POST", "GET")
-            .replace("content-length: 2\r\n\r\n40", "\r\n")
-    };
     stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
@@ -256,7 +289,7 @@ async fn polling_stays_with_its_replica_by_cookie_and_by_address() -> Result<()>
     let proxy = Proxy::start(&stack).await?;
     let mut elsewhere = 0;
     for last in 1..=16 {
-        let opened = exchange(proxy.port(), last, HANDSHAKE, "").await?;
+        let opened = exchange(proxy.port(), last, "GET", HANDSHAKE, "").await?;
         let path = format!("/socket.io/?EIO=4&transport=polling&sid={}", sid(&opened)?);
         let cookie = opened
             .lines()
@@ -271,13 +304,13 @@ async fn polling_stays_with_its_replica_by_cookie_and_by_address() -> Result<()>
             "{opened}"
         );
         // Without a cookie the address decides: the same one leads to the same replica.
-        let again = exchange(proxy.port(), last, &path, "").await?;
+        let again = exchange(proxy.port(), last, "POST", &path, "").await?;
         ensure!(again.starts_with("HTTP/1.1 200"), "{again}");
         // With it any address does; without it some lead elsewhere.
         let other = if last == 16 { 1 } else { last + 1 };
-        let moved = exchange(proxy.port(), other, &path, cookie).await?;
+        let moved = exchange(proxy.port(), other, "POST", &path, cookie).await?;
         ensure!(moved.starts_with("HTTP/1.1 200"), "{moved}");
-        let lost = exchange(proxy.port(), other, &path, "").await?;
+        let lost = exchange(proxy.port(), other, "POST", &path, "").await?;
         elsewhere += usize::from(lost.starts_with("HTTP/1.1 400"));
     }
     ensure!(
@@ -291,8 +324,19 @@ async fn polling_stays_with_its_replica_by_cookie_and_by_address() -> Result<()>
 async fn haproxy_keeps_the_endpoints_of_operators_inside() -> Result<()> {
     let stack = Plan::default().gateways(2).start().await?;
     let proxy = Proxy::start(&stack).await?;
-    for path in ["/metrics", "/livez", "/readyz", "/readyz/", "/livez/"] {
-        assert_eq!(proxy.get(path).await?.status, 404, "{path}");
+    for inner in ["metrics", "livez", "readyz"] {
+        for path in [
+            format!("/{inner}"),
+            format!("/{inner}/"),
+            format!("//{inner}"),
+            format!("///{inner}//"),
+            format!("/{inner}?a=b"),
+            format!("/.//{inner}"),
+            format!("/%2F{inner}"),
+            format!("/%6D{inner}"),
+        ] {
+            assert_eq!(proxy.get(&path).await?.status, 404, "{path}");
+        }
     }
     for path in ["/health", "/config", "/api/devices", "/openapi.json"] {
         assert_eq!(proxy.get(path).await?.status, 200, "{path}");
