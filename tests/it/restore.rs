@@ -1,25 +1,33 @@
 //! A backup of Redis, and everything that is lost but it: restored as `deploy/README.md` says.
 
-use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
-use tests::eventually::eventually;
 use tests::manifests::run;
 use tests::repository;
-use tests::server_process::ServerProcess;
 use tests::stack::Stack;
 
 const DEVICE: &str = "OTSM-0001";
 
-fn redis_cli(stack: &Stack, arguments: &[&str]) -> Result<String> {
-    let mut command = Command::new("redis-cli");
-    command
-        .args(["-p", &stack.redis.port().to_string()])
-        .args(arguments);
-    Ok(String::from_utf8(run(&mut command)?.stdout)?)
+/// What `deploy/README.md` says, where `FOLDER` is that of Redis.
+const BACKUP: &str = r#"redis-cli -u "$REDIS_URL" --rdb backup.rdb"#;
+const RESTORE: &str = "deploy/restore-redis backup.rdb FOLDER";
+
+/// Runs a command of the instructions in the folder of this stack.
+fn as_written(stack: &Stack, command: &str) -> Result<Output> {
+    let readme = fs::read_to_string(repository::root().join("deploy/README.md"))?;
+    ensure!(readme.contains(command), "not as it is written: {command}");
+    let script = repository::root().join("deploy/restore-redis");
+    let command = command
+        .replace("deploy/restore-redis", &script.to_string_lossy())
+        .replace("FOLDER", ".");
+    let mut bash = Command::new("bash");
+    let url = format!("redis://127.0.0.1:{}", stack.redis.port());
+    bash.args(["-euo", "pipefail", "-c", &command])
+        .env("REDIS_URL", url)
+        .current_dir(stack.folder());
+    run(&mut bash)
 }
 
 #[tokio::test]
@@ -28,8 +36,7 @@ async fn a_restored_backup_opens_a_new_epoch_and_goes_on() -> Result<()> {
     let device = stack.device(DEVICE);
     device.send(1).await?;
     stack.shows(DEVICE, 1).await?;
-    let backup = stack.folder().join("backup.rdb");
-    redis_cli(&stack, &["--rdb", &backup.to_string_lossy()])?;
+    as_written(&stack, BACKUP)?;
     device.send(2).await?;
     stack.shows(DEVICE, 2).await?;
     let browser = stack.browser().await?;
@@ -41,40 +48,24 @@ async fn a_restored_backup_opens_a_new_epoch_and_goes_on() -> Result<()> {
         service.process.kill().await?;
     }
     stack.redis.process.kill().await?;
+    // What is there would win over the backup: it is refused, and stays.
+    let refused = as_written(&stack, RESTORE).err();
+    let told = format!("{:?}", refused.context("it restores over what is there")?);
+    ensure!(told.contains("move it away"), "{told}");
     fs::remove_dir_all(stack.folder().join("appendonlydir")).context("losing the data")?;
-
-    let folder = stack.folder().to_owned();
-    let port = stack.redis.port().to_string();
-    let arguments: [OsString; 11] = [
-        repository::root().join("deploy/redis.conf").into(),
-        "--port".into(),
-        port.into(),
-        "--bind".into(),
-        "127.0.0.1".into(),
-        "--dir".into(),
-        folder.clone().into(),
-        "--dbfilename".into(),
-        "backup.rdb".into(),
-        "--appendonly".into(),
-        "no".into(),
-    ];
-    let mut once = ServerProcess::start("restore", Path::new("redis-server"), arguments, &folder)?;
-    stack.redis.listens().await?;
-    redis_cli(&stack, &["config", "set", "appendonly", "yes"])?;
-    eventually("the append-only file is written", async || {
-        let told = redis_cli(&stack, &["info", "persistence"])?;
-        for line in [
-            "aof_enabled:1",
-            "aof_rewrite_in_progress:0",
-            "aof_rewrite_scheduled:0",
-            "aof_last_bgrewrite_status:ok",
-        ] {
-            ensure!(told.contains(line), "no {line}: {told}");
-        }
-        Ok(())
-    })
-    .await?;
-    once.terminate().await?;
+    // So is what is no backup, without a trace.
+    fs::copy(
+        stack.folder().join("backup.rdb"),
+        stack.folder().join("kept.rdb"),
+    )?;
+    fs::write(stack.folder().join("backup.rdb"), "no backup")?;
+    ensure!(as_written(&stack, RESTORE).is_err(), "nonsense is restored");
+    ensure!(!stack.folder().join("appendonlydir").exists(), "half of it");
+    fs::rename(
+        stack.folder().join("kept.rdb"),
+        stack.folder().join("backup.rdb"),
+    )?;
+    as_written(&stack, RESTORE)?;
 
     stack.redis.process.restart()?;
     stack.redis.listens().await?;
