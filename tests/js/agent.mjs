@@ -46,8 +46,8 @@ function connect(url, options) {
 }
 
 // What a client that wants to miss nothing does. The events of one position come one by one, and the connection may end
-// between them: only what came before the newest position is known to be whole. It asks from there, gets the newest
-// position once more, and takes of it what it has not seen.
+// between them: only what came before the newest position is known to be whole, what was skipped before it included. It asks
+// from there, gets the newest position once more, and takes of it what it has not seen.
 function subscribe(device) {
   const { whole } = followed.get(device);
   const since = whole && { epoch: whole.epoch, seq: whole.seq };
@@ -65,7 +65,8 @@ function isNew(name, body) {
   if (!state || !name.startsWith('device:') || body.stale) return true;
   const { newest } = state;
   const isSame = newest?.epoch === body.epoch && newest.seq === body.seq;
-  if (!isSame) Object.assign(state, { whole: newest, newest: body, names: new Set() });
+  const before = body.skipped ? { epoch: body.epoch, seq: body.seq - 1 } : newest;
+  if (!isSame) Object.assign(state, { whole: before, newest: body, names: new Set() });
   if (isSame && !body.snapshot && (state.names === null || state.names.has(name))) return false;
   state.names?.add(name);
   return true;

@@ -58,7 +58,8 @@ class Client {
     if (last && last.epoch === body.epoch && last.seq > body.seq) this.backwards += 1;
     device.last = at(body);
     if (!same(device.current, body)) {
-      device.complete = device.current ?? device.complete;
+      const before = body.skipped ? { epoch: body.epoch, seq: body.seq - 1 } : device.current;
+      device.complete = before ?? device.complete;
       device.current = at(body);
     }
     return device;
