@@ -1,6 +1,10 @@
 //! The images and the rendered manifests, really running: by podman where this machine can run containers.
 
+use std::fs;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -10,7 +14,7 @@ use tests::containers::{Podman, Reached, pod};
 use tests::device::{Device, Publisher};
 use tests::eventually::eventually;
 use tests::http;
-use tests::manifests::{find, objects, pod_template};
+use tests::manifests::{find, objects, pod_template, run};
 use tests::report;
 
 /// Podman, or nothing behind a line in the report that says why.
@@ -31,17 +35,103 @@ const SERVICES: [(&str, &str); 2] = [
     ("subtronics/ingest:local", "ingest"),
 ];
 
+const AUTHORITIES: &str = "etc/ssl/certs/ca-certificates.crt";
+
 #[test]
 fn the_images_hold_the_binary_and_the_certificate_authorities_alone() -> Result<()> {
     let Some(podman) = podman()? else {
         return Ok(());
     };
     for (image, name) in SERVICES {
-        podman.build_shipped(name)?;
+        podman.build_shipped(Some(name))?;
+        let binary = format!("usr/local/bin/{name}");
+        assert_eq!(podman.files(image)?, [AUTHORITIES, binary.as_str()]);
         let told = podman.output(&[], image, &["--version"])?;
         ensure!(told.starts_with(&format!("{name} 0.0.0")), "{told}");
         let told = podman.output(&["--entrypoint=/bin/sh"], image, &["-c", "true"])?;
         ensure!(told.contains("no such file"), "it has a shell: {told}");
+    }
+    // Without a target both are in it, for hosts that know no targets.
+    podman.build_shipped(None)?;
+    let image = "subtronics/both:local";
+    let both = ["usr/local/bin/gateway", "usr/local/bin/ingest"];
+    assert_eq!(podman.files(image)?, [AUTHORITIES, both[0], both[1]]);
+    for (_, name) in SERVICES {
+        let command = format!("/usr/local/bin/{name}");
+        let told = podman.output(&[], image, &[&command, "--version"])?;
+        ensure!(told.starts_with(&format!("{name} 0.0.0")), "{told}");
+    }
+    Ok(())
+}
+
+/// A certificate for the name `redis`, which vouches for itself, and its key, in this folder.
+fn make_certificate(folder: &Path) -> Result<()> {
+    let mut openssl = Command::new("openssl");
+    openssl
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt"])
+        .args(["ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+        .args(["-subj", "/CN=redis", "-addext", "subjectAltName=DNS:redis"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .args(["-keyout", "key.pem", "-out", "certificate.pem"])
+        .current_dir(folder);
+    run(&mut openssl)?;
+    for name in ["key.pem", "certificate.pem"] {
+        // The user of the container reads it.
+        fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o644))?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_images_reach_redis_over_tls_and_trust_the_authorities_they_hold() -> Result<()> {
+    let Some(podman) = podman()? else {
+        return Ok(());
+    };
+    podman.build_stand_in("redis:7.4-bookworm", "redis-server", "/data", 999)?;
+    let folder = tempfile::tempdir()?;
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
+    make_certificate(folder.path())?;
+    let mounted = format!("--volume={}:/tls:ro", folder.path().display());
+    let authority = format!(
+        "--volume={}:/{AUTHORITIES}:ro",
+        folder.path().join("certificate.pem").display()
+    );
+    let server = [
+        "redis-server",
+        "--port",
+        "0",
+        "--tls-port",
+        "6379",
+        "--tls-cert-file",
+        "/tls/certificate.pem",
+        "--tls-key-file",
+        "/tls/key.pem",
+        "--tls-auth-clients",
+        "no",
+        "--save",
+        "",
+        "--protected-mode",
+        "no",
+        "--maxmemory-policy",
+        "noeviction",
+    ];
+    podman.start("redis", &[&mounted], "redis:7.4-bookworm", &server)?;
+    // Each ends by itself, with 0 if it has reached Redis.
+    let url = "--redis-url=rediss://redis:6379";
+    let gateway: &[&str] = &["check-config", "--connect", "--allow-anonymous", url];
+    let ingest: &[&str] = &["export-log", url];
+    for ((image, name), arguments) in SERVICES.into_iter().zip([gateway, ingest]) {
+        podman.build_shipped(Some(name))?;
+        // The authority of the server in the place where the image has the public ones.
+        eventually(&format!("{name} reaches Redis"), async || {
+            let ended = podman.ended(&[&authority], image, arguments)?;
+            ensure!(ended.status.success(), "{ended:?}");
+            Ok(())
+        })
+        .await?;
+        // Those do not vouch for it.
+        let ended = podman.ended(&[], image, arguments)?;
+        assert_eq!(ended.status.code(), Some(1), "{name}: {ended:?}");
     }
     Ok(())
 }
@@ -51,11 +141,12 @@ async fn the_images_know_certificate_authorities_and_look_names_up() -> Result<(
     let Some(podman) = podman()? else {
         return Ok(());
     };
-    podman.build_shipped("ingest")?;
-    podman.build_shipped("gateway")?;
+    podman.build_shipped(Some("ingest"))?;
+    podman.build_shipped(Some("gateway"))?;
     // Somebody with a name that only the network's own DNS server knows. It never hears from Redis, and runs all the same.
     podman.start(
         "somebody",
+        &[],
         SERVICES[0].0,
         &["--allow-anonymous", "--redis-url=redis://127.0.0.1:1"],
     )?;
@@ -65,7 +156,7 @@ async fn the_images_know_certificate_authorities_and_look_names_up() -> Result<(
         "--mqtt-broker=mqtts://somebody:1",
         "--redis-url=redis://127.0.0.1:1",
     ];
-    podman.start("ingest", SERVICES[1].0, &flags)?;
+    podman.start("ingest", &[], SERVICES[1].0, &flags)?;
     eventually("a broker that refuses", async || {
         let logs = podman.logs("ingest")?;
         ensure!(
@@ -159,7 +250,7 @@ async fn the_rendered_manifests_run_and_a_reading_goes_through() -> Result<()> {
         return Ok(());
     };
     for name in ["ingest", "gateway", "simulator"] {
-        podman.build_shipped(name)?;
+        podman.build_shipped(Some(name))?;
     }
     // No image registry is needed: the servers are those of this machine, under the names of the manifests.
     podman.build_stand_in("redis:7.4-bookworm", "redis-server", "/data", 999)?;

@@ -1,7 +1,7 @@
 //! podman, with everything it keeps in a folder of its own: images made of the static binaries in `target/image`, and pods
 //! of rendered manifests. What a cluster does beside that is played by the test: names of services, probes, replicas.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -40,6 +40,8 @@ const RESTRICTED: [&str; 5] = [
 pub struct Podman {
     folder: TempDir,
     driver: &'static str,
+    // Released last.
+    _turn: File,
 }
 
 /// A port of a pod as this machine reaches it.
@@ -52,54 +54,68 @@ pub struct Reached {
 }
 
 impl Podman {
-    /// Podman, if this machine can run containers: tried with a program that is not ours. Else the reason.
+    /// Podman, if this machine can run containers: tried with a program that is not ours and as little as that takes. Else
+    /// the reason. Where that works, what we need beside it has to work too.
     pub fn try_start() -> Result<Result<Self, String>> {
+        // One at a time on this machine: bridges, address ranges and chains of the firewall are chosen by what is there, and
+        // two that choose at once choose the same.
+        let turn = std::env::temp_dir().join("subtronics-test-podman");
+        let turn = OpenOptions::new().create(true).append(true).open(turn);
+        let turn = turn.context("a file to wait at")?;
+        turn.lock().context("waiting for other containers")?;
         let mut reasons = Vec::new();
         for driver in ["overlay", "vfs"] {
             let folder = tempfile::Builder::new()
                 .prefix("subtronics-podman-")
                 .tempdir()
                 .context("a folder for containers")?;
-            let podman = Self { folder, driver };
+            let podman = Self {
+                folder,
+                driver,
+                _turn: turn.try_clone().context("the lock")?,
+            };
             fs::write(podman.path("containers.conf"), CONFIGURATION)?;
-            match podman.probe() {
-                Ok(()) => return Ok(Ok(podman)),
-                Err(err) => {
-                    let told = format!("{err:#}");
-                    let last = told.lines().rfind(|line| !line.trim().is_empty());
-                    reasons.push(format!("{driver}: {}", last.unwrap_or_default()));
-                }
-            }
+            let Err(err) = podman.probe() else {
+                podman.prepare().context("containers run, but not ours")?;
+                return Ok(Ok(podman));
+            };
+            let told = format!("{err:#}");
+            let last = told.lines().rfind(|line| !line.trim().is_empty());
+            reasons.push(format!("{driver}: {}", last.unwrap_or_default()));
         }
         Ok(Err(reasons.join("; ")))
     }
 
-    /// A container from scratch with a static program of podman's own, on a network, with limits and without rights.
+    /// A container of a folder with a static program of podman's own, and nothing else.
     fn probe(&self) -> Result<()> {
-        let context = self.path("probe");
-        fs::create_dir_all(&context)?;
+        let root = self.path("probe");
+        fs::create_dir_all(&root)?;
         let known_good = ["/usr/libexec/podman/catatonit", "/usr/bin/catatonit"];
         let program = known_good.iter().find(|path| Path::new(path).exists());
-        fs::copy(program.context("no catatonit")?, context.join("program"))?;
+        fs::copy(program.context("no catatonit")?, root.join("program"))?;
+        let flags = ["run", "--rm", "--network=none", "--rootfs"];
+        run(self
+            .podman()
+            .args(flags)
+            .arg(&root)
+            .args(["/program", "--version"]))?;
+        Ok(())
+    }
+
+    /// The same as an image, on our network, with limits and without rights.
+    fn prepare(&self) -> Result<()> {
+        let context = self.path("probe");
         fs::write(
             context.join("Dockerfile"),
             "FROM scratch\nCOPY program /program\n",
         )?;
         self.build("probe", &context.join("Dockerfile"), &context, &[])?;
         run(self.podman().args(["network", "create", NETWORK]))?;
-        let flags = [
-            "run",
-            "--rm",
-            "--read-only",
-            "--cap-drop=all",
-            "--memory=64m",
-            "--network",
-            NETWORK,
-        ];
-        run(self
-            .podman()
-            .args(flags)
-            .args(["localhost/probe", "/program", "--version"]))?;
+        run(self.podman().args(["run", "--rm"]).args(RESTRICTED).args([
+            "localhost/probe",
+            "/program",
+            "--version",
+        ]))?;
         Ok(())
     }
 
@@ -146,8 +162,8 @@ impl Podman {
     }
 
     /// An image of the shipped Dockerfile. Its stage `build` is replaced by the binaries that `tests/run` linked as that
-    /// stage does: compiling everything once more inside would take minutes.
-    pub fn build_shipped(&self, target: &str) -> Result<()> {
+    /// stage does: compiling everything once more inside would take minutes. `None` is the last stage, both services.
+    pub fn build_shipped(&self, target: Option<&str>) -> Result<()> {
         let built = repository::target()?.join("image");
         ensure!(
             built.join("out/gateway").is_file(),
@@ -155,9 +171,11 @@ impl Podman {
             built.display()
         );
         let replaced = format!("build={}", built.display());
-        let more = ["--build-context", replaced.as_str(), "--target", target];
+        let mut more = vec!["--build-context", replaced.as_str()];
+        more.extend(target.iter().flat_map(|target| ["--target", target]));
         let file = repository::root().join("deploy/Dockerfile");
-        self.build(&format!("subtronics/{target}:local"), &file, &built, &more)
+        let image = format!("subtronics/{}:local", target.unwrap_or("both"));
+        self.build(&image, &file, &built, &more)
     }
 
     /// An image under somebody else's name, made of a program of this machine and the libraries it loads. `folder` is
@@ -195,8 +213,30 @@ impl Podman {
         self.build(image, &file, &context, &[])
     }
 
+    /// Every file of an image, as a path without a slash in front.
+    pub fn files(&self, image: &str) -> Result<Vec<String>> {
+        let archive = self.path("image.tar");
+        let created = run(self
+            .podman()
+            .args(["create", "--pull=never", image, "none"]))?;
+        let container = String::from_utf8(created.stdout)?;
+        run(self
+            .podman()
+            .args(["export", container.trim(), "-o"])
+            .arg(&archive))?;
+        let listed = run(Command::new("tar").arg("tf").arg(&archive))?;
+        let listed = String::from_utf8(listed.stdout)?;
+        let is_file = |path: &&str| !path.ends_with('/');
+        Ok(listed.lines().filter(is_file).map(str::to_owned).collect())
+    }
+
     /// Runs an image as the manifests would until it ends, for what it printed.
     pub fn output(&self, flags: &[&str], image: &str, arguments: &[&str]) -> Result<String> {
+        Ok(printed(&self.ended(flags, image, arguments)?))
+    }
+
+    /// The same, with its exit code.
+    pub fn ended(&self, flags: &[&str], image: &str, arguments: &[&str]) -> Result<Output> {
         let mut podman = self.podman();
         podman
             .args(["run", "--rm"])
@@ -204,15 +244,22 @@ impl Podman {
             .args(flags)
             .arg(image)
             .args(arguments);
-        Ok(printed(&podman.output().context("running podman")?))
+        podman.output().context("running podman")
     }
 
     /// Starts an image likewise and leaves it running under this name.
-    pub fn start(&self, container: &str, image: &str, arguments: &[&str]) -> Result<()> {
+    pub fn start(
+        &self,
+        container: &str,
+        flags: &[&str],
+        image: &str,
+        arguments: &[&str],
+    ) -> Result<()> {
         let mut podman = self.podman();
         podman
             .args(["run", "-d", "--name", container])
             .args(RESTRICTED)
+            .args(flags)
             .arg(image)
             .args(arguments);
         run(&mut podman)?;
