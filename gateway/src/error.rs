@@ -1,11 +1,10 @@
 //! What goes wrong with a request. Somebody matches on it (the answer's status), so it is a typed error; the cause is
 //! logged here, once, and never sent.
 
-use std::error::Error;
-
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use shared::lines::chain;
 use shared::store::StoreError;
 
 use crate::rest::reply;
@@ -124,7 +123,7 @@ impl IntoResponse for ApiError {
         match &self {
             // The outage itself is logged once, by who watches Redis: a line per request would be a flood.
             Self::Away { source, .. } => tracing::debug!(
-                error = source as &dyn Error,
+                error = chain(source),
                 "answered a request without the store"
             ),
             Self::Bug => tracing::error!("a request handler panicked"),

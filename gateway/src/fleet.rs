@@ -11,6 +11,7 @@ use std::time::Duration;
 use opentelemetry::KeyValue;
 use shared::clock::{Clock, Time};
 use shared::device::DeviceId;
+use shared::lines::chain;
 use shared::metrics::Meters;
 use shared::store::{FleetSample, Store, StoreError, WatchReport};
 use tokio::time::MissedTickBehavior;
@@ -146,7 +147,7 @@ impl Told {
         let was_failing = std::mem::replace(&mut self.is_failing, turn.is_err());
         match turn {
             Err(error) if !was_failing => {
-                let error = &error as &dyn std::error::Error;
+                let error = chain(&error);
                 tracing::warn!(
                     error,
                     "what all replicas tell cannot be read or written whole"

@@ -150,7 +150,7 @@ pub(crate) struct Lanes {
     bytes: usize,
     /// Readings left out since this was last taken.
     conflated: u64,
-    /// The longest that an alarm handed over had waited, since this was last taken.
+    /// The longest that an alarm had waited that was handed over or thrown away, since this was last taken.
     waited: Option<Duration>,
     /// Packets thrown away with a client since this was last taken.
     dropped: u64,
@@ -181,6 +181,7 @@ impl Lanes {
         device: &DeviceId,
         event: &'static str,
         payload: &Arc<RawValue>,
+        now: Instant,
         mut hand_over: impl FnMut(&Packet) -> Handed,
     ) -> Result<bool, Overflow> {
         let mut packet = Packet::event(event, payload);
@@ -192,7 +193,7 @@ impl Lanes {
                 Handed::Taken => return Ok(false),
                 Handed::Full => {}
                 Handed::Closed => {
-                    self.close();
+                    self.close(now);
                     return Ok(false);
                 }
             }
@@ -207,7 +208,7 @@ impl Lanes {
         if let Some(older) = self.take_waiting(turn) {
             self.supersede(&mut packet, &older);
         }
-        self.make_room(&packet)?;
+        self.make_room(&packet, now)?;
         self.turns.insert(key.clone(), turn);
         self.telemetry.insert(turn, (key, packet));
         Ok(true)
@@ -265,7 +266,7 @@ impl Lanes {
                     self.check_deadline(now)?;
                     return Ok(flushed);
                 }
-                Handed::Closed => self.close(),
+                Handed::Closed => self.close(now),
             }
         }
         self.free();
@@ -277,7 +278,7 @@ impl Lanes {
         std::mem::take(&mut self.conflated)
     }
 
-    /// How long the alarms handed over since this was last asked had waited at most; `None` without one.
+    /// How long the alarms handed over or thrown away since this was last asked had waited at most; `None` without one.
     pub(crate) fn take_waited(&mut self) -> Option<Duration> {
         self.waited.take()
     }
@@ -333,12 +334,12 @@ impl Lanes {
                 }
                 Handed::Full => {}
                 Handed::Closed => {
-                    self.close();
+                    self.close(now);
                     return Ok(());
                 }
             }
         }
-        self.make_room(&packet)?;
+        self.make_room(&packet, now)?;
         self.alarms.push_back((packet, now));
         Ok(())
     }
@@ -368,13 +369,13 @@ impl Lanes {
     }
 
     /// Counts a packet that is about to wait, or breaks off.
-    fn make_room(&mut self, packet: &Packet) -> Result<(), Overflow> {
+    fn make_room(&mut self, packet: &Packet, now: Instant) -> Result<(), Overflow> {
         let bytes = self.bytes.saturating_add(packet.size());
         if self.alarms.len() + self.telemetry.len() >= self.limits.packets {
-            return Err(self.overflow(Overflow::Packets));
+            return Err(self.overflow(Overflow::Packets, now));
         }
         if bytes > self.limits.bytes {
-            return Err(self.overflow(Overflow::Bytes));
+            return Err(self.overflow(Overflow::Bytes, now));
         }
         self.bytes = bytes;
         Ok(())
@@ -386,18 +387,22 @@ impl Lanes {
             .front()
             .is_some_and(|(_, since)| now.saturating_duration_since(*since) > self.limits.deadline);
         if is_late {
-            return Err(self.overflow(Overflow::Deadline));
+            return Err(self.overflow(Overflow::Deadline, now));
         }
         Ok(())
     }
 
-    fn overflow(&mut self, overflow: Overflow) -> Overflow {
-        self.close();
+    fn overflow(&mut self, overflow: Overflow, now: Instant) -> Overflow {
+        self.close(now);
         overflow
     }
 
-    fn close(&mut self) {
+    fn close(&mut self, now: Instant) {
         self.is_closed = true;
+        // The wait of an alarm that was not taken counts as well: it is the longest there is.
+        if let Some((_, since)) = self.alarms.front() {
+            self.waited = self.waited.max(Some(now.saturating_duration_since(*since)));
+        }
         self.dropped += (self.alarms.len() + self.telemetry.len()) as u64;
         self.free();
     }

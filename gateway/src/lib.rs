@@ -55,6 +55,7 @@ use futures_util::future::BoxFuture;
 use shared::clock::SystemClock;
 use shared::guard::{Canary, Guard, Sight};
 use shared::lifecycle::Lifecycle;
+use shared::lines::Limit;
 use shared::metrics::Meters;
 use shared::store::{Store, StoreError};
 use shared::trace::Traces;
@@ -202,6 +203,8 @@ fn routes(
         Arc::clone(&state.metrics),
     );
     let metrics = Arc::clone(&state.metrics);
+    let clock = Arc::clone(&state.clock);
+    let full = Arc::new(Limit::rare());
     let live = Router::new()
         .fallback(async move |request: Request| sockets.answer(request).await)
         .layer(from_fn_with_state(cors, cors::guard));
@@ -213,8 +216,9 @@ fn routes(
             let link = request.extensions().get::<Arc<Link>>();
             let is_full = link.is_some_and(|link| link.is_reserved());
             if is_full && !rest::is_for_operators(request.uri().path()) {
-                if is_live {
-                    metrics.refused.add("full");
+                metrics.turned_away(is_live, "full", request.method(), 503);
+                if let Some(held_back) = full.take(clock.now()) {
+                    tracing::warn!(held_back, "every connection is taken: refusing what comes");
                 }
                 return Box::pin(async { ApiError::Full.into_response() });
             }

@@ -23,6 +23,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use shared::lifecycle::Lifecycle;
+use shared::lines::chain;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -121,19 +122,13 @@ where
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "cannot accept a connection"
-                );
+                tracing::warn!(error = chain(&error), "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
         if let Err(error) = tune(&stream, settings.user_timeout) {
-            tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "connection gone at once"
-            );
+            tracing::debug!(error = chain(&error), "connection gone at once");
             continue;
         }
         let stream = Killable::new(stream, place);
@@ -214,7 +209,7 @@ where
     };
     if let Err(error) = ended {
         // Peers that leave in the middle are everyday life.
-        tracing::debug!(error = &error as &dyn std::error::Error, "connection ended");
+        tracing::debug!(error = chain(&error), "connection ended");
     }
 }
 

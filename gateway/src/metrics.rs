@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use axum::http::Method;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Histogram;
 use opentelemetry_semantic_conventions::attribute::{
@@ -18,7 +19,7 @@ use shared::store::Store;
 
 use crate::monitor::Monitor;
 use crate::relay::{Relay, SHARDS};
-use crate::rest::edge::SCHEME;
+use crate::rest::edge::{self, SCHEME};
 use crate::socket::{Clients, LetGo};
 
 /// Transitions that people cause: an acknowledgement may end a latch, and what stands ends with its device.
@@ -109,7 +110,7 @@ impl Metrics {
             ),
             alarm_wait: meters.durations(
                 "gateway.alarm.wait",
-                "How long alarms, snapshots and replays waited for their client: the longest of each hand-over, 0 where they went at once.",
+                "How long alarms, snapshots and replays waited for their client until it took them or was let go: the longest of each time, 0 where they went at once.",
             ),
             requests: meters.durations(HTTP_SERVER_REQUEST_DURATION, "Answers of REST."),
         });
@@ -270,6 +271,21 @@ impl Metrics {
     /// A client took alarms, of which one had waited for so long.
     pub(crate) fn alarm_waited(&self, time: Duration) {
         self.alarm_wait.record(time.as_secs_f64(), &[]);
+    }
+
+    /// A request was refused before any route was looked for: a handshake, or an answer of REST.
+    pub(crate) fn turned_away(
+        &self,
+        is_handshake: bool,
+        reason: &'static str,
+        method: &Method,
+        status: u16,
+    ) {
+        if is_handshake {
+            self.refused.add(reason);
+        } else {
+            self.answered(edge::method(method), None, status, Duration::ZERO);
+        }
     }
 
     /// A request of this route was answered.

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use shared::clock::{Clock, Time};
 use shared::event::iso;
+use shared::lines::chain;
 use shared::store::{IngestStatus, Store, StoreError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -163,7 +164,7 @@ async fn keep_asking(store: &Store, observed: watch::Sender<Observation>) {
                 seen.is_listening = ingest.is_listening();
             }),
             Err(error) => {
-                let error = &error as &dyn std::error::Error;
+                let error = chain(&error);
                 tracing::debug!(error, "Redis does not answer");
             }
         }

@@ -23,6 +23,7 @@ use shared::device::DeviceId;
 use shared::guard::Sight;
 use shared::keys::CANARY_CHANNEL;
 use shared::lifecycle::Lifecycle;
+use shared::lines::chain;
 use shared::state::Position;
 use shared::store::{Store, StoreError, Subscriber};
 use shared::trace::Traces;
@@ -317,10 +318,7 @@ async fn keep_linked(
             }
             Err(error) if !is_told => {
                 is_told = true;
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "cannot listen to Redis, trying on"
-                );
+                tracing::warn!(error = chain(&error), "cannot listen to Redis, trying on");
             }
             Err(_) => {}
         }

@@ -60,7 +60,10 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     telemetry::warnings_only();
     match process::block_on(export(args)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(err) => process::fail(&format!("ingest {NAME}: {}", process::chain(&err))),
+        Err(err) => process::fail(&format!(
+            "ingest {NAME}: {}",
+            shared::lines::chain(err.as_ref())
+        )),
     }
 }
 

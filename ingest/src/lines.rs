@@ -1,7 +1,7 @@
 //! The log lines that detectors cause: one per change of an alarm, none per reading, and never more than somebody can read.
 
 use shared::clock::Time;
-use shared::lines::{AlarmLines, Limit};
+use shared::lines::{AlarmLines, Limit, chain};
 use shared::store::StoreError;
 use shared::trace::Trace;
 
@@ -47,7 +47,7 @@ impl Lines {
     /// Redis did not take what it was given.
     pub(crate) fn not_committed(&self, err: &StoreError, now: Time) {
         if let Some(held_back) = self.failures.take(now) {
-            let error: &dyn std::error::Error = err;
+            let error = chain(err);
             tracing::warn!(error, held_back, "not committed, trying again");
         }
     }

@@ -259,6 +259,7 @@ impl Pipeline {
             .collect();
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
         while let Err(err) = self.store.bury(&letters, self.dead_letters_max).await {
+            self.metrics.failures.fetch_add(1, Ordering::Relaxed);
             self.lines.not_committed(&err, self.store.clock().now());
             tokio::time::sleep(backoff.pause()).await;
         }

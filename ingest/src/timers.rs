@@ -11,6 +11,7 @@ use shared::clock::Time;
 use shared::decide::Input;
 use shared::device::DeviceId;
 use shared::lifecycle::Lifecycle;
+use shared::lines::chain;
 use shared::store::{Store, StoreError};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -75,7 +76,7 @@ impl Reporter {
             });
             match &asked {
                 Err(err) if !was_away => {
-                    let error: &dyn std::error::Error = err;
+                    let error = chain(err);
                     tracing::error!(error, "no Redis: nothing is acknowledged until it is back");
                 }
                 Ok(_) if was_away => tracing::info!("Redis is back"),

@@ -207,8 +207,8 @@ pub async fn reassert(
                     Ok(Committed::Conflict(loaded)) => open.push(loaded),
                     Err(err @ StoreError::Away(_)) => return Err(err),
                     Err(err) => {
-                        let error: &dyn std::error::Error = &err;
-                        tracing::error!(error, device.id = %subject.device, "cannot be asserted again");
+                        let error = crate::lines::chain(&err);
+                        tracing::error!(error, device.id = %crate::lines::shown(&subject.device), "cannot be asserted again");
                         store.give_up_memory(&subject.device, subject.epoch);
                     }
                 }

@@ -139,7 +139,7 @@ pub fn run<C: ServiceConfig>(
     let tried = process::block_on(async { anyhow::Ok(connect(&checked.config).await) });
     match tried {
         Ok(tried) => tell(&tried),
-        Err(err) => process::fail(&format!("{service}: {}", process::chain(&err))),
+        Err(err) => process::fail(&format!("{service}: {}", crate::lines::chain(err.as_ref()))),
     }
 }
 
@@ -161,7 +161,10 @@ fn tell(tried: &[Tried]) -> ExitCode {
     for Tried { what, outcome } in tried {
         let line = match outcome {
             Ok(found) => format!("connect {what}: ok, {found}"),
-            Err(err) => format!("connect {what}: FAILED, {}", process::chain(err)),
+            Err(err) => format!(
+                "connect {what}: FAILED, {}",
+                crate::lines::chain(err.as_ref())
+            ),
         };
         failed |= outcome.is_err();
         writeln!(out, "{line}").ok();

@@ -1,13 +1,45 @@
 //! The log lines that others cause, detectors, browsers, a Redis that is away, and how many of them are told. What is held
 //! back is counted, and the next line that is told tells how many they were.
 
+use std::borrow::Cow;
+use std::error::Error;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
 
 use crate::alarm::Change;
 use crate::clock::Time;
 use crate::device::DeviceId;
 use crate::trace::Trace;
+
+/// An error with its causes in one line; a cause that the one before it has told already is left out. As a field of its own
+/// an error would be written without its causes in JSON: `redis is away`, and never why.
+#[must_use]
+pub fn chain(err: &(dyn Error + 'static)) -> String {
+    let mut told = err.to_string();
+    let mut next = err.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if !told.ends_with(&text) {
+            told = format!("{told}: {text}");
+        }
+        next = cause.source();
+    }
+    // A server that is none may have said anything.
+    told.replace(|c: char| c.is_control(), " ")
+}
+
+/// A device as a line names it: as it is if nothing in it can be taken for something else.
+pub fn shown(device: &DeviceId) -> Cow<'_, str> {
+    let text = device.as_str();
+    let is_plain = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '=' | '\\');
+    if text.chars().all(is_plain) {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(format!("{text:?}"))
+    }
+}
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -64,11 +96,11 @@ impl AlarmLines {
         for Change { kind, alarm } in changes {
             if let Some(held_back) = self.quota.take(device, now) {
                 tracing::info!(
-                    device.id = %device,
+                    device.id = %shown(device),
                     alarm.id = %alarm.id,
                     alarm.change = kind.code(),
-                    alarm.condition = ?alarm.condition,
-                    alarm.severity = ?alarm.condition.severity(),
+                    alarm.condition = %wire(&alarm.condition),
+                    alarm.severity = %wire(&alarm.condition.severity()),
                     trace_id = trace.map(|trace| tracing::field::display(trace.id())),
                     held_back,
                     "alarm changed"
@@ -76,6 +108,13 @@ impl AlarmLines {
             }
         }
     }
+}
+
+/// A word as clients and the alarm log spell it.
+fn wire(word: &impl Serialize) -> String {
+    let word = serde_json::to_value(word).ok();
+    let word = word.as_ref().and_then(serde_json::Value::as_str);
+    word.unwrap_or_default().to_owned()
 }
 
 /// Lines about devices: some of each, and not too many of all together. Its memory is fixed: devices share places, and

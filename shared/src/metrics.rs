@@ -156,7 +156,7 @@ impl Meters {
         move || {
             let mut text = Vec::new();
             if let Err(err) = TextEncoder::new().encode(&registry.gather(), &mut text) {
-                let error: &dyn std::error::Error = &err;
+                let error = crate::lines::chain(&err);
                 tracing::error!(error, "metrics cannot be written");
             }
             String::from_utf8_lossy(&text).into_owned()

@@ -32,7 +32,7 @@ where
             Err(err) => Err(err).context("cannot listen for signals"),
         };
         if let Err(err) = &ended {
-            let error: &(dyn std::error::Error + 'static) = err.as_ref();
+            let error = crate::lines::chain(err.as_ref());
             tracing::error!(error, "{service} ends with an error");
         }
         telemetry.flush().await;
@@ -82,20 +82,6 @@ pub fn explain(usage: &Usage) -> ExitCode {
         Usage::Problems(_) => eprintln!("{usage}"),
     }
     ExitCode::from(usage.exit_code())
-}
-
-/// An error with its causes on one line; a cause that the one before it has told already is left out.
-#[must_use]
-pub fn chain(err: &anyhow::Error) -> String {
-    let mut told = String::new();
-    for cause in err.chain().map(ToString::to_string) {
-        if told.is_empty() {
-            told = cause;
-        } else if !told.ends_with(&cause) {
-            told = format!("{told}: {cause}");
-        }
-    }
-    told
 }
 
 /// Prints what went wrong, for exit code 1.

@@ -72,10 +72,13 @@ impl FromStr for RedisUrl {
         let info = info.set_redis_settings(settings).set_tcp_settings(tcp);
         let client = Client::open(info).map_err(|err| err.to_string())?;
         let port = url.port().unwrap_or(6379);
+        let database = client.get_connection_info().redis_settings().db();
+        let database = Some(database).filter(|number| *number != 0);
         let shown = format!(
-            "{}://{}:{port}",
+            "{}://{}:{port}{}",
             url.scheme(),
-            url.host_str().unwrap_or_default()
+            url.host_str().unwrap_or_default(),
+            database.map_or_else(String::new, |number| format!("/{number}"))
         );
         Ok(Self { client, shown })
     }
@@ -551,7 +554,7 @@ async fn open_epochs(
     let answers: Vec<redis::RedisResult<redis::Value>> = pipe.query_async(redis).await?;
     for (number, answer) in answers.into_iter().enumerate() {
         if let Err(err) = answer {
-            let error: &dyn std::error::Error = &err;
+            let error = crate::lines::chain(&err);
             tracing::error!(error, partition = number, "partition cannot be used");
         }
     }

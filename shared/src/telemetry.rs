@@ -334,11 +334,11 @@ pub(crate) async fn end(
     match tokio::time::timeout(FLUSH + Duration::from_millis(500), shutdown).await {
         Ok(Ok(Ok(()))) => {}
         Ok(Ok(Err(err))) => {
-            let error: &dyn std::error::Error = &err;
+            let error = crate::lines::chain(&err);
             tracing::warn!(error, "last {what} are lost");
         }
         Ok(Err(err)) => {
-            let error: &dyn std::error::Error = &err;
+            let error = crate::lines::chain(&err);
             tracing::warn!(error, "last {what} are lost");
         }
         Err(_) => tracing::warn!("last {what} are lost: the collector did not answer in time"),

@@ -36,6 +36,9 @@ async fn a_full_gateway_answers_probes_and_tells_everybody_else() -> Result<()> 
     let metrics = String::from_utf8(metrics.body.to_vec())?;
     let refused = r#"gateway_handshakes_refused_total{reason="full"} 1"#;
     ensure!(metrics.lines().any(|line| line == refused), "{metrics}");
+    // `/api/devices` was refused before a route was looked for.
+    let answered = r#"http_response_status_code="503""#;
+    ensure!(metrics.contains(answered), "{metrics}");
 
     idle.pop();
     eventually("a place is free", async || {

@@ -165,3 +165,20 @@ async fn a_noisy_detector_cannot_flood_the_log_nor_silence_another() -> Result<(
     ensure!((1..=30).contains(&letters.count()), "dead letters flood");
     Ok(())
 }
+
+#[tokio::test]
+async fn why_redis_is_away_is_told() -> Result<()> {
+    let stack = Plan::default().start().await?;
+    stack.redis_link.cut();
+    for service in stack.ingests.iter().chain(&stack.gateways) {
+        eventually("the cause is in a line", async || {
+            let told = lines(&service.process)?;
+            let errors = told.iter().filter_map(|line| line["error"].as_str());
+            let mut causes = errors.filter_map(|error| error.strip_prefix("redis is away: "));
+            causes.next().map(drop).with_context(|| format!("{told:?}"))
+        })
+        .await?;
+    }
+    stack.redis_link.heal();
+    Ok(())
+}

@@ -49,7 +49,7 @@ impl World {
     fn telemetry(&mut self, name: &str, event: &'static str, seq: u64) -> Result<bool, Overflow> {
         let queue = queue(&mut self.room, &mut self.taken);
         self.lanes
-            .push_telemetry(&device(name), event, &at(name, seq), queue)
+            .push_telemetry(&device(name), event, &at(name, seq), self.now, queue)
     }
 
     fn alarms(&mut self, name: &str, events: &[&'static str], seq: u64) -> Result<bool, Overflow> {
@@ -292,7 +292,7 @@ fn too_many_bytes_of_telemetry_alone_break_the_bound() {
     let long = payload(&json!({"deviceId": "A", "text": "x".repeat(5000)}));
     let pushed = world
         .lanes
-        .push_telemetry(&device("A"), DATA, &long, |_| Handed::Full);
+        .push_telemetry(&device("A"), DATA, &long, Instant::now(), |_| Handed::Full);
     assert_eq!(pushed, Err(Overflow::Bytes));
 }
 
@@ -307,6 +307,12 @@ fn alarm_that_waits_too_long_breaks_the_bound_and_telemetry_does_not() {
     assert_eq!(world.flush(0), Ok(Flushed::Nothing));
     world.now += Duration::from_millis(1);
     assert_eq!(world.flush(0), Err(Overflow::Deadline));
+    let waited = world.lanes.take_waited();
+    assert_eq!(
+        waited,
+        Some(Duration::from_millis(20_001)),
+        "it was thrown away"
+    );
 }
 
 #[test]

@@ -14,7 +14,7 @@ use redis::aio::MultiplexedConnection;
 use shared::backoff::Backoff;
 use shared::device::DeviceId;
 use shared::guard::Sight;
-use shared::lines::Limit;
+use shared::lines::{Limit, chain, shown};
 use shared::state::Epoch;
 use shared::store::{Snapshot, Store, StoreError};
 use shared::trace::{SLOW, Traces};
@@ -265,7 +265,7 @@ impl Shard {
                             Duration::ZERO,
                             Some("unreadable"),
                         );
-                        let error = &error as &dyn std::error::Error;
+                        let error = chain(&error);
                         tracing::warn!(error, channel = %channel, held_back, "published event cannot be read");
                     }
                     watched.suspect_gap();
@@ -337,7 +337,7 @@ impl Shard {
             }
             Err(StoreError::Refused(reason)) => {
                 if let Some(held_back) = self.unreadable.take(self.outlet.clock.now()) {
-                    tracing::warn!(device.id = %watched.device(), reason, held_back, "device cannot be read");
+                    tracing::warn!(device.id = %shown(watched.device()), reason, held_back, "device cannot be read");
                 }
                 watched.note_readable(false);
                 watched.fail_load(id);
@@ -349,8 +349,8 @@ impl Shard {
                 }));
             }
             Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::debug!(error, device.id = %watched.device(), "cannot load a device, trying on");
+                let error = chain(&error);
+                tracing::debug!(error, device.id = %shown(watched.device()), "cannot load a device, trying on");
                 watched.fail_load(id);
                 if self.paused_until.is_none() {
                     self.paused_until = Some(Instant::now() + self.backoff.pause());
@@ -431,7 +431,7 @@ impl Shard {
 
     /// The connection does not do what it is for: the link task makes a new one.
     fn give_up_link(&mut self, error: &redis::RedisError) {
-        let error = error as &dyn std::error::Error;
+        let error = chain(error);
         tracing::warn!(error, "subscription was not confirmed");
         if let Some(link) = self.link.take() {
             link.lost.cancel();

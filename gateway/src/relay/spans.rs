@@ -12,6 +12,7 @@ use opentelemetry_semantic_conventions::attribute::{
 use shared::clock::Time;
 use shared::device::DeviceId;
 use shared::keys::CHANNEL_TEMPLATE;
+use shared::lines::chain;
 use shared::trace::{DEVICE_ID, Done, Traces};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -78,10 +79,7 @@ pub(super) fn of(event: &Published, device: &DeviceId) -> Span {
         { DEVICE_ID } = %device,
     );
     if let Err(error) = span.set_parent(parent) {
-        tracing::debug!(
-            error = &error as &dyn std::error::Error,
-            "trace cannot be continued"
-        );
+        tracing::debug!(error = chain(&error), "trace cannot be continued");
     }
     span
 }

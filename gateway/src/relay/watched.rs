@@ -12,6 +12,7 @@ use shared::alarm::Kind;
 use shared::clock::{Clock, Time};
 use shared::device::DeviceId;
 use shared::event::Mark;
+use shared::lines::shown;
 use shared::state::{Epoch, Position};
 use shared::store::Snapshot;
 
@@ -394,7 +395,7 @@ impl Watched {
             }
             let recovered = answers.iter().all(|(_, answer)| answer.recovered);
             // No line each at `info`: after an outage it is every device there is.
-            tracing::debug!(device.id = %self.device, recovered, "caught up with missed events");
+            tracing::debug!(device.id = %shown(&self.device), recovered, "caught up with missed events");
             self.shown.is_told_stale = false;
             self.shown.is_told_blindly = false;
         }

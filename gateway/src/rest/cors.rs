@@ -47,17 +47,13 @@ impl Cors {
 pub(crate) async fn guard(State(cors): State<Cors>, request: Request, next: Next) -> Response {
     let origin = match read_origin(request.headers()) {
         Ok(Some(origin)) if !cors.allows(&origin, request.headers()) => {
-            if is_live(&request) {
-                cors.metrics.refused.add("origin");
-            }
+            cors.count_refusal(&request);
             cors.tell_refusal(&origin);
             return refuse();
         }
         Ok(origin) => origin,
         Err(Twice) => {
-            if is_live(&request) {
-                cors.metrics.refused.add("origin");
-            }
+            cors.count_refusal(&request);
             return refuse();
         }
     };
@@ -120,6 +116,12 @@ impl Cors {
         let host = headers.get(HOST).and_then(|host| host.to_str().ok());
         let origin = origin.to_str().ok();
         origin.is_some_and(|origin| self.origins.allows(origin, host))
+    }
+
+    fn count_refusal(&self, request: &Request) {
+        let is_live = is_live(request);
+        self.metrics
+            .turned_away(is_live, "origin", request.method(), 403);
     }
 
     fn tell_refusal(&self, origin: &HeaderValue) {

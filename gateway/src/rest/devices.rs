@@ -14,6 +14,7 @@ use shared::clock::Time;
 use shared::decimal::Decimal;
 use shared::device::DeviceId;
 use shared::event::{self, iso, iso_option};
+use shared::lines::shown;
 use shared::reading::{Coordinate, Quality};
 use shared::state::{DeviceState, Epoch, freshness};
 
@@ -106,7 +107,7 @@ pub(crate) async fn retire(
         Retired::NotFound => Err(ApiError::UnknownDevice),
         Retired::Done => {
             rest.metrics.retired.fetch_add(1, Ordering::Relaxed);
-            tracing::info!(device.id = %device, "device retired");
+            tracing::info!(device.id = %shown(&device), "device retired");
             Ok(reply::ok(&RetireReply { success: true }))
         }
     }

@@ -167,7 +167,7 @@ impl Asked<'_> {
 }
 
 /// The method as a word of a bounded set: anybody can invent one.
-fn method(method: &Method) -> &'static str {
+pub(crate) fn method(method: &Method) -> &'static str {
     let known = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"];
     let found = known.into_iter().find(|known| *known == method.as_str());
     found.unwrap_or("_OTHER")

@@ -390,6 +390,18 @@ async fn a_panic_is_answered_with_json_and_counted() {
 }
 
 #[tokio::test]
+async fn a_refused_origin_is_counted() {
+    let router = without_redis(&["--allowed-origins=http://front.test"]);
+    let page = with(request("GET /api/devices"), "origin", "http://other.test");
+    assert_eq!(send(&router, page).await.status(), 403);
+    let counted = text_of(send(&router, request("GET /metrics")).await).await;
+    assert!(
+        counted.contains(r#"http_response_status_code="403""#),
+        "{counted}"
+    );
+}
+
+#[tokio::test]
 async fn a_body_that_is_refused_by_its_length_is_counted() {
     let router = without_redis(&[]);
     let uri = "/devices/OTSM-0001/subtronics/alerts/a1/acknowledge";

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::value::RawValue;
 use shared::clock::SystemClock;
 use shared::device::DeviceId;
-use shared::lines::Limit;
+use shared::lines::{Limit, chain};
 use socketioxide::extract::AckSender;
 use socketioxide::handler::{FromMessageParts, Value};
 use socketioxide::socket::{DisconnectReason, Sid, Socket};
@@ -314,12 +314,13 @@ impl Client {
         packets: impl IntoIterator<Item = (&'static str, &'a Arc<RawValue>)>,
     ) {
         self.push(|lanes| {
+            let now = Instant::now();
             let mut waits = false;
             for (name, payload) in packets {
                 let count = &self.metrics.telemetry_packets;
                 count.fetch_add(1, Ordering::Relaxed);
-                waits =
-                    lanes.push_telemetry(device, name, payload, |packet| self.hand_over(packet))?;
+                waits = lanes
+                    .push_telemetry(device, name, payload, now, |packet| self.hand_over(packet))?;
             }
             Ok(waits)
         });
@@ -375,7 +376,7 @@ impl Client {
             Err(SendError::Socket(SocketError::Closed)) => Handed::Closed,
             Err(SendError::Serialize(error)) => {
                 let client = self.sid;
-                tracing::error!(%client, error = &error as &dyn std::error::Error, "packet cannot be written");
+                tracing::error!(%client, error = chain(&error), "packet cannot be written");
                 // The lanes are locked here: the connection ends by its token, at once as well.
                 self.count_end(LetGo::Broken.code());
                 self.gone.cancel();

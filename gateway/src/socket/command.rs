@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use shared::device::DeviceId;
+use shared::lines::shown;
 use shared::state::Position;
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::extract::Data;
@@ -174,7 +175,7 @@ async fn perform(
             if unanswered.is_above(subscriptions.limit) || !subscriptions.add(&device) {
                 return Err(Refusal::Limit(subscriptions.limit));
             }
-            tracing::debug!(client = %client.sid(), device.id = %device, "client subscribed to device");
+            tracing::debug!(client = %client.sid(), device.id = %shown(&device), "client subscribed to device");
             let ack = command.ack;
             let client = Arc::clone(client);
             relay

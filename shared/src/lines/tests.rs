@@ -64,3 +64,28 @@ fn lines_of_a_kind_are_held_back_beyond_their_number() {
     assert_eq!(told.count(), 600);
     assert_eq!(frequent.take(at(60_000)), Some(400));
 }
+
+#[test]
+fn an_error_is_told_with_its_causes_and_on_one_line() {
+    let cause = std::io::Error::other("a reply that is none\r\nHTTP/1.1 400");
+    let away = crate::redis::LinkError::Away(cause.into());
+    assert_eq!(
+        chain(&away),
+        "redis is away: a reply that is none  HTTP/1.1 400"
+    );
+}
+
+#[test]
+fn a_device_cannot_be_taken_for_another_field() {
+    assert_eq!(shown(&device(1)), "OTSM-0001");
+    for forged in [
+        "OTSM-0001 alarm.change=\"cleared\"",
+        "OTSM\u{202e}1",
+        "Büro",
+    ] {
+        let device: DeviceId = forged.parse().expect("a serial");
+        let told = shown(&device);
+        assert!(told.starts_with('"') && told.ends_with('"'), "{told}");
+        assert!(!told.contains('\u{202e}'), "{told}");
+    }
+}

@@ -71,8 +71,7 @@ pub struct AlarmCounts {
 /// Who watches what at one gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WatchReport {
-    /// Server time of the report; set when it is read, from the index.
-    #[serde(skip)]
+    /// Server time of the report; set when it is stored.
     pub at: Time,
     /// Connected clients carried by a websocket.
     pub websocket: u64,
@@ -208,23 +207,29 @@ impl Store {
         report: &WatchReport,
         life: Duration,
     ) -> Result<(), StoreError> {
-        let now = self.link.now().as_millis();
-        let oldest = now.saturating_sub(millis(life));
+        let now = self.link.now();
+        let report = WatchReport {
+            at: now,
+            ..report.clone()
+        };
+        let now = now.as_millis();
+        // Each for itself: another replica may be set to report more seldom.
+        let end = now.saturating_add(millis(life));
         let answers = self
             .run_each(3, |_, index, pipe| {
                 match index {
-                    0 => pipe.cmd("ZADD").arg(keys::WATCHERS).arg(now).arg(replica),
+                    0 => pipe.cmd("ZADD").arg(keys::WATCHERS).arg(end).arg(replica),
                     1 => pipe
                         .cmd("SET")
                         .arg(keys::watchers_of(replica))
-                        .arg(json(report))
+                        .arg(json(&report))
                         .arg("PX")
                         .arg(millis(life)),
                     _ => pipe
                         .cmd("ZREMRANGEBYSCORE")
                         .arg(keys::WATCHERS)
                         .arg("-inf")
-                        .arg(oldest),
+                        .arg(now),
                 };
             })
             .await?;
@@ -248,25 +253,22 @@ impl Store {
     pub async fn watchers(&self) -> Result<BTreeMap<String, WatchReport>, StoreError> {
         let found = self.run(|_, pipe| {
             pipe.cmd("ZRANGE").arg(keys::WATCHERS).arg(0).arg(-1);
-            pipe.arg("WITHSCORES");
         });
-        let found = Vec::<(String, f64)>::from_redis_value(found.await?);
+        let found = Vec::<String>::from_redis_value(found.await?);
         let replicas = found.map_err(|err| StoreError::Away(err.into()))?;
         let answers = self
             .run_each(replicas.len(), |_, index, pipe| {
-                pipe.cmd("GET").arg(keys::watchers_of(&replicas[index].0));
+                pipe.cmd("GET").arg(keys::watchers_of(&replicas[index]));
             })
             .await?;
         let mut reports = BTreeMap::new();
-        for ((replica, at), answer) in replicas.into_iter().zip(answers) {
+        for (replica, answer) in replicas.into_iter().zip(answers) {
             let answer = answer.map_err(|err| self.answer_error(err))?;
             let report = bytes(answer).map_err(StoreError::Away)?;
             // One that ran out, or of a release that writes it otherwise, is not told.
-            let report = report.and_then(|text| serde_json::from_slice(&text).ok());
-            reports.extend(report.map(|report: WatchReport| {
-                let at = super::codec::millis(at);
-                (replica, WatchReport { at, ..report })
-            }));
+            let report: Option<WatchReport> =
+                report.and_then(|text| serde_json::from_slice(&text).ok());
+            reports.extend(report.map(|report| (replica, report)));
         }
         Ok(reports)
     }

@@ -677,3 +677,25 @@ async fn dead_letters_find_their_stream_even_where_another_key_stands() {
     store.bury(&[letter], 10).await.expect("kept");
     assert_eq!(length(&mut raw, crate::keys::DEAD_LETTERS).await, 1);
 }
+
+#[tokio::test]
+async fn a_replica_that_reports_often_forgets_none_that_reports_seldom() {
+    let server = Server::start().await;
+    let store = server.store();
+    let report = WatchReport {
+        websocket: 5,
+        ..WatchReport::default()
+    };
+    let (seldom, often) = (Duration::from_mins(1), Duration::from_millis(1));
+    let reported = store.report_watchers("seldom", &report, seldom).await;
+    reported.expect("written");
+    let before = store.clock().now();
+    // Each of them later than the life of its reports.
+    while store.clock().now().millis_since(before) < 20 {
+        let reported = store.report_watchers("often", &report, often).await;
+        reported.expect("written");
+    }
+    let told = store.watchers().await.expect("read");
+    assert_eq!(told["seldom"].websocket, 5);
+    assert!(told["seldom"].at <= before);
+}

@@ -62,7 +62,7 @@ impl Exports {
         let line = self.outage().saw(outcome.is_ok(), Instant::now());
         match (line, outcome) {
             (Some(Line::Began), Err(err)) => {
-                let error: &dyn std::error::Error = err;
+                let error = crate::lines::chain(err);
                 tracing::warn!(error, "the collector takes no {what}");
             }
             (Some(Line::Ended { failed }), _) => {
