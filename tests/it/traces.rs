@@ -423,7 +423,7 @@ async fn stdout_gets_a_line_of_json_per_span() -> Result<()> {
 async fn a_line_has_its_trace_whatever_the_level_of_the_log() -> Result<()> {
     let collector = Collector::start().await?;
     // The span of the request is of another module, and below the level.
-    let level = "--log-level=warn,gateway::rest::alerts=info";
+    let level = "--log-level=warn,shared::lines=info";
     let flags = format!("{} {level}", collector.flags("0"));
     let stack = Plan::default().gateway(&flags).start().await?;
     stack.device(SERIAL).send(1_200).await?;
@@ -443,7 +443,7 @@ async fn a_line_has_its_trace_whatever_the_level_of_the_log() -> Result<()> {
     })
     .await?;
     ensure!(lines.len() == 1, "lines below the level: {lines:?}");
-    ensure!(lines[0]["message"] == "alarm acknowledged", "{lines:?}");
+    ensure!(lines[0]["alarm.change"] == "acknowledged", "{lines:?}");
     let trace = &lines[0]["openTelemetry"]["traceId"];
     ensure!(trace.is_string(), "{lines:?}");
     stack.pass()

@@ -64,6 +64,8 @@ function isNew(name, body) {
   // Shown once more at its old position: no event of its own.
   if (!state || !name.startsWith('device:') || body.stale) return true;
   const { newest } = state;
+  // An answer that broke off told alarm changes up to the newest: what stood between them comes for the first time.
+  if (newest?.epoch === body.epoch && body.seq < newest.seq) return true;
   const isSame = newest?.epoch === body.epoch && newest.seq === body.seq;
   const before = body.skipped ? { epoch: body.epoch, seq: body.seq - 1 } : newest;
   if (!isSame) Object.assign(state, { whole: before, newest: body, names: new Set() });

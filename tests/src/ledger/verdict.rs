@@ -463,19 +463,25 @@ fn same(told: &[&Value], changes: &[Value]) -> Result<()> {
 /// Positions follow each other without a hole; where they do not, the gap is announced: by the number of readings that
 /// were skipped for a client that is slow, or by nothing but alarm changes and a snapshot behind them. The latest reading
 /// never goes back.
-fn walk(seen: &[Seen], serial: &str) -> Result<Continued> {
+fn walk(all: &[Seen], serial: &str) -> Result<Continued> {
     let mut continued = Continued::default();
     let mut last: Option<Position> = None;
+    let mut whole: Option<Position> = None;
     // What was jumped over, until the snapshot that says so.
     let mut gap: Option<u64> = None;
     // From the last whole position on, one may come once more.
     let mut is_continuing = false;
     let mut newest = String::new();
     let mut highest: BTreeMap<String, u64> = BTreeMap::new();
-    for seen in seen {
+    for (index, seen) in all.iter().enumerate() {
         if seen.what == "connect" {
-            // What was not finished begins again.
-            gap = None;
+            // What was not finished begins again, from the last position that was whole.
+            if gap.take().is_some() {
+                last.clone_from(&whole);
+                if let Some((epoch, seq)) = &whole {
+                    highest.insert(epoch.clone(), *seq);
+                }
+            }
             is_continuing = true;
         }
         if seen.what == "followed" && seen.name == serial {
@@ -496,7 +502,11 @@ fn walk(seen: &[Seen], serial: &str) -> Result<Continued> {
         let is_snapshot = seen.body["snapshot"] == true;
         let is_stale = seen.body["stale"] == true;
         let highest = highest.entry(at.0.clone()).or_default();
-        ensure!(at.1 >= *highest, "went back from {highest} to {seen:?}");
+        ensure!(
+            at.1 >= *highest,
+            "went back from {highest} to {seen:?}, behind {:#?}",
+            before(all, index, serial)
+        );
         *highest = at.1;
         if seen.name == "device:data" && !is_stale {
             let time = seen.body["data"]["timestamp"].as_str().unwrap_or_default();
@@ -523,11 +533,40 @@ fn walk(seen: &[Seen], serial: &str) -> Result<Continued> {
             }
         }
         if !is_stale {
+            if last.as_ref() != Some(&at) {
+                let is_behind_skipped = seen.body["skipped"].is_u64();
+                let before = (at.0.clone(), at.1.saturating_sub(1));
+                whole = if is_behind_skipped {
+                    Some(before)
+                } else {
+                    last
+                };
+            }
             last = Some(at);
         }
     }
     ensure!(gap.is_none(), "no snapshot behind the gap before {gap:?}");
     Ok(continued)
+}
+
+/// The last that was seen of a device before this, in brief: enough to tell how it came to that.
+fn before(all: &[Seen], index: usize, serial: &str) -> Vec<String> {
+    let is_told = |seen: &&Seen| {
+        let of_connection = ["connect", "disconnect"].contains(&seen.what.as_str());
+        of_connection || seen.name == serial || seen.body["deviceId"] == serial
+    };
+    let brief = |seen: &Seen| {
+        let mut body = seen.body.clone();
+        if let Some(fields) = body.as_object_mut() {
+            for long in ["data", "alerts", "alert", "changes"] {
+                fields.shift_remove(long);
+            }
+        }
+        format!("{} {} {body}", seen.what, seen.name)
+    };
+    let told: Vec<&Seen> = all[..index].iter().filter(is_told).collect();
+    let newest = told.len().saturating_sub(25);
+    told[newest..].iter().map(|seen| brief(seen)).collect()
 }
 
 impl Continued {
