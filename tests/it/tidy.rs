@@ -183,7 +183,13 @@ fn the_lock_file_of_the_browser_names_no_host() -> Result<()> {
 
 #[test]
 fn scripts_can_be_run() -> Result<()> {
-    for name in ["deploy/demo", "deploy/link-static", "tests/run", ".ci/run"] {
+    for name in [
+        "deploy/demo",
+        "deploy/link-static",
+        "deploy/restore-redis",
+        "tests/run",
+        ".ci/run",
+    ] {
         let path = repository::root().join(name);
         let mode = fs::metadata(&path)
             .with_context(|| name.to_owned())?
