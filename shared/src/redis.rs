@@ -18,6 +18,24 @@ use crate::state::Epoch;
 /// Oldest Redis that has what the scripts use.
 const MIN_VERSION: (u32, u32) = (7, 0);
 
+/// Shorter than any Redis answers over a network: nothing but connecting again and again would come of it.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+fn not_too_short(text: &str) -> Result<Duration, String> {
+    let time = crate::args::duration(text)?;
+    if time < SHORTEST {
+        return Err("must be at least 100ms".to_owned());
+    }
+    Ok(time)
+}
+
+fn never_or_not_too_short(text: &str) -> Result<Duration, String> {
+    match crate::args::duration(text)? {
+        Duration::ZERO => Ok(Duration::ZERO),
+        _ => not_too_short(text),
+    }
+}
+
 /// How to reach Redis.
 #[derive(Clone, Debug, clap::Args)]
 pub struct RedisConfig {
@@ -25,13 +43,13 @@ pub struct RedisConfig {
     #[arg(long, env = "REDIS_URL", value_name = "URL", hide_env_values = true)]
     pub redis_url: RedisUrl,
 
-    /// How long one answer of Redis may take before the connection counts as lost.
-    #[arg(long, env = "REDIS_TIMEOUT", value_name = "DURATION", default_value = "2s", value_parser = crate::args::duration)]
+    /// How long one answer of Redis may take before the connection counts as lost; at least 100ms
+    #[arg(long, env = "REDIS_TIMEOUT", value_name = "DURATION", default_value = "2s", value_parser = not_too_short)]
     pub redis_timeout: Duration,
 
     /// How often a fresh connection and a canary check that the standing connections lead to the server that is at this
-    /// address now, and that what is published arrives; 0s: never.
-    #[arg(long, env = "REDIS_WATCH", value_name = "DURATION", default_value = "1s", value_parser = crate::args::duration)]
+    /// address now, and that what is published arrives; at least 100ms, or 0s: never
+    #[arg(long, env = "REDIS_WATCH", value_name = "DURATION", default_value = "1s", value_parser = never_or_not_too_short)]
     pub redis_watch: Duration,
 
     /// Number of partitions. Recorded in Redis at the first start; another number is refused from then on.

@@ -45,6 +45,8 @@ fn bad_flags_exit_2_with_one_clear_sentence() -> Result<()> {
     for (flag, named) in [
         ("--offline-after=3", "--offline-after"),
         ("--offline-after=soon", "--offline-after"),
+        ("--redis-timeout=0s", "--redis-timeout"),
+        ("--redis-watch=1ms", "--redis-watch"),
         ("--alarm-deadband=-1", "--alarm-deadband"),
         ("--alarm-off-delay=1 fortnight", "--alarm-off-delay"),
         ("--device-utc-offset=+25:00", "--device-utc-offset"),
