@@ -380,7 +380,7 @@ fn change_and_id(alert: &Value) -> String {
 
 /// How often a client's subscription was continued.
 #[derive(Debug, Default)]
-struct Continued {
+pub(super) struct Continued {
     recovered: usize,
     gaps: usize,
     alarm_gaps: usize,
@@ -463,7 +463,7 @@ fn same(told: &[&Value], changes: &[Value]) -> Result<()> {
 /// Positions follow each other without a hole; where they do not, the gap is announced: by the number of readings that
 /// were skipped for a client that is slow, or by nothing but alarm changes and a snapshot behind them. The latest reading
 /// never goes back.
-fn walk(all: &[Seen], serial: &str) -> Result<Continued> {
+pub(super) fn walk(all: &[Seen], serial: &str) -> Result<Continued> {
     let mut continued = Continued::default();
     let mut last: Option<Position> = None;
     let mut whole: Option<Position> = None;
