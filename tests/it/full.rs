@@ -1,11 +1,9 @@
 //! A gateway with as many connections as it may have: it says so, and whoever operates it still sees that it lives.
 
-use std::net::Ipv4Addr;
-
 use anyhow::{Result, ensure};
 use tests::eventually::eventually;
+use tests::http::Connection;
 use tests::stack::Plan;
-use tokio::net::TcpStream;
 
 const PLACES: usize = 4;
 
@@ -14,18 +12,13 @@ async fn a_full_gateway_answers_probes_and_tells_everybody_else() -> Result<()> 
     let plan = Plan::default().gateway(&format!("--max-connections={PLACES}"));
     let stack = plan.start().await?;
     let gateway = &stack.gateways[0];
-    // They say nothing, and are waited for: 30 s each.
+    // A place is taken for certain once it was answered: requests from before may still be on their way out.
     let mut idle = Vec::new();
     while idle.len() < PLACES {
-        idle.push(TcpStream::connect((Ipv4Addr::LOCALHOST, gateway.port())).await?);
+        idle.push(eventually("a place is free", async || place(gateway.port()).await).await?);
     }
-    eventually("it is full", async || {
-        let told = gateway.get("/api/devices").await?;
-        let told = told.expect(503)?;
-        ensure!(told["error_code"] == "full", "{told}");
-        Ok(())
-    })
-    .await?;
+    let told = gateway.get("/api/devices").await?.expect(503)?;
+    ensure!(told["error_code"] == "full", "{told}");
     for path in ["/livez", "/readyz", "/metrics"] {
         let answer = gateway.get(path).await?;
         ensure!(answer.status == 200, "{path}: {answer:?}");
@@ -46,4 +39,12 @@ async fn a_full_gateway_answers_probes_and_tells_everybody_else() -> Result<()> 
     })
     .await?;
     stack.pass()
+}
+
+/// A connection that was served and is kept: it holds one of the places.
+async fn place(port: u16) -> Result<Connection> {
+    let mut connection = Connection::open(port).await?;
+    let answer = connection.send("GET", "/api/devices", &[], b"").await?;
+    answer.expect(200)?;
+    Ok(connection)
 }

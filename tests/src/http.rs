@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
+use hyper::client::conn::http1::SendRequest;
 use hyper::{HeaderMap, Request};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -63,24 +64,54 @@ async fn exchange(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Result<Response> {
-    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let mut driver = JoinSet::new();
-    driver.spawn(connection);
+    let mut connection = Connection::open(port).await?;
+    connection.send(method, path, headers, body).await
+}
 
-    let mut request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("host", format!("127.0.0.1:{port}"));
-    for (name, value) in headers {
-        request = request.header(*name, *value);
+/// A connection that stays open until it is dropped.
+#[derive(Debug)]
+pub struct Connection {
+    port: u16,
+    sender: SendRequest<Full<Bytes>>,
+    _driver: JoinSet<hyper::Result<()>>,
+}
+
+impl Connection {
+    /// Connects to a port of the loopback interface.
+    pub async fn open(port: u16) -> Result<Self> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        let (sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let mut driver = JoinSet::new();
+        driver.spawn(connection);
+        Ok(Self {
+            port,
+            sender,
+            _driver: driver,
+        })
     }
-    let request = request.body(Full::new(Bytes::copy_from_slice(body)))?;
-    let (head, body) = sender.send_request(request).await?.into_parts();
-    Ok(Response {
-        status: head.status.as_u16(),
-        headers: head.headers,
-        body: body.collect().await?.to_bytes(),
-    })
+
+    /// Sends one request and waits for the whole answer.
+    pub async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Response> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", format!("127.0.0.1:{}", self.port));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(Bytes::copy_from_slice(body)))?;
+        let (head, body) = self.sender.send_request(request).await?.into_parts();
+        Ok(Response {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body: body.collect().await?.to_bytes(),
+        })
+    }
 }
