@@ -135,6 +135,15 @@ pub(crate) async fn run(
     let clock = store.clock();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let looker = Looker {
+        store: &store,
+        rules: &rules,
+        metrics: &metrics,
+        spans: &spans,
+        lines: &lines,
+    };
+    // At most PER_PARTITION.
+    let mut unanswered = Vec::new();
     loop {
         tokio::select! {
             () = lifecycle.soft().cancelled() => return Ok(()),
@@ -145,17 +154,17 @@ pub(crate) async fn run(
             continue;
         };
         // An error is told by the report; the deadlines stand in Redis and are found again.
-        let due = store.due(clock.now(), PER_PARTITION).await;
-        let looker = Looker {
-            store: &store,
-            rules: &rules,
-            metrics: &metrics,
-            spans: &spans,
-            lines: &lines,
+        let Ok(due) = store.due(clock.now(), PER_PARTITION).await else {
+            continue;
         };
-        if let Ok(due) = due {
-            looker.look(due, listening_since).await.ok();
+        let now = clock.now();
+        for (_, at) in &due {
+            metrics.deadline_looked_at(now.millis_since(*at));
         }
+        let due = due.into_iter().map(|(device, _)| device);
+        let found: Vec<DeviceId> = due.filter(|device| !unanswered.contains(device)).collect();
+        unanswered.extend(found);
+        unanswered = looker.look(unanswered, listening_since).await;
     }
 }
 
@@ -169,18 +178,12 @@ struct Looker<'a> {
 }
 
 impl Looker<'_> {
-    async fn look(
-        &self,
-        due: Vec<(DeviceId, Time)>,
-        listening_since: Time,
-    ) -> Result<(), StoreError> {
-        let now = self.store.clock().now();
-        for (_, at) in &due {
-            self.metrics.deadline_looked_at(now.millis_since(*at));
-        }
-        let work: Vec<Work<'_>> = due
+    /// Answers the devices that Redis did not answer for: whether their alarms changed is seen by looking again, even if they
+    /// are not due any more.
+    async fn look(&self, devices: Vec<DeviceId>, listening_since: Time) -> Vec<DeviceId> {
+        let work: Vec<Work<'_>> = devices
             .into_iter()
-            .map(|(device, _)| Work {
+            .map(|device| Work {
                 device,
                 input: Input::Timer { listening_since },
                 raw: None,
@@ -188,29 +191,40 @@ impl Looker<'_> {
             })
             .collect();
         for chunk in work.chunks(PER_PARTITION) {
-            let began = Instant::now();
-            let results = apply::apply(self.store, chunk, self.rules).await?;
-            let took = began.elapsed();
-            for (item, result) in chunk.iter().zip(results) {
-                self.metrics.timers.fetch_add(1, Ordering::Relaxed);
-                let is_known = match &result {
-                    Ok(applied) => applied.decision.state.latest.is_some(),
-                    Err(_) => false,
-                };
-                if let Ok(applied) = &result {
-                    let changes = &applied.decision.changes;
-                    self.metrics.changed(changes);
-                    let now = self.store.clock().now();
-                    let lines = &self.lines.alarms;
-                    lines.changed(&item.device, changes, item.trace, now);
-                    self.spans.deadline(&item.device, item.trace, applied, took);
-                }
-                if !is_known {
-                    // Nothing can be decided until a reading replaces what cannot be read.
-                    let later = self.store.clock().now() + self.rules.settings.offline_after;
-                    self.store.postpone(&item.device, later).await?;
-                }
+            if self.look_at(chunk).await.is_err() {
+                return chunk.iter().map(|item| item.device.clone()).collect();
             }
+        }
+        Vec::new()
+    }
+
+    async fn look_at(&self, work: &[Work<'_>]) -> Result<(), StoreError> {
+        let began = Instant::now();
+        let results = apply::apply(self.store, work, self.rules).await?;
+        let took = began.elapsed();
+        let mut unknown = Vec::new();
+        for (item, result) in work.iter().zip(results) {
+            self.metrics.timers.fetch_add(1, Ordering::Relaxed);
+            let is_known = match &result {
+                Ok(applied) => applied.decision.state.latest.is_some(),
+                Err(_) => false,
+            };
+            if let Ok(applied) = &result {
+                let changes = &applied.decision.changes;
+                self.metrics.changed(changes);
+                let now = self.store.clock().now();
+                let lines = &self.lines.alarms;
+                lines.changed(&item.device, changes, item.trace, now);
+                self.spans.deadline(&item.device, item.trace, applied, took);
+            }
+            if !is_known {
+                unknown.push(&item.device);
+            }
+        }
+        // Nothing can be decided of them until a reading replaces what cannot be read.
+        for device in unknown {
+            let later = self.store.clock().now() + self.rules.settings.offline_after;
+            self.store.postpone(device, later).await?;
         }
         Ok(())
     }

@@ -42,7 +42,7 @@ const MAX_CONFLICTS: u32 = 1_000;
 /// What became of one piece of work.
 #[derive(Debug)]
 pub struct Applied {
-    /// The decision that stands.
+    /// The decision that stands. Its changes begin with those of an earlier try that Redis carried out without answering.
     pub decision: Decision,
     /// How often the state had moved in between.
     pub conflicts: u32,
@@ -61,6 +61,7 @@ pub async fn apply(
     let clock = store.clock();
     let mut done: Vec<Option<Result<Applied, StoreError>>> = Vec::new();
     done.resize_with(work.len(), || None);
+    let mut earlier: Vec<Vec<Change>> = vec![Vec::new(); work.len()];
     let mut open: Vec<(usize, Loaded, u32)> = Vec::new();
     for (index, loaded) in store.load(&devices).await?.into_iter().enumerate() {
         open.push((index, loaded, 0));
@@ -83,6 +84,7 @@ pub async fn apply(
                     continue;
                 }
             };
+            earlier[index].extend(store.answered_late(&subject));
             if !rules.accept_new && subject.state.latest.is_none() && !subject.lost {
                 done[index] = Some(Err(StoreError::TooManyDevices));
                 continue;
@@ -132,7 +134,14 @@ pub async fn apply(
             }
         }
     }
-    Ok(done.into_iter().flatten().collect())
+    let done = done.into_iter().flatten().zip(earlier);
+    Ok(done
+        .map(|(result, earlier)| {
+            let mut applied = result?;
+            applied.decision.changes.splice(..0, earlier);
+            Ok(applied)
+        })
+        .collect())
 }
 
 /// Decides in a trace. One that turns out to change an alarm is told whatever its share says: then it is decided once more,
@@ -306,12 +315,14 @@ pub async fn acknowledge(
     let trace = telemetry::here();
     let mut loaded = store.load(std::slice::from_ref(device)).await?.pop();
     let mut first_read = None;
+    let mut changes = Vec::new();
     loop {
         let subject = match loaded {
             Some(Loaded::Subject(subject)) => subject,
             Some(Loaded::Refused(reason)) => return Err(StoreError::Refused(reason)),
             None => return Ok(Answered::unchanged(Acknowledged::NotFound)),
         };
+        changes.extend(store.answered_late(&subject));
         // Fixed by the first read: a position that did not exist then cannot have been seen.
         let first = *first_read.get_or_insert(subject.state.position);
         let seen = match seen {
@@ -337,15 +348,16 @@ pub async fn acknowledge(
         let decision = traced(trace, |traceparent| {
             decide(&subject, &input, clock.now(), None, traceparent)
         });
-        let answer = match decision.outcome {
-            Outcome::Acknowledged => Acknowledged::Covered,
-            Outcome::AlreadyAcknowledged => {
-                return Ok(Answered::unchanged(Acknowledged::Covered));
-            }
-            Outcome::Escalated => Acknowledged::Escalated,
-            Outcome::EscalatedBefore => return Ok(Answered::unchanged(Acknowledged::Escalated)),
-            _ => return Ok(Answered::unchanged(Acknowledged::NotFound)),
+        let (answer, is_written) = match decision.outcome {
+            Outcome::Acknowledged => (Acknowledged::Covered, true),
+            Outcome::AlreadyAcknowledged => (Acknowledged::Covered, false),
+            Outcome::Escalated => (Acknowledged::Escalated, true),
+            Outcome::EscalatedBefore => (Acknowledged::Escalated, false),
+            _ => (Acknowledged::NotFound, false),
         };
+        if !is_written {
+            return Ok(Answered { answer, changes });
+        }
         let commit = Commit {
             subject: &subject,
             decision: &decision,
@@ -356,10 +368,8 @@ pub async fn acknowledge(
         match store.commit(&[commit]).await?.pop() {
             Some(Ok(Committed::Conflict(newer))) => loaded = Some(newer),
             Some(Ok(Committed::Done(_))) => {
-                return Ok(Answered {
-                    answer,
-                    changes: decision.changes,
-                });
+                changes.extend(decision.changes);
+                return Ok(Answered { answer, changes });
             }
             Some(Err(err)) => return Err(err),
             None => return Ok(Answered::unchanged(Acknowledged::NotFound)),

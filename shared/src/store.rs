@@ -9,6 +9,7 @@ mod fleet;
 mod memory;
 mod read;
 mod retire;
+mod unanswered;
 mod write;
 
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use redis::{Pipeline, PushInfo, RedisError, RedisResult, Value};
 
-use crate::alarm::{Alarm, ChangeKind};
+use crate::alarm::{Alarm, Change, ChangeKind};
 use crate::clock::{Clock, SystemClock, Time};
 use crate::decide::{Remembered, Subject};
 use crate::device::DeviceId;
@@ -30,6 +31,7 @@ use crate::state::{DeviceState, Epoch, Position};
 pub use export::{Content, LogReader, LoggedLine, Since, Transition};
 pub use fleet::{AlarmCounts, DeviceCounts, FleetSample, WatchReport};
 use memory::Memory;
+use unanswered::Unanswered;
 pub use write::{Bounds, Commit, Committed, DeadLetter};
 
 /// Cheap to clone; every clone shares the connection.
@@ -37,6 +39,7 @@ pub use write::{Bounds, Commit, Committed, DeadLetter};
 pub struct Store {
     link: Arc<Link>,
     memory: Arc<Memory>,
+    unanswered: Arc<Unanswered>,
     /// Devices asserted again so far.
     reasserted: Arc<AtomicU64>,
 }
@@ -181,6 +184,7 @@ impl Store {
         Self {
             link: Arc::new(Link::new(config, clock)),
             memory: Arc::default(),
+            unanswered: Arc::default(),
             reasserted: Arc::default(),
         }
     }
@@ -249,6 +253,12 @@ impl Store {
     /// What this process committed last of the device, if the stored state has lost it.
     pub(crate) fn missing_from(&self, stored: &Subject) -> Option<Arc<Remembered>> {
         self.memory.missing_from(stored)
+    }
+
+    /// Changes of alarms that this process committed without an answer, where the loaded state shows that they stand. Each
+    /// is handed out once: whoever asks tells them.
+    pub(crate) fn answered_late(&self, loaded: &Subject) -> Vec<Change> {
+        self.unanswered.take(loaded)
     }
 
     /// What the device's memory says is settled in this epoch, or cannot be.

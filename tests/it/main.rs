@@ -36,6 +36,7 @@ mod metrics;
 mod analytics;
 
 mod traces;
+mod unanswered;
 
 mod logs;
 

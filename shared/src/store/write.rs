@@ -105,11 +105,13 @@ impl Store {
         &self,
         commits: &[Commit<'_>],
     ) -> Result<Vec<Result<Committed, StoreError>>, StoreError> {
+        let watch = self.unanswered.watch(commits);
         let answers = self
             .run_each(commits.len(), |scripts, index, pipe| {
                 self.commit_call(scripts, &commits[index], pipe);
             })
             .await?;
+        watch.answered();
         let answers = answers.into_iter().zip(commits);
         Ok(answers
             .map(|(answer, commit)| {

@@ -1,0 +1,109 @@
+//! Changes of alarms whose commit Redis did not answer. Whether it was carried out shows when the device is loaded next;
+//! until then nobody can tell it.
+//!
+//! Bound: the last such commit of each device, at most [`MAX_DEVICES`]; the changes of further ones are told nowhere.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::Commit;
+use crate::alarm::Change;
+use crate::clock::Time;
+use crate::decide::{Outcome, Subject};
+use crate::device::DeviceId;
+use crate::state::{DeviceState, Position};
+
+/// More than is in hand at once anywhere.
+const MAX_DEVICES: usize = 10_000;
+
+#[derive(Debug, Default)]
+pub(super) struct Unanswered {
+    // A std mutex: held for one look-up or insertion, never across an await.
+    devices: Mutex<HashMap<DeviceId, Held>>,
+}
+
+#[derive(Debug)]
+struct Held {
+    left: Mark,
+    changes: Vec<Change>,
+}
+
+/// What a commit leaves behind. Another process that was first with the same decision would have to have made it in the same
+/// millisecond.
+#[derive(Debug, PartialEq, Eq)]
+struct Mark {
+    position: Position,
+    rev: u64,
+    decided_at: Time,
+}
+
+impl Mark {
+    fn of(state: &DeviceState) -> Self {
+        Self {
+            position: state.position,
+            rev: state.rev,
+            decided_at: state.memory.decided_at,
+        }
+    }
+}
+
+impl Unanswered {
+    /// Keeps the changes of these commits unless it is told that they were answered, also where nobody waits any more.
+    pub(super) fn watch<'a>(&'a self, commits: &'a [Commit<'a>]) -> Watch<'a> {
+        Watch {
+            unanswered: self,
+            commits,
+        }
+    }
+
+    /// The changes of the device's last unanswered commit, if the loaded state is what that commit left; once.
+    pub(super) fn take(&self, loaded: &Subject) -> Vec<Change> {
+        match self.devices().remove(&loaded.device) {
+            Some(held) if held.left == Mark::of(&loaded.state) => held.changes,
+            _ => Vec::new(),
+        }
+    }
+
+    fn keep(&self, commit: &Commit<'_>) {
+        let Commit {
+            subject, decision, ..
+        } = commit;
+        // What is asserted again was told when it was committed first.
+        if decision.changes.is_empty() || decision.outcome == Outcome::Reasserted {
+            return;
+        }
+        let mut devices = self.devices();
+        if devices.len() < MAX_DEVICES || devices.contains_key(&subject.device) {
+            let held = Held {
+                left: Mark::of(&decision.state),
+                changes: decision.changes.clone(),
+            };
+            devices.insert(subject.device.clone(), held);
+        }
+    }
+
+    fn devices(&self) -> MutexGuard<'_, HashMap<DeviceId, Held>> {
+        self.devices.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Commits on their way.
+pub(super) struct Watch<'a> {
+    unanswered: &'a Unanswered,
+    commits: &'a [Commit<'a>],
+}
+
+impl Watch<'_> {
+    /// They were answered, whatever the answer is.
+    pub(super) fn answered(mut self) {
+        self.commits = &[];
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        for commit in self.commits {
+            self.unanswered.keep(commit);
+        }
+    }
+}
