@@ -38,7 +38,7 @@ pub struct Subject {
     pub state: DeviceState,
     /// The lowest seq that is certainly taken, where the state does not know it.
     pub seq_floor: u64,
-    /// The stored state could not be read: what was known before is lost.
+    /// The stored state could not be read, or is gone: what was known before is lost.
     pub lost: bool,
     /// Server time of the last message that proved the device alive.
     pub last_message: Option<Time>,

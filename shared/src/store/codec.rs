@@ -26,7 +26,9 @@ pub(super) fn loaded(device: &DeviceId, answer: Value) -> RedisResult<Loaded> {
     let Some(epoch) = epoch else {
         return Err(wrong_answer("a partition without an epoch"));
     };
-    let last_message = text(next())?
+    let listed = text(next())?;
+    let is_listed = listed.is_some();
+    let last_message = listed
         .and_then(|score| score.parse::<f64>().ok())
         .filter(|score| *score > 0.0)
         .map(millis);
@@ -49,7 +51,8 @@ pub(super) fn loaded(device: &DeviceId, answer: Value) -> RedisResult<Loaded> {
         latest: text(next())?,
         memory: text(next())?,
     };
-    let is_new = fields.rev.is_none() && fields.latest.is_none();
+    // One that is listed was stored: its hash is gone, which nothing of ours does.
+    let is_new = fields.rev.is_none() && fields.latest.is_none() && !is_listed;
     let state = if is_new {
         Some(DeviceState::default())
     } else {

@@ -13,8 +13,9 @@ local function last_seq(stream)
   return tonumber(string.match(newest[1][1], '^%d+')) or 0
 end
 
+-- A device that is listed was stored, whatever became of its hash: only a retirement takes it from the list.
 local function is_stored(rev)
-  return rev or redis.call('HEXISTS', KEYS[1], 'latest') == 1
+  return rev or redis.call('HEXISTS', KEYS[1], 'latest') == 1 or redis.pcall('ZSCORE', KEYS[3], ARGV[1])
 end
 
 local function retired_seq()

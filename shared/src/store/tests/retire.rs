@@ -25,7 +25,7 @@ async fn field(redis: &mut MultiplexedConnection, key: String, name: &str) -> Op
     redis.hget(key, name).await.expect("asks")
 }
 
-/// The log of the device's partition as it is stored, oldest first.
+/// The device's lines in the log as they are stored, oldest first.
 async fn log_lines(redis: &mut MultiplexedConnection, store: &Store) -> Vec<Json> {
     type Entries = Vec<(String, std::collections::HashMap<String, String>)>;
     let entries: Entries = redis::cmd("XRANGE")
@@ -36,10 +36,12 @@ async fn log_lines(redis: &mut MultiplexedConnection, store: &Store) -> Vec<Json
         .await
         .expect("asks");
     let line = |fields: &std::collections::HashMap<String, String>| {
-        assert_eq!(fields["device"], DEVICE);
         serde_json::from_str(&fields["line"]).expect("JSON")
     };
-    entries.iter().map(|(_, fields)| line(fields)).collect()
+    let of_it = entries
+        .iter()
+        .filter(|(_, fields)| fields["device"] == DEVICE);
+    of_it.map(|(_, fields)| line(fields)).collect()
 }
 
 /// Every trace of the device that Redis holds, its log aside.
@@ -281,6 +283,62 @@ async fn a_state_that_cannot_be_read_can_be_retired() {
     let lines = log_lines(&mut raw, &store).await;
     let lost = lines.iter().filter(|line| line["change"].is_null());
     assert_eq!(lost.count(), 3, "what was lost is told");
+}
+
+#[tokio::test]
+async fn a_state_that_is_gone_can_be_retired() {
+    let server = Server::start().await;
+    let store = server.store();
+    let mut raw = server.raw().await;
+    let sent = send(&store, &of(DEVICE, "300", 0), 1).await;
+    let seq = sent.expect("committed").decision.state.position.seq;
+    let hash = store.keys(&device()).device(&device());
+    let _: () = raw.del(&hash).await.expect("deleted");
+    let unreadable = store.snapshot(&device(), Some(0)).await;
+    assert_eq!(unreadable.expect_err("lost").code(), "device_refused");
+    let retired = retire(&store, &device(), "Asha").await;
+    assert_eq!(retired.expect("answers").answer, Retired::Done);
+    assert_eq!(traces(&mut raw, &store).await, [""; 0]);
+    assert_eq!(load(&store).await.seq_floor, seq + 1);
+    let again = retire(&store, &device(), "Asha").await;
+    assert_eq!(again.expect("answers").answer, Retired::NotFound);
+}
+
+#[tokio::test]
+async fn a_state_that_is_gone_with_its_streams_goes_on_in_a_new_epoch() {
+    let server = Server::start().await;
+    let store = server.store();
+    let mut raw = server.raw().await;
+    // A neighbour was retired at a higher number, which says nothing of this one.
+    let near = neighbour();
+    for second in 0..3_i64 {
+        let print = second.unsigned_abs();
+        let sent = send(&store, &of(&near, "10", second * 5), print).await;
+        sent.expect("committed");
+    }
+    let near: DeviceId = near.parse().expect("a serial");
+    retire(&store, &near, "Asha").await.expect("answers");
+    send(&store, &of(DEVICE, "300", 0), 1)
+        .await
+        .expect("committed");
+    let before = load(&store).await;
+    let keys = store.keys(&device());
+    let all = [
+        keys.device(&device()),
+        keys.events(&device()),
+        keys.changes(&device()),
+    ];
+    let _: () = raw.del(&all[..]).await.expect("deleted");
+    let sent = send(&store, &of(DEVICE, "300", 20), 2).await;
+    let decision = sent.expect("replaced").decision;
+    assert_ne!(decision.state.position.epoch, before.epoch);
+    assert_eq!(
+        decision.state.position.seq, 1,
+        "what a new epoch begins with"
+    );
+    let lines = log_lines(&mut raw, &store).await;
+    let lost = lines.iter().filter(|line| line["change"].is_null());
+    assert_eq!(lost.count(), 1, "what was lost is told");
 }
 
 #[tokio::test]
