@@ -221,16 +221,16 @@ impl Seen {
         let seen = self.clone();
         meters.gauges(
             "gateway.fleet.devices",
-            "Devices by their worst state: `offline`, `critical`, `high`, `warning`, `normal`, or `unknown` where it cannot be read.",
+            "Devices by their worst state: an open alarm that is `critical`, `high` or `warning`, else `offline`, else `normal`; `unknown` where it cannot be read.",
             move |tell| {
                 let Some(seen) = seen.get() else { return };
                 let devices = &seen.sample.devices;
                 for (state, count) in [
                     ("unknown", devices.unknown),
-                    ("offline", devices.offline),
                     ("critical", devices.critical),
                     ("high", devices.high),
                     ("warning", devices.warning),
+                    ("offline", devices.offline),
                     ("normal", devices.normal),
                 ] {
                     tell(count, &[KeyValue::new("state", state)]);

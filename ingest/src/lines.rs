@@ -1,7 +1,8 @@
 //! The log lines that detectors cause: one per change of an alarm, none per reading, and never more than somebody can read.
 
 use shared::clock::Time;
-use shared::lines::{AlarmLines, Limit, chain};
+use shared::device::DeviceId;
+use shared::lines::{AlarmLines, Limit, chain, shown};
 use shared::store::StoreError;
 use shared::trace::Trace;
 
@@ -11,6 +12,7 @@ pub(crate) struct Lines {
     pub(crate) alarms: AlarmLines,
     rejections: Limit,
     failures: Limit,
+    deadlines: Limit,
 }
 
 impl Default for Lines {
@@ -19,6 +21,7 @@ impl Default for Lines {
             alarms: AlarmLines::default(),
             rejections: Limit::rare(),
             failures: Limit::rare(),
+            deadlines: Limit::rare(),
         }
     }
 }
@@ -40,6 +43,19 @@ impl Lines {
                 trace_id = trace.map(|trace| tracing::field::display(trace.id())),
                 held_back,
                 "message kept as a dead letter: {detail}"
+            );
+        }
+    }
+
+    /// What a deadline of a device asks for cannot be written.
+    pub(crate) fn deadline_refused(&self, device: &DeviceId, err: &StoreError, now: Time) {
+        if let Some(held_back) = self.deadlines.take(now) {
+            let error = chain(err);
+            tracing::error!(
+                device.id = %shown(device),
+                error,
+                held_back,
+                "cannot be looked at: its silence would not be told"
             );
         }
     }

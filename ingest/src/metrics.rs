@@ -47,10 +47,12 @@ pub struct Metrics {
     pub late: AtomicU64,
     /// Conflicts: how often a decision had to be made again.
     pub conflicts: AtomicU64,
-    /// Batches that were not committed because Redis was away.
+    /// Batches that were not committed whole because Redis was away.
     pub failures: AtomicU64,
     /// Deadlines looked at.
     pub timers: AtomicU64,
+    /// Those of which nothing can be written.
+    pub timers_refused: AtomicU64,
     rejected: Counts,
     alarm_changes: Counts,
     commit_duration: Histogram<f64>,
@@ -78,6 +80,7 @@ impl Metrics {
             conflicts: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             timers: AtomicU64::new(0),
+            timers_refused: AtomicU64::new(0),
             rejected: Counts::new(&REASONS),
             alarm_changes: Counts::new(&BY_DETECTORS),
             commit_duration: meters.durations(
@@ -130,13 +133,18 @@ impl Metrics {
         );
         meters.counter(
             "ingest.commit.failures",
-            "Batches not committed because Redis was away; they are tried again.",
+            "Batches not committed whole because Redis was away; what is left of them is tried again.",
             reading(self, |metrics| &metrics.failures),
         );
         meters.counter(
             "ingest.timers",
             "Deadlines looked at.",
             reading(self, |metrics| &metrics.timers),
+        );
+        meters.counter(
+            "ingest.timers.refused",
+            "Deadlines of which nothing can be written: keys of the device are not what they should be. Tried again after `--offline-after`.",
+            reading(self, |metrics| &metrics.timers_refused),
         );
         let metrics = Arc::clone(self);
         meters.counters(

@@ -19,7 +19,7 @@ use shared::lifecycle::Lifecycle;
 use shared::order::Class;
 use shared::reading::Reading;
 use shared::store::{DeadLetter, Store, StoreError};
-use shared::trace::Trace;
+use shared::trace::{SLOW, Trace};
 use tokio::sync::mpsc::Receiver;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -55,6 +55,15 @@ struct InHand {
     /// Whether a commit of it may already have happened.
     second_try: bool,
     trace: Option<Trace>,
+}
+
+impl InHand {
+    /// What is late before it is decided is told all the way to its clients.
+    fn tell_if_slow(&mut self) {
+        if self.message.received_at.elapsed() > SLOW {
+            self.trace = self.trace.map(Trace::sampled);
+        }
+    }
 }
 
 /// A message that can never be processed.
@@ -134,44 +143,54 @@ impl Pipeline {
             in_hand = self.without_repeats(in_hand, recent);
             let (mut round, later) = one_per_device(in_hand);
             in_hand = later;
-            match self.commit_round(&round).await {
-                Ok(results) => {
-                    backoff.reset();
-                    let mut refused = Vec::new();
-                    for (item, result) in round.into_iter().zip(results) {
-                        match result {
-                            Ok(applied) => {
-                                self.tell(&item, &applied);
-                                recent.remember(item.print);
-                                item.message.ack.done();
-                            }
-                            Err(err) => refused.push(Rejected {
-                                message: item.message,
-                                trace: item.trace,
-                                reason: match err {
-                                    StoreError::TooManyDevices => "too_many_devices",
-                                    _ => "commit_failed",
-                                },
-                                detail: err.to_string(),
-                            }),
-                        }
+            for item in &mut round {
+                item.tell_if_slow();
+            }
+            let results = self.commit_round(&round).await;
+            let mut refused = Vec::new();
+            let mut again = Vec::new();
+            let mut failure = None;
+            for (mut item, result) in round.into_iter().zip(results) {
+                match result {
+                    Ok(applied) => {
+                        self.tell(&item, &applied);
+                        recent.remember(item.print);
+                        item.message.ack.done();
                     }
-                    self.bury(refused).await;
-                }
-                Err(err) => {
-                    self.metrics.failures.fetch_add(1, Ordering::Relaxed);
-                    self.lines.not_committed(&err, self.store.clock().now());
-                    for item in &mut round {
+                    Err(err) if err.is_passing() => {
                         item.second_try = true;
+                        again.push(item);
+                        failure = Some(err);
                     }
-                    // Back to the front: order within a device is kept.
-                    while let Some(item) = round.pop() {
-                        in_hand.push_front(item);
-                    }
-                    tokio::time::sleep(backoff.pause()).await;
+                    Err(err) => refused.push(Rejected {
+                        message: item.message,
+                        trace: item.trace,
+                        reason: match err {
+                            StoreError::TooManyDevices => "too_many_devices",
+                            _ => "commit_failed",
+                        },
+                        detail: err.to_string(),
+                    }),
                 }
             }
+            self.bury(refused).await;
+            // Back to the front: order within a device is kept.
+            for item in again.into_iter().rev() {
+                in_hand.push_front(item);
+            }
+            if let Some(err) = failure {
+                self.not_taken(&err);
+                tokio::time::sleep(backoff.pause()).await;
+            } else {
+                backoff.reset();
+            }
         }
+    }
+
+    /// Redis did not take what it was given.
+    fn not_taken(&self, err: &StoreError) {
+        self.metrics.failures.fetch_add(1, Ordering::Relaxed);
+        self.lines.not_committed(err, self.store.clock().now());
     }
 
     /// Acknowledges what the broker sends again although this process has committed it: it says nothing new, and nothing of
@@ -191,27 +210,24 @@ impl Pipeline {
         rest
     }
 
-    async fn commit_round(
-        &self,
-        round: &[InHand],
-    ) -> Result<Vec<Result<Applied, StoreError>>, StoreError> {
+    async fn commit_round(&self, round: &[InHand]) -> Vec<Result<Applied, StoreError>> {
         let work: Vec<Work<'_>> = round.iter().map(|item| self.work(item)).collect();
         let rules = Rules {
             accept_new: self.room_left.load(Ordering::Relaxed),
             ..self.rules.clone()
         };
         let began = Instant::now();
-        let applied = apply::apply(&self.store, &work, &rules).await;
+        let results = apply::apply(&self.store, &work, &rules).await;
         let took = began.elapsed();
         let traces: Vec<Option<Trace>> = round.iter().map(|item| item.trace).collect();
-        match &applied {
-            Ok(results) => {
-                self.metrics.batch_took(took);
-                self.spans.batch(&traces, results, took);
-            }
-            Err(err) => self.spans.not_committed(&traces, err, took),
+        let mut errors = results.iter().filter_map(|result| result.as_ref().err());
+        if let Some(err) = errors.find(|err| err.is_passing()) {
+            self.spans.not_committed(&traces, err, took);
+        } else {
+            self.metrics.batch_took(took);
+            self.spans.batch(&traces, &results, took);
         }
-        applied
+        results
     }
 
     fn work<'a>(&self, item: &'a InHand) -> Work<'a> {
@@ -259,8 +275,7 @@ impl Pipeline {
             .collect();
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
         while let Err(err) = self.store.bury(&letters, self.dead_letters_max).await {
-            self.metrics.failures.fetch_add(1, Ordering::Relaxed);
-            self.lines.not_committed(&err, self.store.clock().now());
+            self.not_taken(&err);
             tokio::time::sleep(backoff.pause()).await;
         }
         for letter in rejected {

@@ -7,14 +7,14 @@ use std::time::Duration;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::SpanKind;
 use opentelemetry_semantic_conventions::attribute::{
-    DB_OPERATION_BATCH_SIZE, DB_OPERATION_NAME, DB_SYSTEM_NAME, ERROR_TYPE, MESSAGING_CLIENT_ID,
-    MESSAGING_DESTINATION_NAME, MESSAGING_DESTINATION_TEMPLATE, MESSAGING_MESSAGE_BODY_SIZE,
-    MESSAGING_OPERATION_NAME, MESSAGING_OPERATION_TYPE, MESSAGING_SYSTEM,
+    DB_OPERATION_BATCH_SIZE, DB_OPERATION_NAME, DB_SYSTEM_NAME, DEVICE_ID, ERROR_TYPE,
+    MESSAGING_CLIENT_ID, MESSAGING_DESTINATION_NAME, MESSAGING_DESTINATION_TEMPLATE,
+    MESSAGING_MESSAGE_BODY_SIZE, MESSAGING_OPERATION_NAME, MESSAGING_OPERATION_TYPE,
+    MESSAGING_SYSTEM,
 };
-use shared::apply::{Applied, told};
-use shared::device::DeviceId;
+use shared::apply::{Applied, Work, told};
 use shared::store::StoreError;
-use shared::trace::{DEVICE_ID, Done, MAX_LINKS, SLOW, Trace, Traces};
+use shared::trace::{Done, MAX_LINKS, SLOW, Trace, Traces};
 
 use crate::mqtt::Incoming;
 
@@ -119,32 +119,43 @@ impl Spans {
     }
 
     /// A deadline was looked at.
-    pub(crate) fn deadline(
-        &self,
-        device: &DeviceId,
-        trace: Option<Trace>,
-        applied: &Applied,
-        took: Duration,
-    ) {
-        let Some(trace) = trace.map(|trace| told(trace, &applied.decision)) else {
+    pub(crate) fn deadline(&self, item: &Work<'_>, applied: &Applied, took: Duration) {
+        let Some(trace) = item.trace.map(|trace| told(trace, &applied.decision)) else {
             return;
         };
         let trace = if took > SLOW { trace.sampled() } else { trace };
         if trace.is_sampled() {
-            self.traces.tell(Done {
-                trace,
-                origin: None,
-                links: &[],
-                name: "deadline".into(),
-                kind: SpanKind::Internal,
-                took,
-                attributes: vec![
-                    KeyValue::new(DEVICE_ID, device.to_string()),
-                    changes(applied),
-                ],
-                error: None,
-            });
+            self.tell_deadline(item, trace, changes(applied), took, None);
         }
+    }
+
+    /// What a deadline asks for cannot be written.
+    pub(crate) fn deadline_refused(&self, item: &Work<'_>, err: &StoreError, took: Duration) {
+        let Some(trace) = item.trace.map(Trace::sampled) else {
+            return;
+        };
+        let error = KeyValue::new(ERROR_TYPE, err.code());
+        self.tell_deadline(item, trace, error, took, Some(err.to_string()));
+    }
+
+    fn tell_deadline(
+        &self,
+        item: &Work<'_>,
+        trace: Trace,
+        outcome: KeyValue,
+        took: Duration,
+        error: Option<String>,
+    ) {
+        self.traces.tell(Done {
+            trace,
+            origin: None,
+            links: &[],
+            name: "deadline".into(),
+            kind: SpanKind::Internal,
+            took,
+            attributes: vec![KeyValue::new(DEVICE_ID, item.device.to_string()), outcome],
+            error,
+        });
     }
 
     fn tell_message(

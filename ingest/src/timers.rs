@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use shared::apply::{self, Rules, Work};
+use shared::apply::{self, Applied, Rules, Work};
 use shared::clock::Time;
 use shared::decide::Input;
 use shared::device::DeviceId;
 use shared::lifecycle::Lifecycle;
 use shared::lines::chain;
 use shared::store::{Store, StoreError};
+use shared::trace::Trace;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
@@ -191,41 +192,78 @@ impl Looker<'_> {
             })
             .collect();
         for chunk in work.chunks(PER_PARTITION) {
-            if self.look_at(chunk).await.is_err() {
-                return chunk.iter().map(|item| item.device.clone()).collect();
+            let unanswered = self.look_at(chunk).await;
+            if !unanswered.is_empty() {
+                return unanswered;
             }
         }
         Vec::new()
     }
 
-    async fn look_at(&self, work: &[Work<'_>]) -> Result<(), StoreError> {
+    /// The same for as many as one round trip takes.
+    async fn look_at(&self, work: &[Work<'_>]) -> Vec<DeviceId> {
         let began = Instant::now();
-        let results = apply::apply(self.store, work, self.rules).await?;
+        let results = apply::apply(self.store, work, self.rules).await;
         let took = began.elapsed();
         let mut unknown = Vec::new();
+        let mut unanswered = Vec::new();
+        let mut failure = None;
         for (item, result) in work.iter().zip(results) {
-            self.metrics.timers.fetch_add(1, Ordering::Relaxed);
-            let is_known = match &result {
-                Ok(applied) => applied.decision.state.latest.is_some(),
-                Err(_) => false,
-            };
-            if let Ok(applied) = &result {
-                let changes = &applied.decision.changes;
-                self.metrics.changed(changes);
-                let now = self.store.clock().now();
-                let lines = &self.lines.alarms;
-                lines.changed(&item.device, changes, item.trace, now);
-                self.spans.deadline(&item.device, item.trace, applied, took);
-            }
-            if !is_known {
-                unknown.push(&item.device);
+            match result {
+                Ok(applied) => {
+                    self.tell(item, &applied, took);
+                    if applied.decision.state.latest.is_none() {
+                        unknown.push(&item.device);
+                    }
+                }
+                Err(err) if err.is_passing() => {
+                    unanswered.push(item.device.clone());
+                    failure = Some(err);
+                }
+                Err(err) => {
+                    self.refused(item, &err, took);
+                    unknown.push(&item.device);
+                }
             }
         }
         // Nothing can be decided of them until a reading replaces what cannot be read.
         for device in unknown {
             let later = self.store.clock().now() + self.rules.settings.offline_after;
-            self.store.postpone(device, later).await?;
+            if let Err(err) = self.store.postpone(device, later).await {
+                failure = Some(err);
+            }
         }
-        Ok(())
+        if let Some(err) = failure {
+            let traces: Vec<Option<Trace>> = work.iter().map(|item| item.trace).collect();
+            self.metrics.failures.fetch_add(1, Ordering::Relaxed);
+            self.lines.not_committed(&err, self.store.clock().now());
+            self.spans.not_committed(&traces, &err, took);
+        }
+        unanswered
+    }
+
+    /// Metrics, span and lines of a device that was looked at.
+    fn tell(&self, item: &Work<'_>, applied: &Applied, took: Duration) {
+        let metrics = self.metrics;
+        metrics.timers.fetch_add(1, Ordering::Relaxed);
+        metrics
+            .conflicts
+            .fetch_add(u64::from(applied.conflicts), Ordering::Relaxed);
+        let changes = &applied.decision.changes;
+        metrics.changed(changes);
+        let now = self.store.clock().now();
+        let lines = &self.lines.alarms;
+        lines.changed(&item.device, changes, item.trace, now);
+        self.spans.deadline(item, applied, took);
+    }
+
+    /// What is due cannot be written, that the device fell silent perhaps: nobody else says so.
+    fn refused(&self, item: &Work<'_>, err: &StoreError, took: Duration) {
+        let metrics = self.metrics;
+        metrics.timers.fetch_add(1, Ordering::Relaxed);
+        metrics.timers_refused.fetch_add(1, Ordering::Relaxed);
+        let now = self.store.clock().now();
+        self.lines.deadline_refused(&item.device, err, now);
+        self.spans.deadline_refused(item, err, took);
     }
 }

@@ -48,100 +48,189 @@ pub struct Applied {
     pub conflicts: u32,
 }
 
-/// Applies work to different devices, each device at most once, in as few round trips as possible.
+/// Applies work to different devices, each device at most once, in as few round trips as possible. One result for each
+/// piece of work, in its order.
 ///
-/// The outer error means that nothing is known of what was not committed before: try again, marked as a second
-/// delivery. An inner one concerns that device alone.
+/// An error for which [`StoreError::is_passing`] says nothing of the work: it may have been carried out. Try again, marked
+/// as a second delivery. Any other concerns that device alone.
 pub async fn apply(
     store: &Store,
     work: &[Work<'_>],
     rules: &Rules,
-) -> Result<Vec<Result<Applied, StoreError>>, StoreError> {
-    let devices: Vec<DeviceId> = work.iter().map(|item| item.device.clone()).collect();
-    let clock = store.clock();
-    let mut done: Vec<Option<Result<Applied, StoreError>>> = Vec::new();
-    done.resize_with(work.len(), || None);
-    let mut earlier: Vec<Vec<Change>> = vec![Vec::new(); work.len()];
-    let mut open: Vec<(usize, Loaded, u32)> = Vec::new();
-    for (index, loaded) in store.load(&devices).await?.into_iter().enumerate() {
-        open.push((index, loaded, 0));
-    }
-    while !open.is_empty() {
-        let mut round: Vec<(usize, Box<Subject>, Decision, u32)> = Vec::new();
-        for (index, loaded, conflicts) in open.drain(..) {
-            let is_reading = matches!(work[index].input, Input::Reading(_));
-            let loaded = reasserted(store, loaded, Some(rules.bounds)).await?;
-            let loaded = match loaded {
-                Loaded::Subject(subject) if subject.lost && is_reading => {
-                    renumber(store, subject).await?
+) -> Vec<Result<Applied, StoreError>> {
+    let mut batch = Batch {
+        store,
+        work,
+        rules,
+        items: work.iter().map(|_| Item::default()).collect(),
+    };
+    let failed = batch.run().await.err();
+    batch.finish(failed)
+}
+
+/// Work that is being applied.
+struct Batch<'a> {
+    store: &'a Store,
+    work: &'a [Work<'a>],
+    rules: &'a Rules,
+    items: Vec<Item>,
+}
+
+/// What is known of one piece of work so far.
+#[derive(Default)]
+struct Item {
+    done: Option<Result<Applied, StoreError>>,
+    /// Changes of an earlier try that stand, and that nobody has told yet.
+    earlier: Vec<Change>,
+    conflicts: u32,
+}
+
+/// A decision that waits for its commit.
+struct Decided {
+    index: usize,
+    subject: Box<Subject>,
+    decision: Decision,
+}
+
+impl Batch<'_> {
+    /// Until every piece is done. An error says nothing of those that are not.
+    async fn run(&mut self) -> Result<(), StoreError> {
+        let devices: Vec<DeviceId> = self.work.iter().map(|item| item.device.clone()).collect();
+        let loaded = self.store.load(&devices).await?;
+        let mut open: Vec<(usize, Loaded)> = loaded.into_iter().enumerate().collect();
+        while !open.is_empty() {
+            let mut round = Vec::new();
+            for (index, loaded) in open {
+                match self.decide(index, loaded).await {
+                    Ok(decided) => round.extend(decided),
+                    Err(err) if err.is_passing() => return Err(err),
+                    Err(err) => self.items[index].done = Some(Err(err)),
                 }
-                loaded => loaded,
-            };
-            let subject = match loaded {
-                Loaded::Subject(subject) => subject,
-                Loaded::Refused(reason) => {
-                    done[index] = Some(Err(StoreError::Refused(reason)));
-                    continue;
-                }
-            };
-            earlier[index].extend(store.answered_late(&subject));
-            if !rules.accept_new && subject.state.latest.is_none() && !subject.lost {
-                done[index] = Some(Err(StoreError::TooManyDevices));
-                continue;
             }
-            let settings = Some(&rules.settings);
-            let item = &work[index];
-            let decision = traced(item.trace, |traceparent| {
-                let now = clock.now();
-                decide(&subject, &item.input, now, settings, traceparent)
-            });
-            if decision.outcome.is_empty() || is_idle(&subject, &decision) {
-                done[index] = Some(Ok(Applied {
-                    decision,
-                    conflicts,
-                }));
-            } else {
-                round.push((index, subject, decision, conflicts));
-            }
+            open = self.commit(round).await?;
         }
+        Ok(())
+    }
+
+    /// `None` where there is nothing to commit.
+    async fn decide(
+        &mut self,
+        index: usize,
+        loaded: Loaded,
+    ) -> Result<Option<Decided>, StoreError> {
+        let (store, rules) = (self.store, self.rules);
+        let work = &self.work[index];
+        let loaded = match reasserted(store, loaded, Some(rules.bounds)).await? {
+            Loaded::Subject(subject) if subject.lost && matches!(work.input, Input::Reading(_)) => {
+                renumber(store, subject).await?
+            }
+            loaded => loaded,
+        };
+        let item = &mut self.items[index];
+        let subject = match loaded {
+            Loaded::Subject(subject) => subject,
+            Loaded::Refused(reason) => {
+                item.done = Some(Err(StoreError::Refused(reason)));
+                return Ok(None);
+            }
+        };
+        item.earlier.extend(store.answered_late(&subject));
+        if !rules.accept_new && subject.state.latest.is_none() && !subject.lost {
+            item.done = Some(Err(StoreError::TooManyDevices));
+            return Ok(None);
+        }
+        let decision = traced(work.trace, |traceparent| {
+            let now = store.clock().now();
+            decide(
+                &subject,
+                &work.input,
+                now,
+                Some(&rules.settings),
+                traceparent,
+            )
+        });
+        if decision.outcome.is_empty() || is_idle(&subject, &decision) {
+            item.finish(decision);
+            return Ok(None);
+        }
+        Ok(Some(Decided {
+            index,
+            subject,
+            decision,
+        }))
+    }
+
+    /// Answers with what has to be decided again.
+    async fn commit(&mut self, round: Vec<Decided>) -> Result<Vec<(usize, Loaded)>, StoreError> {
         let commits: Vec<Commit<'_>> = round
             .iter()
-            .map(|(index, subject, decision, _)| Commit {
-                subject,
-                decision,
-                raw: work[*index].raw.filter(|_| moves_latest(decision)),
-                bounds: Some(rules.bounds),
-                trace: work[*index].trace.map(|trace| told(trace, decision)),
+            .map(|decided| {
+                let work = &self.work[decided.index];
+                let decision = &decided.decision;
+                Commit {
+                    subject: &decided.subject,
+                    decision,
+                    raw: work.raw.filter(|_| moves_latest(decision)),
+                    bounds: Some(self.rules.bounds),
+                    trace: work.trace.map(|trace| told(trace, decision)),
+                }
             })
             .collect();
-        let answers = store.commit(&commits).await?;
-        for ((index, _, decision, conflicts), answer) in round.into_iter().zip(answers) {
+        let answers = self.store.commit(&commits).await?;
+        let mut open = Vec::new();
+        let mut failed = None;
+        for (decided, answer) in round.into_iter().zip(answers) {
+            let index = decided.index;
+            let item = &mut self.items[index];
             match answer {
-                Ok(Committed::Done(_)) => {
-                    done[index] = Some(Ok(Applied {
-                        decision,
-                        conflicts,
-                    }));
-                }
-                Ok(Committed::Conflict(_)) if conflicts >= MAX_CONFLICTS => {
+                Ok(Committed::Done(_)) => item.finish(decided.decision),
+                Ok(Committed::Conflict(_)) if item.conflicts >= MAX_CONFLICTS => {
                     let reason = "its state moved again and again".to_owned();
-                    done[index] = Some(Err(StoreError::Refused(reason)));
+                    item.done = Some(Err(StoreError::Refused(reason)));
                 }
-                Ok(Committed::Conflict(loaded)) => open.push((index, loaded, conflicts + 1)),
-                // Whether this one was written is not known; the others of the batch are told the same.
-                Err(err @ StoreError::Away(_)) => return Err(err),
-                Err(err) => done[index] = Some(Err(err)),
+                Ok(Committed::Conflict(loaded)) => {
+                    item.conflicts += 1;
+                    open.push((index, loaded));
+                }
+                // The others were answered for themselves.
+                Err(err) if err.is_passing() => failed = Some(err),
+                Err(err) => item.done = Some(Err(err)),
             }
         }
+        failed.map_or(Ok(open), Err)
     }
-    let done = done.into_iter().flatten().zip(earlier);
-    Ok(done
-        .map(|(result, earlier)| {
-            let mut applied = result?;
-            applied.decision.changes.splice(..0, earlier);
-            Ok(applied)
-        })
-        .collect())
+
+    /// The results. What is not done `failed`; what was not told yet waits for the next try.
+    fn finish(self, failed: Option<StoreError>) -> Vec<Result<Applied, StoreError>> {
+        let failed =
+            failed.unwrap_or_else(|| StoreError::Unusable("the batch broke off".to_owned()));
+        let items = self.items.into_iter().zip(self.work);
+        items
+            .map(|(mut item, work)| {
+                let done = item.done.unwrap_or_else(|| Err(failed.clone()));
+                match done {
+                    Ok(mut applied) => {
+                        applied.decision.changes.splice(..0, item.earlier);
+                        Ok(applied)
+                    }
+                    Err(err) => {
+                        let earlier = std::mem::take(&mut item.earlier);
+                        self.store.keep_untold(&work.device, earlier);
+                        Err(err)
+                    }
+                }
+            })
+            .collect()
+    }
+}
+
+impl Item {
+    fn finish(&mut self, decision: Decision) {
+        self.done = Some(Ok(Applied {
+            decision,
+            conflicts: self.conflicts,
+        }));
+    }
 }
 
 /// Decides in a trace. One that turns out to change an alarm is told whatever its share says: then it is decided once more,
@@ -214,7 +303,7 @@ pub async fn reassert(
                 match committed {
                     Ok(Committed::Done(_)) => count += 1,
                     Ok(Committed::Conflict(loaded)) => open.push(loaded),
-                    Err(err @ StoreError::Away(_)) => return Err(err),
+                    Err(err) if err.is_passing() => return Err(err),
                     Err(err) => {
                         let error = crate::lines::chain(&err);
                         tracing::error!(error, device.id = %crate::lines::shown(&subject.device), "cannot be asserted again");
@@ -311,16 +400,34 @@ pub async fn acknowledge(
     by: &str,
     seen: Option<Position>,
 ) -> Result<Answered<Acknowledged>, StoreError> {
+    let mut changes = Vec::new();
+    match acknowledge_telling(store, device, alarm_id, by, seen, &mut changes).await {
+        Ok(answer) => Ok(Answered { answer, changes }),
+        Err(err) => {
+            store.keep_untold(device, changes);
+            Err(err)
+        }
+    }
+}
+
+/// Adds to `changes` what stands and was told by nobody yet, whatever comes of the acknowledgement.
+async fn acknowledge_telling(
+    store: &Store,
+    device: &DeviceId,
+    alarm_id: &str,
+    by: &str,
+    seen: Option<Position>,
+    changes: &mut Vec<Change>,
+) -> Result<Acknowledged, StoreError> {
     let clock = store.clock();
     let trace = telemetry::here();
     let mut loaded = store.load(std::slice::from_ref(device)).await?.pop();
     let mut first_read = None;
-    let mut changes = Vec::new();
     loop {
         let subject = match loaded {
             Some(Loaded::Subject(subject)) => subject,
             Some(Loaded::Refused(reason)) => return Err(StoreError::Refused(reason)),
-            None => return Ok(Answered::unchanged(Acknowledged::NotFound)),
+            None => return Ok(Acknowledged::NotFound),
         };
         changes.extend(store.answered_late(&subject));
         // Fixed by the first read: a position that did not exist then cannot have been seen.
@@ -356,7 +463,7 @@ pub async fn acknowledge(
             _ => (Acknowledged::NotFound, false),
         };
         if !is_written {
-            return Ok(Answered { answer, changes });
+            return Ok(answer);
         }
         let commit = Commit {
             subject: &subject,
@@ -369,10 +476,10 @@ pub async fn acknowledge(
             Some(Ok(Committed::Conflict(newer))) => loaded = Some(newer),
             Some(Ok(Committed::Done(_))) => {
                 changes.extend(decision.changes);
-                return Ok(Answered { answer, changes });
+                return Ok(answer);
             }
             Some(Err(err)) => return Err(err),
-            None => return Ok(Answered::unchanged(Acknowledged::NotFound)),
+            None => return Ok(Acknowledged::NotFound),
         }
     }
 }

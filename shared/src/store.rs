@@ -45,7 +45,7 @@ pub struct Store {
 }
 
 /// Why the store could not answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// Redis cannot be reached, did not answer in time, or is loading: try again later.
     #[error("redis is away")]
@@ -62,6 +62,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether it concerns the server rather than a device: the same may go through later.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Away(_) | Self::Unusable(_))
+    }
+
     /// A short constant for metrics and logs.
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -259,6 +265,11 @@ impl Store {
     /// is handed out once: whoever asks tells them.
     pub(crate) fn answered_late(&self, loaded: &Subject) -> Vec<Change> {
         self.unanswered.take(loaded)
+    }
+
+    /// Hands changes back that could not be told: they stand, and are handed out with the next.
+    pub(crate) fn keep_untold(&self, device: &DeviceId, changes: Vec<Change>) {
+        self.unanswered.keep_untold(device, changes);
     }
 
     /// What the device's memory says is settled in this epoch, or cannot be.

@@ -12,8 +12,7 @@ use tests::stack::{Plan, Service, Stack};
 const SERIAL: &str = "OTSM-0001";
 const PARTITIONS: u16 = 64;
 
-/// Lets the answers on their way be lost as soon as Redis has so many changes of alarms of the device. Where this test is so
-/// slow that the answer arrives all the same, it finds nothing, and everything is told as ever.
+/// Lets the answers on their way be lost as soon as Redis has so many changes of alarms of the device.
 async fn lose_the_answer(stack: &Stack, changes: u64) -> Result<()> {
     let redis = stack.redis_connection().await?;
     let device: DeviceId = SERIAL.parse()?;
@@ -41,6 +40,16 @@ async fn tells(service: &Service, metric: &str) -> Result<()> {
     .await
 }
 
+/// The commit was not answered; else everything is told as ever, and nothing is tested.
+async fn failed(ingest: &Service) -> Result<()> {
+    eventually("the commit fails", async || {
+        let failures = ingest.metric("ingest_commit_failures_total").await?;
+        ensure!(failures > 0.5, "{failures}");
+        Ok(())
+    })
+    .await
+}
+
 fn lines(service: &Service, change: &str) -> usize {
     let output = service.process.output();
     let lines = output
@@ -61,6 +70,7 @@ async fn an_alarm_whose_commit_was_not_answered_is_counted_and_logged_once() -> 
     lose_the_answer(&stack, 1).await?;
 
     let ingest = &stack.ingests[0];
+    failed(ingest).await?;
     tells(ingest, r#"ingest_alarm_changes_total{change="raised"}"#).await?;
     // The next message of the device comes after the one that was not answered.
     stack.device(SERIAL).send(1_201).await?;
@@ -81,6 +91,7 @@ async fn a_silent_device_whose_alarm_was_not_answered_is_counted_and_logged_once
     lose_the_answer(&stack, 1).await?;
 
     let ingest = &stack.ingests[0];
+    failed(ingest).await?;
     tells(ingest, r#"ingest_alarm_changes_total{change="raised"}"#).await?;
     ensure!(lines(ingest, "raised") == 1, "{}", ingest.process.output());
     stack.pass()
@@ -100,7 +111,8 @@ async fn an_acknowledgement_that_was_not_answered_is_counted_when_it_is_asked_fo
     let lost = lose_the_answer(&stack, 2);
     let (answer, lost) = tokio::join!(stack.acknowledge(SERIAL, id, body), lost);
     lost?;
-    answer?;
+    let answer = answer?;
+    ensure!(answer.status == 503, "it was answered: {answer:?}");
     eventually("it is acknowledged", async || {
         let answer = stack.acknowledge(SERIAL, id, body).await?;
         answer.expect(200)

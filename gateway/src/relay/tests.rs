@@ -150,9 +150,8 @@ impl World {
             raw: Some(b"{}"),
             trace: None,
         };
-        let applied = apply(&self.store, &[work], &rules).await;
-        for applied in applied.expect("Redis answers") {
-            applied.expect("the device can be committed");
+        for applied in apply(&self.store, &[work], &rules).await {
+            applied.expect("committed");
         }
     }
 

@@ -45,14 +45,14 @@ pub struct FleetSample {
 pub struct DeviceCounts {
     /// Its state cannot be read.
     pub unknown: u64,
-    /// Silent for longer than its limit, or never heard alive.
-    pub offline: u64,
-    /// With an open alarm of this severity.
+    /// With an open alarm of this severity, silent or not.
     pub critical: u64,
     /// The same.
     pub high: u64,
     /// The same.
     pub warning: u64,
+    /// Silent for longer than its limit, or never heard alive.
+    pub offline: u64,
     /// None of it.
     pub normal: u64,
 }
@@ -131,12 +131,13 @@ impl FleetSample {
         let is_heard = last_message.is_some_and(|last| self.at.millis_since(last) <= limit_ms);
         let is_offline = alarms.iter().any(|a| a.kind() == Kind::DeviceOffline);
         let devices = &mut self.devices;
-        let place = match alarms.iter().map(|alarm| alarm.condition.severity()).max() {
-            // A standing gas alarm is worse than silence, which tells nothing new of it.
+        // Silence tells nothing new of an alarm that stands: it never hides one.
+        let measured = alarms.iter().filter(|a| a.kind() != Kind::DeviceOffline);
+        let place = match measured.map(|alarm| alarm.condition.severity()).max() {
             Some(Severity::Critical) => &mut devices.critical,
-            _ if !is_heard || is_offline => &mut devices.offline,
             Some(Severity::High) => &mut devices.high,
             Some(Severity::Warning) => &mut devices.warning,
+            None if !is_heard || is_offline => &mut devices.offline,
             None => &mut devices.normal,
         };
         *place += 1;

@@ -1,7 +1,8 @@
 //! Changes of alarms whose commit Redis did not answer. Whether it was carried out shows when the device is loaded next;
 //! until then nobody can tell it.
 //!
-//! Bound: the last such commit of each device, at most [`MAX_DEVICES`]; the changes of further ones are told nowhere.
+//! Bound: of each device its last such commit and what stands of those before it, a few changes of the one message and the
+//! one deadline that are tried until they are told; at most [`MAX_DEVICES`], the changes of further ones are told nowhere.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,10 +23,12 @@ pub(super) struct Unanswered {
     devices: Mutex<HashMap<DeviceId, Held>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Held {
-    left: Mark,
-    changes: Vec<Change>,
+    /// They stand.
+    untold: Vec<Change>,
+    /// These stand if this is what the device is found with.
+    unanswered: Option<(Mark, Vec<Change>)>,
 }
 
 /// What a commit leaves behind. Another process that was first with the same decision would have to have made it in the same
@@ -56,11 +59,25 @@ impl Unanswered {
         }
     }
 
-    /// The changes of the device's last unanswered commit, if the loaded state is what that commit left; once.
+    /// What stands and was not told, once; that of the device's last unanswered commit if the loaded state is what that
+    /// commit left.
     pub(super) fn take(&self, loaded: &Subject) -> Vec<Change> {
-        match self.devices().remove(&loaded.device) {
-            Some(held) if held.left == Mark::of(&loaded.state) => held.changes,
-            _ => Vec::new(),
+        let Some(held) = self.devices().remove(&loaded.device) else {
+            return Vec::new();
+        };
+        let mut stand = held.untold;
+        if let Some((left, changes)) = held.unanswered
+            && left == Mark::of(&loaded.state)
+        {
+            stand.extend(changes);
+        }
+        stand
+    }
+
+    /// Keeps changes that stand until somebody tells them.
+    pub(super) fn keep_untold(&self, device: &DeviceId, changes: Vec<Change>) {
+        if !changes.is_empty() {
+            self.hold(device, |held| held.untold.extend(changes));
         }
     }
 
@@ -72,13 +89,14 @@ impl Unanswered {
         if decision.changes.is_empty() || decision.outcome == Outcome::Reasserted {
             return;
         }
+        let unanswered = (Mark::of(&decision.state), decision.changes.clone());
+        self.hold(&subject.device, |held| held.unanswered = Some(unanswered));
+    }
+
+    fn hold(&self, device: &DeviceId, hold: impl FnOnce(&mut Held)) {
         let mut devices = self.devices();
-        if devices.len() < MAX_DEVICES || devices.contains_key(&subject.device) {
-            let held = Held {
-                left: Mark::of(&decision.state),
-                changes: decision.changes.clone(),
-            };
-            devices.insert(subject.device.clone(), held);
+        if devices.len() < MAX_DEVICES || devices.contains_key(device) {
+            hold(devices.entry(device.clone()).or_default());
         }
     }
 

@@ -96,7 +96,11 @@ impl Store {
             .await?;
         let answers = answers.into_iter().zip(devices);
         answers
-            .map(|(answer, device)| self.loaded(device, answer))
+            .map(|(answer, device)| match self.loaded(device, answer) {
+                // One device never stops the others.
+                Err(StoreError::Refused(reason)) => Ok(Loaded::Refused(reason)),
+                loaded => loaded,
+            })
             .collect()
     }
 

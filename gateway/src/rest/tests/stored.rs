@@ -121,11 +121,8 @@ impl World {
                 log_age_ms: 86_400_000,
             },
         };
-        let applied = apply(&self.store, &[work], &rules)
-            .await
-            .expect("Redis answers");
-        for applied in applied {
-            applied.expect("the device can be committed");
+        for applied in apply(&self.store, &[work], &rules).await {
+            applied.expect("committed");
         }
     }
 

@@ -85,11 +85,16 @@ fn a_device_counts_once_and_silence_is_never_normal() {
         vec![a1()],
         Some(181),
         &DeviceCounts {
-            offline: 1,
+            warning: 1,
             ..none()
         },
     );
     let silent = || alarm(DeviceOffline, 5, false);
+    check(
+        vec![alarm(AlarmLevel2, 5, false), silent()],
+        Some(181),
+        &DeviceCounts { high: 1, ..none() },
+    );
     check(
         vec![silent()],
         Some(1),

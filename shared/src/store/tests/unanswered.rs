@@ -1,0 +1,133 @@
+//! What stands and could not be told is told later, once.
+
+use super::*;
+use crate::alarm::ChangeKind;
+use crate::decide::decide;
+
+const DEVICE: &str = "OTSM-0114";
+
+/// Makes Redis refuse whatever may need memory once it holds so many bytes more than now; `None`: it takes everything.
+async fn room(raw: &mut MultiplexedConnection, bytes: Option<u64>) {
+    let limit = match bytes {
+        None => 0,
+        Some(bytes) => {
+            let info: String = redis::cmd("INFO")
+                .arg("memory")
+                .query_async(raw)
+                .await
+                .expect("asks");
+            let used = info
+                .lines()
+                .find_map(|line| line.strip_prefix("used_memory:"));
+            let used: u64 = used.expect("told").trim().parse().expect("a number");
+            used + bytes
+        }
+    };
+    redis::cmd("CONFIG")
+        .arg("SET")
+        .arg("maxmemory")
+        .arg(limit)
+        .exec_async(raw)
+        .await
+        .expect("set");
+}
+
+fn kinds(result: &Result<Applied, StoreError>) -> Vec<ChangeKind> {
+    let changes = &result.as_ref().expect("committed").decision.changes;
+    changes.iter().map(|change| change.kind).collect()
+}
+
+#[tokio::test]
+async fn a_batch_that_is_taken_in_part_tells_that_part() {
+    let server = Server::start().await;
+    let store = server.store();
+    let mut raw = server.raw().await;
+    store.ping().await.expect("connects");
+    // Some of them fit: each takes some kilobytes, in streams above all.
+    let readings: Vec<_> = (0..400)
+        .map(|number| of(&format!("OTSM-{number}"), "300", 0))
+        .collect();
+    let batch: Vec<_> = readings.iter().map(|reading| work(reading, 1)).collect();
+    room(&mut raw, Some(1 << 20)).await;
+    let results = apply(&store, &batch, &rules()).await;
+    let mut left = Vec::new();
+    for (work, result) in batch.into_iter().zip(&results) {
+        match result {
+            Ok(_) => assert_eq!(kinds(result), [ChangeKind::Raised]),
+            Err(err) => {
+                assert!(err.is_passing(), "{err:?}");
+                left.push(work);
+            }
+        }
+    }
+    assert!(!left.is_empty() && left.len() < results.len());
+
+    room(&mut raw, None).await;
+    for result in apply(&store, &left, &rules()).await {
+        assert_eq!(kinds(&result), [ChangeKind::Raised]);
+    }
+}
+
+/// Commits a raise behind the store's back, as one that it has sent and was not answered for.
+async fn raise_unanswered(server: &Server, store: &Store, reading: &Reading) {
+    let device: DeviceId = DEVICE.parse().expect("a serial");
+    let loaded = store.load(&[device]).await.expect("answers").pop();
+    let Some(Loaded::Subject(subject)) = loaded else {
+        panic!("{loaded:?}");
+    };
+    let input = work(reading, 1).input;
+    let now = store.clock().now();
+    let decision = decide(&subject, &input, now, Some(&rules().settings), None);
+    assert_eq!(decision.changes.len(), 1);
+    let commit = Commit {
+        subject: &subject,
+        decision: &decision,
+        raw: None,
+        bounds: Some(rules().bounds),
+        trace: None,
+    };
+    let commits = [commit];
+    drop(store.unanswered.watch(&commits));
+    let answers = server.store().commit(&commits).await.expect("answers");
+    assert!(matches!(answers[0], Ok(Committed::Done(_))), "{answers:?}");
+}
+
+#[tokio::test]
+async fn what_stands_is_told_although_the_next_try_fails_too() {
+    let server = Server::start().await;
+    let store = server.store();
+    let mut raw = server.raw().await;
+    let reading = of(DEVICE, "300", 0);
+    raise_unanswered(&server, &store, &reading).await;
+    // Its next message is read, and not written.
+    let next = [work(&of(DEVICE, "301", 5), 2)];
+    room(&mut raw, Some(0)).await;
+    for _ in 0..2 {
+        let failed = apply(&store, &next, &rules()).await;
+        assert!(failed[0].as_ref().is_err_and(StoreError::is_passing));
+    }
+    room(&mut raw, None).await;
+    let results = apply(&store, &next, &rules()).await;
+    assert_eq!(kinds(&results[0]), [ChangeKind::Raised]);
+    let results = apply(&store, &[work(&of(DEVICE, "302", 10), 3)], &rules()).await;
+    assert_eq!(kinds(&results[0]), [], "once");
+}
+
+#[tokio::test]
+async fn what_stands_is_told_although_an_acknowledgement_fails() {
+    let server = Server::start().await;
+    let store = server.store();
+    let mut raw = server.raw().await;
+    raise_unanswered(&server, &store, &of(DEVICE, "300", 0)).await;
+    let device: DeviceId = DEVICE.parse().expect("a serial");
+    let snapshot = store.snapshot(&device, None).await.expect("reads");
+    let id = snapshot.state.expect("known").alarms[0].id.clone();
+    room(&mut raw, Some(0)).await;
+    let failed = acknowledge(&store, &device, &id, "Asha", None).await;
+    assert!(failed.expect_err("no room").is_passing());
+    room(&mut raw, None).await;
+    let answered = acknowledge(&store, &device, &id, "Asha", None).await;
+    let told = answered.expect("answers").changes;
+    let kinds: Vec<ChangeKind> = told.iter().map(|change| change.kind).collect();
+    assert_eq!(kinds, [ChangeKind::Raised, ChangeKind::Acknowledged]);
+}
