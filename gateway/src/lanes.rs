@@ -397,7 +397,8 @@ impl Lanes {
         overflow
     }
 
-    fn close(&mut self, now: Instant) {
+    /// Nothing is kept any more: the client is gone.
+    pub(crate) fn close(&mut self, now: Instant) {
         self.is_closed = true;
         // The wait of an alarm that was not taken counts as well: it is the longest there is.
         if let Some((_, since)) = self.alarms.front() {

@@ -204,24 +204,32 @@ fn routes(
     );
     let metrics = Arc::clone(&state.metrics);
     let clock = Arc::clone(&state.clock);
-    let full = Arc::new(Limit::rare());
+    let lines = Arc::new(Limit::rare());
+    let refuse = move |request: Request| {
+        metrics.turned_away(&request, "full", 503);
+        if let Some(held_back) = lines.take(clock.now()) {
+            tracing::warn!(held_back, "every connection is taken: refusing what comes");
+        }
+        std::future::ready(ApiError::Full.into_response())
+    };
+    // Behind the same check: a browser is shown no error of ours without the headers of its origin.
+    let full = Router::new()
+        .fallback(refuse)
+        .layer(from_fn_with_state(cors.clone(), cors::guard));
     let live = Router::new()
         .fallback(async move |request: Request| sockets.answer(request).await)
         .layer(from_fn_with_state(cors, cors::guard));
     Ok(
         move |request: Request| -> BoxFuture<'static, Response<Body>> {
-            let below = request.uri().path().strip_prefix(socket::PATH);
-            let is_live = below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-            let router = if is_live { live.clone() } else { rest.clone() };
             let link = request.extensions().get::<Arc<Link>>();
             let is_full = link.is_some_and(|link| link.is_reserved());
-            if is_full && !rest::is_for_operators(request.uri().path()) {
-                metrics.turned_away(is_live, "full", request.method(), 503);
-                if let Some(held_back) = full.take(clock.now()) {
-                    tracing::warn!(held_back, "every connection is taken: refusing what comes");
-                }
-                return Box::pin(async { ApiError::Full.into_response() });
-            }
+            let router = if is_full && !rest::is_for_operators(request.uri().path()) {
+                full.clone()
+            } else if socket::is_for(request.uri()) {
+                live.clone()
+            } else {
+                rest.clone()
+            };
             Box::pin(async move {
                 let Ok(response) = router.oneshot(request).await;
                 response

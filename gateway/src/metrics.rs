@@ -1,16 +1,17 @@
 //! Every metric of this service but those of the fleet; `deploy/METRICS.md` lists them. Labels are bounded: constants of
 //! the code, our own routes, status codes.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::http::Method;
+use axum::extract::Request;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Histogram;
 use opentelemetry_semantic_conventions::attribute::{
-    HTTP_REQUEST_METHOD, HTTP_RESPONSE_STATUS_CODE, HTTP_ROUTE, URL_SCHEME,
+    ERROR_TYPE, HTTP_REQUEST_METHOD, HTTP_RESPONSE_STATUS_CODE, HTTP_ROUTE, URL_SCHEME,
 };
 use opentelemetry_semantic_conventions::metric::HTTP_SERVER_REQUEST_DURATION;
 use shared::clock::Time;
@@ -20,7 +21,7 @@ use shared::store::Store;
 use crate::monitor::Monitor;
 use crate::relay::{Relay, SHARDS};
 use crate::rest::edge::{self, SCHEME};
-use crate::socket::{Clients, LetGo};
+use crate::socket::{self, Clients, LetGo};
 
 /// Transitions that people cause: an acknowledgement may end a latch, and what stands ends with its device.
 const BY_PEOPLE: [&str; 3] = ["acknowledged", "cleared", "retired"];
@@ -273,36 +274,35 @@ impl Metrics {
         self.alarm_wait.record(time.as_secs_f64(), &[]);
     }
 
-    /// A request was refused before any route was looked for: a handshake, or an answer of REST.
-    pub(crate) fn turned_away(
-        &self,
-        is_handshake: bool,
-        reason: &'static str,
-        method: &Method,
-        status: u16,
-    ) {
-        if is_handshake {
+    /// A request was refused before any route was looked for: the beginning of a connection, one of a connection that
+    /// stands, or a question of REST.
+    pub(crate) fn turned_away(&self, request: &Request, reason: &'static str, status: u16) {
+        if !socket::is_for(request.uri()) {
+            let method = edge::method(request.method());
+            self.answered(method, None, Some(status), Duration::ZERO);
+        } else if socket::session_of(request.uri()).is_none() {
             self.refused.add(reason);
-        } else {
-            self.answered(edge::method(method), None, status, Duration::ZERO);
         }
     }
 
-    /// A request of this route was answered.
+    /// A request of this route was answered; `status`: `None` where nobody waited for the answer.
     pub(crate) fn answered(
         &self,
         method: &'static str,
         route: Option<&str>,
-        status: u16,
+        status: Option<u16>,
         time: Duration,
     ) {
         let mut labels = vec![
             KeyValue::new(HTTP_REQUEST_METHOD, method),
             KeyValue::new(URL_SCHEME, SCHEME),
-            KeyValue::new(HTTP_RESPONSE_STATUS_CODE, i64::from(status)),
         ];
+        let code = status.map(i64::from);
+        labels.extend(code.map(|code| KeyValue::new(HTTP_RESPONSE_STATUS_CODE, code)));
         let route = route.map(str::to_owned);
         labels.extend(route.map(|route| KeyValue::new(HTTP_ROUTE, route)));
+        let error = edge::error_of(status).map(Cow::into_owned);
+        labels.extend(error.map(|error| KeyValue::new(ERROR_TYPE, error)));
         self.requests.record(time.as_secs_f64(), &labels);
     }
 }

@@ -184,18 +184,6 @@ pub(crate) fn readings(
         .collect()
 }
 
-/// When each event after `since` was decided; where there is a hole, when the newest was.
-pub(crate) fn decided_after(since: Position, snapshot: &Snapshot) -> Vec<Time> {
-    let newest = snapshot.state.as_ref();
-    match missed(since, snapshot) {
-        Some(events) => events.iter().map(|event| event.at).collect(),
-        None => newest
-            .map(|state| state.memory.decided_at)
-            .into_iter()
-            .collect(),
-    }
-}
-
 /// Position of what was read; the partition's present epoch and 0 for a device not heard of.
 pub(crate) fn position(snapshot: &Snapshot) -> Position {
     let unheard = Position {
@@ -213,7 +201,7 @@ pub(crate) fn position(snapshot: &Snapshot) -> Position {
 ///
 /// An entry's own epoch tells whether it is the one that was seen: behind it the stream is the one line that counts,
 /// whatever epochs it went through.
-fn missed(since: Position, snapshot: &Snapshot) -> Option<Vec<Published>> {
+pub(crate) fn missed(since: Position, snapshot: &Snapshot) -> Option<Vec<Published>> {
     let is_beginning = since.epoch == snapshot.epoch && since.seq == snapshot.born_after;
     let after: &[StoredEvent] = if is_beginning {
         &snapshot.events

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, SEC_WEBSOCKET_KEY};
-use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
+use axum::http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use axum::response::IntoResponse;
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::extract::SocketRef;
@@ -140,7 +140,7 @@ impl Sockets {
 
     /// Answers a request below [`PATH`] whose origin was checked.
     pub(crate) async fn answer(&self, request: Request<Body>) -> Response<Body> {
-        let session = query_value(request.uri().query(), "sid").map(str::parse::<Sid>);
+        let session = session_of(request.uri()).map(str::parse::<Sid>);
         let is_websocket = query_value(request.uri().query(), "transport") == Some("websocket");
         let is_handshake = session.is_none();
         if is_handshake && self.inner.monitor.is_draining() {
@@ -199,6 +199,17 @@ fn slim(request: Request<Body>) -> Request<Body> {
         parts.uri = uri;
     }
     Request::from_parts(parts, body)
+}
+
+/// Whether it is a request of Socket.IO.
+pub(crate) fn is_for(uri: &Uri) -> bool {
+    let below = uri.path().strip_prefix(PATH);
+    below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The connection a request belongs to; `None`: it begins one.
+pub(crate) fn session_of(uri: &Uri) -> Option<&str> {
+    query_value(uri.query(), "sid")
 }
 
 fn query_value<'a>(query: Option<&'a str>, name: &str) -> Option<&'a str> {

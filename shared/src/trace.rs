@@ -24,9 +24,6 @@ use crate::telemetry::{Exporter, TelemetryConfig};
 /// What takes longer than this is always told.
 pub const SLOW: Duration = Duration::from_secs(1);
 
-/// The device something is about; the conventions know no attribute for it.
-pub const DEVICE_ID: &str = "device.id";
-
 /// Links one span may have.
 pub const MAX_LINKS: usize = 128;
 

@@ -2,14 +2,15 @@
 
 use anyhow::{Result, ensure};
 use tests::eventually::eventually;
-use tests::http::Connection;
+use tests::http::{self, Connection};
 use tests::stack::Plan;
 
 const PLACES: usize = 4;
 
 #[tokio::test]
 async fn a_full_gateway_answers_probes_and_tells_everybody_else() -> Result<()> {
-    let plan = Plan::default().gateway(&format!("--max-connections={PLACES}"));
+    let flags = format!("--max-connections={PLACES} --allowed-origins=http://localhost:5173");
+    let plan = Plan::default().gateway(&flags);
     let stack = plan.start().await?;
     let gateway = &stack.gateways[0];
     // A place is taken for certain once it was answered: requests from before may still be on their way out.
@@ -25,6 +26,17 @@ async fn a_full_gateway_answers_probes_and_tells_everybody_else() -> Result<()> 
     }
     let handshake = "/socket.io/?EIO=4&transport=polling";
     gateway.get(handshake).await?.expect(503)?;
+    // A poll of a connection that stands is no handshake.
+    let poll = format!("{handshake}&sid=AAAAAAAAAAAAAAAA");
+    gateway.get(&poll).await?.expect(503)?;
+    // Else a browser would not be shown why.
+    let origin = "http://localhost:5173";
+    let headers = [("origin", origin)];
+    for path in ["/api/devices", &poll] {
+        let answer = http::send(gateway.port(), "GET", path, &headers, b"").await?;
+        let echoed = answer.header("access-control-allow-origin");
+        ensure!(answer.status == 503 && echoed == origin, "{answer:?}");
+    }
     let metrics = gateway.get("/metrics").await?;
     let metrics = String::from_utf8(metrics.body.to_vec())?;
     let refused = r#"gateway_handshakes_refused_total{reason="full"} 1"#;

@@ -5,9 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::documented::{self, Metric};
 use tests::eventually::eventually;
+use tests::http;
 use tests::stack::{Plan, Service, Stack};
 
 const SERIAL: &str = "OTSM-0001";
@@ -280,4 +281,56 @@ async fn clients_are_counted_while_they_are_there_and_when_they_go() -> Result<(
     })
     .await?;
     stack.pass()
+}
+
+#[tokio::test]
+async fn what_waited_for_a_client_that_left_is_counted() -> Result<()> {
+    const BUFFER: i32 = 16;
+    let flags = format!("--client-buffer={BUFFER}");
+    let stack = Plan::default().gateway(&flags).start().await?;
+    let gateway = &stack.gateways[0];
+    let device = stack.device(SERIAL);
+    device.send(1).await?;
+    stack.shows(SERIAL, 1).await?;
+    // A client that polls until it is connected, and then no more.
+    let path = "/socket.io/?EIO=4&transport=polling";
+    let send = async |method: &str, path: &str, body: &str| {
+        let answer = http::send(gateway.port(), method, path, &[], body.as_bytes()).await?;
+        ensure!(answer.status == 200, "{answer:?}");
+        Ok(String::from_utf8(answer.body.to_vec())?)
+    };
+    let opened = send("GET", path, "").await?;
+    let opened: Value = serde_json::from_str(opened.trim_start_matches('0'))?;
+    let path = format!("{path}&sid={}", opened["sid"].as_str().context("a sid")?);
+    send("POST", &path, "40").await?;
+    // A ping may come first.
+    while !send("GET", &path, "").await?.contains("40{") {}
+    let subscribe = format!(r#"42["subscribe:device","{SERIAL}"]"#);
+    send("POST", &path, &subscribe).await?;
+    eventually("it is subscribed", async || {
+        let told = told(gateway).await?;
+        ensure!(told.value("gateway_subscriptions") == 1.0, "{told:?}");
+        Ok(())
+    })
+    .await?;
+    for value in 1..=2 * BUFFER {
+        device.send(1_200 * (value % 2)).await?;
+    }
+    eventually("it is told all alarms", async || {
+        let told = told(gateway).await?;
+        let packets = told.value(r#"gateway_packets_total{lane="alarms"}"#);
+        ensure!(packets > f64::from(2 * BUFFER), "{told:?}");
+        Ok(())
+    })
+    .await?;
+    ensure!(told(gateway).await?.value("gateway_packets_dropped_total") == 0.0);
+    send("POST", &path, "1").await?;
+    eventually("what waited is counted", async || {
+        let told = told(gateway).await?;
+        let dropped = told.value("gateway_packets_dropped_total");
+        let gone = told.value(r#"gateway_connections{transport="polling"}"#) == 0.0;
+        ensure!(gone && dropped >= f64::from(BUFFER), "{told:?}");
+        Ok(())
+    })
+    .await
 }

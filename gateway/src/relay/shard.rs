@@ -17,14 +17,13 @@ use shared::guard::Sight;
 use shared::lines::{Limit, chain, shown};
 use shared::state::Epoch;
 use shared::store::{Snapshot, Store, StoreError};
-use shared::trace::{SLOW, Traces};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
-use tracing::Span;
 
+use super::spans::Spans;
 use super::watched::{self, Outlet, Watched};
-use super::{Command, Link, Message, Settings, spans};
+use super::{Command, Link, Message, Settings};
 use crate::interest::{Channel, Interest};
 use crate::metrics::Metrics;
 use crate::replay::Published;
@@ -52,9 +51,9 @@ pub(super) struct Shard {
     number: usize,
     store: Store,
     outlet: Outlet,
-    traces: Traces,
-    /// Lines about what cannot be read: one per event would be one per reading.
+    /// Lines about events and states that cannot be read: one per event would be one per reading.
     unreadable: Limit,
+    unloadable: Limit,
     sources: Sources,
     link: Option<Link>,
     /// The partitions' epochs as they were last seen.
@@ -107,10 +106,15 @@ impl Shard {
                 clients,
                 broadcast_all: settings.broadcast_all,
                 clock: store.clock(),
+                spans: Spans {
+                    traces: settings.traces.clone(),
+                    clock: store.clock(),
+                    late: Limit::frequent(),
+                },
             },
             store,
-            traces: settings.traces.clone(),
             unreadable: Limit::rare(),
+            unloadable: Limit::rare(),
             sources,
             link: None,
             epochs: Arc::default(),
@@ -240,31 +244,15 @@ impl Shard {
             watched.members()
         };
         let channel = Arc::clone(channel);
-        let event = Published::parse(&message.bytes);
-        let span = event
-            .as_ref()
-            .map_or_else(|_| Span::none(), |event| spans::of(event, watched.device()));
-        let _entered = span.enter();
         self.metrics().events.fetch_add(1, Relaxed);
         if let Some(watched) = self.watched.get_mut(&channel) {
-            match event {
-                Ok(event) => {
-                    let took = spans::age(self.outlet.clock.now(), event.at);
-                    if took > SLOW && !spans::is_sampled(&event) {
-                        spans::tell(&self.traces, watched.device(), took, None);
-                    }
-                    watched.take(&Arc::new(event), &self.outlet);
-                }
+            match Published::parse(&message.bytes) {
+                Ok(event) => watched.take(&Arc::new(event), &self.outlet),
                 Err(error) => {
                     let metrics = self.outlet.clients.metrics();
                     metrics.unreadable.fetch_add(1, Relaxed);
                     if let Some(held_back) = self.unreadable.take(self.outlet.clock.now()) {
-                        spans::tell(
-                            &self.traces,
-                            watched.device(),
-                            Duration::ZERO,
-                            Some("unreadable"),
-                        );
+                        self.outlet.spans.unreadable(watched.device());
                         let error = chain(&error);
                         tracing::warn!(error, channel = %channel, held_back, "published event cannot be read");
                     }
@@ -336,7 +324,7 @@ impl Shard {
                 self.load_if_needed(channel);
             }
             Err(StoreError::Refused(reason)) => {
-                if let Some(held_back) = self.unreadable.take(self.outlet.clock.now()) {
+                if let Some(held_back) = self.unloadable.take(self.outlet.clock.now()) {
                     tracing::warn!(device.id = %shown(watched.device()), reason, held_back, "device cannot be read");
                 }
                 watched.note_readable(false);

@@ -1,70 +1,81 @@
 //! The spans of events: each a child of its commit, where that is told, and else told where it was late or unreadable.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::trace::SpanKind;
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_semantic_conventions::attribute::{
-    ERROR_TYPE, MESSAGING_DESTINATION_TEMPLATE, MESSAGING_OPERATION_NAME, MESSAGING_OPERATION_TYPE,
-    MESSAGING_SYSTEM,
+    DEVICE_ID, ERROR_TYPE, MESSAGING_DESTINATION_TEMPLATE, MESSAGING_OPERATION_NAME,
+    MESSAGING_OPERATION_TYPE, MESSAGING_SYSTEM,
 };
-use shared::clock::Time;
+use shared::clock::Clock;
 use shared::device::DeviceId;
 use shared::keys::CHANNEL_TEMPLATE;
-use shared::lines::chain;
-use shared::trace::{DEVICE_ID, Done, Traces};
+use shared::lines::{Limit, chain};
+use shared::trace::{Done, SLOW, Traces};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::replay::Published;
 
-/// Whether its trace is told.
-pub(super) fn is_sampled(event: &Published) -> bool {
-    let traceparent = event.traceparent.as_deref();
-    traceparent.is_some_and(|text| text.ends_with("-01"))
+/// Tells the ways of events.
+pub(super) struct Spans {
+    pub(super) traces: Traces,
+    pub(super) clock: Arc<dyn Clock>,
+    /// After an outage everything is late, for one reason: as many as somebody may look at. Those of a trace that is told
+    /// are told all.
+    pub(super) late: Limit,
 }
 
-/// How long ago this was; 0 for what is yet to come.
-pub(super) fn age(now: Time, of: Time) -> Duration {
-    Duration::from_millis(u64::try_from(now.millis_since(of)).unwrap_or(0))
+impl Spans {
+    /// The way of this event to its clients, from now until the span is dropped.
+    pub(super) fn begin(&self, event: &Published, device: &DeviceId) -> Span {
+        let traceparent = event.traceparent.as_deref();
+        if let Some(traceparent) = traceparent.filter(|text| text.ends_with("-01")) {
+            return child(traceparent, device);
+        }
+        let now = self.clock.now();
+        let took = u64::try_from(now.millis_since(event.at)).unwrap_or(0);
+        let took = Duration::from_millis(took);
+        if took > SLOW && self.late.take(now).is_some() {
+            self.tell(device, took, None);
+        }
+        Span::none()
+    }
+
+    /// An event could not be read.
+    pub(super) fn unreadable(&self, device: &DeviceId) {
+        self.tell(device, Duration::ZERO, Some("unreadable"));
+    }
+
+    fn tell(&self, device: &DeviceId, took: Duration, error: Option<&'static str>) {
+        let Some(trace) = self.traces.begin(None) else {
+            return;
+        };
+        let mut attributes = vec![
+            KeyValue::new(MESSAGING_SYSTEM, "redis"),
+            KeyValue::new(MESSAGING_OPERATION_NAME, "process"),
+            KeyValue::new(MESSAGING_OPERATION_TYPE, "process"),
+            KeyValue::new(MESSAGING_DESTINATION_TEMPLATE, CHANNEL_TEMPLATE),
+            KeyValue::new(DEVICE_ID, device.to_string()),
+        ];
+        attributes.extend(error.map(|error| KeyValue::new(ERROR_TYPE, error)));
+        self.traces.tell(Done {
+            trace: trace.sampled(),
+            origin: None,
+            links: &[],
+            name: format!("process {CHANNEL_TEMPLATE}").into(),
+            kind: SpanKind::Consumer,
+            took,
+            attributes,
+            error: error.map(str::to_owned),
+        });
+    }
 }
 
-/// Tells an event that was late or could not be read, and whose trace is not told.
-pub(super) fn tell(
-    traces: &Traces,
-    device: &DeviceId,
-    took: Duration,
-    error: Option<&'static str>,
-) {
-    let Some(trace) = traces.begin(None) else {
-        return;
-    };
-    let mut attributes = vec![
-        KeyValue::new(MESSAGING_SYSTEM, "redis"),
-        KeyValue::new(MESSAGING_OPERATION_NAME, "process"),
-        KeyValue::new(MESSAGING_OPERATION_TYPE, "process"),
-        KeyValue::new(MESSAGING_DESTINATION_TEMPLATE, CHANNEL_TEMPLATE),
-        KeyValue::new(DEVICE_ID, device.to_string()),
-    ];
-    attributes.extend(error.map(|error| KeyValue::new(ERROR_TYPE, error)));
-    traces.tell(Done {
-        trace: trace.sampled(),
-        origin: None,
-        links: &[],
-        name: format!("process {CHANNEL_TEMPLATE}").into(),
-        kind: SpanKind::Consumer,
-        took,
-        attributes,
-        error: error.map(str::to_owned),
-    });
-}
-
-/// The span of one event's way to its clients: a child of its commit, only where that was sampled.
-pub(super) fn of(event: &Published, device: &DeviceId) -> Span {
-    let Some(traceparent) = event.traceparent.as_deref().filter(|_| is_sampled(event)) else {
-        return Span::none();
-    };
+fn child(traceparent: &str, device: &DeviceId) -> Span {
     let carrier = HashMap::from([("traceparent".to_owned(), traceparent.to_owned())]);
     let parent: Context =
         opentelemetry::global::get_text_map_propagator(|propagator| propagator.extract(&carrier));

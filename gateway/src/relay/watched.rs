@@ -17,6 +17,7 @@ use shared::state::{Epoch, Position};
 use shared::store::Snapshot;
 
 use super::Join;
+use super::spans::Spans;
 use crate::lanes::DATA;
 use crate::replay::{self, Answer, Published};
 use crate::socket::{Client, ClientId, Clients};
@@ -93,11 +94,11 @@ struct Shown {
 }
 
 /// Who gets a live event besides the members.
-#[derive(Clone)]
 pub(super) struct Outlet {
     pub(super) clients: Clients,
     pub(super) broadcast_all: bool,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) spans: Spans,
 }
 
 impl Watched {
@@ -308,6 +309,7 @@ impl Watched {
             return;
         }
         self.head = Some(at);
+        let _way = outlet.spans.begin(event, &self.device).entered();
         self.deliver(event, Some(outlet));
         let metrics = outlet.clients.metrics();
         metrics.event_reached(event.at, outlet.clock.now());
@@ -389,9 +391,16 @@ impl Watched {
             for (_, answer) in &answers {
                 metrics.replica_recoveries.add(answer.outcome());
             }
-            let head = self.head.into_iter();
-            for decided in head.flat_map(|head| replay::decided_after(head, snapshot)) {
-                metrics.event_reached(decided, now);
+            if let Some(head) = self.head {
+                let missed = replay::missed(head, snapshot);
+                for event in missed.iter().flatten() {
+                    drop(outlet.spans.begin(event, &self.device));
+                    metrics.event_reached(event.at, now);
+                }
+                // Where there is a hole, the newest is all that is known.
+                if let (None, Some(state)) = (missed, &snapshot.state) {
+                    metrics.event_reached(state.memory.decided_at, now);
+                }
             }
             let recovered = answers.iter().all(|(_, answer)| answer.recovered);
             // No line each at `info`: after an outage it is every device there is.

@@ -47,13 +47,13 @@ impl Cors {
 pub(crate) async fn guard(State(cors): State<Cors>, request: Request, next: Next) -> Response {
     let origin = match read_origin(request.headers()) {
         Ok(Some(origin)) if !cors.allows(&origin, request.headers()) => {
-            cors.count_refusal(&request);
+            cors.metrics.turned_away(&request, "origin", 403);
             cors.tell_refusal(&origin);
             return refuse();
         }
         Ok(origin) => origin,
         Err(Twice) => {
-            cors.count_refusal(&request);
+            cors.metrics.turned_away(&request, "origin", 403);
             return refuse();
         }
     };
@@ -89,11 +89,6 @@ fn read_origin(headers: &HeaderMap) -> Result<Option<HeaderValue>, Twice> {
     }
 }
 
-/// A handshake rather than a request of REST.
-fn is_live(request: &Request) -> bool {
-    request.uri().path().starts_with(crate::socket::PATH)
-}
-
 fn refuse() -> Response {
     let mut response = ApiError::RefusedOrigin.into_response();
     vary_by_origin(response.headers_mut());
@@ -116,12 +111,6 @@ impl Cors {
         let host = headers.get(HOST).and_then(|host| host.to_str().ok());
         let origin = origin.to_str().ok();
         origin.is_some_and(|origin| self.origins.allows(origin, host))
-    }
-
-    fn count_refusal(&self, request: &Request) {
-        let is_live = is_live(request);
-        self.metrics
-            .turned_away(is_live, "origin", request.method(), 403);
     }
 
     fn tell_refusal(&self, origin: &HeaderValue) {

@@ -1,6 +1,7 @@
 //! What every request passes, whatever its route: bounds on size and time, a span, and errors that are always JSON.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,8 @@ const MAX_DURATION: Duration = Duration::from_secs(25);
 const MAX_PATH_CHARS: usize = 256;
 /// What we speak; whoever ends TLS in front of us speaks `https`.
 pub(crate) const SCHEME: &str = "http";
+/// Nobody waited for the answer: not one of the conventions' words, which know none for it.
+const GIVEN_UP: &str = "given_up";
 /// A longer request id is not repeated in errors.
 const MAX_REQUEST_ID: usize = 128;
 
@@ -83,7 +86,6 @@ async fn bound(request: Request, next: Next) -> Response {
 
 /// The server span of a request, named after its route, never after a device; and its metric.
 async fn trace(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
-    let began = Instant::now();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let asked = Asked {
         method: method(request.method()),
@@ -102,18 +104,51 @@ async fn trace(State(metrics): State<Arc<Metrics>>, request: Request, next: Next
         { HTTP_RESPONSE_STATUS_CODE } = Empty,
         { ERROR_TYPE } = Empty,
     );
-    let recorded = span.clone();
+    let mut measured = Measured {
+        metrics: &metrics,
+        asked,
+        span: span.clone(),
+        began: Instant::now(),
+        status: None,
+    };
     let response = next.run(request).instrument(span).await;
-    let status = response.status().as_u16();
-    recorded.record(HTTP_RESPONSE_STATUS_CODE, status);
-    if status >= 500 {
-        recorded.record("otel.status_code", "ERROR");
-        recorded.record(ERROR_TYPE, status.to_string());
-    }
-    let took = began.elapsed();
-    metrics.answered(asked.method, asked.route, status, took);
-    asked.tell_anyway(&recorded, status, took);
+    measured.status = Some(response.status().as_u16());
     response
+}
+
+/// Tells what became of a request when it is dropped: also of one whose client gave up, which is dropped half-way.
+struct Measured<'a> {
+    metrics: &'a Metrics,
+    asked: Asked<'a>,
+    span: Span,
+    began: Instant,
+    /// `None` until it is answered.
+    status: Option<u16>,
+}
+
+impl Drop for Measured<'_> {
+    fn drop(&mut self) {
+        let took = self.began.elapsed();
+        let error = error_of(self.status);
+        if let Some(status) = self.status {
+            self.span.record(HTTP_RESPONSE_STATUS_CODE, status);
+        }
+        if let Some(error) = &error {
+            self.span.record("otel.status_code", "ERROR");
+            self.span.record(ERROR_TYPE, error.as_ref());
+        }
+        let Asked { method, route, .. } = self.asked;
+        self.metrics.answered(method, route, self.status, took);
+        self.asked.tell_anyway(&self.span, self.status, error, took);
+    }
+}
+
+/// Why a request failed, as the conventions tell it; `status`: `None` where nobody waited for the answer.
+pub(crate) fn error_of(status: Option<u16>) -> Option<Cow<'static, str>> {
+    match status {
+        None => Some(Cow::Borrowed(GIVEN_UP)),
+        Some(status) => (status >= 500).then(|| Cow::Owned(status.to_string())),
+    }
 }
 
 /// What was asked for, in the words of the conventions.
@@ -131,14 +166,22 @@ impl Asked<'_> {
         }
     }
 
-    /// What changed something, failed or was slow is told, too, where the share of the samples had left it out.
-    fn tell_anyway(&self, span: &Span, status: u16, took: Duration) {
+    /// What changed something, or may have, failed or was slow is told, too, where the share of the samples had left it out.
+    fn tell_anyway(
+        &self,
+        span: &Span,
+        status: Option<u16>,
+        error: Option<Cow<'static, str>>,
+        took: Duration,
+    ) {
         let is_probe = self
             .route
             .is_some_and(|route| route == "/health" || super::is_for_operators(route));
-        let has_changed = matches!(self.method, "POST" | "DELETE") && status < 300;
-        let has_failed = status >= 500 || took > SLOW;
-        if !has_changed && (is_probe || !has_failed) {
+        let may_change = matches!(self.method, "POST" | "DELETE");
+        let may_have_changed = may_change && status.is_none_or(|status| status < 300);
+        let has_failed = status.is_some() && error.is_some();
+        let is_worth_it = has_failed || took > SLOW;
+        if !may_have_changed && (is_probe || !is_worth_it) {
             return;
         }
         let trace = telemetry::of_span(span).filter(|trace| !trace.is_sampled());
@@ -147,11 +190,12 @@ impl Asked<'_> {
             KeyValue::new(HTTP_REQUEST_METHOD, self.method),
             KeyValue::new(URL_PATH, self.path.clone()),
             KeyValue::new(URL_SCHEME, SCHEME),
-            KeyValue::new(HTTP_RESPONSE_STATUS_CODE, i64::from(status)),
         ];
         let route = self.route.map(str::to_owned);
         attributes.extend(route.map(|route| KeyValue::new(HTTP_ROUTE, route)));
-        let error = (status >= 500).then(|| status.to_string());
+        let status = status.map(i64::from);
+        attributes.extend(status.map(|status| KeyValue::new(HTTP_RESPONSE_STATUS_CODE, status)));
+        let error = error.map(Cow::into_owned);
         attributes.extend(error.clone().map(|error| KeyValue::new(ERROR_TYPE, error)));
         Traces::none().tell(Done {
             trace: trace.sampled(),

@@ -263,9 +263,12 @@ impl Client {
         self.gone.cancel();
     }
 
-    /// Nothing is done for the client any more.
+    /// Nothing is done for the client any more; what still waits for it is thrown away.
     pub(crate) fn end(&self) {
         self.gone.cancel();
+        let mut lanes = self.lanes();
+        lanes.close(Instant::now());
+        self.count(&mut lanes);
     }
 
     /// The first reason is the one that counts.
