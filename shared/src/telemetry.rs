@@ -3,6 +3,7 @@
 mod collector;
 mod exports;
 mod lines;
+mod queue;
 
 use std::fmt;
 use std::io::IsTerminal;
@@ -31,11 +32,12 @@ use tracing_subscriber::layer::{Filter, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
 
+use crate::metrics::Meters;
 use crate::trace::{Ids, Root, Trace};
 pub use collector::{Collector, Endpoint};
 use exports::Seen;
-pub(crate) use exports::tell;
 use lines::Lines;
+use queue::Queue;
 
 /// Of this process alone, so that what two replicas tell is not taken for the same.
 static INSTANCE: LazyLock<String> = LazyLock::new(|| {
@@ -87,9 +89,12 @@ pub struct TelemetryConfig {
     /// Where that is
     #[command(flatten)]
     pub collector: Collector,
-    /// Share of the traces that is sampled, 0 to 1; a trace sampled by its origin stays sampled
+    /// Share of the traces that is sampled, 0 to 1; every change of an alarm, error and slow message is, whatever the share
     #[arg(long, env = "OTEL_TRACES_SAMPLER_ARG", default_value = "0.01", value_parser = ratio)]
     pub otel_traces_sampler_arg: f64,
+    /// Spans that may wait for the collector; further ones are dropped and counted
+    #[arg(long, env = "OTEL_BSP_MAX_QUEUE_SIZE", default_value = "2048", value_parser = places, hide = true)]
+    pub otel_bsp_max_queue_size: usize,
 }
 
 /// Form of the log lines.
@@ -128,6 +133,22 @@ fn ratio(text: &str) -> Result<f64, String> {
     }
 }
 
+fn places(text: &str) -> Result<usize, String> {
+    /// Some hundred megabytes.
+    const MAX: usize = 100_000;
+    let places = text
+        .parse()
+        .ok()
+        .filter(|places| (1..=MAX).contains(places));
+    places.ok_or(format!("expected a number from 1 to {MAX}"))
+}
+
+/// Registers what becomes of telemetry itself.
+pub(crate) fn tell(meters: &Meters) {
+    exports::tell(meters);
+    queue::tell(meters);
+}
+
 /// Keeps telemetry alive. End it with [`TelemetryGuard::flush`]: dropping it exports nothing more.
 #[must_use = "dropping it stops logs and traces"]
 pub struct TelemetryGuard {
@@ -147,32 +168,21 @@ impl fmt::Debug for TelemetryGuard {
 /// The exporter could not be built, or telemetry was set up before.
 pub fn init(service: &'static str, config: &TelemetryConfig) -> anyhow::Result<TelemetryGuard> {
     opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
-    // Written by a thread of its own, through a queue of 128 000 lines that drops when full: a standard output that
-    // nobody reads must not stop the service.
-    let (writer, guard) = tracing_appender::non_blocking(std::io::stdout());
+    let (writer, guard) = queue::standard_output();
     let filter = log_filter(&config.log_level)?;
-    let provider = match config.otel_exporter {
+    let places = config.otel_bsp_max_queue_size;
+    let queue = match config.otel_exporter {
         Exporter::None => None,
         Exporter::Otlp => {
             let exporter = Seen {
                 exporter: span_exporter(config)?,
                 exports: &exports::SPANS,
             };
-            Some(
-                provider(service, config)
-                    .with_batch_exporter(exporter)
-                    .build(),
-            )
+            Some(Queue::new(exporter, places))
         }
-        Exporter::Stdout => {
-            let exporter = Lines(writer.clone());
-            Some(
-                provider(service, config)
-                    .with_batch_exporter(exporter)
-                    .build(),
-            )
-        }
+        Exporter::Stdout => Some(Queue::new(Lines(writer.clone()), places)),
     };
+    let provider = queue.map(|queue| provider(service, config).with_span_processor(queue).build());
     if let Some(provider) = &provider {
         opentelemetry::global::set_tracer_provider(provider.clone());
     }
@@ -255,11 +265,16 @@ fn lines(format: Option<LogFormat>, writer: NonBlocking) -> Box<dyn Layer<Regist
             .with_ansi(terminal)
             .with_writer(writer)
             .boxed(),
-        LogFormat::Json => json_subscriber::fmt::layer()
-            .with_opentelemetry_ids(true)
-            .flatten_event(true)
-            .with_writer(writer)
-            .boxed(),
+        LogFormat::Json => {
+            let mut layer = json_subscriber::fmt::layer()
+                .flatten_event(true)
+                .with_writer(writer);
+            let ids = layer.inner_layer_mut();
+            // By the names that a line has which tells the trace of a message.
+            ids.add_dynamic_field("trace_id", |_, _| Some(here()?.id().to_string()));
+            ids.add_dynamic_field("span_id", |_, _| Some(here()?.span().to_string()));
+            layer.boxed()
+        }
     }
 }
 

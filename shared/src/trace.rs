@@ -51,6 +51,12 @@ impl Trace {
         self.id
     }
 
+    /// The id of the span.
+    #[must_use]
+    pub(crate) fn span(self) -> SpanId {
+        self.span
+    }
+
     /// Whether it is to be told.
     #[must_use]
     pub fn is_sampled(self) -> bool {

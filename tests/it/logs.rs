@@ -94,7 +94,7 @@ async fn a_change_of_an_alarm_is_one_line_with_its_trace_and_a_reading_is_none()
         acknowledged["alarm.change"] == "acknowledged",
         "{acknowledged}"
     );
-    let of_request = &acknowledged["openTelemetry"]["traceId"];
+    let of_request = &acknowledged["trace_id"];
     ensure!(of_request.is_string(), "{acknowledged}");
     for service in stack.ingests.iter().chain(&stack.gateways) {
         let output = service.process.output();

@@ -215,7 +215,7 @@ fn lines_of_exports(service: &Service) -> Result<Vec<Value>> {
     for line in service.process.output().lines() {
         let line: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
         let target = line["target"].as_str().unwrap_or_default();
-        if target.starts_with("opentelemetry") || target.ends_with("telemetry::exports") {
+        if target.starts_with("opentelemetry") || target.starts_with("shared::telemetry") {
             found.push(line);
         }
     }
@@ -263,13 +263,21 @@ async fn a_collector_that_does_not_answer_slows_nothing() -> Result<()> {
     let mut stack = plan.start().await?;
     // More than the exporter's queue holds: a span of each message and one of each batch.
     readings(&stack, 2_400).await?;
+    let ingest = &stack.ingests[0];
     eventually("the queue is full", async || {
-        let lines = lines_of_exports(&stack.ingests[0])?;
-        let is_full = |line: &Value| line["name"] == "BatchSpanProcessor.SpanDroppingStarted";
-        ensure!(lines.iter().any(is_full), "{lines:?}");
+        let dropped = ingest.metric("telemetry_spans_dropped_total").await?;
+        ensure!(dropped > 0.0, "{dropped}");
         Ok(())
     })
     .await?;
+    let lines = lines_of_exports(ingest)?;
+    let is_full = |line: &&Value| line["target"] == "shared::telemetry::queue";
+    ensure!(lines.iter().filter(is_full).count() > 0, "{lines:?}");
+    let of_library = |line: &&Value| line["name"] == "BatchSpanProcessor.SpanDroppingStarted";
+    ensure!(
+        lines.iter().filter(of_library).count() == 0,
+        "uncounted: {lines:?}"
+    );
     is_fast(&stack).await?;
     ensure!(collector.spans().is_empty(), "it was not cut off");
 
@@ -444,7 +452,7 @@ async fn a_line_has_its_trace_whatever_the_level_of_the_log() -> Result<()> {
     .await?;
     ensure!(lines.len() == 1, "lines below the level: {lines:?}");
     ensure!(lines[0]["alarm.change"] == "acknowledged", "{lines:?}");
-    let trace = &lines[0]["openTelemetry"]["traceId"];
+    let trace = &lines[0]["trace_id"];
     ensure!(trace.is_string(), "{lines:?}");
     stack.pass()
 }

@@ -27,7 +27,7 @@ pub(super) static SPANS: Exports = Exports::of("spans");
 pub(super) static METRICS: Exports = Exports::of("metrics");
 
 /// Registers the count of those that failed.
-pub(crate) fn tell(meters: &Meters) {
+pub(super) fn tell(meters: &Meters) {
     let help = "Exports of spans or metrics that the collector did not take.";
     meters.counters("telemetry.exports.failed", help, |tell| {
         for exports in [&SPANS, &METRICS] {
