@@ -39,6 +39,11 @@ need_packages() {
     apt-get install -y -qq --no-install-recommends "$@"
 }
 
+# The certificate authorities, which the images hold too.
+need_authorities() {
+  [[ -e /etc/ssl/certs/ca-certificates.crt ]] || need_packages ca-certificates
+}
+
 # podman with what it needs beside itself, some of it where podman alone looks. Without them the tests say that images and
 # manifests were not run.
 need_containers() {
@@ -58,6 +63,15 @@ need_checkers() {
     exit 1
   }
   echo "${wanted[*]}" >"$venv/wanted"
+}
+
+# The checker of dependencies, in the build folder.
+need_cargo_deny() {
+  local version=0.20.2 tools=$PWD/target/tools
+  export PATH="$tools/bin:$PATH"
+  [[ "$("$tools/bin/cargo-deny" --version 2>/dev/null)" == "cargo-deny $version" ]] && return
+  echo "installing cargo-deny $version"
+  cargo install --quiet --locked --root "$tools" --version "$version" cargo-deny
 }
 
 # The official Socket.IO client, unless what is installed is newer than the lock file.
