@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use crate::monitor::Monitor;
 use crate::socket::{Clients, LetGo};
 
-/// What open requests get after the clients were closed.
-pub(crate) const FINISH_PERIOD: Duration = Duration::from_secs(2);
+/// What the last clients get to be gone, and then what open requests get.
+pub const FINISH_PERIOD: Duration = Duration::from_secs(2);
 /// What a client has between being told and being closed at least: the message must be on its way before.
 pub(crate) const NOTICE: Duration = Duration::from_millis(100);
 

@@ -63,6 +63,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tower::ServiceExt;
 
+pub use crate::drain::FINISH_PERIOD;
+
 use crate::config::Config;
 use crate::error::ApiError;
 use crate::fleet::Fleet;

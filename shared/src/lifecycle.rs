@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 /// What tasks get between the hard token and being abandoned.
-const LAST_WAIT: Duration = Duration::from_secs(5);
+pub const LAST_WAIT: Duration = Duration::from_secs(5);
 
 /// The life of one process (or, in tests, of one service within it). Clones share it.
 #[derive(Clone, Debug, Default)]

@@ -56,8 +56,10 @@ static INSTANCE: LazyLock<String> = LazyLock::new(|| {
     parts.join("-")
 });
 
-/// What the end of a process waits at most for the last spans to leave.
+/// What an exporter gets at the end of a process.
 pub(crate) const FLUSH: Duration = Duration::from_secs(3);
+/// What the end of a process waits at most for the last spans to leave, and once more for the last metrics.
+pub const LAST_EXPORT: Duration = Duration::from_millis(3_500);
 
 /// Crates the exporter itself is made of: a span of theirs would be exported, which makes more of them. And the span
 /// that names a task for the logs: it would be the parent of everything the task ever does.
@@ -339,14 +341,14 @@ impl TelemetryGuard {
     }
 }
 
-/// Ends an exporter, for at most a moment more than [`FLUSH`]. A shutdown blocks, and on a worker of the runtime it could
+/// Ends an exporter, for at most [`LAST_EXPORT`]. A shutdown blocks, and on a worker of the runtime it could
 /// wait for itself.
 pub(crate) async fn end(
     what: &'static str,
     shutdown: impl FnOnce() -> OTelSdkResult + Send + 'static,
 ) {
     let shutdown = tokio::task::spawn_blocking(shutdown);
-    match tokio::time::timeout(FLUSH + Duration::from_millis(500), shutdown).await {
+    match tokio::time::timeout(LAST_EXPORT, shutdown).await {
         Ok(Ok(Ok(()))) => {}
         Ok(Ok(Err(err))) => {
             let error = crate::lines::chain(&err);

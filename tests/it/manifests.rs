@@ -411,10 +411,12 @@ fn production_keeps_no_secret_and_speaks_tls() -> Result<()> {
         ingress["spec"]["tls"][0]["hosts"][0],
         ingress["spec"]["rules"][0]["host"]
     );
+    let annotations = &ingress["metadata"]["annotations"];
     ensure!(
-        !ingress["metadata"]["annotations"]["cert-manager.io/cluster-issuer"].is_null(),
+        !annotations["cert-manager.io/cluster-issuer"].is_null(),
         "no issuer"
     );
+    assert_eq!(annotations["haproxy.org/ssl-redirect-port"], "443");
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tests::manifests::{documents, find, list, objects, pod_template, variables};
 
-use super::settings::{self, Settings};
+use super::settings::{self, Program, Settings};
 use super::text;
 
 /// Bytes of `2Gi`, `512m`, `614mb`, or a number of bytes.
@@ -23,65 +23,71 @@ fn bytes(text: &str) -> Result<f64> {
     Ok(number * 1024_f64.powi(unit))
 }
 
-/// What a gateway's clients cost at most that do not read: the outbox, 128 packets of 1 KiB, and 256 KiB of buffers.
-fn worst(variables: &[(String, Option<String>)]) -> Result<f64> {
-    let value = |name: &str| {
-        let found = variables.iter().find(|(own, _)| own == name);
-        let value = found.and_then(|(_, value)| value.as_deref());
-        // The defaults are for a machine of its own.
-        bytes(value.with_context(|| format!("{name} is not set"))?)
-    };
-    Ok(value("MAX_CONNECTIONS")? * (value("OUTBOX_BYTES")? + (128.0 + 256.0) * 1024.0))
+type Variables = Vec<(String, Option<String>)>;
+
+/// What a service may hold at most that is sent or asked for faster than it is taken.
+fn worst(program: &Program, variables: &Variables) -> Result<f64> {
+    let value = |name: &str| bytes(program.value(variables, name)?);
+    if program.is("ingest") {
+        // Two windows, of messages as long as they may be.
+        return Ok(2.0 * value("MQTT_RECEIVE_MAXIMUM")? * value("MQTT_MAX_PACKET_SIZE")?);
+    }
+    // Of each client that does not read the outbox, the library's queue with packets of a usual length, and its buffers.
+    let client = value("OUTBOX_BYTES")? + (value("CLIENT_BUFFER")? + 256.0) * 1024.0;
+    Ok(value("MAX_CONNECTIONS")? * client)
 }
 
-fn holds(limit: f64, variables: &[(String, Option<String>)]) -> Result<()> {
-    let worst = worst(variables)?;
-    ensure!(
-        worst < 0.95 * limit,
-        "clients may cost {worst} bytes of {limit}"
-    );
+fn holds(limit: f64, program: &Program, variables: &Variables) -> Result<()> {
+    let worst = worst(program, variables)?;
+    let share = if program.is("ingest") { 0.55 } else { 0.95 };
+    ensure!(worst < share * limit, "up to {worst} bytes of {limit}");
     Ok(())
 }
 
 #[test]
-fn limits_hold_what_clients_of_a_gateway_may_cost() -> Result<()> {
+fn limits_hold_what_a_service_may_be_sent() -> Result<()> {
+    let settings = Settings::of_all()?;
     for kustomization in ["k8s/overlays/dev", "k8s/overlays/prod"] {
         let objects = objects(kustomization)?;
-        let gateway =
-            pod_template(find(&objects, "Deployment", "gateway")?).context("it makes pods")?;
-        let container = &gateway["spec"]["containers"][0];
-        let limit = container["resources"]["limits"]["memory"].as_str();
-        holds(
-            bytes(limit.context("no limit")?)?,
-            &variables(&objects, container)?,
-        )
-        .context(kustomization)?;
+        for (kind, object, program) in [
+            ("Deployment", "gateway", "gateway"),
+            ("StatefulSet", "subtronics-ingest", "ingest"),
+        ] {
+            let template = pod_template(find(&objects, kind, object)?).context("it makes pods")?;
+            let container = &template["spec"]["containers"][0];
+            let limit = container["resources"]["limits"]["memory"].as_str();
+            let limit = bytes(limit.context("no limit")?)?;
+            let program = settings.named(program).context("a service")?;
+            holds(limit, program, &variables(&objects, container)?).context(kustomization)?;
+        }
     }
-    let settings = Settings::of_all()?;
     let compose = documents(&text("deploy/compose.yaml")?)?;
     let services = compose[0]["services"].as_object().context("no services")?;
     let mut checked = 0;
     for service in services.values() {
         let program = settings.program_of(service);
-        if program.is_some_and(|program| program.is("gateway")) {
+        if let Some(program) = program.filter(|own| own.is("gateway") || own.is("ingest")) {
             checked += 1;
-            let limit = service["mem_limit"].as_str().context("no limit")?;
-            holds(bytes(limit)?, &settings::of_map(&service["environment"])?).context("compose")?;
+            let limit = bytes(service["mem_limit"].as_str().context("no limit")?)?;
+            let variables = settings::of_map(&service["environment"])?;
+            holds(limit, program, &variables).context("compose")?;
         }
     }
     let hosting = documents(&text("deploy/render.yaml")?)?;
     for service in list(&hosting[0]["services"]) {
         let command = service["dockerCommand"].as_str().unwrap_or_default();
-        if settings
-            .named(command)
-            .is_some_and(|program| program.is("gateway"))
-        {
+        if let Some(program) = settings.named(command) {
             checked += 1;
-            assert_eq!(service["plan"], "standard", "another plan has other memory");
-            holds(2e9, &settings::of_list(&service["envVars"])?).context("hosting")?;
+            let limit = match service["plan"].as_str() {
+                Some("starter") => 512e6,
+                Some("standard") => 2e9,
+                plan => bail!("what memory has {plan:?}"),
+            };
+            let variables = settings::of_list(&service["envVars"])?;
+            holds(limit, program, &variables).context("hosting")?;
         }
     }
-    assert_eq!(checked, 3, "two in compose, one hosted");
+    assert_eq!(checked, 6, "two of each in compose, one of each hosted");
     Ok(())
 }
 

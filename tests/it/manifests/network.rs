@@ -228,9 +228,10 @@ fn policies_choose_pods_and_agree_on_both_sides() -> Result<()> {
 }
 
 /// Where the `HAProxy` Kubernetes Ingress Controller reads an annotation, of those used here; elsewhere it ignores them.
-const READ: [(&str, &[&str]); 7] = [
+const READ: [(&str, &[&str]); 8] = [
     ("haproxy.org/allow-list", &["Ingress"]),
     ("haproxy.org/ssl-redirect", &["Ingress"]),
+    ("haproxy.org/ssl-redirect-port", &["Ingress"]),
     ("haproxy.org/cookie-persistence", &["Service"]),
     ("haproxy.org/load-balance", &["Ingress", "Service"]),
     (

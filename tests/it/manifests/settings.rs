@@ -77,6 +77,19 @@ impl Program {
         setting.2.as_deref()
     }
 
+    /// What a setting is where these variables are set: what they say, else its default.
+    pub(super) fn value<'a>(
+        &'a self,
+        variables: &'a [(String, Option<String>)],
+        name: &str,
+    ) -> Result<&'a str> {
+        let set = variables.iter().find(|(own, _)| own == name);
+        let set = set.and_then(|(_, value)| value.as_deref());
+        let flag = format!("--{}", name.to_lowercase().replace('_', "-"));
+        set.or(self.default(&flag))
+            .with_context(|| format!("{} has no {name}", self.name))
+    }
+
     /// Refuses flags and variables that it does not know.
     pub(super) fn check_names(
         &self,

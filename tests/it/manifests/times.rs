@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
+use shared::{lifecycle, telemetry};
 use tests::manifests::{FOLDERS, documents, find, list, objects, pod_template, variables};
 
 use super::settings::{self, Settings};
@@ -24,28 +25,24 @@ fn seconds(text: &str) -> Result<f64> {
     }
 }
 
-/// Beside what is configured, a stop lasts at most this long: tasks that do not end, the last metrics and the last spans.
-const LAST: f64 = 5.0 + 2.0 * 3.5;
-/// What a gateway waits for clients and for requests that linger.
-const LINGER: f64 = 2.0 * 2.0;
-
-/// What a stop of this service takes at most, as it is configured.
+/// What a stop of this service takes at most, as it is configured: what is set, then tasks that do not end, the last
+/// metrics and the last spans.
 fn longest_stop(program: &str, variables: &[(String, Option<String>)]) -> Result<f64> {
     let (periods, rest) = match program {
-        "gateway" => (&["DRAIN_DELAY", "DRAIN_PERIOD"][..], LINGER + LAST),
-        _ => (&["DRAIN_PERIOD"][..], LAST),
+        "gateway" => (
+            &["DRAIN_DELAY", "DRAIN_PERIOD"][..],
+            gateway::FINISH_PERIOD * 2,
+        ),
+        _ => (&["DRAIN_PERIOD"][..], Duration::ZERO),
     };
     let settings = Settings::of_all()?;
-    let defaults = settings.named(program).context("a service")?;
-    let mut longest = rest;
+    let settings = settings.named(program).context("a service")?;
+    let mut longest = rest + lifecycle::LAST_WAIT + telemetry::LAST_EXPORT * 2;
     for period in periods {
-        let value = variables.iter().find(|(name, _)| name == period);
-        let value = value.and_then(|(_, value)| value.as_deref());
-        let flag = format!("--{}", period.to_lowercase().replace('_', "-"));
-        let value = value.or_else(|| defaults.default(&flag));
-        longest += seconds(value.with_context(|| format!("{program} has no {period}"))?)?;
+        let period = seconds(settings.value(variables, period)?)?;
+        longest += Duration::from_secs_f64(period);
     }
-    Ok(longest)
+    Ok(longest.as_secs_f64())
 }
 
 fn holds(grace: f64, program: &str, variables: &[(String, Option<String>)]) -> Result<()> {
