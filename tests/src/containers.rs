@@ -54,8 +54,7 @@ pub struct Reached {
 }
 
 impl Podman {
-    /// Podman, if this machine can run containers: tried with a program that is not ours and as little as that takes. Else
-    /// the reason. Where that works, what we need beside it has to work too.
+    /// Podman, if this machine can run containers as ours are run: tried with a program that is not ours. Else the reason.
     pub fn try_start() -> Result<Result<Self, String>> {
         // One at a time on this machine: bridges, address ranges and chains of the firewall are chosen by what is there, and
         // two that choose at once choose the same.
@@ -75,8 +74,11 @@ impl Podman {
                 _turn: turn.try_clone().context("the lock")?,
             };
             fs::write(podman.path("containers.conf"), CONFIGURATION)?;
-            let Err(err) = podman.probe() else {
-                podman.prepare().context("containers run, but not ours")?;
+            let tried = podman.probe().and_then(|()| {
+                let prepared = podman.prepare();
+                prepared.context("without network and limits it runs them")
+            });
+            let Err(err) = tried else {
                 return Ok(Ok(podman));
             };
             let told = format!("{err:#}");
