@@ -15,7 +15,7 @@ use opentelemetry_semantic_conventions::attribute::{
 };
 use opentelemetry_semantic_conventions::metric::HTTP_SERVER_REQUEST_DURATION;
 use shared::clock::Time;
-use shared::metrics::{Counts, Meters, reading};
+use shared::metrics::{Counts, Meters, reading, telling};
 use shared::store::Store;
 
 use crate::monitor::Monitor;
@@ -128,23 +128,20 @@ impl Metrics {
             "Clients that connected.",
             reading(self, |metrics| &metrics.connected),
         );
-        let metrics = Arc::clone(self);
         meters.counters(
             "gateway.disconnections",
             "Clients that left or were let go.",
-            move |tell| metrics.disconnected.tell("reason", tell),
+            telling(self, "reason", |metrics| &metrics.disconnected),
         );
-        let metrics = Arc::clone(self);
         meters.counters(
             "gateway.handshakes.refused",
             "Connection attempts that were refused.",
-            move |tell| metrics.refused.tell("reason", tell),
+            telling(self, "reason", |metrics| &metrics.refused),
         );
-        let metrics = Arc::clone(self);
         meters.counters(
             "gateway.commands.refused",
             "Commands of clients that were refused.",
-            move |tell| metrics.commands_refused.tell("code", tell),
+            telling(self, "code", |metrics| &metrics.commands_refused),
         );
         let of_shards = |read: fn(&Watching) -> &AtomicU64| {
             let metrics = Arc::clone(self);
@@ -184,11 +181,10 @@ impl Metrics {
             "Times more was published than could be taken, and was caught up from the streams.",
             reading(self, |metrics| &metrics.lagging),
         );
-        let metrics = Arc::clone(self);
         meters.counters(
             "gateway.subscriber.lost",
             "Times that connection was given up; `deaf`: it stood, and nothing was heard.",
-            move |tell| metrics.subscriber_lost.tell("reason", tell),
+            telling(self, "reason", |metrics| &metrics.subscriber_lost),
         );
         let metrics = Arc::clone(self);
         meters.counters(
@@ -238,17 +234,15 @@ impl Metrics {
     }
 
     fn tell_rest(self: &Arc<Self>, meters: &Meters) {
-        let metrics = Arc::clone(self);
         meters.counters(
             "gateway.acknowledgements",
             "Acknowledgements of alarms.",
-            move |tell| metrics.acknowledged.tell("outcome", tell),
+            telling(self, "outcome", |metrics| &metrics.acknowledged),
         );
-        let metrics = Arc::clone(self);
         meters.counters(
             "gateway.alarm.changes",
             "Transitions of alarms by acknowledgements and retirements.",
-            move |tell| metrics.alarm_changes.tell("change", tell),
+            telling(self, "change", |metrics| &metrics.alarm_changes),
         );
         meters.counter(
             "gateway.retirements",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use opentelemetry::metrics::Histogram;
 use shared::alarm::Change;
-use shared::metrics::{Counts, Meters, reading};
+use shared::metrics::{Counts, Meters, reading, telling};
 use shared::store::Store;
 use tokio::sync::watch;
 
@@ -117,11 +117,10 @@ impl Metrics {
             "Late readings among the committed.",
             reading(self, |metrics| &metrics.late),
         );
-        let metrics = Arc::clone(self);
         meters.counters(
             "ingest.messages.rejected",
             "Dead letters: messages that can never be processed.",
-            move |tell| metrics.rejected.tell("reason", tell),
+            telling(self, "reason", |metrics| &metrics.rejected),
         );
     }
 
@@ -146,11 +145,10 @@ impl Metrics {
             "Deadlines of which nothing can be written: keys of the device are not what they should be. Tried again after `--offline-after`.",
             reading(self, |metrics| &metrics.timers_refused),
         );
-        let metrics = Arc::clone(self);
         meters.counters(
             "ingest.alarm.changes",
             "Transitions of alarms by messages and deadlines.",
-            move |tell| metrics.alarm_changes.tell("change", tell),
+            telling(self, "change", |metrics| &metrics.alarm_changes),
         );
     }
 

@@ -234,5 +234,15 @@ pub fn reading<T: Send + Sync + 'static>(
     move || counter(&shared).load(Ordering::Relaxed)
 }
 
+/// Tells one of the counts of something shared under this label.
+pub fn telling<T: Send + Sync + 'static>(
+    shared: &Arc<T>,
+    label: &'static str,
+    counts: impl Fn(&T) -> &Counts + Send + Sync + 'static,
+) -> impl Fn(Tell<'_, u64>) + Send + Sync + 'static {
+    let shared = Arc::clone(shared);
+    move |tell| counts(&shared).tell(label, tell)
+}
+
 #[cfg(test)]
 mod tests;
