@@ -113,7 +113,7 @@ impl Metrics {
                 "gateway.alarm.wait",
                 "How long alarms, snapshots and replays waited for their client until it took them or was let go: the longest of each time, 0 where they went at once.",
             ),
-            requests: meters.durations(HTTP_SERVER_REQUEST_DURATION, "Answers of REST."),
+            requests: meters.durations(HTTP_SERVER_REQUEST_DURATION, "Requests of REST."),
         });
         metrics.tell_clients(meters);
         metrics.tell_events(meters);

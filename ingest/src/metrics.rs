@@ -142,7 +142,7 @@ impl Metrics {
         );
         meters.counter(
             "ingest.timers.refused",
-            "Deadlines of which nothing can be written: keys of the device are not what they should be. Tried again after `--offline-after`.",
+            "Deadlines that cannot be judged or written: the state of the device is lost, or its keys are not what they should be. Tried again after `--offline-after`.",
             reading(self, |metrics| &metrics.timers_refused),
         );
         meters.counters(

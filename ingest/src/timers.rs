@@ -212,7 +212,10 @@ impl Looker<'_> {
             match result {
                 Ok(applied) => {
                     self.tell(item, &applied, took);
+                    // Listed with a deadline, and nothing that can be read: it is for the next reading to replace it.
                     if applied.decision.state.latest.is_none() {
+                        let lost = StoreError::Refused("its state is lost".to_owned());
+                        self.refused(item, &lost, took);
                         unknown.push(&item.device);
                     }
                 }
@@ -221,6 +224,7 @@ impl Looker<'_> {
                     failure = Some(err);
                 }
                 Err(err) => {
+                    self.metrics.timers.fetch_add(1, Ordering::Relaxed);
                     self.refused(item, &err, took);
                     unknown.push(&item.device);
                 }
@@ -259,9 +263,8 @@ impl Looker<'_> {
 
     /// What is due cannot be written, that the device fell silent perhaps: nobody else says so.
     fn refused(&self, item: &Work<'_>, err: &StoreError, took: Duration) {
-        let metrics = self.metrics;
-        metrics.timers.fetch_add(1, Ordering::Relaxed);
-        metrics.timers_refused.fetch_add(1, Ordering::Relaxed);
+        let refused = &self.metrics.timers_refused;
+        refused.fetch_add(1, Ordering::Relaxed);
         let now = self.store.clock().now();
         self.lines.deadline_refused(&item.device, err, now);
         self.spans.deadline_refused(item, err, took);

@@ -62,7 +62,7 @@ pub async fn apply(
         store,
         work,
         rules,
-        items: work.iter().map(|_| Item::default()).collect(),
+        items: work.iter().map(|item| Item::of(store, item)).collect(),
     };
     let failed = batch.run().await.err();
     batch.finish(failed)
@@ -73,16 +73,45 @@ struct Batch<'a> {
     store: &'a Store,
     work: &'a [Work<'a>],
     rules: &'a Rules,
-    items: Vec<Item>,
+    items: Vec<Item<'a>>,
 }
 
 /// What is known of one piece of work so far.
-#[derive(Default)]
-struct Item {
+struct Item<'a> {
     done: Option<Result<Applied, StoreError>>,
-    /// Changes of an earlier try that stand, and that nobody has told yet.
-    earlier: Vec<Change>,
+    /// Changes of an earlier try.
+    earlier: Untold<'a>,
     conflicts: u32,
+}
+
+/// Changes of a device that stand and that nobody has told yet. Dropped, also where nobody waits for the answer any more,
+/// they are kept for the next who asks.
+struct Untold<'a> {
+    store: &'a Store,
+    device: &'a DeviceId,
+    changes: Vec<Change>,
+}
+
+impl<'a> Untold<'a> {
+    fn of(store: &'a Store, device: &'a DeviceId) -> Self {
+        Self {
+            store,
+            device,
+            changes: Vec::new(),
+        }
+    }
+
+    /// Somebody tells them.
+    fn take(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+}
+
+impl Drop for Untold<'_> {
+    fn drop(&mut self) {
+        let changes = self.take();
+        self.store.keep_untold(self.device, changes);
+    }
 }
 
 /// A decision that waits for its commit.
@@ -134,7 +163,7 @@ impl Batch<'_> {
                 return Ok(None);
             }
         };
-        item.earlier.extend(store.answered_late(&subject));
+        item.earlier.changes.extend(store.answered_late(&subject));
         if !rules.accept_new && subject.state.latest.is_none() && !subject.lost {
             item.done = Some(Err(StoreError::TooManyDevices));
             return Ok(None);
@@ -200,31 +229,30 @@ impl Batch<'_> {
         failed.map_or(Ok(open), Err)
     }
 
-    /// The results. What is not done `failed`; what was not told yet waits for the next try.
+    /// The results. What is not done `failed`.
     fn finish(self, failed: Option<StoreError>) -> Vec<Result<Applied, StoreError>> {
         let failed =
             failed.unwrap_or_else(|| StoreError::Unusable("the batch broke off".to_owned()));
-        let items = self.items.into_iter().zip(self.work);
+        let items = self.items.into_iter();
         items
-            .map(|(mut item, work)| {
-                let done = item.done.unwrap_or_else(|| Err(failed.clone()));
-                match done {
-                    Ok(mut applied) => {
-                        applied.decision.changes.splice(..0, item.earlier);
-                        Ok(applied)
-                    }
-                    Err(err) => {
-                        let earlier = std::mem::take(&mut item.earlier);
-                        self.store.keep_untold(&work.device, earlier);
-                        Err(err)
-                    }
-                }
+            .map(|mut item| {
+                let mut applied = item.done.unwrap_or_else(|| Err(failed.clone()))?;
+                applied.decision.changes.splice(..0, item.earlier.take());
+                Ok(applied)
             })
             .collect()
     }
 }
 
-impl Item {
+impl<'a> Item<'a> {
+    fn of(store: &'a Store, work: &'a Work<'_>) -> Self {
+        Self {
+            done: None,
+            earlier: Untold::of(store, &work.device),
+            conflicts: 0,
+        }
+    }
+
     fn finish(&mut self, decision: Decision) {
         self.done = Some(Ok(Applied {
             decision,
@@ -400,36 +428,18 @@ pub async fn acknowledge(
     by: &str,
     seen: Option<Position>,
 ) -> Result<Answered<Acknowledged>, StoreError> {
-    let mut changes = Vec::new();
-    match acknowledge_telling(store, device, alarm_id, by, seen, &mut changes).await {
-        Ok(answer) => Ok(Answered { answer, changes }),
-        Err(err) => {
-            store.keep_untold(device, changes);
-            Err(err)
-        }
-    }
-}
-
-/// Adds to `changes` what stands and was told by nobody yet, whatever comes of the acknowledgement.
-async fn acknowledge_telling(
-    store: &Store,
-    device: &DeviceId,
-    alarm_id: &str,
-    by: &str,
-    seen: Option<Position>,
-    changes: &mut Vec<Change>,
-) -> Result<Acknowledged, StoreError> {
     let clock = store.clock();
     let trace = telemetry::here();
     let mut loaded = store.load(std::slice::from_ref(device)).await?.pop();
     let mut first_read = None;
+    let mut untold = Untold::of(store, device);
     loop {
         let subject = match loaded {
             Some(Loaded::Subject(subject)) => subject,
             Some(Loaded::Refused(reason)) => return Err(StoreError::Refused(reason)),
-            None => return Ok(Acknowledged::NotFound),
+            None => return Ok(Answered::unchanged(Acknowledged::NotFound)),
         };
-        changes.extend(store.answered_late(&subject));
+        untold.changes.extend(store.answered_late(&subject));
         // Fixed by the first read: a position that did not exist then cannot have been seen.
         let first = *first_read.get_or_insert(subject.state.position);
         let seen = match seen {
@@ -463,7 +473,8 @@ async fn acknowledge_telling(
             _ => (Acknowledged::NotFound, false),
         };
         if !is_written {
-            return Ok(answer);
+            let changes = untold.take();
+            return Ok(Answered { answer, changes });
         }
         let commit = Commit {
             subject: &subject,
@@ -475,11 +486,12 @@ async fn acknowledge_telling(
         match store.commit(&[commit]).await?.pop() {
             Some(Ok(Committed::Conflict(newer))) => loaded = Some(newer),
             Some(Ok(Committed::Done(_))) => {
-                changes.extend(decision.changes);
-                return Ok(answer);
+                untold.changes.extend(decision.changes);
+                let changes = untold.take();
+                return Ok(Answered { answer, changes });
             }
             Some(Err(err)) => return Err(err),
-            None => return Ok(Acknowledged::NotFound),
+            None => return Ok(Answered::unchanged(Acknowledged::NotFound)),
         }
     }
 }

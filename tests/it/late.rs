@@ -56,9 +56,9 @@ async fn a_commit_that_failed_and_a_message_that_waited_for_it_are_told() -> Res
     let browser = stack.browser().await?;
     browser.subscribe(SERIAL).await?;
     ensure!(collector.spans().is_empty(), "nothing is sampled by chance");
-    let began = Instant::now();
     stack.redis_link.cut();
     stack.device(SERIAL).send(2).await?;
+    let began = Instant::now();
     eventually("a commit fails", async || {
         let failures = stack.ingests[0]
             .metric("ingest_commit_failures_total")

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
-use pump::{Connection, Latency, Tape};
+use pump::{Connection, Latency, Tape, Trap};
 
 /// The stable address of a server behind it.
 #[derive(Debug)]
@@ -30,6 +30,7 @@ struct Shared {
     target: AtomicU16,
     latency: Latency,
     tape: Tape,
+    trap: Trap,
     inner: Mutex<Inner>,
 }
 
@@ -63,6 +64,7 @@ impl Link {
             target: AtomicU16::new(target),
             latency: Latency::default(),
             tape: Tape::default(),
+            trap: Trap::default(),
             inner: Mutex::new(Inner {
                 mode: Mode::Forwarded,
                 live: Vec::new(),
@@ -114,6 +116,11 @@ impl Link {
         for (connection, _) in &inner.live {
             connection.stop_answers();
         }
+    }
+
+    /// The next request with this text arrives, and nothing comes back any more on its connection.
+    pub fn never_answer(&self, text: &str) {
+        self.shared.trap.set(text);
     }
 
     /// What the server sends still arrives, nothing that is sent to it does.
@@ -216,7 +223,13 @@ async fn forward(client: TcpStream, connection: Arc<Connection>, shared: Arc<Sha
     server.set_nodelay(true).ok();
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let requests = pump::requests(from_client, to_server, &connection, &shared.latency);
+    let requests = pump::requests(
+        from_client,
+        to_server,
+        &connection,
+        &shared.latency,
+        &shared.trap,
+    );
     let answers = pump::answers(
         from_server,
         to_client,

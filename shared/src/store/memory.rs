@@ -12,7 +12,7 @@ use crate::alarm::ChangeKind;
 use crate::clock::Time;
 use crate::decide::{Remembered, Subject};
 use crate::device::DeviceId;
-use crate::state::Epoch;
+use crate::state::{DeviceState, Epoch};
 
 /// Far above what one installation has; `--max-devices` is what bounds the number of devices.
 const MAX_DEVICES: usize = 100_000;
@@ -41,8 +41,13 @@ impl Memory {
         };
         let mut devices = self.devices();
         if let Some(known) = devices.get(&subject.device) {
-            // Two tasks may have noted their commits in the other order.
-            if known.epoch == subject.epoch && known.state.rev >= remembered.state.rev {
+            // Two tasks may have noted their commits in the other order. A device that was lost or retired begins with a
+            // low `rev` again, and above every seq.
+            let is_newer = |of: fn(&DeviceState) -> u64| of(&known.state) >= of(&remembered.state);
+            if known.epoch == subject.epoch
+                && is_newer(|state| state.rev)
+                && is_newer(|state| state.position.seq)
+            {
                 return;
             }
             let mut ended = known.ended.clone();

@@ -78,17 +78,59 @@ impl Tape {
     }
 }
 
+/// A text of which one request shall never be answered.
+#[derive(Debug, Default)]
+pub(super) struct Trap {
+    // `None` unless it is set.
+    text: Mutex<Option<Vec<u8>>>,
+}
+
+impl Trap {
+    pub(super) fn set(&self, text: &str) {
+        *self.lock() = Some(text.as_bytes().to_vec());
+    }
+
+    /// Whether the text has now passed, for the first time since it was set; `last` is what may be its beginning.
+    fn springs(&self, last: &mut Vec<u8>, bytes: &[u8]) -> bool {
+        let mut text = self.lock();
+        let Some(wanted) = text.as_ref() else {
+            last.clear();
+            return false;
+        };
+        last.extend_from_slice(bytes);
+        let is_there = last.windows(wanted.len()).any(|part| part == wanted);
+        let kept = last.len().min(wanted.len() - 1);
+        last.drain(..last.len() - kept);
+        if is_there {
+            *text = None;
+        }
+        is_there
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<u8>>> {
+        self.text.lock().expect("nobody panics while holding it")
+    }
+}
+
 /// Client to server.
 pub(super) async fn requests(
     from: OwnedReadHalf,
     to: OwnedWriteHalf,
     connection: &Connection,
     latency: &Latency,
+    trap: &Trap,
 ) {
     let stopped = &connection.requests_stopped;
     let (late, waiting) = mpsc::channel(WAITING);
+    let mut last = Vec::new();
+    // Before it is handed on: the answer cannot be quicker.
+    let look = |bytes: &[u8]| {
+        if trap.springs(&mut last, bytes) {
+            connection.stop_answers();
+        }
+    };
     tokio::join!(
-        read(from, late, stopped, latency),
+        read(from, late, stopped, latency, look),
         write(to, waiting, stopped, |_| {})
     );
 }
@@ -105,7 +147,7 @@ pub(super) async fn answers(
     let (late, waiting) = mpsc::channel(WAITING);
     let mut piece = None;
     tokio::join!(
-        read(from, late, stopped, latency),
+        read(from, late, stopped, latency, |_| {}),
         write(to, waiting, stopped, |bytes| tape.piece(&mut piece, bytes))
     );
 }
@@ -115,6 +157,7 @@ async fn read(
     late: Sender<(Instant, Vec<u8>)>,
     stopped: &AtomicBool,
     latency: &Latency,
+    mut look: impl FnMut(&[u8]),
 ) {
     let mut buffer = vec![0; 64 << 10];
     let mut last = Instant::now();
@@ -126,6 +169,7 @@ async fn read(
         if stopped.load(Ordering::SeqCst) {
             continue;
         }
+        look(&buffer[..length]);
         // Never before what was read earlier, when it was a longer way then.
         last = last.max(Instant::now() + latency.now());
         if late.send((last, buffer[..length].to_vec())).await.is_err() {

@@ -126,6 +126,33 @@ async fn a_raw_payload_of_an_older_reading_does_not_stand_beside_a_newer_one() {
 }
 
 #[tokio::test]
+async fn what_was_committed_behind_a_lost_state_is_asserted_again() {
+    let server = Server::start().await;
+    let store = server.store();
+    let device: DeviceId = "OTSM-0114".parse().expect("a serial");
+    for second in 0..5_i64 {
+        let print = second.unsigned_abs();
+        let sent = send(&store, &of("OTSM-0114", "100", second), print).await;
+        sent.expect("committed");
+    }
+    let mut raw = server.raw().await;
+    let hash = store.keys(&device).device(&device);
+    let _: () = raw.del(&hash).await.expect("deleted");
+    // Its `rev` begins anew, far below the one that is remembered.
+    let sent = send(&store, &of("OTSM-0114", "300", 10), 10).await;
+    let alarm = sent.expect("committed").decision.state.alarms.remove(0);
+    flush(&server).await;
+    assert!(store.survey().await.is_err(), "its epochs are gone");
+    store.survey().await.expect("new epochs");
+    let asserted = crate::apply::reassert(&store, std::slice::from_ref(&device), None).await;
+    assert_eq!(asserted.expect("asserted"), 1);
+    let after = store.snapshot(&device, None).await.expect("reads");
+    let alarms = after.state.expect("known").alarms;
+    assert_eq!(alarms.len(), 1);
+    assert_eq!(alarms[0].id, alarm.id);
+}
+
+#[tokio::test]
 async fn what_was_retired_elsewhere_is_forgotten_and_what_was_lost_is_not() {
     let server = Server::start().await;
     let (store, gateway) = (server.store(), server.store());

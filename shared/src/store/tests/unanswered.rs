@@ -6,11 +6,19 @@ use crate::decide::decide;
 
 const DEVICE: &str = "OTSM-0114";
 
-/// Makes Redis refuse whatever may need memory once it holds so many bytes more than now; `None`: it takes everything.
-async fn room(raw: &mut MultiplexedConnection, bytes: Option<u64>) {
-    let limit = match bytes {
-        None => 0,
-        Some(bytes) => {
+/// What Redis still takes of what needs memory.
+enum Room {
+    All,
+    None,
+    /// So many bytes.
+    Some(u64),
+}
+
+async fn room(raw: &mut MultiplexedConnection, room: Room) {
+    let limit = match room {
+        Room::All => 0,
+        Room::None => 1,
+        Room::Some(bytes) => {
             let info: String = redis::cmd("INFO")
                 .arg("memory")
                 .query_async(raw)
@@ -48,7 +56,7 @@ async fn a_batch_that_is_taken_in_part_tells_that_part() {
         .map(|number| of(&format!("OTSM-{number}"), "300", 0))
         .collect();
     let batch: Vec<_> = readings.iter().map(|reading| work(reading, 1)).collect();
-    room(&mut raw, Some(1 << 20)).await;
+    room(&mut raw, Room::Some(1 << 20)).await;
     let results = apply(&store, &batch, &rules()).await;
     let mut left = Vec::new();
     for (work, result) in batch.into_iter().zip(&results) {
@@ -62,7 +70,7 @@ async fn a_batch_that_is_taken_in_part_tells_that_part() {
     }
     assert!(!left.is_empty() && left.len() < results.len());
 
-    room(&mut raw, None).await;
+    room(&mut raw, Room::All).await;
     for result in apply(&store, &left, &rules()).await {
         assert_eq!(kinds(&result), [ChangeKind::Raised]);
     }
@@ -101,12 +109,12 @@ async fn what_stands_is_told_although_the_next_try_fails_too() {
     raise_unanswered(&server, &store, &reading).await;
     // Its next message is read, and not written.
     let next = [work(&of(DEVICE, "301", 5), 2)];
-    room(&mut raw, Some(0)).await;
+    room(&mut raw, Room::None).await;
     for _ in 0..2 {
         let failed = apply(&store, &next, &rules()).await;
         assert!(failed[0].as_ref().is_err_and(StoreError::is_passing));
     }
-    room(&mut raw, None).await;
+    room(&mut raw, Room::All).await;
     let results = apply(&store, &next, &rules()).await;
     assert_eq!(kinds(&results[0]), [ChangeKind::Raised]);
     let results = apply(&store, &[work(&of(DEVICE, "302", 10), 3)], &rules()).await;
@@ -122,12 +130,37 @@ async fn what_stands_is_told_although_an_acknowledgement_fails() {
     let device: DeviceId = DEVICE.parse().expect("a serial");
     let snapshot = store.snapshot(&device, None).await.expect("reads");
     let id = snapshot.state.expect("known").alarms[0].id.clone();
-    room(&mut raw, Some(0)).await;
+    room(&mut raw, Room::None).await;
     let failed = acknowledge(&store, &device, &id, "Asha", None).await;
     assert!(failed.expect_err("no room").is_passing());
-    room(&mut raw, None).await;
+    room(&mut raw, Room::All).await;
     let answered = acknowledge(&store, &device, &id, "Asha", None).await;
     let told = answered.expect("answers").changes;
     let kinds: Vec<ChangeKind> = told.iter().map(|change| change.kind).collect();
     assert_eq!(kinds, [ChangeKind::Raised, ChangeKind::Acknowledged]);
+}
+
+#[tokio::test]
+async fn what_stands_is_told_although_nobody_waits_for_an_acknowledgement() {
+    let server = Server::start().await;
+    let store = server.store();
+    raise_unanswered(&server, &store, &of(DEVICE, "300", 0)).await;
+    let device: DeviceId = DEVICE.parse().expect("a serial");
+    let mut raw = server.raw().await;
+    // Read, and then nothing more is answered.
+    redis::cmd("CLIENT")
+        .arg("PAUSE")
+        .arg(1_000)
+        .arg("WRITE")
+        .exec_async(&mut raw)
+        .await
+        .expect("paused");
+    let snapshot = store.snapshot(&device, None).await.expect("reads");
+    let id = snapshot.state.expect("known").alarms[0].id.clone();
+    let asked = acknowledge(&store, &device, &id, "Asha", None);
+    let answer = tokio::time::timeout(Duration::from_millis(500), asked).await;
+    assert!(answer.is_err(), "{answer:?}");
+    let again = acknowledge(&store, &device, &id, "Asha", None).await;
+    let told = again.expect("answers").changes;
+    assert!(told.iter().any(|change| change.kind == ChangeKind::Raised));
 }
