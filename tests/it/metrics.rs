@@ -6,12 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use shared::device::DeviceId;
+use shared::keys::PartitionKeys;
 use tests::documented::{self, Metric};
 use tests::eventually::eventually;
 use tests::http;
 use tests::stack::{Plan, Service, Stack};
 
 const SERIAL: &str = "OTSM-0001";
+const PARTITIONS: u16 = 64;
 
 /// The metrics of a service, and the value of each series.
 #[derive(Debug)]
@@ -338,4 +341,38 @@ async fn what_waited_for_a_client_that_left_is_counted() -> Result<()> {
         Ok(())
     })
     .await
+}
+
+#[tokio::test]
+async fn a_deadline_that_cannot_be_judged_or_written_is_counted() -> Result<()> {
+    let plan = Plan::default().ingest("--offline-after=2s");
+    let stack = plan.start().await?;
+    let mut redis = stack.redis_connection().await?;
+    // Of one the changes have no place to go, of the other nothing is left.
+    for (serial, key) in [("OTSM-0001", "changes"), ("OTSM-0002", "device")] {
+        stack.device(serial).send(1).await?;
+        stack.shows(serial, 1).await?;
+        let device: DeviceId = serial.parse()?;
+        let keys = PartitionKeys::new(device.partition(PARTITIONS));
+        if key == "changes" {
+            let mut set = redis::cmd("SET");
+            set.arg(keys.changes(&device)).arg("no stream");
+            set.exec_async(&mut redis).await?;
+        } else {
+            let mut del = redis::cmd("DEL");
+            del.arg(keys.device(&device)).exec_async(&mut redis).await?;
+        }
+    }
+    let ingest = &stack.ingests[0];
+    eventually("both are counted", async || {
+        let refused = ingest.metric("ingest_timers_refused_total").await?;
+        ensure!(refused >= 2.0, "{refused}");
+        Ok(())
+    })
+    .await?;
+    let raised = ingest.metric(r#"ingest_alarm_changes_total{change="raised"}"#);
+    ensure!(raised.await? == 0.0, "it was written after all");
+    let output = ingest.process.output();
+    ensure!(output.contains("cannot be looked at"), "{output}");
+    stack.pass()
 }
