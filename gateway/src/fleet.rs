@@ -106,7 +106,8 @@ impl Fleet {
         let life = self.interval * LIFE;
         let reported = self.store.report_watchers(&self.replica, &report, life);
         let reported = reported.await;
-        let sample = self.store.fleet(self.interval).await?;
+        // Younger than one interval is the own one, too, of the turn before.
+        let sample = self.store.fleet(self.interval / 2).await?;
         let unreadable = sample.unreadable.clone();
         let totals = self.store.watchers().await.map(|reports| Totals {
             devices: BTreeMap::new(),
@@ -221,7 +222,7 @@ impl Seen {
         let seen = self.clone();
         meters.gauges(
             "gateway.fleet.devices",
-            "Devices by their worst state: an open alarm that is `critical`, `high` or `warning`, else `offline`, else `normal`; `unknown` where it cannot be read.",
+            "Devices by their worst state: an open alarm but silence that is `critical`, `high` or `warning`, else `offline`, else `normal`; `unknown` where it cannot be read.",
             move |tell| {
                 let Some(seen) = seen.get() else { return };
                 let devices = &seen.sample.devices;

@@ -12,7 +12,6 @@ pub(crate) struct Lines {
     pub(crate) alarms: AlarmLines,
     rejections: Limit,
     failures: Limit,
-    deadlines: Limit,
 }
 
 impl Default for Lines {
@@ -21,7 +20,6 @@ impl Default for Lines {
             alarms: AlarmLines::default(),
             rejections: Limit::rare(),
             failures: Limit::rare(),
-            deadlines: Limit::rare(),
         }
     }
 }
@@ -49,7 +47,7 @@ impl Lines {
 
     /// What a deadline of a device asks for cannot be written.
     pub(crate) fn deadline_refused(&self, device: &DeviceId, err: &StoreError, now: Time) {
-        if let Some(held_back) = self.deadlines.take(now) {
+        if let Some(held_back) = self.alarms.take(device, now) {
             let error = chain(err);
             tracing::error!(
                 device.id = %shown(device),

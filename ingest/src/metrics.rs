@@ -196,7 +196,7 @@ impl Links {
         };
         meters.counter(
             "ingest.messages.received",
-            "Messages taken from the broker.",
+            "Messages taken from the broker, without the lost ones.",
             of_broker(LinkStatus::received),
         );
         meters.counter(

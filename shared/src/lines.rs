@@ -91,10 +91,15 @@ pub struct AlarmLines {
 }
 
 impl AlarmLines {
+    /// Whether another line about the device may be told: the lines held back before it.
+    pub fn take(&self, device: &DeviceId, now: Time) -> Option<u64> {
+        self.quota.take(device, now)
+    }
+
     /// Alarms of a device changed. `trace`: where that is no span of the present one.
     pub fn changed(&self, device: &DeviceId, changes: &[Change], trace: Option<Trace>, now: Time) {
         for Change { kind, alarm } in changes {
-            if let Some(held_back) = self.quota.take(device, now) {
+            if let Some(held_back) = self.take(device, now) {
                 tracing::info!(
                     device.id = %shown(device),
                     alarm.id = %alarm.id,

@@ -7,6 +7,7 @@ mod queue;
 
 use std::fmt;
 use std::io::IsTerminal;
+use std::str::FromStr;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -60,6 +61,8 @@ static INSTANCE: LazyLock<String> = LazyLock::new(|| {
 pub(crate) const FLUSH: Duration = Duration::from_secs(3);
 /// What the end of a process waits at most for the last spans to leave, and once more for the last metrics.
 pub const LAST_EXPORT: Duration = Duration::from_millis(3_500);
+/// What it waits at most for the last log lines to be written.
+pub const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Crates the exporter itself is made of: a span of theirs would be exported, which makes more of them. And the span
 /// that names a task for the logs: it would be the parent of everything the task ever does.
@@ -123,7 +126,15 @@ fn log_level(text: &str) -> Result<String, String> {
     EnvFilter::builder()
         .parse(text)
         .map_err(|err| err.to_string())?;
-    Ok(text.to_owned())
+    // A word that is no level would be taken for a module, and everything else left out.
+    let is_level = |part: &str| {
+        let is_word = !part.is_empty() && LevelFilter::from_str(part).is_ok();
+        is_word || part.contains('=')
+    };
+    match text.split(',').find(|part| !is_level(part.trim())) {
+        Some(part) => Err(format!("`{part}` is no level and no `module=level`")),
+        None => Ok(text.to_owned()),
+    }
 }
 
 fn ratio(text: &str) -> Result<f64, String> {
@@ -155,7 +166,7 @@ pub(crate) fn tell(meters: &Meters) {
 #[must_use = "dropping it stops logs and traces"]
 pub struct TelemetryGuard {
     provider: Option<SdkTracerProvider>,
-    _writer: WorkerGuard,
+    writer: WorkerGuard,
 }
 
 impl fmt::Debug for TelemetryGuard {
@@ -175,13 +186,7 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> anyhow::Result<T
     let places = config.otel_bsp_max_queue_size;
     let queue = match config.otel_exporter {
         Exporter::None => None,
-        Exporter::Otlp => {
-            let exporter = Seen {
-                exporter: span_exporter(config)?,
-                exports: &exports::SPANS,
-            };
-            Some(Queue::new(exporter, places))
-        }
+        Exporter::Otlp => Some(Queue::new(spans_out(config)?, places)),
         Exporter::Stdout => Some(Queue::new(Lines(writer.clone()), places)),
     };
     let provider = queue.map(|queue| provider(service, config).with_span_processor(queue).build());
@@ -203,7 +208,7 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> anyhow::Result<T
         .context("cannot set up telemetry")?;
     Ok(TelemetryGuard {
         provider,
-        _writer: guard,
+        writer: guard,
     })
 }
 
@@ -225,8 +230,7 @@ pub fn warnings_only() {
 /// # Errors
 /// It cannot be reached, or did not take it in time.
 pub async fn export_no_spans(config: &TelemetryConfig) -> anyhow::Result<()> {
-    let exporter = span_exporter(config)?;
-    Ok(exporter.export(Vec::new()).await?)
+    Ok(spans_out(config)?.export(Vec::new()).await?)
 }
 
 /// The same with metrics.
@@ -234,7 +238,7 @@ pub async fn export_no_spans(config: &TelemetryConfig) -> anyhow::Result<()> {
 /// # Errors
 /// The same.
 pub async fn export_no_metrics(config: &TelemetryConfig) -> anyhow::Result<()> {
-    let exporter = metric_exporter(config)?;
+    let exporter = metrics(config)?;
     Ok(exporter.export(&ResourceMetrics::default()).await?)
 }
 
@@ -325,19 +329,30 @@ fn metric_exporter(config: &TelemetryConfig) -> anyhow::Result<MetricExporter> {
 
 /// Sends metrics to the collector, and sees what becomes of them.
 pub(crate) fn metrics(config: &TelemetryConfig) -> anyhow::Result<impl PushMetricExporter + use<>> {
-    Ok(Seen {
-        exporter: metric_exporter(config)?,
-        exports: &exports::METRICS,
-    })
+    let limit = config.collector.timeout_of_metrics();
+    Ok(Seen::new(
+        metric_exporter(config)?,
+        &exports::METRICS,
+        limit,
+    ))
+}
+
+/// The same with spans.
+fn spans_out(config: &TelemetryConfig) -> anyhow::Result<Seen<SpanExporter>> {
+    let limit = config.collector.timeout_of_traces();
+    Ok(Seen::new(span_exporter(config)?, &exports::SPANS, limit))
 }
 
 impl TelemetryGuard {
-    /// Sends what was not exported yet, for at most three seconds, and writes the last log lines.
+    /// Sends what was not exported yet, for at most [`LAST_EXPORT`], and writes the last log lines, for at most
+    /// [`LAST_LINES`].
     pub async fn flush(self) {
-        let Some(provider) = self.provider else {
-            return;
-        };
-        end("spans", move || provider.shutdown_with_timeout(FLUSH)).await;
+        if let Some(provider) = self.provider {
+            end("spans", move || provider.shutdown_with_timeout(FLUSH)).await;
+        }
+        // Where nobody reads them it waits for ever, and nobody waits for it: it ends with the process.
+        let written = tokio::task::spawn_blocking(move || drop(self.writer));
+        tokio::time::timeout(LAST_LINES, written).await.ok();
     }
 }
 

@@ -1,14 +1,20 @@
 //! What the services log: a line per change of an alarm with its trace, none per reading, no payload, and never a flood.
 
 use std::collections::BTreeSet;
+use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tests::collector::Collector;
 use tests::device::TOPIC;
-use tests::eventually::eventually;
+use tests::eventually::{LATE, eventually};
+use tests::http::Connection;
+use tests::ports::Port;
+use tests::repository;
 use tests::server_process::ServerProcess;
 use tests::stack::{Plan, Stack};
+use tokio::process::Command;
 
 const SERIAL: &str = "OTSM-0001";
 const NOISY: &str = "OTSM-0002";
@@ -181,4 +187,47 @@ async fn why_redis_is_away_is_told() -> Result<()> {
     }
     stack.redis_link.heal();
     Ok(())
+}
+
+#[tokio::test]
+async fn a_service_whose_output_nobody_reads_goes_on_and_ends() -> Result<()> {
+    let stack = Plan::default().gateways(0).start().await?;
+    let port = Port::reserve()?;
+    let mut gateway = Command::new(repository::binary("gateway")?);
+    gateway
+        .env_clear()
+        .arg(format!("--http-port={}", port.number()))
+        .arg(format!(
+            "--redis-url=redis://127.0.0.1:{}",
+            stack.redis.port()
+        ))
+        .args(["--allow-anonymous", "--drain-period=1s"])
+        // A line for each request.
+        .args(["--otel-exporter=stdout", "--otel-traces-sampler-arg=1"])
+        .env("OTEL_BSP_SCHEDULE_DELAY", "20")
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    let mut gateway = gateway.spawn().context("starting the gateway")?;
+    let unread = gateway.stdout.take();
+    let dropped = "telemetry_lines_dropped_total ";
+    eventually("lines are dropped", async || {
+        let mut connection = Connection::open(port.number()).await?;
+        for _ in 0..5_000 {
+            connection.send("GET", "/livez", &[], b"").await?;
+        }
+        let metrics = connection.send("GET", "/metrics", &[], b"").await?;
+        let metrics = String::from_utf8(metrics.body.to_vec())?;
+        let count = metrics.lines().find_map(|line| line.strip_prefix(dropped));
+        let count: u64 = count.context("no count")?.parse()?;
+        ensure!(count > 0, "{count}");
+        Ok(())
+    })
+    .await?;
+    let pid = gateway.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+    kill_process(pid.context("it runs")?, Signal::TERM)?;
+    let ended = tokio::time::timeout(LATE, gateway.wait()).await;
+    let status = ended.context("it does not end")??;
+    ensure!(status.success(), "{status}");
+    drop(unread);
+    stack.pass()
 }

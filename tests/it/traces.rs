@@ -9,6 +9,7 @@ use tests::eventually::eventually;
 use tests::link::Link;
 use tests::ports::Port;
 use tests::stack::{Plan, Service, Stack};
+use tokio::net::TcpListener;
 
 const SERIAL: &str = "OTSM-0001";
 const TOPIC: &str = "SubTronics/data";
@@ -292,6 +293,33 @@ async fn a_collector_that_does_not_answer_slows_nothing() -> Result<()> {
             began.elapsed()
         );
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_collector_that_answers_no_handshake_is_told_and_slows_nothing() -> Result<()> {
+    let nobody = TcpListener::bind("127.0.0.1:0").await?;
+    let address = nobody.local_addr()?;
+    let flags = sends_to(0).replace("http://127.0.0.1:0", &format!("https://{address}"));
+    let plan = Plan::default().gateways(0).ingest(&flags);
+    let plan = plan.variable("OTEL_EXPORTER_OTLP_TIMEOUT", "200");
+    let plan = plan.variable("OTEL_BSP_SCHEDULE_DELAY", "50");
+    let plan = plan.variable("OTEL_METRIC_EXPORT_INTERVAL", "50");
+    let mut stack = plan.start().await?;
+    stack.device(SERIAL).send(100).await?;
+    for signal in ["metrics", "spans"] {
+        failed(&stack.ingests[0], signal, 1).await?;
+    }
+    let lines = lines_of_exports(&stack.ingests[0])?;
+    ensure!((1..=2).contains(&lines.len()), "{lines:?}");
+    let began = Instant::now();
+    let status = stack.ingests[0].process.terminate().await?;
+    ensure!(status.success(), "{status}");
+    ensure!(
+        began.elapsed() < Duration::from_secs(9),
+        "{:?}",
+        began.elapsed()
+    );
     Ok(())
 }
 

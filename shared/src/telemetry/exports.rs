@@ -7,11 +7,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::metrics::Temporality;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
+use tokio::runtime::Handle;
 
 use crate::metrics::Meters;
 
@@ -119,18 +120,47 @@ impl Outage {
     }
 }
 
-/// An exporter whose outcomes are seen.
+/// An exporter whose outcomes are seen, and which takes no longer than it may: the library's own limit begins when there is a
+/// connection, and a collector that accepts one and never answers the handshake of TLS would hold it for ever.
 #[derive(Debug)]
 pub(super) struct Seen<E> {
-    pub(super) exporter: E,
-    pub(super) exports: &'static Exports,
+    exporter: E,
+    exports: &'static Exports,
+    limit: Duration,
+    /// Exports are made by threads of the library, which know no timer.
+    runtime: Handle,
 }
+
+impl<E> Seen<E> {
+    /// Must run inside the runtime.
+    pub(super) fn new(exporter: E, exports: &'static Exports, limit: Duration) -> Self {
+        Self {
+            exporter,
+            exports,
+            limit,
+            runtime: Handle::current(),
+        }
+    }
+
+    async fn see(&self, export: impl Future<Output = OTelSdkResult> + Send) -> OTelSdkResult {
+        let limited = {
+            let _timer = self.runtime.enter();
+            // The library's own limit, where it holds, says more.
+            tokio::time::timeout(self.limit + MARGIN, export)
+        };
+        let timed_out = |_| Err(OTelSdkError::Timeout(self.limit));
+        let outcome = limited.await.unwrap_or_else(timed_out);
+        self.exports.saw(&outcome);
+        outcome
+    }
+}
+
+/// What the library's own limit gets to be first.
+const MARGIN: Duration = Duration::from_millis(200);
 
 impl<E: SpanExporter> SpanExporter for Seen<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        let outcome = self.exporter.export(batch).await;
-        self.exports.saw(&outcome);
-        outcome
+        self.see(self.exporter.export(batch)).await
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
@@ -148,9 +178,7 @@ impl<E: SpanExporter> SpanExporter for Seen<E> {
 
 impl<E: PushMetricExporter> PushMetricExporter for Seen<E> {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
-        let outcome = self.exporter.export(metrics).await;
-        self.exports.saw(&outcome);
-        outcome
+        self.see(self.exporter.export(metrics)).await
     }
 
     fn force_flush(&self) -> OTelSdkResult {

@@ -23,8 +23,10 @@ impl SpanExporter for Lines {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let mut writer = self.0.clone();
         for span in &batch {
-            // The writer takes everything; what its queue has no room for is left out, as log lines are.
-            writeln!(writer, "{}", line(span)).ok();
+            // In one piece, so that no log line comes in between. The writer takes everything; what its queue has no room for
+            // is left out, as log lines are.
+            let line = format!("{}\n", line(span));
+            writer.write_all(line.as_bytes()).ok();
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! The library's own queue of spans drops, too, and tells how many when the process ends. So no more are let into it than it
 //! holds.
 
+use std::io::{self, Stdout, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -26,6 +27,7 @@ const MAX_LINES: usize = 10_000;
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 static SPANS_DROPPED: AtomicU64 = AtomicU64::new(0);
 static LINES_DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+static LINES_FAILED: AtomicU64 = AtomicU64::new(0);
 static DROPS: Limit = Limit::rare();
 
 /// Registers the counts of what was dropped.
@@ -37,10 +39,10 @@ pub(super) fn tell(meters: &Meters) {
     );
     meters.counter(
         "telemetry.lines.dropped",
-        "Log lines thrown away because nobody reads standard output.",
+        "Log lines thrown away because nobody reads standard output, or it cannot be written.",
         || {
             let dropped = LINES_DROPPED.get().map(ErrorCounter::dropped_lines);
-            dropped.unwrap_or(0) as u64
+            dropped.unwrap_or(0) as u64 + LINES_FAILED.load(Ordering::Relaxed)
         },
     );
 }
@@ -49,10 +51,28 @@ pub(super) fn tell(meters: &Meters) {
 pub(super) fn standard_output() -> (NonBlocking, WorkerGuard) {
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(MAX_LINES)
-        .finish(std::io::stdout());
+        .finish(Output(std::io::stdout()));
     // Telemetry is set up once.
     LINES_DROPPED.set(writer.error_counter()).ok();
     (writer, guard)
+}
+
+/// Standard output, each line of it written by one call. The writer's thread tells nobody of an error.
+struct Output(Stdout);
+
+impl Write for Output {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let written = self.0.write_all(line);
+        if written.is_err() {
+            LINES_FAILED.fetch_add(1, Ordering::Relaxed);
+        }
+        // One that cannot be written is over: the next may be.
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// A queue of so many spans in front of the exporter.

@@ -26,7 +26,7 @@ fn seconds(text: &str) -> Result<f64> {
 }
 
 /// What a stop of this service takes at most, as it is configured: what is set, then tasks that do not end, the last
-/// metrics and the last spans.
+/// metrics, the last spans and the last lines.
 fn longest_stop(program: &str, variables: &[(String, Option<String>)]) -> Result<f64> {
     let (periods, rest) = match program {
         "gateway" => (
@@ -37,7 +37,8 @@ fn longest_stop(program: &str, variables: &[(String, Option<String>)]) -> Result
     };
     let settings = Settings::of_all()?;
     let settings = settings.named(program).context("a service")?;
-    let mut longest = rest + lifecycle::LAST_WAIT + telemetry::LAST_EXPORT * 2;
+    let mut longest =
+        rest + lifecycle::LAST_WAIT + telemetry::LAST_EXPORT * 2 + telemetry::LAST_LINES;
     for period in periods {
         let period = seconds(settings.value(variables, period)?)?;
         longest += Duration::from_secs_f64(period);
