@@ -10,6 +10,7 @@ use tests::http;
 use tests::repository;
 use tests::server_process::kept_environment;
 use tests::stack::{Plan, Stack};
+use tokio::net::TcpListener;
 use tokio::process::Command;
 
 async fn run(program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Result<Output> {
@@ -172,7 +173,10 @@ async fn check_config_tries_each_connection_and_disturbs_nobody() -> Result<()> 
     let (tried, _) = check_exit(&run("gateway", &flags, &[]).await?, 0)?;
     has(&tried, "64 partitions")?;
 
-    // Everything is tried, also behind a failure.
+    // Everything is tried, also behind a failure, and behind somebody who takes a connection and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").await?;
+    let deaf = silent.local_addr()?;
+    let metrics = format!("--otel-exporter-otlp-metrics-endpoint=https://{deaf}");
     let flags = [
         "check-config",
         "--connect",
@@ -181,13 +185,14 @@ async fn check_config_tries_each_connection_and_disturbs_nobody() -> Result<()> 
         "--partitions=32",
         "--otel-exporter=otlp",
         "--otel-exporter-otlp-endpoint=http://u:hunter2@127.0.0.1:1",
-        "--otel-exporter-otlp-metrics-endpoint=http://127.0.0.1:2",
+        &metrics,
+        "--otel-exporter-otlp-timeout=200",
     ];
     let (tried, _) = check_exit(&run("ingest", &flags, &[]).await?, 1)?;
     has(&tried, "connect mqtt://127.0.0.1:1: FAILED, cannot connect")?;
     has(&tried, "its data has 64 partitions, --partitions is 32")?;
     has(&tried, "connect collector http://***@127.0.0.1:1: FAILED")?;
-    has(&tried, "connect collector http://127.0.0.1:2: FAILED")?;
+    has(&tried, &format!("connect collector https://{deaf}: FAILED"))?;
 
     // The replica still has its session, and never lost its connection.
     stack.device("OTSM-0001").send(350).await?;

@@ -223,6 +223,11 @@ async fn an_unacknowledged_critical_alarm_grows_old_until_it_is_acknowledged() -
         Ok(())
     })
     .await?;
+    // What the runbook of its alert asks.
+    let path = "/alarm-logs?severity=critical";
+    let newest = stack.get(path).await?.expect(200)?["logs"][0].clone();
+    ensure!(newest["device_id"] == SERIAL, "{newest}");
+    ensure!(newest["acknowledged"] == false, "{newest}");
     let answer = stack.acknowledge(SERIAL, id, "{}").await?;
     ensure!(
         answer.expect(200)? == json!({"success": true}),

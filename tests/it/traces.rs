@@ -253,6 +253,21 @@ async fn is_fast(stack: &Stack) -> Result<()> {
     Ok(())
 }
 
+/// Spans and metrics hold a stop up for three and a half seconds each at most, the last lines for one.
+async fn end_in_time(stack: &mut Stack) -> Result<()> {
+    for service in stack.ingests.iter_mut().chain(&mut stack.gateways) {
+        let began = Instant::now();
+        let status = service.process.terminate().await?;
+        ensure!(status.success(), "{status}");
+        ensure!(
+            began.elapsed() < Duration::from_secs(9),
+            "{:?}",
+            began.elapsed()
+        );
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_collector_that_does_not_answer_slows_nothing() -> Result<()> {
     let collector = Collector::start().await?;
@@ -282,18 +297,7 @@ async fn a_collector_that_does_not_answer_slows_nothing() -> Result<()> {
     is_fast(&stack).await?;
     ensure!(collector.spans().is_empty(), "it was not cut off");
 
-    // Spans and metrics, three and a half seconds each at most.
-    for service in stack.ingests.iter_mut().chain(&mut stack.gateways) {
-        let began = Instant::now();
-        let status = service.process.terminate().await?;
-        ensure!(status.success(), "{status}");
-        ensure!(
-            began.elapsed() < Duration::from_secs(9),
-            "{:?}",
-            began.elapsed()
-        );
-    }
-    Ok(())
+    end_in_time(&mut stack).await
 }
 
 #[tokio::test]
@@ -301,26 +305,20 @@ async fn a_collector_that_answers_no_handshake_is_told_and_slows_nothing() -> Re
     let nobody = TcpListener::bind("127.0.0.1:0").await?;
     let address = nobody.local_addr()?;
     let flags = sends_to(0).replace("http://127.0.0.1:0", &format!("https://{address}"));
-    let plan = Plan::default().gateways(0).ingest(&flags);
+    let plan = Plan::default().gateway(&flags).ingest(&flags);
     let plan = plan.variable("OTEL_EXPORTER_OTLP_TIMEOUT", "200");
     let plan = plan.variable("OTEL_BSP_SCHEDULE_DELAY", "50");
     let plan = plan.variable("OTEL_METRIC_EXPORT_INTERVAL", "50");
     let mut stack = plan.start().await?;
-    stack.device(SERIAL).send(100).await?;
-    for signal in ["metrics", "spans"] {
-        failed(&stack.ingests[0], signal, 1).await?;
+    is_fast(&stack).await?;
+    for service in stack.ingests.iter().chain(&stack.gateways) {
+        for signal in ["metrics", "spans"] {
+            failed(service, signal, 1).await?;
+        }
+        let lines = lines_of_exports(service)?;
+        ensure!((1..=2).contains(&lines.len()), "{lines:?}");
     }
-    let lines = lines_of_exports(&stack.ingests[0])?;
-    ensure!((1..=2).contains(&lines.len()), "{lines:?}");
-    let began = Instant::now();
-    let status = stack.ingests[0].process.terminate().await?;
-    ensure!(status.success(), "{status}");
-    ensure!(
-        began.elapsed() < Duration::from_secs(9),
-        "{:?}",
-        began.elapsed()
-    );
-    Ok(())
+    end_in_time(&mut stack).await
 }
 
 #[tokio::test]
