@@ -10,7 +10,7 @@ use clap::{ArgMatches, Parser};
 use shared::args::{self, Shown, Usage};
 use shared::check_config::{self, ServiceConfig, Tried};
 use shared::redis::RedisConfig;
-use shared::telemetry::TelemetryConfig;
+use shared::telemetry::config::TelemetryConfig;
 
 use crate::origins::Origins;
 

@@ -4,7 +4,7 @@
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use shared::lines::chain;
+use shared::error_chain::error_chain;
 use shared::store::StoreError;
 
 use crate::rest::reply;
@@ -123,7 +123,7 @@ impl IntoResponse for ApiError {
         match &self {
             // The outage itself is logged once, by who watches Redis: a line per request would be a flood.
             Self::Away { source, .. } => tracing::debug!(
-                error = chain(source),
+                error = error_chain(source),
                 "answered a request without the store"
             ),
             Self::Bug => tracing::error!("a request handler panicked"),

@@ -8,10 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use opentelemetry::KeyValue;
 use shared::clock::{Clock, Time};
 use shared::device::DeviceId;
-use shared::lines::chain;
+use shared::error_chain::error_chain;
 use shared::metrics::Meters;
 use shared::store::{FleetSample, Store, StoreError, WatchReport};
 use tokio::time::MissedTickBehavior;
@@ -148,7 +147,7 @@ impl Told {
         let was_failing = std::mem::replace(&mut self.is_failing, turn.is_err());
         match turn {
             Err(error) if !was_failing => {
-                let error = chain(&error);
+                let error = error_chain(&error);
                 tracing::warn!(
                     error,
                     "what all replicas tell cannot be read or written whole"
@@ -197,10 +196,10 @@ impl Seen {
         inner.clone()
     }
 
-    /// Tells it, whenever somebody asks; what was never read does not exist.
-    pub(crate) fn tell(&self, meters: &Meters, clock: &Arc<dyn Clock>) {
-        self.tell_devices(meters);
-        self.tell_watchers(meters);
+    /// Registers the gauges of the fleet; they are absent before the first sample.
+    pub(crate) fn register(&self, meters: &Meters, clock: &Arc<dyn Clock>) {
+        self.register_devices(meters);
+        self.register_watchers(meters);
         let (seen, now) = (self.clone(), Arc::clone(clock));
         meters.age(
             "gateway.fleet.unacknowledged.critical.alarm.age",
@@ -218,12 +217,12 @@ impl Seen {
         );
     }
 
-    fn tell_devices(&self, meters: &Meters) {
+    fn register_devices(&self, meters: &Meters) {
         let seen = self.clone();
         meters.gauges(
             "gateway.fleet.devices",
             "Devices by their worst state: an open alarm but silence that is `critical`, `high` or `warning`, else `offline`, else `normal`; `unknown` where it cannot be read.",
-            move |tell| {
+            move |observe| {
                 let Some(seen) = seen.get() else { return };
                 let devices = &seen.sample.devices;
                 for (state, count) in [
@@ -234,12 +233,12 @@ impl Seen {
                     ("offline", devices.offline),
                     ("normal", devices.normal),
                 ] {
-                    tell(count, &[KeyValue::new("state", state)]);
+                    observe(count, &[("state", state)]);
                 }
             },
         );
         let seen = self.clone();
-        meters.gauges("gateway.fleet.alarms", "Open alarms.", move |tell| {
+        meters.gauges("gateway.fleet.alarms", "Open alarms.", move |observe| {
             let Some(seen) = seen.get() else { return };
             let alarms = &seen.sample.alarms;
             for (severity, counts) in [
@@ -248,11 +247,8 @@ impl Seen {
                 ("critical", alarms.critical),
             ] {
                 for (acknowledged, count) in [("false", counts[0]), ("true", counts[1])] {
-                    let labels = [
-                        KeyValue::new("severity", severity),
-                        KeyValue::new("acknowledged", acknowledged),
-                    ];
-                    tell(count, &labels);
+                    let labels = [("severity", severity), ("acknowledged", acknowledged)];
+                    observe(count, &labels);
                 }
             }
         });
@@ -260,15 +256,15 @@ impl Seen {
         meters.gauges(
             "gateway.fleet.dead.letters",
             "Dead letters kept in Redis.",
-            move |tell| {
+            move |observe| {
                 if let Some(seen) = seen.get() {
-                    tell(seen.sample.dead_letters, &[]);
+                    observe(seen.sample.dead_letters, &[]);
                 }
             },
         );
     }
 
-    fn tell_watchers(&self, meters: &Meters) {
+    fn register_watchers(&self, meters: &Meters) {
         self.total(
             meters,
             "gateway.fleet.connections",
@@ -303,9 +299,9 @@ impl Seen {
         read: fn(&Totals) -> u64,
     ) {
         let seen = self.clone();
-        meters.gauges(name, help, move |tell| {
+        meters.gauges(name, help, move |observe| {
             if let Some(totals) = seen.get().as_ref().and_then(|seen| seen.totals.as_ref()) {
-                tell(read(totals), &[]);
+                observe(read(totals), &[]);
             }
         });
     }

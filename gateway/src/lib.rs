@@ -55,10 +55,11 @@ use futures_util::future::BoxFuture;
 use shared::clock::SystemClock;
 use shared::guard::{Canary, Guard, Sight};
 use shared::lifecycle::Lifecycle;
-use shared::lines::Limit;
 use shared::metrics::Meters;
+use shared::rate_limit::RateLimit;
 use shared::store::{Store, StoreError};
-use shared::trace::Traces;
+use shared::telemetry;
+use shared::trace::SpanRecorder;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tower::ServiceExt;
@@ -94,6 +95,7 @@ pub async fn serve(
         return Err(err.into());
     }
     let meters = Meters::new("gateway", &config.telemetry)?;
+    telemetry::register_metrics(&meters);
     let metrics = Metrics::new(&meters);
     let state = AppState {
         clock: store.clock(),
@@ -117,7 +119,7 @@ pub async fn serve(
     let settings = relay::Settings {
         linger: config.linger,
         broadcast_all: config.broadcast_all,
-        traces: Traces::new(&config.telemetry, true),
+        traces: SpanRecorder::new(&config.telemetry, true),
     };
     let (sight, sights) = watch::channel(Sight::default());
     let guard = Guard {
@@ -149,9 +151,9 @@ pub async fn serve(
         monitor: monitor.clone(),
         store: state.store.clone(),
     };
-    present.tell(&meters);
+    present.register(&meters);
     let seen = fleet::Seen::default();
-    seen.tell(&meters, &state.clock);
+    seen.register(&meters, &state.clock);
     let fleet = Fleet {
         store: state.store.clone(),
         relay: relay.clone(),
@@ -206,10 +208,10 @@ fn routes(
     );
     let metrics = Arc::clone(&state.metrics);
     let clock = Arc::clone(&state.clock);
-    let lines = Arc::new(Limit::rare());
+    let lines = Arc::new(RateLimit::one_per_ten_seconds());
     let refuse = move |request: Request| {
         metrics.turned_away(&request, "full", 503);
-        if let Some(held_back) = lines.take(clock.now()) {
+        if let Some(held_back) = lines.allow(clock.now()) {
             tracing::warn!(held_back, "every connection is taken: refusing what comes");
         }
         std::future::ready(ApiError::Full.into_response())

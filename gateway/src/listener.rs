@@ -22,8 +22,8 @@ use axum::http::{Request, Response};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use shared::error_chain::error_chain;
 use shared::lifecycle::Lifecycle;
-use shared::lines::chain;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -122,13 +122,13 @@ where
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!(error = chain(&error), "cannot accept a connection");
+                tracing::warn!(error = error_chain(&error), "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
         if let Err(error) = tune(&stream, settings.user_timeout) {
-            tracing::debug!(error = chain(&error), "connection gone at once");
+            tracing::debug!(error = error_chain(&error), "connection gone at once");
             continue;
         }
         let stream = Killable::new(stream, place);
@@ -209,7 +209,7 @@ where
     };
     if let Err(error) = ended {
         // Peers that leave in the middle are everyday life.
-        tracing::debug!(error = chain(&error), "connection ended");
+        tracing::debug!(error = error_chain(&error), "connection ended");
     }
 }
 

@@ -9,13 +9,12 @@ use std::time::Duration;
 
 use axum::extract::Request;
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::Histogram;
 use opentelemetry_semantic_conventions::attribute::{
     ERROR_TYPE, HTTP_REQUEST_METHOD, HTTP_RESPONSE_STATUS_CODE, HTTP_ROUTE, URL_SCHEME,
 };
 use opentelemetry_semantic_conventions::metric::HTTP_SERVER_REQUEST_DURATION;
 use shared::clock::Time;
-use shared::metrics::{Counts, Meters, reading, telling};
+use shared::metrics::{Count, Durations, LabelledCount, Meters};
 use shared::store::Store;
 
 use crate::monitor::Monitor;
@@ -26,34 +25,35 @@ use crate::socket::{self, Clients, LetGo};
 /// Transitions that people cause: an acknowledgement may end a latch, and what stands ends with its device.
 const BY_PEOPLE: [&str; 3] = ["acknowledged", "cleared", "retired"];
 
-/// Counts since the start of the process.
+/// The counters of this service. Each is registered when it is created.
 pub(crate) struct Metrics {
     reader: Box<dyn Fn() -> String + Send + Sync>,
-    pub(crate) connected: AtomicU64,
-    pub(crate) disconnected: Counts,
+    pub(crate) connected: Count,
+    pub(crate) disconnected: LabelledCount,
     /// Connection attempts refused, by reason.
-    pub(crate) refused: Counts,
-    pub(crate) commands_refused: Counts,
-    pub(crate) events: AtomicU64,
-    pub(crate) unreadable: AtomicU64,
-    pub(crate) alarm_packets: AtomicU64,
-    pub(crate) telemetry_packets: AtomicU64,
-    pub(crate) conflated: AtomicU64,
-    pub(crate) dropped: AtomicU64,
-    /// Catch-ups of clients and of this replica.
-    pub(crate) client_recoveries: Counts,
-    pub(crate) replica_recoveries: Counts,
+    pub(crate) refused: LabelledCount,
+    pub(crate) commands_refused: LabelledCount,
+    pub(crate) events: Count,
+    pub(crate) unreadable: Count,
+    pub(crate) alarm_packets: Count,
+    pub(crate) telemetry_packets: Count,
+    pub(crate) conflated: Count,
+    pub(crate) dropped: Count,
+    /// Catch-ups of clients that came back.
+    pub(crate) client_recoveries: LabelledCount,
+    /// Catch-ups of this replica.
+    pub(crate) replica_recoveries: LabelledCount,
     /// Connections for subscriptions given up, by reason.
-    pub(crate) subscriber_lost: Counts,
-    pub(crate) lagging: AtomicU64,
-    pub(crate) acknowledged: Counts,
-    pub(crate) retired: AtomicU64,
-    pub(crate) alarm_changes: Counts,
+    pub(crate) subscriber_lost: LabelledCount,
+    pub(crate) lagging: Count,
+    pub(crate) acknowledged: LabelledCount,
+    pub(crate) retired: Count,
+    pub(crate) alarm_changes: LabelledCount,
     /// What each shard watches, as of its last tick.
-    pub(crate) watching: [Watching; SHARDS],
-    latency: Histogram<f64>,
-    alarm_wait: Histogram<f64>,
-    requests: Histogram<f64>,
+    pub(crate) watching: Arc<[Watching; SHARDS]>,
+    latency: Durations,
+    alarm_wait: Durations,
+    requests: Durations,
 }
 
 /// What one shard watches.
@@ -82,29 +82,85 @@ impl fmt::Debug for Metrics {
 }
 
 impl Metrics {
-    /// Everything at 0, told by these meters.
+    /// Registers every counter and histogram of this service.
     pub(crate) fn new(meters: &Meters) -> Arc<Self> {
         const RECOVERIES: [&str; 3] = ["recovered", "snapshot", "alarms_incomplete"];
-        let metrics = Arc::new(Self {
+        let [client_recoveries, replica_recoveries] = meters.count_by_two(
+            "gateway.recoveries",
+            "Catch-ups of a client that came back, and of this replica after it missed something.",
+            ("of", ["client", "replica"]),
+            ("outcome", &RECOVERIES),
+        );
+        let [alarm_packets, telemetry_packets] = meters.count_of_each(
+            "gateway.packets",
+            "Packets for clients by lane, whether sent at once or after waiting.",
+            "lane",
+            ["alarms", "telemetry"],
+        );
+        let watching = Arc::<[Watching; SHARDS]>::default();
+        register_watching(meters, &watching);
+        Arc::new(Self {
             reader: Box::new(meters.reader()),
-            connected: AtomicU64::new(0),
-            disconnected: Counts::new(&LetGo::CODES),
-            refused: Counts::new(&["draining", "full", "origin", "invalid"]),
-            commands_refused: Counts::new(&["invalid", "limit"]),
-            events: AtomicU64::new(0),
-            unreadable: AtomicU64::new(0),
-            alarm_packets: AtomicU64::new(0),
-            telemetry_packets: AtomicU64::new(0),
-            conflated: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
-            client_recoveries: Counts::new(&RECOVERIES),
-            replica_recoveries: Counts::new(&RECOVERIES),
-            subscriber_lost: Counts::new(&["closed", "silent", "deaf", "elsewhere"]),
-            lagging: AtomicU64::new(0),
-            acknowledged: Counts::new(&["covered", "escalated", "not_found"]),
-            retired: AtomicU64::new(0),
-            alarm_changes: Counts::new(&BY_PEOPLE),
-            watching: Default::default(),
+            connected: meters.count("gateway.connections.opened", "Clients that connected."),
+            disconnected: meters.count_by(
+                "gateway.disconnections",
+                "Clients that left or were let go.",
+                "reason",
+                &LetGo::CODES,
+            ),
+            refused: meters.count_by(
+                "gateway.handshakes.refused",
+                "Connection attempts that were refused.",
+                "reason",
+                &["draining", "full", "origin", "invalid"],
+            ),
+            commands_refused: meters.count_by(
+                "gateway.commands.refused",
+                "Commands of clients that were refused.",
+                "code",
+                &["invalid", "limit"],
+            ),
+            events: meters.count("gateway.events", "Events taken from Redis."),
+            unreadable: meters.count(
+                "gateway.events.unreadable",
+                "Events from Redis that could not be read.",
+            ),
+            alarm_packets,
+            telemetry_packets,
+            conflated: meters.count(
+                "gateway.packets.conflated",
+                "Readings left out because a newer one took their place.",
+            ),
+            dropped: meters.count(
+                "gateway.packets.dropped",
+                "Packets that waited for a client that was let go or gone.",
+            ),
+            client_recoveries,
+            replica_recoveries,
+            subscriber_lost: meters.count_by(
+                "gateway.subscriber.lost",
+                "Times that connection was given up; `deaf`: it stood, and nothing was heard.",
+                "reason",
+                &["closed", "silent", "deaf", "elsewhere"],
+            ),
+            lagging: meters.count(
+                "gateway.lagging",
+                "Times more was published than could be taken, and was caught up from the streams.",
+            ),
+            acknowledged: meters.count_by(
+                "gateway.acknowledgements",
+                "Acknowledgements of alarms.",
+                "outcome",
+                &["covered", "escalated", "not_found"],
+            ),
+            retired: meters.count("gateway.retirements", "Devices retired."),
+            alarm_changes: meters.count_by(
+                "gateway.alarm.changes",
+                "Transitions of alarms by acknowledgements and retirements.",
+                "change",
+                &BY_PEOPLE,
+            ),
+            watching,
             latency: meters.durations(
                 "gateway.event.latency",
                 "From the decision of an event (by the clock of Redis) until it was handed to the lanes of all its watchers, missed ones included.",
@@ -114,141 +170,7 @@ impl Metrics {
                 "How long alarms, snapshots and replays waited for their client until it took them or was let go: the longest of each time, 0 where they went at once.",
             ),
             requests: meters.durations(HTTP_SERVER_REQUEST_DURATION, "Requests of REST."),
-        });
-        metrics.tell_clients(meters);
-        metrics.tell_events(meters);
-        metrics.tell_packets(meters);
-        metrics.tell_rest(meters);
-        metrics
-    }
-
-    fn tell_clients(self: &Arc<Self>, meters: &Meters) {
-        meters.counter(
-            "gateway.connections.opened",
-            "Clients that connected.",
-            reading(self, |metrics| &metrics.connected),
-        );
-        meters.counters(
-            "gateway.disconnections",
-            "Clients that left or were let go.",
-            telling(self, "reason", |metrics| &metrics.disconnected),
-        );
-        meters.counters(
-            "gateway.handshakes.refused",
-            "Connection attempts that were refused.",
-            telling(self, "reason", |metrics| &metrics.refused),
-        );
-        meters.counters(
-            "gateway.commands.refused",
-            "Commands of clients that were refused.",
-            telling(self, "code", |metrics| &metrics.commands_refused),
-        );
-        let of_shards = |read: fn(&Watching) -> &AtomicU64| {
-            let metrics = Arc::clone(self);
-            let load = move |shard: &Watching| read(shard).load(Ordering::Relaxed);
-            move || metrics.watching.iter().map(load).sum()
-        };
-        meters.gauge(
-            "gateway.rooms",
-            "Devices watched by clients of this replica.",
-            of_shards(|shard| &shard.rooms),
-        );
-        meters.gauge(
-            "gateway.subscriptions",
-            "Subscriptions of clients of this replica.",
-            of_shards(|shard| &shard.subscriptions),
-        );
-        meters.gauge(
-            "gateway.channels",
-            "Channels of Redis this replica listens to; those nobody watches any more linger.",
-            of_shards(|shard| &shard.channels),
-        );
-    }
-
-    fn tell_events(self: &Arc<Self>, meters: &Meters) {
-        meters.counter(
-            "gateway.events",
-            "Events taken from Redis.",
-            reading(self, |metrics| &metrics.events),
-        );
-        meters.counter(
-            "gateway.events.unreadable",
-            "Events from Redis that could not be read.",
-            reading(self, |metrics| &metrics.unreadable),
-        );
-        meters.counter(
-            "gateway.lagging",
-            "Times more was published than could be taken, and was caught up from the streams.",
-            reading(self, |metrics| &metrics.lagging),
-        );
-        meters.counters(
-            "gateway.subscriber.lost",
-            "Times that connection was given up; `deaf`: it stood, and nothing was heard.",
-            telling(self, "reason", |metrics| &metrics.subscriber_lost),
-        );
-        let metrics = Arc::clone(self);
-        meters.counters(
-            "gateway.recoveries",
-            "Catch-ups of a client that came back, and of this replica after it missed something.",
-            move |tell| {
-                let counts = [
-                    ("client", &metrics.client_recoveries),
-                    ("replica", &metrics.replica_recoveries),
-                ];
-                for (of, counts) in counts {
-                    for (outcome, count) in counts.read() {
-                        let labels = [KeyValue::new("of", of), KeyValue::new("outcome", outcome)];
-                        tell(count, &labels);
-                    }
-                }
-            },
-        );
-    }
-
-    fn tell_packets(self: &Arc<Self>, meters: &Meters) {
-        let metrics = Arc::clone(self);
-        meters.counters(
-            "gateway.packets",
-            "Packets for clients by lane, whether sent at once or after waiting.",
-            move |tell| {
-                let lanes = [
-                    ("alarms", &metrics.alarm_packets),
-                    ("telemetry", &metrics.telemetry_packets),
-                ];
-                for (lane, count) in lanes {
-                    let labels = [KeyValue::new("lane", lane)];
-                    tell(count.load(Ordering::Relaxed), &labels);
-                }
-            },
-        );
-        meters.counter(
-            "gateway.packets.conflated",
-            "Readings left out because a newer one took their place.",
-            reading(self, |metrics| &metrics.conflated),
-        );
-        meters.counter(
-            "gateway.packets.dropped",
-            "Packets that waited for a client that was let go or gone.",
-            reading(self, |metrics| &metrics.dropped),
-        );
-    }
-
-    fn tell_rest(self: &Arc<Self>, meters: &Meters) {
-        meters.counters(
-            "gateway.acknowledgements",
-            "Acknowledgements of alarms.",
-            telling(self, "outcome", |metrics| &metrics.acknowledged),
-        );
-        meters.counters(
-            "gateway.alarm.changes",
-            "Transitions of alarms by acknowledgements and retirements.",
-            telling(self, "change", |metrics| &metrics.alarm_changes),
-        );
-        meters.counter(
-            "gateway.retirements",
-            "Devices retired.",
-            reading(self, |metrics| &metrics.retired),
-        );
+        })
     }
 
     /// Everything in Prometheus' text format.
@@ -260,12 +182,12 @@ impl Metrics {
     pub(crate) fn event_reached(&self, decided: Time, now: Time) {
         let millis = u64::try_from(now.millis_since(decided)).unwrap_or(0);
         let latency = Duration::from_millis(millis);
-        self.latency.record(latency.as_secs_f64(), &[]);
+        self.latency.record(latency);
     }
 
     /// A client took alarms, of which one had waited for so long.
     pub(crate) fn alarm_waited(&self, time: Duration) {
-        self.alarm_wait.record(time.as_secs_f64(), &[]);
+        self.alarm_wait.record(time);
     }
 
     /// A request was refused before any route was looked for: the beginning of a connection, one of a connection that
@@ -275,7 +197,7 @@ impl Metrics {
             let method = edge::method(request.method());
             self.answered(method, None, Some(status), Duration::ZERO);
         } else if socket::session_of(request.uri()).is_none() {
-            self.refused.add(reason);
+            self.refused.increment(reason);
         }
     }
 
@@ -297,13 +219,39 @@ impl Metrics {
         labels.extend(route.map(|route| KeyValue::new(HTTP_ROUTE, route)));
         let error = edge::error_of(status).map(Cow::into_owned);
         labels.extend(error.map(|error| KeyValue::new(ERROR_TYPE, error)));
-        self.requests.record(time.as_secs_f64(), &labels);
+        self.requests.record_with(time, &labels);
     }
 }
 
+/// Registers the gauges of what all shards watch together.
+fn register_watching(meters: &Meters, watching: &Arc<[Watching; SHARDS]>) {
+    let total = |read: fn(&Watching) -> &AtomicU64| {
+        let watching = Arc::clone(watching);
+        move || {
+            let counts = watching.iter().map(read);
+            counts.map(|count| count.load(Ordering::Relaxed)).sum()
+        }
+    };
+    meters.gauge(
+        "gateway.rooms",
+        "Devices watched by clients of this replica.",
+        total(|shard| &shard.rooms),
+    );
+    meters.gauge(
+        "gateway.subscriptions",
+        "Subscriptions of clients of this replica.",
+        total(|shard| &shard.subscriptions),
+    );
+    meters.gauge(
+        "gateway.channels",
+        "Channels of Redis this replica listens to; those nobody watches any more linger.",
+        total(|shard| &shard.channels),
+    );
+}
+
 impl Present {
-    /// Tells how things stand, whenever somebody asks.
-    pub(crate) fn tell(self, meters: &Meters) {
+    /// Registers the gauges that read them.
+    pub(crate) fn register(self, meters: &Meters) {
         let Self {
             clients,
             relay,
@@ -313,7 +261,7 @@ impl Present {
         meters.gauges(
             "gateway.connections",
             "Connected clients by what carries them now.",
-            move |tell| {
+            move |observe| {
                 let all = clients.all();
                 let carried = all
                     .iter()
@@ -324,7 +272,7 @@ impl Present {
                     ("polling", all.len() - websockets),
                 ];
                 for (transport, count) in counts {
-                    tell(count as u64, &[KeyValue::new("transport", transport)]);
+                    observe(count as u64, &[("transport", transport)]);
                 }
             },
         );
@@ -353,12 +301,12 @@ impl Present {
             of_status(Monitor::is_draining),
         );
         let counted = store.clone();
-        meters.counter(
+        meters.observed_count(
             "gateway.redis.connections",
             "Connections made to Redis for questions and commits.",
             move || counted.connections(),
         );
-        meters.counter(
+        meters.observed_count(
             "gateway.reasserted.devices",
             "Devices asserted again after Redis went back behind what was acknowledged here.",
             move || store.reasserted(),

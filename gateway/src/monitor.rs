@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use shared::clock::{Clock, Time};
+use shared::error_chain::error_chain;
 use shared::event::iso;
-use shared::lines::chain;
 use shared::store::{IngestStatus, Store, StoreError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -164,7 +164,7 @@ async fn keep_asking(store: &Store, observed: watch::Sender<Observation>) {
                 seen.is_listening = ingest.is_listening();
             }),
             Err(error) => {
-                let error = chain(&error);
+                let error = error_chain(&error);
                 tracing::debug!(error, "Redis does not answer");
             }
         }

@@ -20,13 +20,13 @@ use redis::{PushInfo, PushKind, Value};
 use shared::backoff::Backoff;
 use shared::clock::Time;
 use shared::device::DeviceId;
+use shared::error_chain::error_chain;
 use shared::guard::Sight;
 use shared::keys::CANARY_CHANNEL;
 use shared::lifecycle::Lifecycle;
-use shared::lines::chain;
-use shared::state::Position;
+use shared::position::Position;
 use shared::store::{Store, StoreError, Subscriber};
-use shared::trace::Traces;
+use shared::trace::SpanRecorder;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::xxh3_64;
@@ -56,7 +56,7 @@ pub(crate) struct Settings {
     /// Whether every client gets every reading of every device, too.
     pub(crate) broadcast_all: bool,
     /// What tells events that were late or cannot be read.
-    pub(crate) traces: Traces,
+    pub(crate) traces: SpanRecorder,
 }
 
 /// Where the clients' commands go. Cheap to clone.
@@ -306,7 +306,7 @@ async fn keep_linked(
                     }
                 };
                 links.send_replace(None);
-                metrics.subscriber_lost.add(code);
+                metrics.subscriber_lost.increment(code);
                 tracing::warn!(
                     generation,
                     reason,
@@ -318,7 +318,10 @@ async fn keep_linked(
             }
             Err(error) if !is_told => {
                 is_told = true;
-                tracing::warn!(error = chain(&error), "cannot listen to Redis, trying on");
+                tracing::warn!(
+                    error = error_chain(&error),
+                    "cannot listen to Redis, trying on"
+                );
             }
             Err(_) => {}
         }

@@ -10,7 +10,8 @@ use shared::clock::Time;
 use shared::device::DeviceId;
 use shared::event::{self, Event, Mark};
 use shared::keys::MAX_CHANGES;
-use shared::state::{DeviceState, Freshness, Position, freshness};
+use shared::position::Position;
+use shared::state::{DeviceState, Freshness, freshness};
 use shared::store::{Snapshot, StoredChanges, StoredEvent};
 
 /// An event published for a device, its payloads ready to be shared by all members.

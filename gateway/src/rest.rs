@@ -25,9 +25,9 @@ use axum::http::Method;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, post};
 use shared::alarm::Change;
+use shared::alarm_log_lines::AlarmLogLines;
 use shared::clock::{Clock, Time};
 use shared::device::DeviceId;
-use shared::lines::AlarmLines;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tower_http::normalize_path::NormalizePath;
 
@@ -132,16 +132,17 @@ pub(crate) struct Rest {
     /// Number of devices when Redis last told it.
     devices: Arc<AtomicUsize>,
     metrics: Arc<Metrics>,
-    lines: Arc<AlarmLines>,
+    lines: Arc<AlarmLogLines>,
 }
 
 impl Rest {
     /// Metric and log lines of what somebody changed. By whom stands in the alarm log alone.
     fn tell_changes(&self, device: &DeviceId, changes: &[Change]) {
         for change in changes {
-            self.metrics.alarm_changes.add(change.kind.code());
+            self.metrics.alarm_changes.increment(change.kind.code());
         }
-        self.lines.changed(device, changes, None, self.clock.now());
+        self.lines
+            .log_changes(device, changes, None, self.clock.now());
     }
 
     fn new(state: AppState, origins: &Origins) -> Self {

@@ -144,7 +144,7 @@ impl Sockets {
         let is_websocket = query_value(request.uri().query(), "transport") == Some("websocket");
         let is_handshake = session.is_none();
         if is_handshake && self.inner.monitor.is_draining() {
-            self.inner.metrics.refused.add("draining");
+            self.inner.metrics.refused.increment("draining");
             return StatusCode::SERVICE_UNAVAILABLE.into_response();
         }
         if let (Some(Ok(sid)), true) = (session, is_websocket)
@@ -154,7 +154,7 @@ impl Sockets {
         }
         let response = self.call(slim(request)).await;
         if is_handshake && response.status().is_client_error() {
-            self.inner.metrics.refused.add("invalid");
+            self.inner.metrics.refused.increment("invalid");
         }
         response
     }

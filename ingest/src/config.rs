@@ -16,7 +16,7 @@ use shared::keys::MAX_LOG;
 use shared::redis::RedisConfig;
 use shared::secret::Secret;
 use shared::state::{Settings, ZeroLevel};
-use shared::telemetry::TelemetryConfig;
+use shared::telemetry::config::TelemetryConfig;
 
 use crate::payload::{DecimalPoint, Format};
 use crate::{export_log, mqtt};

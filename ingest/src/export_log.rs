@@ -11,6 +11,7 @@ use shared::alarm::{AlarmState, ChangeKind, Condition, Severity};
 use shared::args::{self, Line, Usage};
 use shared::clock::Time;
 use shared::decimal::Decimal;
+use shared::error_chain::error_chain;
 use shared::event::{iso, iso_option};
 use shared::process;
 use shared::redis::RedisConfig;
@@ -57,13 +58,10 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         Ok(args) => args,
         Err(usage) => return process::explain(&usage),
     };
-    telemetry::warnings_only();
+    telemetry::log_warnings_to_stderr();
     match process::block_on(export(args)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(err) => process::fail(&format!(
-            "ingest {NAME}: {}",
-            shared::lines::chain(err.as_ref())
-        )),
+        Err(err) => process::fail(&format!("ingest {NAME}: {}", error_chain(err.as_ref()))),
     }
 }
 

@@ -37,7 +37,8 @@ use shared::guard::{Canary, Guard, Sight};
 use shared::lifecycle::Lifecycle;
 use shared::metrics::{Meters, TEXT_FORMAT};
 use shared::store::{Bounds, Store, StoreError};
-use shared::trace::Traces;
+use shared::telemetry;
+use shared::trace::SpanRecorder;
 use tokio::sync::watch;
 
 use crate::config::Config;
@@ -65,6 +66,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         return Err(err.into());
     }
     let meters = Meters::new("ingest", &config.telemetry)?;
+    telemetry::register_metrics(&meters);
     let metrics = Metrics::new(&meters);
     let rules = rules(&config);
     let format = config.format();
@@ -114,7 +116,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     };
     lifecycle.spawn("guard", guard.run(lifecycle.soft().clone()));
     let spans = Spans {
-        traces: Traces::new(&config.telemetry, config.mqtt.mqtt_trust_traces),
+        traces: SpanRecorder::new(&config.telemetry, config.mqtt.mqtt_trust_traces),
         template: config.mqtt.mqtt_topic.join(",").into(),
         client_id: config.mqtt.client_id().into(),
     };
@@ -144,7 +146,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     };
     lifecycle.spawn("pipeline", pipeline.run(incoming, lifecycle.clone()));
 
-    links.tell(&meters);
+    links.register(&meters);
     let redis = move || redis_status(*beats.borrow());
     let read = meters.reader();
     let told = async move || ([(CONTENT_TYPE, TEXT_FORMAT)], read());

@@ -1,25 +1,27 @@
 //! The log lines that detectors cause: one per change of an alarm, none per reading, and never more than somebody can read.
 
+use shared::alarm_log_lines::AlarmLogLines;
 use shared::clock::Time;
 use shared::device::DeviceId;
-use shared::lines::{AlarmLines, Limit, chain, shown};
+use shared::error_chain::error_chain;
+use shared::rate_limit::RateLimit;
 use shared::store::StoreError;
-use shared::trace::Trace;
+use shared::trace::TraceContext;
 
 /// What may still be told.
 #[derive(Debug)]
 pub(crate) struct Lines {
-    pub(crate) alarms: AlarmLines,
-    rejections: Limit,
-    failures: Limit,
+    pub(crate) alarms: AlarmLogLines,
+    rejections: RateLimit,
+    failures: RateLimit,
 }
 
 impl Default for Lines {
     fn default() -> Self {
         Self {
-            alarms: AlarmLines::default(),
-            rejections: Limit::rare(),
-            failures: Limit::rare(),
+            alarms: AlarmLogLines::default(),
+            rejections: RateLimit::one_per_ten_seconds(),
+            failures: RateLimit::one_per_ten_seconds(),
         }
     }
 }
@@ -31,14 +33,14 @@ impl Lines {
         reason: &'static str,
         detail: &str,
         topic: &str,
-        trace: Option<Trace>,
+        trace: Option<TraceContext>,
         now: Time,
     ) {
-        if let Some(held_back) = self.rejections.take(now) {
+        if let Some(held_back) = self.rejections.allow(now) {
             tracing::warn!(
                 reason,
                 topic,
-                trace_id = trace.map(|trace| tracing::field::display(trace.id())),
+                trace_id = trace.map(|trace| tracing::field::display(trace.trace_id())),
                 held_back,
                 "message kept as a dead letter: {detail}"
             );
@@ -47,10 +49,10 @@ impl Lines {
 
     /// What a deadline of a device asks for cannot be written.
     pub(crate) fn deadline_refused(&self, device: &DeviceId, err: &StoreError, now: Time) {
-        if let Some(held_back) = self.alarms.take(device, now) {
-            let error = chain(err);
+        if let Some(held_back) = self.alarms.allow(device, now) {
+            let error = error_chain(err);
             tracing::error!(
-                device.id = %shown(device),
+                device.id = %device.for_log(),
                 error,
                 held_back,
                 "cannot be looked at: its silence would not be told"
@@ -60,8 +62,8 @@ impl Lines {
 
     /// Redis did not take what it was given.
     pub(crate) fn not_committed(&self, err: &StoreError, now: Time) {
-        if let Some(held_back) = self.failures.take(now) {
-            let error = chain(err);
+        if let Some(held_back) = self.failures.allow(now) {
+            let error = error_chain(err);
             tracing::warn!(error, held_back, "not committed, trying again");
         }
     }

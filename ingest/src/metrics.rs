@@ -1,12 +1,11 @@
 //! Every metric of this service; `deploy/METRICS.md` lists them. Labels are bounded: constants of the code.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use opentelemetry::metrics::Histogram;
 use shared::alarm::Change;
-use shared::metrics::{Counts, Meters, reading, telling};
+use shared::metrics::{Count, Durations, LabelledCount, Meters};
 use shared::store::Store;
 use tokio::sync::watch;
 
@@ -36,28 +35,31 @@ const BY_DETECTORS: [&str; 6] = [
     "cleared",
 ];
 
-/// Counts since the start of the process.
+/// The counters of this service. Each is registered when it is created.
 #[derive(Debug)]
 pub struct Metrics {
-    /// Messages whose decision was committed (or was nothing to write).
-    pub committed: AtomicU64,
+    /// Messages whose decision was committed, or needed no write.
+    pub committed: Count,
     /// Duplicates among them.
-    pub duplicates: AtomicU64,
+    pub duplicates: Count,
     /// Late readings among them.
-    pub late: AtomicU64,
-    /// Conflicts: how often a decision had to be made again.
-    pub conflicts: AtomicU64,
+    pub late: Count,
+    /// Decisions made again because the stored state had changed.
+    pub conflicts: Count,
     /// Batches that were not committed whole because Redis was away.
-    pub failures: AtomicU64,
-    /// Deadlines looked at.
-    pub timers: AtomicU64,
-    /// Those of which nothing can be written.
-    pub timers_refused: AtomicU64,
-    rejected: Counts,
-    alarm_changes: Counts,
-    commit_duration: Histogram<f64>,
-    message_duration: Histogram<f64>,
-    deadline_lag: Histogram<f64>,
+    pub failures: Count,
+    /// Deadlines evaluated.
+    pub timers: Count,
+    /// Deadlines that could not be evaluated or written.
+    pub timers_refused: Count,
+    /// Dead letters by reason.
+    pub rejected: LabelledCount,
+    alarm_changes: LabelledCount,
+    /// Load, decision and commit of one batch of messages.
+    pub commit_duration: Durations,
+    /// From the socket to the commit of a message.
+    pub message_duration: Durations,
+    deadline_lag: Durations,
 }
 
 /// Where the state of the links is read.
@@ -70,19 +72,47 @@ pub(crate) struct Links {
 }
 
 impl Metrics {
-    /// Everything at 0, told by these meters.
+    /// Registers every counter and histogram of this service.
     #[must_use]
     pub fn new(meters: &Meters) -> Arc<Self> {
-        let metrics = Arc::new(Self {
-            committed: AtomicU64::new(0),
-            duplicates: AtomicU64::new(0),
-            late: AtomicU64::new(0),
-            conflicts: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
-            timers: AtomicU64::new(0),
-            timers_refused: AtomicU64::new(0),
-            rejected: Counts::new(&REASONS),
-            alarm_changes: Counts::new(&BY_DETECTORS),
+        Arc::new(Self {
+            committed: meters.count(
+                "ingest.messages.committed",
+                "Messages whose decision was committed, or was nothing to write.",
+            ),
+            duplicates: meters.count(
+                "ingest.messages.duplicate",
+                "Duplicates among the committed.",
+            ),
+            late: meters.count(
+                "ingest.messages.late",
+                "Late readings among the committed.",
+            ),
+            conflicts: meters.count(
+                "ingest.commit.conflicts",
+                "Decisions made again because the state had moved.",
+            ),
+            failures: meters.count(
+                "ingest.commit.failures",
+                "Batches not committed whole because Redis was away; what is left of them is tried again.",
+            ),
+            timers: meters.count("ingest.timers", "Deadlines looked at."),
+            timers_refused: meters.count(
+                "ingest.timers.refused",
+                "Deadlines that cannot be judged or written: the state of the device is lost, or its keys are not what they should be. Tried again after `--offline-after`.",
+            ),
+            rejected: meters.count_by(
+                "ingest.messages.rejected",
+                "Dead letters: messages that can never be processed.",
+                "reason",
+                &REASONS,
+            ),
+            alarm_changes: meters.count_by(
+                "ingest.alarm.changes",
+                "Transitions of alarms by messages and deadlines.",
+                "change",
+                &BY_DETECTORS,
+            ),
             commit_duration: meters.durations(
                 "ingest.commit.duration",
                 "Load, decision and commit of one batch of messages.",
@@ -95,95 +125,26 @@ impl Metrics {
                 "ingest.deadline.lag",
                 "How long after its time a deadline was looked at: silence, off-delays. Long after nobody listened.",
             ),
-        });
-        metrics.tell_messages(meters);
-        metrics.tell_commits(meters);
-        metrics
+        })
     }
 
-    fn tell_messages(self: &Arc<Self>, meters: &Meters) {
-        meters.counter(
-            "ingest.messages.committed",
-            "Messages whose decision was committed, or was nothing to write.",
-            reading(self, |metrics| &metrics.committed),
-        );
-        meters.counter(
-            "ingest.messages.duplicate",
-            "Duplicates among the committed.",
-            reading(self, |metrics| &metrics.duplicates),
-        );
-        meters.counter(
-            "ingest.messages.late",
-            "Late readings among the committed.",
-            reading(self, |metrics| &metrics.late),
-        );
-        meters.counters(
-            "ingest.messages.rejected",
-            "Dead letters: messages that can never be processed.",
-            telling(self, "reason", |metrics| &metrics.rejected),
-        );
-    }
-
-    fn tell_commits(self: &Arc<Self>, meters: &Meters) {
-        meters.counter(
-            "ingest.commit.conflicts",
-            "Decisions made again because the state had moved.",
-            reading(self, |metrics| &metrics.conflicts),
-        );
-        meters.counter(
-            "ingest.commit.failures",
-            "Batches not committed whole because Redis was away; what is left of them is tried again.",
-            reading(self, |metrics| &metrics.failures),
-        );
-        meters.counter(
-            "ingest.timers",
-            "Deadlines looked at.",
-            reading(self, |metrics| &metrics.timers),
-        );
-        meters.counter(
-            "ingest.timers.refused",
-            "Deadlines that cannot be judged or written: the state of the device is lost, or its keys are not what they should be. Tried again after `--offline-after`.",
-            reading(self, |metrics| &metrics.timers_refused),
-        );
-        meters.counters(
-            "ingest.alarm.changes",
-            "Transitions of alarms by messages and deadlines.",
-            telling(self, "change", |metrics| &metrics.alarm_changes),
-        );
-    }
-
-    /// Counts a dead letter.
-    pub fn reject(&self, reason: &'static str) {
-        self.rejected.add(reason);
-    }
-
-    /// Counts transitions of alarms.
-    pub fn changed(&self, changes: &[Change]) {
+    /// Counts alarm changes.
+    pub fn count_changes(&self, changes: &[Change]) {
         for change in changes {
-            self.alarm_changes.add(change.kind.code());
+            self.alarm_changes.increment(change.kind.code());
         }
     }
 
-    /// A deadline was looked at, so many milliseconds after its time.
-    pub fn deadline_looked_at(&self, late_ms: i64) {
+    /// Records how many milliseconds after its time a deadline was evaluated.
+    pub fn record_deadline_lag(&self, late_ms: i64) {
         let late = Duration::from_millis(u64::try_from(late_ms).unwrap_or(0));
-        self.deadline_lag.record(late.as_secs_f64(), &[]);
-    }
-
-    /// A batch was committed.
-    pub fn batch_took(&self, time: Duration) {
-        self.commit_duration.record(time.as_secs_f64(), &[]);
-    }
-
-    /// A message was committed, so long after it came out of the socket.
-    pub fn message_took(&self, time: Duration) {
-        self.message_duration.record(time.as_secs_f64(), &[]);
+        self.deadline_lag.record(late);
     }
 }
 
 impl Links {
-    /// Tells how the links stand, whenever somebody asks.
-    pub(crate) fn tell(self, meters: &Meters) {
+    /// Registers the gauges that read them.
+    pub(crate) fn register(self, meters: &Meters) {
         let Self {
             broker,
             store,
@@ -194,12 +155,12 @@ impl Links {
             let broker = broker.clone();
             move || read(&broker)
         };
-        meters.counter(
+        meters.observed_count(
             "ingest.messages.received",
             "Messages taken from the broker, without the lost ones.",
             of_broker(LinkStatus::received),
         );
-        meters.counter(
+        meters.observed_count(
             "ingest.messages.lost",
             "Messages of QoS 0 dropped because they came faster than they are committed.",
             of_broker(LinkStatus::lost),
@@ -219,7 +180,7 @@ impl Links {
             "1 while the subscription at the broker stands.",
             of_broker(|broker| u64::from(broker.is_subscribed())),
         );
-        meters.counter(
+        meters.observed_count(
             "ingest.broker.connections",
             "Connections made to the broker.",
             of_broker(LinkStatus::connections),
@@ -230,12 +191,12 @@ impl Links {
             move || u64::from(beats.borrow().redis),
         );
         let counted = store.clone();
-        meters.counter(
+        meters.observed_count(
             "ingest.redis.connections",
             "Connections made to Redis for commits.",
             move || counted.connections(),
         );
-        meters.counter(
+        meters.observed_count(
             "ingest.reasserted.devices",
             "Devices asserted again after Redis went back behind what was committed.",
             move || store.reasserted(),

@@ -25,7 +25,7 @@ use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, S
 use shared::backoff::Backoff;
 use shared::lifecycle::Lifecycle;
 use shared::store::DeadLetter;
-use shared::trace::Origin;
+use shared::trace::RemoteContext;
 use tokio::sync::mpsc::{self, Receiver, Sender, error::TrySendError};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -66,7 +66,7 @@ pub struct Incoming {
     /// It was published before we subscribed and kept for us.
     pub retain: bool,
     /// Where its sender says it stands in a trace.
-    pub origin: Option<Origin>,
+    pub origin: Option<RemoteContext>,
     /// When it came out of the socket.
     pub received_at: Instant,
     /// To be finished once the message is committed or kept as a dead letter.
@@ -452,13 +452,13 @@ impl Link {
 }
 
 /// W3C's two user properties. Most messages have none: then nothing is allocated.
-fn origin(publish: &Publish) -> Option<Origin> {
+fn origin(publish: &Publish) -> Option<RemoteContext> {
     let properties = &publish.properties.as_ref()?.user_properties;
     let named = |wanted: &str| {
         let found = properties.iter().find(|(name, _)| name == wanted);
         found.map(|(_, value)| value.as_str())
     };
-    Origin::read(named("traceparent")?, named("tracestate"))
+    RemoteContext::read(named("traceparent")?, named("tracestate"))
 }
 
 fn end_of(err: &ConnectionError) -> End {

@@ -19,7 +19,7 @@ use shared::lifecycle::Lifecycle;
 use shared::order::Class;
 use shared::reading::Reading;
 use shared::store::{DeadLetter, Store, StoreError};
-use shared::trace::{SLOW, Trace};
+use shared::trace::{SLOW, TraceContext};
 use tokio::sync::mpsc::Receiver;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -54,14 +54,14 @@ struct InHand {
     print: u64,
     /// Whether a commit of it may already have happened.
     second_try: bool,
-    trace: Option<Trace>,
+    trace: Option<TraceContext>,
 }
 
 impl InHand {
     /// What is late before it is decided is told all the way to its clients.
     fn tell_if_slow(&mut self) {
         if self.message.received_at.elapsed() > SLOW {
-            self.trace = self.trace.map(Trace::sampled);
+            self.trace = self.trace.map(TraceContext::sampled);
         }
     }
 }
@@ -69,7 +69,7 @@ impl InHand {
 /// A message that can never be processed.
 struct Rejected {
     message: Incoming,
-    trace: Option<Trace>,
+    trace: Option<TraceContext>,
     reason: &'static str,
     detail: String,
 }
@@ -189,7 +189,7 @@ impl Pipeline {
 
     /// Redis did not take what it was given.
     fn not_taken(&self, err: &StoreError) {
-        self.metrics.failures.fetch_add(1, Ordering::Relaxed);
+        self.metrics.failures.increment();
         self.lines.not_committed(err, self.store.clock().now());
     }
 
@@ -200,8 +200,8 @@ impl Pipeline {
         let mut rest = VecDeque::with_capacity(in_hand.len());
         for item in in_hand {
             if is_repeat(&item) {
-                self.metrics.committed.fetch_add(1, Ordering::Relaxed);
-                self.metrics.duplicates.fetch_add(1, Ordering::Relaxed);
+                self.metrics.committed.increment();
+                self.metrics.duplicates.increment();
                 item.message.ack.done();
             } else {
                 rest.push_back(item);
@@ -219,12 +219,12 @@ impl Pipeline {
         let began = Instant::now();
         let results = apply::apply(&self.store, &work, &rules).await;
         let took = began.elapsed();
-        let traces: Vec<Option<Trace>> = round.iter().map(|item| item.trace).collect();
+        let traces: Vec<Option<TraceContext>> = round.iter().map(|item| item.trace).collect();
         let mut errors = results.iter().filter_map(|result| result.as_ref().err());
         if let Some(err) = errors.find(|err| err.is_passing()) {
             self.spans.not_committed(&traces, err, took);
         } else {
-            self.metrics.batch_took(took);
+            self.metrics.commit_duration.record(took);
             self.spans.batch(&traces, &results, took);
         }
         results
@@ -255,7 +255,7 @@ impl Pipeline {
             return;
         }
         for letter in &rejected {
-            self.metrics.reject(letter.reason);
+            self.metrics.rejected.increment(letter.reason);
             self.spans
                 .rejected(&letter.message, letter.trace, letter.reason);
             let now = self.store.clock().now();
@@ -291,20 +291,20 @@ impl Pipeline {
         let changes = &applied.decision.changes;
         let now = self.store.clock().now();
         let device = &item.reading.device;
-        self.lines.alarms.changed(device, changes, item.trace, now);
+        self.lines
+            .alarms
+            .log_changes(device, changes, item.trace, now);
         let metrics = &self.metrics;
-        metrics.message_took(took);
-        metrics.committed.fetch_add(1, Ordering::Relaxed);
-        metrics
-            .conflicts
-            .fetch_add(u64::from(applied.conflicts), Ordering::Relaxed);
-        metrics.changed(changes);
+        metrics.message_duration.record(took);
+        metrics.committed.increment();
+        metrics.conflicts.add(u64::from(applied.conflicts));
+        metrics.count_changes(changes);
         match applied.decision.outcome {
             Outcome::Reading(Class::Duplicate | Class::Ignored) => {
-                metrics.duplicates.fetch_add(1, Ordering::Relaxed);
+                metrics.duplicates.increment();
             }
             Outcome::Reading(Class::Late) => {
-                metrics.late.fetch_add(1, Ordering::Relaxed);
+                metrics.late.increment();
             }
             _ => {}
         }

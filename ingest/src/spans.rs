@@ -14,7 +14,7 @@ use opentelemetry_semantic_conventions::attribute::{
 };
 use shared::apply::{Applied, Work, told};
 use shared::store::StoreError;
-use shared::trace::{Done, MAX_LINKS, SLOW, Trace, Traces};
+use shared::trace::{CompletedSpan, MAX_LINKS, SLOW, SpanRecorder, TraceContext};
 
 use crate::mqtt::Incoming;
 
@@ -24,7 +24,7 @@ const ALARM_CHANGES: &str = "alarm.changes";
 /// Tells what was done. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Spans {
-    pub(crate) traces: Traces,
+    pub(crate) traces: SpanRecorder,
     /// What is subscribed to: the template of all topics.
     pub(crate) template: Arc<str>,
     pub(crate) client_id: Arc<str>,
@@ -35,7 +35,7 @@ impl Spans {
     pub(crate) fn committed(
         &self,
         message: &Incoming,
-        trace: Option<Trace>,
+        trace: Option<TraceContext>,
         applied: &Applied,
         took: Duration,
     ) {
@@ -56,7 +56,12 @@ impl Spans {
     }
 
     /// A message became a dead letter.
-    pub(crate) fn rejected(&self, message: &Incoming, trace: Option<Trace>, reason: &'static str) {
+    pub(crate) fn rejected(
+        &self,
+        message: &Incoming,
+        trace: Option<TraceContext>,
+        reason: &'static str,
+    ) {
         let Some(trace) = trace else {
             return;
         };
@@ -70,7 +75,7 @@ impl Spans {
     /// A batch was committed, with these messages in it; told where one of them is, or where it was slow.
     pub(crate) fn batch(
         &self,
-        traces: &[Option<Trace>],
+        traces: &[Option<TraceContext>],
         results: &[Result<Applied, StoreError>],
         took: Duration,
     ) {
@@ -80,19 +85,24 @@ impl Spans {
             let trace = decision.map_or(trace, |decision| told(trace, decision));
             trace.is_sampled().then_some(trace)
         });
-        let links: Vec<Trace> = told.take(MAX_LINKS).collect();
+        let links: Vec<TraceContext> = told.take(MAX_LINKS).collect();
         if !links.is_empty() || took > SLOW {
             self.call(traces.len(), &links, took, None);
         }
     }
 
     /// Redis did not take a batch.
-    pub(crate) fn not_committed(&self, traces: &[Option<Trace>], err: &StoreError, took: Duration) {
-        let links: Vec<Trace> = traces.iter().flatten().copied().take(MAX_LINKS).collect();
+    pub(crate) fn not_committed(
+        &self,
+        traces: &[Option<TraceContext>],
+        err: &StoreError,
+        took: Duration,
+    ) {
+        let links: Vec<TraceContext> = traces.iter().flatten().copied().take(MAX_LINKS).collect();
         self.call(traces.len(), &links, took, Some(err.to_string()));
     }
 
-    fn call(&self, messages: usize, links: &[Trace], took: Duration, error: Option<String>) {
+    fn call(&self, messages: usize, links: &[TraceContext], took: Duration, error: Option<String>) {
         let Some(trace) = self.traces.begin(None) else {
             return;
         };
@@ -106,9 +116,9 @@ impl Spans {
         if error.is_some() {
             attributes.push(KeyValue::new(ERROR_TYPE, "not_committed"));
         }
-        self.traces.tell(Done {
+        self.traces.record(CompletedSpan {
             trace: trace.sampled(),
-            origin: None,
+            remote: None,
             links,
             name: "EVALSHA".into(),
             kind: SpanKind::Client,
@@ -131,7 +141,7 @@ impl Spans {
 
     /// What a deadline asks for cannot be written.
     pub(crate) fn deadline_refused(&self, item: &Work<'_>, err: &StoreError, took: Duration) {
-        let Some(trace) = item.trace.map(Trace::sampled) else {
+        let Some(trace) = item.trace.map(TraceContext::sampled) else {
             return;
         };
         let error = KeyValue::new(ERROR_TYPE, err.code());
@@ -141,14 +151,14 @@ impl Spans {
     fn tell_deadline(
         &self,
         item: &Work<'_>,
-        trace: Trace,
+        trace: TraceContext,
         outcome: KeyValue,
         took: Duration,
         error: Option<String>,
     ) {
-        self.traces.tell(Done {
+        self.traces.record(CompletedSpan {
             trace,
-            origin: None,
+            remote: None,
             links: &[],
             name: "deadline".into(),
             kind: SpanKind::Internal,
@@ -161,14 +171,14 @@ impl Spans {
     fn tell_message(
         &self,
         message: &Incoming,
-        trace: Trace,
+        trace: TraceContext,
         attributes: Vec<KeyValue>,
         took: Duration,
         error: Option<String>,
     ) {
-        self.traces.tell(Done {
+        self.traces.record(CompletedSpan {
             trace,
-            origin: message.origin.as_ref(),
+            remote: message.origin.as_ref(),
             links: &[],
             name: format!("process {}", self.template).into(),
             kind: SpanKind::Consumer,

@@ -10,10 +10,10 @@ use shared::apply::{self, Applied, Rules, Work};
 use shared::clock::Time;
 use shared::decide::Input;
 use shared::device::DeviceId;
+use shared::error_chain::error_chain;
 use shared::lifecycle::Lifecycle;
-use shared::lines::chain;
 use shared::store::{Store, StoreError};
-use shared::trace::Trace;
+use shared::trace::TraceContext;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
@@ -77,7 +77,7 @@ impl Reporter {
             });
             match &asked {
                 Err(err) if !was_away => {
-                    let error = chain(err);
+                    let error = error_chain(err);
                     tracing::error!(error, "no Redis: nothing is acknowledged until it is back");
                 }
                 Ok(_) if was_away => tracing::info!("Redis is back"),
@@ -160,7 +160,7 @@ pub(crate) async fn run(
         };
         let now = clock.now();
         for (_, at) in &due {
-            metrics.deadline_looked_at(now.millis_since(*at));
+            metrics.record_deadline_lag(now.millis_since(*at));
         }
         let due = due.into_iter().map(|(device, _)| device);
         let found: Vec<DeviceId> = due.filter(|device| !unanswered.contains(device)).collect();
@@ -224,7 +224,7 @@ impl Looker<'_> {
                     failure = Some(err);
                 }
                 Err(err) => {
-                    self.metrics.timers.fetch_add(1, Ordering::Relaxed);
+                    self.metrics.timers.increment();
                     self.refused(item, &err, took);
                     unknown.push(&item.device);
                 }
@@ -238,8 +238,8 @@ impl Looker<'_> {
             }
         }
         if let Some(err) = failure {
-            let traces: Vec<Option<Trace>> = work.iter().map(|item| item.trace).collect();
-            self.metrics.failures.fetch_add(1, Ordering::Relaxed);
+            let traces: Vec<Option<TraceContext>> = work.iter().map(|item| item.trace).collect();
+            self.metrics.failures.increment();
             self.lines.not_committed(&err, self.store.clock().now());
             self.spans.not_committed(&traces, &err, took);
         }
@@ -249,22 +249,20 @@ impl Looker<'_> {
     /// Metrics, span and lines of a device that was looked at.
     fn tell(&self, item: &Work<'_>, applied: &Applied, took: Duration) {
         let metrics = self.metrics;
-        metrics.timers.fetch_add(1, Ordering::Relaxed);
-        metrics
-            .conflicts
-            .fetch_add(u64::from(applied.conflicts), Ordering::Relaxed);
+        metrics.timers.increment();
+        metrics.conflicts.add(u64::from(applied.conflicts));
         let changes = &applied.decision.changes;
-        metrics.changed(changes);
+        metrics.count_changes(changes);
         let now = self.store.clock().now();
         let lines = &self.lines.alarms;
-        lines.changed(&item.device, changes, item.trace, now);
+        lines.log_changes(&item.device, changes, item.trace, now);
         self.spans.deadline(item, applied, took);
     }
 
     /// What is due cannot be written, that the device fell silent perhaps: nobody else says so.
     fn refused(&self, item: &Work<'_>, err: &StoreError, took: Duration) {
         let refused = &self.metrics.timers_refused;
-        refused.fetch_add(1, Ordering::Relaxed);
+        refused.increment();
         let now = self.store.clock().now();
         self.lines.deadline_refused(&item.device, err, now);
         self.spans.deadline_refused(item, err, took);

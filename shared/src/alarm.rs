@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Time;
 use crate::decimal::Decimal;
+use crate::position::Position;
 use crate::reading::Side;
-use crate::state::Position;
 
 /// One condition of one device, open from its raise until it is cleared; at most one per [`Kind`] is open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,10 +5,12 @@ mod retire;
 use crate::alarm::{Alarm, Change};
 use crate::decide::{Acknowledge, Decision, Input, Outcome, Subject, decide};
 use crate::device::DeviceId;
-use crate::state::{DeviceState, Position, Settings};
+use crate::error_chain::error_chain;
+use crate::position::Position;
+use crate::state::{DeviceState, Settings};
 use crate::store::{Bounds, Commit, Committed, Loaded, Store, StoreError};
 use crate::telemetry;
-use crate::trace::Trace;
+use crate::trace::TraceContext;
 
 pub use retire::{Retired, retire};
 
@@ -22,7 +24,7 @@ pub struct Work<'a> {
     /// The payload as received, where it may become the latest.
     pub raw: Option<&'a [u8]>,
     /// Where it stands in its trace.
-    pub trace: Option<Trace>,
+    pub trace: Option<TraceContext>,
 }
 
 /// What deciding and keeping are configured with.
@@ -80,19 +82,19 @@ struct Batch<'a> {
 struct Item<'a> {
     done: Option<Result<Applied, StoreError>>,
     /// Changes of an earlier try.
-    earlier: Untold<'a>,
+    earlier: Unreported<'a>,
     conflicts: u32,
 }
 
 /// Changes of a device that stand and that nobody has told yet. Dropped, also where nobody waits for the answer any more,
 /// they are kept for the next who asks.
-struct Untold<'a> {
+struct Unreported<'a> {
     store: &'a Store,
     device: &'a DeviceId,
     changes: Vec<Change>,
 }
 
-impl<'a> Untold<'a> {
+impl<'a> Unreported<'a> {
     fn of(store: &'a Store, device: &'a DeviceId) -> Self {
         Self {
             store,
@@ -107,10 +109,10 @@ impl<'a> Untold<'a> {
     }
 }
 
-impl Drop for Untold<'_> {
+impl Drop for Unreported<'_> {
     fn drop(&mut self) {
         let changes = self.take();
-        self.store.keep_untold(self.device, changes);
+        self.store.keep_unreported(self.device, changes);
     }
 }
 
@@ -163,7 +165,7 @@ impl Batch<'_> {
                 return Ok(None);
             }
         };
-        item.earlier.changes.extend(store.answered_late(&subject));
+        item.earlier.changes.extend(store.take_unreported(&subject));
         if !rules.accept_new && subject.state.latest.is_none() && !subject.lost {
             item.done = Some(Err(StoreError::TooManyDevices));
             return Ok(None);
@@ -248,7 +250,7 @@ impl<'a> Item<'a> {
     fn of(store: &'a Store, work: &'a Work<'_>) -> Self {
         Self {
             done: None,
-            earlier: Untold::of(store, &work.device),
+            earlier: Unreported::of(store, &work.device),
             conflicts: 0,
         }
     }
@@ -263,7 +265,7 @@ impl<'a> Item<'a> {
 
 /// Decides in a trace. One that turns out to change an alarm is told whatever its share says: then it is decided once more,
 /// so that what is published and logged says so.
-fn traced(trace: Option<Trace>, decide: impl Fn(Option<&str>) -> Decision) -> Decision {
+fn traced(trace: Option<TraceContext>, decide: impl Fn(Option<&str>) -> Decision) -> Decision {
     let Some(trace) = trace else {
         return decide(None);
     };
@@ -278,7 +280,7 @@ fn traced(trace: Option<Trace>, decide: impl Fn(Option<&str>) -> Decision) -> De
 
 /// The trace of a decision, sampled if it changes an alarm.
 #[must_use]
-pub fn told(trace: Trace, decision: &Decision) -> Trace {
+pub fn told(trace: TraceContext, decision: &Decision) -> TraceContext {
     if decision.changes.is_empty() {
         trace
     } else {
@@ -333,8 +335,8 @@ pub async fn reassert(
                     Ok(Committed::Conflict(loaded)) => open.push(loaded),
                     Err(err) if err.is_passing() => return Err(err),
                     Err(err) => {
-                        let error = crate::lines::chain(&err);
-                        tracing::error!(error, device.id = %crate::lines::shown(&subject.device), "cannot be asserted again");
+                        let error = error_chain(&err);
+                        tracing::error!(error, device.id = %subject.device.for_log(), "cannot be asserted again");
                         store.give_up_memory(&subject.device, subject.epoch);
                     }
                 }
@@ -429,17 +431,17 @@ pub async fn acknowledge(
     seen: Option<Position>,
 ) -> Result<Answered<Acknowledged>, StoreError> {
     let clock = store.clock();
-    let trace = telemetry::here();
+    let trace = telemetry::current_trace();
     let mut loaded = store.load(std::slice::from_ref(device)).await?.pop();
     let mut first_read = None;
-    let mut untold = Untold::of(store, device);
+    let mut unreported = Unreported::of(store, device);
     loop {
         let subject = match loaded {
             Some(Loaded::Subject(subject)) => subject,
             Some(Loaded::Refused(reason)) => return Err(StoreError::Refused(reason)),
             None => return Ok(Answered::unchanged(Acknowledged::NotFound)),
         };
-        untold.changes.extend(store.answered_late(&subject));
+        unreported.changes.extend(store.take_unreported(&subject));
         // Fixed by the first read: a position that did not exist then cannot have been seen.
         let first = *first_read.get_or_insert(subject.state.position);
         let seen = match seen {
@@ -473,7 +475,7 @@ pub async fn acknowledge(
             _ => (Acknowledged::NotFound, false),
         };
         if !is_written {
-            let changes = untold.take();
+            let changes = unreported.take();
             return Ok(Answered { answer, changes });
         }
         let commit = Commit {
@@ -486,8 +488,8 @@ pub async fn acknowledge(
         match store.commit(&[commit]).await?.pop() {
             Some(Ok(Committed::Conflict(newer))) => loaded = Some(newer),
             Some(Ok(Committed::Done(_))) => {
-                untold.changes.extend(decision.changes);
-                let changes = untold.take();
+                unreported.changes.extend(decision.changes);
+                let changes = unreported.take();
                 return Ok(Answered { answer, changes });
             }
             Some(Err(err)) => return Err(err),

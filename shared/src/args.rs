@@ -13,7 +13,7 @@ mod line;
 mod listing;
 
 pub use line::Line;
-pub use listing::{Shown, without_user};
+pub use listing::Shown;
 
 /// Why a service does not start: help was asked for, or the settings are wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]

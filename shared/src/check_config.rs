@@ -8,9 +8,12 @@ use anyhow::Context as _;
 use clap::{Arg, ArgAction, ArgMatches, Command, Parser};
 
 use crate::args::{Line, Shown, Usage};
+use crate::error_chain::error_chain;
 use crate::process;
 use crate::redis::{self, RedisConfig};
-use crate::telemetry::{self, Endpoint, Exporter, TelemetryConfig};
+use crate::telemetry;
+use crate::telemetry::collector::Endpoint;
+use crate::telemetry::config::{Exporter, TelemetryConfig};
 
 /// The word on the command line.
 pub const NAME: &str = "check-config";
@@ -135,11 +138,11 @@ pub fn run<C: ServiceConfig>(
     if !checked.line.matches.get_flag("connect") {
         return ExitCode::SUCCESS;
     }
-    telemetry::warnings_only();
+    telemetry::log_warnings_to_stderr();
     let tried = process::block_on(async { anyhow::Ok(connect(&checked.config).await) });
     match tried {
         Ok(tried) => tell(&tried),
-        Err(err) => process::fail(&format!("{service}: {}", crate::lines::chain(err.as_ref()))),
+        Err(err) => process::fail(&format!("{service}: {}", error_chain(err.as_ref()))),
     }
 }
 
@@ -161,10 +164,7 @@ fn tell(tried: &[Tried]) -> ExitCode {
     for Tried { what, outcome } in tried {
         let line = match outcome {
             Ok(found) => format!("connect {what}: ok, {found}"),
-            Err(err) => format!(
-                "connect {what}: FAILED, {}",
-                crate::lines::chain(err.as_ref())
-            ),
+            Err(err) => format!("connect {what}: FAILED, {}", error_chain(err.as_ref())),
         };
         failed |= outcome.is_err();
         writeln!(out, "{line}").ok();
@@ -197,15 +197,18 @@ pub async fn try_collector(config: &TelemetryConfig) -> Vec<Tried> {
     if config.otel_exporter != Exporter::Otlp {
         return tried;
     }
-    let (traces, metrics) = (config.collector.of_traces(), config.collector.of_metrics());
+    let (traces, metrics) = (
+        config.collector.traces_endpoint(),
+        config.collector.metrics_endpoint(),
+    );
     tried.push(tried_export(
         traces,
-        telemetry::export_no_spans(config).await,
+        telemetry::export_no_spans(&config.collector).await,
     ));
     if metrics != traces {
         tried.push(tried_export(
             metrics,
-            telemetry::export_no_metrics(config).await,
+            telemetry::export_no_metrics(&config.collector).await,
         ));
     }
     tried

@@ -14,12 +14,11 @@ use crate::clock::Time;
 use crate::decimal::Decimal;
 use crate::device::DeviceId;
 use crate::order::Class;
+use crate::position::{Epoch, Position};
 use crate::reading::{Reading, Side};
 use crate::rules::gas::{self, Limit};
 use crate::rules::{Alarms, Facts};
-use crate::state::{
-    DeviceState, Epoch, Freshness, Latest, Position, Settings, ZeroLevel, freshness,
-};
+use crate::state::{DeviceState, Freshness, Latest, Settings, ZeroLevel, freshness};
 
 pub use reassert::Remembered;
 pub use retire::{Retirement, retire};

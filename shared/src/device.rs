@@ -1,5 +1,6 @@
 //! The identity of a detector.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -42,6 +43,18 @@ impl DeviceId {
     #[must_use]
     pub fn partition(&self, partitions: u16) -> u16 {
         crc16::State::<crc16::XMODEM>::calculate(self.0.as_bytes()) % partitions.max(1)
+    }
+
+    /// The serial as a log line writes it: quoted and escaped if it could be mistaken for another field.
+    #[must_use]
+    pub fn for_log(&self) -> Cow<'_, str> {
+        let text = self.as_str();
+        let is_plain = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '=' | '\\');
+        if text.chars().all(is_plain) {
+            Cow::Borrowed(text)
+        } else {
+            Cow::Owned(format!("{text:?}"))
+        }
     }
 
     /// The serial with every character but ASCII letters, digits, `_` and `-` replaced by `-`.
@@ -94,3 +107,6 @@ impl fmt::Display for DeviceId {
         f.write_str(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,8 +7,9 @@ use crate::alarm::{Alarm, AlarmState, Change, ChangeKind, Condition, Severity};
 use crate::clock::Time;
 use crate::decimal::Decimal;
 use crate::device::DeviceId;
+use crate::position::{Epoch, Position};
 use crate::reading::{Coordinate, Quality, Reading};
-use crate::state::{DeviceState, Epoch, Freshness, Latest, Position};
+use crate::state::{DeviceState, Freshness, Latest};
 
 /// What is published for one commit: position and trace around payloads that are final.
 ///

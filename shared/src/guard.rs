@@ -12,7 +12,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply;
-use crate::state::Epoch;
+use crate::position::Epoch;
 use crate::store::{Bounds, Store, StoreError};
 
 /// What was seen last.

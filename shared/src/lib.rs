@@ -13,6 +13,7 @@
 pub mod clock;
 pub mod decimal;
 pub mod device;
+pub mod position;
 
 // What is known and decided.
 pub mod alarm;
@@ -31,13 +32,15 @@ pub mod redis;
 pub mod store;
 
 // The start-up.
+pub mod alarm_log_lines;
 pub mod args;
 pub mod backoff;
 pub mod check_config;
+pub mod error_chain;
 pub mod lifecycle;
-pub mod lines;
 pub mod metrics;
 pub mod process;
+pub mod rate_limit;
 pub mod secret;
 pub mod telemetry;
 pub mod trace;

@@ -1,10 +1,12 @@
-//! Metrics of a process: one set of instruments, read at `/metrics` and, if wanted, sent to a collector.
+//! Metrics of a process: one set of instruments, read at `/metrics` and, if configured, exported to a collector.
 //!
-//! What is counted often is an atomic that is read when somebody asks; an instrument of the library costs a look-up in a
-//! locked map. Labels are bounded by their type: constants of the code.
+//! An instrument is registered where it is created, with its name and help text. Counters are atomics that are read when
+//! somebody asks: the library's own counters cost a look-up in a locked map. Label values are bounded: they are constants of
+//! the code.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use opentelemetry::KeyValue;
@@ -14,17 +16,21 @@ use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use prometheus::{Encoder, Registry, TextEncoder};
 
-use crate::telemetry::{self, Exporter, FLUSH, TelemetryConfig};
+use crate::error_chain::error_chain;
+use crate::telemetry::config::{Exporter, TelemetryConfig};
+use crate::telemetry::flush::{FLUSH_TIMEOUT, shut_down};
+use crate::telemetry::otlp::metric_exporter;
+use crate::telemetry::resource::resource;
 
-/// Bounds of durations in seconds: from what a healthy path takes to what an outage does to it.
+/// Bucket bounds of durations in seconds, from what a healthy path takes to what an outage causes.
 pub const SECONDS: [f64; 16] = [
     0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
 ];
 
-/// Media type of what [`Meters::reader`] reads.
+/// Media type of the Prometheus text format.
 pub const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The instruments of one service. Its metrics end with it.
+/// Creates and registers the instruments of one service.
 #[derive(Debug)]
 pub struct Meters {
     provider: SdkMeterProvider,
@@ -32,20 +38,21 @@ pub struct Meters {
     meter: Meter,
 }
 
+/// Reports one value of an instrument, with its labels.
+pub type Observe<'a> = &'a dyn Fn(u64, &[(&'static str, &'static str)]);
+
 impl Meters {
-    /// Metrics for `/metrics`, and for the collector where the telemetry goes there. Must run inside the runtime, which
-    /// the exporter needs.
+    /// Metrics for `/metrics`, and for the collector if telemetry is exported there. Must run inside the runtime, which the
+    /// exporter needs.
     ///
     /// # Errors
     /// An exporter could not be built.
     pub fn new(service: &'static str, config: &TelemetryConfig) -> anyhow::Result<Self> {
         let exporter = match config.otel_exporter {
-            Exporter::Otlp => Some(telemetry::metrics(config)?),
+            Exporter::Otlp => Some(metric_exporter(&config.collector)?),
             Exporter::None | Exporter::Stdout => None,
         };
-        let meters = Self::build(service, exporter)?;
-        telemetry::tell(&meters);
-        Ok(meters)
+        Self::build(service, exporter)
     }
 
     /// Metrics for `/metrics` alone.
@@ -69,9 +76,9 @@ impl Meters {
             .context("cannot set up the text format of metrics")?;
         let mut provider = SdkMeterProvider::builder()
             .with_reader(text)
-            .with_resource(telemetry::resource(service));
+            .with_resource(resource(service));
         if let Some(exporter) = exporter {
-            // Of a thread of its own: a collector that does not answer holds up nothing but the next export.
+            // The reader has a thread of its own: a collector that does not answer delays only the next export.
             provider = provider.with_reader(PeriodicReader::builder(exporter).build());
         }
         let provider = provider.build();
@@ -82,51 +89,119 @@ impl Meters {
         })
     }
 
-    /// A count since the start of the process.
-    pub fn counter(
+    /// A counter that its owner increments.
+    #[must_use]
+    pub fn count(&self, name: &'static str, help: &'static str) -> Count {
+        let count = Count::default();
+        let read = count.clone();
+        self.observed_count(name, help, move || read.get());
+        count
+    }
+
+    /// A counter with one label, whose possible values are given.
+    #[must_use]
+    pub fn count_by(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        label: &'static str,
+        values: &'static [&'static str],
+    ) -> LabelledCount {
+        let counts = LabelledCount::new(values);
+        let read = counts.clone();
+        self.observed_counts(name, help, move |observe| {
+            for (value, count) in read.get() {
+                observe(count, &[(label, value)]);
+            }
+        });
+        counts
+    }
+
+    /// A counter with one label: a [`Count`] for each of the label's values.
+    #[must_use]
+    pub fn count_of_each<const N: usize>(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        label: &'static str,
+        values: [&'static str; N],
+    ) -> [Count; N] {
+        let counts = values.map(|_| Count::default());
+        let read = counts.clone();
+        self.observed_counts(name, help, move |observe| {
+            for (value, count) in values.iter().zip(&read) {
+                observe(count.get(), &[(label, value)]);
+            }
+        });
+        counts
+    }
+
+    /// A counter with two labels: one [`LabelledCount`] for each of the first label's values.
+    #[must_use]
+    pub fn count_by_two<const N: usize>(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        (outer, outer_values): (&'static str, [&'static str; N]),
+        (label, values): (&'static str, &'static [&'static str]),
+    ) -> [LabelledCount; N] {
+        let counts = outer_values.map(|_| LabelledCount::new(values));
+        let read = counts.clone();
+        self.observed_counts(name, help, move |observe| {
+            for (outer_value, counts) in outer_values.iter().zip(&read) {
+                for (value, count) in counts.get() {
+                    observe(count, &[(outer, outer_value), (label, value)]);
+                }
+            }
+        });
+        counts
+    }
+
+    /// A counter that is read from somewhere else.
+    pub fn observed_count(
         &self,
         name: &'static str,
         help: &'static str,
         read: impl Fn() -> u64 + Send + Sync + 'static,
     ) {
-        self.counters(name, help, move |tell| tell(read(), &[]));
+        self.observed_counts(name, help, move |observe| observe(read(), &[]));
     }
 
-    /// Counts by labels, each told by one call.
-    pub fn counters(
+    /// A counter with labels that is read from somewhere else.
+    pub fn observed_counts(
         &self,
         name: &'static str,
         help: &'static str,
-        read: impl Fn(Tell<'_, u64>) + Send + Sync + 'static,
+        read: impl Fn(Observe<'_>) + Send + Sync + 'static,
     ) {
         let builder = self.meter.u64_observable_counter(name);
         let builder = builder.with_description(help);
-        builder.with_callback(move |to| read(&teller(to))).build();
+        builder.with_callback(move |to| read(&observer(to))).build();
     }
 
-    /// Something that goes up and down.
+    /// A value that goes up and down.
     pub fn gauge(
         &self,
         name: &'static str,
         help: &'static str,
         read: impl Fn() -> u64 + Send + Sync + 'static,
     ) {
-        self.gauges(name, help, move |tell| tell(read(), &[]));
+        self.gauges(name, help, move |observe| observe(read(), &[]));
     }
 
-    /// The same by labels, each told by one call; what is not told does not exist for the moment.
+    /// Values that go up and down, by labels. A combination of labels that is not observed is absent from the output.
     pub fn gauges(
         &self,
         name: &'static str,
         help: &'static str,
-        read: impl Fn(Tell<'_, u64>) + Send + Sync + 'static,
+        read: impl Fn(Observe<'_>) + Send + Sync + 'static,
     ) {
         let builder = self.meter.u64_observable_gauge(name);
         let builder = builder.with_description(help);
-        builder.with_callback(move |to| read(&teller(to))).build();
+        builder.with_callback(move |to| read(&observer(to))).build();
     }
 
-    /// An age in seconds, `None` while there is none.
+    /// An age in seconds; `None` leaves it out of the output.
     pub fn age(
         &self,
         name: &'static str,
@@ -143,105 +218,125 @@ impl Meters {
         builder.with_callback(read).build();
     }
 
-    /// Durations in seconds, by [`SECONDS`].
-    pub fn durations(&self, name: &'static str, help: &'static str) -> Histogram<f64> {
+    /// A histogram of durations in seconds, with the buckets of [`SECONDS`].
+    #[must_use]
+    pub fn durations(&self, name: &'static str, help: &'static str) -> Durations {
         let builder = self.meter.f64_histogram(name);
         let builder = builder.with_description(help).with_unit("s");
-        builder.with_boundaries(SECONDS.to_vec()).build()
+        Durations(builder.with_boundaries(SECONDS.to_vec()).build())
     }
 
-    /// Reads the metrics in Prometheus' text format. Lives on after the meters, and tells nothing then.
+    /// Reads all metrics in Prometheus' text format. The reader may outlive the meters; after a flush it reads nothing.
     pub fn reader(&self) -> impl Fn() -> String + Clone + Send + Sync + 'static + use<> {
         let registry = self.registry.clone();
         move || {
             let mut text = Vec::new();
             if let Err(err) = TextEncoder::new().encode(&registry.gather(), &mut text) {
-                let error = crate::lines::chain(&err);
+                let error = error_chain(&err);
                 tracing::error!(error, "metrics cannot be written");
             }
             String::from_utf8_lossy(&text).into_owned()
         }
     }
 
-    /// Sends the last counts to the collector, for at most three seconds.
+    /// Exports the last values to the collector, within [`crate::telemetry::flush::LAST_EXPORT`].
     pub async fn flush(self) {
         let provider = self.provider;
-        telemetry::end("metrics", move || provider.shutdown_with_timeout(FLUSH)).await;
+        shut_down("metrics", move || {
+            provider.shutdown_with_timeout(FLUSH_TIMEOUT)
+        })
+        .await;
     }
 }
 
-/// Where a value is told, with its labels.
-pub type Tell<'a, T> = &'a dyn Fn(T, &[KeyValue]);
-
-fn teller<T>(to: &dyn AsyncInstrument<T>) -> impl Fn(T, &[KeyValue]) {
-    |value, labels| to.observe(value, labels)
-}
-
-/// Counts by one label whose values are constants of the code. A value that is none of them is counted as `other`, so that
-/// nothing goes uncounted and the label stays bounded.
-#[derive(Debug)]
-pub struct Counts {
-    values: &'static [&'static str],
-    known: Box<[AtomicU64]>,
-    other: AtomicU64,
-}
-
-impl Counts {
-    /// All values at 0.
-    #[must_use]
-    pub fn new(values: &'static [&'static str]) -> Self {
-        Self {
-            values,
-            known: values.iter().map(|_| AtomicU64::new(0)).collect(),
-            other: AtomicU64::new(0),
-        }
+fn observer(to: &dyn AsyncInstrument<u64>) -> impl Fn(u64, &[(&'static str, &'static str)]) {
+    |value, labels| {
+        let labels = labels
+            .iter()
+            .map(|(label, value)| KeyValue::new(*label, *value));
+        to.observe(value, &labels.collect::<Vec<_>>());
     }
+}
 
+/// A registered counter. Clones share the count.
+#[derive(Clone, Debug, Default)]
+pub struct Count(Arc<AtomicU64>);
+
+impl Count {
     /// Counts one.
-    pub fn add(&self, value: &str) {
-        self.add_many(value, 1);
+    pub fn increment(&self) {
+        self.add(1);
     }
 
     /// Counts several at once.
-    pub fn add_many(&self, value: &str, count: u64) {
-        let place = self.values.iter().position(|known| *known == value);
-        let place = place.map_or(&self.other, |place| &self.known[place]);
-        place.fetch_add(count, Ordering::Relaxed);
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Every value with its count; `other` only if it has one.
-    pub fn read(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let known = self.values.iter().zip(&self.known);
-        let known = known.map(|(value, count)| (*value, count.load(Ordering::Relaxed)));
-        let other = Some(("other", self.other.load(Ordering::Relaxed)));
-        known.chain(other.filter(|(_, count)| *count > 0))
+    /// The count since the start of the process.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
+}
 
-    /// Tells them under this label.
-    pub fn tell(&self, label: &'static str, tell: Tell<'_, u64>) {
-        for (value, count) in self.read() {
-            tell(count, &[KeyValue::new(label, value)]);
+/// A registered counter with one label. Clones share the counts.
+///
+/// A label value that was not declared is counted as `other`: nothing goes uncounted and the label stays bounded.
+#[derive(Clone, Debug)]
+pub struct LabelledCount {
+    values: &'static [&'static str],
+    /// One count per value, and one for `other`.
+    counts: Arc<[AtomicU64]>,
+}
+
+impl LabelledCount {
+    fn new(values: &'static [&'static str]) -> Self {
+        let counts = (0..=values.len()).map(|_| AtomicU64::new(0));
+        Self {
+            values,
+            counts: counts.collect(),
         }
     }
+
+    /// Counts one under this label value.
+    pub fn increment(&self, value: &str) {
+        self.add(value, 1);
+    }
+
+    /// Counts several at once under this label value.
+    pub fn add(&self, value: &str, count: u64) {
+        let index = self.values.iter().position(|known| *known == value);
+        let index = index.unwrap_or(self.values.len());
+        self.counts[index].fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Every label value with its count; `other` only if it was counted.
+    pub fn get(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self
+            .counts
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed));
+        let values = self.values.iter().copied();
+        let all = values.chain(["other"]).zip(counts);
+        all.filter(|(value, count)| *value != "other" || *count > 0)
+    }
 }
 
-/// Reads one of the counters of something shared.
-pub fn reading<T: Send + Sync + 'static>(
-    shared: &Arc<T>,
-    counter: impl Fn(&T) -> &AtomicU64 + Send + Sync + 'static,
-) -> impl Fn() -> u64 + Send + Sync + 'static {
-    let shared = Arc::clone(shared);
-    move || counter(&shared).load(Ordering::Relaxed)
-}
+/// A registered histogram of durations.
+#[derive(Clone, Debug)]
+pub struct Durations(Histogram<f64>);
 
-/// Tells one of the counts of something shared under this label.
-pub fn telling<T: Send + Sync + 'static>(
-    shared: &Arc<T>,
-    label: &'static str,
-    counts: impl Fn(&T) -> &Counts + Send + Sync + 'static,
-) -> impl Fn(Tell<'_, u64>) + Send + Sync + 'static {
-    let shared = Arc::clone(shared);
-    move |tell| counts(&shared).tell(label, tell)
+impl Durations {
+    /// Records one duration.
+    pub fn record(&self, duration: Duration) {
+        self.record_with(duration, &[]);
+    }
+
+    /// Records one duration with labels.
+    pub fn record_with(&self, duration: Duration, labels: &[KeyValue]) {
+        self.0.record(duration.as_secs_f64(), labels);
+    }
 }
 
 #[cfg(test)]

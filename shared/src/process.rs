@@ -6,8 +6,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use crate::args::Usage;
+use crate::error_chain::error_chain;
 use crate::lifecycle::Lifecycle;
-use crate::telemetry::{self, TelemetryConfig};
+use crate::telemetry;
+use crate::telemetry::config::TelemetryConfig;
 
 /// Runs a service until it ends: 0 after a stop that was asked for, 2 for a command line that cannot be used, 1 for
 /// everything else.
@@ -32,7 +34,7 @@ where
             Err(err) => Err(err).context("cannot listen for signals"),
         };
         if let Err(err) = &ended {
-            let error = crate::lines::chain(err.as_ref());
+            let error = error_chain(err.as_ref());
             tracing::error!(error, "{service} ends with an error");
         }
         telemetry.flush().await;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use crate::error_chain::error_chain;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, ProtocolVersion, PushInfo};
@@ -13,7 +14,7 @@ use tokio::sync::Mutex;
 
 use crate::clock::{Clock, SystemClock, Time};
 use crate::keys::{self, PartitionKeys};
-use crate::state::Epoch;
+use crate::position::Epoch;
 
 /// Oldest Redis that has what the scripts use.
 const MIN_VERSION: (u32, u32) = (7, 0);
@@ -572,7 +573,7 @@ async fn open_epochs(
     let answers: Vec<redis::RedisResult<redis::Value>> = pipe.query_async(redis).await?;
     for (number, answer) in answers.into_iter().enumerate() {
         if let Err(err) = answer {
-            let error = crate::lines::chain(&err);
+            let error = error_chain(&err);
             tracing::error!(error, partition = number, "partition cannot be used");
         }
     }

@@ -12,8 +12,8 @@ use crate::alarm::{Acknowledgement, Alarm, Change, ChangeKind, Condition, Kind};
 use crate::clock::Time;
 use crate::decimal::Decimal;
 use crate::device::DeviceId;
+use crate::position::Position;
 use crate::reading::Reading;
-use crate::state::Position;
 
 /// The open alarms of a device while one decision is made, and the changes it made so far.
 #[derive(Clone, Debug)]

@@ -1,10 +1,13 @@
-//! A value that must not be seen: it prints as `***` wherever it is printed.
+//! Values that must not be printed: passwords, tokens, the user part of a URL.
 
 use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 
-/// A password or token. Reading it takes an explicit [`Secret::expose`].
+/// Printed in place of a secret.
+pub(crate) const MASK: &str = "***";
+
+/// A password or token, printed as `***`. Reading it takes an explicit [`Secret::expose`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret<T>(T);
 
@@ -14,7 +17,7 @@ impl<T> Secret<T> {
         Self(value)
     }
 
-    /// The value itself, for handing it to whoever needs it.
+    /// The secret value.
     pub const fn expose(&self) -> &T {
         &self.0
     }
@@ -22,13 +25,13 @@ impl<T> Secret<T> {
 
 impl<T> fmt::Debug for Secret<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
+        f.write_str(MASK)
     }
 }
 
 impl<T> fmt::Display for Secret<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
+        f.write_str(MASK)
     }
 }
 
@@ -38,6 +41,17 @@ impl FromStr for Secret<String> {
     fn from_str(text: &str) -> Result<Self, Infallible> {
         Ok(Self(text.to_owned()))
     }
+}
+
+/// A URL without its user and password, anything else as it is.
+#[must_use]
+pub fn without_user(text: &str) -> String {
+    let masked = text.split_once("://").and_then(|(scheme, rest)| {
+        let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let at = rest[..authority].rfind('@')?;
+        Some(format!("{scheme}://{MASK}{}", &rest[at..]))
+    });
+    masked.unwrap_or_else(|| text.to_owned())
 }
 
 #[cfg(test)]

@@ -6,10 +6,10 @@
 mod codec;
 mod export;
 mod fleet;
+mod in_doubt;
 mod memory;
 mod read;
 mod retire;
-mod unanswered;
 mod write;
 
 use std::sync::Arc;
@@ -25,13 +25,14 @@ use crate::device::DeviceId;
 use crate::keys::PartitionKeys;
 use crate::redis::{Connection, Link, LinkError, RedisConfig, Scripts, load_scripts};
 
+use crate::position::{Epoch, Position};
 pub use crate::redis::Subscriber;
-use crate::state::{DeviceState, Epoch, Position};
+use crate::state::DeviceState;
 
 pub use export::{Content, LogReader, LoggedLine, Since, Transition};
 pub use fleet::{AlarmCounts, DeviceCounts, FleetSample, WatchReport};
+use in_doubt::InDoubt;
 use memory::Memory;
-use unanswered::Unanswered;
 pub use write::{Bounds, Commit, Committed, DeadLetter};
 
 /// Cheap to clone; every clone shares the connection.
@@ -39,7 +40,7 @@ pub use write::{Bounds, Commit, Committed, DeadLetter};
 pub struct Store {
     link: Arc<Link>,
     memory: Arc<Memory>,
-    unanswered: Arc<Unanswered>,
+    in_doubt: Arc<InDoubt>,
     /// Devices asserted again so far.
     reasserted: Arc<AtomicU64>,
 }
@@ -190,7 +191,7 @@ impl Store {
         Self {
             link: Arc::new(Link::new(config, clock)),
             memory: Arc::default(),
-            unanswered: Arc::default(),
+            in_doubt: Arc::default(),
             reasserted: Arc::default(),
         }
     }
@@ -261,15 +262,14 @@ impl Store {
         self.memory.missing_from(stored)
     }
 
-    /// Changes of alarms that this process committed without an answer, where the loaded state shows that they stand. Each
-    /// is handed out once: whoever asks tells them.
-    pub(crate) fn answered_late(&self, loaded: &Subject) -> Vec<Change> {
-        self.unanswered.take(loaded)
+    /// Alarm changes of earlier commits of this process that stand and were not reported yet. Each is returned once.
+    pub(crate) fn take_unreported(&self, loaded: &Subject) -> Vec<Change> {
+        self.in_doubt.take(loaded)
     }
 
-    /// Hands changes back that could not be told: they stand, and are handed out with the next.
-    pub(crate) fn keep_untold(&self, device: &DeviceId, changes: Vec<Change>) {
-        self.unanswered.keep_untold(device, changes);
+    /// Keeps alarm changes that stand and were not reported, for the next [`Store::take_unreported`].
+    pub(crate) fn keep_unreported(&self, device: &DeviceId, changes: Vec<Change>) {
+        self.in_doubt.keep_unreported(device, changes);
     }
 
     /// What the device's memory says is settled in this epoch, or cannot be.

@@ -1,30 +1,22 @@
-//! Logs and traces of a process: set up once, flushed at the end.
+//! Logs and traces of a process: set up once at its start, flushed at its end.
 
-mod collector;
+pub mod collector;
+pub mod config;
 mod exports;
-mod lines;
-mod queue;
+pub mod flush;
+pub(crate) mod otlp;
+pub(crate) mod resource;
+mod span_lines;
+mod span_queue;
+mod stdout;
 
 use std::fmt;
 use std::io::IsTerminal;
-use std::str::FromStr;
-use std::sync::LazyLock;
-use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Args, ValueEnum};
 use opentelemetry::trace::{TraceContextExt, TracerProvider as _};
-use opentelemetry::{Key, KeyValue};
-use opentelemetry_otlp::{MetricExporter, SpanExporter, WithExportConfig};
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::metrics::data::ResourceMetrics;
-use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::{
-    Sampler, SdkTracerProvider, SpanExporter as _, TracerProviderBuilder,
-};
-use opentelemetry_semantic_conventions::attribute::{SERVICE_INSTANCE_ID, SERVICE_NAME};
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, TracerProviderBuilder};
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -33,39 +25,17 @@ use tracing_subscriber::layer::{Filter, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
 
+use self::config::{Exporter, LogFormat, TelemetryConfig};
+use self::flush::{FLUSH_TIMEOUT, LAST_LINES};
+use self::span_lines::SpanLines;
+use self::span_queue::SpanQueue;
 use crate::metrics::Meters;
-use crate::trace::{Ids, Root, Trace};
-pub use collector::{Collector, Endpoint};
-use exports::Seen;
-use lines::Lines;
-use queue::Queue;
+use crate::trace::{PresetIds, RootSampler, TraceContext};
 
-/// Of this process alone, so that what two replicas tell is not taken for the same.
-static INSTANCE: LazyLock<String> = LazyLock::new(|| {
-    let mut bytes = fastrand::u128(..).to_be_bytes();
-    // A random UUID, as the semantic conventions want it.
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex = format!("{:032x}", u128::from_be_bytes(bytes));
-    let parts = [
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..],
-    ];
-    parts.join("-")
-});
+pub use self::otlp::{export_no_metrics, export_no_spans};
 
-/// What an exporter gets at the end of a process.
-pub(crate) const FLUSH: Duration = Duration::from_secs(3);
-/// What the end of a process waits at most for the last spans to leave, and once more for the last metrics.
-pub const LAST_EXPORT: Duration = Duration::from_millis(3_500);
-/// What it waits at most for the last log lines to be written.
-pub const LAST_LINES: Duration = Duration::from_secs(1);
-
-/// Crates the exporter itself is made of: a span of theirs would be exported, which makes more of them. And the span
-/// that names a task for the logs: it would be the parent of everything the task ever does.
+/// Spans of these targets are not exported. The crates are those the exporter is made of: exporting their spans would create
+/// more of them. The last target names a task for the logs; as a span it would be the parent of everything the task does.
 const NOT_EXPORTED: [&str; 7] = [
     "tonic",
     "h2",
@@ -76,93 +46,33 @@ const NOT_EXPORTED: [&str; 7] = [
     "shared::lifecycle",
 ];
 
-/// Our crates.
-const OWN: [&str; 3] = ["shared", "ingest", "gateway"];
+/// The crates of this project.
+const OWN_CRATES: [&str; 3] = ["shared", "ingest", "gateway"];
 
-/// Logs and traces.
-#[derive(Args, Clone, Debug)]
-pub struct TelemetryConfig {
-    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or a list such as `info,ingest=debug`
-    #[arg(long, env = "LOG_LEVEL", default_value = "info", value_parser = log_level)]
-    pub log_level: String,
-    /// Form of the log lines on standard output; by default `text` on a terminal, else `json`
-    #[arg(long, env = "LOG_FORMAT")]
-    pub log_format: Option<LogFormat>,
-    /// Where spans and metrics go; `stdout` writes spans alone, one line each
-    #[arg(long, env = "OTEL_EXPORTER", default_value = "none")]
-    pub otel_exporter: Exporter,
-    /// Where that is
-    #[command(flatten)]
-    pub collector: Collector,
-    /// Share of the traces that is sampled, 0 to 1; every change of an alarm, error and slow message is, whatever the share
-    #[arg(long, env = "OTEL_TRACES_SAMPLER_ARG", default_value = "0.01", value_parser = ratio)]
-    pub otel_traces_sampler_arg: f64,
-    /// Spans that may wait for the collector; further ones are dropped and counted
-    #[arg(long, env = "OTEL_BSP_MAX_QUEUE_SIZE", default_value = "2048", value_parser = places, hide = true)]
-    pub otel_bsp_max_queue_size: usize,
+/// Registers the counts of lost telemetry.
+pub fn register_metrics(meters: &Meters) {
+    meters.observed_counts(
+        "telemetry.exports.failed",
+        "Exports of spans or metrics that the collector did not take.",
+        |observe| {
+            for (signal, failed) in exports::failed() {
+                observe(failed, &[("signal", signal)]);
+            }
+        },
+    );
+    meters.observed_count(
+        "telemetry.spans.dropped",
+        "Spans thrown away because too many waited for the collector.",
+        span_queue::dropped_spans,
+    );
+    meters.observed_count(
+        "telemetry.lines.dropped",
+        "Log lines thrown away because nobody reads standard output, or it cannot be written.",
+        stdout::lost_lines,
+    );
 }
 
-/// Form of the log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// One JSON object per line.
-    Json,
-    /// For people.
-    Text,
-}
-
-/// Where spans go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Exporter {
-    /// Nowhere; nothing is sampled.
-    None,
-    /// To an OpenTelemetry collector.
-    Otlp,
-    /// To standard output, one JSON object per span.
-    Stdout,
-}
-
-fn log_level(text: &str) -> Result<String, String> {
-    EnvFilter::builder()
-        .parse(text)
-        .map_err(|err| err.to_string())?;
-    // A word that is no level would be taken for a module, and everything else left out.
-    let is_level = |part: &str| {
-        let is_word = !part.is_empty() && LevelFilter::from_str(part).is_ok();
-        is_word || part.contains('=')
-    };
-    match text.split(',').find(|part| !is_level(part.trim())) {
-        Some(part) => Err(format!("`{part}` is no level and no `module=level`")),
-        None => Ok(text.to_owned()),
-    }
-}
-
-fn ratio(text: &str) -> Result<f64, String> {
-    let ratio: f64 = text.parse().map_err(|_| "expected a number from 0 to 1")?;
-    if (0.0..=1.0).contains(&ratio) {
-        Ok(ratio)
-    } else {
-        Err("expected a number from 0 to 1".into())
-    }
-}
-
-fn places(text: &str) -> Result<usize, String> {
-    /// Some hundred megabytes.
-    const MAX: usize = 100_000;
-    let places = text
-        .parse()
-        .ok()
-        .filter(|places| (1..=MAX).contains(places));
-    places.ok_or(format!("expected a number from 1 to {MAX}"))
-}
-
-/// Registers what becomes of telemetry itself.
-pub(crate) fn tell(meters: &Meters) {
-    exports::tell(meters);
-    queue::tell(meters);
-}
-
-/// Keeps telemetry alive. End it with [`TelemetryGuard::flush`]: dropping it exports nothing more.
+/// Keeps telemetry alive. End it with [`TelemetryGuard::flush`]: dropping it loses what was not exported yet.
 #[must_use = "dropping it stops logs and traces"]
 pub struct TelemetryGuard {
     provider: Option<SdkTracerProvider>,
@@ -175,19 +85,22 @@ impl fmt::Debug for TelemetryGuard {
     }
 }
 
-/// Sets up logs and traces of this process. Must run inside the runtime, which the exporter needs, and once.
+/// Sets up logs and traces of this process. Must be called once, inside the runtime, which the exporter needs.
 ///
 /// # Errors
 /// The exporter could not be built, or telemetry was set up before.
 pub fn init(service: &'static str, config: &TelemetryConfig) -> anyhow::Result<TelemetryGuard> {
     opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
-    let (writer, guard) = queue::standard_output();
+    let (writer, guard) = stdout::open();
     let filter = log_filter(&config.log_level)?;
-    let places = config.otel_bsp_max_queue_size;
+    let capacity = config.otel_bsp_max_queue_size;
     let queue = match config.otel_exporter {
         Exporter::None => None,
-        Exporter::Otlp => Some(Queue::new(spans_out(config)?, places)),
-        Exporter::Stdout => Some(Queue::new(Lines(writer.clone()), places)),
+        Exporter::Otlp => {
+            let exporter = otlp::span_exporter(&config.collector)?;
+            Some(SpanQueue::new(exporter, capacity))
+        }
+        Exporter::Stdout => Some(SpanQueue::new(SpanLines(writer.clone()), capacity)),
     };
     let provider = queue.map(|queue| provider(service, config).with_span_processor(queue).build());
     if let Some(provider) = &provider {
@@ -202,7 +115,7 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> anyhow::Result<T
             .with_filter(exported)
     });
     tracing_subscriber::registry()
-        .with(lines(config.log_format, writer).with_filter(filter))
+        .with(log_layer(config.log_format, writer).with_filter(filter))
         .with(spans)
         .try_init()
         .context("cannot set up telemetry")?;
@@ -212,8 +125,8 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> anyhow::Result<T
     })
 }
 
-/// Warnings to standard error, nothing else: for a command that is no service.
-pub fn warnings_only() {
+/// Logs warnings to standard error and nothing else, for commands that end by themselves.
+pub fn log_warnings_to_stderr() {
     let lines = tracing_subscriber::fmt::layer()
         .compact()
         .without_time()
@@ -221,46 +134,31 @@ pub fn warnings_only() {
         .with_target(false)
         .with_writer(std::io::stderr)
         .with_filter(LevelFilter::WARN);
-    // An error says that somebody set up telemetry before; then that counts.
+    // Fails only if telemetry was set up before, which then stays in force.
     tracing_subscriber::registry().with(lines).try_init().ok();
 }
 
-/// Sends no spans to the collector, to see whether it would take any.
-///
-/// # Errors
-/// It cannot be reached, or did not take it in time.
-pub async fn export_no_spans(config: &TelemetryConfig) -> anyhow::Result<()> {
-    Ok(spans_out(config)?.export(Vec::new()).await?)
-}
-
-/// The same with metrics.
-///
-/// # Errors
-/// The same.
-pub async fn export_no_metrics(config: &TelemetryConfig) -> anyhow::Result<()> {
-    let exporter = metrics(config)?;
-    Ok(exporter.export(&ResourceMetrics::default()).await?)
-}
-
-/// What is logged. Spans of our own pass whatever the level, lines of a level do not: a line is told with the trace of the
-/// span it is in.
+/// What is logged. The level filters lines, not our own spans: a line carries the trace of the span it is in.
 fn log_filter(level: &str) -> anyhow::Result<impl Filter<Registry> + use<>> {
     let of_level = EnvFilter::builder()
         .parse(level)
         .context("cannot read the log level")?;
     let own_spans = filter_fn(|metadata| {
         let own = metadata.target().split("::").next();
-        metadata.is_span() && own.is_some_and(|own| OWN.contains(&own))
+        metadata.is_span() && own.is_some_and(|own| OWN_CRATES.contains(&own))
     });
-    let untold = filter_fn(|metadata| !exports::TOLD_HERE.contains(&metadata.name()));
+    let not_of_library = filter_fn(|metadata| !exports::LIBRARY_LINES.contains(&metadata.name()));
     Ok(of_level
         .or(own_spans.with_max_level_hint(LevelFilter::INFO))
-        .and(untold.with_max_level_hint(LevelFilter::TRACE)))
+        .and(not_of_library.with_max_level_hint(LevelFilter::TRACE)))
 }
 
-fn lines(format: Option<LogFormat>, writer: NonBlocking) -> Box<dyn Layer<Registry> + Send + Sync> {
-    let terminal = std::io::stdout().is_terminal();
-    let default = if terminal {
+fn log_layer(
+    format: Option<LogFormat>,
+    writer: NonBlocking,
+) -> Box<dyn Layer<Registry> + Send + Sync> {
+    let is_terminal = std::io::stdout().is_terminal();
+    let default = if is_terminal {
         LogFormat::Text
     } else {
         LogFormat::Json
@@ -268,7 +166,7 @@ fn lines(format: Option<LogFormat>, writer: NonBlocking) -> Box<dyn Layer<Regist
     match format.unwrap_or(default) {
         LogFormat::Text => tracing_subscriber::fmt::layer()
             .compact()
-            .with_ansi(terminal)
+            .with_ansi(is_terminal)
             .with_writer(writer)
             .boxed(),
         LogFormat::Json => {
@@ -276,117 +174,52 @@ fn lines(format: Option<LogFormat>, writer: NonBlocking) -> Box<dyn Layer<Regist
                 .flatten_event(true)
                 .with_writer(writer);
             let ids = layer.inner_layer_mut();
-            // By the names that a line has which tells the trace of a message.
-            ids.add_dynamic_field("trace_id", |_, _| Some(here()?.id().to_string()));
-            ids.add_dynamic_field("span_id", |_, _| Some(here()?.span().to_string()));
+            // The same field names as in lines that carry the trace of a message.
+            ids.add_dynamic_field("trace_id", |_, _| {
+                Some(current_trace()?.trace_id().to_string())
+            });
+            ids.add_dynamic_field("span_id", |_, _| {
+                Some(current_trace()?.span_id().to_string())
+            });
             layer.boxed()
         }
     }
 }
 
 fn provider(service: &'static str, config: &TelemetryConfig) -> TracerProviderBuilder {
-    let root = Root(config.otel_traces_sampler_arg);
+    let root = RootSampler(config.otel_traces_sampler_arg);
     SdkTracerProvider::builder()
         .with_sampler(Sampler::ParentBased(Box::new(root)))
-        .with_id_generator(Ids::default())
-        .with_resource(resource(service))
-}
-
-/// Who tells: what `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` say comes first.
-pub(crate) fn resource(service: &'static str) -> Resource {
-    let told = Resource::builder().build();
-    let is_told = |key: &'static str| match told.get(&Key::new(key)) {
-        // The library's word where nobody named the service.
-        Some(value) => !value.as_str().starts_with("unknown_service"),
-        None => false,
-    };
-    let ours = [
-        (SERVICE_NAME, service),
-        (SERVICE_INSTANCE_ID, INSTANCE.as_str()),
-    ];
-    let untold = ours.into_iter().filter(|(key, _)| !is_told(key));
-    let untold = untold.map(|(key, value)| KeyValue::new(key, value));
-    Resource::builder().with_attributes(untold).build()
-}
-
-fn span_exporter(config: &TelemetryConfig) -> anyhow::Result<SpanExporter> {
-    SpanExporter::builder()
-        .with_tonic()
-        .with_endpoint(config.collector.of_traces().as_str())
-        .with_timeout(config.collector.timeout_of_traces())
-        .build()
-        .context("cannot build the exporter of spans")
-}
-
-fn metric_exporter(config: &TelemetryConfig) -> anyhow::Result<MetricExporter> {
-    MetricExporter::builder()
-        .with_tonic()
-        .with_endpoint(config.collector.of_metrics().as_str())
-        .with_timeout(config.collector.timeout_of_metrics())
-        .build()
-        .context("cannot build the exporter of metrics")
-}
-
-/// Sends metrics to the collector, and sees what becomes of them.
-pub(crate) fn metrics(config: &TelemetryConfig) -> anyhow::Result<impl PushMetricExporter + use<>> {
-    let limit = config.collector.timeout_of_metrics();
-    Ok(Seen::new(
-        metric_exporter(config)?,
-        &exports::METRICS,
-        limit,
-    ))
-}
-
-/// The same with spans.
-fn spans_out(config: &TelemetryConfig) -> anyhow::Result<Seen<SpanExporter>> {
-    let limit = config.collector.timeout_of_traces();
-    Ok(Seen::new(span_exporter(config)?, &exports::SPANS, limit))
+        .with_id_generator(PresetIds::default())
+        .with_resource(resource::resource(service))
 }
 
 impl TelemetryGuard {
-    /// Sends what was not exported yet, for at most [`LAST_EXPORT`], and writes the last log lines, for at most
+    /// Exports the last spans, for at most [`flush::LAST_EXPORT`], then writes the last log lines, for at most
     /// [`LAST_LINES`].
     pub async fn flush(self) {
         if let Some(provider) = self.provider {
-            end("spans", move || provider.shutdown_with_timeout(FLUSH)).await;
+            flush::shut_down("spans", move || {
+                provider.shutdown_with_timeout(FLUSH_TIMEOUT)
+            })
+            .await;
         }
-        // Where nobody reads them it waits for ever, and nobody waits for it: it ends with the process.
+        // The writer blocks for ever where nobody reads its output. Then its thread ends with the process.
         let written = tokio::task::spawn_blocking(move || drop(self.writer));
         tokio::time::timeout(LAST_LINES, written).await.ok();
     }
 }
 
-/// Ends an exporter, for at most [`LAST_EXPORT`]. A shutdown blocks, and on a worker of the runtime it could
-/// wait for itself.
-pub(crate) async fn end(
-    what: &'static str,
-    shutdown: impl FnOnce() -> OTelSdkResult + Send + 'static,
-) {
-    let shutdown = tokio::task::spawn_blocking(shutdown);
-    match tokio::time::timeout(LAST_EXPORT, shutdown).await {
-        Ok(Ok(Ok(()))) => {}
-        Ok(Ok(Err(err))) => {
-            let error = crate::lines::chain(&err);
-            tracing::warn!(error, "last {what} are lost");
-        }
-        Ok(Err(err)) => {
-            let error = crate::lines::chain(&err);
-            tracing::warn!(error, "last {what} are lost");
-        }
-        Err(_) => tracing::warn!("last {what} are lost: the collector did not answer in time"),
-    }
+/// Trace context of a span; `None` where no trace is recorded.
+#[must_use]
+pub fn trace_of(span: &tracing::Span) -> Option<TraceContext> {
+    TraceContext::from_span_context(span.context().span().span_context())
 }
 
-/// Where a span stands; `None` where no trace is wanted.
+/// Trace context of the current span; `None` where no trace is recorded.
 #[must_use]
-pub fn of_span(span: &tracing::Span) -> Option<Trace> {
-    Trace::of(span.context().span().span_context())
-}
-
-/// Where the current span stands; `None` where no trace is wanted.
-#[must_use]
-pub fn here() -> Option<Trace> {
-    of_span(&tracing::Span::current())
+pub fn current_trace() -> Option<TraceContext> {
+    trace_of(&tracing::Span::current())
 }
 
 #[cfg(test)]

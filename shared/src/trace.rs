@@ -1,8 +1,8 @@
-//! Traces of what happens far too often to build a span for each: messages and deadlines.
+//! Traces of messages and deadlines, which are far too frequent to build a span for each.
 //!
-//! Each gets ids, sixteen bytes of chance, and its share of the sampling is decided by them at once. Whether it is told all
-//! the same, because it changed an alarm, failed or was slow, is known when it is done: only then a span is built, with the
-//! ids that its event and its lines in the alarm log already carry.
+//! Each one gets random ids when it begins, and the ids decide at once whether it is in the sample. Alarm changes, errors and
+//! slow messages are recorded whatever the sample. That is known only at the end, so the span is built then, with the ids
+//! that its event and its alarm log lines already carry.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -19,24 +19,24 @@ use opentelemetry_sdk::trace::{
     IdGenerator, RandomIdGenerator, Sampler, SamplingDecision, SamplingResult, ShouldSample,
 };
 
-use crate::telemetry::{Exporter, TelemetryConfig};
+use crate::telemetry::config::{Exporter, TelemetryConfig};
 
-/// What takes longer than this is always told.
+/// A message that takes longer than this is always recorded.
 pub const SLOW: Duration = Duration::from_secs(1);
 
-/// Links one span may have.
+/// The highest number of links of one span.
 pub const MAX_LINKS: usize = 128;
 
-/// Position in a trace; its text is W3C's `traceparent`.
+/// Ids of a trace and of one of its spans. Its text form is the W3C `traceparent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Trace {
+pub struct TraceContext {
     id: TraceId,
     span: SpanId,
     sampled: bool,
 }
 
-impl Trace {
-    /// The same, to be told.
+impl TraceContext {
+    /// The same ids, sampled.
     #[must_use]
     pub fn sampled(self) -> Self {
         Self {
@@ -45,26 +45,26 @@ impl Trace {
         }
     }
 
-    /// The id of the whole trace.
+    /// Id of the trace.
     #[must_use]
-    pub fn id(self) -> TraceId {
+    pub fn trace_id(self) -> TraceId {
         self.id
     }
 
-    /// The id of the span.
+    /// Id of the span.
     #[must_use]
-    pub(crate) fn span(self) -> SpanId {
+    pub(crate) fn span_id(self) -> SpanId {
         self.span
     }
 
-    /// Whether it is to be told.
+    /// Whether the span is recorded and exported.
     #[must_use]
     pub fn is_sampled(self) -> bool {
         self.sampled
     }
 
-    /// Where a span stands; `None` for none.
-    pub(crate) fn of(span: &SpanContext) -> Option<Self> {
+    /// Ids of the library's span context; `None` where there is no span.
+    pub(crate) fn from_span_context(span: &SpanContext) -> Option<Self> {
         span.is_valid().then(|| Self {
             id: span.trace_id(),
             span: span.span_id(),
@@ -72,46 +72,48 @@ impl Trace {
         })
     }
 
-    fn context(self, state: TraceState) -> SpanContext {
+    fn span_context(self, state: TraceState) -> SpanContext {
         let flags = TraceFlags::default().with_sampled(self.sampled);
         SpanContext::new(self.id, self.span, flags, true, state)
     }
 }
 
-impl fmt::Display for Trace {
+impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let flags = u8::from(self.sampled);
         write!(f, "00-{}-{}-{flags:02x}", self.id, self.span)
     }
 }
 
-/// It is no `traceparent`.
+/// The text is not a `traceparent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no traceparent")]
-pub struct NoTrace;
+#[error("not a traceparent")]
+pub struct TraceparentError;
 
-impl FromStr for Trace {
-    type Err = NoTrace;
+impl FromStr for TraceContext {
+    type Err = TraceparentError;
 
-    /// Reads what a device or another service wrote: any version but `ff`, whose four first parts are as in `00`.
-    fn from_str(text: &str) -> Result<Self, NoTrace> {
+    /// Parses a `traceparent` of any version but `ff`, if its first four parts are those of version `00` (W3C Trace Context,
+    /// section 4.3).
+    fn from_str(text: &str) -> Result<Self, TraceparentError> {
         let mut parts = text.split('-');
         let mut part = |length: usize| {
             let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
             let part = parts.next().filter(|part| part.len() == length);
-            part.filter(|part| part.bytes().all(is_hex)).ok_or(NoTrace)
+            part.filter(|part| part.bytes().all(is_hex))
+                .ok_or(TraceparentError)
         };
         let (version, trace, span, flags) = (part(2)?, part(32)?, part(16)?, part(2)?);
-        let trace = TraceId::from_hex(trace).map_err(|_| NoTrace)?;
-        let span = SpanId::from_hex(span).map_err(|_| NoTrace)?;
-        let flags = u8::from_str_radix(flags, 16).map_err(|_| NoTrace)?;
+        let trace = TraceId::from_hex(trace).map_err(|_| TraceparentError)?;
+        let span = SpanId::from_hex(span).map_err(|_| TraceparentError)?;
+        let flags = u8::from_str_radix(flags, 16).map_err(|_| TraceparentError)?;
         let has_more = parts.next().is_some();
         if version == "ff"
             || (version == "00" && has_more)
             || trace == TraceId::INVALID
             || span == SpanId::INVALID
         {
-            return Err(NoTrace);
+            return Err(TraceparentError);
         }
         Ok(Self {
             id: trace,
@@ -121,18 +123,18 @@ impl FromStr for Trace {
     }
 }
 
-/// What came with a message: where it was sent from.
+/// The trace context that came with a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
-    trace: Trace,
+pub struct RemoteContext {
+    trace: TraceContext,
     state: TraceState,
 }
 
-impl Origin {
-    /// Reads W3C's two fields; a `tracestate` that cannot be read is left out, as W3C says.
+impl RemoteContext {
+    /// Parses the two W3C fields. A `tracestate` that cannot be parsed is ignored, as W3C Trace Context requires.
     #[must_use]
     pub fn read(traceparent: &str, tracestate: Option<&str>) -> Option<Self> {
-        /// What W3C wants to be passed on at least; longer is nobody's need.
+        /// The length that W3C Trace Context asks to pass on at least.
         const MAX_STATE: usize = 512;
         let state = tracestate.filter(|state| state.len() <= MAX_STATE);
         let state = state.and_then(|state| TraceState::from_str(state).ok());
@@ -142,92 +144,95 @@ impl Origin {
         })
     }
 
-    fn context(&self) -> SpanContext {
-        self.trace.context(self.state.clone())
+    fn span_context(&self) -> SpanContext {
+        self.trace.span_context(self.state.clone())
     }
 }
 
-/// Begins traces.
+/// Begins traces and records the spans of those that are sampled.
 #[derive(Clone, Debug)]
-pub struct Traces {
-    /// Share that is sampled; `None`: no trace is wanted at all.
+pub struct SpanRecorder {
+    /// Share of traces in the sample; `None`: no traces at all.
     ratio: Option<f64>,
-    trusts_origins: bool,
+    /// Whether the trace of a message is continued and its sampling obeyed; else it is linked.
+    trusts_remote: bool,
 }
 
-impl Traces {
-    /// As configured. `trusts_origins`: a message's origin is continued and its sampling obeyed, else it is linked.
+impl SpanRecorder {
+    /// `trusts_remote`: the trace that came with a message is continued and its sampling obeyed. Otherwise it is linked.
     #[must_use]
-    pub fn new(config: &TelemetryConfig, trusts_origins: bool) -> Self {
+    pub fn new(config: &TelemetryConfig, trusts_remote: bool) -> Self {
         let is_wanted = config.otel_exporter != Exporter::None;
         Self {
             ratio: is_wanted.then_some(config.otel_traces_sampler_arg),
-            trusts_origins,
+            trusts_remote,
         }
     }
 
-    /// Begins none; tells what was begun elsewhere.
+    /// Begins no traces. Spans of traces that were begun elsewhere are recorded.
     #[must_use]
-    pub fn none() -> Self {
+    pub fn disabled() -> Self {
         Self {
             ratio: None,
-            trusts_origins: false,
+            trusts_remote: false,
         }
     }
 
-    /// Where something that begins now stands; `None` where no trace is wanted.
+    /// Begins a span now, in a new trace or in a trusted remote one; `None` where no traces are recorded.
     #[must_use]
-    pub fn begin(&self, origin: Option<&Origin>) -> Option<Trace> {
+    pub fn begin(&self, remote: Option<&RemoteContext>) -> Option<TraceContext> {
         let ratio = self.ratio?;
         let span = SpanId::from(fastrand::u64(1..));
-        if let (Some(origin), true) = (origin, self.trusts_origins) {
-            let Origin { trace, .. } = origin;
-            return Some(Trace { span, ..*trace });
+        if let (Some(remote), true) = (remote, self.trusts_remote) {
+            return Some(TraceContext {
+                span,
+                ..remote.trace
+            });
         }
         let id = TraceId::from(fastrand::u128(1..));
-        let sampled = takes(ratio, id);
-        Some(Trace { id, span, sampled })
+        let sampled = is_in_sample(ratio, id);
+        Some(TraceContext { id, span, sampled })
     }
 
-    /// Tells something that is done, if it is sampled.
-    pub fn tell(&self, done: Done<'_>) {
-        if !done.trace.sampled {
+    /// Records a completed span, if it is sampled.
+    pub fn record(&self, completed: CompletedSpan<'_>) {
+        if !completed.trace.sampled {
             return;
         }
-        let origin = done.origin.map(Origin::context);
-        let (parent, linked) = if self.trusts_origins {
-            (origin, None)
+        let remote = completed.remote.map(RemoteContext::span_context);
+        let (parent, linked) = if self.trusts_remote {
+            (remote, None)
         } else {
-            (None, origin)
+            (None, remote)
         };
         let parent = parent.unwrap_or_else(|| {
-            // Of a span without a parent the library makes the trace id: the generator gives it ours.
+            // Without a parent the library asks the id generator, which returns our ids.
             SpanContext::empty_context()
         });
-        let links = linked.into_iter().chain(done.links.iter().map(|link| {
+        let links = linked.into_iter().chain(completed.links.iter().map(|link| {
             let state = TraceState::default();
-            link.context(state)
+            link.span_context(state)
         }));
         let links = links.take(MAX_LINKS).map(Link::with_context);
-        let builder = SpanBuilder::from_name(done.name)
-            .with_kind(done.kind)
-            .with_start_time(opentelemetry::time::now() - done.took)
-            .with_attributes(done.attributes)
+        let builder = SpanBuilder::from_name(completed.name)
+            .with_kind(completed.kind)
+            .with_start_time(opentelemetry::time::now() - completed.took)
+            .with_attributes(completed.attributes)
             .with_links(links.collect());
-        // A trusted origin that did not sample does not forbid what must be told.
-        let parent = parent_to_obey(&parent);
-        let mut span = with_ids(done.trace, || {
+        // A remote trace that is not sampled must not suppress a span that is always recorded.
+        let parent = as_sampled(&parent);
+        let mut span = with_preset_ids(completed.trace, || {
             let context = Context::new().with_remote_span_context(parent);
             opentelemetry::global::tracer("subtronics").build_with_context(builder, &context)
         });
-        if let Some(error) = done.error {
+        if let Some(error) = completed.error {
             span.set_status(Status::error(error));
         }
         span.end();
     }
 }
 
-fn parent_to_obey(parent: &SpanContext) -> SpanContext {
+fn as_sampled(parent: &SpanContext) -> SpanContext {
     SpanContext::new(
         parent.trace_id(),
         parent.span_id(),
@@ -237,33 +242,33 @@ fn parent_to_obey(parent: &SpanContext) -> SpanContext {
     )
 }
 
-/// Something that is done.
+/// A span that has ended.
 #[derive(Debug)]
-pub struct Done<'a> {
-    /// Where it stands.
-    pub trace: Trace,
-    /// Where it came from.
-    pub origin: Option<&'a Origin>,
-    /// What else belongs to it, at most [`MAX_LINKS`].
-    pub links: &'a [Trace],
-    /// A template, never a device or a topic.
+pub struct CompletedSpan<'a> {
+    /// Its ids.
+    pub trace: TraceContext,
+    /// The trace context that came with its message.
+    pub remote: Option<&'a RemoteContext>,
+    /// Other spans that belong to it; those beyond [`MAX_LINKS`] are left out.
+    pub links: &'a [TraceContext],
+    /// Name with few possible values: a template, never a device or a topic.
     pub name: Cow<'static, str>,
-    /// Its role.
+    /// Its role in the semantic conventions.
     pub kind: SpanKind,
-    /// From its beginning to now.
+    /// Time from its beginning to now.
     pub took: Duration,
-    /// By the names of the semantic conventions.
+    /// Attributes, named by the semantic conventions.
     pub attributes: Vec<KeyValue>,
     /// Why it failed.
     pub error: Option<String>,
 }
 
-/// Whether this share of all traces has it: by the trace id, as the library's own sampler.
+/// Whether a trace is in a sample of this share. Decided by the trace id, like the library's own sampler.
 #[expect(
     clippy::cast_precision_loss,
     reason = "a share needs no more precision"
 )]
-fn takes(ratio: f64, trace: TraceId) -> bool {
+fn is_in_sample(ratio: f64, trace: TraceId) -> bool {
     let bytes = trace.to_bytes();
     let low = bytes[8..]
         .iter()
@@ -272,11 +277,11 @@ fn takes(ratio: f64, trace: TraceId) -> bool {
     place < ratio || ratio >= 1.0
 }
 
-/// Samples a share of what begins here, and everything that [`Traces::tell`] tells.
+/// Samples a share of the traces that begin in this process, and every span of [`SpanRecorder::record`].
 #[derive(Clone, Debug)]
-pub(crate) struct Root(pub(crate) f64);
+pub(crate) struct RootSampler(pub(crate) f64);
 
-impl ShouldSample for Root {
+impl ShouldSample for RootSampler {
     fn should_sample(
         &self,
         parent: Option<&Context>,
@@ -286,7 +291,7 @@ impl ShouldSample for Root {
         attributes: &[KeyValue],
         links: &[Link],
     ) -> SamplingResult {
-        if NEXT.get().is_some() {
+        if PRESET.get().is_some() {
             return SamplingResult {
                 decision: SamplingDecision::RecordAndSample,
                 attributes: Vec::new(),
@@ -299,33 +304,34 @@ impl ShouldSample for Root {
 }
 
 thread_local! {
-    static NEXT: Cell<Option<Trace>> = const { Cell::new(None) };
+    /// Ids of the span that is being built by [`SpanRecorder::record`].
+    static PRESET: Cell<Option<TraceContext>> = const { Cell::new(None) };
 }
 
-/// Makes ids, and those of [`Traces::tell`] as they were given out before.
+/// Generates random ids, except for spans of [`SpanRecorder::record`], whose ids were chosen before.
 #[derive(Debug, Default)]
-pub(crate) struct Ids(RandomIdGenerator);
+pub(crate) struct PresetIds(RandomIdGenerator);
 
-impl IdGenerator for Ids {
+impl IdGenerator for PresetIds {
     fn new_trace_id(&self) -> TraceId {
-        match NEXT.get() {
-            Some(next) => next.id,
+        match PRESET.get() {
+            Some(preset) => preset.id,
             None => self.0.new_trace_id(),
         }
     }
 
     fn new_span_id(&self) -> SpanId {
-        match NEXT.get() {
-            Some(next) => next.span,
+        match PRESET.get() {
+            Some(preset) => preset.span,
             None => self.0.new_span_id(),
         }
     }
 }
 
-fn with_ids<T>(trace: Trace, build: impl FnOnce() -> T) -> T {
-    NEXT.set(Some(trace));
+fn with_preset_ids<T>(trace: TraceContext, build: impl FnOnce() -> T) -> T {
+    PRESET.set(Some(trace));
     let result = build();
-    NEXT.set(None);
+    PRESET.set(None);
     result
 }
 

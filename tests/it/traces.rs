@@ -287,7 +287,7 @@ async fn a_collector_that_does_not_answer_slows_nothing() -> Result<()> {
     })
     .await?;
     let lines = lines_of_exports(ingest)?;
-    let is_full = |line: &&Value| line["target"] == "shared::telemetry::queue";
+    let is_full = |line: &&Value| line["target"] == "shared::telemetry::span_queue";
     ensure!(lines.iter().filter(is_full).count() > 0, "{lines:?}");
     let of_library = |line: &&Value| line["name"] == "BatchSpanProcessor.SpanDroppingStarted";
     ensure!(
@@ -457,7 +457,7 @@ async fn stdout_gets_a_line_of_json_per_span() -> Result<()> {
 async fn a_line_has_its_trace_whatever_the_level_of_the_log() -> Result<()> {
     let collector = Collector::start().await?;
     // The span of the request is of another module, and below the level.
-    let level = "--log-level=warn,shared::lines=info";
+    let level = "--log-level=warn,shared::alarm_log_lines=info";
     let flags = format!("{} {level}", collector.flags("0"));
     let stack = Plan::default().gateway(&flags).start().await?;
     stack.device(SERIAL).send(1_200).await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use shared::clock::Time;
 use shared::device::DeviceId;
-use shared::lines::chain;
+use shared::error_chain::error_chain;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -36,7 +36,7 @@ pub(super) async fn pin(
         let devices = match relay.store.devices().await {
             Ok(devices) => devices,
             Err(error) => {
-                let error = chain(&error);
+                let error = error_chain(&error);
                 tracing::debug!(error, "cannot list the devices, trying on");
                 continue;
             }

@@ -13,9 +13,10 @@ use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
 use shared::backoff::Backoff;
 use shared::device::DeviceId;
+use shared::error_chain::error_chain;
 use shared::guard::Sight;
-use shared::lines::{Limit, chain, shown};
-use shared::state::Epoch;
+use shared::position::Epoch;
+use shared::rate_limit::RateLimit;
 use shared::store::{Snapshot, Store, StoreError};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -52,8 +53,8 @@ pub(super) struct Shard {
     store: Store,
     outlet: Outlet,
     /// Lines about events and states that cannot be read: one per event would be one per reading.
-    unreadable: Limit,
-    unloadable: Limit,
+    unreadable: RateLimit,
+    unloadable: RateLimit,
     sources: Sources,
     link: Option<Link>,
     /// The partitions' epochs as they were last seen.
@@ -109,12 +110,12 @@ impl Shard {
                 spans: Spans {
                     traces: settings.traces.clone(),
                     clock: store.clock(),
-                    late: Limit::frequent(),
+                    late: RateLimit::six_hundred_per_minute(),
                 },
             },
             store,
-            unreadable: Limit::rare(),
-            unloadable: Limit::rare(),
+            unreadable: RateLimit::one_per_ten_seconds(),
+            unloadable: RateLimit::one_per_ten_seconds(),
             sources,
             link: None,
             epochs: Arc::default(),
@@ -134,7 +135,7 @@ impl Shard {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             if self.sources.lagging.swap(false, Ordering::Acquire) {
-                self.metrics().lagging.fetch_add(1, Relaxed);
+                self.metrics().lagging.increment();
                 tracing::warn!("more was published than could be taken, catching up");
                 self.suspect_everything();
             }
@@ -244,16 +245,16 @@ impl Shard {
             watched.members()
         };
         let channel = Arc::clone(channel);
-        self.metrics().events.fetch_add(1, Relaxed);
+        self.metrics().events.increment();
         if let Some(watched) = self.watched.get_mut(&channel) {
             match Published::parse(&message.bytes) {
                 Ok(event) => watched.take(&Arc::new(event), &self.outlet),
                 Err(error) => {
                     let metrics = self.outlet.clients.metrics();
-                    metrics.unreadable.fetch_add(1, Relaxed);
-                    if let Some(held_back) = self.unreadable.take(self.outlet.clock.now()) {
+                    metrics.unreadable.increment();
+                    if let Some(held_back) = self.unreadable.allow(self.outlet.clock.now()) {
                         self.outlet.spans.unreadable(watched.device());
-                        let error = chain(&error);
+                        let error = error_chain(&error);
                         tracing::warn!(error, channel = %channel, held_back, "published event cannot be read");
                     }
                     watched.suspect_gap();
@@ -324,8 +325,8 @@ impl Shard {
                 self.load_if_needed(channel);
             }
             Err(StoreError::Refused(reason)) => {
-                if let Some(held_back) = self.unloadable.take(self.outlet.clock.now()) {
-                    tracing::warn!(device.id = %shown(watched.device()), reason, held_back, "device cannot be read");
+                if let Some(held_back) = self.unloadable.allow(self.outlet.clock.now()) {
+                    tracing::warn!(device.id = %watched.device().for_log(), reason, held_back, "device cannot be read");
                 }
                 watched.note_readable(false);
                 watched.fail_load(id);
@@ -337,8 +338,8 @@ impl Shard {
                 }));
             }
             Err(error) => {
-                let error = chain(&error);
-                tracing::debug!(error, device.id = %shown(watched.device()), "cannot load a device, trying on");
+                let error = error_chain(&error);
+                tracing::debug!(error, device.id = %watched.device().for_log(), "cannot load a device, trying on");
                 watched.fail_load(id);
                 if self.paused_until.is_none() {
                     self.paused_until = Some(Instant::now() + self.backoff.pause());
@@ -419,7 +420,7 @@ impl Shard {
 
     /// The connection does not do what it is for: the link task makes a new one.
     fn give_up_link(&mut self, error: &redis::RedisError) {
-        let error = chain(error);
+        let error = error_chain(error);
         tracing::warn!(error, "subscription was not confirmed");
         if let Some(link) = self.link.take() {
             link.lost.cancel();

@@ -12,9 +12,10 @@ use opentelemetry_semantic_conventions::attribute::{
 };
 use shared::clock::Clock;
 use shared::device::DeviceId;
+use shared::error_chain::error_chain;
 use shared::keys::CHANNEL_TEMPLATE;
-use shared::lines::{Limit, chain};
-use shared::trace::{Done, SLOW, Traces};
+use shared::rate_limit::RateLimit;
+use shared::trace::{CompletedSpan, SLOW, SpanRecorder};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
@@ -22,11 +23,11 @@ use crate::replay::Published;
 
 /// Tells the ways of events.
 pub(super) struct Spans {
-    pub(super) traces: Traces,
+    pub(super) traces: SpanRecorder,
     pub(super) clock: Arc<dyn Clock>,
     /// After an outage everything is late, for one reason: as many as somebody may look at. Those of a trace that is told
     /// are told all.
-    pub(super) late: Limit,
+    pub(super) late: RateLimit,
 }
 
 impl Spans {
@@ -39,7 +40,7 @@ impl Spans {
         let now = self.clock.now();
         let took = u64::try_from(now.millis_since(event.at)).unwrap_or(0);
         let took = Duration::from_millis(took);
-        if took > SLOW && self.late.take(now).is_some() {
+        if took > SLOW && self.late.allow(now).is_some() {
             self.tell(device, took, None);
         }
         Span::none()
@@ -62,9 +63,9 @@ impl Spans {
             KeyValue::new(DEVICE_ID, device.to_string()),
         ];
         attributes.extend(error.map(|error| KeyValue::new(ERROR_TYPE, error)));
-        self.traces.tell(Done {
+        self.traces.record(CompletedSpan {
             trace: trace.sampled(),
-            origin: None,
+            remote: None,
             links: &[],
             name: format!("process {CHANNEL_TEMPLATE}").into(),
             kind: SpanKind::Consumer,
@@ -90,7 +91,7 @@ fn child(traceparent: &str, device: &DeviceId) -> Span {
         { DEVICE_ID } = %device,
     );
     if let Err(error) = span.set_parent(parent) {
-        tracing::debug!(error = chain(&error), "trace cannot be continued");
+        tracing::debug!(error = error_chain(&error), "trace cannot be continued");
     }
     span
 }

@@ -12,8 +12,8 @@ use shared::alarm::Kind;
 use shared::clock::{Clock, Time};
 use shared::device::DeviceId;
 use shared::event::Mark;
-use shared::lines::shown;
-use shared::state::{Epoch, Position};
+
+use shared::position::{Epoch, Position};
 use shared::store::Snapshot;
 
 use super::Join;
@@ -389,7 +389,7 @@ impl Watched {
         if packets > 0 {
             let metrics = outlet.clients.metrics();
             for (_, answer) in &answers {
-                metrics.replica_recoveries.add(answer.outcome());
+                metrics.replica_recoveries.increment(answer.outcome());
             }
             if let Some(head) = self.head {
                 let missed = replay::missed(head, snapshot);
@@ -404,7 +404,7 @@ impl Watched {
             }
             let recovered = answers.iter().all(|(_, answer)| answer.recovered);
             // No line each at `info`: after an outage it is every device there is.
-            tracing::debug!(device.id = %shown(&self.device), recovered, "caught up with missed events");
+            tracing::debug!(device.id = %self.device.for_log(), recovered, "caught up with missed events");
             self.shown.is_told_stale = false;
             self.shown.is_told_blindly = false;
         }
@@ -485,7 +485,7 @@ impl Watched {
             });
             if join.since.is_some() {
                 let counts = &outlet.clients.metrics().client_recoveries;
-                counts.add(answer.outcome());
+                counts.increment(answer.outcome());
             }
             client.send_complete(&self.device, answer.packets());
             if let Some(ack) = join.ack {

@@ -2,8 +2,9 @@ use proptest::prelude::*;
 use shared::alarm::Alarm;
 use shared::decimal::Decimal;
 use shared::keys::MAX_EVENTS;
+use shared::position::Epoch;
 use shared::reading::{Coordinate, LevelSetting, Reading};
-use shared::state::{Epoch, Latest};
+use shared::state::Latest;
 
 use super::*;
 

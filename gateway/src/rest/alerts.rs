@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use shared::apply::{self, Acknowledged};
 use shared::event;
-use shared::state::Position;
+use shared::position::Position;
 
 use crate::error::ApiError;
 use crate::rest::path::{Alert, Device};
@@ -45,7 +45,7 @@ pub(crate) async fn acknowledge(
     let name = body.name()?;
     let answer = apply::acknowledge(&rest.reads.store, &alert.device, &alert.id, name, body.seen);
     let answer = rest.reads.within(answer).await.map_err(ApiError::away)?;
-    rest.metrics.acknowledged.add(match answer.answer {
+    rest.metrics.acknowledged.increment(match answer.answer {
         Acknowledged::Covered => "covered",
         Acknowledged::Escalated => "escalated",
         Acknowledged::NotFound => "not_found",

@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use shared::clock::Clock;
-use shared::lines::Limit;
+use shared::rate_limit::RateLimit;
 
 use crate::error::ApiError;
 use crate::metrics::Metrics;
@@ -28,7 +28,7 @@ const MAX_AGE: &str = "7200";
 pub(crate) struct Cors {
     origins: Origins,
     clock: Arc<dyn Clock>,
-    refusals: Arc<Limit>,
+    refusals: Arc<RateLimit>,
     metrics: Arc<Metrics>,
 }
 
@@ -38,7 +38,7 @@ impl Cors {
             origins,
             clock,
             metrics,
-            refusals: Arc::new(Limit::rare()),
+            refusals: Arc::new(RateLimit::one_per_ten_seconds()),
         }
     }
 }
@@ -115,7 +115,7 @@ impl Cors {
 
     fn tell_refusal(&self, origin: &HeaderValue) {
         // Any page can cause them.
-        if let Some(held_back) = self.refusals.take(self.clock.now()) {
+        if let Some(held_back) = self.refusals.allow(self.clock.now()) {
             tracing::warn!(?origin, held_back, "CORS blocked origin");
         }
     }

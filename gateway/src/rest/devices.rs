@@ -1,7 +1,5 @@
 //! The devices: one item of contract 4.3 each, judged at the moment it is shown.
 
-use std::sync::atomic::Ordering;
-
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -14,9 +12,10 @@ use shared::clock::Time;
 use shared::decimal::Decimal;
 use shared::device::DeviceId;
 use shared::event::{self, iso, iso_option};
-use shared::lines::shown;
+
+use shared::position::Epoch;
 use shared::reading::{Coordinate, Quality};
-use shared::state::{DeviceState, Epoch, freshness};
+use shared::state::{DeviceState, freshness};
 
 use crate::error::ApiError;
 use crate::rest::path::Device;
@@ -106,8 +105,8 @@ pub(crate) async fn retire(
     match answer.answer {
         Retired::NotFound => Err(ApiError::UnknownDevice),
         Retired::Done => {
-            rest.metrics.retired.fetch_add(1, Ordering::Relaxed);
-            tracing::info!(device.id = %shown(&device), "device retired");
+            rest.metrics.retired.increment();
+            tracing::info!(device.id = %device.for_log(), "device retired");
             Ok(reply::ok(&RetireReply { success: true }))
         }
     }

@@ -17,7 +17,7 @@ use opentelemetry_semantic_conventions::attribute::{
     ERROR_TYPE, HTTP_REQUEST_METHOD, HTTP_RESPONSE_STATUS_CODE, HTTP_ROUTE, URL_PATH, URL_SCHEME,
 };
 use shared::telemetry;
-use shared::trace::{Done, SLOW, Traces};
+use shared::trace::{CompletedSpan, SLOW, SpanRecorder};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
@@ -184,7 +184,7 @@ impl Asked<'_> {
         if !may_have_changed && (is_probe || !is_worth_it) {
             return;
         }
-        let trace = telemetry::of_span(span).filter(|trace| !trace.is_sampled());
+        let trace = telemetry::trace_of(span).filter(|trace| !trace.is_sampled());
         let Some(trace) = trace else { return };
         let mut attributes = vec![
             KeyValue::new(HTTP_REQUEST_METHOD, self.method),
@@ -197,9 +197,9 @@ impl Asked<'_> {
         attributes.extend(status.map(|status| KeyValue::new(HTTP_RESPONSE_STATUS_CODE, status)));
         let error = error.map(Cow::into_owned);
         attributes.extend(error.clone().map(|error| KeyValue::new(ERROR_TYPE, error)));
-        Traces::none().tell(Done {
+        SpanRecorder::disabled().record(CompletedSpan {
             trace: trace.sampled(),
-            origin: None,
+            remote: None,
             links: &[],
             name: self.name().into(),
             kind: SpanKind::Server,

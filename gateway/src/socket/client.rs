@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use serde_json::value::RawValue;
 use shared::clock::SystemClock;
 use shared::device::DeviceId;
-use shared::lines::{Limit, chain};
+use shared::error_chain::error_chain;
+use shared::rate_limit::RateLimit;
 use socketioxide::extract::AckSender;
 use socketioxide::handler::{FromMessageParts, Value};
 use socketioxide::socket::{DisconnectReason, Sid, Socket};
@@ -113,11 +114,11 @@ pub(crate) struct Client {
 }
 
 /// Lines about clients, who come and go as they like.
-static LINES: Limit = Limit::frequent();
+static LINES: RateLimit = RateLimit::six_hundred_per_minute();
 
 /// Tells a line about a client, if it may still be told.
 pub(super) fn tell(line: impl FnOnce(u64)) {
-    if let Some(held_back) = LINES.take(SystemClock::local()) {
+    if let Some(held_back) = LINES.allow(SystemClock::local()) {
         line(held_back);
     }
 }
@@ -274,7 +275,7 @@ impl Client {
     /// The first reason is the one that counts.
     fn count_end(&self, reason: &str) {
         if !self.is_counted.swap(true, Ordering::Relaxed) {
-            self.metrics.disconnected.add(reason);
+            self.metrics.disconnected.increment(reason);
         }
     }
 
@@ -302,7 +303,7 @@ impl Client {
     fn push_alarms(&self, device: Option<&DeviceId>, packets: impl IntoIterator<Item = Packet>) {
         let count = &self.metrics.alarm_packets;
         let packets = packets.into_iter().inspect(|_| {
-            count.fetch_add(1, Ordering::Relaxed);
+            count.increment();
         });
         self.push(|lanes| {
             lanes.push_alarms(device, packets, Instant::now(), |packet| {
@@ -320,8 +321,7 @@ impl Client {
             let now = Instant::now();
             let mut waits = false;
             for (name, payload) in packets {
-                let count = &self.metrics.telemetry_packets;
-                count.fetch_add(1, Ordering::Relaxed);
+                self.metrics.telemetry_packets.increment();
                 waits = lanes
                     .push_telemetry(device, name, payload, now, |packet| self.hand_over(packet))?;
             }
@@ -355,7 +355,7 @@ impl Client {
         ];
         for (counter, count) in losses {
             if count > 0 {
-                counter.fetch_add(count, Ordering::Relaxed);
+                counter.add(count);
             }
         }
     }
@@ -379,7 +379,7 @@ impl Client {
             Err(SendError::Socket(SocketError::Closed)) => Handed::Closed,
             Err(SendError::Serialize(error)) => {
                 let client = self.sid;
-                tracing::error!(%client, error = chain(&error), "packet cannot be written");
+                tracing::error!(%client, error = error_chain(&error), "packet cannot be written");
                 // The lanes are locked here: the connection ends by its token, at once as well.
                 self.count_end(LetGo::Broken.code());
                 self.gone.cancel();
@@ -450,7 +450,7 @@ impl Clients {
 
     /// Counts the client as connected until the registration is dropped.
     pub(crate) fn register(&self, client: &Arc<Client>) -> Registration {
-        self.metrics().connected.fetch_add(1, Ordering::Relaxed);
+        self.metrics().connected.increment();
         self.connected().insert(client.id, Arc::clone(client));
         Registration {
             clients: self.clone(),

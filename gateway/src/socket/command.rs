@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use shared::device::DeviceId;
-use shared::lines::shown;
-use shared::state::Position;
+
+use shared::position::Position;
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::extract::Data;
 use socketioxide::handler::{FromMessageParts, Value};
@@ -144,7 +144,7 @@ pub(super) async fn work_off(
     while let Some(command) = commands.recv().await {
         let ack = command.ack;
         if let Err(refusal) = perform(client, command, relay, subscriptions).await {
-            client.metrics().commands_refused.add(refusal.code());
+            client.metrics().commands_refused.increment(refusal.code());
             tracing::debug!(client = %client.sid(), code = refusal.code(), "command refused");
             if let Some(ack) = ack {
                 client.acknowledge(ack, refusal.to_payload());
@@ -175,7 +175,7 @@ async fn perform(
             if unanswered.is_above(subscriptions.limit) || !subscriptions.add(&device) {
                 return Err(Refusal::Limit(subscriptions.limit));
             }
-            tracing::debug!(client = %client.sid(), device.id = %shown(&device), "client subscribed to device");
+            tracing::debug!(client = %client.sid(), device.id = %device.for_log(), "client subscribed to device");
             let ack = command.ack;
             let client = Arc::clone(client);
             relay

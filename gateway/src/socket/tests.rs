@@ -28,7 +28,7 @@ async fn service_is_freed_with_its_last_handle() {
     let settings = relay::Settings {
         linger: config.linger,
         broadcast_all: false,
-        traces: shared::trace::Traces::none(),
+        traces: shared::trace::SpanRecorder::disabled(),
     };
     // Its tasks end at once: nothing is asked of Redis.
     let finish = CancellationToken::new();

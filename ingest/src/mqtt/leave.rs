@@ -3,7 +3,7 @@
 
 use rumqttc::v5::mqttbytes::v5::{Packet, UnsubAck, UnsubAckReason};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event};
-use shared::lines::chain;
+use shared::error_chain::error_chain;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -159,7 +159,7 @@ impl Link {
         match removed {
             Ok(Ok(())) => tracing::info!(broker = self.broker, "left the share group"),
             Ok(Err(err)) => {
-                let error = chain(&err);
+                let error = error_chain(&err);
                 tracing::warn!(
                     broker = self.broker,
                     error,

@@ -23,7 +23,7 @@ pub async fn retire(
 ) -> Result<Answered<Retired>, StoreError> {
     let clock = store.clock();
     // It ends alarms, or a device: always told.
-    let trace = telemetry::here().map(|trace| trace.sampled().to_string());
+    let trace = telemetry::current_trace().map(|trace| trace.sampled().to_string());
     let mut loaded = store.load(std::slice::from_ref(device)).await?.pop();
     loop {
         let subject = match loaded {

@@ -4,10 +4,8 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction};
 
 use super::Line;
-use crate::telemetry::Endpoint;
-
-/// What stands for a value that must not be seen.
-const MASK: &str = "***";
+use crate::secret::{MASK, without_user};
+use crate::telemetry::collector::Endpoint;
 
 /// How a setting is listed where its text alone does not tell, or must not be told.
 #[derive(Clone, Debug)]
@@ -75,15 +73,4 @@ impl Line {
         let values = values.map(|value| without_user(&value.to_string_lossy()));
         values.collect::<Vec<_>>().join(",")
     }
-}
-
-/// A URL without its user and password, anything else as it is.
-#[must_use]
-pub fn without_user(text: &str) -> String {
-    let masked = text.split_once("://").and_then(|(scheme, rest)| {
-        let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let at = rest[..authority].rfind('@')?;
-        Some(format!("{scheme}://{MASK}{}", &rest[at..]))
-    });
-    masked.unwrap_or_else(|| text.to_owned())
 }

@@ -13,7 +13,8 @@ use super::{Deadline, Decision, Draft, Outcome, Subject, told_limits};
 use crate::alarm::Alarm;
 use crate::clock::Time;
 use crate::order;
-use crate::state::{DeviceState, Epoch};
+use crate::position::Epoch;
+use crate::state::DeviceState;
 
 /// The last state this process committed of a device, kept for the day on which Redis goes back behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]

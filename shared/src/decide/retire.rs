@@ -4,7 +4,7 @@ use super::{Draft, Subject};
 use crate::alarm::Change;
 use crate::clock::Time;
 use crate::event::{self, Event};
-use crate::state::Position;
+use crate::position::Position;
 
 /// What is written and published when a device is retired. Nothing else is kept of it.
 #[derive(Clone, Debug)]

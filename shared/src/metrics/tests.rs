@@ -3,25 +3,34 @@ use super::*;
 #[test]
 fn instruments_are_read_in_the_text_format() {
     let meters = Meters::local("test").unwrap();
-    let counts = Arc::new(Counts::new(&["cold", "warm"]));
-    let told = Arc::clone(&counts);
-    meters.counters("tea.cups", "Cups of tea.", move |tell| {
-        told.tell("kind", tell);
-    });
+    let pots = meters.count("tea.pots", "Pots of tea.");
+    let cups = meters.count_by("tea.cups", "Cups of tea.", "kind", &["cold", "warm"]);
+    let [home, away] = meters.count_by_two(
+        "tea.guests",
+        "Guests.",
+        ("place", ["home", "away"]),
+        ("kind", &["old", "new"]),
+    );
     meters.gauge("tea.left", "Tea left.", || 7);
     meters.age("tea.age", "Age of the tea.", || Some(1.5));
-    meters.age("tea.none", "Never told.", || None);
+    meters.age("tea.none", "Never observed.", || None);
     let steeped = meters.durations("tea.steeping", "Steeping.");
-    counts.add("warm");
-    counts.add_many("warm", 2);
-    steeped.record(0.3, &[]);
+    pots.increment();
+    cups.increment("warm");
+    cups.add("warm", 2);
+    home.increment("old");
+    away.add("new", 3);
+    steeped.record(Duration::from_millis(300));
 
     let text = meters.reader()();
     for line in [
         "# HELP tea_cups_total Cups of tea.",
         "# TYPE tea_cups_total counter",
+        "tea_pots_total 1",
         r#"tea_cups_total{kind="cold"} 0"#,
         r#"tea_cups_total{kind="warm"} 3"#,
+        r#"tea_guests_total{kind="old",place="home"} 1"#,
+        r#"tea_guests_total{kind="new",place="away"} 3"#,
         "# TYPE tea_left gauge",
         "tea_left 7",
         "tea_age_seconds 1.5",
@@ -37,11 +46,11 @@ fn instruments_are_read_in_the_text_format() {
 }
 
 #[test]
-fn a_value_nobody_foresaw_is_counted_and_bounded() {
-    let counts = Counts::new(&["known"]);
-    assert_eq!(counts.read().collect::<Vec<_>>(), [("known", 0)]);
-    counts.add("invented");
-    counts.add("invented too");
-    let read: Vec<_> = counts.read().collect();
+fn an_undeclared_label_value_is_counted_as_other() {
+    let counts = LabelledCount::new(&["known"]);
+    assert_eq!(counts.get().collect::<Vec<_>>(), [("known", 0)]);
+    counts.increment("invented");
+    counts.increment("invented too");
+    let read: Vec<_> = counts.get().collect();
     assert_eq!(read, [("known", 0), ("other", 2)]);
 }

@@ -11,7 +11,8 @@ use super::{Loaded, wrong_answer};
 use crate::clock::Time;
 use crate::decide::Subject;
 use crate::device::DeviceId;
-use crate::state::{DeviceState, Epoch, Position};
+use crate::position::{Epoch, Position};
+use crate::state::DeviceState;
 
 /// Reads the answer of `state.lua`.
 pub(super) fn loaded(device: &DeviceId, answer: Value) -> RedisResult<Loaded> {

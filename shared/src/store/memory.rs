@@ -12,7 +12,8 @@ use crate::alarm::ChangeKind;
 use crate::clock::Time;
 use crate::decide::{Remembered, Subject};
 use crate::device::DeviceId;
-use crate::state::{DeviceState, Epoch};
+use crate::position::Epoch;
+use crate::state::DeviceState;
 
 /// Far above what one installation has; `--max-devices` is what bounds the number of devices.
 const MAX_DEVICES: usize = 100_000;

@@ -15,7 +15,8 @@ use crate::alarm::Alarm;
 use crate::clock::Time;
 use crate::device::DeviceId;
 use crate::keys::{self, PartitionKeys};
-use crate::state::{DeviceState, Position};
+use crate::position::Position;
+use crate::state::DeviceState;
 
 /// Entries of one page of the alarm log.
 const LOG_PAGE: usize = 500;

@@ -1,8 +1,8 @@
 //! The store against a real redis-server.
 
+mod in_doubt;
 mod reassert;
 mod retire;
-mod unanswered;
 
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;

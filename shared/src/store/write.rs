@@ -10,9 +10,9 @@ use crate::clock::Time;
 use crate::decide::{Deadline, Decision, Subject};
 use crate::device::DeviceId;
 use crate::keys;
+use crate::position::Epoch;
 use crate::redis::{Scripts, open_epoch};
-use crate::state::Epoch;
-use crate::trace::Trace;
+use crate::trace::TraceContext;
 
 /// How much is kept of what grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub struct Commit<'a> {
     /// alarm log.
     pub bounds: Option<Bounds>,
     /// Where it stands in its trace, for the alarm log.
-    pub trace: Option<Trace>,
+    pub trace: Option<TraceContext>,
 }
 
 /// What became of a commit.
@@ -109,13 +109,13 @@ impl Store {
         &self,
         commits: &[Commit<'_>],
     ) -> Result<Vec<Result<Committed, StoreError>>, StoreError> {
-        let watch = self.unanswered.watch(commits);
+        let pending = self.in_doubt.pending(commits);
         let answers = self
             .run_each(commits.len(), |scripts, index, pipe| {
                 self.commit_call(scripts, &commits[index], pipe);
             })
             .await?;
-        watch.answered();
+        pending.answered();
         let answers = answers.into_iter().zip(commits);
         Ok(answers
             .map(|(answer, commit)| {
@@ -347,7 +347,7 @@ impl Store {
                 alarm: line.alarm.clone(),
                 by: acknowledged.map(|(by, _)| by.clone()),
                 seen: acknowledged.map(|(_, seen)| *seen),
-                trace: commit.trace.as_ref().map(Trace::to_string),
+                trace: commit.trace.as_ref().map(TraceContext::to_string),
             }));
         }
     }

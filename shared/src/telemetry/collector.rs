@@ -1,4 +1,4 @@
-//! The collector: where it is, and how long it may take.
+//! Address and timeouts of the OpenTelemetry collector.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,16 +8,17 @@ use clap::Args;
 use rustls::pki_types::DnsName;
 use url::{Host, Url};
 
-use super::FLUSH;
-use crate::args::without_user;
+use super::flush::FLUSH_TIMEOUT;
+use crate::secret::without_user;
 
-/// Where spans and metrics go with OTLP. Besides the first, only what the standard names is read: hidden, since few need it.
+/// Where spans and metrics go with OTLP. The settings beside the first are those of the OpenTelemetry specification; they are
+/// hidden in `--help`, because few need them.
 #[derive(Args, Clone, Debug)]
 #[expect(
     clippy::struct_field_names,
     reason = "flags are named after them, and variables by the standard"
 )]
-pub struct Collector {
+pub struct CollectorConfig {
     /// The collector, if they go there (OTLP over gRPC)
     #[arg(
         long,
@@ -45,41 +46,43 @@ pub struct Collector {
     /// How long an export may take, in milliseconds
     #[arg(long, env = "OTEL_EXPORTER_OTLP_TIMEOUT", hide = true, value_parser = milliseconds)]
     otel_exporter_otlp_timeout: Option<Duration>,
-    /// The same of spans
+    /// How long an export of spans may take, in milliseconds
     #[arg(long, env = "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", hide = true, value_parser = milliseconds)]
     otel_exporter_otlp_traces_timeout: Option<Duration>,
-    /// The same of metrics
+    /// How long an export of metrics may take, in milliseconds
     #[arg(long, env = "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", hide = true, value_parser = milliseconds)]
     otel_exporter_otlp_metrics_timeout: Option<Duration>,
 }
 
-impl Collector {
-    /// Of spans.
-    pub(crate) fn of_traces(&self) -> &Endpoint {
+impl CollectorConfig {
+    /// Where spans go.
+    pub(crate) fn traces_endpoint(&self) -> &Endpoint {
         let own = self.otel_exporter_otlp_traces_endpoint.as_ref();
         own.unwrap_or(&self.otel_exporter_otlp_endpoint)
     }
 
-    /// Of metrics.
-    pub(crate) fn of_metrics(&self) -> &Endpoint {
+    /// Where metrics go.
+    pub(crate) fn metrics_endpoint(&self) -> &Endpoint {
         let own = self.otel_exporter_otlp_metrics_endpoint.as_ref();
         own.unwrap_or(&self.otel_exporter_otlp_endpoint)
     }
 
     /// How long an export of spans may take.
-    pub(crate) fn timeout_of_traces(&self) -> Duration {
+    pub(crate) fn traces_timeout(&self) -> Duration {
         let own = self.otel_exporter_otlp_traces_timeout;
-        own.or(self.otel_exporter_otlp_timeout).unwrap_or(FLUSH)
+        own.or(self.otel_exporter_otlp_timeout)
+            .unwrap_or(FLUSH_TIMEOUT)
     }
 
     /// How long an export of metrics may take.
-    pub(crate) fn timeout_of_metrics(&self) -> Duration {
+    pub(crate) fn metrics_timeout(&self) -> Duration {
         let own = self.otel_exporter_otlp_metrics_timeout;
-        own.or(self.otel_exporter_otlp_timeout).unwrap_or(FLUSH)
+        own.or(self.otel_exporter_otlp_timeout)
+            .unwrap_or(FLUSH_TIMEOUT)
     }
 }
 
-/// As the standard writes times: a whole number of milliseconds.
+/// A whole number of milliseconds, as the OpenTelemetry specification writes times.
 fn milliseconds(text: &str) -> Result<Duration, String> {
     match text.trim().parse() {
         Ok(millis @ 1..=3_600_000_u64) => Ok(Duration::from_millis(millis)),
@@ -87,7 +90,7 @@ fn milliseconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// An `http://` or `https://` URL; its user part is never printed, nor sent: gRPC has no place for it.
+/// An `http://` or `https://` URL. Its user part is neither printed nor sent, since gRPC has no place for it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     sent: String,
@@ -95,7 +98,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// What the exporter is given.
+    /// The URL for the exporter, without its user part.
     pub(super) fn as_str(&self) -> &str {
         &self.sent
     }
@@ -105,13 +108,13 @@ impl FromStr for Endpoint {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        /// Far below what the client refuses.
+        /// Far below the longest URL that the client accepts.
         const LONGEST: usize = 2_048;
         let mut url = Url::parse(text).map_err(|err| format!("not a URL: {err}"))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err("the scheme must be http:// or https://".to_owned());
         }
-        // `Url` takes more for a name than the client does, and than a certificate can have.
+        // `Url` accepts names that the client refuses and that no certificate can hold.
         if let Some(Host::Domain(name)) = url.host()
             && DnsName::try_from(name).is_err()
         {

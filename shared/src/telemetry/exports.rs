@@ -1,9 +1,9 @@
-//! What became of exports: a line when the collector takes nothing any more, one when it takes again, and a count.
+//! Outcomes of exports: one log line when the collector stops accepting them, one when it accepts them again, and a count.
 //!
-//! The library writes a line per failed export, one every few seconds for as long as a collector is away: those are left out
-//! of the log.
+//! The library logs every failed export, one every few seconds while a collector is away. The log filter leaves those lines
+//! out ([`LIBRARY_LINES`]).
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use opentelemetry_sdk::Resource;
@@ -14,10 +14,10 @@ use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use tokio::runtime::Handle;
 
-use crate::metrics::Meters;
+use crate::error_chain::error_chain;
 
-/// Names of the lines that the library writes of each failed export.
-pub(super) const TOLD_HERE: [&str; 2] = [
+/// Names of the log events that the library writes for each failed export.
+pub(super) const LIBRARY_LINES: [&str; 2] = [
     "BatchSpanProcessor.ExportError",
     "PeriodicReader.ExportError",
 ];
@@ -27,66 +27,60 @@ pub(super) static SPANS: Exports = Exports::of("spans");
 /// Exports of metrics by this process.
 pub(super) static METRICS: Exports = Exports::of("metrics");
 
-/// Registers the count of those that failed.
-pub(super) fn tell(meters: &Meters) {
-    let help = "Exports of spans or metrics that the collector did not take.";
-    meters.counters("telemetry.exports.failed", help, |tell| {
-        for exports in [&SPANS, &METRICS] {
-            let label = opentelemetry::KeyValue::new("signal", exports.what);
-            tell(exports.outage().failed, &[label]);
-        }
-    });
+/// Failed exports since the start of the process, by signal.
+pub(super) fn failed() -> [(&'static str, u64); 2] {
+    [&SPANS, &METRICS].map(|exports| (exports.signal, exports.outage().failed))
 }
 
 /// How the exports of one signal go.
 #[derive(Debug)]
 pub(super) struct Exports {
-    what: &'static str,
+    signal: &'static str,
     // A std mutex: held for a comparison or two.
     outage: Mutex<Outage>,
 }
 
 impl Exports {
-    const fn of(what: &'static str) -> Self {
+    const fn of(signal: &'static str) -> Self {
         Self {
-            what,
+            signal,
             outage: Mutex::new(Outage::NONE),
         }
     }
 
-    fn outage(&self) -> std::sync::MutexGuard<'_, Outage> {
+    fn outage(&self) -> MutexGuard<'_, Outage> {
         self.outage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn saw(&self, outcome: &OTelSdkResult) {
-        let what = self.what;
-        let line = self.outage().saw(outcome.is_ok(), Instant::now());
+    fn observe(&self, outcome: &OTelSdkResult) {
+        let signal = self.signal;
+        let line = self.outage().observe(outcome.is_ok(), Instant::now());
         match (line, outcome) {
-            (Some(Line::Began), Err(err)) => {
-                let error = crate::lines::chain(err);
-                tracing::warn!(error, "the collector takes no {what}");
+            (Some(OutageLine::Began), Err(err)) => {
+                let error = error_chain(err);
+                tracing::warn!(error, "the collector does not accept {signal}");
             }
-            (Some(Line::Ended { failed }), _) => {
-                tracing::info!(failed, "the collector takes {what} again");
+            (Some(OutageLine::Ended { failed }), _) => {
+                tracing::info!(failed, "the collector accepts {signal} again");
             }
             _ => {}
         }
     }
 }
 
-/// Decides which line to write.
+/// Decides which log line an outcome causes.
 #[derive(Debug)]
 struct Outage {
-    /// Exports that failed, since the start of the process.
+    /// Failed exports since the start of the process.
     failed: u64,
-    /// How many of them had failed when the outage that is told began.
-    before: u64,
-    is_told: bool,
-    told_at: Option<Instant>,
+    /// [`Self::failed`] at the end of the last outage.
+    failed_before: u64,
+    is_logged: bool,
+    logged_at: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Line {
+enum OutageLine {
     Began,
     Ended { failed: u64 },
 }
@@ -94,44 +88,49 @@ enum Line {
 impl Outage {
     const NONE: Self = Self {
         failed: 0,
-        before: 0,
-        is_told: false,
-        told_at: None,
+        failed_before: 0,
+        is_logged: false,
+        logged_at: None,
     };
-    /// Between two beginnings that are told: a collector that takes now and then makes two lines in this time at most.
+    /// Shortest time between two logged outages: a collector that accepts only some exports causes two lines per pause.
     const PAUSE: Duration = Duration::from_mins(1);
 
-    fn saw(&mut self, is_taken: bool, now: Instant) -> Option<Line> {
-        if is_taken {
-            let failed = self.failed - self.before;
-            self.before = self.failed;
-            return std::mem::take(&mut self.is_told).then_some(Line::Ended { failed });
+    fn observe(&mut self, is_accepted: bool, now: Instant) -> Option<OutageLine> {
+        if is_accepted {
+            let failed = self.failed - self.failed_before;
+            self.failed_before = self.failed;
+            return std::mem::take(&mut self.is_logged).then_some(OutageLine::Ended { failed });
         }
         self.failed += 1;
-        let may_tell = self
-            .told_at
+        let may_log = self
+            .logged_at
             .is_none_or(|at| now.saturating_duration_since(at) >= Self::PAUSE);
-        if self.is_told || !may_tell {
+        if self.is_logged || !may_log {
             return None;
         }
-        self.is_told = true;
-        self.told_at = Some(now);
-        Some(Line::Began)
+        self.is_logged = true;
+        self.logged_at = Some(now);
+        Some(OutageLine::Began)
     }
 }
 
-/// An exporter whose outcomes are seen, and which takes no longer than it may: the library's own limit begins when there is a
-/// connection, and a collector that accepts one and never answers the handshake of TLS would hold it for ever.
+/// How much later than the library's own limit [`ObservedExporter`] gives up: the library's error says more.
+const MARGIN: Duration = Duration::from_millis(200);
+
+/// An exporter that observes its outcomes and ends every export in time.
+///
+/// The library's own time limit begins with an open connection. A collector that accepts a connection and never answers the
+/// TLS handshake would hold an export for ever.
 #[derive(Debug)]
-pub(super) struct Seen<E> {
+pub(super) struct ObservedExporter<E> {
     exporter: E,
     exports: &'static Exports,
     limit: Duration,
-    /// Exports are made by threads of the library, which know no timer.
+    /// The library exports on threads of its own, which have no timer of the runtime.
     runtime: Handle,
 }
 
-impl<E> Seen<E> {
+impl<E> ObservedExporter<E> {
     /// Must run inside the runtime.
     pub(super) fn new(exporter: E, exports: &'static Exports, limit: Duration) -> Self {
         Self {
@@ -142,25 +141,21 @@ impl<E> Seen<E> {
         }
     }
 
-    async fn see(&self, export: impl Future<Output = OTelSdkResult> + Send) -> OTelSdkResult {
+    async fn observe(&self, export: impl Future<Output = OTelSdkResult> + Send) -> OTelSdkResult {
         let limited = {
             let _timer = self.runtime.enter();
-            // The library's own limit, where it holds, says more.
             tokio::time::timeout(self.limit + MARGIN, export)
         };
         let timed_out = |_| Err(OTelSdkError::Timeout(self.limit));
         let outcome = limited.await.unwrap_or_else(timed_out);
-        self.exports.saw(&outcome);
+        self.exports.observe(&outcome);
         outcome
     }
 }
 
-/// What the library's own limit gets to be first.
-const MARGIN: Duration = Duration::from_millis(200);
-
-impl<E: SpanExporter> SpanExporter for Seen<E> {
+impl<E: SpanExporter> SpanExporter for ObservedExporter<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        self.see(self.exporter.export(batch)).await
+        self.observe(self.exporter.export(batch)).await
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
@@ -176,9 +171,9 @@ impl<E: SpanExporter> SpanExporter for Seen<E> {
     }
 }
 
-impl<E: PushMetricExporter> PushMetricExporter for Seen<E> {
+impl<E: PushMetricExporter> PushMetricExporter for ObservedExporter<E> {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
-        self.see(self.exporter.export(metrics)).await
+        self.observe(self.exporter.export(metrics)).await
     }
 
     fn force_flush(&self) -> OTelSdkResult {

@@ -6,12 +6,12 @@ const HEADER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 #[track_caller]
 fn check(text: &str, expected: bool) {
-    assert_eq!(text.parse::<Trace>().is_ok(), expected, "{text}");
+    assert_eq!(text.parse::<TraceContext>().is_ok(), expected, "{text}");
 }
 
 #[test]
 fn a_traceparent_is_read_as_w3c_says_and_written_as_it_was() {
-    let trace: Trace = HEADER.parse().unwrap();
+    let trace: TraceContext = HEADER.parse().unwrap();
     assert_eq!(trace.to_string(), HEADER);
     assert!(trace.is_sampled());
     check(&HEADER.replace("00-0", "cc-0"), true);
@@ -29,44 +29,44 @@ fn a_traceparent_is_read_as_w3c_says_and_written_as_it_was() {
     );
     check("", false);
     check("00-Ω", false);
-    let unsampled: Trace = HEADER.replace("-01", "-00").parse().unwrap();
+    let unsampled: TraceContext = HEADER.replace("-01", "-00").parse().unwrap();
     assert!(!unsampled.is_sampled() && unsampled.sampled().is_sampled());
 }
 
 #[test]
 fn a_device_cannot_force_sampling_unless_it_is_trusted() {
-    let origin = Origin::read(HEADER, Some("vendor=1")).unwrap();
-    let untrusting = Traces {
+    let remote = RemoteContext::read(HEADER, Some("vendor=1")).unwrap();
+    let untrusting = SpanRecorder {
         ratio: Some(0.0),
-        trusts_origins: false,
+        trusts_remote: false,
     };
-    let begun = untrusting.begin(Some(&origin)).unwrap();
+    let begun = untrusting.begin(Some(&remote)).unwrap();
     assert!(!begun.is_sampled());
-    assert_ne!(begun.id, origin.trace.id);
-    let trusting = Traces {
-        trusts_origins: true,
+    assert_ne!(begun.id, remote.trace.id);
+    let trusting = SpanRecorder {
+        trusts_remote: true,
         ..untrusting
     };
-    let begun = trusting.begin(Some(&origin)).unwrap();
+    let begun = trusting.begin(Some(&remote)).unwrap();
     assert!(begun.is_sampled());
-    assert_eq!(begun.id, origin.trace.id);
-    assert_ne!(begun.span, origin.trace.span);
-    let off = Traces {
+    assert_eq!(begun.id, remote.trace.id);
+    assert_ne!(begun.span, remote.trace.span);
+    let off = SpanRecorder {
         ratio: None,
-        trusts_origins: true,
+        trusts_remote: true,
     };
-    assert_eq!(off.begin(Some(&origin)), None);
+    assert_eq!(off.begin(Some(&remote)), None);
 }
 
 #[test]
-fn the_share_is_what_it_says() {
-    let traces = |ratio| Traces {
+fn the_sampled_share_is_the_configured_one() {
+    let recorder = |ratio| SpanRecorder {
         ratio: Some(ratio),
-        trusts_origins: false,
+        trusts_remote: false,
     };
     let count = |ratio| {
-        let traces = traces(ratio);
-        let begun = (0..10_000).filter_map(|_| traces.begin(None));
+        let recorder = recorder(ratio);
+        let begun = (0..10_000).filter_map(|_| recorder.begin(None));
         begun.filter(|trace| trace.is_sampled()).count()
     };
     assert_eq!((count(0.0), count(1.0)), (0, 10_000));
@@ -75,24 +75,24 @@ fn the_share_is_what_it_says() {
 }
 
 #[test]
-fn a_span_has_the_ids_that_were_given_out_before() {
+fn a_recorded_span_has_the_ids_chosen_when_it_began() {
     let exporter = InMemorySpanExporter::default();
     let provider = SdkTracerProvider::builder()
-        .with_sampler(Sampler::ParentBased(Box::new(Root(0.0))))
-        .with_id_generator(Ids::default())
+        .with_sampler(Sampler::ParentBased(Box::new(RootSampler(0.0))))
+        .with_id_generator(PresetIds::default())
         .with_simple_exporter(exporter.clone())
         .build();
     opentelemetry::global::set_tracer_provider(provider);
-    let origin = Origin::read(HEADER, None).unwrap();
-    for trusts_origins in [false, true] {
-        let traces = Traces {
+    let remote = RemoteContext::read(HEADER, None).unwrap();
+    for trusts_remote in [false, true] {
+        let recorder = SpanRecorder {
             ratio: Some(0.0),
-            trusts_origins,
+            trusts_remote,
         };
-        let trace = traces.begin(Some(&origin)).unwrap().sampled();
-        traces.tell(Done {
+        let trace = recorder.begin(Some(&remote)).unwrap().sampled();
+        recorder.record(CompletedSpan {
             trace,
-            origin: Some(&origin),
+            remote: Some(&remote),
             links: &[],
             name: "process".into(),
             kind: SpanKind::Consumer,
@@ -103,9 +103,9 @@ fn a_span_has_the_ids_that_were_given_out_before() {
         let span = exporter.get_finished_spans().unwrap().pop().unwrap();
         assert_eq!(span.span_context.trace_id(), trace.id);
         assert_eq!(span.span_context.span_id(), trace.span);
-        assert_eq!(span.links.len(), usize::from(!trusts_origins));
-        let parent = if trusts_origins {
-            origin.trace.span
+        assert_eq!(span.links.len(), usize::from(!trusts_remote));
+        let parent = if trusts_remote {
+            remote.trace.span
         } else {
             SpanId::INVALID
         };

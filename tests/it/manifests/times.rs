@@ -37,8 +37,10 @@ fn longest_stop(program: &str, variables: &[(String, Option<String>)]) -> Result
     };
     let settings = Settings::of_all()?;
     let settings = settings.named(program).context("a service")?;
-    let mut longest =
-        rest + lifecycle::LAST_WAIT + telemetry::LAST_EXPORT * 2 + telemetry::LAST_LINES;
+    let mut longest = rest
+        + lifecycle::LAST_WAIT
+        + telemetry::flush::LAST_EXPORT * 2
+        + telemetry::flush::LAST_LINES;
     for period in periods {
         let period = seconds(settings.value(variables, period)?)?;
         longest += Duration::from_secs_f64(period);

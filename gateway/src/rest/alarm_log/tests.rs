@@ -1,6 +1,6 @@
 use shared::alarm::AlarmState::{self, Acknowledged, Cleared, Unacknowledged};
 use shared::alarm::{Acknowledgement, Alarm, ChangeKind};
-use shared::state::{Epoch, Position};
+use shared::position::{Epoch, Position};
 use shared::store::LogEntry;
 
 use super::*;

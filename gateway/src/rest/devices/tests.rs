@@ -1,6 +1,7 @@
 use shared::alarm::Alarm;
+use shared::position::Position;
 use shared::reading::{LevelSetting, Reading};
-use shared::state::{Latest, Memory, Position};
+use shared::state::{Latest, Memory};
 
 use super::*;
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::alarm::{Acknowledgement, Condition};
-use crate::state::{Epoch, Position};
+use crate::position::{Epoch, Position};
 
 const NOW: i64 = 1_800_000_000_000;
 

@@ -2,7 +2,8 @@ use clap::Parser;
 use proptest::prelude::*;
 
 use super::*;
-use crate::telemetry::{TelemetryConfig, metric_exporter, span_exporter};
+use crate::telemetry::config::TelemetryConfig;
+use crate::telemetry::otlp::{metric_exporter, span_exporter};
 
 #[derive(Debug, Parser)]
 struct Settings {
@@ -48,10 +49,10 @@ fn what_is_no_url_of_a_collector_is_refused_without_its_text() {
 #[test]
 fn what_is_said_of_one_signal_wins_over_what_is_said_of_both() {
     let plain = settings(&[]).unwrap().collector;
-    assert_eq!(plain.of_traces().as_str(), "http://127.0.0.1:4317");
-    assert_eq!(plain.of_metrics(), plain.of_traces());
-    assert_eq!(plain.timeout_of_traces(), FLUSH);
-    assert_eq!(plain.timeout_of_metrics(), FLUSH);
+    assert_eq!(plain.traces_endpoint().as_str(), "http://127.0.0.1:4317");
+    assert_eq!(plain.metrics_endpoint(), plain.traces_endpoint());
+    assert_eq!(plain.traces_timeout(), FLUSH_TIMEOUT);
+    assert_eq!(plain.metrics_timeout(), FLUSH_TIMEOUT);
     let told = settings(&[
         "--otel-exporter-otlp-endpoint=http://both:1",
         "--otel-exporter-otlp-metrics-endpoint=http://metrics:2",
@@ -59,10 +60,10 @@ fn what_is_said_of_one_signal_wins_over_what_is_said_of_both() {
         "--otel-exporter-otlp-traces-timeout=20",
     ]);
     let told = told.unwrap().collector;
-    assert_eq!(told.of_traces().as_str(), "http://both:1");
-    assert_eq!(told.of_metrics().as_str(), "http://metrics:2");
-    assert_eq!(told.timeout_of_traces(), Duration::from_millis(20));
-    assert_eq!(told.timeout_of_metrics(), Duration::from_millis(1_500));
+    assert_eq!(told.traces_endpoint().as_str(), "http://both:1");
+    assert_eq!(told.metrics_endpoint().as_str(), "http://metrics:2");
+    assert_eq!(told.traces_timeout(), Duration::from_millis(20));
+    assert_eq!(told.metrics_timeout(), Duration::from_millis(1_500));
     for bad in ["0", "3s", "-1", "1e3"] {
         let flag = format!("--otel-exporter-otlp-timeout={bad}");
         assert!(settings(&[&flag]).is_err(), "{bad}");
@@ -85,7 +86,7 @@ fn starts(url: &str) -> Result<bool, clap::Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.unwrap();
     let _inside = runtime.enter();
-    Ok(span_exporter(&config).is_ok() && metric_exporter(&config).is_ok())
+    Ok(span_exporter(&config.collector).is_ok() && metric_exporter(&config.collector).is_ok())
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Spans as lines of JSON on standard output: for a look without a collector.
+//! Spans as lines of JSON on standard output, for looking at them without a collector.
 
 use std::fmt;
 use std::io::Write as _;
@@ -10,21 +10,20 @@ use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use serde_json::{Map, Value, json};
 use tracing_appender::non_blocking::NonBlocking;
 
-/// Writes what the log's writer writes to, and like it never waits.
-pub(super) struct Lines(pub(super) NonBlocking);
+/// Writes spans through the writer of the log. It never blocks: lines beyond its queue are dropped and counted.
+pub(super) struct SpanLines(pub(super) NonBlocking);
 
-impl fmt::Debug for Lines {
+impl fmt::Debug for SpanLines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Lines")
+        f.write_str("SpanLines")
     }
 }
 
-impl SpanExporter for Lines {
+impl SpanExporter for SpanLines {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let mut writer = self.0.clone();
         for span in &batch {
-            // In one piece, so that no log line comes in between. The writer takes everything; what its queue has no room for
-            // is left out, as log lines are.
+            // One write per line, so that no log line comes in between. This writer never returns an error.
             let line = format!("{}\n", line(span));
             writer.write_all(line.as_bytes()).ok();
         }

@@ -77,7 +77,7 @@ async fn a_batch_that_is_taken_in_part_tells_that_part() {
 }
 
 /// Commits a raise behind the store's back, as one that it has sent and was not answered for.
-async fn raise_unanswered(server: &Server, store: &Store, reading: &Reading) {
+async fn raise_in_doubt(server: &Server, store: &Store, reading: &Reading) {
     let device: DeviceId = DEVICE.parse().expect("a serial");
     let loaded = store.load(&[device]).await.expect("answers").pop();
     let Some(Loaded::Subject(subject)) = loaded else {
@@ -95,7 +95,7 @@ async fn raise_unanswered(server: &Server, store: &Store, reading: &Reading) {
         trace: None,
     };
     let commits = [commit];
-    drop(store.unanswered.watch(&commits));
+    drop(store.in_doubt.pending(&commits));
     let answers = server.store().commit(&commits).await.expect("answers");
     assert!(matches!(answers[0], Ok(Committed::Done(_))), "{answers:?}");
 }
@@ -106,7 +106,7 @@ async fn what_stands_is_told_although_the_next_try_fails_too() {
     let store = server.store();
     let mut raw = server.raw().await;
     let reading = of(DEVICE, "300", 0);
-    raise_unanswered(&server, &store, &reading).await;
+    raise_in_doubt(&server, &store, &reading).await;
     // Its next message is read, and not written.
     let next = [work(&of(DEVICE, "301", 5), 2)];
     room(&mut raw, Room::None).await;
@@ -126,7 +126,7 @@ async fn what_stands_is_told_although_an_acknowledgement_fails() {
     let server = Server::start().await;
     let store = server.store();
     let mut raw = server.raw().await;
-    raise_unanswered(&server, &store, &of(DEVICE, "300", 0)).await;
+    raise_in_doubt(&server, &store, &of(DEVICE, "300", 0)).await;
     let device: DeviceId = DEVICE.parse().expect("a serial");
     let snapshot = store.snapshot(&device, None).await.expect("reads");
     let id = snapshot.state.expect("known").alarms[0].id.clone();
@@ -144,7 +144,7 @@ async fn what_stands_is_told_although_an_acknowledgement_fails() {
 async fn what_stands_is_told_although_nobody_waits_for_an_acknowledgement() {
     let server = Server::start().await;
     let store = server.store();
-    raise_unanswered(&server, &store, &of(DEVICE, "300", 0)).await;
+    raise_in_doubt(&server, &store, &of(DEVICE, "300", 0)).await;
     let device: DeviceId = DEVICE.parse().expect("a serial");
     let mut raw = server.raw().await;
     // Read, and then nothing more is answered.

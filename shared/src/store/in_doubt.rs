@@ -1,0 +1,130 @@
+//! Alarm changes that stand, or may stand, and that no caller has reported yet.
+//!
+//! A commit without an answer from Redis is in doubt: it may have been carried out. The next load of the device shows which.
+//! Changes that turn out to stand are then returned to the caller, which logs and counts them.
+//!
+//! Bound: the last commit in doubt of each device and its unreported changes, for at most [`MAX_DEVICES`] devices. Changes of
+//! further devices are neither logged nor counted.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::Commit;
+use crate::alarm::Change;
+use crate::clock::Time;
+use crate::decide::{Outcome, Subject};
+use crate::device::DeviceId;
+use crate::position::Position;
+use crate::state::DeviceState;
+
+/// More than are being committed at any time.
+const MAX_DEVICES: usize = 10_000;
+
+#[derive(Debug, Default)]
+pub(super) struct InDoubt {
+    // A std mutex: held for one look-up or insertion, never across an await.
+    devices: Mutex<HashMap<DeviceId, DeviceChanges>>,
+}
+
+#[derive(Debug, Default)]
+struct DeviceChanges {
+    /// Changes that stand.
+    unreported: Vec<Change>,
+    /// Changes that stand if the device is found as this commit would have left it.
+    in_doubt: Option<(CommitMark, Vec<Change>)>,
+}
+
+/// Identifies what a commit leaves behind. Another process can leave the same only by making the same decision in the same
+/// millisecond.
+#[derive(Debug, PartialEq, Eq)]
+struct CommitMark {
+    position: Position,
+    rev: u64,
+    decided_at: Time,
+}
+
+impl CommitMark {
+    fn of(state: &DeviceState) -> Self {
+        Self {
+            position: state.position,
+            rev: state.rev,
+            decided_at: state.memory.decided_at,
+        }
+    }
+}
+
+impl InDoubt {
+    /// Keeps the changes of these commits unless [`PendingCommits::answered`] is called, even if the caller is dropped.
+    pub(super) fn pending<'a>(&'a self, commits: &'a [Commit<'a>]) -> PendingCommits<'a> {
+        PendingCommits {
+            in_doubt: self,
+            commits,
+        }
+    }
+
+    /// Removes and returns the changes of this device that stand. Those of the commit in doubt are among them if the loaded
+    /// state is the one it would have left.
+    pub(super) fn take(&self, loaded: &Subject) -> Vec<Change> {
+        let Some(kept) = self.devices().remove(&loaded.device) else {
+            return Vec::new();
+        };
+        let mut standing = kept.unreported;
+        if let Some((mark, changes)) = kept.in_doubt
+            && mark == CommitMark::of(&loaded.state)
+        {
+            standing.extend(changes);
+        }
+        standing
+    }
+
+    /// Keeps changes that stand until the next [`InDoubt::take`].
+    pub(super) fn keep_unreported(&self, device: &DeviceId, changes: Vec<Change>) {
+        if !changes.is_empty() {
+            self.update(device, |kept| kept.unreported.extend(changes));
+        }
+    }
+
+    fn keep_in_doubt(&self, commit: &Commit<'_>) {
+        let Commit {
+            subject, decision, ..
+        } = commit;
+        // Changes that are asserted again were reported when they were committed first.
+        if decision.changes.is_empty() || decision.outcome == Outcome::Reasserted {
+            return;
+        }
+        let changes = (CommitMark::of(&decision.state), decision.changes.clone());
+        self.update(&subject.device, |kept| kept.in_doubt = Some(changes));
+    }
+
+    fn update(&self, device: &DeviceId, update: impl FnOnce(&mut DeviceChanges)) {
+        let mut devices = self.devices();
+        if devices.len() < MAX_DEVICES || devices.contains_key(device) {
+            update(devices.entry(device.clone()).or_default());
+        }
+    }
+
+    fn devices(&self) -> MutexGuard<'_, HashMap<DeviceId, DeviceChanges>> {
+        self.devices.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Commits that were sent and not answered yet. Dropped without an answer, they are in doubt.
+pub(super) struct PendingCommits<'a> {
+    in_doubt: &'a InDoubt,
+    commits: &'a [Commit<'a>],
+}
+
+impl PendingCommits<'_> {
+    /// Redis answered, whatever the answer is.
+    pub(super) fn answered(mut self) {
+        self.commits = &[];
+    }
+}
+
+impl Drop for PendingCommits<'_> {
+    fn drop(&mut self) {
+        for commit in self.commits {
+            self.in_doubt.keep_in_doubt(commit);
+        }
+    }
+}
