@@ -53,10 +53,10 @@ use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use futures_util::future::BoxFuture;
 use shared::clock::SystemClock;
-use shared::guard::{Canary, Guard, Sight};
 use shared::lifecycle::Lifecycle;
 use shared::metrics::Meters;
 use shared::rate_limit::RateLimit;
+use shared::redis_watch::{CanaryRole, RedisObservation, RedisWatch};
 use shared::store::{Store, StoreError};
 use shared::telemetry;
 use shared::trace::SpanRecorder;
@@ -121,19 +121,19 @@ pub async fn serve(
         broadcast_all: config.broadcast_all,
         traces: SpanRecorder::new(&config.telemetry, true),
     };
-    let (sight, sights) = watch::channel(Sight::default());
-    let guard = Guard {
+    let (observation, observations) = watch::channel(RedisObservation::default());
+    let redis_watch = RedisWatch {
         store: state.store.clone(),
-        canary: Canary::FillsIn,
+        canary: CanaryRole::FillIn,
         bounds: None,
-        sight,
+        observation,
     };
-    lifecycle.spawn("guard", guard.run(finish.clone()));
+    lifecycle.spawn("guard", redis_watch.run(finish.clone()));
     let relay = Relay::start(
         &state.store,
         &clients,
         &settings,
-        &sights,
+        &observations,
         &lifecycle,
         &finish,
     );

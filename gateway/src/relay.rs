@@ -21,10 +21,10 @@ use shared::backoff::Backoff;
 use shared::clock::Time;
 use shared::device::DeviceId;
 use shared::error_chain::error_chain;
-use shared::guard::Sight;
 use shared::keys::CANARY_CHANNEL;
 use shared::lifecycle::Lifecycle;
 use shared::position::Position;
+use shared::redis_watch::RedisObservation;
 use shared::store::{Store, StoreError, Subscriber};
 use shared::trace::SpanRecorder;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -139,7 +139,7 @@ impl Relay {
         store: &Store,
         clients: &Clients,
         settings: &Settings,
-        sights: &watch::Receiver<Sight>,
+        observations: &watch::Receiver<RedisObservation>,
         lifecycle: &Lifecycle,
         finish: &CancellationToken,
     ) -> Self {
@@ -160,7 +160,7 @@ impl Relay {
                 messages: messages_rx,
                 lagging,
                 links: links_rx.clone(),
-                sights: sights.clone(),
+                observations: observations.clone(),
             };
 
             let shard = Shard::new(number, store.clone(), clients.clone(), settings, sources);
@@ -171,7 +171,7 @@ impl Relay {
             store.clone(),
             inlets.into(),
             links_tx,
-            sights.clone(),
+            observations.clone(),
             metrics,
         );
         let linking = finish.clone();
@@ -276,7 +276,7 @@ async fn keep_linked(
     store: Store,
     inlets: Arc<[Inlet]>,
     links: watch::Sender<Option<Link>>,
-    sights: watch::Receiver<Sight>,
+    observations: watch::Receiver<RedisObservation>,
     metrics: Arc<Metrics>,
 ) {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
@@ -284,7 +284,7 @@ async fn keep_linked(
     for generation in 1_u64.. {
         let lost = CancellationToken::new();
         let heard = Arc::new(AtomicBool::new(false));
-        let before = sights.borrow().run_id.clone();
+        let before = observations.borrow().run_id.clone();
         let receiver = receiver(Arc::clone(&inlets), lost.clone(), Arc::clone(&heard));
         match subscribe(&store, receiver).await {
             Ok(Subscriber { connection, run_id }) => {
@@ -300,8 +300,8 @@ async fn keep_linked(
                 let (code, reason) = tokio::select! {
                     () = lost.cancelled() => ("closed", "it was closed"),
                     () = ping_until_lost(pings) => ("silent", "it does not answer"),
-                    () = until_deaf(sights.clone(), &heard) => ("deaf", "it is deaf"),
-                    () = until_elsewhere(sights.clone(), before, &run_id) => {
+                    () = until_deaf(observations.clone(), &heard) => ("deaf", "it is deaf"),
+                    () = until_elsewhere(observations.clone(), before, &run_id) => {
                         ("elsewhere", "another server is there now")
                     }
                 };
@@ -344,12 +344,12 @@ async fn subscribe(
 }
 
 /// Returns when the canary sings and is not heard.
-async fn until_deaf(mut sights: watch::Receiver<Sight>, heard: &AtomicBool) {
+async fn until_deaf(mut observations: watch::Receiver<RedisObservation>, heard: &AtomicBool) {
     let mut hearing = Hearing::new(Instant::now());
-    let mut count = sights.borrow_and_update().canary;
+    let mut count = observations.borrow_and_update().canary;
     // Without the guard nothing is ever sung.
-    while sights.changed().await.is_ok() {
-        let sung = sights.borrow_and_update().canary;
+    while observations.changed().await.is_ok() {
+        let sung = observations.borrow_and_update().canary;
         if sung != count {
             count = sung;
             if hearing.is_deaf(heard.swap(false, Ordering::AcqRel), Instant::now()) {
@@ -363,12 +363,12 @@ async fn until_deaf(mut sights: watch::Receiver<Sight>, heard: &AtomicBool) {
 /// Returns when another server than this run begins to answer at the configured address. `before`: the one that was seen
 /// there before we connected, which says nothing of us.
 async fn until_elsewhere(
-    mut sights: watch::Receiver<Sight>,
+    mut observations: watch::Receiver<RedisObservation>,
     mut before: Option<Arc<str>>,
     run_id: &str,
 ) {
-    while sights.changed().await.is_ok() {
-        let now = sights.borrow_and_update().run_id.clone();
+    while observations.changed().await.is_ok() {
+        let now = observations.borrow_and_update().run_id.clone();
         if now != before {
             if now.as_deref().is_some_and(|other| other != run_id) {
                 return;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 use shared::clock::Time;
 use shared::device::DeviceId;
-use shared::event::{self, Event, Mark};
+use shared::event::{self, Event, PayloadKind};
 use shared::keys::MAX_CHANGES;
 use shared::position::Position;
 use shared::state::{DeviceState, Freshness, freshness};
@@ -137,7 +137,7 @@ pub(crate) fn stale_data(snapshot: &Snapshot, now: Time) -> Option<Arc<RawValue>
     match freshness(state, snapshot.last_message, now) {
         // One that was never heard alive has no limit to go beyond; it was shown as what it is from the start.
         Freshness::Fresh | Freshness::Unheard => None,
-        Freshness::Stale => device_data(state, Freshness::Stale, Mark::Stale),
+        Freshness::Stale => device_data(state, Freshness::Stale, PayloadKind::Stale),
     }
 }
 
@@ -168,7 +168,7 @@ fn replace_word(text: &str, start: usize, word: &str) -> Option<String> {
 }
 
 /// The payload of `device:data` as it stands.
-pub(crate) fn present_data(snapshot: &Snapshot, mark: Mark) -> Option<Arc<RawValue>> {
+pub(crate) fn present_data(snapshot: &Snapshot, mark: PayloadKind) -> Option<Arc<RawValue>> {
     device_data(snapshot.state.as_ref()?, Freshness::Fresh, mark)
 }
 
@@ -255,15 +255,16 @@ fn fresh(device: &DeviceId, since: Option<Position>, snapshot: &Snapshot, now: T
     }
     if let Some(state) = &snapshot.state {
         let freshness = freshness(state, snapshot.last_message, now);
-        let data = device_data(state, freshness, Mark::Snapshot);
+        let data = device_data(state, freshness, PayloadKind::Snapshot);
         packets.extend(data.map(|data| ("device:data", data)));
         if since.is_some() || !state.alarms.is_empty() {
-            let alerts = event::device_alerts(device, &state.alarms, position, Mark::Snapshot);
+            let alerts =
+                event::device_alerts(device, &state.alarms, position, PayloadKind::Snapshot);
             packets.push(("device:alerts", Arc::from(alerts)));
         }
     } else if since.is_some_and(|since| since.epoch == snapshot.epoch) {
         // Within an epoch a device goes only by being retired. At a new one nothing is known of its alarms.
-        let alerts = event::device_alerts(device, [], position, Mark::Snapshot);
+        let alerts = event::device_alerts(device, [], position, PayloadKind::Snapshot);
         packets.push(("device:alerts", Arc::from(alerts)));
     }
     Answer {
@@ -274,7 +275,11 @@ fn fresh(device: &DeviceId, since: Option<Position>, snapshot: &Snapshot, now: T
     }
 }
 
-fn device_data(state: &DeviceState, freshness: Freshness, mark: Mark) -> Option<Arc<RawValue>> {
+fn device_data(
+    state: &DeviceState,
+    freshness: Freshness,
+    mark: PayloadKind,
+) -> Option<Arc<RawValue>> {
     event::device_data(state, freshness, mark, None).map(Arc::from)
 }
 

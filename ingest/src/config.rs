@@ -15,7 +15,7 @@ use shared::decimal::Decimal;
 use shared::keys::MAX_LOG;
 use shared::redis::RedisConfig;
 use shared::secret::Secret;
-use shared::state::{Settings, ZeroLevel};
+use shared::state::{AlarmSettings, ZeroLevel};
 use shared::telemetry::config::TelemetryConfig;
 
 use crate::payload::{DecimalPoint, Format};
@@ -239,8 +239,8 @@ impl Config {
     }
 
     /// What deciding is configured with.
-    pub fn settings(&self) -> Settings {
-        Settings {
+    pub fn settings(&self) -> AlarmSettings {
+        AlarmSettings {
             offline_after: self.offline_after,
             alarm_deadband: self.alarm_deadband,
             alarm_off_delay: self.alarm_off_delay,

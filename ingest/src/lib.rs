@@ -30,12 +30,12 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
-use shared::apply::Rules;
+use shared::apply::ApplyConfig;
 use shared::check_config::ServiceConfig;
 use shared::clock::SystemClock;
-use shared::guard::{Canary, Guard, Sight};
 use shared::lifecycle::Lifecycle;
 use shared::metrics::{Meters, TEXT_FORMAT};
+use shared::redis_watch::{CanaryRole, RedisObservation, RedisWatch};
 use shared::store::{Bounds, Store, StoreError};
 use shared::telemetry;
 use shared::trace::SpanRecorder;
@@ -108,13 +108,13 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         farewell,
     };
     lifecycle.spawn("report", reporter.run(lifecycle.clone()));
-    let guard = Guard {
+    let redis_watch = RedisWatch {
         store: store.clone(),
-        canary: Canary::Sings,
+        canary: CanaryRole::Always,
         bounds: Some(rules.bounds),
-        sight: watch::Sender::new(Sight::default()),
+        observation: watch::Sender::new(RedisObservation::default()),
     };
-    lifecycle.spawn("guard", guard.run(lifecycle.soft().clone()));
+    lifecycle.spawn("guard", redis_watch.run(lifecycle.soft().clone()));
     let spans = Spans {
         traces: SpanRecorder::new(&config.telemetry, config.mqtt.mqtt_trust_traces),
         template: config.mqtt.mqtt_topic.join(",").into(),
@@ -158,9 +158,9 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     ended
 }
 
-fn rules(config: &Config) -> Rules {
+fn rules(config: &Config) -> ApplyConfig {
     let millis = |age: Duration| i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-    Rules {
+    ApplyConfig {
         settings: config.settings(),
         bounds: Bounds {
             history_max: u64::from(config.history_max),

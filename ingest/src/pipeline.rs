@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
-use shared::apply::{self, Applied, Rules, Work};
+use shared::apply::{self, Applied, ApplyConfig, Work};
 use shared::backoff::Backoff;
 use shared::decide::{Input, Message, Outcome};
 use shared::lifecycle::Lifecycle;
@@ -33,7 +33,7 @@ use crate::spans::Spans;
 /// What the pipeline works with.
 pub(crate) struct Pipeline {
     pub(crate) store: Store,
-    pub(crate) rules: Rules,
+    pub(crate) rules: ApplyConfig,
     pub(crate) format: Format,
     pub(crate) metrics: Arc<Metrics>,
     /// Whether devices that were never heard of are still taken.
@@ -51,7 +51,7 @@ pub(crate) struct Pipeline {
 struct InHand {
     message: Incoming,
     reading: Reading,
-    print: u64,
+    fingerprint: u64,
     /// Whether a commit of it may already have happened.
     second_try: bool,
     trace: Option<TraceContext>,
@@ -100,7 +100,7 @@ impl Pipeline {
             let (in_hand, rejected) = self.parse(batch);
             // Not cancelled in the middle of a commit: what is left undone at the hard end was never acknowledged.
             let work = async {
-                self.bury(rejected).await;
+                self.dead_letter(rejected).await;
                 self.commit(in_hand, &mut recent).await;
             };
             tokio::select! {
@@ -119,7 +119,7 @@ impl Pipeline {
                 .and_then(|()| payload::parse(&message.payload, &self.format));
             match parsed {
                 Ok(reading) => in_hand.push_back(InHand {
-                    print: xxh3_64(&message.payload),
+                    fingerprint: xxh3_64(&message.payload),
                     trace,
                     message,
                     reading,
@@ -154,7 +154,7 @@ impl Pipeline {
                 match result {
                     Ok(applied) => {
                         self.tell(&item, &applied);
-                        recent.remember(item.print);
+                        recent.remember(item.fingerprint);
                         item.message.ack.done();
                     }
                     Err(err) if err.is_passing() => {
@@ -173,7 +173,7 @@ impl Pipeline {
                     }),
                 }
             }
-            self.bury(refused).await;
+            self.dead_letter(refused).await;
             // Back to the front: order within a device is kept.
             for item in again.into_iter().rev() {
                 in_hand.push_front(item);
@@ -196,7 +196,7 @@ impl Pipeline {
     /// Acknowledges what the broker sends again although this process has committed it: it says nothing new, and nothing of
     /// whether the device is alive.
     fn without_repeats(&self, in_hand: VecDeque<InHand>, recent: &Recent) -> VecDeque<InHand> {
-        let is_repeat = |item: &InHand| item.message.dup && recent.contains(item.print);
+        let is_repeat = |item: &InHand| item.message.dup && recent.contains(item.fingerprint);
         let mut rest = VecDeque::with_capacity(in_hand.len());
         for item in in_hand {
             if is_repeat(&item) {
@@ -212,7 +212,7 @@ impl Pipeline {
 
     async fn commit_round(&self, round: &[InHand]) -> Vec<Result<Applied, StoreError>> {
         let work: Vec<Work<'_>> = round.iter().map(|item| self.work(item)).collect();
-        let rules = Rules {
+        let rules = ApplyConfig {
             accept_new: self.room_left.load(Ordering::Relaxed),
             ..self.rules.clone()
         };
@@ -239,7 +239,7 @@ impl Pipeline {
             device: item.reading.device.clone(),
             input: Input::Reading(Message {
                 reading: item.reading.clone(),
-                print: item.print,
+                fingerprint: item.fingerprint,
                 dup: item.message.dup || item.second_try,
                 retain: item.message.retain,
                 live_raw_message,
@@ -250,7 +250,7 @@ impl Pipeline {
     }
 
     /// Keeps what can never be processed, however long Redis is away, and acknowledges it.
-    async fn bury(&self, rejected: Vec<Rejected>) {
+    async fn dead_letter(&self, rejected: Vec<Rejected>) {
         if rejected.is_empty() {
             return;
         }
@@ -274,7 +274,11 @@ impl Pipeline {
             })
             .collect();
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
-        while let Err(err) = self.store.bury(&letters, self.dead_letters_max).await {
+        while let Err(err) = self
+            .store
+            .dead_letter(&letters, self.dead_letters_max)
+            .await
+        {
             self.not_taken(&err);
             tokio::time::sleep(backoff.pause()).await;
         }

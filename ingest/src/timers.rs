@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use shared::apply::{self, Applied, Rules, Work};
+use shared::apply::{self, Applied, ApplyConfig, Work};
 use shared::clock::Time;
 use shared::decide::Input;
 use shared::device::DeviceId;
@@ -126,7 +126,7 @@ impl Reporter {
 /// Looks at devices whose deadline has passed.
 pub(crate) async fn run(
     store: Store,
-    rules: Rules,
+    rules: ApplyConfig,
     beat: watch::Receiver<Beat>,
     metrics: Arc<Metrics>,
     spans: Spans,
@@ -172,7 +172,7 @@ pub(crate) async fn run(
 /// What deadlines are looked at with.
 struct Looker<'a> {
     store: &'a Store,
-    rules: &'a Rules,
+    rules: &'a ApplyConfig,
     metrics: &'a Metrics,
     spans: &'a Spans,
     lines: &'a Lines,

@@ -3,11 +3,11 @@
 mod retire;
 
 use crate::alarm::{Alarm, Change};
-use crate::decide::{Acknowledge, Decision, Input, Outcome, Subject, decide};
+use crate::decide::{Acknowledge, Decision, Input, Outcome, StoredDevice, decide};
 use crate::device::DeviceId;
 use crate::error_chain::error_chain;
 use crate::position::Position;
-use crate::state::{DeviceState, Settings};
+use crate::state::{AlarmSettings, DeviceState};
 use crate::store::{Bounds, Commit, Committed, Loaded, Store, StoreError};
 use crate::telemetry;
 use crate::trace::TraceContext;
@@ -29,9 +29,9 @@ pub struct Work<'a> {
 
 /// What deciding and keeping are configured with.
 #[derive(Clone, Debug)]
-pub struct Rules {
+pub struct ApplyConfig {
     /// The alarm rules' settings.
-    pub settings: Settings,
+    pub settings: AlarmSettings,
     /// How much is kept of what grows.
     pub bounds: Bounds,
     /// Whether devices that were never heard of are taken; false once the limit of devices is reached.
@@ -58,7 +58,7 @@ pub struct Applied {
 pub async fn apply(
     store: &Store,
     work: &[Work<'_>],
-    rules: &Rules,
+    rules: &ApplyConfig,
 ) -> Vec<Result<Applied, StoreError>> {
     let mut batch = Batch {
         store,
@@ -74,7 +74,7 @@ pub async fn apply(
 struct Batch<'a> {
     store: &'a Store,
     work: &'a [Work<'a>],
-    rules: &'a Rules,
+    rules: &'a ApplyConfig,
     items: Vec<Item<'a>>,
 }
 
@@ -119,7 +119,7 @@ impl Drop for Unreported<'_> {
 /// A decision that waits for its commit.
 struct Decided {
     index: usize,
-    subject: Box<Subject>,
+    subject: Box<StoredDevice>,
     decision: Decision,
 }
 
@@ -152,14 +152,14 @@ impl Batch<'_> {
         let (store, rules) = (self.store, self.rules);
         let work = &self.work[index];
         let loaded = match reasserted(store, loaded, Some(rules.bounds)).await? {
-            Loaded::Subject(subject) if subject.lost && matches!(work.input, Input::Reading(_)) => {
+            Loaded::Device(subject) if subject.lost && matches!(work.input, Input::Reading(_)) => {
                 renumber(store, subject).await?
             }
             loaded => loaded,
         };
         let item = &mut self.items[index];
         let subject = match loaded {
-            Loaded::Subject(subject) => subject,
+            Loaded::Device(subject) => subject,
             Loaded::Refused(reason) => {
                 item.done = Some(Err(StoreError::Refused(reason)));
                 return Ok(None);
@@ -303,10 +303,10 @@ pub async fn reassert(
         let mut rounds = 0;
         while !open.is_empty() && rounds < MAX_CONFLICTS {
             rounds += 1;
-            let mut behind: Vec<(Box<Subject>, Decision, bool)> = Vec::new();
+            let mut behind: Vec<(Box<StoredDevice>, Decision, bool)> = Vec::new();
             for loaded in open.drain(..) {
                 // One that cannot be used is told by the next of its messages.
-                let Loaded::Subject(subject) = loaded else {
+                let Loaded::Device(subject) = loaded else {
                     continue;
                 };
                 if let Some(remembered) = store.missing_from(&subject) {
@@ -359,29 +359,29 @@ async fn reasserted(
     loaded: Loaded,
     bounds: Option<Bounds>,
 ) -> Result<Loaded, StoreError> {
-    let Loaded::Subject(subject) = loaded else {
+    let Loaded::Device(subject) = loaded else {
         return Ok(loaded);
     };
     if store.missing_from(&subject).is_none() {
-        return Ok(Loaded::Subject(subject));
+        return Ok(Loaded::Device(subject));
     }
     reassert(store, std::slice::from_ref(&subject.device), bounds).await?;
     let mut loaded = store.load(std::slice::from_ref(&subject.device)).await?;
-    Ok(loaded.pop().unwrap_or(Loaded::Subject(subject)))
+    Ok(loaded.pop().unwrap_or(Loaded::Device(subject)))
 }
 
 /// A lost state of which not even the streams tell the numbering goes on in a new epoch: no position is met again.
-async fn renumber(store: &Store, subject: Box<Subject>) -> Result<Loaded, StoreError> {
+async fn renumber(store: &Store, subject: Box<StoredDevice>) -> Result<Loaded, StoreError> {
     if subject.seq_floor > 0 {
-        return Ok(Loaded::Subject(subject));
+        return Ok(Loaded::Device(subject));
     }
     store.give_up_epoch(&subject.device, subject.epoch).await?;
     let mut loaded = store.load(std::slice::from_ref(&subject.device)).await?;
-    Ok(loaded.pop().unwrap_or(Loaded::Subject(subject)))
+    Ok(loaded.pop().unwrap_or(Loaded::Device(subject)))
 }
 
 /// A timer that found nothing to do, and no later moment to look again, has nothing to write.
-fn is_idle(subject: &Subject, decision: &Decision) -> bool {
+fn is_idle(subject: &StoredDevice, decision: &Decision) -> bool {
     decision.outcome == Outcome::Timer && subject.state.latest.is_none()
 }
 
@@ -437,7 +437,7 @@ pub async fn acknowledge(
     let mut unreported = Unreported::of(store, device);
     loop {
         let subject = match loaded {
-            Some(Loaded::Subject(subject)) => subject,
+            Some(Loaded::Device(subject)) => subject,
             Some(Loaded::Refused(reason)) => return Err(StoreError::Refused(reason)),
             None => return Ok(Answered::unchanged(Acknowledged::NotFound)),
         };
@@ -498,7 +498,7 @@ pub async fn acknowledge(
     }
 }
 
-fn is_open(subject: &Subject, alarm_id: &str) -> bool {
+fn is_open(subject: &StoredDevice, alarm_id: &str) -> bool {
     subject
         .state
         .alarms

@@ -18,14 +18,14 @@ use crate::position::{Epoch, Position};
 use crate::reading::{Reading, Side};
 use crate::rules::gas::{self, Limit};
 use crate::rules::{Alarms, Facts};
-use crate::state::{DeviceState, Freshness, Latest, Settings, ZeroLevel, freshness};
+use crate::state::{AlarmSettings, DeviceState, Freshness, Latest, ZeroLevel, freshness};
 
-pub use reassert::Remembered;
+pub use reassert::CommittedState;
 pub use retire::{Retirement, retire};
 
 /// The state a decision starts from, as it was loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subject {
+pub struct StoredDevice {
     /// Whose state.
     pub device: DeviceId,
     /// The partition's present epoch.
@@ -57,7 +57,7 @@ pub enum Input<'a> {
     /// Somebody acknowledges an alarm.
     Acknowledge(Acknowledge<'a>),
     /// Redis went back behind what this process committed last.
-    Reassert(&'a Remembered),
+    Reassert(&'a CommittedState),
 }
 
 /// A parsed message.
@@ -66,7 +66,7 @@ pub struct Message<'a> {
     /// What it says.
     pub reading: Reading,
     /// Fingerprint of its bytes.
-    pub print: u64,
+    pub fingerprint: u64,
     /// Delivered before, perhaps.
     pub dup: bool,
     /// Kept by the broker.
@@ -96,7 +96,7 @@ pub struct Decision {
     /// Changes of alarms, in order.
     pub changes: Vec<Change>,
     /// What is published, if clients must see this commit; its position is the state's.
-    pub event: Option<Published>,
+    pub event: Option<RenderedEvent>,
     /// Lines for the alarm log.
     pub log: Vec<LogLine>,
     /// A sample for the history, as JSON.
@@ -113,7 +113,7 @@ pub struct Decision {
 
 /// The bytes of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Published {
+pub struct RenderedEvent {
     /// The envelope with all payloads.
     pub envelope: String,
     /// Payload of `device:alerts:changed` alone, for the changes stream.
@@ -194,10 +194,10 @@ impl Outcome {
 /// Decides. `settings` are not needed for an acknowledgement.
 #[must_use]
 pub fn decide(
-    subject: &Subject,
+    subject: &StoredDevice,
     input: &Input<'_>,
     now: Time,
-    settings: Option<&Settings>,
+    settings: Option<&AlarmSettings>,
     traceparent: Option<&str>,
 ) -> Decision {
     let now = now.max(subject.state.memory.decided_at);
@@ -217,7 +217,7 @@ pub fn decide(
 
 /// A decision in the making.
 struct Draft<'a> {
-    subject: &'a Subject,
+    subject: &'a StoredDevice,
     now: Time,
     /// The position an event of this decision gets.
     position: Position,
@@ -226,7 +226,7 @@ struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    fn new(subject: &'a Subject, now: Time) -> Self {
+    fn new(subject: &'a StoredDevice, now: Time) -> Self {
         let before = &subject.state;
         let mut state = before.clone();
         state.rev = before.rev.saturating_add(1);
@@ -267,7 +267,7 @@ impl<'a> Draft<'a> {
 }
 
 /// When to look again: at the end of the silence that starts at `heard`, or when a level may return.
-fn deadline(state: &DeviceState, heard: Time, settings: &Settings) -> Deadline {
+fn deadline(state: &DeviceState, heard: Time, settings: &AlarmSettings) -> Deadline {
     let silence = state
         .alarm(crate::alarm::Kind::DeviceOffline)
         .is_none()
@@ -282,7 +282,7 @@ fn deadline(state: &DeviceState, heard: Time, settings: &Settings) -> Deadline {
 fn timer(
     mut draft: Draft<'_>,
     listening_since: Time,
-    settings: &Settings,
+    settings: &AlarmSettings,
     traceparent: Option<&str>,
 ) -> Decision {
     let subject = draft.subject;
@@ -312,10 +312,10 @@ fn timer(
     let deadline = deadline(&draft.state, heard, settings);
     event::finish(
         draft,
-        event::Commit {
+        event::Effects {
             changes,
             deadline,
-            ..event::Commit::of(Outcome::Timer)
+            ..event::Effects::of(Outcome::Timer)
         },
         traceparent,
     )
@@ -354,7 +354,7 @@ fn acknowledge(
             alarm: Some(alarm),
             acknowledged: Some((request.by.to_owned(), seen)),
         });
-        return event::finish(draft, event::Commit::of(Outcome::Escalated), traceparent);
+        return event::finish(draft, event::Effects::of(Outcome::Escalated), traceparent);
     }
     let changes = if let (Some(latest), Some(_)) = (&before.latest, open) {
         let mut alarms = draft.alarms();
@@ -365,10 +365,10 @@ fn acknowledge(
     } else {
         vec![acknowledged(alarm, request.by, draft.now)]
     };
-    let commit = event::Commit {
+    let commit = event::Effects {
         changes,
         seen: Some(request.seen.seq),
-        ..event::Commit::of(Outcome::Acknowledged)
+        ..event::Effects::of(Outcome::Acknowledged)
     };
     event::finish(draft, commit, traceparent)
 }
@@ -386,7 +386,7 @@ fn acknowledged(alarm: Alarm, by: &str, at: Time) -> Change {
 }
 
 /// The levels as the rules judge them.
-fn limits(latest: &Latest, settings: &Settings) -> [Limit; 3] {
+fn limits(latest: &Latest, settings: &AlarmSettings) -> [Limit; 3] {
     let mut limits = told_limits(latest);
     let reading = &latest.reading;
     for (limit, setting) in limits.iter_mut().zip(&reading.levels) {
@@ -404,7 +404,7 @@ fn limits(latest: &Latest, settings: &Settings) -> [Limit; 3] {
 ///
 /// At most half of what lies between the level and the safe end of the span: 2 % of 2000 would keep a level of 35 for
 /// ever, since no value is 40 below it.
-fn percent_deadband(limit: &Limit, reading: &Reading, settings: &Settings) -> Decimal {
+fn percent_deadband(limit: &Limit, reading: &Reading, settings: &AlarmSettings) -> Decimal {
     let percent = settings.alarm_deadband;
     let (Some(span), Some(high)) = (span(reading), reading.span_high) else {
         return limit.level.percent(percent);

@@ -119,16 +119,16 @@ struct Alert<'a> {
 
 /// What stands beside a payload of `device:data` or `device:alerts` that was not published as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mark {
+pub enum PayloadKind {
     /// As published.
-    None,
+    Live,
     /// First answer to a subscription, or what repairs a gap: `snapshot: true`.
     Snapshot,
     /// The same values shown once more because they went stale: `stale: true`.
     Stale,
 }
 
-impl Mark {
+impl PayloadKind {
     fn is_snapshot(self) -> bool {
         self == Self::Snapshot
     }
@@ -204,7 +204,7 @@ pub fn data(
 pub fn device_data(
     state: &DeviceState,
     freshness: Freshness,
-    mark: Mark,
+    kind: PayloadKind,
     raw_message: Option<&RawValue>,
 ) -> Option<Box<RawValue>> {
     let latest = state.latest.as_ref()?;
@@ -216,8 +216,8 @@ pub fn device_data(
         epoch: state.position.epoch,
         seq: state.position.seq,
         age_ms: latest.age_ms.map(|age| age.saturating_add(grown)),
-        snapshot: mark.is_snapshot(),
-        stale: mark.is_stale(),
+        snapshot: kind.is_snapshot(),
+        stale: kind.is_stale(),
     }))
 }
 
@@ -227,7 +227,7 @@ pub fn device_alerts<'a>(
     device: &DeviceId,
     alarms: impl IntoIterator<Item = &'a Alarm>,
     position: Position,
-    mark: Mark,
+    kind: PayloadKind,
 ) -> Box<RawValue> {
     to_raw(&DeviceAlerts {
         device_id: device,
@@ -238,7 +238,7 @@ pub fn device_alerts<'a>(
         timestamp: None,
         epoch: position.epoch,
         seq: position.seq,
-        snapshot: mark.is_snapshot(),
+        snapshot: kind.is_snapshot(),
     })
 }
 

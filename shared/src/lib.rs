@@ -27,8 +27,8 @@ pub mod state;
 
 // The store.
 pub mod apply;
-pub mod guard;
 pub mod redis;
+pub mod redis_watch;
 pub mod store;
 
 // The start-up.

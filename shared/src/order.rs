@@ -9,7 +9,7 @@ use crate::clock::Time;
 use crate::state::{LateRun, OrderState, Standing};
 
 /// How many fingerprints of a device are remembered.
-pub const MAX_PRINTS: usize = 64;
+pub const MAX_FINGERPRINTS: usize = 64;
 
 /// How many recent clock offsets decide what is usual.
 const MAX_OFFSETS: usize = 8;
@@ -32,7 +32,7 @@ const SUSPECT_MS: i64 = 5 * 60 * 1_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
     /// Fingerprint of the raw bytes.
-    pub print: u64,
+    pub fingerprint: u64,
     /// The device's own time, if it can be read.
     pub device_time: Option<Time>,
     /// The broker says it may have delivered it before (a second try of our own counts as this).
@@ -71,7 +71,7 @@ pub struct Taken {
 #[must_use]
 pub fn classify(
     state: &OrderState,
-    prints: &VecDeque<u64>,
+    fingerprints: &VecDeque<u64>,
     known: bool,
     arrival: Arrival,
 ) -> (Class, OrderState) {
@@ -83,7 +83,7 @@ pub fn classify(
         let still = next.standing.filter(|standing| standing.time == *time);
         still.is_none_or(|standing| !is_stuck(standing, arrival.at))
     });
-    let class = if known && is_duplicate(state, prints, usable_time, arrival) {
+    let class = if known && is_duplicate(state, fingerprints, usable_time, arrival) {
         Class::Duplicate
     } else if known && arrival.retain {
         Class::Ignored
@@ -93,15 +93,15 @@ pub fn classify(
     (class, next)
 }
 
-/// Remembers a fingerprint; the oldest goes when [`MAX_PRINTS`] are exceeded.
-pub fn remember(prints: &mut VecDeque<u64>, print: u64) {
-    if prints.contains(&print) {
+/// Remembers a fingerprint; the oldest goes when [`MAX_FINGERPRINTS`] are exceeded.
+pub fn remember(fingerprints: &mut VecDeque<u64>, fingerprint: u64) {
+    if fingerprints.contains(&fingerprint) {
         return;
     }
-    if prints.len() >= MAX_PRINTS {
-        prints.pop_front();
+    if fingerprints.len() >= MAX_FINGERPRINTS {
+        fingerprints.pop_front();
     }
-    prints.push_back(print);
+    fingerprints.push_back(fingerprint);
 }
 
 fn standing(before: Option<Standing>, arrival: Arrival) -> Option<Standing> {
@@ -125,18 +125,18 @@ fn is_stuck(standing: Standing, now: Time) -> bool {
 
 fn is_duplicate(
     state: &OrderState,
-    prints: &VecDeque<u64>,
+    fingerprints: &VecDeque<u64>,
     usable_time: Option<Time>,
     arrival: Arrival,
 ) -> bool {
     let redelivered = arrival.dup || arrival.retain;
-    let seen = prints.contains(&arrival.print);
+    let seen = fingerprints.contains(&arrival.fingerprint);
     let is_older =
         matches!((usable_time, state.latest_time), (Some(time), Some(latest)) if time < latest);
     if seen && (redelivered || is_older) {
         return true;
     }
-    let repeats_latest = state.latest_print == Some(arrival.print);
+    let repeats_latest = state.latest_fingerprint == Some(arrival.fingerprint);
     let since_latest = arrival.at.millis_since(state.latest_arrival);
     repeats_latest && (usable_time.is_some() || since_latest <= TIE_MS)
 }
@@ -181,7 +181,7 @@ fn place(
 
 /// Makes the arrival the latest.
 fn take(next: &mut OrderState, time: Option<Time>, was_set: bool, arrival: Arrival) -> Taken {
-    next.latest_print = Some(arrival.print);
+    next.latest_fingerprint = Some(arrival.fingerprint);
     next.latest_arrival = arrival.at;
     next.latest_usable = time.is_some();
     next.late = None;

@@ -292,7 +292,7 @@ impl Link {
 
     /// Asks on a fresh connection which server now is at the configured address. Where it is another one than that of the
     /// standing connection (a failover, a name that leads elsewhere), that one is given up.
-    pub(crate) async fn look_who_answers(&self) -> Result<Arc<str>, LinkError> {
+    pub(crate) async fn identify_server(&self) -> Result<Arc<str>, LinkError> {
         let mut fresh = self.open(self.connection_config()).await?;
         let server = ask_server(&mut fresh).await?;
         let standing = self.present().map(|connection| connection.run_id);

@@ -23,11 +23,11 @@ pub struct DeviceState {
     /// What ordering the next message needs.
     pub order: OrderState,
     /// The last 64 fingerprints of payloads, oldest first.
-    pub prints: VecDeque<u64>,
+    pub fingerprints: VecDeque<u64>,
     /// The reading that is shown; `None` only for a device that was never heard of.
     pub latest: Option<Latest>,
     /// What outlives a single reading: last known levels, the silence limit, the moment of the last decision.
-    pub memory: Memory,
+    pub memory: DeviceMemory,
 }
 
 /// The reading that is shown, with what was found out about it when it was taken.
@@ -57,8 +57,8 @@ pub struct Latest {
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct OrderState {
     /// Fingerprint of the latest reading.
-    #[serde(default)]
-    pub latest_print: Option<u64>,
+    #[serde(default, rename = "latest_print")]
+    pub latest_fingerprint: Option<u64>,
     /// Newest usable device time among the latest readings.
     #[serde(default)]
     pub latest_time: Option<Time>,
@@ -105,7 +105,7 @@ pub struct LateRun {
 
 /// What outlives a single reading.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Memory {
+pub struct DeviceMemory {
     /// The levels the device last sent.
     #[serde(default)]
     pub levels: [Option<Decimal>; 3],
@@ -125,12 +125,12 @@ pub struct Memory {
     #[serde(default)]
     pub born_after: u64,
     /// How far the device had come in each of its earlier epochs, the newest last: by them an earlier point of its own
-    /// line is known as one. At most [`Memory::MAX_EPOCHS`].
+    /// line is known as one. At most [`DeviceMemory::MAX_EPOCHS`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub line: Vec<Position>,
 }
 
-impl Memory {
+impl DeviceMemory {
     /// So many earlier epochs are known.
     pub const MAX_EPOCHS: usize = 8;
 
@@ -215,7 +215,7 @@ pub fn freshness(state: &DeviceState, last_message: Option<Time>, now: Time) -> 
 
 /// What deciding about a reading or a deadline is configured with; an acknowledgement needs none of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct AlarmSettings {
     /// Silence after which a device is offline.
     pub offline_after: Duration,
     /// Deadband in percent of the span the device sends, or of the level where it sends none.

@@ -4,10 +4,10 @@
 //! many devices in one round trip. Everything else answers questions and writes nothing of a device.
 
 mod codec;
+mod committed_states;
 mod export;
 mod fleet;
 mod in_doubt;
-mod memory;
 mod read;
 mod retire;
 mod write;
@@ -20,7 +20,7 @@ use redis::{Pipeline, PushInfo, RedisError, RedisResult, Value};
 
 use crate::alarm::{Alarm, Change, ChangeKind};
 use crate::clock::{Clock, SystemClock, Time};
-use crate::decide::{Remembered, Subject};
+use crate::decide::{CommittedState, StoredDevice};
 use crate::device::DeviceId;
 use crate::keys::PartitionKeys;
 use crate::redis::{Connection, Link, LinkError, RedisConfig, Scripts, load_scripts};
@@ -29,17 +29,17 @@ use crate::position::{Epoch, Position};
 pub use crate::redis::Subscriber;
 use crate::state::DeviceState;
 
+use committed_states::CommittedStates;
 pub use export::{Content, LogReader, LoggedLine, Since, Transition};
 pub use fleet::{AlarmCounts, DeviceCounts, FleetSample, WatchReport};
 use in_doubt::InDoubt;
-use memory::Memory;
 pub use write::{Bounds, Commit, Committed, DeadLetter};
 
 /// Cheap to clone; every clone shares the connection.
 #[derive(Clone, Debug)]
 pub struct Store {
     link: Arc<Link>,
-    memory: Arc<Memory>,
+    committed_states: Arc<CommittedStates>,
     in_doubt: Arc<InDoubt>,
     /// Devices asserted again so far.
     reasserted: Arc<AtomicU64>,
@@ -94,7 +94,7 @@ impl From<LinkError> for StoreError {
 #[derive(Clone, Debug)]
 pub enum Loaded {
     /// The state, or an empty one for a device that was never heard of.
-    Subject(Box<Subject>),
+    Device(Box<StoredDevice>),
     /// A key has the wrong type: this device cannot be committed, others can.
     Refused(String),
 }
@@ -190,7 +190,7 @@ impl Store {
     pub fn new(config: RedisConfig, clock: Arc<SystemClock>) -> Self {
         Self {
             link: Arc::new(Link::new(config, clock)),
-            memory: Arc::default(),
+            committed_states: Arc::default(),
             in_doubt: Arc::default(),
             reasserted: Arc::default(),
         }
@@ -231,8 +231,8 @@ impl Store {
 
     /// Which run of which server is at the configured address now, asked on a fresh connection. Gives up the standing one
     /// where that leads elsewhere.
-    pub async fn look_who_answers(&self) -> Result<Arc<str>, StoreError> {
-        Ok(self.link.look_who_answers().await?)
+    pub async fn identify_server(&self) -> Result<Arc<str>, StoreError> {
+        Ok(self.link.identify_server().await?)
     }
 
     /// Connections for questions and commits made so far.
@@ -258,12 +258,12 @@ impl Store {
     }
 
     /// What this process committed last of the device, if the stored state has lost it.
-    pub(crate) fn missing_from(&self, stored: &Subject) -> Option<Arc<Remembered>> {
-        self.memory.missing_from(stored)
+    pub(crate) fn missing_from(&self, stored: &StoredDevice) -> Option<Arc<CommittedState>> {
+        self.committed_states.missing_from(stored)
     }
 
     /// Alarm changes of earlier commits of this process that stand and were not reported yet. Each is returned once.
-    pub(crate) fn take_unreported(&self, loaded: &Subject) -> Vec<Change> {
+    pub(crate) fn take_unreported(&self, loaded: &StoredDevice) -> Vec<Change> {
         self.in_doubt.take(loaded)
     }
 
@@ -274,26 +274,28 @@ impl Store {
 
     /// What the device's memory says is settled in this epoch, or cannot be.
     pub(crate) fn give_up_memory(&self, device: &DeviceId, epoch: Epoch) {
-        self.memory.give_up(device, epoch);
+        self.committed_states.give_up(device, epoch);
     }
 
     /// Forgets what is remembered of devices in these partitions of which nothing is stored any more: they were retired.
     pub(crate) async fn forget_retired(&self, partitions: &[u16]) -> Result<(), StoreError> {
-        let devices = self.memory.in_partitions(partitions, self.partitions());
+        let devices = self
+            .committed_states
+            .in_partitions(partitions, self.partitions());
         for loaded in self.load(&devices).await? {
-            if let Loaded::Subject(subject) = loaded
+            if let Loaded::Device(subject) = loaded
                 && subject.state.latest.is_none()
                 && !subject.lost
             {
-                self.memory.forget(&subject.device, subject.epoch);
+                self.committed_states.forget(&subject.device, subject.epoch);
             }
         }
         Ok(())
     }
 
     /// Devices of which something is remembered under another epoch than their partition's present one.
-    pub(crate) fn remembered_elsewhere(&self, epochs: &[Option<Epoch>]) -> Vec<DeviceId> {
-        self.memory.of_other_epochs(epochs)
+    pub(crate) fn committed_in_other_epochs(&self, epochs: &[Option<Epoch>]) -> Vec<DeviceId> {
+        self.committed_states.in_other_epochs(epochs)
     }
 
     fn keys(&self, device: &DeviceId) -> PartitionKeys {

@@ -14,9 +14,9 @@ use redis::aio::MultiplexedConnection;
 use shared::backoff::Backoff;
 use shared::device::DeviceId;
 use shared::error_chain::error_chain;
-use shared::guard::Sight;
 use shared::position::Epoch;
 use shared::rate_limit::RateLimit;
+use shared::redis_watch::RedisObservation;
 use shared::store::{Snapshot, Store, StoreError};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -45,7 +45,7 @@ pub(super) struct Sources {
     pub(super) messages: mpsc::Receiver<Message>,
     pub(super) lagging: Arc<AtomicBool>,
     pub(super) links: watch::Receiver<Option<Link>>,
-    pub(super) sights: watch::Receiver<Sight>,
+    pub(super) observations: watch::Receiver<RedisObservation>,
 }
 
 pub(super) struct Shard {
@@ -161,7 +161,7 @@ impl Shard {
                     Err(_) => return Ok(()),
                 },
                 // Without the guard nothing is ever seen.
-                Ok(()) = self.sources.sights.changed() => self.look_at_epochs(),
+                Ok(()) = self.sources.observations.changed() => self.look_at_epochs(),
                 _ = ticks.tick() => self.tick(),
                 () = sleep_until(paused_until) => self.paused_until = None,
             }
@@ -430,7 +430,7 @@ impl Shard {
 
     /// At a new epoch Redis may have lost something without a word.
     fn look_at_epochs(&mut self) {
-        let epochs = Arc::clone(&self.sources.sights.borrow_and_update().epochs);
+        let epochs = Arc::clone(&self.sources.observations.borrow_and_update().epochs);
         let before = std::mem::replace(&mut self.epochs, epochs);
         if !before.is_empty() && before != self.epochs {
             self.suspect_everything();

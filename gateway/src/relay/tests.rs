@@ -5,12 +5,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use serde_json::{Value as Json, json};
-use shared::apply::{Rules, Work, apply};
+use shared::apply::{ApplyConfig, Work, apply};
 use shared::clock::SystemClock;
 use shared::decide::{Input, Message};
 use shared::decimal::Decimal;
 use shared::reading::{Coordinate, LevelSetting, Reading};
-use shared::state::{Settings, ZeroLevel};
+use shared::state::{AlarmSettings, ZeroLevel};
 use shared::store::Bounds;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -124,14 +124,14 @@ impl World {
         };
         let message = Message {
             reading,
-            print: self.messages,
+            fingerprint: self.messages,
             dup: false,
             retain: false,
             live_raw_message: None,
         };
-        let rules = Rules {
+        let rules = ApplyConfig {
             accept_new: true,
-            settings: Settings {
+            settings: AlarmSettings {
                 offline_after: Duration::from_mins(3),
                 alarm_deadband: Decimal::from_int(2),
                 alarm_off_delay: Duration::ZERO,
@@ -537,11 +537,11 @@ async fn a_subscriber_that_does_not_hear_the_canary_is_deaf_although_it_answers(
     let receiver = receiver(Arc::from([]), CancellationToken::new(), Arc::clone(&heard));
     let subscriber = subscribe(&world.store, receiver).await.expect("subscribes");
     let mut connection = subscriber.connection;
-    let (sight, sights) = watch::channel(Sight::default());
+    let (observation, observations) = watch::channel(RedisObservation::default());
     // The key moves, and whoever watches it sees it.
     let sing = async || {
-        world.store.sing().await.expect("sung");
-        sight.send_modify(|sight| sight.canary += 1);
+        world.store.beat().await.expect("sung");
+        observation.send_modify(|observation| observation.canary += 1);
     };
     sing().await;
     eventually("the canary is heard", async || {
@@ -561,7 +561,7 @@ async fn a_subscriber_that_does_not_hear_the_canary_is_deaf_although_it_answers(
         }
     };
     tokio::select! {
-        () = until_deaf(sights, &heard) => {}
+        () = until_deaf(observations, &heard) => {}
         () = singing => {}
         () = tokio::time::sleep(LATE) => panic!("never found out"),
     }

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use shared::alarm::Kind;
 use shared::clock::{Clock, Time};
 use shared::device::DeviceId;
-use shared::event::Mark;
+use shared::event::PayloadKind;
 
 use shared::position::{Epoch, Position};
 use shared::store::Snapshot;
@@ -426,7 +426,7 @@ impl Watched {
             // Marked, since its position was told before; an event on its way tells more.
             if std::mem::take(&mut self.shown.is_told_blindly)
                 && self.head == Some(replay::position(snapshot))
-                && let Some(data) = replay::present_data(snapshot, Mark::Snapshot)
+                && let Some(data) = replay::present_data(snapshot, PayloadKind::Snapshot)
             {
                 for member in self.members.values() {
                     member.client.send_complete(&self.device, [(DATA, &data)]);
@@ -522,7 +522,7 @@ impl Shown {
         };
         let limit = state.memory.silence_limit_ms;
         self.limit_ms = Some(limit);
-        self.last_data = replay::present_data(snapshot, Mark::None);
+        self.last_data = replay::present_data(snapshot, PayloadKind::Live);
         self.fresh_until = snapshot.last_message.map(|last| after(last, limit));
     }
 

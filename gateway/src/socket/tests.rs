@@ -33,12 +33,13 @@ async fn service_is_freed_with_its_last_handle() {
     // Its tasks end at once: nothing is asked of Redis.
     let finish = CancellationToken::new();
     finish.cancel();
-    let (_, sights) = tokio::sync::watch::channel(shared::guard::Sight::default());
+    let (_, observations) =
+        tokio::sync::watch::channel(shared::redis_watch::RedisObservation::default());
     let relay = Relay::start(
         &store,
         &clients,
         &settings,
-        &sights,
+        &observations,
         &Lifecycle::new(),
         &finish,
     );

@@ -28,14 +28,14 @@ pub async fn retire(
     loop {
         let subject = match loaded {
             // Where not even the streams tell the numbering, the event gets its position in a new epoch.
-            Some(Loaded::Subject(subject)) if subject.lost && subject.seq_floor == 0 => {
+            Some(Loaded::Device(subject)) if subject.lost && subject.seq_floor == 0 => {
                 renumber(store, subject).await?
             }
             Some(other) => other,
             None => return Ok(Answered::unchanged(Retired::NotFound)),
         };
         let subject = match subject {
-            Loaded::Subject(subject) => subject,
+            Loaded::Device(subject) => subject,
             Loaded::Refused(reason) => return Err(StoreError::Refused(reason)),
         };
         let Some(retirement) = decide::retire(&subject, by, clock.now(), trace.as_deref()) else {

@@ -3,16 +3,16 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Deadline, Decision, Draft, LogLine, Outcome, Published};
+use super::{Deadline, Decision, Draft, LogLine, Outcome, RenderedEvent};
 use crate::alarm::{Change, ChangeKind};
 use crate::clock::Time;
 use crate::decimal::Decimal;
-use crate::event::{self, Event, Mark};
+use crate::event::{self, Event, PayloadKind};
 use crate::reading::Quality;
 use crate::state::{DeviceState, Freshness, Latest, freshness};
 
 /// What a decision wants done, before it is rendered.
-pub(super) struct Commit<'a> {
+pub(super) struct Effects<'a> {
     pub(super) outcome: Outcome,
     pub(super) changes: Vec<Change>,
     pub(super) alive: bool,
@@ -28,7 +28,7 @@ pub(super) struct Commit<'a> {
     pub(super) raw_message: Option<&'a RawValue>,
 }
 
-impl Commit<'_> {
+impl Effects<'_> {
     pub(super) fn of(outcome: Outcome) -> Self {
         Self {
             outcome,
@@ -61,7 +61,7 @@ struct Sample<'a> {
 
 pub(super) fn finish(
     mut draft: Draft<'_>,
-    mut commit: Commit<'_>,
+    mut commit: Effects<'_>,
     traceparent: Option<&str>,
 ) -> Decision {
     let subject = draft.subject;
@@ -120,11 +120,11 @@ pub(super) fn finish(
 
 fn publish(
     draft: &mut Draft<'_>,
-    commit: &Commit<'_>,
+    commit: &Effects<'_>,
     tells_data: bool,
     fresh: Freshness,
     traceparent: Option<&str>,
-) -> Published {
+) -> RenderedEvent {
     let device = &draft.subject.device;
     let (position, now) = (draft.position, draft.now);
     let before = std::mem::replace(&mut draft.state.position, position);
@@ -135,9 +135,9 @@ fn publish(
         latest.published_at = now;
     }
     let mark = if commit.is_snapshot {
-        Mark::Snapshot
+        PayloadKind::Snapshot
     } else {
-        Mark::None
+        PayloadKind::Live
     };
     let data = tells_data
         .then(|| event::device_data(&draft.state, fresh, mark, commit.raw_message))
@@ -174,7 +174,7 @@ fn publish(
         alerts: alerts.as_deref(),
         changes: changes.as_deref(),
     });
-    Published {
+    RenderedEvent {
         envelope: envelope.get().to_owned(),
         changes: changes.map(|raw| raw.get().to_owned()),
     }

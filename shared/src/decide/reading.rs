@@ -1,6 +1,6 @@
 //! Decisions about readings.
 
-use super::event::{self, Commit};
+use super::event::{self, Effects};
 use super::{Deadline, Decision, Draft, Message, Outcome, deadline, limits, span};
 use crate::alarm::Condition;
 use crate::clock::Time;
@@ -9,7 +9,7 @@ use crate::order::{self, Arrival, Class, Taken};
 use crate::reading::{Reading, Side};
 use crate::rules::gas::{self, Limit};
 use crate::rules::{Alarms, Evidence};
-use crate::state::{Latest, Memory, Settings};
+use crate::state::{AlarmSettings, DeviceMemory, Latest};
 
 /// The contract's levels for a device that never sent its own.
 const DEFAULT_LEVELS: [i32; 3] = [250, 500, 1000];
@@ -19,25 +19,25 @@ const MAX_AGE_MS: i64 = 30_000;
 pub(super) fn decide(
     mut draft: Draft<'_>,
     message: &Message<'_>,
-    settings: &Settings,
+    settings: &AlarmSettings,
     traceparent: Option<&str>,
 ) -> Decision {
     let before = &draft.subject.state;
     let known = before.latest.is_some();
     let arrival = Arrival {
-        print: message.print,
+        fingerprint: message.fingerprint,
         device_time: message.reading.device_time,
         dup: message.dup,
         retain: message.retain,
         at: draft.now,
     };
-    let (class, order) = order::classify(&before.order, &before.prints, known, arrival);
+    let (class, order) = order::classify(&before.order, &before.fingerprints, known, arrival);
     let outcome = Outcome::Reading(class);
     if class == Class::Ignored {
         return draft.nothing(outcome);
     }
     draft.state.order = order;
-    order::remember(&mut draft.state.prints, message.print);
+    order::remember(&mut draft.state.fingerprints, message.fingerprint);
     let limit_ms = i64::try_from(settings.offline_after.as_millis()).unwrap_or(i64::MAX);
     draft.state.memory.silence_limit_ms = limit_ms;
 
@@ -47,9 +47,9 @@ pub(super) fn decide(
     if alive {
         alarms.clear_offline();
     }
-    let mut commit = Commit {
+    let mut commit = Effects {
         alive,
-        ..Commit::of(outcome)
+        ..Effects::of(outcome)
     };
     match class {
         Class::Next(taken) | Class::Tie(taken) => {
@@ -88,7 +88,7 @@ pub(super) fn decide(
 }
 
 /// A reading with the levels it is judged by.
-fn judged(known: &Memory, reading: Reading, now: Time) -> Latest {
+fn judged(known: &DeviceMemory, reading: Reading, now: Time) -> Latest {
     let mut doubtful = false;
     let levels = std::array::from_fn(|index| {
         let level = reading.levels[index].level.or(known.levels[index]);
@@ -141,7 +141,7 @@ fn take(
 }
 
 /// What a latest reading proves; `None` without a value.
-fn evidence(latest: &Latest, settings: &Settings) -> Option<Evidence> {
+fn evidence(latest: &Latest, settings: &AlarmSettings) -> Option<Evidence> {
     Some(Evidence {
         value: latest.reading.value?,
         may_lower: latest.in_order && !latest.reading.has_fault() && !latest.reading.unclear,
@@ -149,7 +149,7 @@ fn evidence(latest: &Latest, settings: &Settings) -> Option<Evidence> {
     })
 }
 
-fn judge_latest(alarms: &mut Alarms<'_>, latest: &Latest, settings: &Settings) {
+fn judge_latest(alarms: &mut Alarms<'_>, latest: &Latest, settings: &AlarmSettings) {
     let reading = &latest.reading;
     let facts = latest.facts();
     let may_clear = latest.in_order && !reading.unclear;
@@ -176,7 +176,7 @@ fn judge_latest(alarms: &mut Alarms<'_>, latest: &Latest, settings: &Settings) {
     gas::judge_over_range(alarms, range_limit(reading, settings), evidence, facts);
 }
 
-fn judge_late(alarms: &mut Alarms<'_>, late: &Latest, latest: &Latest, settings: &Settings) {
+fn judge_late(alarms: &mut Alarms<'_>, late: &Latest, latest: &Latest, settings: &AlarmSettings) {
     let Some(value) = late.reading.value else {
         return;
     };
@@ -192,7 +192,7 @@ fn judge_late(alarms: &mut Alarms<'_>, late: &Latest, latest: &Latest, settings:
 }
 
 /// The end of the measuring range as a limit; `None` where the device sends no span.
-fn range_limit(reading: &Reading, settings: &Settings) -> Option<Limit> {
+fn range_limit(reading: &Reading, settings: &AlarmSettings) -> Option<Limit> {
     let level = reading.span_high?;
     Some(Limit {
         level,

@@ -8,8 +8,8 @@ mod merge;
 
 use std::cmp::Ordering;
 
-use super::event::{self, Commit};
-use super::{Deadline, Decision, Draft, Outcome, Subject, told_limits};
+use super::event::{self, Effects};
+use super::{Deadline, Decision, Draft, Outcome, StoredDevice, told_limits};
 use crate::alarm::Alarm;
 use crate::clock::Time;
 use crate::order;
@@ -18,25 +18,25 @@ use crate::state::DeviceState;
 
 /// The last state this process committed of a device, kept for the day on which Redis goes back behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remembered {
+pub struct CommittedState {
     /// The partition's epoch at that commit.
     pub epoch: Epoch,
     /// What was committed.
     pub state: DeviceState,
     /// Server time of the last message that proved the device alive.
     pub last_message: Option<Time>,
-    /// Alarms that ended in the last commits, as they ended: at most [`Remembered::MAX_ENDED`], the newest last.
+    /// Alarms that ended in the last commits, as they ended: at most [`CommittedState::MAX_ENDED`], the newest last.
     pub ended: Vec<Alarm>,
 }
 
-impl Remembered {
+impl CommittedState {
     /// So many alarms that ended are remembered of a device.
     pub const MAX_ENDED: usize = 4;
 
     /// Whether the stored state has lost what this one says: a lower number, the same number of another line, or, where
     /// others have gone on, an alarm that they never knew, or an acknowledgement of what still stands.
     #[must_use]
-    pub fn is_missing_from(&self, stored: &Subject) -> bool {
+    pub fn is_missing_from(&self, stored: &StoredDevice) -> bool {
         if stored.epoch == self.epoch {
             return false;
         }
@@ -75,7 +75,7 @@ impl Remembered {
 
 pub(super) fn decide(
     mut draft: Draft<'_>,
-    remembered: &Remembered,
+    remembered: &CommittedState,
     traceparent: Option<&str>,
 ) -> Decision {
     let stored = &draft.subject.state;
@@ -91,17 +91,17 @@ pub(super) fn decide(
     }
     draft.state.memory.leave(own.position);
     draft.state.memory.decided_at = draft.now;
-    draft.state.prints.clone_from(&stored.prints);
-    for print in &own.prints {
-        if !stored.prints.contains(print) {
-            order::remember(&mut draft.state.prints, *print);
+    draft.state.fingerprints.clone_from(&stored.fingerprints);
+    for fingerprint in &own.fingerprints {
+        if !stored.fingerprints.contains(fingerprint) {
+            order::remember(&mut draft.state.fingerprints, *fingerprint);
         }
     }
     // A sample is committed with its reading: what lost the one has lost the other.
-    let is_unknown = |print: &u64| !stored.prints.contains(print);
+    let is_unknown = |fingerprint: &u64| !stored.fingerprints.contains(fingerprint);
     let sample = own.latest.clone().filter(|_| {
-        let print = own.order.latest_print;
-        is_newer && print.as_ref().is_none_or(is_unknown)
+        let fingerprint = own.order.latest_fingerprint;
+        is_newer && fingerprint.as_ref().is_none_or(is_unknown)
     });
 
     let merged = merge::merge(remembered, stored, is_newer, draft.now);
@@ -116,7 +116,7 @@ pub(super) fn decide(
     }
     let (open, acknowledged) = alarms.finish();
     draft.state.alarms = open;
-    let commit = Commit {
+    let commit = Effects {
         changes: merged.changes.into_iter().chain(acknowledged).collect(),
         heard: remembered.last_message,
         is_snapshot: true,
@@ -124,7 +124,7 @@ pub(super) fn decide(
         sample_of: sample.map(|latest| (latest, false)),
         // Every deadline may be lost, too: the timers look at once, and know the settings.
         deadline: Deadline::At(draft.now),
-        ..Commit::of(Outcome::Reasserted)
+        ..Effects::of(Outcome::Reasserted)
     };
     event::finish(draft, commit, traceparent)
 }

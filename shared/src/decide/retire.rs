@@ -1,6 +1,6 @@
 //! The end of a device: what stands is closed, everybody is told, and its numbers are never used again.
 
-use super::{Draft, Subject};
+use super::{Draft, StoredDevice};
 use crate::alarm::Change;
 use crate::clock::Time;
 use crate::event::{self, Event};
@@ -24,7 +24,7 @@ pub struct Retirement {
 /// Retires a device; `None` if there is none. One whose state was lost is retired without knowing its alarms.
 #[must_use]
 pub fn retire(
-    subject: &Subject,
+    subject: &StoredDevice,
     by: &str,
     now: Time,
     traceparent: Option<&str>,

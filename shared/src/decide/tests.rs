@@ -11,15 +11,15 @@ use std::time::Duration;
 use super::*;
 use crate::alarm::{AlarmState, Condition, Kind};
 use crate::reading::{Coordinate, LevelSetting, Quality};
-use crate::state::Settings;
+use crate::state::AlarmSettings;
 
 /// One device on a virtual clock, committed the way the store does it.
 pub(super) struct World {
-    pub(super) subject: Subject,
-    pub(super) settings: Settings,
+    pub(super) subject: StoredDevice,
+    pub(super) settings: AlarmSettings,
     pub(super) now: Time,
     pub(super) device_time: Time,
-    prints: u64,
+    fingerprints: u64,
 }
 
 pub(crate) fn dec(text: &str) -> Decimal {
@@ -61,7 +61,7 @@ impl World {
     pub(super) fn new() -> Self {
         let start = Time::from_millis(1_800_000_000_000);
         Self {
-            subject: Subject {
+            subject: StoredDevice {
                 device: "OTSM-0114".parse().expect("a serial"),
                 epoch: Epoch::from_bits(0xabc),
                 stored_rev: Vec::new(),
@@ -70,7 +70,7 @@ impl World {
                 lost: false,
                 last_message: None,
             },
-            settings: Settings {
+            settings: AlarmSettings {
                 offline_after: Duration::from_mins(3),
                 alarm_deadband: Decimal::from_int(2),
                 alarm_off_delay: Duration::ZERO,
@@ -78,7 +78,7 @@ impl World {
             },
             now: start,
             device_time: start,
-            prints: 0,
+            fingerprints: 0,
         }
     }
 
@@ -99,21 +99,21 @@ impl World {
     }
 
     pub(super) fn send(&mut self, reading: Reading, dup: bool, retain: bool) -> Decision {
-        self.prints += 1;
-        let print = self.prints;
-        self.send_print(reading, print, dup, retain)
+        self.fingerprints += 1;
+        let fingerprint = self.fingerprints;
+        self.send_fingerprint(reading, fingerprint, dup, retain)
     }
 
-    pub(super) fn send_print(
+    pub(super) fn send_fingerprint(
         &mut self,
         reading: Reading,
-        print: u64,
+        fingerprint: u64,
         dup: bool,
         retain: bool,
     ) -> Decision {
         self.apply(&Input::Reading(Message {
             reading,
-            print,
+            fingerprint,
             dup,
             retain,
             live_raw_message: None,

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// One arrival of a generated sequence: device second, print, flags, pause before it.
+/// One arrival of a generated sequence: device second, fingerprint, flags, pause before it.
 type Step = (Option<i64>, u64, bool, bool, i64);
 
 fn step() -> impl Strategy<Value = Step> {
@@ -49,11 +49,11 @@ fn naive(history: &[Past], arrival: Arrival) -> (&'static str, bool) {
     let newest = newest.and_then(|past| past.arrival.device_time);
     let seen = history
         .iter()
-        .any(|past| past.word != "ignored" && past.arrival.print == arrival.print);
+        .any(|past| past.word != "ignored" && past.arrival.fingerprint == arrival.fingerprint);
     let time = arrival.device_time.filter(|_| usable);
     let older = time.zip(newest).is_some_and(|(time, newest)| time < newest);
     let soon = arrival.at.millis_since(latest.arrival.at) <= 2_000;
-    let repeats = latest.arrival.print == arrival.print;
+    let repeats = latest.arrival.fingerprint == arrival.fingerprint;
     if seen && (arrival.dup || arrival.retain || older) || repeats && (usable || soon) {
         return ("duplicate", usable);
     }
@@ -126,25 +126,25 @@ proptest! {
     #[test]
     fn the_function_equals_a_naive_model(steps in prop::collection::vec(step(), 1..60)) {
         let mut state = OrderState::default();
-        let mut prints = VecDeque::new();
+        let mut fingerprints = VecDeque::new();
         let mut history: Vec<Past> = Vec::new();
         let mut at = Time::from_millis(1_800_000_000_000);
         let base = at;
-        for (second, print, dup, retain, pause) in steps {
+        for (second, fingerprint, dup, retain, pause) in steps {
             at = Time::from_millis(at.as_millis() + pause);
             // A payload names its own time: the same bytes never come with another one.
-            let second = second.map(|second| second - second % 3 + i64::try_from(print % 3).unwrap_or(0));
-            let print = second.map_or(1_000 + print, |second| second.unsigned_abs() * 10 + print % 2);
+            let second = second.map(|second| second - second % 3 + i64::try_from(fingerprint % 3).unwrap_or(0));
+            let fingerprint = second.map_or(1_000 + fingerprint, |second| second.unsigned_abs() * 10 + fingerprint % 2);
             let device_time = second.map(|s| Time::from_millis(base.as_millis() + s * 1_000));
-            let arrival = Arrival { print, device_time, dup, retain, at };
+            let arrival = Arrival { fingerprint, device_time, dup, retain, at };
             let known = history.iter().any(|past| matches!(past.word, "next" | "tie"));
-            let (class, next) = classify(&state, &prints, known, arrival);
+            let (class, next) = classify(&state, &fingerprints, known, arrival);
             let (expected, usable) = naive(&history, arrival);
             prop_assert_eq!(word(class), expected, "{:?} after {:?}", arrival, history);
             history.push(Past { arrival, usable, word: expected });
             if class != Class::Ignored {
                 state = next;
-                remember(&mut prints, print);
+                remember(&mut fingerprints, fingerprint);
             }
             if let Class::Next(taken) | Class::Tie(taken) = class {
                 prop_assert_eq!(taken.age_ms.is_some(), usable);
@@ -155,10 +155,10 @@ proptest! {
 
 #[test]
 fn at_most_64_fingerprints_are_remembered_the_newest_ones() {
-    let mut prints = VecDeque::new();
-    for print in 0..100 {
-        remember(&mut prints, print);
-        remember(&mut prints, print);
+    let mut fingerprints = VecDeque::new();
+    for fingerprint in 0..100 {
+        remember(&mut fingerprints, fingerprint);
+        remember(&mut fingerprints, fingerprint);
     }
-    assert_eq!(prints, (36..100).collect::<VecDeque<_>>());
+    assert_eq!(fingerprints, (36..100).collect::<VecDeque<_>>());
 }

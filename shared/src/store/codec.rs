@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Loaded, wrong_answer};
 use crate::clock::Time;
-use crate::decide::Subject;
+use crate::decide::StoredDevice;
 use crate::device::DeviceId;
 use crate::position::{Epoch, Position};
 use crate::state::DeviceState;
@@ -48,7 +48,7 @@ pub(super) fn loaded(device: &DeviceId, answer: Value) -> RedisResult<Loaded> {
         seq: stored_seq.and_then(|seq| String::from_utf8(seq).ok()),
         alarms: text(next())?,
         order: text(next())?,
-        prints: bytes(next())?,
+        fingerprints: bytes(next())?,
         latest: text(next())?,
         memory: text(next())?,
     };
@@ -70,7 +70,7 @@ pub(super) fn loaded(device: &DeviceId, answer: Value) -> RedisResult<Loaded> {
         rev: fields.rev().unwrap_or(0),
         ..DeviceState::default()
     });
-    Ok(Loaded::Subject(Box::new(Subject {
+    Ok(Loaded::Device(Box::new(StoredDevice {
         device: device.clone(),
         epoch,
         stored_rev,
@@ -107,9 +107,12 @@ pub(super) fn changed_fields(
     if is_new || before.order != after.order {
         fields.push(("order", json(&after.order)));
     }
-    if is_new || before.prints != after.prints {
-        let prints = after.prints.iter().flat_map(|print| print.to_be_bytes());
-        fields.push(("prints", prints.collect()));
+    if is_new || before.fingerprints != after.fingerprints {
+        let fingerprints = after
+            .fingerprints
+            .iter()
+            .flat_map(|fingerprint| fingerprint.to_be_bytes());
+        fields.push(("prints", fingerprints.collect()));
     }
     if is_new || before.latest != after.latest {
         fields.push(("latest", json(&after.latest)));
@@ -126,7 +129,7 @@ struct Fields {
     seq: Option<String>,
     alarms: Option<String>,
     order: Option<String>,
-    prints: Option<Vec<u8>>,
+    fingerprints: Option<Vec<u8>>,
     latest: Option<String>,
     memory: Option<String>,
 }
@@ -137,11 +140,12 @@ impl Fields {
     }
 
     fn decode(&self) -> Option<DeviceState> {
-        let prints = self.prints.as_ref()?;
-        if prints.len() % 8 != 0 {
+        let fingerprints = self.fingerprints.as_ref()?;
+        if fingerprints.len() % 8 != 0 {
             return None;
         }
-        let print = |chunk: &[u8]| chunk.try_into().map(u64::from_be_bytes).unwrap_or_default();
+        let fingerprint =
+            |chunk: &[u8]| chunk.try_into().map(u64::from_be_bytes).unwrap_or_default();
         Some(DeviceState {
             rev: self.rev()?,
             position: Position {
@@ -150,7 +154,10 @@ impl Fields {
             },
             alarms: parse(self.alarms.as_ref())?,
             order: parse(self.order.as_ref())?,
-            prints: prints.chunks_exact(8).map(print).collect::<VecDeque<_>>(),
+            fingerprints: fingerprints
+                .chunks_exact(8)
+                .map(fingerprint)
+                .collect::<VecDeque<_>>(),
             latest: parse(self.latest.as_ref())?,
             memory: parse(self.memory.as_ref())?,
         })
@@ -208,7 +215,7 @@ pub(crate) fn round_trip(state: &DeviceState) -> DeviceState {
         seq: text("seq"),
         alarms: text("alarms"),
         order: text("order"),
-        prints: stored.get("prints").cloned(),
+        fingerprints: stored.get("prints").cloned(),
         latest: text("latest"),
         memory: text("memory"),
     };

@@ -14,7 +14,7 @@ use crate::alarm::{Alarm, Kind, Severity};
 use crate::clock::Time;
 use crate::device::DeviceId;
 use crate::keys;
-use crate::state::Memory;
+use crate::state::DeviceMemory;
 
 /// Devices read in one round trip: a few hundred kilobytes, a few milliseconds of Redis.
 const CHUNK: usize = 500;
@@ -280,7 +280,7 @@ fn standing(answer: Value) -> Option<(Vec<Alarm>, i64)> {
     let mut fields = items(answer).ok()?.into_iter();
     let mut next = || text(fields.next().unwrap_or(Value::Nil)).ok().flatten();
     let alarms = serde_json::from_str(&next()?).ok()?;
-    let memory: Memory = serde_json::from_str(&next()?).ok()?;
+    let memory: DeviceMemory = serde_json::from_str(&next()?).ok()?;
     Some((alarms, memory.silence_limit_ms))
 }
 

@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::Commit;
 use crate::alarm::Change;
 use crate::clock::Time;
-use crate::decide::{Outcome, Subject};
+use crate::decide::{Outcome, StoredDevice};
 use crate::device::DeviceId;
 use crate::position::Position;
 use crate::state::DeviceState;
@@ -64,7 +64,7 @@ impl InDoubt {
 
     /// Removes and returns the changes of this device that stand. Those of the commit in doubt are among them if the loaded
     /// state is the one it would have left.
-    pub(super) fn take(&self, loaded: &Subject) -> Vec<Change> {
+    pub(super) fn take(&self, loaded: &StoredDevice) -> Vec<Change> {
         let Some(kept) = self.devices().remove(&loaded.device) else {
             return Vec::new();
         };

@@ -37,7 +37,7 @@ impl Store {
         let mut parts = items(answer).map_err(StoreError::Away)?.into_iter();
         let mut part = || parts.next().unwrap_or(Value::Nil);
         let subject = match self.loaded(device, Ok(part()))? {
-            Loaded::Subject(subject) => *subject,
+            Loaded::Device(subject) => *subject,
             Loaded::Refused(reason) => return Err(StoreError::Refused(reason)),
         };
         if subject.lost {
@@ -175,10 +175,10 @@ impl Store {
         for chunk in devices.chunks(CHUNK) {
             for loaded in self.load(chunk).await? {
                 states.push(match loaded {
-                    Loaded::Subject(subject) if subject.state.latest.is_some() => {
+                    Loaded::Device(subject) if subject.state.latest.is_some() => {
                         Some((subject.state, subject.last_message))
                     }
-                    Loaded::Subject(_) | Loaded::Refused(_) => None,
+                    Loaded::Device(_) | Loaded::Refused(_) => None,
                 });
             }
         }

@@ -4,14 +4,14 @@ use super::codec::json;
 use super::write::StoredLine;
 use super::{Committed, Store, StoreError};
 use crate::alarm::{Alarm, ChangeKind};
-use crate::decide::{Retirement, Subject};
+use crate::decide::{Retirement, StoredDevice};
 use crate::keys;
 
 impl Store {
     /// Retires the device if what `retirement` started from still stands.
     pub async fn retire(
         &self,
-        subject: &Subject,
+        subject: &StoredDevice,
         retirement: &Retirement,
         traceparent: Option<&str>,
     ) -> Result<Committed, StoreError> {
@@ -40,7 +40,7 @@ impl Store {
             .await?;
         let committed = self.committed(device, Ok(answer))?;
         if matches!(committed, Committed::Done(_)) {
-            self.memory.forget(device, subject.epoch);
+            self.committed_states.forget(device, subject.epoch);
         }
         Ok(committed)
     }
@@ -49,7 +49,7 @@ impl Store {
 /// One line for the device, which says who and when even where nothing stood, and one for each alarm it closes. What
 /// was lost with an unreadable state is told as it is when a reading replaces one.
 fn log_lines(
-    subject: &Subject,
+    subject: &StoredDevice,
     retirement: &Retirement,
     traceparent: Option<&str>,
 ) -> Vec<Vec<u8>> {

@@ -12,11 +12,11 @@ use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 
 use super::*;
-use crate::apply::{Acknowledged, Applied, Rules, Work, acknowledge, apply};
+use crate::apply::{Acknowledged, Applied, ApplyConfig, Work, acknowledge, apply};
 use crate::decide::tests::{dec, reading};
 use crate::decide::{Input, Message};
 use crate::reading::Reading;
-use crate::state::{Settings, ZeroLevel};
+use crate::state::{AlarmSettings, ZeroLevel};
 
 /// A redis-server of one test, on a free port, in a folder of its own.
 struct Server {
@@ -96,9 +96,9 @@ impl Drop for Server {
     }
 }
 
-fn rules() -> Rules {
-    Rules {
-        settings: Settings {
+fn rules() -> ApplyConfig {
+    ApplyConfig {
+        settings: AlarmSettings {
             offline_after: Duration::from_mins(3),
             alarm_deadband: dec("2"),
             alarm_off_delay: Duration::ZERO,
@@ -122,12 +122,12 @@ fn of(device: &str, value: &str, second: i64) -> Reading {
     }
 }
 
-fn work(reading: &Reading, print: u64) -> Work<'static> {
+fn work(reading: &Reading, fingerprint: u64) -> Work<'static> {
     Work {
         device: reading.device.clone(),
         input: Input::Reading(Message {
             reading: reading.clone(),
-            print,
+            fingerprint,
             dup: false,
             retain: false,
             live_raw_message: None,
@@ -137,8 +137,8 @@ fn work(reading: &Reading, print: u64) -> Work<'static> {
     }
 }
 
-async fn send(store: &Store, reading: &Reading, print: u64) -> Result<Applied, StoreError> {
-    let work = [work(reading, print)];
+async fn send(store: &Store, reading: &Reading, fingerprint: u64) -> Result<Applied, StoreError> {
+    let work = [work(reading, fingerprint)];
     let mut results = apply(store, &work, &rules()).await;
     results.pop().expect("one result")
 }
@@ -282,8 +282,8 @@ async fn an_acknowledgement_and_an_escalation_never_lose_each_other() {
         |micros: i64| tokio::time::sleep(Duration::from_micros(micros.max(0).unsigned_abs()));
     for round in 0..300_i64 {
         let second = round * 30;
-        let print = u64::try_from(round * 10).expect("small");
-        send(&store, &of("OTSM-0114", "300", second), print)
+        let fingerprint = u64::try_from(round * 10).expect("small");
+        send(&store, &of("OTSM-0114", "300", second), fingerprint)
             .await
             .expect("committed");
         let state = store
@@ -301,7 +301,7 @@ async fn an_acknowledgement_and_an_escalation_never_lose_each_other() {
             },
             async {
                 wait(head_start_us).await;
-                send(&store, &reading, print + 1).await
+                send(&store, &reading, fingerprint + 1).await
             },
         );
         applied.expect("committed");
@@ -327,7 +327,7 @@ async fn an_acknowledgement_and_an_escalation_never_lose_each_other() {
             alarm.acknowledged.is_none(),
             "a level reached later is never covered"
         );
-        send(&store, &of("OTSM-0114", "10", second + 10), print + 2)
+        send(&store, &of("OTSM-0114", "10", second + 10), fingerprint + 2)
             .await
             .expect("committed");
     }
@@ -674,8 +674,11 @@ async fn dead_letters_find_their_stream_even_where_another_key_stands() {
         payload: b"{",
         size: 1,
     };
-    store.bury(&[letter], 10).await.expect_err("told once");
-    store.bury(&[letter], 10).await.expect("kept");
+    store
+        .dead_letter(&[letter], 10)
+        .await
+        .expect_err("told once");
+    store.dead_letter(&[letter], 10).await.expect("kept");
     assert_eq!(length(&mut raw, crate::keys::DEAD_LETTERS).await, 1);
 }
 

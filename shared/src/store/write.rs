@@ -7,7 +7,7 @@ use super::codec::{self, changed_fields, json};
 use super::{Loaded, MAX_REPORT_AGE, Store, StoreError};
 use crate::alarm::{Alarm, ChangeKind};
 use crate::clock::Time;
-use crate::decide::{Deadline, Decision, Subject};
+use crate::decide::{Deadline, Decision, StoredDevice};
 use crate::device::DeviceId;
 use crate::keys;
 use crate::position::Epoch;
@@ -31,7 +31,7 @@ pub struct Bounds {
 #[derive(Clone, Copy, Debug)]
 pub struct Commit<'a> {
     /// What it started from.
-    pub subject: &'a Subject,
+    pub subject: &'a StoredDevice,
     /// The decision.
     pub decision: &'a Decision,
     /// The payload as received, where it becomes the latest.
@@ -121,7 +121,7 @@ impl Store {
             .map(|(answer, commit)| {
                 let committed = self.committed(&commit.subject.device, answer)?;
                 if let Committed::Done(at) = committed {
-                    self.memory.keep(commit, at);
+                    self.committed_states.keep(commit, at);
                 }
                 Ok(committed)
             })
@@ -129,7 +129,11 @@ impl Store {
     }
 
     /// Keeps messages that can never be processed, at most about `max` of them in all.
-    pub async fn bury(&self, letters: &[DeadLetter<'_>], max: u64) -> Result<(), StoreError> {
+    pub async fn dead_letter(
+        &self,
+        letters: &[DeadLetter<'_>],
+        max: u64,
+    ) -> Result<(), StoreError> {
         let now = self.link.now();
         let answers = self
             .run_each(letters.len(), |_, index, pipe| {
@@ -193,7 +197,7 @@ impl Store {
     }
 
     /// Lets the canary sing: counts on, and publishes the count, the way a commit does. Answers the count.
-    pub async fn sing(&self) -> Result<u64, StoreError> {
+    pub async fn beat(&self) -> Result<u64, StoreError> {
         let sung = self.run(|scripts, pipe| {
             pipe.cmd("EVALSHA").arg(&scripts.canary).arg(2);
             pipe.arg(keys::CANARY).arg(keys::CANARY_CHANNEL);
@@ -252,7 +256,7 @@ impl Store {
         }
         match self.loaded(device, Ok(value))? {
             Loaded::Refused(reason) => Err(StoreError::Refused(reason)),
-            loaded @ Loaded::Subject(_) => Ok(Committed::Conflict(loaded)),
+            loaded @ Loaded::Device(_) => Ok(Committed::Conflict(loaded)),
         }
     }
 

@@ -109,7 +109,7 @@ async fn out_of_reach_for_ingest_it_keeps_everything() -> Result<()> {
 #[tokio::test]
 async fn acknowledgements_that_never_arrive_double_nothing() -> Result<()> {
     // Of each device fewer messages come again than its state remembers.
-    const FEW: usize = shared::order::MAX_PRINTS * 12;
+    const FEW: usize = shared::order::MAX_FINGERPRINTS * 12;
     let mut scene = Scene::start(Plan::default()).await?;
     for round in 0..scene.seed.rounds() {
         scene.moment().await;

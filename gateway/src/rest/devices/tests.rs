@@ -1,7 +1,7 @@
 use shared::alarm::Alarm;
 use shared::position::Position;
 use shared::reading::{LevelSetting, Reading};
-use shared::state::{Latest, Memory};
+use shared::state::{DeviceMemory, Latest};
 
 use super::*;
 
@@ -76,9 +76,9 @@ fn state(reading: Reading, alarms: &[Condition]) -> DeviceState {
             clock_suspect: false,
             in_order: true,
         }),
-        memory: Memory {
+        memory: DeviceMemory {
             silence_limit_ms: 180_000,
-            ..Memory::default()
+            ..DeviceMemory::default()
         },
         ..DeviceState::default()
     }

@@ -5,12 +5,12 @@ use std::sync::atomic::AtomicU8;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use shared::apply::{Rules, Work, apply};
+use shared::apply::{ApplyConfig, Work, apply};
 use shared::decide::{Input, Message};
 use shared::decimal::Decimal;
 use shared::device::DeviceId;
 use shared::reading::{Coordinate, LevelSetting, Reading};
-use shared::state::{Settings, ZeroLevel};
+use shared::state::{AlarmSettings, ZeroLevel};
 use shared::store::Bounds;
 use tempfile::TempDir;
 
@@ -98,7 +98,7 @@ impl World {
             device: reading.device.clone(),
             input: Input::Reading(Message {
                 reading,
-                print: self.messages,
+                fingerprint: self.messages,
                 dup: false,
                 retain: false,
                 live_raw_message: None,
@@ -106,9 +106,9 @@ impl World {
             raw: Some(raw.as_bytes()),
             trace: None,
         };
-        let rules = Rules {
+        let rules = ApplyConfig {
             accept_new: true,
-            settings: Settings {
+            settings: AlarmSettings {
                 offline_after: self.silence,
                 alarm_deadband: Decimal::from_int(2),
                 alarm_off_delay: Duration::ZERO,
@@ -488,7 +488,7 @@ async fn settings_tell_the_topics_the_ingests_report() {
         .await
         .expect("Redis answers");
     let settings = world.get("/config").await;
-    check_schema("Settings", &settings);
+    check_schema("AlarmSettings", &settings);
     assert_eq!(settings["api_base_url"], json!("http://gateway.test"));
     assert_eq!(settings["mqtt_broker"], json!(""));
     assert_eq!(

@@ -4,7 +4,7 @@
 //! had gone on beyond the position at which an alarm was reached knew it. What ended only counts if it did so on the
 //! newer reading of the two; in doubt an alarm stays, and at the higher level.
 
-use super::Remembered;
+use super::CommittedState;
 use crate::alarm::{Alarm, Change, ChangeKind};
 use crate::clock::Time;
 use crate::decide::LogLine;
@@ -21,7 +21,7 @@ pub(super) struct Merged {
 
 /// `is_newer`: the remembered reading is the one that is shown from now on.
 pub(super) fn merge(
-    remembered: &Remembered,
+    remembered: &CommittedState,
     stored: &DeviceState,
     is_newer: bool,
     now: Time,
@@ -98,7 +98,7 @@ impl Merged {
     }
 
     /// It ended in our line, perhaps because somebody acknowledged it.
-    fn end(&mut self, remembered: &Remembered, other: &Alarm, now: Time) {
+    fn end(&mut self, remembered: &CommittedState, other: &Alarm, now: Time) {
         let ended = remembered.ended.iter().find(|ended| ended.id == other.id);
         let mut alarm = other.clone();
         if let Some(acknowledged) = ended.and_then(|ended| ended.acknowledged.clone())

@@ -465,9 +465,9 @@ fn the_first_answer_after_an_unlistened_silence_tells_the_values_once_more() {
     let mut world = World::new();
     let mut first = reading(Some("100"));
     first.device_time = Some(world.device_time);
-    world.send_print(first.clone(), 7, false, false);
+    world.send_fingerprint(first.clone(), 7, false, false);
     world.pass(500);
-    let again = world.send_print(first, 7, false, false);
+    let again = world.send_fingerprint(first, 7, false, false);
     assert_eq!(again.outcome, Outcome::Reading(Class::Duplicate));
     let event = again.event.expect("told").envelope;
     assert!(

@@ -290,8 +290,8 @@ fn run(latching: bool, off_delay: bool, steps: &[Step]) {
             Step::Redelivered if known => {
                 let latest = world.subject.state.latest.as_ref().expect("known");
                 let again = latest.reading.clone();
-                let print = world.subject.state.order.latest_print.expect("known");
-                let decision = world.send_print(again, print, true, false);
+                let fingerprint = world.subject.state.order.latest_fingerprint.expect("known");
+                let decision = world.send_fingerprint(again, fingerprint, true, false);
                 assert!(decision.event.is_none(), "a redelivery decides nothing");
                 decision
             }

@@ -19,10 +19,10 @@ fn class(decision: &Decision) -> &'static str {
 fn a_stuck_device_clock_sending_350_10_350_350_keeps_the_alarm() {
     let mut world = World::new();
     let stuck = world.device_time;
-    let send = |world: &mut World, value: &str, print: u64| {
+    let send = |world: &mut World, value: &str, fingerprint: u64| {
         let mut reading = reading(Some(value));
         reading.device_time = Some(stuck);
-        let decision = world.send_print(reading, print, false, false);
+        let decision = world.send_fingerprint(reading, fingerprint, false, false);
         world.pass(5);
         decision
     };
@@ -98,9 +98,9 @@ fn a_clock_25_hours_off_orders_its_readings_and_a_redelivered_old_one_changes_no
     world.device_time = world.device_time + Duration::from_hours(25);
     let mut old = reading(Some("10"));
     old.device_time = Some(world.device_time);
-    let first = world.send_print(old.clone(), 1, false, false);
+    let first = world.send_fingerprint(old.clone(), 1, false, false);
     assert_eq!(class(&first), "next");
-    world.prints = 1;
+    world.fingerprints = 1;
     assert_eq!(kinds(&world.value("400")), [(Raised, AlarmLevel1)]);
     assert!(
         world
@@ -112,7 +112,7 @@ fn a_clock_25_hours_off_orders_its_readings_and_a_redelivered_old_one_changes_no
     );
     world.pass(1);
     for dup in [true, false] {
-        let again = world.send_print(old.clone(), 1, dup, false);
+        let again = world.send_fingerprint(old.clone(), 1, dup, false);
         assert_eq!((class(&again), kinds(&again)), ("duplicate", vec![]));
         assert!(again.event.is_none() && again.sample.is_none());
         assert_eq!(
@@ -200,9 +200,9 @@ fn a_repeated_payload_is_a_duplicate_that_proves_the_device_alive() {
     let mut world = World::new();
     let mut same = reading(Some("300"));
     same.device_time = Some(world.device_time);
-    world.send_print(same.clone(), 1, false, false);
+    world.send_fingerprint(same.clone(), 1, false, false);
     world.pass(5);
-    let again = world.send_print(same, 1, false, false);
+    let again = world.send_fingerprint(same, 1, false, false);
     assert_eq!((class(&again), again.alive), ("duplicate", true));
     assert!(again.event.is_none());
 }
@@ -221,11 +221,11 @@ fn without_usable_time_arrival_decides_and_two_seconds_are_a_tie() {
         ("next", vec![(Cleared, AlarmLevel1)])
     );
     world.now = world.now + Duration::from_secs(1);
-    let print = world.prints;
-    let repeat = world.send_print(reading(Some("10")), print, false, false);
+    let fingerprint = world.fingerprints;
+    let repeat = world.send_fingerprint(reading(Some("10")), fingerprint, false, false);
     assert_eq!(class(&repeat), "duplicate");
     world.now = world.now + Duration::from_secs(3);
-    let repeat = world.send_print(reading(Some("10")), print, false, false);
+    let repeat = world.send_fingerprint(reading(Some("10")), fingerprint, false, false);
     assert_eq!(
         class(&repeat),
         "next",

@@ -7,8 +7,8 @@ use super::*;
 const NEW_EPOCH: Epoch = Epoch::from_bits(0xdef);
 
 /// What the writer of this world committed last.
-fn memory(world: &World) -> Remembered {
-    Remembered {
+fn memory(world: &World) -> CommittedState {
+    CommittedState {
         epoch: world.subject.epoch,
         state: world.subject.state.clone(),
         last_message: world.subject.last_message,
@@ -22,19 +22,19 @@ fn emptied(world: &World) -> World {
     other.subject.epoch = NEW_EPOCH;
     other.now = world.now;
     other.device_time = world.device_time;
-    other.prints = 1_000;
+    other.fingerprints = 1_000;
     other
 }
 
 /// The same device on a server that went back to this state.
-fn gone_back_to(state: &Subject, world: &World) -> World {
+fn gone_back_to(state: &StoredDevice, world: &World) -> World {
     let mut other = emptied(world);
     other.subject.state = state.state.clone();
     other.subject.last_message = state.last_message;
     other
 }
 
-fn reassert(world: &mut World, remembered: &Remembered) -> Decision {
+fn reassert(world: &mut World, remembered: &CommittedState) -> Decision {
     assert!(
         remembered.is_missing_from(&world.subject),
         "nothing is missing"
@@ -106,7 +106,12 @@ fn an_emptied_server_gets_everything_back_one_above() {
     );
     assert!(event.envelope.contains(&id), "the open alarms stand beside");
     // Still the same device: a redelivery is known, the next reading is next.
-    let repeated = emptied.send_print(reading(Some("320")), before.state.prints[1], true, false);
+    let repeated = emptied.send_fingerprint(
+        reading(Some("320")),
+        before.state.fingerprints[1],
+        true,
+        false,
+    );
     assert_eq!(repeated.outcome, Outcome::Reading(Class::Duplicate));
     emptied.value("100");
     assert!(emptied.gas().is_none());
@@ -336,7 +341,7 @@ fn whatever_the_server_loses_the_last_commit_stands_again() {
         let mut world = World::new();
         let mut epoch = 1;
         let mut stored = vec![world.subject.clone()];
-        let mut memories: [Option<Remembered>; 2] = [None, None];
+        let mut memories: [Option<CommittedState>; 2] = [None, None];
         for _ in 0..60 {
             match random.u8(..10) {
                 0 => {
@@ -401,7 +406,7 @@ fn whatever_the_server_loses_the_last_commit_stands_again() {
 }
 
 /// The state the server goes back to, what others made of it, and what we remember.
-fn fork(ours: impl Fn(&mut World), theirs: impl Fn(&mut World)) -> (Remembered, World) {
+fn fork(ours: impl Fn(&mut World), theirs: impl Fn(&mut World)) -> (CommittedState, World) {
     let mut world = World::new();
     world.value("300");
     world.value("310");
@@ -509,7 +514,7 @@ fn the_acknowledgement_that_ended_an_alarm_is_told_with_its_end() {
     let earlier = world.subject.clone();
     let id = world.gas_id();
     let ended = world.acknowledge(&id).changes.pop().expect("cleared").alarm;
-    let remembered = Remembered {
+    let remembered = CommittedState {
         ended: vec![ended],
         ..memory(&world)
     };

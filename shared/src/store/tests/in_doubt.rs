@@ -80,7 +80,7 @@ async fn a_batch_that_is_taken_in_part_tells_that_part() {
 async fn raise_in_doubt(server: &Server, store: &Store, reading: &Reading) {
     let device: DeviceId = DEVICE.parse().expect("a serial");
     let loaded = store.load(&[device]).await.expect("answers").pop();
-    let Some(Loaded::Subject(subject)) = loaded else {
+    let Some(Loaded::Device(subject)) = loaded else {
         panic!("{loaded:?}");
     };
     let input = work(reading, 1).input;

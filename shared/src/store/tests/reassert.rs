@@ -67,16 +67,16 @@ async fn devices_that_are_silent_are_asserted_again_all_at_once() {
     }
     let heard = store.devices().await.expect("reads");
     let before = store.survey().await.expect("reads").epochs;
-    assert!(store.remembered_elsewhere(&before).is_empty());
+    assert!(store.committed_in_other_epochs(&before).is_empty());
     flush(&server).await;
     assert!(store.survey().await.is_err(), "its epochs are gone");
     let epochs = store.survey().await.expect("new epochs").epochs;
-    let behind = store.remembered_elsewhere(&epochs);
+    let behind = store.committed_in_other_epochs(&epochs);
     assert_eq!(behind.len(), 300);
     let bounds = Some(rules().bounds);
     let count = crate::apply::reassert(&store, &behind, bounds).await;
     assert_eq!(count.expect("asserted"), 300);
-    assert!(store.remembered_elsewhere(&epochs).is_empty());
+    assert!(store.committed_in_other_epochs(&epochs).is_empty());
     let sorted = |mut devices: Vec<(DeviceId, Option<Time>)>| {
         devices.sort();
         devices
@@ -131,8 +131,8 @@ async fn what_was_committed_behind_a_lost_state_is_asserted_again() {
     let store = server.store();
     let device: DeviceId = "OTSM-0114".parse().expect("a serial");
     for second in 0..5_i64 {
-        let print = second.unsigned_abs();
-        let sent = send(&store, &of("OTSM-0114", "100", second), print).await;
+        let fingerprint = second.unsigned_abs();
+        let sent = send(&store, &of("OTSM-0114", "100", second), fingerprint).await;
         sent.expect("committed");
     }
     let mut raw = server.raw().await;

@@ -13,10 +13,10 @@ fn device() -> DeviceId {
     DEVICE.parse().expect("a serial")
 }
 
-async fn load(store: &Store) -> Subject {
+async fn load(store: &Store) -> StoredDevice {
     let mut loaded = store.load(&[device()]).await.expect("redis answers");
     match loaded.pop() {
-        Some(Loaded::Subject(subject)) => *subject,
+        Some(Loaded::Device(subject)) => *subject,
         other => panic!("{other:?}"),
     }
 }
@@ -100,9 +100,9 @@ async fn nothing_stays_but_the_log_and_the_number() {
     let (_subscriber, mut heard) = listen(&store).await;
     let near = neighbour();
     for (second, value) in [(0_i64, "100"), (5, "300")] {
-        let print = second.unsigned_abs();
+        let fingerprint = second.unsigned_abs();
         for name in [DEVICE, &near] {
-            let sent = send(&store, &of(name, value, second), print).await;
+            let sent = send(&store, &of(name, value, second), fingerprint).await;
             sent.expect("committed");
         }
     }
@@ -204,7 +204,7 @@ async fn a_reading_in_between_is_a_conflict() {
         .retire(&old, &retirement, None)
         .await
         .expect("answers");
-    let Committed::Conflict(Loaded::Subject(newer)) = answer else {
+    let Committed::Conflict(Loaded::Device(newer)) = answer else {
         panic!("{answer:?}");
     };
     assert_eq!(newer.state.position.seq, 2, "told what stands");
@@ -216,7 +216,7 @@ async fn what_was_decided_for_a_retired_device_never_meets_the_next_one() {
     let server = Server::start().await;
     let store = server.store();
     let now = || store.clock().now();
-    let commit = async |subject: &Subject, decision: &decide::Decision| {
+    let commit = async |subject: &StoredDevice, decision: &decide::Decision| {
         let commit = Commit {
             subject,
             decision,
@@ -263,13 +263,13 @@ async fn a_state_that_cannot_be_read_can_be_retired() {
     let store = server.store();
     let mut raw = server.raw().await;
     let keys = store.keys(&device());
-    for (print, (field, garbage)) in [("latest", "{"), ("rev", "?"), ("seq", "1e3")]
+    for (fingerprint, (field, garbage)) in [("latest", "{"), ("rev", "?"), ("seq", "1e3")]
         .into_iter()
         .enumerate()
     {
-        let second = i64::try_from(print * 5).expect("small");
+        let second = i64::try_from(fingerprint * 5).expect("small");
         let reading = of(DEVICE, "300", second);
-        let sent = send(&store, &reading, print as u64).await;
+        let sent = send(&store, &reading, fingerprint as u64).await;
         let seq = sent.expect("committed").decision.state.position.seq;
         let _: () = raw
             .hset(keys.device(&device()), field, garbage)
@@ -312,8 +312,8 @@ async fn a_state_that_is_gone_with_its_streams_goes_on_in_a_new_epoch() {
     // A neighbour was retired at a higher number, which says nothing of this one.
     let near = neighbour();
     for second in 0..3_i64 {
-        let print = second.unsigned_abs();
-        let sent = send(&store, &of(&near, "10", second * 5), print).await;
+        let fingerprint = second.unsigned_abs();
+        let sent = send(&store, &of(&near, "10", second * 5), fingerprint).await;
         sent.expect("committed");
     }
     let near: DeviceId = near.parse().expect("a serial");
@@ -354,8 +354,8 @@ async fn a_lost_numbering_is_retired_in_a_new_epoch() {
     let near: DeviceId = near.parse().expect("a serial");
     retire(&store, &near, "Asha").await.expect("answers");
     for second in 0..9_i64 {
-        let print = second.unsigned_abs();
-        send(&store, &of(DEVICE, "300", second), print)
+        let fingerprint = second.unsigned_abs();
+        send(&store, &of(DEVICE, "300", second), fingerprint)
             .await
             .expect("committed");
     }
@@ -429,8 +429,8 @@ async fn a_device_that_is_retired_while_it_sends_is_gone_or_new_and_whole() {
             let mut second = writer;
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
                 let value = ["100", "300"][usize::from(second % 3 == 0)];
-                let print = second.unsigned_abs();
-                let sent = send(&store, &of(DEVICE, value, second), print).await;
+                let fingerprint = second.unsigned_abs();
+                let sent = send(&store, &of(DEVICE, value, second), fingerprint).await;
                 sent.expect("committed");
                 second += 2;
             }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::Commit;
 use crate::alarm::ChangeKind;
 use crate::clock::Time;
-use crate::decide::{Remembered, Subject};
+use crate::decide::{CommittedState, StoredDevice};
 use crate::device::DeviceId;
 use crate::position::Epoch;
 use crate::state::DeviceState;
@@ -19,13 +19,13 @@ use crate::state::DeviceState;
 const MAX_DEVICES: usize = 100_000;
 
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub(super) struct CommittedStates {
     // A std mutex: held for one look-up or insertion, never across an await.
-    devices: Mutex<HashMap<DeviceId, Arc<Remembered>>>,
+    devices: Mutex<HashMap<DeviceId, Arc<CommittedState>>>,
     is_full: AtomicBool,
 }
 
-impl Memory {
+impl CommittedStates {
     /// Takes in what was committed at this server time.
     pub(super) fn keep(&self, commit: &Commit<'_>, at: Time) {
         let (subject, decision) = (commit.subject, commit.decision);
@@ -34,7 +34,7 @@ impl Memory {
             let has_ended = change.kind == ChangeKind::Cleared;
             has_ended.then(|| change.alarm.clone())
         });
-        let mut remembered = Remembered {
+        let mut remembered = CommittedState {
             epoch: subject.epoch,
             state: decision.state.clone(),
             last_message: if decision.alive { Some(at) } else { heard },
@@ -53,7 +53,7 @@ impl Memory {
             }
             let mut ended = known.ended.clone();
             ended.append(&mut remembered.ended);
-            ended.drain(..ended.len().saturating_sub(Remembered::MAX_ENDED));
+            ended.drain(..ended.len().saturating_sub(CommittedState::MAX_ENDED));
             remembered.ended = ended;
         }
         let remembered = Arc::new(remembered);
@@ -96,7 +96,7 @@ impl Memory {
 
     /// What is remembered of the device and missing from its stored state. A memory that is not is brought up to date:
     /// under the present epoch it is asked no more, and where others have gone on it has nothing to say.
-    pub(super) fn missing_from(&self, stored: &Subject) -> Option<Arc<Remembered>> {
+    pub(super) fn missing_from(&self, stored: &StoredDevice) -> Option<Arc<CommittedState>> {
         let mut devices = self.devices();
         let remembered = devices.get_mut(&stored.device)?;
         if remembered.is_missing_from(stored) {
@@ -113,7 +113,7 @@ impl Memory {
     }
 
     /// Devices remembered under another epoch than the one of their partition, where that is known.
-    pub(super) fn of_other_epochs(&self, epochs: &[Option<Epoch>]) -> Vec<DeviceId> {
+    pub(super) fn in_other_epochs(&self, epochs: &[Option<Epoch>]) -> Vec<DeviceId> {
         let Ok(partitions) = u16::try_from(epochs.len()) else {
             return Vec::new();
         };
@@ -125,7 +125,7 @@ impl Memory {
         elsewhere.map(|(device, _)| device.clone()).collect()
     }
 
-    fn devices(&self) -> MutexGuard<'_, HashMap<DeviceId, Arc<Remembered>>> {
+    fn devices(&self) -> MutexGuard<'_, HashMap<DeviceId, Arc<CommittedState>>> {
         self.devices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
