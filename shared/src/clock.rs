@@ -60,9 +60,14 @@ impl std::ops::Add<Duration> for Time {
     type Output = Self;
 
     fn add(self, duration: Duration) -> Self {
-        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-        Self(self.0.saturating_add(millis))
+        Self(self.0.saturating_add(millis(duration)))
     }
+}
+
+/// Whole milliseconds of a duration; more than `i64` holds counts as [`i64::MAX`].
+#[must_use]
+pub fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Where `now` comes from.
@@ -94,7 +99,7 @@ impl SystemClock {
         let elapsed = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        Time(i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
+        Time(millis(elapsed))
     }
 }
 
@@ -117,8 +122,7 @@ impl ManualClock {
 
     /// Moves the clock forward.
     pub fn advance(&self, duration: Duration) {
-        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-        self.0.fetch_add(millis, Ordering::Relaxed);
+        self.0.fetch_add(millis(duration), Ordering::Relaxed);
     }
 }
 

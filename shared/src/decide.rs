@@ -1,113 +1,125 @@
-//! `(state, input, now, settings) → (state', changes, event, deadline)`: everything that is decided about a device.
+//! `(stored state, input, now) → Decision`: everything that is decided about a device.
 //!
-//! Pure: no clock, no I/O. The store carries a decision out only if the state it started from still stands.
+//! Pure: no clock and no I/O. The store carries a decision out only if the state it started from is still stored.
 
-mod event;
-mod reading;
+mod acknowledge;
+mod deadline;
+mod effects;
+mod limits;
+mod message;
 mod reassert;
 mod retire;
 
 use serde_json::value::RawValue;
 
-use crate::alarm::{Acknowledgement, Alarm, Change, ChangeKind};
+use crate::alarm::{Alarm, Change};
+use crate::alarm_log::AlarmLogEntry;
 use crate::clock::Time;
-use crate::decimal::Decimal;
 use crate::device::DeviceId;
 use crate::order::Class;
 use crate::position::{Epoch, Position};
-use crate::reading::{Reading, Side};
-use crate::rules::gas::{self, Limit};
+use crate::reading::Reading;
 use crate::rules::{Alarms, Facts};
-use crate::state::{AlarmSettings, DeviceState, Freshness, Latest, ZeroLevel, freshness};
+use crate::state::{AlarmSettings, DeviceState, Latest};
 
 pub use reassert::CommittedState;
-pub use retire::{Retirement, retire};
 
 /// The state a decision starts from, as it was loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredDevice {
-    /// Whose state.
+    /// The device.
     pub device: DeviceId,
-    /// The partition's present epoch.
+    /// The present epoch of its partition.
     pub epoch: Epoch,
-    /// `rev` and `seq` as they are stored, a blank between them, which the commit compares. A device that was retired
-    /// and came back may meet a `rev` again, but never a `seq`.
+    /// `rev` and `seq` as they are stored, separated by a space. The commit compares them. A device that was retired and
+    /// came back may have a `rev` again, but never a `seq`.
     pub stored_rev: Vec<u8>,
-    /// The state; empty for a device that was never heard of.
+    /// The state; empty for an unknown device.
     pub state: DeviceState,
-    /// The lowest seq that is certainly taken, where the state does not know it.
+    /// The highest seq that is certainly used, where the state does not contain it.
     pub seq_floor: u64,
-    /// The stored state could not be read, or is gone: what was known before is lost.
+    /// The stored state could not be read, or is gone although the device is listed.
     pub lost: bool,
     /// Server time of the last message that proved the device alive.
     pub last_message: Option<Time>,
 }
 
-/// What happened to a device.
-#[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly every input is a reading")]
+/// What happened to a device. A variant contains whatever its decision needs beside the stored state.
+#[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
-    /// A message that could be parsed.
-    Reading(Message<'a>),
-    /// A deadline passed while somebody listens, without interruption since this moment.
-    Timer {
-        /// Start of the listening.
+    /// A parsed message arrived.
+    Message {
+        /// The message.
+        message: &'a Message<'a>,
+        /// How it is judged.
+        settings: &'a AlarmSettings,
+    },
+    /// A deadline passed.
+    Deadline {
+        /// Since when some ingest has been receiving messages without interruption.
         listening_since: Time,
+        /// How it is judged.
+        settings: &'a AlarmSettings,
     },
     /// Somebody acknowledges an alarm.
-    Acknowledge(Acknowledge<'a>),
-    /// Redis went back behind what this process committed last.
-    Reassert(&'a CommittedState),
+    Acknowledgement(Acknowledgement<'a>),
+    /// Somebody retires the device.
+    Retirement {
+        /// Name of the person.
+        by: &'a str,
+    },
+    /// Redis has lost what this process committed.
+    Reassertion(&'a CommittedState),
 }
 
 /// A parsed message.
 #[derive(Clone, Debug)]
 pub struct Message<'a> {
-    /// What it says.
+    /// Its content.
     pub reading: Reading,
     /// Fingerprint of its bytes.
     pub fingerprint: u64,
-    /// Delivered before, perhaps.
+    /// It may have been delivered before.
     pub dup: bool,
-    /// Kept by the broker.
+    /// The broker had retained it.
     pub retain: bool,
-    /// The payload, where it is told live.
+    /// The payload, if it is published with the event.
     pub live_raw_message: Option<&'a RawValue>,
 }
 
 /// An acknowledgement.
 #[derive(Clone, Copy, Debug)]
-pub struct Acknowledge<'a> {
+pub struct Acknowledgement<'a> {
     /// Id of the alarm.
-    pub id: &'a str,
+    pub alarm_id: &'a str,
     /// Name of the person.
     pub by: &'a str,
     /// The position the person had seen.
     pub seen: Position,
-    /// The alarm, where it is closed and the alerts array still holds it.
+    /// The alarm, if it is closed and still among the device's recent alarms.
     pub closed: Option<&'a Alarm>,
 }
 
 /// What is to be written and published. The state's `rev` is one above the one it started from.
 #[derive(Clone, Debug)]
 pub struct Decision {
-    /// The state after it.
+    /// The state after the decision.
     pub state: DeviceState,
-    /// Changes of alarms, in order.
+    /// Alarm changes, in order.
     pub changes: Vec<Change>,
-    /// What is published, if clients must see this commit; its position is the state's.
+    /// The event to publish, if clients must see this commit. Its position is the state's.
     pub event: Option<RenderedEvent>,
-    /// Lines for the alarm log.
-    pub log: Vec<LogLine>,
+    /// Entries for the alarm log.
+    pub log: Vec<AlarmLogEntry>,
     /// A sample for the history, as JSON.
     pub sample: Option<String>,
     /// Whether the message proves the device alive.
     pub alive: bool,
     /// An earlier moment at which it was proved alive, which the index may have lost.
-    pub heard: Option<Time>,
-    /// When to look at the device again.
+    pub last_alive: Option<Time>,
+    /// When to evaluate the device again.
     pub deadline: Deadline,
-    /// What it came to.
+    /// The result of the decision.
     pub outcome: Outcome,
 }
 
@@ -120,127 +132,135 @@ pub struct RenderedEvent {
     pub changes: Option<String>,
 }
 
-/// One line of the alarm log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogLine {
-    /// What happened; `None`: the stored state was lost.
-    pub change: Option<ChangeKind>,
-    /// The alarm as it was left.
-    pub alarm: Option<Alarm>,
-    /// For an acknowledgement: who, and the seq it covers (0: none).
-    pub acknowledged: Option<(String, u64)>,
-}
-
-impl LogLine {
-    /// What happened to an alarm. `seen`: what an acknowledgement covers, else what the alarm had reached.
-    fn of(change: ChangeKind, alarm: &Alarm, seen: Option<u64>) -> Self {
-        let acknowledgement = alarm.acknowledged.as_ref();
-        Self {
-            change: Some(change),
-            alarm: Some(alarm.clone()),
-            acknowledged: acknowledgement
-                .filter(|_| change == ChangeKind::Acknowledged)
-                .map(|by| (by.by.clone(), seen.unwrap_or(alarm.reached.seq))),
-        }
-    }
-}
-
-/// When to look at a device again.
+/// When to evaluate a device again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deadline {
-    /// As before.
+    /// At the time that is stored already.
     Keep,
-    /// At this moment.
+    /// At this time.
     At(Time),
-    /// Not until something happens.
+    /// Not before the next input.
     Never,
 }
 
-/// What a decision came to.
+/// The result of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// A reading was placed.
-    Reading(Class),
-    /// A deadline was looked at.
-    Timer,
+    /// A message was ordered.
+    Message(Class),
+    /// A deadline was evaluated.
+    Deadline,
     /// The acknowledgement covers the alarm.
     Acknowledged,
-    /// The alarm had been acknowledged before: nothing to write.
+    /// The alarm had been acknowledged before. Nothing to write.
     AlreadyAcknowledged,
-    /// The alarm reached a level that had not been seen: it stays unacknowledged.
+    /// The alarm has reached a level that had not been seen: it stays unacknowledged.
     Escalated,
-    /// The same again, for a level that was acknowledged before: nothing to write.
+    /// As [`Outcome::Escalated`], and the log has an acknowledgement of that level already. Nothing to write.
     EscalatedBefore,
-    /// There is no such alarm: nothing to write.
+    /// The device is retired: everything stored of it is deleted.
+    Retired,
+    /// There is no such alarm or device. Nothing to write.
     NotFound,
-    /// What Redis had lost is asserted again.
+    /// What Redis had lost is written again.
     Reasserted,
+    /// Redis has lost nothing. Nothing to write.
+    NothingMissing,
 }
 
 impl Outcome {
     /// Whether there is nothing to write.
     #[must_use]
-    pub fn is_empty(self) -> bool {
+    pub fn is_unchanged(self) -> bool {
         matches!(
             self,
             Self::AlreadyAcknowledged
                 | Self::EscalatedBefore
                 | Self::NotFound
-                | Self::Reading(Class::Ignored)
+                | Self::NothingMissing
+                | Self::Message(Class::Ignored)
         )
     }
 }
 
-/// Decides. `settings` are not needed for an acknowledgement.
+impl Decision {
+    /// Nothing changes.
+    #[must_use]
+    pub fn unchanged(stored: &StoredDevice, outcome: Outcome) -> Self {
+        Self {
+            state: stored.state.clone(),
+            changes: Vec::new(),
+            event: None,
+            log: Vec::new(),
+            sample: None,
+            alive: false,
+            last_alive: None,
+            deadline: Deadline::Keep,
+            outcome,
+        }
+    }
+
+    /// Whether its reading becomes the latest of the device.
+    #[must_use]
+    pub fn moves_latest(&self) -> bool {
+        matches!(
+            self.outcome,
+            Outcome::Message(Class::Next(_) | Class::Tie(_))
+        )
+    }
+}
+
+/// Decides. `traceparent` is published with the event.
 #[must_use]
 pub fn decide(
-    subject: &StoredDevice,
-    input: &Input<'_>,
+    stored: &StoredDevice,
+    input: Input<'_>,
     now: Time,
-    settings: Option<&AlarmSettings>,
     traceparent: Option<&str>,
 ) -> Decision {
-    let now = now.max(subject.state.memory.decided_at);
-    let draft = Draft::new(subject, now);
-    match (input, settings) {
-        (Input::Reading(message), Some(settings)) => {
-            reading::decide(draft, message, settings, traceparent)
-        }
-        (Input::Timer { listening_since }, Some(settings)) => {
-            timer(draft, *listening_since, settings, traceparent)
-        }
-        (Input::Acknowledge(request), _) => acknowledge(draft, *request, traceparent),
-        (Input::Reassert(remembered), _) => reassert::decide(draft, remembered, traceparent),
-        (Input::Reading(_) | Input::Timer { .. }, None) => draft.nothing(Outcome::NotFound),
+    let draft = Draft::new(stored, now, traceparent);
+    match input {
+        Input::Message { message, settings } => message::decide(draft, message, settings),
+        Input::Deadline {
+            listening_since,
+            settings,
+        } => deadline::decide(draft, listening_since, settings),
+        Input::Acknowledgement(request) => acknowledge::decide(draft, request),
+        Input::Retirement { by } => retire::decide(draft, by),
+        Input::Reassertion(committed) => reassert::decide(draft, committed),
     }
 }
 
 /// A decision in the making.
 struct Draft<'a> {
-    subject: &'a StoredDevice,
+    stored: &'a StoredDevice,
+    /// Never before the device's last decision.
     now: Time,
-    /// The position an event of this decision gets.
+    /// The position that an event of this decision gets.
     position: Position,
+    traceparent: Option<&'a str>,
     state: DeviceState,
-    log: Vec<LogLine>,
+    log: Vec<AlarmLogEntry>,
 }
 
 impl<'a> Draft<'a> {
-    fn new(subject: &'a StoredDevice, now: Time) -> Self {
-        let before = &subject.state;
+    fn new(stored: &'a StoredDevice, now: Time, traceparent: Option<&'a str>) -> Self {
+        let before = &stored.state;
+        let now = now.max(before.memory.decided_at);
         let mut state = before.clone();
         state.rev = before.rev.saturating_add(1);
         state.memory.decided_at = now;
         if before.latest.is_none() {
-            state.memory.born_after = subject.seq_floor;
+            state.memory.born_after = stored.seq_floor;
         }
         Self {
-            subject,
+            stored,
             now,
             position: Position {
-                epoch: subject.epoch,
-                seq: before.position.seq.max(subject.seq_floor).saturating_add(1),
+                epoch: stored.epoch,
+                seq: before.position.seq.max(stored.seq_floor).saturating_add(1),
             },
+            traceparent,
             state,
             log: Vec::new(),
         }
@@ -248,199 +268,12 @@ impl<'a> Draft<'a> {
 
     fn alarms(&self) -> Alarms<'a> {
         let open = self.state.alarms.clone();
-        Alarms::new(&self.subject.device, open, self.now, self.position)
+        Alarms::new(&self.stored.device, open, self.now, self.position)
     }
 
-    fn nothing(self, outcome: Outcome) -> Decision {
-        Decision {
-            state: self.subject.state.clone(),
-            changes: Vec::new(),
-            event: None,
-            log: self.log,
-            sample: None,
-            alive: false,
-            heard: None,
-            deadline: Deadline::Keep,
-            outcome,
-        }
+    fn unchanged(self, outcome: Outcome) -> Decision {
+        Decision::unchanged(self.stored, outcome)
     }
-}
-
-/// When to look again: at the end of the silence that starts at `heard`, or when a level may return.
-fn deadline(state: &DeviceState, heard: Time, settings: &AlarmSettings) -> Deadline {
-    let silence = state
-        .alarm(crate::alarm::Kind::DeviceOffline)
-        .is_none()
-        .then(|| heard + settings.offline_after);
-    let due = state.alarms.iter().filter_map(gas::next_due).min();
-    match [silence, due].into_iter().flatten().min() {
-        Some(time) => Deadline::At(time),
-        None => Deadline::Never,
-    }
-}
-
-fn timer(
-    mut draft: Draft<'_>,
-    listening_since: Time,
-    settings: &AlarmSettings,
-    traceparent: Option<&str>,
-) -> Decision {
-    let subject = draft.subject;
-    let Some(latest) = subject.state.latest.as_ref() else {
-        return draft.nothing(Outcome::Timer);
-    };
-    let now = draft.now;
-    let heard = subject
-        .last_message
-        .unwrap_or_default()
-        .max(listening_since);
-    let silent_ms = now.millis_since(heard);
-    let facts = latest.facts();
-    let mut alarms = draft.alarms();
-    let limit_ms = i64::try_from(settings.offline_after.as_millis()).unwrap_or(i64::MAX);
-    draft.state.memory.silence_limit_ms = limit_ms;
-    if freshness(&draft.state, subject.last_message, now) == Freshness::Fresh {
-        gas::ripen(&mut alarms, &limits(latest, settings), facts);
-    } else {
-        gas::hold_back(&mut alarms);
-    }
-    if silent_ms >= limit_ms {
-        alarms.raise_offline(silent_ms / 1_000, facts);
-    }
-    let (open, changes) = alarms.finish();
-    draft.state.alarms = open;
-    let deadline = deadline(&draft.state, heard, settings);
-    event::finish(
-        draft,
-        event::Effects {
-            changes,
-            deadline,
-            ..event::Effects::of(Outcome::Timer)
-        },
-        traceparent,
-    )
-}
-
-fn acknowledge(
-    mut draft: Draft<'_>,
-    request: Acknowledge<'_>,
-    traceparent: Option<&str>,
-) -> Decision {
-    let before = &draft.subject.state;
-    let open = before.alarms.iter().find(|alarm| alarm.id == request.id);
-    let Some(alarm) = open.or(request.closed).cloned() else {
-        return draft.nothing(Outcome::NotFound);
-    };
-    if alarm.acknowledged.is_some() {
-        return draft.nothing(Outcome::AlreadyAcknowledged);
-    }
-    let same_epoch = request.seen.epoch == before.position.epoch;
-    if !same_epoch || request.seen.seq < alarm.reached.seq {
-        // What was seen under another epoch covers nothing.
-        let seen = if same_epoch { request.seen.seq } else { 0 };
-        if alarm.seen_before.is_some_and(|before| before >= seen) {
-            return draft.nothing(Outcome::EscalatedBefore);
-        }
-        if let Some(open) = draft
-            .state
-            .alarms
-            .iter_mut()
-            .find(|open| open.id == alarm.id)
-        {
-            open.seen_before = Some(seen);
-        }
-        draft.log.push(LogLine {
-            change: Some(ChangeKind::Acknowledged),
-            alarm: Some(alarm),
-            acknowledged: Some((request.by.to_owned(), seen)),
-        });
-        return event::finish(draft, event::Effects::of(Outcome::Escalated), traceparent);
-    }
-    let changes = if let (Some(latest), Some(_)) = (&before.latest, open) {
-        let mut alarms = draft.alarms();
-        alarms.acknowledge(request.id, request.by, &told_limits(latest), latest.facts());
-        let (open, changes) = alarms.finish();
-        draft.state.alarms = open;
-        changes
-    } else {
-        vec![acknowledged(alarm, request.by, draft.now)]
-    };
-    let commit = event::Effects {
-        changes,
-        seen: Some(request.seen.seq),
-        ..event::Effects::of(Outcome::Acknowledged)
-    };
-    event::finish(draft, commit, traceparent)
-}
-
-/// A closed alarm, acknowledged.
-fn acknowledged(alarm: Alarm, by: &str, at: Time) -> Change {
-    let by = by.to_owned();
-    Change {
-        kind: ChangeKind::Acknowledged,
-        alarm: Alarm {
-            acknowledged: Some(Acknowledgement { by, at }),
-            ..alarm
-        },
-    }
-}
-
-/// The levels as the rules judge them.
-fn limits(latest: &Latest, settings: &AlarmSettings) -> [Limit; 3] {
-    let mut limits = told_limits(latest);
-    let reading = &latest.reading;
-    for (limit, setting) in limits.iter_mut().zip(&reading.levels) {
-        limit.deadband = if setting.hysteresis.is_positive() {
-            setting.hysteresis
-        } else {
-            percent_deadband(limit, reading, settings)
-        };
-        limit.used = settings.zero_level == ZeroLevel::Value || limit.level != Decimal::ZERO;
-    }
-    limits
-}
-
-/// The deadband in percent of the span the device sends, or of the level where it sends none.
-///
-/// At most half of what lies between the level and the safe end of the span: 2 % of 2000 would keep a level of 35 for
-/// ever, since no value is 40 below it.
-fn percent_deadband(limit: &Limit, reading: &Reading, settings: &AlarmSettings) -> Decimal {
-    let percent = settings.alarm_deadband;
-    let (Some(span), Some(high)) = (span(reading), reading.span_high) else {
-        return limit.level.percent(percent);
-    };
-    let room = match limit.side {
-        Side::High => limit.level - reading.span_low.unwrap_or_default(),
-        Side::Low => high - limit.level,
-    };
-    let deadband = span.percent(percent);
-    let half = room.percent(Decimal::from_int(50));
-    if room.is_positive() {
-        deadband.min(half)
-    } else {
-        deadband
-    }
-}
-
-/// The levels as they are told to people: what needs no settings.
-fn told_limits(latest: &Latest) -> [Limit; 3] {
-    std::array::from_fn(|index| {
-        let setting = &latest.reading.levels[index];
-        Limit {
-            level: latest.levels[index],
-            side: latest.sides[index],
-            deadband: Decimal::ZERO,
-            latching: setting.latching.map(|flag| flag >= Decimal::from_int(1)),
-            used: true,
-        }
-    })
-}
-
-/// The measuring range, where the device sends one.
-fn span(reading: &Reading) -> Option<Decimal> {
-    let high = reading.span_high?;
-    let span = high - reading.span_low.unwrap_or_default();
-    span.is_positive().then_some(span)
 }
 
 impl Latest {

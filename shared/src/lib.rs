@@ -1,13 +1,13 @@
-//! What both services must agree on: the contract, the alarm rules, the commit, the start-up. Nothing else.
+//! What both services share: the alarm rules, the commit to Redis, the start-up.
 //!
 //! ```text
-//! Reading ─┐
-//! timer ───┼─▶ decide ─▶ Decision ─▶ store (one script) ─▶ state, streams, log, index, publish
-//! ack ─────┘     ▲                        │
-//!                └── conflict: again ◀────┘        (the loop is `apply`)
+//! message ─────────┐
+//! deadline ────────┼─▶ decide ─▶ Decision ─▶ store (one script) ─▶ state, streams, log, indexes, publish
+//! acknowledgement ─┘     ▲                        │
+//!                        └── conflict: again ◀────┘        (the loop is `apply`)
 //! ```
 //!
-//! Read in the order of the modules below. Everything up to [`keys`] is pure: no I/O, time is a parameter.
+//! The modules are listed in reading order. Everything up to [`keys`] is pure: no I/O, and time is a parameter.
 
 // The vocabulary.
 pub mod clock;
@@ -15,32 +15,35 @@ pub mod decimal;
 pub mod device;
 pub mod position;
 
-// What is known and decided.
+// What is known of a device, and what is decided.
+pub mod reading;
 pub mod alarm;
+pub mod alarm_log;
+pub mod state;
+pub mod order;
+pub mod rules;
 pub mod decide;
 pub mod event;
 pub mod keys;
-pub mod order;
-pub mod reading;
-pub mod rules;
-pub mod state;
 
-// The store.
-pub mod apply;
+// Redis.
 pub mod redis;
-pub mod redis_watch;
 pub mod store;
+pub mod apply;
+pub mod redis_watch;
 
-// The start-up.
-pub mod alarm_log_lines;
+// The process: settings, start and stop.
 pub mod args;
-pub mod backoff;
-pub mod check_config;
-pub mod error_chain;
-pub mod lifecycle;
-pub mod metrics;
-pub mod process;
-pub mod rate_limit;
 pub mod secret;
-pub mod telemetry;
+pub mod check_config;
+pub mod process;
+pub mod lifecycle;
+pub mod backoff;
+
+// Logs, metrics and traces.
+pub mod error_chain;
+pub mod rate_limit;
+pub mod alarm_log_lines;
+pub mod metrics;
 pub mod trace;
+pub mod telemetry;

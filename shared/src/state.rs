@@ -163,20 +163,12 @@ impl DeviceState {
             .any(|point| point.epoch == position.epoch && position.seq <= point.seq)
     }
 
-    /// Quality of what is shown, silence by the clock not considered.
+    /// Quality of the latest reading; `offline` while the alarm of a silent detector is open.
     #[must_use]
     pub fn quality(&self) -> Quality {
-        let Some(latest) = &self.latest else {
-            return Quality::Offline;
-        };
-        if self.alarm(Kind::DeviceOffline).is_some() {
-            Quality::Offline
-        } else if latest.reading.value.is_none() {
-            Quality::Bad
-        } else if latest.doubtful || latest.reading.doubtful || latest.reading.has_fault() {
-            Quality::Uncertain
-        } else {
-            Quality::Good
+        match &self.latest {
+            Some(latest) if self.alarm(Kind::DeviceOffline).is_none() => latest.quality(),
+            _ => Quality::Offline,
         }
     }
 
@@ -188,6 +180,20 @@ impl DeviceState {
             reading.has_led() || reading.has_fault() || reading.unclear
         };
         !self.alarms.is_empty() || self.latest.as_ref().is_some_and(flagged)
+    }
+}
+
+impl Latest {
+    /// Quality of this reading, whatever its age.
+    #[must_use]
+    pub fn quality(&self) -> Quality {
+        if self.reading.value.is_none() {
+            Quality::Bad
+        } else if self.doubtful || self.reading.doubtful || self.reading.has_fault() {
+            Quality::Uncertain
+        } else {
+            Quality::Good
+        }
     }
 }
 

@@ -1,16 +1,21 @@
-//! The one writer and reader of device state in Redis.
+//! The one reader and writer of device state in Redis.
 //!
-//! [`Store::load`] reads what deciding needs, [`Store::commit`] carries a decision out by compare-and-set; both take
-//! many devices in one round trip. Everything else answers questions and writes nothing of a device.
+//! [`Store::load`] reads what decisions need and [`Store::commit`] carries decisions out by compare-and-set, both for many
+//! devices in one round trip. The other methods answer questions and never write a device.
 
+mod alarm_log;
 mod codec;
+mod commit;
 mod committed_states;
+mod dead_letters;
+mod error;
 mod export;
 mod fleet;
 mod in_doubt;
-mod read;
-mod retire;
-mod write;
+mod ingest_status;
+mod partitions;
+mod reply;
+mod snapshot;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,22 +23,27 @@ use std::time::Duration;
 
 use redis::{Pipeline, PushInfo, RedisError, RedisResult, Value};
 
-use crate::alarm::{Alarm, Change, ChangeKind};
-use crate::clock::{Clock, SystemClock, Time};
+use self::committed_states::CommittedStates;
+use self::in_doubt::InDoubt;
+use self::reply::wrong_answer;
+use crate::alarm::Change;
+use crate::clock::{Clock, SystemClock};
 use crate::decide::{CommittedState, StoredDevice};
 use crate::device::DeviceId;
 use crate::keys::PartitionKeys;
-use crate::redis::{Connection, Link, LinkError, RedisConfig, Scripts, load_scripts};
+use crate::position::Epoch;
+use crate::redis::{Connection, Link, RedisConfig, Scripts, load_scripts};
 
-use crate::position::{Epoch, Position};
+pub use self::alarm_log::LoggedEntry;
+pub use self::commit::{Bounds, Commit, Committed, Loaded};
+pub use self::dead_letters::DeadLetter;
+pub use self::error::StoreError;
+pub use self::export::{LogReader, Since};
+pub use self::fleet::{AlarmCounts, DeviceCounts, FleetSample, WatchReport};
+pub use self::ingest_status::{IngestStatus, MAX_REPORT_AGE};
+pub use self::partitions::Survey;
+pub use self::snapshot::{Snapshot, StoredChanges, StoredEvent};
 pub use crate::redis::Subscriber;
-use crate::state::DeviceState;
-
-use committed_states::CommittedStates;
-pub use export::{Content, LogReader, LoggedLine, Since, Transition};
-pub use fleet::{AlarmCounts, DeviceCounts, FleetSample, WatchReport};
-use in_doubt::InDoubt;
-pub use write::{Bounds, Commit, Committed, DeadLetter};
 
 /// Cheap to clone; every clone shares the connection.
 #[derive(Clone, Debug)]
@@ -41,151 +51,11 @@ pub struct Store {
     link: Arc<Link>,
     committed_states: Arc<CommittedStates>,
     in_doubt: Arc<InDoubt>,
-    /// Devices asserted again so far.
     reasserted: Arc<AtomicU64>,
 }
 
-/// Why the store could not answer.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Redis cannot be reached, did not answer in time, or is loading: try again later.
-    #[error("redis is away")]
-    Away(#[source] RedisError),
-    /// The server cannot be used: an operator must act.
-    #[error("redis cannot be used: {0}")]
-    Unusable(String),
-    /// One device's keys are not what they should be; the others are not concerned.
-    #[error("the stored device cannot be used: {0}")]
-    Refused(String),
-    /// A device that was never heard of, and the limit of devices is reached.
-    #[error("the limit of devices is reached")]
-    TooManyDevices,
-}
-
-impl StoreError {
-    /// Whether it concerns the server rather than a device: the same may go through later.
-    #[must_use]
-    pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Away(_) | Self::Unusable(_))
-    }
-
-    /// A short constant for metrics and logs.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Away(_) => "redis_away",
-            Self::Unusable(_) => "redis_unusable",
-            Self::Refused(_) => "device_refused",
-            Self::TooManyDevices => "too_many_devices",
-        }
-    }
-}
-
-impl From<LinkError> for StoreError {
-    fn from(err: LinkError) -> Self {
-        match err {
-            LinkError::Away(err) => Self::Away(err),
-            LinkError::Unusable(why) => Self::Unusable(why),
-        }
-    }
-}
-
-/// What is stored of a device, as deciding needs it.
-#[derive(Clone, Debug)]
-pub enum Loaded {
-    /// The state, or an empty one for a device that was never heard of.
-    Device(Box<StoredDevice>),
-    /// A key has the wrong type: this device cannot be committed, others can.
-    Refused(String),
-}
-
-/// One device as stored, read at one moment.
-#[derive(Clone, Debug)]
-pub struct Snapshot {
-    /// The partition's present epoch.
-    pub epoch: Epoch,
-    /// The device's state; `None` if it was never heard of.
-    pub state: Option<DeviceState>,
-    /// Server time of the last message that proved the device alive.
-    pub last_message: Option<Time>,
-    /// Published events, oldest first: those with `seq >= since` if `since` was given, else none.
-    pub events: Vec<StoredEvent>,
-    /// Events with alarm changes (newest 200), oldest first: if `since` was given, else none.
-    pub changes: Vec<StoredChanges>,
-    /// The seq after which this device began or, if it was never heard of, would begin.
-    pub born_after: u64,
-}
-
-/// An entry of a device's events stream.
-#[derive(Clone, Debug)]
-pub struct StoredEvent {
-    /// Its position.
-    pub position: Position,
-    /// The published bytes: an [`crate::event::Event`] as JSON.
-    pub bytes: Vec<u8>,
-}
-
-/// An entry of a device's changes stream.
-#[derive(Clone, Debug)]
-pub struct StoredChanges {
-    /// Its position.
-    pub position: Position,
-    /// Payload of `device:alerts:changed` as JSON.
-    pub payload: Vec<u8>,
-    /// The alarms as these changes left them, in order.
-    pub alarms: Vec<Alarm>,
-}
-
-/// One transition of the alarm log.
-#[derive(Clone, Debug)]
-pub struct LogEntry {
-    /// Id of the row: letters, digits, `_` and `-`.
-    pub id: String,
-    /// Whose alarm.
-    pub device: DeviceId,
-    /// What happened; `None` for entries that are no transition of an alarm (`state_lost`).
-    pub change: Option<ChangeKind>,
-    /// Server time.
-    pub at: Time,
-    /// The alarm as the change left it.
-    pub alarm: Option<Alarm>,
-    /// For an acknowledgement: name and the seq it covers.
-    pub acknowledged: Option<(String, u64)>,
-}
-
-/// What stands in all of Redis beside the devices.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Survey {
-    /// Epoch of each partition; `None` where the partition cannot be used.
-    pub epochs: Vec<Option<Epoch>>,
-    /// Highest seq of a device that each partition retired.
-    pub retired: Vec<Option<u64>>,
-    /// The canary's count.
-    pub canary: u64,
-}
-
-/// Whether anybody listens to the detectors, as the ingests report it in Redis.
-#[derive(Clone, Debug, Default)]
-pub struct IngestStatus {
-    /// Since the newest report of an ingest with a live subscription; `None` if there never was one.
-    pub age: Option<Duration>,
-    /// The topics it subscribes to.
-    pub topics: Vec<String>,
-}
-
-/// A pause in the reports longer than this means that nobody listens.
-pub const MAX_REPORT_AGE: Duration = Duration::from_secs(3);
-
-impl IngestStatus {
-    /// Whether the newest report is recent enough (3 s).
-    #[must_use]
-    pub fn is_listening(&self) -> bool {
-        self.age.is_some_and(|age| age <= MAX_REPORT_AGE)
-    }
-}
-
 impl Store {
-    /// A store that connects when it is first asked, and whenever the connection was lost.
+    /// A store that connects when it is first asked, and again whenever the connection was lost.
     #[must_use]
     pub fn new(config: RedisConfig, clock: Arc<SystemClock>) -> Self {
         Self {
@@ -202,26 +72,26 @@ impl Store {
         self.link.config().partitions
     }
 
-    /// The one clock: this machine's, corrected by Redis `TIME`.
+    /// This machine's clock, corrected by Redis `TIME`.
     #[must_use]
     pub fn clock(&self) -> Arc<dyn Clock> {
         Arc::<SystemClock>::clone(self.link.clock())
     }
 
-    /// Asks Redis for a sign of life and measures the clock against it.
+    /// Checks that Redis answers, and measures the clock against it.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let mut connection = self.link.connection().await?;
         let measured = self.link.measure_clock(&mut connection.redis).await;
         measured.map_err(|err| self.failed(&connection, err))
     }
 
-    /// Name of the sharded channel a device's events are published on.
+    /// Name of the sharded channel on which a device's events are published.
     #[must_use]
     pub fn channel(&self, device: &DeviceId) -> String {
         self.keys(device).channel(device)
     }
 
-    /// A connection for subscriptions of its own (RESP3), whose pushes go to `pushes`, which must not block.
+    /// A connection of its own for subscriptions (RESP3). Pushed messages go to `pushes`, which must not block.
     pub async fn subscriber(
         &self,
         pushes: impl Fn(PushInfo) + Send + Sync + 'static,
@@ -229,19 +99,19 @@ impl Store {
         Ok(self.link.subscriber(pushes).await?)
     }
 
-    /// Which run of which server is at the configured address now, asked on a fresh connection. Gives up the standing one
-    /// where that leads elsewhere.
+    /// Asks on a fresh connection which server answers at the configured address now: its `run_id`. The present connection is
+    /// closed if it leads to another server.
     pub async fn identify_server(&self) -> Result<Arc<str>, StoreError> {
         Ok(self.link.identify_server().await?)
     }
 
-    /// Connections for questions and commits made so far.
+    /// Number of connections for questions and commits made so far.
     #[must_use]
     pub fn connections(&self) -> u64 {
         self.link.made()
     }
 
-    /// Devices asserted again so far, because Redis went back behind what was committed here.
+    /// Number of devices asserted again so far, because Redis had lost what was committed here.
     #[must_use]
     pub fn reasserted(&self) -> u64 {
         self.reasserted.load(Ordering::Relaxed)
@@ -251,13 +121,13 @@ impl Store {
         self.reasserted.fetch_add(devices as u64, Ordering::Relaxed);
     }
 
-    /// How often all of this is checked; zero: never.
+    /// Interval of the checks in [`crate::redis_watch`]; zero: never.
     #[must_use]
     pub fn watch_interval(&self) -> Duration {
         self.link.config().redis_watch
     }
 
-    /// What this process committed last of the device, if the stored state has lost it.
+    /// What this process committed last for the device, if the stored state has lost part of it.
     pub(crate) fn missing_from(&self, stored: &StoredDevice) -> Option<Arc<CommittedState>> {
         self.committed_states.missing_from(stored)
     }
@@ -272,28 +142,28 @@ impl Store {
         self.in_doubt.keep_unreported(device, changes);
     }
 
-    /// What the device's memory says is settled in this epoch, or cannot be.
-    pub(crate) fn give_up_memory(&self, device: &DeviceId, epoch: Epoch) {
+    /// What this process committed for the device is not asserted again in this epoch: it cannot be.
+    pub(crate) fn give_up_reasserting(&self, device: &DeviceId, epoch: Epoch) {
         self.committed_states.give_up(device, epoch);
     }
 
-    /// Forgets what is remembered of devices in these partitions of which nothing is stored any more: they were retired.
+    /// Forgets the committed states of devices in these partitions that are no longer stored: they were retired.
     pub(crate) async fn forget_retired(&self, partitions: &[u16]) -> Result<(), StoreError> {
         let devices = self
             .committed_states
             .in_partitions(partitions, self.partitions());
         for loaded in self.load(&devices).await? {
-            if let Loaded::Device(subject) = loaded
-                && subject.state.latest.is_none()
-                && !subject.lost
+            if let Loaded::Device(stored) = loaded
+                && stored.state.latest.is_none()
+                && !stored.lost
             {
-                self.committed_states.forget(&subject.device, subject.epoch);
+                self.committed_states.forget(&stored.device, stored.epoch);
             }
         }
         Ok(())
     }
 
-    /// Devices of which something is remembered under another epoch than their partition's present one.
+    /// Devices for which this process committed something in another epoch than the present one of their partition.
     pub(crate) fn committed_in_other_epochs(&self, epochs: &[Option<Epoch>]) -> Vec<DeviceId> {
         self.committed_states.in_other_epochs(epochs)
     }
@@ -302,8 +172,8 @@ impl Store {
         PartitionKeys::new(device.partition(self.partitions()))
     }
 
-    /// Runs a pipeline whose items fail one by one. Scripts that the server forgot are loaded again and the items that
-    /// missed them are sent once more, so `build` may be called twice.
+    /// Runs a pipeline whose commands fail one by one. If the server has forgotten the scripts, they are loaded again and the
+    /// commands that failed for it are sent once more. So `build` may be called twice for a command.
     async fn run_each(
         &self,
         count: usize,
@@ -330,21 +200,21 @@ impl Store {
     async fn send(
         &self,
         connection: &mut Connection,
-        items: &[usize],
+        commands: &[usize],
         build: &impl Fn(&Scripts, usize, &mut Pipeline),
     ) -> Result<Vec<RedisResult<Value>>, StoreError> {
-        if items.is_empty() {
+        if commands.is_empty() {
             return Ok(Vec::new());
         }
         let mut pipe = redis::pipe();
         pipe.ignore_errors();
-        for index in items {
+        for index in commands {
             build(&connection.scripts, *index, &mut pipe);
         }
         let timeout = self.link.config().redis_timeout;
         let query = pipe.query_async::<Vec<RedisResult<Value>>>(&mut connection.redis);
         match tokio::time::timeout(timeout, query).await {
-            Ok(Ok(answers)) if answers.len() == items.len() => Ok(answers),
+            Ok(Ok(answers)) if answers.len() == commands.len() => Ok(answers),
             Ok(Ok(_)) => Err(self.failed(connection, wrong_answer("count of answers"))),
             Ok(Err(err)) => Err(self.failed(connection, err)),
             Err(_) => Err(self.failed(
@@ -366,10 +236,10 @@ impl Store {
         }
     }
 
-    /// What an error answer to one command means.
+    /// Classifies an error answer to one command.
     fn answer_error(&self, err: RedisError) -> StoreError {
         match err.code() {
-            // The server is no master any more: a new connection may reach the one that is.
+            // The server is no longer the master. A new connection may reach the one that is.
             Some("READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "MOVED" | "ASK") => {
                 self.link.renew();
                 StoreError::Away(err)
@@ -377,7 +247,7 @@ impl Store {
             Some("LOADING" | "BUSY" | "OOM" | "MISCONF" | "TRYAGAIN" | "NOREPLICAS") => {
                 StoreError::Away(err)
             }
-            // Anything else the server says of this command concerns this command alone.
+            // Any other error code concerns this command alone.
             Some(_) => StoreError::Refused(err.to_string()),
             None => StoreError::Away(err),
         }
@@ -388,10 +258,6 @@ impl Store {
         self.link.lost(connection);
         StoreError::Away(err)
     }
-}
-
-fn wrong_answer(what: &'static str) -> RedisError {
-    (redis::ErrorKind::UnexpectedReturnType, what).into()
 }
 
 #[cfg(test)]

@@ -1,48 +1,49 @@
-//! What a writer committed and Redis has lost since, asserted again.
+//! Writes again what this process committed and Redis has lost since.
 //!
-//! A writer's state and the stored one are two ends of what was one line. Where the stored end is an earlier point of
-//! the writer's own line, the writer knows everything it knows. Where others went on from an earlier point meanwhile,
-//! both ends hold something true: the newer reading stays, and every alarm of either.
+//! The committed state and the stored one descend from the same history. If the stored one is an earlier point of the
+//! committed one's history, it adds nothing. If other processes have continued from an earlier point, both know something:
+//! the newer reading is kept, and every alarm of either (see `merge`).
 
 mod merge;
 
 use std::cmp::Ordering;
 
-use super::event::{self, Effects};
-use super::{Deadline, Decision, Draft, Outcome, StoredDevice, told_limits};
+use super::effects::{Effects, SampleOf, finish};
+use super::limits::plain_limits;
+use super::{Deadline, Decision, Draft, Outcome, StoredDevice};
 use crate::alarm::Alarm;
 use crate::clock::Time;
 use crate::order;
 use crate::position::Epoch;
 use crate::state::DeviceState;
 
-/// The last state this process committed of a device, kept for the day on which Redis goes back behind it.
+/// The last state of a device that this process committed, kept in case Redis loses it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommittedState {
-    /// The partition's epoch at that commit.
+    /// Epoch of the partition at that commit.
     pub epoch: Epoch,
     /// What was committed.
     pub state: DeviceState,
     /// Server time of the last message that proved the device alive.
     pub last_message: Option<Time>,
-    /// Alarms that ended in the last commits, as they ended: at most [`CommittedState::MAX_ENDED`], the newest last.
+    /// Alarms that were cleared by the last commits, as they were then, newest last: at most [`CommittedState::MAX_ENDED`].
     pub ended: Vec<Alarm>,
 }
 
 impl CommittedState {
-    /// So many alarms that ended are remembered of a device.
+    /// Cleared alarms that are kept per device.
     pub const MAX_ENDED: usize = 4;
 
-    /// Whether the stored state has lost what this one says: a lower number, the same number of another line, or, where
-    /// others have gone on, an alarm that they never knew, or an acknowledgement of what still stands.
+    /// Whether the stored state has lost part of this one. That is so if, in another epoch, its seq is lower, or the same
+    /// with another history, or if it is higher but lacks an alarm that it never knew, or an acknowledgement of an open one.
     #[must_use]
     pub fn is_missing_from(&self, stored: &StoredDevice) -> bool {
         if stored.epoch == self.epoch {
             return false;
         }
-        let taken = stored.state.position.seq.max(stored.seq_floor);
-        let order = self.state.position.seq.cmp(&taken);
-        // A device that was retired is gone on purpose; the partition knows the highest number it took along.
+        let highest_seq = stored.state.position.seq.max(stored.seq_floor);
+        let order = self.state.position.seq.cmp(&highest_seq);
+        // A retired device was deleted on purpose. The partition keeps the highest seq of those it retired.
         if order != Ordering::Greater && stored.state.latest.is_none() && !stored.lost {
             return false;
         }
@@ -60,7 +61,7 @@ impl CommittedState {
         }
     }
 
-    /// Alarms that stand in the stored state as they did here, and are acknowledged here alone.
+    /// Alarms that are open and unacknowledged in the stored state, at the same level, but acknowledged here.
     fn lost_acknowledgements(&self, stored: &DeviceState) -> impl Iterator<Item = &Alarm> {
         let is_lost = |own: &&Alarm| {
             own.acknowledged.is_some()
@@ -73,13 +74,9 @@ impl CommittedState {
     }
 }
 
-pub(super) fn decide(
-    mut draft: Draft<'_>,
-    remembered: &CommittedState,
-    traceparent: Option<&str>,
-) -> Decision {
-    let stored = &draft.subject.state;
-    let own = &remembered.state;
+pub(super) fn decide(mut draft: Draft<'_>, committed: &CommittedState) -> Decision {
+    let stored = &draft.stored.state;
+    let own = &committed.state;
     draft.now = draft.now.max(own.memory.decided_at);
     draft.position.seq = draft.position.seq.max(own.position.seq.saturating_add(1));
 
@@ -97,36 +94,36 @@ pub(super) fn decide(
             order::remember(&mut draft.state.fingerprints, *fingerprint);
         }
     }
-    // A sample is committed with its reading: what lost the one has lost the other.
+    // A sample is committed together with its reading, so whatever lost the reading has lost the sample too.
     let is_unknown = |fingerprint: &u64| !stored.fingerprints.contains(fingerprint);
-    let sample = own.latest.clone().filter(|_| {
+    let lost_sample = own.latest.clone().filter(|_| {
         let fingerprint = own.order.latest_fingerprint;
         is_newer && fingerprint.as_ref().is_none_or(is_unknown)
     });
 
-    let merged = merge::merge(remembered, stored, is_newer, draft.now);
+    let merged = merge::merge(committed, stored, is_newer, draft.now);
     draft.state.alarms = merged.open;
     draft.log = merged.log;
     let mut alarms = draft.alarms();
     if let Some(latest) = &draft.state.latest {
-        for lost in remembered.lost_acknowledgements(&draft.state) {
+        for lost in committed.lost_acknowledgements(&draft.state) {
             let by = lost.acknowledged.as_ref().map_or("", |by| by.by.as_str());
-            alarms.acknowledge(&lost.id, by, &told_limits(latest), latest.facts());
+            alarms.acknowledge(&lost.id, by, &plain_limits(latest), latest.facts());
         }
     }
     let (open, acknowledged) = alarms.finish();
     draft.state.alarms = open;
-    let commit = Effects {
+    let effects = Effects {
         changes: merged.changes.into_iter().chain(acknowledged).collect(),
-        heard: remembered.last_message,
+        last_alive: committed.last_message,
         is_snapshot: true,
         moves_latest: is_newer,
-        sample_of: sample.map(|latest| (latest, false)),
-        // Every deadline may be lost, too: the timers look at once, and know the settings.
+        sample: lost_sample.map(SampleOf::Latest),
+        // The stored deadline may be lost too. The timers evaluate the device at once, with the settings.
         deadline: Deadline::At(draft.now),
         ..Effects::of(Outcome::Reasserted)
     };
-    event::finish(draft, commit, traceparent)
+    finish(draft, effects)
 }
 
 fn is_newer(own: &DeviceState, stored: &DeviceState) -> bool {

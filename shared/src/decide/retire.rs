@@ -1,45 +1,22 @@
-//! The end of a device: what stands is closed, everybody is told, and its numbers are never used again.
+//! The end of a device: its alarms are closed, clients are informed, and its positions are never used again.
 
-use super::{Draft, StoredDevice};
-use crate::alarm::Change;
-use crate::clock::Time;
+use super::{Deadline, Decision, Draft, Outcome, RenderedEvent};
+use crate::alarm::ChangeKind;
+use crate::alarm_log::AlarmLogEntry;
 use crate::event::{self, Event};
-use crate::position::Position;
 
-/// What is written and published when a device is retired. Nothing else is kept of it.
-#[derive(Clone, Debug)]
-pub struct Retirement {
-    /// Who retired it.
-    pub by: String,
-    /// Server time.
-    pub at: Time,
-    /// Position of the event; a later device of the same name begins above it.
-    pub position: Position,
-    /// Its open alarms as they were closed, oldest first.
-    pub changes: Vec<Change>,
-    /// The event: its changes, perhaps none, and no data.
-    pub envelope: String,
-}
-
-/// Retires a device; `None` if there is none. One whose state was lost is retired without knowing its alarms.
-#[must_use]
-pub fn retire(
-    subject: &StoredDevice,
-    by: &str,
-    now: Time,
-    traceparent: Option<&str>,
-) -> Option<Retirement> {
-    if subject.state.latest.is_none() && !subject.lost {
-        return None;
+/// Retires a device. One whose state was lost is retired without knowing its alarms.
+pub(super) fn decide(mut draft: Draft<'_>, by: &str) -> Decision {
+    let stored = draft.stored;
+    if stored.state.latest.is_none() && !stored.lost {
+        return draft.unchanged(Outcome::NotFound);
     }
-    let now = now.max(subject.state.memory.decided_at);
-    let draft = Draft::new(subject, now);
-    let position = draft.position;
+    let (now, position) = (draft.now, draft.position);
     let mut alarms = draft.alarms();
     alarms.retire();
-    let (_, changes) = alarms.finish();
-    // Also where nothing stood: a position that no client can see is a gap.
-    let told = event::device_alerts_changed(&subject.device, &changes, position, now);
+    let (open, changes) = alarms.finish();
+    // Sent even if no alarm was open: clients would take a position without any event for a gap.
+    let payload = event::device_alerts_changed(&stored.device, &changes, position, now);
     let envelope = event::to_raw(&Event {
         epoch: position.epoch,
         seq: position.seq,
@@ -47,16 +24,36 @@ pub fn retire(
         retired: true,
         at: now,
         alive: false,
-        traceparent: traceparent.map(Into::into),
+        traceparent: draft.traceparent.map(Into::into),
         data: None,
         alerts: None,
-        changes: Some(&told),
+        changes: Some(&payload),
     });
-    Some(Retirement {
-        by: by.to_owned(),
-        at: now,
-        position,
+    // One entry for the device, which names the person even if no alarm was open, then one per closed alarm.
+    let retired = |entry: AlarmLogEntry| AlarmLogEntry {
+        change: Some(ChangeKind::Retired),
+        by: Some(by.to_owned()),
+        ..entry
+    };
+    let lost = stored.lost.then(|| AlarmLogEntry::state_lost(now));
+    let device = retired(AlarmLogEntry::state_lost(now));
+    let closed = changes
+        .iter()
+        .map(|change| retired(AlarmLogEntry::of_change(change.kind, &change.alarm, now)));
+    draft.state.position = position;
+    draft.state.alarms = open;
+    Decision {
+        state: draft.state,
+        event: Some(RenderedEvent {
+            envelope: envelope.get().to_owned(),
+            changes: None,
+        }),
+        log: lost.into_iter().chain([device]).chain(closed).collect(),
         changes,
-        envelope: envelope.get().to_owned(),
-    })
+        sample: None,
+        alive: false,
+        last_alive: None,
+        deadline: Deadline::Never,
+        outcome: Outcome::Retired,
+    }
 }

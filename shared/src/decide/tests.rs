@@ -9,13 +9,14 @@ mod retire;
 use std::time::Duration;
 
 use super::*;
-use crate::alarm::{AlarmState, Condition, Kind};
+use crate::alarm::{AlarmState, ChangeKind, Condition, Kind};
+use crate::decimal::Decimal;
 use crate::reading::{Coordinate, LevelSetting, Quality};
-use crate::state::AlarmSettings;
+use crate::state::ZeroLevel;
 
 /// One device on a virtual clock, committed the way the store does it.
 pub(super) struct World {
-    pub(super) subject: StoredDevice,
+    pub(super) stored: StoredDevice,
     pub(super) settings: AlarmSettings,
     pub(super) now: Time,
     pub(super) device_time: Time,
@@ -61,7 +62,7 @@ impl World {
     pub(super) fn new() -> Self {
         let start = Time::from_millis(1_800_000_000_000);
         Self {
-            subject: StoredDevice {
+            stored: StoredDevice {
                 device: "OTSM-0114".parse().expect("a serial"),
                 epoch: Epoch::from_bits(0xabc),
                 stored_rev: Vec::new(),
@@ -111,49 +112,58 @@ impl World {
         dup: bool,
         retain: bool,
     ) -> Decision {
-        self.apply(&Input::Reading(Message {
+        let message = Message {
             reading,
             fingerprint,
             dup,
             retain,
             live_raw_message: None,
-        }))
+        };
+        let settings = &self.settings.clone();
+        self.apply(Input::Message {
+            message: &message,
+            settings,
+        })
     }
 
     pub(super) fn timer(&mut self, listening_since: Time) -> Decision {
-        self.apply(&Input::Timer { listening_since })
+        let settings = &self.settings.clone();
+        self.apply(Input::Deadline {
+            listening_since,
+            settings,
+        })
     }
 
     pub(super) fn acknowledge(&mut self, id: &str) -> Decision {
-        let seen = self.subject.state.position;
+        let seen = self.stored.state.position;
         self.acknowledge_seen(id, seen)
     }
 
     pub(super) fn acknowledge_seen(&mut self, id: &str, seen: Position) -> Decision {
-        self.apply(&Input::Acknowledge(Acknowledge {
-            id,
+        self.apply(Input::Acknowledgement(Acknowledgement {
+            alarm_id: id,
             by: "User",
             seen,
             closed: None,
         }))
     }
 
-    pub(super) fn apply(&mut self, input: &Input<'_>) -> Decision {
-        let decision = decide(&self.subject, input, self.now, Some(&self.settings), None);
+    pub(super) fn apply(&mut self, input: Input<'_>) -> Decision {
+        let decision = decide(&self.stored, input, self.now, None);
         if decision.alive {
-            self.subject.last_message = Some(self.now);
+            self.stored.last_message = Some(self.now);
         }
-        self.subject.state = decision.state.clone();
+        self.stored.state = decision.state.clone();
         decision
     }
 
     /// What a restart of everything leaves: the stored form, read again.
     pub(super) fn restart(&mut self) {
-        self.subject.state = crate::store::round_trip(&self.subject.state);
+        self.stored.state = crate::store::round_trip(&self.stored.state);
     }
 
     pub(super) fn gas(&self) -> Option<&Alarm> {
-        self.subject.state.alarm(Kind::Gas)
+        self.stored.state.alarm(Kind::Gas)
     }
 
     pub(super) fn gas_id(&self) -> String {
@@ -161,7 +171,7 @@ impl World {
     }
 
     pub(super) fn quality(&self) -> Quality {
-        self.subject.state.quality()
+        self.stored.state.quality()
     }
 }
 

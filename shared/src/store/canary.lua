@@ -1,5 +1,6 @@
--- The canary: counts on and publishes the count, by the kind of script and on the connection that commits use.
--- KEYS[1] count   KEYS[2] channel   Answer: the count.
-local count = redis.call('INCR', KEYS[1])
-redis.call('SPUBLISH', KEYS[2], count)
+-- Increments the canary and publishes its count.
+-- Answer: the count.
+local count_key, channel = unpack(KEYS)
+local count = redis.call('INCR', count_key)
+redis.call('SPUBLISH', channel, count)
 return count

@@ -1,5 +1,7 @@
-//! Between a [`DeviceState`] and the fields of its hash. Fields that are equal are not written again, fields that are
-//! not known here are never touched, so that an older replica does not erase what a newer one added.
+//! Converts between a [`DeviceState`] and the fields of its hash.
+//!
+//! Fields that did not change are not written. Fields that this version does not know are never written, so that an older
+//! replica does not erase what a newer one added.
 
 use std::collections::VecDeque;
 
@@ -7,8 +9,8 @@ use redis::{FromRedisValue, RedisResult, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Loaded, wrong_answer};
-use crate::clock::Time;
+use super::Loaded;
+use super::reply::{bytes, items, text, time_of_score, wrong_answer};
 use crate::decide::StoredDevice;
 use crate::device::DeviceId;
 use crate::position::{Epoch, Position};
@@ -17,12 +19,11 @@ use crate::state::DeviceState;
 /// Reads the answer of `state.lua`.
 pub(super) fn loaded(device: &DeviceId, answer: Value) -> RedisResult<Loaded> {
     let mut items = items(answer)?.into_iter();
-    let kind = String::from_redis_value(items.next().unwrap_or(Value::Nil))?;
-    if kind != "state" {
-        let reason = String::from_redis_value(items.next().unwrap_or(Value::Nil))?;
+    let mut next = || items.next().unwrap_or(Value::Nil);
+    if String::from_redis_value(next())? != "state" {
+        let reason = String::from_redis_value(next())?;
         return Ok(Loaded::Refused(reason));
     }
-    let mut next = || items.next().unwrap_or(Value::Nil);
     let epoch = text(next())?.and_then(|epoch| epoch.parse::<Epoch>().ok());
     let Some(epoch) = epoch else {
         return Err(wrong_answer("a partition without an epoch"));
@@ -32,27 +33,27 @@ pub(super) fn loaded(device: &DeviceId, answer: Value) -> RedisResult<Loaded> {
     let last_message = listed
         .and_then(|score| score.parse::<f64>().ok())
         .filter(|score| *score > 0.0)
-        .map(millis);
+        .map(time_of_score);
     let seq_floor = u64::from_redis_value(next())?;
     let rev = bytes(next())?;
-    let epoch_of_event = text(next())?;
-    let stored_seq = bytes(next())?;
+    let event_epoch = text(next())?;
+    let seq = bytes(next())?;
     let stored_rev = [
         rev.as_deref().unwrap_or_default(),
-        stored_seq.as_deref().unwrap_or_default(),
+        seq.as_deref().unwrap_or_default(),
     ]
     .join(&b' ');
     let fields = Fields {
         rev,
-        epoch: epoch_of_event,
-        seq: stored_seq.and_then(|seq| String::from_utf8(seq).ok()),
+        epoch: event_epoch,
+        seq: seq.and_then(|seq| String::from_utf8(seq).ok()),
         alarms: text(next())?,
         order: text(next())?,
         fingerprints: bytes(next())?,
         latest: text(next())?,
         memory: text(next())?,
     };
-    // One that is listed was stored: its hash is gone, which nothing of ours does.
+    // A listed device was stored once. If its hash is gone, its state is lost.
     let is_new = fields.rev.is_none() && fields.latest.is_none() && !is_listed;
     let state = if is_new {
         Some(DeviceState::default())
@@ -60,12 +61,8 @@ pub(super) fn loaded(device: &DeviceId, answer: Value) -> RedisResult<Loaded> {
         fields.decode()
     };
     let lost = state.is_none();
-    // A lost state keeps what can still be told of it: where its numbering stands, and the rev to compare with.
-    let seq = fields
-        .seq
-        .as_deref()
-        .and_then(|seq| seq.parse().ok())
-        .unwrap_or(0);
+    // Of a lost state only the rev, for the compare, and the seq are used.
+    let seq = fields.seq.as_deref().and_then(|seq| seq.parse().ok());
     let state = state.unwrap_or_else(|| DeviceState {
         rev: fields.rev().unwrap_or(0),
         ..DeviceState::default()
@@ -75,18 +72,10 @@ pub(super) fn loaded(device: &DeviceId, answer: Value) -> RedisResult<Loaded> {
         epoch,
         stored_rev,
         state,
-        seq_floor: seq_floor.max(seq),
+        seq_floor: seq_floor.max(seq.unwrap_or(0)),
         lost,
         last_message,
     })))
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "scores are whole milliseconds below 2^53"
-)]
-pub(super) fn millis(score: f64) -> Time {
-    Time::from_millis(score as i64)
 }
 
 /// The fields of the hash that differ, as they are written.
@@ -95,7 +84,7 @@ pub(super) fn changed_fields(
     after: &DeviceState,
 ) -> Vec<(&'static str, Vec<u8>)> {
     let mut fields = vec![("rev", after.rev.to_string().into_bytes())];
-    // Also after a lost state, of which only the rev was kept.
+    // Also true after a lost state, of which only the rev was kept.
     let is_new = before.latest.is_none();
     if is_new || before.position != after.position {
         fields.push(("epoch", after.position.epoch.to_string().into_bytes()));
@@ -108,11 +97,9 @@ pub(super) fn changed_fields(
         fields.push(("order", json(&after.order)));
     }
     if is_new || before.fingerprints != after.fingerprints {
-        let fingerprints = after
-            .fingerprints
-            .iter()
-            .flat_map(|fingerprint| fingerprint.to_be_bytes());
-        fields.push(("prints", fingerprints.collect()));
+        let fingerprints = after.fingerprints.iter();
+        let bytes = fingerprints.flat_map(|fingerprint| fingerprint.to_be_bytes());
+        fields.push(("prints", bytes.collect()));
     }
     if is_new || before.latest != after.latest {
         fields.push(("latest", json(&after.latest)));
@@ -123,12 +110,14 @@ pub(super) fn changed_fields(
     fields
 }
 
+/// The fields of the hash as they are stored.
 struct Fields {
     rev: Option<Vec<u8>>,
     epoch: Option<String>,
     seq: Option<String>,
     alarms: Option<String>,
     order: Option<String>,
+    /// The field `prints`: 8 bytes each, big endian.
     fingerprints: Option<Vec<u8>>,
     latest: Option<String>,
     memory: Option<String>,
@@ -139,13 +128,14 @@ impl Fields {
         std::str::from_utf8(self.rev.as_ref()?).ok()?.parse().ok()
     }
 
+    /// `None` if a field is missing or cannot be read.
     fn decode(&self) -> Option<DeviceState> {
         let fingerprints = self.fingerprints.as_ref()?;
         if fingerprints.len() % 8 != 0 {
             return None;
         }
-        let fingerprint =
-            |chunk: &[u8]| chunk.try_into().map(u64::from_be_bytes).unwrap_or_default();
+        let number = |chunk: &[u8]| chunk.try_into().map(u64::from_be_bytes).unwrap_or_default();
+        let fingerprints: VecDeque<u64> = fingerprints.chunks_exact(8).map(number).collect();
         Some(DeviceState {
             rev: self.rev()?,
             position: Position {
@@ -154,10 +144,7 @@ impl Fields {
             },
             alarms: parse(self.alarms.as_ref())?,
             order: parse(self.order.as_ref())?,
-            fingerprints: fingerprints
-                .chunks_exact(8)
-                .map(fingerprint)
-                .collect::<VecDeque<_>>(),
+            fingerprints,
             latest: parse(self.latest.as_ref())?,
             memory: parse(self.memory.as_ref())?,
         })
@@ -172,34 +159,7 @@ pub(super) fn json<T: Serialize>(value: &T) -> Vec<u8> {
     serde_json::to_vec(value).expect("structs of texts and numbers always serialise")
 }
 
-pub(super) fn items(answer: Value) -> RedisResult<Vec<Value>> {
-    match answer {
-        Value::Array(items) => Ok(items),
-        Value::Nil => Ok(Vec::new()),
-        _ => Err(wrong_answer("expected an array")),
-    }
-}
-
-pub(super) fn text(value: Value) -> RedisResult<Option<String>> {
-    match value {
-        // RESP3 tells scores as doubles, scripts a missing value as false.
-        Value::Nil | Value::Boolean(false) => Ok(None),
-        Value::Double(number) => Ok(Some(number.to_string())),
-        // Bytes that are no text make the state unreadable, not the connection.
-        Value::BulkString(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-        value => Ok(Some(String::from_redis_value(value)?)),
-    }
-}
-
-pub(super) fn bytes(value: Value) -> RedisResult<Option<Vec<u8>>> {
-    match value {
-        Value::Nil | Value::Boolean(false) => Ok(None),
-        Value::BulkString(bytes) => Ok(Some(bytes)),
-        value => Ok(Some(Vec::from_redis_value(value)?)),
-    }
-}
-
-/// A state as it comes back from its stored form.
+/// A state as it is read back from its stored form.
 #[cfg(test)]
 pub(crate) fn round_trip(state: &DeviceState) -> DeviceState {
     let fields = changed_fields(&DeviceState::default(), state);

@@ -1,90 +1,77 @@
--- The one writer of device state: compare rev and epoch, then write state, streams, log and indexes, and publish.
--- KEYS[1..5] as in state.lua, KEYS[6] deadlines   KEYS[7] changed   KEYS[8] log   KEYS[9] history
--- KEYS[10] quarantine   KEYS[11] channel
--- ARGV[1] device id
--- ARGV[2] rev and seq the decision started from, a blank between them   ARGV[3] epoch it started from
--- ARGV[4] seq of the event ('' for none)   ARGV[5] envelope   ARGV[6] changes payload ('' for none)
--- ARGV[7] alarms of the changes
--- ARGV[8] 'now' for a message that proves the device alive, a time in ms (0: to be listed only), '' for neither
--- ARGV[9] deadline in ms, 'keep' or 'never'   ARGV[10] sample ('' for none)
--- ARGV[11] bound of the events stream   ARGV[12] of the changes stream   ARGV[13] of the quarantine
--- ARGV[14] history count   ARGV[15] history age in ms   ARGV[16] log count   ARGV[17] log age in ms ('' for any)
--- ARGV[18] '1' to replace a state that cannot be read
--- ARGV[19] number of hash values that follow (field, value, …), then the log lines
--- Answer: {'ok', server time in ms}, or a changed state as state.lua answers it, or {'refused', reason}.
--- A failed script is not undone: whatever can fail is checked before the first write.
+-- The one writer of device state: compares rev and epoch, then writes state, streams, log and indexes, and publishes.
+--
+-- KEYS   as named in the next line, behind those of state.lua
+local deadlines_key, changed_key, log_key, history_key, channel, quarantine_key = unpack(KEYS, 6, 11)
+-- ARGV   as named in the next lines. '' means: none.
+--   started_rev       rev and seq the decision started from, separated by a space
+--   seq, envelope     the event; changes_payload is its part for the changes stream, changed_alarms belong to that
+--   alive             'now' for a message that proves the device alive, a time in ms (0 only lists the device)
+--   deadline          a time in ms, 'keep' or 'never'
+--   is_lost           '1' to replace a state that cannot be read
+--   field_count       number of hash values that follow (field, value, ...); the log entries come after them
+local _, started_rev, started_epoch, seq, envelope, changes_payload, changed_alarms, alive, deadline = unpack(ARGV, 1, 9)
+local sample, max_events, max_changes, max_quarantine = unpack(ARGV, 10, 13)
+local history_max, history_age_ms, log_max, log_age_ms, is_lost, field_count = unpack(ARGV, 14, 19)
+local first_field = 20
+-- Answer: {'ok', server time in ms}, or a changed state or refusal as in state.lua.
 
-local now = redis.call('TIME')
-now = tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
+local now = time_ms()
+local changed_state = conflict(started_rev, started_epoch, seq)
+if changed_state then return changed_state end
+local event_number = (tonumber(redis.call('HGET', partition_key, 'events')) or 0) + 1
+local refusal = wrong_type({
+  [seen_key] = 'zset', [deadlines_key] = 'zset', [changed_key] = 'zset',
+  [events_key] = 'stream', [changes_key] = 'stream', [log_key] = 'stream', [history_key] = 'stream', [quarantine_key] = 'stream',
+})
+if refusal then return refusal end
 
-local newer = moved(ARGV[2], ARGV[3], ARGV[4])
-if newer then return newer end
-local number = (tonumber(redis.call('HGET', KEYS[2], 'events')) or 0) + 1
-
-local expected = {[3] = 'zset', [4] = 'stream', [5] = 'stream', [6] = 'zset', [7] = 'zset', [8] = 'stream', [9] = 'stream', [10] = 'stream'}
-for index, kind in pairs(expected) do
-  local found = redis.call('TYPE', KEYS[index]).ok
-  if found ~= 'none' and found ~= kind then
-    return {'refused', KEYS[index] .. ': is a ' .. found .. ', not a ' .. kind}
-  end
-end
-
-local seq = ARGV[4]
 if seq ~= '' then
-  -- Where a stream is ahead of the state, the decision is made again with a seq above both.
-  if ARGV[6] ~= '' and last_seq(KEYS[5]) >= tonumber(seq) then return load(true) end
-  -- The first write of all: where it is refused, nothing has been written.
-  local added = redis.pcall('XADD', KEYS[4], 'MAXLEN', ARGV[11], seq .. '-0', 'epoch', ARGV[3], 'event', ARGV[5])
+  -- If a stream is ahead of the state, the decision is made again with a seq above both.
+  if changes_payload ~= '' and last_seq(changes_key) >= tonumber(seq) then return load(true) end
+  -- The first write of all. If it fails, nothing has been written.
+  local added = redis.pcall('XADD', events_key, 'MAXLEN', max_events, seq .. '-0', 'epoch', started_epoch, 'event', envelope)
   if type(added) == 'table' then
-    if last_seq(KEYS[4]) >= tonumber(seq) then return load(true) end
-    return {'refused', KEYS[4] .. ': ' .. added.err}
+    if last_seq(events_key) >= tonumber(seq) then return load(true) end
+    return refused(events_key, added.err)
   end
-  if ARGV[6] ~= '' then
-    redis.call('XADD', KEYS[5], 'MAXLEN', ARGV[12], seq .. '-0', 'epoch', ARGV[3], 'payload', ARGV[6], 'alarms', ARGV[7])
+  if changes_payload ~= '' then
+    redis.call('XADD', changes_key, 'MAXLEN', max_changes, seq .. '-0',
+      'epoch', started_epoch, 'payload', changes_payload, 'alarms', changed_alarms)
   end
 end
 
-if ARGV[18] == '1' then
-  local names = {'rev', 'epoch', 'seq', 'alarms', 'order', 'prints', 'latest', 'memory', 'raw'}
-  local old = redis.call('HMGET', KEYS[1], unpack(names))
-  local kept = {'device', ARGV[1]}
-  for index, name in ipairs(names) do
-    if old[index] then
-      kept[#kept + 1] = name
-      kept[#kept + 1] = old[index]
-    end
-  end
-  redis.call('XADD', KEYS[10], 'MAXLEN', ARGV[13], '*', unpack(kept))
-  redis.call('DEL', KEYS[1])
+if is_lost == '1' then
+  redis.call('XADD', quarantine_key, 'MAXLEN', max_quarantine, '*', 'device', device_id, unpack(redis.call('HGETALL', device_key)))
+  redis.call('DEL', device_key)
 end
 
-local values = tonumber(ARGV[19])
-if values > 0 then redis.call('HSET', KEYS[1], unpack(ARGV, 20, 19 + values)) end
+local values = tonumber(field_count)
+if values > 0 then redis.call('HSET', device_key, unpack(ARGV, first_field, first_field + values - 1)) end
 
-if ARGV[8] ~= '' then
-  redis.call('ZADD', KEYS[3], 'GT', ARGV[8] == 'now' and now or ARGV[8], ARGV[1])
+if alive ~= '' then
+  redis.call('ZADD', seen_key, 'GT', alive == 'now' and now or alive, device_id)
 end
 
-if ARGV[9] == 'never' then
-  redis.call('ZREM', KEYS[6], ARGV[1])
-elseif ARGV[9] ~= 'keep' then
-  redis.call('ZADD', KEYS[6], ARGV[9], ARGV[1])
+if deadline == 'never' then
+  redis.call('ZREM', deadlines_key, device_id)
+elseif deadline ~= 'keep' then
+  redis.call('ZADD', deadlines_key, deadline, device_id)
 end
 
-if ARGV[10] ~= '' then
-  redis.call('XADD', KEYS[9], 'MAXLEN', '~', ARGV[14], '*', 's', ARGV[10])
-  redis.call('XTRIM', KEYS[9], 'MINID', '~', now - tonumber(ARGV[15]))
+if sample ~= '' then
+  redis.call('XADD', history_key, 'MAXLEN', '~', history_max, '*', 's', sample)
+  redis.call('XTRIM', history_key, 'MINID', '~', now - tonumber(history_age_ms))
 end
 
-for index = 20 + values, #ARGV do
-  redis.call('XADD', KEYS[8], 'MAXLEN', '~', ARGV[16], '*', 'device', ARGV[1], 'line', ARGV[index])
-  if ARGV[17] ~= '' then redis.call('XTRIM', KEYS[8], 'MINID', '~', now - tonumber(ARGV[17])) end
+for index = first_field + values, #ARGV do
+  redis.call('XADD', log_key, 'MAXLEN', '~', log_max, '*', 'device', device_id, 'line', ARGV[index])
+  if log_age_ms ~= '' then redis.call('XTRIM', log_key, 'MINID', '~', now - tonumber(log_age_ms)) end
 end
 
 if seq ~= '' then
-  redis.call('HSET', KEYS[2], 'events', number)
-  redis.call('ZADD', KEYS[7], number, ARGV[1])
-  redis.call('SPUBLISH', KEYS[11], ARGV[5])
+  redis.call('HSET', partition_key, 'events', event_number)
+  redis.call('ZADD', changed_key, event_number, device_id)
+  redis.call('SPUBLISH', channel, envelope)
 end
 
 return {'ok', now}

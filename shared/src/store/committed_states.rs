@@ -1,7 +1,6 @@
-//! The last state this process committed of each device: what it asserts again should Redis go back behind it.
+//! The last state of each device that this process committed, kept in case Redis loses it.
 //!
-//! Bound: one state (a few kilobytes) per device this process committed, at most [`MAX_DEVICES`]; of further ones nothing
-//! is remembered.
+//! Bound: one state (a few kilobytes) per device, for at most [`MAX_DEVICES`] devices. Of further devices nothing is kept.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,12 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::Commit;
 use crate::alarm::ChangeKind;
 use crate::clock::Time;
-use crate::decide::{CommittedState, StoredDevice};
+use crate::decide::{CommittedState, Outcome, StoredDevice};
 use crate::device::DeviceId;
 use crate::position::Epoch;
 use crate::state::DeviceState;
 
-/// Far above what one installation has; `--max-devices` is what bounds the number of devices.
+/// Far above the size of one installation. The number of devices is bounded by `--max-devices`.
 const MAX_DEVICES: usize = 100_000;
 
 #[derive(Debug, Default)]
@@ -26,50 +25,57 @@ pub(super) struct CommittedStates {
 }
 
 impl CommittedStates {
-    /// Takes in what was committed at this server time.
-    pub(super) fn keep(&self, commit: &Commit<'_>, at: Time) {
-        let (subject, decision) = (commit.subject, commit.decision);
-        let heard = subject.last_message.max(decision.heard);
+    /// Records a commit that was carried out at this server time.
+    pub(super) fn record(&self, commit: &Commit<'_>, at: Time) {
+        let (stored, decision) = (commit.stored, commit.decision);
+        if decision.outcome == Outcome::Retired {
+            self.forget(&stored.device, stored.epoch);
+            return;
+        }
         let ended = decision.changes.iter().filter_map(|change| {
             let has_ended = change.kind == ChangeKind::Cleared;
             has_ended.then(|| change.alarm.clone())
         });
-        let mut remembered = CommittedState {
-            epoch: subject.epoch,
+        let mut committed = CommittedState {
+            epoch: stored.epoch,
             state: decision.state.clone(),
-            last_message: if decision.alive { Some(at) } else { heard },
+            last_message: if decision.alive {
+                Some(at)
+            } else {
+                stored.last_message.max(decision.last_alive)
+            },
             ended: ended.collect(),
         };
         let mut devices = self.devices();
-        if let Some(known) = devices.get(&subject.device) {
-            // Two tasks may have noted their commits in the other order. A device that was lost or retired begins with a
-            // low `rev` again, and above every seq.
-            let is_newer = |of: fn(&DeviceState) -> u64| of(&known.state) >= of(&remembered.state);
-            if known.epoch == subject.epoch
+        if let Some(known) = devices.get(&stored.device) {
+            // Two tasks may record their commits in the wrong order. A device that was lost or retired starts again with a
+            // low `rev`, but with a higher seq.
+            let is_newer = |of: fn(&DeviceState) -> u64| of(&known.state) >= of(&committed.state);
+            if known.epoch == stored.epoch
                 && is_newer(|state| state.rev)
                 && is_newer(|state| state.position.seq)
             {
                 return;
             }
             let mut ended = known.ended.clone();
-            ended.append(&mut remembered.ended);
+            ended.append(&mut committed.ended);
             ended.drain(..ended.len().saturating_sub(CommittedState::MAX_ENDED));
-            remembered.ended = ended;
+            committed.ended = ended;
         }
-        let remembered = Arc::new(remembered);
-        if let Some(known) = devices.get_mut(&subject.device) {
-            *known = remembered;
+        let committed = Arc::new(committed);
+        if let Some(known) = devices.get_mut(&stored.device) {
+            *known = committed;
         } else if devices.len() < MAX_DEVICES {
-            devices.insert(subject.device.clone(), remembered);
+            devices.insert(stored.device.clone(), committed);
         } else if !self.is_full.swap(true, Ordering::Relaxed) {
             tracing::error!(
                 devices = MAX_DEVICES,
-                "too many devices to remember: what Redis loses of further ones stays lost"
+                "too many devices: the states of further ones cannot be written again if Redis loses them"
             );
         }
     }
 
-    /// The device was retired in this epoch. What is remembered from an earlier one may have been lost instead.
+    /// Forgets a device that was retired in this epoch. A state of an earlier epoch stays: Redis may have lost it.
     pub(super) fn forget(&self, device: &DeviceId, epoch: Epoch) {
         let mut devices = self.devices();
         if devices
@@ -80,31 +86,33 @@ impl CommittedStates {
         }
     }
 
-    /// Nothing more can be done for the device in its partition's present epoch.
+    /// The state cannot be asserted in its partition's present epoch. It counts as committed in it from now on.
     pub(super) fn give_up(&self, device: &DeviceId, epoch: Epoch) {
-        if let Some(remembered) = self.devices().get_mut(device) {
-            Arc::make_mut(remembered).epoch = epoch;
+        if let Some(committed) = self.devices().get_mut(device) {
+            Arc::make_mut(committed).epoch = epoch;
         }
     }
 
-    /// Devices remembered in these partitions.
+    /// Devices of these partitions; `count` is the number of all partitions.
     pub(super) fn in_partitions(&self, partitions: &[u16], count: u16) -> Vec<DeviceId> {
         let devices = self.devices();
         let is_there = |device: &&DeviceId| partitions.contains(&device.partition(count));
         devices.keys().filter(is_there).cloned().collect()
     }
 
-    /// What is remembered of the device and missing from its stored state. A memory that is not is brought up to date:
-    /// under the present epoch it is asked no more, and where others have gone on it has nothing to say.
+    /// The committed state, if the stored one has lost part of it.
+    ///
+    /// If it has lost nothing in a new epoch, the committed state moves to that epoch, or is dropped where other processes
+    /// have continued. So it is not compared again.
     pub(super) fn missing_from(&self, stored: &StoredDevice) -> Option<Arc<CommittedState>> {
         let mut devices = self.devices();
-        let remembered = devices.get_mut(&stored.device)?;
-        if remembered.is_missing_from(stored) {
-            return Some(Arc::clone(remembered));
+        let committed = devices.get_mut(&stored.device)?;
+        if committed.is_missing_from(stored) {
+            return Some(Arc::clone(committed));
         }
-        if remembered.epoch != stored.epoch {
-            if remembered.state.position == stored.state.position {
-                Arc::make_mut(remembered).epoch = stored.epoch;
+        if committed.epoch != stored.epoch {
+            if committed.state.position == stored.state.position {
+                Arc::make_mut(committed).epoch = stored.epoch;
             } else {
                 devices.remove(&stored.device);
             }
@@ -112,17 +120,17 @@ impl CommittedStates {
         None
     }
 
-    /// Devices remembered under another epoch than the one of their partition, where that is known.
+    /// Devices that were committed in another epoch than the present one of their partition, where that is known.
     pub(super) fn in_other_epochs(&self, epochs: &[Option<Epoch>]) -> Vec<DeviceId> {
         let Ok(partitions) = u16::try_from(epochs.len()) else {
             return Vec::new();
         };
         let devices = self.devices();
-        let elsewhere = devices.iter().filter(|(device, remembered)| {
+        let others = devices.iter().filter(|(device, committed)| {
             let epoch = epochs.get(usize::from(device.partition(partitions)));
-            epoch.is_some_and(|epoch| epoch.is_some_and(|epoch| epoch != remembered.epoch))
+            epoch.is_some_and(|epoch| epoch.is_some_and(|epoch| epoch != committed.epoch))
         });
-        elsewhere.map(|(device, _)| device.clone()).collect()
+        others.map(|(device, _)| device.clone()).collect()
     }
 
     fn devices(&self) -> MutexGuard<'_, HashMap<DeviceId, Arc<CommittedState>>> {

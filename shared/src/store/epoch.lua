@@ -1,8 +1,9 @@
--- Opens a partition's epoch where there is none, where it was opened on another server run, or where it is given up.
--- KEYS[1] partition hash   ARGV[1] run_id of the server   ARGV[2] a new epoch   ARGV[3] the epoch given up ('' for none)
--- Answer: the epoch that now stands.
-local run_id, epoch = unpack(redis.call('HMGET', KEYS[1], 'run_id', 'epoch'))
-local stands = epoch and #epoch == 12 and not string.find(epoch, '[^0-9a-f]')
-if run_id == ARGV[1] and stands and epoch ~= ARGV[3] then return epoch end
-redis.call('HSET', KEYS[1], 'run_id', ARGV[1], 'epoch', ARGV[2])
-return ARGV[2]
+-- Opens a new epoch in a partition that has none, that another server run opened, or whose epoch is given up.
+-- ARGV: the server's run_id, a new epoch, and the epoch that is given up ('' for none). Answer: the present epoch.
+local partition_key = KEYS[1]
+local run_id, new_epoch, given_up = unpack(ARGV)
+local stored_run_id, epoch = unpack(redis.call('HMGET', partition_key, 'run_id', 'epoch'))
+local is_valid = epoch and #epoch == 12 and not string.find(epoch, '[^0-9a-f]')
+if stored_run_id == run_id and is_valid and epoch ~= given_up then return epoch end
+redis.call('HSET', partition_key, 'run_id', run_id, 'epoch', new_epoch)
+return new_epoch

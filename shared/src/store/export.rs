@@ -1,4 +1,4 @@
-//! The alarm logs of all partitions as one, oldest line first, for taking them elsewhere. Writes nothing.
+//! Exports the alarm logs of all partitions as one, oldest entry first. Writes nothing.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -8,76 +8,35 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, Value};
 
-use super::read::{Entry, entries, stream_bound};
-use super::write::StoredLine;
-use super::{StoreError, wrong_answer};
-use crate::alarm::{Alarm, ChangeKind};
-use crate::clock::Time;
+use super::reply::{entries, stream_bound, wrong_answer};
+use super::{LoggedEntry, StoreError};
+use crate::clock::{Time, millis};
 use crate::keys::{self, PartitionKeys};
 use crate::redis::{Link, RedisConfig};
 
-/// Lines held at the same time, over all partitions: with lines of about 1 KB some 16 MB.
-const HELD: usize = 16_384;
-/// A page of one partition has at most and at least so many lines; the least counts from 1024 partitions on.
-const LONGEST_PAGE: usize = 500;
-const SHORTEST_PAGE: usize = 16;
+/// Entries in memory at the same time, over all partitions: with entries of about 1 KB some 16 MB.
+const MAX_BUFFERED: usize = 16_384;
+/// Bounds of a page of one partition. The lower one applies with 1024 partitions.
+const MAX_PAGE: usize = 500;
+const MIN_PAGE: usize = 16;
 
-/// From when on.
+/// Where an export starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Since {
-    /// Whatever is kept.
+    /// With the oldest entry.
     Beginning,
-    /// This moment.
+    /// At this time.
     At(Time),
-    /// So long before now, by the clock of Redis.
+    /// This long before now, by the clock of Redis.
     Ago(Duration),
 }
 
-/// One line of the log with everything that is stored of it.
-#[derive(Clone, Debug)]
-pub struct LoggedLine {
-    /// Id of the row, as REST has it.
-    pub id: String,
-    /// Device, as it is written there.
-    pub device: String,
-    /// When Redis took it: what orders the lines.
-    pub written: Time,
-    /// What it says.
-    pub content: Content,
-}
-
-/// What a line says.
-#[derive(Clone, Debug)]
-pub enum Content {
-    /// A transition.
-    Transition(Box<Transition>),
-    /// Something that we cannot read, as it is written.
-    Unreadable(String),
-}
-
-/// A transition of an alarm or of a device.
-#[derive(Clone, Debug)]
-pub struct Transition {
-    /// Server time of the decision.
-    pub at: Time,
-    /// What happened; `None`: the device's state was lost.
-    pub change: Option<ChangeKind>,
-    /// The alarm as the change left it; `None` where it concerns the device.
-    pub alarm: Option<Alarm>,
-    /// Who acknowledged or retired.
-    pub by: Option<String>,
-    /// The seq an acknowledgement covers.
-    pub seen: Option<u64>,
-    /// W3C `traceparent` of what caused it, where that was sampled.
-    pub trace: Option<String>,
-}
-
-/// Reads the logs up to the moment at which it was opened.
+/// Reads the entries that were written before it was opened.
 #[derive(Debug)]
 pub struct LogReader {
     redis: MultiplexedConnection,
     cursors: Vec<Cursor>,
-    /// The oldest line that is held of each partition.
+    /// The oldest buffered entry of each partition.
     heads: BinaryHeap<Reverse<(StreamId, usize)>>,
     page: usize,
     since: String,
@@ -85,23 +44,23 @@ pub struct LogReader {
     refused: Vec<String>,
 }
 
-/// Time and number, by which a stream is ordered.
+/// The two parts of a stream id, milliseconds and number. Streams are ordered by them.
 type StreamId = (u64, u64);
 
 /// How far one partition has been read.
 #[derive(Debug, Default)]
 struct Cursor {
-    held: VecDeque<(StreamId, LoggedLine)>,
+    buffered: VecDeque<(StreamId, LoggedEntry)>,
     /// Id of the last entry that was read.
     last: Option<String>,
     at_end: bool,
 }
 
 impl LogReader {
-    /// Connects and reads the first page of each partition. How many there are is taken from Redis.
+    /// Connects and reads the first page of each partition. The number of partitions is read from Redis.
     ///
     /// # Errors
-    /// Redis is away, or never was ours: no service ever recorded a number of partitions there.
+    /// Redis is away, or no service ever recorded a number of partitions there.
     pub async fn open(config: RedisConfig, since: Since) -> Result<Self, StoreError> {
         let mut redis = Link::new(config, Arc::default()).reader().await?;
         let mut pipe = redis::pipe();
@@ -113,7 +72,7 @@ impl LogReader {
         let Some(partitions) = partitions else {
             let key = keys::PARTITIONS;
             return Err(StoreError::Unusable(format!(
-                "no `{key}` there: no service ever wrote to it, or it was emptied"
+                "it has no key `{key}`: no service ever wrote to it, or it was emptied"
             )));
         };
         let now = Time::from_millis(seconds * 1000 + micros / 1000);
@@ -121,18 +80,18 @@ impl LogReader {
             Since::Beginning => None,
             Since::At(time) => Some(time),
             Since::Ago(age) => {
-                let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-                Some(Time::from_millis(now.as_millis().saturating_sub(age)))
+                let since = now.as_millis().saturating_sub(millis(age));
+                Some(Time::from_millis(since))
             }
         };
-        // More may come within the present millisecond; no more comes within the last one.
+        // The present millisecond may still get entries. The one before is complete.
         let until = Time::from_millis(now.as_millis() - 1);
         let partitions = usize::from(partitions);
         let mut reader = Self {
             redis,
             cursors: (0..partitions).map(|_| Cursor::default()).collect(),
             heads: BinaryHeap::with_capacity(partitions),
-            page: (HELD / partitions.max(1)).clamp(SHORTEST_PAGE, LONGEST_PAGE),
+            page: (MAX_BUFFERED / partitions.max(1)).clamp(MIN_PAGE, MAX_PAGE),
             since: stream_bound(since, "-"),
             until: stream_bound(Some(until), "+"),
             refused: Vec::new(),
@@ -143,28 +102,28 @@ impl LogReader {
         Ok(reader)
     }
 
-    /// The next line, or none at the end.
-    pub async fn next(&mut self) -> Result<Option<LoggedLine>, StoreError> {
+    /// The next entry; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<LoggedEntry>, StoreError> {
         let Some(Reverse((_, index))) = self.heads.pop() else {
             return Ok(None);
         };
-        let line = self.cursors[index].held.pop_front();
+        let next = self.cursors[index].buffered.pop_front();
         self.fill(index).await?;
-        Ok(line.map(|(_, line)| line))
+        Ok(next.map(|(_, entry)| entry))
     }
 
-    /// Partitions whose log is no log, a sentence each: the others were read all the same.
+    /// Partitions whose log could not be read, as one sentence each.
     #[must_use]
     pub fn refused(&self) -> &[String] {
         &self.refused
     }
 
-    /// Makes sure that a line of this partition is held unless none is left, and puts it among the heads.
+    /// Reads pages of this partition until an entry is buffered or none is left, and adds the entry to the heads.
     async fn fill(&mut self, index: usize) -> Result<(), StoreError> {
         let partition = u16::try_from(index).unwrap_or_default();
         loop {
             let cursor = &mut self.cursors[index];
-            if let Some((id, _)) = cursor.held.front() {
+            if let Some((id, _)) = cursor.buffered.front() {
                 self.heads.push(Reverse((*id, index)));
                 return Ok(());
             }
@@ -187,7 +146,7 @@ impl LogReader {
             let found = match page {
                 Ok(page) => entries(page).map_err(StoreError::Away)?,
                 Err(err) if err.code() == Some("WRONGTYPE") => {
-                    self.refused.push(format!("`{key}` is no stream"));
+                    self.refused.push(format!("`{key}` is not a stream"));
                     Vec::new()
                 }
                 Err(err) => return Err(StoreError::Away(err)),
@@ -197,8 +156,8 @@ impl LogReader {
                 let id = stream_id(&entry.id).map_err(StoreError::Away)?;
                 cursor.last = Some(entry.id.clone());
                 cursor
-                    .held
-                    .push_back((id, logged_line(partition, id, &entry)));
+                    .buffered
+                    .push_back((id, LoggedEntry::read(partition, &entry)));
             }
         }
     }
@@ -208,30 +167,4 @@ fn stream_id(text: &str) -> Result<StreamId, RedisError> {
     let parts = text.split_once('-');
     let parts = parts.and_then(|(ms, seq)| Some((ms.parse().ok()?, seq.parse().ok()?)));
     parts.ok_or_else(|| wrong_answer("a stream entry without a number"))
-}
-
-/// Whatever the entry is, there is a line for it.
-fn logged_line(partition: u16, (millis, _): StreamId, entry: &Entry) -> LoggedLine {
-    let field = |name| {
-        let bytes = entry.fields.get(name).map(Vec::as_slice);
-        String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned()
-    };
-    let raw = field("line");
-    let content = match serde_json::from_str::<StoredLine>(&raw) {
-        Ok(line) => Content::Transition(Box::new(Transition {
-            at: line.at,
-            change: line.change,
-            alarm: line.alarm,
-            by: line.by,
-            seen: line.seen,
-            trace: line.trace,
-        })),
-        Err(_) => Content::Unreadable(raw),
-    };
-    LoggedLine {
-        id: format!("log-{partition}-{}", entry.id),
-        device: field("device"),
-        written: Time::from_millis(i64::try_from(millis).unwrap_or(i64::MAX)),
-        content,
-    }
 }

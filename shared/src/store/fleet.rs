@@ -1,6 +1,6 @@
-//! What stands in Redis of all devices and of all who watch them: for metrics and for `/api/analytics`.
+//! Totals over all devices and all watchers, for metrics and for `/api/analytics`.
 //!
-//! Nothing here is asked for by a client. One gateway reads the devices, all others what it found.
+//! One gateway reads all devices and stores the totals; the other gateways read those.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,10 +8,11 @@ use std::time::Duration;
 use redis::{FromRedisValue, Value};
 use serde::{Deserialize, Serialize};
 
-use super::codec::{bytes, items, json, text};
+use super::codec::json;
+use super::reply::{bytes, items, text};
 use super::{Store, StoreError};
 use crate::alarm::{Alarm, Kind, Severity};
-use crate::clock::Time;
+use crate::clock::{Time, millis};
 use crate::device::DeviceId;
 use crate::keys;
 use crate::state::DeviceMemory;
@@ -19,13 +20,13 @@ use crate::state::DeviceMemory;
 /// Devices read in one round trip: a few hundred kilobytes, a few milliseconds of Redis.
 const CHUNK: usize = 500;
 
-/// How long a sample outlives its making.
+/// How long a sample is kept in Redis.
 const SAMPLE_LIFE: Duration = Duration::from_mins(2);
 
 /// All devices at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FleetSample {
-    /// Server time at which the reading of it began.
+    /// Server time at which reading began.
     pub at: Time,
     /// Devices by their worst state.
     pub devices: DeviceCounts,
@@ -35,25 +36,25 @@ pub struct FleetSample {
     pub unacknowledged_since: Option<Time>,
     /// Length of the stream of dead letters.
     pub dead_letters: u64,
-    /// Those whose state cannot be read, the first [`FleetSample::MAX_NAMED`] of them.
+    /// The first devices whose state cannot be read, at most [`FleetSample::MAX_NAMED`].
     #[serde(default)]
     pub unreadable: Vec<DeviceId>,
 }
 
-/// Devices by their worst state, each counted once, under the first that holds.
+/// Devices by their worst state. Each is counted once, under the first of these that is true.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceCounts {
     /// Its state cannot be read.
     pub unknown: u64,
-    /// With an open alarm of this severity, silent or not.
+    /// It has an open critical alarm, other than for its silence.
     pub critical: u64,
-    /// The same.
+    /// It has an open alarm of high severity, other than for its silence.
     pub high: u64,
-    /// The same.
+    /// It has an open warning.
     pub warning: u64,
-    /// Silent for longer than its limit, or never heard alive.
+    /// It has been silent for longer than its limit, or never sent a message.
     pub offline: u64,
-    /// None of it.
+    /// None of these.
     pub normal: u64,
 }
 
@@ -77,21 +78,22 @@ pub struct WatchReport {
     pub websocket: u64,
     /// Connected clients that poll.
     pub polling: u64,
-    /// Subscriptions of all of them.
+    /// Subscriptions of all clients.
     pub subscriptions: u64,
-    /// Watched devices, those included that are not named.
+    /// Watched devices, including those that are not named.
     pub rooms: u64,
     /// Clients per device, of at most [`WatchReport::MAX_DEVICES`] devices.
     pub devices: BTreeMap<DeviceId, u64>,
 }
 
 impl WatchReport {
-    /// Devices one report names, those with the most clients first: clients may subscribe to names that do not exist.
+    /// Devices that one report names, those with the most clients first. The bound is needed because clients may subscribe to
+    /// names that do not exist.
     pub const MAX_DEVICES: usize = 20_000;
 }
 
 impl FleetSample {
-    /// Devices that are named where their state cannot be read.
+    /// Unreadable devices that one sample names.
     pub const MAX_NAMED: usize = 10;
 
     fn new(at: Time) -> Self {
@@ -101,7 +103,7 @@ impl FleetSample {
         }
     }
 
-    /// Counts one device; `stored`: its open alarms and its silence limit, `None` where they cannot be read.
+    /// Counts one device. `stored` are its open alarms and its silence limit; `None` if they cannot be read.
     fn add(
         &mut self,
         device: &DeviceId,
@@ -131,7 +133,7 @@ impl FleetSample {
         let is_heard = last_message.is_some_and(|last| self.at.millis_since(last) <= limit_ms);
         let is_offline = alarms.iter().any(|a| a.kind() == Kind::DeviceOffline);
         let devices = &mut self.devices;
-        // Silence tells nothing new of an alarm that stands: it never hides one.
+        // An open alarm counts even if the device is silent.
         let measured = alarms.iter().filter(|a| a.kind() != Kind::DeviceOffline);
         let place = match measured.map(|alarm| alarm.condition.severity()).max() {
             Some(Severity::Critical) => &mut devices.critical,
@@ -145,7 +147,7 @@ impl FleetSample {
 }
 
 impl Store {
-    /// All devices as they stood at most `max_age` ago: as another process found them, else read now and told to the others.
+    /// Totals over all devices that are at most `max_age` old: those another process stored, else read now and stored.
     pub async fn fleet(&self, max_age: Duration) -> Result<FleetSample, StoreError> {
         let found = self.run(|_, pipe| {
             pipe.cmd("GET").arg(keys::FLEET_SAMPLE);
@@ -153,19 +155,18 @@ impl Store {
         let found = bytes(found.await?).map_err(StoreError::Away)?;
         let found = found.and_then(|found| serde_json::from_slice::<FleetSample>(&found).ok());
         let now = self.link.now();
-        let max_age_ms = i64::try_from(max_age.as_millis()).unwrap_or(i64::MAX);
         if let Some(found) = found
-            && (0..max_age_ms).contains(&now.millis_since(found.at))
+            && (0..millis(max_age)).contains(&now.millis_since(found.at))
         {
             return Ok(found);
         }
         let sample = self.sample_fleet(now).await?;
-        let told = self.run(|_, pipe| {
+        let stored = self.run(|_, pipe| {
             pipe.cmd("SET").arg(keys::FLEET_SAMPLE).arg(json(&sample));
             pipe.arg("PX").arg(millis(SAMPLE_LIFE));
         });
-        // A Redis that takes nothing still tells how things stand; the others then look for themselves.
-        told.await.ok();
+        // If they cannot be stored, the other gateways read the devices themselves.
+        stored.await.ok();
         Ok(sample)
     }
 
@@ -182,11 +183,11 @@ impl Store {
             for ((device, last_message), answer) in chunk.iter().zip(answers) {
                 let answer = match answer.map_err(|err| self.answer_error(err)) {
                     Ok(answer) => answer,
-                    // One device that is no hash does not hide the others.
+                    // A key of the wrong type must not hide the other devices.
                     Err(StoreError::Refused(_)) => Value::Nil,
                     Err(err) => return Err(err),
                 };
-                sample.add(device, standing(answer), *last_message);
+                sample.add(device, alarms_and_limit(answer), *last_message);
             }
         }
         let length = self.run(|_, pipe| {
@@ -194,14 +195,14 @@ impl Store {
         });
         sample.dead_letters = match length.await {
             Ok(length) => u64::from_redis_value(length).unwrap_or_default(),
-            // What stands in its way is moved aside by the next dead letter.
+            // The key is not a stream. The next dead letter renames it.
             Err(StoreError::Refused(_)) => 0,
             Err(err) => return Err(err),
         };
         Ok(sample)
     }
 
-    /// Reports who watches what at this gateway; forgotten after `life` unless it is reported again.
+    /// Stores the report of this gateway for `life`.
     pub async fn report_watchers(
         &self,
         replica: &str,
@@ -214,7 +215,7 @@ impl Store {
             ..report.clone()
         };
         let now = now.as_millis();
-        // Each for itself: another replica may be set to report more seldom.
+        // Reports expire one by one, because replicas may have different intervals.
         let end = now.saturating_add(millis(life));
         let answers = self
             .run_each(3, |_, index, pipe| {
@@ -238,7 +239,7 @@ impl Store {
         failed.map_or(Ok(()), |err| Err(self.answer_error(err)))
     }
 
-    /// Withdraws the report of a gateway that goes.
+    /// Withdraws the report of a gateway that stops.
     pub async fn withdraw_watchers(&self, replica: &str) -> Result<(), StoreError> {
         let withdrawn = self.run_each(2, |_, index, pipe| {
             if index == 0 {
@@ -250,7 +251,7 @@ impl Store {
         withdrawn.await.map(drop)
     }
 
-    /// The standing reports of all gateways, by replica.
+    /// The reports of all gateways, by replica.
     pub async fn watchers(&self) -> Result<BTreeMap<String, WatchReport>, StoreError> {
         let found = self.run(|_, pipe| {
             pipe.cmd("ZRANGE").arg(keys::WATCHERS).arg(0).arg(-1);
@@ -266,7 +267,7 @@ impl Store {
         for (replica, answer) in replicas.into_iter().zip(answers) {
             let answer = answer.map_err(|err| self.answer_error(err))?;
             let report = bytes(answer).map_err(StoreError::Away)?;
-            // One that ran out, or of a release that writes it otherwise, is not told.
+            // A report that has expired, or that another release writes differently, is left out.
             let report: Option<WatchReport> =
                 report.and_then(|text| serde_json::from_slice(&text).ok());
             reports.extend(report.map(|report| (replica, report)));
@@ -275,17 +276,13 @@ impl Store {
     }
 }
 
-/// Open alarms and silence limit of a device as they are stored.
-fn standing(answer: Value) -> Option<(Vec<Alarm>, i64)> {
+/// Open alarms and silence limit of a device.
+fn alarms_and_limit(answer: Value) -> Option<(Vec<Alarm>, i64)> {
     let mut fields = items(answer).ok()?.into_iter();
     let mut next = || text(fields.next().unwrap_or(Value::Nil)).ok().flatten();
     let alarms = serde_json::from_str(&next()?).ok()?;
     let memory: DeviceMemory = serde_json::from_str(&next()?).ok()?;
     Some((alarms, memory.silence_limit_ms))
-}
-
-fn millis(time: Duration) -> i64 {
-    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -86,14 +86,14 @@ impl InDoubt {
 
     fn keep_in_doubt(&self, commit: &Commit<'_>) {
         let Commit {
-            subject, decision, ..
+            stored, decision, ..
         } = commit;
         // Changes that are asserted again were reported when they were committed first.
         if decision.changes.is_empty() || decision.outcome == Outcome::Reasserted {
             return;
         }
         let changes = (CommitMark::of(&decision.state), decision.changes.clone());
-        self.update(&subject.device, |kept| kept.in_doubt = Some(changes));
+        self.update(&stored.device, |kept| kept.in_doubt = Some(changes));
     }
 
     fn update(&self, device: &DeviceId, update: impl FnOnce(&mut DeviceChanges)) {

@@ -1,2 +1,3 @@
--- Reads one device. Keys, arguments and answer: see state.lua.
+-- Reads one device.
+-- KEYS device, partition, seen, events, changes   ARGV device id   Answer: that of `load` in state.lua.
 return load()

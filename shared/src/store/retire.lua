@@ -1,37 +1,32 @@
--- Ends a device: compare as commit.lua does, then write the log, publish, and delete everything that is stored of it.
--- KEYS[1..5] as in state.lua, KEYS[6] deadlines   KEYS[7] changed   KEYS[8] log   KEYS[9] history   KEYS[10] channel
--- ARGV[1] device id
--- ARGV[2] rev and seq the decision started from, a blank between them   ARGV[3] epoch it started from
--- ARGV[4] seq of the event   ARGV[5] envelope   ARGV[6] log count   ARGV[7..] the log lines
--- Answer: as commit.lua. A failed script is not undone: whatever can fail is checked before the first write.
+-- Ends a device: compares as commit.lua does, then writes the log, publishes, and deletes everything stored of the device.
+--
+-- KEYS   as named in the next line, behind those of state.lua
+local deadlines_key, changed_key, log_key, history_key, channel = unpack(KEYS, 6, 10)
+-- ARGV   as named in the next line; the log entries come after them
+local _, started_rev, started_epoch, seq, envelope, log_max = unpack(ARGV, 1, 6)
+local first_entry = 7
+-- Answer: as commit.lua.
 
-local now = redis.call('TIME')
-now = tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
+local now = time_ms()
+local changed_state = conflict(started_rev, started_epoch, seq)
+if changed_state then return changed_state end
+-- The other keys are only deleted, whatever their type.
+local refusal = wrong_type({
+  [seen_key] = 'zset', [deadlines_key] = 'zset', [changed_key] = 'zset', [log_key] = 'stream',
+})
+if refusal then return refusal end
+-- If a stream is ahead of the state, the decision is made again with a seq above both.
+if math.max(last_seq(events_key), last_seq(changes_key)) >= tonumber(seq) then return load(true) end
 
-local newer = moved(ARGV[2], ARGV[3], ARGV[4])
-if newer then return newer end
-
--- What is only deleted may be of any type.
-local expected = {[3] = 'zset', [6] = 'zset', [7] = 'zset', [8] = 'stream'}
-for index, kind in pairs(expected) do
-  local found = redis.call('TYPE', KEYS[index]).ok
-  if found ~= 'none' and found ~= kind then
-    return {'refused', KEYS[index] .. ': is a ' .. found .. ', not a ' .. kind}
-  end
+for index = first_entry, #ARGV do
+  redis.call('XADD', log_key, 'MAXLEN', '~', log_max, '*', 'device', device_id, 'line', ARGV[index])
 end
--- Where a stream is ahead of the state, the decision is made again with a seq above both.
-local seq = tonumber(ARGV[4])
-if math.max(last_seq(KEYS[4]), last_seq(KEYS[5])) >= seq then return load(true) end
+redis.call('SPUBLISH', channel, envelope)
+if tonumber(seq) > retired_seq() then redis.call('HSET', partition_key, 'retired', seq) end
 
-for index = 7, #ARGV do
-  redis.call('XADD', KEYS[8], 'MAXLEN', '~', ARGV[6], '*', 'device', ARGV[1], 'line', ARGV[index])
-end
-redis.call('SPUBLISH', KEYS[10], ARGV[5])
-if seq > retired_seq() then redis.call('HSET', KEYS[2], 'retired', ARGV[4]) end
-
-redis.call('UNLINK', KEYS[1], KEYS[4], KEYS[5], KEYS[9])
-redis.call('ZREM', KEYS[3], ARGV[1])
-redis.call('ZREM', KEYS[6], ARGV[1])
-redis.call('ZREM', KEYS[7], ARGV[1])
+redis.call('UNLINK', device_key, events_key, changes_key, history_key)
+redis.call('ZREM', seen_key, device_id)
+redis.call('ZREM', deadlines_key, device_id)
+redis.call('ZREM', changed_key, device_id)
 
 return {'ok', now}

@@ -1,11 +1,23 @@
--- What deciding needs of one device, read at one moment. Stands in front of every script that answers with it.
--- KEYS[1] device hash   KEYS[2] partition hash   KEYS[3] seen   KEYS[4] events   KEYS[5] changes
--- ARGV[1] device id
--- Answer: {'state', epoch, last message, seq floor, rev, epoch of the last event, seq, alarms, order, prints, latest, memory}
---      or {'refused', reason} where a key has the wrong type.
--- The seq floor is the highest seq that is certainly taken; read from the streams only where the hash does not tell, or
--- where it told wrong. A device of which nothing is stored begins above every one that was retired. One whose state is
--- lost does not: its own number may have been higher, and only a new epoch is certain then.
+-- Reads what decisions need of one device, and compares it. This text stands in front of every script that answers with the
+-- state of a device.
+--
+-- Answer of `load`: {'state', epoch, last_message, seq_floor, rev, event_epoch, seq, alarms, order, prints, latest, memory},
+-- or {'refused', reason} if a key has the wrong type.
+--
+-- seq_floor is the highest seq that is certainly used. It is read from the streams only if the hash has no seq, or a wrong
+-- one. An unknown device starts above every retired one. A device whose state is lost does not: its own seq may have been
+-- higher still, and only a new epoch is safe then.
+
+local device_key, partition_key, seen_key, events_key, changes_key = unpack(KEYS)
+local device_id = ARGV[1]
+
+local function refused(key, reason) return {'refused', key .. ': ' .. reason} end
+
+-- Server time in milliseconds.
+local function time_ms()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
 
 local function last_seq(stream)
   local newest = redis.pcall('XREVRANGE', stream, '+', '-', 'COUNT', 1)
@@ -13,40 +25,52 @@ local function last_seq(stream)
   return tonumber(string.match(newest[1][1], '^%d+')) or 0
 end
 
--- A device that is listed was stored, whatever became of its hash: only a retirement takes it from the list.
+-- Only a retirement takes a device from the list. So a listed device was stored, even if its hash is gone.
 local function is_stored(rev)
-  return rev or redis.call('HEXISTS', KEYS[1], 'latest') == 1 or redis.pcall('ZSCORE', KEYS[3], ARGV[1])
+  return rev or redis.call('HEXISTS', device_key, 'latest') == 1 or redis.pcall('ZSCORE', seen_key, device_id)
 end
 
 local function retired_seq()
-  return tonumber(redis.call('HGET', KEYS[2], 'retired')) or 0
+  return tonumber(redis.call('HGET', partition_key, 'retired')) or 0
 end
 
-local function load(with_floor)
-  local fields = redis.pcall('HMGET', KEYS[1], 'rev', 'epoch', 'seq', 'alarms', 'order', 'prints', 'latest', 'memory')
-  if fields.err then return {'refused', KEYS[1] .. ': ' .. fields.err} end
-  local epoch = redis.pcall('HGET', KEYS[2], 'epoch')
-  if type(epoch) == 'table' then return {'refused', KEYS[2] .. ': ' .. epoch.err} end
-  local last_message = redis.pcall('ZSCORE', KEYS[3], ARGV[1])
-  if type(last_message) == 'table' then return {'refused', KEYS[3] .. ': ' .. last_message.err} end
-  local floor = 0
-  -- What the reader in Rust takes for a number, no more: Lua would take `1e3` too.
-  local tells_seq = fields[3] and #fields[3] < 20 and string.find(fields[3], '^%d+$')
-  if with_floor or not fields[1] or not tells_seq then
-    floor = math.max(last_seq(KEYS[4]), last_seq(KEYS[5]))
+local function load(read_streams)
+  local fields = redis.pcall('HMGET', device_key, 'rev', 'epoch', 'seq', 'alarms', 'order', 'prints', 'latest', 'memory')
+  if fields.err then return refused(device_key, fields.err) end
+  local rev, seq = fields[1], fields[3]
+  local epoch = redis.pcall('HGET', partition_key, 'epoch')
+  if type(epoch) == 'table' then return refused(partition_key, epoch.err) end
+  local last_message = redis.pcall('ZSCORE', seen_key, device_id)
+  if type(last_message) == 'table' then return refused(seen_key, last_message.err) end
+  local seq_floor = 0
+  -- Exactly what the Rust code reads as a number. Lua would accept `1e3` too.
+  local is_seq = seq and #seq < 20 and string.find(seq, '^%d+$')
+  if read_streams or not rev or not is_seq then
+    seq_floor = math.max(last_seq(events_key), last_seq(changes_key))
   end
-  if not is_stored(fields[1]) then floor = math.max(floor, retired_seq()) end
-  return {'state', epoch, last_message, floor, unpack(fields, 1, 8)}
+  if not is_stored(rev) then seq_floor = math.max(seq_floor, retired_seq()) end
+  return {'state', epoch, last_message, seq_floor, unpack(fields, 1, 8)}
 end
 
--- What to answer where a state does not stand any more: nil if rev, seq and epoch are those a decision started from and
--- the seq of its event is not one that a retired device had.
-local function moved(started_rev, started_epoch, event_seq)
-  local stored = redis.pcall('HMGET', KEYS[1], 'rev', 'seq')
-  if stored.err then return {'refused', KEYS[1] .. ': ' .. stored.err} end
-  local epoch = redis.pcall('HGET', KEYS[2], 'epoch')
-  if type(epoch) == 'table' then return {'refused', KEYS[2] .. ': ' .. epoch.err} end
+-- Compares the stored state with the one a decision started from. Returns nil if they are the same, else what the script
+-- must answer. An unknown device must not use a seq that a retired one had.
+local function conflict(started_rev, started_epoch, event_seq)
+  local stored = redis.pcall('HMGET', device_key, 'rev', 'seq')
+  if stored.err then return refused(device_key, stored.err) end
+  local epoch = redis.pcall('HGET', partition_key, 'epoch')
+  if type(epoch) == 'table' then return refused(partition_key, epoch.err) end
   local rev = (stored[1] or '') .. ' ' .. (stored[2] or '')
   if rev ~= started_rev or epoch ~= started_epoch then return load() end
   if not is_stored(stored[1]) and event_seq ~= '' and tonumber(event_seq) <= retired_seq() then return load() end
+end
+
+-- Checks the types of keys. Redis does not undo a failed script, so this must happen before the first write.
+-- Returns nil, or what the script must answer.
+local function wrong_type(expected)
+  for key, kind in pairs(expected) do
+    local found = redis.call('TYPE', key).ok
+    if found ~= 'none' and found ~= kind then
+      return refused(key, 'is a ' .. found .. ', not a ' .. kind)
+    end
+  end
 end

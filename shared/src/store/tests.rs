@@ -12,9 +12,13 @@ use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 
 use super::*;
-use crate::apply::{Acknowledged, Applied, ApplyConfig, Work, acknowledge, apply};
+use crate::alarm::ChangeKind;
+use crate::alarm_log::AlarmLogEntry;
+use crate::apply::{Acknowledged, Applied, ApplyConfig, Cause, Work, acknowledge, apply};
+use crate::clock::Time;
 use crate::decide::tests::{dec, reading};
-use crate::decide::{Input, Message};
+use crate::decide::{Decision, Input, Message, decide};
+use crate::position::Position;
 use crate::reading::Reading;
 use crate::state::{AlarmSettings, ZeroLevel};
 
@@ -125,14 +129,16 @@ fn of(device: &str, value: &str, second: i64) -> Reading {
 fn work(reading: &Reading, fingerprint: u64) -> Work<'static> {
     Work {
         device: reading.device.clone(),
-        input: Input::Reading(Message {
-            reading: reading.clone(),
-            fingerprint,
-            dup: false,
-            retain: false,
-            live_raw_message: None,
-        }),
-        raw: Some(b"{}"),
+        cause: Cause::Message {
+            message: Message {
+                reading: reading.clone(),
+                fingerprint,
+                dup: false,
+                retain: false,
+                live_raw_message: None,
+            },
+            raw: b"{}",
+        },
         trace: None,
     }
 }
@@ -141,6 +147,19 @@ async fn send(store: &Store, reading: &Reading, fingerprint: u64) -> Result<Appl
     let work = [work(reading, fingerprint)];
     let mut results = apply(store, &work, &rules()).await;
     results.pop().expect("one result")
+}
+
+fn entry(logged: &LoggedEntry) -> &AlarmLogEntry {
+    logged.entry.as_ref().expect("readable")
+}
+
+/// What a message decides for a device.
+fn decide_message(stored: &StoredDevice, work: &Work<'_>, now: Time) -> Decision {
+    let Cause::Message { message, .. } = &work.cause else {
+        panic!("{work:?}");
+    };
+    let settings = &rules().settings;
+    decide(stored, Input::Message { message, settings }, now, None)
 }
 
 async fn length(redis: &mut MultiplexedConnection, stream: &str) -> u64 {
@@ -184,7 +203,7 @@ async fn a_commit_writes_state_streams_log_and_indexes_together() {
         .await
         .expect("reads");
     assert_eq!(log.len(), 1);
-    assert_eq!(log[0].change, Some(ChangeKind::Raised));
+    assert_eq!(entry(&log[0]).change, Some(ChangeKind::Raised));
     let samples = store.history(&device, None, None, 10).await.expect("reads");
     assert_eq!(samples.len(), 2);
     assert_eq!(
@@ -341,7 +360,7 @@ async fn an_acknowledgement_and_an_escalation_never_lose_each_other() {
         .expect("reads");
     let acknowledged = log
         .iter()
-        .filter(|entry| entry.acknowledged.is_some())
+        .filter(|logged| entry(logged).acknowledgement().is_some())
         .count();
     assert!(
         acknowledged > 100,
@@ -434,7 +453,9 @@ async fn a_state_that_cannot_be_read_is_kept_aside_and_replaced_by_the_next_read
         .await
         .expect("reads");
     assert_eq!(
-        log.iter().filter(|entry| entry.change.is_none()).count(),
+        log.iter()
+            .filter(|logged| entry(logged).change.is_none())
+            .count(),
         5,
         "state_lost"
     );
@@ -629,8 +650,8 @@ async fn a_position_from_the_future_covers_no_more_than_what_was_read() {
         .await
         .expect("reads");
     assert_eq!(
-        log[0].acknowledged,
-        Some(("User".to_owned(), state.position.seq))
+        entry(&log[0]).acknowledgement(),
+        Some(("User", state.position.seq))
     );
 }
 

@@ -1,65 +1,71 @@
-//! The alarms of two ends of one line.
+//! Merges the alarms of a committed state and a stored one that descend from the same history.
 //!
-//! What one end has and the other has not either ended in the other or was never known there. The line tells: an end that
-//! had gone on beyond the position at which an alarm was reached knew it. What ended only counts if it did so on the
-//! newer reading of the two; in doubt an alarm stays, and at the higher level.
+//! An alarm that one side lacks has either ended there or was never known there. A side that has passed the position at
+//! which the alarm was raised knew it, so there it has ended. That end counts only if the side also holds the newer reading.
+//! In doubt an alarm stays open, and at the higher level.
 
 use super::CommittedState;
 use crate::alarm::{Alarm, Change, ChangeKind};
+use crate::alarm_log::AlarmLogEntry;
 use crate::clock::Time;
-use crate::decide::LogLine;
 use crate::state::DeviceState;
 
-#[derive(Default)]
 pub(super) struct Merged {
+    now: Time,
     pub(super) open: Vec<Alarm>,
-    /// What clients are told beside the open alarms.
+    /// Changes that clients have not seen.
     pub(super) changes: Vec<Change>,
-    /// What the log has lost with the state; clients were told before.
-    pub(super) log: Vec<LogLine>,
+    /// Entries that the log has lost; clients have seen these changes.
+    pub(super) log: Vec<AlarmLogEntry>,
 }
 
-/// `is_newer`: the remembered reading is the one that is shown from now on.
+/// `is_newer`: the committed side holds the newer reading.
 pub(super) fn merge(
-    remembered: &CommittedState,
+    committed: &CommittedState,
     stored: &DeviceState,
     is_newer: bool,
     now: Time,
 ) -> Merged {
-    let mut merged = Merged::default();
-    let state = &remembered.state;
+    let mut merged = Merged {
+        now,
+        open: Vec::new(),
+        changes: Vec::new(),
+        log: Vec::new(),
+    };
+    let state = &committed.state;
     for other in &stored.alarms {
-        let is_ours_later = is_newer && state.has_passed(other.reached);
+        let own_is_later = is_newer && state.has_passed(other.reached);
         match state.alarm(other.kind()) {
             Some(own) if own.id == other.id => {
-                let is_theirs_later = stored.has_passed(own.reached);
-                let rises = level(other) > level(own);
-                if is_ours_later || !(is_theirs_later || rises) {
-                    merged.go_on(own, other);
-                    merged.open.push(judged_by(own, is_newer));
+                let other_is_later = stored.has_passed(own.reached);
+                let other_is_higher = level(other) > level(own);
+                if own_is_later || !(other_is_later || other_is_higher) {
+                    merged.log_lost_changes(own, other);
+                    merged.open.push(beside_reading(own, is_newer));
                 } else {
                     merged.open.push(other.clone());
                 }
             }
-            // Ours ended in their line, and theirs is another one.
-            Some(own) if stored.has_passed(own.reached) && !is_ours_later => {
+            // The stored side knew our alarm and ended it. Its own alarm is another one.
+            Some(own) if stored.has_passed(own.reached) && !own_is_later => {
                 merged.open.push(other.clone());
             }
+            // Two alarms of one kind, each unknown to the other side: ours goes on, at the higher level.
             Some(own) => {
-                if level(other) > level(own) && !is_ours_later {
-                    let risen = Alarm {
+                if level(other) > level(own) && !own_is_later {
+                    let escalated = Alarm {
                         id: own.id.clone(),
                         raised_at: own.raised_at,
                         ..other.clone()
                     };
-                    merged.change(ChangeKind::Escalated, risen.clone());
-                    merged.open.push(risen);
+                    merged.change(ChangeKind::Escalated, escalated.clone());
+                    merged.open.push(escalated);
                 } else {
-                    merged.open.push(judged_by(own, is_newer));
+                    merged.open.push(beside_reading(own, is_newer));
                 }
                 merged.change(ChangeKind::Cleared, cleared(other.clone(), now));
             }
-            None if is_ours_later => merged.end(remembered, other, now),
+            None if own_is_later => merged.end(committed, other),
             None => merged.open.push(other.clone()),
         }
     }
@@ -69,7 +75,7 @@ pub(super) fn merge(
             if own.acknowledged.is_some() {
                 merged.log(ChangeKind::Acknowledged, own);
             }
-            merged.open.push(judged_by(own, is_newer));
+            merged.open.push(beside_reading(own, is_newer));
         }
     }
     merged
@@ -84,11 +90,12 @@ impl Merged {
     }
 
     fn log(&mut self, kind: ChangeKind, alarm: &Alarm) {
-        self.log.push(LogLine::of(kind, alarm, None));
+        self.log
+            .push(AlarmLogEntry::of_change(kind, alarm, self.now));
     }
 
-    /// The same alarm went on in our line: the log has lost how.
-    fn go_on(&mut self, own: &Alarm, other: &Alarm) {
+    /// Logs what happened to our side of the same alarm and is missing from the stored side.
+    fn log_lost_changes(&mut self, own: &Alarm, other: &Alarm) {
         if level(own) > level(other) {
             self.log(ChangeKind::Escalated, own);
         }
@@ -97,9 +104,9 @@ impl Merged {
         }
     }
 
-    /// It ended in our line, perhaps because somebody acknowledged it.
-    fn end(&mut self, remembered: &CommittedState, other: &Alarm, now: Time) {
-        let ended = remembered.ended.iter().find(|ended| ended.id == other.id);
+    /// Ends a stored alarm that has ended on our side, perhaps because somebody acknowledged it.
+    fn end(&mut self, committed: &CommittedState, other: &Alarm) {
+        let ended = committed.ended.iter().find(|ended| ended.id == other.id);
         let mut alarm = other.clone();
         if let Some(acknowledged) = ended.and_then(|ended| ended.acknowledged.clone())
             && other.acknowledged.is_none()
@@ -108,12 +115,12 @@ impl Merged {
             alarm.latched = false;
             self.change(ChangeKind::Acknowledged, alarm.clone());
         }
-        self.change(ChangeKind::Cleared, cleared(alarm, now));
+        self.change(ChangeKind::Cleared, cleared(alarm, self.now));
     }
 }
 
-/// Our alarm beside the reading that is shown: what we knew of a value that was back says nothing of a newer one.
-fn judged_by(own: &Alarm, is_newer: bool) -> Alarm {
+/// Our alarm beside the reading that is kept. If that reading is not ours, our levels have not returned to normal by it.
+fn beside_reading(own: &Alarm, is_newer: bool) -> Alarm {
     let mut alarm = own.clone();
     if !is_newer {
         alarm.latched = false;

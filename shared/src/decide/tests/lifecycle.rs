@@ -216,15 +216,12 @@ fn an_acknowledgement_never_covers_a_level_that_was_not_seen() {
     let mut world = World::new();
     world.value("300");
     let id = world.gas_id();
-    let seen = world.subject.state.position;
+    let seen = world.stored.state.position;
     world.value("600");
     let decision = world.acknowledge_seen(&id, seen);
     assert_eq!(decision.outcome, Outcome::Escalated);
     assert!(decision.event.is_none());
-    assert_eq!(
-        decision.log[0].acknowledged,
-        Some(("User".to_owned(), seen.seq))
-    );
+    assert_eq!(decision.log[0].acknowledgement(), Some(("User", seen.seq)));
     assert_eq!(state_of(&world), Some(AlarmState::Unacknowledged));
     let other_epoch = Position {
         epoch: Epoch::from_bits(1),
@@ -247,16 +244,16 @@ fn a_closed_alarm_can_be_acknowledged_once() {
     let raised = world.value("300").changes[0].alarm.clone();
     let closed = world.value("100").changes[0].alarm.clone();
     assert_eq!(closed.state(), AlarmState::Cleared);
-    let input = Input::Acknowledge(Acknowledge {
-        id: &raised.id,
+    let input = Input::Acknowledgement(Acknowledgement {
+        alarm_id: &raised.id,
         by: "User",
-        seen: world.subject.state.position,
+        seen: world.stored.state.position,
         closed: Some(&closed),
     });
-    let decision = world.apply(&input);
+    let decision = world.apply(input);
     assert_eq!(kinds(&decision), [(Acknowledged, AlarmLevel1)]);
     assert_eq!(decision.changes[0].alarm.state(), AlarmState::Cleared);
-    assert!(world.subject.state.alarms.is_empty());
+    assert!(world.stored.state.alarms.is_empty());
 }
 
 #[test]
@@ -468,7 +465,7 @@ fn the_first_answer_after_an_unlistened_silence_tells_the_values_once_more() {
     world.send_fingerprint(first.clone(), 7, false, false);
     world.pass(500);
     let again = world.send_fingerprint(first, 7, false, false);
-    assert_eq!(again.outcome, Outcome::Reading(Class::Duplicate));
+    assert_eq!(again.outcome, Outcome::Message(Class::Duplicate));
     let event = again.event.expect("told").envelope;
     assert!(
         event.contains(r#""age_ms":500000"#),
@@ -587,7 +584,7 @@ fn a_repeated_acknowledgement_of_a_lower_level_is_written_once() {
     let mut world = World::new();
     world.value("300");
     let id = world.gas_id();
-    let seen = world.subject.state.position;
+    let seen = world.stored.state.position;
     world.value("600");
     assert_eq!(
         world.acknowledge_seen(&id, seen).outcome,

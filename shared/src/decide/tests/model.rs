@@ -242,7 +242,7 @@ fn run(latching: bool, off_delay: bool, steps: &[Step]) {
             model.ripen(seconds(&world, start));
             told.hear(&world.timer(start));
         }
-        let before = world.subject.state.position.seq;
+        let before = world.stored.state.position.seq;
         let decision = match *step {
             Step::Reading { value, .. } => {
                 let decision = world.read(make(Some(value)));
@@ -267,7 +267,7 @@ fn run(latching: bool, off_delay: bool, steps: &[Step]) {
                 model.latest = Some((value, false));
                 model.see(value, false, seconds(&world, start), before + 1);
                 let mut tie = make(Some(value));
-                tie.device_time = world.subject.state.order.latest_time;
+                tie.device_time = world.stored.state.order.latest_time;
                 let decision = world.send(tie, false, false);
                 told.hear(&decision);
                 world.pass(1);
@@ -288,9 +288,9 @@ fn run(latching: bool, off_delay: bool, steps: &[Step]) {
                 world.send(late, false, false)
             }
             Step::Redelivered if known => {
-                let latest = world.subject.state.latest.as_ref().expect("known");
+                let latest = world.stored.state.latest.as_ref().expect("known");
                 let again = latest.reading.clone();
-                let fingerprint = world.subject.state.order.latest_fingerprint.expect("known");
+                let fingerprint = world.stored.state.order.latest_fingerprint.expect("known");
                 let decision = world.send_fingerprint(again, fingerprint, true, false);
                 assert!(decision.event.is_none(), "a redelivery decides nothing");
                 decision
@@ -305,7 +305,7 @@ fn run(latching: bool, off_delay: bool, steps: &[Step]) {
                 let seen = before.saturating_sub(back);
                 model.acknowledge(seen, seconds(&world, start));
                 let id = world.gas_id();
-                let epoch = world.subject.state.position.epoch;
+                let epoch = world.stored.state.position.epoch;
                 world.acknowledge_seen(&id, Position { epoch, seq: seen })
             }
             Step::Restart if known => {
@@ -331,7 +331,7 @@ impl Model {
 
 /// A third arrival of the same device time would be a clock that stands still.
 fn first_of_its_time(world: &World) -> bool {
-    let order = &world.subject.state.order;
+    let order = &world.stored.state.order;
     let standing = order
         .standing
         .filter(|standing| Some(standing.time) == order.latest_time);
@@ -339,7 +339,7 @@ fn first_of_its_time(world: &World) -> bool {
 }
 
 fn has_value(world: &World) -> bool {
-    let latest = world.subject.state.latest.as_ref();
+    let latest = world.stored.state.latest.as_ref();
     latest.is_some_and(|latest| latest.reading.value.is_some())
 }
 
@@ -364,7 +364,7 @@ fn compare(world: &World, model: &Model, told: &Told, step: Step) {
         );
     }
     let open: HashMap<Kind, Condition> = world
-        .subject
+        .stored
         .state
         .alarms
         .iter()

@@ -6,11 +6,11 @@ use Condition::{AlarmLevel1, AlarmLevel2, AlarmLevel3};
 
 fn class(decision: &Decision) -> &'static str {
     match decision.outcome {
-        Outcome::Reading(Class::Next(_)) => "next",
-        Outcome::Reading(Class::Tie(_)) => "tie",
-        Outcome::Reading(Class::Late) => "late",
-        Outcome::Reading(Class::Duplicate) => "duplicate",
-        Outcome::Reading(Class::Ignored) => "ignored",
+        Outcome::Message(Class::Next(_)) => "next",
+        Outcome::Message(Class::Tie(_)) => "tie",
+        Outcome::Message(Class::Late) => "late",
+        Outcome::Message(Class::Duplicate) => "duplicate",
+        Outcome::Message(Class::Ignored) => "ignored",
         _ => "none",
     }
 }
@@ -52,7 +52,7 @@ fn a_stuck_device_clock_sending_350_10_350_350_keeps_the_alarm() {
     );
     assert!(
         world
-            .subject
+            .stored
             .state
             .latest
             .as_ref()
@@ -83,7 +83,7 @@ fn a_clock_set_back_four_minutes_and_then_400_is_told_and_followed() {
     );
     assert!(
         world
-            .subject
+            .stored
             .state
             .latest
             .as_ref()
@@ -104,7 +104,7 @@ fn a_clock_25_hours_off_orders_its_readings_and_a_redelivered_old_one_changes_no
     assert_eq!(kinds(&world.value("400")), [(Raised, AlarmLevel1)]);
     assert!(
         world
-            .subject
+            .stored
             .state
             .latest
             .as_ref()
@@ -144,7 +144,7 @@ fn a_peak_overtaken_by_the_next_reading_is_told_and_logged() {
             .as_deref()
             .is_some_and(|sample| sample.contains(r#""late":true"#))
     );
-    let latest = world.subject.state.latest.as_ref().expect("a latest");
+    let latest = world.stored.state.latest.as_ref().expect("a latest");
     assert_eq!(
         latest.reading.value,
         Some(dec("300")),
@@ -282,8 +282,8 @@ fn time_never_runs_back_for_a_device() {
 #[test]
 fn a_lost_state_is_replaced_and_told_as_a_snapshot_above_every_known_seq() {
     let mut world = World::new();
-    world.subject.lost = true;
-    world.subject.seq_floor = 41;
+    world.stored.lost = true;
+    world.stored.seq_floor = 41;
     let decision = world.value("300");
     assert_eq!(decision.state.position.seq, 42);
     assert_eq!(decision.log[0].change, None, "state_lost stands in the log");

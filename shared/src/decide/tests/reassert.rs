@@ -9,9 +9,9 @@ const NEW_EPOCH: Epoch = Epoch::from_bits(0xdef);
 /// What the writer of this world committed last.
 fn memory(world: &World) -> CommittedState {
     CommittedState {
-        epoch: world.subject.epoch,
-        state: world.subject.state.clone(),
-        last_message: world.subject.last_message,
+        epoch: world.stored.epoch,
+        state: world.stored.state.clone(),
+        last_message: world.stored.last_message,
         ended: Vec::new(),
     }
 }
@@ -19,7 +19,7 @@ fn memory(world: &World) -> CommittedState {
 /// The same device on a server that lost everything.
 fn emptied(world: &World) -> World {
     let mut other = World::new();
-    other.subject.epoch = NEW_EPOCH;
+    other.stored.epoch = NEW_EPOCH;
     other.now = world.now;
     other.device_time = world.device_time;
     other.fingerprints = 1_000;
@@ -29,18 +29,18 @@ fn emptied(world: &World) -> World {
 /// The same device on a server that went back to this state.
 fn gone_back_to(state: &StoredDevice, world: &World) -> World {
     let mut other = emptied(world);
-    other.subject.state = state.state.clone();
-    other.subject.last_message = state.last_message;
+    other.stored.state = state.state.clone();
+    other.stored.last_message = state.last_message;
     other
 }
 
 fn reassert(world: &mut World, remembered: &CommittedState) -> Decision {
     assert!(
-        remembered.is_missing_from(&world.subject),
+        remembered.is_missing_from(&world.stored),
         "nothing is missing"
     );
-    let decision = world.apply(&Input::Reassert(remembered));
-    world.subject.last_message = world.subject.last_message.max(decision.heard);
+    let decision = world.apply(Input::Reassertion(remembered));
+    world.stored.last_message = world.stored.last_message.max(decision.last_alive);
     decision
 }
 
@@ -53,8 +53,8 @@ fn under_the_same_epoch_nothing_is_missing() {
     let mut world = World::new();
     world.value("100");
     let remembered = memory(&world);
-    world.subject.state = DeviceState::default();
-    assert!(!remembered.is_missing_from(&world.subject));
+    world.stored.state = DeviceState::default();
+    assert!(!remembered.is_missing_from(&world.stored));
 }
 
 #[test]
@@ -62,14 +62,14 @@ fn after_a_clean_restart_nothing_is_missing() {
     let mut world = World::new();
     world.value("100");
     let remembered = memory(&world);
-    world.subject.epoch = NEW_EPOCH;
+    world.stored.epoch = NEW_EPOCH;
     assert!(
-        !remembered.is_missing_from(&world.subject),
+        !remembered.is_missing_from(&world.stored),
         "stored as it was"
     );
     world.value("101");
     assert!(
-        !remembered.is_missing_from(&world.subject),
+        !remembered.is_missing_from(&world.stored),
         "others have gone on"
     );
 }
@@ -81,7 +81,7 @@ fn an_emptied_server_gets_everything_back_one_above() {
     let id = world.gas_id();
     world.acknowledge(&id);
     world.value("320");
-    let before = world.subject.clone();
+    let before = world.stored.clone();
     let remembered = memory(&world);
     let mut emptied = emptied(&world);
     let decision = reassert(&mut emptied, &remembered);
@@ -89,7 +89,7 @@ fn an_emptied_server_gets_everything_back_one_above() {
     assert_eq!(decision.state.position.seq, before.state.position.seq + 1);
     assert_eq!(emptied.gas(), before.state.alarm(Kind::Gas));
     assert_eq!(state_of(&emptied), Some(AlarmState::Acknowledged));
-    assert_eq!(decision.heard, before.last_message);
+    assert_eq!(decision.last_alive, before.last_message);
     assert_eq!(decision.deadline, Deadline::At(emptied.now));
     assert!(decision.sample.is_some(), "the history is gone, too");
     // The log lost the row and its acknowledgement; nobody is told of them a second time.
@@ -112,7 +112,7 @@ fn an_emptied_server_gets_everything_back_one_above() {
         true,
         false,
     );
-    assert_eq!(repeated.outcome, Outcome::Reading(Class::Duplicate));
+    assert_eq!(repeated.outcome, Outcome::Message(Class::Duplicate));
     emptied.value("100");
     assert!(emptied.gas().is_none());
 }
@@ -146,7 +146,7 @@ fn a_latched_alarm_survives() {
 fn what_was_stored_last_is_gone_on_from_where_the_writer_had_gone_further() {
     let mut world = World::new();
     world.value("300");
-    let earlier = world.subject.clone();
+    let earlier = world.stored.clone();
     let id = world.gas_id();
     world.value("600");
     let remembered = memory(&world);
@@ -168,7 +168,7 @@ fn what_was_stored_last_is_gone_on_from_where_the_writer_had_gone_further() {
 fn an_alarm_the_writer_had_seen_cleared_is_cleared_again() {
     let mut world = World::new();
     world.value("300");
-    let earlier = world.subject.clone();
+    let earlier = world.stored.clone();
     world.value("100");
     let remembered = memory(&world);
     let mut back = gone_back_to(&earlier, &world);
@@ -198,11 +198,11 @@ fn of_two_alarms_of_one_kind_ours_stays_at_the_higher_level() {
         others.value(other);
         let other_id = others.gas_id();
         assert_ne!(id, other_id);
-        let newer = others.subject.state.latest.clone();
+        let newer = others.stored.state.latest.clone();
         let decision = reassert(&mut others, &remembered);
         assert_eq!(others.gas_id(), id, "{own} {other}");
         assert_eq!(others.gas().map(|alarm| alarm.condition), Some(level));
-        assert_eq!(others.subject.state.alarms.len(), 1);
+        assert_eq!(others.stored.state.alarms.len(), 1);
         let cleared = decision
             .changes
             .iter()
@@ -210,7 +210,7 @@ fn of_two_alarms_of_one_kind_ours_stays_at_the_higher_level() {
         assert_eq!(cleared.map(|c| c.alarm.id.clone()), Some(other_id));
         // Theirs is the newer reading.
         let shown = |latest: &Option<Latest>| latest.as_ref().map(|latest| latest.reading.clone());
-        assert_eq!(shown(&others.subject.state.latest), shown(&newer));
+        assert_eq!(shown(&others.stored.state.latest), shown(&newer));
         assert_eq!(decision.state.position.seq, 4);
     }
 }
@@ -227,8 +227,8 @@ fn alarms_of_other_kinds_stand_beside_each_other() {
     others.pass(5);
     others.read(faulty);
     reassert(&mut others, &remembered);
-    assert!(others.subject.state.alarm(Kind::Gas).is_some());
-    assert!(others.subject.state.alarm(Kind::SensorFault).is_some());
+    assert!(others.stored.state.alarm(Kind::Gas).is_some());
+    assert!(others.stored.state.alarm(Kind::SensorFault).is_some());
 }
 
 #[test]
@@ -239,12 +239,12 @@ fn the_same_number_of_another_line_is_a_loss() {
     let mut others = emptied(&world);
     others.value("100");
     assert_eq!(
-        others.subject.state.position.seq,
+        others.stored.state.position.seq,
         remembered.state.position.seq
     );
     reassert(&mut others, &remembered);
     assert!(others.gas().is_some());
-    assert_eq!(others.subject.state.position.seq, 2);
+    assert_eq!(others.stored.state.position.seq, 2);
 }
 
 #[test]
@@ -263,16 +263,16 @@ fn of_two_writers_the_one_that_had_gone_further_is_right() {
         kinds(&decision),
         [(ChangeKind::Cleared, Condition::AlarmLevel1)]
     );
-    assert!(!behind.is_missing_from(&emptied.subject));
+    assert!(!behind.is_missing_from(&emptied.stored));
 }
 
 #[test]
 fn what_ended_in_a_later_epoch_stays_ended() {
     let mut world = World::new();
     world.value("300");
-    let earlier = world.subject.clone();
+    let earlier = world.stored.clone();
     // A clean restart: the line goes on in another epoch, and the alarm ends there.
-    world.subject.epoch = Epoch::from_bits(0xbcd);
+    world.stored.epoch = Epoch::from_bits(0xbcd);
     world.value("310");
     world.value("100");
     let remembered = memory(&world);
@@ -291,8 +291,8 @@ fn a_retired_device_stays_retired() {
     world.value("300");
     let remembered = memory(&world);
     let mut emptied = emptied(&world);
-    emptied.subject.seq_floor = remembered.state.position.seq + 1;
-    assert!(!remembered.is_missing_from(&emptied.subject));
+    emptied.stored.seq_floor = remembered.state.position.seq + 1;
+    assert!(!remembered.is_missing_from(&emptied.stored));
 }
 
 #[test]
@@ -310,7 +310,7 @@ fn time_never_runs_back_for_a_device() {
 fn an_acknowledgement_is_not_lost_because_others_have_gone_on() {
     let mut world = World::new();
     world.value("300");
-    let earlier = world.subject.clone();
+    let earlier = world.stored.clone();
     let id = world.gas_id();
     world.acknowledge(&id);
     let remembered = memory(&world);
@@ -323,12 +323,12 @@ fn an_acknowledgement_is_not_lost_because_others_have_gone_on() {
         [(ChangeKind::Acknowledged, Condition::AlarmLevel1)]
     );
     assert_eq!(state_of(&others), Some(AlarmState::Acknowledged));
-    assert_eq!(decision.log[0].acknowledged, Some(("User".to_owned(), 1)));
+    assert_eq!(decision.log[0].acknowledgement(), Some(("User", 1)));
     // One that has risen since was not seen by whoever acknowledged it.
     let mut risen = gone_back_to(&earlier, &world);
     risen.value("310");
     risen.value("600");
-    assert!(!remembered.is_missing_from(&risen.subject));
+    assert!(!remembered.is_missing_from(&risen.stored));
 }
 
 /// Two writers on one device, and a server that goes back to any earlier state, or loses everything, at any moment. Whoever
@@ -340,7 +340,7 @@ fn whatever_the_server_loses_the_last_commit_stands_again() {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut world = World::new();
         let mut epoch = 1;
-        let mut stored = vec![world.subject.clone()];
+        let mut stored = vec![world.stored.clone()];
         let mut memories: [Option<CommittedState>; 2] = [None, None];
         for _ in 0..60 {
             match random.u8(..10) {
@@ -352,8 +352,8 @@ fn whatever_the_server_loses_the_last_commit_stands_again() {
                         random.usize(..stored.len())
                     };
                     stored.truncate(back + 1);
-                    world.subject = stored[back].clone();
-                    world.subject.epoch = Epoch::from_bits(epoch);
+                    world.stored = stored[back].clone();
+                    world.stored.epoch = Epoch::from_bits(epoch);
                     let last = memories
                         .iter()
                         .flatten()
@@ -365,16 +365,16 @@ fn whatever_the_server_loses_the_last_commit_stands_again() {
                         let Some(memory) = &memories[writer] else {
                             continue;
                         };
-                        if memory.is_missing_from(&world.subject) {
-                            world.apply(&Input::Reassert(memory));
+                        if memory.is_missing_from(&world.stored) {
+                            world.apply(Input::Reassertion(memory));
                             memories[writer] = Some(self::memory(&world));
-                        } else if memory.state.position != world.subject.state.position {
+                        } else if memory.state.position != world.stored.state.position {
                             memories[writer] = None;
                         }
-                        stored.push(world.subject.clone());
+                        stored.push(world.stored.clone());
                     }
                     let Some(last) = last else { continue };
-                    let state = &world.subject.state;
+                    let state = &world.stored.state;
                     let brief = |state: &DeviceState| {
                         let mut alarms: Vec<_> = state
                             .alarms
@@ -390,7 +390,7 @@ fn whatever_the_server_loses_the_last_commit_stands_again() {
                     let id = world.gas_id();
                     world.acknowledge(&id);
                     memories[random.usize(..2)] = Some(memory(&world));
-                    stored.push(world.subject.clone());
+                    stored.push(world.stored.clone());
                 }
                 _ => {
                     let mut reading = reading(Some(VALUES[random.usize(..VALUES.len())]));
@@ -398,7 +398,7 @@ fn whatever_the_server_loses_the_last_commit_stands_again() {
                     world.pass(5);
                     world.read(reading);
                     memories[random.usize(..2)] = Some(memory(&world));
-                    stored.push(world.subject.clone());
+                    stored.push(world.stored.clone());
                 }
             }
         }
@@ -410,7 +410,7 @@ fn fork(ours: impl Fn(&mut World), theirs: impl Fn(&mut World)) -> (CommittedSta
     let mut world = World::new();
     world.value("300");
     world.value("310");
-    let earlier = world.subject.clone();
+    let earlier = world.stored.clone();
     let mut others = gone_back_to(&earlier, &world);
     ours(&mut world);
     let remembered = memory(&world);
@@ -451,7 +451,7 @@ fn an_off_delay_that_ran_on_an_older_reading_does_not_run_out_on_a_newer_one() {
     let mut world = World::new();
     world.settings.alarm_off_delay = Duration::from_secs(30);
     world.value("100");
-    let earlier = world.subject.clone();
+    let earlier = world.stored.clone();
     world.value("300");
     world.value("100");
     world.value("100");
@@ -470,7 +470,7 @@ fn an_off_delay_that_ran_on_an_older_reading_does_not_run_out_on_a_newer_one() {
 fn an_alarm_that_others_never_knew_stands_although_they_have_gone_further() {
     let mut world = World::new();
     world.value("100");
-    let earlier = world.subject.clone();
+    let earlier = world.stored.clone();
     let latching = |value| {
         let mut reading = reading(Some(value));
         reading.levels[0].latching = Some(dec("1"));
@@ -496,7 +496,7 @@ fn an_alarm_that_others_never_knew_stands_although_they_have_gone_further() {
             others.value("100");
         },
     );
-    assert!(!remembered.is_missing_from(&others.subject));
+    assert!(!remembered.is_missing_from(&others.stored));
 }
 
 #[test]
@@ -511,7 +511,7 @@ fn the_acknowledgement_that_ended_an_alarm_is_told_with_its_end() {
     world.read(latching("300"));
     world.pass(5);
     world.read(latching("100"));
-    let earlier = world.subject.clone();
+    let earlier = world.stored.clone();
     let id = world.gas_id();
     let ended = world.acknowledge(&id).changes.pop().expect("cleared").alarm;
     let remembered = CommittedState {
@@ -532,10 +532,7 @@ fn the_acknowledgement_that_ended_an_alarm_is_told_with_its_end() {
         let decision = reassert(&mut back, &remembered);
         assert_eq!(kinds(&decision), expected, "{readings}");
         assert!(back.gas().is_none());
-        let by = decision.log[0]
-            .acknowledged
-            .as_ref()
-            .map(|(by, _)| by.as_str());
+        let by = decision.log[0].acknowledgement().map(|(by, _)| by);
         assert_eq!(by, Some("User"));
     }
 }

@@ -4,12 +4,15 @@ use serde_json::Value;
 
 use super::*;
 
-fn retire(world: &World) -> Option<Retirement> {
-    super::super::retire(&world.subject, "Asha", world.now, None)
+fn retire(world: &World) -> Option<Decision> {
+    let input = Input::Retirement { by: "Asha" };
+    let decision = decide(&world.stored, input, world.now, None);
+    (decision.outcome == Outcome::Retired).then_some(decision)
 }
 
-fn envelope(retirement: &Retirement) -> Value {
-    serde_json::from_str(&retirement.envelope).expect("JSON")
+fn envelope(retirement: &Decision) -> Value {
+    let event = retirement.event.as_ref().expect("an event");
+    serde_json::from_str(&event.envelope).expect("JSON")
 }
 
 #[test]
@@ -25,9 +28,9 @@ fn every_open_alarm_closes_as_it_was() {
     let decision = world.read(latching);
     assert!(!decision.state.alarms.is_empty());
     world.acknowledge(&world.gas_id());
-    let open = world.subject.state.alarms.clone();
+    let open = world.stored.state.alarms.clone();
     assert!(open.len() > 1, "{open:?}");
-    let before = world.subject.state.position;
+    let before = world.stored.state.position;
     world.pass(5);
 
     let retirement = retire(&world).expect("it is known");
@@ -46,10 +49,12 @@ fn every_open_alarm_closes_as_it_was() {
             .iter()
             .all(|change| change.kind == ChangeKind::Retired)
     );
-    assert_eq!(retirement.by, "Asha");
-    assert_eq!(retirement.at, world.now);
-    assert_eq!(retirement.position.epoch, before.epoch);
-    assert_eq!(retirement.position.seq, before.seq + 1);
+    for entry in &retirement.log {
+        assert_eq!(entry.by.as_deref(), Some("Asha"));
+        assert_eq!(entry.at, world.now);
+    }
+    assert_eq!(retirement.state.position.epoch, before.epoch);
+    assert_eq!(retirement.state.position.seq, before.seq + 1);
 }
 
 #[test]
@@ -94,11 +99,11 @@ fn the_event_tells_the_changes_and_no_data() {
 #[test]
 fn what_was_never_heard_of_cannot_be_retired_and_what_was_lost_can() {
     let mut world = World::new();
-    world.subject.seq_floor = 7;
+    world.stored.seq_floor = 7;
     assert!(retire(&world).is_none());
-    world.subject.lost = true;
+    world.stored.lost = true;
     let retirement = retire(&world).expect("something is stored");
-    assert_eq!(retirement.position.seq, 8);
+    assert_eq!(retirement.state.position.seq, 8);
     assert!(retirement.changes.is_empty());
 }
 
@@ -108,13 +113,13 @@ fn its_time_never_runs_back() {
     world.value("300");
     let decided_at = world.now;
     world.now = Time::from_millis(decided_at.as_millis() - 60_000);
-    assert_eq!(retire(&world).expect("it is known").at, decided_at);
+    assert_eq!(retire(&world).expect("it is known").log[0].at, decided_at);
 }
 
 #[test]
 fn a_later_device_begins_above_the_floor_and_remembers_it() {
     let mut world = World::new();
-    world.subject.seq_floor = 7;
+    world.stored.seq_floor = 7;
     let decision = world.value("300");
     assert_eq!(decision.state.position.seq, 8);
     assert!(decision.changes[0].alarm.id.ends_with("_8"));

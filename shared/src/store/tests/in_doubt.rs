@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::alarm::ChangeKind;
-use crate::decide::decide;
 
 const DEVICE: &str = "OTSM-0114";
 
@@ -80,19 +79,16 @@ async fn a_batch_that_is_taken_in_part_tells_that_part() {
 async fn raise_in_doubt(server: &Server, store: &Store, reading: &Reading) {
     let device: DeviceId = DEVICE.parse().expect("a serial");
     let loaded = store.load(&[device]).await.expect("answers").pop();
-    let Some(Loaded::Device(subject)) = loaded else {
+    let Some(Loaded::Device(stored)) = loaded else {
         panic!("{loaded:?}");
     };
-    let input = work(reading, 1).input;
-    let now = store.clock().now();
-    let decision = decide(&subject, &input, now, Some(&rules().settings), None);
+    let decision = decide_message(&stored, &work(reading, 1), store.clock().now());
     assert_eq!(decision.changes.len(), 1);
     let commit = Commit {
-        subject: &subject,
+        stored: &stored,
         decision: &decision,
         raw: None,
         bounds: Some(rules().bounds),
-        trace: None,
     };
     let commits = [commit];
     drop(store.in_doubt.pending(&commits));

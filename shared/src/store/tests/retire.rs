@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::apply::{Retired, retire};
-use crate::decide::{self, decide};
+use crate::decide::decide;
 
 const DEVICE: &str = "OTSM-0114";
 
@@ -196,14 +196,19 @@ async fn a_reading_in_between_is_a_conflict() {
         .await
         .expect("committed");
     let old = load(&store).await;
-    let retirement = decide::retire(&old, "Asha", store.clock().now(), None).expect("known");
+    let input = Input::Retirement { by: "Asha" };
+    let retirement = decide(&old, input, store.clock().now(), None);
     send(&store, &of(DEVICE, "600", 5), 2)
         .await
         .expect("committed");
-    let answer = store
-        .retire(&old, &retirement, None)
-        .await
-        .expect("answers");
+    let commit = Commit {
+        stored: &old,
+        decision: &retirement,
+        raw: None,
+        bounds: None,
+    };
+    let mut answers = store.commit(&[commit]).await.expect("answers");
+    let answer = answers.pop().expect("one answer").expect("not refused");
     let Committed::Conflict(Loaded::Device(newer)) = answer else {
         panic!("{answer:?}");
     };
@@ -216,13 +221,12 @@ async fn what_was_decided_for_a_retired_device_never_meets_the_next_one() {
     let server = Server::start().await;
     let store = server.store();
     let now = || store.clock().now();
-    let commit = async |subject: &StoredDevice, decision: &decide::Decision| {
+    let commit = async |stored: &StoredDevice, decision: &Decision| {
         let commit = Commit {
-            subject,
+            stored,
             decision,
             raw: None,
             bounds: Some(rules().bounds),
-            trace: None,
         };
         let mut answers = store.commit(&[commit]).await.expect("answers");
         answers.pop().expect("one answer").expect("not refused")
@@ -230,8 +234,7 @@ async fn what_was_decided_for_a_retired_device_never_meets_the_next_one() {
     // A first reading that takes long, from before there was any device.
     let unheard = load(&store).await;
     let first = work(&of(DEVICE, "300", 0), 1);
-    let settings = rules().settings;
-    let birth = decide(&unheard, &first.input, now(), Some(&settings), None);
+    let birth = decide_message(&unheard, &first, now());
 
     send(&store, &of(DEVICE, "300", 5), 2)
         .await
@@ -239,8 +242,8 @@ async fn what_was_decided_for_a_retired_device_never_meets_the_next_one() {
     // A late reading adds a sample and no event: only `rev` moves.
     let old = load(&store).await;
     let late = work(&of(DEVICE, "10", 2), 3);
-    let late = decide(&old, &late.input, now(), Some(&settings), None);
-    assert!(late.event.is_none() && !late.outcome.is_empty());
+    let late = decide_message(&old, &late, now());
+    assert!(late.event.is_none() && !late.outcome.is_unchanged());
     retire(&store, &device(), "Asha").await.expect("answers");
 
     let answer = commit(&unheard, &birth).await;

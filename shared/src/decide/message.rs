@@ -1,17 +1,18 @@
-//! Decisions about readings.
+//! Decisions about messages.
 
-use super::event::{self, Effects};
-use super::{Deadline, Decision, Draft, Message, Outcome, deadline, limits, span};
+use super::effects::{Effects, SampleOf, finish};
+use super::limits::{limits, range_limit};
+use super::{Deadline, Decision, Draft, Message, Outcome, deadline};
 use crate::alarm::Condition;
-use crate::clock::Time;
+use crate::clock::{Time, millis};
 use crate::decimal::Decimal;
 use crate::order::{self, Arrival, Class, Taken};
-use crate::reading::{Reading, Side};
-use crate::rules::gas::{self, Limit};
+use crate::reading::Reading;
+use crate::rules::gas;
 use crate::rules::{Alarms, Evidence};
 use crate::state::{AlarmSettings, DeviceMemory, Latest};
 
-/// The contract's levels for a device that never sent its own.
+/// Levels of a device that never sent its own; they are those of the system this one replaces.
 const DEFAULT_LEVELS: [i32; 3] = [250, 500, 1000];
 /// A reading committed at more than this age is at most `uncertain`.
 const MAX_AGE_MS: i64 = 30_000;
@@ -20,9 +21,8 @@ pub(super) fn decide(
     mut draft: Draft<'_>,
     message: &Message<'_>,
     settings: &AlarmSettings,
-    traceparent: Option<&str>,
 ) -> Decision {
-    let before = &draft.subject.state;
+    let before = &draft.stored.state;
     let known = before.latest.is_some();
     let arrival = Arrival {
         fingerprint: message.fingerprint,
@@ -32,14 +32,13 @@ pub(super) fn decide(
         at: draft.now,
     };
     let (class, order) = order::classify(&before.order, &before.fingerprints, known, arrival);
-    let outcome = Outcome::Reading(class);
+    let outcome = Outcome::Message(class);
     if class == Class::Ignored {
-        return draft.nothing(outcome);
+        return draft.unchanged(outcome);
     }
     draft.state.order = order;
     order::remember(&mut draft.state.fingerprints, message.fingerprint);
-    let limit_ms = i64::try_from(settings.offline_after.as_millis()).unwrap_or(i64::MAX);
-    draft.state.memory.silence_limit_ms = limit_ms;
+    draft.state.memory.silence_limit_ms = millis(settings.offline_after);
 
     let repeats = class == Class::Duplicate && message.dup;
     let alive = !message.retain && !repeats;
@@ -47,7 +46,7 @@ pub(super) fn decide(
     if alive {
         alarms.clear_offline();
     }
-    let mut commit = Effects {
+    let mut effects = Effects {
         alive,
         ..Effects::of(outcome)
     };
@@ -62,9 +61,9 @@ pub(super) fn decide(
                 in_order,
             );
             judge_latest(&mut alarms, &latest, settings);
-            commit.sample_of = Some((latest.clone(), false));
-            commit.moves_latest = true;
-            commit.raw_message = message.live_raw_message;
+            effects.sample = Some(SampleOf::Latest(latest.clone()));
+            effects.moves_latest = true;
+            effects.raw_message = message.live_raw_message;
             draft.state.latest = Some(latest);
         }
         Class::Late => {
@@ -72,19 +71,19 @@ pub(super) fn decide(
             if let Some(latest) = &before.latest {
                 judge_late(&mut alarms, &late, latest, settings);
             }
-            commit.sample_of = Some((late, true));
+            effects.sample = Some(SampleOf::Late(late));
         }
         Class::Duplicate | Class::Ignored => {}
     }
     let (open, changes) = alarms.finish();
     draft.state.alarms = open;
-    commit.changes = changes;
-    commit.deadline = if alive || !known {
-        deadline(&draft.state, draft.now, settings)
+    effects.changes = changes;
+    effects.deadline = if alive || !known {
+        deadline::next(&draft.state, draft.now, settings)
     } else {
         Deadline::Keep
     };
-    event::finish(draft, commit, traceparent)
+    finish(draft, effects)
 }
 
 /// A reading with the levels it is judged by.
@@ -189,18 +188,4 @@ fn judge_late(alarms: &mut Alarms<'_>, late: &Latest, latest: &Latest, settings:
             latest.facts(),
         ),
     );
-}
-
-/// The end of the measuring range as a limit; `None` where the device sends no span.
-fn range_limit(reading: &Reading, settings: &AlarmSettings) -> Option<Limit> {
-    let level = reading.span_high?;
-    Some(Limit {
-        level,
-        side: Side::High,
-        deadband: span(reading)
-            .unwrap_or(level)
-            .percent(settings.alarm_deadband),
-        latching: None,
-        used: true,
-    })
 }

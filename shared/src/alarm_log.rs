@@ -1,0 +1,59 @@
+//! One entry of the alarm log, as it is stored.
+
+use serde::{Deserialize, Serialize};
+
+use crate::alarm::{Alarm, ChangeKind};
+use crate::clock::Time;
+
+/// A transition of an alarm, the retirement of a device, or the loss of its state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlarmLogEntry {
+    /// Server time of the decision.
+    pub at: Time,
+    /// What happened; `None`: the stored state of the device was lost.
+    pub change: Option<ChangeKind>,
+    /// The alarm as the change left it; `None` where the entry is about the device.
+    pub alarm: Option<Alarm>,
+    /// Who acknowledged or retired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// The highest seq that an acknowledgement covers; 0 covers nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<u64>,
+    /// W3C `traceparent` of the cause, if it is traced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+}
+
+impl AlarmLogEntry {
+    /// Of an acknowledgement: the name of the person and the highest seq it covers.
+    #[must_use]
+    pub fn acknowledgement(&self) -> Option<(&str, u64)> {
+        self.by.as_deref().zip(self.seen)
+    }
+
+    /// An alarm changed. An acknowledgement covers what the alarm had reached.
+    pub(crate) fn of_change(change: ChangeKind, alarm: &Alarm, at: Time) -> Self {
+        let acknowledged = alarm.acknowledged.as_ref();
+        let acknowledged = acknowledged.filter(|_| change == ChangeKind::Acknowledged);
+        Self {
+            change: Some(change),
+            alarm: Some(alarm.clone()),
+            by: acknowledged.map(|by| by.by.clone()),
+            seen: acknowledged.map(|_| alarm.reached.seq),
+            ..Self::state_lost(at)
+        }
+    }
+
+    /// The stored state of the device could not be read, or was gone.
+    pub(crate) fn state_lost(at: Time) -> Self {
+        Self {
+            at,
+            change: None,
+            alarm: None,
+            by: None,
+            seen: None,
+            trace: None,
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The one loop: load, decide, commit, and decide again about the devices whose state changed in between.
+//!
+//! Before a job decides, what this process committed and Redis has lost is written again in a commit of its own. A conflict
+//! means that another writer committed first; the loop is bounded by [`MAX_CONFLICTS`] per device.
+
+use super::job::{Decided, Job};
+use crate::alarm::Change;
+use crate::decide::{CommittedState, Decision, Input, Outcome, StoredDevice, decide};
+use crate::device::DeviceId;
+use crate::error_chain::error_chain;
+use crate::state::DeviceState;
+use crate::store::{Commit, Committed, Loaded, Store, StoreError};
+
+/// A device with more conflicts than this is refused: its stored state cannot be compared.
+const MAX_CONFLICTS: u32 = 1_000;
+
+/// A decision that was carried out.
+#[derive(Debug)]
+pub struct Applied {
+    /// The decision. Its changes begin with those of earlier commits that nobody has reported yet.
+    pub decision: Decision,
+    /// How often the state had changed in between.
+    pub conflicts: u32,
+}
+
+/// Runs one job.
+pub(super) async fn run_one(store: &Store, job: Job<'_>) -> Result<Applied, StoreError> {
+    let mut item = Item::new(store, job);
+    let failed = run(store, std::slice::from_mut(&mut item)).await.err();
+    item.finish(failed.as_ref())
+}
+
+/// Runs jobs of different devices, all of them in the same round trips. One device does not fail another.
+pub(super) async fn run_all(store: &Store, jobs: Vec<Job<'_>>) -> Vec<Result<Applied, StoreError>> {
+    let jobs = jobs.into_iter();
+    let mut items: Vec<Item<'_>> = jobs.map(|job| Item::new(store, job)).collect();
+    let failed = run(store, &mut items).await.err();
+    let items = items.into_iter();
+    items.map(|item| item.finish(failed.as_ref())).collect()
+}
+
+/// Devices to decide about, by the index of their item.
+type Open = Vec<(usize, Loaded)>;
+
+/// Runs until every job has a result. After an error, those without a result failed with it.
+async fn run(store: &Store, items: &mut [Item<'_>]) -> Result<(), StoreError> {
+    let all: Vec<usize> = (0..items.len()).collect();
+    let mut open = load(store, items, &all).await?;
+    while !open.is_empty() {
+        let mut round = Vec::new();
+        for (index, loaded) in open {
+            let item = &mut items[index];
+            match item.decide(store, loaded).await {
+                Ok(decided) => round.extend(decided.map(|decided| (index, decided))),
+                Err(err) if err.is_passing() => return Err(err),
+                Err(err) => item.result = Some(Err(err)),
+            }
+        }
+        open = commit(store, items, round).await?;
+    }
+    Ok(())
+}
+
+async fn load(store: &Store, items: &[Item<'_>], indexes: &[usize]) -> Result<Open, StoreError> {
+    let devices = indexes.iter().map(|index| items[*index].device());
+    let devices: Vec<DeviceId> = devices.cloned().collect();
+    let loaded = store.load(&devices).await?;
+    Ok(indexes.iter().copied().zip(loaded).collect())
+}
+
+/// Commits one round. Returns what must be decided again: newer states after a conflict, and states that were reasserted.
+async fn commit(
+    store: &Store,
+    items: &mut [Item<'_>],
+    round: Vec<(usize, Decided<'_>)>,
+) -> Result<Open, StoreError> {
+    let commits: Vec<Commit<'_>> = round
+        .iter()
+        .map(|(index, decided)| Commit {
+            stored: &decided.stored,
+            decision: &decided.decision,
+            raw: decided.raw,
+            bounds: items[*index].job.bounds(),
+        })
+        .collect();
+    let answers = store.commit(&commits).await?;
+    let mut open = Vec::new();
+    let mut reasserted = Vec::new();
+    let mut reload = Vec::new();
+    let mut failed = None;
+    for ((index, decided), answer) in round.into_iter().zip(answers) {
+        let item = &mut items[index];
+        let is_reassertion = decided.decision.outcome == Outcome::Reasserted;
+        match answer {
+            Ok(Committed::Done(_)) if is_reassertion => reasserted.push(index),
+            Ok(Committed::Done(_)) => item.done(decided.decision),
+            Ok(Committed::Conflict(_)) if item.conflicts >= MAX_CONFLICTS => {
+                let reason = format!("another writer was faster {MAX_CONFLICTS} times in a row");
+                item.result = Some(Err(StoreError::Refused(reason)));
+            }
+            Ok(Committed::Conflict(newer)) => {
+                item.conflicts += 1;
+                open.push((index, newer));
+            }
+            // The other devices have answers of their own.
+            Err(err) if err.is_passing() => failed = Some(err),
+            Err(err) if is_reassertion => {
+                let error = error_chain(&err);
+                let device = &decided.stored.device;
+                tracing::error!(error, device.id = %device.for_log(), "cannot write a lost state again");
+                store.give_up_reasserting(device, decided.stored.epoch);
+                reload.push(index);
+            }
+            Err(err) => item.result = Some(Err(err)),
+        }
+    }
+    if !reasserted.is_empty() {
+        store.count_reasserted(reasserted.len());
+        tracing::warn!(
+            devices = reasserted.len(),
+            "Redis had lost committed states: they were written again"
+        );
+        reload.append(&mut reasserted);
+    }
+    if let Some(err) = failed {
+        return Err(err);
+    }
+    open.extend(load(store, items, &reload).await?);
+    Ok(open)
+}
+
+/// Decides to write again what Redis has lost of a committed state.
+fn reassert<'a>(
+    store: &Store,
+    stored: Box<StoredDevice>,
+    committed: &CommittedState,
+) -> Decided<'a> {
+    let now = store.clock().now();
+    let decision = decide(&stored, Input::Reassertion(committed), now, None);
+    // The stored payload belongs to another reading. It must not stay beside this one.
+    let taken_at = |state: &DeviceState| state.latest.as_ref().map(|latest| latest.taken_at);
+    let is_other_reading = taken_at(&decision.state) != taken_at(&stored.state);
+    Decided {
+        stored,
+        decision,
+        raw: is_other_reading.then_some(b""),
+    }
+}
+
+/// A job with what is known of it so far.
+struct Item<'a> {
+    job: Job<'a>,
+    result: Option<Result<Applied, StoreError>>,
+    /// Changes of earlier commits.
+    earlier: Unreported<'a>,
+    conflicts: u32,
+}
+
+impl<'a> Item<'a> {
+    fn new(store: &'a Store, job: Job<'a>) -> Self {
+        Self {
+            earlier: Unreported {
+                store,
+                device: job.device(),
+                changes: Vec::new(),
+            },
+            job,
+            result: None,
+            conflicts: 0,
+        }
+    }
+
+    fn device(&self) -> &DeviceId {
+        self.job.device()
+    }
+
+    /// `None` if there is nothing to commit.
+    async fn decide(
+        &mut self,
+        store: &Store,
+        loaded: Loaded,
+    ) -> Result<Option<Decided<'a>>, StoreError> {
+        let stored = loaded.device()?;
+        if self.job.reports_changes() {
+            let unreported = store.take_unreported(&stored);
+            self.earlier.changes.extend(unreported);
+        }
+        if self.job.reasserts()
+            && let Some(committed) = store.missing_from(&stored)
+        {
+            return Ok(Some(reassert(store, stored, &committed)));
+        }
+        let decided = self.job.decide(store, stored).await?;
+        // The index may list a deadline of a device without a readable state: there is nothing to write either.
+        let outcome = decided.decision.outcome;
+        let is_without_state = decided.stored.state.latest.is_none();
+        if outcome.is_unchanged() || (outcome == Outcome::Deadline && is_without_state) {
+            self.done(decided.decision);
+            return Ok(None);
+        }
+        Ok(Some(decided))
+    }
+
+    fn done(&mut self, decision: Decision) {
+        self.result = Some(Ok(Applied {
+            decision,
+            conflicts: self.conflicts,
+        }));
+    }
+
+    fn finish(mut self, failed: Option<&StoreError>) -> Result<Applied, StoreError> {
+        let mut applied = match (self.result.take(), failed) {
+            (Some(result), _) => result?,
+            (None, Some(failed)) => return Err(failed.clone()),
+            (None, None) => {
+                let reason = "the commit loop ended early".to_owned();
+                return Err(StoreError::Unusable(reason));
+            }
+        };
+        let earlier = std::mem::take(&mut self.earlier.changes);
+        applied.decision.changes.splice(..0, earlier);
+        Ok(applied)
+    }
+}
+
+/// Alarm changes that stand and were not reported yet. If they are dropped, even because the caller was cancelled, the next
+/// job of the device reports them.
+struct Unreported<'a> {
+    store: &'a Store,
+    device: &'a DeviceId,
+    changes: Vec<Change>,
+}
+
+impl Drop for Unreported<'_> {
+    fn drop(&mut self) {
+        let changes = std::mem::take(&mut self.changes);
+        self.store.keep_unreported(self.device, changes);
+    }
+}

@@ -1,0 +1,233 @@
+//! What is to be done to one device, and how each kind of job decides.
+
+use super::{
+    ApplyConfig, Bounds, Cause, DeviceId, Position, Store, StoreError, TraceContext, Work,
+};
+use crate::alarm::Alarm;
+use crate::decide::{Acknowledgement, Decision, Input, Outcome, StoredDevice, decide};
+use crate::keys::MAX_CHANGES;
+
+/// A change of one device.
+pub(super) enum Job<'a> {
+    /// A message or a deadline.
+    Work {
+        work: &'a Work<'a>,
+        config: &'a ApplyConfig,
+    },
+    Acknowledge(AcknowledgeJob<'a>),
+    Retire {
+        device: &'a DeviceId,
+        by: &'a str,
+        trace: Option<TraceContext>,
+    },
+    /// Nothing but to write again what Redis has lost.
+    Reassert {
+        device: &'a DeviceId,
+        bounds: Option<Bounds>,
+    },
+}
+
+/// An acknowledgement.
+pub(super) struct AcknowledgeJob<'a> {
+    pub(super) device: &'a DeviceId,
+    pub(super) alarm_id: &'a str,
+    pub(super) by: &'a str,
+    /// What the operator had seen, as the client sent it.
+    pub(super) seen: Option<Position>,
+    /// The position at the first read. A position that did not exist then cannot have been seen.
+    pub(super) first_read: Option<Position>,
+    pub(super) trace: Option<TraceContext>,
+}
+
+/// A decision, and the payload to store with it.
+pub(super) struct Decided<'a> {
+    pub(super) stored: Box<StoredDevice>,
+    pub(super) decision: Decision,
+    pub(super) raw: Option<&'a [u8]>,
+}
+
+impl<'a> Job<'a> {
+    pub(super) fn device(&self) -> &'a DeviceId {
+        match self {
+            Self::Work { work, .. } => &work.device,
+            Self::Acknowledge(job) => job.device,
+            Self::Retire { device, .. } | Self::Reassert { device, .. } => device,
+        }
+    }
+
+    /// Bounds of history and alarm log; `None` in a process that does not write history.
+    pub(super) fn bounds(&self) -> Option<Bounds> {
+        match self {
+            Self::Work { config, .. } => Some(config.bounds),
+            Self::Acknowledge(_) | Self::Retire { .. } => None,
+            Self::Reassert { bounds, .. } => *bounds,
+        }
+    }
+
+    /// Whether a state that Redis has lost is written again before the job decides.
+    pub(super) fn reasserts(&self) -> bool {
+        matches!(self, Self::Work { .. } | Self::Reassert { .. })
+    }
+
+    /// Whether the caller reports the alarm changes of the result.
+    pub(super) fn reports_changes(&self) -> bool {
+        !matches!(self, Self::Reassert { .. })
+    }
+
+    /// Decides from the stored state. Called again with a newer state after each conflict.
+    pub(super) async fn decide(
+        &mut self,
+        store: &Store,
+        stored: Box<StoredDevice>,
+    ) -> Result<Decided<'a>, StoreError> {
+        match self {
+            Self::Work { work, config } => decide_work(store, stored, work, config).await,
+            Self::Acknowledge(job) => job.decide(store, stored).await,
+            Self::Retire { by, trace, .. } => {
+                let stored = ensure_numbering(store, stored).await?;
+                let input = Input::Retirement { by };
+                let decision = decide_in_trace(store, &stored, input, *trace);
+                Ok(without_payload(stored, decision))
+            }
+            Self::Reassert { .. } => {
+                let decision = Decision::unchanged(&stored, Outcome::NothingMissing);
+                Ok(without_payload(stored, decision))
+            }
+        }
+    }
+}
+
+fn without_payload<'a>(stored: Box<StoredDevice>, decision: Decision) -> Decided<'a> {
+    Decided {
+        stored,
+        decision,
+        raw: None,
+    }
+}
+
+async fn decide_work<'a>(
+    store: &Store,
+    mut stored: Box<StoredDevice>,
+    work: &'a Work<'a>,
+    config: &ApplyConfig,
+) -> Result<Decided<'a>, StoreError> {
+    if matches!(work.cause, Cause::Message { .. }) {
+        stored = ensure_numbering(store, stored).await?;
+    }
+    let is_unknown = stored.state.latest.is_none() && !stored.lost;
+    if is_unknown && !config.accept_new {
+        return Err(StoreError::TooManyDevices);
+    }
+    let settings = &config.settings;
+    let input = match &work.cause {
+        Cause::Message { message, .. } => Input::Message { message, settings },
+        Cause::Deadline { listening_since } => Input::Deadline {
+            listening_since: *listening_since,
+            settings,
+        },
+    };
+    let decision = decide_in_trace(store, &stored, input, work.trace);
+    let raw = match work.cause {
+        Cause::Message { raw, .. } => Some(raw).filter(|_| decision.moves_latest()),
+        Cause::Deadline { .. } => None,
+    };
+    Ok(Decided {
+        stored,
+        decision,
+        raw,
+    })
+}
+
+impl AcknowledgeJob<'_> {
+    async fn decide<'a>(
+        &mut self,
+        store: &Store,
+        stored: Box<StoredDevice>,
+    ) -> Result<Decided<'a>, StoreError> {
+        let seen = self.seen(&stored);
+        let is_open = |alarm: &Alarm| alarm.id == self.alarm_id;
+        // Read after the state: if the alarm closes in between, the commit conflicts and both are read again.
+        let closed = if stored.state.alarms.iter().any(is_open) {
+            None
+        } else {
+            closed_alarm(store, self.device, self.alarm_id).await?
+        };
+        let input = Input::Acknowledgement(Acknowledgement {
+            alarm_id: self.alarm_id,
+            by: self.by,
+            seen,
+            closed: closed.as_ref(),
+        });
+        let decision = decide_in_trace(store, &stored, input, self.trace);
+        Ok(without_payload(stored, decision))
+    }
+
+    fn seen(&mut self, stored: &StoredDevice) -> Position {
+        let first = *self.first_read.get_or_insert(stored.state.position);
+        match self.seen {
+            None => first,
+            Some(seen) if seen.epoch == first.epoch => Position {
+                seq: seen.seq.min(first.seq),
+                ..seen
+            },
+            Some(of_other_epoch) => of_other_epoch,
+        }
+    }
+}
+
+async fn closed_alarm(
+    store: &Store,
+    device: &DeviceId,
+    alarm_id: &str,
+) -> Result<Option<Alarm>, StoreError> {
+    let alarms = store.alarms(device, MAX_CHANGES).await?;
+    let mut alarms = alarms.unwrap_or_default().into_iter();
+    Ok(alarms.find(|alarm| alarm.id == alarm_id && alarm.cleared_at.is_some()))
+}
+
+/// Decides in a trace. A decision that changes an alarm is always sampled: it is made once more, so that its event carries
+/// the sampled `traceparent`.
+fn decide_in_trace(
+    store: &Store,
+    stored: &StoredDevice,
+    input: Input<'_>,
+    trace: Option<TraceContext>,
+) -> Decision {
+    let now = store.clock().now();
+    let Some(trace) = trace else {
+        return decide(stored, input, now, None);
+    };
+    // A trace that is not sampled is not published: others would record spans of a trace without a beginning.
+    let header = trace.is_sampled().then(|| trace.to_string());
+    let mut decision = decide(stored, input, now, header.as_deref());
+    let trace = sampled_if_alarm_changed(trace, &decision);
+    if header.is_none() && trace.is_sampled() {
+        decision = decide(stored, input, now, Some(&trace.to_string()));
+    }
+    for entry in &mut decision.log {
+        entry.trace = Some(trace.to_string());
+    }
+    decision
+}
+
+/// The trace of a decision: sampled if it changes an alarm.
+#[must_use]
+pub fn sampled_if_alarm_changed(trace: TraceContext, decision: &Decision) -> TraceContext {
+    if decision.changes.is_empty() {
+        trace
+    } else {
+        trace.sampled()
+    }
+}
+
+/// Opens a new epoch if the state is lost and not even the streams contain a seq: a position must never be used twice.
+async fn ensure_numbering(
+    store: &Store,
+    stored: Box<StoredDevice>,
+) -> Result<Box<StoredDevice>, StoreError> {
+    if !stored.lost || stored.seq_floor > 0 {
+        return Ok(stored);
+    }
+    store.give_up_epoch(&stored.device, stored.epoch).await?;
+    store.load_one(&stored.device).await?.device()
+}

@@ -1,0 +1,77 @@
+//! Decisions about acknowledgements. An acknowledgement covers what the person had seen and nothing that came after it.
+
+use super::effects::{Effects, finish};
+use super::limits::plain_limits;
+use super::{Acknowledgement, Decision, Draft, Outcome};
+use crate::alarm::{self, Alarm, Change, ChangeKind};
+use crate::alarm_log::AlarmLogEntry;
+use crate::clock::Time;
+
+pub(super) fn decide(mut draft: Draft<'_>, request: Acknowledgement<'_>) -> Decision {
+    let before = &draft.stored.state;
+    let open = before
+        .alarms
+        .iter()
+        .find(|alarm| alarm.id == request.alarm_id);
+    let Some(alarm) = open.or(request.closed).cloned() else {
+        return draft.unchanged(Outcome::NotFound);
+    };
+    if alarm.acknowledged.is_some() {
+        return draft.unchanged(Outcome::AlreadyAcknowledged);
+    }
+    // A position of another epoch covers nothing.
+    let is_same_epoch = request.seen.epoch == before.position.epoch;
+    let seen = if is_same_epoch { request.seen.seq } else { 0 };
+    if !is_same_epoch || seen < alarm.reached.seq {
+        return escalated(draft, alarm, request.by, seen);
+    }
+    let changes = if let (Some(latest), Some(_)) = (&before.latest, open) {
+        let mut alarms = draft.alarms();
+        let limits = plain_limits(latest);
+        alarms.acknowledge(request.alarm_id, request.by, &limits, latest.facts());
+        let (open, changes) = alarms.finish();
+        draft.state.alarms = open;
+        changes
+    } else {
+        vec![acknowledged(alarm, request.by, draft.now)]
+    };
+    finish(
+        draft,
+        Effects {
+            changes,
+            seen: Some(seen),
+            ..Effects::of(Outcome::Acknowledged)
+        },
+    )
+}
+
+/// The alarm has reached a level that had not been seen. The log keeps the acknowledgement of the level that was.
+fn escalated(mut draft: Draft<'_>, alarm: Alarm, by: &str, seen: u64) -> Decision {
+    if alarm.seen_before.is_some_and(|before| before >= seen) {
+        return draft.unchanged(Outcome::EscalatedBefore);
+    }
+    let mut open = draft.state.alarms.iter_mut();
+    if let Some(open) = open.find(|open| open.id == alarm.id) {
+        open.seen_before = Some(seen);
+    }
+    draft.log.push(AlarmLogEntry {
+        change: Some(ChangeKind::Acknowledged),
+        alarm: Some(alarm),
+        by: Some(by.to_owned()),
+        seen: Some(seen),
+        ..AlarmLogEntry::state_lost(draft.now)
+    });
+    finish(draft, Effects::of(Outcome::Escalated))
+}
+
+/// The acknowledgement of a closed alarm.
+fn acknowledged(alarm: Alarm, by: &str, at: Time) -> Change {
+    let by = by.to_owned();
+    Change {
+        kind: ChangeKind::Acknowledged,
+        alarm: Alarm {
+            acknowledged: Some(alarm::Acknowledgement { by, at }),
+            ..alarm
+        },
+    }
+}

@@ -1,0 +1,60 @@
+//! Decisions when a deadline passed: silence, and the end of an off-delay.
+
+use super::effects::{Effects, finish};
+use super::limits::limits;
+use super::{Deadline, Decision, Draft, Outcome};
+use crate::alarm::Kind;
+use crate::clock::{Time, millis};
+use crate::rules::gas;
+use crate::state::{AlarmSettings, DeviceState, Freshness, freshness};
+
+/// The next deadline: the end of the silence that starts at `alive_at`, or of an off-delay, whichever comes first.
+pub(super) fn next(state: &DeviceState, alive_at: Time, settings: &AlarmSettings) -> Deadline {
+    let silence = state
+        .alarm(Kind::DeviceOffline)
+        .is_none()
+        .then(|| alive_at + settings.offline_after);
+    let off_delay = state.alarms.iter().filter_map(gas::next_due).min();
+    match [silence, off_delay].into_iter().flatten().min() {
+        Some(time) => Deadline::At(time),
+        None => Deadline::Never,
+    }
+}
+
+pub(super) fn decide(
+    mut draft: Draft<'_>,
+    listening_since: Time,
+    settings: &AlarmSettings,
+) -> Decision {
+    let stored = draft.stored;
+    let Some(latest) = stored.state.latest.as_ref() else {
+        return draft.unchanged(Outcome::Deadline);
+    };
+    let now = draft.now;
+    // Silence that nobody could have noticed does not count.
+    let alive_at = stored.last_message.unwrap_or_default().max(listening_since);
+    let silent_ms = now.millis_since(alive_at);
+    let facts = latest.facts();
+    let mut alarms = draft.alarms();
+    let limit_ms = millis(settings.offline_after);
+    draft.state.memory.silence_limit_ms = limit_ms;
+    if freshness(&draft.state, stored.last_message, now) == Freshness::Fresh {
+        gas::ripen(&mut alarms, &limits(latest, settings), facts);
+    } else {
+        gas::hold_back(&mut alarms);
+    }
+    if silent_ms >= limit_ms {
+        alarms.raise_offline(silent_ms / 1_000, facts);
+    }
+    let (open, changes) = alarms.finish();
+    draft.state.alarms = open;
+    let deadline = next(&draft.state, alive_at, settings);
+    finish(
+        draft,
+        Effects {
+            changes,
+            deadline,
+            ..Effects::of(Outcome::Deadline)
+        },
+    )
+}

@@ -1,0 +1,205 @@
+//! The last step of every decision: renders what is published, logged and added to the history.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{Deadline, Decision, Draft, Outcome, RenderedEvent};
+use crate::alarm::{Change, ChangeKind};
+use crate::alarm_log::AlarmLogEntry;
+use crate::clock::Time;
+use crate::decimal::Decimal;
+use crate::event::{self, Event, PayloadKind};
+use crate::reading::Quality;
+use crate::state::{DeviceState, Freshness, Latest, freshness};
+
+/// The effects of a decision before they are rendered.
+pub(super) struct Effects<'a> {
+    pub(super) outcome: Outcome,
+    pub(super) changes: Vec<Change>,
+    /// The message proves the device alive.
+    pub(super) alive: bool,
+    /// An earlier proof of life, which the index may have lost.
+    pub(super) last_alive: Option<Time>,
+    /// Clients cannot continue from earlier events: they take this one as a fresh snapshot.
+    pub(super) is_snapshot: bool,
+    /// A new reading becomes the latest.
+    pub(super) moves_latest: bool,
+    pub(super) deadline: Deadline,
+    pub(super) sample: Option<SampleOf>,
+    /// The seq that an acknowledgement covers.
+    pub(super) seen: Option<u64>,
+    pub(super) raw_message: Option<&'a RawValue>,
+}
+
+/// A reading for the history.
+pub(super) enum SampleOf {
+    /// It is the latest.
+    Latest(Latest),
+    /// It is older than the latest.
+    Late(Latest),
+}
+
+impl Effects<'_> {
+    pub(super) fn of(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            changes: Vec::new(),
+            alive: false,
+            last_alive: None,
+            is_snapshot: false,
+            moves_latest: false,
+            deadline: Deadline::Keep,
+            sample: None,
+            seen: None,
+            raw_message: None,
+        }
+    }
+}
+
+/// A sample of the history, as REST sends it.
+#[derive(Serialize)]
+struct Sample<'a> {
+    #[serde(serialize_with = "event::iso")]
+    timestamp: Time,
+    reading_timestamp: Option<&'a str>,
+    sensor_reading: Option<Decimal>,
+    unit: &'a str,
+    alarm_status: &'static str,
+    data_quality: Quality,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    late: bool,
+}
+
+/// Renders the effects and completes the decision.
+pub(super) fn finish(mut draft: Draft<'_>, mut effects: Effects<'_>) -> Decision {
+    let stored = draft.stored;
+    effects.is_snapshot |= stored.lost;
+    let fresh_before = freshness(&stored.state, stored.last_message, draft.now);
+    let fresh = if effects.alive {
+        Freshness::Fresh
+    } else {
+        let alive_at = stored.last_message.max(effects.last_alive);
+        freshness(&draft.state, alive_at, draft.now)
+    };
+    // Clients must see a change of status. The last event was fresh when it was published; since then gateways may have
+    // shown the device as stale.
+    let status = |state: &DeviceState, fresh| {
+        (
+            event::alarm_status(state, fresh),
+            event::data_quality(state, fresh),
+        )
+    };
+    let was_stale = effects.alive && fresh_before != Freshness::Fresh;
+    let differs = status(&stored.state, Freshness::Fresh) != status(&draft.state, fresh);
+    let has_data = draft.state.latest.is_some()
+        && (effects.moves_latest || effects.is_snapshot || was_stale || differs)
+        && effects.outcome != Outcome::Escalated;
+
+    for change in &effects.changes {
+        let entry = AlarmLogEntry::of_change(change.kind, &change.alarm, draft.now);
+        let seen = entry.seen.and(effects.seen).or(entry.seen);
+        draft.log.push(AlarmLogEntry { seen, ..entry });
+    }
+    if stored.lost {
+        draft.log.insert(0, AlarmLogEntry::state_lost(draft.now));
+    }
+    let sample = effects
+        .sample
+        .as_ref()
+        .map(|sample| render_sample(&draft.state, sample, fresh, draft.now));
+    let event = (has_data || !effects.changes.is_empty())
+        .then(|| render_event(&mut draft, &effects, has_data, fresh));
+    Decision {
+        state: draft.state,
+        changes: effects.changes,
+        event,
+        log: draft.log,
+        sample,
+        alive: effects.alive,
+        last_alive: effects.last_alive,
+        deadline: effects.deadline,
+        outcome: effects.outcome,
+    }
+}
+
+/// Renders the event of this decision and moves the state to its position.
+fn render_event(
+    draft: &mut Draft<'_>,
+    effects: &Effects<'_>,
+    has_data: bool,
+    fresh: Freshness,
+) -> RenderedEvent {
+    let device = &draft.stored.device;
+    let (position, now) = (draft.position, draft.now);
+    let before = std::mem::replace(&mut draft.state.position, position);
+    if before.seq > 0 && before.epoch != position.epoch {
+        draft.state.memory.leave(before);
+    }
+    if has_data && let Some(latest) = &mut draft.state.latest {
+        latest.published_at = now;
+    }
+    let kind = if effects.is_snapshot {
+        PayloadKind::Snapshot
+    } else {
+        PayloadKind::Live
+    };
+    let data = has_data
+        .then(|| event::device_data(&draft.state, fresh, kind, effects.raw_message))
+        .flatten();
+    let is_raise =
+        |change: &&Change| matches!(change.kind, ChangeKind::Raised | ChangeKind::Escalated);
+    let raised_alarms: Vec<_> = effects
+        .changes
+        .iter()
+        .filter(is_raise)
+        .map(|c| &c.alarm)
+        .collect();
+    let alerts = if effects.is_snapshot {
+        Some(event::device_alerts(
+            device,
+            &draft.state.alarms,
+            position,
+            kind,
+        ))
+    } else {
+        (!raised_alarms.is_empty())
+            .then(|| event::device_alerts(device, raised_alarms, position, kind))
+    };
+    let changes = (!effects.changes.is_empty())
+        .then(|| event::device_alerts_changed(device, &effects.changes, position, now));
+    let envelope = event::to_raw(&Event {
+        epoch: position.epoch,
+        seq: position.seq,
+        snapshot: effects.is_snapshot,
+        retired: false,
+        at: now,
+        alive: effects.alive,
+        traceparent: draft.traceparent.map(Into::into),
+        data: data.as_deref(),
+        alerts: alerts.as_deref(),
+        changes: changes.as_deref(),
+    });
+    RenderedEvent {
+        envelope: envelope.get().to_owned(),
+        changes: changes.map(|raw| raw.get().to_owned()),
+    }
+}
+
+fn render_sample(state: &DeviceState, sample: &SampleOf, fresh: Freshness, now: Time) -> String {
+    let (latest, late, data_quality) = match sample {
+        SampleOf::Latest(latest) => (latest, false, event::data_quality(state, fresh)),
+        // It was never shown, so its quality is its own and not that of the state.
+        SampleOf::Late(late) => (late, true, late.quality()),
+    };
+    let reading = &latest.reading;
+    let raw = event::to_raw(&Sample {
+        timestamp: now,
+        reading_timestamp: reading.timestamp.as_deref(),
+        sensor_reading: reading.value,
+        unit: &reading.unit,
+        alarm_status: event::alarm_status(state, fresh),
+        data_quality,
+        late,
+    });
+    raw.get().to_owned()
+}

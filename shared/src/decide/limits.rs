@@ -1,0 +1,78 @@
+//! The alarm levels of a reading as the rules judge them.
+
+use crate::decimal::Decimal;
+use crate::reading::{Reading, Side};
+use crate::rules::gas::Limit;
+use crate::state::{AlarmSettings, Latest, ZeroLevel};
+
+/// The three levels, with deadbands.
+pub(super) fn limits(latest: &Latest, settings: &AlarmSettings) -> [Limit; 3] {
+    let mut limits = plain_limits(latest);
+    let reading = &latest.reading;
+    for (limit, setting) in limits.iter_mut().zip(&reading.levels) {
+        limit.deadband = if setting.hysteresis.is_positive() {
+            setting.hysteresis
+        } else {
+            percent_deadband(limit, reading, settings)
+        };
+        limit.used = settings.zero_level == ZeroLevel::Value || limit.level != Decimal::ZERO;
+    }
+    limits
+}
+
+/// The three levels as they are shown to people: without what needs settings.
+pub(super) fn plain_limits(latest: &Latest) -> [Limit; 3] {
+    std::array::from_fn(|index| {
+        let setting = &latest.reading.levels[index];
+        Limit {
+            level: latest.levels[index],
+            side: latest.sides[index],
+            deadband: Decimal::ZERO,
+            latching: setting.latching.map(|flag| flag >= Decimal::from_int(1)),
+            used: true,
+        }
+    })
+}
+
+/// The end of the measuring range as a limit; `None` where the device sends no span.
+pub(super) fn range_limit(reading: &Reading, settings: &AlarmSettings) -> Option<Limit> {
+    let level = reading.span_high?;
+    Some(Limit {
+        level,
+        side: Side::High,
+        deadband: span(reading)
+            .unwrap_or(level)
+            .percent(settings.alarm_deadband),
+        latching: None,
+        used: true,
+    })
+}
+
+/// The deadband in percent of the span, or of the level where the device sends no span.
+///
+/// It is at most half of the distance between the level and the safe end of the span. Otherwise a level of 35 in a span of
+/// 2000 could never clear: 2 % of 2000 is 40, and no value is 40 below 35.
+fn percent_deadband(limit: &Limit, reading: &Reading, settings: &AlarmSettings) -> Decimal {
+    let percent = settings.alarm_deadband;
+    let (Some(span), Some(high)) = (span(reading), reading.span_high) else {
+        return limit.level.percent(percent);
+    };
+    let room = match limit.side {
+        Side::High => limit.level - reading.span_low.unwrap_or_default(),
+        Side::Low => high - limit.level,
+    };
+    let deadband = span.percent(percent);
+    let half = room.percent(Decimal::from_int(50));
+    if room.is_positive() {
+        deadband.min(half)
+    } else {
+        deadband
+    }
+}
+
+/// The width of the measuring range, where the device sends one.
+fn span(reading: &Reading) -> Option<Decimal> {
+    let high = reading.span_high?;
+    let span = high - reading.span_low.unwrap_or_default();
+    span.is_positive().then_some(span)
+}

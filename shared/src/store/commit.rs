@@ -1,0 +1,290 @@
+//! Loads what decisions need and commits them: one round trip for many devices, one script call for each.
+
+use redis::{Pipeline, RedisResult, Value};
+
+use super::codec::{self, changed_fields, json};
+use super::{Store, StoreError};
+use crate::clock::Time;
+use crate::decide::{Deadline, Decision, Outcome, StoredDevice};
+use crate::device::DeviceId;
+use crate::keys;
+use crate::position::Epoch;
+use crate::redis::{Scripts, open_epoch};
+
+/// Bounds of what grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Samples in the history of one device.
+    pub history_max: u64,
+    /// Age of a sample in milliseconds.
+    pub history_age_ms: i64,
+    /// Entries in the alarm log of one partition.
+    pub log_max: u64,
+    /// Age of an entry in milliseconds.
+    pub log_age_ms: i64,
+}
+
+/// A decision to carry out.
+#[derive(Clone, Copy, Debug)]
+pub struct Commit<'a> {
+    /// The state it started from.
+    pub stored: &'a StoredDevice,
+    /// The decision.
+    pub decision: &'a Decision,
+    /// The payload as received, if it is stored with the latest reading.
+    pub raw: Option<&'a [u8]>,
+    /// `None` in a process that does not know the configured bounds: then no sample is written, and the alarm log is bounded
+    /// by [`keys::MAX_LOG`] alone.
+    pub bounds: Option<Bounds>,
+}
+
+/// The result of a commit.
+#[derive(Clone, Debug)]
+pub enum Committed {
+    /// It was written at this server time.
+    Done(Time),
+    /// The stored state had changed: decide again from this one.
+    Conflict(Loaded),
+}
+
+/// What is stored of a device.
+#[derive(Clone, Debug)]
+pub enum Loaded {
+    /// The state; it is empty for an unknown device.
+    Device(Box<StoredDevice>),
+    /// A key has the wrong type: this device cannot be committed.
+    Refused(String),
+}
+
+impl Loaded {
+    /// The state, or the refusal as an error.
+    pub fn device(self) -> Result<Box<StoredDevice>, StoreError> {
+        match self {
+            Self::Device(stored) => Ok(stored),
+            Self::Refused(reason) => Err(StoreError::Refused(reason)),
+        }
+    }
+}
+
+impl Store {
+    /// Loads these devices, in their order, in one round trip.
+    pub async fn load(&self, devices: &[DeviceId]) -> Result<Vec<Loaded>, StoreError> {
+        let answers = self
+            .run_each(devices.len(), |scripts, index, pipe| {
+                self.call_state_script(&scripts.load, &devices[index], pipe);
+            })
+            .await?;
+        let answers = answers.into_iter().zip(devices);
+        answers
+            .map(|(answer, device)| refusal_as_loaded(self.loaded(device, answer)))
+            .collect()
+    }
+
+    /// Loads one device.
+    pub async fn load_one(&self, device: &DeviceId) -> Result<Loaded, StoreError> {
+        let answer = self.run(|scripts, pipe| {
+            self.call_state_script(&scripts.load, device, pipe);
+        });
+        let loaded = match answer.await {
+            Ok(answer) => self.loaded(device, Ok(answer)),
+            Err(err) => Err(err),
+        };
+        refusal_as_loaded(loaded)
+    }
+
+    /// Carries decisions out, at most one per device, in one round trip. Each succeeds or fails on its own.
+    pub async fn commit(
+        &self,
+        commits: &[Commit<'_>],
+    ) -> Result<Vec<Result<Committed, StoreError>>, StoreError> {
+        let pending = self.in_doubt.pending(commits);
+        let answers = self
+            .run_each(commits.len(), |scripts, index, pipe| {
+                self.call_write_script(scripts, &commits[index], pipe);
+            })
+            .await?;
+        pending.answered();
+        let answers = answers.into_iter().zip(commits);
+        Ok(answers
+            .map(|(answer, commit)| {
+                let committed = self.committed(&commit.stored.device, answer)?;
+                if let Committed::Done(at) = committed {
+                    self.committed_states.record(commit, at);
+                }
+                Ok(committed)
+            })
+            .collect())
+    }
+
+    /// Opens a new epoch for a device's partition: the device's seq is lost, and no position may be used twice.
+    pub async fn give_up_epoch(&self, device: &DeviceId, epoch: Epoch) -> Result<(), StoreError> {
+        let run_id = self.link.connection().await?.run_id;
+        let partition = device.partition(self.partitions());
+        let given_up = self.run(|scripts, pipe| {
+            open_epoch(pipe, scripts, partition, &run_id, Some(epoch));
+        });
+        given_up.await.map(drop)
+    }
+
+    /// Reads an answer of a script that loads a device.
+    pub(super) fn loaded(
+        &self,
+        device: &DeviceId,
+        answer: RedisResult<Value>,
+    ) -> Result<Loaded, StoreError> {
+        let loaded = codec::loaded(device, answer.map_err(|err| self.answer_error(err))?);
+        loaded.map_err(|err| self.epoch_gone(err))
+    }
+
+    /// A server without an epoch has lost its data. The next connection opens new epochs.
+    pub(super) fn epoch_gone(&self, err: redis::RedisError) -> StoreError {
+        self.link.renew();
+        StoreError::Away(err)
+    }
+
+    fn committed(
+        &self,
+        device: &DeviceId,
+        answer: RedisResult<Value>,
+    ) -> Result<Committed, StoreError> {
+        let value = answer.map_err(|err| self.answer_error(err))?;
+        if let Value::Array(found) = &value
+            && let [Value::BulkString(kind), Value::Int(at)] = found.as_slice()
+            && kind == b"ok"
+        {
+            return Ok(Committed::Done(Time::from_millis(*at)));
+        }
+        let newer = self.loaded(device, Ok(value))?.device()?;
+        Ok(Committed::Conflict(Loaded::Device(newer)))
+    }
+
+    /// Calls a script that answers with the state of a device. Keys and arguments: see `state.lua`.
+    pub(super) fn call_state_script(&self, script: &str, device: &DeviceId, pipe: &mut Pipeline) {
+        pipe.cmd("EVALSHA").arg(script).arg(5);
+        self.state_keys(device, pipe);
+        pipe.arg(device.as_str());
+    }
+
+    fn state_keys(&self, device: &DeviceId, pipe: &mut Pipeline) {
+        let keys = self.keys(device);
+        pipe.arg(keys.device(device))
+            .arg(keys.partition())
+            .arg(keys.seen())
+            .arg(keys.events(device))
+            .arg(keys.changes(device));
+    }
+
+    /// Calls `retire.lua` or `commit.lua`. The order of keys and arguments is that of the names at the top of each script.
+    fn call_write_script(&self, scripts: &Scripts, commit: &Commit<'_>, pipe: &mut Pipeline) {
+        let is_retired = commit.decision.outcome == Outcome::Retired;
+        let device = &commit.stored.device;
+        let keys = self.keys(device);
+        pipe.cmd("EVALSHA");
+        if is_retired {
+            pipe.arg(&scripts.retire).arg(10);
+        } else {
+            pipe.arg(&scripts.commit).arg(11);
+        }
+        self.state_keys(device, pipe);
+        pipe.arg(keys.deadlines())
+            .arg(keys.changed())
+            .arg(keys.log())
+            .arg(keys.history(device))
+            .arg(keys.channel(device));
+        if !is_retired {
+            pipe.arg(keys.quarantine());
+        }
+
+        pipe.arg(device.as_str())
+            .arg(&commit.stored.stored_rev)
+            .arg(commit.stored.epoch.to_string());
+        if is_retired {
+            retire_arguments(commit, pipe);
+        } else {
+            commit_arguments(commit, pipe);
+        }
+        for entry in &commit.decision.log {
+            pipe.arg(json(entry));
+        }
+    }
+}
+
+/// The refusal of one device must not fail the others.
+fn refusal_as_loaded(loaded: Result<Loaded, StoreError>) -> Result<Loaded, StoreError> {
+    match loaded {
+        Err(StoreError::Refused(reason)) => Ok(Loaded::Refused(reason)),
+        loaded => loaded,
+    }
+}
+
+fn retire_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
+    let decision = commit.decision;
+    let envelope = decision.event.as_ref().map(|event| &event.envelope);
+    pipe.arg(decision.state.position.seq)
+        .arg(envelope.map_or("", String::as_str))
+        .arg(keys::MAX_LOG);
+}
+
+fn commit_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
+    event_arguments(commit.decision, pipe);
+    index_arguments(commit, pipe);
+    bound_arguments(commit, pipe);
+    pipe.arg(if commit.stored.lost { "1" } else { "" });
+    let mut fields = changed_fields(&commit.stored.state, &commit.decision.state);
+    if let Some(raw) = commit.raw {
+        fields.push(("raw", raw.to_vec()));
+    }
+    pipe.arg(fields.len() * 2);
+    for (field, value) in fields {
+        pipe.arg(field).arg(value);
+    }
+}
+
+/// `seq`, `envelope`, `changes_payload`, `changed_alarms`
+fn event_arguments(decision: &Decision, pipe: &mut Pipeline) {
+    let Some(event) = &decision.event else {
+        pipe.arg("").arg("").arg("").arg("");
+        return;
+    };
+    let alarms: Vec<_> = decision.changes.iter().map(|c| &c.alarm).collect();
+    pipe.arg(decision.state.position.seq)
+        .arg(&event.envelope)
+        .arg(event.changes.as_deref().unwrap_or_default())
+        .arg(json(&alarms));
+}
+
+/// `alive`, `deadline`
+fn index_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
+    let decision = commit.decision;
+    let is_listed = commit.stored.state.latest.is_some();
+    match (decision.alive, decision.last_alive) {
+        (true, _) => pipe.arg("now"),
+        (false, Some(last_alive)) => pipe.arg(last_alive.as_millis()),
+        (false, None) if is_listed => pipe.arg(""),
+        (false, None) => pipe.arg(0),
+    };
+    match decision.deadline {
+        Deadline::Keep => pipe.arg("keep"),
+        Deadline::Never => pipe.arg("never"),
+        Deadline::At(time) => pipe.arg(time.as_millis()),
+    };
+}
+
+/// `sample`, `max_events`, `max_changes`, `max_quarantine`, `history_max`, `history_age_ms`, `log_max`, `log_age_ms`
+fn bound_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
+    let sample = commit.decision.sample.as_deref();
+    let sample = sample.filter(|_| commit.bounds.is_some());
+    pipe.arg(sample.unwrap_or_default());
+    pipe.arg(keys::MAX_EVENTS)
+        .arg(keys::MAX_CHANGES)
+        .arg(keys::MAX_QUARANTINE);
+    match &commit.bounds {
+        Some(bounds) => {
+            pipe.arg(bounds.history_max).arg(bounds.history_age_ms);
+            pipe.arg(bounds.log_max).arg(bounds.log_age_ms);
+        }
+        None => {
+            pipe.arg("").arg("").arg(keys::MAX_LOG).arg("");
+        }
+    }
+}

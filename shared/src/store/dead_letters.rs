@@ -1,0 +1,63 @@
+//! Messages that can never be processed.
+
+use super::{Store, StoreError};
+use crate::keys;
+
+/// A message that can never be processed.
+#[derive(Clone, Copy, Debug)]
+pub struct DeadLetter<'a> {
+    /// Why, as a short constant.
+    pub reason: &'a str,
+    /// What is wrong with it, for the manufacturer of the device.
+    pub detail: &'a str,
+    /// Topic of the message.
+    pub topic: &'a str,
+    /// The payload, or its beginning; cut at [`Self::MAX_BYTES`].
+    pub payload: &'a [u8],
+    /// Size of the payload in bytes.
+    pub size: usize,
+}
+
+impl DeadLetter<'_> {
+    /// Bytes of a payload that are kept.
+    pub const MAX_BYTES: usize = 16 * 1024;
+}
+
+impl Store {
+    /// Keeps messages that can never be processed. The stream holds about `max` of them; the oldest are dropped.
+    pub async fn dead_letter(
+        &self,
+        letters: &[DeadLetter<'_>],
+        max: u64,
+    ) -> Result<(), StoreError> {
+        let now = self.link.now();
+        let answers = self
+            .run_each(letters.len(), |_, index, pipe| {
+                let letter = &letters[index];
+                let kept = letter.payload.len().min(DeadLetter::MAX_BYTES);
+                pipe.cmd("XADD").arg(keys::DEAD_LETTERS);
+                pipe.arg("MAXLEN").arg("~").arg(max).arg("*");
+                pipe.arg("reason").arg(letter.reason);
+                pipe.arg("detail").arg(letter.detail);
+                pipe.arg("topic").arg(letter.topic);
+                pipe.arg("at").arg(now.to_iso());
+                pipe.arg("size").arg(letter.size);
+                pipe.arg("payload").arg(&letter.payload[..kept]);
+            })
+            .await?;
+        let failed = answers.into_iter().find_map(Result::err);
+        let Some(err) = failed.map(|err| self.answer_error(err)) else {
+            return Ok(());
+        };
+        if matches!(err, StoreError::Refused(_)) {
+            // The key is not a stream. It is kept under another name, and the next try creates the stream.
+            let aside = format!("{}:aside:{}", keys::DEAD_LETTERS, now.as_millis());
+            self.run(|_, pipe| {
+                pipe.cmd("RENAME").arg(keys::DEAD_LETTERS).arg(&aside);
+            })
+            .await?;
+            tracing::error!(aside, "the key of the dead letters was not a stream");
+        }
+        Err(err)
+    }
+}

@@ -1,0 +1,50 @@
+//! Why the store could not answer.
+
+use redis::RedisError;
+
+use crate::redis::LinkError;
+
+/// Why the store could not answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Redis cannot be reached, did not answer in time, or is loading: try again later.
+    #[error("redis is away")]
+    Away(#[source] RedisError),
+    /// The server cannot be used: an operator must act.
+    #[error("redis cannot be used: {0}")]
+    Unusable(String),
+    /// The keys of one device cannot be used; other devices are not affected.
+    #[error("the stored device cannot be used: {0}")]
+    Refused(String),
+    /// The device is unknown, and the limit of devices is reached.
+    #[error("the limit of devices is reached")]
+    TooManyDevices,
+}
+
+impl StoreError {
+    /// Whether the cause is the server rather than the device: the same request may succeed later.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Away(_) | Self::Unusable(_))
+    }
+
+    /// A short constant for metrics and logs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Away(_) => "redis_away",
+            Self::Unusable(_) => "redis_unusable",
+            Self::Refused(_) => "device_refused",
+            Self::TooManyDevices => "too_many_devices",
+        }
+    }
+}
+
+impl From<LinkError> for StoreError {
+    fn from(err: LinkError) -> Self {
+        match err {
+            LinkError::Away(err) => Self::Away(err),
+            LinkError::Unusable(why) => Self::Unusable(why),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Reports of the ingests that receive messages, and who reads them.
+
+use std::time::Duration;
+
+use redis::{FromRedisValue, RedisError, Value};
+
+use super::reply::{text, time_of_score};
+use super::{Store, StoreError};
+use crate::clock::Time;
+use crate::keys;
+
+/// Whether any ingest receives messages, as the ingests report it in Redis.
+#[derive(Clone, Debug, Default)]
+pub struct IngestStatus {
+    /// Age of the newest report of an ingest with a subscription; `None` if there never was one.
+    pub age: Option<Duration>,
+    /// The topics it subscribes to.
+    pub topics: Vec<String>,
+}
+
+/// If the newest report is older than this, no ingest receives messages.
+pub const MAX_REPORT_AGE: Duration = Duration::from_secs(3);
+
+impl IngestStatus {
+    /// Whether the newest report is recent enough.
+    #[must_use]
+    pub fn is_listening(&self) -> bool {
+        self.age.is_some_and(|age| age <= MAX_REPORT_AGE)
+    }
+}
+
+impl Store {
+    /// Reports that this ingest has a subscription. Returns since when some ingest has had one without interruption.
+    pub async fn report(&self, client_id: &str, topics: &[String]) -> Result<Time, StoreError> {
+        let answer = self
+            .run(|scripts, pipe| {
+                pipe.cmd("EVALSHA").arg(&scripts.heartbeat).arg(2);
+                pipe.arg(keys::INGEST_MEMBERS).arg(keys::INGEST_LISTENING);
+                pipe.arg(client_id)
+                    .arg(MAX_REPORT_AGE.as_millis().to_string());
+                pipe.arg(topics.join("\n"));
+            })
+            .await?;
+        let since = i64::from_redis_value(answer).map_err(RedisError::from);
+        Ok(Time::from_millis(since.map_err(StoreError::Away)?))
+    }
+
+    /// Withdraws the report of an ingest that stops.
+    pub async fn withdraw(&self, client_id: &str) -> Result<(), StoreError> {
+        let withdrawn = self.run(|_, pipe| {
+            pipe.cmd("ZREM").arg(keys::INGEST_MEMBERS).arg(client_id);
+        });
+        withdrawn.await.map(drop)
+    }
+
+    /// Reads the reports of the ingests.
+    pub async fn ingest_status(&self) -> Result<IngestStatus, StoreError> {
+        let answers = self
+            .run_each(2, |_, index, pipe| {
+                if index == 0 {
+                    pipe.cmd("ZREVRANGE").arg(keys::INGEST_MEMBERS);
+                    pipe.arg(0).arg(0).arg("WITHSCORES");
+                } else {
+                    pipe.cmd("HGET").arg(keys::INGEST_LISTENING).arg("topics");
+                }
+            })
+            .await?;
+        let mut answers = answers.into_iter();
+        let mut next = || {
+            let answer = answers.next().unwrap_or(Ok(Value::Nil));
+            answer.map_err(|err| self.answer_error(err))
+        };
+        let newest = Vec::<(String, f64)>::from_redis_value(next()?);
+        let newest = newest.map_err(|err| StoreError::Away(err.into()))?;
+        let topics = text(next()?).map_err(StoreError::Away)?.unwrap_or_default();
+        let now = self.link.now();
+        let age = newest.first().map(|(_, score)| {
+            let age_ms = now.millis_since(time_of_score(*score)).max(0);
+            Duration::from_millis(age_ms.unsigned_abs())
+        });
+        Ok(IngestStatus {
+            age,
+            topics: topics.lines().map(str::to_owned).collect(),
+        })
+    }
+}

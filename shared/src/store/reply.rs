@@ -1,0 +1,94 @@
+//! Reads the parts of Redis replies that the typed conversions of the library do not cover.
+
+use std::collections::HashMap;
+
+use redis::{FromRedisValue, RedisError, RedisResult, Value};
+
+use crate::clock::Time;
+use crate::position::Position;
+
+/// The reply is not what the command or script returns.
+pub(super) fn wrong_answer(what: &'static str) -> RedisError {
+    (redis::ErrorKind::UnexpectedReturnType, what).into()
+}
+
+/// The items of an array; nil is an empty one.
+pub(super) fn items(answer: Value) -> RedisResult<Vec<Value>> {
+    match answer {
+        Value::Array(items) => Ok(items),
+        Value::Nil => Ok(Vec::new()),
+        _ => Err(wrong_answer("expected an array")),
+    }
+}
+
+/// A text that may be missing. RESP3 returns scores as doubles, and scripts return a missing value as false.
+pub(super) fn text(value: Value) -> RedisResult<Option<String>> {
+    match value {
+        Value::Nil | Value::Boolean(false) => Ok(None),
+        Value::Double(number) => Ok(Some(number.to_string())),
+        // Bytes that are not UTF-8 make one state unreadable. They must not fail the whole reply.
+        Value::BulkString(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        value => Ok(Some(String::from_redis_value(value)?)),
+    }
+}
+
+/// Bytes that may be missing.
+pub(super) fn bytes(value: Value) -> RedisResult<Option<Vec<u8>>> {
+    match value {
+        Value::Nil | Value::Boolean(false) => Ok(None),
+        Value::BulkString(bytes) => Ok(Some(bytes)),
+        value => Ok(Some(Vec::from_redis_value(value)?)),
+    }
+}
+
+/// The time that a sorted set holds as a score.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "scores are whole milliseconds below 2^53"
+)]
+pub(super) fn time_of_score(score: f64) -> Time {
+    Time::from_millis(score as i64)
+}
+
+/// An entry of a stream.
+pub(super) struct Entry {
+    pub(super) id: String,
+    pub(super) fields: HashMap<String, Vec<u8>>,
+}
+
+/// The entries of a stream, in the order of the reply.
+pub(super) fn entries(answer: Value) -> RedisResult<Vec<Entry>> {
+    let mut found = Vec::new();
+    for entry in items(answer)? {
+        let mut parts = items(entry)?.into_iter();
+        let id = text(parts.next().unwrap_or(Value::Nil))?;
+        let id = id.ok_or_else(|| wrong_answer("a stream entry without an id"))?;
+        let fields = HashMap::from_redis_value(parts.next().unwrap_or(Value::Nil))?;
+        found.push(Entry { id, fields });
+    }
+    Ok(found)
+}
+
+impl Entry {
+    /// A field as text.
+    pub(super) fn text(&self, field: &str) -> Option<&str> {
+        std::str::from_utf8(self.fields.get(field)?).ok()
+    }
+
+    /// Position of an entry whose id is `<seq>-0` and that has a field `epoch`.
+    pub(super) fn position(&self) -> Option<Position> {
+        let (seq, _) = self.id.split_once('-')?;
+        Some(Position {
+            epoch: self.text("epoch")?.parse().ok()?,
+            seq: seq.parse().ok()?,
+        })
+    }
+}
+
+/// A bound for a range of stream ids; without a time it is `open_end`, which is `-` or `+`.
+pub(super) fn stream_bound(time: Option<Time>, open_end: &str) -> String {
+    time.map_or_else(
+        || open_end.to_owned(),
+        |time| time.as_millis().max(0).to_string(),
+    )
+}

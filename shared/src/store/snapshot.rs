@@ -1,0 +1,191 @@
+//! Reads devices for clients: state, events and alarms.
+
+use std::collections::HashMap;
+
+use redis::Value;
+
+use super::reply::{Entry, bytes, entries, items, stream_bound};
+use super::{Loaded, Store, StoreError};
+use crate::alarm::Alarm;
+use crate::clock::Time;
+use crate::device::DeviceId;
+use crate::position::{Epoch, Position};
+use crate::state::DeviceState;
+
+/// One device as it was stored at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The present epoch of its partition.
+    pub epoch: Epoch,
+    /// The device's state; `None` for an unknown device.
+    pub state: Option<DeviceState>,
+    /// Server time of the last message that proved the device alive.
+    pub last_message: Option<Time>,
+    /// Published events with `seq >= since`, oldest first; none without `since`.
+    pub events: Vec<StoredEvent>,
+    /// The last events with alarm changes, oldest first; none without `since`.
+    pub changes: Vec<StoredChanges>,
+    /// The seq after which this device began or, if it is unknown, would begin.
+    pub born_after: u64,
+}
+
+/// An entry of a device's events stream.
+#[derive(Clone, Debug)]
+pub struct StoredEvent {
+    /// Its position.
+    pub position: Position,
+    /// The published bytes: an [`crate::event::Event`] as JSON.
+    pub bytes: Vec<u8>,
+}
+
+/// An entry of a device's changes stream.
+#[derive(Clone, Debug)]
+pub struct StoredChanges {
+    /// Its position.
+    pub position: Position,
+    /// Payload of `device:alerts:changed` as JSON.
+    pub payload: Vec<u8>,
+    /// The alarms as these changes left them, in order.
+    pub alarms: Vec<Alarm>,
+}
+
+impl Store {
+    /// Reads one device at one moment, with its events from `since` on if that is given.
+    pub async fn snapshot(
+        &self,
+        device: &DeviceId,
+        since: Option<u64>,
+    ) -> Result<Snapshot, StoreError> {
+        let answer = self
+            .run(|scripts, pipe| {
+                self.call_state_script(&scripts.snapshot, device, pipe);
+                pipe.arg(since.map_or_else(String::new, |seq| seq.to_string()));
+            })
+            .await?;
+        let mut parts = items(answer).map_err(StoreError::Away)?.into_iter();
+        let mut part = || parts.next().unwrap_or(Value::Nil);
+        let stored = self.loaded(device, Ok(part()))?.device()?;
+        if stored.lost {
+            return Err(StoreError::Refused("its state cannot be read".to_owned()));
+        }
+        let events = entries(part()).map_err(StoreError::Away)?;
+        let changes = entries(part()).map_err(StoreError::Away)?;
+        let born_after = match &stored.state.latest {
+            Some(_) => stored.state.memory.born_after,
+            None => stored.seq_floor,
+        };
+        Ok(Snapshot {
+            born_after,
+            epoch: stored.epoch,
+            state: stored.state.latest.is_some().then_some(stored.state),
+            last_message: stored.last_message,
+            events: events.into_iter().filter_map(stored_event).collect(),
+            changes: changes.into_iter().filter_map(stored_changes).collect(),
+        })
+    }
+
+    /// States of these devices, in their order; `None` where a device is unknown or unreadable.
+    pub async fn states(
+        &self,
+        devices: &[DeviceId],
+    ) -> Result<Vec<Option<(DeviceState, Option<Time>)>>, StoreError> {
+        /// Keeps one answer within a few megabytes.
+        const CHUNK: usize = 500;
+        let mut states = Vec::with_capacity(devices.len());
+        for chunk in devices.chunks(CHUNK) {
+            for loaded in self.load(chunk).await? {
+                states.push(match loaded {
+                    Loaded::Device(stored) if stored.state.latest.is_some() => {
+                        Some((stored.state, stored.last_message))
+                    }
+                    Loaded::Device(_) | Loaded::Refused(_) => None,
+                });
+            }
+        }
+        Ok(states)
+    }
+
+    /// The last payload of the device as received (valid JSON).
+    pub async fn raw_payload(&self, device: &DeviceId) -> Result<Option<Vec<u8>>, StoreError> {
+        let answer = self
+            .run(|_, pipe| {
+                pipe.cmd("HGET");
+                pipe.arg(self.keys(device).device(device)).arg("raw");
+            })
+            .await?;
+        // Empty if the reading was asserted again: its payload is not kept.
+        let raw = bytes(answer).map_err(StoreError::Away)?;
+        Ok(raw.filter(|raw| !raw.is_empty()))
+    }
+
+    /// Open alarms and the newest closed ones, at most `bound` in all, in the order of their raise; `None` for an unknown
+    /// device.
+    pub async fn alarms(
+        &self,
+        device: &DeviceId,
+        bound: usize,
+    ) -> Result<Option<Vec<Alarm>>, StoreError> {
+        let snapshot = self.snapshot(device, Some(u64::MAX)).await?;
+        let Some(state) = snapshot.state else {
+            return Ok(None);
+        };
+        Ok(Some(fold_alarms(&state.alarms, snapshot.changes, bound)))
+    }
+
+    /// The newest `limit` samples of the device's history with a server time within the bounds (inclusive): JSON objects,
+    /// oldest first.
+    pub async fn history(
+        &self,
+        device: &DeviceId,
+        since: Option<Time>,
+        until: Option<Time>,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
+        let answer = self
+            .run(|_, pipe| {
+                pipe.cmd("XREVRANGE").arg(self.keys(device).history(device));
+                pipe.arg(stream_bound(until, "+"));
+                pipe.arg(stream_bound(since, "-"));
+                pipe.arg("COUNT").arg(limit);
+            })
+            .await?;
+        let newest_first = entries(answer).map_err(StoreError::Away)?;
+        let samples = newest_first.into_iter().rev();
+        Ok(samples
+            .filter_map(|mut entry| entry.fields.remove("s"))
+            .collect())
+    }
+}
+
+/// Open alarms and the newest closed ones, in the order of their raise. The last change of an alarm shows how it was left.
+fn fold_alarms(open: &[Alarm], changes: Vec<StoredChanges>, bound: usize) -> Vec<Alarm> {
+    let mut last: HashMap<String, Alarm> = HashMap::new();
+    for alarm in changes.into_iter().flat_map(|entry| entry.alarms) {
+        last.insert(alarm.id.clone(), alarm);
+    }
+    let is_open = |alarm: &Alarm| open.iter().any(|other| other.id == alarm.id);
+    let mut alarms: Vec<Alarm> = last
+        .into_values()
+        .filter(|alarm| alarm.cleared_at.is_some() && !is_open(alarm))
+        .collect();
+    alarms.sort_by(|a, b| (b.raised_at, &b.id).cmp(&(a.raised_at, &a.id)));
+    alarms.truncate(bound.saturating_sub(open.len()));
+    alarms.extend(open.iter().cloned());
+    alarms.sort_by(|a, b| (a.raised_at, &a.id).cmp(&(b.raised_at, &b.id)));
+    alarms
+}
+
+fn stored_event(mut entry: Entry) -> Option<StoredEvent> {
+    Some(StoredEvent {
+        position: entry.position()?,
+        bytes: entry.fields.remove("event")?,
+    })
+}
+
+fn stored_changes(mut entry: Entry) -> Option<StoredChanges> {
+    Some(StoredChanges {
+        position: entry.position()?,
+        alarms: serde_json::from_str(entry.text("alarms")?).ok()?,
+        payload: entry.fields.remove("payload")?,
+    })
+}
