@@ -203,7 +203,7 @@ impl Seen {
         let (seen, now) = (self.clone(), Arc::clone(clock));
         meters.age(
             "gateway.fleet.unacknowledged.critical.alarm.age",
-            "Age of the oldest open critical alarm that is not acknowledged, since its raise at whatever level; 0 without one.",
+            "Age of the oldest open critical alarm that is not acknowledged, counted from when it was raised at any level. 0 without such an alarm.",
             move || {
                 let since = seen.get()?.sample.unacknowledged_since;
                 Some(since.map_or(0.0, |since| seconds(now.now(), since)))
@@ -212,7 +212,7 @@ impl Seen {
         let (seen, now) = (self.clone(), Arc::clone(clock));
         meters.age(
             "gateway.fleet.sample.age",
-            "Age of what the `gateway_fleet_…` say; grows while Redis is away. Absent before the first sample, as they are.",
+            "Age of the sample behind the `gateway_fleet_…` metrics. Grows while Redis is unavailable. Absent before the first sample, like all of them.",
             move || Some(seconds(now.now(), seen.get()?.sample.at)),
         );
     }
@@ -221,7 +221,7 @@ impl Seen {
         let seen = self.clone();
         meters.gauges(
             "gateway.fleet.devices",
-            "Devices by their worst state: an open alarm but silence that is `critical`, `high` or `warning`, else `offline`, else `normal`; `unknown` where it cannot be read.",
+            "Devices by their worst state: `critical`, `high` or `warning` with an open alarm other than `device_offline`, else `offline`, else `normal`. `unknown`: the stored state cannot be read.",
             move |observe| {
                 let Some(seen) = seen.get() else { return };
                 let devices = &seen.sample.devices;
@@ -255,7 +255,7 @@ impl Seen {
         let seen = self.clone();
         meters.gauges(
             "gateway.fleet.dead.letters",
-            "Dead letters kept in Redis.",
+            "Dead letters stored in Redis.",
             move |observe| {
                 if let Some(seen) = seen.get() {
                     observe(seen.sample.dead_letters, &[]);
@@ -268,25 +268,25 @@ impl Seen {
         self.total(
             meters,
             "gateway.fleet.connections",
-            "Clients of all replicas.",
+            "Clients connected to all replicas together.",
             |totals| totals.connections,
         );
         self.total(
             meters,
             "gateway.fleet.subscriptions",
-            "Subscriptions of all replicas.",
+            "Subscriptions at all replicas together.",
             |totals| totals.subscriptions,
         );
         self.total(
             meters,
             "gateway.fleet.rooms",
-            "Devices watched by clients of any replica; a replica names 20 000 at most.",
+            "Devices with a subscribed client at any replica. Each replica names at most 20 000 of them.",
             |totals| totals.rooms,
         );
         self.total(
             meters,
             "gateway.fleet.replicas",
-            "Gateways that report their clients.",
+            "Gateway replicas that report their clients.",
             |totals| totals.replicas,
         );
     }

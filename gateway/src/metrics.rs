@@ -87,7 +87,7 @@ impl Metrics {
         const RECOVERIES: [&str; 3] = ["recovered", "snapshot", "alarms_incomplete"];
         let [client_recoveries, replica_recoveries] = meters.count_by_two(
             "gateway.recoveries",
-            "Catch-ups of a client that came back, and of this replica after it missed something.",
+            "Recoveries after a gap: of a client that subscribed again with its position, or of this replica after it had missed events.",
             ("of", ["client", "replica"]),
             ("outcome", &RECOVERIES),
         );
@@ -104,72 +104,72 @@ impl Metrics {
             connected: meters.count("gateway.connections.opened", "Clients that connected."),
             disconnected: meters.count_by(
                 "gateway.disconnections",
-                "Clients that left or were let go.",
+                "Clients whose connection ended, by reason.",
                 "reason",
                 &LetGo::CODES,
             ),
             refused: meters.count_by(
                 "gateway.handshakes.refused",
-                "Connection attempts that were refused.",
+                "Socket.IO connection attempts that were refused, by reason.",
                 "reason",
                 &["draining", "full", "origin", "invalid"],
             ),
             commands_refused: meters.count_by(
                 "gateway.commands.refused",
-                "Commands of clients that were refused.",
+                "Commands of clients that were refused, by code.",
                 "code",
                 &["invalid", "limit"],
             ),
-            events: meters.count("gateway.events", "Events taken from Redis."),
+            events: meters.count("gateway.events", "Events received from Redis."),
             unreadable: meters.count(
                 "gateway.events.unreadable",
-                "Events from Redis that could not be read.",
+                "Events received from Redis that could not be parsed.",
             ),
             alarm_packets,
             telemetry_packets,
             conflated: meters.count(
                 "gateway.packets.conflated",
-                "Readings left out because a newer one took their place.",
+                "Readings not sent because a newer one of the same device replaced them while they waited.",
             ),
             dropped: meters.count(
                 "gateway.packets.dropped",
-                "Packets that waited for a client that was let go or gone.",
+                "Waiting packets discarded because the connection of their client had ended.",
             ),
             client_recoveries,
             replica_recoveries,
             subscriber_lost: meters.count_by(
                 "gateway.subscriber.lost",
-                "Times that connection was given up; `deaf`: it stood, and nothing was heard.",
+                "Times the Redis connection that receives published events was lost or given up, by reason. `deaf`: it was open, but nothing was received.",
                 "reason",
                 &["closed", "silent", "deaf", "elsewhere"],
             ),
             lagging: meters.count(
                 "gateway.lagging",
-                "Times more was published than could be taken, and was caught up from the streams.",
+                "Times this replica dropped events because they were published faster than it processed them. It then reads them from the event streams in Redis.",
             ),
             acknowledged: meters.count_by(
                 "gateway.acknowledgements",
-                "Acknowledgements of alarms.",
+                "Requests to acknowledge an alarm, by outcome.",
                 "outcome",
                 &["covered", "escalated", "not_found"],
             ),
             retired: meters.count("gateway.retirements", "Devices retired."),
             alarm_changes: meters.count_by(
                 "gateway.alarm.changes",
-                "Transitions of alarms by acknowledgements and retirements.",
+                "Alarm changes caused by acknowledgements and retirements.",
                 "change",
                 &BY_PEOPLE,
             ),
             watching,
             latency: meters.durations(
                 "gateway.event.latency",
-                "From the decision of an event (by the clock of Redis) until it was handed to the lanes of all its watchers, missed ones included.",
+                "Time from the decision of an event (by the clock of Redis) until it was queued for all its subscribers. Includes events that were missed at first and caught up later.",
             ),
             alarm_wait: meters.durations(
                 "gateway.alarm.wait",
-                "How long alarms, snapshots and replays waited for their client until it took them or was let go: the longest of each time, 0 where they went at once.",
+                "Time that packets of the alarm lane (alarms, snapshots, replays) waited until the client took them or was disconnected. One value per send: the longest wait in it, 0 if nothing had to wait.",
             ),
-            requests: meters.durations(HTTP_SERVER_REQUEST_DURATION, "Requests of REST."),
+            requests: meters.durations(HTTP_SERVER_REQUEST_DURATION, "Duration of REST requests."),
         })
     }
 
@@ -234,17 +234,17 @@ fn register_watching(meters: &Meters, watching: &Arc<[Watching; SHARDS]>) {
     };
     meters.gauge(
         "gateway.rooms",
-        "Devices watched by clients of this replica.",
+        "Devices with a subscribed client at this replica.",
         total(|shard| &shard.rooms),
     );
     meters.gauge(
         "gateway.subscriptions",
-        "Subscriptions of clients of this replica.",
+        "Subscriptions of clients of this replica, one per client and device.",
         total(|shard| &shard.subscriptions),
     );
     meters.gauge(
         "gateway.channels",
-        "Channels of Redis this replica listens to; those nobody watches any more linger.",
+        "Redis channels this replica is subscribed to. A channel stays for `--linger` after its last client has left.",
         total(|shard| &shard.channels),
     );
 }
@@ -260,7 +260,7 @@ impl Present {
         } = self;
         meters.gauges(
             "gateway.connections",
-            "Connected clients by what carries them now.",
+            "Connected clients by their present transport.",
             move |observe| {
                 let all = clients.all();
                 let carried = all
@@ -278,7 +278,7 @@ impl Present {
         );
         meters.gauge(
             "gateway.subscriber.up",
-            "1 while the connection stands that brings what is published.",
+            "1 while the Redis connection that receives published events is open, else 0.",
             move || u64::from(relay.is_linked()),
         );
         let of_status = |read: fn(&Monitor) -> bool| {
@@ -287,28 +287,28 @@ impl Present {
         };
         meters.gauge(
             "gateway.redis.link.up",
-            "1 while Redis answers.",
+            "1 while Redis answers, else 0.",
             of_status(|monitor| monitor.status().dependencies.redis.ok),
         );
         meters.gauge(
             "gateway.ingest.listening",
-            "1 while an ingest reports that it listens to the detectors; 0 also while Redis cannot be asked.",
+            "1 while at least one ingest reports an active subscription at the broker. 0 if none does, or while Redis does not answer.",
             of_status(|monitor| monitor.status().dependencies.ingest.ok),
         );
         meters.gauge(
             "gateway.draining",
-            "1 while this replica closes its clients to go.",
+            "1 while this replica is shutting down, else 0.",
             of_status(Monitor::is_draining),
         );
         let counted = store.clone();
         meters.observed_count(
             "gateway.redis.connections",
-            "Connections made to Redis for questions and commits.",
+            "Connections made to Redis for queries and commits.",
             move || counted.connections(),
         );
         meters.observed_count(
             "gateway.reasserted.devices",
-            "Devices asserted again after Redis went back behind what was acknowledged here.",
+            "Devices written to Redis again because it had lost an acknowledgement committed by this replica.",
             move || store.reasserted(),
         );
     }

@@ -78,52 +78,52 @@ impl Metrics {
         Arc::new(Self {
             committed: meters.count(
                 "ingest.messages.committed",
-                "Messages whose decision was committed, or was nothing to write.",
+                "Messages that are done: their decision is committed to Redis, or needed no write.",
             ),
             duplicates: meters.count(
                 "ingest.messages.duplicate",
-                "Duplicates among the committed.",
+                "Committed messages that decided nothing: repeated deliveries, and retained messages of known devices.",
             ),
             late: meters.count(
                 "ingest.messages.late",
-                "Late readings among the committed.",
+                "Committed readings that arrived late: after a newer one of the same device, or redelivered without a usable device time.",
             ),
             conflicts: meters.count(
                 "ingest.commit.conflicts",
-                "Decisions made again because the state had moved.",
+                "Decisions repeated because another writer had changed the stored state in between.",
             ),
             failures: meters.count(
                 "ingest.commit.failures",
-                "Batches not committed whole because Redis was away; what is left of them is tried again.",
+                "Batches not written completely because Redis was unavailable. The rest is tried again.",
             ),
-            timers: meters.count("ingest.timers", "Deadlines looked at."),
+            timers: meters.count("ingest.timers", "Deadlines evaluated."),
             timers_refused: meters.count(
                 "ingest.timers.refused",
-                "Deadlines that cannot be judged or written: the state of the device is lost, or its keys are not what they should be. Tried again after `--offline-after`.",
+                "Deadlines that could not be evaluated or written, because the stored state of the device is lost or its keys cannot be used. Each is tried again after `--offline-after`.",
             ),
             rejected: meters.count_by(
                 "ingest.messages.rejected",
-                "Dead letters: messages that can never be processed.",
+                "Messages that can never be processed and became dead letters, by reason.",
                 "reason",
                 &REASONS,
             ),
             alarm_changes: meters.count_by(
                 "ingest.alarm.changes",
-                "Transitions of alarms by messages and deadlines.",
+                "Alarm changes caused by messages and deadlines.",
                 "change",
                 &BY_DETECTORS,
             ),
             commit_duration: meters.durations(
                 "ingest.commit.duration",
-                "Load, decision and commit of one batch of messages.",
+                "Time to load, decide and commit one batch of messages.",
             ),
             message_duration: meters.durations(
                 "ingest.message.duration",
-                "From the socket to the commit of a message.",
+                "Time from receiving a message to its commit.",
             ),
             deadline_lag: meters.durations(
                 "ingest.deadline.lag",
-                "How long after its time a deadline was looked at: silence, off-delays. Long after nobody listened.",
+                "Time from when a deadline (silence, off-delay) was due until it was evaluated. High just after an outage in which no ingest was listening.",
             ),
         })
     }
@@ -157,27 +157,27 @@ impl Links {
         };
         meters.observed_count(
             "ingest.messages.received",
-            "Messages taken from the broker, without the lost ones.",
+            "Messages received from the broker, without those counted as lost.",
             of_broker(LinkStatus::received),
         );
         meters.observed_count(
             "ingest.messages.lost",
-            "Messages of QoS 0 dropped because they came faster than they are committed.",
+            "QoS 0 messages dropped because they arrived faster than they were committed.",
             of_broker(LinkStatus::lost),
         );
         meters.gauge(
             "ingest.messages.queued",
-            "Messages that wait for the pipeline.",
+            "Received messages that wait to be processed.",
             of_broker(|broker| broker.queued() as u64),
         );
         meters.gauge(
             "ingest.messages.unacknowledged",
-            "Messages in the ack window: received and not acknowledged to the broker.",
+            "Messages received and not yet acknowledged to the broker: the used part of the receive window.",
             of_broker(|broker| broker.unacknowledged() as u64),
         );
         meters.gauge(
             "ingest.broker.link.up",
-            "1 while the subscription at the broker stands.",
+            "1 while the subscription at the broker is active, else 0.",
             of_broker(|broker| u64::from(broker.is_subscribed())),
         );
         meters.observed_count(
@@ -187,7 +187,7 @@ impl Links {
         );
         meters.gauge(
             "ingest.redis.link.up",
-            "1 while Redis answers.",
+            "1 while Redis answers, else 0.",
             move || u64::from(beats.borrow().redis),
         );
         let counted = store.clone();
@@ -198,12 +198,12 @@ impl Links {
         );
         meters.observed_count(
             "ingest.reasserted.devices",
-            "Devices asserted again after Redis went back behind what was committed.",
+            "Devices written to Redis again because it had lost a state committed by this process.",
             move || store.reasserted(),
         );
         meters.gauge(
             "ingest.devices.room.left",
-            "1 while devices never heard of are taken, 0 once `--max-devices` is reached.",
+            "1 while messages of unknown devices are accepted, 0 once `--max-devices` is reached.",
             move || u64::from(room_left.load(Ordering::Relaxed)),
         );
     }

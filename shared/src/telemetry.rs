@@ -53,7 +53,7 @@ const OWN_CRATES: [&str; 3] = ["shared", "ingest", "gateway"];
 pub fn register_metrics(meters: &Meters) {
     meters.observed_counts(
         "telemetry.exports.failed",
-        "Exports of spans or metrics that the collector did not take.",
+        "Exports of spans or metrics that the collector did not accept.",
         |observe| {
             for (signal, failed) in exports::failed() {
                 observe(failed, &[("signal", signal)]);
@@ -62,12 +62,12 @@ pub fn register_metrics(meters: &Meters) {
     );
     meters.observed_count(
         "telemetry.spans.dropped",
-        "Spans thrown away because too many waited for the collector.",
+        "Spans dropped because the queue for the collector was full.",
         span_queue::dropped_spans,
     );
     meters.observed_count(
         "telemetry.lines.dropped",
-        "Log lines thrown away because nobody reads standard output, or it cannot be written.",
+        "Log lines dropped because standard output is not read or cannot be written.",
         stdout::lost_lines,
     );
 }
