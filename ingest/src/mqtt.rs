@@ -5,11 +5,14 @@
 //! pending request) can reach the next, where the same packet id names another message.
 
 mod ack;
-mod leave;
+pub(crate) mod broker_url;
+pub(crate) mod config;
+pub(crate) mod message;
 mod options;
-mod probe;
+pub(crate) mod probe;
 mod ring;
-mod status;
+pub(crate) mod shutdown;
+pub(crate) mod status;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -24,22 +27,16 @@ use rumqttc::v5::mqttbytes::v5::{
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
 use shared::backoff::Backoff;
 use shared::lifecycle::Lifecycle;
-use shared::store::DeadLetter;
-use shared::trace::RemoteContext;
 use tokio::sync::mpsc::{self, Receiver, Sender, error::TrySendError};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::MqttConfig;
-
-pub use ack::AckHandle;
-use ack::Acks;
-pub use leave::Farewell;
-use leave::Stop;
-pub use probe::try_broker;
-use status::InHand;
-pub use status::{LinkReporter, LinkState, LinkStatus};
+use ack::{AckHandle, Acks};
+use config::MqttConfig;
+use message::MqttMessage;
+use shutdown::{SessionAtExit, Stop};
+use status::{BrokerStatus, ConnectionState, Pending, StatusReporter};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -51,47 +48,25 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const CONTESTED: u32 = 5;
 const CONTEST: Duration = Duration::from_secs(10);
 
-/// One message as the broker sent it.
-#[derive(Debug)]
-pub struct Incoming {
-    /// Where it was published.
-    pub topic: String,
-    /// A copy: the library's buffer, which many messages share, would stay as long as any of them. Only the beginning of
-    /// one that is too large to be processed.
-    pub payload: Vec<u8>,
-    /// Bytes the broker sent.
-    pub size: usize,
-    /// The broker sent it before.
-    pub dup: bool,
-    /// It was published before we subscribed and kept for us.
-    pub retain: bool,
-    /// Where its sender says it stands in a trace.
-    pub origin: Option<RemoteContext>,
-    /// When it came out of the socket.
-    pub received_at: Instant,
-    /// To be finished once the message is committed or kept as a dead letter.
-    pub ack: AckHandle,
-}
-
 /// Starts the link. The queue it returns is closed, and drained by the receiver, when the link has ended: soon after the
-/// drain begins. A member of a share group first waits for its `farewell`. Of payloads above `max_payload_bytes` only the
+/// drain begins. A member of a share group first waits for its `session_at_exit`. Of payloads above `max_payload_bytes` only the
 /// beginning is kept, so that the queue is bounded in bytes, too.
 ///
 /// # Errors
 /// TLS is wanted and no certificate authority of the system can be read.
-pub fn start(
+pub(crate) fn start(
     config: &MqttConfig,
     lifecycle: &Lifecycle,
-    farewell: watch::Receiver<Farewell>,
+    session_at_exit: watch::Receiver<SessionAtExit>,
     max_payload_bytes: usize,
-) -> anyhow::Result<(Receiver<Incoming>, LinkStatus)> {
+) -> anyhow::Result<(Receiver<MqttMessage>, BrokerStatus)> {
     let window = usize::from(config.mqtt_receive_maximum);
     // Two windows. One connection should not have more than one open, and it is made only when a whole one is free (an
     // older connection's may still wait); QoS 0, which has no window, is dropped and counted before it takes that room.
     let (sender, receiver) = mpsc::channel(2 * window);
-    let (reporter, status) = LinkStatus::new();
+    let (reporter, status) = BrokerStatus::new();
     let acks = Arc::<Acks>::default();
-    let status = status.watch(InHand {
+    let status = status.watch(Pending {
         acks: Arc::clone(&acks),
         queue: sender.downgrade(),
     });
@@ -100,7 +75,7 @@ pub fn start(
         broker: config.mqtt_broker.to_string(),
         filters: config.filters(),
         shares: config.mqtt_share_group.is_some(),
-        farewell,
+        session_at_exit,
         window,
         max_payload_bytes,
         connect_timeout: config.mqtt_connect_timeout,
@@ -123,13 +98,13 @@ struct Link {
     filters: Vec<String>,
     /// Whether we are a member of a share group.
     shares: bool,
-    farewell: watch::Receiver<Farewell>,
+    session_at_exit: watch::Receiver<SessionAtExit>,
     window: usize,
     max_payload_bytes: usize,
     connect_timeout: Duration,
     acks: Arc<Acks>,
-    sender: Sender<Incoming>,
-    reporter: LinkReporter,
+    sender: Sender<MqttMessage>,
+    reporter: StatusReporter,
     soft: CancellationToken,
     hard: CancellationToken,
 }
@@ -154,7 +129,7 @@ struct Progress {
     connected_at: Option<Instant>,
     subscribed_at: Option<Instant>,
     stop: Stop,
-    farewell: watch::Receiver<Farewell>,
+    session_at_exit: watch::Receiver<SessionAtExit>,
 }
 
 impl Link {
@@ -178,12 +153,12 @@ impl Link {
             };
             match end {
                 End::Stopped => {
-                    self.reporter.report(LinkState::Stopped);
+                    self.reporter.report(ConnectionState::Stopped);
                     return;
                 }
                 End::Left => {
                     self.remove_session().await;
-                    self.reporter.report(LinkState::Stopped);
+                    self.reporter.report(ConnectionState::Stopped);
                     return;
                 }
                 End::TakenOver => return self.stay_away("the broker says so").await,
@@ -213,14 +188,14 @@ impl Link {
             "session taken over: another client uses our client id; not taking it back; give every replica its own \
              client id, and restart this one",
         );
-        self.reporter.report(LinkState::TakenOver);
+        self.reporter.report(ConnectionState::TakenOver);
         self.reporter
             .report_error("session taken over by another client with our client id");
         self.soft.cancelled().await;
     }
 
     fn lost(&self, error: &str) {
-        if self.reporter.report(LinkState::Down) {
+        if self.reporter.report(ConnectionState::Down) {
             tracing::warn!(
                 broker = self.broker,
                 error,
@@ -243,7 +218,7 @@ impl Link {
             connected_at: None,
             subscribed_at: None,
             stop: Stop::No,
-            farewell: self.farewell.clone(),
+            session_at_exit: self.session_at_exit.clone(),
         };
         let end = self.poll(&mut eventloop, &mut progress).await;
         self.acks.disconnect();
@@ -279,10 +254,10 @@ impl Link {
                             }
                             self.begin_stop(progress);
                         }
-                        farewell = leave::decided(&mut progress.farewell),
+                        session_at_exit = shutdown::decided(&mut progress.session_at_exit),
                             if progress.stop == Stop::Undecided =>
                         {
-                            self.decide_stop(farewell, progress);
+                            self.decide_stop(session_at_exit, progress);
                         }
                         result = &mut poll => break result,
                     }
@@ -334,7 +309,7 @@ impl Link {
 
     fn connected(&self, answer: &ConnAck, progress: &mut Progress) -> Result<(), End> {
         progress.connected_at = Some(Instant::now());
-        self.reporter.report(LinkState::Connected);
+        self.reporter.report(ConnectionState::Connected);
         tracing::info!(
             broker = self.broker,
             client_id = self.options.client_id(),
@@ -368,7 +343,7 @@ impl Link {
             }
         }
         tracing::info!(broker = self.broker, "Subscribed to: {topics}");
-        self.reporter.report(LinkState::Subscribed);
+        self.reporter.report(ConnectionState::Subscribed);
         Ok(())
     }
 
@@ -380,11 +355,11 @@ impl Link {
                     return Ok(());
                 }
                 self.sender
-                    .try_send(self.incoming(publish, AckHandle::none()))
+                    .try_send(self.message(publish, AckHandle::none()))
             }
             QoS::AtLeastOnce => {
                 let ack = Acks::receive(&self.acks, publish.pkid);
-                self.sender.try_send(self.incoming(publish, ack))
+                self.sender.try_send(self.message(publish, ack))
             }
             QoS::ExactlyOnce => return Err(End::Lost("the broker sends QoS 2 unasked".to_owned())),
         };
@@ -401,7 +376,7 @@ impl Link {
 
     /// mosquitto 2.0.11 keeps to the receive maximum until it has a queue for us: then each acknowledgement brings a whole
     /// window. What we do not read waits in the socket, then with the broker.
-    async fn wait_for_room(&self, message: Incoming) -> Result<(), End> {
+    async fn wait_for_room(&self, message: MqttMessage) -> Result<(), End> {
         let sent = timeout(self.options.keep_alive(), self.sender.send(message));
         tokio::select! {
             biased;
@@ -440,7 +415,7 @@ impl Link {
             };
             match self
                 .sender
-                .try_send(self.incoming(&publish, AckHandle::none()))
+                .try_send(self.message(&publish, AckHandle::none()))
             {
                 Ok(()) => self.reporter.count_received(),
                 Err(_) if publish.qos == QoS::AtMostOnce => self.lose_unacknowledged(),
@@ -449,16 +424,6 @@ impl Link {
             }
         }
     }
-}
-
-/// W3C's two user properties. Most messages have none: then nothing is allocated.
-fn origin(publish: &Publish) -> Option<RemoteContext> {
-    let properties = &publish.properties.as_ref()?.user_properties;
-    let named = |wanted: &str| {
-        let found = properties.iter().find(|(name, _)| name == wanted);
-        found.map(|(_, value)| value.as_str())
-    };
-    RemoteContext::read(named("traceparent")?, named("tracestate"))
 }
 
 fn end_of(err: &ConnectionError) -> End {
@@ -473,23 +438,8 @@ fn end_of(err: &ConnectionError) -> End {
 }
 
 impl Link {
-    fn incoming(&self, publish: &Publish, ack: AckHandle) -> Incoming {
-        let size = publish.payload.len();
-        let kept = if size > self.max_payload_bytes {
-            size.min(DeadLetter::MAX_BYTES)
-        } else {
-            size
-        };
-        Incoming {
-            topic: String::from_utf8_lossy(&publish.topic).into_owned(),
-            payload: publish.payload[..kept].to_vec(),
-            size,
-            dup: publish.dup,
-            retain: publish.retain,
-            origin: origin(publish),
-            received_at: Instant::now(),
-            ack,
-        }
+    fn message(&self, publish: &Publish, ack: AckHandle) -> MqttMessage {
+        MqttMessage::new(publish, self.max_payload_bytes, ack)
     }
 }
 

@@ -12,16 +12,16 @@ use super::ring::{Ring, Ticket};
 /// Acknowledges one message. Dropped without [`AckHandle::done`], the message is not acknowledged, and none behind it
 /// on this connection: the broker sends them again on the next.
 #[must_use = "a message that is not finished holds back all acknowledgements behind it"]
-pub struct AckHandle(Option<(Arc<Acks>, Ticket)>);
+pub(crate) struct AckHandle(Option<(Arc<Acks>, Ticket)>);
 
 impl AckHandle {
     /// Of a message that needs no acknowledgement (QoS 0).
-    pub const fn none() -> Self {
+    pub(crate) const fn none() -> Self {
         Self(None)
     }
 
     /// The message is safe: acknowledge it once those before it are. Waits for nothing.
-    pub fn done(self) {
+    pub(crate) fn done(self) {
         if let Some((acks, ticket)) = self.0 {
             let mut state = acks.lock();
             state.ring.finish(ticket);

@@ -7,12 +7,12 @@ use std::time::Instant;
 use tokio::sync::mpsc::WeakSender;
 use tokio::sync::watch;
 
-use super::Incoming;
 use super::ack::Acks;
+use super::message::MqttMessage;
 
 /// What a connection to the broker can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LinkState {
+pub(crate) enum ConnectionState {
     /// Before the first connection.
     Connecting,
     /// Connected, the subscription is not confirmed yet.
@@ -29,8 +29,7 @@ pub enum LinkState {
 
 #[derive(Clone, Debug)]
 struct Standing {
-    state: LinkState,
-    since: Instant,
+    state: ConnectionState,
     last_subscribed: Option<Instant>,
     error: Option<String>,
 }
@@ -44,39 +43,38 @@ struct Counts {
 
 /// Reads how the link stands. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct LinkStatus {
+pub(crate) struct BrokerStatus {
     standing: watch::Receiver<Standing>,
     counts: Arc<Counts>,
-    in_hand: Option<InHand>,
+    pending: Option<Pending>,
 }
 
 /// Where the messages in hand stand.
 #[derive(Clone, Debug)]
-pub(super) struct InHand {
+pub(super) struct Pending {
     pub(super) acks: Arc<Acks>,
     /// Weak: the queue is closed by the end of the link.
-    pub(super) queue: WeakSender<Incoming>,
+    pub(super) queue: WeakSender<MqttMessage>,
 }
 
 /// Writes it.
 #[derive(Debug)]
-pub struct LinkReporter {
+pub(crate) struct StatusReporter {
     standing: watch::Sender<Standing>,
     counts: Arc<Counts>,
 }
 
-impl LinkStatus {
+impl BrokerStatus {
     /// A link that was not connected yet.
-    pub fn new() -> (LinkReporter, Self) {
+    pub(crate) fn new() -> (StatusReporter, Self) {
         let standing = Standing {
-            state: LinkState::Connecting,
-            since: Instant::now(),
+            state: ConnectionState::Connecting,
             last_subscribed: None,
             error: None,
         };
         let (sender, receiver) = watch::channel(standing);
         let counts = Arc::<Counts>::default();
-        let reporter = LinkReporter {
+        let reporter = StatusReporter {
             standing: sender,
             counts: Arc::clone(&counts),
         };
@@ -85,91 +83,89 @@ impl LinkStatus {
             Self {
                 standing: receiver,
                 counts,
-                in_hand: None,
+                pending: None,
             },
         )
     }
 
     /// Whether messages flow.
-    pub fn is_subscribed(&self) -> bool {
-        self.state() == LinkState::Subscribed
+    pub(crate) fn is_subscribed(&self) -> bool {
+        self.state() == ConnectionState::Subscribed
     }
 
-    pub fn state(&self) -> LinkState {
+    pub(crate) fn state(&self) -> ConnectionState {
         self.standing.borrow().state
     }
 
-    /// Since when it is in this state.
-    pub fn since(&self) -> Instant {
-        self.standing.borrow().since
-    }
-
     /// When messages last stopped flowing; `None` if they never flowed or never stopped.
-    pub fn last_subscribed(&self) -> Option<Instant> {
+    pub(crate) fn last_subscribed(&self) -> Option<Instant> {
         self.standing.borrow().last_subscribed
     }
 
     /// Why the last connection ended, if one did.
-    pub fn last_error(&self) -> Option<String> {
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the log has it; only tests read it here")
+    )]
+    pub(crate) fn last_error(&self) -> Option<String> {
         self.standing.borrow().error.clone()
     }
 
     /// Waits for the next change; pending for ever once the link is gone. Cancel-safe.
-    pub async fn changed(&mut self) {
+    pub(crate) async fn changed(&mut self) {
         if self.standing.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
     /// Messages handed on so far.
-    pub fn received(&self) -> u64 {
+    pub(crate) fn received(&self) -> u64 {
         self.counts.received.load(Ordering::Relaxed)
     }
 
     /// Messages of QoS 0 dropped because the queue was full.
-    pub fn lost(&self) -> u64 {
+    pub(crate) fn lost(&self) -> u64 {
         self.counts.lost.load(Ordering::Relaxed)
     }
 
-    pub(super) fn watch(mut self, in_hand: InHand) -> Self {
-        self.in_hand = Some(in_hand);
+    pub(super) fn watch(mut self, pending: Pending) -> Self {
+        self.pending = Some(pending);
         self
     }
 
     /// Messages in the ack window: received, and not acknowledged yet.
-    pub fn unacknowledged(&self) -> usize {
-        self.in_hand
+    pub(crate) fn unacknowledged(&self) -> usize {
+        self.pending
             .as_ref()
-            .map_or(0, |in_hand| in_hand.acks.len())
+            .map_or(0, |pending| pending.acks.len())
     }
 
     /// Messages that wait in the queue.
-    pub fn queued(&self) -> usize {
-        let queue = self.in_hand.as_ref();
-        let queue = queue.and_then(|in_hand| in_hand.queue.upgrade());
+    pub(crate) fn queued(&self) -> usize {
+        let queue = self.pending.as_ref();
+        let queue = queue.and_then(|pending| pending.queue.upgrade());
         queue.map_or(0, |queue| queue.max_capacity() - queue.capacity())
     }
 
     /// Connections made so far.
-    pub fn connections(&self) -> u64 {
+    pub(crate) fn connections(&self) -> u64 {
         self.counts.connections.load(Ordering::Relaxed)
     }
 }
 
-impl LinkReporter {
+impl StatusReporter {
     /// Enters a state; tells whether it is another one than before.
-    pub fn report(&self, state: LinkState) -> bool {
-        if state == LinkState::Connected {
+    pub(crate) fn report(&self, state: ConnectionState) -> bool {
+        if state == ConnectionState::Connected {
             self.counts.connections.fetch_add(1, Ordering::Relaxed);
         }
         self.standing.send_if_modified(|standing| {
             let changes = standing.state != state;
             if changes {
-                if standing.state == LinkState::Subscribed {
+                if standing.state == ConnectionState::Subscribed {
                     standing.last_subscribed = Some(Instant::now());
                 }
                 standing.state = state;
-                standing.since = Instant::now();
             }
             changes
         })

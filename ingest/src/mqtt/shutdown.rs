@@ -11,13 +11,13 @@ use super::{Link, Progress};
 
 /// What becomes of the session of a member of a share group when it stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Farewell {
+pub(crate) enum SessionAtExit {
     /// Not decided yet. If whoever decides is gone, the session is kept.
     Undecided,
     /// Nobody else listens: the session keeps the messages.
     Keep,
     /// Others listen: the broker gives them the messages.
-    Leave,
+    Remove,
 }
 
 /// How far a stop has come.
@@ -54,9 +54,12 @@ pub(super) struct Leaving {
 }
 
 /// Waits for the decision. Cancel-safe.
-pub(super) async fn decided(farewell: &mut watch::Receiver<Farewell>) -> Farewell {
-    let decided = farewell.wait_for(|farewell| *farewell != Farewell::Undecided);
-    decided.await.map_or(Farewell::Keep, |farewell| *farewell)
+pub(super) async fn decided(session_at_exit: &mut watch::Receiver<SessionAtExit>) -> SessionAtExit {
+    let decided =
+        session_at_exit.wait_for(|session_at_exit| *session_at_exit != SessionAtExit::Undecided);
+    decided
+        .await
+        .map_or(SessionAtExit::Keep, |session_at_exit| *session_at_exit)
 }
 
 impl Link {
@@ -70,8 +73,8 @@ impl Link {
         self.go_on_stopping(progress);
     }
 
-    pub(super) fn decide_stop(&self, farewell: Farewell, progress: &mut Progress) {
-        progress.stop = if farewell == Farewell::Leave {
+    pub(super) fn decide_stop(&self, session_at_exit: SessionAtExit, progress: &mut Progress) {
+        progress.stop = if session_at_exit == SessionAtExit::Remove {
             tracing::info!(
                 broker = self.broker,
                 "other members listen: leaving the share group"
