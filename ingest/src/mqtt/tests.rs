@@ -1,11 +1,15 @@
 //! Against a real mosquitto: each test has its own.
 
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
-use rumqttc::v5::mqttbytes::v5::PubAck;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Packet, PubAck};
+use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 
 use super::*;
 use crate::config::Config;
