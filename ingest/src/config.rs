@@ -2,13 +2,10 @@
 
 use std::ffi::OsString;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{
-    BoolishValueParser, PossibleValuesParser, StringValueParser, TypedValueParser,
-};
-use clap::{ArgMatches, Args, Parser};
+use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
+use clap::{ArgMatches, Parser};
 use shared::args::{self, Shown, Usage};
 use shared::check_config::{self, ServiceConfig, Tried};
 use shared::decimal::Decimal;
@@ -18,11 +15,10 @@ use shared::secret::Secret;
 use shared::state::{AlarmSettings, ZeroLevel};
 use shared::telemetry::config::TelemetryConfig;
 
+use crate::export_log;
+use crate::mqtt::config::MqttConfig;
+use crate::mqtt::probe::try_broker;
 use crate::payload::{DecimalPoint, Format};
-use crate::{export_log, mqtt};
-
-pub mod broker;
-use broker::{BrokerUrl, filter_problem};
 
 /// Takes readings from an MQTT broker, computes alarms, and commits both to Redis.
 ///
@@ -133,77 +129,6 @@ pub struct Config {
     pub mongodb_uri: Option<Secret<String>>,
 }
 
-/// The link to the broker.
-#[derive(Args, Clone, Debug)]
-pub struct MqttConfig {
-    /// The broker: `mqtt://HOST[:1883]`, or `mqtts://HOST[:8883]` for TLS with the system's certificate authorities
-    #[arg(long, env, value_name = "URL", hide_env_values = true)]
-    pub mqtt_broker: BrokerUrl,
-
-    /// User at the broker
-    #[arg(long, env, value_name = "NAME", hide_env_values = true)]
-    pub mqtt_username: Option<Secret<String>>,
-
-    /// File whose first line is the user
-    #[arg(long, env, value_name = "PATH")]
-    pub mqtt_username_file: Option<PathBuf>,
-
-    /// Password at the broker; better given as variable or file, since other users of a machine can see flags
-    #[arg(long, env, value_name = "PASSWORD", hide_env_values = true)]
-    pub mqtt_password: Option<Secret<String>>,
-
-    /// File whose first line is the password
-    #[arg(long, env, value_name = "PATH")]
-    pub mqtt_password_file: Option<PathBuf>,
-
-    /// Topics detectors publish on; may be given several times or as a comma list, wildcards allowed
-    #[arg(
-        long, env = "MQTT_TOPIC_SUBTRONICS", value_name = "FILTER", value_delimiter = ',',
-        default_value = "SubTronics/data", value_parser = trimmed()
-    )]
-    pub mqtt_topic: Vec<String>,
-
-    /// Identity at the broker, by which it keeps this replica's session: stable over restarts, different in every
-    /// replica. By default `subtronics-ingest`, for a single replica
-    #[arg(long, env, value_name = "ID")]
-    pub mqtt_client_id: Option<String>,
-
-    /// Share the messages with all replicas of this group, each message to one of them; needs --mqtt-client-id.
-    /// Without a group every replica reads everything: redundancy, not scale
-    #[arg(long, env, value_name = "NAME")]
-    pub mqtt_share_group: Option<String>,
-
-    /// Messages the broker may send before the first of them is acknowledged
-    #[arg(
-        long, env, value_name = "NUMBER", default_value = "1000",
-        value_parser = clap::value_parser!(u16).range(1..)
-    )]
-    pub mqtt_receive_maximum: u16,
-
-    /// The broker drops larger packets instead of sending them; well above --max-payload-bytes, so that broken
-    /// payloads still reach the dead letters
-    #[arg(long, env, value_name = "BYTES", default_value = "2097152", value_parser = at_least(1024))]
-    pub mqtt_max_packet_size: u32,
-
-    /// Continue the traces that messages name in their user properties `traceparent` and `tracestate`, and sample what they
-    /// sample; without it our own traces are linked to them
-    #[arg(long, env, value_parser = BoolishValueParser::new())]
-    pub mqtt_trust_traces: bool,
-
-    /// How long the broker keeps the session, and what arrives for it, while this replica is away
-    #[arg(long, env, value_name = "TIME", default_value = "1h", value_parser = args::duration)]
-    pub mqtt_session_expiry: Duration,
-
-    /// Time without traffic after which the broker is asked for a sign of life, at least 5s; without any for twice
-    /// as long, the connection is replaced
-    #[arg(long, env, value_name = "TIME", default_value = "10s", value_parser = args::duration)]
-    pub mqtt_keep_alive: Duration,
-
-    /// What connecting may take, from the name lookup to the broker's answer
-    #[arg(long, env, value_name = "TIME", default_value = "10s", value_parser = args::duration)]
-    pub mqtt_connect_timeout: Duration,
-}
-
 impl Config {
     /// Reads arguments (the first is the program's name) and environment, and checks them.
     pub fn try_from_args<I>(args: I) -> Result<Self, Usage>
@@ -282,37 +207,12 @@ impl ServiceConfig for Config {
     }
 
     fn shown(&self) -> Vec<Shown> {
-        let shown = |flag, value: String| Shown {
-            flag,
-            value,
+        let mut all = self.mqtt.shown();
+        all.push(Shown {
+            flag: "redis-url",
+            value: self.redis.redis_url.to_string(),
             source: None,
-        };
-        let mut all = vec![
-            shown("mqtt-broker", self.mqtt.mqtt_broker.to_string()),
-            shown("mqtt-client-id", self.mqtt.client_id().to_owned()),
-            shown("redis-url", self.redis.redis_url.to_string()),
-        ];
-        let mqtt = &self.mqtt;
-        for (flag, secret, file, source) in [
-            (
-                "mqtt-username",
-                &mqtt.mqtt_username,
-                &mqtt.mqtt_username_file,
-                "--mqtt-username-file",
-            ),
-            (
-                "mqtt-password",
-                &mqtt.mqtt_password,
-                &mqtt.mqtt_password_file,
-                "--mqtt-password-file",
-            ),
-        ] {
-            all.extend(secret.as_ref().zip(file.as_ref()).map(|(secret, _)| Shown {
-                flag,
-                value: secret.to_string(),
-                source: Some(source),
-            }));
-        }
+        });
         all
     }
 }
@@ -320,93 +220,11 @@ impl ServiceConfig for Config {
 /// Tries every connection of this service.
 pub async fn connect(config: &Config) -> Vec<Tried> {
     let mut tried = vec![
-        mqtt::try_broker(&config.mqtt).await,
+        try_broker(&config.mqtt).await,
         check_config::try_redis(&config.redis).await,
     ];
     tried.extend(check_config::try_collector(&config.telemetry).await);
     tried
-}
-
-impl MqttConfig {
-    /// The identity at the broker.
-    pub fn client_id(&self) -> &str {
-        self.mqtt_client_id
-            .as_deref()
-            .unwrap_or("subtronics-ingest")
-    }
-
-    /// What is subscribed to at the broker.
-    pub fn filters(&self) -> Vec<String> {
-        let filter = |topic: &String| match &self.mqtt_share_group {
-            Some(group) => format!("$share/{group}/{topic}"),
-            None => topic.clone(),
-        };
-        self.mqtt_topic.iter().map(filter).collect()
-    }
-
-    /// Puts the contents of the `…-file` settings in the place of the settings themselves.
-    fn read_files(&mut self) -> Vec<String> {
-        let secrets = [
-            (
-                "--mqtt-username",
-                &mut self.mqtt_username,
-                &self.mqtt_username_file,
-            ),
-            (
-                "--mqtt-password",
-                &mut self.mqtt_password,
-                &self.mqtt_password_file,
-            ),
-        ];
-        let mut problems = Vec::new();
-        for (flag, secret, file) in secrets {
-            match args::secret_or_file(flag, secret.take(), file.as_deref()) {
-                Ok(read) => *secret = read,
-                Err(problem) => problems.push(problem),
-            }
-        }
-        problems
-    }
-
-    fn validate(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        if self.mqtt_topic.is_empty() {
-            problems.push("--mqtt-topic: at least one topic is needed".to_owned());
-        }
-        for topic in &self.mqtt_topic {
-            if let Some(problem) = filter_problem(topic) {
-                problems.push(format!("--mqtt-topic: `{topic}` {problem}"));
-            }
-        }
-        if let Some(group) = &self.mqtt_share_group {
-            if group.is_empty() || group.contains(['/', '+', '#', '\0']) {
-                problems.push("--mqtt-share-group: must not be empty nor contain / + #".to_owned());
-            }
-            if self.mqtt_client_id.is_none() {
-                problems.push(
-                    "--mqtt-share-group: needs --mqtt-client-id, stable and different in every replica"
-                        .to_owned(),
-                );
-            }
-        }
-        if self.client_id().is_empty() || self.client_id().len() > 65_535 {
-            problems.push("--mqtt-client-id: must have 1 to 65535 bytes".to_owned());
-        }
-        if self.mqtt_password.is_some() && self.mqtt_username.is_none() {
-            problems.push("--mqtt-password: needs --mqtt-username".to_owned());
-        }
-        // The wire has whole seconds: 16 bits for the keep-alive, 32 for the expiry.
-        if !(5..=65_535).contains(&self.mqtt_keep_alive.as_secs()) {
-            problems.push("--mqtt-keep-alive: must be from 5s to 65535s".to_owned());
-        }
-        if u32::try_from(self.mqtt_session_expiry.as_secs()).is_err() {
-            problems.push("--mqtt-session-expiry: must be at most 4294967295s".to_owned());
-        }
-        if self.mqtt_connect_timeout < Duration::from_secs(1) {
-            problems.push("--mqtt-connect-timeout: must be at least 1s".to_owned());
-        }
-        problems
-    }
 }
 
 fn at_least(minimum: i64) -> clap::builder::RangedI64ValueParser<u32> {
@@ -415,10 +233,6 @@ fn at_least(minimum: i64) -> clap::builder::RangedI64ValueParser<u32> {
 
 fn log_lines() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=i64::try_from(MAX_LOG).unwrap_or(i64::MAX))
-}
-
-fn trimmed() -> impl TypedValueParser<Value = String> {
-    StringValueParser::new().map(|text| text.trim().to_owned())
 }
 
 fn zero_level() -> impl TypedValueParser<Value = ZeroLevel> {

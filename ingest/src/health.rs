@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::mqtt::LinkStatus;
+use crate::mqtt::status::BrokerStatus;
 
 /// Connections waiting to be accepted; the kernel may have a lower limit.
 const BACKLOG: u32 = 1024;
@@ -32,15 +32,15 @@ const REQUEST: Duration = Duration::from_secs(10);
 
 /// How something we depend on stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct DependencyStatus {
-    pub ok: bool,
+pub(crate) struct DependencyStatus {
+    pub(crate) ok: bool,
     /// Since it was last known to work: 0 while it does, `null` if it never did.
-    pub age_ms: Option<u64>,
+    pub(crate) age_ms: Option<u64>,
 }
 
 impl DependencyStatus {
     /// Works now, or worked last `age` ago, or never did.
-    pub fn new(ok: bool, age: Option<Duration>) -> Self {
+    pub(crate) fn new(ok: bool, age: Option<Duration>) -> Self {
         let millis = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
         Self {
             ok,
@@ -51,7 +51,7 @@ impl DependencyStatus {
 
 #[derive(Clone)]
 struct Health {
-    link: LinkStatus,
+    link: BrokerStatus,
     redis: Arc<dyn Fn() -> DependencyStatus + Send + Sync>,
     draining: CancellationToken,
 }
@@ -69,8 +69,8 @@ struct Dependencies {
 }
 
 /// The routes. `redis` tells how Redis stands, at once.
-pub fn router(
-    link: LinkStatus,
+pub(crate) fn router(
+    link: BrokerStatus,
     redis: impl Fn() -> DependencyStatus + Send + Sync + 'static,
     lifecycle: &Lifecycle,
 ) -> Router {
@@ -106,7 +106,7 @@ async fn readyz(State(health): State<Health>) -> Response {
         .into_response()
 }
 
-fn broker_status(link: &LinkStatus) -> DependencyStatus {
+fn broker_status(link: &BrokerStatus) -> DependencyStatus {
     if link.is_subscribed() {
         return DependencyStatus::new(true, Some(Duration::ZERO));
     }
@@ -123,7 +123,7 @@ async fn not_found(uri: Uri) -> Response {
 ///
 /// # Errors
 /// The address is taken or not ours.
-pub fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+pub(crate) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let open = || {
         let socket = if address.is_ipv4() {
             TcpSocket::new_v4()
@@ -138,7 +138,7 @@ pub fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 /// Answers until the drain begins, one request per connection.
-pub fn serve(listener: TcpListener, router: Router, lifecycle: &Lifecycle) {
+pub(crate) fn serve(listener: TcpListener, router: Router, lifecycle: &Lifecycle) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
     let tasks = lifecycle.clone();
     lifecycle.spawn("health", async move {

@@ -1,4 +1,4 @@
-//! From an MQTT packet to one atomic commit in Redis.
+//! Receives readings from an MQTT broker, decides alarms, and commits both to Redis.
 //!
 //! ```text
 //! broker ──▶ mqtt ──bounded queue──▶ pipeline ──▶ shared::apply ──▶ Redis
@@ -6,17 +6,19 @@
 //!             └──── ack after commit ──┘                    timers ───┘
 //! ```
 //!
-//! Read in this order: [`config`] (what an operator can set), [`mqtt`] (the link to the broker and the acknowledgements),
-//! [`payload`] (bytes to a reading), `pipeline` (one message of a device at a time, many devices per round trip),
-//! `timers` (silence and off-delays), [`health`]. What is decided stands in the crate `shared`, since the gateway decides
-//! about acknowledgements by the same rules.
+//! Read in this order: [`config`] (the operator's settings), `mqtt` (the connection to the broker and the acknowledgements),
+//! [`payload`] (bytes to a reading), `pipeline` (at most one message of each device per round trip, for many devices at
+//! once), `timers` (silence and off-delays), `heartbeat` (reports in Redis that this ingest listens). The alarm rules are in
+//! the crate `shared`, because the gateway applies the same rules to acknowledgements.
 
 pub mod config;
 pub mod export_log;
-pub mod health;
-mod lines;
-pub mod metrics;
-pub mod mqtt;
+mod gauges;
+mod health;
+mod heartbeat;
+mod log_lines;
+mod metrics;
+mod mqtt;
 pub mod payload;
 mod pipeline;
 mod spans;
@@ -25,7 +27,7 @@ mod timers;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
@@ -39,37 +41,55 @@ use shared::redis_watch::{CanaryRole, RedisObservation, RedisWatch};
 use shared::store::{Bounds, Store, StoreError};
 use shared::telemetry;
 use shared::trace::SpanRecorder;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::gauges::Gauges;
 use crate::health::DependencyStatus;
-use crate::lines::Lines;
-use crate::metrics::{Links, Metrics};
-use crate::mqtt::Farewell;
+use crate::heartbeat::{Heartbeat, LastHeartbeat};
+use crate::log_lines::LogLines;
+use crate::metrics::Metrics;
+use crate::mqtt::shutdown::SessionAtExit;
 use crate::pipeline::Pipeline;
 use crate::spans::Spans;
-use crate::timers::{Beat, Reporter};
+use crate::timers::Timers;
 
 /// Runs the service until a signal, or until one of its tasks fails.
 ///
 /// # Errors
-/// The HTTP port cannot be opened, Redis must not be used (version, eviction, partitions), or a task ended that should not have.
+/// The HTTP port cannot be opened, Redis is not usable (version, eviction policy, partitions), or a task failed or ended
+/// early.
 pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
     let address = SocketAddr::new(config.listen_address, config.http_port);
     let listener = health::bind(address)?;
-    let store = Store::new(config.redis.clone(), Arc::new(SystemClock::default()));
-    // A server that is away may come back; one that must not be used never will by waiting.
-    if let Err(err @ StoreError::Unusable(_)) = store.ping().await {
-        return Err(err.into());
-    }
+    let store = open_store(&config).await?;
     let meters = Meters::new("ingest", &config.telemetry)?;
     telemetry::register_metrics(&meters);
-    let metrics = Metrics::new(&meters);
-    let rules = rules(&config);
-    let format = config.format();
+    log_start(&config, address);
+
+    let gauges = start_tasks(&config, &lifecycle, store, Metrics::new(&meters))?;
+    serve_http(listener, &gauges, &meters, &lifecycle);
+    gauges.register(&meters);
+
+    let ended = lifecycle.wait(config.drain_period).await;
+    meters.flush().await;
+    ended
+}
+
+/// Checks at once that Redis may be used. A server that does not answer may come back; one that is not usable stays so.
+async fn open_store(config: &Config) -> anyhow::Result<Store> {
+    let store = Store::new(config.redis.clone(), Arc::new(SystemClock::default()));
+    match store.ping().await {
+        Err(err @ StoreError::Unusable(_)) => Err(err.into()),
+        _ => Ok(store),
+    }
+}
+
+fn log_start(config: &Config, address: SocketAddr) {
     tracing::info!(
         broker = %config.mqtt.mqtt_broker,
         redis = %config.redis.redis_url,
@@ -81,84 +101,91 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         alarm_deadband = %config.alarm_deadband,
         "ingest starts"
     );
+}
 
-    let (farewell, farewells) = watch::channel(Farewell::Undecided);
-    let (incoming, link) = mqtt::start(
-        &config.mqtt,
-        &lifecycle,
-        farewells,
-        format.max_payload_bytes,
-    )?;
-    let (beat, beats) = watch::channel(Beat::default());
-    let room_left = Arc::new(AtomicBool::new(true));
-    let links = Links {
-        broker: link.clone(),
+/// Starts every task but the HTTP server, and returns what there is to observe of them.
+fn start_tasks(
+    config: &Config,
+    lifecycle: &Lifecycle,
+    store: Store,
+    metrics: Arc<Metrics>,
+) -> anyhow::Result<Gauges> {
+    let format = config.format();
+    let apply_config = apply_config(config);
+    let spans = spans(config);
+    let log_lines = Arc::new(LogLines::default());
+    let accept_new_devices = Arc::new(AtomicBool::new(true));
+
+    let (session_at_exit, decision) = watch::channel(SessionAtExit::Undecided);
+    let max_payload_bytes = format.max_payload_bytes;
+    let (messages, broker) = mqtt::start(&config.mqtt, lifecycle, decision, max_payload_bytes)?;
+
+    let (last, heartbeats) = watch::channel(LastHeartbeat::default());
+    let heartbeat = Heartbeat {
         store: store.clone(),
-        beats: beats.clone(),
-        room_left: Arc::clone(&room_left),
-    };
-    let reporter = Reporter {
-        store: store.clone(),
-        link: link.clone(),
+        broker: broker.clone(),
         client_id: config.mqtt.client_id().to_owned(),
         topics: config.mqtt.mqtt_topic.clone(),
         max_devices: u64::from(config.max_devices),
-        room_left: Arc::clone(&room_left),
-        beat,
-        farewell,
+        accept_new_devices: Arc::clone(&accept_new_devices),
+        last,
+        session_at_exit,
     };
-    lifecycle.spawn("report", reporter.run(lifecycle.clone()));
+    lifecycle.spawn("heartbeat", heartbeat.run(lifecycle.clone()));
+
     let redis_watch = RedisWatch {
         store: store.clone(),
         canary: CanaryRole::Always,
-        bounds: Some(rules.bounds),
+        bounds: Some(apply_config.bounds),
         observation: watch::Sender::new(RedisObservation::default()),
     };
-    lifecycle.spawn("guard", redis_watch.run(lifecycle.soft().clone()));
-    let spans = Spans {
-        traces: SpanRecorder::new(&config.telemetry, config.mqtt.mqtt_trust_traces),
-        template: config.mqtt.mqtt_topic.join(",").into(),
-        client_id: config.mqtt.client_id().into(),
-    };
-    let told = Arc::new(Lines::default());
-    let timers = timers::run(
-        store.clone(),
-        rules.clone(),
-        beats.clone(),
-        Arc::clone(&metrics),
-        spans.clone(),
-        Arc::clone(&told),
-        lifecycle.clone(),
-    );
-    lifecycle.spawn("timers", timers);
-    let pipeline = Pipeline {
-        store,
-        rules,
-        format,
+    lifecycle.spawn("redis watch", redis_watch.run(lifecycle.soft().clone()));
+
+    let timers = Timers {
+        store: store.clone(),
+        apply_config: apply_config.clone(),
+        heartbeat: heartbeats.clone(),
         metrics: Arc::clone(&metrics),
-        room_left,
-        window: usize::from(config.mqtt.mqtt_receive_maximum),
+        spans: spans.clone(),
+        log_lines: Arc::clone(&log_lines),
+    };
+    lifecycle.spawn("timers", timers.run(lifecycle.clone()));
+
+    let pipeline = Pipeline {
+        store: store.clone(),
+        apply_config,
+        format,
+        metrics,
+        accept_new_devices: Arc::clone(&accept_new_devices),
+        receive_maximum: usize::from(config.mqtt.mqtt_receive_maximum),
         batch_max: usize::try_from(config.batch_max).unwrap_or(usize::MAX),
         dead_letters_max: u64::from(config.dead_letters_max),
         live_raw_message: config.live_raw_message,
         spans,
-        lines: told,
+        log_lines,
     };
-    lifecycle.spawn("pipeline", pipeline.run(incoming, lifecycle.clone()));
+    lifecycle.spawn("pipeline", pipeline.run(messages, lifecycle.clone()));
 
-    links.register(&meters);
-    let redis = move || redis_status(*beats.borrow());
-    let read = meters.reader();
-    let told = async move || ([(CONTENT_TYPE, TEXT_FORMAT)], read());
-    let router = health::router(link, redis, &lifecycle);
-    let router = router.merge(Router::new().route("/metrics", get(told)));
-    health::serve(listener, router, &lifecycle);
-    let ended = lifecycle.wait(config.drain_period).await;
-    meters.flush().await;
-    ended
+    Ok(Gauges {
+        broker,
+        store,
+        heartbeat: heartbeats,
+        accept_new_devices,
+    })
 }
 
-fn rules(config: &Config) -> ApplyConfig {
+/// Serves `/livez`, `/readyz` and `/metrics`.
+fn serve_http(listener: TcpListener, gauges: &Gauges, meters: &Meters, lifecycle: &Lifecycle) {
+    let heartbeat = gauges.heartbeat.clone();
+    let redis = move || redis_status(*heartbeat.borrow());
+    let read = meters.reader();
+    let metrics = async move || ([(CONTENT_TYPE, TEXT_FORMAT)], read());
+    let router = health::router(gauges.broker.clone(), redis, lifecycle);
+    let router = router.merge(Router::new().route("/metrics", get(metrics)));
+    health::serve(listener, router, lifecycle);
+}
+
+fn apply_config(config: &Config) -> ApplyConfig {
     let millis = |age: Duration| i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
     ApplyConfig {
         settings: config.settings(),
@@ -172,16 +199,19 @@ fn rules(config: &Config) -> ApplyConfig {
     }
 }
 
-fn redis_status(beat: Beat) -> DependencyStatus {
-    let age = beat
-        .redis_answered
-        .map(|answered: Instant| answered.elapsed());
-    DependencyStatus::new(
-        beat.redis,
-        if beat.redis {
-            Some(Duration::ZERO)
-        } else {
-            age
-        },
-    )
+fn spans(config: &Config) -> Spans {
+    Spans {
+        recorder: SpanRecorder::new(&config.telemetry, config.mqtt.mqtt_trust_traces),
+        template: config.mqtt.mqtt_topic.join(",").into(),
+        client_id: config.mqtt.client_id().into(),
+    }
+}
+
+fn redis_status(last: LastHeartbeat) -> DependencyStatus {
+    let age = if last.redis_up {
+        Some(Duration::ZERO)
+    } else {
+        last.redis_answered_at.map(|answered| answered.elapsed())
+    };
+    DependencyStatus::new(last.redis_up, age)
 }

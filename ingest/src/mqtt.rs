@@ -1,495 +1,176 @@
-//! The link to the broker: connect, subscribe, receive, acknowledge after the commit, connect again.
+//! The connection to the broker: connect, subscribe, receive, acknowledge after the commit, and connect again.
 //!
-//! One task owns the connection and awaits nothing else while it stands (except room, and not for long): the client
-//! library sends its pings only while it is polled. Each connection has an event loop of its own, so that nothing of a dead one (an acknowledgement, a
-//! pending request) can reach the next, where the same packet id names another message.
+//! One task owns the connection. While connected it waits for nothing but the next packet, and for a limited time for room in
+//! the queue, since the client library sends its pings only while it is polled. [`state`] shows the states and transitions.
 
 mod ack;
-mod leave;
+mod ack_order;
+pub(crate) mod broker_url;
+pub(crate) mod config;
+mod connection;
+pub(crate) mod message;
 mod options;
-mod probe;
-mod ring;
-mod status;
+pub(crate) mod probe;
+mod queue;
+pub(crate) mod shutdown;
+pub(crate) mod state;
+pub(crate) mod status;
 
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, DisconnectReasonCode, Filter, Packet, Publish, RetainForwardRule, SubAck,
-    SubscribeReasonCode,
-};
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
 use shared::backoff::Backoff;
 use shared::lifecycle::Lifecycle;
-use shared::store::DeadLetter;
-use shared::trace::RemoteContext;
-use tokio::sync::mpsc::{self, Receiver, Sender, error::TrySendError};
+use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
-use crate::config::MqttConfig;
-
-pub use ack::AckHandle;
-use ack::Acks;
-pub use leave::Farewell;
-use leave::Stop;
-pub use probe::try_broker;
-use status::InHand;
-pub use status::{LinkReporter, LinkState, LinkStatus};
+use self::ack::Acks;
+use self::config::MqttConfig;
+use self::connection::ConnectionContext;
+use self::message::MqttMessage;
+use self::queue::MessageQueue;
+use self::shutdown::SessionAtExit;
+use self::state::{ConnectionEnd, ConnectionEvent, ConnectionState};
+use self::status::BrokerStatus;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// Not every broker says that a session was taken over (mosquitto 2.0.11 just closes the connection), and the library
-/// cannot read the short form of saying it. Two clients with one id would cut each other off for ever. So many
-/// subscriptions in a row, each closed by the broker within this time and none followed by a failed attempt (a broker
-/// that restarts), mean the same. Who was first cut off gives up first.
-const CONTESTED: u32 = 5;
-const CONTEST: Duration = Duration::from_secs(10);
+/// This many subscriptions in a row, each closed by the broker within [`SHORT_SUBSCRIPTION`], mean that another client uses our
+/// client id. A failed connection attempt between them (a broker that restarts) starts the count again.
+///
+/// Not every broker reports a takeover: mosquitto 2.0.11 just closes the connection, and the library cannot parse the short
+/// form of the report. Without this limit, two clients with one client id would disconnect each other for ever. The one that
+/// was disconnected first gives up first.
+const MAX_SHORT_SUBSCRIPTIONS: u32 = 5;
+const SHORT_SUBSCRIPTION: Duration = Duration::from_secs(10);
 
-/// One message as the broker sent it.
-#[derive(Debug)]
-pub struct Incoming {
-    /// Where it was published.
-    pub topic: String,
-    /// A copy: the library's buffer, which many messages share, would stay as long as any of them. Only the beginning of
-    /// one that is too large to be processed.
-    pub payload: Vec<u8>,
-    /// Bytes the broker sent.
-    pub size: usize,
-    /// The broker sent it before.
-    pub dup: bool,
-    /// It was published before we subscribed and kept for us.
-    pub retain: bool,
-    /// Where its sender says it stands in a trace.
-    pub origin: Option<RemoteContext>,
-    /// When it came out of the socket.
-    pub received_at: Instant,
-    /// To be finished once the message is committed or kept as a dead letter.
-    pub ack: AckHandle,
-}
-
-/// Starts the link. The queue it returns is closed, and drained by the receiver, when the link has ended: soon after the
-/// drain begins. A member of a share group first waits for its `farewell`. Of payloads above `max_payload_bytes` only the
-/// beginning is kept, so that the queue is bounded in bytes, too.
+/// Starts the task that keeps the connection. Returns the queue of received messages, and the status of the connection.
+///
+/// The queue is closed when the task ends, soon after a stop was requested; what is in it can still be received. A member of a
+/// share group waits for `session_at_exit` before it ends. Of payloads above `max_payload_bytes` only the beginning is kept.
 ///
 /// # Errors
-/// TLS is wanted and no certificate authority of the system can be read.
-pub fn start(
+/// TLS is configured and the system has no readable certificate authority.
+pub(crate) fn start(
     config: &MqttConfig,
     lifecycle: &Lifecycle,
-    farewell: watch::Receiver<Farewell>,
+    session_at_exit: watch::Receiver<SessionAtExit>,
     max_payload_bytes: usize,
-) -> anyhow::Result<(Receiver<Incoming>, LinkStatus)> {
-    let window = usize::from(config.mqtt_receive_maximum);
-    // Two windows. One connection should not have more than one open, and it is made only when a whole one is free (an
-    // older connection's may still wait); QoS 0, which has no window, is dropped and counted before it takes that room.
-    let (sender, receiver) = mpsc::channel(2 * window);
-    let (reporter, status) = LinkStatus::new();
+) -> anyhow::Result<(Receiver<MqttMessage>, BrokerStatus)> {
+    let options =
+        options::options(config).context("cannot prepare the connection to the broker")?;
+    let receive_maximum = usize::from(config.mqtt_receive_maximum);
+    let broker = config.mqtt_broker.to_string();
     let acks = Arc::<Acks>::default();
-    let status = status.watch(InHand {
-        acks: Arc::clone(&acks),
-        queue: sender.downgrade(),
-    });
-    let link = Link {
-        options: options::options(config).context("cannot prepare the link to the broker")?,
-        broker: config.mqtt_broker.to_string(),
-        filters: config.filters(),
-        shares: config.mqtt_share_group.is_some(),
-        farewell,
-        window,
-        max_payload_bytes,
-        connect_timeout: config.mqtt_connect_timeout,
-        acks,
+    let (reporter, status) = BrokerStatus::new();
+    let (sender, messages) = queue::channel(receive_maximum);
+    let queue = MessageQueue {
         sender,
-        reporter,
+        receive_maximum,
+        max_payload_bytes,
+        acks: Arc::clone(&acks),
+        status: reporter.clone(),
+        broker: broker.clone(),
+        max_wait: options.keep_alive(),
+        hard: lifecycle.hard().clone(),
+    };
+    let status = status.with_pending(queue.pending());
+    let context = ConnectionContext {
+        options,
+        broker,
+        filters: config.filters(),
+        in_share_group: config.mqtt_share_group.is_some(),
+        connect_timeout: config.mqtt_connect_timeout,
+        queue,
+        acks,
+        status: reporter,
+        session_at_exit,
         soft: lifecycle.soft().clone(),
         hard: lifecycle.hard().clone(),
     };
     lifecycle.spawn("mqtt", async move {
-        link.run().await;
+        keep_connected(&context).await;
+        remove_empty_session(&context).await;
+        context.status.apply(ConnectionEvent::Stopped);
         Ok(())
     });
-    Ok((receiver, status))
+    Ok((messages, status))
 }
 
-struct Link {
-    options: MqttOptions,
-    broker: String,
-    filters: Vec<String>,
-    /// Whether we are a member of a share group.
-    shares: bool,
-    farewell: watch::Receiver<Farewell>,
-    window: usize,
-    max_payload_bytes: usize,
-    connect_timeout: Duration,
-    acks: Arc<Acks>,
-    sender: Sender<Incoming>,
-    reporter: LinkReporter,
-    soft: CancellationToken,
-    hard: CancellationToken,
-}
-
-/// Why a connection ended.
-enum End {
-    /// We were asked to stop.
-    Stopped,
-    /// We were asked to stop and left the share group; the session is empty.
-    Left,
-    /// Another client took our session: it is theirs now.
-    TakenOver,
-    /// The broker closed it without a word.
-    Closed,
-    /// Anything else.
-    Lost(String),
-}
-
-/// How far one connection has come.
-struct Progress {
-    client: AsyncClient,
-    connected_at: Option<Instant>,
-    subscribed_at: Option<Instant>,
-    stop: Stop,
-    farewell: watch::Receiver<Farewell>,
-}
-
-impl Link {
-    async fn run(self) {
-        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
-        let mut contests = 0;
-        loop {
-            let room = self.sender.reserve_many(self.window);
-            tokio::select! {
-                biased;
-                () = self.soft.cancelled() => return,
-                // The permits go back at once: this only waits for the room. Redis may be away for long.
-                permits = room => drop(permits),
-            }
-            let (end, subscribed_for) = self.connection().await;
-            let cut_off = subscribed_for.is_some_and(|time| time < CONTEST);
-            contests = if matches!(end, End::Closed) && cut_off {
-                contests + 1
-            } else {
-                0
-            };
-            match end {
-                End::Stopped => {
-                    self.reporter.report(LinkState::Stopped);
-                    return;
-                }
-                End::Left => {
-                    self.remove_session().await;
-                    self.reporter.report(LinkState::Stopped);
-                    return;
-                }
-                End::TakenOver => return self.stay_away("the broker says so").await,
-                End::Closed if contests == CONTESTED => {
-                    return self
-                        .stay_away("the broker cut us off again and again")
-                        .await;
-                }
-                End::Closed => self.lost("the broker closed the connection"),
-                End::Lost(error) => self.lost(&error),
-            }
-            if subscribed_for.is_some() && contests <= 1 {
-                backoff.reset();
-            }
-            tokio::select! {
-                () = self.soft.cancelled() => return,
-                () = tokio::time::sleep(backoff.pause()) => {}
-            }
-        }
-    }
-
-    async fn stay_away(&self, reason: &str) {
-        tracing::error!(
-            broker = self.broker,
-            client_id = self.options.client_id(),
-            reason,
-            "session taken over: another client uses our client id; not taking it back; give every replica its own \
-             client id, and restart this one",
-        );
-        self.reporter.report(LinkState::TakenOver);
-        self.reporter
-            .report_error("session taken over by another client with our client id");
-        self.soft.cancelled().await;
-    }
-
-    fn lost(&self, error: &str) {
-        if self.reporter.report(LinkState::Down) {
-            tracing::warn!(
-                broker = self.broker,
-                error,
-                "MQTT broker away: trying again"
-            );
-        } else {
-            tracing::debug!(broker = self.broker, error, "MQTT broker still away");
-        }
-        self.reporter.report_error(error);
-    }
-
-    /// One connection from its beginning to its end, and how long it was subscribed, if it was.
-    async fn connection(&self) -> (End, Option<Duration>) {
-        // Room for an acknowledgement of each message in the window, the subscription and the disconnect. A broker that
-        // does not keep to the window can make it full: what found no room is tried again at the next event.
-        let (client, mut eventloop) = AsyncClient::new(self.options.clone(), self.window + 8);
-        self.acks.connect(client.clone());
-        let mut progress = Progress {
-            client,
-            connected_at: None,
-            subscribed_at: None,
-            stop: Stop::No,
-            farewell: self.farewell.clone(),
-        };
-        let end = self.poll(&mut eventloop, &mut progress).await;
-        self.acks.disconnect();
-        if matches!(progress.stop, Stop::Leaving(_)) {
-            tracing::warn!(
-                broker = self.broker,
-                client_id = self.options.client_id(),
-                "stopped before our session was empty: its messages wait there for our client id",
-            );
-        }
-        if progress.stop.takes_messages() {
-            self.rescue(&mut eventloop);
-        }
-        (end, progress.subscribed_at.map(|since| since.elapsed()))
-    }
-
-    async fn poll(&self, eventloop: &mut EventLoop, progress: &mut Progress) -> End {
-        loop {
-            // The broker may have set another keep-alive.
-            let silence = eventloop.options.keep_alive() * 2;
-            let limit = silence.max(self.connect_timeout + Duration::from_secs(1));
-            let result = {
-                // Polling is not cancel-safe, so one poll goes on across the beginning of the drain; it is dropped
-                // only together with its event loop.
-                let mut poll = pin!(timeout(limit, eventloop.poll()));
-                loop {
-                    tokio::select! {
-                        biased;
-                        () = self.hard.cancelled() => return End::Stopped,
-                        () = self.soft.cancelled(), if progress.stop == Stop::No => {
-                            if progress.connected_at.is_none() {
-                                return End::Stopped;
-                            }
-                            self.begin_stop(progress);
-                        }
-                        farewell = leave::decided(&mut progress.farewell),
-                            if progress.stop == Stop::Undecided =>
-                        {
-                            self.decide_stop(farewell, progress);
-                        }
-                        result = &mut poll => break result,
-                    }
-                }
-            };
-            let event = match result {
-                Ok(Ok(event)) => event,
-                Ok(Err(_)) if progress.stop != Stop::No => return End::Stopped,
-                Ok(Err(err)) => return end_of(&err),
-                Err(_) => return End::Lost(format!("no sign of life for {} s", limit.as_secs())),
-            };
-            if let Err(end) = self.handle(event, progress).await {
-                return end;
-            }
-            self.acks.release();
-            self.go_on_stopping(progress);
-            let waited = progress
-                .connected_at
-                .is_some_and(|since| since.elapsed() > silence);
-            if waited && progress.subscribed_at.is_none() {
-                return End::Lost("the broker does not answer the subscription".to_owned());
-            }
-        }
-    }
-
-    async fn handle(&self, event: Event, progress: &mut Progress) -> Result<(), End> {
-        match event {
-            Event::Incoming(Packet::ConnAck(answer)) => self.connected(&answer, progress),
-            Event::Incoming(Packet::SubAck(answer)) => {
-                self.subscribed(&answer)?;
-                progress.subscribed_at = Some(Instant::now());
-                Ok(())
-            }
-            Event::Incoming(Packet::Publish(publish)) if progress.stop.takes_messages() => {
-                progress.note_message();
-                self.receive(&publish).await
-            }
-            Event::Incoming(Packet::UnsubAck(answer)) => {
-                self.unsubscribed(&answer, progress);
-                Ok(())
-            }
-            Event::Outgoing(rumqttc::Outgoing::Disconnect) => Err(match progress.stop {
-                Stop::Disconnecting { left: true } => End::Left,
-                _ => End::Stopped,
-            }),
-            _ => Ok(()),
-        }
-    }
-
-    fn connected(&self, answer: &ConnAck, progress: &mut Progress) -> Result<(), End> {
-        progress.connected_at = Some(Instant::now());
-        self.reporter.report(LinkState::Connected);
-        tracing::info!(
-            broker = self.broker,
-            client_id = self.options.client_id(),
-            session_present = answer.session_present,
-            "Connected to MQTT broker",
-        );
-        // Also when the session is present: it may be of a process that was configured with other topics. Retained
-        // messages are sent for new subscriptions only, so a resumed session does not get them again.
-        let filter = |path: &String| Filter {
-            retain_forward_rule: RetainForwardRule::OnNewSubscribe,
-            ..Filter::new(path.clone(), QoS::AtLeastOnce)
-        };
-        let filters = self.filters.iter().map(filter);
-        let asked = progress.client.try_subscribe_many(filters);
-        asked.map_err(|err| End::Lost(format!("cannot subscribe: {err}")))
-    }
-
-    fn subscribed(&self, answer: &SubAck) -> Result<(), End> {
-        let topics = self.filters.join(", ");
-        for (filter, code) in self.filters.iter().zip(&answer.return_codes) {
-            match code {
-                SubscribeReasonCode::Success(QoS::AtMostOnce) => {
-                    tracing::warn!(filter, "the broker grants QoS 0 only: messages may be lost");
-                }
-                SubscribeReasonCode::Success(_) => {}
-                refused => {
-                    return Err(End::Lost(format!(
-                        "subscription to `{filter}` refused: {refused:?}"
-                    )));
-                }
-            }
-        }
-        tracing::info!(broker = self.broker, "Subscribed to: {topics}");
-        self.reporter.report(LinkState::Subscribed);
-        Ok(())
-    }
-
-    async fn receive(&self, publish: &Publish) -> Result<(), End> {
-        let received = match publish.qos {
-            QoS::AtMostOnce => {
-                if self.sender.capacity() <= self.window {
-                    self.lose_unacknowledged();
-                    return Ok(());
-                }
-                self.sender
-                    .try_send(self.incoming(publish, AckHandle::none()))
-            }
-            QoS::AtLeastOnce => {
-                let ack = Acks::receive(&self.acks, publish.pkid);
-                self.sender.try_send(self.incoming(publish, ack))
-            }
-            QoS::ExactlyOnce => return Err(End::Lost("the broker sends QoS 2 unasked".to_owned())),
-        };
-        match received {
-            Ok(()) => {
-                self.reporter.count_received();
-                Ok(())
-            }
-            Err(TrySendError::Full(message)) => self.wait_for_room(message).await,
-            // Nobody takes messages any more: the process is ending.
-            Err(TrySendError::Closed(_)) => Err(End::Stopped),
-        }
-    }
-
-    /// mosquitto 2.0.11 keeps to the receive maximum until it has a queue for us: then each acknowledgement brings a whole
-    /// window. What we do not read waits in the socket, then with the broker.
-    async fn wait_for_room(&self, message: Incoming) -> Result<(), End> {
-        let sent = timeout(self.options.keep_alive(), self.sender.send(message));
+/// Connects again and again, until a stop is requested or another client has our session.
+async fn keep_connected(context: &ConnectionContext) {
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+    let mut short_subscriptions = 0;
+    loop {
         tokio::select! {
             biased;
-            () = self.hard.cancelled() => Err(End::Stopped),
-            sent = sent => match sent {
-                Ok(Ok(())) => {
-                    self.reporter.count_received();
-                    Ok(())
-                }
-                // Nobody takes messages any more: the process is ending.
-                Ok(Err(_)) => Err(End::Stopped),
-                // Unpolled, the connection dies now. Not acknowledged, so the broker sends it again on the next.
-                Err(_) => Err(End::Lost(
-                    "the broker sends more than the receive maximum, and nothing is committed"
-                        .to_owned(),
-                )),
-            },
+            () = context.soft.cancelled() => return,
+            () = context.queue.window_free() => {}
         }
-    }
-
-    fn lose_unacknowledged(&self) {
-        if self.reporter.count_lost() == 1 {
-            tracing::warn!(
-                broker = self.broker,
-                "messages of QoS 0 come faster than they are committed and are lost; the metric has their number",
-            );
-        }
-    }
-
-    /// Takes what the dead connection received and had not handed on yet. A lost session does not send it again, a kept
-    /// one does (a duplicate), so it is committed, and not acknowledged.
-    fn rescue(&self, eventloop: &mut EventLoop) {
-        for event in eventloop.state.events.drain(..) {
-            let Event::Incoming(Packet::Publish(publish)) = event else {
-                continue;
-            };
-            match self
-                .sender
-                .try_send(self.incoming(&publish, AckHandle::none()))
-            {
-                Ok(()) => self.reporter.count_received(),
-                Err(_) if publish.qos == QoS::AtMostOnce => self.lose_unacknowledged(),
-                // The window has room for it, else the pipeline is gone.
-                Err(_) => return,
-            }
-        }
-    }
-}
-
-/// W3C's two user properties. Most messages have none: then nothing is allocated.
-fn origin(publish: &Publish) -> Option<RemoteContext> {
-    let properties = &publish.properties.as_ref()?.user_properties;
-    let named = |wanted: &str| {
-        let found = properties.iter().find(|(name, _)| name == wanted);
-        found.map(|(_, value)| value.as_str())
-    };
-    RemoteContext::read(named("traceparent")?, named("tracestate"))
-}
-
-fn end_of(err: &ConnectionError) -> End {
-    match err {
-        ConnectionError::MqttState(StateError::ServerDisconnect {
-            reason_code: DisconnectReasonCode::SessionTakenOver,
-            ..
-        }) => End::TakenOver,
-        ConnectionError::MqttState(StateError::ConnectionAborted) => End::Closed,
-        err => End::Lost(err.to_string()),
-    }
-}
-
-impl Link {
-    fn incoming(&self, publish: &Publish, ack: AckHandle) -> Incoming {
-        let size = publish.payload.len();
-        let kept = if size > self.max_payload_bytes {
-            size.min(DeadLetter::MAX_BYTES)
+        let (end, subscribed_for) = connection::run(context).await;
+        let was_short = subscribed_for.is_some_and(|time| time < SHORT_SUBSCRIPTION);
+        short_subscriptions = if matches!(end, ConnectionEnd::Closed) && was_short {
+            short_subscriptions + 1
         } else {
-            size
+            0
         };
-        Incoming {
-            topic: String::from_utf8_lossy(&publish.topic).into_owned(),
-            payload: publish.payload[..kept].to_vec(),
-            size,
-            dup: publish.dup,
-            retain: publish.retain,
-            origin: origin(publish),
-            received_at: Instant::now(),
-            ack,
+        match end {
+            ConnectionEnd::Stopped => return,
+            ConnectionEnd::TakenOver => return stay_away(context, "the broker reports it").await,
+            ConnectionEnd::Closed if short_subscriptions == MAX_SHORT_SUBSCRIPTIONS => {
+                return stay_away(context, "the broker closed several connections in a row").await;
+            }
+            ConnectionEnd::Closed => lost(context, "the broker closed the connection"),
+            ConnectionEnd::Lost(error) => lost(context, &error),
         }
+        if subscribed_for.is_some() && short_subscriptions <= 1 {
+            backoff.reset();
+        }
+        tokio::select! {
+            () = context.soft.cancelled() => return,
+            () = tokio::time::sleep(backoff.pause()) => {}
+        }
+    }
+}
+
+fn lost(context: &ConnectionContext, error: &str) {
+    let broker = &context.broker;
+    if context.status.apply(ConnectionEvent::Lost) {
+        tracing::warn!(broker, error, "MQTT broker away: trying again");
+    } else {
+        tracing::debug!(broker, error, "MQTT broker still away");
+    }
+    context.status.set_error(error);
+}
+
+async fn stay_away(context: &ConnectionContext, reason: &str) {
+    tracing::error!(
+        broker = context.broker,
+        client_id = context.options.client_id(),
+        reason,
+        "session taken over: another client uses our client id, and this process does not connect again; give every replica \
+         its own client id, then restart this one",
+    );
+    context.status.apply(ConnectionEvent::TakenOver);
+    context
+        .status
+        .set_error("session taken over by another client with our client id");
+    context.soft.cancelled().await;
+}
+
+/// Removes our session, if we left the share group and the session is empty.
+async fn remove_empty_session(context: &ConnectionContext) {
+    if context.status.state() != ConnectionState::RemovingSession {
+        return;
+    }
+    let (options, broker) = (&context.options, &context.broker);
+    let removed = shutdown::remove_session(options, broker, context.connect_timeout);
+    tokio::select! {
+        biased;
+        () = context.hard.cancelled() => {}
+        () = removed => {}
     }
 }
 

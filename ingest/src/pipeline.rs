@@ -24,32 +24,32 @@ use tokio::sync::mpsc::Receiver;
 use xxhash_rust::xxh3::xxh3_64;
 
 use self::recent::Recent;
-use crate::lines::Lines;
+use crate::log_lines::LogLines;
 use crate::metrics::Metrics;
-use crate::mqtt::Incoming;
+use crate::mqtt::message::MqttMessage;
 use crate::payload::{self, Format};
 use crate::spans::Spans;
 
 /// What the pipeline works with.
 pub(crate) struct Pipeline {
     pub(crate) store: Store,
-    pub(crate) rules: ApplyConfig,
+    pub(crate) apply_config: ApplyConfig,
     pub(crate) format: Format,
     pub(crate) metrics: Arc<Metrics>,
     /// Whether devices that were never heard of are still taken.
-    pub(crate) room_left: Arc<AtomicBool>,
+    pub(crate) accept_new_devices: Arc<AtomicBool>,
     pub(crate) batch_max: usize,
     /// What the broker may send before the first of it is acknowledged.
-    pub(crate) window: usize,
+    pub(crate) receive_maximum: usize,
     pub(crate) dead_letters_max: u64,
     pub(crate) live_raw_message: bool,
     pub(crate) spans: Spans,
-    pub(crate) lines: Arc<Lines>,
+    pub(crate) log_lines: Arc<LogLines>,
 }
 
 /// A message in hand.
 struct InHand {
-    message: Incoming,
+    message: MqttMessage,
     reading: Reading,
     fingerprint: u64,
     /// Whether a commit of it may already have happened.
@@ -68,7 +68,7 @@ impl InHand {
 
 /// A message that can never be processed.
 struct Rejected {
-    message: Incoming,
+    message: MqttMessage,
     trace: Option<TraceContext>,
     reason: &'static str,
     detail: String,
@@ -78,11 +78,11 @@ impl Pipeline {
     /// Runs until the queue is closed and empty, or the process must end at once.
     pub(crate) async fn run(
         self,
-        mut incoming: Receiver<Incoming>,
+        mut incoming: Receiver<MqttMessage>,
         lifecycle: Lifecycle,
     ) -> anyhow::Result<()> {
         // What can have been in hand, twice over.
-        let mut recent = Recent::new(4 * self.window);
+        let mut recent = Recent::new(4 * self.receive_maximum);
         loop {
             let first = tokio::select! {
                 () = lifecycle.hard().cancelled() => return Ok(()),
@@ -110,12 +110,12 @@ impl Pipeline {
         }
     }
 
-    fn parse(&self, batch: Vec<Incoming>) -> (VecDeque<InHand>, Vec<Rejected>) {
+    fn parse(&self, batch: Vec<MqttMessage>) -> (VecDeque<InHand>, Vec<Rejected>) {
         let mut in_hand = VecDeque::with_capacity(batch.len());
         let mut rejected = Vec::new();
         for message in batch {
-            let trace = self.spans.traces.begin(message.origin.as_ref());
-            let parsed = payload::check_size(message.size, &self.format)
+            let trace = self.spans.recorder.begin(message.remote_trace.as_ref());
+            let parsed = payload::check_size(message.size_bytes, &self.format)
                 .and_then(|()| payload::parse(&message.payload, &self.format));
             match parsed {
                 Ok(reading) => in_hand.push_back(InHand {
@@ -190,7 +190,7 @@ impl Pipeline {
     /// Redis did not take what it was given.
     fn not_taken(&self, err: &StoreError) {
         self.metrics.failures.increment();
-        self.lines.not_committed(err, self.store.clock().now());
+        self.log_lines.not_committed(err, self.store.clock().now());
     }
 
     /// Acknowledges what the broker sends again although this process has committed it: it says nothing new, and nothing of
@@ -212,12 +212,12 @@ impl Pipeline {
 
     async fn commit_round(&self, round: &[InHand]) -> Vec<Result<Applied, StoreError>> {
         let work: Vec<Work<'_>> = round.iter().map(|item| self.work(item)).collect();
-        let rules = ApplyConfig {
-            accept_new: self.room_left.load(Ordering::Relaxed),
-            ..self.rules.clone()
+        let apply_config = ApplyConfig {
+            accept_new: self.accept_new_devices.load(Ordering::Relaxed),
+            ..self.apply_config.clone()
         };
         let began = Instant::now();
-        let results = apply::apply(&self.store, &work, &rules).await;
+        let results = apply::apply(&self.store, &work, &apply_config).await;
         let took = began.elapsed();
         let traces: Vec<Option<TraceContext>> = round.iter().map(|item| item.trace).collect();
         let mut errors = results.iter().filter_map(|result| result.as_ref().err());
@@ -260,7 +260,7 @@ impl Pipeline {
                 .rejected(&letter.message, letter.trace, letter.reason);
             let now = self.store.clock().now();
             let (topic, detail) = (&letter.message.topic, &letter.detail);
-            self.lines
+            self.log_lines
                 .rejected(letter.reason, detail, topic, letter.trace, now);
         }
         let letters: Vec<DeadLetter<'_>> = rejected
@@ -270,7 +270,7 @@ impl Pipeline {
                 detail: &letter.detail,
                 topic: &letter.message.topic,
                 payload: &letter.message.payload,
-                size: letter.message.size,
+                size: letter.message.size_bytes,
             })
             .collect();
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
@@ -295,7 +295,7 @@ impl Pipeline {
         let changes = &applied.decision.changes;
         let now = self.store.clock().now();
         let device = &item.reading.device;
-        self.lines
+        self.log_lines
             .alarms
             .log_changes(device, changes, item.trace, now);
         let metrics = &self.metrics;

@@ -16,7 +16,7 @@ use shared::apply::{Applied, Work, told};
 use shared::store::StoreError;
 use shared::trace::{CompletedSpan, MAX_LINKS, SLOW, SpanRecorder, TraceContext};
 
-use crate::mqtt::Incoming;
+use crate::mqtt::message::MqttMessage;
 
 /// Transitions of alarms; the conventions know no attribute for them.
 const ALARM_CHANGES: &str = "alarm.changes";
@@ -24,7 +24,7 @@ const ALARM_CHANGES: &str = "alarm.changes";
 /// Tells what was done. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Spans {
-    pub(crate) traces: SpanRecorder,
+    pub(crate) recorder: SpanRecorder,
     /// What is subscribed to: the template of all topics.
     pub(crate) template: Arc<str>,
     pub(crate) client_id: Arc<str>,
@@ -34,7 +34,7 @@ impl Spans {
     /// A message was committed.
     pub(crate) fn committed(
         &self,
-        message: &Incoming,
+        message: &MqttMessage,
         trace: Option<TraceContext>,
         applied: &Applied,
         took: Duration,
@@ -58,7 +58,7 @@ impl Spans {
     /// A message became a dead letter.
     pub(crate) fn rejected(
         &self,
-        message: &Incoming,
+        message: &MqttMessage,
         trace: Option<TraceContext>,
         reason: &'static str,
     ) {
@@ -103,7 +103,7 @@ impl Spans {
     }
 
     fn call(&self, messages: usize, links: &[TraceContext], took: Duration, error: Option<String>) {
-        let Some(trace) = self.traces.begin(None) else {
+        let Some(trace) = self.recorder.begin(None) else {
             return;
         };
         let mut attributes = vec![
@@ -116,7 +116,7 @@ impl Spans {
         if error.is_some() {
             attributes.push(KeyValue::new(ERROR_TYPE, "not_committed"));
         }
-        self.traces.record(CompletedSpan {
+        self.recorder.record(CompletedSpan {
             trace: trace.sampled(),
             remote: None,
             links,
@@ -156,7 +156,7 @@ impl Spans {
         took: Duration,
         error: Option<String>,
     ) {
-        self.traces.record(CompletedSpan {
+        self.recorder.record(CompletedSpan {
             trace,
             remote: None,
             links: &[],
@@ -170,15 +170,15 @@ impl Spans {
 
     fn tell_message(
         &self,
-        message: &Incoming,
+        message: &MqttMessage,
         trace: TraceContext,
         attributes: Vec<KeyValue>,
         took: Duration,
         error: Option<String>,
     ) {
-        self.traces.record(CompletedSpan {
+        self.recorder.record(CompletedSpan {
             trace,
-            remote: message.origin.as_ref(),
+            remote: message.remote_trace.as_ref(),
             links: &[],
             name: format!("process {}", self.template).into(),
             kind: SpanKind::Consumer,
@@ -188,7 +188,7 @@ impl Spans {
         });
     }
 
-    fn of_message(&self, message: &Incoming) -> Vec<KeyValue> {
+    fn of_message(&self, message: &MqttMessage) -> Vec<KeyValue> {
         vec![
             KeyValue::new(MESSAGING_SYSTEM, "mqtt"),
             KeyValue::new(MESSAGING_OPERATION_NAME, "process"),
@@ -198,7 +198,7 @@ impl Spans {
             KeyValue::new(MESSAGING_CLIENT_ID, self.client_id.to_string()),
             KeyValue::new(
                 MESSAGING_MESSAGE_BODY_SIZE,
-                i64::try_from(message.size).unwrap_or(i64::MAX),
+                i64::try_from(message.size_bytes).unwrap_or(i64::MAX),
             ),
         ]
     }

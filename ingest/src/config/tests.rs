@@ -1,6 +1,7 @@
 use clap::CommandFactory;
 
 use super::*;
+use crate::mqtt::broker_url::BrokerUrl;
 
 const NEEDED: [&str; 5] = [
     "ingest",

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::mqtt::LinkState;
+use crate::mqtt::state::ConnectionEvent;
 
 /// Status code and body of one GET.
 async fn get(address: SocketAddr, path: &str) -> (u16, serde_json::Value) {
@@ -20,7 +20,7 @@ async fn get(address: SocketAddr, path: &str) -> (u16, serde_json::Value) {
 #[tokio::test]
 async fn readiness_needs_redis_and_the_subscription() {
     let lifecycle = Lifecycle::new();
-    let (reporter, link) = LinkStatus::new();
+    let (reporter, link) = BrokerStatus::new();
     let redis_ok = Arc::new(AtomicBool::new(false));
     let redis = Arc::clone(&redis_ok);
     let redis = move || DependencyStatus::new(redis.load(Ordering::Relaxed), None);
@@ -34,7 +34,8 @@ async fn readiness_needs_redis_and_the_subscription() {
     let expected = json!({"status": "unready", "dependencies": {"redis": down, "broker": down}});
     assert_eq!((code, body), (503, expected));
 
-    reporter.report(LinkState::Subscribed);
+    reporter.apply(ConnectionEvent::ConnAck);
+    reporter.apply(ConnectionEvent::SubAck);
     assert_eq!(get(address, "/readyz").await.0, 503);
     redis_ok.store(true, Ordering::Relaxed);
     let (code, body) = get(address, "/readyz").await;
@@ -44,7 +45,7 @@ async fn readiness_needs_redis_and_the_subscription() {
         json!({"ok": true, "age_ms": 0})
     );
 
-    reporter.report(LinkState::TakenOver);
+    reporter.apply(ConnectionEvent::TakenOver);
     let (code, body) = get(address, "/readyz").await;
     assert_eq!(code, 503);
     assert!(body["dependencies"]["broker"]["age_ms"].is_u64());

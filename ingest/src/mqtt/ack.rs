@@ -1,4 +1,4 @@
-//! Acknowledgements: from whoever finished a message to the connection on which it came.
+//! Acknowledgements, from the code that finished a message to the connection on which the message came.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,25 +7,25 @@ use rumqttc::v5::AsyncClient;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Publish;
 
-use super::ring::{Ring, Ticket};
+use super::ack_order::{AckOrder, Ticket};
 
-/// Acknowledges one message. Dropped without [`AckHandle::done`], the message is not acknowledged, and none behind it
-/// on this connection: the broker sends them again on the next.
+/// Acknowledges one message. If it is dropped without [`AckHandle::done`], neither this message nor any later one of this
+/// connection is acknowledged, and the broker sends them again on the next connection.
 #[must_use = "a message that is not finished holds back all acknowledgements behind it"]
-pub struct AckHandle(Option<(Arc<Acks>, Ticket)>);
+pub(crate) struct AckHandle(Option<(Arc<Acks>, Ticket)>);
 
 impl AckHandle {
-    /// Of a message that needs no acknowledgement (QoS 0).
-    pub const fn none() -> Self {
+    /// For a message that is not acknowledged: QoS 0, or of a connection that is gone.
+    pub(crate) const fn none() -> Self {
         Self(None)
     }
 
-    /// The message is safe: acknowledge it once those before it are. Waits for nothing.
-    pub fn done(self) {
+    /// The message is committed, or stored as a dead letter. It is acknowledged once all earlier ones are. Does not wait.
+    pub(crate) fn done(self) {
         if let Some((acks, ticket)) = self.0 {
             let mut state = acks.lock();
-            state.ring.finish(ticket);
-            state.release();
+            state.order.finish(ticket);
+            state.send_ready();
         }
     }
 }
@@ -38,12 +38,12 @@ impl fmt::Debug for AckHandle {
     }
 }
 
-/// The messages in hand of the present connection.
+/// The unacknowledged messages of the current connection.
 #[derive(Default)]
 pub(super) struct Acks {
-    // A std mutex: held for a few moves in memory, never across an await. It makes "is this still the connection" and
-    // "send it there" one step.
-    state: Mutex<State>,
+    // A std mutex: held for a few moves in memory, never across an await. Checking that the connection is still the current
+    // one, and sending on it, must be one step.
+    state: Mutex<AckState>,
 }
 
 impl fmt::Debug for Acks {
@@ -53,62 +53,62 @@ impl fmt::Debug for Acks {
 }
 
 #[derive(Default)]
-struct State {
-    ring: Ring,
+struct AckState {
+    order: AckOrder,
     client: Option<AsyncClient>,
 }
 
 impl Acks {
-    /// From now on, messages come on this connection.
+    /// Messages come on this connection from now on.
     pub(super) fn connect(&self, client: AsyncClient) {
         let mut state = self.lock();
-        state.ring.renew();
+        state.order.reset();
         state.client = Some(client);
     }
 
-    /// The connection is gone: nothing in hand can be acknowledged any more.
+    /// The connection is gone: none of its messages can be acknowledged any more.
     pub(super) fn disconnect(&self) {
         let mut state = self.lock();
-        state.ring.renew();
+        state.order.reset();
         state.client = None;
     }
 
     /// A message arrived.
-    pub(super) fn receive(this: &Arc<Self>, packet: u16) -> AckHandle {
-        let ticket = this.lock().ring.push(packet);
+    pub(super) fn receive(this: &Arc<Self>, packet_id: u16) -> AckHandle {
+        let ticket = this.lock().order.push(packet_id);
         AckHandle(Some((Arc::clone(this), ticket)))
     }
 
-    /// Sends what is finished, should the request channel have been full before.
-    pub(super) fn release(&self) {
-        self.lock().release();
+    /// Sends the acknowledgements that did not fit into the library's request channel before.
+    pub(super) fn send_ready(&self) {
+        self.lock().send_ready();
     }
 
     /// Messages received and not acknowledged yet.
     pub(super) fn len(&self) -> usize {
-        self.lock().ring.len()
+        self.lock().order.len()
     }
 
-    /// Whether every message of this connection was acknowledged.
-    pub(super) fn is_idle(&self) -> bool {
-        self.lock().ring.is_empty()
+    /// Whether every message of this connection is acknowledged.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().order.is_empty()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, AckState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    fn release(&mut self) {
+impl AckState {
+    fn send_ready(&mut self) {
         let Some(client) = &self.client else { return };
-        while let Some(packet) = self.ring.ready() {
+        while let Some(packet_id) = self.order.ready() {
             let mut publish = Publish::new("", QoS::AtLeastOnce, Vec::new(), None);
-            publish.pkid = packet;
+            publish.pkid = packet_id;
             if client.try_ack(&publish).is_err() {
                 return;
             }
-            self.ring.pop();
+            self.order.pop();
         }
     }
 }

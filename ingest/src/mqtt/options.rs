@@ -9,7 +9,7 @@ use rumqttc::{NetworkOptions, TlsConfiguration, Transport};
 use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::config::MqttConfig;
+use super::config::MqttConfig;
 
 pub(super) fn options(config: &MqttConfig) -> anyhow::Result<MqttOptions> {
     let broker = &config.mqtt_broker;

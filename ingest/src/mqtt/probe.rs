@@ -9,13 +9,13 @@ use rumqttc::v5::{AsyncClient, Event, EventLoop};
 use shared::check_config::Tried;
 use tokio::time::timeout;
 
+use super::config::MqttConfig;
 use super::options;
-use crate::config::MqttConfig;
 
 /// Connects, subscribes to every topic, and leaves again. Under a client id of its own, since a second connection with
 /// the configured one would take its session from a running replica; without a session; and outside of the share group,
 /// whose messages it would take away.
-pub async fn try_broker(config: &MqttConfig) -> Tried {
+pub(crate) async fn try_broker(config: &MqttConfig) -> Tried {
     // The connection, and then the subscription.
     let limit = config.mqtt_connect_timeout * 2;
     let outcome = match timeout(limit, attempt(config)).await {

@@ -1,4 +1,4 @@
-//! How the link to the broker stands: for readiness, the heartbeat and metrics.
+//! The state of the connection to the broker and its counters, as readiness, the heartbeat and the metrics read them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,184 +7,163 @@ use std::time::Instant;
 use tokio::sync::mpsc::WeakSender;
 use tokio::sync::watch;
 
-use super::Incoming;
 use super::ack::Acks;
-
-/// What a connection to the broker can be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LinkState {
-    /// Before the first connection.
-    Connecting,
-    /// Connected, the subscription is not confirmed yet.
-    Connected,
-    /// Messages flow.
-    Subscribed,
-    /// Lost; it is tried again.
-    Down,
-    /// Another client has our session; it is not tried again.
-    TakenOver,
-    /// Ended by a stop.
-    Stopped,
-}
+use super::message::MqttMessage;
+use super::state::{ConnectionEvent, ConnectionState};
 
 #[derive(Clone, Debug)]
-struct Standing {
-    state: LinkState,
-    since: Instant,
+struct Observed {
+    state: ConnectionState,
     last_subscribed: Option<Instant>,
-    error: Option<String>,
+    last_error: Option<String>,
 }
 
 #[derive(Debug, Default)]
-struct Counts {
+struct BrokerCounts {
     received: AtomicU64,
     lost: AtomicU64,
     connections: AtomicU64,
 }
 
-/// Reads how the link stands. Cheap to clone.
+/// Reads the state of the connection and its counters. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct LinkStatus {
-    standing: watch::Receiver<Standing>,
-    counts: Arc<Counts>,
-    in_hand: Option<InHand>,
+pub(crate) struct BrokerStatus {
+    observed: watch::Receiver<Observed>,
+    counts: Arc<BrokerCounts>,
+    pending: Option<PendingMessages>,
 }
 
-/// Where the messages in hand stand.
+/// Where the numbers of messages that are not done yet are read.
 #[derive(Clone, Debug)]
-pub(super) struct InHand {
+pub(super) struct PendingMessages {
     pub(super) acks: Arc<Acks>,
-    /// Weak: the queue is closed by the end of the link.
-    pub(super) queue: WeakSender<Incoming>,
+    /// Weak, so that the queue closes when the connection's task ends.
+    pub(super) queue: WeakSender<MqttMessage>,
 }
 
-/// Writes it.
-#[derive(Debug)]
-pub struct LinkReporter {
-    standing: watch::Sender<Standing>,
-    counts: Arc<Counts>,
+/// Owns the state of the connection, and counts. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct StatusReporter {
+    observed: watch::Sender<Observed>,
+    counts: Arc<BrokerCounts>,
 }
 
-impl LinkStatus {
-    /// A link that was not connected yet.
-    pub fn new() -> (LinkReporter, Self) {
-        let standing = Standing {
-            state: LinkState::Connecting,
-            since: Instant::now(),
+impl BrokerStatus {
+    /// The status of a connection that does not exist yet.
+    pub(crate) fn new() -> (StatusReporter, Self) {
+        let (sender, receiver) = watch::channel(Observed {
+            state: ConnectionState::Connecting,
             last_subscribed: None,
-            error: None,
-        };
-        let (sender, receiver) = watch::channel(standing);
-        let counts = Arc::<Counts>::default();
-        let reporter = LinkReporter {
-            standing: sender,
+            last_error: None,
+        });
+        let counts = Arc::<BrokerCounts>::default();
+        let reporter = StatusReporter {
+            observed: sender,
             counts: Arc::clone(&counts),
         };
-        (
-            reporter,
-            Self {
-                standing: receiver,
-                counts,
-                in_hand: None,
-            },
-        )
+        let status = Self {
+            observed: receiver,
+            counts,
+            pending: None,
+        };
+        (reporter, status)
     }
 
-    /// Whether messages flow.
-    pub fn is_subscribed(&self) -> bool {
-        self.state() == LinkState::Subscribed
+    pub(super) fn with_pending(mut self, pending: PendingMessages) -> Self {
+        self.pending = Some(pending);
+        self
     }
 
-    pub fn state(&self) -> LinkState {
-        self.standing.borrow().state
+    pub(crate) fn state(&self) -> ConnectionState {
+        self.observed.borrow().state
     }
 
-    /// Since when it is in this state.
-    pub fn since(&self) -> Instant {
-        self.standing.borrow().since
+    /// Whether messages are received.
+    pub(crate) fn is_subscribed(&self) -> bool {
+        self.state().is_subscribed()
     }
 
-    /// When messages last stopped flowing; `None` if they never flowed or never stopped.
-    pub fn last_subscribed(&self) -> Option<Instant> {
-        self.standing.borrow().last_subscribed
+    /// When the subscription last ended; `None` if it never began or never ended.
+    pub(crate) fn last_subscribed(&self) -> Option<Instant> {
+        self.observed.borrow().last_subscribed
     }
 
     /// Why the last connection ended, if one did.
-    pub fn last_error(&self) -> Option<String> {
-        self.standing.borrow().error.clone()
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "it is logged; only tests read it here")
+    )]
+    pub(crate) fn last_error(&self) -> Option<String> {
+        self.observed.borrow().last_error.clone()
     }
 
-    /// Waits for the next change; pending for ever once the link is gone. Cancel-safe.
-    pub async fn changed(&mut self) {
-        if self.standing.changed().await.is_err() {
+    /// Waits for the next change; never returns once the connection's task has ended. Cancel-safe.
+    pub(crate) async fn changed(&mut self) {
+        if self.observed.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Messages handed on so far.
-    pub fn received(&self) -> u64 {
+    /// Messages received so far, without the lost ones.
+    pub(crate) fn received(&self) -> u64 {
         self.counts.received.load(Ordering::Relaxed)
     }
 
-    /// Messages of QoS 0 dropped because the queue was full.
-    pub fn lost(&self) -> u64 {
+    /// Messages of QoS 0 dropped so far because the queue was full.
+    pub(crate) fn lost(&self) -> u64 {
         self.counts.lost.load(Ordering::Relaxed)
     }
 
-    pub(super) fn watch(mut self, in_hand: InHand) -> Self {
-        self.in_hand = Some(in_hand);
-        self
+    /// Connections made so far.
+    pub(crate) fn connections(&self) -> u64 {
+        self.counts.connections.load(Ordering::Relaxed)
     }
 
-    /// Messages in the ack window: received, and not acknowledged yet.
-    pub fn unacknowledged(&self) -> usize {
-        self.in_hand
+    /// Messages received and not acknowledged yet.
+    pub(crate) fn unacknowledged(&self) -> usize {
+        self.pending
             .as_ref()
-            .map_or(0, |in_hand| in_hand.acks.len())
+            .map_or(0, |pending| pending.acks.len())
     }
 
     /// Messages that wait in the queue.
-    pub fn queued(&self) -> usize {
-        let queue = self.in_hand.as_ref();
-        let queue = queue.and_then(|in_hand| in_hand.queue.upgrade());
+    pub(crate) fn queued(&self) -> usize {
+        let pending = self.pending.as_ref();
+        let queue = pending.and_then(|pending| pending.queue.upgrade());
         queue.map_or(0, |queue| queue.max_capacity() - queue.capacity())
-    }
-
-    /// Connections made so far.
-    pub fn connections(&self) -> u64 {
-        self.counts.connections.load(Ordering::Relaxed)
     }
 }
 
-impl LinkReporter {
-    /// Enters a state; tells whether it is another one than before.
-    pub fn report(&self, state: LinkState) -> bool {
-        if state == LinkState::Connected {
+impl StatusReporter {
+    pub(super) fn state(&self) -> ConnectionState {
+        self.observed.borrow().state
+    }
+
+    /// Applies an event to the state, and returns whether that changed it.
+    pub(crate) fn apply(&self, event: ConnectionEvent) -> bool {
+        if event == ConnectionEvent::ConnAck {
             self.counts.connections.fetch_add(1, Ordering::Relaxed);
         }
-        self.standing.send_if_modified(|standing| {
-            let changes = standing.state != state;
-            if changes {
-                if standing.state == LinkState::Subscribed {
-                    standing.last_subscribed = Some(Instant::now());
-                }
-                standing.state = state;
-                standing.since = Instant::now();
+        self.observed.send_if_modified(|observed| {
+            let before = observed.state;
+            observed.state = before.after(event);
+            if before.is_subscribed() && !observed.state.is_subscribed() {
+                observed.last_subscribed = Some(Instant::now());
             }
-            changes
+            observed.state != before
         })
     }
 
-    pub(super) fn report_error(&self, error: &str) {
-        self.standing
-            .send_modify(|standing| standing.error = Some(error.to_owned()));
+    pub(super) fn set_error(&self, error: &str) {
+        self.observed
+            .send_modify(|observed| observed.last_error = Some(error.to_owned()));
     }
 
     pub(super) fn count_received(&self) {
         self.counts.received.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a lost message and returns the number so far.
+    /// Counts a lost message, and returns the number so far.
     pub(super) fn count_lost(&self) -> u64 {
         self.counts.lost.fetch_add(1, Ordering::Relaxed) + 1
     }

@@ -1,11 +1,15 @@
 //! Against a real mosquitto: each test has its own.
 
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
-use rumqttc::v5::mqttbytes::v5::PubAck;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Packet, PubAck};
+use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 
 use super::*;
 use crate::config::Config;
@@ -112,21 +116,21 @@ async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
 /// One link under test.
 struct Running {
     lifecycle: Lifecycle,
-    messages: Receiver<Incoming>,
-    status: LinkStatus,
-    farewell: watch::Sender<Farewell>,
+    messages: Receiver<MqttMessage>,
+    status: BrokerStatus,
+    session_at_exit: watch::Sender<SessionAtExit>,
 }
 
 impl Running {
     fn start(config: &MqttConfig) -> Self {
         let lifecycle = Lifecycle::new();
-        let (farewell, farewells) = watch::channel(Farewell::Undecided);
-        let (messages, status) = start(config, &lifecycle, farewells, 65_536).unwrap();
+        let (session_at_exit, decision) = watch::channel(SessionAtExit::Undecided);
+        let (messages, status) = start(config, &lifecycle, decision, 65_536).unwrap();
         Self {
             lifecycle,
             messages,
             status,
-            farewell,
+            session_at_exit,
         }
     }
 
@@ -137,18 +141,18 @@ impl Running {
         .await;
     }
 
-    async fn reaches(&self, state: LinkState) {
+    async fn reaches(&self, state: ConnectionState) {
         eventually("the link's state", async || self.status.state() == state).await;
     }
 
-    async fn receive(&mut self) -> Incoming {
+    async fn receive(&mut self) -> MqttMessage {
         let message = timeout(LATE, self.messages.recv())
             .await
             .expect("no message came");
         message.expect("the queue is closed")
     }
 
-    async fn take<const N: usize>(&mut self) -> [Incoming; N] {
+    async fn take<const N: usize>(&mut self) -> [MqttMessage; N] {
         let mut messages = Vec::new();
         for _ in 0..N {
             messages.push(self.receive().await);
@@ -181,7 +185,7 @@ impl Running {
     }
 }
 
-fn texts(messages: &[Incoming]) -> Vec<String> {
+fn texts(messages: &[MqttMessage]) -> Vec<String> {
     messages
         .iter()
         .map(|message| String::from_utf8_lossy(&message.payload).into_owned())
@@ -243,7 +247,7 @@ async fn a_message_is_acknowledged_only_when_it_is_finished() {
     let mut link = broker.link(&[]).await;
     device.publish("a").await;
     device.publish("b").await;
-    let messages: [Incoming; 2] = link.take().await;
+    let messages: [MqttMessage; 2] = link.take().await;
     assert_eq!(texts(&messages), ["a", "b"]);
     assert!(
         messages
@@ -254,7 +258,7 @@ async fn a_message_is_acknowledged_only_when_it_is_finished() {
     link.cut().await;
 
     let mut link = broker.link(&[]).await;
-    let messages: [Incoming; 2] = link.take().await;
+    let messages: [MqttMessage; 2] = link.take().await;
     assert_eq!(texts(&messages), ["a", "b"]);
     assert!(messages.iter().all(|message| message.dup));
     for message in messages {
@@ -264,7 +268,7 @@ async fn a_message_is_acknowledged_only_when_it_is_finished() {
 
     let mut link = broker.link(&[]).await;
     device.publish("marker").await;
-    let messages: [Incoming; 1] = link.take().await;
+    let messages: [MqttMessage; 1] = link.take().await;
     assert_eq!(texts(&messages), ["marker"]);
 }
 
@@ -286,7 +290,7 @@ async fn acknowledgements_go_out_in_the_order_of_arrival() {
     drop((first, fourth));
 
     let mut link = broker.link(&["--mqtt-receive-maximum", "4"]).await;
-    let messages: [Incoming; 4] = link.take().await;
+    let messages: [MqttMessage; 4] = link.take().await;
     assert_eq!(texts(&messages), ["a", "b", "c", "d"]);
     let [first, second, third, fourth] = messages;
     second.ack.done();
@@ -298,12 +302,12 @@ async fn acknowledgements_go_out_in_the_order_of_arrival() {
     for text in ["e", "f", "g"] {
         device.publish(text).await;
     }
-    let messages: [Incoming; 2] = link.take().await;
+    let messages: [MqttMessage; 2] = link.take().await;
     assert_eq!(texts(&messages), ["e", "f"]);
     link.cut().await;
 
     let mut link = broker.link(&[]).await;
-    let messages: [Incoming; 5] = link.take().await;
+    let messages: [MqttMessage; 5] = link.take().await;
     assert_eq!(texts(&messages), ["c", "d", "e", "f", "g"]);
 }
 
@@ -315,7 +319,7 @@ async fn a_restarted_broker_is_subscribed_again_and_sends_again() {
     device.publish("a").await;
     let held = link.receive().await;
     broker.stop();
-    link.reaches(LinkState::Down).await;
+    link.reaches(ConnectionState::Down).await;
     assert!(link.status.last_error().is_some());
     // Of the connection that is gone: it must not acknowledge what has the same packet id on the next.
     held.ack.done();
@@ -345,7 +349,7 @@ async fn a_lost_session_is_subscribed_again() {
             std::fs::remove_file(path).unwrap();
         }
     }
-    link.reaches(LinkState::Down).await;
+    link.reaches(ConnectionState::Down).await;
     broker.restart().await;
     link.subscribed().await;
     broker.publisher("device").await.publish("a").await;
@@ -374,7 +378,7 @@ async fn of_two_links_with_one_client_id_one_stays_away() {
     let broker = Broker::start("").await;
     let mut old = broker.link(&["--mqtt-client-id", "same"]).await;
     let mut new = Running::start(&broker.config(&["--mqtt-client-id", "same"]));
-    let away = |link: &Running| link.status.state() == LinkState::TakenOver;
+    let away = |link: &Running| link.status.state() == ConnectionState::TakenOver;
     eventually("one stays away", async || away(&old) || away(&new)).await;
     if away(&new) {
         std::mem::swap(&mut old, &mut new);
@@ -385,7 +389,7 @@ async fn of_two_links_with_one_client_id_one_stays_away() {
     assert_eq!(new.receive().await.payload, b"marker");
     assert_eq!(
         (old.status.state(), new.status.connections()),
-        (LinkState::TakenOver, connections)
+        (ConnectionState::TakenOver, connections)
     );
     assert!(
         old.status
@@ -402,7 +406,7 @@ async fn a_takeover_the_broker_tells_of_is_believed_at_once() {
     let mut stream = accept_subscription(&listener, 0).await;
     link.subscribed().await;
     stream.write_all(&[0xe0, 2, 0x8e, 0]).await.unwrap();
-    link.reaches(LinkState::TakenOver).await;
+    link.reaches(ConnectionState::TakenOver).await;
     link.stop().await;
 }
 
@@ -423,7 +427,7 @@ async fn a_stop_acknowledges_what_is_in_hand_and_leaves_the_rest_in_the_session(
     link.take_rest().await;
     let status = link.status.clone();
     link.stop().await;
-    assert_eq!(status.state(), LinkState::Stopped);
+    assert_eq!(status.state(), ConnectionState::Stopped);
 
     let mut link = broker.link(&[]).await;
     device.publish("marker").await;
@@ -455,7 +459,7 @@ async fn qos_0_is_dropped_with_a_count_before_it_takes_the_room_of_qos_1() {
     .await;
     let (received, lost) = (link.status.received(), link.status.lost());
     assert_eq!((received, lost), (8, 46));
-    let messages: [Incoming; 8] = link.take().await;
+    let messages: [MqttMessage; 8] = link.take().await;
     assert_eq!(texts(&messages), ["0", "0", "0", "0", "1", "1", "1", "1"]);
     assert_eq!(link.status.connections(), 1);
 }
@@ -491,11 +495,11 @@ async fn no_connection_is_made_before_a_window_is_free() {
     }
     eventually("the first window", async || link.status.received() == 2).await;
     broker.stop();
-    link.reaches(LinkState::Down).await;
+    link.reaches(ConnectionState::Down).await;
     broker.restart().await;
     eventually("the window again", async || link.status.received() == 4).await;
     broker.stop();
-    link.reaches(LinkState::Down).await;
+    link.reaches(ConnectionState::Down).await;
     broker.restart().await;
     // Old copies first; the third connection brings the window once more, and nothing is lost.
     let mut seen = Vec::new();
@@ -566,12 +570,12 @@ async fn a_member_that_leaves_empties_its_session_and_gives_it_up() {
         let broker = Broker::start("").await;
         let (mut one, mut two, mut device) = two_members(&broker, more).await;
         one.lifecycle.request_stop();
-        one.farewell.send_replace(Farewell::Leave);
+        one.session_at_exit.send_replace(SessionAtExit::Remove);
         let mut seen = one.take_rest().await;
         assert!(seen.len() > 8, "no more than windows: {seen:?}");
         assert_eq!(
             (one.status.state(), one.status.last_error()),
-            (LinkState::Stopped, None)
+            (ConnectionState::Stopped, None)
         );
         one.stop().await;
         for number in 40..50 {
@@ -595,11 +599,11 @@ async fn a_member_that_is_told_nothing_keeps_its_session() {
     let (mut one, _two, _device) = two_members(&broker, &[]).await;
     one.lifecycle.request_stop();
     drop(std::mem::replace(
-        &mut one.farewell,
-        watch::channel(Farewell::Leave).0,
+        &mut one.session_at_exit,
+        watch::channel(SessionAtExit::Remove).0,
     ));
     one.take_rest().await;
-    assert_eq!(one.status.state(), LinkState::Stopped);
+    assert_eq!(one.status.state(), ConnectionState::Stopped);
     one.stop().await;
     assert!(has_session(&broker, "one").await);
 }
@@ -611,15 +615,15 @@ async fn a_member_that_cannot_empty_its_session_in_time_loses_nothing() {
     let total = async || one.status.received() + two.status.received() == 8;
     eventually("both windows are full", total).await;
     one.lifecycle.request_stop();
-    one.farewell.send_replace(Farewell::Leave);
+    one.session_at_exit.send_replace(SessionAtExit::Remove);
     // Nothing can be committed: the drain period ends.
-    let held: [Incoming; 4] = one.take().await;
+    let held: [MqttMessage; 4] = one.take().await;
     one.cut().await;
     drop(held);
 
     let group = ["--mqtt-share-group", "g", "--mqtt-client-id", "one"];
     let mut one = broker.link(&group).await;
-    let messages: [Incoming; 20] = one.take().await;
+    let messages: [MqttMessage; 20] = one.take().await;
     assert!(messages[..4].iter().all(|message| message.dup));
 }
 
@@ -672,7 +676,7 @@ async fn a_refused_subscription_is_told() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let link = link_to(&listener, &[]);
     let _stream = accept_subscription(&listener, 0x87).await;
-    link.reaches(LinkState::Down).await;
+    link.reaches(ConnectionState::Down).await;
     let refused = "subscription to `SubTronics/data` refused: NotAuthorized";
     eventually("the refusal", async || {
         link.status.last_error().as_deref() == Some(refused)

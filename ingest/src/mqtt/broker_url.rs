@@ -1,14 +1,16 @@
-//! Where the broker is, and what may be subscribed to: values of the command line.
+//! The address of the broker, as given on the command line.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// `mqtt://HOST[:PORT]` or `mqtts://HOST[:PORT]`. Holds no user and no password.
+/// `mqtt://HOST[:PORT]` or `mqtts://HOST[:PORT]`, without user name and password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerUrl {
-    /// Name or address; an IPv6 address in brackets.
+    /// Name or address; an IPv6 address is in brackets.
     pub host: String,
+    /// Port; the default is 1883, with TLS 8883.
     pub port: u16,
+    /// Whether the connection uses TLS (`mqtts`).
     pub tls: bool,
 }
 
@@ -31,7 +33,9 @@ impl FromStr for BrokerUrl {
             _ => return Err("the scheme must be mqtt:// or mqtts://".to_owned()),
         };
         if !url.username().is_empty() || url.password().is_some() {
-            return Err("user and password belong into --mqtt-username and --mqtt-password".into());
+            return Err(
+                "give user name and password as --mqtt-username and --mqtt-password".to_owned(),
+            );
         }
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
             return Err("nothing may follow the host and port".to_owned());
@@ -48,27 +52,4 @@ impl FromStr for BrokerUrl {
             _ => Err("the URL names no host".to_owned()),
         }
     }
-}
-
-/// What is wrong with a topic filter, to be read behind its name.
-pub(super) fn filter_problem(filter: &str) -> Option<&'static str> {
-    if filter.is_empty() {
-        return Some("is empty");
-    }
-    if filter.len() > 65_000 || filter.contains('\0') {
-        return Some("is no topic: too long or with a NUL");
-    }
-    if filter.starts_with("$share/") {
-        return Some("names a share group: use --mqtt-share-group");
-    }
-    let levels = filter.split('/').count();
-    for (place, level) in filter.split('/').enumerate() {
-        if level.len() > 1 && level.contains(['+', '#']) {
-            return Some("has a wildcard beside other characters of a level");
-        }
-        if level == "#" && place + 1 != levels {
-            return Some("has a # before its end");
-        }
-    }
-    None
 }

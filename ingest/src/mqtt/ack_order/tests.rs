@@ -2,61 +2,61 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn release(ring: &mut Ring) -> Vec<u16> {
+fn release(order: &mut AckOrder) -> Vec<u16> {
     let mut released = Vec::new();
-    while let Some(packet) = ring.ready() {
+    while let Some(packet) = order.ready() {
         released.push(packet);
-        ring.pop();
+        order.pop();
     }
     released
 }
 
 #[test]
 fn messages_are_released_in_the_order_they_came() {
-    let mut ring = Ring::default();
-    let [first, second, third] = [7, 8, 9].map(|packet| ring.push(packet));
-    ring.finish(second);
-    assert!(release(&mut ring).is_empty());
-    ring.finish(first);
-    assert_eq!(release(&mut ring), [7, 8]);
-    ring.finish(third);
-    assert_eq!(release(&mut ring), [9]);
-    assert!(ring.is_empty());
+    let mut order = AckOrder::default();
+    let [first, second, third] = [7, 8, 9].map(|packet| order.push(packet));
+    order.finish(second);
+    assert!(release(&mut order).is_empty());
+    order.finish(first);
+    assert_eq!(release(&mut order), [7, 8]);
+    order.finish(third);
+    assert_eq!(release(&mut order), [9]);
+    assert!(order.is_empty());
 }
 
 #[test]
 fn a_message_of_an_older_connection_releases_nothing() {
-    let mut ring = Ring::default();
-    let old = ring.push(1);
-    ring.renew();
-    ring.push(1);
-    ring.finish(old);
-    assert!(release(&mut ring).is_empty());
+    let mut order = AckOrder::default();
+    let old = order.push(1);
+    order.reset();
+    order.push(1);
+    order.finish(old);
+    assert!(release(&mut order).is_empty());
 }
 
 #[test]
 fn finishing_twice_releases_once() {
-    let mut ring = Ring::default();
-    let ticket = ring.push(1);
-    ring.finish(ticket);
-    assert_eq!(release(&mut ring), [1]);
-    ring.push(2);
-    ring.finish(ticket);
-    assert!(release(&mut ring).is_empty());
+    let mut order = AckOrder::default();
+    let ticket = order.push(1);
+    order.finish(ticket);
+    assert_eq!(release(&mut order), [1]);
+    order.push(2);
+    order.finish(ticket);
+    assert!(release(&mut order).is_empty());
 }
 
 #[derive(Clone, Debug)]
 enum Step {
     Push,
     Finish(prop::sample::Index),
-    Renew,
+    Reset,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         6 => Just(Step::Push),
         6 => any::<prop::sample::Index>().prop_map(Step::Finish),
-        1 => Just(Step::Renew),
+        1 => Just(Step::Reset),
     ];
     prop::collection::vec(step, 0..200)
 }
@@ -66,7 +66,7 @@ proptest! {
     /// of that prefix is finished, and the first one behind it is not.
     #[test]
     fn released_is_the_finished_prefix_of_this_connection(steps in steps()) {
-        let mut ring = Ring::default();
+        let mut order = AckOrder::default();
         let mut tickets = Vec::new();
         // The naive model: (ticket, packet, finished) of this connection, and how many are released.
         let mut model: Vec<(Ticket, u16, bool)> = Vec::new();
@@ -76,29 +76,29 @@ proptest! {
             match step {
                 Step::Push => {
                     packet += 1;
-                    let ticket = ring.push(packet);
+                    let ticket = order.push(packet);
                     tickets.push(ticket);
                     model.push((ticket, packet, false));
                 }
                 Step::Finish(_) if tickets.is_empty() => {}
                 Step::Finish(index) => {
                     let ticket = *index.get(&tickets);
-                    ring.finish(ticket);
+                    order.finish(ticket);
                     for entry in model.iter_mut().filter(|entry| entry.0 == ticket) {
                         entry.2 = true;
                     }
                 }
-                Step::Renew => {
-                    ring.renew();
+                Step::Reset => {
+                    order.reset();
                     model.clear();
                     released = 0;
                 }
             }
             let prefix = model.iter().take_while(|entry| entry.2).count();
             let expected: Vec<u16> = model[released..prefix].iter().map(|entry| entry.1).collect();
-            prop_assert_eq!(release(&mut ring), expected);
+            prop_assert_eq!(release(&mut order), expected);
             released = prefix;
-            prop_assert_eq!(ring.is_empty(), released == model.len());
+            prop_assert_eq!(order.is_empty(), released == model.len());
         }
     }
 }

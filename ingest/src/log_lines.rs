@@ -10,13 +10,13 @@ use shared::trace::TraceContext;
 
 /// What may still be told.
 #[derive(Debug)]
-pub(crate) struct Lines {
+pub(crate) struct LogLines {
     pub(crate) alarms: AlarmLogLines,
     rejections: RateLimit,
     failures: RateLimit,
 }
 
-impl Default for Lines {
+impl Default for LogLines {
     fn default() -> Self {
         Self {
             alarms: AlarmLogLines::default(),
@@ -26,7 +26,7 @@ impl Default for Lines {
     }
 }
 
-impl Lines {
+impl LogLines {
     /// A message became a dead letter.
     pub(crate) fn rejected(
         &self,

@@ -1,0 +1,83 @@
+//! Metrics that are read from other parts of the service at each scrape; `deploy/METRICS.md` lists them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use shared::metrics::Meters;
+use shared::store::Store;
+use tokio::sync::watch;
+
+use crate::heartbeat::LastHeartbeat;
+use crate::mqtt::status::BrokerStatus;
+
+/// Where the values are read.
+pub(crate) struct Gauges {
+    pub(crate) broker: BrokerStatus,
+    pub(crate) store: Store,
+    pub(crate) heartbeat: watch::Receiver<LastHeartbeat>,
+    /// Whether readings of devices that are not known yet are accepted.
+    pub(crate) accept_new_devices: Arc<AtomicBool>,
+}
+
+impl Gauges {
+    pub(crate) fn register(self, meters: &Meters) {
+        let of_broker = |read: fn(&BrokerStatus) -> u64| {
+            let broker = self.broker.clone();
+            move || read(&broker)
+        };
+        meters.observed_count(
+            "ingest.messages.received",
+            "Messages taken from the broker, without the lost ones.",
+            of_broker(BrokerStatus::received),
+        );
+        meters.observed_count(
+            "ingest.messages.lost",
+            "Messages of QoS 0 dropped because they came faster than they are committed.",
+            of_broker(BrokerStatus::lost),
+        );
+        meters.gauge(
+            "ingest.messages.queued",
+            "Messages that wait for the pipeline.",
+            of_broker(|broker| broker.queued() as u64),
+        );
+        meters.gauge(
+            "ingest.messages.unacknowledged",
+            "Messages in the ack window: received and not acknowledged to the broker.",
+            of_broker(|broker| broker.unacknowledged() as u64),
+        );
+        meters.gauge(
+            "ingest.broker.link.up",
+            "1 while the subscription at the broker stands.",
+            of_broker(|broker| u64::from(broker.is_subscribed())),
+        );
+        meters.observed_count(
+            "ingest.broker.connections",
+            "Connections made to the broker.",
+            of_broker(BrokerStatus::connections),
+        );
+        let heartbeat = self.heartbeat;
+        meters.gauge(
+            "ingest.redis.link.up",
+            "1 while Redis answers.",
+            move || u64::from(heartbeat.borrow().redis_up),
+        );
+        let store = self.store.clone();
+        meters.observed_count(
+            "ingest.redis.connections",
+            "Connections made to Redis for commits.",
+            move || store.connections(),
+        );
+        let store = self.store;
+        meters.observed_count(
+            "ingest.reasserted.devices",
+            "Devices asserted again after Redis went back behind what was committed.",
+            move || store.reasserted(),
+        );
+        let accept_new_devices = self.accept_new_devices;
+        meters.gauge(
+            "ingest.devices.room.left",
+            "1 while devices never heard of are taken, 0 once `--max-devices` is reached.",
+            move || u64::from(accept_new_devices.load(Ordering::Relaxed)),
+        );
+    }
+}

@@ -1,0 +1,116 @@
+//! The heartbeat of this ingest. Once a second it pings Redis, which also measures the clock, and counts the devices. While
+//! the subscription at the broker is active, it also reports in Redis that this ingest listens.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use shared::clock::Time;
+use shared::error_chain::error_chain;
+use shared::lifecycle::Lifecycle;
+use shared::store::{Store, StoreError};
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+use crate::mqtt::shutdown::SessionAtExit;
+use crate::mqtt::status::BrokerStatus;
+
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// What the last heartbeat found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LastHeartbeat {
+    /// Whether Redis answered.
+    pub(crate) redis_up: bool,
+    /// When Redis last answered; `None` if it never did.
+    pub(crate) redis_answered_at: Option<Instant>,
+    /// Since when at least one ingest has been listening without interruption; `None` while this one is not listening, or
+    /// Redis does not answer.
+    pub(crate) listening_since: Option<Time>,
+}
+
+/// The task that sends the heartbeat.
+pub(crate) struct Heartbeat {
+    pub(crate) store: Store,
+    pub(crate) broker: BrokerStatus,
+    pub(crate) client_id: String,
+    pub(crate) topics: Vec<String>,
+    pub(crate) max_devices: u64,
+    /// Set to whether readings of devices that are not known yet are accepted.
+    pub(crate) accept_new_devices: Arc<AtomicBool>,
+    pub(crate) last: watch::Sender<LastHeartbeat>,
+    /// Decides, at the end, what the MQTT connection does with its session.
+    pub(crate) session_at_exit: watch::Sender<SessionAtExit>,
+}
+
+impl Heartbeat {
+    pub(crate) async fn run(self, lifecycle: Lifecycle) -> anyhow::Result<()> {
+        let mut tick = tokio::time::interval(INTERVAL);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut was_up = true;
+        let mut broker = self.broker.clone();
+        loop {
+            tokio::select! {
+                () = lifecycle.soft().cancelled() => break,
+                _ = tick.tick() => {}
+                // A new subscription is reported at once.
+                () = broker.changed() => {}
+            }
+            let result = self.beat().await;
+            self.last.send_modify(|last| {
+                last.redis_up = result.is_ok();
+                last.listening_since = result.as_ref().ok().copied().flatten();
+                if result.is_ok() {
+                    last.redis_answered_at = Some(Instant::now());
+                }
+            });
+            match &result {
+                Err(err) if was_up => {
+                    let error = error_chain(err);
+                    tracing::error!(
+                        error,
+                        "Redis unavailable: no message is acknowledged until it answers"
+                    );
+                }
+                Ok(_) if !was_up => tracing::info!("Redis answers again"),
+                _ => {}
+            }
+            was_up = result.is_ok();
+        }
+        self.session_at_exit.send_replace(self.withdraw().await);
+        Ok(())
+    }
+
+    /// Since when at least one ingest has been listening without interruption; `None` while this one is not listening.
+    async fn beat(&self) -> Result<Option<Time>, StoreError> {
+        self.store.ping().await?;
+        let devices = self.store.count_devices().await?;
+        let accept_new = devices < self.max_devices;
+        if self.accept_new_devices.swap(accept_new, Ordering::Relaxed) && !accept_new {
+            tracing::error!(
+                devices,
+                "--max-devices is reached: messages of unknown devices become dead letters"
+            );
+        }
+        if !self.broker.is_subscribed() {
+            return Ok(None);
+        }
+        self.store
+            .report(&self.client_id, &self.topics)
+            .await
+            .map(Some)
+    }
+
+    /// Withdraws the report, then looks for reports of other ingests. If all ingests stop at once, the last one finds none
+    /// and keeps its session.
+    async fn withdraw(&self) -> SessionAtExit {
+        // If the report cannot be withdrawn, it expires after three seconds.
+        if self.store.withdraw(&self.client_id).await.is_err() {
+            return SessionAtExit::Keep;
+        }
+        match self.store.ingest_status().await {
+            Ok(others) if others.is_listening() => SessionAtExit::Remove,
+            _ => SessionAtExit::Keep,
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! One connection to the broker, from CONNECT to its end.
+//!
+//! Each connection has its own event loop of the client library. Nothing of a dead connection (an acknowledgement, a queued
+//! request) can reach the next one, where the same packet id identifies another message.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{
+    ConnAck, DisconnectReasonCode, Filter, Packet, RetainForwardRule, SubAck, SubscribeReasonCode,
+    UnsubAck, UnsubAckReason,
+};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::ack::Acks;
+use super::queue::MessageQueue;
+use super::shutdown::{self, SessionAtExit};
+use super::state::{ConnectionEnd, ConnectionEvent, ConnectionState, StopRequest};
+use super::status::StatusReporter;
+
+/// What all connections of this process use.
+pub(super) struct ConnectionContext {
+    pub(super) options: MqttOptions,
+    /// Address of the broker, for log lines.
+    pub(super) broker: String,
+    pub(super) filters: Vec<String>,
+    pub(super) in_share_group: bool,
+    pub(super) connect_timeout: Duration,
+    pub(super) queue: MessageQueue,
+    pub(super) acks: Arc<Acks>,
+    pub(super) status: StatusReporter,
+    pub(super) session_at_exit: watch::Receiver<SessionAtExit>,
+    pub(super) soft: CancellationToken,
+    pub(super) hard: CancellationToken,
+}
+
+struct BrokerConnection<'a> {
+    context: &'a ConnectionContext,
+    client: AsyncClient,
+    session_at_exit: watch::Receiver<SessionAtExit>,
+    connected_at: Option<Instant>,
+    subscribed_at: Option<Instant>,
+}
+
+/// Runs one connection. Returns why it ended, and how long it was subscribed, if it was.
+pub(super) async fn run(context: &ConnectionContext) -> (ConnectionEnd, Option<Duration>) {
+    // Room for an acknowledgement of each message in the receive window, SUBSCRIBE and DISCONNECT. A broker that exceeds the
+    // receive maximum can fill it; what does not fit is sent after a later event.
+    let capacity = context.queue.receive_maximum + 8;
+    let (client, mut eventloop) = AsyncClient::new(context.options.clone(), capacity);
+    context.acks.connect(client.clone());
+    let mut connection = BrokerConnection {
+        context,
+        client,
+        session_at_exit: context.session_at_exit.clone(),
+        connected_at: None,
+        subscribed_at: None,
+    };
+    let end = connection.run(&mut eventloop).await;
+    context.acks.disconnect();
+    let state = connection.state();
+    if state.is_leaving() {
+        tracing::warn!(
+            broker = context.broker,
+            client_id = context.options.client_id(),
+            "stopped before the session was empty: the broker keeps its messages for our client id",
+        );
+    }
+    if state.accepts_messages() {
+        context.queue.rescue(&mut eventloop);
+    }
+    let subscribed_for = connection.subscribed_at.map(|since| since.elapsed());
+    (end, subscribed_for)
+}
+
+impl BrokerConnection<'_> {
+    fn state(&self) -> ConnectionState {
+        self.context.status.state()
+    }
+
+    async fn run(&mut self, eventloop: &mut EventLoop) -> ConnectionEnd {
+        loop {
+            // The broker may have set another keep-alive.
+            let max_silence = eventloop.options.keep_alive() * 2;
+            let handled = match self.next_event(eventloop, max_silence).await {
+                Ok(event) => self.handle(event).await,
+                Err(end) => Err(end),
+            };
+            if let Err(end) = handled {
+                return end;
+            }
+            self.context.acks.send_ready();
+            self.send_due_request();
+            let connected_at = self.connected_at;
+            let is_overdue = connected_at.is_some_and(|since| since.elapsed() > max_silence);
+            if is_overdue && self.subscribed_at.is_none() {
+                let error = "the broker does not answer the subscription";
+                return ConnectionEnd::Lost(error.to_owned());
+            }
+        }
+    }
+
+    async fn next_event(
+        &mut self,
+        eventloop: &mut EventLoop,
+        max_silence: Duration,
+    ) -> Result<Event, ConnectionEnd> {
+        let context = self.context;
+        let limit = max_silence.max(context.connect_timeout + Duration::from_secs(1));
+        // Polling is not cancel-safe. So the same poll continues when a stop begins, and is dropped only together with its
+        // event loop.
+        let mut poll = pin!(timeout(limit, eventloop.poll()));
+        let polled = loop {
+            tokio::select! {
+                biased;
+                () = context.hard.cancelled() => return Err(ConnectionEnd::Stopped),
+                () = context.soft.cancelled(), if !self.state().is_stopping() => {
+                    self.begin_stop();
+                    if self.state() == ConnectionState::Stopped {
+                        return Err(ConnectionEnd::Stopped);
+                    }
+                }
+                session = shutdown::decided(&mut self.session_at_exit),
+                    if self.state() == ConnectionState::AwaitingDecision =>
+                {
+                    self.decide_session(session);
+                }
+                polled = &mut poll => break polled,
+            }
+        };
+        match polled {
+            Ok(Ok(event)) => Ok(event),
+            Ok(Err(_)) if self.state().is_stopping() => Err(ConnectionEnd::Stopped),
+            Ok(Err(err)) => Err(end_of(&err)),
+            Err(_) => Err(ConnectionEnd::Lost(format!(
+                "no packet from the broker for {} s",
+                limit.as_secs()
+            ))),
+        }
+    }
+
+    async fn handle(&mut self, event: Event) -> Result<(), ConnectionEnd> {
+        match event {
+            Event::Incoming(Packet::ConnAck(answer)) => self.connected(&answer),
+            Event::Incoming(Packet::SubAck(answer)) => self.subscribed(&answer),
+            Event::Incoming(Packet::Publish(publish)) if self.state().accepts_messages() => {
+                self.context.status.apply(ConnectionEvent::Message);
+                self.context.queue.receive(&publish).await
+            }
+            Event::Incoming(Packet::UnsubAck(answer)) => {
+                self.unsubscribed(&answer);
+                Ok(())
+            }
+            Event::Outgoing(rumqttc::Outgoing::Disconnect) => {
+                self.context.status.apply(ConnectionEvent::Disconnected);
+                Err(ConnectionEnd::Stopped)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn connected(&mut self, answer: &ConnAck) -> Result<(), ConnectionEnd> {
+        self.connected_at = Some(Instant::now());
+        self.context.status.apply(ConnectionEvent::ConnAck);
+        tracing::info!(
+            broker = self.context.broker,
+            client_id = self.context.options.client_id(),
+            session_present = answer.session_present,
+            "Connected to MQTT broker",
+        );
+        // Even if the session is present: a process that was configured with other topics may have made it. The broker sends
+        // retained messages for new subscriptions only, so a resumed session does not get them again.
+        let filter = |path: &String| Filter {
+            retain_forward_rule: RetainForwardRule::OnNewSubscribe,
+            ..Filter::new(path.clone(), QoS::AtLeastOnce)
+        };
+        let filters = self.context.filters.iter().map(filter);
+        let queued = self.client.try_subscribe_many(filters);
+        queued.map_err(|err| ConnectionEnd::Lost(format!("cannot subscribe: {err}")))
+    }
+
+    fn subscribed(&mut self, answer: &SubAck) -> Result<(), ConnectionEnd> {
+        let filters = &self.context.filters;
+        for (filter, code) in filters.iter().zip(&answer.return_codes) {
+            match code {
+                SubscribeReasonCode::Success(QoS::AtMostOnce) => {
+                    tracing::warn!(filter, "the broker grants only QoS 0: messages may be lost");
+                }
+                SubscribeReasonCode::Success(_) => {}
+                refused => {
+                    return Err(ConnectionEnd::Lost(format!(
+                        "subscription to `{filter}` refused: {refused:?}"
+                    )));
+                }
+            }
+        }
+        let topics = filters.join(", ");
+        tracing::info!(broker = self.context.broker, "Subscribed to: {topics}");
+        self.context.status.apply(ConnectionEvent::SubAck);
+        self.subscribed_at = Some(Instant::now());
+        Ok(())
+    }
+
+    fn begin_stop(&self) {
+        let in_share_group = self.context.in_share_group;
+        self.context
+            .status
+            .apply(ConnectionEvent::StopRequested { in_share_group });
+        self.send_due_request();
+    }
+
+    fn decide_session(&self, session: SessionAtExit) {
+        if session == SessionAtExit::Remove {
+            tracing::info!(
+                broker = self.context.broker,
+                "other members listen: leaving the share group"
+            );
+        }
+        let filters = self.context.filters.len();
+        self.context
+            .status
+            .apply(ConnectionEvent::Decided { session, filters });
+        self.send_due_request();
+    }
+
+    /// Sends what a stop needs next, if it is due. If the request channel is full, it is sent after a later event: the
+    /// acknowledgements in the channel cause some.
+    fn send_due_request(&self) {
+        let all_acknowledged = self.context.acks.is_empty();
+        let suback_received = self.subscribed_at.is_some();
+        let state = self.state();
+        let Some(request) = state.due_request(all_acknowledged, suback_received) else {
+            return;
+        };
+        let filters = &self.context.filters;
+        let unsubscribe = |filter: Option<&String>| {
+            filter.is_some_and(|filter| self.client.try_unsubscribe(filter).is_ok())
+        };
+        let queued = match request {
+            StopRequest::Unsubscribe { filter } => unsubscribe(filters.get(filter)),
+            StopRequest::UnsubscribeAgain => unsubscribe(filters.last()),
+            StopRequest::Disconnect => self.client.try_disconnect().is_ok(),
+        };
+        if queued {
+            self.context.status.apply(ConnectionEvent::RequestQueued);
+        }
+    }
+
+    fn unsubscribed(&self, answer: &UnsubAck) {
+        let is_accepted = |reason: &UnsubAckReason| {
+            matches!(
+                reason,
+                UnsubAckReason::Success | UnsubAckReason::NoSubscriptionExisted
+            )
+        };
+        let accepted = answer.reasons.iter().all(is_accepted);
+        if !accepted {
+            tracing::warn!(
+                broker = self.context.broker,
+                reasons = ?answer.reasons,
+                "the broker refuses to end the subscription: the session stays in the share group and keeps receiving its \
+                 share of the messages",
+            );
+        }
+        self.context
+            .status
+            .apply(ConnectionEvent::UnsubAck { accepted });
+    }
+}
+
+fn end_of(err: &ConnectionError) -> ConnectionEnd {
+    match err {
+        ConnectionError::MqttState(StateError::ServerDisconnect {
+            reason_code: DisconnectReasonCode::SessionTakenOver,
+            ..
+        }) => ConnectionEnd::TakenOver,
+        ConnectionError::MqttState(StateError::ConnectionAborted) => ConnectionEnd::Closed,
+        err => ConnectionEnd::Lost(err.to_string()),
+    }
+}

@@ -1,0 +1,64 @@
+//! One message as the broker sent it.
+
+use std::time::Instant;
+
+use rumqttc::v5::mqttbytes::v5::Publish;
+use shared::store::DeadLetter;
+use shared::trace::RemoteContext;
+
+use super::ack::AckHandle;
+
+/// One message as the broker sent it.
+#[derive(Debug)]
+pub(crate) struct MqttMessage {
+    /// The topic it was published on.
+    pub(crate) topic: String,
+    /// A copy of the payload: the library's buffer is shared by many messages and lives as long as any of them. Of a
+    /// payload that is too large to be processed, only the beginning.
+    pub(crate) payload: Vec<u8>,
+    /// Length of the payload that the broker sent.
+    pub(crate) size_bytes: usize,
+    /// Whether the broker may have sent it before.
+    pub(crate) dup: bool,
+    /// Whether it was published before we subscribed and the broker retained it.
+    pub(crate) retain: bool,
+    /// The trace context of its sender.
+    pub(crate) remote_trace: Option<RemoteContext>,
+    /// When it was read from the socket.
+    pub(crate) received_at: Instant,
+    /// To be used once the message is committed or stored as a dead letter.
+    pub(crate) ack: AckHandle,
+}
+
+impl MqttMessage {
+    /// Copies a packet. Of a payload above `max_payload_bytes` only the part that a dead letter keeps is copied.
+    pub(super) fn new(publish: &Publish, max_payload_bytes: usize, ack: AckHandle) -> Self {
+        let size_bytes = publish.payload.len();
+        let copied = if size_bytes > max_payload_bytes {
+            size_bytes.min(DeadLetter::MAX_BYTES)
+        } else {
+            size_bytes
+        };
+        Self {
+            topic: String::from_utf8_lossy(&publish.topic).into_owned(),
+            payload: publish.payload[..copied].to_vec(),
+            size_bytes,
+            dup: publish.dup,
+            retain: publish.retain,
+            remote_trace: remote_trace(publish),
+            received_at: Instant::now(),
+            ack,
+        }
+    }
+}
+
+/// Reads the user properties `traceparent` and `tracestate` (W3C Trace Context). Most messages have none; then nothing is
+/// allocated.
+fn remote_trace(publish: &Publish) -> Option<RemoteContext> {
+    let properties = &publish.properties.as_ref()?.user_properties;
+    let value_of = |wanted: &str| {
+        let property = properties.iter().find(|(name, _)| name == wanted);
+        property.map(|(_, value)| value.as_str())
+    };
+    RemoteContext::read(value_of("traceparent")?, value_of("tracestate"))
+}

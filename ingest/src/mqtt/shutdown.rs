@@ -1,0 +1,72 @@
+//! What becomes of the MQTT session when the process stops.
+//!
+//! Normally the broker keeps it, with all messages that are not acknowledged. In a share group in which other members listen,
+//! it is emptied and removed: no other member would get the messages that it keeps.
+
+use std::time::Duration;
+
+use rumqttc::v5::mqttbytes::v5::Packet;
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, MqttOptions};
+use shared::error_chain::error_chain;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// What becomes of the session of a member of a share group when it stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SessionAtExit {
+    /// Not decided yet. If the sender is gone before it decides, the session is kept.
+    Undecided,
+    /// No other member listens: the session keeps the messages.
+    Keep,
+    /// Other members listen: the broker sends them the messages.
+    Remove,
+}
+
+/// Waits for the decision. Cancel-safe.
+pub(super) async fn decided(decision: &mut watch::Receiver<SessionAtExit>) -> SessionAtExit {
+    let decided = decision.wait_for(|session| *session != SessionAtExit::Undecided);
+    decided
+        .await
+        .map_or(SessionAtExit::Keep, |session| *session)
+}
+
+/// Removes our session, which is empty and has no subscription. If that fails, the session does no harm until it expires.
+pub(super) async fn remove_session(options: &MqttOptions, broker: &str, time_limit: Duration) {
+    if options.session_expiry_interval() == Some(0) {
+        return;
+    }
+    match timeout(time_limit, replace_session(options)).await {
+        Ok(Ok(())) => tracing::info!(broker, "left the share group"),
+        Ok(Err(err)) => {
+            let error = error_chain(&err);
+            tracing::warn!(
+                broker,
+                error,
+                "left the share group; the empty session stays at the broker until it expires"
+            );
+        }
+        Err(_) => tracing::warn!(
+            broker,
+            "left the share group; the empty session stays at the broker until it expires"
+        ),
+    }
+}
+
+/// Replaces our session by one that ends with its connection, because the library's DISCONNECT cannot carry an expiry.
+async fn replace_session(options: &MqttOptions) -> Result<(), ConnectionError> {
+    let mut options = options.clone();
+    options
+        .set_clean_start(true)
+        .set_session_expiry_interval(Some(0));
+    // DISCONNECT is the only request.
+    let (client, mut eventloop) = AsyncClient::new(options, 1);
+    loop {
+        match eventloop.poll().await? {
+            Event::Incoming(Packet::ConnAck(_)) if client.try_disconnect().is_err() => {
+                return Err(ConnectionError::RequestsDone);
+            }
+            Event::Outgoing(rumqttc::Outgoing::Disconnect) => return Ok(()),
+            _ => {}
+        }
+    }
+}

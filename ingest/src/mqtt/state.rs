@@ -1,0 +1,269 @@
+//! The state of the connection to the broker: one state machine for connecting, receiving and stopping. Pure.
+//!
+//! ```text
+//!              CONNACK               SUBACK               another client has our session
+//!  Connecting ─────────▶ Subscribing ───────▶ Subscribed ────────────────────────────────▶ TakenOver
+//!      │                   │      ▲               │
+//!      │ lost         lost │      │ CONNACK       │ lost
+//!      └───────────────────┴─▶ Down ◀─────────────┘
+//!
+//!  A stop is requested
+//!    in Connecting, Down or TakenOver ───────────────────────────▶ Stopped
+//!    in Subscribing or Subscribed, not in a share group ─────────▶ Finishing
+//!    in Subscribing or Subscribed, in a share group ─────────────▶ AwaitingDecision
+//!
+//!  AwaitingDecision ──keep the session──▶ Finishing ──all acknowledged──▶ Disconnecting ──▶ Stopped
+//!         │                                   ▲
+//!         │ remove the session                │
+//!         ▼         UNSUBACK: refused         │
+//!   Unsubscribing ────────────────────────────┤
+//!         │ UNSUBACK of the last filter       │
+//!         ▼                                   │
+//!     Emptying ◀─────────────────────────┐    │
+//!         │ all acknowledged:            │    │
+//!         │ UNSUBSCRIBE again            │    │
+//!         ▼      UNSUBACK, but a message │    │
+//!    Confirming ─────────────────────────┘    │
+//!         │  └──UNSUBACK: refused─────────────┘
+//!         │ UNSUBACK, and no message
+//!         ▼
+//!       Empty ──▶ Disconnecting ──▶ RemovingSession ──▶ Stopped
+//! ```
+//!
+//! A message in Empty leads back to Emptying. The end of the drain period leads to Stopped from every state.
+//!
+//! Why UNSUBSCRIBE again: the session may hold far more messages than one receive window. The answer to this UNSUBSCRIBE comes
+//! after all messages that the broker sent in reply to our acknowledgements. If no message comes before the answer, the
+//! session is empty.
+
+use super::shutdown::SessionAtExit;
+
+/// Where the connection to the broker is. The module's documentation shows the transitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ConnectionState {
+    /// Before the first connection.
+    Connecting,
+    /// Connected; the subscription is not confirmed yet.
+    Subscribing,
+    /// Receives messages.
+    Subscribed,
+    /// Connection lost; connecting is retried.
+    Down,
+    /// Another client has our session; connecting is not retried.
+    TakenOver,
+    /// Stopping, and still receiving. Whether the session is kept is not decided yet.
+    AwaitingDecision,
+    /// Stopping, and receiving nothing more. The session is kept.
+    Finishing,
+    /// Leaving the share group: one subscription after the other is ended.
+    Unsubscribing {
+        /// Index of the filter.
+        filter: usize,
+        /// Number of filters.
+        count: usize,
+        /// Whether the UNSUBSCRIBE was sent.
+        sent: bool,
+    },
+    /// Left the share group; the session may still hold messages.
+    Emptying,
+    /// Waits for the answer to the UNSUBSCRIBE that shows whether the session is empty.
+    Confirming {
+        /// Whether no message came since it was sent.
+        quiet: bool,
+    },
+    /// The session is empty.
+    Empty,
+    /// DISCONNECT is queued.
+    Disconnecting(SessionAtExit),
+    /// Disconnected; the empty session is being removed.
+    RemovingSession,
+    /// Stopped for good.
+    Stopped,
+}
+
+/// What changes the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ConnectionEvent {
+    ConnAck,
+    SubAck,
+    Message,
+    UnsubAck {
+        accepted: bool,
+    },
+    Lost,
+    TakenOver,
+    StopRequested {
+        in_share_group: bool,
+    },
+    /// What becomes of the session of a member of a share group with so many topic filters.
+    Decided {
+        session: SessionAtExit,
+        filters: usize,
+    },
+    /// The request of [`ConnectionState::due_request`] is queued.
+    RequestQueued,
+    /// DISCONNECT was sent.
+    Disconnected,
+    /// Nothing more will happen.
+    Stopped,
+}
+
+/// What has to be sent to the broker to continue a stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StopRequest {
+    /// UNSUBSCRIBE from the filter with this index.
+    Unsubscribe {
+        filter: usize,
+    },
+    /// UNSUBSCRIBE from any filter, for the sake of the answer.
+    UnsubscribeAgain,
+    Disconnect,
+}
+
+/// Why a connection ended.
+#[derive(Debug)]
+pub(super) enum ConnectionEnd {
+    /// A stop was requested.
+    Stopped,
+    /// The broker reports that another client took our session.
+    TakenOver,
+    /// The broker closed the connection without a reason.
+    Closed,
+    /// Any other reason.
+    Lost(String),
+}
+
+impl ConnectionState {
+    /// The state after an event. An event that means nothing in a state leaves it unchanged.
+    pub(super) fn after(self, event: ConnectionEvent) -> Self {
+        use ConnectionEvent as Event;
+        match (self, event) {
+            (_, Event::Stopped) => Self::Stopped,
+            (Self::Connecting | Self::Down, Event::ConnAck) => Self::Subscribing,
+            (Self::Subscribing, Event::SubAck) => Self::Subscribed,
+            (_, Event::Lost) => Self::Down,
+            (_, Event::TakenOver) => Self::TakenOver,
+
+            (Self::Connecting | Self::Down | Self::TakenOver, Event::StopRequested { .. }) => {
+                Self::Stopped
+            }
+            (Self::Subscribing | Self::Subscribed, Event::StopRequested { in_share_group }) => {
+                if in_share_group {
+                    Self::AwaitingDecision
+                } else {
+                    Self::Finishing
+                }
+            }
+            (Self::AwaitingDecision, Event::Decided { session, filters }) => match session {
+                SessionAtExit::Remove => Self::unsubscribing(0, filters),
+                SessionAtExit::Keep | SessionAtExit::Undecided => Self::Finishing,
+            },
+            (Self::Finishing, Event::RequestQueued) => Self::Disconnecting(SessionAtExit::Keep),
+
+            (
+                Self::Unsubscribing { .. } | Self::Confirming { .. },
+                Event::UnsubAck { accepted: false },
+            ) => Self::Finishing,
+            (Self::Unsubscribing { filter, count, .. }, Event::RequestQueued) => {
+                Self::Unsubscribing {
+                    filter,
+                    count,
+                    sent: true,
+                }
+            }
+            (Self::Unsubscribing { filter, count, .. }, Event::UnsubAck { .. }) => {
+                Self::unsubscribing(filter + 1, count)
+            }
+            (Self::Emptying, Event::RequestQueued) => Self::Confirming { quiet: true },
+            (Self::Confirming { .. }, Event::Message) => Self::Confirming { quiet: false },
+            (Self::Confirming { quiet: true }, Event::UnsubAck { .. }) => Self::Empty,
+            (Self::Confirming { quiet: false }, Event::UnsubAck { .. })
+            | (Self::Empty, Event::Message) => Self::Emptying,
+            (Self::Empty, Event::RequestQueued) => Self::Disconnecting(SessionAtExit::Remove),
+            (Self::Disconnecting(SessionAtExit::Remove), Event::Disconnected) => {
+                Self::RemovingSession
+            }
+            (state, _) => state,
+        }
+    }
+
+    fn unsubscribing(filter: usize, count: usize) -> Self {
+        if filter < count {
+            Self::Unsubscribing {
+                filter,
+                count,
+                sent: false,
+            }
+        } else {
+            Self::Emptying
+        }
+    }
+
+    /// What has to be sent now to continue a stop.
+    pub(super) fn due_request(
+        self,
+        all_acknowledged: bool,
+        suback_received: bool,
+    ) -> Option<StopRequest> {
+        match self {
+            Self::Finishing if all_acknowledged => Some(StopRequest::Disconnect),
+            // Requests with an answer are sent one after the other, since the library gives all of them the same packet id.
+            Self::Unsubscribing {
+                filter,
+                sent: false,
+                ..
+            } if suback_received => Some(StopRequest::Unsubscribe { filter }),
+            Self::Emptying if all_acknowledged => Some(StopRequest::UnsubscribeAgain),
+            Self::Empty => Some(StopRequest::Disconnect),
+            _ => None,
+        }
+    }
+
+    /// Whether messages are accepted. Those that are not stay in the session, unacknowledged, and the broker sends them again
+    /// on our next connection. A session that is removed has no next connection, so its messages are accepted to the last.
+    pub(super) fn accepts_messages(self) -> bool {
+        !matches!(
+            self,
+            Self::Finishing | Self::Disconnecting(_) | Self::RemovingSession | Self::Stopped
+        )
+    }
+
+    /// Whether the subscription is active. A stop does not end it at once; that the process stops is reported elsewhere.
+    pub(crate) fn is_subscribed(self) -> bool {
+        match self {
+            Self::Connecting
+            | Self::Subscribing
+            | Self::Down
+            | Self::TakenOver
+            | Self::RemovingSession
+            | Self::Stopped => false,
+            Self::Subscribed
+            | Self::AwaitingDecision
+            | Self::Finishing
+            | Self::Unsubscribing { .. }
+            | Self::Emptying
+            | Self::Confirming { .. }
+            | Self::Empty
+            | Self::Disconnecting(_) => true,
+        }
+    }
+
+    /// Whether a stop was requested.
+    pub(super) fn is_stopping(self) -> bool {
+        !matches!(
+            self,
+            Self::Connecting | Self::Subscribing | Self::Subscribed | Self::Down | Self::TakenOver
+        )
+    }
+
+    /// Whether the share group is being left, and the session is not known to be empty.
+    pub(super) fn is_leaving(self) -> bool {
+        matches!(
+            self,
+            Self::Unsubscribing { .. } | Self::Emptying | Self::Confirming { .. } | Self::Empty
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;
