@@ -272,7 +272,11 @@ fn deadline(state: &DeviceState, heard: Time, settings: &AlarmSettings) -> Deadl
         .alarm(crate::alarm::Kind::DeviceOffline)
         .is_none()
         .then(|| heard + settings.offline_after);
-    let due = state.alarms.iter().filter_map(gas::next_due).min();
+    let due = state
+        .alarms
+        .iter()
+        .filter_map(gas::next_off_delay_end)
+        .min();
     match [silence, due].into_iter().flatten().min() {
         Some(time) => Deadline::At(time),
         None => Deadline::Never,
@@ -300,9 +304,9 @@ fn timer(
     let limit_ms = i64::try_from(settings.offline_after.as_millis()).unwrap_or(i64::MAX);
     draft.state.memory.silence_limit_ms = limit_ms;
     if freshness(&draft.state, subject.last_message, now) == Freshness::Fresh {
-        gas::ripen(&mut alarms, &limits(latest, settings), facts);
+        gas::end_off_delays(&mut alarms, &limits(latest, settings), facts);
     } else {
-        gas::hold_back(&mut alarms);
+        gas::cancel_off_delays(&mut alarms);
     }
     if silent_ms >= limit_ms {
         alarms.raise_offline(silent_ms / 1_000, facts);

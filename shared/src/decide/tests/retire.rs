@@ -66,7 +66,7 @@ fn a_latched_alarm_does_not_stay_latched() {
     let alarm = &retirement.changes[0].alarm;
     assert_eq!(alarm.state(), AlarmState::Cleared);
     assert_eq!(alarm.acknowledged, None, "nobody acknowledged it");
-    assert!(alarm.holds.is_empty());
+    assert!(alarm.active_levels.is_empty());
 }
 
 #[test]
