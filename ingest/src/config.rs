@@ -9,8 +9,8 @@ use clap::builder::{
     BoolishValueParser, PossibleValuesParser, StringValueParser, TypedValueParser,
 };
 use clap::{ArgMatches, Args, Parser};
-use shared::args::{self, Shown, Usage};
-use shared::check_config::{self, ServiceConfig, Tried};
+use shared::args::{self, SettingDisplay, Usage};
+use shared::check_config::{self, ConnectionCheck, ServiceConfig};
 use shared::decimal::Decimal;
 use shared::keys::MAX_LOG;
 use shared::redis::RedisConfig;
@@ -211,7 +211,7 @@ impl Config {
         I: IntoIterator,
         I::Item: Into<OsString>,
     {
-        Self::from_line(args)
+        Self::from_args(args)
     }
 
     /// All problems of settings that do not fit together, one sentence each.
@@ -260,9 +260,9 @@ impl Config {
 }
 
 impl ServiceConfig for Config {
-    const STAND_INS: &'static [(&'static str, &'static str)] = &[
-        ("mqtt-broker", "mqtt://stand-in"),
-        ("redis-url", "redis://stand-in"),
+    const PLACEHOLDERS: &'static [(&'static str, &'static str)] = &[
+        ("mqtt-broker", "mqtt://placeholder"),
+        ("redis-url", "redis://placeholder"),
     ];
     const COMMANDS: &'static [(&'static str, &'static str)] =
         &[(export_log::NAME, export_log::ABOUT)];
@@ -281,8 +281,8 @@ impl ServiceConfig for Config {
             .collect()
     }
 
-    fn shown(&self) -> Vec<Shown> {
-        let shown = |flag, value: String| Shown {
+    fn setting_displays(&self) -> Vec<SettingDisplay> {
+        let shown = |flag, value: String| SettingDisplay {
             flag,
             value,
             source: None,
@@ -307,24 +307,29 @@ impl ServiceConfig for Config {
                 "--mqtt-password-file",
             ),
         ] {
-            all.extend(secret.as_ref().zip(file.as_ref()).map(|(secret, _)| Shown {
-                flag,
-                value: secret.to_string(),
-                source: Some(source),
-            }));
+            all.extend(
+                secret
+                    .as_ref()
+                    .zip(file.as_ref())
+                    .map(|(secret, _)| SettingDisplay {
+                        flag,
+                        value: secret.to_string(),
+                        source: Some(source),
+                    }),
+            );
         }
         all
     }
 }
 
-/// Tries every connection of this service.
-pub async fn connect(config: &Config) -> Vec<Tried> {
-    let mut tried = vec![
+/// Checks every connection of this service.
+pub async fn connect(config: &Config) -> Vec<ConnectionCheck> {
+    let mut checks = vec![
         mqtt::try_broker(&config.mqtt).await,
-        check_config::try_redis(&config.redis).await,
+        check_config::check_redis(&config.redis).await,
     ];
-    tried.extend(check_config::try_collector(&config.telemetry).await);
-    tried
+    checks.extend(check_config::check_collectors(&config.telemetry).await);
+    checks
 }
 
 impl MqttConfig {

@@ -23,7 +23,7 @@ use crate::clock::{Clock, SystemClock, Time};
 use crate::decide::{CommittedState, StoredDevice};
 use crate::device::DeviceId;
 use crate::keys::PartitionKeys;
-use crate::redis::{Connection, Link, LinkError, RedisConfig, Scripts, load_scripts};
+use crate::redis::{ConnectError, Connection, RedisConfig, RedisConnector, Scripts, load_scripts};
 
 use crate::position::{Epoch, Position};
 pub use crate::redis::Subscriber;
@@ -38,7 +38,7 @@ pub use write::{Bounds, Commit, Committed, DeadLetter};
 /// Cheap to clone; every clone shares the connection.
 #[derive(Clone, Debug)]
 pub struct Store {
-    link: Arc<Link>,
+    link: Arc<RedisConnector>,
     committed_states: Arc<CommittedStates>,
     in_doubt: Arc<InDoubt>,
     /// Devices asserted again so far.
@@ -81,11 +81,11 @@ impl StoreError {
     }
 }
 
-impl From<LinkError> for StoreError {
-    fn from(err: LinkError) -> Self {
+impl From<ConnectError> for StoreError {
+    fn from(err: ConnectError) -> Self {
         match err {
-            LinkError::Away(err) => Self::Away(err),
-            LinkError::Unusable(why) => Self::Unusable(why),
+            ConnectError::Away(err) => Self::Away(err),
+            ConnectError::Unusable(why) => Self::Unusable(why),
         }
     }
 }
@@ -189,7 +189,7 @@ impl Store {
     #[must_use]
     pub fn new(config: RedisConfig, clock: Arc<SystemClock>) -> Self {
         Self {
-            link: Arc::new(Link::new(config, clock)),
+            link: Arc::new(RedisConnector::new(config, clock)),
             committed_states: Arc::default(),
             in_doubt: Arc::default(),
             reasserted: Arc::default(),
@@ -238,7 +238,7 @@ impl Store {
     /// Connections for questions and commits made so far.
     #[must_use]
     pub fn connections(&self) -> u64 {
-        self.link.made()
+        self.link.connections_made()
     }
 
     /// Devices asserted again so far, because Redis went back behind what was committed here.
@@ -371,7 +371,7 @@ impl Store {
         match err.code() {
             // The server is no master any more: a new connection may reach the one that is.
             Some("READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "MOVED" | "ASK") => {
-                self.link.renew();
+                self.link.discard_current();
                 StoreError::Away(err)
             }
             Some("LOADING" | "BUSY" | "OOM" | "MISCONF" | "TRYAGAIN" | "NOREPLICAS") => {
@@ -385,7 +385,7 @@ impl Store {
 
     /// Gives up the connection after an error of the connection itself.
     fn failed(&self, connection: &Connection, err: RedisError) -> StoreError {
-        self.link.lost(connection);
+        self.link.discard(connection);
         StoreError::Away(err)
     }
 }

@@ -14,7 +14,7 @@ use super::{StoreError, wrong_answer};
 use crate::alarm::{Alarm, ChangeKind};
 use crate::clock::Time;
 use crate::keys::{self, PartitionKeys};
-use crate::redis::{Link, RedisConfig};
+use crate::redis::{RedisConfig, RedisConnector};
 
 /// Lines held at the same time, over all partitions: with lines of about 1 KB some 16 MB.
 const HELD: usize = 16_384;
@@ -103,7 +103,7 @@ impl LogReader {
     /// # Errors
     /// Redis is away, or never was ours: no service ever recorded a number of partitions there.
     pub async fn open(config: RedisConfig, since: Since) -> Result<Self, StoreError> {
-        let mut redis = Link::new(config, Arc::default()).reader().await?;
+        let mut redis = RedisConnector::new(config, Arc::default()).reader().await?;
         let mut pipe = redis::pipe();
         pipe.cmd("TIME").cmd("GET").arg(keys::PARTITIONS);
         let ((seconds, micros), partitions): ((i64, i64), Option<u16>) = pipe

@@ -238,7 +238,7 @@ impl Store {
 
     /// An answer without an epoch comes from a server that lost its data: the next connection opens a new one.
     pub(super) fn epoch_gone(&self, err: redis::RedisError) -> StoreError {
-        self.link.renew();
+        self.link.discard_current();
         StoreError::Away(err)
     }
 
