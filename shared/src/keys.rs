@@ -1,8 +1,8 @@
 //! The names of all Redis keys and channels. No other file spells them. `shared/README.md` describes what they contain.
 //!
 //! All keys of one partition have the same hash tag, so that one script may change a device, its streams and the indexes of
-//! its partition, also on Redis Cluster. The hash tag is the first pair of braces in a key, so braces in a serial do not
-//! matter.
+//! its partition (as Redis Cluster requires; there is no cluster client yet). The hash tag is the first pair of braces in a key,
+//! so braces in a serial do not matter.
 
 use crate::device::DeviceId;
 

@@ -1,6 +1,6 @@
 //! Connections to Redis.
 //!
-//! [`RedisConnector`] keeps one checked connection. When it fails, the next one is made and checked again. Making a connection
+//! `RedisConnector` keeps one checked connection. When it fails, the next one is made and checked again. Making a connection
 //! checks the server, measures the clock, records the number of partitions, loads the scripts and opens epochs.
 
 mod config;
