@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::builder::{BoolishValueParser, StringValueParser, TypedValueParser};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Parser};
-use shared::args::{self, Shown, Usage};
-use shared::check_config::{self, ServiceConfig, Tried};
+use shared::args::{self, SettingDisplay, Usage};
+use shared::check_config::{self, ConnectionCheck, ServiceConfig};
 use shared::redis::RedisConfig;
 use shared::telemetry::config::TelemetryConfig;
 
@@ -137,7 +137,7 @@ impl Config {
         I: IntoIterator,
         I::Item: Into<OsString>,
     {
-        Self::from_line(args)
+        Self::from_args(args)
     }
 
     /// All problems of settings that do not fit together, one sentence each.
@@ -182,7 +182,8 @@ impl Config {
 }
 
 impl ServiceConfig for Config {
-    const STAND_INS: &'static [(&'static str, &'static str)] = &[("redis-url", "redis://stand-in")];
+    const PLACEHOLDERS: &'static [(&'static str, &'static str)] =
+        &[("redis-url", "redis://placeholder")];
     const COMMANDS: &'static [(&'static str, &'static str)] = &[];
 
     fn complete(&mut self, matches: &ArgMatches) -> Vec<String> {
@@ -197,15 +198,15 @@ impl ServiceConfig for Config {
         Vec::new()
     }
 
-    fn shown(&self) -> Vec<Shown> {
+    fn setting_displays(&self) -> Vec<SettingDisplay> {
         let from_port = self.port == Some(self.http_port);
         vec![
-            Shown {
+            SettingDisplay {
                 flag: "redis-url",
                 value: self.redis.redis_url.to_string(),
                 source: None,
             },
-            Shown {
+            SettingDisplay {
                 flag: "http-port",
                 value: self.http_port.to_string(),
                 source: from_port.then_some("--port"),
@@ -214,11 +215,11 @@ impl ServiceConfig for Config {
     }
 }
 
-/// Tries every connection of this service.
-pub async fn connect(config: &Config) -> Vec<Tried> {
-    let mut tried = vec![check_config::try_redis(&config.redis).await];
-    tried.extend(check_config::try_collector(&config.telemetry).await);
-    tried
+/// Checks every connection of this service.
+pub async fn connect(config: &Config) -> Vec<ConnectionCheck> {
+    let mut checks = vec![check_config::check_redis(&config.redis).await];
+    checks.extend(check_config::check_collectors(&config.telemetry).await);
+    checks
 }
 
 fn count(minimum: u64) -> impl TypedValueParser<Value = usize> {

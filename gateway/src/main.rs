@@ -12,7 +12,7 @@ use shared::{check_config, process};
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
-    if let Some(args) = process::called(check_config::NAME, &args) {
+    if let Some(args) = process::strip_command(check_config::NAME, &args) {
         return check_config::run(args, config::connect);
     }
     let config = Config::try_from_args(args);

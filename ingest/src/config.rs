@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{ArgMatches, Parser};
-use shared::args::{self, Shown, Usage};
-use shared::check_config::{self, ServiceConfig, Tried};
+use shared::args::{self, SettingDisplay, Usage};
+use shared::check_config::{self, ConnectionCheck, ServiceConfig};
 use shared::decimal::Decimal;
 use shared::keys::MAX_LOG;
 use shared::redis::RedisConfig;
@@ -136,7 +136,7 @@ impl Config {
         I: IntoIterator,
         I::Item: Into<OsString>,
     {
-        Self::from_line(args)
+        Self::from_args(args)
     }
 
     /// All problems of settings that do not fit together, one sentence each.
@@ -185,9 +185,9 @@ impl Config {
 }
 
 impl ServiceConfig for Config {
-    const STAND_INS: &'static [(&'static str, &'static str)] = &[
-        ("mqtt-broker", "mqtt://stand-in"),
-        ("redis-url", "redis://stand-in"),
+    const PLACEHOLDERS: &'static [(&'static str, &'static str)] = &[
+        ("mqtt-broker", "mqtt://placeholder"),
+        ("redis-url", "redis://placeholder"),
     ];
     const COMMANDS: &'static [(&'static str, &'static str)] =
         &[(export_log::NAME, export_log::ABOUT)];
@@ -206,9 +206,9 @@ impl ServiceConfig for Config {
             .collect()
     }
 
-    fn shown(&self) -> Vec<Shown> {
-        let mut all = self.mqtt.shown();
-        all.push(Shown {
+    fn setting_displays(&self) -> Vec<SettingDisplay> {
+        let mut all = self.mqtt.setting_displays();
+        all.push(SettingDisplay {
             flag: "redis-url",
             value: self.redis.redis_url.to_string(),
             source: None,
@@ -217,14 +217,14 @@ impl ServiceConfig for Config {
     }
 }
 
-/// Tries every connection of this service.
-pub async fn connect(config: &Config) -> Vec<Tried> {
-    let mut tried = vec![
+/// Checks every connection of this service.
+pub async fn connect(config: &Config) -> Vec<ConnectionCheck> {
+    let mut checks = vec![
         try_broker(&config.mqtt).await,
-        check_config::try_redis(&config.redis).await,
+        check_config::check_redis(&config.redis).await,
     ];
-    tried.extend(check_config::try_collector(&config.telemetry).await);
-    tried
+    checks.extend(check_config::check_collectors(&config.telemetry).await);
+    checks
 }
 
 fn at_least(minimum: i64) -> clap::builder::RangedI64ValueParser<u32> {

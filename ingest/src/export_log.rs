@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use clap::{CommandFactory, Parser};
 use serde::Serialize;
 use shared::alarm::{AlarmState, ChangeKind, Condition, Severity};
-use shared::args::{self, Line, Usage};
+use shared::args::{self, CommandLine, Usage};
 use shared::clock::Time;
 use shared::decimal::Decimal;
 use shared::error_chain::error_chain;
@@ -56,12 +56,14 @@ fn since(text: &str) -> Result<Since, String> {
 pub fn run(args: Vec<OsString>) -> ExitCode {
     let args = match read(args) {
         Ok(args) => args,
-        Err(usage) => return process::explain(&usage),
+        Err(usage) => return process::print_usage(&usage),
     };
     telemetry::log_warnings_to_stderr();
     match process::block_on(export(args)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(err) => process::fail(&format!("ingest {NAME}: {}", error_chain(err.as_ref()))),
+        Err(err) => {
+            process::print_failure(&format!("ingest {NAME}: {}", error_chain(err.as_ref())))
+        }
     }
 }
 
@@ -71,7 +73,7 @@ fn read(args: Vec<OsString>) -> Result<Args, Usage> {
     let command = unused.into_iter().fold(Args::command(), |command, id| {
         command.mut_arg(id, |arg| arg.hide(true))
     });
-    let line = Line::read(command, args, &[("redis-url", "redis://stand-in")])?;
+    let line = CommandLine::parse(command, args, &[("redis-url", "redis://placeholder")])?;
     match line.problems(Vec::new()) {
         problems if problems.is_empty() => line.config(),
         problems => Err(Usage::Problems(problems)),

@@ -1,4 +1,4 @@
-//! An alarm and its life: raised, escalated, latched, acknowledged, cleared. The wire calls it *alert*.
+//! An alarm and its states. On the wire an alarm is called *alert*. The names of states and transitions follow ISA-18.2.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,24 +7,24 @@ use crate::decimal::Decimal;
 use crate::position::Position;
 use crate::reading::Side;
 
-/// One condition of one device, open from its raise until it is cleared; at most one per [`Kind`] is open.
+/// One alarm of one device, open from its raise until it is cleared. A device has at most one open alarm per [`Kind`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alarm {
-    /// Stable id: prefix of the condition first met, serial, epoch and seq of the raise.
+    /// Stable id: prefix of the condition at the raise, serial, epoch and seq of the raise.
     pub id: String,
-    /// What is wrong now; moves between levels for gas.
+    /// What is wrong now. For gas it changes with the level.
     pub condition: Condition,
-    /// The sentence shown to people, as of the last change of level.
+    /// The message shown to people, written at the last change of level.
     pub message: String,
-    /// The level that was reached; `None` for conditions without one.
+    /// The level that was reached; `None` for conditions without a level.
     pub threshold: Option<Decimal>,
     /// The value at the last change of level.
     pub value: Option<Decimal>,
-    /// Unit of value and threshold.
+    /// Unit of the value and the threshold.
     pub unit: String,
-    /// Gas of the reading.
+    /// Gas of the reading at the raise.
     pub gas_type: String,
-    /// Alias of the detector.
+    /// Alias of the detector at the raise.
     pub device_name: String,
     /// Server time of the raise.
     pub raised_at: Time,
@@ -32,41 +32,43 @@ pub struct Alarm {
     pub changed_at: Time,
     /// The device's own time at the last change of level, as received.
     pub reading_timestamp: Option<String>,
-    /// Position of the last raise or escalation: what an acknowledgement has to have seen.
+    /// Position of the last raise or escalation. An acknowledgement counts only if the person had seen this position.
     pub reached: Position,
-    /// Who acknowledged it since then.
+    /// The acknowledgement since the last raise or escalation.
     pub acknowledged: Option<Acknowledgement>,
-    /// The highest seq somebody acknowledged without having seen the level of today.
+    /// The highest seq seen by somebody who acknowledged the alarm without having seen its present level.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen_before: Option<u64>,
-    /// Held by latching alone: the value is back, the acknowledgement is missing.
+    /// The value has returned to normal, and latching keeps the alarm open until it is acknowledged.
     pub latched: bool,
-    /// Server time of the clearing.
+    /// Server time at which it was cleared.
     pub cleared_at: Option<Time>,
-    /// The levels that stand, A1 first; over range uses the first; empty for conditions without a level.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub holds: Vec<Option<Hold>>,
+    /// The active levels, A1 first, `None` for an inactive one. Over range uses the first. Empty for conditions without a
+    /// level.
+    #[serde(rename = "holds", default, skip_serializing_if = "Vec::is_empty")]
+    pub active_levels: Vec<Option<ActiveLevel>>,
 }
 
 /// Who acknowledged an alarm, and when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledgement {
-    /// Name as given; `unknown` without one.
+    /// The person's name as given; `unknown` without a name.
     pub by: String,
     /// Server time.
     pub at: Time,
 }
 
-/// One level that stands.
+/// A level that keeps its alarm open: from the value that reaches it until it has returned to normal and, if it is latched,
+/// was acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Hold {
-    /// The device latches this level.
+pub struct ActiveLevel {
+    /// The device latches this level: it stays active until it is acknowledged.
     #[serde(default, skip_serializing_if = "is_false")]
     pub latching: bool,
-    /// When the value will have been back for the off-delay.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub due: Option<Time>,
-    /// The value is back and the off-delay is over: only latching holds the level.
+    /// When the running off-delay ends; `None` while none is running.
+    #[serde(rename = "due", default, skip_serializing_if = "Option::is_none")]
+    pub off_delay_ends: Option<Time>,
+    /// The value is back by the deadband and the off-delay is over. Only latching keeps the level active.
     #[serde(default, skip_serializing_if = "is_false")]
     pub returned: bool,
 }
@@ -79,7 +81,7 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
-/// What an alarm is about; its serialised form is the wire's `type`.
+/// What an alarm is about. Its serialised form is `type` on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
@@ -98,11 +100,11 @@ pub enum Condition {
     AlarmLevel3,
     /// The value is above the measuring range.
     OverRange,
-    /// No message for the silence limit.
+    /// No message for longer than the silence limit.
     DeviceOffline,
 }
 
-/// The conditions of which one device has at most one open alarm: gas is one kind whatever its level.
+/// A group of conditions of which a device has at most one open alarm. The three gas levels are one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// [`Condition::SensorFault`].
@@ -117,7 +119,7 @@ pub enum Kind {
     DeviceOffline,
 }
 
-/// How urgent an alarm is, in the wire's three words.
+/// How urgent an alarm is: `severity` on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -129,17 +131,17 @@ pub enum Severity {
     Critical,
 }
 
-/// Where an alarm stands (ISA-18.2 names, the wire's `state`).
+/// The state of an alarm, named as in ISA-18.2: `state` on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AlarmState {
-    /// Active, nobody has acknowledged it.
+    /// Active and not acknowledged.
     Unacknowledged,
     /// Active and acknowledged.
     Acknowledged,
-    /// The value is back, the acknowledgement is missing.
+    /// The value has returned to normal. The alarm stays open until it is acknowledged.
     Latched,
-    /// Over.
+    /// No longer open.
     Cleared,
 }
 
@@ -148,54 +150,51 @@ pub enum AlarmState {
 pub struct Change {
     /// What happened.
     pub kind: ChangeKind,
-    /// The alarm as this change left it.
+    /// The alarm after this change.
     pub alarm: Alarm,
 }
 
-/// The transitions; their serialised form is the wire's `change`.
+/// The transitions of an alarm. Their serialised form is `change` on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeKind {
     /// A new alarm.
     Raised,
-    /// A higher level: needs a new acknowledgement.
+    /// A higher level. It needs a new acknowledgement.
     Escalated,
-    /// A lower level, still standing.
+    /// A lower level that is still active.
     DeEscalated,
-    /// The value is back, latching holds it.
+    /// The value has returned to normal, and latching keeps the alarm open.
     Latched,
-    /// The value reached the level again.
+    /// The value reached the latched level again.
     Unlatched,
     /// Somebody acknowledged it.
     Acknowledged,
-    /// Over.
+    /// Returned to normal, and acknowledged where it was latched.
     Cleared,
     /// Closed because its device was retired.
     Retired,
 }
 
 impl ChangeKind {
-    /// Every change, as [`ChangeKind::code`] spells it.
-    pub const CODES: [&'static str; 8] = [
-        "raised",
-        "escalated",
-        "de_escalated",
-        "latched",
-        "unlatched",
-        "acknowledged",
-        "cleared",
-        "retired",
-    ];
-
-    /// The wire's word for it.
+    /// Its serialised form, for logs and metric labels.
     #[must_use]
-    pub fn code(self) -> &'static str {
-        Self::CODES[self as usize]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Raised => "raised",
+            Self::Escalated => "escalated",
+            Self::DeEscalated => "de_escalated",
+            Self::Latched => "latched",
+            Self::Unlatched => "unlatched",
+            Self::Acknowledged => "acknowledged",
+            Self::Cleared => "cleared",
+            Self::Retired => "retired",
+        }
     }
 }
 
 impl Alarm {
-    /// Where the alarm stands.
+    /// The alarm's state.
     #[must_use]
     pub fn state(&self) -> AlarmState {
         if self.cleared_at.is_some() {
@@ -217,7 +216,7 @@ impl Alarm {
 }
 
 impl Condition {
-    /// Gas at the level of this index, A1 being 0.
+    /// Gas at the level with this index; A1 is 0.
     #[must_use]
     pub fn gas(index: usize) -> Self {
         match index {
@@ -227,7 +226,7 @@ impl Condition {
         }
     }
 
-    /// The index of the gas level, A1 being 0; `None` for everything else.
+    /// The index of the gas level, A1 is 0; `None` for all other conditions.
     #[must_use]
     pub fn level_index(self) -> Option<usize> {
         match self {
@@ -250,7 +249,7 @@ impl Condition {
         }
     }
 
-    /// The wire's severity.
+    /// Its severity.
     #[must_use]
     pub fn severity(self) -> Severity {
         match self {
@@ -262,7 +261,7 @@ impl Condition {
         }
     }
 
-    /// First part of an alarm's id.
+    /// The first part of an alarm's id.
     #[must_use]
     pub fn id_prefix(self) -> &'static str {
         match self {
@@ -276,7 +275,7 @@ impl Condition {
         }
     }
 
-    /// The wire's sentence for a level condition; `None` for conditions without a level.
+    /// The message of an alarm with a level; `None` for conditions without a level.
     #[must_use]
     pub fn level_message(self, side: Side, threshold: Decimal, unit: &str) -> Option<String> {
         let word = match side {

@@ -1,4 +1,4 @@
-//! The command line: reading it with its environment, and the parsers of its values.
+//! Parsing of the command line and its environment, and parsers for single values.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -9,16 +9,16 @@ use clap::{Command, Parser};
 use crate::decimal::Decimal;
 use crate::secret::Secret;
 
-mod line;
+mod command_line;
 mod listing;
 
-pub use line::Line;
-pub use listing::Shown;
+pub use command_line::CommandLine;
+pub use listing::SettingDisplay;
 
 /// Why a service does not start: help was asked for, or the settings are wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Usage {
-    /// `--help` or `--version`: the text, and nothing is wrong.
+    /// The text of `--help` or `--version`. Nothing is wrong.
     Help(String),
     /// One sentence per problem.
     Problems(Vec<String>),
@@ -46,8 +46,8 @@ impl fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
-/// Parses arguments (the first is the program's name) and the environment. A variable that is set to nothing counts
-/// as unset: deployment tools cannot always leave one out.
+/// Parses arguments (the first is the program's name) and the environment. A variable set to the empty string counts as
+/// unset: deployment tools cannot always leave one out.
 ///
 /// # Errors
 /// Help was asked for, or a value is missing or wrong.
@@ -57,7 +57,7 @@ where
     I: IntoIterator,
     I::Item: Into<OsString>,
 {
-    let line = Line::read(C::command(), args, &[])?;
+    let line = CommandLine::parse(C::command(), args, &[])?;
     let config = line.config()?;
     match line.problems(Vec::new()) {
         problems if problems.is_empty() => Ok(config),
@@ -68,7 +68,7 @@ where
 /// `500ms`, `90s`, `3m`, `24h` or `35d`: a whole number and its unit.
 ///
 /// # Errors
-/// No unit, an unknown one, no number, or a time too long to count.
+/// No unit, an unknown unit, no number, or more milliseconds than an `i64` holds.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -144,7 +144,7 @@ pub fn percent(text: &str) -> Result<Decimal, String> {
 pub struct UnitCodes(Vec<(String, String)>);
 
 impl UnitCodes {
-    /// The unit of a code, which is given as its text.
+    /// The unit of a code, given as decimal text.
     #[must_use]
     pub fn lookup(&self, code: &str) -> Option<&str> {
         let mut codes = self.0.iter();
@@ -191,10 +191,11 @@ pub fn unit_codes(text: &str) -> Result<UnitCodes, String> {
     Ok(UnitCodes(codes))
 }
 
-/// A secret that is either given itself or in a file: the file's first line, without the line's end.
+/// A secret that is given directly or as a file. From a file, the first line is taken without its line ending. `flag` names
+/// the secret in error messages.
 ///
 /// # Errors
-/// Both are given, the file cannot be read, or it is empty. `flag` names the secret in the message.
+/// Both are given, the file cannot be read, or its first line is empty.
 pub fn secret_or_file(
     flag: &str,
     secret: Option<Secret<String>>,
@@ -215,9 +216,9 @@ pub fn secret_or_file(
     }
 }
 
-/// Differences between an `.env.example` and a service: variables missing on either side (hidden settings aside), and
-/// values that are not the default of a setting that has one. Only the lines below the headings `# == both` and
-/// `# == <service>` count; a setting may stand there commented out.
+/// Compares an `.env.example` with the settings of a service and returns one sentence per difference: a variable that is
+/// missing on either side (hidden settings excepted), or a value that is not the setting's default. Only lines below the
+/// headings `# == both` and `# == <service>` count. A setting may be commented out there.
 #[must_use]
 pub fn compare_example(example: &str, service: &str, command: &Command) -> Vec<String> {
     let mut counts = false;
@@ -240,8 +241,8 @@ pub fn compare_example(example: &str, service: &str, command: &Command) -> Vec<S
         let Some(name) = arg.get_env().and_then(|name| name.to_str()) else {
             continue;
         };
-        let place = listed.iter().position(|(listed, _)| *listed == name);
-        let Some((_, value)) = place.map(|place| listed.swap_remove(place)) else {
+        let index = listed.iter().position(|(listed, _)| *listed == name);
+        let Some((_, value)) = index.map(|index| listed.swap_remove(index)) else {
             differences.push(format!("{name} is a setting and not in the example"));
             continue;
         };

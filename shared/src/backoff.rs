@@ -1,8 +1,8 @@
-//! Pauses between tries: each twice the one before, up to a limit, with jitter so that replicas do not move in step.
+//! Pauses between attempts: each is twice the one before, up to a limit, with jitter so that replicas do not act in step.
 
 use std::time::Duration;
 
-/// An endless series of pauses. [`Backoff::reset`] after a success starts it again.
+/// An endless series of pauses. Call [`Backoff::reset`] after a success.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     first: Duration,
@@ -12,7 +12,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Pauses that grow from `first` to `limit`; each is shortened by up to half.
+    /// Pauses that grow from `first` to `limit`. Each is shortened by a random part of up to half.
     #[must_use]
     pub fn new(first: Duration, limit: Duration) -> Self {
         Self::with_random(first, limit, fastrand::Rng::new())

@@ -1,4 +1,4 @@
-//! `check-config`: what a service would run with, everything that is wrong with it, and whether what it needs can be reached.
+//! The command `check-config`: prints the effective settings and every problem with them, and checks the connections.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Arg, ArgAction, ArgMatches, Command, Parser};
 
-use crate::args::{Line, Shown, Usage};
+use crate::args::{CommandLine, SettingDisplay, Usage};
 use crate::error_chain::error_chain;
 use crate::process;
 use crate::redis::{self, RedisConfig};
@@ -15,39 +15,39 @@ use crate::telemetry;
 use crate::telemetry::collector::Endpoint;
 use crate::telemetry::config::{Exporter, TelemetryConfig};
 
-/// The word on the command line.
+/// The name of the command.
 pub const NAME: &str = "check-config";
 
-const ABOUT: &str = "Print the effective settings and everything that is wrong with them, and end";
+const ABOUT: &str = "Print the effective settings and every problem with them, then exit";
 
-/// The settings of a service, which can be checked without running it.
+/// Settings of a service that can be checked without running it.
 pub trait ServiceConfig: Parser {
-    /// Values by flag, without its dashes, in place of required settings that are missing or cannot be read.
-    const STAND_INS: &'static [(&'static str, &'static str)];
-    /// The other words it may be called with, and what they do.
+    /// Values by flag, without its dashes, for required settings that are missing or invalid.
+    const PLACEHOLDERS: &'static [(&'static str, &'static str)];
+    /// Its other commands, each with its help text.
     const COMMANDS: &'static [(&'static str, &'static str)];
 
-    /// Fills in what follows from other settings; answers with everything that does not fit together, a sentence each.
+    /// Derives settings from others. Returns every inconsistency, one sentence each.
     fn complete(&mut self, matches: &ArgMatches) -> Vec<String>;
 
-    /// What the operator should know at the start, one sentence each.
+    /// What the operator should know at start-up, one sentence each.
     fn warnings(&self) -> Vec<&'static str>;
 
-    /// How settings are listed whose text does not tell it.
-    fn shown(&self) -> Vec<Shown>;
+    /// The settings that are not listed as they were given.
+    fn setting_displays(&self) -> Vec<SettingDisplay>;
 
     /// Reads and checks the command line of the running service.
     ///
     /// # Errors
     /// Help was asked for, or anything is missing or wrong.
-    fn from_line<I>(args: I) -> Result<Self, Usage>
+    fn from_args<I>(args: I) -> Result<Self, Usage>
     where
         I: IntoIterator,
         I::Item: Into<OsString>,
     {
         let mut checked = Checked::<Self>::read(with_commands::<Self>(), args)?;
         if let Some(word) = checked.line.matches.subcommand_name() {
-            let problem = format!("`{word}` must stand before all settings");
+            let problem = format!("`{word}` must come before all settings");
             checked.problems.push(problem);
         }
         if checked.problems.is_empty() {
@@ -58,26 +58,27 @@ pub trait ServiceConfig: Parser {
     }
 }
 
-/// For `--help` to list them; a command that is really given is looked up before.
+/// The service's command with all of its commands, so that `--help` lists them. A command that is given as the first argument
+/// is handled before.
 fn with_commands<C: ServiceConfig>() -> Command {
     let command = C::command();
-    // Of one of its own: a command that rendered anything cannot be changed any more.
+    // Rendered from another instance: a command that rendered anything cannot be changed afterwards.
     let usage = C::command().render_usage().to_string();
     let usage = usage.trim_start_matches("Usage: ");
     let usage = format!("{usage}\n       {} <COMMAND> [OPTIONS]", command.get_name());
-    let words = [(NAME, ABOUT)];
-    let words = words.iter().chain(C::COMMANDS);
+    let own = [(NAME, ABOUT)];
+    let commands = own.iter().chain(C::COMMANDS);
     command
         .override_usage(usage)
         .disable_help_subcommand(true)
-        .subcommands(words.map(|(name, about)| Command::new(*name).about(*about)))
+        .subcommands(commands.map(|(name, about)| Command::new(*name).about(*about)))
 }
 
-/// Settings with everything that is wrong with them.
+/// Settings with every problem found in them.
 struct Checked<C> {
-    /// Not to be used where there are problems: stand-ins may be in it.
+    /// Contains placeholders if there are problems: then it must not be used.
     config: C,
-    line: Line,
+    line: CommandLine,
     problems: Vec<String>,
 }
 
@@ -87,7 +88,7 @@ impl<C: ServiceConfig> Checked<C> {
         I: IntoIterator,
         I::Item: Into<OsString>,
     {
-        let line = Line::read(command, args, C::STAND_INS)?;
+        let line = CommandLine::parse(command, args, C::PLACEHOLDERS)?;
         let mut config: C = line.config()?;
         let found = config.complete(&line.matches);
         let problems = line.problems(found);
@@ -99,20 +100,21 @@ impl<C: ServiceConfig> Checked<C> {
     }
 }
 
-/// One connection that was tried.
+/// The check of one connection.
 #[derive(Debug)]
-pub struct Tried {
-    /// To what.
-    pub what: String,
+pub struct ConnectionCheck {
+    /// The server, named as in the settings and without secrets.
+    pub target: String,
     /// What was found there.
     pub outcome: anyhow::Result<String>,
 }
 
-/// Runs the command: 0 if all is well, 2 for settings that cannot be used, 1 if a connection failed that `--connect` tried.
-/// `args` begin with the program's name, without the command's; `connect` tries every connection of the service.
+/// Runs the command and returns its exit code: 0 if nothing is wrong, 2 if the settings cannot be used, 1 if `--connect` was
+/// given and a connection failed. `args` begin with the program's name, without the command's name. `connect` checks every
+/// connection of the service.
 pub fn run<C: ServiceConfig>(
     args: Vec<OsString>,
-    connect: impl AsyncFnOnce(&C) -> Vec<Tried>,
+    connect: impl AsyncFnOnce(&C) -> Vec<ConnectionCheck>,
 ) -> ExitCode {
     let service = C::command().get_name().to_owned();
     let command = C::command()
@@ -124,31 +126,31 @@ pub fn run<C: ServiceConfig>(
             Arg::new("connect")
                 .long("connect")
                 .action(ArgAction::SetTrue)
-                .help("Try each connection, too; nothing is changed where it leads"),
+                .help("Also check each connection; nothing is changed on the servers"),
         );
     let checked = match Checked::<C>::read(command, args) {
         Ok(checked) => checked,
-        Err(usage) => return process::explain(&usage),
+        Err(usage) => return process::print_usage(&usage),
     };
-    // Nobody may be left to read what is printed: the exit code says it, too.
-    report(&checked).ok();
+    // Nobody may read standard output any more. The exit code still says whether the settings can be used.
+    print_settings(&checked).ok();
     if !checked.problems.is_empty() {
-        return process::explain(&Usage::Problems(checked.problems));
+        return process::print_usage(&Usage::Problems(checked.problems));
     }
     if !checked.line.matches.get_flag("connect") {
         return ExitCode::SUCCESS;
     }
     telemetry::log_warnings_to_stderr();
-    let tried = process::block_on(async { anyhow::Ok(connect(&checked.config).await) });
-    match tried {
-        Ok(tried) => tell(&tried),
-        Err(err) => process::fail(&format!("{service}: {}", error_chain(err.as_ref()))),
+    let checks = process::block_on(async { anyhow::Ok(connect(&checked.config).await) });
+    match checks {
+        Ok(checks) => print_checks(&checks),
+        Err(err) => process::print_failure(&format!("{service}: {}", error_chain(err.as_ref()))),
     }
 }
 
-fn report<C: ServiceConfig>(checked: &Checked<C>) -> io::Result<()> {
+fn print_settings<C: ServiceConfig>(checked: &Checked<C>) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    for line in checked.line.listing(&checked.config.shown()) {
+    for line in checked.line.listing(&checked.config.setting_displays()) {
         writeln!(out, "{line}")?;
     }
     let mut errors = io::stderr().lock();
@@ -158,13 +160,13 @@ fn report<C: ServiceConfig>(checked: &Checked<C>) -> io::Result<()> {
     Ok(())
 }
 
-fn tell(tried: &[Tried]) -> ExitCode {
+fn print_checks(checks: &[ConnectionCheck]) -> ExitCode {
     let mut failed = false;
     let mut out = io::stdout().lock();
-    for Tried { what, outcome } in tried {
+    for ConnectionCheck { target, outcome } in checks {
         let line = match outcome {
-            Ok(found) => format!("connect {what}: ok, {found}"),
-            Err(err) => format!("connect {what}: FAILED, {}", error_chain(err.as_ref())),
+            Ok(found) => format!("connect {target}: ok, {found}"),
+            Err(err) => format!("connect {target}: FAILED, {}", error_chain(err.as_ref())),
         };
         failed |= outcome.is_err();
         writeln!(out, "{line}").ok();
@@ -176,11 +178,11 @@ fn tell(tried: &[Tried]) -> ExitCode {
     }
 }
 
-/// Tries Redis: whether it answers, may be used, and has as many partitions as is configured. Writes nothing there.
-pub async fn try_redis(config: &RedisConfig) -> Tried {
-    let found = redis::probe(config.clone()).await;
-    Tried {
-        what: config.redis_url.to_string(),
+/// Checks whether Redis answers, can be used, and has the configured number of partitions. Writes nothing there.
+pub async fn check_redis(config: &RedisConfig) -> ConnectionCheck {
+    let found = redis::inspect(config.clone()).await;
+    ConnectionCheck {
+        target: config.redis_url.to_string(),
         outcome: found.map_err(Into::into).map(|found| {
             let partitions = found.partitions.map_or_else(
                 || "empty".to_owned(),
@@ -191,34 +193,35 @@ pub async fn try_redis(config: &RedisConfig) -> Tried {
     }
 }
 
-/// Tries the collector with an export of nothing, if anything would be sent there; both of them, if metrics have their own.
-pub async fn try_collector(config: &TelemetryConfig) -> Vec<Tried> {
-    let mut tried = Vec::new();
+/// Checks the collector with an empty export, if telemetry is exported to one. Checks both collectors if metrics have their
+/// own.
+pub async fn check_collectors(config: &TelemetryConfig) -> Vec<ConnectionCheck> {
+    let mut checks = Vec::new();
     if config.otel_exporter != Exporter::Otlp {
-        return tried;
+        return checks;
     }
     let (traces, metrics) = (
         config.collector.traces_endpoint(),
         config.collector.metrics_endpoint(),
     );
-    tried.push(tried_export(
+    checks.push(export_check(
         traces,
         telemetry::export_no_spans(&config.collector).await,
     ));
     if metrics != traces {
-        tried.push(tried_export(
+        checks.push(export_check(
             metrics,
             telemetry::export_no_metrics(&config.collector).await,
         ));
     }
-    tried
+    checks
 }
 
-fn tried_export(endpoint: &Endpoint, outcome: anyhow::Result<()>) -> Tried {
-    Tried {
-        what: format!("collector {endpoint}"),
+fn export_check(endpoint: &Endpoint, outcome: anyhow::Result<()>) -> ConnectionCheck {
+    ConnectionCheck {
+        target: format!("collector {endpoint}"),
         outcome: outcome
-            .map(|()| "it took an empty export".to_owned())
-            .context("it took no export"),
+            .map(|()| "it accepted an empty export".to_owned())
+            .context("it accepted no export"),
     }
 }

@@ -1,4 +1,4 @@
-//! Time as a value: every rule takes it as a parameter, only this file asks a clock.
+//! Time as a value. Every rule takes the time as a parameter; only this file reads a clock.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -7,7 +7,7 @@ use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-/// A moment in milliseconds since 1970-01-01 UTC, of the one clock (Redis `TIME`) unless a name says otherwise.
+/// A moment in milliseconds since 1970-01-01 UTC. It is server time (Redis `TIME`) unless a name says otherwise.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub struct Time(i64);
 
 impl Time {
-    /// The moment that lies `millis` milliseconds after 1970-01-01 UTC.
+    /// The moment `millis` milliseconds after 1970-01-01 UTC.
     #[must_use]
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
@@ -27,14 +27,14 @@ impl Time {
         self.0
     }
 
-    /// RFC 3339 in UTC with milliseconds and `Z`, as every server time on the wire is written.
+    /// RFC 3339 in UTC with milliseconds and `Z`: the form of every server time on the wire.
     #[must_use]
     pub fn to_iso(self) -> String {
         jiff::Timestamp::from_millisecond(self.0)
             .map_or_else(|_| String::new(), |timestamp| format!("{timestamp:.3}"))
     }
 
-    /// An ISO instant, a time without a zone (UTC is meant), or a day (its first moment in UTC).
+    /// Parses an ISO 8601 instant, a time without a zone (taken as UTC), or a day (its first moment in UTC).
     #[must_use]
     pub fn from_iso(text: &str) -> Option<Self> {
         let instant = |instant: jiff::Timestamp| Self(instant.as_millisecond());
@@ -49,7 +49,7 @@ impl Time {
         TimeZone::UTC.to_timestamp(civil).ok().map(instant)
     }
 
-    /// How long after `earlier` this is, in milliseconds; negative if it is before.
+    /// Milliseconds from `earlier` to this moment; negative if this moment is before `earlier`.
     #[must_use]
     pub const fn millis_since(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0)
@@ -70,7 +70,7 @@ pub fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Where `now` comes from.
+/// A source of the present time.
 pub trait Clock: Send + Sync {
     /// The present moment.
     fn now(&self) -> Time;
@@ -83,17 +83,17 @@ pub struct SystemClock {
 }
 
 impl SystemClock {
-    /// Takes over a measurement: Redis said `redis` at the moment this machine read `local` from [`Self::local`].
+    /// Sets the offset from a measurement: Redis returned `redis` when [`Self::local`] returned `local`.
     pub fn adjust(&self, redis: Time, local: Time) {
         self.offset_ms
             .store(redis.millis_since(local), Ordering::Relaxed);
     }
 
-    /// The machine's own time, uncorrected: for measuring the offset only.
+    /// The machine's own time, uncorrected. Only for measuring the offset, and for what concerns this machine alone.
     #[must_use]
     #[expect(
         clippy::disallowed_methods,
-        reason = "the one place that asks the system clock"
+        reason = "the only place that reads the system clock"
     )]
     pub fn local() -> Time {
         let elapsed = SystemTime::now()
@@ -109,12 +109,12 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until a test moves it.
+/// A clock for tests: it moves only when a test moves it.
 #[derive(Debug, Default)]
 pub struct ManualClock(AtomicI64);
 
 impl ManualClock {
-    /// A clock that shows `time`.
+    /// A clock at `time`.
     #[must_use]
     pub fn at(time: Time) -> Self {
         Self(AtomicI64::new(time.0))

@@ -1,4 +1,4 @@
-//! Numbers of devices: exact decimals that print without a trailing `.0` and without an exponent.
+//! Exact decimals for the numbers that devices send. They print without a trailing `.0` and without an exponent.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,18 +8,18 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// An exact decimal of at most [`MAX_MAGNITUDE`] in size and 12 decimal places.
+/// An exact decimal with a magnitude of at most [`MAX_MAGNITUDE`] and at most 12 decimal places.
 ///
 /// Levels and deadbands are compared without rounding: `19.5` is `19.5` and `0.3 - 0.006` is `0.294`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Decimal(Exact);
 
-/// A larger number is unreadable: no detector measures it, and it could not be printed in full.
+/// Larger numbers are rejected as unreadable: no detector measures them, and they could not be printed in full.
 pub const MAX_MAGNITUDE: i64 = 1_000_000_000_000;
 
 const MAX_PLACES: u32 = 12;
 
-/// The text is not a number, or not one that can be kept exactly.
+/// The text is not a number, or a number that cannot be represented exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a readable number")]
 pub struct DecimalError;
@@ -34,7 +34,7 @@ impl Decimal {
         Self(Exact::from(value))
     }
 
-    /// `percent` percent of this, of its size without the sign.
+    /// `percent` percent of this number. Both signs are ignored.
     #[must_use]
     pub fn percent(self, percent: Self) -> Self {
         let product = self.0.abs().checked_mul(percent.0.abs());
@@ -42,13 +42,13 @@ impl Decimal {
         Self(share.unwrap_or_default().normalize())
     }
 
-    /// Whether this is more than zero.
+    /// Whether this is greater than zero.
     #[must_use]
     pub fn is_positive(self) -> bool {
         self > Self::ZERO
     }
 
-    /// `self / 10^places`: what a scaled integer of a device means.
+    /// `self / 10^places`: the value of a scaled integer that a device sent.
     #[must_use]
     pub fn scale_down(self, places: u32) -> Self {
         let mut scaled = self.0;
@@ -88,7 +88,7 @@ impl std::ops::Sub for Decimal {
 impl FromStr for Decimal {
     type Err = DecimalError;
 
-    /// The whole text must be a JSON number after trimming: `350 ppm`, `0x10`, `1_000`, `NaN` and the empty text are refused.
+    /// The complete text must be a number after trimming: `350 ppm`, `0x10`, `1_000`, `NaN` and the empty text are rejected.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let text = text.trim();
         let digits = |c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.' | 'e' | 'E');
@@ -115,7 +115,7 @@ impl fmt::Display for Decimal {
 
 impl Serialize for Decimal {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // A raw number, since a float would print an exponent or lose digits.
+        // As raw JSON: a float would print an exponent or lose digits.
         RawValue::from_string(self.to_string())
             .map_err(serde::ser::Error::custom)?
             .serialize(serializer)

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// A detector's serial as its payload names it: trimmed, 1 to 128 bytes, no control characters.
+/// A detector's serial from its payload: trimmed, 1 to 128 bytes, no control characters.
 ///
-/// Any text that keeps these rules is safe in a Redis key, an MQTT topic level is never made of it, and a room is
-/// named after it. Cheap to clone.
+/// Such a text is safe in a Redis key and as the name of a Socket.IO room. It is never used as an MQTT topic level. Cheap to
+/// clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct DeviceId(Arc<str>);
@@ -39,13 +39,13 @@ impl DeviceId {
         &self.0
     }
 
-    /// The partition this device belongs to: CRC16 (the one of Redis Cluster) modulo the number of partitions.
+    /// The partition of this device: CRC16 (the same variant as in Redis Cluster) modulo the number of partitions.
     #[must_use]
     pub fn partition(&self, partitions: u16) -> u16 {
         crc16::State::<crc16::XMODEM>::calculate(self.0.as_bytes()) % partitions.max(1)
     }
 
-    /// The serial as a log line writes it: quoted and escaped if it could be mistaken for another field.
+    /// The serial for a log line: quoted and escaped if it could be mistaken for another field.
     #[must_use]
     pub fn for_log(&self) -> Cow<'_, str> {
         let text = self.as_str();
@@ -59,7 +59,7 @@ impl DeviceId {
 
     /// The serial with every character but ASCII letters, digits, `_` and `-` replaced by `-`.
     ///
-    /// Ids made of it stand unencoded in URL paths of the front ends.
+    /// Alarm ids contain it, and front ends put them into URL paths without encoding.
     #[must_use]
     pub fn slug(&self) -> String {
         let safe = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';

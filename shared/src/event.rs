@@ -1,4 +1,6 @@
-//! What clients read: every wire object is rendered here, once, by the writer. What a commit publishes is final.
+//! Renders everything that clients read. The writer renders once, and what a commit publishes is never changed afterwards.
+//!
+//! The events and payloads are described in `shared/README.md` and `gateway/README.md`.
 
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -11,25 +13,24 @@ use crate::position::{Epoch, Position};
 use crate::reading::{Coordinate, Quality, Reading};
 use crate::state::{DeviceState, Freshness, Latest};
 
-/// What is published for one commit: position and trace around payloads that are final.
+/// What is published for one commit: an envelope around finished payloads.
 ///
-/// The gateway reads the envelope and forwards the payloads without parsing them. Fields are sent in this order:
-/// `data`, `alerts`, `changes`.
+/// The gateway reads the envelope and forwards the payloads unparsed, in this order: `data`, `alerts`, `changes`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Event<'a> {
     /// Epoch of the position.
     pub epoch: Epoch,
     /// Number of the position.
     pub seq: u64,
-    /// Set when the state before was lost: clients take `data` and `alerts` as a fresh snapshot.
+    /// The previous state was lost: clients replace what they show by `data` and `alerts`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub snapshot: bool,
-    /// The device was retired: what clients show of it is no longer current, and nothing is stored of it.
+    /// The device was retired: what clients show of it is no longer current, and nothing of it is stored.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub retired: bool,
     /// Server time of the commit.
     pub at: Time,
-    /// The commit was of a message that proves the device alive.
+    /// The commit was caused by a message that proves the device alive.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub alive: bool,
     /// W3C `traceparent` of the commit.
@@ -46,9 +47,9 @@ pub struct Event<'a> {
     pub changes: Option<&'a RawValue>,
 }
 
-/// The normalised reading of the contract (section 2), in its order.
+/// `data` of `device:data`: the normalised reading, in the order of the wire (see `gateway/README.md`).
 #[derive(Debug, Serialize)]
-#[expect(clippy::struct_field_names, reason = "the names of the contract")]
+#[expect(clippy::struct_field_names, reason = "the names on the wire")]
 struct Data<'a> {
     device_name: &'a str,
     serial_number: &'a str,
@@ -86,7 +87,7 @@ struct Data<'a> {
     clock_suspect: bool,
 }
 
-/// An alert of the contract (section 3), in its order; `change` is its last field where a change is told.
+/// An alert, in the order of the wire (see `gateway/README.md`). `change` comes last, and only in `device:alerts:changed`.
 #[derive(Debug, Serialize)]
 struct Alert<'a> {
     id: &'a str,
@@ -117,14 +118,14 @@ struct Alert<'a> {
     change: Option<ChangeKind>,
 }
 
-/// What stands beside a payload of `device:data` or `device:alerts` that was not published as it is.
+/// Why a payload of `device:data` or `device:alerts` is sent: as part of an event, or otherwise. Then it has a flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PayloadKind {
-    /// As published.
+    /// It is part of an event. It has no flag.
     Live,
-    /// First answer to a subscription, or what repairs a gap: `snapshot: true`.
+    /// It answers a subscription or repairs a gap: `snapshot: true`.
     Snapshot,
-    /// The same values shown once more because they went stale: `stale: true`.
+    /// It repeats values that became stale: `stale: true`.
     Stale,
 }
 
@@ -168,7 +169,7 @@ struct DeviceAlerts<'a> {
     snapshot: bool,
 }
 
-/// `ALARM` or `NORMAL`: the front end prints "Normal Operation" for the latter whatever the reading.
+/// `ALARM` or `NORMAL`. The front end prints "Normal Operation" for `NORMAL`, whatever the reading.
 #[must_use]
 pub fn alarm_status(state: &DeviceState, freshness: Freshness) -> &'static str {
     if state.in_alarm() || freshness != Freshness::Fresh {
@@ -178,7 +179,7 @@ pub fn alarm_status(state: &DeviceState, freshness: Freshness) -> &'static str {
     }
 }
 
-/// Quality of what is shown at this freshness.
+/// The quality of the reading at this freshness.
 #[must_use]
 pub fn data_quality(state: &DeviceState, freshness: Freshness) -> Quality {
     match freshness {
@@ -188,7 +189,7 @@ pub fn data_quality(state: &DeviceState, freshness: Freshness) -> Quality {
     }
 }
 
-/// The normalised reading as REST and `device:data` show it; `None` for a device that was never heard of.
+/// The normalised reading for REST; `None` for a device without any reading.
 #[must_use]
 pub fn data(
     state: &DeviceState,
@@ -199,7 +200,7 @@ pub fn data(
     Some(to_raw(&render_data(state, latest, freshness, raw_message)))
 }
 
-/// Payload of `device:data`; `None` for a device that was never heard of.
+/// Payload of `device:data`; `None` for a device without any reading.
 #[must_use]
 pub fn device_data(
     state: &DeviceState,
@@ -208,20 +209,20 @@ pub fn device_data(
     raw_message: Option<&RawValue>,
 ) -> Option<Box<RawValue>> {
     let latest = state.latest.as_ref()?;
-    let grown = latest.published_at.millis_since(latest.taken_at);
+    let since_taken_ms = latest.published_at.millis_since(latest.taken_at);
     Some(to_raw(&DeviceData {
         device_id: &latest.reading.device,
         data: render_data(state, latest, freshness, raw_message),
         timestamp: latest.published_at,
         epoch: state.position.epoch,
         seq: state.position.seq,
-        age_ms: latest.age_ms.map(|age| age.saturating_add(grown)),
+        age_ms: latest.age_ms.map(|age| age.saturating_add(since_taken_ms)),
         snapshot: kind.is_snapshot(),
         stale: kind.is_stale(),
     }))
 }
 
-/// Payload of `device:alerts`: the alarms that were raised or escalated, or all open ones of a snapshot.
+/// Payload of `device:alerts`: the alarms that were raised or escalated or, in a snapshot, all open ones.
 #[must_use]
 pub fn device_alerts<'a>(
     device: &DeviceId,
@@ -242,7 +243,7 @@ pub fn device_alerts<'a>(
     })
 }
 
-/// Payload of `device:alerts:changed`: an alert per change, in order, as that change left it.
+/// Payload of `device:alerts:changed`: one alert per change, in order, each in its state after the change.
 #[must_use]
 pub fn device_alerts_changed(
     device: &DeviceId,
@@ -263,7 +264,7 @@ pub fn device_alerts_changed(
     })
 }
 
-/// One alert of the REST array.
+/// One alert for REST.
 #[must_use]
 pub fn alert(device: &DeviceId, alarm: &Alarm) -> Box<RawValue> {
     to_raw(&render_alert(device, alarm, None))
@@ -345,7 +346,7 @@ fn render_alert<'a>(
     }
 }
 
-/// Renders a value whose serialisation cannot fail: structs of texts and numbers with text keys.
+/// Renders a value whose serialisation cannot fail, such as a struct of texts and numbers.
 pub(crate) fn to_raw<T: Serialize>(value: &T) -> Box<RawValue> {
     serde_json::value::to_raw_value(value).expect("structs of texts and numbers always serialise")
 }
@@ -355,7 +356,7 @@ pub fn iso<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error>
     serializer.serialize_str(&time.to_iso())
 }
 
-/// The same for one that may be missing.
+/// Serialises an optional moment as RFC 3339 in UTC with milliseconds, or `null`.
 pub fn iso_option<S: Serializer>(time: &Option<Time>, serializer: S) -> Result<S::Ok, S::Error> {
     match time {
         Some(time) => iso(time, serializer),

@@ -1,46 +1,48 @@
-//! Every Redis key and channel, spelled here alone.
+//! The names of all Redis keys and channels. No other file spells them. `shared/README.md` describes what they contain.
 //!
-//! All keys of one partition carry its hash tag, so that one script can change a device, its streams and the indexes of
-//! its partition, on Redis Cluster too. The first pair of braces is ours, whatever a serial holds.
+//! All keys of one partition have the same hash tag, so that one script may change a device, its streams and the indexes of
+//! its partition (as Redis Cluster requires; there is no cluster client yet). The hash tag is the first pair of braces in a key,
+//! so braces in a serial do not matter.
 
 use crate::device::DeviceId;
 
-/// How many events of a device are kept for recovery.
+/// Events kept per device, for recovery by position.
 pub const MAX_EVENTS: usize = 64;
-/// How many events with alarm changes of a device are kept.
+/// Events with alarm changes kept per device.
 pub const MAX_CHANGES: usize = 200;
-/// How many lines of a partition's alarm log are kept at most, whatever `--log-max` says: the bound for writers that do not
-/// know it.
+/// Lines kept in a partition's alarm log at most, whatever `--log-max` is. It is also the bound for writers that do not know
+/// that setting.
 pub const MAX_LOG: u64 = 200_000;
-/// How many unreadable states of a partition are kept.
+/// Unreadable states kept per partition.
 pub const MAX_QUARANTINE: usize = 100;
 
-/// Number of partitions, recorded at the first start: a service started with another number refuses.
+/// Number of partitions, recorded at the first start. A service with another number refuses to start.
 pub const PARTITIONS: &str = "st:partitions";
-/// Stream of payloads that can never be processed.
+/// Stream of messages that can never be processed.
 pub const DEAD_LETTERS: &str = "st:dead-letters";
 /// Sorted set of ingest client id → time of its last report with a live subscription.
 pub const INGEST_MEMBERS: &str = "st:{ingest}:members";
-/// Hash: the moment since which some ingest has been listening without interruption, and the topics.
+/// Hash: the moment since which at least one ingest has been subscribed without interruption, and the topics.
 pub const INGEST_LISTENING: &str = "st:{ingest}:listening";
 
-/// Counter that moves every second as long as any process can commit.
+/// Counter that is incremented every second as long as any process can commit.
 pub const CANARY: &str = "st:{canary}:count";
-/// Sharded channel on which each of its counts is published: who sees the key move and hears nothing is deaf.
+/// Sharded channel on which each count is published. A subscriber that receives nothing while the key changes has lost its
+/// subscription.
 pub const CANARY_CHANNEL: &str = "st:{canary}:live";
 
-/// What the channels of devices have in common, for spans.
+/// Template of the device channels, for span names.
 pub const CHANNEL_TEMPLATE: &str = "st:{partition}:live:{device}";
 
-/// Sharded channel on which every new connection tries whether it may publish.
+/// Sharded channel on which every new connection checks its permission to publish.
 pub const PROBE_CHANNEL: &str = "st:{ingest}:probe";
 
-/// What one gateway found of all devices, told to the others.
+/// The counts over all devices that one gateway took for all gateways.
 pub const FLEET_SAMPLE: &str = "st:{fleet}:sample";
-/// Sorted set of gateway → time of its last report of who watches what.
+/// Sorted set of gateway → time of its last report of watched devices.
 pub const WATCHERS: &str = "st:{fleet}:watchers";
 
-/// Report of one gateway; it runs out.
+/// The report of one gateway. It expires.
 #[must_use]
 pub fn watchers_of(replica: &str) -> String {
     format!("{WATCHERS}:{replica}")
@@ -69,26 +71,26 @@ impl PartitionKeys {
         format!("{}:{name}:{device}", self.tag)
     }
 
-    /// Hash: the partition's epoch, the `run_id` of the server it was opened on, a counter of events, and as `retired`
-    /// the highest seq that a device had when it was retired.
+    /// Hash: the partition's epoch, the `run_id` of the server it was opened on, a counter of events, and in `retired` the
+    /// highest seq that a retired device had.
     #[must_use]
     pub fn partition(&self) -> String {
         self.key("partition")
     }
 
-    /// Sorted set device → time of its last message: the device list, and who fell silent.
+    /// Sorted set of device → time of its last message. It is the device list, and shows which devices are silent.
     #[must_use]
     pub fn seen(&self) -> String {
         self.key("seen")
     }
 
-    /// Sorted set device → moment at which to look at it again.
+    /// Sorted set of device → moment at which a timer must evaluate it.
     #[must_use]
     pub fn deadlines(&self) -> String {
         self.key("deadlines")
     }
 
-    /// Sorted set device → number of its last event within the partition.
+    /// Sorted set of device → number of its last event within the partition.
     #[must_use]
     pub fn changed(&self) -> String {
         self.key("changed")
@@ -135,11 +137,4 @@ impl PartitionKeys {
     pub fn channel(&self, device: &DeviceId) -> String {
         self.device_key("live", device)
     }
-}
-
-/// The device whose events are published on a channel; `None` if it is not a channel of ours.
-#[must_use]
-pub fn device_of_channel(channel: &str) -> Option<DeviceId> {
-    let (_, device) = channel.strip_prefix("st:{p")?.split_once("}:live:")?;
-    device.parse().ok()
 }

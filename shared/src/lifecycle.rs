@@ -1,7 +1,7 @@
-//! How a process lives and ends: signals, a soft and a hard token, tracked tasks, and an exit that tells how it went.
+//! Start and end of a process: signals, a soft and a hard cancellation token, and tracked tasks.
 //!
-//! The first signal begins the drain (soft), the second, or the end of the drain period, ends it (hard). A task that
-//! ends although nobody asked for it takes the process down: half a service looks alive and is not.
+//! The first signal begins the drain (soft token). The second signal, or the end of the drain period, ends it (hard token). A
+//! task that ends without being asked to ends the process with an error: a service that lost a task looks alive and is not.
 
 use std::any::Any;
 use std::future::Future;
@@ -18,10 +18,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-/// What tasks get between the hard token and being abandoned.
+/// How long tasks may take to end after the hard token. Then they are abandoned.
 pub const LAST_WAIT: Duration = Duration::from_secs(5);
 
-/// The life of one process (or, in tests, of one service within it). Clones share it.
+/// The lifecycle of one process or, in tests, of one service within it. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Lifecycle {
     inner: Arc<Inner>,
@@ -32,7 +32,7 @@ struct Inner {
     hard: CancellationToken,
     soft: CancellationToken,
     tasks: TaskTracker,
-    // A std mutex: held for one assignment, never across an await.
+    // A std mutex: it is held for one assignment and never across an await.
     failure: Mutex<Option<anyhow::Error>>,
 }
 
@@ -50,13 +50,13 @@ impl Default for Inner {
 }
 
 impl Lifecycle {
-    /// A life that ends when [`Lifecycle::request_stop`] says so or a task fails.
+    /// A lifecycle that ends with [`Lifecycle::request_stop`] or when a task fails.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Lets SIGTERM and SIGINT end it: the first drains, the second stops at once.
+    /// Handles SIGTERM and SIGINT: the first signal begins the drain, the second stops at once.
     ///
     /// # Errors
     /// The handlers could not be installed.
@@ -74,21 +74,21 @@ impl Lifecycle {
                     tracing::warn!(signal = name, "second signal: stopping at once");
                     lifecycle.hard().cancel();
                 } else {
-                    tracing::info!(signal = name, "stopping: finishing what is in hand");
+                    tracing::info!(signal = name, "stopping: finishing the work that was begun");
                     lifecycle.request_stop();
                 }
             }
         };
         #[expect(
             clippy::disallowed_methods,
-            reason = "listens to the end: nobody may wait for it"
+            reason = "waits for signals until the process ends: nobody may wait for it"
         )]
         tokio::spawn(listen);
         Ok(())
     }
 
-    /// Starts a task that the process cannot do without: if it ends before a stop was asked for, fails or panics, the
-    /// process ends with an error.
+    /// Starts a task that the process needs. If the task ends before a stop was requested, fails or panics, the process ends
+    /// with an error.
     pub fn spawn<F>(&self, name: &'static str, task: F)
     where
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
@@ -98,7 +98,7 @@ impl Lifecycle {
         let watched = async move {
             let failure = match AssertUnwindSafe(task).catch_unwind().await {
                 Ok(Ok(())) if lifecycle.soft().is_cancelled() => return,
-                Ok(Ok(())) => anyhow!("task `{name}` ended although nobody asked it to"),
+                Ok(Ok(())) => anyhow!("task `{name}` ended without being asked to"),
                 Ok(Err(err)) => err.context(format!("task `{name}` failed")),
                 Err(panic) => anyhow!("task `{name}` panicked: {}", panic_text(panic.as_ref())),
             };
@@ -107,8 +107,8 @@ impl Lifecycle {
         self.inner.tasks.spawn(watched.instrument(span));
     }
 
-    /// Starts a task that may end at any time, such as one per connection. The stop waits for it, and its panic ends
-    /// the process with an error.
+    /// Starts a task that may end at any time, such as one per connection. The stop waits for it. If it panics, the process
+    /// ends with an error.
     pub fn spawn_short<F>(&self, name: &'static str, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -123,13 +123,13 @@ impl Lifecycle {
         self.inner.tasks.spawn(watched);
     }
 
-    /// Cancelled when the drain begins: take nothing new, finish what is in hand.
+    /// Cancelled when the drain begins: accept nothing new, finish what was begun.
     #[must_use]
     pub fn soft(&self) -> &CancellationToken {
         &self.inner.soft
     }
 
-    /// Cancelled when the drain is over: end now.
+    /// Cancelled when the drain is over: end at once.
     #[must_use]
     pub fn hard(&self) -> &CancellationToken {
         &self.inner.hard
@@ -140,7 +140,7 @@ impl Lifecycle {
         self.inner.soft.cancel();
     }
 
-    /// Ends the process with an error: the first failure is the one that is told.
+    /// Ends the process with an error. [`Lifecycle::wait`] returns the first failure.
     pub fn fail(&self, failure: anyhow::Error) {
         let mut first = self
             .inner
@@ -149,14 +149,14 @@ impl Lifecycle {
             .unwrap_or_else(PoisonError::into_inner);
         first.get_or_insert(failure);
         drop(first);
-        // What a broken process holds in hand is safe with the broker and Redis: no drain.
+        // No drain: unfinished work is still in the broker and in Redis.
         self.inner.hard.cancel();
     }
 
-    /// Waits for the stop, then for the tasks: at most `drain`, and a last wait of a few seconds after the hard token.
+    /// Waits for the stop, then for the tasks: at most `drain`, and at most [`LAST_WAIT`] after the hard token.
     ///
     /// # Errors
-    /// The first failure of a task, or tasks that did not end.
+    /// The first failure of a task, or how many tasks did not end.
     pub async fn wait(self, drain: Duration) -> anyhow::Result<()> {
         self.inner.soft.cancelled().await;
         self.inner.tasks.close();

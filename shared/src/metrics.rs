@@ -1,8 +1,8 @@
 //! Metrics of a process: one set of instruments, read at `/metrics` and, if configured, exported to a collector.
 //!
-//! An instrument is registered where it is created, with its name and help text. Counters are atomics that are read when
-//! somebody asks: the library's own counters cost a look-up in a locked map. Label values are bounded: they are constants of
-//! the code.
+//! An instrument is registered where it is created, with its name and help text. Counters are atomics that are read at
+//! each export: the library's own counters cost a look-up in a locked map. Label values are constants of the code, so their
+//! number is bounded.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +22,7 @@ use crate::telemetry::flush::{FLUSH_TIMEOUT, shut_down};
 use crate::telemetry::otlp::metric_exporter;
 use crate::telemetry::resource::resource;
 
-/// Bucket bounds of durations in seconds, from what a healthy path takes to what an outage causes.
+/// Bucket bounds of durations in seconds, from those of normal operation to those of an outage.
 pub const SECONDS: [f64; 16] = [
     0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
 ];
@@ -42,7 +42,7 @@ pub struct Meters {
 pub type Observe<'a> = &'a dyn Fn(u64, &[(&'static str, &'static str)]);
 
 impl Meters {
-    /// Metrics for `/metrics`, and for the collector if telemetry is exported there. Must run inside the runtime, which the
+    /// Metrics for `/metrics`, and for the collector if telemetry is exported to one. Must run inside the runtime, which the
     /// exporter needs.
     ///
     /// # Errors
@@ -233,7 +233,7 @@ impl Meters {
             let mut text = Vec::new();
             if let Err(err) = TextEncoder::new().encode(&registry.gather(), &mut text) {
                 let error = error_chain(&err);
-                tracing::error!(error, "metrics cannot be written");
+                tracing::error!(error, "cannot write the metrics");
             }
             String::from_utf8_lossy(&text).into_owned()
         }

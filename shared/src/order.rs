@@ -1,73 +1,74 @@
-//! Next, tie, late, duplicate or ignored: one pure function of what is known and what arrived.
+//! The order of a device's messages: each one is next, tie, late, duplicate or ignored.
 //!
-//! Order is the device's own time, whatever its offset from ours. Where that time is unusable (missing, unreadable,
-//! or standing still), arrival decides.
+//! Messages are ordered by the device's own time, whatever its offset from server time. If that time is unusable (missing,
+//! unreadable or stuck), they are ordered by arrival.
 
 use std::collections::VecDeque;
 
 use crate::clock::Time;
 use crate::state::{LateRun, OrderState, Standing};
 
-/// How many fingerprints of a device are remembered.
+/// Fingerprints remembered per device.
 pub const MAX_FINGERPRINTS: usize = 64;
 
-/// How many recent clock offsets decide what is usual.
+/// Recent clock offsets of a device. The smallest is its usual offset.
 const MAX_OFFSETS: usize = 8;
-/// From this arrival on a device time that did not move is unusable …
-const STANDING_ARRIVALS: u32 = 3;
-/// … if it has been standing for longer than this.
-const STANDING_MS: i64 = 10_000;
-/// Arrivals without usable time this close to each other cannot be ordered.
+/// A device time is stuck from this arrival with the same time on, if [`STUCK_MS`] have passed since the first.
+const STUCK_ARRIVALS: u32 = 3;
+/// A device time is stuck if it has not changed for longer than this, from [`STUCK_ARRIVALS`] on.
+const STUCK_MS: i64 = 10_000;
+/// Two arrivals without usable time cannot be ordered if they are this close to each other.
 const TIE_MS: i64 = 2_000;
-/// So many late readings in a row may be a clock that was set.
+/// Late readings in a row after which the device's clock counts as set back.
 const CLOCK_SET_READINGS: u32 = 3;
-/// They must be spread over at least this time: a backlog that is handed over in a burst proves nothing.
+/// Those readings must arrive over at least this time: a backlog that is delivered in a burst proves nothing.
 const CLOCK_SET_SPAN_MS: i64 = 2_000;
-/// How far the device times may run ahead of or behind their arrivals, at the least.
+/// How far the device times may run ahead of or behind their arrivals: at least this, or a tenth of the time that passed.
 const CLOCK_SET_SLACK_MS: i64 = 1_500;
-/// A clock further off than this is told.
+/// A clock with a larger offset is marked as suspect.
 const SUSPECT_MS: i64 = 5 * 60 * 1_000;
 
-/// What arrived, as far as order is concerned.
+/// The properties of a message that decide its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
     /// Fingerprint of the raw bytes.
     pub fingerprint: u64,
-    /// The device's own time, if it can be read.
+    /// The device's own time; `None` if it is missing or unreadable.
     pub device_time: Option<Time>,
-    /// The broker says it may have delivered it before (a second try of our own counts as this).
+    /// It may have been delivered before: MQTT's DUP flag, or our own retry of a commit.
     pub dup: bool,
-    /// The broker kept it: no sign of life.
+    /// MQTT's RETAIN flag: the broker stored the message, so it does not prove the device alive.
     pub retain: bool,
-    /// Server time.
+    /// Server time of the arrival.
     pub at: Time,
 }
 
-/// What an arrival is to its device.
+/// The order of a message among those of its device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Newer than everything: becomes the latest.
-    Next(Taken),
-    /// Cannot be ordered against the latest: becomes the latest, may raise, never lowers.
-    Tie(Taken),
-    /// Older than the latest: history only, may raise.
+    /// Newer than the latest: becomes the latest.
+    Next(DeviceClock),
+    /// Cannot be ordered against the latest: becomes the latest, may raise alarms, never lowers one.
+    Tie(DeviceClock),
+    /// Older than the latest: goes only into the history, and may raise alarms.
     Late,
-    /// Seen before: decides nothing.
+    /// Processed before: its reading is not evaluated again.
     Duplicate,
-    /// Retained, of a device that is already known: decides nothing.
+    /// Retained, from a device that is already known: has no effect.
     Ignored,
 }
 
-/// What is known about the clock of a reading that becomes the latest.
+/// What the time of a reading says about its device's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Taken {
-    /// Age by the device's usual clock offset; `None` if its time is unusable.
+pub struct DeviceClock {
+    /// Age of the reading by the device's usual clock offset; `None` if the device's time is unusable.
     pub age_ms: Option<i64>,
     /// The clock is more than 5 min off, was set back, or is unusable.
     pub clock_suspect: bool,
 }
 
-/// Decides what an arrival is and what to remember of it. `known` is false for a device without any reading.
+/// Decides the order of a message. Returns it with the order state after the message. `known` is false for a device without
+/// any reading.
 #[must_use]
 pub fn classify(
     state: &OrderState,
@@ -77,23 +78,23 @@ pub fn classify(
 ) -> (Class, OrderState) {
     let mut next = state.clone();
     if !arrival.dup && !arrival.retain {
-        next.standing = standing(state.standing, arrival);
+        next.standing = count_repeats(state.standing, arrival);
     }
     let usable_time = arrival.device_time.filter(|time| {
-        let still = next.standing.filter(|standing| standing.time == *time);
-        still.is_none_or(|standing| !is_stuck(standing, arrival.at))
+        let repeated = next.standing.filter(|repeated| repeated.time == *time);
+        repeated.is_none_or(|repeated| !is_stuck(repeated, arrival.at))
     });
     let class = if known && is_duplicate(state, fingerprints, usable_time, arrival) {
         Class::Duplicate
     } else if known && arrival.retain {
         Class::Ignored
     } else {
-        place(state, &mut next, known, usable_time, arrival)
+        compare_with_latest(state, &mut next, known, usable_time, arrival)
     };
     (class, next)
 }
 
-/// Remembers a fingerprint; the oldest goes when [`MAX_FINGERPRINTS`] are exceeded.
+/// Remembers a fingerprint. If there are more than [`MAX_FINGERPRINTS`], the oldest is dropped.
 pub fn remember(fingerprints: &mut VecDeque<u64>, fingerprint: u64) {
     if fingerprints.contains(&fingerprint) {
         return;
@@ -104,12 +105,12 @@ pub fn remember(fingerprints: &mut VecDeque<u64>, fingerprint: u64) {
     fingerprints.push_back(fingerprint);
 }
 
-fn standing(before: Option<Standing>, arrival: Arrival) -> Option<Standing> {
+fn count_repeats(before: Option<Standing>, arrival: Arrival) -> Option<Standing> {
     let time = arrival.device_time?;
     Some(match before {
-        Some(standing) if standing.time == time => Standing {
-            count: standing.count.saturating_add(1),
-            ..standing
+        Some(repeated) if repeated.time == time => Standing {
+            count: repeated.count.saturating_add(1),
+            ..repeated
         },
         _ => Standing {
             time,
@@ -119,8 +120,8 @@ fn standing(before: Option<Standing>, arrival: Arrival) -> Option<Standing> {
     })
 }
 
-fn is_stuck(standing: Standing, now: Time) -> bool {
-    standing.count >= STANDING_ARRIVALS && now.millis_since(standing.since) > STANDING_MS
+fn is_stuck(repeated: Standing, now: Time) -> bool {
+    repeated.count >= STUCK_ARRIVALS && now.millis_since(repeated.since) > STUCK_MS
 }
 
 fn is_duplicate(
@@ -141,7 +142,7 @@ fn is_duplicate(
     repeats_latest && (usable_time.is_some() || since_latest <= TIE_MS)
 }
 
-fn place(
+fn compare_with_latest(
     state: &OrderState,
     next: &mut OrderState,
     known: bool,
@@ -150,16 +151,16 @@ fn place(
 ) -> Class {
     let Some(time) = usable_time else {
         if known && arrival.dup {
-            // Redelivered, of unknown age: what arrived since may be newer, whatever arrives last.
+            // Redelivered, of unknown age: messages that arrived after its first delivery may be newer.
             return Class::Late;
         }
         let since_latest = arrival.at.millis_since(state.latest_arrival);
         let is_tie = known && !state.latest_usable && since_latest <= TIE_MS;
-        let taken = take(next, None, false, arrival);
+        let clock = make_latest(next, None, false, arrival);
         return if is_tie {
-            Class::Tie(taken)
+            Class::Tie(clock)
         } else {
-            Class::Next(taken)
+            Class::Next(clock)
         };
     };
     match state.latest_time {
@@ -167,26 +168,31 @@ fn place(
             let run = late_run(state.late, time, arrival.at);
             if is_clock_set(run, arrival.at) {
                 next.offsets_ms.clear();
-                return Class::Next(take(next, Some(time), true, arrival));
+                return Class::Next(make_latest(next, Some(time), true, arrival));
             }
             next.late = Some(run);
             Class::Late
         }
         Some(latest) if known && time == latest => {
-            Class::Tie(take(next, Some(time), false, arrival))
+            Class::Tie(make_latest(next, Some(time), false, arrival))
         }
-        _ => Class::Next(take(next, Some(time), false, arrival)),
+        _ => Class::Next(make_latest(next, Some(time), false, arrival)),
     }
 }
 
-/// Makes the arrival the latest.
-fn take(next: &mut OrderState, time: Option<Time>, was_set: bool, arrival: Arrival) -> Taken {
+/// Records the arrival as the latest. `was_set`: the device's clock was set back.
+fn make_latest(
+    next: &mut OrderState,
+    time: Option<Time>,
+    was_set: bool,
+    arrival: Arrival,
+) -> DeviceClock {
     next.latest_fingerprint = Some(arrival.fingerprint);
     next.latest_arrival = arrival.at;
     next.latest_usable = time.is_some();
     next.late = None;
     let Some(time) = time else {
-        return Taken {
+        return DeviceClock {
             age_ms: None,
             clock_suspect: true,
         };
@@ -198,7 +204,7 @@ fn take(next: &mut OrderState, time: Option<Time>, was_set: bool, arrival: Arriv
     }
     next.offsets_ms.push_back(offset_ms);
     let usual_ms = next.offsets_ms.iter().min().copied().unwrap_or(offset_ms);
-    Taken {
+    DeviceClock {
         age_ms: Some(offset_ms.saturating_sub(usual_ms)),
         clock_suspect: was_set || offset_ms.saturating_abs() > SUSPECT_MS,
     }
@@ -219,7 +225,7 @@ fn late_run(before: Option<LateRun>, time: Time, at: Time) -> LateRun {
     if time < run.last_time || !keeps_pace {
         return fresh;
     }
-    // A clock of whole seconds shows the same one twice: that neither counts nor breaks the row.
+    // A clock with whole seconds may show the same second twice. Such a repeat is not counted and does not end the run.
     let advances = u32::from(time > run.last_time);
     LateRun {
         last_time: time,

@@ -1,11 +1,11 @@
-//! Where an event of a device stands: the epoch of its partition and a number that grows by one with every event.
+//! Positions of events: the epoch of the device's partition and a number that grows by one with every event.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A partition's epoch: 12 hex digits, compared for equality only. It changes whenever Redis may have lost something.
+/// A partition's epoch: 12 hex digits, compared only for equality. It changes whenever Redis may have lost data.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Epoch(u64);
@@ -63,7 +63,7 @@ impl From<Epoch> for String {
     }
 }
 
-/// Where an event of a device stands: `seq` grows by one with every published event of the device.
+/// The position of an event among the events of its device: `seq` grows by one with every published event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Position {
     /// The epoch of the device's partition when the event was published.

@@ -1,4 +1,4 @@
-//! A service as a process: settings, telemetry, the service itself, and an exit code that tells how it went.
+//! A service as a process: settings, telemetry, the service itself, and its exit code.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -11,8 +11,8 @@ use crate::lifecycle::Lifecycle;
 use crate::telemetry;
 use crate::telemetry::config::TelemetryConfig;
 
-/// Runs a service until it ends: 0 after a stop that was asked for, 2 for a command line that cannot be used, 1 for
-/// everything else.
+/// Runs a service until it ends and returns the exit code: 0 after a requested stop, 2 for settings that cannot be used, 1 for
+/// any other end.
 pub fn run<C, F>(
     service: &'static str,
     config: Result<C, Usage>,
@@ -24,7 +24,7 @@ where
 {
     let config = match config {
         Ok(config) => config,
-        Err(usage) => return explain(&usage),
+        Err(usage) => return print_usage(&usage),
     };
     let ended = block_on(async {
         let telemetry = telemetry::init(service, telemetry(&config))?;
@@ -35,50 +35,50 @@ where
         };
         if let Err(err) = &ended {
             let error = error_chain(err.as_ref());
-            tracing::error!(error, "{service} ends with an error");
+            tracing::error!(error, "{service} stopped because of an error");
         }
         telemetry.flush().await;
         ended
     });
     match ended {
         Ok(()) => ExitCode::SUCCESS,
-        Err(err) => fail(&format!("{service}: {err:#}")),
+        Err(err) => print_failure(&format!("{service}: {err:#}")),
     }
 }
 
-/// Runs this to its end on a runtime of its own.
+/// Runs a future to its end on a new runtime.
 ///
 /// # Errors
-/// There is no runtime, or the future's own.
-pub fn block_on<T>(ending: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    // Two workers at least: telemetry's last flush would otherwise wait for itself.
+/// The runtime cannot start, or the future fails.
+pub fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    // At least two workers: on one, the last flush of telemetry would wait for itself.
     let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let ended = runtime.block_on(ending);
-    // A flush that was given up still blocks its thread: nobody waits for that.
+    let outcome = runtime.block_on(future);
+    // A flush that timed out still blocks its thread: do not wait for that thread.
     runtime.shutdown_background();
-    ended
+    outcome
 }
 
-/// If the word behind the program's name is this one: the arguments without it.
+/// The arguments without the name of this command; `None` if the first argument after the program's name is not that name.
 #[must_use]
-pub fn called(word: &str, args: &[OsString]) -> Option<Vec<OsString>> {
+pub fn strip_command(name: &str, args: &[OsString]) -> Option<Vec<OsString>> {
     let (program, rest) = args.split_first()?;
     let (first, rest) = rest.split_first()?;
-    (first == word).then(|| std::iter::once(program).chain(rest).cloned().collect())
+    (first == name).then(|| std::iter::once(program).chain(rest).cloned().collect())
 }
 
-/// Prints why there is nothing to run.
+/// Prints the help to standard output, or the problems to standard error, and returns the exit code.
 #[expect(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "the command line's own answers"
+    reason = "output of the command line"
 )]
-pub fn explain(usage: &Usage) -> ExitCode {
+pub fn print_usage(usage: &Usage) -> ExitCode {
     match usage {
         Usage::Help(text) => print!("{text}"),
         Usage::Problems(_) => eprintln!("{usage}"),
@@ -86,12 +86,9 @@ pub fn explain(usage: &Usage) -> ExitCode {
     ExitCode::from(usage.exit_code())
 }
 
-/// Prints what went wrong, for exit code 1.
-#[expect(
-    clippy::print_stderr,
-    reason = "also for whoever does not read the log"
-)]
-pub fn fail(text: &str) -> ExitCode {
+/// Prints an error to standard error and returns exit code 1.
+#[expect(clippy::print_stderr, reason = "for people who do not read the log")]
+pub fn print_failure(text: &str) -> ExitCode {
     eprintln!("{text}");
     ExitCode::FAILURE
 }

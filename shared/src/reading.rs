@@ -1,4 +1,4 @@
-//! What one payload says, parsed once: missing, zero and unreadable are three different values.
+//! A parsed payload. Missing, zero and unreadable are different values. `ingest/README.md` describes the payload formats.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,26 +6,26 @@ use crate::clock::Time;
 use crate::decimal::Decimal;
 use crate::device::DeviceId;
 
-/// One reading of one detector, normalised from either payload format. Every text is bounded by the parser.
+/// One reading of one detector, normalised from any payload format. The parser bounds the length of every text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reading {
     /// The detector's serial.
     pub device: DeviceId,
-    /// Alias of the detector; `Unknown Device` without one.
+    /// Alias of the detector; `Unknown Device` without an alias.
     pub device_name: String,
-    /// The gas by its full text, e.g. `Carbon Monoxide (CO)`; `Unknown Gas` without one.
+    /// The gas as full text, e.g. `Carbon Monoxide (CO)`; `Unknown Gas` if it is missing.
     pub gas_type: String,
-    /// The device's own time as it was received, shown to people; `None` if there was none.
+    /// The device's own time as received, for people; `None` if it is missing.
     pub timestamp: Option<String>,
-    /// The same as a moment of the device's clock; `None` if it is missing or unreadable.
+    /// The device's own time, parsed; `None` if it is missing or unreadable.
     pub device_time: Option<Time>,
     /// Unit of the reading, trimmed; `code <n>` for an unknown code.
     pub unit: String,
-    /// `Message Type`; `LOG DATA` without one.
+    /// `Message Type`; `LOG DATA` if it is missing.
     pub message_type: String,
-    /// `Sender`; `Device` without one.
+    /// `Sender`; `Device` if it is missing.
     pub sender: String,
-    /// The concentration in [`Self::unit`]; `None` if it is missing or unreadable, which is never zero.
+    /// The concentration in [`Self::unit`]; `None` if it is missing or unreadable, never 0 instead.
     pub value: Option<Decimal>,
     /// Upper end of the measuring range, if the device sent a readable one.
     pub span_high: Option<Decimal>,
@@ -33,39 +33,39 @@ pub struct Reading {
     pub span_low: Option<Decimal>,
     /// The three alarm levels, A1 first.
     pub levels: [LevelSetting; 3],
-    /// `Decimal Point`, shown as sent; 0 without one.
+    /// `Decimal Point`, shown as sent; 0 if it is missing.
     pub decimal_point: Decimal,
-    /// `A1Type` as text, shown as sent; `High` without one.
+    /// `A1Type` as text, shown as sent; `High` if it is missing.
     pub a1_type: String,
-    /// `A1Siren`; 0 without one.
+    /// `A1Siren`; 0 if it is missing.
     pub a1_siren: Decimal,
-    /// `A1Buzzer`; 0 without one.
+    /// `A1Buzzer`; 0 if it is missing.
     pub a1_buzzer: Decimal,
-    /// The detector's own alarm LEDs, A1 first; set from 1 on.
+    /// The detector's own alarm LEDs, A1 first. A value of 1 or more means lit.
     pub leds: [Decimal; 3],
-    /// The fault flag; set from 1 on.
+    /// The fault flag. A value of 1 or more means set.
     pub sensor_fault: Decimal,
-    /// Latitude as received: a text, or a number as its JSON text says.
+    /// Latitude as received, a text or a number.
     pub latitude: Coordinate,
-    /// Longitude, likewise.
+    /// Longitude as received, a text or a number.
     pub longitude: Coordinate,
-    /// Something but the value could not be read or is not known (unit code, flag, `A1Type`): quality `uncertain`.
+    /// Something other than the value is unreadable or unknown (unit code, flag, `A1Type`). The quality is `uncertain`.
     pub doubtful: bool,
-    /// A flag that judging needs could not be read: the reading may raise, but prove nothing over.
+    /// A flag that the alarm rules need is unreadable. The reading may raise alarms and never lowers or clears one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unclear: bool,
 }
 
-/// How one alarm level is set in the device.
+/// The settings of one alarm level in the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LevelSetting {
     /// The level in the unit of the reading; `None` if it is missing or unreadable (0 is a level).
     pub level: Option<Decimal>,
-    /// Which side of the level is dangerous; `None` if it is missing, unreadable or an unknown word.
+    /// Which side of the level is dangerous; `None` if it is missing, unreadable or an unknown text.
     pub side: Option<Side>,
     /// `A?Hysterysis` in the unit of the reading; 0 if it was not sent.
     pub hysteresis: Decimal,
-    /// `A?Latching` as sent, latching from 1 on; `None` if it is missing or unreadable.
+    /// `A?Latching` as sent, 1 or more means latching; `None` if it is missing or unreadable.
     pub latching: Option<Decimal>,
 }
 
@@ -104,21 +104,21 @@ impl Reading {
     }
 }
 
-/// How far a reading may be trusted, worst first; its wire word is lower case.
+/// How far a reading may be trusted, worst first. On the wire in lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Quality {
-    /// The detector is silent: the values are old.
+    /// The detector is silent, so the values are old.
     Offline,
     /// There is no usable value.
     Bad,
-    /// There is a value, but something about it is not known.
+    /// There is a usable value, but something about it is unknown.
     Uncertain,
     /// Known and fresh.
     Good,
 }
 
-/// Inside an untagged enum serde buffers the value, so that the raw number is gone: numbers pass as floats there.
+/// Inside an untagged enum serde buffers the value and the raw number is lost, so numbers are read as floats.
 mod number_text {
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 

@@ -1,172 +1,32 @@
-//! The link to Redis: configuration, one checked connection, and what is done whenever a new one is made.
+//! Connections to Redis.
+//!
+//! `RedisConnector` keeps one checked connection. When it fails, the next one is made and checked again. Making a connection
+//! checks the server, measures the clock, records the number of partitions, loads the scripts and opens epochs.
 
-use std::fmt;
-use std::str::FromStr;
+mod config;
+mod connect_error;
+mod epochs;
+mod scripts;
+mod server_check;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
-use crate::error_chain::error_chain;
 use redis::aio::MultiplexedConnection;
-use redis::io::tcp::TcpSettings;
-use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, ProtocolVersion, PushInfo};
+use redis::{AsyncConnectionConfig, PushInfo};
 use tokio::sync::Mutex;
 
 use crate::clock::{Clock, SystemClock, Time};
-use crate::keys::{self, PartitionKeys};
-use crate::position::Epoch;
+use crate::keys;
 
-/// Oldest Redis that has what the scripts use.
-const MIN_VERSION: (u32, u32) = (7, 0);
+pub use self::config::{RedisConfig, RedisUrl};
+pub use self::connect_error::ConnectError;
+pub(crate) use self::epochs::open_epoch;
+use self::epochs::open_epochs;
+pub(crate) use self::scripts::{Scripts, load_scripts};
+use self::server_check::{check_server, read_server_info};
 
-/// Shorter than any Redis answers over a network: nothing but connecting again and again would come of it.
-const SHORTEST: Duration = Duration::from_millis(100);
-
-fn not_too_short(text: &str) -> Result<Duration, String> {
-    let time = crate::args::duration(text)?;
-    if time < SHORTEST {
-        return Err("must be at least 100ms".to_owned());
-    }
-    Ok(time)
-}
-
-fn never_or_not_too_short(text: &str) -> Result<Duration, String> {
-    match crate::args::duration(text)? {
-        Duration::ZERO => Ok(Duration::ZERO),
-        _ => not_too_short(text),
-    }
-}
-
-/// How to reach Redis.
-#[derive(Clone, Debug, clap::Args)]
-pub struct RedisConfig {
-    /// Redis server, e.g. `redis://127.0.0.1:6379` or `rediss://user:password@host:6379/0` for TLS.
-    #[arg(long, env = "REDIS_URL", value_name = "URL", hide_env_values = true)]
-    pub redis_url: RedisUrl,
-
-    /// How long one answer of Redis may take before the connection counts as lost; at least 100ms
-    #[arg(long, env = "REDIS_TIMEOUT", value_name = "DURATION", default_value = "2s", value_parser = not_too_short)]
-    pub redis_timeout: Duration,
-
-    /// How often a fresh connection and a canary check that the standing connections lead to the server that is at this
-    /// address now, and that what is published arrives; at least 100ms, or 0s: never
-    #[arg(long, env = "REDIS_WATCH", value_name = "DURATION", default_value = "1s", value_parser = never_or_not_too_short)]
-    pub redis_watch: Duration,
-
-    /// Number of partitions. Recorded in Redis at the first start; another number is refused from then on.
-    #[arg(long, env = "PARTITIONS", value_name = "NUMBER", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub partitions: u16,
-}
-
-/// A `redis://` or `rediss://` URL; its user part is never printed.
-#[derive(Clone)]
-pub struct RedisUrl {
-    client: Client,
-    shown: String,
-}
-
-impl FromStr for RedisUrl {
-    type Err = String;
-
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place that makes clients"
-    )]
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let url = url::Url::parse(text).map_err(|err| format!("not a URL: {err}"))?;
-        if !matches!(url.scheme(), "redis" | "rediss") {
-            return Err("the scheme must be redis:// or rediss://".to_owned());
-        }
-        if url.host_str().is_none_or(str::is_empty) {
-            return Err("the URL names no host".to_owned());
-        }
-        let info = text.into_connection_info().map_err(|err| err.to_string())?;
-        let settings = info
-            .redis_settings()
-            .clone()
-            .set_protocol(ProtocolVersion::RESP3);
-        let tcp = TcpSettings::default()
-            .set_nodelay(true)
-            .set_user_timeout(Duration::from_secs(20));
-        let info = info.set_redis_settings(settings).set_tcp_settings(tcp);
-        let client = Client::open(info).map_err(|err| err.to_string())?;
-        let port = url.port().unwrap_or(6379);
-        let database = client.get_connection_info().redis_settings().db();
-        let database = Some(database).filter(|number| *number != 0);
-        let shown = format!(
-            "{}://{}:{port}{}",
-            url.scheme(),
-            url.host_str().unwrap_or_default(),
-            database.map_or_else(String::new, |number| format!("/{number}"))
-        );
-        Ok(Self { client, shown })
-    }
-}
-
-impl fmt::Display for RedisUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown)
-    }
-}
-
-impl fmt::Debug for RedisUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown)
-    }
-}
-
-/// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
-pub enum LinkError {
-    /// Redis cannot be reached, did not answer in time, or is loading: try again.
-    #[error("redis is away")]
-    Away(#[source] redis::RedisError),
-    /// This server cannot be used: an operator must act.
-    #[error("redis cannot be used: {0}")]
-    Unusable(String),
-}
-
-/// The scripts, loaded on every new connection.
-#[derive(Debug, Default)]
-pub(crate) struct Scripts {
-    pub(crate) load: String,
-    pub(crate) snapshot: String,
-    pub(crate) commit: String,
-    pub(crate) retire: String,
-    pub(crate) epoch: String,
-    pub(crate) heartbeat: String,
-    pub(crate) canary: String,
-}
-
-macro_rules! script {
-    ($flags:literal, $name:literal) => {
-        concat!(
-            "#!lua",
-            $flags,
-            "\n",
-            include_str!(concat!("store/", $name))
-        )
-    };
-    ($flags:literal, state, $name:literal) => {
-        concat!(
-            "#!lua",
-            $flags,
-            "\n",
-            include_str!("store/state.lua"),
-            include_str!(concat!("store/", $name))
-        )
-    };
-}
-
-const LOAD: &str = script!(" flags=no-writes", state, "load.lua");
-const SNAPSHOT: &str = script!(" flags=no-writes", state, "snapshot.lua");
-const COMMIT: &str = script!("", state, "commit.lua");
-const RETIRE: &str = script!("", state, "retire.lua");
-const EPOCH: &str = script!("", "epoch.lua");
-const HEARTBEAT: &str = script!("", "heartbeat.lua");
-const CANARY: &str = script!("", "canary.lua");
-
-/// A connection that was checked, with the scripts it knows.
+/// A checked connection, with the scripts that are loaded on its server.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
     pub(crate) redis: MultiplexedConnection,
@@ -175,7 +35,7 @@ pub(crate) struct Connection {
     generation: u64,
 }
 
-/// A connection for subscriptions, and the run of the server it leads to.
+/// A connection for subscriptions, and which run of the server it leads to.
 #[derive(Clone, Debug)]
 pub struct Subscriber {
     /// The connection.
@@ -184,22 +44,22 @@ pub struct Subscriber {
     pub run_id: Arc<str>,
 }
 
-/// One connection at a time, made anew and checked anew whenever the last one failed.
+/// Keeps one connection, and replaces it by a new, checked one when it failed.
 #[derive(Debug)]
-pub struct Link {
+pub(crate) struct RedisConnector {
     config: RedisConfig,
     clock: Arc<SystemClock>,
     current: RwLock<Option<Connection>>,
-    /// Held while connecting: the others wait for the outcome instead of connecting too.
+    /// Attempts to connect so far. Locked while connecting, so that others wait for the outcome instead of connecting too.
     connecting: Mutex<u64>,
     /// Connections made so far.
     made: AtomicU64,
 }
 
-impl Link {
+impl RedisConnector {
     pub(crate) fn new(config: RedisConfig, clock: Arc<SystemClock>) -> Self {
-        if config.redis_url.shown.starts_with("rediss:") {
-            // TLS without a provider panics. An error says that the process has one already.
+        if config.redis_url.uses_tls() {
+            // TLS panics without a crypto provider. An error here means that the process already has one.
             rustls::crypto::ring::default_provider()
                 .install_default()
                 .ok();
@@ -217,7 +77,7 @@ impl Link {
         &self.config
     }
 
-    /// The corrected clock's present moment.
+    /// Server time: this machine's clock, corrected by Redis `TIME`.
     pub(crate) fn now(&self) -> Time {
         self.clock.now()
     }
@@ -226,13 +86,13 @@ impl Link {
         &self.clock
     }
 
-    /// The present connection, or a new one that was checked.
-    pub(crate) async fn connection(&self) -> Result<Connection, LinkError> {
-        if let Some(connection) = self.present() {
+    /// The current connection, or a new one that was checked.
+    pub(crate) async fn connection(&self) -> Result<Connection, ConnectError> {
+        if let Some(connection) = self.current() {
             return Ok(connection);
         }
         let mut generation = self.connecting.lock().await;
-        if let Some(connection) = self.present() {
+        if let Some(connection) = self.current() {
             return Ok(connection);
         }
         *generation += 1;
@@ -243,12 +103,12 @@ impl Link {
     }
 
     /// Connections made so far.
-    pub(crate) fn made(&self) -> u64 {
+    pub(crate) fn connections_made(&self) -> u64 {
         self.made.load(Ordering::Relaxed)
     }
 
-    /// Gives up a connection that failed.
-    pub(crate) fn lost(&self, connection: &Connection) {
+    /// Drops a connection that failed, unless it has been replaced already.
+    pub(crate) fn discard(&self, connection: &Connection) {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         if current
             .as_ref()
@@ -258,24 +118,24 @@ impl Link {
         }
     }
 
-    /// Gives up whatever connection there is, so that the next one is checked again.
-    pub(crate) fn renew(&self) {
+    /// Drops the current connection, so that the next one is checked again.
+    pub(crate) fn discard_current(&self) {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// A connection of its own for subscriptions: commands on it have no response timeout of the crate.
+    /// A separate connection for subscriptions. The crate applies no response timeout to subscribe commands.
     pub(crate) async fn subscriber(
         &self,
         pushes: impl Fn(PushInfo) + Send + Sync + 'static,
-    ) -> Result<Subscriber, LinkError> {
-        // What the crate does with an error of the sender is to drop the push: ours never fails.
+    ) -> Result<Subscriber, ConnectError> {
+        // The crate drops a push if its sender returns an error. This sender never does.
         let sender = move |push: PushInfo| -> Result<(), std::convert::Infallible> {
             pushes(push);
             Ok(())
         };
         let config = self.connection_config().set_push_sender(sender);
         let mut connection = self.open(config).await?;
-        let server = ask_server(&mut connection).await?;
+        let server = read_server_info(&mut connection).await?;
         server.check_role()?;
         Ok(Subscriber {
             connection,
@@ -283,29 +143,30 @@ impl Link {
         })
     }
 
-    /// A connection for reading, which leaves the server as it is: no partitions recorded, no epochs opened.
-    pub(crate) async fn reader(&self) -> Result<MultiplexedConnection, LinkError> {
+    /// A connection for reading. Making it changes nothing on the server: it records no partitions and opens no epochs.
+    pub(crate) async fn reader(&self) -> Result<MultiplexedConnection, ConnectError> {
         let mut connection = self.open(self.connection_config()).await?;
-        ask_server(&mut connection).await?;
+        read_server_info(&mut connection).await?;
         Ok(connection)
     }
 
-    /// Asks on a fresh connection which server now is at the configured address. Where it is another one than that of the
-    /// standing connection (a failover, a name that leads elsewhere), that one is given up.
-    pub(crate) async fn identify_server(&self) -> Result<Arc<str>, LinkError> {
+    /// Returns the `run_id` of the server that is at the configured address now, read on a new connection. If it is not the
+    /// server of the current connection (after a failover, or because the name resolves to another server), the current
+    /// connection is dropped.
+    pub(crate) async fn identify_server(&self) -> Result<Arc<str>, ConnectError> {
         let mut fresh = self.open(self.connection_config()).await?;
-        let server = ask_server(&mut fresh).await?;
-        let standing = self.present().map(|connection| connection.run_id);
-        // A replica there is on its way to become the master: what is still committed elsewhere is lost with the old one.
+        let server = read_server_info(&mut fresh).await?;
+        let current = self.current().map(|connection| connection.run_id);
+        // A replica at this address will become the master. What is still committed to the old one will be lost.
         let is_other = |run_id: Arc<str>| *run_id != *server.run_id || server.is_replica;
-        if standing.is_some_and(is_other) {
-            tracing::warn!("another Redis answers at our address: connecting anew");
-            self.renew();
+        if current.is_some_and(is_other) {
+            tracing::warn!("another Redis server answers at the configured address: reconnecting");
+            self.discard_current();
         }
         Ok(server.run_id.into())
     }
 
-    fn present(&self) -> Option<Connection> {
+    fn current(&self) -> Option<Connection> {
         self.current
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -322,29 +183,29 @@ impl Link {
     async fn open(
         &self,
         config: AsyncConnectionConfig,
-    ) -> Result<MultiplexedConnection, LinkError> {
-        let client = &self.config.redis_url.client;
+    ) -> Result<MultiplexedConnection, ConnectError> {
+        let client = self.config.redis_url.client();
         let connecting = client.get_multiplexed_async_connection_with_config(&config);
         // The crate's own timeout covers the socket, not the handshake that follows it.
         match tokio::time::timeout(self.config.redis_timeout * 2, connecting).await {
-            Ok(connection) => connection.map_err(LinkError::Away),
-            Err(_) => Err(LinkError::Away(
+            Ok(connection) => connection.map_err(ConnectError::Away),
+            Err(_) => Err(ConnectError::Away(
                 (redis::ErrorKind::Io, "no answer while connecting").into(),
             )),
         }
     }
 
-    async fn connect(&self, generation: u64) -> Result<Connection, LinkError> {
+    async fn connect(&self, generation: u64) -> Result<Connection, ConnectError> {
         let mut redis = self.open(self.connection_config()).await?;
         let run_id = check_server(&mut redis, generation == 1).await?.run_id;
         self.measure_clock(&mut redis)
             .await
-            .map_err(LinkError::Away)?;
-        self.check_partitions(&mut redis).await?;
-        let scripts = load_scripts(&mut redis).await.map_err(LinkError::Away)?;
+            .map_err(ConnectError::Away)?;
+        self.record_partitions(&mut redis).await?;
+        let scripts = load_scripts(&mut redis).await.map_err(ConnectError::Away)?;
         open_epochs(&mut redis, &scripts, self.config.partitions, &run_id)
             .await
-            .map_err(LinkError::Away)?;
+            .map_err(ConnectError::Away)?;
         tracing::info!(server = %self.config.redis_url, "connected to Redis");
         Ok(Connection {
             redis,
@@ -354,7 +215,7 @@ impl Link {
         })
     }
 
-    /// Measures how far this machine's clock is from that of Redis.
+    /// Measures the offset of this machine's clock from Redis `TIME`.
     pub(crate) async fn measure_clock(
         &self,
         redis: &mut MultiplexedConnection,
@@ -368,230 +229,62 @@ impl Link {
         Ok(())
     }
 
-    async fn check_partitions(&self, redis: &mut MultiplexedConnection) -> Result<(), LinkError> {
-        let wanted = self.config.partitions;
+    /// Records the number of partitions if none is recorded yet, and compares it with the configured one.
+    async fn record_partitions(
+        &self,
+        redis: &mut MultiplexedConnection,
+    ) -> Result<(), ConnectError> {
+        let configured = self.config.partitions;
         let mut pipe = redis::pipe();
         pipe.cmd("SET")
             .arg(keys::PARTITIONS)
-            .arg(wanted)
+            .arg(configured)
             .arg("NX")
             .ignore();
         pipe.cmd("GET").arg(keys::PARTITIONS);
-        let (recorded,): (u16,) = pipe.query_async(redis).await.map_err(LinkError::Away)?;
-        self.same_partitions(recorded)
+        let (recorded,): (u16,) = pipe.query_async(redis).await.map_err(ConnectError::Away)?;
+        self.compare_partitions(recorded)
     }
 
-    fn same_partitions(&self, recorded: u16) -> Result<(), LinkError> {
-        let wanted = self.config.partitions;
-        if recorded == wanted {
+    fn compare_partitions(&self, recorded: u16) -> Result<(), ConnectError> {
+        let configured = self.config.partitions;
+        if recorded == configured {
             return Ok(());
         }
-        Err(LinkError::Unusable(format!(
-            "its data has {recorded} partitions, --partitions is {wanted}"
+        Err(ConnectError::Unusable(format!(
+            "its data has {recorded} partitions, --partitions is {configured}"
         )))
     }
 }
 
-/// What stands at the configured address.
+/// The server at the configured address.
 #[derive(Clone, Debug)]
-pub struct Probe {
+pub struct ServerSummary {
     /// Version of the server.
     pub version: String,
-    /// Partitions of the data; `None` where there is none yet.
+    /// Number of partitions of its data; `None` if it has no data yet.
     pub partitions: Option<u16>,
 }
 
-/// Looks whether a service could run with this, and writes nothing: a connection of a service records partitions and
-/// opens epochs.
+/// Checks whether a service could run with these settings. Writes nothing, unlike the connection of a service, which records
+/// partitions and opens epochs.
 ///
 /// # Errors
-/// As when a service starts.
-pub async fn probe(config: RedisConfig) -> Result<Probe, LinkError> {
-    let link = Link::new(config, Arc::default());
-    let mut redis = link.open(link.connection_config()).await?;
+/// The same errors as when a service starts.
+pub async fn inspect(config: RedisConfig) -> Result<ServerSummary, ConnectError> {
+    let connector = RedisConnector::new(config, Arc::default());
+    let mut redis = connector.open(connector.connection_config()).await?;
     let server = check_server(&mut redis, true).await?;
     let recorded: Option<u16> = redis::cmd("GET")
         .arg(keys::PARTITIONS)
         .query_async(&mut redis)
         .await
-        .map_err(LinkError::Away)?;
+        .map_err(ConnectError::Away)?;
     if let Some(recorded) = recorded {
-        link.same_partitions(recorded)?;
+        connector.compare_partitions(recorded)?;
     }
-    Ok(Probe {
+    Ok(ServerSummary {
         version: server.version,
         partitions: recorded,
     })
-}
-
-/// Checks version and settings.
-async fn check_server(
-    redis: &mut MultiplexedConnection,
-    at_start: bool,
-) -> Result<Server, LinkError> {
-    let server = ask_server(redis).await?;
-    server.check_role()?;
-    let version = &server.version;
-    let mut numbers = version
-        .split('.')
-        .map_while(|part| part.parse::<u32>().ok());
-    let found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if found < MIN_VERSION {
-        return Err(LinkError::Unusable(format!(
-            "version {version} is older than 7.0"
-        )));
-    }
-    check_settings(redis, at_start).await?;
-    check_channels(redis).await?;
-    Ok(server)
-}
-
-/// Who answers.
-struct Server {
-    version: String,
-    run_id: String,
-    is_replica: bool,
-}
-
-impl Server {
-    /// A replica is no server for us: what it shows is old, and it takes nothing.
-    fn check_role(&self) -> Result<(), LinkError> {
-        if self.is_replica {
-            let replica = (redis::ErrorKind::Io, "a replica answers at this address");
-            return Err(LinkError::Away(replica.into()));
-        }
-        Ok(())
-    }
-}
-
-async fn ask_server(redis: &mut MultiplexedConnection) -> Result<Server, LinkError> {
-    let info: String = redis::cmd("INFO")
-        .query_async(redis)
-        .await
-        .map_err(LinkError::Away)?;
-    let field = |name: &str| {
-        let line = info
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        line.unwrap_or_default().trim().to_owned()
-    };
-    Ok(Server {
-        is_replica: field("role") == "slave",
-        version: field("redis_version"),
-        run_id: field("run_id"),
-    })
-}
-
-/// At the start a wrong eviction policy is refused; later a loud error is better than no alarms at all.
-async fn check_settings(
-    redis: &mut MultiplexedConnection,
-    at_start: bool,
-) -> Result<(), LinkError> {
-    let mut setting = redis::cmd("CONFIG");
-    setting.arg("GET").arg("maxmemory-policy").arg("appendonly");
-    let answer: Result<std::collections::HashMap<String, String>, _> =
-        setting.query_async(redis).await;
-    let settings = match answer {
-        Ok(settings) => settings,
-        Err(err) if err.is_io_error() || err.is_timeout() => return Err(LinkError::Away(err)),
-        Err(_) => {
-            // Hosted servers forbid CONFIG: then nobody but the operator can know.
-            tracing::warn!(
-                "Redis does not tell its settings: eviction must be `noeviction`, `appendonly` on"
-            );
-            return Ok(());
-        }
-    };
-    let policy = settings
-        .get("maxmemory-policy")
-        .map_or("noeviction", String::as_str);
-    if policy != "noeviction" {
-        let problem =
-            format!("maxmemory-policy is `{policy}`: it would drop alarms, set it to `noeviction`");
-        if at_start {
-            return Err(LinkError::Unusable(problem));
-        }
-        tracing::error!("redis must not be used like this: {problem}");
-    }
-    if settings
-        .get("appendonly")
-        .is_some_and(|value| value == "no")
-    {
-        tracing::warn!(
-            "Redis has no append-only file: a restart of Redis loses readings and alarms"
-        );
-    }
-    Ok(())
-}
-
-/// A user without the right to publish would fail in the middle of a commit, with everything else written.
-async fn check_channels(redis: &mut MultiplexedConnection) -> Result<(), LinkError> {
-    let published = redis::cmd("SPUBLISH")
-        .arg(keys::PROBE_CHANNEL)
-        .arg("")
-        .exec_async(redis)
-        .await;
-    match published {
-        Err(err) if err.code() == Some("NOPERM") => Err(LinkError::Unusable(
-            "its user may not publish: allow the channels `st:*`".to_owned(),
-        )),
-        Err(err) => Err(LinkError::Away(err)),
-        Ok(()) => Ok(()),
-    }
-}
-
-pub(crate) async fn load_scripts(redis: &mut MultiplexedConnection) -> redis::RedisResult<Scripts> {
-    let mut pipe = redis::pipe();
-    for text in [LOAD, SNAPSHOT, COMMIT, RETIRE, EPOCH, HEARTBEAT, CANARY] {
-        pipe.cmd("SCRIPT").arg("LOAD").arg(text);
-    }
-    let (load, snapshot, commit, retire, epoch, heartbeat, canary) =
-        pipe.query_async(redis).await?;
-    Ok(Scripts {
-        load,
-        snapshot,
-        commit,
-        retire,
-        epoch,
-        heartbeat,
-        canary,
-    })
-}
-
-/// One partition whose hash cannot be used does not stop the others: its devices are refused one by one.
-async fn open_epochs(
-    redis: &mut MultiplexedConnection,
-    scripts: &Scripts,
-    partitions: u16,
-    run_id: &str,
-) -> redis::RedisResult<()> {
-    let mut pipe = redis::pipe();
-    pipe.ignore_errors();
-    for number in 0..partitions {
-        open_epoch(&mut pipe, scripts, number, run_id, None);
-    }
-    let answers: Vec<redis::RedisResult<redis::Value>> = pipe.query_async(redis).await?;
-    for (number, answer) in answers.into_iter().enumerate() {
-        if let Err(err) = answer {
-            let error = error_chain(&err);
-            tracing::error!(error, partition = number, "partition cannot be used");
-        }
-    }
-    Ok(())
-}
-
-pub(crate) fn open_epoch(
-    pipe: &mut redis::Pipeline,
-    scripts: &Scripts,
-    partition: u16,
-    run_id: &str,
-    given_up: Option<Epoch>,
-) {
-    pipe.cmd("EVALSHA")
-        .arg(&scripts.epoch)
-        .arg(1)
-        .arg(PartitionKeys::new(partition).partition())
-        .arg(run_id)
-        .arg(Epoch::from_bits(fastrand::u64(..)).to_string())
-        .arg(given_up.map_or_else(String::new, |epoch| epoch.to_string()));
 }

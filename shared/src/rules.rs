@@ -1,7 +1,7 @@
-//! The alarm rules: what one value does to one alarm. Pure; time is a parameter.
+//! The alarm rules: how readings change the alarms of a device. Pure; time is a parameter.
 //!
-//! One direction is free, the other is not: whatever a reading says may raise an alarm; to lower one, the value has to
-//! be known, in order and not taken with the fault flag set ([`Evidence::may_lower`]).
+//! Any reading may raise an alarm. To lower or clear one, the value must be known, in order, and measured while the fault flag
+//! was not set ([`Evidence::may_lower`]).
 
 pub mod gas;
 pub mod sensor;
@@ -15,7 +15,7 @@ use crate::device::DeviceId;
 use crate::position::Position;
 use crate::reading::Reading;
 
-/// The open alarms of a device while one decision is made, and the changes it made so far.
+/// The open alarms of a device during one decision, and the changes made so far.
 #[derive(Clone, Debug)]
 pub struct Alarms<'a> {
     device: &'a DeviceId,
@@ -25,28 +25,28 @@ pub struct Alarms<'a> {
     changes: Vec<Change>,
 }
 
-/// What an alarm that is raised or changes its level is told to say.
+/// What an alarm shows when it is raised or changes its level.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
-    /// The reading it is about: the one that raised it, or the latest for silence.
+    /// The reading that caused it; for a silent device, the latest reading.
     pub reading: &'a Reading,
-    /// Its value.
+    /// The value of that reading.
     pub value: Option<Decimal>,
 }
 
-/// A value and how far it may be trusted.
+/// A value, and what it may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Evidence {
     /// The value.
     pub value: Decimal,
-    /// Whether it may lower or clear what stands.
+    /// Whether it may lower or clear an alarm.
     pub may_lower: bool,
-    /// How long it must be back before its level returns.
+    /// Off-delay (ISA-18.2): how long the value must be back by the deadband before a level is no longer active.
     pub off_delay: Duration,
 }
 
 impl<'a> Alarms<'a> {
-    /// The alarms `open` of `device`, about to be changed at `now` by the event that gets `position`.
+    /// The open alarms of `device`. They are changed at `now`, and the event of the changes gets `position`.
     #[must_use]
     pub fn new(device: &'a DeviceId, open: Vec<Alarm>, now: Time, position: Position) -> Self {
         Self {
@@ -58,7 +58,7 @@ impl<'a> Alarms<'a> {
         }
     }
 
-    /// What is open now, and what changed.
+    /// The alarms that are open now, and the changes in order.
     #[must_use]
     pub fn finish(self) -> (Vec<Alarm>, Vec<Change>) {
         (self.open, self.changes)
@@ -100,7 +100,7 @@ impl<'a> Alarms<'a> {
             seen_before: None,
             latched: false,
             cleared_at: None,
-            holds: Vec::new(),
+            active_levels: Vec::new(),
         };
         self.changes.push(Change {
             kind: ChangeKind::Raised,
@@ -109,7 +109,7 @@ impl<'a> Alarms<'a> {
         self.open.push(alarm);
     }
 
-    /// Changes the open alarm of `kind` and tells it.
+    /// Changes the open alarm of `kind` and records the change. `Cleared` and `Retired` close the alarm.
     fn change(&mut self, kind: Kind, what: ChangeKind, edit: impl FnOnce(&mut Alarm)) {
         let Some(index) = self.open.iter().position(|alarm| alarm.kind() == kind) else {
             return;
@@ -119,7 +119,7 @@ impl<'a> Alarms<'a> {
             let mut cleared = self.open.remove(index);
             cleared.cleared_at = Some(self.now);
             cleared.latched = false;
-            cleared.holds.clear();
+            cleared.active_levels.clear();
             cleared
         } else {
             self.open[index].clone()
@@ -134,14 +134,14 @@ impl<'a> Alarms<'a> {
         }
     }
 
-    /// Changes the open alarm of `kind` without anything to tell.
+    /// Changes the open alarm of `kind` without recording a change.
     fn adjust(&mut self, kind: Kind, edit: impl FnOnce(&mut Alarm)) {
         if let Some(alarm) = self.open.iter_mut().find(|alarm| alarm.kind() == kind) {
             edit(alarm);
         }
     }
 
-    /// Marks an open alarm as acknowledged; latched levels whose value is back return with it.
+    /// Acknowledges an open alarm. Levels that only latching kept active are no longer active then.
     pub fn acknowledge(&mut self, id: &str, by: &str, limits: &[gas::Limit; 3], facts: Facts<'_>) {
         let Some(kind) = self
             .open
@@ -160,7 +160,7 @@ impl<'a> Alarms<'a> {
             alarm.latched = false;
         });
         if kind == Kind::Gas {
-            gas::settle(self, limits, facts);
+            gas::release_returned_levels(self, limits, facts);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 /// Printed in place of a secret.
 pub(crate) const MASK: &str = "***";
 
-/// A password or token, printed as `***`. Reading it takes an explicit [`Secret::expose`].
+/// A password or token, printed as `***`. Only [`Secret::expose`] returns it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret<T>(T);
 
@@ -43,7 +43,7 @@ impl FromStr for Secret<String> {
     }
 }
 
-/// A URL without its user and password, anything else as it is.
+/// A URL with `***` in place of its user and password; any other text unchanged.
 #[must_use]
 pub fn without_user(text: &str) -> String {
     let masked = text.split_once("://").and_then(|(scheme, rest)| {

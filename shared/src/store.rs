@@ -32,7 +32,7 @@ use crate::decide::{CommittedState, StoredDevice};
 use crate::device::DeviceId;
 use crate::keys::PartitionKeys;
 use crate::position::Epoch;
-use crate::redis::{Connection, Link, RedisConfig, Scripts, load_scripts};
+use crate::redis::{Connection, RedisConfig, RedisConnector, Scripts, load_scripts};
 
 pub use self::alarm_log::LoggedEntry;
 pub use self::commit::{Bounds, Commit, Committed, Loaded};
@@ -48,7 +48,7 @@ pub use crate::redis::Subscriber;
 /// Cheap to clone; every clone shares the connection.
 #[derive(Clone, Debug)]
 pub struct Store {
-    link: Arc<Link>,
+    link: Arc<RedisConnector>,
     committed_states: Arc<CommittedStates>,
     in_doubt: Arc<InDoubt>,
     reasserted: Arc<AtomicU64>,
@@ -59,7 +59,7 @@ impl Store {
     #[must_use]
     pub fn new(config: RedisConfig, clock: Arc<SystemClock>) -> Self {
         Self {
-            link: Arc::new(Link::new(config, clock)),
+            link: Arc::new(RedisConnector::new(config, clock)),
             committed_states: Arc::default(),
             in_doubt: Arc::default(),
             reasserted: Arc::default(),
@@ -108,7 +108,7 @@ impl Store {
     /// Number of connections for questions and commits made so far.
     #[must_use]
     pub fn connections(&self) -> u64 {
-        self.link.made()
+        self.link.connections_made()
     }
 
     /// Number of devices asserted again so far, because Redis had lost what was committed here.
@@ -241,7 +241,7 @@ impl Store {
         match err.code() {
             // The server is no longer the master. A new connection may reach the one that is.
             Some("READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "MOVED" | "ASK") => {
-                self.link.renew();
+                self.link.discard_current();
                 StoreError::Away(err)
             }
             Some("LOADING" | "BUSY" | "OOM" | "MISCONF" | "TRYAGAIN" | "NOREPLICAS") => {
@@ -255,7 +255,7 @@ impl Store {
 
     /// Gives up the connection after an error of the connection itself.
     fn failed(&self, connection: &Connection, err: RedisError) -> StoreError {
-        self.link.lost(connection);
+        self.link.discard(connection);
         StoreError::Away(err)
     }
 }

@@ -1,4 +1,4 @@
-//! Logs and traces of a process: set up once at its start, flushed at its end.
+//! Logs and traces of a process: set up once when it starts, flushed when it ends.
 
 pub mod collector;
 pub mod config;
@@ -72,7 +72,7 @@ pub fn register_metrics(meters: &Meters) {
     );
 }
 
-/// Keeps telemetry alive. End it with [`TelemetryGuard::flush`]: dropping it loses what was not exported yet.
+/// Keeps telemetry running. End it with [`TelemetryGuard::flush`]: dropping it loses what was not exported yet.
 #[must_use = "dropping it stops logs and traces"]
 pub struct TelemetryGuard {
     provider: Option<SdkTracerProvider>,
@@ -125,7 +125,7 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> anyhow::Result<T
     })
 }
 
-/// Logs warnings to standard error and nothing else, for commands that end by themselves.
+/// Logs warnings to standard error and nothing else, for commands that run once and exit.
 pub fn log_warnings_to_stderr() {
     let lines = tracing_subscriber::fmt::layer()
         .compact()
@@ -134,11 +134,11 @@ pub fn log_warnings_to_stderr() {
         .with_target(false)
         .with_writer(std::io::stderr)
         .with_filter(LevelFilter::WARN);
-    // Fails only if telemetry was set up before, which then stays in force.
+    // Fails only if telemetry was set up before. Then that one stays.
     tracing_subscriber::registry().with(lines).try_init().ok();
 }
 
-/// What is logged. The level filters lines, not our own spans: a line carries the trace of the span it is in.
+/// Filters log lines by level. Spans of our own crates always pass, since a line carries the trace of its span.
 fn log_filter(level: &str) -> anyhow::Result<impl Filter<Registry> + use<>> {
     let of_level = EnvFilter::builder()
         .parse(level)
@@ -204,19 +204,19 @@ impl TelemetryGuard {
             })
             .await;
         }
-        // The writer blocks for ever where nobody reads its output. Then its thread ends with the process.
+        // The writer blocks for ever if nobody reads its output. Then its thread ends with the process.
         let written = tokio::task::spawn_blocking(move || drop(self.writer));
         tokio::time::timeout(LAST_LINES, written).await.ok();
     }
 }
 
-/// Trace context of a span; `None` where no trace is recorded.
+/// Trace context of a span; `None` if no trace is recorded.
 #[must_use]
 pub fn trace_of(span: &tracing::Span) -> Option<TraceContext> {
     TraceContext::from_span_context(span.context().span().span_context())
 }
 
-/// Trace context of the current span; `None` where no trace is recorded.
+/// Trace context of the current span; `None` if no trace is recorded.
 #[must_use]
 pub fn current_trace() -> Option<TraceContext> {
     trace_of(&tracing::Span::current())

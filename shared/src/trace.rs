@@ -1,8 +1,8 @@
-//! Traces of messages and deadlines, which are far too frequent to build a span for each.
+//! Traces of messages and deadlines. They are too frequent to build a span for each.
 //!
-//! Each one gets random ids when it begins, and the ids decide at once whether it is in the sample. Alarm changes, errors and
-//! slow messages are recorded whatever the sample. That is known only at the end, so the span is built then, with the ids
-//! that its event and its alarm log lines already carry.
+//! Each one gets random ids when it begins, and the ids decide at once whether it is sampled. Alarm changes, errors and slow
+//! messages are always recorded. That is known only at the end, so the span is built then, with the ids that its event and its
+//! alarm log lines already carry.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -134,7 +134,7 @@ impl RemoteContext {
     /// Parses the two W3C fields. A `tracestate` that cannot be parsed is ignored, as W3C Trace Context requires.
     #[must_use]
     pub fn read(traceparent: &str, tracestate: Option<&str>) -> Option<Self> {
-        /// The length that W3C Trace Context asks to pass on at least.
+        /// W3C Trace Context asks to propagate at least this many characters.
         const MAX_STATE: usize = 512;
         let state = tracestate.filter(|state| state.len() <= MAX_STATE);
         let state = state.and_then(|state| TraceState::from_str(state).ok());
@@ -154,7 +154,7 @@ impl RemoteContext {
 pub struct SpanRecorder {
     /// Share of traces in the sample; `None`: no traces at all.
     ratio: Option<f64>,
-    /// Whether the trace of a message is continued and its sampling obeyed; else it is linked.
+    /// Whether the trace of a message is continued and its sampling obeyed. Otherwise it is linked.
     trusts_remote: bool,
 }
 
@@ -249,7 +249,7 @@ pub struct CompletedSpan<'a> {
     pub trace: TraceContext,
     /// The trace context that came with its message.
     pub remote: Option<&'a RemoteContext>,
-    /// Other spans that belong to it; those beyond [`MAX_LINKS`] are left out.
+    /// Other spans that belong to it. At most [`MAX_LINKS`] links are recorded.
     pub links: &'a [TraceContext],
     /// Name with few possible values: a template, never a device or a topic.
     pub name: Cow<'static, str>,
@@ -263,18 +263,18 @@ pub struct CompletedSpan<'a> {
     pub error: Option<String>,
 }
 
-/// Whether a trace is in a sample of this share. Decided by the trace id, like the library's own sampler.
+/// Whether a trace is in a sample with this ratio. The trace id decides, as in the library's own sampler.
 #[expect(
     clippy::cast_precision_loss,
-    reason = "a share needs no more precision"
+    reason = "a ratio needs no more precision"
 )]
 fn is_in_sample(ratio: f64, trace: TraceId) -> bool {
     let bytes = trace.to_bytes();
     let low = bytes[8..]
         .iter()
         .fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));
-    let place = (low >> 1) as f64 / (u64::MAX >> 1) as f64;
-    place < ratio || ratio >= 1.0
+    let fraction = (low >> 1) as f64 / (u64::MAX >> 1) as f64;
+    fraction < ratio || ratio >= 1.0
 }
 
 /// Samples a share of the traces that begin in this process, and every span of [`SpanRecorder::record`].
@@ -308,7 +308,7 @@ thread_local! {
     static PRESET: Cell<Option<TraceContext>> = const { Cell::new(None) };
 }
 
-/// Generates random ids, except for spans of [`SpanRecorder::record`], whose ids were chosen before.
+/// Generates random ids, except for spans of [`SpanRecorder::record`], which already have ids.
 #[derive(Debug, Default)]
 pub(crate) struct PresetIds(RandomIdGenerator);
 

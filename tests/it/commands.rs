@@ -142,7 +142,7 @@ async fn check_config_tells_every_problem_the_start_tells_the_same() -> Result<(
 
     let misplaced = run("gateway", &["--log-level=info", "check-config"], &[]).await?;
     let (_, problems) = check_exit(&misplaced, 2)?;
-    has(&problems, "`check-config` must stand before all settings")
+    has(&problems, "`check-config` must come before all settings")
 }
 
 /// The flags of the first ingest of the stack, for a command beside it.

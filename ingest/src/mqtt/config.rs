@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::{BoolishValueParser, StringValueParser, TypedValueParser};
-use shared::args::{self, Shown};
+use shared::args::{self, SettingDisplay};
 use shared::secret::Secret;
 
 use super::broker_url::BrokerUrl;
@@ -170,8 +170,8 @@ impl MqttConfig {
     }
 
     /// The settings whose value did not come from the flag or variable of the same name, for `check-config`.
-    pub(crate) fn shown(&self) -> Vec<Shown> {
-        let shown = |flag, value: String, source| Shown {
+    pub(crate) fn setting_displays(&self) -> Vec<SettingDisplay> {
+        let shown = |flag, value: String, source| SettingDisplay {
             flag,
             value,
             source,

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, Packet, RetainForwardRule, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, Event, EventLoop};
-use shared::check_config::Tried;
+use shared::check_config::ConnectionCheck;
 use tokio::time::timeout;
 
 use super::config::MqttConfig;
@@ -15,15 +15,15 @@ use super::options;
 /// Connects, subscribes to every topic, and leaves again. Under a client id of its own, since a second connection with
 /// the configured one would take its session from a running replica; without a session; and outside of the share group,
 /// whose messages it would take away.
-pub(crate) async fn try_broker(config: &MqttConfig) -> Tried {
+pub(crate) async fn try_broker(config: &MqttConfig) -> ConnectionCheck {
     // The connection, and then the subscription.
     let limit = config.mqtt_connect_timeout * 2;
     let outcome = match timeout(limit, attempt(config)).await {
         Ok(outcome) => outcome,
         Err(_) => Err(anyhow::anyhow!("no answer for {} s", limit.as_secs())),
     };
-    Tried {
-        what: config.mqtt_broker.to_string(),
+    ConnectionCheck {
+        target: config.mqtt_broker.to_string(),
         outcome,
     }
 }

@@ -3,50 +3,52 @@
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction};
 
-use super::Line;
+use super::command_line::CommandLine;
 use crate::secret::{MASK, without_user};
 use crate::telemetry::collector::Endpoint;
 
-/// How a setting is listed where its text alone does not tell, or must not be told.
+/// How a setting is listed if the text that was given is not the effective value, or is secret.
 #[derive(Clone, Debug)]
-pub struct Shown {
+pub struct SettingDisplay {
     /// The flag without its dashes.
     pub flag: &'static str,
-    /// What is effective.
+    /// The effective value, without secrets.
     pub value: String,
-    /// Where it came from, if not from where its own flag, variable or default would.
+    /// Where the value came from, if not from the setting's own flag, variable or default.
     pub source: Option<&'static str>,
 }
 
-impl Line {
+impl CommandLine {
     /// One line per setting that has a variable, in the order of `--help`: `--flag = value  (where it came from)`. Hidden
-    /// settings are listed where they are given. `shown` wins over what was typed; what `--help` hides the value of is
-    /// masked without it.
+    /// settings are listed only if they are given. An entry of `displays` replaces the text that was given. Without one, a
+    /// value that `--help` hides is masked.
     #[must_use]
-    pub fn listing(&self, shown: &[Shown]) -> Vec<String> {
+    pub fn listing(&self, displays: &[SettingDisplay]) -> Vec<String> {
         let settings = self.command.get_arguments();
         let settings = settings.filter(|arg| arg.get_env().is_some());
-        settings.filter_map(|arg| self.listed(arg, shown)).collect()
+        settings
+            .filter_map(|arg| self.list(arg, displays))
+            .collect()
     }
 
-    fn listed(&self, arg: &Arg, shown: &[Shown]) -> Option<String> {
+    fn list(&self, arg: &Arg, displays: &[SettingDisplay]) -> Option<String> {
         let long = arg.get_long()?;
         let flag = format!("--{long}");
-        if self.unread.contains(&flag) {
+        if self.invalid.contains(&flag) {
             return Some(format!("{flag}  (missing, or cannot be read)"));
         }
-        let shown = shown.iter().find(|shown| shown.flag == long);
+        let display = displays.iter().find(|display| display.flag == long);
         let source = self.matches.value_source(arg.get_id().as_str());
         let is_given = source.is_some_and(|source| source != ValueSource::DefaultValue);
         if arg.is_hide_set() && !is_given {
             return None;
         }
-        let value = match shown {
-            Some(shown) => shown.value.clone(),
+        let value = match display {
+            Some(display) => display.value.clone(),
             None if source.is_none() => return Some(format!("{flag}  (not set)")),
             None => self.value(arg),
         };
-        let source = match (shown.and_then(|shown| shown.source), source) {
+        let source = match (display.and_then(|display| display.source), source) {
             (Some(source), _) => source.to_owned(),
             (None, Some(ValueSource::CommandLine)) => "flag".to_owned(),
             (None, Some(ValueSource::EnvVariable)) => {

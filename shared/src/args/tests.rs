@@ -14,7 +14,7 @@ fn check<T: PartialEq + fmt::Debug>(
     for text in bad {
         assert!(
             parser(text).is_err(),
-            "{text} was taken as {:?}",
+            "{text} was parsed as {:?}",
             parser(text)
         );
     }
@@ -129,7 +129,7 @@ fn a_problem_is_one_sentence_that_names_the_flag_and_hides_secrets() {
 }
 
 #[test]
-fn help_is_no_problem() {
+fn help_exits_with_code_0() {
     let usage = parse::<Sample, _>(["sample", "--help"]).unwrap_err();
     assert_eq!(usage.exit_code(), 0);
     let sample: Sample = parse(["sample", "--host", "a"]).unwrap();
@@ -159,7 +159,7 @@ fn a_secret_comes_from_the_flag_or_from_the_first_line_of_a_file() {
 }
 
 #[test]
-fn the_example_is_compared_in_both_directions() {
+fn a_variable_missing_in_the_example_or_in_the_settings_is_reported() {
     let example =
         "# == other\n#SHARED_ARGS_TEST_HOST=a\n# == sample\n# a comment\n#SHARED_ARGS_OTHER=1\n";
     assert_eq!(
@@ -195,13 +195,13 @@ struct Listed {
     old: Option<String>,
 }
 
-fn line(args: &[&str]) -> Result<Line, Usage> {
+fn line(args: &[&str]) -> Result<CommandLine, Usage> {
     let args = std::iter::once(&"listed").chain(args);
-    Line::read(Listed::command(), args, &[("url", "stand-in")])
+    CommandLine::parse(Listed::command(), args, &[("url", "placeholder")])
 }
 
 #[test]
-fn every_problem_of_a_line_is_told_once_and_the_rest_is_read() {
+fn every_problem_is_reported_once_and_the_rest_is_parsed() {
     let line = line(&[
         "--limit=3",
         "--port",
@@ -225,24 +225,24 @@ fn every_problem_of_a_line_is_told_once_and_the_rest_is_read() {
             "the following required arguments were not provided: --url <URL>",
         ]
     );
-    let read: Listed = line.config().unwrap();
-    assert_eq!((read.name.as_deref(), read.open), (Some("n"), true));
-    assert_eq!((read.port, read.url.as_str()), (80, "stand-in"));
+    let parsed: Listed = line.config().unwrap();
+    assert_eq!((parsed.name.as_deref(), parsed.open), (Some("n"), true));
+    assert_eq!((parsed.port, parsed.url.as_str()), (80, "placeholder"));
 }
 
 #[test]
-fn what_stands_in_for_a_value_is_not_judged() {
+fn problems_that_mention_an_invalid_setting_are_left_out() {
     let line = line(&["--port=x"]).unwrap();
-    let told = |text: &str| line.problems(vec![text.to_owned()]).len() - 2;
-    assert_eq!(told("--port: must be odd"), 0);
-    assert_eq!(told("--limit: must be below --url"), 0);
-    assert_eq!(told("--port-range: must be odd"), 1);
-    assert_eq!(told("--limit: must be odd"), 1);
+    let added = |text: &str| line.problems(vec![text.to_owned()]).len() - 2;
+    assert_eq!(added("--port: must be odd"), 0);
+    assert_eq!(added("--limit: must be below --url"), 0);
+    assert_eq!(added("--port-range: must be odd"), 1);
+    assert_eq!(added("--limit: must be odd"), 1);
 }
 
 #[test]
-fn a_line_without_a_stand_in_still_tells_what_it_can() {
-    let usage = Line::read(Listed::command(), ["listed", "--port=x"], &[]).unwrap_err();
+fn without_a_placeholder_the_problems_found_so_far_are_returned() {
+    let usage = CommandLine::parse(Listed::command(), ["listed", "--port=x"], &[]).unwrap_err();
     let Usage::Problems(problems) = usage else {
         panic!("{usage:?}")
     };
@@ -250,7 +250,7 @@ fn a_line_without_a_stand_in_still_tells_what_it_can() {
 }
 
 #[test]
-fn a_listing_tells_where_a_value_came_from_and_masks_secrets() {
+fn a_listing_shows_where_a_value_came_from_and_masks_secrets() {
     let line = line(&[
         "--url",
         "x://u:hunter2@h",
@@ -271,19 +271,19 @@ fn a_listing_tells_where_a_value_came_from_and_masks_secrets() {
             "--old = ***  (flag)",
         ]
     );
-    let shown = [
-        Shown {
+    let displays = [
+        SettingDisplay {
             flag: "url",
             value: "x://h\n".to_owned(),
             source: None,
         },
-        Shown {
+        SettingDisplay {
             flag: "port",
             value: "8080".to_owned(),
             source: Some("--old"),
         },
     ];
-    let listing = line.listing(&shown);
+    let listing = line.listing(&displays);
     assert_eq!(listing[0], "--url = x://h\\n  (flag)");
     assert_eq!(listing[2], "--port = 8080  (--old)");
 }

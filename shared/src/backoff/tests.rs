@@ -17,7 +17,7 @@ fn pauses_double_up_to_the_limit_and_are_shortened_by_at_most_half() {
 }
 
 #[test]
-fn a_success_starts_again_with_the_shortest_pause() {
+fn after_a_reset_the_next_pause_is_the_shortest() {
     let mut backoff = Backoff::new(FIRST, LIMIT);
     for _ in 0..10 {
         backoff.pause();
@@ -27,7 +27,7 @@ fn a_success_starts_again_with_the_shortest_pause() {
 }
 
 #[test]
-fn two_replicas_do_not_pause_alike() {
+fn two_replicas_have_different_pauses() {
     let pauses = |seed| -> Vec<Duration> {
         Backoff::with_random(FIRST, LIMIT, fastrand::Rng::with_seed(seed))
             .take(5)
@@ -37,6 +37,6 @@ fn two_replicas_do_not_pause_alike() {
 }
 
 #[test]
-fn a_first_pause_above_the_limit_is_the_limit() {
+fn the_first_pause_is_at_most_the_limit() {
     assert!(Backoff::new(LIMIT, FIRST).pause() <= FIRST);
 }

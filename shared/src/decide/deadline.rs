@@ -14,7 +14,7 @@ pub(super) fn next(state: &DeviceState, alive_at: Time, settings: &AlarmSettings
         .alarm(Kind::DeviceOffline)
         .is_none()
         .then(|| alive_at + settings.offline_after);
-    let off_delay = state.alarms.iter().filter_map(gas::next_due).min();
+    let off_delay = state.alarms.iter().filter_map(gas::next_off_delay_end).min();
     match [silence, off_delay].into_iter().flatten().min() {
         Some(time) => Deadline::At(time),
         None => Deadline::Never,
@@ -39,9 +39,9 @@ pub(super) fn decide(
     let limit_ms = millis(settings.offline_after);
     draft.state.memory.silence_limit_ms = limit_ms;
     if freshness(&draft.state, stored.last_message, now) == Freshness::Fresh {
-        gas::ripen(&mut alarms, &limits(latest, settings), facts);
+        gas::end_off_delays(&mut alarms, &limits(latest, settings), facts);
     } else {
-        gas::hold_back(&mut alarms);
+        gas::cancel_off_delays(&mut alarms);
     }
     if silent_ms >= limit_ms {
         alarms.raise_offline(silent_ms / 1_000, facts);

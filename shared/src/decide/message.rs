@@ -6,7 +6,7 @@ use super::{Deadline, Decision, Draft, Message, Outcome, deadline};
 use crate::alarm::Condition;
 use crate::clock::{Time, millis};
 use crate::decimal::Decimal;
-use crate::order::{self, Arrival, Class, Taken};
+use crate::order::{self, Arrival, Class, DeviceClock};
 use crate::reading::Reading;
 use crate::rules::gas;
 use crate::rules::{Alarms, Evidence};
@@ -118,7 +118,7 @@ fn judged(known: &DeviceMemory, reading: Reading, now: Time) -> Latest {
 fn take(
     draft: &mut Draft<'_>,
     reading: Reading,
-    taken: Taken,
+    taken: DeviceClock,
     retained: bool,
     in_order: bool,
 ) -> Latest {
@@ -165,21 +165,21 @@ fn judge_latest(alarms: &mut Alarms<'_>, latest: &Latest, settings: &AlarmSettin
         facts,
     );
     let Some(evidence) = evidence(latest, settings) else {
-        gas::hold_back(alarms);
+        gas::cancel_off_delays(alarms);
         return;
     };
     if reading.has_fault() || reading.unclear {
-        gas::hold_back(alarms);
+        gas::cancel_off_delays(alarms);
     }
-    gas::judge(alarms, &limits(latest, settings), evidence, facts);
-    gas::judge_over_range(alarms, range_limit(reading, settings), evidence, facts);
+    gas::evaluate(alarms, &limits(latest, settings), evidence, facts);
+    gas::evaluate_over_range(alarms, range_limit(reading, settings), evidence, facts);
 }
 
 fn judge_late(alarms: &mut Alarms<'_>, late: &Latest, latest: &Latest, settings: &AlarmSettings) {
     let Some(value) = late.reading.value else {
         return;
     };
-    gas::judge_late(
+    gas::evaluate_late(
         alarms,
         (&limits(late, settings), value, late.facts()),
         (

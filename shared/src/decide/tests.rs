@@ -1,4 +1,4 @@
-//! Decisions as tables: what is sent in, what must come out. The virtual clock only moves when a test says so.
+//! Tables of decisions: inputs, and what they must lead to. The clock moves only when a test moves it.
 
 mod lifecycle;
 mod model;
@@ -14,7 +14,7 @@ use crate::decimal::Decimal;
 use crate::reading::{Coordinate, LevelSetting, Quality};
 use crate::state::ZeroLevel;
 
-/// One device on a virtual clock, committed the way the store does it.
+/// One device on a virtual clock. Every decision is committed as the store would do it.
 pub(super) struct World {
     pub(super) stored: StoredDevice,
     pub(super) settings: AlarmSettings,
@@ -88,7 +88,7 @@ impl World {
         self.device_time = self.device_time + Duration::from_secs(seconds);
     }
 
-    /// A new reading of the present device time, 5 s after the one before.
+    /// Sends a reading with this value, 5 s after the one before.
     pub(super) fn value(&mut self, value: &str) -> Decision {
         self.pass(5);
         self.read(reading(Some(value)))
@@ -157,7 +157,7 @@ impl World {
         decision
     }
 
-    /// What a restart of everything leaves: the stored form, read again.
+    /// Restarts everything: what remains is the state in its stored form.
     pub(super) fn restart(&mut self) {
         self.stored.state = crate::store::round_trip(&self.stored.state);
     }

@@ -7,7 +7,7 @@ fn check(text: &str, printed: Option<&str>) {
 }
 
 #[test]
-fn a_numeric_text_must_be_a_number_as_a_whole() {
+fn the_complete_text_must_be_a_number() {
     check("350", Some("350"));
     check(" 19.5", Some("19.5"));
     check("350.0", Some("350"));
@@ -35,14 +35,14 @@ fn json_has_neither_exponent_nor_trailing_zero() {
 }
 
 #[test]
-fn a_share_is_exact() {
+fn a_percentage_is_exact() {
     let level: Decimal = "0.3".parse().expect("a number");
     let deadband = level.percent(Decimal::from_int(2));
     assert_eq!((level - deadband).to_string(), "0.294");
 }
 
 #[test]
-fn a_scaled_integer_moves_its_point() {
+fn scaling_down_moves_the_decimal_point() {
     let reading: Decimal = "195".parse().expect("a number");
     assert_eq!(reading.scale_down(1).to_string(), "19.5");
 }

@@ -5,7 +5,7 @@ fn device(serial: &str) -> DeviceId {
 }
 
 #[test]
-fn a_device_cannot_be_taken_for_another_field() {
+fn a_serial_cannot_forge_another_log_field() {
     assert_eq!(device("OTSM-0001").for_log(), "OTSM-0001");
     for forged in [
         "OTSM-0001 alarm.change=\"cleared\"",

@@ -2,7 +2,7 @@ use super::*;
 
 const LONG: Duration = Duration::from_mins(1);
 
-/// Runs the life to its end and returns the error's text, empty if there was none.
+/// Waits for the end and returns the error's text, empty without an error.
 async fn ending(lifecycle: Lifecycle, drain: Duration) -> String {
     match lifecycle.wait(drain).await {
         Ok(()) => String::new(),
@@ -11,7 +11,7 @@ async fn ending(lifecycle: Lifecycle, drain: Duration) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tasks_that_end_after_the_soft_token_are_a_clean_stop() {
+async fn a_stop_is_clean_if_all_tasks_end_after_the_soft_token() {
     let lifecycle = Lifecycle::new();
     let soft = lifecycle.soft().clone();
     lifecycle.spawn("worker", async move {
@@ -23,11 +23,11 @@ async fn tasks_that_end_after_the_soft_token_are_a_clean_stop() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unplanned_return_ends_the_process_with_an_error() {
+async fn a_task_that_returns_before_the_stop_ends_the_process_with_an_error() {
     let lifecycle = Lifecycle::new();
     lifecycle.spawn("worker", async { Ok(()) });
     let text = ending(lifecycle, LONG).await;
-    assert_eq!(text, "task `worker` ended although nobody asked it to");
+    assert_eq!(text, "task `worker` ended without being asked to");
 }
 
 #[tokio::test(start_paused = true)]
@@ -67,7 +67,7 @@ async fn a_short_task_may_end_at_any_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_while_draining_is_still_told() {
+async fn a_failure_during_the_drain_is_still_returned() {
     let lifecycle = Lifecycle::new();
     let soft = lifecycle.soft().clone();
     lifecycle.spawn("worker", async move {
@@ -82,7 +82,7 @@ async fn a_failure_while_draining_is_still_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_end_of_the_drain_period_is_the_hard_token() {
+async fn the_end_of_the_drain_period_cancels_the_hard_token() {
     let lifecycle = Lifecycle::new();
     let hard = lifecycle.hard().clone();
     lifecycle.spawn("worker", async move {
@@ -94,7 +94,7 @@ async fn the_end_of_the_drain_period_is_the_hard_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_that_never_ends_is_abandoned_and_told() {
+async fn a_task_that_never_ends_is_abandoned_and_reported_as_an_error() {
     let lifecycle = Lifecycle::new();
     lifecycle.spawn("worker", std::future::pending());
     lifecycle.request_stop();
@@ -103,7 +103,7 @@ async fn a_task_that_never_ends_is_abandoned_and_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_hard_token_cuts_the_drain_short() {
+async fn the_hard_token_ends_the_drain_early() {
     let lifecycle = Lifecycle::new();
     let hard = lifecycle.hard().clone();
     lifecycle.spawn("worker", async move {

@@ -1,4 +1,4 @@
-//! The order function against a naive model that reads the whole history again for every arrival.
+//! The order function against a naive model that evaluates the complete history for every arrival.
 
 use std::collections::VecDeque;
 
@@ -26,10 +26,10 @@ fn step() -> impl Strategy<Value = Step> {
 struct Past {
     arrival: Arrival,
     usable: bool,
-    word: &'static str,
+    class: &'static str,
 }
 
-fn word(class: Class) -> &'static str {
+fn name(class: Class) -> &'static str {
     match class {
         Class::Next(_) => "next",
         Class::Tie(_) => "tie",
@@ -41,15 +41,15 @@ fn word(class: Class) -> &'static str {
 
 fn naive(history: &[Past], arrival: Arrival) -> (&'static str, bool) {
     let usable = arrival.device_time.is_some() && !naive_stuck(history, arrival);
-    let taken = |past: &&Past| matches!(past.word, "next" | "tie");
-    let Some(latest) = history.iter().rfind(taken) else {
+    let was_latest = |past: &&Past| matches!(past.class, "next" | "tie");
+    let Some(latest) = history.iter().rfind(was_latest) else {
         return ("next", usable);
     };
-    let newest = history.iter().rfind(|past| taken(past) && past.usable);
+    let newest = history.iter().rfind(|past| was_latest(past) && past.usable);
     let newest = newest.and_then(|past| past.arrival.device_time);
     let seen = history
         .iter()
-        .any(|past| past.word != "ignored" && past.arrival.fingerprint == arrival.fingerprint);
+        .any(|past| past.class != "ignored" && past.arrival.fingerprint == arrival.fingerprint);
     let time = arrival.device_time.filter(|_| usable);
     let older = time.zip(newest).is_some_and(|(time, newest)| time < newest);
     let soon = arrival.at.millis_since(latest.arrival.at) <= 2_000;
@@ -60,14 +60,14 @@ fn naive(history: &[Past], arrival: Arrival) -> (&'static str, bool) {
     if arrival.retain {
         return ("ignored", usable);
     }
-    let word = match (time, newest) {
+    let class = match (time, newest) {
         (None, _) if arrival.dup => "late",
         (None, _) if !latest.usable && soon => "tie",
         (Some(time), Some(newest)) if time == newest => "tie",
         (Some(time), Some(newest)) if time < newest => naive_late(history, time, arrival.at),
         _ => "next",
     };
-    (word, usable)
+    (class, usable)
 }
 
 /// The third arrival in a row of one device time, more than 10 s after the first.
@@ -89,14 +89,14 @@ fn naive_stuck(history: &[Past], arrival: Arrival) -> bool {
             .is_some_and(|first| arrival.at.millis_since(first.at) > 10_000)
 }
 
-/// `late`, or `next` where three in a row advance as their arrivals do.
+/// `late`, or `next` if three in a row advance as fast as they arrive.
 fn naive_late(history: &[Past], time: Time, at: Time) -> &'static str {
     let since = history
         .iter()
-        .rposition(|past| matches!(past.word, "next" | "tie"));
+        .rposition(|past| matches!(past.class, "next" | "tie"));
     let lates = history[since.map_or(0, |index| index + 1)..]
         .iter()
-        .filter(|p| p.word == "late");
+        .filter(|p| p.class == "late");
     let mut row: Vec<(Time, Time)> = Vec::new();
     let arrivals = lates.filter_map(|p| Some((p.arrival.device_time?, p.arrival.at)));
     for (time, at) in arrivals.chain([(time, at)]) {
@@ -124,7 +124,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_function_equals_a_naive_model(steps in prop::collection::vec(step(), 1..60)) {
+    fn the_order_equals_a_naive_model(steps in prop::collection::vec(step(), 1..60)) {
         let mut state = OrderState::default();
         let mut fingerprints = VecDeque::new();
         let mut history: Vec<Past> = Vec::new();
@@ -132,29 +132,29 @@ proptest! {
         let base = at;
         for (second, fingerprint, dup, retain, pause) in steps {
             at = Time::from_millis(at.as_millis() + pause);
-            // A payload names its own time: the same bytes never come with another one.
+            // The payload contains the device time, so the same fingerprint always has the same time.
             let second = second.map(|second| second - second % 3 + i64::try_from(fingerprint % 3).unwrap_or(0));
             let fingerprint = second.map_or(1_000 + fingerprint, |second| second.unsigned_abs() * 10 + fingerprint % 2);
             let device_time = second.map(|s| Time::from_millis(base.as_millis() + s * 1_000));
             let arrival = Arrival { fingerprint, device_time, dup, retain, at };
-            let known = history.iter().any(|past| matches!(past.word, "next" | "tie"));
+            let known = history.iter().any(|past| matches!(past.class, "next" | "tie"));
             let (class, next) = classify(&state, &fingerprints, known, arrival);
             let (expected, usable) = naive(&history, arrival);
-            prop_assert_eq!(word(class), expected, "{:?} after {:?}", arrival, history);
-            history.push(Past { arrival, usable, word: expected });
+            prop_assert_eq!(name(class), expected, "{:?} after {:?}", arrival, history);
+            history.push(Past { arrival, usable, class: expected });
             if class != Class::Ignored {
                 state = next;
                 remember(&mut fingerprints, fingerprint);
             }
-            if let Class::Next(taken) | Class::Tie(taken) = class {
-                prop_assert_eq!(taken.age_ms.is_some(), usable);
+            if let Class::Next(clock) | Class::Tie(clock) = class {
+                prop_assert_eq!(clock.age_ms.is_some(), usable);
             }
         }
     }
 }
 
 #[test]
-fn at_most_64_fingerprints_are_remembered_the_newest_ones() {
+fn the_newest_64_fingerprints_are_remembered() {
     let mut fingerprints = VecDeque::new();
     for fingerprint in 0..100 {
         remember(&mut fingerprints, fingerprint);

@@ -1,26 +1,28 @@
-//! Gas: one alarm per device with a level that moves (OPC UA Part 9, exclusive limit), and the value above the span.
+//! Gas alarms: one alarm per device whose level changes (exclusive limit alarm of OPC UA Part 9), and the alarm for a value
+//! above the measuring range.
 //!
-//! Every level is judged alone: it stands from the value that reaches it until the value is back by the deadband, for
-//! the off-delay, and, where the device latches it, acknowledged. The alarm is at the highest level that stands.
+//! Each of the three levels is evaluated alone. It is active from the value that reaches it until the value is back by the
+//! deadband for the off-delay and, if the device latches the level, the alarm was acknowledged. The alarm shows the highest
+//! active level. Deadband, off-delay and latching are those of ISA-18.2.
 
 use super::{Alarms, Evidence, Facts};
-use crate::alarm::{Alarm, ChangeKind, Condition, Hold, Kind};
+use crate::alarm::{ActiveLevel, Alarm, ChangeKind, Condition, Kind};
 use crate::clock::Time;
 use crate::decimal::Decimal;
 use crate::reading::Side;
 
-/// One level as it is judged.
+/// One alarm level with everything needed to evaluate a value against it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
     /// The value that reaches it.
     pub level: Decimal,
     /// Which side of it is dangerous.
     pub side: Side,
-    /// How far behind the level the value must be to be back.
+    /// How far behind the level the value must be to count as back.
     pub deadband: Decimal,
-    /// Whether it stands until it was acknowledged; `None` where the device does not say.
+    /// Whether the level stays active until it is acknowledged; `None` if the device does not say.
     pub latching: Option<bool>,
-    /// A level that is not used is never reached.
+    /// An unused level is never reached, and every value is back from it.
     pub used: bool,
 }
 
@@ -42,48 +44,58 @@ impl Limit {
     }
 }
 
-/// Judges a value against the three levels.
-pub fn judge(alarms: &mut Alarms<'_>, limits: &[Limit; 3], evidence: Evidence, facts: Facts<'_>) {
+/// Evaluates a value against the three levels.
+pub fn evaluate(
+    alarms: &mut Alarms<'_>,
+    limits: &[Limit; 3],
+    evidence: Evidence,
+    facts: Facts<'_>,
+) {
     let open = alarms.get(Kind::Gas);
-    let stood = open.and_then(|alarm| alarm.condition.level_index());
-    let mut holds = open.map(|alarm| alarm.holds.clone()).unwrap_or_default();
-    holds.resize(limits.len(), None);
-    for (hold, limit) in holds.iter_mut().zip(limits) {
-        *hold = judge_level(*hold, limit, evidence, alarms.now);
+    let before = open.and_then(|alarm| alarm.condition.level_index());
+    let mut levels = open
+        .map(|alarm| alarm.active_levels.clone())
+        .unwrap_or_default();
+    levels.resize(limits.len(), None);
+    for (level, limit) in levels.iter_mut().zip(limits) {
+        *level = evaluate_level(*level, limit, evidence, alarms.now);
     }
     let reached = limits
         .iter()
         .rposition(|limit| limit.is_reached(evidence.value));
-    match (stood, reached) {
+    match (before, reached) {
         (None, Some(index)) => {
-            let (condition, message, threshold) = tell(limits, index, facts);
+            let (condition, message, threshold) = describe(limits, index, facts);
             alarms.raise(condition, message, Some(threshold), facts);
-            alarms.adjust(Kind::Gas, |alarm| alarm.holds = holds);
+            alarms.adjust(Kind::Gas, |alarm| alarm.active_levels = levels);
         }
         (None, None) => {}
-        (Some(stood), reached) => {
-            alarms.adjust(Kind::Gas, |alarm| alarm.holds = holds);
-            if let Some(index) = reached.filter(|index| *index > stood) {
-                move_to(alarms, ChangeKind::Escalated, limits, index, facts);
+        (Some(before), reached) => {
+            alarms.adjust(Kind::Gas, |alarm| alarm.active_levels = levels);
+            if let Some(index) = reached.filter(|index| *index > before) {
+                change_level(alarms, ChangeKind::Escalated, limits, index, facts);
             }
-            settle(alarms, limits, facts);
+            release_returned_levels(alarms, limits, facts);
         }
     }
 }
 
-/// Raises the levels that a late value reached and that do not stand, then judges the latest against them at once.
-pub fn judge_late(
+/// Raises the inactive levels that a late value reached, then evaluates the latest value against them at once.
+pub fn evaluate_late(
     alarms: &mut Alarms<'_>,
     late: (&[Limit; 3], Decimal, Facts<'_>),
     latest: (&[Limit; 3], Option<Evidence>, Facts<'_>),
 ) {
     let (limits, value, facts) = late;
-    let holds = alarms.get(Kind::Gas).map(|alarm| alarm.holds.clone());
-    let stands = |index: usize| {
-        let hold = holds.as_ref().and_then(|holds| holds.get(index));
-        hold.is_some_and(Option::is_some)
+    let levels = alarms
+        .get(Kind::Gas)
+        .map(|alarm| alarm.active_levels.clone());
+    let is_active = |index: usize| {
+        let level = levels.as_ref().and_then(|levels| levels.get(index));
+        level.is_some_and(Option::is_some)
     };
-    let is_news = (0..limits.len()).any(|index| limits[index].is_reached(value) && !stands(index));
+    let is_news =
+        (0..limits.len()).any(|index| limits[index].is_reached(value) && !is_active(index));
     if !is_news {
         return;
     }
@@ -92,149 +104,173 @@ pub fn judge_late(
         may_lower: false,
         off_delay: std::time::Duration::ZERO,
     };
-    judge(alarms, limits, raise_only, facts);
+    evaluate(alarms, limits, raise_only, facts);
     let (limits, evidence, facts) = latest;
     if let Some(evidence) = evidence {
-        judge(alarms, limits, evidence, facts);
+        evaluate(alarms, limits, evidence, facts);
     }
 }
 
-/// Lets levels return whose off-delay is over.
-pub fn ripen(alarms: &mut Alarms<'_>, limits: &[Limit; 3], facts: Facts<'_>) {
+/// Ends the off-delays that are over, and releases their levels.
+pub fn end_off_delays(alarms: &mut Alarms<'_>, limits: &[Limit; 3], facts: Facts<'_>) {
     let now = alarms.now;
     for kind in [Kind::Gas, Kind::OverRange] {
         alarms.adjust(kind, |alarm| {
-            for hold in alarm.holds.iter_mut().flatten() {
-                if hold.due.is_some_and(|due| due <= now) {
-                    hold.due = None;
-                    hold.returned = true;
+            for level in alarm.active_levels.iter_mut().flatten() {
+                if level.off_delay_ends.is_some_and(|end| end <= now) {
+                    level.off_delay_ends = None;
+                    level.returned = true;
                 }
             }
         });
     }
-    settle(alarms, limits, facts);
-    settle_over_range(alarms);
+    release_returned_levels(alarms, limits, facts);
+    clear_returned_over_range(alarms);
 }
 
-/// Forgets values that were on their way back: what came since is not known.
-pub fn hold_back(alarms: &mut Alarms<'_>) {
+/// Cancels the running off-delays, because the present value is unknown or not trusted.
+pub fn cancel_off_delays(alarms: &mut Alarms<'_>) {
     for kind in [Kind::Gas, Kind::OverRange] {
         alarms.adjust(kind, |alarm| {
-            for hold in alarm.holds.iter_mut().flatten() {
-                hold.due = None;
+            for level in alarm.active_levels.iter_mut().flatten() {
+                level.off_delay_ends = None;
             }
         });
     }
 }
 
-/// The next moment at which a level of this alarm may return.
+/// The moment at which the next off-delay of this alarm ends; `None` if none is running.
 #[must_use]
-pub fn next_due(alarm: &Alarm) -> Option<Time> {
+pub fn next_off_delay_end(alarm: &Alarm) -> Option<Time> {
     alarm
-        .holds
+        .active_levels
         .iter()
         .flatten()
-        .filter_map(|hold| hold.due)
+        .filter_map(|level| level.off_delay_ends)
         .min()
 }
 
-/// Judges a value against the end of the measuring range; `limit` is `None` where the device sends no span, then the
-/// span that was exceeded goes on counting.
-pub fn judge_over_range(
+/// Evaluates a value against the upper end of the measuring range. `limit` is `None` if the device sends no span: then an open
+/// alarm keeps the span that was exceeded.
+pub fn evaluate_over_range(
     alarms: &mut Alarms<'_>,
     limit: Option<Limit>,
     evidence: Evidence,
     facts: Facts<'_>,
 ) {
     let open = alarms.get(Kind::OverRange);
-    let remembered = open.and_then(|alarm| alarm.threshold).map(|level| Limit {
+    let exceeded_before = open.and_then(|alarm| alarm.threshold).map(|level| Limit {
         level,
         side: Side::High,
         deadband: Decimal::ZERO,
         latching: None,
         used: true,
     });
-    let Some(limit) = limit.or(remembered) else {
+    let Some(limit) = limit.or(exceeded_before) else {
         return;
     };
+    // Unlike a gas level, the range is exceeded only by a value above it, not by one that equals it.
     let exceeds = evidence.value > limit.level;
-    let stands = open.is_some();
-    let before = open.and_then(|alarm| alarm.holds.first().copied().flatten());
-    // At the very end of the range the value is not above it: that is what distinguishes it from a gas level.
-    let hold = if exceeds {
-        Hold::default()
+    let is_open = open.is_some();
+    let before = open.and_then(|alarm| alarm.active_levels.first().copied().flatten());
+    let level = if exceeds {
+        ActiveLevel::default()
     } else {
-        judge_return(before.unwrap_or_default(), &limit, evidence, alarms.now)
+        evaluate_return(before.unwrap_or_default(), &limit, evidence, alarms.now)
     };
-    if exceeds && !stands {
+    if exceeds && !is_open {
         let message = Condition::OverRange
             .level_message(Side::High, limit.level, &facts.reading.unit)
             .unwrap_or_default();
         alarms.raise(Condition::OverRange, message, Some(limit.level), facts);
     }
-    alarms.adjust(Kind::OverRange, |alarm| alarm.holds = vec![Some(hold)]);
-    settle_over_range(alarms);
+    alarms.adjust(Kind::OverRange, |alarm| {
+        alarm.active_levels = vec![Some(level)];
+    });
+    clear_returned_over_range(alarms);
 }
 
-fn judge_level(hold: Option<Hold>, limit: &Limit, evidence: Evidence, now: Time) -> Option<Hold> {
-    // A latch ends only by the word of a reading that may lower.
+fn evaluate_level(
+    level: Option<ActiveLevel>,
+    limit: &Limit,
+    evidence: Evidence,
+    now: Time,
+) -> Option<ActiveLevel> {
+    // Only a reading that may lower can switch latching off.
     let latching = match limit.latching {
         Some(false) if evidence.may_lower => false,
         Some(true) => true,
-        _ => hold.is_some_and(|hold| hold.latching),
+        _ => level.is_some_and(|level| level.latching),
     };
     if limit.is_reached(evidence.value) {
-        return Some(Hold {
+        return Some(ActiveLevel {
             latching,
-            due: None,
+            off_delay_ends: None,
             returned: false,
         });
     }
-    let hold = Hold { latching, ..hold? };
-    Some(judge_return(hold, limit, evidence, now))
+    let level = ActiveLevel { latching, ..level? };
+    Some(evaluate_return(level, limit, evidence, now))
 }
 
-/// What a value that does not reach a standing level does to it.
-fn judge_return(hold: Hold, limit: &Limit, evidence: Evidence, now: Time) -> Hold {
-    if hold.returned {
-        return hold;
+/// Evaluates a value that does not reach an active level: starts, continues or cancels its off-delay.
+fn evaluate_return(
+    level: ActiveLevel,
+    limit: &Limit,
+    evidence: Evidence,
+    now: Time,
+) -> ActiveLevel {
+    if level.returned {
+        return level;
     }
     if !limit.is_back(evidence.value) {
-        return Hold { due: None, ..hold };
+        return ActiveLevel {
+            off_delay_ends: None,
+            ..level
+        };
     }
     if !evidence.may_lower {
-        return hold;
+        return level;
     }
-    let due = hold.due.unwrap_or(now + evidence.off_delay);
-    let returned = due <= now;
-    Hold {
-        due: (!returned).then_some(due),
+    let end = level.off_delay_ends.unwrap_or(now + evidence.off_delay);
+    let returned = end <= now;
+    ActiveLevel {
+        off_delay_ends: (!returned).then_some(end),
         returned,
-        ..hold
+        ..level
     }
 }
 
-/// Drops the levels that nothing holds any more, and tells where that leaves the alarm.
-pub(super) fn settle(alarms: &mut Alarms<'_>, limits: &[Limit; 3], facts: Facts<'_>) {
+/// Makes the levels inactive that have returned and are not latched. Then lowers, latches, unlatches or clears the alarm
+/// accordingly.
+pub(super) fn release_returned_levels(
+    alarms: &mut Alarms<'_>,
+    limits: &[Limit; 3],
+    facts: Facts<'_>,
+) {
     let Some(alarm) = alarms.get(Kind::Gas) else {
         return;
     };
     let acknowledged = alarm.acknowledged.is_some();
     let was_latched = alarm.latched;
-    let stood = alarm.condition.level_index().unwrap_or_default();
-    let keep = |hold: &Hold| !hold.returned || (hold.latching && !acknowledged);
-    let holds: Vec<_> = alarm.holds.iter().map(|hold| hold.filter(keep)).collect();
-    let Some(top) = holds.iter().rposition(Option::is_some) else {
+    let before = alarm.condition.level_index().unwrap_or_default();
+    let stays_active = |level: &ActiveLevel| !level.returned || (level.latching && !acknowledged);
+    let levels: Vec<_> = alarm
+        .active_levels
+        .iter()
+        .map(|level| level.filter(stays_active))
+        .collect();
+    let Some(highest) = levels.iter().rposition(Option::is_some) else {
         alarms.change(Kind::Gas, ChangeKind::Cleared, |_| ());
         return;
     };
-    let is_latched = holds[top].is_some_and(|hold| hold.returned);
-    alarms.adjust(Kind::Gas, |alarm| alarm.holds = holds);
-    if top < stood {
+    let is_latched = levels[highest].is_some_and(|level| level.returned);
+    alarms.adjust(Kind::Gas, |alarm| alarm.active_levels = levels);
+    if highest < before {
         alarms.adjust(Kind::Gas, |alarm| alarm.latched = false);
-        move_to(alarms, ChangeKind::DeEscalated, limits, top, facts);
+        change_level(alarms, ChangeKind::DeEscalated, limits, highest, facts);
     }
-    let was_latched = was_latched && top == stood;
+    let was_latched = was_latched && highest == before;
     if is_latched && !was_latched {
         alarms.change(Kind::Gas, ChangeKind::Latched, |alarm| alarm.latched = true);
     } else if was_latched && !is_latched {
@@ -244,21 +280,25 @@ pub(super) fn settle(alarms: &mut Alarms<'_>, limits: &[Limit; 3], facts: Facts<
     }
 }
 
-fn settle_over_range(alarms: &mut Alarms<'_>) {
+fn clear_returned_over_range(alarms: &mut Alarms<'_>) {
     let open = alarms.get(Kind::OverRange);
-    if open.is_some_and(|alarm| alarm.holds.iter().flatten().all(|hold| hold.returned)) {
+    let has_returned = |alarm: &Alarm| {
+        let mut levels = alarm.active_levels.iter().flatten();
+        levels.all(|level| level.returned)
+    };
+    if open.is_some_and(has_returned) {
         alarms.change(Kind::OverRange, ChangeKind::Cleared, |_| ());
     }
 }
 
-fn move_to(
+fn change_level(
     alarms: &mut Alarms<'_>,
     what: ChangeKind,
     limits: &[Limit; 3],
     index: usize,
     facts: Facts<'_>,
 ) {
-    let (condition, message, threshold) = tell(limits, index, facts);
+    let (condition, message, threshold) = describe(limits, index, facts);
     let (now, position) = (alarms.now, alarms.position);
     alarms.change(Kind::Gas, what, |alarm| {
         alarm.condition = condition;
@@ -276,7 +316,8 @@ fn move_to(
     });
 }
 
-fn tell(limits: &[Limit; 3], index: usize, facts: Facts<'_>) -> (Condition, String, Decimal) {
+/// Condition, message and threshold of an alarm at the level with this index.
+fn describe(limits: &[Limit; 3], index: usize, facts: Facts<'_>) -> (Condition, String, Decimal) {
     let condition = Condition::gas(index);
     let limit = &limits[index];
     let message = condition.level_message(limit.side, limit.level, &facts.reading.unit);

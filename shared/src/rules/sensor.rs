@@ -4,21 +4,22 @@ use super::{Alarms, Facts};
 use crate::alarm::{ChangeKind, Condition};
 
 impl Alarms<'_> {
-    /// Raises or clears a condition that is either there or not. Where `may_clear` is false it may only be raised.
+    /// Raises a condition that is active, or clears one that is not. If `may_clear` is false it is only raised.
     pub fn set(&mut self, condition: Condition, active: bool, may_clear: bool, facts: Facts<'_>) {
-        let stands = self.get(condition.kind()).is_some();
+        let is_open = self.get(condition.kind()).is_some();
         let message = match condition {
             Condition::SensorFault => "Sensor fault detected",
             _ => "Sensor reading missing or unreadable",
         };
-        if active && !stands {
+        if active && !is_open {
             self.raise(condition, message.to_owned(), None, facts);
-        } else if !active && stands && may_clear {
+        } else if !active && is_open && may_clear {
             self.change(condition.kind(), ChangeKind::Cleared, |_| ());
         }
     }
 
-    /// Raises the silence of a device, `silent_s` seconds after the last message or since anybody listened.
+    /// Raises the alarm that a device is offline. `silent_s` is the number of seconds since its last message, or since an ingest
+    /// began to listen if that was later.
     pub fn raise_offline(&mut self, silent_s: i64, facts: Facts<'_>) {
         if self.get(Condition::DeviceOffline.kind()).is_none() {
             let message = format!("No message from the detector for {silent_s} s");
@@ -26,7 +27,7 @@ impl Alarms<'_> {
         }
     }
 
-    /// Clears the silence: a message proved the device alive.
+    /// Clears the alarm that a device is offline: a message proved it alive.
     pub fn clear_offline(&mut self) {
         self.change(Condition::DeviceOffline.kind(), ChangeKind::Cleared, |_| ());
     }

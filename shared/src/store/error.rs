@@ -2,7 +2,7 @@
 
 use redis::RedisError;
 
-use crate::redis::LinkError;
+use crate::redis::ConnectError;
 
 /// Why the store could not answer.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -40,11 +40,11 @@ impl StoreError {
     }
 }
 
-impl From<LinkError> for StoreError {
-    fn from(err: LinkError) -> Self {
+impl From<ConnectError> for StoreError {
+    fn from(err: ConnectError) -> Self {
         match err {
-            LinkError::Away(err) => Self::Away(err),
-            LinkError::Unusable(why) => Self::Unusable(why),
+            ConnectError::Away(err) => Self::Away(err),
+            ConnectError::Unusable(why) => Self::Unusable(why),
         }
     }
 }

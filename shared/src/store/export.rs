@@ -12,7 +12,7 @@ use super::reply::{entries, stream_bound, wrong_answer};
 use super::{LoggedEntry, StoreError};
 use crate::clock::{Time, millis};
 use crate::keys::{self, PartitionKeys};
-use crate::redis::{Link, RedisConfig};
+use crate::redis::{RedisConfig, RedisConnector};
 
 /// Entries in memory at the same time, over all partitions: with entries of about 1 KB some 16 MB.
 const MAX_BUFFERED: usize = 16_384;
@@ -62,7 +62,7 @@ impl LogReader {
     /// # Errors
     /// Redis is away, or no service ever recorded a number of partitions there.
     pub async fn open(config: RedisConfig, since: Since) -> Result<Self, StoreError> {
-        let mut redis = Link::new(config, Arc::default()).reader().await?;
+        let mut redis = RedisConnector::new(config, Arc::default()).reader().await?;
         let mut pipe = redis::pipe();
         pipe.cmd("TIME").cmd("GET").arg(keys::PARTITIONS);
         let ((seconds, micros), partitions): ((i64, i64), Option<u16>) = pipe

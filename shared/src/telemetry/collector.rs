@@ -11,15 +11,15 @@ use url::{Host, Url};
 use super::flush::FLUSH_TIMEOUT;
 use crate::secret::without_user;
 
-/// Where spans and metrics go with OTLP. The settings beside the first are those of the OpenTelemetry specification; they are
-/// hidden in `--help`, because few need them.
+/// The collector that receives spans and metrics over OTLP. The settings are those of the OpenTelemetry specification. All but
+/// the first are hidden in `--help`, because few need them.
 #[derive(Args, Clone, Debug)]
 #[expect(
     clippy::struct_field_names,
     reason = "flags are named after them, and variables by the standard"
 )]
 pub struct CollectorConfig {
-    /// The collector, if they go there (OTLP over gRPC)
+    /// Address of the OpenTelemetry collector (OTLP over gRPC), for `--otel-exporter otlp`
     #[arg(
         long,
         env = "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -27,7 +27,7 @@ pub struct CollectorConfig {
         hide_env_values = true
     )]
     otel_exporter_otlp_endpoint: Endpoint,
-    /// The collector of spans, if it is another one
+    /// Address of a separate collector for spans
     #[arg(
         long,
         env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
@@ -35,7 +35,7 @@ pub struct CollectorConfig {
         hide_env_values = true
     )]
     otel_exporter_otlp_traces_endpoint: Option<Endpoint>,
-    /// The collector of metrics, if it is another one
+    /// Address of a separate collector for metrics
     #[arg(
         long,
         env = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
@@ -55,13 +55,13 @@ pub struct CollectorConfig {
 }
 
 impl CollectorConfig {
-    /// Where spans go.
+    /// The collector of spans.
     pub(crate) fn traces_endpoint(&self) -> &Endpoint {
         let own = self.otel_exporter_otlp_traces_endpoint.as_ref();
         own.unwrap_or(&self.otel_exporter_otlp_endpoint)
     }
 
-    /// Where metrics go.
+    /// The collector of metrics.
     pub(crate) fn metrics_endpoint(&self) -> &Endpoint {
         let own = self.otel_exporter_otlp_metrics_endpoint.as_ref();
         own.unwrap_or(&self.otel_exporter_otlp_endpoint)
@@ -82,7 +82,7 @@ impl CollectorConfig {
     }
 }
 
-/// A whole number of milliseconds, as the OpenTelemetry specification writes times.
+/// A whole number of milliseconds, the form of times in the OpenTelemetry specification.
 fn milliseconds(text: &str) -> Result<Duration, String> {
     match text.trim().parse() {
         Ok(millis @ 1..=3_600_000_u64) => Ok(Duration::from_millis(millis)),
@@ -90,7 +90,7 @@ fn milliseconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// An `http://` or `https://` URL. Its user part is neither printed nor sent, since gRPC has no place for it.
+/// An `http://` or `https://` URL. Its user part is not printed, and not sent because gRPC has no field for it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     sent: String,
@@ -114,11 +114,11 @@ impl FromStr for Endpoint {
         if !matches!(url.scheme(), "http" | "https") {
             return Err("the scheme must be http:// or https://".to_owned());
         }
-        // `Url` accepts names that the client refuses and that no certificate can hold.
+        // `Url` accepts names that the client rejects and that no certificate can contain.
         if let Some(Host::Domain(name)) = url.host()
             && DnsName::try_from(name).is_err()
         {
-            return Err("the host is no name".to_owned());
+            return Err("the host is not a valid name".to_owned());
         }
         let shown = without_user(url.as_str().trim_end_matches('/'));
         let is_bare = url.set_username("").and(url.set_password(None)).is_ok();

@@ -14,7 +14,7 @@ pub struct TelemetryConfig {
     /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or a list such as `info,ingest=debug`
     #[arg(long, env = "LOG_LEVEL", default_value = "info", value_parser = log_level)]
     pub log_level: String,
-    /// Form of the log lines on standard output; by default `text` on a terminal, else `json`
+    /// Format of the log lines on standard output; by default `text` on a terminal, else `json`
     #[arg(long, env = "LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
     /// Where spans and metrics go; `stdout` writes spans alone, one line each
@@ -23,27 +23,27 @@ pub struct TelemetryConfig {
     /// Address and timeouts of the collector
     #[command(flatten)]
     pub collector: CollectorConfig,
-    /// Share of the traces that is sampled, 0 to 1; alarm changes, errors and slow messages are always sampled
+    /// Share of traces that is sampled, 0 to 1; alarm changes, errors and slow messages are always sampled
     #[arg(long, env = "OTEL_TRACES_SAMPLER_ARG", default_value = "0.01", value_parser = ratio)]
     pub otel_traces_sampler_arg: f64,
-    /// Spans that may wait for the collector; further ones are dropped and counted
+    /// Number of spans that may wait for the collector; more are dropped and counted
     #[arg(long, env = "OTEL_BSP_MAX_QUEUE_SIZE", default_value = "2048", value_parser = queue_size, hide = true)]
     pub otel_bsp_max_queue_size: usize,
 }
 
-/// Form of the log lines.
+/// Format of the log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// One JSON object per line.
     Json,
-    /// For people.
+    /// Text for people.
     Text,
 }
 
 /// Where spans go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Exporter {
-    /// Nowhere; nothing is sampled.
+    /// Nowhere. No trace is sampled.
     None,
     /// To an OpenTelemetry collector.
     Otlp,
@@ -55,13 +55,13 @@ fn log_level(text: &str) -> Result<String, String> {
     EnvFilter::builder()
         .parse(text)
         .map_err(|err| err.to_string())?;
-    // The filter would accept any word as a module name and then log nothing else.
+    // The filter would accept any word as a module name, and then log only that module.
     let is_level = |part: &str| {
         let is_word = !part.is_empty() && LevelFilter::from_str(part).is_ok();
         is_word || part.contains('=')
     };
     match text.split(',').find(|part| !is_level(part.trim())) {
-        Some(part) => Err(format!("`{part}` is no level and no `module=level`")),
+        Some(part) => Err(format!("`{part}` is neither a level nor `module=level`")),
         None => Ok(text.to_owned()),
     }
 }
@@ -76,7 +76,7 @@ fn ratio(text: &str) -> Result<f64, String> {
 }
 
 fn queue_size(text: &str) -> Result<usize, String> {
-    /// Spans of this number take some hundred megabytes.
+    /// So many spans take some hundred megabytes of memory.
     const MAX: usize = 100_000;
     let size = text.parse().ok().filter(|size| (1..=MAX).contains(size));
     size.ok_or(format!("expected a number from 1 to {MAX}"))

@@ -32,11 +32,11 @@ pub(super) fn failed() -> [(&'static str, u64); 2] {
     [&SPANS, &METRICS].map(|exports| (exports.signal, exports.outage().failed))
 }
 
-/// How the exports of one signal go.
+/// The outcomes of the exports of one signal.
 #[derive(Debug)]
 pub(super) struct Exports {
     signal: &'static str,
-    // A std mutex: held for a comparison or two.
+    // A std mutex: it is held for a few comparisons.
     outage: Mutex<Outage>,
 }
 
@@ -120,7 +120,7 @@ const MARGIN: Duration = Duration::from_millis(200);
 /// An exporter that observes its outcomes and ends every export in time.
 ///
 /// The library's own time limit begins with an open connection. A collector that accepts a connection and never answers the
-/// TLS handshake would hold an export for ever.
+/// TLS handshake would block an export for ever.
 #[derive(Debug)]
 pub(super) struct ObservedExporter<E> {
     exporter: E,

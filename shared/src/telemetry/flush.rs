@@ -8,9 +8,9 @@ use crate::error_chain::error_chain;
 
 /// How long an exporter may take for its last export.
 pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long the end of a process waits at most for the last spans, and once more for the last metrics.
+/// How long a process waits at its end for the last spans at most, and again for the last metrics.
 pub const LAST_EXPORT: Duration = Duration::from_millis(3_500);
-/// How long the end of a process waits at most for the last log lines to be written.
+/// How long a process waits at its end for the last log lines to be written at most.
 pub const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Shuts an exporter down, within [`LAST_EXPORT`]. `signal` names it in the log.
@@ -27,5 +27,5 @@ pub(crate) async fn shut_down(
         Ok(Err(err)) => error_chain(&err),
         Err(_) => "the collector did not answer in time".to_owned(),
     };
-    tracing::warn!(error, "last {signal} are lost");
+    tracing::warn!(error, "the last {signal} are lost");
 }

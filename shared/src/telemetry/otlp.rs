@@ -43,18 +43,18 @@ pub(crate) fn metric_exporter(
     Ok(ObservedExporter::new(exporter, &METRICS, timeout))
 }
 
-/// Exports an empty list of spans, to see whether the collector takes it.
+/// Exports an empty list of spans to check whether the collector accepts it.
 ///
 /// # Errors
-/// The collector cannot be reached, or did not take it in time.
+/// The collector cannot be reached, or did not accept it in time.
 pub async fn export_no_spans(config: &CollectorConfig) -> anyhow::Result<()> {
     Ok(span_exporter(config)?.export(Vec::new()).await?)
 }
 
-/// Exports an empty list of metrics, to see whether the collector takes it.
+/// Exports an empty list of metrics to check whether the collector accepts it.
 ///
 /// # Errors
-/// The collector cannot be reached, or did not take it in time.
+/// The collector cannot be reached, or did not accept it in time.
 pub async fn export_no_metrics(config: &CollectorConfig) -> anyhow::Result<()> {
     let exporter = metric_exporter(config)?;
     Ok(exporter.export(&ResourceMetrics::default()).await?)

@@ -1,4 +1,4 @@
-//! Spans as lines of JSON on standard output, for looking at them without a collector.
+//! Writes spans as lines of JSON to standard output, for use without a collector.
 
 use std::fmt;
 use std::io::Write as _;
@@ -10,7 +10,7 @@ use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use serde_json::{Map, Value, json};
 use tracing_appender::non_blocking::NonBlocking;
 
-/// Writes spans through the writer of the log. It never blocks: lines beyond its queue are dropped and counted.
+/// Writes spans through the writer of the log. It never blocks: lines that do not fit into its queue are dropped and counted.
 pub(super) struct SpanLines(pub(super) NonBlocking);
 
 impl fmt::Debug for SpanLines {
@@ -23,7 +23,7 @@ impl SpanExporter for SpanLines {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let mut writer = self.0.clone();
         for span in &batch {
-            // One write per line, so that no log line comes in between. This writer never returns an error.
+            // One write per line, so that no log line is written in between. This writer never returns an error.
             let line = format!("{}\n", line(span));
             writer.write_all(line.as_bytes()).ok();
         }

@@ -1,6 +1,6 @@
 //! A bounded queue of spans in front of the exporter, which counts what it drops.
 //!
-//! The library's own queue reports its drops only when the process ends. This one lets no more spans into it than it holds.
+//! The library's own queue reports its drops only when the process ends. This one never passes more spans to it than fit.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(super) fn dropped_spans() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
 
-/// Holds at most `capacity` spans; further ones are dropped and counted.
+/// Holds at most `capacity` spans. More are dropped and counted.
 #[derive(Debug)]
 pub(super) struct SpanQueue {
     library: BatchSpanProcessor,

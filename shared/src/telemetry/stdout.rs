@@ -1,4 +1,4 @@
-//! Standard output, written by a thread of its own: a reader that stops reading must not stop the service.
+//! Standard output, written by a separate thread, so that a reader that stops reading does not stop the service.
 
 use std::io::{self, Stdout, Write};
 use std::sync::OnceLock;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
-/// Lines that may wait to be written: a few megabytes. Further ones are dropped and counted.
+/// Lines that may wait to be written, a few megabytes. More are dropped and counted.
 const MAX_LINES: usize = 10_000;
 
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();

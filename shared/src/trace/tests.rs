@@ -10,7 +10,7 @@ fn check(text: &str, expected: bool) {
 }
 
 #[test]
-fn a_traceparent_is_read_as_w3c_says_and_written_as_it_was() {
+fn a_traceparent_is_parsed_by_the_rules_of_w3c_and_printed_unchanged() {
     let trace: TraceContext = HEADER.parse().unwrap();
     assert_eq!(trace.to_string(), HEADER);
     assert!(trace.is_sampled());
@@ -59,7 +59,7 @@ fn a_device_cannot_force_sampling_unless_it_is_trusted() {
 }
 
 #[test]
-fn the_sampled_share_is_the_configured_one() {
+fn the_configured_share_of_traces_is_sampled() {
     let recorder = |ratio| SpanRecorder {
         ratio: Some(ratio),
         trusts_remote: false,

@@ -28,7 +28,7 @@ fn alarm(condition: Condition, seq: u64) -> Alarm {
         seen_before: None,
         latched: false,
         cleared_at: None,
-        holds: Vec::new(),
+        active_levels: Vec::new(),
     }
 }
 

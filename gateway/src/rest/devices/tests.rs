@@ -57,7 +57,7 @@ fn state(reading: Reading, alarms: &[Condition]) -> DeviceState {
         seen_before: None,
         latched: false,
         cleared_at: None,
-        holds: Vec::new(),
+        active_levels: Vec::new(),
     };
     DeviceState {
         position: Position {

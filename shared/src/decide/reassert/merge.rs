@@ -124,9 +124,9 @@ fn beside_reading(own: &Alarm, is_newer: bool) -> Alarm {
     let mut alarm = own.clone();
     if !is_newer {
         alarm.latched = false;
-        for hold in alarm.holds.iter_mut().flatten() {
-            hold.due = None;
-            hold.returned = false;
+        for level in alarm.active_levels.iter_mut().flatten() {
+            level.off_delay_ends = None;
+            level.returned = false;
         }
     }
     alarm
@@ -139,6 +139,6 @@ fn level(alarm: &Alarm) -> Option<usize> {
 fn cleared(mut alarm: Alarm, now: Time) -> Alarm {
     alarm.cleared_at = Some(now);
     alarm.latched = false;
-    alarm.holds.clear();
+    alarm.active_levels.clear();
     alarm
 }

@@ -1,4 +1,4 @@
-//! The life of an alarm: level, deadband, latching, acknowledgement, off-delay, faults and silence.
+//! The life of an alarm: levels, deadband, latching, acknowledgement, off-delay, faults and silence.
 
 use super::*;
 use ChangeKind::{Acknowledged, Cleared, DeEscalated, Escalated, Latched, Raised, Unlatched};
@@ -6,7 +6,7 @@ use Condition::{
     AlarmLevel1, AlarmLevel2, AlarmLevel3, DeviceOffline, OverRange, ReadingInvalid, SensorFault,
 };
 
-/// Sends values 5 s apart and compares the transitions of each.
+/// Sends values 5 s apart and compares the changes of each.
 #[track_caller]
 fn check(world: &mut World, steps: &[(&str, &[(ChangeKind, Condition)])]) {
     for (value, expected) in steps {
@@ -28,7 +28,7 @@ fn low(levels: [&str; 3]) -> Reading {
 use crate::reading::Side;
 
 #[test]
-fn one_alarm_moves_through_the_levels_and_is_told_once_per_transition() {
+fn one_alarm_moves_through_the_levels_with_one_change_per_transition() {
     let mut world = World::new();
     check(
         &mut world,
@@ -48,7 +48,7 @@ fn one_alarm_moves_through_the_levels_and_is_told_once_per_transition() {
 }
 
 #[test]
-fn an_escalation_keeps_the_id_and_tells_the_new_level() {
+fn an_escalation_keeps_the_id_and_shows_the_new_level() {
     let mut world = World::new();
     world.value("300");
     let id = world.gas_id();
@@ -65,7 +65,7 @@ fn an_escalation_keeps_the_id_and_tells_the_new_level() {
 }
 
 #[test]
-fn misordered_levels_are_judged_alone_and_the_most_severe_reached_wins() {
+fn misordered_levels_are_evaluated_alone_and_the_most_severe_reached_one_counts() {
     let mut world = World::new();
     let mut misordered = reading(Some("350"));
     misordered.levels[0].level = Some(dec("600"));
@@ -75,7 +75,7 @@ fn misordered_levels_are_judged_alone_and_the_most_severe_reached_wins() {
 }
 
 #[test]
-fn low_types_alarm_at_the_level_and_below() {
+fn a_low_level_is_reached_at_the_level_and_below() {
     let mut world = World::new();
     let at = |value: &str| Reading {
         value: Some(dec(value)),
@@ -103,9 +103,9 @@ fn low_types_alarm_at_the_level_and_below() {
 #[test]
 fn levels_are_decimals_and_zero_is_a_level() {
     let mut world = World::new();
-    let mut fine = reading(Some("0.5"));
-    fine.levels[0].level = Some(dec("0.5"));
-    assert_eq!(kinds(&world.read(fine)), [(Raised, AlarmLevel1)]);
+    let mut half = reading(Some("0.5"));
+    half.levels[0].level = Some(dec("0.5"));
+    assert_eq!(kinds(&world.read(half)), [(Raised, AlarmLevel1)]);
 
     let mut world = World::new();
     let mut zero = reading(Some("0"));
@@ -118,7 +118,7 @@ fn levels_are_decimals_and_zero_is_a_level() {
 }
 
 #[test]
-fn the_percent_deadband_is_taken_from_the_level_where_the_device_sends_no_span() {
+fn without_a_span_the_deadband_is_a_percentage_of_the_level() {
     let mut world = World::new();
     let at = |value: &str| Reading {
         span_high: None,
@@ -133,7 +133,7 @@ fn the_percent_deadband_is_taken_from_the_level_where_the_device_sends_no_span()
 }
 
 #[test]
-fn hysteresis_of_the_device_wins_over_the_setting() {
+fn the_hysteresis_of_the_device_overrides_the_configured_deadband() {
     let mut world = World::new();
     let at = |value: &str| {
         let mut reading = reading(Some(value));
@@ -156,7 +156,7 @@ fn latching(value: &str) -> Reading {
 }
 
 #[test]
-fn a_latching_level_stays_until_the_value_is_back_and_it_was_acknowledged() {
+fn a_latching_level_stays_until_the_value_has_returned_and_it_was_acknowledged() {
     let mut world = World::new();
     world.read(latching("300"));
     world.pass(5);
@@ -257,7 +257,7 @@ fn a_closed_alarm_can_be_acknowledged_once() {
 }
 
 #[test]
-fn the_off_delay_counts_from_the_value_that_is_back_and_survives_a_restart() {
+fn the_off_delay_starts_when_the_value_is_back_and_survives_a_restart() {
     let mut world = World::new();
     world.settings.alarm_off_delay = Duration::from_secs(30);
     world.value("300");
@@ -282,12 +282,12 @@ fn the_off_delay_counts_from_the_value_that_is_back_and_survives_a_restart() {
     assert_eq!(
         kinds(&world.timer(since)),
         [],
-        "a value within the deadband starts the delay anew"
+        "a value within the deadband restarts the delay"
     );
 }
 
 #[test]
-fn the_off_delay_holds_for_a_de_escalation_too() {
+fn the_off_delay_also_applies_to_a_de_escalation() {
     let mut world = World::new();
     world.settings.alarm_off_delay = Duration::from_secs(30);
     world.value("600");
@@ -298,7 +298,7 @@ fn the_off_delay_holds_for_a_de_escalation_too() {
 }
 
 #[test]
-fn no_usable_reading_raises_its_own_alarm_and_never_lowers_gas() {
+fn a_reading_without_a_value_raises_its_own_alarm_and_never_lowers_gas() {
     let mut world = World::new();
     world.value("300");
     world.pass(5);
@@ -310,7 +310,7 @@ fn no_usable_reading_raises_its_own_alarm_and_never_lowers_gas() {
 }
 
 #[test]
-fn a_fault_with_a_low_reading_never_lowers_standing_gas() {
+fn a_low_value_with_a_fault_never_lowers_a_gas_alarm() {
     let mut world = World::new();
     world.value("300");
     world.pass(5);
@@ -327,7 +327,7 @@ fn a_fault_with_a_low_reading_never_lowers_standing_gas() {
 }
 
 #[test]
-fn a_fault_that_clears_is_told_before_the_gas_it_hid() {
+fn a_fault_is_cleared_before_the_gas_it_hid_is_raised() {
     let mut world = World::new();
     let mut faulty = reading(Some("0"));
     faulty.sensor_fault = dec("1");
@@ -340,7 +340,7 @@ fn a_fault_that_clears_is_told_before_the_gas_it_hid() {
 }
 
 #[test]
-fn above_the_span_is_told_and_is_gas_as_well() {
+fn a_value_above_the_span_raises_over_range_and_gas() {
     let mut world = World::new();
     let decision = world.value("2001");
     assert_eq!(
@@ -354,7 +354,7 @@ fn above_the_span_is_told_and_is_gas_as_well() {
 }
 
 #[test]
-fn a_default_span_is_not_judged() {
+fn a_default_span_raises_no_over_range() {
     let mut world = World::new();
     let mut no_span = reading(Some("5000"));
     no_span.span_high = None;
@@ -385,7 +385,7 @@ fn a_missing_level_keeps_the_last_known_one() {
 }
 
 #[test]
-fn silence_is_told_after_the_limit_of_listening_and_cleared_by_the_first_message() {
+fn silence_is_raised_after_the_limit_and_cleared_by_the_first_message() {
     let mut world = World::new();
     let since = world.now;
     world.value("100");
@@ -397,18 +397,18 @@ fn silence_is_told_after_the_limit_of_listening_and_cleared_by_the_first_message
     let alarm = &decision.changes[0].alarm;
     assert_eq!(alarm.message, "No message from the detector for 180 s");
     assert_eq!(world.quality(), Quality::Offline);
-    let event = decision.event.expect("told").envelope;
+    let event = decision.event.expect("an event").envelope;
     assert!(
         event.contains(r#""alarm_status":"ALARM""#)
             && event.contains(r#""data_quality":"offline""#)
     );
-    assert_eq!(kinds(&world.timer(since)), [], "told once");
+    assert_eq!(kinds(&world.timer(since)), [], "raised once");
     assert_eq!(kinds(&world.value("100")), [(Cleared, DeviceOffline)]);
     assert_eq!(world.quality(), Quality::Good);
 }
 
 #[test]
-fn silence_counts_from_the_moment_somebody_listens() {
+fn silence_counts_from_the_moment_an_ingest_listens() {
     let mut world = World::new();
     world.value("100");
     world.pass(10_000);
@@ -447,18 +447,18 @@ fn an_off_delay_never_lowers_while_the_device_is_silent() {
 }
 
 #[test]
-fn a_lit_led_or_a_fault_flag_is_alarm_whatever_the_reading() {
+fn a_lit_led_is_shown_as_alarm_whatever_the_value() {
     let mut world = World::new();
     let mut lit = reading(Some("100"));
     lit.leds[1] = dec("1");
-    let event = world.read(lit).event.expect("told").envelope;
+    let event = world.read(lit).event.expect("an event").envelope;
     assert!(event.contains(r#""alarm_status":"ALARM""#));
-    let event = world.value("100").event.expect("told").envelope;
+    let event = world.value("100").event.expect("an event").envelope;
     assert!(event.contains(r#""alarm_status":"NORMAL""#));
 }
 
 #[test]
-fn the_first_answer_after_an_unlistened_silence_tells_the_values_once_more() {
+fn a_duplicate_after_silence_that_no_timer_noticed_publishes_the_values_again() {
     let mut world = World::new();
     let mut first = reading(Some("100"));
     first.device_time = Some(world.device_time);
@@ -466,7 +466,7 @@ fn the_first_answer_after_an_unlistened_silence_tells_the_values_once_more() {
     world.pass(500);
     let again = world.send_fingerprint(first, 7, false, false);
     assert_eq!(again.outcome, Outcome::Message(Class::Duplicate));
-    let event = again.event.expect("told").envelope;
+    let event = again.event.expect("an event").envelope;
     assert!(
         event.contains(r#""age_ms":500000"#),
         "the age has grown: {event}"
@@ -498,7 +498,7 @@ fn an_unreadable_side_keeps_the_last_known_one() {
 }
 
 #[test]
-fn a_flag_that_cannot_be_read_proves_nothing_over() {
+fn a_reading_with_an_unreadable_flag_clears_nothing() {
     let mut world = World::new();
     let mut faulty = reading(Some("300"));
     faulty.sensor_fault = dec("1");
@@ -515,7 +515,7 @@ fn a_flag_that_cannot_be_read_proves_nothing_over() {
 }
 
 #[test]
-fn what_may_not_lower_does_not_end_a_latch() {
+fn a_reading_that_may_not_lower_does_not_end_latching() {
     let mut world = World::new();
     world.read(latching("300"));
     world.pass(5);
@@ -528,7 +528,7 @@ fn what_may_not_lower_does_not_end_a_latch() {
 }
 
 #[test]
-fn a_latch_ends_by_the_word_of_the_device_and_not_by_its_silence() {
+fn latching_ends_if_the_device_switches_it_off_and_not_if_it_omits_the_flag() {
     let mut world = World::new();
     world.read(latching("300"));
     world.pass(5);
@@ -543,7 +543,7 @@ fn a_latch_ends_by_the_word_of_the_device_and_not_by_its_silence() {
 }
 
 #[test]
-fn latching_said_before_the_alarm_still_holds_it() {
+fn a_latching_flag_sent_before_the_alarm_still_applies() {
     let mut world = World::new();
     world.read(latching("100"));
     assert_eq!(kinds(&world.value("350")), [(Raised, AlarmLevel1)]);
@@ -551,7 +551,7 @@ fn latching_said_before_the_alarm_still_holds_it() {
 }
 
 #[test]
-fn a_tie_within_the_deadband_stops_a_running_off_delay() {
+fn a_tie_within_the_deadband_cancels_a_running_off_delay() {
     let mut world = World::new();
     world.settings.alarm_off_delay = Duration::from_mins(1);
     let since = world.now;
@@ -565,7 +565,7 @@ fn a_tie_within_the_deadband_stops_a_running_off_delay() {
 }
 
 #[test]
-fn the_deadband_of_a_wide_span_leaves_a_low_level_a_way_back() {
+fn the_deadband_of_a_wide_span_still_lets_a_small_level_clear() {
     let mut world = World::new();
     let at = |value: &str| {
         let mut reading = reading(Some(value));
@@ -580,7 +580,7 @@ fn the_deadband_of_a_wide_span_leaves_a_low_level_a_way_back() {
 }
 
 #[test]
-fn a_repeated_acknowledgement_of_a_lower_level_is_written_once() {
+fn a_repeated_acknowledgement_of_a_lower_level_is_logged_once() {
     let mut world = World::new();
     world.value("300");
     let id = world.gas_id();

@@ -1,5 +1,5 @@
-//! The rules against a naive model over random sequences: what the model says must stand stands, at its level, in its
-//! state, and what was told adds up to it.
+//! The rules against a naive model over random sequences: open alarms have the level and state of the model, and the published
+//! changes add up to the open alarms.
 
 use std::collections::HashMap;
 
@@ -14,23 +14,23 @@ const OFF_DELAY_S: i64 = 20;
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// In order.
+    /// A reading in order.
     Reading { value: i64, after_s: u64 },
-    /// Without a usable value.
+    /// A reading without a usable value.
     Invalid,
-    /// With the fault flag set.
+    /// A reading with the fault flag set.
     Faulty { value: i64 },
-    /// The same device time as the latest, a moment later.
+    /// A reading with the device time of the latest one.
     Tie { value: i64 },
-    /// Older than the latest, never seen.
+    /// A new reading that is older than the latest.
     Late { value: i64 },
-    /// The latest payload once more, marked as redelivered.
+    /// The latest payload again, marked as redelivered.
     Redelivered,
-    /// Seconds pass, deadlines are looked at.
+    /// Time passes, then the timer runs.
     Wait { seconds: u64 },
-    /// Acknowledge what is open, having seen the present position …
+    /// Acknowledges the gas alarm, having seen the present position.
     Acknowledge,
-    /// … or only what stood some positions before.
+    /// Acknowledges the gas alarm, having seen only a position some events before.
     AcknowledgeOld { back: u64 },
     /// Everything is restarted.
     Restart,
@@ -67,19 +67,20 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// One level, judged alone, as a person would note it on paper.
+/// One level, evaluated alone.
 #[derive(Clone, Copy, Debug, Default)]
-struct Note {
-    stands: bool,
+struct LevelModel {
+    is_active: bool,
     back_since_s: Option<i64>,
-    held_by_latch: bool,
+    /// The off-delay is over: only latching keeps the level active.
+    returned: bool,
 }
 
 #[derive(Debug, Default)]
 struct Model {
     latching: bool,
     off_delay_s: i64,
-    notes: [Note; 3],
+    levels: [LevelModel; 3],
     acknowledged: bool,
     /// Seq of the last raise or escalation.
     reached_seq: u64,
@@ -88,23 +89,23 @@ struct Model {
 
 impl Model {
     fn level(&self) -> Option<usize> {
-        (0..3).rev().find(|index| self.notes[*index].stands)
+        (0..3).rev().find(|index| self.levels[*index].is_active)
     }
 
-    /// A value arrives: raise freely, lower only where allowed.
-    fn see(&mut self, value: i64, may_lower: bool, now_s: i64, seq: u64) {
+    /// Any value may raise, only some may lower.
+    fn evaluate(&mut self, value: i64, may_lower: bool, now_s: i64, seq: u64) {
         let before = self.level();
-        for (note, level) in self.notes.iter_mut().zip(LEVELS) {
+        for (model, level) in self.levels.iter_mut().zip(LEVELS) {
             if value >= level {
-                *note = Note {
-                    stands: true,
-                    ..Note::default()
+                *model = LevelModel {
+                    is_active: true,
+                    ..LevelModel::default()
                 };
-            } else if note.stands && !note.held_by_latch {
+            } else if model.is_active && !model.returned {
                 if value >= level - DEADBAND {
-                    note.back_since_s = None;
+                    model.back_since_s = None;
                 } else if may_lower {
-                    note.back_since_s.get_or_insert(now_s);
+                    model.back_since_s.get_or_insert(now_s);
                 }
             }
         }
@@ -113,26 +114,26 @@ impl Model {
             self.acknowledged = false;
             self.reached_seq = seq;
         }
-        self.ripen(now_s);
+        self.end_off_delays(now_s);
     }
 
-    fn forget_returns(&mut self) {
-        for note in &mut self.notes {
-            note.back_since_s = None;
+    fn cancel_off_delays(&mut self) {
+        for level in &mut self.levels {
+            level.back_since_s = None;
         }
     }
 
-    fn ripen(&mut self, now_s: i64) {
-        for note in &mut self.notes {
-            if note
+    fn end_off_delays(&mut self, now_s: i64) {
+        for level in &mut self.levels {
+            if level
                 .back_since_s
                 .is_some_and(|since| now_s - since >= self.off_delay_s)
             {
-                note.back_since_s = None;
-                note.held_by_latch = true;
+                level.back_since_s = None;
+                level.returned = true;
             }
-            if note.held_by_latch && (!self.latching || self.acknowledged) {
-                *note = Note::default();
+            if level.returned && (!self.latching || self.acknowledged) {
+                *level = LevelModel::default();
             }
         }
         if self.level().is_none() {
@@ -141,33 +142,33 @@ impl Model {
     }
 
     fn late(&mut self, value: i64, now_s: i64, seq: u64) {
-        let is_news = (0..3).any(|index| value >= LEVELS[index] && !self.notes[index].stands);
+        let is_news = (0..3).any(|index| value >= LEVELS[index] && !self.levels[index].is_active);
         if !is_news {
             return;
         }
-        self.see(value, false, now_s, seq);
+        self.evaluate(value, false, now_s, seq);
         if let Some((latest, may_lower)) = self.latest {
-            self.see(latest, may_lower, now_s, seq);
+            self.evaluate(latest, may_lower, now_s, seq);
         }
     }
 
     fn acknowledge(&mut self, seen_seq: u64, now_s: i64) {
         if self.level().is_some() && !self.acknowledged && seen_seq >= self.reached_seq {
             self.acknowledged = true;
-            self.ripen(now_s);
+            self.end_off_delays(now_s);
         }
     }
 }
 
-/// What a client that only reads the changes believes to be open.
+/// A client that receives the changes and derives the open alarms from them.
 #[derive(Default)]
-struct Told {
+struct Client {
     open: HashMap<Kind, (String, Condition)>,
     ids: Vec<String>,
 }
 
-impl Told {
-    fn hear(&mut self, decision: &Decision) {
+impl Client {
+    fn receive(&mut self, decision: &Decision) {
         for change in &decision.changes {
             let kind = change.alarm.kind();
             let id = change.alarm.id.clone();
@@ -214,7 +215,7 @@ fn run(latching: bool, off_delay: bool, steps: &[Step]) {
         off_delay_s,
         ..Model::default()
     };
-    let mut told = Told::default();
+    let mut client = Client::default();
     let mut late_ms = 0;
     for step in steps {
         let make = |value: Option<i64>| {
@@ -238,44 +239,44 @@ fn run(latching: bool, off_delay: bool, steps: &[Step]) {
         };
         world.pass(passed);
         if known {
-            // Deadlines are looked at before anything else happens.
-            model.ripen(seconds(&world, start));
-            told.hear(&world.timer(start));
+            // The timer runs before anything else happens.
+            model.end_off_delays(seconds(&world, start));
+            client.receive(&world.timer(start));
         }
         let before = world.stored.state.position.seq;
         let decision = match *step {
             Step::Reading { value, .. } => {
                 let decision = world.read(make(Some(value)));
                 model.latest = Some((value, true));
-                model.see(value, true, seconds(&world, start), before + 1);
+                model.evaluate(value, true, seconds(&world, start), before + 1);
                 decision
             }
             Step::Invalid => {
                 model.latest = Some((0, false));
-                model.forget_returns();
+                model.cancel_off_delays();
                 world.read(make(None))
             }
             Step::Faulty { value } => {
                 let mut faulty = make(Some(value));
                 faulty.sensor_fault = dec("1");
                 model.latest = Some((value, false));
-                model.forget_returns();
-                model.see(value, false, seconds(&world, start), before + 1);
+                model.cancel_off_delays();
+                model.evaluate(value, false, seconds(&world, start), before + 1);
                 world.read(faulty)
             }
             Step::Tie { value } if known && first_of_its_time(&world) => {
                 model.latest = Some((value, false));
-                model.see(value, false, seconds(&world, start), before + 1);
+                model.evaluate(value, false, seconds(&world, start), before + 1);
                 let mut tie = make(Some(value));
                 tie.device_time = world.stored.state.order.latest_time;
                 let decision = world.send(tie, false, false);
-                told.hear(&decision);
+                client.receive(&decision);
                 world.pass(1);
-                model.ripen(seconds(&world, start));
+                model.end_off_delays(seconds(&world, start));
                 world.timer(start)
             }
             Step::Late { value } if known => {
-                // Ever older, so that it is never taken for a clock that was set.
+                // Each is older than the one before, so that they never count as a clock that was set.
                 late_ms += 1_000;
                 let mut late = make(Some(value));
                 let time = start.as_millis() - late_ms;
@@ -314,28 +315,28 @@ fn run(latching: bool, off_delay: bool, steps: &[Step]) {
             }
             _ => continue,
         };
-        told.hear(&decision);
-        compare(&world, &model, &told, *step);
+        client.receive(&decision);
+        compare(&world, &model, &client, *step);
     }
 }
 
 impl Model {
-    /// A late value while the latest reading says nothing: it stands until something is known.
+    /// A late value while the latest reading has no value: the alarm stays open until a value is known.
     fn late_raise_only(&mut self, value: i64, now_s: i64, seq: u64) {
-        let is_news = (0..3).any(|index| value >= LEVELS[index] && !self.notes[index].stands);
+        let is_news = (0..3).any(|index| value >= LEVELS[index] && !self.levels[index].is_active);
         if is_news {
-            self.see(value, false, now_s, seq);
+            self.evaluate(value, false, now_s, seq);
         }
     }
 }
 
-/// A third arrival of the same device time would be a clock that stands still.
+/// A third arrival of the same device time would count as a stuck clock.
 fn first_of_its_time(world: &World) -> bool {
     let order = &world.stored.state.order;
-    let standing = order
+    let repeated = order
         .standing
-        .filter(|standing| Some(standing.time) == order.latest_time);
-    standing.is_some_and(|standing| standing.count == 1)
+        .filter(|repeated| Some(repeated.time) == order.latest_time);
+    repeated.is_some_and(|repeated| repeated.count == 1)
 }
 
 fn has_value(world: &World) -> bool {
@@ -348,7 +349,7 @@ fn seconds(world: &World, start: Time) -> i64 {
 }
 
 #[track_caller]
-fn compare(world: &World, model: &Model, told: &Told, step: Step) {
+fn compare(world: &World, model: &Model, client: &Client, step: Step) {
     let gas = world.gas();
     let level = gas.and_then(|alarm| alarm.condition.level_index());
     assert_eq!(level, model.level(), "level after {step:?}: {model:?}");
@@ -359,7 +360,7 @@ fn compare(world: &World, model: &Model, told: &Told, step: Step) {
             "after {step:?}"
         );
         assert_eq!(
-            alarm.latched, model.notes[level].held_by_latch,
+            alarm.latched, model.levels[level].returned,
             "after {step:?}"
         );
     }
@@ -370,14 +371,14 @@ fn compare(world: &World, model: &Model, told: &Told, step: Step) {
         .iter()
         .map(|alarm| (alarm.kind(), alarm.condition))
         .collect();
-    let heard: HashMap<Kind, Condition> = told
+    let received: HashMap<Kind, Condition> = client
         .open
         .iter()
         .map(|(kind, (_, condition))| (*kind, *condition))
         .collect();
     assert_eq!(
-        open, heard,
-        "what was told adds up to what is open, after {step:?}"
+        open, received,
+        "the changes add up to the open alarms, after {step:?}"
     );
 }
 

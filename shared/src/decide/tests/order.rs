@@ -1,4 +1,4 @@
-//! Order, duplicates and late readings, seen through what they do to alarms.
+//! Order, duplicates and late readings, tested by their effect on alarms.
 
 use super::*;
 use ChangeKind::{Cleared, DeEscalated, Escalated, Raised};
@@ -61,7 +61,7 @@ fn a_stuck_device_clock_sending_350_10_350_350_keeps_the_alarm() {
 }
 
 #[test]
-fn a_clock_set_back_four_minutes_and_then_400_is_told_and_followed() {
+fn a_clock_set_back_four_minutes_hides_no_alarm_and_is_followed_from_the_third_reading() {
     let mut world = World::new();
     for _ in 0..3 {
         world.value("10");
@@ -73,7 +73,7 @@ fn a_clock_set_back_four_minutes_and_then_400_is_told_and_followed() {
         kinds(&first),
         [(Raised, AlarmLevel1), (Cleared, AlarmLevel1)]
     );
-    let event = first.event.expect("told").envelope;
+    let event = first.event.expect("an event").envelope;
     assert!(!event.contains(r#""data":"#), "the latest has not moved");
     assert_eq!(class(&world.value("400")), "late");
     let third = world.value("400");
@@ -124,7 +124,7 @@ fn a_clock_25_hours_off_orders_its_readings_and_a_redelivered_old_one_changes_no
 }
 
 #[test]
-fn a_peak_overtaken_by_the_next_reading_is_told_and_logged() {
+fn a_peak_overtaken_by_the_next_reading_is_raised_lowered_and_sampled() {
     let mut world = World::new();
     world.value("300");
     let peak_time = world.device_time + Duration::from_secs(5);
@@ -167,7 +167,7 @@ fn a_late_reading_never_lowers() {
 }
 
 #[test]
-fn a_late_peak_after_a_tie_stands_until_the_next_reading() {
+fn a_late_peak_after_a_tie_stays_open_until_the_next_reading() {
     let mut world = World::new();
     world.value("300");
     let mut tie = reading(Some("10"));
@@ -181,7 +181,7 @@ fn a_late_peak_after_a_tie_stands_until_the_next_reading() {
 }
 
 #[test]
-fn a_backlog_handed_over_in_a_burst_is_not_a_clock_that_was_set() {
+fn a_backlog_delivered_in_a_burst_is_not_a_clock_that_was_set() {
     let mut world = World::new();
     world.pass(1_000);
     world.value("10");
@@ -208,7 +208,7 @@ fn a_repeated_payload_is_a_duplicate_that_proves_the_device_alive() {
 }
 
 #[test]
-fn without_usable_time_arrival_decides_and_two_seconds_are_a_tie() {
+fn without_usable_time_arrival_decides_and_arrivals_within_two_seconds_are_a_tie() {
     let mut world = World::new();
     world.send(reading(Some("300")), false, false);
     world.now = world.now + Duration::from_secs(1);
@@ -234,28 +234,28 @@ fn without_usable_time_arrival_decides_and_two_seconds_are_a_tie() {
 }
 
 #[test]
-fn a_retained_message_introduces_an_unknown_device_and_is_no_sign_of_life() {
+fn a_retained_message_creates_an_unknown_device_and_does_not_prove_it_alive() {
     let mut world = World::new();
-    let mut kept = reading(Some("100"));
-    kept.device_time = Some(world.device_time);
-    let decision = world.send(kept.clone(), false, true);
+    let mut retained = reading(Some("100"));
+    retained.device_time = Some(world.device_time);
+    let decision = world.send(retained.clone(), false, true);
     assert_eq!((class(&decision), decision.alive), ("next", false));
     assert_eq!(world.quality(), Quality::Uncertain);
-    let event = decision.event.expect("listed from then on").envelope;
+    let event = decision.event.expect("an event").envelope;
     assert!(event.contains(r#""data_quality":"uncertain""#), "{event}");
     assert!(
         event.contains(r#""alarm_status":"ALARM""#),
         "nobody knows how old it is: {event}"
     );
-    kept.value = Some(dec("5000"));
-    let ignored = world.send(kept, false, true);
+    retained.value = Some(dec("5000"));
+    let ignored = world.send(retained, false, true);
     assert_eq!((class(&ignored), kinds(&ignored)), ("ignored", vec![]));
     world.value("100");
     assert_eq!(world.quality(), Quality::Good);
 }
 
 #[test]
-fn a_reading_that_waited_longer_than_usual_says_its_age() {
+fn a_reading_that_waited_longer_than_usual_shows_its_age() {
     let mut world = World::new();
     for _ in 0..4 {
         world.value("10");
@@ -263,7 +263,7 @@ fn a_reading_that_waited_longer_than_usual_says_its_age() {
     world.now = world.now + Duration::from_secs(40);
     world.device_time = world.device_time + Duration::from_secs(5);
     let decision = world.read(reading(Some("10")));
-    let event = decision.event.expect("told").envelope;
+    let event = decision.event.expect("an event").envelope;
     assert!(event.contains(r#""age_ms":35000"#), "{event}");
     assert_eq!(world.quality(), Quality::Uncertain);
 }
@@ -280,14 +280,14 @@ fn time_never_runs_back_for_a_device() {
 }
 
 #[test]
-fn a_lost_state_is_replaced_and_told_as_a_snapshot_above_every_known_seq() {
+fn a_lost_state_is_replaced_by_a_snapshot_above_every_known_seq() {
     let mut world = World::new();
     world.stored.lost = true;
     world.stored.seq_floor = 41;
     let decision = world.value("300");
     assert_eq!(decision.state.position.seq, 42);
-    assert_eq!(decision.log[0].change, None, "state_lost stands in the log");
-    let envelope = decision.event.expect("told").envelope;
+    assert_eq!(decision.log[0].change, None, "state_lost is in the log");
+    let envelope = decision.event.expect("an event").envelope;
     assert_eq!(
         envelope.matches(r#""snapshot":true"#).count(),
         3,

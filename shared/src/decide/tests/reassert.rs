@@ -1,4 +1,4 @@
-//! Redis went back: what a writer remembers against what is stored.
+//! Redis went back to an earlier state: what a writer remembers is merged with what is stored.
 
 use std::cmp::Reverse;
 
@@ -6,8 +6,8 @@ use super::*;
 
 const NEW_EPOCH: Epoch = Epoch::from_bits(0xdef);
 
-/// What the writer of this world committed last.
-fn memory(world: &World) -> CommittedState {
+/// The last state that the writer of this world committed.
+fn committed(world: &World) -> CommittedState {
     CommittedState {
         epoch: world.stored.epoch,
         state: world.stored.state.clone(),
@@ -49,10 +49,10 @@ fn log(decision: &Decision) -> Vec<ChangeKind> {
 }
 
 #[test]
-fn under_the_same_epoch_nothing_is_missing() {
+fn in_the_same_epoch_nothing_is_missing() {
     let mut world = World::new();
     world.value("100");
-    let remembered = memory(&world);
+    let remembered = committed(&world);
     world.stored.state = DeviceState::default();
     assert!(!remembered.is_missing_from(&world.stored));
 }
@@ -61,7 +61,7 @@ fn under_the_same_epoch_nothing_is_missing() {
 fn after_a_clean_restart_nothing_is_missing() {
     let mut world = World::new();
     world.value("100");
-    let remembered = memory(&world);
+    let remembered = committed(&world);
     world.stored.epoch = NEW_EPOCH;
     assert!(
         !remembered.is_missing_from(&world.stored),
@@ -70,19 +70,19 @@ fn after_a_clean_restart_nothing_is_missing() {
     world.value("101");
     assert!(
         !remembered.is_missing_from(&world.stored),
-        "others have gone on"
+        "another writer has continued"
     );
 }
 
 #[test]
-fn an_emptied_server_gets_everything_back_one_above() {
+fn an_emptied_server_gets_everything_back_with_the_next_seq() {
     let mut world = World::new();
     world.value("300");
     let id = world.gas_id();
     world.acknowledge(&id);
     world.value("320");
     let before = world.stored.clone();
-    let remembered = memory(&world);
+    let remembered = committed(&world);
     let mut emptied = emptied(&world);
     let decision = reassert(&mut emptied, &remembered);
     assert_eq!(decision.state.position.epoch, NEW_EPOCH);
@@ -92,19 +92,22 @@ fn an_emptied_server_gets_everything_back_one_above() {
     assert_eq!(decision.last_alive, before.last_message);
     assert_eq!(decision.deadline, Deadline::At(emptied.now));
     assert!(decision.sample.is_some(), "the history is gone, too");
-    // The log lost the row and its acknowledgement; nobody is told of them a second time.
+    // The log lost both lines. Clients have received both changes and do not receive them again.
     assert_eq!(
         log(&decision),
         [ChangeKind::Raised, ChangeKind::Acknowledged]
     );
     assert!(decision.changes.is_empty());
-    let event = decision.event.expect("clients must see it");
+    let event = decision.event.expect("an event");
     assert!(
         event.envelope.contains(r#""snapshot":true"#),
         "{}",
         event.envelope
     );
-    assert!(event.envelope.contains(&id), "the open alarms stand beside");
+    assert!(
+        event.envelope.contains(&id),
+        "the open alarms are part of it"
+    );
     // Still the same device: a redelivery is known, the next reading is next.
     let repeated = emptied.send_fingerprint(
         reading(Some("320")),
@@ -130,7 +133,7 @@ fn a_latched_alarm_survives() {
     world.pass(5);
     world.read(latching("100"));
     assert_eq!(state_of(&world), Some(AlarmState::Latched));
-    let remembered = memory(&world);
+    let remembered = committed(&world);
     let mut emptied = emptied(&world);
     reassert(&mut emptied, &remembered);
     assert_eq!(state_of(&emptied), Some(AlarmState::Latched));
@@ -138,18 +141,18 @@ fn a_latched_alarm_survives() {
     emptied.acknowledge(&id);
     assert!(
         emptied.gas().is_none(),
-        "and is held by nothing but the acknowledgement"
+        "only the acknowledgement was missing"
     );
 }
 
 #[test]
-fn what_was_stored_last_is_gone_on_from_where_the_writer_had_gone_further() {
+fn a_later_state_of_the_writer_replaces_the_earlier_stored_one() {
     let mut world = World::new();
     world.value("300");
     let earlier = world.stored.clone();
     let id = world.gas_id();
     world.value("600");
-    let remembered = memory(&world);
+    let remembered = committed(&world);
     let mut back = gone_back_to(&earlier, &world);
     let decision = reassert(&mut back, &remembered);
     assert_eq!(
@@ -170,7 +173,7 @@ fn an_alarm_the_writer_had_seen_cleared_is_cleared_again() {
     world.value("300");
     let earlier = world.stored.clone();
     world.value("100");
-    let remembered = memory(&world);
+    let remembered = committed(&world);
     let mut back = gone_back_to(&earlier, &world);
     let decision = reassert(&mut back, &remembered);
     assert!(back.gas().is_none());
@@ -181,7 +184,7 @@ fn an_alarm_the_writer_had_seen_cleared_is_cleared_again() {
 }
 
 #[test]
-fn of_two_alarms_of_one_kind_ours_stays_at_the_higher_level() {
+fn of_two_alarms_of_one_kind_the_writers_own_is_kept_at_the_higher_level() {
     for (own, other, level) in [
         ("300", "600", Condition::AlarmLevel2),
         ("600", "300", Condition::AlarmLevel2),
@@ -192,8 +195,8 @@ fn of_two_alarms_of_one_kind_ours_stays_at_the_higher_level() {
         world.value("100");
         world.value(own);
         let id = world.gas_id();
-        let remembered = memory(&world);
-        // Others began anew on the emptied server.
+        let remembered = committed(&world);
+        // Another writer began from nothing on the emptied server.
         let mut others = emptied(&world);
         others.value(other);
         let other_id = others.gas_id();
@@ -208,7 +211,7 @@ fn of_two_alarms_of_one_kind_ours_stays_at_the_higher_level() {
             .iter()
             .find(|c| c.kind == ChangeKind::Cleared);
         assert_eq!(cleared.map(|c| c.alarm.id.clone()), Some(other_id));
-        // Theirs is the newer reading.
+        // The other writer has the newer reading.
         let shown = |latest: &Option<Latest>| latest.as_ref().map(|latest| latest.reading.clone());
         assert_eq!(shown(&others.stored.state.latest), shown(&newer));
         assert_eq!(decision.state.position.seq, 4);
@@ -216,11 +219,11 @@ fn of_two_alarms_of_one_kind_ours_stays_at_the_higher_level() {
 }
 
 #[test]
-fn alarms_of_other_kinds_stand_beside_each_other() {
+fn alarms_of_different_kinds_are_all_kept() {
     let mut world = World::new();
     world.value("100");
     world.value("300");
-    let remembered = memory(&world);
+    let remembered = committed(&world);
     let mut others = emptied(&world);
     let mut faulty = reading(Some("100"));
     faulty.sensor_fault = dec("1");
@@ -232,10 +235,10 @@ fn alarms_of_other_kinds_stand_beside_each_other() {
 }
 
 #[test]
-fn the_same_number_of_another_line_is_a_loss() {
+fn the_same_seq_in_another_epoch_is_a_loss() {
     let mut world = World::new();
     world.value("300");
-    let remembered = memory(&world);
+    let remembered = committed(&world);
     let mut others = emptied(&world);
     others.value("100");
     assert_eq!(
@@ -248,15 +251,15 @@ fn the_same_number_of_another_line_is_a_loss() {
 }
 
 #[test]
-fn of_two_writers_the_one_that_had_gone_further_is_right() {
+fn of_two_writers_the_one_with_the_later_state_decides() {
     let mut world = World::new();
     world.value("300");
-    let behind = memory(&world);
+    let behind = committed(&world);
     world.value("100");
-    let ahead = memory(&world);
+    let ahead = committed(&world);
     let mut emptied = emptied(&world);
     reassert(&mut emptied, &behind);
-    assert!(emptied.gas().is_some(), "all that was known");
+    assert!(emptied.gas().is_some(), "nothing later is known yet");
     let decision = reassert(&mut emptied, &ahead);
     assert!(emptied.gas().is_none());
     assert_eq!(
@@ -267,15 +270,15 @@ fn of_two_writers_the_one_that_had_gone_further_is_right() {
 }
 
 #[test]
-fn what_ended_in_a_later_epoch_stays_ended() {
+fn an_alarm_that_ended_in_a_later_epoch_stays_ended() {
     let mut world = World::new();
     world.value("300");
     let earlier = world.stored.clone();
-    // A clean restart: the line goes on in another epoch, and the alarm ends there.
+    // A clean restart: the device continues in another epoch, and the alarm ends there.
     world.stored.epoch = Epoch::from_bits(0xbcd);
     world.value("310");
     world.value("100");
-    let remembered = memory(&world);
+    let remembered = committed(&world);
     let mut back = gone_back_to(&earlier, &world);
     let decision = reassert(&mut back, &remembered);
     assert!(back.gas().is_none());
@@ -289,7 +292,7 @@ fn what_ended_in_a_later_epoch_stays_ended() {
 fn a_retired_device_stays_retired() {
     let mut world = World::new();
     world.value("300");
-    let remembered = memory(&world);
+    let remembered = committed(&world);
     let mut emptied = emptied(&world);
     emptied.stored.seq_floor = remembered.state.position.seq + 1;
     assert!(!remembered.is_missing_from(&emptied.stored));
@@ -299,7 +302,7 @@ fn a_retired_device_stays_retired() {
 fn time_never_runs_back_for_a_device() {
     let mut world = World::new();
     world.value("300");
-    let remembered = memory(&world);
+    let remembered = committed(&world);
     let mut emptied = emptied(&world);
     emptied.now = Time::from_millis(1);
     let decision = reassert(&mut emptied, &remembered);
@@ -307,13 +310,13 @@ fn time_never_runs_back_for_a_device() {
 }
 
 #[test]
-fn an_acknowledgement_is_not_lost_because_others_have_gone_on() {
+fn an_acknowledgement_is_not_lost_if_another_writer_continued() {
     let mut world = World::new();
     world.value("300");
     let earlier = world.stored.clone();
     let id = world.gas_id();
     world.acknowledge(&id);
-    let remembered = memory(&world);
+    let remembered = committed(&world);
     let mut others = gone_back_to(&earlier, &world);
     others.value("310");
     others.value("320");
@@ -324,17 +327,17 @@ fn an_acknowledgement_is_not_lost_because_others_have_gone_on() {
     );
     assert_eq!(state_of(&others), Some(AlarmState::Acknowledged));
     assert_eq!(decision.log[0].acknowledgement(), Some(("User", 1)));
-    // One that has risen since was not seen by whoever acknowledged it.
+    // The person who acknowledged the alarm had not seen a level that was reached later.
     let mut risen = gone_back_to(&earlier, &world);
     risen.value("310");
     risen.value("600");
     assert!(!remembered.is_missing_from(&risen.stored));
 }
 
-/// Two writers on one device, and a server that goes back to any earlier state, or loses everything, at any moment. Whoever
-/// committed last remembers the last state: that is what must stand in the end, whoever is asked first.
+/// Two writers on one device, and a server that goes back to any earlier state, or loses everything, at any moment. The writer
+/// that committed last remembers the last state. That state must be stored in the end, whichever writer reasserts first.
 #[test]
-fn whatever_the_server_loses_the_last_commit_stands_again() {
+fn whatever_the_server_loses_the_last_commit_is_restored() {
     const VALUES: [&str; 6] = ["100", "240", "300", "600", "1200", "2100"];
     for seed in 0..400 {
         let mut random = fastrand::Rng::with_seed(seed);
@@ -359,15 +362,15 @@ fn whatever_the_server_loses_the_last_commit_stands_again() {
                         .flatten()
                         .max_by_key(|m| m.state.position.seq);
                     let last = last.cloned();
-                    let mut asked = [0, 1];
-                    random.shuffle(&mut asked);
-                    for writer in asked {
+                    let mut writers = [0, 1];
+                    random.shuffle(&mut writers);
+                    for writer in writers {
                         let Some(memory) = &memories[writer] else {
                             continue;
                         };
                         if memory.is_missing_from(&world.stored) {
                             world.apply(Input::Reassertion(memory));
-                            memories[writer] = Some(self::memory(&world));
+                            memories[writer] = Some(committed(&world));
                         } else if memory.state.position != world.stored.state.position {
                             memories[writer] = None;
                         }
@@ -389,7 +392,7 @@ fn whatever_the_server_loses_the_last_commit_stands_again() {
                 1 => {
                     let id = world.gas_id();
                     world.acknowledge(&id);
-                    memories[random.usize(..2)] = Some(memory(&world));
+                    memories[random.usize(..2)] = Some(committed(&world));
                     stored.push(world.stored.clone());
                 }
                 _ => {
@@ -397,7 +400,7 @@ fn whatever_the_server_loses_the_last_commit_stands_again() {
                     reading.levels[0].latching = Some(dec("1"));
                     world.pass(5);
                     world.read(reading);
-                    memories[random.usize(..2)] = Some(memory(&world));
+                    memories[random.usize(..2)] = Some(committed(&world));
                     stored.push(world.stored.clone());
                 }
             }
@@ -405,22 +408,23 @@ fn whatever_the_server_loses_the_last_commit_stands_again() {
     }
 }
 
-/// The state the server goes back to, what others made of it, and what we remember.
-fn fork(ours: impl Fn(&mut World), theirs: impl Fn(&mut World)) -> (CommittedState, World) {
+/// Two writers continue from the same state. Returns what the first remembers, and the world of the second, whose commits are
+/// stored.
+fn fork(first: impl Fn(&mut World), second: impl Fn(&mut World)) -> (CommittedState, World) {
     let mut world = World::new();
     world.value("300");
     world.value("310");
     let earlier = world.stored.clone();
     let mut others = gone_back_to(&earlier, &world);
-    ours(&mut world);
-    let remembered = memory(&world);
+    first(&mut world);
+    let remembered = committed(&world);
     others.pass(60);
-    theirs(&mut others);
+    second(&mut others);
     (remembered, others)
 }
 
 #[test]
-fn what_ended_on_an_older_reading_does_not_end_what_a_newer_one_holds() {
+fn an_alarm_that_ended_on_an_older_reading_stays_open_on_a_newer_one() {
     let ours = |world: &mut World| {
         world.value("100");
         world.value("110");
@@ -433,7 +437,7 @@ fn what_ended_on_an_older_reading_does_not_end_what_a_newer_one_holds() {
         others.gas().is_some(),
         "the newer reading is above the level"
     );
-    // Nor does it lower it.
+    // An older reading does not lower it either.
     let ours = |world: &mut World| {
         world.value("260");
         world.value("260");
@@ -447,7 +451,7 @@ fn what_ended_on_an_older_reading_does_not_end_what_a_newer_one_holds() {
 }
 
 #[test]
-fn an_off_delay_that_ran_on_an_older_reading_does_not_run_out_on_a_newer_one() {
+fn an_off_delay_of_an_older_reading_does_not_continue_with_a_newer_one() {
     let mut world = World::new();
     world.settings.alarm_off_delay = Duration::from_secs(30);
     world.value("100");
@@ -455,7 +459,7 @@ fn an_off_delay_that_ran_on_an_older_reading_does_not_run_out_on_a_newer_one() {
     world.value("300");
     world.value("100");
     world.value("100");
-    let remembered = memory(&world);
+    let remembered = committed(&world);
     let mut others = gone_back_to(&earlier, &world);
     others.settings = world.settings.clone();
     others.pass(5);
@@ -463,11 +467,11 @@ fn an_off_delay_that_ran_on_an_older_reading_does_not_run_out_on_a_newer_one() {
     reassert(&mut others, &remembered);
     others.pass(60);
     others.timer(Time::default());
-    assert!(others.gas().is_some(), "nothing has come that is below");
+    assert!(others.gas().is_some(), "no later value was below the level");
 }
 
 #[test]
-fn an_alarm_that_others_never_knew_stands_although_they_have_gone_further() {
+fn an_alarm_that_the_other_writer_never_knew_is_kept_although_it_continued() {
     let mut world = World::new();
     world.value("100");
     let earlier = world.stored.clone();
@@ -481,7 +485,7 @@ fn an_alarm_that_others_never_knew_stands_although_they_have_gone_further() {
     world.pass(5);
     world.read(latching("100"));
     let id = world.gas_id();
-    let remembered = memory(&world);
+    let remembered = committed(&world);
     let mut others = gone_back_to(&earlier, &world);
     for _ in 0..5 {
         others.pass(5);
@@ -489,7 +493,7 @@ fn an_alarm_that_others_never_knew_stands_although_they_have_gone_further() {
     }
     reassert(&mut others, &remembered);
     assert_eq!(others.gas_id(), id);
-    // One they knew and ended stays ended.
+    // An alarm that the other writer knew and ended stays ended.
     let (remembered, others) = fork(
         |_| {},
         |others| {
@@ -500,7 +504,7 @@ fn an_alarm_that_others_never_knew_stands_although_they_have_gone_further() {
 }
 
 #[test]
-fn the_acknowledgement_that_ended_an_alarm_is_told_with_its_end() {
+fn the_acknowledgement_that_ended_an_alarm_is_published_with_its_end() {
     let mut world = World::new();
     let latching = |value| {
         let mut reading = reading(Some(value));
@@ -516,13 +520,13 @@ fn the_acknowledgement_that_ended_an_alarm_is_told_with_its_end() {
     let ended = world.acknowledge(&id).changes.pop().expect("cleared").alarm;
     let remembered = CommittedState {
         ended: vec![ended],
-        ..memory(&world)
+        ..committed(&world)
     };
     let expected = [
         (ChangeKind::Acknowledged, Condition::AlarmLevel1),
         (ChangeKind::Cleared, Condition::AlarmLevel1),
     ];
-    // Whether the server stands where it stood before, or others have gone on from there.
+    // The server has the earlier state, without and with later readings by another writer.
     for readings in [0, 4] {
         let mut back = gone_back_to(&earlier, &world);
         for _ in 0..readings {

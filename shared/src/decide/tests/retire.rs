@@ -1,4 +1,4 @@
-//! The end of a device.
+//! Retiring a device.
 
 use serde_json::Value;
 
@@ -16,7 +16,7 @@ fn envelope(retirement: &Decision) -> Value {
 }
 
 #[test]
-fn every_open_alarm_closes_as_it_was() {
+fn every_open_alarm_is_closed_and_keeps_its_acknowledgement() {
     let mut world = World::new();
     let mut latching = reading(Some("2001"));
     latching.levels[2].latching = Some(dec("1"));
@@ -71,11 +71,11 @@ fn a_latched_alarm_does_not_stay_latched() {
     let alarm = &retirement.changes[0].alarm;
     assert_eq!(alarm.state(), AlarmState::Cleared);
     assert_eq!(alarm.acknowledged, None, "nobody acknowledged it");
-    assert!(alarm.holds.is_empty());
+    assert!(alarm.active_levels.is_empty());
 }
 
 #[test]
-fn the_event_tells_the_changes_and_no_data() {
+fn the_event_has_the_changes_and_no_data() {
     let mut world = World::new();
     world.value("300");
     let event = envelope(&retire(&world).expect("it is known"));
@@ -92,12 +92,12 @@ fn the_event_tells_the_changes_and_no_data() {
     world.value("10");
     let event = envelope(&retire(&world).expect("it is known"));
     assert_eq!(event["retired"], true);
-    let told = event["changes"]["alerts"].as_array().map(Vec::len);
-    assert_eq!(told, Some(0), "a position that can be seen: {event}");
+    let alerts = event["changes"]["alerts"].as_array().map(Vec::len);
+    assert_eq!(alerts, Some(0), "clients need its position: {event}");
 }
 
 #[test]
-fn what_was_never_heard_of_cannot_be_retired_and_what_was_lost_can() {
+fn an_unknown_device_cannot_be_retired_and_a_lost_one_can() {
     let mut world = World::new();
     world.stored.seq_floor = 7;
     assert!(retire(&world).is_none());
@@ -108,7 +108,7 @@ fn what_was_never_heard_of_cannot_be_retired_and_what_was_lost_can() {
 }
 
 #[test]
-fn its_time_never_runs_back() {
+fn the_time_of_a_retirement_never_runs_back() {
     let mut world = World::new();
     world.value("300");
     let decided_at = world.now;
@@ -117,7 +117,7 @@ fn its_time_never_runs_back() {
 }
 
 #[test]
-fn a_later_device_begins_above_the_floor_and_remembers_it() {
+fn a_device_that_returns_begins_above_the_floor_and_remembers_it() {
     let mut world = World::new();
     world.stored.seq_floor = 7;
     let decision = world.value("300");

@@ -31,7 +31,7 @@ fn alarm(condition: Condition, age_s: i64, is_acknowledged: bool) -> Alarm {
         seen_before: None,
         latched: false,
         cleared_at: None,
-        holds: Vec::new(),
+        active_levels: Vec::new(),
     }
 }
 

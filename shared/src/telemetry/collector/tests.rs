@@ -17,7 +17,7 @@ fn settings(flags: &[&str]) -> Result<TelemetryConfig, clap::Error> {
 }
 
 #[test]
-fn a_user_is_neither_shown_nor_sent() {
+fn the_user_part_is_neither_printed_nor_sent() {
     let endpoint: Endpoint = "https://u:hunter2@collector:4317/a?b#c".parse().unwrap();
     assert_eq!(endpoint.as_str(), "https://collector:4317/a?b");
     assert_eq!(endpoint.to_string(), "https://***@collector:4317/a?b#c");
@@ -28,7 +28,7 @@ fn a_user_is_neither_shown_nor_sent() {
 }
 
 #[test]
-fn what_is_no_url_of_a_collector_is_refused_without_its_text() {
+fn an_invalid_endpoint_is_refused_and_its_text_is_not_repeated() {
     let long = format!("http://u:hunter2@collector/{}", "a".repeat(3_000));
     for bad in [
         "foo bar",
@@ -47,23 +47,23 @@ fn what_is_no_url_of_a_collector_is_refused_without_its_text() {
 }
 
 #[test]
-fn what_is_said_of_one_signal_wins_over_what_is_said_of_both() {
+fn a_setting_of_one_signal_overrides_the_setting_of_both() {
     let plain = settings(&[]).unwrap().collector;
     assert_eq!(plain.traces_endpoint().as_str(), "http://127.0.0.1:4317");
     assert_eq!(plain.metrics_endpoint(), plain.traces_endpoint());
     assert_eq!(plain.traces_timeout(), FLUSH_TIMEOUT);
     assert_eq!(plain.metrics_timeout(), FLUSH_TIMEOUT);
-    let told = settings(&[
+    let given = settings(&[
         "--otel-exporter-otlp-endpoint=http://both:1",
         "--otel-exporter-otlp-metrics-endpoint=http://metrics:2",
         "--otel-exporter-otlp-timeout=1500",
         "--otel-exporter-otlp-traces-timeout=20",
     ]);
-    let told = told.unwrap().collector;
-    assert_eq!(told.traces_endpoint().as_str(), "http://both:1");
-    assert_eq!(told.metrics_endpoint().as_str(), "http://metrics:2");
-    assert_eq!(told.traces_timeout(), Duration::from_millis(20));
-    assert_eq!(told.metrics_timeout(), Duration::from_millis(1_500));
+    let given = given.unwrap().collector;
+    assert_eq!(given.traces_endpoint().as_str(), "http://both:1");
+    assert_eq!(given.metrics_endpoint().as_str(), "http://metrics:2");
+    assert_eq!(given.traces_timeout(), Duration::from_millis(20));
+    assert_eq!(given.metrics_timeout(), Duration::from_millis(1_500));
     for bad in ["0", "3s", "-1", "1e3"] {
         let flag = format!("--otel-exporter-otlp-timeout={bad}");
         assert!(settings(&[&flag]).is_err(), "{bad}");
@@ -80,7 +80,7 @@ fn urls() -> impl Strategy<Value = String> {
     })
 }
 
-fn starts(url: &str) -> Result<bool, clap::Error> {
+fn exporters_can_be_built(url: &str) -> Result<bool, clap::Error> {
     let flag = format!("--otel-exporter-otlp-endpoint={url}");
     let config = settings(&[&flag])?;
     let runtime = tokio::runtime::Builder::new_current_thread().build();
@@ -90,7 +90,7 @@ fn starts(url: &str) -> Result<bool, clap::Error> {
 }
 
 #[test]
-fn usual_endpoints_are_taken() {
+fn usual_endpoints_are_accepted() {
     for url in [
         "http://127.0.0.1:4317",
         "http://[::1]:4317",
@@ -99,13 +99,13 @@ fn usual_endpoints_are_taken() {
         "https://10.0.0.1:4317",
         "https://[fd00::1]:4317",
     ] {
-        assert!(starts(url).unwrap(), "{url}");
+        assert!(exporters_can_be_built(url).unwrap(), "{url}");
     }
 }
 
 proptest! {
     #[test]
-    fn whatever_is_taken_can_be_started_with(url in urls()) {
-        prop_assert!(starts(&url).unwrap_or(true), "{url}");
+    fn exporters_can_be_built_for_every_accepted_endpoint(url in urls()) {
+        prop_assert!(exporters_can_be_built(&url).unwrap_or(true), "{url}");
     }
 }

@@ -36,7 +36,7 @@ fn a_collector_that_accepts_every_second_export_causes_two_lines_a_minute() {
     });
     assert_eq!(lines.count(), 20);
     assert_eq!(outage.failed, 300);
-    // One that stays away from then on is logged when the minute is over.
+    // An outage that continues is logged when the minute is over.
     assert_eq!(
         outage.observe(false, began + Duration::from_secs(599)),
         None

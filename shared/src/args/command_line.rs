@@ -1,4 +1,4 @@
-//! A command line read to its end: what cannot be read is told, stepped over, and the rest is read all the same.
+//! Parses a command line to its end: an argument that is wrong is reported and skipped, and the rest is still parsed.
 
 use std::ffi::{OsStr, OsString};
 
@@ -7,27 +7,29 @@ use clap::{Arg, ArgMatches, Command, FromArgMatches};
 
 use super::Usage;
 
-/// A command line with its environment, as far as it can be read.
+/// A command line with its environment, as far as it can be parsed.
 #[derive(Clone, Debug)]
-pub struct Line {
+pub struct CommandLine {
     pub(super) command: Command,
-    /// What was read. In place of what could not be read stands the default, or a stand-in where there is none.
+    /// The parsed values. A setting that is missing or invalid has its default here, or its placeholder.
     pub matches: ArgMatches,
     problems: Vec<String>,
-    /// Flags whose value is missing or could not be read.
-    pub(super) unread: Vec<String>,
+    /// Flags whose value is missing or could not be parsed.
+    pub(super) invalid: Vec<String>,
 }
 
-impl Line {
-    /// Reads arguments (the first is the program's name) and environment. `stand_ins` are values, by flag without its
-    /// dashes, for required settings that are missing or cannot be read: what depends on others can be checked all the same.
+impl CommandLine {
+    /// Parses arguments (the first is the program's name) and environment. `placeholders` are values, by flag without its
+    /// dashes, for required settings that are missing or invalid, so that settings which depend on them can still be
+    /// checked.
     ///
     /// # Errors
-    /// Help was asked for, or not even the stand-ins make it a whole line; the problems up to there are told.
-    pub fn read<I>(
+    /// Help was asked for, or the command line is incomplete even with the placeholders. Then the problems found until there
+    /// are returned.
+    pub fn parse<I>(
         command: Command,
         args: I,
-        stand_ins: &[(&str, &'static str)],
+        placeholders: &[(&str, &'static str)],
     ) -> Result<Self, Usage>
     where
         I: IntoIterator,
@@ -42,7 +44,7 @@ impl Line {
         let mut attempt = Attempt {
             command: command.clone(),
             args: args.into_iter().map(Into::into).collect(),
-            unread: Vec::new(),
+            invalid: Vec::new(),
         };
         let mut problems = Vec::new();
         loop {
@@ -52,7 +54,7 @@ impl Line {
                         command,
                         matches,
                         problems,
-                        unread: attempt.unread,
+                        invalid: attempt.invalid,
                     });
                 }
                 Err(err) => err,
@@ -63,65 +65,66 @@ impl Line {
             ) {
                 return Err(Usage::Help(err.to_string()));
             }
-            problems.push(sentence(&err, &command));
-            if !attempt.step_over(&err, stand_ins) {
+            problems.push(describe(&err, &command));
+            if !attempt.skip(&err, placeholders) {
                 return Err(Usage::Problems(problems));
             }
         }
     }
 
-    /// The settings that were read.
+    /// The parsed settings.
     ///
     /// # Errors
-    /// The definition asks for more than its own command line: a mistake of ours, told instead of a panic.
+    /// `C` needs an argument that the command does not define. That is a mistake in the program, returned as an error so
+    /// that it does not panic.
     pub fn config<C: FromArgMatches>(&self) -> Result<C, Usage> {
         C::from_arg_matches(&self.matches)
-            .map_err(|err| Usage::Problems(vec![sentence(&err, &self.command)]))
+            .map_err(|err| Usage::Problems(vec![describe(&err, &self.command)]))
     }
 
-    /// Every problem: those of reading, and `found` in what was read. A sentence about a setting that could not be read
-    /// is left out: it would be about what stands in its place.
+    /// All problems: those found by parsing, and those `found` in the parsed settings. A sentence about an invalid setting is
+    /// left out, since it would be about the default or placeholder.
     #[must_use]
     pub fn problems(&self, found: Vec<String>) -> Vec<String> {
-        let is_real = |text: &String| !self.unread.iter().any(|flag| names(text, flag));
+        let is_real = |text: &String| !self.invalid.iter().any(|flag| mentions(text, flag));
         let found = found.into_iter().filter(is_real);
         self.problems.iter().cloned().chain(found).collect()
     }
 }
 
-/// What is left to read of a line.
+/// The arguments that remain to be parsed.
 struct Attempt {
     command: Command,
     args: Vec<OsString>,
-    unread: Vec<String>,
+    invalid: Vec<String>,
 }
 
 impl Attempt {
     fn matches(&self) -> Result<ArgMatches, clap::Error> {
-        // A command that was used cannot be changed any more.
+        // On a clone: a command that was used for parsing cannot be changed afterwards.
         self.command.clone().try_get_matches_from(&self.args)
     }
 
-    /// Takes out what the error is about. Each time there is less to read, so it ends; `false` if there is nothing to
-    /// take out.
-    fn step_over(&mut self, err: &clap::Error, stand_ins: &[(&str, &'static str)]) -> bool {
+    /// Removes what the error is about; `false` if there is nothing to remove. Each call leaves less to parse, so the loop
+    /// of attempts ends.
+    fn skip(&mut self, err: &clap::Error, placeholders: &[(&str, &'static str)]) -> bool {
         match (err.kind(), err.get(ContextKind::InvalidArg)) {
             (ErrorKind::MissingRequiredArgument, Some(ContextValue::Strings(missing))) => missing
                 .iter()
-                .all(|arg| self.stand_in(flag_of(arg), stand_ins)),
+                .all(|arg| self.substitute(flag_of(arg), placeholders)),
             (ErrorKind::UnknownArgument, Some(ContextValue::String(unknown))) => {
-                self.take_out(unknown, true)
+                self.remove(unknown, true)
             }
             (_, Some(ContextValue::String(arg))) => {
                 let flag = flag_of(arg).to_owned();
                 let takes_value = self
                     .argument(&flag)
                     .is_some_and(|arg| arg.get_action().takes_values());
-                self.take_out(&flag, takes_value);
-                self.stand_in(&flag, stand_ins)
+                self.remove(&flag, takes_value);
+                self.substitute(&flag, placeholders)
             }
             (ErrorKind::InvalidSubcommand, _) => match err.get(ContextKind::InvalidSubcommand) {
-                Some(ContextValue::String(stray)) => self.take_out(&stray.clone(), false),
+                Some(ContextValue::String(stray)) => self.remove(&stray.clone(), false),
                 _ => false,
             },
             _ => false,
@@ -134,8 +137,8 @@ impl Attempt {
         arguments.find(|arg| arg.get_long() == Some(long))
     }
 
-    /// Removes an argument with its value, wherever it stands.
-    fn take_out(&mut self, name: &str, takes_value: bool) -> bool {
+    /// Removes every occurrence of an argument, with its value; `false` if there is none.
+    fn remove(&mut self, name: &str, takes_value: bool) -> bool {
         let before = self.args.len();
         let mut kept = Vec::with_capacity(before);
         let mut args = std::mem::take(&mut self.args).into_iter().peekable();
@@ -155,9 +158,10 @@ impl Attempt {
         self.args.len() < before
     }
 
-    /// Makes the line do without this setting; `false` if it does already, or cannot.
-    fn stand_in(&mut self, flag: &str, stand_ins: &[(&str, &'static str)]) -> bool {
-        if self.unread.iter().any(|known| known == flag) {
+    /// Makes a setting optional, with its placeholder as default; `false` if that was done before, or if a required setting
+    /// has no placeholder.
+    fn substitute(&mut self, flag: &str, placeholders: &[(&str, &'static str)]) -> bool {
+        if self.invalid.iter().any(|known| known == flag) {
             return false;
         }
         let Some(arg) = self.argument(flag) else {
@@ -165,11 +169,11 @@ impl Attempt {
         };
         let id = arg.get_id().clone();
         let long = flag.trim_start_matches('-');
-        let value = stand_ins.iter().find(|(known, _)| *known == long);
+        let value = placeholders.iter().find(|(known, _)| *known == long);
         if arg.is_required_set() && value.is_none() {
             return false;
         }
-        self.unread.push(flag.to_owned());
+        self.invalid.push(flag.to_owned());
         let command = std::mem::take(&mut self.command);
         self.command = command.mut_arg(id, |arg| {
             let arg = arg.env(None::<&str>).required(false);
@@ -182,7 +186,7 @@ impl Attempt {
     }
 }
 
-/// Of `--redis-url <URL>`, as clap names it, the flag.
+/// The flag of an argument as clap names it: `--redis-url` of `--redis-url <URL>`.
 fn flag_of(arg: &str) -> &str {
     arg.split_whitespace().next().unwrap_or(arg)
 }
@@ -191,16 +195,16 @@ fn is_flag(arg: &OsStr) -> bool {
     arg.as_encoded_bytes().starts_with(b"--")
 }
 
-/// Whether the text names this very flag, not only a longer one that begins like it.
-fn names(text: &str, flag: &str) -> bool {
+/// Whether the text names exactly this flag, not a longer one that begins with it.
+fn mentions(text: &str, flag: &str) -> bool {
     text.match_indices(flag).any(|(at, _)| {
         let rest = &text[at + flag.len()..];
         !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '-')
     })
 }
 
-/// clap's message without usage and hints, on one line, and without the value where that may be a secret.
-fn sentence(err: &clap::Error, command: &Command) -> String {
+/// clap's message on one line, without usage and hints, and without a value that may be secret.
+fn describe(err: &clap::Error, command: &Command) -> String {
     if err.kind() == ErrorKind::ValueValidation
         && let Some(ContextValue::String(arg)) = err.get(ContextKind::InvalidArg)
         && let Some(source) = std::error::Error::source(err)

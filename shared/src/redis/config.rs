@@ -1,0 +1,114 @@
+//! The settings for Redis.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use redis::io::tcp::TcpSettings;
+use redis::{Client, IntoConnectionInfo, ProtocolVersion};
+
+/// The shortest time that may be set: over a network no Redis answers reliably in less, and the service would only reconnect.
+const MIN_TIME: Duration = Duration::from_millis(100);
+
+fn at_least_min_time(text: &str) -> Result<Duration, String> {
+    let time = crate::args::duration(text)?;
+    if time < MIN_TIME {
+        return Err("must be at least 100ms".to_owned());
+    }
+    Ok(time)
+}
+
+fn zero_or_at_least_min_time(text: &str) -> Result<Duration, String> {
+    match crate::args::duration(text)? {
+        Duration::ZERO => Ok(Duration::ZERO),
+        _ => at_least_min_time(text),
+    }
+}
+
+/// How to reach Redis.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RedisConfig {
+    /// Redis server, e.g. `redis://127.0.0.1:6379` or `rediss://user:password@host:6379/0` for TLS.
+    #[arg(long, env = "REDIS_URL", value_name = "URL", hide_env_values = true)]
+    pub redis_url: RedisUrl,
+
+    /// How long Redis may take to answer before the connection counts as lost; at least 100ms
+    #[arg(long, env = "REDIS_TIMEOUT", value_name = "DURATION", default_value = "2s", value_parser = at_least_min_time)]
+    pub redis_timeout: Duration,
+
+    /// How often to check, by a new connection and a canary message, that the open connections lead to the server that is
+    /// at this address now, and that published messages arrive; at least 100ms, or 0s for never
+    #[arg(long, env = "REDIS_WATCH", value_name = "DURATION", default_value = "1s", value_parser = zero_or_at_least_min_time)]
+    pub redis_watch: Duration,
+
+    /// Number of partitions. Recorded in Redis at the first start; from then on another number is refused.
+    #[arg(long, env = "PARTITIONS", value_name = "NUMBER", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub partitions: u16,
+}
+
+/// A `redis://` or `rediss://` URL. Its user part is never printed.
+#[derive(Clone)]
+pub struct RedisUrl {
+    client: Client,
+    shown: String,
+}
+
+impl RedisUrl {
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn uses_tls(&self) -> bool {
+        self.shown.starts_with("rediss:")
+    }
+}
+
+impl FromStr for RedisUrl {
+    type Err = String;
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the only place that creates clients"
+    )]
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let url = url::Url::parse(text).map_err(|err| format!("not a URL: {err}"))?;
+        if !matches!(url.scheme(), "redis" | "rediss") {
+            return Err("the scheme must be redis:// or rediss://".to_owned());
+        }
+        if url.host_str().is_none_or(str::is_empty) {
+            return Err("the URL names no host".to_owned());
+        }
+        let info = text.into_connection_info().map_err(|err| err.to_string())?;
+        let settings = info
+            .redis_settings()
+            .clone()
+            .set_protocol(ProtocolVersion::RESP3);
+        let tcp = TcpSettings::default()
+            .set_nodelay(true)
+            .set_user_timeout(Duration::from_secs(20));
+        let info = info.set_redis_settings(settings).set_tcp_settings(tcp);
+        let client = Client::open(info).map_err(|err| err.to_string())?;
+        let port = url.port().unwrap_or(6379);
+        let database = client.get_connection_info().redis_settings().db();
+        let database = Some(database).filter(|number| *number != 0);
+        let shown = format!(
+            "{}://{}:{port}{}",
+            url.scheme(),
+            url.host_str().unwrap_or_default(),
+            database.map_or_else(String::new, |number| format!("/{number}"))
+        );
+        Ok(Self { client, shown })
+    }
+}
+
+impl fmt::Display for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}

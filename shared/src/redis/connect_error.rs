@@ -1,0 +1,12 @@
+//! Why a connection to Redis cannot be used.
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Redis cannot be reached, did not answer in time, or is loading its data: try again.
+    #[error("redis is away")]
+    Away(#[source] redis::RedisError),
+    /// This server cannot be used: an operator must act.
+    #[error("redis cannot be used: {0}")]
+    Unusable(String),
+}

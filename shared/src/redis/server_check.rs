@@ -1,0 +1,136 @@
+//! Checks whether a server can be used: its role, version, settings, and the permission to publish.
+
+use std::collections::HashMap;
+
+use redis::aio::MultiplexedConnection;
+
+use super::connect_error::ConnectError;
+use crate::keys;
+
+/// The oldest version of Redis with everything that the scripts use.
+const MIN_VERSION: (u32, u32) = (7, 0);
+
+/// What a server says of itself.
+pub(super) struct Server {
+    pub(super) version: String,
+    pub(super) run_id: String,
+    pub(super) is_replica: bool,
+}
+
+impl Server {
+    /// A replica cannot be used: its data may be old, and it accepts no writes.
+    pub(super) fn check_role(&self) -> Result<(), ConnectError> {
+        if self.is_replica {
+            let replica = (redis::ErrorKind::Io, "a replica answers at this address");
+            return Err(ConnectError::Away(replica.into()));
+        }
+        Ok(())
+    }
+
+    fn check_version(&self) -> Result<(), ConnectError> {
+        let version = &self.version;
+        let mut numbers = version
+            .split('.')
+            .map_while(|part| part.parse::<u32>().ok());
+        let found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        if found < MIN_VERSION {
+            return Err(ConnectError::Unusable(format!(
+                "version {version} is older than 7.0"
+            )));
+        }
+        Ok(())
+    }
+}
+
+pub(super) async fn read_server_info(
+    redis: &mut MultiplexedConnection,
+) -> Result<Server, ConnectError> {
+    let info: String = redis::cmd("INFO")
+        .query_async(redis)
+        .await
+        .map_err(ConnectError::Away)?;
+    let field = |name: &str| {
+        let line = info
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap_or_default().trim().to_owned()
+    };
+    Ok(Server {
+        is_replica: field("role") == "slave",
+        version: field("redis_version"),
+        run_id: field("run_id"),
+    })
+}
+
+/// Checks role, version, settings, and the permission to publish. `at_start`: this is the first attempt of the process.
+pub(super) async fn check_server(
+    redis: &mut MultiplexedConnection,
+    at_start: bool,
+) -> Result<Server, ConnectError> {
+    let server = read_server_info(redis).await?;
+    server.check_role()?;
+    server.check_version()?;
+    check_settings(redis, at_start).await?;
+    check_permission_to_publish(redis).await?;
+    Ok(server)
+}
+
+/// At the start of the process a wrong eviction policy is an error. Later it is only logged: alarms on an unsafe server are
+/// better than no alarms.
+async fn check_settings(
+    redis: &mut MultiplexedConnection,
+    at_start: bool,
+) -> Result<(), ConnectError> {
+    let mut command = redis::cmd("CONFIG");
+    command.arg("GET").arg("maxmemory-policy").arg("appendonly");
+    let answer: Result<HashMap<String, String>, _> = command.query_async(redis).await;
+    let settings = match answer {
+        Ok(settings) => settings,
+        Err(err) if err.is_io_error() || err.is_timeout() => return Err(ConnectError::Away(err)),
+        Err(_) => {
+            // Hosted servers forbid CONFIG. Then only the operator can check the settings.
+            tracing::warn!(
+                "cannot read the settings of Redis: `maxmemory-policy` must be `noeviction`, `appendonly` must be `yes`"
+            );
+            return Ok(());
+        }
+    };
+    let policy = settings
+        .get("maxmemory-policy")
+        .map_or("noeviction", String::as_str);
+    if policy != "noeviction" {
+        let problem =
+            format!("maxmemory-policy is `{policy}`: it would drop alarms, set it to `noeviction`");
+        if at_start {
+            return Err(ConnectError::Unusable(problem));
+        }
+        tracing::error!("redis must not be used like this: {problem}");
+    }
+    if settings
+        .get("appendonly")
+        .is_some_and(|value| value == "no")
+    {
+        tracing::warn!(
+            "Redis has no append-only file: a restart of Redis loses readings and alarms"
+        );
+    }
+    Ok(())
+}
+
+/// For a user without this permission, a commit would fail in its middle, after everything else was written.
+async fn check_permission_to_publish(
+    redis: &mut MultiplexedConnection,
+) -> Result<(), ConnectError> {
+    let published = redis::cmd("SPUBLISH")
+        .arg(keys::PROBE_CHANNEL)
+        .arg("")
+        .exec_async(redis)
+        .await;
+    match published {
+        Err(err) if err.code() == Some("NOPERM") => Err(ConnectError::Unusable(
+            "its user may not publish: allow the channels `st:*`".to_owned(),
+        )),
+        Err(err) => Err(ConnectError::Away(err)),
+        Ok(()) => Ok(()),
+    }
+}
