@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use clap::{CommandFactory, Parser};
 use serde::Serialize;
 use shared::alarm::{AlarmState, ChangeKind, Condition, Severity};
+use shared::alarm_log::AlarmLogEntry;
 use shared::args::{self, CommandLine, Usage};
 use shared::clock::Time;
 use shared::decimal::Decimal;
@@ -15,7 +16,7 @@ use shared::error_chain::error_chain;
 use shared::event::{iso, iso_option};
 use shared::process;
 use shared::redis::RedisConfig;
-use shared::store::{Content, LogReader, LoggedLine, Since, Transition};
+use shared::store::{LogReader, LoggedEntry, Since};
 use shared::telemetry;
 
 /// The word on the command line.
@@ -168,25 +169,20 @@ enum What {
 }
 
 impl Row {
-    fn of(line: LoggedLine) -> Self {
-        let (transition, raw) = match line.content {
-            Content::Transition(transition) => (Some(*transition), None),
-            Content::Unreadable(raw) => (None, Some(raw)),
+    fn of(logged: LoggedEntry) -> Self {
+        let change = match &logged.entry {
+            Ok(AlarmLogEntry {
+                change: Some(change),
+                ..
+            }) => What::Change(*change),
+            Ok(_) => What::Other("state_lost"),
+            Err(_) => What::Other("unreadable"),
         };
-        let change = match transition.as_ref().map(|transition| transition.change) {
-            Some(Some(change)) => What::Change(change),
-            Some(None) => What::Other("state_lost"),
-            None => What::Other("unreadable"),
+        let (entry, raw) = match logged.entry {
+            Ok(entry) => (entry, None),
+            Err(raw) => (AlarmLogEntry::state_lost(logged.written), Some(raw)),
         };
-        let transition = transition.unwrap_or(Transition {
-            at: line.written,
-            change: None,
-            alarm: None,
-            by: None,
-            seen: None,
-            trace: None,
-        });
-        let alarm = transition.alarm;
+        let alarm = entry.alarm;
         let of = alarm.as_ref();
         let acknowledged = of.and_then(|alarm| alarm.acknowledged.clone());
         Self {
@@ -198,21 +194,21 @@ impl Row {
             current_value: of.and_then(|alarm| alarm.value),
             unit: of.map(|alarm| alarm.unit.clone()),
             gas_type: of.map(|alarm| alarm.gas_type.clone()),
-            timestamp: transition.at,
+            timestamp: entry.at,
             acknowledged: of.map(|alarm| alarm.acknowledged.is_some()),
             acknowledged_at: acknowledged.as_ref().map(|seen| seen.at),
             acknowledged_by: acknowledged.map(|seen| seen.by),
             state: of.map(shared::alarm::Alarm::state),
             cleared_at: of.and_then(|alarm| alarm.cleared_at),
             alarm_id: alarm.map(|alarm| alarm.id),
-            serial_number: line.device.clone(),
-            device_id: line.device,
-            stored_id: line.id.clone(),
-            id: line.id,
+            serial_number: logged.device.clone(),
+            device_id: logged.device,
+            stored_id: logged.id.clone(),
+            id: logged.id,
             change,
-            by: transition.by,
-            seen_seq: transition.seen,
-            trace: transition.trace,
+            by: entry.by,
+            seen_seq: entry.seen,
+            trace: entry.trace,
             raw,
         }
     }

@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
-use shared::apply::{self, Applied, ApplyConfig, Work};
+use shared::apply::{self, Applied, ApplyConfig, Cause, Work};
 use shared::backoff::Backoff;
-use shared::decide::{Input, Message, Outcome};
+use shared::decide::{Message, Outcome};
 use shared::lifecycle::Lifecycle;
 use shared::order::Class;
 use shared::reading::Reading;
@@ -237,14 +237,16 @@ impl Pipeline {
             .flatten();
         Work {
             device: item.reading.device.clone(),
-            input: Input::Reading(Message {
-                reading: item.reading.clone(),
-                fingerprint: item.fingerprint,
-                dup: item.message.dup || item.second_try,
-                retain: item.message.retain,
-                live_raw_message,
-            }),
-            raw: Some(&item.message.payload),
+            cause: Cause::Message {
+                message: Message {
+                    reading: item.reading.clone(),
+                    fingerprint: item.fingerprint,
+                    dup: item.message.dup || item.second_try,
+                    retain: item.message.retain,
+                    live_raw_message,
+                },
+                raw: &item.message.payload,
+            },
             trace: item.trace,
         }
     }
@@ -304,10 +306,10 @@ impl Pipeline {
         metrics.conflicts.add(u64::from(applied.conflicts));
         metrics.count_changes(changes);
         match applied.decision.outcome {
-            Outcome::Reading(Class::Duplicate | Class::Ignored) => {
+            Outcome::Message(Class::Duplicate | Class::Ignored) => {
                 metrics.duplicates.increment();
             }
-            Outcome::Reading(Class::Late) => {
+            Outcome::Message(Class::Late) => {
                 metrics.late.increment();
             }
             _ => {}

@@ -12,7 +12,7 @@ use opentelemetry_semantic_conventions::attribute::{
     MESSAGING_MESSAGE_BODY_SIZE, MESSAGING_OPERATION_NAME, MESSAGING_OPERATION_TYPE,
     MESSAGING_SYSTEM,
 };
-use shared::apply::{Applied, Work, told};
+use shared::apply::{Applied, Work, sampled_if_alarm_changed};
 use shared::store::StoreError;
 use shared::trace::{CompletedSpan, MAX_LINKS, SLOW, SpanRecorder, TraceContext};
 
@@ -39,7 +39,8 @@ impl Spans {
         applied: &Applied,
         took: Duration,
     ) {
-        let Some(trace) = trace.map(|trace| told(trace, &applied.decision)) else {
+        let Some(trace) = trace.map(|trace| sampled_if_alarm_changed(trace, &applied.decision))
+        else {
             return;
         };
         let trace = if took > SLOW { trace.sampled() } else { trace };
@@ -82,7 +83,8 @@ impl Spans {
         let told = traces.iter().zip(results).filter_map(|(trace, result)| {
             let trace = (*trace)?;
             let decision = result.as_ref().ok().map(|applied| &applied.decision);
-            let trace = decision.map_or(trace, |decision| told(trace, decision));
+            let trace =
+                decision.map_or(trace, |decision| sampled_if_alarm_changed(trace, decision));
             trace.is_sampled().then_some(trace)
         });
         let links: Vec<TraceContext> = told.take(MAX_LINKS).collect();
@@ -130,7 +132,10 @@ impl Spans {
 
     /// A deadline was looked at.
     pub(crate) fn deadline(&self, item: &Work<'_>, applied: &Applied, took: Duration) {
-        let Some(trace) = item.trace.map(|trace| told(trace, &applied.decision)) else {
+        let Some(trace) = item
+            .trace
+            .map(|trace| sampled_if_alarm_changed(trace, &applied.decision))
+        else {
             return;
         };
         let trace = if took > SLOW { trace.sampled() } else { trace };

@@ -5,9 +5,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shared::apply::{self, Applied, ApplyConfig, Work};
+use shared::apply::{self, Applied, ApplyConfig, Cause, Work};
 use shared::clock::Time;
-use shared::decide::Input;
 use shared::device::DeviceId;
 use shared::lifecycle::Lifecycle;
 use shared::store::{Store, StoreError};
@@ -73,8 +72,7 @@ impl Timers {
             .into_iter()
             .map(|device| Work {
                 device,
-                input: Input::Timer { listening_since },
-                raw: None,
+                cause: Cause::Deadline { listening_since },
                 trace: self.spans.recorder.begin(None),
             })
             .collect();

@@ -46,7 +46,8 @@ impl AlarmLogEntry {
     }
 
     /// The stored state of the device could not be read, or was gone.
-    pub(crate) fn state_lost(at: Time) -> Self {
+    #[must_use]
+    pub fn state_lost(at: Time) -> Self {
         Self {
             at,
             change: None,

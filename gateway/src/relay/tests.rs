@@ -5,9 +5,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use serde_json::{Value as Json, json};
-use shared::apply::{ApplyConfig, Work, apply};
+use shared::apply::{ApplyConfig, Cause, Work, apply};
 use shared::clock::SystemClock;
-use shared::decide::{Input, Message};
+use shared::decide::Message;
 use shared::decimal::Decimal;
 use shared::reading::{Coordinate, LevelSetting, Reading};
 use shared::state::{AlarmSettings, ZeroLevel};
@@ -146,8 +146,10 @@ impl World {
         };
         let work = Work {
             device: message.reading.device.clone(),
-            input: Input::Reading(message),
-            raw: Some(b"{}"),
+            cause: Cause::Message {
+                message,
+                raw: b"{}",
+            },
             trace: None,
         };
         for applied in apply(&self.store, &[work], &rules).await {

@@ -24,11 +24,11 @@ fn since_is_a_time_or_an_age() {
 
 #[test]
 fn what_cannot_be_read_is_still_a_line() {
-    let row = Row::of(LoggedLine {
+    let row = Row::of(LoggedEntry {
         id: "log-3-1000-0".to_owned(),
         device: "D".to_owned(),
         written: Time::from_millis(1000),
-        content: Content::Unreadable("{half".to_owned()),
+        entry: Err("{half".to_owned()),
     });
     let row = serde_json::to_value(row).unwrap();
     assert_eq!(row["change"], "unreadable");

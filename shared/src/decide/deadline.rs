@@ -14,7 +14,11 @@ pub(super) fn next(state: &DeviceState, alive_at: Time, settings: &AlarmSettings
         .alarm(Kind::DeviceOffline)
         .is_none()
         .then(|| alive_at + settings.offline_after);
-    let off_delay = state.alarms.iter().filter_map(gas::next_off_delay_end).min();
+    let off_delay = state
+        .alarms
+        .iter()
+        .filter_map(gas::next_off_delay_end)
+        .min();
     match [silence, off_delay].into_iter().flatten().min() {
         Some(time) => Deadline::At(time),
         None => Deadline::Never,

@@ -9,7 +9,7 @@ use shared::clock::Time;
 use shared::decimal::Decimal;
 use shared::device::DeviceId;
 use shared::event::{iso, iso_option};
-use shared::store::LogEntry;
+use shared::store::LoggedEntry;
 
 /// One row of the contract (section 3), in its order.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -70,15 +70,22 @@ struct Seen {
 
 impl Fold {
     /// Takes the next older transition; a raise or an escalation becomes a row.
-    pub(crate) fn take(&mut self, entry: LogEntry) -> Option<Row> {
+    pub(crate) fn take(&mut self, logged: LoggedEntry) -> Option<Row> {
+        let device: DeviceId = logged.device.parse().ok()?;
+        let entry = logged.entry.ok()?;
+        let acknowledgement = entry.acknowledgement().map(|(by, seq)| Seen {
+            by: by.to_owned(),
+            at: entry.at,
+            seq,
+        });
         let Some(alarm) = entry.alarm else {
             if entry.change == Some(ChangeKind::Retired) {
-                self.retired.insert(entry.device, entry.at);
+                self.retired.insert(device, entry.at);
             }
             return None;
         };
-        let key = (entry.device.clone(), alarm.id.clone());
-        let retired_at = self.retired.get(&entry.device).copied();
+        let key = (device.clone(), alarm.id.clone());
+        let retired_at = self.retired.get(&device).copied();
         let later = self.later.entry(key.clone()).or_insert_with(|| {
             let cleared_at = alarm.cleared_at.or(retired_at);
             let state = match retired_at {
@@ -94,12 +101,7 @@ impl Fold {
         match entry.change {
             Some(ChangeKind::Raised | ChangeKind::Escalated) => {}
             Some(ChangeKind::Acknowledged) => {
-                let seen = entry.acknowledged.map(|(by, seq)| Seen {
-                    by,
-                    at: entry.at,
-                    seq,
-                });
-                later.acknowledgements.extend(seen);
+                later.acknowledgements.extend(acknowledgement);
                 return None;
             }
             _ => return None,
@@ -109,9 +111,9 @@ impl Fold {
         let covers = |seen: &&Seen| seen.seq >= reached;
         let seen = later.acknowledgements.iter().rev().find(covers);
         let row = Row {
-            device_id: entry.device.clone(),
+            device_id: device.clone(),
             device_name: alarm.device_name,
-            serial_number: entry.device,
+            serial_number: device,
             alarm_type: alarm.condition,
             severity: alarm.condition.severity(),
             message: alarm.message,
@@ -123,8 +125,8 @@ impl Fold {
             acknowledged: seen.is_some(),
             acknowledged_at: seen.map(|seen| seen.at),
             acknowledged_by: seen.map(|seen| seen.by.clone()),
-            id: entry.id.clone(),
-            stored_id: entry.id,
+            id: logged.id.clone(),
+            stored_id: logged.id,
             alarm_id: alarm.id,
             state: later.state,
             cleared_at: later.cleared_at,

@@ -1,7 +1,8 @@
 use shared::alarm::AlarmState::{self, Acknowledged, Cleared, Unacknowledged};
 use shared::alarm::{Acknowledgement, Alarm, ChangeKind};
+use shared::alarm_log::AlarmLogEntry;
 use shared::position::{Epoch, Position};
-use shared::store::LogEntry;
+use shared::store::LoggedEntry;
 
 use super::*;
 
@@ -40,18 +41,24 @@ fn at(seconds: i64) -> Time {
     Time::from_millis(1_769_600_000_000 + seconds * 1000)
 }
 
-fn entry(seconds: i64, change: ChangeKind, alarm: Alarm) -> LogEntry {
-    LogEntry {
-        id: format!("p07-{seconds}-0"),
-        device: "OTSM-0114".parse().expect("a serial"),
+fn entry(seconds: i64, change: ChangeKind, alarm: Alarm) -> LoggedEntry {
+    logged(AlarmLogEntry {
         change: Some(change),
-        at: at(seconds),
         alarm: Some(alarm),
-        acknowledged: None,
+        ..AlarmLogEntry::state_lost(at(seconds))
+    })
+}
+
+fn logged(entry: AlarmLogEntry) -> LoggedEntry {
+    LoggedEntry {
+        id: format!("p07-{}-0", entry.at.as_millis()),
+        device: "OTSM-0114".to_owned(),
+        written: entry.at,
+        entry: Ok(entry),
     }
 }
 
-fn acknowledged(seconds: i64, by: &str, seq: u64, alarm: Alarm) -> LogEntry {
+fn acknowledged(seconds: i64, by: &str, seq: u64, alarm: Alarm) -> LoggedEntry {
     let alarm = Alarm {
         acknowledged: (seq >= alarm.reached.seq).then(|| Acknowledgement {
             by: by.to_owned(),
@@ -59,13 +66,16 @@ fn acknowledged(seconds: i64, by: &str, seq: u64, alarm: Alarm) -> LogEntry {
         }),
         ..alarm
     };
-    LogEntry {
-        acknowledged: Some((by.to_owned(), seq)),
-        ..entry(seconds, ChangeKind::Acknowledged, alarm)
-    }
+    logged(AlarmLogEntry {
+        change: Some(ChangeKind::Acknowledged),
+        alarm: Some(alarm),
+        by: Some(by.to_owned()),
+        seen: Some(seq),
+        ..AlarmLogEntry::state_lost(at(seconds))
+    })
 }
 
-fn fold(oldest_first: Vec<LogEntry>) -> Vec<Row> {
+fn fold(oldest_first: Vec<LoggedEntry>) -> Vec<Row> {
     let mut fold = Fold::default();
     oldest_first
         .into_iter()
@@ -82,7 +92,7 @@ fn a2() -> Alarm {
     alarm(Condition::AlarmLevel2, 3)
 }
 
-fn cleared(seconds: i64, alarm: Alarm) -> LogEntry {
+fn cleared(seconds: i64, alarm: Alarm) -> LoggedEntry {
     let alarm = Alarm {
         cleared_at: Some(at(seconds)),
         ..alarm
@@ -92,7 +102,7 @@ fn cleared(seconds: i64, alarm: Alarm) -> LogEntry {
 
 /// Rows newest first: type, who acknowledged, state.
 #[track_caller]
-fn check(oldest_first: Vec<LogEntry>, expected: &[(Condition, Option<&str>, AlarmState)]) {
+fn check(oldest_first: Vec<LoggedEntry>, expected: &[(Condition, Option<&str>, AlarmState)]) {
     let rows = fold(oldest_first);
     let found: Vec<_> = rows
         .iter()
@@ -102,11 +112,11 @@ fn check(oldest_first: Vec<LogEntry>, expected: &[(Condition, Option<&str>, Alar
 }
 
 /// The line of a retired device itself.
-fn retired(seconds: i64) -> LogEntry {
-    LogEntry {
-        alarm: None,
-        ..entry(seconds, ChangeKind::Retired, a1())
-    }
+fn retired(seconds: i64) -> LoggedEntry {
+    logged(AlarmLogEntry {
+        change: Some(ChangeKind::Retired),
+        ..AlarmLogEntry::state_lost(at(seconds))
+    })
 }
 
 #[test]
@@ -161,11 +171,7 @@ fn only_a_raise_and_an_escalation_are_rows() {
             (Condition::AlarmLevel1, None, Unacknowledged),
         ],
     );
-    let lost = LogEntry {
-        change: None,
-        alarm: None,
-        ..entry(9, C::Raised, a1())
-    };
+    let lost = logged(AlarmLogEntry::state_lost(at(9)));
     check(vec![lost], &[]);
 }
 

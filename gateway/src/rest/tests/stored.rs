@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicU8;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use shared::apply::{ApplyConfig, Work, apply};
-use shared::decide::{Input, Message};
+use shared::apply::{ApplyConfig, Cause, Work, apply};
+use shared::decide::Message;
 use shared::decimal::Decimal;
 use shared::device::DeviceId;
 use shared::reading::{Coordinate, LevelSetting, Reading};
@@ -96,14 +96,16 @@ impl World {
         );
         let work = Work {
             device: reading.device.clone(),
-            input: Input::Reading(Message {
-                reading,
-                fingerprint: self.messages,
-                dup: false,
-                retain: false,
-                live_raw_message: None,
-            }),
-            raw: Some(raw.as_bytes()),
+            cause: Cause::Message {
+                message: Message {
+                    reading,
+                    fingerprint: self.messages,
+                    dup: false,
+                    retain: false,
+                    live_raw_message: None,
+                },
+                raw: raw.as_bytes(),
+            },
             trace: None,
         };
         let rules = ApplyConfig {
