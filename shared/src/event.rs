@@ -118,12 +118,12 @@ struct Alert<'a> {
     change: Option<ChangeKind>,
 }
 
-/// Why a payload of `device:data` or `device:alerts` is sent: as part of an event, or otherwise. Then it has a flag.
+/// Why a payload of `device:data` or `device:alerts` is sent. All kinds but `Live` add a flag to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PayloadKind {
-    /// It is part of an event. It has no flag.
+    /// It is part of a published event.
     Live,
-    /// It answers a subscription or repairs a gap: `snapshot: true`.
+    /// It answers a subscription, repairs a gap, or replaces a lost state: `snapshot: true`.
     Snapshot,
     /// It repeats values that became stale: `stale: true`.
     Stale,

@@ -81,7 +81,7 @@ impl Lifecycle {
         };
         #[expect(
             clippy::disallowed_methods,
-            reason = "waits for signals until the process ends: nobody may wait for it"
+            reason = "it waits for signals until the process ends, so the stop must not wait for it"
         )]
         tokio::spawn(listen);
         Ok(())

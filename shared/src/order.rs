@@ -13,13 +13,13 @@ pub const MAX_FINGERPRINTS: usize = 64;
 
 /// Recent clock offsets of a device. The smallest is its usual offset.
 const MAX_OFFSETS: usize = 8;
-/// A device time is stuck from this arrival with the same time on, if [`STUCK_MS`] have passed since the first.
+/// A device time is stuck if it arrives unchanged at least this often, and more than [`STUCK_MS`] after its first arrival.
 const STUCK_ARRIVALS: u32 = 3;
-/// A device time is stuck if it has not changed for longer than this, from [`STUCK_ARRIVALS`] on.
+/// An unchanged device time is not stuck before this time has passed since its first arrival, see [`STUCK_ARRIVALS`].
 const STUCK_MS: i64 = 10_000;
 /// Two arrivals without usable time cannot be ordered if they are this close to each other.
 const TIE_MS: i64 = 2_000;
-/// Late readings in a row after which the device's clock counts as set back.
+/// Late readings in a row after which the device's clock counts as set.
 const CLOCK_SET_READINGS: u32 = 3;
 /// Those readings must arrive over at least this time: a backlog that is delivered in a burst proves nothing.
 const CLOCK_SET_SPAN_MS: i64 = 2_000;
@@ -180,7 +180,7 @@ fn compare_with_latest(
     }
 }
 
-/// Records the arrival as the latest. `was_set`: the device's clock was set back.
+/// Records the arrival as the latest. `was_set`: the device's clock was set.
 fn make_latest(
     next: &mut OrderState,
     time: Option<Time>,
