@@ -16,6 +16,7 @@ use std::str::FromStr;
 use shared::args::UnitCodes;
 use shared::decimal::Decimal;
 use shared::device::DeviceId;
+use shared::forward::UnknownFields;
 use shared::reading::{Coordinate, LevelSetting, Reading, Side};
 
 pub use error::{Fault, Faults, PayloadError};
@@ -130,17 +131,17 @@ pub fn parse(bytes: &[u8], format: &Format) -> Result<Reading, PayloadError> {
     let value = fields.value().and_then(|value| scale.apply(value));
     let span_high = fields.decimal(Key::Parameter("Span High"));
     let span_low = fields.decimal(Key::Parameter("Span Low"));
-    let first = fields.level(&A1, LevelSetting::default(), scale);
+    let first = fields.level(&A1, &LevelSetting::default(), scale);
     let a1_type = fields.shown(A1.side).unwrap_or_else(|| "High".to_owned());
     // What A2 and A3 do not say themselves is as in A1; their levels are never taken from it.
     let as_first = LevelSetting {
         level: None,
-        ..first
+        ..first.clone()
     };
     let levels = [
         first,
-        fields.level(&A2, as_first, scale),
-        fields.level(&A3, as_first, scale),
+        fields.level(&A2, &as_first, scale),
+        fields.level(&A3, &as_first, scale),
     ];
     let (timestamp, device_time) = fields.time(format.utc_offset_seconds).unzip();
     let [latitude, longitude] = ["lat", "long"].map(|key| fields.coordinate(key));
@@ -194,6 +195,7 @@ pub fn parse(bytes: &[u8], format: &Format) -> Result<Reading, PayloadError> {
         longitude,
         doubtful: faults.is_doubtful(),
         unclear,
+        unknown: UnknownFields::default(),
     })
 }
 
@@ -268,7 +270,7 @@ impl Fields<'_> {
         }
     }
 
-    fn level(&mut self, keys: &LevelKeys, fallback: LevelSetting, scale: Scale) -> LevelSetting {
+    fn level(&mut self, keys: &LevelKeys, fallback: &LevelSetting, scale: Scale) -> LevelSetting {
         // Which level counts where this one says nothing is decided with the device's last known one, not here.
         let level = self.document.get(keys.level);
         let readable = level.as_ref().and_then(number);
@@ -287,6 +289,7 @@ impl Fields<'_> {
             },
             hysteresis: hysteresis.unwrap_or(fallback.hysteresis),
             latching: self.judged_flag(keys.latching).or(fallback.latching),
+            unknown: UnknownFields::default(),
         }
     }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Time;
 use crate::decimal::Decimal;
+use crate::forward::{UnknownFields, UnknownWord};
 use crate::position::Position;
 use crate::reading::Side;
 
@@ -47,6 +48,9 @@ pub struct Alarm {
     /// level.
     #[serde(rename = "holds", default, skip_serializing_if = "Vec::is_empty")]
     pub active_levels: Vec<Option<ActiveLevel>>,
+    /// Fields of a newer release.
+    #[serde(flatten)]
+    pub unknown: UnknownFields,
 }
 
 /// Who acknowledged an alarm, and when.
@@ -56,11 +60,14 @@ pub struct Acknowledgement {
     pub by: String,
     /// Server time.
     pub at: Time,
+    /// Fields of a newer release.
+    #[serde(flatten)]
+    pub unknown: UnknownFields,
 }
 
 /// A level that keeps its alarm open: from the value that reaches it until it has returned to normal and, if it is latched,
 /// was acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ActiveLevel {
     /// The device latches this level: it stays active until it is acknowledged.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -71,6 +78,9 @@ pub struct ActiveLevel {
     /// The value is back by the deadband and the off-delay is over. Only latching keeps the level active.
     #[serde(default, skip_serializing_if = "is_false")]
     pub returned: bool,
+    /// Fields of a newer release.
+    #[serde(flatten)]
+    pub unknown: UnknownFields,
 }
 
 #[expect(
@@ -102,6 +112,9 @@ pub enum Condition {
     OverRange,
     /// No message for longer than the silence limit.
     DeviceOffline,
+    /// A condition of a newer release: kept, shown as an alarm, and changed by nothing but acknowledgement and retirement.
+    #[serde(untagged)]
+    Unknown(UnknownWord),
 }
 
 /// A group of conditions of which a device has at most one open alarm. The three gas levels are one kind.
@@ -117,6 +130,8 @@ pub enum Kind {
     OverRange,
     /// [`Condition::DeviceOffline`].
     DeviceOffline,
+    /// [`Condition::Unknown`], each of them a kind of its own.
+    Unknown(UnknownWord),
 }
 
 /// How urgent an alarm is: `severity` on the wire.
@@ -174,6 +189,21 @@ pub enum ChangeKind {
     Cleared,
     /// Closed because its device was retired.
     Retired,
+    /// A transition of a newer release.
+    #[serde(untagged)]
+    Unknown(UnknownWord),
+}
+
+impl Acknowledgement {
+    /// By this person at this server time.
+    #[must_use]
+    pub fn new(by: &str, at: Time) -> Self {
+        Self {
+            by: by.to_owned(),
+            at,
+            unknown: UnknownFields::default(),
+        }
+    }
 }
 
 impl ChangeKind {
@@ -189,6 +219,7 @@ impl ChangeKind {
             Self::Acknowledged => "acknowledged",
             Self::Cleared => "cleared",
             Self::Retired => "retired",
+            Self::Unknown(word) => word.as_str(),
         }
     }
 }
@@ -246,6 +277,7 @@ impl Condition {
             Self::AlarmLevel1 | Self::AlarmLevel2 | Self::AlarmLevel3 => Kind::Gas,
             Self::OverRange => Kind::OverRange,
             Self::DeviceOffline => Kind::DeviceOffline,
+            Self::Unknown(word) => Kind::Unknown(word),
         }
     }
 
@@ -256,8 +288,24 @@ impl Condition {
             Self::SensorFault | Self::ReadingInvalid | Self::AlarmLevel3 | Self::OverRange => {
                 Severity::Critical
             }
-            Self::AlarmLevel2 | Self::DeviceOffline => Severity::High,
+            // An unknown condition must not look harmless.
+            Self::AlarmLevel2 | Self::DeviceOffline | Self::Unknown(_) => Severity::High,
             Self::AlarmLevel1 => Severity::Warning,
+        }
+    }
+
+    /// Its serialised form: `type` on the wire.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::SensorFault => "sensor_fault",
+            Self::ReadingInvalid => "reading_invalid",
+            Self::AlarmLevel1 => "alarm_level_1",
+            Self::AlarmLevel2 => "alarm_level_2",
+            Self::AlarmLevel3 => "alarm_level_3",
+            Self::OverRange => "over_range",
+            Self::DeviceOffline => "device_offline",
+            Self::Unknown(word) => word.as_str(),
         }
     }
 
@@ -272,6 +320,7 @@ impl Condition {
             Self::AlarmLevel3 => "alarm3_",
             Self::OverRange => "range_",
             Self::DeviceOffline => "offline_",
+            Self::Unknown(_) => "alarm_",
         }
     }
 
@@ -279,7 +328,7 @@ impl Condition {
     #[must_use]
     pub fn level_message(self, side: Side, threshold: Decimal, unit: &str) -> Option<String> {
         let word = match side {
-            Side::High => "above",
+            Side::High | Side::Unknown(_) => "above",
             Side::Low => "below",
         };
         if self == Self::OverRange {

@@ -14,6 +14,7 @@ pub mod clock;
 pub mod decimal;
 pub mod device;
 pub mod position;
+pub mod forward;
 
 // What is known of a device, and what is decided.
 pub mod reading;

@@ -6,7 +6,8 @@
 use std::collections::VecDeque;
 
 use crate::clock::Time;
-use crate::state::{LateRun, OrderState, Standing};
+use crate::forward::UnknownFields;
+use crate::state::{LateRun, OrderState, RepeatedDeviceTime};
 
 /// Fingerprints remembered per device.
 pub const MAX_FINGERPRINTS: usize = 64;
@@ -78,10 +79,11 @@ pub fn classify(
 ) -> (Class, OrderState) {
     let mut next = state.clone();
     if !arrival.dup && !arrival.retain {
-        next.standing = count_repeats(state.standing, arrival);
+        next.repeated = count_repeats(state.repeated.as_ref(), arrival);
     }
     let usable_time = arrival.device_time.filter(|time| {
-        let repeated = next.standing.filter(|repeated| repeated.time == *time);
+        let repeated = next.repeated.as_ref();
+        let repeated = repeated.filter(|repeated| repeated.time == *time);
         repeated.is_none_or(|repeated| !is_stuck(repeated, arrival.at))
     });
     let class = if known && is_duplicate(state, fingerprints, usable_time, arrival) {
@@ -105,22 +107,26 @@ pub fn remember(fingerprints: &mut VecDeque<u64>, fingerprint: u64) {
     fingerprints.push_back(fingerprint);
 }
 
-fn count_repeats(before: Option<Standing>, arrival: Arrival) -> Option<Standing> {
+fn count_repeats(
+    before: Option<&RepeatedDeviceTime>,
+    arrival: Arrival,
+) -> Option<RepeatedDeviceTime> {
     let time = arrival.device_time?;
     Some(match before {
-        Some(repeated) if repeated.time == time => Standing {
+        Some(repeated) if repeated.time == time => RepeatedDeviceTime {
             count: repeated.count.saturating_add(1),
-            ..repeated
+            ..repeated.clone()
         },
-        _ => Standing {
+        _ => RepeatedDeviceTime {
             time,
             since: arrival.at,
             count: 1,
+            unknown: UnknownFields::default(),
         },
     })
 }
 
-fn is_stuck(repeated: Standing, now: Time) -> bool {
+fn is_stuck(repeated: &RepeatedDeviceTime, now: Time) -> bool {
     repeated.count >= STUCK_ARRIVALS && now.millis_since(repeated.since) > STUCK_MS
 }
 
@@ -165,8 +171,8 @@ fn compare_with_latest(
     };
     match state.latest_time {
         Some(latest) if known && time < latest => {
-            let run = late_run(state.late, time, arrival.at);
-            if is_clock_set(run, arrival.at) {
+            let run = late_run(state.late.as_ref(), time, arrival.at);
+            if is_clock_set(&run, arrival.at) {
                 next.offsets_ms.clear();
                 return Class::Next(make_latest(next, Some(time), true, arrival));
             }
@@ -210,12 +216,13 @@ fn make_latest(
     }
 }
 
-fn late_run(before: Option<LateRun>, time: Time, at: Time) -> LateRun {
+fn late_run(before: Option<&LateRun>, time: Time, at: Time) -> LateRun {
     let fresh = LateRun {
         first_time: time,
         first_arrival: at,
         last_time: time,
         count: 1,
+        unknown: UnknownFields::default(),
     };
     let Some(run) = before else { return fresh };
     let advanced_ms = time.millis_since(run.first_time);
@@ -230,11 +237,11 @@ fn late_run(before: Option<LateRun>, time: Time, at: Time) -> LateRun {
     LateRun {
         last_time: time,
         count: run.count.saturating_add(advances),
-        ..run
+        ..run.clone()
     }
 }
 
-fn is_clock_set(run: LateRun, now: Time) -> bool {
+fn is_clock_set(run: &LateRun, now: Time) -> bool {
     run.count >= CLOCK_SET_READINGS && now.millis_since(run.first_arrival) >= CLOCK_SET_SPAN_MS
 }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Time;
 use crate::decimal::Decimal;
 use crate::device::DeviceId;
+use crate::forward::{UnknownFields, UnknownWord};
 
 /// One reading of one detector, normalised from any payload format. The parser bounds the length of every text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,10 +55,13 @@ pub struct Reading {
     /// A flag that the alarm rules need is unreadable. The reading may raise alarms and never lowers or clears one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unclear: bool,
+    /// Fields of a newer release.
+    #[serde(flatten)]
+    pub unknown: UnknownFields,
 }
 
 /// The settings of one alarm level in the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LevelSetting {
     /// The level in the unit of the reading; `None` if it is missing or unreadable (0 is a level).
     pub level: Option<Decimal>,
@@ -67,6 +71,9 @@ pub struct LevelSetting {
     pub hysteresis: Decimal,
     /// `A?Latching` as sent, 1 or more means latching; `None` if it is missing or unreadable.
     pub latching: Option<Decimal>,
+    /// Fields of a newer release.
+    #[serde(flatten)]
+    pub unknown: UnknownFields,
 }
 
 /// Which side of a level is dangerous.
@@ -78,6 +85,9 @@ pub enum Side {
     High,
     /// At the level and below it (oxygen).
     Low,
+    /// A side of a newer release. Judged as [`Side::High`] where it may raise; it never lowers.
+    #[serde(untagged)]
+    Unknown(UnknownWord),
 }
 
 /// A coordinate as received: a text stays a text, a number a number.

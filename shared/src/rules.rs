@@ -12,6 +12,7 @@ use crate::alarm::{Acknowledgement, Alarm, Change, ChangeKind, Condition, Kind};
 use crate::clock::Time;
 use crate::decimal::Decimal;
 use crate::device::DeviceId;
+use crate::forward::UnknownFields;
 use crate::position::Position;
 use crate::reading::Reading;
 
@@ -101,6 +102,7 @@ impl<'a> Alarms<'a> {
             latched: false,
             cleared_at: None,
             active_levels: Vec::new(),
+            unknown: UnknownFields::default(),
         };
         self.changes.push(Change {
             kind: ChangeKind::Raised,
@@ -109,11 +111,16 @@ impl<'a> Alarms<'a> {
         self.open.push(alarm);
     }
 
-    /// Changes the open alarm of `kind` and records the change. `Cleared` and `Retired` close the alarm.
+    /// Changes the open alarm of `kind` and records the change.
     fn change(&mut self, kind: Kind, what: ChangeKind, edit: impl FnOnce(&mut Alarm)) {
-        let Some(index) = self.open.iter().position(|alarm| alarm.kind() == kind) else {
-            return;
-        };
+        let index = self.open.iter().position(|alarm| alarm.kind() == kind);
+        if let Some(index) = index {
+            self.change_at(index, what, edit);
+        }
+    }
+
+    /// Changes the open alarm with this index and records the change. `Cleared` and `Retired` close the alarm.
+    fn change_at(&mut self, index: usize, what: ChangeKind, edit: impl FnOnce(&mut Alarm)) {
         edit(&mut self.open[index]);
         let alarm = if matches!(what, ChangeKind::Cleared | ChangeKind::Retired) {
             let mut cleared = self.open.remove(index);
@@ -129,8 +136,8 @@ impl<'a> Alarms<'a> {
 
     /// Closes every open alarm, oldest first, because the device is retired.
     pub fn retire(&mut self) {
-        while let Some(kind) = self.open.first().map(Alarm::kind) {
-            self.change(kind, ChangeKind::Retired, |_| ());
+        while !self.open.is_empty() {
+            self.change_at(0, ChangeKind::Retired, |_| ());
         }
     }
 
@@ -143,19 +150,13 @@ impl<'a> Alarms<'a> {
 
     /// Acknowledges an open alarm. Levels that only latching kept active are no longer active then.
     pub fn acknowledge(&mut self, id: &str, by: &str, limits: &[gas::Limit; 3], facts: Facts<'_>) {
-        let Some(kind) = self
-            .open
-            .iter()
-            .find(|alarm| alarm.id == id)
-            .map(Alarm::kind)
-        else {
+        // By id, not by kind: a newer release may keep several gas alarms.
+        let Some(index) = self.open.iter().position(|alarm| alarm.id == id) else {
             return;
         };
-        let acknowledgement = Acknowledgement {
-            by: by.to_owned(),
-            at: self.now,
-        };
-        self.change(kind, ChangeKind::Acknowledged, |alarm| {
+        let kind = self.open[index].kind();
+        let acknowledgement = Acknowledgement::new(by, self.now);
+        self.change_at(index, ChangeKind::Acknowledged, |alarm| {
             alarm.acknowledged = Some(acknowledgement);
             alarm.latched = false;
         });

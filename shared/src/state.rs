@@ -1,4 +1,4 @@
-//! What is kept of a device between two messages, and how fresh it is.
+//! What is stored of a device between two messages, and how fresh it is.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 use crate::alarm::{Alarm, Kind};
 use crate::clock::Time;
 use crate::decimal::Decimal;
+use crate::forward::UnknownFields;
 use crate::position::Position;
 use crate::reading::{Quality, Reading, Side};
 
-/// What is kept of a device between two messages. Equal parts are not written again.
+/// What is stored of a device between two messages.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct DeviceState {
-    /// Moves with every write; used by the compare alone.
+    /// Changes with every write. Only the commit compares it; it never leaves Redis.
     pub rev: u64,
     /// Position of the last published event.
     pub position: Position,
@@ -24,127 +25,143 @@ pub struct DeviceState {
     pub order: OrderState,
     /// The last 64 fingerprints of payloads, oldest first.
     pub fingerprints: VecDeque<u64>,
-    /// The reading that is shown; `None` only for a device that was never heard of.
+    /// The reading that is shown; `None` only for an unknown device.
     pub latest: Option<Latest>,
-    /// What outlives a single reading: last known levels, the silence limit, the moment of the last decision.
+    /// What outlives a single reading.
     pub memory: DeviceMemory,
 }
 
-/// The reading that is shown, with what was found out about it when it was taken.
+/// The reading that is shown, with how it was judged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latest {
     /// The reading itself.
     pub reading: Reading,
-    /// The levels it was judged by: its own, else the last known, else the defaults.
+    /// The levels it was judged by: its own, else the last ones the device sent, else the defaults.
     pub levels: [Decimal; 3],
-    /// Which side of them is dangerous: its own word, else the last known, else High.
+    /// Which side of each level is dangerous: as the device sent it, else as it sent it last, else High.
     pub sides: [Side; 3],
-    /// Server time at which it was taken (`processed_at`).
+    /// Server time of the decision that made it the latest (`processed_at` on the wire).
     pub taken_at: Time,
     /// Server time of the last commit that published it (`timestamp` of `device:data`).
     pub published_at: Time,
-    /// Age of the reading at `taken_at`, by the device's usual clock offset; `None` if its time is unusable.
+    /// Age of the reading at `taken_at` in milliseconds, by the device's usual clock offset; `None` if its time is unusable.
     pub age_ms: Option<i64>,
-    /// A default level, too old at commit, or first seen as a retained message: quality `uncertain`.
+    /// Its quality is `uncertain`: a default level was used, it was too old when committed, or it is a retained message of an
+    /// unknown device.
     pub doubtful: bool,
-    /// The device's clock is more than 5 min off, was set back or is unusable.
+    /// The device's clock is more than 5 min off, was set back, or is unusable.
     pub clock_suspect: bool,
-    /// It was newer than what came before, so that it may lower what a late reading raises.
+    /// It was newer than the reading before it. Only then may it lower what a late reading raises.
     pub in_order: bool,
+    /// Fields of a newer release.
+    #[serde(flatten)]
+    pub unknown: UnknownFields,
 }
 
-/// What [`crate::order`] needs of the messages before.
+/// What [`crate::order`] needs to know of earlier messages.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct OrderState {
     /// Fingerprint of the latest reading.
     #[serde(default, rename = "latest_print")]
     pub latest_fingerprint: Option<u64>,
-    /// Newest usable device time among the latest readings.
+    /// Newest usable device time of any latest reading.
     #[serde(default)]
     pub latest_time: Option<Time>,
-    /// Whether the latest reading's own device time is usable.
+    /// Whether the device time of the latest reading is usable.
     #[serde(default)]
     pub latest_usable: bool,
-    /// When the latest reading arrived.
+    /// Server time at which the latest reading arrived.
     #[serde(default)]
     pub latest_arrival: Time,
-    /// The device time that arrives again and again.
-    #[serde(default)]
-    pub standing: Option<Standing>,
+    /// The device time that arrives repeatedly.
+    #[serde(default, rename = "standing")]
+    pub repeated: Option<RepeatedDeviceTime>,
     /// Late readings in a row.
     #[serde(default)]
     pub late: Option<LateRun>,
-    /// Arrival minus device time of the last few readings, in milliseconds, oldest first.
+    /// Arrival minus device time of the last few latest readings, in milliseconds, oldest first.
     #[serde(default)]
     pub offsets_ms: VecDeque<i64>,
+    /// Fields of a newer release.
+    #[serde(flatten)]
+    pub unknown: UnknownFields,
 }
 
-/// A device time that did not move.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Standing {
+/// A device time that arrives repeatedly.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepeatedDeviceTime {
     /// The device time.
     pub time: Time,
-    /// Its first arrival.
+    /// Server time of its first arrival.
     pub since: Time,
-    /// How often it arrived, redelivered and retained messages not counted.
+    /// Number of arrivals, without redelivered and retained messages.
     pub count: u32,
+    /// Fields of a newer release.
+    #[serde(flatten)]
+    pub unknown: UnknownFields,
 }
 
-/// Late readings in a row whose device times advance as their arrivals do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Late readings in a row whose device times advance like their arrivals.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LateRun {
     /// Device time of the first.
     pub first_time: Time,
-    /// Arrival of the first.
+    /// Server time at which the first arrived.
     pub first_arrival: Time,
     /// Device time of the last.
     pub last_time: Time,
-    /// How many.
+    /// Number of readings whose device time has advanced.
     pub count: u32,
+    /// Fields of a newer release.
+    #[serde(flatten)]
+    pub unknown: UnknownFields,
 }
 
 /// What outlives a single reading.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct DeviceMemory {
-    /// The levels the device last sent.
+    /// The levels the device sent last.
     #[serde(default)]
     pub levels: [Option<Decimal>; 3],
-    /// The sides of them it last sent.
+    /// The sides of the levels it sent last.
     #[serde(default)]
     pub sides: [Option<Side>; 3],
-    /// Their latching flags it last sent.
+    /// The latching flags of the levels it sent last.
     #[serde(default)]
     pub latching: [Option<Decimal>; 3],
-    /// The silence limit of the ingest that last decided, in milliseconds.
+    /// The silence limit of the ingest that decided last, in milliseconds.
     #[serde(default)]
     pub silence_limit_ms: i64,
-    /// The moment of the last decision: `now` never runs back for a device.
+    /// Server time of the last decision. A later decision never has an earlier time.
     #[serde(default)]
     pub decided_at: Time,
-    /// The seq after which this device began: what clients have seen up to here was of one that was retired or lost.
+    /// The seq after which this device began. What clients have seen up to it belongs to a device that was retired or lost.
     #[serde(default)]
     pub born_after: u64,
-    /// How far the device had come in each of its earlier epochs, the newest last: by them an earlier point of its own
-    /// line is known as one. At most [`DeviceMemory::MAX_EPOCHS`].
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub line: Vec<Position>,
+    /// The last position in each earlier epoch, newest last: at most [`DeviceMemory::MAX_EPOCHS`]. They show whether another
+    /// state is an earlier point of the same history.
+    #[serde(default, rename = "line", skip_serializing_if = "Vec::is_empty")]
+    pub earlier_epochs: Vec<Position>,
+    /// Fields of a newer release.
+    #[serde(flatten)]
+    pub unknown: UnknownFields,
 }
 
 impl DeviceMemory {
-    /// So many earlier epochs are known.
+    /// Earlier epochs that are kept.
     pub const MAX_EPOCHS: usize = 8;
 
-    /// The device stood there, and goes on in another epoch.
-    pub fn leave(&mut self, position: Position) {
-        let mut epochs = self.line.iter_mut();
-        if let Some(left) = epochs.find(|left| left.epoch == position.epoch) {
-            left.seq = left.seq.max(position.seq);
+    /// Records the last position of an epoch that the device has left.
+    pub fn record_epoch(&mut self, last: Position) {
+        let mut epochs = self.earlier_epochs.iter_mut();
+        if let Some(known) = epochs.find(|known| known.epoch == last.epoch) {
+            known.seq = known.seq.max(last.seq);
             return;
         }
-        if self.line.len() >= Self::MAX_EPOCHS {
-            self.line.remove(0);
+        if self.earlier_epochs.len() >= Self::MAX_EPOCHS {
+            self.earlier_epochs.remove(0);
         }
-        self.line.push(position);
+        self.earlier_epochs.push(last);
     }
 }
 
@@ -155,12 +172,13 @@ impl DeviceState {
         self.alarms.iter().find(|alarm| alarm.kind() == kind)
     }
 
-    /// Whether the device's line had come to that position, or beyond it.
+    /// Whether the history of this state includes the position.
     #[must_use]
     pub fn has_passed(&self, position: Position) -> bool {
-        let line = self.memory.line.iter().chain([&self.position]);
-        line.into_iter()
-            .any(|point| point.epoch == position.epoch && position.seq <= point.seq)
+        let last_positions = self.memory.earlier_epochs.iter().chain([&self.position]);
+        last_positions
+            .into_iter()
+            .any(|last| last.epoch == position.epoch && position.seq <= last.seq)
     }
 
     /// Quality of the latest reading; `offline` while the alarm of a silent detector is open.
@@ -172,14 +190,14 @@ impl DeviceState {
         }
     }
 
-    /// Whether the device must be shown in `ALARM`: any alarm open, any LED or the fault flag set, or a flag unknown.
+    /// Whether the device is shown in `ALARM`: an alarm is open, an LED or the fault flag is set, or a flag is unreadable.
     #[must_use]
     pub fn in_alarm(&self) -> bool {
-        let flagged = |latest: &Latest| {
+        let is_flagged = |latest: &Latest| {
             let reading = &latest.reading;
             reading.has_led() || reading.has_fault() || reading.unclear
         };
-        !self.alarms.is_empty() || self.latest.as_ref().is_some_and(flagged)
+        !self.alarms.is_empty() || self.latest.as_ref().is_some_and(is_flagged)
     }
 }
 
@@ -197,14 +215,15 @@ impl Latest {
     }
 }
 
-/// Whether a state may still be shown as current.
+/// Whether a state may be shown as current.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
     /// The last message is within the silence limit.
     Fresh,
-    /// There never was one: what a broker kept is all that is known. Shown as `uncertain` at best, and `ALARM`.
+    /// Only a retained message is known. Shown as `uncertain` at best, and in `ALARM`.
     Unheard,
-    /// It is older: shown as `offline` and `ALARM`, whether an ingest was listening or not.
+    /// The last message is older than the silence limit, whether an ingest was listening or not. Shown as `offline` and in
+    /// `ALARM`.
     Stale,
 }
 
@@ -219,20 +238,20 @@ pub fn freshness(state: &DeviceState, last_message: Option<Time>, now: Time) -> 
     }
 }
 
-/// What deciding about a reading or a deadline is configured with; an acknowledgement needs none of it.
+/// Settings of the alarm rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlarmSettings {
     /// Silence after which a device is offline.
     pub offline_after: Duration,
-    /// Deadband in percent of the span the device sends, or of the level where it sends none.
+    /// Deadband in percent of the span, or of the level where the device sends no span.
     pub alarm_deadband: Decimal,
-    /// How long a value must be back before its level returns.
+    /// How long a value must be back within the deadband before its level returns to normal.
     pub alarm_off_delay: Duration,
-    /// What a level of 0 means.
+    /// Meaning of a level of 0.
     pub zero_level: ZeroLevel,
 }
 
-/// What a level of 0 means.
+/// Meaning of a level of 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum ZeroLevel {
     /// A level like any other.

@@ -121,6 +121,7 @@ impl World {
             longitude: Coordinate::Text("0.00".to_owned()),
             doubtful: false,
             unclear: false,
+            unknown: shared::forward::UnknownFields::default(),
         };
         let message = Message {
             reading,

@@ -3,7 +3,7 @@ use shared::alarm::Alarm;
 use shared::decimal::Decimal;
 use shared::keys::MAX_EVENTS;
 use shared::position::Epoch;
-use shared::reading::{Coordinate, LevelSetting, Reading};
+use shared::reading::{Coordinate, Reading};
 use shared::state::Latest;
 
 use super::*;
@@ -43,7 +43,7 @@ fn state(position: Position) -> DeviceState {
         value: Some(Decimal::from_int(10)),
         span_high: None,
         span_low: None,
-        levels: [LevelSetting::default(); 3],
+        levels: Default::default(),
         decimal_point: zero,
         a1_type: "High".to_owned(),
         a1_siren: zero,
@@ -54,6 +54,7 @@ fn state(position: Position) -> DeviceState {
         longitude: Coordinate::Text("0.00".to_owned()),
         doubtful: false,
         unclear: false,
+        unknown: shared::forward::UnknownFields::default(),
     };
     let mut state = DeviceState {
         position,
@@ -71,6 +72,7 @@ fn state(position: Position) -> DeviceState {
             doubtful: false,
             clock_suspect: false,
             in_order: true,
+            unknown: shared::forward::UnknownFields::default(),
         }),
         ..DeviceState::default()
     };

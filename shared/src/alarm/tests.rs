@@ -26,6 +26,7 @@ fn active_levels_are_stored_under_their_old_names() {
         latching: true,
         off_delay_ends: Some(Time::from_millis(7)),
         returned: true,
+        ..ActiveLevel::default()
     };
     let stored = r#"{"latching":true,"due":7,"returned":true}"#;
     assert_eq!(serde_json::to_string(&level).unwrap(), stored);

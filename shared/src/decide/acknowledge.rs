@@ -66,11 +66,10 @@ fn escalated(mut draft: Draft<'_>, alarm: Alarm, by: &str, seen: u64) -> Decisio
 
 /// The acknowledgement of a closed alarm.
 fn acknowledged(alarm: Alarm, by: &str, at: Time) -> Change {
-    let by = by.to_owned();
     Change {
         kind: ChangeKind::Acknowledged,
         alarm: Alarm {
-            acknowledged: Some(alarm::Acknowledgement { by, at }),
+            acknowledged: Some(alarm::Acknowledgement::new(by, at)),
             ..alarm
         },
     }

@@ -133,7 +133,7 @@ fn render_event(
     let (position, now) = (draft.position, draft.now);
     let before = std::mem::replace(&mut draft.state.position, position);
     if before.seq > 0 && before.epoch != position.epoch {
-        draft.state.memory.leave(before);
+        draft.state.memory.record_epoch(before);
     }
     if has_data && let Some(latest) = &mut draft.state.latest {
         latest.published_at = now;

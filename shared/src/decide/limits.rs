@@ -58,7 +58,7 @@ fn percent_deadband(limit: &Limit, reading: &Reading, settings: &AlarmSettings) 
         return limit.level.percent(percent);
     };
     let room = match limit.side {
-        Side::High => limit.level - reading.span_low.unwrap_or_default(),
+        Side::High | Side::Unknown(_) => limit.level - reading.span_low.unwrap_or_default(),
         Side::Low => high - limit.level,
     };
     let deadband = span.percent(percent);

@@ -6,6 +6,7 @@ use super::{Deadline, Decision, Draft, Message, Outcome, deadline};
 use crate::alarm::Condition;
 use crate::clock::{Time, millis};
 use crate::decimal::Decimal;
+use crate::forward::UnknownFields;
 use crate::order::{self, Arrival, Class, DeviceClock};
 use crate::reading::Reading;
 use crate::rules::gas;
@@ -111,6 +112,7 @@ fn judged(known: &DeviceMemory, reading: Reading, now: Time) -> Latest {
         doubtful,
         clock_suspect: false,
         in_order: false,
+        unknown: UnknownFields::default(),
     }
 }
 

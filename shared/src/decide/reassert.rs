@@ -86,7 +86,7 @@ pub(super) fn decide(mut draft: Draft<'_>, committed: &CommittedState) -> Decisi
         draft.state.order = own.order.clone();
         draft.state.memory = own.memory.clone();
     }
-    draft.state.memory.leave(own.position);
+    draft.state.memory.record_epoch(own.position);
     draft.state.memory.decided_at = draft.now;
     draft.state.fingerprints.clone_from(&stored.fingerprints);
     for fingerprint in &own.fingerprints {

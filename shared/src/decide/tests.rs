@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::*;
 use crate::alarm::{AlarmState, ChangeKind, Condition, Kind};
 use crate::decimal::Decimal;
+use crate::forward::UnknownFields;
 use crate::reading::{Coordinate, LevelSetting, Quality};
 use crate::state::ZeroLevel;
 
@@ -55,6 +56,7 @@ pub(crate) fn reading(value: Option<&str>) -> Reading {
         longitude: Coordinate::Text("0.00".to_owned()),
         doubtful: false,
         unclear: false,
+        unknown: UnknownFields::default(),
     }
 }
 

@@ -30,7 +30,7 @@ impl Limit {
     fn is_reached(&self, value: Decimal) -> bool {
         self.used
             && match self.side {
-                Side::High => value >= self.level,
+                Side::High | Side::Unknown(_) => value >= self.level,
                 Side::Low => value <= self.level,
             }
     }
@@ -40,6 +40,7 @@ impl Limit {
             || match self.side {
                 Side::High => value < self.level - self.deadband,
                 Side::Low => value > self.level + self.deadband,
+                Side::Unknown(_) => false,
             }
     }
 }
@@ -58,7 +59,7 @@ pub fn evaluate(
         .unwrap_or_default();
     levels.resize(limits.len(), None);
     for (level, limit) in levels.iter_mut().zip(limits) {
-        *level = evaluate_level(*level, limit, evidence, alarms.now);
+        *level = evaluate_level(level.take(), limit, evidence, alarms.now);
     }
     let reached = limits
         .iter()
@@ -172,7 +173,7 @@ pub fn evaluate_over_range(
     // Unlike a gas level, the range is exceeded only by a value above it, not by one that equals it.
     let exceeds = evidence.value > limit.level;
     let is_open = open.is_some();
-    let before = open.and_then(|alarm| alarm.active_levels.first().copied().flatten());
+    let before = open.and_then(|alarm| alarm.active_levels.first().cloned().flatten());
     let level = if exceeds {
         ActiveLevel::default()
     } else {
@@ -200,13 +201,14 @@ fn evaluate_level(
     let latching = match limit.latching {
         Some(false) if evidence.may_lower => false,
         Some(true) => true,
-        _ => level.is_some_and(|level| level.latching),
+        _ => level.as_ref().is_some_and(|level| level.latching),
     };
     if limit.is_reached(evidence.value) {
         return Some(ActiveLevel {
             latching,
             off_delay_ends: None,
             returned: false,
+            ..level.unwrap_or_default()
         });
     }
     let level = ActiveLevel { latching, ..level? };
@@ -258,13 +260,13 @@ pub(super) fn release_returned_levels(
     let levels: Vec<_> = alarm
         .active_levels
         .iter()
-        .map(|level| level.filter(stays_active))
+        .map(|level| level.clone().filter(stays_active))
         .collect();
     let Some(highest) = levels.iter().rposition(Option::is_some) else {
         alarms.change(Kind::Gas, ChangeKind::Cleared, |_| ());
         return;
     };
-    let is_latched = levels[highest].is_some_and(|level| level.returned);
+    let is_latched = levels[highest].as_ref().is_some_and(|level| level.returned);
     alarms.adjust(Kind::Gas, |alarm| alarm.active_levels = levels);
     if highest < before {
         alarms.adjust(Kind::Gas, |alarm| alarm.latched = false);

@@ -1,6 +1,7 @@
 //! The store against a real redis-server.
 
 mod in_doubt;
+mod newer_release;
 mod reassert;
 mod retire;
 

@@ -59,7 +59,7 @@ fn reached(reading: &Reading) -> usize {
     let is_reached = |level: &&shared::reading::LevelSetting| {
         let threshold = level.level.expect("a level");
         match level.side.unwrap_or_default() {
-            Side::High => value >= threshold,
+            Side::High | Side::Unknown(_) => value >= threshold,
             Side::Low => value <= threshold,
         }
     };

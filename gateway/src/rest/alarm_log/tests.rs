@@ -30,6 +30,7 @@ fn alarm(condition: Condition, seq: u64) -> Alarm {
         latched: false,
         cleared_at: None,
         active_levels: Vec::new(),
+        unknown: shared::forward::UnknownFields::default(),
     }
 }
 
@@ -60,10 +61,7 @@ fn logged(entry: AlarmLogEntry) -> LoggedEntry {
 
 fn acknowledged(seconds: i64, by: &str, seq: u64, alarm: Alarm) -> LoggedEntry {
     let alarm = Alarm {
-        acknowledged: (seq >= alarm.reached.seq).then(|| Acknowledgement {
-            by: by.to_owned(),
-            at: at(seconds),
-        }),
+        acknowledged: (seq >= alarm.reached.seq).then(|| Acknowledgement::new(by, at(seconds))),
         ..alarm
     };
     logged(AlarmLogEntry {

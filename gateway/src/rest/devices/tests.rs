@@ -35,6 +35,7 @@ fn reading() -> Reading {
         longitude: Coordinate::Text("72.823872".to_owned()),
         doubtful: false,
         unclear: false,
+        unknown: shared::forward::UnknownFields::default(),
     }
 }
 
@@ -58,6 +59,7 @@ fn state(reading: Reading, alarms: &[Condition]) -> DeviceState {
         latched: false,
         cleared_at: None,
         active_levels: Vec::new(),
+        unknown: shared::forward::UnknownFields::default(),
     };
     DeviceState {
         position: Position {
@@ -75,6 +77,7 @@ fn state(reading: Reading, alarms: &[Condition]) -> DeviceState {
             doubtful: false,
             clock_suspect: false,
             in_order: true,
+            unknown: shared::forward::UnknownFields::default(),
         }),
         memory: DeviceMemory {
             silence_limit_ms: 180_000,

@@ -186,6 +186,7 @@ fn reading(device: &str, value: i32, minute: u64) -> Reading {
         longitude: Coordinate::Text("72.823872".to_owned()),
         doubtful: false,
         unclear: false,
+        unknown: shared::forward::UnknownFields::default(),
     }
 }
 

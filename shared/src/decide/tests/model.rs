@@ -334,7 +334,8 @@ impl Model {
 fn first_of_its_time(world: &World) -> bool {
     let order = &world.stored.state.order;
     let repeated = order
-        .standing
+        .repeated
+        .as_ref()
         .filter(|repeated| Some(repeated.time) == order.latest_time);
     repeated.is_some_and(|repeated| repeated.count == 1)
 }

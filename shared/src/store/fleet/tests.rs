@@ -1,5 +1,6 @@
 use super::*;
 use crate::alarm::{Acknowledgement, Condition};
+use crate::forward::UnknownFields;
 use crate::position::{Epoch, Position};
 
 const NOW: i64 = 1_800_000_000_000;
@@ -24,14 +25,12 @@ fn alarm(condition: Condition, age_s: i64, is_acknowledged: bool) -> Alarm {
         changed_at: raised_at,
         reading_timestamp: None,
         reached: Position { epoch, seq: 1 },
-        acknowledged: is_acknowledged.then(|| Acknowledgement {
-            by: "somebody".to_owned(),
-            at: raised_at,
-        }),
+        acknowledged: is_acknowledged.then(|| Acknowledgement::new("somebody", raised_at)),
         seen_before: None,
         latched: false,
         cleared_at: None,
         active_levels: Vec::new(),
+        unknown: UnknownFields::default(),
     }
 }
 

@@ -1,0 +1,171 @@
+//! A newer release has written the state: what this one does not know is kept when it writes the state back.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::alarm::Kind;
+
+const DEVICE: &str = "OTSM-0114";
+
+fn device() -> DeviceId {
+    DEVICE.parse().expect("a serial")
+}
+
+fn hash(device: &DeviceId) -> String {
+    PartitionKeys::new(device.partition(8)).device(device)
+}
+
+async fn field(raw: &mut MultiplexedConnection, name: &str) -> Value {
+    let text: String = raw.hget(hash(&device()), name).await.expect("a field");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+async fn edit(raw: &mut MultiplexedConnection, name: &str, edit: impl FnOnce(&mut Value)) {
+    let mut value = field(raw, name).await;
+    edit(&mut value);
+    let _: () = raw
+        .hset(hash(&device()), name, value.to_string())
+        .await
+        .expect("stored");
+}
+
+/// A state with something unknown at every place, and an alarm of an unknown condition beside the gas alarm.
+async fn write_as_a_newer_release(raw: &mut MultiplexedConnection) {
+    edit(raw, "alarms", |alarms| {
+        let gas = &mut alarms[0];
+        let mut mismatch = gas.clone();
+        gas["peak"] = json!({"value": 312.5, "type": "alarm_level_1"});
+        gas["holds"][0]["count"] = json!(3);
+        mismatch["id"] = json!("mismatch_1");
+        mismatch["condition"] = json!("led_mismatch");
+        mismatch["latch_group"] = json!("b");
+        alarms.as_array_mut().expect("a list").push(mismatch);
+    })
+    .await;
+    edit(raw, "order", |order| order["minima"] = json!([1, 2, 3])).await;
+    edit(raw, "memory", |memory| {
+        memory["sides"][1] = json!("both");
+        memory["hysteresis"] = json!([5, null, 0.5]);
+    })
+    .await;
+    edit(raw, "latest", |latest| {
+        latest["reading"]["firmware"] = json!("2.1");
+        latest["sides"][1] = json!("both");
+        latest["judged_by"] = json!("plan-7");
+    })
+    .await;
+    let _: () = raw
+        .hset(hash(&device()), "row", "{\"fleet\":1}")
+        .await
+        .expect("stored");
+}
+
+#[tokio::test]
+async fn what_a_newer_release_stored_is_kept_by_a_reading() {
+    let server = Server::start().await;
+    let store = server.store();
+    let mut raw = server.raw().await;
+    send(&store, &of(DEVICE, "300", 0), 1)
+        .await
+        .expect("committed");
+    write_as_a_newer_release(&mut raw).await;
+
+    let decision = send(&store, &of(DEVICE, "600", 5), 2)
+        .await
+        .expect("committed")
+        .decision;
+    let kinds: Vec<&str> = decision.changes.iter().map(|c| c.kind.code()).collect();
+    assert_eq!(kinds, ["escalated"], "the state was not lost");
+
+    let alarms = field(&mut raw, "alarms").await;
+    assert_eq!(alarms[0]["condition"], "alarm_level_2");
+    assert_eq!(
+        alarms[0]["peak"],
+        json!({"value": 312.5, "type": "alarm_level_1"})
+    );
+    assert_eq!(alarms[0]["holds"][0]["count"], 3);
+    assert_eq!(alarms[1]["condition"], "led_mismatch");
+    assert_eq!(alarms[1]["latch_group"], "b");
+    assert_eq!(field(&mut raw, "order").await["minima"], json!([1, 2, 3]));
+    let memory = field(&mut raw, "memory").await;
+    assert_eq!(memory["sides"][1], "both");
+    assert_eq!(memory["hysteresis"], json!([5, null, 0.5]));
+    // The unknown parts of the latest reading belong to that reading, and a new one has replaced it.
+    let latest = field(&mut raw, "latest").await;
+    assert_eq!(latest["reading"].get("firmware"), None);
+    assert_eq!(latest["sides"][1], "both", "the last side that was sent");
+    let row: String = raw.hget(hash(&device()), "row").await.expect("a field");
+    assert_eq!(row, "{\"fleet\":1}");
+}
+
+#[tokio::test]
+async fn what_a_newer_release_stored_is_kept_by_an_acknowledgement() {
+    let server = Server::start().await;
+    let store = server.store();
+    let mut raw = server.raw().await;
+    send(&store, &of(DEVICE, "300", 0), 1)
+        .await
+        .expect("committed");
+    write_as_a_newer_release(&mut raw).await;
+
+    let answer = acknowledge(&store, &device(), "mismatch_1", "User", None).await;
+    assert_eq!(answer.expect("answers").answer, Acknowledged::Covered);
+    let alarms = field(&mut raw, "alarms").await;
+    assert_eq!(alarms[0]["acknowledged"], Value::Null);
+    assert_eq!(alarms[0]["peak"]["value"], 312.5);
+    assert_eq!(alarms[1]["acknowledged"]["by"], "User");
+    assert_eq!(alarms[1]["latch_group"], "b");
+    let latest = field(&mut raw, "latest").await;
+    assert_eq!(latest["reading"]["firmware"], "2.1");
+    assert_eq!(latest["judged_by"], "plan-7");
+}
+
+#[tokio::test]
+async fn an_alarm_of_a_newer_release_is_shown_and_never_cleared() {
+    let server = Server::start().await;
+    let store = server.store();
+    let mut raw = server.raw().await;
+    send(&store, &of(DEVICE, "300", 0), 1)
+        .await
+        .expect("committed");
+    write_as_a_newer_release(&mut raw).await;
+
+    // Sides that this release does not know may raise and never lower.
+    let state = send(&store, &of(DEVICE, "10", 5), 2)
+        .await
+        .expect("committed")
+        .decision
+        .state;
+    assert!(state.alarm(Kind::Gas).is_none());
+    let open: Vec<&str> = state.alarms.iter().map(|a| a.condition.code()).collect();
+    assert_eq!(open, ["led_mismatch"]);
+    assert!(state.in_alarm());
+    let shown = crate::event::alert(&device(), &state.alarms[0]);
+    let shown: Value = serde_json::from_str(shown.get()).expect("JSON");
+    assert_eq!(shown["type"], "led_mismatch");
+    assert_eq!(shown["severity"], "high");
+}
+
+#[tokio::test]
+async fn a_log_entry_of_a_newer_release_is_read() {
+    let server = Server::start().await;
+    let store = server.store();
+    let mut raw = server.raw().await;
+    send(&store, &of(DEVICE, "300", 0), 1)
+        .await
+        .expect("committed");
+    let key = PartitionKeys::new(device().partition(8)).log();
+    let line = json!({"at": 1_800_000_000_000_i64, "change": "shelved", "alarm": null, "until": 7});
+    redis::cmd("XADD")
+        .arg(&key)
+        .arg(&["*", "device", DEVICE, "line", &line.to_string()])
+        .exec_async(&mut raw)
+        .await
+        .expect("stored");
+    let log = store
+        .alarm_log(device().partition(8), None, None, None)
+        .await
+        .expect("reads");
+    let change = entry(&log[0]).change.expect("a change");
+    assert_eq!(change.code(), "shelved");
+}
