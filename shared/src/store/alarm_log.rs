@@ -61,7 +61,7 @@ impl Store {
                 pipe.arg("COUNT").arg(PAGE);
             })
             .await?;
-        let found = entries(answer).map_err(StoreError::Away)?;
+        let found = entries(answer).map_err(StoreError::Unavailable)?;
         Ok(found
             .iter()
             .map(|entry| LoggedEntry::read(partition, entry))

@@ -152,7 +152,7 @@ impl Store {
         let found = self.run(|_, pipe| {
             pipe.cmd("GET").arg(keys::FLEET_SAMPLE);
         });
-        let found = bytes(found.await?).map_err(StoreError::Away)?;
+        let found = bytes(found.await?).map_err(StoreError::Unavailable)?;
         let found = found.and_then(|found| serde_json::from_slice::<FleetSample>(&found).ok());
         let now = self.link.now();
         if let Some(found) = found
@@ -257,7 +257,7 @@ impl Store {
             pipe.cmd("ZRANGE").arg(keys::WATCHERS).arg(0).arg(-1);
         });
         let found = Vec::<String>::from_redis_value(found.await?);
-        let replicas = found.map_err(|err| StoreError::Away(err.into()))?;
+        let replicas = found.map_err(|err| StoreError::Unavailable(err.into()))?;
         let answers = self
             .run_each(replicas.len(), |_, index, pipe| {
                 pipe.cmd("GET").arg(keys::watchers_of(&replicas[index]));
@@ -266,7 +266,7 @@ impl Store {
         let mut reports = BTreeMap::new();
         for (replica, answer) in replicas.into_iter().zip(answers) {
             let answer = answer.map_err(|err| self.answer_error(err))?;
-            let report = bytes(answer).map_err(StoreError::Away)?;
+            let report = bytes(answer).map_err(StoreError::Unavailable)?;
             // A report that has expired, or that another release writes differently, is left out.
             let report: Option<WatchReport> =
                 report.and_then(|text| serde_json::from_slice(&text).ok());
