@@ -9,7 +9,7 @@ use crate::keys::PartitionKeys;
 /// Entries per page.
 const PAGE: usize = 500;
 
-/// An entry of the alarm log with its place in the log.
+/// An entry of the alarm log with its row id.
 #[derive(Clone, Debug)]
 pub struct LoggedEntry {
     /// Id of the row: letters, digits, `_` and `-`.

@@ -1,6 +1,6 @@
 //! Totals over all devices and all watchers, for metrics and for `/api/analytics`.
 //!
-//! One gateway reads all devices and stores the totals; the other gateways read those.
+//! One gateway reads all devices and stores the totals. The other gateways read the stored totals.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -124,25 +124,25 @@ impl FleetSample {
                 Severity::Critical => &mut self.alarms.critical,
             };
             counts[usize::from(alarm.acknowledged.is_some())] += 1;
-            let waits = alarm.acknowledged.is_none();
-            if waits && alarm.condition.severity() == Severity::Critical {
+            let is_unacknowledged = alarm.acknowledged.is_none();
+            if is_unacknowledged && alarm.condition.severity() == Severity::Critical {
                 let oldest = self.unacknowledged_since.unwrap_or(alarm.raised_at);
                 self.unacknowledged_since = Some(oldest.min(alarm.raised_at));
             }
         }
-        let is_heard = last_message.is_some_and(|last| self.at.millis_since(last) <= limit_ms);
+        let is_recent = last_message.is_some_and(|last| self.at.millis_since(last) <= limit_ms);
         let is_offline = alarms.iter().any(|a| a.kind() == Kind::DeviceOffline);
         let devices = &mut self.devices;
         // An open alarm counts even if the device is silent.
         let measured = alarms.iter().filter(|a| a.kind() != Kind::DeviceOffline);
-        let place = match measured.map(|alarm| alarm.condition.severity()).max() {
+        let count = match measured.map(|alarm| alarm.condition.severity()).max() {
             Some(Severity::Critical) => &mut devices.critical,
             Some(Severity::High) => &mut devices.high,
             Some(Severity::Warning) => &mut devices.warning,
-            None if !is_heard || is_offline => &mut devices.offline,
+            None if !is_recent || is_offline => &mut devices.offline,
             None => &mut devices.normal,
         };
-        *place += 1;
+        *count += 1;
     }
 }
 

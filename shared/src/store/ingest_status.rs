@@ -1,4 +1,4 @@
-//! Reports of the ingests that receive messages, and who reads them.
+//! Reports of the ingests that receive messages: writes and reads them.
 
 use std::time::Duration;
 

@@ -127,8 +127,8 @@ impl Store {
         })
     }
 
-    /// Increments the canary and publishes its count, on the connection and by the kind of script that commits use. Returns
-    /// the count.
+    /// Increments the canary and publishes its count. Returns the count. Like a commit it is a script on the connection for
+    /// commits.
     pub async fn beat(&self) -> Result<u64, StoreError> {
         let count = self.run(|scripts, pipe| {
             pipe.cmd("EVALSHA").arg(&scripts.canary).arg(2);
@@ -138,8 +138,8 @@ impl Store {
         count.map_err(StoreError::Unavailable)
     }
 
-    /// Asks every partition the same in one round trip. `None` where a key has the wrong type: one broken partition does not
-    /// hide the others.
+    /// Sends the same command for every partition in one round trip. `None` where a key has the wrong type: one broken
+    /// partition does not hide the others.
     async fn ask_partitions(
         &self,
         ask: impl Fn(&PartitionKeys, &mut redis::Pipeline),

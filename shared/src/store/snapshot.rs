@@ -113,7 +113,7 @@ impl Store {
                 pipe.arg(self.keys(device).device(device)).arg("raw");
             })
             .await?;
-        // Empty if the reading was asserted again: its payload is not kept.
+        // Empty if the reading was reasserted: its payload was not kept.
         let raw = bytes(answer).map_err(StoreError::Unavailable)?;
         Ok(raw.filter(|raw| !raw.is_empty()))
     }
