@@ -339,7 +339,7 @@ async fn subscribe(
         .arg(CANARY_CHANNEL)
         .exec_async(&mut subscriber.connection)
         .await;
-    listening.map_err(StoreError::Away)?;
+    listening.map_err(StoreError::Unavailable)?;
     Ok(subscriber)
 }
 

@@ -188,8 +188,8 @@ impl RedisConnector {
         let connecting = client.get_multiplexed_async_connection_with_config(&config);
         // The crate's own timeout covers the socket, not the handshake that follows it.
         match tokio::time::timeout(self.config.redis_timeout * 2, connecting).await {
-            Ok(connection) => connection.map_err(ConnectError::Away),
-            Err(_) => Err(ConnectError::Away(
+            Ok(connection) => connection.map_err(ConnectError::Unavailable),
+            Err(_) => Err(ConnectError::Unavailable(
                 (redis::ErrorKind::Io, "no answer while connecting").into(),
             )),
         }
@@ -200,12 +200,14 @@ impl RedisConnector {
         let run_id = check_server(&mut redis, generation == 1).await?.run_id;
         self.measure_clock(&mut redis)
             .await
-            .map_err(ConnectError::Away)?;
+            .map_err(ConnectError::Unavailable)?;
         self.record_partitions(&mut redis).await?;
-        let scripts = load_scripts(&mut redis).await.map_err(ConnectError::Away)?;
+        let scripts = load_scripts(&mut redis)
+            .await
+            .map_err(ConnectError::Unavailable)?;
         open_epochs(&mut redis, &scripts, self.config.partitions, &run_id)
             .await
-            .map_err(ConnectError::Away)?;
+            .map_err(ConnectError::Unavailable)?;
         tracing::info!(server = %self.config.redis_url, "connected to Redis");
         Ok(Connection {
             redis,
@@ -242,7 +244,10 @@ impl RedisConnector {
             .arg("NX")
             .ignore();
         pipe.cmd("GET").arg(keys::PARTITIONS);
-        let (recorded,): (u16,) = pipe.query_async(redis).await.map_err(ConnectError::Away)?;
+        let (recorded,): (u16,) = pipe
+            .query_async(redis)
+            .await
+            .map_err(ConnectError::Unavailable)?;
         self.compare_partitions(recorded)
     }
 
@@ -279,7 +284,7 @@ pub async fn inspect(config: RedisConfig) -> Result<ServerSummary, ConnectError>
         .arg(keys::PARTITIONS)
         .query_async(&mut redis)
         .await
-        .map_err(ConnectError::Away)?;
+        .map_err(ConnectError::Unavailable)?;
     if let Some(recorded) = recorded {
         connector.compare_partitions(recorded)?;
     }

@@ -232,7 +232,7 @@ impl Store {
         match answers.into_iter().next() {
             Some(Ok(value)) => Ok(value),
             Some(Err(err)) => Err(self.answer_error(err)),
-            None => Err(StoreError::Away(wrong_answer("no answer"))),
+            None => Err(StoreError::Unavailable(wrong_answer("no answer"))),
         }
     }
 
@@ -242,21 +242,21 @@ impl Store {
             // The server is no longer the master. A new connection may reach the one that is.
             Some("READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "MOVED" | "ASK") => {
                 self.link.discard_current();
-                StoreError::Away(err)
+                StoreError::Unavailable(err)
             }
             Some("LOADING" | "BUSY" | "OOM" | "MISCONF" | "TRYAGAIN" | "NOREPLICAS") => {
-                StoreError::Away(err)
+                StoreError::Unavailable(err)
             }
             // Any other error code concerns this command alone.
             Some(_) => StoreError::Refused(err.to_string()),
-            None => StoreError::Away(err),
+            None => StoreError::Unavailable(err),
         }
     }
 
     /// Gives up the connection after an error of the connection itself.
     fn failed(&self, connection: &Connection, err: RedisError) -> StoreError {
         self.link.discard(connection);
-        StoreError::Away(err)
+        StoreError::Unavailable(err)
     }
 }
 

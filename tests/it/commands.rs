@@ -414,5 +414,5 @@ async fn export_log_without_redis_is_one_line_and_exit_1() -> Result<()> {
         lines.is_empty() && problems.len() == 1,
         "{lines:?} {problems:?}"
     );
-    has(&problems, "redis is away")
+    has(&problems, "redis is unavailable")
 }

@@ -180,7 +180,8 @@ async fn why_redis_is_away_is_told() -> Result<()> {
         eventually("the cause is in a line", async || {
             let told = lines(&service.process)?;
             let errors = told.iter().filter_map(|line| line["error"].as_str());
-            let mut causes = errors.filter_map(|error| error.strip_prefix("redis is away: "));
+            let mut causes =
+                errors.filter_map(|error| error.strip_prefix("redis is unavailable: "));
             causes.next().map(drop).with_context(|| format!("{told:?}"))
         })
         .await?;

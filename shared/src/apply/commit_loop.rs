@@ -19,7 +19,7 @@ const MAX_CONFLICTS: u32 = 1_000;
 pub struct Applied {
     /// The decision. Its changes begin with those of earlier commits that nobody has reported yet.
     pub decision: Decision,
-    /// How often the state had changed in between.
+    /// How often another writer changed the state before this commit.
     pub conflicts: u32,
 }
 
@@ -30,7 +30,7 @@ pub(super) async fn run_one(store: &Store, job: Job<'_>) -> Result<Applied, Stor
     item.finish(failed.as_ref())
 }
 
-/// Runs jobs of different devices, all of them in the same round trips. One device does not fail another.
+/// Runs jobs of different devices, all of them in the same round trips. If one device fails, the others do not.
 pub(super) async fn run_all(store: &Store, jobs: Vec<Job<'_>>) -> Vec<Result<Applied, StoreError>> {
     let jobs = jobs.into_iter();
     let mut items: Vec<Item<'_>> = jobs.map(|job| Item::new(store, job)).collect();
@@ -40,15 +40,15 @@ pub(super) async fn run_all(store: &Store, jobs: Vec<Job<'_>>) -> Vec<Result<App
 }
 
 /// Devices to decide about, by the index of their item.
-type Open = Vec<(usize, Loaded)>;
+type Undecided = Vec<(usize, Loaded)>;
 
-/// Runs until every job has a result. After an error, those without a result failed with it.
+/// Runs until every job has a result. If this returns an error, every job without a result failed with that error.
 async fn run(store: &Store, items: &mut [Item<'_>]) -> Result<(), StoreError> {
     let all: Vec<usize> = (0..items.len()).collect();
-    let mut open = load(store, items, &all).await?;
-    while !open.is_empty() {
+    let mut undecided = load(store, items, &all).await?;
+    while !undecided.is_empty() {
         let mut round = Vec::new();
-        for (index, loaded) in open {
+        for (index, loaded) in undecided {
             let item = &mut items[index];
             match item.decide(store, loaded).await {
                 Ok(decided) => round.extend(decided.map(|decided| (index, decided))),
@@ -56,12 +56,16 @@ async fn run(store: &Store, items: &mut [Item<'_>]) -> Result<(), StoreError> {
                 Err(err) => item.result = Some(Err(err)),
             }
         }
-        open = commit(store, items, round).await?;
+        undecided = commit(store, items, round).await?;
     }
     Ok(())
 }
 
-async fn load(store: &Store, items: &[Item<'_>], indexes: &[usize]) -> Result<Open, StoreError> {
+async fn load(
+    store: &Store,
+    items: &[Item<'_>],
+    indexes: &[usize],
+) -> Result<Undecided, StoreError> {
     let devices = indexes.iter().map(|index| items[*index].device());
     let devices: Vec<DeviceId> = devices.cloned().collect();
     let loaded = store.load(&devices).await?;
@@ -73,7 +77,7 @@ async fn commit(
     store: &Store,
     items: &mut [Item<'_>],
     round: Vec<(usize, Decided<'_>)>,
-) -> Result<Open, StoreError> {
+) -> Result<Undecided, StoreError> {
     let commits: Vec<Commit<'_>> = round
         .iter()
         .map(|(index, decided)| Commit {
@@ -84,7 +88,7 @@ async fn commit(
         })
         .collect();
     let answers = store.commit(&commits).await?;
-    let mut open = Vec::new();
+    let mut undecided = Vec::new();
     let mut reasserted = Vec::new();
     let mut reload = Vec::new();
     let mut failed = None;
@@ -100,7 +104,7 @@ async fn commit(
             }
             Ok(Committed::Conflict(newer)) => {
                 item.conflicts += 1;
-                open.push((index, newer));
+                undecided.push((index, newer));
             }
             // The other devices have answers of their own.
             Err(err) if err.is_passing() => failed = Some(err),
@@ -125,11 +129,11 @@ async fn commit(
     if let Some(err) = failed {
         return Err(err);
     }
-    open.extend(load(store, items, &reload).await?);
-    Ok(open)
+    undecided.extend(load(store, items, &reload).await?);
+    Ok(undecided)
 }
 
-/// Decides to write again what Redis has lost of a committed state.
+/// Decides to write a committed state again of which Redis has lost a part.
 fn reassert<'a>(
     store: &Store,
     stored: Box<StoredDevice>,
@@ -147,11 +151,11 @@ fn reassert<'a>(
     }
 }
 
-/// A job with what is known of it so far.
+/// A job and its progress.
 struct Item<'a> {
     job: Job<'a>,
     result: Option<Result<Applied, StoreError>>,
-    /// Changes of earlier commits.
+    /// Alarm changes of earlier commits.
     earlier: Unreported<'a>,
     conflicts: u32,
 }
@@ -191,7 +195,7 @@ impl<'a> Item<'a> {
             return Ok(Some(reassert(store, stored, &committed)));
         }
         let decided = self.job.decide(store, stored).await?;
-        // The index may list a deadline of a device without a readable state: there is nothing to write either.
+        // There is also nothing to write if the index lists a deadline of a device without a readable state.
         let outcome = decided.decision.outcome;
         let is_without_state = decided.stored.state.latest.is_none();
         if outcome.is_unchanged() || (outcome == Outcome::Deadline && is_without_state) {
@@ -223,7 +227,7 @@ impl<'a> Item<'a> {
     }
 }
 
-/// Alarm changes that stand and were not reported yet. If they are dropped, even because the caller was cancelled, the next
+/// Committed alarm changes that were not reported yet. If they are dropped, even because the caller was cancelled, the next
 /// job of the device reports them.
 struct Unreported<'a> {
     store: &'a Store,

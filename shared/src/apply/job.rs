@@ -1,4 +1,4 @@
-//! What is to be done to one device, and how each kind of job decides.
+//! A job for one device, and how each kind of job decides.
 
 use super::{
     ApplyConfig, Bounds, Cause, DeviceId, Position, Store, StoreError, TraceContext, Work,
@@ -7,7 +7,7 @@ use crate::alarm::Alarm;
 use crate::decide::{Acknowledgement, Decision, Input, Outcome, StoredDevice, decide};
 use crate::keys::MAX_CHANGES;
 
-/// A change of one device.
+/// A job for one device.
 pub(super) enum Job<'a> {
     /// A message or a deadline.
     Work {
@@ -20,7 +20,7 @@ pub(super) enum Job<'a> {
         by: &'a str,
         trace: Option<TraceContext>,
     },
-    /// Nothing but to write again what Redis has lost.
+    /// Only writes again what Redis has lost.
     Reassert {
         device: &'a DeviceId,
         bounds: Option<Bounds>,
@@ -32,7 +32,7 @@ pub(super) struct AcknowledgeJob<'a> {
     pub(super) device: &'a DeviceId,
     pub(super) alarm_id: &'a str,
     pub(super) by: &'a str,
-    /// What the operator had seen, as the client sent it.
+    /// The position the operator had seen, as the client sent it.
     pub(super) seen: Option<Position>,
     /// The position at the first read. A position that did not exist then cannot have been seen.
     pub(super) first_read: Option<Position>,
@@ -185,8 +185,8 @@ async fn closed_alarm(
     Ok(alarms.find(|alarm| alarm.id == alarm_id && alarm.cleared_at.is_some()))
 }
 
-/// Decides in a trace. A decision that changes an alarm is always sampled: it is made once more, so that its event carries
-/// the sampled `traceparent`.
+/// Decides, and adds the trace to the event and the log entries. A decision that changes an alarm is always sampled: it is
+/// made once more, so that its event carries the sampled `traceparent`.
 fn decide_in_trace(
     store: &Store,
     stored: &StoredDevice,
@@ -197,7 +197,7 @@ fn decide_in_trace(
     let Some(trace) = trace else {
         return decide(stored, input, now, None);
     };
-    // A trace that is not sampled is not published: others would record spans of a trace without a beginning.
+    // A trace that is not sampled is not published: other processes would record spans without the first ones of the trace.
     let header = trace.is_sampled().then(|| trace.to_string());
     let mut decision = decide(stored, input, now, header.as_deref());
     let trace = sampled_if_alarm_changed(trace, &decision);
@@ -220,7 +220,7 @@ pub fn sampled_if_alarm_changed(trace: TraceContext, decision: &Decision) -> Tra
     }
 }
 
-/// Opens a new epoch if the state is lost and not even the streams contain a seq: a position must never be used twice.
+/// Opens a new epoch if the state is lost and the streams contain no seq either: a position must never be used twice.
 async fn ensure_numbering(
     store: &Store,
     stored: Box<StoredDevice>,

@@ -1,4 +1,4 @@
-//! Decisions about acknowledgements. An acknowledgement covers what the person had seen and nothing that came after it.
+//! Decisions about acknowledgements. An acknowledgement covers only what the person had seen.
 
 use super::effects::{Effects, finish};
 use super::limits::plain_limits;
@@ -45,7 +45,7 @@ pub(super) fn decide(mut draft: Draft<'_>, request: Acknowledgement<'_>) -> Deci
     )
 }
 
-/// The alarm has reached a level that had not been seen. The log keeps the acknowledgement of the level that was.
+/// The alarm has reached a level that the person had not seen. The log keeps the acknowledgement of the level that was seen.
 fn escalated(mut draft: Draft<'_>, alarm: Alarm, by: &str, seen: u64) -> Decision {
     if alarm.seen_before.is_some_and(|before| before >= seen) {
         return draft.unchanged(Outcome::EscalatedBefore);

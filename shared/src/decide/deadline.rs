@@ -1,4 +1,4 @@
-//! Decisions when a deadline passed: silence, and the end of an off-delay.
+//! Decisions about a deadline that has passed: silence, or the end of an off-delay.
 
 use super::effects::{Effects, finish};
 use super::limits::limits;
@@ -35,7 +35,7 @@ pub(super) fn decide(
         return draft.unchanged(Outcome::Deadline);
     };
     let now = draft.now;
-    // Silence that nobody could have noticed does not count.
+    // Silence counts only from when an ingest has been receiving messages.
     let alive_at = stored.last_message.unwrap_or_default().max(listening_since);
     let silent_ms = now.millis_since(alive_at);
     let facts = latest.facts();

@@ -18,7 +18,7 @@ pub(super) struct Effects<'a> {
     pub(super) changes: Vec<Change>,
     /// The message proves the device alive.
     pub(super) alive: bool,
-    /// An earlier proof of life, which the index may have lost.
+    /// An earlier time at which the device was proved alive; the index may have lost it.
     pub(super) last_alive: Option<Time>,
     /// Clients cannot continue from earlier events: they take this one as a fresh snapshot.
     pub(super) is_snapshot: bool,
@@ -188,7 +188,7 @@ fn render_event(
 fn render_sample(state: &DeviceState, sample: &SampleOf, fresh: Freshness, now: Time) -> String {
     let (latest, late, data_quality) = match sample {
         SampleOf::Latest(latest) => (latest, false, event::data_quality(state, fresh)),
-        // It was never shown, so its quality is its own and not that of the state.
+        // A late reading is never shown as the latest, so its own quality counts and not that of the state.
         SampleOf::Late(late) => (late, true, late.quality()),
     };
     let reading = &latest.reading;

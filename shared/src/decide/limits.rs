@@ -1,4 +1,4 @@
-//! The alarm levels of a reading as the rules judge them.
+//! The alarm levels of a reading as the rules evaluate them.
 
 use crate::decimal::Decimal;
 use crate::reading::{Reading, Side};
@@ -20,7 +20,7 @@ pub(super) fn limits(latest: &Latest, settings: &AlarmSettings) -> [Limit; 3] {
     limits
 }
 
-/// The three levels as they are shown to people: without what needs settings.
+/// The three levels without what depends on the settings (deadbands, unused levels).
 pub(super) fn plain_limits(latest: &Latest) -> [Limit; 3] {
     std::array::from_fn(|index| {
         let setting = &latest.reading.levels[index];
@@ -57,13 +57,13 @@ fn percent_deadband(limit: &Limit, reading: &Reading, settings: &AlarmSettings) 
     let (Some(span), Some(high)) = (span(reading), reading.span_high) else {
         return limit.level.percent(percent);
     };
-    let room = match limit.side {
+    let distance = match limit.side {
         Side::High | Side::Unknown(_) => limit.level - reading.span_low.unwrap_or_default(),
         Side::Low => high - limit.level,
     };
     let deadband = span.percent(percent);
-    let half = room.percent(Decimal::from_int(50));
-    if room.is_positive() {
+    let half = distance.percent(Decimal::from_int(50));
+    if distance.is_positive() {
         deadband.min(half)
     } else {
         deadband

@@ -41,8 +41,8 @@ pub(super) fn decide(
     order::remember(&mut draft.state.fingerprints, message.fingerprint);
     draft.state.memory.silence_limit_ms = millis(settings.offline_after);
 
-    let repeats = class == Class::Duplicate && message.dup;
-    let alive = !message.retain && !repeats;
+    let is_redelivered = class == Class::Duplicate && message.dup;
+    let alive = !message.retain && !is_redelivered;
     let mut alarms = draft.alarms();
     if alive {
         alarms.clear_offline();
@@ -52,25 +52,25 @@ pub(super) fn decide(
         ..Effects::of(outcome)
     };
     match class {
-        Class::Next(taken) | Class::Tie(taken) => {
+        Class::Next(clock) | Class::Tie(clock) => {
             let in_order = matches!(class, Class::Next(_));
-            let latest = take(
+            let latest = make_latest(
                 &mut draft,
                 message.reading.clone(),
-                taken,
+                clock,
                 message.retain,
                 in_order,
             );
-            judge_latest(&mut alarms, &latest, settings);
+            evaluate_latest(&mut alarms, &latest, settings);
             effects.sample = Some(SampleOf::Latest(latest.clone()));
             effects.moves_latest = true;
             effects.raw_message = message.live_raw_message;
             draft.state.latest = Some(latest);
         }
         Class::Late => {
-            let late = judged(&before.memory, message.reading.clone(), draft.now);
+            let late = with_known_levels(&before.memory, message.reading.clone(), draft.now);
             if let Some(latest) = &before.latest {
-                judge_late(&mut alarms, &late, latest, settings);
+                evaluate_late(&mut alarms, &late, latest, settings);
             }
             effects.sample = Some(SampleOf::Late(late));
         }
@@ -87,8 +87,8 @@ pub(super) fn decide(
     finish(draft, effects)
 }
 
-/// A reading with the levels it is judged by.
-fn judged(known: &DeviceMemory, reading: Reading, now: Time) -> Latest {
+/// Completes a reading with the levels it is evaluated by: its own, else the last known ones, else the defaults.
+fn with_known_levels(known: &DeviceMemory, reading: Reading, now: Time) -> Latest {
     let mut doubtful = false;
     let levels = std::array::from_fn(|index| {
         let level = reading.levels[index].level.or(known.levels[index]);
@@ -116,11 +116,11 @@ fn judged(known: &DeviceMemory, reading: Reading, now: Time) -> Latest {
     }
 }
 
-/// Makes a reading the latest.
-fn take(
+/// Remembers the levels of a reading, which becomes the latest.
+fn make_latest(
     draft: &mut Draft<'_>,
     reading: Reading,
-    taken: DeviceClock,
+    clock: DeviceClock,
     retained: bool,
     in_order: bool,
 ) -> Latest {
@@ -130,18 +130,18 @@ fn take(
         memory.sides[index] = setting.side.or(memory.sides[index]);
         memory.latching[index] = setting.latching.or(memory.latching[index]);
     }
-    let latest = judged(&draft.state.memory, reading, draft.now);
-    let is_old = taken.age_ms.is_some_and(|age| age > MAX_AGE_MS);
+    let latest = with_known_levels(&draft.state.memory, reading, draft.now);
+    let is_old = clock.age_ms.is_some_and(|age| age > MAX_AGE_MS);
     Latest {
-        age_ms: taken.age_ms,
+        age_ms: clock.age_ms,
         doubtful: latest.doubtful || is_old || retained,
-        clock_suspect: taken.clock_suspect,
+        clock_suspect: clock.clock_suspect,
         in_order,
         ..latest
     }
 }
 
-/// What a latest reading proves; `None` without a value.
+/// The value of the latest reading and what it may change; `None` without a value.
 fn evidence(latest: &Latest, settings: &AlarmSettings) -> Option<Evidence> {
     Some(Evidence {
         value: latest.reading.value?,
@@ -150,7 +150,7 @@ fn evidence(latest: &Latest, settings: &AlarmSettings) -> Option<Evidence> {
     })
 }
 
-fn judge_latest(alarms: &mut Alarms<'_>, latest: &Latest, settings: &AlarmSettings) {
+fn evaluate_latest(alarms: &mut Alarms<'_>, latest: &Latest, settings: &AlarmSettings) {
     let reading = &latest.reading;
     let facts = latest.facts();
     let may_clear = latest.in_order && !reading.unclear;
@@ -177,7 +177,12 @@ fn judge_latest(alarms: &mut Alarms<'_>, latest: &Latest, settings: &AlarmSettin
     gas::evaluate_over_range(alarms, range_limit(reading, settings), evidence, facts);
 }
 
-fn judge_late(alarms: &mut Alarms<'_>, late: &Latest, latest: &Latest, settings: &AlarmSettings) {
+fn evaluate_late(
+    alarms: &mut Alarms<'_>,
+    late: &Latest,
+    latest: &Latest,
+    settings: &AlarmSettings,
+) {
     let Some(value) = late.reading.value else {
         return;
     };

@@ -1,8 +1,8 @@
 //! Writes again what this process committed and Redis has lost since.
 //!
 //! The committed state and the stored one descend from the same history. If the stored one is an earlier point of the
-//! committed one's history, it adds nothing. If other processes have continued from an earlier point, both know something:
-//! the newer reading is kept, and every alarm of either (see `merge`).
+//! committed one's history, it adds nothing. If other processes have continued from an earlier point, each state may contain
+//! what the other lacks: the newer reading is kept, and the alarms of both are merged (see `merge`).
 
 mod merge;
 

@@ -22,7 +22,7 @@ impl Server {
     pub(super) fn check_role(&self) -> Result<(), ConnectError> {
         if self.is_replica {
             let replica = (redis::ErrorKind::Io, "a replica answers at this address");
-            return Err(ConnectError::Away(replica.into()));
+            return Err(ConnectError::Unavailable(replica.into()));
         }
         Ok(())
     }
@@ -48,7 +48,7 @@ pub(super) async fn read_server_info(
     let info: String = redis::cmd("INFO")
         .query_async(redis)
         .await
-        .map_err(ConnectError::Away)?;
+        .map_err(ConnectError::Unavailable)?;
     let field = |name: &str| {
         let line = info
             .lines()
@@ -86,7 +86,9 @@ async fn check_settings(
     let answer: Result<HashMap<String, String>, _> = command.query_async(redis).await;
     let settings = match answer {
         Ok(settings) => settings,
-        Err(err) if err.is_io_error() || err.is_timeout() => return Err(ConnectError::Away(err)),
+        Err(err) if err.is_io_error() || err.is_timeout() => {
+            return Err(ConnectError::Unavailable(err));
+        }
         Err(_) => {
             // Hosted servers forbid CONFIG. Then only the operator can check the settings.
             tracing::warn!(
@@ -130,7 +132,7 @@ async fn check_permission_to_publish(
         Err(err) if err.code() == Some("NOPERM") => Err(ConnectError::Unusable(
             "its user may not publish: allow the channels `st:*`".to_owned(),
         )),
-        Err(err) => Err(ConnectError::Away(err)),
+        Err(err) => Err(ConnectError::Unavailable(err)),
         Ok(()) => Ok(()),
     }
 }

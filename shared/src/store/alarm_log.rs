@@ -9,7 +9,7 @@ use crate::keys::PartitionKeys;
 /// Entries per page.
 const PAGE: usize = 500;
 
-/// An entry of the alarm log with its place in the log.
+/// An entry of the alarm log with its row id.
 #[derive(Clone, Debug)]
 pub struct LoggedEntry {
     /// Id of the row: letters, digits, `_` and `-`.
@@ -61,7 +61,7 @@ impl Store {
                 pipe.arg("COUNT").arg(PAGE);
             })
             .await?;
-        let found = entries(answer).map_err(StoreError::Away)?;
+        let found = entries(answer).map_err(StoreError::Unavailable)?;
         Ok(found
             .iter()
             .map(|entry| LoggedEntry::read(partition, entry))

@@ -61,7 +61,7 @@ pub(super) fn loaded(device: &DeviceId, answer: Value) -> RedisResult<Loaded> {
         fields.decode()
     };
     let lost = state.is_none();
-    // Of a lost state only the rev, for the compare, and the seq are used.
+    // Of a lost state only the rev (for the comparison) and the seq are used.
     let seq = fields.seq.as_deref().and_then(|seq| seq.parse().ok());
     let state = state.unwrap_or_else(|| DeviceState {
         rev: fields.rev().unwrap_or(0),

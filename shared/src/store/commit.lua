@@ -1,6 +1,6 @@
 -- The one writer of device state: compares rev and epoch, then writes state, streams, log and indexes, and publishes.
 --
--- KEYS   as named in the next line, behind those of state.lua
+-- KEYS   those of state.lua, then as named in the next line
 local deadlines_key, changed_key, log_key, history_key, channel, quarantine_key = unpack(KEYS, 6, 11)
 -- ARGV   as named in the next lines. '' means: none.
 --   started_rev       rev and seq the decision started from, separated by a space
@@ -28,7 +28,7 @@ if refusal then return refusal end
 if seq ~= '' then
   -- If a stream is ahead of the state, the decision is made again with a seq above both.
   if changes_payload ~= '' and last_seq(changes_key) >= tonumber(seq) then return load(true) end
-  -- The first write of all. If it fails, nothing has been written.
+  -- This is the first write. If it fails, nothing has been written.
   local added = redis.pcall('XADD', events_key, 'MAXLEN', max_events, seq .. '-0', 'epoch', started_epoch, 'event', envelope)
   if type(added) == 'table' then
     if last_seq(events_key) >= tonumber(seq) then return load(true) end

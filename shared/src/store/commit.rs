@@ -139,7 +139,7 @@ impl Store {
     /// A server without an epoch has lost its data. The next connection opens new epochs.
     pub(super) fn epoch_gone(&self, err: redis::RedisError) -> StoreError {
         self.link.discard_current();
-        StoreError::Away(err)
+        StoreError::Unavailable(err)
     }
 
     fn committed(

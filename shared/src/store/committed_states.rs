@@ -1,6 +1,6 @@
 //! The last state of each device that this process committed, kept in case Redis loses it.
 //!
-//! Bound: one state (a few kilobytes) per device, for at most [`MAX_DEVICES`] devices. Of further devices nothing is kept.
+//! Bound: one state (a few kilobytes) per device, for at most [`MAX_DEVICES`] devices. Further devices have none.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -86,7 +86,7 @@ impl CommittedStates {
         }
     }
 
-    /// The state cannot be asserted in its partition's present epoch. It counts as committed in it from now on.
+    /// The state cannot be reasserted in its partition's present epoch. From now on it counts as committed in that epoch.
     pub(super) fn give_up(&self, device: &DeviceId, epoch: Epoch) {
         if let Some(committed) = self.devices().get_mut(device) {
             Arc::make_mut(committed).epoch = epoch;
@@ -96,8 +96,8 @@ impl CommittedStates {
     /// Devices of these partitions; `count` is the number of all partitions.
     pub(super) fn in_partitions(&self, partitions: &[u16], count: u16) -> Vec<DeviceId> {
         let devices = self.devices();
-        let is_there = |device: &&DeviceId| partitions.contains(&device.partition(count));
-        devices.keys().filter(is_there).cloned().collect()
+        let is_in_partitions = |device: &&DeviceId| partitions.contains(&device.partition(count));
+        devices.keys().filter(is_in_partitions).cloned().collect()
     }
 
     /// The committed state, if the stored one has lost part of it.

@@ -1,4 +1,5 @@
--- Opens a new epoch in a partition that has none, that another server run opened, or whose epoch is given up.
+-- Opens a new epoch in a partition that has none, whose epoch belongs to another run of the server, or whose epoch is given
+-- up: it must not be used any more.
 -- ARGV: the server's run_id, a new epoch, and the epoch that is given up ('' for none). Answer: the present epoch.
 local partition_key = KEYS[1]
 local run_id, new_epoch, given_up = unpack(ARGV)

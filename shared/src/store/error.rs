@@ -8,8 +8,8 @@ use crate::redis::ConnectError;
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// Redis cannot be reached, did not answer in time, or is loading: try again later.
-    #[error("redis is away")]
-    Away(#[source] RedisError),
+    #[error("redis is unavailable")]
+    Unavailable(#[source] RedisError),
     /// The server cannot be used: an operator must act.
     #[error("redis cannot be used: {0}")]
     Unusable(String),
@@ -25,14 +25,14 @@ impl StoreError {
     /// Whether the cause is the server rather than the device: the same request may succeed later.
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Away(_) | Self::Unusable(_))
+        matches!(self, Self::Unavailable(_) | Self::Unusable(_))
     }
 
     /// A short constant for metrics and logs.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Away(_) => "redis_away",
+            Self::Unavailable(_) => "redis_away",
             Self::Unusable(_) => "redis_unusable",
             Self::Refused(_) => "device_refused",
             Self::TooManyDevices => "too_many_devices",
@@ -43,7 +43,7 @@ impl StoreError {
 impl From<ConnectError> for StoreError {
     fn from(err: ConnectError) -> Self {
         match err {
-            ConnectError::Away(err) => Self::Away(err),
+            ConnectError::Unavailable(err) => Self::Unavailable(err),
             ConnectError::Unusable(why) => Self::Unusable(why),
         }
     }

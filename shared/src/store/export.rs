@@ -60,7 +60,7 @@ impl LogReader {
     /// Connects and reads the first page of each partition. The number of partitions is read from Redis.
     ///
     /// # Errors
-    /// Redis is away, or no service ever recorded a number of partitions there.
+    /// Redis is unavailable, or no service ever recorded a number of partitions there.
     pub async fn open(config: RedisConfig, since: Since) -> Result<Self, StoreError> {
         let mut redis = RedisConnector::new(config, Arc::default()).reader().await?;
         let mut pipe = redis::pipe();
@@ -68,7 +68,7 @@ impl LogReader {
         let ((seconds, micros), partitions): ((i64, i64), Option<u16>) = pipe
             .query_async(&mut redis)
             .await
-            .map_err(StoreError::Away)?;
+            .map_err(StoreError::Unavailable)?;
         let Some(partitions) = partitions else {
             let key = keys::PARTITIONS;
             return Err(StoreError::Unusable(format!(
@@ -144,16 +144,16 @@ impl LogReader {
                 .query_async::<Value>(&mut self.redis)
                 .await;
             let found = match page {
-                Ok(page) => entries(page).map_err(StoreError::Away)?,
+                Ok(page) => entries(page).map_err(StoreError::Unavailable)?,
                 Err(err) if err.code() == Some("WRONGTYPE") => {
                     self.refused.push(format!("`{key}` is not a stream"));
                     Vec::new()
                 }
-                Err(err) => return Err(StoreError::Away(err)),
+                Err(err) => return Err(StoreError::Unavailable(err)),
             };
             cursor.at_end = found.len() < self.page;
             for entry in found {
-                let id = stream_id(&entry.id).map_err(StoreError::Away)?;
+                let id = stream_id(&entry.id).map_err(StoreError::Unavailable)?;
                 cursor.last = Some(entry.id.clone());
                 cursor
                     .buffered

@@ -1,6 +1,6 @@
 //! Totals over all devices and all watchers, for metrics and for `/api/analytics`.
 //!
-//! One gateway reads all devices and stores the totals; the other gateways read those.
+//! One gateway reads all devices and stores the totals. The other gateways read the stored totals.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -124,25 +124,25 @@ impl FleetSample {
                 Severity::Critical => &mut self.alarms.critical,
             };
             counts[usize::from(alarm.acknowledged.is_some())] += 1;
-            let waits = alarm.acknowledged.is_none();
-            if waits && alarm.condition.severity() == Severity::Critical {
+            let is_unacknowledged = alarm.acknowledged.is_none();
+            if is_unacknowledged && alarm.condition.severity() == Severity::Critical {
                 let oldest = self.unacknowledged_since.unwrap_or(alarm.raised_at);
                 self.unacknowledged_since = Some(oldest.min(alarm.raised_at));
             }
         }
-        let is_heard = last_message.is_some_and(|last| self.at.millis_since(last) <= limit_ms);
+        let is_recent = last_message.is_some_and(|last| self.at.millis_since(last) <= limit_ms);
         let is_offline = alarms.iter().any(|a| a.kind() == Kind::DeviceOffline);
         let devices = &mut self.devices;
         // An open alarm counts even if the device is silent.
         let measured = alarms.iter().filter(|a| a.kind() != Kind::DeviceOffline);
-        let place = match measured.map(|alarm| alarm.condition.severity()).max() {
+        let count = match measured.map(|alarm| alarm.condition.severity()).max() {
             Some(Severity::Critical) => &mut devices.critical,
             Some(Severity::High) => &mut devices.high,
             Some(Severity::Warning) => &mut devices.warning,
-            None if !is_heard || is_offline => &mut devices.offline,
+            None if !is_recent || is_offline => &mut devices.offline,
             None => &mut devices.normal,
         };
-        *place += 1;
+        *count += 1;
     }
 }
 
@@ -152,7 +152,7 @@ impl Store {
         let found = self.run(|_, pipe| {
             pipe.cmd("GET").arg(keys::FLEET_SAMPLE);
         });
-        let found = bytes(found.await?).map_err(StoreError::Away)?;
+        let found = bytes(found.await?).map_err(StoreError::Unavailable)?;
         let found = found.and_then(|found| serde_json::from_slice::<FleetSample>(&found).ok());
         let now = self.link.now();
         if let Some(found) = found
@@ -257,7 +257,7 @@ impl Store {
             pipe.cmd("ZRANGE").arg(keys::WATCHERS).arg(0).arg(-1);
         });
         let found = Vec::<String>::from_redis_value(found.await?);
-        let replicas = found.map_err(|err| StoreError::Away(err.into()))?;
+        let replicas = found.map_err(|err| StoreError::Unavailable(err.into()))?;
         let answers = self
             .run_each(replicas.len(), |_, index, pipe| {
                 pipe.cmd("GET").arg(keys::watchers_of(&replicas[index]));
@@ -266,7 +266,7 @@ impl Store {
         let mut reports = BTreeMap::new();
         for (replica, answer) in replicas.into_iter().zip(answers) {
             let answer = answer.map_err(|err| self.answer_error(err))?;
-            let report = bytes(answer).map_err(StoreError::Away)?;
+            let report = bytes(answer).map_err(StoreError::Unavailable)?;
             // A report that has expired, or that another release writes differently, is left out.
             let report: Option<WatchReport> =
                 report.and_then(|text| serde_json::from_slice(&text).ok());

@@ -1,7 +1,7 @@
-//! Alarm changes that stand, or may stand, and that no caller has reported yet.
+//! Alarm changes that are committed, or may be, and that no caller has reported yet.
 //!
-//! A commit without an answer from Redis is in doubt: it may have been carried out. The next load of the device shows which.
-//! Changes that turn out to stand are then returned to the caller, which logs and counts them.
+//! A commit without an answer from Redis is in doubt: it may have been carried out. The next load of the device shows whether it
+//! was. If so, its changes are then returned to the caller, which logs and counts them.
 //!
 //! Bound: the last commit in doubt of each device and its unreported changes, for at most [`MAX_DEVICES`] devices. Changes of
 //! further devices are neither logged nor counted.
@@ -17,7 +17,7 @@ use crate::device::DeviceId;
 use crate::position::Position;
 use crate::state::DeviceState;
 
-/// More than are being committed at any time.
+/// More devices than are committed at the same time.
 const MAX_DEVICES: usize = 10_000;
 
 #[derive(Debug, Default)]
@@ -28,9 +28,9 @@ pub(super) struct InDoubt {
 
 #[derive(Debug, Default)]
 struct DeviceChanges {
-    /// Changes that stand.
+    /// Committed changes.
     unreported: Vec<Change>,
-    /// Changes that stand if the device is found as this commit would have left it.
+    /// Changes that are committed if the device is found as this commit would have left it.
     in_doubt: Option<(CommitMark, Vec<Change>)>,
 }
 
@@ -62,22 +62,22 @@ impl InDoubt {
         }
     }
 
-    /// Removes and returns the changes of this device that stand. Those of the commit in doubt are among them if the loaded
+    /// Removes and returns the committed changes of this device. Those of the commit in doubt are among them if the loaded
     /// state is the one it would have left.
     pub(super) fn take(&self, loaded: &StoredDevice) -> Vec<Change> {
         let Some(kept) = self.devices().remove(&loaded.device) else {
             return Vec::new();
         };
-        let mut standing = kept.unreported;
+        let mut committed = kept.unreported;
         if let Some((mark, changes)) = kept.in_doubt
             && mark == CommitMark::of(&loaded.state)
         {
-            standing.extend(changes);
+            committed.extend(changes);
         }
-        standing
+        committed
     }
 
-    /// Keeps changes that stand until the next [`InDoubt::take`].
+    /// Keeps committed changes until the next [`InDoubt::take`].
     pub(super) fn keep_unreported(&self, device: &DeviceId, changes: Vec<Change>) {
         if !changes.is_empty() {
             self.update(device, |kept| kept.unreported.extend(changes));
@@ -88,7 +88,7 @@ impl InDoubt {
         let Commit {
             stored, decision, ..
         } = commit;
-        // Changes that are asserted again were reported when they were committed first.
+        // Changes that are reasserted were reported when they were first committed.
         if decision.changes.is_empty() || decision.outcome == Outcome::Reasserted {
             return;
         }

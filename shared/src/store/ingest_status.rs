@@ -1,4 +1,4 @@
-//! Reports of the ingests that receive messages, and who reads them.
+//! Reports of the ingests that receive messages: writes and reads them.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ impl Store {
             })
             .await?;
         let since = i64::from_redis_value(answer).map_err(RedisError::from);
-        Ok(Time::from_millis(since.map_err(StoreError::Away)?))
+        Ok(Time::from_millis(since.map_err(StoreError::Unavailable)?))
     }
 
     /// Withdraws the report of an ingest that stops.
@@ -71,8 +71,10 @@ impl Store {
             answer.map_err(|err| self.answer_error(err))
         };
         let newest = Vec::<(String, f64)>::from_redis_value(next()?);
-        let newest = newest.map_err(|err| StoreError::Away(err.into()))?;
-        let topics = text(next()?).map_err(StoreError::Away)?.unwrap_or_default();
+        let newest = newest.map_err(|err| StoreError::Unavailable(err.into()))?;
+        let topics = text(next()?)
+            .map_err(StoreError::Unavailable)?
+            .unwrap_or_default();
         let now = self.link.now();
         let age = newest.first().map(|(_, score)| {
             let age_ms = now.millis_since(time_of_score(*score)).max(0);

@@ -32,7 +32,7 @@ impl Store {
         let mut devices = Vec::new();
         for found in answers.into_iter().flatten() {
             let pairs = Vec::<(String, f64)>::from_redis_value(found);
-            for (device, score) in pairs.map_err(|err| StoreError::Away(err.into()))? {
+            for (device, score) in pairs.map_err(|err| StoreError::Unavailable(err.into()))? {
                 let last = (score > 0.0).then(|| time_of_score(score));
                 devices.extend(device.parse().ok().map(|device: DeviceId| (device, last)));
             }
@@ -102,20 +102,20 @@ impl Store {
                 retired.push(None);
                 continue;
             };
-            let mut fields = items(found).map_err(StoreError::Away)?.into_iter();
+            let mut fields = items(found).map_err(StoreError::Unavailable)?.into_iter();
             let mut field = || text(fields.next().unwrap_or(Value::Nil));
-            let Some(epoch) = field().map_err(StoreError::Away)? else {
+            let Some(epoch) = field().map_err(StoreError::Unavailable)? else {
                 return Err(self.epoch_gone(wrong_answer("a partition without an epoch")));
             };
             epochs.push(epoch.parse().ok());
-            let seq = field().map_err(StoreError::Away)?;
+            let seq = field().map_err(StoreError::Unavailable)?;
             retired.push(seq.and_then(|seq| seq.parse().ok()));
         }
         let canary = self.run(|_, pipe| {
             pipe.cmd("GET").arg(keys::CANARY);
         });
         let canary = match canary.await {
-            Ok(count) => text(count).map_err(StoreError::Away)?,
+            Ok(count) => text(count).map_err(StoreError::Unavailable)?,
             // A key of the wrong type must not stop the other checks.
             Err(StoreError::Refused(_)) => None,
             Err(err) => return Err(err),
@@ -127,19 +127,19 @@ impl Store {
         })
     }
 
-    /// Increments the canary and publishes its count, on the connection and by the kind of script that commits use. Returns
-    /// the count.
+    /// Increments the canary and publishes its count. Returns the count. Like a commit it is a script on the connection for
+    /// commits.
     pub async fn beat(&self) -> Result<u64, StoreError> {
         let count = self.run(|scripts, pipe| {
             pipe.cmd("EVALSHA").arg(&scripts.canary).arg(2);
             pipe.arg(keys::CANARY).arg(keys::CANARY_CHANNEL);
         });
         let count = u64::from_redis_value(count.await?).map_err(RedisError::from);
-        count.map_err(StoreError::Away)
+        count.map_err(StoreError::Unavailable)
     }
 
-    /// Asks every partition the same in one round trip. `None` where a key has the wrong type: one broken partition does not
-    /// hide the others.
+    /// Sends the same command for every partition in one round trip. `None` where a key has the wrong type: one broken
+    /// partition does not hide the others.
     async fn ask_partitions(
         &self,
         ask: impl Fn(&PartitionKeys, &mut redis::Pipeline),

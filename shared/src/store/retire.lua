@@ -1,6 +1,6 @@
 -- Ends a device: compares as commit.lua does, then writes the log, publishes, and deletes everything stored of the device.
 --
--- KEYS   as named in the next line, behind those of state.lua
+-- KEYS   those of state.lua, then as named in the next line
 local deadlines_key, changed_key, log_key, history_key, channel = unpack(KEYS, 6, 10)
 -- ARGV   as named in the next line; the log entries come after them
 local _, started_rev, started_epoch, seq, envelope, log_max = unpack(ARGV, 1, 6)

@@ -62,14 +62,14 @@ impl Store {
                 pipe.arg(since.map_or_else(String::new, |seq| seq.to_string()));
             })
             .await?;
-        let mut parts = items(answer).map_err(StoreError::Away)?.into_iter();
+        let mut parts = items(answer).map_err(StoreError::Unavailable)?.into_iter();
         let mut part = || parts.next().unwrap_or(Value::Nil);
         let stored = self.loaded(device, Ok(part()))?.device()?;
         if stored.lost {
             return Err(StoreError::Refused("its state cannot be read".to_owned()));
         }
-        let events = entries(part()).map_err(StoreError::Away)?;
-        let changes = entries(part()).map_err(StoreError::Away)?;
+        let events = entries(part()).map_err(StoreError::Unavailable)?;
+        let changes = entries(part()).map_err(StoreError::Unavailable)?;
         let born_after = match &stored.state.latest {
             Some(_) => stored.state.memory.born_after,
             None => stored.seq_floor,
@@ -113,8 +113,8 @@ impl Store {
                 pipe.arg(self.keys(device).device(device)).arg("raw");
             })
             .await?;
-        // Empty if the reading was asserted again: its payload is not kept.
-        let raw = bytes(answer).map_err(StoreError::Away)?;
+        // Empty if the reading was reasserted: its payload was not kept.
+        let raw = bytes(answer).map_err(StoreError::Unavailable)?;
         Ok(raw.filter(|raw| !raw.is_empty()))
     }
 
@@ -149,7 +149,7 @@ impl Store {
                 pipe.arg("COUNT").arg(limit);
             })
             .await?;
-        let newest_first = entries(answer).map_err(StoreError::Away)?;
+        let newest_first = entries(answer).map_err(StoreError::Unavailable)?;
         let samples = newest_first.into_iter().rev();
         Ok(samples
             .filter_map(|mut entry| entry.fields.remove("s"))

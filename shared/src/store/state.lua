@@ -1,10 +1,10 @@
--- Reads what decisions need of one device, and compares it. This text stands in front of every script that answers with the
+-- Reads what decisions need of one device, and compares it. This text is prepended to every script that answers with the
 -- state of a device.
 --
 -- Answer of `load`: {'state', epoch, last_message, seq_floor, rev, event_epoch, seq, alarms, order, prints, latest, memory},
 -- or {'refused', reason} if a key has the wrong type.
 --
--- seq_floor is the highest seq that is certainly used. It is read from the streams only if the hash has no seq, or a wrong
+-- seq_floor is the highest seq known to be used. It is read from the streams only if the hash has no seq, or a wrong
 -- one. An unknown device starts above every retired one. A device whose state is lost does not: its own seq may have been
 -- higher still, and only a new epoch is safe then.
 
@@ -25,7 +25,7 @@ local function last_seq(stream)
   return tonumber(string.match(newest[1][1], '^%d+')) or 0
 end
 
--- Only a retirement takes a device from the list. So a listed device was stored, even if its hash is gone.
+-- Only a retirement removes a device from the list. So a listed device was stored, even if its hash is gone.
 local function is_stored(rev)
   return rev or redis.call('HEXISTS', device_key, 'latest') == 1 or redis.pcall('ZSCORE', seen_key, device_id)
 end

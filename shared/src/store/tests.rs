@@ -516,7 +516,7 @@ async fn an_emptied_server_gets_new_epochs() {
     let reading = of("OTSM-0114", "301", 5);
     let first = send(&store, &reading, 2).await;
     assert!(
-        matches!(first, Err(StoreError::Away(_))),
+        matches!(first, Err(StoreError::Unavailable(_))),
         "nothing is committed without an epoch"
     );
     send(&store, &reading, 2)

@@ -41,7 +41,7 @@ pub(super) fn merge(
                 let other_is_higher = level(other) > level(own);
                 if own_is_later || !(other_is_later || other_is_higher) {
                     merged.log_lost_changes(own, other);
-                    merged.open.push(beside_reading(own, is_newer));
+                    merged.open.push(with_kept_reading(own, is_newer));
                 } else {
                     merged.open.push(other.clone());
                 }
@@ -50,7 +50,7 @@ pub(super) fn merge(
             Some(own) if stored.has_passed(own.reached) && !own_is_later => {
                 merged.open.push(other.clone());
             }
-            // Two alarms of one kind, each unknown to the other side: ours goes on, at the higher level.
+            // Two alarms of one kind, each unknown to the other side: ours continues, at the higher level.
             Some(own) => {
                 if level(other) > level(own) && !own_is_later {
                     let escalated = Alarm {
@@ -61,7 +61,7 @@ pub(super) fn merge(
                     merged.change(ChangeKind::Escalated, escalated.clone());
                     merged.open.push(escalated);
                 } else {
-                    merged.open.push(beside_reading(own, is_newer));
+                    merged.open.push(with_kept_reading(own, is_newer));
                 }
                 merged.change(ChangeKind::Cleared, cleared(other.clone(), now));
             }
@@ -75,7 +75,7 @@ pub(super) fn merge(
             if own.acknowledged.is_some() {
                 merged.log(ChangeKind::Acknowledged, own);
             }
-            merged.open.push(beside_reading(own, is_newer));
+            merged.open.push(with_kept_reading(own, is_newer));
         }
     }
     merged
@@ -94,7 +94,7 @@ impl Merged {
             .push(AlarmLogEntry::of_change(kind, alarm, self.now));
     }
 
-    /// Logs what happened to our side of the same alarm and is missing from the stored side.
+    /// Logs the changes of our alarm that are missing from the stored one, which is the same alarm.
     fn log_lost_changes(&mut self, own: &Alarm, other: &Alarm) {
         if level(own) > level(other) {
             self.log(ChangeKind::Escalated, own);
@@ -104,7 +104,7 @@ impl Merged {
         }
     }
 
-    /// Ends a stored alarm that has ended on our side, perhaps because somebody acknowledged it.
+    /// Ends a stored alarm that has ended on our side. If an acknowledgement ended it there, that is published too.
     fn end(&mut self, committed: &CommittedState, other: &Alarm) {
         let ended = committed.ended.iter().find(|ended| ended.id == other.id);
         let mut alarm = other.clone();
@@ -119,8 +119,9 @@ impl Merged {
     }
 }
 
-/// Our alarm beside the reading that is kept. If that reading is not ours, our levels have not returned to normal by it.
-fn beside_reading(own: &Alarm, is_newer: bool) -> Alarm {
+/// Our alarm, to be stored with the reading that is kept. If that reading is not ours, it does not show that our levels
+/// returned to normal.
+fn with_kept_reading(own: &Alarm, is_newer: bool) -> Alarm {
     let mut alarm = own.clone();
     if !is_newer {
         alarm.latched = false;
