@@ -1,33 +1,27 @@
-//! Every metric of this service; `deploy/METRICS.md` lists them. Labels are bounded: constants of the code.
+//! The counters and histograms of this service; `deploy/METRICS.md` lists them. Labels are bounded: constants of the code.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::alarm::Change;
+use shared::alarm::{Change, ChangeKind};
 use shared::metrics::{Count, Durations, LabelledCount, Meters};
 
-/// Why a message becomes a dead letter: the codes of unreadable payloads, and what only the store knows.
-const REASONS: [&str; 9] = [
-    "too_large",
-    "not_utf8",
-    "not_json",
-    "too_deep",
-    "not_an_object",
-    "missing_serial",
-    "bad_serial",
-    "too_many_devices",
-    "commit_failed",
-];
+use crate::dead_letter_reason::DeadLetterReason;
 
-/// Transitions of alarms by messages and deadlines; the others are made in a gateway.
-const BY_DETECTORS: [&str; 6] = [
-    "raised",
-    "escalated",
-    "de_escalated",
-    "latched",
-    "unlatched",
-    "cleared",
-];
+/// The alarm changes that messages and deadlines cause. The others are made in a gateway.
+const CHANGES: [&str; 6] = {
+    const fn code(kind: ChangeKind) -> &'static str {
+        ChangeKind::CODES[kind as usize]
+    }
+    [
+        code(ChangeKind::Raised),
+        code(ChangeKind::Escalated),
+        code(ChangeKind::DeEscalated),
+        code(ChangeKind::Latched),
+        code(ChangeKind::Unlatched),
+        code(ChangeKind::Cleared),
+    ]
+};
 
 /// The counters of this service. Each is registered when it is created.
 #[derive(Debug)]
@@ -40,18 +34,17 @@ pub(crate) struct Metrics {
     pub(crate) late: Count,
     /// Decisions made again because the stored state had changed.
     pub(crate) conflicts: Count,
-    /// Batches that were not committed whole because Redis was away.
+    /// Batches that were not written completely because Redis was unavailable.
     pub(crate) failures: Count,
     /// Deadlines evaluated.
     pub(crate) timers: Count,
     /// Deadlines that could not be evaluated or written.
     pub(crate) timers_refused: Count,
-    /// Dead letters by reason.
-    pub(crate) rejected: LabelledCount,
+    dead_letters: LabelledCount,
     alarm_changes: LabelledCount,
     /// Load, decision and commit of one batch of messages.
     pub(crate) commit_duration: Durations,
-    /// From the socket to the commit of a message.
+    /// From receiving a message to its commit.
     pub(crate) message_duration: Durations,
     deadline_lag: Durations,
 }
@@ -63,54 +56,59 @@ impl Metrics {
         Arc::new(Self {
             committed: meters.count(
                 "ingest.messages.committed",
-                "Messages whose decision was committed, or was nothing to write.",
+                "Messages that are done: their decision is committed to Redis, or needed no write.",
             ),
             duplicates: meters.count(
                 "ingest.messages.duplicate",
-                "Duplicates among the committed.",
+                "Committed messages that decided nothing: repeated deliveries, and retained messages of known devices.",
             ),
             late: meters.count(
                 "ingest.messages.late",
-                "Late readings among the committed.",
+                "Committed readings that arrived late: after a newer one of the same device, or redelivered without a usable device time.",
             ),
             conflicts: meters.count(
                 "ingest.commit.conflicts",
-                "Decisions made again because the state had moved.",
+                "Decisions repeated because another writer had changed the stored state in between.",
             ),
             failures: meters.count(
                 "ingest.commit.failures",
-                "Batches not committed whole because Redis was away; what is left of them is tried again.",
+                "Batches not written completely because Redis was unavailable. The rest is tried again.",
             ),
-            timers: meters.count("ingest.timers", "Deadlines looked at."),
+            timers: meters.count("ingest.timers", "Deadlines evaluated."),
             timers_refused: meters.count(
                 "ingest.timers.refused",
-                "Deadlines that cannot be judged or written: the state of the device is lost, or its keys are not what they should be. Tried again after `--offline-after`.",
+                "Deadlines that could not be evaluated or written, because the stored state of the device is lost or its keys cannot be used. Each is tried again after `--offline-after`.",
             ),
-            rejected: meters.count_by(
+            dead_letters: meters.count_by(
                 "ingest.messages.rejected",
-                "Dead letters: messages that can never be processed.",
+                "Messages that can never be processed and became dead letters, by reason.",
                 "reason",
-                &REASONS,
+                &DeadLetterReason::CODES,
             ),
             alarm_changes: meters.count_by(
                 "ingest.alarm.changes",
-                "Transitions of alarms by messages and deadlines.",
+                "Alarm changes caused by messages and deadlines.",
                 "change",
-                &BY_DETECTORS,
+                &CHANGES,
             ),
             commit_duration: meters.durations(
                 "ingest.commit.duration",
-                "Load, decision and commit of one batch of messages.",
+                "Time to load, decide and commit one batch of messages.",
             ),
             message_duration: meters.durations(
                 "ingest.message.duration",
-                "From the socket to the commit of a message.",
+                "Time from receiving a message to its commit.",
             ),
             deadline_lag: meters.durations(
                 "ingest.deadline.lag",
-                "How long after its time a deadline was looked at: silence, off-delays. Long after nobody listened.",
+                "Time from when a deadline (silence, off-delay) was due until it was evaluated. High just after an outage in which no ingest was listening.",
             ),
         })
+    }
+
+    /// Counts a dead letter.
+    pub(crate) fn count_dead_letter(&self, reason: DeadLetterReason) {
+        self.dead_letters.increment(reason.code());
     }
 
     /// Counts alarm changes.
@@ -120,7 +118,7 @@ impl Metrics {
         }
     }
 
-    /// Records how many milliseconds after its time a deadline was evaluated.
+    /// Records how many milliseconds after it was due a deadline was evaluated.
     pub(crate) fn record_deadline_lag(&self, late_ms: i64) {
         let late = Duration::from_millis(u64::try_from(late_ms).unwrap_or(0));
         self.deadline_lag.record(late);

@@ -65,6 +65,12 @@ impl std::ops::Add<Duration> for Time {
     }
 }
 
+/// Whole milliseconds of a duration; more than `i64` holds counts as [`i64::MAX`].
+#[must_use]
+pub fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
 /// Where `now` comes from.
 pub trait Clock: Send + Sync {
     /// The present moment.

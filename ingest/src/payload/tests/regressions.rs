@@ -1,4 +1,4 @@
-//! Defects of the system this one replaces, as far as parsing is concerned, each named after what broke.
+//! Parsing defects of the previous system, named after their effect there. Each test shows that this parser does not have it.
 
 use super::*;
 
@@ -19,9 +19,9 @@ fn defect_03_hysteresis_and_latching_were_ignored() {
 }
 
 #[test]
-fn defect_05_unusable_reading_became_zero_and_good() {
+fn defect_05_unreadable_reading_became_zero_with_good_quality() {
     for sent in ["null", r#""ERR""#, "{}", "true"] {
-        // An older key that looks like a reading must not stand in for the broken one.
+        // A later key must not replace an unreadable reading.
         let keys = format!(r#""Live Sensor Readings ":{sent},"Live Sensor Readings":5,"Offset":7"#);
         check_value(r#""Sensor Reading":6"#, &keys, None);
     }
@@ -68,7 +68,7 @@ fn defect_08_decimal_point_was_ignored() {
 }
 
 #[test]
-fn a_scale_that_cannot_be_read_leaves_no_number_to_believe() {
+fn without_a_readable_scale_no_number_is_used() {
     for places in [r#""two""#, "-1", "1.5", "40", "null"] {
         let keys = format!(r#""Offset":195,"Alarm Level A1":190,"Decimal Point":{places}"#);
         let reading = parse(payload("", &keys).as_bytes(), &scaling()).expect("the payload parses");
