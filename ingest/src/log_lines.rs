@@ -45,7 +45,7 @@ impl LogLines {
                 topic,
                 trace_id = trace.map(|trace| tracing::field::display(trace.trace_id())),
                 held_back,
-                "message kept as a dead letter: {detail}"
+                "message stored as a dead letter: {detail}"
             );
         }
     }

@@ -1,7 +1,7 @@
 //! Parses the payload of a detector into a [`Reading`], or into everything that is wrong with it. Pure.
 //!
 //! Both payload formats are read by the same rules; `ingest/README.md` lists the keys. The value and its unit come from the
-//! first of their keys that is *present*, even if it is unreadable: an old `Offset` must not stand in for a broken live
+//! first of their keys that is *present*, even if it is unreadable: an old `Offset` must not replace an unreadable live
 //! reading. Names, times and coordinates come from the first of their keys that is present and not empty.
 //!
 //! No number is guessed. Something unreadable makes the reading doubtful, or is `None`. Only an unreadable flag becomes 0, and

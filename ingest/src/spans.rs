@@ -12,7 +12,7 @@ use opentelemetry_semantic_conventions::attribute::{
     MESSAGING_MESSAGE_BODY_SIZE, MESSAGING_OPERATION_NAME, MESSAGING_OPERATION_TYPE,
     MESSAGING_SYSTEM,
 };
-use shared::apply::{Applied, Work, told};
+use shared::apply::{Applied, Work, told as sampled_if_alarm_changed};
 use shared::store::StoreError;
 use shared::trace::{CompletedSpan, MAX_LINKS, SLOW, SpanRecorder, TraceContext};
 
@@ -79,7 +79,8 @@ impl Spans {
         let sampled = traces.iter().zip(results).filter_map(|(trace, result)| {
             let trace = (*trace)?;
             let decision = result.as_ref().ok().map(|applied| &applied.decision);
-            let trace = decision.map_or(trace, |decision| told(trace, decision));
+            let trace =
+                decision.map_or(trace, |decision| sampled_if_alarm_changed(trace, decision));
             trace.is_sampled().then_some(trace)
         });
         let links: Vec<TraceContext> = sampled.take(MAX_LINKS).collect();
@@ -210,7 +211,7 @@ fn sampled_if_notable(
     applied: &Applied,
     took: Duration,
 ) -> Option<TraceContext> {
-    let trace = told(trace?, &applied.decision);
+    let trace = sampled_if_alarm_changed(trace?, &applied.decision);
     let trace = if took > SLOW { trace.sampled() } else { trace };
     trace.is_sampled().then_some(trace)
 }
