@@ -1,4 +1,4 @@
-//! Every setting of this service. The doc comments are the operator's manual: `ingest --help`.
+//! Every setting of this service. The doc comments are `ingest --help`.
 
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -17,13 +17,13 @@ use shared::telemetry::config::TelemetryConfig;
 
 use crate::export_log;
 use crate::mqtt::config::MqttConfig;
-use crate::mqtt::probe::try_broker;
+use crate::mqtt::probe::check_broker;
 use crate::payload::{DecimalPoint, Format};
 
-/// Takes readings from an MQTT broker, computes alarms, and commits both to Redis.
+/// Receives readings from an MQTT broker, decides alarms, and commits both to Redis.
 ///
-/// Every flag can be given as the environment variable named with it; a flag wins, and a variable that is set to
-/// nothing counts as unset. Times need a unit: 500ms, 90s, 3m, 24h, 35d.
+/// Every flag can also be given as the environment variable listed with it. A flag wins over the variable, and an empty
+/// variable counts as not set. Times need a unit: 500ms, 90s, 3m, 24h, 35d.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "ingest", version)]
 pub struct Config {
@@ -37,67 +37,67 @@ pub struct Config {
     #[arg(long, env, value_name = "TIME", default_value = "3m", value_parser = args::duration)]
     pub offline_after: Duration,
 
-    /// How far a value must be back from an alarm level before the level returns, in percent of the span the detector
-    /// sends, or of the level where it sends none; a hysteresis the detector sends wins
+    /// Distance that a value must be back from an alarm level before the alarm clears, in percent of the span that the
+    /// detector sends, or of the level if it sends no span. A hysteresis that the detector sends wins
     #[arg(long, env, value_name = "PERCENT", default_value = "2", value_parser = args::percent)]
     pub alarm_deadband: Decimal,
 
-    /// How long a value must be back before its alarm level returns
+    /// How long a value must be back from an alarm level before the alarm clears
     #[arg(long, env, value_name = "TIME", default_value = "0s", value_parser = args::duration)]
     pub alarm_off_delay: Duration,
 
-    /// What an alarm level of 0 means: a level like any other, or that the level is not used
+    /// What an alarm level of 0 means: a level like any other (`value`), or that the level is not used (`unused`)
     #[arg(long, env, default_value = "value", value_parser = zero_level())]
     pub zero_level: ZeroLevel,
 
-    /// Zone of device times that name none
+    /// UTC offset of device times that have no zone
     #[arg(
         long, env, value_name = "OFFSET", default_value = "+05:30",
         value_parser = args::utc_offset, allow_hyphen_values = true
     )]
     pub device_utc_offset: i32,
 
-    /// Units behind the numeric codes that detectors send, as a comma list
+    /// Units of the numeric codes that detectors send, as a comma-separated list
     #[arg(long, env, value_name = "CODE=UNIT", default_value = "1=ppm", value_parser = args::unit_codes)]
     pub unit_codes: args::UnitCodes,
 
-    /// Whether `Decimal Point` is only shown, or tells that numbers are scaled integers
+    /// What the payload key `Decimal Point` means
     #[arg(long, env, default_value = "ignore")]
     pub decimal_point: DecimalPoint,
 
-    /// A longer payload becomes a dead letter unread
+    /// Longest payload that is parsed; a longer one becomes a dead letter
     #[arg(long, env, value_name = "BYTES", default_value = "65536", value_parser = at_least(256))]
     pub max_payload_bytes: u32,
 
-    /// Send `raw_message` with every live reading too; without it, only the latest telemetry of REST has it
+    /// Also send `raw_message` with every live reading. Without this flag only the latest telemetry in REST has it
     #[arg(long, env, value_parser = BoolishValueParser::new())]
     pub live_raw_message: bool,
 
-    /// Detectors that are kept at most; messages of further ones become dead letters
+    /// Maximum number of detectors. Messages of unknown detectors beyond it become dead letters
     #[arg(long, env, value_name = "NUMBER", default_value = "20000", value_parser = at_least(1))]
     pub max_devices: u32,
 
-    /// Age up to which a detector's samples are kept for charts
+    /// How long a detector's samples are kept for charts
     #[arg(long, env, value_name = "TIME", default_value = "24h", value_parser = args::duration)]
     pub history_age: Duration,
 
-    /// Samples kept per detector at most
+    /// Maximum number of samples kept for each detector
     #[arg(long, env, value_name = "NUMBER", default_value = "20000", value_parser = at_least(1))]
     pub history_max: u32,
 
-    /// Age up to which the alarm log is kept
+    /// How long the alarm log is kept
     #[arg(long, env, value_name = "TIME", default_value = "35d", value_parser = args::duration)]
     pub log_age: Duration,
 
-    /// Rows of the alarm log kept per partition at most, up to 200000
+    /// Maximum number of rows of the alarm log kept for each partition, up to 200000
     #[arg(long, env, value_name = "NUMBER", default_value = "20000", value_parser = log_lines())]
     pub log_max: u32,
 
-    /// Dead letters kept at most
+    /// Maximum number of dead letters kept
     #[arg(long, env, value_name = "NUMBER", default_value = "10000", value_parser = at_least(1))]
     pub dead_letters_max: u32,
 
-    /// Messages decided and committed in one round trip to Redis at most
+    /// Maximum number of messages that are decided and committed in one round trip to Redis
     #[arg(long, env, value_name = "NUMBER", default_value = "200", value_parser = at_least(1))]
     pub batch_max: u32,
 
@@ -105,11 +105,11 @@ pub struct Config {
     #[arg(long, env, value_name = "PORT", default_value = "3003")]
     pub http_port: u16,
 
-    /// Address this port is opened on
+    /// Address on which this port is opened
     #[arg(long, env, value_name = "ADDRESS", default_value = "0.0.0.0")]
     pub listen_address: IpAddr,
 
-    /// What a stop gives the messages in hand to be committed and acknowledged
+    /// Time limit of a stop for committing and acknowledging the messages already received
     #[arg(long, env, value_name = "TIME", default_value = "10s", value_parser = args::duration)]
     pub drain_period: Duration,
 
@@ -120,17 +120,17 @@ pub struct Config {
     #[arg(long, env, value_name = "TOPIC")]
     pub mqtt_topic_subtronic_data: Option<String>,
 
-    /// Accepted and unused, likewise
+    /// Accepted and unused, as --mqtt-topic-subtronic-data
     #[arg(long, env, value_name = "TOPIC")]
     pub mqtt_topic_subtronic_command: Option<String>,
 
-    /// Of the system before this one; unused, with a warning.
+    /// A setting of the previous system: unused, with a warning.
     #[arg(long, env, hide = true, hide_env_values = true)]
     pub mongodb_uri: Option<Secret<String>>,
 }
 
 impl Config {
-    /// Reads arguments (the first is the program's name) and environment, and checks them.
+    /// Parses and checks the arguments (the first is the program's name) and the environment.
     pub fn try_from_args<I>(args: I) -> Result<Self, Usage>
     where
         I: IntoIterator,
@@ -139,7 +139,7 @@ impl Config {
         Self::from_args(args)
     }
 
-    /// All problems of settings that do not fit together, one sentence each.
+    /// All settings that are out of range or contradict each other, one sentence each.
     pub fn validate(&self) -> Vec<String> {
         let mut problems = self.mqtt.validate();
         if self.offline_after < Duration::from_secs(1) {
@@ -153,7 +153,7 @@ impl Config {
                 problems.push(format!("{flag}: must be more than 0"));
             }
         }
-        // Topic, properties and header need a little room beside the payload.
+        // The packet also has a header, the topic and properties.
         if self.mqtt.mqtt_max_packet_size < self.max_payload_bytes.saturating_add(1024) {
             problems.push(
                 "--mqtt-max-packet-size: must be at least 1024 above --max-payload-bytes"
@@ -163,7 +163,7 @@ impl Config {
         problems
     }
 
-    /// What deciding is configured with.
+    /// The settings of the alarm rules.
     pub fn settings(&self) -> AlarmSettings {
         AlarmSettings {
             offline_after: self.offline_after,
@@ -173,7 +173,7 @@ impl Config {
         }
     }
 
-    /// What parsing is configured with.
+    /// The settings of the payload parser.
     pub fn format(&self) -> Format {
         Format {
             utc_offset_seconds: self.device_utc_offset,
@@ -220,7 +220,7 @@ impl ServiceConfig for Config {
 /// Checks every connection of this service.
 pub async fn connect(config: &Config) -> Vec<ConnectionCheck> {
     let mut checks = vec![
-        try_broker(&config.mqtt).await,
+        check_broker(&config.mqtt).await,
         check_config::check_redis(&config.redis).await,
     ];
     checks.extend(check_config::check_collectors(&config.telemetry).await);

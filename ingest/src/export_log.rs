@@ -1,4 +1,4 @@
-//! `export-log`: the alarm log as one JSON object per line, for archives and spreadsheets.
+//! The command `export-log`: writes the alarm log, one JSON object per line, for archives and spreadsheets.
 
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
@@ -19,21 +19,21 @@ use shared::redis::RedisConfig;
 use shared::store::{LogReader, LoggedEntry, Since};
 use shared::telemetry;
 
-/// The word on the command line.
+/// Name of the command.
 pub const NAME: &str = "export-log";
-/// What it does.
-pub const ABOUT: &str = "Write the alarm log to standard output, oldest line first, and end";
+/// Description of the command.
+pub const ABOUT: &str = "Write the alarm log to standard output, oldest line first";
 
 /// Write the alarm log to standard output, one JSON object per line, oldest first
 ///
-/// The lines of all detectors, in the order in which Redis took them, up to the moment of the call. Each has the fields of
-/// `/alarm-logs` as they were when it was written, and: `change`, what happened; `by`, who acknowledged or retired;
-/// `seen_seq`, up to where an acknowledgement had seen; `trace`. Redis is only read.
+/// Writes the lines of all detectors up to the moment of the call, in the order in which they were stored. A line has the
+/// fields of `/alarm-logs` as they were when it was stored, and: `change`, what happened; `by`, who acknowledged or retired;
+/// `seen_seq`, the highest `seq` that an acknowledgement covers; `trace`. Nothing is written to Redis.
 #[derive(Debug, Parser)]
 #[command(name = NAME, bin_name = "ingest export-log")]
 struct Args {
-    /// From when on: a time such as 2026-01-28 or 2026-01-28T11:37:12Z, or an age such as 24h or 35d; without it,
-    /// everything that is kept
+    /// Time of the first line to write: a time such as 2026-01-28 or 2026-01-28T11:37:12Z, or an age such as 24h or 35d.
+    /// Without it, all lines
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<Since>,
 
@@ -52,8 +52,8 @@ fn since(text: &str) -> Result<Since, String> {
     Ok(Since::Ago(age))
 }
 
-/// Runs the command: 0 when everything is written, 1 if Redis could not be read to the end or is not ours. `args` begin
-/// with the program's name, without the command's.
+/// Runs the command. Exits with 0 if everything is written, with 1 if Redis could not be read to the end or holds no data of
+/// this system. `args` begin with the name of the program, without that of the command.
 pub fn run(args: Vec<OsString>) -> ExitCode {
     let args = match read(args) {
         Ok(args) => args,
@@ -69,7 +69,7 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
 }
 
 fn read(args: Vec<OsString>) -> Result<Args, Usage> {
-    // Of no use here: how many partitions there are stands in Redis.
+    // Not needed here: Redis holds the number of partitions.
     let unused = ["partitions", "redis_watch"];
     let command = unused.into_iter().fold(Args::command(), |command, id| {
         command.mut_arg(id, |arg| arg.hide(true))
@@ -95,19 +95,20 @@ async fn export(args: Args) -> anyhow::Result<()> {
             Ok(None) => break,
             Err(err) => {
                 out.flush().ok();
-                let until = last.map_or_else(|| "nothing".to_owned(), Time::to_iso);
-                return Err(err).with_context(|| format!("incomplete: written up to {until}"));
+                let written_until = last.map_or_else(|| "nothing".to_owned(), Time::to_iso);
+                return Err(err)
+                    .with_context(|| format!("incomplete: written up to {written_until}"));
             }
         };
         last = Some(line.written);
-        let written = serde_json::to_writer(&mut out, &Row::of(line))
+        let written = serde_json::to_writer(&mut out, &ExportedLine::of(line))
             .map_err(io::Error::from)
             .and_then(|()| out.write_all(b"\n"));
-        if ended(written)? {
+        if is_closed(written)? {
             return Ok(());
         }
     }
-    if ended(out.flush())? {
+    if is_closed(out.flush())? {
         return Ok(());
     }
     if !reader.refused().is_empty() {
@@ -116,8 +117,8 @@ async fn export(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether the reader of what we write has had enough (`| head`), which is no error.
-fn ended(written: io::Result<()>) -> anyhow::Result<bool> {
+/// Whether the reader of our output has closed it (`| head`), which is not an error.
+fn is_closed(written: io::Result<()>) -> anyhow::Result<bool> {
     match written {
         Ok(()) => Ok(false),
         Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Ok(true),
@@ -125,9 +126,9 @@ fn ended(written: io::Result<()>) -> anyhow::Result<bool> {
     }
 }
 
-/// The fields of a row of REST in their order, then what only the log has. What a line has not is `null`.
+/// The fields of `/alarm-logs` in their order, then those that only the log has. Absent ones are `null`.
 #[derive(Debug, Serialize)]
-struct Row {
+struct ExportedLine {
     device_id: String,
     device_name: Option<String>,
     serial_number: String,
@@ -151,32 +152,32 @@ struct Row {
     state: Option<AlarmState>,
     #[serde(serialize_with = "iso_option")]
     cleared_at: Option<Time>,
-    change: What,
+    change: ExportedChange,
     by: Option<String>,
     seen_seq: Option<u64>,
     trace: Option<String>,
-    /// The line as it is written, where it cannot be read.
+    /// The stored line, if it is unreadable.
     #[serde(skip_serializing_if = "Option::is_none")]
     raw: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum What {
+enum ExportedChange {
     Change(ChangeKind),
-    /// `state_lost`, `unreadable`
+    /// `state_lost` or `unreadable`.
     Other(&'static str),
 }
 
-impl Row {
+impl ExportedLine {
     fn of(logged: LoggedEntry) -> Self {
         let change = match &logged.entry {
             Ok(AlarmLogEntry {
                 change: Some(change),
                 ..
-            }) => What::Change(*change),
-            Ok(_) => What::Other("state_lost"),
-            Err(_) => What::Other("unreadable"),
+            }) => ExportedChange::Change(*change),
+            Ok(_) => ExportedChange::Other("state_lost"),
+            Err(_) => ExportedChange::Other("unreadable"),
         };
         let (entry, raw) = match logged.entry {
             Ok(entry) => (entry, None),

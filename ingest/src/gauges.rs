@@ -27,27 +27,27 @@ impl Gauges {
         };
         meters.observed_count(
             "ingest.messages.received",
-            "Messages taken from the broker, without the lost ones.",
+            "Messages received from the broker, without those counted as lost.",
             of_broker(BrokerStatus::received),
         );
         meters.observed_count(
             "ingest.messages.lost",
-            "Messages of QoS 0 dropped because they came faster than they are committed.",
+            "QoS 0 messages dropped because they arrived faster than they were committed.",
             of_broker(BrokerStatus::lost),
         );
         meters.gauge(
             "ingest.messages.queued",
-            "Messages that wait for the pipeline.",
+            "Received messages that wait to be processed.",
             of_broker(|broker| broker.queued() as u64),
         );
         meters.gauge(
             "ingest.messages.unacknowledged",
-            "Messages in the ack window: received and not acknowledged to the broker.",
+            "Messages received and not yet acknowledged to the broker: the used part of the receive window.",
             of_broker(|broker| broker.unacknowledged() as u64),
         );
         meters.gauge(
             "ingest.broker.link.up",
-            "1 while the subscription at the broker stands.",
+            "1 while the subscription at the broker is active, else 0.",
             of_broker(|broker| u64::from(broker.is_subscribed())),
         );
         meters.observed_count(
@@ -58,7 +58,7 @@ impl Gauges {
         let heartbeat = self.heartbeat;
         meters.gauge(
             "ingest.redis.link.up",
-            "1 while Redis answers.",
+            "1 while Redis answers, else 0.",
             move || u64::from(heartbeat.borrow().redis_up),
         );
         let store = self.store.clone();
@@ -70,13 +70,13 @@ impl Gauges {
         let store = self.store;
         meters.observed_count(
             "ingest.reasserted.devices",
-            "Devices asserted again after Redis went back behind what was committed.",
+            "Devices written to Redis again because it had lost a state committed by this process.",
             move || store.reasserted(),
         );
         let accept_new_devices = self.accept_new_devices;
         meters.gauge(
             "ingest.devices.room.left",
-            "1 while devices never heard of are taken, 0 once `--max-devices` is reached.",
+            "1 while messages of unknown devices are accepted, 0 once `--max-devices` is reached.",
             move || u64::from(accept_new_devices.load(Ordering::Relaxed)),
         );
     }

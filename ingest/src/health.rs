@@ -1,4 +1,4 @@
-//! `/livez` and `/readyz` for whoever runs this service.
+//! The HTTP port: `/livez` and `/readyz` for the platform that runs this service, and the routes merged with them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
 use serde_json::json;
+use shared::clock::millis;
 use shared::lifecycle::Lifecycle;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
@@ -23,25 +24,24 @@ use tokio_util::sync::CancellationToken;
 
 use crate::mqtt::status::BrokerStatus;
 
-/// Connections waiting to be accepted; the kernel may have a lower limit.
+/// Connections that wait to be accepted; the kernel may have a lower limit.
 const BACKLOG: u32 = 1024;
-/// Connections answered at the same time; further ones wait in the backlog.
-const CONNECTIONS: usize = 64;
-/// What one request may take from its connection to its answer.
-const REQUEST: Duration = Duration::from_secs(10);
+/// Connections that are served at the same time; others wait in the backlog.
+const MAX_CONNECTIONS: usize = 64;
+/// Time limit of a request, from its connection to its answer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How something we depend on stands.
+/// Whether a dependency works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct DependencyStatus {
     pub(crate) ok: bool,
-    /// Since it was last known to work: 0 while it does, `null` if it never did.
-    pub(crate) age_ms: Option<u64>,
+    /// Milliseconds since it last worked: 0 while it works, `null` if it never did.
+    pub(crate) age_ms: Option<i64>,
 }
 
 impl DependencyStatus {
-    /// Works now, or worked last `age` ago, or never did.
+    /// `age` is the time since it last worked; `None` if it never did.
     pub(crate) fn new(ok: bool, age: Option<Duration>) -> Self {
-        let millis = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
         Self {
             ok,
             age_ms: age.map(millis),
@@ -50,32 +50,32 @@ impl DependencyStatus {
 }
 
 #[derive(Clone)]
-struct Health {
-    link: BrokerStatus,
+struct ReadinessSources {
+    broker: BrokerStatus,
     redis: Arc<dyn Fn() -> DependencyStatus + Send + Sync>,
     draining: CancellationToken,
 }
 
 #[derive(Serialize)]
-struct Readiness {
+struct ReadinessBody {
     status: &'static str,
-    dependencies: Dependencies,
+    dependencies: DependencyStatuses,
 }
 
 #[derive(Serialize)]
-struct Dependencies {
+struct DependencyStatuses {
     redis: DependencyStatus,
     broker: DependencyStatus,
 }
 
-/// The routes. `redis` tells how Redis stands, at once.
+/// The routes. `redis` returns the status of Redis, without asking it.
 pub(crate) fn router(
-    link: BrokerStatus,
+    broker: BrokerStatus,
     redis: impl Fn() -> DependencyStatus + Send + Sync + 'static,
     lifecycle: &Lifecycle,
 ) -> Router {
-    let health = Health {
-        link,
+    let sources = ReadinessSources {
+        broker,
         redis: Arc::new(redis),
         draining: lifecycle.soft().clone(),
     };
@@ -83,22 +83,22 @@ pub(crate) fn router(
         .route("/livez", get(async || Json(json!({"status": "ok"}))))
         .route("/readyz", get(readyz))
         .fallback(not_found)
-        .with_state(health)
+        .with_state(sources)
 }
 
-async fn readyz(State(health): State<Health>) -> Response {
-    let redis = (health.redis)();
-    let broker = broker_status(&health.link);
-    let ready = redis.ok && broker.ok && !health.draining.is_cancelled();
+async fn readyz(State(sources): State<ReadinessSources>) -> Response {
+    let redis = (sources.redis)();
+    let broker = broker_status(&sources.broker);
+    let ready = redis.ok && broker.ok && !sources.draining.is_cancelled();
     let (code, status) = if ready {
         (StatusCode::OK, "ok")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "unready")
     };
-    let dependencies = Dependencies { redis, broker };
+    let dependencies = DependencyStatuses { redis, broker };
     (
         code,
-        Json(Readiness {
+        Json(ReadinessBody {
             status,
             dependencies,
         }),
@@ -106,11 +106,14 @@ async fn readyz(State(health): State<Health>) -> Response {
         .into_response()
 }
 
-fn broker_status(link: &BrokerStatus) -> DependencyStatus {
-    if link.is_subscribed() {
+fn broker_status(broker: &BrokerStatus) -> DependencyStatus {
+    if broker.is_subscribed() {
         return DependencyStatus::new(true, Some(Duration::ZERO));
     }
-    DependencyStatus::new(false, link.last_subscribed().map(|moment| moment.elapsed()))
+    DependencyStatus::new(
+        false,
+        broker.last_subscribed().map(|moment| moment.elapsed()),
+    )
 }
 
 async fn not_found(uri: Uri) -> Response {
@@ -122,7 +125,7 @@ async fn not_found(uri: Uri) -> Response {
 /// Opens the port.
 ///
 /// # Errors
-/// The address is taken or not ours.
+/// The address is in use, or is not an address of this machine.
 pub(crate) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let open = || {
         let socket = if address.is_ipv4() {
@@ -137,9 +140,9 @@ pub(crate) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     open().with_context(|| format!("cannot listen on `{address}`"))
 }
 
-/// Answers until the drain begins, one request per connection.
+/// Serves one request per connection, until the drain begins.
 pub(crate) fn serve(listener: TcpListener, router: Router, lifecycle: &Lifecycle) {
-    let connections = Arc::new(Semaphore::new(CONNECTIONS));
+    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let tasks = lifecycle.clone();
     lifecycle.spawn("health", async move {
         loop {
@@ -153,7 +156,7 @@ pub(crate) fn serve(listener: TcpListener, router: Router, lifecycle: &Lifecycle
                 accepted = accepted => accepted?,
             };
             let Ok((stream, _)) = accepted else {
-                // Out of file descriptors, or the peer is gone again: there is nothing to do but go on, not at once.
+                // No file descriptor is free, or the peer is gone. Try again, but not in a busy loop.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
@@ -174,10 +177,10 @@ async fn answer(stream: TcpStream, router: Router) {
     let connection = http1::Builder::new()
         .keep_alive(false)
         .timer(TokioTimer::new())
-        .header_read_timeout(REQUEST)
+        .header_read_timeout(REQUEST_TIMEOUT)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    // Whatever goes wrong is between the peer and its connection: it asks again.
-    timeout(REQUEST, connection).await.ok();
+    // An error concerns only this peer, which asks again.
+    timeout(REQUEST_TIMEOUT, connection).await.ok();
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 //! the crate `shared`, because the gateway applies the same rules to acknowledgements.
 
 pub mod config;
+mod dead_letter_reason;
 pub mod export_log;
 mod gauges;
 mod health;
@@ -34,7 +35,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 use shared::apply::ApplyConfig;
 use shared::check_config::ServiceConfig;
-use shared::clock::SystemClock;
+use shared::clock::{SystemClock, millis};
 use shared::lifecycle::Lifecycle;
 use shared::metrics::{Meters, TEXT_FORMAT};
 use shared::redis_watch::{CanaryRole, RedisObservation, RedisWatch};
@@ -186,7 +187,6 @@ fn serve_http(listener: TcpListener, gauges: &Gauges, meters: &Meters, lifecycle
 }
 
 fn apply_config(config: &Config) -> ApplyConfig {
-    let millis = |age: Duration| i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
     ApplyConfig {
         settings: config.settings(),
         bounds: Bounds {

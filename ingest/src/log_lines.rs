@@ -1,4 +1,4 @@
-//! The log lines that detectors cause: one per change of an alarm, none per reading, and never more than somebody can read.
+//! The log lines that detectors cause, rate-limited: one for each alarm change, dead letter and failure, none for a reading.
 
 use shared::alarm_log_lines::AlarmLogLines;
 use shared::clock::Time;
@@ -8,11 +8,14 @@ use shared::rate_limit::RateLimit;
 use shared::store::StoreError;
 use shared::trace::TraceContext;
 
-/// What may still be told.
+use crate::dead_letter_reason::DeadLetterReason;
+
+/// Writes log lines within their rate limits. `held_back` in a line is the number of suppressed lines before it.
 #[derive(Debug)]
 pub(crate) struct LogLines {
+    /// Lines about one device: alarm changes and refused deadlines.
     pub(crate) alarms: AlarmLogLines,
-    rejections: RateLimit,
+    dead_letters: RateLimit,
     failures: RateLimit,
 }
 
@@ -20,34 +23,34 @@ impl Default for LogLines {
     fn default() -> Self {
         Self {
             alarms: AlarmLogLines::default(),
-            rejections: RateLimit::one_per_ten_seconds(),
+            dead_letters: RateLimit::one_per_ten_seconds(),
             failures: RateLimit::one_per_ten_seconds(),
         }
     }
 }
 
 impl LogLines {
-    /// A message became a dead letter.
-    pub(crate) fn rejected(
+    /// Logs that a message becomes a dead letter.
+    pub(crate) fn dead_letter(
         &self,
-        reason: &'static str,
+        reason: DeadLetterReason,
         detail: &str,
         topic: &str,
         trace: Option<TraceContext>,
         now: Time,
     ) {
-        if let Some(held_back) = self.rejections.allow(now) {
+        if let Some(held_back) = self.dead_letters.allow(now) {
             tracing::warn!(
-                reason,
+                reason = reason.code(),
                 topic,
                 trace_id = trace.map(|trace| tracing::field::display(trace.trace_id())),
                 held_back,
-                "message kept as a dead letter: {detail}"
+                "message stored as a dead letter: {detail}"
             );
         }
     }
 
-    /// What a deadline of a device asks for cannot be written.
+    /// Logs that a deadline of a device cannot be evaluated or committed.
     pub(crate) fn deadline_refused(&self, device: &DeviceId, err: &StoreError, now: Time) {
         if let Some(held_back) = self.alarms.allow(device, now) {
             let error = error_chain(err);
@@ -55,12 +58,12 @@ impl LogLines {
                 device.id = %device.for_log(),
                 error,
                 held_back,
-                "cannot be looked at: its silence would not be told"
+                "cannot evaluate a deadline; an offline alarm may be missed"
             );
         }
     }
 
-    /// Redis did not take what it was given.
+    /// Logs that Redis did not confirm a commit.
     pub(crate) fn not_committed(&self, err: &StoreError, now: Time) {
         if let Some(held_back) = self.failures.allow(now) {
             let error = error_chain(err);

@@ -1,4 +1,4 @@
-//! The process.
+//! The entry point of the process: the service itself, `check-config` and `export-log`.
 
 use std::ffi::OsString;
 use std::process::ExitCode;

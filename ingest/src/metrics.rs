@@ -1,32 +1,21 @@
-//! Every metric of this service; `deploy/METRICS.md` lists them. Labels are bounded: constants of the code.
+//! The counters and histograms of this service; `deploy/METRICS.md` lists them. Labels are bounded: constants of the code.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::alarm::Change;
+use shared::alarm::{Change, ChangeKind};
 use shared::metrics::{Count, Durations, LabelledCount, Meters};
 
-/// Why a message becomes a dead letter: the codes of unreadable payloads, and what only the store knows.
-const REASONS: [&str; 9] = [
-    "too_large",
-    "not_utf8",
-    "not_json",
-    "too_deep",
-    "not_an_object",
-    "missing_serial",
-    "bad_serial",
-    "too_many_devices",
-    "commit_failed",
-];
+use crate::dead_letter_reason::DeadLetterReason;
 
-/// Transitions of alarms by messages and deadlines; the others are made in a gateway.
-const BY_DETECTORS: [&str; 6] = [
-    "raised",
-    "escalated",
-    "de_escalated",
-    "latched",
-    "unlatched",
-    "cleared",
+/// The alarm changes that messages and deadlines cause. The others are made in a gateway.
+const CHANGES: [&str; 6] = [
+    ChangeKind::Raised.code(),
+    ChangeKind::Escalated.code(),
+    ChangeKind::DeEscalated.code(),
+    ChangeKind::Latched.code(),
+    ChangeKind::Unlatched.code(),
+    ChangeKind::Cleared.code(),
 ];
 
 /// The counters of this service. Each is registered when it is created.
@@ -40,18 +29,17 @@ pub(crate) struct Metrics {
     pub(crate) late: Count,
     /// Decisions made again because the stored state had changed.
     pub(crate) conflicts: Count,
-    /// Batches that were not committed whole because Redis was away.
+    /// Batches that were not written completely because Redis was unavailable.
     pub(crate) failures: Count,
     /// Deadlines evaluated.
     pub(crate) timers: Count,
     /// Deadlines that could not be evaluated or written.
     pub(crate) timers_refused: Count,
-    /// Dead letters by reason.
-    pub(crate) rejected: LabelledCount,
+    dead_letters: LabelledCount,
     alarm_changes: LabelledCount,
     /// Load, decision and commit of one batch of messages.
     pub(crate) commit_duration: Durations,
-    /// From the socket to the commit of a message.
+    /// From receiving a message to its commit.
     pub(crate) message_duration: Durations,
     deadline_lag: Durations,
 }
@@ -86,17 +74,17 @@ impl Metrics {
                 "ingest.timers.refused",
                 "Deadlines that could not be evaluated or written, because the stored state of the device is lost or its keys cannot be used. Each is tried again after `--offline-after`.",
             ),
-            rejected: meters.count_by(
+            dead_letters: meters.count_by(
                 "ingest.messages.rejected",
                 "Messages that can never be processed and became dead letters, by reason.",
                 "reason",
-                &REASONS,
+                &DeadLetterReason::CODES,
             ),
             alarm_changes: meters.count_by(
                 "ingest.alarm.changes",
                 "Alarm changes caused by messages and deadlines.",
                 "change",
-                &BY_DETECTORS,
+                &CHANGES,
             ),
             commit_duration: meters.durations(
                 "ingest.commit.duration",
@@ -113,6 +101,11 @@ impl Metrics {
         })
     }
 
+    /// Counts a dead letter.
+    pub(crate) fn count_dead_letter(&self, reason: DeadLetterReason) {
+        self.dead_letters.increment(reason.code());
+    }
+
     /// Counts alarm changes.
     pub(crate) fn count_changes(&self, changes: &[Change]) {
         for change in changes {
@@ -120,7 +113,7 @@ impl Metrics {
         }
     }
 
-    /// Records how many milliseconds after its time a deadline was evaluated.
+    /// Records how many milliseconds after it was due a deadline was evaluated.
     pub(crate) fn record_deadline_lag(&self, late_ms: i64) {
         let late = Duration::from_millis(u64::try_from(late_ms).unwrap_or(0));
         self.deadline_lag.record(late);

@@ -138,9 +138,9 @@ async fn keep_connected(context: &ConnectionContext) {
 fn lost(context: &ConnectionContext, error: &str) {
     let broker = &context.broker;
     if context.status.apply(ConnectionEvent::Lost) {
-        tracing::warn!(broker, error, "MQTT broker away: trying again");
+        tracing::warn!(broker, error, "MQTT broker unavailable: trying again");
     } else {
-        tracing::debug!(broker, error, "MQTT broker still away");
+        tracing::debug!(broker, error, "MQTT broker still unavailable");
     }
     context.status.set_error(error);
 }

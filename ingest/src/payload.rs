@@ -1,10 +1,11 @@
-//! One payload of a detector, parsed once: bytes in, a [`Reading`] or every fault of the payload out.
+//! Parses the payload of a detector into a [`Reading`], or into everything that is wrong with it. Pure.
 //!
-//! Both live formats are read by the same rules. Of the keys that can hold the value or its unit, the first that is
-//! *present* decides, even if nothing can be made of it: a broken live reading must not be covered by an old `Offset`.
-//! Names, times and places come from the first key that is present and not empty. Whatever is there and cannot be
-//! read makes the reading doubtful, never wrong: no number is guessed, and nothing unreadable turns into zero
-//! except flags, which are then marked.
+//! Both payload formats are read by the same rules; `ingest/README.md` lists the keys. The value and its unit come from the
+//! first of their keys that is *present*, even if it is unreadable: an old `Offset` must not replace an unreadable live
+//! reading. Names, times and coordinates come from the first of their keys that is present and not empty.
+//!
+//! No number is guessed. Something unreadable makes the reading doubtful, or is `None`. Only an unreadable flag becomes 0, and
+//! then the reading is doubtful too.
 
 mod device_time;
 mod document;
@@ -21,103 +22,106 @@ use shared::reading::{Coordinate, LevelSetting, Reading, Side};
 
 pub use error::{Fault, Faults, PayloadError};
 
-use document::{Document, Key, Value};
+use document::{Document, JsonValue, KeyPath};
 use number::{Scale, flag, number};
 
-/// The longest payload that is parsed unless the operator says otherwise.
+/// Default of `--max-payload-bytes`.
 pub const DEFAULT_MAX_PAYLOAD_BYTES: usize = 65_536;
 
-/// The longest text kept of any key; what is longer is cut at a character.
+/// Longest text taken from a payload; longer ones are cut between two characters.
 pub const MAX_TEXT_BYTES: usize = 256;
 
-/// What the operator told about the payloads, because they do not say it themselves.
+/// What the payloads do not say themselves, as the operator configured it.
 #[derive(Clone, Debug)]
 pub struct Format {
-    /// Zone of device times that name none, in seconds east of UTC.
+    /// Offset of device times without a zone, in seconds east of UTC.
     pub utc_offset_seconds: i32,
-    /// The units behind the numeric codes.
+    /// Units of the numeric codes.
     pub unit_codes: UnitCodes,
     /// What `Decimal Point` means.
     pub decimal_point: DecimalPoint,
-    /// A longer payload is refused before anything of it is read.
+    /// Longer payloads are refused before they are parsed.
     pub max_payload_bytes: usize,
 }
 
-/// What a `Decimal Point` of n means.
+/// What `Decimal Point` n means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum DecimalPoint {
-    /// Nothing: numbers mean what they say, the key is only shown.
+    /// Numbers are sent as they are; the key is only shown
     #[default]
     Ignore,
-    /// Value, alarm levels, hysteresis and span are integers to be divided by ten to the power of n.
+    /// Value, alarm levels, hysteresis and span are integers, to be divided by ten to the power of n
     Scale,
 }
 
-const SERIAL: Key = Key::Root("OTSM-2 Serial Number");
-const NAME: [Key; 2] = [
-    Key::Root("Device Alias Name"),
-    Key::Root("Device Alise Name"),
+const SERIAL: KeyPath = KeyPath::Root("OTSM-2 Serial Number");
+const NAME: [KeyPath; 2] = [
+    KeyPath::Root("Device Alias Name"),
+    KeyPath::Root("Device Alise Name"),
 ];
-const TIME: [Key; 2] = [Key::Root("Date Time At Reading"), Key::Root("timestamp")];
-const UNIT: [Key; 4] = [
-    Key::Parameter("Unit of Measurement "),
-    Key::Parameter("Unit of Measurement"),
-    Key::Root("Unit of Measurement "),
-    Key::Root("Unit of Measurement"),
+const TIME: [KeyPath; 2] = [
+    KeyPath::Root("Date Time At Reading"),
+    KeyPath::Root("timestamp"),
 ];
-const VALUE: [Key; 4] = [
-    Key::Parameter("Live Sensor Readings "),
-    Key::Parameter("Live Sensor Readings"),
-    Key::Root("Sensor Reading"),
-    Key::Parameter("Offset"),
+const UNIT: [KeyPath; 4] = [
+    KeyPath::Parameter("Unit of Measurement "),
+    KeyPath::Parameter("Unit of Measurement"),
+    KeyPath::Root("Unit of Measurement "),
+    KeyPath::Root("Unit of Measurement"),
 ];
-const FAULT_FLAGS: [Key; 2] = [
-    Key::Parameter("Sensor Fault"),
-    Key::Parameter("SensorFault"),
+const VALUE: [KeyPath; 4] = [
+    KeyPath::Parameter("Live Sensor Readings "),
+    KeyPath::Parameter("Live Sensor Readings"),
+    KeyPath::Root("Sensor Reading"),
+    KeyPath::Parameter("Offset"),
 ];
-const LEDS: [Key; 3] = [
-    Key::Parameter("Alarm 1 LED Status"),
-    Key::Parameter("Alarm 2 LED Status"),
-    Key::Parameter("Alarm 3 LED Status"),
+const FAULT_FLAGS: [KeyPath; 2] = [
+    KeyPath::Parameter("Sensor Fault"),
+    KeyPath::Parameter("SensorFault"),
 ];
-const DECIMAL_POINT: Key = Key::Parameter("Decimal Point");
+const LEDS: [KeyPath; 3] = [
+    KeyPath::Parameter("Alarm 1 LED Status"),
+    KeyPath::Parameter("Alarm 2 LED Status"),
+    KeyPath::Parameter("Alarm 3 LED Status"),
+];
+const DECIMAL_POINT: KeyPath = KeyPath::Parameter("Decimal Point");
 
-/// The keys of one alarm level; the misspelling is the detector's.
+/// The keys of one alarm level. Detectors do misspell hysteresis.
 struct LevelKeys {
-    level: Key,
-    side: Key,
-    hysteresis: Key,
-    latching: Key,
+    level: KeyPath,
+    side: KeyPath,
+    hysteresis: KeyPath,
+    latching: KeyPath,
 }
 
 const A1: LevelKeys = LevelKeys {
-    level: Key::Parameter("Alarm Level A1"),
-    side: Key::Parameter("A1Type"),
-    hysteresis: Key::Parameter("A1Hysterysis"),
-    latching: Key::Parameter("A1Latching"),
+    level: KeyPath::Parameter("Alarm Level A1"),
+    side: KeyPath::Parameter("A1Type"),
+    hysteresis: KeyPath::Parameter("A1Hysterysis"),
+    latching: KeyPath::Parameter("A1Latching"),
 };
 const A2: LevelKeys = LevelKeys {
-    level: Key::Parameter("Alarm Level A2"),
-    side: Key::Parameter("A2Type"),
-    hysteresis: Key::Parameter("A2Hysterysis"),
-    latching: Key::Parameter("A2Latching"),
+    level: KeyPath::Parameter("Alarm Level A2"),
+    side: KeyPath::Parameter("A2Type"),
+    hysteresis: KeyPath::Parameter("A2Hysterysis"),
+    latching: KeyPath::Parameter("A2Latching"),
 };
 const A3: LevelKeys = LevelKeys {
-    level: Key::Parameter("Alarm Level A3"),
-    side: Key::Parameter("A3Type"),
-    hysteresis: Key::Parameter("A3Hysterysis"),
-    latching: Key::Parameter("A3Latching"),
+    level: KeyPath::Parameter("Alarm Level A3"),
+    side: KeyPath::Parameter("A3Type"),
+    hysteresis: KeyPath::Parameter("A3Hysterysis"),
+    latching: KeyPath::Parameter("A3Latching"),
 };
 
-/// Reads one payload.
+/// Parses one payload.
 ///
 /// # Errors
-/// The payload names no detector, or is not a JSON object in UTF-8 within the bounds. Anything else that is wrong with
-/// it is told by the reading itself: `None` for the value or a level, [`Reading::doubtful`] for the rest.
+/// The payload names no detector, or is not a JSON object in UTF-8 within the bounds. The reading shows anything else that is
+/// wrong: the value or a level is `None`, and [`Reading::doubtful`] stands for the rest.
 pub fn parse(bytes: &[u8], format: &Format) -> Result<Reading, PayloadError> {
     check_size(bytes.len(), format)?;
     let document = Document::read(bytes)?;
-    let mut fields = Fields {
+    let mut fields = FieldReader {
         document: &document,
         faults: Faults::default(),
         unclear: false,
@@ -129,11 +133,11 @@ pub fn parse(bytes: &[u8], format: &Format) -> Result<Reading, PayloadError> {
 
     let (decimal_point, scale) = fields.decimal_point(format.decimal_point);
     let value = fields.value().and_then(|value| scale.apply(value));
-    let span_high = fields.decimal(Key::Parameter("Span High"));
-    let span_low = fields.decimal(Key::Parameter("Span Low"));
+    let span_high = fields.decimal(KeyPath::Parameter("Span High"));
+    let span_low = fields.decimal(KeyPath::Parameter("Span Low"));
     let first = fields.level(&A1, &LevelSetting::default(), scale);
-    let a1_type = fields.shown(A1.side).unwrap_or_else(|| "High".to_owned());
-    // What A2 and A3 do not say themselves is as in A1; their levels are never taken from it.
+    let a1_type = fields.text_of(A1.side).unwrap_or_else(|| "High".to_owned());
+    // A2 and A3 take the settings that they do not have themselves from A1, but never its level.
     let as_first = LevelSetting {
         level: None,
         ..first.clone()
@@ -147,11 +151,11 @@ pub fn parse(bytes: &[u8], format: &Format) -> Result<Reading, PayloadError> {
     let [latitude, longitude] = ["lat", "long"].map(|key| fields.coordinate(key));
     let unit = fields.unit(&format.unit_codes);
     let device_name = fields.text(&NAME, "Unknown Device");
-    let gas_type = fields.text(&[Key::Root("Gas")], "Unknown Gas");
-    let message_type = fields.text(&[Key::Root("Message Type")], "LOG DATA");
-    let sender = fields.text(&[Key::Root("Sender")], "Device");
-    let a1_siren = fields.flag(Key::Parameter("A1Siren"));
-    let a1_buzzer = fields.flag(Key::Parameter("A1Buzzer"));
+    let gas_type = fields.text(&[KeyPath::Root("Gas")], "Unknown Gas");
+    let message_type = fields.text(&[KeyPath::Root("Message Type")], "LOG DATA");
+    let sender = fields.text(&[KeyPath::Root("Sender")], "Device");
+    let a1_siren = fields.flag(KeyPath::Parameter("A1Siren"));
+    let a1_buzzer = fields.flag(KeyPath::Parameter("A1Buzzer"));
     let leds = LEDS.map(|key| fields.flag(key));
     let sensor_fault = fields.sensor_fault();
 
@@ -199,10 +203,10 @@ pub fn parse(bytes: &[u8], format: &Format) -> Result<Reading, PayloadError> {
     })
 }
 
-/// Refuses a payload of this size, of which only the beginning may be at hand.
+/// Checks the size of a payload, of which perhaps only the beginning was kept.
 ///
 /// # Errors
-/// It is above the bound.
+/// It is longer than [`Format::max_payload_bytes`].
 pub fn check_size(size_bytes: usize, format: &Format) -> Result<(), PayloadError> {
     let max_bytes = format.max_payload_bytes;
     if size_bytes > max_bytes {
@@ -220,19 +224,19 @@ enum Serial {
     Text(String),
 }
 
-/// The keys of one payload and what was found wrong with them so far.
-struct Fields<'a> {
+/// Reads the fields of one payload, and collects what is wrong with them.
+struct FieldReader<'a> {
     document: &'a Document<'a>,
     faults: Faults,
-    /// A flag that judging needs could not be read.
+    /// Whether something that the alarm rules need could not be read.
     unclear: bool,
 }
 
-impl Fields<'_> {
+impl FieldReader<'_> {
     fn serial(&self) -> Serial {
         match self.document.get(SERIAL) {
-            None | Some(Value::Null) => Serial::Missing,
-            Some(Value::Text(text)) => Serial::Text(text),
+            None | Some(JsonValue::Null) => Serial::Missing,
+            Some(JsonValue::Text(text)) => Serial::Text(text),
             Some(_) => Serial::NotText,
         }
     }
@@ -271,7 +275,7 @@ impl Fields<'_> {
     }
 
     fn level(&mut self, keys: &LevelKeys, fallback: &LevelSetting, scale: Scale) -> LevelSetting {
-        // Which level counts where this one says nothing is decided with the device's last known one, not here.
+        // Without a level here, the last known one of the device may apply. That is decided with its state, not here.
         let level = self.document.get(keys.level);
         let readable = level.as_ref().and_then(number);
         if level.is_some() && readable.is_none() {
@@ -282,18 +286,18 @@ impl Fields<'_> {
         let hysteresis = hysteresis.and_then(|hysteresis| scale.apply(hysteresis));
         LevelSetting {
             level: readable.and_then(|level| scale.apply(level)),
-            // One that is there and cannot be read is the last known one, not that of A1.
+            // If it is present and unreadable, the last known one of the device applies, not that of A1.
             side: match self.document.get(keys.side) {
                 Some(_) => self.side(keys.side),
                 None => fallback.side,
             },
             hysteresis: hysteresis.unwrap_or(fallback.hysteresis),
-            latching: self.judged_flag(keys.latching).or(fallback.latching),
+            latching: self.rule_flag(keys.latching).or(fallback.latching),
             unknown: UnknownFields::default(),
         }
     }
 
-    fn side(&mut self, key: Key) -> Option<Side> {
+    fn side(&mut self, key: KeyPath) -> Option<Side> {
         let value = self.document.get(key)?;
         let text = value.text().map(str::trim).unwrap_or_default();
         if text.is_empty() {
@@ -310,9 +314,9 @@ impl Fields<'_> {
         None
     }
 
-    /// The device's own time, as received and as a moment; nothing if it cannot be told.
+    /// The device's own time, as received and parsed; `None` if it is missing or unreadable.
     fn time(&mut self, utc_offset_seconds: i32) -> Option<(String, shared::clock::Time)> {
-        let (key, value) = self.first_filled(&TIME)?;
+        let (key, value) = self.first_not_empty(&TIME)?;
         let text = value.text().unwrap_or_default();
         let Some(time) = device_time::parse(text, utc_offset_seconds) else {
             self.faults.note(Fault::NotATime(key.name()));
@@ -322,12 +326,12 @@ impl Fields<'_> {
     }
 
     fn coordinate(&mut self, key: &'static str) -> Coordinate {
-        for key in [Key::Root(key), Key::Parameter(key)] {
+        for key in [KeyPath::Root(key), KeyPath::Parameter(key)] {
             match self.document.get(key) {
-                Some(Value::Text(text)) if !text.trim().is_empty() => {
+                Some(JsonValue::Text(text)) if !text.trim().is_empty() => {
                     return Coordinate::Text(bounded(&text));
                 }
-                Some(value @ Value::Number(_)) => match number(&value) {
+                Some(value @ JsonValue::Number(_)) => match number(&value) {
                     Some(number) => return Coordinate::Number(number),
                     None => self.faults.note(Fault::NotANumber(key.name())),
                 },
@@ -337,13 +341,13 @@ impl Fields<'_> {
         Coordinate::Text("0.00".to_owned())
     }
 
-    fn text(&mut self, keys: &[Key], default: &str) -> String {
-        self.first_filled(keys)
-            .and_then(|(_, value)| value.shown().map(bounded))
+    fn text(&mut self, keys: &[KeyPath], default: &str) -> String {
+        self.first_not_empty(keys)
+            .and_then(|(_, value)| value.as_name().map(bounded))
             .unwrap_or_else(|| default.to_owned())
     }
 
-    fn shown(&self, key: Key) -> Option<String> {
+    fn text_of(&self, key: KeyPath) -> Option<String> {
         let value = self.document.get(key)?;
         let text = value.text()?;
         (!text.trim().is_empty()).then(|| bounded(text))
@@ -366,9 +370,9 @@ impl Fields<'_> {
         (shown, scale)
     }
 
-    /// The first of the fault flags that is set, so that one which says nothing cannot hide the other.
+    /// The first fault flag that is set. A flag that is 0 or unreadable does not hide the other.
     fn sensor_fault(&mut self) -> Decimal {
-        let [newest, old] = FAULT_FLAGS.map(|key| self.judged_flag(key).unwrap_or(Decimal::ZERO));
+        let [newest, old] = FAULT_FLAGS.map(|key| self.rule_flag(key).unwrap_or(Decimal::ZERO));
         let first =
             |wanted: fn(Decimal) -> bool| [newest, old].into_iter().find(|flag| wanted(*flag));
         first(|flag| flag >= Decimal::from_int(1))
@@ -376,20 +380,21 @@ impl Fields<'_> {
             .unwrap_or(Decimal::ZERO)
     }
 
-    fn flag(&mut self, key: Key) -> Decimal {
-        self.set_flag(key).unwrap_or(Decimal::ZERO)
+    /// A flag; 0 if it is missing or unreadable.
+    fn flag(&mut self, key: KeyPath) -> Decimal {
+        self.read_flag(key).unwrap_or(Decimal::ZERO)
     }
 
-    /// A flag that judging needs: one that cannot be read leaves the whole reading unclear.
-    fn judged_flag(&mut self, key: Key) -> Option<Decimal> {
+    /// A flag without which the alarm rules cannot clear an alarm: if it is unreadable, the reading is unclear.
+    fn rule_flag(&mut self, key: KeyPath) -> Option<Decimal> {
         let found = self.faults.count();
-        let flag = self.set_flag(key);
+        let flag = self.read_flag(key);
         self.unclear |= self.faults.count() > found;
         flag
     }
 
-    /// A flag, if it was sent and can be read; between 0 and 1, or below 0, it is neither off nor on.
-    fn set_flag(&mut self, key: Key) -> Option<Decimal> {
+    /// A flag, if it is present and readable. A value below 0, or between 0 and 1, is neither off nor on, and doubtful.
+    fn read_flag(&mut self, key: KeyPath) -> Option<Decimal> {
         let value = self.document.get(key)?;
         let flag = flag(&value);
         let is_clear =
@@ -400,7 +405,7 @@ impl Fields<'_> {
         flag
     }
 
-    fn decimal(&mut self, key: Key) -> Option<Decimal> {
+    fn decimal(&mut self, key: KeyPath) -> Option<Decimal> {
         let value = self.document.get(key)?;
         let decimal = number(&value);
         if decimal.is_none() {
@@ -409,12 +414,12 @@ impl Fields<'_> {
         decimal
     }
 
-    fn first_present(&self, keys: &[Key]) -> Option<(Key, Value<'_>)> {
+    fn first_present(&self, keys: &[KeyPath]) -> Option<(KeyPath, JsonValue<'_>)> {
         keys.iter()
             .find_map(|key| Some((*key, self.document.get(*key)?)))
     }
 
-    fn first_filled(&self, keys: &[Key]) -> Option<(Key, Value<'_>)> {
+    fn first_not_empty(&self, keys: &[KeyPath]) -> Option<(KeyPath, JsonValue<'_>)> {
         keys.iter()
             .filter_map(|key| Some((*key, self.document.get(*key)?)))
             .find(|(_, value)| !value.is_empty())

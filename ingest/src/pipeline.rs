@@ -1,10 +1,10 @@
-//! Takes what waits, decides one message of a device at a time, commits many devices in one round trip, and
-//! acknowledges only what is committed.
+//! From received messages to commits. Takes a batch from the queue, decides at most one message of each device per round,
+//! commits each round in one round trip, and acknowledges only what is committed or stored as a dead letter.
 //!
-//! Bound: at most `batch_max` messages are in hand here, at most two receive windows wait before it, and the fingerprints
-//! of four are remembered.
+//! Bounds: a batch of `batch_max` messages here, two receive windows in the queue before it, and the fingerprints of the
+//! last four receive windows.
 
-mod recent;
+mod committed_fingerprints;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -23,23 +23,24 @@ use shared::trace::{SLOW, TraceContext};
 use tokio::sync::mpsc::Receiver;
 use xxhash_rust::xxh3::xxh3_64;
 
-use self::recent::Recent;
+use self::committed_fingerprints::CommittedFingerprints;
+use crate::dead_letter_reason::DeadLetterReason;
 use crate::log_lines::LogLines;
 use crate::metrics::Metrics;
 use crate::mqtt::message::MqttMessage;
 use crate::payload::{self, Format};
 use crate::spans::Spans;
 
-/// What the pipeline works with.
+/// The task that processes messages.
 pub(crate) struct Pipeline {
     pub(crate) store: Store,
     pub(crate) apply_config: ApplyConfig,
     pub(crate) format: Format,
     pub(crate) metrics: Arc<Metrics>,
-    /// Whether devices that were never heard of are still taken.
+    /// Whether readings of devices that are not known yet are accepted.
     pub(crate) accept_new_devices: Arc<AtomicBool>,
     pub(crate) batch_max: usize,
-    /// What the broker may send before the first of it is acknowledged.
+    /// Messages that the broker may send before it waits for an acknowledgement.
     pub(crate) receive_maximum: usize,
     pub(crate) dead_letters_max: u64,
     pub(crate) live_raw_message: bool,
@@ -47,19 +48,21 @@ pub(crate) struct Pipeline {
     pub(crate) log_lines: Arc<LogLines>,
 }
 
-/// A message in hand.
-struct InHand {
+/// A message whose payload is a reading.
+struct ParsedMessage {
     message: MqttMessage,
     reading: Reading,
+    /// XXH3 of the payload.
     fingerprint: u64,
-    /// Whether a commit of it may already have happened.
-    second_try: bool,
+    /// Whether Redis may have committed it already, without an answer.
+    in_doubt: bool,
     trace: Option<TraceContext>,
 }
 
-impl InHand {
-    /// What is late before it is decided is told all the way to its clients.
-    fn tell_if_slow(&mut self) {
+impl ParsedMessage {
+    /// Samples the trace of a message that is already slow, before it is decided, so that its event carries the sampled trace
+    /// to the gateways.
+    fn sample_if_slow(&mut self) {
         if self.message.received_at.elapsed() > SLOW {
             self.trace = self.trace.map(TraceContext::sampled);
         }
@@ -67,41 +70,41 @@ impl InHand {
 }
 
 /// A message that can never be processed.
-struct Rejected {
+struct RejectedMessage {
     message: MqttMessage,
     trace: Option<TraceContext>,
-    reason: &'static str,
+    reason: DeadLetterReason,
     detail: String,
 }
 
 impl Pipeline {
-    /// Runs until the queue is closed and empty, or the process must end at once.
+    /// Runs until the queue is closed and empty, or the drain period is over.
     pub(crate) async fn run(
         self,
-        mut incoming: Receiver<MqttMessage>,
+        mut queue: Receiver<MqttMessage>,
         lifecycle: Lifecycle,
     ) -> anyhow::Result<()> {
-        // What can have been in hand, twice over.
-        let mut recent = Recent::new(4 * self.receive_maximum);
+        // Twice what can be received and not acknowledged at one time.
+        let mut committed = CommittedFingerprints::new(4 * self.receive_maximum);
         loop {
             let first = tokio::select! {
                 () = lifecycle.hard().cancelled() => return Ok(()),
-                message = incoming.recv() => match message {
+                message = queue.recv() => match message {
                     Some(message) => message,
                     None => return Ok(()),
                 },
             };
             let mut batch = vec![first];
             while batch.len() < self.batch_max
-                && let Ok(message) = incoming.try_recv()
+                && let Ok(message) = queue.try_recv()
             {
                 batch.push(message);
             }
-            let (in_hand, rejected) = self.parse(batch);
-            // Not cancelled in the middle of a commit: what is left undone at the hard end was never acknowledged.
+            let (parsed, rejected) = self.parse(batch);
+            // Only the hard token may cancel this, even within a commit: what was not finished was not acknowledged either.
             let work = async {
                 self.dead_letter(rejected).await;
-                self.commit(in_hand, &mut recent).await;
+                self.commit(parsed, &mut committed).await;
             };
             tokio::select! {
                 () = lifecycle.hard().cancelled() => return Ok(()),
@@ -110,76 +113,80 @@ impl Pipeline {
         }
     }
 
-    fn parse(&self, batch: Vec<MqttMessage>) -> (VecDeque<InHand>, Vec<Rejected>) {
-        let mut in_hand = VecDeque::with_capacity(batch.len());
+    fn parse(&self, batch: Vec<MqttMessage>) -> (VecDeque<ParsedMessage>, Vec<RejectedMessage>) {
+        let mut messages = VecDeque::with_capacity(batch.len());
         let mut rejected = Vec::new();
         for message in batch {
             let trace = self.spans.recorder.begin(message.remote_trace.as_ref());
             let parsed = payload::check_size(message.size_bytes, &self.format)
                 .and_then(|()| payload::parse(&message.payload, &self.format));
             match parsed {
-                Ok(reading) => in_hand.push_back(InHand {
+                Ok(reading) => messages.push_back(ParsedMessage {
                     fingerprint: xxh3_64(&message.payload),
                     trace,
                     message,
                     reading,
-                    second_try: false,
+                    in_doubt: false,
                 }),
-                Err(err) => rejected.push(Rejected {
+                Err(err) => rejected.push(RejectedMessage {
                     message,
                     trace,
-                    reason: err.code(),
+                    reason: err.reason(),
                     detail: err.to_string(),
                 }),
             }
         }
-        (in_hand, rejected)
+        (messages, rejected)
     }
 
-    /// Commits everything in hand, however long Redis is away.
-    async fn commit(&self, mut in_hand: VecDeque<InHand>, recent: &mut Recent) {
+    /// Commits all messages. Retries for as long as Redis is unavailable.
+    async fn commit(
+        &self,
+        mut messages: VecDeque<ParsedMessage>,
+        committed: &mut CommittedFingerprints,
+    ) {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
-        while !in_hand.is_empty() {
-            in_hand = self.without_repeats(in_hand, recent);
-            let (mut round, later) = one_per_device(in_hand);
-            in_hand = later;
+        while !messages.is_empty() {
+            messages = self.acknowledge_repeats(messages, committed);
+            let (mut round, later) = one_per_device(messages);
+            messages = later;
             for item in &mut round {
-                item.tell_if_slow();
+                item.sample_if_slow();
             }
             let results = self.commit_round(&round).await;
-            let mut refused = Vec::new();
-            let mut again = Vec::new();
+            let mut rejected = Vec::new();
+            let mut in_doubt = Vec::new();
             let mut failure = None;
             for (mut item, result) in round.into_iter().zip(results) {
                 match result {
                     Ok(applied) => {
-                        self.tell(&item, &applied);
-                        recent.remember(item.fingerprint);
+                        self.record(&item, &applied);
+                        committed.insert(item.fingerprint);
                         item.message.ack.done();
                     }
                     Err(err) if err.is_passing() => {
-                        item.second_try = true;
-                        again.push(item);
+                        item.in_doubt = true;
+                        in_doubt.push(item);
                         failure = Some(err);
                     }
-                    Err(err) => refused.push(Rejected {
+                    Err(err) => rejected.push(RejectedMessage {
                         message: item.message,
                         trace: item.trace,
                         reason: match err {
-                            StoreError::TooManyDevices => "too_many_devices",
-                            _ => "commit_failed",
+                            StoreError::TooManyDevices => DeadLetterReason::TooManyDevices,
+                            _ => DeadLetterReason::CommitFailed,
                         },
                         detail: err.to_string(),
                     }),
                 }
             }
-            self.dead_letter(refused).await;
-            // Back to the front: order within a device is kept.
-            for item in again.into_iter().rev() {
-                in_hand.push_front(item);
+            self.dead_letter(rejected).await;
+            // Back to the front, so that the order within a device is kept.
+            for item in in_doubt.into_iter().rev() {
+                messages.push_front(item);
             }
             if let Some(err) = failure {
-                self.not_taken(&err);
+                self.record_failure(&err);
                 tokio::time::sleep(backoff.pause()).await;
             } else {
                 backoff.reset();
@@ -187,30 +194,27 @@ impl Pipeline {
         }
     }
 
-    /// Redis did not take what it was given.
-    fn not_taken(&self, err: &StoreError) {
-        self.metrics.failures.increment();
-        self.log_lines.not_committed(err, self.store.clock().now());
-    }
-
-    /// Acknowledges what the broker sends again although this process has committed it: it says nothing new, and nothing of
-    /// whether the device is alive.
-    fn without_repeats(&self, in_hand: VecDeque<InHand>, recent: &Recent) -> VecDeque<InHand> {
-        let is_repeat = |item: &InHand| item.message.dup && recent.contains(item.fingerprint);
-        let mut rest = VecDeque::with_capacity(in_hand.len());
-        for item in in_hand {
-            if is_repeat(&item) {
+    /// Acknowledges the messages that the broker sent again although this process has committed them, and returns the
+    /// others. A repeated delivery says nothing new, not even that the device is alive.
+    fn acknowledge_repeats(
+        &self,
+        messages: VecDeque<ParsedMessage>,
+        committed: &CommittedFingerprints,
+    ) -> VecDeque<ParsedMessage> {
+        let mut others = VecDeque::with_capacity(messages.len());
+        for item in messages {
+            if item.message.dup && committed.contains(item.fingerprint) {
                 self.metrics.committed.increment();
                 self.metrics.duplicates.increment();
                 item.message.ack.done();
             } else {
-                rest.push_back(item);
+                others.push_back(item);
             }
         }
-        rest
+        others
     }
 
-    async fn commit_round(&self, round: &[InHand]) -> Vec<Result<Applied, StoreError>> {
+    async fn commit_round(&self, round: &[ParsedMessage]) -> Vec<Result<Applied, StoreError>> {
         let work: Vec<Work<'_>> = round.iter().map(|item| self.work(item)).collect();
         let apply_config = ApplyConfig {
             accept_new: self.accept_new_devices.load(Ordering::Relaxed),
@@ -230,7 +234,7 @@ impl Pipeline {
         results
     }
 
-    fn work<'a>(&self, item: &'a InHand) -> Work<'a> {
+    fn work<'a>(&self, item: &'a ParsedMessage) -> Work<'a> {
         let live_raw_message = self
             .live_raw_message
             .then(|| serde_json::from_slice::<&RawValue>(&item.message.payload).ok())
@@ -241,7 +245,7 @@ impl Pipeline {
                 message: Message {
                     reading: item.reading.clone(),
                     fingerprint: item.fingerprint,
-                    dup: item.message.dup || item.second_try,
+                    dup: item.message.dup || item.in_doubt,
                     retain: item.message.retain,
                     live_raw_message,
                 },
@@ -251,28 +255,22 @@ impl Pipeline {
         }
     }
 
-    /// Keeps what can never be processed, however long Redis is away, and acknowledges it.
-    async fn dead_letter(&self, rejected: Vec<Rejected>) {
+    /// Stores messages as dead letters, and acknowledges them. Retries for as long as Redis is unavailable.
+    async fn dead_letter(&self, rejected: Vec<RejectedMessage>) {
         if rejected.is_empty() {
             return;
         }
-        for letter in &rejected {
-            self.metrics.rejected.increment(letter.reason);
-            self.spans
-                .rejected(&letter.message, letter.trace, letter.reason);
-            let now = self.store.clock().now();
-            let (topic, detail) = (&letter.message.topic, &letter.detail);
-            self.log_lines
-                .rejected(letter.reason, detail, topic, letter.trace, now);
+        for item in &rejected {
+            self.record_rejection(item);
         }
         let letters: Vec<DeadLetter<'_>> = rejected
             .iter()
-            .map(|letter| DeadLetter {
-                reason: letter.reason,
-                detail: &letter.detail,
-                topic: &letter.message.topic,
-                payload: &letter.message.payload,
-                size: letter.message.size_bytes,
+            .map(|item| DeadLetter {
+                reason: item.reason.code(),
+                detail: &item.detail,
+                topic: &item.message.topic,
+                payload: &item.message.payload,
+                size: item.message.size_bytes,
             })
             .collect();
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
@@ -281,16 +279,16 @@ impl Pipeline {
             .dead_letter(&letters, self.dead_letters_max)
             .await
         {
-            self.not_taken(&err);
+            self.record_failure(&err);
             tokio::time::sleep(backoff.pause()).await;
         }
-        for letter in rejected {
-            letter.message.ack.done();
+        for item in rejected {
+            item.message.ack.done();
         }
     }
 
-    /// Metrics, span and log line of a message that was committed.
-    fn tell(&self, item: &InHand, applied: &Applied) {
+    /// Records metrics, span and log lines of a committed message.
+    fn record(&self, item: &ParsedMessage, applied: &Applied) {
         let took = item.message.received_at.elapsed();
         self.spans
             .committed(&item.message, item.trace, applied, took);
@@ -315,14 +313,36 @@ impl Pipeline {
             _ => {}
         }
     }
+
+    /// Records metrics, span and log line of a message that becomes a dead letter.
+    fn record_rejection(&self, item: &RejectedMessage) {
+        let RejectedMessage {
+            message,
+            trace,
+            reason,
+            detail,
+        } = item;
+        self.metrics.count_dead_letter(*reason);
+        self.spans.dead_letter(message, *trace, *reason);
+        let now = self.store.clock().now();
+        self.log_lines
+            .dead_letter(*reason, detail, &message.topic, *trace, now);
+    }
+
+    fn record_failure(&self, err: &StoreError) {
+        self.metrics.failures.increment();
+        self.log_lines.not_committed(err, self.store.clock().now());
+    }
 }
 
 /// Splits off the first message of every device; the others wait for the next round.
-fn one_per_device(in_hand: VecDeque<InHand>) -> (Vec<InHand>, VecDeque<InHand>) {
+fn one_per_device(
+    messages: VecDeque<ParsedMessage>,
+) -> (Vec<ParsedMessage>, VecDeque<ParsedMessage>) {
     let mut devices = HashSet::new();
     let mut round = Vec::new();
     let mut later = VecDeque::new();
-    for item in in_hand {
+    for item in messages {
         if devices.insert(item.reading.device.clone()) {
             round.push(item);
         } else {

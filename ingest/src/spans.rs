@@ -1,5 +1,5 @@
-//! The spans of this service. They are built when something is done, and only where they are sampled: a share, and every
-//! change of an alarm, error and slow message.
+//! The trace spans of this service. A span is built when its work is done, and only if it is sampled: a share of all, and
+//! every alarm change, error and slow message.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,22 +16,23 @@ use shared::apply::{Applied, Work, sampled_if_alarm_changed};
 use shared::store::StoreError;
 use shared::trace::{CompletedSpan, MAX_LINKS, SLOW, SpanRecorder, TraceContext};
 
+use crate::dead_letter_reason::DeadLetterReason;
 use crate::mqtt::message::MqttMessage;
 
-/// Transitions of alarms; the conventions know no attribute for them.
+/// Attribute with the alarm changes; the semantic conventions have none for them.
 const ALARM_CHANGES: &str = "alarm.changes";
 
-/// Tells what was done. Cheap to clone.
+/// Records the spans. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Spans {
     pub(crate) recorder: SpanRecorder,
-    /// What is subscribed to: the template of all topics.
+    /// The topic filters: the template of all topics.
     pub(crate) template: Arc<str>,
     pub(crate) client_id: Arc<str>,
 }
 
 impl Spans {
-    /// A message was committed.
+    /// Records a message that was committed.
     pub(crate) fn committed(
         &self,
         message: &MqttMessage,
@@ -39,61 +40,56 @@ impl Spans {
         applied: &Applied,
         took: Duration,
     ) {
-        let Some(trace) = trace.map(|trace| sampled_if_alarm_changed(trace, &applied.decision))
-        else {
+        let Some(trace) = sampled_if_notable(trace, applied, took) else {
             return;
         };
-        let trace = if took > SLOW { trace.sampled() } else { trace };
-        if trace.is_sampled() {
-            let mut attributes = self.of_message(message);
-            let latest = applied.decision.state.latest.as_ref();
-            if let Some(latest) = latest {
-                let device = latest.reading.device.to_string();
-                attributes.push(KeyValue::new(DEVICE_ID, device));
-            }
-            attributes.push(changes(applied));
-            self.tell_message(message, trace, attributes, took, None);
+        let mut attributes = self.message_attributes(message);
+        if let Some(latest) = &applied.decision.state.latest {
+            let device = latest.reading.device.to_string();
+            attributes.push(KeyValue::new(DEVICE_ID, device));
         }
+        attributes.push(alarm_changes(applied));
+        self.record_message(message, trace, attributes, took, None);
     }
 
-    /// A message became a dead letter.
-    pub(crate) fn rejected(
+    /// Records a message that became a dead letter.
+    pub(crate) fn dead_letter(
         &self,
         message: &MqttMessage,
         trace: Option<TraceContext>,
-        reason: &'static str,
+        reason: DeadLetterReason,
     ) {
         let Some(trace) = trace else {
             return;
         };
-        let mut attributes = self.of_message(message);
-        attributes.push(KeyValue::new(ERROR_TYPE, reason));
+        let mut attributes = self.message_attributes(message);
+        attributes.push(KeyValue::new(ERROR_TYPE, reason.code()));
         let took = message.received_at.elapsed();
-        let error = Some(reason.to_owned());
-        self.tell_message(message, trace.sampled(), attributes, took, error);
+        let error = Some(reason.code().to_owned());
+        self.record_message(message, trace.sampled(), attributes, took, error);
     }
 
-    /// A batch was committed, with these messages in it; told where one of them is, or where it was slow.
+    /// Records the commit of a batch, linked to its messages, if one of them is sampled or the commit was slow.
     pub(crate) fn batch(
         &self,
         traces: &[Option<TraceContext>],
         results: &[Result<Applied, StoreError>],
         took: Duration,
     ) {
-        let told = traces.iter().zip(results).filter_map(|(trace, result)| {
+        let sampled = traces.iter().zip(results).filter_map(|(trace, result)| {
             let trace = (*trace)?;
             let decision = result.as_ref().ok().map(|applied| &applied.decision);
             let trace =
                 decision.map_or(trace, |decision| sampled_if_alarm_changed(trace, decision));
             trace.is_sampled().then_some(trace)
         });
-        let links: Vec<TraceContext> = told.take(MAX_LINKS).collect();
+        let links: Vec<TraceContext> = sampled.take(MAX_LINKS).collect();
         if !links.is_empty() || took > SLOW {
-            self.call(traces.len(), &links, took, None);
+            self.record_commit(traces.len(), &links, took, None);
         }
     }
 
-    /// Redis did not take a batch.
+    /// Records a commit that Redis did not confirm.
     pub(crate) fn not_committed(
         &self,
         traces: &[Option<TraceContext>],
@@ -101,10 +97,32 @@ impl Spans {
         took: Duration,
     ) {
         let links: Vec<TraceContext> = traces.iter().flatten().copied().take(MAX_LINKS).collect();
-        self.call(traces.len(), &links, took, Some(err.to_string()));
+        self.record_commit(traces.len(), &links, took, Some(err.to_string()));
     }
 
-    fn call(&self, messages: usize, links: &[TraceContext], took: Duration, error: Option<String>) {
+    /// Records a deadline that was evaluated.
+    pub(crate) fn deadline(&self, work: &Work<'_>, applied: &Applied, took: Duration) {
+        if let Some(trace) = sampled_if_notable(work.trace, applied, took) {
+            self.record_deadline(work, trace, alarm_changes(applied), took, None);
+        }
+    }
+
+    /// Records a deadline that cannot be evaluated or committed.
+    pub(crate) fn deadline_refused(&self, work: &Work<'_>, err: &StoreError, took: Duration) {
+        let Some(trace) = work.trace.map(TraceContext::sampled) else {
+            return;
+        };
+        let error = KeyValue::new(ERROR_TYPE, err.code());
+        self.record_deadline(work, trace, error, took, Some(err.to_string()));
+    }
+
+    fn record_commit(
+        &self,
+        messages: usize,
+        links: &[TraceContext],
+        took: Duration,
+        error: Option<String>,
+    ) {
         let Some(trace) = self.recorder.begin(None) else {
             return;
         };
@@ -112,6 +130,7 @@ impl Spans {
             KeyValue::new(DB_SYSTEM_NAME, "redis"),
             KeyValue::new(DB_OPERATION_NAME, "EVALSHA"),
         ];
+        // The semantic conventions ask for a batch size from 2 on.
         if let (2.., Ok(size)) = (messages, i64::try_from(messages)) {
             attributes.push(KeyValue::new(DB_OPERATION_BATCH_SIZE, size));
         }
@@ -130,32 +149,9 @@ impl Spans {
         });
     }
 
-    /// A deadline was looked at.
-    pub(crate) fn deadline(&self, item: &Work<'_>, applied: &Applied, took: Duration) {
-        let Some(trace) = item
-            .trace
-            .map(|trace| sampled_if_alarm_changed(trace, &applied.decision))
-        else {
-            return;
-        };
-        let trace = if took > SLOW { trace.sampled() } else { trace };
-        if trace.is_sampled() {
-            self.tell_deadline(item, trace, changes(applied), took, None);
-        }
-    }
-
-    /// What a deadline asks for cannot be written.
-    pub(crate) fn deadline_refused(&self, item: &Work<'_>, err: &StoreError, took: Duration) {
-        let Some(trace) = item.trace.map(TraceContext::sampled) else {
-            return;
-        };
-        let error = KeyValue::new(ERROR_TYPE, err.code());
-        self.tell_deadline(item, trace, error, took, Some(err.to_string()));
-    }
-
-    fn tell_deadline(
+    fn record_deadline(
         &self,
-        item: &Work<'_>,
+        work: &Work<'_>,
         trace: TraceContext,
         outcome: KeyValue,
         took: Duration,
@@ -168,12 +164,12 @@ impl Spans {
             name: "deadline".into(),
             kind: SpanKind::Internal,
             took,
-            attributes: vec![KeyValue::new(DEVICE_ID, item.device.to_string()), outcome],
+            attributes: vec![KeyValue::new(DEVICE_ID, work.device.to_string()), outcome],
             error,
         });
     }
 
-    fn tell_message(
+    fn record_message(
         &self,
         message: &MqttMessage,
         trace: TraceContext,
@@ -193,7 +189,7 @@ impl Spans {
         });
     }
 
-    fn of_message(&self, message: &MqttMessage) -> Vec<KeyValue> {
+    fn message_attributes(&self, message: &MqttMessage) -> Vec<KeyValue> {
         vec![
             KeyValue::new(MESSAGING_SYSTEM, "mqtt"),
             KeyValue::new(MESSAGING_OPERATION_NAME, "process"),
@@ -209,8 +205,19 @@ impl Spans {
     }
 }
 
-fn changes(applied: &Applied) -> KeyValue {
+/// The trace, if it is sampled, or if its work changed an alarm or was slow.
+fn sampled_if_notable(
+    trace: Option<TraceContext>,
+    applied: &Applied,
+    took: Duration,
+) -> Option<TraceContext> {
+    let trace = sampled_if_alarm_changed(trace?, &applied.decision);
+    let trace = if took > SLOW { trace.sampled() } else { trace };
+    trace.is_sampled().then_some(trace)
+}
+
+fn alarm_changes(applied: &Applied) -> KeyValue {
     let changes = applied.decision.changes.iter();
-    let words: Vec<&str> = changes.map(|change| change.kind.code()).collect();
-    KeyValue::new(ALARM_CHANGES, words.join(","))
+    let codes: Vec<&str> = changes.map(|change| change.kind.code()).collect();
+    KeyValue::new(ALARM_CHANGES, codes.join(","))
 }

@@ -167,7 +167,7 @@ async fn the_images_know_certificate_authorities_and_look_names_up() -> Result<(
     eventually("a broker that refuses", async || {
         let logs = podman.logs("ingest")?;
         ensure!(
-            logs.contains("MQTT broker away") && logs.contains("I/O: Connection refused"),
+            logs.contains("MQTT broker unavailable") && logs.contains("I/O: Connection refused"),
             "{logs}"
         );
         Ok(())

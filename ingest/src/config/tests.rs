@@ -16,12 +16,12 @@ fn parse(more: &[&str]) -> Result<Config, Usage> {
 }
 
 #[test]
-fn the_definition_is_sound() {
+fn clap_accepts_the_definition() {
     Config::command().debug_assert();
 }
 
 #[test]
-fn defaults_are_those_of_the_manual() {
+fn defaults_are_as_documented() {
     let config = parse(&[]).unwrap();
     assert_eq!(config.mqtt.mqtt_broker.to_string(), "mqtt://h:1883");
     assert_eq!(config.mqtt.client_id(), "subtronics-ingest");
@@ -65,7 +65,7 @@ fn an_offset_may_be_negative() {
 }
 
 #[test]
-fn a_bad_flag_is_exit_2_and_one_clear_sentence() {
+fn a_bad_flag_exits_with_2_and_one_sentence() {
     let cases: &[(&[&str], &str)] = &[
         (
             &["--offline-after", "3"],
@@ -144,7 +144,7 @@ fn a_bad_flag_is_exit_2_and_one_clear_sentence() {
 }
 
 #[test]
-fn what_is_missing_is_named() {
+fn missing_settings_are_named() {
     let usage = Config::try_from_args(["ingest"]).unwrap_err();
     assert_eq!(
         usage.to_string(),
@@ -153,7 +153,7 @@ fn what_is_missing_is_named() {
 }
 
 #[test]
-fn all_problems_are_told_at_once() {
+fn all_problems_are_returned_at_once() {
     let bad = [
         "--mqtt-topic",
         "a+",
@@ -169,7 +169,7 @@ fn all_problems_are_told_at_once() {
 }
 
 #[test]
-fn broker_urls_are_mqtt_or_mqtts_and_hold_no_password() {
+fn broker_urls_are_mqtt_or_mqtts_and_contain_no_password() {
     let port = |url: &str| {
         url.parse::<BrokerUrl>()
             .map(|url| (url.host, url.port, url.tls))
@@ -227,7 +227,7 @@ fn secrets_are_read_from_files_and_never_printed() {
 }
 
 #[test]
-fn the_old_database_is_a_warning() {
+fn a_mongodb_uri_is_ignored_with_a_warning() {
     let config = parse(&["--mongodb-uri", "mongodb://u:pw@h"]).unwrap();
     assert_eq!(
         config.warnings(),

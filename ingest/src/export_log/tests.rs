@@ -23,22 +23,22 @@ fn since_is_a_time_or_an_age() {
 }
 
 #[test]
-fn what_cannot_be_read_is_still_a_line() {
-    let row = Row::of(LoggedEntry {
+fn an_unreadable_line_is_exported_as_it_is_stored() {
+    let line = ExportedLine::of(LoggedEntry {
         id: "log-3-1000-0".to_owned(),
         device: "D".to_owned(),
         written: Time::from_millis(1000),
         entry: Err("{half".to_owned()),
     });
-    let row = serde_json::to_value(row).unwrap();
-    assert_eq!(row["change"], "unreadable");
-    assert_eq!(row["raw"], "{half");
-    assert_eq!(row["timestamp"], "1970-01-01T00:00:01.000Z");
-    assert_eq!(row["alarm_id"], serde_json::Value::Null);
+    let line = serde_json::to_value(line).unwrap();
+    assert_eq!(line["change"], "unreadable");
+    assert_eq!(line["raw"], "{half");
+    assert_eq!(line["timestamp"], "1970-01-01T00:00:01.000Z");
+    assert_eq!(line["alarm_id"], serde_json::Value::Null);
 }
 
 #[test]
-fn redis_is_all_it_needs() {
+fn only_the_settings_of_redis_are_needed() {
     let read = |args: &[&str]| {
         let args = ["ingest"].iter().chain(args).map(Into::into);
         read(args.collect())

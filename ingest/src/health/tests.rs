@@ -20,13 +20,13 @@ async fn get(address: SocketAddr, path: &str) -> (u16, serde_json::Value) {
 #[tokio::test]
 async fn readiness_needs_redis_and_the_subscription() {
     let lifecycle = Lifecycle::new();
-    let (reporter, link) = BrokerStatus::new();
+    let (reporter, broker) = BrokerStatus::new();
     let redis_ok = Arc::new(AtomicBool::new(false));
     let redis = Arc::clone(&redis_ok);
     let redis = move || DependencyStatus::new(redis.load(Ordering::Relaxed), None);
     let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    serve(listener, router(link, redis, &lifecycle), &lifecycle);
+    serve(listener, router(broker, redis, &lifecycle), &lifecycle);
 
     assert_eq!(get(address, "/livez").await, (200, json!({"status": "ok"})));
     let (code, body) = get(address, "/readyz").await;
@@ -62,7 +62,7 @@ async fn readiness_needs_redis_and_the_subscription() {
 }
 
 #[tokio::test]
-async fn a_taken_port_is_told_with_its_address() {
+async fn the_error_of_a_port_in_use_names_the_address() {
     let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let text = bind(address).unwrap_err().to_string();

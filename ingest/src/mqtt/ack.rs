@@ -11,7 +11,7 @@ use super::ack_order::{AckOrder, Ticket};
 
 /// Acknowledges one message. If it is dropped without [`AckHandle::done`], neither this message nor any later one of this
 /// connection is acknowledged, and the broker sends them again on the next connection.
-#[must_use = "a message that is not finished holds back all acknowledgements behind it"]
+#[must_use = "a message that is not finished delays the acknowledgements of all later ones"]
 pub(crate) struct AckHandle(Option<(Arc<Acks>, Ticket)>);
 
 impl AckHandle {

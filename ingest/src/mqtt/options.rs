@@ -1,4 +1,4 @@
-//! What the client library is told.
+//! The options of the MQTT client library.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,13 +25,14 @@ pub(super) fn options(config: &MqttConfig) -> anyhow::Result<MqttOptions> {
         // The library panics below 5 s.
         .set_keep_alive(config.mqtt_keep_alive.max(Duration::from_secs(5)))
         .set_manual_acks(true)
-        // A session outlives a connection only with all three: no clean start, an expiry and a stable client id.
+        // A session outlives its connection only with all three: no clean start, an expiry and a stable client id.
         .set_clean_start(expiry == 0)
         .set_session_expiry_interval(Some(expiry))
         .set_receive_maximum(Some(config.mqtt_receive_maximum))
-        // Told to the broker, which then drops larger packets; without it, one of them would stop the feed for ever.
+        // Sent to the broker, which then drops larger packets. Otherwise the broker would send such a packet again on every
+        // connection, and each time it would end the connection.
         .set_max_packet_size(Some(config.mqtt_max_packet_size))
-        // We publish nothing, and the library keeps a slot for every message that could be in flight.
+        // We publish nothing, and the library allocates a slot for every message that could be in flight.
         .set_outgoing_inflight_upper_limit(1);
     if let Some(username) = &config.mqtt_username {
         let password = config.mqtt_password.as_ref();
@@ -47,15 +48,15 @@ pub(super) fn options(config: &MqttConfig) -> anyhow::Result<MqttOptions> {
 fn tls() -> anyhow::Result<Transport> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
-    let (taken, _) = roots.add_parsable_certificates(found.certs);
-    if taken == 0 {
+    let (added, _) = roots.add_parsable_certificates(found.certs);
+    if added == 0 {
         bail!(
             "mqtts:// needs certificate authorities, and the system has none (install `ca-certificates`)"
         );
     }
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .context("cannot set TLS up")?
+        .context("cannot set up TLS")?
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(Transport::tls_with_config(TlsConfiguration::Rustls(

@@ -1,4 +1,4 @@
-//! Whether the broker would take us, found out beside a replica that may be running.
+//! Checks the broker for `check-config`, without disturbing a replica that may be running.
 
 use std::time::Duration;
 
@@ -12,11 +12,12 @@ use tokio::time::timeout;
 use super::config::MqttConfig;
 use super::options;
 
-/// Connects, subscribes to every topic, and leaves again. Under a client id of its own, since a second connection with
-/// the configured one would take its session from a running replica; without a session; and outside of the share group,
-/// whose messages it would take away.
-pub(crate) async fn try_broker(config: &MqttConfig) -> ConnectionCheck {
-    // The connection, and then the subscription.
+/// Connects, subscribes to every topic, and disconnects.
+///
+/// It uses its own client id, since a second connection with the configured one would take over the session of a running
+/// replica. It keeps no session, and subscribes outside of the share group, since it would receive messages instead of a member.
+pub(crate) async fn check_broker(config: &MqttConfig) -> ConnectionCheck {
+    // One time limit for connecting and one for subscribing.
     let limit = config.mqtt_connect_timeout * 2;
     let outcome = match timeout(limit, attempt(config)).await {
         Ok(outcome) => outcome,
@@ -53,15 +54,15 @@ async fn attempt(config: &MqttConfig) -> anyhow::Result<String> {
         .context("cannot subscribe")?;
     let answer = wait_for(&mut eventloop, |packet| matches!(packet, Packet::SubAck(_)))
         .await
-        .context("connected, and cannot subscribe")?;
+        .context("connected, but cannot subscribe")?;
     if let Packet::SubAck(answer) = answer {
         for (topic, code) in config.mqtt_topic.iter().zip(&answer.return_codes) {
             if !matches!(code, SubscribeReasonCode::Success(_)) {
-                bail!("connected, and the subscription to `{topic}` is refused: {code:?}");
+                bail!("connected, but the subscription to `{topic}` is refused: {code:?}");
             }
         }
     }
-    // Only a courtesy: without a session there is nothing to leave behind.
+    // An error does not matter: without a session nothing stays at the broker.
     client.try_disconnect().ok();
     eventloop.poll().await.ok();
     Ok(format!("subscribed to {}", config.mqtt_topic.join(", ")))
@@ -69,11 +70,11 @@ async fn attempt(config: &MqttConfig) -> anyhow::Result<String> {
 
 async fn wait_for(
     eventloop: &mut EventLoop,
-    is_it: impl Fn(&Packet) -> bool,
+    is_wanted: impl Fn(&Packet) -> bool,
 ) -> anyhow::Result<Packet> {
     loop {
         if let Event::Incoming(packet) = eventloop.poll().await?
-            && is_it(&packet)
+            && is_wanted(&packet)
         {
             return Ok(packet);
         }

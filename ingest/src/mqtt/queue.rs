@@ -47,7 +47,7 @@ impl MessageQueue {
         }
     }
 
-    /// Waits until a receive window is free, which takes as long as Redis is away. Cancel-safe.
+    /// Waits until a receive window is free, which can take as long as Redis is unavailable. Cancel-safe.
     pub(super) async fn window_free(&self) {
         // Only the wait matters: the permits are returned at once.
         let permits = self.sender.reserve_many(self.receive_maximum).await;

@@ -1,4 +1,4 @@
-//! Against a real mosquitto: each test has its own.
+//! The client against a real mosquitto. Each test starts its own.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
@@ -14,8 +14,8 @@ use tokio::time::timeout;
 use super::*;
 use crate::config::Config;
 
-/// How late a test gives up; nothing takes this long.
-const LATE: Duration = Duration::from_secs(30);
+/// Time limit of every wait; nothing takes this long.
+const TIMEOUT: Duration = Duration::from_secs(30);
 const TOPIC: &str = "SubTronics/data";
 
 struct Broker {
@@ -51,7 +51,7 @@ impl Broker {
         .await;
     }
 
-    /// Ends it as an administrator would: it saves its sessions.
+    /// Stops it with SIGTERM, so that it saves its sessions.
     fn stop(&mut self) {
         let id = self.process.id().to_string();
         assert!(Command::new("kill").arg(id).status().unwrap().success());
@@ -71,8 +71,8 @@ impl Broker {
             .mqtt
     }
 
-    async fn link(&self, more: &[&str]) -> Running {
-        let running = Running::start(&self.config(more));
+    async fn client(&self, more: &[&str]) -> TestClient {
+        let running = TestClient::start(&self.config(more));
         running.subscribed().await;
         running
     }
@@ -84,7 +84,7 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        // Already gone in a test that stopped it.
+        // An error means that the test has already stopped it.
         self.process.kill().ok();
         self.process.wait().ok();
     }
@@ -108,20 +108,20 @@ async fn free_port() -> u16 {
 async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
     let start = Instant::now();
     while !check().await {
-        assert!(start.elapsed() < LATE, "never: {what}");
+        assert!(start.elapsed() < TIMEOUT, "never: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// One link under test.
-struct Running {
+/// The client under test.
+struct TestClient {
     lifecycle: Lifecycle,
     messages: Receiver<MqttMessage>,
     status: BrokerStatus,
     session_at_exit: watch::Sender<SessionAtExit>,
 }
 
-impl Running {
+impl TestClient {
     fn start(config: &MqttConfig) -> Self {
         let lifecycle = Lifecycle::new();
         let (session_at_exit, decision) = watch::channel(SessionAtExit::Undecided);
@@ -135,37 +135,40 @@ impl Running {
     }
 
     async fn subscribed(&self) {
-        eventually("the link is subscribed", async || {
+        eventually("the client is subscribed", async || {
             self.status.is_subscribed()
         })
         .await;
     }
 
     async fn reaches(&self, state: ConnectionState) {
-        eventually("the link's state", async || self.status.state() == state).await;
+        eventually("the state is reached", async || {
+            self.status.state() == state
+        })
+        .await;
     }
 
     async fn receive(&mut self) -> MqttMessage {
-        let message = timeout(LATE, self.messages.recv())
+        let message = timeout(TIMEOUT, self.messages.recv())
             .await
-            .expect("no message came");
+            .expect("no message arrived");
         message.expect("the queue is closed")
     }
 
-    async fn take<const N: usize>(&mut self) -> [MqttMessage; N] {
+    async fn receive_n<const N: usize>(&mut self) -> [MqttMessage; N] {
         let mut messages = Vec::new();
         for _ in 0..N {
             messages.push(self.receive().await);
         }
-        messages.try_into().expect("N were taken")
+        messages.try_into().expect("N messages were received")
     }
 
-    /// Takes and finishes what comes until the link has ended.
-    async fn take_rest(&mut self) -> Vec<String> {
+    /// Receives and finishes all messages until the client has ended.
+    async fn finish_all(&mut self) -> Vec<String> {
         let mut seen = Vec::new();
-        while let Some(message) = timeout(LATE, self.messages.recv())
+        while let Some(message) = timeout(TIMEOUT, self.messages.recv())
             .await
-            .expect("it closes")
+            .expect("the queue is not closed in time")
         {
             seen.extend(texts(std::slice::from_ref(&message)));
             message.ack.done();
@@ -173,15 +176,15 @@ impl Running {
         seen
     }
 
-    /// Ends as a killed process does: the connection is cut, nothing is finished.
-    async fn cut(self) {
+    /// Ends as a killed process does: the connection is closed, and no message is finished.
+    async fn kill(self) {
         self.lifecycle.hard().cancel();
-        self.lifecycle.wait(LATE).await.unwrap();
+        self.lifecycle.wait(TIMEOUT).await.unwrap();
     }
 
     async fn stop(self) {
         self.lifecycle.request_stop();
-        self.lifecycle.wait(LATE).await.unwrap();
+        self.lifecycle.wait(TIMEOUT).await.unwrap();
     }
 }
 
@@ -192,7 +195,7 @@ fn texts(messages: &[MqttMessage]) -> Vec<String> {
         .collect()
 }
 
-/// A device: publishes and waits for the broker's acknowledgement.
+/// A device that publishes, and waits for the acknowledgement of each message.
 struct Publisher {
     client: AsyncClient,
     eventloop: EventLoop,
@@ -211,7 +214,7 @@ impl Publisher {
 
     async fn event(&mut self, wanted: impl Fn(&Event) -> bool) {
         loop {
-            let event = timeout(LATE, self.eventloop.poll())
+            let event = timeout(TIMEOUT, self.eventloop.poll())
                 .await
                 .expect("no answer")
                 .unwrap();
@@ -244,10 +247,10 @@ impl Publisher {
 async fn a_message_is_acknowledged_only_when_it_is_finished() {
     let broker = Broker::start("").await;
     let mut device = broker.publisher("device").await;
-    let mut link = broker.link(&[]).await;
+    let mut client = broker.client(&[]).await;
     device.publish("a").await;
     device.publish("b").await;
-    let messages: [MqttMessage; 2] = link.take().await;
+    let messages: [MqttMessage; 2] = client.receive_n().await;
     assert_eq!(texts(&messages), ["a", "b"]);
     assert!(
         messages
@@ -255,20 +258,20 @@ async fn a_message_is_acknowledged_only_when_it_is_finished() {
             .all(|message| !message.dup && !message.retain)
     );
     assert_eq!(messages[0].topic, TOPIC);
-    link.cut().await;
+    client.kill().await;
 
-    let mut link = broker.link(&[]).await;
-    let messages: [MqttMessage; 2] = link.take().await;
+    let mut client = broker.client(&[]).await;
+    let messages: [MqttMessage; 2] = client.receive_n().await;
     assert_eq!(texts(&messages), ["a", "b"]);
     assert!(messages.iter().all(|message| message.dup));
     for message in messages {
         message.ack.done();
     }
-    link.stop().await;
+    client.stop().await;
 
-    let mut link = broker.link(&[]).await;
+    let mut client = broker.client(&[]).await;
     device.publish("marker").await;
-    let messages: [MqttMessage; 1] = link.take().await;
+    let messages: [MqttMessage; 1] = client.receive_n().await;
     assert_eq!(texts(&messages), ["marker"]);
 }
 
@@ -276,57 +279,57 @@ async fn a_message_is_acknowledged_only_when_it_is_finished() {
 async fn acknowledgements_go_out_in_the_order_of_arrival() {
     let broker = Broker::start("").await;
     let mut device = broker.publisher("device").await;
-    let mut link = broker.link(&[]).await;
+    let mut client = broker.client(&[]).await;
     for text in ["a", "b", "c"] {
         device.publish(text).await;
     }
-    let [first, second, third] = link.take().await;
+    let [first, second, third] = client.receive_n().await;
     third.ack.done();
     second.ack.done();
-    // What would have gone out wrongly is with the broker before it sends this.
+    // A wrong acknowledgement would reach the broker before it sends this message.
     device.publish("d").await;
-    let fourth = link.receive().await;
-    link.cut().await;
+    let fourth = client.receive().await;
+    client.kill().await;
     drop((first, fourth));
 
-    let mut link = broker.link(&["--mqtt-receive-maximum", "4"]).await;
-    let messages: [MqttMessage; 4] = link.take().await;
+    let mut client = broker.client(&["--mqtt-receive-maximum", "4"]).await;
+    let messages: [MqttMessage; 4] = client.receive_n().await;
     assert_eq!(texts(&messages), ["a", "b", "c", "d"]);
     let [first, second, third, fourth] = messages;
     second.ack.done();
     first.ack.done();
-    // Dropped unfinished: neither it nor the one behind it is acknowledged.
+    // Dropped unfinished, so neither this message nor the one after it is acknowledged.
     drop(third);
     fourth.ack.done();
-    // The window of 4 was full: that two more come shows that exactly the first two are acknowledged.
+    // The receive window of 4 was full. So two more messages mean that exactly the first two are acknowledged.
     for text in ["e", "f", "g"] {
         device.publish(text).await;
     }
-    let messages: [MqttMessage; 2] = link.take().await;
+    let messages: [MqttMessage; 2] = client.receive_n().await;
     assert_eq!(texts(&messages), ["e", "f"]);
-    link.cut().await;
+    client.kill().await;
 
-    let mut link = broker.link(&[]).await;
-    let messages: [MqttMessage; 5] = link.take().await;
+    let mut client = broker.client(&[]).await;
+    let messages: [MqttMessage; 5] = client.receive_n().await;
     assert_eq!(texts(&messages), ["c", "d", "e", "f", "g"]);
 }
 
 #[tokio::test]
-async fn a_restarted_broker_is_subscribed_again_and_sends_again() {
+async fn after_a_restart_of_the_broker_its_messages_are_received_again() {
     let mut broker = Broker::start("").await;
     let mut device = broker.publisher("device").await;
-    let mut link = broker.link(&[]).await;
+    let mut client = broker.client(&[]).await;
     device.publish("a").await;
-    let held = link.receive().await;
+    let held = client.receive().await;
     broker.stop();
-    link.reaches(ConnectionState::Down).await;
-    assert!(link.status.last_error().is_some());
-    // Of the connection that is gone: it must not acknowledge what has the same packet id on the next.
+    client.reaches(ConnectionState::Down).await;
+    assert!(client.status.last_error().is_some());
+    // A handle of the lost connection must not acknowledge the message with the same packet id on the next one.
     held.ack.done();
 
     broker.restart().await;
-    link.subscribed().await;
-    let again = link.receive().await;
+    client.subscribed().await;
+    let again = client.receive().await;
     assert_eq!(
         (again.payload.as_slice(), again.dup),
         (b"a".as_slice(), true)
@@ -334,14 +337,14 @@ async fn a_restarted_broker_is_subscribed_again_and_sends_again() {
     again.ack.done();
     let mut device = broker.publisher("device").await;
     device.publish("b").await;
-    assert_eq!(link.receive().await.payload, b"b");
-    assert_eq!(link.status.connections(), 2);
+    assert_eq!(client.receive().await.payload, b"b");
+    assert_eq!(client.status.connections(), 2);
 }
 
 #[tokio::test]
-async fn a_lost_session_is_subscribed_again() {
+async fn after_a_lost_session_the_client_subscribes_again() {
     let mut broker = Broker::start("").await;
-    let mut link = broker.link(&[]).await;
+    let mut client = broker.client(&[]).await;
     broker.stop();
     for file in std::fs::read_dir(broker.folder.path()).unwrap() {
         let path = file.unwrap().path();
@@ -349,15 +352,15 @@ async fn a_lost_session_is_subscribed_again() {
             std::fs::remove_file(path).unwrap();
         }
     }
-    link.reaches(ConnectionState::Down).await;
+    client.reaches(ConnectionState::Down).await;
     broker.restart().await;
-    link.subscribed().await;
+    client.subscribed().await;
     broker.publisher("device").await.publish("a").await;
-    assert_eq!(link.receive().await.payload, b"a");
+    assert_eq!(client.receive().await.payload, b"a");
 }
 
 #[tokio::test]
-async fn an_oversize_packet_does_not_stop_the_feed() {
+async fn an_oversize_packet_does_not_stop_later_messages() {
     let broker = Broker::start("").await;
     let mut device = broker.publisher("device").await;
     let small = [
@@ -366,19 +369,19 @@ async fn an_oversize_packet_does_not_stop_the_feed() {
         "--max-payload-bytes",
         "1024",
     ];
-    let mut link = broker.link(&small).await;
+    let mut client = broker.client(&small).await;
     device.publish(vec![b'x'; 4000]).await;
     device.publish("marker").await;
-    assert_eq!(link.receive().await.payload, b"marker");
-    assert_eq!(link.status.connections(), 1);
+    assert_eq!(client.receive().await.payload, b"marker");
+    assert_eq!(client.status.connections(), 1);
 }
 
 #[tokio::test]
-async fn of_two_links_with_one_client_id_one_stays_away() {
+async fn of_two_clients_with_one_client_id_one_stays_away() {
     let broker = Broker::start("").await;
-    let mut old = broker.link(&["--mqtt-client-id", "same"]).await;
-    let mut new = Running::start(&broker.config(&["--mqtt-client-id", "same"]));
-    let away = |link: &Running| link.status.state() == ConnectionState::TakenOver;
+    let mut old = broker.client(&["--mqtt-client-id", "same"]).await;
+    let mut new = TestClient::start(&broker.config(&["--mqtt-client-id", "same"]));
+    let away = |client: &TestClient| client.status.state() == ConnectionState::TakenOver;
     eventually("one stays away", async || away(&old) || away(&new)).await;
     if away(&new) {
         std::mem::swap(&mut old, &mut new);
@@ -400,49 +403,49 @@ async fn of_two_links_with_one_client_id_one_stays_away() {
 }
 
 #[tokio::test]
-async fn a_takeover_the_broker_tells_of_is_believed_at_once() {
+async fn a_takeover_that_the_broker_reports_counts_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let link = link_to(&listener, &[]);
+    let client = client_to(&listener, &[]);
     let mut stream = accept_subscription(&listener, 0).await;
-    link.subscribed().await;
+    client.subscribed().await;
     stream.write_all(&[0xe0, 2, 0x8e, 0]).await.unwrap();
-    link.reaches(ConnectionState::TakenOver).await;
-    link.stop().await;
+    client.reaches(ConnectionState::TakenOver).await;
+    client.stop().await;
 }
 
 #[tokio::test]
-async fn a_stop_acknowledges_what_is_in_hand_and_leaves_the_rest_in_the_session() {
+async fn a_stop_acknowledges_received_messages_and_leaves_the_others_in_the_session() {
     let broker = Broker::start("").await;
     let mut device = broker.publisher("device").await;
-    let mut link = broker.link(&[]).await;
+    let mut client = broker.client(&[]).await;
     device.publish("a").await;
     device.publish("b").await;
-    let [first, second] = link.take().await;
-    link.lifecycle.request_stop();
-    assert!(!link.lifecycle.hard().is_cancelled());
+    let [first, second] = client.receive_n().await;
+    client.lifecycle.request_stop();
+    assert!(!client.lifecycle.hard().is_cancelled());
     device.publish("c").await;
     second.ack.done();
     first.ack.done();
-    // The queue may hold what came before the stop was seen; it ends with the link.
-    link.take_rest().await;
-    let status = link.status.clone();
-    link.stop().await;
+    // The queue may hold messages that came before the stop; it is closed when the client ends.
+    client.finish_all().await;
+    let status = client.status.clone();
+    client.stop().await;
     assert_eq!(status.state(), ConnectionState::Stopped);
 
-    let mut link = broker.link(&[]).await;
+    let mut client = broker.client(&[]).await;
     device.publish("marker").await;
-    let mut text = texts(&[link.receive().await]);
+    let mut text = texts(&[client.receive().await]);
     if text == ["c"] {
-        text = texts(&[link.receive().await]);
+        text = texts(&[client.receive().await]);
     }
     assert_eq!(text, ["marker"]);
 }
 
 #[tokio::test]
-async fn qos_0_is_dropped_with_a_count_before_it_takes_the_room_of_qos_1() {
+async fn qos_0_is_dropped_and_counted_before_it_takes_the_window_of_qos_1() {
     let broker = Broker::start("").await;
     let mut device = broker.publisher("device").await;
-    let mut link = broker.link(&["--mqtt-receive-maximum", "4"]).await;
+    let mut client = broker.client(&["--mqtt-receive-maximum", "4"]).await;
     for _ in 0..50 {
         device
             .client
@@ -454,70 +457,76 @@ async fn qos_0_is_dropped_with_a_count_before_it_takes_the_room_of_qos_1() {
         device.publish("1").await;
     }
     eventually("all are counted", async || {
-        link.status.received() + link.status.lost() == 54
+        client.status.received() + client.status.lost() == 54
     })
     .await;
-    let (received, lost) = (link.status.received(), link.status.lost());
+    let (received, lost) = (client.status.received(), client.status.lost());
     assert_eq!((received, lost), (8, 46));
-    let messages: [MqttMessage; 8] = link.take().await;
+    let messages: [MqttMessage; 8] = client.receive_n().await;
     assert_eq!(texts(&messages), ["0", "0", "0", "0", "1", "1", "1", "1"]);
-    assert_eq!(link.status.connections(), 1);
+    assert_eq!(client.status.connections(), 1);
 }
 
 #[tokio::test]
-async fn a_long_queue_comes_on_one_connection_and_only_once() {
+async fn a_long_queue_of_the_broker_is_received_once_on_one_connection() {
     let broker = Broker::start("").await;
     let mut device = broker.publisher("device").await;
-    let mut link = broker.link(&["--mqtt-receive-maximum", "4"]).await;
+    let mut client = broker.client(&["--mqtt-receive-maximum", "4"]).await;
     let expected: Vec<String> = (0..100).map(|number| format!("{number:02}")).collect();
     for text in &expected {
         device.publish(text.as_str()).await;
     }
-    // mosquitto overruns the window with its queue.
+    // mosquitto exceeds the receive maximum when it has queued messages.
     let mut seen = Vec::new();
     while seen.len() < expected.len() {
-        let message = link.receive().await;
+        let message = client.receive().await;
         seen.extend(texts(std::slice::from_ref(&message)));
         message.ack.done();
     }
     assert_eq!(seen, expected);
-    assert_eq!(link.status.connections(), 1);
+    assert_eq!(client.status.connections(), 1);
 }
 
 #[tokio::test]
 async fn no_connection_is_made_before_a_window_is_free() {
     let mut broker = Broker::start("").await;
     let mut device = broker.publisher("device").await;
-    let mut link = broker.link(&["--mqtt-receive-maximum", "2"]).await;
-    // Nobody takes anything: two connections fill the queue with their windows.
+    let mut client = broker.client(&["--mqtt-receive-maximum", "2"]).await;
+    // The test receives nothing, so the windows of two connections fill the queue.
     for text in ["a", "b", "c"] {
         device.publish(text).await;
     }
-    eventually("the first window", async || link.status.received() == 2).await;
+    eventually("the first window is received", async || {
+        client.status.received() == 2
+    })
+    .await;
     broker.stop();
-    link.reaches(ConnectionState::Down).await;
+    client.reaches(ConnectionState::Down).await;
     broker.restart().await;
-    eventually("the window again", async || link.status.received() == 4).await;
+    eventually("the window is received again", async || {
+        client.status.received() == 4
+    })
+    .await;
     broker.stop();
-    link.reaches(ConnectionState::Down).await;
+    client.reaches(ConnectionState::Down).await;
     broker.restart().await;
-    // Old copies first; the third connection brings the window once more, and nothing is lost.
+    // First the copies of the earlier connections, then those of the third. Nothing is lost.
     let mut seen = Vec::new();
     while !seen.iter().any(|text| text == "c") {
-        let message = link.receive().await;
+        let message = client.receive().await;
         seen.extend(texts(std::slice::from_ref(&message)));
         message.ack.done();
     }
     assert_eq!(seen, ["a", "b", "a", "b", "a", "b", "c"]);
-    assert_eq!(link.status.connections(), 3);
+    assert_eq!(client.status.connections(), 3);
 }
 
 #[tokio::test]
 async fn replicas_of_a_share_group_divide_the_messages() {
     let broker = Broker::start("").await;
     let group = |id| ["--mqtt-share-group", "g", "--mqtt-client-id", id];
-    let mut one = broker.link(&group("one")).await;
-    let mut two = broker.link(&group("two")).await;
+    let mut one = broker.client(&group("one")).await;
+    let mut two = broker.client(&group("two")).await;
     let mut device = broker.publisher("device").await;
     let expected: Vec<String> = (0..20).map(|number| format!("{number:02}")).collect();
     for text in &expected {
@@ -526,9 +535,9 @@ async fn replicas_of_a_share_group_divide_the_messages() {
     let total = async || one.status.received() + two.status.received() == 20;
     eventually("all are received", total).await;
     let mut seen = Vec::new();
-    for link in [&mut one, &mut two] {
-        assert!(link.status.received() > 0, "one replica got nothing");
-        while let Ok(message) = link.messages.try_recv() {
+    for client in [&mut one, &mut two] {
+        assert!(client.status.received() > 0, "one replica got nothing");
+        while let Ok(message) = client.messages.try_recv() {
             seen.extend(texts(std::slice::from_ref(&message)));
         }
     }
@@ -536,13 +545,13 @@ async fn replicas_of_a_share_group_divide_the_messages() {
     assert_eq!(seen, expected);
 }
 
-/// Two members with a small window, and messages of which each has more than that.
-async fn two_members(broker: &Broker, more: &[&str]) -> (Running, Running, Publisher) {
+/// Two members of a share group. Each has more messages in its session than its receive window of 4.
+async fn two_members(broker: &Broker, more: &[&str]) -> (TestClient, TestClient, Publisher) {
     let member = async |id| {
         let group = ["--mqtt-share-group", "g", "--mqtt-client-id", id];
         let window = ["--mqtt-receive-maximum", "4"];
         let args: Vec<&str> = group.iter().chain(&window).chain(more).copied().collect();
-        broker.link(&args).await
+        broker.client(&args).await
     };
     let (one, two) = (member("one").await, member("two").await);
     let mut device = broker.publisher("device").await;
@@ -557,7 +566,7 @@ async fn has_session(broker: &Broker, id: &str) -> bool {
     let mut options = MqttOptions::new(id, "127.0.0.1", broker.port);
     options.set_clean_start(false);
     let (_client, mut eventloop) = AsyncClient::new(options, 1);
-    let answer = timeout(LATE, eventloop.poll()).await.expect("no answer");
+    let answer = timeout(TIMEOUT, eventloop.poll()).await.expect("no answer");
     let Event::Incoming(Packet::ConnAck(answer)) = answer.unwrap() else {
         panic!("no CONNACK came first");
     };
@@ -565,14 +574,14 @@ async fn has_session(broker: &Broker, id: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_member_that_leaves_empties_its_session_and_gives_it_up() {
+async fn a_member_that_leaves_empties_and_removes_its_session() {
     for more in [&[][..], &["--mqtt-session-expiry", "0s"]] {
         let broker = Broker::start("").await;
         let (mut one, mut two, mut device) = two_members(&broker, more).await;
         one.lifecycle.request_stop();
         one.session_at_exit.send_replace(SessionAtExit::Remove);
-        let mut seen = one.take_rest().await;
-        assert!(seen.len() > 8, "no more than windows: {seen:?}");
+        let mut seen = one.finish_all().await;
+        assert!(seen.len() > 8, "no more than two windows: {seen:?}");
         assert_eq!(
             (one.status.state(), one.status.last_error()),
             (ConnectionState::Stopped, None)
@@ -594,7 +603,7 @@ async fn a_member_that_leaves_empties_its_session_and_gives_it_up() {
 }
 
 #[tokio::test]
-async fn a_member_that_is_told_nothing_keeps_its_session() {
+async fn a_member_without_a_decision_keeps_its_session() {
     let broker = Broker::start("").await;
     let (mut one, _two, _device) = two_members(&broker, &[]).await;
     one.lifecycle.request_stop();
@@ -602,7 +611,7 @@ async fn a_member_that_is_told_nothing_keeps_its_session() {
         &mut one.session_at_exit,
         watch::channel(SessionAtExit::Remove).0,
     ));
-    one.take_rest().await;
+    one.finish_all().await;
     assert_eq!(one.status.state(), ConnectionState::Stopped);
     one.stop().await;
     assert!(has_session(&broker, "one").await);
@@ -616,49 +625,49 @@ async fn a_member_that_cannot_empty_its_session_in_time_loses_nothing() {
     eventually("both windows are full", total).await;
     one.lifecycle.request_stop();
     one.session_at_exit.send_replace(SessionAtExit::Remove);
-    // Nothing can be committed: the drain period ends.
-    let held: [MqttMessage; 4] = one.take().await;
-    one.cut().await;
+    // No message is committed until the drain period is over.
+    let held: [MqttMessage; 4] = one.receive_n().await;
+    one.kill().await;
     drop(held);
 
     let group = ["--mqtt-share-group", "g", "--mqtt-client-id", "one"];
-    let mut one = broker.link(&group).await;
-    let messages: [MqttMessage; 20] = one.take().await;
+    let mut one = broker.client(&group).await;
+    let messages: [MqttMessage; 20] = one.receive_n().await;
     assert!(messages[..4].iter().all(|message| message.dup));
 }
 
 #[tokio::test]
-async fn retained_messages_say_so_and_come_once_per_session() {
+async fn retained_messages_are_marked_and_come_once_per_session() {
     let broker = Broker::start("").await;
     let mut device = broker.publisher("device").await;
     device.retain("old").await;
-    let mut link = broker.link(&[]).await;
-    let retained = link.receive().await;
+    let mut client = broker.client(&[]).await;
+    let retained = client.receive().await;
     assert_eq!(
         (retained.payload.as_slice(), retained.retain),
         (b"old".as_slice(), true)
     );
     retained.ack.done();
-    link.stop().await;
-    let mut link = broker.link(&[]).await;
+    client.stop().await;
+    let mut client = broker.client(&[]).await;
     device.publish("marker").await;
-    let marker = link.receive().await;
+    let marker = client.receive().await;
     assert_eq!(
         (marker.payload.as_slice(), marker.retain),
         (b"marker".as_slice(), false)
     );
 }
 
-/// A link to a broker that the test itself plays.
-fn link_to(listener: &TcpListener, more: &[&str]) -> Running {
+/// A client of a broker that the test itself plays.
+fn client_to(listener: &TcpListener, more: &[&str]) -> TestClient {
     let url = format!("mqtt://{}", listener.local_addr().unwrap());
     let args = ["ingest", "--redis-url", "redis://h", "--mqtt-broker", &url];
-    Running::start(&Config::try_from_args(args.iter().chain(more)).unwrap().mqtt)
+    TestClient::start(&Config::try_from_args(args.iter().chain(more)).unwrap().mqtt)
 }
 
 /// Accepts the connection and answers the subscription with this code.
 async fn accept_subscription(listener: &TcpListener, code: u8) -> TcpStream {
-    let (mut stream, _) = timeout(LATE, listener.accept())
+    let (mut stream, _) = timeout(TIMEOUT, listener.accept())
         .await
         .expect("it connects")
         .unwrap();
@@ -671,28 +680,28 @@ async fn accept_subscription(listener: &TcpListener, code: u8) -> TcpStream {
 }
 
 #[tokio::test]
-async fn a_refused_subscription_is_told() {
-    // mosquitto refuses none without a plugin.
+async fn a_refused_subscription_is_an_error() {
+    // mosquitto refuses no subscription without a plugin.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let link = link_to(&listener, &[]);
+    let client = client_to(&listener, &[]);
     let _stream = accept_subscription(&listener, 0x87).await;
-    link.reaches(ConnectionState::Down).await;
+    client.reaches(ConnectionState::Down).await;
     let refused = "subscription to `SubTronics/data` refused: NotAuthorized";
     eventually("the refusal", async || {
-        link.status.last_error().as_deref() == Some(refused)
+        client.status.last_error().as_deref() == Some(refused)
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_broker_that_does_not_answer_is_given_up() {
+async fn a_connection_without_an_answer_is_replaced() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let link = link_to(&listener, &["--mqtt-connect-timeout", "1s"]);
+    let client = client_to(&listener, &["--mqtt-connect-timeout", "1s"]);
     let (_first, _) = listener.accept().await.unwrap();
-    let (_second, _) = timeout(LATE, listener.accept())
+    let (_second, _) = timeout(TIMEOUT, listener.accept())
         .await
         .expect("it tries again")
         .unwrap();
-    assert!(!link.status.is_subscribed());
-    link.stop().await;
+    assert!(!client.status.is_subscribed());
+    client.stop().await;
 }

@@ -6,10 +6,10 @@ use shared::clock::Time;
 
 use super::MAX_TEXT_BYTES;
 
-/// `2026-01-28T11:37:12`, to which a fraction and a zone may be added.
+/// Length of `2026-01-28T11:37:12`; a fraction and a zone may follow.
 const SECONDS_END: usize = 19;
 
-/// The moment a device names; a zone in the text wins over the setting. A date alone names none.
+/// Parses a date with a time. A zone in the text wins over the setting.
 pub(super) fn parse(text: &str, utc_offset_seconds: i32) -> Option<Time> {
     let text = text.trim();
     if text.len() > MAX_TEXT_BYTES {

@@ -1,7 +1,6 @@
-//! The JSON of a payload: checked as a whole, its two levels of keys looked up, values kept as they were written.
+//! The JSON of a payload: checked completely, with its two levels of keys, the root and `Parameters`.
 //!
-//! Values stay raw text until they are asked for, so that no number passes through a float and one broken value
-//! costs nothing but itself.
+//! Values stay raw text until they are read. So no number is converted to a float, and an unreadable value affects no other.
 
 use std::collections::BTreeMap;
 
@@ -9,29 +8,31 @@ use serde_json::value::RawValue;
 
 use super::error::PayloadError;
 
-/// Known payloads nest two deep; whoever reads the payload again later must not run out of stack.
+/// Deepest nesting accepted. Known payloads have two levels. The bound keeps every later parser of the payload from running
+/// out of stack.
 const MAX_DEPTH: usize = 32;
 
-/// Of repeated keys the last wins, as in the browser's own parser.
-type Keys<'a> = BTreeMap<String, &'a RawValue>;
+/// The last of repeated keys wins, as in `JSON.parse` of browsers.
+type Object<'a> = BTreeMap<String, &'a RawValue>;
 
 pub(super) struct Document<'a> {
-    root: Keys<'a>,
-    parameters: Option<Keys<'a>>,
+    root: Object<'a>,
+    /// `None` if `Parameters` is present and not an object.
+    parameters: Option<Object<'a>>,
 }
 
-/// A key and where it stands. Case and blanks are exact.
+/// A key and the object it belongs to. Case and blanks must match exactly.
 #[derive(Clone, Copy)]
-pub(super) enum Key {
+pub(super) enum KeyPath {
     Root(&'static str),
     Parameter(&'static str),
 }
 
-/// A value as far as a detector's payload has use for it.
-pub(super) enum Value<'a> {
+/// A JSON value, as far as payloads of detectors need it.
+pub(super) enum JsonValue<'a> {
     Null,
     Flag(bool),
-    /// The digits as they were written.
+    /// The number as it was written.
     Number(&'a str),
     Text(String),
     /// An array or an object.
@@ -41,14 +42,14 @@ pub(super) enum Value<'a> {
 impl<'a> Document<'a> {
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self, PayloadError> {
         let text = std::str::from_utf8(bytes).map_err(PayloadError::NotUtf8)?;
-        let whole: &RawValue = serde_json::from_str(text).map_err(PayloadError::NotJson)?;
-        if !whole.get().starts_with('{') {
+        let json: &RawValue = serde_json::from_str(text).map_err(PayloadError::NotJson)?;
+        if !json.get().starts_with('{') {
             return Err(PayloadError::NotAnObject);
         }
-        check_shape(whole.get())?;
-        let root: Keys<'_> = serde_json::from_str(whole.get()).map_err(PayloadError::NotJson)?;
+        check_shape(json.get())?;
+        let root: Object<'_> = serde_json::from_str(json.get()).map_err(PayloadError::NotJson)?;
         let parameters = match root.get("Parameters") {
-            None => Some(Keys::new()),
+            None => Some(Object::new()),
             Some(raw) if raw.get().starts_with('{') => {
                 Some(serde_json::from_str(raw.get()).map_err(PayloadError::NotJson)?)
             }
@@ -57,21 +58,21 @@ impl<'a> Document<'a> {
         Ok(Self { root, parameters })
     }
 
-    /// Whether there is a `Parameters` that is not an object.
+    /// Whether `Parameters` is present and not an object.
     pub(super) fn has_broken_parameters(&self) -> bool {
         self.parameters.is_none()
     }
 
-    pub(super) fn get(&self, key: Key) -> Option<Value<'a>> {
+    pub(super) fn get(&self, key: KeyPath) -> Option<JsonValue<'a>> {
         let raw = match key {
-            Key::Root(name) => self.root.get(name),
-            Key::Parameter(name) => self.parameters.as_ref()?.get(name),
+            KeyPath::Root(name) => self.root.get(name),
+            KeyPath::Parameter(name) => self.parameters.as_ref()?.get(name),
         };
-        raw.map(|raw| Value::of(raw.get()))
+        raw.map(|raw| JsonValue::of(raw.get()))
     }
 }
 
-impl Key {
+impl KeyPath {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Root(name) | Self::Parameter(name) => name,
@@ -79,13 +80,13 @@ impl Key {
     }
 }
 
-impl<'a> Value<'a> {
+impl<'a> JsonValue<'a> {
     fn of(raw: &'a str) -> Self {
         match raw.as_bytes().first() {
             Some(b'n') => Self::Null,
             Some(b't') => Self::Flag(true),
             Some(b'f') => Self::Flag(false),
-            // The text was checked with the whole document; if it were unreadable all the same it would be no text.
+            // The document is valid JSON, so this cannot fail.
             Some(b'"') => serde_json::from_str::<String>(raw).map_or(Self::Nested, Self::Text),
             Some(b'-' | b'0'..=b'9') => Self::Number(raw),
             _ => Self::Nested,
@@ -99,8 +100,8 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// What a person is shown of a name: a text, or a number as it was written.
-    pub(super) fn shown(&self) -> Option<&str> {
+    /// A name for people: a string, or a number as it was written.
+    pub(super) fn as_name(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
             Self::Number(digits) => Some(digits),
@@ -117,20 +118,20 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Refuses valid JSON that others could not read again: too deep, or with half a surrogate pair as a character, which
-/// has no UTF-8.
+/// Refuses valid JSON that later readers could not parse: nested too deeply, or with an escape for half of a surrogate pair,
+/// which cannot be written in UTF-8.
 fn check_shape(json: &str) -> Result<(), PayloadError> {
     let mut depth: usize = 0;
-    let mut in_text = false;
+    let mut in_string = false;
     let mut bytes = json.bytes().enumerate();
     while let Some((at, byte)) = bytes.next() {
         match byte {
-            b'"' => in_text = !in_text,
+            b'"' => in_string = !in_string,
             b'\\' => {
                 if is_half_pair(json, at) {
-                    return Err(PayloadError::HalfCharacter);
+                    return Err(PayloadError::HalfSurrogate);
                 }
-                // The escaped character cannot end the text; a whole pair is stepped over at once.
+                // Skips the escaped character, which cannot end the string; both halves of a surrogate pair.
                 let skipped = if escaped_unit(json, at).is_some_and(is_surrogate) {
                     10
                 } else {
@@ -138,13 +139,13 @@ fn check_shape(json: &str) -> Result<(), PayloadError> {
                 };
                 bytes.nth(skipped);
             }
-            b'{' | b'[' if !in_text => {
+            b'{' | b'[' if !in_string => {
                 depth += 1;
                 if depth > MAX_DEPTH {
                     return Err(PayloadError::TooDeep { max: MAX_DEPTH });
                 }
             }
-            b'}' | b']' if !in_text => depth = depth.saturating_sub(1),
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
             _ => {}
         }
     }

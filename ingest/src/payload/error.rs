@@ -1,51 +1,53 @@
-//! Why a payload is no reading, told so that the maker of the device can act on it.
+//! What is wrong with a payload, worded for the maker of the device.
 
 use std::fmt;
 
 use shared::device::DeviceIdError;
 
-/// A payload that names no detector or cannot be read at all.
+use crate::dead_letter_reason::DeadLetterReason;
+
+/// Why a payload is not a reading: it cannot be parsed at all, or it names no detector.
 #[derive(Debug, thiserror::Error)]
 pub enum PayloadError {
-    /// Refused by its size alone.
+    /// Too many bytes; nothing of it was parsed.
     #[error("the payload has {size_bytes} bytes, more than {max_bytes}")]
     TooLarge {
-        /// Of the payload.
+        /// Size of the payload.
         size_bytes: usize,
-        /// That are accepted.
+        /// Largest size accepted.
         max_bytes: usize,
     },
-    /// Bytes that are no text.
+    /// Not UTF-8.
     #[error("the payload is not UTF-8 from byte {} on", .0.valid_up_to())]
     NotUtf8(#[source] std::str::Utf8Error),
-    /// Text that is not JSON, `NaN` literals and trailing characters included.
+    /// Not JSON. `NaN` and characters after the JSON are not JSON either.
     #[error("the payload is not JSON at line {} column {}", .0.line(), .0.column())]
     NotJson(#[source] serde_json::Error),
-    /// JSON that spells a character which does not exist.
+    /// JSON with an escape for half of a surrogate pair, which is no character.
     #[error("a text of the payload has half of a surrogate pair as a character")]
-    HalfCharacter,
-    /// JSON nested deeper than any payload needs.
+    HalfSurrogate,
+    /// JSON nested too deeply.
     #[error("the payload is nested deeper than {max}")]
     TooDeep {
-        /// Levels that are accepted.
+        /// Deepest level accepted.
         max: usize,
     },
-    /// JSON, but an array, a text, a number …
+    /// JSON, but not an object.
     #[error("the payload is not a JSON object")]
     NotAnObject,
-    /// No serial, or a `null`.
+    /// The serial is absent or `null`.
     #[error("`OTSM-2 Serial Number` is missing{others}")]
     MissingSerial {
         /// What else is wrong.
         others: Faults,
     },
-    /// A serial that is not a text.
+    /// The serial is not a string.
     #[error("`OTSM-2 Serial Number` is not a text{others}")]
     SerialNotText {
         /// What else is wrong.
         others: Faults,
     },
-    /// A text that cannot be a serial.
+    /// The serial is a string that cannot identify a device.
     #[error("`OTSM-2 Serial Number` is not usable{others}")]
     BadSerial {
         /// Why not.
@@ -56,41 +58,41 @@ pub enum PayloadError {
 }
 
 impl PayloadError {
-    /// The kind of error as a word of a bounded set: reason of a dead letter and label of a counter.
+    /// Why the message becomes a dead letter.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn reason(&self) -> DeadLetterReason {
         match self {
-            Self::TooLarge { .. } => "too_large",
-            Self::NotUtf8(_) => "not_utf8",
-            Self::NotJson(_) | Self::HalfCharacter => "not_json",
-            Self::TooDeep { .. } => "too_deep",
-            Self::NotAnObject => "not_an_object",
-            Self::MissingSerial { .. } => "missing_serial",
-            Self::SerialNotText { .. } | Self::BadSerial { .. } => "bad_serial",
+            Self::TooLarge { .. } => DeadLetterReason::TooLarge,
+            Self::NotUtf8(_) => DeadLetterReason::NotUtf8,
+            Self::NotJson(_) | Self::HalfSurrogate => DeadLetterReason::NotJson,
+            Self::TooDeep { .. } => DeadLetterReason::TooDeep,
+            Self::NotAnObject => DeadLetterReason::NotAnObject,
+            Self::MissingSerial { .. } => DeadLetterReason::MissingSerial,
+            Self::SerialNotText { .. } | Self::BadSerial { .. } => DeadLetterReason::BadSerial,
         }
     }
 }
 
-/// One key that is there and cannot be read, or cannot be understood.
+/// One thing that is wrong with a payload, beside its serial. The text is the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// None of the keys that can hold the value is there.
+    /// None of the keys for the reading is present.
     NoReading,
-    /// Neither a number nor a text that is one as a whole, or not one that can be kept.
+    /// Neither a number nor a string that is a number, or a number that is too large.
     NotANumber(&'static str),
-    /// Neither 0, nor 1 or more, nor `true` or `false`.
+    /// Neither 0, nor 1 or more, nor a boolean.
     NotAFlag(&'static str),
-    /// Not a text with something in it.
+    /// Not a string, or a blank one.
     NotAText(&'static str),
     /// Not a date and time.
     NotATime(&'static str),
     /// Not a JSON object.
     NotAnObject(&'static str),
-    /// A unit code that no setting explains.
+    /// A unit code that is not in `--unit-codes`.
     UnknownUnitCode(&'static str),
     /// Neither `High` nor `Low`.
     UnknownSide(&'static str),
-    /// A number of decimal places that cannot be meant.
+    /// Not a number of decimal places from 0 to 9.
     UnknownScale(&'static str),
 }
 
@@ -110,7 +112,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Everything found wrong with one payload besides its serial; at most a few per known key.
+/// Everything that is wrong with one payload, beside its serial; at most a few faults per known key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     found: Vec<Fault>,
@@ -118,12 +120,12 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// The reading itself tells it: a missing value or level is `None`.
+    /// Adds a fault that the reading shows by itself: an unreadable value or level is `None`.
     pub(super) fn note(&mut self, fault: Fault) {
         self.found.push(fault);
     }
 
-    /// The reading looks complete, so it has to be marked.
+    /// Adds a fault that the reading does not show, so that it has to be marked as doubtful.
     pub(super) fn doubt(&mut self, fault: Fault) {
         self.note(fault);
         self.is_doubtful = true;
@@ -138,7 +140,7 @@ impl Faults {
     }
 }
 
-/// Written behind the fault of the serial.
+/// Worded to follow what is wrong with the serial.
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.found

@@ -1,34 +1,34 @@
-//! Numbers and flags out of JSON values, exact.
+//! Exact numbers and flags from JSON values.
 
 use rust_decimal::Decimal as Exact;
 use shared::decimal::Decimal;
 
-use super::document::Value;
+use super::document::JsonValue;
 
-/// The places that [`Decimal`] keeps.
-const KEPT_PLACES: u32 = 12;
+/// Decimal places that [`Decimal`] holds.
+const MAX_PLACES: u32 = 12;
 
-/// No number needs more; a longer text is not worth the time.
+/// Longest text that is parsed as a number; none needs more.
 const MAX_NUMBER_BYTES: usize = 256;
 
-/// A number, or a text that is one as a whole.
-pub(super) fn number(value: &Value<'_>) -> Option<Decimal> {
+/// A number, or a string that is a number and nothing else.
+pub(super) fn number(value: &JsonValue<'_>) -> Option<Decimal> {
     match value {
-        Value::Number(digits) => read(digits),
-        Value::Text(text) => read(text),
-        Value::Null | Value::Flag(_) | Value::Nested => None,
+        JsonValue::Number(digits) => parse(digits),
+        JsonValue::Text(text) => parse(text),
+        JsonValue::Null | JsonValue::Flag(_) | JsonValue::Nested => None,
     }
 }
 
-/// A number, or `true` for 1 and `false` for 0.
-pub(super) fn flag(value: &Value<'_>) -> Option<Decimal> {
+/// A number; `true` is 1 and `false` is 0.
+pub(super) fn flag(value: &JsonValue<'_>) -> Option<Decimal> {
     match value {
-        Value::Flag(set) => Some(Decimal::from_int(i32::from(*set))),
+        JsonValue::Flag(set) => Some(Decimal::from_int(i32::from(*set))),
         other => number(other),
     }
 }
 
-fn read(text: &str) -> Option<Decimal> {
+fn parse(text: &str) -> Option<Decimal> {
     let text = text.trim();
     if text.len() > MAX_NUMBER_BYTES {
         return None;
@@ -36,10 +36,10 @@ fn read(text: &str) -> Option<Decimal> {
     text.parse().ok().or_else(|| rounded(text))
 }
 
-/// A float printed in full (`20.900000000000002`) is rounded to the places that are kept. Rounding is monotonic and
-/// leaves a level of that many places where it is, so a reading that reached a level still does.
+/// Rounds a float that was printed with all its digits (`20.900000000000002`) to [`MAX_PLACES`]. Rounding is monotonic, and
+/// a level with at most that many places does not change. So a reading that reached a level still reaches it.
 fn rounded(text: &str) -> Option<Decimal> {
-    // The exact type reads more than a device may write: `1_000`.
+    // `rust_decimal` also accepts `1_000`, which is not a number here.
     let is_plain =
         |byte: u8| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E');
     if !text.bytes().all(is_plain) {
@@ -50,22 +50,23 @@ fn rounded(text: &str) -> Option<Decimal> {
     } else {
         text.parse::<Exact>()
     };
-    let kept = exact.ok()?.round_dp(KEPT_PLACES).normalize();
+    let kept = exact.ok()?.round_dp(MAX_PLACES).normalize();
     kept.to_string().parse().ok()
 }
 
-/// By what a number has to be divided before it means something.
+/// How the numbers of a payload are scaled.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scale {
+    /// Not scaled.
     AsSent,
-    /// By ten to this power.
+    /// They have to be divided by ten to this power.
     Places(u32),
-    /// Numbers are scaled, but nobody knows how: none of them can be read.
+    /// Scaled, but nobody knows how: no number can be used.
     Unknown,
 }
 
 impl Scale {
-    /// Detectors send 0 to 3; what is no whole number between 0 and 9 cannot be meant.
+    /// `Decimal Point` as a scale. Detectors send 0 to 3; anything but a whole number from 0 to 9 must be an error.
     pub(super) fn from_places(places: Decimal) -> Self {
         let known = (0..=9).find(|known: &u8| Decimal::from_int(i32::from(*known)) == places);
         known.map_or(Self::Unknown, |places| Self::Places(u32::from(places)))
@@ -74,8 +75,8 @@ impl Scale {
     pub(super) fn apply(self, number: Decimal) -> Option<Decimal> {
         match self {
             Self::AsSent => Some(number),
-            // Read again, since dividing may leave more places than are kept.
-            Self::Places(places) => read(&number.scale_down(places).to_string()),
+            // Parsed again, because dividing may give more places than a `Decimal` holds.
+            Self::Places(places) => parse(&number.scale_down(places).to_string()),
             Self::Unknown => None,
         }
     }

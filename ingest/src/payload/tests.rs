@@ -67,23 +67,19 @@ fn check_unit(root: &str, parameters: &str, unit: &str, doubtful: bool) {
 #[track_caller]
 fn check_refused(bytes: impl AsRef<[u8]>, code: &str, message: &str) {
     let err = parse(bytes.as_ref(), &format()).expect_err("the payload is refused");
-    assert_eq!((err.code(), err.to_string().as_str()), (code, message));
+    assert_eq!(
+        (err.reason().code(), err.to_string().as_str()),
+        (code, message)
+    );
 }
 
-fn example(format_specific: Reading) -> Reading {
+/// What the three examples have in common.
+fn common() -> Reading {
     let level = |level: i32| LevelSetting {
         level: Some(Decimal::from_int(level)),
         ..LevelSetting::default()
     };
     Reading {
-        levels: [level(250), level(500), level(1000)],
-        ..format_specific
-    }
-}
-
-/// What the three examples have in common.
-fn common() -> Reading {
-    example(Reading {
         device: "OTSM-0114".parse().expect("a serial"),
         device_name: "Gas Sensor Block1".to_owned(),
         gas_type: "Carbon Monoxide (CO)".to_owned(),
@@ -95,7 +91,7 @@ fn common() -> Reading {
         value: Some(dec("350")),
         span_high: Some(dec("2000")),
         span_low: Some(dec("0")),
-        levels: [LevelSetting::default(); 3],
+        levels: [level(250), level(500), level(1000)],
         decimal_point: Decimal::ZERO,
         a1_type: "High".to_owned(),
         a1_siren: Decimal::ZERO,
@@ -106,7 +102,8 @@ fn common() -> Reading {
         longitude: Coordinate::Text("00.00".to_owned()),
         doubtful: false,
         unclear: false,
-    })
+        unknown: shared::forward::UnknownFields::default(),
+    }
 }
 
 #[track_caller]
@@ -119,8 +116,8 @@ fn at(reading: Reading, timestamp: &str, utc: &str) -> Reading {
     }
 }
 
-/// What A2 and A3 do not say themselves is as in A1.
-fn as_sent(levels: [LevelSetting; 3]) -> [LevelSetting; 3] {
+/// The settings of A1, which the old format has for A1 only, at all levels.
+fn with_a1_settings(levels: [LevelSetting; 3]) -> [LevelSetting; 3] {
     levels.map(|level| LevelSetting {
         side: Some(Side::High),
         latching: Some(Decimal::ZERO),
@@ -129,7 +126,7 @@ fn as_sent(levels: [LevelSetting; 3]) -> [LevelSetting; 3] {
 }
 
 #[test]
-fn newest_format_is_read_as_documented() {
+fn the_newest_format_is_read_as_documented() {
     let expected = Reading {
         gas_type: "Unknown Gas".to_owned(),
         span_high: None,
@@ -143,9 +140,9 @@ fn newest_format_is_read_as_documented() {
 }
 
 #[test]
-fn old_format_is_read_as_documented() {
+fn the_old_format_is_read_as_documented() {
     let expected = Reading {
-        levels: as_sent(common().levels),
+        levels: with_a1_settings(common().levels),
         value: Some(dec("120")),
         leds: [Decimal::ZERO; 3],
         ..common()
@@ -155,9 +152,9 @@ fn old_format_is_read_as_documented() {
 }
 
 #[test]
-fn mixed_format_is_read_as_documented() {
+fn a_mixed_format_is_read_as_documented() {
     let expected = Reading {
-        levels: as_sent(common().levels),
+        levels: with_a1_settings(common().levels),
         latitude: Coordinate::Text("19.0760".to_owned()),
         longitude: Coordinate::Text("72.8777".to_owned()),
         ..common()
@@ -175,7 +172,7 @@ fn a_payload_with_nothing_but_a_serial_has_defaults_and_no_value() {
         value: None,
         span_high: None,
         span_low: None,
-        levels: [LevelSetting::default(); 3],
+        levels: Default::default(),
         leds: [Decimal::ZERO; 3],
         latitude: Coordinate::Text("0.00".to_owned()),
         longitude: Coordinate::Text("0.00".to_owned()),
@@ -195,7 +192,7 @@ fn the_first_key_present_holds_the_value() {
     check_value(root, offset, Some("3"));
     check_value("", offset, Some("4"));
     check_value("", "", None);
-    // Case and blanks are exact, and a key counts only where it belongs.
+    // Case and blanks must match, and a key counts only in its own object.
     check_value(
         r#""Offset":4,"Live Sensor Readings ":5"#,
         r#""live sensor readings ":1"#,
@@ -245,7 +242,7 @@ fn numbers_are_exact_decimals() {
 }
 
 #[test]
-fn of_repeated_keys_the_last_wins() {
+fn the_last_of_repeated_keys_wins() {
     check_value("", r#""Offset":1,"Offset":2"#, Some("2"));
     check_value(r#""Parameters":{"Offset":1}"#, r#""Offset":2"#, Some("2"));
     check_value("", r#""Offset":1,"Offset":null"#, None);
@@ -265,7 +262,7 @@ fn the_first_unit_key_present_holds_the_unit() {
     check_unit(root_blank, both, "ppm", false);
     check_unit(root, r#""Unit of Measurement ":"2""#, "%LEL", false);
     check_unit(root, r#""Unit of Measurement ":1.0"#, "ppm", false);
-    // What is there and says nothing is never replaced by a unit that would be believed.
+    // An unreadable unit is never replaced by a unit of a later key.
     for unreadable in ["null", "true", "{}", r#""""#, r#""  ""#] {
         let parameters = format!(r#""Unit of Measurement ":{unreadable}"#);
         check_unit(root, &parameters, "unknown", true);
@@ -290,21 +287,21 @@ fn names_come_from_the_first_key_that_is_not_empty() {
 }
 
 #[test]
-fn places_come_from_the_root_before_the_parameters() {
-    let place = |root: &str, parameters: &str| read(&payload(root, parameters)).latitude;
+fn coordinates_come_from_the_root_before_the_parameters() {
+    let latitude = |root: &str, parameters: &str| read(&payload(root, parameters)).latitude;
     let text = |text: &str| Coordinate::Text(text.to_owned());
-    assert_eq!(place(r#""lat":"1.0""#, r#""lat":"2.0""#), text("1.0"));
-    assert_eq!(place(r#""lat":"""#, r#""lat":"2.0""#), text("2.0"));
-    assert_eq!(place("", ""), text("0.00"));
+    assert_eq!(latitude(r#""lat":"1.0""#, r#""lat":"2.0""#), text("1.0"));
+    assert_eq!(latitude(r#""lat":"""#, r#""lat":"2.0""#), text("2.0"));
+    assert_eq!(latitude("", ""), text("0.00"));
     assert_eq!(
-        place(r#""lat":19.011545"#, ""),
+        latitude(r#""lat":19.011545"#, ""),
         Coordinate::Number(dec("19.011545"))
     );
     assert_eq!(
-        place(r#""lat":0"#, r#""lat":"2.0""#),
+        latitude(r#""lat":0"#, r#""lat":"2.0""#),
         Coordinate::Number(Decimal::ZERO)
     );
-    assert_eq!(place(r#""lat":1e400"#, r#""lat":"2.0""#), text("2.0"));
+    assert_eq!(latitude(r#""lat":1e400"#, r#""lat":"2.0""#), text("2.0"));
     let longitude = read(&payload(r#""lat":"1","long":"3""#, r#""long":"2""#)).longitude;
     assert_eq!(longitude, text("3"));
 }
@@ -312,8 +309,8 @@ fn places_come_from_the_root_before_the_parameters() {
 #[track_caller]
 fn check_time(sent: &str, utc: Option<&str>) {
     let reading = with_root(&format!(r#""Date Time At Reading":{sent}"#));
-    let told = reading.device_time.map(shared::clock::Time::to_iso);
-    assert_eq!(told.as_deref(), utc, "{sent}");
+    let device_time = reading.device_time.map(shared::clock::Time::to_iso);
+    assert_eq!(device_time.as_deref(), utc, "{sent}");
     let shown = reading.timestamp.map(|text| format!("{text:?}"));
     assert_eq!(shown.as_deref(), utc.map(|_| sent), "{sent}");
 }
@@ -368,17 +365,17 @@ fn a_zone_in_the_text_wins_over_the_setting() {
 fn the_second_time_key_counts_only_without_the_first() {
     let second = r#""timestamp":"2026-01-28T06:07:12.000Z""#;
     let timestamp = |first: &str| with_root(&format!("{first}{second}")).timestamp;
-    let told = Some("2026-01-28T06:07:12.000Z".to_owned());
-    assert_eq!(timestamp(""), told);
-    assert_eq!(timestamp(r#""Date Time At Reading":"","#), told);
-    assert_eq!(timestamp(r#""Date Time At Reading":null,"#), told);
+    let second_time = Some("2026-01-28T06:07:12.000Z".to_owned());
+    assert_eq!(timestamp(""), second_time);
+    assert_eq!(timestamp(r#""Date Time At Reading":"","#), second_time);
+    assert_eq!(timestamp(r#""Date Time At Reading":null,"#), second_time);
     assert_eq!(timestamp(r#""Date Time At Reading":"noon","#), None);
     let both = timestamp(r#""Date Time At Reading":"2026-01-28 11:37:12","#);
     assert_eq!(both.as_deref(), Some("2026-01-28 11:37:12"));
 }
 
 #[test]
-fn what_a2_and_a3_do_not_say_is_as_in_a1() {
+fn a2_and_a3_take_missing_settings_from_a1_but_not_its_level() {
     let reading = with_parameters(
         r#""Alarm Level A1":19.5,"A1Type":"low","A1Hysterysis":0.2,"A1Latching":1,
            "Alarm Level A3":"23.5","A3Type":"High","A3Hysterysis":"0.5","A3Latching":0"#,
@@ -388,14 +385,20 @@ fn what_a2_and_a3_do_not_say_is_as_in_a1() {
         side: Some(Side::Low),
         hysteresis: dec("0.2"),
         latching: Some(dec("1")),
+        ..LevelSetting::default()
     };
     let a3 = LevelSetting {
         level: Some(dec("23.5")),
         side: Some(Side::High),
         hysteresis: dec("0.5"),
         latching: Some(Decimal::ZERO),
+        ..LevelSetting::default()
     };
-    assert_eq!(reading.levels, [a1, LevelSetting { level: None, ..a1 }, a3]);
+    let a2 = LevelSetting {
+        level: None,
+        ..a1.clone()
+    };
+    assert_eq!(reading.levels, [a1, a2, a3]);
     assert_eq!(reading.a1_type, "low");
     assert!(!reading.doubtful);
 }
@@ -410,7 +413,7 @@ fn check_doubtful(parameters: &str, doubtful: bool) {
 }
 
 #[test]
-fn what_cannot_be_read_or_is_not_known_is_doubtful() {
+fn an_unreadable_or_unknown_setting_makes_the_reading_doubtful() {
     for unreadable in [
         r#""A1Type":"Rising""#,
         r#""A1Type":null"#,
@@ -434,15 +437,15 @@ fn what_cannot_be_read_or_is_not_known_is_doubtful() {
     ] {
         check_doubtful(unreadable, true);
     }
-    // The value and the levels tell it themselves; times and names are not what an alarm hangs on.
-    for told in [
+    // An unreadable value or level shows as `None`. Unknown keys do not matter.
+    for certain in [
         r#""Offset":null"#,
         r#""Alarm Level A1":"high""#,
         r#""A1Type":"HIGH""#,
         r#""A1Type":"lowest""#,
         r#""Temperature":"hot""#,
     ] {
-        check_doubtful(told, false);
+        check_doubtful(certain, false);
     }
     let not_an_object =
         read(r#"{"OTSM-2 Serial Number":"A","Parameters":"{}","Sensor Reading":3}"#);
@@ -451,7 +454,7 @@ fn what_cannot_be_read_or_is_not_known_is_doubtful() {
 }
 
 #[test]
-fn either_fault_flag_tells_a_fault() {
+fn either_fault_flag_sets_the_fault() {
     let fault = |parameters: &str| with_parameters(parameters).sensor_fault;
     assert_eq!(fault(""), Decimal::ZERO);
     assert_eq!(fault(r#""Sensor Fault":0,"SensorFault":1"#), dec("1"));
@@ -465,7 +468,7 @@ fn either_fault_flag_tells_a_fault() {
 }
 
 #[test]
-fn every_text_is_cut_at_a_character() {
+fn long_texts_are_cut_between_two_characters() {
     let long = "é".repeat(400);
     let root = format!(
         r#""Device Alias Name":"{long}","Gas":"x{long}","lat":"{long}","Unit of Measurement":"{long}""#
@@ -479,13 +482,13 @@ fn every_text_is_cut_at_a_character() {
 }
 
 #[test]
-fn what_is_no_payload_is_refused_with_a_reason() {
+fn a_payload_that_cannot_be_parsed_is_refused_with_a_reason() {
     check_refused(
         b"\xff\xfe{}",
         "not_utf8",
         "the payload is not UTF-8 from byte 0 on",
     );
-    for (text, place) in [
+    for (text, position) in [
         ("", "line 1 column 0"),
         ("{", "line 1 column 1"),
         (r#"{"Parameters":{"Offset":NaN}}"#, "line 1 column 25"),
@@ -499,7 +502,7 @@ fn what_is_no_payload_is_refused_with_a_reason() {
         check_refused(
             text,
             "not_json",
-            &format!("the payload is not JSON at {place}"),
+            &format!("the payload is not JSON at {position}"),
         );
     }
     for text in ["5", "[]", "null", "true", r#""text""#, " [{}] "] {
@@ -565,7 +568,7 @@ fn hostile_serials_are_refused() {
     ] {
         let text = format!(r#"{{"OTSM-2 Serial Number":{serial}}}"#);
         let err = parse(text.as_bytes(), &format()).expect_err("the serial is refused");
-        assert_eq!(err.code(), code, "{serial}");
+        assert_eq!(err.reason().code(), code, "{serial}");
     }
     let long = format!(r#"{{"OTSM-2 Serial Number":"{}"}}"#, "9".repeat(129));
     check_refused(
@@ -576,7 +579,7 @@ fn hostile_serials_are_refused() {
 }
 
 #[test]
-fn strange_serials_are_ordinary_devices() {
+fn unusual_serials_are_accepted() {
     for serial in [
         "__proto__",
         "constructor",

@@ -12,7 +12,7 @@ fn release(order: &mut AckOrder) -> Vec<u16> {
 }
 
 #[test]
-fn messages_are_released_in_the_order_they_came() {
+fn messages_are_released_in_the_order_of_arrival() {
     let mut order = AckOrder::default();
     let [first, second, third] = [7, 8, 9].map(|packet| order.push(packet));
     order.finish(second);
@@ -25,7 +25,7 @@ fn messages_are_released_in_the_order_they_came() {
 }
 
 #[test]
-fn a_message_of_an_older_connection_releases_nothing() {
+fn a_ticket_of_an_earlier_connection_releases_nothing() {
     let mut order = AckOrder::default();
     let old = order.push(1);
     order.reset();
@@ -62,13 +62,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// Whatever happens in whatever order: what is released is a prefix of what this connection received, every message
-    /// of that prefix is finished, and the first one behind it is not.
+    /// After any sequence of steps, the released messages are the longest prefix of this connection's messages in which all
+    /// are finished.
     #[test]
     fn released_is_the_finished_prefix_of_this_connection(steps in steps()) {
         let mut order = AckOrder::default();
         let mut tickets = Vec::new();
-        // The naive model: (ticket, packet, finished) of this connection, and how many are released.
+        // A simple model: (ticket, packet, finished) of each message of this connection, and the number released.
         let mut model: Vec<(Ticket, u16, bool)> = Vec::new();
         let mut released = 0;
         let mut packet = 0;

@@ -82,10 +82,10 @@ fn payloads() -> impl Strategy<Value = String> {
                 .prop_map(|items| format!("[{}]", items.join(","))),
         ]
     });
-    (object(nested), object(scalar()), any::<bool>()).prop_map(|(root, parameters, whole)| {
-        // Otherwise hardly any would have both a serial and parameters.
+    (object(nested), object(scalar()), any::<bool>()).prop_map(|(root, parameters, has_both)| {
+        // Random keys alone hardly ever have both a serial and parameters.
         match root.strip_suffix('}') {
-            Some(open) if whole => {
+            Some(open) if has_both => {
                 let comma = if open.len() > 1 { "," } else { "" };
                 format!(r#"{open}{comma}"OTSM-2 Serial Number":"A","Parameters":{parameters}}}"#)
             }
@@ -94,7 +94,7 @@ fn payloads() -> impl Strategy<Value = String> {
     })
 }
 
-/// Every number that stands anywhere in the text, rounded as the parser rounds.
+/// Every number anywhere in the JSON.
 fn numbers_in(value: &serde_json::Value, found: &mut Vec<f64>) {
     match value {
         serde_json::Value::Number(number) => found.extend(number.as_f64()),
@@ -123,7 +123,7 @@ fn check_bounds(reading: &Reading) {
             .is_none_or(|text| text.len() <= MAX_TEXT_BYTES)
     );
     assert_eq!(reading.timestamp.is_some(), reading.device_time.is_some());
-    // What is stored must be readable again, or the device would be taken for broken.
+    // A stored reading must be readable again, or the state of the device would count as lost.
     let stored = serde_json::to_string(reading).expect("a reading serialises");
     let restored: Reading = serde_json::from_str(&stored).expect("a stored reading is readable");
     assert_eq!(restored.value, reading.value);
@@ -152,10 +152,10 @@ proptest! {
     }
 
     #[test]
-    fn a_value_always_stands_in_the_text(text in payloads()) {
+    fn every_value_and_level_is_a_number_of_the_payload(text in payloads()) {
         if let Ok(reading) = parse(text.as_bytes(), &format()) {
             check_bounds(&reading);
-            // A number too large for the float is no value either, so it may be put aside.
+            // A number too large for a float cannot be a value either.
             let floats = text.replace("1e999", "null");
             let json: serde_json::Value = serde_json::from_str(&floats).expect("the text is JSON");
             let mut sent = Vec::new();
@@ -163,16 +163,16 @@ proptest! {
             let levels = reading.levels.iter().filter_map(|level| level.level);
             for value in reading.value.into_iter().chain(levels) {
                 let value: f64 = value.to_string().parse().expect("a decimal is a float");
-                // The library that reads `json` may be off by the last bits of a float.
+                // `serde_json` may be off by the last bits of a float.
                 let slack = |number: f64| (number.abs() * 4.0 * f64::EPSILON).max(1e-11);
                 let is_sent = sent.iter().any(|number| (number - value).abs() <= slack(*number));
-                prop_assert!(is_sent, "{value} does not stand in {text}");
+                prop_assert!(is_sent, "{value} is not in {text}");
             }
         }
     }
 
     #[test]
-    fn scaling_never_leaves_what_cannot_be_stored(text in payloads()) {
+    fn scaled_readings_can_be_stored_and_read_again(text in payloads()) {
         if let Ok(reading) = parse(text.as_bytes(), &scaling()) {
             check_bounds(&reading);
         }

@@ -1,4 +1,4 @@
-//! Defects of the system this one replaces, as far as parsing is concerned, each named after what broke.
+//! Parsing defects of the previous system, named after their effect there. Each test shows that this parser does not have it.
 
 use super::*;
 
@@ -12,16 +12,16 @@ fn defect_02_low_type_was_ignored() {
 #[test]
 fn defect_03_hysteresis_and_latching_were_ignored() {
     let reading = with_parameters(r#""A1Hysterysis":12.5,"A1Latching":1"#);
-    let hysteresis = reading.levels.map(|level| level.hysteresis);
+    let hysteresis = reading.levels.each_ref().map(|level| level.hysteresis);
     assert_eq!(hysteresis, [dec("12.5"); 3]);
     let latching = reading.levels.map(|level| level.latching);
     assert_eq!(latching, [Some(dec("1")); 3]);
 }
 
 #[test]
-fn defect_05_unusable_reading_became_zero_and_good() {
+fn defect_05_unreadable_reading_became_zero_with_good_quality() {
     for sent in ["null", r#""ERR""#, "{}", "true"] {
-        // An older key that looks like a reading must not stand in for the broken one.
+        // A later key must not replace an unreadable reading.
         let keys = format!(r#""Live Sensor Readings ":{sent},"Live Sensor Readings":5,"Offset":7"#);
         check_value(r#""Sensor Reading":6"#, &keys, None);
     }
@@ -68,7 +68,7 @@ fn defect_08_decimal_point_was_ignored() {
 }
 
 #[test]
-fn a_scale_that_cannot_be_read_leaves_no_number_to_believe() {
+fn without_a_readable_scale_no_number_is_used() {
     for places in [r#""two""#, "-1", "1.5", "40", "null"] {
         let keys = format!(r#""Offset":195,"Alarm Level A1":190,"Decimal Point":{places}"#);
         let reading = parse(payload("", &keys).as_bytes(), &scaling()).expect("the payload parses");

@@ -1,0 +1,48 @@
+//! Why a message becomes a dead letter.
+
+/// Why a message can never be processed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeadLetterReason {
+    /// The payload is longer than `--max-payload-bytes`.
+    TooLarge,
+    /// The payload is not UTF-8.
+    NotUtf8,
+    /// The payload is not JSON.
+    NotJson,
+    /// The JSON is nested too deeply.
+    TooDeep,
+    /// The JSON is not an object.
+    NotAnObject,
+    /// The payload has no serial number.
+    MissingSerial,
+    /// The serial number cannot be used.
+    BadSerial,
+    /// The device is unknown, and `--max-devices` is reached.
+    TooManyDevices,
+    /// The keys of the device in Redis cannot be used.
+    CommitFailed,
+}
+
+impl DeadLetterReason {
+    /// Every reason, as [`DeadLetterReason::code`] spells it.
+    pub const CODES: [&'static str; 9] = [
+        "too_large",
+        "not_utf8",
+        "not_json",
+        "too_deep",
+        "not_an_object",
+        "missing_serial",
+        "bad_serial",
+        "too_many_devices",
+        "commit_failed",
+    ];
+
+    /// The reason in dead letters, log lines, spans and metrics.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        Self::CODES[self as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests;
