@@ -369,7 +369,7 @@ async fn a_collector_that_is_back_is_told_with_what_it_missed() -> Result<()> {
     link.heal();
     let back = eventually("it is told", async || {
         let lines = lines_of_exports(ingest)?;
-        let is_back = |line: &&Value| line["message"] == "the collector takes metrics again";
+        let is_back = |line: &&Value| line["message"] == "the collector accepts metrics again";
         lines.iter().find(is_back).cloned().context("no line yet")
     })
     .await?;
