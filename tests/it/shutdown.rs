@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use serde_json::Value;
 use tests::stack::{Plan, Stack};
+use tokio::sync::Notify;
 
 #[tokio::test]
 async fn sigterm_ends_both_services_with_zero() -> Result<()> {
@@ -33,15 +34,19 @@ async fn sigterm_in_a_burst_loses_no_reading() -> Result<()> {
     let mut stack = Stack::start().await?;
     let device = stack.device("OTSM-0001");
     let ingest = &mut stack.ingests[0];
+    let has_begun = Notify::new();
     let (published, ended) = tokio::join!(
         async {
             for value in 1..=200 {
                 device.send(value).await?;
+                if value == 20 {
+                    has_begun.notify_one();
+                }
             }
             anyhow::Ok(())
         },
         async {
-            tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+            has_begun.notified().await;
             ingest.process.terminate().await
         }
     );

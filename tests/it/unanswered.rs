@@ -36,7 +36,12 @@ async fn an_alarm_whose_commit_was_not_answered_is_counted_and_logged_once() -> 
     stack.redis_link.never_answer(RAISES);
     stack.device(SERIAL).send(1_200).await?;
     let ingest = &stack.ingests[0];
-    tells(ingest, "ingest_commit_failures_total").await?;
+    eventually("the commit fails", async || {
+        let failures = ingest.metric("ingest_commit_failures_total").await?;
+        ensure!(failures >= 1.0, "{failures}");
+        Ok(())
+    })
+    .await?;
     tells(ingest, r#"ingest_alarm_changes_total{change="raised"}"#).await?;
     // The next message of the device comes after the one that was not answered.
     stack.device(SERIAL).send(1_201).await?;
@@ -54,7 +59,12 @@ async fn a_silent_device_whose_alarm_was_not_answered_is_counted_and_logged_once
     stack.shows(SERIAL, 1).await?;
     stack.redis_link.never_answer(RAISES);
     let ingest = &stack.ingests[0];
-    tells(ingest, "ingest_commit_failures_total").await?;
+    eventually("the commit fails", async || {
+        let failures = ingest.metric("ingest_commit_failures_total").await?;
+        ensure!(failures >= 1.0, "{failures}");
+        Ok(())
+    })
+    .await?;
     tells(ingest, r#"ingest_alarm_changes_total{change="raised"}"#).await?;
     ensure!(lines(ingest, "raised") == 1, "{}", ingest.process.output());
     stack.pass()

@@ -1,16 +1,16 @@
-//! Waiting for a state: polled often, given up late, the last answer told.
+//! Waiting for a state instead of for a time.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::time::{Instant, sleep};
 
-/// How long anything may take that has no limit of its own: far above what a busy machine needs.
-pub const LATE: Duration = Duration::from_secs(30);
+/// The longest wait for anything: far above what a busy machine needs.
+pub const LATE: Duration = Duration::from_secs(60);
 
 const PAUSE: Duration = Duration::from_millis(15);
 
-/// Calls `probe` until it succeeds and returns what it found; fails with its last error after [`LATE`].
+/// Calls `probe` until it succeeds, and returns its result. Fails with the last error of `probe` after [`LATE`].
 pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Result<T>) -> Result<T> {
     let started = Instant::now();
     loop {

@@ -25,7 +25,7 @@ use crate::link::Link;
 use crate::seed::Seed;
 use crate::stack::Stack;
 
-pub use verdict::Verdict;
+pub use verdict::{Verdict, positions_follow};
 
 /// How long a device keeps trying to get rid of one payload: any fault here is over long before.
 const UNTIL_TAKEN: Duration = Duration::from_mins(1);
