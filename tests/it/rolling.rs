@@ -92,7 +92,7 @@ async fn a_rolling_restart_loses_no_alarm_change_and_no_client() -> Result<()> {
         stack.device(serial).send(1).await?;
         stack.shows(serial, 1).await?;
     }
-    let balancer = Balancer::start(stack.gateways.iter().map(tests::stack::Service::port))?;
+    let balancer = Balancer::start(stack.gateways.iter().map(|gateway| gateway.port()))?;
     let clients: Vec<Vec<String>> = (0..CLIENTS)
         .map(|number| vec![SERIALS[number % SERIALS.len()].to_owned()])
         .collect();

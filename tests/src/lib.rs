@@ -14,11 +14,9 @@
 //!
 //! The simulator shares [`scenario`] with nobody else: it belongs to `deploy/demo`.
 
+pub use test_support::{eventually, ports, server, server_process};
+
 pub mod stack;
-
-pub mod server_process;
-
-pub mod ports;
 
 pub mod device;
 
@@ -27,8 +25,6 @@ pub mod browser;
 pub mod http;
 
 pub mod link;
-
-pub mod eventually;
 
 pub mod repository;
 

@@ -1,66 +1,42 @@
 //! Against a real mosquitto: each test has its own.
 
-use std::process::{Child, Command, Stdio};
-
 use rumqttc::v5::mqttbytes::v5::PubAck;
-use tempfile::TempDir;
+use test_support::eventually::{LATE, holds as eventually};
+use test_support::server::OwnMosquitto;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::config::Config;
 
-/// How late a test gives up; nothing takes this long.
-const LATE: Duration = Duration::from_secs(30);
 const TOPIC: &str = "SubTronics/data";
 
 struct Broker {
-    port: u16,
-    folder: TempDir,
-    process: Child,
+    mosquitto: OwnMosquitto,
 }
 
 impl Broker {
     async fn start(more: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let port = free_port().await;
-        let path = folder.path().display();
-        let config = format!(
-            "listener {port} 127.0.0.1\nallow_anonymous true\nuser root\npersistence true\n\
-             persistence_location {path}/\nmax_queued_messages 100000\n{more}\n"
-        );
-        std::fs::write(folder.path().join("mosquitto.conf"), config).unwrap();
-        let process = launch(&folder);
-        let broker = Self {
-            port,
-            folder,
-            process,
-        };
-        broker.listening().await;
-        broker
-    }
-
-    async fn listening(&self) {
-        eventually("mosquitto listens", async || {
-            TcpStream::connect(("127.0.0.1", self.port)).await.is_ok()
-        })
-        .await;
+        let mosquitto = OwnMosquitto::start(&[more]).await;
+        Self { mosquitto }
     }
 
     /// Ends it as an administrator would: it saves its sessions.
-    fn stop(&mut self) {
-        let id = self.process.id().to_string();
-        assert!(Command::new("kill").arg(id).status().unwrap().success());
-        self.process.wait().unwrap();
+    async fn stop(&mut self) {
+        self.mosquitto.server.process.terminate().await.unwrap();
     }
 
     async fn restart(&mut self) {
-        self.process = launch(&self.folder);
-        self.listening().await;
+        self.mosquitto.server.process.restart().unwrap();
+        self.mosquitto.server.listens().await.unwrap();
+    }
+
+    fn port(&self) -> u16 {
+        self.mosquitto.server.port()
     }
 
     fn config(&self, more: &[&str]) -> MqttConfig {
-        let url = format!("mqtt://127.0.0.1:{}", self.port);
+        let url = self.mosquitto.url();
         let needed = ["ingest", "--redis-url", "redis://h", "--mqtt-broker", &url];
         Config::try_from_args(needed.iter().chain(more))
             .unwrap()
@@ -74,38 +50,7 @@ impl Broker {
     }
 
     async fn publisher(&self, id: &str) -> Publisher {
-        Publisher::connect(id, self.port).await
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        // Already gone in a test that stopped it.
-        self.process.kill().ok();
-        self.process.wait().ok();
-    }
-}
-
-fn launch(folder: &TempDir) -> Child {
-    Command::new("mosquitto")
-        .arg("-c")
-        .arg(folder.path().join("mosquitto.conf"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("mosquitto is not installed: `tests/run` installs it")
-}
-
-async fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap().port()
-}
-
-async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
-    let start = Instant::now();
-    while !check().await {
-        assert!(start.elapsed() < LATE, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        Publisher::connect(id, self.port()).await
     }
 }
 
@@ -314,7 +259,7 @@ async fn a_restarted_broker_is_subscribed_again_and_sends_again() {
     let mut link = broker.link(&[]).await;
     device.publish("a").await;
     let held = link.receive().await;
-    broker.stop();
+    broker.stop().await;
     link.reaches(LinkState::Down).await;
     assert!(link.status.last_error().is_some());
     // Of the connection that is gone: it must not acknowledge what has the same packet id on the next.
@@ -338,8 +283,8 @@ async fn a_restarted_broker_is_subscribed_again_and_sends_again() {
 async fn a_lost_session_is_subscribed_again() {
     let mut broker = Broker::start("").await;
     let mut link = broker.link(&[]).await;
-    broker.stop();
-    for file in std::fs::read_dir(broker.folder.path()).unwrap() {
+    broker.stop().await;
+    for file in std::fs::read_dir(broker.mosquitto.folder()).unwrap() {
         let path = file.unwrap().path();
         if path.extension().is_some_and(|kind| kind == "db") {
             std::fs::remove_file(path).unwrap();
@@ -490,11 +435,11 @@ async fn no_connection_is_made_before_a_window_is_free() {
         device.publish(text).await;
     }
     eventually("the first window", async || link.status.received() == 2).await;
-    broker.stop();
+    broker.stop().await;
     link.reaches(LinkState::Down).await;
     broker.restart().await;
     eventually("the window again", async || link.status.received() == 4).await;
-    broker.stop();
+    broker.stop().await;
     link.reaches(LinkState::Down).await;
     broker.restart().await;
     // Old copies first; the third connection brings the window once more, and nothing is lost.
@@ -550,7 +495,7 @@ async fn two_members(broker: &Broker, more: &[&str]) -> (Running, Running, Publi
 
 /// Whether the broker has a session of this client.
 async fn has_session(broker: &Broker, id: &str) -> bool {
-    let mut options = MqttOptions::new(id, "127.0.0.1", broker.port);
+    let mut options = MqttOptions::new(id, "127.0.0.1", broker.port());
     options.set_clean_start(false);
     let (_client, mut eventloop) = AsyncClient::new(options, 1);
     let answer = timeout(LATE, eventloop.poll()).await.expect("no answer");

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use tests::stack::{Plan, Service};
+use tests::server::Server;
+use tests::stack::Plan;
 use tokio::time::{Instant, sleep};
 
 use super::load::{AWAY, Scene};
@@ -13,12 +14,12 @@ fn two_gateways() -> Plan {
 }
 
 /// Kills it and has it back, listening, after [`AWAY`]. Returns when it was dead.
-async fn strike(service: &mut Service) -> Result<Instant> {
-    service.process.kill().await?;
+async fn strike(server: &mut Server) -> Result<Instant> {
+    server.process.kill().await?;
     let dead = Instant::now();
     sleep(AWAY).await;
-    service.process.restart()?;
-    service.listens().await?;
+    server.process.restart()?;
+    server.listens().await?;
     Ok(dead)
 }
 

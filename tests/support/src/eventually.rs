@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tokio::time::{Instant, sleep};
 
 /// The longest wait for anything: far above what a busy machine needs.
@@ -22,4 +22,13 @@ pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Result<T>
             Err(_) => sleep(PAUSE).await,
         }
     }
+}
+
+/// Waits until this holds. Panics after [`LATE`].
+pub async fn holds(what: &str, mut probe: impl AsyncFnMut() -> bool) {
+    let outcome = eventually(what, async || {
+        ensure!(probe().await, "it does not hold");
+        Ok(())
+    });
+    outcome.await.expect("it holds in the end");
 }
