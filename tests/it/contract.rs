@@ -440,7 +440,7 @@ async fn defect_19_what_came_during_an_outage_of_redis_is_not_lost() -> Result<(
     let device = stack.device(SERIAL);
     device.send(1).await?;
     stack.shows(SERIAL, 1).await?;
-    stack.redis_link.cut();
+    stack.redis_proxy.cut();
     eventually("an ingest that is not ready", async || {
         let answer = stack.ingests[0].get("/readyz").await?;
         ensure!(answer.status == 503, "{answer:?}");
@@ -450,7 +450,7 @@ async fn defect_19_what_came_during_an_outage_of_redis_is_not_lost() -> Result<(
     for value in [600, 2, 3] {
         device.send(value).await?;
     }
-    stack.redis_link.heal();
+    stack.redis_proxy.heal();
     stack.shows(SERIAL, 3).await?;
     let logs = stack.get("/alarm-logs").await?.expect(200)?;
     assert_eq!(

@@ -55,7 +55,7 @@ async fn a_commit_that_failed_and_a_message_that_waited_for_it_are_told() -> Res
     stack.shows(SERIAL, 1).await?;
     let browser = stack.browser().await?;
     browser.subscribe(SERIAL).await?;
-    stack.redis_link.cut();
+    stack.redis_proxy.cut();
     stack.device(SERIAL).send(2).await?;
     let began = Instant::now();
     eventually("a commit fails", async || {
@@ -67,7 +67,7 @@ async fn a_commit_that_failed_and_a_message_that_waited_for_it_are_told() -> Res
     })
     .await?;
     age(began).await?;
-    stack.redis_link.heal();
+    stack.redis_proxy.heal();
     told(&collector, "the failed commit", |span| {
         span.name == "EVALSHA" && attribute(span, "error.type") == "not_committed"
     })
@@ -181,7 +181,7 @@ async fn a_request_whose_client_gave_up_is_told_and_counted() -> Result<()> {
     let collector = Collector::start().await?;
     let stack = start(&collector).await?;
     let gateway = &stack.gateways[0];
-    stack.redis_link.delay(SLOW);
+    stack.redis_proxy.delay(SLOW);
     let mut client = Connection::open(gateway.port()).await?;
     let asked = client.send("GET", "/api/devices", &[], b"");
     let answer = tokio::time::timeout(SLOW, asked).await;

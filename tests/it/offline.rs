@@ -153,7 +153,7 @@ async fn redis_away_is_told_and_never_answered_with_an_empty_success() -> Result
     stack.device(SERIAL).send(120).await?;
     stack.shows(SERIAL, 120).await?;
     let browser = stack.browser().await?;
-    stack.redis_link.cut();
+    stack.redis_proxy.cut();
     browser
         .wait_for("a degraded status", |seen| {
             seen.is_event("system:status") && seen.body["dependencies"]["redis"]["ok"] == false
@@ -177,7 +177,7 @@ async fn redis_away_is_told_and_never_answered_with_an_empty_success() -> Result
     }
     // A subscription made meanwhile stays and is answered when Redis is back.
     browser.emit("subscribe:device", SERIAL.into()).await?;
-    stack.redis_link.heal();
+    stack.redis_proxy.heal();
     let told = browser.event_after(0, "device:data", SERIAL).await?;
     assert_eq!(told["data"]["sensor_reading"], 120);
     stack.pass()

@@ -187,11 +187,11 @@ async fn a_gateway_that_lost_redis_catches_its_clients_up() -> Result<()> {
     browser.event_after(0, "device:data", SERIAL).await?;
 
     for round in 0..3_i64 {
-        stack.redis_link.cut();
+        stack.redis_proxy.cut();
         for value in 0..5 {
             device.send(300 + round * 10 + value).await?;
         }
-        stack.redis_link.heal();
+        stack.redis_proxy.heal();
     }
     device.send(2).await?;
     browser

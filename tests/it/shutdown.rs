@@ -86,7 +86,7 @@ async fn a_member_that_leaves_its_share_group_hands_its_messages_to_the_other() 
 #[tokio::test]
 async fn both_answer_livez_without_redis_and_ingest_is_not_ready_then() -> Result<()> {
     let stack = Stack::start().await?;
-    stack.redis_link.cut();
+    stack.redis_proxy.cut();
     tests::eventually::eventually("an ingest that is not ready", async || {
         let answer = stack.ingests[0].get("/readyz").await?;
         ensure!(answer.status == 503, "{answer:?}");
@@ -99,7 +99,7 @@ async fn both_answer_livez_without_redis_and_ingest_is_not_ready_then() -> Resul
         let answer = service.get("/livez").await?;
         assert_eq!(answer.status, 200, "{answer:?}");
     }
-    stack.redis_link.heal();
+    stack.redis_proxy.heal();
     let mut stack = stack;
     for service in stack.ingests.iter_mut().chain(&mut stack.gateways) {
         service.ready().await?;

@@ -6,10 +6,10 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tests::collector::{Collector, Span, attribute};
 use tests::eventually::{LATE, eventually};
-use tests::link::Link;
 use tests::ports::Port;
 use tests::report;
 use tests::stack::{Plan, Service, Stack};
+use tests::tcp_proxy::TcpProxy;
 use tokio::net::TcpListener;
 
 const SERIAL: &str = "OTSM-0001";
@@ -271,7 +271,7 @@ async fn stop(stack: &mut Stack, collector: &str) -> Result<()> {
 #[tokio::test]
 async fn a_collector_that_does_not_answer_slows_nothing() -> Result<()> {
     let collector = Collector::start().await?;
-    let wall = Link::start(collector.port()).await?;
+    let wall = TcpProxy::start(collector.port()).await?;
     wall.black_hole();
     let flags = sends_to(wall.port());
     let plan = Plan::default().gateway(&flags).ingest(&flags);
@@ -362,14 +362,14 @@ async fn a_collector_that_is_not_there_slows_nothing_and_is_told_once() -> Resul
 #[tokio::test]
 async fn a_collector_that_is_back_is_told_with_what_it_missed() -> Result<()> {
     let collector = Collector::start().await?;
-    let link = Link::start(collector.port()).await?;
-    link.cut();
-    let plan = Plan::default().gateways(0).ingest(&sends_to(link.port()));
+    let proxy = TcpProxy::start(collector.port()).await?;
+    proxy.cut();
+    let plan = Plan::default().gateways(0).ingest(&sends_to(proxy.port()));
     let plan = plan.variable("OTEL_METRIC_EXPORT_INTERVAL", "50");
     let stack = plan.start().await?;
     let ingest = &stack.ingests[0];
     failed(ingest, "metrics", 3).await?;
-    link.heal();
+    proxy.heal();
     let back = eventually("it is told", async || {
         let lines = lines_of_exports(ingest)?;
         let is_back = |line: &&Value| line["message"] == "the collector accepts metrics again";
@@ -384,7 +384,7 @@ async fn a_collector_that_is_back_is_told_with_what_it_missed() -> Result<()> {
 #[tokio::test]
 async fn the_standard_variables_of_one_signal_count() -> Result<()> {
     let (spans, metrics) = (Collector::start().await?, Collector::start().await?);
-    let link = Link::start(metrics.port()).await?;
+    let proxy = TcpProxy::start(metrics.port()).await?;
     let at = |port: u16| format!("http://127.0.0.1:{port}");
     let nobody = Port::reserve()?;
     let plan = Plan::default()
@@ -392,7 +392,7 @@ async fn the_standard_variables_of_one_signal_count() -> Result<()> {
         .variable("OTEL_EXPORTER", "otlp")
         .variable("OTEL_EXPORTER_OTLP_ENDPOINT", &at(nobody.number()))
         .variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &at(spans.port()))
-        .variable("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", &at(link.port()))
+        .variable("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", &at(proxy.port()))
         .variable("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "50")
         .variable("OTEL_METRIC_EXPORT_INTERVAL", "50")
         .variable("OTEL_TRACES_SAMPLER_ARG", "1")
@@ -412,7 +412,7 @@ async fn the_standard_variables_of_one_signal_count() -> Result<()> {
     ensure!(spans.metrics().is_empty(), "{:?}", spans.metrics());
     ensure!(metrics.spans().is_empty(), "{:?}", metrics.spans());
     // Only the time limit can end these exports. With the default of ten seconds there would not be so many.
-    link.black_hole();
+    proxy.black_hole();
     failed(&stack.ingests[0], "metrics", 20).await?;
     stack.pass()
 }

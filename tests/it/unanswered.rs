@@ -33,7 +33,7 @@ async fn an_alarm_whose_commit_was_not_answered_is_counted_and_logged_once() -> 
     let stack = Stack::start().await?;
     stack.device(SERIAL).send(1).await?;
     stack.shows(SERIAL, 1).await?;
-    stack.redis_link.never_answer(RAISES);
+    stack.redis_proxy.never_answer(RAISES);
     stack.device(SERIAL).send(1_200).await?;
     let ingest = &stack.ingests[0];
     eventually("the commit fails", async || {
@@ -57,7 +57,7 @@ async fn a_silent_device_whose_alarm_was_not_answered_is_counted_and_logged_once
     let stack = plan.start().await?;
     stack.device(SERIAL).send(1).await?;
     stack.shows(SERIAL, 1).await?;
-    stack.redis_link.never_answer(RAISES);
+    stack.redis_proxy.never_answer(RAISES);
     let ingest = &stack.ingests[0];
     eventually("the commit fails", async || {
         let failures = ingest.metric("ingest_commit_failures_total").await?;
@@ -79,7 +79,7 @@ async fn an_acknowledgement_that_was_not_answered_is_counted_when_it_is_asked_fo
     let alarms = stack.alerts(SERIAL).await?;
     let id = alarms[0]["id"].as_str().unwrap_or_default();
     let body = r#"{"acknowledged_by":"Ana"}"#;
-    stack.redis_link.never_answer(ACKNOWLEDGES);
+    stack.redis_proxy.never_answer(ACKNOWLEDGES);
     stack.acknowledge(SERIAL, id, body).await?.expect(503)?;
     eventually("it is acknowledged", async || {
         let answer = stack.acknowledge(SERIAL, id, body).await?;

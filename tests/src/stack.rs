@@ -12,12 +12,13 @@ use tempfile::TempDir;
 use crate::browser::{Browser, Transport};
 use crate::device::{Device, Publisher};
 use crate::eventually::eventually;
+use crate::excerpt::excerpt;
 use crate::http::{self, Response};
-use crate::link::Link;
 use crate::ports::Port;
 use crate::repository;
 use crate::server::{self, Server};
 use crate::server_process::ServerProcess;
+use crate::tcp_proxy::TcpProxy;
 
 /// What a test wants to differ from one ingest and one gateway with short limits.
 #[derive(Debug)]
@@ -175,9 +176,9 @@ pub struct Stack {
     pub gateways: Vec<Service>,
     publisher: Arc<Publisher>,
     /// In front of the Redis that the services see.
-    pub redis_link: Link,
+    pub redis_proxy: TcpProxy,
     /// In front of the broker that ingest sees.
-    pub broker_link: Link,
+    pub broker_proxy: TcpProxy,
     pub redis: Server,
     pub broker: Server,
     passed: bool,
@@ -203,8 +204,8 @@ impl Stack {
             ingests: Vec::new(),
             gateways: Vec::new(),
             publisher: Arc::new(Publisher::connect(broker.port())),
-            redis_link: Link::start(redis.port()).await?,
-            broker_link: Link::start(broker.port()).await?,
+            redis_proxy: TcpProxy::start(redis.port()).await?,
+            broker_proxy: TcpProxy::start(broker.port()).await?,
             redis,
             broker,
             passed: false,
@@ -227,8 +228,11 @@ impl Stack {
     fn start_ingest(&self, plan: &Plan, index: usize) -> Result<Service> {
         let port = Port::reserve()?;
         let mut flags = vec![
-            format!("--mqtt-broker=mqtt://127.0.0.1:{}", self.broker_link.port()),
-            format!("--redis-url=redis://127.0.0.1:{}", self.redis_link.port()),
+            format!(
+                "--mqtt-broker=mqtt://127.0.0.1:{}",
+                self.broker_proxy.port()
+            ),
+            format!("--redis-url=redis://127.0.0.1:{}", self.redis_proxy.port()),
             format!("--http-port={}", port.number()),
             format!("--mqtt-client-id=ingest-{index}"),
             "--listen-address=127.0.0.1".to_owned(),
@@ -243,7 +247,7 @@ impl Stack {
     fn start_gateway(&self, plan: &Plan, index: usize) -> Result<Service> {
         let port = Port::reserve()?;
         let mut flags = vec![
-            format!("--redis-url=redis://127.0.0.1:{}", self.redis_link.port()),
+            format!("--redis-url=redis://127.0.0.1:{}", self.redis_proxy.port()),
             format!("--http-port={}", port.number()),
             "--listen-address=127.0.0.1".to_owned(),
             "--allow-anonymous".to_owned(),
@@ -351,7 +355,7 @@ impl Stack {
         .await
     }
 
-    /// A connection to Redis itself, around the link.
+    /// A connection to Redis itself, not through the proxy.
     #[expect(
         clippy::disallowed_methods,
         reason = "tests look at Redis beside the services, not through their store"
@@ -393,12 +397,8 @@ impl Drop for Stack {
     reason = "the output of a failing test, which the test runner captures"
 )]
 fn print_output(process: &ServerProcess) {
-    const LINES: usize = 40;
-    let output = process.output();
-    let lines: Vec<&str> = output.lines().collect();
-    let skipped = lines.len().saturating_sub(LINES);
-    eprintln!("--- {} ({skipped} earlier lines left out)", process.name());
-    for line in &lines[skipped..] {
+    eprintln!("--- {}", process.name());
+    for line in excerpt(&process.output()) {
         eprintln!("{line}");
     }
 }

@@ -313,9 +313,9 @@ async fn a_flush_that_nobody_remembers_is_shown_as_unknown_not_as_normal() -> Re
 async fn behind_two_seconds_of_latency_redis_is_away_until_they_are_over() -> Result<()> {
     spoiled(
         "2 s of latency",
-        |stack| stack.redis_link.delay(Duration::from_secs(2)),
+        |stack| stack.redis_proxy.delay(Duration::from_secs(2)),
         |stack| {
-            stack.redis_link.delay(Duration::ZERO);
+            stack.redis_proxy.delay(Duration::ZERO);
         },
     )
     .await
@@ -325,9 +325,9 @@ async fn behind_two_seconds_of_latency_redis_is_away_until_they_are_over() -> Re
 async fn in_a_black_hole_redis_is_away_until_it_is_over() -> Result<()> {
     spoiled(
         "black hole",
-        |stack| stack.redis_link.black_hole(),
+        |stack| stack.redis_proxy.black_hole(),
         |stack| {
-            stack.redis_link.heal();
+            stack.redis_proxy.heal();
         },
     )
     .await
@@ -337,9 +337,9 @@ async fn in_a_black_hole_redis_is_away_until_it_is_over() -> Result<()> {
 async fn over_half_open_connections_redis_is_away_until_there_are_others() -> Result<()> {
     spoiled(
         "half open",
-        |stack| stack.redis_link.half_open(),
+        |stack| stack.redis_proxy.half_open(),
         |stack| {
-            stack.redis_link.heal();
+            stack.redis_proxy.heal();
         },
     )
     .await
@@ -437,7 +437,7 @@ impl Replica {
             .arg("ONE")
             .exec_async(&mut redis)
             .await?;
-        stack.redis_link.retarget(self.port.number());
+        stack.redis_proxy.retarget(self.port.number());
         Ok(())
     }
 

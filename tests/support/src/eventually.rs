@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use tokio::time::{Instant, sleep};
 
 /// The longest wait for anything: far above what a busy machine needs.
-pub const LATE: Duration = Duration::from_secs(60);
+pub const LATE: Duration = Duration::from_mins(1);
 
 const PAUSE: Duration = Duration::from_millis(15);
 
@@ -24,7 +24,10 @@ pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Result<T>
     }
 }
 
-/// Waits until this holds. Panics after [`LATE`].
+/// Waits until this holds.
+///
+/// # Panics
+/// After [`LATE`].
 pub async fn holds(what: &str, mut probe: impl AsyncFnMut() -> bool) {
     let outcome = eventually(what, async || {
         ensure!(probe().await, "it does not hold");

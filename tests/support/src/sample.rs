@@ -31,6 +31,9 @@ const READING: &str = r#"{
 }"#;
 
 /// 120 ppm of carbon monoxide, below every level, from OTSM-0114. `R` is `shared::reading::Reading`.
+///
+/// # Panics
+/// If `R` has other fields.
 pub fn reading<R: DeserializeOwned>() -> R {
     serde_json::from_str(READING).expect("the fields of a reading")
 }

@@ -93,7 +93,10 @@ pub struct OwnRedis {
 }
 
 impl OwnRedis {
-    /// Starts it with these settings and waits until it listens. Panics if it does not.
+    /// Starts it with these settings and waits until it listens.
+    ///
+    /// # Panics
+    /// If it does not.
     pub async fn start(more: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let more: Vec<String> = more.iter().map(|&flag| flag.to_owned()).collect();
@@ -127,7 +130,10 @@ pub struct OwnMosquitto {
 }
 
 impl OwnMosquitto {
-    /// Starts it with these lines of configuration and waits until it listens. Panics if it does not.
+    /// Starts it with these lines of configuration and waits until it listens.
+    ///
+    /// # Panics
+    /// If it does not.
     pub async fn start(more: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let more: Vec<String> = more.iter().map(|&line| line.to_owned()).collect();
