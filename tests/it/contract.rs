@@ -5,7 +5,6 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tests::browser::{Browser, Transport};
-use tests::device::TOPIC;
 use tests::eventually::eventually;
 use tests::http;
 use tests::stack::{Plan, Stack};
@@ -441,7 +440,7 @@ async fn defect_19_what_came_during_an_outage_of_redis_is_not_lost() -> Result<(
     let device = stack.device(SERIAL);
     device.send(1).await?;
     stack.shows(SERIAL, 1).await?;
-    stack.redis_link.cut();
+    stack.redis_proxy.cut();
     eventually("an ingest that is not ready", async || {
         let answer = stack.ingests[0].get("/readyz").await?;
         ensure!(answer.status == 503, "{answer:?}");
@@ -451,7 +450,7 @@ async fn defect_19_what_came_during_an_outage_of_redis_is_not_lost() -> Result<(
     for value in [600, 2, 3] {
         device.send(value).await?;
     }
-    stack.redis_link.heal();
+    stack.redis_proxy.heal();
     stack.shows(SERIAL, 3).await?;
     let logs = stack.get("/alarm-logs").await?.expect(200)?;
     assert_eq!(
@@ -466,31 +465,9 @@ async fn defect_19_what_came_during_an_outage_of_redis_is_not_lost() -> Result<(
     stack.pass()
 }
 
-#[tokio::test]
-async fn defect_20_payloads_without_a_serial_create_no_device() -> Result<()> {
-    let stack = Stack::start().await?;
-    for payload in ["{}", "5", "[]", "null", "\"text\""] {
-        stack.publisher().publish(TOPIC, payload).await?;
-    }
-    stack.device(SERIAL).send(1).await?;
-    stack.shows(SERIAL, 1).await?;
-    let list = stack.get("/api/devices").await?.expect(200)?;
-    assert_eq!(list["count"], 1, "{list}");
-    stack.pass()
-}
+// 20, payloads without a serial created a device: see `bad_input`.
 
-#[tokio::test]
-async fn defect_21_there_is_no_test_endpoint() -> Result<()> {
-    let stack = Stack::start().await?;
-    let port = stack.gateways[0].port();
-    let path = "/test/subtronics/OTSM-0001";
-    for body in ["", "{}"] {
-        http::send(port, "POST", path, &[], body.as_bytes())
-            .await?
-            .expect(404)?;
-    }
-    stack.pass()
-}
+// 21, an endpoint for tests injected alarms: see `rest`.
 
 #[tokio::test]
 async fn defect_22_topics_come_from_the_configuration() -> Result<()> {
@@ -514,20 +491,7 @@ async fn defect_22_topics_come_from_the_configuration() -> Result<()> {
     stack.pass()
 }
 
-#[tokio::test]
-async fn defect_23_a_command_is_refused_and_never_lost_behind_a_200() -> Result<()> {
-    let stack = Stack::start().await?;
-    let port = stack.gateways[0].port();
-    for (method, path) in [
-        ("POST", "/subtronic/devices/OTSM-0001/commands"),
-        ("GET", "/subtronic/devices/OTSM-0001/data"),
-    ] {
-        let answer = http::send(port, method, path, &[], b"{}").await?;
-        let body = answer.expect(404)?;
-        assert_eq!(body["error"], body["error_message"], "{method} {path}");
-    }
-    stack.pass()
-}
+// 23, a command was lost behind a 200: see `rest`.
 
 #[tokio::test]
 async fn defect_24_an_origin_is_matched_as_a_whole_on_every_transport() -> Result<()> {
@@ -592,16 +556,21 @@ async fn defect_24_an_origin_is_matched_as_a_whole_on_every_transport() -> Resul
 async fn defect_25_a_client_gets_only_the_devices_it_asked_for() -> Result<()> {
     let stack = Stack::start().await?;
     let silent = Browser::connect(stack.gateways[0].port(), Transport::Upgrade).await?;
-    let device = stack.device(SERIAL);
-    device.send(900).await?;
+    let subscribed = stack.browser().await?;
+    subscribed.subscribe("OTSM-0002").await?;
+    stack.device(SERIAL).send(900).await?;
     stack.shows(SERIAL, 900).await?;
-    // The marker: its answer comes after whatever was sent to everybody.
-    silent.subscribe("OTSM-0002").await?;
-    let stray = silent
-        .seen()
-        .into_iter()
-        .find(|seen| seen.what == "event" && seen.name != "system:status");
-    ensure!(stray.is_none(), "{stray:?}");
+    // The markers: they come after whatever was sent to these clients.
+    silent.subscribe("OTSM-0003").await?;
+    stack.device("OTSM-0002").send(1).await?;
+    subscribed
+        .event_after(0, "device:data", "OTSM-0002")
+        .await?;
+    for browser in [silent, subscribed] {
+        let seen = browser.seen();
+        let stray = seen.iter().find(|seen| seen.body["deviceId"] == SERIAL);
+        ensure!(stray.is_none(), "{stray:?}");
+    }
     stack.pass()
 }
 

@@ -16,7 +16,7 @@ const SLOW: Duration = Duration::from_millis(1_300);
 async fn start(collector: &Collector) -> Result<Stack> {
     let flags = collector.flags("0");
     let plan = Plan::default().gateway(&flags).ingest(&flags);
-    plan.start().await
+    plan.variable("OTEL_BSP_SCHEDULE_DELAY", "50").start().await
 }
 
 async fn committed(stack: &Stack, messages: f64) -> Result<()> {
@@ -55,8 +55,7 @@ async fn a_commit_that_failed_and_a_message_that_waited_for_it_are_told() -> Res
     stack.shows(SERIAL, 1).await?;
     let browser = stack.browser().await?;
     browser.subscribe(SERIAL).await?;
-    ensure!(collector.spans().is_empty(), "nothing is sampled by chance");
-    stack.redis_link.cut();
+    stack.redis_proxy.cut();
     stack.device(SERIAL).send(2).await?;
     let began = Instant::now();
     eventually("a commit fails", async || {
@@ -68,17 +67,16 @@ async fn a_commit_that_failed_and_a_message_that_waited_for_it_are_told() -> Res
     })
     .await?;
     age(began).await?;
-    stack.redis_link.heal();
+    stack.redis_proxy.heal();
     told(&collector, "the failed commit", |span| {
         span.name == "EVALSHA" && attribute(span, "error.type") == "not_committed"
     })
     .await?;
     let message = told(&collector, "the slow message", |span| {
-        span.name == "process SubTronics/data"
+        let took = span.end_time_unix_nano - span.start_time_unix_nano;
+        span.name == "process SubTronics/data" && Duration::from_nanos(took) > SLOW / 2
     })
     .await?;
-    let took = message.end_time_unix_nano - message.start_time_unix_nano;
-    ensure!(Duration::from_nanos(took) > SLOW / 2, "{message:?}");
     // The gateway had lost Redis as well: what it missed and caught up is told in the trace it belongs to.
     let emit = told(&collector, "its way to the client", |span| {
         span.name == EMIT && span.trace_id == message.trace_id
@@ -183,7 +181,7 @@ async fn a_request_whose_client_gave_up_is_told_and_counted() -> Result<()> {
     let collector = Collector::start().await?;
     let stack = start(&collector).await?;
     let gateway = &stack.gateways[0];
-    stack.redis_link.delay(SLOW);
+    stack.redis_proxy.delay(SLOW);
     let mut client = Connection::open(gateway.port()).await?;
     let asked = client.send("GET", "/api/devices", &[], b"");
     let answer = tokio::time::timeout(SLOW, asked).await;

@@ -175,7 +175,7 @@ async fn a_noisy_detector_cannot_flood_the_log_nor_silence_another() -> Result<(
 #[tokio::test]
 async fn why_redis_is_away_is_told() -> Result<()> {
     let stack = Plan::default().start().await?;
-    stack.redis_link.cut();
+    stack.redis_proxy.cut();
     for service in stack.ingests.iter().chain(&stack.gateways) {
         eventually("the cause is in a line", async || {
             let told = lines(&service.process)?;
@@ -186,7 +186,7 @@ async fn why_redis_is_away_is_told() -> Result<()> {
         })
         .await?;
     }
-    stack.redis_link.heal();
+    stack.redis_proxy.heal();
     Ok(())
 }
 

@@ -87,9 +87,9 @@ async fn every_metric_is_documented_and_the_reverse() -> Result<()> {
     stack.device(SERIAL).send(350).await?;
     stack.shows(SERIAL, 350).await?;
     // A label that only a failure has.
-    stack.redis_link.cut();
+    stack.redis_proxy.cut();
     stack.gateways[0].get("/api/devices").await?.expect(503)?;
-    stack.redis_link.heal();
+    stack.redis_proxy.heal();
     for (service, name) in [
         (&stack.ingests[0], "ingest"),
         (&stack.gateways[0], "gateway"),
@@ -166,7 +166,7 @@ async fn messages_are_counted_by_what_became_of_them() -> Result<()> {
 #[tokio::test]
 async fn the_ack_window_is_seen_while_redis_is_away() -> Result<()> {
     let stack = with_an_alarm().await?;
-    stack.redis_link.cut();
+    stack.redis_proxy.cut();
     stack.device(SERIAL).send(1_201).await?;
     eventually("the window fills and the link is told down", async || {
         let told = told(&stack.ingests[0]).await?;
@@ -193,7 +193,7 @@ async fn the_ack_window_is_seen_while_redis_is_away() -> Result<()> {
         },
     )
     .await?;
-    stack.redis_link.heal();
+    stack.redis_proxy.heal();
     eventually("all is told to be well", async || {
         let told = told(&stack.ingests[0]).await?;
         ensure!(

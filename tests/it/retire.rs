@@ -9,6 +9,7 @@ use tests::browser::only_alert;
 use tests::device::Device;
 use tests::eventually::eventually;
 use tests::http::{self, Response};
+use tests::ledger;
 use tests::stack::Stack;
 
 const SERIAL: &str = "OTSM-0001";
@@ -168,18 +169,10 @@ async fn a_device_that_is_retired_while_it_sends_is_gone_or_new_and_whole() -> R
             seen.is_of("device:data", SERIAL) && seen.seq() == Some(last)
         })
         .await?;
-    let seen = browser.seen();
-    let (mut highest, mut ids) = (0, HashSet::new());
-    for seen in seen.iter().filter(|seen| seen.what == "event") {
-        let Some(seq) = seen.seq() else { continue };
-        if seen.body["stale"] == true {
-            continue;
-        }
-        ensure!(
-            seq == highest || seq == highest + 1 || seen.body["snapshot"] == true,
-            "{seq} after {highest}: {seen:?}"
-        );
-        highest = highest.max(seq);
+    // The gateway may learn of a retirement from Redis before its event arrives. Then it sends a snapshot.
+    ledger::positions_follow(&browser, SERIAL)?;
+    let mut ids = HashSet::new();
+    for seen in browser.seen() {
         for alert in seen.body["alerts"].as_array().into_iter().flatten() {
             if alert["change"] == "raised" {
                 let id = alert["id"].to_string();
@@ -187,6 +180,6 @@ async fn a_device_that_is_retired_while_it_sends_is_gone_or_new_and_whole() -> R
             }
         }
     }
-    assert!(highest >= last && !ids.is_empty());
+    ensure!(!ids.is_empty(), "no alarm was raised");
     stack.pass()
 }

@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use serde_json::Value;
 use tests::stack::{Plan, Stack};
+use tokio::sync::Notify;
 
 #[tokio::test]
 async fn sigterm_ends_both_services_with_zero() -> Result<()> {
@@ -33,15 +34,19 @@ async fn sigterm_in_a_burst_loses_no_reading() -> Result<()> {
     let mut stack = Stack::start().await?;
     let device = stack.device("OTSM-0001");
     let ingest = &mut stack.ingests[0];
+    let has_begun = Notify::new();
     let (published, ended) = tokio::join!(
         async {
             for value in 1..=200 {
                 device.send(value).await?;
+                if value == 20 {
+                    has_begun.notify_one();
+                }
             }
             anyhow::Ok(())
         },
         async {
-            tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+            has_begun.notified().await;
             ingest.process.terminate().await
         }
     );
@@ -81,7 +86,7 @@ async fn a_member_that_leaves_its_share_group_hands_its_messages_to_the_other() 
 #[tokio::test]
 async fn both_answer_livez_without_redis_and_ingest_is_not_ready_then() -> Result<()> {
     let stack = Stack::start().await?;
-    stack.redis_link.cut();
+    stack.redis_proxy.cut();
     tests::eventually::eventually("an ingest that is not ready", async || {
         let answer = stack.ingests[0].get("/readyz").await?;
         ensure!(answer.status == 503, "{answer:?}");
@@ -94,7 +99,7 @@ async fn both_answer_livez_without_redis_and_ingest_is_not_ready_then() -> Resul
         let answer = service.get("/livez").await?;
         assert_eq!(answer.status, 200, "{answer:?}");
     }
-    stack.redis_link.heal();
+    stack.redis_proxy.heal();
     let mut stack = stack;
     for service in stack.ingests.iter_mut().chain(&mut stack.gateways) {
         service.ready().await?;

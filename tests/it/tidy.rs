@@ -9,6 +9,7 @@ use tests::repository;
 
 /// Every file of the repository, its own build output and installed packages aside.
 fn files() -> Result<Vec<PathBuf>> {
+    // In a second worktree `.git` is a file.
     let skipped = ["target", "node_modules", ".git"];
     let mut folders = vec![repository::root()];
     let mut files = Vec::new();
@@ -17,9 +18,12 @@ fn files() -> Result<Vec<PathBuf>> {
             fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?
         {
             let path = entry?.path();
+            if skipped.iter().any(|name| path.ends_with(name)) {
+                continue;
+            }
             if path.is_file() {
                 files.push(path);
-            } else if !skipped.iter().any(|name| path.ends_with(name)) {
+            } else {
                 folders.push(path);
             }
         }

@@ -33,10 +33,15 @@ async fn an_alarm_whose_commit_was_not_answered_is_counted_and_logged_once() -> 
     let stack = Stack::start().await?;
     stack.device(SERIAL).send(1).await?;
     stack.shows(SERIAL, 1).await?;
-    stack.redis_link.never_answer(RAISES);
+    stack.redis_proxy.never_answer(RAISES);
     stack.device(SERIAL).send(1_200).await?;
     let ingest = &stack.ingests[0];
-    tells(ingest, "ingest_commit_failures_total").await?;
+    eventually("the commit fails", async || {
+        let failures = ingest.metric("ingest_commit_failures_total").await?;
+        ensure!(failures >= 1.0, "{failures}");
+        Ok(())
+    })
+    .await?;
     tells(ingest, r#"ingest_alarm_changes_total{change="raised"}"#).await?;
     // The next message of the device comes after the one that was not answered.
     stack.device(SERIAL).send(1_201).await?;
@@ -52,9 +57,14 @@ async fn a_silent_device_whose_alarm_was_not_answered_is_counted_and_logged_once
     let stack = plan.start().await?;
     stack.device(SERIAL).send(1).await?;
     stack.shows(SERIAL, 1).await?;
-    stack.redis_link.never_answer(RAISES);
+    stack.redis_proxy.never_answer(RAISES);
     let ingest = &stack.ingests[0];
-    tells(ingest, "ingest_commit_failures_total").await?;
+    eventually("the commit fails", async || {
+        let failures = ingest.metric("ingest_commit_failures_total").await?;
+        ensure!(failures >= 1.0, "{failures}");
+        Ok(())
+    })
+    .await?;
     tells(ingest, r#"ingest_alarm_changes_total{change="raised"}"#).await?;
     ensure!(lines(ingest, "raised") == 1, "{}", ingest.process.output());
     stack.pass()
@@ -69,7 +79,7 @@ async fn an_acknowledgement_that_was_not_answered_is_counted_when_it_is_asked_fo
     let alarms = stack.alerts(SERIAL).await?;
     let id = alarms[0]["id"].as_str().unwrap_or_default();
     let body = r#"{"acknowledged_by":"Ana"}"#;
-    stack.redis_link.never_answer(ACKNOWLEDGES);
+    stack.redis_proxy.never_answer(ACKNOWLEDGES);
     stack.acknowledge(SERIAL, id, body).await?.expect(503)?;
     eventually("it is acknowledged", async || {
         let answer = stack.acknowledge(SERIAL, id, body).await?;

@@ -7,7 +7,7 @@ import { io } from 'socket.io-client';
 
 const [url, clients, ...devices] = process.argv.slice(2);
 const wanted = Number(clients);
-const deadline = 60_000;
+const deadline = 120_000;
 const seen = { clients: wanted, connected: 0, acks: 0, snapshots: 0, both: 0, errors: {} };
 const started = Date.now();
 const sockets = [];

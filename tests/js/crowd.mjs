@@ -4,9 +4,7 @@
 //   {"do":"stall"}  {"do":"resume"}   everybody stops reading from the socket, and reads on
 //   {"do":"leave"}  {"do":"come"}     everybody disconnects, and comes back
 //   {"do":"counts"}      who is connected and answered, what was skipped, which notices came
-//   {"do":"latencies","least":n}   of the readings since the last taking: number, and if there are n of them, which
-//                        are then taken: p50, p99, max in ms
-//   {"do":"handshakes"}  since the last asking: how many, and the most within one second
+//   {"do":"closings"}    every `reconnectInMs` that `server:drain` announced since this was last asked
 //   {"do":"changes"}     per device the sequences of alarm changes that were seen, and by how many clients each
 //
 // A client remembers its last complete position per device and sends it when it comes back. It ends when stdin ends.
@@ -14,26 +12,25 @@ import { createInterface } from 'node:readline';
 import { io } from 'socket.io-client';
 
 const crowd = [];
-let latencies = [];
-let handshakes = [];
+let closings = [];
 
 const same = (a, b) => a && b && a.epoch === b.epoch && a.seq === b.seq;
 const at = ({ epoch, seq }) => ({ epoch, seq });
 
 class Client {
   constructor(url, options, devices) {
-    Object.assign(this, { isAnswered: false, skipped: 0, backwards: 0, drains: 0, fresh: 0 });
+    Object.assign(this, { isAnswered: false, connections: 0, readings: 0, skipped: 0, backwards: 0, fresh: 0 });
     this.devices = new Map(devices.map((device) => [device, { complete: null, current: null, last: null, changes: [] }]));
     this.socket = io(url, { transports: ['websocket'], forceNew: true, ...options });
     this.socket.on('connect', () => {
-      handshakes.push(performance.now());
+      this.connections += 1;
       this.subscribe();
     });
     this.socket.on('disconnect', () => { this.isAnswered = false; });
     this.socket.on('device:data', (body) => this.data(body));
     this.socket.on('device:alerts', (body) => this.position(body));
     this.socket.on('device:alerts:changed', (body) => this.changed(body));
-    this.socket.on('server:drain', ({ reconnectInMs }) => { this.drains += Number.isInteger(reconnectInMs); });
+    this.socket.on('server:drain', ({ reconnectInMs }) => closings.push(reconnectInMs));
   }
 
   subscribe() {
@@ -68,8 +65,7 @@ class Client {
   data(body) {
     this.position(body);
     this.skipped += body.skipped ?? 0;
-    const isLive = !body.snapshot && !body.stale && this.isAnswered;
-    if (isLive) latencies.push(Date.now() - Date.parse(body.data.timestamp));
+    this.readings += Number(!body.snapshot && !body.stale);
   }
 
   changed(body) {
@@ -80,10 +76,6 @@ class Client {
 }
 
 const sum = (pick) => crowd.reduce((total, client) => total + pick(client), 0);
-
-function take(list) {
-  return list.splice(0).sort((a, b) => a - b);
-}
 
 // The TCP connections of those who have one.
 const streams = () => crowd.map(({ socket }) => socket.io.engine?.transport?.ws?._socket).filter(Boolean);
@@ -115,25 +107,11 @@ const orders = {
     skipped: sum(({ skipped }) => skipped),
     skipping: sum(({ skipped }) => Number(skipped > 0)),
     backwards: sum(({ backwards }) => backwards),
-    drains: sum(({ drains }) => drains),
+    connections: sum(({ connections }) => connections),
+    readings: sum(({ readings }) => readings),
     fresh: sum(({ fresh }) => fresh),
   }),
-  latencies({ least }) {
-    if (latencies.length < least) return { count: latencies.length, p50: 0, p99: 0, max: 0 };
-    const sorted = take(latencies);
-    const quantile = (part) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? 0;
-    return { count: sorted.length, p50: quantile(0.5), p99: quantile(0.99), max: quantile(1) };
-  },
-  handshakes() {
-    const sorted = take(handshakes);
-    let first = 0;
-    let most = 0;
-    sorted.forEach((time, index) => {
-      while (time - sorted[first] >= 1000) first += 1;
-      most = Math.max(most, index - first + 1);
-    });
-    return { count: sorted.length, most };
-  },
+  closings: () => closings.splice(0),
   changes() {
     const seen = {};
     for (const client of crowd) {

@@ -166,7 +166,7 @@ impl Podman {
     /// An image of the shipped Dockerfile. Its stage `build` is replaced by the binaries that `tests/run` linked as that
     /// stage does: compiling everything once more inside would take minutes. `None` is the last stage, both services.
     pub fn build_shipped(&self, target: Option<&str>) -> Result<()> {
-        let built = repository::target()?.join("image");
+        let built = repository::target().join("image");
         ensure!(
             built.join("out/gateway").is_file(),
             "`{}` is missing: run `tests/run`",

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
@@ -11,12 +10,9 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
-use crate::eventually::eventually;
+use crate::eventually::{LATE, eventually};
 use crate::repository;
 use crate::server_process::kept_environment;
-
-/// How long one answer may take: the process may be busy with thousands of clients.
-const ANSWER: Duration = Duration::from_secs(20);
 
 /// Where the crowd stands.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -31,27 +27,12 @@ pub struct Counts {
     pub skipping: usize,
     /// Positions that went back within a connection.
     pub backwards: u64,
-    /// `server:drain` notices.
-    pub drains: u64,
+    /// Connections made.
+    pub connections: usize,
+    /// Readings that came, snapshots and stale ones aside.
+    pub readings: u64,
     /// Subscriptions that were not recovered.
     pub fresh: u64,
-}
-
-/// How old readings were when they were seen, in milliseconds.
-#[derive(Clone, Copy, Debug, Deserialize)]
-pub struct Latencies {
-    pub count: u64,
-    pub p50: u64,
-    pub p99: u64,
-    pub max: u64,
-}
-
-/// Connections that were made.
-#[derive(Clone, Copy, Debug, Deserialize)]
-pub struct Handshakes {
-    pub count: usize,
-    /// Most within one second.
-    pub most: usize,
 }
 
 /// What clients saw of one device, and how many saw exactly that.
@@ -74,7 +55,7 @@ pub struct Crowd {
 
 impl Crowd {
     /// Lets one client per list connect to the port and subscribe to the devices of its list, and waits until everybody
-    /// was answered. `unmeasured`: of so many of the first clients no latencies are taken.
+    /// was answered.
     pub async fn open(port: u16, clients: &[Vec<String>]) -> Result<Self> {
         let mut child = Command::new("node")
             .arg(repository::script("crowd.mjs")?)
@@ -142,20 +123,10 @@ impl Crowd {
         self.ask(&json!({"do": "counts"})).await
     }
 
-    /// Of the readings that were seen since this was last taken, as soon as there are so many.
-    pub async fn latencies(&mut self, least: u64) -> Result<Latencies> {
-        let order = json!({"do": "latencies", "least": least});
-        eventually("enough readings are seen", async || {
-            let latencies: Latencies = self.ask(&order).await?;
-            ensure!(latencies.count >= least, "{latencies:?}");
-            Ok(latencies)
-        })
-        .await
-    }
-
-    /// Since this was last asked.
-    pub async fn handshakes(&mut self) -> Result<Handshakes> {
-        self.ask(&json!({"do": "handshakes"})).await
+    /// Every `reconnectInMs` that a gateway announced since this was last called: in how many milliseconds it would close
+    /// the client.
+    pub async fn closings(&mut self) -> Result<Vec<u64>> {
+        self.ask(&json!({"do": "closings"})).await
     }
 
     /// The alarm changes that were seen, per device.
@@ -168,7 +139,7 @@ impl Crowd {
             .write_all(format!("{order}\n").as_bytes())
             .await
             .context("ordering the crowd")?;
-        let answer = timeout(ANSWER, self.answers.next_line())
+        let answer = timeout(LATE, self.answers.next_line())
             .await
             .with_context(|| format!("the crowd did not answer {}", order["do"]))??
             .context("the crowd's process ended")?;

@@ -15,6 +15,8 @@ use shared::clock::{SystemClock, Time};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use crate::eventually::LATE;
+
 /// The topic all detectors share.
 pub const TOPIC: &str = "SubTronics/data";
 
@@ -103,9 +105,9 @@ impl Publisher {
                 .await
                 .context("queueing a payload")?;
         }
-        tokio::time::timeout(Duration::from_secs(20), acknowledged)
+        tokio::time::timeout(LATE, acknowledged)
             .await
-            .context("the broker did not acknowledge within 20 s")?
+            .with_context(|| format!("the broker did not acknowledge within {LATE:?}"))?
             .context("the broker closed the connection")
     }
 }

@@ -21,8 +21,6 @@ pub struct Habit {
     pub every: Duration,
     /// Each so many-th reading raises an alarm, which the next one clears; none: it never does.
     pub raises: Option<u32>,
-    /// A field of so many bytes makes its payloads longer.
-    pub padding: usize,
 }
 
 /// Devices at work.
@@ -68,11 +66,7 @@ async fn report(
     let first = habit.every * (number % 10) / 10;
     let mut ticks = interval_at(tokio::time::Instant::now() + first, habit.every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let padding = "x".repeat(habit.padding);
-    let send = async |value: u32| {
-        let payload = device.newest(value).with("Padding", padding.clone());
-        device.publish(&payload).await
-    };
+    let send = async |value: u32| device.publish(&device.newest(value)).await;
     let mut raised = 0;
     for reading in 1_u32.. {
         tokio::select! {

@@ -1,7 +1,6 @@
 //! Requests as they are: nothing is normalised, followed or retried.
 
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use http_body_util::{BodyExt, Full};
@@ -12,6 +11,8 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+
+use crate::eventually::LATE;
 
 /// What a server answered.
 #[derive(Debug)]
@@ -51,9 +52,9 @@ pub async fn send(
     body: &[u8],
 ) -> Result<Response> {
     let exchange = exchange(port, method, path, headers, body);
-    tokio::time::timeout(Duration::from_secs(20), exchange)
+    tokio::time::timeout(LATE, exchange)
         .await
-        .with_context(|| format!("no answer within 20 s: {method} {path}"))?
+        .with_context(|| format!("no answer within {LATE:?}: {method} {path}"))?
         .with_context(|| format!("{method} {path}"))
 }
 

@@ -21,11 +21,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::device::{Device, Payload};
 use crate::eventually::eventually;
-use crate::link::Link;
 use crate::seed::Seed;
 use crate::stack::Stack;
+use crate::tcp_proxy::TcpProxy;
 
-pub use verdict::Verdict;
+pub use verdict::{Verdict, positions_follow};
 
 /// How long a device keeps trying to get rid of one payload: any fault here is over long before.
 const UNTIL_TAKEN: Duration = Duration::from_mins(1);
@@ -115,13 +115,13 @@ impl Load {
         taken.count()
     }
 
-    /// Waits until an ingest got something through this link that the broker took after now: it has its subscription.
-    pub async fn passes(&self, link: &Link) -> Result<()> {
+    /// Waits until an ingest got something through this proxy that the broker took after now: it has its subscription.
+    pub async fn passes(&self, proxy: &TcpProxy) -> Result<()> {
         let now = Instant::now();
         eventually(
             "a reading that was taken just now reaches an ingest",
             async || {
-                let passed = passed(link);
+                let passed = passed(proxy);
                 let entries = lock(&self.entries);
                 let mut new = entries
                     .iter()
@@ -167,11 +167,11 @@ impl Entry {
     }
 }
 
-/// The tokens of all payloads that were handed on whole through a link since [`Link::record`].
-pub fn passed(link: &Link) -> HashSet<String> {
+/// The tokens of all payloads that were handed on whole through a proxy since [`TcpProxy::record`].
+pub fn passed(proxy: &TcpProxy) -> HashSet<String> {
     let start = format!("\"{TOKEN_KEY}\":\"");
     let mut tokens = HashSet::new();
-    for piece in link.recorded() {
+    for piece in proxy.recorded() {
         let text = String::from_utf8_lossy(&piece);
         for rest in text.split(&start).skip(1) {
             // It is the last key: behind it the payload is whole.

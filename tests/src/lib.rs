@@ -3,7 +3,7 @@
 //! Read in this order. A test asks for a [`stack::Stack`]: its own redis-server and mosquitto in a temporary folder, and
 //! the binaries `ingest` and `gateway`, each as a [`server_process::ServerProcess`] on a port of [`ports`]. It sends
 //! readings as a [`device::Device`], looks at them as a [`browser::Browser`] or over [`http`], breaks connections with a
-//! [`link::Link`], and waits with [`eventually`] for states, never for time.
+//! [`tcp_proxy::TcpProxy`], and waits with [`eventually`] for states, never for time.
 //!
 //! A fault test lets a [`ledger::Load`] run meanwhile and has the ledger judge what became of it. Its moments come from a
 //! [`seed::Seed`], its figures go to the [`report`].
@@ -14,11 +14,11 @@
 //!
 //! The simulator shares [`scenario`] with nobody else: it belongs to `deploy/demo`.
 
+pub use test_support::{eventually, ports, server, server_process};
+
 pub mod stack;
 
-pub mod server_process;
-
-pub mod ports;
+mod excerpt;
 
 pub mod device;
 
@@ -26,9 +26,7 @@ pub mod browser;
 
 pub mod http;
 
-pub mod link;
-
-pub mod eventually;
+pub mod tcp_proxy;
 
 pub mod repository;
 

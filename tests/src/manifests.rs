@@ -41,7 +41,7 @@ pub fn documents(yaml: &str) -> Result<Vec<Value>> {
 
 /// A program of `target/venv`.
 pub fn tool(name: &str) -> Result<PathBuf> {
-    let path = repository::target()?.join("venv/bin").join(name);
+    let path = repository::target().join("venv/bin").join(name);
     ensure!(
         path.is_file(),
         "`{}` is missing: run `tests/run`",

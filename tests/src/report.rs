@@ -1,15 +1,26 @@
-//! Figures of a run: measured by a test, printed by `tests/run` at its end.
+//! The report of a run: figures that tests measured, printed by `tests/run` at its end.
 
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::time::Duration;
 
 use crate::repository;
 
-/// Appends one line to `target/fault-report.txt`. A figure that cannot be kept fails no test.
+/// Reports how long something took, next to the limit it has on an idle machine.
+///
+/// A time above the limit does not fail the test: it may only show that the machine was busy.
+pub fn duration(what: &str, took: Duration, limit: Duration) {
+    let verdict = if took > limit { ", EXCEEDED" } else { "" };
+    line(&format!(
+        "{what} after {} ms (limit {} ms{verdict})",
+        took.as_millis(),
+        limit.as_millis()
+    ));
+}
+
+/// Appends one line to `target/fault-report.txt`. A line that cannot be written fails no test.
 pub fn line(text: &str) {
-    let Ok(folder) = repository::target() else {
-        return;
-    };
+    let folder = repository::target();
     let opened = OpenOptions::new()
         .create(true)
         .append(true)

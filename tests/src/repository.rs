@@ -10,10 +10,10 @@ pub fn root() -> PathBuf {
     manifest.parent().unwrap_or(manifest).to_owned()
 }
 
-/// The folder of this profile in the build: `target/<profile>`.
+/// The folder of this profile in the build: `target/<triple>/<profile>`.
 fn profile() -> Result<PathBuf> {
     let own = std::env::current_exe().context("the path of the running test")?;
-    // target/<profile>/deps/it-… or target/<profile>/simulator
+    // target/<triple>/<profile>/deps/it-… or target/<triple>/<profile>/simulator
     let profile = own
         .ancestors()
         .skip(1)
@@ -22,10 +22,9 @@ fn profile() -> Result<PathBuf> {
     Ok(profile.to_owned())
 }
 
-/// The folder of the whole build.
-pub fn target() -> Result<PathBuf> {
-    let target = profile()?.parent().map(Path::to_owned);
-    target.context("the build has a folder")
+/// The folder in which `tests/run` keeps what it builds and installs.
+pub fn target() -> PathBuf {
+    root().join("target")
 }
 
 /// A binary of this workspace, built beside the running test.

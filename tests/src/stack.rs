@@ -1,7 +1,6 @@
 //! Everything a test needs, started for it alone: Redis, Mosquitto, and the services as they are shipped.
 
-use std::ffi::OsString;
-use std::net::{Ipv4Addr, TcpStream};
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,11 +12,13 @@ use tempfile::TempDir;
 use crate::browser::{Browser, Transport};
 use crate::device::{Device, Publisher};
 use crate::eventually::eventually;
+use crate::excerpt::excerpt;
 use crate::http::{self, Response};
-use crate::link::Link;
 use crate::ports::Port;
 use crate::repository;
+use crate::server::{self, Server};
 use crate::server_process::ServerProcess;
+use crate::tcp_proxy::TcpProxy;
 
 /// What a test wants to differ from one ingest and one gateway with short limits.
 #[derive(Debug)]
@@ -113,19 +114,27 @@ impl Plan {
     }
 }
 
-/// A service and the port of its HTTP endpoints.
+/// A service with HTTP endpoints.
 #[derive(Debug)]
 pub struct Service {
-    pub process: ServerProcess,
-    port: Port,
+    server: Server,
+}
+
+impl Deref for Service {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+impl DerefMut for Service {
+    fn deref_mut(&mut self) -> &mut Server {
+        &mut self.server
+    }
 }
 
 impl Service {
-    /// The port it listens on.
-    pub fn port(&self) -> u16 {
-        self.port.number()
-    }
-
     /// GET of this path.
     pub async fn get(&self, path: &str) -> Result<Response> {
         http::send(self.port(), "GET", path, &[], b"").await
@@ -140,24 +149,14 @@ impl Service {
         values.map(|value| Ok(value.parse::<f64>()?)).sum()
     }
 
-    /// Waits until something answers on its port.
-    pub async fn listens(&self) -> Result<()> {
-        let what = format!("{} listens", self.process.name());
-        eventually(&what, async || {
-            TcpStream::connect((Ipv4Addr::LOCALHOST, self.port()))?;
-            Ok(())
-        })
-        .await
-    }
-
     /// Waits until `/readyz` answers 200.
     pub async fn ready(&mut self) -> Result<()> {
         let what = format!("{} is ready", self.process.name());
-        let port = self.port.number();
+        let port = self.port();
         eventually(&what, async || {
             let answer = http::send(port, "GET", "/readyz", &[], b"").await;
             // An early end is told by the caller's check; waiting any longer is useless.
-            if self.process.check_alive().is_err() {
+            if self.server.process.check_alive().is_err() {
                 return Ok(());
             }
             let answer = answer?;
@@ -177,11 +176,11 @@ pub struct Stack {
     pub gateways: Vec<Service>,
     publisher: Arc<Publisher>,
     /// In front of the Redis that the services see.
-    pub redis_link: Link,
+    pub redis_proxy: TcpProxy,
     /// In front of the broker that ingest sees.
-    pub broker_link: Link,
-    pub redis: Service,
-    pub broker: Service,
+    pub broker_proxy: TcpProxy,
+    pub redis: Server,
+    pub broker: Server,
     passed: bool,
     folder: TempDir,
 }
@@ -197,16 +196,16 @@ impl Stack {
             .prefix("subtronics-")
             .tempdir()
             .context("a folder for the test")?;
-        let redis = start_redis(folder.path(), &plan.redis_flags)?;
-        let broker = start_broker(folder.path(), &plan.broker_lines)?;
-        listening(&redis).await?;
-        listening(&broker).await?;
+        let redis = server::redis(folder.path(), &plan.redis_flags)?;
+        let broker = server::mosquitto(folder.path(), &plan.broker_lines)?;
+        redis.listens().await?;
+        broker.listens().await?;
         let mut stack = Self {
             ingests: Vec::new(),
             gateways: Vec::new(),
             publisher: Arc::new(Publisher::connect(broker.port())),
-            redis_link: Link::start(redis.port()).await?,
-            broker_link: Link::start(broker.port()).await?,
+            redis_proxy: TcpProxy::start(redis.port()).await?,
+            broker_proxy: TcpProxy::start(broker.port()).await?,
             redis,
             broker,
             passed: false,
@@ -229,8 +228,11 @@ impl Stack {
     fn start_ingest(&self, plan: &Plan, index: usize) -> Result<Service> {
         let port = Port::reserve()?;
         let mut flags = vec![
-            format!("--mqtt-broker=mqtt://127.0.0.1:{}", self.broker_link.port()),
-            format!("--redis-url=redis://127.0.0.1:{}", self.redis_link.port()),
+            format!(
+                "--mqtt-broker=mqtt://127.0.0.1:{}",
+                self.broker_proxy.port()
+            ),
+            format!("--redis-url=redis://127.0.0.1:{}", self.redis_proxy.port()),
             format!("--http-port={}", port.number()),
             format!("--mqtt-client-id=ingest-{index}"),
             "--listen-address=127.0.0.1".to_owned(),
@@ -245,7 +247,7 @@ impl Stack {
     fn start_gateway(&self, plan: &Plan, index: usize) -> Result<Service> {
         let port = Port::reserve()?;
         let mut flags = vec![
-            format!("--redis-url=redis://127.0.0.1:{}", self.redis_link.port()),
+            format!("--redis-url=redis://127.0.0.1:{}", self.redis_proxy.port()),
             format!("--http-port={}", port.number()),
             "--listen-address=127.0.0.1".to_owned(),
             "--allow-anonymous".to_owned(),
@@ -270,7 +272,8 @@ impl Stack {
         let path = repository::binary(program)?;
         let process =
             ServerProcess::start_with(&name, &path, flags, &plan.variables, self.folder.path())?;
-        Ok(Service { process, port })
+        let server = Server::new(process, port);
+        Ok(Service { server })
     }
 
     /// A detector with this serial.
@@ -352,7 +355,7 @@ impl Stack {
         .await
     }
 
-    /// A connection to Redis itself, around the link.
+    /// A connection to Redis itself, not through the proxy.
     #[expect(
         clippy::disallowed_methods,
         reason = "tests look at Redis beside the services, not through their store"
@@ -381,8 +384,9 @@ impl Drop for Stack {
     fn drop(&mut self) {
         if !self.passed {
             let services = self.ingests.iter().chain(&self.gateways);
-            for service in services.chain([&self.redis, &self.broker]) {
-                print_output(&service.process);
+            let servers = services.map(|service| &service.server);
+            for server in servers.chain([&self.redis, &self.broker]) {
+                print_output(&server.process);
             }
         }
     }
@@ -393,56 +397,8 @@ impl Drop for Stack {
     reason = "the output of a failing test, which the test runner captures"
 )]
 fn print_output(process: &ServerProcess) {
-    const LINES: usize = 40;
-    let output = process.output();
-    let lines: Vec<&str> = output.lines().collect();
-    let skipped = lines.len().saturating_sub(LINES);
-    eprintln!("--- {} ({skipped} earlier lines left out)", process.name());
-    for line in &lines[skipped..] {
+    eprintln!("--- {}", process.name());
+    for line in excerpt(&process.output()) {
         eprintln!("{line}");
     }
-}
-
-fn start_redis(folder: &Path, more: &[String]) -> Result<Service> {
-    let port = Port::reserve()?;
-    let configuration = repository::root().join("deploy/redis.conf");
-    let mut flags: Vec<OsString> = vec![
-        configuration.into(),
-        "--port".into(),
-        port.number().to_string().into(),
-        "--bind".into(),
-        Ipv4Addr::LOCALHOST.to_string().into(),
-        "--dir".into(),
-        folder.into(),
-    ];
-    flags.extend(more.iter().map(Into::into));
-    let process = ServerProcess::start("redis", Path::new("redis-server"), flags, folder)?;
-    Ok(Service { process, port })
-}
-
-fn start_broker(folder: &Path, more: &[String]) -> Result<Service> {
-    let port = Port::reserve()?;
-    let shipped = repository::root().join("deploy/mosquitto.conf");
-    let shipped = std::fs::read_to_string(&shipped)
-        .with_context(|| format!("reading `{}`", shipped.display()))?;
-    let own = folder.join("mosquitto.conf");
-    let text = format!(
-        "{shipped}\n{}\nlistener {} 127.0.0.1\npersistence_location {}/\nuser root\n",
-        more.join("\n"),
-        port.number(),
-        folder.display()
-    );
-    std::fs::write(&own, text).context("writing the broker's configuration")?;
-    let flags: [OsString; 2] = ["-c".into(), own.into()];
-    let process = ServerProcess::start("mosquitto", Path::new("mosquitto"), flags, folder)?;
-    Ok(Service { process, port })
-}
-
-/// Waits until something answers on the port of this server.
-async fn listening(service: &Service) -> Result<()> {
-    let outcome = service.listens().await;
-    if outcome.is_err() {
-        print_output(&service.process);
-    }
-    outcome
 }

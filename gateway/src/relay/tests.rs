@@ -1,7 +1,7 @@
 //! A whole gateway on a Redis of its own, seen by a long-polling client; readings come through the one commit.
 
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
 use serde_json::{Value as Json, json};
@@ -9,27 +9,21 @@ use shared::apply::{ApplyConfig, Cause, Work, apply};
 use shared::clock::SystemClock;
 use shared::decide::Message;
 use shared::decimal::Decimal;
-use shared::reading::{Coordinate, LevelSetting, Reading};
+use shared::reading::Reading;
 use shared::state::{AlarmSettings, ZeroLevel};
 use shared::store::Bounds;
-use tempfile::TempDir;
+use test_support::eventually::{LATE, holds as eventually};
+use test_support::server::OwnRedis;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
 use crate::config::Config;
 
-/// Later than any of this can take on a slow machine.
-const LATE: Duration = Duration::from_mins(1);
 const DEVICE: &str = "OTSM-0114";
-/// Beside the port other tests of this process use on the same address.
-const PORT: u16 = 6380;
 
 struct World {
-    server: Child,
-    // Removed when the test ends, after the server.
-    folder: TempDir,
-    redis: String,
+    redis: OwnRedis,
     store: Store,
     gateway: SocketAddr,
     lifecycle: Lifecycle,
@@ -39,36 +33,18 @@ struct World {
 impl Drop for World {
     fn drop(&mut self) {
         self.lifecycle.hard().cancel();
-        // Either may fail only if the server is gone already.
-        self.server.kill().ok();
-        self.server.wait().ok();
     }
-}
-
-fn start_redis(host: &str, folder: &TempDir) -> Child {
-    Command::new("redis-server")
-        .args(["--bind", host, "--port", &PORT.to_string(), "--dir"])
-        .arg(folder.path())
-        .args(["--appendonly", "yes", "--appendfsync", "always"])
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("redis-server is missing: run `tests/run`, which installs it")
 }
 
 impl World {
-    /// `number` makes the address of this test's Redis its own within this process.
-    async fn start(number: u8) -> Self {
-        Self::start_with(number, &[]).await
+    async fn start() -> Self {
+        Self::start_with(&[]).await
     }
 
     /// A gateway with these further flags.
-    async fn start_with(number: u8, flags: &[&str]) -> Self {
-        let [_, high, middle, low] = std::process::id().to_be_bytes();
-        let host = format!("127.{}.{middle}.{low}", (high & 0x03) | (number << 2));
-        let folder = tempfile::tempdir().expect("a folder");
-        let server = start_redis(&host, &folder);
-        let redis = format!("{host}:{PORT}");
-        let url = format!("redis://{redis}");
+    async fn start_with(flags: &[&str]) -> Self {
+        let redis = OwnRedis::start(&["--appendfsync", "always"]).await;
+        let url = redis.url();
         let fixed = ["gateway", "--allow-anonymous", "--redis-url", &url];
         let config = Config::try_from_args(fixed.iter().chain(flags)).expect("flags");
         let store = Store::new(config.redis.clone(), Arc::new(SystemClock::default()));
@@ -81,8 +57,6 @@ impl World {
             serving.await.expect("the gateway serves until the end");
         });
         Self {
-            server,
-            folder,
             redis,
             store,
             gateway,
@@ -93,35 +67,10 @@ impl World {
 
     async fn reading(&mut self, value: i32) {
         self.messages += 1;
-        let zero = Decimal::ZERO;
-        let level = |level| LevelSetting {
-            level: Some(Decimal::from_int(level)),
-            ..LevelSetting::default()
-        };
         let reading = Reading {
             device: DEVICE.parse().expect("a serial"),
-            device_name: "Block 1".to_owned(),
-            gas_type: "Carbon Monoxide (CO)".to_owned(),
-            timestamp: None,
-            device_time: None,
-            unit: "ppm".to_owned(),
-            message_type: "LOG DATA".to_owned(),
-            sender: "Device".to_owned(),
             value: Some(Decimal::from_int(value)),
-            span_high: None,
-            span_low: None,
-            levels: [level(250), level(500), level(1000)],
-            decimal_point: zero,
-            a1_type: "High".to_owned(),
-            a1_siren: zero,
-            a1_buzzer: zero,
-            leds: [zero; 3],
-            sensor_fault: zero,
-            latitude: Coordinate::Text("0.00".to_owned()),
-            longitude: Coordinate::Text("0.00".to_owned()),
-            doubtful: false,
-            unclear: false,
-            unknown: shared::forward::UnknownFields::default(),
+            ..test_support::sample::reading()
         };
         let message = Message {
             reading,
@@ -168,9 +117,8 @@ impl World {
     }
 
     fn redis_cli(&self, arguments: &[&str]) -> String {
-        let (host, port) = self.redis.split_once(':').expect("host and port");
         let called = Command::new("redis-cli")
-            .args(["-h", host, "-p", port])
+            .args(["-u", &self.redis.url()])
             .args(arguments)
             .output()
             .expect("redis-cli comes with redis-server");
@@ -280,17 +228,9 @@ async fn http(gateway: SocketAddr, method: &str, query: &str, body: &str) -> Str
     body.to_owned()
 }
 
-async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
-    let deadline = Instant::now() + LATE;
-    while !holds().await {
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn position_is_sent_data_first_then_alerts_then_changes() {
-    let mut world = World::start(1).await;
+    let mut world = World::start().await;
     let mut client = Client::connect(world.gateway).await;
     let answer = client.subscribe().await;
     assert_eq!(answer["seq"], 0);
@@ -306,7 +246,7 @@ async fn position_is_sent_data_first_then_alerts_then_changes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lost_subscriptions_leave_no_gap() {
-    let mut world = World::start(2).await;
+    let mut world = World::start().await;
     let mut client = Client::connect(world.gateway).await;
     client.subscribe().await;
     for number in 1..=50 {
@@ -329,7 +269,7 @@ async fn lost_subscriptions_leave_no_gap() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn joining_in_the_middle_of_a_stream_leaves_no_gap() {
-    let mut world = World::start(3).await;
+    let mut world = World::start().await;
     world.reading(1).await;
     let gateway = world.gateway;
     // While readings come, clients subscribe one after the other; each must see an unbroken line to the end.
@@ -362,11 +302,11 @@ async fn joining_in_the_middle_of_a_stream_leaves_no_gap() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn subscription_made_while_redis_is_away_is_answered_when_it_is_back() {
-    let mut world = World::start(4).await;
+    let mut world = World::start().await;
     world.reading(7).await;
     let mut client = Client::connect(world.gateway).await;
-    world.server.kill().expect("the server runs");
-    world.server.wait().expect("the server ends");
+    let redis = &mut world.redis.server.process;
+    redis.kill().await.expect("the server runs");
     let gateway = world.gateway;
     client
         .post(&format!(r#"421["subscribe:device","{DEVICE}"]"#))
@@ -375,8 +315,8 @@ async fn subscription_made_while_redis_is_away_is_answered_when_it_is_back() {
     let mut marker = Client::connect(gateway).await;
     marker.post(r#"421["subscribe:device",5]"#).await;
     assert_eq!(marker.event().await.1["ok"], false);
-    let (host, _) = world.redis.split_once(':').expect("host and port");
-    world.server = start_redis(host, &world.folder);
+    let redis = &mut world.redis.server.process;
+    redis.restart().expect("the server starts");
     let (name, data) = client.event().await;
     assert_eq!(
         (name.as_str(), &data["snapshot"]),
@@ -392,7 +332,7 @@ async fn subscription_made_while_redis_is_away_is_answered_when_it_is_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everybody_gets_every_reading_where_that_is_switched_on() {
-    let mut world = World::start_with(5, &["--broadcast-all"]).await;
+    let mut world = World::start_with(&["--broadcast-all"]).await;
     let mut client = Client::connect(world.gateway).await;
     // Nobody subscribes, and the device was never heard of.
     for number in 1..=30 {
@@ -424,7 +364,7 @@ async fn everybody_gets_every_reading_where_that_is_switched_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn subscriber_is_sent_what_everybody_gets_right_after_the_data() {
-    let mut world = World::start_with(6, &["--broadcast-all"]).await;
+    let mut world = World::start_with(&["--broadcast-all"]).await;
     let mut client = Client::connect(world.gateway).await;
     client.subscribe().await;
     for (seq, value) in [(1, 300), (2, 600)] {
@@ -454,7 +394,7 @@ async fn next_events(client: &mut Client, count: usize) -> Vec<(String, Json, Js
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn retired_device_is_shown_as_stale_once_and_its_successor_follows_without_a_gap() {
-    let mut world = World::start(7).await;
+    let mut world = World::start().await;
     let mut client = Client::connect(world.gateway).await;
     client.subscribe().await;
     world.reading(300).await;
@@ -509,7 +449,7 @@ async fn retired_device_is_shown_as_stale_once_and_its_successor_follows_without
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn retirement_that_was_not_heard_is_shown_after_the_gap() {
-    let mut world = World::start(8).await;
+    let mut world = World::start().await;
     let mut client = Client::connect(world.gateway).await;
     client.subscribe().await;
     world.reading(10).await;
@@ -535,7 +475,7 @@ async fn retirement_that_was_not_heard_is_shown_after_the_gap() {
 
 #[tokio::test]
 async fn a_subscriber_that_does_not_hear_the_canary_is_deaf_although_it_answers() {
-    let world = World::start(40).await;
+    let world = World::start().await;
     let heard = Arc::new(AtomicBool::new(false));
     let receiver = receiver(Arc::from([]), CancellationToken::new(), Arc::clone(&heard));
     let subscriber = subscribe(&world.store, receiver).await.expect("subscribes");

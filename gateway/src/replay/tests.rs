@@ -3,7 +3,7 @@ use shared::alarm::Alarm;
 use shared::decimal::Decimal;
 use shared::keys::MAX_EVENTS;
 use shared::position::Epoch;
-use shared::reading::{Coordinate, Reading};
+use shared::reading::Reading;
 use shared::state::Latest;
 
 use super::*;
@@ -30,31 +30,10 @@ fn now() -> Time {
 }
 
 fn state(position: Position) -> DeviceState {
-    let zero = Decimal::ZERO;
     let reading = Reading {
         device: device(),
-        device_name: "Block 1".to_owned(),
-        gas_type: "Carbon Monoxide (CO)".to_owned(),
-        timestamp: None,
-        device_time: None,
-        unit: "ppm".to_owned(),
-        message_type: "LOG DATA".to_owned(),
-        sender: "Device".to_owned(),
         value: Some(Decimal::from_int(10)),
-        span_high: None,
-        span_low: None,
-        levels: Default::default(),
-        decimal_point: zero,
-        a1_type: "High".to_owned(),
-        a1_siren: zero,
-        a1_buzzer: zero,
-        leds: [zero; 3],
-        sensor_fault: zero,
-        latitude: Coordinate::Text("0.00".to_owned()),
-        longitude: Coordinate::Text("0.00".to_owned()),
-        doubtful: false,
-        unclear: false,
-        unknown: shared::forward::UnknownFields::default(),
+        ..test_support::sample::reading()
     };
     let mut state = DeviceState {
         position,

@@ -1,12 +1,10 @@
 //! The client against a real mosquitto. Each test starts its own.
 
-use std::process::{Child, Command, Stdio};
-use std::time::Instant;
-
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PubAck};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
-use tempfile::TempDir;
+use test_support::eventually::{LATE, holds as eventually};
+use test_support::server::OwnMosquitto;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -14,57 +12,34 @@ use tokio::time::timeout;
 use super::*;
 use crate::config::Config;
 
-/// Time limit of every wait; nothing takes this long.
-const TIMEOUT: Duration = Duration::from_secs(30);
 const TOPIC: &str = "SubTronics/data";
 
 struct Broker {
-    port: u16,
-    folder: TempDir,
-    process: Child,
+    mosquitto: OwnMosquitto,
 }
 
 impl Broker {
     async fn start(more: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let port = free_port().await;
-        let path = folder.path().display();
-        let config = format!(
-            "listener {port} 127.0.0.1\nallow_anonymous true\nuser root\npersistence true\n\
-             persistence_location {path}/\nmax_queued_messages 100000\n{more}\n"
-        );
-        std::fs::write(folder.path().join("mosquitto.conf"), config).unwrap();
-        let process = launch(&folder);
-        let broker = Self {
-            port,
-            folder,
-            process,
-        };
-        broker.listening().await;
-        broker
-    }
-
-    async fn listening(&self) {
-        eventually("mosquitto listens", async || {
-            TcpStream::connect(("127.0.0.1", self.port)).await.is_ok()
-        })
-        .await;
+        let mosquitto = OwnMosquitto::start(&[more]).await;
+        Self { mosquitto }
     }
 
     /// Stops it with SIGTERM, so that it saves its sessions.
-    fn stop(&mut self) {
-        let id = self.process.id().to_string();
-        assert!(Command::new("kill").arg(id).status().unwrap().success());
-        self.process.wait().unwrap();
+    async fn stop(&mut self) {
+        self.mosquitto.server.process.terminate().await.unwrap();
     }
 
     async fn restart(&mut self) {
-        self.process = launch(&self.folder);
-        self.listening().await;
+        self.mosquitto.server.process.restart().unwrap();
+        self.mosquitto.server.listens().await.unwrap();
+    }
+
+    fn port(&self) -> u16 {
+        self.mosquitto.server.port()
     }
 
     fn config(&self, more: &[&str]) -> MqttConfig {
-        let url = format!("mqtt://127.0.0.1:{}", self.port);
+        let url = self.mosquitto.url();
         let needed = ["ingest", "--redis-url", "redis://h", "--mqtt-broker", &url];
         Config::try_from_args(needed.iter().chain(more))
             .unwrap()
@@ -78,38 +53,7 @@ impl Broker {
     }
 
     async fn publisher(&self, id: &str) -> Publisher {
-        Publisher::connect(id, self.port).await
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        // An error means that the test has already stopped it.
-        self.process.kill().ok();
-        self.process.wait().ok();
-    }
-}
-
-fn launch(folder: &TempDir) -> Child {
-    Command::new("mosquitto")
-        .arg("-c")
-        .arg(folder.path().join("mosquitto.conf"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("mosquitto is not installed: `tests/run` installs it")
-}
-
-async fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap().port()
-}
-
-async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
-    let start = Instant::now();
-    while !check().await {
-        assert!(start.elapsed() < TIMEOUT, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        Publisher::connect(id, self.port()).await
     }
 }
 
@@ -149,7 +93,7 @@ impl TestClient {
     }
 
     async fn receive(&mut self) -> MqttMessage {
-        let message = timeout(TIMEOUT, self.messages.recv())
+        let message = timeout(LATE, self.messages.recv())
             .await
             .expect("no message arrived");
         message.expect("the queue is closed")
@@ -166,7 +110,7 @@ impl TestClient {
     /// Receives and finishes all messages until the client has ended.
     async fn finish_all(&mut self) -> Vec<String> {
         let mut seen = Vec::new();
-        while let Some(message) = timeout(TIMEOUT, self.messages.recv())
+        while let Some(message) = timeout(LATE, self.messages.recv())
             .await
             .expect("the queue is not closed in time")
         {
@@ -179,12 +123,12 @@ impl TestClient {
     /// Ends as a killed process does: the connection is closed, and no message is finished.
     async fn kill(self) {
         self.lifecycle.hard().cancel();
-        self.lifecycle.wait(TIMEOUT).await.unwrap();
+        self.lifecycle.wait(LATE).await.unwrap();
     }
 
     async fn stop(self) {
         self.lifecycle.request_stop();
-        self.lifecycle.wait(TIMEOUT).await.unwrap();
+        self.lifecycle.wait(LATE).await.unwrap();
     }
 }
 
@@ -214,7 +158,7 @@ impl Publisher {
 
     async fn event(&mut self, wanted: impl Fn(&Event) -> bool) {
         loop {
-            let event = timeout(TIMEOUT, self.eventloop.poll())
+            let event = timeout(LATE, self.eventloop.poll())
                 .await
                 .expect("no answer")
                 .unwrap();
@@ -321,7 +265,7 @@ async fn after_a_restart_of_the_broker_its_messages_are_received_again() {
     let mut client = broker.client(&[]).await;
     device.publish("a").await;
     let held = client.receive().await;
-    broker.stop();
+    broker.stop().await;
     client.reaches(ConnectionState::Down).await;
     assert!(client.status.last_error().is_some());
     // A handle of the lost connection must not acknowledge the message with the same packet id on the next one.
@@ -345,8 +289,8 @@ async fn after_a_restart_of_the_broker_its_messages_are_received_again() {
 async fn after_a_lost_session_the_client_subscribes_again() {
     let mut broker = Broker::start("").await;
     let mut client = broker.client(&[]).await;
-    broker.stop();
-    for file in std::fs::read_dir(broker.folder.path()).unwrap() {
+    broker.stop().await;
+    for file in std::fs::read_dir(broker.mosquitto.folder()).unwrap() {
         let path = file.unwrap().path();
         if path.extension().is_some_and(|kind| kind == "db") {
             std::fs::remove_file(path).unwrap();
@@ -500,14 +444,14 @@ async fn no_connection_is_made_before_a_window_is_free() {
         client.status.received() == 2
     })
     .await;
-    broker.stop();
+    broker.stop().await;
     client.reaches(ConnectionState::Down).await;
     broker.restart().await;
     eventually("the window is received again", async || {
         client.status.received() == 4
     })
     .await;
-    broker.stop();
+    broker.stop().await;
     client.reaches(ConnectionState::Down).await;
     broker.restart().await;
     // First the copies of the earlier connections, then those of the third. Nothing is lost.
@@ -563,10 +507,10 @@ async fn two_members(broker: &Broker, more: &[&str]) -> (TestClient, TestClient,
 
 /// Whether the broker has a session of this client.
 async fn has_session(broker: &Broker, id: &str) -> bool {
-    let mut options = MqttOptions::new(id, "127.0.0.1", broker.port);
+    let mut options = MqttOptions::new(id, "127.0.0.1", broker.port());
     options.set_clean_start(false);
     let (_client, mut eventloop) = AsyncClient::new(options, 1);
-    let answer = timeout(TIMEOUT, eventloop.poll()).await.expect("no answer");
+    let answer = timeout(LATE, eventloop.poll()).await.expect("no answer");
     let Event::Incoming(Packet::ConnAck(answer)) = answer.unwrap() else {
         panic!("no CONNACK came first");
     };
@@ -667,7 +611,7 @@ fn client_to(listener: &TcpListener, more: &[&str]) -> TestClient {
 
 /// Accepts the connection and answers the subscription with this code.
 async fn accept_subscription(listener: &TcpListener, code: u8) -> TcpStream {
-    let (mut stream, _) = timeout(TIMEOUT, listener.accept())
+    let (mut stream, _) = timeout(LATE, listener.accept())
         .await
         .expect("it connects")
         .unwrap();
@@ -698,7 +642,7 @@ async fn a_connection_without_an_answer_is_replaced() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = client_to(&listener, &["--mqtt-connect-timeout", "1s"]);
     let (_first, _) = listener.accept().await.unwrap();
-    let (_second, _) = timeout(TIMEOUT, listener.accept())
+    let (_second, _) = timeout(LATE, listener.accept())
         .await
         .expect("it tries again")
         .unwrap();

@@ -75,34 +75,13 @@ fn check_refused(bytes: impl AsRef<[u8]>, code: &str, message: &str) {
 
 /// What the three examples have in common.
 fn common() -> Reading {
-    let level = |level: i32| LevelSetting {
-        level: Some(Decimal::from_int(level)),
-        ..LevelSetting::default()
-    };
     Reading {
-        device: "OTSM-0114".parse().expect("a serial"),
-        device_name: "Gas Sensor Block1".to_owned(),
-        gas_type: "Carbon Monoxide (CO)".to_owned(),
         timestamp: None,
-        device_time: None,
-        unit: "ppm".to_owned(),
-        message_type: "LOG DATA".to_owned(),
-        sender: "Device".to_owned(),
         value: Some(dec("350")),
-        span_high: Some(dec("2000")),
-        span_low: Some(dec("0")),
-        levels: [level(250), level(500), level(1000)],
-        decimal_point: Decimal::ZERO,
-        a1_type: "High".to_owned(),
-        a1_siren: Decimal::ZERO,
-        a1_buzzer: Decimal::ZERO,
         leds: [dec("1"), Decimal::ZERO, Decimal::ZERO],
-        sensor_fault: Decimal::ZERO,
         latitude: Coordinate::Text("00.00".to_owned()),
         longitude: Coordinate::Text("00.00".to_owned()),
-        doubtful: false,
-        unclear: false,
-        unknown: shared::forward::UnknownFields::default(),
+        ..test_support::sample::reading()
     }
 }
 

@@ -11,8 +11,7 @@ use std::time::Duration;
 use super::*;
 use crate::alarm::{AlarmState, ChangeKind, Condition, Kind};
 use crate::decimal::Decimal;
-use crate::forward::UnknownFields;
-use crate::reading::{Coordinate, LevelSetting, Quality};
+use crate::reading::Quality;
 use crate::state::ZeroLevel;
 
 /// One device on a virtual clock. Every decision is committed as the store would do it.
@@ -29,34 +28,9 @@ pub(crate) fn dec(text: &str) -> Decimal {
 }
 
 pub(crate) fn reading(value: Option<&str>) -> Reading {
-    let level = |text: &str| LevelSetting {
-        level: Some(dec(text)),
-        ..LevelSetting::default()
-    };
     Reading {
-        device: "OTSM-0114".parse().expect("a serial"),
-        device_name: "Gas Sensor Block1".to_owned(),
-        gas_type: "Carbon Monoxide (CO)".to_owned(),
-        timestamp: Some("2026-01-28 11:37:12".to_owned()),
-        device_time: None,
-        unit: "ppm".to_owned(),
-        message_type: "LOG DATA".to_owned(),
-        sender: "Device".to_owned(),
         value: value.map(dec),
-        span_high: Some(dec("2000")),
-        span_low: Some(dec("0")),
-        levels: [level("250"), level("500"), level("1000")],
-        decimal_point: Decimal::ZERO,
-        a1_type: "High".to_owned(),
-        a1_siren: Decimal::ZERO,
-        a1_buzzer: Decimal::ZERO,
-        leds: [Decimal::ZERO; 3],
-        sensor_fault: Decimal::ZERO,
-        latitude: Coordinate::Text("0.00".to_owned()),
-        longitude: Coordinate::Text("0.00".to_owned()),
-        doubtful: false,
-        unclear: false,
-        unknown: UnknownFields::default(),
+        ..test_support::sample::reading()
     }
 }
 

@@ -5,12 +5,12 @@ mod newer_release;
 mod reassert;
 mod retire;
 
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
+use test_support::server::OwnRedis;
 
 use super::*;
 use crate::alarm::ChangeKind;
@@ -23,55 +23,20 @@ use crate::position::Position;
 use crate::reading::Reading;
 use crate::state::{AlarmSettings, ZeroLevel};
 
-/// A redis-server of one test, on a free port, in a folder of its own.
+/// A Redis for one test.
 struct Server {
-    process: Child,
-    port: u16,
-    folder: tempfile::TempDir,
+    redis: OwnRedis,
 }
 
 impl Server {
     async fn start() -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = free.local_addr().expect("bound").port();
-        drop(free);
-        let folder = tempfile::tempdir().expect("a folder");
-        let process = Command::new("redis-server")
-            .args([
-                "--port",
-                &port.to_string(),
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-            ])
-            .args(["--appendonly", "yes", "--dir"])
-            .arg(folder.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is missing: tests/run installs it");
-        let server = Self {
-            process,
-            port,
-            folder,
-        };
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while server.store().ping().await.is_err() {
-            assert!(
-                Instant::now() < deadline,
-                "redis-server did not start in {:?}",
-                server.folder
-            );
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        server
+        let redis = OwnRedis::start(&[]).await;
+        Self { redis }
     }
 
     fn store(&self) -> Store {
         let config = RedisConfig {
-            redis_url: format!("redis://127.0.0.1:{}", self.port)
-                .parse()
-                .expect("a URL"),
+            redis_url: self.redis.url().parse().expect("a URL"),
             redis_timeout: Duration::from_secs(2),
             redis_watch: Duration::from_secs(1),
             partitions: 8,
@@ -84,20 +49,12 @@ impl Server {
         reason = "looks at the server past the store"
     )]
     async fn raw(&self) -> MultiplexedConnection {
-        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port));
+        let client = redis::Client::open(self.redis.url());
         let client = client.expect("a URL");
         client
             .get_multiplexed_async_connection()
             .await
             .expect("connects")
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have been stopped by the test already.
-        self.process.kill().ok();
-        self.process.wait().ok();
     }
 }
 

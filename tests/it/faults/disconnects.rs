@@ -7,8 +7,8 @@ use fastrand::Rng;
 use futures_util::future::try_join_all;
 use tests::browser::Browser;
 use tests::eventually::eventually;
-use tests::link::Link;
 use tests::stack::Plan;
+use tests::tcp_proxy::TcpProxy;
 use tokio::time::sleep;
 
 use super::load::Scene;
@@ -26,9 +26,9 @@ const FOLLOWED: usize = 3;
 async fn a_thousand_disconnects_lose_and_double_nothing() -> Result<()> {
     let plan = Plan::default().gateways(2);
     let mut scene = Scene::with_clients(plan, CLIENTS / 2, FOLLOWED).await?;
-    let mut randoms: Vec<Rng> = scene.links.iter().map(|_| scene.seed.fork()).collect();
-    let each = scene.clients.iter().zip(&scene.links).zip(&mut randoms);
-    try_join_all(each.map(async |((client, link), random)| {
+    let mut randoms: Vec<Rng> = scene.proxies.iter().map(|_| scene.seed.fork()).collect();
+    let each = scene.clients.iter().zip(&scene.proxies).zip(&mut randoms);
+    try_join_all(each.map(async |((client, proxy), random)| {
         let mut from = 0;
         for _ in 0..DISCONNECTS / CLIENTS {
             // Half of the connections last until something was recovered, half end in the middle of it.
@@ -39,7 +39,7 @@ async fn a_thousand_disconnects_lose_and_double_nothing() -> Result<()> {
             }
             sleep(Duration::from_millis(random.u64(..CONNECTED_MS))).await;
             from = client.seen_count();
-            lose(client, link, random).await?;
+            lose(client, proxy, random).await?;
         }
         anyhow::Ok(())
     }))
@@ -50,7 +50,7 @@ async fn a_thousand_disconnects_lose_and_double_nothing() -> Result<()> {
 }
 
 /// Loses the connection in one of three ways, and waits for the next one.
-async fn lose(client: &Browser, link: &Link, random: &mut Rng) -> Result<()> {
+async fn lose(client: &Browser, proxy: &TcpProxy, random: &mut Rng) -> Result<()> {
     match random.u8(..3) {
         0 => client.lose_connection().await,
         1 => {
@@ -61,7 +61,7 @@ async fn lose(client: &Browser, link: &Link, random: &mut Rng) -> Result<()> {
             let from = client.seen_count();
             let gone = eventually("the client notices", async || {
                 // By polling there may be no connection to be cut just now.
-                link.reset();
+                proxy.reset();
                 let seen = client.seen();
                 let index = seen[from..].iter().position(|s| s.what == "disconnect");
                 index.context("still connected")

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use tests::stack::{Plan, Service};
+use tests::server::Server;
+use tests::stack::Plan;
 use tokio::time::{Instant, sleep};
 
 use super::load::{AWAY, Scene};
@@ -13,12 +14,12 @@ fn two_gateways() -> Plan {
 }
 
 /// Kills it and has it back, listening, after [`AWAY`]. Returns when it was dead.
-async fn strike(service: &mut Service) -> Result<Instant> {
-    service.process.kill().await?;
+async fn strike(server: &mut Server) -> Result<Instant> {
+    server.process.kill().await?;
     let dead = Instant::now();
     sleep(AWAY).await;
-    service.process.restart()?;
-    service.listens().await?;
+    server.process.restart()?;
+    server.listens().await?;
     Ok(dead)
 }
 
@@ -49,18 +50,18 @@ async fn one_of_two_ingests_in_a_share_group() -> Result<()> {
 async fn a_gateway_whose_clients_go_to_the_other_or_wait_for_it() -> Result<()> {
     let mut scene = Scene::start(two_gateways()).await?;
     let other = scene.stack.gateways[1].port();
-    let of_first = scene.links.len() / 2;
+    let of_first = scene.proxies.len() / 2;
     for round in 0..scene.seed.rounds() {
         scene.moment().await;
         if round % 2 == 0 {
             // As a load balancer does that has noticed.
-            for link in &scene.links[..of_first] {
-                link.retarget(other);
+            for proxy in &scene.proxies[..of_first] {
+                proxy.retarget(other);
             }
         }
         strike(&mut scene.stack.gateways[0]).await?;
-        for link in &scene.links[..of_first] {
-            link.retarget(scene.stack.gateways[0].port());
+        for proxy in &scene.proxies[..of_first] {
+            proxy.retarget(scene.stack.gateways[0].port());
         }
     }
     let verdict = scene.finish("kill -9 of a gateway").await?;

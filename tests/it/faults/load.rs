@@ -5,10 +5,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use tests::browser::{Browser, Transport};
 use tests::ledger::{self, Ledger, Load, Verdict};
-use tests::link::Link;
 use tests::report;
 use tests::seed::Seed;
 use tests::stack::{Plan, Service, Stack};
+use tests::tcp_proxy::TcpProxy;
 use tokio::time::{Instant, sleep};
 
 const DEVICES: usize = 12;
@@ -25,7 +25,7 @@ pub(super) struct Scene {
     pub(super) seed: Seed,
     pub(super) clients: Vec<Browser>,
     /// The network of each client; those of the first gateway come first.
-    pub(super) links: Vec<Link>,
+    pub(super) proxies: Vec<TcpProxy>,
     pub(super) load: Load,
     started: Instant,
 }
@@ -41,20 +41,20 @@ impl Scene {
         let mut seed = Seed::of_this_test();
         let stack = plan.start().await?;
         // What an ingest got can be told apart from what a broker that was killed had not sent yet.
-        stack.broker_link.record();
+        stack.broker_proxy.record();
         let serials = Load::serials(DEVICES);
-        let (mut clients, mut links) = (Vec::new(), Vec::new());
+        let (mut clients, mut proxies) = (Vec::new(), Vec::new());
         for gateway in &stack.gateways {
             for number in 0..count {
-                let link = Link::start(gateway.port()).await?;
+                let proxy = TcpProxy::start(gateway.port()).await?;
                 let transport = [Transport::WebSocket, Transport::Polling][number % 2];
-                let client = Browser::connect(link.port(), transport).await?;
+                let client = Browser::connect(proxy.port(), transport).await?;
                 let turn = clients.len() * devices % DEVICES;
                 for serial in serials.iter().cycle().skip(turn).take(devices) {
                     client.follow(serial).await?;
                 }
                 clients.push(client);
-                links.push(link);
+                proxies.push(proxy);
             }
         }
         let load = Load::start(&stack, &serials, PERIOD, &mut seed);
@@ -62,7 +62,7 @@ impl Scene {
             stack,
             seed,
             clients,
-            links,
+            proxies,
             load,
             started: Instant::now(),
         })
@@ -86,7 +86,7 @@ impl Scene {
     async fn end(mut self, what: &str, may_lose: bool) -> Result<Verdict> {
         if may_lose {
             // What the broker takes while nobody has a subscription is nobody's.
-            self.load.passes(&self.stack.broker_link).await?;
+            self.load.passes(&self.stack.broker_proxy).await?;
         }
         let load = std::mem::replace(&mut self.load, Load::idle());
         let ledger = load.stop().await?;
@@ -130,7 +130,7 @@ impl Scene {
             // What the broker kept is on its way when the last reading of each device, sent after it, has arrived.
             ledger.ends_arrived(&self.stack).await?;
         }
-        let delivered = may_lose.then(|| ledger::passed(&self.stack.broker_link));
+        let delivered = may_lose.then(|| ledger::passed(&self.stack.broker_proxy));
         let judged = ledger.judge(&self.stack, &self.clients, delivered.as_ref());
         let verdict = judged.await?;
         // An announced loss is still one: none of these faults is a reason for it.

@@ -26,24 +26,24 @@ fn millis(text: &Value) -> Result<i64> {
     Ok(text.parse::<jiff::Timestamp>()?.as_millisecond())
 }
 
-/// Within the limit and one second, by the server's own times.
-fn in_time(what: &str, silent_since_ms: i64, alert: &Value) -> Result<()> {
+/// Checks that this is an offline alarm, raised not before the limit, and reports how long after it, by the times of
+/// the server.
+fn raised_after_the_limit(what: &str, silent_since_ms: i64, alert: &Value) -> Result<()> {
     ensure!(alert["type"] == "device_offline", "{alert}");
     ensure!(alert["change"] == "raised", "{alert}");
-    let after_ms = millis(&alert["raised_at"])? - silent_since_ms;
-    let limit_ms = i64::try_from(LIMIT.as_millis())?;
-    report::line(&format!(
-        "{what}: told after {after_ms} ms, limit {limit_ms} ms"
-    ));
-    ensure!(
-        (limit_ms..=limit_ms + 1000).contains(&after_ms),
-        "told after {after_ms} ms"
+    let after_ms = u64::try_from(millis(&alert["raised_at"])? - silent_since_ms)?;
+    let after = Duration::from_millis(after_ms);
+    ensure!(after >= LIMIT, "raised after {after:?}");
+    report::duration(
+        &format!("{what}: alarm raised"),
+        after,
+        LIMIT + Duration::from_secs(1),
     );
     Ok(())
 }
 
 #[tokio::test]
-async fn silence_is_told_within_its_limit_and_a_second() -> Result<()> {
+async fn an_offline_alarm_is_raised_when_the_limit_of_silence_has_passed() -> Result<()> {
     let stack = with_a_short_limit().start().await?;
     let device = stack.device(SERIAL);
     let browser = stack.browser().await?;
@@ -53,13 +53,12 @@ async fn silence_is_told_within_its_limit_and_a_second() -> Result<()> {
     let told = browser
         .event_after(0, "device:alerts:changed", SERIAL)
         .await?;
-    in_time("silence", millis(&live["timestamp"])?, only_alert(&told)?)?;
+    raised_after_the_limit("silence", millis(&live["timestamp"])?, only_alert(&told)?)?;
     stack.pass()
 }
 
 #[tokio::test]
-async fn silence_that_began_with_every_ingest_down_is_told_after_so_long_of_listening() -> Result<()>
-{
+async fn silence_counts_from_the_moment_an_ingest_listens_again() -> Result<()> {
     let mut stack = with_a_short_limit().start().await?;
     let device = stack.device(SERIAL);
     let browser = stack.browser().await?;
@@ -67,7 +66,8 @@ async fn silence_that_began_with_every_ingest_down_is_told_after_so_long_of_list
     device.send(120).await?;
     browser.event_after(0, "device:data", SERIAL).await?;
     stack.ingests[0].process.kill().await?;
-    // Long past its limit, and past what counts as an interruption of listening; the gateway shows it by itself.
+    // The gateway marks the reading as stale by the clock. The wait is longer than the limit, and longer than what counts
+    // as an interruption of listening.
     browser
         .wait_for("the stale reading", |seen| {
             seen.is_of("device:data", SERIAL) && seen.body["stale"] == true
@@ -76,7 +76,7 @@ async fn silence_that_began_with_every_ingest_down_is_told_after_so_long_of_list
     sleep(2 * LIMIT).await;
     ensure!(
         browser.events("device:alerts:changed", SERIAL).is_empty(),
-        "told by nobody"
+        "no ingest runs, so nobody can have raised an alarm"
     );
     stack.ingests[0].process.restart()?;
     let told = browser
@@ -88,7 +88,7 @@ async fn silence_that_began_with_every_ingest_down_is_told_after_so_long_of_list
         .arg("since")
         .query_async(&mut redis)
         .await?;
-    in_time("silence with every ingest down", since, only_alert(&told)?)?;
+    raised_after_the_limit("silence with every ingest down", since, only_alert(&told)?)?;
 
     // Cleared by the next message, and by nothing else.
     let from = browser.seen_count();

@@ -193,12 +193,3 @@ fn proxies_wait_longer_than_a_client_may_be_silent() -> Result<()> {
     }
     Ok(())
 }
-
-#[test]
-fn the_period_of_a_second_is_read_right() -> Result<()> {
-    for (text, expected) in [("10s", 10.0), ("500ms", 0.5), ("1h", 3600.0), ("60", 60.0)] {
-        let read = Duration::from_secs_f64(seconds(text)?);
-        assert_eq!(read, Duration::from_secs_f64(expected), "{text}");
-    }
-    Ok(())
-}

@@ -1,6 +1,6 @@
 use shared::alarm::Alarm;
 use shared::position::Position;
-use shared::reading::{LevelSetting, Reading};
+use shared::reading::Reading;
 use shared::state::{DeviceMemory, Latest};
 
 use super::*;
@@ -8,35 +8,7 @@ use super::*;
 const TAKEN: i64 = 1_769_600_232_000;
 
 fn reading() -> Reading {
-    let level = |level: i32| LevelSetting {
-        level: Some(Decimal::from_int(level)),
-        ..LevelSetting::default()
-    };
-    Reading {
-        device: "OTSM-0114".parse().expect("a serial"),
-        device_name: "Gas Sensor Block1".to_owned(),
-        gas_type: "Carbon Monoxide (CO)".to_owned(),
-        timestamp: Some("2026-01-28 11:37:12".to_owned()),
-        device_time: None,
-        unit: "ppm".to_owned(),
-        message_type: "LOG DATA".to_owned(),
-        sender: "Device".to_owned(),
-        value: Some(Decimal::from_int(120)),
-        span_high: Some(Decimal::from_int(2000)),
-        span_low: Some(Decimal::ZERO),
-        levels: [level(250), level(500), level(1000)],
-        decimal_point: Decimal::ZERO,
-        a1_type: "High".to_owned(),
-        a1_siren: Decimal::ZERO,
-        a1_buzzer: Decimal::ZERO,
-        leds: [Decimal::ZERO; 3],
-        sensor_fault: Decimal::ZERO,
-        latitude: Coordinate::Text("19.011545".to_owned()),
-        longitude: Coordinate::Text("72.823872".to_owned()),
-        doubtful: false,
-        unclear: false,
-        unknown: shared::forward::UnknownFields::default(),
-    }
+    test_support::sample::reading()
 }
 
 fn state(reading: Reading, alarms: &[Condition]) -> DeviceState {

@@ -1,51 +1,29 @@
 //! The router on a Redis of its own, filled through the one commit.
 
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::AtomicU8;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use serde_json::json;
 use shared::apply::{ApplyConfig, Cause, Work, apply};
 use shared::decide::Message;
 use shared::decimal::Decimal;
 use shared::device::DeviceId;
-use shared::reading::{Coordinate, LevelSetting, Reading};
+use shared::reading::Reading;
 use shared::state::{AlarmSettings, ZeroLevel};
 use shared::store::Bounds;
-use tempfile::TempDir;
+use test_support::eventually::holds as eventually;
+use test_support::server::OwnRedis;
 
 use super::document::check_schema;
 use super::*;
 
 /// A Redis server, a writer on it, and a gateway's REST.
 struct World {
-    server: Child,
-    host: String,
-    // Removed when the test ends, after the server.
-    _folder: TempDir,
+    redis: OwnRedis,
     store: Store,
     router: Router,
     silence: Duration,
     messages: u64,
-}
-
-const PORT: &str = "6379";
-
-/// An address of the loopback network that no other test uses: a port that was only looked for could be taken meanwhile.
-fn own_address() -> String {
-    static COUNT: AtomicU8 = AtomicU8::new(1);
-    let [_, high, middle, low] = std::process::id().to_be_bytes();
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    // Process ids have at most 22 bits; the upper six of this byte are free for the count.
-    format!("127.{}.{middle}.{low}", (high & 0x03) | (count << 2))
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        // Either may fail only if the server is gone already.
-        self.server.kill().ok();
-        self.server.wait().ok();
-    }
 }
 
 impl World {
@@ -54,33 +32,16 @@ impl World {
     }
 
     async fn with_silence(silence: Duration) -> Self {
-        let host = own_address();
-        let folder = tempfile::tempdir().expect("a folder");
-        let server = Command::new("redis-server")
-            .args(["--bind", &host, "--port", PORT, "--save", "", "--dir"])
-            .arg(folder.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is missing: run `tests/run`, which installs it");
-        let address = format!("{host}:{PORT}");
-        let url = format!("redis://{address}");
+        let redis = OwnRedis::start(&[]).await;
+        let url = redis.url();
         let flags = ["gateway", "--allow-anonymous", "--redis-url", &url];
         let config = Config::try_from_args(flags).expect("flags");
         let store = Store::new(config.redis, Arc::new(SystemClock::default()));
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while let Err(err) = store.ping().await {
-            assert!(
-                Instant::now() < deadline,
-                "redis-server does not answer: {err}"
-            );
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        eventually("Redis answers", async || store.ping().await.is_ok()).await;
         Self {
-            server,
-            _folder: folder,
+            router: gateway(&redis.address(), &[]),
+            redis,
             store,
-            router: gateway(&address, &[]),
-            host,
             silence,
             messages: 0,
         }
@@ -157,36 +118,14 @@ impl World {
 }
 
 fn reading(device: &str, value: i32, minute: u64) -> Reading {
-    let level = |level: i32| LevelSetting {
-        level: Some(Decimal::from_int(level)),
-        ..LevelSetting::default()
-    };
     Reading {
         device: device.parse().expect("a serial"),
-        device_name: "Gas Sensor Block1".to_owned(),
-        gas_type: "Carbon Monoxide (CO)".to_owned(),
         timestamp: Some(format!("2026-01-28 11:{minute:02}:12")),
         device_time: Some(Time::from_millis(
             1_769_600_000_000 + 60_000 * minute.cast_signed(),
         )),
-        unit: "ppm".to_owned(),
-        message_type: "LOG DATA".to_owned(),
-        sender: "Device".to_owned(),
         value: Some(Decimal::from_int(value)),
-        span_high: Some(Decimal::from_int(2000)),
-        span_low: Some(Decimal::ZERO),
-        levels: [level(250), level(500), level(1000)],
-        decimal_point: Decimal::ZERO,
-        a1_type: "High".to_owned(),
-        a1_siren: Decimal::ZERO,
-        a1_buzzer: Decimal::ZERO,
-        leds: [Decimal::ZERO; 3],
-        sensor_fault: Decimal::ZERO,
-        latitude: Coordinate::Text("19.011545".to_owned()),
-        longitude: Coordinate::Text("72.823872".to_owned()),
-        doubtful: false,
-        unclear: false,
-        unknown: shared::forward::UnknownFields::default(),
+        ..test_support::sample::reading()
     }
 }
 
@@ -430,17 +369,17 @@ async fn devices_are_listed_by_serial_with_their_status() {
 async fn a_silent_device_is_offline_in_every_answer() {
     let mut world = World::with_silence(Duration::from_millis(1)).await;
     world.reading("OTSM-0114", 10).await;
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
+    eventually("the device is offline", async || {
         let latest = world
             .get("/devices/OTSM-0114/subtronics/telemetry/latest")
             .await;
-        if latest["data_quality"] == json!("offline") {
+        let is_offline = latest["data_quality"] == json!("offline");
+        if is_offline {
             assert_eq!(latest["alarm_status"], json!("ALARM"));
-            break;
         }
-        assert!(Instant::now() < deadline, "{latest}");
-    }
+        is_offline
+    })
+    .await;
     let one = world.get("/api/devices/OTSM-0114").await;
     assert_eq!(
         (&one["status"], &one["alarm_status"]),
@@ -491,7 +430,7 @@ async fn settings_tell_the_topics_the_ingests_report() {
         .await
         .expect("Redis answers");
     let settings = world.get("/config").await;
-    check_schema("AlarmSettings", &settings);
+    check_schema("Settings", &settings);
     assert_eq!(settings["api_base_url"], json!("http://gateway.test"));
     assert_eq!(settings["mqtt_broker"], json!(""));
     assert_eq!(
@@ -518,7 +457,7 @@ async fn a_device_with_keys_of_a_wrong_type_does_not_hide_the_others() {
     let tag = channel.split_once('}').expect("a hash tag").0;
     let key = format!("{tag}}}:device:A-1");
     let mut overwrite = Command::new("redis-cli");
-    overwrite.args(["-h", &world.host, "-p", PORT, "SET", &key, "x"]);
+    overwrite.args(["-u", &world.redis.url(), "SET", &key, "x"]);
     let done = overwrite
         .output()
         .expect("redis-cli comes with redis-server");

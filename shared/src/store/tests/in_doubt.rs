@@ -143,10 +143,10 @@ async fn what_stands_is_told_although_nobody_waits_for_an_acknowledgement() {
     raise_in_doubt(&server, &store, &of(DEVICE, "300", 0)).await;
     let device: DeviceId = DEVICE.parse().expect("a serial");
     let mut raw = server.raw().await;
-    // Read, and then nothing more is answered.
+    // From now on writes are not answered.
     redis::cmd("CLIENT")
         .arg("PAUSE")
-        .arg(1_000)
+        .arg(600_000)
         .arg("WRITE")
         .exec_async(&mut raw)
         .await
@@ -156,6 +156,11 @@ async fn what_stands_is_told_although_nobody_waits_for_an_acknowledgement() {
     let asked = acknowledge(&store, &device, &id, "Asha", None);
     let answer = tokio::time::timeout(Duration::from_millis(500), asked).await;
     assert!(answer.is_err(), "{answer:?}");
+    redis::cmd("CLIENT")
+        .arg("UNPAUSE")
+        .exec_async(&mut raw)
+        .await
+        .expect("no longer paused");
     let again = acknowledge(&store, &device, &id, "Asha", None).await;
     let told = again.expect("answers").changes;
     assert!(told.iter().any(|change| change.kind == ChangeKind::Raised));

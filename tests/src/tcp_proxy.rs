@@ -1,6 +1,6 @@
 //! A TCP proxy in front of a server, to spoil the network and make it good again.
 //!
-//! What is done to it concerns the connections that stand at that moment and, until [`Link::heal`], those that come.
+//! What is done to it concerns the connections that stand at that moment and, until [`TcpProxy::heal`], those that come.
 //! A connection that was spoiled stays spoiled: the network is back, the connection is not.
 
 mod pump;
@@ -18,7 +18,7 @@ use pump::{Connection, Latency, Tape, Trap};
 
 /// The stable address of a server behind it.
 #[derive(Debug)]
-pub struct Link {
+pub struct TcpProxy {
     port: u16,
     shared: Arc<Shared>,
     // Dropping it ends the proxy with every connection.
@@ -50,15 +50,15 @@ enum Mode {
     BlackHole,
 }
 
-impl Link {
+impl TcpProxy {
     /// Listens on a free port and forwards to `target` on the loopback interface.
     pub async fn start(target: u16) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
-            .context("binding a link")?;
+            .context("binding a proxy")?;
         let port = listener
             .local_addr()
-            .context("the address of a link")?
+            .context("the address of a proxy")?
             .port();
         let shared = Arc::new(Shared {
             target: AtomicU16::new(target),
@@ -190,7 +190,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             return;
         };
         while connections.try_join_next().is_some() {}
-        // Locked until the connection is listed: what is done to the link now concerns it, or finds it gone.
+        // Locked until the connection is listed: what is done to the proxy now concerns it, or finds it gone.
         let mut inner = shared.inner();
         inner.forget_ended();
         let connection = Arc::new(Connection::default());

@@ -7,7 +7,7 @@ use tokio::sync::mpsc::{self, Receiver};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Link;
+use super::TcpProxy;
 use crate::eventually::{LATE, eventually};
 
 /// A server that sends back what it gets, behind its own name, and tells the test what it got.
@@ -53,8 +53,8 @@ impl Echo {
     }
 }
 
-async fn connect(link: &Link) -> Result<TcpStream> {
-    Ok(TcpStream::connect(("127.0.0.1", link.port())).await?)
+async fn connect(proxy: &TcpProxy) -> Result<TcpStream> {
+    Ok(TcpStream::connect(("127.0.0.1", proxy.port())).await?)
 }
 
 /// Sends this and returns so many bytes of the answer.
@@ -84,23 +84,23 @@ fn is_silent(stream: &TcpStream) -> Result<()> {
 #[tokio::test]
 async fn a_cut_ends_what_stands_and_what_comes_until_it_is_healed() -> Result<()> {
     let server = Echo::start(b'a').await?;
-    let link = Link::start(server.port).await?;
-    let mut old = connect(&link).await?;
+    let proxy = TcpProxy::start(server.port).await?;
+    let mut old = connect(&proxy).await?;
     assert_eq!(ask(&mut old, b"1").await?, b"a1");
-    link.cut();
+    proxy.cut();
     assert!(has_ended(&mut old).await?);
-    let mut refused = connect(&link).await?;
+    let mut refused = connect(&proxy).await?;
     assert!(has_ended(&mut refused).await?);
-    link.heal();
-    let mut new = connect(&link).await?;
+    proxy.heal();
+    let mut new = connect(&proxy).await?;
     assert_eq!(ask(&mut new, b"2").await?, b"a2");
     // However short it was, nobody outlives it.
-    link.cut();
-    link.heal();
+    proxy.cut();
+    proxy.heal();
     assert!(has_ended(&mut new).await?);
-    let mut next = connect(&link).await?;
+    let mut next = connect(&proxy).await?;
     assert_eq!(ask(&mut next, b"3").await?, b"a3");
-    link.reset();
+    proxy.reset();
     assert!(has_ended(&mut next).await?);
     Ok(())
 }
@@ -109,10 +109,10 @@ async fn a_cut_ends_what_stands_and_what_comes_until_it_is_healed() -> Result<()
 async fn what_is_delayed_arrives_that_late_and_in_order() -> Result<()> {
     const LATER: Duration = Duration::from_millis(80);
     let server = Echo::start(b'a').await?;
-    let link = Link::start(server.port).await?;
-    let mut stream = connect(&link).await?;
+    let proxy = TcpProxy::start(server.port).await?;
+    let mut stream = connect(&proxy).await?;
     ask(&mut stream, b"1").await?;
-    link.delay(LATER);
+    proxy.delay(LATER);
     let started = Instant::now();
     assert_eq!(ask(&mut stream, b"2").await?, b"a2");
     assert!(started.elapsed() >= 2 * LATER, "{:?}", started.elapsed());
@@ -120,7 +120,7 @@ async fn what_is_delayed_arrives_that_late_and_in_order() -> Result<()> {
     stream.write_all(b"3").await?;
     // Time for the proxy to take it in; on a machine too slow for that the order is right all the more.
     sleep(LATER / 4).await;
-    link.delay(Duration::ZERO);
+    proxy.delay(Duration::ZERO);
     stream.write_all(b"4").await?;
     let mut seen = Vec::new();
     while seen.last() != Some(&b'4') {
@@ -134,22 +134,22 @@ async fn what_is_delayed_arrives_that_late_and_in_order() -> Result<()> {
 #[tokio::test]
 async fn in_a_black_hole_everything_stays_open_and_nothing_passes() -> Result<()> {
     let mut server = Echo::start(b'a').await?;
-    let link = Link::start(server.port).await?;
-    let mut old = connect(&link).await?;
+    let proxy = TcpProxy::start(server.port).await?;
+    let mut old = connect(&proxy).await?;
     ask(&mut old, b"1").await?;
     assert_eq!(server.gets().await?, b"1");
-    link.black_hole();
+    proxy.black_hole();
     old.write_all(b"2").await?;
-    let mut new = connect(&link).await?;
+    let mut new = connect(&proxy).await?;
     new.write_all(b"3").await?;
     eventually("the second one is taken", async || {
-        ensure!(link.connections() == 2);
+        ensure!(proxy.connections() == 2);
         Ok(())
     })
     .await?;
-    link.heal();
+    proxy.heal();
     // The marker: what passes now was sent after what did not.
-    let mut healed = connect(&link).await?;
+    let mut healed = connect(&proxy).await?;
     assert_eq!(ask(&mut healed, b"4").await?, b"a4");
     assert_eq!(server.gets().await?, b"4");
     old.write_all(b"5").await?;
@@ -157,7 +157,7 @@ async fn in_a_black_hole_everything_stays_open_and_nothing_passes() -> Result<()
     assert_eq!(server.gets().await?, b"6");
     is_silent(&old)?;
     is_silent(&new)?;
-    assert_eq!(link.connections(), 3);
+    assert_eq!(proxy.connections(), 3);
     // Its client has gone, and the server is not told.
     drop(old);
     assert_eq!(ask(&mut healed, b"7").await?, b"a7");
@@ -168,18 +168,18 @@ async fn in_a_black_hole_everything_stays_open_and_nothing_passes() -> Result<()
 #[tokio::test]
 async fn half_open_lets_requests_pass_and_no_answers() -> Result<()> {
     let mut server = Echo::start(b'a').await?;
-    let link = Link::start(server.port).await?;
-    let mut old = connect(&link).await?;
+    let proxy = TcpProxy::start(server.port).await?;
+    let mut old = connect(&proxy).await?;
     ask(&mut old, b"1").await?;
     server.gets().await?;
-    link.half_open();
+    proxy.half_open();
     old.write_all(b"2").await?;
     assert_eq!(server.gets().await?, b"2");
-    let mut new = connect(&link).await?;
+    let mut new = connect(&proxy).await?;
     new.write_all(b"3").await?;
     assert_eq!(server.gets().await?, b"3");
-    link.heal();
-    let mut healed = connect(&link).await?;
+    proxy.heal();
+    let mut healed = connect(&proxy).await?;
     assert_eq!(ask(&mut healed, b"4").await?, b"a4");
     server.gets().await?;
     is_silent(&old)?;
@@ -193,20 +193,20 @@ async fn half_open_lets_requests_pass_and_no_answers() -> Result<()> {
 #[tokio::test]
 async fn a_mute_client_is_still_answered() -> Result<()> {
     let mut server = Echo::start(b'a').await?;
-    let link = Link::start(server.port).await?;
-    let mut old = connect(&link).await?;
-    link.delay(Duration::from_millis(50));
+    let proxy = TcpProxy::start(server.port).await?;
+    let mut old = connect(&proxy).await?;
+    proxy.delay(Duration::from_millis(50));
     old.write_all(b"1").await?;
     assert_eq!(server.gets().await?, b"1");
     // The answer is on its way.
-    link.mute();
-    link.delay(Duration::ZERO);
+    proxy.mute();
+    proxy.delay(Duration::ZERO);
     old.write_all(b"2").await?;
     let mut answer = [0; 2];
     timeout(LATE, old.read_exact(&mut answer)).await??;
     assert_eq!(&answer, b"a1");
-    link.heal();
-    let mut healed = connect(&link).await?;
+    proxy.heal();
+    let mut healed = connect(&proxy).await?;
     assert_eq!(ask(&mut healed, b"3").await?, b"a3");
     assert_eq!(server.gets().await?, b"3");
     is_silent(&old)
@@ -216,15 +216,15 @@ async fn a_mute_client_is_still_answered() -> Result<()> {
 async fn after_a_retarget_new_connections_reach_the_other_server() -> Result<()> {
     let first = Echo::start(b'a').await?;
     let second = Echo::start(b'b').await?;
-    let link = Link::start(first.port).await?;
-    let mut old = connect(&link).await?;
+    let proxy = TcpProxy::start(first.port).await?;
+    let mut old = connect(&proxy).await?;
     ask(&mut old, b"1").await?;
-    link.record();
-    link.retarget(second.port);
-    let mut new = connect(&link).await?;
+    proxy.record();
+    proxy.retarget(second.port);
+    let mut new = connect(&proxy).await?;
     assert_eq!(ask(&mut new, b"2").await?, b"b2");
     assert_eq!(ask(&mut old, b"3").await?, b"a3");
-    let mut recorded = link.recorded();
+    let mut recorded = proxy.recorded();
     recorded.sort();
     assert_eq!(recorded, [b"a3", b"b2"]);
     Ok(())

@@ -1,0 +1,154 @@
+//! Redis and Mosquitto with the configurations of `deploy/`, for one test alone.
+
+use std::ffi::OsString;
+use std::fs;
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+use crate::eventually::eventually;
+use crate::ports::Port;
+use crate::server_process::ServerProcess;
+
+/// A server and the port it listens on.
+#[derive(Debug)]
+pub struct Server {
+    pub process: ServerProcess,
+    port: Port,
+}
+
+impl Server {
+    /// A process that listens on this port.
+    pub fn new(process: ServerProcess, port: Port) -> Self {
+        Self { process, port }
+    }
+
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.port.number()
+    }
+
+    /// Waits until something accepts connections on its port. Fails with its output if nothing does.
+    pub async fn listens(&self) -> Result<()> {
+        let what = format!("{} listens", self.process.name());
+        let listens = eventually(&what, async || {
+            TcpStream::connect((Ipv4Addr::LOCALHOST, self.port()))?;
+            Ok(())
+        });
+        listens.await.with_context(|| self.process.output())
+    }
+}
+
+/// Starts Redis with `deploy/redis.conf` and these settings, as on its command line. Its data is in the folder.
+pub fn redis(folder: &Path, more: &[String]) -> Result<Server> {
+    let port = Port::reserve()?;
+    let mut flags: Vec<OsString> = vec![
+        deployed("redis.conf").into(),
+        "--port".into(),
+        port.number().to_string().into(),
+        "--bind".into(),
+        Ipv4Addr::LOCALHOST.to_string().into(),
+        "--dir".into(),
+        folder.into(),
+    ];
+    flags.extend(more.iter().map(Into::into));
+    let process = ServerProcess::start("redis", Path::new("redis-server"), flags, folder)?;
+    Ok(Server::new(process, port))
+}
+
+/// Starts Mosquitto with `deploy/mosquitto.conf` and these lines. Its data is in the folder.
+pub fn mosquitto(folder: &Path, more: &[String]) -> Result<Server> {
+    let port = Port::reserve()?;
+    let shipped = deployed("mosquitto.conf");
+    let shipped =
+        fs::read_to_string(&shipped).with_context(|| format!("reading `{}`", shipped.display()))?;
+    let own = folder.join("mosquitto.conf");
+    let text = format!(
+        "{shipped}\n{}\nlistener {} 127.0.0.1\npersistence_location {}/\nuser root\n",
+        more.join("\n"),
+        port.number(),
+        folder.display()
+    );
+    fs::write(&own, text).context("writing the broker's configuration")?;
+    let flags: [OsString; 2] = ["-c".into(), own.into()];
+    let process = ServerProcess::start("mosquitto", Path::new("mosquitto"), flags, folder)?;
+    Ok(Server::new(process, port))
+}
+
+/// A file of `deploy/`.
+fn deployed(name: &str) -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = own.ancestors().nth(2).unwrap_or(own);
+    root.join("deploy").join(name)
+}
+
+/// A Redis in a temporary folder, for a unit test. Both are gone with the value.
+#[derive(Debug)]
+pub struct OwnRedis {
+    // Dropped before its folder.
+    pub server: Server,
+    folder: TempDir,
+}
+
+impl OwnRedis {
+    /// Starts it with these settings and waits until it listens.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub async fn start(more: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let more: Vec<String> = more.iter().map(|&flag| flag.to_owned()).collect();
+        let server = redis(folder.path(), &more).expect("redis-server starts");
+        server.listens().await.expect("redis-server listens");
+        Self { server, folder }
+    }
+
+    /// `host:port`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.server.port())
+    }
+
+    /// The URL for `--redis-url`.
+    pub fn url(&self) -> String {
+        format!("redis://{}", self.address())
+    }
+
+    /// The folder of its data.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// A Mosquitto in a temporary folder, for a unit test. Both are gone with the value.
+#[derive(Debug)]
+pub struct OwnMosquitto {
+    // Dropped before its folder.
+    pub server: Server,
+    folder: TempDir,
+}
+
+impl OwnMosquitto {
+    /// Starts it with these lines of configuration and waits until it listens.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub async fn start(more: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let more: Vec<String> = more.iter().map(|&line| line.to_owned()).collect();
+        let server = mosquitto(folder.path(), &more).expect("mosquitto starts");
+        server.listens().await.expect("mosquitto listens");
+        Self { server, folder }
+    }
+
+    /// The folder of its data.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The URL for `--mqtt-broker`.
+    pub fn url(&self) -> String {
+        format!("mqtt://127.0.0.1:{}", self.server.port())
+    }
+}
