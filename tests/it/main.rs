@@ -29,6 +29,11 @@ mod shutdown;
 
 mod rolling;
 
+mod upgrade;
+
+#[cfg(feature = "upgrade")]
+mod side_by_side;
+
 mod slow_clients;
 
 mod metrics;

@@ -18,6 +18,8 @@ pub use test_support::{eventually, ports, server, server_process};
 
 pub mod stack;
 
+pub mod upgrade;
+
 mod excerpt;
 
 pub mod device;

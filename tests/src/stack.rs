@@ -1,7 +1,8 @@
 //! Everything a test needs, started for it alone: Redis, Mosquitto, and the services as they are shipped.
 
+use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -31,6 +32,9 @@ pub struct Plan {
     variables: Vec<(String, String)>,
     redis_flags: Vec<String>,
     broker_lines: Vec<String>,
+    redis_contents: Option<PathBuf>,
+    /// Binaries of another release, by the name of the replica.
+    other_binaries: HashMap<String, PathBuf>,
 }
 
 impl Default for Plan {
@@ -44,6 +48,8 @@ impl Default for Plan {
             variables: Vec::new(),
             redis_flags: Vec::new(),
             broker_lines: Vec::new(),
+            redis_contents: None,
+            other_binaries: HashMap::new(),
         }
     }
 }
@@ -105,6 +111,22 @@ impl Plan {
     #[must_use]
     pub fn broker(mut self, line: &str) -> Self {
         self.broker_lines.push(line.to_owned());
+        self
+    }
+
+    /// Redis starts with these contents: an append-only file of commands.
+    #[must_use]
+    pub fn redis_contents(mut self, commands: PathBuf) -> Self {
+        self.redis_contents = Some(commands);
+        self
+    }
+
+    /// The replica of this name, such as `ingest-0`, runs a binary from another folder.
+    #[must_use]
+    pub fn replica_from(mut self, replica: &str, folder: &Path) -> Self {
+        let program = replica.split('-').next().unwrap_or(replica);
+        self.other_binaries
+            .insert(replica.to_owned(), folder.join(program));
         self
     }
 
@@ -196,6 +218,9 @@ impl Stack {
             .prefix("subtronics-")
             .tempdir()
             .context("a folder for the test")?;
+        if let Some(commands) = &plan.redis_contents {
+            server::prepare_redis(folder.path(), commands)?;
+        }
         let redis = server::redis(folder.path(), &plan.redis_flags)?;
         let broker = server::mosquitto(folder.path(), &plan.broker_lines)?;
         redis.listens().await?;
@@ -269,7 +294,10 @@ impl Stack {
         port: Port,
     ) -> Result<Service> {
         let name = format!("{program}-{index}");
-        let path = repository::binary(program)?;
+        let path = match plan.other_binaries.get(&name) {
+            Some(path) => path.clone(),
+            None => repository::binary(program)?,
+        };
         let process =
             ServerProcess::start_with(&name, &path, flags, &plan.variables, self.folder.path())?;
         let server = Server::new(process, port);

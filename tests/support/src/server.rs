@@ -58,6 +58,19 @@ pub fn redis(folder: &Path, more: &[String]) -> Result<Server> {
     Ok(Server::new(process, port))
 }
 
+/// Makes a Redis that is started in this folder load these commands: an append-only file in the protocol of Redis.
+pub fn prepare_redis(folder: &Path, commands: &Path) -> Result<()> {
+    let files = folder.join("appendonlydir");
+    fs::create_dir_all(&files).context("creating the folder of the append-only file")?;
+    fs::copy(commands, files.join(AOF_BASE))
+        .with_context(|| format!("copying `{}`", commands.display()))?;
+    let manifest = format!("file {AOF_BASE} seq 1 type b\n");
+    fs::write(files.join("appendonly.aof.manifest"), manifest).context("writing the manifest")
+}
+
+/// Name that Redis gives to the first base file of its append-only files.
+pub const AOF_BASE: &str = "appendonly.aof.1.base.aof";
+
 /// Starts Mosquitto with `deploy/mosquitto.conf` and these lines. Its data is in the folder.
 pub fn mosquitto(folder: &Path, more: &[String]) -> Result<Server> {
     let port = Port::reserve()?;
