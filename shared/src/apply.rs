@@ -50,7 +50,7 @@ pub enum Cause<'a> {
     },
 }
 
-/// How work is judged, and how much of it is kept.
+/// Settings for applying work.
 #[derive(Clone, Debug)]
 pub struct ApplyConfig {
     /// Settings of the alarm rules.

@@ -36,7 +36,7 @@ pub struct StoredDevice {
     pub stored_rev: Vec<u8>,
     /// The state; empty for an unknown device.
     pub state: DeviceState,
-    /// The highest seq that is certainly used, where the state does not contain it.
+    /// The highest seq that is known to be used, where the state does not contain it.
     pub seq_floor: u64,
     /// The stored state could not be read, or is gone although the device is listed.
     pub lost: bool,
@@ -51,14 +51,14 @@ pub enum Input<'a> {
     Message {
         /// The message.
         message: &'a Message<'a>,
-        /// How it is judged.
+        /// Settings of the alarm rules.
         settings: &'a AlarmSettings,
     },
     /// A deadline passed.
     Deadline {
         /// Since when some ingest has been receiving messages without interruption.
         listening_since: Time,
-        /// How it is judged.
+        /// Settings of the alarm rules.
         settings: &'a AlarmSettings,
     },
     /// Somebody acknowledges an alarm.

@@ -96,7 +96,7 @@ impl RedisWatch {
                 CanaryRole::FillIn => history.checks_without_others >= 2,
             };
             if is_our_turn {
-                // A failure needs no handling: subscribers notice that the canary stands still.
+                // A failure needs no handling: subscribers notice that the count does not change.
                 history.own_beat = self.store.beat().await.ok();
             }
         }

@@ -1,7 +1,7 @@
 //! The one reader and writer of device state in Redis.
 //!
 //! [`Store::load`] reads what decisions need and [`Store::commit`] carries decisions out by compare-and-set, both for many
-//! devices in one round trip. The other methods answer questions and never write a device.
+//! devices in one round trip. The other methods never write a device.
 
 mod alarm_log;
 mod codec;
@@ -48,18 +48,18 @@ pub use crate::redis::Subscriber;
 /// Cheap to clone; every clone shares the connection.
 #[derive(Clone, Debug)]
 pub struct Store {
-    link: Arc<RedisConnector>,
+    connector: Arc<RedisConnector>,
     committed_states: Arc<CommittedStates>,
     in_doubt: Arc<InDoubt>,
     reasserted: Arc<AtomicU64>,
 }
 
 impl Store {
-    /// A store that connects when it is first asked, and again whenever the connection was lost.
+    /// A store that connects at the first request, and again after the connection was lost.
     #[must_use]
     pub fn new(config: RedisConfig, clock: Arc<SystemClock>) -> Self {
         Self {
-            link: Arc::new(RedisConnector::new(config, clock)),
+            connector: Arc::new(RedisConnector::new(config, clock)),
             committed_states: Arc::default(),
             in_doubt: Arc::default(),
             reasserted: Arc::default(),
@@ -69,19 +69,19 @@ impl Store {
     /// Number of partitions.
     #[must_use]
     pub fn partitions(&self) -> u16 {
-        self.link.config().partitions
+        self.connector.config().partitions
     }
 
     /// This machine's clock, corrected by Redis `TIME`.
     #[must_use]
     pub fn clock(&self) -> Arc<dyn Clock> {
-        Arc::<SystemClock>::clone(self.link.clock())
+        Arc::<SystemClock>::clone(self.connector.clock())
     }
 
     /// Checks that Redis answers, and measures the clock against it.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        let mut connection = self.link.connection().await?;
-        let measured = self.link.measure_clock(&mut connection.redis).await;
+        let mut connection = self.connector.connection().await?;
+        let measured = self.connector.measure_clock(&mut connection.redis).await;
         measured.map_err(|err| self.failed(&connection, err))
     }
 
@@ -96,19 +96,19 @@ impl Store {
         &self,
         pushes: impl Fn(PushInfo) + Send + Sync + 'static,
     ) -> Result<Subscriber, StoreError> {
-        Ok(self.link.subscriber(pushes).await?)
+        Ok(self.connector.subscriber(pushes).await?)
     }
 
     /// Asks on a fresh connection which server answers at the configured address now: its `run_id`. The present connection is
     /// closed if it leads to another server.
     pub async fn identify_server(&self) -> Result<Arc<str>, StoreError> {
-        Ok(self.link.identify_server().await?)
+        Ok(self.connector.identify_server().await?)
     }
 
-    /// Number of connections for questions and commits made so far.
+    /// Number of connections for reads and commits made so far.
     #[must_use]
     pub fn connections(&self) -> u64 {
-        self.link.connections_made()
+        self.connector.connections_made()
     }
 
     /// Number of devices asserted again so far, because Redis had lost what was committed here.
@@ -124,7 +124,7 @@ impl Store {
     /// Interval of the checks in [`crate::redis_watch`]; zero: never.
     #[must_use]
     pub fn watch_interval(&self) -> Duration {
-        self.link.config().redis_watch
+        self.connector.config().redis_watch
     }
 
     /// What this process committed last for the device, if the stored state has lost part of it.
@@ -132,12 +132,12 @@ impl Store {
         self.committed_states.missing_from(stored)
     }
 
-    /// Alarm changes of earlier commits of this process that stand and were not reported yet. Each is returned once.
+    /// Committed alarm changes of this process that were not reported yet. Each is returned once.
     pub(crate) fn take_unreported(&self, loaded: &StoredDevice) -> Vec<Change> {
         self.in_doubt.take(loaded)
     }
 
-    /// Keeps alarm changes that stand and were not reported, for the next [`Store::take_unreported`].
+    /// Keeps committed alarm changes that were not reported, for the next [`Store::take_unreported`].
     pub(crate) fn keep_unreported(&self, device: &DeviceId, changes: Vec<Change>) {
         self.in_doubt.keep_unreported(device, changes);
     }
@@ -179,7 +179,7 @@ impl Store {
         count: usize,
         build: impl Fn(&Scripts, usize, &mut Pipeline),
     ) -> Result<Vec<RedisResult<Value>>, StoreError> {
-        let mut connection = self.link.connection().await?;
+        let mut connection = self.connector.connection().await?;
         let all: Vec<usize> = (0..count).collect();
         let mut answers = self.send(&mut connection, &all, &build).await?;
         let forgotten: Vec<usize> = all
@@ -211,7 +211,7 @@ impl Store {
         for index in commands {
             build(&connection.scripts, *index, &mut pipe);
         }
-        let timeout = self.link.config().redis_timeout;
+        let timeout = self.connector.config().redis_timeout;
         let query = pipe.query_async::<Vec<RedisResult<Value>>>(&mut connection.redis);
         match tokio::time::timeout(timeout, query).await {
             Ok(Ok(answers)) if answers.len() == commands.len() => Ok(answers),
@@ -241,7 +241,7 @@ impl Store {
         match err.code() {
             // The server is no longer the master. A new connection may reach the one that is.
             Some("READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "MOVED" | "ASK") => {
-                self.link.discard_current();
+                self.connector.discard_current();
                 StoreError::Unavailable(err)
             }
             Some("LOADING" | "BUSY" | "OOM" | "MISCONF" | "TRYAGAIN" | "NOREPLICAS") => {
@@ -255,7 +255,7 @@ impl Store {
 
     /// Gives up the connection after an error of the connection itself.
     fn failed(&self, connection: &Connection, err: RedisError) -> StoreError {
-        self.link.discard(connection);
+        self.connector.discard(connection);
         StoreError::Unavailable(err)
     }
 }

@@ -19,7 +19,7 @@ const MAX_CONFLICTS: u32 = 1_000;
 pub struct Applied {
     /// The decision. Its changes begin with those of earlier commits that nobody has reported yet.
     pub decision: Decision,
-    /// How often another writer changed the state before this commit.
+    /// How often another writer committed first, so that it was decided again.
     pub conflicts: u32,
 }
 

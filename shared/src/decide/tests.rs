@@ -1,4 +1,4 @@
-//! Tables of decisions: inputs, and what they must lead to. The clock moves only when a test moves it.
+//! Sequences of inputs and the decisions they must lead to. The clock moves only when a test moves it.
 
 mod lifecycle;
 mod model;
@@ -14,8 +14,8 @@ use crate::decimal::Decimal;
 use crate::reading::Quality;
 use crate::state::ZeroLevel;
 
-/// One device on a virtual clock. Every decision is committed as the store would do it.
-pub(super) struct World {
+/// A device on a virtual clock. Its decisions are kept as if the store had committed them.
+pub(super) struct TestDevice {
     pub(super) stored: StoredDevice,
     pub(super) settings: AlarmSettings,
     pub(super) now: Time,
@@ -34,7 +34,7 @@ pub(crate) fn reading(value: Option<&str>) -> Reading {
     }
 }
 
-impl World {
+impl TestDevice {
     pub(super) fn new() -> Self {
         let start = Time::from_millis(1_800_000_000_000);
         Self {
@@ -59,50 +59,69 @@ impl World {
         }
     }
 
-    pub(super) fn pass(&mut self, seconds: u64) {
+    /// Moves both clocks forward.
+    pub(super) fn advance(&mut self, seconds: u64) {
         self.now = self.now + Duration::from_secs(seconds);
         self.device_time = self.device_time + Duration::from_secs(seconds);
     }
 
     /// Sends a reading with this value, 5 s after the one before.
-    pub(super) fn value(&mut self, value: &str) -> Decision {
-        self.pass(5);
-        self.read(reading(Some(value)))
+    pub(super) fn send_value(&mut self, value: &str) -> Decision {
+        self.advance(5);
+        self.send_reading(reading(Some(value)))
     }
 
-    pub(super) fn read(&mut self, mut reading: Reading) -> Decision {
+    /// Sends this reading with the present time of the device.
+    pub(super) fn send_reading(&mut self, mut reading: Reading) -> Decision {
         reading.device_time = Some(self.device_time);
-        self.send(reading, false, false)
+        self.send_message(reading)
     }
 
-    pub(super) fn send(&mut self, reading: Reading, dup: bool, retain: bool) -> Decision {
+    /// Sends this reading with the time it contains, if any.
+    pub(super) fn send_message(&mut self, reading: Reading) -> Decision {
+        let fingerprint = self.next_fingerprint();
+        self.send_with_fingerprint(reading, fingerprint, false)
+    }
+
+    /// As [`TestDevice::send_message`], marked as delivered before.
+    pub(super) fn send_redelivered(&mut self, reading: Reading) -> Decision {
+        let fingerprint = self.next_fingerprint();
+        self.send_with_fingerprint(reading, fingerprint, true)
+    }
+
+    /// As [`TestDevice::send_message`], retained by the broker.
+    pub(super) fn send_retained(&mut self, reading: Reading) -> Decision {
+        let fingerprint = self.next_fingerprint();
+        self.decide_message(&Message {
+            retain: true,
+            ..message(reading, fingerprint)
+        })
+    }
+
+    fn next_fingerprint(&mut self) -> u64 {
         self.fingerprints += 1;
-        let fingerprint = self.fingerprints;
-        self.send_fingerprint(reading, fingerprint, dup, retain)
+        self.fingerprints
     }
 
-    pub(super) fn send_fingerprint(
+    pub(super) fn send_with_fingerprint(
         &mut self,
         reading: Reading,
         fingerprint: u64,
         dup: bool,
-        retain: bool,
     ) -> Decision {
-        let message = Message {
-            reading,
-            fingerprint,
+        self.decide_message(&Message {
             dup,
-            retain,
-            live_raw_message: None,
-        };
-        let settings = &self.settings.clone();
-        self.apply(Input::Message {
-            message: &message,
-            settings,
+            ..message(reading, fingerprint)
         })
     }
 
-    pub(super) fn timer(&mut self, listening_since: Time) -> Decision {
+    fn decide_message(&mut self, message: &Message<'_>) -> Decision {
+        let settings = &self.settings.clone();
+        self.apply(Input::Message { message, settings })
+    }
+
+    /// Decides as the timers do when a deadline has passed.
+    pub(super) fn run_timer(&mut self, listening_since: Time) -> Decision {
         let settings = &self.settings.clone();
         self.apply(Input::Deadline {
             listening_since,
@@ -110,6 +129,7 @@ impl World {
         })
     }
 
+    /// Acknowledges an alarm, having seen the present position.
     pub(super) fn acknowledge(&mut self, id: &str) -> Decision {
         let seen = self.stored.state.position;
         self.acknowledge_seen(id, seen)
@@ -133,17 +153,23 @@ impl World {
         decision
     }
 
-    /// Restarts everything: what remains is the state in its stored form.
+    /// Reads the state back from its stored form, as after a restart of everything.
     pub(super) fn restart(&mut self) {
         self.stored.state = crate::store::round_trip(&self.stored.state);
     }
 
-    pub(super) fn gas(&self) -> Option<&Alarm> {
+    pub(super) fn gas_alarm(&self) -> Option<&Alarm> {
         self.stored.state.alarm(Kind::Gas)
     }
 
-    pub(super) fn gas_id(&self) -> String {
-        self.gas().map(|alarm| alarm.id.clone()).unwrap_or_default()
+    pub(super) fn gas_alarm_id(&self) -> String {
+        self.gas_alarm()
+            .map(|alarm| alarm.id.clone())
+            .unwrap_or_default()
+    }
+
+    pub(super) fn gas_alarm_state(&self) -> Option<AlarmState> {
+        self.gas_alarm().map(Alarm::state)
     }
 
     pub(super) fn quality(&self) -> Quality {
@@ -151,11 +177,17 @@ impl World {
     }
 }
 
-pub(super) fn kinds(decision: &Decision) -> Vec<(ChangeKind, Condition)> {
-    let change = |change: &Change| (change.kind, change.alarm.condition);
-    decision.changes.iter().map(change).collect()
+fn message(reading: Reading, fingerprint: u64) -> Message<'static> {
+    Message {
+        reading,
+        fingerprint,
+        dup: false,
+        retain: false,
+        live_raw_message: None,
+    }
 }
 
-pub(super) fn state_of(world: &World) -> Option<AlarmState> {
-    world.gas().map(Alarm::state)
+pub(super) fn changes(decision: &Decision) -> Vec<(ChangeKind, Condition)> {
+    let change = |change: &Change| (change.kind, change.alarm.condition);
+    decision.changes.iter().map(change).collect()
 }

@@ -9,31 +9,31 @@ fn device(number: u32) -> DeviceId {
 }
 
 #[test]
-fn one_line_then_none_for_ten_seconds_and_the_next_carries_the_count() {
-    let rare = RateLimit::one_per_ten_seconds();
-    assert_eq!(rare.allow(at(0)), Some(0));
-    assert_eq!(rare.allow(at(1)), None);
-    assert_eq!(rare.allow(at(9_999)), None);
-    assert_eq!(rare.allow(at(10_000)), Some(2));
-    assert_eq!(rare.allow(at(20_000)), Some(0));
+fn one_line_is_allowed_per_ten_seconds_and_carries_the_number_suppressed_before_it() {
+    let limit = RateLimit::one_per_ten_seconds();
+    assert_eq!(limit.allow(at(0)), Some(0));
+    assert_eq!(limit.allow(at(1)), None);
+    assert_eq!(limit.allow(at(9_999)), None);
+    assert_eq!(limit.allow(at(10_000)), Some(2));
+    assert_eq!(limit.allow(at(20_000)), Some(0));
 }
 
 #[test]
-fn a_noisy_device_is_suppressed_and_another_is_not() {
+fn lines_of_a_noisy_device_are_suppressed_and_those_of_others_are_not() {
     let limit = DeviceRateLimit::default();
     let noisy = device(1);
     let allowed = (0..1_000).filter(|ms| limit.allow(&noisy, at(*ms)).is_some());
     assert_eq!(allowed.count(), 10);
-    // Some other device shares its slot with one chance in a thousand: of three at least one is allowed.
+    // Another device shares the slot of the noisy one with a probability of 1/1024. Of three, at least one is allowed.
     let others = [2, 3, 4].map(|number| limit.allow(&device(number), at(1_000)));
     assert!(
-        others.iter().flatten().any(|held_back| *held_back >= 990),
+        others.iter().flatten().any(|suppressed| *suppressed >= 990),
         "{others:?}"
     );
 }
 
 #[test]
-fn a_minute_later_a_line_is_allowed_with_the_suppressed_count() {
+fn after_a_minute_a_device_gets_a_line_with_the_number_suppressed() {
     let limit = DeviceRateLimit::default();
     for ms in 0..25 {
         limit.allow(&device(1), at(ms));
@@ -43,7 +43,7 @@ fn a_minute_later_a_line_is_allowed_with_the_suppressed_count() {
 }
 
 #[test]
-fn the_total_is_limited_too() {
+fn the_lines_of_all_devices_together_are_limited() {
     let limit = DeviceRateLimit::default();
     let allowed = (0..5_000).filter(|number| limit.allow(&device(*number), at(0)).is_some());
     assert_eq!(allowed.count(), 600);
@@ -51,16 +51,16 @@ fn the_total_is_limited_too() {
 }
 
 #[test]
-fn a_clock_that_was_set_back_silences_nothing() {
-    let rare = RateLimit::one_per_ten_seconds();
-    assert_eq!(rare.allow(at(3_600_000)), Some(0));
-    assert_eq!(rare.allow(at(0)), Some(0));
+fn after_the_clock_was_set_back_a_line_is_allowed_at_once() {
+    let limit = RateLimit::one_per_ten_seconds();
+    assert_eq!(limit.allow(at(3_600_000)), Some(0));
+    assert_eq!(limit.allow(at(0)), Some(0));
 }
 
 #[test]
-fn lines_beyond_the_limit_are_suppressed() {
-    let frequent = RateLimit::six_hundred_per_minute();
-    let allowed = (0..1_000).filter(|ms| frequent.allow(at(*ms)).is_some());
+fn six_hundred_lines_are_allowed_per_minute() {
+    let limit = RateLimit::six_hundred_per_minute();
+    let allowed = (0..1_000).filter(|ms| limit.allow(at(*ms)).is_some());
     assert_eq!(allowed.count(), 600);
-    assert_eq!(frequent.allow(at(60_000)), Some(400));
+    assert_eq!(limit.allow(at(60_000)), Some(400));
 }

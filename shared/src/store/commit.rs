@@ -118,7 +118,7 @@ impl Store {
 
     /// Opens a new epoch for a device's partition: the device's seq is lost, and no position may be used twice.
     pub async fn give_up_epoch(&self, device: &DeviceId, epoch: Epoch) -> Result<(), StoreError> {
-        let run_id = self.link.connection().await?.run_id;
+        let run_id = self.connector.connection().await?.run_id;
         let partition = device.partition(self.partitions());
         let given_up = self.run(|scripts, pipe| {
             open_epoch(pipe, scripts, partition, &run_id, Some(epoch));
@@ -138,7 +138,7 @@ impl Store {
 
     /// A server without an epoch has lost its data. The next connection opens new epochs.
     pub(super) fn epoch_gone(&self, err: redis::RedisError) -> StoreError {
-        self.link.discard_current();
+        self.connector.discard_current();
         StoreError::Unavailable(err)
     }
 

@@ -30,7 +30,7 @@ impl Store {
         letters: &[DeadLetter<'_>],
         max: u64,
     ) -> Result<(), StoreError> {
-        let now = self.link.now();
+        let now = self.connector.now();
         let answers = self
             .run_each(letters.len(), |_, index, pipe| {
                 let letter = &letters[index];

@@ -154,7 +154,7 @@ impl Store {
         });
         let found = bytes(found.await?).map_err(StoreError::Unavailable)?;
         let found = found.and_then(|found| serde_json::from_slice::<FleetSample>(&found).ok());
-        let now = self.link.now();
+        let now = self.connector.now();
         if let Some(found) = found
             && (0..millis(max_age)).contains(&now.millis_since(found.at))
         {
@@ -209,7 +209,7 @@ impl Store {
         report: &WatchReport,
         life: Duration,
     ) -> Result<(), StoreError> {
-        let now = self.link.now();
+        let now = self.connector.now();
         let report = WatchReport {
             at: now,
             ..report.clone()

@@ -75,7 +75,7 @@ impl Store {
         let topics = text(next()?)
             .map_err(StoreError::Unavailable)?
             .unwrap_or_default();
-        let now = self.link.now();
+        let now = self.connector.now();
         let age = newest.first().map(|(_, score)| {
             let age_ms = now.millis_since(time_of_score(*score)).max(0);
             Duration::from_millis(age_ms.unsigned_abs())

@@ -1,4 +1,4 @@
-//! The store against a real redis-server.
+//! Tests the store with a real redis-server.
 
 mod in_doubt;
 mod newer_release;
@@ -23,12 +23,18 @@ use crate::position::Position;
 use crate::reading::Reading;
 use crate::state::{AlarmSettings, ZeroLevel};
 
-/// A Redis for one test.
-struct Server {
+const DEVICE: &str = "OTSM-0114";
+
+fn device() -> DeviceId {
+    DEVICE.parse().expect("a serial")
+}
+
+/// The redis-server of one test.
+struct RedisServer {
     redis: OwnRedis,
 }
 
-impl Server {
+impl RedisServer {
     async fn start() -> Self {
         let redis = OwnRedis::start(&[]).await;
         Self { redis }
@@ -44,11 +50,12 @@ impl Server {
         Store::new(config, Arc::new(SystemClock::default()))
     }
 
+    /// A connection for commands that the store does not have.
     #[expect(
         clippy::disallowed_methods,
-        reason = "looks at the server past the store"
+        reason = "reads and writes keys without the store"
     )]
-    async fn raw(&self) -> MultiplexedConnection {
+    async fn connect(&self) -> MultiplexedConnection {
         let client = redis::Client::open(self.redis.url());
         let client = client.expect("a URL");
         client
@@ -58,7 +65,7 @@ impl Server {
     }
 }
 
-fn rules() -> ApplyConfig {
+fn apply_config() -> ApplyConfig {
     ApplyConfig {
         settings: AlarmSettings {
             offline_after: Duration::from_mins(3),
@@ -76,7 +83,8 @@ fn rules() -> ApplyConfig {
     }
 }
 
-fn of(device: &str, value: &str, second: i64) -> Reading {
+/// A reading of this device, taken at this second of the test.
+fn reading_of(device: &str, value: &str, second: i64) -> Reading {
     Reading {
         device: device.parse().expect("a serial"),
         device_time: Some(Time::from_millis(1_800_000_000_000 + second * 1_000)),
@@ -84,13 +92,15 @@ fn of(device: &str, value: &str, second: i64) -> Reading {
     }
 }
 
-fn work(reading: &Reading, fingerprint: u64) -> Work<'static> {
+/// A message with this reading. Its fingerprint is the time of the reading.
+fn message_work(reading: &Reading) -> Work<'static> {
+    let time = reading.device_time.expect("a time");
     Work {
         device: reading.device.clone(),
         cause: Cause::Message {
             message: Message {
                 reading: reading.clone(),
-                fingerprint,
+                fingerprint: time.as_millis().unsigned_abs(),
                 dup: false,
                 retain: false,
                 live_raw_message: None,
@@ -101,47 +111,49 @@ fn work(reading: &Reading, fingerprint: u64) -> Work<'static> {
     }
 }
 
-async fn send(store: &Store, reading: &Reading, fingerprint: u64) -> Result<Applied, StoreError> {
-    let work = [work(reading, fingerprint)];
-    let mut results = apply(store, &work, &rules()).await;
+/// Applies one message with this reading, as ingest does.
+async fn apply_reading(store: &Store, reading: &Reading) -> Result<Applied, StoreError> {
+    let work = [message_work(reading)];
+    let mut results = apply(store, &work, &apply_config()).await;
     results.pop().expect("one result")
 }
 
-fn entry(logged: &LoggedEntry) -> &AlarmLogEntry {
+async fn commit_reading(store: &Store, device: &str, value: &str, second: i64) -> Applied {
+    let applied = apply_reading(store, &reading_of(device, value, second)).await;
+    applied.expect("committed")
+}
+
+fn readable_entry(logged: &LoggedEntry) -> &AlarmLogEntry {
     logged.entry.as_ref().expect("readable")
 }
 
-/// What a message decides for a device.
+/// Decides about the message without committing it.
 fn decide_message(stored: &StoredDevice, work: &Work<'_>, now: Time) -> Decision {
     let Cause::Message { message, .. } = &work.cause else {
         panic!("{work:?}");
     };
-    let settings = &rules().settings;
+    let settings = &apply_config().settings;
     decide(stored, Input::Message { message, settings }, now, None)
 }
 
-async fn length(redis: &mut MultiplexedConnection, stream: &str) -> u64 {
+async fn stream_length(redis: &mut MultiplexedConnection, stream: &str) -> u64 {
     redis::cmd("XLEN")
         .arg(stream)
         .query_async(redis)
         .await
-        .expect("asks")
+        .expect("an answer")
 }
 
 #[tokio::test]
 async fn a_commit_writes_state_streams_log_and_indexes_together() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let store = server.store();
-    let device: DeviceId = "OTSM-0114".parse().expect("a serial");
-    send(&store, &of("OTSM-0114", "100", 0), 1)
-        .await
-        .expect("committed");
-    send(&store, &of("OTSM-0114", "300", 5), 2)
-        .await
-        .expect("committed");
+    let device = device();
+    commit_reading(&store, DEVICE, "100", 0).await;
+    commit_reading(&store, DEVICE, "300", 5).await;
 
-    let snapshot = store.snapshot(&device, Some(1)).await.expect("reads");
-    let state = snapshot.state.expect("known");
+    let snapshot = store.snapshot(&device, Some(1)).await.expect("an answer");
+    let state = snapshot.state.expect("a state");
     assert_eq!(state.position.seq, 2);
     assert_eq!(state.position.epoch, snapshot.epoch);
     assert_eq!(state.alarms.len(), 1);
@@ -154,37 +166,44 @@ async fn a_commit_writes_state_streams_log_and_indexes_together() {
     assert_eq!(seqs, [1, 2]);
     assert_eq!(snapshot.changes.len(), 1);
     assert_eq!(snapshot.changes[0].alarms[0].id, state.alarms[0].id);
-    let devices = store.devices().await.expect("reads");
+    let devices = store.devices().await.expect("an answer");
     assert_eq!(devices.len(), 1);
     let log = store
         .alarm_log(device.partition(8), None, None, None)
         .await
-        .expect("reads");
+        .expect("an answer");
     assert_eq!(log.len(), 1);
-    assert_eq!(entry(&log[0]).change, Some(ChangeKind::Raised));
-    let samples = store.history(&device, None, None, 10).await.expect("reads");
+    assert_eq!(readable_entry(&log[0]).change, Some(ChangeKind::Raised));
+    let samples = store
+        .history(&device, None, None, 10)
+        .await
+        .expect("an answer");
     assert_eq!(samples.len(), 2);
     assert_eq!(
-        store.raw_payload(&device).await.expect("reads").as_deref(),
+        store
+            .raw_payload(&device)
+            .await
+            .expect("an answer")
+            .as_deref(),
         Some(&b"{}"[..])
     );
     let before = store
         .alarm_log(device.partition(8), Some(&log[0].id), None, None)
         .await;
     assert!(
-        before.expect("reads").is_empty(),
+        before.expect("an answer").is_empty(),
         "nothing is older than the oldest"
     );
 }
 
 #[tokio::test]
-async fn the_published_bytes_are_those_of_the_stream() {
-    let server = Server::start().await;
+async fn the_published_bytes_equal_the_bytes_in_the_events_stream() {
+    let server = RedisServer::start().await;
     let store = server.store();
-    let device: DeviceId = "OTSM-0114".parse().expect("a serial");
-    let (heard, mut hear) = tokio::sync::mpsc::channel::<PushInfo>(16);
+    let device = device();
+    let (pushes, mut received) = tokio::sync::mpsc::channel::<PushInfo>(16);
     let mut subscriber = store
-        .subscriber(move |push| heard.try_send(push).expect("room"))
+        .subscriber(move |push| pushes.try_send(push).expect("the channel has room"))
         .await
         .expect("connects");
     let channel = store.channel(&device);
@@ -194,143 +213,140 @@ async fn the_published_bytes_are_those_of_the_stream() {
         .exec_async(&mut subscriber.connection)
         .await
         .expect("subscribes");
-    send(&store, &of("OTSM-0114", "300", 0), 1)
-        .await
-        .expect("committed");
+    commit_reading(&store, DEVICE, "300", 0).await;
     let message = loop {
-        let push = hear.recv().await.expect("a push");
+        let push = received.recv().await.expect("a push");
         if push.kind == redis::PushKind::SMessage {
             break push.data;
         }
     };
-    let snapshot = store.snapshot(&device, Some(1)).await.expect("reads");
+    let snapshot = store.snapshot(&device, Some(1)).await.expect("an answer");
     let expected = [channel.into_bytes(), snapshot.events[0].bytes.clone()];
     assert_eq!(message, expected.map(Value::BulkString));
 }
 
 #[tokio::test]
-async fn writers_that_race_on_one_device_lose_nothing() {
-    let server = Server::start().await;
-    let device: DeviceId = "OTSM-0114".parse().expect("a serial");
+async fn four_concurrent_writers_of_one_device_lose_no_reading() {
+    let server = RedisServer::start().await;
+    let device = device();
     let mut writers = tokio::task::JoinSet::new();
     for writer in 0..4_u64 {
         let store = server.store();
         writers.spawn(async move {
             let mut conflicts = 0;
             for step in 0..100_u64 {
-                let second = i64::try_from(step * 4 + writer).expect("small");
-                let reading = of("OTSM-0114", "100", second);
-                let applied = send(&store, &reading, second.unsigned_abs()).await;
-                conflicts += applied.expect("committed").conflicts;
+                let second = i64::try_from(step * 4 + writer).expect("it fits");
+                conflicts += commit_reading(&store, DEVICE, "100", second)
+                    .await
+                    .conflicts;
             }
             conflicts
         });
     }
     let conflicts: u32 = writers.join_all().await.into_iter().sum();
-    assert!(conflicts > 0, "the test must see writers that race");
+    assert!(conflicts > 0, "the writers never conflicted");
     let store = server.store();
     let samples = store
         .history(&device, None, None, 1_000)
         .await
-        .expect("reads");
+        .expect("an answer");
     assert_eq!(samples.len(), 400, "every reading is in the history once");
-    let snapshot = store.snapshot(&device, Some(0)).await.expect("reads");
+    let snapshot = store.snapshot(&device, Some(0)).await.expect("an answer");
     let seqs: Vec<_> = snapshot
         .events
         .iter()
         .map(|event| event.position.seq)
         .collect();
     let last = *seqs.last().expect("events");
-    assert_eq!(seqs, (last + 1 - 64..=last).collect::<Vec<_>>(), "no hole");
+    assert_eq!(
+        seqs,
+        (last + 1 - 64..=last).collect::<Vec<_>>(),
+        "no seq is missing"
+    );
 }
 
 #[tokio::test]
-async fn an_acknowledgement_and_an_escalation_never_lose_each_other() {
-    let server = Server::start().await;
+async fn an_acknowledgement_never_covers_an_escalation_that_happens_at_the_same_time() {
+    let server = RedisServer::start().await;
     let store = server.store();
-    let device: DeviceId = "OTSM-0114".parse().expect("a serial");
+    let device = device();
     let other = server.store();
     other.ping().await.expect("connected");
     let (mut escalated, mut covered) = (0, 0);
-    // How long the reading waits, or below zero the acknowledgement: it follows the outcomes, so that most rounds are
-    // decided within one round trip.
-    let mut head_start_us = 0_i64;
+    // How long the reading waits; if negative, how long the acknowledgement waits. It is adjusted after each round, so that
+    // both usually reach Redis within one round trip.
+    let mut reading_delay_us = 0_i64;
     let wait =
         |micros: i64| tokio::time::sleep(Duration::from_micros(micros.max(0).unsigned_abs()));
     for round in 0..300_i64 {
         let second = round * 30;
-        let fingerprint = u64::try_from(round * 10).expect("small");
-        send(&store, &of("OTSM-0114", "300", second), fingerprint)
-            .await
-            .expect("committed");
+        commit_reading(&store, DEVICE, "300", second).await;
         let state = store
             .snapshot(&device, None)
             .await
-            .expect("reads")
+            .expect("an answer")
             .state
-            .expect("known");
+            .expect("a state");
         let id = state.alarms[0].id.clone();
-        let reading = of("OTSM-0114", "600", second + 5);
+        let reading = reading_of(DEVICE, "600", second + 5);
         let (answer, applied) = tokio::join!(
             async {
-                wait(-head_start_us).await;
+                wait(-reading_delay_us).await;
                 acknowledge(&other, &device, &id, "User", Some(state.position)).await
             },
             async {
-                wait(head_start_us).await;
-                send(&store, &reading, fingerprint + 1).await
+                wait(reading_delay_us).await;
+                apply_reading(&store, &reading).await
             },
         );
         applied.expect("committed");
-        let alarm = store
+        let state = store
             .snapshot(&device, None)
             .await
-            .expect("reads")
+            .expect("an answer")
             .state
-            .expect("known");
-        let alarm = &alarm.alarms[0];
-        match answer.expect("answered").answer {
+            .expect("a state");
+        let alarm = &state.alarms[0];
+        match answer.expect("an answer").answer {
             Acknowledged::Escalated => {
                 escalated += 1;
-                head_start_us += 150;
+                reading_delay_us += 150;
             }
             Acknowledged::Covered => {
                 covered += 1;
-                head_start_us -= 150;
+                reading_delay_us -= 150;
             }
-            Acknowledged::NotFound => panic!("the alarm stands"),
+            Acknowledged::NotFound => panic!("the alarm is open"),
         }
         assert!(
             alarm.acknowledged.is_none(),
-            "a level reached later is never covered"
+            "the acknowledgement covered a level reached later"
         );
-        send(&store, &of("OTSM-0114", "10", second + 10), fingerprint + 2)
-            .await
-            .expect("committed");
+        commit_reading(&store, DEVICE, "10", second + 10).await;
     }
     assert!(
         escalated > 0 && covered > 0,
-        "{escalated} after, {covered} before the escalation"
+        "acknowledged {escalated} times after and {covered} times before the escalation"
     );
     let log = store
         .alarm_log(device.partition(8), None, None, None)
         .await
-        .expect("reads");
+        .expect("an answer");
     let acknowledged = log
         .iter()
-        .filter(|logged| entry(logged).acknowledgement().is_some())
+        .filter(|logged| readable_entry(logged).acknowledgement().is_some())
         .count();
     assert!(
         acknowledged > 100,
-        "every acknowledgement is in the log: {acknowledged}"
+        "acknowledgements are missing in the log: {acknowledged}"
     );
 }
 
 #[tokio::test]
-async fn one_device_with_keys_of_the_wrong_type_does_not_stop_the_others() {
-    let server = Server::start().await;
+async fn a_device_with_a_key_of_the_wrong_type_is_refused_and_other_devices_are_committed() {
+    let server = RedisServer::start().await;
     let store = server.store();
-    let mut raw = server.raw().await;
+    let mut redis = server.connect().await;
     let keys = |device: &str| {
         let device: DeviceId = device.parse().expect("a serial");
         (store.keys(&device), device)
@@ -338,42 +354,40 @@ async fn one_device_with_keys_of_the_wrong_type_does_not_stop_the_others() {
     let (hash, one) = keys("OTSM-1");
     let (events, two) = keys("OTSM-2");
     let (history, three) = keys("OTSM-3");
-    let _: () = raw.set(hash.device(&one), "x").await.expect("set");
-    let _: () = raw.set(events.events(&two), "x").await.expect("set");
-    let _: () = raw.set(history.history(&three), "x").await.expect("set");
+    let _: () = redis.set(hash.device(&one), "x").await.expect("set");
+    let _: () = redis.set(events.events(&two), "x").await.expect("set");
+    let _: () = redis.set(history.history(&three), "x").await.expect("set");
     let readings: Vec<_> = (1..=4)
-        .map(|n| of(&format!("OTSM-{n}"), "300", 0))
+        .map(|n| reading_of(&format!("OTSM-{n}"), "300", 0))
         .collect();
-    let work: Vec<_> = readings.iter().map(|reading| work(reading, 1)).collect();
-    let results = apply(&store, &work, &rules()).await;
-    let fates: Vec<_> = results
+    let work: Vec<_> = readings.iter().map(message_work).collect();
+    let results = apply(&store, &work, &apply_config()).await;
+    let outcomes: Vec<_> = results
         .iter()
         .map(|r| r.as_ref().map(|_| ()).map_err(StoreError::code))
         .collect();
     let refused = Err("device_refused");
-    assert_eq!(fates, [refused, refused, refused, Ok(())]);
-    let untouched: bool = raw.exists(events.device(&two)).await.expect("asks");
-    assert!(!untouched, "a refused commit writes nothing at all");
+    assert_eq!(outcomes, [refused, refused, refused, Ok(())]);
+    let is_written: bool = redis.exists(events.device(&two)).await.expect("an answer");
+    assert!(!is_written, "a refused commit wrote something");
 }
 
 #[tokio::test]
-async fn a_state_that_cannot_be_read_is_kept_aside_and_replaced_by_the_next_reading() {
-    let server = Server::start().await;
+async fn an_unreadable_state_is_quarantined_and_replaced_by_the_next_reading() {
+    let server = RedisServer::start().await;
     let store = server.store();
-    let device: DeviceId = "OTSM-0114".parse().expect("a serial");
+    let device = device();
     for second in 0..3 {
-        send(
-            &store,
-            &of("OTSM-0114", "300", second * 5),
-            second.unsigned_abs(),
-        )
-        .await
-        .expect("ok");
+        commit_reading(&store, DEVICE, "300", second * 5).await;
     }
-    let mut raw = server.raw().await;
+    let mut redis = server.connect().await;
     let keys = store.keys(&device);
-    let epoch = store.snapshot(&device, None).await.expect("reads").epoch;
-    // A number to Lua is not yet one to the reader.
+    let epoch = store
+        .snapshot(&device, None)
+        .await
+        .expect("an answer")
+        .epoch;
+    // Lua reads `1e3` as a number. The Rust code does not.
     for (field, garbage) in [
         ("latest", "{"),
         ("rev", "?"),
@@ -381,38 +395,42 @@ async fn a_state_that_cannot_be_read_is_kept_aside_and_replaced_by_the_next_read
         ("seq", "1e3"),
         ("seq", "99999999999999999999"),
     ] {
-        let _: () = raw
+        let _: () = redis
             .hset(keys.device(&device), field, garbage)
             .await
             .expect("set");
-        let unread = store.snapshot(&device, None).await;
-        assert_eq!(unread.expect_err("not shown").code(), "device_refused");
-        let before = length(&mut raw, &keys.events(&device)).await;
-        let later = i64::try_from(before * 100).expect("small");
-        send(&store, &of("OTSM-0114", "300", later), 1_000 + before)
-            .await
-            .expect("replaced");
+        let unreadable = store.snapshot(&device, None).await;
+        assert_eq!(
+            unreadable.expect_err("an unreadable state").code(),
+            "device_refused"
+        );
+        let before = stream_length(&mut redis, &keys.events(&device)).await;
+        let later = i64::try_from(before * 100).expect("it fits");
+        commit_reading(&store, DEVICE, "300", later).await;
         let snapshot = store
             .snapshot(&device, Some(before + 1))
             .await
-            .expect("reads");
+            .expect("an answer");
         assert_eq!(
-            snapshot.state.expect("known").position.seq,
+            snapshot.state.expect("a state").position.seq,
             before + 1,
             "after {field}"
         );
-        assert_eq!(snapshot.epoch, epoch, "the streams know the number");
+        assert_eq!(
+            snapshot.epoch, epoch,
+            "the streams contain the seq, so the epoch stays"
+        );
         let envelope = String::from_utf8_lossy(&snapshot.events[0].bytes).into_owned();
         assert!(envelope.contains(r#""snapshot":true"#), "{envelope}");
     }
-    assert_eq!(length(&mut raw, &keys.quarantine()).await, 5);
+    assert_eq!(stream_length(&mut redis, &keys.quarantine()).await, 5);
     let log = store
         .alarm_log(device.partition(8), None, None, None)
         .await
-        .expect("reads");
+        .expect("an answer");
     assert_eq!(
         log.iter()
-            .filter(|logged| entry(logged).change.is_none())
+            .filter(|logged| readable_entry(logged).change.is_none())
             .count(),
         5,
         "state_lost"
@@ -420,72 +438,70 @@ async fn a_state_that_cannot_be_read_is_kept_aside_and_replaced_by_the_next_read
 }
 
 #[tokio::test]
-async fn fields_that_a_newer_release_added_are_kept() {
-    let server = Server::start().await;
+async fn a_commit_keeps_fields_that_a_newer_release_added() {
+    let server = RedisServer::start().await;
     let store = server.store();
-    let device: DeviceId = "OTSM-0114".parse().expect("a serial");
-    send(&store, &of("OTSM-0114", "300", 0), 1)
-        .await
-        .expect("committed");
-    let mut raw = server.raw().await;
+    let device = device();
+    commit_reading(&store, DEVICE, "300", 0).await;
+    let mut redis = server.connect().await;
     let key = store.keys(&device).device(&device);
-    let _: () = raw.hset(&key, "added_later", "7").await.expect("set");
-    send(&store, &of("OTSM-0114", "301", 5), 2)
-        .await
-        .expect("committed");
-    let kept: String = raw.hget(&key, "added_later").await.expect("asks");
+    let _: () = redis.hset(&key, "added_later", "7").await.expect("set");
+    commit_reading(&store, DEVICE, "301", 5).await;
+    let kept: String = redis.hget(&key, "added_later").await.expect("an answer");
     assert_eq!(kept, "7");
 }
 
 #[tokio::test]
-async fn scripts_that_the_server_forgot_are_loaded_again() {
-    let server = Server::start().await;
+async fn scripts_that_the_server_has_lost_are_loaded_again() {
+    let server = RedisServer::start().await;
     let store = server.store();
-    send(&store, &of("OTSM-0114", "300", 0), 1)
-        .await
-        .expect("committed");
-    let mut raw = server.raw().await;
+    commit_reading(&store, DEVICE, "300", 0).await;
+    let mut redis = server.connect().await;
     redis::cmd("SCRIPT")
         .arg("FLUSH")
-        .exec_async(&mut raw)
+        .exec_async(&mut redis)
         .await
         .expect("flushed");
-    let applied = send(&store, &of("OTSM-0114", "301", 5), 2)
-        .await
-        .expect("committed");
+    let applied = commit_reading(&store, DEVICE, "301", 5).await;
     assert_eq!(applied.decision.state.position.seq, 2);
 }
 
 #[tokio::test]
-async fn an_emptied_server_gets_new_epochs() {
-    let server = Server::start().await;
+async fn after_all_data_was_deleted_new_epochs_are_opened() {
+    let server = RedisServer::start().await;
     let store = server.store();
-    let device: DeviceId = "OTSM-0114".parse().expect("a serial");
-    send(&store, &of("OTSM-0114", "300", 0), 1)
+    let device = device();
+    commit_reading(&store, DEVICE, "300", 0).await;
+    let before = store
+        .snapshot(&device, None)
         .await
-        .expect("committed");
-    let before = store.snapshot(&device, None).await.expect("reads").epoch;
-    let mut raw = server.raw().await;
+        .expect("an answer")
+        .epoch;
+    let mut redis = server.connect().await;
     redis::cmd("FLUSHALL")
-        .exec_async(&mut raw)
+        .exec_async(&mut redis)
         .await
         .expect("flushed");
-    let reading = of("OTSM-0114", "301", 5);
-    let first = send(&store, &reading, 2).await;
+    let reading = reading_of(DEVICE, "301", 5);
+    let first = apply_reading(&store, &reading).await;
     assert!(
         matches!(first, Err(StoreError::Unavailable(_))),
-        "nothing is committed without an epoch"
+        "committed without an epoch"
     );
-    send(&store, &reading, 2)
+    apply_reading(&store, &reading)
         .await
         .expect("a new epoch was opened");
-    let after = store.snapshot(&device, None).await.expect("reads").epoch;
+    let after = store
+        .snapshot(&device, None)
+        .await
+        .expect("an answer")
+        .epoch;
     assert_ne!(before, after);
 }
 
 #[tokio::test]
 async fn another_number_of_partitions_is_refused() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     server.store().ping().await.expect("recorded");
     let config = RedisConfig {
         partitions: 16,
@@ -501,23 +517,35 @@ async fn another_number_of_partitions_is_refused() {
 }
 
 #[tokio::test]
-async fn the_report_tells_since_when_somebody_listens() {
-    let server = Server::start().await;
+async fn ingest_reports_share_the_time_since_when_any_ingest_has_been_listening() {
+    let server = RedisServer::start().await;
     let store = server.store();
-    assert!(!store.ingest_status().await.expect("reads").is_listening());
+    assert!(
+        !store
+            .ingest_status()
+            .await
+            .expect("an answer")
+            .is_listening()
+    );
     let topics = ["SubTronics/data".to_owned()];
     let since = store.report("a", &topics).await.expect("reported");
     assert_eq!(store.report("b", &topics).await.expect("reported"), since);
-    let status = store.ingest_status().await.expect("reads");
+    let status = store.ingest_status().await.expect("an answer");
     assert!(status.is_listening());
     assert_eq!(status.topics, topics);
     store.withdraw("a").await.expect("withdrawn");
     store.withdraw("b").await.expect("withdrawn");
-    assert!(!store.ingest_status().await.expect("reads").is_listening());
+    assert!(
+        !store
+            .ingest_status()
+            .await
+            .expect("an answer")
+            .is_listening()
+    );
 }
 
 #[tokio::test]
-async fn tls_is_spoken_where_the_url_says_so() {
+async fn a_rediss_url_starts_a_tls_handshake() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
         .expect("a port");
@@ -537,87 +565,88 @@ async fn tls_is_spoken_where_the_url_says_so() {
     };
     let (answer, byte) = tokio::join!(store.ping(), first_byte);
     assert_eq!(byte, 0x16, "a TLS handshake record");
-    assert_eq!(answer.expect_err("the peer hangs up").code(), "redis_away");
+    assert_eq!(
+        answer.expect_err("the peer closes the connection").code(),
+        "redis_away"
+    );
 }
 
 #[tokio::test]
-async fn a_lost_state_without_streams_goes_on_in_a_new_epoch() {
-    let server = Server::start().await;
+async fn a_lost_state_without_streams_is_replaced_in_a_new_epoch() {
+    let server = RedisServer::start().await;
     let store = server.store();
-    let device: DeviceId = "OTSM-0114".parse().expect("a serial");
-    send(&store, &of("OTSM-0114", "300", 0), 1)
+    let device = device();
+    commit_reading(&store, DEVICE, "300", 0).await;
+    let before = store
+        .snapshot(&device, None)
         .await
-        .expect("committed");
-    let before = store.snapshot(&device, None).await.expect("reads").epoch;
-    let mut raw = server.raw().await;
+        .expect("an answer")
+        .epoch;
+    let mut redis = server.connect().await;
     let keys = store.keys(&device);
     for field in ["rev", "seq", "latest"] {
-        let _: () = raw
+        let _: () = redis
             .hset(keys.device(&device), field, "?")
             .await
             .expect("set");
     }
-    let _: () = raw.del(keys.events(&device)).await.expect("deleted");
-    let _: () = raw.del(keys.changes(&device)).await.expect("deleted");
-    send(&store, &of("OTSM-0114", "300", 5), 2)
-        .await
-        .expect("replaced");
-    let after = store.snapshot(&device, None).await.expect("reads");
+    let _: () = redis.del(keys.events(&device)).await.expect("deleted");
+    let _: () = redis.del(keys.changes(&device)).await.expect("deleted");
+    commit_reading(&store, DEVICE, "300", 5).await;
+    let after = store.snapshot(&device, None).await.expect("an answer");
     assert_ne!(after.epoch, before);
-    assert_eq!(after.state.expect("known").position.epoch, after.epoch);
+    assert_eq!(after.state.expect("a state").position.epoch, after.epoch);
 }
 
 #[tokio::test]
-async fn a_stream_that_is_ahead_of_the_state_is_followed() {
-    let server = Server::start().await;
+async fn if_a_stream_is_ahead_of_the_state_the_next_seq_is_above_the_stream() {
+    let server = RedisServer::start().await;
     let store = server.store();
-    let device: DeviceId = "OTSM-0114".parse().expect("a serial");
-    send(&store, &of("OTSM-0114", "300", 0), 1)
-        .await
-        .expect("committed");
-    let mut raw = server.raw().await;
+    let device = device();
+    commit_reading(&store, DEVICE, "300", 0).await;
+    let mut redis = server.connect().await;
     let events = store.keys(&device).events(&device);
     let mut ahead = redis::cmd("XADD");
     ahead.arg(&events).arg("7-0").arg("epoch").arg("x");
-    ahead.exec_async(&mut raw).await.expect("added");
-    let applied = send(&store, &of("OTSM-0114", "301", 5), 2)
-        .await
-        .expect("committed");
+    ahead.exec_async(&mut redis).await.expect("added");
+    let applied = commit_reading(&store, DEVICE, "301", 5).await;
     assert_eq!(applied.decision.state.position.seq, 8);
 }
 
 #[tokio::test]
-async fn a_position_from_the_future_covers_no_more_than_what_was_read() {
-    let server = Server::start().await;
+async fn an_acknowledgement_with_a_future_position_covers_only_what_was_stored() {
+    let server = RedisServer::start().await;
     let store = server.store();
-    let device: DeviceId = "OTSM-0114".parse().expect("a serial");
-    send(&store, &of("OTSM-0114", "300", 0), 1)
+    let device = device();
+    commit_reading(&store, DEVICE, "300", 0).await;
+    let state = store
+        .snapshot(&device, None)
         .await
-        .expect("committed");
-    let state = store.snapshot(&device, None).await.expect("reads").state;
-    let state = state.expect("known");
+        .expect("an answer")
+        .state;
+    let state = state.expect("a state");
     let future = Position {
         seq: 999,
         ..state.position
     };
     let id = &state.alarms[0].id;
     let answer = acknowledge(&store, &device, id, "User", Some(future)).await;
-    assert_eq!(answer.expect("answered").answer, Acknowledged::Covered);
+    assert_eq!(answer.expect("an answer").answer, Acknowledged::Covered);
     let log = store
         .alarm_log(device.partition(8), None, None, None)
         .await
-        .expect("reads");
+        .expect("an answer");
     assert_eq!(
-        entry(&log[0]).acknowledgement(),
+        readable_entry(&log[0]).acknowledgement(),
         Some(("User", state.position.seq))
     );
 }
 
 #[tokio::test]
-async fn a_partition_of_the_wrong_type_does_not_stop_the_others() {
-    let server = Server::start().await;
-    let mut raw = server.raw().await;
-    let device: DeviceId = "OTSM-0114".parse().expect("a serial");
+async fn a_partition_key_of_the_wrong_type_does_not_stop_other_partitions() {
+    let server = RedisServer::start().await;
+    let mut redis = server.connect().await;
+    let device = device();
     let other = (0..100)
         .map(|n| format!("OTSM-{n}"))
         .find(|name| {
@@ -628,24 +657,25 @@ async fn a_partition_of_the_wrong_type_does_not_stop_the_others() {
     let broken = server.store().keys(&device).partition();
     redis::cmd("DEL")
         .arg(&broken)
-        .exec_async(&mut raw)
+        .exec_async(&mut redis)
         .await
         .expect("deleted");
-    let _: () = raw.set(&broken, "x").await.expect("set");
+    let _: () = redis.set(&broken, "x").await.expect("set");
     let store = server.store();
-    let refused = send(&store, &of("OTSM-0114", "300", 0), 1).await;
+    let refused = apply_reading(&store, &reading_of(DEVICE, "300", 0)).await;
     assert_eq!(refused.expect_err("refused").code(), "device_refused");
-    send(&store, &of(&other, "300", 0), 1)
-        .await
-        .expect("committed");
+    commit_reading(&store, &other, "300", 0).await;
 }
 
 #[tokio::test]
-async fn dead_letters_find_their_stream_even_where_another_key_stands() {
-    let server = Server::start().await;
+async fn a_key_of_the_wrong_type_is_renamed_and_the_next_dead_letter_is_kept() {
+    let server = RedisServer::start().await;
     let store = server.store();
-    let mut raw = server.raw().await;
-    let _: () = raw.set(crate::keys::DEAD_LETTERS, "x").await.expect("set");
+    let mut redis = server.connect().await;
+    let _: () = redis
+        .set(crate::keys::DEAD_LETTERS, "x")
+        .await
+        .expect("set");
     let letter = DeadLetter {
         reason: "not_json",
         detail: "",
@@ -656,14 +686,17 @@ async fn dead_letters_find_their_stream_even_where_another_key_stands() {
     store
         .dead_letter(&[letter], 10)
         .await
-        .expect_err("told once");
+        .expect_err("the key is not a stream");
     store.dead_letter(&[letter], 10).await.expect("kept");
-    assert_eq!(length(&mut raw, crate::keys::DEAD_LETTERS).await, 1);
+    assert_eq!(
+        stream_length(&mut redis, crate::keys::DEAD_LETTERS).await,
+        1
+    );
 }
 
 #[tokio::test]
-async fn a_replica_that_reports_often_forgets_none_that_reports_seldom() {
-    let server = Server::start().await;
+async fn a_replica_that_reports_often_does_not_expire_one_that_reports_seldom() {
+    let server = RedisServer::start().await;
     let store = server.store();
     let report = WatchReport {
         websocket: 5,
@@ -673,12 +706,12 @@ async fn a_replica_that_reports_often_forgets_none_that_reports_seldom() {
     let reported = store.report_watchers("seldom", &report, seldom).await;
     reported.expect("written");
     let before = store.clock().now();
-    // Each of them later than the life of its reports.
+    // `often` reports until long after its first report has expired.
     while store.clock().now().millis_since(before) < 20 {
         let reported = store.report_watchers("often", &report, often).await;
         reported.expect("written");
     }
-    let told = store.watchers().await.expect("read");
-    assert_eq!(told["seldom"].websocket, 5);
-    assert!(told["seldom"].at <= before);
+    let reports = store.watchers().await.expect("an answer");
+    assert_eq!(reports["seldom"].websocket, 5);
+    assert!(reports["seldom"].at <= before);
 }

@@ -1,5 +1,5 @@
-//! The rules against a naive model over random sequences: open alarms have the level and state of the model, and the published
-//! changes add up to the open alarms.
+//! Compares the rules with a naive model over random sequences: open alarms have the level and state of the model, and the
+//! published changes lead to exactly the open alarms.
 
 use std::collections::HashMap;
 
@@ -30,13 +30,13 @@ enum Step {
     Wait { seconds: u64 },
     /// Acknowledges the gas alarm, having seen the present position.
     Acknowledge,
-    /// Acknowledges the gas alarm, having seen only a position some events before.
+    /// Acknowledges the gas alarm, having seen only a position this many events before.
     AcknowledgeOld { back: u64 },
-    /// Everything is restarted.
+    /// The state is read back from its stored form.
     Restart,
 }
 
-fn value() -> impl Strategy<Value = i64> {
+fn any_value() -> impl Strategy<Value = i64> {
     prop_oneof![
         Just(0_i64),
         Just(209),
@@ -52,13 +52,13 @@ fn value() -> impl Strategy<Value = i64> {
     ]
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (value(), 3..30_u64).prop_map(|(value, after_s)| Step::Reading { value, after_s }),
+        6 => (any_value(), 3..30_u64).prop_map(|(value, after_s)| Step::Reading { value, after_s }),
         1 => Just(Step::Invalid),
-        1 => value().prop_map(|value| Step::Faulty { value }),
-        1 => value().prop_map(|value| Step::Tie { value }),
-        2 => value().prop_map(|value| Step::Late { value }),
+        1 => any_value().prop_map(|value| Step::Faulty { value }),
+        1 => any_value().prop_map(|value| Step::Tie { value }),
+        2 => any_value().prop_map(|value| Step::Late { value }),
         1 => Just(Step::Redelivered),
         2 => (1..40_u64).prop_map(|seconds| Step::Wait { seconds }),
         2 => Just(Step::Acknowledge),
@@ -67,11 +67,11 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// One level, evaluated alone.
+/// One level, independent of the others.
 #[derive(Clone, Copy, Debug, Default)]
 struct LevelModel {
     is_active: bool,
-    back_since_s: Option<i64>,
+    returned_since_s: Option<i64>,
     /// The off-delay is over: only latching keeps the level active.
     returned: bool,
 }
@@ -92,7 +92,7 @@ impl Model {
         (0..3).rev().find(|index| self.levels[*index].is_active)
     }
 
-    /// Any value may raise, only some may lower.
+    /// Every value may raise a level. It lowers one only if `may_lower`.
     fn evaluate(&mut self, value: i64, may_lower: bool, now_s: i64, seq: u64) {
         let before = self.level();
         for (model, level) in self.levels.iter_mut().zip(LEVELS) {
@@ -103,9 +103,9 @@ impl Model {
                 };
             } else if model.is_active && !model.returned {
                 if value >= level - DEADBAND {
-                    model.back_since_s = None;
+                    model.returned_since_s = None;
                 } else if may_lower {
-                    model.back_since_s.get_or_insert(now_s);
+                    model.returned_since_s.get_or_insert(now_s);
                 }
             }
         }
@@ -119,17 +119,17 @@ impl Model {
 
     fn cancel_off_delays(&mut self) {
         for level in &mut self.levels {
-            level.back_since_s = None;
+            level.returned_since_s = None;
         }
     }
 
     fn end_off_delays(&mut self, now_s: i64) {
         for level in &mut self.levels {
             if level
-                .back_since_s
+                .returned_since_s
                 .is_some_and(|since| now_s - since >= self.off_delay_s)
             {
-                level.back_since_s = None;
+                level.returned_since_s = None;
                 level.returned = true;
             }
             if level.returned && (!self.latching || self.acknowledged) {
@@ -204,12 +204,12 @@ impl Client {
 }
 
 #[expect(clippy::too_many_lines, reason = "one arm per kind of step")]
-fn run(latching: bool, off_delay: bool, steps: &[Step]) {
-    let mut world = World::new();
+fn compare_with_model(latching: bool, off_delay: bool, steps: &[Step]) {
+    let mut device = TestDevice::new();
     let off_delay_s = if off_delay { OFF_DELAY_S } else { 0 };
-    world.settings.alarm_off_delay = Duration::from_secs(off_delay_s.unsigned_abs());
-    world.settings.offline_after = Duration::from_secs(1_000_000);
-    let start = world.now;
+    device.settings.alarm_off_delay = Duration::from_secs(off_delay_s.unsigned_abs());
+    device.settings.offline_after = Duration::from_secs(1_000_000);
+    let start = device.now;
     let mut model = Model {
         latching,
         off_delay_s,
@@ -218,7 +218,7 @@ fn run(latching: bool, off_delay: bool, steps: &[Step]) {
     let mut client = Client::default();
     let mut late_ms = 0;
     for step in steps {
-        let make = |value: Option<i64>| {
+        let make_reading = |value: Option<i64>| {
             let text = value.map(|value| value.to_string());
             let mut reading = reading(text.as_deref());
             for level in &mut reading.levels {
@@ -230,98 +230,98 @@ fn run(latching: bool, off_delay: bool, steps: &[Step]) {
             }
             reading
         };
-        let known = model.latest.is_some();
-        let passed = match *step {
+        let is_known = model.latest.is_some();
+        let seconds_passed = match *step {
             Step::Reading { after_s, .. } => after_s,
             Step::Invalid | Step::Faulty { .. } => 3,
             Step::Wait { seconds } => seconds,
             _ => 0,
         };
-        world.pass(passed);
-        if known {
+        device.advance(seconds_passed);
+        if is_known {
             // The timer runs before anything else happens.
-            model.end_off_delays(seconds(&world, start));
-            client.receive(&world.timer(start));
+            model.end_off_delays(seconds_since(&device, start));
+            client.receive(&device.run_timer(start));
         }
-        let before = world.stored.state.position.seq;
+        let before = device.stored.state.position.seq;
         let decision = match *step {
             Step::Reading { value, .. } => {
-                let decision = world.read(make(Some(value)));
+                let decision = device.send_reading(make_reading(Some(value)));
                 model.latest = Some((value, true));
-                model.evaluate(value, true, seconds(&world, start), before + 1);
+                model.evaluate(value, true, seconds_since(&device, start), before + 1);
                 decision
             }
             Step::Invalid => {
                 model.latest = Some((0, false));
                 model.cancel_off_delays();
-                world.read(make(None))
+                device.send_reading(make_reading(None))
             }
             Step::Faulty { value } => {
-                let mut faulty = make(Some(value));
+                let mut faulty = make_reading(Some(value));
                 faulty.sensor_fault = dec("1");
                 model.latest = Some((value, false));
                 model.cancel_off_delays();
-                model.evaluate(value, false, seconds(&world, start), before + 1);
-                world.read(faulty)
+                model.evaluate(value, false, seconds_since(&device, start), before + 1);
+                device.send_reading(faulty)
             }
-            Step::Tie { value } if known && first_of_its_time(&world) => {
+            Step::Tie { value } if is_known && is_first_of_its_time(&device) => {
                 model.latest = Some((value, false));
-                model.evaluate(value, false, seconds(&world, start), before + 1);
-                let mut tie = make(Some(value));
-                tie.device_time = world.stored.state.order.latest_time;
-                let decision = world.send(tie, false, false);
+                model.evaluate(value, false, seconds_since(&device, start), before + 1);
+                let mut tie = make_reading(Some(value));
+                tie.device_time = device.stored.state.order.latest_time;
+                let decision = device.send_message(tie);
                 client.receive(&decision);
-                world.pass(1);
-                model.end_off_delays(seconds(&world, start));
-                world.timer(start)
+                device.advance(1);
+                model.end_off_delays(seconds_since(&device, start));
+                device.run_timer(start)
             }
-            Step::Late { value } if known => {
-                // Each is older than the one before, so that they never count as a clock that was set.
+            Step::Late { value } if is_known => {
+                // Each is older than the one before. Otherwise they would count as a clock that was set back.
                 late_ms += 1_000;
-                let mut late = make(Some(value));
+                let mut late = make_reading(Some(value));
                 let time = start.as_millis() - late_ms;
                 late.device_time = Some(Time::from_millis(time));
-                if model.latest.is_some_and(|(_, valid)| valid) || has_value(&world) {
-                    model.late(value, seconds(&world, start), before + 1);
+                if model.latest.is_some_and(|(_, valid)| valid) || has_value(&device) {
+                    model.late(value, seconds_since(&device, start), before + 1);
                 } else {
-                    model.late_raise_only(value, seconds(&world, start), before + 1);
+                    model.late_raise_only(value, seconds_since(&device, start), before + 1);
                 }
-                world.send(late, false, false)
+                device.send_message(late)
             }
-            Step::Redelivered if known => {
-                let latest = world.stored.state.latest.as_ref().expect("known");
+            Step::Redelivered if is_known => {
+                let latest = device.stored.state.latest.as_ref().expect("known");
                 let again = latest.reading.clone();
-                let fingerprint = world.stored.state.order.latest_fingerprint.expect("known");
-                let decision = world.send_fingerprint(again, fingerprint, true, false);
-                assert!(decision.event.is_none(), "a redelivery decides nothing");
+                let fingerprint = device.stored.state.order.latest_fingerprint.expect("known");
+                let decision = device.send_with_fingerprint(again, fingerprint, true);
+                assert!(decision.event.is_none(), "a redelivery published an event");
                 decision
             }
-            Step::Wait { .. } if known => world.timer(start),
-            Step::Acknowledge if known => {
-                model.acknowledge(before, seconds(&world, start));
-                let id = world.gas_id();
-                world.acknowledge(&id)
+            Step::Wait { .. } if is_known => device.run_timer(start),
+            Step::Acknowledge if is_known => {
+                model.acknowledge(before, seconds_since(&device, start));
+                let id = device.gas_alarm_id();
+                device.acknowledge(&id)
             }
-            Step::AcknowledgeOld { back } if known => {
+            Step::AcknowledgeOld { back } if is_known => {
                 let seen = before.saturating_sub(back);
-                model.acknowledge(seen, seconds(&world, start));
-                let id = world.gas_id();
-                let epoch = world.stored.state.position.epoch;
-                world.acknowledge_seen(&id, Position { epoch, seq: seen })
+                model.acknowledge(seen, seconds_since(&device, start));
+                let id = device.gas_alarm_id();
+                let epoch = device.stored.state.position.epoch;
+                device.acknowledge_seen(&id, Position { epoch, seq: seen })
             }
-            Step::Restart if known => {
-                world.restart();
+            Step::Restart if is_known => {
+                device.restart();
                 continue;
             }
             _ => continue,
         };
         client.receive(&decision);
-        compare(&world, &model, &client, *step);
+        assert_equal(&device, &model, &client, *step);
     }
 }
 
 impl Model {
-    /// A late value while the latest reading has no value: the alarm stays open until a value is known.
+    /// A late value while the latest reading has no value. The alarm stays open until a reading with a value arrives.
     fn late_raise_only(&mut self, value: i64, now_s: i64, seq: u64) {
         let is_news = (0..3).any(|index| value >= LEVELS[index] && !self.levels[index].is_active);
         if is_news {
@@ -331,8 +331,8 @@ impl Model {
 }
 
 /// A third arrival of the same device time would count as a stuck clock.
-fn first_of_its_time(world: &World) -> bool {
-    let order = &world.stored.state.order;
+fn is_first_of_its_time(device: &TestDevice) -> bool {
+    let order = &device.stored.state.order;
     let repeated = order
         .repeated
         .as_ref()
@@ -340,18 +340,18 @@ fn first_of_its_time(world: &World) -> bool {
     repeated.is_some_and(|repeated| repeated.count == 1)
 }
 
-fn has_value(world: &World) -> bool {
-    let latest = world.stored.state.latest.as_ref();
+fn has_value(device: &TestDevice) -> bool {
+    let latest = device.stored.state.latest.as_ref();
     latest.is_some_and(|latest| latest.reading.value.is_some())
 }
 
-fn seconds(world: &World, start: Time) -> i64 {
-    world.now.millis_since(start) / 1_000
+fn seconds_since(device: &TestDevice, start: Time) -> i64 {
+    device.now.millis_since(start) / 1_000
 }
 
 #[track_caller]
-fn compare(world: &World, model: &Model, client: &Client, step: Step) {
-    let gas = world.gas();
+fn assert_equal(device: &TestDevice, model: &Model, client: &Client, step: Step) {
+    let gas = device.gas_alarm();
     let level = gas.and_then(|alarm| alarm.condition.level_index());
     assert_eq!(level, model.level(), "level after {step:?}: {model:?}");
     if let (Some(alarm), Some(level)) = (gas, level) {
@@ -365,7 +365,7 @@ fn compare(world: &World, model: &Model, client: &Client, step: Step) {
             "after {step:?}"
         );
     }
-    let open: HashMap<Kind, Condition> = world
+    let open: HashMap<Kind, Condition> = device
         .stored
         .state
         .alarms
@@ -379,7 +379,7 @@ fn compare(world: &World, model: &Model, client: &Client, step: Step) {
         .collect();
     assert_eq!(
         open, received,
-        "the changes add up to the open alarms, after {step:?}"
+        "the changes do not lead to the open alarms, after {step:?}"
     );
 }
 
@@ -387,21 +387,21 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_rules_equal_a_naive_model(
+    fn the_rules_agree_with_a_naive_model(
         latching in any::<bool>(),
         off_delay in any::<bool>(),
-        steps in prop::collection::vec(step(), 1..60),
+        steps in prop::collection::vec(any_step(), 1..60),
     ) {
-        run(latching, off_delay, &steps);
+        compare_with_model(latching, off_delay, &steps);
     }
 
     #[test]
-    fn a_restart_anywhere_changes_nothing(
-        steps in prop::collection::vec(step(), 1..30),
+    fn a_restart_at_any_step_changes_nothing(
+        steps in prop::collection::vec(any_step(), 1..30),
         at in 0..30_usize,
     ) {
         let mut with_restart = steps.clone();
         with_restart.insert(at.min(steps.len()), Step::Restart);
-        run(true, true, &with_restart);
+        compare_with_model(true, true, &with_restart);
     }
 }

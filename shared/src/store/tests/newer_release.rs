@@ -5,12 +5,6 @@ use serde_json::{Value, json};
 use super::*;
 use crate::alarm::Kind;
 
-const DEVICE: &str = "OTSM-0114";
-
-fn device() -> DeviceId {
-    DEVICE.parse().expect("a serial")
-}
-
 fn hash(device: &DeviceId) -> String {
     PartitionKeys::new(device.partition(8)).device(device)
 }
@@ -62,18 +56,13 @@ async fn write_as_a_newer_release(raw: &mut MultiplexedConnection) {
 
 #[tokio::test]
 async fn what_a_newer_release_stored_is_kept_by_a_reading() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let store = server.store();
-    let mut raw = server.raw().await;
-    send(&store, &of(DEVICE, "300", 0), 1)
-        .await
-        .expect("committed");
+    let mut raw = server.connect().await;
+    commit_reading(&store, DEVICE, "300", 0).await;
     write_as_a_newer_release(&mut raw).await;
 
-    let decision = send(&store, &of(DEVICE, "600", 5), 2)
-        .await
-        .expect("committed")
-        .decision;
+    let decision = commit_reading(&store, DEVICE, "600", 5).await.decision;
     let kinds: Vec<&str> = decision.changes.iter().map(|c| c.kind.code()).collect();
     assert_eq!(kinds, ["escalated"], "the state was not lost");
 
@@ -100,12 +89,10 @@ async fn what_a_newer_release_stored_is_kept_by_a_reading() {
 
 #[tokio::test]
 async fn what_a_newer_release_stored_is_kept_by_an_acknowledgement() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let store = server.store();
-    let mut raw = server.raw().await;
-    send(&store, &of(DEVICE, "300", 0), 1)
-        .await
-        .expect("committed");
+    let mut raw = server.connect().await;
+    commit_reading(&store, DEVICE, "300", 0).await;
     write_as_a_newer_release(&mut raw).await;
 
     let answer = acknowledge(&store, &device(), "mismatch_1", "User", None).await;
@@ -122,20 +109,14 @@ async fn what_a_newer_release_stored_is_kept_by_an_acknowledgement() {
 
 #[tokio::test]
 async fn an_alarm_of_a_newer_release_is_shown_and_never_cleared() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let store = server.store();
-    let mut raw = server.raw().await;
-    send(&store, &of(DEVICE, "300", 0), 1)
-        .await
-        .expect("committed");
+    let mut raw = server.connect().await;
+    commit_reading(&store, DEVICE, "300", 0).await;
     write_as_a_newer_release(&mut raw).await;
 
     // Sides that this release does not know may raise and never lower.
-    let state = send(&store, &of(DEVICE, "10", 5), 2)
-        .await
-        .expect("committed")
-        .decision
-        .state;
+    let state = commit_reading(&store, DEVICE, "10", 5).await.decision.state;
     assert!(state.alarm(Kind::Gas).is_none());
     let open: Vec<&str> = state.alarms.iter().map(|a| a.condition.code()).collect();
     assert_eq!(open, ["led_mismatch"]);
@@ -148,12 +129,10 @@ async fn an_alarm_of_a_newer_release_is_shown_and_never_cleared() {
 
 #[tokio::test]
 async fn a_log_entry_of_a_newer_release_is_read() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let store = server.store();
-    let mut raw = server.raw().await;
-    send(&store, &of(DEVICE, "300", 0), 1)
-        .await
-        .expect("committed");
+    let mut raw = server.connect().await;
+    commit_reading(&store, DEVICE, "300", 0).await;
     let key = PartitionKeys::new(device().partition(8)).log();
     let line = json!({"at": 1_800_000_000_000_i64, "change": "shelved", "alarm": null, "until": 7});
     redis::cmd("XADD")
@@ -166,6 +145,6 @@ async fn a_log_entry_of_a_newer_release_is_read() {
         .alarm_log(device().partition(8), None, None, None)
         .await
         .expect("reads");
-    let change = entry(&log[0]).change.expect("a change");
+    let change = readable_entry(&log[0]).change.expect("a change");
     assert_eq!(change.code(), "shelved");
 }

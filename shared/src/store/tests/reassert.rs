@@ -1,53 +1,55 @@
-//! A server that lost what this process had committed.
+//! Redis lost states that this process had committed.
 
 use super::*;
 
 #[tokio::test]
-async fn what_an_emptied_server_lost_is_asserted_again_before_anything_else_is_decided() {
-    let server = Server::start().await;
+async fn after_all_data_was_deleted_the_state_is_reasserted_before_the_next_reading_is_decided() {
+    let server = RedisServer::start().await;
     let store = server.store();
-    let device: DeviceId = "OTSM-0114".parse().expect("a serial");
+    let device = device();
     for second in 0..3 {
-        send(
-            &store,
-            &of("OTSM-0114", "300", second),
-            1 + second.unsigned_abs(),
-        )
-        .await
-        .expect("committed");
+        commit_reading(&store, DEVICE, "300", second).await;
     }
-    let alarms = store.alarms(&device, 10).await.expect("reads");
-    let alarm = alarms.expect("known").remove(0);
-    let seen = store.snapshot(&device, None).await.expect("reads");
-    let seen = seen.state.expect("known").position;
+    let alarms = store.alarms(&device, 10).await.expect("an answer");
+    let alarm = alarms.expect("a known device").remove(0);
+    let seen = store.snapshot(&device, None).await.expect("an answer");
+    let seen = seen.state.expect("a state").position;
     let acknowledged = acknowledge(&store, &device, &alarm.id, "User", Some(seen)).await;
-    assert_eq!(acknowledged.expect("answers").answer, Acknowledged::Covered);
-    flush(&server).await;
+    assert_eq!(
+        acknowledged.expect("an answer").answer,
+        Acknowledged::Covered
+    );
+    delete_all_data(&server).await;
     assert!(store.survey().await.is_err(), "its epochs are gone");
-    // The next reading meets the alarm of before, acknowledged.
-    send(&store, &of("OTSM-0114", "310", 10), 10)
-        .await
-        .expect("committed");
-    let after = store.snapshot(&device, Some(0)).await.expect("reads");
-    let state = after.state.expect("known");
+    // The next reading finds the earlier alarm open and acknowledged.
+    commit_reading(&store, DEVICE, "310", 10).await;
+    let after = store.snapshot(&device, Some(0)).await.expect("an answer");
+    let state = after.state.expect("a state");
     assert_eq!(
         state.position.seq,
         seen.seq + 3,
-        "acknowledged, asserted again, read"
+        "one seq each for the acknowledgement, the reassertion and the reading"
     );
-    let standing = &state.alarms[0];
-    assert_eq!(standing.id, alarm.id);
-    assert!(standing.acknowledged.is_some());
-    assert!(after.changes.is_empty(), "nothing is told twice");
-    let history = store.history(&device, None, None, 10).await.expect("reads");
-    assert_eq!(history.len(), 2, "the latest of before, and the new one");
+    let open = &state.alarms[0];
+    assert_eq!(open.id, alarm.id);
+    assert!(open.acknowledged.is_some());
+    assert!(after.changes.is_empty(), "a change was published twice");
+    let history = store
+        .history(&device, None, None, 10)
+        .await
+        .expect("an answer");
+    assert_eq!(
+        history.len(),
+        2,
+        "the latest reading before the loss, and the new one"
+    );
     let partition = device.partition(8);
     let log = store.alarm_log(partition, None, None, None).await;
     let log: Vec<_> = log
-        .expect("reads")
+        .expect("an answer")
         .into_iter()
         .rev()
-        .map(|logged| entry(&logged).change)
+        .map(|logged| readable_entry(&logged).change)
         .collect();
     assert_eq!(
         log,
@@ -56,142 +58,134 @@ async fn what_an_emptied_server_lost_is_asserted_again_before_anything_else_is_d
 }
 
 #[tokio::test]
-async fn devices_that_are_silent_are_asserted_again_all_at_once() {
-    let server = Server::start().await;
+async fn silent_devices_are_reasserted_together() {
+    let server = RedisServer::start().await;
     let store = server.store();
     let serials: Vec<String> = (0..300).map(|number| format!("OTSM-{number:04}")).collect();
     for serial in &serials {
-        send(&store, &of(serial, "300", 0), 1)
-            .await
-            .expect("committed");
+        commit_reading(&store, serial, "300", 0).await;
     }
-    let heard = store.devices().await.expect("reads");
-    let before = store.survey().await.expect("reads").epochs;
+    let before_loss = store.devices().await.expect("an answer");
+    let before = store.survey().await.expect("an answer").epochs;
     assert!(store.committed_in_other_epochs(&before).is_empty());
-    flush(&server).await;
+    delete_all_data(&server).await;
     assert!(store.survey().await.is_err(), "its epochs are gone");
     let epochs = store.survey().await.expect("new epochs").epochs;
-    let behind = store.committed_in_other_epochs(&epochs);
-    assert_eq!(behind.len(), 300);
-    let bounds = Some(rules().bounds);
-    let asserted = crate::apply::reassert(&store, &behind, bounds).await;
-    asserted.expect("asserted");
+    let lost = store.committed_in_other_epochs(&epochs);
+    assert_eq!(lost.len(), 300);
+    let bounds = Some(apply_config().bounds);
+    let reasserted = crate::apply::reassert(&store, &lost, bounds).await;
+    reasserted.expect("reasserted");
     assert_eq!(store.reasserted(), 300);
     assert!(store.committed_in_other_epochs(&epochs).is_empty());
     let sorted = |mut devices: Vec<(DeviceId, Option<Time>)>| {
         devices.sort();
         devices
     };
-    let again = store.devices().await.expect("reads");
+    let again = store.devices().await.expect("an answer");
     assert_eq!(
         sorted(again),
-        sorted(heard),
+        sorted(before_loss),
         "listed, with the time of the last message"
     );
     let now = store.clock().now();
     assert_eq!(
-        store.due(now, 1_000).await.expect("reads").len(),
+        store.due(now, 1_000).await.expect("an answer").len(),
         300,
-        "and looked at by the timers"
+        "every device is due for the timers"
     );
-    // Whoever remembers less, or as much, adds nothing.
-    let asserted = crate::apply::reassert(&store, &behind, bounds).await;
-    asserted.expect("asked");
+    // A second reassertion of the same states writes nothing.
+    let reasserted = crate::apply::reassert(&store, &lost, bounds).await;
+    reasserted.expect("an answer");
     assert_eq!(store.reasserted(), 300);
 }
 
 #[tokio::test]
-async fn a_raw_payload_of_an_older_reading_does_not_stand_beside_a_newer_one() {
-    let server = Server::start().await;
+async fn a_raw_payload_is_removed_if_the_reasserted_reading_is_another_one() {
+    let server = RedisServer::start().await;
     let store = server.store();
-    let device: DeviceId = "OTSM-0114".parse().expect("a serial");
-    send(&store, &of("OTSM-0114", "300", 0), 1)
-        .await
-        .expect("committed");
-    flush(&server).await;
+    let device = device();
+    commit_reading(&store, DEVICE, "300", 0).await;
+    delete_all_data(&server).await;
     assert!(store.survey().await.is_err(), "its epochs are gone");
-    // Another writer, which remembers nothing, begins anew.
+    // Another process, which has committed nothing, opens new epochs.
     let other = server.store();
     other.ping().await.expect("opens the epochs");
-    let mut raw = server.raw().await;
+    let mut redis = server.connect().await;
     let hash = store.keys(&device).device(&device);
-    let _: () = raw.hset(&hash, "raw", "{}").await.expect("written");
-    let behind = [device.clone()];
-    crate::apply::reassert(&store, &behind, None)
+    let _: () = redis.hset(&hash, "raw", "{}").await.expect("written");
+    let lost = [device.clone()];
+    crate::apply::reassert(&store, &lost, None)
         .await
-        .expect("asserted");
-    assert_eq!(store.raw_payload(&device).await.expect("reads"), None);
+        .expect("reasserted");
+    assert_eq!(store.raw_payload(&device).await.expect("an answer"), None);
 }
 
 #[tokio::test]
-async fn what_was_committed_behind_a_lost_state_is_asserted_again() {
-    let server = Server::start().await;
+async fn a_commit_after_the_device_hash_was_lost_is_reasserted() {
+    let server = RedisServer::start().await;
     let store = server.store();
-    let device: DeviceId = "OTSM-0114".parse().expect("a serial");
+    let device = device();
     for second in 0..5_i64 {
-        let fingerprint = second.unsigned_abs();
-        let sent = send(&store, &of("OTSM-0114", "100", second), fingerprint).await;
-        sent.expect("committed");
+        commit_reading(&store, DEVICE, "100", second).await;
     }
-    let mut raw = server.raw().await;
+    let mut redis = server.connect().await;
     let hash = store.keys(&device).device(&device);
-    let _: () = raw.del(&hash).await.expect("deleted");
-    // Its `rev` begins anew, far below the one that is remembered.
-    let sent = send(&store, &of("OTSM-0114", "300", 10), 10).await;
-    let alarm = sent.expect("committed").decision.state.alarms.remove(0);
-    flush(&server).await;
+    let _: () = redis.del(&hash).await.expect("deleted");
+    // Its `rev` starts again, far below that of the committed state.
+    let mut applied = commit_reading(&store, DEVICE, "300", 10).await;
+    let alarm = applied.decision.state.alarms.remove(0);
+    delete_all_data(&server).await;
     assert!(store.survey().await.is_err(), "its epochs are gone");
     store.survey().await.expect("new epochs");
-    let asserted = crate::apply::reassert(&store, std::slice::from_ref(&device), None).await;
-    asserted.expect("asserted");
+    let reasserted = crate::apply::reassert(&store, std::slice::from_ref(&device), None).await;
+    reasserted.expect("reasserted");
     assert_eq!(store.reasserted(), 1);
-    let after = store.snapshot(&device, None).await.expect("reads");
-    let alarms = after.state.expect("known").alarms;
+    let after = store.snapshot(&device, None).await.expect("an answer");
+    let alarms = after.state.expect("a state").alarms;
     assert_eq!(alarms.len(), 1);
     assert_eq!(alarms[0].id, alarm.id);
 }
 
 #[tokio::test]
-async fn what_was_retired_elsewhere_is_forgotten_and_what_was_lost_is_not() {
-    let server = Server::start().await;
+async fn a_device_that_another_process_retired_is_not_reasserted_and_a_lost_one_is() {
+    let server = RedisServer::start().await;
     let (store, gateway) = (server.store(), server.store());
-    for serial in ["OTSM-0114", "OTSM-0115"] {
-        send(&store, &of(serial, "300", 0), 1)
-            .await
-            .expect("committed");
+    for serial in [DEVICE, "OTSM-0115"] {
+        commit_reading(&store, serial, "300", 0).await;
     }
-    let (gone, stays): (DeviceId, DeviceId) = (
-        "OTSM-0114".parse().expect("a serial"),
+    let (retired, lost): (DeviceId, DeviceId) = (
+        DEVICE.parse().expect("a serial"),
         "OTSM-0115".parse().expect("a serial"),
     );
     let all: Vec<u16> = (0..8).collect();
-    crate::apply::retire(&gateway, &gone, "User")
+    crate::apply::retire(&gateway, &retired, "User")
         .await
         .expect("retired");
-    store.forget_retired(&all).await.expect("asked");
-    flush(&server).await;
+    store.forget_retired(&all).await.expect("an answer");
+    delete_all_data(&server).await;
     assert!(store.survey().await.is_err(), "its epochs are gone");
-    // Somebody retires something before what was lost is asserted again.
+    // Another device is retired before the lost states are reasserted.
     store.survey().await.expect("new epochs");
-    store.forget_retired(&all).await.expect("asked");
-    let both = [gone, stays];
-    let asserted = crate::apply::reassert(&store, &both, None).await;
-    asserted.expect("asserted");
+    store.forget_retired(&all).await.expect("an answer");
+    let both = [retired, lost];
+    let reasserted = crate::apply::reassert(&store, &both, None).await;
+    reasserted.expect("reasserted");
     assert_eq!(store.reasserted(), 1);
-    let devices = store.devices().await.expect("reads");
-    let [_, stays] = both;
+    let devices = store.devices().await.expect("an answer");
+    let [_, lost] = both;
     assert_eq!(
         devices
             .into_iter()
             .map(|(device, _)| device)
             .collect::<Vec<_>>(),
-        [stays]
+        [lost]
     );
 }
 
-async fn flush(server: &Server) {
+async fn delete_all_data(server: &RedisServer) {
     redis::cmd("FLUSHALL")
-        .exec_async(&mut server.raw().await)
+        .exec_async(&mut server.connect().await)
         .await
         .expect("flushes");
 }

@@ -1,4 +1,4 @@
-//! The end of a device, and what may come after it.
+//! Retiring a device, and a new device with the same serial.
 
 use serde_json::Value as Json;
 use tokio::sync::mpsc;
@@ -7,26 +7,21 @@ use super::*;
 use crate::apply::{Retired, retire};
 use crate::decide::decide;
 
-const DEVICE: &str = "OTSM-0114";
-
-fn device() -> DeviceId {
-    DEVICE.parse().expect("a serial")
-}
-
-async fn load(store: &Store) -> StoredDevice {
-    let mut loaded = store.load(&[device()]).await.expect("redis answers");
+/// The device as it is stored.
+async fn load_device(store: &Store) -> StoredDevice {
+    let mut loaded = store.load(&[device()]).await.expect("an answer");
     match loaded.pop() {
-        Some(Loaded::Device(subject)) => *subject,
+        Some(Loaded::Device(stored)) => *stored,
         other => panic!("{other:?}"),
     }
 }
 
-async fn field(redis: &mut MultiplexedConnection, key: String, name: &str) -> Option<String> {
-    redis.hget(key, name).await.expect("asks")
+async fn hash_field(redis: &mut MultiplexedConnection, key: String, name: &str) -> Option<String> {
+    redis.hget(key, name).await.expect("an answer")
 }
 
-/// The device's lines in the log as they are stored, oldest first.
-async fn log_lines(redis: &mut MultiplexedConnection, store: &Store) -> Vec<Json> {
+/// The device's entries in the alarm log as they are stored, oldest first.
+async fn log_entries(redis: &mut MultiplexedConnection, store: &Store) -> Vec<Json> {
     type Entries = Vec<(String, std::collections::HashMap<String, String>)>;
     let entries: Entries = redis::cmd("XRANGE")
         .arg(store.keys(&device()).log())
@@ -34,28 +29,28 @@ async fn log_lines(redis: &mut MultiplexedConnection, store: &Store) -> Vec<Json
         .arg("+")
         .query_async(redis)
         .await
-        .expect("asks");
-    let line = |fields: &std::collections::HashMap<String, String>| {
+        .expect("an answer");
+    let entry = |fields: &std::collections::HashMap<String, String>| {
         serde_json::from_str(&fields["line"]).expect("JSON")
     };
-    let of_it = entries
+    let of_device = entries
         .iter()
         .filter(|(_, fields)| fields["device"] == DEVICE);
-    of_it.map(|(_, fields)| line(fields)).collect()
+    of_device.map(|(_, fields)| entry(fields)).collect()
 }
 
-/// Every trace of the device that Redis holds, its log aside.
-async fn traces(redis: &mut MultiplexedConnection, store: &Store) -> Vec<String> {
+/// Every key and index in Redis that contains the device, except the alarm log.
+async fn stored_keys(redis: &mut MultiplexedConnection, store: &Store) -> Vec<String> {
     let keys = store.keys(&device());
-    let mut found: Vec<String> = redis.keys(format!("*{DEVICE}")).await.expect("asks");
+    let mut found: Vec<String> = redis.keys(format!("*{DEVICE}")).await.expect("an answer");
     for index in [keys.seen(), keys.deadlines(), keys.changed()] {
-        let listed: Option<f64> = redis.zscore(&index, DEVICE).await.expect("asks");
+        let listed: Option<f64> = redis.zscore(&index, DEVICE).await.expect("an answer");
         found.extend(listed.map(|_| index));
     }
     found
 }
 
-/// A serial of the same partition.
+/// A serial in the same partition.
 fn neighbour() -> String {
     (0..1_000)
         .map(|number| format!("NEAR-{number}"))
@@ -66,17 +61,17 @@ fn neighbour() -> String {
         .expect("eight partitions")
 }
 
-/// Positions of the device's events as they are published.
-async fn listen(store: &Store) -> (MultiplexedConnection, mpsc::Receiver<Json>) {
-    let (heard, hear) = mpsc::channel(100_000);
+/// Receives the device's events as they are published.
+async fn subscribe(store: &Store) -> (MultiplexedConnection, mpsc::Receiver<Json>) {
+    let (sender, events) = mpsc::channel(100_000);
     let mut subscriber = store
         .subscriber(move |push| {
             if push.kind == redis::PushKind::SMessage
                 && let Some(Value::BulkString(bytes)) = push.data.last()
             {
                 let event = serde_json::from_slice(bytes).expect("JSON");
-                match heard.try_send(event) {
-                    // Nobody listens any more at the end of a test.
+                match sender.try_send(event) {
+                    // The test has ended and dropped the receiver.
                     Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
                     Err(mpsc::error::TrySendError::Full(_)) => panic!("more events than expected"),
                 }
@@ -89,93 +84,97 @@ async fn listen(store: &Store) -> (MultiplexedConnection, mpsc::Receiver<Json>) 
         .exec_async(&mut subscriber.connection)
         .await
         .expect("subscribes");
-    (subscriber.connection, hear)
+    (subscriber.connection, events)
 }
 
 #[tokio::test]
-async fn nothing_stays_but_the_log_and_the_number() {
-    let server = Server::start().await;
+async fn retiring_deletes_everything_but_the_alarm_log_and_the_highest_seq() {
+    let server = RedisServer::start().await;
     let store = server.store();
-    let mut raw = server.raw().await;
-    let (_subscriber, mut heard) = listen(&store).await;
+    let mut redis = server.connect().await;
+    let (_subscriber, mut events) = subscribe(&store).await;
     let near = neighbour();
     for (second, value) in [(0_i64, "100"), (5, "300")] {
-        let fingerprint = second.unsigned_abs();
         for name in [DEVICE, &near] {
-            let sent = send(&store, &of(name, value, second), fingerprint).await;
-            sent.expect("committed");
+            commit_reading(&store, name, value, second).await;
         }
     }
     let near: DeviceId = near.parse().expect("a serial");
-    let near_before = store.snapshot(&near, Some(1)).await.expect("reads");
-    let first_id = load(&store).await.state.alarms[0].id.clone();
-    assert_eq!(traces(&mut raw, &store).await.len(), 7, "all there is");
+    let near_before = store.snapshot(&near, Some(1)).await.expect("an answer");
+    let first_id = load_device(&store).await.state.alarms[0].id.clone();
+    assert_eq!(
+        stored_keys(&mut redis, &store).await.len(),
+        7,
+        "not every key was found"
+    );
 
     let retired = retire(&store, &device(), "Asha").await;
-    assert_eq!(retired.expect("redis answers").answer, Retired::Done);
-    assert_eq!(traces(&mut raw, &store).await, [""; 0]);
+    assert_eq!(retired.expect("an answer").answer, Retired::Done);
+    assert_eq!(stored_keys(&mut redis, &store).await, [""; 0]);
     let partition = store.keys(&device()).partition();
     assert_eq!(
-        field(&mut raw, partition, "retired").await.as_deref(),
+        hash_field(&mut redis, partition, "retired")
+            .await
+            .as_deref(),
         Some("3")
     );
-    let snapshot = store.snapshot(&device(), Some(0)).await.expect("reads");
+    let snapshot = store.snapshot(&device(), Some(0)).await.expect("an answer");
     assert!(snapshot.state.is_none() && snapshot.events.is_empty());
     assert_eq!(snapshot.born_after, 3);
-    let listed = store.devices().await.expect("reads");
+    let listed = store.devices().await.expect("an answer");
     assert_eq!(listed.len(), 1);
-    let seqs: Vec<Json> = [heard.recv().await, heard.recv().await, heard.recv().await]
-        .into_iter()
-        .flatten()
-        .map(|event| event["seq"].clone())
-        .collect();
-    assert_eq!(seqs, [1, 2, 3], "the last one is the end");
+    let seqs: Vec<Json> = [
+        events.recv().await,
+        events.recv().await,
+        events.recv().await,
+    ]
+    .into_iter()
+    .flatten()
+    .map(|event| event["seq"].clone())
+    .collect();
+    assert_eq!(seqs, [1, 2, 3], "the last event is the retirement");
 
-    let near_after = store.snapshot(&near, Some(1)).await.expect("reads");
+    let near_after = store.snapshot(&near, Some(1)).await.expect("an answer");
     assert_eq!(near_after.state, near_before.state);
     assert_eq!(near_after.events.len(), near_before.events.len());
     let again = retire(&store, &device(), "Asha").await;
-    assert_eq!(again.expect("redis answers").answer, Retired::NotFound);
+    assert_eq!(again.expect("an answer").answer, Retired::NotFound);
 
-    // The next message makes a new one, which knows nothing of the first.
-    let born = send(&store, &of(DEVICE, "300", 10), 10).await;
-    let born = born.expect("committed").decision.state;
+    // The next message creates a new device without the alarms and the history of the first.
+    let born = commit_reading(&store, DEVICE, "300", 10).await;
+    let born = born.decision.state;
     assert_eq!(born.position.seq, 4);
     assert_ne!(born.alarms[0].id, first_id);
     assert_eq!(born.memory.born_after, 3);
     let samples = store.history(&device(), None, None, 10).await;
-    assert_eq!(samples.expect("reads").len(), 1);
-    // The neighbour goes on where it was.
-    let next = send(&store, &of(near.as_str(), "300", 10), 10).await;
-    assert_eq!(next.expect("committed").decision.state.position.seq, 3);
+    assert_eq!(samples.expect("an answer").len(), 1);
+    // The neighbour continues its own numbering.
+    let next = commit_reading(&store, near.as_str(), "300", 10).await;
+    assert_eq!(next.decision.state.position.seq, 3);
 }
 
 #[tokio::test]
-async fn the_log_tells_who_and_when_and_what_was_closed() {
-    let server = Server::start().await;
+async fn the_log_names_who_retired_the_device_when_and_which_alarms_were_closed() {
+    let server = RedisServer::start().await;
     let store = server.store();
-    let mut raw = server.raw().await;
-    send(&store, &of(DEVICE, "300", 0), 1)
-        .await
-        .expect("committed");
+    let mut redis = server.connect().await;
+    commit_reading(&store, DEVICE, "300", 0).await;
     let before = store.clock().now();
-    retire(&store, &device(), "Asha").await.expect("answers");
-    // Where nothing stands, the device's own line is all there is.
-    send(&store, &of(DEVICE, "10", 5), 2)
-        .await
-        .expect("committed");
-    retire(&store, &device(), "Ravi").await.expect("answers");
-    let lines = log_lines(&mut raw, &store).await;
-    let told: Vec<_> = lines
+    retire(&store, &device(), "Asha").await.expect("an answer");
+    // Without an open alarm there is one entry, for the device.
+    commit_reading(&store, DEVICE, "10", 5).await;
+    retire(&store, &device(), "Ravi").await.expect("an answer");
+    let entries = log_entries(&mut redis, &store).await;
+    let logged: Vec<_> = entries
         .iter()
-        .map(|line| {
-            let condition = &line["alarm"]["condition"];
-            (&line["change"], &line["by"], condition)
+        .map(|entry| {
+            let condition = &entry["alarm"]["condition"];
+            (&entry["change"], &entry["by"], condition)
         })
         .collect();
     let text = |text: &str| Json::from(text);
     assert_eq!(
-        told,
+        logged,
         [
             (&text("raised"), &Json::Null, &text("alarm_level_1")),
             (&text("retired"), &text("Asha"), &Json::Null),
@@ -183,42 +182,45 @@ async fn the_log_tells_who_and_when_and_what_was_closed() {
             (&text("retired"), &text("Ravi"), &Json::Null),
         ]
     );
-    assert!(lines[2]["alarm"]["cleared_at"].is_i64(), "{}", lines[2]);
-    let at = lines[1]["at"].as_i64().expect("a time");
+    assert!(entries[2]["alarm"]["cleared_at"].is_i64(), "{}", entries[2]);
+    let at = entries[1]["at"].as_i64().expect("a time");
     assert!(at >= before.as_millis(), "{at} {before:?}");
 }
 
 #[tokio::test]
-async fn a_reading_in_between_is_a_conflict() {
-    let server = Server::start().await;
+async fn a_reading_committed_in_between_is_a_conflict() {
+    let server = RedisServer::start().await;
     let store = server.store();
-    send(&store, &of(DEVICE, "300", 0), 1)
-        .await
-        .expect("committed");
-    let old = load(&store).await;
+    commit_reading(&store, DEVICE, "300", 0).await;
+    let old = load_device(&store).await;
     let input = Input::Retirement { by: "Asha" };
     let retirement = decide(&old, input, store.clock().now(), None);
-    send(&store, &of(DEVICE, "600", 5), 2)
-        .await
-        .expect("committed");
+    commit_reading(&store, DEVICE, "600", 5).await;
     let commit = Commit {
         stored: &old,
         decision: &retirement,
         raw: None,
         bounds: None,
     };
-    let mut answers = store.commit(&[commit]).await.expect("answers");
+    let mut answers = store.commit(&[commit]).await.expect("an answer");
     let answer = answers.pop().expect("one answer").expect("not refused");
     let Committed::Conflict(Loaded::Device(newer)) = answer else {
         panic!("{answer:?}");
     };
-    assert_eq!(newer.state.position.seq, 2, "told what stands");
-    assert_eq!(load(&store).await.state, newer.state, "nothing was touched");
+    assert_eq!(
+        newer.state.position.seq, 2,
+        "the answer is the present state"
+    );
+    assert_eq!(
+        load_device(&store).await.state,
+        newer.state,
+        "nothing was written"
+    );
 }
 
 #[tokio::test]
-async fn what_was_decided_for_a_retired_device_never_meets_the_next_one() {
-    let server = Server::start().await;
+async fn a_decision_from_before_a_retirement_is_never_committed_after_it() {
+    let server = RedisServer::start().await;
     let store = server.store();
     let now = || store.clock().now();
     let commit = async |stored: &StoredDevice, decision: &Decision| {
@@ -226,204 +228,183 @@ async fn what_was_decided_for_a_retired_device_never_meets_the_next_one() {
             stored,
             decision,
             raw: None,
-            bounds: Some(rules().bounds),
+            bounds: Some(apply_config().bounds),
         };
-        let mut answers = store.commit(&[commit]).await.expect("answers");
+        let mut answers = store.commit(&[commit]).await.expect("an answer");
         answers.pop().expect("one answer").expect("not refused")
     };
-    // A first reading that takes long, from before there was any device.
-    let unheard = load(&store).await;
-    let first = work(&of(DEVICE, "300", 0), 1);
-    let birth = decide_message(&unheard, &first, now());
+    // The first reading of the device is decided and not committed yet.
+    let unknown = load_device(&store).await;
+    let first = message_work(&reading_of(DEVICE, "300", 0));
+    let first_decision = decide_message(&unknown, &first, now());
 
-    send(&store, &of(DEVICE, "300", 5), 2)
-        .await
-        .expect("committed");
+    commit_reading(&store, DEVICE, "300", 5).await;
     // A late reading adds a sample and no event: only `rev` moves.
-    let old = load(&store).await;
-    let late = work(&of(DEVICE, "10", 2), 3);
+    let old = load_device(&store).await;
+    let late = message_work(&reading_of(DEVICE, "10", 2));
     let late = decide_message(&old, &late, now());
     assert!(late.event.is_none() && !late.outcome.is_unchanged());
-    retire(&store, &device(), "Asha").await.expect("answers");
+    retire(&store, &device(), "Asha").await.expect("an answer");
 
-    let answer = commit(&unheard, &birth).await;
+    let answer = commit(&unknown, &first_decision).await;
     assert!(matches!(answer, Committed::Conflict(_)), "{answer:?}");
-    assert!(load(&store).await.state.latest.is_none());
+    assert!(load_device(&store).await.state.latest.is_none());
 
-    send(&store, &of(DEVICE, "300", 10), 4)
-        .await
-        .expect("committed");
-    let new = load(&store).await;
-    assert_eq!(new.state.rev, old.state.rev, "the case that matters");
+    commit_reading(&store, DEVICE, "300", 10).await;
+    let new = load_device(&store).await;
+    assert_eq!(
+        new.state.rev, old.state.rev,
+        "the test needs the same rev again"
+    );
     let answer = commit(&old, &late).await;
     assert!(matches!(answer, Committed::Conflict(_)), "{answer:?}");
-    assert_eq!(load(&store).await.state, new.state);
+    assert_eq!(load_device(&store).await.state, new.state);
 }
 
 #[tokio::test]
-async fn a_state_that_cannot_be_read_can_be_retired() {
-    let server = Server::start().await;
+async fn a_device_with_an_unreadable_state_can_be_retired() {
+    let server = RedisServer::start().await;
     let store = server.store();
-    let mut raw = server.raw().await;
+    let mut redis = server.connect().await;
     let keys = store.keys(&device());
-    for (fingerprint, (field, garbage)) in [("latest", "{"), ("rev", "?"), ("seq", "1e3")]
-        .into_iter()
-        .enumerate()
-    {
-        let second = i64::try_from(fingerprint * 5).expect("small");
-        let reading = of(DEVICE, "300", second);
-        let sent = send(&store, &reading, fingerprint as u64).await;
-        let seq = sent.expect("committed").decision.state.position.seq;
-        let _: () = raw
+    for (second, field, garbage) in [(0, "latest", "{"), (5, "rev", "?"), (10, "seq", "1e3")] {
+        let applied = commit_reading(&store, DEVICE, "300", second).await;
+        let seq = applied.decision.state.position.seq;
+        let _: () = redis
             .hset(keys.device(&device()), field, garbage)
             .await
             .expect("set");
         let retired = retire(&store, &device(), "Asha").await;
-        assert_eq!(retired.expect("answers").answer, Retired::Done, "{field}");
-        assert_eq!(traces(&mut raw, &store).await, [""; 0], "{field}");
-        assert_eq!(load(&store).await.seq_floor, seq + 1, "{field}");
+        assert_eq!(retired.expect("an answer").answer, Retired::Done, "{field}");
+        assert_eq!(stored_keys(&mut redis, &store).await, [""; 0], "{field}");
+        assert_eq!(load_device(&store).await.seq_floor, seq + 1, "{field}");
     }
-    let lines = log_lines(&mut raw, &store).await;
-    let lost = lines.iter().filter(|line| line["change"].is_null());
-    assert_eq!(lost.count(), 3, "what was lost is told");
+    let entries = log_entries(&mut redis, &store).await;
+    let lost = entries.iter().filter(|entry| entry["change"].is_null());
+    assert_eq!(lost.count(), 3, "the log has `state_lost`");
 }
 
 #[tokio::test]
-async fn a_state_that_is_gone_can_be_retired() {
-    let server = Server::start().await;
+async fn a_device_whose_hash_is_gone_can_be_retired() {
+    let server = RedisServer::start().await;
     let store = server.store();
-    let mut raw = server.raw().await;
-    let sent = send(&store, &of(DEVICE, "300", 0), 1).await;
-    let seq = sent.expect("committed").decision.state.position.seq;
+    let mut redis = server.connect().await;
+    let applied = commit_reading(&store, DEVICE, "300", 0).await;
+    let seq = applied.decision.state.position.seq;
     let hash = store.keys(&device()).device(&device());
-    let _: () = raw.del(&hash).await.expect("deleted");
+    let _: () = redis.del(&hash).await.expect("deleted");
     let unreadable = store.snapshot(&device(), Some(0)).await;
     assert_eq!(unreadable.expect_err("lost").code(), "device_refused");
     let retired = retire(&store, &device(), "Asha").await;
-    assert_eq!(retired.expect("answers").answer, Retired::Done);
-    assert_eq!(traces(&mut raw, &store).await, [""; 0]);
-    assert_eq!(load(&store).await.seq_floor, seq + 1);
+    assert_eq!(retired.expect("an answer").answer, Retired::Done);
+    assert_eq!(stored_keys(&mut redis, &store).await, [""; 0]);
+    assert_eq!(load_device(&store).await.seq_floor, seq + 1);
     let again = retire(&store, &device(), "Asha").await;
-    assert_eq!(again.expect("answers").answer, Retired::NotFound);
+    assert_eq!(again.expect("an answer").answer, Retired::NotFound);
 }
 
 #[tokio::test]
-async fn a_state_that_is_gone_with_its_streams_goes_on_in_a_new_epoch() {
-    let server = Server::start().await;
+async fn a_device_that_lost_its_hash_and_streams_continues_in_a_new_epoch() {
+    let server = RedisServer::start().await;
     let store = server.store();
-    let mut raw = server.raw().await;
-    // A neighbour was retired at a higher number, which says nothing of this one.
+    let mut redis = server.connect().await;
+    // A neighbour was retired at a higher seq. The partition keeps that seq; it must not count for this device.
     let near = neighbour();
     for second in 0..3_i64 {
-        let fingerprint = second.unsigned_abs();
-        let sent = send(&store, &of(&near, "10", second * 5), fingerprint).await;
-        sent.expect("committed");
+        commit_reading(&store, &near, "10", second * 5).await;
     }
     let near: DeviceId = near.parse().expect("a serial");
-    retire(&store, &near, "Asha").await.expect("answers");
-    send(&store, &of(DEVICE, "300", 0), 1)
-        .await
-        .expect("committed");
-    let before = load(&store).await;
+    retire(&store, &near, "Asha").await.expect("an answer");
+    commit_reading(&store, DEVICE, "300", 0).await;
+    let before = load_device(&store).await;
     let keys = store.keys(&device());
     let all = [
         keys.device(&device()),
         keys.events(&device()),
         keys.changes(&device()),
     ];
-    let _: () = raw.del(&all[..]).await.expect("deleted");
-    let sent = send(&store, &of(DEVICE, "300", 20), 2).await;
-    let decision = sent.expect("replaced").decision;
+    let _: () = redis.del(&all[..]).await.expect("deleted");
+    let applied = commit_reading(&store, DEVICE, "300", 20).await;
+    let decision = applied.decision;
     assert_ne!(decision.state.position.epoch, before.epoch);
     assert_eq!(
         decision.state.position.seq, 1,
-        "what a new epoch begins with"
+        "the first seq of a new epoch"
     );
-    let lines = log_lines(&mut raw, &store).await;
-    let lost = lines.iter().filter(|line| line["change"].is_null());
-    assert_eq!(lost.count(), 1, "what was lost is told");
+    let entries = log_entries(&mut redis, &store).await;
+    let lost = entries.iter().filter(|entry| entry["change"].is_null());
+    assert_eq!(lost.count(), 1, "the log has `state_lost`");
 }
 
 #[tokio::test]
-async fn a_lost_numbering_is_retired_in_a_new_epoch() {
-    let server = Server::start().await;
+async fn a_device_that_lost_its_seq_is_retired_in_a_new_epoch() {
+    let server = RedisServer::start().await;
     let store = server.store();
-    let mut raw = server.raw().await;
-    // A neighbour was retired at a low number, which says nothing of this one.
+    let mut redis = server.connect().await;
+    // A neighbour was retired at a low seq. The partition keeps that seq; it must not count for this device.
     let near = neighbour();
-    send(&store, &of(&near, "10", 0), 1)
-        .await
-        .expect("committed");
+    commit_reading(&store, &near, "10", 0).await;
     let near: DeviceId = near.parse().expect("a serial");
-    retire(&store, &near, "Asha").await.expect("answers");
+    retire(&store, &near, "Asha").await.expect("an answer");
     for second in 0..9_i64 {
-        let fingerprint = second.unsigned_abs();
-        send(&store, &of(DEVICE, "300", second), fingerprint)
-            .await
-            .expect("committed");
+        commit_reading(&store, DEVICE, "300", second).await;
     }
-    let before = load(&store).await;
+    let before = load_device(&store).await;
     let keys = store.keys(&device());
-    let damage = async |raw: &mut MultiplexedConnection| {
-        let _: () = raw
+    let lose_seq = async |redis: &mut MultiplexedConnection| {
+        let _: () = redis
             .hset(keys.device(&device()), "seq", "?")
             .await
             .expect("set");
         let streams = [keys.events(&device()), keys.changes(&device())];
-        let _: () = raw.del(&streams[..]).await.expect("deleted");
+        let _: () = redis.del(&streams[..]).await.expect("deleted");
     };
-    damage(&mut raw).await;
-    send(&store, &of(DEVICE, "300", 20), 20)
-        .await
-        .expect("replaced");
-    let replaced = load(&store).await;
+    lose_seq(&mut redis).await;
+    commit_reading(&store, DEVICE, "300", 20).await;
+    let replaced = load_device(&store).await;
     assert_ne!(
         replaced.epoch, before.epoch,
-        "its own number was higher than what the neighbour tells"
+        "its own seq was higher than the neighbour's"
     );
-    damage(&mut raw).await;
-    retire(&store, &device(), "Asha").await.expect("answers");
-    assert_ne!(load(&store).await.epoch, replaced.epoch);
+    lose_seq(&mut redis).await;
+    retire(&store, &device(), "Asha").await.expect("an answer");
+    assert_ne!(load_device(&store).await.epoch, replaced.epoch);
 }
 
 #[tokio::test]
-async fn a_stream_that_is_ahead_is_retired_above_it() {
-    let server = Server::start().await;
+async fn if_a_stream_is_ahead_of_the_state_the_retirement_gets_a_seq_above_the_stream() {
+    let server = RedisServer::start().await;
     let store = server.store();
-    send(&store, &of(DEVICE, "300", 0), 1)
-        .await
-        .expect("committed");
-    let mut raw = server.raw().await;
+    commit_reading(&store, DEVICE, "300", 0).await;
+    let mut redis = server.connect().await;
     let events = store.keys(&device()).events(&device());
     let mut ahead = redis::cmd("XADD");
     ahead.arg(&events).arg("7-0").arg("epoch").arg("x");
-    ahead.exec_async(&mut raw).await.expect("added");
-    retire(&store, &device(), "Asha").await.expect("answers");
-    assert_eq!(load(&store).await.seq_floor, 8);
+    ahead.exec_async(&mut redis).await.expect("added");
+    retire(&store, &device(), "Asha").await.expect("an answer");
+    assert_eq!(load_device(&store).await.seq_floor, 8);
 }
 
 #[tokio::test]
-async fn a_retirement_that_cannot_be_finished_is_not_begun() {
-    let server = Server::start().await;
+async fn a_retirement_that_would_fail_halfway_writes_nothing() {
+    let server = RedisServer::start().await;
     let store = server.store();
-    send(&store, &of(DEVICE, "300", 0), 1)
-        .await
-        .expect("committed");
-    let mut raw = server.raw().await;
+    commit_reading(&store, DEVICE, "300", 0).await;
+    let mut redis = server.connect().await;
     let changed = store.keys(&device()).changed();
-    let _: () = raw.del(&changed).await.expect("deleted");
-    let _: () = raw.set(&changed, "x").await.expect("set");
-    let before = load(&store).await;
+    let _: () = redis.del(&changed).await.expect("deleted");
+    let _: () = redis.set(&changed, "x").await.expect("set");
+    let before = load_device(&store).await;
     let refused = retire(&store, &device(), "Asha").await;
     assert_eq!(refused.expect_err("refused").code(), "device_refused");
-    assert_eq!(load(&store).await.state, before.state);
-    assert_eq!(log_lines(&mut raw, &store).await.len(), 1, "the raise");
+    assert_eq!(load_device(&store).await.state, before.state);
+    assert_eq!(log_entries(&mut redis, &store).await.len(), 1, "the raise");
 }
 
 #[tokio::test]
-async fn a_device_that_is_retired_while_it_sends_is_gone_or_new_and_whole() {
-    let server = Server::start().await;
-    let (_subscriber, mut heard) = listen(&server.store()).await;
+async fn a_device_retired_while_it_sends_is_either_gone_or_new_and_complete() {
+    let server = RedisServer::start().await;
+    let (_subscriber, mut events) = subscribe(&server.store()).await;
     let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let mut writers = tokio::task::JoinSet::new();
     for writer in 0..2_i64 {
@@ -432,9 +413,7 @@ async fn a_device_that_is_retired_while_it_sends_is_gone_or_new_and_whole() {
             let mut second = writer;
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
                 let value = ["100", "300"][usize::from(second % 3 == 0)];
-                let fingerprint = second.unsigned_abs();
-                let sent = send(&store, &of(DEVICE, value, second), fingerprint).await;
-                sent.expect("committed");
+                commit_reading(&store, DEVICE, value, second).await;
                 second += 2;
             }
         });
@@ -444,13 +423,13 @@ async fn a_device_that_is_retired_while_it_sends_is_gone_or_new_and_whole() {
     while retired < 100 || gone == 0 || reborn == 0 {
         match retire(&store, &device(), "Asha")
             .await
-            .expect("answers")
+            .expect("an answer")
             .answer
         {
             Retired::Done => retired += 1,
             Retired::NotFound => {}
         }
-        let snapshot = store.snapshot(&device(), Some(0)).await.expect("reads");
+        let snapshot = store.snapshot(&device(), Some(0)).await.expect("an answer");
         let seqs: Vec<u64> = snapshot.events.iter().map(|e| e.position.seq).collect();
         match snapshot.state {
             None => {
@@ -470,21 +449,20 @@ async fn a_device_that_is_retired_while_it_sends_is_gone_or_new_and_whole() {
     }
     done.store(true, std::sync::atomic::Ordering::Relaxed);
     writers.join_all().await;
-    // The marker: what was published before it has been heard when it is.
-    retire(&store, &device(), "marker").await.expect("answers");
-    let marker = load(&store).await.seq_floor;
-    let mut last = 0;
-    let mut alarms = std::collections::HashSet::new();
-    while last < marker {
-        let event = heard.recv().await.expect("an event");
-        let seq = event["seq"].as_u64().expect("a number");
-        assert_eq!(seq, last + 1, "no position returns, none is left out");
-        last = seq;
+    // The last event: when it is received, all earlier events have been received.
+    retire(&store, &device(), "Asha").await.expect("an answer");
+    let last_seq = load_device(&store).await.seq_floor;
+    let mut seq = 0;
+    let mut raised = std::collections::HashSet::new();
+    while seq < last_seq {
+        let event = events.recv().await.expect("an event");
+        seq += 1;
+        assert_eq!(event["seq"], seq, "a seq was used twice or left out");
         for alert in event["changes"]["alerts"].as_array().into_iter().flatten() {
             if alert["change"] == "raised" {
-                assert!(alarms.insert(alert["id"].to_string()), "{alert}");
+                assert!(raised.insert(alert["id"].to_string()), "{alert}");
             }
         }
     }
-    assert!(!alarms.is_empty());
+    assert!(!raised.is_empty());
 }
