@@ -505,7 +505,7 @@ async fn another_number_of_partitions_is_refused() {
     server.store().ping().await.expect("recorded");
     let config = RedisConfig {
         partitions: 16,
-        ..server.store().link.config().clone()
+        ..server.store().connector.config().clone()
     };
     let other = Store::new(config, Arc::new(SystemClock::default()));
     let refused = other.ping().await.expect_err("refused");
