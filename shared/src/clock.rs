@@ -54,15 +54,27 @@ impl Time {
     pub const fn millis_since(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0)
     }
+
+    /// How long after `earlier` this is; zero if it is before.
+    #[must_use]
+    pub fn duration_since(self, earlier: Self) -> Duration {
+        let millis = self.millis_since(earlier);
+        Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+    }
 }
 
 impl std::ops::Add<Duration> for Time {
     type Output = Self;
 
     fn add(self, duration: Duration) -> Self {
-        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-        Self(self.0.saturating_add(millis))
+        Self(self.0.saturating_add(millis(duration)))
     }
+}
+
+/// Whole milliseconds of a duration; the largest number if they do not fit.
+#[must_use]
+pub fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Where `now` comes from.
@@ -117,8 +129,7 @@ impl ManualClock {
 
     /// Moves the clock forward.
     pub fn advance(&self, duration: Duration) {
-        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-        self.0.fetch_add(millis, Ordering::Relaxed);
+        self.0.fetch_add(millis(duration), Ordering::Relaxed);
     }
 }
 

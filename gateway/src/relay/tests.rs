@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use serde_json::{Value as Json, json};
@@ -9,6 +10,7 @@ use shared::apply::{ApplyConfig, Work, apply};
 use shared::clock::SystemClock;
 use shared::decide::{Input, Message};
 use shared::decimal::Decimal;
+use shared::keys::CANARY_CHANNEL;
 use shared::reading::{Coordinate, LevelSetting, Reading};
 use shared::state::{AlarmSettings, ZeroLevel};
 use shared::store::Bounds;
@@ -16,6 +18,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::subscriber::{connect, receiver, until_deaf};
 use super::*;
 use crate::config::Config;
 
@@ -535,7 +538,7 @@ async fn a_subscriber_that_does_not_hear_the_canary_is_deaf_although_it_answers(
     let world = World::start(40).await;
     let heard = Arc::new(AtomicBool::new(false));
     let receiver = receiver(Arc::from([]), CancellationToken::new(), Arc::clone(&heard));
-    let subscriber = subscribe(&world.store, receiver).await.expect("subscribes");
+    let subscriber = connect(&world.store, receiver).await.expect("subscribes");
     let mut connection = subscriber.connection;
     let (observation, observations) = watch::channel(RedisObservation::default());
     // The key moves, and whoever watches it sees it.

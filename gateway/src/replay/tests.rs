@@ -117,11 +117,11 @@ fn line(epochs: &[(u64, u64)], last: u64) -> Snapshot {
     }
 }
 
-fn names(answer: &Answer) -> Vec<&'static str> {
+fn names(answer: &CatchUp) -> Vec<&'static str> {
     answer.packets.iter().map(|(name, _)| *name).collect()
 }
 
-fn seqs(answer: &Answer, wanted: &str) -> Vec<u64> {
+fn seqs(answer: &CatchUp, wanted: &str) -> Vec<u64> {
     let of_name = answer.packets.iter().filter(|(name, _)| *name == wanted);
     of_name
         .map(|(_, payload)| {
@@ -132,38 +132,34 @@ fn seqs(answer: &Answer, wanted: &str) -> Vec<u64> {
 }
 
 #[track_caller]
-fn check(
-    snapshot: &Snapshot,
-    since: Option<Position>,
-    recovered: bool,
-    alarms: bool,
-    packets: &[&str],
-) {
-    let answer = answer(&device(), since, snapshot, now());
-    assert_eq!(
-        (answer.recovered, answer.alarms_recovered),
-        (recovered, alarms)
-    );
+fn check(snapshot: &Snapshot, since: Option<Position>, outcome: Outcome, packets: &[&str]) {
+    let answer = for_subscription(&device(), since, snapshot, now());
+    assert_eq!(answer.outcome, outcome);
     assert_eq!(names(&answer), packets);
     assert_eq!(answer.position, position(snapshot));
 }
 
 #[test]
 fn first_subscription_gets_the_latest_reading_alone_while_no_alarm_is_open() {
-    check(&line(&[(1, 1)], 5), None, false, true, &["device:data"]);
+    check(
+        &line(&[(1, 1)], 5),
+        None,
+        Outcome::Snapshot,
+        &["device:data"],
+    );
 }
 
 #[test]
 fn device_not_heard_of_is_position_zero_of_the_present_epoch() {
     let snapshot = line(&[(1, 1)], 0);
-    check(&snapshot, None, false, true, &[]);
-    check(&snapshot, Some(at(1, 0)), true, true, &[]);
+    check(&snapshot, None, Outcome::Snapshot, &[]);
+    check(&snapshot, Some(at(1, 0)), Outcome::Recovered, &[]);
     assert_eq!(position(&snapshot), at(1, 0));
 }
 
 #[test]
 fn client_that_missed_nothing_is_recovered_with_nothing() {
-    check(&line(&[(1, 1)], 5), Some(at(1, 5)), true, true, &[]);
+    check(&line(&[(1, 1)], 5), Some(at(1, 5)), Outcome::Recovered, &[]);
 }
 
 #[test]
@@ -172,16 +168,15 @@ fn missed_events_come_in_order_data_before_changes() {
     check(
         &line(&[(1, 1)], 5),
         Some(at(1, 3)),
-        true,
-        true,
+        Outcome::Recovered,
         &[pair, pair].concat(),
     );
 }
 
 #[test]
 fn zero_of_the_present_epoch_recovers_everything() {
-    let answer = answer(&device(), Some(at(1, 0)), &line(&[(1, 1)], 3), now());
-    assert!(answer.recovered);
+    let answer = for_subscription(&device(), Some(at(1, 0)), &line(&[(1, 1)], 3), now());
+    assert!(answer.is_recovered());
     assert_eq!(seqs(&answer, "device:data"), [1, 2, 3]);
 }
 
@@ -202,20 +197,19 @@ fn readings_are_those_after_the_position_and_not_before_the_moment() {
 
 #[test]
 fn zero_of_another_epoch_is_fresh() {
-    let answer = answer(&device(), Some(at(9, 0)), &line(&[(1, 1)], 3), now());
-    assert!(!answer.recovered);
-    assert!(!answer.alarms_recovered);
+    let answer = for_subscription(&device(), Some(at(9, 0)), &line(&[(1, 1)], 3), now());
+    assert_eq!(answer.outcome, Outcome::AlarmsIncomplete);
 }
 
 #[test]
 fn clean_restart_recovers_across_epochs() {
-    let answer = answer(
+    let answer = for_subscription(
         &device(),
         Some(at(1, 4)),
         &line(&[(1, 1), (2, 6)], 8),
         now(),
     );
-    assert!(answer.recovered);
+    assert!(answer.is_recovered());
     assert_eq!(seqs(&answer, "device:data"), [5, 6, 7, 8]);
     assert_eq!(answer.position, at(2, 8));
 }
@@ -223,23 +217,21 @@ fn clean_restart_recovers_across_epochs() {
 #[test]
 fn fork_recovers_nobody_and_tells_the_changes_of_the_new_line() {
     // The client saw 1..=7 of epoch 1; Redis went back to 5 and went on in epoch 2.
-    let answer = answer(
+    let answer = for_subscription(
         &device(),
         Some(at(1, 7)),
         &line(&[(1, 1), (2, 6)], 8),
         now(),
     );
-    assert!(!answer.recovered);
-    assert!(!answer.alarms_recovered);
+    assert_eq!(answer.outcome, Outcome::AlarmsIncomplete);
     assert_eq!(seqs(&answer, "device:alerts:changed"), [6, 7, 8]);
     assert_eq!(&names(&answer)[3..], ["device:data", "device:alerts"]);
 }
 
 #[test]
 fn position_trimmed_from_the_events_still_gets_every_alarm_change() {
-    let answer = answer(&device(), Some(at(1, 10)), &line(&[(1, 1)], 150), now());
-    assert!(!answer.recovered);
-    assert!(answer.alarms_recovered);
+    let answer = for_subscription(&device(), Some(at(1, 10)), &line(&[(1, 1)], 150), now());
+    assert_eq!(answer.outcome, Outcome::Snapshot);
     assert_eq!(
         seqs(&answer, "device:alerts:changed"),
         (11..=150).collect::<Vec<_>>()
@@ -248,32 +240,31 @@ fn position_trimmed_from_the_events_still_gets_every_alarm_change() {
 
 #[test]
 fn position_trimmed_from_the_changes_too_is_told_so() {
-    let answer = answer(&device(), Some(at(1, 10)), &line(&[(1, 1)], 300), now());
-    assert!(!answer.recovered);
-    assert!(!answer.alarms_recovered);
+    let answer = for_subscription(&device(), Some(at(1, 10)), &line(&[(1, 1)], 300), now());
+    assert_eq!(answer.outcome, Outcome::AlarmsIncomplete);
 }
 
 #[test]
 fn hole_in_the_stream_is_not_recovered() {
     let mut snapshot = line(&[(1, 1)], 8);
     snapshot.events.remove(5);
-    assert!(!answer(&device(), Some(at(1, 3)), &snapshot, now()).recovered);
+    assert!(!for_subscription(&device(), Some(at(1, 3)), &snapshot, now()).is_recovered());
     let mut snapshot = line(&[(1, 1)], 8);
     snapshot.events.pop();
-    assert!(!answer(&device(), Some(at(1, 3)), &snapshot, now()).recovered);
+    assert!(!for_subscription(&device(), Some(at(1, 3)), &snapshot, now()).is_recovered());
 }
 
 #[test]
 fn unreadable_event_is_not_recovered() {
     let mut snapshot = line(&[(1, 1)], 8);
     snapshot.events[5].bytes = b"{".to_vec();
-    assert!(!answer(&device(), Some(at(1, 3)), &snapshot, now()).recovered);
+    assert!(!for_subscription(&device(), Some(at(1, 3)), &snapshot, now()).is_recovered());
 }
 
 #[test]
 fn emptied_redis_is_fresh_without_a_picture() {
-    let answer = answer(&device(), Some(at(1, 7)), &line(&[(2, 1)], 0), now());
-    assert!(!answer.recovered && !answer.alarms_recovered);
+    let answer = for_subscription(&device(), Some(at(1, 7)), &line(&[(2, 1)], 0), now());
+    assert_eq!(answer.outcome, Outcome::AlarmsIncomplete);
     assert_eq!(answer.position, at(2, 0));
     assert!(answer.packets.is_empty());
 }
@@ -294,16 +285,26 @@ fn retired_device_is_one_not_heard_of() {
         born_after: 8,
         ..line(&[(1, 1)], 0)
     };
-    check(&gone, None, false, true, &[]);
+    check(&gone, None, Outcome::Snapshot, &[]);
     assert_eq!(position(&gone), at(1, 0));
     // What came after these positions cannot be told any more.
-    check(&gone, Some(at(1, 7)), false, false, &["device:alerts"]);
-    check(&gone, Some(at(1, 0)), false, false, &["device:alerts"]);
+    check(
+        &gone,
+        Some(at(1, 7)),
+        Outcome::AlarmsIncomplete,
+        &["device:alerts"],
+    );
+    check(
+        &gone,
+        Some(at(1, 0)),
+        Outcome::AlarmsIncomplete,
+        &["device:alerts"],
+    );
     // Of another epoch nothing is known: what it had may stand.
-    check(&gone, Some(at(2, 8)), false, false, &[]);
+    check(&gone, Some(at(2, 8)), Outcome::AlarmsIncomplete, &[]);
     // This one saw the end of it.
-    let answer = answer(&device(), Some(at(1, 8)), &gone, now());
-    assert!(answer.recovered && answer.alarms_recovered);
+    let answer = for_subscription(&device(), Some(at(1, 8)), &gone, now());
+    assert!(answer.is_recovered());
     assert_eq!(names(&answer), [""; 0]);
     assert_eq!(answer.position, at(1, 8));
 }
@@ -317,22 +318,22 @@ fn client_of_a_retired_device_is_told_that_changes_are_missing() {
         "device:data",
         "device:alerts",
     ];
-    check(&snapshot, Some(at(1, 7)), false, false, &told);
-    check(&snapshot, Some(at(1, 0)), false, false, &told);
+    check(&snapshot, Some(at(1, 7)), Outcome::AlarmsIncomplete, &told);
+    check(&snapshot, Some(at(1, 0)), Outcome::AlarmsIncomplete, &told);
     // Who saw the end of it misses nothing of the next one.
     let both = ["device:data", "device:alerts:changed"].repeat(2);
-    check(&snapshot, Some(at(1, 8)), true, true, &both);
-    check(&snapshot, Some(at(1, 10)), true, true, &[]);
+    check(&snapshot, Some(at(1, 8)), Outcome::Recovered, &both);
+    check(&snapshot, Some(at(1, 10)), Outcome::Recovered, &[]);
     // Not of the same line, although of the same number.
-    check(&snapshot, Some(at(2, 8)), false, false, &told);
+    check(&snapshot, Some(at(2, 8)), Outcome::AlarmsIncomplete, &told);
 }
 
 #[test]
 fn replay_that_ends_on_a_stale_device_says_so() {
     let snapshot = line(&[(1, 1)], 5);
     let later = Time::from_millis(now().as_millis() + LIMIT_MS + 1);
-    let answer = answer(&device(), Some(at(1, 5)), &snapshot, later);
-    assert!(answer.recovered);
+    let answer = for_subscription(&device(), Some(at(1, 5)), &snapshot, later);
+    assert!(answer.is_recovered());
     assert_eq!(names(&answer), ["device:data"]);
     let text = answer.packets[0].1.get();
     assert!(
@@ -345,7 +346,7 @@ fn replay_that_ends_on_a_stale_device_says_so() {
 #[test]
 fn stale_snapshot_is_not_shown_as_normal() {
     let later = Time::from_millis(now().as_millis() + LIMIT_MS + 1);
-    let answer = answer(&device(), None, &line(&[(1, 1)], 5), later);
+    let answer = for_subscription(&device(), None, &line(&[(1, 1)], 5), later);
     let text = answer.packets[0].1.get();
     assert!(
         text.contains(r#""data_quality":"offline""#) && text.contains(r#""snapshot":true"#),
@@ -357,7 +358,7 @@ fn stale_snapshot_is_not_shown_as_normal() {
 fn payloads_pass_byte_for_byte() {
     let data = r#"{ "b":1.50, "a" : "ü" }"#;
     let text = format!(r#"{{"epoch":"000000000001","seq":1,"at":1,"data":{data}}}"#);
-    let published = Published::parse(text.as_bytes()).unwrap();
+    let published = PublishedEvent::parse(text.as_bytes()).unwrap();
     assert_eq!(published.data.unwrap().get(), data);
 }
 
@@ -380,9 +381,9 @@ proptest! {
             snapshot.events.remove(hole);
         }
         let since = at(since_epoch, since_seq);
-        let answer = answer(&device(), Some(since), &snapshot, now());
+        let answer = for_subscription(&device(), Some(since), &snapshot, now());
         prop_assert_eq!(answer.position, position(&snapshot));
-        if answer.recovered {
+        if answer.is_recovered() {
             let expected: Vec<u64> = (since_seq + 1..=last).collect();
             prop_assert_eq!(seqs(&answer, "device:data"), expected);
         } else {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
+use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use serde_json::Value;
 use shared::clock::SystemClock;
@@ -16,6 +17,9 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::config::Config;
+use crate::cors::{self, Cors};
+use crate::metrics::Metrics;
+use crate::status::StatusHandle;
 
 /// Meters that live on: metrics end with theirs.
 fn meters() -> &'static Meters {
@@ -41,7 +45,12 @@ fn gateway(redis: &str, flags: &[&str]) -> Router {
         status: StatusHandle::new(std::time::Instant::now()),
         metrics: Metrics::new(meters()),
     };
-    router(state).expect("origins were checked")
+    let origins = Origins::from_config(&state.config.allowed_origins);
+    let origins = origins.expect("origins were checked");
+    let (clock, metrics) = (Arc::clone(&state.clock), Arc::clone(&state.metrics));
+    let rest = router(state, &origins);
+    let cors = Cors::new(origins, clock, metrics);
+    rest.layer(from_fn_with_state(cors, cors::check))
 }
 
 /// A gateway whose Redis refuses connections: nothing listens on this port of the loopback network.
@@ -376,13 +385,13 @@ async fn a_large_or_broken_body_is_refused() {
 async fn a_panic_is_answered_with_json_and_counted() {
     let metrics = Metrics::new(meters());
     let handlers = Router::new().route("/", get(async || -> ApiError { panic!("on purpose") }));
-    let router = edge::passed(handlers, Arc::clone(&metrics));
+    let router = edge::bound_and_observe(handlers, Arc::clone(&metrics.rest));
     let response = router.oneshot(request("GET /")).await.expect("infallible");
     assert_eq!(
         error_of(response).await,
         (500, "Internal server error".to_owned())
     );
-    let counted = metrics.read();
+    let counted = metrics.to_text();
     assert!(
         counted.contains(r#"http_response_status_code="500""#),
         "{counted}"

@@ -65,12 +65,12 @@ fn acknowledged(seconds: i64, by: &str, seq: u64, alarm: Alarm) -> LogEntry {
     }
 }
 
-fn fold(oldest_first: Vec<LogEntry>) -> Vec<Row> {
-    let mut fold = Fold::default();
+fn fold(oldest_first: Vec<LogEntry>) -> Vec<LogRow> {
+    let mut fold = LogFold::default();
     oldest_first
         .into_iter()
         .rev()
-        .filter_map(|entry| fold.take(entry))
+        .filter_map(|entry| fold.add(entry))
         .collect()
 }
 
@@ -299,7 +299,7 @@ fn an_open_row_says_null() {
 #[track_caller]
 fn check_filter(raw: &str, admitted: bool) {
     let rows = fold(vec![entry(1, ChangeKind::Raised, a1())]);
-    let filter = Filter::of_rows(&Query::parse(Some(raw))).expect("a readable query");
+    let filter = LogFilter::of_rows(&Query::parse(Some(raw))).expect("a readable query");
     assert_eq!(filter.admits(&rows[0]), admitted, "{raw}");
 }
 
@@ -332,7 +332,7 @@ fn filters_are_exact_and_both_ends_inclusive() {
 #[test]
 fn an_unreadable_date_is_an_error() {
     for raw in ["start_date=soon", "end_date=2026-02-30"] {
-        let error = Filter::of_rows(&Query::parse(Some(raw))).expect_err(raw);
+        let error = LogFilter::of_rows(&Query::parse(Some(raw))).expect_err(raw);
         assert_eq!(error.code(), "unreadable");
     }
 }

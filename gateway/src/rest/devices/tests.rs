@@ -85,12 +85,12 @@ fn state(reading: Reading, alarms: &[Condition]) -> DeviceState {
 }
 
 #[track_caller]
-fn check_status(state: &DeviceState, age_ms: i64, expected: Status) {
+fn check_status(state: &DeviceState, age_ms: i64, expected: DeviceStatus) {
     let last = Time::from_millis(TAKEN);
-    let item = Item::of(state, Some(last), Time::from_millis(TAKEN + age_ms));
+    let item = DeviceItem::of(state, Some(last), Time::from_millis(TAKEN + age_ms));
     let item = item.expect("the device was heard of");
     assert_eq!(item.status, expected, "{:?}", state.alarms);
-    if expected != Status::Online {
+    if expected != DeviceStatus::Online {
         return;
     }
     assert_eq!(item.alarm_status, "NORMAL");
@@ -100,16 +100,24 @@ fn check_status(state: &DeviceState, age_ms: i64, expected: Status) {
 fn status_is_the_worst_that_is_known() {
     use Condition as C;
     let (fresh, stale) = (1000, 180_001);
-    check_status(&state(reading(), &[]), fresh, Status::Online);
-    check_status(&state(reading(), &[]), 180_000, Status::Online);
-    check_status(&state(reading(), &[]), stale, Status::Offline);
+    check_status(&state(reading(), &[]), fresh, DeviceStatus::Online);
+    check_status(&state(reading(), &[]), 180_000, DeviceStatus::Online);
+    check_status(&state(reading(), &[]), stale, DeviceStatus::Offline);
     check_status(
         &state(reading(), &[C::DeviceOffline]),
         fresh,
-        Status::Offline,
+        DeviceStatus::Offline,
     );
-    check_status(&state(reading(), &[C::AlarmLevel1]), fresh, Status::Warning);
-    check_status(&state(reading(), &[C::AlarmLevel1]), stale, Status::Warning);
+    check_status(
+        &state(reading(), &[C::AlarmLevel1]),
+        fresh,
+        DeviceStatus::Warning,
+    );
+    check_status(
+        &state(reading(), &[C::AlarmLevel1]),
+        stale,
+        DeviceStatus::Warning,
+    );
     for condition in [
         C::AlarmLevel2,
         C::AlarmLevel3,
@@ -117,32 +125,36 @@ fn status_is_the_worst_that_is_known() {
         C::SensorFault,
         C::ReadingInvalid,
     ] {
-        check_status(&state(reading(), &[condition]), fresh, Status::Critical);
+        check_status(
+            &state(reading(), &[condition]),
+            fresh,
+            DeviceStatus::Critical,
+        );
         check_status(
             &state(reading(), &[C::DeviceOffline, condition]),
             stale,
-            Status::Critical,
+            DeviceStatus::Critical,
         );
     }
     let lit = Reading {
         leds: [Decimal::from_int(1), Decimal::ZERO, Decimal::ZERO],
         ..reading()
     };
-    check_status(&state(lit.clone(), &[]), fresh, Status::Warning);
-    check_status(&state(lit, &[]), stale, Status::Offline);
+    check_status(&state(lit.clone(), &[]), fresh, DeviceStatus::Warning);
+    check_status(&state(lit, &[]), stale, DeviceStatus::Offline);
     let doubtful = Reading {
         doubtful: true,
         unclear: false,
         ..reading()
     };
-    check_status(&state(doubtful, &[]), fresh, Status::Warning);
+    check_status(&state(doubtful, &[]), fresh, DeviceStatus::Warning);
 }
 
 #[test]
 fn a_device_that_never_gave_a_sign_of_life_is_never_online() {
     let state = state(reading(), &[]);
-    let item = Item::of(&state, None, Time::from_millis(TAKEN)).expect("listed");
-    assert_ne!(item.status, Status::Online);
+    let item = DeviceItem::of(&state, None, Time::from_millis(TAKEN)).expect("listed");
+    assert_ne!(item.status, DeviceStatus::Online);
     assert_eq!(item.last_seen, None);
 }
 
@@ -172,8 +184,8 @@ fn a_location_is_told_only_if_it_is_one() {
 fn an_item_is_written_as_the_contract_says() {
     let state = state(reading(), &[Condition::AlarmLevel1]);
     let last = Time::from_millis(TAKEN + 500);
-    let item = Item::of(&state, Some(last), Time::from_millis(TAKEN + 1000));
-    let single = Single {
+    let item = DeviceItem::of(&state, Some(last), Time::from_millis(TAKEN + 1000));
+    let single = DeviceReply {
         success: true,
         item: item.expect("the device was heard of"),
     };

@@ -1,11 +1,12 @@
 //! The router on a Redis of its own, filled through the one commit.
 
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::AtomicU8;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use shared::apply::{ApplyConfig, Work, apply};
+use shared::clock::Time;
 use shared::decide::{Input, Message};
 use shared::decimal::Decimal;
 use shared::device::DeviceId;
