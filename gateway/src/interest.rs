@@ -96,7 +96,7 @@ impl Interest {
     }
 
     /// Up to `limit` channels to subscribe to. They count as requested from now on.
-    pub(crate) fn to_subscribe(&mut self, limit: usize) -> Vec<Channel> {
+    pub(crate) fn begin_subscribing(&mut self, limit: usize) -> Vec<Channel> {
         let mut requested = Vec::new();
         while requested.len() < limit
             && let Some(channel) = self.queue.pop_front()
@@ -138,7 +138,7 @@ impl Interest {
     }
 
     /// Up to `limit` channels to unsubscribe from, because nobody came back in time. They count as being left from now on.
-    pub(crate) fn to_unsubscribe(&mut self, now: Instant, limit: usize) -> Vec<Channel> {
+    pub(crate) fn begin_unsubscribing(&mut self, now: Instant, limit: usize) -> Vec<Channel> {
         let linger = self.linger;
         let is_over = |interested: &Interested| {
             let since = interested.idle_since;

@@ -9,8 +9,8 @@ fn a_watched_channel_is_requested_once_and_confirmed() {
     let mut interest = Interest::new(Duration::from_secs(30));
     interest.watch(&channel("a"));
     interest.watch(&channel("a"));
-    assert_eq!(interest.to_subscribe(10), [channel("a")]);
-    assert!(interest.to_subscribe(10).is_empty());
+    assert_eq!(interest.begin_subscribing(10), [channel("a")]);
+    assert!(interest.begin_subscribing(10).is_empty());
     assert!(!interest.is_confirmed(&channel("a")));
     assert_eq!(interest.confirm(vec![channel("a")]), [channel("a")]);
     assert!(interest.is_confirmed(&channel("a")));
@@ -22,15 +22,18 @@ fn a_subscription_lingers_for_those_who_come_back() {
     let seconds = |seconds| start + Duration::from_secs(seconds);
     let mut interest = Interest::new(Duration::from_secs(30));
     interest.watch(&channel("a"));
-    interest.to_subscribe(10);
+    interest.begin_subscribing(10);
     interest.confirm(vec![channel("a")]);
     interest.unwatch(&channel("a"), start);
-    assert!(interest.to_unsubscribe(seconds(29), 10).is_empty());
+    assert!(interest.begin_unsubscribing(seconds(29), 10).is_empty());
     interest.watch(&channel("a"));
     assert!(interest.is_confirmed(&channel("a")));
-    assert!(interest.to_unsubscribe(seconds(60), 10).is_empty());
+    assert!(interest.begin_unsubscribing(seconds(60), 10).is_empty());
     interest.unwatch(&channel("a"), start);
-    assert_eq!(interest.to_unsubscribe(seconds(30), 10), [channel("a")]);
+    assert_eq!(
+        interest.begin_unsubscribing(seconds(30), 10),
+        [channel("a")]
+    );
     interest.left(&[channel("a")]);
     assert_eq!(interest.len(), 0);
 }
@@ -40,14 +43,14 @@ fn a_channel_watched_again_while_it_is_being_left_is_requested_only_after_the_an
     let start = Instant::now();
     let mut interest = Interest::new(Duration::ZERO);
     interest.watch(&channel("a"));
-    interest.to_subscribe(10);
+    interest.begin_subscribing(10);
     interest.confirm(vec![channel("a")]);
     interest.unwatch(&channel("a"), start);
-    assert_eq!(interest.to_unsubscribe(start, 10), [channel("a")]);
+    assert_eq!(interest.begin_unsubscribing(start, 10), [channel("a")]);
     interest.watch(&channel("a"));
-    assert!(interest.to_subscribe(10).is_empty());
+    assert!(interest.begin_subscribing(10).is_empty());
     interest.left(&[channel("a")]);
-    assert_eq!(interest.to_subscribe(10), [channel("a")]);
+    assert_eq!(interest.begin_subscribing(10), [channel("a")]);
 }
 
 #[test]
@@ -56,9 +59,9 @@ fn a_channel_that_nobody_watches_any_more_is_not_requested() {
     let mut interest = Interest::new(Duration::from_secs(30));
     interest.watch(&channel("a"));
     interest.unwatch(&channel("a"), start);
-    assert!(interest.to_subscribe(10).is_empty());
+    assert!(interest.begin_subscribing(10).is_empty());
     interest.watch(&channel("a"));
-    assert_eq!(interest.to_subscribe(10), [channel("a")]);
+    assert_eq!(interest.begin_subscribing(10), [channel("a")]);
 }
 
 #[test]
@@ -67,11 +70,11 @@ fn a_lost_connection_queues_every_watched_channel_again() {
     for name in ["a", "b", "c"] {
         interest.watch(&channel(name));
     }
-    let requested = interest.to_subscribe(2);
+    let requested = interest.begin_subscribing(2);
     assert_eq!(requested.len(), 2);
     interest.confirm(requested);
     interest.unwatch(&channel("a"), Instant::now());
     interest.lose_all();
     assert_eq!(interest.len(), 2);
-    assert_eq!(interest.to_subscribe(10).len(), 2);
+    assert_eq!(interest.begin_subscribing(10).len(), 2);
 }

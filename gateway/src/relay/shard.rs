@@ -344,11 +344,8 @@ impl Shard {
     }
 
     fn begin_work(&mut self) {
-        loop {
-            let Some(connection) = &self.connection else {
-                break;
-            };
-            let channels = self.interest.to_subscribe(CHUNK);
+        while let Some(connection) = &self.connection {
+            let channels = self.interest.begin_subscribing(CHUNK);
             if channels.is_empty() {
                 break;
             }
@@ -463,7 +460,7 @@ impl Shard {
         };
         let channels = self
             .interest
-            .to_unsubscribe(std::time::Instant::now(), CHUNK);
+            .begin_unsubscribing(std::time::Instant::now(), CHUNK);
         if !channels.is_empty() {
             self.change(SubscriptionChange::Unsubscribe, channels, connection);
         }

@@ -119,11 +119,10 @@ pub(super) async fn connect(
     receiver: impl Fn(PushInfo) + Send + Sync + 'static,
 ) -> Result<Subscriber, StoreError> {
     let mut subscriber = store.subscriber(receiver).await?;
-    let subscribed = redis::cmd("SSUBSCRIBE")
-        .arg(CANARY_CHANNEL)
-        .exec_async(&mut subscriber.connection)
-        .await;
-    subscribed.map_err(StoreError::Away)?;
+    let connection = &mut subscriber.connection;
+    let mut command = redis::cmd("SSUBSCRIBE");
+    let answer = command.arg(CANARY_CHANNEL).exec_async(connection).await;
+    answer.map_err(StoreError::Away)?;
     Ok(subscriber)
 }
 

@@ -19,7 +19,7 @@ struct Health {
     status: &'static str,
     /// An ingest reports an active subscription at the broker.
     mqtt_connected: bool,
-    /// Redis answers. There is no MongoDB any more.
+    /// Redis answers. There is no `MongoDB` any more.
     mongodb_connected: bool,
     devices_count: usize,
     subtronics_devices: usize,

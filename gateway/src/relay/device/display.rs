@@ -113,7 +113,7 @@ impl Display {
         is_in_step: bool,
     ) -> Correction {
         self.learn(snapshot);
-        let Some(stale) = replay::stale_data(snapshot, now) else {
+        let Some(data) = replay::stale_data(snapshot, now) else {
             let was_wrong = std::mem::take(&mut self.shown) == Shown::StaleByClock;
             if was_wrong && is_in_step {
                 // A snapshot, since members already have this position.
@@ -135,7 +135,7 @@ impl Display {
         if was_published {
             Correction::None
         } else {
-            Correction::Send(stale)
+            Correction::Send(data)
         }
     }
 
@@ -150,6 +150,3 @@ impl Display {
         self.fresh_until = snapshot.last_message.map(|last| last + limit);
     }
 }
-
-#[cfg(test)]
-mod tests;

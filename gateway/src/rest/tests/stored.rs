@@ -489,7 +489,7 @@ async fn settings_tell_the_topics_the_ingests_report() {
         .await
         .expect("Redis answers");
     let settings = world.get("/config").await;
-    check_schema("AlarmSettings", &settings);
+    check_schema("Settings", &settings);
     assert_eq!(settings["api_base_url"], json!("http://gateway.test"));
     assert_eq!(settings["mqtt_broker"], json!(""));
     assert_eq!(
