@@ -51,6 +51,9 @@ mod refused_request;
 mod rest;
 mod store_reader;
 
+#[cfg(test)]
+mod test_support;
+
 use std::sync::Arc;
 use std::time::Instant;
 

@@ -5,7 +5,7 @@ fn device(name: &str) -> DeviceId {
 }
 
 #[test]
-fn reports_are_summed_per_device_and_replica() {
+fn reports_of_all_replicas_are_added_up() {
     let one = WatchReport {
         websocket: 3,
         polling: 1,

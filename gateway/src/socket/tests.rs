@@ -11,7 +11,7 @@ use crate::relay::RelayConfig;
 use crate::status::StatusHandle;
 
 #[tokio::test]
-async fn service_is_freed_with_its_last_handle() {
+async fn the_service_is_freed_with_its_last_handle() {
     let flags = [
         "gateway",
         "--allow-anonymous",
@@ -60,7 +60,7 @@ async fn service_is_freed_with_its_last_handle() {
 }
 
 #[test]
-fn slim_request_keeps_what_the_library_reads() {
+fn a_slim_request_keeps_what_the_library_reads() {
     let request = Request::builder()
         .uri("/socket.io/?EIO=4&transport=websocket")
         .header(SEC_WEBSOCKET_KEY, "key")

@@ -150,3 +150,6 @@ impl Display {
         self.fresh_until = snapshot.last_message.map(|last| last + limit);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,40 +1,16 @@
 use shared::alarm::Alarm;
 use shared::position::Position;
-use shared::reading::{LevelSetting, Reading};
-use shared::state::{DeviceMemory, Latest};
+use shared::reading::Reading;
 
 use super::*;
+use crate::test_support;
 
 const TAKEN: i64 = 1_769_600_232_000;
 
 fn reading() -> Reading {
-    let level = |level: i32| LevelSetting {
-        level: Some(Decimal::from_int(level)),
-        ..LevelSetting::default()
-    };
     Reading {
-        device: "OTSM-0114".parse().expect("a serial"),
-        device_name: "Gas Sensor Block1".to_owned(),
-        gas_type: "Carbon Monoxide (CO)".to_owned(),
         timestamp: Some("2026-01-28 11:37:12".to_owned()),
-        device_time: None,
-        unit: "ppm".to_owned(),
-        message_type: "LOG DATA".to_owned(),
-        sender: "Device".to_owned(),
-        value: Some(Decimal::from_int(120)),
-        span_high: Some(Decimal::from_int(2000)),
-        span_low: Some(Decimal::ZERO),
-        levels: [level(250), level(500), level(1000)],
-        decimal_point: Decimal::ZERO,
-        a1_type: "High".to_owned(),
-        a1_siren: Decimal::ZERO,
-        a1_buzzer: Decimal::ZERO,
-        leds: [Decimal::ZERO; 3],
-        sensor_fault: Decimal::ZERO,
-        latitude: Coordinate::Text("19.011545".to_owned()),
-        longitude: Coordinate::Text("72.823872".to_owned()),
-        doubtful: false,
-        unclear: false,
+        ..test_support::reading("OTSM-0114", 120)
     }
 }
 
@@ -59,28 +35,13 @@ fn state(reading: Reading, alarms: &[Condition]) -> DeviceState {
         cleared_at: None,
         holds: Vec::new(),
     };
+    let position = Position {
+        epoch: Epoch::from_bits(0x0123_4567_89ab),
+        seq: 7,
+    };
     DeviceState {
-        position: Position {
-            epoch: Epoch::from_bits(0x0123_4567_89ab),
-            seq: 7,
-        },
         alarms: alarms.iter().map(alarm).collect(),
-        latest: Some(Latest {
-            reading,
-            levels: [250, 500, 1000].map(Decimal::from_int),
-            sides: [shared::reading::Side::High; 3],
-            taken_at,
-            published_at: taken_at,
-            age_ms: Some(0),
-            doubtful: false,
-            clock_suspect: false,
-            in_order: true,
-        }),
-        memory: DeviceMemory {
-            silence_limit_ms: 180_000,
-            ..DeviceMemory::default()
-        },
-        ..DeviceState::default()
+        ..test_support::state(reading, position, taken_at)
     }
 }
 
@@ -88,7 +49,7 @@ fn state(reading: Reading, alarms: &[Condition]) -> DeviceState {
 fn check_status(state: &DeviceState, age_ms: i64, expected: DeviceStatus) {
     let last = Time::from_millis(TAKEN);
     let item = DeviceItem::of(state, Some(last), Time::from_millis(TAKEN + age_ms));
-    let item = item.expect("the device was heard of");
+    let item = item.expect("the device has a reading");
     assert_eq!(item.status, expected, "{:?}", state.alarms);
     if expected != DeviceStatus::Online {
         return;
@@ -97,7 +58,7 @@ fn check_status(state: &DeviceState, age_ms: i64, expected: DeviceStatus) {
 }
 
 #[test]
-fn status_is_the_worst_that_is_known() {
+fn the_status_is_the_worst_of_what_is_known() {
     use Condition as C;
     let (fresh, stale) = (1000, 180_001);
     check_status(&state(reading(), &[]), fresh, DeviceStatus::Online);
@@ -151,7 +112,7 @@ fn status_is_the_worst_that_is_known() {
 }
 
 #[test]
-fn a_device_that_never_gave_a_sign_of_life_is_never_online() {
+fn a_device_that_never_sent_a_live_message_is_not_online() {
     let state = state(reading(), &[]);
     let item = DeviceItem::of(&state, None, Time::from_millis(TAKEN)).expect("listed");
     assert_ne!(item.status, DeviceStatus::Online);
@@ -165,7 +126,7 @@ fn check_location(latitude: &str, longitude: &str, expected: &str) {
 }
 
 #[test]
-fn a_location_is_told_only_if_it_is_one() {
+fn a_location_is_shown_only_if_both_coordinates_are_valid() {
     check_location("19.011545", "72.823872", "19.011545, 72.823872");
     check_location(" 19.0760 ", "-72.8777", "19.0760, -72.8777");
     check_location("00.00", "00.00", "");
@@ -181,13 +142,13 @@ fn a_location_is_told_only_if_it_is_one() {
 }
 
 #[test]
-fn an_item_is_written_as_the_contract_says() {
+fn an_item_has_the_documented_keys_in_order() {
     let state = state(reading(), &[Condition::AlarmLevel1]);
     let last = Time::from_millis(TAKEN + 500);
     let item = DeviceItem::of(&state, Some(last), Time::from_millis(TAKEN + 1000));
     let single = DeviceReply {
         success: true,
-        item: item.expect("the device was heard of"),
+        item: item.expect("the device has a reading"),
     };
     assert_eq!(
         serde_json::to_string(&single).expect("JSON"),
