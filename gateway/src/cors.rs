@@ -24,7 +24,7 @@ use crate::refused_request;
 const METHODS: &str = "GET, POST, PUT, DELETE, OPTIONS, PATCH";
 const HEADERS: &str = "Content-Type, Authorization, Accept, X-Request-ID, X-Internal-Request-ID";
 /// Seconds for which a browser may remember a preflight. Browsers have their own limits (two hours in Chromium). Long, as
-/// every GET of the original front end is preflighted.
+/// the existing front end sends a preflight before every GET.
 const MAX_AGE: &str = "7200";
 
 /// What the check of origins uses. Cheap to clone.

@@ -44,7 +44,7 @@ pub(crate) fn router(state: &AppState, sockets: Sockets) -> Result<Router, Origi
         rest: rest::router(state.clone(), &origins),
         full: Arc::new(Full {
             clock: Arc::clone(clock),
-            lines: RateLimit::one_per_ten_seconds(),
+            log_limit: RateLimit::one_per_ten_seconds(),
             metrics: Arc::clone(metrics),
         }),
     };
@@ -72,14 +72,14 @@ impl Parts {
 /// Refuses requests while every connection is taken.
 struct Full {
     clock: Arc<dyn Clock>,
-    lines: RateLimit,
+    log_limit: RateLimit,
     metrics: Arc<Metrics>,
 }
 
 impl Full {
     fn refuse(&self, request: &Request) -> Response<Body> {
         refused_request::count(&self.metrics, request, |refused| &refused.full, 503);
-        if let Some(suppressed) = self.lines.allow(self.clock.now()) {
+        if let Some(suppressed) = self.log_limit.allow(self.clock.now()) {
             tracing::warn!(
                 held_back = suppressed,
                 "all connections are taken, refusing requests"

@@ -16,7 +16,7 @@ pub(crate) enum ApiError {
     /// No such device is stored, or the text cannot be a device id.
     #[error("Device not found")]
     UnknownDevice,
-    /// The device has no such alarm, or it was closed so long ago that it is stored no more.
+    /// The device has no such alarm, or it was closed so long ago that it is no longer stored.
     #[error("Alert not found")]
     UnknownAlert,
     /// No such route.

@@ -33,7 +33,7 @@ pub(crate) struct StoreReader {
 pub(crate) struct DeviceWithPayload {
     pub(crate) state: DeviceState,
     pub(crate) last_message: Option<Time>,
-    /// The payload as received; `None` if it is stored no more or is not JSON.
+    /// The payload as received; `None` if it is no longer stored or is not JSON.
     pub(crate) payload: Option<Box<RawValue>>,
 }
 

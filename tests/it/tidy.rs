@@ -78,7 +78,7 @@ const PURE: [&str; 17] = [
     "gateway/src/replay",
     "gateway/src/client/outbox",
     "gateway/src/relay/canary_check",
-    "gateway/src/relay/device/display",
+    "gateway/src/relay/device/member_view",
     "gateway/src/status",
     "gateway/src/origins",
     "shared/src/device",

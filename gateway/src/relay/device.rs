@@ -4,18 +4,18 @@
 //! most one load of the device is under way. It answers the subscriptions that arrived before it began, and does what
 //! [`Repair`] says.
 //!
-//! ```text
-//!              freshness must be checked          an event was missed
-//! Repair: None ───────────────────────▶ Freshness ──────────────────▶ MissedEvents
-//!           ▲                                                            │
-//!           └─ a load begins (if it fails, back to where it began, at least to Freshness)
-//! ```
+//! | `Repair` from | to | when |
+//! |---|---|---|
+//! | `None` | `Freshness` | the device may have gone stale |
+//! | any | `MissedEvents` | an event was missed, or may have been |
+//! | any | `None` | a load begins, which does what is necessary |
+//! | any | `Freshness` or `MissedEvents` | that load failed: what it would have done is necessary again |
 //!
-//! While `Repair` is `MissedEvents`, and during a load that repairs, members get no live events: the load brings them.
+//! While `Repair` is `MissedEvents`, and during a load that sends missed events, members get no live events.
 
 mod answer_cache;
-mod display;
 mod load;
+mod member_view;
 mod members;
 
 use std::sync::Arc;
@@ -31,8 +31,8 @@ use super::fan_out::FanOutContext;
 use crate::client::{Client, ClientId};
 use crate::replay::{self, CatchUp, PublishedEvent};
 use answer_cache::AnswerCache;
-use display::{Correction, Display};
 use load::{Joiner, Load};
+use member_view::{Correction, MemberView};
 use members::{Members, is_at_or_before, is_next};
 
 #[derive(Debug)]
@@ -46,7 +46,7 @@ pub(super) struct WatchedDevice {
     /// The last position received live; `None` until the first load.
     head: Option<Position>,
     repair: Repair,
-    display: Display,
+    view: MemberView,
     /// The stored state could not be read last time, so it is unknown whether there is anything newer than what members see.
     is_unreadable: bool,
     pin: Option<Pin>,
@@ -80,7 +80,7 @@ impl WatchedDevice {
             load: None,
             head: None,
             repair: Repair::None,
-            display: Display::default(),
+            view: MemberView::default(),
             is_unreadable: false,
             pin: None,
         }
@@ -167,11 +167,11 @@ impl WatchedDevice {
     /// Called from time to time. `can_read`: Redis answers, so a load can check whether an overdue device is stale.
     /// Otherwise the clock alone decides.
     pub(super) fn check_time(&mut self, now: Time, can_read: bool) {
-        if self.display.is_overdue(now) {
+        if self.view.is_overdue(now) {
             self.require(Repair::Freshness);
         }
         if (!can_read || self.is_unreadable)
-            && let Some(data) = self.display.go_stale_by_clock(now)
+            && let Some(data) = self.view.go_stale_by_clock(now)
         {
             self.members.send_data(&data);
         }
@@ -228,7 +228,7 @@ impl WatchedDevice {
             }
             self.head = Some(replay::position(snapshot));
         }
-        self.correct_display(snapshot, now);
+        self.correct_view(snapshot, now);
         self.answer(load.joiners, snapshot, now, fan_out);
         for event in &load.kept {
             let is_behind = |head| is_at_or_before(event.position, head);
@@ -271,7 +271,7 @@ impl WatchedDevice {
         if event.retired {
             self.show_removal();
         }
-        if self.display.record_event(event) {
+        if self.view.record_event(event) {
             self.require(Repair::Freshness);
         }
     }
@@ -331,7 +331,7 @@ impl WatchedDevice {
         let recovered = answers.iter().all(CatchUp::is_recovered);
         // At `debug`, because an outage affects every device.
         tracing::debug!(device.id = %self.device.for_log(), recovered, "caught up with missed events");
-        self.display.record_catch_up();
+        self.view.record_catch_up();
     }
 
     /// Records spans and latencies of the events that this replica missed.
@@ -355,18 +355,18 @@ impl WatchedDevice {
     }
 
     /// Compares what members see with the stored state, and sends them what is necessary.
-    fn correct_display(&mut self, snapshot: &Snapshot, now: Time) {
+    fn correct_view(&mut self, snapshot: &Snapshot, now: Time) {
         let is_in_step = self.head == Some(replay::position(snapshot));
         if snapshot.state.is_none() {
             if is_in_step {
                 self.show_removal();
-            } else if self.display.has_data() {
-                // Members see a device that is stored no more: the event of its removal was missed, or is on its way.
+            } else if self.view.has_data() {
+                // Members see a device that is no longer stored: the event of its removal was missed, or is on its way.
                 self.require(Repair::MissedEvents);
             }
             return;
         }
-        match self.display.compare(snapshot, now, is_in_step) {
+        match self.view.compare(snapshot, now, is_in_step) {
             Correction::None => {}
             Correction::Send(data) => self.members.send_data(&data),
             Correction::CompareAgain => self.require(Repair::Freshness),
@@ -375,7 +375,7 @@ impl WatchedDevice {
 
     /// Sends members the last reading of a device that was removed, marked as stale.
     fn show_removal(&mut self) {
-        if let Some(data) = self.display.record_removal() {
+        if let Some(data) = self.view.record_removal() {
             self.members.send_data(&data);
         }
     }

@@ -83,14 +83,14 @@ pub(super) async fn keep_connected(
                     connection: connection.clone(),
                     lost: lost.clone(),
                 }));
-                let watched = Watched {
+                let open = OpenConnection {
                     connection,
                     lost,
                     canary,
                     run_id_before,
                     run_id,
                 };
-                let (count, reason) = watched.until_lost(&observations, &metrics).await;
+                let (count, reason) = open.until_lost(&observations, &metrics).await;
                 connections.send_replace(None);
                 count.increment();
                 tracing::warn!(
@@ -127,7 +127,7 @@ pub(super) async fn connect(
 }
 
 /// An open connection, and what shows whether it still works.
-struct Watched {
+struct OpenConnection {
     connection: MultiplexedConnection,
     lost: CancellationToken,
     /// Set whenever a message of the canary arrives.
@@ -138,7 +138,7 @@ struct Watched {
     run_id: Arc<str>,
 }
 
-impl Watched {
+impl OpenConnection {
     /// Waits until the connection cannot be used any more. Returns its counter and the reason for the log.
     async fn until_lost<'a>(
         self,

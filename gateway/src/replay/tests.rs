@@ -244,7 +244,7 @@ fn a_retired_device_is_answered_like_an_unknown_one() {
     };
     check(&gone, None, Outcome::Snapshot, &[]);
     assert_eq!(position(&gone), at(1, 0));
-    // What came after these positions is stored no more.
+    // What came after these positions is no longer stored.
     check(
         &gone,
         Some(at(1, 7)),

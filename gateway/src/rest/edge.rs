@@ -82,7 +82,7 @@ fn is_too_large(headers: &HeaderMap) -> bool {
     length.is_some_and(|length| length > MAX_BODY_BYTES as u64)
 }
 
-/// The client's request id, if it can be repeated in an error. An id with `px` in it is left out: the original front end does
+/// The client's request id, if it can be repeated in an error. An id with `px` in it is left out: the existing front end does
 /// not parse JSON that contains these two letters.
 fn request_id(headers: &HeaderMap) -> Option<String> {
     let id = headers.get("x-request-id")?.to_str().ok()?;

@@ -35,32 +35,32 @@ pub(super) async fn observe(
     next: Next,
 ) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let asked = Asked {
+    let info = RequestInfo {
         method: method(request.method()),
         route: route.as_ref().map(MatchedPath::as_str),
         path: request.uri().path().chars().take(MAX_PATH_CHARS).collect(),
     };
     let span = tracing::info_span!(
         "request",
-        otel.name = asked.name(),
+        otel.name = info.name(),
         otel.kind = "server",
         otel.status_code = Empty,
-        { HTTP_REQUEST_METHOD } = asked.method,
-        { HTTP_ROUTE } = asked.route,
-        { URL_PATH } = asked.path,
+        { HTTP_REQUEST_METHOD } = info.method,
+        { HTTP_ROUTE } = info.route,
+        { URL_PATH } = info.path,
         { URL_SCHEME } = SCHEME,
         { HTTP_RESPONSE_STATUS_CODE } = Empty,
         { ERROR_TYPE } = Empty,
     );
-    let mut observed = Observed {
+    let mut observation = RequestRecord {
         metrics: &metrics,
-        asked,
+        info,
         span: span.clone(),
         began: Instant::now(),
         status: None,
     };
     let response = next.run(request).instrument(span).await;
-    observed.status = Some(response.status().as_u16());
+    observation.status = Some(response.status().as_u16());
     response
 }
 
@@ -90,16 +90,16 @@ fn record(
 
 /// A request being answered. Records its end when it is dropped, so that a request counts too whose client disconnected and
 /// whose handler was dropped half-way.
-struct Observed<'a> {
+struct RequestRecord<'a> {
     metrics: &'a RestMetrics,
-    asked: Asked<'a>,
+    info: RequestInfo<'a>,
     span: Span,
     began: Instant,
     /// `None` until it is answered.
     status: Option<u16>,
 }
 
-impl Drop for Observed<'_> {
+impl Drop for RequestRecord<'_> {
     fn drop(&mut self) {
         let took = self.began.elapsed();
         let error = error_of(self.status);
@@ -110,21 +110,21 @@ impl Drop for Observed<'_> {
             self.span.record("otel.status_code", "ERROR");
             self.span.record(ERROR_TYPE, error.as_ref());
         }
-        let Asked { method, route, .. } = self.asked;
+        let RequestInfo { method, route, .. } = self.info;
         record(self.metrics, method, route, self.status, took);
-        let asked = &self.asked;
-        asked.record_span_if_notable(&self.span, self.status, error, took);
+        let info = &self.info;
+        info.record_span_if_notable(&self.span, self.status, error, took);
     }
 }
 
 /// What was requested, in terms of the semantic conventions.
-struct Asked<'a> {
+struct RequestInfo<'a> {
     method: &'static str,
     route: Option<&'a str>,
     path: String,
 }
 
-impl Asked<'_> {
+impl RequestInfo<'_> {
     fn name(&self) -> String {
         match self.route {
             Some(route) => format!("{} {route}", self.method),

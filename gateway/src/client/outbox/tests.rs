@@ -18,17 +18,18 @@ fn payload(body: &Value) -> Arc<RawValue> {
     serde_json::value::to_raw_value(body).unwrap().into()
 }
 
-/// A payload of this position, as far as the outbox care.
+/// The parts of a payload at this position that the outbox could change.
 fn at(device: &str, seq: u64) -> Arc<RawValue> {
     payload(&json!({"deviceId": device, "seq": seq}))
 }
 
-/// Outbox, and a library's queue with room for so many packets.
+/// An outbox, and in place of the library's queue one with this much room.
 struct World {
     outbox: Outbox,
     now: Instant,
     room: usize,
-    taken: Vec<String>,
+    /// What was put into the queue.
+    sent: Vec<String>,
 }
 
 impl World {
@@ -41,12 +42,12 @@ impl World {
             outbox: Outbox::new(limits),
             now: Instant::now(),
             room: 0,
-            taken: Vec::new(),
+            sent: Vec::new(),
         }
     }
 
     fn telemetry(&mut self, name: &str, event: &'static str, seq: u64) -> Result<bool, Overflow> {
-        let queue = queue(&mut self.room, &mut self.taken);
+        let queue = queue(&mut self.room, &mut self.sent);
         self.outbox
             .push_telemetry(&device(name), event, &at(name, seq), self.now, queue)
     }
@@ -57,14 +58,14 @@ impl World {
             .iter()
             .map(|event| Packet::event(event, &payload))
             .collect();
-        let queue = queue(&mut self.room, &mut self.taken);
+        let queue = queue(&mut self.room, &mut self.sent);
         self.outbox
             .push_alarms(Some(&device(name)), packets, self.now, queue)
     }
 
     fn ack(&mut self, name: Option<&str>, id: i64) -> Result<bool, Overflow> {
         let body = serde_json::value::to_raw_value(&json!({"ok": true})).unwrap();
-        let queue = queue(&mut self.room, &mut self.taken);
+        let queue = queue(&mut self.room, &mut self.sent);
         let device = name.map(device);
         self.outbox
             .push_alarms(device.as_ref(), [Packet::reply(id, body)], self.now, queue)
@@ -72,28 +73,28 @@ impl World {
 
     fn flush(&mut self, room: usize) -> Result<Flushed, Overflow> {
         self.room = room;
-        let queue = queue(&mut self.room, &mut self.taken);
+        let queue = queue(&mut self.room, &mut self.sent);
         let flushed = self.outbox.flush(self.now, queue);
         self.room = 0;
         flushed
     }
 
-    /// What the queue took so far: `event device seq`, and `+skipped` where readings were left out.
-    fn taken(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.taken)
+    /// What was sent since the last call: `event device seq`, and `+skipped` if readings were replaced.
+    fn take_sent(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.sent)
     }
 }
 
 fn queue<'a>(
     room: &'a mut usize,
-    taken: &'a mut Vec<String>,
+    sent: &'a mut Vec<String>,
 ) -> impl FnMut(&Packet) -> SendOutcome + 'a {
     move |packet| {
         if *room == 0 {
             return SendOutcome::Full;
         }
         *room -= 1;
-        taken.push(describe(packet));
+        sent.push(describe(packet));
         SendOutcome::Sent
     }
 }
@@ -114,7 +115,7 @@ fn describe(packet: &Packet) -> String {
 }
 
 #[test]
-fn everything_is_handed_over_at_once_while_nothing_waits() {
+fn everything_is_sent_at_once_while_nothing_waits() {
     let mut world = World::new();
     world.room = 9;
     assert_eq!(world.telemetry("A", DEVICE_DATA, 1), Ok(false));
@@ -125,7 +126,7 @@ fn everything_is_handed_over_at_once_while_nothing_waits() {
     assert_eq!(world.ack(Some("A"), 7), Ok(false));
     assert_eq!(world.telemetry("A", DEVICE_DATA, 3), Ok(false));
     assert_eq!(
-        world.taken(),
+        world.take_sent(),
         [
             "device:data A 1",
             "device:data A 2",
@@ -137,18 +138,18 @@ fn everything_is_handed_over_at_once_while_nothing_waits() {
     );
 }
 
-/// What waits after these pushes into a queue without room, in the order in which it is then taken.
+/// Pushes into an outbox whose queue has no room. Compares what is then sent when there is room.
 #[track_caller]
 fn check(push: impl FnOnce(&mut World) -> Result<bool, Overflow>, expected: &[&str]) {
     let mut world = World::new();
     assert_eq!(push(&mut world), Ok(true));
-    assert_eq!(world.taken(), Vec::<String>::new());
+    assert_eq!(world.take_sent(), Vec::<String>::new());
     assert_eq!(world.flush(99), Ok(Flushed::All));
-    assert_eq!(world.taken(), expected);
+    assert_eq!(world.take_sent(), expected);
 }
 
 #[test]
-fn waiting_telemetry_is_the_latest_per_device_and_event_first_come_first_served() {
+fn waiting_telemetry_is_the_latest_per_device_and_event_in_the_order_in_which_it_began_to_wait() {
     check(
         |world| {
             world.telemetry("A", DEVICE_DATA, 1)?;
@@ -166,7 +167,7 @@ fn waiting_telemetry_is_the_latest_per_device_and_event_first_come_first_served(
 }
 
 #[test]
-fn alarms_come_before_the_telemetry_of_other_devices() {
+fn alarms_are_sent_before_the_telemetry_of_other_devices() {
     check(
         |world| {
             world.telemetry("A", DEVICE_DATA, 1)?;
@@ -184,7 +185,7 @@ fn alarms_come_before_the_telemetry_of_other_devices() {
 }
 
 #[test]
-fn data_of_an_alarm_takes_the_place_of_older_telemetry() {
+fn data_of_an_alarm_replaces_older_telemetry() {
     check(
         |world| {
             world.telemetry("A", DEVICE_DATA, 1)?;
@@ -202,7 +203,7 @@ fn data_of_an_alarm_takes_the_place_of_older_telemetry() {
 }
 
 #[test]
-fn alarm_without_data_comes_behind_the_telemetry_of_its_device() {
+fn an_alarm_without_data_follows_the_telemetry_of_its_device() {
     check(
         |world| {
             world.telemetry("B", DEVICE_DATA, 1)?;
@@ -219,7 +220,7 @@ fn alarm_without_data_comes_behind_the_telemetry_of_its_device() {
 }
 
 #[test]
-fn replay_that_begins_with_changes_comes_behind_the_telemetry_too() {
+fn a_replay_that_begins_with_changes_follows_the_telemetry_of_its_device() {
     check(
         |world| {
             world.telemetry("A", BROADCAST_DATA, 2)?;
@@ -237,7 +238,7 @@ fn replay_that_begins_with_changes_comes_behind_the_telemetry_too() {
 }
 
 #[test]
-fn answer_comes_behind_the_telemetry_of_its_device() {
+fn a_reply_follows_the_telemetry_of_its_device() {
     check(
         |world| {
             world.telemetry("A", DEVICE_DATA, 2)?;
@@ -249,7 +250,7 @@ fn answer_comes_behind_the_telemetry_of_its_device() {
 }
 
 #[test]
-fn alarm_is_handed_over_although_telemetry_waits() {
+fn an_alarm_is_sent_although_telemetry_waits() {
     let mut world = World::new();
     assert_eq!(world.telemetry("A", DEVICE_DATA, 1), Ok(true));
     assert_eq!(world.telemetry("B", DEVICE_DATA, 1), Ok(true));
@@ -258,14 +259,14 @@ fn alarm_is_handed_over_although_telemetry_waits() {
         world.alarms("B", &[DEVICE_DATA, DEVICE_ALERTS_CHANGED], 2),
         Ok(true)
     );
-    assert_eq!(world.taken(), ["device:data B 2 +1"]);
+    assert_eq!(world.take_sent(), ["device:data B 2 +1"]);
     assert_eq!(world.flush(1), Ok(Flushed::Some));
     assert_eq!(world.flush(0), Ok(Flushed::Nothing));
-    assert_eq!(world.taken(), ["device:alerts:changed B 2"]);
+    assert_eq!(world.take_sent(), ["device:alerts:changed B 2"]);
 }
 
 #[test]
-fn readings_that_were_left_out_are_counted_once() {
+fn replaced_readings_are_counted_once() {
     let mut world = World::new();
     for seq in 1..=4 {
         assert_eq!(world.telemetry("A", DEVICE_DATA, seq), Ok(true));
@@ -279,23 +280,23 @@ fn readings_that_were_left_out_are_counted_once() {
 }
 
 #[test]
-fn too_many_packets_break_the_bound() {
+fn too_many_packets_exceed_the_bound() {
     let mut world = World::new();
     for id in 0..7 {
         assert_eq!(world.ack(None, id), Ok(true));
     }
     assert_eq!(world.telemetry("A", DEVICE_DATA, 1), Ok(true));
-    // It takes the place of one that waits.
+    // This one replaces a packet that waits.
     assert_eq!(world.telemetry("A", DEVICE_DATA, 2), Ok(true));
     assert_eq!(world.telemetry("B", DEVICE_DATA, 1), Err(Overflow::Packets));
-    // A client that is let go must not get anything behind the hole.
+    // The client must not get anything that follows the gap.
     assert_eq!(world.alarms("A", &[DEVICE_ALERTS_CHANGED], 3), Ok(false));
     assert_eq!(world.flush(99), Ok(Flushed::All));
-    assert_eq!(world.taken(), Vec::<String>::new());
+    assert_eq!(world.take_sent(), Vec::<String>::new());
 }
 
 #[test]
-fn too_many_bytes_of_telemetry_alone_break_the_bound() {
+fn too_many_bytes_of_telemetry_alone_exceed_the_bound() {
     let mut world = World::new();
     let long = payload(&json!({"deviceId": "A", "text": "x".repeat(5000)}));
     let pushed =
@@ -308,7 +309,7 @@ fn too_many_bytes_of_telemetry_alone_break_the_bound() {
 }
 
 #[test]
-fn alarm_that_waits_too_long_breaks_the_bound_and_telemetry_does_not() {
+fn an_alarm_that_waits_too_long_exceeds_the_bound_and_telemetry_does_not() {
     let mut world = World::new();
     assert_eq!(world.telemetry("A", DEVICE_DATA, 1), Ok(true));
     world.now += Duration::from_secs(21);
@@ -322,12 +323,12 @@ fn alarm_that_waits_too_long_breaks_the_bound_and_telemetry_does_not() {
     assert_eq!(
         waited,
         Some(Duration::from_millis(20_001)),
-        "it was thrown away"
+        "the wait of a dropped alarm counts"
     );
 }
 
 #[test]
-fn the_longest_wait_of_the_alarms_that_were_taken_is_told_once() {
+fn the_longest_wait_of_the_sent_alarms_is_counted_once() {
     let mut world = World::new();
     assert_eq!(world.outbox.take_counts().longest_alarm_wait, None);
     world.room = 1;
@@ -350,7 +351,7 @@ fn the_longest_wait_of_the_alarms_that_were_taken_is_told_once() {
 }
 
 #[test]
-fn closed_connection_takes_nothing_and_keeps_nothing() {
+fn after_a_closed_connection_nothing_waits_any_more() {
     let mut world = World::new();
     assert_eq!(world.alarms("A", &[DEVICE_ALERTS_CHANGED], 1), Ok(true));
     let flushed = world.outbox.flush(world.now, |_| SendOutcome::Closed);
@@ -360,7 +361,7 @@ fn closed_connection_takes_nothing_and_keeps_nothing() {
 }
 
 #[test]
-fn skipped_is_the_last_field_of_untouched_bytes() {
+fn skipped_is_appended_as_the_last_field_and_other_bytes_stay() {
     let cases = [
         (
             r#"{"a":1.50,"b":{}}"#,
@@ -386,7 +387,7 @@ enum Step {
     Telemetry(usize),
     Alarm(usize, &'static [&'static str]),
     Ack(Option<usize>),
-    /// The library's queue has room for so many more.
+    /// The library's queue has room for this many more packets.
     Room(usize),
 }
 
@@ -398,7 +399,7 @@ fn step() -> impl Strategy<Value = Step> {
         &[DEVICE_DATA, DEVICE_ALERTS_CHANGED],
         &[DEVICE_ALERTS_CHANGED],
         &[DEVICE_ALERTS, DEVICE_ALERTS_CHANGED],
-        // A snapshot behind the changes that were missed, and a replay of two positions.
+        // A snapshot after missed changes, and a replay of two positions.
         &[DEVICE_ALERTS_CHANGED, DEVICE_DATA, DEVICE_ALERTS],
         &[DEVICE_DATA, DEVICE_DATA, DEVICE_ALERTS_CHANGED],
     ]);
@@ -410,22 +411,22 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What the queue took, read back from the bytes.
+/// One sent packet, parsed from its description.
 #[derive(Debug, PartialEq)]
-struct Seen {
+struct SentPacket {
     event: String,
     device: String,
     seq: u64,
     skipped: u64,
 }
 
-fn read(line: &str) -> Option<Seen> {
+fn read(line: &str) -> Option<SentPacket> {
     let words: Vec<&str> = line.split(' ').collect();
     let [event, device, seq, rest @ ..] = &words[..] else {
         return None;
     };
     let skipped = rest.first().map_or(0, |word| word[1..].parse().unwrap());
-    Some(Seen {
+    Some(SentPacket {
         event: (*event).to_owned(),
         device: (*device).to_owned(),
         seq: seq.parse().unwrap(),
@@ -433,7 +434,7 @@ fn read(line: &str) -> Option<Seen> {
     })
 }
 
-/// Holds whatever happened, with what waits counted in.
+/// Whether the bounds and the internal index are consistent.
 fn bounds_hold(outbox: &Outbox, limits: OutboxLimits) -> bool {
     let alarms = outbox.alarms.iter().map(|(packet, _)| packet);
     let telemetry = outbox.telemetry.values().map(|(_, packet)| packet);
@@ -452,8 +453,8 @@ fn bounds_hold(outbox: &Outbox, limits: OutboxLimits) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
-    /// Whatever is sent and whatever the queue has room for: every alarm arrives whole and in order, or the client is
-    /// let go; per device positions only grow; every reading arrives or is counted; the bounds hold at every moment.
+    /// Whatever is pushed and however much room the queue has: every alarm is sent completely and in order, or the client is
+    /// disconnected; the positions of a device only grow; every reading is sent or counted; the bounds are never exceeded.
     #[test]
     fn alarms_are_complete_and_readings_are_counted(
         steps in prop::collection::vec(step(), 1..120),
@@ -464,7 +465,7 @@ proptest! {
         let limits = OutboxLimits { packets, bytes, ..LIMITS };
         let mut world = World::with(limits);
         let mut seqs = [0_u64; 3];
-        // Everything that must arrive, in the order in which it was sent.
+        // Everything that must be sent, in order.
         let mut complete: Vec<String> = Vec::new();
         let mut readings: HashMap<(String, String), u64> = HashMap::new();
         let mut published = |event: &str, device: &str| {
@@ -510,7 +511,7 @@ proptest! {
                 }
                 Step::Room(room) => {
                     let flushed = world.flush(room).map(|_| ());
-                    // What is sent next may go at once.
+                    // Some of the next packets can be sent at once.
                     world.room = room / 2;
                     flushed
                 }
@@ -521,27 +522,27 @@ proptest! {
                 break;
             }
         }
-        let before = world.taken.len();
+        let before = world.sent.len();
         prop_assert_eq!(world.flush(usize::MAX), Ok(Flushed::All));
         if is_disconnected {
-            prop_assert_eq!(world.taken.len(), before, "something came behind the hole");
+            prop_assert_eq!(world.sent.len(), before, "something was sent after the gap");
         }
-        let taken = world.taken();
+        let sent = world.take_sent();
 
-        let seen: Vec<Seen> = taken.iter().filter_map(|line| read(line)).collect();
+        let packets: Vec<SentPacket> = sent.iter().filter_map(|line| read(line)).collect();
         for name in NAMES {
-            let of_device: Vec<&Seen> = seen.iter().filter(|seen| seen.device == name).collect();
+            let of_device: Vec<&SentPacket> = packets.iter().filter(|packet| packet.device == name).collect();
             prop_assert!(of_device.windows(2).all(|pair| pair[0].seq <= pair[1].seq), "{:?}", of_device);
         }
-        // What may have been replaced is not in `complete`: the rest must be it, or its beginning.
+        // Telemetry is not in `complete`, as it may be replaced. The other packets must be `complete`, or its beginning.
         let bare = |line: &str| line.split(" +").next().unwrap_or_default().to_owned();
-        let must: Vec<String> = taken.iter().map(|line| bare(line)).filter(|line| complete.contains(line)).collect();
+        let must: Vec<String> = sent.iter().map(|line| bare(line)).filter(|line| complete.contains(line)).collect();
         prop_assert_eq!(&must[..], &complete[..must.len()]);
         if !is_disconnected {
             prop_assert_eq!(must.len(), complete.len());
             let mut arrived: HashMap<(String, String), u64> = HashMap::new();
-            for seen in seen.iter().filter(|seen| [DEVICE_DATA, BROADCAST_DATA].contains(&seen.event.as_str())) {
-                *arrived.entry((seen.event.clone(), seen.device.clone())).or_default() += 1 + seen.skipped;
+            for packet in packets.iter().filter(|packet| [DEVICE_DATA, BROADCAST_DATA].contains(&packet.event.as_str())) {
+                *arrived.entry((packet.event.clone(), packet.device.clone())).or_default() += 1 + packet.skipped;
             }
             prop_assert_eq!(arrived, readings);
         }

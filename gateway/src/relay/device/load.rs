@@ -23,7 +23,7 @@ pub(super) struct Load {
     pub(super) id: u64,
     /// The subscriptions it will answer.
     pub(super) joiners: Vec<Joiner>,
-    /// It will bring the members up to date. Until then they get no events.
+    /// It will send the members what they missed. Until then they get no live events.
     pub(super) is_repair: bool,
     /// Events published meanwhile.
     pub(super) kept: Vec<Arc<PublishedEvent>>,

@@ -3,10 +3,11 @@
 //! | from | to | when | members are sent |
 //! |---|---|---|---|
 //! | `Current` | `Stale` | the stored state is stale | the reading with `stale: true`, unless an offline alarm was published |
-//! | `Current` | `StaleByClock` | the time is over and Redis cannot be read | the reading with `stale: true` |
+//! | `Current` | `StaleByClock` | the silence limit passed and Redis cannot be read | the reading with `stale: true` |
 //! | `StaleByClock` | `Stale` | the stored state is stale | nothing more |
+//! | `Stale` | `Current` | the stored state is fresh | nothing: the event that made it fresh is on its way |
 //! | `StaleByClock` | `Current` | the stored state is fresh after all | the reading with `snapshot: true` |
-//! | `Stale`, `StaleByClock` | `Current` | the device sent a message, or members caught up | that |
+//! | `Stale`, `StaleByClock` | `Current` | the device sent a message, or members caught up | those events |
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,13 +28,13 @@ enum Shown {
     Current,
     /// As stale, because the stored state is.
     Stale,
-    /// As stale, because Redis could not be read when the time was over. The stored state may prove this wrong.
+    /// As stale, because the silence limit passed while Redis could not be read. The stored state may prove this wrong.
     StaleByClock,
 }
 
 /// What the members of a device see of it.
 #[derive(Debug, Default)]
-pub(super) struct Display {
+pub(super) struct MemberView {
     shown: Shown,
     /// How long the device may be silent; `None` if not known yet.
     silence_limit: Option<Duration>,
@@ -43,7 +44,7 @@ pub(super) struct Display {
     data: Option<Arc<RawValue>>,
 }
 
-/// What the comparison of the display with the stored state requires.
+/// What the comparison of the view with the stored state requires.
 #[derive(Debug)]
 pub(super) enum Correction {
     /// Nothing.
@@ -54,7 +55,7 @@ pub(super) enum Correction {
     CompareAgain,
 }
 
-impl Display {
+impl MemberView {
     /// Whether members have seen any reading of the device.
     pub(super) fn has_data(&self) -> bool {
         self.data.is_some()
@@ -95,7 +96,7 @@ impl Display {
         self.shown = Shown::Current;
     }
 
-    /// The device is stored no more. Returns the `device:data` for the members, unless they see it as stale already. How
+    /// The device is no longer stored. Returns the `device:data` for the members, unless they see it as stale already. How
     /// long its successor stays fresh is not known yet.
     pub(super) fn record_removal(&mut self) -> Option<Arc<RawValue>> {
         let before = std::mem::take(self);
@@ -139,6 +140,7 @@ impl Display {
         }
     }
 
+    /// Takes over the last reading and the silence limit from the stored state.
     fn learn(&mut self, snapshot: &Snapshot) {
         let Some(state) = &snapshot.state else {
             return;

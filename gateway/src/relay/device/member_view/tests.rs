@@ -36,11 +36,11 @@ fn stored_again(at: Time) -> Snapshot {
 }
 
 /// What members see after they were compared with [`stored`] while it was fresh.
-fn fresh() -> Display {
-    let mut display = Display::default();
-    let correction = display.compare(&stored(), START, true);
+fn fresh() -> MemberView {
+    let mut view = MemberView::default();
+    let correction = view.compare(&stored(), START, true);
     assert!(matches!(correction, Correction::None), "{correction:?}");
-    display
+    view
 }
 
 fn event(alive: bool, at: Time) -> PublishedEvent {
@@ -61,84 +61,84 @@ fn check_sent(correction: Correction, mark: &str) {
 
 #[test]
 fn a_reading_is_overdue_after_the_silence_limit() {
-    let display = fresh();
-    assert!(!display.is_overdue(START + limit()));
-    assert!(display.is_overdue(START + limit() + SECOND));
+    let view = fresh();
+    assert!(!view.is_overdue(START + limit()));
+    assert!(view.is_overdue(START + limit() + SECOND));
 }
 
 #[test]
 fn a_device_that_went_stale_is_sent_once() {
-    let mut display = fresh();
+    let mut view = fresh();
     let later = START + limit() + SECOND;
-    check_sent(display.compare(&stored(), later, true), r#""stale":true}"#);
-    assert!(!display.is_overdue(later));
-    let again = display.compare(&stored(), later, true);
+    check_sent(view.compare(&stored(), later, true), r#""stale":true}"#);
+    assert!(!view.is_overdue(later));
+    let again = view.compare(&stored(), later, true);
     assert!(matches!(again, Correction::None), "{again:?}");
 }
 
 #[test]
 fn a_stale_state_that_members_do_not_have_yet_is_compared_again() {
-    let mut display = fresh();
+    let mut view = fresh();
     let later = START + limit() + SECOND;
-    let correction = display.compare(&stored(), later, false);
+    let correction = view.compare(&stored(), later, false);
     assert!(
         matches!(correction, Correction::CompareAgain),
         "{correction:?}"
     );
-    assert!(display.is_overdue(later));
+    assert!(view.is_overdue(later));
 }
 
 #[test]
 fn the_clock_alone_marks_a_reading_as_stale_once() {
-    let mut display = fresh();
-    assert!(display.go_stale_by_clock(START + limit()).is_none());
+    let mut view = fresh();
+    assert!(view.go_stale_by_clock(START + limit()).is_none());
     let later = START + limit() + SECOND;
-    let data = display.go_stale_by_clock(later).expect("it is overdue");
+    let data = view.go_stale_by_clock(later).expect("it is overdue");
     assert!(data.get().contains(r#""data_quality":"offline""#));
-    assert!(display.go_stale_by_clock(later).is_none());
+    assert!(view.go_stale_by_clock(later).is_none());
     // The stored state says the same, so members are sent nothing more.
-    let correction = display.compare(&stored(), later, true);
+    let correction = view.compare(&stored(), later, true);
     assert!(matches!(correction, Correction::None), "{correction:?}");
 }
 
 #[test]
 fn a_wrong_assumption_of_the_clock_is_corrected_by_a_snapshot() {
-    let mut display = fresh();
+    let mut view = fresh();
     let later = START + limit() + SECOND;
-    display.go_stale_by_clock(later).expect("it is overdue");
-    let correction = display.compare(&stored_again(later), later, true);
+    view.go_stale_by_clock(later).expect("it is overdue");
+    let correction = view.compare(&stored_again(later), later, true);
     check_sent(correction, r#""snapshot":true}"#);
-    let again = display.compare(&stored_again(later), later, true);
+    let again = view.compare(&stored_again(later), later, true);
     assert!(matches!(again, Correction::None), "{again:?}");
 }
 
 #[test]
 fn only_a_message_of_the_device_makes_it_current_again() {
-    let mut display = fresh();
+    let mut view = fresh();
     let later = START + limit() + SECOND;
-    display.compare(&stored(), later, true);
-    assert!(!display.record_event(&event(false, later)));
-    assert!(display.record_removal().is_none(), "it was shown as stale");
+    view.compare(&stored(), later, true);
+    assert!(!view.record_event(&event(false, later)));
+    assert!(view.record_removal().is_none(), "it was shown as stale");
 
-    let mut display = fresh();
-    display.compare(&stored(), later, true);
-    assert!(!display.record_event(&event(true, later)));
-    assert!(!display.is_overdue(later + limit()));
-    assert!(display.is_overdue(later + limit() + SECOND));
+    let mut view = fresh();
+    view.compare(&stored(), later, true);
+    assert!(!view.record_event(&event(true, later)));
+    assert!(!view.is_overdue(later + limit()));
+    assert!(view.is_overdue(later + limit() + SECOND));
 }
 
 #[test]
 fn a_message_of_a_device_with_an_unknown_limit_needs_a_load() {
-    let mut display = Display::default();
-    assert!(display.record_event(&event(true, START)));
-    assert!(!display.record_event(&event(false, START)));
+    let mut view = MemberView::default();
+    assert!(view.record_event(&event(true, START)));
+    assert!(!view.record_event(&event(false, START)));
 }
 
 #[test]
 fn a_removed_device_is_shown_as_stale_and_forgotten() {
-    let mut display = fresh();
-    let data = display.record_removal().expect("it was shown as current");
+    let mut view = fresh();
+    let data = view.record_removal().expect("it was shown as current");
     assert!(data.get().ends_with(r#""stale":true}"#), "{}", data.get());
-    assert!(!display.has_data());
-    assert!(display.record_removal().is_none());
+    assert!(!view.has_data());
+    assert!(view.record_removal().is_none());
 }
