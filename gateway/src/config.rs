@@ -1,4 +1,4 @@
-//! Every setting of this service. The doc comments are the operator's manual: `gateway --help`.
+//! Every setting of this service. The doc comments are the texts of `gateway --help`.
 
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -16,15 +16,15 @@ use crate::origins::Origins;
 
 /// Serves readings and alarms from Redis over Socket.IO and REST.
 ///
-/// Every flag can be given as the environment variable named with it; a flag wins, and a variable that is set to
-/// nothing counts as unset. Times need a unit: 500ms, 90s, 3m, 24h.
+/// Every flag can also be given as the environment variable named with it. A flag wins over the variable. An empty
+/// variable counts as unset. Times need a unit: 500ms, 90s, 3m, 24h.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "gateway", version)]
 pub struct Config {
     #[command(flatten)]
     pub redis: RedisConfig,
 
-    /// Port of Socket.IO, REST and probes; the variable PORT is read where `HTTP_PORT` is not set
+    /// Port of Socket.IO, REST and probes; if `HTTP_PORT` is not set, the variable PORT is used
     #[arg(long, env, value_name = "PORT", default_value = "3002")]
     pub http_port: u16,
 
@@ -32,29 +32,28 @@ pub struct Config {
     #[arg(long, env, hide = true)]
     pub port: Option<u16>,
 
-    /// Address this port is opened on
+    /// Address on which this port is opened
     #[arg(long, env, value_name = "ADDRESS", default_value = "0.0.0.0")]
     pub listen_address: IpAddr,
 
-    /// Origins whose pages may use this service, beside those of local development; may be given several times or as
-    /// a comma list
+    /// Origins whose pages may use this service, in addition to those of local development; a comma list, or several flags
     #[arg(long, env, value_name = "ORIGIN", value_delimiter = ',', value_parser = trimmed())]
     pub allowed_origins: Vec<String>,
 
-    /// Serve everybody who reaches this port, and let them acknowledge alarms
+    /// Serve everybody who can reach this port, and let them acknowledge alarms
     #[arg(long, env, value_parser = BoolishValueParser::new())]
     pub allow_anonymous: bool,
 
-    /// Send every reading of every detector to every client as `subtronics:data`: for debugging. Detectors are listed
-    /// once a second; what one sent before it was first listed may be missed or come late
+    /// Send every reading of every detector to every client as `subtronics:data`, for debugging. New detectors are looked
+    /// for once a second; readings of a new detector before that may be missing or late
     #[arg(long, env, value_parser = BoolishValueParser::new())]
     pub broadcast_all: bool,
 
-    /// Alerts of one detector that REST answers at most, open ones first
+    /// The most alerts of one detector in a REST answer; open ones have priority
     #[arg(long, env, value_name = "NUMBER", default_value = "100", value_parser = count(1))]
     pub alerts_bound: usize,
 
-    /// Longest message a client may send
+    /// Longest message that a client may send
     #[arg(long, env, value_name = "BYTES", default_value = "16384", value_parser = count(1024))]
     pub max_event_bytes: usize,
 
@@ -62,67 +61,67 @@ pub struct Config {
     #[arg(long, env, value_name = "TIME", default_value = "25s", value_parser = args::duration)]
     pub ping_interval: Duration,
 
-    /// What a client may take to answer a ping before it is let go
+    /// How long a client may take to answer a ping before it is disconnected
     #[arg(long, env, value_name = "TIME", default_value = "20s", value_parser = args::duration)]
     pub ping_timeout: Duration,
 
-    /// What a client may take from its connection to joining the namespace
+    /// How long a client may take from connecting to joining the namespace
     #[arg(long, env, value_name = "TIME", default_value = "10s", value_parser = args::duration)]
     pub connect_timeout: Duration,
 
-    /// Packets per client between its queue and its socket; an alarm comes behind as many readings at most
+    /// Packets per client in the queue of the Socket.IO library; an alarm may have to wait for that many readings
     #[arg(long, env, value_name = "NUMBER", default_value = "128", value_parser = count(16))]
     pub client_buffer: usize,
 
-    /// Packets waiting for one client at most, beside those between queue and socket: every alarm, and the latest reading
-    /// per detector; then it is let go and recovers by its position
+    /// The most packets that may wait for one client, in addition to that queue: every alarm, and the latest reading per
+    /// detector. A client with more is disconnected; it reconnects and recovers by its position
     #[arg(long, env, value_name = "NUMBER", default_value = "4096", value_parser = count(16))]
     pub outbox_packets: usize,
 
-    /// Bytes waiting for one client at most, likewise
+    /// The most bytes that may wait for one client; a client with more is disconnected
     #[arg(long, env, value_name = "BYTES", default_value = "4194304", value_parser = count(65_536))]
     pub outbox_bytes: usize,
 
-    /// Age of the oldest alarm waiting for a client at which it is let go; readings have none, as newer ones take their
-    /// place
+    /// The longest time that an alarm may wait for a client before the client is disconnected; readings have no such limit,
+    /// as newer ones replace them
     #[arg(long, env, value_name = "TIME", default_value = "20s", value_parser = args::duration)]
     pub alarm_deadline: Duration,
 
-    /// Detectors one client may subscribe to at most
+    /// The most detectors one client may subscribe to
     #[arg(long, env, value_name = "NUMBER", default_value = "1000", value_parser = count(1))]
     pub subscriptions_per_client: usize,
 
-    /// How long a detector nobody watches any more stays subscribed to in Redis
+    /// How long the subscription of a detector in Redis is kept after its last watcher left
     #[arg(long, env, value_name = "TIME", default_value = "30s", value_parser = args::duration)]
     pub linger: Duration,
 
-    /// What the network may take to confirm sent bytes before a connection is cut
+    /// How long sent bytes may stay unacknowledged by the network before the connection is closed
     #[arg(long, env, value_name = "TIME", default_value = "20s", value_parser = args::duration)]
     pub tcp_user_timeout: Duration,
 
-    /// Connections served at the same time at most; whoever comes then is told 503, probes and `/metrics` are answered
+    /// The most connections at the same time; further requests are answered 503, except probes and `/metrics`
     #[arg(long, env, value_name = "NUMBER", default_value = "20000", value_parser = count(1))]
     pub max_connections: usize,
 
-    /// How long a stop waits between being not ready and closing the first client: what a load balancer needs to notice
+    /// How long a shutdown waits between being not ready and closing the first client, for load balancers to notice
     #[arg(long, env, value_name = "TIME", default_value = "0s", value_parser = args::duration)]
     pub drain_delay: Duration,
 
-    /// Time over which a stop closes the clients, each told before when
+    /// Time over which a shutdown closes the clients; each client is informed in advance when that will be
     #[arg(long, env, value_name = "TIME", default_value = "10s", value_parser = args::duration)]
     pub drain_period: Duration,
 
-    /// How long Redis may be silent before clients are told that the data path is degraded, at most 4s
+    /// How long Redis may be silent before clients are informed that the data path is degraded; at most 4s
     #[arg(long, env, value_name = "TIME", default_value = "2s", value_parser = args::duration)]
     pub redis_away_after: Duration,
 
-    /// Name of this replica in `/api/analytics/connections`, where a random part is added to it: letters, digits, `.`, `_`
+    /// Name of this replica in `/api/analytics/connections`, where a random part is appended; letters, digits, `.`, `_`
     /// and `-`
     #[arg(long, env, value_name = "NAME", default_value = "gateway", value_parser = trimmed())]
     pub replica_name: String,
 
-    /// How often this replica reports in Redis how many watch what, and reads what it tells of all devices and replicas at
-    /// `/metrics`; at least 1s
+    /// How often this replica writes to Redis how many clients watch what, and reads the state of all detectors and replicas
+    /// for `/metrics`; at least 1s
     #[arg(long, env, value_name = "TIME", default_value = "10s", value_parser = args::duration)]
     pub report_interval: Duration,
 
@@ -131,7 +130,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads arguments (the first is the program's name) and environment, and checks them.
+    /// Reads and checks the arguments (the first is the program's name) and the environment.
     pub fn try_from_args<I>(args: I) -> Result<Self, Usage>
     where
         I: IntoIterator,
@@ -140,7 +139,7 @@ impl Config {
         Self::from_args(args)
     }
 
-    /// All problems of settings that do not fit together, one sentence each.
+    /// All problems of the settings, one sentence each.
     pub fn validate(&self) -> Vec<String> {
         let mut problems = Vec::new();
         if !self.allow_anonymous {
@@ -173,7 +172,7 @@ impl Config {
                 "--replica-name: expected up to 64 letters, digits, `.`, `_` and `-`".to_owned(),
             );
         }
-        // Clients are promised to be told within 5 s, and finding out takes up to one more.
+        // Clients are to be informed within 5 s, and detecting the silence takes up to 1 s.
         if self.redis_away_after > Duration::from_secs(4) {
             problems.push("--redis-away-after: must be at most 4s".to_owned());
         }

@@ -1,5 +1,5 @@
-//! What goes wrong with a request. Somebody matches on it (the answer's status), so it is a typed error; the cause is
-//! logged here, once, and never sent.
+//! Why a request is answered with an error. A typed error, because the status depends on it. The cause is logged here, once,
+//! and never sent to the client.
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -8,61 +8,61 @@ use shared::error_chain::error_chain;
 use shared::store::StoreError;
 
 use crate::rest::reply;
-use crate::snapshot::ReadError;
+use crate::store_reader::ReadError;
 
-/// Why a request is answered with an error; its text is what the client reads.
+/// Why a request is answered with an error. Its text is sent to the client.
 #[derive(Debug, thiserror::Error)]
-pub enum ApiError {
-    /// A device that was never heard of, or a text that cannot name one.
+pub(crate) enum ApiError {
+    /// No such device is stored, or the text cannot be a device id.
     #[error("Device not found")]
     UnknownDevice,
-    /// No such alarm, or closed for too long.
+    /// The device has no such alarm, or it was closed so long ago that it is no longer stored.
     #[error("Alert not found")]
     UnknownAlert,
     /// No such route.
     #[error("Not found")]
     UnknownRoute,
-    /// The route exists, with another method.
+    /// The route exists only with other methods.
     #[error("Method not allowed")]
     WrongMethod,
     /// The page's origin is not allowed.
     #[error("Origin not allowed")]
     RefusedOrigin,
-    /// Something in the request cannot be read; `problem` says what.
+    /// A part of the request cannot be read.
     #[error("{problem}")]
     Unreadable {
-        /// What cannot be read, for the author of the client.
+        /// Which part, for the author of the client.
         problem: String,
     },
-    /// More bytes than a request may have.
+    /// The request is longer than allowed.
     #[error("Request body too large")]
     TooLarge,
-    /// The client did not finish its request, or the answer took too long.
+    /// The client did not send its complete request in time, or the answer took too long.
     #[error("Request took too long")]
     TooSlow,
-    /// Every connection this replica may have is taken.
+    /// This replica has as many connections as it may have.
     #[error("Too many connections, try again later")]
     Full,
-    /// Redis could not answer; `sentence` is what the contract says for the route.
+    /// Redis could not answer.
     #[error("{sentence}")]
-    Away {
-        /// What could not be done.
+    Unavailable {
+        /// What failed. Some routes have a sentence of their own, as in the replaced system.
         sentence: &'static str,
-        /// Why.
+        /// The cause.
         source: ReadError,
     },
-    /// A bug of ours.
+    /// A bug in this service.
     #[error("Internal server error")]
     Bug,
 }
 
-/// The sentence of routes for which the contract has none.
+/// The sentence of routes without one of their own.
 pub(crate) const STORE_AWAY: &str = "The data store cannot be reached, try again later";
 
-/// One device's keys cannot be used; the others are not concerned.
+/// The sentence if the stored keys of one device cannot be read. Other devices are not affected.
 pub(crate) const DEVICE_BROKEN: &str = "The stored device cannot be read";
 
-/// Body of every error answer. Front ends print `error_message`; `error` is the same text for older ones.
+/// Body of every error answer. Front ends show `error_message`; `error` has the same text for older ones.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct ErrorBody {
     pub(crate) error: String,
@@ -73,23 +73,22 @@ pub(crate) struct ErrorBody {
 }
 
 impl ApiError {
-    /// Redis could not answer a route that has no sentence of its own.
+    /// Redis could not answer, for a route without a sentence of its own.
     pub(crate) fn away(source: ReadError) -> Self {
         let sentence = match &source {
             ReadError::Store(StoreError::Refused(_)) => DEVICE_BROKEN,
             _ => STORE_AWAY,
         };
-        Self::Away { sentence, source }
+        Self::Unavailable { sentence, source }
     }
 
-    /// The same for a route with its own sentence: to be used with `map_err`.
+    /// Redis could not answer, for a route with this sentence. To be used with `map_err`.
     pub(crate) fn away_with(sentence: &'static str) -> impl Fn(ReadError) -> Self + Copy {
-        move |source| Self::Away { sentence, source }
+        move |source| Self::Unavailable { sentence, source }
     }
 
-    /// Stable word of a bounded set, for `error_code` and telemetry.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
+    /// The `error_code` for clients, from a bounded set.
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::UnknownDevice => "unknown_device",
             Self::UnknownAlert => "unknown_alert",
@@ -99,7 +98,7 @@ impl ApiError {
             Self::Unreadable { .. } => "unreadable",
             Self::TooLarge => "too_large",
             Self::TooSlow => "too_slow",
-            Self::Away { .. } => "store_away",
+            Self::Unavailable { .. } => "store_away",
             Self::Full => "full",
             Self::Bug => "internal",
         }
@@ -112,7 +111,9 @@ impl ApiError {
             Self::RefusedOrigin => StatusCode::FORBIDDEN,
             Self::Unreadable { .. } => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::TooSlow | Self::Full | Self::Away { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooSlow | Self::Full | Self::Unavailable { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Bug => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -121,11 +122,13 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         match &self {
-            // The outage itself is logged once, by who watches Redis: a line per request would be a flood.
-            Self::Away { source, .. } => tracing::debug!(
-                error = error_chain(source),
-                "answered a request without the store"
-            ),
+            // At `debug`: the outage itself is logged once, by the task that watches Redis.
+            Self::Unavailable { source, .. } => {
+                tracing::debug!(
+                    error = error_chain(source),
+                    "cannot read the store for a request"
+                );
+            }
             Self::Bug => tracing::error!("a request handler panicked"),
             _ => {}
         }
@@ -137,7 +140,7 @@ impl IntoResponse for ApiError {
             request_id: None,
         };
         let mut response = reply::json(self.status(), &body);
-        // The layer that knows the request id renders it once more with that.
+        // `rest::edge::complete` renders the body again with the request id, if the request has one.
         response.extensions_mut().insert(body);
         response
     }

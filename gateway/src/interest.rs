@@ -1,42 +1,47 @@
-//! Who watches which channel, and what must be subscribed or left in Redis because of it. Pure.
+//! Which channels are watched, and which must be subscribed to or left in Redis because of that. Pure.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Name of a device's channel; everything the relay keeps about a device is found by it.
+/// Name of a device's channel. The relay finds everything about a device by it.
 pub(crate) type Channel = Arc<str>;
 
-/// The watched channels of one shard, with the state of their subscription. Bounded by the subscriptions of the
-/// connected clients and by what lingers.
+/// The channels of one shard, with the state of their subscriptions. Bounded by the subscriptions of the connected clients
+/// and by the channels that linger.
 #[derive(Debug)]
 pub(crate) struct Interest {
     linger: Duration,
-    channels: HashMap<Channel, Entry>,
-    /// Watched channels that Redis must be asked for, each once.
-    wanted: VecDeque<Channel>,
+    channels: HashMap<Channel, Interested>,
+    /// The channels that are [`RedisSubscription::Queued`], in order, each once.
+    queue: VecDeque<Channel>,
 }
 
 #[derive(Debug)]
-struct Entry {
-    is_watched: bool,
-    /// When the last watcher went.
+struct Interested {
+    /// Since when nobody watches the channel; `None` while somebody does.
     idle_since: Option<Instant>,
-    subscription: Subscription,
-    /// Stands in `wanted`.
-    is_queued: bool,
+    subscription: RedisSubscription,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Subscription {
-    /// Nobody asked Redis yet, or the connection on which it was asked is gone.
-    Wanted,
-    /// Asked, not confirmed.
-    Asked,
+enum RedisSubscription {
+    /// Not subscribed.
+    None,
+    /// To be subscribed to.
+    Queued,
+    /// Requested, not confirmed yet.
+    Requested,
     /// Confirmed: what is published from now on arrives.
     Confirmed,
-    /// Being left. Asking again has to wait for the answer, else the two could overtake each other.
+    /// Its end was requested. Another request has to wait for the answer, otherwise the two could overtake each other.
     Leaving,
+}
+
+impl Interested {
+    fn is_watched(&self) -> bool {
+        self.idle_since.is_none()
+    }
 }
 
 impl Interest {
@@ -44,78 +49,77 @@ impl Interest {
         Self {
             linger,
             channels: HashMap::new(),
-            wanted: VecDeque::new(),
+            queue: VecDeque::new(),
         }
     }
 
-    /// Number of channels, those that linger included.
+    /// Number of channels, including those that linger.
     pub(crate) fn len(&self) -> usize {
         self.channels.len()
     }
 
-    /// Somebody watches the channel from now on.
+    /// The channel is watched from now on.
     pub(crate) fn watch(&mut self, channel: &Channel) {
-        let entry = self.channels.entry(Arc::clone(channel)).or_insert(Entry {
-            is_watched: true,
-            idle_since: None,
-            subscription: Subscription::Wanted,
-            is_queued: false,
-        });
-        entry.is_watched = true;
-        entry.idle_since = None;
-        self.want(channel);
+        let interested = self
+            .channels
+            .entry(Arc::clone(channel))
+            .or_insert(Interested {
+                idle_since: None,
+                subscription: RedisSubscription::None,
+            });
+        interested.idle_since = None;
+        self.enqueue(channel);
     }
 
-    /// Queues a channel that is watched and not asked for.
-    fn want(&mut self, channel: &Channel) {
-        if let Some(entry) = self.channels.get_mut(channel)
-            && entry.is_watched
-            && entry.subscription == Subscription::Wanted
-            && !entry.is_queued
+    /// Queues a channel that is watched and not subscribed to.
+    fn enqueue(&mut self, channel: &Channel) {
+        if let Some(interested) = self.channels.get_mut(channel)
+            && interested.is_watched()
+            && interested.subscription == RedisSubscription::None
         {
-            entry.is_queued = true;
-            self.wanted.push_back(Arc::clone(channel));
+            interested.subscription = RedisSubscription::Queued;
+            self.queue.push_back(Arc::clone(channel));
         }
     }
 
-    /// Nobody watches it any more; the subscription lingers for those who come back.
+    /// Nobody watches the channel any more. Its subscription lingers for those who come back.
     pub(crate) fn unwatch(&mut self, channel: &Channel, now: Instant) {
-        if let Some(entry) = self.channels.get_mut(channel) {
-            entry.is_watched = false;
-            entry.idle_since = Some(now);
+        if let Some(interested) = self.channels.get_mut(channel) {
+            interested.idle_since = Some(now);
         }
     }
 
     /// Whether what is published on the channel arrives here.
     pub(crate) fn is_confirmed(&self, channel: &Channel) -> bool {
-        let entry = self.channels.get(channel);
-        entry.is_some_and(|entry| entry.subscription == Subscription::Confirmed)
+        let interested = self.channels.get(channel);
+        interested.is_some_and(|found| found.subscription == RedisSubscription::Confirmed)
     }
 
-    /// Up to `limit` channels that Redis must be asked for; they count as asked from now on.
-    pub(crate) fn ask(&mut self, limit: usize) -> Vec<Channel> {
-        let mut asked = Vec::new();
-        while asked.len() < limit
-            && let Some(channel) = self.wanted.pop_front()
+    /// Up to `limit` channels to subscribe to. They count as requested from now on.
+    pub(crate) fn begin_subscribing(&mut self, limit: usize) -> Vec<Channel> {
+        let mut requested = Vec::new();
+        while requested.len() < limit
+            && let Some(channel) = self.queue.pop_front()
         {
-            if let Some(entry) = self.channels.get_mut(&channel) {
-                entry.is_queued = false;
-                if entry.is_watched && entry.subscription == Subscription::Wanted {
-                    entry.subscription = Subscription::Asked;
-                    asked.push(channel);
+            if let Some(interested) = self.channels.get_mut(&channel) {
+                if interested.is_watched() {
+                    interested.subscription = RedisSubscription::Requested;
+                    requested.push(channel);
+                } else {
+                    interested.subscription = RedisSubscription::None;
                 }
             }
         }
-        asked
+        requested
     }
 
-    /// Redis confirmed these; answers with those that are still watched.
+    /// Redis confirmed these subscriptions. Returns the channels that are still watched.
     pub(crate) fn confirm(&mut self, channels: Vec<Channel>) -> Vec<Channel> {
         let mut watched = Vec::with_capacity(channels.len());
         for channel in channels {
-            if let Some(entry) = self.channels.get_mut(&channel) {
-                entry.subscription = Subscription::Confirmed;
-                if entry.is_watched {
+            if let Some(interested) = self.channels.get_mut(&channel) {
+                interested.subscription = RedisSubscription::Confirmed;
+                if interested.is_watched() {
                     watched.push(channel);
                 }
             }
@@ -123,57 +127,60 @@ impl Interest {
         watched
     }
 
-    /// The connection is gone, and with it every subscription; what nobody watches is forgotten.
+    /// The connection was lost, and with it every subscription. Channels that nobody watches are forgotten.
     pub(crate) fn lose_all(&mut self) {
-        self.channels.retain(|_, entry| entry.is_watched);
-        for entry in self.channels.values_mut() {
-            entry.subscription = Subscription::Wanted;
-            entry.is_queued = true;
+        self.channels
+            .retain(|_, interested| interested.is_watched());
+        for interested in self.channels.values_mut() {
+            interested.subscription = RedisSubscription::Queued;
         }
-        self.wanted = self.channels.keys().cloned().collect();
+        self.queue = self.channels.keys().cloned().collect();
     }
 
-    /// Up to `limit` channels nobody came back to within the linger; they count as being left from now on.
-    pub(crate) fn leave(&mut self, now: Instant, limit: usize) -> Vec<Channel> {
+    /// Up to `limit` channels to unsubscribe from, because nobody came back in time. They count as being left from now on.
+    pub(crate) fn begin_unsubscribing(&mut self, now: Instant, limit: usize) -> Vec<Channel> {
         let linger = self.linger;
-        let is_over = |entry: &Entry| {
-            entry
-                .idle_since
-                .is_some_and(|since| now.saturating_duration_since(since) >= linger)
+        let is_over = |interested: &Interested| {
+            let since = interested.idle_since;
+            since.is_some_and(|since| now.saturating_duration_since(since) >= linger)
         };
-        // Without a subscription there is nothing to leave.
-        let is_forgotten =
-            |entry: &Entry| entry.subscription == Subscription::Wanted && is_over(entry);
+        // Channels without a subscription are forgotten at once.
+        let is_unsubscribed = |interested: &Interested| {
+            matches!(
+                interested.subscription,
+                RedisSubscription::None | RedisSubscription::Queued
+            )
+        };
         let before = self.channels.len();
-        self.channels.retain(|_, entry| !is_forgotten(entry));
+        self.channels
+            .retain(|_, interested| !(is_unsubscribed(interested) && is_over(interested)));
         if self.channels.len() < before {
-            self.wanted
+            self.queue
                 .retain(|channel| self.channels.contains_key(channel));
         }
-        let idle = |entry: &Entry| entry.subscription == Subscription::Confirmed && is_over(entry);
-        let mut left = Vec::new();
-        for (channel, entry) in self
-            .channels
-            .iter_mut()
-            .filter(|(_, entry)| idle(entry))
-            .take(limit)
-        {
-            entry.subscription = Subscription::Leaving;
-            left.push(Arc::clone(channel));
+        let mut leaving = Vec::new();
+        for (channel, interested) in &mut self.channels {
+            if leaving.len() == limit {
+                break;
+            }
+            if interested.subscription == RedisSubscription::Confirmed && is_over(interested) {
+                interested.subscription = RedisSubscription::Leaving;
+                leaving.push(Arc::clone(channel));
+            }
         }
-        left
+        leaving
     }
 
-    /// Redis let go of these; those that are watched again by now must be asked for again.
+    /// Redis ended these subscriptions. Channels that are watched again by now are queued again.
     pub(crate) fn left(&mut self, channels: &[Channel]) {
         for channel in channels {
-            if let Some(entry) = self.channels.get_mut(channel) {
-                entry.subscription = Subscription::Wanted;
-                if !entry.is_watched {
+            if let Some(interested) = self.channels.get_mut(channel) {
+                interested.subscription = RedisSubscription::None;
+                if !interested.is_watched() {
                     self.channels.remove(channel);
                 }
             }
-            self.want(channel);
+            self.enqueue(channel);
         }
     }
 }

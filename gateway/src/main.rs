@@ -1,4 +1,4 @@
-//! The process.
+//! The `gateway` program: reads the configuration, opens the port and serves.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;

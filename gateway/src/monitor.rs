@@ -1,4 +1,4 @@
-//! Watches the data path and tells every client when what it sees may be old, and when that is over.
+//! Watches the data path, and informs every client when what it sees may be old and when that is over.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -12,21 +12,24 @@ use shared::error_chain::error_chain;
 use shared::event::iso;
 use shared::store::{IngestStatus, Store, StoreError};
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::clients::Clients;
+use crate::event_names::SYSTEM_STATUS;
+use crate::json;
 use crate::relay::Relay;
-use crate::socket::Clients;
-use crate::status::{Observation, Status, StatusHandle};
+use crate::status::{PathObservation, PathStatus, Readiness, StatusHandle};
 
 /// How often Redis is asked.
-const INTERVAL: Duration = Duration::from_secs(1);
-/// How often it is judged what the last answers say, answered or not: clients are told of a silent Redis so much after
-/// the time it may be silent, and of a missing ingest within an interval.
-const JUDGE: Duration = Duration::from_millis(250);
-/// How long the relay may be without its connection while Redis answers: then something of ours is broken.
-const DEAF_AFTER: Duration = Duration::from_secs(5);
+const ASK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the last answers are evaluated, whether Redis answers or not. Clients learn of a silent Redis this long after
+/// `--redis-away-after` at most, and of missing ingests within [`ASK_INTERVAL`].
+const EVALUATE_INTERVAL: Duration = Duration::from_millis(250);
+/// How long the relay may be without its connection while Redis answers. After that a part of this process is broken.
+const BROKEN_AFTER: Duration = Duration::from_secs(5);
 
-/// The judgement and what it leads to. Cheap to clone.
+/// The latest status of the data path, and whether this replica is shutting down. Cheap to clone; all clones share it.
 #[derive(Clone)]
 pub(crate) struct Monitor {
     status: StatusHandle,
@@ -46,7 +49,7 @@ impl std::fmt::Debug for Monitor {
 #[derive(Serialize)]
 struct SystemStatus<'a> {
     #[serde(flatten)]
-    status: &'a Status,
+    status: &'a PathStatus,
     #[serde(serialize_with = "iso")]
     timestamp: Time,
 }
@@ -60,16 +63,16 @@ impl Monitor {
         }
     }
 
-    /// From now on: not ready, no new sessions.
+    /// This replica is shutting down: it is not ready any more and accepts no new sessions.
     pub(crate) fn begin_drain(&self) {
         self.is_draining.store(true, Ordering::Relaxed);
         let mut status = self.status.current();
-        status.status = crate::status::Level::Unready;
+        status.status = Readiness::Unready;
         self.status.replace(status);
     }
 
-    /// The latest judgement.
-    pub(crate) fn status(&self) -> Status {
+    /// The latest status.
+    pub(crate) fn status(&self) -> PathStatus {
         self.status.current()
     }
 
@@ -77,13 +80,13 @@ impl Monitor {
         self.is_draining.load(Ordering::Relaxed)
     }
 
-    /// What a client that connects now must be told, if anything.
-    pub(crate) fn degraded(&self) -> Option<Arc<RawValue>> {
+    /// The `system:status` for a client that connects now; `None` while the data path works.
+    pub(crate) fn degraded_payload(&self) -> Option<Arc<RawValue>> {
         let status = self.status.current();
         status.is_degraded().then(|| self.payload(&status))
     }
 
-    /// Asks and judges until `finish`.
+    /// Asks and evaluates until `finish`.
     pub(crate) async fn run(
         self,
         store: Store,
@@ -92,13 +95,13 @@ impl Monitor {
         away_after: Duration,
         finish: CancellationToken,
     ) -> anyhow::Result<()> {
-        let (observed, mut observations) = watch::channel(Observation::default());
+        let (observed, mut observations) = watch::channel(PathObservation::default());
         let mut asking = pin!(keep_asking(&store, observed));
-        // Clients that connected before Redis first answered were told that it is away.
-        let mut told = true;
-        let mut deaf_since: Option<Instant> = None;
-        let mut ticks = tokio::time::interval(JUDGE);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // Clients that connected before Redis first answered were sent a degraded status.
+        let mut was_sent_degraded = true;
+        let mut disconnected_since: Option<Instant> = None;
+        let mut ticks = tokio::time::interval(EVALUATE_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = finish.cancelled() => return Ok(()),
@@ -106,62 +109,61 @@ impl Monitor {
                 Ok(()) = observations.changed() => {}
                 _ = ticks.tick() => {}
             }
-            let mut seen = *observations.borrow_and_update();
-            seen.is_draining = self.is_draining();
-            let answers = seen.redis.is_some_and(|at| at.elapsed() <= away_after);
-            let hears = relay.is_linked() || !answers;
-            deaf_since = if hears {
+            let mut observed = *observations.borrow_and_update();
+            observed.is_draining = self.is_draining();
+            let answers = observed.redis.is_some_and(|at| at.elapsed() <= away_after);
+            disconnected_since = if relay.is_connected() || !answers {
                 None
             } else {
-                deaf_since.or_else(|| Some(Instant::now()))
+                disconnected_since.or_else(|| Some(Instant::now()))
             };
-            seen.is_broken = deaf_since.is_some_and(|since| since.elapsed() > DEAF_AFTER);
-            let status = Status::judge(&seen, Instant::now(), away_after);
-            let is_degraded = status.is_degraded();
+            observed.is_broken =
+                disconnected_since.is_some_and(|since| since.elapsed() > BROKEN_AFTER);
+            let status = PathStatus::evaluate(&observed, Instant::now(), away_after);
             let before = self.status.replace(status.clone());
             if before.status != status.status {
                 let dependencies = &status.dependencies;
                 tracing::info!(before = ?before.status, now = ?status.status, ?dependencies, "status changed");
             }
-            let links =
-                |status: &Status| (status.dependencies.redis.ok, status.dependencies.ingest.ok);
-            if told != is_degraded || (is_degraded && links(&before) != links(&status)) {
-                told = is_degraded;
+            let is_degraded = status.is_degraded();
+            let parts =
+                |status: &PathStatus| (status.dependencies.redis.ok, status.dependencies.ingest.ok);
+            let has_changed = parts(&before) != parts(&status);
+            if was_sent_degraded != is_degraded || (is_degraded && has_changed) {
+                was_sent_degraded = is_degraded;
                 let payload = self.payload(&status);
                 for client in clients.all() {
-                    client.send("system:status", &payload);
+                    client.send_event(SYSTEM_STATUS, &payload);
                 }
             }
         }
     }
 
-    fn payload(&self, status: &Status) -> Arc<RawValue> {
-        let payload = SystemStatus {
+    fn payload(&self, status: &PathStatus) -> Arc<RawValue> {
+        json::to_raw(&SystemStatus {
             status,
             timestamp: self.clock.now(),
-        };
-        serde_json::value::to_raw_value(&payload)
-            .expect("structs of texts and numbers always serialise")
-            .into()
+        })
+        .into()
     }
 }
 
-/// Asks for ever. An answer may take as long as the store lets it: connecting is many questions, and giving up on them
-/// would begin them all anew.
-async fn keep_asking(store: &Store, observed: watch::Sender<Observation>) {
-    let mut ticks = tokio::time::interval(INTERVAL);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+/// Asks Redis again and again. An answer may take as long as the store allows: connecting takes several round trips, and
+/// giving up early would start them over.
+async fn keep_asking(store: &Store, observed: watch::Sender<PathObservation>) {
+    let mut ticks = tokio::time::interval(ASK_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         match ask(store).await {
-            Ok(ingest) => observed.send_modify(|seen| {
+            Ok(ingest) => observed.send_modify(|observed| {
                 let now = Instant::now();
-                seen.redis = Some(now);
-                seen.ingest = ingest
+                observed.redis = Some(now);
+                observed.ingest = ingest
                     .age
                     .and_then(|age| now.checked_sub(age))
-                    .or(seen.ingest);
-                seen.is_listening = ingest.is_listening();
+                    .or(observed.ingest);
+                observed.is_listening = ingest.is_listening();
             }),
             Err(error) => {
                 let error = error_chain(&error);

@@ -1,5 +1,5 @@
-//! The `OpenAPI` document of REST: written by hand in `openapi.json`, compared with the routes and with what they answer
-//! by the tests of `rest`.
+//! The `OpenAPI` document of REST. `openapi.json` is written by hand; the tests of `rest` compare it with the routes and
+//! with their answers.
 
 use axum::http::StatusCode;
 use axum::response::Response;

@@ -1,12 +1,13 @@
-//! Which web pages may talk to us: exact origins and patterns of one host label (contract D19).
+//! Which web pages may use this service: those of exact origins, and of patterns such as `https://*.example.com`, where `*`
+//! stands for exactly one host label. Pure.
 
 use std::fmt;
 use std::str::FromStr;
 
 use url::{Host, Url};
 
-/// Origins of local development, always allowed: nothing published on the internet can have them.
-pub const BUILT_IN: [&str; 6] = [
+/// Origins of local development, which are always allowed: no page on the internet can have them.
+pub(crate) const BUILT_IN: [&str; 6] = [
     "http://localhost:3000",
     "http://localhost:3001",
     "http://localhost:5173",
@@ -15,10 +16,10 @@ pub const BUILT_IN: [&str; 6] = [
     "http://127.0.0.1:5174",
 ];
 
-/// The origins that are allowed, for REST and Socket.IO alike.
+/// The allowed origins, for REST and Socket.IO alike.
 #[derive(Clone, Debug)]
-pub struct Origins {
-    rules: Vec<Rule>,
+pub(crate) struct Origins {
+    rules: Vec<OriginRule>,
 }
 
 /// An entry of `--allowed-origins` that cannot be used.
@@ -27,13 +28,13 @@ pub struct Origins {
     "`{entry}` is not an allowed origin: expected `https://host`, `http://host:port` \
      or `https://*.domain`"
 )]
-pub struct OriginError {
+pub(crate) struct OriginError {
     entry: String,
 }
 
 impl Origins {
-    /// The built-in origins and those of the configuration; blank entries are skipped.
-    pub fn from_config(entries: &[String]) -> Result<Self, OriginError> {
+    /// The built-in origins and these entries of the configuration. Blank entries are skipped.
+    pub(crate) fn from_config(entries: &[String]) -> Result<Self, OriginError> {
         let configured = entries
             .iter()
             .map(|entry| entry.trim())
@@ -46,9 +47,8 @@ impl Origins {
         Ok(Self { rules })
     }
 
-    /// Whether a page of this `Origin` may talk to us; `host` is the request's `Host`, whose own pages may.
-    #[must_use]
-    pub fn allows(&self, origin: &str, host: Option<&str>) -> bool {
+    /// Whether a page of this `Origin` may use the service. `host` is the request's `Host`: pages of our own host may.
+    pub(crate) fn allows(&self, origin: &str, host: Option<&str>) -> bool {
         let Some(origin) = Origin::parse(origin) else {
             return false;
         };
@@ -57,24 +57,23 @@ impl Origins {
     }
 
     /// Every rule as text, the built-in ones first.
-    #[must_use]
-    pub fn to_texts(&self) -> Vec<String> {
+    pub(crate) fn to_texts(&self) -> Vec<String> {
         self.rules.iter().map(ToString::to_string).collect()
     }
 }
 
 #[derive(Clone, Debug)]
-enum Rule {
+enum OriginRule {
     Exact(Origin),
-    /// Exactly one label in front of the host of this origin.
-    OneLabelOf(Origin),
+    /// Any origin whose host is exactly one label before the host of this one.
+    OneLabelBefore(Origin),
 }
 
-impl Rule {
+impl OriginRule {
     fn matches(&self, origin: &Origin) -> bool {
         match self {
             Self::Exact(exact) => exact == origin,
-            Self::OneLabelOf(parent) => {
+            Self::OneLabelBefore(parent) => {
                 let label = origin
                     .host
                     .strip_suffix(parent.host.as_str())
@@ -87,32 +86,32 @@ impl Rule {
     }
 }
 
-impl FromStr for Rule {
+impl FromStr for OriginRule {
     type Err = OriginError;
 
     fn from_str(entry: &str) -> Result<Self, Self::Err> {
         let refused = || OriginError {
             entry: entry.to_owned(),
         };
-        // People paste addresses from a browser, with a slash at the end.
+        // An address pasted from a browser ends with a slash.
         let text = entry.strip_suffix('/').unwrap_or(entry);
         let Some((scheme, rest)) = text.split_once("://*.") else {
             return Origin::parse(text).map(Self::Exact).ok_or_else(refused);
         };
         let parent = Origin::parse(&format!("{scheme}://{rest}")).ok_or_else(refused)?;
         if parent.is_name {
-            Ok(Self::OneLabelOf(parent))
+            Ok(Self::OneLabelBefore(parent))
         } else {
             Err(refused())
         }
     }
 }
 
-impl fmt::Display for Rule {
+impl fmt::Display for OriginRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (origin, stars) = match self {
             Self::Exact(origin) => (origin, ""),
-            Self::OneLabelOf(parent) => (parent, "*."),
+            Self::OneLabelBefore(parent) => (parent, "*."),
         };
         write!(f, "{}://{stars}{}", origin.scheme, origin.host)?;
         match (origin.scheme.as_str(), origin.port) {
@@ -122,23 +121,25 @@ impl fmt::Display for Rule {
     }
 }
 
-/// An origin in its parsed form: lower case, its port spelled out.
+/// A parsed origin: in lower case, always with its port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Origin {
     scheme: String,
     host: String,
     port: u16,
+    /// The host is a name, not an address.
     is_name: bool,
 }
 
 impl Origin {
-    /// Only scheme, host and port: whatever else a URL may have (user, path, query) is no origin.
+    /// Accepts only scheme, host and port. A URL with more (user, path, query) is not an origin.
     fn parse(text: &str) -> Option<Self> {
         let (scheme, authority) = text.split_once("://")?;
-        let plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
-        // The URL parser forgives blanks and more; what it would repair is no origin.
+        let in_authority =
+            |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
+        // The URL parser corrects blanks and other mistakes. A text that needs correction is not an origin.
         let is_plain =
-            scheme.chars().all(|c| c.is_ascii_alphabetic()) && authority.chars().all(plain);
+            scheme.chars().all(|c| c.is_ascii_alphabetic()) && authority.chars().all(in_authority);
         if authority.is_empty() || !is_plain {
             return None;
         }

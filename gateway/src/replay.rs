@@ -1,7 +1,7 @@
-//! What a client is told about a device: exactly what it missed, or a fresh picture that says so. Pure.
+//! What a client must be sent about a device: exactly what it missed, or a snapshot that says it is one. Pure.
 //!
-//! The same answer serves a subscription (with or without the client's last position) and the members of a device of
-//! which this replica missed an event, whose last position is then our own.
+//! The same logic serves a new subscription (with or without the client's last position) and the members of a device of
+//! which this replica missed an event. The position of the members is then our own.
 
 use std::sync::Arc;
 
@@ -14,15 +14,17 @@ use shared::position::Position;
 use shared::state::{DeviceState, Freshness, freshness};
 use shared::store::{Snapshot, StoredChanges, StoredEvent};
 
-/// An event published for a device, its payloads ready to be shared by all members.
+use crate::event_names::{DEVICE_ALERTS, DEVICE_ALERTS_CHANGED, DEVICE_DATA};
+
+/// An event published for a device, with payloads that all members share.
 #[derive(Clone, Debug)]
-pub(crate) struct Published {
+pub(crate) struct PublishedEvent {
     pub(crate) position: Position,
     /// Server time of the commit.
     pub(crate) at: Time,
     /// The message behind it proves the device alive.
     pub(crate) alive: bool,
-    /// The device was retired with it.
+    /// The device was retired by this event.
     pub(crate) retired: bool,
     pub(crate) traceparent: Option<Arc<str>>,
     pub(crate) data: Option<Arc<RawValue>>,
@@ -30,25 +32,39 @@ pub(crate) struct Published {
     pub(crate) changes: Option<Arc<RawValue>>,
 }
 
-/// What is sent to one client, in order, and what its acknowledgement says.
+/// What one client is sent so that it is up to date, in order.
 #[derive(Clone, Debug)]
-pub(crate) struct Answer {
+pub(crate) struct CatchUp {
     pub(crate) packets: Vec<(&'static str, Arc<RawValue>)>,
-    /// The last position sent before the acknowledgement.
+    /// The last position among the packets; without packets, the position the client already has.
     pub(crate) position: Position,
-    pub(crate) recovered: bool,
-    /// False if alarm changes after the client's position may be missing.
-    pub(crate) alarms_recovered: bool,
+    pub(crate) outcome: Outcome,
 }
 
-impl Answer {
-    /// A short constant for counters.
-    pub(crate) fn outcome(&self) -> &'static str {
-        match (self.recovered, self.alarms_recovered) {
-            (true, _) => "recovered",
-            (false, true) => "snapshot",
-            (false, false) => "alarms_incomplete",
-        }
+/// How complete a catch-up is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Every event after the client's position, or none because it missed none.
+    Recovered,
+    /// Every alarm change after the client's position, then a snapshot.
+    Snapshot,
+    /// A snapshot. Alarm changes after the client's position may be missing.
+    AlarmsIncomplete,
+}
+
+impl Outcome {
+    /// Every code, in the order of the variants.
+    pub(crate) const CODES: [&'static str; 3] = ["recovered", "snapshot", "alarms_incomplete"];
+
+    /// The code in metrics.
+    pub(crate) fn code(self) -> &'static str {
+        Self::CODES[self as usize]
+    }
+}
+
+impl CatchUp {
+    pub(crate) fn is_recovered(&self) -> bool {
+        self.outcome == Outcome::Recovered
     }
 
     /// What is sent, in order.
@@ -57,8 +73,11 @@ impl Answer {
     }
 }
 
-impl Published {
-    /// Reads the envelope; the payloads stay as they are.
+impl PublishedEvent {
+    /// Reads the envelope. The payloads are not parsed.
+    ///
+    /// # Errors
+    /// The bytes are not an event.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         let event: Event<'_> = serde_json::from_slice(bytes)?;
         let shared = |payload: Option<&RawValue>| payload.map(|raw| Arc::from(raw.to_owned()));
@@ -77,82 +96,78 @@ impl Published {
         })
     }
 
-    /// Whether alarms changed: then it must arrive whole.
-    pub(crate) fn tells_of_alarms(&self) -> bool {
+    /// Whether alarms changed. Then all of its payloads must arrive.
+    pub(crate) fn has_alarm_changes(&self) -> bool {
         self.alerts.is_some() || self.changes.is_some()
     }
 
-    /// Its packets in the order of the wire.
+    /// Its packets, in the order in which clients get them.
     pub(crate) fn packets(&self) -> impl Iterator<Item = (&'static str, &Arc<RawValue>)> {
-        let data = self.data.as_ref().map(|payload| ("device:data", payload));
-        let alerts = self
-            .alerts
-            .as_ref()
-            .map(|payload| ("device:alerts", payload));
-        let changes = self
-            .changes
-            .as_ref()
-            .map(|payload| ("device:alerts:changed", payload));
-        data.into_iter().chain(alerts).chain(changes)
+        [
+            (DEVICE_DATA, &self.data),
+            (DEVICE_ALERTS, &self.alerts),
+            (DEVICE_ALERTS_CHANGED, &self.changes),
+        ]
+        .into_iter()
+        .filter_map(|(name, payload)| Some((name, payload.as_ref()?)))
     }
 }
 
-/// What a client that subscribes with `since` (`None`: it has nothing) is told about a device as it was read.
-pub(crate) fn answer(
+/// What a client is sent when it subscribes. `since` is its last position; `None` if it has none.
+pub(crate) fn for_subscription(
     device: &DeviceId,
     since: Option<Position>,
     snapshot: &Snapshot,
     now: Time,
-) -> Answer {
+) -> CatchUp {
     let Some(since) = since else {
         return fresh(device, None, snapshot, now);
     };
-    let mut answer = catch_up(device, since, snapshot, now);
-    if answer.recovered {
-        // The events are as fresh as they were published; what is shown in the end must be judged now.
+    let mut catch_up = catch_up(device, since, snapshot, now);
+    if catch_up.is_recovered() {
+        // Replayed events are as fresh as they were when published. What is shown last must be as fresh as it is now.
         let stale = stale_data(snapshot, now);
-        answer
-            .packets
-            .extend(stale.map(|data| ("device:data", data)));
+        let packets = &mut catch_up.packets;
+        packets.extend(stale.map(|data| (DEVICE_DATA, data)));
     }
-    answer
+    catch_up
 }
 
-/// What a client at `since` missed, or a fresh picture. Whether the device is still fresh is told apart from it.
+/// What a client at `since` missed, or a snapshot. Does not say whether the device has gone stale since its last event.
 pub(crate) fn catch_up(
     device: &DeviceId,
     since: Position,
     snapshot: &Snapshot,
     now: Time,
-) -> Answer {
+) -> CatchUp {
     match missed(since, snapshot) {
-        Some(events) => recovered(since, &events),
+        Some(events) => replayed(since, &events),
         None => fresh(device, Some(since), snapshot, now),
     }
 }
 
-/// The last `device:data` once more, marked stale, if the device is too old to be shown as current.
+/// The last `device:data` again, marked as stale, if the device is too old to be shown as current.
 pub(crate) fn stale_data(snapshot: &Snapshot, now: Time) -> Option<Arc<RawValue>> {
     let state = snapshot.state.as_ref()?;
     match freshness(state, snapshot.last_message, now) {
-        // One that was never heard alive has no limit to go beyond; it was shown as what it is from the start.
+        // A device that was never heard alive has no silence limit. It was shown as such from the start.
         Freshness::Fresh | Freshness::Unheard => None,
         Freshness::Stale => device_data(state, Freshness::Stale, PayloadKind::Stale),
     }
 }
 
-/// What was told last, shown as stale: for the time in which nothing newer can be read.
+/// A copy of the `device:data` sent last, marked as stale, for the time in which Redis cannot be read.
 ///
-/// Told from the bytes themselves, since they are all there is. A quote within a value is escaped, so that the first
-/// `alarm_status` and the last `data_quality` are those of the reading, whatever a payload carries.
+/// The bytes are edited, since nothing else is known. Quotes within a JSON string are escaped, so the first
+/// `"alarm_status":"` and the last `"data_quality":"` belong to the reading, whatever the payload of the device contains.
 pub(crate) fn stale_copy(data: &RawValue) -> Option<Arc<RawValue>> {
-    let text = replace_word(
+    let text = replace_value(
         data.get(),
         data.get().find(ALARM_STATUS)? + ALARM_STATUS.len(),
         "ALARM",
     )?;
     let quality = text.rfind(DATA_QUALITY)? + DATA_QUALITY.len();
-    let text = replace_word(&text, quality, "offline")?;
+    let text = replace_value(&text, quality, "offline")?;
     let marked = format!(r#"{},"stale":true}}"#, text.strip_suffix('}')?);
     RawValue::from_string(marked).ok().map(Arc::from)
 }
@@ -160,19 +175,19 @@ pub(crate) fn stale_copy(data: &RawValue) -> Option<Arc<RawValue>> {
 const ALARM_STATUS: &str = r#""alarm_status":""#;
 const DATA_QUALITY: &str = r#""data_quality":""#;
 
-/// Replaces the word that begins at `start` and ends before the next quote.
-fn replace_word(text: &str, start: usize, word: &str) -> Option<String> {
+/// Replaces the text from `start` up to the next quote.
+fn replace_value(text: &str, start: usize, value: &str) -> Option<String> {
     let rest = text.get(start..)?;
     let end = start + rest.find('"')?;
-    Some(format!("{}{word}{}", &text[..start], &text[end..]))
+    Some(format!("{}{value}{}", &text[..start], &text[end..]))
 }
 
-/// The payload of `device:data` as it stands.
-pub(crate) fn present_data(snapshot: &Snapshot, mark: PayloadKind) -> Option<Arc<RawValue>> {
-    device_data(snapshot.state.as_ref()?, Freshness::Fresh, mark)
+/// The payload of `device:data` for the stored reading, as if it were fresh.
+pub(crate) fn current_data(snapshot: &Snapshot, kind: PayloadKind) -> Option<Arc<RawValue>> {
+    device_data(snapshot.state.as_ref()?, Freshness::Fresh, kind)
 }
 
-/// The readings after `since` that were committed not before `from`, as far as they are known without a hole.
+/// The readings after `since` that were committed at `from` or later. Empty if the stream has a gap after `since`.
 pub(crate) fn readings(
     since: Position,
     snapshot: &Snapshot,
@@ -185,24 +200,25 @@ pub(crate) fn readings(
         .collect()
 }
 
-/// Position of what was read; the partition's present epoch and 0 for a device not heard of.
+/// The position of a snapshot. For an unknown device: number 0 of the partition's present epoch.
 pub(crate) fn position(snapshot: &Snapshot) -> Position {
-    let unheard = Position {
+    let unknown = Position {
         epoch: snapshot.epoch,
         seq: 0,
     };
     snapshot
         .state
         .as_ref()
-        .map_or(unheard, |state| state.position)
+        .map_or(unknown, |state| state.position)
 }
 
-/// Every event after `since`, if the stream still holds the entry at `since` and all that follows without a hole. The
-/// position after which the device began counts as an entry: 0, or that at which one of its name was retired.
+/// Every event after `since`, if the stream still holds the entry at `since` and all that follow it without a gap. The
+/// position after which the device began counts as an entry: 0, or the one at which an earlier device of that name was
+/// retired.
 ///
-/// An entry's own epoch tells whether it is the one that was seen: behind it the stream is the one line that counts,
-/// whatever epochs it went through.
-pub(crate) fn missed(since: Position, snapshot: &Snapshot) -> Option<Vec<Published>> {
+/// The entry's epoch shows whether it is the event that the client saw. After that entry the stream is authoritative, even
+/// where its epoch changes.
+pub(crate) fn missed(since: Position, snapshot: &Snapshot) -> Option<Vec<PublishedEvent>> {
     let is_beginning = since.epoch == snapshot.epoch && since.seq == snapshot.born_after;
     let after: &[StoredEvent] = if is_beginning {
         &snapshot.events
@@ -216,7 +232,7 @@ pub(crate) fn missed(since: Position, snapshot: &Snapshot) -> Option<Vec<Publish
     let mut seq = since.seq;
     let mut events = Vec::with_capacity(after.len());
     for stored in after {
-        let event = Published::parse(&stored.bytes).ok()?;
+        let event = PublishedEvent::parse(&stored.bytes).ok()?;
         if stored.position.seq != seq.checked_add(1)? || event.position != stored.position {
             return None;
         }
@@ -228,63 +244,65 @@ pub(crate) fn missed(since: Position, snapshot: &Snapshot) -> Option<Vec<Publish
     (seq == last).then_some(events)
 }
 
-fn recovered(since: Position, events: &[Published]) -> Answer {
-    let packets = events.iter().flat_map(Published::packets);
-    Answer {
+fn replayed(since: Position, events: &[PublishedEvent]) -> CatchUp {
+    let packets = events.iter().flat_map(PublishedEvent::packets);
+    CatchUp {
         packets: packets
             .map(|(name, payload)| (name, Arc::clone(payload)))
             .collect(),
         position: events.last().map_or(since, |event| event.position),
-        recovered: true,
-        alarms_recovered: true,
+        outcome: Outcome::Recovered,
     }
 }
 
-fn fresh(device: &DeviceId, since: Option<Position>, snapshot: &Snapshot, now: Time) -> Answer {
+fn fresh(device: &DeviceId, since: Option<Position>, snapshot: &Snapshot, now: Time) -> CatchUp {
     let position = position(snapshot);
     let mut packets = Vec::new();
-    let mut alarms_recovered = true;
+    let mut outcome = Outcome::Snapshot;
     if let Some(since) = since {
         let changes = changes_after(since, &snapshot.changes);
         packets.extend(changes.iter().filter_map(|stored| {
             let payload = serde_json::from_slice::<Box<RawValue>>(&stored.payload).ok()?;
-            Some(("device:alerts:changed", Arc::from(payload)))
+            Some((DEVICE_ALERTS_CHANGED, Arc::from(payload)))
         }));
-        // A payload that cannot be read is a change that is not told.
-        alarms_recovered = packets.len() == changes.len() && are_complete(since, snapshot);
+        // A payload that cannot be read is a change that the client does not get.
+        let are_readable = packets.len() == changes.len();
+        if !are_readable || !has_all_changes(since, snapshot) {
+            outcome = Outcome::AlarmsIncomplete;
+        }
     }
     if let Some(state) = &snapshot.state {
         let freshness = freshness(state, snapshot.last_message, now);
         let data = device_data(state, freshness, PayloadKind::Snapshot);
-        packets.extend(data.map(|data| ("device:data", data)));
+        packets.extend(data.map(|data| (DEVICE_DATA, data)));
         if since.is_some() || !state.alarms.is_empty() {
             let alerts =
                 event::device_alerts(device, &state.alarms, position, PayloadKind::Snapshot);
-            packets.push(("device:alerts", Arc::from(alerts)));
+            packets.push((DEVICE_ALERTS, Arc::from(alerts)));
         }
     } else if since.is_some_and(|since| since.epoch == snapshot.epoch) {
-        // Within an epoch a device goes only by being retired. At a new one nothing is known of its alarms.
+        // Within an epoch only a retirement removes a device, so no alarm is open. In a new epoch nothing is known of its
+        // alarms.
         let alerts = event::device_alerts(device, [], position, PayloadKind::Snapshot);
-        packets.push(("device:alerts", Arc::from(alerts)));
+        packets.push((DEVICE_ALERTS, Arc::from(alerts)));
     }
-    Answer {
+    CatchUp {
         packets,
         position,
-        recovered: false,
-        alarms_recovered,
+        outcome,
     }
 }
 
 fn device_data(
     state: &DeviceState,
     freshness: Freshness,
-    mark: PayloadKind,
+    kind: PayloadKind,
 ) -> Option<Arc<RawValue>> {
-    event::device_data(state, freshness, mark, None).map(Arc::from)
+    event::device_data(state, freshness, kind, None).map(Arc::from)
 }
 
-/// The alarm changes a client at `since` has not seen: those behind its own position where the stream knows its epoch,
-/// else those of higher numbers.
+/// The alarm changes that a client at `since` has not seen: those after the last change of its own epoch that it has seen,
+/// or, if the stream has none of that epoch, those with higher numbers.
 fn changes_after(since: Position, changes: &[StoredChanges]) -> &[StoredChanges] {
     let is_seen = |at: Position| at.epoch == since.epoch && at.seq <= since.seq;
     let last_seen = changes.iter().rposition(|stored| is_seen(stored.position));
@@ -295,11 +313,11 @@ fn changes_after(since: Position, changes: &[StoredChanges]) -> &[StoredChanges]
     &changes[first..]
 }
 
-/// Whether no alarm change after `since` is missing: the position is on the line the streams show, which began with the
-/// device, and the changes reach back to it.
-fn are_complete(since: Position, snapshot: &Snapshot) -> bool {
+/// Whether the changes stream holds every alarm change after `since`. For that, `since` must belong to the history that the
+/// streams show, not lie before the device began, and the stream must reach back to it.
+fn has_all_changes(since: Position, snapshot: &Snapshot) -> bool {
     let reaches = |at: Position| at.epoch == since.epoch && at.seq >= since.seq;
-    let is_on_line = reaches(position(snapshot))
+    let is_same_history = reaches(position(snapshot))
         || snapshot
             .events
             .iter()
@@ -310,8 +328,8 @@ fn are_complete(since: Position, snapshot: &Snapshot) -> bool {
             .any(|stored| reaches(stored.position));
     let was_never_trimmed = snapshot.changes.len() < MAX_CHANGES;
     let oldest = snapshot.changes.first().map(|stored| stored.position.seq);
-    let reach_back = oldest.is_some_and(|oldest| oldest <= since.seq.saturating_add(1));
-    since.seq >= snapshot.born_after && is_on_line && (was_never_trimmed || reach_back)
+    let reaches_back = oldest.is_some_and(|oldest| oldest <= since.seq.saturating_add(1));
+    since.seq >= snapshot.born_after && is_same_history && (was_never_trimmed || reaches_back)
 }
 
 #[cfg(test)]

@@ -1,48 +1,40 @@
-//! REST: contract paths and shapes. Every route is on this screen; `rest/` has one file per resource.
+//! REST. Every route is listed here; `rest/` has one file per resource. `openapi.json` describes requests and answers.
 
 mod alarm_log;
 mod alerts;
 mod analytics;
 mod body;
-pub(crate) mod cors;
+mod context;
 mod devices;
-pub(crate) mod edge;
+mod edge;
 mod health;
 mod history;
+pub(crate) mod operator_paths;
 mod path;
 mod query;
 pub(crate) mod reply;
+pub(crate) mod request_telemetry;
 mod settings;
 mod telemetry;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::Method;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn;
 use axum::routing::{MethodRouter, delete, get, post};
-use shared::alarm::Change;
-use shared::alarm_log_lines::AlarmLogLines;
-use shared::clock::{Clock, Time};
-use shared::device::DeviceId;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tower_http::normalize_path::NormalizePath;
 
 use crate::error::ApiError;
-use crate::metrics::Metrics;
 use crate::openapi;
-use crate::origins::{OriginError, Origins};
-use crate::snapshot::Reads;
+use crate::origins::Origins;
 use crate::state::AppState;
-use crate::status::StatusHandle;
-use cors::Cors;
+use context::RestContext;
 
-// One line each, whatever its length.
+// One line per route, whatever its length.
 #[rustfmt::skip]
-fn routes() -> Vec<(Method, &'static str, MethodRouter<Rest>)> {
+fn routes() -> Vec<(Method, &'static str, MethodRouter<RestContext>)> {
     use Method as M;
     vec![
         (M::GET, "/devices/{deviceId}/subtronics/telemetry/latest", get(telemetry::latest)),
@@ -65,23 +57,15 @@ fn routes() -> Vec<(Method, &'static str, MethodRouter<Rest>)> {
     ]
 }
 
-/// Methods that front ends call on routes which have others: they are unknown (contract 4.4), not forbidden.
-fn unserved() -> [(&'static str, MethodRouter<Rest>); 1] {
+/// Methods that front ends call on a path which has other methods. They answer 404 like any unknown route, not 405.
+fn unserved() -> [(&'static str, MethodRouter<RestContext>); 1] {
     [("/api/devices", post(unknown_route))]
 }
 
-/// The REST service: everything but `/socket.io`.
-///
-/// Fails on allowed origins that `Config::validate` would have refused.
-pub fn router(state: AppState) -> Result<Router, OriginError> {
-    let origins = Origins::from_config(&state.config.allowed_origins)?;
-    let cors = Cors::new(
-        origins.clone(),
-        Arc::clone(&state.clock),
-        Arc::clone(&state.metrics),
-    );
-    let metrics = Arc::clone(&state.metrics);
-    let rest = Rest::new(state, &origins);
+/// The REST service: every path but `/socket.io`. Origins must be checked before it is called.
+pub(crate) fn router(state: AppState, origins: &Origins) -> Router {
+    let metrics = Arc::clone(&state.metrics.rest);
+    let context = RestContext::new(state, origins);
     let mut inner = Router::new();
     for (_, path, handler) in routes() {
         inner = inner.route(path, handler);
@@ -93,103 +77,16 @@ pub fn router(state: AppState) -> Result<Router, OriginError> {
         .method_not_allowed_fallback(async || ApiError::WrongMethod)
         .fallback(unknown_route)
         .layer(DefaultBodyLimit::max(edge::MAX_BODY_BYTES))
-        .with_state(rest);
-    let inner = edge::passed(inner, metrics);
-    // A trailing slash matches every route, so it has to be gone before a route is looked for.
-    let outer = Router::new()
+        .with_state(context);
+    let inner = edge::bound_and_observe(inner, metrics);
+    // A trailing slash matches every route, so it must be removed before the route is chosen.
+    Router::new()
         .fallback_service(NormalizePath::trim_trailing_slash(inner))
         .layer(from_fn(edge::complete))
-        .layer(from_fn_with_state(cors, cors::guard));
-    Ok(outer)
-}
-
-/// What probes and the collection of metrics ask, also of a replica that is full.
-const FOR_OPERATORS: [&str; 3] = ["/livez", "/readyz", "/metrics"];
-
-/// Whether this path is one of those that must be answered as long as the process lives.
-pub(crate) fn is_for_operators(path: &str) -> bool {
-    FOR_OPERATORS.contains(&path)
 }
 
 async fn unknown_route() -> ApiError {
     ApiError::UnknownRoute
-}
-
-/// Requests that read much (all devices, all logs) and may do so at the same time; the next ones wait their turn.
-const LARGE_READS: usize = 4;
-/// How long they wait.
-const MAX_WAIT: Duration = Duration::from_secs(10);
-
-/// What handlers work with.
-#[derive(Clone)]
-pub(crate) struct Rest {
-    reads: Reads,
-    status: StatusHandle,
-    clock: Arc<dyn Clock>,
-    alerts_bound: usize,
-    origin_texts: Arc<[String]>,
-    large_reads: Arc<Semaphore>,
-    /// Number of devices when Redis last told it.
-    devices: Arc<AtomicUsize>,
-    metrics: Arc<Metrics>,
-    lines: Arc<AlarmLogLines>,
-}
-
-impl Rest {
-    /// Metric and log lines of what somebody changed. By whom stands in the alarm log alone.
-    fn tell_changes(&self, device: &DeviceId, changes: &[Change]) {
-        for change in changes {
-            self.metrics.alarm_changes.increment(change.kind.code());
-        }
-        self.lines
-            .log_changes(device, changes, None, self.clock.now());
-    }
-
-    fn new(state: AppState, origins: &Origins) -> Self {
-        Self {
-            reads: Reads {
-                store: state.store,
-                deadline: state.config.redis.redis_timeout,
-            },
-            status: state.status,
-            clock: state.clock,
-            alerts_bound: state.config.alerts_bound,
-            origin_texts: origins.to_texts().into(),
-            large_reads: Arc::new(Semaphore::new(LARGE_READS)),
-            devices: Arc::default(),
-            metrics: state.metrics,
-            lines: Arc::default(),
-        }
-    }
-
-    /// The moment at which something is shown.
-    fn now(&self) -> Time {
-        self.clock.now()
-    }
-
-    fn is_serving(&self) -> bool {
-        self.status.current().is_serving
-    }
-
-    fn origin_texts(&self) -> Vec<String> {
-        self.origin_texts.to_vec()
-    }
-
-    fn remember_devices(&self, count: usize) {
-        self.devices.store(count, Ordering::Relaxed);
-    }
-
-    fn last_known_devices(&self) -> usize {
-        self.devices.load(Ordering::Relaxed)
-    }
-
-    /// Waits until one more large read may run.
-    async fn turn(&self) -> Result<SemaphorePermit<'_>, ApiError> {
-        match tokio::time::timeout(MAX_WAIT, self.large_reads.acquire()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(ApiError::TooSlow),
-        }
-    }
 }
 
 #[cfg(test)]

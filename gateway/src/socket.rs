@@ -1,20 +1,22 @@
-//! Socket.IO: the namespace, its commands, and one task per connection that works them off in order.
+//! Socket.IO: the namespace, its events, and one task per connection.
 //!
-//! The library spawns a task per event, the newest running first, and calls the connect handler after it has answered
-//! the client. So every handler is registered before that answer, in the connect middleware, and only puts a command
-//! into the connection's queue, in the order of the wire; the task that works them off starts in the connect handler.
+//! The library starts a task per event and runs the newest first. It calls the connect handler only after it has answered
+//! the client. Commands would therefore be reordered, or lost right after the connect answer. So every event handler is
+//! registered before that answer, in the connect middleware, and its extractor puts a command into the connection's queue in
+//! the order of arrival. The task that carries them out starts in the connect handler.
 
-mod client;
 mod command;
-mod transport;
+mod connection;
+pub(crate) mod refusal;
+pub(crate) mod request;
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, SEC_WEBSOCKET_KEY};
-use axum::http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
 use axum::response::IntoResponse;
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::extract::SocketRef;
@@ -25,94 +27,65 @@ use socketioxide::{ParserConfig, SocketIo, TransportType};
 use tokio::sync::mpsc;
 use tower::ServiceExt;
 
-pub(crate) use client::{Client, ClientId, Clients, LetGo};
-pub(crate) use command::Unanswered;
-use command::{Command, Subscribe, Unsubscribe, work_off};
-use transport::{Transport, Upgrades};
-
+use crate::client::close_reason::CloseReason;
+use crate::client::log_limit::limited;
+use crate::client::transport::{Transport, Upgrades};
+use crate::clients::Clients;
 use crate::config::Config;
-use crate::drain;
-use crate::lanes::Flushed;
-use crate::listener::Link;
-use crate::metrics::Metrics;
+use crate::event_names::{SUBSCRIBE_DEVICE, UNSUBSCRIBE_DEVICE};
+use crate::listener::connection::ConnectionHandle;
+use crate::metrics::SocketMetrics;
 use crate::monitor::Monitor;
 use crate::relay::Relay;
+use command::{CommandQueue, Subscribe, Unsubscribe};
+use connection::{Connection, ConnectionContext};
+use request::{PATH, is_websocket, session_of};
 
-/// Path of every Socket.IO request.
-pub(crate) const PATH: &str = "/socket.io";
-
-/// Pause before a full queue of the library is tried again after it took something.
-const RETRY: Duration = Duration::from_millis(8);
-/// The longest pause: a client that takes nothing at all is asked less and less often.
-const MAX_RETRY: Duration = Duration::from_millis(128);
-/// How often a websocket's silence is looked at.
-const SILENCE_CHECK: Duration = Duration::from_secs(5);
-/// What a heartbeat may be late before the connection counts as dead.
+/// How late a heartbeat may be before the connection counts as dead.
 const SILENCE_GRACE: Duration = Duration::from_secs(5);
-/// How long a half-received event with attachments is kept; we take no attachments.
+/// How long a half-received event with attachments is kept. We accept no attachments.
 const COMPLETION_TIMEOUT: Duration = Duration::from_secs(5);
-/// A small read buffer per connection: our incoming events are small, and there are many connections.
+/// Read buffer per connection, in bytes. Small, as incoming events are small and connections many.
 const READ_BUFFER: usize = 512;
-/// Commands that may wait per connection, beyond one for each allowed subscription.
+/// Commands that may wait per connection, in addition to one for each allowed subscription.
 const SPARE_COMMANDS: usize = 64;
 /// How long closing one polling session may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What every connection works with.
-#[derive(Debug)]
-struct Context {
-    clients: Clients,
-    relay: Relay,
-    monitor: Monitor,
-    upgrades: Upgrades,
-    max_subscriptions: usize,
-    max_silence: Duration,
-}
-
-/// The Socket.IO service of this replica.
+/// The Socket.IO service of this replica. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Sockets {
-    inner: Arc<Inner>,
+    inner: Arc<SocketsInner>,
 }
 
-struct Inner {
+struct SocketsInner {
     service: SocketIoService<NotFound>,
     upgrades: Upgrades,
     monitor: Monitor,
-    metrics: Arc<Metrics>,
+    metrics: Arc<SocketMetrics>,
 }
 
 impl Sockets {
-    pub(crate) fn new(config: &Config, clients: Clients, relay: Relay, monitor: Monitor) -> Self {
-        let parser = ParserConfig::common()
-            .max_incoming_binaries(0)
-            .max_incoming_binary_buf_size(config.max_event_bytes)
-            .packet_completion_timeout(COMPLETION_TIMEOUT);
-        let (service, io) = SocketIo::builder()
-            .req_path(PATH)
-            .transports([TransportType::Polling, TransportType::Websocket])
-            .connect_timeout(config.connect_timeout)
-            .ping_interval(config.ping_interval)
-            .ping_timeout(config.ping_timeout)
-            .max_payload(u64::try_from(config.max_event_bytes).unwrap_or(u64::MAX))
-            .ws_max_message_size(config.max_event_bytes)
-            .ws_max_frame_size(config.max_event_bytes)
-            .ws_read_buffer_size(READ_BUFFER)
-            .max_buffer_size(config.client_buffer)
-            .with_parser(parser)
-            .build_with_inner_svc(NotFound);
+    pub(crate) fn new(
+        config: &Config,
+        clients: Clients,
+        relay: Relay,
+        monitor: Monitor,
+        metrics: Arc<SocketMetrics>,
+    ) -> Self {
+        let (service, io) = library_service(config);
         let upgrades = Upgrades::default();
-        let metrics = Arc::clone(clients.metrics());
-        let context = Arc::new(Context {
+        let context = Arc::new(ConnectionContext {
             clients,
             relay,
             monitor: monitor.clone(),
             upgrades: upgrades.clone(),
+            metrics: Arc::clone(&metrics),
             max_subscriptions: config.subscriptions_per_client,
             max_silence: config.ping_interval + config.ping_timeout + SILENCE_GRACE,
         });
         let sockets = Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(SocketsInner {
                 service,
                 upgrades,
                 monitor,
@@ -120,17 +93,18 @@ impl Sockets {
             }),
         };
         let connecting = Arc::clone(&context);
-        // The service holds this handler: it must not be held by it.
+        // Weak, because the service holds this handler: a strong reference would keep it alive for ever.
         let closing = Arc::downgrade(&sockets.inner);
-        let handler = async move |Handle(socket): Handle| {
+        let handler = async move |SharedSocket(socket): SharedSocket| {
             let Some(connection) = socket.extensions.remove::<Arc<Connection>>() else {
                 return;
             };
-            // The task must not keep the socket: its table does, as long as it is connected.
+            // The task must not keep the socket alive. The library's table does so while it is connected.
             drop(socket);
-            connection.run(&context, &closing).await;
+            let close_session = close_session(&connection, &closing);
+            connection.run(&context, close_session).await;
         };
-        let middleware = async move |Handle(socket): Handle| {
+        let middleware = async move |SharedSocket(socket): SharedSocket| {
             prepare(&socket, &connecting);
             Ok::<(), Infallible>(())
         };
@@ -141,25 +115,26 @@ impl Sockets {
     /// Answers a request below [`PATH`] whose origin was checked.
     pub(crate) async fn answer(&self, request: Request<Body>) -> Response<Body> {
         let session = session_of(request.uri()).map(str::parse::<Sid>);
-        let is_websocket = query_value(request.uri().query(), "transport") == Some("websocket");
+        let is_websocket = is_websocket(request.uri());
         let is_handshake = session.is_none();
+        let refused = &self.inner.metrics.handshakes_refused;
         if is_handshake && self.inner.monitor.is_draining() {
-            self.inner.metrics.refused.increment("draining");
+            refused.draining.increment();
             return StatusCode::SERVICE_UNAVAILABLE.into_response();
         }
         if let (Some(Ok(sid)), true) = (session, is_websocket)
-            && let Some(link) = request.extensions().get::<Arc<Link>>()
+            && let Some(connection) = request.extensions().get::<Arc<ConnectionHandle>>()
         {
-            self.inner.upgrades.note(sid, link);
+            self.inner.upgrades.insert(sid, connection);
         }
         let response = self.call(slim(request)).await;
         if is_handshake && response.status().is_client_error() {
-            self.inner.metrics.refused.increment("invalid");
+            refused.invalid.increment();
         }
         response
     }
 
-    /// Closes a polling session as a leaving client would.
+    /// Closes a polling session the way a leaving client would.
     async fn close_polling(&self, sid: Sid) {
         let request = Request::builder()
             .method(Method::POST)
@@ -179,8 +154,38 @@ impl Sockets {
     }
 }
 
-/// The library keeps the head of the first request as long as the connection lives, and with it the whole buffer it was
-/// read into: only what the library reads is copied out of it.
+fn library_service(config: &Config) -> (SocketIoService<NotFound>, SocketIo) {
+    let parser = ParserConfig::common()
+        .max_incoming_binaries(0)
+        .max_incoming_binary_buf_size(config.max_event_bytes)
+        .packet_completion_timeout(COMPLETION_TIMEOUT);
+    SocketIo::builder()
+        .req_path(PATH)
+        .transports([TransportType::Polling, TransportType::Websocket])
+        .connect_timeout(config.connect_timeout)
+        .ping_interval(config.ping_interval)
+        .ping_timeout(config.ping_timeout)
+        .max_payload(u64::try_from(config.max_event_bytes).unwrap_or(u64::MAX))
+        .ws_max_message_size(config.max_event_bytes)
+        .ws_max_frame_size(config.max_event_bytes)
+        .ws_read_buffer_size(READ_BUFFER)
+        .max_buffer_size(config.client_buffer)
+        .with_parser(parser)
+        .build_with_inner_svc(NotFound)
+}
+
+/// Closes the session of a client that started with polling. A websocket needs no such request.
+async fn close_session(connection: &Connection, sockets: &Weak<SocketsInner>) {
+    let client = connection.client();
+    if client.transport().began_with_polling()
+        && let Some(inner) = sockets.upgrade()
+    {
+        Sockets { inner }.close_polling(client.sid()).await;
+    }
+}
+
+/// Copies what the library reads from a request. The library keeps the head of the first request as long as the connection
+/// lives, and the head would keep the buffer it was read into.
 fn slim(request: Request<Body>) -> Request<Body> {
     let (mut parts, body) = request.into_parts();
     let mut headers = HeaderMap::new();
@@ -189,7 +194,7 @@ fn slim(request: Request<Body>) -> Request<Body> {
             .headers
             .get(&name)
             .map(|value| value.as_bytes().to_vec());
-        // A value that was one stays one.
+        // Cannot fail: the bytes were a header value before.
         if let Some(value) = value.and_then(|value| value.try_into().ok()) {
             headers.insert(name, value);
         }
@@ -201,147 +206,52 @@ fn slim(request: Request<Body>) -> Request<Body> {
     Request::from_parts(parts, body)
 }
 
-/// Whether it is a request of Socket.IO.
-pub(crate) fn is_for(uri: &Uri) -> bool {
-    let below = uri.path().strip_prefix(PATH);
-    below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-/// The connection a request belongs to; `None`: it begins one.
-pub(crate) fn session_of(uri: &Uri) -> Option<&str> {
-    query_value(uri.query(), "sid")
-}
-
-fn query_value<'a>(query: Option<&'a str>, name: &str) -> Option<&'a str> {
-    let mut pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.find_map(|(key, value)| (key == name).then_some(value))
-}
-
-/// Registers everything on a socket that is about to be told it is connected. What is acquired here is released when
-/// the socket is dropped: nothing else is called if the client goes now.
-fn prepare(socket: &Arc<Socket>, context: &Context) {
-    let began_with_websocket =
-        query_value(socket.req_parts().uri.query(), "transport") == Some("websocket");
-    let link = socket.req_parts().extensions.get::<Arc<Link>>();
-    let own = link.filter(|_| began_with_websocket).cloned();
+/// Registers everything on a socket before it gets the connect answer. What this acquires is released when the socket is
+/// dropped: if the client disconnects now, no handler is called.
+fn prepare(socket: &Arc<Socket>, context: &ConnectionContext) {
+    let handshake = socket.req_parts();
+    let connection = handshake.extensions.get::<Arc<ConnectionHandle>>();
+    let own = connection.filter(|_| is_websocket(&handshake.uri)).cloned();
     let transport = Transport::new(socket.id, own, context.upgrades.clone());
     let client = context.clients.create(socket, transport);
-    // Full: the client is let go, see [`command::take`].
+    // If this is full, the client is disconnected (see `command`).
     let (tx, rx) = mpsc::channel(context.max_subscriptions + SPARE_COMMANDS);
-    socket.extensions.insert(command::Queue {
+    socket.extensions.insert(CommandQueue {
         client: Arc::clone(&client),
         commands: tx,
     });
-    socket.on("subscribe:device", async |_: Subscribe| {});
-    socket.on("unsubscribe:device", async |_: Unsubscribe| {});
+    socket.on(SUBSCRIBE_DEVICE, async |_: Subscribe| {});
+    socket.on(UNSUBSCRIBE_DEVICE, async |_: Unsubscribe| {});
     let leaving = Arc::clone(&client);
     socket.on_disconnect(async move |_: SocketRef, reason: DisconnectReason| {
-        client::tell(|held_back| {
-            tracing::info!(client = %leaving.sid(), reason = %reason, held_back, "client disconnected");
+        limited(|suppressed| {
+            tracing::info!(client = %leaving.sid(), reason = %reason, held_back = suppressed, "client disconnected");
         });
-        leaving.has_left(reason);
+        leaving.record_disconnect(close_reason(reason));
     });
-    let connection = Connection {
-        client,
-        commands: Mutex::new(Some(rx)),
-    };
+    let connection = Connection::new(client, rx);
     socket.extensions.insert(Arc::new(connection));
 }
 
-/// What the connect handler takes over from the middleware.
-struct Connection {
-    client: Arc<Client>,
-    // A std mutex: held for one take.
-    commands: Mutex<Option<mpsc::Receiver<Command>>>,
-}
-
-impl Connection {
-    /// The connection's task: works off its commands, flushes its lanes, watches its silence, until it is gone.
-    async fn run(&self, context: &Context, sockets: &Weak<Inner>) {
-        let taken = self
-            .commands
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let Some(commands) = taken else {
-            return;
-        };
-        let client = &self.client;
-        let _registration = context.clients.register(client);
-        let _missed = LetGoIfDropped(Arc::clone(client));
-        let total = context.clients.count();
-        client::tell(|held_back| {
-            tracing::info!(client = %client.sid(), total, held_back, "client connected");
-        });
-        if let Some(status) = context.monitor.degraded() {
-            client.send("system:status", &status);
+fn close_reason(reason: DisconnectReason) -> CloseReason {
+    match reason {
+        DisconnectReason::ClientNSDisconnect => CloseReason::Client,
+        DisconnectReason::TransportClose => CloseReason::TransportClose,
+        DisconnectReason::TransportError => CloseReason::TransportError,
+        DisconnectReason::HeartbeatTimeout => CloseReason::Heartbeat,
+        DisconnectReason::MultipleHttpPollingError | DisconnectReason::PacketParsingError => {
+            CloseReason::Invalid
         }
-        let mut subscriptions = command::Subscriptions::new(context.max_subscriptions);
-        tokio::select! {
-            () = client.gone().cancelled() => {}
-            () = work_off(client, commands, &context.relay, &mut subscriptions) => {}
-            () = flush(client) => {}
-            () = watch_silence(client, context.max_silence) => {}
-            () = drain::turn_away(client, context.monitor.is_draining()) => {}
-        }
-        client.end();
-        context
-            .relay
-            .gone(client, subscriptions.into_devices())
-            .await;
-        if client.transport().began_with_polling()
-            && let Some(inner) = sockets.upgrade()
-        {
-            Sockets { inner }.close_polling(client.sid()).await;
+        DisconnectReason::ServerNSDisconnect | DisconnectReason::ClosingServer => {
+            CloseReason::Server
         }
     }
 }
 
-/// A task that ends in a panic must not leave a client behind that looks connected.
-struct LetGoIfDropped(Arc<Client>);
+/// Extractor of the shared socket itself.
+struct SharedSocket(Arc<Socket>);
 
-impl Drop for LetGoIfDropped {
-    fn drop(&mut self) {
-        // Does nothing to a client that is gone, which is the rule.
-        self.0.let_go(LetGo::Broken);
-    }
-}
-
-/// Hands over what waits: nothing tells when the library's queue has room again.
-async fn flush(client: &Client) {
-    loop {
-        client.waiting().notified().await;
-        let mut pause = RETRY;
-        loop {
-            match client.flush() {
-                Flushed::All => break,
-                Flushed::Some => pause = RETRY,
-                Flushed::Nothing => pause = (pause * 2).min(MAX_RETRY),
-            }
-            tokio::time::sleep(pause).await;
-        }
-    }
-}
-
-/// The library's heartbeat cannot end a connection whose writer is stuck. A living websocket answers pings.
-async fn watch_silence(client: &Client, max_silence: Duration) {
-    let mut ticks = tokio::time::interval(SILENCE_CHECK);
-    loop {
-        ticks.tick().await;
-        if client
-            .transport()
-            .silence()
-            .is_some_and(|silence| silence > max_silence)
-        {
-            client.let_go(LetGo::Silent);
-        }
-    }
-}
-
-/// The socket itself, shared, as only an extractor is given it.
-struct Handle(Arc<Socket>);
-
-impl FromConnectParts<LocalAdapter> for Handle {
+impl FromConnectParts<LocalAdapter> for SharedSocket {
     type Error = Infallible;
 
     fn from_connect_parts(socket: &Arc<Socket>, _: &Option<Value>) -> Result<Self, Infallible> {
@@ -349,7 +259,7 @@ impl FromConnectParts<LocalAdapter> for Handle {
     }
 }
 
-/// What is below [`PATH`] and not Socket.IO.
+/// Answers requests that the library does not handle.
 #[derive(Clone, Debug)]
 struct NotFound;
 

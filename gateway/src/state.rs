@@ -1,4 +1,4 @@
-//! What every part of the gateway shares: handles only, nothing that could be wrong on its own.
+//! The handles that every part of the gateway uses.
 
 use std::sync::Arc;
 
@@ -9,17 +9,12 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::status::StatusHandle;
 
-/// Cheap to clone.
+/// Cheap to clone; clones share everything.
 #[derive(Clone)]
-pub struct AppState {
-    /// Device state, streams and logs in Redis.
-    pub store: Store,
-    /// As the process was started.
-    pub config: Arc<Config>,
-    /// Health of the data path.
-    pub status: StatusHandle,
-    /// What is counted.
+pub(crate) struct AppState {
+    pub(crate) store: Store,
+    pub(crate) config: Arc<Config>,
+    pub(crate) status: StatusHandle,
     pub(crate) metrics: Arc<Metrics>,
-    /// The one clock.
-    pub clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
 }

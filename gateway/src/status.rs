@@ -1,97 +1,99 @@
-//! Whether what is shown can be current: health and age of the path from the detectors to here. Pure.
+//! Whether what clients see can be current: the state of the path from the detectors to here. Pure.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use shared::clock::millis;
 
-/// Body of `/readyz` and, with a time, of `system:status`.
+/// The state of the data path: the body of `/readyz` and, with a time, of `system:status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Status {
-    /// Redis answered once and nobody asked us to go: an outage of a part of ours is no reason to be restarted.
+pub(crate) struct PathStatus {
+    /// Redis answered at least once and the process is not shutting down. While this holds, `/health` answers 200: a failed
+    /// part of the data path is no reason to restart this process.
     #[serde(skip)]
     pub(crate) is_serving: bool,
-    /// The judgement.
-    pub status: Level,
-    /// What it rests on.
-    pub dependencies: Dependencies,
+    /// The overall result.
+    pub(crate) status: Readiness,
+    /// The state of each part.
+    pub(crate) dependencies: Dependencies,
 }
 
 /// How far the service can do its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Level {
+pub(crate) enum Readiness {
     /// Everything answers.
     Ok,
-    /// Something every replica needs is away: clients are served and told.
+    /// Something that every replica needs is away. Clients are served and informed.
     Degraded,
     /// Do not send clients here.
     Unready,
 }
 
-/// The links of the data path.
+/// The parts of the data path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Dependencies {
-    /// Our own link to Redis.
-    pub redis: Dependency,
+pub(crate) struct Dependencies {
+    /// Our own connection to Redis.
+    pub(crate) redis: Dependency,
     /// The broker, as the ingests report it.
-    pub broker: Dependency,
+    pub(crate) broker: Dependency,
     /// The ingests.
-    pub ingest: Dependency,
+    pub(crate) ingest: Dependency,
 }
 
-/// One link of the data path.
+/// One part of the data path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Dependency {
+pub(crate) struct Dependency {
     /// Whether it works.
-    pub ok: bool,
-    /// Since its last sign of life; `null` if there never was one.
-    pub age_ms: Option<u64>,
+    pub(crate) ok: bool,
+    /// Age of its last sign of life in milliseconds; `null` if there was none.
+    pub(crate) age_ms: Option<i64>,
 }
 
-/// What is known when it is judged.
+/// What is known about the data path.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Observation {
+pub(crate) struct PathObservation {
     /// When Redis answered last.
     pub(crate) redis: Option<Instant>,
-    /// When an ingest with a live subscription reported last, as far as known.
+    /// When an ingest with an active subscription reported last, as far as known.
     pub(crate) ingest: Option<Instant>,
     /// Whether the newest report was recent enough when Redis was last asked.
     pub(crate) is_listening: bool,
-    /// The process is about to go.
+    /// The process is shutting down.
     pub(crate) is_draining: bool,
-    /// Something of our own does not work.
+    /// A part of this process does not work.
     pub(crate) is_broken: bool,
 }
 
-impl Status {
-    /// Judges what was observed. `away_after`: how long Redis may be silent.
-    pub(crate) fn judge(seen: &Observation, now: Instant, away_after: Duration) -> Self {
+impl PathStatus {
+    /// Evaluates what was observed. `away_after`: how long Redis may be silent.
+    pub(crate) fn evaluate(observed: &PathObservation, now: Instant, away_after: Duration) -> Self {
         let age = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at));
-        let millis = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-        let has_redis = age(seen.redis).is_some_and(|age| age <= away_after);
+        let has_redis = age(observed.redis).is_some_and(|age| age <= away_after);
         let redis = Dependency {
             ok: has_redis,
-            age_ms: age(seen.redis).map(millis),
+            age_ms: age(observed.redis).map(millis),
         };
-        // Without Redis nobody knows about the ingests, and unknown is never shown as normal.
+        // Without Redis the state of the ingests is unknown, and unknown is never shown as normal.
         let ingest = Dependency {
-            ok: has_redis && seen.is_listening,
-            age_ms: age(seen.ingest).map(millis),
+            ok: has_redis && observed.is_listening,
+            age_ms: age(observed.ingest).map(millis),
         };
-        let status = if seen.redis.is_none() || seen.is_draining || seen.is_broken {
-            Level::Unready
+        let is_unready = observed.redis.is_none() || observed.is_draining || observed.is_broken;
+        let status = if is_unready {
+            Readiness::Unready
         } else if redis.ok && ingest.ok {
-            Level::Ok
+            Readiness::Ok
         } else {
-            Level::Degraded
+            Readiness::Degraded
         };
-        // An ingest reports only while the broker serves its subscription: the report speaks for both.
         Self {
-            is_serving: seen.redis.is_some() && !seen.is_draining,
+            is_serving: observed.redis.is_some() && !observed.is_draining,
             status,
             dependencies: Dependencies {
                 redis,
+                // An ingest reports only while its subscription at the broker is active, so its report covers both.
                 broker: ingest,
                 ingest,
             },
@@ -99,48 +101,45 @@ impl Status {
     }
 
     /// Status code of `/readyz`.
-    #[must_use]
-    pub fn http_status(&self) -> u16 {
+    pub(crate) fn http_status(&self) -> u16 {
         match self.status {
-            Level::Ok | Level::Degraded => 200,
-            Level::Unready => 503,
+            Readiness::Ok | Readiness::Degraded => 200,
+            Readiness::Unready => 503,
         }
     }
 
-    /// Whether clients must be told that what they see may be old.
-    #[must_use]
-    pub fn is_degraded(&self) -> bool {
+    /// Whether clients must be informed that what they see may be old.
+    pub(crate) fn is_degraded(&self) -> bool {
         !(self.dependencies.redis.ok && self.dependencies.ingest.ok)
     }
 }
 
-/// The latest judgement. Cheap to clone; every clone sees the same.
+/// The latest status. Cheap to clone; all clones share it.
 #[derive(Clone, Debug)]
-pub struct StatusHandle {
+pub(crate) struct StatusHandle {
     // A std lock: held for one clone or one assignment, never across an await.
-    current: Arc<RwLock<Status>>,
+    current: Arc<RwLock<PathStatus>>,
 }
 
 impl StatusHandle {
     /// Unready until something was observed.
     pub(crate) fn new(now: Instant) -> Self {
-        let unknown = Status::judge(&Observation::default(), now, Duration::ZERO);
+        let unknown = PathStatus::evaluate(&PathObservation::default(), now, Duration::ZERO);
         Self {
             current: Arc::new(RwLock::new(unknown)),
         }
     }
 
-    /// The latest judgement.
-    #[must_use]
-    pub fn current(&self) -> Status {
+    /// The latest status.
+    pub(crate) fn current(&self) -> PathStatus {
         self.current
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    /// Takes over a judgement and answers with the one before.
-    pub(crate) fn replace(&self, status: Status) -> Status {
+    /// Sets the latest status and returns the one before.
+    pub(crate) fn replace(&self, status: PathStatus) -> PathStatus {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut current, status)
     }

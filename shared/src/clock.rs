@@ -54,6 +54,13 @@ impl Time {
     pub const fn millis_since(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0)
     }
+
+    /// How long after `earlier` this is; zero if it is before.
+    #[must_use]
+    pub fn duration_since(self, earlier: Self) -> Duration {
+        let millis = self.millis_since(earlier);
+        Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+    }
 }
 
 impl std::ops::Add<Duration> for Time {

@@ -9,12 +9,12 @@ fn parse(more: &[&str]) -> Result<Config, Usage> {
 }
 
 #[test]
-fn the_definition_is_sound() {
+fn the_command_line_is_defined_consistently() {
     Config::command().debug_assert();
 }
 
 #[test]
-fn defaults_are_those_of_the_manual() {
+fn defaults_are_the_documented_ones() {
     let config = parse(&[]).unwrap();
     assert_eq!(config.http_port, 3002);
     assert!(config.allowed_origins.is_empty());
@@ -23,7 +23,7 @@ fn defaults_are_those_of_the_manual() {
 }
 
 #[test]
-fn a_platforms_port_counts_where_ours_is_not_given() {
+fn the_port_of_a_hosting_platform_is_used_if_ours_is_not_set() {
     assert_eq!(parse(&["--port", "8080"]).unwrap().http_port, 8080);
     assert_eq!(
         parse(&["--port", "8080", "--http-port", "3002"])
@@ -43,7 +43,7 @@ fn origins_are_a_trimmed_comma_list() {
 }
 
 #[test]
-fn without_authentication_it_does_not_start_unless_told_so() {
+fn without_authentication_it_starts_only_if_anonymous_access_is_allowed() {
     let usage = Config::try_from_args(["gateway", "--redis-url", "redis://h"]).unwrap_err();
     assert_eq!(
         (usage.to_string().as_str(), usage.exit_code()),
@@ -55,7 +55,7 @@ fn without_authentication_it_does_not_start_unless_told_so() {
 }
 
 #[test]
-fn a_bad_flag_is_exit_2_and_one_clear_sentence() {
+fn a_bad_flag_gives_exit_code_2_and_one_sentence() {
     let cases: &[(&[&str], &str)] = &[
         (
             &["--http-port", "x"],

@@ -3,7 +3,7 @@ use super::*;
 const MS: Duration = Duration::from_millis(1);
 
 fn closings(delay: u32, period: u32, count: u32) -> Vec<u128> {
-    let plan = Plan {
+    let plan = DrainPlan {
         delay: delay * MS,
         period: period * MS,
     };
@@ -13,7 +13,7 @@ fn closings(delay: u32, period: u32, count: u32) -> Vec<u128> {
 }
 
 #[test]
-fn clients_are_closed_evenly_over_the_period_behind_the_delay() {
+fn clients_are_closed_evenly_over_the_period_after_the_delay() {
     assert_eq!(closings(0, 1000, 3), [100, 400, 700]);
     assert_eq!(closings(5000, 1000, 3), [5100, 5400, 5700]);
     assert_eq!(closings(5000, 1000, 0), []);

@@ -9,13 +9,13 @@ fn answer(error: ApiError) -> (u16, String) {
     let response = error.into_response();
     let status = response.status().as_u16();
     let body = futures_util::FutureExt::now_or_never(to_bytes(response.into_body(), 10_000))
-        .expect("the body is complete")
+        .expect("the body is ready at once")
         .expect("the body can be read");
     (status, String::from_utf8(body.to_vec()).expect("UTF-8"))
 }
 
 #[test]
-fn an_error_is_told_twice_in_its_body() {
+fn the_body_has_the_text_under_both_keys() {
     assert_eq!(
         answer(ApiError::UnknownDevice),
         (
@@ -39,7 +39,7 @@ fn causes_are_not_sent() {
 }
 
 #[test]
-fn statuses() {
+fn every_error_has_its_status() {
     let unreadable = ApiError::Unreadable {
         problem: "`limit` is not a number".to_owned(),
     };

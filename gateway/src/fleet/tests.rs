@@ -5,7 +5,7 @@ fn device(name: &str) -> DeviceId {
 }
 
 #[test]
-fn reports_are_summed_per_device_and_replica() {
+fn reports_of_all_replicas_are_added_up() {
     let one = WatchReport {
         websocket: 3,
         polling: 1,
@@ -16,7 +16,7 @@ fn reports_are_summed_per_device_and_replica() {
         ..report_of(vec![(device("B"), 2)])
     };
     let reports = BTreeMap::from([("one".to_owned(), one), ("other".to_owned(), other)]);
-    let totals = Totals::of(&reports);
+    let totals = FleetTotals::of(&reports);
     assert_eq!((totals.connections, totals.subscriptions), (6, 6));
     assert_eq!(totals.replicas, 2);
     let of_b = BTreeMap::from([("one".to_owned(), 1), ("other".to_owned(), 2)]);

@@ -71,7 +71,7 @@ fn an_exact_origin_is_compared_as_parsed() {
 }
 
 #[test]
-fn a_pattern_is_exactly_one_label() {
+fn a_star_stands_for_exactly_one_label() {
     let entries = ["https://*.vercel.app"];
     check(&entries, "https://subtronic-frontend.vercel.app", true);
     check(&entries, "https://SUBTRONIC.Vercel.App", true);
@@ -120,7 +120,7 @@ fn the_servers_own_host_is_allowed() {
 }
 
 #[test]
-fn what_is_no_origin_is_refused_in_the_configuration() {
+fn configured_entries_that_are_no_origins_are_refused() {
     let entries = [
         "*",
         "https://*",
@@ -140,7 +140,7 @@ fn what_is_no_origin_is_refused_in_the_configuration() {
 }
 
 #[test]
-fn the_rules_are_told_as_they_are_applied() {
+fn the_rules_are_listed_as_they_are_applied() {
     let texts = origins(&["https://*.vercel.app", "HTTPS://App.example:8443/"]).to_texts();
     assert_eq!(texts[..6], BUILT_IN);
     assert_eq!(

@@ -1,8 +1,9 @@
-//! One shard: the task that owns the fan-out of its devices.
+//! One shard: the task that owns its devices, so that nothing sent about a device overtakes anything else about it.
 
-use std::collections::{HashMap, VecDeque};
+mod load_queue;
+
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -10,9 +11,6 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use redis::RedisResult;
-use redis::aio::MultiplexedConnection;
-use shared::backoff::Backoff;
-use shared::device::DeviceId;
 use shared::error_chain::error_chain;
 use shared::position::Epoch;
 use shared::rate_limit::RateLimit;
@@ -22,111 +20,96 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::spans::Spans;
-use super::watched::{self, Outlet, Watched};
-use super::{Command, Link, Message, Settings};
+use super::acks;
+use super::command::ShardCommand;
+use super::device::WatchedDevice;
+use super::fan_out::FanOutContext;
+use super::subscriber::{Message, SubscriberConnection, SubscriptionChange, change_subscriptions};
+use super::watch_counts::{ShardWatchCounts, WatchCounts};
+use crate::client::ClientId;
 use crate::interest::{Channel, Interest};
-use crate::metrics::Metrics;
-use crate::replay::Published;
-use crate::socket::{ClientId, Clients};
+use crate::replay::PublishedEvent;
+use load_queue::LoadQueue;
 
 /// Channels subscribed to in one round trip.
 const CHUNK: usize = 500;
-/// Loads under way at a time: a reconnected replica catches up without flooding Redis.
-const MAX_LOADS: usize = 64;
-/// Clients beyond which the other tasks get their turn after an event.
+/// After an event for more clients than this, other tasks get their turn.
 const LARGE_FAN_OUT: usize = 256;
-/// How often staleness and lingering subscriptions are looked at.
+/// How often staleness and lingering subscriptions are checked.
 const TICK: Duration = Duration::from_secs(1);
 
 /// Where a shard's work comes from.
-pub(super) struct Sources {
-    pub(super) commands: mpsc::Receiver<Command>,
+pub(super) struct ShardInputs {
+    pub(super) commands: mpsc::Receiver<ShardCommand>,
     pub(super) messages: mpsc::Receiver<Message>,
-    pub(super) lagging: Arc<AtomicBool>,
-    pub(super) links: watch::Receiver<Option<Link>>,
+    /// Set when messages were dropped because the queue was full.
+    pub(super) has_overrun: Arc<AtomicBool>,
+    pub(super) connections: watch::Receiver<Option<SubscriberConnection>>,
     pub(super) observations: watch::Receiver<RedisObservation>,
 }
 
 pub(super) struct Shard {
-    number: usize,
     store: Store,
-    outlet: Outlet,
-    /// Lines about events and states that cannot be read: one per event would be one per reading.
-    unreadable: RateLimit,
-    unloadable: RateLimit,
-    sources: Sources,
-    link: Option<Link>,
-    /// The partitions' epochs as they were last seen.
+    fan_out: FanOutContext,
+    /// Limits log lines about events that cannot be read, as there could be one per reading.
+    unreadable_events: RateLimit,
+    /// Limits log lines about devices that cannot be read.
+    unreadable_devices: RateLimit,
+    inputs: ShardInputs,
+    connection: Option<SubscriberConnection>,
+    /// The partitions' epochs, as last observed.
     epochs: Arc<[Option<Epoch>]>,
     interest: Interest,
-    watched: HashMap<Channel, Watched>,
+    devices: HashMap<Channel, WatchedDevice>,
+    loads: LoadQueue,
     /// Subscriptions and loads under way.
-    work: FuturesUnordered<BoxFuture<'static, Done>>,
-    /// Devices that wait for a load, each once.
-    due: VecDeque<Channel>,
-    loading: usize,
-    next_load: u64,
-    backoff: Backoff,
-    /// No load begins before this: Redis is away.
-    paused_until: Option<Instant>,
+    work: FuturesUnordered<BoxFuture<'static, Completed>>,
+    counts: Arc<[ShardWatchCounts]>,
+    /// Index of this shard in `counts`.
+    number: usize,
 }
 
-/// What came of a piece of work.
-enum Done {
-    Subscribed {
+/// Work that ended, with its result.
+enum Completed {
+    SubscriptionChange {
+        /// Generation of the connection on which it was requested.
         generation: u64,
+        change: SubscriptionChange,
         channels: Vec<Channel>,
         result: RedisResult<()>,
     },
-    Unsubscribed {
-        generation: u64,
-        channels: Vec<Channel>,
-        result: RedisResult<()>,
-    },
-    Loaded {
+    Load {
         channel: Channel,
         id: u64,
         result: Result<Box<Snapshot>, StoreError>,
     },
-    /// A device that could not be read may be tried again.
-    Rested { channel: Channel },
+    /// The pause after which a device that could not be read is tried again.
+    Pause { channel: Channel },
 }
 
 impl Shard {
     pub(super) fn new(
         number: usize,
         store: Store,
-        clients: Clients,
-        settings: &Settings,
-        sources: Sources,
+        fan_out: FanOutContext,
+        interest: Interest,
+        inputs: ShardInputs,
+        counts: Arc<[ShardWatchCounts]>,
     ) -> Self {
         Self {
-            number,
-            outlet: Outlet {
-                clients,
-                broadcast_all: settings.broadcast_all,
-                clock: store.clock(),
-                spans: Spans {
-                    traces: settings.traces.clone(),
-                    clock: store.clock(),
-                    late: RateLimit::six_hundred_per_minute(),
-                },
-            },
             store,
-            unreadable: RateLimit::one_per_ten_seconds(),
-            unloadable: RateLimit::one_per_ten_seconds(),
-            sources,
-            link: None,
+            fan_out,
+            unreadable_events: RateLimit::one_per_ten_seconds(),
+            unreadable_devices: RateLimit::one_per_ten_seconds(),
+            inputs,
+            connection: None,
             epochs: Arc::default(),
-            interest: Interest::new(settings.linger),
-            watched: HashMap::new(),
+            interest,
+            devices: HashMap::new(),
+            loads: LoadQueue::new(),
             work: FuturesUnordered::new(),
-            due: VecDeque::new(),
-            loading: 0,
-            next_load: 0,
-            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)),
-            paused_until: None,
+            counts,
+            number,
         }
     }
 
@@ -134,130 +117,138 @@ impl Shard {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            if self.sources.lagging.swap(false, Ordering::Acquire) {
-                self.metrics().lagging.increment();
-                tracing::warn!("more was published than could be taken, catching up");
-                self.suspect_everything();
+            if self.inputs.has_overrun.swap(false, Ordering::Acquire) {
+                self.fan_out.metrics.overruns.increment();
+                tracing::warn!(
+                    "events were published faster than they could be processed, catching up"
+                );
+                self.assume_gaps();
             }
             self.begin_work();
-            let paused_until = self.paused_until;
+            let paused_until = self.loads.paused_until();
             tokio::select! {
                 () = finish.cancelled() => return Ok(()),
-                message = self.sources.messages.recv() => match message {
+                message = self.inputs.messages.recv() => match message {
                     Some(message) => {
-                        if self.publish(&message) > LARGE_FAN_OUT {
+                        if self.receive(&message) > LARGE_FAN_OUT {
                             tokio::task::yield_now().await;
                         }
                     }
                     None => return Ok(()),
                 },
-                command = self.sources.commands.recv() => match command {
-                    Some(command) => self.perform(command),
+                command = self.inputs.commands.recv() => match command {
+                    Some(command) => self.carry_out(command),
                     None => return Ok(()),
                 },
-                Some(done) = self.work.next() => self.complete(done),
-                changed = self.sources.links.changed() => match changed {
-                    Ok(()) => self.relink(),
+                Some(completed) = self.work.next() => self.complete(completed),
+                changed = self.inputs.connections.changed() => match changed {
+                    Ok(()) => self.use_new_connection(),
                     Err(_) => return Ok(()),
                 },
-                // Without the guard nothing is ever seen.
-                Ok(()) = self.sources.observations.changed() => self.look_at_epochs(),
+                // Never happens without the task that watches Redis.
+                Ok(()) = self.inputs.observations.changed() => self.check_epochs(),
                 _ = ticks.tick() => self.tick(),
-                () = sleep_until(paused_until) => self.paused_until = None,
+                () = sleep_until(paused_until) => self.loads.resume(),
             }
         }
     }
 
-    fn perform(&mut self, command: Command) {
+    fn carry_out(&mut self, command: ShardCommand) {
         match command {
-            Command::Join { channel, join } => {
-                if join.client.gone().is_cancelled() {
+            ShardCommand::Join { channel, join } => {
+                if join.client.closed().is_cancelled() {
                     return;
                 }
-                let watched = self.watched.entry(Arc::clone(&channel));
-                watched
-                    .or_insert_with(|| Watched::new(join.device.clone()))
+                let device = self.devices.entry(Arc::clone(&channel));
+                device
+                    .or_insert_with(|| WatchedDevice::new(join.device.clone()))
                     .join(join);
                 self.interest.watch(&channel);
                 self.load_if_needed(&channel);
             }
-            Command::Leave {
+            ShardCommand::Leave {
                 channel,
                 client,
                 device,
                 ack,
             } => {
-                if let Some(watched) = self.watched.get_mut(&channel) {
+                if let Some(watched) = self.devices.get_mut(&channel) {
                     watched.leave(&client);
                     self.forget_if_unused(&channel);
                 }
                 if let Some(ack) = ack {
-                    client.answer(&device, ack, watched::left(&device));
+                    client.reply(Some(&device), ack, acks::unsubscribed(&device));
                 }
             }
-            Command::Gone { channels, client } => self.forget(&channels, client),
-            Command::Count { answer } => {
-                let watched = self.watched.values();
-                let watched = watched.filter(|watched| watched.members() > 0);
-                let count =
-                    |watched: &Watched| (watched.device().clone(), watched.members() as u64);
-                // Who asked may be gone.
-                answer.send(watched.map(count).collect()).ok();
+            ShardCommand::RemoveClient { channels, client } => {
+                self.remove_client(&channels, client);
             }
-            Command::Pin {
+            ShardCommand::CountWatchers { reply } => {
+                let watched = self.devices.values();
+                let watched = watched.filter(|device| device.member_count() > 0);
+                let count = |device: &WatchedDevice| {
+                    (device.device().clone(), device.member_count() as u64)
+                };
+                // The task that asked may have ended.
+                reply.send(watched.map(count).collect()).ok();
+            }
+            ShardCommand::Pin {
                 channel,
                 device,
                 since,
             } => {
-                let watched = self.watched.entry(Arc::clone(&channel));
-                watched.or_insert_with(|| Watched::new(device)).pin(since);
+                let watched = self.devices.entry(Arc::clone(&channel));
+                watched
+                    .or_insert_with(|| WatchedDevice::new(device))
+                    .pin(since);
                 self.interest.watch(&channel);
                 self.load_if_needed(&channel);
             }
         }
     }
 
-    fn forget(&mut self, channels: &[Channel], client: ClientId) {
+    fn remove_client(&mut self, channels: &[Channel], client: ClientId) {
         for channel in channels {
-            if let Some(watched) = self.watched.get_mut(channel) {
-                watched.forget(client);
+            if let Some(device) = self.devices.get_mut(channel) {
+                device.remove(client);
                 self.forget_if_unused(channel);
             }
         }
     }
 
     fn forget_if_unused(&mut self, channel: &Channel) {
-        if self.watched.get(channel).is_some_and(Watched::is_unused) {
-            self.watched.remove(channel);
-            self.due.retain(|due| due != channel);
+        let device = self.devices.get(channel);
+        if device.is_some_and(WatchedDevice::is_unused) {
+            self.devices.remove(channel);
+            self.loads.remove(channel);
             self.interest.unwatch(channel, std::time::Instant::now());
         }
     }
 
-    /// Passes on what was published; answers with the number of those who got it.
-    fn publish(&mut self, message: &Message) -> usize {
-        let Some((channel, watched)) = self.watched.get_key_value(message.channel.as_str()) else {
+    /// Passes a published message to its device. Returns the number of clients that get it.
+    fn receive(&mut self, message: &Message) -> usize {
+        let Some((channel, device)) = self.devices.get_key_value(message.channel.as_str()) else {
             return 0;
         };
-        let reached = if self.outlet.broadcast_all {
-            self.outlet.clients.count()
+        let reached = if self.fan_out.broadcast_all {
+            self.fan_out.clients.count()
         } else {
-            watched.members()
+            device.member_count()
         };
         let channel = Arc::clone(channel);
-        self.metrics().events.increment();
-        if let Some(watched) = self.watched.get_mut(&channel) {
-            match Published::parse(&message.bytes) {
-                Ok(event) => watched.take(&Arc::new(event), &self.outlet),
+        self.fan_out.metrics.events.increment();
+        if let Some(device) = self.devices.get_mut(&channel) {
+            match PublishedEvent::parse(&message.bytes) {
+                Ok(event) => device.receive(&Arc::new(event), &self.fan_out),
                 Err(error) => {
-                    let metrics = self.outlet.clients.metrics();
-                    metrics.unreadable.increment();
-                    if let Some(held_back) = self.unreadable.allow(self.outlet.clock.now()) {
-                        self.outlet.spans.unreadable(watched.device());
+                    self.fan_out.metrics.unreadable.increment();
+                    let now = self.fan_out.clock.now();
+                    if let Some(suppressed) = self.unreadable_events.allow(now) {
+                        self.fan_out.spans.record_unreadable(device.device());
                         let error = error_chain(&error);
-                        tracing::warn!(error, channel = %channel, held_back, "published event cannot be read");
+                        tracing::warn!(error, channel = %channel, held_back = suppressed, "cannot read a published event");
                     }
-                    watched.suspect_gap();
+                    device.assume_gap();
                 }
             }
         }
@@ -265,44 +256,42 @@ impl Shard {
         reached
     }
 
-    fn complete(&mut self, done: Done) {
-        let now_linked = self.link.as_ref().map(|link| link.generation);
-        match done {
-            Done::Subscribed {
+    fn complete(&mut self, completed: Completed) {
+        match completed {
+            Completed::SubscriptionChange {
                 generation,
+                change,
                 channels,
                 result,
-            } if now_linked == Some(generation) => match result {
-                Ok(()) => self.confirm(channels),
-                Err(error) => self.give_up_link(&error),
-            },
-            Done::Unsubscribed {
-                generation,
-                channels,
-                result,
-            } if now_linked == Some(generation) => match result {
-                Ok(()) => self.interest.left(&channels),
-                Err(error) => self.give_up_link(&error),
-            },
-            // Of a connection that is gone: everything was asked for again.
-            Done::Subscribed { .. } | Done::Unsubscribed { .. } => {}
-            Done::Loaded {
+            } => {
+                let current = self.connection.as_ref();
+                if current.map(|connection| connection.generation) != Some(generation) {
+                    // Requested on a connection that was lost: everything was requested again since.
+                    return;
+                }
+                match (change, result) {
+                    (SubscriptionChange::Subscribe, Ok(())) => self.confirm(channels),
+                    (SubscriptionChange::Unsubscribe, Ok(())) => self.interest.left(&channels),
+                    (_, Err(error)) => self.give_up_connection(&error),
+                }
+            }
+            Completed::Load {
                 channel,
                 id,
                 result,
             } => {
-                self.loading = self.loading.saturating_sub(1);
+                self.loads.end();
                 self.finish_load(&channel, id, result);
             }
-            Done::Rested { channel } => self.load_if_needed(&channel),
+            Completed::Pause { channel } => self.load_if_needed(&channel),
         }
     }
 
-    /// From now on nothing published on these is missed; what was published before is caught up.
+    /// The subscriptions are confirmed: what is published from now on arrives. What was published before must be loaded.
     fn confirm(&mut self, channels: Vec<Channel>) {
         for channel in self.interest.confirm(channels) {
-            if let Some(watched) = self.watched.get_mut(&channel) {
-                watched.suspect_gap();
+            if let Some(device) = self.devices.get_mut(&channel) {
+                device.assume_gap();
             }
             self.load_if_needed(&channel);
         }
@@ -314,36 +303,33 @@ impl Shard {
         id: u64,
         result: Result<Box<Snapshot>, StoreError>,
     ) {
-        let Some(watched) = self.watched.get_mut(channel) else {
+        let Some(device) = self.devices.get_mut(channel) else {
             return;
         };
+        let now = self.fan_out.clock.now();
         match result {
             Ok(snapshot) => {
-                self.backoff.reset();
-                watched.note_readable(true);
-                watched.finish_load(id, &snapshot, self.outlet.clock.now(), &self.outlet);
+                self.loads.reset_backoff();
+                device.finish_load(id, &snapshot, now, &self.fan_out);
                 self.load_if_needed(channel);
             }
             Err(StoreError::Refused(reason)) => {
-                if let Some(held_back) = self.unloadable.allow(self.outlet.clock.now()) {
-                    tracing::warn!(device.id = %watched.device().for_log(), reason, held_back, "device cannot be read");
+                if let Some(suppressed) = self.unreadable_devices.allow(now) {
+                    tracing::warn!(device.id = %device.device().for_log(), reason, held_back = suppressed, "cannot read a device");
                 }
-                watched.note_readable(false);
-                watched.fail_load(id);
+                device.fail_load(id, true);
                 let channel = Arc::clone(channel);
-                let pause = self.backoff.pause() + TICK;
+                let pause = self.loads.device_pause() + TICK;
                 self.work.push(Box::pin(async move {
                     tokio::time::sleep(pause).await;
-                    Done::Rested { channel }
+                    Completed::Pause { channel }
                 }));
             }
             Err(error) => {
                 let error = error_chain(&error);
-                tracing::debug!(error, device.id = %watched.device().for_log(), "cannot load a device, trying on");
-                watched.fail_load(id);
-                if self.paused_until.is_none() {
-                    self.paused_until = Some(Instant::now() + self.backoff.pause());
-                }
+                tracing::debug!(error, device.id = %device.device().for_log(), "cannot load a device, trying again");
+                device.fail_load(id, false);
+                self.loads.pause();
                 self.load_if_needed(channel);
             }
         }
@@ -351,59 +337,57 @@ impl Shard {
     }
 
     fn load_if_needed(&mut self, channel: &Channel) {
-        if let Some(watched) = self.watched.get_mut(channel)
-            && watched.needs_load()
-            && !watched.is_queued
-            && self.interest.is_confirmed(channel)
-        {
-            watched.is_queued = true;
-            self.due.push_back(Arc::clone(channel));
+        let device = self.devices.get(channel);
+        if device.is_some_and(WatchedDevice::needs_load) && self.interest.is_confirmed(channel) {
+            self.loads.push(channel);
         }
     }
 
     fn begin_work(&mut self) {
-        if let Some(link) = &self.link {
-            loop {
-                let channels = self.interest.ask(CHUNK);
-                if channels.is_empty() {
-                    break;
-                }
-                let (generation, connection) = (link.generation, link.connection.clone());
-                self.work.push(Box::pin(async move {
-                    let result = call_each("SSUBSCRIBE", &channels, connection).await;
-                    Done::Subscribed {
-                        generation,
-                        channels,
-                        result,
-                    }
-                }));
+        while let Some(connection) = &self.connection {
+            let channels = self.interest.begin_subscribing(CHUNK);
+            if channels.is_empty() {
+                break;
             }
+            let connection = connection.clone();
+            self.change(SubscriptionChange::Subscribe, channels, connection);
         }
-        while self.loading < MAX_LOADS
-            && self.paused_until.is_none()
-            && let Some(channel) = self.due.pop_front()
-        {
+        while let Some(channel) = self.loads.pop() {
             self.begin_load(channel);
         }
     }
 
+    fn change(
+        &mut self,
+        change: SubscriptionChange,
+        channels: Vec<Channel>,
+        connection: SubscriberConnection,
+    ) {
+        self.work.push(Box::pin(async move {
+            let result = change_subscriptions(change, &channels, connection.connection).await;
+            Completed::SubscriptionChange {
+                generation: connection.generation,
+                change,
+                channels,
+                result,
+            }
+        }));
+    }
+
     fn begin_load(&mut self, channel: Channel) {
-        let Some(watched) = self.watched.get_mut(&channel) else {
+        let Some(device) = self.devices.get_mut(&channel) else {
             return;
         };
-        watched.is_queued = false;
-        if !watched.needs_load() || !self.interest.is_confirmed(&channel) {
+        if !device.needs_load() || !self.interest.is_confirmed(&channel) {
             return;
         }
-        self.next_load += 1;
-        let id = self.next_load;
-        let since = watched.begin_load(id);
-        let device: DeviceId = watched.device().clone();
+        let id = self.loads.begin();
+        let since = device.begin_load(id);
+        let device = device.device().clone();
         let store = self.store.clone();
-        self.loading += 1;
         self.work.push(Box::pin(async move {
             let result = store.snapshot(&device, since).await.map(Box::new);
-            Done::Loaded {
+            Completed::Load {
                 channel,
                 id,
                 result,
@@ -411,103 +395,76 @@ impl Shard {
         }));
     }
 
-    fn relink(&mut self) {
-        self.link
-            .clone_from(&self.sources.links.borrow_and_update());
+    fn use_new_connection(&mut self) {
+        self.connection
+            .clone_from(&self.inputs.connections.borrow_and_update());
         self.interest.lose_all();
-        self.paused_until = None;
+        self.loads.resume();
     }
 
-    /// The connection does not do what it is for: the link task makes a new one.
-    fn give_up_link(&mut self, error: &redis::RedisError) {
+    /// Gives up a connection on which a subscription failed. The subscriber task opens another one.
+    fn give_up_connection(&mut self, error: &redis::RedisError) {
         let error = error_chain(error);
-        tracing::warn!(error, "subscription was not confirmed");
-        if let Some(link) = self.link.take() {
-            link.lost.cancel();
+        tracing::warn!(error, "a subscription was not confirmed");
+        if let Some(connection) = self.connection.take() {
+            connection.lost.cancel();
         }
         self.interest.lose_all();
     }
 
-    /// At a new epoch Redis may have lost something without a word.
-    fn look_at_epochs(&mut self) {
-        let epochs = Arc::clone(&self.sources.observations.borrow_and_update().epochs);
+    /// A new epoch means that Redis may have lost data without any other sign.
+    fn check_epochs(&mut self) {
+        let epochs = Arc::clone(&self.inputs.observations.borrow_and_update().epochs);
         let before = std::mem::replace(&mut self.epochs, epochs);
         if !before.is_empty() && before != self.epochs {
-            self.suspect_everything();
+            self.assume_gaps();
         }
     }
 
-    fn suspect_everything(&mut self) {
-        let channels: Vec<Channel> = self.watched.keys().cloned().collect();
+    /// Assumes that events of every device were missed.
+    fn assume_gaps(&mut self) {
+        let channels: Vec<Channel> = self.devices.keys().cloned().collect();
         for channel in channels {
-            if let Some(watched) = self.watched.get_mut(&channel) {
-                watched.suspect_gap();
+            if let Some(device) = self.devices.get_mut(&channel) {
+                device.assume_gap();
             }
             self.load_if_needed(&channel);
         }
     }
 
-    fn metrics(&self) -> &Metrics {
-        self.outlet.clients.metrics()
-    }
-
-    fn tell_what_is_watched(&self) {
-        let watching = &self.metrics().watching[self.number];
-        let members = self.watched.values().map(Watched::members);
-        let (mut rooms, mut subscriptions) = (0, 0);
-        for members in members.filter(|members| *members > 0) {
-            rooms += 1;
-            subscriptions += members as u64;
+    fn store_counts(&self) {
+        let mut counts = WatchCounts {
+            channels: self.interest.len() as u64,
+            ..WatchCounts::default()
+        };
+        for device in self.devices.values() {
+            let members = device.member_count() as u64;
+            counts.rooms += u64::from(members > 0);
+            counts.subscriptions += members;
         }
-        watching.rooms.store(rooms, Relaxed);
-        watching.subscriptions.store(subscriptions, Relaxed);
-        let channels = self.interest.len() as u64;
-        watching.channels.store(channels, Relaxed);
+        self.counts[self.number].store(counts);
     }
 
     fn tick(&mut self) {
-        self.tell_what_is_watched();
-        let now = self.outlet.clock.now();
-        for (channel, watched) in &mut self.watched {
-            watched.judge(now);
-            if self.link.is_none() || self.paused_until.is_some() || watched.is_unreadable() {
-                watched.go_stale_blindly(now);
-            }
-            if watched.needs_load() && !watched.is_queued && self.interest.is_confirmed(channel) {
-                watched.is_queued = true;
-                self.due.push_back(Arc::clone(channel));
+        self.store_counts();
+        let now = self.fan_out.clock.now();
+        let can_read = self.connection.is_some() && self.loads.paused_until().is_none();
+        for (channel, device) in &mut self.devices {
+            device.check_time(now, can_read);
+            if device.needs_load() && self.interest.is_confirmed(channel) {
+                self.loads.push(channel);
             }
         }
-        let Some(link) = &self.link else {
+        let Some(connection) = self.connection.clone() else {
             return;
         };
-        let channels = self.interest.leave(std::time::Instant::now(), CHUNK);
+        let channels = self
+            .interest
+            .begin_unsubscribing(std::time::Instant::now(), CHUNK);
         if !channels.is_empty() {
-            let (generation, connection) = (link.generation, link.connection.clone());
-            self.work.push(Box::pin(async move {
-                let result = call_each("SUNSUBSCRIBE", &channels, connection).await;
-                Done::Unsubscribed {
-                    generation,
-                    channels,
-                    result,
-                }
-            }));
+            self.change(SubscriptionChange::Unsubscribe, channels, connection);
         }
     }
-}
-
-/// Calls a command for each channel in one round trip. One command per channel: the crate expects as many answers as
-/// there are commands, and channels of different slots must not share one.
-async fn call_each(
-    command: &str,
-    channels: &[Channel],
-    mut connection: MultiplexedConnection,
-) -> RedisResult<()> {
-    let mut pipe = redis::pipe();
-    for channel in channels {
-        pipe.cmd(command).arg(channel.as_ref());
-    }
-    pipe.exec_async(&mut connection).await
 }
 
 async fn sleep_until(moment: Option<Instant>) {

@@ -1,4 +1,5 @@
-//! The spans of events: each a child of its commit, where that is told, and else told where it was late or unreadable.
+//! The spans of events. If the commit of an event was sampled, its span is a child of the commit's. Otherwise only an event
+//! that was late or unreadable gets a span, in a trace of its own.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,40 +20,48 @@ use shared::trace::{CompletedSpan, SLOW, SpanRecorder};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use crate::replay::Published;
+use crate::replay::PublishedEvent;
 
-/// Tells the ways of events.
-pub(super) struct Spans {
-    pub(super) traces: SpanRecorder,
-    pub(super) clock: Arc<dyn Clock>,
-    /// After an outage everything is late, for one reason: as many as somebody may look at. Those of a trace that is told
-    /// are told all.
-    pub(super) late: RateLimit,
+/// Records the spans of events.
+pub(super) struct EventSpans {
+    recorder: SpanRecorder,
+    clock: Arc<dyn Clock>,
+    /// Rate-limited, since an outage makes every event late. Sampled traces are exempt.
+    late: RateLimit,
 }
 
-impl Spans {
-    /// The way of this event to its clients, from now until the span is dropped.
-    pub(super) fn begin(&self, event: &Published, device: &DeviceId) -> Span {
+impl EventSpans {
+    pub(super) fn new(recorder: SpanRecorder, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            recorder,
+            clock,
+            late: RateLimit::six_hundred_per_minute(),
+        }
+    }
+
+    /// The span of this event from now until it is dropped, if its commit was sampled. Otherwise records a span if the event
+    /// is late.
+    pub(super) fn begin(&self, event: &PublishedEvent, device: &DeviceId) -> Span {
         let traceparent = event.traceparent.as_deref();
+        // The flags of a sampled trace.
         if let Some(traceparent) = traceparent.filter(|text| text.ends_with("-01")) {
             return child(traceparent, device);
         }
         let now = self.clock.now();
-        let took = u64::try_from(now.millis_since(event.at)).unwrap_or(0);
-        let took = Duration::from_millis(took);
+        let took = now.duration_since(event.at);
         if took > SLOW && self.late.allow(now).is_some() {
-            self.tell(device, took, None);
+            self.record(device, took, None);
         }
         Span::none()
     }
 
-    /// An event could not be read.
-    pub(super) fn unreadable(&self, device: &DeviceId) {
-        self.tell(device, Duration::ZERO, Some("unreadable"));
+    /// Records that an event of this device could not be read.
+    pub(super) fn record_unreadable(&self, device: &DeviceId) {
+        self.record(device, Duration::ZERO, Some("unreadable"));
     }
 
-    fn tell(&self, device: &DeviceId, took: Duration, error: Option<&'static str>) {
-        let Some(trace) = self.traces.begin(None) else {
+    fn record(&self, device: &DeviceId, took: Duration, error: Option<&'static str>) {
+        let Some(trace) = self.recorder.begin(None) else {
             return;
         };
         let mut attributes = vec![
@@ -63,7 +72,7 @@ impl Spans {
             KeyValue::new(DEVICE_ID, device.to_string()),
         ];
         attributes.extend(error.map(|error| KeyValue::new(ERROR_TYPE, error)));
-        self.traces.record(CompletedSpan {
+        self.recorder.record(CompletedSpan {
             trace: trace.sampled(),
             remote: None,
             links: &[],
@@ -91,7 +100,7 @@ fn child(traceparent: &str, device: &DeviceId) -> Span {
         { DEVICE_ID } = %device,
     );
     if let Err(error) = span.set_parent(parent) {
-        tracing::debug!(error = error_chain(&error), "trace cannot be continued");
+        tracing::debug!(error = error_chain(&error), "cannot continue a trace");
     }
     span
 }

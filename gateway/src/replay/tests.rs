@@ -1,14 +1,10 @@
 use proptest::prelude::*;
 use shared::alarm::Alarm;
-use shared::decimal::Decimal;
 use shared::keys::MAX_EVENTS;
 use shared::position::Epoch;
-use shared::reading::Reading;
-use shared::state::Latest;
 
 use super::*;
-
-const LIMIT_MS: i64 = 180_000;
+use crate::test_setup::{self, SILENCE_LIMIT_MS};
 
 fn device() -> DeviceId {
     "OTSM-0114".parse().unwrap()
@@ -30,33 +26,8 @@ fn now() -> Time {
 }
 
 fn state(position: Position) -> DeviceState {
-    let reading = Reading {
-        device: device(),
-        value: Some(Decimal::from_int(10)),
-        ..test_support::sample::reading()
-    };
-    let mut state = DeviceState {
-        position,
-        latest: Some(Latest {
-            reading,
-            levels: [
-                Decimal::from_int(250),
-                Decimal::from_int(500),
-                Decimal::from_int(1000),
-            ],
-            sides: [shared::reading::Side::High; 3],
-            taken_at: now(),
-            published_at: now(),
-            age_ms: Some(0),
-            doubtful: false,
-            clock_suspect: false,
-            in_order: true,
-            unknown: shared::forward::UnknownFields::default(),
-        }),
-        ..DeviceState::default()
-    };
-    state.memory.silence_limit_ms = LIMIT_MS;
-    state
+    let reading = test_setup::reading("OTSM-0114", 10);
+    test_setup::state(reading, position, now())
 }
 
 fn event(position: Position) -> StoredEvent {
@@ -79,9 +50,9 @@ fn change(position: Position) -> StoredChanges {
     }
 }
 
-/// A device whose line went through these epochs, each with the number of its first event; every event changed an
-/// alarm. The streams are trimmed as Redis trims them.
-fn line(epochs: &[(u64, u64)], last: u64) -> Snapshot {
+/// A device with events up to number `last`, in these epochs, each with the number of its first event. Every event changed
+/// an alarm. The streams are trimmed as Redis trims them.
+fn history(epochs: &[(u64, u64)], last: u64) -> Snapshot {
     let epoch_of = |seq: u64| {
         let begun = epochs.iter().rev().find(|(_, first)| *first <= seq);
         begun.map_or(0, |(number, _)| *number)
@@ -98,11 +69,11 @@ fn line(epochs: &[(u64, u64)], last: u64) -> Snapshot {
     }
 }
 
-fn names(answer: &Answer) -> Vec<&'static str> {
+fn names(answer: &CatchUp) -> Vec<&'static str> {
     answer.packets.iter().map(|(name, _)| *name).collect()
 }
 
-fn seqs(answer: &Answer, wanted: &str) -> Vec<u64> {
+fn seqs(answer: &CatchUp, wanted: &str) -> Vec<u64> {
     let of_name = answer.packets.iter().filter(|(name, _)| *name == wanted);
     of_name
         .map(|(_, payload)| {
@@ -113,114 +84,111 @@ fn seqs(answer: &Answer, wanted: &str) -> Vec<u64> {
 }
 
 #[track_caller]
-fn check(
-    snapshot: &Snapshot,
-    since: Option<Position>,
-    recovered: bool,
-    alarms: bool,
-    packets: &[&str],
-) {
-    let answer = answer(&device(), since, snapshot, now());
-    assert_eq!(
-        (answer.recovered, answer.alarms_recovered),
-        (recovered, alarms)
-    );
+fn check(snapshot: &Snapshot, since: Option<Position>, outcome: Outcome, packets: &[&str]) {
+    let answer = for_subscription(&device(), since, snapshot, now());
+    assert_eq!(answer.outcome, outcome);
     assert_eq!(names(&answer), packets);
     assert_eq!(answer.position, position(snapshot));
 }
 
 #[test]
 fn first_subscription_gets_the_latest_reading_alone_while_no_alarm_is_open() {
-    check(&line(&[(1, 1)], 5), None, false, true, &["device:data"]);
+    check(
+        &history(&[(1, 1)], 5),
+        None,
+        Outcome::Snapshot,
+        &["device:data"],
+    );
 }
 
 #[test]
-fn device_not_heard_of_is_position_zero_of_the_present_epoch() {
-    let snapshot = line(&[(1, 1)], 0);
-    check(&snapshot, None, false, true, &[]);
-    check(&snapshot, Some(at(1, 0)), true, true, &[]);
+fn an_unknown_device_has_position_zero_of_the_present_epoch() {
+    let snapshot = history(&[(1, 1)], 0);
+    check(&snapshot, None, Outcome::Snapshot, &[]);
+    check(&snapshot, Some(at(1, 0)), Outcome::Recovered, &[]);
     assert_eq!(position(&snapshot), at(1, 0));
 }
 
 #[test]
-fn client_that_missed_nothing_is_recovered_with_nothing() {
-    check(&line(&[(1, 1)], 5), Some(at(1, 5)), true, true, &[]);
+fn a_client_that_missed_nothing_recovers_without_any_event() {
+    check(
+        &history(&[(1, 1)], 5),
+        Some(at(1, 5)),
+        Outcome::Recovered,
+        &[],
+    );
 }
 
 #[test]
-fn missed_events_come_in_order_data_before_changes() {
+fn missed_events_are_sent_in_order_with_data_before_changes() {
     let pair = ["device:data", "device:alerts:changed"];
     check(
-        &line(&[(1, 1)], 5),
+        &history(&[(1, 1)], 5),
         Some(at(1, 3)),
-        true,
-        true,
+        Outcome::Recovered,
         &[pair, pair].concat(),
     );
 }
 
 #[test]
-fn zero_of_the_present_epoch_recovers_everything() {
-    let answer = answer(&device(), Some(at(1, 0)), &line(&[(1, 1)], 3), now());
-    assert!(answer.recovered);
+fn position_zero_of_the_present_epoch_recovers_everything() {
+    let answer = for_subscription(&device(), Some(at(1, 0)), &history(&[(1, 1)], 3), now());
+    assert!(answer.is_recovered());
     assert_eq!(seqs(&answer, "device:data"), [1, 2, 3]);
 }
 
 #[test]
-fn readings_are_those_after_the_position_and_not_before_the_moment() {
-    let line = line(&[(1, 1)], 5);
-    let told = |since, from: Option<i64>| {
-        let readings = readings(since, &line, from.map(Time::from_millis));
+fn readings_are_those_after_the_position_and_not_before_the_given_time() {
+    let history = history(&[(1, 1)], 5);
+    let found = |since, from: Option<i64>| {
+        let readings = readings(since, &history, from.map(Time::from_millis));
         let texts = readings.iter().map(|data| data.get().to_owned());
         texts.collect::<Vec<String>>()
     };
-    assert_eq!(told(at(1, 3), None), [r#"{"seq":4}"#, r#"{"seq":5}"#]);
-    // Every event is of moment 1.
-    assert_eq!(told(at(1, 0), Some(1)).len(), 5);
-    assert!(told(at(1, 0), Some(2)).is_empty());
-    assert!(told(at(9, 3), None).is_empty());
+    assert_eq!(found(at(1, 3), None), [r#"{"seq":4}"#, r#"{"seq":5}"#]);
+    // Every event was committed at time 1.
+    assert_eq!(found(at(1, 0), Some(1)).len(), 5);
+    assert!(found(at(1, 0), Some(2)).is_empty());
+    assert!(found(at(9, 3), None).is_empty());
 }
 
 #[test]
-fn zero_of_another_epoch_is_fresh() {
-    let answer = answer(&device(), Some(at(9, 0)), &line(&[(1, 1)], 3), now());
-    assert!(!answer.recovered);
-    assert!(!answer.alarms_recovered);
+fn position_zero_of_another_epoch_gets_a_snapshot() {
+    let answer = for_subscription(&device(), Some(at(9, 0)), &history(&[(1, 1)], 3), now());
+    assert_eq!(answer.outcome, Outcome::AlarmsIncomplete);
 }
 
 #[test]
-fn clean_restart_recovers_across_epochs() {
-    let answer = answer(
+fn an_epoch_that_continues_the_stream_recovers() {
+    let answer = for_subscription(
         &device(),
         Some(at(1, 4)),
-        &line(&[(1, 1), (2, 6)], 8),
+        &history(&[(1, 1), (2, 6)], 8),
         now(),
     );
-    assert!(answer.recovered);
+    assert!(answer.is_recovered());
     assert_eq!(seqs(&answer, "device:data"), [5, 6, 7, 8]);
     assert_eq!(answer.position, at(2, 8));
 }
 
 #[test]
-fn fork_recovers_nobody_and_tells_the_changes_of_the_new_line() {
-    // The client saw 1..=7 of epoch 1; Redis went back to 5 and went on in epoch 2.
-    let answer = answer(
+fn a_client_ahead_of_a_redis_that_lost_data_gets_the_new_changes_and_a_snapshot() {
+    // The client saw 1 to 7 of epoch 1. Redis lost 6 and 7, and continued after 5 in epoch 2.
+    let answer = for_subscription(
         &device(),
         Some(at(1, 7)),
-        &line(&[(1, 1), (2, 6)], 8),
+        &history(&[(1, 1), (2, 6)], 8),
         now(),
     );
-    assert!(!answer.recovered);
-    assert!(!answer.alarms_recovered);
+    assert_eq!(answer.outcome, Outcome::AlarmsIncomplete);
     assert_eq!(seqs(&answer, "device:alerts:changed"), [6, 7, 8]);
     assert_eq!(&names(&answer)[3..], ["device:data", "device:alerts"]);
 }
 
 #[test]
-fn position_trimmed_from_the_events_still_gets_every_alarm_change() {
-    let answer = answer(&device(), Some(at(1, 10)), &line(&[(1, 1)], 150), now());
-    assert!(!answer.recovered);
-    assert!(answer.alarms_recovered);
+fn a_position_trimmed_from_the_events_still_gets_every_alarm_change() {
+    let answer = for_subscription(&device(), Some(at(1, 10)), &history(&[(1, 1)], 150), now());
+    assert_eq!(answer.outcome, Outcome::Snapshot);
     assert_eq!(
         seqs(&answer, "device:alerts:changed"),
         (11..=150).collect::<Vec<_>>()
@@ -228,40 +196,39 @@ fn position_trimmed_from_the_events_still_gets_every_alarm_change() {
 }
 
 #[test]
-fn position_trimmed_from_the_changes_too_is_told_so() {
-    let answer = answer(&device(), Some(at(1, 10)), &line(&[(1, 1)], 300), now());
-    assert!(!answer.recovered);
-    assert!(!answer.alarms_recovered);
+fn a_position_trimmed_from_the_changes_too_is_answered_as_incomplete() {
+    let answer = for_subscription(&device(), Some(at(1, 10)), &history(&[(1, 1)], 300), now());
+    assert_eq!(answer.outcome, Outcome::AlarmsIncomplete);
 }
 
 #[test]
-fn hole_in_the_stream_is_not_recovered() {
-    let mut snapshot = line(&[(1, 1)], 8);
+fn a_gap_in_the_stream_is_not_recovered() {
+    let mut snapshot = history(&[(1, 1)], 8);
     snapshot.events.remove(5);
-    assert!(!answer(&device(), Some(at(1, 3)), &snapshot, now()).recovered);
-    let mut snapshot = line(&[(1, 1)], 8);
+    assert!(!for_subscription(&device(), Some(at(1, 3)), &snapshot, now()).is_recovered());
+    let mut snapshot = history(&[(1, 1)], 8);
     snapshot.events.pop();
-    assert!(!answer(&device(), Some(at(1, 3)), &snapshot, now()).recovered);
+    assert!(!for_subscription(&device(), Some(at(1, 3)), &snapshot, now()).is_recovered());
 }
 
 #[test]
-fn unreadable_event_is_not_recovered() {
-    let mut snapshot = line(&[(1, 1)], 8);
+fn an_unreadable_event_is_not_recovered() {
+    let mut snapshot = history(&[(1, 1)], 8);
     snapshot.events[5].bytes = b"{".to_vec();
-    assert!(!answer(&device(), Some(at(1, 3)), &snapshot, now()).recovered);
+    assert!(!for_subscription(&device(), Some(at(1, 3)), &snapshot, now()).is_recovered());
 }
 
 #[test]
-fn emptied_redis_is_fresh_without_a_picture() {
-    let answer = answer(&device(), Some(at(1, 7)), &line(&[(2, 1)], 0), now());
-    assert!(!answer.recovered && !answer.alarms_recovered);
+fn an_emptied_redis_has_nothing_to_send() {
+    let answer = for_subscription(&device(), Some(at(1, 7)), &history(&[(2, 1)], 0), now());
+    assert_eq!(answer.outcome, Outcome::AlarmsIncomplete);
     assert_eq!(answer.position, at(2, 0));
     assert!(answer.packets.is_empty());
 }
 
-/// The device of these events, of a name that was retired at `born_after`.
+/// A device with events up to `last`. An earlier device of its name was retired at `born_after`.
 fn born(born_after: u64, last: u64) -> Snapshot {
-    let mut snapshot = line(&[(1, 1)], last);
+    let mut snapshot = history(&[(1, 1)], last);
     snapshot.born_after = born_after;
     let is_its = |at: Position| at.seq > born_after;
     snapshot.events.retain(|stored| is_its(stored.position));
@@ -270,50 +237,75 @@ fn born(born_after: u64, last: u64) -> Snapshot {
 }
 
 #[test]
-fn retired_device_is_one_not_heard_of() {
+fn a_retired_device_is_answered_like_an_unknown_one() {
     let gone = Snapshot {
         born_after: 8,
-        ..line(&[(1, 1)], 0)
+        ..history(&[(1, 1)], 0)
     };
-    check(&gone, None, false, true, &[]);
+    check(&gone, None, Outcome::Snapshot, &[]);
     assert_eq!(position(&gone), at(1, 0));
-    // What came after these positions cannot be told any more.
-    check(&gone, Some(at(1, 7)), false, false, &["device:alerts"]);
-    check(&gone, Some(at(1, 0)), false, false, &["device:alerts"]);
-    // Of another epoch nothing is known: what it had may stand.
-    check(&gone, Some(at(2, 8)), false, false, &[]);
-    // This one saw the end of it.
-    let answer = answer(&device(), Some(at(1, 8)), &gone, now());
-    assert!(answer.recovered && answer.alarms_recovered);
+    // What came after these positions is no longer stored.
+    check(
+        &gone,
+        Some(at(1, 7)),
+        Outcome::AlarmsIncomplete,
+        &["device:alerts"],
+    );
+    check(
+        &gone,
+        Some(at(1, 0)),
+        Outcome::AlarmsIncomplete,
+        &["device:alerts"],
+    );
+    // Nothing is known of another epoch: its alarms may be open.
+    check(&gone, Some(at(2, 8)), Outcome::AlarmsIncomplete, &[]);
+    // This client saw the retirement.
+    let answer = for_subscription(&device(), Some(at(1, 8)), &gone, now());
+    assert!(answer.is_recovered());
     assert_eq!(names(&answer), [""; 0]);
     assert_eq!(answer.position, at(1, 8));
 }
 
 #[test]
-fn client_of_a_retired_device_is_told_that_changes_are_missing() {
+fn a_client_that_missed_a_retirement_learns_that_changes_are_missing() {
     let snapshot = born(8, 10);
-    let told = [
+    let expected = [
         "device:alerts:changed",
         "device:alerts:changed",
         "device:data",
         "device:alerts",
     ];
-    check(&snapshot, Some(at(1, 7)), false, false, &told);
-    check(&snapshot, Some(at(1, 0)), false, false, &told);
-    // Who saw the end of it misses nothing of the next one.
+    check(
+        &snapshot,
+        Some(at(1, 7)),
+        Outcome::AlarmsIncomplete,
+        &expected,
+    );
+    check(
+        &snapshot,
+        Some(at(1, 0)),
+        Outcome::AlarmsIncomplete,
+        &expected,
+    );
+    // A client that saw the retirement misses nothing of the successor.
     let both = ["device:data", "device:alerts:changed"].repeat(2);
-    check(&snapshot, Some(at(1, 8)), true, true, &both);
-    check(&snapshot, Some(at(1, 10)), true, true, &[]);
-    // Not of the same line, although of the same number.
-    check(&snapshot, Some(at(2, 8)), false, false, &told);
+    check(&snapshot, Some(at(1, 8)), Outcome::Recovered, &both);
+    check(&snapshot, Some(at(1, 10)), Outcome::Recovered, &[]);
+    // The same number in another epoch is another position.
+    check(
+        &snapshot,
+        Some(at(2, 8)),
+        Outcome::AlarmsIncomplete,
+        &expected,
+    );
 }
 
 #[test]
-fn replay_that_ends_on_a_stale_device_says_so() {
-    let snapshot = line(&[(1, 1)], 5);
-    let later = Time::from_millis(now().as_millis() + LIMIT_MS + 1);
-    let answer = answer(&device(), Some(at(1, 5)), &snapshot, later);
-    assert!(answer.recovered);
+fn a_replay_that_ends_on_a_stale_device_shows_it_as_stale() {
+    let snapshot = history(&[(1, 1)], 5);
+    let later = Time::from_millis(now().as_millis() + SILENCE_LIMIT_MS + 1);
+    let answer = for_subscription(&device(), Some(at(1, 5)), &snapshot, later);
+    assert!(answer.is_recovered());
     assert_eq!(names(&answer), ["device:data"]);
     let text = answer.packets[0].1.get();
     assert!(
@@ -324,9 +316,9 @@ fn replay_that_ends_on_a_stale_device_says_so() {
 }
 
 #[test]
-fn stale_snapshot_is_not_shown_as_normal() {
-    let later = Time::from_millis(now().as_millis() + LIMIT_MS + 1);
-    let answer = answer(&device(), None, &line(&[(1, 1)], 5), later);
+fn a_stale_snapshot_is_not_shown_as_normal() {
+    let later = Time::from_millis(now().as_millis() + SILENCE_LIMIT_MS + 1);
+    let answer = for_subscription(&device(), None, &history(&[(1, 1)], 5), later);
     let text = answer.packets[0].1.get();
     assert!(
         text.contains(r#""data_quality":"offline""#) && text.contains(r#""snapshot":true"#),
@@ -335,50 +327,50 @@ fn stale_snapshot_is_not_shown_as_normal() {
 }
 
 #[test]
-fn payloads_pass_byte_for_byte() {
+fn payloads_are_passed_on_byte_for_byte() {
     let data = r#"{ "b":1.50, "a" : "ü" }"#;
     let text = format!(r#"{{"epoch":"000000000001","seq":1,"at":1,"data":{data}}}"#);
-    let published = Published::parse(text.as_bytes()).unwrap();
+    let published = PublishedEvent::parse(text.as_bytes()).unwrap();
     assert_eq!(published.data.unwrap().get(), data);
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
-    /// Whatever the line and the position: every event after it once and in order, or a fresh picture.
+    /// Whatever the history and the position: every event after it once and in order, or a snapshot.
     #[test]
-    fn every_missed_event_once_and_in_order_or_fresh(
+    fn every_missed_event_is_sent_once_and_in_order_or_a_snapshot_is(
         last in 0_u64..200,
         restart in 1_u64..200,
         since_epoch in 1_u64..4,
         since_seq in 0_u64..210,
-        hole in prop::option::of(0_usize..64),
+        gap in prop::option::of(0_usize..64),
     ) {
         let epochs: &[(u64, u64)] =
             if restart > 1 && restart <= last { &[(1, 1), (2, restart)] } else { &[(1, 1)] };
-        let mut snapshot = line(epochs, last);
-        if let Some(hole) = hole.filter(|hole| *hole < snapshot.events.len()) {
-            snapshot.events.remove(hole);
+        let mut snapshot = history(epochs, last);
+        if let Some(gap) = gap.filter(|gap| *gap < snapshot.events.len()) {
+            snapshot.events.remove(gap);
         }
         let since = at(since_epoch, since_seq);
-        let answer = answer(&device(), Some(since), &snapshot, now());
+        let answer = for_subscription(&device(), Some(since), &snapshot, now());
         prop_assert_eq!(answer.position, position(&snapshot));
-        if answer.recovered {
+        if answer.is_recovered() {
             let expected: Vec<u64> = (since_seq + 1..=last).collect();
             prop_assert_eq!(seqs(&answer, "device:data"), expected);
         } else {
-            let held = snapshot.events.iter().any(|event| event.position == since);
-            let whole = snapshot.events.iter().filter(|event| event.position.seq > since_seq).count() as u64
+            let has_position = snapshot.events.iter().any(|event| event.position == since);
+            let has_rest = snapshot.events.iter().filter(|event| event.position.seq > since_seq).count() as u64
                 == last.saturating_sub(since_seq);
-            prop_assert!(!(held && whole), "the stream held all of it");
-            let told = seqs(&answer, "device:alerts:changed");
-            prop_assert!(told.is_sorted_by(|a, b| a < b));
+            prop_assert!(!(has_position && has_rest), "the stream holds every event");
+            let changes = seqs(&answer, "device:alerts:changed");
+            prop_assert!(changes.is_sorted_by(|a, b| a < b));
         }
     }
 }
 
 #[test]
-fn a_stale_copy_changes_the_two_words_and_nothing_else() {
+fn a_stale_copy_changes_the_two_values_and_nothing_else() {
     let data: Box<RawValue> = RawValue::from_string(
         concat!(
             r#"{"deviceId":"a\"alarm_status\":\"x","data":{"alarm_status":"NORMAL","raw_message":"#,

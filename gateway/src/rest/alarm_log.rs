@@ -1,4 +1,4 @@
-//! The alarm log: rows of one device or of all, and counts of them.
+//! The alarm log: the rows of one device or of all devices, and counts of rows.
 
 mod fold;
 
@@ -8,18 +8,19 @@ use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::de::IntoDeserializer;
-use serde::de::value::Error as NoSuchWord;
+use serde::de::value::Error as UnknownValue;
 use serde::{Deserialize, Serialize};
 use shared::alarm::{Condition, Severity};
 use shared::clock::Time;
 use shared::device::DeviceId;
 
+use super::context::RestContext;
+use super::path::DevicePath;
+use super::query::Query;
+use super::reply;
 use crate::error::ApiError;
-use crate::rest::path::Device;
-use crate::rest::query::Query;
-use crate::rest::{Rest, reply};
-use crate::snapshot::{ReadError, Reads};
-use fold::{Fold, Row};
+use crate::store_reader::{ReadError, StoreReader};
+use fold::{LogFold, LogRow};
 
 const LOGS_AWAY: &str = "Failed to fetch alarm logs";
 const STATISTICS_AWAY: &str = "Failed to fetch statistics";
@@ -31,13 +32,13 @@ const CONCURRENT_PARTITIONS: usize = 8;
 struct DeviceLogs {
     device_id: DeviceId,
     total_count: usize,
-    logs: Vec<Row>,
+    logs: Vec<LogRow>,
 }
 
 #[derive(Serialize)]
 struct Logs {
     total_count: usize,
-    logs: Vec<Row>,
+    logs: Vec<LogRow>,
 }
 
 #[derive(Debug, Default, PartialEq, Serialize)]
@@ -52,16 +53,16 @@ struct Statistics {
 
 /// `GET /devices/{deviceId}/alarm-logs`
 pub(crate) async fn of_device(
-    State(rest): State<Rest>,
-    Device(device): Device,
+    State(context): State<RestContext>,
+    DevicePath(device): DevicePath,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, ApiError> {
     let query = Query::parse(raw.as_deref());
-    let filter = Filter {
+    let filter = LogFilter {
         device: Choice::Only(device.clone()),
-        ..Filter::of_rows(&query)?
+        ..LogFilter::of_rows(&query)?
     };
-    let logs = newest(&rest, &filter, query.limit()?).await?;
+    let logs = newest(&context, &filter, query.limit()?).await?;
     Ok(reply::ok(&DeviceLogs {
         device_id: device,
         total_count: logs.len(),
@@ -71,11 +72,11 @@ pub(crate) async fn of_device(
 
 /// `GET /alarm-logs`
 pub(crate) async fn of_all(
-    State(rest): State<Rest>,
+    State(context): State<RestContext>,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, ApiError> {
     let query = Query::parse(raw.as_deref());
-    let logs = newest(&rest, &Filter::of_rows(&query)?, query.limit()?).await?;
+    let logs = newest(&context, &LogFilter::of_rows(&query)?, query.limit()?).await?;
     Ok(reply::ok(&Logs {
         total_count: logs.len(),
         logs,
@@ -84,15 +85,15 @@ pub(crate) async fn of_all(
 
 /// `GET /alarm-logs/statistics`
 pub(crate) async fn statistics(
-    State(rest): State<Rest>,
+    State(context): State<RestContext>,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, ApiError> {
     let query = Query::parse(raw.as_deref());
-    let filter = Filter::of_counts(&query)?;
+    let filter = LogFilter::of_counts(&query)?;
     let away = ApiError::away_with(STATISTICS_AWAY);
-    let _turn = rest.turn().await?;
-    let counts: Vec<Statistics> = stream::iter(partitions(&rest.reads, &filter))
-        .map(|number| count(&rest.reads, &filter, number))
+    let _permit = context.begin_large_read().await?;
+    let counts: Vec<Statistics> = stream::iter(partitions(&context.reader, &filter))
+        .map(|number| count(&context.reader, &filter, number))
         .buffer_unordered(CONCURRENT_PARTITIONS)
         .try_collect()
         .await
@@ -104,9 +105,9 @@ pub(crate) async fn statistics(
     Ok(reply::ok(&statistics))
 }
 
-/// What a query leaves in.
+/// Which rows a query wants.
 #[derive(Debug)]
-struct Filter {
+struct LogFilter {
     since: Option<Time>,
     until: Option<Time>,
     device: Choice<DeviceId>,
@@ -118,7 +119,7 @@ struct Filter {
 enum Choice<T> {
     Any,
     Only(T),
-    /// A word that names nothing we have.
+    /// The text in the query names no existing value, so no row matches.
     Nothing,
 }
 
@@ -133,22 +134,22 @@ impl<T: PartialEq> Choice<T> {
 }
 
 impl<'de, T: Deserialize<'de>> Choice<T> {
-    /// A word is compared with what is written on the wire.
-    fn of_word(word: Option<&'de str>) -> Self {
-        let Some(word) = word else {
+    /// The text is compared with the values as answers spell them. Without a text, every value matches.
+    fn of_text(text: Option<&'de str>) -> Self {
+        let Some(text) = text else {
             return Self::Any;
         };
-        let value: Result<T, NoSuchWord> = T::deserialize(word.into_deserializer());
+        let value: Result<T, UnknownValue> = T::deserialize(text.into_deserializer());
         value.map_or(Self::Nothing, Self::Only)
     }
 }
 
-impl Filter {
+impl LogFilter {
     fn of_counts(query: &Query) -> Result<Self, ApiError> {
         Ok(Self {
             since: query.date("start_date")?,
             until: query.date("end_date")?,
-            device: Choice::of_word(query.text("device_id")),
+            device: Choice::of_text(query.text("device_id")),
             condition: Choice::Any,
             severity: Choice::Any,
         })
@@ -156,14 +157,14 @@ impl Filter {
 
     fn of_rows(query: &Query) -> Result<Self, ApiError> {
         Ok(Self {
-            condition: Choice::of_word(query.text("alarm_type")),
-            severity: Choice::of_word(query.text("severity")),
+            condition: Choice::of_text(query.text("alarm_type")),
+            severity: Choice::of_text(query.text("severity")),
             ..Self::of_counts(query)?
         })
     }
 
-    /// Both ends are inclusive.
-    fn admits(&self, row: &Row) -> bool {
+    /// Whether the row matches. Both ends of the time are inclusive.
+    fn admits(&self, row: &LogRow) -> bool {
         self.since.is_none_or(|since| row.timestamp >= since)
             && self.until.is_none_or(|until| row.timestamp <= until)
             && self.device.admits(&row.device_id)
@@ -172,9 +173,9 @@ impl Filter {
     }
 }
 
-/// The partitions in which matching rows can be.
-fn partitions(reads: &Reads, filter: &Filter) -> Vec<u16> {
-    let number = reads.store.partitions();
+/// The partitions that may hold matching rows.
+fn partitions(reader: &StoreReader, filter: &LogFilter) -> Vec<u16> {
+    let number = reader.store.partitions();
     match &filter.device {
         Choice::Any => (0..number).collect(),
         Choice::Only(device) => vec![device.partition(number)],
@@ -182,14 +183,18 @@ fn partitions(reads: &Reads, filter: &Filter) -> Vec<u16> {
     }
 }
 
-/// The newest rows of all partitions together, newest first.
-async fn newest(rest: &Rest, filter: &Filter, limit: usize) -> Result<Vec<Row>, ApiError> {
+/// The newest matching rows of all partitions, newest first.
+async fn newest(
+    context: &RestContext,
+    filter: &LogFilter,
+    limit: usize,
+) -> Result<Vec<LogRow>, ApiError> {
     let away = ApiError::away_with(LOGS_AWAY);
-    let _turn = rest.turn().await?;
-    let mut cursors: Vec<Cursor> = stream::iter(partitions(&rest.reads, filter))
+    let _permit = context.begin_large_read().await?;
+    let mut cursors: Vec<Cursor> = stream::iter(partitions(&context.reader, filter))
         .map(|number| async move {
             let mut cursor = Cursor::new(number);
-            cursor.fill(&rest.reads, filter).await.map(|()| cursor)
+            cursor.fill(&context.reader, filter).await.map(|()| cursor)
         })
         .buffer_unordered(CONCURRENT_PARTITIONS)
         .try_collect()
@@ -203,17 +208,21 @@ async fn newest(rest: &Rest, filter: &Filter, limit: usize) -> Result<Vec<Row>, 
         };
         rows.extend(cursor.rows.pop_front());
         if cursor.rows.is_empty() {
-            cursor.fill(&rest.reads, filter).await.map_err(away)?;
+            cursor.fill(&context.reader, filter).await.map_err(away)?;
         }
     }
     Ok(rows)
 }
 
-async fn count(reads: &Reads, filter: &Filter, number: u16) -> Result<Statistics, ReadError> {
+async fn count(
+    reader: &StoreReader,
+    filter: &LogFilter,
+    number: u16,
+) -> Result<Statistics, ReadError> {
     let mut statistics = Statistics::default();
     let mut cursor = Cursor::new(number);
     loop {
-        cursor.fill(reads, filter).await?;
+        cursor.fill(reader, filter).await?;
         if cursor.rows.is_empty() {
             return Ok(statistics);
         }
@@ -226,12 +235,14 @@ async fn count(reads: &Reads, filter: &Filter, number: u16) -> Result<Statistics
 /// How far one partition's log has been read, newest first.
 #[derive(Default)]
 struct Cursor {
+    /// Number of the partition.
     number: u16,
+    /// Id of the oldest entry that was read.
     before: Option<String>,
     at_end: bool,
-    fold: Fold,
-    /// Rows of the last page that were not taken yet.
-    rows: VecDeque<Row>,
+    fold: LogFold,
+    /// Matching rows of the last page that were not returned yet.
+    rows: VecDeque<LogRow>,
 }
 
 impl Cursor {
@@ -242,30 +253,30 @@ impl Cursor {
         }
     }
 
-    /// What orders the next row among those of other partitions.
+    /// Orders the next row among those of other partitions.
     fn head(&self) -> Option<(Time, &str)> {
         self.rows
             .front()
             .map(|row| (row.timestamp, row.id.as_str()))
     }
 
-    /// Reads on until there is a row, or none is left.
+    /// Reads older pages until there is a matching row, or none is left.
     ///
-    /// Always from the newest entry on, whatever the end of the time that is asked for: an acknowledgement or clearing
-    /// after it shows on the rows before it.
-    async fn fill(&mut self, reads: &Reads, filter: &Filter) -> Result<(), ReadError> {
+    /// Reading always begins with the newest entry, whatever the filter's end: rows show acknowledgements and clearings that
+    /// came later.
+    async fn fill(&mut self, reader: &StoreReader, filter: &LogFilter) -> Result<(), ReadError> {
         while self.rows.is_empty() && !self.at_end {
             let before = self.before.as_deref();
-            let page = reads
+            let page = reader
                 .store
                 .alarm_log(self.number, before, filter.since, None);
-            let page = reads.within(page).await?;
+            let page = reader.with_timeout(page).await?;
             match page.last() {
                 Some(oldest) => self.before = Some(oldest.id.clone()),
                 None => self.at_end = true,
             }
             let fold = &mut self.fold;
-            let rows = page.into_iter().filter_map(|entry| fold.take(entry));
+            let rows = page.into_iter().filter_map(|entry| fold.add(entry));
             self.rows.extend(rows.filter(|row| filter.admits(row)));
         }
         Ok(())
@@ -273,7 +284,7 @@ impl Cursor {
 }
 
 impl Statistics {
-    fn add(&mut self, row: Row) {
+    fn add(&mut self, row: LogRow) {
         self.total_alarms += 1;
         *self.by_type.entry(row.alarm_type).or_default() += 1;
         *self.by_severity.entry(row.severity).or_default() += 1;

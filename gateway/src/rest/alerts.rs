@@ -8,17 +8,19 @@ use shared::apply::{self, Acknowledged};
 use shared::event;
 use shared::position::Position;
 
+use super::context::RestContext;
+use super::path::{AlertPath, DevicePath};
+use super::{body, reply};
 use crate::error::ApiError;
-use crate::rest::path::{Alert, Device};
-use crate::rest::{Rest, body, reply};
 
-/// `GET /devices/{deviceId}/subtronics/alerts`: the bare array, oldest first.
+/// `GET /devices/{deviceId}/subtronics/alerts`: a bare array, oldest alarm first.
 pub(crate) async fn list(
-    State(rest): State<Rest>,
-    Device(device): Device,
+    State(context): State<RestContext>,
+    DevicePath(device): DevicePath,
 ) -> Result<Response, ApiError> {
-    let alarms = rest.reads.store.alarms(&device, rest.alerts_bound);
-    let alarms = rest.reads.within(alarms).await.map_err(ApiError::away)?;
+    let reader = &context.reader;
+    let alarms = reader.store.alarms(&device, context.alerts_bound);
+    let alarms = reader.with_timeout(alarms).await.map_err(ApiError::away)?;
     let alarms = alarms.ok_or(ApiError::UnknownDevice)?;
     let alerts: Vec<Box<RawValue>> = alarms
         .iter()
@@ -30,27 +32,30 @@ pub(crate) async fn list(
 #[derive(Serialize)]
 struct AcknowledgeReply {
     success: bool,
-    /// The alarm reached a level that had not been seen: it stays unacknowledged.
+    /// The alarm had reached a level that the operator had not seen, so it stays unacknowledged.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     escalated: bool,
 }
 
 /// `POST /devices/{deviceId}/subtronics/alerts/{alertId}/acknowledge`
 pub(crate) async fn acknowledge(
-    State(rest): State<Rest>,
-    alert: Alert,
+    State(context): State<RestContext>,
+    alert: AlertPath,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let body = Body::parse(&body::read(request).await?)?;
+    let body = AcknowledgeBody::parse(&body::read(request).await?)?;
     let name = body.name()?;
-    let answer = apply::acknowledge(&rest.reads.store, &alert.device, &alert.id, name, body.seen);
-    let answer = rest.reads.within(answer).await.map_err(ApiError::away)?;
-    rest.metrics.acknowledged.increment(match answer.answer {
-        Acknowledged::Covered => "covered",
-        Acknowledged::Escalated => "escalated",
-        Acknowledged::NotFound => "not_found",
-    });
-    rest.tell_changes(&alert.device, &answer.changes);
+    let reader = &context.reader;
+    let answer = apply::acknowledge(&reader.store, &alert.device, &alert.id, name, body.seen);
+    let answer = reader.with_timeout(answer).await.map_err(ApiError::away)?;
+    let counts = &context.metrics.rest.acknowledgements;
+    let count = match answer.answer {
+        Acknowledged::Covered => &counts.covered,
+        Acknowledged::Escalated => &counts.escalated,
+        Acknowledged::NotFound => &counts.not_found,
+    };
+    count.increment();
+    context.record_changes(&alert.device, &answer.changes);
     match answer.answer {
         Acknowledged::NotFound => Err(ApiError::UnknownAlert),
         answer => Ok(reply::ok(&AcknowledgeReply {
@@ -60,15 +65,15 @@ pub(crate) async fn acknowledge(
     }
 }
 
-/// What may stand in the body; the whole of it is optional.
+/// The body of an acknowledgement. Both fields are optional, and so is the body.
 #[derive(Debug, Default, PartialEq, Deserialize)]
-struct Body {
+struct AcknowledgeBody {
     acknowledged_by: Option<String>,
-    /// Position of the last event the operator had seen.
+    /// Position of the last event that the operator had seen.
     seen: Option<Position>,
 }
 
-impl Body {
+impl AcknowledgeBody {
     fn parse(bytes: &[u8]) -> Result<Self, ApiError> {
         body::parse(bytes)
     }

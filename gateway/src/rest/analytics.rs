@@ -1,4 +1,4 @@
-//! Who watches how many: per device and replica, and all replicas together.
+//! How many clients watch what: per device, per replica, and in total.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -10,11 +10,12 @@ use shared::clock::Time;
 use shared::device::DeviceId;
 use shared::event::iso;
 
+use super::context::RestContext;
+use super::reply;
 use crate::error::ApiError;
-use crate::fleet::Totals;
-use crate::rest::{Rest, reply};
+use crate::fleet::totals::FleetTotals;
 
-/// Devices that are named, those with the most watchers first.
+/// Devices that the answer lists: those with the most watchers.
 const MAX_DEVICES: usize = 1_000;
 
 #[derive(Serialize)]
@@ -23,9 +24,9 @@ struct Analytics<'a> {
     connections: u64,
     subscriptions: u64,
     devices_watched: usize,
-    replicas: Vec<OfReplica<'a>>,
-    devices: Vec<OfDevice<'a>>,
-    /// More devices are watched than are named.
+    replicas: Vec<ReplicaItem<'a>>,
+    devices: Vec<WatchedItem<'a>>,
+    /// More devices are watched than are listed.
     more: bool,
     #[serde(serialize_with = "iso")]
     timestamp: Time,
@@ -33,31 +34,33 @@ struct Analytics<'a> {
 
 /// One gateway, as it reported last.
 #[derive(Serialize)]
-struct OfReplica<'a> {
+struct ReplicaItem<'a> {
     replica: &'a str,
     connections: u64,
     websocket: u64,
     polling: u64,
     subscriptions: u64,
     devices_watched: u64,
+    /// Age of the report.
     age_ms: i64,
 }
 
 #[derive(Serialize)]
-struct OfDevice<'a> {
+struct WatchedItem<'a> {
     device_id: &'a DeviceId,
     watchers: u64,
     replicas: &'a BTreeMap<String, u64>,
 }
 
-/// `GET /api/analytics/connections`: as the replicas reported within the last intervals, this one included.
-pub(crate) async fn connections(State(rest): State<Rest>) -> Result<Response, ApiError> {
-    let _turn = rest.turn().await?;
-    let reports = rest.reads.within(rest.reads.store.watchers()).await;
+/// `GET /api/analytics/connections`: the latest reports of all replicas, including this one.
+pub(crate) async fn connections(State(context): State<RestContext>) -> Result<Response, ApiError> {
+    let _permit = context.begin_large_read().await?;
+    let reader = &context.reader;
+    let reports = reader.with_timeout(reader.store.watchers()).await;
     let reports = reports.map_err(ApiError::away)?;
-    let now = rest.now();
-    let totals = Totals::of(&reports);
-    let replicas = reports.iter().map(|(replica, report)| OfReplica {
+    let now = context.now();
+    let totals = FleetTotals::of(&reports);
+    let replicas = reports.iter().map(|(replica, report)| ReplicaItem {
         replica,
         connections: report.websocket + report.polling,
         websocket: report.websocket,
@@ -66,17 +69,20 @@ pub(crate) async fn connections(State(rest): State<Rest>) -> Result<Response, Ap
         devices_watched: report.rooms,
         age_ms: now.millis_since(report.at).max(0),
     });
-    let named = totals.devices.iter().map(|(device_id, replicas)| OfDevice {
-        device_id,
-        watchers: replicas.values().sum(),
-        replicas,
-    });
-    let mut devices: Vec<OfDevice<'_>> = named.collect();
+    let listed = totals
+        .devices
+        .iter()
+        .map(|(device_id, replicas)| WatchedItem {
+            device_id,
+            watchers: replicas.values().sum(),
+            replicas,
+        });
+    let mut devices: Vec<WatchedItem<'_>> = listed.collect();
     devices.sort_by_key(|device| Reverse(device.watchers));
-    let is_named = reports
+    let is_complete = reports
         .values()
         .all(|report| report.rooms == report.devices.len() as u64);
-    let more = devices.len() > MAX_DEVICES || !is_named;
+    let more = devices.len() > MAX_DEVICES || !is_complete;
     devices.truncate(MAX_DEVICES);
     Ok(reply::ok(&Analytics {
         connections: totals.connections,

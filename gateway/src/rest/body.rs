@@ -1,24 +1,25 @@
-//! Bodies of requests that change something: JSON objects that may be left out, and the name of who asks.
+//! Bodies of requests that change something: optional JSON objects, with the name of the person who changes it.
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
+use axum::http::StatusCode;
 use serde::de::DeserializeOwned;
 
 use crate::error::ApiError;
 
-/// The longest name of who asks, in characters.
+/// The longest name of a person, in characters.
 const MAX_NAME: usize = 128;
-/// Who asks without giving a name (contract D7).
+/// The name of a person who gives none.
 const NO_NAME: &str = "unknown";
 
-/// The whole body, within the limit of the router.
+/// Reads the complete body, up to the limit of the router.
 pub(crate) async fn read(request: Request) -> Result<Bytes, ApiError> {
     let bytes = Bytes::from_request(request, &()).await;
     bytes.map_err(|rejection| unread(&rejection))
 }
 
-/// An object; nothing at all is one without any field.
+/// Parses a JSON object. An empty body counts as an object without fields.
 pub(crate) fn parse<T: Default + DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     if bytes.trim_ascii().is_empty() {
         return Ok(T::default());
@@ -37,7 +38,7 @@ pub(crate) fn parse<T: Default + DeserializeOwned>(bytes: &[u8]) -> Result<T, Ap
     }
 }
 
-/// The name that this field of the body gives.
+/// The name given in this field of the body, trimmed.
 pub(crate) fn name<'a>(field: &str, given: Option<&'a str>) -> Result<&'a str, ApiError> {
     let name = given.unwrap_or_default().trim();
     if name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
@@ -51,10 +52,10 @@ pub(crate) fn name<'a>(field: &str, given: Option<&'a str>) -> Result<&'a str, A
 }
 
 fn unread(rejection: &BytesRejection) -> ApiError {
-    if rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
         return ApiError::TooLarge;
     }
     ApiError::Unreadable {
-        problem: "the body did not arrive whole".to_owned(),
+        problem: "the body did not arrive completely".to_owned(),
     }
 }

@@ -1,4 +1,4 @@
-//! The devices: one item of contract 4.3 each, judged at the moment it is shown.
+//! The devices, evaluated at the moment at which they are shown.
 
 use axum::body::Bytes;
 use axum::extract::{Request, State};
@@ -12,37 +12,38 @@ use shared::clock::Time;
 use shared::decimal::Decimal;
 use shared::device::DeviceId;
 use shared::event::{self, iso, iso_option};
-
 use shared::position::Epoch;
 use shared::reading::{Coordinate, Quality};
 use shared::state::{DeviceState, freshness};
 
+use super::context::RestContext;
+use super::path::DevicePath;
+use super::{body, reply};
 use crate::error::ApiError;
-use crate::rest::path::Device;
-use crate::rest::{Rest, body, reply};
 
-/// States read in one round trip, so that a large fleet neither exceeds the deadline nor holds up others.
+/// Device states read in one round trip, so that many devices neither exceed the timeout nor delay other reads.
 const CHUNK: usize = 500;
 
 /// `GET /api/devices`
-pub(crate) async fn list(State(rest): State<Rest>) -> Result<Response, ApiError> {
-    let _turn = rest.turn().await?;
-    let devices = rest.reads.within(rest.reads.store.devices()).await;
+pub(crate) async fn list(State(context): State<RestContext>) -> Result<Response, ApiError> {
+    let _permit = context.begin_large_read().await?;
+    let reader = &context.reader;
+    let devices = reader.with_timeout(reader.store.devices()).await;
     let mut devices: Vec<DeviceId> = devices
         .map_err(ApiError::away)?
         .into_iter()
         .map(|(device, _)| device)
         .collect();
     devices.sort_unstable();
-    rest.remember_devices(devices.len());
+    context.remember_device_count(devices.len());
     let mut items = Vec::new();
     let mut count = 0_usize;
     for chunk in devices.chunks(CHUNK) {
-        let states = rest.reads.within(rest.reads.store.states(chunk)).await;
+        let states = reader.with_timeout(reader.store.states(chunk)).await;
         let states = states.map_err(ApiError::away)?;
-        let now = rest.now();
+        let now = context.now();
         for (state, last_message) in states.into_iter().flatten() {
-            let Some(item) = Item::of(&state, last_message, now) else {
+            let Some(item) = DeviceItem::of(&state, last_message, now) else {
                 continue;
             };
             if count > 0 {
@@ -60,29 +61,31 @@ pub(crate) async fn list(State(rest): State<Rest>) -> Result<Response, ApiError>
 }
 
 #[derive(Serialize)]
-struct Single<'a> {
+struct DeviceReply<'a> {
     success: bool,
     #[serde(flatten)]
-    item: Item<'a>,
+    item: DeviceItem<'a>,
 }
 
 /// `GET /api/devices/{deviceId}`
 pub(crate) async fn one(
-    State(rest): State<Rest>,
-    Device(device): Device,
+    State(context): State<RestContext>,
+    DevicePath(device): DevicePath,
 ) -> Result<Response, ApiError> {
-    let stored = rest.reads.device(&device).await.map_err(ApiError::away)?;
-    let (state, last_message) = stored.ok_or(ApiError::UnknownDevice)?;
-    let item = Item::of(&state, last_message, rest.now()).ok_or(ApiError::UnknownDevice)?;
-    Ok(reply::ok(&Single {
+    let stored = context.reader.device(&device).await;
+    let (state, last_message) = stored
+        .map_err(ApiError::away)?
+        .ok_or(ApiError::UnknownDevice)?;
+    let item = DeviceItem::of(&state, last_message, context.now());
+    Ok(reply::ok(&DeviceReply {
         success: true,
-        item,
+        item: item.ok_or(ApiError::UnknownDevice)?,
     }))
 }
 
-/// What may stand in the body of a retirement; the whole of it is optional.
+/// The body of a retirement. The field is optional, and so is the body.
 #[derive(Debug, Default, Deserialize)]
-struct Retire {
+struct RetireBody {
     retired_by: Option<String>,
 }
 
@@ -91,36 +94,37 @@ struct RetireReply {
     success: bool,
 }
 
-/// `DELETE /api/devices/{deviceId}`: closes its alarms and forgets it; its next message makes a new device.
+/// `DELETE /api/devices/{deviceId}`: closes the device's alarms and deletes it. Its next message creates a new device.
 pub(crate) async fn retire(
-    State(rest): State<Rest>,
-    Device(device): Device,
+    State(context): State<RestContext>,
+    DevicePath(device): DevicePath,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let body: Retire = body::parse(&body::read(request).await?)?;
+    let body: RetireBody = body::parse(&body::read(request).await?)?;
     let name = body::name("retired_by", body.retired_by.as_deref())?;
-    let answer = apply::retire(&rest.reads.store, &device, name);
-    let answer = rest.reads.within(answer).await.map_err(ApiError::away)?;
-    rest.tell_changes(&device, &answer.changes);
+    let reader = &context.reader;
+    let answer = apply::retire(&reader.store, &device, name);
+    let answer = reader.with_timeout(answer).await.map_err(ApiError::away)?;
+    context.record_changes(&device, &answer.changes);
     match answer.answer {
         Retired::NotFound => Err(ApiError::UnknownDevice),
         Retired::Done => {
-            rest.metrics.retired.increment();
+            context.metrics.rest.retired.increment();
             tracing::info!(device.id = %device.for_log(), "device retired");
             Ok(reply::ok(&RetireReply { success: true }))
         }
     }
 }
 
-/// One device of the contract (4.3): the original's keys, those its screens were written for, and the position.
+/// One device: the keys of the replaced system, further keys that its front end expected and never got, and the position.
 #[derive(Debug, Serialize)]
-pub(crate) struct Item<'a> {
+pub(crate) struct DeviceItem<'a> {
     id: &'a DeviceId,
     device_id: &'a DeviceId,
     name: &'a str,
     #[serde(rename = "type")]
     kind: &'static str,
-    status: Status,
+    status: DeviceStatus,
     #[serde(serialize_with = "iso")]
     last_update: Time,
     data: Box<RawValue>,
@@ -133,14 +137,14 @@ pub(crate) struct Item<'a> {
     last_seen: Option<Time>,
     location: String,
     icon: &'static str,
-    /// Always empty: the cards print `%` behind any value.
+    /// Always empty: the cards of the front end print `%` after any value.
     metrics: [u8; 0],
     epoch: Epoch,
     seq: u64,
 }
 
-impl<'a> Item<'a> {
-    /// `None` for a device that was never heard of.
+impl<'a> DeviceItem<'a> {
+    /// `None` for a device without a reading.
     pub(crate) fn of(
         state: &'a DeviceState,
         last_message: Option<Time>,
@@ -170,23 +174,23 @@ impl<'a> Item<'a> {
     }
 }
 
-/// The words that cards, filters and the map test (contract D11).
+/// The status that cards, filters and the map of the front end use. The README says when which one applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Status {
+pub(crate) enum DeviceStatus {
     Critical,
     Warning,
     Offline,
     Online,
 }
 
-/// Neither a fault nor silence hides a gas alarm, and only what is known and fresh is `online`.
-fn status(state: &DeviceState, quality: Quality) -> Status {
+/// Neither a fault nor silence hides a gas alarm, and only a device that is known to be normal and fresh is `online`.
+fn status(state: &DeviceState, quality: Quality) -> DeviceStatus {
     let has = |wanted: &[Condition]| {
         let mut alarms = state.alarms.iter();
         alarms.any(|alarm| wanted.contains(&alarm.condition))
     };
-    let led = state
+    let has_led = state
         .latest
         .as_ref()
         .is_some_and(|latest| latest.reading.has_led());
@@ -197,19 +201,19 @@ fn status(state: &DeviceState, quality: Quality) -> Status {
         Condition::SensorFault,
         Condition::ReadingInvalid,
     ]) {
-        Status::Critical
+        DeviceStatus::Critical
     } else if has(&[Condition::AlarmLevel1]) {
-        Status::Warning
+        DeviceStatus::Warning
     } else if quality == Quality::Offline {
-        Status::Offline
-    } else if led || quality != Quality::Good || !state.alarms.is_empty() {
-        Status::Warning
+        DeviceStatus::Offline
+    } else if has_led || quality != Quality::Good || !state.alarms.is_empty() {
+        DeviceStatus::Warning
     } else {
-        Status::Online
+        DeviceStatus::Online
     }
 }
 
-/// `<lat>, <long>` as received; empty when unknown, since the map draws whatever it can parse.
+/// `<lat>, <long>` as received. Empty if unknown or `0, 0`, since the map draws whatever it can parse.
 fn location(latitude: &Coordinate, longitude: &Coordinate) -> String {
     let (lat, long) = (text_of(latitude), text_of(longitude));
     let within = |text: &str, bound: i32| {

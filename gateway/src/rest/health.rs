@@ -1,4 +1,4 @@
-//! Whether this gateway lives, may get traffic, and what its data path is like.
+//! Whether this gateway lives, may get traffic, and the state of its data path.
 
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -10,16 +10,20 @@ use shared::event::iso;
 use shared::metrics::TEXT_FORMAT;
 use shared::store::IngestStatus;
 
-use crate::rest::{Rest, reply};
+use super::context::RestContext;
+use super::reply;
 
-/// The original's keys, telling the truth (contract D14).
+/// The keys of the replaced system, with true values. There, `/health` always said "healthy".
 #[derive(Serialize)]
 struct Health {
     status: &'static str,
+    /// An ingest reports an active subscription at the broker.
     mqtt_connected: bool,
+    /// Redis answers. There is no `MongoDB` any more.
     mongodb_connected: bool,
     devices_count: usize,
     subtronics_devices: usize,
+    /// Always 0: there are no commands.
     pending_commands: u8,
     allowed_origins: Vec<String>,
     #[serde(serialize_with = "iso")]
@@ -31,24 +35,26 @@ struct Alive {
     status: &'static str,
 }
 
-/// `GET /health`: degraded is still 200, since every replica shares an outage of Redis or of the ingests.
-pub(crate) async fn health(State(rest): State<Rest>) -> Response {
-    // Together, so that a Redis that hangs costs one deadline: hosting platforms give up early.
+/// `GET /health`: a degraded gateway answers 200, since every replica shares an outage of Redis or of the ingests, and a
+/// restart would not help.
+pub(crate) async fn health(State(context): State<RestContext>) -> Response {
+    // At the same time, so that a Redis that does not answer costs one timeout: hosting platforms give up early.
+    let reader = &context.reader;
     let (devices, ingest) = tokio::join!(
-        rest.reads.within(rest.reads.store.devices()),
-        rest.reads.within(rest.reads.store.ingest_status()),
+        reader.with_timeout(reader.store.devices()),
+        reader.with_timeout(reader.store.ingest_status()),
     );
     if let Ok(devices) = &devices {
-        rest.remember_devices(devices.len());
+        context.remember_device_count(devices.len());
     }
     let mqtt_connected = ingest.as_ref().is_ok_and(IngestStatus::is_listening);
     let mongodb_connected = devices.is_ok() && ingest.is_ok();
-    let (code, status) = match (rest.is_serving(), mqtt_connected && mongodb_connected) {
+    let (code, status) = match (context.is_serving(), mqtt_connected && mongodb_connected) {
         (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
         (true, true) => (StatusCode::OK, "healthy"),
         (true, false) => (StatusCode::OK, "degraded"),
     };
-    let devices_count = rest.last_known_devices();
+    let devices_count = context.last_device_count();
     let health = Health {
         status,
         mqtt_connected,
@@ -56,25 +62,28 @@ pub(crate) async fn health(State(rest): State<Rest>) -> Response {
         devices_count,
         subtronics_devices: devices_count,
         pending_commands: 0,
-        allowed_origins: rest.origin_texts(),
-        timestamp: rest.now(),
+        allowed_origins: context.origin_texts(),
+        timestamp: context.now(),
     };
     reply::json(code, &health)
 }
 
-/// `GET /livez`: the process answers. Never touches Redis.
+/// `GET /livez`: the process answers. Never reads Redis.
 pub(crate) async fn livez() -> Response {
     reply::ok(&Alive { status: "ok" })
 }
 
 /// `GET /metrics`: Prometheus' text format.
-pub(crate) async fn metrics(State(rest): State<Rest>) -> ([(HeaderName, &'static str); 1], String) {
-    ([(CONTENT_TYPE, TEXT_FORMAT)], rest.metrics.read())
+pub(crate) async fn metrics(
+    State(context): State<RestContext>,
+) -> ([(HeaderName, &'static str); 1], String) {
+    let text = context.metrics.to_text();
+    ([(CONTENT_TYPE, TEXT_FORMAT)], text)
 }
 
-/// `GET /readyz`: each dependency and its age.
-pub(crate) async fn readyz(State(rest): State<Rest>) -> Response {
-    let status = rest.status.current();
+/// `GET /readyz`: each part of the data path and its age.
+pub(crate) async fn readyz(State(context): State<RestContext>) -> Response {
+    let status = context.status.current();
     let code = StatusCode::from_u16(status.http_status());
     reply::json(code.unwrap_or(StatusCode::SERVICE_UNAVAILABLE), &status)
 }

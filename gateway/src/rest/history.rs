@@ -6,10 +6,11 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use shared::device::DeviceId;
 
+use super::context::RestContext;
+use super::path::DevicePath;
+use super::query::Query;
+use super::reply;
 use crate::error::ApiError;
-use crate::rest::path::Device;
-use crate::rest::query::Query;
-use crate::rest::{Rest, reply};
 
 #[derive(Serialize)]
 struct History {
@@ -18,22 +19,20 @@ struct History {
     samples: Vec<Box<RawValue>>,
 }
 
-/// `GET /api/devices/{deviceId}/history`: the newest samples within the bounds, oldest first, by server time.
+/// `GET /api/devices/{deviceId}/history`: the newest samples between `since` and `until`, oldest first, by server time.
 pub(crate) async fn samples(
-    State(rest): State<Rest>,
-    Device(device): Device,
+    State(context): State<RestContext>,
+    DevicePath(device): DevicePath,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, ApiError> {
     let query = Query::parse(raw.as_deref());
     let (since, until) = (query.moment("since")?, query.moment("until")?);
-    let history = rest
-        .reads
-        .store
-        .history(&device, since, until, query.limit()?);
-    let stored = rest.reads.within(history).await.map_err(ApiError::away)?;
+    let reader = &context.reader;
+    let history = reader.store.history(&device, since, until, query.limit()?);
+    let stored = reader.with_timeout(history).await.map_err(ApiError::away)?;
     if stored.is_empty() {
-        // No sample in this time is an answer, a device never heard of is none.
-        let known = rest.reads.device(&device).await.map_err(ApiError::away)?;
+        // A known device without samples in this time answers with an empty list, an unknown device with 404.
+        let known = reader.device(&device).await.map_err(ApiError::away)?;
         known.ok_or(ApiError::UnknownDevice)?;
     }
     let samples: Vec<_> = stored.into_iter().filter_map(as_json).collect();
@@ -44,7 +43,7 @@ pub(crate) async fn samples(
     }))
 }
 
-/// A sample that cannot be read must not hide the others.
+/// A sample that cannot be read is left out, so that it does not hide the others.
 fn as_json(bytes: Vec<u8>) -> Option<Box<RawValue>> {
     RawValue::from_string(String::from_utf8(bytes).ok()?).ok()
 }

@@ -1,4 +1,4 @@
-//! What the path names: percent-decoded, case-sensitive.
+//! Parameters in the path: percent-decoded, case-sensitive.
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
@@ -6,16 +6,16 @@ use shared::device::DeviceId;
 
 use crate::error::ApiError;
 
-/// The `{deviceId}` of a route. A text that cannot name a device is a device never heard of.
-pub(crate) struct Device(pub(crate) DeviceId);
+/// The `{deviceId}` of a route. A text that cannot be a device id is answered like an unknown device.
+pub(crate) struct DevicePath(pub(crate) DeviceId);
 
-/// The `{deviceId}` and `{alertId}` of a route; whatever cannot be one is an alert never heard of.
-pub(crate) struct Alert {
+/// The `{deviceId}` and `{alertId}` of a route. Texts that cannot be ids are answered like an unknown alert.
+pub(crate) struct AlertPath {
     pub(crate) device: DeviceId,
     pub(crate) id: String,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Device {
+impl<S: Send + Sync> FromRequestParts<S> for DevicePath {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
@@ -25,7 +25,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Device {
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Alert {
+impl<S: Send + Sync> FromRequestParts<S> for AlertPath {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {

@@ -1,16 +1,16 @@
-//! Query strings, read leniently where the contract says so: unknown keys are ignored, an empty value is none.
+//! Query strings. Unknown keys are ignored, and an empty value counts as missing.
 
 use shared::clock::Time;
 use url::form_urlencoded;
 
 use crate::error::ApiError;
 
-/// The largest `limit`; larger ones are cut to it.
-pub(crate) const MAX_LIMIT: usize = 1000;
-/// What is meant without a `limit`.
-pub(crate) const DEFAULT_LIMIT: usize = 100;
+/// The largest `limit`. Larger values are reduced to it.
+const MAX_LIMIT: usize = 1000;
+/// The value of a missing `limit`.
+const DEFAULT_LIMIT: usize = 100;
 
-/// The parameters of one request. Of a repeated key the last counts.
+/// The parameters of one request. If a key is repeated, its last value counts.
 pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
@@ -25,23 +25,24 @@ impl Query {
         Some(value.trim()).filter(|value| !value.is_empty())
     }
 
-    /// How many rows are wanted, between 1 and [`MAX_LIMIT`].
+    /// The number of rows the client wants, between 1 and [`MAX_LIMIT`].
     pub(crate) fn limit(&self) -> Result<usize, ApiError> {
         let Some(text) = self.text("limit") else {
             return Ok(DEFAULT_LIMIT);
         };
         let limit = leading_number(text).ok_or_else(|| unreadable("limit", "a whole number"))?;
-        // Kept within 1 and 1000, so the conversion cannot fail.
-        Ok(usize::try_from(limit.clamp(1, 1000)).unwrap_or(MAX_LIMIT))
+        // Negative numbers become 1, and numbers that do not fit become the largest.
+        let limit = usize::try_from(limit.max(1)).unwrap_or(MAX_LIMIT);
+        Ok(limit.min(MAX_LIMIT))
     }
 
-    /// A moment: an ISO instant, or a day meaning its first moment in UTC.
+    /// A time: an ISO instant, or a day, which means its first moment in UTC.
     pub(crate) fn date(&self, key: &str) -> Result<Option<Time>, ApiError> {
         let read = |text| parse_date(text).ok_or_else(|| unreadable(key, DATE));
         self.text(key).map(read).transpose()
     }
 
-    /// The same, or milliseconds since 1970.
+    /// A time as in [`Self::date`], or milliseconds since 1970.
     pub(crate) fn moment(&self, key: &str) -> Result<Option<Time>, ApiError> {
         let read = |text| {
             parse_millis(text)
@@ -61,15 +62,15 @@ fn unreadable(key: &str, expected: &str) -> ApiError {
     }
 }
 
-/// The number a text begins with, as JavaScript's `parseInt` reads it: `30/` is 30. Cut to what fits.
+/// The number a text begins with, as JavaScript's `parseInt` reads it: `30/` is 30. Saturates.
 fn leading_number(text: &str) -> Option<i64> {
-    // `1e9` is a number as a whole, and must not become its first digit.
+    // First as a complete number, because `1e9` must not be read as 1.
     if let Ok(number) = text.parse::<f64>()
         && number.is_finite()
     {
         #[expect(
             clippy::cast_possible_truncation,
-            reason = "saturates, and is clamped anyway"
+            reason = "saturates, and the caller limits the value anyway"
         )]
         return Some(number as i64);
     }
@@ -89,13 +90,13 @@ fn leading_number(text: &str) -> Option<i64> {
 fn parse_millis(text: &str) -> Option<Time> {
     let text = text.strip_suffix('/').unwrap_or(text);
     let millis: i64 = text.parse().ok()?;
-    // Within the years that can be written; a plain `2026` is no moment either.
+    // The time must be one that can be written as a date, and a short number such as `2026` is not a time.
     jiff::Timestamp::from_millisecond(millis).ok()?;
     (text.trim_start_matches('-').len() > 8).then(|| Time::from_millis(millis))
 }
 
 fn parse_date(text: &str) -> Option<Time> {
-    // Front ends put a slash behind the last value; a `+` of a zone that was not encoded arrives as a blank.
+    // Front ends append a slash to the last value. A `+` of a time zone that was not encoded arrives as a blank.
     let text = text.strip_suffix('/').unwrap_or(text);
     let zone_with_blank = text.len() > 6 && text.as_bytes()[text.len() - 6] == b' ';
     let with_plus;

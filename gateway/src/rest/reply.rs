@@ -1,4 +1,4 @@
-//! JSON answers as every client of the contract knows them.
+//! JSON answers.
 
 use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use serde::Serialize;
 
+/// With the character set, as the replaced system sent it.
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
 /// 200 with a body.
@@ -19,7 +20,7 @@ pub(crate) fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
     bytes_of_json(status, bytes)
 }
 
-/// A body that is JSON already.
+/// Any status with a body that is JSON already.
 pub(crate) fn bytes_of_json(status: StatusCode, bytes: impl Into<Body>) -> Response {
     let mut response = Response::new(bytes.into());
     *response.status_mut() = status;

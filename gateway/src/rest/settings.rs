@@ -1,4 +1,4 @@
-//! `/config`: where things are, with the original's keys.
+//! `/config`: addresses and topics, with the keys of the replaced system.
 
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -6,20 +6,21 @@ use axum::http::header::HOST;
 use axum::response::Response;
 use serde::Serialize;
 
+use super::context::RestContext;
+use super::reply;
 use crate::error::ApiError;
-use crate::rest::{Rest, reply};
 
 #[derive(Serialize)]
-struct Settings {
+struct ConfigReply {
     api_base_url: String,
-    /// Never told: it is nobody's business but that of the detectors.
+    /// Always empty: only detectors need the address of the broker.
     mqtt_broker: &'static str,
     mqtt_topics: Topics,
     frontend_urls: Vec<String>,
     endpoints: Endpoints,
 }
 
-/// The two topics of cathodic protection are not subscribed (contract D22).
+/// `data` and `command` are always empty: the topics of cathodic protection are not subscribed.
 #[derive(Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 struct Topics {
@@ -33,26 +34,27 @@ struct Endpoints {
     health: String,
     subtronics_telemetry: String,
     subtronics_alerts: String,
-    /// There is none (contract D9).
+    /// Always empty: there is no test endpoint any more.
     test_publish: &'static str,
 }
 
 /// `GET /config`
 pub(crate) async fn show(
-    State(rest): State<Rest>,
+    State(context): State<RestContext>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let ingest = rest.reads.within(rest.reads.store.ingest_status()).await;
+    let reader = &context.reader;
+    let ingest = reader.with_timeout(reader.store.ingest_status()).await;
     let ingest = ingest.map_err(ApiError::away)?;
     let base = base_url(&headers);
-    Ok(reply::ok(&Settings {
+    Ok(reply::ok(&ConfigReply {
         mqtt_broker: "",
         mqtt_topics: Topics {
             data: "",
             command: "",
             subtronics: ingest.topics.join(","),
         },
-        frontend_urls: rest.origin_texts(),
+        frontend_urls: context.origin_texts(),
         endpoints: Endpoints {
             health: format!("{base}/health"),
             subtronics_telemetry: format!(
@@ -65,7 +67,7 @@ pub(crate) async fn show(
     }))
 }
 
-/// The address under which the client reached us, which only its request tells.
+/// The address at which the client reached us, taken from its request.
 fn base_url(headers: &HeaderMap) -> String {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let forwarded = text("x-forwarded-proto").and_then(|list| list.split(',').next());

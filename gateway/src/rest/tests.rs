@@ -1,4 +1,4 @@
-//! The router as a client sees it. `stored` has a Redis of its own, the others one that is away.
+//! The router as a client sees it. The tests in `stored` have a Redis of their own, the others one that is away.
 
 mod document;
 mod stored;
@@ -7,33 +7,28 @@ use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
+use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use serde_json::Value;
-use shared::clock::SystemClock;
 use shared::metrics::Meters;
-use shared::store::Store;
 use tower::ServiceExt;
 
 use super::*;
-use crate::config::Config;
+use crate::cors::{self, Cors};
+use crate::metrics::Metrics;
+use crate::status::StatusHandle;
+use crate::test_setup;
 
-/// Meters that live on: metrics end with theirs.
+/// Meters that are never dropped: metrics end with their meters.
 fn meters() -> &'static Meters {
     Box::leak(Box::new(Meters::local("gateway").expect("meters")))
 }
 
-/// A gateway's REST on the Redis at this address, with these further flags.
+/// The REST service on the Redis at this address, with these further flags, behind the check of origins.
 fn gateway(redis: &str, flags: &[&str]) -> Router {
-    let url = format!("redis://{redis}");
-    let fixed = [
-        "gateway",
-        "--allow-anonymous",
-        "--redis-timeout=500ms",
-        "--redis-url",
-        &url,
-    ];
-    let config = Config::try_from_args(fixed.iter().chain(flags)).expect("flags");
-    let store = Store::new(config.redis.clone(), Arc::new(SystemClock::default()));
+    let flags = [&["--redis-timeout=500ms"], flags].concat();
+    let config = test_setup::config(redis, &flags);
+    let store = test_setup::store(&config);
     let state = AppState {
         clock: store.clock(),
         store,
@@ -41,10 +36,15 @@ fn gateway(redis: &str, flags: &[&str]) -> Router {
         status: StatusHandle::new(std::time::Instant::now()),
         metrics: Metrics::new(meters()),
     };
-    router(state).expect("origins were checked")
+    let origins = Origins::from_config(&state.config.allowed_origins);
+    let origins = origins.expect("origins were checked");
+    let (clock, metrics) = (Arc::clone(&state.clock), Arc::clone(&state.metrics));
+    let rest = router(state, &origins);
+    let cors = Cors::new(origins, clock, metrics);
+    rest.layer(from_fn_with_state(cors, cors::check))
 }
 
-/// A gateway whose Redis refuses connections: nothing listens on this port of the loopback network.
+/// The REST service of a gateway whose Redis refuses connections: nothing listens on this port.
 fn without_redis(flags: &[&str]) -> Router {
     gateway("127.255.255.253:1", flags)
 }
@@ -75,7 +75,7 @@ async fn text_of(response: Response) -> String {
     String::from_utf8(bytes.to_vec()).expect("UTF-8")
 }
 
-/// Status and `error` of an answer that must be a JSON error.
+/// Status and `error` of an answer, which must be a JSON error.
 async fn error_of(response: Response) -> (u16, String) {
     let status = response.status().as_u16();
     assert_eq!(
@@ -96,7 +96,7 @@ fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
 }
 
 #[tokio::test]
-async fn what_is_not_served_is_json_too() {
+async fn errors_of_unserved_requests_are_json_too() {
     let router = without_redis(&[]);
     for (line, status, error) in [
         ("GET /", 404, "Not found"),
@@ -176,7 +176,7 @@ async fn unreadable_queries_are_refused_before_anything_is_read() {
 }
 
 #[tokio::test]
-async fn without_redis_every_answer_says_so() {
+async fn without_redis_every_answer_that_needs_it_is_503() {
     let router = without_redis(&[]);
     let away = crate::error::STORE_AWAY;
     for (line, error) in [
@@ -329,7 +329,7 @@ async fn another_origin_is_refused_without_cors_headers() {
 }
 
 #[tokio::test]
-async fn an_error_repeats_the_request_id_unless_the_front_end_would_stumble() {
+async fn an_error_repeats_the_request_id_unless_the_front_end_could_not_parse_it() {
     let router = without_redis(&[]);
     let asked = |id: &str| with(request("PUT /livez"), "x-request-id", id);
     let response = send(&router, asked("subtronics_1769600232000_k3j4")).await;
@@ -355,15 +355,15 @@ async fn a_large_or_broken_body_is_refused() {
         Request::post(uri).body(body).expect("a request")
     };
     let large = vec![b' '; edge::MAX_BODY_BYTES + 1];
-    let told = with(post(Body::from(large.clone())), "content-length", "102401");
+    let announced = with(post(Body::from(large.clone())), "content-length", "102401");
     let chunks = futures_util::stream::iter(
         large
             .chunks(1000)
             .map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec()))
             .collect::<Vec<_>>(),
     );
-    let untold = post(Body::from_stream(chunks));
-    for request in [told, untold] {
+    let unannounced = post(Body::from_stream(chunks));
+    for request in [announced, unannounced] {
         let found = error_of(send(&router, request).await).await;
         assert_eq!(found, (413, "Request body too large".to_owned()));
     }
@@ -376,13 +376,13 @@ async fn a_large_or_broken_body_is_refused() {
 async fn a_panic_is_answered_with_json_and_counted() {
     let metrics = Metrics::new(meters());
     let handlers = Router::new().route("/", get(async || -> ApiError { panic!("on purpose") }));
-    let router = edge::passed(handlers, Arc::clone(&metrics));
+    let router = edge::bound_and_observe(handlers, Arc::clone(&metrics.rest));
     let response = router.oneshot(request("GET /")).await.expect("infallible");
     assert_eq!(
         error_of(response).await,
         (500, "Internal server error".to_owned())
     );
-    let counted = metrics.read();
+    let counted = metrics.to_text();
     assert!(
         counted.contains(r#"http_response_status_code="500""#),
         "{counted}"
@@ -402,7 +402,7 @@ async fn a_refused_origin_is_counted() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_refused_by_its_length_is_counted() {
+async fn a_request_refused_for_its_length_is_counted() {
     let router = without_redis(&[]);
     let uri = "/devices/OTSM-0001/subtronics/alerts/a1/acknowledge";
     let large = with(request(&format!("POST {uri}")), "content-length", "102401");

@@ -1,14 +1,11 @@
-//! What clients ask for, taken in the order of the wire and worked off one by one.
+//! The commands of clients, received in the order in which they were sent, and carried out one by one.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::Deserialize;
 use shared::device::DeviceId;
-
 use shared::position::Position;
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::extract::Data;
@@ -16,25 +13,29 @@ use socketioxide::handler::{FromMessageParts, Value};
 use socketioxide::socket::Socket;
 use tokio::sync::mpsc;
 
-use super::{Client, LetGo};
-use crate::relay::{Join, Relay};
+use super::refusal::Refusal;
+use crate::client::Client;
+use crate::client::close_reason::CloseReason;
+use crate::metrics::SocketMetrics;
+use crate::relay::Relay;
+use crate::relay::command::Join;
 
 /// One event of a client.
 #[derive(Debug)]
-pub(super) struct Command {
-    kind: Kind,
+pub(super) struct ClientCommand {
+    kind: CommandKind,
     argument: Argument,
-    /// The client waits for an answer with this id.
+    /// The acknowledgement id under which the client expects a reply.
     ack: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Kind {
+enum CommandKind {
     Subscribe,
     Unsubscribe,
 }
 
-/// The argument of both events; older front ends send the bare id.
+/// The argument of both events. Older front ends send the bare id.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Argument {
@@ -48,14 +49,14 @@ enum Argument {
     Unreadable(serde::de::IgnoredAny),
 }
 
-/// The connection's queue, kept with the socket for the handlers.
+/// The connection's queue of commands, stored with the socket for the extractors.
 #[derive(Clone)]
-pub(super) struct Queue {
+pub(super) struct CommandQueue {
     pub(super) client: Arc<Client>,
-    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) commands: mpsc::Sender<ClientCommand>,
 }
 
-/// Extractor of `subscribe:device`. Extractors run in the order of the wire, handlers do not.
+/// Extractor of `subscribe:device`. Extractors run in the order in which events arrive, handlers do not.
 pub(super) struct Subscribe;
 
 /// Extractor of `unsubscribe:device`.
@@ -69,7 +70,7 @@ impl FromMessageParts<LocalAdapter> for Subscribe {
         value: &mut Value,
         ack: &Option<i64>,
     ) -> Result<Self, Infallible> {
-        take(socket, Kind::Subscribe, value, *ack);
+        enqueue(socket, CommandKind::Subscribe, value, *ack);
         Ok(Self)
     }
 }
@@ -82,37 +83,38 @@ impl FromMessageParts<LocalAdapter> for Unsubscribe {
         value: &mut Value,
         ack: &Option<i64>,
     ) -> Result<Self, Infallible> {
-        take(socket, Kind::Unsubscribe, value, *ack);
+        enqueue(socket, CommandKind::Unsubscribe, value, *ack);
         Ok(Self)
     }
 }
 
-fn take(socket: &Arc<Socket>, kind: Kind, value: &mut Value, ack: Option<i64>) {
-    let Some(queue) = socket.extensions.get::<Queue>() else {
+/// Puts a command into the connection's queue. If the queue is full, the client is disconnected.
+fn enqueue(socket: &Arc<Socket>, kind: CommandKind, value: &mut Value, ack: Option<i64>) {
+    let Some(queue) = socket.extensions.get::<CommandQueue>() else {
         return;
     };
-    let read = Data::<Argument>::from_message_parts(socket, value, &ack);
-    let argument = read.map_or(
-        Argument::Unreadable(serde::de::IgnoredAny),
-        |Data(argument)| argument,
-    );
-    let taken = queue.commands.try_send(Command {
+    let argument = match Data::<Argument>::from_message_parts(socket, value, &ack) {
+        Ok(Data(argument)) => argument,
+        Err(_) => Argument::Unreadable(serde::de::IgnoredAny),
+    };
+    let sent = queue.commands.try_send(ClientCommand {
         kind,
         argument,
         ack,
     });
-    if let Err(mpsc::error::TrySendError::Full(_)) = taken {
-        queue.client.let_go(LetGo::TooFast);
+    if let Err(mpsc::error::TrySendError::Full(_)) = sent {
+        queue.client.close(CloseReason::TooManyCommands);
     }
 }
 
-/// The devices a client subscribed to, and how many it may.
+/// The devices a client subscribed to.
 pub(super) struct Subscriptions {
     devices: HashSet<DeviceId>,
     limit: usize,
 }
 
 impl Subscriptions {
+    /// No devices, and at most `limit`.
     pub(super) fn new(limit: usize) -> Self {
         Self {
             devices: HashSet::new(),
@@ -124,7 +126,7 @@ impl Subscriptions {
         self.devices
     }
 
-    /// Whether one more may be had; one that is there already always may.
+    /// Adds a device. Returns whether the limit allows it; a device that is already subscribed to is always allowed.
     fn add(&mut self, device: &DeviceId) -> bool {
         if self.devices.len() >= self.limit && !self.devices.contains(device) {
             return false;
@@ -134,28 +136,29 @@ impl Subscriptions {
     }
 }
 
-/// Works off the commands in their order. Waiting for the relay holds up this client alone.
-pub(super) async fn work_off(
+/// Carries out the commands of one client in order. While it waits for the relay, only this client waits with it.
+pub(super) async fn carry_out_all(
     client: &Arc<Client>,
-    mut commands: mpsc::Receiver<Command>,
+    mut commands: mpsc::Receiver<ClientCommand>,
     relay: &Relay,
     subscriptions: &mut Subscriptions,
+    metrics: &SocketMetrics,
 ) {
     while let Some(command) = commands.recv().await {
         let ack = command.ack;
-        if let Err(refusal) = perform(client, command, relay, subscriptions).await {
-            client.metrics().commands_refused.increment(refusal.code());
+        if let Err(refusal) = carry_out(client, command, relay, subscriptions).await {
+            metrics.commands_refused.increment(refusal.code());
             tracing::debug!(client = %client.sid(), code = refusal.code(), "command refused");
             if let Some(ack) = ack {
-                client.acknowledge(ack, refusal.to_payload());
+                client.reply(None, ack, refusal.to_reply());
             }
         }
     }
 }
 
-async fn perform(
+async fn carry_out(
     client: &Arc<Client>,
-    command: Command,
+    command: ClientCommand,
     relay: &Relay,
     subscriptions: &mut Subscriptions,
 ) -> Result<(), Refusal> {
@@ -166,106 +169,30 @@ async fn perform(
     };
     let device: DeviceId = device.parse().map_err(|_| Refusal::Invalid)?;
     match command.kind {
-        Kind::Subscribe => {
+        CommandKind::Subscribe => {
             if since.is_some() {
-                // One replay after the other, each in its own time.
-                client.catches_up().await;
+                // A client that catches up on many devices does so on one after the other.
+                client.wait_until_caught_up().await;
             }
-            let unanswered = Unanswered::count(client);
-            if unanswered.is_above(subscriptions.limit) || !subscriptions.add(&device) {
+            let reply = client.pending_replies().begin();
+            if reply.is_above(subscriptions.limit) || !subscriptions.add(&device) {
                 return Err(Refusal::Limit(subscriptions.limit));
             }
             tracing::debug!(client = %client.sid(), device.id = %device.for_log(), "client subscribed to device");
-            let ack = command.ack;
-            let client = Arc::clone(client);
-            relay
-                .join(Join {
-                    client,
-                    device,
-                    since,
-                    ack,
-                    _unanswered: unanswered,
-                })
-                .await;
+            let join = Join {
+                client: Arc::clone(client),
+                device,
+                since,
+                ack: command.ack,
+                _reply: reply,
+            };
+            relay.join(join).await;
         }
-        Kind::Unsubscribe => {
+        CommandKind::Unsubscribe => {
             subscriptions.devices.remove(&device);
-            // Answered by the relay, behind everything it has sent for the device.
+            // The relay replies, after everything it has sent about the device.
             relay.leave(client, device, command.ack).await;
         }
     }
     Ok(())
-}
-
-/// A subscription that was not answered yet; counted per client, so that asking again and again stays bounded.
-#[derive(Debug)]
-pub(crate) struct Unanswered {
-    client: Arc<Client>,
-    number: usize,
-}
-
-impl Unanswered {
-    fn count(client: &Arc<Client>) -> Self {
-        let before = counter(client).fetch_add(1, Ordering::Relaxed);
-        Self {
-            client: Arc::clone(client),
-            number: before + 1,
-        }
-    }
-
-    fn is_above(&self, limit: usize) -> bool {
-        self.number > limit
-    }
-}
-
-impl Drop for Unanswered {
-    fn drop(&mut self) {
-        self.client.has_answered();
-    }
-}
-
-fn counter(client: &Client) -> &AtomicUsize {
-    client.unanswered()
-}
-
-/// Why a command is not carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-enum Refusal {
-    #[error("expected a device id of 1 to 128 bytes, or an object with `deviceId` and `since`")]
-    Invalid,
-    #[error("no more than {0} subscriptions per connection")]
-    Limit(usize),
-}
-
-#[derive(Serialize)]
-struct RefusalAck {
-    ok: bool,
-    error: RefusalError,
-}
-
-#[derive(Serialize)]
-struct RefusalError {
-    code: &'static str,
-    message: String,
-}
-
-impl Refusal {
-    fn code(self) -> &'static str {
-        match self {
-            Self::Invalid => "invalid",
-            Self::Limit(_) => "limit",
-        }
-    }
-
-    fn to_payload(self) -> Box<RawValue> {
-        let error = RefusalError {
-            code: self.code(),
-            message: self.to_string(),
-        };
-        to_raw(&RefusalAck { ok: false, error })
-    }
-}
-
-fn to_raw<T: Serialize>(value: &T) -> Box<RawValue> {
-    serde_json::value::to_raw_value(value).expect("structs of texts always serialise")
 }

@@ -5,12 +5,13 @@ use shared::store::Store;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::lanes::Limits;
-use crate::relay;
+use crate::client::outbox::OutboxLimits;
+use crate::metrics::Metrics;
+use crate::relay::RelayConfig;
 use crate::status::StatusHandle;
 
 #[tokio::test]
-async fn service_is_freed_with_its_last_handle() {
+async fn the_service_is_freed_with_its_last_handle() {
     let flags = [
         "gateway",
         "--allow-anonymous",
@@ -18,19 +19,19 @@ async fn service_is_freed_with_its_last_handle() {
     ];
     let config = Config::try_from_args(flags).unwrap();
     let store = Store::new(config.redis.clone(), Arc::new(SystemClock::default()));
-    let limits = Limits {
+    let limits = OutboxLimits {
         packets: config.outbox_packets,
         bytes: config.outbox_bytes,
         deadline: config.alarm_deadline,
     };
     let metrics = Metrics::new(&Meters::local("gateway").unwrap());
-    let clients = Clients::new(limits, metrics);
-    let settings = relay::Settings {
+    let clients = Clients::new(limits, Arc::clone(&metrics.client));
+    let relay_config = RelayConfig {
         linger: config.linger,
         broadcast_all: false,
-        traces: shared::trace::SpanRecorder::disabled(),
+        recorder: shared::trace::SpanRecorder::disabled(),
     };
-    // Its tasks end at once: nothing is asked of Redis.
+    // The tasks of the relay end at once, so nothing is requested from Redis.
     let finish = CancellationToken::new();
     finish.cancel();
     let (_, observations) =
@@ -38,30 +39,28 @@ async fn service_is_freed_with_its_last_handle() {
     let relay = Relay::start(
         &store,
         &clients,
-        &settings,
+        &relay_config,
+        &metrics.relay,
         &observations,
         &Lifecycle::new(),
         &finish,
     );
     let status = StatusHandle::new(std::time::Instant::now());
     let monitor = Monitor::new(status, store.clock());
-    let sockets = Sockets::new(&config, clients, relay, monitor);
+    let sockets = Sockets::new(
+        &config,
+        clients,
+        relay,
+        monitor,
+        Arc::clone(&metrics.socket),
+    );
     let inner = Arc::downgrade(&sockets.inner);
     drop(sockets);
     assert!(inner.upgrade().is_none());
 }
 
 #[test]
-fn query_value_is_found_whole() {
-    let query = Some("EIO=4&transport=polling&sid=abc");
-    assert_eq!(query_value(query, "sid"), Some("abc"));
-    assert_eq!(query_value(query, "transport"), Some("polling"));
-    assert_eq!(query_value(query, "id"), None);
-    assert_eq!(query_value(None, "sid"), None);
-}
-
-#[test]
-fn slim_request_keeps_what_the_library_reads() {
+fn a_slim_request_keeps_what_the_library_reads() {
     let request = Request::builder()
         .uri("/socket.io/?EIO=4&transport=websocket")
         .header(SEC_WEBSOCKET_KEY, "key")

@@ -1,5 +1,5 @@
-//! The alarm log keeps transitions; clients read rows. A row is a raise or an escalation, and what happened to its
-//! alarm later shows on it.
+//! Turns the transitions of the alarm log into the rows that clients read. A row is a raise or an escalation, and shows what
+//! happened to its alarm later.
 
 use std::collections::HashMap;
 
@@ -11,9 +11,9 @@ use shared::device::DeviceId;
 use shared::event::{iso, iso_option};
 use shared::store::LoggedEntry;
 
-/// One row of the contract (section 3), in its order.
+/// One row, with its fields in the order of the answer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct Row {
+pub(crate) struct LogRow {
     pub(crate) device_id: DeviceId,
     pub(crate) device_name: String,
     pub(crate) serial_number: DeviceId,
@@ -31,53 +31,59 @@ pub(crate) struct Row {
     pub(crate) acknowledged_at: Option<Time>,
     pub(crate) acknowledged_by: Option<String>,
     pub(crate) id: String,
-    /// Rows of the original's database carried their id so.
+    /// The same as `id`: rows of the replaced system had it under both names.
     #[serde(rename = "_id")]
     pub(crate) stored_id: String,
     pub(crate) alarm_id: String,
-    /// Where the alarm stands now, whichever of its rows this is.
+    /// The present state of the alarm, on each of its rows.
     pub(crate) state: AlarmState,
     #[serde(serialize_with = "iso_option")]
     pub(crate) cleared_at: Option<Time>,
 }
 
-/// Folds the transitions of one partition, taken newest first, into rows.
+/// Folds the transitions of one partition, newest first, into rows.
 ///
-/// What it remembers is bounded by the log itself: an alarm is forgotten at its raise, before which it has nothing.
+/// Its memory is bounded by the length of the log: an alarm is forgotten once its raise was read, since it has no earlier
+/// transition.
 #[derive(Debug, Default)]
-pub(crate) struct Fold {
-    /// By device too: serials that differ in a character that ids cannot hold may share an id.
-    later: HashMap<(DeviceId, String), Later>,
-    /// When a device was retired next: what it had raised before is over then, also where its lost state could not tell.
+pub(crate) struct LogFold {
+    /// The alarms whose raise was not read yet. By device too: ids replace some characters of the serial, so two devices may
+    /// have alarms with the same id.
+    later: HashMap<(DeviceId, String), LaterTransitions>,
+    /// When a device was retired next. That closed the alarms it had raised before, even those that the retirement did not
+    /// list because the device's state was lost.
     retired: HashMap<DeviceId, Time>,
 }
 
-/// What is known of an alarm from transitions after the one being read.
+/// What the transitions read so far say about an alarm.
 #[derive(Debug)]
-struct Later {
+struct LaterTransitions {
     state: AlarmState,
     cleared_at: Option<Time>,
     /// Newest first.
-    acknowledgements: Vec<Seen>,
+    acknowledgements: Vec<LoggedAcknowledgement>,
 }
 
 #[derive(Debug)]
-struct Seen {
+struct LoggedAcknowledgement {
     by: String,
     at: Time,
-    seq: u64,
+    /// Number of the position that the person had seen.
+    seen_seq: u64,
 }
 
-impl Fold {
-    /// Takes the next older transition; a raise or an escalation becomes a row.
-    pub(crate) fn take(&mut self, logged: LoggedEntry) -> Option<Row> {
+impl LogFold {
+    /// Adds the next older transition. A raise or an escalation becomes a row.
+    pub(crate) fn add(&mut self, logged: LoggedEntry) -> Option<LogRow> {
         let device: DeviceId = logged.device.parse().ok()?;
         let entry = logged.entry.ok()?;
-        let acknowledgement = entry.acknowledgement().map(|(by, seq)| Seen {
-            by: by.to_owned(),
-            at: entry.at,
-            seq,
-        });
+        let acknowledgement = entry
+            .acknowledgement()
+            .map(|(by, seen_seq)| LoggedAcknowledgement {
+                by: by.to_owned(),
+                at: entry.at,
+                seen_seq,
+            });
         let Some(alarm) = entry.alarm else {
             if entry.change == Some(ChangeKind::Retired) {
                 self.retired.insert(device, entry.at);
@@ -92,7 +98,7 @@ impl Fold {
                 Some(_) => AlarmState::Cleared,
                 None => alarm.state(),
             };
-            Later {
+            LaterTransitions {
                 state,
                 cleared_at,
                 acknowledgements: Vec::new(),
@@ -106,11 +112,11 @@ impl Fold {
             }
             _ => return None,
         }
-        // The first to acknowledge this level keeps name and time: the oldest that had seen it.
+        // The first acknowledgement that covers this level counts.
         let reached = alarm.reached.seq;
-        let covers = |seen: &&Seen| seen.seq >= reached;
-        let seen = later.acknowledgements.iter().rev().find(covers);
-        let row = Row {
+        let covers = |found: &&LoggedAcknowledgement| found.seen_seq >= reached;
+        let first = later.acknowledgements.iter().rev().find(covers);
+        let row = LogRow {
             device_id: device.clone(),
             device_name: alarm.device_name,
             serial_number: device,
@@ -122,9 +128,9 @@ impl Fold {
             unit: alarm.unit,
             gas_type: alarm.gas_type,
             timestamp: entry.at,
-            acknowledged: seen.is_some(),
-            acknowledged_at: seen.map(|seen| seen.at),
-            acknowledged_by: seen.map(|seen| seen.by.clone()),
+            acknowledged: first.is_some(),
+            acknowledged_at: first.map(|first| first.at),
+            acknowledged_by: first.map(|first| first.by.clone()),
             id: logged.id.clone(),
             stored_id: logged.id,
             alarm_id: alarm.id,

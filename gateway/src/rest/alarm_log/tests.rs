@@ -6,7 +6,7 @@ use shared::store::LoggedEntry;
 
 use super::*;
 
-/// The life of one gas alarm, oldest first: raised at 1, escalated at 3, acknowledged for seq 1, then for seq 3, cleared.
+/// A gas alarm whose present level was reached at this seq.
 fn alarm(condition: Condition, seq: u64) -> Alarm {
     let time = |seconds: i64| Time::from_millis(1_769_600_000_000 + seconds * 1000);
     Alarm {
@@ -73,12 +73,12 @@ fn acknowledged(seconds: i64, by: &str, seq: u64, alarm: Alarm) -> LoggedEntry {
     })
 }
 
-fn fold(oldest_first: Vec<LoggedEntry>) -> Vec<Row> {
-    let mut fold = Fold::default();
+fn fold(oldest_first: Vec<LoggedEntry>) -> Vec<LogRow> {
+    let mut fold = LogFold::default();
     oldest_first
         .into_iter()
         .rev()
-        .filter_map(|entry| fold.take(entry))
+        .filter_map(|entry| fold.add(entry))
         .collect()
 }
 
@@ -98,7 +98,7 @@ fn cleared(seconds: i64, alarm: Alarm) -> LoggedEntry {
     entry(seconds, ChangeKind::Cleared, alarm)
 }
 
-/// Rows newest first: type, who acknowledged, state.
+/// Compares the rows, newest first: type, who acknowledged, state.
 #[track_caller]
 fn check(oldest_first: Vec<LoggedEntry>, expected: &[(Condition, Option<&str>, AlarmState)]) {
     let rows = fold(oldest_first);
@@ -109,7 +109,7 @@ fn check(oldest_first: Vec<LoggedEntry>, expected: &[(Condition, Option<&str>, A
     assert_eq!(found, expected);
 }
 
-/// The line of a retired device itself.
+/// The log entry of the retirement itself, which is of no alarm.
 fn retired(seconds: i64) -> LoggedEntry {
     logged(AlarmLogEntry {
         change: Some(ChangeKind::Retired),
@@ -118,22 +118,22 @@ fn retired(seconds: i64) -> LoggedEntry {
 }
 
 #[test]
-fn an_alarm_of_a_retired_device_is_over() {
+fn a_retirement_closes_the_alarms_of_its_device() {
     use ChangeKind as C;
-    let over = Alarm {
+    let closed = Alarm {
         cleared_at: Some(at(5)),
         ..a1()
     };
     let rows = fold(vec![
         entry(1, C::Raised, a1()),
         retired(5),
-        entry(5, C::Retired, over),
+        entry(5, C::Retired, closed),
     ]);
-    assert_eq!(rows.len(), 1, "no row of its own");
+    assert_eq!(rows.len(), 1, "the retirement is no row");
     assert_eq!((rows[0].state, rows[0].cleared_at), (Cleared, Some(at(5))));
     assert!(!rows[0].acknowledged, "nobody acknowledged it");
 
-    // A state that could not be read told nothing of its alarms; those of the next device stand.
+    // If the state was lost, the retirement lists no alarms, but closes them. An alarm of the next device stays open.
     let next = Alarm {
         id: "alarm1_OTSM-0114_0123456789ab_9".to_owned(),
         ..a1()
@@ -150,7 +150,7 @@ fn an_alarm_of_a_retired_device_is_over() {
 }
 
 #[test]
-fn only_a_raise_and_an_escalation_are_rows() {
+fn only_raises_and_escalations_are_rows() {
     use ChangeKind as C;
     check(
         vec![entry(1, C::Raised, a1())],
@@ -174,7 +174,7 @@ fn only_a_raise_and_an_escalation_are_rows() {
 }
 
 #[test]
-fn an_acknowledgement_marks_the_levels_it_had_seen() {
+fn an_acknowledgement_marks_the_levels_that_had_been_seen() {
     use ChangeKind as C;
     let raised = || entry(1, C::Raised, a1());
     let escalated = || entry(3, C::Escalated, a2());
@@ -182,7 +182,7 @@ fn an_acknowledgement_marks_the_levels_it_had_seen() {
         vec![raised(), acknowledged(2, "Ann", 1, a1())],
         &[(Condition::AlarmLevel1, Some("Ann"), Acknowledged)],
     );
-    // After an escalation it counts anew; the first to have seen a level keeps it.
+    // An escalation needs a new acknowledgement. Each level keeps the first one that covers it.
     check(
         vec![
             raised(),
@@ -195,7 +195,7 @@ fn an_acknowledgement_marks_the_levels_it_had_seen() {
             (Condition::AlarmLevel1, Some("Ann"), Acknowledged),
         ],
     );
-    // One that comes after the escalation, for the level that was seen before it.
+    // An acknowledgement after the escalation that covers only the level seen before it.
     check(
         vec![raised(), escalated(), acknowledged(5, "Ann", 2, a2())],
         &[
@@ -203,7 +203,7 @@ fn an_acknowledgement_marks_the_levels_it_had_seen() {
             (Condition::AlarmLevel1, Some("Ann"), Unacknowledged),
         ],
     );
-    // One for the escalated level covers the lower one too.
+    // An acknowledgement of the escalated level covers the lower level too.
     check(
         vec![
             raised(),
@@ -219,15 +219,15 @@ fn an_acknowledgement_marks_the_levels_it_had_seen() {
 }
 
 #[test]
-fn an_alarm_acknowledged_after_it_was_over_stays_cleared() {
-    let over = Alarm {
+fn an_alarm_acknowledged_after_it_was_cleared_stays_cleared() {
+    let closed = Alarm {
         cleared_at: Some(at(4)),
         ..a1()
     };
     let rows = fold(vec![
         entry(1, ChangeKind::Raised, a1()),
         cleared(4, a1()),
-        acknowledged(6, "Ann", 5, over),
+        acknowledged(6, "Ann", 5, closed),
     ]);
     assert_eq!(rows[0].state, Cleared);
     assert_eq!(rows[0].cleared_at, Some(at(4)));
@@ -235,7 +235,7 @@ fn an_alarm_acknowledged_after_it_was_over_stays_cleared() {
 }
 
 #[test]
-fn two_alarms_of_one_device_keep_apart() {
+fn two_alarms_of_one_device_are_kept_apart() {
     let other = |alarm: Alarm| Alarm {
         id: "fault_OTSM-0114_0123456789ab_2".to_owned(),
         condition: Condition::SensorFault,
@@ -256,7 +256,7 @@ fn two_alarms_of_one_device_keep_apart() {
 }
 
 #[test]
-fn a_row_is_written_as_the_contract_says() {
+fn a_row_has_the_documented_keys_in_order() {
     let rows = fold(vec![
         entry(1, ChangeKind::Raised, a1()),
         acknowledged(2, "User", 1, a1()),
@@ -275,14 +275,14 @@ fn a_row_is_written_as_the_contract_says() {
             r#""current_value":350.5,"unit":"ppm","gas_type":"Carbon Monoxide (CO)","#,
             r#""timestamp":"2026-01-28T11:33:21.000Z","acknowledged":true,"#,
             r#""acknowledged_at":"2026-01-28T11:33:22.000Z","acknowledged_by":"User","#,
-            r#""id":"p07-1-0","_id":"p07-1-0","alarm_id":"alarm1_OTSM-0114_0123456789ab_1","#,
+            r#""id":"p07-1769600001000-0","_id":"p07-1769600001000-0","alarm_id":"alarm1_OTSM-0114_0123456789ab_1","#,
             r#""state":"cleared","cleared_at":"2026-01-28T11:33:24.000Z"}]}"#,
         )
     );
 }
 
 #[test]
-fn an_open_row_says_null() {
+fn missing_values_of_a_row_are_null() {
     let without_level = Alarm {
         condition: Condition::DeviceOffline,
         threshold: None,
@@ -303,12 +303,12 @@ fn an_open_row_says_null() {
 #[track_caller]
 fn check_filter(raw: &str, admitted: bool) {
     let rows = fold(vec![entry(1, ChangeKind::Raised, a1())]);
-    let filter = Filter::of_rows(&Query::parse(Some(raw))).expect("a readable query");
+    let filter = LogFilter::of_rows(&Query::parse(Some(raw))).expect("a readable query");
     assert_eq!(filter.admits(&rows[0]), admitted, "{raw}");
 }
 
 #[test]
-fn filters_are_exact_and_both_ends_inclusive() {
+fn filters_compare_exactly_and_both_ends_are_inclusive() {
     check_filter("", true);
     check_filter(
         "alarm_type=&severity=&device_id=&start_date=&end_date=",
@@ -336,7 +336,7 @@ fn filters_are_exact_and_both_ends_inclusive() {
 #[test]
 fn an_unreadable_date_is_an_error() {
     for raw in ["start_date=soon", "end_date=2026-02-30"] {
-        let error = Filter::of_rows(&Query::parse(Some(raw))).expect_err(raw);
+        let error = LogFilter::of_rows(&Query::parse(Some(raw))).expect_err(raw);
         assert_eq!(error.code(), "unreadable");
     }
 }

@@ -1,14 +1,17 @@
 use shared::alarm::Alarm;
 use shared::position::Position;
 use shared::reading::Reading;
-use shared::state::{DeviceMemory, Latest};
 
 use super::*;
+use crate::test_setup;
 
 const TAKEN: i64 = 1_769_600_232_000;
 
 fn reading() -> Reading {
-    test_support::sample::reading()
+    Reading {
+        timestamp: Some("2026-01-28 11:37:12".to_owned()),
+        ..test_setup::reading("OTSM-0114", 120)
+    }
 }
 
 fn state(reading: Reading, alarms: &[Condition]) -> DeviceState {
@@ -33,58 +36,50 @@ fn state(reading: Reading, alarms: &[Condition]) -> DeviceState {
         active_levels: Vec::new(),
         unknown: shared::forward::UnknownFields::default(),
     };
+    let position = Position {
+        epoch: Epoch::from_bits(0x0123_4567_89ab),
+        seq: 7,
+    };
     DeviceState {
-        position: Position {
-            epoch: Epoch::from_bits(0x0123_4567_89ab),
-            seq: 7,
-        },
         alarms: alarms.iter().map(alarm).collect(),
-        latest: Some(Latest {
-            reading,
-            levels: [250, 500, 1000].map(Decimal::from_int),
-            sides: [shared::reading::Side::High; 3],
-            taken_at,
-            published_at: taken_at,
-            age_ms: Some(0),
-            doubtful: false,
-            clock_suspect: false,
-            in_order: true,
-            unknown: shared::forward::UnknownFields::default(),
-        }),
-        memory: DeviceMemory {
-            silence_limit_ms: 180_000,
-            ..DeviceMemory::default()
-        },
-        ..DeviceState::default()
+        ..test_setup::state(reading, position, taken_at)
     }
 }
 
 #[track_caller]
-fn check_status(state: &DeviceState, age_ms: i64, expected: Status) {
+fn check_status(state: &DeviceState, age_ms: i64, expected: DeviceStatus) {
     let last = Time::from_millis(TAKEN);
-    let item = Item::of(state, Some(last), Time::from_millis(TAKEN + age_ms));
-    let item = item.expect("the device was heard of");
+    let item = DeviceItem::of(state, Some(last), Time::from_millis(TAKEN + age_ms));
+    let item = item.expect("the device has a reading");
     assert_eq!(item.status, expected, "{:?}", state.alarms);
-    if expected != Status::Online {
+    if expected != DeviceStatus::Online {
         return;
     }
     assert_eq!(item.alarm_status, "NORMAL");
 }
 
 #[test]
-fn status_is_the_worst_that_is_known() {
+fn the_status_is_the_worst_of_what_is_known() {
     use Condition as C;
     let (fresh, stale) = (1000, 180_001);
-    check_status(&state(reading(), &[]), fresh, Status::Online);
-    check_status(&state(reading(), &[]), 180_000, Status::Online);
-    check_status(&state(reading(), &[]), stale, Status::Offline);
+    check_status(&state(reading(), &[]), fresh, DeviceStatus::Online);
+    check_status(&state(reading(), &[]), 180_000, DeviceStatus::Online);
+    check_status(&state(reading(), &[]), stale, DeviceStatus::Offline);
     check_status(
         &state(reading(), &[C::DeviceOffline]),
         fresh,
-        Status::Offline,
+        DeviceStatus::Offline,
     );
-    check_status(&state(reading(), &[C::AlarmLevel1]), fresh, Status::Warning);
-    check_status(&state(reading(), &[C::AlarmLevel1]), stale, Status::Warning);
+    check_status(
+        &state(reading(), &[C::AlarmLevel1]),
+        fresh,
+        DeviceStatus::Warning,
+    );
+    check_status(
+        &state(reading(), &[C::AlarmLevel1]),
+        stale,
+        DeviceStatus::Warning,
+    );
     for condition in [
         C::AlarmLevel2,
         C::AlarmLevel3,
@@ -92,32 +87,36 @@ fn status_is_the_worst_that_is_known() {
         C::SensorFault,
         C::ReadingInvalid,
     ] {
-        check_status(&state(reading(), &[condition]), fresh, Status::Critical);
+        check_status(
+            &state(reading(), &[condition]),
+            fresh,
+            DeviceStatus::Critical,
+        );
         check_status(
             &state(reading(), &[C::DeviceOffline, condition]),
             stale,
-            Status::Critical,
+            DeviceStatus::Critical,
         );
     }
     let lit = Reading {
         leds: [Decimal::from_int(1), Decimal::ZERO, Decimal::ZERO],
         ..reading()
     };
-    check_status(&state(lit.clone(), &[]), fresh, Status::Warning);
-    check_status(&state(lit, &[]), stale, Status::Offline);
+    check_status(&state(lit.clone(), &[]), fresh, DeviceStatus::Warning);
+    check_status(&state(lit, &[]), stale, DeviceStatus::Offline);
     let doubtful = Reading {
         doubtful: true,
         unclear: false,
         ..reading()
     };
-    check_status(&state(doubtful, &[]), fresh, Status::Warning);
+    check_status(&state(doubtful, &[]), fresh, DeviceStatus::Warning);
 }
 
 #[test]
-fn a_device_that_never_gave_a_sign_of_life_is_never_online() {
+fn a_device_that_never_sent_a_live_message_is_not_online() {
     let state = state(reading(), &[]);
-    let item = Item::of(&state, None, Time::from_millis(TAKEN)).expect("listed");
-    assert_ne!(item.status, Status::Online);
+    let item = DeviceItem::of(&state, None, Time::from_millis(TAKEN)).expect("listed");
+    assert_ne!(item.status, DeviceStatus::Online);
     assert_eq!(item.last_seen, None);
 }
 
@@ -128,7 +127,7 @@ fn check_location(latitude: &str, longitude: &str, expected: &str) {
 }
 
 #[test]
-fn a_location_is_told_only_if_it_is_one() {
+fn a_location_is_shown_only_if_both_coordinates_are_valid() {
     check_location("19.011545", "72.823872", "19.011545, 72.823872");
     check_location(" 19.0760 ", "-72.8777", "19.0760, -72.8777");
     check_location("00.00", "00.00", "");
@@ -144,13 +143,13 @@ fn a_location_is_told_only_if_it_is_one() {
 }
 
 #[test]
-fn an_item_is_written_as_the_contract_says() {
+fn an_item_has_the_documented_keys_in_order() {
     let state = state(reading(), &[Condition::AlarmLevel1]);
     let last = Time::from_millis(TAKEN + 500);
-    let item = Item::of(&state, Some(last), Time::from_millis(TAKEN + 1000));
-    let single = Single {
+    let item = DeviceItem::of(&state, Some(last), Time::from_millis(TAKEN + 1000));
+    let single = DeviceReply {
         success: true,
-        item: item.expect("the device was heard of"),
+        item: item.expect("the device has a reading"),
     };
     assert_eq!(
         serde_json::to_string(&single).expect("JSON"),

@@ -1,92 +1,54 @@
-//! The router on a Redis of its own, filled through the one commit.
+//! The router on a Redis of its own. Readings are committed as ingest would.
 
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
-use shared::apply::{ApplyConfig, Cause, Work, apply};
-use shared::decide::Message;
-use shared::decimal::Decimal;
+use shared::clock::Time;
 use shared::device::DeviceId;
 use shared::reading::Reading;
-use shared::state::{AlarmSettings, ZeroLevel};
-use shared::store::Bounds;
-use test_support::eventually::holds as eventually;
-use test_support::server::OwnRedis;
+use shared::store::Store;
 
 use super::document::check_schema;
 use super::*;
+use crate::test_setup::{self, redis_cli, start_redis};
+use test_support::eventually::holds as eventually;
+use test_support::server::OwnRedis;
 
-/// A Redis server, a writer on it, and a gateway's REST.
+/// A Redis server, a store that writes to it, and the REST service on it.
 struct World {
     redis: OwnRedis,
     store: Store,
     router: Router,
-    silence: Duration,
+    offline_after: Duration,
     messages: u64,
 }
 
 impl World {
     async fn start() -> Self {
-        Self::with_silence(Duration::from_mins(3)).await
+        Self::with_offline_after(Duration::from_mins(3)).await
     }
 
-    async fn with_silence(silence: Duration) -> Self {
-        let redis = OwnRedis::start(&[]).await;
-        let url = redis.url();
-        let flags = ["gateway", "--allow-anonymous", "--redis-url", &url];
-        let config = Config::try_from_args(flags).expect("flags");
-        let store = Store::new(config.redis, Arc::new(SystemClock::default()));
+    async fn with_offline_after(offline_after: Duration) -> Self {
+        let redis = start_redis().await;
+        let store = test_setup::store(&test_setup::config(&redis.address(), &[]));
         eventually("Redis answers", async || store.ping().await.is_ok()).await;
         Self {
             router: gateway(&redis.address(), &[]),
             redis,
             store,
-            silence,
+            offline_after,
             messages: 0,
         }
     }
 
-    /// A message of this device arrives.
+    /// Commits a reading of this device.
     async fn reading(&mut self, device: &str, value: i32) {
         self.messages += 1;
-        let reading = reading(device, value, self.messages);
-        let raw = format!(
-            r#"{{"OTSM-2 Serial Number":"{device}","n":{}}}"#,
-            self.messages
-        );
-        let work = Work {
-            device: reading.device.clone(),
-            cause: Cause::Message {
-                message: Message {
-                    reading,
-                    fingerprint: self.messages,
-                    dup: false,
-                    retain: false,
-                    live_raw_message: None,
-                },
-                raw: raw.as_bytes(),
-            },
-            trace: None,
-        };
-        let rules = ApplyConfig {
-            accept_new: true,
-            settings: AlarmSettings {
-                offline_after: self.silence,
-                alarm_deadband: Decimal::from_int(2),
-                alarm_off_delay: Duration::ZERO,
-                zero_level: ZeroLevel::Value,
-            },
-            bounds: Bounds {
-                history_max: 1000,
-                history_age_ms: 86_400_000,
-                log_max: 10_000,
-                log_age_ms: 86_400_000,
-            },
-        };
-        for applied in apply(&self.store, &[work], &rules).await {
-            applied.expect("committed");
-        }
+        let number = self.messages;
+        let reading = reading(device, value, number);
+        let raw = format!(r#"{{"OTSM-2 Serial Number":"{device}","n":{number}}}"#);
+        let silence = self.offline_after;
+        test_setup::commit(&self.store, reading, raw.as_bytes(), number, silence).await;
     }
 
     async fn get(&self, path: &str) -> Value {
@@ -117,20 +79,18 @@ impl World {
     }
 }
 
+/// A reading with a device time of its own for each minute.
 fn reading(device: &str, value: i32, minute: u64) -> Reading {
+    let start = Time::from_millis(1_769_600_000_000);
     Reading {
-        device: device.parse().expect("a serial"),
         timestamp: Some(format!("2026-01-28 11:{minute:02}:12")),
-        device_time: Some(Time::from_millis(
-            1_769_600_000_000 + 60_000 * minute.cast_signed(),
-        )),
-        value: Some(Decimal::from_int(value)),
-        ..test_support::sample::reading()
+        device_time: Some(start + Duration::from_mins(minute)),
+        ..test_setup::reading(device, value)
     }
 }
 
 #[tokio::test]
-async fn the_latest_reading_is_the_bare_object_with_its_payload() {
+async fn the_latest_reading_is_answered_as_a_bare_object_with_its_payload() {
     let mut world = World::start().await;
     world.reading("OTSM-0114", 120).await;
     let latest = world
@@ -159,15 +119,15 @@ async fn a_serial_with_any_character_is_found_by_its_encoded_path() {
             .await;
         assert_eq!(latest["serial_number"], json!(serial));
     }
-    let away = world
+    let other_case = world
         .error("GET /devices/X_alerts/subtronics/telemetry/latest")
         .await;
-    assert_eq!(away, (404, "Device not found".to_owned()));
+    assert_eq!(other_case, (404, "Device not found".to_owned()));
     assert_eq!(world.get("/api/devices").await["count"], json!(4));
 }
 
 #[tokio::test]
-async fn what_was_never_heard_of_is_not_invented() {
+async fn a_read_of_an_unknown_device_answers_404_and_stores_nothing() {
     let world = World::start().await;
     for path in [
         "/devices/OTSM-9999/subtronics/telemetry/latest",
@@ -195,7 +155,7 @@ async fn what_was_never_heard_of_is_not_invented() {
 }
 
 #[tokio::test]
-async fn an_alarm_is_listed_acknowledged_escalated_and_kept_after_it_is_over() {
+async fn an_alarm_is_listed_acknowledged_escalated_and_kept_after_it_is_cleared() {
     let mut world = World::start().await;
     world.reading("OTSM-0114", 300).await;
     let alerts = world.get("/devices/OTSM-0114/subtronics/alerts").await;
@@ -209,7 +169,7 @@ async fn an_alarm_is_listed_acknowledged_escalated_and_kept_after_it_is_over() {
     let body = r#"{"acknowledged_by":"User"}"#;
     let done = (200, r#"{"success":true}"#.to_owned());
     assert_eq!(world.acknowledge("OTSM-0114", id, body).await, done);
-    // A repeat keeps the first name.
+    // A repeated acknowledgement keeps the first name.
     assert_eq!(
         world
             .acknowledge("OTSM-0114", id, r#"{"acknowledged_by":"Bob"}"#)
@@ -221,27 +181,27 @@ async fn an_alarm_is_listed_acknowledged_escalated_and_kept_after_it_is_over() {
     assert_eq!(alerts[0]["acknowledged_by"], json!("User"));
     assert_eq!(alerts[0]["state"], json!("acknowledged"));
 
-    // What was seen before an escalation does not cover it.
+    // An acknowledgement of what was seen before an escalation does not cover it.
     world.reading("OTSM-0114", 600).await;
     let seen = json!({"seen": {"epoch": first["epoch"], "seq": first["seq"]}}).to_string();
     let escalated = (200, r#"{"success":true,"escalated":true}"#.to_owned());
     assert_eq!(world.acknowledge("OTSM-0114", id, &seen).await, escalated);
     let logs = world.get("/devices/OTSM-0114/alarm-logs").await;
     check_schema("DeviceLogs", &logs);
-    let told = |row: usize, key: &str| logs["logs"][row][key].clone();
+    let field = |row: usize, key: &str| logs["logs"][row][key].clone();
     assert_eq!(logs["total_count"], json!(2));
     assert_eq!(
-        (told(0, "alarm_type"), told(0, "acknowledged")),
+        (field(0, "alarm_type"), field(0, "acknowledged")),
         (json!("alarm_level_2"), json!(false))
     );
     assert_eq!(
-        (told(1, "alarm_type"), told(1, "acknowledged_by")),
+        (field(1, "alarm_type"), field(1, "acknowledged_by")),
         (json!("alarm_level_1"), json!("User"))
     );
-    assert_eq!(told(0, "id"), told(0, "_id"));
-    assert_eq!(told(0, "alarm_id"), json!(id));
+    assert_eq!(field(0, "id"), field(0, "_id"));
+    assert_eq!(field(0, "alarm_id"), json!(id));
 
-    // Over, and acknowledged afterwards.
+    // The alarm is cleared, and acknowledged afterwards.
     world.reading("OTSM-0114", 10).await;
     assert_eq!(world.acknowledge("OTSM-0114", id, "").await, done);
     let alerts = world.get("/devices/OTSM-0114/subtronics/alerts").await;
@@ -293,7 +253,7 @@ async fn the_log_of_all_devices_is_merged_newest_first() {
         .await;
     assert_eq!(one["total_count"], json!(1));
     assert_eq!(one["logs"][0]["state"], json!("cleared"));
-    // The clearing is later than the end that is asked for, and shows all the same.
+    // The row shows the clearing, although that is later than the requested end.
     let end = one["logs"][0]["timestamp"].as_str().expect("a time");
     let before = world
         .get(&format!("/alarm-logs?device_id=OTSM-0003&end_date={end}"))
@@ -347,12 +307,12 @@ async fn devices_are_listed_by_serial_with_their_status() {
     let all = world.get("/api/devices/").await;
     check_schema("Devices", &all);
     let devices = all["devices"].as_array().expect("devices");
-    let told: Vec<_> = devices
+    let statuses: Vec<_> = devices
         .iter()
         .map(|item| (&item["id"], &item["status"]))
         .collect();
     assert_eq!(
-        told,
+        statuses,
         [
             (&json!("A-1"), &json!("online")),
             (&json!("B-2"), &json!("critical")),
@@ -367,7 +327,7 @@ async fn devices_are_listed_by_serial_with_their_status() {
 
 #[tokio::test]
 async fn a_silent_device_is_offline_in_every_answer() {
-    let mut world = World::with_silence(Duration::from_millis(1)).await;
+    let mut world = World::with_offline_after(Duration::from_millis(1)).await;
     world.reading("OTSM-0114", 10).await;
     eventually("the device is offline", async || {
         let latest = world
@@ -421,7 +381,7 @@ async fn history_is_the_newest_samples_within_the_bounds() {
 }
 
 #[tokio::test]
-async fn settings_tell_the_topics_the_ingests_report() {
+async fn the_configuration_names_the_topics_that_the_ingests_report() {
     let world = World::start().await;
     let topics = ["SubTronics/data".to_owned(), "plant/+/gas".to_owned()];
     world
@@ -456,12 +416,7 @@ async fn a_device_with_keys_of_a_wrong_type_does_not_hide_the_others() {
     // All keys of a device share the hash tag of its channel.
     let tag = channel.split_once('}').expect("a hash tag").0;
     let key = format!("{tag}}}:device:A-1");
-    let mut overwrite = Command::new("redis-cli");
-    overwrite.args(["-u", &world.redis.url(), "SET", &key, "x"]);
-    let done = overwrite
-        .output()
-        .expect("redis-cli comes with redis-server");
-    assert_eq!(done.stdout, b"OK\n");
+    assert_eq!(redis_cli(&world.redis, &["SET", &key, "x"]), "OK");
     let all = world.get("/api/devices").await;
     assert_eq!(all["count"], json!(1));
     assert_eq!(all["devices"][0]["id"], json!("B-2"));
@@ -470,7 +425,7 @@ async fn a_device_with_keys_of_a_wrong_type_does_not_hide_the_others() {
 }
 
 #[tokio::test]
-async fn a_retired_device_is_gone_and_its_log_stays() {
+async fn a_retired_device_is_deleted_and_its_alarm_log_stays() {
     let mut world = World::start().await;
     world.reading("OTSM-0114", 300).await;
     world.reading("OTSM-0115", 120).await;
@@ -516,7 +471,7 @@ async fn a_retired_device_is_gone_and_its_log_stays() {
     assert_eq!(row["acknowledged"], json!(false));
     assert_eq!(world.get("/alarm-logs/statistics").await, statistics);
 
-    // Without a body, and of a serial that has to be encoded.
+    // Without a body, and with a serial that must be encoded.
     world.reading("A/B", 120).await;
     assert_eq!(world.retire("A%2FB", "").await.0, 200);
 }

@@ -2,14 +2,13 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::event_names::{DEVICE_ALERTS, DEVICE_ALERTS_CHANGED};
 
-const LIMITS: Limits = Limits {
+const LIMITS: OutboxLimits = OutboxLimits {
     packets: 8,
     bytes: 4096,
     deadline: Duration::from_secs(20),
 };
-const ALERTS: &str = "device:alerts";
-const CHANGED: &str = "device:alerts:changed";
 
 fn device(name: &str) -> DeviceId {
     name.parse().unwrap()
@@ -19,17 +18,18 @@ fn payload(body: &Value) -> Arc<RawValue> {
     serde_json::value::to_raw_value(body).unwrap().into()
 }
 
-/// A payload of this position, as far as the lanes care.
+/// The parts of a payload at this position that the outbox could change.
 fn at(device: &str, seq: u64) -> Arc<RawValue> {
     payload(&json!({"deviceId": device, "seq": seq}))
 }
 
-/// Lanes, and a library's queue with room for so many packets.
+/// An outbox, and in place of the library's queue one with this much room.
 struct World {
-    lanes: Lanes,
+    outbox: Outbox,
     now: Instant,
     room: usize,
-    taken: Vec<String>,
+    /// What was put into the queue.
+    sent: Vec<String>,
 }
 
 impl World {
@@ -37,18 +37,18 @@ impl World {
         Self::with(LIMITS)
     }
 
-    fn with(limits: Limits) -> Self {
+    fn with(limits: OutboxLimits) -> Self {
         Self {
-            lanes: Lanes::new(limits),
+            outbox: Outbox::new(limits),
             now: Instant::now(),
             room: 0,
-            taken: Vec::new(),
+            sent: Vec::new(),
         }
     }
 
     fn telemetry(&mut self, name: &str, event: &'static str, seq: u64) -> Result<bool, Overflow> {
-        let queue = queue(&mut self.room, &mut self.taken);
-        self.lanes
+        let queue = queue(&mut self.room, &mut self.sent);
+        self.outbox
             .push_telemetry(&device(name), event, &at(name, seq), self.now, queue)
     }
 
@@ -58,51 +58,51 @@ impl World {
             .iter()
             .map(|event| Packet::event(event, &payload))
             .collect();
-        let queue = queue(&mut self.room, &mut self.taken);
-        self.lanes
+        let queue = queue(&mut self.room, &mut self.sent);
+        self.outbox
             .push_alarms(Some(&device(name)), packets, self.now, queue)
     }
 
     fn ack(&mut self, name: Option<&str>, id: i64) -> Result<bool, Overflow> {
         let body = serde_json::value::to_raw_value(&json!({"ok": true})).unwrap();
-        let queue = queue(&mut self.room, &mut self.taken);
+        let queue = queue(&mut self.room, &mut self.sent);
         let device = name.map(device);
-        self.lanes
-            .push_alarms(device.as_ref(), [Packet::ack(id, body)], self.now, queue)
+        self.outbox
+            .push_alarms(device.as_ref(), [Packet::reply(id, body)], self.now, queue)
     }
 
     fn flush(&mut self, room: usize) -> Result<Flushed, Overflow> {
         self.room = room;
-        let queue = queue(&mut self.room, &mut self.taken);
-        let flushed = self.lanes.flush(self.now, queue);
+        let queue = queue(&mut self.room, &mut self.sent);
+        let flushed = self.outbox.flush(self.now, queue);
         self.room = 0;
         flushed
     }
 
-    /// What the queue took so far: `event device seq`, and `+skipped` where readings were left out.
-    fn taken(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.taken)
+    /// What was sent since the last call: `event device seq`, and `+skipped` if readings were replaced.
+    fn take_sent(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.sent)
     }
 }
 
 fn queue<'a>(
     room: &'a mut usize,
-    taken: &'a mut Vec<String>,
-) -> impl FnMut(&Packet) -> Handed + 'a {
+    sent: &'a mut Vec<String>,
+) -> impl FnMut(&Packet) -> SendOutcome + 'a {
     move |packet| {
         if *room == 0 {
-            return Handed::Full;
+            return SendOutcome::Full;
         }
         *room -= 1;
-        taken.push(describe(packet));
-        Handed::Taken
+        sent.push(describe(packet));
+        SendOutcome::Sent
     }
 }
 
 fn describe(packet: &Packet) -> String {
-    let name = match packet.address() {
-        Address::Ack(id) => return format!("ack {id}"),
-        Address::Event(name) => name,
+    let name = match packet.kind() {
+        PacketKind::Reply(id) => return format!("ack {id}"),
+        PacketKind::Event(name) => name,
     };
     let body: Value = serde_json::from_str(packet.payload().get()).unwrap();
     let skipped = body.get("skipped").map(|skipped| format!(" +{skipped}"));
@@ -115,15 +115,18 @@ fn describe(packet: &Packet) -> String {
 }
 
 #[test]
-fn everything_is_handed_over_at_once_while_nothing_waits() {
+fn everything_is_sent_at_once_while_nothing_waits() {
     let mut world = World::new();
     world.room = 9;
-    assert_eq!(world.telemetry("A", DATA, 1), Ok(false));
-    assert_eq!(world.alarms("A", &[DATA, ALERTS, CHANGED], 2), Ok(false));
-    assert_eq!(world.ack(Some("A"), 7), Ok(false));
-    assert_eq!(world.telemetry("A", DATA, 3), Ok(false));
+    assert_eq!(world.telemetry("A", DEVICE_DATA, 1), Ok(false));
     assert_eq!(
-        world.taken(),
+        world.alarms("A", &[DEVICE_DATA, DEVICE_ALERTS, DEVICE_ALERTS_CHANGED], 2),
+        Ok(false)
+    );
+    assert_eq!(world.ack(Some("A"), 7), Ok(false));
+    assert_eq!(world.telemetry("A", DEVICE_DATA, 3), Ok(false));
+    assert_eq!(
+        world.take_sent(),
         [
             "device:data A 1",
             "device:data A 2",
@@ -135,25 +138,25 @@ fn everything_is_handed_over_at_once_while_nothing_waits() {
     );
 }
 
-/// What waits after these pushes into a queue without room, in the order in which it is then taken.
+/// Pushes into an outbox whose queue has no room. Compares what is then sent when there is room.
 #[track_caller]
 fn check(push: impl FnOnce(&mut World) -> Result<bool, Overflow>, expected: &[&str]) {
     let mut world = World::new();
     assert_eq!(push(&mut world), Ok(true));
-    assert_eq!(world.taken(), Vec::<String>::new());
+    assert_eq!(world.take_sent(), Vec::<String>::new());
     assert_eq!(world.flush(99), Ok(Flushed::All));
-    assert_eq!(world.taken(), expected);
+    assert_eq!(world.take_sent(), expected);
 }
 
 #[test]
-fn waiting_telemetry_is_the_latest_per_device_and_event_first_come_first_served() {
+fn waiting_telemetry_is_the_latest_per_device_and_event_in_the_order_in_which_it_began_to_wait() {
     check(
         |world| {
-            world.telemetry("A", DATA, 1)?;
-            world.telemetry("B", DATA, 1)?;
-            world.telemetry("A", BROADCAST, 1)?;
-            world.telemetry("A", DATA, 2)?;
-            world.telemetry("A", DATA, 3)
+            world.telemetry("A", DEVICE_DATA, 1)?;
+            world.telemetry("B", DEVICE_DATA, 1)?;
+            world.telemetry("A", BROADCAST_DATA, 1)?;
+            world.telemetry("A", DEVICE_DATA, 2)?;
+            world.telemetry("A", DEVICE_DATA, 3)
         },
         &[
             "device:data A 3 +2",
@@ -164,11 +167,11 @@ fn waiting_telemetry_is_the_latest_per_device_and_event_first_come_first_served(
 }
 
 #[test]
-fn alarms_come_before_the_telemetry_of_other_devices() {
+fn alarms_are_sent_before_the_telemetry_of_other_devices() {
     check(
         |world| {
-            world.telemetry("A", DATA, 1)?;
-            world.alarms("B", &[DATA, ALERTS, CHANGED], 5)?;
+            world.telemetry("A", DEVICE_DATA, 1)?;
+            world.alarms("B", &[DEVICE_DATA, DEVICE_ALERTS, DEVICE_ALERTS_CHANGED], 5)?;
             world.ack(None, 3)
         },
         &[
@@ -182,13 +185,13 @@ fn alarms_come_before_the_telemetry_of_other_devices() {
 }
 
 #[test]
-fn data_of_an_alarm_takes_the_place_of_older_telemetry() {
+fn data_of_an_alarm_replaces_older_telemetry() {
     check(
         |world| {
-            world.telemetry("A", DATA, 1)?;
-            world.telemetry("A", DATA, 2)?;
-            world.alarms("A", &[DATA, ALERTS, CHANGED], 3)?;
-            world.telemetry("A", DATA, 4)
+            world.telemetry("A", DEVICE_DATA, 1)?;
+            world.telemetry("A", DEVICE_DATA, 2)?;
+            world.alarms("A", &[DEVICE_DATA, DEVICE_ALERTS, DEVICE_ALERTS_CHANGED], 3)?;
+            world.telemetry("A", DEVICE_DATA, 4)
         },
         &[
             "device:data A 3 +2",
@@ -200,13 +203,13 @@ fn data_of_an_alarm_takes_the_place_of_older_telemetry() {
 }
 
 #[test]
-fn alarm_without_data_comes_behind_the_telemetry_of_its_device() {
+fn an_alarm_without_data_follows_the_telemetry_of_its_device() {
     check(
         |world| {
-            world.telemetry("B", DATA, 1)?;
-            world.telemetry("A", DATA, 1)?;
-            world.telemetry("A", DATA, 2)?;
-            world.alarms("A", &[CHANGED], 3)
+            world.telemetry("B", DEVICE_DATA, 1)?;
+            world.telemetry("A", DEVICE_DATA, 1)?;
+            world.telemetry("A", DEVICE_DATA, 2)?;
+            world.alarms("A", &[DEVICE_ALERTS_CHANGED], 3)
         },
         &[
             "device:data A 2 +1",
@@ -217,12 +220,12 @@ fn alarm_without_data_comes_behind_the_telemetry_of_its_device() {
 }
 
 #[test]
-fn replay_that_begins_with_changes_comes_behind_the_telemetry_too() {
+fn a_replay_that_begins_with_changes_follows_the_telemetry_of_its_device() {
     check(
         |world| {
-            world.telemetry("A", BROADCAST, 2)?;
-            world.telemetry("A", DATA, 2)?;
-            world.alarms("A", &[CHANGED, DATA, ALERTS], 3)
+            world.telemetry("A", BROADCAST_DATA, 2)?;
+            world.telemetry("A", DEVICE_DATA, 2)?;
+            world.alarms("A", &[DEVICE_ALERTS_CHANGED, DEVICE_DATA, DEVICE_ALERTS], 3)
         },
         &[
             "subtronics:data A 2",
@@ -235,11 +238,11 @@ fn replay_that_begins_with_changes_comes_behind_the_telemetry_too() {
 }
 
 #[test]
-fn answer_comes_behind_the_telemetry_of_its_device() {
+fn a_reply_follows_the_telemetry_of_its_device() {
     check(
         |world| {
-            world.telemetry("A", DATA, 2)?;
-            world.telemetry("B", DATA, 9)?;
+            world.telemetry("A", DEVICE_DATA, 2)?;
+            world.telemetry("B", DEVICE_DATA, 9)?;
             world.ack(Some("A"), 1)
         },
         &["device:data A 2", "ack 1", "device:data B 9"],
@@ -247,103 +250,118 @@ fn answer_comes_behind_the_telemetry_of_its_device() {
 }
 
 #[test]
-fn alarm_is_handed_over_although_telemetry_waits() {
+fn an_alarm_is_sent_although_telemetry_waits() {
     let mut world = World::new();
-    assert_eq!(world.telemetry("A", DATA, 1), Ok(true));
-    assert_eq!(world.telemetry("B", DATA, 1), Ok(true));
+    assert_eq!(world.telemetry("A", DEVICE_DATA, 1), Ok(true));
+    assert_eq!(world.telemetry("B", DEVICE_DATA, 1), Ok(true));
     world.room = 1;
-    assert_eq!(world.alarms("B", &[DATA, CHANGED], 2), Ok(true));
-    assert_eq!(world.taken(), ["device:data B 2 +1"]);
+    assert_eq!(
+        world.alarms("B", &[DEVICE_DATA, DEVICE_ALERTS_CHANGED], 2),
+        Ok(true)
+    );
+    assert_eq!(world.take_sent(), ["device:data B 2 +1"]);
     assert_eq!(world.flush(1), Ok(Flushed::Some));
     assert_eq!(world.flush(0), Ok(Flushed::Nothing));
-    assert_eq!(world.taken(), ["device:alerts:changed B 2"]);
+    assert_eq!(world.take_sent(), ["device:alerts:changed B 2"]);
 }
 
 #[test]
-fn readings_that_were_left_out_are_counted_once() {
+fn replaced_readings_are_counted_once() {
     let mut world = World::new();
     for seq in 1..=4 {
-        assert_eq!(world.telemetry("A", DATA, seq), Ok(true));
+        assert_eq!(world.telemetry("A", DEVICE_DATA, seq), Ok(true));
     }
-    assert_eq!(world.alarms("A", &[DATA, CHANGED], 5), Ok(true));
-    assert_eq!(world.lanes.take_conflated(), 4);
-    assert_eq!(world.lanes.take_conflated(), 0);
+    assert_eq!(
+        world.alarms("A", &[DEVICE_DATA, DEVICE_ALERTS_CHANGED], 5),
+        Ok(true)
+    );
+    assert_eq!(world.outbox.take_counts().conflated, 4);
+    assert_eq!(world.outbox.take_counts().conflated, 0);
 }
 
 #[test]
-fn too_many_packets_break_the_bound() {
+fn too_many_packets_exceed_the_bound() {
     let mut world = World::new();
     for id in 0..7 {
         assert_eq!(world.ack(None, id), Ok(true));
     }
-    assert_eq!(world.telemetry("A", DATA, 1), Ok(true));
-    // It takes the place of one that waits.
-    assert_eq!(world.telemetry("A", DATA, 2), Ok(true));
-    assert_eq!(world.telemetry("B", DATA, 1), Err(Overflow::Packets));
-    // A client that is let go must not get anything behind the hole.
-    assert_eq!(world.alarms("A", &[CHANGED], 3), Ok(false));
+    assert_eq!(world.telemetry("A", DEVICE_DATA, 1), Ok(true));
+    // This one replaces a packet that waits.
+    assert_eq!(world.telemetry("A", DEVICE_DATA, 2), Ok(true));
+    assert_eq!(world.telemetry("B", DEVICE_DATA, 1), Err(Overflow::Packets));
+    // The client must not get anything that follows the gap.
+    assert_eq!(world.alarms("A", &[DEVICE_ALERTS_CHANGED], 3), Ok(false));
     assert_eq!(world.flush(99), Ok(Flushed::All));
-    assert_eq!(world.taken(), Vec::<String>::new());
+    assert_eq!(world.take_sent(), Vec::<String>::new());
 }
 
 #[test]
-fn too_many_bytes_of_telemetry_alone_break_the_bound() {
+fn too_many_bytes_of_telemetry_alone_exceed_the_bound() {
     let mut world = World::new();
     let long = payload(&json!({"deviceId": "A", "text": "x".repeat(5000)}));
-    let pushed = world
-        .lanes
-        .push_telemetry(&device("A"), DATA, &long, Instant::now(), |_| Handed::Full);
+    let pushed =
+        world
+            .outbox
+            .push_telemetry(&device("A"), DEVICE_DATA, &long, Instant::now(), |_| {
+                SendOutcome::Full
+            });
     assert_eq!(pushed, Err(Overflow::Bytes));
 }
 
 #[test]
-fn alarm_that_waits_too_long_breaks_the_bound_and_telemetry_does_not() {
+fn an_alarm_that_waits_too_long_exceeds_the_bound_and_telemetry_does_not() {
     let mut world = World::new();
-    assert_eq!(world.telemetry("A", DATA, 1), Ok(true));
+    assert_eq!(world.telemetry("A", DEVICE_DATA, 1), Ok(true));
     world.now += Duration::from_secs(21);
     assert_eq!(world.flush(0), Ok(Flushed::Nothing));
-    assert_eq!(world.alarms("B", &[CHANGED], 1), Ok(true));
+    assert_eq!(world.alarms("B", &[DEVICE_ALERTS_CHANGED], 1), Ok(true));
     world.now += Duration::from_secs(20);
     assert_eq!(world.flush(0), Ok(Flushed::Nothing));
     world.now += Duration::from_millis(1);
     assert_eq!(world.flush(0), Err(Overflow::Deadline));
-    let waited = world.lanes.take_waited();
+    let waited = world.outbox.take_counts().longest_alarm_wait;
     assert_eq!(
         waited,
         Some(Duration::from_millis(20_001)),
-        "it was thrown away"
+        "the wait of a dropped alarm counts"
     );
 }
 
 #[test]
-fn the_longest_wait_of_the_alarms_that_were_taken_is_told_once() {
+fn the_longest_wait_of_the_sent_alarms_is_counted_once() {
     let mut world = World::new();
-    assert_eq!(world.lanes.take_waited(), None);
+    assert_eq!(world.outbox.take_counts().longest_alarm_wait, None);
     world.room = 1;
-    assert_eq!(world.alarms("A", &[CHANGED], 1), Ok(false));
-    assert_eq!(world.lanes.take_waited(), Some(Duration::ZERO));
-    assert_eq!(world.alarms("A", &[CHANGED], 2), Ok(true));
+    assert_eq!(world.alarms("A", &[DEVICE_ALERTS_CHANGED], 1), Ok(false));
+    assert_eq!(
+        world.outbox.take_counts().longest_alarm_wait,
+        Some(Duration::ZERO)
+    );
+    assert_eq!(world.alarms("A", &[DEVICE_ALERTS_CHANGED], 2), Ok(true));
     world.now += Duration::from_secs(2);
-    assert_eq!(world.alarms("B", &[CHANGED], 1), Ok(true));
-    assert_eq!(world.lanes.take_waited(), None);
+    assert_eq!(world.alarms("B", &[DEVICE_ALERTS_CHANGED], 1), Ok(true));
+    assert_eq!(world.outbox.take_counts().longest_alarm_wait, None);
     world.now += Duration::from_secs(1);
     assert_eq!(world.flush(usize::MAX), Ok(Flushed::All));
-    assert_eq!(world.lanes.take_waited(), Some(Duration::from_secs(3)));
-    assert_eq!(world.lanes.take_waited(), None);
+    assert_eq!(
+        world.outbox.take_counts().longest_alarm_wait,
+        Some(Duration::from_secs(3))
+    );
+    assert_eq!(world.outbox.take_counts().longest_alarm_wait, None);
 }
 
 #[test]
-fn closed_connection_takes_nothing_and_keeps_nothing() {
+fn after_a_closed_connection_nothing_waits_any_more() {
     let mut world = World::new();
-    assert_eq!(world.alarms("A", &[CHANGED], 1), Ok(true));
-    let flushed = world.lanes.flush(world.now, |_| Handed::Closed);
+    assert_eq!(world.alarms("A", &[DEVICE_ALERTS_CHANGED], 1), Ok(true));
+    let flushed = world.outbox.flush(world.now, |_| SendOutcome::Closed);
     assert_eq!(flushed, Ok(Flushed::All));
-    assert_eq!(world.telemetry("A", DATA, 2), Ok(false));
-    assert!(world.lanes.is_empty());
+    assert_eq!(world.telemetry("A", DEVICE_DATA, 2), Ok(false));
+    assert!(world.outbox.is_empty());
 }
 
 #[test]
-fn skipped_is_the_last_field_of_untouched_bytes() {
+fn skipped_is_appended_as_the_last_field_and_other_bytes_stay() {
     let cases = [
         (
             r#"{"a":1.50,"b":{}}"#,
@@ -356,7 +374,7 @@ fn skipped_is_the_last_field_of_untouched_bytes() {
     for (bytes, skipped, expected) in cases {
         let payload = RawValue::from_string(bytes.to_owned()).unwrap();
         let packet = Packet {
-            address: Address::Event(DATA),
+            kind: PacketKind::Event(DEVICE_DATA),
             payload: payload.into(),
             skipped,
         };
@@ -369,7 +387,7 @@ enum Step {
     Telemetry(usize),
     Alarm(usize, &'static [&'static str]),
     Ack(Option<usize>),
-    /// The library's queue has room for so many more.
+    /// The library's queue has room for this many more packets.
     Room(usize),
 }
 
@@ -377,13 +395,13 @@ const NAMES: [&str; 3] = ["A", "B", "C"];
 
 fn step() -> impl Strategy<Value = Step> {
     let shapes = prop::sample::select(vec![
-        &[DATA, ALERTS, CHANGED][..],
-        &[DATA, CHANGED],
-        &[CHANGED],
-        &[ALERTS, CHANGED],
-        // A snapshot behind the changes that were missed, and a replay of two positions.
-        &[CHANGED, DATA, ALERTS],
-        &[DATA, DATA, CHANGED],
+        &[DEVICE_DATA, DEVICE_ALERTS, DEVICE_ALERTS_CHANGED][..],
+        &[DEVICE_DATA, DEVICE_ALERTS_CHANGED],
+        &[DEVICE_ALERTS_CHANGED],
+        &[DEVICE_ALERTS, DEVICE_ALERTS_CHANGED],
+        // A snapshot after missed changes, and a replay of two positions.
+        &[DEVICE_ALERTS_CHANGED, DEVICE_DATA, DEVICE_ALERTS],
+        &[DEVICE_DATA, DEVICE_DATA, DEVICE_ALERTS_CHANGED],
     ]);
     prop_oneof![
         6 => (0..3_usize).prop_map(Step::Telemetry),
@@ -393,22 +411,22 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What the queue took, read back from the bytes.
+/// One sent packet, parsed from its description.
 #[derive(Debug, PartialEq)]
-struct Seen {
+struct SentPacket {
     event: String,
     device: String,
     seq: u64,
     skipped: u64,
 }
 
-fn read(line: &str) -> Option<Seen> {
+fn read(line: &str) -> Option<SentPacket> {
     let words: Vec<&str> = line.split(' ').collect();
     let [event, device, seq, rest @ ..] = &words[..] else {
         return None;
     };
     let skipped = rest.first().map_or(0, |word| word[1..].parse().unwrap());
-    Some(Seen {
+    Some(SentPacket {
         event: (*event).to_owned(),
         device: (*device).to_owned(),
         seq: seq.parse().unwrap(),
@@ -416,27 +434,27 @@ fn read(line: &str) -> Option<Seen> {
     })
 }
 
-/// Holds whatever happened, with what waits counted in.
-fn bounds_hold(lanes: &Lanes, limits: Limits) -> bool {
-    let alarms = lanes.alarms.iter().map(|(packet, _)| packet);
-    let telemetry = lanes.telemetry.values().map(|(_, packet)| packet);
+/// Whether the bounds and the internal index are consistent.
+fn bounds_hold(outbox: &Outbox, limits: OutboxLimits) -> bool {
+    let alarms = outbox.alarms.iter().map(|(packet, _)| packet);
+    let telemetry = outbox.telemetry.values().map(|(_, packet)| packet);
     let bytes: usize = alarms.chain(telemetry).map(Packet::size).sum();
-    let is_indexed = lanes
+    let is_indexed = outbox
         .telemetry
         .iter()
-        .all(|(turn, (key, _))| lanes.turns.get(key) == Some(turn));
-    lanes.alarms.len() + lanes.telemetry.len() <= limits.packets
+        .all(|(turn, (key, _))| outbox.turns.get(key) == Some(turn));
+    outbox.alarms.len() + outbox.telemetry.len() <= limits.packets
         && bytes <= limits.bytes
-        && bytes == lanes.bytes
+        && bytes == outbox.bytes
         && is_indexed
-        && lanes.turns.len() == lanes.telemetry.len()
+        && outbox.turns.len() == outbox.telemetry.len()
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
-    /// Whatever is sent and whatever the queue has room for: every alarm arrives whole and in order, or the client is
-    /// let go; per device positions only grow; every reading arrives or is counted; the bounds hold at every moment.
+    /// Whatever is pushed and however much room the queue has: every alarm is sent completely and in order, or the client is
+    /// disconnected; the positions of a device only grow; every reading is sent or counted; the bounds are never exceeded.
     #[test]
     fn alarms_are_complete_and_readings_are_counted(
         steps in prop::collection::vec(step(), 1..120),
@@ -444,27 +462,27 @@ proptest! {
         packets in 4_usize..40,
         bytes in 1500_usize..12_000,
     ) {
-        let limits = Limits { packets, bytes, ..LIMITS };
+        let limits = OutboxLimits { packets, bytes, ..LIMITS };
         let mut world = World::with(limits);
         let mut seqs = [0_u64; 3];
-        // Everything that must arrive, in the order in which it was sent.
+        // Everything that must be sent, in order.
         let mut complete: Vec<String> = Vec::new();
         let mut readings: HashMap<(String, String), u64> = HashMap::new();
         let mut published = |event: &str, device: &str| {
             *readings.entry((event.to_owned(), device.to_owned())).or_default() += 1;
         };
         let mut acks = 0;
-        let mut let_go = false;
+        let mut is_disconnected = false;
         for step in steps {
             let outcome = match step {
                 Step::Telemetry(device) => {
                     seqs[device] += 1;
                     let (name, seq) = (NAMES[device], seqs[device]);
-                    published(DATA, name);
-                    let mut outcome = world.telemetry(name, DATA, seq);
+                    published(DEVICE_DATA, name);
+                    let mut outcome = world.telemetry(name, DEVICE_DATA, seq);
                     if is_broadcast && outcome.is_ok() {
-                        published(BROADCAST, name);
-                        outcome = world.telemetry(name, BROADCAST, seq);
+                        published(BROADCAST_DATA, name);
+                        outcome = world.telemetry(name, BROADCAST_DATA, seq);
                     }
                     outcome.map(|_| ())
                 }
@@ -474,12 +492,12 @@ proptest! {
                     let mut events = Vec::new();
                     for event in shape {
                         events.push(*event);
-                        if *event == DATA && is_broadcast {
-                            events.push(BROADCAST);
+                        if *event == DEVICE_DATA && is_broadcast {
+                            events.push(BROADCAST_DATA);
                         }
                     }
                     for event in &events {
-                        if [DATA, BROADCAST].contains(event) {
+                        if [DEVICE_DATA, BROADCAST_DATA].contains(event) {
                             published(event, name);
                         }
                         complete.push(format!("{event} {name} {seq}"));
@@ -493,38 +511,38 @@ proptest! {
                 }
                 Step::Room(room) => {
                     let flushed = world.flush(room).map(|_| ());
-                    // What is sent next may go at once.
+                    // Some of the next packets can be sent at once.
                     world.room = room / 2;
                     flushed
                 }
             };
-            prop_assert!(bounds_hold(&world.lanes, limits), "{:?}", world.lanes);
+            prop_assert!(bounds_hold(&world.outbox, limits), "{:?}", world.outbox);
             if outcome.is_err() {
-                let_go = true;
+                is_disconnected = true;
                 break;
             }
         }
-        let before = world.taken.len();
+        let before = world.sent.len();
         prop_assert_eq!(world.flush(usize::MAX), Ok(Flushed::All));
-        if let_go {
-            prop_assert_eq!(world.taken.len(), before, "something came behind the hole");
+        if is_disconnected {
+            prop_assert_eq!(world.sent.len(), before, "something was sent after the gap");
         }
-        let taken = world.taken();
+        let sent = world.take_sent();
 
-        let seen: Vec<Seen> = taken.iter().filter_map(|line| read(line)).collect();
+        let packets: Vec<SentPacket> = sent.iter().filter_map(|line| read(line)).collect();
         for name in NAMES {
-            let of_device: Vec<&Seen> = seen.iter().filter(|seen| seen.device == name).collect();
+            let of_device: Vec<&SentPacket> = packets.iter().filter(|packet| packet.device == name).collect();
             prop_assert!(of_device.windows(2).all(|pair| pair[0].seq <= pair[1].seq), "{:?}", of_device);
         }
-        // What may have been replaced is not in `complete`: the rest must be it, or its beginning.
+        // Telemetry is not in `complete`, as it may be replaced. The other packets must be `complete`, or its beginning.
         let bare = |line: &str| line.split(" +").next().unwrap_or_default().to_owned();
-        let must: Vec<String> = taken.iter().map(|line| bare(line)).filter(|line| complete.contains(line)).collect();
+        let must: Vec<String> = sent.iter().map(|line| bare(line)).filter(|line| complete.contains(line)).collect();
         prop_assert_eq!(&must[..], &complete[..must.len()]);
-        if !let_go {
+        if !is_disconnected {
             prop_assert_eq!(must.len(), complete.len());
             let mut arrived: HashMap<(String, String), u64> = HashMap::new();
-            for seen in seen.iter().filter(|seen| [DATA, BROADCAST].contains(&seen.event.as_str())) {
-                *arrived.entry((seen.event.clone(), seen.device.clone())).or_default() += 1 + seen.skipped;
+            for packet in packets.iter().filter(|packet| [DEVICE_DATA, BROADCAST_DATA].contains(&packet.event.as_str())) {
+                *arrived.entry((packet.event.clone(), packet.device.clone())).or_default() += 1 + packet.skipped;
             }
             prop_assert_eq!(arrived, readings);
         }

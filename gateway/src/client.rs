@@ -1,0 +1,339 @@
+//! A connected client: what is sent to it, and how its connection is closed.
+
+pub(crate) mod close_reason;
+pub(crate) mod log_limit;
+pub(crate) mod outbox;
+pub(crate) mod pending_replies;
+mod socket_handle;
+pub(crate) mod transport;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use shared::clock::millis;
+use shared::device::DeviceId;
+use shared::error_chain::error_chain;
+use socketioxide::socket::{Sid, Socket};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::event_names::{BROADCAST_DATA, DEVICE_DATA, SERVER_DRAIN};
+use crate::json;
+use crate::metrics::ClientMetrics;
+use crate::replay::PublishedEvent;
+use close_reason::CloseReason;
+use log_limit::limited;
+use outbox::{Flushed, Outbox, OutboxLimits, Overflow, Packet, SendOutcome};
+use pending_replies::PendingReplies;
+use socket_handle::SocketHandle;
+use transport::Transport;
+
+/// How long the catch-up of one device may delay that of the client's next device.
+const CATCH_UP: Duration = Duration::from_secs(3);
+
+/// The shortest time between announcing that a connection will be closed and closing it, so that the announcement is sent
+/// first.
+pub(crate) const DRAIN_NOTICE: Duration = Duration::from_millis(100);
+
+/// Number of a client; unique within this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ClientId(pub(crate) u64);
+
+/// A connected client.
+pub(crate) struct Client {
+    id: ClientId,
+    sid: Sid,
+    socket: SocketHandle,
+    transport: Transport,
+    // A std mutex: held while packets are put into the library's queue, which never waits.
+    outbox: Mutex<Outbox>,
+    /// Notified when packets begin to wait in the outbox.
+    waiting: Notify,
+    /// Cancelled when the connection ends, whoever ended it.
+    closed: CancellationToken,
+    pending_replies: Arc<PendingReplies>,
+    is_end_counted: AtomicBool,
+    metrics: Arc<ClientMetrics>,
+}
+
+/// Payload of `server:drain`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ServerDrain {
+    reconnect_in_ms: i64,
+}
+
+impl Client {
+    pub(crate) fn new(
+        id: ClientId,
+        socket: &Arc<Socket>,
+        transport: Transport,
+        limits: OutboxLimits,
+        metrics: Arc<ClientMetrics>,
+    ) -> Self {
+        Self {
+            id,
+            sid: socket.id,
+            socket: SocketHandle::new(socket),
+            transport,
+            outbox: Mutex::new(Outbox::new(limits)),
+            waiting: Notify::new(),
+            closed: CancellationToken::new(),
+            pending_replies: Arc::default(),
+            is_end_counted: AtomicBool::new(false),
+            metrics,
+        }
+    }
+
+    pub(crate) fn id(&self) -> ClientId {
+        self.id
+    }
+
+    pub(crate) fn sid(&self) -> Sid {
+        self.sid
+    }
+
+    /// Cancelled when the connection ends, whoever ended it.
+    pub(crate) fn closed(&self) -> &CancellationToken {
+        &self.closed
+    }
+
+    /// Notified when packets begin to wait in the outbox.
+    pub(crate) fn waiting(&self) -> &Notify {
+        &self.waiting
+    }
+
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    pub(crate) fn pending_replies(&self) -> &Arc<PendingReplies> {
+        &self.pending_replies
+    }
+
+    /// Sends an event that is not about a device. It follows every alarm that waits.
+    pub(crate) fn send_event(&self, name: &'static str, payload: &Arc<RawValue>) {
+        self.push_alarms(None, [Packet::event(name, payload)]);
+    }
+
+    /// Announces that the connection will be closed after this time.
+    pub(crate) fn announce_drain(&self, after: Duration) {
+        let payload = ServerDrain {
+            reconnect_in_ms: millis(after),
+        };
+        self.send_event(SERVER_DRAIN, &json::to_raw(&payload).into());
+    }
+
+    /// Replies to the client's event with this acknowledgement id. If `device` is given, the reply follows everything sent
+    /// about that device.
+    pub(crate) fn reply(&self, device: Option<&DeviceId>, id: i64, payload: Box<RawValue>) {
+        self.push_alarms(device, [Packet::reply(id, payload)]);
+    }
+
+    /// Sends the payloads of one position of a device. With alarm changes all of them must arrive; a reading alone may be
+    /// replaced by the next one. `with_broadcast`: sends the reading as [`BROADCAST_DATA`] too.
+    pub(crate) fn send_position(
+        &self,
+        device: &DeviceId,
+        position: &PublishedEvent,
+        with_broadcast: bool,
+    ) {
+        if position.has_alarm_changes() {
+            let packets = position.packets().flat_map(|(name, payload)| {
+                let is_copied = with_broadcast && name == DEVICE_DATA;
+                let copy = is_copied.then_some((BROADCAST_DATA, payload));
+                std::iter::once((name, payload)).chain(copy)
+            });
+            self.send_complete(device, packets);
+        } else if let Some(data) = &position.data {
+            let copy = with_broadcast.then_some((BROADCAST_DATA, data));
+            self.push_telemetry(device, std::iter::once((DEVICE_DATA, data)).chain(copy));
+        }
+    }
+
+    /// Sends packets about a device that must all arrive: a snapshot, a replay, or that the device went stale.
+    pub(crate) fn send_complete<'a>(
+        &self,
+        device: &DeviceId,
+        packets: impl IntoIterator<Item = (&'static str, &'a Arc<RawValue>)>,
+    ) {
+        let packets = packets.into_iter();
+        let packets = packets.map(|(name, payload)| Packet::event(name, payload));
+        self.push_alarms(Some(device), packets);
+    }
+
+    /// Sends a reading of a device that the client need not have subscribed to.
+    pub(crate) fn broadcast(&self, device: &DeviceId, payload: &Arc<RawValue>) {
+        self.push_telemetry(device, [(BROADCAST_DATA, payload)]);
+    }
+
+    /// Sends what waits, as far as the library's queue accepts it.
+    pub(crate) fn flush(&self) -> Flushed {
+        let mut outbox = self.outbox();
+        let flushed = outbox.flush(Instant::now(), |packet| self.send_now(packet));
+        self.record_counts(&mut outbox);
+        drop(outbox);
+        let flushed = flushed.unwrap_or_else(|overflow| {
+            self.close(overflow.into());
+            Flushed::All
+        });
+        if !self.outbox().has_alarms() {
+            self.pending_replies.progress.notify_one();
+        }
+        flushed
+    }
+
+    /// Waits until every subscription is answered and no alarm waits to be sent, at most [`CATCH_UP`].
+    ///
+    /// Catching up on many devices at once would exceed the bounds of the outbox, and the client would be disconnected every
+    /// time it reconnects. The time is limited because one device that cannot be read must not block the others.
+    pub(crate) async fn wait_until_caught_up(&self) {
+        let caught_up = async {
+            while !self.pending_replies.are_none() || self.outbox().has_alarms() {
+                self.pending_replies.progress.notified().await;
+            }
+        };
+        // Whether in time or not, the next subscription continues.
+        tokio::time::timeout(CATCH_UP, caught_up).await.ok();
+    }
+
+    /// Closes the connection. The client is not sent the reason; it may reconnect and recover from its last position.
+    pub(crate) fn close(&self, reason: CloseReason) {
+        if self.closed.is_cancelled() {
+            return;
+        }
+        let (client, code) = (self.sid, reason.code());
+        if reason == CloseReason::Draining {
+            tracing::debug!(%client, reason = code, "closing the connection of a client");
+        } else {
+            limited(|suppressed| {
+                tracing::warn!(%client, reason = code, held_back = suppressed, "closing the connection of a client");
+            });
+        }
+        self.abort(reason);
+    }
+
+    /// Records that the library reported the end of the connection.
+    pub(crate) fn record_disconnect(&self, reason: CloseReason) {
+        self.count_end(reason);
+        self.closed.cancel();
+    }
+
+    /// Drops what still waits for the client, whose connection has ended.
+    pub(crate) fn discard_outbox(&self) {
+        self.closed.cancel();
+        let mut outbox = self.outbox();
+        outbox.close(Instant::now());
+        self.record_counts(&mut outbox);
+    }
+
+    /// Joins the Socket.IO room. The library would never remove a client that joined after it disconnected, so this does.
+    pub(crate) fn join_room(&self, room: String) {
+        self.socket.join(room);
+        if self.closed.is_cancelled() {
+            self.socket.leave_all();
+        }
+    }
+
+    pub(crate) fn leave_room(&self, room: String) {
+        self.socket.leave(room);
+    }
+
+    /// Ends the connection without locking the outbox, which the caller may hold.
+    fn abort(&self, reason: CloseReason) {
+        self.count_end(reason);
+        self.closed.cancel();
+        self.transport.abort();
+    }
+
+    /// Counts the end of the connection once, under the first reason.
+    fn count_end(&self, reason: CloseReason) {
+        if !self.is_end_counted.swap(true, Ordering::Relaxed) {
+            self.metrics.disconnected.increment(reason.code());
+        }
+    }
+
+    fn push_alarms(&self, device: Option<&DeviceId>, packets: impl IntoIterator<Item = Packet>) {
+        let count = &self.metrics.alarm_packets;
+        let packets = packets.into_iter().inspect(|_| count.increment());
+        self.push(|outbox| {
+            outbox.push_alarms(device, packets, Instant::now(), |packet| {
+                self.send_now(packet)
+            })
+        });
+    }
+
+    fn push_telemetry<'a>(
+        &self,
+        device: &DeviceId,
+        packets: impl IntoIterator<Item = (&'static str, &'a Arc<RawValue>)>,
+    ) {
+        self.push(|outbox| {
+            let now = Instant::now();
+            let mut waits = false;
+            for (name, payload) in packets {
+                self.metrics.telemetry_packets.increment();
+                waits = outbox
+                    .push_telemetry(device, name, payload, now, |packet| self.send_now(packet))?;
+            }
+            Ok(waits)
+        });
+    }
+
+    fn push(&self, push: impl FnOnce(&mut Outbox) -> Result<bool, Overflow>) {
+        if self.closed.is_cancelled() {
+            return;
+        }
+        let mut outbox = self.outbox();
+        let pushed = push(&mut outbox);
+        self.record_counts(&mut outbox);
+        drop(outbox);
+        match pushed {
+            Ok(true) => self.waiting.notify_one(),
+            Ok(false) => {}
+            Err(overflow) => self.close(overflow.into()),
+        }
+    }
+
+    fn record_counts(&self, outbox: &mut Outbox) {
+        let counts = outbox.take_counts();
+        if let Some(wait) = counts.longest_alarm_wait {
+            self.metrics.alarm_wait.record(wait);
+        }
+        for (counter, count) in [
+            (&self.metrics.conflated, counts.conflated),
+            (&self.metrics.dropped, counts.dropped),
+        ] {
+            if count > 0 {
+                counter.add(count);
+            }
+        }
+    }
+
+    /// Called with the outbox locked.
+    fn send_now(&self, packet: &Packet) -> SendOutcome {
+        self.socket.send(packet).unwrap_or_else(|error| {
+            let client = self.sid;
+            tracing::error!(%client, error = error_chain(&error), "cannot serialise a packet");
+            self.abort(CloseReason::Broken);
+            SendOutcome::Closed
+        })
+    }
+
+    fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("id", &self.id)
+            .field("sid", &self.sid)
+            .finish_non_exhaustive()
+    }
+}

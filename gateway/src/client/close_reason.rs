@@ -1,0 +1,72 @@
+//! Why a connection ended.
+
+use super::outbox::Overflow;
+
+/// Why a client's connection ended. Only logs and the metric `gateway_disconnections_total` show it: the client itself
+/// sees its connection close and is sent no reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CloseReason {
+    // Closed by the gateway:
+    /// More packets waited than `--outbox-packets`.
+    OutboxPackets,
+    /// More bytes waited than `--outbox-bytes`.
+    OutboxBytes,
+    /// An alarm waited for longer than `--alarm-deadline`.
+    OutboxDeadline,
+    /// The client sent commands faster than they could be carried out.
+    TooManyCommands,
+    /// Nothing arrived on the websocket for longer than a heartbeat may take.
+    Silent,
+    /// This replica is shutting down.
+    Draining,
+    /// A part of the gateway failed.
+    Broken,
+
+    // Reported by the Socket.IO library:
+    /// The client left the namespace.
+    Client,
+    /// The transport was closed.
+    TransportClose,
+    /// The transport failed.
+    TransportError,
+    /// The client did not answer a ping.
+    Heartbeat,
+    /// The client broke the protocol.
+    Invalid,
+    /// The library closed the connection.
+    Server,
+}
+
+impl CloseReason {
+    /// Every code, in the order of the variants.
+    pub(crate) const CODES: [&'static str; 13] = [
+        "outbox_packets",
+        "outbox_bytes",
+        "outbox_deadline",
+        "too_many_commands",
+        "silent",
+        "draining",
+        "broken",
+        "client",
+        "transport_close",
+        "transport_error",
+        "heartbeat",
+        "invalid",
+        "server",
+    ];
+
+    /// The code in logs and metrics.
+    pub(crate) fn code(self) -> &'static str {
+        Self::CODES[self as usize]
+    }
+}
+
+impl From<Overflow> for CloseReason {
+    fn from(overflow: Overflow) -> Self {
+        match overflow {
+            Overflow::Packets => Self::OutboxPackets,
+            Overflow::Bytes => Self::OutboxBytes,
+            Overflow::Deadline => Self::OutboxDeadline,
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Every connected client of this replica.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use socketioxide::socket::Socket;
+
+use crate::client::outbox::OutboxLimits;
+use crate::client::transport::Transport;
+use crate::client::{Client, ClientId};
+use crate::metrics::ClientMetrics;
+
+/// Every connected client of this replica. Clones share them.
+#[derive(Clone, Debug)]
+pub(crate) struct Clients {
+    registry: Arc<ClientRegistry>,
+}
+
+#[derive(Debug)]
+struct ClientRegistry {
+    limits: OutboxLimits,
+    next_id: AtomicU64,
+    metrics: Arc<ClientMetrics>,
+    // A std mutex: held for one insertion, removal or copy, never across an await. Bounded by the connections.
+    connected: Mutex<HashMap<ClientId, Arc<Client>>>,
+}
+
+/// The connected clients by how they are connected.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TransportCounts {
+    pub(crate) websocket: u64,
+    pub(crate) polling: u64,
+}
+
+impl Clients {
+    pub(crate) fn new(limits: OutboxLimits, metrics: Arc<ClientMetrics>) -> Self {
+        let registry = ClientRegistry {
+            limits,
+            next_id: AtomicU64::new(1),
+            metrics,
+            connected: Mutex::default(),
+        };
+        Self {
+            registry: Arc::new(registry),
+        }
+    }
+
+    /// A client for a socket that is about to connect. It counts as connected once it is registered.
+    pub(crate) fn create(&self, socket: &Arc<Socket>, transport: Transport) -> Arc<Client> {
+        let ClientRegistry {
+            limits,
+            next_id,
+            metrics,
+            ..
+        } = &*self.registry;
+        let id = ClientId(next_id.fetch_add(1, Ordering::Relaxed));
+        let metrics = Arc::clone(metrics);
+        Arc::new(Client::new(id, socket, transport, *limits, metrics))
+    }
+
+    /// Counts the client as connected until the registration is dropped.
+    pub(crate) fn register(&self, client: &Arc<Client>) -> Registration {
+        self.registry.metrics.connected.increment();
+        self.connected().insert(client.id(), Arc::clone(client));
+        Registration {
+            clients: self.clone(),
+            id: client.id(),
+        }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.connected().len()
+    }
+
+    /// The clients connected at this moment.
+    pub(crate) fn all(&self) -> Vec<Arc<Client>> {
+        self.connected().values().cloned().collect()
+    }
+
+    /// Counts the clients connected at this moment by how they are connected.
+    pub(crate) fn by_transport(&self) -> TransportCounts {
+        let mut counts = TransportCounts::default();
+        for client in self.all() {
+            if client.transport().is_websocket() {
+                counts.websocket += 1;
+            } else {
+                counts.polling += 1;
+            }
+        }
+        counts
+    }
+
+    fn connected(&self) -> MutexGuard<'_, HashMap<ClientId, Arc<Client>>> {
+        self.registry
+            .connected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Removes the client from [`Clients`] when it is dropped.
+pub(crate) struct Registration {
+    clients: Clients,
+    id: ClientId,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.clients.connected().remove(&self.id);
+    }
+}

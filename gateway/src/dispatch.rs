@@ -1,0 +1,90 @@
+//! Chooses the part of the service that answers a request, after its origin was checked.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::Response;
+use axum::middleware::from_fn_with_state;
+use axum::response::IntoResponse;
+use shared::clock::Clock;
+use shared::rate_limit::RateLimit;
+use tower::ServiceExt;
+
+use crate::cors::{self, Cors};
+use crate::error::ApiError;
+use crate::listener::connection::ConnectionHandle;
+use crate::metrics::Metrics;
+use crate::origins::{OriginError, Origins};
+use crate::refused_request;
+use crate::rest;
+use crate::rest::operator_paths::is_always_answered;
+use crate::socket::Sockets;
+use crate::socket::request::is_socket_io;
+use crate::state::AppState;
+
+/// The parts of the service.
+#[derive(Clone)]
+struct Parts {
+    sockets: Sockets,
+    rest: Router,
+    full: Arc<Full>,
+}
+
+/// The whole service.
+///
+/// # Errors
+/// The configured origins cannot be used. `Config::validate` would have refused them.
+pub(crate) fn router(state: &AppState, sockets: Sockets) -> Result<Router, OriginError> {
+    let origins = Origins::from_config(&state.config.allowed_origins)?;
+    let (clock, metrics) = (&state.clock, &state.metrics);
+    let parts = Parts {
+        sockets,
+        rest: rest::router(state.clone(), &origins),
+        full: Arc::new(Full {
+            clock: Arc::clone(clock),
+            log_limit: RateLimit::one_per_ten_seconds(),
+            metrics: Arc::clone(metrics),
+        }),
+    };
+    let cors = Cors::new(origins, Arc::clone(clock), Arc::clone(metrics));
+    Ok(Router::new()
+        .fallback(async move |request: Request| parts.answer(request).await)
+        .layer(from_fn_with_state(cors, cors::check)))
+}
+
+impl Parts {
+    async fn answer(&self, request: Request) -> Response<Body> {
+        let connection = request.extensions().get::<Arc<ConnectionHandle>>();
+        let is_full = connection.is_some_and(|connection| connection.is_reserved());
+        if is_full && !is_always_answered(request.uri().path()) {
+            return self.full.refuse(&request);
+        }
+        if is_socket_io(request.uri()) {
+            return self.sockets.answer(request).await;
+        }
+        let Ok(response) = self.rest.clone().oneshot(request).await;
+        response
+    }
+}
+
+/// Refuses requests while every connection is taken.
+struct Full {
+    clock: Arc<dyn Clock>,
+    log_limit: RateLimit,
+    metrics: Arc<Metrics>,
+}
+
+impl Full {
+    fn refuse(&self, request: &Request) -> Response<Body> {
+        refused_request::count(&self.metrics, request, |refused| &refused.full, 503);
+        if let Some(suppressed) = self.log_limit.allow(self.clock.now()) {
+            tracing::warn!(
+                held_back = suppressed,
+                "all connections are taken, refusing requests"
+            );
+        }
+        ApiError::Full.into_response()
+    }
+}

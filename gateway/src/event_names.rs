@@ -1,0 +1,19 @@
+//! Names of the Socket.IO events. `gateway/README.md` describes when they are sent, and their payloads.
+
+/// From a client: start sending the events of a device.
+pub(crate) const SUBSCRIBE_DEVICE: &str = "subscribe:device";
+/// From a client: stop sending the events of a device.
+pub(crate) const UNSUBSCRIBE_DEVICE: &str = "unsubscribe:device";
+
+/// The reading of a device.
+pub(crate) const DEVICE_DATA: &str = "device:data";
+/// The alarms of a device that were raised or escalated, or all open ones in a snapshot.
+pub(crate) const DEVICE_ALERTS: &str = "device:alerts";
+/// The alarm transitions of a device.
+pub(crate) const DEVICE_ALERTS_CHANGED: &str = "device:alerts:changed";
+/// The payload of [`DEVICE_DATA`], sent to every client with `--broadcast-all`.
+pub(crate) const BROADCAST_DATA: &str = "subtronics:data";
+/// The state of the data path.
+pub(crate) const SYSTEM_STATUS: &str = "system:status";
+/// The announcement that this replica will close the connection.
+pub(crate) const SERVER_DRAIN: &str = "server:drain";

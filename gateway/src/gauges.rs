@@ -1,0 +1,100 @@
+//! The gauges of this replica: the present state of its other parts, read when somebody asks for the metrics.
+
+use shared::metrics::Meters;
+use shared::store::Store;
+
+use crate::clients::Clients;
+use crate::monitor::Monitor;
+use crate::relay::Relay;
+use crate::relay::watch_counts::WatchCounts;
+
+/// Registers the gauges of all parts, and the counters that the store keeps itself.
+pub(crate) fn register(
+    meters: &Meters,
+    clients: Clients,
+    relay: &Relay,
+    monitor: &Monitor,
+    store: &Store,
+) {
+    of_clients(meters, clients);
+    of_relay(meters, relay);
+    of_monitor(meters, monitor);
+    of_store(meters, store);
+}
+
+fn of_clients(meters: &Meters, clients: Clients) {
+    meters.gauges(
+        "gateway.connections",
+        "Connected clients by their present transport.",
+        move |observe| {
+            let counts = clients.by_transport();
+            observe(counts.websocket, &[("transport", "websocket")]);
+            observe(counts.polling, &[("transport", "polling")]);
+        },
+    );
+}
+
+fn of_relay(meters: &Meters, relay: &Relay) {
+    let read = |of: fn(&WatchCounts) -> u64| {
+        let relay = relay.clone();
+        move || of(&relay.watch_counts())
+    };
+    meters.gauge(
+        "gateway.rooms",
+        "Devices watched by clients of this replica.",
+        read(|counts| counts.rooms),
+    );
+    meters.gauge(
+        "gateway.subscriptions",
+        "Subscriptions of clients of this replica.",
+        read(|counts| counts.subscriptions),
+    );
+    meters.gauge(
+        "gateway.channels",
+        "Channels in Redis to which this replica is subscribed, including those that linger after their last watcher.",
+        read(|counts| counts.channels),
+    );
+    let relay = relay.clone();
+    meters.gauge(
+        "gateway.subscriber.up",
+        "1 while the subscriber connection, which receives what is published, is open.",
+        move || u64::from(relay.is_connected()),
+    );
+}
+
+fn of_monitor(meters: &Meters, monitor: &Monitor) {
+    let read = |of: fn(&Monitor) -> bool| {
+        let monitor = monitor.clone();
+        move || u64::from(of(&monitor))
+    };
+    meters.gauge(
+        "gateway.redis.link.up",
+        "1 while Redis answers.",
+        read(|monitor| monitor.status().dependencies.redis.ok),
+    );
+    meters.gauge(
+        "gateway.ingest.listening",
+        "1 while an ingest reports that it listens to the detectors; 0 also while Redis does not answer.",
+        read(|monitor| monitor.status().dependencies.ingest.ok),
+    );
+    meters.gauge(
+        "gateway.draining",
+        "1 while this replica is shutting down and closes its clients.",
+        read(Monitor::is_draining),
+    );
+}
+
+fn of_store(meters: &Meters, store: &Store) {
+    let opened = store.clone();
+    meters.observed_count(
+        "gateway.redis.connections",
+        "Connections opened to Redis for reads and commits.",
+        move || opened.connections(),
+    );
+    let reasserted = store.clone();
+    meters.observed_count(
+        "gateway.reasserted.devices",
+        "Devices whose state was written again because Redis had lost an acknowledgement made here.",
+        move || reasserted.reasserted(),
+    );
+}

@@ -1,0 +1,173 @@
+//! One accepted connection: its permit, its stream, and the handle by which other parts end it.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use shared::clock::millis;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+/// What an accepted connection holds as long as it lives, so that their number is limited.
+pub(super) struct ConnectionPermit {
+    permit: OwnedSemaphorePermit,
+    pub(super) is_reserved: bool,
+}
+
+impl ConnectionPermit {
+    /// One of the permits for everybody.
+    pub(super) fn regular(permit: OwnedSemaphorePermit) -> Self {
+        Self {
+            permit,
+            is_reserved: false,
+        }
+    }
+
+    /// One of the few permits for the time when all regular ones are taken.
+    pub(super) fn reserved(permit: OwnedSemaphorePermit) -> Self {
+        Self {
+            permit,
+            is_reserved: true,
+        }
+    }
+}
+
+/// Ends a connection from outside, and shows how long its peer has been silent. Every request of the connection carries it
+/// in its extensions.
+#[derive(Debug)]
+pub(crate) struct ConnectionHandle {
+    aborted: CancellationToken,
+    /// Accepted although every regular permit was taken: the connection gets one answer and is closed.
+    is_reserved: bool,
+    accepted: Instant,
+    /// Milliseconds from `accepted` to the last read that returned bytes.
+    last_read_ms: AtomicI64,
+}
+
+impl ConnectionHandle {
+    fn new(is_reserved: bool) -> Self {
+        Self {
+            aborted: CancellationToken::new(),
+            is_reserved,
+            accepted: Instant::now(),
+            last_read_ms: AtomicI64::new(0),
+        }
+    }
+
+    /// Ends the connection: reads return the end of the stream, writes fail, and tasks that wait for either are woken.
+    pub(crate) fn abort(&self) {
+        self.aborted.cancel();
+    }
+
+    /// Whether the connection was accepted although every regular permit was taken.
+    pub(crate) fn is_reserved(&self) -> bool {
+        self.is_reserved
+    }
+
+    /// How long the peer has sent nothing at all.
+    pub(crate) fn silence(&self) -> Duration {
+        let last_read = self.last_read_ms.load(Ordering::Relaxed);
+        let last_read = Duration::from_millis(last_read.unsigned_abs());
+        self.accepted.elapsed().saturating_sub(last_read)
+    }
+
+    fn record_read(&self) {
+        let elapsed = millis(self.accepted.elapsed());
+        self.last_read_ms.store(elapsed, Ordering::Relaxed);
+    }
+}
+
+/// A TCP stream that its [`ConnectionHandle`] can end.
+pub(super) struct AbortableStream {
+    stream: TcpStream,
+    handle: Arc<ConnectionHandle>,
+    // One future for each direction, as a future wakes only the task that polled it last.
+    read_aborted: Pin<Box<WaitForCancellationFutureOwned>>,
+    write_aborted: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Released when the stream is dropped, which is after an upgrade too.
+    _permit: OwnedSemaphorePermit,
+}
+
+impl AbortableStream {
+    pub(super) fn new(stream: TcpStream, permit: ConnectionPermit) -> Self {
+        let handle = Arc::new(ConnectionHandle::new(permit.is_reserved));
+        Self {
+            stream,
+            read_aborted: Box::pin(handle.aborted.clone().cancelled_owned()),
+            write_aborted: Box::pin(handle.aborted.clone().cancelled_owned()),
+            handle,
+            _permit: permit.permit,
+        }
+    }
+
+    pub(super) fn handle(&self) -> &Arc<ConnectionHandle> {
+        &self.handle
+    }
+
+    fn check_write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.write_aborted.as_mut().poll(cx) {
+            Poll::Ready(()) => Err(io::ErrorKind::BrokenPipe.into()),
+            Poll::Pending => Ok(()),
+        }
+    }
+}
+
+impl AsyncRead for AbortableStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.read_aborted.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.handle.record_read();
+        }
+        read
+    }
+}
+
+impl AsyncWrite for AbortableStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.check_write(cx)?;
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check_write(cx)?;
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.check_write(cx)?;
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,40 @@
+//! Whether what is published arrives. Every process reads the canary's key once a second, which grows while some process
+//! increments and publishes it; a working subscriber connection receives those messages. Pure.
+
+use std::time::{Duration, Instant};
+
+/// How long nothing may arrive on the channel while the key grows.
+const MAX_SILENCE: Duration = Duration::from_secs(3);
+
+/// What one subscriber connection has received of the canary.
+#[derive(Debug)]
+pub(super) struct CanaryCheck {
+    last_received: Instant,
+    /// How often the key grew since, without a message.
+    missed: u32,
+}
+
+impl CanaryCheck {
+    /// For a connection that was opened now.
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            last_received: now,
+            missed: 0,
+        }
+    }
+
+    /// Called when the key grew. `has_received`: a message arrived since it grew last. Returns whether the connection is
+    /// deaf: it is open, but does not receive what is published.
+    pub(super) fn is_deaf(&mut self, has_received: bool, now: Instant) -> bool {
+        if has_received {
+            *self = Self::new(now);
+            return false;
+        }
+        self.missed += 1;
+        // After a pause of Redis itself, the first growth may be seen before its message arrives.
+        self.missed >= 2 && now.saturating_duration_since(self.last_received) >= MAX_SILENCE
+    }
+}
+
+#[cfg(test)]
+mod tests;

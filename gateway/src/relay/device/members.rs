@@ -1,0 +1,129 @@
+//! The clients that get a device's events, each with the position up to which it has them.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use shared::clock::Time;
+use shared::device::DeviceId;
+use shared::position::Position;
+use shared::store::Snapshot;
+
+use super::answer_cache::AnswerCache;
+use crate::client::{Client, ClientId};
+use crate::event_names::DEVICE_DATA;
+use crate::replay::{self, PublishedEvent};
+
+/// The members of one device.
+#[derive(Debug)]
+pub(super) struct Members {
+    device: DeviceId,
+    by_id: HashMap<ClientId, Member>,
+}
+
+#[derive(Debug)]
+struct Member {
+    client: Arc<Client>,
+    /// The last position sent to it.
+    position: Position,
+}
+
+/// What became of an event that was sent to the members.
+#[derive(Debug, Default)]
+pub(super) struct Delivery {
+    /// Members that got it with the broadcast.
+    pub(super) reached: HashSet<ClientId>,
+    /// For some member there is a gap before the event, so it was not sent.
+    pub(super) has_gap: bool,
+}
+
+impl Members {
+    pub(super) fn new(device: DeviceId) -> Self {
+        Self {
+            device,
+            by_id: HashMap::new(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub(super) fn are_none(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// Adds a client that has everything up to this position.
+    pub(super) fn insert(&mut self, client: &Arc<Client>, position: Position) {
+        let member = Member {
+            client: Arc::clone(client),
+            position,
+        };
+        self.by_id.insert(client.id(), member);
+    }
+
+    pub(super) fn remove(&mut self, client: ClientId) {
+        self.by_id.remove(&client);
+    }
+
+    pub(super) fn positions(&self) -> impl Iterator<Item = Position> {
+        self.by_id.values().map(|member| member.position)
+    }
+
+    /// Sends an event to the members for which it is the next one. `with_broadcast`: also as `subtronics:data`.
+    pub(super) fn send_event(&mut self, event: &PublishedEvent, with_broadcast: bool) -> Delivery {
+        let mut delivery = Delivery::default();
+        for (id, member) in &mut self.by_id {
+            if is_at_or_before(event.position, member.position) {
+                continue;
+            }
+            if !is_next(event.position, member.position) {
+                delivery.has_gap = true;
+                continue;
+            }
+            member.position = event.position;
+            let client = &member.client;
+            client.send_position(&self.device, event, with_broadcast);
+            if with_broadcast {
+                delivery.reached.insert(*id);
+            }
+        }
+        delivery
+    }
+
+    /// Sends every member a `device:data` that belongs to no new position.
+    pub(super) fn send_data(&self, data: &Arc<RawValue>) {
+        for member in self.by_id.values() {
+            let packet = (DEVICE_DATA, data);
+            member.client.send_complete(&self.device, [packet]);
+        }
+    }
+
+    /// Sends every member what it missed, and returns what was sent.
+    pub(super) fn catch_up(&mut self, snapshot: &Snapshot, now: Time) -> AnswerCache<Position> {
+        let mut answers = AnswerCache::new();
+        for member in self.by_id.values_mut() {
+            let since = member.position;
+            let answer = answers.get(since, || {
+                replay::catch_up(&self.device, since, snapshot, now)
+            });
+            member.client.send_complete(&self.device, answer.packets());
+            // If the device was removed, members keep their position: for them the first event of its successor follows a
+            // gap, which a snapshot repairs.
+            if snapshot.state.is_some() || answer.is_recovered() {
+                member.position = answer.position;
+            }
+        }
+        answers
+    }
+}
+
+/// Whether a client at `other` has the event at `at`.
+pub(super) fn is_at_or_before(at: Position, other: Position) -> bool {
+    at.epoch == other.epoch && at.seq <= other.seq
+}
+
+/// Whether nothing is missing between `before` and `at`.
+pub(super) fn is_next(at: Position, before: Position) -> bool {
+    at.epoch == before.epoch && before.seq.checked_add(1) == Some(at.seq)
+}

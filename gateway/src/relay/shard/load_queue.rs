@@ -1,0 +1,97 @@
+//! The order in which devices are loaded, and the pauses while Redis is away.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::backoff::Backoff;
+use tokio::time::Instant;
+
+use crate::interest::Channel;
+
+/// Loads under way at a time, so that a replica that reconnected catches up without flooding Redis.
+const MAX_LOADS: usize = 64;
+
+/// The devices that wait for a load, each at most once. Bounded by the watched devices.
+#[derive(Debug)]
+pub(super) struct LoadQueue {
+    waiting: VecDeque<Channel>,
+    is_waiting: HashSet<Channel>,
+    under_way: usize,
+    last_id: u64,
+    backoff: Backoff,
+    /// No load begins before this, because Redis was away.
+    paused_until: Option<Instant>,
+}
+
+impl LoadQueue {
+    pub(super) fn new() -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            is_waiting: HashSet::new(),
+            under_way: 0,
+            last_id: 0,
+            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)),
+            paused_until: None,
+        }
+    }
+
+    pub(super) fn push(&mut self, channel: &Channel) {
+        if self.is_waiting.insert(Arc::clone(channel)) {
+            self.waiting.push_back(Arc::clone(channel));
+        }
+    }
+
+    pub(super) fn remove(&mut self, channel: &Channel) {
+        if self.is_waiting.remove(channel) {
+            self.waiting.retain(|waiting| waiting != channel);
+        }
+    }
+
+    /// The device whose load may begin now.
+    pub(super) fn pop(&mut self) -> Option<Channel> {
+        if self.under_way >= MAX_LOADS || self.paused_until.is_some() {
+            return None;
+        }
+        let channel = self.waiting.pop_front()?;
+        self.is_waiting.remove(&channel);
+        Some(channel)
+    }
+
+    /// Counts a load that begins, and returns its id.
+    pub(super) fn begin(&mut self) -> u64 {
+        self.under_way += 1;
+        self.last_id += 1;
+        self.last_id
+    }
+
+    /// Counts a load that ended, whether it succeeded or not.
+    pub(super) fn end(&mut self) {
+        self.under_way = self.under_way.saturating_sub(1);
+    }
+
+    /// A load succeeded.
+    pub(super) fn reset_backoff(&mut self) {
+        self.backoff.reset();
+    }
+
+    /// A load failed for a reason that only concerns its device. Returns how long to wait before it is tried again.
+    pub(super) fn device_pause(&mut self) -> Duration {
+        self.backoff.pause()
+    }
+
+    /// A load failed because Redis is away.
+    pub(super) fn pause(&mut self) {
+        if self.paused_until.is_none() {
+            self.paused_until = Some(Instant::now() + self.backoff.pause());
+        }
+    }
+
+    pub(super) fn paused_until(&self) -> Option<Instant> {
+        self.paused_until
+    }
+
+    pub(super) fn resume(&mut self) {
+        self.paused_until = None;
+    }
+}

@@ -1,0 +1,283 @@
+//! The connection on which Redis pushes what is published.
+//!
+//! ```text
+//!            connect                                   give up: closed, silent, deaf, elsewhere
+//! no connection ──▶ connected (canary subscribed) ──▶ no connection, after a pause
+//! ```
+//!
+//! There is one such connection per process. The shards subscribe on it to the channels of their devices, and do so again
+//! whenever it is replaced.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use redis::aio::MultiplexedConnection;
+use redis::{PushInfo, PushKind, RedisResult, Value};
+use shared::backoff::Backoff;
+use shared::error_chain::error_chain;
+use shared::keys::CANARY_CHANNEL;
+use shared::metrics::Count;
+use shared::redis_watch::RedisObservation;
+use shared::store::{Store, StoreError, Subscriber};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::canary_check::CanaryCheck;
+use super::shard_senders::shard_of;
+use crate::interest::Channel;
+use crate::metrics::RelayMetrics;
+
+/// How often the connection is checked with a `PING`.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
+/// A connection that lasted this long counts as a success: the next attempts begin without a long pause.
+const STABLE_AFTER: Duration = Duration::from_secs(10);
+
+/// A connection that receives what is published.
+#[derive(Clone, Debug)]
+pub(super) struct SubscriberConnection {
+    /// Number of this connection within the process.
+    pub(super) generation: u64,
+    pub(super) connection: MultiplexedConnection,
+    /// Cancelled by whoever finds out that the connection cannot be used any more.
+    pub(super) lost: CancellationToken,
+}
+
+/// A published message, as received.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) channel: String,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// Where the messages of one shard's devices go.
+#[derive(Clone)]
+pub(super) struct ShardInbox {
+    pub(super) messages: mpsc::Sender<Message>,
+    /// Set when a message was dropped because the queue was full: any device may have missed something.
+    pub(super) has_overrun: Arc<AtomicBool>,
+}
+
+/// Opens the connection and replaces it whenever it is lost, for ever.
+pub(super) async fn keep_connected(
+    store: Store,
+    inboxes: Arc<[ShardInbox]>,
+    connections: watch::Sender<Option<SubscriberConnection>>,
+    observations: watch::Receiver<RedisObservation>,
+    metrics: Arc<RelayMetrics>,
+) {
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+    let mut is_failure_logged = false;
+    for generation in 1_u64.. {
+        let lost = CancellationToken::new();
+        let canary = Arc::new(AtomicBool::new(false));
+        let run_id_before = observations.borrow().run_id.clone();
+        let receiver = receiver(Arc::clone(&inboxes), lost.clone(), Arc::clone(&canary));
+        match connect(&store, receiver).await {
+            Ok(Subscriber { connection, run_id }) => {
+                tracing::info!(generation, "listening to Redis");
+                is_failure_logged = false;
+                let since = Instant::now();
+                connections.send_replace(Some(SubscriberConnection {
+                    generation,
+                    connection: connection.clone(),
+                    lost: lost.clone(),
+                }));
+                let open = OpenConnection {
+                    connection,
+                    lost,
+                    canary,
+                    run_id_before,
+                    run_id,
+                };
+                let (count, reason) = open.until_lost(&observations, &metrics).await;
+                connections.send_replace(None);
+                count.increment();
+                tracing::warn!(
+                    generation,
+                    reason,
+                    "lost the connection for subscriptions, catching up later"
+                );
+                if since.elapsed() > STABLE_AFTER {
+                    backoff.reset();
+                }
+            }
+            Err(error) if !is_failure_logged => {
+                is_failure_logged = true;
+                let error = error_chain(&error);
+                tracing::warn!(error, "cannot listen to Redis, trying again");
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(backoff.pause()).await;
+    }
+}
+
+/// Opens a connection and subscribes it to the canary's channel.
+pub(super) async fn connect(
+    store: &Store,
+    receiver: impl Fn(PushInfo) + Send + Sync + 'static,
+) -> Result<Subscriber, StoreError> {
+    let mut subscriber = store.subscriber(receiver).await?;
+    let connection = &mut subscriber.connection;
+    let mut command = redis::cmd("SSUBSCRIBE");
+    let answer = command.arg(CANARY_CHANNEL).exec_async(connection).await;
+    answer.map_err(StoreError::Unavailable)?;
+    Ok(subscriber)
+}
+
+/// An open connection, and what shows whether it still works.
+struct OpenConnection {
+    connection: MultiplexedConnection,
+    lost: CancellationToken,
+    /// Set whenever a message of the canary arrives.
+    canary: Arc<AtomicBool>,
+    /// Run of the server that answered at the configured address before this connection was opened.
+    run_id_before: Option<Arc<str>>,
+    /// Run of the server this connection leads to.
+    run_id: Arc<str>,
+}
+
+impl OpenConnection {
+    /// Waits until the connection cannot be used any more. Returns its counter and the reason for the log.
+    async fn until_lost<'a>(
+        self,
+        observations: &watch::Receiver<RedisObservation>,
+        metrics: &'a RelayMetrics,
+    ) -> (&'a Count, &'static str) {
+        let Self {
+            connection,
+            lost,
+            canary,
+            run_id_before,
+            run_id,
+        } = self;
+        let counts = &metrics.subscriber_lost;
+        tokio::select! {
+            () = lost.cancelled() => (&counts.closed, "it was closed"),
+            () = until_silent(connection) => (&counts.silent, "it does not answer"),
+            () = until_deaf(observations.clone(), &canary) => {
+                (&counts.deaf, "it answers, but receives nothing that is published")
+            }
+            () = until_elsewhere(observations.clone(), run_id_before, &run_id) => {
+                (&counts.elsewhere, "another server answers at the address now")
+            }
+        }
+    }
+}
+
+/// Returns when the canary is published and does not arrive. `canary` is set whenever it arrives.
+pub(super) async fn until_deaf(
+    mut observations: watch::Receiver<RedisObservation>,
+    canary: &AtomicBool,
+) {
+    let mut check = CanaryCheck::new(Instant::now());
+    let mut last = observations.borrow_and_update().canary;
+    while observations.changed().await.is_ok() {
+        let count = observations.borrow_and_update().canary;
+        if count != last {
+            last = count;
+            let has_received = canary.swap(false, Ordering::AcqRel);
+            if check.is_deaf(has_received, Instant::now()) {
+                return;
+            }
+        }
+    }
+    // Without the task that watches Redis there is no canary.
+    std::future::pending::<()>().await;
+}
+
+/// Returns when another server than this run begins to answer at the configured address. `before` is the run that was seen
+/// there before we connected: it says nothing about our connection.
+async fn until_elsewhere(
+    mut observations: watch::Receiver<RedisObservation>,
+    mut before: Option<Arc<str>>,
+    run_id: &str,
+) {
+    while observations.changed().await.is_ok() {
+        let now = observations.borrow_and_update().run_id.clone();
+        if now != before {
+            if now.as_deref().is_some_and(|other| other != run_id) {
+                return;
+            }
+            before = now;
+        }
+    }
+    // Without the task that watches Redis nothing is observed.
+    std::future::pending::<()>().await;
+}
+
+/// Returns when the connection does not answer any more, even if it was not closed.
+async fn until_silent(mut connection: MultiplexedConnection) {
+    let mut ticks = tokio::time::interval(PING_INTERVAL);
+    loop {
+        ticks.tick().await;
+        // The connection itself limits how long an answer may take.
+        if redis::cmd("PING")
+            .exec_async(&mut connection)
+            .await
+            .is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// Receives what Redis pushes. Must not wait: meanwhile the redis crate would read on, into memory without a bound.
+pub(super) fn receiver(
+    inboxes: Arc<[ShardInbox]>,
+    lost: CancellationToken,
+    canary: Arc<AtomicBool>,
+) -> impl Fn(PushInfo) + Send + Sync {
+    move |push: PushInfo| match push.kind {
+        PushKind::SMessage => {
+            let mut data = push.data.into_iter();
+            let (Some(Value::BulkString(channel)), Some(Value::BulkString(bytes))) =
+                (data.next(), data.next())
+            else {
+                return;
+            };
+            // The names of our channels are texts, and we subscribe to no others.
+            let Ok(channel) = String::from_utf8(channel) else {
+                return;
+            };
+            if channel == CANARY_CHANNEL {
+                canary.store(true, Ordering::Release);
+                return;
+            }
+            let inbox = &inboxes[shard_of(&channel, inboxes.len())];
+            let message = Message { channel, bytes };
+            if inbox.messages.try_send(message).is_err() {
+                inbox.has_overrun.store(true, Ordering::Release);
+            }
+        }
+        PushKind::Disconnection => lost.cancel(),
+        _ => {}
+    }
+}
+
+/// Subscribes to these channels, or ends their subscriptions, in one round trip.
+///
+/// Every channel gets a command of its own: the redis crate expects as many answers as commands, and channels of different
+/// slots must not share a command.
+pub(super) async fn change_subscriptions(
+    change: SubscriptionChange,
+    channels: &[Channel],
+    mut connection: MultiplexedConnection,
+) -> RedisResult<()> {
+    let command = match change {
+        SubscriptionChange::Subscribe => "SSUBSCRIBE",
+        SubscriptionChange::Unsubscribe => "SUNSUBSCRIBE",
+    };
+    let mut pipe = redis::pipe();
+    for channel in channels {
+        pipe.cmd(command).arg(channel.as_ref());
+    }
+    pipe.exec_async(&mut connection).await
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum SubscriptionChange {
+    Subscribe,
+    Unsubscribe,
+}

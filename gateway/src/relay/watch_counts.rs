@@ -1,0 +1,53 @@
+//! How much is watched, for the gauges.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What one shard watched at its last tick.
+#[derive(Debug, Default)]
+pub(super) struct ShardWatchCounts {
+    rooms: AtomicU64,
+    subscriptions: AtomicU64,
+    channels: AtomicU64,
+}
+
+/// What one shard, or all of them together, watch.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct WatchCounts {
+    /// Devices with members.
+    pub(crate) rooms: u64,
+    /// Members of all devices.
+    pub(crate) subscriptions: u64,
+    /// Channels in Redis.
+    pub(crate) channels: u64,
+}
+
+impl ShardWatchCounts {
+    pub(super) fn store(&self, counts: WatchCounts) {
+        self.rooms.store(counts.rooms, Ordering::Relaxed);
+        self.subscriptions
+            .store(counts.subscriptions, Ordering::Relaxed);
+        self.channels.store(counts.channels, Ordering::Relaxed);
+    }
+
+    pub(super) fn load(&self) -> WatchCounts {
+        WatchCounts {
+            rooms: self.rooms.load(Ordering::Relaxed),
+            subscriptions: self.subscriptions.load(Ordering::Relaxed),
+            channels: self.channels.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl WatchCounts {
+    /// The sum of all shards.
+    pub(super) fn sum<'a>(shards: impl IntoIterator<Item = &'a ShardWatchCounts>) -> Self {
+        shards.into_iter().fold(Self::default(), |sum, shard| {
+            let counts = shard.load();
+            Self {
+                rooms: sum.rooms + counts.rooms,
+                subscriptions: sum.subscriptions + counts.subscriptions,
+                channels: sum.channels + counts.channels,
+            }
+        })
+    }
+}

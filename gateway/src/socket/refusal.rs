@@ -1,0 +1,51 @@
+//! Why a command of a client is refused.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::json;
+
+/// Why a command of a client is not carried out. The text is what the client gets as `message`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("expected a device id of 1 to 128 bytes, or an object with `deviceId` and `since`")]
+    Invalid,
+    /// The client may have no more subscriptions than this.
+    #[error("no more than {0} subscriptions per connection")]
+    Limit(usize),
+}
+
+#[derive(Serialize)]
+struct RefusalReply {
+    ok: bool,
+    error: RefusalError,
+}
+
+#[derive(Serialize)]
+struct RefusalError {
+    code: &'static str,
+    message: String,
+}
+
+impl Refusal {
+    /// Every code.
+    pub(crate) const CODES: [&'static str; 2] = ["invalid", "limit"];
+
+    /// The code for the client, logs and metrics.
+    pub(crate) fn code(self) -> &'static str {
+        let [invalid, limit] = Self::CODES;
+        match self {
+            Self::Invalid => invalid,
+            Self::Limit(_) => limit,
+        }
+    }
+
+    /// The reply to the client.
+    pub(crate) fn to_reply(self) -> Box<RawValue> {
+        let error = RefusalError {
+            code: self.code(),
+            message: self.to_string(),
+        };
+        json::to_raw(&RefusalReply { ok: false, error })
+    }
+}

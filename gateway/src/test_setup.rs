@@ -1,0 +1,127 @@
+//! What the tests of several modules need: a configuration, readings, and the commit that ingest would make.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::apply::{ApplyConfig, Cause, Work, apply};
+use shared::clock::{SystemClock, Time};
+use shared::decide::Message;
+use shared::decimal::Decimal;
+use shared::forward::UnknownFields;
+use shared::position::Position;
+use shared::reading::{Reading, Side};
+use shared::state::{AlarmSettings, DeviceState, Latest, ZeroLevel};
+use shared::store::{Bounds, Store};
+use test_support::sample;
+use test_support::server::OwnRedis;
+
+use crate::config::Config;
+
+const DAY_MS: i64 = 86_400_000;
+
+/// A Redis that keeps its data when it is restarted.
+pub(crate) async fn start_redis() -> OwnRedis {
+    OwnRedis::start(&["--appendfsync", "always"]).await
+}
+
+/// Runs a command and returns its answer.
+pub(crate) fn redis_cli(redis: &OwnRedis, arguments: &[&str]) -> String {
+    let called = Command::new("redis-cli")
+        .args(["-p", &redis.server.port().to_string()])
+        .args(arguments)
+        .output()
+        .expect("redis-cli comes with redis-server");
+    assert!(called.status.success(), "{called:?}");
+    String::from_utf8_lossy(&called.stdout).trim().to_owned()
+}
+
+/// The settings of a gateway on the Redis at this address, with these further flags.
+pub(crate) fn config(redis: &str, flags: &[&str]) -> Config {
+    let url = format!("redis://{redis}");
+    let fixed = ["gateway", "--allow-anonymous", "--redis-url", &url];
+    Config::try_from_args(fixed.iter().chain(flags)).expect("flags")
+}
+
+/// The store of this configuration.
+pub(crate) fn store(config: &Config) -> Store {
+    Store::new(config.redis.clone(), Arc::new(SystemClock::default()))
+}
+
+/// A reading with the levels 250, 500 and 1000, without a device time.
+pub(crate) fn reading(device: &str, value: i32) -> Reading {
+    Reading {
+        device: device.parse().expect("a serial"),
+        timestamp: None,
+        value: Some(Decimal::from_int(value)),
+        ..sample::reading()
+    }
+}
+
+/// The state of a device at this position, after this reading was committed at `at`, without alarms. Its silence limit is
+/// three minutes.
+pub(crate) fn state(reading: Reading, position: Position, at: Time) -> DeviceState {
+    let mut state = DeviceState {
+        position,
+        latest: Some(Latest {
+            reading,
+            levels: [250, 500, 1000].map(Decimal::from_int),
+            sides: [Side::High; 3],
+            taken_at: at,
+            published_at: at,
+            age_ms: Some(0),
+            doubtful: false,
+            clock_suspect: false,
+            in_order: true,
+            unknown: UnknownFields::default(),
+        }),
+        ..DeviceState::default()
+    };
+    state.memory.silence_limit_ms = SILENCE_LIMIT_MS;
+    state
+}
+
+/// The silence limit of [`state`].
+pub(crate) const SILENCE_LIMIT_MS: i64 = 180_000;
+
+/// Commits a reading as ingest would. `fingerprint` must differ from that of the device's other messages.
+pub(crate) async fn commit(
+    store: &Store,
+    reading: Reading,
+    raw: &[u8],
+    fingerprint: u64,
+    offline_after: Duration,
+) {
+    let config = ApplyConfig {
+        accept_new: true,
+        settings: AlarmSettings {
+            offline_after,
+            alarm_deadband: Decimal::from_int(2),
+            alarm_off_delay: Duration::ZERO,
+            zero_level: ZeroLevel::Value,
+        },
+        bounds: Bounds {
+            history_max: 1000,
+            history_age_ms: DAY_MS,
+            log_max: 10_000,
+            log_age_ms: DAY_MS,
+        },
+    };
+    let work = Work {
+        device: reading.device.clone(),
+        cause: Cause::Message {
+            message: Message {
+                reading,
+                fingerprint,
+                dup: false,
+                retain: false,
+                live_raw_message: None,
+            },
+            raw,
+        },
+        trace: None,
+    };
+    for applied in apply(store, &[work], &config).await {
+        applied.expect("committed");
+    }
+}
