@@ -1,7 +1,8 @@
 //! The connection to the broker: connect, subscribe, receive, acknowledge after the commit, and connect again.
 //!
-//! One task owns the connection. While connected it waits for nothing but the next packet, and for a limited time for room in
-//! the queue, since the client library sends its pings only while it is polled. [`state`] shows the states and transitions.
+//! One task owns the connection. While connected it waits for nothing but the next packet, and for a limited time for
+//! room in the queue, since the client library sends its pings only while it is polled. [`state`] shows the states and
+//! transitions.
 
 mod ack;
 mod ack_order;
@@ -37,8 +38,8 @@ use self::status::BrokerStatus;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// This many subscriptions in a row, each closed by the broker within [`SHORT_SUBSCRIPTION`], mean that another client uses our
-/// client id. A failed connection attempt between them (a broker that restarts) starts the count again.
+/// This many subscriptions in a row, each closed by the broker within [`SHORT_SUBSCRIPTION`], mean that another client
+/// uses our client id. A failed connection attempt between them (a broker that restarts) starts the count again.
 ///
 /// Not every broker reports a takeover: mosquitto 2.0.11 just closes the connection, and the library cannot parse the short
 /// form of the report. Without this limit, two clients with one client id would disconnect each other for ever. The one that
@@ -48,8 +49,9 @@ const SHORT_SUBSCRIPTION: Duration = Duration::from_secs(10);
 
 /// Starts the task that keeps the connection. Returns the queue of received messages, and the status of the connection.
 ///
-/// The queue is closed when the task ends, soon after a stop was requested; what is in it can still be received. A member of a
-/// share group waits for `session_at_exit` before it ends. Of payloads above `max_payload_bytes` only the beginning is kept.
+/// The queue is closed when the task ends, soon after a stop was requested; what is in it can still be received. A member
+/// of a share group waits for `session_at_exit` before it ends. Of payloads above `max_payload_bytes` only the beginning
+/// is kept.
 ///
 /// # Errors
 /// TLS is configured and the system has no readable certificate authority.

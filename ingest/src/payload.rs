@@ -4,8 +4,8 @@
 //! first of their keys that is *present*, even if it is unreadable: an old `Offset` must not replace an unreadable live
 //! reading. Names, times and coordinates come from the first of their keys that is present and not empty.
 //!
-//! No number is guessed. Something unreadable makes the reading doubtful, or is `None`. Only an unreadable flag becomes 0, and
-//! then the reading is doubtful too.
+//! No number is guessed. Something unreadable makes the reading doubtful, or is `None`. Only an unreadable flag becomes
+//! 0, and then the reading is doubtful too.
 
 mod device_time;
 mod document;
@@ -116,8 +116,8 @@ const A3: LevelKeys = LevelKeys {
 /// Parses one payload.
 ///
 /// # Errors
-/// The payload names no detector, or is not a JSON object in UTF-8 within the bounds. The reading shows anything else that is
-/// wrong: the value or a level is `None`, and [`Reading::doubtful`] stands for the rest.
+/// The payload names no detector, or is not a JSON object in UTF-8 within the bounds. The reading shows anything else
+/// that is wrong: the value or a level is `None`, and [`Reading::doubtful`] marks the rest.
 pub fn parse(bytes: &[u8], format: &Format) -> Result<Reading, PayloadError> {
     check_size(bytes.len(), format)?;
     let document = Document::read(bytes)?;

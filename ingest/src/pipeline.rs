@@ -60,8 +60,8 @@ struct ParsedMessage {
 }
 
 impl ParsedMessage {
-    /// Samples the trace of a message that is already slow, before it is decided, so that its event carries the sampled trace
-    /// to the gateways.
+    /// Samples the trace of a message that is already slow, before it is decided, so that its event carries the sampled
+    /// trace to the gateways.
     fn sample_if_slow(&mut self) {
         if self.message.received_at.elapsed() > SLOW {
             self.trace = self.trace.map(TraceContext::sampled);

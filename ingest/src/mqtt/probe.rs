@@ -15,7 +15,8 @@ use super::options;
 /// Connects, subscribes to every topic, and disconnects.
 ///
 /// It uses its own client id, since a second connection with the configured one would take over the session of a running
-/// replica. It keeps no session, and subscribes outside of the share group, since it would receive messages instead of a member.
+/// replica. It keeps no session, and subscribes outside of the share group, since it would receive messages instead of a
+/// member.
 pub(crate) async fn check_broker(config: &MqttConfig) -> ConnectionCheck {
     // One time limit for connecting and one for subscribing.
     let limit = config.mqtt_connect_timeout * 2;

@@ -102,8 +102,8 @@ impl MessageQueue {
         }
     }
 
-    /// Queues the messages that a dead connection had received and not delivered yet. A broker that lost the session does not
-    /// send them again, so they are committed; one that kept it does, as duplicates. They cannot be acknowledged.
+    /// Queues the messages that a dead connection had received and not delivered yet. A broker that lost the session does
+    /// not send them again, so they are committed; one that kept it does, as duplicates. They cannot be acknowledged.
     pub(super) fn rescue(&self, eventloop: &mut EventLoop) {
         for event in eventloop.state.events.drain(..) {
             let Event::Incoming(Packet::Publish(publish)) = event else {

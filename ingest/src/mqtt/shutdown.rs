@@ -1,7 +1,7 @@
 //! What becomes of the MQTT session when the process stops.
 //!
-//! Normally the broker keeps it, with all messages that are not acknowledged. In a share group in which other members listen,
-//! it is emptied and removed: no other member would get the messages that it keeps.
+//! Normally the broker keeps it, with all messages that are not acknowledged. In a share group in which other members
+//! listen, it is emptied and removed: no other member would get the messages that it keeps.
 
 use std::time::Duration;
 

@@ -32,9 +32,9 @@
 //!
 //! A message in Empty leads back to Emptying. The end of the drain period leads to Stopped from every state.
 //!
-//! Why UNSUBSCRIBE again: the session may hold far more messages than one receive window. The answer to this UNSUBSCRIBE comes
-//! after all messages that the broker sent in reply to our acknowledgements. If no message comes before the answer, the
-//! session is empty.
+//! Why UNSUBSCRIBE again: the session may hold far more messages than one receive window. The answer to this UNSUBSCRIBE
+//! comes after all messages that the broker sent in reply to our acknowledgements. If no message comes before the answer,
+//! the session is empty.
 
 use super::shutdown::SessionAtExit;
 
@@ -219,8 +219,9 @@ impl ConnectionState {
         }
     }
 
-    /// Whether messages are accepted. Those that are not stay in the session, unacknowledged, and the broker sends them again
-    /// on our next connection. A session that is removed has no next connection, so its messages are accepted to the last.
+    /// Whether messages are accepted. Those that are not stay in the session, unacknowledged, and the broker sends them
+    /// again on our next connection. A session that is removed has no next connection, so its messages are accepted to
+    /// the last.
     pub(super) fn accepts_messages(self) -> bool {
         !matches!(
             self,
@@ -256,7 +257,7 @@ impl ConnectionState {
         )
     }
 
-    /// Whether the share group is being left, and the session is not known to be empty.
+    /// Whether the share group is being left, and DISCONNECT is not queued yet.
     pub(super) fn is_leaving(self) -> bool {
         matches!(
             self,

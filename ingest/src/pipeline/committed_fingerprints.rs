@@ -1,8 +1,8 @@
 //! Fingerprints of the payloads that this process committed last. Pure.
 //!
-//! After a lost connection the broker sends every unacknowledged message again. That can be a full receive window, which this
-//! process may have committed by then. The fingerprints stored with a device recognise only its last 64 payloads; these
-//! recognise everything that this process can have received without acknowledging it.
+//! After a lost connection the broker sends every unacknowledged message again. That can be a full receive window, which
+//! this process may have committed by then. The fingerprints stored with a device recognise only its last 64 payloads;
+//! these recognise everything that this process can have received without acknowledging it.
 
 use std::collections::{HashSet, VecDeque};
 

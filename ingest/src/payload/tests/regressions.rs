@@ -1,4 +1,5 @@
-//! Parsing defects of the previous system, named after their effect there. Each test shows that this parser does not have it.
+//! Parsing defects of the previous system, named after their effect there. Each test shows that this parser does not have
+//! it.
 
 use super::*;
 
