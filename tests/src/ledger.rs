@@ -27,8 +27,8 @@ use crate::tcp_proxy::TcpProxy;
 
 pub use verdict::{Verdict, positions_follow};
 
-/// How long a device keeps trying to get rid of one payload: any fault here is over long before.
-const UNTIL_TAKEN: Duration = Duration::from_mins(1);
+/// How long a device keeps trying to send one payload: every fault here is over long before.
+const UNTIL_TAKEN: Duration = Duration::from_mins(2);
 const BEFORE_THE_NEXT_TRY: Duration = Duration::from_millis(50);
 /// The key of the token in a payload; the services keep it in the raw message and do nothing with it.
 const TOKEN_KEY: &str = "Ledger";
@@ -56,7 +56,7 @@ pub struct Load {
     serials: Vec<String>,
     entries: Arc<Mutex<Vec<Entry>>>,
     stop: watch::Sender<bool>,
-    devices: JoinSet<Result<()>>,
+    devices: JoinSet<Result<(Device, Story)>>,
 }
 
 /// What they sent, when all is over.
@@ -147,11 +147,18 @@ impl Load {
         Ok(())
     }
 
-    /// Lets every device get rid of what it has in hand and of one last reading without an alarm.
-    pub async fn stop(mut self) -> Result<Ledger> {
+    /// Lets every device send what it has begun to send, and one last reading without an alarm when everything else is
+    /// processed: whatever is late cannot come after it.
+    pub async fn stop(mut self, stack: &Stack) -> Result<Ledger> {
         self.stop.send_replace(true);
+        let mut devices = Vec::new();
         while let Some(ended) = self.devices.join_next().await {
-            ended.context("a device of the load died")??;
+            devices.push(ended.context("a device of the load died")??);
+        }
+        verdict::backlog_is_empty(stack).await?;
+        for (device, mut story) in devices {
+            let (entry, payload) = story.end(&device);
+            deliver(&device, entry, &payload, &self.entries).await?;
         }
         let entries = lock(&self.entries).clone();
         Ok(Ledger {
@@ -189,41 +196,45 @@ async fn publish(
     period: Duration,
     entries: Arc<Mutex<Vec<Entry>>>,
     mut stopped: watch::Receiver<bool>,
-) -> Result<()> {
+) -> Result<(Device, Story)> {
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let is_last = tokio::select! {
-            _ = ticks.tick() => false,
+        tokio::select! {
+            _ = ticks.tick() => {}
             // An error means that the load was dropped: the end as well.
-            _ = stopped.wait_for(|stopped| *stopped) => true,
-        };
-        let (mut entry, payload) = if is_last {
-            story.end(&device)
-        } else {
-            story.next(&device)
-        };
-        let index = {
-            let mut entries = lock(&entries);
-            entries.push(entry.clone());
-            entries.len() - 1
-        };
-        let started = Instant::now();
-        while entry.acknowledged.is_none() {
-            entry.attempts += 1;
-            match device.publish(&payload).await {
-                Ok(()) => entry.acknowledged = Some(Instant::now()),
-                Err(err) if started.elapsed() > UNTIL_TAKEN => {
-                    return Err(err).context("the broker took a payload too late");
-                }
-                Err(_) => tokio::time::sleep(BEFORE_THE_NEXT_TRY).await,
-            }
-            lock(&entries)[index] = entry.clone();
+            _ = stopped.wait_for(|stopped| *stopped) => return Ok((device, story)),
         }
-        if is_last {
-            return Ok(());
-        }
+        let (entry, payload) = story.next(&device);
+        deliver(&device, entry, &payload, &entries).await?;
     }
+}
+
+/// Sends a payload until the broker has acknowledged it, and notes each attempt.
+async fn deliver(
+    device: &Device,
+    mut entry: Entry,
+    payload: &Payload,
+    entries: &Mutex<Vec<Entry>>,
+) -> Result<()> {
+    let index = {
+        let mut entries = lock(entries);
+        entries.push(entry.clone());
+        entries.len() - 1
+    };
+    let started = Instant::now();
+    while entry.acknowledged.is_none() {
+        entry.attempts += 1;
+        match device.publish(payload).await {
+            Ok(()) => entry.acknowledged = Some(Instant::now()),
+            Err(err) if started.elapsed() > UNTIL_TAKEN => {
+                return Err(err).context("the broker acknowledged a payload too late");
+            }
+            Err(_) => tokio::time::sleep(BEFORE_THE_NEXT_TRY).await,
+        }
+        lock(entries)[index] = entry.clone();
+    }
+    Ok(())
 }
 
 /// What happens at one device: readings without an alarm, now and then an episode or a fault.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use anyhow::{Context, Result, bail, ensure};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use shared::device::DeviceId;
 use shared::keys::{MAX_CHANGES, PartitionKeys};
@@ -106,7 +107,7 @@ impl Ledger {
                 .collect();
             self.arrived(stack, serial, &sent).await?;
         }
-        self.passed_every_ingest(stack).await?;
+        backlog_is_empty(stack).await?;
         for serial in &self.serials {
             let of_device = |entry: &&Entry| entry.serial == *serial;
             let sent: Vec<&Entry> = self.entries.iter().filter(of_device).collect();
@@ -122,7 +123,7 @@ impl Ledger {
     /// What is not in any history, when everything has arrived that is going to; what is there must be there once.
     pub async fn missing(&self, stack: &Stack) -> Result<Vec<&Entry>> {
         self.ends_arrived(stack).await?;
-        self.passed_every_ingest(stack).await?;
+        backlog_is_empty(stack).await?;
         let mut missing = Vec::new();
         for serial in &self.serials {
             let history = history(stack, serial).await?;
@@ -149,26 +150,6 @@ impl Ledger {
                 sent.len(),
                 missing[0]
             );
-            Ok(())
-        })
-        .await
-    }
-
-    /// What is still on its way to an ingest, e.g. a second time, is behind this.
-    ///
-    /// Members of a share group take turns: with twice as many markers as members everybody gets one, behind whatever
-    /// the broker owed it.
-    async fn passed_every_ingest(&self, stack: &Stack) -> Result<()> {
-        const MARKER: &str = "OTSM-MARKER";
-        let marker = stack.device(MARKER);
-        let already = times(&history(stack, MARKER).await.unwrap_or_default()).len();
-        let count = 2 * stack.ingests.len();
-        for number in 0..count {
-            marker.send(number).await?;
-        }
-        eventually("the markers arrive", async || {
-            let arrived = times(&history(stack, MARKER).await?).len();
-            ensure!(arrived == already + count, "{arrived} of {count}");
             Ok(())
         })
         .await
@@ -239,6 +220,35 @@ impl Ledger {
     }
 }
 
+/// Waits until no message is on its way to an ingest, or waits in one.
+///
+/// Members of a share group get messages in turn: with twice as many markers as members each one gets a marker, after
+/// whatever the broker had for it, e.g. a second time.
+pub(super) async fn backlog_is_empty(stack: &Stack) -> Result<()> {
+    const MARKER: &str = "OTSM-MARKER";
+    let marker = stack.device(MARKER);
+    let already = times(&history(stack, MARKER).await.unwrap_or_default()).len();
+    let count = 2 * stack.ingests.len();
+    for number in 0..count {
+        marker.send(number).await?;
+    }
+    eventually("the markers arrive", async || {
+        let arrived = times(&history(stack, MARKER).await?).len();
+        ensure!(arrived == already + count, "{arrived} of {count}");
+        Ok(())
+    })
+    .await?;
+    for ingest in &stack.ingests {
+        eventually("nothing waits in an ingest", async || {
+            let waiting = ingest.metric("ingest_messages_unacknowledged").await?;
+            ensure!(waiting < 0.5, "{waiting} messages");
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
 async fn history(stack: &Stack, serial: &str) -> Result<Vec<Value>> {
     let path = format!("/api/devices/{serial}/history?limit={MAX_SAMPLES}");
     let answer = stack.get(&path).await?.expect(200)?;
@@ -261,7 +271,7 @@ fn is_late(sample: &Value) -> bool {
     sample["late"] == true
 }
 
-/// Every sample is one reading that was sent, none stands there twice, and only the late ones are out of order.
+/// Every sample is one reading that was sent, none is stored twice, and only the late ones are out of order.
 /// Returns them in the order of their commits.
 fn samples_once(
     history: &[Value],
@@ -277,6 +287,8 @@ fn samples_once(
         .collect();
     let mut samples = Vec::new();
     let mut newest = "";
+    // When the late samples since the newest one were committed.
+    let mut late = Vec::new();
     for sample in history {
         let time = sample["reading_timestamp"].as_str().unwrap_or_default();
         let entry = by_time
@@ -288,19 +300,39 @@ fn samples_once(
         );
         ensure!(
             delivered.is_none_or(|tokens| tokens.contains(&entry.token())),
-            "told as lost, yet there: {sample}"
+            "counted as lost by the broker, but stored: {sample}"
         );
-        ensure!(
-            is_late(sample) == (time < newest),
-            "{sample} after {newest}"
-        );
-        newest = newest.max(time);
+        let committed = sample["timestamp"].as_str().context("no server time")?;
+        let committed: Timestamp = committed.parse()?;
+        if is_late(sample) {
+            ensure!(time < newest, "{sample} after {newest}");
+            late.push(committed);
+        } else {
+            let is_set_back = time < newest;
+            ensure!(
+                !is_set_back || looks_like_a_set_clock(&late, committed),
+                "{sample} after {newest}"
+            );
+            newest = time;
+            late.clear();
+        }
         samples.push(Sample {
             level: entry.level,
             fault: entry.fault,
         });
     }
     Ok(samples)
+}
+
+/// Whether the device's clock counts as set back, after these late readings and with one committed now: a busy machine
+/// may process a backlog as slowly as it was sent (`shared::order`).
+fn looks_like_a_set_clock(late: &[Timestamp], now: Timestamp) -> bool {
+    const READINGS: usize = 3;
+    const SPAN_MS: i64 = 2_000;
+    let span = late
+        .first()
+        .map(|first| now.as_millisecond() - first.as_millisecond());
+    late.len() + 1 >= READINGS && span >= Some(SPAN_MS)
 }
 
 /// A position, ordered by how the stream has it.
@@ -516,8 +548,9 @@ pub(super) fn walk(all: &[Seen], serial: &str) -> Result<Continued> {
         *highest = at.1.max(*highest);
         if seen.name == "device:data" && !is_stale {
             let time = seen.body["data"]["timestamp"].as_str().unwrap_or_default();
+            let is_set_back = seen.body["data"]["clock_suspect"] == true;
             ensure!(
-                time >= newest.as_str(),
+                time >= newest.as_str() || is_set_back,
                 "the latest went back from {newest}: {seen:?}"
             );
             time.clone_into(&mut newest);
