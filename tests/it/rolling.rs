@@ -7,9 +7,9 @@ use anyhow::{Result, ensure};
 use rustix::process::Signal;
 use serde_json::json;
 use tests::balancer::Balancer;
-use tests::browser::{Browser, Seen};
+use tests::browser::{Browser, BrowserEvent};
 use tests::crowd::Crowd;
-use tests::episodes::{Episodes, Habit, everybody_saw_the_log};
+use tests::episodes::{Episodes, Habit, every_client_received_the_log};
 use tests::eventually::eventually;
 use tests::report;
 use tests::stack::Plan;
@@ -42,7 +42,7 @@ async fn a_draining_gateway_is_not_ready_and_tells_every_client_when_it_is_close
     late.wait_for("a refusal", |seen| seen.what == "connect_error")
         .await?;
 
-    let closed = |seen: &Seen| seen.what == "disconnect";
+    let closed = |seen: &BrowserEvent| seen.what == "disconnect";
     let mut told = Vec::new();
     for browser in &browsers {
         let notice = browser
@@ -129,7 +129,7 @@ async fn a_rolling_restart_loses_no_alarm_change_and_no_client() -> Result<()> {
         are_spread(closings)?;
     }
     let raised = episodes.end().await?;
-    let changes = everybody_saw_the_log(&stack, &mut crowd, &raised).await?;
+    let changes = every_client_received_the_log(&stack, &mut crowd, &raised).await?;
     let counts = crowd.counts().await?;
     ensure!(counts.backwards == 0, "{counts:?}");
     ensure!(changes > 0, "no alarm was raised");

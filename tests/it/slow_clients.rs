@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Result, bail, ensure};
 use tests::crowd::Crowd;
 use tests::device::Device;
-use tests::episodes::everybody_saw_the_log;
+use tests::episodes::every_client_received_the_log;
 use tests::eventually::eventually;
 use tests::report;
 use tests::stack::{Plan, Stack};
@@ -121,13 +121,13 @@ async fn clients_that_stop_reading_cost_bounded_memory_and_nobody_misses_an_alar
         raised: BTreeMap::new(),
     };
 
-    slow.leave().await?;
+    slow.disconnect().await?;
     for _ in 0..WARM_UP {
         feed.round().await?;
     }
     let gateway = &stack.gateways[0].process;
     let before = gateway.resident_kib()? * 1024;
-    slow.come_back().await?;
+    slow.reconnect().await?;
     slow.stall().await?;
     feed.until_outboxes_are_full().await?;
     let grown = (gateway.resident_kib()? * 1024).saturating_sub(before);
@@ -136,8 +136,8 @@ async fn clients_that_stop_reading_cost_bounded_memory_and_nobody_misses_an_alar
     while feed.rounds.is_multiple_of(ROUNDS_PER_ALARM) {
         feed.round().await?;
     }
-    let changes = everybody_saw_the_log(&stack, &mut feed.readers, &feed.raised).await?;
-    everybody_saw_the_log(&stack, &mut slow, &feed.raised).await?;
+    let changes = every_client_received_the_log(&stack, &mut feed.readers, &feed.raised).await?;
+    every_client_received_the_log(&stack, &mut slow, &feed.raised).await?;
 
     let counts = slow.counts().await?;
     let bound =

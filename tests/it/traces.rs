@@ -185,9 +185,9 @@ async fn metrics_reach_the_collector_with_the_last_flush() -> Result<()> {
         ensure!(metrics.contains(name), "{name} is not in {metrics:?}");
     }
     // Each replica tells for itself: of one name they would overwrite each other.
-    let tellers = collector.tellers();
-    let names: Vec<&str> = tellers.iter().map(|(name, _)| name.as_str()).collect();
-    ensure!(names == ["gateway", "ingest", "ingest"], "{tellers:?}");
+    let exporters = collector.exporters();
+    let names: Vec<&str> = exporters.iter().map(|(name, _)| name.as_str()).collect();
+    ensure!(names == ["gateway", "ingest", "ingest"], "{exporters:?}");
     Ok(())
 }
 
@@ -402,9 +402,9 @@ async fn the_standard_variables_of_one_signal_count() -> Result<()> {
     told(&spans, PROCESS, 1).await?;
     eventually("metrics come", async || {
         ensure!(
-            metrics.tellers().iter().any(|(name, _)| name == "east"),
+            metrics.exporters().iter().any(|(name, _)| name == "east"),
             "{:?}",
-            metrics.tellers()
+            metrics.exporters()
         );
         Ok(())
     })

@@ -1,14 +1,14 @@
-// A browser for the tests: the official Socket.IO client, told what to do by JSON lines on stdin.
-// Everything it sees goes to stdout as one JSON line each, in the order of arrival.
+// A browser for the tests: the official Socket.IO client. Each line on stdin is a command in JSON. Everything that the
+// client receives is written to stdout as one line of JSON, in the order of arrival.
 //
-//   {"do":"connect","url":…,"options":{…}}   options are the client's own
+//   {"do":"connect","url":…,"options":{…}}   `options` are those of the client library
 //   {"do":"emit","name":…,"body":…}          without an acknowledgement callback
-//   {"do":"ask","id":…,"name":…,"body":…}    with one; its answer comes back as {"what":"ack","id":…}
-//   {"do":"follow","device":…}               subscribes now and at every connection, each time from where it stands
-//   {"do":"cutWithin","name":…,"seq":…}      loses the connection right behind this event, with what follows it
+//   {"do":"ask","id":…,"name":…,"body":…}    with one; the answer is written as {"what":"ack","id":…}
+//   {"do":"follow","device":…}               subscribes now and after every reconnection, from the last complete position
+//   {"do":"cutWithin","name":…,"seq":…}      loses the connection right after this event, and ignores what follows
 //   {"do":"disconnect"}  {"do":"reconnect"}  {"do":"cut"} (closes the transport as a lost network does)
 //
-// It ends when stdin ends.
+// The process ends with stdin.
 import { createInterface } from 'node:readline';
 import { io } from 'socket.io-client';
 
@@ -17,69 +17,69 @@ let cutting;
 let deaf = false;
 const followed = new Map();
 
-function say(what, fields = {}) {
+function write(what, fields = {}) {
   process.stdout.write(`${JSON.stringify({ what, ...fields })}\n`);
 }
 
 function connect(url, options) {
   socket = io(url, { forceNew: true, ...options });
-  // The upgrade may be over before the connection is answered: listen from the transport's first moment on.
-  socket.io.on('open', () => socket.io.engine.once('upgrade', ({ name }) => say('upgrade', { name })));
+  // The upgrade may be complete before the connection is answered: listen as soon as the transport is open.
+  socket.io.on('open', () => socket.io.engine.once('upgrade', ({ name }) => write('upgrade', { name })));
   socket.on('connect', () => {
     deaf = false;
-    say('connect', { name: socket.io.engine.transport.name, body: socket.id });
+    write('connect', { name: socket.io.engine.transport.name, body: socket.id });
     for (const device of followed.keys()) subscribe(device);
   });
   socket.on('connect_error', (error) => {
-    say('connect_error', { name: error.message, body: error.context?.status ?? null });
+    write('connect_error', { name: error.message, body: error.context?.status ?? null });
   });
-  socket.on('disconnect', (reason) => say('disconnect', { name: reason }));
+  socket.on('disconnect', (reason) => write('disconnect', { name: reason }));
   socket.onAny((name, body) => {
     if (deaf) return;
-    say(isNew(name, body) ? 'event' : 'again', { name, body });
+    write(isNew(name, body) ? 'event' : 'again', { name, body });
     if (name !== cutting?.name || body.seq !== cutting.seq) return;
     cutting = undefined;
-    // The library still tells what came with the same piece of the network; a connection may end before that.
+    // The library may already have the next events from the same read; a lost connection would not have brought them.
     deaf = true;
     socket.io.engine.close();
   });
 }
 
-// What a client that wants to miss nothing does. The events of one position come one by one, and the connection may end
-// between them: only what came before the newest position is known to be whole, what was skipped before it included. It asks
-// from there, gets the newest position once more, and takes of it what it has not seen.
+// How a client misses nothing. The events of one position arrive one by one, and the connection may be lost between them.
+// So only the position before the newest one is known to be complete, including the readings skipped before it. The client
+// resumes from there, receives the newest position again, and ignores the events of it that it already has.
 function subscribe(device) {
-  const { whole } = followed.get(device);
-  const since = whole && { epoch: whole.epoch, seq: whole.seq };
+  const { complete } = followed.get(device);
+  const since = complete && { epoch: complete.epoch, seq: complete.seq };
   socket.emit('subscribe:device', since ? { deviceId: device, since } : device, (answer) => {
     const state = followed.get(device);
-    // Everything up to the answered position came before the answer.
-    if (answer.ok) Object.assign(state, { whole: answer, newest: answer, names: null });
-    say('followed', { name: device, body: { ...answer, since: since ?? null } });
+    // Every event up to the position in the answer arrived before the answer.
+    if (answer.ok) Object.assign(state, { complete: answer, newest: answer, names: null });
+    write('followed', { name: device, body: { ...answer, since: since ?? null } });
   });
 }
 
 function isNew(name, body) {
   const state = followed.get(body?.deviceId);
-  // Shown once more at its old position: no event of its own.
+  // A stale reading is repeated at its old position: it is no new event.
   if (!state || !name.startsWith('device:') || body.stale) return true;
   const { newest } = state;
-  // An answer that broke off told alarm changes up to the newest: what stood between them comes for the first time.
+  // A recovery that broke off sent alarm changes up to the newest: the positions between them arrive for the first time.
   if (newest?.epoch === body.epoch && body.seq < newest.seq) return true;
   const isSame = newest?.epoch === body.epoch && newest.seq === body.seq;
   const before = body.skipped ? { epoch: body.epoch, seq: body.seq - 1 } : newest;
-  if (!isSame) Object.assign(state, { whole: before, newest: body, names: new Set() });
+  if (!isSame) Object.assign(state, { complete: before, newest: body, names: new Set() });
   if (isSame && !body.snapshot && (state.names === null || state.names.has(name))) return false;
   state.names?.add(name);
   return true;
 }
 
-const orders = {
+const commands = {
   connect: ({ url, options }) => connect(url, options),
   emit: ({ name, body }) => socket.emit(name, body),
-  ask: ({ id, name, body }) => socket.emit(name, body, (answer) => say('ack', { id, body: answer })),
+  ask: ({ id, name, body }) => socket.emit(name, body, (answer) => write('ack', { id, body: answer })),
   follow: ({ device }) => {
-    followed.set(device, { whole: null, newest: null, names: null });
+    followed.set(device, { complete: null, newest: null, names: null });
     if (socket.connected) subscribe(device);
   },
   cutWithin: ({ name, seq }) => {
@@ -92,7 +92,7 @@ const orders = {
 
 createInterface({ input: process.stdin })
   .on('line', (line) => {
-    const order = JSON.parse(line);
-    orders[order.do](order);
+    const command = JSON.parse(line);
+    commands[command.do](command);
   })
   .on('close', () => process.exit(0));

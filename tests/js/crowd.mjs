@@ -1,13 +1,14 @@
-// A crowd of official clients in one process, told what to do by JSON lines on stdin; each order gets one line as answer.
+// Many official clients in one process. Each line on stdin is a command in JSON, and gets one line as its answer.
 //
-//   {"do":"open","url":…,"options":{…},"clients":[[DEVICE…]…]}   each client with the devices it subscribes to
-//   {"do":"stall"}  {"do":"resume"}   everybody stops reading from the socket, and reads on
-//   {"do":"leave"}  {"do":"come"}     everybody disconnects, and comes back
-//   {"do":"counts"}      who is connected and answered, what was skipped, which notices came
+//   {"do":"open","url":…,"options":{…},"clients":[[DEVICE…]…]}   one list of devices per client
+//   {"do":"stall"}  {"do":"resume"}           all stop reading from the socket, and continue
+//   {"do":"disconnect"}  {"do":"reconnect"}   all disconnect, and connect again
+//   {"do":"counts"}      sums over all clients
 //   {"do":"closings"}    every `reconnectInMs` that `server:drain` announced since this was last asked
-//   {"do":"changes"}     per device the sequences of alarm changes that were seen, and by how many clients each
+//   {"do":"changes"}     per device the sequences of alarm changes, and how many clients received each
 //
-// A client remembers its last complete position per device and sends it when it comes back. It ends when stdin ends.
+// A client remembers its last complete position per device and sends it when it connects again. The process ends with
+// stdin.
 import { createInterface } from 'node:readline';
 import { io } from 'socket.io-client';
 
@@ -80,7 +81,7 @@ const sum = (pick) => crowd.reduce((total, client) => total + pick(client), 0);
 // The TCP connections of those who have one.
 const streams = () => crowd.map(({ socket }) => socket.io.engine?.transport?.ws?._socket).filter(Boolean);
 
-const orders = {
+const commands = {
   open({ url, options, clients }) {
     crowd.push(...clients.map((devices) => new Client(url, options, devices)));
     return {};
@@ -93,11 +94,11 @@ const orders = {
     streams().forEach((stream) => stream.resume());
     return {};
   },
-  leave() {
+  disconnect() {
     crowd.forEach(({ socket }) => socket.disconnect());
     return {};
   },
-  come() {
+  reconnect() {
     crowd.forEach(({ socket }) => socket.connect());
     return {};
   },
@@ -128,7 +129,7 @@ const orders = {
 
 createInterface({ input: process.stdin })
   .on('line', (line) => {
-    const order = JSON.parse(line);
-    process.stdout.write(`${JSON.stringify(orders[order.do](order))}\n`);
+    const command = JSON.parse(line);
+    process.stdout.write(`${JSON.stringify(commands[command.do](command))}\n`);
   })
   .on('close', () => process.exit(0));

@@ -2,7 +2,7 @@
 //
 //   node demo.mjs URL
 //
-// Tells what it saw in plain words and exits 0, or says what did not happen and exits 1.
+// Prints what it received and exits 0, or prints what did not happen and exits 1.
 import { io } from 'socket.io-client';
 
 const url = process.argv[2];
@@ -59,7 +59,7 @@ const refused = (answer) => answer.ok || stop(1, `a subscription was refused: ${
 const subscribe = (device) => socket.emit('subscribe:device', device, refused);
 socket.on('connect', () => devices.forEach(subscribe));
 
-// Detectors that report for the first time while we watch belong to the picture too.
+// Also subscribe to detectors that report for the first time later.
 setInterval(async () => {
   for (const device of await firstDevices()) {
     if (!devices.has(device)) {
@@ -78,7 +78,7 @@ const alarm = await raised;
 console.log(`demo: an alarm arrived: ${alarm.deviceId} ${alarm.alert.message}, value ${alarm.alert.current_value}`);
 
 waitingFor = 'the acknowledgement as device:alerts:changed';
-const told = first(socket, 'device:alerts:changed', (body) =>
+const changed = first(socket, 'device:alerts:changed', (body) =>
   body.alerts.find(({ id, change }) => id === alarm.alert.id && change === 'acknowledged'));
 const device = encodeURIComponent(alarm.deviceId);
 const answer = await fetch(`${url}/devices/${device}/subtronics/alerts/${alarm.alert.id}/acknowledge`, {
@@ -87,6 +87,6 @@ const answer = await fetch(`${url}/devices/${device}/subtronics/alerts/${alarm.a
   body: JSON.stringify({ acknowledged_by: 'demo' }),
 });
 if (!answer.ok) stop(1, `acknowledging answered ${answer.status}: ${await answer.text()}`);
-const acknowledged = await told;
+const acknowledged = await changed;
 console.log(`demo: the acknowledgement came back: ${acknowledged.id} by ${acknowledged.acknowledged_by}`);
-stop(0, 'a reading, an alarm and its acknowledgement went the whole way');
+stop(0, 'a reading, an alarm and its acknowledgement have arrived');

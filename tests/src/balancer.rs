@@ -1,5 +1,4 @@
-//! A load balancer in front of several gateways, as simple as they come: one connection after the other, to the targets
-//! whose `/readyz` answers 200.
+//! A simple load balancer in front of several gateways: connections go in turn to the targets whose `/readyz` answers 200.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -13,9 +12,9 @@ use tokio::task::JoinSet;
 
 use crate::http;
 
-/// How often a target is asked.
+/// How often the readiness of a target is checked.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// Connections that may wait to be accepted: a crowd comes at once.
+/// Connections that may wait to be accepted: all clients of a crowd connect at once.
 const BACKLOG: u32 = 4096;
 
 /// The address of several gateways.
@@ -84,7 +83,7 @@ async fn accept(listener: TcpListener, targets: Arc<[Target]>) {
     }
 }
 
-/// Without a target that takes the connection, the client's is closed.
+/// Closes the connection of the client if no target accepts one.
 async fn forward(mut client: TcpStream, targets: Arc<[Target]>, next: Arc<AtomicUsize>) {
     for _ in 0..targets.len() {
         let target = &targets[next.fetch_add(1, Ordering::Relaxed) % targets.len()];
@@ -94,7 +93,7 @@ async fn forward(mut client: TcpStream, targets: Arc<[Target]>, next: Arc<Atomic
         let Ok(mut server) = TcpStream::connect((Ipv4Addr::LOCALHOST, target.port)).await else {
             continue;
         };
-        // Forwarding small packets late would make tests slow; a socket that refuses is already closed.
+        // Without this, small packets would be delayed. It fails only if the socket is closed already.
         client.set_nodelay(true).ok();
         server.set_nodelay(true).ok();
         copy_bidirectional(&mut client, &mut server).await.ok();

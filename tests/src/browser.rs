@@ -1,4 +1,4 @@
-//! A fake browser: the official JavaScript client in a Node process of its own, and the log of what it saw.
+//! A fake browser: the official JavaScript client in its own Node process, and a log of what it received.
 
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,24 +38,24 @@ impl Transport {
     }
 }
 
-/// One thing the browser saw.
+/// One entry in the log of a browser.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Seen {
-    /// `event`, `ack`, `connect`, `connect_error`, `disconnect` or `upgrade`; of a followed device also `again` (an event
-    /// it had seen before) and `followed` (the answer to a subscription).
+pub struct BrowserEvent {
+    /// `event`, `ack`, `connect`, `connect_error`, `disconnect` or `upgrade`. For a followed device also `again` (an event
+    /// that it had already received) and `followed` (the answer to a subscription).
     pub what: String,
-    /// The event's name, the transport's, a reason, or the followed device.
+    /// The name of the event or of the transport, a reason, or the followed device.
     #[serde(default)]
     pub name: String,
     /// The first argument.
     #[serde(default)]
     pub body: Value,
-    /// Which question an `ack` answers.
+    /// The request that an `ack` answers.
     #[serde(default)]
     id: u64,
 }
 
-impl Seen {
+impl BrowserEvent {
     /// Whether it is this event.
     pub fn is_event(&self, name: &str) -> bool {
         self.what == "event" && self.name == name
@@ -76,10 +76,10 @@ impl Seen {
 #[derive(Debug)]
 pub struct Browser {
     url: String,
-    orders: tokio::sync::Mutex<ChildStdin>,
-    log: Arc<Mutex<Vec<Seen>>>,
+    commands: tokio::sync::Mutex<ChildStdin>,
+    log: Arc<Mutex<Vec<BrowserEvent>>>,
     length: watch::Receiver<usize>,
-    questions: AtomicU64,
+    requests: AtomicU64,
     // Killed with the browser.
     _child: Child,
     _tasks: JoinSet<()>,
@@ -117,23 +117,23 @@ impl Browser {
             .kill_on_drop(true)
             .spawn()
             .context("`node` is missing: install Node 20")?;
-        let orders = child.stdin.take().context("stdin of the browser")?;
+        let commands = child.stdin.take().context("stdin of the browser")?;
         let output = child.stdout.take().context("stdout of the browser")?;
-        let log = Arc::<Mutex<Vec<Seen>>>::default();
+        let log = Arc::<Mutex<Vec<BrowserEvent>>>::default();
         let (grown, length) = watch::channel(0);
         let mut tasks = JoinSet::new();
         tasks.spawn(keep(output, Arc::clone(&log), grown));
         let browser = Self {
             url: format!("http://127.0.0.1:{port}"),
-            orders: tokio::sync::Mutex::new(orders),
+            commands: tokio::sync::Mutex::new(commands),
             log,
             length,
-            questions: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
             _child: child,
             _tasks: tasks,
         };
-        let order = json!({"do": "connect", "url": browser.url, "options": options});
-        browser.order(order).await?;
+        let command = json!({"do": "connect", "url": browser.url, "options": options});
+        browser.command(command).await?;
         Ok(browser)
     }
 
@@ -148,11 +148,11 @@ impl Browser {
         self.ask("subscribe:device", since).await
     }
 
-    /// Subscribes now and at every connection from now on, then from the last position that was seen whole; returns the
-    /// server's first answer.
+    /// Subscribes now, and again after every reconnection from the last position that arrived completely. Returns the
+    /// first answer of the server.
     pub async fn follow(&self, device: &str) -> Result<Value> {
         let from = self.seen_count();
-        self.order(json!({"do": "follow", "device": device}))
+        self.command(json!({"do": "follow", "device": device}))
             .await?;
         let answer = self
             .wait_after(from, &format!("the subscription of {device}"), |seen| {
@@ -162,22 +162,22 @@ impl Browser {
         Ok(answer.body)
     }
 
-    /// Loses the connection right behind the event of this name and seq, before anything that follows it is looked at.
+    /// Loses the connection right after the event of this name and seq, and ignores what follows it.
     pub async fn cut_within(&self, name: &str, seq: u64) -> Result<()> {
-        self.order(json!({"do": "cutWithin", "name": name, "seq": seq}))
+        self.command(json!({"do": "cutWithin", "name": name, "seq": seq}))
             .await
     }
 
     /// Whether [`Self::follow`] was called for this device.
     pub fn follows(&self, device: &str) -> bool {
-        let is_it = |seen: &Seen| seen.what == "followed" && seen.name == device;
+        let is_it = |seen: &BrowserEvent| seen.what == "followed" && seen.name == device;
         self.log().iter().any(is_it)
     }
 
     /// Emits an event with an acknowledgement callback and returns what it was called with.
     pub async fn ask(&self, name: &str, body: Value) -> Result<Value> {
-        let id = self.questions.fetch_add(1, Ordering::Relaxed) + 1;
-        self.order(json!({"do": "ask", "id": id, "name": name, "body": body}))
+        let id = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
+        self.command(json!({"do": "ask", "id": id, "name": name, "body": body}))
             .await?;
         let what = format!("the answer to {name} {body}");
         let answer = self
@@ -188,14 +188,14 @@ impl Browser {
 
     /// Emits an event without a callback, as the replaced front end does.
     pub async fn emit(&self, name: &str, body: Value) -> Result<()> {
-        self.order(json!({"do": "emit", "name": name, "body": body}))
+        self.command(json!({"do": "emit", "name": name, "body": body}))
             .await
     }
 
-    /// Goes, and waits until it is gone.
+    /// Disconnects, and waits until the connection is closed.
     pub async fn disconnect(&self) -> Result<()> {
         let from = self.seen_count();
-        self.order(json!({"do": "disconnect"})).await?;
+        self.command(json!({"do": "disconnect"})).await?;
         self.wait_after(from, "the end of the connection", |seen| {
             seen.what == "disconnect"
         })
@@ -203,19 +203,19 @@ impl Browser {
         Ok(())
     }
 
-    /// Comes back after [`Self::disconnect`] and waits for the connection.
+    /// Connects again after [`Self::disconnect`], and waits for the connection.
     pub async fn reconnect(&self) -> Result<()> {
         let from = self.seen_count();
-        self.order(json!({"do": "reconnect"})).await?;
+        self.command(json!({"do": "reconnect"})).await?;
         self.wait_after(from, "the new connection", |seen| seen.what == "connect")
             .await?;
         Ok(())
     }
 
-    /// Loses its connection as on a bad network, and waits until the library has made a new one.
+    /// Loses its connection as in a bad network, and waits until the library has made a new one.
     pub async fn lose_connection(&self) -> Result<()> {
         let from = self.seen_count();
-        self.order(json!({"do": "cut"})).await?;
+        self.command(json!({"do": "cut"})).await?;
         self.wait_after(from, "the connection by itself", |seen| {
             seen.what == "connect"
         })
@@ -223,17 +223,17 @@ impl Browser {
         Ok(())
     }
 
-    /// Everything seen so far, in the order of arrival.
-    pub fn seen(&self) -> Vec<Seen> {
+    /// Everything received so far, in the order of arrival.
+    pub fn seen(&self) -> Vec<BrowserEvent> {
         self.log().clone()
     }
 
-    /// How much that is: a mark for [`Self::wait_after`].
+    /// The number of entries in that log, for [`Self::wait_after`].
     pub fn seen_count(&self) -> usize {
         self.log().len()
     }
 
-    /// The events of this name and device seen so far, in the order of arrival.
+    /// The events of this name and device received so far, in the order of arrival.
     pub fn events(&self, name: &str, device: &str) -> Vec<Value> {
         let log = self.log();
         log.iter()
@@ -242,18 +242,22 @@ impl Browser {
             .collect()
     }
 
-    /// The first thing seen, from the start on, that `is_it`.
-    pub async fn wait_for(&self, what: &str, is_it: impl Fn(&Seen) -> bool) -> Result<Seen> {
+    /// Waits for the first entry of the log for which `is_it` holds.
+    pub async fn wait_for(
+        &self,
+        what: &str,
+        is_it: impl Fn(&BrowserEvent) -> bool,
+    ) -> Result<BrowserEvent> {
         self.wait_after(0, what, is_it).await
     }
 
-    /// The first thing seen after the first `from` ones that `is_it`.
+    /// Waits for the first entry after the first `from` ones for which `is_it` holds.
     pub async fn wait_after(
         &self,
         from: usize,
         what: &str,
-        is_it: impl Fn(&Seen) -> bool,
-    ) -> Result<Seen> {
+        is_it: impl Fn(&BrowserEvent) -> bool,
+    ) -> Result<BrowserEvent> {
         let mut length = self.length.clone();
         let search = async {
             let mut next = from;
@@ -274,12 +278,17 @@ impl Browser {
         };
         match timeout(LATE, search).await {
             Ok(found) => found,
-            Err(_) => Err(anyhow::anyhow!("it did not come")),
+            Err(_) => Err(anyhow::anyhow!("it did not arrive")),
         }
-        .with_context(|| format!("a browser waited for {what}; it saw last:\n{}", self.tail()))
+        .with_context(|| {
+            format!(
+                "a browser waited for {what}; the end of its log:\n{}",
+                self.tail()
+            )
+        })
     }
 
-    /// The next event of this name and device after the first `from` things seen.
+    /// Waits for the next event of this name and device after the first `from` entries of the log.
     pub async fn event_after(&self, from: usize, name: &str, device: &str) -> Result<Value> {
         let what = format!("{name} of {device}");
         let seen = self
@@ -288,16 +297,16 @@ impl Browser {
         Ok(seen.body)
     }
 
-    async fn order(&self, order: Value) -> Result<()> {
-        let line = format!("{order}\n");
-        let mut orders = self.orders.lock().await;
-        orders
+    async fn command(&self, command: Value) -> Result<()> {
+        let line = format!("{command}\n");
+        let mut commands = self.commands.lock().await;
+        commands
             .write_all(line.as_bytes())
             .await
-            .context("ordering the browser")
+            .context("sending a command to the browser")
     }
 
-    fn log(&self) -> std::sync::MutexGuard<'_, Vec<Seen>> {
+    fn log(&self) -> std::sync::MutexGuard<'_, Vec<BrowserEvent>> {
         self.log.lock().expect("nobody panics while holding it")
     }
 
@@ -318,10 +327,14 @@ pub fn only_alert(body: &Value) -> Result<&Value> {
     Ok(&alerts[0])
 }
 
-async fn keep(output: ChildStdout, log: Arc<Mutex<Vec<Seen>>>, grown: watch::Sender<usize>) {
+async fn keep(
+    output: ChildStdout,
+    log: Arc<Mutex<Vec<BrowserEvent>>>,
+    grown: watch::Sender<usize>,
+) {
     let mut lines = BufReader::new(output).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        let seen = serde_json::from_str(&line).unwrap_or_else(|err| Seen {
+        let seen = serde_json::from_str(&line).unwrap_or_else(|err| BrowserEvent {
             what: "unreadable".to_owned(),
             name: err.to_string(),
             body: Value::String(line),

@@ -1,4 +1,4 @@
-//! An OpenTelemetry collector that only remembers: a real OTLP receiver over gRPC.
+//! An OpenTelemetry collector for tests: it receives OTLP over gRPC and keeps everything.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -28,21 +28,21 @@ use tonic::{Request, Response, Status};
 #[derive(Debug)]
 pub struct Collector {
     port: u16,
-    seen: Seen,
+    received: Receiver,
     _tasks: JoinSet<Result<(), tonic::transport::Error>>,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Seen {
+struct Receiver {
     // A std mutex: held for one append or copy.
-    inner: Arc<Mutex<Taken>>,
+    inner: Arc<Mutex<Received>>,
 }
 
 #[derive(Debug, Default)]
-struct Taken {
+struct Received {
     spans: Vec<Span>,
     metrics: BTreeSet<String>,
-    tellers: BTreeSet<(String, String)>,
+    exporters: BTreeSet<(String, String)>,
 }
 
 impl Collector {
@@ -51,16 +51,16 @@ impl Collector {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let listener = listener.context("a port for the collector")?;
         let port = listener.local_addr()?.port();
-        let seen = Seen::default();
+        let received = Receiver::default();
         let server = tonic::transport::Server::builder()
-            .add_service(TraceServiceServer::new(seen.clone()))
-            .add_service(MetricsServiceServer::new(seen.clone()))
+            .add_service(TraceServiceServer::new(received.clone()))
+            .add_service(MetricsServiceServer::new(received.clone()))
             .serve_with_incoming(TcpListenerStream::new(listener));
         let mut tasks = JoinSet::new();
         tasks.spawn(server);
         Ok(Self {
             port,
-            seen,
+            received,
             _tasks: tasks,
         })
     }
@@ -80,33 +80,33 @@ impl Collector {
         )
     }
 
-    /// Every span so far.
+    /// Every span received so far.
     #[must_use]
     pub fn spans(&self) -> Vec<Span> {
-        self.seen.lock().spans.clone()
+        self.received.lock().spans.clone()
     }
 
-    /// The names of all metrics so far.
+    /// The names of all metrics received so far.
     #[must_use]
     pub fn metrics(&self) -> BTreeSet<String> {
-        self.seen.lock().metrics.clone()
+        self.received.lock().metrics.clone()
     }
 
-    /// `service.name` and `service.instance.id` of everybody who told metrics.
+    /// `service.name` and `service.instance.id` of every process that exported metrics.
     #[must_use]
-    pub fn tellers(&self) -> BTreeSet<(String, String)> {
-        self.seen.lock().tellers.clone()
+    pub fn exporters(&self) -> BTreeSet<(String, String)> {
+        self.received.lock().exporters.clone()
     }
 }
 
-impl Seen {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Taken> {
+impl Receiver {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Received> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[tonic::async_trait]
-impl TraceService for Seen {
+impl TraceService for Receiver {
     async fn export(
         &self,
         request: Request<ExportTraceServiceRequest>,
@@ -121,24 +121,24 @@ impl TraceService for Seen {
 }
 
 #[tonic::async_trait]
-impl MetricsService for Seen {
+impl MetricsService for Receiver {
     async fn export(
         &self,
         request: Request<ExportMetricsServiceRequest>,
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
         let resources = request.into_inner().resource_metrics;
-        let mut taken = self.lock();
+        let mut received = self.lock();
         for resource in resources {
-            let teller = resource.resource.unwrap_or_default().attributes;
-            let of = |name| text_of(&teller, name);
-            taken
-                .tellers
+            let attributes = resource.resource.unwrap_or_default().attributes;
+            let of = |name| text_of(&attributes, name);
+            received
+                .exporters
                 .insert((of("service.name"), of("service.instance.id")));
             let scopes = resource.scope_metrics.into_iter();
             let metrics = scopes.flat_map(|scope| scope.metrics);
-            taken.metrics.extend(metrics.map(|metric| metric.name));
+            received.metrics.extend(metrics.map(|metric| metric.name));
         }
-        drop(taken);
+        drop(received);
         Ok(Response::new(ExportMetricsServiceResponse::default()))
     }
 }

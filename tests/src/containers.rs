@@ -1,5 +1,5 @@
-//! podman, with everything it keeps in a folder of its own: images made of the static binaries in `target/image`, and pods
-//! of rendered manifests. What a cluster does beside that is played by the test: names of services, probes, replicas.
+//! podman with all its data in a temporary folder. It builds images from the static binaries in `target/image`, and runs
+//! pods of rendered manifests. The test does the rest of what a cluster does: names of services, probes, replicas.
 
 use std::fs::{self, File, OpenOptions};
 use std::net::Ipv4Addr;
@@ -14,7 +14,7 @@ use crate::manifests::{run, secret};
 use crate::ports::Port;
 use crate::repository;
 
-/// The settings podman has on a machine without systemd, and under limits that it may not raise.
+/// Settings for a machine without systemd, and with limits that podman may not raise.
 const CONFIGURATION: &str = r#"
 [containers]
 default_ulimits = []
@@ -26,7 +26,7 @@ events_logger = "file"
 network_backend = "netavark"
 "#;
 const NETWORK: &str = "subtronics";
-/// What a pod under the standard `restricted` may do, for containers without a manifest.
+/// The rights of a pod under the standard `restricted`, for containers without a manifest.
 const RESTRICTED: [&str; 5] = [
     "--pull=never",
     "--read-only",
@@ -35,16 +35,16 @@ const RESTRICTED: [&str; 5] = [
     "--network=subtronics",
 ];
 
-/// The containers of one test, gone with the value.
+/// The containers of one test. They are removed when this is dropped.
 #[derive(Debug)]
 pub struct Podman {
     folder: TempDir,
     driver: &'static str,
     // Released last.
-    _turn: File,
+    _lock: File,
 }
 
-/// A port of a pod as this machine reaches it.
+/// A port of a pod, and how this machine reaches it.
 #[derive(Debug)]
 pub struct Reached {
     /// The port of the container.
@@ -54,14 +54,15 @@ pub struct Reached {
 }
 
 impl Podman {
-    /// Podman, if this machine can run containers as ours are run: tried with a program that is not ours. Else the reason.
+    /// Podman, if this machine can run containers as these tests need them, which is tried with another program. Else the
+    /// reason.
     pub fn try_start() -> Result<Result<Self, String>> {
-        // One at a time on this machine: bridges, address ranges and chains of the firewall are chosen by what is there, and
-        // two that choose at once choose the same.
-        let turn = std::env::temp_dir().join("subtronics-test-podman");
-        let turn = OpenOptions::new().create(true).append(true).open(turn);
-        let turn = turn.context("a file to wait at")?;
-        turn.lock().context("waiting for other containers")?;
+        // One at a time on this machine: podman chooses bridges, address ranges and firewall chains by what exists, and two
+        // that choose at once choose the same.
+        let lock = std::env::temp_dir().join("subtronics-test-podman");
+        let lock = OpenOptions::new().create(true).append(true).open(lock);
+        let lock = lock.context("a lock file")?;
+        lock.lock().context("waiting for other containers")?;
         let mut reasons = Vec::new();
         for driver in ["overlay", "vfs"] {
             let folder = tempfile::Builder::new()
@@ -71,24 +72,24 @@ impl Podman {
             let podman = Self {
                 folder,
                 driver,
-                _turn: turn.try_clone().context("the lock")?,
+                _lock: lock.try_clone().context("the lock")?,
             };
             fs::write(podman.path("containers.conf"), CONFIGURATION)?;
             let tried = podman.probe().and_then(|()| {
                 let prepared = podman.prepare();
-                prepared.context("without network and limits it runs them")
+                prepared.context("containers run only without network and limits")
             });
             let Err(err) = tried else {
                 return Ok(Ok(podman));
             };
-            let told = format!("{err:#}");
-            let last = told.lines().rfind(|line| !line.trim().is_empty());
+            let output = format!("{err:#}");
+            let last = output.lines().rfind(|line| !line.trim().is_empty());
             reasons.push(format!("{driver}: {}", last.unwrap_or_default()));
         }
         Ok(Err(reasons.join("; ")))
     }
 
-    /// A container of a folder with a static program of podman's own, and nothing else.
+    /// Runs a container that holds a static program of podman and nothing else.
     fn probe(&self) -> Result<()> {
         let root = self.path("probe");
         fs::create_dir_all(&root)?;
@@ -104,7 +105,7 @@ impl Podman {
         Ok(())
     }
 
-    /// The same as an image, on our network, with limits and without rights.
+    /// Runs the same program as an image, on the network of the test, with limits and without rights.
     fn prepare(&self) -> Result<()> {
         let context = self.path("probe");
         fs::write(
@@ -125,7 +126,7 @@ impl Podman {
         self.folder.path().join(name)
     }
 
-    /// A command of podman or buildah that keeps everything in our folder.
+    /// A command of podman or buildah that keeps all data in our folder.
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command
@@ -163,8 +164,8 @@ impl Podman {
         Ok(())
     }
 
-    /// An image of the shipped Dockerfile. Its stage `build` is replaced by the binaries that `tests/run` linked as that
-    /// stage does: compiling everything once more inside would take minutes. `None` is the last stage, both services.
+    /// Builds an image of the shipped Dockerfile. The binaries that the tests start replace its stage `build`: compiling
+    /// everything again inside would take minutes. `None` is the last stage, with both services.
     pub fn build_shipped(&self, target: Option<&str>) -> Result<()> {
         let built = repository::target().join("image");
         ensure!(
@@ -180,8 +181,8 @@ impl Podman {
         self.build(&image, &file, &built, &more)
     }
 
-    /// An image under somebody else's name, made of a program of this machine and the libraries it loads. `folder` is
-    /// one that `user` may write to.
+    /// Builds an image with the name of a public one, from a program of this machine and the libraries it loads. `user` may
+    /// write to `folder`.
     pub fn build_stand_in(
         &self,
         image: &str,
@@ -232,12 +233,12 @@ impl Podman {
         Ok(listed.lines().filter(is_file).map(str::to_owned).collect())
     }
 
-    /// Runs an image as the manifests would until it ends, for what it printed.
+    /// Runs an image as the manifests would until it ends, and returns what it printed.
     pub fn output(&self, flags: &[&str], image: &str, arguments: &[&str]) -> Result<String> {
         Ok(printed(&self.ended(flags, image, arguments)?))
     }
 
-    /// The same, with its exit code.
+    /// Runs an image as the manifests would until it ends, and returns what it printed and its exit code.
     pub fn ended(&self, flags: &[&str], image: &str, arguments: &[&str]) -> Result<Output> {
         let mut podman = self.podman();
         podman
@@ -249,7 +250,7 @@ impl Podman {
         podman.output().context("running podman")
     }
 
-    /// Starts an image likewise and leaves it running under this name.
+    /// Starts an image as the manifests would, under this name.
     pub fn start(
         &self,
         container: &str,
@@ -268,7 +269,7 @@ impl Podman {
         Ok(())
     }
 
-    /// Gives these objects to `podman play kube`.
+    /// Starts these objects with `podman play kube`.
     pub fn play(&self, objects: &[Value]) -> Result<()> {
         let file = self.path("play.yaml");
         // JSON is YAML.
@@ -276,9 +277,9 @@ impl Podman {
         fs::write(&file, documents.join("\n---\n"))?;
         let mut play = self.podman();
         play.args(["play", "kube", "--network", NETWORK]).arg(&file);
-        let output = run(&mut play)?;
-        let told = String::from_utf8_lossy(&output.stdout).into_owned();
-        ensure!(!told.contains("cannot"), "{told}");
+        let played = run(&mut play)?;
+        let output = String::from_utf8_lossy(&played.stdout).into_owned();
+        ensure!(!output.contains("cannot"), "{output}");
         Ok(())
     }
 
@@ -303,7 +304,7 @@ impl Podman {
         Ok(printed(&output))
     }
 
-    /// SIGTERM to a container, SIGKILL after its grace in seconds; its exit code.
+    /// Sends SIGTERM to a container, and SIGKILL after its grace in seconds. Returns its exit code.
     pub fn stop(&self, container: &str, grace: u64) -> Result<i32> {
         run(self
             .podman()
@@ -318,7 +319,7 @@ impl Podman {
             .with_context(|| format!("the exit code of {container}: `{code}`"))
     }
 
-    /// Field of what podman knows of a container, as its template language names it.
+    /// A field that podman knows of a container, in its template language.
     pub fn inspect(&self, container: &str, field: &str) -> Result<String> {
         let output = run(self
             .podman()
@@ -334,7 +335,7 @@ fn printed(output: &Output) -> String {
 
 impl Drop for Podman {
     fn drop(&mut self) {
-        // There is nothing else to do about an error here; the folder goes last.
+        // Errors cannot be handled here. The folder is removed last.
         for arguments in [
             &["pod", "rm", "-fa", "-t", "0"][..],
             &["rm", "-fa", "-t", "0"],
@@ -349,9 +350,9 @@ impl Drop for Podman {
     }
 }
 
-/// A pod of this template under a name of its own, as a controller would make it, with what podman needs: ports that
-/// lead in from the loopback interface, service names by these addresses, and no probes, which it would run with a
-/// shell inside. What is secret is put in: podman keeps secrets in a form that changed between its releases.
+/// A pod of this template with this name, as a controller would create it, adapted to podman: ports of the loopback
+/// interface lead to it, service names resolve to these addresses, it has no probes, which podman would run with a shell
+/// inside, and the values of secrets are inserted, since their form differs between releases of podman.
 pub fn pod(
     name: &str,
     template: &Value,

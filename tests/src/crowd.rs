@@ -1,4 +1,4 @@
-//! Many browsers: official JavaScript clients in one Node process, told what to do together.
+//! Many browsers: official JavaScript clients in one Node process, which all do the same at once.
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -14,32 +14,32 @@ use crate::eventually::{LATE, eventually};
 use crate::repository;
 use crate::server_process::kept_environment;
 
-/// Where the crowd stands.
+/// The state of all clients of a crowd together.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Counts {
-    /// Clients connected.
+    /// Connected clients.
     pub connected: usize,
-    /// Clients of whose subscriptions all are answered.
+    /// Clients whose subscriptions are all answered.
     pub answered: usize,
-    /// Readings that were left out, as the readings told.
+    /// Readings that the gateway left out, by the field `skipped` of the next ones.
     pub skipped: u64,
-    /// Clients for which some were.
+    /// Clients for which it left out some.
     pub skipping: usize,
-    /// Positions that went back within a connection.
+    /// Positions that were lower than the one before on the same connection.
     pub backwards: u64,
     /// Connections made.
     pub connections: usize,
-    /// Readings that came, snapshots and stale ones aside.
+    /// Readings received, without snapshots and stale ones.
     pub readings: u64,
     /// Subscriptions that were not recovered.
     pub fresh: u64,
 }
 
-/// What clients saw of one device, and how many saw exactly that.
+/// A sequence of alarm changes of one device, and how many clients received exactly that.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Sequence {
     pub clients: usize,
-    /// `<change> <alert id>`, in the order of arrival.
+    /// `<change> <alert id>`, in the command of arrival.
     pub changes: Vec<String>,
 }
 
@@ -47,15 +47,14 @@ pub struct Sequence {
 #[derive(Debug)]
 pub struct Crowd {
     size: usize,
-    orders: ChildStdin,
+    commands: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
     // Killed with the crowd.
     _child: Child,
 }
 
 impl Crowd {
-    /// Lets one client per list connect to the port and subscribe to the devices of its list, and waits until everybody
-    /// was answered.
+    /// Connects one client per list, which subscribes to the devices of its list, and waits until all are answered.
     pub async fn open(port: u16, clients: &[Vec<String>]) -> Result<Self> {
         let mut child = Command::new("node")
             .arg(repository::script("crowd.mjs")?)
@@ -66,22 +65,22 @@ impl Crowd {
             .kill_on_drop(true)
             .spawn()
             .context("`node` is missing: install Node 20")?;
-        let orders = child.stdin.take().context("stdin of the crowd")?;
+        let commands = child.stdin.take().context("stdin of the crowd")?;
         let output = child.stdout.take().context("stdout of the crowd")?;
         let mut crowd = Self {
             size: clients.len(),
-            orders,
+            commands,
             answers: BufReader::new(output).lines(),
             _child: child,
         };
-        let order = json!({
+        let command = json!({
             "do": "open",
             "url": format!("http://127.0.0.1:{port}"),
-            // As far apart as the library's own default, and twice as fast.
+            // Half of the default delays of the library.
             "options": {"reconnectionDelay": 500, "reconnectionDelayMax": 2000, "timeout": 20000},
             "clients": clients,
         });
-        crowd.ask::<Value>(&order).await?;
+        crowd.ask::<Value>(&command).await?;
         crowd.all_answered().await?;
         Ok(crowd)
     }
@@ -89,7 +88,7 @@ impl Crowd {
     /// Waits until every client is connected and all its subscriptions are answered.
     pub async fn all_answered(&mut self) -> Result<Counts> {
         let size = self.size;
-        eventually("everybody is answered", async || {
+        eventually("every client is answered", async || {
             let counts = self.counts().await?;
             ensure!(counts.answered == size, "{counts:?}");
             Ok(counts)
@@ -97,28 +96,30 @@ impl Crowd {
         .await
     }
 
-    /// Lets everybody stop reading from the socket.
+    /// All clients stop reading from the socket.
     pub async fn stall(&mut self) -> Result<()> {
         self.ask::<Value>(&json!({"do": "stall"})).await.map(drop)
     }
 
-    /// Lets everybody read on.
+    /// All clients continue to read.
     pub async fn resume(&mut self) -> Result<()> {
         self.ask::<Value>(&json!({"do": "resume"})).await.map(drop)
     }
 
-    /// Lets everybody disconnect.
-    pub async fn leave(&mut self) -> Result<()> {
-        self.ask::<Value>(&json!({"do": "leave"})).await.map(drop)
+    /// All clients disconnect.
+    pub async fn disconnect(&mut self) -> Result<()> {
+        self.ask::<Value>(&json!({"do": "disconnect"}))
+            .await
+            .map(drop)
     }
 
-    /// Lets everybody come back, and waits until all are answered.
-    pub async fn come_back(&mut self) -> Result<()> {
-        self.ask::<Value>(&json!({"do": "come"})).await?;
+    /// All clients connect again. Waits until all are answered.
+    pub async fn reconnect(&mut self) -> Result<()> {
+        self.ask::<Value>(&json!({"do": "reconnect"})).await?;
         self.all_answered().await.map(drop)
     }
 
-    /// Where everybody stands.
+    /// The state of all clients together.
     pub async fn counts(&mut self) -> Result<Counts> {
         self.ask(&json!({"do": "counts"})).await
     }
@@ -129,20 +130,20 @@ impl Crowd {
         self.ask(&json!({"do": "closings"})).await
     }
 
-    /// The alarm changes that were seen, per device.
+    /// The alarm changes that the clients received, per device.
     pub async fn changes(&mut self) -> Result<BTreeMap<String, Vec<Sequence>>> {
         self.ask(&json!({"do": "changes"})).await
     }
 
-    async fn ask<T: for<'de> Deserialize<'de>>(&mut self, order: &Value) -> Result<T> {
-        self.orders
-            .write_all(format!("{order}\n").as_bytes())
+    async fn ask<T: for<'de> Deserialize<'de>>(&mut self, command: &Value) -> Result<T> {
+        self.commands
+            .write_all(format!("{command}\n").as_bytes())
             .await
-            .context("ordering the crowd")?;
+            .context("sending a command to the crowd")?;
         let answer = timeout(LATE, self.answers.next_line())
             .await
-            .with_context(|| format!("the crowd did not answer {}", order["do"]))??
+            .with_context(|| format!("the crowd did not answer {}", command["do"]))??
             .context("the crowd's process ended")?;
-        serde_json::from_str(&answer).with_context(|| format!("no such answer: {answer}"))
+        serde_json::from_str(&answer).with_context(|| format!("an unexpected answer: {answer}"))
     }
 }

@@ -1,4 +1,4 @@
-//! A fake detector: publishes payloads of the known formats over MQTT and waits for the broker's acknowledgement.
+//! A fake detector. It publishes payloads of the known formats over MQTT and waits for the acknowledgement of the broker.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -22,7 +22,7 @@ pub const TOPIC: &str = "SubTronics/data";
 
 /// An MQTT connection to the broker of a test, made again whenever it is lost.
 ///
-/// Nothing is sent a second time behind anybody's back: what was not acknowledged when the connection was lost fails.
+/// It never sends anything a second time by itself: a payload that is not acknowledged when the connection is lost fails.
 #[derive(Debug)]
 pub struct Publisher {
     connection: Arc<Mutex<Connection>>,
@@ -31,14 +31,14 @@ pub struct Publisher {
     _tasks: JoinSet<()>,
 }
 
-/// One connection, and who waits for what on it: an acknowledgement on another one means nothing here.
+/// One connection and the payloads that wait for their acknowledgement on it.
 #[derive(Clone, Debug)]
 struct Connection {
     client: AsyncClient,
     waiting: Arc<Mutex<Waiting>>,
 }
 
-/// Who waits for which acknowledgement.
+/// The senders that wait for an acknowledgement: first in the queue of the client, then by packet id.
 #[derive(Debug, Default)]
 struct Waiting {
     queued: VecDeque<oneshot::Sender<()>>,
@@ -59,7 +59,7 @@ impl Publisher {
         }
     }
 
-    /// Publishes at QoS 1 and waits until the broker has taken it.
+    /// Publishes at QoS 1 and waits until the broker acknowledges it.
     pub async fn publish(&self, topic: &str, payload: impl Into<Vec<u8>>) -> Result<()> {
         let properties = PublishProperties::default();
         self.send(topic, payload.into(), false, properties).await
@@ -93,12 +93,12 @@ impl Publisher {
         retain: bool,
         properties: PublishProperties,
     ) -> Result<()> {
-        let (taken, acknowledged) = oneshot::channel();
+        let (acknowledge, acknowledged) = oneshot::channel();
         {
             let _order = self.order.lock().await;
             let connection = lock(&self.connection).clone();
-            lock(&connection.waiting).queued.push_back(taken);
-            // Fails where the connection was lost meanwhile: nobody reads its queue any more.
+            lock(&connection.waiting).queued.push_back(acknowledge);
+            // Fails if the connection was lost meanwhile: nothing reads its queue any more.
             connection
                 .client
                 .publish_with_properties(topic, QoS::AtLeastOnce, retain, payload, properties)

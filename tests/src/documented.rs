@@ -17,7 +17,7 @@ pub struct Metric {
     pub labels: BTreeSet<String>,
 }
 
-/// The metrics of both services, by name. One that both have stands in both tables, with the same words.
+/// The metrics of both services, by name. A metric that both have is in both tables, with the same help text.
 pub fn metrics() -> Result<BTreeMap<String, Metric>> {
     let mut all = metrics_of("ingest")?;
     for (name, metric) in metrics_of("gateway")? {

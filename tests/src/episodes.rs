@@ -1,5 +1,5 @@
-//! Detectors that report steadily, some of them raising and clearing alarms all the time; and whether every client saw
-//! what the alarm log says.
+//! Detectors that report steadily, some of which raise and clear an alarm again and again. A check that every client
+//! received what the alarm log contains.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,11 +19,11 @@ use crate::stack::Stack;
 pub struct Habit {
     /// Time between two readings.
     pub every: Duration,
-    /// Each so many-th reading raises an alarm, which the next one clears; none: it never does.
+    /// With `Some(n)`, every n-th reading raises an alarm, which the next one clears.
     pub raises: Option<u32>,
 }
 
-/// Devices at work.
+/// The running devices.
 #[derive(Debug)]
 pub struct Episodes {
     stop: watch::Sender<bool>,
@@ -31,7 +31,7 @@ pub struct Episodes {
 }
 
 impl Episodes {
-    /// Lets these devices report until they are stopped.
+    /// Starts these devices. They report until they are stopped.
     pub fn begin(devices: impl IntoIterator<Item = (Device, Habit)>) -> Self {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
@@ -44,7 +44,7 @@ impl Episodes {
         }
     }
 
-    /// Stops them with no alarm standing, and returns how often each raised one.
+    /// Stops them when no alarm is open, and returns how many alarms each one raised.
     pub async fn end(mut self) -> Result<BTreeMap<String, usize>> {
         self.stop.send_replace(true);
         let mut raised = BTreeMap::new();
@@ -81,10 +81,9 @@ async fn report(
     Ok((device.serial().to_owned(), raised))
 }
 
-/// Waits until every client of the crowd has seen, for each device it watches, exactly the changes that stand in the
-/// alarm log, in their order: as many alarms as were raised, each raised once and cleared once. Answers how many
-/// changes there were in all.
-pub async fn everybody_saw_the_log(
+/// Waits until every client of the crowd has received, for each device it watches, exactly the changes in the alarm log, in
+/// their order: each alarm raised once and cleared once. Returns the number of changes.
+pub async fn every_client_received_the_log(
     stack: &Stack,
     crowd: &mut Crowd,
     raised: &BTreeMap<String, usize>,
@@ -92,30 +91,30 @@ pub async fn everybody_saw_the_log(
     let mut changes = 0;
     let mut expected = BTreeMap::new();
     for (serial, raised) in raised {
-        let told = eventually(&format!("the log of {serial} is complete"), async || {
+        let logged = eventually(&format!("the log of {serial} is complete"), async || {
             let path = format!("/devices/{serial}/alarm-logs?limit=1000");
             let body = stack.gateways[0].get(&path).await?.expect(200)?;
             let rows = body["logs"].as_array().context("no rows")?;
             ensure!(rows.len() == *raised, "{} rows of {raised}", rows.len());
-            let mut told = Vec::new();
+            let mut logged = Vec::new();
             for row in rows.iter().rev() {
                 let id = row["alarm_id"].as_str().context("no id")?;
                 ensure!(row["cleared_at"].is_string(), "still open: {row}");
-                told.extend([format!("raised {id}"), format!("cleared {id}")]);
+                logged.extend([format!("raised {id}"), format!("cleared {id}")]);
             }
-            Ok(told)
+            Ok(logged)
         })
         .await?;
-        changes += told.len();
-        expected.insert(serial, told);
+        changes += logged.len();
+        expected.insert(serial, logged);
     }
-    eventually("everybody saw what the log says", async || {
+    eventually("every client received the log", async || {
         for (serial, sequences) in crowd.changes().await? {
             let expected = &expected[&serial];
             for sequence in sequences {
                 ensure!(
                     sequence.changes == *expected,
-                    "{serial}: {} clients saw {}",
+                    "{serial}: {} clients received {}",
                     sequence.clients,
                     difference(&sequence.changes, expected)
                 );
@@ -127,18 +126,18 @@ pub async fn everybody_saw_the_log(
     Ok(changes)
 }
 
-/// The first place where two sequences differ.
+/// The first index at which two sequences differ.
 fn difference(seen: &[String], expected: &[String]) -> String {
-    let place = seen
+    let index = seen
         .iter()
         .zip(expected)
         .take_while(|(a, b)| a == b)
         .count();
     format!(
-        "{} changes of {}; the one at {place} is {:?} and not {:?}",
+        "{} changes of {}; number {index} is {:?} and not {:?}",
         seen.len(),
         expected.len(),
-        seen.get(place),
-        expected.get(place)
+        seen.get(index),
+        expected.get(index)
     )
 }

@@ -9,7 +9,7 @@ const LINES: usize = 40;
 /// Lines shown of one kind: thousands of clients that disconnect must not hide the reason.
 const ALIKE: usize = 3;
 
-/// The last lines of an output, of each kind of line only the last few. A line in brackets tells what was left out.
+/// The last lines of an output, of each kind of line only the last few. A line in brackets counts what was left out.
 pub(crate) fn excerpt(output: &str) -> Vec<String> {
     let lines: Vec<&str> = output.lines().collect();
     let mut counts = HashMap::<String, usize>::new();

@@ -1,4 +1,4 @@
-//! Requests as they are: nothing is normalised, followed or retried.
+//! An HTTP client that sends requests exactly as given: it normalises, follows and retries nothing.
 
 use std::net::Ipv4Addr;
 
@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::eventually::LATE;
 
-/// What a server answered.
+/// The answer of a server.
 #[derive(Debug)]
 pub struct Response {
     pub status: u16,

@@ -1,9 +1,9 @@
-//! A steady load of readings and alarm episodes, and the book kept of it: what the broker took is to be found in the end
-//! in the history, at every client and in the alarm log, each thing once.
+//! A steady load of readings and alarms, and a ledger of what was sent. In the end everything that the broker acknowledged
+//! must be in the history, at every client and in the alarm log, exactly once.
 //!
-//! Every payload has a device time and a value that no other payload of its device has, and carries its own token. A
-//! device sends one payload at a time, in the order of its clock, and sends the same bytes again until the broker has
-//! acknowledged them, as a detector that keeps its readings does.
+//! Every payload has a device time and a value that no other payload of its device has, and a token of its own. A device
+//! sends one payload at a time, in the order of its clock. It sends the same bytes again until the broker acknowledges
+//! them, as a detector does that stores its readings.
 
 mod oracle;
 mod verdict;
@@ -27,39 +27,39 @@ use crate::tcp_proxy::TcpProxy;
 
 pub use verdict::{Verdict, positions_follow};
 
-/// How long a device keeps trying to get rid of one payload: any fault here is over long before.
-const UNTIL_TAKEN: Duration = Duration::from_mins(1);
+/// How long a device keeps trying to send one payload: every fault here is over long before.
+const UNTIL_ACKNOWLEDGED: Duration = Duration::from_mins(2);
 const BEFORE_THE_NEXT_TRY: Duration = Duration::from_millis(50);
-/// The key of the token in a payload; the services keep it in the raw message and do nothing with it.
+/// The key of the token in a payload. The services store it with the raw message and do not use it.
 const TOKEN_KEY: &str = "Ledger";
 
 /// One payload of one device.
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub serial: String,
-    /// The device time, as it stands in the payload.
+    /// The device time as in the payload.
     pub time: String,
     pub value: f64,
     /// The level it reaches, 0 to 3.
     level: u8,
     /// The fault flag is set.
     fault: bool,
-    /// How often it was handed to the broker.
+    /// How often it was sent to the broker.
     pub attempts: u32,
     /// When the broker acknowledged it.
     pub acknowledged: Option<Instant>,
 }
 
-/// The devices at work.
+/// The running devices.
 #[derive(Debug)]
 pub struct Load {
     serials: Vec<String>,
     entries: Arc<Mutex<Vec<Entry>>>,
     stop: watch::Sender<bool>,
-    devices: JoinSet<Result<()>>,
+    devices: JoinSet<Result<(Device, Story)>>,
 }
 
-/// What they sent, when all is over.
+/// What the devices sent, after the end of the load.
 #[derive(Debug)]
 pub struct Ledger {
     pub serials: Vec<String>,
@@ -74,7 +74,7 @@ impl Load {
             .collect()
     }
 
-    /// Lets these devices publish one payload each in every period, at least while the broker takes it.
+    /// Starts these devices. Each publishes one payload per period, unless the broker does not acknowledge.
     pub fn start(stack: &Stack, serials: &[String], period: Duration, seed: &mut Seed) -> Self {
         let entries = Arc::<Mutex<Vec<Entry>>>::default();
         let (stop, stopped) = watch::channel(false);
@@ -111,15 +111,16 @@ impl Load {
     /// How many payloads the broker has acknowledged so far.
     pub fn acknowledged(&self) -> usize {
         let entries = lock(&self.entries);
-        let taken = entries.iter().filter(|entry| entry.acknowledged.is_some());
-        taken.count()
+        let acknowledged = entries.iter().filter(|entry| entry.acknowledged.is_some());
+        acknowledged.count()
     }
 
-    /// Waits until an ingest got something through this proxy that the broker took after now: it has its subscription.
+    /// Waits until an ingest receives, through this proxy, a payload that the broker acknowledged after this call: then it
+    /// has its subscription.
     pub async fn passes(&self, proxy: &TcpProxy) -> Result<()> {
         let now = Instant::now();
         eventually(
-            "a reading that was taken just now reaches an ingest",
+            "a payload that was acknowledged just now reaches an ingest",
             async || {
                 let passed = passed(proxy);
                 let entries = lock(&self.entries);
@@ -133,7 +134,7 @@ impl Load {
         .await
     }
 
-    /// Waits until the latest of every device is younger than this call: nothing waits in front of Redis any more.
+    /// Waits until the latest reading of every device is newer than this call: no older one waits for Redis any more.
     pub async fn catches_up(&self, stack: &Stack) -> Result<()> {
         let now = SystemClock::local().as_millis();
         let now = Time::from_millis(now).to_iso();
@@ -147,11 +148,18 @@ impl Load {
         Ok(())
     }
 
-    /// Lets every device get rid of what it has in hand and of one last reading without an alarm.
-    pub async fn stop(mut self) -> Result<Ledger> {
+    /// Ends the load. When everything is processed, every device sends one last reading without an alarm, so that no late
+    /// one comes after it.
+    pub async fn stop(mut self, stack: &Stack) -> Result<Ledger> {
         self.stop.send_replace(true);
+        let mut devices = Vec::new();
         while let Some(ended) = self.devices.join_next().await {
-            ended.context("a device of the load died")??;
+            devices.push(ended.context("a device of the load died")??);
+        }
+        verdict::backlog_is_empty(stack).await?;
+        for (device, mut story) in devices {
+            let (entry, payload) = story.end(&device);
+            deliver(&device, entry, &payload, &self.entries).await?;
         }
         let entries = lock(&self.entries).clone();
         Ok(Ledger {
@@ -167,14 +175,14 @@ impl Entry {
     }
 }
 
-/// The tokens of all payloads that were handed on whole through a proxy since [`TcpProxy::record`].
+/// The tokens of all payloads that were forwarded completely by a proxy since [`TcpProxy::record`].
 pub fn passed(proxy: &TcpProxy) -> HashSet<String> {
     let start = format!("\"{TOKEN_KEY}\":\"");
     let mut tokens = HashSet::new();
     for piece in proxy.recorded() {
         let text = String::from_utf8_lossy(&piece);
         for rest in text.split(&start).skip(1) {
-            // It is the last key: behind it the payload is whole.
+            // It is the last key: the payload is complete after it.
             if let Some((token, _)) = rest.split_once("\"}") {
                 tokens.insert(token.to_owned());
             }
@@ -189,49 +197,53 @@ async fn publish(
     period: Duration,
     entries: Arc<Mutex<Vec<Entry>>>,
     mut stopped: watch::Receiver<bool>,
-) -> Result<()> {
+) -> Result<(Device, Story)> {
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let is_last = tokio::select! {
-            _ = ticks.tick() => false,
+        tokio::select! {
+            _ = ticks.tick() => {}
             // An error means that the load was dropped: the end as well.
-            _ = stopped.wait_for(|stopped| *stopped) => true,
-        };
-        let (mut entry, payload) = if is_last {
-            story.end(&device)
-        } else {
-            story.next(&device)
-        };
-        let index = {
-            let mut entries = lock(&entries);
-            entries.push(entry.clone());
-            entries.len() - 1
-        };
-        let started = Instant::now();
-        while entry.acknowledged.is_none() {
-            entry.attempts += 1;
-            match device.publish(&payload).await {
-                Ok(()) => entry.acknowledged = Some(Instant::now()),
-                Err(err) if started.elapsed() > UNTIL_TAKEN => {
-                    return Err(err).context("the broker took a payload too late");
-                }
-                Err(_) => tokio::time::sleep(BEFORE_THE_NEXT_TRY).await,
-            }
-            lock(&entries)[index] = entry.clone();
+            _ = stopped.wait_for(|stopped| *stopped) => return Ok((device, story)),
         }
-        if is_last {
-            return Ok(());
-        }
+        let (entry, payload) = story.next(&device);
+        deliver(&device, entry, &payload, &entries).await?;
     }
 }
 
-/// What happens at one device: readings without an alarm, now and then an episode or a fault.
+/// Sends a payload until the broker has acknowledged it, and notes each attempt.
+async fn deliver(
+    device: &Device,
+    mut entry: Entry,
+    payload: &Payload,
+    entries: &Mutex<Vec<Entry>>,
+) -> Result<()> {
+    let index = {
+        let mut entries = lock(entries);
+        entries.push(entry.clone());
+        entries.len() - 1
+    };
+    let started = Instant::now();
+    while entry.acknowledged.is_none() {
+        entry.attempts += 1;
+        match device.publish(payload).await {
+            Ok(()) => entry.acknowledged = Some(Instant::now()),
+            Err(err) if started.elapsed() > UNTIL_ACKNOWLEDGED => {
+                return Err(err).context("the broker acknowledged a payload too late");
+            }
+            Err(_) => tokio::time::sleep(BEFORE_THE_NEXT_TRY).await,
+        }
+        lock(entries)[index] = entry.clone();
+    }
+    Ok(())
+}
+
+/// What one device measures: readings without an alarm, and sometimes an episode of alarms or a fault.
 #[derive(Debug)]
 struct Story {
     random: Rng,
     count: u32,
-    // The levels still to come of the present episode, last first; 4 stands for a fault.
+    // The levels still to come in this episode, the last one first; 4 means a fault.
     plan: Vec<u8>,
 }
 
@@ -272,7 +284,7 @@ impl Story {
     fn render(&mut self, device: &Device, step: u8) -> (Entry, Payload) {
         let fault = step == FAULT;
         let level = if fault { 0 } else { step };
-        // Well apart from the levels and their deadbands; the fraction makes it unlike every other value of the device.
+        // Far from the levels and their deadbands. The fraction makes every value of the device different.
         let whole = [20, 300, 600, 1100][usize::from(level)] + self.random.u32(..40);
         self.count += 1;
         let value = f64::from(whole) + f64::from(self.count) / 10_000.0;

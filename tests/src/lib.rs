@@ -1,18 +1,18 @@
 //! The harness of the system tests: real servers, real binaries, a fake detector and the official browser client.
 //!
-//! Read in this order. A test asks for a [`stack::Stack`]: its own redis-server and mosquitto in a temporary folder, and
+//! Read in this order. A test starts a [`stack::Stack`]: its own redis-server and mosquitto in a temporary folder, and
 //! the binaries `ingest` and `gateway`, each as a [`server_process::ServerProcess`] on a port of [`ports`]. It sends
-//! readings as a [`device::Device`], looks at them as a [`browser::Browser`] or over [`http`], breaks connections with a
+//! readings as a [`device::Device`], receives them as a [`browser::Browser`] or over [`http`], breaks connections with a
 //! [`tcp_proxy::TcpProxy`], and waits with [`eventually`] for states, never for time.
 //!
-//! A fault test lets a [`ledger::Load`] run meanwhile and has the ledger judge what became of it. Its moments come from a
-//! [`seed::Seed`], its figures go to the [`report`].
-//! Many clients at once are a [`crowd::Crowd`], behind a [`balancer::Balancer`] where there are several gateways; what
-//! they watch are [`episodes`].
+//! A fault test runs a [`ledger::Load`] meanwhile. The ledger then checks that nothing was lost or doubled. A
+//! [`seed::Seed`] chooses the moments of the faults, and figures go to the [`report`].
+//! A [`crowd::Crowd`] is many clients at once, behind a [`balancer::Balancer`] if there are several gateways. They watch
+//! the devices of [`episodes`].
 //!
-//! What is deployed is read with [`manifests`] and run by [`containers`].
+//! [`manifests`] reads what is deployed, [`containers`] runs it.
 //!
-//! The simulator shares [`scenario`] with nobody else: it belongs to `deploy/demo`.
+//! Only the simulator of `deploy/demo` uses [`scenario`].
 
 pub use test_support::{eventually, ports, server, server_process};
 

@@ -1,5 +1,5 @@
-//! The manifests of `k8s/` as a cluster would get them, and the tools that look at YAML: both from `target/venv`, which
-//! `tests/run` makes.
+//! The manifests of `k8s/` as a cluster would receive them, and the tools that read YAML. The tools are in `target/venv`,
+//! which `tests/run` creates.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -50,7 +50,7 @@ pub fn tool(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Checks objects strictly against the schemas of Kubernetes, which lie in the tool; the error is what it says.
+/// Checks objects strictly against the schemas of Kubernetes, which are part of the tool. The error is its output.
 pub fn validate(yaml: &Path) -> Result<String> {
     let mut validate = Command::new(tool("kubernetes-validate")?);
     validate.args(["--strict", "-k", "1.33"]).arg(yaml);
@@ -58,7 +58,7 @@ pub fn validate(yaml: &Path) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Runs a program that must succeed; the error has everything it printed.
+/// Runs a program that must succeed. The error contains everything it printed.
 pub fn run(command: &mut Command) -> Result<Output> {
     let output = command
         .output()
@@ -73,7 +73,7 @@ pub fn run(command: &mut Command) -> Result<Output> {
     Ok(output)
 }
 
-/// What a secret among these objects holds under a key.
+/// The value of a key in a secret among these objects.
 pub fn secret(objects: &[Value], name: &str, key: &str) -> Result<String> {
     const DECODE: &str =
         "import base64, sys; sys.stdout.buffer.write(base64.b64decode(sys.argv[1]))";
@@ -83,7 +83,7 @@ pub fn secret(objects: &[Value], name: &str, key: &str) -> Result<String> {
     String::from_utf8(run(&mut python)?.stdout).with_context(|| format!("{name}: {key}"))
 }
 
-/// The template of the pods an object makes, if it makes any.
+/// The template of the pods that an object creates, if it creates any.
 pub fn pod_template(object: &Value) -> Option<&Value> {
     let template = &object["spec"]["template"];
     template["spec"].is_object().then_some(template)
@@ -98,13 +98,13 @@ pub fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> Result<&'a Valu
         .with_context(|| format!("no {kind} {name}"))
 }
 
-/// The elements of a list; none where there is no list.
+/// The elements of a list; none if the value is no list.
 pub fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-/// The variables that a container gets with their values: from the config maps among these objects and its own, where
-/// a value from a secret or the pod is `None`.
+/// The environment variables of a container with their values, from the config maps among these objects and its own. A
+/// value from a secret or the pod is `None`.
 pub fn variables(objects: &[Value], container: &Value) -> Result<Vec<(String, Option<String>)>> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let mut variables = Vec::new();
@@ -119,7 +119,7 @@ pub fn variables(objects: &[Value], container: &Value) -> Result<Vec<(String, Op
     }
     for variable in list(&container["env"]) {
         let name = text(&variable["name"]).context("a variable without a name")?;
-        // What comes later wins.
+        // A later one replaces an earlier one.
         variables.retain(|(other, _)| *other != name);
         variables.push((name, text(&variable["value"])));
     }

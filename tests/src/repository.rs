@@ -1,4 +1,4 @@
-//! Where things lie in this repository and in its build.
+//! Paths in this repository and in its build.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! What simulated detectors live through, as pure functions of time: the same moment and seed give the same payload.
+//! What simulated detectors measure, as pure functions of time: the same moment and seed give the same payload.
 
 mod gas;
 mod render;
@@ -10,18 +10,18 @@ use shared::clock::Time;
 use gas::Gas;
 use render::Sample;
 
-/// A believable story of one detector. Each one repeats until the simulator ends.
+/// A realistic story of one detector. It repeats until the simulator ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Scenario {
     /// Clean air and a little noise.
     Steady,
     /// Gas rises through A1, A2 and A3 and falls again.
     Ramp,
-    /// Oxygen falls through A1, A2 and A3 and comes back.
+    /// Oxygen falls through A1, A2 and A3 and rises again.
     LowOxygen,
     /// The fault flag is set for a while, with a value that looks like clean air.
     SensorFault,
-    /// Every second payload is unreadable for a while, in every way known.
+    /// Every second payload is unreadable for a while, in every known way.
     GarbageReading,
     /// The detector stops sending for longer than the silence limit.
     Silence,
@@ -30,7 +30,7 @@ pub enum Scenario {
 }
 
 impl Scenario {
-    /// Every story, in the order in which devices take their turns.
+    /// Every story, in the order in which they are given to devices.
     pub const ALL: [Self; 7] = [
         Self::Ramp,
         Self::Steady,
@@ -54,11 +54,11 @@ pub enum PayloadFormat {
 }
 
 impl PayloadFormat {
-    /// Every format, in the order in which devices take their turns.
+    /// Every format, in the order in which they are given to devices.
     pub const ALL: [Self; 3] = [Self::New, Self::Old, Self::Mixed];
 }
 
-/// How long the parts of the stories last, and where they happen.
+/// How long the parts of the stories take, and the time zone.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
     /// When the stories begin.
@@ -67,9 +67,9 @@ pub struct Setting {
     pub cycle: Duration,
     /// How long a silent detector is silent.
     pub silence: Duration,
-    /// Zone of the device times that name none, in seconds east of UTC.
+    /// Time zone of device times without one, in seconds east of UTC.
     pub utc_offset_seconds: i32,
-    /// Of the noise.
+    /// Seed of the noise.
     pub seed: u64,
 }
 
@@ -81,7 +81,7 @@ pub struct Detector {
     scenario: Scenario,
     format: PayloadFormat,
     gas: &'static Gas,
-    /// Part of the cycle by which this detector is ahead of the first one with its story.
+    /// By which part of the cycle this detector is ahead of the first one with its story.
     head_start: f64,
     setting: Setting,
 }
@@ -98,7 +98,7 @@ impl Detector {
         let turns = scenarios.iter().cycle().zip(0..devices);
         let one = |(scenario, index): (&Scenario, u32)| {
             let round = index as usize / scenarios.len();
-            // Formats move on by one each round, or a story would always be told in the same format.
+            // Formats shift by one each round. Otherwise a story would always have the same format.
             let format = formats[(index as usize + round) % formats.len()];
             Self {
                 serial: format!("{serial_prefix}{:04}", index + 1),
@@ -161,14 +161,14 @@ impl Detector {
         Some(render::payload(self, &sample).to_string().into_bytes())
     }
 
-    /// Between -1 and 1, another for every detector and message.
+    /// Between -1 and 1, different for every detector and message.
     fn noise(&self, tick: u64) -> f64 {
         let message = (self.index << 40).wrapping_add(tick);
         let seed = self.setting.seed ^ message.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         fastrand::Rng::with_seed(seed).f64() * 2.0 - 1.0
     }
 
-    /// How much of the present cycle is over, from 0 to 1.
+    /// Which part of the present cycle is over, from 0 to 1.
     fn progress(&self, now: Time) -> f64 {
         let cycles = self.elapsed(now).as_secs_f64() / self.setting.cycle.as_secs_f64().max(0.001);
         (cycles + self.head_start).fract()

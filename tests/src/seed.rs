@@ -1,9 +1,9 @@
-//! The moments at which fault tests strike: random, and the same again for the same seed.
+//! The random moments of faults. The same seed gives the same moments.
 
 use std::ops::Range;
 use std::time::Duration;
 
-/// What a run without wishes uses.
+/// Used unless the environment has others.
 const DEFAULT_SEED: u64 = 1;
 const DEFAULT_ROUNDS: usize = 2;
 
@@ -16,9 +16,9 @@ pub struct Seed {
 }
 
 impl Seed {
-    /// For the running test: from `FAULT_SEED` and `FAULT_ROUNDS`, which `tests/run --soak` sets, or fixed ones.
+    /// For the running test: from `FAULT_SEED` and `FAULT_ROUNDS`, which `tests/run --soak` sets, or the defaults.
     ///
-    /// It prints how to repeat the test, which the runner shows if it fails.
+    /// It prints the command that repeats the test. The runner shows it if the test fails.
     #[expect(
         clippy::print_stderr,
         reason = "the output of a failing test, which the test runner captures"
@@ -46,19 +46,19 @@ impl Seed {
         }
     }
 
-    /// How often a fault that strikes at a random moment is to strike.
+    /// How many faults a test causes at random moments.
     pub fn rounds(&self) -> usize {
         self.rounds
     }
 
-    /// A moment within this time.
+    /// A random time within this range.
     pub fn moment(&mut self, within: Range<Duration>) -> Duration {
         let range = within.start.as_micros()..within.end.as_micros();
         let micros = self.random.u128(range);
         Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
     }
 
-    /// An independent source, for a part that runs beside others.
+    /// An independent source, for a part of the test that runs in parallel.
     pub fn fork(&mut self) -> fastrand::Rng {
         self.random.fork()
     }

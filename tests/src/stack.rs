@@ -1,4 +1,4 @@
-//! Everything a test needs, started for it alone: Redis, Mosquitto, and the services as they are shipped.
+//! Everything one test needs: its own Redis and Mosquitto, and the services as they are shipped.
 
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
@@ -21,7 +21,7 @@ use crate::server::{self, Server};
 use crate::server_process::ServerProcess;
 use crate::tcp_proxy::TcpProxy;
 
-/// What a test wants to differ from one ingest and one gateway with short limits.
+/// What a test starts. The default is one ingest and one gateway.
 #[derive(Debug)]
 pub struct Plan {
     ingests: usize,
@@ -55,7 +55,7 @@ impl Default for Plan {
 }
 
 impl Plan {
-    /// This many replicas of ingest, in a share group if more than one.
+    /// So many replicas of ingest, in a share group if there are several.
     #[must_use]
     pub fn ingests(mut self, count: usize) -> Self {
         self.ingests = count;
@@ -63,21 +63,21 @@ impl Plan {
         self
     }
 
-    /// Every replica of ingest reads everything.
+    /// Every replica of ingest receives every message.
     #[must_use]
     pub fn without_share_group(mut self) -> Self {
         self.share_group = false;
         self
     }
 
-    /// This many replicas of the gateway.
+    /// So many replicas of the gateway.
     #[must_use]
     pub fn gateways(mut self, count: usize) -> Self {
         self.gateways = count;
         self
     }
 
-    /// More flags for every ingest, separated by blanks.
+    /// Additional flags for every ingest, separated by blanks.
     #[must_use]
     pub fn ingest(mut self, flags: &str) -> Self {
         self.ingest_flags
@@ -85,7 +85,7 @@ impl Plan {
         self
     }
 
-    /// More flags for every gateway, separated by blanks.
+    /// Additional flags for every gateway, separated by blanks.
     #[must_use]
     pub fn gateway(mut self, flags: &str) -> Self {
         self.gateway_flags
@@ -162,11 +162,11 @@ impl Service {
         http::send(self.port(), "GET", path, &[], b"").await
     }
 
-    /// The sum of its metrics whose series begin so.
+    /// The sum of its metrics whose lines begin with this.
     pub async fn metric(&self, name: &str) -> Result<f64> {
-        let told = self.get("/metrics").await?;
-        let told = String::from_utf8(told.body.to_vec())?;
-        let values = told.lines().filter(|line| line.starts_with(name));
+        let text = self.get("/metrics").await?;
+        let text = String::from_utf8(text.body.to_vec())?;
+        let values = text.lines().filter(|line| line.starts_with(name));
         let values = values.filter_map(|line| line.rsplit(' ').next());
         values.map(|value| Ok(value.parse::<f64>()?)).sum()
     }
@@ -177,7 +177,7 @@ impl Service {
         let port = self.port();
         eventually(&what, async || {
             let answer = http::send(port, "GET", "/readyz", &[], b"").await;
-            // An early end is told by the caller's check; waiting any longer is useless.
+            // If it ended, waiting is useless. The check after the loop fails.
             if self.server.process.check_alive().is_err() {
                 return Ok(());
             }
@@ -190,16 +190,16 @@ impl Service {
     }
 }
 
-/// A running system of its own, gone with the value.
+/// A running system for one test. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Stack {
-    // Dropped in this order: the services before what they talk to, the folder last.
+    // Dropped in this order: the services before the servers they use, the folder last.
     pub ingests: Vec<Service>,
     pub gateways: Vec<Service>,
     publisher: Arc<Publisher>,
-    /// In front of the Redis that the services see.
+    /// Between the services and Redis.
     pub redis_proxy: TcpProxy,
-    /// In front of the broker that ingest sees.
+    /// Between ingest and the broker.
     pub broker_proxy: TcpProxy,
     pub redis: Server,
     pub broker: Server,
@@ -309,17 +309,17 @@ impl Stack {
         Device::new(serial, Arc::clone(&self.publisher))
     }
 
-    /// The folder in which Redis and the broker keep what survives them.
+    /// The folder in which Redis and the broker store their data.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// The connection all detectors of this test share.
+    /// The MQTT connection that all detectors of this test share.
     pub fn publisher(&self) -> &Arc<Publisher> {
         &self.publisher
     }
 
-    /// A connected browser at the first gateway.
+    /// Connects a browser to the first gateway.
     pub async fn browser(&self) -> Result<Browser> {
         Browser::connect(self.gateways[0].port(), Transport::WebSocket).await
     }
@@ -329,13 +329,13 @@ impl Stack {
         self.gateways[0].get(path).await
     }
 
-    /// The latest reading of a device as REST tells it.
+    /// The latest reading of a device, by REST.
     pub async fn latest(&self, device: &str) -> Result<Value> {
         let path = format!("/devices/{device}/subtronics/telemetry/latest");
         self.get(&path).await?.expect(200)
     }
 
-    /// The alerts array of a device as REST tells it.
+    /// The alerts of a device, by REST.
     pub async fn alerts(&self, device: &str) -> Result<Vec<Value>> {
         let path = format!("/devices/{device}/subtronics/alerts");
         let alerts = self.get(&path).await?.expect(200)?;
@@ -345,7 +345,7 @@ impl Stack {
             .context("the alerts are no array")
     }
 
-    /// Waits until the latest reading of a device is as wanted, and returns it.
+    /// Waits until `is_it` holds for the latest reading of a device, and returns the reading.
     pub async fn latest_with(
         &self,
         device: &str,
@@ -383,10 +383,10 @@ impl Stack {
         .await
     }
 
-    /// A connection to Redis itself, not through the proxy.
+    /// A connection to Redis that does not lead through the proxy.
     #[expect(
         clippy::disallowed_methods,
-        reason = "tests look at Redis beside the services, not through their store"
+        reason = "tests read and change Redis directly, not through the store of the services"
     )]
     pub async fn redis_connection(&self) -> Result<MultiplexedConnection> {
         let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.redis.port()))?;
@@ -396,7 +396,7 @@ impl Stack {
             .context("connecting to the test's Redis")
     }
 
-    /// To be called at the end of a test that went well: nothing is printed then, if everybody that should still run does.
+    /// To be called at the end of a test that passed. Fails if a process ended by itself; else its output is not printed.
     pub fn pass(mut self) -> Result<()> {
         for service in self.ingests.iter_mut().chain(&mut self.gateways) {
             service.process.check_alive()?;

@@ -1,7 +1,7 @@
-//! A TCP proxy in front of a server, to spoil the network and make it good again.
+//! A TCP proxy in front of a server, to break the network and heal it again.
 //!
-//! What is done to it concerns the connections that stand at that moment and, until [`TcpProxy::heal`], those that come.
-//! A connection that was spoiled stays spoiled: the network is back, the connection is not.
+//! A fault affects the connections that are open at that moment and, until [`TcpProxy::heal`], every new one. Healing the
+//! network does not heal a broken connection.
 
 mod pump;
 
@@ -14,14 +14,13 @@ use anyhow::{Context, Result};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
-use pump::{Connection, Latency, Tape, Trap};
+use pump::{Connection, Latency, Recording, UnansweredText};
 
-/// The stable address of a server behind it.
+/// A proxy with a fixed port. It ends with every connection when this is dropped.
 #[derive(Debug)]
 pub struct TcpProxy {
     port: u16,
     shared: Arc<Shared>,
-    // Dropping it ends the proxy with every connection.
     _tasks: JoinSet<()>,
 }
 
@@ -29,8 +28,8 @@ pub struct TcpProxy {
 struct Shared {
     target: AtomicU16,
     latency: Latency,
-    tape: Tape,
-    trap: Trap,
+    recording: Recording,
+    unanswered: UnansweredText,
     inner: Mutex<Inner>,
 }
 
@@ -40,7 +39,7 @@ struct Inner {
     live: Vec<(Arc<Connection>, AbortHandle)>,
 }
 
-/// What becomes of a connection that comes.
+/// What happens to a new connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Forwarded,
@@ -63,8 +62,8 @@ impl TcpProxy {
         let shared = Arc::new(Shared {
             target: AtomicU16::new(target),
             latency: Latency::default(),
-            tape: Tape::default(),
-            trap: Trap::default(),
+            recording: Recording::default(),
+            unanswered: UnansweredText::default(),
             inner: Mutex::new(Inner {
                 mode: Mode::Forwarded,
                 live: Vec::new(),
@@ -79,27 +78,27 @@ impl TcpProxy {
         })
     }
 
-    /// Where to connect instead of the server.
+    /// The port to use instead of that of the server.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Ends every connection; new ones are closed as soon as they come.
+    /// Closes every connection, and every new one at once.
     pub fn cut(&self) {
         let mut inner = self.shared.inner();
         inner.mode = Mode::Refused;
         inner.end_all();
     }
 
-    /// Ends every connection once; new ones are forwarded as before.
+    /// Closes every connection once. New ones are forwarded as before.
     pub fn reset(&self) {
         self.shared.inner().end_all();
     }
 
-    /// Every connection stays open and nothing passes any more, either way; new ones are accepted and get nothing.
+    /// Every connection stays open and nothing passes in either direction. New connections are accepted and get nothing.
     ///
-    /// What is sent meanwhile is taken and thrown away: to its sender the other side looks alive, as a server that hangs
-    /// does, so that only a time limit of its own tells it otherwise.
+    /// What is sent meanwhile is read and dropped. The other side looks like a server that hangs: the sender can notice it
+    /// only by a time limit of its own.
     pub fn black_hole(&self) {
         let mut inner = self.shared.inner();
         inner.mode = Mode::BlackHole;
@@ -109,7 +108,7 @@ impl TcpProxy {
         }
     }
 
-    /// What is sent to the server still arrives, nothing comes back any more.
+    /// What is sent to the server still arrives, but nothing comes back.
     pub fn half_open(&self) {
         let mut inner = self.shared.inner();
         inner.mode = Mode::HalfOpen;
@@ -118,12 +117,12 @@ impl TcpProxy {
         }
     }
 
-    /// The next request with this text arrives, and nothing comes back any more on its connection.
+    /// The next request with this text arrives, and from then on nothing comes back on its connection.
     pub fn never_answer(&self, text: &str) {
-        self.shared.trap.set(text);
+        self.shared.unanswered.set(text);
     }
 
-    /// What the server sends still arrives, nothing that is sent to it does.
+    /// What the server sends still arrives, but nothing that is sent to it.
     pub fn mute(&self) {
         let mut inner = self.shared.inner();
         inner.mode = Mode::Mute;
@@ -132,32 +131,32 @@ impl TcpProxy {
         }
     }
 
-    /// Forwards new connections again. Those that were spoiled stay so until one of their ends closes them.
+    /// Forwards new connections again. Broken ones stay broken until one of their ends closes them.
     pub fn heal(&self) {
         self.shared.inner().mode = Mode::Forwarded;
     }
 
-    /// From now on everything arrives this much later, each way, on every connection; the order is kept.
+    /// From now on everything arrives this much later, in each direction, on every connection, in the same order.
     pub fn delay(&self, by: Duration) {
         self.shared.latency.set(by);
     }
 
-    /// New connections go to another server; the old ones stay where they are.
+    /// New connections lead to another server. Open ones stay where they are.
     pub fn retarget(&self, target: u16) {
         self.shared.target.store(target, Ordering::Relaxed);
     }
 
-    /// Keeps what the server sends from now on, see [`Self::recorded`].
+    /// Records what the server sends from now on, see [`Self::recorded`].
     pub fn record(&self) {
-        self.shared.tape.start();
+        self.shared.recording.start();
     }
 
-    /// What was handed on to the clients since [`Self::record`], one piece per connection.
+    /// What was forwarded to the clients since [`Self::record`], one piece per connection.
     pub fn recorded(&self) -> Vec<Vec<u8>> {
-        self.shared.tape.pieces()
+        self.shared.recording.pieces()
     }
 
-    /// How many connections stand.
+    /// The number of open connections.
     pub fn connections(&self) -> usize {
         let mut inner = self.shared.inner();
         inner.forget_ended();
@@ -190,7 +189,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             return;
         };
         while connections.try_join_next().is_some() {}
-        // Locked until the connection is listed: what is done to the proxy now concerns it, or finds it gone.
+        // Locked until the connection is listed: so a fault that begins now affects it.
         let mut inner = shared.inner();
         inner.forget_ended();
         let connection = Arc::new(Connection::default());
@@ -218,7 +217,7 @@ async fn forward(client: TcpStream, connection: Arc<Connection>, shared: Arc<Sha
     let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, target)).await else {
         return;
     };
-    // Forwarding small packets late would make tests slow; a socket that refuses is already closed.
+    // Without this, small packets would be delayed. It fails only if the socket is closed already.
     client.set_nodelay(true).ok();
     server.set_nodelay(true).ok();
     let (from_client, to_client) = client.into_split();
@@ -228,14 +227,14 @@ async fn forward(client: TcpStream, connection: Arc<Connection>, shared: Arc<Sha
         to_server,
         &connection,
         &shared.latency,
-        &shared.trap,
+        &shared.unanswered,
     );
     let answers = pump::answers(
         from_server,
         to_client,
         &connection,
         &shared.latency,
-        &shared.tape,
+        &shared.recording,
     );
     tokio::join!(requests, answers);
 }

@@ -25,17 +25,20 @@ async fn with_redis_away_nothing_is_acknowledged_and_the_broker_keeps_it() -> Re
     let mut growth = 0;
     for round in 0..scene.seed.rounds() {
         scene.moment().await;
-        let before = scene.stack.ingests[0].process.resident_kib()?;
+        let ingest = &scene.stack.ingests[0];
+        let before = ingest.process.resident_kib()?;
+        let failures = ingest.metric("ingest_commit_failures_total").await?;
         if round % 2 == 0 {
             scene.stack.redis_proxy.cut();
         } else {
             // Redis hangs: it accepts everything and answers nothing.
             scene.stack.redis_proxy.black_hole();
         }
-        let ingest = &scene.stack.ingests[0];
+        // A commit that failed comes after every commit that succeeded: nothing is acknowledged from here on.
         eventually("the receive window is full", async || {
+            let failed = ingest.metric("ingest_commit_failures_total").await? > failures;
             let waiting = ingest.metric("ingest_messages_unacknowledged").await?;
-            ensure!(waiting >= WINDOW_FULL, "{waiting} messages");
+            ensure!(failed && waiting >= WINDOW_FULL, "{waiting} messages");
             Ok(())
         })
         .await?;

@@ -18,7 +18,7 @@ async fn save(stack: &mut Stack) -> Result<()> {
     let path = stack.folder().join("mosquitto.db");
     let written = |path| fs::metadata(path).and_then(|file| file.modified());
     let before = written(&path).ok();
-    stack.broker.process.nudge()?;
+    stack.broker.process.send_usr1()?;
     eventually("the broker saves", async || {
         ensure!(Some(written(&path)?) != before, "not written yet");
         Ok(())

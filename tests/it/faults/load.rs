@@ -89,7 +89,7 @@ impl Scene {
             self.load.passes(&self.stack.broker_proxy).await?;
         }
         let load = std::mem::replace(&mut self.load, Load::idle());
-        let ledger = load.stop().await?;
+        let ledger = load.stop(&self.stack).await?;
         self.judge(what, &ledger, may_lose).await
     }
 
@@ -102,7 +102,7 @@ impl Scene {
         kills: &[Instant],
     ) -> Result<()> {
         let load = std::mem::replace(&mut self.load, Load::idle());
-        let ledger = load.stop().await?;
+        let ledger = load.stop(&self.stack).await?;
         let missing = ledger.missing(&self.stack).await?;
         // What was asserted again is not missing; until it was, clients were shown what Redis had gone back to.
         let went_back = |service: &Service| service.process.output().contains("Redis went back");

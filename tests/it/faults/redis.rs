@@ -422,7 +422,7 @@ impl Replica {
 
     #[expect(
         clippy::disallowed_methods,
-        reason = "tests look at Redis beside the services, not through their store"
+        reason = "tests read and change Redis directly, not through the store of the services"
     )]
     async fn connection(&self) -> Result<MultiplexedConnection> {
         let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port.number()))?;

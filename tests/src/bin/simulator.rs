@@ -1,7 +1,8 @@
-//! Believable detectors for a demonstration: many devices on one MQTT connection, each with a story of its own.
+//! Realistic detectors for a demonstration: many devices on one MQTT connection, each with its own story.
 //!
-//! The stories are pure (`tests::scenario`); this file keeps their time, publishes at QoS 1, counts what the broker
-//! acknowledged, and shows both once per second. On Ctrl-C it stops publishing and waits for the acknowledgements.
+//! The stories are pure functions (`tests::scenario`). This file keeps the time, publishes at QoS 1, counts the
+//! acknowledgements, and prints the counts once per second. On Ctrl-C it stops publishing and waits for the
+//! acknowledgements.
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -23,10 +24,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
-/// Messages waiting for the connection; a full queue makes the detectors wait.
+/// Messages that may wait for the connection. If the queue is full, the detectors wait.
 const QUEUE_MESSAGES: usize = 1000;
 
-/// Messages sent and not acknowledged; a broker that wants fewer says so when it connects.
+/// Messages that may be sent without an acknowledgement. The broker may ask for fewer when it accepts the connection.
 const WINDOW_MESSAGES: u16 = 1000;
 
 /// Publishes the readings of simulated gas detectors.
@@ -66,7 +67,7 @@ struct Config {
     #[arg(long, conflicts_with = "interval", value_parser = rate)]
     rate: Option<f64>,
 
-    /// Stories to tell, separated by commas; the detectors take turns [default: all]
+    /// Stories to simulate, separated by commas; the detectors take turns [default: all]
     #[arg(long, value_enum, value_delimiter = ',')]
     scenario: Vec<Scenario>,
 
@@ -159,7 +160,7 @@ struct Counters {
     published: AtomicU64,
     acknowledged: AtomicU64,
     refused: AtomicU64,
-    /// Given up when a connection broke: a detector does not keep old readings either.
+    /// Dropped when the connection broke: a detector does not keep old readings either.
     lost: AtomicU64,
     is_connected: AtomicBool,
     last_error: Mutex<Option<String>>,
@@ -230,7 +231,7 @@ async fn main() -> Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         Err(usage) => {
-            // There is nobody else to tell if the terminal is gone.
+            // Nothing else can be done if the terminal is gone.
             writeln!(std::io::stderr(), "{usage}").ok();
             return Ok(ExitCode::from(usage.exit_code()));
         }
@@ -265,7 +266,7 @@ async fn main() -> Result<ExitCode> {
         "{}, {waiting} without an answer\n",
         counters.line(0.0, count)
     ));
-    // Whoever presses Ctrl-C in a terminal has stopped the broker with the same key.
+    // Ctrl-C in a terminal stops a broker in the same terminal too.
     Ok(if is_complete || was_stopped {
         ExitCode::SUCCESS
     } else {
@@ -316,7 +317,7 @@ fn options(config: &Config) -> MqttOptions {
     options
 }
 
-/// Publishes at an even pace, the detectors one after the other, until it is dropped.
+/// Publishes at an even pace, one detector after the other, until it is dropped.
 async fn publish(
     client: &AsyncClient,
     topic: &str,
@@ -339,7 +340,7 @@ async fn publish(
                 .context("the MQTT client is gone")?;
             Counters::add(&counters.published, 1);
         }
-        // After a time without a broker the missed rounds are not made up for.
+        // Rounds that were missed without a broker are not repeated.
         let next = round_start + interval;
         let is_late = next + interval < Instant::now();
         round_start = if is_late { Instant::now() } else { next };
@@ -371,7 +372,7 @@ async fn drive(mut events: EventLoop, counters: Arc<Counters>) {
             }
             Ok(_) => {}
             Err(err) => {
-                // Without a session the library forgets these anyway, and without a count.
+                // Without a session the library drops these without counting them.
                 events.clean();
                 let given_up = events.pending.drain(..);
                 let lost = given_up
@@ -386,10 +387,10 @@ async fn drive(mut events: EventLoop, counters: Arc<Counters>) {
     }
 }
 
-/// One line per second, on a terminal always the same one; runs until it is dropped.
+/// Prints one line per second, on a terminal always the same line; runs until it is dropped.
 async fn show_progress(counters: Arc<Counters>, devices: usize) {
     let end = if std::io::stdout().is_terminal() {
-        // To the end of the line, so that nothing of a longer one stays.
+        // Clears the rest of the line, in case the last one was longer.
         "\x1b[K\r"
     } else {
         "\n"
@@ -413,11 +414,11 @@ fn show(text: &str) {
     let written = stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush());
-    // Nobody reads the progress any more; the detectors go on.
+    // Nobody reads the output any more. The detectors continue.
     written.ok();
 }
 
-/// Returns whether a person or a supervisor wants the end, rather than the clock.
+/// Waits for the end. Returns whether a signal asked for it, not the clock.
 async fn stop(duration: Option<Duration>) -> Result<bool> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
@@ -434,7 +435,7 @@ async fn stop(duration: Option<Duration>) -> Result<bool> {
     }
 }
 
-/// Waits until the broker answered everything.
+/// Waits until every message is acknowledged, refused or lost.
 async fn drained(counters: &Counters) {
     while counters.waiting() > 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -1,6 +1,6 @@
-//! What the alarms of one device must have gone through, from its readings alone. Pure.
+//! The alarm changes that the readings of one device must have caused. Pure.
 //!
-//! The rules are told once more, in a few lines and for the payloads of the load only: levels far from each other, no
+//! The rules are implemented again in a few lines, for the payloads of the load only: levels far from each other, no
 //! latching, no delay.
 
 /// One sample as it was committed.
@@ -12,15 +12,15 @@ pub(super) struct Sample {
 
 /// The changes in order, as `change type`.
 pub(super) fn changes(samples: impl Iterator<Item = Sample>) -> Vec<String> {
-    let mut told = Vec::new();
+    let mut changes = Vec::new();
     let mut level = 0;
     let mut fault = false;
     for sample in samples {
         if sample.fault != fault {
             let change = if sample.fault { "raised" } else { "cleared" };
-            told.push(format!("{change} sensor_fault"));
+            changes.push(format!("{change} sensor_fault"));
         }
-        // A reading taken with the fault flag set proves nothing over.
+        // A reading with the fault flag does not lower the level.
         let now = if sample.fault {
             level.max(sample.level)
         } else {
@@ -33,11 +33,11 @@ pub(super) fn changes(samples: impl Iterator<Item = Sample>) -> Vec<String> {
                 (before, _) if now > before => "escalated",
                 _ => "de_escalated",
             };
-            // A cleared alarm keeps the level it stood at.
+            // A cleared alarm keeps its last level.
             let shown = if now == 0 { level } else { now };
-            told.push(format!("{change} alarm_level_{shown}"));
+            changes.push(format!("{change} alarm_level_{shown}"));
         }
         (level, fault) = (now, sample.fault);
     }
-    told
+    changes
 }

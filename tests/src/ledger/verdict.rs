@@ -1,44 +1,45 @@
-//! The judgement when all is healed and quiet.
+//! The checks of the ledger, after every fault is over and everything is processed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use anyhow::{Context, Result, bail, ensure};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use shared::device::DeviceId;
 use shared::keys::{MAX_CHANGES, PartitionKeys};
 
 use super::oracle::{self, Sample};
 use super::{Entry, Ledger};
-use crate::browser::{Browser, Seen};
+use crate::browser::{Browser, BrowserEvent};
 use crate::eventually::eventually;
 use crate::stack::Stack;
 
 /// The default of both services, which no test changes.
 const PARTITIONS: u16 = 64;
-/// What REST gives at most.
+/// The most samples that REST returns.
 const MAX_SAMPLES: usize = 1000;
 
-/// What was found, for the report.
+/// Figures for the report.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Verdict {
     /// Payloads the broker acknowledged at the first try.
     pub acknowledged: usize,
     /// Payloads that had to be sent again.
     pub sent_again: usize,
-    /// Of both: those the broker lost before an ingest got them.
+    /// Payloads among both that the broker lost before an ingest received them.
     pub lost_by_broker: usize,
-    /// Samples marked late.
+    /// Samples that are marked late.
     pub late: usize,
     /// Alarm changes.
     pub changes: usize,
-    /// Subscriptions of clients that were continued exactly.
+    /// Subscriptions of clients that recovered exactly.
     pub recovered: usize,
-    /// Announced gaps with every alarm change told.
+    /// Announced gaps with every alarm change.
     pub gaps: usize,
-    /// Announced gaps that say that alarm changes may be missing.
+    /// Announced gaps in which alarm changes may be missing.
     pub alarm_gaps: usize,
-    /// Readings left out for clients that were slow, as these were told.
+    /// Readings that were skipped for slow clients, by the field `skipped`.
     pub skipped: u64,
 }
 
@@ -58,8 +59,8 @@ impl fmt::Display for Verdict {
         write!(
             f,
             "{} readings, {sent_again} of them sent again, {lost_by_broker} lost by the broker, {late} late; \
-             {changes} alarm changes; clients continued {recovered} times exactly, {gaps} with a snapshot, \
-             {alarm_gaps} with alarm changes missing; {skipped} readings skipped for slow ones",
+             {changes} alarm changes; clients recovered {recovered} times exactly, {gaps} times with a snapshot, \
+             {alarm_gaps} times with alarm changes missing; {skipped} readings skipped for slow clients",
             acknowledged + sent_again
         )
     }
@@ -77,10 +78,11 @@ impl Ledger {
         Ok(())
     }
 
-    /// Waits until everything has arrived, then checks history, alarm log, latest and what every client was told.
+    /// Waits until everything has arrived, then checks the history, the alarm log, the latest reading and what every client
+    /// received.
     ///
-    /// `delivered` tells what reached an ingest, where the broker may have lost what it acknowledged: the rest is
-    /// counted and not asked for. `None`: everything acknowledged must have arrived.
+    /// `delivered`: the tokens of the payloads that reached an ingest, if the broker may lose what it acknowledged. The
+    /// other payloads are counted and need not arrive. `None`: everything that was acknowledged must arrive.
     pub async fn judge(
         &self,
         stack: &Stack,
@@ -89,13 +91,16 @@ impl Ledger {
     ) -> Result<Verdict> {
         let mut verdict = Verdict::default();
         for entry in &self.entries {
-            ensure!(entry.acknowledged.is_some(), "never taken: {entry:?}");
+            ensure!(
+                entry.acknowledged.is_some(),
+                "never acknowledged: {entry:?}"
+            );
             match entry.attempts {
                 1 => verdict.acknowledged += 1,
                 _ => verdict.sent_again += 1,
             }
-            let is_there = delivered.is_none_or(|tokens| tokens.contains(&entry.token()));
-            verdict.lost_by_broker += usize::from(!is_there);
+            let has_arrived = delivered.is_none_or(|tokens| tokens.contains(&entry.token()));
+            verdict.lost_by_broker += usize::from(!has_arrived);
         }
         for serial in &self.serials {
             let sent: Vec<&Entry> = self
@@ -106,7 +111,7 @@ impl Ledger {
                 .collect();
             self.arrived(stack, serial, &sent).await?;
         }
-        self.passed_every_ingest(stack).await?;
+        backlog_is_empty(stack).await?;
         for serial in &self.serials {
             let of_device = |entry: &&Entry| entry.serial == *serial;
             let sent: Vec<&Entry> = self.entries.iter().filter(of_device).collect();
@@ -119,10 +124,10 @@ impl Ledger {
         Ok(verdict)
     }
 
-    /// What is not in any history, when everything has arrived that is going to; what is there must be there once.
+    /// The payloads that are in no history after everything has arrived. Those that are there must be there once.
     pub async fn missing(&self, stack: &Stack) -> Result<Vec<&Entry>> {
         self.ends_arrived(stack).await?;
-        self.passed_every_ingest(stack).await?;
+        backlog_is_empty(stack).await?;
         let mut missing = Vec::new();
         for serial in &self.serials {
             let history = history(stack, serial).await?;
@@ -154,26 +159,6 @@ impl Ledger {
         .await
     }
 
-    /// What is still on its way to an ingest, e.g. a second time, is behind this.
-    ///
-    /// Members of a share group take turns: with twice as many markers as members everybody gets one, behind whatever
-    /// the broker owed it.
-    async fn passed_every_ingest(&self, stack: &Stack) -> Result<()> {
-        const MARKER: &str = "OTSM-MARKER";
-        let marker = stack.device(MARKER);
-        let already = times(&history(stack, MARKER).await.unwrap_or_default()).len();
-        let count = 2 * stack.ingests.len();
-        for number in 0..count {
-            marker.send(number).await?;
-        }
-        eventually("the markers arrive", async || {
-            let arrived = times(&history(stack, MARKER).await?).len();
-            ensure!(arrived == already + count, "{arrived} of {count}");
-            Ok(())
-        })
-        .await
-    }
-
     async fn judge_device(
         &self,
         stack: &Stack,
@@ -190,20 +175,20 @@ impl Ledger {
         let changes = stored_changes(stack, serial).await?;
         let logged = logged_changes(stack, serial).await?;
         verdict.changes += logged.len();
-        let told: Vec<String> = alerts(&changes).map(change_and_id).collect();
-        // The stream keeps the newest ones only, the log all of such a short time.
+        let streamed: Vec<String> = alerts(&changes).map(change_and_id).collect();
+        // The stream keeps only the newest changes. The log keeps all changes of such a short time.
         let is_all = changes.len() < MAX_CHANGES;
         ensure!(
-            logged.ends_with(&told) && (!is_all || logged.len() == told.len()),
-            "the log has\n{logged:?}, the changes stream\n{told:?}"
+            logged.ends_with(&streamed) && (!is_all || logged.len() == streamed.len()),
+            "the log has\n{logged:?}, the changes stream\n{streamed:?}"
         );
         if late == 0 {
-            // Taken in order: the readings alone tell what must have happened.
-            let told: Vec<String> = alerts(&changes).map(change_and_type).collect();
+            // Committed in order: the readings alone determine the changes.
+            let streamed: Vec<String> = alerts(&changes).map(change_and_type).collect();
             let expected = oracle::changes(samples.iter().copied());
             ensure!(
-                expected.ends_with(&told) && expected.len() == logged.len(),
-                "the alarms went through\n{told:?}, the readings through\n{expected:?}"
+                expected.ends_with(&streamed) && expected.len() == logged.len(),
+                "the alarm changes are\n{streamed:?}, the readings require\n{expected:?}"
             );
         }
 
@@ -221,7 +206,7 @@ impl Ledger {
         let follows = |client: &&Browser| client.follows(serial);
         ensure!(
             clients.iter().any(|client| follows(&client)),
-            "nobody looks"
+            "no client follows this device"
         );
         for (index, client) in clients.iter().enumerate() {
             if !follows(&client) {
@@ -239,6 +224,35 @@ impl Ledger {
     }
 }
 
+/// Waits until no message is on its way to an ingest, or waits in one.
+///
+/// Members of a share group get messages in turn: with twice as many markers as members each one gets a marker, after
+/// whatever the broker had for it, e.g. a second time.
+pub(super) async fn backlog_is_empty(stack: &Stack) -> Result<()> {
+    const MARKER: &str = "OTSM-MARKER";
+    let marker = stack.device(MARKER);
+    let already = times(&history(stack, MARKER).await.unwrap_or_default()).len();
+    let count = 2 * stack.ingests.len();
+    for number in 0..count {
+        marker.send(number).await?;
+    }
+    eventually("the markers arrive", async || {
+        let arrived = times(&history(stack, MARKER).await?).len();
+        ensure!(arrived == already + count, "{arrived} of {count}");
+        Ok(())
+    })
+    .await?;
+    for ingest in &stack.ingests {
+        eventually("nothing waits in an ingest", async || {
+            let waiting = ingest.metric("ingest_messages_unacknowledged").await?;
+            ensure!(waiting < 0.5, "{waiting} messages");
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
 async fn history(stack: &Stack, serial: &str) -> Result<Vec<Value>> {
     let path = format!("/api/devices/{serial}/history?limit={MAX_SAMPLES}");
     let answer = stack.get(&path).await?.expect(200)?;
@@ -247,7 +261,7 @@ async fn history(stack: &Stack, serial: &str) -> Result<Vec<Value>> {
     Ok(samples.clone())
 }
 
-/// Device time → how often it stands in the history.
+/// How often each device time is in the history.
 fn times(history: &[Value]) -> HashMap<String, usize> {
     let mut times = HashMap::new();
     for sample in history {
@@ -261,7 +275,7 @@ fn is_late(sample: &Value) -> bool {
     sample["late"] == true
 }
 
-/// Every sample is one reading that was sent, none stands there twice, and only the late ones are out of order.
+/// Every sample is one reading that was sent, none is stored twice, and only the late ones are out of order.
 /// Returns them in the order of their commits.
 fn samples_once(
     history: &[Value],
@@ -277,24 +291,35 @@ fn samples_once(
         .collect();
     let mut samples = Vec::new();
     let mut newest = "";
+    // When the late samples since the newest one were committed.
+    let mut late = Vec::new();
     for sample in history {
         let time = sample["reading_timestamp"].as_str().unwrap_or_default();
         let entry = by_time
             .get(time)
-            .with_context(|| format!("invented: {sample}"))?;
+            .with_context(|| format!("never sent: {sample}"))?;
         ensure!(
             sample["sensor_reading"] == entry.value,
             "{sample}: {entry:?}"
         );
         ensure!(
             delivered.is_none_or(|tokens| tokens.contains(&entry.token())),
-            "told as lost, yet there: {sample}"
+            "counted as lost by the broker, but stored: {sample}"
         );
-        ensure!(
-            is_late(sample) == (time < newest),
-            "{sample} after {newest}"
-        );
-        newest = newest.max(time);
+        let committed = sample["timestamp"].as_str().context("no server time")?;
+        let committed: Timestamp = committed.parse()?;
+        if is_late(sample) {
+            ensure!(time < newest, "{sample} after {newest}");
+            late.push(committed);
+        } else {
+            let is_set_back = time < newest;
+            ensure!(
+                !is_set_back || looks_like_a_set_clock(&late, committed),
+                "{sample} after {newest}"
+            );
+            newest = time;
+            late.clear();
+        }
         samples.push(Sample {
             level: entry.level,
             fault: entry.fault,
@@ -303,7 +328,18 @@ fn samples_once(
     Ok(samples)
 }
 
-/// A position, ordered by how the stream has it.
+/// Whether the device's clock counts as set back, after these late readings and with one committed now: a busy machine
+/// may process a backlog as slowly as it was sent (`shared::order`).
+fn looks_like_a_set_clock(late: &[Timestamp], now: Timestamp) -> bool {
+    const READINGS: usize = 3;
+    const SPAN_MS: i64 = 2_000;
+    let span = late
+        .first()
+        .map(|first| now.as_millisecond() - first.as_millisecond());
+    late.len() + 1 >= READINGS && span >= Some(SPAN_MS)
+}
+
+/// A position: its epoch and its seq.
 type Position = (String, u64);
 
 fn position(body: &Value) -> Option<Position> {
@@ -378,23 +414,23 @@ fn change_and_id(alert: &Value) -> String {
     words(&alert["change"], &alert["id"])
 }
 
-/// How often a client's subscription was continued.
+/// How the subscriptions of a client recovered.
 #[derive(Debug, Default)]
-pub(super) struct Continued {
+pub(super) struct Recoveries {
     recovered: usize,
     gaps: usize,
     alarm_gaps: usize,
     skipped: u64,
 }
 
-/// Waits until this client was told the last position, then checks all it was told about the device.
+/// Waits until this client has received the last position, then checks everything it received about the device.
 async fn judge_client(
     client: &Browser,
     serial: &str,
     changes: &[Value],
     logged: &[String],
     end: &Position,
-) -> Result<Continued> {
+) -> Result<Recoveries> {
     let what = format!("position {end:?} of {serial}");
     client
         .wait_for(&what, |seen| {
@@ -402,44 +438,44 @@ async fn judge_client(
             is_of_device && position(&seen.body).as_ref() == Some(end)
         })
         .await?;
-    // The marker behind the last event of that position.
+    // The answer comes after the last event of that position.
     client
         .ask("subscribe:device", json!("OTSM-MARKER-2"))
         .await?;
 
-    let seen: Vec<Seen> = client.seen();
-    let continued = walk(&seen, serial)?;
-    let told: Vec<&Value> = seen
+    let seen: Vec<BrowserEvent> = client.seen();
+    let recoveries = walk(&seen, serial)?;
+    let received: Vec<&Value> = seen
         .iter()
         .filter(|seen| seen.is_of("device:alerts:changed", serial))
         .map(|seen| &seen.body)
         .collect();
-    let words: Vec<String> = told
+    let words: Vec<String> = received
         .iter()
         .flat_map(|body| alerts(std::slice::from_ref(*body)))
         .map(change_and_id)
         .collect();
-    if continued.alarm_gaps == 0 {
-        let kept = told.len().saturating_sub(changes.len());
-        same(&told[kept..], changes)?;
+    if recoveries.alarm_gaps == 0 {
+        let kept = received.len().saturating_sub(changes.len());
+        same(&received[kept..], changes)?;
         ensure!(
             words == logged,
-            "the client was told\n{words:?}, the log has\n{logged:?}"
+            "the client received\n{words:?}, the log has\n{logged:?}"
         );
     } else {
-        // Announced as incomplete: still nothing twice, nothing invented, in order.
+        // Announced as incomplete. Even so: in order, nothing twice, and nothing that is not in the log.
         let mut rest = logged.iter();
         for word in &words {
             ensure!(
                 rest.any(|line| line == word),
-                "twice, invented or out of order: {word}"
+                "twice, not in the log or out of order: {word}"
             );
         }
     }
-    Ok(continued)
+    Ok(recoveries)
 }
 
-fn same(told: &[&Value], changes: &[Value]) -> Result<()> {
+fn same(received: &[&Value], changes: &[Value]) -> Result<()> {
     let brief = |body: &Value| {
         let alerts: Vec<String> = alerts(std::slice::from_ref(body))
             .map(change_and_type)
@@ -447,13 +483,13 @@ fn same(told: &[&Value], changes: &[Value]) -> Result<()> {
         format!("{} {alerts:?}", body["seq"])
     };
     for (index, stored) in changes.iter().enumerate() {
-        let Some(told) = told.get(index) else {
-            bail!("never told: {}", brief(stored));
+        let Some(received) = received.get(index) else {
+            bail!("never received: {}", brief(stored));
         };
         ensure!(
-            *told == stored,
-            "told {} where the log has {}",
-            brief(told),
+            *received == stored,
+            "received {} where the log has {}",
+            brief(received),
             brief(stored)
         );
     }
@@ -465,38 +501,38 @@ pub fn positions_follow(client: &Browser, serial: &str) -> Result<()> {
     walk(&client.seen(), serial).map(drop)
 }
 
-/// Positions follow each other without a hole; where they do not, the gap is announced: by the number of readings that
-/// were skipped for a client that is slow, or by nothing but alarm changes and a snapshot behind them. The latest reading
-/// never goes back.
-pub(super) fn walk(all: &[Seen], serial: &str) -> Result<Continued> {
-    let mut continued = Continued::default();
+/// Checks that the positions follow each other without a gap, or that the gap is announced: by the number of readings that
+/// were skipped for a slow client, or by alarm changes alone with a snapshot after them. The latest reading never goes back,
+/// unless the clock of the device was set.
+pub(super) fn walk(all: &[BrowserEvent], serial: &str) -> Result<Recoveries> {
+    let mut recoveries = Recoveries::default();
     let mut last: Option<Position> = None;
-    let mut whole: Option<Position> = None;
-    // What was jumped over, until the snapshot that says so.
+    let mut complete: Option<Position> = None;
+    // Set from a jump of positions until the snapshot that must follow.
     let mut gap: Option<u64> = None;
-    // From the last whole position on, one may come once more.
-    let mut is_continuing = false;
+    // After a reconnection, the position after the last complete one may arrive again.
+    let mut is_recovering = false;
     let mut newest = String::new();
     let mut highest: BTreeMap<String, u64> = BTreeMap::new();
     for (index, seen) in all.iter().enumerate() {
         if seen.what == "connect" {
-            // What was not finished begins again, from the last position that was whole.
+            // A recovery that broke off begins again from the last complete position.
             if gap.take().is_some() {
-                last.clone_from(&whole);
-                if let Some((epoch, seq)) = &whole {
+                last.clone_from(&complete);
+                if let Some((epoch, seq)) = &complete {
                     highest.insert(epoch.clone(), *seq);
                 }
             }
-            is_continuing = true;
+            is_recovering = true;
         }
         if seen.what == "followed" && seen.name == serial {
-            continued.count(&seen.body);
-            is_continuing = false;
+            recoveries.count(&seen.body);
+            is_recovering = false;
         }
         let is_twice = seen.what == "again" && seen.body["deviceId"] == serial;
         ensure!(
-            is_continuing || !is_twice,
-            "told twice on one connection: {seen:?}"
+            is_recovering || !is_twice,
+            "received twice on one connection: {seen:?}"
         );
         if seen.what != "event" || seen.body["deviceId"] != serial {
             continue;
@@ -510,14 +546,15 @@ pub(super) fn walk(all: &[Seen], serial: &str) -> Result<Continued> {
         // A stale reading comes once more at its old position, also after the retirement of its device.
         ensure!(
             at.1 >= *highest || is_stale,
-            "went back from {highest} to {seen:?}, behind {:#?}",
+            "went back from {highest} to {seen:?}, after {:#?}",
             before(all, index, serial)
         );
         *highest = at.1.max(*highest);
         if seen.name == "device:data" && !is_stale {
             let time = seen.body["data"]["timestamp"].as_str().unwrap_or_default();
+            let is_set_back = seen.body["data"]["clock_suspect"] == true;
             ensure!(
-                time >= newest.as_str(),
+                time >= newest.as_str() || is_set_back,
                 "the latest went back from {newest}: {seen:?}"
             );
             time.clone_into(&mut newest);
@@ -527,12 +564,12 @@ pub(super) fn walk(all: &[Seen], serial: &str) -> Result<Continued> {
         } else if !is_stale {
             let before = last.as_ref().map_or(0, |(_, seq)| *seq);
             let skipped = seen.body["skipped"].as_u64().unwrap_or(0);
-            continued.skipped += skipped;
+            recoveries.skipped += skipped;
             let follows = last.as_ref() == Some(&at) || at.1 == before + 1 + skipped;
             let is_change = seen.name == "device:alerts:changed";
             ensure!(
                 is_change || (follows && gap.is_none()),
-                "not announced: from {before} to {seen:?}"
+                "a gap without announcement: from {before} to {seen:?}"
             );
             if !follows {
                 gap = Some(at.1);
@@ -542,7 +579,7 @@ pub(super) fn walk(all: &[Seen], serial: &str) -> Result<Continued> {
             if last.as_ref() != Some(&at) {
                 let is_behind_skipped = seen.body["skipped"].is_u64();
                 let before = (at.0.clone(), at.1.saturating_sub(1));
-                whole = if is_behind_skipped {
+                complete = if is_behind_skipped {
                     Some(before)
                 } else {
                     last
@@ -551,17 +588,17 @@ pub(super) fn walk(all: &[Seen], serial: &str) -> Result<Continued> {
             last = Some(at);
         }
     }
-    ensure!(gap.is_none(), "no snapshot behind the gap before {gap:?}");
-    Ok(continued)
+    ensure!(gap.is_none(), "no snapshot after the gap before {gap:?}");
+    Ok(recoveries)
 }
 
-/// The last that was seen of a device before this, in brief: enough to tell how it came to that.
-fn before(all: &[Seen], index: usize, serial: &str) -> Vec<String> {
-    let is_told = |seen: &&Seen| {
+/// The last entries about a device before this one, shortened.
+fn before(all: &[BrowserEvent], index: usize, serial: &str) -> Vec<String> {
+    let is_about = |seen: &&BrowserEvent| {
         let of_connection = ["connect", "disconnect"].contains(&seen.what.as_str());
         of_connection || seen.name == serial || seen.body["deviceId"] == serial
     };
-    let brief = |seen: &Seen| {
+    let brief = |seen: &BrowserEvent| {
         let mut body = seen.body.clone();
         if let Some(fields) = body.as_object_mut() {
             for long in ["data", "alerts", "alert", "changes"] {
@@ -570,12 +607,12 @@ fn before(all: &[Seen], index: usize, serial: &str) -> Vec<String> {
         }
         format!("{} {} {body}", seen.what, seen.name)
     };
-    let told: Vec<&Seen> = all[..index].iter().filter(is_told).collect();
-    let newest = told.len().saturating_sub(25);
-    told[newest..].iter().map(|seen| brief(seen)).collect()
+    let earlier: Vec<&BrowserEvent> = all[..index].iter().filter(is_about).collect();
+    let newest = earlier.len().saturating_sub(25);
+    earlier[newest..].iter().map(|seen| brief(seen)).collect()
 }
 
-impl Continued {
+impl Recoveries {
     fn count(&mut self, answer: &Value) {
         if answer["since"].is_null() {
             return;

@@ -11,7 +11,7 @@ pub(super) struct Gas {
     pub(super) span_high: f64,
     pub(super) clean: f64,
     pub(super) noise: f64,
-    /// Places the detector measures.
+    /// Decimal places that the detector measures.
     pub(super) places: usize,
 }
 
@@ -67,19 +67,19 @@ impl Gas {
         }
     }
 
-    /// What a detector of this gas makes of a concentration: never negative, and of few places.
+    /// A concentration as a detector of this gas measures it: never negative, and rounded.
     pub(super) fn measured(&self, concentration: f64) -> f64 {
         let shown = format!("{:.*}", self.places, concentration.max(0.0));
         shown.parse().unwrap_or_default()
     }
 
-    /// A value that is an alarm of the highest level.
+    /// A value that raises an alarm of the highest level.
     pub(super) fn beyond_a3(&self) -> f64 {
         let [_, a2, a3] = self.levels;
         a3 + (a3 - a2) * 0.4
     }
 
-    /// A value that is an alarm of the lowest level only.
+    /// A value that raises an alarm of the lowest level only.
     pub(super) fn beyond_a1(&self) -> f64 {
         let [a1, a2, _] = self.levels;
         a1 + (a2 - a1) * 0.4

@@ -1,4 +1,4 @@
-//! How detectors spell their payloads, blanks and misspellings included.
+//! Payloads as detectors spell them, including blanks and misspellings.
 
 use jiff::tz::Offset;
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ pub(super) struct Sample {
 }
 
 pub(super) fn payload(detector: &Detector, sample: &Sample) -> Value {
-    // The detector's LEDs follow what it shows.
+    // The LEDs of the detector follow its value.
     let sample = &Sample {
         value: detector.gas.measured(sample.value),
         ..*sample
@@ -27,7 +27,7 @@ pub(super) fn payload(detector: &Detector, sample: &Sample) -> Value {
     }
 }
 
-/// Every way in which a payload was broken so far, in turn: the value, a flag, the serial, the text, the bytes.
+/// Each known way in which a payload can be broken, in turn: the value, a flag, the serial, the text, the bytes.
 pub(super) fn garbage(detector: &Detector, sample: &Sample, turn: u64) -> Vec<u8> {
     let mut payload = payload(detector, sample);
     let reading = match detector.format {
@@ -78,7 +78,7 @@ fn newest(detector: &Detector, sample: &Sample, value: &Value) -> Value {
         },
     });
     let parameters = &mut payload["Parameters"];
-    // This format names no type, and without one every detector would be taken for High.
+    // This format has no alarm type. Without one every detector would count as `High`.
     if gas.is_low {
         parameters["A1Type"] = json!("Low");
     }
@@ -162,7 +162,7 @@ fn number(value: f64) -> Value {
     }
 }
 
-/// Around one plant, a few hundred metres from each other.
+/// Coordinates around one plant, a few hundred metres from each other.
 fn place(detector: &Detector) -> [String; 2] {
     let (row, column) = ((detector.index / 10) % 100, detector.index % 10);
     [
@@ -179,7 +179,7 @@ fn local_time(detector: &Detector, sample: &Sample) -> String {
             .to_datetime(timestamp)
             .strftime("%Y-%m-%d %H:%M:%S")
             .to_string(),
-        // Out of the calendar: a detector would have nothing to show either.
+        // Outside the calendar: a detector would send no time either.
         _ => String::new(),
     }
 }

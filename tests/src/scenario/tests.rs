@@ -87,13 +87,13 @@ fn every_payload_but_garbage_is_a_complete_reading() {
                 assert_eq!(reading.device.as_str(), detector.serial());
                 assert!(reading.value.is_some() && !reading.doubtful, "{reading:?}");
                 assert!(["ppm", "%LEL", "%VOL"].contains(&reading.unit.as_str()));
-                let told = reading.device_time.expect("a device time");
+                let sent = reading.device_time.expect("a device time");
                 let expected = if scenario == Scenario::StuckClock {
                     STARTED
                 } else {
                     now
                 };
-                assert_eq!(told, expected);
+                assert_eq!(sent, expected);
                 let lit = reading
                     .leds
                     .iter()
@@ -155,7 +155,7 @@ fn low_oxygen_is_low_in_every_format() {
 }
 
 #[test]
-fn sensor_fault_comes_with_clean_air_and_goes() {
+fn a_sensor_fault_begins_in_clean_air_and_ends() {
     for detector in detectors(Scenario::SensorFault) {
         let readings = readings(&detector);
         let (faulty, sound): (Vec<_>, Vec<_>) = readings
@@ -171,7 +171,7 @@ fn sensor_fault_comes_with_clean_air_and_goes() {
 }
 
 #[test]
-fn garbage_is_refused_or_marked_and_good_readings_stand_between() {
+fn garbage_is_refused_or_marked_and_good_readings_come_between() {
     for detector in detectors(Scenario::GarbageReading) {
         let mut refused: Vec<_> = Vec::new();
         let (mut without_value, mut doubtful, mut good) = (0, 0, 0);
@@ -194,7 +194,7 @@ fn garbage_is_refused_or_marked_and_good_readings_stand_between() {
 }
 
 #[test]
-fn silence_is_one_gap_as_long_as_was_asked_for() {
+fn silence_is_one_gap_of_the_configured_length() {
     for detector in detectors(Scenario::Silence) {
         let silent: Vec<_> = story(&detector)
             .iter()
@@ -214,7 +214,7 @@ fn a_stuck_clock_does_not_keep_gas_from_rising() {
 }
 
 #[test]
-fn the_same_seed_tells_the_same_story() {
+fn the_same_seed_gives_the_same_story() {
     let [first, second] = [setting(), setting()]
         .map(|setting| Detector::fleet(5, "A", &Scenario::ALL, &PayloadFormat::ALL, setting));
     for (first, second) in first.iter().zip(&second) {

@@ -1,4 +1,4 @@
-//! The two directions of one connection.
+//! Forwards the two directions of one connection.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -9,10 +9,10 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::{Instant, sleep_until};
 
-/// So many pieces wait in a direction that is delayed; beyond it the sender is not read any further.
+/// Pieces that may wait in a delayed direction. If there are more, the proxy stops reading from the sender.
 const WAITING: usize = 1024;
 
-/// What still passes on one connection. Once stopped, a direction never passes again: bytes are missing in it.
+/// Which directions of a connection are stopped. A stopped direction never passes again, since bytes are missing in it.
 #[derive(Debug, Default)]
 pub(super) struct Connection {
     requests_stopped: AtomicBool,
@@ -29,7 +29,7 @@ impl Connection {
     }
 }
 
-/// How late everything arrives.
+/// How much later everything arrives.
 #[derive(Debug, Default)]
 pub(super) struct Latency {
     micros: AtomicU64,
@@ -46,14 +46,14 @@ impl Latency {
     }
 }
 
-/// What servers sent, as far as it was handed on. Grows with the test that asked for it.
+/// What was forwarded from servers, in memory.
 #[derive(Debug, Default)]
-pub(super) struct Tape {
-    // `None` until somebody wants it; one piece per connection.
+pub(super) struct Recording {
+    // `None` until recording starts. One piece per connection.
     pieces: Mutex<Option<Vec<Vec<u8>>>>,
 }
 
-impl Tape {
+impl Recording {
     pub(super) fn start(&self) {
         self.lock().get_or_insert_default();
     }
@@ -62,7 +62,7 @@ impl Tape {
         self.lock().clone().unwrap_or_default()
     }
 
-    /// A connection's own piece, if anybody wants it; one that began before is recorded from here on.
+    /// Appends to the piece of a connection, if recording has started.
     fn piece(&self, own: &mut Option<usize>, bytes: &[u8]) {
         if let Some(pieces) = self.lock().as_mut() {
             let index = *own.get_or_insert_with(|| {
@@ -78,20 +78,20 @@ impl Tape {
     }
 }
 
-/// A text of which one request shall never be answered.
+/// The text of a request that must never be answered.
 #[derive(Debug, Default)]
-pub(super) struct Trap {
+pub(super) struct UnansweredText {
     // `None` unless it is set.
     text: Mutex<Option<Vec<u8>>>,
 }
 
-impl Trap {
+impl UnansweredText {
     pub(super) fn set(&self, text: &str) {
         *self.lock() = Some(text.as_bytes().to_vec());
     }
 
-    /// Whether the text has now passed, for the first time since it was set; `last` is what may be its beginning.
-    fn springs(&self, last: &mut Vec<u8>, bytes: &[u8]) -> bool {
+    /// Whether the text has now passed, for the first time since it was set. `last` holds bytes that may be its beginning.
+    fn has_passed(&self, last: &mut Vec<u8>, bytes: &[u8]) -> bool {
         let mut text = self.lock();
         let Some(wanted) = text.as_ref() else {
             last.clear();
@@ -118,19 +118,19 @@ pub(super) async fn requests(
     to: OwnedWriteHalf,
     connection: &Connection,
     latency: &Latency,
-    trap: &Trap,
+    unanswered: &UnansweredText,
 ) {
     let stopped = &connection.requests_stopped;
     let (late, waiting) = mpsc::channel(WAITING);
     let mut last = Vec::new();
-    // Before it is handed on: the answer cannot be quicker.
-    let look = |bytes: &[u8]| {
-        if trap.springs(&mut last, bytes) {
+    // Before the request is forwarded, so that its answer cannot pass first.
+    let inspect = |bytes: &[u8]| {
+        if unanswered.has_passed(&mut last, bytes) {
             connection.stop_answers();
         }
     };
     tokio::join!(
-        read(from, late, stopped, latency, look),
+        read(from, late, stopped, latency, inspect),
         write(to, waiting, stopped, |_| {})
     );
 }
@@ -141,14 +141,15 @@ pub(super) async fn answers(
     to: OwnedWriteHalf,
     connection: &Connection,
     latency: &Latency,
-    tape: &Tape,
+    recording: &Recording,
 ) {
     let stopped = &connection.answers_stopped;
     let (late, waiting) = mpsc::channel(WAITING);
     let mut piece = None;
     tokio::join!(
         read(from, late, stopped, latency, |_| {}),
-        write(to, waiting, stopped, |bytes| tape.piece(&mut piece, bytes))
+        write(to, waiting, stopped, |bytes| recording
+            .piece(&mut piece, bytes))
     );
 }
 
@@ -157,7 +158,7 @@ async fn read(
     late: Sender<(Instant, Vec<u8>)>,
     stopped: &AtomicBool,
     latency: &Latency,
-    mut look: impl FnMut(&[u8]),
+    mut inspect: impl FnMut(&[u8]),
 ) {
     let mut buffer = vec![0; 64 << 10];
     let mut last = Instant::now();
@@ -169,8 +170,8 @@ async fn read(
         if stopped.load(Ordering::SeqCst) {
             continue;
         }
-        look(&buffer[..length]);
-        // Never before what was read earlier, when it was a longer way then.
+        inspect(&buffer[..length]);
+        // Never before what was read earlier, even if the delay was longer then.
         last = last.max(Instant::now() + latency.now());
         if late.send((last, buffer[..length].to_vec())).await.is_err() {
             return;
@@ -192,16 +193,16 @@ async fn write(
             continue;
         }
         if to.write_all(&bytes).await.is_err() {
-            // Its reader has gone; what comes has nowhere to go, and the other direction ends by itself.
+            // The reader has disconnected. The other direction ends by itself.
             return;
         }
         passed(&bytes);
     }
     if stopped.load(Ordering::SeqCst) {
-        // Where nothing passes, nobody hears of an end either.
+        // If nothing passes, the end of the connection does not pass either.
         to.forget();
     } else {
-        // Already closed is as good.
+        // It may be closed already.
         to.shutdown().await.ok();
     }
 }

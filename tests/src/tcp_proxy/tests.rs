@@ -10,10 +10,10 @@ use tokio::time::{Instant, sleep, timeout};
 use super::TcpProxy;
 use crate::eventually::{LATE, eventually};
 
-/// A server that sends back what it gets, behind its own name, and tells the test what it got.
+/// A server that sends back what it receives, after its own name, and passes it to the test.
 struct Echo {
     port: u16,
-    got: Receiver<Vec<u8>>,
+    received: Receiver<Vec<u8>>,
     _tasks: JoinSet<()>,
 }
 
@@ -21,35 +21,37 @@ impl Echo {
     async fn start(name: u8) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let port = listener.local_addr()?.port();
-        let (tell, got) = mpsc::channel(64);
+        let (pass, received) = mpsc::channel(64);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((mut stream, _)) = listener.accept().await {
-                let tell = tell.clone();
+                let pass = pass.clone();
                 connections.spawn(async move {
                     let mut buffer = vec![0; 256];
                     while let Ok(length @ 1..) = stream.read(&mut buffer).await {
                         let mut answer = vec![name];
                         answer.extend_from_slice(&buffer[..length]);
-                        tell.send(buffer[..length].to_vec()).await.ok();
+                        pass.send(buffer[..length].to_vec()).await.ok();
                         if stream.write_all(&answer).await.is_err() {
                             return;
                         }
                     }
-                    tell.send(Vec::new()).await.ok();
+                    pass.send(Vec::new()).await.ok();
                 });
             }
         });
         Ok(Self {
             port,
-            got,
+            received,
             _tasks: tasks,
         })
     }
 
-    async fn gets(&mut self) -> Result<Vec<u8>> {
-        Ok(timeout(LATE, self.got.recv()).await?.unwrap_or_default())
+    async fn receives(&mut self) -> Result<Vec<u8>> {
+        Ok(timeout(LATE, self.received.recv())
+            .await?
+            .unwrap_or_default())
     }
 }
 
@@ -57,7 +59,7 @@ async fn connect(proxy: &TcpProxy) -> Result<TcpStream> {
     Ok(TcpStream::connect(("127.0.0.1", proxy.port())).await?)
 }
 
-/// Sends this and returns so many bytes of the answer.
+/// Sends this and returns the answer.
 async fn ask(stream: &mut TcpStream, text: &[u8]) -> Result<Vec<u8>> {
     stream.write_all(text).await?;
     let mut answer = vec![0; text.len() + 1];
@@ -71,7 +73,7 @@ async fn has_ended(stream: &mut TcpStream) -> Result<bool> {
     Ok(matches!(read, Ok(0) | Err(_)))
 }
 
-/// Fails if something is there to be read. To be called when what would have come has had its chance.
+/// Fails if there is something to read. To be called when anything sent before would have arrived.
 fn is_silent(stream: &TcpStream) -> Result<()> {
     let read = stream.try_read(&mut [0; 8]);
     ensure!(
@@ -82,7 +84,7 @@ fn is_silent(stream: &TcpStream) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_cut_ends_what_stands_and_what_comes_until_it_is_healed() -> Result<()> {
+async fn a_cut_closes_open_and_new_connections_until_it_is_healed() -> Result<()> {
     let server = Echo::start(b'a').await?;
     let proxy = TcpProxy::start(server.port).await?;
     let mut old = connect(&proxy).await?;
@@ -94,7 +96,7 @@ async fn a_cut_ends_what_stands_and_what_comes_until_it_is_healed() -> Result<()
     proxy.heal();
     let mut new = connect(&proxy).await?;
     assert_eq!(ask(&mut new, b"2").await?, b"a2");
-    // However short it was, nobody outlives it.
+    // However short the cut is, it closes every connection.
     proxy.cut();
     proxy.heal();
     assert!(has_ended(&mut new).await?);
@@ -106,7 +108,7 @@ async fn a_cut_ends_what_stands_and_what_comes_until_it_is_healed() -> Result<()
 }
 
 #[tokio::test]
-async fn what_is_delayed_arrives_that_late_and_in_order() -> Result<()> {
+async fn delayed_bytes_arrive_late_and_in_order() -> Result<()> {
     const LATER: Duration = Duration::from_millis(80);
     let server = Echo::start(b'a').await?;
     let proxy = TcpProxy::start(server.port).await?;
@@ -116,9 +118,9 @@ async fn what_is_delayed_arrives_that_late_and_in_order() -> Result<()> {
     let started = Instant::now();
     assert_eq!(ask(&mut stream, b"2").await?, b"a2");
     assert!(started.elapsed() >= 2 * LATER, "{:?}", started.elapsed());
-    // What was sent on the longer way is not overtaken by what is sent on the shorter one.
+    // What was sent with the delay is not overtaken by what is sent without.
     stream.write_all(b"3").await?;
-    // Time for the proxy to take it in; on a machine too slow for that the order is right all the more.
+    // Time for the proxy to read it. On a machine that is too slow for that, the order is right anyway.
     sleep(LATER / 4).await;
     proxy.delay(Duration::ZERO);
     stream.write_all(b"4").await?;
@@ -132,36 +134,36 @@ async fn what_is_delayed_arrives_that_late_and_in_order() -> Result<()> {
 }
 
 #[tokio::test]
-async fn in_a_black_hole_everything_stays_open_and_nothing_passes() -> Result<()> {
+async fn in_a_black_hole_connections_stay_open_and_nothing_passes() -> Result<()> {
     let mut server = Echo::start(b'a').await?;
     let proxy = TcpProxy::start(server.port).await?;
     let mut old = connect(&proxy).await?;
     ask(&mut old, b"1").await?;
-    assert_eq!(server.gets().await?, b"1");
+    assert_eq!(server.receives().await?, b"1");
     proxy.black_hole();
     old.write_all(b"2").await?;
     let mut new = connect(&proxy).await?;
     new.write_all(b"3").await?;
-    eventually("the second one is taken", async || {
+    eventually("the second connection is accepted", async || {
         ensure!(proxy.connections() == 2);
         Ok(())
     })
     .await?;
     proxy.heal();
-    // The marker: what passes now was sent after what did not.
+    // What passes now was sent after what did not pass.
     let mut healed = connect(&proxy).await?;
     assert_eq!(ask(&mut healed, b"4").await?, b"a4");
-    assert_eq!(server.gets().await?, b"4");
+    assert_eq!(server.receives().await?, b"4");
     old.write_all(b"5").await?;
     assert_eq!(ask(&mut healed, b"6").await?, b"a6");
-    assert_eq!(server.gets().await?, b"6");
+    assert_eq!(server.receives().await?, b"6");
     is_silent(&old)?;
     is_silent(&new)?;
     assert_eq!(proxy.connections(), 3);
-    // Its client has gone, and the server is not told.
+    // Its client has disconnected, and the server does not notice.
     drop(old);
     assert_eq!(ask(&mut healed, b"7").await?, b"a7");
-    assert_eq!(server.gets().await?, b"7");
+    assert_eq!(server.receives().await?, b"7");
     Ok(())
 }
 
@@ -171,22 +173,22 @@ async fn half_open_lets_requests_pass_and_no_answers() -> Result<()> {
     let proxy = TcpProxy::start(server.port).await?;
     let mut old = connect(&proxy).await?;
     ask(&mut old, b"1").await?;
-    server.gets().await?;
+    server.receives().await?;
     proxy.half_open();
     old.write_all(b"2").await?;
-    assert_eq!(server.gets().await?, b"2");
+    assert_eq!(server.receives().await?, b"2");
     let mut new = connect(&proxy).await?;
     new.write_all(b"3").await?;
-    assert_eq!(server.gets().await?, b"3");
+    assert_eq!(server.receives().await?, b"3");
     proxy.heal();
     let mut healed = connect(&proxy).await?;
     assert_eq!(ask(&mut healed, b"4").await?, b"a4");
-    server.gets().await?;
+    server.receives().await?;
     is_silent(&old)?;
     is_silent(&new)?;
-    // The end of a client passes as what it sends does.
+    // The end of a connection passes like everything the client sends.
     drop(new);
-    assert_eq!(server.gets().await?, b"");
+    assert_eq!(server.receives().await?, b"");
     Ok(())
 }
 
@@ -197,7 +199,7 @@ async fn a_mute_client_is_still_answered() -> Result<()> {
     let mut old = connect(&proxy).await?;
     proxy.delay(Duration::from_millis(50));
     old.write_all(b"1").await?;
-    assert_eq!(server.gets().await?, b"1");
+    assert_eq!(server.receives().await?, b"1");
     // The answer is on its way.
     proxy.mute();
     proxy.delay(Duration::ZERO);
@@ -208,7 +210,7 @@ async fn a_mute_client_is_still_answered() -> Result<()> {
     proxy.heal();
     let mut healed = connect(&proxy).await?;
     assert_eq!(ask(&mut healed, b"3").await?, b"a3");
-    assert_eq!(server.gets().await?, b"3");
+    assert_eq!(server.receives().await?, b"3");
     is_silent(&old)
 }
 

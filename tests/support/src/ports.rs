@@ -1,4 +1,4 @@
-//! Free ports that stay ours: reserved by a lock file, so that tests running side by side never race for one.
+//! Free ports, each reserved by a lock file, so that two tests that run in parallel never use the same one.
 
 use std::fs::{self, File, OpenOptions};
 use std::net::TcpListener;
@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail};
 const FIRST: u16 = 20_000;
 const COUNT: u16 = 12_000;
 
-/// A port of the loopback interface. It is ours until this is dropped, whether somebody listens on it or not: a
-/// restarted process finds its port free.
+/// A port of the loopback interface, reserved until this is dropped, whether a process listens on it or not: a restarted
+/// process finds its port free.
 #[derive(Debug)]
 pub struct Port {
     number: u16,
@@ -20,12 +20,12 @@ pub struct Port {
 }
 
 impl Port {
-    /// The next port that nobody reserved and nobody listens on.
+    /// Reserves the next port that is not reserved and on which nothing listens.
     pub fn reserve() -> Result<Self> {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let folder = std::env::temp_dir().join("subtronics-test-ports");
         fs::create_dir_all(&folder).with_context(|| format!("creating `{}`", folder.display()))?;
-        // Every process starts somewhere else, so that they seldom try the same ones.
+        // Every process begins at another port, so that two processes seldom try the same ones.
         let start = u32::from(FIRST) + std::process::id().wrapping_mul(97) % u32::from(COUNT);
         for _ in 0..COUNT {
             let step = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
@@ -34,7 +34,7 @@ impl Port {
                 FIRST + u16::try_from(offset).context("the range of ports fits 16 bits")?;
             let path = folder.join(number.to_string());
             let opened = OpenOptions::new().create(true).append(true).open(&path);
-            // Somebody else's file (another user) or lock: that port is taken.
+            // The file belongs to another user or is locked: the port is reserved.
             let Ok(lock) = opened else { continue };
             if lock.try_lock().is_err() || TcpListener::bind(("0.0.0.0", number)).is_err() {
                 continue;

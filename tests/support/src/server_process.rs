@@ -1,4 +1,4 @@
-//! One child process of a test: its output goes to a file, it ends with the test at the latest.
+//! A child process of a test. Its output goes to a file, and it ends with the test at the latest.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -19,12 +19,12 @@ pub struct ServerProcess {
     variables: Vec<(String, String)>,
     folder: PathBuf,
     child: Child,
-    // Set when the test ended it on purpose: else its end is a failure of the test.
+    // Set when the test ended it. Otherwise its end is a failure.
     expected_end: bool,
 }
 
 impl ServerProcess {
-    /// Starts it with these arguments alone: of the environment it gets `PATH` and `HOME`.
+    /// Starts it with these arguments. Its environment is `PATH` and `HOME` only.
     pub fn start<A: Into<OsString>>(
         name: &str,
         program: &Path,
@@ -34,7 +34,7 @@ impl ServerProcess {
         Self::start_with(name, program, arguments, &[], folder)
     }
 
-    /// The same with these variables of the environment.
+    /// Starts it with these arguments and additional environment variables.
     pub fn start_with<A: Into<OsString>>(
         name: &str,
         program: &Path,
@@ -55,7 +55,7 @@ impl ServerProcess {
         })
     }
 
-    /// Its name within the test.
+    /// Its name in the output of the test.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -77,7 +77,7 @@ impl ServerProcess {
             .with_context(|| format!("no VmRSS in `{path}`"))
     }
 
-    /// Fails if it ended although nobody asked it to.
+    /// Fails if it ended by itself.
     pub fn check_alive(&mut self) -> Result<()> {
         match self
             .child
@@ -89,13 +89,13 @@ impl ServerProcess {
         }
     }
 
-    /// SIGTERM, and the wait for its end.
+    /// Sends SIGTERM and waits for its end.
     pub async fn terminate(&mut self) -> Result<ExitStatus> {
         self.signal(Signal::TERM)?;
         self.wait().await
     }
 
-    /// SIGKILL, and the wait for its end.
+    /// Sends SIGKILL and waits for its end.
     pub async fn kill(&mut self) -> Result<ExitStatus> {
         self.signal(Signal::KILL)?;
         self.wait().await
@@ -108,19 +108,19 @@ impl ServerProcess {
             .with_context(|| format!("signalling {}", self.name))
     }
 
-    /// SIGUSR1, which makes a broker write what it holds, and does not end it.
-    pub fn nudge(&self) -> Result<()> {
+    /// Sends SIGUSR1: Mosquitto then writes its memory to its file.
+    pub fn send_usr1(&self) -> Result<()> {
         kill_process(Pid::from_child(&self.child), Signal::USR1)
-            .with_context(|| format!("nudging {}", self.name))
+            .with_context(|| format!("sending SIGUSR1 to {}", self.name))
     }
 
-    /// Stops it where it is, as a machine that is overloaded or asleep would.
+    /// Sends SIGSTOP: the process stops as on a machine that is overloaded or asleep.
     pub fn pause(&mut self) -> Result<()> {
         kill_process(Pid::from_child(&self.child), Signal::STOP)
             .with_context(|| format!("pausing {}", self.name))
     }
 
-    /// Lets a paused one go on.
+    /// Sends SIGCONT: a paused process continues.
     pub fn resume(&mut self) -> Result<()> {
         kill_process(Pid::from_child(&self.child), Signal::CONT)
             .with_context(|| format!("resuming {}", self.name))
@@ -136,7 +136,7 @@ impl ServerProcess {
         .await
     }
 
-    /// Starts it again as it was started before; it must have ended.
+    /// Starts it again with the same arguments. It must have ended.
     pub fn restart(&mut self) -> Result<()> {
         self.child = spawn(
             &self.name,
@@ -152,7 +152,7 @@ impl ServerProcess {
 
 impl Drop for ServerProcess {
     fn drop(&mut self) {
-        // It may have ended already; there is nothing else to do about either error.
+        // It may have ended already.
         self.child.kill().ok();
         self.child.wait().ok();
     }
@@ -184,7 +184,7 @@ fn spawn(
         .with_context(|| format!("`{}` is missing: run `tests/run`", program.display()))
 }
 
-/// What a child sees of our environment: settings are passed as flags, nothing is ambient.
+/// The part of our environment that a child gets. Settings are passed as flags.
 pub fn kept_environment() -> impl Iterator<Item = (OsString, OsString)> {
     std::env::vars_os().filter(|(name, _)| name == "PATH" || name == "HOME")
 }
