@@ -41,23 +41,24 @@ fn of_relay(meters: &Meters, relay: &Relay) {
     };
     meters.gauge(
         "gateway.rooms",
-        "Devices watched by clients of this replica.",
+        "Devices with a subscribed client at this replica.",
         read(|counts| counts.rooms),
     );
     meters.gauge(
         "gateway.subscriptions",
-        "Subscriptions of clients of this replica.",
+        "Subscriptions of clients of this replica, one per client and device.",
         read(|counts| counts.subscriptions),
     );
     meters.gauge(
         "gateway.channels",
-        "Channels in Redis to which this replica is subscribed, including those that linger after their last watcher.",
+        "Redis channels this replica is subscribed to. A channel stays for `--linger` after its \
+         last client has left.",
         read(|counts| counts.channels),
     );
     let relay = relay.clone();
     meters.gauge(
         "gateway.subscriber.up",
-        "1 while the subscriber connection, which receives what is published, is open.",
+        "1 while the Redis connection that receives published events is open, else 0.",
         move || u64::from(relay.is_connected()),
     );
 }
@@ -69,17 +70,18 @@ fn of_monitor(meters: &Meters, monitor: &Monitor) {
     };
     meters.gauge(
         "gateway.redis.link.up",
-        "1 while Redis answers.",
+        "1 while Redis answers, else 0.",
         read(|monitor| monitor.status().dependencies.redis.ok),
     );
     meters.gauge(
         "gateway.ingest.listening",
-        "1 while an ingest reports that it listens to the detectors; 0 also while Redis does not answer.",
+        "1 while at least one ingest reports an active subscription at the broker. 0 if none \
+         does, or while Redis does not answer.",
         read(|monitor| monitor.status().dependencies.ingest.ok),
     );
     meters.gauge(
         "gateway.draining",
-        "1 while this replica is shutting down and closes its clients.",
+        "1 while this replica is shutting down, else 0.",
         read(Monitor::is_draining),
     );
 }
@@ -88,13 +90,14 @@ fn of_store(meters: &Meters, store: &Store) {
     let opened = store.clone();
     meters.observed_count(
         "gateway.redis.connections",
-        "Connections opened to Redis for reads and commits.",
+        "Connections made to Redis for queries and commits.",
         move || opened.connections(),
     );
     let reasserted = store.clone();
     meters.observed_count(
         "gateway.reasserted.devices",
-        "Devices whose state was written again because Redis had lost an acknowledgement made here.",
+        "Devices written to Redis again because it had lost an acknowledgement committed by this \
+         replica.",
         move || reasserted.reasserted(),
     );
 }

@@ -78,7 +78,7 @@ impl ClientMetrics {
             connected: meters.count("gateway.connections.opened", "Clients that connected."),
             disconnected: meters.count_by(
                 "gateway.disconnections",
-                "Clients whose connection ended.",
+                "Clients whose connection ended, by reason.",
                 "reason",
                 &CloseReason::CODES,
             ),
@@ -86,15 +86,18 @@ impl ClientMetrics {
             telemetry_packets,
             conflated: meters.count(
                 "gateway.packets.conflated",
-                "Readings that waited and were replaced by a newer one.",
+                "Readings not sent because a newer one of the same device replaced them while \
+                 they waited.",
             ),
             dropped: meters.count(
                 "gateway.packets.dropped",
-                "Packets that waited for a client whose connection ended.",
+                "Waiting packets discarded because the connection of their client had ended.",
             ),
             alarm_wait: meters.durations(
                 "gateway.alarm.wait",
-                "How long alarms, snapshots and replays waited until they were sent or their client was disconnected: the longest wait of each flush, 0 if they were sent at once.",
+                "Time that packets of the alarm lane (alarms, snapshots, replays) waited until \
+                 the client took them or was disconnected. One value per send: the longest wait \
+                 in it, 0 if nothing had to wait.",
             ),
         }
     }
@@ -124,7 +127,7 @@ impl SocketMetrics {
     fn new(meters: &Meters) -> Self {
         let [draining, full, origin, invalid] = meters.count_of_each(
             "gateway.handshakes.refused",
-            "Connection attempts that were refused.",
+            "Socket.IO connection attempts that were refused, by reason.",
             "reason",
             ["draining", "full", "origin", "invalid"],
         );
@@ -137,7 +140,7 @@ impl SocketMetrics {
             },
             commands_refused: meters.count_by(
                 "gateway.commands.refused",
-                "Commands of clients that were refused.",
+                "Commands of clients that were refused, by code.",
                 "code",
                 &Refusal::CODES,
             ),
@@ -176,13 +179,15 @@ impl RelayMetrics {
     fn new(meters: &Meters) -> Self {
         let [client_recoveries, replica_recoveries] = meters.count_by_two(
             "gateway.recoveries",
-            "Times a client that reconnected, or this replica after it missed something, caught up.",
+            "Recoveries after a gap: of a client that subscribed again with its position, or of \
+             this replica after it had missed events.",
             ("of", ["client", "replica"]),
             ("outcome", &Outcome::CODES),
         );
         let [closed, silent, deaf, elsewhere] = meters.count_of_each(
             "gateway.subscriber.lost",
-            "Times the subscriber connection was given up; `deaf`: it answered, but received nothing that was published.",
+            "Times the Redis connection that receives published events was lost or given up, by \
+             reason. `deaf`: it was open, but nothing was received.",
             "reason",
             ["closed", "silent", "deaf", "elsewhere"],
         );
@@ -190,7 +195,7 @@ impl RelayMetrics {
             events: meters.count("gateway.events", "Events received from Redis."),
             unreadable: meters.count(
                 "gateway.events.unreadable",
-                "Events from Redis that could not be read.",
+                "Events received from Redis that could not be parsed.",
             ),
             client_recoveries,
             replica_recoveries,
@@ -202,11 +207,14 @@ impl RelayMetrics {
             },
             overruns: meters.count(
                 "gateway.lagging",
-                "Times events were published faster than they could be processed; what was missed is read from the streams.",
+                "Times this replica dropped events because they were published faster than it \
+                 processed them. It then reads them from the event streams in Redis.",
             ),
             latency: meters.durations(
                 "gateway.event.latency",
-                "From the decision of an event (by the clock of Redis) until it was in the outboxes of all its watchers, missed events included.",
+                "Time from the decision of an event (by the clock of Redis) until it was queued \
+                 for all its subscribers. Includes events that were missed at first and caught up \
+                 later.",
             ),
         }
     }
@@ -239,7 +247,7 @@ impl RestMetrics {
     fn new(meters: &Meters) -> Self {
         let [covered, escalated, not_found] = meters.count_of_each(
             "gateway.acknowledgements",
-            "Acknowledgements of alarms.",
+            "Requests to acknowledge an alarm, by outcome.",
             "outcome",
             ["covered", "escalated", "not_found"],
         );

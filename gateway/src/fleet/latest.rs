@@ -40,7 +40,8 @@ impl LatestFleetReport {
         let (latest, now) = (self.clone(), Arc::clone(clock));
         meters.age(
             "gateway.fleet.unacknowledged.critical.alarm.age",
-            "Age of the oldest open critical alarm that is not acknowledged, since it was raised at whatever level; 0 without one.",
+            "Age of the oldest open critical alarm that is not acknowledged, counted from when it \
+             was raised at any level. 0 without such an alarm.",
             move || {
                 let since = latest.get()?.sample.unacknowledged_since;
                 let age = since.map(|since| now.now().duration_since(since));
@@ -50,7 +51,8 @@ impl LatestFleetReport {
         let (latest, now) = (self.clone(), Arc::clone(clock));
         meters.age(
             "gateway.fleet.sample.age",
-            "Age of the other `gateway_fleet_…` values; grows while Redis is away. All of them are absent before the first sample.",
+            "Age of the sample behind the `gateway_fleet_…` metrics. Grows while Redis is \
+             unavailable. Absent before the first sample, like all of them.",
             move || {
                 let age = now.now().duration_since(latest.get()?.sample.at);
                 Some(age.as_secs_f64())
@@ -62,7 +64,9 @@ impl LatestFleetReport {
         let latest = self.clone();
         meters.gauges(
             "gateway.fleet.devices",
-            "Devices by their worst state: `critical`, `high` or `warning` by the worst open alarm other than silence, else `offline`, else `normal`; `unknown` if the state cannot be read.",
+            "Devices by their worst state: `critical`, `high` or `warning` with an open alarm \
+             other than `device_offline`, else `offline`, else `normal`. `unknown`: the stored \
+             state cannot be read.",
             move |observe| {
                 let Some(report) = latest.get() else { return };
                 let devices = &report.sample.devices;
@@ -109,25 +113,26 @@ impl LatestFleetReport {
         self.register_total(
             meters,
             "gateway.fleet.connections",
-            "Clients of all replicas.",
+            "Clients connected to all replicas together.",
             |totals| totals.connections,
         );
         self.register_total(
             meters,
             "gateway.fleet.subscriptions",
-            "Subscriptions of all replicas.",
+            "Subscriptions at all replicas together.",
             |totals| totals.subscriptions,
         );
         self.register_total(
             meters,
             "gateway.fleet.rooms",
-            "Devices watched by clients of any replica; each replica reports at most 20 000 of them.",
+            "Devices with a subscribed client at any replica. Each replica names at most 20 000 \
+             of them.",
             |totals| totals.rooms,
         );
         self.register_total(
             meters,
             "gateway.fleet.replicas",
-            "Gateways that report their clients.",
+            "Gateway replicas that report their clients.",
             |totals| totals.replicas,
         );
     }
