@@ -1,4 +1,4 @@
-//! Which channels are watched, and which must be subscribed to or left in Redis because of that. Pure.
+//! Which channels are watched, and which subscriptions in Redis must therefore begin or end. Pure.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -137,7 +137,7 @@ impl Interest {
         self.queue = self.channels.keys().cloned().collect();
     }
 
-    /// Up to `limit` channels to unsubscribe from, because nobody came back in time. They count as being left from now on.
+    /// Up to `limit` channels to unsubscribe from, because nobody came back in time. They count as leaving from now on.
     pub(crate) fn begin_unsubscribing(&mut self, now: Instant, limit: usize) -> Vec<Channel> {
         let linger = self.linger;
         let is_over = |interested: &Interested| {

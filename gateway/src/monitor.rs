@@ -23,8 +23,8 @@ use crate::status::{PathObservation, PathStatus, Readiness, StatusHandle};
 
 /// How often Redis is asked.
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
-/// How often the last answers are evaluated, whether Redis answers or not. Clients learn of a silent Redis this long after
-/// `--redis-away-after` at most, and of missing ingests within [`ASK_INTERVAL`].
+/// How often the last answers are evaluated, whether Redis answers or not. Clients are informed of a silent Redis at most
+/// this long after `--redis-away-after` has passed.
 const EVALUATE_INTERVAL: Duration = Duration::from_millis(250);
 /// How long the relay may be without its connection while Redis answers. After that a part of this process is broken.
 const BROKEN_AFTER: Duration = Duration::from_secs(5);

@@ -1,7 +1,7 @@
 //! What a client must be sent about a device: exactly what it missed, or a snapshot that says it is one. Pure.
 //!
 //! The same logic serves a new subscription (with or without the client's last position) and the members of a device of
-//! which this replica missed an event. The position of the members is then our own.
+//! which this replica missed an event. For them, `since` is the position up to which this replica has sent them everything.
 
 use std::sync::Arc;
 

@@ -9,6 +9,8 @@ mod alarms;
 
 mod recovery;
 
+mod readme_client;
+
 mod burst;
 
 mod replicas;

@@ -8,7 +8,7 @@ use shared::store::FleetSample;
 
 use super::totals::FleetTotals;
 
-/// What this replica read last about all devices and replicas; nothing before it has read something. Clones share it.
+/// What this replica read last about all devices and replicas. Empty until it has read something. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LatestFleetReport {
     // A std lock: held for one clone or one assignment, never across an await.
@@ -33,7 +33,7 @@ impl LatestFleetReport {
         latest.clone()
     }
 
-    /// Registers the gauges of the fleet. They are absent from the output until something was read.
+    /// Registers the gauges of the fleet. They are absent from the output while this is empty.
     pub(crate) fn register(&self, meters: &Meters, clock: &Arc<dyn Clock>) {
         self.register_devices(meters);
         self.register_replicas(meters);

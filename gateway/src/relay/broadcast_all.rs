@@ -19,7 +19,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// How much the clocks of ingest and gateway may differ, in milliseconds.
 const CLOCK_TOLERANCE_MS: i64 = 1000;
 
-/// Pins every device that is listed, and every new one, until `finish`. `begun` is the time at which the gateway started.
+/// Pins every listed device, and every new one, until `finish`: the relay then watches it for every client. `begun` is the
+/// time at which the gateway started.
 pub(super) async fn pin_all(
     store: Store,
     shards: ShardSenders,

@@ -1,5 +1,5 @@
-//! Whether what is published arrives. Every process reads the canary's key once a second, which grows while some process
-//! increments and publishes it; a working subscriber connection receives those messages. Pure.
+//! Whether what is published arrives. Some process increments the canary's key in Redis once a second and publishes it. Every
+//! process sees the key grow, and its subscriber connection should receive the messages. Pure.
 
 use std::time::{Duration, Instant};
 

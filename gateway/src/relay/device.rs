@@ -177,7 +177,7 @@ impl WatchedDevice {
         }
     }
 
-    /// Begins a load. Returns the number after which events are needed; `None` if the state is enough.
+    /// Begins a load. Returns the `seq` after which events are needed; `None` if the state is enough.
     pub(super) fn begin_load(&mut self, id: u64) -> Option<u64> {
         let joiners = std::mem::take(&mut self.joiners);
         let repair = std::mem::take(&mut self.repair);

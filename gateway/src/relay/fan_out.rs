@@ -1,4 +1,4 @@
-//! What a device needs to send an event on.
+//! What is needed to send an event to clients.
 
 use std::sync::Arc;
 

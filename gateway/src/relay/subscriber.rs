@@ -1,8 +1,7 @@
 //! The connection on which Redis pushes what is published.
 //!
 //! ```text
-//!            connect                                   give up: closed, silent, deaf, elsewhere
-//! no connection ──▶ connected (canary subscribed) ──▶ no connection, after a pause
+//! not connected ── subscribe to the canary ──▶ connected ── closed, silent, deaf or elsewhere ──▶ not connected
 //! ```
 //!
 //! There is one such connection per process. The shards subscribe on it to the channels of their devices, and do so again

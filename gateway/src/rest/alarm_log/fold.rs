@@ -31,7 +31,7 @@ pub(crate) struct LogRow {
     pub(crate) acknowledged_at: Option<Time>,
     pub(crate) acknowledged_by: Option<String>,
     pub(crate) id: String,
-    /// The same as `id`: rows of the replaced system had it under both names.
+    /// The same as `id`: rows of the replaced system had one name or the other.
     #[serde(rename = "_id")]
     pub(crate) stored_id: String,
     pub(crate) alarm_id: String,
