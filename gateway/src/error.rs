@@ -57,7 +57,7 @@ pub(crate) enum ApiError {
 }
 
 /// The sentence of routes without one of their own.
-pub(crate) const STORE_AWAY: &str = "The data store cannot be reached, try again later";
+pub(crate) const STORE_UNAVAILABLE: &str = "The data store cannot be reached, try again later";
 
 /// The sentence if the stored keys of one device cannot be read. Other devices are not affected.
 pub(crate) const DEVICE_BROKEN: &str = "The stored device cannot be read";
@@ -74,16 +74,16 @@ pub(crate) struct ErrorBody {
 
 impl ApiError {
     /// Redis could not answer, for a route without a sentence of its own.
-    pub(crate) fn away(source: ReadError) -> Self {
+    pub(crate) fn unavailable(source: ReadError) -> Self {
         let sentence = match &source {
             ReadError::Store(StoreError::Refused(_)) => DEVICE_BROKEN,
-            _ => STORE_AWAY,
+            _ => STORE_UNAVAILABLE,
         };
         Self::Unavailable { sentence, source }
     }
 
     /// Redis could not answer, for a route with this sentence. To be used with `map_err`.
-    pub(crate) fn away_with(sentence: &'static str) -> impl Fn(ReadError) -> Self + Copy {
+    pub(crate) fn unavailable_with(sentence: &'static str) -> impl Fn(ReadError) -> Self + Copy {
         move |source| Self::Unavailable { sentence, source }
     }
 

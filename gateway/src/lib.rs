@@ -147,7 +147,7 @@ pub async fn serve(
     ended
 }
 
-/// A Redis that is away may come back. One that cannot be used would still be so after any wait.
+/// An unavailable Redis may come back. One that cannot be used stays unusable however long we wait.
 async fn open_store(config: &Config) -> anyhow::Result<Store> {
     let store = Store::new(config.redis.clone(), Arc::new(SystemClock::default()));
     if let Err(err @ StoreError::Unusable(_)) = store.ping().await {

@@ -25,7 +25,7 @@ pub(crate) struct PathStatus {
 pub(crate) enum Readiness {
     /// Everything answers.
     Ok,
-    /// Something that every replica needs is away. Clients are served and informed.
+    /// Something that every replica needs is unavailable. Clients are served and informed.
     Degraded,
     /// Do not send clients here.
     Unready,

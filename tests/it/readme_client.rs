@@ -3,11 +3,11 @@
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
-use tests::eventually::LATE;
-use tests::link::Link;
+use test_support::eventually::LATE;
+use test_support::server_process::kept_environment;
 use tests::repository;
-use tests::server_process::kept_environment;
 use tests::stack::Stack;
+use tests::tcp_proxy::TcpProxy;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{ChildStdout, Command};
 use tokio::time::timeout;
@@ -20,7 +20,7 @@ fn the_readme_has_the_tested_client() -> Result<()> {
     let (readme, client) = (read("gateway/README.md")?, read("tests/js/follow.mjs")?);
     ensure!(
         readme.contains(&format!("```js\n{client}```\n")),
-        "gateway/README.md has not the text of tests/js/follow.mjs"
+        "gateway/README.md must contain the text of tests/js/follow.mjs"
     );
     Ok(())
 }
@@ -46,10 +46,10 @@ async fn it_shows_every_event_once_in_order_across_lost_connections() -> Result<
     let device = stack.device(SERIAL);
     device.send(1).await?;
     stack.shows(SERIAL, 1).await?;
-    let link = Link::start(stack.gateways[0].port()).await?;
+    let proxy = TcpProxy::start(stack.gateways[0].port()).await?;
     let mut client = Command::new("node")
         .arg(repository::script("follow.mjs")?)
-        .arg(format!("http://127.0.0.1:{}", link.port()))
+        .arg(format!("http://127.0.0.1:{}", proxy.port()))
         .arg(SERIAL)
         .env_clear()
         .envs(kept_environment())
@@ -80,7 +80,7 @@ async fn it_shows_every_event_once_in_order_across_lost_connections() -> Result<
         .enumerate()
         {
             if number == lost_after {
-                link.reset();
+                proxy.reset();
             }
             assert_eq!(shown.next().await?, expected, "round {round}");
         }

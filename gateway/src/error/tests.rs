@@ -29,7 +29,9 @@ fn the_body_has_the_text_under_both_keys() {
 #[test]
 fn causes_are_not_sent() {
     let source = ReadError::TimedOut(Duration::from_millis(7));
-    let (status, body) = answer(ApiError::away_with("Failed to fetch statistics")(source));
+    let (status, body) = answer(ApiError::unavailable_with("Failed to fetch statistics")(
+        source,
+    ));
     assert_eq!(status, 503);
     assert!(
         body.contains(r#""error":"Failed to fetch statistics""#),

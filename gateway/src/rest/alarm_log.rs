@@ -22,8 +22,8 @@ use crate::error::ApiError;
 use crate::store_reader::{ReadError, StoreReader};
 use fold::{LogFold, LogRow};
 
-const LOGS_AWAY: &str = "Failed to fetch alarm logs";
-const STATISTICS_AWAY: &str = "Failed to fetch statistics";
+const LOGS_UNAVAILABLE: &str = "Failed to fetch alarm logs";
+const STATISTICS_UNAVAILABLE: &str = "Failed to fetch statistics";
 
 /// Partitions read at the same time by one request.
 const CONCURRENT_PARTITIONS: usize = 8;
@@ -90,14 +90,14 @@ pub(crate) async fn statistics(
 ) -> Result<Response, ApiError> {
     let query = Query::parse(raw.as_deref());
     let filter = LogFilter::of_counts(&query)?;
-    let away = ApiError::away_with(STATISTICS_AWAY);
+    let unavailable = ApiError::unavailable_with(STATISTICS_UNAVAILABLE);
     let _permit = context.begin_large_read().await?;
     let counts: Vec<Statistics> = stream::iter(partitions(&context.reader, &filter))
         .map(|number| count(&context.reader, &filter, number))
         .buffer_unordered(CONCURRENT_PARTITIONS)
         .try_collect()
         .await
-        .map_err(away)?;
+        .map_err(unavailable)?;
     let mut statistics = Statistics::default();
     for part in counts {
         statistics.merge(part);
@@ -189,7 +189,7 @@ async fn newest(
     filter: &LogFilter,
     limit: usize,
 ) -> Result<Vec<LogRow>, ApiError> {
-    let away = ApiError::away_with(LOGS_AWAY);
+    let unavailable = ApiError::unavailable_with(LOGS_UNAVAILABLE);
     let _permit = context.begin_large_read().await?;
     let mut cursors: Vec<Cursor> = stream::iter(partitions(&context.reader, filter))
         .map(|number| async move {
@@ -199,7 +199,7 @@ async fn newest(
         .buffer_unordered(CONCURRENT_PARTITIONS)
         .try_collect()
         .await
-        .map_err(away)?;
+        .map_err(unavailable)?;
     let mut rows = Vec::new();
     while rows.len() < limit {
         let heads = cursors.iter_mut().filter(|cursor| !cursor.rows.is_empty());
@@ -208,7 +208,10 @@ async fn newest(
         };
         rows.extend(cursor.rows.pop_front());
         if cursor.rows.is_empty() {
-            cursor.fill(&context.reader, filter).await.map_err(away)?;
+            cursor
+                .fill(&context.reader, filter)
+                .await
+                .map_err(unavailable)?;
         }
     }
     Ok(rows)

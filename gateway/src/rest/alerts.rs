@@ -20,7 +20,10 @@ pub(crate) async fn list(
 ) -> Result<Response, ApiError> {
     let reader = &context.reader;
     let alarms = reader.store.alarms(&device, context.alerts_bound);
-    let alarms = reader.with_timeout(alarms).await.map_err(ApiError::away)?;
+    let alarms = reader
+        .with_timeout(alarms)
+        .await
+        .map_err(ApiError::unavailable)?;
     let alarms = alarms.ok_or(ApiError::UnknownDevice)?;
     let alerts: Vec<Box<RawValue>> = alarms
         .iter()
@@ -47,7 +50,10 @@ pub(crate) async fn acknowledge(
     let name = body.name()?;
     let reader = &context.reader;
     let answer = apply::acknowledge(&reader.store, &alert.device, &alert.id, name, body.seen);
-    let answer = reader.with_timeout(answer).await.map_err(ApiError::away)?;
+    let answer = reader
+        .with_timeout(answer)
+        .await
+        .map_err(ApiError::unavailable)?;
     let counts = &context.metrics.rest.acknowledgements;
     let count = match answer.answer {
         Acknowledged::Covered => &counts.covered,

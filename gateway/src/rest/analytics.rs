@@ -57,7 +57,7 @@ pub(crate) async fn connections(State(context): State<RestContext>) -> Result<Re
     let _permit = context.begin_large_read().await?;
     let reader = &context.reader;
     let reports = reader.with_timeout(reader.store.watchers()).await;
-    let reports = reports.map_err(ApiError::away)?;
+    let reports = reports.map_err(ApiError::unavailable)?;
     let now = context.now();
     let totals = FleetTotals::of(&reports);
     let replicas = reports.iter().map(|(replica, report)| ReplicaItem {

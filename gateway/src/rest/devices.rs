@@ -30,7 +30,7 @@ pub(crate) async fn list(State(context): State<RestContext>) -> Result<Response,
     let reader = &context.reader;
     let devices = reader.with_timeout(reader.store.devices()).await;
     let mut devices: Vec<DeviceId> = devices
-        .map_err(ApiError::away)?
+        .map_err(ApiError::unavailable)?
         .into_iter()
         .map(|(device, _)| device)
         .collect();
@@ -40,7 +40,7 @@ pub(crate) async fn list(State(context): State<RestContext>) -> Result<Response,
     let mut count = 0_usize;
     for chunk in devices.chunks(CHUNK) {
         let states = reader.with_timeout(reader.store.states(chunk)).await;
-        let states = states.map_err(ApiError::away)?;
+        let states = states.map_err(ApiError::unavailable)?;
         let now = context.now();
         for (state, last_message) in states.into_iter().flatten() {
             let Some(item) = DeviceItem::of(&state, last_message, now) else {
@@ -74,7 +74,7 @@ pub(crate) async fn one(
 ) -> Result<Response, ApiError> {
     let stored = context.reader.device(&device).await;
     let (state, last_message) = stored
-        .map_err(ApiError::away)?
+        .map_err(ApiError::unavailable)?
         .ok_or(ApiError::UnknownDevice)?;
     let item = DeviceItem::of(&state, last_message, context.now());
     Ok(reply::ok(&DeviceReply {
@@ -104,7 +104,10 @@ pub(crate) async fn retire(
     let name = body::name("retired_by", body.retired_by.as_deref())?;
     let reader = &context.reader;
     let answer = apply::retire(&reader.store, &device, name);
-    let answer = reader.with_timeout(answer).await.map_err(ApiError::away)?;
+    let answer = reader
+        .with_timeout(answer)
+        .await
+        .map_err(ApiError::unavailable)?;
     context.record_changes(&device, &answer.changes);
     match answer.answer {
         Retired::NotFound => Err(ApiError::UnknownDevice),

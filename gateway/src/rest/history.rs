@@ -29,10 +29,16 @@ pub(crate) async fn samples(
     let (since, until) = (query.moment("since")?, query.moment("until")?);
     let reader = &context.reader;
     let history = reader.store.history(&device, since, until, query.limit()?);
-    let stored = reader.with_timeout(history).await.map_err(ApiError::away)?;
+    let stored = reader
+        .with_timeout(history)
+        .await
+        .map_err(ApiError::unavailable)?;
     if stored.is_empty() {
         // A known device without samples in this time answers with an empty list, an unknown device with 404.
-        let known = reader.device(&device).await.map_err(ApiError::away)?;
+        let known = reader
+            .device(&device)
+            .await
+            .map_err(ApiError::unavailable)?;
         known.ok_or(ApiError::UnknownDevice)?;
     }
     let samples: Vec<_> = stored.into_iter().filter_map(as_json).collect();

@@ -45,7 +45,7 @@ pub(crate) async fn show(
 ) -> Result<Response, ApiError> {
     let reader = &context.reader;
     let ingest = reader.with_timeout(reader.store.ingest_status()).await;
-    let ingest = ingest.map_err(ApiError::away)?;
+    let ingest = ingest.map_err(ApiError::unavailable)?;
     let base = base_url(&headers);
     Ok(reply::ok(&ConfigReply {
         mqtt_broker: "",

@@ -17,7 +17,7 @@ pub(crate) async fn latest(
     DevicePath(device): DevicePath,
 ) -> Result<Response, ApiError> {
     let stored = context.reader.device_with_payload(&device).await;
-    let stored = stored.map_err(ApiError::away)?;
+    let stored = stored.map_err(ApiError::unavailable)?;
     let stored = stored.ok_or(ApiError::UnknownDevice)?;
     let freshness = freshness(&stored.state, stored.last_message, context.now());
     let data = event::data(&stored.state, freshness, stored.payload.as_deref());

@@ -1,4 +1,4 @@
-//! The router as a client sees it. The tests in `stored` have a Redis of their own, the others one that is away.
+//! The router as a client sees it. The tests in `stored` have a Redis of their own. The others have none.
 
 mod document;
 mod stored;
@@ -178,13 +178,16 @@ async fn unreadable_queries_are_refused_before_anything_is_read() {
 #[tokio::test]
 async fn without_redis_every_answer_that_needs_it_is_503() {
     let router = without_redis(&[]);
-    let away = crate::error::STORE_AWAY;
+    let unavailable = crate::error::STORE_UNAVAILABLE;
     for (line, error) in [
-        ("GET /devices/OTSM-0114/subtronics/telemetry/latest", away),
-        ("GET /devices/OTSM-0114/subtronics/alerts", away),
+        (
+            "GET /devices/OTSM-0114/subtronics/telemetry/latest",
+            unavailable,
+        ),
+        ("GET /devices/OTSM-0114/subtronics/alerts", unavailable),
         (
             "POST /devices/OTSM-0114/subtronics/alerts/a1/acknowledge",
-            away,
+            unavailable,
         ),
         (
             "GET /devices/OTSM-0114/alarm-logs",
@@ -192,10 +195,10 @@ async fn without_redis_every_answer_that_needs_it_is_503() {
         ),
         ("GET /alarm-logs/?limit=1000", "Failed to fetch alarm logs"),
         ("GET /alarm-logs/statistics", "Failed to fetch statistics"),
-        ("GET /api/devices", away),
-        ("GET /api/devices/OTSM-0114", away),
-        ("GET /api/devices/OTSM-0114/history", away),
-        ("GET /config", away),
+        ("GET /api/devices", unavailable),
+        ("GET /api/devices/OTSM-0114", unavailable),
+        ("GET /api/devices/OTSM-0114/history", unavailable),
+        ("GET /config", unavailable),
     ] {
         let found = error_of(send(&router, request(line)).await).await;
         assert_eq!(found, (503, error.to_owned()), "{line}");

@@ -1,6 +1,6 @@
 //! Outcomes of exports: one log line when the collector stops accepting them, one when it accepts them again, and a count.
 //!
-//! The library logs every failed export, one every few seconds while a collector is away. The log filter leaves those lines
+//! The library logs every failed export, one every few seconds while a collector is unavailable. The log filter leaves those lines
 //! out ([`LIBRARY_LINES`]).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

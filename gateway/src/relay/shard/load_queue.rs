@@ -1,4 +1,4 @@
-//! The order in which devices are loaded, and the pauses while Redis is away.
+//! The order in which devices are loaded, and the pauses while Redis is unavailable.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub(super) struct LoadQueue {
     under_way: usize,
     last_id: u64,
     backoff: Backoff,
-    /// No load begins before this, because Redis was away.
+    /// No load begins before this, because Redis was unavailable.
     paused_until: Option<Instant>,
 }
 
@@ -80,7 +80,7 @@ impl LoadQueue {
         self.backoff.pause()
     }
 
-    /// A load failed because Redis is away.
+    /// A load failed because Redis is unavailable.
     pub(super) fn pause(&mut self) {
         if self.paused_until.is_none() {
             self.paused_until = Some(Instant::now() + self.backoff.pause());
