@@ -1,4 +1,4 @@
-//! The life of an alarm, as clients see it.
+//! The life of an alarm, as clients receive it.
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use tests::stack::Stack;
 
 const SERIAL: &str = "OTSM-0001";
 
-/// Sends a value and returns what the client is told about alarms in the same position.
+/// Sends a value and returns the `device:alerts:changed` of the same position.
 async fn change(browser: &Browser, device: &Device, value: impl Into<Value>) -> Result<Value> {
     let from = browser.seen_count();
     device.send(value).await?;
@@ -46,21 +46,21 @@ async fn one_alarm_escalates_and_returns_under_the_same_id_until_it_is_cleared()
         (10, "cleared", "alarm_level_1", "warning"),
     ] {
         if change_name.is_empty() {
-            // No change of level: nothing is told but the reading.
+            // No change of level: only the reading is sent.
             let from = browser.seen_count();
             device.send(value).await?;
             browser.event_after(from, "device:data", SERIAL).await?;
             continue;
         }
-        let told = change(&browser, &device, value).await?;
-        let alert = only_alert(&told)?;
-        assert_eq!(alert["id"], first["id"], "{told}");
-        assert_eq!(alert["change"], change_name, "{told}");
-        assert_eq!(alert["type"], kind, "{told}");
-        assert_eq!(alert["severity"], severity, "{told}");
+        let event = change(&browser, &device, value).await?;
+        let alert = only_alert(&event)?;
+        assert_eq!(alert["id"], first["id"], "{event}");
+        assert_eq!(alert["change"], change_name, "{event}");
+        assert_eq!(alert["type"], kind, "{event}");
+        assert_eq!(alert["severity"], severity, "{event}");
     }
 
-    // Raised and escalated are alerts, the way back is not.
+    // `device:alerts` is sent for a raise or an escalation, not for the way back.
     let alerts = browser.events("device:alerts", SERIAL);
     let kinds: Vec<&Value> = alerts
         .iter()
@@ -96,7 +96,7 @@ async fn the_deadband_holds_an_alarm_just_below_its_level() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_latching_alarm_stays_until_the_value_is_back_and_it_was_acknowledged() -> Result<()> {
+async fn a_latching_alarm_stays_open_until_the_value_is_low_and_it_is_acknowledged() -> Result<()> {
     let stack = Stack::start().await?;
     let device = stack.device(SERIAL);
     let browser = stack.browser().await?;
@@ -111,11 +111,11 @@ async fn a_latching_alarm_stays_until_the_value_is_back_and_it_was_acknowledged(
     for (value, expected) in [(10, "latched"), (300, "unlatched"), (20, "latched")] {
         let from = browser.seen_count();
         device.publish(&latching(value)).await?;
-        let told = browser
+        let event = browser
             .event_after(from, "device:alerts:changed", SERIAL)
             .await?;
-        assert_eq!(only_alert(&told)?["change"], expected, "{told}");
-        assert_eq!(only_alert(&told)?["id"], id);
+        assert_eq!(only_alert(&event)?["change"], expected, "{event}");
+        assert_eq!(only_alert(&event)?["id"], id);
     }
     assert_eq!(stack.latest(SERIAL).await?["alarm_status"], "ALARM");
     assert_eq!(stack.alerts(SERIAL).await?[0]["state"], "latched");
@@ -125,16 +125,16 @@ async fn a_latching_alarm_stays_until_the_value_is_back_and_it_was_acknowledged(
         .acknowledge(SERIAL, id.as_str().unwrap_or_default(), "")
         .await?
         .expect(200)?;
-    let told = browser
+    let event = browser
         .event_after(from, "device:alerts:changed", SERIAL)
         .await?;
-    let changes: Vec<&Value> = told["alerts"]
+    let changes: Vec<&Value> = event["alerts"]
         .as_array()
         .into_iter()
         .flatten()
         .map(|alert| &alert["change"])
         .collect();
-    assert_eq!(changes, ["acknowledged", "cleared"], "{told}");
+    assert_eq!(changes, ["acknowledged", "cleared"], "{event}");
     stack
         .latest_with(SERIAL, "NORMAL", |latest| {
             latest["alarm_status"] == "NORMAL"
@@ -144,7 +144,7 @@ async fn a_latching_alarm_stays_until_the_value_is_back_and_it_was_acknowledged(
 }
 
 #[tokio::test]
-async fn an_acknowledgement_is_seen_by_a_second_client_at_another_gateway() -> Result<()> {
+async fn an_acknowledgement_reaches_a_client_at_another_gateway() -> Result<()> {
     let stack = tests::stack::Plan::default().gateways(2).start().await?;
     let device = stack.device(SERIAL);
     let port = stack.gateways[1].port();
@@ -160,16 +160,16 @@ async fn an_acknowledgement_is_seen_by_a_second_client_at_another_gateway() -> R
     let from = second.seen_count();
     let answer = stack.acknowledge(SERIAL, &id, &body).await?.expect(200)?;
     assert_eq!(answer, json!({"success": true}));
-    let told = second
+    let event = second
         .event_after(from, "device:alerts:changed", SERIAL)
         .await?;
-    let alert = only_alert(&told)?;
+    let alert = only_alert(&event)?;
     assert_eq!(alert["change"], "acknowledged");
     assert_eq!(alert["state"], "acknowledged");
     assert_eq!(alert["acknowledged_by"], "Asha");
     let at = alert["acknowledged_at"].clone();
 
-    // A repeat keeps the first name and time, and tells nobody.
+    // A repeated acknowledgement keeps the first name and time, and is not sent to clients.
     let repeat = json!({"acknowledged_by": "Ravi"}).to_string();
     let answer = stack.acknowledge(SERIAL, &id, &repeat).await?.expect(200)?;
     assert_eq!(answer, json!({"success": true}));
@@ -177,7 +177,7 @@ async fn an_acknowledgement_is_seen_by_a_second_client_at_another_gateway() -> R
     assert_eq!(kept[0]["acknowledged_by"], "Asha");
     assert_eq!(kept[0]["acknowledged_at"], at);
 
-    // An escalation needs a new one.
+    // An escalated alarm must be acknowledged again.
     let escalated = change(&second, &device, 1100).await?;
     let alert = only_alert(&escalated)?;
     assert_eq!(alert["change"], "escalated", "{escalated}");
@@ -204,7 +204,7 @@ async fn an_acknowledgement_covers_only_what_was_seen() -> Result<()> {
     };
     for body in [
         seen(&raised, &raised["epoch"]),
-        // A position of another epoch says nothing about this alarm.
+        // A position of another epoch does not cover this alarm.
         seen(&escalated, &json!("000000000000")),
     ] {
         let answer = stack.acknowledge(SERIAL, &id, &body).await?.expect(200)?;
@@ -271,11 +271,11 @@ async fn the_off_delay_clears_an_alarm_without_another_message() -> Result<()> {
     device.send(10).await?;
     let back = browser.event_after(from, "device:data", SERIAL).await?;
     assert_eq!(back["data"]["alarm_status"], "ALARM", "{back}");
-    let told = browser
+    let event = browser
         .event_after(from, "device:alerts:changed", SERIAL)
         .await?;
-    assert_eq!(only_alert(&told)?["change"], "cleared");
-    assert!(told["seq"].as_u64() > back["seq"].as_u64(), "{told}");
+    assert_eq!(only_alert(&event)?["change"], "cleared");
+    assert!(event["seq"].as_u64() > back["seq"].as_u64(), "{event}");
     let last = browser
         .events("device:data", SERIAL)
         .pop()

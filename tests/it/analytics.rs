@@ -1,4 +1,4 @@
-//! `/api/analytics/connections`: any gateway tells what all of them report.
+//! `/api/analytics/connections`: every gateway returns the connections of all gateways.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -7,7 +7,7 @@ use tests::eventually::eventually;
 use tests::stack::{Plan, Stack};
 
 #[tokio::test]
-async fn any_gateway_tells_who_watches_how_many_at_all_of_them() -> Result<()> {
+async fn every_gateway_returns_the_watchers_at_all_gateways() -> Result<()> {
     let mut stack = Plan::default()
         .gateways(2)
         .gateway("--report-interval=1s --replica-name=here")
@@ -23,20 +23,20 @@ async fn any_gateway_tells_who_watches_how_many_at_all_of_them() -> Result<()> {
     other.subscribe("OTSM-0002").await?;
 
     for gateway in &stack.gateways {
-        eventually("both gateways are in the sums", async || {
-            let told = gateway.get("/api/analytics/connections").await?;
-            let told = told.expect(200)?;
-            ensure!(told["connections"] == 3, "{told}");
-            ensure!(told["subscriptions"] == 4, "{told}");
-            ensure!(told["devices_watched"] == 2, "{told}");
-            ensure!(told["more"] == false, "{told}");
-            let replicas = told["replicas"].as_array().map_or(0, Vec::len);
-            ensure!(replicas == 2, "{told}");
-            let polling = sum(&told, "polling");
-            ensure!((polling, sum(&told, "websocket")) == (1, 2), "{told}");
-            let most = &told["devices"][0];
-            ensure!(most["device_id"] == "OTSM-0001", "{told}");
-            ensure!(most["watchers"] == 3, "{told}");
+        eventually("both gateways are counted", async || {
+            let report = gateway.get("/api/analytics/connections").await?;
+            let report = report.expect(200)?;
+            ensure!(report["connections"] == 3, "{report}");
+            ensure!(report["subscriptions"] == 4, "{report}");
+            ensure!(report["devices_watched"] == 2, "{report}");
+            ensure!(report["more"] == false, "{report}");
+            let replicas = report["replicas"].as_array().map_or(0, Vec::len);
+            ensure!(replicas == 2, "{report}");
+            let polling = sum(&report, "polling");
+            ensure!((polling, sum(&report, "websocket")) == (1, 2), "{report}");
+            let most = &report["devices"][0];
+            ensure!(most["device_id"] == "OTSM-0001", "{report}");
+            ensure!(most["watchers"] == 3, "{report}");
             let split = most["replicas"].as_object();
             let mut split: Vec<_> = split
                 .into_iter()
@@ -44,21 +44,21 @@ async fn any_gateway_tells_who_watches_how_many_at_all_of_them() -> Result<()> {
                 .map(|(_, n)| n.as_u64())
                 .collect();
             split.sort_unstable();
-            ensure!(split == [Some(1), Some(2)], "{told}");
+            ensure!(split == [Some(1), Some(2)], "{report}");
             Ok(())
         })
         .await?;
     }
 
-    // One that dies is forgotten after three intervals.
+    // The report of a gateway that dies is dropped after three intervals.
     other.disconnect().await?;
     polling.disconnect().await?;
     stack.gateways[1].process.kill().await?;
-    eventually("the dead one is forgotten", async || {
-        let told = stack.get("/api/analytics/connections").await?.expect(200)?;
-        let replicas = told["replicas"].as_array().map_or(0, Vec::len);
-        ensure!(replicas == 1 && told["connections"] == 1, "{told}");
-        ensure!(told["devices_watched"] == 1, "{told}");
+    eventually("the report of the dead gateway is dropped", async || {
+        let report = stack.get("/api/analytics/connections").await?.expect(200)?;
+        let replicas = report["replicas"].as_array().map_or(0, Vec::len);
+        ensure!(replicas == 1 && report["connections"] == 1, "{report}");
+        ensure!(report["devices_watched"] == 1, "{report}");
         Ok(())
     })
     .await?;
@@ -68,14 +68,14 @@ async fn any_gateway_tells_who_watches_how_many_at_all_of_them() -> Result<()> {
 
 #[tokio::test]
 async fn a_gateway_that_stops_withdraws_its_report_at_once() -> Result<()> {
-    // Of an interval that no test waits for three times.
+    // An interval so long that no report is dropped by its age.
     let plan = Plan::default().gateways(2);
     let mut stack = plan.gateway("--report-interval=10m").start().await?;
     let replicas = async |stack: &Stack, wanted: usize| {
-        eventually(&format!("{wanted} report"), async || {
-            let told = stack.get("/api/analytics/connections").await?.expect(200)?;
-            let replicas = told["replicas"].as_array().map_or(0, Vec::len);
-            ensure!(replicas == wanted, "{told}");
+        eventually(&format!("{wanted} gateways report"), async || {
+            let report = stack.get("/api/analytics/connections").await?.expect(200)?;
+            let replicas = report["replicas"].as_array().map_or(0, Vec::len);
+            ensure!(replicas == wanted, "{report}");
             Ok(())
         })
         .await
@@ -88,7 +88,7 @@ async fn a_gateway_that_stops_withdraws_its_report_at_once() -> Result<()> {
     stack.pass()
 }
 
-fn sum(told: &Value, field: &str) -> u64 {
-    let replicas = told["replicas"].as_array().into_iter().flatten();
+fn sum(report: &Value, field: &str) -> u64 {
+    let replicas = report["replicas"].as_array().into_iter().flatten();
     replicas.filter_map(|replica| replica[field].as_u64()).sum()
 }

@@ -139,10 +139,10 @@ async fn hostile_serials_are_ordinary_devices() -> Result<()> {
         let browser = stack.browser().await?;
         browser.subscribe(serial).await?;
         stack.device(serial).send(350).await?;
-        let told = browser
+        let event = browser
             .event_after(0, "device:alerts:changed", serial)
             .await?;
-        let id = told["alerts"][0]["id"]
+        let id = event["alerts"][0]["id"]
             .as_str()
             .unwrap_or_default()
             .to_owned();
@@ -192,7 +192,7 @@ async fn a_device_whose_keys_have_the_wrong_type_does_not_stop_its_neighbours() 
     let broken: DeviceId = "OTSM-0666".parse()?;
     let number = broken.partition(64);
     let keys = PartitionKeys::new(number);
-    // A neighbour of the same partition, whose script touches the same indexes.
+    // A device of the same partition, whose commits change the same indexes.
     let neighbour = (0..10_000)
         .map(|n| format!("OTSM-{n:04}"))
         .find(|serial| {
@@ -258,15 +258,15 @@ async fn a_stored_state_that_cannot_be_read_is_replaced_by_the_next_reading() ->
     }
     let from = browser.seen_count();
     device.send(310).await?;
-    let told = browser
+    let event = browser
         .event_after(from, "device:data", "OTSM-0001")
         .await?;
-    assert_eq!(told["snapshot"], true, "{told}");
-    assert_eq!(told["data"]["sensor_reading"], 310);
+    assert_eq!(event["snapshot"], true, "{event}");
+    assert_eq!(event["data"]["sensor_reading"], 310);
     let kept: u64 = redis::cmd("XLEN")
         .arg(keys.quarantine())
         .query_async(&mut redis)
         .await?;
-    assert_eq!(kept, 1, "the lost state is kept for whoever looks into it");
+    assert_eq!(kept, 1, "the lost state is kept for inspection");
     stack.pass()
 }

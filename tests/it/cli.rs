@@ -1,4 +1,4 @@
-//! The command lines, as an operator meets them.
+//! The command lines of the services.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -23,17 +23,17 @@ fn run(program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Result<
         .with_context(|| format!("running {program}"))
 }
 
-/// Expects exit 2 and a message on stderr that names what is wrong.
+/// Expects exit code 2 and one line on stderr that names what is wrong.
 #[track_caller]
 fn check_refused(program: &str, arguments: &[&str], named: &str) -> Result<()> {
     let output = run(program, arguments, &[])?;
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    let shown = format!("{program} {arguments:?}: {told}");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let shown = format!("{program} {arguments:?}: {text}");
     ensure!(output.status.code() == Some(2), "{shown}");
-    ensure!(told.contains(named), "it does not name `{named}`: {shown}");
+    ensure!(text.contains(named), "it does not name `{named}`: {shown}");
     ensure!(output.stdout.is_empty(), "something on stdout: {shown}");
-    ensure!(!told.contains("panicked"), "{shown}");
-    let lines = told.lines().filter(|line| !line.trim().is_empty()).count();
+    ensure!(!text.contains("panicked"), "{shown}");
+    let lines = text.lines().filter(|line| !line.trim().is_empty()).count();
     ensure!(lines == 1, "{lines} lines instead of one sentence: {shown}");
     Ok(())
 }
@@ -104,9 +104,9 @@ fn a_password_is_never_printed() -> Result<()> {
     for arguments in [&["--help"][..], &[][..]] {
         for program in ["ingest", "gateway"] {
             let output = run(program, arguments, &variables)?;
-            let told = [output.stdout, output.stderr].concat();
-            let told = String::from_utf8_lossy(&told).into_owned();
-            ensure!(!told.contains(secret), "{program} {arguments:?}: {told}");
+            let text = [output.stdout, output.stderr].concat();
+            let text = String::from_utf8_lossy(&text).into_owned();
+            ensure!(!text.contains(secret), "{program} {arguments:?}: {text}");
         }
     }
     Ok(())
@@ -115,7 +115,7 @@ fn a_password_is_never_printed() -> Result<()> {
 #[tokio::test]
 async fn a_password_is_not_in_the_log_of_a_running_service() -> Result<()> {
     let secret = "hunter2secret";
-    // Nobody is there: what failed is told, too.
+    // Nothing listens there: failures are logged too.
     let nobody = Port::reserve()?;
     let collector = format!("http://user:{secret}@127.0.0.1:{}", nobody.number());
     let metrics = format!("https://user:{secret}@127.0.0.1:{}", nobody.number());
@@ -133,7 +133,7 @@ async fn a_password_is_not_in_the_log_of_a_running_service() -> Result<()> {
     stack.device("OTSM-0001").send(350).await?;
     stack.shows("OTSM-0001", 350).await?;
     for service in stack.ingests.iter_mut().chain(&mut stack.gateways) {
-        eventually("an export failed", async || {
+        eventually("an export fails", async || {
             let output = service.process.output();
             ensure!(
                 output.contains("the collector does not accept metrics"),
@@ -145,8 +145,8 @@ async fn a_password_is_not_in_the_log_of_a_running_service() -> Result<()> {
         let status = service.process.terminate().await?;
         ensure!(status.success(), "{status}");
         let output = service.process.output();
-        let told = output.lines().find(|line| line.contains(secret));
-        ensure!(told.is_none(), "{told:?}");
+        let leak = output.lines().find(|line| line.contains(secret));
+        ensure!(leak.is_none(), "{leak:?}");
     }
     let output = stack.gateways[0].process.output();
     let shown = format!("http://***@127.0.0.1:{}", nobody.number());
@@ -198,7 +198,7 @@ fn help_lists_the_variables_of_the_example_and_no_others() -> Result<()> {
 }
 
 #[test]
-fn the_variables_are_read_under_their_contract_names() -> Result<()> {
+fn the_variables_have_their_documented_names() -> Result<()> {
     let help = |program: &str| -> Result<String> {
         let output = run(program, &["--help"], &[])?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())

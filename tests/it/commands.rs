@@ -1,4 +1,4 @@
-//! The commands beside the services: `check-config` and `export-log`, as an operator meets them.
+//! The commands `check-config` and `export-log`.
 
 use std::process::Output;
 
@@ -98,7 +98,7 @@ async fn check_config_lists_what_is_effective_and_masks_secrets() -> Result<()> 
 }
 
 #[tokio::test]
-async fn check_config_tells_every_problem_the_start_tells_the_same() -> Result<()> {
+async fn check_config_and_the_start_print_the_same_problems() -> Result<()> {
     let bad = [
         "--offline-after=3",
         "--http-port=70000",
@@ -145,7 +145,7 @@ async fn check_config_tells_every_problem_the_start_tells_the_same() -> Result<(
     has(&problems, "`check-config` must come before all settings")
 }
 
-/// The flags of the first ingest of the stack, for a command beside it.
+/// The flags with the addresses of the stack.
 fn connections(stack: &Stack) -> [String; 2] {
     [
         format!("--mqtt-broker=mqtt://127.0.0.1:{}", stack.broker.port()),
@@ -157,7 +157,7 @@ fn connections(stack: &Stack) -> [String; 2] {
 async fn check_config_tries_each_connection_and_disturbs_nobody() -> Result<()> {
     let stack = Stack::start().await?;
     let [broker, redis] = connections(&stack);
-    // The client id of the running replica: a second connection with it would take its session.
+    // With the client id of the running replica, a second connection would take over its session.
     let flags = [
         "check-config",
         "--connect",
@@ -173,7 +173,7 @@ async fn check_config_tries_each_connection_and_disturbs_nobody() -> Result<()> 
     let (tried, _) = check_exit(&run("gateway", &flags, &[]).await?, 0)?;
     has(&tried, "64 partitions")?;
 
-    // Everything is tried, also behind a failure, and behind somebody who takes a connection and says nothing.
+    // Everything is tried, also after a failure, and after a server that accepts a connection and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").await?;
     let deaf = silent.local_addr()?;
     let metrics = format!("--otel-exporter-otlp-metrics-endpoint=https://{deaf}");
@@ -194,13 +194,13 @@ async fn check_config_tries_each_connection_and_disturbs_nobody() -> Result<()> 
     has(&tried, "connect collector http://***@127.0.0.1:1: FAILED")?;
     has(&tried, &format!("connect collector https://{deaf}: FAILED"))?;
 
-    // The replica still has its session, and never lost its connection.
+    // The replica never lost its connection.
     stack.device("OTSM-0001").send(350).await?;
     stack.shows("OTSM-0001", 350).await?;
-    let told = stack.ingests[0].get("/metrics").await?;
-    let told = std::str::from_utf8(&told.body)?;
+    let text = stack.ingests[0].get("/metrics").await?;
+    let text = std::str::from_utf8(&text.body)?;
     let once = "ingest_broker_connections_total 1";
-    ensure!(told.lines().any(|line| line == once), "{told}");
+    ensure!(text.lines().any(|line| line == once), "{text}");
     stack.pass()
 }
 
@@ -217,7 +217,7 @@ async fn check_config_writes_nothing_into_redis() -> Result<()> {
     ];
     let (tried, _) = check_exit(&run("ingest", &flags, &[]).await?, 0)?;
     has(&tried, "empty")?;
-    // Nor is there a log: not one without lines, which would be told as nothing and as success.
+    // There is no log, which is an error: an export without lines would look like success.
     let export = run("ingest", &["export-log", &redis], &[]).await?;
     let (lines, problems) = check_exit(&export, 1)?;
     ensure!(lines.is_empty(), "{lines:?}");
@@ -246,7 +246,7 @@ async fn export(stack: &Stack, more: &[&str]) -> Result<Vec<Value>> {
     lines.into_iter().map(read).collect()
 }
 
-fn told(lines: &[Value]) -> Vec<(&str, &str)> {
+fn transitions(lines: &[Value]) -> Vec<(&str, &str)> {
     lines
         .iter()
         .map(|line| {
@@ -279,7 +279,7 @@ async fn export_log_writes_every_transition_of_every_partition_in_order() -> Res
     let answer = http::send(port, "DELETE", &path, &headers, body).await?;
     ensure!(answer.status == 200, "{answer:?}");
 
-    // A line that nobody can read, in the log of some partition, as the newest.
+    // An unreadable line, as the newest of one partition.
     let logs: Vec<String> = redis::cmd("KEYS")
         .arg("st:*log*")
         .query_async(&mut connection)
@@ -290,7 +290,7 @@ async fn export_log_writes_every_transition_of_every_partition_in_order() -> Res
         .exec_async(&mut connection)
         .await?;
 
-    // What is written within the present millisecond may be left out.
+    // A line of the present millisecond may be left out.
     let lines = eventually("the log has its last line", async || {
         let lines = export(&stack, &[]).await?;
         ensure!(
@@ -311,7 +311,7 @@ async fn export_log_writes_every_transition_of_every_partition_in_order() -> Res
         (three, "retired"),
         ("OTSM-0009", "unreadable"),
     ];
-    assert_eq!(told(&lines), expected);
+    assert_eq!(transitions(&lines), expected);
     assert_eq!(lines[5]["by"], "Asha");
     assert_eq!(lines[5]["acknowledged_by"], "Asha");
     assert_eq!(lines[5]["state"], "acknowledged");
@@ -341,12 +341,12 @@ async fn export_log_writes_every_transition_of_every_partition_in_order() -> Res
         }
     }
 
-    // From the fourth line on, by its id's time; and nothing from the future.
+    // From the time of the fourth line on. Nothing from the future.
     let id = lines[3]["id"].as_str().context("an id")?;
     let millis: i64 = id.rsplit('-').nth(1).context("a time")?.parse()?;
     let since = jiff::Timestamp::from_millisecond(millis)?.to_string();
     assert_eq!(
-        told(&export(&stack, &["--since", &since]).await?),
+        transitions(&export(&stack, &["--since", &since]).await?),
         expected[3..]
     );
     assert_eq!(
@@ -362,7 +362,7 @@ async fn export_log_reads_more_than_a_page_of_each_partition() -> Result<()> {
     const LINES: u32 = 3_000;
     let stack = Plan::default().ingests(0).gateways(1).start().await?;
     let mut connection = stack.redis_connection().await?;
-    // Two partitions in turn, in the end one alone; times as a log has them, some within one millisecond.
+    // Two partitions in turn, at the end only one. Some lines have the same millisecond.
     let mut pipe = redis::pipe();
     for number in 0..LINES {
         let partition = if number < 2_000 {
@@ -384,7 +384,7 @@ async fn export_log_reads_more_than_a_page_of_each_partition() -> Result<()> {
     let expected: Vec<u32> = (0..LINES).collect();
     assert_eq!(found, expected);
 
-    // A log that is none does not hide the others, and is told.
+    // A key of the wrong type is reported and does not hide the other logs.
     let broken = PartitionKeys::new(2).log();
     redis::cmd("SET")
         .arg(&broken)

@@ -1,4 +1,4 @@
-//! The images and the rendered manifests, really running: by podman where this machine can run containers.
+//! The images and the rendered manifests, run by podman if this machine can run containers.
 
 use std::process::Output;
 
@@ -19,7 +19,7 @@ use tests::http;
 use tests::manifests::{find, objects, pod_template, run};
 use tests::report;
 
-/// Podman, or nothing behind a line in the report that says why.
+/// Podman, or nothing after a line in the report with the reason.
 fn podman() -> Result<Option<Podman>> {
     match Podman::try_start()? {
         Ok(podman) => Ok(Some(podman)),
@@ -40,7 +40,7 @@ const SERVICES: [(&str, &str); 2] = [
 const AUTHORITIES: &str = "etc/ssl/certs/ca-certificates.crt";
 
 #[test]
-fn the_images_hold_the_binary_and_the_certificate_authorities_alone() -> Result<()> {
+fn the_images_contain_only_the_binary_and_the_certificate_authorities() -> Result<()> {
     let Some(podman) = podman()? else {
         return Ok(());
     };
@@ -48,25 +48,25 @@ fn the_images_hold_the_binary_and_the_certificate_authorities_alone() -> Result<
         podman.build_shipped(Some(name))?;
         let binary = format!("usr/local/bin/{name}");
         assert_eq!(podman.files(image)?, [AUTHORITIES, binary.as_str()]);
-        let told = podman.output(&[], image, &["--version"])?;
-        ensure!(told.starts_with(&format!("{name} 0.0.0")), "{told}");
-        let told = podman.output(&["--entrypoint=/bin/sh"], image, &["-c", "true"])?;
-        ensure!(told.contains("no such file"), "it has a shell: {told}");
+        let output = podman.output(&[], image, &["--version"])?;
+        ensure!(output.starts_with(&format!("{name} 0.0.0")), "{output}");
+        let output = podman.output(&["--entrypoint=/bin/sh"], image, &["-c", "true"])?;
+        ensure!(output.contains("no such file"), "it has a shell: {output}");
     }
-    // Without a target both are in it, for hosts that know no targets.
+    // Without a target the image contains both services, for hosts that do not support targets.
     podman.build_shipped(None)?;
     let image = "subtronics/both:local";
     let both = ["usr/local/bin/gateway", "usr/local/bin/ingest"];
     assert_eq!(podman.files(image)?, [AUTHORITIES, both[0], both[1]]);
     for (_, name) in SERVICES {
         let command = format!("/usr/local/bin/{name}");
-        let told = podman.output(&[], image, &[&command, "--version"])?;
-        ensure!(told.starts_with(&format!("{name} 0.0.0")), "{told}");
+        let output = podman.output(&[], image, &[&command, "--version"])?;
+        ensure!(output.starts_with(&format!("{name} 0.0.0")), "{output}");
     }
     Ok(())
 }
 
-/// A certificate for the name `redis`, which vouches for itself, and its key, in this folder.
+/// Creates a self-signed certificate for the name `redis` and its key in this folder.
 fn make_certificate(folder: &Path) -> Result<()> {
     let mut openssl = Command::new("openssl");
     openssl
@@ -85,7 +85,7 @@ fn make_certificate(folder: &Path) -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_images_reach_redis_over_tls_and_trust_the_authorities_they_hold() -> Result<()> {
+async fn the_images_reach_redis_over_tls_and_trust_only_their_authorities() -> Result<()> {
     let Some(podman) = podman()? else {
         return Ok(());
     };
@@ -118,24 +118,24 @@ async fn the_images_reach_redis_over_tls_and_trust_the_authorities_they_hold() -
         "noeviction",
     ];
     podman.start("redis", &[&mounted], "redis:7.4-bookworm", &server)?;
-    // Each ends by itself, and tells whether it has reached Redis: with 0, or that nobody ever wrote there.
+    // Each command ends by itself. It has reached Redis if its exit code is 0, or if it prints that no service wrote there.
     let url = "--redis-url=rediss://redis:6379";
     let gateway: &[&str] = &["check-config", "--connect", "--allow-anonymous", url];
     let ingest: &[&str] = &["export-log", url];
     let has_reached = |ended: &Output| {
-        let told = String::from_utf8_lossy(&ended.stderr);
-        ended.status.success() || told.contains("no service ever wrote to it")
+        let output = String::from_utf8_lossy(&ended.stderr);
+        ended.status.success() || output.contains("no service ever wrote to it")
     };
     for ((image, name), arguments) in SERVICES.into_iter().zip([gateway, ingest]) {
         podman.build_shipped(Some(name))?;
-        // The authority of the server in the place where the image has the public ones.
+        // With the certificate of the server instead of the public authorities of the image.
         eventually(&format!("{name} reaches Redis"), async || {
             let ended = podman.ended(&[&authority], image, arguments)?;
             ensure!(has_reached(&ended), "{ended:?}");
             Ok(())
         })
         .await?;
-        // Those do not vouch for it.
+        // The public authorities do not know the certificate.
         let ended = podman.ended(&[], image, arguments)?;
         assert_eq!(ended.status.code(), Some(1), "{name}: {ended:?}");
         ensure!(!has_reached(&ended), "{name}: {ended:?}");
@@ -144,21 +144,21 @@ async fn the_images_reach_redis_over_tls_and_trust_the_authorities_they_hold() -
 }
 
 #[tokio::test]
-async fn the_images_know_certificate_authorities_and_look_names_up() -> Result<()> {
+async fn the_images_find_certificate_authorities_and_resolve_names() -> Result<()> {
     let Some(podman) = podman()? else {
         return Ok(());
     };
     podman.build_shipped(Some("ingest"))?;
     podman.build_shipped(Some("gateway"))?;
-    // Somebody with a name that only the network's own DNS server knows. It never hears from Redis, and runs all the same.
+    // A container whose name only the DNS server of the network knows. It runs although it cannot reach Redis.
     podman.start(
         "somebody",
         &[],
         SERVICES[0].0,
         &["--allow-anonymous", "--redis-url=redis://127.0.0.1:1"],
     )?;
-    // TLS is prepared before anything is connected to, and refused without an authority. The name leads to an address
-    // where nobody listens at this port: one that cannot be looked up is told otherwise.
+    // Without authorities TLS would fail before any connection. Nothing listens on this port of the address, so the
+    // connection is refused. A name that cannot be resolved has another error.
     let flags = [
         "--mqtt-broker=mqtts://somebody:1",
         "--redis-url=redis://127.0.0.1:1",
@@ -182,7 +182,7 @@ struct Replicas {
 }
 
 impl Replicas {
-    /// As many pods as the autoscaler wants at least, one without an autoscaler.
+    /// Starts the minimum of the autoscaler, or one pod without an autoscaler.
     fn play(
         podman: &Podman,
         objects: &[Value],
@@ -205,7 +205,7 @@ impl Replicas {
             .and_then(|scaler| scaler["spec"]["minReplicas"].as_u64())
             .unwrap_or(1);
         let mut pods = Vec::new();
-        // podman looks for them among what it is given with the pods.
+        // podman needs them together with the pods.
         let mut played: Vec<Value> = objects
             .iter()
             .filter(|object| object["kind"] == "ConfigMap")
@@ -227,7 +227,7 @@ impl Replicas {
             .map(|(pod, _)| format!("{pod}-{}", self.container))
     }
 
-    /// Where this machine reaches a port of each pod.
+    /// The ports of this machine that lead to a port of each pod.
     fn ports(&self, inside: u16) -> Vec<u16> {
         let reached = self.pods.iter().flat_map(|(_, reached)| reached);
         reached
@@ -236,7 +236,7 @@ impl Replicas {
             .collect()
     }
 
-    /// Does what the kubelet does with the probe of readiness.
+    /// Waits until every pod is ready, as the kubelet would find out with the readiness probe.
     async fn ready(&self, podman: &Podman, inside: u16) -> Result<()> {
         for (port, container) in self.ports(inside).into_iter().zip(self.containers()) {
             let ready = eventually(&format!("{container} is ready"), async || {
@@ -252,14 +252,14 @@ impl Replicas {
 }
 
 #[tokio::test]
-async fn the_rendered_manifests_run_and_a_reading_goes_through() -> Result<()> {
+async fn the_rendered_manifests_run_and_a_reading_reaches_a_client() -> Result<()> {
     let Some(podman) = podman()? else {
         return Ok(());
     };
     for name in ["ingest", "gateway", "simulator"] {
         podman.build_shipped(Some(name))?;
     }
-    // No image registry is needed: the servers are those of this machine, under the names of the manifests.
+    // No image registry is needed: images with the names of the manifests are made from the servers of this machine.
     podman.build_stand_in("redis:7.4-bookworm", "redis-server", "/data", 999)?;
     podman.build_stand_in(
         "eclipse-mosquitto:2.0.22",
@@ -268,7 +268,7 @@ async fn the_rendered_manifests_run_and_a_reading_goes_through() -> Result<()> {
         1883,
     )?;
 
-    // The base with what it needs around it.
+    // The overlay `dev` has Redis, the broker and the simulator too.
     let objects = objects("k8s/overlays/dev")?;
     let volumes = |object: &&Value| object["kind"] == "PersistentVolumeClaim";
     let volumes: Vec<Value> = objects.iter().filter(volumes).cloned().collect();
@@ -322,7 +322,7 @@ async fn the_rendered_manifests_run_and_a_reading_goes_through() -> Result<()> {
             "{container}: {secured}"
         );
     }
-    // Both kinds end within their grace: exit code 137 would be the SIGKILL behind it.
+    // Both services end within their grace period. Exit code 137 would mean SIGKILL.
     for (kind, name, replicas) in [
         ("StatefulSet", "subtronics-ingest", &ingests),
         ("Deployment", "gateway", &gateways),

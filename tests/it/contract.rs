@@ -1,6 +1,6 @@
-//! The known defects of the system this one replaces: one test per defect that shows at its boundaries, named after it.
+//! The known defects of the system that this one replaces: one test per defect, named after it.
 //!
-//! Those of parsing alone are told beside the parser; here is what a device does and a client sees.
+//! Defects of the parser alone are tested beside the parser. These tests send MQTT messages and check what clients receive.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -69,7 +69,7 @@ async fn defect_02_a_low_type_alarms_below_its_level() -> Result<()> {
 }
 
 #[tokio::test]
-async fn defect_03_hysteresis_holds_and_what_is_over_clears() -> Result<()> {
+async fn defect_03_hysteresis_keeps_an_alarm_and_a_low_value_clears_it() -> Result<()> {
     let stack = Stack::start().await?;
     let device = stack.device(SERIAL);
     for (value, status) in [
@@ -121,7 +121,7 @@ async fn defect_05_an_unreadable_reading_is_null_bad_and_alarmed() -> Result<()>
         assert_eq!(latest["offset"], Value::Null);
         assert_eq!(latest["data_quality"], "bad");
         assert_eq!(latest["alarm_status"], "ALARM");
-        // The standing gas alarm stays as it is.
+        // The open gas alarm is unchanged.
         assert_eq!(
             kinds(&stack.alerts(SERIAL).await?),
             ["alarm_level_3", "reading_invalid"]
@@ -168,7 +168,7 @@ async fn defect_06_levels_are_decimals_and_zero_is_a_value() -> Result<()> {
 }
 
 #[tokio::test]
-async fn defect_07_a_unit_is_never_made_ppm() -> Result<()> {
+async fn defect_07_an_unknown_unit_never_becomes_ppm() -> Result<()> {
     let stack = Plan::default()
         .ingest("--unit-codes=1=ppm,3=%LEL")
         .start()
@@ -193,7 +193,7 @@ async fn defect_07_a_unit_is_never_made_ppm() -> Result<()> {
 }
 
 #[tokio::test]
-async fn defect_08_the_decimal_point_is_applied_when_it_is_said_so() -> Result<()> {
+async fn defect_08_the_decimal_point_is_applied_if_configured() -> Result<()> {
     let stack = Plan::default()
         .ingest("--decimal-point=scale")
         .start()
@@ -224,7 +224,7 @@ async fn defect_09_a_fault_never_looks_like_clean_air_nor_hides_gas() -> Result<
         kinds(&stack.alerts(SERIAL).await?),
         ["alarm_level_2", "sensor_fault"]
     );
-    // A low value together with a fault proves nothing.
+    // A low value with a fault does not clear the alarm.
     device
         .publish(&device.newest(3).with_parameter("Sensor Fault", 1))
         .await?;
@@ -280,7 +280,7 @@ async fn defect_10_a_flag_is_read_whatever_its_type() -> Result<()> {
 }
 
 #[tokio::test]
-async fn defect_11_both_times_are_kept() -> Result<()> {
+async fn defect_11_device_time_and_server_time_are_both_stored() -> Result<()> {
     let stack = Stack::start().await?;
     let device = stack.device(SERIAL);
     let payload = device
@@ -298,18 +298,18 @@ async fn defect_11_both_times_are_kept() -> Result<()> {
     );
     assert_eq!(latest["clock_suspect"], true, "{latest}");
     let alert = &stack.alerts(SERIAL).await?[0];
-    let told = alert["reading_timestamp"]
+    let reading_time = alert["reading_timestamp"]
         .as_str()
         .context("a device time")?;
-    assert!(told.starts_with("2026-01-28"), "{alert}");
+    assert!(reading_time.starts_with("2026-01-28"), "{alert}");
     assert_ne!(alert["timestamp"], alert["reading_timestamp"]);
     stack.pass()
 }
 
-// 12, a silent device stays normal for ever: see `offline`.
+// 12, a silent device stayed normal for ever: see `offline`.
 
 #[tokio::test]
-async fn defect_13_misordered_levels_are_each_judged_alone() -> Result<()> {
+async fn defect_13_each_level_counts_alone_in_whatever_order() -> Result<()> {
     let stack = Stack::start().await?;
     let device = stack.device(SERIAL);
     let payload = device
@@ -435,7 +435,7 @@ async fn defect_18_an_acknowledgement_reaches_the_log() -> Result<()> {
 }
 
 #[tokio::test]
-async fn defect_19_what_came_during_an_outage_of_redis_is_not_lost() -> Result<()> {
+async fn defect_19_messages_during_an_outage_of_redis_are_not_lost() -> Result<()> {
     let stack = Stack::start().await?;
     let device = stack.device(SERIAL);
     device.send(1).await?;
@@ -494,7 +494,7 @@ async fn defect_22_topics_come_from_the_configuration() -> Result<()> {
 // 23, a command was lost behind a 200: see `rest`.
 
 #[tokio::test]
-async fn defect_24_an_origin_is_matched_as_a_whole_on_every_transport() -> Result<()> {
+async fn defect_24_an_origin_must_match_completely_on_every_transport() -> Result<()> {
     let plan = Plan::default().gateway("--allowed-origins=https://*.vercel.app");
     let stack = plan.start().await?;
     let port = stack.gateways[0].port();
@@ -603,7 +603,7 @@ async fn defect_26_a_bad_query_is_400_and_a_limit_is_kept_in_bounds() -> Result<
 }
 
 #[tokio::test]
-async fn defect_27_a_page_is_served_again_by_a_replacement_within_its_five_attempts() -> Result<()>
+async fn defect_27_a_page_reconnects_to_a_restarted_gateway_within_its_five_attempts() -> Result<()>
 {
     let mut stack = Stack::start().await?;
     let device = stack.device(SERIAL);

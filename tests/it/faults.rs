@@ -1,6 +1,6 @@
-//! Every fault at a random moment under load, and nothing lost, doubled, invented or out of order.
+//! Every fault at random moments under load: nothing is lost, doubled, invented or out of order.
 //!
-//! Moments come from `FAULT_SEED`; `tests/run --soak` runs them with many.
+//! `FAULT_SEED` determines the moments. `tests/run --soak` runs the tests with many seeds.
 
 mod load;
 

@@ -1,35 +1,40 @@
-//! A gateway with as many connections as it may have: it says so, and whoever operates it still sees that it lives.
+//! A gateway with as many connections as it may have refuses further ones, and still answers probes.
 
 use anyhow::{Result, ensure};
 use tests::eventually::eventually;
 use tests::http::{self, Connection};
 use tests::stack::Plan;
 
-const PLACES: usize = 4;
+const CONNECTIONS: usize = 4;
 
 #[tokio::test]
-async fn a_full_gateway_answers_probes_and_tells_everybody_else() -> Result<()> {
-    let flags = format!("--max-connections={PLACES} --allowed-origins=http://localhost:5173");
+async fn a_full_gateway_answers_probes_and_refuses_everything_else() -> Result<()> {
+    let flags = format!("--max-connections={CONNECTIONS} --allowed-origins=http://localhost:5173");
     let plan = Plan::default().gateway(&flags);
     let stack = plan.start().await?;
     let gateway = &stack.gateways[0];
-    // A place is taken for certain once it was answered: requests from before may still be on their way out.
+    // A connection counts for certain once it was answered: earlier ones may not be closed yet.
     let mut idle = Vec::new();
-    while idle.len() < PLACES {
-        idle.push(eventually("a place is free", async || place(gateway.port()).await).await?);
+    while idle.len() < CONNECTIONS {
+        idle.push(
+            eventually("a connection is free", async || {
+                open_connection(gateway.port()).await
+            })
+            .await?,
+        );
     }
-    let told = gateway.get("/api/devices").await?.expect(503)?;
-    ensure!(told["error_code"] == "full", "{told}");
+    let refusal = gateway.get("/api/devices").await?.expect(503)?;
+    ensure!(refusal["error_code"] == "full", "{refusal}");
     for path in ["/livez", "/readyz", "/metrics"] {
         let answer = gateway.get(path).await?;
         ensure!(answer.status == 200, "{path}: {answer:?}");
     }
     let handshake = "/socket.io/?EIO=4&transport=polling";
     gateway.get(handshake).await?.expect(503)?;
-    // A poll of a connection that stands is no handshake.
+    // A poll of an open connection is no handshake.
     let poll = format!("{handshake}&sid=AAAAAAAAAAAAAAAA");
     gateway.get(&poll).await?.expect(503)?;
-    // Else a browser would not be shown why.
+    // Without the CORS header a browser would not show the error.
     let origin = "http://localhost:5173";
     let headers = [("origin", origin)];
     for path in ["/api/devices", &poll] {
@@ -41,20 +46,20 @@ async fn a_full_gateway_answers_probes_and_tells_everybody_else() -> Result<()> 
     let metrics = String::from_utf8(metrics.body.to_vec())?;
     let refused = r#"gateway_handshakes_refused_total{reason="full"} 1"#;
     ensure!(metrics.lines().any(|line| line == refused), "{metrics}");
-    // `/api/devices` was refused before a route was looked for.
+    // `/api/devices` was refused before routing.
     let answered = r#"http_response_status_code="503""#;
     ensure!(metrics.contains(answered), "{metrics}");
 
     idle.pop();
-    eventually("a place is free", async || {
+    eventually("a connection is free", async || {
         gateway.get("/api/devices").await?.expect(200)
     })
     .await?;
     stack.pass()
 }
 
-/// A connection that was served and is kept: it holds one of the places.
-async fn place(port: u16) -> Result<Connection> {
+/// A connection that was answered and stays open.
+async fn open_connection(port: u16) -> Result<Connection> {
     let mut connection = Connection::open(port).await?;
     let answer = connection.send("GET", "/api/devices", &[], b"").await?;
     answer.expect(200)?;

@@ -1,4 +1,4 @@
-//! What is late or refused is told: in traces whatever their share is, and in the latency.
+//! What is late or fails is traced whatever the sampled share, and counts in the latency.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use tests::stack::{Plan, Stack};
 
 const SERIAL: &str = "OTSM-0001";
 const EMIT: &str = "process st:{partition}:live:{device}";
-/// Beyond what counts as slow, by more than clocks differ.
+/// More than the limit of a slow message.
 const SLOW: Duration = Duration::from_millis(1_300);
 
 async fn start(collector: &Collector) -> Result<Stack> {
@@ -29,7 +29,7 @@ async fn committed(stack: &Stack, messages: f64) -> Result<()> {
     .await
 }
 
-async fn age(began: Instant) -> Result<()> {
+async fn wait_until_late(began: Instant) -> Result<()> {
     eventually("it is late", async || {
         ensure!(began.elapsed() > SLOW, "{:?}", began.elapsed());
         Ok(())
@@ -37,7 +37,11 @@ async fn age(began: Instant) -> Result<()> {
     .await
 }
 
-async fn told(collector: &Collector, what: &str, is_it: impl Fn(&Span) -> bool) -> Result<Span> {
+async fn exported(
+    collector: &Collector,
+    what: &str,
+    is_it: impl Fn(&Span) -> bool,
+) -> Result<Span> {
     eventually(what, async || {
         let spans = collector.spans();
         let found = spans.iter().find(|span| is_it(span)).cloned();
@@ -48,7 +52,7 @@ async fn told(collector: &Collector, what: &str, is_it: impl Fn(&Span) -> bool) 
 }
 
 #[tokio::test]
-async fn a_commit_that_failed_and_a_message_that_waited_for_it_are_told() -> Result<()> {
+async fn a_failed_commit_and_the_message_that_waited_for_it_are_traced() -> Result<()> {
     let collector = Collector::start().await?;
     let stack = start(&collector).await?;
     stack.device(SERIAL).send(1).await?;
@@ -66,19 +70,19 @@ async fn a_commit_that_failed_and_a_message_that_waited_for_it_are_told() -> Res
         Ok(())
     })
     .await?;
-    age(began).await?;
+    wait_until_late(began).await?;
     stack.redis_proxy.heal();
-    told(&collector, "the failed commit", |span| {
+    exported(&collector, "the failed commit", |span| {
         span.name == "EVALSHA" && attribute(span, "error.type") == "not_committed"
     })
     .await?;
-    let message = told(&collector, "the slow message", |span| {
+    let message = exported(&collector, "the slow message", |span| {
         let took = span.end_time_unix_nano - span.start_time_unix_nano;
         span.name == "process SubTronics/data" && Duration::from_nanos(took) > SLOW / 2
     })
     .await?;
-    // The gateway had lost Redis as well: what it missed and caught up is told in the trace it belongs to.
-    let emit = told(&collector, "its way to the client", |span| {
+    // The gateway had lost Redis too. The event that it missed and read later is in the trace of the message.
+    let emit = exported(&collector, "its way to the client", |span| {
         span.name == EMIT && span.trace_id == message.trace_id
     })
     .await?;
@@ -87,7 +91,7 @@ async fn a_commit_that_failed_and_a_message_that_waited_for_it_are_told() -> Res
 }
 
 #[tokio::test]
-async fn an_event_that_reaches_a_gateway_late_is_told_and_counted_as_late() -> Result<()> {
+async fn an_event_that_reaches_a_gateway_late_is_traced_and_counted_as_late() -> Result<()> {
     let collector = Collector::start().await?;
     let mut stack = start(&collector).await?;
     let browser = stack.browser().await?;
@@ -99,16 +103,16 @@ async fn an_event_that_reaches_a_gateway_late_is_told_and_counted_as_late() -> R
     stack.gateways[0].process.pause()?;
     stack.device(SERIAL).send(2).await?;
     committed(&stack, 2.0).await?;
-    age(Instant::now()).await?;
+    wait_until_late(Instant::now()).await?;
     stack.gateways[0].process.resume()?;
-    told(&collector, "the late event", |span| span.name == EMIT).await?;
+    exported(&collector, "the late event", |span| span.name == EMIT).await?;
     let gateway = &stack.gateways[0];
     let all = gateway
         .metric("gateway_event_latency_seconds_count")
         .await?;
     let in_time = r#"gateway_event_latency_seconds_bucket{le="1"}"#;
     let in_time = gateway.metric(in_time).await?;
-    // The machine may have been slow with the first one, too.
+    // On a slow machine the first event may be late too.
     ensure!(
         all > 1.5 && in_time < all - 0.5,
         "{all} events, {in_time} in time"
@@ -117,7 +121,7 @@ async fn an_event_that_reaches_a_gateway_late_is_told_and_counted_as_late() -> R
 }
 
 #[tokio::test]
-async fn what_was_missed_and_caught_up_is_counted_as_late() -> Result<()> {
+async fn a_missed_event_that_is_read_later_is_counted_as_late() -> Result<()> {
     let mut stack = Plan::default().start().await?;
     let browser = stack.browser().await?;
     browser.subscribe(SERIAL).await?;
@@ -125,7 +129,7 @@ async fn what_was_missed_and_caught_up_is_counted_as_late() -> Result<()> {
     browser
         .wait_for("the first", |seen| seen.is_of("device:data", SERIAL))
         .await?;
-    // The connection of the subscription ends while the gateway stands still, and the event is committed before it goes on.
+    // The subscription loses its connection while the gateway is stopped, and the event is committed before it continues.
     stack.gateways[0].process.pause()?;
     let mut redis = stack.redis_connection().await?;
     let mut kill = redis::cmd("CLIENT");
@@ -147,7 +151,7 @@ async fn what_was_missed_and_caught_up_is_counted_as_late() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_redis_that_takes_nothing_hides_no_alarm_from_the_metrics() -> Result<()> {
+async fn a_full_redis_hides_no_alarm_from_the_metrics() -> Result<()> {
     const AGE: &str = "gateway_fleet_sample_age_seconds";
     const ALARM: &str = "gateway_fleet_unacknowledged_critical_alarm_age_seconds";
     let plan = Plan::default().gateway("--report-interval=1s");
@@ -177,7 +181,7 @@ async fn a_redis_that_takes_nothing_hides_no_alarm_from_the_metrics() -> Result<
 }
 
 #[tokio::test]
-async fn a_request_whose_client_gave_up_is_told_and_counted() -> Result<()> {
+async fn a_request_whose_client_disconnected_is_traced_and_counted() -> Result<()> {
     let collector = Collector::start().await?;
     let stack = start(&collector).await?;
     let gateway = &stack.gateways[0];
@@ -187,7 +191,7 @@ async fn a_request_whose_client_gave_up_is_told_and_counted() -> Result<()> {
     let answer = tokio::time::timeout(SLOW, asked).await;
     ensure!(answer.is_err(), "{answer:?}");
     drop(client);
-    let span = told(&collector, "the request", |span| {
+    let span = exported(&collector, "the request", |span| {
         span.name == "GET /api/devices"
     })
     .await?;

@@ -147,8 +147,7 @@ async fn a_plain_subscription_gets_the_latest_reading_at_once() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_data_of_a_position_comes_before_its_alerts_and_these_before_the_changes() -> Result<()>
-{
+async fn a_position_is_sent_data_first_then_alerts_then_changes() -> Result<()> {
     let stack = Stack::start().await?;
     let browser = stack.browser().await?;
     browser.subscribe("OTSM-0001").await?;
@@ -180,7 +179,7 @@ async fn the_data_of_a_position_comes_before_its_alerts_and_these_before_the_cha
 }
 
 #[tokio::test]
-async fn an_unsubscribed_client_hears_nothing_more() -> Result<()> {
+async fn a_client_receives_nothing_of_a_device_after_unsubscribing() -> Result<()> {
     let stack = Stack::start().await?;
     let device = stack.device("OTSM-0001");
     let leaving = stack.browser().await?;
@@ -192,11 +191,11 @@ async fn an_unsubscribed_client_hears_nothing_more() -> Result<()> {
     leaving
         .emit("unsubscribe:device", json!("OTSM-0001"))
         .await?;
-    // The answer to a later subscription says that the unsubscription was handled.
+    // After the answer to a later subscription, the unsubscription is processed.
     leaving.subscribe("OTSM-0003").await?;
     device.send(120).await?;
     staying.event_after(0, "device:data", "OTSM-0001").await?;
-    // The marker: sent after the reading, on a device both watch.
+    // Sent after the reading, on a device that both watch.
     stack.device("OTSM-0002").send(1).await?;
     leaving.event_after(0, "device:data", "OTSM-0002").await?;
     assert_eq!(leaving.events("device:data", "OTSM-0001").len(), 0);
@@ -219,23 +218,23 @@ async fn an_invalid_subscription_is_refused_with_a_code() -> Result<()> {
         assert_eq!(answer["error"]["code"], "invalid", "{bad}: {answer}");
         assert!(answer["error"]["message"].is_string(), "{bad}: {answer}");
     }
-    // The connection goes on.
+    // The connection stays open.
     assert_eq!(browser.subscribe("OTSM-0001").await?["ok"], true);
     stack.pass()
 }
 
 #[tokio::test]
-async fn subtronics_data_is_sent_to_everybody_when_it_is_switched_on() -> Result<()> {
+async fn subtronics_data_is_sent_to_every_client_if_configured() -> Result<()> {
     let stack = tests::stack::Plan::default()
         .gateway("--broadcast-all")
         .start()
         .await?;
     let browser = stack.browser().await?;
     stack.device("OTSM-0001").send(120).await?;
-    let told = browser
+    let event = browser
         .event_after(0, "subtronics:data", "OTSM-0001")
         .await?;
-    assert_eq!(told["data"]["sensor_reading"], 120, "{told}");
+    assert_eq!(event["data"]["sensor_reading"], 120, "{event}");
     stack.pass()
 }
 

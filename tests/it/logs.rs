@@ -1,4 +1,4 @@
-//! What the services log: a line per change of an alarm with its trace, none per reading, no payload, and never a flood.
+//! What the services log: one line per alarm change with its trace, none per reading, no payload, and never a flood.
 
 use std::collections::BTreeSet;
 use std::process::Stdio;
@@ -18,10 +18,10 @@ use tokio::process::Command;
 
 const SERIAL: &str = "OTSM-0001";
 const NOISY: &str = "OTSM-0002";
-/// Stands in every payload, and must stand nowhere else.
+/// Part of every payload. It must not be in any log.
 const MARKER: &str = "canary-of-the-payload";
 
-/// Every line of a service so far; each must be JSON.
+/// All lines that a service has logged. Each must be JSON.
 fn lines(process: &ServerProcess) -> Result<Vec<Value>> {
     let output = process.output();
     let lines = output.lines().filter(|line| !line.is_empty());
@@ -35,7 +35,7 @@ fn changes<'a>(lines: &'a [Value], serial: &str) -> Vec<&'a Value> {
     lines.iter().filter(is_change).collect()
 }
 
-/// Ends every service, so that its log is whole.
+/// Stops every service, so that its log is complete.
 async fn ended(stack: &mut Stack) -> Result<()> {
     for service in stack.ingests.iter_mut().chain(&mut stack.gateways) {
         let status = service.process.terminate().await?;
@@ -45,7 +45,7 @@ async fn ended(stack: &mut Stack) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_change_of_an_alarm_is_one_line_with_its_trace_and_a_reading_is_none() -> Result<()> {
+async fn an_alarm_change_is_one_line_with_its_trace_and_a_reading_is_none() -> Result<()> {
     let collector = Collector::start().await?;
     let flags = collector.flags("0");
     let plan = Plan::default().ingest(&flags).gateway(&flags);
@@ -62,7 +62,7 @@ async fn a_change_of_an_alarm_is_one_line_with_its_trace_and_a_reading_is_none()
         .publisher()
         .publish(TOPIC, format!("{{{MARKER}"))
         .await?;
-    let alarm = eventually("the alarm stands", async || {
+    let alarm = eventually("the alarm is open", async || {
         let alarms = stack.alerts(SERIAL).await?;
         alarms.first().cloned().context("no alarm yet")
     })
@@ -71,8 +71,8 @@ async fn a_change_of_an_alarm_is_one_line_with_its_trace_and_a_reading_is_none()
     stack.acknowledge(SERIAL, id, "{}").await?.expect(200)?;
     ended(&mut stack).await?;
 
-    let told = lines(&stack.ingests[0].process)?;
-    let raised = changes(&told, SERIAL);
+    let logged = lines(&stack.ingests[0].process)?;
+    let raised = changes(&logged, SERIAL);
     ensure!(raised.len() == 1, "{raised:?}");
     ensure!(raised[0]["alarm.change"] == "raised", "{raised:?}");
     ensure!(raised[0]["alarm.id"] == id, "{raised:?}");
@@ -87,14 +87,19 @@ async fn a_change_of_an_alarm_is_one_line_with_its_trace_and_a_reading_is_none()
             .any(|span| span.name.starts_with("process ") && is_ours(&span.trace_id)),
         "{trace}: {spans:?}"
     );
-    let letters: Vec<_> = told.iter().filter(|l| l["reason"] == "not_json").collect();
+    let letters: Vec<_> = logged
+        .iter()
+        .filter(|l| l["reason"] == "not_json")
+        .collect();
     ensure!(letters.len() == 1, "{letters:?}");
     ensure!(letters[0]["trace_id"].is_string(), "{letters:?}");
-    let about_device = told.iter().filter(|line| line.to_string().contains(SERIAL));
-    ensure!(about_device.count() == 1, "{told:?}");
+    let about_device = logged
+        .iter()
+        .filter(|line| line.to_string().contains(SERIAL));
+    ensure!(about_device.count() == 1, "{logged:?}");
 
-    let told = lines(&stack.gateways[0].process)?;
-    let by_people = changes(&told, SERIAL);
+    let logged = lines(&stack.gateways[0].process)?;
+    let by_people = changes(&logged, SERIAL);
     let acknowledged = by_people.first().context("the acknowledgement")?;
     ensure!(
         acknowledged["alarm.change"] == "acknowledged",
@@ -138,7 +143,7 @@ async fn a_noisy_detector_cannot_flood_the_log_nor_silence_another() -> Result<(
         .await
     };
     committed(messages).await?;
-    // Their lines tell what was held back until now.
+    // Their lines count the lines that were suppressed until now.
     for serial in ["OTSM-2001", "OTSM-2002", "OTSM-2003"] {
         stack.device(serial).send(1_200).await?;
     }
@@ -146,11 +151,11 @@ async fn a_noisy_detector_cannot_flood_the_log_nor_silence_another() -> Result<(
     ensure!(changed >= f64::from(messages) / 2.0, "{changed} changes");
     ended(&mut stack).await?;
 
-    let told = lines(&stack.ingests[0].process)?;
-    let of_noisy = changes(&told, NOISY).len();
-    // Ten a minute, and the test may run over the end of a minute or two.
+    let logged = lines(&stack.ingests[0].process)?;
+    let of_noisy = changes(&logged, NOISY).len();
+    // Ten per minute, and the test may last a few minutes.
     ensure!((1..=30).contains(&of_noisy), "{of_noisy} lines");
-    let all = told
+    let all = logged
         .iter()
         .filter(|line| line["message"] == "alarm changed");
     let (mut serials, mut held_back, mut lines) = (BTreeSet::new(), 0.0, 0.0);
@@ -159,30 +164,33 @@ async fn a_noisy_detector_cannot_flood_the_log_nor_silence_another() -> Result<(
         held_back += line["held_back"].as_f64().context("a count")?;
         lines += 1.0;
     }
-    // A device that shares the noisy one's place, one of a thousand, is held back with it.
+    // A device that shares the slot of the noisy one, one of a thousand, is suppressed with it.
     ensure!(serials.len() > OTHERS as usize, "{serials:?}");
     let untold = changed - lines - held_back;
     ensure!(
         untold < 2.5,
-        "{changed} changes, {lines} lines, {held_back} held back"
+        "{changed} changes, {lines} lines, {held_back} suppressed"
     );
-    let letters = told.iter().filter(|line| line["reason"] == "not_json");
+    let letters = logged.iter().filter(|line| line["reason"] == "not_json");
     // One in ten seconds.
     ensure!((1..=30).contains(&letters.count()), "dead letters flood");
     Ok(())
 }
 
 #[tokio::test]
-async fn why_redis_is_away_is_told() -> Result<()> {
+async fn the_reason_why_redis_is_away_is_logged() -> Result<()> {
     let stack = Plan::default().start().await?;
     stack.redis_proxy.cut();
     for service in stack.ingests.iter().chain(&stack.gateways) {
         eventually("the cause is in a line", async || {
-            let told = lines(&service.process)?;
-            let errors = told.iter().filter_map(|line| line["error"].as_str());
+            let logged = lines(&service.process)?;
+            let errors = logged.iter().filter_map(|line| line["error"].as_str());
             let mut causes =
                 errors.filter_map(|error| error.strip_prefix("redis is unavailable: "));
-            causes.next().map(drop).with_context(|| format!("{told:?}"))
+            causes
+                .next()
+                .map(drop)
+                .with_context(|| format!("{logged:?}"))
         })
         .await?;
     }
@@ -191,7 +199,7 @@ async fn why_redis_is_away_is_told() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_service_whose_output_nobody_reads_goes_on_and_ends() -> Result<()> {
+async fn a_service_whose_output_is_not_read_works_and_stops() -> Result<()> {
     let stack = Plan::default().gateways(0).start().await?;
     let port = Port::reserve()?;
     let mut gateway = Command::new(repository::binary("gateway")?);

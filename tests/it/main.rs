@@ -1,6 +1,6 @@
-//! The system tests, in one binary so that the harness compiles once.
+//! The system tests, in one binary so that they compile once.
 //!
-//! Every test starts its own servers and the real binaries. `tests/run` runs them all, `tests/run NAME` those whose name
+//! Every test starts its own servers and the real binaries. `tests/run` runs all tests, `tests/run NAME` those whose name
 //! contains NAME.
 
 mod live_path;

@@ -1,4 +1,4 @@
-//! What is deployed, looked at without running it: manifests, images, compose and hosting files.
+//! Checks of what is deployed, without running it: manifests, images, compose and hosting files.
 
 use std::fs;
 
@@ -40,25 +40,25 @@ fn every_rendered_object_passes_the_schemas_of_kubernetes() -> Result<()> {
     for kustomization in FOLDERS {
         let yaml = manifests::render(kustomization)?;
         fs::write(&file, &yaml)?;
-        let told = manifests::validate(&file)?;
-        let passed = told
+        let report = manifests::validate(&file)?;
+        let passed = report
             .lines()
             .filter(|line| line.contains(" passed "))
             .count();
         let count = documents(&yaml)?.len();
         ensure!(count > 15, "{kustomization} renders {count} objects");
-        assert_eq!(passed, count, "{kustomization}: {told}");
+        assert_eq!(passed, count, "{kustomization}: {report}");
     }
-    // A check that lets everything pass would look the same.
+    // The check must also find an error.
     let yaml = manifests::render(FOLDERS[0])?.replace("maxSurge:", "maxSurges:");
     fs::write(&file, yaml)?;
     let err = manifests::validate(&file).err();
-    let told = format!("{:?}", err.context("an unknown field passes")?);
-    ensure!(told.contains("maxSurges"), "{told}");
+    let message = format!("{:?}", err.context("an unknown field passes")?);
+    ensure!(message.contains("maxSurges"), "{message}");
     Ok(())
 }
 
-/// What breaks the Pod Security Standard `restricted` in a template, and what we want beyond it.
+/// What violates the Pod Security Standard `restricted` in a template, and our own rules.
 fn security_problems(template: &Value) -> Vec<String> {
     let mut problems = Vec::new();
     let spec = &template["spec"];
@@ -238,7 +238,7 @@ fn the_check_for_restricted_pods_finds_every_breach() -> Result<()> {
 }
 
 #[test]
-fn manifests_give_only_settings_that_are_taken() -> Result<()> {
+fn manifests_contain_only_settings_that_the_programs_accept() -> Result<()> {
     let settings = Settings::of_all()?;
     for kustomization in FOLDERS {
         let objects = objects(kustomization)?;
@@ -255,7 +255,7 @@ fn manifests_give_only_settings_that_are_taken() -> Result<()> {
                 program
                     .check_names(&container["args"], &variables)
                     .with_context(place)?;
-                // The base says nothing of who may come.
+                // The base does not configure who may connect.
                 if kustomization != "k8s/base" {
                     program
                         .check_values(&container["args"], &variables)
@@ -272,8 +272,8 @@ fn manifests_give_only_settings_that_are_taken() -> Result<()> {
 }
 
 #[test]
-fn everything_referred_to_exists() -> Result<()> {
-    // Made outside, as k8s/README.md says.
+fn every_reference_exists() -> Result<()> {
+    // Created separately, as k8s/README.md describes.
     let outside = [
         ("k8s/base", ["redis", "broker"]),
         ("k8s/overlays/prod", ["redis", "broker"]),
@@ -371,7 +371,7 @@ fn the_ingress_leads_to_every_public_route_and_to_no_other() -> Result<()> {
         .filter_map(|path| path["path"].as_str())
         .collect();
     let leads_to = |route: &str| {
-        // Element by element, as the type Prefix is defined.
+        // Element by element, as the path type `Prefix` requires.
         let is_prefix = |path: &&str| {
             let path = path.trim_end_matches('/');
             route == path
@@ -392,7 +392,7 @@ fn the_ingress_leads_to_every_public_route_and_to_no_other() -> Result<()> {
 }
 
 #[test]
-fn production_keeps_no_secret_and_speaks_tls() -> Result<()> {
+fn production_contains_no_secret_and_uses_tls() -> Result<()> {
     let objects = objects("k8s/overlays/prod")?;
     ensure!(
         objects.iter().all(|object| object["kind"] != "Secret"),
@@ -421,7 +421,7 @@ fn production_keeps_no_secret_and_speaks_tls() -> Result<()> {
 }
 
 #[test]
-fn autoscalers_ask_for_metrics_that_exist() -> Result<()> {
+fn autoscalers_use_metrics_that_exist() -> Result<()> {
     let documented = text("deploy/METRICS.md")?;
     let objects = objects("k8s/base")?;
     for scaler in ["gateway", "ingest"] {
@@ -431,7 +431,7 @@ fn autoscalers_ask_for_metrics_that_exist() -> Result<()> {
         let metric = of_pods.next().context("no metric of pods")?;
         let row = format!("| `{metric}` | gauge |");
         ensure!(documented.contains(&row), "{metric} is not documented");
-        // The adapter has to be told the same names.
+        // The adapter must be configured with the same names.
         ensure!(
             text("k8s/README.md")?.contains(metric),
             "no rule for {metric}"

@@ -1,4 +1,4 @@
-//! `/metrics` of both services: every metric is documented, every documented one exists, and they count what happened.
+//! `/metrics` of both services: every metric is documented, every documented metric exists, and they count correctly.
 
 #![expect(clippy::float_cmp, reason = "most values are whole numbers")]
 
@@ -18,19 +18,19 @@ const PARTITIONS: u16 = 64;
 
 /// The metrics of a service, and the value of each series.
 #[derive(Debug)]
-struct Told {
+struct Scrape {
     metrics: BTreeMap<String, Metric>,
     values: BTreeMap<String, f64>,
 }
 
-impl Told {
+impl Scrape {
     /// The value of a series, spelled as it is served; 0 for none.
     fn value(&self, series: &str) -> f64 {
         self.values.get(series).copied().unwrap_or(0.0)
     }
 }
 
-async fn told(service: &Service) -> Result<Told> {
+async fn scrape(service: &Service) -> Result<Scrape> {
     let answer = service.get("/metrics").await?;
     ensure!(answer.status == 200, "{answer:?}");
     ensure!(
@@ -40,7 +40,7 @@ async fn told(service: &Service) -> Result<Told> {
     read(std::str::from_utf8(&answer.body)?)
 }
 
-fn read(text: &str) -> Result<Told> {
+fn read(text: &str) -> Result<Scrape> {
     let mut metrics = BTreeMap::<String, Metric>::new();
     let mut values = BTreeMap::new();
     for line in text.lines() {
@@ -71,12 +71,12 @@ fn read(text: &str) -> Result<Told> {
         metric.labels.extend(names);
         values.insert(series.to_owned(), value.parse()?);
     }
-    Ok(Told { metrics, values })
+    Ok(Scrape { metrics, values })
 }
 
 #[tokio::test]
 async fn every_metric_is_documented_and_the_reverse() -> Result<()> {
-    // Short, since a histogram exists from its first value on: that of a deadline.
+    // Short, because a histogram exists only with its first value, here that of a deadline.
     let stack = Plan::default()
         .gateway("--report-interval=1s")
         .ingest("--offline-after=2s")
@@ -95,12 +95,15 @@ async fn every_metric_is_documented_and_the_reverse() -> Result<()> {
         (&stack.gateways[0], "gateway"),
     ] {
         let documented = documented::metrics_of(name)?;
-        eventually("what is told is what is documented", async || {
-            let served = told(service).await?.metrics;
+        eventually("served and documented metrics are the same", async || {
+            let served = scrape(service).await?.metrics;
             let (known, found): (BTreeSet<_>, BTreeSet<_>) =
                 (documented.keys().collect(), served.keys().collect());
             let missing: Vec<_> = known.symmetric_difference(&found).collect();
-            ensure!(missing.is_empty(), "only one of both has {missing:?}");
+            ensure!(
+                missing.is_empty(),
+                "either not served or not documented: {missing:?}"
+            );
             for (name, metric) in &served {
                 let described = &documented[name];
                 ensure!(described == metric, "{name}: {described:?}, but {metric:?}");
@@ -125,7 +128,7 @@ async fn with_an_alarm() -> Result<Stack> {
 }
 
 #[tokio::test]
-async fn messages_are_counted_by_what_became_of_them() -> Result<()> {
+async fn messages_are_counted_by_their_outcome() -> Result<()> {
     let stack = with_an_alarm().await?;
     for payload in ["no json", "{}", "{}"] {
         stack
@@ -134,7 +137,7 @@ async fn messages_are_counted_by_what_became_of_them() -> Result<()> {
             .await?;
     }
     eventually("ingest has counted", async || {
-        let told = told(&stack.ingests[0]).await?;
+        let scraped = scrape(&stack.ingests[0]).await?;
         for (series, value) in [
             ("ingest_messages_received_total", 5.0),
             ("ingest_messages_committed_total", 2.0),
@@ -150,11 +153,11 @@ async fn messages_are_counted_by_what_became_of_them() -> Result<()> {
             ("ingest_redis_link_up", 1.0),
             ("ingest_messages_unacknowledged", 0.0),
         ] {
-            ensure!(told.values.contains_key(series), "no {series}");
+            ensure!(scraped.values.contains_key(series), "no {series}");
             ensure!(
-                told.value(series) == value,
+                scraped.value(series) == value,
                 "{series}: {}",
-                told.value(series)
+                scraped.value(series)
             );
         }
         Ok(())
@@ -164,43 +167,46 @@ async fn messages_are_counted_by_what_became_of_them() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_ack_window_is_seen_while_redis_is_away() -> Result<()> {
+async fn unacknowledged_messages_are_counted_while_redis_is_away() -> Result<()> {
     let stack = with_an_alarm().await?;
     stack.redis_proxy.cut();
     stack.device(SERIAL).send(1_201).await?;
-    eventually("the window fills and the link is told down", async || {
-        let told = told(&stack.ingests[0]).await?;
+    eventually("the window fills and Redis counts as down", async || {
+        let scraped = scrape(&stack.ingests[0]).await?;
         ensure!(
-            told.value("ingest_messages_unacknowledged") == 1.0,
+            scraped.value("ingest_messages_unacknowledged") == 1.0,
             "window"
         );
-        ensure!(told.value("ingest_redis_link_up") == 0.0, "link");
+        ensure!(scraped.value("ingest_redis_link_up") == 0.0, "link");
         ensure!(
-            told.value("ingest_commit_failures_total") >= 1.0,
+            scraped.value("ingest_commit_failures_total") >= 1.0,
             "failures"
         );
         Ok(())
     })
     .await?;
     eventually(
-        "the gateway tells it, and how old what it knows is",
+        "the gateway reports it, and the age of its data",
         async || {
-            let told = told(&stack.gateways[0]).await?;
-            ensure!(told.value("gateway_redis_link_up") == 0.0, "link");
-            ensure!(told.value("gateway_ingest_listening") == 0.0, "ingest");
-            ensure!(told.value("gateway_fleet_sample_age_seconds") > 2.0, "age");
+            let scraped = scrape(&stack.gateways[0]).await?;
+            ensure!(scraped.value("gateway_redis_link_up") == 0.0, "link");
+            ensure!(scraped.value("gateway_ingest_listening") == 0.0, "ingest");
+            ensure!(
+                scraped.value("gateway_fleet_sample_age_seconds") > 2.0,
+                "age"
+            );
             Ok(())
         },
     )
     .await?;
     stack.redis_proxy.heal();
-    eventually("all is told to be well", async || {
-        let told = told(&stack.ingests[0]).await?;
+    eventually("everything counts as up again", async || {
+        let scraped = scrape(&stack.ingests[0]).await?;
         ensure!(
-            told.value("ingest_messages_unacknowledged") == 0.0,
+            scraped.value("ingest_messages_unacknowledged") == 0.0,
             "window"
         );
-        ensure!(told.value("ingest_redis_link_up") == 1.0, "link");
+        ensure!(scraped.value("ingest_redis_link_up") == 1.0, "link");
         Ok(())
     })
     .await?;
@@ -208,22 +214,23 @@ async fn the_ack_window_is_seen_while_redis_is_away() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_unacknowledged_critical_alarm_grows_old_until_it_is_acknowledged() -> Result<()> {
+async fn the_age_of_an_unacknowledged_critical_alarm_grows_until_it_is_acknowledged() -> Result<()>
+{
     const AGE: &str = "gateway_fleet_unacknowledged_critical_alarm_age_seconds";
     let stack = with_an_alarm().await?;
     let alarms = stack.alerts(SERIAL).await?;
     let id = alarms[0]["id"].as_str().context("an id")?;
-    eventually("it grows old", async || {
-        let told = told(&stack.gateways[0]).await?;
-        ensure!(told.value(AGE) > 1.0, "{}", told.value(AGE));
+    eventually("the alarm gets old", async || {
+        let scraped = scrape(&stack.gateways[0]).await?;
+        ensure!(scraped.value(AGE) > 1.0, "{}", scraped.value(AGE));
         let critical = r#"gateway_fleet_alarms{acknowledged="false",severity="critical"}"#;
-        ensure!(told.value(critical) == 1.0, "{:?}", told.values);
+        ensure!(scraped.value(critical) == 1.0, "{:?}", scraped.values);
         let devices = r#"gateway_fleet_devices{state="critical"}"#;
-        ensure!(told.value(devices) == 1.0, "{:?}", told.values);
+        ensure!(scraped.value(devices) == 1.0, "{:?}", scraped.values);
         Ok(())
     })
     .await?;
-    // What the runbook of its alert asks.
+    // The query in the runbook of its alert.
     let path = "/alarm-logs?severity=critical";
     let newest = stack.get(path).await?.expect(200)?["logs"][0].clone();
     ensure!(newest["device_id"] == SERIAL, "{newest}");
@@ -233,12 +240,12 @@ async fn an_unacknowledged_critical_alarm_grows_old_until_it_is_acknowledged() -
         answer.expect(200)? == json!({"success": true}),
         "{answer:?}"
     );
-    eventually("it is told no more", async || {
-        let told = told(&stack.gateways[0]).await?;
-        ensure!(told.values.contains_key(AGE), "no age");
-        ensure!(told.value(AGE) == 0.0, "{}", told.value(AGE));
+    eventually("the age is 0 again", async || {
+        let scraped = scrape(&stack.gateways[0]).await?;
+        ensure!(scraped.values.contains_key(AGE), "no age");
+        ensure!(scraped.value(AGE) == 0.0, "{}", scraped.value(AGE));
         let acknowledged = r#"gateway_acknowledgements_total{outcome="covered"}"#;
-        ensure!(told.value(acknowledged) == 1.0, "{:?}", told.values);
+        ensure!(scraped.value(acknowledged) == 1.0, "{:?}", scraped.values);
         Ok(())
     })
     .await?;
@@ -246,7 +253,7 @@ async fn an_unacknowledged_critical_alarm_grows_old_until_it_is_acknowledged() -
 }
 
 #[tokio::test]
-async fn clients_are_counted_while_they_are_there_and_when_they_go() -> Result<()> {
+async fn connected_and_disconnected_clients_are_counted() -> Result<()> {
     let stack = with_an_alarm().await?;
     let browser = stack.browser().await?;
     browser.subscribe(SERIAL).await?;
@@ -257,7 +264,7 @@ async fn clients_are_counted_while_they_are_there_and_when_they_go() -> Result<(
         })
         .await?;
     eventually("the gateway has counted", async || {
-        let told = told(&stack.gateways[0]).await?;
+        let scraped = scrape(&stack.gateways[0]).await?;
         for (series, value) in [
             (r#"gateway_connections{transport="websocket"}"#, 1.0),
             (r#"gateway_connections{transport="polling"}"#, 0.0),
@@ -271,9 +278,9 @@ async fn clients_are_counted_while_they_are_there_and_when_they_go() -> Result<(
             ("gateway_ingest_listening", 1.0),
         ] {
             ensure!(
-                told.value(series) == value,
+                scraped.value(series) == value,
                 "{series}: {}",
-                told.value(series)
+                scraped.value(series)
             );
         }
         Ok(())
@@ -281,12 +288,12 @@ async fn clients_are_counted_while_they_are_there_and_when_they_go() -> Result<(
     .await?;
     browser.disconnect().await?;
     eventually("the gateway has counted its end", async || {
-        let told = told(&stack.gateways[0]).await?;
+        let scraped = scrape(&stack.gateways[0]).await?;
         ensure!(
-            told.value(r#"gateway_connections{transport="websocket"}"#) == 0.0,
+            scraped.value(r#"gateway_connections{transport="websocket"}"#) == 0.0,
             "gone"
         );
-        let ends = told.values.iter();
+        let ends = scraped.values.iter();
         let ends = ends.filter(|(series, _)| series.starts_with("gateway_disconnections_total"));
         let ends: f64 = ends.map(|(_, count)| count).sum();
         ensure!(ends == 1.0, "{ends}");
@@ -297,7 +304,7 @@ async fn clients_are_counted_while_they_are_there_and_when_they_go() -> Result<(
 }
 
 #[tokio::test]
-async fn what_waited_for_a_client_that_left_is_counted() -> Result<()> {
+async fn packets_that_waited_for_a_client_that_disconnected_are_counted() -> Result<()> {
     const BUFFER: i32 = 16;
     let flags = format!("--client-buffer={BUFFER}");
     let stack = Plan::default().gateway(&flags).start().await?;
@@ -305,7 +312,7 @@ async fn what_waited_for_a_client_that_left_is_counted() -> Result<()> {
     let device = stack.device(SERIAL);
     device.send(1).await?;
     stack.shows(SERIAL, 1).await?;
-    // A client that polls until it is connected, and then no more.
+    // A client that polls until it is connected, and then stops polling.
     let path = "/socket.io/?EIO=4&transport=polling";
     let send = async |method: &str, path: &str, body: &str| {
         let answer = http::send(gateway.port(), method, path, &[], body.as_bytes()).await?;
@@ -321,39 +328,44 @@ async fn what_waited_for_a_client_that_left_is_counted() -> Result<()> {
     let subscribe = format!(r#"42["subscribe:device","{SERIAL}"]"#);
     send("POST", &path, &subscribe).await?;
     eventually("it is subscribed", async || {
-        let told = told(gateway).await?;
-        ensure!(told.value("gateway_subscriptions") == 1.0, "{told:?}");
+        let scraped = scrape(gateway).await?;
+        ensure!(scraped.value("gateway_subscriptions") == 1.0, "{scraped:?}");
         Ok(())
     })
     .await?;
     for value in 1..=2 * BUFFER {
         device.send(1_200 * (value % 2)).await?;
     }
-    eventually("it is told all alarms", async || {
-        let told = told(gateway).await?;
-        let packets = told.value(r#"gateway_packets_total{lane="alarms"}"#);
-        ensure!(packets > f64::from(2 * BUFFER), "{told:?}");
+    eventually("all alarms are sent to it", async || {
+        let scraped = scrape(gateway).await?;
+        let packets = scraped.value(r#"gateway_packets_total{lane="alarms"}"#);
+        ensure!(packets > f64::from(2 * BUFFER), "{scraped:?}");
         Ok(())
     })
     .await?;
-    ensure!(told(gateway).await?.value("gateway_packets_dropped_total") == 0.0);
+    ensure!(
+        scrape(gateway)
+            .await?
+            .value("gateway_packets_dropped_total")
+            == 0.0
+    );
     send("POST", &path, "1").await?;
-    eventually("what waited is counted", async || {
-        let told = told(gateway).await?;
-        let dropped = told.value("gateway_packets_dropped_total");
-        let gone = told.value(r#"gateway_connections{transport="polling"}"#) == 0.0;
-        ensure!(gone && dropped >= f64::from(BUFFER), "{told:?}");
+    eventually("the packets that waited are counted", async || {
+        let scraped = scrape(gateway).await?;
+        let dropped = scraped.value("gateway_packets_dropped_total");
+        let gone = scraped.value(r#"gateway_connections{transport="polling"}"#) == 0.0;
+        ensure!(gone && dropped >= f64::from(BUFFER), "{scraped:?}");
         Ok(())
     })
     .await
 }
 
 #[tokio::test]
-async fn a_deadline_that_cannot_be_judged_or_written_is_counted() -> Result<()> {
+async fn a_deadline_that_cannot_be_evaluated_or_committed_is_counted() -> Result<()> {
     let plan = Plan::default().ingest("--offline-after=2s");
     let stack = plan.start().await?;
     let mut redis = stack.redis_connection().await?;
-    // Of one the changes have no place to go, of the other nothing is left.
+    // The changes stream of one device has the wrong type. Nothing is stored of the other one.
     for (serial, key) in [("OTSM-0001", "changes"), ("OTSM-0002", "device")] {
         stack.device(serial).send(1).await?;
         stack.shows(serial, 1).await?;

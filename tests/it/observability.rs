@@ -31,9 +31,9 @@ fn promtool(arguments: &[&str], file: &Path) -> Result<()> {
         .current_dir(folder())
         .output()
         .context("`promtool` is missing: run `tests/run`")?;
-    let told = [output.stdout, output.stderr].concat();
-    let told = String::from_utf8_lossy(&told).into_owned();
-    ensure!(output.status.success(), "promtool {arguments:?}: {told}");
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    ensure!(output.status.success(), "promtool {arguments:?}: {text}");
     Ok(())
 }
 
@@ -112,9 +112,10 @@ const WORDS: [&str; 20] = [
     "__rate_interval",
 ];
 
-/// Fails for a word of the expression that is neither one of the language nor documented, or a label none of its metrics has.
+/// Fails for a word of the expression that is neither part of the language nor documented, or that is a label of none of
+/// its metrics.
 fn check_names(expression: &str, metrics: &BTreeMap<String, BTreeSet<String>>) -> Result<()> {
-    // What stands in quotes is a value.
+    // Text in quotes is a value.
     let code: String = expression
         .split('"')
         .step_by(2)
@@ -136,7 +137,7 @@ fn check_names(expression: &str, metrics: &BTreeMap<String, BTreeSet<String>>) -
     Ok(())
 }
 
-/// The expressions of the rules, those of several lines in one.
+/// The expressions of the rules.
 fn rule_expressions() -> Result<Vec<String>> {
     let rules = text("alerts.yaml")?;
     let expressions = rules.split("        expr: ").skip(1).filter_map(|rest| {
@@ -212,12 +213,12 @@ fn the_dashboard_is_sound() -> Result<()> {
             ensure!(cells.insert(cell), "panels overlap: {panel}");
         }
         if panel["type"] != "row" {
-            let is_told = |key: &str| panel[key].as_str().is_some_and(|text| !text.is_empty());
-            ensure!(is_told("title") && is_told("description"), "{panel}");
+            let has_text = |key: &str| panel[key].as_str().is_some_and(|text| !text.is_empty());
+            ensure!(has_text("title") && has_text("description"), "{panel}");
             ensure!(panel["datasource"]["uid"] == "${datasource}", "{panel}");
         }
     }
-    // As rules, for promtool to read them.
+    // As rules, so that promtool reads them.
     let mut rules = "groups:\n  - name: dashboard\n    rules:\n".to_owned();
     for (number, expression) in dashboard_expressions()?.iter().enumerate() {
         let expression = expression.replace("$__rate_interval", "5m");
@@ -234,7 +235,7 @@ fn the_dashboard_is_sound() -> Result<()> {
 async fn a_prometheus_with_the_shipped_files_reads_both_services_and_fires() -> Result<()> {
     let stack = Plan::default().start().await?;
     let port = Port::reserve()?;
-    // Only where things are, and how often: the shipped 10 s would only make the test slower.
+    // With other addresses and shorter intervals: with the shipped 10 s the test would be slower.
     let rules = format!("- {}", folder().join("alerts.yaml").display());
     let ingest = format!("\"127.0.0.1:{}\"", stack.ingests[0].port());
     let gateway = format!("\"127.0.0.1:{}\"", stack.gateways[0].port());
@@ -299,11 +300,11 @@ async fn a_prometheus_with_the_shipped_files_reads_both_services_and_fires() -> 
 }
 
 #[tokio::test]
-async fn the_runbook_finds_detectors_that_cannot_be_read() -> Result<()> {
+async fn the_command_of_the_runbook_finds_detectors_that_cannot_be_read() -> Result<()> {
     let stack = Plan::default().start().await?;
     let serials = ["OTSM-0001", "OTSM-0002", "OTSM-0003", "OTSM-0004"];
     for serial in serials {
-        // Alarms, for there to be other ids in the answer of REST.
+        // With alarms, so that the answer of REST has other ids too.
         stack.device(serial).send(1_200).await?;
         stack.shows(serial, 1_200).await?;
     }
@@ -326,7 +327,7 @@ async fn the_runbook_finds_detectors_that_cannot_be_read() -> Result<()> {
     };
     ensure!(found().await?.is_empty(), "{}", found().await?);
 
-    // Two that cannot be read, each in its way.
+    // Two devices that cannot be read, for different reasons.
     let mut connection = stack.redis_connection().await?;
     let key = async |serial: &str, connection: &mut _| -> Result<String> {
         let pattern = format!("st:*:device:{serial}");
@@ -348,7 +349,7 @@ async fn the_runbook_finds_detectors_that_cannot_be_read() -> Result<()> {
         .await?;
     let names = found().await?;
     ensure!(names == "OTSM-0002\nOTSM-0004\n", "{names}");
-    // Retired is what can be; what is no hash stands in the way until it is replaced.
+    // The first can be retired. The key of the other has the wrong type and must be deleted first.
     let retired = async |serial: &str| {
         let path = format!("/api/devices/{serial}");
         http::send(stack.gateways[0].port(), "DELETE", &path, &[], b"").await
@@ -361,7 +362,10 @@ async fn the_runbook_finds_detectors_that_cannot_be_read() -> Result<()> {
         .exec_async(&mut connection)
         .await?;
     let names = found().await?;
-    ensure!(names == "OTSM-0004\n", "gone is not unknown: {names}");
+    ensure!(
+        names == "OTSM-0004\n",
+        "a deleted state is not a retired device: {names}"
+    );
     retired("OTSM-0004").await?.expect(200)?;
     ensure!(found().await?.is_empty(), "{}", found().await?);
     stack.pass()

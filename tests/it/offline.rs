@@ -1,4 +1,4 @@
-//! When nobody listens to the detectors any more, nothing is shown as normal.
+//! Nothing is shown as normal while no ingest receives messages.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -21,7 +21,7 @@ fn is_offline(data: &Value) -> bool {
 }
 
 #[tokio::test]
-async fn with_every_ingest_dead_everybody_is_told_offline() -> Result<()> {
+async fn with_every_ingest_dead_every_device_is_shown_as_offline() -> Result<()> {
     let mut stack = with_a_short_limit().await?;
     let device = stack.device(SERIAL);
     let watching = stack.browser().await?;
@@ -33,20 +33,20 @@ async fn with_every_ingest_dead_everybody_is_told_offline() -> Result<()> {
         ingest.process.kill().await?;
     }
 
-    // The old open client: the same values once more, marked, at their old position.
-    let told = watching
+    // A connected client receives the same values again, marked as stale, at their old position.
+    let event = watching
         .wait_for("the stale reading", |seen| {
             seen.is_of("device:data", SERIAL) && seen.body["stale"] == true
         })
         .await?
         .body;
-    assert!(is_offline(&told["data"]), "{told}");
-    assert_eq!(told["seq"], live["seq"]);
-    assert_eq!(told["epoch"], live["epoch"]);
-    assert_eq!(told["data"]["timestamp"], live["data"]["timestamp"]);
-    assert_eq!(told["data"]["sensor_reading"], 120);
+    assert!(is_offline(&event["data"]), "{event}");
+    assert_eq!(event["seq"], live["seq"]);
+    assert_eq!(event["epoch"], live["epoch"]);
+    assert_eq!(event["data"]["timestamp"], live["data"]["timestamp"]);
+    assert_eq!(event["data"]["sensor_reading"], 120);
 
-    // REST, one device and all.
+    // REST returns them as offline, for one device and for all.
     let latest = stack.latest(SERIAL).await?;
     assert!(is_offline(&latest), "{latest}");
     let all = stack.get("/api/devices").await?.expect(200)?;
@@ -58,7 +58,7 @@ async fn with_every_ingest_dead_everybody_is_told_offline() -> Result<()> {
         .expect(200)?;
     assert_eq!(one["status"], "offline", "{one}");
 
-    // A new subscription, and one that recovers.
+    // So do a new subscription and one that recovers.
     let new = stack.browser().await?;
     new.subscribe(SERIAL).await?;
     let snapshot = &new.events("device:data", SERIAL)[0];
@@ -68,18 +68,18 @@ async fn with_every_ingest_dead_everybody_is_told_offline() -> Result<()> {
         .subscribe_since(SERIAL, &live["epoch"], 0)
         .await?;
     assert_eq!(answer["recovered"], true, "{answer}");
-    let behind = recovering
-        .wait_for("the stale reading behind the replay", |seen| {
+    let last = recovering
+        .wait_for("the stale reading after the replay", |seen| {
             seen.is_of("device:data", SERIAL) && seen.body["stale"] == true
         })
         .await?;
-    assert!(is_offline(&behind.body["data"]), "{behind:?}");
+    assert!(is_offline(&last.body["data"]), "{last:?}");
 
-    // Nobody published it: it is what is shown.
+    // No alarm was published: only what is shown differs.
     let alerts = stack.alerts(SERIAL).await?;
     assert!(alerts.is_empty(), "{alerts:?}");
 
-    // Healed: the next message is live again.
+    // After a restart the next message is live again.
     for ingest in &mut stack.ingests {
         ingest.process.restart()?;
     }
@@ -96,7 +96,7 @@ async fn with_every_ingest_dead_everybody_is_told_offline() -> Result<()> {
     stack.pass()
 }
 
-/// Waits until the gateway has heard of the ingest: just started, it has not.
+/// Waits until the gateway knows of the ingest, which it does not just after the start.
 async fn is_healthy(stack: &Stack) -> Result<()> {
     eventually("a data path without fault", async || {
         let ready = stack.get("/readyz").await?.expect(200)?;
@@ -107,7 +107,7 @@ async fn is_healthy(stack: &Stack) -> Result<()> {
 }
 
 #[tokio::test]
-async fn every_client_is_told_that_the_data_path_is_degraded_and_that_it_healed() -> Result<()> {
+async fn every_client_receives_the_status_when_ingest_dies_and_when_it_is_back() -> Result<()> {
     let mut stack = Stack::start().await?;
     is_healthy(&stack).await?;
     let browser = stack.browser().await?;
@@ -123,13 +123,13 @@ async fn every_client_is_told_that_the_data_path_is_degraded_and_that_it_healed(
         "{degraded:?}"
     );
     assert!(degraded.body["timestamp"].is_string(), "{degraded:?}");
-    // One that connects meanwhile is told too.
+    // A client that connects meanwhile receives the status too.
     let late = stack.browser().await?;
     late.wait_for("the status", |seen| {
         seen.is_event("system:status") && seen.body["status"] == "degraded"
     })
     .await?;
-    // Every replica shares that fate: it stays ready.
+    // Every replica is degraded then, so each stays ready.
     let ready = stack.get("/readyz").await?.expect(200)?;
     assert_eq!(ready["status"], "degraded");
     let health = stack.get("/health").await?.expect(200)?;
@@ -148,7 +148,7 @@ async fn every_client_is_told_that_the_data_path_is_degraded_and_that_it_healed(
 }
 
 #[tokio::test]
-async fn redis_away_is_told_and_never_answered_with_an_empty_success() -> Result<()> {
+async fn without_redis_the_status_says_so_and_no_request_gets_an_empty_success() -> Result<()> {
     let stack = Stack::start().await?;
     stack.device(SERIAL).send(120).await?;
     stack.shows(SERIAL, 120).await?;
@@ -175,27 +175,26 @@ async fn redis_away_is_told_and_never_answered_with_an_empty_success() -> Result
         assert!(body["error"].is_string(), "{path}: {body}");
         assert_eq!(body["error"], body["error_message"], "{path}");
     }
-    // A subscription made meanwhile stays and is answered when Redis is back.
+    // A subscription meanwhile is answered when Redis is reachable again.
     browser.emit("subscribe:device", SERIAL.into()).await?;
     stack.redis_proxy.heal();
-    let told = browser.event_after(0, "device:data", SERIAL).await?;
-    assert_eq!(told["data"]["sensor_reading"], 120);
+    let event = browser.event_after(0, "device:data", SERIAL).await?;
+    assert_eq!(event["data"]["sensor_reading"], 120);
     stack.pass()
 }
 
 #[tokio::test]
-async fn defect_12_a_silent_device_is_alarmed_within_its_limit_and_cleared_by_its_next_message()
--> Result<()> {
+async fn defect_12_a_silent_device_raises_an_alarm_that_its_next_message_clears() -> Result<()> {
     let stack = with_a_short_limit().await?;
     let device = stack.device(SERIAL);
     let browser = stack.browser().await?;
     browser.subscribe(SERIAL).await?;
     device.send(120).await?;
     let live = browser.event_after(0, "device:data", SERIAL).await?;
-    let told = browser
+    let event = browser
         .event_after(0, "device:alerts:changed", SERIAL)
         .await?;
-    let alert = only_alert(&told)?;
+    let alert = only_alert(&event)?;
     assert_eq!(alert["type"], "device_offline");
     assert_eq!(alert["severity"], "high");
     assert_eq!(alert["change"], "raised");
@@ -208,7 +207,7 @@ async fn defect_12_a_silent_device_is_alarmed_within_its_limit_and_cleared_by_it
     let data = browser.events("device:data", SERIAL);
     let offline = data
         .iter()
-        .find(|body| body["seq"] == told["seq"])
+        .find(|body| body["seq"] == event["seq"])
         .unwrap_or(&Value::Null);
     assert!(is_offline(&offline["data"]), "{offline}");
     assert_eq!(offline["data"]["timestamp"], live["data"]["timestamp"]);
@@ -261,12 +260,12 @@ async fn a_device_whose_stored_state_cannot_be_read_is_not_shown_as_current() ->
         }
     }
     for serial in devices {
-        let told = browser
-            .wait_after(from, "what it is", |seen| {
+        let event = browser
+            .wait_after(from, "the stale reading", |seen| {
                 seen.is_of("device:data", serial) && seen.body["stale"] == true
             })
             .await?;
-        assert!(is_offline(&told.body["data"]), "{told:?}");
+        assert!(is_offline(&event.body["data"]), "{event:?}");
     }
     stack.pass()
 }

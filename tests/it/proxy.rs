@@ -1,4 +1,4 @@
-//! The shipped configuration of `HAProxy`, in front of two gateways.
+//! `HAProxy` with the shipped configuration, in front of two gateways.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -37,7 +37,7 @@ impl Proxy {
         );
         std::fs::write(&addresses, text).context("writing the addresses")?;
         let shipped = repository::root().join("deploy/haproxy.cfg");
-        // Its workers die with it: `-db` keeps it in one process.
+        // `-db` keeps it in one process, so that it can be killed.
         let arguments = [
             "-db".into(),
             "-f".into(),
@@ -69,7 +69,7 @@ impl Proxy {
     }
 }
 
-/// The values of the readings a browser was told, each the first time.
+/// The values of the readings that a browser received, each only once.
 fn values(browser: &Browser) -> Vec<Value> {
     let mut values = Vec::new();
     for event in browser.events("device:data", DEVICE) {
@@ -82,7 +82,7 @@ fn values(browser: &Browser) -> Vec<Value> {
 }
 
 /// Publishes these values and waits until every browser has all of them, in order.
-async fn everybody_sees(
+async fn every_browser_receives(
     stack: &Stack,
     browsers: &[(&str, Browser)],
     all: &mut Vec<Value>,
@@ -115,7 +115,7 @@ fn count(browser: &Browser, what: &str) -> usize {
         .count()
 }
 
-/// A browser of each kind that follows the device, whose first reading is 1.
+/// Connects one browser of each kind. They follow the device, whose first reading is 1.
 async fn connect_all(stack: &Stack, proxy: &Proxy) -> Result<Vec<(&'static str, Browser)>> {
     stack.device(DEVICE).send(1).await?;
     stack.shows(DEVICE, 1).await?;
@@ -128,7 +128,7 @@ async fn connect_all(stack: &Stack, proxy: &Proxy) -> Result<Vec<(&'static str, 
     ] {
         browsers.push((name, Browser::connect(proxy.port(), transport).await?));
     }
-    // As a page does that sends cookies.
+    // As a page that sends cookies.
     let options =
         json!({"transports": ["polling"], "withCredentials": true, "reconnectionDelay": 50});
     browsers.push((
@@ -142,8 +142,8 @@ async fn connect_all(stack: &Stack, proxy: &Proxy) -> Result<Vec<(&'static str, 
 }
 
 #[tokio::test]
-async fn every_transport_works_through_haproxy_and_outlives_a_draining_replica() -> Result<()> {
-    // Longer than any machine takes for what is looked at meanwhile; a second signal ends it.
+async fn every_transport_works_through_haproxy_while_replicas_drain() -> Result<()> {
+    // Longer than the checks take meanwhile. A second signal ends it.
     let mut stack = Plan::default()
         .gateways(2)
         .gateway("--drain-delay=10m")
@@ -152,7 +152,7 @@ async fn every_transport_works_through_haproxy_and_outlives_a_draining_replica()
     let mut proxy = Proxy::start(&stack).await?;
     let mut all = vec![json!(1)];
     let browsers = connect_all(&stack, &proxy).await?;
-    everybody_sees(&stack, &browsers, &mut all, 2..20).await?;
+    every_browser_receives(&stack, &browsers, &mut all, 2..20).await?;
     for (name, browser) in &browsers {
         assert_eq!(
             count(browser, "disconnect"),
@@ -162,7 +162,7 @@ async fn every_transport_works_through_haproxy_and_outlives_a_draining_replica()
         );
     }
 
-    let mut told = vec![0; browsers.len()];
+    let mut notices = vec![0; browsers.len()];
     for drained in 0..2 {
         let ended: Vec<usize> = browsers
             .iter()
@@ -171,7 +171,7 @@ async fn every_transport_works_through_haproxy_and_outlives_a_draining_replica()
         let gateway = &mut stack.gateways[drained];
         gateway.process.signal(Signal::TERM)?;
         let first = 20 + 20 * i32::try_from(drained)?;
-        eventually("new connections go to the other one", async || {
+        eventually("new connections go to the other gateway", async || {
             for last in 1..=16 {
                 let opened = exchange(proxy.port(), last, "GET", HANDSHAKE, "").await?;
                 ensure!(opened.starts_with("HTTP/1.1 200"), "{opened}");
@@ -179,8 +179,8 @@ async fn every_transport_works_through_haproxy_and_outlives_a_draining_replica()
             Ok(())
         })
         .await?;
-        everybody_sees(&stack, &browsers, &mut all, first..first + 10).await?;
-        // Who has a connection keeps it meanwhile, polling too; without cookies it may lose its replica.
+        every_browser_receives(&stack, &browsers, &mut all, first..first + 10).await?;
+        // Connected clients stay connected meanwhile, also by polling. Without cookies a polling client may lose its replica.
         for ((name, browser), before) in browsers.iter().zip(&ended) {
             let kept = count(browser, "disconnect") == *before;
             ensure!(kept || *name == "polling", "{name}: {:?}", browser.seen());
@@ -189,21 +189,21 @@ async fn every_transport_works_through_haproxy_and_outlives_a_draining_replica()
         assert_eq!(still.status, 503, "{still:?}");
         let status = stack.gateways[drained].process.terminate().await?;
         ensure!(status.code() == Some(0), "{status}");
-        everybody_sees(&stack, &browsers, &mut all, first + 10..first + 20).await?;
+        every_browser_receives(&stack, &browsers, &mut all, first + 10..first + 20).await?;
         let now: Vec<usize> = browsers
             .iter()
             .map(|(_, browser)| count(browser, "server:drain"))
             .collect();
         ensure!(
-            now != told,
+            now != notices,
             "nobody was connected to gateway {drained}: {now:?}"
         );
-        told = now;
+        notices = now;
 
         let gateway = &mut stack.gateways[drained];
         gateway.process.restart()?;
         gateway.ready().await?;
-        eventually("it is in the rotation again", async || {
+        eventually("the proxy uses the gateway again", async || {
             ensure!(is_in_rotation(&proxy, &stack, drained).await?, "not yet");
             Ok(())
         })
@@ -214,7 +214,7 @@ async fn every_transport_works_through_haproxy_and_outlives_a_draining_replica()
 }
 
 #[tokio::test]
-async fn a_replica_that_drained_closes_everybody_and_ends() -> Result<()> {
+async fn a_drained_replica_has_closed_every_client_and_ends() -> Result<()> {
     // HAProxy takes two seconds to notice.
     let mut stack = Plan::default()
         .gateways(2)
@@ -224,22 +224,22 @@ async fn a_replica_that_drained_closes_everybody_and_ends() -> Result<()> {
     let mut proxy = Proxy::start(&stack).await?;
     let mut all = vec![json!(1)];
     let browsers = connect_all(&stack, &proxy).await?;
-    everybody_sees(&stack, &browsers, &mut all, 2..5).await?;
+    every_browser_receives(&stack, &browsers, &mut all, 2..5).await?;
     let status = stack.gateways[0].process.terminate().await?;
     ensure!(status.code() == Some(0), "{status}");
-    everybody_sees(&stack, &browsers, &mut all, 5..10).await?;
-    let told: usize = browsers
+    every_browser_receives(&stack, &browsers, &mut all, 5..10).await?;
+    let notices: usize = browsers
         .iter()
         .map(|(_, browser)| count(browser, "server:drain"))
         .sum();
-    ensure!(told > 0, "nobody was connected to the one that drained");
+    ensure!(notices > 0, "nobody was connected to the one that drained");
     for (name, browser) in &browsers {
-        let told = count(browser, "server:drain");
+        let notices = count(browser, "server:drain");
         let ended = count(browser, "disconnect");
-        // Without cookies it may have lost its replica before its turn.
+        // Without cookies a polling client may have lost its replica before it was closed.
         ensure!(
-            told == ended || *name == "polling",
-            "{name}: told {told} times, ended {ended} times: {:?}",
+            notices == ended || *name == "polling",
+            "{name}: {notices} notices, {ended} disconnections: {:?}",
             browser.seen()
         );
     }
@@ -247,7 +247,7 @@ async fn a_replica_that_drained_closes_everybody_and_ends() -> Result<()> {
     stack.pass()
 }
 
-/// Whether the proxy leads some address of the loopback network to this gateway: its handshakes are known there.
+/// Whether the proxy forwards any address of the loopback network to this gateway: then the gateway knows its session.
 async fn is_in_rotation(proxy: &Proxy, stack: &Stack, gateway: usize) -> Result<bool> {
     for last in 1..=32 {
         let opened = exchange(proxy.port(), last, "GET", HANDSHAKE, "").await?;
@@ -261,7 +261,8 @@ async fn is_in_rotation(proxy: &Proxy, stack: &Stack, gateway: usize) -> Result<
     Ok(false)
 }
 
-/// One request from an address of the loopback network, a POST with the packet that opens the namespace; the whole answer.
+/// Sends one request from an address of the loopback network and returns the complete answer. A POST contains the packet
+/// that opens the namespace.
 async fn exchange(port: u16, last: u8, method: &str, path: &str, cookie: &str) -> Result<String> {
     let socket = TcpSocket::new_v4()?;
     socket.bind((Ipv4Addr::new(127, 0, 0, last), 0).into())?;
@@ -303,10 +304,10 @@ async fn polling_stays_with_its_replica_by_cookie_and_by_address() -> Result<()>
                 && opened.contains("SameSite=None"),
             "{opened}"
         );
-        // Without a cookie the address decides: the same one leads to the same replica.
+        // Without a cookie the address decides: the same address leads to the same replica.
         let again = exchange(proxy.port(), last, "POST", &path, "").await?;
         ensure!(again.starts_with("HTTP/1.1 200"), "{again}");
-        // With it any address does; without it some lead elsewhere.
+        // With the cookie every address leads to that replica. Without it some addresses lead to the other one.
         let other = if last == 16 { 1 } else { last + 1 };
         let moved = exchange(proxy.port(), other, "POST", &path, cookie).await?;
         ensure!(moved.starts_with("HTTP/1.1 200"), "{moved}");
@@ -321,7 +322,7 @@ async fn polling_stays_with_its_replica_by_cookie_and_by_address() -> Result<()>
 }
 
 #[tokio::test]
-async fn haproxy_keeps_the_endpoints_of_operators_inside() -> Result<()> {
+async fn haproxy_does_not_serve_the_endpoints_of_operators() -> Result<()> {
     let stack = Plan::default().gateways(2).start().await?;
     let proxy = Proxy::start(&stack).await?;
     for inner in ["metrics", "livez", "readyz"] {

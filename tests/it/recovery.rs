@@ -1,4 +1,4 @@
-//! A client that comes back gets exactly what it missed, or is told that it cannot.
+//! A client that reconnects receives exactly what it missed, or an answer that this is impossible.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use tests::stack::{Plan, Stack};
 const SERIAL: &str = "OTSM-0001";
 
 #[tokio::test]
-async fn a_client_that_comes_back_gets_exactly_the_events_it_missed() -> Result<()> {
+async fn a_client_that_reconnects_receives_exactly_the_events_it_missed() -> Result<()> {
     let stack = Stack::start().await?;
     let device = stack.device(SERIAL);
     let browser = stack.browser().await?;
@@ -61,7 +61,7 @@ async fn a_position_of_an_unknown_epoch_gets_every_alarm_change_and_a_snapshot()
         .await?;
     assert_eq!(answer["ok"], true, "{answer}");
     assert_eq!(answer["recovered"], false, "{answer}");
-    // What was after a position of another epoch cannot be known completely.
+    // The changes after a position of another epoch cannot be known completely.
     assert_eq!(answer["alarmsRecovered"], false, "{answer}");
     let data = browser.events("device:data", SERIAL);
     assert_eq!(data.len(), 1);
@@ -75,7 +75,7 @@ async fn a_position_of_an_unknown_epoch_gets_every_alarm_change_and_a_snapshot()
 }
 
 #[tokio::test]
-async fn beyond_the_events_kept_the_alarm_changes_are_complete_and_a_snapshot_follows() -> Result<()>
+async fn after_too_many_events_the_alarm_changes_are_complete_and_a_snapshot_follows() -> Result<()>
 {
     let stack = Stack::start().await?;
     let device = stack.device(SERIAL);
@@ -120,7 +120,7 @@ async fn beyond_the_events_kept_the_alarm_changes_are_complete_and_a_snapshot_fo
 }
 
 #[tokio::test]
-async fn a_device_not_heard_of_is_recovered_from_its_first_reading() -> Result<()> {
+async fn a_device_without_a_reading_is_recovered_from_its_first_one() -> Result<()> {
     let stack = Stack::start().await?;
     let browser = stack.browser().await?;
     let answer = browser.subscribe(SERIAL).await?;
@@ -178,7 +178,7 @@ async fn a_client_that_keeps_losing_its_connection_sees_every_position_once() ->
 }
 
 #[tokio::test]
-async fn a_gateway_that_lost_redis_catches_its_clients_up() -> Result<()> {
+async fn a_gateway_that_lost_redis_sends_its_clients_what_they_missed() -> Result<()> {
     let stack = Plan::default().start().await?;
     let device = stack.device(SERIAL);
     let browser = stack.browser().await?;
@@ -206,7 +206,7 @@ async fn a_gateway_that_lost_redis_catches_its_clients_up() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_killed_ingest_loses_nothing_the_broker_has_taken() -> Result<()> {
+async fn a_killed_ingest_loses_nothing_that_the_broker_acknowledged() -> Result<()> {
     let mut stack = Stack::start().await?;
     let device = stack.device(SERIAL);
     let browser = stack.browser().await?;
@@ -222,7 +222,7 @@ async fn a_killed_ingest_loses_nothing_the_broker_has_taken() -> Result<()> {
     stack.ingests[0].process.restart()?;
     stack.shows(SERIAL, 40).await?;
     let path = format!("/api/devices/{SERIAL}/history?limit=1000");
-    // What was delivered twice was taken once.
+    // What was delivered twice is stored once.
     let history = stack.get(&path).await?.expect(200)?;
     assert_eq!(history["count"], 40, "{history}");
     browser

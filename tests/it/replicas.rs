@@ -1,4 +1,4 @@
-//! Two of each service on one Redis behave as one.
+//! Two replicas of each service on one Redis behave like one.
 
 use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
@@ -13,7 +13,7 @@ async fn two_of_each() -> Result<Stack> {
 }
 
 #[tokio::test]
-async fn every_client_sees_each_position_once_and_in_order() -> Result<()> {
+async fn every_client_receives_each_position_once_and_in_order() -> Result<()> {
     const READINGS: i64 = 100;
     let stack = two_of_each().await?;
     let devices: Vec<Device> = (1..=5)
@@ -39,7 +39,7 @@ async fn every_client_sees_each_position_once_and_in_order() -> Result<()> {
     }))
     .await?;
     for device in &devices {
-        // The newest device time: whatever overtook it, this is the latest in the end.
+        // This has the newest device time, so it is the latest reading in the end.
         device.send(7).await?;
         stack.shows(device.serial(), 7).await?;
     }
@@ -54,7 +54,7 @@ async fn every_client_sees_each_position_once_and_in_order() -> Result<()> {
                         && seen.body["data"]["sensor_reading"] == 7
                 })
                 .await?;
-            // The marker for what comes after the data of the last position.
+            // The answer comes after the last event of the position.
             browser.subscribe("OTSM-9999").await?;
             seen.push(in_order(browser, device.serial())?);
         }
@@ -66,26 +66,26 @@ async fn every_client_sees_each_position_once_and_in_order() -> Result<()> {
     stack.pass()
 }
 
-/// All positions of a device that a client was told, each once: fails if one is missing, repeated or out of order.
+/// All positions of a device that a client received. Fails if one is missing, repeated or out of order.
 fn in_order(browser: &Browser, serial: &str) -> Result<Vec<(u64, String)>> {
-    let mut told: Vec<(u64, String)> = Vec::new();
+    let mut received: Vec<(u64, String)> = Vec::new();
     for seen in browser.seen() {
         let is_live = seen.body["snapshot"] != true && seen.body["stale"] != true;
         if seen.body["deviceId"] != serial || seen.what != "event" || !is_live {
             continue;
         }
         let seq = seen.seq().context("an event without seq")?;
-        let last = told.last().map_or(0, |(seq, _)| *seq);
+        let last = received.last().map_or(0, |(seq, _)| *seq);
         ensure!(
             seq == last || seq == last + 1,
             "{serial}: {seq} after {last}"
         );
         let entry = (seq, seen.name);
-        ensure!(!told.contains(&entry), "{serial}: {entry:?} twice");
-        told.push(entry);
+        ensure!(!received.contains(&entry), "{serial}: {entry:?} twice");
+        received.push(entry);
     }
-    ensure!(!told.is_empty(), "nothing of {serial}");
-    Ok(told)
+    ensure!(!received.is_empty(), "nothing of {serial}");
+    Ok(received)
 }
 
 const DEVICES: usize = 8;
@@ -116,7 +116,7 @@ async fn an_acknowledgement_racing_an_escalation_loses_neither() -> Result<()> {
 
     for (device, levels) in devices.iter().zip(&answered) {
         assert_eq!(
-            told_levels(&browser, device.serial())?,
+            received_levels(&browser, device.serial())?,
             *levels,
             "{}",
             device.serial()
@@ -125,13 +125,13 @@ async fn an_acknowledgement_racing_an_escalation_loses_neither() -> Result<()> {
     let won = answered.iter().flatten().filter(|levels| levels[0]).count();
     assert!(
         won > 0 && won < DEVICES * ROUNDS,
-        "one side won all races: none took place"
+        "one side won every time: there was no race"
     );
     stack.pass()
 }
 
-/// Raises an alarm, then twice escalates it while somebody acknowledges the level before. Returns what the answers
-/// mean.
+/// Raises an alarm, then escalates it twice while the level before is acknowledged. Returns the levels that are acknowledged
+/// by the answers.
 async fn races(stack: &Stack, browser: &Browser, device: &Device, round: usize) -> Result<Levels> {
     let serial = device.serial();
     let mut from = browser.seen_count();
@@ -141,7 +141,7 @@ async fn races(stack: &Stack, browser: &Browser, device: &Device, round: usize) 
     for (step, value) in [(0, 600), (1, 1100)] {
         from = browser.seen_count();
         if levels[step] {
-            // Acknowledged at this level already: a repeat would tell nobody and prove nothing.
+            // Already acknowledged at this level: a repeated acknowledgement changes nothing.
             device.send(value).await?;
             before = changed(browser, from, serial, "escalated").await?;
             continue;
@@ -181,8 +181,8 @@ async fn races(stack: &Stack, browser: &Browser, device: &Device, round: usize) 
     Ok(levels)
 }
 
-/// The same, from what a client was told.
-fn told_levels(browser: &Browser, serial: &str) -> Result<Vec<Levels>> {
+/// The same from the changes that a client received.
+fn received_levels(browser: &Browser, serial: &str) -> Result<Vec<Levels>> {
     let mut rounds: Vec<Levels> = Vec::new();
     let mut level = 0;
     for body in browser.events("device:alerts:changed", serial) {
@@ -216,7 +216,7 @@ async fn changed(browser: &Browser, from: usize, serial: &str, change: &str) -> 
 }
 
 #[tokio::test]
-async fn a_second_ingest_goes_on_when_the_first_is_killed() -> Result<()> {
+async fn a_second_ingest_continues_when_the_first_is_killed() -> Result<()> {
     // Without a share group both read everything: redundancy.
     let mut stack = Plan::default()
         .ingests(2)

@@ -1,4 +1,4 @@
-//! REST as the front ends use it: errors, trailing slashes, CORS, queries.
+//! REST as the front ends use it: errors, trailing slashes, CORS and queries.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -105,7 +105,7 @@ async fn errors_carry_the_same_text_twice_and_the_right_status() -> Result<()> {
             assert_eq!(body["error"], text, "{method} {path}");
         }
     }
-    // Asking has stored nothing.
+    // These requests have stored nothing.
     let list = stack.get("/api/devices").await?.expect(200)?;
     assert_eq!(list["count"], 1, "{list}");
     stack.pass()
@@ -279,12 +279,12 @@ async fn the_alarm_log_has_a_row_per_raise_and_escalation() -> Result<()> {
     let logs = stack.get("/alarm-logs?limit=1000").await?.expect(200)?;
     let rows = logs["logs"].as_array().context("rows")?;
     assert_eq!(logs["total_count"], rows.len());
-    let told: Vec<(&Value, &Value)> = rows
+    let listed: Vec<(&Value, &Value)> = rows
         .iter()
         .map(|row| (&row["device_id"], &row["alarm_type"]))
         .collect();
     assert_eq!(
-        told,
+        listed,
         [
             (&json!("OTSM-0002"), &json!("alarm_level_2")),
             (&json!(SERIAL), &json!("alarm_level_3")),
@@ -352,8 +352,8 @@ async fn history_is_bounded_by_time_and_count() -> Result<()> {
     let few = stack.get(&format!("{path}?limit=5")).await?.expect(200)?;
     assert_eq!(few["count"], 5, "{few}");
     let newest = few["samples"].as_array().context("samples")?;
-    let whole = all["samples"].as_array().context("samples")?;
-    assert_eq!(newest[..], whole[15..], "the newest ones, oldest first");
+    let every = all["samples"].as_array().context("samples")?;
+    assert_eq!(newest[..], every[15..], "the newest ones, oldest first");
     let none = stack
         .get(&format!("{path}?since=2090-01-01"))
         .await?
@@ -372,7 +372,7 @@ async fn history_is_bounded_by_time_and_count() -> Result<()> {
 }
 
 #[tokio::test]
-async fn health_config_and_openapi_tell_the_truth() -> Result<()> {
+async fn health_config_and_openapi_are_correct() -> Result<()> {
     let stack = with_a_device().await?;
     let health = eventually("a healthy answer", async || {
         let health = stack.get("/health").await?.expect(200)?;

@@ -1,4 +1,4 @@
-//! A backup of Redis, and everything that is lost but it: restored as `deploy/README.md` says.
+//! Everything but a backup of Redis is lost, and the backup is restored as `deploy/README.md` describes.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -10,7 +10,7 @@ use tests::stack::Stack;
 
 const DEVICE: &str = "OTSM-0001";
 
-/// What `deploy/README.md` says, where `FOLDER` is that of Redis.
+/// The commands of `deploy/README.md`, where `FOLDER` is the data folder of Redis.
 const BACKUP: &str = r#"redis-cli -u "$REDIS_URL" --rdb backup.rdb"#;
 const RESTORE: &str = "deploy/restore-redis backup.rdb FOLDER";
 
@@ -31,7 +31,7 @@ fn as_written(stack: &Stack, command: &str) -> Result<Output> {
 }
 
 #[tokio::test]
-async fn a_restored_backup_opens_a_new_epoch_and_goes_on() -> Result<()> {
+async fn a_restored_backup_opens_a_new_epoch_and_accepts_readings() -> Result<()> {
     let mut stack = Stack::start().await?;
     let device = stack.device(DEVICE);
     device.send(1).await?;
@@ -42,18 +42,18 @@ async fn a_restored_backup_opens_a_new_epoch_and_goes_on() -> Result<()> {
     let browser = stack.browser().await?;
     let before = browser.subscribe(DEVICE).await?;
 
-    // Nobody is left who remembers more than the backup holds.
+    // No process remembers more than the backup contains.
     let services = stack.ingests.iter_mut().chain(&mut stack.gateways);
     for service in services {
         service.process.kill().await?;
     }
     stack.redis.process.kill().await?;
-    // What is there would win over the backup: it is refused, and stays.
+    // Redis would prefer existing data to the backup: the restore is refused and keeps the data.
     let refused = as_written(&stack, RESTORE).err();
-    let told = format!("{:?}", refused.context("it restores over what is there")?);
-    ensure!(told.contains("move it away"), "{told}");
+    let message = format!("{:?}", refused.context("it restores over what is there")?);
+    ensure!(message.contains("move it away"), "{message}");
     fs::remove_dir_all(stack.folder().join("appendonlydir")).context("losing the data")?;
-    // So is what is no backup, without a trace.
+    // A file that is no backup is refused too, and leaves nothing behind.
     fs::copy(
         stack.folder().join("backup.rdb"),
         stack.folder().join("kept.rdb"),
@@ -79,17 +79,17 @@ async fn a_restored_backup_opens_a_new_epoch_and_goes_on() -> Result<()> {
     let answer = browser
         .subscribe_since(DEVICE, &before["epoch"], seq)
         .await?;
-    // What was told behind the backup is not there any more, and nobody claims otherwise.
+    // Events after the backup are lost, and the answer says so.
     assert_eq!(answer["recovered"], false, "{answer}");
     device.send(3).await?;
     stack.shows(DEVICE, 3).await?;
-    let told = browser
+    let event = browser
         .wait_for("the new reading", |seen| {
             seen.is_of("device:data", DEVICE) && seen.body["data"]["sensor_reading"] == 3
         })
         .await?;
     ensure!(
-        told.body["epoch"] != before["epoch"],
+        event.body["epoch"] != before["epoch"],
         "{} went on",
         before["epoch"]
     );

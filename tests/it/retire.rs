@@ -1,4 +1,4 @@
-//! The end of a device, and the one that comes after it.
+//! Retiring a device, and a new device with the same serial.
 
 use std::collections::HashSet;
 
@@ -21,7 +21,7 @@ async fn retire(stack: &Stack, body: &str) -> Result<Response> {
     http::send(port, "DELETE", &path, &headers, body.as_bytes()).await
 }
 
-/// What the alarm log in Redis says of the retirement: for each line who, when, and of which alarm.
+/// The lines of the alarm log in Redis about retirements: who, when, and the alarm.
 async fn retired_lines(stack: &Stack) -> Result<Vec<(String, i64, Option<String>)>> {
     type Entries = Vec<(String, std::collections::HashMap<String, String>)>;
     let mut redis = stack.redis_connection().await?;
@@ -58,25 +58,25 @@ async fn a_device_with_a_latched_alarm_is_retired_while_a_browser_watches() -> R
         let from = browser.seen_count();
         let payload = device.newest(value).with_parameter("A1Latching", 1);
         device.publish(&payload).await?;
-        let told = browser
+        let event = browser
             .event_after(from, "device:alerts:changed", SERIAL)
             .await?;
-        assert_eq!(only_alert(&told)?["change"], expected, "{told}");
+        assert_eq!(only_alert(&event)?["change"], expected, "{event}");
     }
 
     let from = browser.seen_count();
     let body = json!({"retired_by": "Asha"}).to_string();
     let answer = retire(&stack, &body).await?.expect(200)?;
     assert_eq!(answer, json!({"success": true}));
-    let told = browser
+    let event = browser
         .event_after(from, "device:alerts:changed", SERIAL)
         .await?;
-    let closed = only_alert(&told)?.clone();
+    let closed = only_alert(&event)?.clone();
     assert_eq!(closed["change"], "retired");
     assert_eq!(closed["state"], "cleared");
     assert!(closed["cleared_at"].is_string(), "{closed}");
     assert!(closed.get("acknowledged_by").is_none(), "nobody did");
-    let last_seq = told["seq"].as_u64().context("a seq")?;
+    let last_seq = event["seq"].as_u64().context("a seq")?;
     let data = browser.event_after(from, "device:data", SERIAL).await?;
     assert_eq!(data["stale"], true, "{data}");
     assert_eq!(data["data"]["alarm_status"], "ALARM");
@@ -104,24 +104,24 @@ async fn a_device_with_a_latched_alarm_is_retired_while_a_browser_watches() -> R
     assert_eq!(logs["logs"][0]["state"], "cleared");
     assert_eq!(logs["logs"][0]["cleared_at"], closed["cleared_at"]);
 
-    // The next message makes a new one: no position, no alarm id and no latching comes back.
+    // The next message creates a new device: no position, alarm id or latching is used again.
     let from = browser.seen_count();
     device.send(300).await?;
-    let told = browser
+    let event = browser
         .event_after(from, "device:alerts:changed", SERIAL)
         .await?;
-    let raised = only_alert(&told)?;
+    let raised = only_alert(&event)?;
     assert_eq!(raised["change"], "raised");
     assert_ne!(raised["id"], closed["id"]);
-    assert_eq!(told["seq"], last_seq + 1);
-    assert_eq!(told["epoch"], data["epoch"]);
+    assert_eq!(event["seq"], last_seq + 1);
+    assert_eq!(event["epoch"], data["epoch"]);
     assert_eq!(stack.alerts(SERIAL).await?.len(), 1, "only its own");
     let history = stack.get(&format!("/api/devices/{SERIAL}/history")).await?;
     assert_eq!(history.expect(200)?["count"], 1, "only its own");
     stack.pass()
 }
 
-/// Sends readings, every fourth above a level, until it fails.
+/// Sends readings until that fails. Every fourth one is above a level.
 async fn send_for_ever(device: &Device) -> Result<()> {
     loop {
         for value in [300, 10, 10, 10] {
@@ -131,7 +131,7 @@ async fn send_for_ever(device: &Device) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_device_that_is_retired_while_it_sends_is_gone_or_new_and_whole() -> Result<()> {
+async fn a_device_that_is_retired_while_it_sends_is_deleted_or_new_and_complete() -> Result<()> {
     let stack = Stack::start().await?;
     let device = stack.device(SERIAL);
     let browser = stack.browser().await?;
@@ -155,7 +155,7 @@ async fn a_device_that_is_retired_while_it_sends_is_gone_or_new_and_whole() -> R
     };
     assert_eq!(retired, 20);
 
-    // The marker: what was published before it has been seen when it is.
+    // After this reading has arrived, everything published before it has arrived too.
     device.send(77).await?;
     let last = eventually("the last reading is shown", async || {
         let latest = stack.get(&format!("/api/devices/{SERIAL}")).await?;

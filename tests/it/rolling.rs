@@ -1,4 +1,4 @@
-//! Replicas of the gateway that go and come back: everybody is told, comes back in time and loses nothing.
+//! Replicas of the gateway restart: every client is notified, reconnects, and misses nothing.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,7 +15,8 @@ use tests::report;
 use tests::stack::Plan;
 
 #[tokio::test]
-async fn a_draining_gateway_is_not_ready_and_tells_every_client_when_it_is_closed() -> Result<()> {
+async fn a_draining_gateway_is_not_ready_and_announces_to_every_client_when_it_closes_it()
+-> Result<()> {
     let mut stack = Plan::default()
         .gateway("--drain-delay=2s --drain-period=2s")
         .start()
@@ -32,7 +33,7 @@ async fn a_draining_gateway_is_not_ready_and_tells_every_client_when_it_is_close
     }
     let begun = Instant::now();
     stack.gateways[0].process.signal(Signal::TERM)?;
-    eventually("a gateway that is not ready and says so", async || {
+    eventually("the gateway is not ready", async || {
         let answer = stack.gateways[0].get("/readyz").await?;
         ensure!(answer.status == 503, "{answer:?}");
         Ok(())
@@ -43,29 +44,29 @@ async fn a_draining_gateway_is_not_ready_and_tells_every_client_when_it_is_close
         .await?;
 
     let closed = |seen: &BrowserEvent| seen.what == "disconnect";
-    let mut told = Vec::new();
+    let mut notices = Vec::new();
     for browser in &browsers {
         let notice = browser
             .wait_for("the notice", |seen| seen.is_event("server:drain"))
             .await?;
-        // The delay, 100 ms of notice, and its part of what remains of the period.
+        // The delay, 100 ms of notice, and a part of the rest of the period.
         let millis = notice.body["reconnectInMs"].as_u64().unwrap_or_default();
         let seen = browser.seen();
         let noticed = seen.iter().position(|seen| seen.is_event("server:drain"));
         let gone = seen.iter().position(closed);
         ensure!(gone.is_none_or(|gone| noticed < Some(gone)), "{seen:?}");
-        told.push((millis, browser));
+        notices.push((millis, browser));
     }
-    told.sort_by_key(|(millis, _)| *millis);
-    let times: Vec<u64> = told.iter().map(|(millis, _)| *millis).collect();
+    notices.sort_by_key(|(millis, _)| *millis);
+    let times: Vec<u64> = notices.iter().map(|(millis, _)| *millis).collect();
     assert_eq!(times, [2100, 2733, 3366]);
-    for (millis, browser) in told {
+    for (millis, browser) in notices {
         let end = browser.wait_for("its end", closed).await?;
         assert_eq!(end.name, "transport close");
         let elapsed = begun.elapsed();
         ensure!(
             elapsed >= Duration::from_millis(millis),
-            "told {millis} ms, closed after {elapsed:?}"
+            "announced {millis} ms, closed after {elapsed:?}"
         );
     }
     let status = stack.gateways[0].process.wait().await?;

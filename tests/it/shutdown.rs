@@ -1,4 +1,4 @@
-//! SIGTERM ends both services with 0, and nothing taken is lost.
+//! SIGTERM ends both services with exit code 0 and loses nothing.
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
@@ -6,7 +6,7 @@ use tests::stack::{Plan, Stack};
 use tokio::sync::Notify;
 
 #[tokio::test]
-async fn sigterm_ends_both_services_with_zero() -> Result<()> {
+async fn sigterm_ends_both_services_with_exit_code_0() -> Result<()> {
     let mut stack = Stack::start().await?;
     let browser = stack.browser().await?;
     browser.subscribe("OTSM-0001").await?;
@@ -63,7 +63,7 @@ async fn sigterm_in_a_burst_loses_no_reading() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_member_that_leaves_its_share_group_hands_its_messages_to_the_other() -> Result<()> {
+async fn messages_of_a_member_that_leaves_its_share_group_go_to_the_other() -> Result<()> {
     let mut stack = Plan::default().ingests(2).start().await?;
     let device = stack.device("OTSM-0001");
     for value in 1..=100 {
@@ -84,7 +84,7 @@ async fn a_member_that_leaves_its_share_group_hands_its_messages_to_the_other() 
 }
 
 #[tokio::test]
-async fn both_answer_livez_without_redis_and_ingest_is_not_ready_then() -> Result<()> {
+async fn without_redis_both_are_alive_and_ingest_is_not_ready() -> Result<()> {
     let stack = Stack::start().await?;
     stack.redis_proxy.cut();
     tests::eventually::eventually("an ingest that is not ready", async || {

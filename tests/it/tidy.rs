@@ -1,4 +1,4 @@
-//! Rules of this repository that no compiler knows.
+//! Rules of this repository that no compiler checks.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -43,7 +43,7 @@ fn text(path: &Path) -> Result<String> {
 }
 
 #[test]
-fn modules_stand_beside_their_folder() -> Result<()> {
+fn modules_are_files_beside_their_folder() -> Result<()> {
     for path in with_extension("rs")? {
         ensure!(
             !path.ends_with("mod.rs"),
@@ -75,7 +75,7 @@ fn every_package_inherits_the_lints() -> Result<()> {
     Ok(())
 }
 
-/// The modules that decide: what they are given is all they know.
+/// The modules without input, output and clock.
 const PURE: [&str; 17] = [
     "ingest/src/payload",
     "gateway/src/interest",
@@ -204,7 +204,7 @@ fn scripts_can_be_run() -> Result<()> {
         ensure!(mode & 0o111 == 0o111, "{name} is not executable");
         ensure!(
             text(&path)?.contains("set -euo pipefail"),
-            "{name} goes on after an error"
+            "{name} does not stop at an error"
         );
     }
     Ok(())

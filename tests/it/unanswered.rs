@@ -1,4 +1,4 @@
-//! A commit that Redis carries out and whose answer is lost: what it changed is told all the same, once.
+//! Redis executes a commit and its answer is lost. Its changes are still counted and logged, once.
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
@@ -6,11 +6,11 @@ use tests::eventually::eventually;
 use tests::stack::{Plan, Service, Stack};
 
 const SERIAL: &str = "OTSM-0001";
-/// What a commit sends that raises, or acknowledges: a line of the alarm log.
+/// Part of a commit that raises an alarm, or acknowledges one: a line of the alarm log.
 const RAISES: &str = r#""change":"raised""#;
 const ACKNOWLEDGES: &str = r#""change":"acknowledged""#;
 
-async fn tells(service: &Service, metric: &str) -> Result<()> {
+async fn counts_one(service: &Service, metric: &str) -> Result<()> {
     eventually(metric, async || {
         let count = service.metric(metric).await?;
         ensure!((count - 1.0).abs() < 0.5, "{count}");
@@ -42,11 +42,11 @@ async fn an_alarm_whose_commit_was_not_answered_is_counted_and_logged_once() -> 
         Ok(())
     })
     .await?;
-    tells(ingest, r#"ingest_alarm_changes_total{change="raised"}"#).await?;
+    counts_one(ingest, r#"ingest_alarm_changes_total{change="raised"}"#).await?;
     // The next message of the device comes after the one that was not answered.
     stack.device(SERIAL).send(1_201).await?;
     stack.shows(SERIAL, 1_201).await?;
-    tells(ingest, r#"ingest_alarm_changes_total{change="raised"}"#).await?;
+    counts_one(ingest, r#"ingest_alarm_changes_total{change="raised"}"#).await?;
     ensure!(lines(ingest, "raised") == 1, "{}", ingest.process.output());
     stack.pass()
 }
@@ -65,7 +65,7 @@ async fn a_silent_device_whose_alarm_was_not_answered_is_counted_and_logged_once
         Ok(())
     })
     .await?;
-    tells(ingest, r#"ingest_alarm_changes_total{change="raised"}"#).await?;
+    counts_one(ingest, r#"ingest_alarm_changes_total{change="raised"}"#).await?;
     ensure!(lines(ingest, "raised") == 1, "{}", ingest.process.output());
     stack.pass()
 }
@@ -87,7 +87,7 @@ async fn an_acknowledgement_that_was_not_answered_is_counted_when_it_is_asked_fo
     })
     .await?;
     let gateway = &stack.gateways[0];
-    tells(
+    counts_one(
         gateway,
         r#"gateway_alarm_changes_total{change="acknowledged"}"#,
     )

@@ -131,20 +131,20 @@ async fn drive(port: u16, mut events: EventLoop, connection: Arc<Mutex<Connectio
         match events.poll().await {
             Ok(Event::Outgoing(Outgoing::Publish(id))) => {
                 let mut waiting = lock(&waiting);
-                if let Some(taken) = waiting.queued.pop_front() {
-                    waiting.sent.insert(id, taken);
+                if let Some(acknowledge) = waiting.queued.pop_front() {
+                    waiting.sent.insert(id, acknowledge);
                 }
             }
             Ok(Event::Incoming(Packet::PubAck(ack))) => {
-                if let Some(taken) = lock(&waiting).sent.remove(&ack.pkid) {
+                if let Some(acknowledge) = lock(&waiting).sent.remove(&ack.pkid) {
                     // The test may have given up waiting.
-                    taken.send(()).ok();
+                    acknowledge.send(()).ok();
                 }
             }
             Ok(_) => {}
             Err(_) => {
                 let (next, its_events) = Connection::new(port);
-                // First the queue, so that nothing is taken any more, then those who wait.
+                // First the queue, so that nothing is added any more, then the senders that wait.
                 events = its_events;
                 *lock(&waiting) = Waiting::default();
                 waiting = Arc::clone(&next.waiting);

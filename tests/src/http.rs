@@ -92,7 +92,7 @@ impl Connection {
         })
     }
 
-    /// Sends one request and waits for the whole answer.
+    /// Sends one request and waits for the complete answer.
     pub async fn send(
         &mut self,
         method: &str,

@@ -19,7 +19,7 @@ const WINDOW_FULL: f64 = 20.0;
 const GROWTH_KIB: u64 = 8 << 10;
 
 #[tokio::test]
-async fn with_redis_away_nothing_is_acknowledged_and_the_broker_keeps_it() -> Result<()> {
+async fn without_redis_nothing_is_acknowledged_and_the_broker_keeps_it() -> Result<()> {
     let plan = Plan::default().ingest(&format!("--mqtt-receive-maximum={WINDOW}"));
     let mut scene = Scene::start(plan).await?;
     let mut growth = 0;
@@ -67,20 +67,20 @@ async fn with_redis_away_nothing_is_acknowledged_and_the_broker_keeps_it() -> Re
         "Redis away, window {WINDOW}: ingest grew by {growth} KiB"
     ));
     let verdict = scene.finish("Redis away").await?;
-    ensure!(verdict.late == 0, "taken out of order: {verdict:?}");
+    ensure!(verdict.late == 0, "committed out of order: {verdict:?}");
     Ok(())
 }
 
 #[tokio::test]
-async fn an_ingest_that_sleeps_past_every_timeout_overwrites_nothing() -> Result<()> {
+async fn an_ingest_that_was_stopped_past_every_timeout_overwrites_nothing() -> Result<()> {
     // The broker ends a connection after one and a half keep-alives.
     const ASLEEP: Duration = Duration::from_secs(9);
     let plan = Plan::default()
         .ingests(2)
         .ingest("--mqtt-keep-alive=5s --redis-timeout=1s");
     let mut scene = Scene::start(plan).await?;
-    // A long way to Redis: an ingest is mostly between reading a state and writing what it decided. Not longer, or it falls
-    // behind this load, and works a backlog off at the very pace at which it was sent: that looks like a clock that was set.
+    // With this latency an ingest is mostly between reading a state and committing. With a longer one it could not keep up
+    // with the load.
     scene.stack.redis_proxy.delay(Duration::from_millis(20));
     for round in 0..scene.seed.rounds() {
         scene.moment().await;
@@ -91,14 +91,14 @@ async fn an_ingest_that_sleeps_past_every_timeout_overwrites_nothing() -> Result
     }
     scene.stack.redis_proxy.delay(Duration::ZERO);
     let verdict = scene.finish("SIGSTOP of one of two ingests").await?;
-    ensure!(verdict.late > 0, "nothing was held up: {verdict:?}");
+    ensure!(verdict.late > 0, "no reading was late: {verdict:?}");
     Ok(())
 }
 
-/// The broker sends a window again whose first copy is still in hand: far more messages of one device than the
-/// fingerprints that are stored with it.
+/// The broker delivers a receive window again while ingest still has the first copy: far more messages of one device than
+/// its state has fingerprints.
 #[tokio::test]
-async fn a_whole_window_that_comes_twice_is_committed_once() -> Result<()> {
+async fn a_receive_window_that_is_delivered_twice_is_committed_once() -> Result<()> {
     const SERIAL: &str = "OTSM-0001";
     const READINGS: i64 = 300;
     let stack = Stack::start().await?;
@@ -114,7 +114,7 @@ async fn a_whole_window_that_comes_twice_is_committed_once() -> Result<()> {
         String::from_utf8_lossy(&bytes).matches(&last).count()
     };
     for copy in 1..=2 {
-        eventually("the window has come", async || {
+        eventually("the window is delivered", async || {
             ensure!(copies() == copy, "{} times", copies());
             Ok(())
         })
@@ -124,7 +124,7 @@ async fn a_whole_window_that_comes_twice_is_committed_once() -> Result<()> {
         }
     }
     stack.redis_proxy.heal();
-    // Behind both copies.
+    // After both copies.
     device.send(READINGS + 1).await?;
     stack.shows(SERIAL, READINGS + 1).await?;
     let path = format!("/api/devices/{SERIAL}/history?limit=1000");

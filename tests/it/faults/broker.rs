@@ -1,7 +1,7 @@
-//! The broker away, restarted with and without what it kept, killed.
+//! The broker is away, restarted with and without its file, or killed.
 //!
-//! What can be asked of us is everything the broker sent to an ingest: that is in the history once, in order, with every
-//! alarm change. What it lost with its own memory it never sent; that is counted and reported.
+//! Everything that the broker delivered to an ingest must be in the history once, in order, with every alarm change. What the
+//! broker lost with its own memory it never delivered: that is counted and reported.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::load::{AWAY, Scene};
 
-/// Lets the broker write what it holds now, as it does by itself every minute, and waits until it has.
+/// Makes the broker write its memory to its file, as it does by itself every minute, and waits until it has.
 async fn save(stack: &mut Stack) -> Result<()> {
     let path = stack.folder().join("mosquitto.db");
     let written = |path| fs::metadata(path).and_then(|file| file.modified());
@@ -29,7 +29,7 @@ async fn save(stack: &mut Stack) -> Result<()> {
 /// Kills the broker with these settings at random moments.
 async fn kill(plan: Plan, what: &str) -> Result<()> {
     let mut scene = Scene::start(plan).await?;
-    // Its first minute is over: it knows the session of ingest by its file.
+    // The session of ingest must be in the file.
     save(&mut scene.stack).await?;
     for _ in 0..scene.seed.rounds() {
         scene.moment().await;
@@ -39,7 +39,10 @@ async fn kill(plan: Plan, what: &str) -> Result<()> {
         scene.stack.broker.listens().await?;
     }
     let verdict = scene.finish_with_a_lossy_broker(what).await?;
-    ensure!(verdict.sent_again > 0, "nobody noticed: {verdict:?}");
+    ensure!(
+        verdict.sent_again > 0,
+        "no payload had to be sent again: {verdict:?}"
+    );
     Ok(())
 }
 
@@ -65,7 +68,7 @@ async fn restarted_with_its_sessions() -> Result<()> {
         scene.stack.broker.process.restart()?;
         scene.stack.broker.listens().await?;
     }
-    // Asked to stop it saves everything: nothing may be missing.
+    // When it is stopped it saves everything: nothing may be missing.
     scene.finish("restart of the broker").await?;
     Ok(())
 }
@@ -81,7 +84,7 @@ async fn restarted_without_its_sessions() -> Result<()> {
         scene.stack.broker.process.restart()?;
         scene.stack.broker.listens().await?;
     }
-    // Ingest has subscribed again: the last readings of all have arrived.
+    // Ingest subscribes again, so the last reading of every device arrives.
     scene
         .finish_with_a_lossy_broker("restart of the broker without its file")
         .await?;
@@ -89,8 +92,8 @@ async fn restarted_without_its_sessions() -> Result<()> {
 }
 
 #[tokio::test]
-async fn out_of_reach_for_ingest_it_keeps_everything() -> Result<()> {
-    // A connection on which nothing comes back is given up after twice the keep-alive.
+async fn unreachable_for_ingest_it_keeps_everything() -> Result<()> {
+    // Ingest closes a connection on which nothing arrives after twice the keep-alive.
     let mut scene = Scene::start(Plan::default().ingest("--mqtt-keep-alive=5s")).await?;
     for round in 0..scene.seed.rounds() {
         scene.moment().await;
@@ -107,8 +110,8 @@ async fn out_of_reach_for_ingest_it_keeps_everything() -> Result<()> {
 }
 
 #[tokio::test]
-async fn acknowledgements_that_never_arrive_double_nothing() -> Result<()> {
-    // Of each device fewer messages come again than its state remembers.
+async fn lost_acknowledgements_double_nothing() -> Result<()> {
+    // Fewer messages of each device are delivered again than its state has fingerprints.
     const FEW: usize = shared::order::MAX_FINGERPRINTS * 12;
     let mut scene = Scene::start(Plan::default()).await?;
     for round in 0..scene.seed.rounds() {
@@ -124,7 +127,7 @@ async fn acknowledgements_that_never_arrive_double_nothing() -> Result<()> {
         .await?;
         ensure!(open < FEW, "{open} messages to be delivered again");
         if round % 2 == 1 {
-            // Who gets them again is not who committed them.
+            // The messages are delivered again to a process that did not commit them.
             scene.stack.ingests[0].process.kill().await?;
             scene.stack.ingests[0].process.restart()?;
         }
@@ -132,6 +135,6 @@ async fn acknowledgements_that_never_arrive_double_nothing() -> Result<()> {
         scene.stack.broker_proxy.reset();
     }
     let verdict = scene.finish("acknowledgements lost").await?;
-    ensure!(verdict.late == 0, "taken out of order: {verdict}");
+    ensure!(verdict.late == 0, "committed out of order: {verdict}");
     Ok(())
 }

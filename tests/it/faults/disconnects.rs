@@ -14,12 +14,12 @@ use tokio::time::sleep;
 use super::load::Scene;
 
 const CLIENTS: usize = 10;
-/// Of all clients together.
+/// The disconnections of all clients together.
 const DISCONNECTS: usize = 500;
-/// How long a client has a connection, at most, or how long it keeps it behind the first answer. It is back within 50 ms
-/// and what connecting takes.
+/// The longest time until a client loses its connection, from the connection or from the first answer. It reconnects after
+/// 50 ms.
 const CONNECTED_MS: u64 = 100;
-/// How many devices each follows: every connection begins with a subscription of each.
+/// How many devices each client follows. Every connection begins with a subscription of each.
 const FOLLOWED: usize = 3;
 
 #[tokio::test]
@@ -32,7 +32,7 @@ async fn clients_that_disconnect_again_and_again_miss_nothing_and_get_nothing_tw
     try_join_all(each.map(async |((client, proxy), random)| {
         let mut from = 0;
         for _ in 0..DISCONNECTS / CLIENTS {
-            // Half of the connections last until something was recovered, half end in the middle of it.
+            // Half of the connections last until something is recovered, the others may end during the recovery.
             if random.bool() {
                 client
                     .wait_after(from, "an answer", |seen| seen.what == "followed")
@@ -50,7 +50,7 @@ async fn clients_that_disconnect_again_and_again_miss_nothing_and_get_nothing_tw
     Ok(())
 }
 
-/// Loses the connection in one of three ways, and waits for the next one.
+/// Loses the connection in one of three ways, and waits for the next connection.
 async fn lose(client: &Browser, proxy: &TcpProxy, random: &mut Rng) -> Result<()> {
     match random.u8(..3) {
         0 => client.lose_connection().await,
@@ -61,7 +61,7 @@ async fn lose(client: &Browser, proxy: &TcpProxy, random: &mut Rng) -> Result<()
         _ => {
             let from = client.seen_count();
             let gone = eventually("the client notices", async || {
-                // By polling there may be no connection to be cut just now.
+                // A polling client may have no open connection at this moment.
                 proxy.reset();
                 let seen = client.seen();
                 let index = seen[from..].iter().position(|s| s.what == "disconnect");
@@ -79,7 +79,7 @@ async fn lose(client: &Browser, proxy: &TcpProxy, random: &mut Rng) -> Result<()
 }
 
 #[tokio::test]
-async fn a_connection_that_ends_within_a_position_hides_no_alarm() -> Result<()> {
+async fn a_connection_that_ends_between_the_events_of_a_position_hides_no_alarm() -> Result<()> {
     const SERIAL: &str = "OTSM-0001";
     let stack = Plan::default().start().await?;
     let device = stack.device(SERIAL);
@@ -87,7 +87,7 @@ async fn a_connection_that_ends_within_a_position_hides_no_alarm() -> Result<()>
     browser.follow(SERIAL).await?;
     device.send(20).await?;
     browser.event_after(0, "device:data", SERIAL).await?;
-    // Position 2 is three events, 3 (an escalation) too: the first of them, then the second is the last that arrives.
+    // Positions 2 and 3 have three events each. The connection ends after the first one of 2 and after the second one of 3.
     browser.cut_within("device:data", 2).await?;
     device.send(300).await?;
     browser
@@ -97,11 +97,11 @@ async fn a_connection_that_ends_within_a_position_hides_no_alarm() -> Result<()>
     device.send(600).await?;
     device.send(21).await?;
     browser
-        .wait_for("the last position, whole", |seen| {
+        .wait_for("the last position, complete", |seen| {
             seen.is_of("device:alerts:changed", SERIAL) && seen.seq() == Some(4)
         })
         .await?;
-    let told: Vec<(String, Option<u64>)> = browser
+    let received: Vec<(String, Option<u64>)> = browser
         .seen()
         .into_iter()
         .filter(|seen| seen.what == "event" && seen.body["deviceId"] == SERIAL)
@@ -121,6 +121,6 @@ async fn a_connection_that_ends_within_a_position_hides_no_alarm() -> Result<()>
     let expected: Vec<_> = expected
         .map(|(name, seq)| (name.to_owned(), Some(seq)))
         .into();
-    ensure!(told == expected, "{told:?}");
+    ensure!(received == expected, "{received:?}");
     stack.pass()
 }

@@ -1,4 +1,4 @@
-//! SIGKILL at a random moment, five seconds of absence, a restart: one test per process of the system.
+//! SIGKILL at a random moment and a restart after five seconds: one test per process of the system.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ fn two_gateways() -> Plan {
     Plan::default().gateways(2)
 }
 
-/// Kills it and has it back, listening, after [`AWAY`]. Returns when it was dead.
+/// Kills it, and restarts it after [`AWAY`]. Returns when it was dead.
 async fn strike(server: &mut Server) -> Result<Instant> {
     server.process.kill().await?;
     let dead = Instant::now();
@@ -31,7 +31,7 @@ async fn the_only_ingest() -> Result<()> {
         strike(&mut scene.stack.ingests[0]).await?;
     }
     let verdict = scene.finish("kill -9 of the only ingest").await?;
-    ensure!(verdict.late == 0, "taken out of order: {verdict:?}");
+    ensure!(verdict.late == 0, "committed out of order: {verdict:?}");
     Ok(())
 }
 
@@ -47,14 +47,14 @@ async fn one_of_two_ingests_in_a_share_group() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_gateway_whose_clients_go_to_the_other_or_wait_for_it() -> Result<()> {
+async fn a_gateway_whose_clients_use_the_other_or_wait_for_it() -> Result<()> {
     let mut scene = Scene::start(two_gateways()).await?;
     let other = scene.stack.gateways[1].port();
     let of_first = scene.proxies.len() / 2;
     for round in 0..scene.seed.rounds() {
         scene.moment().await;
         if round % 2 == 0 {
-            // As a load balancer does that has noticed.
+            // As a load balancer that has noticed it.
             for proxy in &scene.proxies[..of_first] {
                 proxy.retarget(other);
             }
@@ -65,10 +65,7 @@ async fn a_gateway_whose_clients_go_to_the_other_or_wait_for_it() -> Result<()> 
         }
     }
     let verdict = scene.finish("kill -9 of a gateway").await?;
-    ensure!(
-        verdict.recovered > 0,
-        "no client was continued: {verdict:?}"
-    );
+    ensure!(verdict.recovered > 0, "no client recovered: {verdict:?}");
     Ok(())
 }
 
@@ -76,7 +73,7 @@ async fn a_gateway_whose_clients_go_to_the_other_or_wait_for_it() -> Result<()> 
 async fn redis(scene: &mut Scene) -> Result<Vec<Instant>> {
     let mut kills = Vec::new();
     for _ in 0..scene.seed.rounds() {
-        // What waited for the last restart is committed long before the next kill.
+        // Everything that waited for the last restart is committed before the next kill.
         scene.load.catches_up(&scene.stack).await?;
         scene.moment().await;
         kills.push(strike(&mut scene.stack.redis).await?);
@@ -84,7 +81,7 @@ async fn redis(scene: &mut Scene) -> Result<Vec<Instant>> {
     Ok(kills)
 }
 
-/// What it answered is in its file, on the disk even.
+/// Whatever Redis answered is on the disk.
 #[tokio::test]
 async fn redis_that_syncs_always() -> Result<()> {
     let mut scene = Scene::start(two_gateways().redis("--appendfsync always")).await?;
@@ -93,11 +90,11 @@ async fn redis_that_syncs_always() -> Result<()> {
     Ok(())
 }
 
-/// What it answered it has written to its file before, and the file outlives the process; but while an earlier sync is slow
-/// it puts the write off for up to 2 s, and a kill within loses that. On a busy disk this does happen.
+/// Redis writes to its file before it answers, and the file survives the process. But while an earlier sync is slow, it
+/// delays the write for up to 2 s, and a kill within that time loses it. This happens on a busy disk.
 #[tokio::test]
 async fn redis_that_syncs_every_second() -> Result<()> {
-    // The 2 s, and what a reading takes from the broker's acknowledgement to its commit.
+    // The 2 s, and the time from the acknowledgement of the broker to the commit.
     const LOSS: Duration = Duration::from_secs(3);
     let mut scene = Scene::start(two_gateways()).await?;
     let kills = redis(&mut scene).await?;

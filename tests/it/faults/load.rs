@@ -1,4 +1,4 @@
-//! The load all these tests run under, and the end they all come to.
+//! The load under which these tests run, and the checks at their end.
 
 use std::time::Duration;
 
@@ -14,17 +14,17 @@ use tokio::time::{Instant, sleep};
 const DEVICES: usize = 12;
 const PERIOD: Duration = Duration::from_millis(200);
 
-/// How long whatever is killed stays away.
+/// How long a killed process stays away.
 pub(super) const AWAY: Duration = Duration::from_secs(5);
-/// When after the last round the next fault strikes.
+/// The time before each fault.
 const STRIKES: std::ops::Range<Duration> = Duration::from_millis(300)..Duration::from_secs(2);
 
-/// A stack under load with clients that follow every device from its first reading on.
+/// A stack under load. Its clients follow every device from its first reading on.
 pub(super) struct Scene {
     pub(super) stack: Stack,
     pub(super) seed: Seed,
     pub(super) clients: Vec<Browser>,
-    /// The network of each client; those of the first gateway come first.
+    /// The proxy of each client, those of the first gateway first.
     pub(super) proxies: Vec<TcpProxy>,
     pub(super) load: Load,
     started: Instant,
@@ -36,11 +36,11 @@ impl Scene {
         Self::with_clients(plan, 2, DEVICES).await
     }
 
-    /// So many clients at each gateway, by turns by WebSocket and by polling, each following so many of the devices.
+    /// So many clients at each gateway, alternately by WebSocket and by polling. Each follows so many devices.
     pub(super) async fn with_clients(plan: Plan, count: usize, devices: usize) -> Result<Self> {
         let mut seed = Seed::of_this_test();
         let stack = plan.start().await?;
-        // What an ingest got can be told apart from what a broker that was killed had not sent yet.
+        // Shows what reached an ingest, and what a broker had not sent yet when it was killed.
         stack.broker_proxy.record();
         let serials = Load::serials(DEVICES);
         let (mut clients, mut proxies) = (Vec::new(), Vec::new());
@@ -73,19 +73,19 @@ impl Scene {
         sleep(self.seed.moment(STRIKES)).await;
     }
 
-    /// Everything that was acknowledged must be there, once.
+    /// Ends the load. Everything that was acknowledged must be stored once.
     pub(super) async fn finish(self, what: &str) -> Result<Verdict> {
         self.end(what, false).await
     }
 
-    /// The same for everything that reached an ingest: what the broker lost is counted.
+    /// Ends the load. Everything that reached an ingest must be stored once. What the broker lost is counted.
     pub(super) async fn finish_with_a_lossy_broker(self, what: &str) -> Result<Verdict> {
         self.end(what, true).await
     }
 
     async fn end(mut self, what: &str, may_lose: bool) -> Result<Verdict> {
         if may_lose {
-            // What the broker takes while nobody has a subscription is nobody's.
+            // A broker drops what it receives while nobody has a subscription.
             self.load.passes(&self.stack.broker_proxy).await?;
         }
         let load = std::mem::replace(&mut self.load, Load::idle());
@@ -93,8 +93,8 @@ impl Scene {
         self.judge(what, &ledger, may_lose).await
     }
 
-    /// For a Redis that may lose what it answered within the last `loss` before each of these kills: nothing else is
-    /// missing, nothing is there twice; and if nothing is missing at all, everything is as it should be.
+    /// Ends the load with a Redis that may lose what it answered within `loss` before each of these kills. Nothing else may
+    /// be missing, and nothing stored twice. If nothing is missing, all the other checks apply too.
     pub(super) async fn finish_with_a_lossy_redis(
         mut self,
         what: &str,
@@ -104,17 +104,17 @@ impl Scene {
         let load = std::mem::replace(&mut self.load, Load::idle());
         let ledger = load.stop(&self.stack).await?;
         let missing = ledger.missing(&self.stack).await?;
-        // What was asserted again is not missing; until it was, clients were shown what Redis had gone back to.
+        // A reading that was asserted again is not missing. But until then clients were sent an older state.
         let went_back = |service: &Service| service.process.output().contains("Redis went back");
         if missing.is_empty() && !self.stack.ingests.iter().any(went_back) {
             return self.judge(what, &ledger, false).await.map(drop);
         }
         for entry in &missing {
-            let at = entry.acknowledged.context("never taken")?;
+            let at = entry.acknowledged.context("never acknowledged")?;
             let is_near = |kill: &Instant| at <= *kill && *kill - at <= loss;
             ensure!(
                 kills.iter().any(is_near),
-                "lost without a reason: {entry:?}"
+                "lost without a kill near it: {entry:?}"
             );
         }
         report::line(&format!(
@@ -127,13 +127,13 @@ impl Scene {
 
     async fn judge(self, what: &str, ledger: &Ledger, may_lose: bool) -> Result<Verdict> {
         if may_lose {
-            // What the broker kept is on its way when the last reading of each device, sent after it, has arrived.
+            // When the last reading of each device has arrived, everything that the broker kept has arrived too.
             ledger.ends_arrived(&self.stack).await?;
         }
         let delivered = may_lose.then(|| ledger::passed(&self.stack.broker_proxy));
         let judged = ledger.judge(&self.stack, &self.clients, delivered.as_ref());
         let verdict = judged.await?;
-        // An announced loss is still one: none of these faults is a reason for it.
+        // None of these faults may lose alarm changes, announced or not.
         ensure!(verdict.alarm_gaps == 0, "announced as missing: {verdict}");
         let seconds = self.started.elapsed().as_secs();
         report::line(&format!("{what}, {seconds} s: {verdict}"));

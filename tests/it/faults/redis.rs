@@ -23,7 +23,7 @@ const ACKNOWLEDGED: &str = "OTSM-0002";
 const DETECTED: Duration = Duration::from_secs(3);
 const HEALED: Duration = Duration::from_secs(10);
 
-/// Two detectors in alarm, watched by a browser, and what it was told of them.
+/// Two detectors in alarm, a browser that watches them, and their alarms and epochs.
 struct Scene {
     latched: Device,
     acknowledged: Device,
@@ -63,13 +63,13 @@ impl Scene {
             .iter_mut()
             .zip([(LATCHED, "latched"), (ACKNOWLEDGED, "acknowledged")])
         {
-            let told = browser
+            let event = browser
                 .wait_for(change, |seen| {
                     seen.is_of("device:alerts:changed", device)
                         && seen.body["alerts"][0]["change"] == change
                 })
                 .await?;
-            *epoch = told.body["epoch"].clone();
+            *epoch = event.body["epoch"].clone();
         }
         Ok(Self {
             latched,
@@ -80,8 +80,8 @@ impl Scene {
         })
     }
 
-    /// Waits until the browser was told of both detectors in new epochs, and that their alarms are those of before.
-    async fn told_anew(&self, from: usize) -> Result<()> {
+    /// Waits until the browser has received snapshots of both detectors in new epochs, with the alarms of before.
+    async fn receives_snapshots(&self, from: usize) -> Result<()> {
         let devices = [LATCHED, ACKNOWLEDGED]
             .into_iter()
             .zip(&self.alarms)
@@ -106,13 +106,13 @@ impl Scene {
         Ok(())
     }
 
-    /// What survived is what stood before, and the path works: the latch falls with its acknowledgement, the acknowledged
-    /// alarm with the next low reading, each told once.
+    /// Checks that the alarms are those of before and that they end as usual: the latched one with its acknowledgement, the
+    /// acknowledged one with the next low reading. Each change is sent once.
     async fn ends_well(&self, stack: &Stack) -> Result<()> {
         let latched = alarm(stack, LATCHED).await?;
         ensure!(latched["id"] == *self.alarms[0], "{latched}");
         ensure!(latched["state"] == "latched", "{latched}");
-        // Who committed the acknowledgement is the gateway: what it remembers may come behind what ingest does.
+        // The gateway committed the acknowledgement. It may assert its state again later than ingest.
         eventually("the acknowledgement", async || {
             let acknowledged = alarm(stack, ACKNOWLEDGED).await?;
             ensure!(acknowledged["id"] == *self.alarms[1], "{acknowledged}");
@@ -137,10 +137,10 @@ impl Scene {
         self.latched.publish(&latching(&self.latched, 20)).await?;
         stack.shows(LATCHED, 20).await?;
         stack.shows(ACKNOWLEDGED, 10).await?;
-        self.each_told_once()
+        self.each_change_came_once()
     }
 
-    fn each_told_once(&self) -> Result<()> {
+    fn each_change_came_once(&self) -> Result<()> {
         let expected = [
             (
                 LATCHED,
@@ -149,13 +149,13 @@ impl Scene {
             (ACKNOWLEDGED, vec!["raised", "acknowledged", "cleared"]),
         ];
         for ((device, expected), id) in expected.into_iter().zip(&self.alarms) {
-            let told = self.browser.events("device:alerts:changed", device);
-            let told: Vec<(String, String)> = told.iter().flat_map(changes).collect();
+            let received = self.browser.events("device:alerts:changed", device);
+            let received: Vec<(String, String)> = received.iter().flat_map(changes).collect();
             let expected: Vec<(String, String)> = expected
                 .into_iter()
                 .map(|change| (id.clone(), change.to_owned()))
                 .collect();
-            ensure!(told == expected, "{device}: {told:?}");
+            ensure!(received == expected, "{device}: {received:?}");
         }
         Ok(())
     }
@@ -176,8 +176,8 @@ fn changes(body: &Value) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Waits until the browser is told that Redis is away, and that it is back.
-async fn told(browser: &Browser, from: usize, is_away: bool) -> Result<()> {
+/// Waits until the browser receives the status that Redis is away, or that all is well.
+async fn receives_status(browser: &Browser, from: usize, is_away: bool) -> Result<()> {
     let what = if is_away {
         "Redis is away"
     } else {
@@ -218,16 +218,21 @@ async fn start() -> Result<(Stack, Scene)> {
 }
 
 #[tokio::test]
-async fn restarted_with_its_file_everybody_goes_on_exactly() -> Result<()> {
+async fn after_a_restart_with_its_file_clients_recover_exactly() -> Result<()> {
     let (mut stack, scene) = start().await?;
     let from = scene.browser.seen_count();
     let killed = Instant::now();
     stack.redis.process.kill().await?;
-    told(&scene.browser, from, true).await?;
-    figure("restart with its file", "told", killed, DETECTED);
+    receives_status(&scene.browser, from, true).await?;
+    figure(
+        "restart with its file",
+        "clients notified",
+        killed,
+        DETECTED,
+    );
     let back = Instant::now();
     stack.redis.process.restart()?;
-    told(&scene.browser, from, false).await?;
+    receives_status(&scene.browser, from, false).await?;
     figure("restart with its file", "healed", back, HEALED);
     scene.ends_well(&stack).await?;
     let pictures = scene.browser.events("device:data", LATCHED);
@@ -240,30 +245,35 @@ async fn restarted_with_its_file_everybody_goes_on_exactly() -> Result<()> {
 }
 
 #[tokio::test]
-async fn restarted_empty_what_a_living_ingest_remembers_is_asserted_again() -> Result<()> {
+async fn after_an_empty_restart_a_running_ingest_asserts_its_state_again() -> Result<()> {
     let (mut stack, scene) = start().await?;
     let from = scene.browser.seen_count();
     stack.redis.process.kill().await?;
-    told(&scene.browser, from, true).await?;
+    receives_status(&scene.browser, from, true).await?;
     std::fs::remove_dir_all(stack.folder().join("appendonlydir")).context("emptying Redis")?;
     let back = Instant::now();
     stack.redis.process.restart()?;
-    scene.told_anew(from).await?;
+    scene.receives_snapshots(from).await?;
     figure("restart empty", "healed", back, HEALED);
     scene.ends_well(&stack).await?;
     stack.pass()
 }
 
 #[tokio::test]
-async fn a_flush_is_noticed_and_what_a_living_ingest_remembers_is_asserted_again() -> Result<()> {
+async fn after_a_flush_a_running_ingest_asserts_its_state_again() -> Result<()> {
     let (stack, scene) = start().await?;
     let from = scene.browser.seen_count();
     let mut redis = stack.redis_connection().await?;
     let flushed = Instant::now();
     redis::cmd("FLUSHALL").exec_async(&mut redis).await?;
-    scene.told_anew(from).await?;
-    figure("FLUSHALL", "noticed, told and healed", flushed, DETECTED);
-    // One that comes back with its old position is told that it cannot be recovered, and what stands.
+    scene.receives_snapshots(from).await?;
+    figure(
+        "FLUSHALL",
+        "noticed, clients notified and healed",
+        flushed,
+        DETECTED,
+    );
+    // A client with its old position gets the answer that it cannot be recovered, and receives the open alarms.
     let returning = stack.browser().await?;
     let [epoch, _] = &scene.epochs;
     let answer = returning.subscribe_since(LATCHED, epoch, 2).await?;
@@ -274,24 +284,24 @@ async fn a_flush_is_noticed_and_what_a_living_ingest_remembers_is_asserted_again
 }
 
 #[tokio::test]
-async fn a_flush_that_nobody_remembers_is_shown_as_unknown_not_as_normal() -> Result<()> {
+async fn after_a_flush_without_a_running_ingest_devices_are_shown_as_offline() -> Result<()> {
     let mut stack = Stack::start().await?;
     let device = stack.device(LATCHED);
     let browser = stack.browser().await?;
     browser.subscribe(LATCHED).await?;
     device.send(300).await?;
     browser.event_after(0, "device:alerts", LATCHED).await?;
-    // Not killed: what it committed is acknowledged, and the broker does not send it once more.
+    // Not killed: it has acknowledged what it committed, so that the broker does not send it again.
     stack.ingests[0].process.terminate().await?;
     let mut redis = stack.redis_connection().await?;
     redis::cmd("FLUSHALL").exec_async(&mut redis).await?;
-    let told = browser
+    let event = browser
         .wait_for("the old reading as what it is", |seen| {
             seen.is_of("device:data", LATCHED) && seen.body["stale"] == true
         })
         .await?;
-    ensure!(told.body["data"]["alarm_status"] == "ALARM", "{told:?}");
-    ensure!(told.body["data"]["data_quality"] == "offline", "{told:?}");
+    ensure!(event.body["data"]["alarm_status"] == "ALARM", "{event:?}");
+    ensure!(event.body["data"]["data_quality"] == "offline", "{event:?}");
     stack
         .get("/devices/OTSM-0001/subtronics/telemetry/latest")
         .await?
@@ -299,7 +309,7 @@ async fn a_flush_that_nobody_remembers_is_shown_as_unknown_not_as_normal() -> Re
     stack.ingests[0].process.restart()?;
     let from = browser.seen_count();
     device.send(110).await?;
-    // It is another device to those who watched the old one: a fresh picture, without the alarm of before.
+    // To clients it is a new device: they receive a snapshot without the alarm of before.
     let alerts = browser.event_after(from, "device:alerts", LATCHED).await?;
     ensure!(alerts["snapshot"] == true, "{alerts}");
     ensure!(alerts["alerts"] == Value::Array(Vec::new()), "{alerts}");
@@ -310,8 +320,8 @@ async fn a_flush_that_nobody_remembers_is_shown_as_unknown_not_as_normal() -> Re
 }
 
 #[tokio::test]
-async fn behind_two_seconds_of_latency_redis_is_away_until_they_are_over() -> Result<()> {
-    spoiled(
+async fn with_two_seconds_of_latency_redis_counts_as_away() -> Result<()> {
+    with_a_broken_network(
         "2 s of latency",
         |stack| stack.redis_proxy.delay(Duration::from_secs(2)),
         |stack| {
@@ -322,8 +332,8 @@ async fn behind_two_seconds_of_latency_redis_is_away_until_they_are_over() -> Re
 }
 
 #[tokio::test]
-async fn in_a_black_hole_redis_is_away_until_it_is_over() -> Result<()> {
-    spoiled(
+async fn in_a_black_hole_redis_counts_as_away() -> Result<()> {
+    with_a_broken_network(
         "black hole",
         |stack| stack.redis_proxy.black_hole(),
         |stack| {
@@ -334,8 +344,8 @@ async fn in_a_black_hole_redis_is_away_until_it_is_over() -> Result<()> {
 }
 
 #[tokio::test]
-async fn over_half_open_connections_redis_is_away_until_there_are_others() -> Result<()> {
-    spoiled(
+async fn with_half_open_connections_redis_counts_as_away() -> Result<()> {
+    with_a_broken_network(
         "half open",
         |stack| stack.redis_proxy.half_open(),
         |stack| {
@@ -345,23 +355,27 @@ async fn over_half_open_connections_redis_is_away_until_there_are_others() -> Re
     .await
 }
 
-/// Nothing is lost while the link is spoiled, and nothing is committed twice, whatever had arrived there.
-async fn spoiled(fault: &str, spoil: impl Fn(&Stack), heal: impl Fn(&Stack)) -> Result<()> {
+/// Nothing is lost while the network is broken, and nothing is committed twice, whatever had reached Redis.
+async fn with_a_broken_network(
+    fault: &str,
+    break_it: impl Fn(&Stack),
+    heal: impl Fn(&Stack),
+) -> Result<()> {
     let (stack, scene) = start().await?;
     let other = stack.device("OTSM-0003");
     other.send(1).await?;
     stack.shows("OTSM-0003", 1).await?;
     let from = scene.browser.seen_count();
     let begun = Instant::now();
-    spoil(&stack);
+    break_it(&stack);
     for value in 2..=20 {
         other.send(value).await?;
     }
-    told(&scene.browser, from, true).await?;
-    figure(fault, "told", begun, DETECTED);
+    receives_status(&scene.browser, from, true).await?;
+    figure(fault, "clients notified", begun, DETECTED);
     let healing = Instant::now();
     heal(&stack);
-    told(&scene.browser, from, false).await?;
+    receives_status(&scene.browser, from, false).await?;
     stack.shows("OTSM-0003", 20).await?;
     figure(fault, "healed and caught up", healing, HEALED);
     let history = stack
@@ -373,7 +387,7 @@ async fn spoiled(fault: &str, spoil: impl Fn(&Stack), heal: impl Fn(&Stack)) -> 
     stack.pass()
 }
 
-/// A second server beside that of the stack, which follows it.
+/// A second server that replicates that of the stack.
 struct Replica {
     process: ServerProcess,
     port: Port,
@@ -407,7 +421,7 @@ impl Replica {
         ];
         let process = ServerProcess::start("replica", Path::new("redis-server"), flags, &folder)?;
         let replica = Self { process, port };
-        eventually("the replica is in step", async || {
+        eventually("the replica is synchronised", async || {
             let mut redis = replica.connection().await?;
             let info: String = redis::cmd("INFO")
                 .arg("replication")
@@ -429,7 +443,7 @@ impl Replica {
         Ok(client.get_multiplexed_async_connection().await?)
     }
 
-    /// Makes it the master to which the address leads. The old one stays up, and keeps its connections.
+    /// Makes it the master and lets the address lead to it. The old master keeps running, and keeps its connections.
     async fn promote(&self, stack: &Stack) -> Result<()> {
         let mut redis = self.connection().await?;
         redis::cmd("REPLICAOF")
@@ -459,7 +473,7 @@ impl Replica {
 }
 
 #[tokio::test]
-async fn after_a_failover_everybody_moves_to_the_new_master_although_the_old_one_answers()
+async fn after_a_failover_all_services_use_the_new_master_although_the_old_one_answers()
 -> Result<()> {
     let (stack, scene) = start().await?;
     let mut replica = Replica::follow(&stack).await?;
@@ -467,7 +481,7 @@ async fn after_a_failover_everybody_moves_to_the_new_master_although_the_old_one
     let promoted = Instant::now();
     replica.promote(&stack).await?;
     let device = stack.device("OTSM-0003");
-    // Committed on either master, it must be on the new one in the end.
+    // Whichever master commits it, it must be on the new one in the end.
     device.send(1).await?;
     eventually("the reading is on the new master", async || {
         device.send(1).await?;
@@ -501,7 +515,7 @@ async fn after_a_failover_everybody_moves_to_the_new_master_although_the_old_one
     stack.pass()
 }
 
-/// The subscriber stays with the old master, everything else is with the new one: connected, answering, deaf.
+/// Only the subscriber stays with the old master. It is connected and gets answers, but no messages.
 async fn deafen(stack: &Stack, replica: &Replica) -> Result<()> {
     replica.promote(stack).await?;
     let mut old = stack.redis_connection().await?;
@@ -517,7 +531,7 @@ async fn deafen(stack: &Stack, replica: &Replica) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_deaf_subscriber_is_found_out_and_one_that_is_not_watched_is_not() -> Result<()> {
+async fn only_the_redis_watch_notices_a_subscriber_that_receives_nothing() -> Result<()> {
     let watched = Stack::start().await?;
     let unwatched = Plan::default()
         .ingest("--redis-watch=0s")
@@ -547,19 +561,21 @@ async fn a_deaf_subscriber_is_found_out_and_one_that_is_not_watched_is_not() -> 
     for stack in [&watched, &unwatched] {
         stack.shows(LATCHED, 2).await?;
     }
-    let heard = |browser: &Browser| {
-        let told = browser.events("device:data", LATCHED);
-        told.iter().any(|body| body["data"]["sensor_reading"] == 2)
+    let has_received = |browser: &Browser| {
+        let received = browser.events("device:data", LATCHED);
+        received
+            .iter()
+            .any(|body| body["data"]["sensor_reading"] == 2)
     };
-    eventually("the watched one hears", async || {
-        ensure!(heard(&browsers[0].0), "nothing");
+    eventually("the watched one receives the reading", async || {
+        ensure!(has_received(&browsers[0].0), "nothing");
         Ok(())
     })
     .await?;
     figure("deaf subscriber", "healed", deaf, HEALED);
     ensure!(
-        !heard(&browsers[1].0),
-        "without the watch the test must see it deaf"
+        !has_received(&browsers[1].0),
+        "without the watch the subscriber must receive nothing"
     );
     watched.pass()?;
     unwatched.pass()
@@ -579,37 +595,37 @@ async fn a_retired_device_does_not_come_back_with_a_flush() -> Result<()> {
     tests::http::send(port, "DELETE", &path, &headers, b"{}")
         .await?
         .expect(200)?;
-    // Every second each ingest looks what was retired: after two of its songs it has.
+    // Every second each ingest reads what was retired. After two beats of the canary it has.
     let mut redis = stack.redis_connection().await?;
-    let sung: u64 = redis::cmd("GET")
+    let count: u64 = redis::cmd("GET")
         .arg("st:{canary}:count")
         .query_async(&mut redis)
         .await?;
-    eventually("the ingest has looked twice", async || {
+    eventually("the canary has beaten twice", async || {
         let now: u64 = redis::cmd("GET")
             .arg("st:{canary}:count")
             .query_async(&mut redis)
             .await?;
-        ensure!(now >= sung + 2, "{now}");
+        ensure!(now >= count + 2, "{now}");
         Ok(())
     })
     .await?;
     redis::cmd("FLUSHALL").exec_async(&mut redis).await?;
-    // What is asserted again is so all at once: with the one, the other would be there.
+    // All devices are asserted again at once: if the other one is there, this one would be too.
     stack.shows(ACKNOWLEDGED, 600).await?;
     stack.get(&path).await?.expect(404)?;
     stack.pass()
 }
 
 #[tokio::test]
-async fn an_acknowledgement_that_ended_a_latched_alarm_outlives_a_flush() -> Result<()> {
+async fn an_acknowledgement_that_ended_a_latched_alarm_survives_a_flush() -> Result<()> {
     let (stack, scene) = start().await?;
     let [id, _] = &scene.alarms;
     let body = r#"{"acknowledged_by":"Day shift"}"#;
     stack.acknowledge(LATCHED, id, body).await?.expect(200)?;
     let mut redis = stack.redis_connection().await?;
     redis::cmd("FLUSHALL").exec_async(&mut redis).await?;
-    eventually("the alarm ends as it had ended", async || {
+    eventually("the alarm is cleared as before the flush", async || {
         let ended = alarm(&stack, LATCHED).await?;
         ensure!(ended["id"] == **id, "{ended}");
         ensure!(ended["state"] == "cleared", "{ended}");

@@ -1,4 +1,4 @@
-//! Devices that fall silent, whose clock jumps, and messages that come again: what is told, and when.
+//! Devices that stop sending, devices whose clock jumps, and messages that arrive again.
 
 use std::time::Duration;
 
@@ -50,10 +50,10 @@ async fn an_offline_alarm_is_raised_when_the_limit_of_silence_has_passed() -> Re
     browser.subscribe(SERIAL).await?;
     device.send(120).await?;
     let live = browser.event_after(0, "device:data", SERIAL).await?;
-    let told = browser
+    let event = browser
         .event_after(0, "device:alerts:changed", SERIAL)
         .await?;
-    raised_after_the_limit("silence", millis(&live["timestamp"])?, only_alert(&told)?)?;
+    raised_after_the_limit("silence", millis(&live["timestamp"])?, only_alert(&event)?)?;
     stack.pass()
 }
 
@@ -79,7 +79,7 @@ async fn silence_counts_from_the_moment_an_ingest_listens_again() -> Result<()> 
         "no ingest runs, so nobody can have raised an alarm"
     );
     stack.ingests[0].process.restart()?;
-    let told = browser
+    let event = browser
         .event_after(0, "device:alerts:changed", SERIAL)
         .await?;
     let mut redis = stack.redis_connection().await?;
@@ -88,16 +88,16 @@ async fn silence_counts_from_the_moment_an_ingest_listens_again() -> Result<()> 
         .arg("since")
         .query_async(&mut redis)
         .await?;
-    raised_after_the_limit("silence with every ingest down", since, only_alert(&told)?)?;
+    raised_after_the_limit("silence with every ingest down", since, only_alert(&event)?)?;
 
-    // Cleared by the next message, and by nothing else.
+    // Only the next message clears the alarm.
     let from = browser.seen_count();
     device.send(121).await?;
     let cleared = browser
         .event_after(from, "device:alerts:changed", SERIAL)
         .await?;
     ensure!(only_alert(&cleared)?["change"] == "cleared", "{cleared}");
-    ensure!(cleared["seq"].as_u64() == told["seq"].as_u64().map(|seq| seq + 1));
+    ensure!(cleared["seq"].as_u64() == event["seq"].as_u64().map(|seq| seq + 1));
     stack.pass()
 }
 
@@ -108,10 +108,10 @@ fn shifted(device: &Device, value: i64, by_ms: i64) -> Result<Payload> {
     Ok(payload.with("Date Time At Reading", Time::from_millis(time).to_iso()))
 }
 
-/// The changes a client was told, as `change type`.
+/// The changes that a client received, as `change type`.
 fn changes(browser: &Browser) -> Vec<String> {
-    let told = browser.events("device:alerts:changed", SERIAL);
-    let alerts = told.iter().filter_map(|body| body["alerts"].as_array());
+    let events = browser.events("device:alerts:changed", SERIAL);
+    let alerts = events.iter().filter_map(|body| body["alerts"].as_array());
     let word = |value: &Value| value.as_str().unwrap_or("?").to_owned();
     alerts
         .flatten()
@@ -135,14 +135,14 @@ fn never_back(browser: &Browser) -> Result<()> {
     Ok(())
 }
 
-/// What the same six readings tell while they are in order …
+/// The changes that the six readings cause while they are in order …
 const IN_ORDER: [&str; 4] = [
     "raised alarm_level_3",
     "de_escalated alarm_level_2",
     "de_escalated alarm_level_1",
     "cleared alarm_level_1",
 ];
-/// … and while they seem older than what came before: two are late and raise for themselves alone, with the third the
+/// … and while they seem older than the readings before: two are late and raise alarms of their own, with the third the
 /// clock counts as set.
 const SEEM_OLDER: [&str; 6] = [
     "raised alarm_level_3",
@@ -153,7 +153,7 @@ const SEEM_OLDER: [&str; 6] = [
     "cleared alarm_level_1",
 ];
 
-/// The clock jumps by this and later back: once the readings that follow are in order, once they seem older.
+/// The clock jumps by this and later back. After one jump the readings are in order, after the other they seem older.
 async fn jump(by_ms: i64, expected: &[&str]) -> Result<()> {
     let stack = Stack::start().await?;
     let device = stack.device(SERIAL);
@@ -164,7 +164,7 @@ async fn jump(by_ms: i64, expected: &[&str]) -> Result<()> {
     arrived(&stack, count).await?;
     for (shift_ms, base) in [(by_ms, 0), (0, 1)] {
         for value in [1100, 600, 300, 310, 30, 40] {
-            // The clock of the device goes on as ours does: without that it would not be believed again.
+            // The clock of the device runs as fast as ours. Otherwise it would not count as set.
             sleep(Duration::from_millis(1100)).await;
             let payload = shifted(&device, value + base, shift_ms)?;
             device.publish(&payload).await?;
@@ -180,8 +180,8 @@ async fn jump(by_ms: i64, expected: &[&str]) -> Result<()> {
         })
         .await?;
     never_back(&browser)?;
-    let told = changes(&browser);
-    ensure!(told == expected, "{told:?}");
+    let received = changes(&browser);
+    ensure!(received == expected, "{received:?}");
     stack.pass()
 }
 
@@ -230,7 +230,7 @@ async fn retained_and_repeated_payloads_change_nothing_and_prove_nothing() -> Re
     stack.shows(SERIAL, 21).await?;
     ensure!(changes(&browser) == ["raised alarm_level_1", "cleared alarm_level_1"]);
 
-    // Silent, and then an ingest with a new session is given the retained one: no sign of life, no alarm again.
+    // After silence, an ingest with a new session receives the retained message: it is no sign of life and raises nothing.
     browser
         .wait_for("offline", |seen| {
             seen.is_of("device:alerts", SERIAL)
@@ -251,7 +251,7 @@ async fn retained_and_repeated_payloads_change_nothing_and_prove_nothing() -> Re
     .await?;
     stack.ingests[0].process.restart()?;
     stack.ingests[0].ready().await?;
-    // The marker behind it, from another device.
+    // A later message of another device.
     let marker = stack.device("OTSM-0002");
     marker.send(1).await?;
     stack.shows("OTSM-0002", 1).await?;

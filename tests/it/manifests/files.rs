@@ -1,4 +1,4 @@
-//! Files that are deployed beside Kubernetes: the Dockerfile, compose, the hosting blueprint, and copies of configurations.
+//! Files for deployments without Kubernetes: the Dockerfile, compose, the hosting blueprint, and copies of configurations.
 
 use std::process::Command;
 
@@ -11,7 +11,7 @@ use super::settings::{self, Settings};
 use super::text;
 
 #[test]
-fn compose_and_the_hosting_file_give_only_settings_that_are_taken() -> Result<()> {
+fn compose_and_the_hosting_file_contain_only_settings_that_the_programs_accept() -> Result<()> {
     let settings = Settings::of_all()?;
     let compose = documents(&text("deploy/compose.yaml")?)?;
     let services = compose[0]["services"].as_object().context("no services")?;
@@ -88,7 +88,7 @@ fn the_dockerfile_builds_what_the_manifests_run() -> Result<()> {
             ensure!(dockerfile.contains(&line), "no line `{line}`");
         }
     }
-    // Variables of an image would be settings nobody looks for.
+    // Nobody would look for settings in the variables of an image.
     let finals = dockerfile
         .split("FROM scratch")
         .nth(1)
@@ -111,7 +111,7 @@ fn the_dockerfile_builds_what_the_manifests_run() -> Result<()> {
 }
 
 #[test]
-fn copies_of_configurations_are_copies() -> Result<()> {
+fn copied_configurations_are_identical() -> Result<()> {
     assert_eq!(
         text("k8s/overlays/dev/redis.conf")?,
         text("deploy/redis.conf")?

@@ -1,4 +1,4 @@
-//! Limits of memory, and the settings beside them that say what is used.
+//! Memory limits, and the settings that determine how much is used.
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -25,14 +25,14 @@ fn bytes(text: &str) -> Result<f64> {
 
 type Variables = Vec<(String, Option<String>)>;
 
-/// What a service may hold at most that is sent or asked for faster than it is taken.
+/// The most that a service holds of what arrives or is requested faster than it is processed.
 fn worst(program: &Program, variables: &Variables) -> Result<f64> {
     let value = |name: &str| bytes(program.value(variables, name)?);
     if program.is("ingest") {
-        // Two windows, of messages as long as they may be.
+        // Two receive windows of the longest messages.
         return Ok(2.0 * value("MQTT_RECEIVE_MAXIMUM")? * value("MQTT_MAX_PACKET_SIZE")?);
     }
-    // Of each client that does not read the outbox, the library's queue with packets of a usual length, and its buffers.
+    // For each client that does not read: its outbox, the queue of the library with packets of usual length, and buffers.
     let client = value("OUTBOX_BYTES")? + (value("CLIENT_BUFFER")? + 256.0) * 1024.0;
     Ok(value("MAX_CONNECTIONS")? * client)
 }
@@ -45,7 +45,7 @@ fn holds(limit: f64, program: &Program, variables: &Variables) -> Result<()> {
 }
 
 #[test]
-fn limits_hold_what_a_service_may_be_sent() -> Result<()> {
+fn memory_limits_are_above_what_a_service_holds() -> Result<()> {
     let settings = Settings::of_all()?;
     for kustomization in ["k8s/overlays/dev", "k8s/overlays/prod"] {
         let objects = objects(kustomization)?;
@@ -91,7 +91,7 @@ fn limits_hold_what_a_service_may_be_sent() -> Result<()> {
     Ok(())
 }
 
-/// The share of a limit that Redis may fill.
+/// The part of a limit that Redis may use.
 fn share_of_redis(limit: &str, arguments: &Value) -> Result<f64> {
     let mut arguments = list(arguments).skip_while(|argument| *argument != "--maxmemory");
     let most = arguments.nth(1).and_then(Value::as_str);
@@ -99,7 +99,7 @@ fn share_of_redis(limit: &str, arguments: &Value) -> Result<f64> {
 }
 
 #[test]
-fn redis_refuses_before_it_is_killed() -> Result<()> {
+fn redis_refuses_writes_before_it_reaches_its_memory_limit() -> Result<()> {
     let objects = objects("k8s/overlays/dev")?;
     let redis = pod_template(find(&objects, "Deployment", "redis")?).context("it makes pods")?;
     let container = &redis["spec"]["containers"][0];

@@ -1,4 +1,4 @@
-//! Who may speak with whom: policies, the Ingress, and what Prometheus finds.
+//! Network policies, the Ingress, and the targets of Prometheus.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +13,7 @@ use tests::manifests::{
 use super::settings::Settings;
 use super::{containers, name, text};
 
-/// What is complete: the base has neither stores nor addresses of others.
+/// The complete kustomizations. The base has no stores and no addresses.
 const OVERLAYS: [&str; 2] = ["k8s/overlays/dev", "k8s/overlays/prod"];
 
 fn labels(object: &Value) -> Option<&Value> {
@@ -43,7 +43,7 @@ fn policies(objects: &[Value]) -> impl Iterator<Item = &Value> {
         .filter(|object| object["kind"] == "NetworkPolicy")
 }
 
-/// The rules of one direction that hold for a pod with these labels.
+/// The rules of one direction that apply to a pod with these labels.
 fn rules<'a>(objects: &'a [Value], labels: &Value, direction: &str) -> Result<Vec<&'a Value>> {
     let mut rules = Vec::new();
     for policy in policies(objects) {
@@ -54,7 +54,7 @@ fn rules<'a>(objects: &'a [Value], labels: &Value, direction: &str) -> Result<Ve
     Ok(rules)
 }
 
-/// The number of a port of a policy, at a pod that may have named it.
+/// The number of a port in a policy, which may be the name of a port of this pod.
 fn number(port: &Value, pod: &Value) -> Result<u64> {
     if let Some(number) = port.as_u64() {
         return Ok(number);
@@ -67,7 +67,7 @@ fn number(port: &Value, pod: &Value) -> Result<u64> {
         .with_context(|| format!("{} has no port {port}", name(pod)))
 }
 
-/// Whether the policies let a pod with the labels `from` in, at this port of `to`.
+/// Whether the policies let a pod with the labels `from` connect to this port of `to`.
 fn lets_in(objects: &[Value], from: &Value, to: &Value, port: u64) -> Result<bool> {
     let own = labels(to).context("it makes pods")?;
     for rule in rules(objects, own, "ingress")? {
@@ -92,7 +92,7 @@ fn port_of(url: &str) -> Result<u64> {
     port.parse().with_context(|| format!("the port of {url}"))
 }
 
-/// The ports that this service connects to, as it is configured.
+/// The ports to which this service connects, by its configuration.
 fn connected(objects: &[Value], object: &Value, program: &str) -> Result<BTreeSet<u64>> {
     let template = pod_template(object).context("it makes pods")?;
     let container = &template["spec"]["containers"][0];
@@ -101,7 +101,7 @@ fn connected(objects: &[Value], object: &Value, program: &str) -> Result<BTreeSe
         let found = variables.iter().find(|(own, _)| own == name);
         found.and_then(|(_, value)| value.clone())
     };
-    // Production's is made outside, like the example of the instructions.
+    // That of production is created separately, like the example in the instructions.
     let named = list(&container["env"]).find(|variable| variable["name"] == "REDIS_URL");
     let named = &named.context("no Redis")?["valueFrom"]["secretKeyRef"]["name"];
     let redis = secret(objects, named.as_str().context("no secret")?, "url").or_else(|_| {
@@ -150,7 +150,7 @@ fn policies_open_the_ports_of_the_settings_and_no_others() -> Result<()> {
 
 #[test]
 fn policies_choose_pods_and_agree_on_both_sides() -> Result<()> {
-    // Its pods are cert-manager's.
+    // cert-manager creates its pods.
     let outside = ["acme"];
     for kustomization in OVERLAYS {
         let objects = objects(kustomization)?;
@@ -183,7 +183,7 @@ fn policies_choose_pods_and_agree_on_both_sides() -> Result<()> {
                 !from.is_empty() || outside.contains(&own),
                 "{kustomization}: {own} chooses no pod"
             );
-            // A port that is opened inwards is one of the pod.
+            // An ingress rule names a port of the pod.
             for rule in list(&policy["spec"]["ingress"]) {
                 for (pod, port) in from
                     .iter()
@@ -220,14 +220,14 @@ fn policies_choose_pods_and_agree_on_both_sides() -> Result<()> {
                 }
             }
         }
-        // To Redis two services, to the broker one and the simulator.
+        // Two services connect to Redis, ingest and the simulator to the broker.
         let expected = if kustomization.ends_with("dev") { 4 } else { 0 };
         assert_eq!(agreed, expected, "{kustomization}");
     }
     Ok(())
 }
 
-/// Where the `HAProxy` Kubernetes Ingress Controller reads an annotation, of those used here; elsewhere it ignores them.
+/// Where the `HAProxy` Kubernetes Ingress Controller reads the annotations used here. It ignores them elsewhere.
 const READ: [(&str, &[&str]); 8] = [
     ("haproxy.org/allow-list", &["Ingress"]),
     ("haproxy.org/ssl-redirect", &["Ingress"]),
@@ -243,7 +243,7 @@ const READ: [(&str, &[&str]); 8] = [
 ];
 
 #[test]
-fn annotations_stand_where_the_controller_reads_them() -> Result<()> {
+fn annotations_are_where_the_controller_reads_them() -> Result<()> {
     for kustomization in FOLDERS {
         let objects = objects(kustomization)?;
         for object in &objects {
@@ -269,7 +269,7 @@ fn annotations_stand_where_the_controller_reads_them() -> Result<()> {
 }
 
 #[test]
-fn only_some_reach_a_gateway_that_knows_no_users() -> Result<()> {
+fn a_gateway_without_authentication_is_reachable_only_from_some_networks() -> Result<()> {
     let objects = objects("k8s/overlays/prod")?;
     let ingress = find(&objects, "Ingress", "gateway")?;
     let allowed = &ingress["metadata"]["annotations"]["haproxy.org/allow-list"];
@@ -279,7 +279,7 @@ fn only_some_reach_a_gateway_that_knows_no_users() -> Result<()> {
             .is_some_and(|ranges| !ranges.is_empty() && !ranges.contains("/0")),
         "{allowed}"
     );
-    // Who hosts it in the open has to say so.
+    // A host on the internet must configure it explicitly.
     let hosting = documents(&text("deploy/render.yaml")?)?;
     let gateway = list(&hosting[0]["services"])
         .find(|service| service["healthCheckPath"] == "/health")
@@ -331,13 +331,13 @@ fn prometheus_finds_both_services_in_the_cluster() -> Result<()> {
                 && kept("container_port_name", &json!("http")),
             "{service} is not what is kept: {rules:?}"
         );
-        // The autoscalers' adapter asks by these.
+        // The adapter of the autoscalers selects by these labels.
         ensure!(
             labelled("namespace", "namespace") && labelled("pod", "pod_name"),
             "{service} has no pod: {rules:?}"
         );
         names.push(service.as_str().unwrap_or_default().to_owned());
-        // Debian's Prometheus knows no Kubernetes; everything else is its to check.
+        // The Prometheus of Debian does not support Kubernetes. It checks everything else.
         let job = job.as_object_mut().context("a job")?;
         job.remove("kubernetes_sd_configs");
     }

@@ -1,4 +1,4 @@
-//! What the binaries take, read from their `--help`.
+//! The settings that the binaries accept, from their `--help`.
 
 use std::process::Command;
 
@@ -16,7 +16,7 @@ pub(super) struct Program {
     settings: Vec<(String, Option<String>, Option<String>)>,
 }
 
-/// Those of all our programs.
+/// The settings of all our programs.
 #[derive(Debug)]
 pub(super) struct Settings(Vec<Program>);
 
@@ -26,7 +26,7 @@ impl Settings {
         Ok(Self(programs.into_iter().collect::<Result<_>>()?))
     }
 
-    /// The program that a container or service runs, by its image: none if it is not ours.
+    /// The program that a container or service runs, by its image. `None` if it is not ours.
     pub(super) fn program_of(&self, container: &Value) -> Option<&Program> {
         let image = container["image"].as_str()?;
         let (_, name) = image.rsplit_once("subtronics/")?;
@@ -77,7 +77,7 @@ impl Program {
         setting.2.as_deref()
     }
 
-    /// What a setting is where these variables are set: what they say, else its default.
+    /// The value of a setting with these variables, or its default.
     pub(super) fn value<'a>(
         &'a self,
         variables: &'a [(String, Option<String>)],
@@ -90,7 +90,7 @@ impl Program {
             .with_context(|| format!("{} has no {name}", self.name))
     }
 
-    /// Refuses flags and variables that it does not know.
+    /// Fails for flags and variables that the program does not know.
     pub(super) fn check_names(
         &self,
         arguments: &Value,
@@ -116,13 +116,13 @@ impl Program {
         Ok(())
     }
 
-    /// Has the program itself read arguments and variables: it refuses values that it would not start with.
+    /// Runs `check-config` of the program with arguments and variables. Fails for values with which it would not start.
     pub(super) fn check_values(
         &self,
         arguments: &Value,
         variables: &[(String, Option<String>)],
     ) -> Result<()> {
-        // A toy has no such command.
+        // The simulator has no such command.
         if self.is("simulator") {
             return Ok(());
         }
@@ -144,7 +144,7 @@ impl Program {
     }
 }
 
-/// What the library of OpenTelemetry reads beside our settings, as `deploy/README.md` says.
+/// The variables that the OpenTelemetry library reads itself, see `deploy/README.md`.
 const STANDARD: [&str; 4] = [
     "OTEL_SERVICE_NAME",
     "OTEL_RESOURCE_ATTRIBUTES",
@@ -152,7 +152,7 @@ const STANDARD: [&str; 4] = [
     "OTEL_METRIC_EXPORT_INTERVAL",
 ];
 
-/// The elements of a list of arguments. Nothing is an empty one; a text is none, for a shell would have to take it apart.
+/// The elements of a list of arguments. A missing list is empty. A string is an error, because only a shell could split it.
 fn texts(arguments: &Value) -> Result<Vec<&str>> {
     ensure!(
         arguments.is_null() || arguments.is_array(),
@@ -167,7 +167,7 @@ fn texts(arguments: &Value) -> Result<Vec<&str>> {
         .collect()
 }
 
-/// A value in the place of what a secret, the pod or whoever hosts it gives.
+/// A placeholder for a value from a secret, the pod or the hosting platform.
 fn stand_in(variable: &str) -> Result<&'static str> {
     Ok(match variable {
         "REDIS_URL" => "rediss://user:anything@redis.example.com:6380/0",
@@ -181,7 +181,7 @@ fn stand_in(variable: &str) -> Result<&'static str> {
     })
 }
 
-/// Variables as the hosting file has them.
+/// The variables in the form of the hosting file.
 pub(super) fn of_list(list: &Value) -> Result<Vec<(String, Option<String>)>> {
     let variables = list.as_array().context("no list of variables")?;
     variables
@@ -196,7 +196,7 @@ pub(super) fn of_list(list: &Value) -> Result<Vec<(String, Option<String>)>> {
         .collect()
 }
 
-/// Variables as compose has them.
+/// The variables in the form of compose.
 pub(super) fn of_map(map: &Value) -> Result<Vec<(String, Option<String>)>> {
     if map.is_null() {
         return Ok(Vec::new());

@@ -1,4 +1,4 @@
-//! Times that must fit together: how long a stop may take, what proxies wait, and what an update leaves running.
+//! Times that must fit together: grace periods and stops, timeouts of proxies, and rolling updates.
 
 use std::time::Duration;
 
@@ -25,8 +25,8 @@ fn seconds(text: &str) -> Result<f64> {
     }
 }
 
-/// What a stop of this service takes at most, as it is configured: what is set, then tasks that do not end, the last
-/// metrics, the last spans and the last lines.
+/// The longest stop of this service, by its configuration: the configured periods, tasks that do not end, the last metrics,
+/// the last spans and the last log lines.
 fn longest_stop(program: &str, variables: &[(String, Option<String>)]) -> Result<f64> {
     let (periods, rest) = match program {
         "gateway" => (
@@ -58,7 +58,7 @@ fn holds(grace: f64, program: &str, variables: &[(String, Option<String>)]) -> R
 }
 
 #[test]
-fn grace_periods_hold_the_whole_stop() -> Result<()> {
+fn grace_periods_are_longer_than_a_stop() -> Result<()> {
     for kustomization in FOLDERS {
         let objects = objects(kustomization)?;
         for (kind, object, program) in [
@@ -132,7 +132,7 @@ fn nothing_is_lost_by_an_update() -> Result<()> {
                     "{probe}"
                 );
             }
-            // Two writers of one number: every apply would undo what the autoscaler did.
+            // Otherwise every apply would undo the number of the autoscaler.
             ensure!(
                 object["spec"]["replicas"].is_null(),
                 "{scaler} has a number of replicas"
@@ -171,7 +171,7 @@ fn proxies_wait_longer_than_a_client_may_be_silent() -> Result<()> {
     let silence = time("--ping-interval")? + time("--ping-timeout")?;
     for kustomization in FOLDERS {
         let objects = objects(kustomization)?;
-        // Others are the controller's own (k8s/README.md).
+        // The other timeouts are configured in the controller (k8s/README.md).
         let annotations = &find(&objects, "Service", "gateway")?["metadata"]["annotations"];
         let timeout = annotations["haproxy.org/timeout-server"].as_str();
         let timeout = seconds(timeout.unwrap_or_default())?;
