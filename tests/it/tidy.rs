@@ -56,7 +56,7 @@ fn modules_are_files_beside_their_folder() -> Result<()> {
 
 #[test]
 fn every_package_inherits_the_lints() -> Result<()> {
-    for package in ["shared", "ingest", "gateway", "tests"] {
+    for package in ["shared", "ingest", "gateway", "tests", "tests/support"] {
         let manifest = text(&repository::root().join(package).join("Cargo.toml"))?;
         ensure!(
             manifest.contains("[lints]\nworkspace = true"),
@@ -182,6 +182,30 @@ fn the_lock_file_of_the_browser_names_no_host() -> Result<()> {
         !lock.contains("\"resolved\""),
         "package-lock.json names where packages come from"
     );
+    Ok(())
+}
+
+#[test]
+fn comments_contain_no_examples_that_nothing_compiles() -> Result<()> {
+    for path in with_extension("rs")? {
+        let text = text(&path)?;
+        let lines = text.lines().enumerate();
+        let comments = lines.filter_map(|(number, line)| {
+            let line = line.trim_start();
+            let comment = line.strip_prefix("//!").or(line.strip_prefix("///"))?;
+            Some((number + 1, comment.trim()))
+        });
+        let mut fences = comments.filter(|(_, comment)| comment.starts_with("```"));
+        // Opening and closing fences by turns. Doc tests are switched off in every package.
+        while let Some((number, opening)) = fences.next() {
+            ensure!(
+                opening != "```" && !opening.starts_with("```rust"),
+                "{}:{number}: an example in Rust",
+                path.display()
+            );
+            fences.next();
+        }
+    }
     Ok(())
 }
 
