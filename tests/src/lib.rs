@@ -48,6 +48,8 @@ pub mod manifests;
 
 pub mod containers;
 
+pub mod import_graph;
+
 pub mod scenario;
 
 pub mod collector;
