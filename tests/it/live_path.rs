@@ -87,7 +87,7 @@ async fn every_known_payload_format_reaches_clients_over_every_transport() -> Re
     stack.pass()
 }
 
-/// Publishes an example from `tests/fixtures/payloads` as a device of its own, and returns `data` as a client got it.
+/// Publishes an example from `tests/fixtures/payloads` as a device of its own, and returns the `data` that a client received.
 async fn example_reaches_a_client(
     stack: &Stack,
     name: &str,

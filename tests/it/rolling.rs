@@ -52,10 +52,10 @@ async fn a_draining_gateway_is_not_ready_and_announces_to_every_client_when_it_c
         // The delay, 100 ms of notice, and a part of the rest of the period.
         let millis = notice.body["reconnectInMs"].as_u64().unwrap_or_default();
         let seen = browser.seen();
-        let announced = seen.iter().position(|seen| seen.is_event("server:drain"));
-        let ended = seen.iter().position(closed);
+        let announced_at = seen.iter().position(|seen| seen.is_event("server:drain"));
+        let closed_at = seen.iter().position(closed);
         ensure!(
-            ended.is_none_or(|ended| announced < Some(ended)),
+            closed_at.is_none_or(|at| announced_at < Some(at)),
             "{seen:?}"
         );
         notices.push((millis, browser));

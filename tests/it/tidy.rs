@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use tests::import_graph::ImportGraph;
 use tests::repository;
 
 /// Every file of the repository, its own build output and installed packages aside.
@@ -56,7 +57,7 @@ fn modules_are_files_beside_their_folder() -> Result<()> {
 
 #[test]
 fn every_package_inherits_the_lints() -> Result<()> {
-    for package in ["shared", "ingest", "gateway", "tests"] {
+    for package in ["shared", "ingest", "gateway", "tests", "tests/support"] {
         let manifest = text(&repository::root().join(package).join("Cargo.toml"))?;
         ensure!(
             manifest.contains("[lints]\nworkspace = true"),
@@ -188,6 +189,30 @@ fn the_lock_file_of_the_browser_names_no_host() -> Result<()> {
 }
 
 #[test]
+fn comments_contain_no_examples_that_nothing_compiles() -> Result<()> {
+    for path in with_extension("rs")? {
+        let text = text(&path)?;
+        let lines = text.lines().enumerate();
+        let comments = lines.filter_map(|(number, line)| {
+            let line = line.trim_start();
+            let comment = line.strip_prefix("//!").or(line.strip_prefix("///"))?;
+            Some((number + 1, comment.trim()))
+        });
+        let mut fences = comments.filter(|(_, comment)| comment.starts_with("```"));
+        // Opening and closing fences by turns. Doc tests are switched off in every package.
+        while let Some((number, opening)) = fences.next() {
+            ensure!(
+                opening != "```" && !opening.starts_with("```rust"),
+                "{}:{number}: an example in Rust",
+                path.display()
+            );
+            fences.next();
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn scripts_can_be_run() -> Result<()> {
     for name in [
         "deploy/demo",
@@ -231,5 +256,43 @@ fn relative_links_of_documents_resolve() -> Result<()> {
             );
         }
     }
+    Ok(())
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() -> Result<()> {
+    let mut circles = Vec::new();
+    for folder in [
+        "shared/src",
+        "ingest/src",
+        "gateway/src",
+        "tests/support/src",
+        "tests/src",
+        "tests/it",
+    ] {
+        let root = repository::root().join(folder);
+        let mut sources = Vec::new();
+        for path in with_extension("rs")? {
+            let Ok(name) = path.strip_prefix(&root) else {
+                continue;
+            };
+            sources.push((name.to_string_lossy().into_owned(), text(&path)?));
+        }
+        ensure!(!sources.is_empty(), "no files in {folder}");
+        // A binary beside the library is a crate of its own that nothing imports.
+        let is_binary = |name: &str| name == "main.rs" || name.starts_with("bin/");
+        let has_library = sources.iter().any(|(name, _)| name == "lib.rs");
+        sources.retain(|(name, _)| !(has_library && is_binary(name)));
+        let sources = sources
+            .iter()
+            .map(|(name, text)| (name.as_str(), text.as_str()));
+        let found = ImportGraph::new(sources).circles();
+        circles.extend(
+            found
+                .into_iter()
+                .map(|circle| format!("{folder}: {circle}")),
+        );
+    }
+    ensure!(circles.is_empty(), "{}", circles.join("\n"));
     Ok(())
 }

@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
-/// A running collector, gone with the value.
+/// A running collector. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Collector {
     port: u16,

@@ -43,7 +43,7 @@ pub struct Sequence {
     pub changes: Vec<String>,
 }
 
-/// A running crowd, gone with the value.
+/// A running crowd. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Crowd {
     size: usize,

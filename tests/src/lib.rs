@@ -50,6 +50,8 @@ pub mod manifests;
 
 pub mod containers;
 
+pub mod import_graph;
+
 pub mod scenario;
 
 pub mod collector;

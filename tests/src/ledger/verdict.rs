@@ -543,7 +543,7 @@ pub(super) fn walk(all: &[BrowserEvent], serial: &str) -> Result<Recoveries> {
         let is_snapshot = seen.body["snapshot"] == true;
         let is_stale = seen.body["stale"] == true;
         let highest = highest.entry(at.0.clone()).or_default();
-        // A stale reading comes once more at its old position, also after the retirement of its device.
+        // A stale reading is repeated at its old position, also after the retirement of its device.
         ensure!(
             at.1 >= *highest || is_stale,
             "went back from {highest} to {seen:?}, after {:#?}",

@@ -97,7 +97,7 @@ fn deployed(name: &str) -> PathBuf {
     root.join("deploy").join(name)
 }
 
-/// A Redis in a temporary folder, for a unit test. Both are gone with the value.
+/// A Redis in a temporary folder, for a unit test. Both are removed when this is dropped.
 #[derive(Debug)]
 pub struct OwnRedis {
     // Dropped before its folder.
@@ -134,7 +134,7 @@ impl OwnRedis {
     }
 }
 
-/// A Mosquitto in a temporary folder, for a unit test. Both are gone with the value.
+/// A Mosquitto in a temporary folder, for a unit test. Both are removed when this is dropped.
 #[derive(Debug)]
 pub struct OwnMosquitto {
     // Dropped before its folder.
