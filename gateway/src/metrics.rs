@@ -252,7 +252,7 @@ impl RestMetrics {
             ["covered", "escalated", "not_found"],
         );
         Self {
-            requests: meters.durations(HTTP_SERVER_REQUEST_DURATION, "REST requests."),
+            requests: meters.durations(HTTP_SERVER_REQUEST_DURATION, "Duration of REST requests."),
             acknowledgements: Acknowledgements {
                 covered,
                 escalated,

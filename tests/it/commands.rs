@@ -222,7 +222,7 @@ async fn check_config_writes_nothing_into_redis() -> Result<()> {
     let (lines, problems) = check_exit(&export, 1)?;
     ensure!(lines.is_empty(), "{lines:?}");
     ensure!(problems.len() == 1, "{problems:?}");
-    has(&problems, "no `st:partitions` there")?;
+    has(&problems, "it has no key `st:partitions`")?;
     let mut connection = stack.redis_connection().await?;
     let keys: Vec<String> = redis::cmd("KEYS")
         .arg("*")
@@ -397,7 +397,7 @@ async fn export_log_reads_more_than_a_page_of_each_partition() -> Result<()> {
         lines.len() == found.len() && problems.len() == 1,
         "{problems:?}"
     );
-    has(&problems, &format!("`{broken}` is no stream"))?;
+    has(&problems, &format!("`{broken}` is not a stream"))?;
     stack.pass()
 }
 
