@@ -286,7 +286,7 @@ fn no_files_import_each_other_in_a_circle() -> Result<()> {
         let sources = sources
             .iter()
             .map(|(name, text)| (name.as_str(), text.as_str()));
-        let found = ImportGraph::new(sources).circles();
+        let found = ImportGraph::new(sources)?.circles();
         circles.extend(
             found
                 .into_iter()

@@ -5,6 +5,10 @@
 //! may use its ancestors: that is no import.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::str::FromStr;
+
+use anyhow::{Context, Result, anyhow};
+use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 
 /// The names of the modules from the root of the crate to a file: none for the root itself.
 type Module = Vec<String>;
@@ -18,7 +22,7 @@ pub struct ImportGraph {
 impl ImportGraph {
     /// Reads the sources of one crate: for each file its path below the crate's source folder, e.g. `store/read.rs`, and
     /// its text. Files of tests are left out, the root is `lib.rs` or `main.rs`.
-    pub fn new<'a>(sources: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+    pub fn new<'a>(sources: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self> {
         let texts: BTreeMap<Module, &str> = sources
             .into_iter()
             .filter(|(path, _)| !is_test(path))
@@ -32,10 +36,11 @@ impl ImportGraph {
                 inner: Vec::new(),
                 found: BTreeSet::new(),
             };
-            reader.read(&without_tests(&tokens(text)));
+            let tokens = tokens(text).with_context(|| name(module))?;
+            reader.read(&without_tests(&tokens));
             imports.insert(module.clone(), reader.found);
         }
-        Self { imports }
+        Ok(Self { imports })
     }
 
     /// Circles of imports: for each group of files that import each other the shortest one, as `a → b → a`.
@@ -119,7 +124,7 @@ fn name(module: &[String]) -> String {
 struct Reader<'a> {
     files: &'a BTreeMap<Module, &'a str>,
     file: &'a Module,
-    // Modules in braces around what is read now, with the depth of braces outside each.
+    // The modules in braces around the present token, each with the depth of braces outside it.
     inner: Vec<(String, usize)>,
     found: BTreeSet<Module>,
 }
@@ -150,7 +155,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Notes the paths of a tree of imports, each behind the segments that lead to it, and returns where the tree ends.
+    /// Adds the imports of a `use` tree whose paths all begin with `before`. Returns the index of its last token.
     fn tree(&mut self, tokens: &[String], mut at: usize, before: &[String]) -> usize {
         let mut path = before.to_vec();
         while let Some(token) = tokens.get(at) {
@@ -169,21 +174,21 @@ impl Reader<'_> {
                 word if is_word(word) => path.push(word.to_owned()),
                 _ => break,
             }
-            let goes_on = tokens.get(at + 1).is_some_and(|next| {
-                let is_turn = next == "::" || token == "::";
-                is_turn && (next == "::" || next == "{" || is_word(next))
+            let continues = tokens.get(at + 1).is_some_and(|next| {
+                let is_joined = next == "::" || token == "::";
+                is_joined && (next == "::" || next == "{" || is_word(next))
             });
-            if !goes_on {
+            if !continues {
                 break;
             }
             at += 1;
         }
-        self.note(&path);
+        self.add(&path);
         at
     }
 
-    /// Notes the deepest file that a path names.
-    fn note(&mut self, path: &[String]) {
+    /// Adds the deepest file that a path names.
+    fn add(&mut self, path: &[String]) {
         let inner = self.inner.iter().map(|(name, _)| name.clone());
         let mut from: Module = self.file.iter().cloned().chain(inner).collect();
         let mut rest = path;
@@ -255,92 +260,41 @@ fn without_tests(tokens: &[String]) -> Vec<String> {
     kept
 }
 
-/// The words and signs of a source, without comments, texts and characters.
-fn tokens(text: &str) -> Vec<String> {
-    let characters: Vec<char> = text.chars().collect();
+/// The tokens of a source: words, signs, and `"` for every literal. Comments are no tokens.
+fn tokens(text: &str) -> Result<Vec<String>> {
+    let stream = TokenStream::from_str(text).map_err(|error| anyhow!("{error}"))?;
     let mut tokens = Vec::new();
-    let mut at = 0;
-    while at < characters.len() {
-        let rest = &characters[at..];
-        at += match rest {
-            ['/', '/', ..] => length_until(rest, '\n'),
-            ['/', '*', ..] => block_comment(rest),
-            ['"', ..] => quoted(rest),
-            ['r', '"' | '#', ..] if raw_text(rest).is_some() => raw_text(rest).unwrap_or(1),
-            ['\'', '\\', ..] => 2 + length_until(&rest[2..], '\''),
-            ['\'', _, '\'', ..] => 3,
-            [':', ':', ..] => {
+    flatten(stream, &mut tokens);
+    Ok(tokens)
+}
+
+fn flatten(stream: TokenStream, tokens: &mut Vec<String>) {
+    let mut is_path_sign = false;
+    for tree in stream {
+        match tree {
+            TokenTree::Group(group) => {
+                let [open, close] = match group.delimiter() {
+                    Delimiter::Brace => ["{", "}"],
+                    Delimiter::Bracket => ["[", "]"],
+                    Delimiter::Parenthesis | Delimiter::None => ["(", ")"],
+                };
+                tokens.push(open.to_owned());
+                flatten(group.stream(), tokens);
+                tokens.push(close.to_owned());
+            }
+            TokenTree::Ident(word) => tokens.push(word.to_string()),
+            TokenTree::Literal(_) => tokens.push("\"".to_owned()),
+            // `::` comes as two signs, of which the first is joined to the second.
+            TokenTree::Punct(sign) if sign.as_char() == ':' && is_path_sign => {
+                is_path_sign = false;
                 tokens.push("::".to_owned());
-                2
             }
-            [c, ..] if c.is_alphanumeric() || *c == '_' => {
-                let word = rest
-                    .iter()
-                    .take_while(|c| c.is_alphanumeric() || **c == '_');
-                let word: String = word.collect();
-                let length = word.chars().count();
-                tokens.push(word);
-                length
+            TokenTree::Punct(sign) if sign.as_char() == ':' && sign.spacing() == Spacing::Joint => {
+                is_path_sign = true;
             }
-            [c, ..] => {
-                if !c.is_whitespace() {
-                    tokens.push(c.to_string());
-                }
-                1
-            }
-            [] => 1,
-        };
-    }
-    tokens
-}
-
-fn length_until(rest: &[char], end: char) -> usize {
-    let found = rest.iter().skip(1).position(|c| *c == end);
-    found.map_or(rest.len(), |position| position + 2)
-}
-
-fn block_comment(rest: &[char]) -> usize {
-    let mut depth = 0;
-    let mut at = 0;
-    while at < rest.len() {
-        match rest[at..] {
-            ['/', '*', ..] => (depth, at) = (depth + 1, at + 2),
-            ['*', '/', ..] => (depth, at) = (depth - 1, at + 2),
-            _ => at += 1,
-        }
-        if depth == 0 {
-            break;
+            TokenTree::Punct(sign) => tokens.push(sign.to_string()),
         }
     }
-    at
-}
-
-fn quoted(rest: &[char]) -> usize {
-    let mut at = 1;
-    while at < rest.len() {
-        match rest[at] {
-            '\\' => at += 2,
-            '"' => return at + 1,
-            _ => at += 1,
-        }
-    }
-    at
-}
-
-/// The length of a raw text that begins here, if one does.
-fn raw_text(rest: &[char]) -> Option<usize> {
-    let hashes = rest[1..].iter().take_while(|c| **c == '#').count();
-    if rest.get(1 + hashes) != Some(&'"') {
-        return None;
-    }
-    let start = 2 + hashes;
-    let end: Vec<char> = std::iter::once('"')
-        .chain(std::iter::repeat_n('#', hashes))
-        .collect();
-    let found = rest[start..]
-        .windows(end.len())
-        .position(|window| window == end);
-    Some(found.map_or(rest.len(), |position| start + position + end.len()))
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 use super::ImportGraph;
 
 fn circles(sources: &[(&str, &str)]) -> Vec<String> {
-    ImportGraph::new(sources.iter().copied()).circles()
+    ImportGraph::new(sources.iter().copied())
+        .expect("sources of Rust")
+        .circles()
 }
 
 #[test]
