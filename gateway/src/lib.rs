@@ -1,4 +1,4 @@
-//! The gateway: shows browsers what Redis holds, and commits what operators acknowledge.
+//! The gateway: sends the data in Redis to browsers, and commits the acknowledgements of operators.
 //!
 //! ```text
 //! browsers ─ listener ─ dispatch ─┬─ /socket.io ─ socket ─ commands ─▶ relay ─ subscribe ─▶ Redis
@@ -7,12 +7,12 @@
 //!                                 └─ everything else ─ rest ─ store_reader ─▶ Redis
 //! ```
 //!
-//! A replica is stateless: what it keeps (subscriptions, positions, queues) is rebuilt from Redis after a restart.
+//! A replica keeps nothing that must survive a restart: clients subscribe again, and their data is in Redis.
 //!
-//! Reading order: [`serve`]; `listener` (connections that can be ended); `client` (one connected client and what waits for
-//! it); `socket` (events and commands, one task per connection); `relay` (one task owns the fan-out of a device); the pure
-//! decisions `interest` (what to subscribe to), `replay` (what a client missed) and `client::outbox` (what waits for it);
-//! `status` and `monitor` (whether what clients see can be current); `rest`; `drain`.
+//! Reading order: [`serve`]; `listener` (accepts and ends connections); `client` (one connected client and its queue);
+//! `socket` (events and commands, one task per connection); `relay` (one task owns the fan-out of a device); the pure
+//! decisions `interest` (channels to subscribe to), `replay` (events that a client missed) and `client::outbox` (packets
+//! that wait for a client); `status` and `monitor` (the state of the data path from detectors to clients); `rest`; `drain`.
 
 pub mod config;
 mod state;
@@ -28,7 +28,7 @@ mod relay;
 mod replay;
 mod socket;
 
-// Whether what browsers show can be current.
+// The state of the data path from detectors to browsers.
 mod monitor;
 mod status;
 
@@ -41,7 +41,7 @@ mod fleet;
 mod gauges;
 mod metrics;
 
-// Requests and answers.
+// HTTP requests and responses.
 mod cors;
 mod dispatch;
 mod error;
@@ -88,11 +88,11 @@ use crate::socket::Sockets;
 use crate::state::AppState;
 use crate::status::StatusHandle;
 
-/// Serves until the lifecycle ends. Redis need not be there yet: until it has answered once, `/readyz` answers 503.
+/// Serves until the lifecycle ends. Redis may still be unavailable: `/readyz` answers 503 until Redis has answered once.
 ///
 /// # Errors
-/// The configured origins or the listener cannot be used, Redis cannot be used (version, eviction, partitions), or a task
-/// failed.
+/// The configured origins or the listener are unusable, Redis is unusable (version, eviction policy, number of partitions),
+/// or a task failed.
 pub async fn serve(
     listener: TcpListener,
     config: Config,
@@ -147,7 +147,7 @@ pub async fn serve(
     ended
 }
 
-/// An unavailable Redis may come back. One that cannot be used stays unusable however long we wait.
+/// Fails if Redis is unusable, because waiting does not help. An unavailable Redis is no failure: it may come back.
 async fn open_store(config: &Config) -> anyhow::Result<Store> {
     let store = Store::new(config.redis.clone(), Arc::new(SystemClock::default()));
     if let Err(err @ StoreError::Unusable(_)) = store.ping().await {
@@ -167,16 +167,16 @@ fn outbox_limits(config: &Config) -> OutboxLimits {
 fn start_redis_watch(
     state: &AppState,
     lifecycle: &Lifecycle,
-    finish: &CancellationToken,
+    serving: &CancellationToken,
 ) -> watch::Receiver<RedisObservation> {
-    let (observation, observations) = watch::channel(RedisObservation::default());
+    let (sender, observations) = watch::channel(RedisObservation::default());
     let redis_watch = RedisWatch {
         store: state.store.clone(),
         canary: CanaryRole::FillIn,
         bounds: None,
-        observation,
+        observation: sender,
     };
-    lifecycle.spawn("redis watch", redis_watch.run(finish.clone()));
+    lifecycle.spawn("redis watch", redis_watch.run(serving.clone()));
     observations
 }
 
@@ -185,7 +185,7 @@ fn start_relay(
     clients: &Clients,
     observations: &watch::Receiver<RedisObservation>,
     lifecycle: &Lifecycle,
-    finish: &CancellationToken,
+    serving: &CancellationToken,
 ) -> Relay {
     let config = RelayConfig {
         linger: state.config.linger,
@@ -201,7 +201,7 @@ fn start_relay(
         metrics,
         observations,
         lifecycle,
-        finish,
+        serving,
     )
 }
 
@@ -210,7 +210,7 @@ fn start_monitor(
     clients: &Clients,
     relay: &Relay,
     lifecycle: &Lifecycle,
-    finish: &CancellationToken,
+    serving: &CancellationToken,
 ) -> Monitor {
     let monitor = Monitor::new(state.status.clone(), Arc::clone(&state.clock));
     let watching = monitor.clone().run(
@@ -218,7 +218,7 @@ fn start_monitor(
         relay.clone(),
         clients.clone(),
         state.config.redis_away_after,
-        finish.clone(),
+        serving.clone(),
     );
     lifecycle.spawn("monitor", watching);
     monitor
@@ -230,7 +230,7 @@ fn start_fleet(
     clients: &Clients,
     relay: &Relay,
     lifecycle: &Lifecycle,
-    finish: &CancellationToken,
+    serving: &CancellationToken,
 ) {
     let latest = LatestFleetReport::default();
     latest.register(meters, &state.clock);
@@ -242,7 +242,7 @@ fn start_fleet(
         interval: state.config.report_interval,
         latest,
     };
-    lifecycle.spawn("fleet", reporter.run(finish.clone()));
+    lifecycle.spawn("fleet", reporter.run(serving.clone()));
 }
 
 fn start_drain(

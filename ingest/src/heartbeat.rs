@@ -1,5 +1,5 @@
-//! The heartbeat of this ingest. Once a second it pings Redis, which also measures the clock, and counts the devices. While
-//! the subscription at the broker is active, it also reports in Redis that this ingest listens.
+//! The heartbeat of this ingest replica. Once a second, it pings Redis (which also measures the clock difference) and counts
+//! the devices. While the subscription at the broker is active, it also reports in Redis that this replica is listening.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,8 +24,8 @@ pub(crate) struct LastHeartbeat {
     pub(crate) redis_up: bool,
     /// When Redis last answered; `None` if it never did.
     pub(crate) redis_answered_at: Option<Instant>,
-    /// Since when at least one ingest has been listening without interruption; `None` while this one is not listening, or
-    /// Redis does not answer.
+    /// The time since when at least one replica has been listening without interruption. `None` while this replica is not
+    /// listening, or while Redis does not answer.
     pub(crate) listening_since: Option<Time>,
 }
 
@@ -36,10 +36,10 @@ pub(crate) struct Heartbeat {
     pub(crate) client_id: String,
     pub(crate) topics: Vec<String>,
     pub(crate) max_devices: u64,
-    /// Set to whether readings of devices that are not known yet are accepted.
+    /// Set here: whether messages of unknown devices are accepted.
     pub(crate) accept_new_devices: Arc<AtomicBool>,
     pub(crate) last: watch::Sender<LastHeartbeat>,
-    /// Decides, at the end, what the MQTT connection does with its session.
+    /// Receives the decision, at shutdown, whether the MQTT session is kept or removed.
     pub(crate) session_at_exit: watch::Sender<SessionAtExit>,
 }
 
@@ -81,7 +81,8 @@ impl Heartbeat {
         Ok(())
     }
 
-    /// Since when at least one ingest has been listening without interruption; `None` while this one is not listening.
+    /// Pings Redis, counts the devices and, while the subscription is active, reports it. Returns the new
+    /// [`LastHeartbeat::listening_since`].
     async fn beat(&self) -> Result<Option<Time>, StoreError> {
         self.store.ping().await?;
         let devices = self.store.count_devices().await?;
@@ -101,10 +102,10 @@ impl Heartbeat {
             .map(Some)
     }
 
-    /// Withdraws the report, then looks for reports of other ingests. If all ingests stop at once, the last one finds none
-    /// and keeps its session.
+    /// Withdraws the report of this replica, then looks for reports of other replicas. If all replicas stop at once, the
+    /// last one finds none and keeps its session.
     async fn withdraw(&self) -> SessionAtExit {
-        // If the report cannot be withdrawn, it expires after three seconds.
+        // A report that cannot be withdrawn expires after three seconds.
         if self.store.withdraw(&self.client_id).await.is_err() {
             return SessionAtExit::Keep;
         }

@@ -1,8 +1,7 @@
-//! The connection to the broker: connect, subscribe, receive, acknowledge after the commit, and connect again.
+//! The connection to the broker: connect, subscribe, receive, acknowledge after the commit, and reconnect.
 //!
-//! One task owns the connection. While connected it waits for nothing but the next packet, and for a limited time for
-//! room in the queue, since the client library sends its pings only while it is polled. [`state`] shows the states and
-//! transitions.
+//! One task owns the connection. While connected, it waits only for the next packet and, for a limited time, for room in the
+//! queue: the client library sends its pings only while it is polled. [`state`] shows the states and transitions.
 
 mod ack;
 mod ack_order;
@@ -35,23 +34,23 @@ use self::shutdown::SessionAtExit;
 use self::state::{ConnectionEnd, ConnectionEvent, ConnectionState};
 use self::status::BrokerStatus;
 
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const MIN_RECONNECT_DELAY: Duration = Duration::from_millis(200);
+const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(10);
 
-/// This many subscriptions in a row, each closed by the broker within [`SHORT_SUBSCRIPTION`], mean that another client
-/// uses our client id. A failed connection attempt between them (a broker that restarts) starts the count again.
+/// If the broker closes this many subscriptions in a row, each within [`SHORT_SUBSCRIPTION`], another client uses our client
+/// id. A failed connection attempt in between, as when the broker restarts, resets the count.
 ///
-/// Not every broker reports a takeover: mosquitto 2.0.11 just closes the connection, and the library cannot parse the short
-/// form of the report. Without this limit, two clients with one client id would disconnect each other for ever. The one that
-/// was disconnected first gives up first.
+/// Not every broker reports a takeover: mosquitto 2.0.11 only closes the connection, and the client library cannot parse a
+/// DISCONNECT in its short form. Without this limit, two clients with the same client id would disconnect each other for
+/// ever. With it, one of the two gives up.
 const MAX_SHORT_SUBSCRIPTIONS: u32 = 5;
 const SHORT_SUBSCRIPTION: Duration = Duration::from_secs(10);
 
-/// Starts the task that keeps the connection. Returns the queue of received messages, and the status of the connection.
+/// Starts the task that owns the connection. Returns the queue of received messages, and the status of the connection.
 ///
-/// The queue is closed when the task ends, soon after a stop was requested; what is in it can still be received. A member
-/// of a share group waits for `session_at_exit` before it ends. Of payloads above `max_payload_bytes` only the beginning
-/// is kept.
+/// The task ends soon after a stop is requested. It then closes the queue, but queued messages can still be received. In a
+/// share group, the task waits for `session_at_exit` before it ends. A payload longer than `max_payload_bytes` is
+/// cut to what a dead letter keeps.
 ///
 /// # Errors
 /// TLS is configured and the system has no readable certificate authority.
@@ -101,9 +100,9 @@ pub(crate) fn start(
     Ok((messages, status))
 }
 
-/// Connects again and again, until a stop is requested or another client has our session.
+/// Keeps the connection up until a stop is requested. If another client takes over our session, only waits for the stop.
 async fn keep_connected(context: &ConnectionContext) {
-    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+    let mut backoff = Backoff::new(MIN_RECONNECT_DELAY, MAX_RECONNECT_DELAY);
     let mut short_subscriptions = 0;
     loop {
         tokio::select! {
@@ -120,12 +119,12 @@ async fn keep_connected(context: &ConnectionContext) {
         };
         match end {
             ConnectionEnd::Stopped => return,
-            ConnectionEnd::TakenOver => return stay_away(context, "the broker reports it").await,
+            ConnectionEnd::TakenOver => return give_up(context, "the broker reports it").await,
             ConnectionEnd::Closed if short_subscriptions == MAX_SHORT_SUBSCRIPTIONS => {
-                return stay_away(context, "the broker closed several connections in a row").await;
+                return give_up(context, "the broker closed several connections in a row").await;
             }
-            ConnectionEnd::Closed => lost(context, "the broker closed the connection"),
-            ConnectionEnd::Lost(error) => lost(context, &error),
+            ConnectionEnd::Closed => report_lost(context, "the broker closed the connection"),
+            ConnectionEnd::Lost(error) => report_lost(context, &error),
         }
         if subscribed_for.is_some() && short_subscriptions <= 1 {
             backoff.reset();
@@ -137,7 +136,7 @@ async fn keep_connected(context: &ConnectionContext) {
     }
 }
 
-fn lost(context: &ConnectionContext, error: &str) {
+fn report_lost(context: &ConnectionContext, error: &str) {
     let broker = &context.broker;
     if context.status.apply(ConnectionEvent::Lost) {
         tracing::warn!(broker, error, "MQTT broker unavailable: trying again");
@@ -147,7 +146,8 @@ fn lost(context: &ConnectionContext, error: &str) {
     context.status.set_error(error);
 }
 
-async fn stay_away(context: &ConnectionContext, reason: &str) {
+/// Reports that another client took over our session, and waits for the stop.
+async fn give_up(context: &ConnectionContext, reason: &str) {
     tracing::error!(
         broker = context.broker,
         client_id = context.options.client_id(),
@@ -162,7 +162,7 @@ async fn stay_away(context: &ConnectionContext, reason: &str) {
     context.soft.cancelled().await;
 }
 
-/// Removes our session, if we left the share group and the session is empty.
+/// Removes our session from the broker, if we left the share group and the session is empty.
 async fn remove_empty_session(context: &ConnectionContext) {
     if context.status.state() != ConnectionState::RemovingSession {
         return;

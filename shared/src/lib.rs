@@ -1,10 +1,10 @@
-//! What both services share: the alarm rules, the commit to Redis, the start-up.
+//! Code that both services share: the alarm rules, the commit to Redis, and starting and stopping a process.
 //!
 //! ```text
 //! message ─────────┐
 //! deadline ────────┼─▶ decide ─▶ Decision ─▶ store (one script) ─▶ state, streams, log, indexes, publish
 //! acknowledgement ─┘     ▲                        │
-//!                        └── conflict: again ◀────┘        (the loop is `apply`)
+//!                        └─ conflict: try again ◀─┘        (`apply` is this loop)
 //! ```
 //!
 //! The modules are listed in reading order. Everything up to [`keys`] is pure: no I/O, and time is a parameter.
@@ -16,7 +16,7 @@ pub mod device;
 pub mod position;
 pub mod forward;
 
-// What is known of a device, and what is decided.
+// The state of a device, and the decisions about it.
 pub mod reading;
 pub mod alarm;
 pub mod alarm_log;

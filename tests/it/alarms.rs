@@ -261,7 +261,7 @@ async fn a_snapshot_is_followed_by_the_open_alarms() -> Result<()> {
 
 #[tokio::test]
 async fn the_off_delay_clears_an_alarm_without_another_message() -> Result<()> {
-    let plan = tests::stack::Plan::default().ingest("--alarm-off-delay=700ms");
+    let plan = tests::stack::Plan::default().ingest_flags("--alarm-off-delay=700ms");
     let stack = plan.start().await?;
     let device = stack.device(SERIAL);
     let browser = stack.browser().await?;

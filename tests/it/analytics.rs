@@ -10,7 +10,7 @@ use tests::stack::{Plan, Stack};
 async fn every_gateway_returns_the_watchers_at_all_gateways() -> Result<()> {
     let mut stack = Plan::default()
         .gateways(2)
-        .gateway("--report-interval=1s --replica-name=here")
+        .gateway_flags("--report-interval=1s --replica-name=here")
         .start()
         .await?;
     let ports = [stack.gateways[0].port(), stack.gateways[1].port()];
@@ -70,7 +70,7 @@ async fn every_gateway_returns_the_watchers_at_all_gateways() -> Result<()> {
 async fn a_gateway_that_stops_withdraws_its_report_at_once() -> Result<()> {
     // An interval so long that no report is dropped by its age.
     let plan = Plan::default().gateways(2);
-    let mut stack = plan.gateway("--report-interval=10m").start().await?;
+    let mut stack = plan.gateway_flags("--report-interval=10m").start().await?;
     let replicas = async |stack: &Stack, wanted: usize| {
         eventually(&format!("{wanted} gateways report"), async || {
             let report = stack.get("/api/analytics/connections").await?.expect(200)?;

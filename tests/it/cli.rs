@@ -120,7 +120,7 @@ async fn a_password_is_not_in_the_log_of_a_running_service() -> Result<()> {
     let collector = format!("http://user:{secret}@127.0.0.1:{}", nobody.number());
     let metrics = format!("https://user:{secret}@127.0.0.1:{}", nobody.number());
     let mut stack = Plan::default()
-        .ingest("--mqtt-username=user")
+        .ingest_flags("--mqtt-username=user")
         .variable("MQTT_PASSWORD", secret)
         .variable("OTEL_EXPORTER", "otlp")
         .variable("OTEL_EXPORTER_OTLP_ENDPOINT", &collector)

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tests::browser::{Browser, Transport};
-use tests::containers::{Podman, Reached, pod};
+use tests::containers::{Podman, PublishedPort, pod};
 use tests::device::{Device, Publisher};
 use tests::eventually::eventually;
 use tests::http;
@@ -130,13 +130,13 @@ async fn the_images_reach_redis_over_tls_and_trust_only_their_authorities() -> R
         podman.build_shipped(Some(name))?;
         // With the certificate of the server instead of the public authorities of the image.
         eventually(&format!("{name} reaches Redis"), async || {
-            let ended = podman.ended(&[&authority], image, arguments)?;
+            let ended = podman.run_to_end(&[&authority], image, arguments)?;
             ensure!(has_reached(&ended), "{ended:?}");
             Ok(())
         })
         .await?;
         // The public authorities do not know the certificate.
-        let ended = podman.ended(&[], image, arguments)?;
+        let ended = podman.run_to_end(&[], image, arguments)?;
         assert_eq!(ended.status.code(), Some(1), "{name}: {ended:?}");
         ensure!(!has_reached(&ended), "{name}: {ended:?}");
     }
@@ -178,7 +178,7 @@ async fn the_images_find_certificate_authorities_and_resolve_names() -> Result<(
 /// The pods of one controller: their names and ports.
 struct Replicas {
     container: String,
-    pods: Vec<(String, Vec<Reached>)>,
+    pods: Vec<(String, Vec<PublishedPort>)>,
 }
 
 impl Replicas {
@@ -213,9 +213,9 @@ impl Replicas {
             .collect();
         for index in 0..count {
             let own = format!("{name}-{index}");
-            let (object, reached) = pod(&own, template, objects, names)?;
+            let (object, published) = pod(&own, template, objects, names)?;
             played.push(object);
-            pods.push((own, reached));
+            pods.push((own, published));
         }
         podman.play(&played)?;
         Ok(Self { container, pods })
@@ -228,17 +228,21 @@ impl Replicas {
     }
 
     /// The ports of this machine that lead to a port of each pod.
-    fn ports(&self, inside: u16) -> Vec<u16> {
-        let reached = self.pods.iter().flat_map(|(_, reached)| reached);
-        reached
-            .filter(|reached| reached.inside == inside)
-            .map(|reached| reached.port.number())
+    fn ports(&self, container_port: u16) -> Vec<u16> {
+        let published = self.pods.iter().flat_map(|(_, published)| published);
+        published
+            .filter(|port| port.container_port == container_port)
+            .map(|port| port.host_port.number())
             .collect()
     }
 
     /// Waits until every pod is ready, as the kubelet would find out with the readiness probe.
-    async fn ready(&self, podman: &Podman, inside: u16) -> Result<()> {
-        for (port, container) in self.ports(inside).into_iter().zip(self.containers()) {
+    async fn ready(&self, podman: &Podman, container_port: u16) -> Result<()> {
+        for (port, container) in self
+            .ports(container_port)
+            .into_iter()
+            .zip(self.containers())
+        {
             let ready = eventually(&format!("{container} is ready"), async || {
                 let answer = http::send(port, "GET", "/readyz", &[], b"").await?;
                 ensure!(answer.status == 200, "{answer:?}");

@@ -10,7 +10,7 @@ const CONNECTIONS: usize = 4;
 #[tokio::test]
 async fn a_full_gateway_answers_probes_and_refuses_everything_else() -> Result<()> {
     let flags = format!("--max-connections={CONNECTIONS} --allowed-origins=http://localhost:5173");
-    let plan = Plan::default().gateway(&flags);
+    let plan = Plan::default().gateway_flags(&flags);
     let stack = plan.start().await?;
     let gateway = &stack.gateways[0];
     // A connection counts for certain once it was answered: earlier ones may not be closed yet.

@@ -15,7 +15,7 @@ const SLOW: Duration = Duration::from_millis(1_300);
 
 async fn start(collector: &Collector) -> Result<Stack> {
     let flags = collector.flags("0");
-    let plan = Plan::default().gateway(&flags).ingest(&flags);
+    let plan = Plan::default().gateway_flags(&flags).ingest_flags(&flags);
     plan.variable("OTEL_BSP_SCHEDULE_DELAY", "50").start().await
 }
 
@@ -154,7 +154,7 @@ async fn a_missed_event_that_is_read_later_is_counted_as_late() -> Result<()> {
 async fn a_full_redis_hides_no_alarm_from_the_metrics() -> Result<()> {
     const AGE: &str = "gateway_fleet_sample_age_seconds";
     const ALARM: &str = "gateway_fleet_unacknowledged_critical_alarm_age_seconds";
-    let plan = Plan::default().gateway("--report-interval=1s");
+    let plan = Plan::default().gateway_flags("--report-interval=1s");
     let stack = plan.start().await?;
     stack.device(SERIAL).send(1_200).await?;
     stack.shows(SERIAL, 1_200).await?;

@@ -226,7 +226,7 @@ async fn an_invalid_subscription_is_refused_with_a_code() -> Result<()> {
 #[tokio::test]
 async fn subtronics_data_is_sent_to_every_client_if_configured() -> Result<()> {
     let stack = tests::stack::Plan::default()
-        .gateway("--broadcast-all")
+        .gateway_flags("--broadcast-all")
         .start()
         .await?;
     let browser = stack.browser().await?;

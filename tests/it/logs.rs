@@ -48,7 +48,7 @@ async fn ended(stack: &mut Stack) -> Result<()> {
 async fn an_alarm_change_is_one_line_with_its_trace_and_a_reading_is_none() -> Result<()> {
     let collector = Collector::start().await?;
     let flags = collector.flags("0");
-    let plan = Plan::default().ingest(&flags).gateway(&flags);
+    let plan = Plan::default().ingest_flags(&flags).gateway_flags(&flags);
     let mut stack = plan.start().await?;
     let device = stack.device(SERIAL);
     for round in 0..50 {
@@ -119,7 +119,7 @@ async fn a_noisy_detector_cannot_flood_the_log_nor_silence_another() -> Result<(
     const ROUNDS: u32 = 150;
     // Fifty of them go off at once, beside the one that flaps.
     const OTHERS: u32 = 50;
-    let plan = Plan::default().ingest("--alarm-off-delay=0s --alarm-deadband=0");
+    let plan = Plan::default().ingest_flags("--alarm-off-delay=0s --alarm-deadband=0");
     let mut stack = plan.start().await?;
     let noisy = stack.device(NOISY);
     for _ in 0..ROUNDS {

@@ -23,7 +23,7 @@ mod rest;
 
 mod retire;
 
-mod contract;
+mod replaced_system_defects;
 
 mod faults;
 

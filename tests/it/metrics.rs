@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use shared::device::DeviceId;
 use shared::keys::PartitionKeys;
-use tests::documented::{self, Metric};
+use tests::documented_metrics::{self, Metric};
 use tests::eventually::eventually;
 use tests::http;
 use tests::stack::{Plan, Service, Stack};
@@ -78,8 +78,8 @@ fn read(text: &str) -> Result<Scrape> {
 async fn every_metric_is_documented_and_the_reverse() -> Result<()> {
     // Short, because a histogram exists only with its first value, here that of a deadline.
     let stack = Plan::default()
-        .gateway("--report-interval=1s")
-        .ingest("--offline-after=2s")
+        .gateway_flags("--report-interval=1s")
+        .ingest_flags("--offline-after=2s")
         .start()
         .await?;
     let browser = stack.browser().await?;
@@ -94,7 +94,7 @@ async fn every_metric_is_documented_and_the_reverse() -> Result<()> {
         (&stack.ingests[0], "ingest"),
         (&stack.gateways[0], "gateway"),
     ] {
-        let documented = documented::metrics_of(name)?;
+        let documented = documented_metrics::of_service(name)?;
         eventually("served and documented metrics are the same", async || {
             let served = scrape(service).await?.metrics;
             let (known, found): (BTreeSet<_>, BTreeSet<_>) =
@@ -117,7 +117,7 @@ async fn every_metric_is_documented_and_the_reverse() -> Result<()> {
 
 async fn with_an_alarm() -> Result<Stack> {
     let stack = Plan::default()
-        .gateway("--report-interval=1s")
+        .gateway_flags("--report-interval=1s")
         .start()
         .await?;
     let device = stack.device(SERIAL);
@@ -307,7 +307,7 @@ async fn connected_and_disconnected_clients_are_counted() -> Result<()> {
 async fn packets_that_waited_for_a_client_that_disconnected_are_counted() -> Result<()> {
     const BUFFER: i32 = 16;
     let flags = format!("--client-buffer={BUFFER}");
-    let stack = Plan::default().gateway(&flags).start().await?;
+    let stack = Plan::default().gateway_flags(&flags).start().await?;
     let gateway = &stack.gateways[0];
     let device = stack.device(SERIAL);
     device.send(1).await?;
@@ -362,7 +362,7 @@ async fn packets_that_waited_for_a_client_that_disconnected_are_counted() -> Res
 
 #[tokio::test]
 async fn a_deadline_that_cannot_be_evaluated_or_committed_is_counted() -> Result<()> {
-    let plan = Plan::default().ingest("--offline-after=2s");
+    let plan = Plan::default().ingest_flags("--offline-after=2s");
     let stack = plan.start().await?;
     let mut redis = stack.redis_connection().await?;
     // The changes stream of one device has the wrong type. Nothing is stored of the other one.

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use tests::documented;
+use tests::documented_metrics;
 use tests::eventually::eventually;
 use tests::http;
 use tests::ports::Port;
@@ -73,7 +73,7 @@ fn the_rules_and_the_scrape_configuration_are_sound_and_every_alert_is_tested() 
 fn documented() -> Result<BTreeMap<String, BTreeSet<String>>> {
     let targets = ["job", "instance"].map(str::to_owned);
     let mut names = BTreeMap::from([("up".to_owned(), BTreeSet::from(targets.clone()))]);
-    for (name, mut metric) in documented::metrics()? {
+    for (name, mut metric) in documented_metrics::all()? {
         metric.labels.extend(targets.clone());
         if metric.kind == "histogram" {
             for part in ["sum", "count"] {

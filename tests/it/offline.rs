@@ -11,7 +11,7 @@ const SERIAL: &str = "OTSM-0001";
 async fn with_a_short_limit() -> Result<Stack> {
     Plan::default()
         .ingests(2)
-        .ingest("--offline-after=4s")
+        .ingest_flags("--offline-after=4s")
         .start()
         .await
 }

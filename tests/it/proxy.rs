@@ -146,7 +146,7 @@ async fn every_transport_works_through_haproxy_while_replicas_drain() -> Result<
     // Longer than the checks take meanwhile. A second signal ends it.
     let mut stack = Plan::default()
         .gateways(2)
-        .gateway("--drain-delay=10m")
+        .gateway_flags("--drain-delay=10m")
         .start()
         .await?;
     let mut proxy = Proxy::start(&stack).await?;
@@ -218,7 +218,7 @@ async fn a_drained_replica_has_closed_every_client_and_ends() -> Result<()> {
     // HAProxy takes two seconds to notice.
     let mut stack = Plan::default()
         .gateways(2)
-        .gateway("--drain-delay=3s --drain-period=1s")
+        .gateway_flags("--drain-delay=3s --drain-period=1s")
         .start()
         .await?;
     let mut proxy = Proxy::start(&stack).await?;

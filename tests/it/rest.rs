@@ -11,7 +11,7 @@ const LATEST: &str = "/devices/OTSM-0001/subtronics/telemetry/latest";
 
 async fn with_a_device() -> Result<Stack> {
     let stack = Plan::default()
-        .gateway("--allowed-origins=https://dashboard.example,https://*.preview.example")
+        .gateway_flags("--allowed-origins=https://dashboard.example,https://*.preview.example")
         .start()
         .await?;
     stack.device(SERIAL).send(350).await?;

@@ -18,7 +18,7 @@ use tests::stack::Plan;
 async fn a_draining_gateway_is_not_ready_and_announces_to_every_client_when_it_closes_it()
 -> Result<()> {
     let mut stack = Plan::default()
-        .gateway("--drain-delay=2s --drain-period=2s")
+        .gateway_flags("--drain-delay=2s --drain-period=2s")
         .start()
         .await?;
     let options = json!({"transports": ["websocket"], "reconnection": false});
@@ -91,7 +91,11 @@ async fn a_rolling_restart_loses_no_alarm_change_and_no_client() -> Result<()> {
         DRAIN_DELAY.as_millis(),
         DRAIN_PERIOD.as_secs()
     );
-    let mut stack = Plan::default().gateways(2).gateway(&drain).start().await?;
+    let mut stack = Plan::default()
+        .gateways(2)
+        .gateway_flags(&drain)
+        .start()
+        .await?;
     for serial in SERIALS {
         stack.device(serial).send(1).await?;
         stack.shows(serial, 1).await?;

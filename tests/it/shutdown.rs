@@ -1,4 +1,4 @@
-//! SIGTERM ends both services with exit code 0 and loses nothing.
+//! SIGTERM ends both services with exit code 0, and no message is lost. Without Redis, both services stay alive.
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
@@ -30,7 +30,7 @@ async fn sigterm_ends_both_services_with_exit_code_0() -> Result<()> {
 }
 
 #[tokio::test]
-async fn sigterm_in_a_burst_loses_no_reading() -> Result<()> {
+async fn sigterm_during_a_burst_of_messages_loses_no_reading() -> Result<()> {
     let mut stack = Stack::start().await?;
     let device = stack.device("OTSM-0001");
     let ingest = &mut stack.ingests[0];
@@ -51,7 +51,7 @@ async fn sigterm_in_a_burst_loses_no_reading() -> Result<()> {
         }
     );
     published?;
-    ensure!(ended?.code() == Some(0), "ingest did not end with 0");
+    ensure!(ended?.code() == Some(0), "ingest did not exit with code 0");
     stack.ingests[0].process.restart()?;
     stack.shows("OTSM-0001", 200).await?;
     let history = stack
@@ -63,7 +63,7 @@ async fn sigterm_in_a_burst_loses_no_reading() -> Result<()> {
 }
 
 #[tokio::test]
-async fn messages_of_a_member_that_leaves_its_share_group_go_to_the_other() -> Result<()> {
+async fn when_a_member_leaves_the_share_group_the_other_member_gets_all_messages() -> Result<()> {
     let mut stack = Plan::default().ingests(2).start().await?;
     let device = stack.device("OTSM-0001");
     for value in 1..=100 {
@@ -84,8 +84,8 @@ async fn messages_of_a_member_that_leaves_its_share_group_go_to_the_other() -> R
 }
 
 #[tokio::test]
-async fn without_redis_both_are_alive_and_ingest_is_not_ready() -> Result<()> {
-    let stack = Stack::start().await?;
+async fn without_redis_both_services_are_live_and_ingest_is_not_ready() -> Result<()> {
+    let mut stack = Stack::start().await?;
     stack.redis_proxy.cut();
     tests::eventually::eventually("an ingest that is not ready", async || {
         let answer = stack.ingests[0].get("/readyz").await?;
@@ -100,7 +100,6 @@ async fn without_redis_both_are_alive_and_ingest_is_not_ready() -> Result<()> {
         assert_eq!(answer.status, 200, "{answer:?}");
     }
     stack.redis_proxy.heal();
-    let mut stack = stack;
     for service in stack.ingests.iter_mut().chain(&mut stack.gateways) {
         service.ready().await?;
     }

@@ -89,12 +89,12 @@ impl Feed<'_> {
 #[tokio::test]
 async fn clients_that_stop_reading_cost_bounded_memory_and_nobody_misses_an_alarm() -> Result<()> {
     let stack = Plan::default()
-        .ingest("--live-raw-message")
-        .gateway(&format!(
+        .ingest_flags("--live-raw-message")
+        .gateway_flags(&format!(
             "--client-buffer={CLIENT_BUFFER} --outbox-bytes={OUTBOX_BYTES}"
         ))
         // The test ends the stall. How long a client may stall is the subject of another test.
-        .gateway("--alarm-deadline=10m --tcp-user-timeout=10m")
+        .gateway_flags("--alarm-deadline=10m --tcp-user-timeout=10m")
         .start()
         .await?;
     let serials: Vec<String> = (1..=DEVICES)

@@ -21,8 +21,8 @@ const DEVICES_SPAN: &str = "b7ad6b7169203331";
 
 async fn start(collector: &Collector, share: &str, more: &str) -> Result<Stack> {
     let flags = collector.flags(share);
-    let plan = Plan::default().gateway(&flags);
-    let plan = plan.ingest(format!("{flags} {more}").trim());
+    let plan = Plan::default().gateway_flags(&flags);
+    let plan = plan.ingest_flags(format!("{flags} {more}").trim());
     plan.variable("OTEL_BSP_SCHEDULE_DELAY", "50").start().await
 }
 
@@ -177,8 +177,8 @@ async fn alarm_changes_and_errors_are_traced_whatever_the_sampled_share() -> Res
 async fn metrics_reach_the_collector_with_the_last_flush() -> Result<()> {
     let collector = Collector::start().await?;
     let flags = collector.flags("0");
-    let plan = Plan::default().ingests(2).ingest(&flags);
-    let mut stack = plan.gateway(&flags).start().await?;
+    let plan = Plan::default().ingests(2).ingest_flags(&flags);
+    let mut stack = plan.gateway_flags(&flags).start().await?;
     stack.device(SERIAL).send(100).await?;
     stack.shows(SERIAL, 100).await?;
     for service in stack.ingests.iter_mut().chain(&mut stack.gateways) {
@@ -279,7 +279,7 @@ async fn a_collector_that_does_not_answer_slows_nothing() -> Result<()> {
     let wall = TcpProxy::start(collector.port()).await?;
     wall.black_hole();
     let flags = sends_to(wall.port());
-    let plan = Plan::default().gateway(&flags).ingest(&flags);
+    let plan = Plan::default().gateway_flags(&flags).ingest_flags(&flags);
     let plan = plan.variable("OTEL_BSP_MAX_QUEUE_SIZE", "256");
     // Whatever waited for an export would wait longer than this test.
     let longer = (2 * LATE).as_millis().to_string();
@@ -313,7 +313,7 @@ async fn a_collector_without_tls_handshake_is_logged_and_slows_nothing() -> Resu
     let nobody = TcpListener::bind("127.0.0.1:0").await?;
     let address = nobody.local_addr()?;
     let flags = sends_to(0).replace("http://127.0.0.1:0", &format!("https://{address}"));
-    let plan = Plan::default().gateway(&flags).ingest(&flags);
+    let plan = Plan::default().gateway_flags(&flags).ingest_flags(&flags);
     let plan = plan.variable("OTEL_EXPORTER_OTLP_TIMEOUT", "200");
     let plan = plan.variable("OTEL_BSP_SCHEDULE_DELAY", "50");
     let plan = plan.variable("OTEL_METRIC_EXPORT_INTERVAL", "50");
@@ -334,7 +334,7 @@ async fn a_missing_collector_slows_nothing_and_is_logged_once() -> Result<()> {
     const FAILURES: u64 = 5;
     let nobody = Port::reserve()?;
     let flags = sends_to(nobody.number());
-    let plan = Plan::default().gateway(&flags).ingest(&flags);
+    let plan = Plan::default().gateway_flags(&flags).ingest_flags(&flags);
     let plan = plan.variable("OTEL_BSP_SCHEDULE_DELAY", "50");
     let plan = plan.variable("OTEL_METRIC_EXPORT_INTERVAL", "50");
     let stack = plan.start().await?;
@@ -369,7 +369,9 @@ async fn a_collector_that_returns_is_logged_with_the_number_of_failed_exports() 
     let collector = Collector::start().await?;
     let proxy = TcpProxy::start(collector.port()).await?;
     proxy.cut();
-    let plan = Plan::default().gateways(0).ingest(&sends_to(proxy.port()));
+    let plan = Plan::default()
+        .gateways(0)
+        .ingest_flags(&sends_to(proxy.port()));
     let plan = plan.variable("OTEL_METRIC_EXPORT_INTERVAL", "50");
     let stack = plan.start().await?;
     let ingest = &stack.ingests[0];
@@ -425,7 +427,7 @@ async fn the_standard_variables_of_one_signal_are_used() -> Result<()> {
 #[tokio::test]
 async fn stdout_gets_a_line_of_json_per_span() -> Result<()> {
     let flags = "--otel-exporter=stdout --otel-traces-sampler-arg=1";
-    let plan = Plan::default().gateway(flags).ingest(flags);
+    let plan = Plan::default().gateway_flags(flags).ingest_flags(flags);
     let mut stack = plan.start().await?;
     let browser = stack.browser().await?;
     browser.subscribe(SERIAL).await?;
@@ -467,7 +469,7 @@ async fn a_line_has_its_trace_whatever_the_level_of_the_log() -> Result<()> {
     // The span of the request is of another module, and below the level.
     let level = "--log-level=warn,shared::alarm_log_lines=info";
     let flags = format!("{} {level}", collector.flags("0"));
-    let stack = Plan::default().gateway(&flags).start().await?;
+    let stack = Plan::default().gateway_flags(&flags).start().await?;
     stack.device(SERIAL).send(1_200).await?;
     let alarm = eventually("the alarm is open", async || {
         let alarms = stack.alerts(SERIAL).await?;

@@ -53,7 +53,7 @@ async fn an_alarm_whose_commit_was_not_answered_is_counted_and_logged_once() -> 
 
 #[tokio::test]
 async fn a_silent_device_whose_alarm_was_not_answered_is_counted_and_logged_once() -> Result<()> {
-    let plan = Plan::default().ingest("--offline-after=3s");
+    let plan = Plan::default().ingest_flags("--offline-after=3s");
     let stack = plan.start().await?;
     stack.device(SERIAL).send(1).await?;
     stack.shows(SERIAL, 1).await?;

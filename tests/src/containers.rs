@@ -1,5 +1,6 @@
-//! podman with all its data in a temporary folder. It builds images from the static binaries in `target/image`, and runs
-//! pods of rendered manifests. The test does the rest of what a cluster does: names of services, probes, replicas.
+//! Runs podman with all its data in a temporary folder: builds images from the static binaries in `target/image`, and runs
+//! the pods of rendered manifests. The test does the rest of the work of a cluster: it resolves service names, checks
+//! readiness and creates the replicas.
 
 use std::fs::{self, File, OpenOptions};
 use std::net::Ipv4Addr;
@@ -14,8 +15,8 @@ use crate::manifests::{run, secret};
 use crate::ports::Port;
 use crate::repository;
 
-/// Settings for a machine without systemd, and with limits that podman may not raise.
-const CONFIGURATION: &str = r#"
+/// Settings of podman for a machine without systemd, where podman may not raise resource limits.
+const PODMAN_CONFIG: &str = r#"
 [containers]
 default_ulimits = []
 [engine]
@@ -26,8 +27,8 @@ events_logger = "file"
 network_backend = "netavark"
 "#;
 const NETWORK: &str = "subtronics";
-/// The rights of a pod under the standard `restricted`, for containers without a manifest.
-const RESTRICTED: [&str; 5] = [
+/// Flags for a container without a manifest. They restrict it as the manifests restrict their pods.
+const RESTRICTED_FLAGS: [&str; 5] = [
     "--pull=never",
     "--read-only",
     "--cap-drop=all",
@@ -35,30 +36,30 @@ const RESTRICTED: [&str; 5] = [
     "--network=subtronics",
 ];
 
-/// The containers of one test. They are removed when this is dropped.
+/// The containers of one test. Dropping it removes them.
 #[derive(Debug)]
 pub struct Podman {
     folder: TempDir,
     driver: &'static str,
-    // Released last.
+    // The last field, so that it is released last.
     _lock: File,
 }
 
-/// A port of a pod, and how this machine reaches it.
+/// A container port of a pod that is published on the loopback interface.
 #[derive(Debug)]
-pub struct Reached {
+pub struct PublishedPort {
     /// The port of the container.
-    pub inside: u16,
+    pub container_port: u16,
     /// The port of the loopback interface.
-    pub port: Port,
+    pub host_port: Port,
 }
 
 impl Podman {
-    /// Podman, if this machine can run containers as these tests need them, which is tried with another program. Else the
-    /// reason.
+    /// Prepares podman, and runs a trial container as the tests need it. The inner error is the reason why this machine
+    /// cannot run it.
     pub fn try_start() -> Result<Result<Self, String>> {
-        // One at a time on this machine: podman chooses bridges, address ranges and firewall chains by what exists, and two
-        // that choose at once choose the same.
+        // Only one test at a time uses podman on this machine. Podman chooses bridges, address ranges and firewall chains
+        // that do not exist yet, so two tests at once would choose the same ones.
         let lock = std::env::temp_dir().join("subtronics-test-podman");
         let lock = OpenOptions::new().create(true).append(true).open(lock);
         let lock = lock.context("a lock file")?;
@@ -74,12 +75,12 @@ impl Podman {
                 driver,
                 _lock: lock.try_clone().context("the lock")?,
             };
-            fs::write(podman.path("containers.conf"), CONFIGURATION)?;
-            let tried = podman.probe().and_then(|()| {
-                let prepared = podman.prepare();
-                prepared.context("containers run only without network and limits")
+            fs::write(podman.path("containers.conf"), PODMAN_CONFIG)?;
+            let trial = podman.run_trial().and_then(|()| {
+                let restricted = podman.run_restricted_trial();
+                restricted.context("containers run only without network and limits")
             });
-            let Err(err) = tried else {
+            let Err(err) = trial else {
                 return Ok(Ok(podman));
             };
             let output = format!("{err:#}");
@@ -89,12 +90,12 @@ impl Podman {
         Ok(Err(reasons.join("; ")))
     }
 
-    /// Runs a container that holds a static program of podman and nothing else.
-    fn probe(&self) -> Result<()> {
-        let root = self.path("probe");
+    /// Runs a container that holds only `catatonit`, a static program that is installed with podman.
+    fn run_trial(&self) -> Result<()> {
+        let root = self.path("trial");
         fs::create_dir_all(&root)?;
-        let known_good = ["/usr/libexec/podman/catatonit", "/usr/bin/catatonit"];
-        let program = known_good.iter().find(|path| Path::new(path).exists());
+        let places = ["/usr/libexec/podman/catatonit", "/usr/bin/catatonit"];
+        let program = places.iter().find(|path| Path::new(path).exists());
         fs::copy(program.context("no catatonit")?, root.join("program"))?;
         let flags = ["run", "--rm", "--network=none", "--rootfs"];
         run(self
@@ -105,20 +106,20 @@ impl Podman {
         Ok(())
     }
 
-    /// Runs the same program as an image, on the network of the test, with limits and without rights.
-    fn prepare(&self) -> Result<()> {
-        let context = self.path("probe");
+    /// Runs the same program from an image: on the network of the test, with limits and without capabilities.
+    fn run_restricted_trial(&self) -> Result<()> {
+        let context = self.path("trial");
         fs::write(
             context.join("Dockerfile"),
             "FROM scratch\nCOPY program /program\n",
         )?;
-        self.build("probe", &context.join("Dockerfile"), &context, &[])?;
+        self.build("trial", &context.join("Dockerfile"), &context, &[])?;
         run(self.podman().args(["network", "create", NETWORK]))?;
-        run(self.podman().args(["run", "--rm"]).args(RESTRICTED).args([
-            "localhost/probe",
-            "/program",
-            "--version",
-        ]))?;
+        run(self
+            .podman()
+            .args(["run", "--rm"])
+            .args(RESTRICTED_FLAGS)
+            .args(["localhost/trial", "/program", "--version"]))?;
         Ok(())
     }
 
@@ -126,7 +127,7 @@ impl Podman {
         self.folder.path().join(name)
     }
 
-    /// A command of podman or buildah that keeps all data in our folder.
+    /// A command of podman or buildah that keeps all its data in our folder.
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command
@@ -152,11 +153,11 @@ impl Podman {
         command
     }
 
-    fn build(&self, image: &str, file: &Path, context: &Path, more: &[&str]) -> Result<()> {
+    fn build(&self, image: &str, file: &Path, context: &Path, options: &[&str]) -> Result<()> {
         let mut build = self.command("buildah");
         build
             .args(["bud", "--isolation", "chroot", "--pull-never", "-t", image])
-            .args(more)
+            .args(options)
             .arg("-f")
             .arg(file)
             .arg(context);
@@ -164,8 +165,8 @@ impl Podman {
         Ok(())
     }
 
-    /// Builds an image of the shipped Dockerfile. The binaries that the tests start replace its stage `build`: compiling
-    /// everything again inside would take minutes. `None` is the last stage, with both services.
+    /// Builds a target of the shipped Dockerfile; `None` is its last stage, with both services. The binaries in
+    /// `target/image` replace its stage `build`, because compiling everything again would take minutes.
     pub fn build_shipped(&self, target: Option<&str>) -> Result<()> {
         let built = repository::target().join("image");
         ensure!(
@@ -173,16 +174,16 @@ impl Podman {
             "`{}` is missing: run `tests/run`",
             built.display()
         );
-        let replaced = format!("build={}", built.display());
-        let mut more = vec!["--build-context", replaced.as_str()];
-        more.extend(target.iter().flat_map(|target| ["--target", target]));
+        let build_stage = format!("build={}", built.display());
+        let mut options = vec!["--build-context", build_stage.as_str()];
+        options.extend(target.iter().flat_map(|target| ["--target", target]));
         let file = repository::root().join("deploy/Dockerfile");
         let image = format!("subtronics/{}:local", target.unwrap_or("both"));
-        self.build(&image, &file, &built, &more)
+        self.build(&image, &file, &built, &options)
     }
 
-    /// Builds an image with the name of a public one, from a program of this machine and the libraries it loads. `user` may
-    /// write to `folder`.
+    /// Builds an image from a program of this machine and the libraries it loads. `image` is the name of the public image
+    /// that it replaces. `user` may write to `folder`.
     pub fn build_stand_in(
         &self,
         image: &str,
@@ -216,7 +217,7 @@ impl Podman {
         self.build(image, &file, &context, &[])
     }
 
-    /// Every file of an image, as a path without a slash in front.
+    /// Every file of an image, as a path without the leading slash.
     pub fn files(&self, image: &str) -> Result<Vec<String>> {
         let archive = self.path("image.tar");
         let created = run(self
@@ -233,24 +234,24 @@ impl Podman {
         Ok(listed.lines().filter(is_file).map(str::to_owned).collect())
     }
 
-    /// Runs an image as the manifests would until it ends, and returns what it printed.
+    /// Runs a container, restricted as a pod of the manifests, until it ends. Returns its stdout and stderr as one text.
     pub fn output(&self, flags: &[&str], image: &str, arguments: &[&str]) -> Result<String> {
-        Ok(printed(&self.ended(flags, image, arguments)?))
+        Ok(printed(&self.run_to_end(flags, image, arguments)?))
     }
 
-    /// Runs an image as the manifests would until it ends, and returns what it printed and its exit code.
-    pub fn ended(&self, flags: &[&str], image: &str, arguments: &[&str]) -> Result<Output> {
+    /// Runs a container, restricted as a pod of the manifests, until it ends. Returns its output and exit code.
+    pub fn run_to_end(&self, flags: &[&str], image: &str, arguments: &[&str]) -> Result<Output> {
         let mut podman = self.podman();
         podman
             .args(["run", "--rm"])
-            .args(RESTRICTED)
+            .args(RESTRICTED_FLAGS)
             .args(flags)
             .arg(image)
             .args(arguments);
         podman.output().context("running podman")
     }
 
-    /// Starts an image as the manifests would, under this name.
+    /// Starts a container with this name, restricted as a pod of the manifests.
     pub fn start(
         &self,
         container: &str,
@@ -261,7 +262,7 @@ impl Podman {
         let mut podman = self.podman();
         podman
             .args(["run", "-d", "--name", container])
-            .args(RESTRICTED)
+            .args(RESTRICTED_FLAGS)
             .args(flags)
             .arg(image)
             .args(arguments);
@@ -298,17 +299,17 @@ impl Podman {
             .with_context(|| format!("the address of {pod}: `{address}`"))
     }
 
-    /// What a container printed.
+    /// The stdout and stderr of a container.
     pub fn logs(&self, container: &str) -> Result<String> {
         let output = run(self.podman().args(["logs", container]))?;
         Ok(printed(&output))
     }
 
-    /// Sends SIGTERM to a container, and SIGKILL after its grace in seconds. Returns its exit code.
-    pub fn stop(&self, container: &str, grace: u64) -> Result<i32> {
+    /// Sends SIGTERM to a container, and SIGKILL after the grace period. Returns its exit code.
+    pub fn stop(&self, container: &str, grace_seconds: u64) -> Result<i32> {
         run(self
             .podman()
-            .args(["stop", "-t", &grace.to_string(), container]))?;
+            .args(["stop", "-t", &grace_seconds.to_string(), container]))?;
         let output =
             run(self
                 .podman()
@@ -319,11 +320,11 @@ impl Podman {
             .with_context(|| format!("the exit code of {container}: `{code}`"))
     }
 
-    /// A field that podman knows of a container, in its template language.
-    pub fn inspect(&self, container: &str, field: &str) -> Result<String> {
+    /// The output of `podman inspect` for a container. `template` is a Go template such as `{{.Config.User}}`.
+    pub fn inspect(&self, container: &str, template: &str) -> Result<String> {
         let output = run(self
             .podman()
-            .args(["inspect", container, "--format", field]))?;
+            .args(["inspect", container, "--format", template]))?;
         Ok(String::from_utf8(output.stdout)?.trim().to_owned())
     }
 }
@@ -335,7 +336,7 @@ fn printed(output: &Output) -> String {
 
 impl Drop for Podman {
     fn drop(&mut self) {
-        // Errors cannot be handled here. The folder is removed last.
+        // Errors cannot be handled here. Dropping the fields removes the folder afterwards.
         for arguments in [
             &["pod", "rm", "-fa", "-t", "0"][..],
             &["rm", "-fa", "-t", "0"],
@@ -350,21 +351,23 @@ impl Drop for Podman {
     }
 }
 
-/// A pod of this template with this name, as a controller would create it, adapted to podman: ports of the loopback
-/// interface lead to it, service names resolve to these addresses, it has no probes, which podman would run with a shell
-/// inside, and the values of secrets are inserted, since their form differs between releases of podman.
+/// The pod that a controller would create from this template, adapted to podman:
+/// * Its ports are published on the loopback interface.
+/// * Host aliases resolve the service names in `names`.
+/// * It has no probes: podman would run them with a shell, which the images do not have.
+/// * The values of secrets are inserted: releases of podman expect secrets in different forms.
 pub fn pod(
     name: &str,
     template: &Value,
     objects: &[Value],
     names: &[(&str, Ipv4Addr)],
-) -> Result<(Value, Vec<Reached>)> {
+) -> Result<(Value, Vec<PublishedPort>)> {
     let mut spec = template["spec"].clone();
     let aliases = names
         .iter()
         .map(|(name, address)| json!({"ip": address.to_string(), "hostnames": [name]}));
     spec["hostAliases"] = aliases.collect();
-    let mut reached = Vec::new();
+    let mut published = Vec::new();
     let Some(containers) = spec["containers"].as_array_mut() else {
         bail!("{name} has no containers");
     };
@@ -392,19 +395,19 @@ pub fn pod(
             continue;
         };
         for port in ports {
-            let inside = port["containerPort"]
+            let container_port = port["containerPort"]
                 .as_u64()
                 .context("a port without a number")?;
-            let outside = Port::reserve()?;
-            port["hostPort"] = outside.number().into();
+            let host_port = Port::reserve()?;
+            port["hostPort"] = host_port.number().into();
             port["hostIP"] = "127.0.0.1".into();
-            reached.push(Reached {
-                inside: u16::try_from(inside)?,
-                port: outside,
+            published.push(PublishedPort {
+                container_port: u16::try_from(container_port)?,
+                host_port,
             });
         }
     }
     let labels = &template["metadata"]["labels"];
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": spec});
-    Ok((pod, reached))
+    Ok((pod, published))
 }

@@ -40,7 +40,7 @@ pub mod crowd;
 
 pub mod balancer;
 
-pub mod documented;
+pub mod documented_metrics;
 
 pub mod episodes;
 

@@ -1,4 +1,4 @@
-//! Everything one test needs: its own Redis and Mosquitto, and the services as they are shipped.
+//! The system of one test: its own Redis and Mosquitto, and the real binaries of both services.
 
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
@@ -33,7 +33,7 @@ pub struct Plan {
     redis_flags: Vec<String>,
     broker_lines: Vec<String>,
     redis_contents: Option<PathBuf>,
-    /// Binaries of another release, by the name of the replica.
+    /// Binaries that replace the built ones, by the name of the replica.
     other_binaries: HashMap<String, PathBuf>,
 }
 
@@ -55,7 +55,7 @@ impl Default for Plan {
 }
 
 impl Plan {
-    /// So many replicas of ingest, in a share group if there are several.
+    /// Starts `count` replicas of ingest. Several replicas form a share group.
     #[must_use]
     pub fn ingests(mut self, count: usize) -> Self {
         self.ingests = count;
@@ -70,58 +70,58 @@ impl Plan {
         self
     }
 
-    /// So many replicas of the gateway.
+    /// Starts `count` replicas of the gateway.
     #[must_use]
     pub fn gateways(mut self, count: usize) -> Self {
         self.gateways = count;
         self
     }
 
-    /// Additional flags for every ingest, separated by blanks.
+    /// Adds flags, separated by spaces, for every replica of ingest.
     #[must_use]
-    pub fn ingest(mut self, flags: &str) -> Self {
+    pub fn ingest_flags(mut self, flags: &str) -> Self {
         self.ingest_flags
             .extend(flags.split(' ').map(str::to_owned));
         self
     }
 
-    /// Additional flags for every gateway, separated by blanks.
+    /// Adds flags, separated by spaces, for every replica of the gateway.
     #[must_use]
-    pub fn gateway(mut self, flags: &str) -> Self {
+    pub fn gateway_flags(mut self, flags: &str) -> Self {
         self.gateway_flags
             .extend(flags.split(' ').map(str::to_owned));
         self
     }
 
-    /// A variable in the environment of every service.
+    /// Sets an environment variable of every service.
     #[must_use]
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Settings of Redis that differ from `deploy/redis.conf`, as on its command line.
+    /// Adds command-line flags for Redis, which override `deploy/redis.conf`.
     #[must_use]
-    pub fn redis(mut self, flags: &str) -> Self {
+    pub fn redis_flags(mut self, flags: &str) -> Self {
         self.redis_flags.extend(flags.split(' ').map(str::to_owned));
         self
     }
 
-    /// A setting of the broker that differs from `deploy/mosquitto.conf`.
+    /// Adds a setting of the broker, which overrides `deploy/mosquitto.conf`.
     #[must_use]
-    pub fn broker(mut self, line: &str) -> Self {
+    pub fn broker_line(mut self, line: &str) -> Self {
         self.broker_lines.push(line.to_owned());
         self
     }
 
-    /// Redis starts with these contents: an append-only file of commands.
+    /// Starts Redis with the contents of this append-only file.
     #[must_use]
-    pub fn redis_contents(mut self, commands: PathBuf) -> Self {
-        self.redis_contents = Some(commands);
+    pub fn redis_contents(mut self, append_only_file: PathBuf) -> Self {
+        self.redis_contents = Some(append_only_file);
         self
     }
 
-    /// The replica of this name, such as `ingest-0`, runs a binary from another folder.
+    /// Runs one replica, such as `ingest-0`, from the binary in another folder.
     #[must_use]
     pub fn replica_from(mut self, replica: &str, folder: &Path) -> Self {
         let program = replica.split('-').next().unwrap_or(replica);
@@ -136,7 +136,7 @@ impl Plan {
     }
 }
 
-/// A service with HTTP endpoints.
+/// A running replica of ingest or the gateway.
 #[derive(Debug)]
 pub struct Service {
     server: Server,
@@ -157,16 +157,16 @@ impl DerefMut for Service {
 }
 
 impl Service {
-    /// GET of this path.
+    /// Sends a GET request.
     pub async fn get(&self, path: &str) -> Result<Response> {
         http::send(self.port(), "GET", path, &[], b"").await
     }
 
-    /// The sum of its metrics whose lines begin with this.
-    pub async fn metric(&self, name: &str) -> Result<f64> {
+    /// The sum of the values in `/metrics` whose lines begin with this text, such as a name with or without labels.
+    pub async fn metric(&self, line_start: &str) -> Result<f64> {
         let text = self.get("/metrics").await?;
         let text = String::from_utf8(text.body.to_vec())?;
-        let values = text.lines().filter(|line| line.starts_with(name));
+        let values = text.lines().filter(|line| line.starts_with(line_start));
         let values = values.filter_map(|line| line.rsplit(' ').next());
         values.map(|value| Ok(value.parse::<f64>()?)).sum()
     }
@@ -177,7 +177,7 @@ impl Service {
         let port = self.port();
         eventually(&what, async || {
             let answer = http::send(port, "GET", "/readyz", &[], b"").await;
-            // If it ended, waiting is useless. The check after the loop fails.
+            // If the process has exited, waiting is useless: the check below fails.
             if self.server.process.check_alive().is_err() {
                 return Ok(());
             }
@@ -190,16 +190,16 @@ impl Service {
     }
 }
 
-/// A running system for one test. It ends when this is dropped.
+/// The running system of one test. Dropping it stops everything.
 #[derive(Debug)]
 pub struct Stack {
-    // Dropped in this order: the services before the servers they use, the folder last.
+    // Fields are dropped in this order: the services before the servers they use, the folder last.
     pub ingests: Vec<Service>,
     pub gateways: Vec<Service>,
     publisher: Arc<Publisher>,
-    /// Between the services and Redis.
+    /// The proxy between the services and Redis.
     pub redis_proxy: TcpProxy,
-    /// Between ingest and the broker.
+    /// The proxy between ingest and the broker.
     pub broker_proxy: TcpProxy,
     pub redis: Server,
     pub broker: Server,
@@ -208,7 +208,7 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// One ingest and one gateway.
+    /// Starts one ingest and one gateway.
     pub async fn start() -> Result<Self> {
         Plan::default().start().await
     }
@@ -218,8 +218,8 @@ impl Stack {
             .prefix("subtronics-")
             .tempdir()
             .context("a folder for the test")?;
-        if let Some(commands) = &plan.redis_contents {
-            server::prepare_redis(folder.path(), commands)?;
+        if let Some(append_only_file) = &plan.redis_contents {
+            server::prepare_redis(folder.path(), append_only_file)?;
         }
         let redis = server::redis(folder.path(), &plan.redis_flags)?;
         let broker = server::mosquitto(folder.path(), &plan.broker_lines)?;
@@ -324,37 +324,37 @@ impl Stack {
         Browser::connect(self.gateways[0].port(), Transport::WebSocket).await
     }
 
-    /// GET of this path at the first gateway.
+    /// Sends a GET request to the first gateway.
     pub async fn get(&self, path: &str) -> Result<Response> {
         self.gateways[0].get(path).await
     }
 
-    /// The latest reading of a device, by REST.
+    /// The latest reading of a device, from the REST API.
     pub async fn latest(&self, device: &str) -> Result<Value> {
         let path = format!("/devices/{device}/subtronics/telemetry/latest");
         self.get(&path).await?.expect(200)
     }
 
-    /// The alerts of a device, by REST.
+    /// The alerts of a device, from the REST API.
     pub async fn alerts(&self, device: &str) -> Result<Vec<Value>> {
         let path = format!("/devices/{device}/subtronics/alerts");
         let alerts = self.get(&path).await?.expect(200)?;
         alerts
             .as_array()
             .cloned()
-            .context("the alerts are no array")
+            .context("the alerts are not an array")
     }
 
-    /// Waits until `is_it` holds for the latest reading of a device, and returns the reading.
+    /// Waits until the latest reading of a device satisfies `is_expected`, and returns the reading. `what` describes it.
     pub async fn latest_with(
         &self,
         device: &str,
         what: &str,
-        is_it: impl Fn(&Value) -> bool,
+        is_expected: impl Fn(&Value) -> bool,
     ) -> Result<Value> {
         eventually(&format!("{device} shows {what}"), async || {
             let latest = self.latest(device).await?;
-            ensure!(is_it(&latest), "it shows {latest}");
+            ensure!(is_expected(&latest), "it shows {latest}");
             Ok(latest)
         })
         .await
@@ -383,7 +383,7 @@ impl Stack {
         .await
     }
 
-    /// A connection to Redis that does not lead through the proxy.
+    /// A connection to Redis that bypasses the proxy.
     #[expect(
         clippy::disallowed_methods,
         reason = "tests read and change Redis directly, not through the store of the services"
@@ -396,7 +396,8 @@ impl Stack {
             .context("connecting to the test's Redis")
     }
 
-    /// To be called at the end of a test that passed. Fails if a process ended by itself; else its output is not printed.
+    /// Must be called at the end of a test. Fails if a process has exited unexpectedly. Unless this succeeds, dropping the
+    /// stack prints the output of all processes.
     pub fn pass(mut self) -> Result<()> {
         for service in self.ingests.iter_mut().chain(&mut self.gateways) {
             service.process.check_alive()?;

@@ -118,7 +118,7 @@ impl WatchedDevice {
         self.members.remove(client.id());
         client.leave_room(room(&self.device));
         let stays = |joiner: &mut Joiner| {
-            let is_its = joiner.is_of(client.id());
+            let is_its = joiner.belongs_to(client.id());
             joiner.has_left |= is_its;
             !is_its || joiner.join.ack.is_some()
         };
@@ -131,9 +131,9 @@ impl WatchedDevice {
     /// The client disconnected.
     pub(super) fn remove(&mut self, client: ClientId) {
         self.members.remove(client);
-        self.joiners.retain(|joiner| !joiner.is_of(client));
+        self.joiners.retain(|joiner| !joiner.belongs_to(client));
         if let Some(load) = &mut self.load {
-            load.joiners.retain(|joiner| !joiner.is_of(client));
+            load.joiners.retain(|joiner| !joiner.belongs_to(client));
         }
     }
 
@@ -146,7 +146,7 @@ impl WatchedDevice {
 
     /// Whether anybody gets the device's events.
     fn is_served(&self) -> bool {
-        self.pin.is_some() || !self.members.are_none()
+        self.pin.is_some() || !self.members.is_empty()
     }
 
     /// Whether a load must begin.
@@ -407,7 +407,10 @@ impl WatchedDevice {
                 client.reply(Some(&self.device), ack, reply);
             }
             // A client that subscribed again meanwhile gets no events until that is answered.
-            let waits_again = self.joiners.iter().any(|joiner| joiner.is_of(client.id()));
+            let waits_again = self
+                .joiners
+                .iter()
+                .any(|joiner| joiner.belongs_to(client.id()));
             if !has_left && !waits_again {
                 client.join_room(room(&self.device));
                 self.members.insert(client, answer.position);

@@ -1,4 +1,4 @@
-//! The devices, evaluated at the moment at which they are shown.
+//! The REST endpoints of devices. Freshness and status are evaluated at the time of the request.
 
 use axum::body::Bytes;
 use axum::extract::{Request, State};
@@ -21,7 +21,7 @@ use super::path::DevicePath;
 use super::{body, reply};
 use crate::error::ApiError;
 
-/// Device states read in one round trip, so that many devices neither exceed the timeout nor delay other reads.
+/// The number of device states read in one round trip. Larger reads could exceed the timeout or delay other reads.
 const CHUNK: usize = 500;
 
 /// `GET /api/devices`
@@ -119,7 +119,7 @@ pub(crate) async fn retire(
     }
 }
 
-/// One device: the keys of the replaced system, further keys that its front end expected and never got, and the position.
+/// One device: the keys of the replaced system, keys that its front end expected but never got, and the position.
 #[derive(Debug, Serialize)]
 pub(crate) struct DeviceItem<'a> {
     id: &'a DeviceId,
@@ -133,14 +133,14 @@ pub(crate) struct DeviceItem<'a> {
     data: Box<RawValue>,
     alarm_status: &'static str,
     #[serde(rename = "deviceId")]
-    device_id_again: &'a DeviceId,
+    camel_case_device_id: &'a DeviceId,
     #[serde(rename = "sensorId")]
     sensor_id: &'a DeviceId,
     #[serde(rename = "lastSeen", serialize_with = "iso_option")]
     last_seen: Option<Time>,
     location: String,
     icon: &'static str,
-    /// Always empty: the cards of the front end print `%` after any value.
+    /// Always empty: the front end would print `%` after every value.
     metrics: [u8; 0],
     epoch: Epoch,
     seq: u64,
@@ -165,7 +165,7 @@ impl<'a> DeviceItem<'a> {
             last_update: latest.taken_at,
             data: event::data(state, freshness, None)?,
             alarm_status: event::alarm_status(state, freshness),
-            device_id_again: &reading.device,
+            camel_case_device_id: &reading.device,
             sensor_id: &reading.device,
             last_seen: last_message,
             location: location(&reading.latitude, &reading.longitude),
@@ -177,7 +177,7 @@ impl<'a> DeviceItem<'a> {
     }
 }
 
-/// The status that cards, filters and the map of the front end use. The README says when which one applies.
+/// The status that the cards, filters and map of the front end use. The README describes when each one applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum DeviceStatus {
@@ -187,7 +187,7 @@ pub(crate) enum DeviceStatus {
     Online,
 }
 
-/// Neither a fault nor silence hides a gas alarm, and only a device that is known to be normal and fresh is `online`.
+/// A gas alarm comes first: neither a fault nor silence hides it. A device is `online` only if it is fresh and normal.
 fn status(state: &DeviceState, quality: Quality) -> DeviceStatus {
     let has = |wanted: &[Condition]| {
         let mut alarms = state.alarms.iter();
@@ -216,7 +216,7 @@ fn status(state: &DeviceState, quality: Quality) -> DeviceStatus {
     }
 }
 
-/// `<lat>, <long>` as received. Empty if unknown or `0, 0`, since the map draws whatever it can parse.
+/// `<lat>, <long>` as received. Empty if unknown, out of range or `0, 0`: the map draws every text that it can parse.
 fn location(latitude: &Coordinate, longitude: &Coordinate) -> String {
     let (lat, long) = (text_of(latitude), text_of(longitude));
     let within = |text: &str, bound: i32| {

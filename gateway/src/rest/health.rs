@@ -1,4 +1,4 @@
-//! Whether this gateway lives, may get traffic, and the state of its data path.
+//! The endpoints `/health`, `/livez`, `/readyz` and `/metrics`.
 
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -13,13 +13,13 @@ use shared::store::IngestStatus;
 use super::context::RestContext;
 use super::reply;
 
-/// The keys of the replaced system, with true values. There, `/health` always said "healthy".
+/// The keys are those of the replaced system, which always reported "healthy". The values here are the actual state.
 #[derive(Serialize)]
 struct Health {
     status: &'static str,
     /// An ingest reports an active subscription at the broker.
     mqtt_connected: bool,
-    /// Redis answers. There is no `MongoDB` any more.
+    /// Redis answers. The key still names `MongoDB`, which only the replaced system used.
     mongodb_connected: bool,
     devices_count: usize,
     subtronics_devices: usize,
@@ -35,10 +35,10 @@ struct Alive {
     status: &'static str,
 }
 
-/// `GET /health`: a degraded gateway answers 200, since every replica shares an outage of Redis or of the ingests, and a
-/// restart would not help.
+/// `GET /health`: a degraded gateway answers 200. An outage of Redis or of ingest affects every replica, so a restart would
+/// not help.
 pub(crate) async fn health(State(context): State<RestContext>) -> Response {
-    // At the same time, so that a Redis that does not answer costs one timeout: hosting platforms give up early.
+    // Both reads run concurrently, so an unresponsive Redis costs only one timeout: hosting platforms give up early.
     let reader = &context.reader;
     let (devices, ingest) = tokio::join!(
         reader.with_timeout(reader.store.devices()),
@@ -81,7 +81,7 @@ pub(crate) async fn metrics(
     ([(CONTENT_TYPE, TEXT_FORMAT)], text)
 }
 
-/// `GET /readyz`: each part of the data path and its age.
+/// `GET /readyz`: the state and age of each part of the data path.
 pub(crate) async fn readyz(State(context): State<RestContext>) -> Response {
     let status = context.status.current();
     let code = StatusCode::from_u16(status.http_status());

@@ -26,7 +26,10 @@ pub(crate) async fn samples(
     RawQuery(raw): RawQuery,
 ) -> Result<Response, ApiError> {
     let query = Query::parse(raw.as_deref());
-    let (since, until) = (query.moment("since")?, query.moment("until")?);
+    let (since, until) = (
+        query.date_or_millis("since")?,
+        query.date_or_millis("until")?,
+    );
     let reader = &context.reader;
     let history = reader.store.history(&device, since, until, query.limit()?);
     let stored = reader

@@ -1,4 +1,4 @@
-//! Query strings. Unknown keys are ignored, and an empty value counts as missing.
+//! Parses query strings. Unknown keys are ignored, and an empty value counts as missing.
 
 use shared::clock::Time;
 use url::form_urlencoded;
@@ -31,30 +31,30 @@ impl Query {
             return Ok(DEFAULT_LIMIT);
         };
         let limit = leading_number(text).ok_or_else(|| unreadable("limit", "a whole number"))?;
-        // Negative numbers become 1, and numbers that do not fit become the largest.
+        // Numbers below 1 become 1, and numbers that do not fit become `MAX_LIMIT`.
         let limit = usize::try_from(limit.max(1)).unwrap_or(MAX_LIMIT);
         Ok(limit.min(MAX_LIMIT))
     }
 
-    /// A time: an ISO instant, or a day, which means its first moment in UTC.
+    /// A time: an ISO 8601 date and time, or a date alone, which means 00:00 UTC.
     pub(crate) fn date(&self, key: &str) -> Result<Option<Time>, ApiError> {
         let read = |text| parse_date(text).ok_or_else(|| unreadable(key, DATE));
         self.text(key).map(read).transpose()
     }
 
     /// A time as in [`Self::date`], or milliseconds since 1970.
-    pub(crate) fn moment(&self, key: &str) -> Result<Option<Time>, ApiError> {
+    pub(crate) fn date_or_millis(&self, key: &str) -> Result<Option<Time>, ApiError> {
         let read = |text| {
             parse_millis(text)
                 .or_else(|| parse_date(text))
-                .ok_or_else(|| unreadable(key, MOMENT))
+                .ok_or_else(|| unreadable(key, DATE_OR_MILLIS))
         };
         self.text(key).map(read).transpose()
     }
 }
 
 const DATE: &str = "a date (`2026-01-28` or `2026-01-28T11:37:12Z`)";
-const MOMENT: &str = "a date (`2026-01-28`, `2026-01-28T11:37:12Z` or milliseconds)";
+const DATE_OR_MILLIS: &str = "a date (`2026-01-28`, `2026-01-28T11:37:12Z` or milliseconds)";
 
 fn unreadable(key: &str, expected: &str) -> ApiError {
     ApiError::Unreadable {
@@ -62,9 +62,9 @@ fn unreadable(key: &str, expected: &str) -> ApiError {
     }
 }
 
-/// The number a text begins with, as JavaScript's `parseInt` reads it: `30/` is 30. Saturates.
+/// The number at the beginning of a text, as JavaScript's `parseInt` reads it: `30/` is 30. Saturates on overflow.
 fn leading_number(text: &str) -> Option<i64> {
-    // First as a complete number, because `1e9` must not be read as 1.
+    // A complete number comes first, because `1e9` must not be read as 1.
     if let Ok(number) = text.parse::<f64>()
         && number.is_finite()
     {
@@ -90,18 +90,18 @@ fn leading_number(text: &str) -> Option<i64> {
 fn parse_millis(text: &str) -> Option<Time> {
     let text = text.strip_suffix('/').unwrap_or(text);
     let millis: i64 = text.parse().ok()?;
-    // The time must be one that can be written as a date, and a short number such as `2026` is not a time.
+    // Not a time: a number outside the range of dates, or a short number such as `2026`.
     jiff::Timestamp::from_millisecond(millis).ok()?;
     (text.trim_start_matches('-').len() > 8).then(|| Time::from_millis(millis))
 }
 
 fn parse_date(text: &str) -> Option<Time> {
-    // Front ends append a slash to the last value. A `+` of a time zone that was not encoded arrives as a blank.
+    // Front ends append a slash to the last value. The `+` of a time zone arrives as a space if it was not percent-encoded.
     let text = text.strip_suffix('/').unwrap_or(text);
-    let zone_with_blank = text.len() > 6 && text.as_bytes()[text.len() - 6] == b' ';
+    let zone_has_space = text.len() > 6 && text.as_bytes()[text.len() - 6] == b' ';
     let with_plus;
-    let text = if zone_with_blank && text.contains('T') {
-        with_plus = replace_last_blank(text);
+    let text = if zone_has_space && text.contains('T') {
+        with_plus = replace_last_space(text);
         with_plus.as_str()
     } else {
         text
@@ -109,7 +109,7 @@ fn parse_date(text: &str) -> Option<Time> {
     Time::from_iso(text)
 }
 
-fn replace_last_blank(text: &str) -> String {
+fn replace_last_space(text: &str) -> String {
     match text.rsplit_once(' ') {
         Some((date, zone)) => format!("{date}+{zone}"),
         None => text.to_owned(),

@@ -6,9 +6,9 @@ use std::str::FromStr;
 /// `mqtt://HOST[:PORT]` or `mqtts://HOST[:PORT]`, without user name and password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerUrl {
-    /// Name or address; an IPv6 address is in brackets.
+    /// Host name or IP address; an IPv6 address is in brackets.
     pub host: String,
-    /// Port; the default is 1883, with TLS 8883.
+    /// Default: 1883, or 8883 with TLS.
     pub port: u16,
     /// Whether the connection uses TLS (`mqtts`).
     pub tls: bool,

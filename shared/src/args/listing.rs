@@ -1,4 +1,4 @@
-//! The effective settings, for people to read; secrets are masked.
+//! Lists the effective settings for an operator, with secrets masked.
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction};
@@ -7,48 +7,49 @@ use super::command_line::CommandLine;
 use crate::secret::{MASK, without_user};
 use crate::telemetry::collector::Endpoint;
 
-/// How a setting is listed if the text that was given is not the effective value, or is secret.
+/// Replaces the given text of a setting in the listing, if that text is secret or is not the effective value.
 #[derive(Clone, Debug)]
 pub struct SettingDisplay {
     /// The flag without its dashes.
     pub flag: &'static str,
     /// The effective value, without secrets.
     pub value: String,
-    /// Where the value came from, if not from the setting's own flag, variable or default.
+    /// The source to show. `None`: the flag, variable or default that set the value.
     pub source: Option<&'static str>,
 }
 
 impl CommandLine {
-    /// One line per setting that has a variable, in the order of `--help`: `--flag = value  (where it came from)`. Hidden
-    /// settings are listed only if they are given. An entry of `displays` replaces the text that was given. Without one, a
+    /// One line per setting that has an environment variable, in the order of `--help`: `--flag = value  (source)`. Hidden
+    /// settings are listed only if they are given. A setting in `displays` is listed as its entry says. For all others, a
     /// value that `--help` hides is masked.
     #[must_use]
     pub fn listing(&self, displays: &[SettingDisplay]) -> Vec<String> {
         let settings = self.command.get_arguments();
         let settings = settings.filter(|arg| arg.get_env().is_some());
         settings
-            .filter_map(|arg| self.list(arg, displays))
+            .filter_map(|arg| self.line(arg, displays))
             .collect()
     }
 
-    fn list(&self, arg: &Arg, displays: &[SettingDisplay]) -> Option<String> {
+    /// `None` for a setting that is not listed.
+    fn line(&self, arg: &Arg, displays: &[SettingDisplay]) -> Option<String> {
         let long = arg.get_long()?;
         let flag = format!("--{long}");
         if self.invalid.contains(&flag) {
             return Some(format!("{flag}  (missing, or cannot be read)"));
         }
         let display = displays.iter().find(|display| display.flag == long);
-        let source = self.matches.value_source(arg.get_id().as_str());
-        let is_given = source.is_some_and(|source| source != ValueSource::DefaultValue);
+        let value_source = self.matches.value_source(arg.get_id().as_str());
+        let is_given = value_source.is_some_and(|source| source != ValueSource::DefaultValue);
         if arg.is_hide_set() && !is_given {
             return None;
         }
         let value = match display {
             Some(display) => display.value.clone(),
-            None if source.is_none() => return Some(format!("{flag}  (not set)")),
-            None => self.value(arg),
+            None if value_source.is_none() => return Some(format!("{flag}  (not set)")),
+            None => self.given_value(arg),
         };
-        let source = match (display.and_then(|display| display.source), source) {
+        let source = match (display.and_then(|display| display.source), value_source) {
             (Some(source), _) => source.to_owned(),
             (None, Some(ValueSource::CommandLine)) => "flag".to_owned(),
             (None, Some(ValueSource::EnvVariable)) => {
@@ -60,7 +61,8 @@ impl CommandLine {
         Some(format!("{flag} = {}  ({source})", value.escape_debug()))
     }
 
-    fn value(&self, arg: &Arg) -> String {
+    /// The given or default value of a setting, with secrets masked.
+    fn given_value(&self, arg: &Arg) -> String {
         let id = arg.get_id().as_str();
         if let Ok(Some(endpoint)) = self.matches.try_get_one::<Endpoint>(id) {
             return endpoint.to_string();

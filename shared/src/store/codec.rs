@@ -1,7 +1,7 @@
-//! Converts between a [`DeviceState`] and the fields of its hash.
+//! Converts between a [`DeviceState`] and the fields of its Redis hash.
 //!
-//! Fields that did not change are not written. Fields that this version does not know are never written, so that an older
-//! replica does not erase what a newer one added.
+//! Only fields that changed are written. Fields that this release does not know are left as they are, so a replica of an
+//! older release does not erase what a newer one added.
 
 use std::collections::VecDeque;
 
@@ -16,8 +16,8 @@ use crate::device::DeviceId;
 use crate::position::{Epoch, Position};
 use crate::state::DeviceState;
 
-/// Reads the answer of `state.lua`.
-pub(super) fn loaded(device: &DeviceId, answer: Value) -> RedisResult<Loaded> {
+/// Decodes the answer of `load` in `state.lua`.
+pub(super) fn decode_answer(device: &DeviceId, answer: Value) -> RedisResult<Loaded> {
     let mut items = items(answer)?.into_iter();
     let mut next = || items.next().unwrap_or(Value::Nil);
     if String::from_redis_value(next())? != "state" {
@@ -28,9 +28,10 @@ pub(super) fn loaded(device: &DeviceId, answer: Value) -> RedisResult<Loaded> {
     let Some(epoch) = epoch else {
         return Err(wrong_answer("a partition without an epoch"));
     };
-    let listed = text(next())?;
-    let is_listed = listed.is_some();
-    let last_message = listed
+    // The score of the device in the sorted set `seen`.
+    let score = text(next())?;
+    let is_listed = score.is_some();
+    let last_message = score
         .and_then(|score| score.parse::<f64>().ok())
         .filter(|score| *score > 0.0)
         .map(time_of_score);
@@ -53,7 +54,7 @@ pub(super) fn loaded(device: &DeviceId, answer: Value) -> RedisResult<Loaded> {
         latest: text(next())?,
         memory: text(next())?,
     };
-    // A listed device was stored once. If its hash is gone, its state is lost.
+    // A device that is listed in `seen` has been stored. If its hash is gone, its state is lost.
     let is_new = fields.rev.is_none() && fields.latest.is_none() && !is_listed;
     let state = if is_new {
         Some(DeviceState::default())
@@ -61,7 +62,7 @@ pub(super) fn loaded(device: &DeviceId, answer: Value) -> RedisResult<Loaded> {
         fields.decode()
     };
     let lost = state.is_none();
-    // Of a lost state only the rev (for the comparison) and the seq are used.
+    // If the state is lost, only its rev (for the comparison) and its seq are used.
     let seq = fields.seq.as_deref().and_then(|seq| seq.parse().ok());
     let state = state.unwrap_or_else(|| DeviceState {
         rev: fields.rev().unwrap_or(0),
@@ -78,13 +79,13 @@ pub(super) fn loaded(device: &DeviceId, answer: Value) -> RedisResult<Loaded> {
     })))
 }
 
-/// The fields of the hash that differ, as they are written.
+/// The fields of the hash that differ between the two states, encoded. `rev` is always among them.
 pub(super) fn changed_fields(
     before: &DeviceState,
     after: &DeviceState,
 ) -> Vec<(&'static str, Vec<u8>)> {
     let mut fields = vec![("rev", after.rev.to_string().into_bytes())];
-    // Also true after a lost state, of which only the rev was kept.
+    // Also true if the state was lost: only its rev was kept.
     let is_new = before.latest.is_none();
     if is_new || before.position != after.position {
         fields.push(("epoch", after.position.epoch.to_string().into_bytes()));
@@ -110,14 +111,14 @@ pub(super) fn changed_fields(
     fields
 }
 
-/// The fields of the hash as they are stored.
+/// The fields of the hash, not decoded yet.
 struct Fields {
     rev: Option<Vec<u8>>,
     epoch: Option<String>,
     seq: Option<String>,
     alarms: Option<String>,
     order: Option<String>,
-    /// The field `prints`: 8 bytes each, big endian.
+    /// Stored as `prints`: 8 bytes each, big-endian.
     fingerprints: Option<Vec<u8>>,
     latest: Option<String>,
     memory: Option<String>,
@@ -159,7 +160,7 @@ pub(super) fn json<T: Serialize>(value: &T) -> Vec<u8> {
     serde_json::to_vec(value).expect("structs of texts and numbers always serialise")
 }
 
-/// A state as it is read back from its stored form.
+/// Encodes a state and decodes it again.
 #[cfg(test)]
 pub(crate) fn round_trip(state: &DeviceState) -> DeviceState {
     let fields = changed_fields(&DeviceState::default(), state);

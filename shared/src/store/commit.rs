@@ -132,7 +132,7 @@ impl Store {
         device: &DeviceId,
         answer: RedisResult<Value>,
     ) -> Result<Loaded, StoreError> {
-        let loaded = codec::loaded(device, answer.map_err(|err| self.answer_error(err))?);
+        let loaded = codec::decode_answer(device, answer.map_err(|err| self.answer_error(err))?);
         loaded.map_err(|err| self.epoch_gone(err))
     }
 

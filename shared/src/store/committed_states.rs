@@ -1,6 +1,7 @@
-//! The last state of each device that this process committed, kept in case Redis loses it.
+//! The state that this process last committed for each device, kept in memory in case Redis loses it.
 //!
-//! Bound: one state (a few kilobytes) per device, for at most [`MAX_DEVICES`] devices. Further devices have none.
+//! Bound: one state (a few kilobytes) per device, for at most [`MAX_DEVICES`] devices. States of further devices are not
+//! kept.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +15,7 @@ use crate::device::DeviceId;
 use crate::position::Epoch;
 use crate::state::DeviceState;
 
-/// Far above the size of one installation. The number of devices is bounded by `--max-devices`.
+/// Far above the size of one installation, which `--max-devices` bounds.
 const MAX_DEVICES: usize = 100_000;
 
 #[derive(Debug, Default)]
@@ -25,16 +26,16 @@ pub(super) struct CommittedStates {
 }
 
 impl CommittedStates {
-    /// Records a commit that was carried out at this server time.
+    /// Records a successful commit. `at`: its server time.
     pub(super) fn record(&self, commit: &Commit<'_>, at: Time) {
         let (stored, decision) = (commit.stored, commit.decision);
         if decision.outcome == Outcome::Retired {
             self.forget(&stored.device, stored.epoch);
             return;
         }
-        let ended = decision.changes.iter().filter_map(|change| {
-            let has_ended = change.kind == ChangeKind::Cleared;
-            has_ended.then(|| change.alarm.clone())
+        let cleared = decision.changes.iter().filter_map(|change| {
+            let is_cleared = change.kind == ChangeKind::Cleared;
+            is_cleared.then(|| change.alarm.clone())
         });
         let mut committed = CommittedState {
             epoch: stored.epoch,
@@ -44,23 +45,24 @@ impl CommittedStates {
             } else {
                 stored.last_message.max(decision.last_alive)
             },
-            ended: ended.collect(),
+            ended: cleared.collect(),
         };
         let mut devices = self.devices();
         if let Some(known) = devices.get(&stored.device) {
-            // Two tasks may record their commits in the wrong order. A device that was lost or retired starts again with a
-            // low `rev`, but with a higher seq.
-            let is_newer = |of: fn(&DeviceState) -> u64| of(&known.state) >= of(&committed.state);
+            // Two tasks may record their commits in the wrong order: an older commit must not replace a newer one. A device
+            // that was lost or retired starts again with a low `rev`, but with a higher seq. So both are compared.
+            let is_not_older =
+                |of: fn(&DeviceState) -> u64| of(&known.state) >= of(&committed.state);
             if known.epoch == stored.epoch
-                && is_newer(|state| state.rev)
-                && is_newer(|state| state.position.seq)
+                && is_not_older(|state| state.rev)
+                && is_not_older(|state| state.position.seq)
             {
                 return;
             }
-            let mut ended = known.ended.clone();
-            ended.append(&mut committed.ended);
-            ended.drain(..ended.len().saturating_sub(CommittedState::MAX_ENDED));
-            committed.ended = ended;
+            let mut cleared = known.ended.clone();
+            cleared.append(&mut committed.ended);
+            cleared.drain(..cleared.len().saturating_sub(CommittedState::MAX_ENDED));
+            committed.ended = cleared;
         }
         let committed = Arc::new(committed);
         if let Some(known) = devices.get_mut(&stored.device) {
@@ -75,7 +77,7 @@ impl CommittedStates {
         }
     }
 
-    /// Forgets a device that was retired in this epoch. A state of an earlier epoch stays: Redis may have lost it.
+    /// Forgets a device that was retired in this epoch. A state of another epoch is kept, because Redis may have lost it.
     pub(super) fn forget(&self, device: &DeviceId, epoch: Epoch) {
         let mut devices = self.devices();
         if devices
@@ -86,24 +88,25 @@ impl CommittedStates {
         }
     }
 
-    /// The state cannot be reasserted in its partition's present epoch. From now on it counts as committed in that epoch.
+    /// Stops trying to reassert a state (commit it again) in `epoch`, where that is impossible. It now counts as committed
+    /// in that epoch.
     pub(super) fn give_up(&self, device: &DeviceId, epoch: Epoch) {
         if let Some(committed) = self.devices().get_mut(device) {
             Arc::make_mut(committed).epoch = epoch;
         }
     }
 
-    /// Devices of these partitions; `count` is the number of all partitions.
-    pub(super) fn in_partitions(&self, partitions: &[u16], count: u16) -> Vec<DeviceId> {
+    /// The devices with a kept state in these partitions. `total` is the number of all partitions.
+    pub(super) fn in_partitions(&self, partitions: &[u16], total: u16) -> Vec<DeviceId> {
         let devices = self.devices();
-        let is_in_partitions = |device: &&DeviceId| partitions.contains(&device.partition(count));
+        let is_in_partitions = |device: &&DeviceId| partitions.contains(&device.partition(total));
         devices.keys().filter(is_in_partitions).cloned().collect()
     }
 
-    /// The committed state, if the stored one has lost part of it.
+    /// The committed state, if the stored state has lost part of it.
     ///
-    /// If it has lost nothing in a new epoch, the committed state moves to that epoch, or is dropped where other processes
-    /// have continued. So it is not compared again.
+    /// If a new epoch began and nothing was lost, the two are not compared again: the committed state counts as committed in
+    /// the new epoch or, if the stored state has another position, is dropped.
     pub(super) fn missing_from(&self, stored: &StoredDevice) -> Option<Arc<CommittedState>> {
         let mut devices = self.devices();
         let committed = devices.get_mut(&stored.device)?;
@@ -120,7 +123,8 @@ impl CommittedStates {
         None
     }
 
-    /// Devices that were committed in another epoch than the present one of their partition, where that is known.
+    /// The devices whose state was committed in another epoch than the present one. `epochs` has the present epoch of each
+    /// partition, `None` if it is unknown.
     pub(super) fn in_other_epochs(&self, epochs: &[Option<Epoch>]) -> Vec<DeviceId> {
         let Ok(partitions) = u16::try_from(epochs.len()) else {
             return Vec::new();

@@ -1,4 +1,4 @@
-//! Reports of the ingests that receive messages: writes and reads them.
+//! Writes and reads the reports of the ingest replicas that receive messages.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use super::{Store, StoreError};
 use crate::clock::Time;
 use crate::keys;
 
-/// Whether any ingest receives messages, as the ingests report it in Redis.
+/// Whether any ingest replica receives messages, according to the reports in Redis.
 #[derive(Clone, Debug, Default)]
 pub struct IngestStatus {
-    /// Age of the newest report of an ingest with a subscription; `None` if there never was one.
+    /// Age of the newest report; `None` if there is none. Only replicas with an active subscription report.
     pub age: Option<Duration>,
-    /// The topics it subscribes to.
+    /// The topic filters in the newest report.
     pub topics: Vec<String>,
 }
 
@@ -30,7 +30,8 @@ impl IngestStatus {
 }
 
 impl Store {
-    /// Reports that this ingest has a subscription. Returns since when some ingest has had one without interruption.
+    /// Reports that this replica has an active subscription. Returns the time since when at least one replica has had one
+    /// without interruption.
     pub async fn report(&self, client_id: &str, topics: &[String]) -> Result<Time, StoreError> {
         let answer = self
             .run(|scripts, pipe| {
@@ -45,7 +46,7 @@ impl Store {
         Ok(Time::from_millis(since.map_err(StoreError::Unavailable)?))
     }
 
-    /// Withdraws the report of an ingest that stops.
+    /// Removes the report of a replica that stops.
     pub async fn withdraw(&self, client_id: &str) -> Result<(), StoreError> {
         let withdrawn = self.run(|_, pipe| {
             pipe.cmd("ZREM").arg(keys::INGEST_MEMBERS).arg(client_id);
@@ -53,7 +54,7 @@ impl Store {
         withdrawn.await.map(drop)
     }
 
-    /// Reads the reports of the ingests.
+    /// Reads the newest report.
     pub async fn ingest_status(&self) -> Result<IngestStatus, StoreError> {
         let answers = self
             .run_each(2, |_, index, pipe| {

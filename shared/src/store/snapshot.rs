@@ -12,7 +12,7 @@ use crate::device::DeviceId;
 use crate::position::{Epoch, Position};
 use crate::state::DeviceState;
 
-/// One device as it was stored at one moment.
+/// One device, read atomically.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// The present epoch of its partition.
@@ -23,9 +23,9 @@ pub struct Snapshot {
     pub last_message: Option<Time>,
     /// Published events with `seq >= since`, oldest first; none without `since`.
     pub events: Vec<StoredEvent>,
-    /// The last events with alarm changes, oldest first; none without `since`.
+    /// All stored alarm changes, oldest first; none without `since`.
     pub changes: Vec<StoredChanges>,
-    /// The seq after which this device began or, if it is unknown, would begin.
+    /// The seq before the device's first event. For an unknown device: the seq before the first event it would have.
     pub born_after: u64,
 }
 
@@ -45,12 +45,12 @@ pub struct StoredChanges {
     pub position: Position,
     /// Payload of `device:alerts:changed` as JSON.
     pub payload: Vec<u8>,
-    /// The alarms as these changes left them, in order.
+    /// The alarm after each change, in the order of the changes.
     pub alarms: Vec<Alarm>,
 }
 
 impl Store {
-    /// Reads one device at one moment, with its events from `since` on if that is given.
+    /// Reads one device atomically. With `since`, also reads its events from that seq on, and its alarm changes.
     pub async fn snapshot(
         &self,
         device: &DeviceId,
@@ -84,12 +84,12 @@ impl Store {
         })
     }
 
-    /// States of these devices, in their order; `None` where a device is unknown or unreadable.
+    /// The states of these devices, in the same order. `None`: the device is unknown or unreadable.
     pub async fn states(
         &self,
         devices: &[DeviceId],
     ) -> Result<Vec<Option<(DeviceState, Option<Time>)>>, StoreError> {
-        /// Keeps one answer within a few megabytes.
+        /// Limits one answer to a few megabytes.
         const CHUNK: usize = 500;
         let mut states = Vec::with_capacity(devices.len());
         for chunk in devices.chunks(CHUNK) {
@@ -113,13 +113,13 @@ impl Store {
                 pipe.arg(self.keys(device).device(device)).arg("raw");
             })
             .await?;
-        // Empty if the reading was reasserted: its payload was not kept.
+        // Empty if the state was reasserted (committed again after Redis lost it): the payload is not kept for that.
         let raw = bytes(answer).map_err(StoreError::Unavailable)?;
         Ok(raw.filter(|raw| !raw.is_empty()))
     }
 
-    /// Open alarms and the newest closed ones, at most `bound` in all, in the order of their raise; `None` for an unknown
-    /// device.
+    /// All open alarms and the newest closed ones, ordered by the time they were raised. Closed alarms are left out beyond
+    /// `bound` alarms in all. `None` for an unknown device.
     pub async fn alarms(
         &self,
         device: &DeviceId,
@@ -129,10 +129,14 @@ impl Store {
         let Some(state) = snapshot.state else {
             return Ok(None);
         };
-        Ok(Some(fold_alarms(&state.alarms, snapshot.changes, bound)))
+        Ok(Some(open_and_closed(
+            &state.alarms,
+            snapshot.changes,
+            bound,
+        )))
     }
 
-    /// The newest `limit` samples of the device's history with a server time within the bounds (inclusive): JSON objects,
+    /// The newest `limit` samples of the device's history from `since` to `until` (server time, inclusive): JSON objects,
     /// oldest first.
     pub async fn history(
         &self,
@@ -157,14 +161,15 @@ impl Store {
     }
 }
 
-/// Open alarms and the newest closed ones, in the order of their raise. The last change of an alarm shows how it was left.
-fn fold_alarms(open: &[Alarm], changes: Vec<StoredChanges>, bound: usize) -> Vec<Alarm> {
-    let mut last: HashMap<String, Alarm> = HashMap::new();
+/// All open alarms and the newest closed ones, ordered by the time they were raised. A closed alarm is as its last change
+/// left it.
+fn open_and_closed(open: &[Alarm], changes: Vec<StoredChanges>, bound: usize) -> Vec<Alarm> {
+    let mut last_by_id: HashMap<String, Alarm> = HashMap::new();
     for alarm in changes.into_iter().flat_map(|entry| entry.alarms) {
-        last.insert(alarm.id.clone(), alarm);
+        last_by_id.insert(alarm.id.clone(), alarm);
     }
     let is_open = |alarm: &Alarm| open.iter().any(|other| other.id == alarm.id);
-    let mut alarms: Vec<Alarm> = last
+    let mut alarms: Vec<Alarm> = last_by_id
         .into_values()
         .filter(|alarm| alarm.cleared_at.is_some() && !is_open(alarm))
         .collect();

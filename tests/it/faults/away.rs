@@ -20,7 +20,7 @@ const GROWTH_KIB: u64 = 8 << 10;
 
 #[tokio::test]
 async fn without_redis_nothing_is_acknowledged_and_the_broker_keeps_it() -> Result<()> {
-    let plan = Plan::default().ingest(&format!("--mqtt-receive-maximum={WINDOW}"));
+    let plan = Plan::default().ingest_flags(&format!("--mqtt-receive-maximum={WINDOW}"));
     let mut scene = Scene::start(plan).await?;
     let mut growth = 0;
     for round in 0..scene.seed.rounds() {
@@ -77,7 +77,7 @@ async fn an_ingest_that_was_stopped_past_every_timeout_overwrites_nothing() -> R
     const ASLEEP: Duration = Duration::from_secs(9);
     let plan = Plan::default()
         .ingests(2)
-        .ingest("--mqtt-keep-alive=5s --redis-timeout=1s");
+        .ingest_flags("--mqtt-keep-alive=5s --redis-timeout=1s");
     let mut scene = Scene::start(plan).await?;
     // With this latency an ingest is mostly between reading a state and committing. With a longer one it could not keep up
     // with the load.

@@ -54,8 +54,8 @@ async fn killed_with_the_shipped_settings() -> Result<()> {
 #[tokio::test]
 async fn killed_when_it_saves_on_every_change() -> Result<()> {
     let plan = Plan::default()
-        .broker("autosave_on_changes true")
-        .broker("autosave_interval 1");
+        .broker_line("autosave_on_changes true")
+        .broker_line("autosave_interval 1");
     kill(plan, "kill -9 of the broker that saves every change").await
 }
 
@@ -94,7 +94,7 @@ async fn restarted_without_its_sessions() -> Result<()> {
 #[tokio::test]
 async fn unreachable_for_ingest_it_keeps_everything() -> Result<()> {
     // Ingest closes a connection on which nothing arrives after twice the keep-alive.
-    let mut scene = Scene::start(Plan::default().ingest("--mqtt-keep-alive=5s")).await?;
+    let mut scene = Scene::start(Plan::default().ingest_flags("--mqtt-keep-alive=5s")).await?;
     for round in 0..scene.seed.rounds() {
         scene.moment().await;
         match round % 3 {

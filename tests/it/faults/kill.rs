@@ -84,7 +84,7 @@ async fn redis(scene: &mut Scene) -> Result<Vec<Instant>> {
 /// Whatever Redis answered is on the disk.
 #[tokio::test]
 async fn redis_that_syncs_always() -> Result<()> {
-    let mut scene = Scene::start(two_gateways().redis("--appendfsync always")).await?;
+    let mut scene = Scene::start(two_gateways().redis_flags("--appendfsync always")).await?;
     redis(&mut scene).await?;
     scene.finish("kill -9 of Redis, appendfsync always").await?;
     Ok(())

@@ -209,7 +209,7 @@ async fn healthy(stack: &Stack) -> Result<()> {
 
 async fn start() -> Result<(Stack, Scene)> {
     let stack = Plan::default()
-        .redis("--appendfsync always")
+        .redis_flags("--appendfsync always")
         .start()
         .await?;
     healthy(&stack).await?;
@@ -534,8 +534,8 @@ async fn deafen(stack: &Stack, replica: &Replica) -> Result<()> {
 async fn only_the_redis_watch_notices_a_subscriber_that_receives_nothing() -> Result<()> {
     let watched = Stack::start().await?;
     let unwatched = Plan::default()
-        .ingest("--redis-watch=0s")
-        .gateway("--redis-watch=0s")
+        .ingest_flags("--redis-watch=0s")
+        .gateway_flags("--redis-watch=0s")
         .start()
         .await?;
     let mut browsers = Vec::new();

@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(2);
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
 fn with_a_short_limit() -> Plan {
-    Plan::default().ingest(&format!("--offline-after={}s", LIMIT.as_secs()))
+    Plan::default().ingest_flags(&format!("--offline-after={}s", LIMIT.as_secs()))
 }
 
 /// A server time of the wire.

@@ -22,7 +22,7 @@ async fn main() -> Result<()> {
     let stack = Plan::default()
         .replica_from("ingest-0", &binaries)
         .replica_from("gateway-0", &binaries)
-        .ingest("--offline-after=6s")
+        .ingest_flags("--offline-after=6s")
         .start()
         .await?;
     stack.device("OTSM-OFFLINE").send(20).await?;

@@ -1,4 +1,4 @@
-//! Subscriptions that wait for a load of their device, and the load under way.
+//! Loads of one device, and the subscriptions that wait for one. A load reads the device's snapshot from Redis.
 
 use std::sync::Arc;
 
@@ -6,14 +6,14 @@ use crate::client::ClientId;
 use crate::relay::command::Join;
 use crate::replay::PublishedEvent;
 
-/// Events kept while a load is under way. If there are more, they are dropped and the members catch up afterwards.
+/// The largest number of events kept while a load is under way. Further events are dropped, and the members catch up later.
 const MAX_KEPT: usize = 256;
 
 /// A subscription that waits for a load.
 #[derive(Debug)]
 pub(super) struct Joiner {
     pub(super) join: Join,
-    /// The client unsubscribed before it was answered. It gets the reply it waits for, but no event after it.
+    /// The client unsubscribed before it got its answer. It still gets that answer, but no later event.
     pub(super) has_left: bool,
 }
 
@@ -21,12 +21,13 @@ pub(super) struct Joiner {
 #[derive(Debug)]
 pub(super) struct Load {
     pub(super) id: u64,
-    /// The subscriptions it will answer.
+    /// The subscriptions that this load will answer.
     pub(super) joiners: Vec<Joiner>,
-    /// It will send the members what they missed. Until then they get no live events.
+    /// This load will also send the members the events they missed. Until then they get no live events.
     pub(super) is_repair: bool,
-    /// Events published meanwhile.
+    /// Events published since the load began, at most [`MAX_KEPT`].
     pub(super) kept: Vec<Arc<PublishedEvent>>,
+    /// More than [`MAX_KEPT`] events were published, so some were dropped.
     pub(super) has_overrun: bool,
 }
 
@@ -38,7 +39,7 @@ impl Joiner {
         }
     }
 
-    pub(super) fn is_of(&self, client: ClientId) -> bool {
+    pub(super) fn belongs_to(&self, client: ClientId) -> bool {
         self.join.client.id() == client
     }
 }

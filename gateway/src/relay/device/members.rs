@@ -28,12 +28,12 @@ struct Member {
     position: Position,
 }
 
-/// What became of an event that was sent to the members.
+/// The result of sending an event to the members.
 #[derive(Debug, Default)]
 pub(super) struct Delivery {
-    /// Members that got it with the broadcast.
+    /// Members that got the event and its broadcast.
     pub(super) reached: HashSet<ClientId>,
-    /// For some member there is a gap before the event, so it was not sent.
+    /// At least one member misses an earlier event. It was not sent this one.
     pub(super) has_gap: bool,
 }
 
@@ -49,7 +49,7 @@ impl Members {
         self.by_id.len()
     }
 
-    pub(super) fn are_none(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.by_id.is_empty()
     }
 
@@ -70,7 +70,8 @@ impl Members {
         self.by_id.values().map(|member| member.position)
     }
 
-    /// Sends an event to the members for which it is the next one. `with_broadcast`: also as `subtronics:data`.
+    /// Sends an event to each member for which it is the next one. `with_broadcast`: also sends its reading as
+    /// `subtronics:data`.
     pub(super) fn send_event(&mut self, event: &PublishedEvent, with_broadcast: bool) -> Delivery {
         let mut delivery = Delivery::default();
         for (id, member) in &mut self.by_id {
@@ -91,7 +92,7 @@ impl Members {
         delivery
     }
 
-    /// Sends every member a `device:data` that belongs to no new position.
+    /// Sends every member a `device:data` that has no position of its own.
     pub(super) fn send_data(&self, data: &Arc<RawValue>) {
         for member in self.by_id.values() {
             let packet = (DEVICE_DATA, data);
@@ -99,7 +100,7 @@ impl Members {
         }
     }
 
-    /// Sends every member what it missed, and returns what was sent.
+    /// Sends every member the events it missed. Returns the answers that were sent.
     pub(super) fn catch_up(&mut self, snapshot: &Snapshot, now: Time) -> AnswerCache<Position> {
         let mut answers = AnswerCache::new();
         for member in self.by_id.values_mut() {
@@ -108,8 +109,8 @@ impl Members {
                 replay::catch_up(&self.device, since, snapshot, now)
             });
             member.client.send_complete(&self.device, answer.packets());
-            // If the device was removed, members keep their position: for them the first event of its successor follows a
-            // gap, which a snapshot repairs.
+            // If the device was removed, members keep their position. When a device with the same id appears, its first
+            // event follows a gap, and a snapshot repairs the gap.
             if snapshot.state.is_some() || answer.is_recovered() {
                 member.position = answer.position;
             }
@@ -118,12 +119,12 @@ impl Members {
     }
 }
 
-/// Whether a client at `other` has the event at `at`.
-pub(super) fn is_at_or_before(at: Position, other: Position) -> bool {
-    at.epoch == other.epoch && at.seq <= other.seq
+/// Whether position `reached` already includes the event at position `event`.
+pub(super) fn is_at_or_before(event: Position, reached: Position) -> bool {
+    event.epoch == reached.epoch && event.seq <= reached.seq
 }
 
-/// Whether nothing is missing between `before` and `at`.
-pub(super) fn is_next(at: Position, before: Position) -> bool {
-    at.epoch == before.epoch && before.seq.checked_add(1) == Some(at.seq)
+/// Whether the event at position `event` directly follows position `before`.
+pub(super) fn is_next(event: Position, before: Position) -> bool {
+    event.epoch == before.epoch && before.seq.checked_add(1) == Some(event.seq)
 }

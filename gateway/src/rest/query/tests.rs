@@ -19,7 +19,7 @@ fn check_date(value: &str, expected: Option<&str>) {
 fn check_moment(value: &str, expected: Option<&str>) {
     let query = format!("since={value}");
     let found = Query::parse(Some(&query))
-        .moment("since")
+        .date_or_millis("since")
         .ok()
         .flatten()
         .map(Time::to_iso);

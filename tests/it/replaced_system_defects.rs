@@ -1,6 +1,6 @@
-//! The known defects of the system that this one replaces: one test per defect, named after it.
+//! One test per known defect of the system that this one replaces. Each shows that this system does not have the defect.
 //!
-//! Defects of the parser alone are tested beside the parser. These tests send MQTT messages and check what clients receive.
+//! These tests send MQTT messages and check what clients receive. Defects of the parser alone are tested beside the parser.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -11,18 +11,19 @@ use tests::stack::{Plan, Stack};
 
 const SERIAL: &str = "OTSM-0001";
 
-fn kinds(alerts: &[Value]) -> Vec<&str> {
-    let mut kinds: Vec<&str> = alerts
+/// The types of the alarms that are not cleared, sorted.
+fn open_alarm_types(alerts: &[Value]) -> Vec<&str> {
+    let mut types: Vec<&str> = alerts
         .iter()
         .filter(|alert| alert["state"] != "cleared")
         .filter_map(|alert| alert["type"].as_str())
         .collect();
-    kinds.sort_unstable();
-    kinds
+    types.sort_unstable();
+    types
 }
 
 #[tokio::test]
-async fn defect_01_a_message_above_a_level_is_no_new_alarm() -> Result<()> {
+async fn defect_01_further_readings_above_a_level_raise_no_second_alarm() -> Result<()> {
     let stack = Stack::start().await?;
     let device = stack.device(SERIAL);
     for value in 300..330 {
@@ -36,7 +37,7 @@ async fn defect_01_a_message_above_a_level_is_no_new_alarm() -> Result<()> {
 }
 
 #[tokio::test]
-async fn defect_02_a_low_type_alarms_below_its_level() -> Result<()> {
+async fn defect_02_an_alarm_of_type_low_is_raised_at_or_below_its_level() -> Result<()> {
     let stack = Stack::start().await?;
     let device = stack.device(SERIAL);
     let oxygen = |value: f64| {
@@ -54,22 +55,25 @@ async fn defect_02_a_low_type_alarms_below_its_level() -> Result<()> {
     device.publish(&oxygen(19.5)).await?;
     stack.shows(SERIAL, 19.5).await?;
     let alerts = stack.alerts(SERIAL).await?;
-    assert_eq!(kinds(&alerts), ["alarm_level_1"]);
+    assert_eq!(open_alarm_types(&alerts), ["alarm_level_1"]);
     assert_eq!(
         alerts[0]["message"],
         "Gas concentration below A1 threshold (19.5 ppm)"
     );
     device.publish(&oxygen(10.0)).await?;
     stack.shows(SERIAL, 10).await?;
-    assert_eq!(kinds(&stack.alerts(SERIAL).await?), ["alarm_level_3"]);
+    assert_eq!(
+        open_alarm_types(&stack.alerts(SERIAL).await?),
+        ["alarm_level_3"]
+    );
     device.publish(&oxygen(20.9)).await?;
     stack.shows(SERIAL, 20.9).await?;
-    assert!(kinds(&stack.alerts(SERIAL).await?).is_empty());
+    assert!(open_alarm_types(&stack.alerts(SERIAL).await?).is_empty());
     stack.pass()
 }
 
 #[tokio::test]
-async fn defect_03_hysteresis_keeps_an_alarm_and_a_low_value_clears_it() -> Result<()> {
+async fn defect_03_an_alarm_clears_only_below_its_level_minus_the_hysteresis() -> Result<()> {
     let stack = Stack::start().await?;
     let device = stack.device(SERIAL);
     for (value, status) in [
@@ -87,15 +91,15 @@ async fn defect_03_hysteresis_keeps_an_alarm_and_a_low_value_clears_it() -> Resu
 }
 
 #[tokio::test]
-async fn defect_04_status_and_alerts_agree() -> Result<()> {
+async fn defect_04_a_level_or_an_led_alone_sets_the_alarm_status() -> Result<()> {
     let stack = Stack::start().await?;
     let device = stack.device(SERIAL);
-    // Above a level with the LEDs off.
+    // Above a level, but all LEDs are off.
     device.send(300).await?;
     assert_eq!(stack.shows(SERIAL, 300).await?["alarm_status"], "ALARM");
     device.send(1).await?;
     assert_eq!(stack.shows(SERIAL, 1).await?["alarm_status"], "NORMAL");
-    // A LED without a level: never normal.
+    // An LED is on, but the reading is below all levels.
     device
         .publish(&device.newest(100).with_parameter("Alarm 1 LED Status", 1))
         .await?;
@@ -106,7 +110,7 @@ async fn defect_04_status_and_alerts_agree() -> Result<()> {
 }
 
 #[tokio::test]
-async fn defect_05_an_unreadable_reading_is_null_bad_and_alarmed() -> Result<()> {
+async fn defect_05_an_unreadable_reading_is_null_and_bad_and_raises_an_alarm() -> Result<()> {
     let stack = Stack::start().await?;
     let device = stack.device(SERIAL);
     device.send(1100).await?;
@@ -123,18 +127,21 @@ async fn defect_05_an_unreadable_reading_is_null_bad_and_alarmed() -> Result<()>
         assert_eq!(latest["alarm_status"], "ALARM");
         // The open gas alarm is unchanged.
         assert_eq!(
-            kinds(&stack.alerts(SERIAL).await?),
+            open_alarm_types(&stack.alerts(SERIAL).await?),
             ["alarm_level_3", "reading_invalid"]
         );
         device.send(1100).await?;
         stack.shows(SERIAL, 1100).await?;
-        assert_eq!(kinds(&stack.alerts(SERIAL).await?), ["alarm_level_3"]);
+        assert_eq!(
+            open_alarm_types(&stack.alerts(SERIAL).await?),
+            ["alarm_level_3"]
+        );
     }
     stack.pass()
 }
 
 #[tokio::test]
-async fn defect_06_levels_are_decimals_and_zero_is_a_value() -> Result<()> {
+async fn defect_06_levels_keep_their_decimals_and_zero_is_a_value() -> Result<()> {
     let stack = Stack::start().await?;
     let device = stack.device(SERIAL);
     let payload = device
@@ -170,7 +177,7 @@ async fn defect_06_levels_are_decimals_and_zero_is_a_value() -> Result<()> {
 #[tokio::test]
 async fn defect_07_an_unknown_unit_never_becomes_ppm() -> Result<()> {
     let stack = Plan::default()
-        .ingest("--unit-codes=1=ppm,3=%LEL")
+        .ingest_flags("--unit-codes=1=ppm,3=%LEL")
         .start()
         .await?;
     let device = stack.device(SERIAL);
@@ -195,7 +202,7 @@ async fn defect_07_an_unknown_unit_never_becomes_ppm() -> Result<()> {
 #[tokio::test]
 async fn defect_08_the_decimal_point_is_applied_if_configured() -> Result<()> {
     let stack = Plan::default()
-        .ingest("--decimal-point=scale")
+        .ingest_flags("--decimal-point=scale")
         .start()
         .await?;
     let device = stack.device(SERIAL);
@@ -208,7 +215,7 @@ async fn defect_08_the_decimal_point_is_applied_if_configured() -> Result<()> {
 }
 
 #[tokio::test]
-async fn defect_09_a_fault_never_looks_like_clean_air_nor_hides_gas() -> Result<()> {
+async fn defect_09_a_sensor_fault_never_looks_normal_and_never_hides_a_gas_alarm() -> Result<()> {
     let stack = Stack::start().await?;
     let device = stack.device(SERIAL);
     device.send(600).await?;
@@ -221,7 +228,7 @@ async fn defect_09_a_fault_never_looks_like_clean_air_nor_hides_gas() -> Result<
         .await?;
     assert_eq!(latest["data_quality"], "uncertain", "{latest}");
     assert_eq!(
-        kinds(&stack.alerts(SERIAL).await?),
+        open_alarm_types(&stack.alerts(SERIAL).await?),
         ["alarm_level_2", "sensor_fault"]
     );
     // A low value with a fault does not clear the alarm.
@@ -231,7 +238,7 @@ async fn defect_09_a_fault_never_looks_like_clean_air_nor_hides_gas() -> Result<
     let latest = stack.shows(SERIAL, 3).await?;
     assert_eq!(latest["alarm_status"], "ALARM", "{latest}");
     assert_eq!(
-        kinds(&stack.alerts(SERIAL).await?),
+        open_alarm_types(&stack.alerts(SERIAL).await?),
         ["alarm_level_2", "sensor_fault"]
     );
     device.send(3).await?;
@@ -244,7 +251,7 @@ async fn defect_09_a_fault_never_looks_like_clean_air_nor_hides_gas() -> Result<
 }
 
 #[tokio::test]
-async fn defect_10_a_flag_is_read_whatever_its_type() -> Result<()> {
+async fn defect_10_an_led_status_may_be_a_boolean_a_number_or_text() -> Result<()> {
     let stack = Stack::start().await?;
     let device = stack.device(SERIAL);
     for (led, shown, quality) in [
@@ -306,10 +313,10 @@ async fn defect_11_device_time_and_server_time_are_both_stored() -> Result<()> {
     stack.pass()
 }
 
-// 12, a silent device stayed normal for ever: see `offline`.
+// Defect 12, a silent device stayed normal for ever, is tested in `offline`.
 
 #[tokio::test]
-async fn defect_13_each_level_counts_alone_in_whatever_order() -> Result<()> {
+async fn defect_13_each_level_is_compared_alone_whatever_the_order_of_the_levels() -> Result<()> {
     let stack = Stack::start().await?;
     let device = stack.device(SERIAL);
     let payload = device
@@ -319,13 +326,13 @@ async fn defect_13_each_level_counts_alone_in_whatever_order() -> Result<()> {
     device.publish(&payload).await?;
     stack.shows(SERIAL, 300).await?;
     let alerts = stack.alerts(SERIAL).await?;
-    assert_eq!(kinds(&alerts), ["alarm_level_3"]);
+    assert_eq!(open_alarm_types(&alerts), ["alarm_level_3"]);
     assert_eq!(alerts[0]["threshold"], 250);
     stack.pass()
 }
 
 #[tokio::test]
-async fn defect_14_reading_and_subscribing_create_no_device() -> Result<()> {
+async fn defect_14_requests_and_subscriptions_create_no_device() -> Result<()> {
     let stack = Stack::start().await?;
     let browser = stack.browser().await?;
     browser.subscribe("OTSM-TYPO").await?;
@@ -376,7 +383,7 @@ async fn defect_15_a_restart_loses_nothing() -> Result<()> {
 }
 
 #[tokio::test]
-async fn defect_16_a_serial_that_ends_like_the_alerts_key_is_an_ordinary_device() -> Result<()> {
+async fn defect_16_a_serial_that_ends_in_alerts_is_an_ordinary_device() -> Result<()> {
     let stack = Stack::start().await?;
     stack.device("OTSM-0001").send(300).await?;
     stack.device("OTSM-0001_alerts").send(5).await?;
@@ -390,8 +397,11 @@ async fn defect_16_a_serial_that_ends_like_the_alerts_key_is_an_ordinary_device(
 }
 
 #[tokio::test]
-async fn defect_17_the_alerts_array_is_bounded() -> Result<()> {
-    let stack = Plan::default().gateway("--alerts-bound=5").start().await?;
+async fn defect_17_the_list_of_alerts_is_bounded_and_keeps_open_alarms() -> Result<()> {
+    let stack = Plan::default()
+        .gateway_flags("--alerts-bound=5")
+        .start()
+        .await?;
     let device = stack.device(SERIAL);
     for round in 0..8 {
         device.send(300 + round).await?;
@@ -401,7 +411,11 @@ async fn defect_17_the_alerts_array_is_bounded() -> Result<()> {
     stack.shows(SERIAL, 999).await?;
     let alerts = stack.alerts(SERIAL).await?;
     assert_eq!(alerts.len(), 5, "{alerts:?}");
-    assert_eq!(kinds(&alerts), ["alarm_level_2"], "the open one is kept");
+    assert_eq!(
+        open_alarm_types(&alerts),
+        ["alarm_level_2"],
+        "the open alarm is kept"
+    );
     let raised: Vec<&str> = alerts
         .iter()
         .filter_map(|alert| alert["raised_at"].as_str())
@@ -411,7 +425,7 @@ async fn defect_17_the_alerts_array_is_bounded() -> Result<()> {
 }
 
 #[tokio::test]
-async fn defect_18_an_acknowledgement_reaches_the_log() -> Result<()> {
+async fn defect_18_an_acknowledgement_reaches_the_alarm_log() -> Result<()> {
     let stack = Stack::start().await?;
     stack.device(SERIAL).send(600).await?;
     stack.shows(SERIAL, 600).await?;
@@ -435,7 +449,7 @@ async fn defect_18_an_acknowledgement_reaches_the_log() -> Result<()> {
 }
 
 #[tokio::test]
-async fn defect_19_messages_during_an_outage_of_redis_are_not_lost() -> Result<()> {
+async fn defect_19_messages_during_a_redis_outage_are_not_lost() -> Result<()> {
     let stack = Stack::start().await?;
     let device = stack.device(SERIAL);
     device.send(1).await?;
@@ -455,7 +469,7 @@ async fn defect_19_messages_during_an_outage_of_redis_are_not_lost() -> Result<(
     let logs = stack.get("/alarm-logs").await?.expect(200)?;
     assert_eq!(
         logs["total_count"], 1,
-        "the alarm in between is in the log: {logs}"
+        "the alarm that came and went during the outage is in the log: {logs}"
     );
     let history = stack
         .get("/api/devices/OTSM-0001/history")
@@ -465,13 +479,13 @@ async fn defect_19_messages_during_an_outage_of_redis_are_not_lost() -> Result<(
     stack.pass()
 }
 
-// 20, payloads without a serial created a device: see `bad_input`.
+// Defect 20, payloads without a serial created a device, is tested in `bad_input`.
 
-// 21, an endpoint for tests injected alarms: see `rest`.
+// Defect 21, an endpoint for tests injected alarms, is tested in `rest`.
 
 #[tokio::test]
 async fn defect_22_topics_come_from_the_configuration() -> Result<()> {
-    let plan = Plan::default().ingest("--mqtt-topic=plant/+/gas,other/data");
+    let plan = Plan::default().ingest_flags("--mqtt-topic=plant/+/gas,other/data");
     let stack = plan.start().await?;
     for (serial, topic) in [
         ("OTSM-0001", "plant/seven/gas"),
@@ -491,11 +505,11 @@ async fn defect_22_topics_come_from_the_configuration() -> Result<()> {
     stack.pass()
 }
 
-// 23, a command was lost behind a 200: see `rest`.
+// Defect 23, a command was answered with 200 and lost, is tested in `rest`.
 
 #[tokio::test]
 async fn defect_24_an_origin_must_match_completely_on_every_transport() -> Result<()> {
-    let plan = Plan::default().gateway("--allowed-origins=https://*.vercel.app");
+    let plan = Plan::default().gateway_flags("--allowed-origins=https://*.vercel.app");
     let stack = plan.start().await?;
     let port = stack.gateways[0].port();
     let refused = [
@@ -553,20 +567,20 @@ async fn defect_24_an_origin_must_match_completely_on_every_transport() -> Resul
 }
 
 #[tokio::test]
-async fn defect_25_a_client_gets_only_the_devices_it_asked_for() -> Result<()> {
+async fn defect_25_a_client_gets_only_the_devices_it_subscribed_to() -> Result<()> {
     let stack = Stack::start().await?;
-    let silent = Browser::connect(stack.gateways[0].port(), Transport::Upgrade).await?;
+    let idle = Browser::connect(stack.gateways[0].port(), Transport::Upgrade).await?;
     let subscribed = stack.browser().await?;
     subscribed.subscribe("OTSM-0002").await?;
     stack.device(SERIAL).send(900).await?;
     stack.shows(SERIAL, 900).await?;
-    // The markers: they come after whatever was sent to these clients.
-    silent.subscribe("OTSM-0003").await?;
+    // Markers: these clients get them after everything that was sent to them before.
+    idle.subscribe("OTSM-0003").await?;
     stack.device("OTSM-0002").send(1).await?;
     subscribed
         .event_after(0, "device:data", "OTSM-0002")
         .await?;
-    for browser in [silent, subscribed] {
+    for browser in [idle, subscribed] {
         let seen = browser.seen();
         let stray = seen.iter().find(|seen| seen.body["deviceId"] == SERIAL);
         ensure!(stray.is_none(), "{stray:?}");
@@ -575,7 +589,7 @@ async fn defect_25_a_client_gets_only_the_devices_it_asked_for() -> Result<()> {
 }
 
 #[tokio::test]
-async fn defect_26_a_bad_query_is_400_and_a_limit_is_kept_in_bounds() -> Result<()> {
+async fn defect_26_an_invalid_query_gets_400_and_a_limit_is_clamped() -> Result<()> {
     let stack = Stack::start().await?;
     let device = stack.device(SERIAL);
     for value in [300, 1, 301, 2, 302] {
@@ -609,7 +623,7 @@ async fn defect_27_a_page_reconnects_to_a_restarted_gateway_within_its_five_atte
     let device = stack.device(SERIAL);
     device.send(1).await?;
     stack.shows(SERIAL, 1).await?;
-    // The device page's own options.
+    // The Socket.IO options of the device page in the front end.
     let options = json!({
         "transports": ["polling", "websocket"],
         "reconnectionDelay": 1000,
@@ -624,7 +638,7 @@ async fn defect_27_a_page_reconnects_to_a_restarted_gateway_within_its_five_atte
     let from = page.seen_count();
     stack.gateways[0].process.terminate().await?;
     stack.gateways[0].process.restart()?;
-    page.wait_after(from, "the connection by itself", |seen| {
+    page.wait_after(from, "the automatic reconnection", |seen| {
         seen.what == "connect"
     })
     .await?;
