@@ -27,7 +27,7 @@ pub(super) struct Load {
     pub(super) is_repair: bool,
     /// Events published meanwhile.
     pub(super) kept: Vec<Arc<PublishedEvent>>,
-    pub(super) has_overrun: bool,
+    pub(super) has_overflowed: bool,
 }
 
 impl Joiner {
@@ -50,7 +50,7 @@ impl Load {
             joiners,
             is_repair,
             kept: Vec::new(),
-            has_overrun: false,
+            has_overflowed: false,
         }
     }
 
@@ -58,7 +58,7 @@ impl Load {
         if self.kept.len() < MAX_KEPT {
             self.kept.push(Arc::clone(event));
         } else {
-            self.has_overrun = true;
+            self.has_overflowed = true;
         }
     }
 }
