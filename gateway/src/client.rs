@@ -233,7 +233,7 @@ impl Client {
         self.record_counts(&mut outbox);
     }
 
-    /// Joins the Socket.IO room. socketioxide would never remove a client that joins after it disconnected, so this does.
+    /// Joins the Socket.IO room. socketioxide would never remove a client that joins after it disconnected, so this method does.
     pub(crate) fn join_room(&self, room: String) {
         self.socket.join(room);
         if self.closed.is_cancelled() {
