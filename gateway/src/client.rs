@@ -32,8 +32,8 @@ use pending_replies::PendingReplies;
 use socket_handle::SocketHandle;
 use transport::Transport;
 
-/// How long the catch-up of one device may delay that of the client's next device.
-const CATCH_UP: Duration = Duration::from_secs(3);
+/// Maximum time that the catch-up of one device may delay the catch-up of the client's next device.
+const MAX_CATCH_UP_WAIT: Duration = Duration::from_secs(3);
 
 /// The shortest time between announcing that a connection will be closed and closing it, so that the announcement is sent
 /// first.
@@ -49,9 +49,9 @@ pub(crate) struct Client {
     sid: Sid,
     socket: SocketHandle,
     transport: Transport,
-    // A std mutex: held while packets are put into the library's queue, which never waits.
+    // A std mutex: it is held only while packets are put into socketioxide's queue, and that never blocks.
     outbox: Mutex<Outbox>,
-    /// Notified when packets begin to wait in the outbox.
+    /// Notified when packets wait in the outbox.
     waiting: Notify,
     /// Cancelled when the connection ends, whoever ended it.
     closed: CancellationToken,
@@ -102,7 +102,7 @@ impl Client {
         &self.closed
     }
 
-    /// Notified when packets begin to wait in the outbox.
+    /// Notified when packets wait in the outbox.
     pub(crate) fn waiting(&self) -> &Notify {
         &self.waiting
     }
@@ -115,12 +115,12 @@ impl Client {
         &self.pending_replies
     }
 
-    /// Sends an event that is not about a device. It follows every alarm that waits.
+    /// Sends an event that is not about a device, after all alarms that wait.
     pub(crate) fn send_event(&self, name: &'static str, payload: &Arc<RawValue>) {
         self.push_alarms(None, [Packet::event(name, payload)]);
     }
 
-    /// Announces that the connection will be closed after this time.
+    /// Announces that the connection will be closed after `after`.
     pub(crate) fn announce_drain(&self, after: Duration) {
         let payload = ServerDrain {
             reconnect_in_ms: millis(after),
@@ -128,34 +128,34 @@ impl Client {
         self.send_event(SERVER_DRAIN, &json::to_raw(&payload).into());
     }
 
-    /// Replies to the client's event with this acknowledgement id. If `device` is given, the reply follows everything sent
-    /// about that device.
+    /// Replies to the client's event that has this acknowledgement id. If `device` is given, the reply is sent after
+    /// everything about that device.
     pub(crate) fn reply(&self, device: Option<&DeviceId>, id: i64, payload: Box<RawValue>) {
         self.push_alarms(device, [Packet::reply(id, payload)]);
     }
 
-    /// Sends the payloads of one position of a device. With alarm changes all of them must arrive; a reading alone may be
-    /// replaced by the next one. `with_broadcast`: sends the reading as [`BROADCAST_DATA`] too.
-    pub(crate) fn send_position(
+    /// Sends the payloads of a published event. If it has alarm changes, all its payloads must arrive. Otherwise it is only
+    /// a reading, and a newer reading may replace it. `with_broadcast`: the reading is also sent as [`BROADCAST_DATA`].
+    pub(crate) fn send_published(
         &self,
         device: &DeviceId,
-        position: &PublishedEvent,
+        event: &PublishedEvent,
         with_broadcast: bool,
     ) {
-        if position.has_alarm_changes() {
-            let packets = position.packets().flat_map(|(name, payload)| {
+        if event.has_alarm_changes() {
+            let packets = event.packets().flat_map(|(name, payload)| {
                 let is_copied = with_broadcast && name == DEVICE_DATA;
                 let copy = is_copied.then_some((BROADCAST_DATA, payload));
                 std::iter::once((name, payload)).chain(copy)
             });
             self.send_complete(device, packets);
-        } else if let Some(data) = &position.data {
+        } else if let Some(data) = &event.data {
             let copy = with_broadcast.then_some((BROADCAST_DATA, data));
             self.push_telemetry(device, std::iter::once((DEVICE_DATA, data)).chain(copy));
         }
     }
 
-    /// Sends packets about a device that must all arrive: a snapshot, a replay, or that the device went stale.
+    /// Sends packets about a device that must all arrive: a snapshot, a replay, or the notice that the device is stale.
     pub(crate) fn send_complete<'a>(
         &self,
         device: &DeviceId,
@@ -166,12 +166,12 @@ impl Client {
         self.push_alarms(Some(device), packets);
     }
 
-    /// Sends a reading of a device that the client need not have subscribed to.
+    /// Sends a reading to a client that may not have subscribed to the device.
     pub(crate) fn broadcast(&self, device: &DeviceId, payload: &Arc<RawValue>) {
         self.push_telemetry(device, [(BROADCAST_DATA, payload)]);
     }
 
-    /// Sends what waits, as far as the library's queue accepts it.
+    /// Sends the packets that wait, until socketioxide's queue is full.
     pub(crate) fn flush(&self) -> Flushed {
         let mut outbox = self.outbox();
         let flushed = outbox.flush(Instant::now(), |packet| self.send_now(packet));
@@ -187,21 +187,23 @@ impl Client {
         flushed
     }
 
-    /// Waits until every subscription is answered and no alarm waits to be sent, at most [`CATCH_UP`].
+    /// Waits until every subscription is answered and no alarm waits to be sent, but not longer than [`MAX_CATCH_UP_WAIT`].
     ///
     /// Catching up on many devices at once would exceed the bounds of the outbox, and the client would be disconnected every
     /// time it reconnects. The time is limited because one device that cannot be read must not block the others.
     pub(crate) async fn wait_until_caught_up(&self) {
         let caught_up = async {
-            while !self.pending_replies.are_none() || self.outbox().has_alarms() {
+            while !self.pending_replies.is_empty() || self.outbox().has_alarms() {
                 self.pending_replies.progress.notified().await;
             }
         };
-        // Whether in time or not, the next subscription continues.
-        tokio::time::timeout(CATCH_UP, caught_up).await.ok();
+        // After a timeout the next subscription continues, too.
+        tokio::time::timeout(MAX_CATCH_UP_WAIT, caught_up)
+            .await
+            .ok();
     }
 
-    /// Closes the connection. The client is not sent the reason; it may reconnect and recover from its last position.
+    /// Closes the connection without sending the reason. The client may reconnect and recover from its last position.
     pub(crate) fn close(&self, reason: CloseReason) {
         if self.closed.is_cancelled() {
             return;
@@ -217,13 +219,13 @@ impl Client {
         self.abort(reason);
     }
 
-    /// Records that the library reported the end of the connection.
+    /// Records the end of the connection, as socketioxide reported it.
     pub(crate) fn record_disconnect(&self, reason: CloseReason) {
         self.count_end(reason);
         self.closed.cancel();
     }
 
-    /// Drops what still waits for the client, whose connection has ended.
+    /// Drops all packets that still wait. Called after the connection has ended.
     pub(crate) fn discard_outbox(&self) {
         self.closed.cancel();
         let mut outbox = self.outbox();
@@ -231,7 +233,7 @@ impl Client {
         self.record_counts(&mut outbox);
     }
 
-    /// Joins the Socket.IO room. The library would never remove a client that joined after it disconnected, so this does.
+    /// Joins the Socket.IO room. socketioxide would never remove a client that joins after it disconnected, so this method does.
     pub(crate) fn join_room(&self, room: String) {
         self.socket.join(room);
         if self.closed.is_cancelled() {
@@ -284,6 +286,7 @@ impl Client {
         });
     }
 
+    /// Runs `push`, which returns whether packets wait in the outbox afterwards.
     fn push(&self, push: impl FnOnce(&mut Outbox) -> Result<bool, Overflow>) {
         if self.closed.is_cancelled() {
             return;
@@ -314,7 +317,7 @@ impl Client {
         }
     }
 
-    /// Called with the outbox locked.
+    /// The caller holds the lock of the outbox.
     fn send_now(&self, packet: &Packet) -> SendOutcome {
         self.socket.send(packet).unwrap_or_else(|error| {
             let client = self.sid;

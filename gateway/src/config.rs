@@ -32,7 +32,7 @@ pub struct Config {
     #[arg(long, env, hide = true)]
     pub port: Option<u16>,
 
-    /// Address on which this port is opened
+    /// Address to listen on
     #[arg(long, env, value_name = "ADDRESS", default_value = "0.0.0.0")]
     pub listen_address: IpAddr,
 

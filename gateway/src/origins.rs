@@ -1,12 +1,12 @@
-//! Which web pages may use this service: those of exact origins, and of patterns such as `https://*.example.com`, where `*`
-//! stands for exactly one host label. Pure.
+//! The origins whose web pages may use this service. Each is an exact origin or a pattern such as `https://*.example.com`,
+//! where `*` matches exactly one host label. Pure.
 
 use std::fmt;
 use std::str::FromStr;
 
 use url::{Host, Url};
 
-/// Origins of local development, which are always allowed: no page on the internet can have them.
+/// Origins for local development. They are always allowed, since no page served from the internet can have one of them.
 pub(crate) const BUILT_IN: [&str; 6] = [
     "http://localhost:3000",
     "http://localhost:3001",
@@ -33,7 +33,7 @@ pub(crate) struct OriginError {
 }
 
 impl Origins {
-    /// The built-in origins and these entries of the configuration. Blank entries are skipped.
+    /// The built-in origins and the configured `entries`. Blank entries are skipped.
     pub(crate) fn from_config(entries: &[String]) -> Result<Self, OriginError> {
         let configured = entries
             .iter()
@@ -47,13 +47,15 @@ impl Origins {
         Ok(Self { rules })
     }
 
-    /// Whether a page of this `Origin` may use the service. `host` is the request's `Host`: pages of our own host may.
+    /// Whether a page with this `Origin` may use the service. `host` is the request's `Host` header: pages that this host
+    /// itself served are always allowed.
     pub(crate) fn allows(&self, origin: &str, host: Option<&str>) -> bool {
         let Some(origin) = Origin::parse(origin) else {
             return false;
         };
-        let own = host.and_then(|host| Origin::parse(&format!("{}://{host}", origin.scheme)));
-        own.as_ref() == Some(&origin) || self.rules.iter().any(|rule| rule.matches(&origin))
+        let own_origin =
+            host.and_then(|host| Origin::parse(&format!("{}://{host}", origin.scheme)));
+        own_origin.as_ref() == Some(&origin) || self.rules.iter().any(|rule| rule.matches(&origin))
     }
 
     /// Every rule as text, the built-in ones first.
@@ -65,19 +67,19 @@ impl Origins {
 #[derive(Clone, Debug)]
 enum OriginRule {
     Exact(Origin),
-    /// Any origin whose host is exactly one label before the host of this one.
-    OneLabelBefore(Origin),
+    /// All direct subdomains of this origin's host, with its scheme and port. Written `https://*.example.com`.
+    DirectSubdomainsOf(Origin),
 }
 
 impl OriginRule {
     fn matches(&self, origin: &Origin) -> bool {
         match self {
             Self::Exact(exact) => exact == origin,
-            Self::OneLabelBefore(parent) => {
+            Self::DirectSubdomainsOf(parent) => {
                 let label = origin
                     .host
                     .strip_suffix(parent.host.as_str())
-                    .and_then(|front| front.strip_suffix('.'));
+                    .and_then(|label_and_dot| label_and_dot.strip_suffix('.'));
                 origin.scheme == parent.scheme
                     && origin.port == parent.port
                     && label.is_some_and(|label| !label.is_empty() && !label.contains('.'))
@@ -90,30 +92,30 @@ impl FromStr for OriginRule {
     type Err = OriginError;
 
     fn from_str(entry: &str) -> Result<Self, Self::Err> {
-        let refused = || OriginError {
+        let invalid = || OriginError {
             entry: entry.to_owned(),
         };
         // An address pasted from a browser ends with a slash.
         let text = entry.strip_suffix('/').unwrap_or(entry);
         let Some((scheme, rest)) = text.split_once("://*.") else {
-            return Origin::parse(text).map(Self::Exact).ok_or_else(refused);
+            return Origin::parse(text).map(Self::Exact).ok_or_else(invalid);
         };
-        let parent = Origin::parse(&format!("{scheme}://{rest}")).ok_or_else(refused)?;
-        if parent.is_name {
-            Ok(Self::OneLabelBefore(parent))
+        let parent = Origin::parse(&format!("{scheme}://{rest}")).ok_or_else(invalid)?;
+        if parent.is_domain {
+            Ok(Self::DirectSubdomainsOf(parent))
         } else {
-            Err(refused())
+            Err(invalid())
         }
     }
 }
 
 impl fmt::Display for OriginRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (origin, stars) = match self {
+        let (origin, wildcard) = match self {
             Self::Exact(origin) => (origin, ""),
-            Self::OneLabelBefore(parent) => (parent, "*."),
+            Self::DirectSubdomainsOf(parent) => (parent, "*."),
         };
-        write!(f, "{}://{stars}{}", origin.scheme, origin.host)?;
+        write!(f, "{}://{wildcard}{}", origin.scheme, origin.host)?;
         match (origin.scheme.as_str(), origin.port) {
             ("http", 80) | ("https", 443) => Ok(()),
             (_, port) => write!(f, ":{port}"),
@@ -121,26 +123,26 @@ impl fmt::Display for OriginRule {
     }
 }
 
-/// A parsed origin: in lower case, always with its port.
+/// A parsed origin in one normal form: lower case, and with the port even if it is the default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Origin {
     scheme: String,
     host: String,
     port: u16,
-    /// The host is a name, not an address.
-    is_name: bool,
+    /// The host is a domain name, not an IP address.
+    is_domain: bool,
 }
 
 impl Origin {
-    /// Accepts only scheme, host and port. A URL with more (user, path, query) is not an origin.
+    /// Accepts only scheme, host and port. A URL with user, path or query is not an origin.
     fn parse(text: &str) -> Option<Self> {
         let (scheme, authority) = text.split_once("://")?;
         let in_authority =
             |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
-        // The URL parser corrects blanks and other mistakes. A text that needs correction is not an origin.
-        let is_plain =
+        // The URL parser would silently correct spaces and other mistakes. Text that needs correction is not an origin.
+        let needs_no_correction =
             scheme.chars().all(|c| c.is_ascii_alphabetic()) && authority.chars().all(in_authority);
-        if authority.is_empty() || !is_plain {
+        if authority.is_empty() || !needs_no_correction {
             return None;
         }
         let url = Url::parse(text).ok()?;
@@ -151,7 +153,7 @@ impl Origin {
             scheme: url.scheme().to_owned(),
             host: url.host_str()?.to_owned(),
             port: url.port_or_known_default()?,
-            is_name: matches!(url.host(), Some(Host::Domain(_))),
+            is_domain: matches!(url.host(), Some(Host::Domain(_))),
         })
     }
 }

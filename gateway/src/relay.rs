@@ -91,10 +91,10 @@ impl Relay {
         for number in 0..SHARDS {
             let (messages_tx, messages) = mpsc::channel(MAX_EVENTS);
             let (commands_tx, commands) = mpsc::channel(MAX_COMMANDS);
-            let has_overrun = Arc::new(AtomicBool::new(false));
+            let has_overflowed = Arc::new(AtomicBool::new(false));
             inboxes.push(ShardInbox {
                 messages: messages_tx,
-                has_overrun: Arc::clone(&has_overrun),
+                has_overflowed: Arc::clone(&has_overflowed),
             });
             senders.push(commands_tx);
             let fan_out = FanOutContext {
@@ -107,7 +107,7 @@ impl Relay {
             let inputs = ShardInputs {
                 commands,
                 messages,
-                has_overrun,
+                has_overflowed,
                 connections: connections.clone(),
                 observations: observations.clone(),
             };

@@ -1,4 +1,4 @@
-//! Every setting of this service. The doc comments are `ingest --help`.
+//! Every setting of this service. The doc comments are the text of `ingest --help`.
 
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -37,12 +37,12 @@ pub struct Config {
     #[arg(long, env, value_name = "TIME", default_value = "3m", value_parser = args::duration)]
     pub offline_after: Duration,
 
-    /// Distance that a value must be back from an alarm level before the alarm clears, in percent of the span that the
-    /// detector sends, or of the level if it sends no span. A hysteresis that the detector sends wins
+    /// Deadband: how far a value must return past an alarm level before the alarm clears. In percent of the span that the
+    /// detector sends, or of the level if it sends no span. A hysteresis that the detector sends takes precedence
     #[arg(long, env, value_name = "PERCENT", default_value = "2", value_parser = args::percent)]
     pub alarm_deadband: Decimal,
 
-    /// How long a value must be back from an alarm level before the alarm clears
+    /// Off-delay: how long a value must stay back past the deadband before the alarm clears
     #[arg(long, env, value_name = "TIME", default_value = "0s", value_parser = args::duration)]
     pub alarm_off_delay: Duration,
 
@@ -50,7 +50,7 @@ pub struct Config {
     #[arg(long, env, default_value = "value", value_parser = zero_level())]
     pub zero_level: ZeroLevel,
 
-    /// UTC offset of device times that have no zone
+    /// UTC offset of device times without a time zone
     #[arg(
         long, env, value_name = "OFFSET", default_value = "+05:30",
         value_parser = args::utc_offset, allow_hyphen_values = true
@@ -90,7 +90,7 @@ pub struct Config {
     pub log_age: Duration,
 
     /// Maximum number of rows of the alarm log kept for each partition, up to 200000
-    #[arg(long, env, value_name = "NUMBER", default_value = "20000", value_parser = log_lines())]
+    #[arg(long, env, value_name = "NUMBER", default_value = "20000", value_parser = log_rows())]
     pub log_max: u32,
 
     /// Maximum number of dead letters kept
@@ -105,26 +105,26 @@ pub struct Config {
     #[arg(long, env, value_name = "PORT", default_value = "3003")]
     pub http_port: u16,
 
-    /// Address on which this port is opened
+    /// Address to listen on
     #[arg(long, env, value_name = "ADDRESS", default_value = "0.0.0.0")]
     pub listen_address: IpAddr,
 
-    /// Time limit of a stop for committing and acknowledging the messages already received
+    /// Time limit at shutdown for committing and acknowledging the messages already received
     #[arg(long, env, value_name = "TIME", default_value = "10s", value_parser = args::duration)]
     pub drain_period: Duration,
 
     #[command(flatten)]
     pub telemetry: TelemetryConfig,
 
-    /// Accepted and unused: cathodic-protection devices are not served
+    /// Accepted but ignored: cathodic-protection devices are not supported
     #[arg(long, env, value_name = "TOPIC")]
     pub mqtt_topic_subtronic_data: Option<String>,
 
-    /// Accepted and unused, as --mqtt-topic-subtronic-data
+    /// Accepted but ignored, like --mqtt-topic-subtronic-data
     #[arg(long, env, value_name = "TOPIC")]
     pub mqtt_topic_subtronic_command: Option<String>,
 
-    /// A setting of the previous system: unused, with a warning.
+    /// A setting of the previous system. Ignored, with a warning
     #[arg(long, env, hide = true, hide_env_values = true)]
     pub mongodb_uri: Option<Secret<String>>,
 }
@@ -231,7 +231,7 @@ fn at_least(minimum: i64) -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(minimum..)
 }
 
-fn log_lines() -> clap::builder::RangedI64ValueParser<u32> {
+fn log_rows() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=i64::try_from(MAX_LOG).unwrap_or(i64::MAX))
 }
 

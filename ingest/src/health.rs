@@ -1,4 +1,4 @@
-//! The HTTP port: `/livez` and `/readyz` for the platform that runs this service, and the routes merged with them.
+//! The HTTP server: `/livez` and `/readyz` for the platform that runs this service. The caller adds `/metrics`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,11 +24,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::mqtt::status::BrokerStatus;
 
-/// Connections that wait to be accepted; the kernel may have a lower limit.
+/// Maximum number of connections that wait to be accepted. The kernel may have a lower limit.
 const BACKLOG: u32 = 1024;
-/// Connections that are served at the same time; others wait in the backlog.
+/// Maximum number of connections served at the same time. Others wait in the backlog.
 const MAX_CONNECTIONS: usize = 64;
-/// Time limit of a request, from its connection to its answer.
+/// Time limit of a request, from accepting its connection to the end of the answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Whether a dependency works.
@@ -68,7 +68,7 @@ struct DependencyStatuses {
     broker: DependencyStatus,
 }
 
-/// The routes. `redis` returns the status of Redis, without asking it.
+/// The routes. `redis` returns the last known status of Redis, without a request to Redis.
 pub(crate) fn router(
     broker: BrokerStatus,
     redis: impl Fn() -> DependencyStatus + Send + Sync + 'static,
@@ -156,7 +156,7 @@ pub(crate) fn serve(listener: TcpListener, router: Router, lifecycle: &Lifecycle
                 accepted = accepted => accepted?,
             };
             let Ok((stream, _)) = accepted else {
-                // No file descriptor is free, or the peer is gone. Try again, but not in a busy loop.
+                // No file descriptor is free, or the client has disconnected. Pause, to avoid a busy loop.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
@@ -179,7 +179,7 @@ async fn answer(stream: TcpStream, router: Router) {
         .timer(TokioTimer::new())
         .header_read_timeout(REQUEST_TIMEOUT)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    // An error concerns only this peer, which asks again.
+    // An error affects only this client, which can ask again.
     timeout(REQUEST_TIMEOUT, connection).await.ok();
 }
 

@@ -316,7 +316,7 @@ impl FieldReader<'_> {
 
     /// The device's own time, as received and parsed; `None` if it is missing or unreadable.
     fn time(&mut self, utc_offset_seconds: i32) -> Option<(String, shared::clock::Time)> {
-        let (key, value) = self.first_not_empty(&TIME)?;
+        let (key, value) = self.first_not_blank(&TIME)?;
         let text = value.text().unwrap_or_default();
         let Some(time) = device_time::parse(text, utc_offset_seconds) else {
             self.faults.note(Fault::NotATime(key.name()));
@@ -342,7 +342,7 @@ impl FieldReader<'_> {
     }
 
     fn text(&mut self, keys: &[KeyPath], default: &str) -> String {
-        self.first_not_empty(keys)
+        self.first_not_blank(keys)
             .and_then(|(_, value)| value.as_name().map(bounded))
             .unwrap_or_else(|| default.to_owned())
     }
@@ -419,10 +419,10 @@ impl FieldReader<'_> {
             .find_map(|key| Some((*key, self.document.get(*key)?)))
     }
 
-    fn first_not_empty(&self, keys: &[KeyPath]) -> Option<(KeyPath, JsonValue<'_>)> {
+    fn first_not_blank(&self, keys: &[KeyPath]) -> Option<(KeyPath, JsonValue<'_>)> {
         keys.iter()
             .filter_map(|key| Some((*key, self.document.get(*key)?)))
-            .find(|(_, value)| !value.is_empty())
+            .find(|(_, value)| !value.is_null_or_blank())
     }
 }
 

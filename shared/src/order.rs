@@ -1,7 +1,7 @@
 //! The order of a device's messages: each one is next, tie, late, duplicate or ignored.
 //!
-//! Messages are ordered by the device's own time, whatever its offset from server time. If that time is unusable (missing,
-//! unreadable or stuck), they are ordered by arrival.
+//! Messages are ordered by the device's own time, even if its clock is wrong. If that time is unusable (missing, unreadable
+//! or stuck), they are ordered by arrival.
 
 use std::collections::VecDeque;
 
@@ -9,24 +9,26 @@ use crate::clock::Time;
 use crate::forward::UnknownFields;
 use crate::state::{LateRun, OrderState, RepeatedDeviceTime};
 
-/// Fingerprints remembered per device.
+/// Maximum number of fingerprints remembered per device.
 pub const MAX_FINGERPRINTS: usize = 64;
 
-/// Recent clock offsets of a device. The smallest is its usual offset.
+/// Maximum number of recent clock offsets kept per device. An offset is arrival time minus device time, so it contains the
+/// delay of the message. The smallest one has the least delay and counts as the device's usual offset.
 const MAX_OFFSETS: usize = 8;
-/// A device time is stuck if it arrives unchanged at least this often, and more than [`STUCK_MS`] after its first arrival.
+/// A device time is stuck if it arrived unchanged at least this often, and the first arrival is more than [`STUCK_MS`] ago.
 const STUCK_ARRIVALS: u32 = 3;
-/// An unchanged device time is not stuck before this time has passed since its first arrival, see [`STUCK_ARRIVALS`].
+/// Minimum age of the first arrival of a stuck device time, see [`STUCK_ARRIVALS`].
 const STUCK_MS: i64 = 10_000;
-/// Two arrivals without usable time cannot be ordered if they are this close to each other.
+/// Two messages without a usable time cannot be ordered if the time between their arrivals is at most this.
 const TIE_MS: i64 = 2_000;
-/// Late readings in a row after which the device's clock counts as set.
+/// After this many late readings in a row, the device's clock counts as set back.
 const CLOCK_SET_READINGS: u32 = 3;
-/// Those readings must arrive over at least this time: a backlog that is delivered in a burst proves nothing.
+/// Minimum time over which these readings must arrive: a backlog that arrives in a burst does not show that a clock was set.
 const CLOCK_SET_SPAN_MS: i64 = 2_000;
-/// How far the device times may run ahead of or behind their arrivals: at least this, or a tenth of the time that passed.
+/// By how much the time that passed on the device's clock may differ from the time between the arrivals. A tenth of the time
+/// between the arrivals is allowed if that is more.
 const CLOCK_SET_SLACK_MS: i64 = 1_500;
-/// A clock with a larger offset is marked as suspect.
+/// A clock with a larger offset from server time is marked as suspect.
 const SUSPECT_MS: i64 = 5 * 60 * 1_000;
 
 /// The properties of a message that decide its order.
@@ -36,7 +38,7 @@ pub struct Arrival {
     pub fingerprint: u64,
     /// The device's own time; `None` if it is missing or unreadable.
     pub device_time: Option<Time>,
-    /// It may have been delivered before: MQTT's DUP flag, or our own retry of a commit.
+    /// The message may have been delivered before: it has MQTT's DUP flag, or its commit is being retried.
     pub dup: bool,
     /// MQTT's RETAIN flag: the broker stored the message, so it does not prove the device alive.
     pub retain: bool,
@@ -53,23 +55,23 @@ pub enum Class {
     Tie(DeviceClock),
     /// Older than the latest: goes only into the history, and may raise alarms.
     Late,
-    /// Processed before: its reading is not evaluated again.
+    /// Already processed: its reading is not evaluated again.
     Duplicate,
     /// Retained, from a device that is already known: has no effect.
     Ignored,
 }
 
-/// What the time of a reading says about its device's clock.
+/// The device's clock, judged by the time of one reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceClock {
-    /// Age of the reading by the device's usual clock offset; `None` if the device's time is unusable.
+    /// Age of the reading at its arrival, corrected by the usual clock offset; `None` if the device's time is unusable.
     pub age_ms: Option<i64>,
     /// The clock is more than 5 min off, was set back, or is unusable.
     pub clock_suspect: bool,
 }
 
-/// Decides the order of a message. Returns it with the order state after the message. `known` is false for a device without
-/// any reading.
+/// Classifies a message. Returns its class and the order state after the message. `known` is false for a device without any
+/// reading.
 #[must_use]
 pub fn classify(
     state: &OrderState,
@@ -157,7 +159,7 @@ fn compare_with_latest(
 ) -> Class {
     let Some(time) = usable_time else {
         if known && arrival.dup {
-            // Redelivered, of unknown age: messages that arrived after its first delivery may be newer.
+            // A redelivered message of unknown age. Messages that arrived after its first delivery may be newer.
             return Class::Late;
         }
         let since_latest = arrival.at.millis_since(state.latest_arrival);
@@ -171,8 +173,8 @@ fn compare_with_latest(
     };
     match state.latest_time {
         Some(latest) if known && time < latest => {
-            let run = late_run(state.late.as_ref(), time, arrival.at);
-            if is_clock_set(&run, arrival.at) {
+            let run = extend_late_run(state.late.as_ref(), time, arrival.at);
+            if is_clock_set_back(&run, arrival.at) {
                 next.offsets_ms.clear();
                 return Class::Next(make_latest(next, Some(time), true, arrival));
             }
@@ -186,11 +188,11 @@ fn compare_with_latest(
     }
 }
 
-/// Records the arrival as the latest. `was_set`: the device's clock was set.
+/// Records the arrival as the latest. `was_set_back`: the device's clock was set back.
 fn make_latest(
     next: &mut OrderState,
     time: Option<Time>,
-    was_set: bool,
+    was_set_back: bool,
     arrival: Arrival,
 ) -> DeviceClock {
     next.latest_fingerprint = Some(arrival.fingerprint);
@@ -212,25 +214,26 @@ fn make_latest(
     let usual_ms = next.offsets_ms.iter().min().copied().unwrap_or(offset_ms);
     DeviceClock {
         age_ms: Some(offset_ms.saturating_sub(usual_ms)),
-        clock_suspect: was_set || offset_ms.saturating_abs() > SUSPECT_MS,
+        clock_suspect: was_set_back || offset_ms.saturating_abs() > SUSPECT_MS,
     }
 }
 
-fn late_run(before: Option<&LateRun>, time: Time, at: Time) -> LateRun {
-    let fresh = LateRun {
+/// The run of late readings after this one. A reading that does not fit the run begins a new one.
+fn extend_late_run(before: Option<&LateRun>, time: Time, at: Time) -> LateRun {
+    let new_run = LateRun {
         first_time: time,
         first_arrival: at,
         last_time: time,
         count: 1,
         unknown: UnknownFields::default(),
     };
-    let Some(run) = before else { return fresh };
+    let Some(run) = before else { return new_run };
     let advanced_ms = time.millis_since(run.first_time);
     let passed_ms = at.millis_since(run.first_arrival);
     let slack_ms = CLOCK_SET_SLACK_MS.max(passed_ms / 10);
     let keeps_pace = advanced_ms.saturating_sub(passed_ms).saturating_abs() <= slack_ms;
     if time < run.last_time || !keeps_pace {
-        return fresh;
+        return new_run;
     }
     // A clock with whole seconds may show the same second twice. Such a repeat is not counted and does not end the run.
     let advances = u32::from(time > run.last_time);
@@ -241,7 +244,7 @@ fn late_run(before: Option<&LateRun>, time: Time, at: Time) -> LateRun {
     }
 }
 
-fn is_clock_set(run: &LateRun, now: Time) -> bool {
+fn is_clock_set_back(run: &LateRun, now: Time) -> bool {
     run.count >= CLOCK_SET_READINGS && now.millis_since(run.first_arrival) >= CLOCK_SET_SPAN_MS
 }
 

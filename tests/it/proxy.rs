@@ -19,7 +19,7 @@ use tokio::net::TcpSocket;
 const DEVICE: &str = "OTSM-0001";
 const HANDSHAKE: &str = "/socket.io/?EIO=4&transport=polling";
 
-/// `HAProxy` with the shipped file, and the addresses of this test's gateways.
+/// `HAProxy` with `deploy/haproxy.cfg` and the addresses of this test's gateways.
 struct Proxy {
     process: ServerProcess,
     port: Port,
@@ -35,9 +35,9 @@ impl Proxy {
             stack.gateways[0].port(),
             stack.gateways[1].port()
         );
-        std::fs::write(&addresses, text).context("writing the addresses")?;
+        std::fs::write(&addresses, text).context("cannot write the addresses")?;
         let shipped = repository::root().join("deploy/haproxy.cfg");
-        // `-db` keeps it in one process, so that it can be killed.
+        // `-db` keeps HAProxy in the foreground, as one process that can be killed.
         let arguments = [
             "-db".into(),
             "-f".into(),
@@ -48,13 +48,13 @@ impl Proxy {
         let process =
             ServerProcess::start("haproxy", Path::new("haproxy"), arguments, stack.folder())?;
         let mut proxy = Self { process, port };
-        let leads = eventually("a gateway behind the proxy", async || {
+        let answered = eventually("a gateway behind the proxy", async || {
             let answer = proxy.get("/health").await?;
             ensure!(answer.status == 200, "{answer:?}");
             Ok(())
         })
         .await;
-        leads
+        answered
             .and_then(|()| proxy.process.check_alive())
             .with_context(|| proxy.process.output())?;
         Ok(proxy)
@@ -69,7 +69,7 @@ impl Proxy {
     }
 }
 
-/// The values of the readings that a browser received, each only once.
+/// The different values that a browser received, in order.
 fn values(browser: &Browser) -> Vec<Value> {
     let mut values = Vec::new();
     for event in browser.events("device:data", DEVICE) {
@@ -81,7 +81,7 @@ fn values(browser: &Browser) -> Vec<Value> {
     values
 }
 
-/// Publishes these values and waits until every browser has all of them, in order.
+/// Publishes the values `more`, adds them to `all`, and waits until every browser has received all values in order.
 async fn every_browser_receives(
     stack: &Stack,
     browsers: &[(&str, Browser)],
@@ -107,6 +107,7 @@ async fn every_browser_receives(
     Ok(())
 }
 
+/// How often the browser saw this Socket.IO event or this step of its connection.
 fn count(browser: &Browser, what: &str) -> usize {
     browser
         .seen()
@@ -115,7 +116,7 @@ fn count(browser: &Browser, what: &str) -> usize {
         .count()
 }
 
-/// Connects one browser of each kind. They follow the device, whose first reading is 1.
+/// Connects browsers with every transport. All of them subscribe to the device, whose first reading is 1.
 async fn connect_all(stack: &Stack, proxy: &Proxy) -> Result<Vec<(&'static str, Browser)>> {
     stack.device(DEVICE).send(1).await?;
     stack.shows(DEVICE, 1).await?;
@@ -128,7 +129,7 @@ async fn connect_all(stack: &Stack, proxy: &Proxy) -> Result<Vec<(&'static str, 
     ] {
         browsers.push((name, Browser::connect(proxy.port(), transport).await?));
     }
-    // As a page that sends cookies.
+    // A page that sends cookies.
     let options =
         json!({"transports": ["polling"], "withCredentials": true, "reconnectionDelay": 50});
     browsers.push((
@@ -142,8 +143,8 @@ async fn connect_all(stack: &Stack, proxy: &Proxy) -> Result<Vec<(&'static str, 
 }
 
 #[tokio::test]
-async fn every_transport_works_through_haproxy_while_replicas_drain() -> Result<()> {
-    // Longer than the checks take meanwhile. A second signal ends it.
+async fn every_transport_works_through_haproxy_while_gateways_drain() -> Result<()> {
+    // The drain delay is longer than the checks take. A second signal ends it early.
     let mut stack = Plan::default()
         .gateways(2)
         .gateway_flags("--drain-delay=10m")
@@ -163,48 +164,48 @@ async fn every_transport_works_through_haproxy_while_replicas_drain() -> Result<
     }
 
     let mut notices = vec![0; browsers.len()];
-    for drained in 0..2 {
-        let ended: Vec<usize> = browsers
+    for index in 0..2 {
+        let disconnects_before: Vec<usize> = browsers
             .iter()
             .map(|(_, browser)| count(browser, "disconnect"))
             .collect();
-        let gateway = &mut stack.gateways[drained];
+        let gateway = &mut stack.gateways[index];
         gateway.process.signal(Signal::TERM)?;
-        let first = 20 + 20 * i32::try_from(drained)?;
+        let first = 20 + 20 * i32::try_from(index)?;
         eventually("new connections go to the other gateway", async || {
-            for last in 1..=16 {
-                let opened = exchange(proxy.port(), last, "GET", HANDSHAKE, "").await?;
+            for last_octet in 1..=16 {
+                let opened = exchange(proxy.port(), last_octet, "GET", HANDSHAKE, "").await?;
                 ensure!(opened.starts_with("HTTP/1.1 200"), "{opened}");
             }
             Ok(())
         })
         .await?;
         every_browser_receives(&stack, &browsers, &mut all, first..first + 10).await?;
-        // Connected clients stay connected meanwhile, also by polling. Without cookies a polling client may lose its replica.
-        for ((name, browser), before) in browsers.iter().zip(&ended) {
+        // Connected clients stay connected during the drain. Only a polling client without cookies may lose its gateway.
+        for ((name, browser), before) in browsers.iter().zip(&disconnects_before) {
             let kept = count(browser, "disconnect") == *before;
             ensure!(kept || *name == "polling", "{name}: {:?}", browser.seen());
         }
-        let still = stack.gateways[drained].get("/readyz").await?;
-        assert_eq!(still.status, 503, "{still:?}");
-        let status = stack.gateways[drained].process.terminate().await?;
+        let readiness = stack.gateways[index].get("/readyz").await?;
+        assert_eq!(readiness.status, 503, "{readiness:?}");
+        let status = stack.gateways[index].process.terminate().await?;
         ensure!(status.code() == Some(0), "{status}");
         every_browser_receives(&stack, &browsers, &mut all, first + 10..first + 20).await?;
-        let now: Vec<usize> = browsers
+        let notices_now: Vec<usize> = browsers
             .iter()
             .map(|(_, browser)| count(browser, "server:drain"))
             .collect();
         ensure!(
-            now != notices,
-            "nobody was connected to gateway {drained}: {now:?}"
+            notices_now != notices,
+            "no browser was connected to gateway {index}: {notices_now:?}"
         );
-        notices = now;
+        notices = notices_now;
 
-        let gateway = &mut stack.gateways[drained];
+        let gateway = &mut stack.gateways[index];
         gateway.process.restart()?;
         gateway.ready().await?;
         eventually("the proxy uses the gateway again", async || {
-            ensure!(is_in_rotation(&proxy, &stack, drained).await?, "not yet");
+            ensure!(is_in_rotation(&proxy, &stack, index).await?, "not yet");
             Ok(())
         })
         .await?;
@@ -214,8 +215,8 @@ async fn every_transport_works_through_haproxy_while_replicas_drain() -> Result<
 }
 
 #[tokio::test]
-async fn a_drained_replica_has_closed_every_client_and_ends() -> Result<()> {
-    // HAProxy takes two seconds to notice.
+async fn a_draining_gateway_closes_every_client_and_exits() -> Result<()> {
+    // HAProxy needs two seconds to notice a drain. The drain delay must be longer.
     let mut stack = Plan::default()
         .gateways(2)
         .gateway_flags("--drain-delay=3s --drain-period=1s")
@@ -232,11 +233,14 @@ async fn a_drained_replica_has_closed_every_client_and_ends() -> Result<()> {
         .iter()
         .map(|(_, browser)| count(browser, "server:drain"))
         .sum();
-    ensure!(notices > 0, "nobody was connected to the one that drained");
+    ensure!(
+        notices > 0,
+        "no browser was connected to the drained gateway"
+    );
     for (name, browser) in &browsers {
         let notices = count(browser, "server:drain");
         let ended = count(browser, "disconnect");
-        // Without cookies a polling client may have lost its replica before it was closed.
+        // A polling client without cookies may have lost its gateway before the gateway could close it.
         ensure!(
             notices == ended || *name == "polling",
             "{name}: {notices} notices, {ended} disconnections: {:?}",
@@ -247,10 +251,11 @@ async fn a_drained_replica_has_closed_every_client_and_ends() -> Result<()> {
     stack.pass()
 }
 
-/// Whether the proxy forwards any address of the loopback network to this gateway: then the gateway knows its session.
+/// Whether the proxy forwards connections from any loopback address to this gateway. The sign is that the gateway knows a
+/// session that was opened through the proxy.
 async fn is_in_rotation(proxy: &Proxy, stack: &Stack, gateway: usize) -> Result<bool> {
-    for last in 1..=32 {
-        let opened = exchange(proxy.port(), last, "GET", HANDSHAKE, "").await?;
+    for last_octet in 1..=32 {
+        let opened = exchange(proxy.port(), last_octet, "GET", HANDSHAKE, "").await?;
         let sid = sid(&opened)?;
         let path = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
         let answer = http::send(stack.gateways[gateway].port(), "POST", &path, &[], b"40").await?;
@@ -261,11 +266,17 @@ async fn is_in_rotation(proxy: &Proxy, stack: &Stack, gateway: usize) -> Result<
     Ok(false)
 }
 
-/// Sends one request from an address of the loopback network and returns the complete answer. A POST contains the packet
-/// that opens the namespace.
-async fn exchange(port: u16, last: u8, method: &str, path: &str, cookie: &str) -> Result<String> {
+/// Sends one request from the loopback address that ends in `last_octet`, and returns the complete answer. The body of a
+/// POST is `40`, the Socket.IO packet that connects to the namespace.
+async fn exchange(
+    port: u16,
+    last_octet: u8,
+    method: &str,
+    path: &str,
+    cookie: &str,
+) -> Result<String> {
     let socket = TcpSocket::new_v4()?;
-    socket.bind((Ipv4Addr::new(127, 0, 0, last), 0).into())?;
+    socket.bind((Ipv4Addr::new(127, 0, 0, last_octet), 0).into())?;
     let mut stream = socket.connect((Ipv4Addr::LOCALHOST, port).into()).await?;
     let body = if method == "POST" { "40" } else { "" };
     let length = body.len();
@@ -285,12 +296,12 @@ fn sid(answer: &str) -> Result<&str> {
 }
 
 #[tokio::test]
-async fn polling_stays_with_its_replica_by_cookie_and_by_address() -> Result<()> {
+async fn polling_stays_with_its_gateway_by_cookie_and_by_address() -> Result<()> {
     let stack = Plan::default().gateways(2).start().await?;
     let proxy = Proxy::start(&stack).await?;
-    let mut elsewhere = 0;
-    for last in 1..=16 {
-        let opened = exchange(proxy.port(), last, "GET", HANDSHAKE, "").await?;
+    let mut reached_other_gateway = 0;
+    for last_octet in 1..=16 {
+        let opened = exchange(proxy.port(), last_octet, "GET", HANDSHAKE, "").await?;
         let path = format!("/socket.io/?EIO=4&transport=polling&sid={}", sid(&opened)?);
         let cookie = opened
             .lines()
@@ -304,37 +315,37 @@ async fn polling_stays_with_its_replica_by_cookie_and_by_address() -> Result<()>
                 && opened.contains("SameSite=None"),
             "{opened}"
         );
-        // Without a cookie the address decides: the same address leads to the same replica.
-        let again = exchange(proxy.port(), last, "POST", &path, "").await?;
+        // Without a cookie the client's address decides: the same address leads to the same gateway.
+        let again = exchange(proxy.port(), last_octet, "POST", &path, "").await?;
         ensure!(again.starts_with("HTTP/1.1 200"), "{again}");
-        // With the cookie every address leads to that replica. Without it some addresses lead to the other one.
-        let other = if last == 16 { 1 } else { last + 1 };
-        let moved = exchange(proxy.port(), other, "POST", &path, cookie).await?;
-        ensure!(moved.starts_with("HTTP/1.1 200"), "{moved}");
-        let lost = exchange(proxy.port(), other, "POST", &path, "").await?;
-        elsewhere += usize::from(lost.starts_with("HTTP/1.1 400"));
+        // With the cookie every address leads to that gateway. Without it some addresses lead to the other one.
+        let other_octet = if last_octet == 16 { 1 } else { last_octet + 1 };
+        let with_cookie = exchange(proxy.port(), other_octet, "POST", &path, cookie).await?;
+        ensure!(with_cookie.starts_with("HTTP/1.1 200"), "{with_cookie}");
+        let without_cookie = exchange(proxy.port(), other_octet, "POST", &path, "").await?;
+        reached_other_gateway += usize::from(without_cookie.starts_with("HTTP/1.1 400"));
     }
     ensure!(
-        elsewhere > 0,
-        "all addresses lead to one replica: the cookie was not needed"
+        reached_other_gateway > 0,
+        "all addresses lead to one gateway: the cookie was not needed"
     );
     stack.pass()
 }
 
 #[tokio::test]
-async fn haproxy_does_not_serve_the_endpoints_of_operators() -> Result<()> {
+async fn haproxy_does_not_forward_the_endpoints_for_operators() -> Result<()> {
     let stack = Plan::default().gateways(2).start().await?;
     let proxy = Proxy::start(&stack).await?;
-    for inner in ["metrics", "livez", "readyz"] {
+    for endpoint in ["metrics", "livez", "readyz"] {
         for path in [
-            format!("/{inner}"),
-            format!("/{inner}/"),
-            format!("//{inner}"),
-            format!("///{inner}//"),
-            format!("/{inner}?a=b"),
-            format!("/.//{inner}"),
-            format!("/%2F{inner}"),
-            format!("/%{:02X}{}", inner.as_bytes()[0], &inner[1..]),
+            format!("/{endpoint}"),
+            format!("/{endpoint}/"),
+            format!("//{endpoint}"),
+            format!("///{endpoint}//"),
+            format!("/{endpoint}?a=b"),
+            format!("/.//{endpoint}"),
+            format!("/%2F{endpoint}"),
+            format!("/%{:02X}{}", endpoint.as_bytes()[0], &endpoint[1..]),
         ] {
             assert_eq!(proxy.get(&path).await?.status, 404, "{path}");
         }

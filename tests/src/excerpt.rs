@@ -1,15 +1,15 @@
-//! What is worth showing of a process that ran in a failing test.
+//! Shortens the output of a process, for the report of a failing test.
 
 use std::collections::HashMap;
 
 use serde_json::Value;
 
-/// Lines shown at most.
-const LINES: usize = 40;
-/// Lines shown of one kind: thousands of clients that disconnect must not hide the reason.
-const ALIKE: usize = 3;
+/// Maximum number of lines shown.
+const MAX_LINES: usize = 40;
+/// Maximum number of lines shown of one kind: thousands of disconnecting clients must not hide the cause of the failure.
+const MAX_LINES_PER_KIND: usize = 3;
 
-/// The last lines of an output, of each kind of line only the last few. A line in brackets counts what was left out.
+/// The last lines of the output, and of each kind only the last few. If lines are left out, the first line has their number.
 pub(crate) fn excerpt(output: &str) -> Vec<String> {
     let lines: Vec<&str> = output.lines().collect();
     let mut counts = HashMap::<String, usize>::new();
@@ -17,7 +17,7 @@ pub(crate) fn excerpt(output: &str) -> Vec<String> {
     for line in lines.iter().rev() {
         let count = counts.entry(kind(line)).or_default();
         *count += 1;
-        if *count <= ALIKE && shown.len() < LINES {
+        if *count <= MAX_LINES_PER_KIND && shown.len() < MAX_LINES {
             shown.push((*line).to_owned());
         }
     }
@@ -29,7 +29,7 @@ pub(crate) fn excerpt(output: &str) -> Vec<String> {
     shown
 }
 
-/// What lines that differ in numbers only, or that log the same message, have in common.
+/// The kind of a line: level and message of a log record, otherwise the text without its digits.
 fn kind(line: &str) -> String {
     if let Ok(record) = serde_json::from_str::<Value>(line)
         && let Some(message) = record["message"].as_str()

@@ -3,14 +3,15 @@
 //! Read in this order. A test starts a [`stack::Stack`]: its own redis-server and mosquitto in a temporary folder, and
 //! the binaries `ingest` and `gateway`, each as a [`server_process::ServerProcess`] on a port of [`ports`]. It sends
 //! readings as a [`device::Device`], receives them as a [`browser::Browser`] or over [`http`], breaks connections with a
-//! [`tcp_proxy::TcpProxy`], and waits with [`eventually`] for states, never for time.
+//! [`tcp_proxy::TcpProxy`], and waits with [`eventually`] until a state is reached. It never sleeps.
 //!
-//! A fault test runs a [`ledger::Load`] meanwhile. The ledger then checks that nothing was lost or doubled. A
-//! [`seed::Seed`] chooses the moments of the faults, and figures go to the [`report`].
+//! During its faults, a fault test runs a [`ledger::Load`]. Afterwards the ledger checks that nothing was lost or
+//! duplicated. A [`seed::Seed`] chooses when the faults happen, and the measured times go to the [`report`].
 //! A [`crowd::Crowd`] is many clients at once, behind a [`balancer::Balancer`] if there are several gateways. They watch
 //! the devices of [`episodes`].
 //!
-//! [`manifests`] reads what is deployed, [`containers`] runs it.
+//! [`manifests`] renders the Kubernetes manifests, and [`containers`] runs them. [`documented`] reads the metrics that the
+//! documents describe, [`collector`] receives the telemetry of the services, and [`upgrade`] compares two releases.
 //!
 //! Only the simulator of `deploy/demo` uses [`scenario`].
 

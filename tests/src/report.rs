@@ -1,4 +1,4 @@
-//! The report of a run: figures that tests measured, printed by `tests/run` at its end.
+//! The report of a test run: times and counts that tests measured. `tests/run` prints it after the last test.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -18,7 +18,7 @@ pub fn duration(what: &str, took: Duration, limit: Duration) {
     ));
 }
 
-/// Appends one line to `target/fault-report.txt`. A line that cannot be written fails no test.
+/// Appends one line to `target/fault-report.txt`. If that fails, the test still passes.
 pub fn line(text: &str) {
     let folder = repository::target();
     let opened = OpenOptions::new()
@@ -26,7 +26,7 @@ pub fn line(text: &str) {
         .append(true)
         .open(folder.join("fault-report.txt"));
     if let Ok(mut file) = opened {
-        // One write: lines of tests side by side do not mix.
+        // A single write, so that lines of parallel tests do not mix.
         file.write_all(format!("{text}\n").as_bytes()).ok();
     }
 }

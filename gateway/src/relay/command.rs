@@ -1,4 +1,4 @@
-//! What the shards are asked to do.
+//! Commands to a shard, the task that serves some of the devices.
 
 use std::sync::Arc;
 
@@ -11,22 +11,22 @@ use crate::client::pending_replies::PendingReply;
 use crate::client::{Client, ClientId};
 use crate::interest::Channel;
 
-/// A subscription that waits for its answer.
+/// A client's request to subscribe to a device. It is not answered yet.
 #[derive(Debug)]
 pub(crate) struct Join {
     pub(crate) client: Arc<Client>,
     pub(crate) device: DeviceId,
-    /// The last position the client has.
+    /// The last position the client has received; `None` if it asks for a snapshot.
     pub(crate) since: Option<Position>,
-    /// The acknowledgement id under which the client expects a reply.
+    /// The Socket.IO acknowledgement id of the reply; `None` if the client expects no reply.
     pub(crate) ack: Option<i64>,
-    /// Held until the subscription is answered.
+    /// Counts the subscription as pending until this is dropped.
     pub(crate) _reply: PendingReply,
 }
 
 #[derive(Debug)]
 pub(super) enum ShardCommand {
-    /// Answer a subscription, and send the client the device's events from then on.
+    /// Answer the request, then send the client the device's events.
     Join { channel: Channel, join: Join },
     /// End a subscription.
     Leave {
@@ -44,11 +44,11 @@ pub(super) enum ShardCommand {
     CountWatchers {
         reply: oneshot::Sender<Vec<(DeviceId, u64)>>,
     },
-    /// Watch the device for every client, for ever.
+    /// Watch the device permanently, for all clients: its readings are broadcast.
     Pin {
         channel: Channel,
         device: DeviceId,
-        /// Send the readings since this time that are still stored, too.
+        /// Also send the stored readings from this time on.
         since: Option<Time>,
     },
 }

@@ -239,7 +239,7 @@ impl WatchedDevice {
                 self.receive(event, fan_out);
             }
         }
-        if load.has_overrun {
+        if load.has_overflowed {
             self.require(Repair::MissedEvents);
         }
     }

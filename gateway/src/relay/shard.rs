@@ -43,7 +43,7 @@ pub(super) struct ShardInputs {
     pub(super) commands: mpsc::Receiver<ShardCommand>,
     pub(super) messages: mpsc::Receiver<Message>,
     /// Set when messages were dropped because the queue was full.
-    pub(super) has_overrun: Arc<AtomicBool>,
+    pub(super) has_overflowed: Arc<AtomicBool>,
     pub(super) connections: watch::Receiver<Option<SubscriberConnection>>,
     pub(super) observations: watch::Receiver<RedisObservation>,
 }
@@ -117,7 +117,7 @@ impl Shard {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            if self.inputs.has_overrun.swap(false, Ordering::Acquire) {
+            if self.inputs.has_overflowed.swap(false, Ordering::Acquire) {
                 self.fan_out.metrics.overruns.increment();
                 tracing::warn!(
                     "events were published faster than they could be processed, catching up"

@@ -1,5 +1,5 @@
-//! The spans of events. If the commit of an event was sampled, its span is a child of the commit's. Otherwise only an event
-//! that was late or unreadable gets a span, in a trace of its own.
+//! Spans for the processing of published events. If the commit of an event was sampled, the event's span is a child of the
+//! commit's span. Otherwise an event gets a span only if it is late or unreadable, and that span starts a new trace.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,8 +26,8 @@ use crate::replay::PublishedEvent;
 pub(super) struct EventSpans {
     recorder: SpanRecorder,
     clock: Arc<dyn Clock>,
-    /// Rate-limited, since an outage makes every event late. Sampled traces are exempt.
-    late: RateLimit,
+    /// Limits the spans of late events, since an outage makes every event late. Does not apply to sampled commits.
+    late_spans: RateLimit,
 }
 
 impl EventSpans {
@@ -35,22 +35,22 @@ impl EventSpans {
         Self {
             recorder,
             clock,
-            late: RateLimit::six_hundred_per_minute(),
+            late_spans: RateLimit::six_hundred_per_minute(),
         }
     }
 
-    /// The span of this event from now until it is dropped, if its commit was sampled. Otherwise records a span if the event
-    /// is late.
+    /// If the commit of this event was sampled, returns the event's span, which ends when it is dropped. Otherwise returns a
+    /// disabled span. In that case a late event is recorded now.
     pub(super) fn begin(&self, event: &PublishedEvent, device: &DeviceId) -> Span {
         let traceparent = event.traceparent.as_deref();
-        // The flags of a sampled trace.
+        // `-01` are the W3C trace flags of a sampled trace.
         if let Some(traceparent) = traceparent.filter(|text| text.ends_with("-01")) {
             return child(traceparent, device);
         }
         let now = self.clock.now();
-        let took = now.duration_since(event.at);
-        if took > SLOW && self.late.allow(now).is_some() {
-            self.record(device, took, None);
+        let delay = now.duration_since(event.at);
+        if delay > SLOW && self.late_spans.allow(now).is_some() {
+            self.record(device, delay, None);
         }
         Span::none()
     }

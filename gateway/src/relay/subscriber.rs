@@ -1,11 +1,15 @@
-//! The connection on which Redis pushes what is published.
+//! The Redis connection that receives published messages.
 //!
 //! ```text
 //! not connected ── subscribe to the canary ──▶ connected ── closed, silent, deaf or elsewhere ──▶ not connected
 //! ```
 //!
-//! There is one such connection per process. The shards subscribe on it to the channels of their devices, and do so again
-//! whenever it is replaced.
+//! * silent: it does not answer.
+//! * deaf: it answers, but receives no messages. The canary shows this: a counter that is published once a second.
+//! * elsewhere: another Redis server answers at the configured address now.
+//!
+//! There is one such connection per process. Each shard uses it to subscribe to the channels of its devices, and subscribes
+//! again whenever it is replaced.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,16 +33,16 @@ use crate::metrics::RelayMetrics;
 
 /// How often the connection is checked with a `PING`.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
-/// A connection that lasted this long counts as a success: the next attempts begin without a long pause.
+/// A connection that lasted longer than this resets the backoff.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
 
-/// A connection that receives what is published.
+/// A connection that receives published messages.
 #[derive(Clone, Debug)]
 pub(super) struct SubscriberConnection {
-    /// Number of this connection within the process.
+    /// Number of this attempt to connect, from 1 on.
     pub(super) generation: u64,
     pub(super) connection: MultiplexedConnection,
-    /// Cancelled by whoever finds out that the connection cannot be used any more.
+    /// Cancel this to report that the connection is no longer usable.
     pub(super) lost: CancellationToken,
 }
 
@@ -49,15 +53,15 @@ pub(super) struct Message {
     pub(super) bytes: Vec<u8>,
 }
 
-/// Where the messages of one shard's devices go.
+/// The sending side of a shard's message queue.
 #[derive(Clone)]
 pub(super) struct ShardInbox {
     pub(super) messages: mpsc::Sender<Message>,
-    /// Set when a message was dropped because the queue was full: any device may have missed something.
-    pub(super) has_overrun: Arc<AtomicBool>,
+    /// Set when a message was dropped because the queue was full. Any device of the shard may have missed a message.
+    pub(super) has_overflowed: Arc<AtomicBool>,
 }
 
-/// Opens the connection and replaces it whenever it is lost, for ever.
+/// Opens the connection, and opens a new one whenever it is lost. Never returns.
 pub(super) async fn keep_connected(
     store: Store,
     inboxes: Arc<[ShardInbox]>,
@@ -69,10 +73,14 @@ pub(super) async fn keep_connected(
     let mut is_failure_logged = false;
     for generation in 1_u64.. {
         let lost = CancellationToken::new();
-        let canary = Arc::new(AtomicBool::new(false));
+        let canary_arrived = Arc::new(AtomicBool::new(false));
         let run_id_before = observations.borrow().run_id.clone();
-        let receiver = receiver(Arc::clone(&inboxes), lost.clone(), Arc::clone(&canary));
-        match connect(&store, receiver).await {
+        let push_callback = push_callback(
+            Arc::clone(&inboxes),
+            lost.clone(),
+            Arc::clone(&canary_arrived),
+        );
+        match connect(&store, push_callback).await {
             Ok(Subscriber { connection, run_id }) => {
                 tracing::info!(generation, "listening to Redis");
                 is_failure_logged = false;
@@ -85,7 +93,7 @@ pub(super) async fn keep_connected(
                 let open = OpenConnection {
                     connection,
                     lost,
-                    canary,
+                    canary_arrived,
                     run_id_before,
                     run_id,
                 };
@@ -112,12 +120,12 @@ pub(super) async fn keep_connected(
     }
 }
 
-/// Opens a connection and subscribes it to the canary's channel.
+/// Opens a connection and subscribes it to the channel of the canary.
 pub(super) async fn connect(
     store: &Store,
-    receiver: impl Fn(PushInfo) + Send + Sync + 'static,
+    push_callback: impl Fn(PushInfo) + Send + Sync + 'static,
 ) -> Result<Subscriber, StoreError> {
-    let mut subscriber = store.subscriber(receiver).await?;
+    let mut subscriber = store.subscriber(push_callback).await?;
     let connection = &mut subscriber.connection;
     let mut command = redis::cmd("SSUBSCRIBE");
     let answer = command.arg(CANARY_CHANNEL).exec_async(connection).await;
@@ -125,20 +133,20 @@ pub(super) async fn connect(
     Ok(subscriber)
 }
 
-/// An open connection, and what shows whether it still works.
+/// An open connection, with the data to check whether it still works.
 struct OpenConnection {
     connection: MultiplexedConnection,
     lost: CancellationToken,
     /// Set whenever a message of the canary arrives.
-    canary: Arc<AtomicBool>,
-    /// Run of the server that answered at the configured address before this connection was opened.
+    canary_arrived: Arc<AtomicBool>,
+    /// `run_id` of the server that answered at the configured address before this connection was opened.
     run_id_before: Option<Arc<str>>,
-    /// Run of the server this connection leads to.
+    /// `run_id` of the server at the other end of this connection.
     run_id: Arc<str>,
 }
 
 impl OpenConnection {
-    /// Waits until the connection cannot be used any more. Returns its counter and the reason for the log.
+    /// Waits until the connection is no longer usable. Returns the counter of the reason and its text for the log.
     async fn until_lost<'a>(
         self,
         observations: &watch::Receiver<RedisObservation>,
@@ -147,7 +155,7 @@ impl OpenConnection {
         let Self {
             connection,
             lost,
-            canary,
+            canary_arrived,
             run_id_before,
             run_id,
         } = self;
@@ -155,7 +163,7 @@ impl OpenConnection {
         tokio::select! {
             () = lost.cancelled() => (&counts.closed, "it was closed"),
             () = until_silent(connection) => (&counts.silent, "it does not answer"),
-            () = until_deaf(observations.clone(), &canary) => {
+            () = until_deaf(observations.clone(), &canary_arrived) => {
                 (&counts.deaf, "it answers, but receives nothing that is published")
             }
             () = until_elsewhere(observations.clone(), run_id_before, &run_id) => {
@@ -165,10 +173,10 @@ impl OpenConnection {
     }
 }
 
-/// Returns when the canary is published and does not arrive. `canary` is set whenever it arrives.
+/// Returns when the canary is published but does not arrive. `canary_arrived` is set whenever it arrives.
 pub(super) async fn until_deaf(
     mut observations: watch::Receiver<RedisObservation>,
-    canary: &AtomicBool,
+    canary_arrived: &AtomicBool,
 ) {
     let mut check = CanaryCheck::new(Instant::now());
     let mut last = observations.borrow_and_update().canary;
@@ -176,18 +184,18 @@ pub(super) async fn until_deaf(
         let count = observations.borrow_and_update().canary;
         if count != last {
             last = count;
-            let has_received = canary.swap(false, Ordering::AcqRel);
+            let has_received = canary_arrived.swap(false, Ordering::AcqRel);
             if check.is_deaf(has_received, Instant::now()) {
                 return;
             }
         }
     }
-    // Without the task that watches Redis there is no canary.
+    // The task that watches Redis has ended, so the canary can no longer be checked.
     std::future::pending::<()>().await;
 }
 
-/// Returns when another server than this run begins to answer at the configured address. `before` is the run that was seen
-/// there before we connected: it says nothing about our connection.
+/// Returns when a server with another `run_id` begins to answer at the configured address. `before` is the last `run_id`
+/// observed there before this connection was opened. It may be an old one, so only a change from it counts.
 async fn until_elsewhere(
     mut observations: watch::Receiver<RedisObservation>,
     mut before: Option<Arc<str>>,
@@ -202,16 +210,16 @@ async fn until_elsewhere(
             before = now;
         }
     }
-    // Without the task that watches Redis nothing is observed.
+    // The task that watches Redis has ended, so no other server can be noticed.
     std::future::pending::<()>().await;
 }
 
-/// Returns when the connection does not answer any more, even if it was not closed.
+/// Returns when the connection no longer answers, even if it was not closed.
 async fn until_silent(mut connection: MultiplexedConnection) {
     let mut ticks = tokio::time::interval(PING_INTERVAL);
     loop {
         ticks.tick().await;
-        // The connection itself limits how long an answer may take.
+        // The connection has a response timeout.
         if redis::cmd("PING")
             .exec_async(&mut connection)
             .await
@@ -222,11 +230,12 @@ async fn until_silent(mut connection: MultiplexedConnection) {
     }
 }
 
-/// Receives what Redis pushes. Must not wait: meanwhile the redis crate would read on, into memory without a bound.
-pub(super) fn receiver(
+/// Creates the callback for messages that Redis pushes. It must not block: the redis crate would keep reading into an
+/// unbounded buffer.
+pub(super) fn push_callback(
     inboxes: Arc<[ShardInbox]>,
     lost: CancellationToken,
-    canary: Arc<AtomicBool>,
+    canary_arrived: Arc<AtomicBool>,
 ) -> impl Fn(PushInfo) + Send + Sync {
     move |push: PushInfo| match push.kind {
         PushKind::SMessage => {
@@ -236,18 +245,18 @@ pub(super) fn receiver(
             else {
                 return;
             };
-            // The names of our channels are texts, and we subscribe to no others.
+            // We subscribe only to channels with UTF-8 names.
             let Ok(channel) = String::from_utf8(channel) else {
                 return;
             };
             if channel == CANARY_CHANNEL {
-                canary.store(true, Ordering::Release);
+                canary_arrived.store(true, Ordering::Release);
                 return;
             }
             let inbox = &inboxes[shard_of(&channel, inboxes.len())];
             let message = Message { channel, bytes };
             if inbox.messages.try_send(message).is_err() {
-                inbox.has_overrun.store(true, Ordering::Release);
+                inbox.has_overflowed.store(true, Ordering::Release);
             }
         }
         PushKind::Disconnection => lost.cancel(),
@@ -257,8 +266,8 @@ pub(super) fn receiver(
 
 /// Subscribes to these channels, or ends their subscriptions, in one round trip.
 ///
-/// Every channel gets a command of its own: the redis crate expects as many answers as commands, and channels of different
-/// slots must not share a command.
+/// Each channel needs its own command. The redis crate expects one answer per command, and a command must not mix channels
+/// of different cluster slots.
 pub(super) async fn change_subscriptions(
     change: SubscriptionChange,
     channels: &[Channel],

@@ -9,7 +9,7 @@ use shared::keys::CANARY_CHANNEL;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::subscriber::{connect, receiver, until_deaf};
+use super::subscriber::{connect, push_callback, until_deaf};
 use super::*;
 use crate::event_names::{
     BROADCAST_DATA, DEVICE_ALERTS, DEVICE_ALERTS_CHANGED, DEVICE_DATA, SYSTEM_STATUS,
@@ -402,8 +402,8 @@ async fn a_missed_retirement_is_shown_after_the_gap() {
 async fn a_subscriber_that_does_not_receive_the_canary_is_deaf_although_it_answers() {
     let world = World::start().await;
     let canary = Arc::new(AtomicBool::new(false));
-    let receiver = receiver(Arc::from([]), CancellationToken::new(), Arc::clone(&canary));
-    let subscriber = connect(&world.store, receiver).await.expect("subscribes");
+    let callback = push_callback(Arc::from([]), CancellationToken::new(), Arc::clone(&canary));
+    let subscriber = connect(&world.store, callback).await.expect("subscribes");
     let mut connection = subscriber.connection;
     let (observation, observations) = watch::channel(RedisObservation::default());
     // The key grows, and the task that watches Redis observes it.

@@ -1,4 +1,4 @@
-//! Parameters in the path: percent-decoded, case-sensitive.
+//! The path parameters of routes: percent-decoded, case-sensitive.
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
@@ -6,10 +6,10 @@ use shared::device::DeviceId;
 
 use crate::error::ApiError;
 
-/// The `{deviceId}` of a route. A text that cannot be a device id is answered like an unknown device.
+/// The `{deviceId}` of a route. An invalid device id is answered like an unknown device.
 pub(crate) struct DevicePath(pub(crate) DeviceId);
 
-/// The `{deviceId}` and `{alertId}` of a route. Texts that cannot be ids are answered like an unknown alert.
+/// The `{deviceId}` and `{alertId}` of a route. An invalid device id is answered like an unknown alert.
 pub(crate) struct AlertPath {
     pub(crate) device: DeviceId,
     pub(crate) id: String,

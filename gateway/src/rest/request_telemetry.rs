@@ -21,14 +21,15 @@ use tracing::{Instrument, Span};
 use super::operator_paths::is_probe;
 use crate::metrics::RestMetrics;
 
-/// Characters of a path that a span keeps.
+/// Maximum number of characters of a path in a span. The rest is cut off.
 const MAX_PATH_CHARS: usize = 256;
-/// The scheme this process serves. If TLS ends in a proxy, the proxy serves `https`.
+/// The scheme that this process serves, even behind a proxy that terminates TLS.
 const SCHEME: &str = "http";
-/// Error type if the client did not wait for the answer. The semantic conventions define no value for that.
+/// `error.type` if the client disconnected before it was answered. The semantic conventions define no value for that.
 const GIVEN_UP: &str = "given_up";
 
-/// Layer that creates the server span of a request, named after its route and never after a device, and records its metric.
+/// Middleware that creates the server span of a request and records the request's metric. The span is named after the route,
+/// so its name never contains a device id.
 pub(super) async fn observe(
     State(metrics): State<Arc<RestMetrics>>,
     request: Request,
@@ -52,7 +53,7 @@ pub(super) async fn observe(
         { HTTP_RESPONSE_STATUS_CODE } = Empty,
         { ERROR_TYPE } = Empty,
     );
-    let mut observation = RequestRecord {
+    let mut request_record = RequestRecord {
         metrics: &metrics,
         info,
         span: span.clone(),
@@ -60,17 +61,17 @@ pub(super) async fn observe(
         status: None,
     };
     let response = next.run(request).instrument(span).await;
-    observation.status = Some(response.status().as_u16());
+    request_record.status = Some(response.status().as_u16());
     response
 }
 
-/// Records in the request metric that a request was refused before a route was looked for.
+/// Records the metric of a request that was refused before routing.
 pub(crate) fn record_refused(metrics: &RestMetrics, request: &Request, status: u16) {
     let method = method(request.method());
     record(metrics, method, None, Some(status), Duration::ZERO);
 }
 
-/// Records a request. `status` is `None` if the client did not wait for the answer.
+/// Records the metric of a request. `status` is `None` if the client disconnected before it was answered.
 fn record(
     metrics: &RestMetrics,
     method: &'static str,
@@ -88,14 +89,14 @@ fn record(
     metrics.requests.record_with(took, &labels);
 }
 
-/// A request being answered. Records its end when it is dropped, so that a request counts too whose client disconnected and
-/// whose handler was dropped half-way.
+/// A request being answered. Its end is recorded on drop: if the client disconnects, axum drops the handler before it
+/// returns, and that request must be recorded too.
 struct RequestRecord<'a> {
     metrics: &'a RestMetrics,
     info: RequestInfo<'a>,
     span: Span,
     began: Instant,
-    /// `None` until it is answered.
+    /// `None` until the request is answered.
     status: Option<u16>,
 }
 
@@ -117,7 +118,7 @@ impl Drop for RequestRecord<'_> {
     }
 }
 
-/// What was requested, in terms of the semantic conventions.
+/// The attributes of a request, as the semantic conventions define them.
 struct RequestInfo<'a> {
     method: &'static str,
     route: Option<&'a str>,
@@ -132,8 +133,8 @@ impl RequestInfo<'_> {
         }
     }
 
-    /// Records the span of a request that is not in the sample, if it changed something or may have, failed, or was slow.
-    /// Probes are recorded only if sampled.
+    /// Records the span of an unsampled request that may have changed something, failed or was slow. Unsampled probes are
+    /// not recorded.
     fn record_span_if_notable(
         &self,
         span: &Span,
@@ -159,6 +160,7 @@ impl RequestInfo<'_> {
         attributes.extend(route_label(self.route));
         attributes.extend(status_label(status));
         attributes.extend(error_label(error.clone()));
+        // A disabled recorder starts no traces, but it records spans of existing traces.
         SpanRecorder::disabled().record(CompletedSpan {
             trace: trace.sampled(),
             remote: None,
@@ -172,8 +174,8 @@ impl RequestInfo<'_> {
     }
 }
 
-/// The error type of an answer; `None` if the request did not fail. `status` is `None` if the client did not wait for the
-/// answer.
+/// The error type of a request; `None` if it did not fail. `status` is `None` if the client disconnected before it was
+/// answered.
 fn error_of(status: Option<u16>) -> Option<Cow<'static, str>> {
     match status {
         None => Some(Cow::Borrowed(GIVEN_UP)),
@@ -193,7 +195,7 @@ fn error_label(error: Option<Cow<'static, str>>) -> Option<KeyValue> {
     error.map(|error| KeyValue::new(ERROR_TYPE, error))
 }
 
-/// The method, from a bounded set: a client can send any text.
+/// The method as a metric label. A client can send any text, so unknown methods become `_OTHER`.
 fn method(method: &Method) -> &'static str {
     let known = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"];
     let found = known.into_iter().find(|known| *known == method.as_str());

@@ -11,7 +11,7 @@ use super::path::DevicePath;
 use super::reply;
 use crate::error::ApiError;
 
-/// `GET /devices/{deviceId}/subtronics/telemetry/latest`: the normalised reading, with the payload it came from.
+/// `GET /devices/{deviceId}/subtronics/telemetry/latest`: the latest reading, normalised, with its original payload.
 pub(crate) async fn latest(
     State(context): State<RestContext>,
     DevicePath(device): DevicePath,

@@ -1,4 +1,4 @@
-//! The state of the connection to the broker and its counters, as readiness, the heartbeat and the metrics read them.
+//! The state and the counters of the broker connection. Readiness, the heartbeat and the metrics read them from here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +25,7 @@ struct BrokerCounts {
     connections: AtomicU64,
 }
 
-/// Reads the state of the connection and its counters. Cheap to clone.
+/// The reading side: state and counters of the connection. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct BrokerStatus {
     observed: watch::Receiver<Observed>,
@@ -33,7 +33,7 @@ pub(crate) struct BrokerStatus {
     pending: Option<PendingMessages>,
 }
 
-/// Where the numbers of messages that are not done yet are read.
+/// Sources for the numbers of unacknowledged and of queued messages.
 #[derive(Clone, Debug)]
 pub(super) struct PendingMessages {
     pub(super) acks: Arc<Acks>,
@@ -41,7 +41,7 @@ pub(super) struct PendingMessages {
     pub(super) queue: WeakSender<MqttMessage>,
 }
 
-/// Owns the state of the connection, and counts. Cheap to clone.
+/// The writing side: updates the state and the counters. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct StatusReporter {
     observed: watch::Sender<Observed>,
@@ -49,7 +49,7 @@ pub(crate) struct StatusReporter {
 }
 
 impl BrokerStatus {
-    /// The status of a connection that does not exist yet.
+    /// Creates both sides, for a connection that does not exist yet.
     pub(crate) fn new() -> (StatusReporter, Self) {
         let (sender, receiver) = watch::channel(Observed {
             state: ConnectionState::Connecting,
@@ -78,7 +78,7 @@ impl BrokerStatus {
         self.observed.borrow().state
     }
 
-    /// Whether messages are received.
+    /// Whether the subscription is active, so that messages are received.
     pub(crate) fn is_subscribed(&self) -> bool {
         self.state().is_subscribed()
     }
@@ -104,29 +104,29 @@ impl BrokerStatus {
         }
     }
 
-    /// Messages received so far, without the lost ones.
+    /// Number of messages received so far, without the lost ones.
     pub(crate) fn received(&self) -> u64 {
         self.counts.received.load(Ordering::Relaxed)
     }
 
-    /// Messages of QoS 0 dropped so far because the queue was full.
+    /// Number of QoS 0 messages dropped so far because the queue was full.
     pub(crate) fn lost(&self) -> u64 {
         self.counts.lost.load(Ordering::Relaxed)
     }
 
-    /// Connections made so far.
+    /// Number of connections opened so far.
     pub(crate) fn connections(&self) -> u64 {
         self.counts.connections.load(Ordering::Relaxed)
     }
 
-    /// Messages received and not acknowledged yet.
+    /// Number of messages received but not acknowledged yet.
     pub(crate) fn unacknowledged(&self) -> usize {
         self.pending
             .as_ref()
             .map_or(0, |pending| pending.acks.len())
     }
 
-    /// Messages that wait in the queue.
+    /// Number of messages that wait in the queue.
     pub(crate) fn queued(&self) -> usize {
         let pending = self.pending.as_ref();
         let queue = pending.and_then(|pending| pending.queue.upgrade());
@@ -139,7 +139,7 @@ impl StatusReporter {
         self.observed.borrow().state
     }
 
-    /// Applies an event to the state, and returns whether that changed it.
+    /// Applies an event. Returns whether the state changed.
     pub(crate) fn apply(&self, event: ConnectionEvent) -> bool {
         if event == ConnectionEvent::ConnAck {
             self.counts.connections.fetch_add(1, Ordering::Relaxed);
@@ -163,7 +163,7 @@ impl StatusReporter {
         self.counts.received.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a lost message, and returns the number so far.
+    /// Counts a lost message. Returns the number of lost messages so far.
     pub(super) fn count_lost(&self) -> u64 {
         self.counts.lost.fetch_add(1, Ordering::Relaxed) + 1
     }

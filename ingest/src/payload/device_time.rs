@@ -6,10 +6,10 @@ use shared::clock::Time;
 
 use super::MAX_TEXT_BYTES;
 
-/// Length of `2026-01-28T11:37:12`; a fraction and a zone may follow.
+/// Length of `2026-01-28T11:37:12`. A fraction and a time zone may follow.
 const SECONDS_END: usize = 19;
 
-/// Parses a date with a time. A zone in the text wins over the setting.
+/// Parses a date and time. `utc_offset_seconds` applies only if the text has no time zone.
 pub(super) fn parse(text: &str, utc_offset_seconds: i32) -> Option<Time> {
     let text = text.trim();
     if text.len() > MAX_TEXT_BYTES {

@@ -1,6 +1,7 @@
-//! The JSON of a payload: checked completely, with its two levels of keys, the root and `Parameters`.
+//! The JSON of a payload. Keys are looked up in two objects: the root and its `Parameters`.
 //!
-//! Values stay raw text until they are read. So no number is converted to a float, and an unreadable value affects no other.
+//! The JSON is checked completely, but values stay raw text until they are read. So numbers are never converted to floats,
+//! and an unreadable value does not affect the others.
 
 use std::collections::BTreeMap;
 
@@ -8,27 +9,27 @@ use serde_json::value::RawValue;
 
 use super::error::PayloadError;
 
-/// Deepest nesting accepted. Known payloads have two levels. The bound keeps every later parser of the payload from running
-/// out of stack.
+/// Deepest nesting accepted; known payloads have two levels. The limit protects later parsers of the payload from a stack
+/// overflow.
 const MAX_DEPTH: usize = 32;
 
-/// The last of repeated keys wins, as in `JSON.parse` of browsers.
+/// If a key is repeated, the last one wins, as with `JSON.parse` in browsers.
 type Object<'a> = BTreeMap<String, &'a RawValue>;
 
 pub(super) struct Document<'a> {
     root: Object<'a>,
-    /// `None` if `Parameters` is present and not an object.
+    /// Empty if `Parameters` is missing; `None` if it is not an object.
     parameters: Option<Object<'a>>,
 }
 
-/// A key and the object it belongs to. Case and blanks must match exactly.
+/// A key and the object that contains it. Case and spaces must match exactly.
 #[derive(Clone, Copy)]
 pub(super) enum KeyPath {
     Root(&'static str),
     Parameter(&'static str),
 }
 
-/// A JSON value, as far as payloads of detectors need it.
+/// A JSON value, in as much detail as detector payloads need.
 pub(super) enum JsonValue<'a> {
     Null,
     Flag(bool),
@@ -58,7 +59,7 @@ impl<'a> Document<'a> {
         Ok(Self { root, parameters })
     }
 
-    /// Whether `Parameters` is present and not an object.
+    /// Whether `Parameters` is present but not an object.
     pub(super) fn has_broken_parameters(&self) -> bool {
         self.parameters.is_none()
     }
@@ -100,7 +101,7 @@ impl<'a> JsonValue<'a> {
         }
     }
 
-    /// A name for people: a string, or a number as it was written.
+    /// The value as a display name: a string, or a number as it was written.
     pub(super) fn as_name(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
@@ -109,7 +110,7 @@ impl<'a> JsonValue<'a> {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(super) fn is_null_or_blank(&self) -> bool {
         match self {
             Self::Null => true,
             Self::Text(text) => text.trim().is_empty(),
@@ -118,8 +119,8 @@ impl<'a> JsonValue<'a> {
     }
 }
 
-/// Refuses valid JSON that later readers could not parse: nested too deeply, or with an escape for half of a surrogate pair,
-/// which cannot be written in UTF-8.
+/// Refuses valid JSON that later readers could not parse: JSON that is nested too deeply, or that has the escape of an
+/// unpaired surrogate, such as `\ud83d` alone. UTF-8 cannot encode an unpaired surrogate.
 fn check_shape(json: &str) -> Result<(), PayloadError> {
     let mut depth: usize = 0;
     let mut in_string = false;
@@ -128,16 +129,16 @@ fn check_shape(json: &str) -> Result<(), PayloadError> {
         match byte {
             b'"' => in_string = !in_string,
             b'\\' => {
-                if is_half_pair(json, at) {
-                    return Err(PayloadError::HalfSurrogate);
+                if is_unpaired_surrogate(json, at) {
+                    return Err(PayloadError::UnpairedSurrogate);
                 }
-                // Skips the escaped character, which cannot end the string; both halves of a surrogate pair.
-                let skipped = if escaped_unit(json, at).is_some_and(is_surrogate) {
-                    10
+                // Skips one byte: an escaped quote does not end the string. Of a surrogate pair, both escapes are skipped.
+                let last_skipped = if escaped_unit(json, at).is_some_and(is_surrogate) {
+                    r"uD83D\uDE00".len() - 1
                 } else {
                     0
                 };
-                bytes.nth(skipped);
+                bytes.nth(last_skipped);
             }
             b'{' | b'[' if !in_string => {
                 depth += 1;
@@ -156,7 +157,7 @@ fn is_surrogate(unit: u16) -> bool {
     (0xD800..=0xDFFF).contains(&unit)
 }
 
-fn is_half_pair(json: &str, at: usize) -> bool {
+fn is_unpaired_surrogate(json: &str, at: usize) -> bool {
     let Some(first) = escaped_unit(json, at) else {
         return false;
     };
@@ -167,7 +168,7 @@ fn is_half_pair(json: &str, at: usize) -> bool {
             .is_none_or(|c| c.is_err())
 }
 
-/// The UTF-16 unit of an escape like `\u20ac` that begins at `at`.
+/// The UTF-16 code unit of the escape that begins at `at`, such as `\u20ac`; `None` if there is none.
 fn escaped_unit(json: &str, at: usize) -> Option<u16> {
     let digits = json.get(at..at + 6)?.strip_prefix("\\u")?;
     u16::from_str_radix(digits, 16).ok()

@@ -23,9 +23,9 @@ pub enum PayloadError {
     /// Not JSON. `NaN` and characters after the JSON are not JSON either.
     #[error("the payload is not JSON at line {} column {}", .0.line(), .0.column())]
     NotJson(#[source] serde_json::Error),
-    /// JSON with an escape for half of a surrogate pair, which is no character.
+    /// JSON with the escape of an unpaired surrogate, which is not a character.
     #[error("a text of the payload has half of a surrogate pair as a character")]
-    HalfSurrogate,
+    UnpairedSurrogate,
     /// JSON nested too deeply.
     #[error("the payload is nested deeper than {max}")]
     TooDeep {
@@ -64,7 +64,7 @@ impl PayloadError {
         match self {
             Self::TooLarge { .. } => DeadLetterReason::TooLarge,
             Self::NotUtf8(_) => DeadLetterReason::NotUtf8,
-            Self::NotJson(_) | Self::HalfSurrogate => DeadLetterReason::NotJson,
+            Self::NotJson(_) | Self::UnpairedSurrogate => DeadLetterReason::NotJson,
             Self::TooDeep { .. } => DeadLetterReason::TooDeep,
             Self::NotAnObject => DeadLetterReason::NotAnObject,
             Self::MissingSerial { .. } => DeadLetterReason::MissingSerial,

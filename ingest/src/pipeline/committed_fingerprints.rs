@@ -1,21 +1,22 @@
-//! Fingerprints of the payloads that this process committed last. Pure.
+//! Fingerprints of the payloads that this process committed most recently. Pure.
 //!
-//! After a lost connection the broker sends every unacknowledged message again. That can be a full receive window, which
-//! this process may have committed by then. The fingerprints stored with a device recognise only its last 64 payloads;
-//! these recognise everything that this process can have received without acknowledging it.
+//! After a lost connection the broker sends every unacknowledged message again. This process may have committed those
+//! messages already, and there can be a full receive window of them. The fingerprints stored with a device cover only its
+//! last 64 payloads. The fingerprints here cover every message that can be unacknowledged.
 
 use std::collections::{HashSet, VecDeque};
 
-/// Fingerprints of the payloads committed last, oldest first.
+/// Fingerprints of the payloads committed most recently.
 #[derive(Debug)]
 pub(super) struct CommittedFingerprints {
     known: HashSet<u64>,
+    /// The same fingerprints, oldest first.
     order: VecDeque<u64>,
     max: usize,
 }
 
 impl CommittedFingerprints {
-    /// Remembers the last `max` different payloads.
+    /// Creates an empty set that keeps the last `max` different fingerprints.
     pub(super) fn new(max: usize) -> Self {
         Self {
             known: HashSet::new(),
@@ -28,7 +29,7 @@ impl CommittedFingerprints {
         self.known.contains(&fingerprint)
     }
 
-    /// Remembers a payload that was committed.
+    /// Adds the fingerprint of a committed payload. Removes the oldest one if there are too many.
     pub(super) fn insert(&mut self, fingerprint: u64) {
         if !self.known.insert(fingerprint) {
             return;

@@ -5,7 +5,7 @@ use crate::alarm::ChangeKind;
 use crate::alarm_log::AlarmLogEntry;
 use crate::event::{self, Event};
 
-/// Retires a device. One whose state was lost is retired without knowing its alarms.
+/// Retires a device. If its state was lost, its alarms are unknown, and none of them is closed.
 pub(super) fn decide(mut draft: Draft<'_>, by: &str) -> Decision {
     let stored = draft.stored;
     if stored.state.latest.is_none() && !stored.lost {
@@ -15,7 +15,7 @@ pub(super) fn decide(mut draft: Draft<'_>, by: &str) -> Decision {
     let mut alarms = draft.alarms();
     alarms.retire();
     let (open, changes) = alarms.finish();
-    // Sent even if no alarm was open: clients would take a position without any event for a gap.
+    // Published even if no alarm was open: a position without an event would look like a gap to clients.
     let payload = event::device_alerts_changed(&stored.device, &changes, position, now);
     let envelope = event::to_raw(&Event {
         epoch: position.epoch,
@@ -29,15 +29,15 @@ pub(super) fn decide(mut draft: Draft<'_>, by: &str) -> Decision {
         alerts: None,
         changes: Some(&payload),
     });
-    // One entry for the device, which names the person even if no alarm was open, then one per closed alarm.
     let retired = |entry: AlarmLogEntry| AlarmLogEntry {
         change: Some(ChangeKind::Retired),
         by: Some(by.to_owned()),
         ..entry
     };
-    let lost = stored.lost.then(|| AlarmLogEntry::state_lost(now));
-    let device = retired(AlarmLogEntry::state_lost(now));
-    let closed = changes
+    let state_lost = stored.lost.then(|| AlarmLogEntry::state_lost(now));
+    // This entry names the person even if no alarm was open. Its base has no alarm and no change; `retired` sets the change.
+    let device_retired = retired(AlarmLogEntry::state_lost(now));
+    let alarms_closed = changes
         .iter()
         .map(|change| retired(AlarmLogEntry::of_change(change.kind, &change.alarm, now)));
     draft.state.position = position;
@@ -46,9 +46,14 @@ pub(super) fn decide(mut draft: Draft<'_>, by: &str) -> Decision {
         state: draft.state,
         event: Some(RenderedEvent {
             envelope: envelope.get().to_owned(),
+            // Retirement deletes the changes stream.
             changes: None,
         }),
-        log: lost.into_iter().chain([device]).chain(closed).collect(),
+        log: state_lost
+            .into_iter()
+            .chain([device_retired])
+            .chain(alarms_closed)
+            .collect(),
         changes,
         sample: None,
         alive: false,

@@ -28,7 +28,7 @@ pub(super) struct Load {
     /// Events published since the load began, at most [`MAX_KEPT`].
     pub(super) kept: Vec<Arc<PublishedEvent>>,
     /// More than [`MAX_KEPT`] events were published, so some were dropped.
-    pub(super) has_overrun: bool,
+    pub(super) has_overflowed: bool,
 }
 
 impl Joiner {
@@ -51,7 +51,7 @@ impl Load {
             joiners,
             is_repair,
             kept: Vec::new(),
-            has_overrun: false,
+            has_overflowed: false,
         }
     }
 
@@ -59,7 +59,7 @@ impl Load {
         if self.kept.len() < MAX_KEPT {
             self.kept.push(Arc::clone(event));
         } else {
-            self.has_overrun = true;
+            self.has_overflowed = true;
         }
     }
 }

@@ -84,7 +84,7 @@ impl Members {
             }
             member.position = event.position;
             let client = &member.client;
-            client.send_position(&self.device, event, with_broadcast);
+            client.send_published(&self.device, event, with_broadcast);
             if with_broadcast {
                 delivery.reached.insert(*id);
             }
