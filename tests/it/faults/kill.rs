@@ -94,8 +94,8 @@ async fn redis_that_syncs_always() -> Result<()> {
 /// delays the write for up to 2 s, and a kill within that time loses it. This happens on a busy disk.
 #[tokio::test]
 async fn redis_that_syncs_every_second() -> Result<()> {
-    // The 2 s, and the time from the acknowledgement of the broker to the commit.
-    const LOSS: Duration = Duration::from_secs(3);
+    // The 2 s, and the time from the acknowledgement of the broker to the commit on a busy machine.
+    const LOSS: Duration = Duration::from_secs(7);
     let mut scene = Scene::start(two_gateways()).await?;
     let kills = redis(&mut scene).await?;
     let what = "kill -9 of Redis, appendfsync everysec";
