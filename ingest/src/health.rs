@@ -148,7 +148,7 @@ pub(crate) fn serve(listener: TcpListener, router: Router, lifecycle: &Lifecycle
         loop {
             let permit = Arc::clone(&connections).acquire_owned();
             let accepted = async {
-                let permit = permit.await.context("the semaphore is never closed")?;
+                let permit = permit.await.context("the semaphore is closed")?;
                 anyhow::Ok((permit, listener.accept().await))
             };
             let (permit, accepted) = tokio::select! {

@@ -119,7 +119,9 @@ async fn keep_connected(context: &ConnectionContext) {
         };
         match end {
             ConnectionEnd::Stopped => return,
-            ConnectionEnd::TakenOver => return give_up(context, "the broker reports it").await,
+            ConnectionEnd::TakenOver => {
+                return give_up(context, "the broker reports a takeover").await;
+            }
             ConnectionEnd::Closed if short_subscriptions == MAX_SHORT_SUBSCRIPTIONS => {
                 return give_up(context, "the broker closed several connections in a row").await;
             }
@@ -152,8 +154,8 @@ async fn give_up(context: &ConnectionContext, reason: &str) {
         broker = context.broker,
         client_id = context.options.client_id(),
         reason,
-        "session taken over: another client uses our client id, and this process does not connect again; give every replica \
-         its own client id, then restart this one",
+        "session taken over: another client uses our client id. This process does not connect again. Give every replica a \
+         client id of its own, then restart this process",
     );
     context.status.apply(ConnectionEvent::TakenOver);
     context

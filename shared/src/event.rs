@@ -348,7 +348,7 @@ fn render_alert<'a>(
 
 /// Renders a value whose serialisation cannot fail, such as a struct of texts and numbers.
 pub(crate) fn to_raw<T: Serialize>(value: &T) -> Box<RawValue> {
-    serde_json::value::to_raw_value(value).expect("structs of texts and numbers always serialise")
+    serde_json::value::to_raw_value(value).expect("structs of strings and numbers always serialise")
 }
 
 /// Serialises a moment as RFC 3339 in UTC with milliseconds.

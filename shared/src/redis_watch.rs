@@ -44,7 +44,7 @@ pub struct RedisWatch {
     pub store: Store,
     /// When this process increments the canary.
     pub canary: CanaryRole,
-    /// Bounds for what is asserted again; `None` in a process that does not write history.
+    /// Bounds for what is written again; `None` in a process that does not write history.
     pub bounds: Option<Bounds>,
     /// Where observations are published.
     pub observation: watch::Sender<RedisObservation>,
@@ -97,12 +97,12 @@ impl RedisWatch {
             };
             if is_our_turn {
                 // A failure needs no handling: subscribers notice that the count does not change.
-                history.own_beat = self.store.beat().await.ok();
+                history.own_count = self.store.beat().await.ok();
             }
         }
     }
 
-    /// Reads epochs, retirements and the canary, and asserts again what is missing.
+    /// Reads epochs, retirements and the canary, and writes what is missing again.
     async fn check_data_once(&self, history: &mut CheckHistory) -> Result<(), StoreError> {
         let survey = self.store.survey().await?;
         if history.retired != survey.retired {
@@ -123,22 +123,22 @@ impl RedisWatch {
             // An ingest remembers more devices than a gateway that acknowledged now and then: it goes first.
             CanaryRole::FillIn => history.checks_with_missing > 2,
         };
-        // The new epochs are published only afterwards: whoever reads then finds what was asserted again.
+        // The new epochs are published only afterwards: whoever reads then finds what was written again.
         if is_due && !missing.is_empty() {
             apply::reassert(&self.store, &missing, self.bounds).await?;
         }
-        let own_beat = history.own_beat;
-        let mut has_beaten = false;
+        let own_count = history.own_count;
+        let mut has_changed = false;
         self.observation.send_if_modified(|observation| {
-            has_beaten = observation.canary != survey.canary;
+            has_changed = observation.canary != survey.canary;
             let is_other = *observation.epochs != *survey.epochs;
             observation.canary = survey.canary;
             if is_other {
                 observation.epochs = survey.epochs.into();
             }
-            has_beaten || is_other
+            has_changed || is_other
         });
-        let is_from_others = has_beaten && own_beat != Some(survey.canary);
+        let is_from_others = has_changed && own_count != Some(survey.canary);
         history.checks_without_others = if is_from_others {
             0
         } else {
@@ -154,7 +154,7 @@ struct CheckHistory {
     /// Highest retired seq of each partition.
     retired: Vec<Option<u64>>,
     /// The canary's count after this process incremented it last.
-    own_beat: Option<u64>,
+    own_count: Option<u64>,
     /// Checks in a row in which no other process had incremented the canary.
     checks_without_others: u32,
     /// Checks in a row in which something that was committed here was missing.

@@ -111,7 +111,7 @@ impl Store {
         self.connector.connections_made()
     }
 
-    /// Number of devices asserted again so far, because Redis had lost what was committed here.
+    /// Number of devices written again so far, because Redis had lost what was committed here.
     #[must_use]
     pub fn reasserted(&self) -> u64 {
         self.reasserted.load(Ordering::Relaxed)
@@ -142,7 +142,7 @@ impl Store {
         self.in_doubt.keep_unreported(device, changes);
     }
 
-    /// What this process committed for the device is not asserted again in this epoch: it cannot be.
+    /// What this process committed for the device is not written again in this epoch: it cannot be.
     pub(crate) fn give_up_reasserting(&self, device: &DeviceId, epoch: Epoch) {
         self.committed_states.give_up(device, epoch);
     }

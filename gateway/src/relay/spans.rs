@@ -100,7 +100,7 @@ fn child(traceparent: &str, device: &DeviceId) -> Span {
         { DEVICE_ID } = %device,
     );
     if let Err(error) = span.set_parent(parent) {
-        tracing::debug!(error = error_chain(&error), "cannot continue a trace");
+        tracing::debug!(error = error_chain(&error), "cannot join the remote trace");
     }
     span
 }

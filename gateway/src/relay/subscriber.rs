@@ -82,7 +82,7 @@ pub(super) async fn keep_connected(
         );
         match connect(&store, push_callback).await {
             Ok(Subscriber { connection, run_id }) => {
-                tracing::info!(generation, "listening to Redis");
+                tracing::info!(generation, "subscribed to Redis");
                 is_failure_logged = false;
                 let since = Instant::now();
                 connections.send_replace(Some(SubscriberConnection {
@@ -103,7 +103,7 @@ pub(super) async fn keep_connected(
                 tracing::warn!(
                     generation,
                     reason,
-                    "lost the connection for subscriptions, catching up later"
+                    "lost the subscriber connection, catching up once it is open again"
                 );
                 if since.elapsed() > STABLE_AFTER {
                     backoff.reset();
@@ -112,7 +112,7 @@ pub(super) async fn keep_connected(
             Err(error) if !is_failure_logged => {
                 is_failure_logged = true;
                 let error = error_chain(&error);
-                tracing::warn!(error, "cannot listen to Redis, trying again");
+                tracing::warn!(error, "cannot subscribe to Redis, trying again");
             }
             Err(_) => {}
         }
@@ -161,10 +161,10 @@ impl OpenConnection {
         } = self;
         let counts = &metrics.subscriber_lost;
         tokio::select! {
-            () = lost.cancelled() => (&counts.closed, "it was closed"),
-            () = until_silent(connection) => (&counts.silent, "it does not answer"),
+            () = lost.cancelled() => (&counts.closed, "the connection was closed"),
+            () = until_silent(connection) => (&counts.silent, "Redis does not answer"),
             () = until_deaf(observations.clone(), &canary_arrived) => {
-                (&counts.deaf, "it answers, but receives nothing that is published")
+                (&counts.deaf, "Redis answers, but no published message arrives")
             }
             () = until_elsewhere(observations.clone(), run_id_before, &run_id) => {
                 (&counts.elsewhere, "another server answers at the address now")

@@ -51,7 +51,7 @@ pub(crate) async fn list(State(context): State<RestContext>) -> Result<Response,
             }
             count += 1;
             let item = serde_json::to_vec(&item);
-            items.extend(item.expect("structs of texts and numbers always serialise"));
+            items.extend(item.expect("structs of strings and numbers always serialise"));
         }
     }
     let mut body = format!(r#"{{"success":true,"count":{count},"devices":["#).into_bytes();

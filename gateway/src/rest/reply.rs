@@ -16,7 +16,7 @@ pub(crate) fn ok<T: Serialize>(body: &T) -> Response {
 
 /// Any status with a body.
 pub(crate) fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
-    let bytes = serde_json::to_vec(body).expect("structs of texts and numbers always serialise");
+    let bytes = serde_json::to_vec(body).expect("structs of strings and numbers always serialise");
     bytes_of_json(status, bytes)
 }
 

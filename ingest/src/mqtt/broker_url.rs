@@ -49,7 +49,7 @@ impl FromStr for BrokerUrl {
                     tls,
                 })
             }
-            _ => Err("the URL names no host".to_owned()),
+            _ => Err("the URL has no host".to_owned()),
         }
     }
 }

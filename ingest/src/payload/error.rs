@@ -24,7 +24,7 @@ pub enum PayloadError {
     #[error("the payload is not JSON at line {} column {}", .0.line(), .0.column())]
     NotJson(#[source] serde_json::Error),
     /// JSON with the escape of an unpaired surrogate, which is not a character.
-    #[error("a text of the payload has half of a surrogate pair as a character")]
+    #[error("a string of the payload has an unpaired surrogate")]
     UnpairedSurrogate,
     /// JSON nested too deeply.
     #[error("the payload is nested deeper than {max}")]

@@ -487,7 +487,7 @@ fn a_payload_that_cannot_be_parsed_is_refused_with_a_reason() {
     for text in ["5", "[]", "null", "true", r#""text""#, " [{}] "] {
         check_refused(text, "not_an_object", "the payload is not a JSON object");
     }
-    let half = "a text of the payload has half of a surrogate pair as a character";
+    let half = "a string of the payload has an unpaired surrogate";
     for text in [
         r#"{"a":"\ud83d"}"#,
         r#"{"a":"\ud83d\u0041"}"#,

@@ -76,7 +76,7 @@ impl FromStr for RedisUrl {
             return Err("the scheme must be redis:// or rediss://".to_owned());
         }
         if url.host_str().is_none_or(str::is_empty) {
-            return Err("the URL names no host".to_owned());
+            return Err("the URL has no host".to_owned());
         }
         let info = text.into_connection_info().map_err(|err| err.to_string())?;
         let settings = info

@@ -157,7 +157,7 @@ fn parse<T: DeserializeOwned>(text: Option<&String>) -> Option<T> {
 }
 
 pub(super) fn json<T: Serialize>(value: &T) -> Vec<u8> {
-    serde_json::to_vec(value).expect("structs of texts and numbers always serialise")
+    serde_json::to_vec(value).expect("structs of strings and numbers always serialise")
 }
 
 /// Encodes a state and decodes it again.

@@ -72,7 +72,7 @@ impl CommittedStates {
         } else if !self.is_full.swap(true, Ordering::Relaxed) {
             tracing::error!(
                 devices = MAX_DEVICES,
-                "too many devices: the states of further ones cannot be written again if Redis loses them"
+                "too many devices: the states of further devices are not kept and cannot be written again if Redis loses them"
             );
         }
     }

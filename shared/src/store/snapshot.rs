@@ -66,7 +66,9 @@ impl Store {
         let mut part = || parts.next().unwrap_or(Value::Nil);
         let stored = self.loaded(device, Ok(part()))?.device()?;
         if stored.lost {
-            return Err(StoreError::Refused("its state cannot be read".to_owned()));
+            return Err(StoreError::Refused(
+                "the stored state cannot be read".to_owned(),
+            ));
         }
         let events = entries(part()).map_err(StoreError::Unavailable)?;
         let changes = entries(part()).map_err(StoreError::Unavailable)?;

@@ -125,7 +125,7 @@ impl FromStr for Endpoint {
         url.set_fragment(None);
         let sent = url.as_str().trim_end_matches('/').to_owned();
         if !is_bare || sent.len() > LONGEST {
-            return Err("the URL is too long, or names no host".to_owned());
+            return Err("the URL is too long, or has no host".to_owned());
         }
         Ok(Self { sent, shown })
     }

@@ -104,7 +104,7 @@ impl Scene {
         let load = std::mem::replace(&mut self.load, Load::idle());
         let ledger = load.stop(&self.stack).await?;
         let missing = ledger.missing(&self.stack).await?;
-        // A reading that was asserted again is not missing. But until then clients were sent an older state.
+        // A reading that was written again is not missing. But until then clients were sent an older state.
         let mut reasserted = 0.0;
         for ingest in &self.stack.ingests {
             reasserted += ingest.metric("ingest_reasserted_devices_total").await?;
