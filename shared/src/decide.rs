@@ -19,7 +19,7 @@ use crate::device::DeviceId;
 use crate::order::Class;
 use crate::position::{Epoch, Position};
 use crate::reading::Reading;
-use crate::rules::{Alarms, Facts};
+use crate::rules::{AlarmDetails, Alarms};
 use crate::state::{AlarmSettings, DeviceState, Latest};
 
 pub use reassert::CommittedState;
@@ -62,7 +62,7 @@ pub enum Input<'a> {
         settings: &'a AlarmSettings,
     },
     /// Somebody acknowledges an alarm.
-    Acknowledgement(Acknowledgement<'a>),
+    Acknowledge(AcknowledgeRequest<'a>),
     /// Somebody retires the device.
     Retirement {
         /// Name of the person.
@@ -87,9 +87,9 @@ pub struct Message<'a> {
     pub live_raw_message: Option<&'a RawValue>,
 }
 
-/// An acknowledgement.
+/// A request to acknowledge an alarm.
 #[derive(Clone, Copy, Debug)]
-pub struct Acknowledgement<'a> {
+pub struct AcknowledgeRequest<'a> {
     /// Id of the alarm.
     pub alarm_id: &'a str,
     /// Name of the person.
@@ -225,7 +225,7 @@ pub fn decide(
             listening_since,
             settings,
         } => deadline::decide(draft, listening_since, settings),
-        Input::Acknowledgement(request) => acknowledge::decide(draft, request),
+        Input::Acknowledge(request) => acknowledge::decide(draft, request),
         Input::Retirement { by } => retire::decide(draft, by),
         Input::Reassertion(committed) => reassert::decide(draft, committed),
     }
@@ -277,8 +277,8 @@ impl<'a> Draft<'a> {
 }
 
 impl Latest {
-    fn facts(&self) -> Facts<'_> {
-        Facts {
+    fn details(&self) -> AlarmDetails<'_> {
+        AlarmDetails {
             reading: &self.reading,
             value: self.reading.value,
         }

@@ -28,7 +28,7 @@ pub struct Alarms<'a> {
 
 /// What an alarm shows when it is raised or changes its level.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
+pub struct AlarmDetails<'a> {
     /// The reading that caused it; for a silent device, the latest reading.
     pub reading: &'a Reading,
     /// The value of that reading.
@@ -76,7 +76,7 @@ impl<'a> Alarms<'a> {
         condition: Condition,
         message: String,
         threshold: Option<Decimal>,
-        facts: Facts<'_>,
+        details: AlarmDetails<'_>,
     ) {
         let alarm = Alarm {
             id: format!(
@@ -89,13 +89,13 @@ impl<'a> Alarms<'a> {
             condition,
             message,
             threshold,
-            value: facts.value,
-            unit: facts.reading.unit.clone(),
-            gas_type: facts.reading.gas_type.clone(),
-            device_name: facts.reading.device_name.clone(),
+            value: details.value,
+            unit: details.reading.unit.clone(),
+            gas_type: details.reading.gas_type.clone(),
+            device_name: details.reading.device_name.clone(),
             raised_at: self.now,
             changed_at: self.now,
-            reading_timestamp: facts.reading.timestamp.clone(),
+            reading_timestamp: details.reading.timestamp.clone(),
             reached: self.position,
             acknowledged: None,
             seen_before: None,
@@ -149,7 +149,13 @@ impl<'a> Alarms<'a> {
     }
 
     /// Acknowledges an open alarm. Levels that only latching kept active are no longer active then.
-    pub fn acknowledge(&mut self, id: &str, by: &str, limits: &[gas::Limit; 3], facts: Facts<'_>) {
+    pub fn acknowledge(
+        &mut self,
+        id: &str,
+        by: &str,
+        limits: &[gas::Limit; 3],
+        details: AlarmDetails<'_>,
+    ) {
         // By id, not by kind: a newer release may keep several gas alarms.
         let Some(index) = self.open.iter().position(|alarm| alarm.id == id) else {
             return;
@@ -161,7 +167,7 @@ impl<'a> Alarms<'a> {
             alarm.latched = false;
         });
         if kind == Kind::Gas {
-            gas::release_returned_levels(self, limits, facts);
+            gas::release_returned_levels(self, limits, details);
         }
     }
 }

@@ -4,7 +4,7 @@ use super::{
     ApplyConfig, Bounds, Cause, DeviceId, Position, Store, StoreError, TraceContext, Work,
 };
 use crate::alarm::Alarm;
-use crate::decide::{Acknowledgement, Decision, Input, Outcome, StoredDevice, decide};
+use crate::decide::{AcknowledgeRequest, Decision, Input, Outcome, StoredDevice, decide};
 use crate::keys::MAX_CHANGES;
 
 /// A job for one device.
@@ -27,7 +27,7 @@ pub(super) enum Job<'a> {
     },
 }
 
-/// An acknowledgement.
+/// A request to acknowledge an alarm.
 pub(super) struct AcknowledgeJob<'a> {
     pub(super) device: &'a DeviceId,
     pub(super) alarm_id: &'a str,
@@ -152,7 +152,7 @@ impl AcknowledgeJob<'_> {
         } else {
             closed_alarm(store, self.device, self.alarm_id).await?
         };
-        let input = Input::Acknowledgement(Acknowledgement {
+        let input = Input::Acknowledge(AcknowledgeRequest {
             alarm_id: self.alarm_id,
             by: self.by,
             seen,

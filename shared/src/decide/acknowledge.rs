@@ -2,12 +2,12 @@
 
 use super::effects::{Effects, finish};
 use super::limits::plain_limits;
-use super::{Acknowledgement, Decision, Draft, Outcome};
+use super::{AcknowledgeRequest, Decision, Draft, Outcome};
 use crate::alarm::{self, Alarm, Change, ChangeKind};
 use crate::alarm_log::AlarmLogEntry;
 use crate::clock::Time;
 
-pub(super) fn decide(mut draft: Draft<'_>, request: Acknowledgement<'_>) -> Decision {
+pub(super) fn decide(mut draft: Draft<'_>, request: AcknowledgeRequest<'_>) -> Decision {
     let before = &draft.stored.state;
     let open = before
         .alarms
@@ -28,7 +28,7 @@ pub(super) fn decide(mut draft: Draft<'_>, request: Acknowledgement<'_>) -> Deci
     let changes = if let (Some(latest), Some(_)) = (&before.latest, open) {
         let mut alarms = draft.alarms();
         let limits = plain_limits(latest);
-        alarms.acknowledge(request.alarm_id, request.by, &limits, latest.facts());
+        alarms.acknowledge(request.alarm_id, request.by, &limits, latest.details());
         let (open, changes) = alarms.finish();
         draft.state.alarms = open;
         changes

@@ -38,17 +38,17 @@ pub(super) fn decide(
     // Silence counts only from when an ingest has been receiving messages.
     let alive_at = stored.last_message.unwrap_or_default().max(listening_since);
     let silent_ms = now.millis_since(alive_at);
-    let facts = latest.facts();
+    let details = latest.details();
     let mut alarms = draft.alarms();
     let limit_ms = millis(settings.offline_after);
     draft.state.memory.silence_limit_ms = limit_ms;
     if freshness(&draft.state, stored.last_message, now) == Freshness::Fresh {
-        gas::end_off_delays(&mut alarms, &limits(latest, settings), facts);
+        gas::end_off_delays(&mut alarms, &limits(latest, settings), details);
     } else {
         gas::cancel_off_delays(&mut alarms);
     }
     if silent_ms >= limit_ms {
-        alarms.raise_offline(silent_ms / 1_000, facts);
+        alarms.raise_offline(silent_ms / 1_000, details);
     }
     let (open, changes) = alarms.finish();
     draft.state.alarms = open;

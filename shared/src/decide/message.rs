@@ -152,19 +152,19 @@ fn evidence(latest: &Latest, settings: &AlarmSettings) -> Option<Evidence> {
 
 fn evaluate_latest(alarms: &mut Alarms<'_>, latest: &Latest, settings: &AlarmSettings) {
     let reading = &latest.reading;
-    let facts = latest.facts();
+    let details = latest.details();
     let may_clear = latest.in_order && !reading.unclear;
     alarms.set(
         Condition::SensorFault,
         reading.has_fault(),
         may_clear,
-        facts,
+        details,
     );
     alarms.set(
         Condition::ReadingInvalid,
         reading.value.is_none(),
         may_clear,
-        facts,
+        details,
     );
     let Some(evidence) = evidence(latest, settings) else {
         gas::cancel_off_delays(alarms);
@@ -173,8 +173,8 @@ fn evaluate_latest(alarms: &mut Alarms<'_>, latest: &Latest, settings: &AlarmSet
     if reading.has_fault() || reading.unclear {
         gas::cancel_off_delays(alarms);
     }
-    gas::evaluate(alarms, &limits(latest, settings), evidence, facts);
-    gas::evaluate_over_range(alarms, range_limit(reading, settings), evidence, facts);
+    gas::evaluate(alarms, &limits(latest, settings), evidence, details);
+    gas::evaluate_over_range(alarms, range_limit(reading, settings), evidence, details);
 }
 
 fn evaluate_late(
@@ -188,11 +188,11 @@ fn evaluate_late(
     };
     gas::evaluate_late(
         alarms,
-        (&limits(late, settings), value, late.facts()),
+        (&limits(late, settings), value, late.details()),
         (
             &limits(latest, settings),
             evidence(latest, settings),
-            latest.facts(),
+            latest.details(),
         ),
     );
 }

@@ -108,7 +108,7 @@ pub(super) fn decide(mut draft: Draft<'_>, committed: &CommittedState) -> Decisi
     if let Some(latest) = &draft.state.latest {
         for lost in committed.lost_acknowledgements(&draft.state) {
             let by = lost.acknowledged.as_ref().map_or("", |by| by.by.as_str());
-            alarms.acknowledge(&lost.id, by, &plain_limits(latest), latest.facts());
+            alarms.acknowledge(&lost.id, by, &plain_limits(latest), latest.details());
         }
     }
     let (open, acknowledged) = alarms.finish();

@@ -136,7 +136,7 @@ impl TestDevice {
     }
 
     pub(super) fn acknowledge_seen(&mut self, id: &str, seen: Position) -> Decision {
-        self.apply(Input::Acknowledgement(Acknowledgement {
+        self.apply(Input::Acknowledge(AcknowledgeRequest {
             alarm_id: id,
             by: "User",
             seen,

@@ -5,7 +5,7 @@
 //! deadband for the off-delay and, if the device latches the level, the alarm was acknowledged. The alarm shows the highest
 //! active level. Deadband, off-delay and latching are those of ISA-18.2.
 
-use super::{Alarms, Evidence, Facts};
+use super::{AlarmDetails, Alarms, Evidence};
 use crate::alarm::{ActiveLevel, Alarm, ChangeKind, Condition, Kind};
 use crate::clock::Time;
 use crate::decimal::Decimal;
@@ -50,7 +50,7 @@ pub fn evaluate(
     alarms: &mut Alarms<'_>,
     limits: &[Limit; 3],
     evidence: Evidence,
-    facts: Facts<'_>,
+    details: AlarmDetails<'_>,
 ) {
     let open = alarms.get(Kind::Gas);
     let before = open.and_then(|alarm| alarm.condition.level_index());
@@ -66,17 +66,17 @@ pub fn evaluate(
         .rposition(|limit| limit.is_reached(evidence.value));
     match (before, reached) {
         (None, Some(index)) => {
-            let (condition, message, threshold) = describe(limits, index, facts);
-            alarms.raise(condition, message, Some(threshold), facts);
+            let (condition, message, threshold) = describe(limits, index, details);
+            alarms.raise(condition, message, Some(threshold), details);
             alarms.adjust(Kind::Gas, |alarm| alarm.active_levels = levels);
         }
         (None, None) => {}
         (Some(before), reached) => {
             alarms.adjust(Kind::Gas, |alarm| alarm.active_levels = levels);
             if let Some(index) = reached.filter(|index| *index > before) {
-                change_level(alarms, ChangeKind::Escalated, limits, index, facts);
+                change_level(alarms, ChangeKind::Escalated, limits, index, details);
             }
-            release_returned_levels(alarms, limits, facts);
+            release_returned_levels(alarms, limits, details);
         }
     }
 }
@@ -84,10 +84,10 @@ pub fn evaluate(
 /// Raises the inactive levels that a late value reached, then evaluates the latest value against them at once.
 pub fn evaluate_late(
     alarms: &mut Alarms<'_>,
-    late: (&[Limit; 3], Decimal, Facts<'_>),
-    latest: (&[Limit; 3], Option<Evidence>, Facts<'_>),
+    late: (&[Limit; 3], Decimal, AlarmDetails<'_>),
+    latest: (&[Limit; 3], Option<Evidence>, AlarmDetails<'_>),
 ) {
-    let (limits, value, facts) = late;
+    let (limits, value, details) = late;
     let levels = alarms
         .get(Kind::Gas)
         .map(|alarm| alarm.active_levels.clone());
@@ -105,15 +105,15 @@ pub fn evaluate_late(
         may_lower: false,
         off_delay: std::time::Duration::ZERO,
     };
-    evaluate(alarms, limits, raise_only, facts);
-    let (limits, evidence, facts) = latest;
+    evaluate(alarms, limits, raise_only, details);
+    let (limits, evidence, details) = latest;
     if let Some(evidence) = evidence {
-        evaluate(alarms, limits, evidence, facts);
+        evaluate(alarms, limits, evidence, details);
     }
 }
 
 /// Ends the off-delays that are over, and releases their levels.
-pub fn end_off_delays(alarms: &mut Alarms<'_>, limits: &[Limit; 3], facts: Facts<'_>) {
+pub fn end_off_delays(alarms: &mut Alarms<'_>, limits: &[Limit; 3], details: AlarmDetails<'_>) {
     let now = alarms.now;
     for kind in [Kind::Gas, Kind::OverRange] {
         alarms.adjust(kind, |alarm| {
@@ -125,7 +125,7 @@ pub fn end_off_delays(alarms: &mut Alarms<'_>, limits: &[Limit; 3], facts: Facts
             }
         });
     }
-    release_returned_levels(alarms, limits, facts);
+    release_returned_levels(alarms, limits, details);
     clear_returned_over_range(alarms);
 }
 
@@ -157,7 +157,7 @@ pub fn evaluate_over_range(
     alarms: &mut Alarms<'_>,
     limit: Option<Limit>,
     evidence: Evidence,
-    facts: Facts<'_>,
+    details: AlarmDetails<'_>,
 ) {
     let open = alarms.get(Kind::OverRange);
     let exceeded_before = open.and_then(|alarm| alarm.threshold).map(|level| Limit {
@@ -181,9 +181,9 @@ pub fn evaluate_over_range(
     };
     if exceeds && !is_open {
         let message = Condition::OverRange
-            .level_message(Side::High, limit.level, &facts.reading.unit)
+            .level_message(Side::High, limit.level, &details.reading.unit)
             .unwrap_or_default();
-        alarms.raise(Condition::OverRange, message, Some(limit.level), facts);
+        alarms.raise(Condition::OverRange, message, Some(limit.level), details);
     }
     alarms.adjust(Kind::OverRange, |alarm| {
         alarm.active_levels = vec![Some(level)];
@@ -248,7 +248,7 @@ fn evaluate_return(
 pub(super) fn release_returned_levels(
     alarms: &mut Alarms<'_>,
     limits: &[Limit; 3],
-    facts: Facts<'_>,
+    details: AlarmDetails<'_>,
 ) {
     let Some(alarm) = alarms.get(Kind::Gas) else {
         return;
@@ -270,7 +270,7 @@ pub(super) fn release_returned_levels(
     alarms.adjust(Kind::Gas, |alarm| alarm.active_levels = levels);
     if highest < before {
         alarms.adjust(Kind::Gas, |alarm| alarm.latched = false);
-        change_level(alarms, ChangeKind::DeEscalated, limits, highest, facts);
+        change_level(alarms, ChangeKind::DeEscalated, limits, highest, details);
     }
     let was_latched = was_latched && highest == before;
     if is_latched && !was_latched {
@@ -298,18 +298,20 @@ fn change_level(
     what: ChangeKind,
     limits: &[Limit; 3],
     index: usize,
-    facts: Facts<'_>,
+    details: AlarmDetails<'_>,
 ) {
-    let (condition, message, threshold) = describe(limits, index, facts);
+    let (condition, message, threshold) = describe(limits, index, details);
     let (now, position) = (alarms.now, alarms.position);
     alarms.change(Kind::Gas, what, |alarm| {
         alarm.condition = condition;
         alarm.message = message;
         alarm.threshold = Some(threshold);
-        alarm.value = facts.value;
-        alarm.unit.clone_from(&facts.reading.unit);
+        alarm.value = details.value;
+        alarm.unit.clone_from(&details.reading.unit);
         alarm.changed_at = now;
-        alarm.reading_timestamp.clone_from(&facts.reading.timestamp);
+        alarm
+            .reading_timestamp
+            .clone_from(&details.reading.timestamp);
         if what == ChangeKind::Escalated {
             alarm.reached = position;
             alarm.acknowledged = None;
@@ -319,9 +321,13 @@ fn change_level(
 }
 
 /// Condition, message and threshold of an alarm at the level with this index.
-fn describe(limits: &[Limit; 3], index: usize, facts: Facts<'_>) -> (Condition, String, Decimal) {
+fn describe(
+    limits: &[Limit; 3],
+    index: usize,
+    details: AlarmDetails<'_>,
+) -> (Condition, String, Decimal) {
     let condition = Condition::gas(index);
     let limit = &limits[index];
-    let message = condition.level_message(limit.side, limit.level, &facts.reading.unit);
+    let message = condition.level_message(limit.side, limit.level, &details.reading.unit);
     (condition, message.unwrap_or_default(), limit.level)
 }

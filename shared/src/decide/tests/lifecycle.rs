@@ -259,7 +259,7 @@ fn a_closed_alarm_can_be_acknowledged_once() {
     let raised = device.send_value("300").changes[0].alarm.clone();
     let closed = device.send_value("100").changes[0].alarm.clone();
     assert_eq!(closed.state(), AlarmState::Cleared);
-    let input = Input::Acknowledgement(Acknowledgement {
+    let input = Input::Acknowledge(AcknowledgeRequest {
         alarm_id: &raised.id,
         by: "User",
         seen: device.stored.state.position,
