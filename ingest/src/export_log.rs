@@ -181,7 +181,7 @@ impl ExportedLine {
         };
         let (entry, raw) = match logged.entry {
             Ok(entry) => (entry, None),
-            Err(raw) => (AlarmLogEntry::state_lost(logged.written), Some(raw)),
+            Err(raw) => (AlarmLogEntry::empty(logged.written), Some(raw)),
         };
         let alarm = entry.alarm;
         let of = alarm.as_ref();

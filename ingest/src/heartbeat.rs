@@ -51,6 +51,8 @@ impl Heartbeat {
         let mut broker = self.broker.clone();
         loop {
             tokio::select! {
+                // A stop also changes the state of the broker's connection. It must not cause one more report.
+                biased;
                 () = lifecycle.soft().cancelled() => break,
                 _ = tick.tick() => {}
                 // A new subscription is reported at once.

@@ -41,13 +41,19 @@ impl AlarmLogEntry {
             alarm: Some(alarm.clone()),
             by: acknowledged.map(|by| by.by.clone()),
             seen: acknowledged.map(|_| alarm.reached.seq),
-            ..Self::state_lost(at)
+            ..Self::empty(at)
         }
     }
 
     /// The stored state of the device could not be read, or was gone.
     #[must_use]
     pub fn state_lost(at: Time) -> Self {
+        Self::empty(at)
+    }
+
+    /// An entry to be filled in.
+    #[must_use]
+    pub fn empty(at: Time) -> Self {
         Self {
             at,
             change: None,

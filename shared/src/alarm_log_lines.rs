@@ -35,7 +35,7 @@ impl AlarmLogLines {
                     device.id = %device.for_log(),
                     alarm.id = %alarm.id,
                     alarm.change = kind.code(),
-                    alarm.condition = %wire_word(&alarm.condition),
+                    alarm.condition = alarm.condition.code(),
                     alarm.severity = %wire_word(&alarm.condition.severity()),
                     trace_id = trace.map(|trace| tracing::field::display(trace.trace_id())),
                     held_back,

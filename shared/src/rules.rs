@@ -160,13 +160,12 @@ impl<'a> Alarms<'a> {
         let Some(index) = self.open.iter().position(|alarm| alarm.id == id) else {
             return;
         };
-        let kind = self.open[index].kind();
         let acknowledgement = Acknowledgement::new(by, self.now);
         self.change_at(index, ChangeKind::Acknowledged, |alarm| {
             alarm.acknowledged = Some(acknowledgement);
             alarm.latched = false;
         });
-        if kind == Kind::Gas {
+        if self.get(Kind::Gas).is_some_and(|alarm| alarm.id == id) {
             gas::release_returned_levels(self, limits, details);
         }
     }

@@ -129,7 +129,9 @@ async fn commit(
     if let Some(err) = failed {
         return Err(err);
     }
-    undecided.extend(load(store, items, &reload).await?);
+    if !reload.is_empty() {
+        undecided.extend(load(store, items, &reload).await?);
+    }
     Ok(undecided)
 }
 

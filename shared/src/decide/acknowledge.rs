@@ -59,7 +59,7 @@ fn escalated(mut draft: Draft<'_>, alarm: Alarm, by: &str, seen: u64) -> Decisio
         alarm: Some(alarm),
         by: Some(by.to_owned()),
         seen: Some(seen),
-        ..AlarmLogEntry::state_lost(draft.now)
+        ..AlarmLogEntry::empty(draft.now)
     });
     finish(draft, Effects::of(Outcome::Escalated))
 }

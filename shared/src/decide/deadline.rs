@@ -14,9 +14,10 @@ pub(super) fn next(state: &DeviceState, alive_at: Time, settings: &AlarmSettings
         .alarm(Kind::DeviceOffline)
         .is_none()
         .then(|| alive_at + settings.offline_after);
-    let off_delay = state
-        .alarms
+    // Only of the alarms whose off-delays this release ends. Any other would stay due, and be written again at every look.
+    let off_delay = gas::WITH_OFF_DELAY
         .iter()
+        .filter_map(|kind| state.alarm(*kind))
         .filter_map(gas::next_off_delay_end)
         .min();
     match [silence, off_delay].into_iter().flatten().min() {

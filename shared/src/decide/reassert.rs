@@ -51,11 +51,9 @@ impl CommittedState {
             Ordering::Greater => true,
             Ordering::Equal => stored.state.position.epoch != self.state.position.epoch,
             Ordering::Less => {
-                let is_unknown = |own: &Alarm| {
-                    stored.state.alarm(own.kind()).is_none()
-                        && !stored.state.has_passed(own.reached)
-                };
-                self.state.alarms.iter().any(is_unknown)
+                let (_, unpaired) = merge::pair(&stored.state.alarms, &self.state.alarms);
+                let is_unknown = |own: &&Alarm| !stored.state.has_passed(own.reached);
+                unpaired.iter().any(is_unknown)
                     || self.lost_acknowledgements(&stored.state).next().is_some()
             }
         }

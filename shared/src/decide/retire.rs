@@ -35,8 +35,8 @@ pub(super) fn decide(mut draft: Draft<'_>, by: &str) -> Decision {
         ..entry
     };
     let state_lost = stored.lost.then(|| AlarmLogEntry::state_lost(now));
-    // This entry names the person even if no alarm was open. Its base has no alarm and no change; `retired` sets the change.
-    let device_retired = retired(AlarmLogEntry::state_lost(now));
+    // This entry names the person even if no alarm was open.
+    let device_retired = retired(AlarmLogEntry::empty(now));
     let alarms_closed = changes
         .iter()
         .map(|change| retired(AlarmLogEntry::of_change(change.kind, &change.alarm, now)));

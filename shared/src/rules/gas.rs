@@ -45,6 +45,9 @@ impl Limit {
     }
 }
 
+/// The alarms that have off-delays.
+pub const WITH_OFF_DELAY: [Kind; 2] = [Kind::Gas, Kind::OverRange];
+
 /// Evaluates a value against the three levels.
 pub fn evaluate(
     alarms: &mut Alarms<'_>,
@@ -57,7 +60,7 @@ pub fn evaluate(
     let mut levels = open
         .map(|alarm| alarm.active_levels.clone())
         .unwrap_or_default();
-    levels.resize(limits.len(), None);
+    levels.resize(levels.len().max(limits.len()), None);
     for (level, limit) in levels.iter_mut().zip(limits) {
         *level = evaluate_level(level.take(), limit, evidence, alarms.now);
     }
@@ -115,7 +118,7 @@ pub fn evaluate_late(
 /// Ends the off-delays that are over, and releases their levels.
 pub fn end_off_delays(alarms: &mut Alarms<'_>, limits: &[Limit; 3], details: AlarmDetails<'_>) {
     let now = alarms.now;
-    for kind in [Kind::Gas, Kind::OverRange] {
+    for kind in WITH_OFF_DELAY {
         alarms.adjust(kind, |alarm| {
             for level in alarm.active_levels.iter_mut().flatten() {
                 if level.off_delay_ends.is_some_and(|end| end <= now) {
@@ -131,7 +134,7 @@ pub fn end_off_delays(alarms: &mut Alarms<'_>, limits: &[Limit; 3], details: Ala
 
 /// Cancels the running off-delays, because the present value is unknown or not trusted.
 pub fn cancel_off_delays(alarms: &mut Alarms<'_>) {
-    for kind in [Kind::Gas, Kind::OverRange] {
+    for kind in WITH_OFF_DELAY {
         alarms.adjust(kind, |alarm| {
             for level in alarm.active_levels.iter_mut().flatten() {
                 level.off_delay_ends = None;
@@ -174,10 +177,16 @@ pub fn evaluate_over_range(
     let exceeds = evidence.value > limit.level;
     let is_open = open.is_some();
     let before = open.and_then(|alarm| alarm.active_levels.first().cloned().flatten());
+    let before = before.unwrap_or_default();
     let level = if exceeds {
-        ActiveLevel::default()
+        ActiveLevel {
+            latching: false,
+            off_delay_ends: None,
+            returned: false,
+            ..before
+        }
     } else {
-        evaluate_return(before.unwrap_or_default(), &limit, evidence, alarms.now)
+        evaluate_return(before, &limit, evidence, alarms.now)
     };
     if exceeds && !is_open {
         let message = Condition::OverRange

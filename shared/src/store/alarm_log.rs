@@ -41,17 +41,16 @@ impl LoggedEntry {
 
 impl Store {
     /// A page of a partition's alarm log, newest first: entries older than `before`, a row id of that partition, and not
-    /// older than `since`. Without `before` the page starts at `until`. An empty page is the end of the log.
+    /// older than `since`. An empty page is the end of the log.
     pub async fn alarm_log(
         &self,
         partition: u16,
         before: Option<&str>,
         since: Option<Time>,
-        until: Option<Time>,
     ) -> Result<Vec<LoggedEntry>, StoreError> {
         let newest = match before.and_then(stream_id_of_row) {
             Some(id) => format!("({id}"),
-            None => stream_bound(until, "+"),
+            None => "+".to_owned(),
         };
         let answer = self
             .run(|_, pipe| {

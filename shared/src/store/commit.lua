@@ -13,6 +13,7 @@ local _, started_rev, started_epoch, seq, envelope, changes_payload, changed_ala
 local sample, max_events, max_changes, max_quarantine = unpack(ARGV, 10, 13)
 local history_max, history_age_ms, log_max, log_age_ms, is_lost, field_count = unpack(ARGV, 14, 19)
 local first_field = 20
+local max_lost_fields = 1000
 -- Answer: {'ok', server time in ms}, or a changed state or refusal as in state.lua.
 
 local now = time_ms()
@@ -24,6 +25,10 @@ local refusal = wrong_type({
   [events_key] = 'stream', [changes_key] = 'stream', [log_key] = 'stream', [history_key] = 'stream', [quarantine_key] = 'stream',
 })
 if refusal then return refusal end
+-- A lost state is copied whole into one stream entry, which Lua can do with some thousand arguments.
+if is_lost == '1' and redis.call('HLEN', device_key) > max_lost_fields then
+  return refused(device_key, 'has more than ' .. max_lost_fields .. ' fields')
+end
 
 if seq ~= '' then
   -- If a stream is ahead of the state, the decision is made again with a seq above both.

@@ -169,7 +169,7 @@ async fn a_commit_writes_state_streams_log_and_indexes_together() {
     let devices = store.devices().await.expect("an answer");
     assert_eq!(devices.len(), 1);
     let log = store
-        .alarm_log(device.partition(8), None, None, None)
+        .alarm_log(device.partition(8), None, None)
         .await
         .expect("an answer");
     assert_eq!(log.len(), 1);
@@ -188,7 +188,7 @@ async fn a_commit_writes_state_streams_log_and_indexes_together() {
         Some(&b"{}"[..])
     );
     let before = store
-        .alarm_log(device.partition(8), Some(&log[0].id), None, None)
+        .alarm_log(device.partition(8), Some(&log[0].id), None)
         .await;
     assert!(
         before.expect("an answer").is_empty(),
@@ -329,7 +329,7 @@ async fn an_acknowledgement_never_covers_an_escalation_that_happens_at_the_same_
         "acknowledged {escalated} times after and {covered} times before the escalation"
     );
     let log = store
-        .alarm_log(device.partition(8), None, None, None)
+        .alarm_log(device.partition(8), None, None)
         .await
         .expect("an answer");
     let acknowledged = log
@@ -425,7 +425,7 @@ async fn an_unreadable_state_is_quarantined_and_replaced_by_the_next_reading() {
     }
     assert_eq!(stream_length(&mut redis, &keys.quarantine()).await, 5);
     let log = store
-        .alarm_log(device.partition(8), None, None, None)
+        .alarm_log(device.partition(8), None, None)
         .await
         .expect("an answer");
     assert_eq!(
@@ -633,7 +633,7 @@ async fn an_acknowledgement_with_a_future_position_covers_only_what_was_stored()
     let answer = acknowledge(&store, &device, id, "User", Some(future)).await;
     assert_eq!(answer.expect("an answer").answer, Acknowledged::Covered);
     let log = store
-        .alarm_log(device.partition(8), None, None, None)
+        .alarm_log(device.partition(8), None, None)
         .await
         .expect("an answer");
     assert_eq!(

@@ -46,7 +46,7 @@ fn entry(seconds: i64, change: ChangeKind, alarm: Alarm) -> LoggedEntry {
     logged(AlarmLogEntry {
         change: Some(change),
         alarm: Some(alarm),
-        ..AlarmLogEntry::state_lost(at(seconds))
+        ..AlarmLogEntry::empty(at(seconds))
     })
 }
 
@@ -69,7 +69,7 @@ fn acknowledged(seconds: i64, by: &str, seq: u64, alarm: Alarm) -> LoggedEntry {
         alarm: Some(alarm),
         by: Some(by.to_owned()),
         seen: Some(seq),
-        ..AlarmLogEntry::state_lost(at(seconds))
+        ..AlarmLogEntry::empty(at(seconds))
     })
 }
 
@@ -113,7 +113,7 @@ fn check(oldest_first: Vec<LoggedEntry>, expected: &[(Condition, Option<&str>, A
 fn retired(seconds: i64) -> LoggedEntry {
     logged(AlarmLogEntry {
         change: Some(ChangeKind::Retired),
-        ..AlarmLogEntry::state_lost(at(seconds))
+        ..AlarmLogEntry::empty(at(seconds))
     })
 }
 
@@ -331,6 +331,19 @@ fn filters_compare_exactly_and_both_ends_are_inclusive() {
     check_filter("start_date=2026-01-28&end_date=2026-01-29", true);
     check_filter("end_date=2026-01-28", false);
     check_filter("sort=up", true);
+}
+
+/// Conditions that this release does not know are kept in memory for ever. A client must not be able to fill that.
+#[test]
+fn words_of_clients_are_not_kept() {
+    for number in 0..300 {
+        check_filter(
+            &format!("alarm_type=word_{number}&severity=word_{number}"),
+            false,
+        );
+    }
+    let word: Condition = serde_json::from_str(r#""led_mismatch""#).expect("room for a condition");
+    assert_eq!(word.code(), "led_mismatch");
 }
 
 #[test]

@@ -33,9 +33,10 @@ pub(super) fn merge(
         log: Vec::new(),
     };
     let state = &committed.state;
-    for other in &stored.alarms {
+    let (pairs, unpaired) = pair(&stored.alarms, &state.alarms);
+    for (other, own) in pairs {
         let own_is_later = is_newer && state.has_passed(other.reached);
-        match state.alarm(other.kind()) {
+        match own {
             Some(own) if own.id == other.id => {
                 let other_is_later = stored.has_passed(own.reached);
                 let other_is_higher = level(other) > level(own);
@@ -69,8 +70,8 @@ pub(super) fn merge(
             None => merged.open.push(other.clone()),
         }
     }
-    for own in &state.alarms {
-        if stored.alarm(own.kind()).is_none() && !stored.has_passed(own.reached) {
+    for own in unpaired {
+        if !stored.has_passed(own.reached) {
             merged.log(ChangeKind::Raised, own);
             if own.acknowledged.is_some() {
                 merged.log(ChangeKind::Acknowledged, own);
@@ -82,6 +83,24 @@ pub(super) fn merge(
         .open
         .sort_by(|a, b| (a.raised_at, &a.id).cmp(&(b.raised_at, &b.id)));
     merged
+}
+
+/// Pairs each stored alarm with ours: the one with the same id, else one of the same kind that has no such partner. Also
+/// returns our alarms without a partner. A newer release may keep several gas alarms of one device.
+pub(super) fn pair<'a>(
+    stored: &'a [Alarm],
+    ours: &'a [Alarm],
+) -> (Vec<(&'a Alarm, Option<&'a Alarm>)>, Vec<&'a Alarm>) {
+    let is_stored = |own: &&Alarm| stored.iter().any(|other| other.id == own.id);
+    let mut unpaired: Vec<&Alarm> = ours.iter().filter(|own| !is_stored(own)).collect();
+    let partner = |other: &Alarm| {
+        ours.iter().find(|own| own.id == other.id).or_else(|| {
+            let index = unpaired.iter().position(|own| own.kind() == other.kind())?;
+            Some(unpaired.remove(index))
+        })
+    };
+    let partners: Vec<Option<&Alarm>> = stored.iter().map(partner).collect();
+    (stored.iter().zip(partners).collect(), unpaired)
 }
 
 impl Merged {

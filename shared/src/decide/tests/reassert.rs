@@ -550,3 +550,47 @@ fn the_acknowledgement_that_ended_an_alarm_is_published_with_its_end() {
         assert_eq!(by, Some("User"));
     }
 }
+
+/// A second gas alarm, as a newer release may keep it for a level on the other side.
+fn add_second_gas_alarm(device: &mut TestDevice) -> Alarm {
+    let mut second = device.gas_alarm().cloned().expect("a gas alarm");
+    second.id = "low_OTSM-0114_1".to_owned();
+    device.stored.state.alarms.push(second.clone());
+    second
+}
+
+fn open_ids(device: &TestDevice) -> Vec<String> {
+    let alarms = device.stored.state.alarms.iter();
+    alarms.map(|alarm| alarm.id.clone()).collect()
+}
+
+#[test]
+fn of_two_gas_alarms_each_is_merged_with_itself() {
+    let mut device = TestDevice::new();
+    device.send_value("300");
+    add_second_gas_alarm(&mut device);
+    let both = open_ids(&device);
+    let stored = device.stored.clone();
+    device.send_value("310");
+    let committed = committed_state(&device);
+    let mut device = after_rollback_to(&stored, &device);
+    let decision = reassert(&mut device, &committed);
+    assert_eq!(open_ids(&device), both);
+    assert!(decision.changes.is_empty(), "{:?}", decision.changes);
+}
+
+#[test]
+fn a_second_gas_alarm_that_only_the_process_knows_is_kept() {
+    let mut device = TestDevice::new();
+    device.send_value("300");
+    let stored = device.stored.clone();
+    device.send_value("310");
+    let mut second = add_second_gas_alarm(&mut device);
+    second.reached = device.stored.state.position;
+    *device.stored.state.alarms.last_mut().expect("the second") = second;
+    let both = open_ids(&device);
+    let committed = committed_state(&device);
+    let mut device = after_rollback_to(&stored, &device);
+    reassert(&mut device, &committed);
+    assert_eq!(open_ids(&device), both);
+}

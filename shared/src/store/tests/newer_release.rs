@@ -1,9 +1,14 @@
 //! A newer release has written the state: what this one does not know is kept when it writes the state back.
 
 use serde_json::{Value, json};
+use test_support::eventually::LATE;
 
 use super::*;
 use crate::alarm::Kind;
+use crate::decide::Deadline;
+
+/// A time in the past at which something is due that only the newer release knows.
+const DUE: i64 = 1_000;
 
 fn hash(device: &DeviceId) -> String {
     PartitionKeys::new(device.partition(8)).device(device)
@@ -33,6 +38,7 @@ async fn write_as_a_newer_release(raw: &mut MultiplexedConnection) {
         mismatch["id"] = json!("mismatch_1");
         mismatch["condition"] = json!("led_mismatch");
         mismatch["latch_group"] = json!("b");
+        mismatch["holds"][0]["due"] = json!(DUE);
         alarms.as_array_mut().expect("a list").push(mismatch);
     })
     .await;
@@ -107,6 +113,95 @@ async fn what_a_newer_release_stored_is_kept_by_an_acknowledgement() {
     assert_eq!(latest["judged_by"], "plan-7");
 }
 
+/// Everything that [`write_as_a_newer_release`] wrote is still there, apart from the parts of the latest reading.
+async fn check_kept(raw: &mut MultiplexedConnection) {
+    let alarms = field(raw, "alarms").await;
+    let of = |condition: &str| {
+        let mut alarms = alarms.as_array().expect("a list").iter();
+        let found = alarms.find(|alarm| alarm["condition"] == condition);
+        found
+            .cloned()
+            .unwrap_or_else(|| panic!("{condition}: {alarms:?}"))
+    };
+    let (gas, mismatch) = (of("alarm_level_1"), of("led_mismatch"));
+    assert_eq!(gas["peak"]["value"], 312.5);
+    assert_eq!(gas["holds"][0]["count"], 3);
+    assert_eq!(mismatch["latch_group"], "b");
+    assert_eq!(
+        mismatch["holds"][0]["due"], DUE,
+        "its off-delay is not ours"
+    );
+    assert_eq!(field(raw, "order").await["minima"], json!([1, 2, 3]));
+    let memory = field(raw, "memory").await;
+    assert_eq!(memory["hysteresis"], json!([5, null, 0.5]));
+}
+
+#[tokio::test]
+async fn what_a_newer_release_stored_is_kept_by_a_deadline() {
+    let server = RedisServer::start().await;
+    let store = server.store();
+    let mut raw = server.connect().await;
+    commit_reading(&store, DEVICE, "300", 0).await;
+    write_as_a_newer_release(&mut raw).await;
+
+    let mut config = apply_config();
+    config.settings.offline_after = Duration::from_millis(1);
+    let listening_since = Time::from_millis(1);
+    // The silence is longer than its limit as soon as the clock of Redis has moved.
+    tokio::time::timeout(LATE, async {
+        loop {
+            let work = Work {
+                device: device(),
+                cause: Cause::Deadline { listening_since },
+                trace: None,
+            };
+            let mut applied = apply(&store, &[work], &config).await;
+            let decision = applied.remove(0).expect("committed").decision;
+            if decision.state.alarm(Kind::DeviceOffline).is_some() {
+                assert_eq!(decision.deadline, Deadline::Never, "nothing of ours is due");
+                break;
+            }
+        }
+    })
+    .await
+    .expect("the device is silent");
+    check_kept(&mut raw).await;
+    let latest = field(&mut raw, "latest").await;
+    assert_eq!(latest["reading"]["firmware"], "2.1");
+    assert_eq!(latest["judged_by"], "plan-7");
+}
+
+#[tokio::test]
+async fn what_a_newer_release_stored_is_kept_by_a_reassertion() {
+    let server = RedisServer::start().await;
+    let store = server.store();
+    let mut raw = server.connect().await;
+    commit_reading(&store, DEVICE, "300", 0).await;
+    write_as_a_newer_release(&mut raw).await;
+    commit_reading(&store, DEVICE, "310", 5).await;
+    reassert::delete_all_data(&server).await;
+    assert!(store.survey().await.is_err(), "its epochs are gone");
+    commit_reading(&store, DEVICE, "320", 10).await;
+    check_kept(&mut raw).await;
+}
+
+#[tokio::test]
+async fn an_alarm_of_a_newer_release_ends_with_its_device() {
+    let server = RedisServer::start().await;
+    let store = server.store();
+    let mut raw = server.connect().await;
+    commit_reading(&store, DEVICE, "300", 0).await;
+    write_as_a_newer_release(&mut raw).await;
+    let retired = crate::apply::retire(&store, &device(), "User").await;
+    let retired = retired.expect("answers");
+    let closed: Vec<&str> = retired
+        .changes
+        .iter()
+        .map(|c| c.alarm.condition.code())
+        .collect();
+    assert_eq!(closed, ["alarm_level_1", "led_mismatch"]);
+}
+
 #[tokio::test]
 async fn an_alarm_of_a_newer_release_is_shown_and_never_cleared() {
     let server = RedisServer::start().await;
@@ -142,7 +237,7 @@ async fn a_log_entry_of_a_newer_release_is_read() {
         .await
         .expect("stored");
     let log = store
-        .alarm_log(device().partition(8), None, None, None)
+        .alarm_log(device().partition(8), None, None)
         .await
         .expect("reads");
     let change = readable_entry(&log[0]).change.expect("a change");

@@ -44,7 +44,7 @@ async fn after_all_data_was_deleted_the_state_is_reasserted_before_the_next_read
         "the latest reading before the loss, and the new one"
     );
     let partition = device.partition(8);
-    let log = store.alarm_log(partition, None, None, None).await;
+    let log = store.alarm_log(partition, None, None).await;
     let log: Vec<_> = log
         .expect("an answer")
         .into_iter()
@@ -183,7 +183,7 @@ async fn a_device_that_another_process_retired_is_not_reasserted_and_a_lost_one_
     );
 }
 
-async fn delete_all_data(server: &RedisServer) {
+pub(super) async fn delete_all_data(server: &RedisServer) {
     redis::cmd("FLUSHALL")
         .exec_async(&mut server.connect().await)
         .await
