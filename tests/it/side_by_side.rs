@@ -66,11 +66,14 @@ async fn clients_of_both_releases_see_the_same_alarms() -> Result<()> {
     for device in &devices {
         stack.shows(device.serial(), 10).await?;
     }
+    // The markers: what precedes them in order has arrived when they have.
+    for device in &devices {
+        device.send(11).await?;
+    }
     for serial in SERIALS {
-        let last = last_seq(&stack, serial).await?;
         let mut seen = Vec::new();
         for browser in &browsers {
-            seen.push(changes_up_to(browser, serial, last).await?);
+            seen.push(changes_before_marker(browser, serial).await?);
         }
         ensure!(seen[0] == seen[1], "{serial}: {seen:#?}");
         ensure!(seen[0].len() > ROUNDS, "{serial}: {seen:#?}");
@@ -128,19 +131,12 @@ async fn acknowledge_open(stack: &Stack, gateway: usize) -> Result<()> {
     Ok(())
 }
 
-async fn last_seq(stack: &Stack, serial: &str) -> Result<u64> {
-    let browser = stack.browser().await?;
-    let answer = browser.subscribe(serial).await?;
-    answer["seq"].as_u64().context("a seq")
-}
-
-/// The alarm changes of a device that a browser has seen, when it has seen everything up to this position.
-async fn changes_up_to(browser: &Browser, serial: &str, last: u64) -> Result<Vec<Value>> {
-    eventually(&format!("position {last} of {serial}"), async || {
-        let names = ["device:data", "device:alerts:changed"];
-        let seen = names.iter().flat_map(|name| browser.events(name, serial));
-        let newest = seen.filter_map(|event| event["seq"].as_u64()).max();
-        ensure!(newest >= Some(last), "{newest:?}");
+/// The alarm changes of a device that a browser received before the reading of 11.
+async fn changes_before_marker(browser: &Browser, serial: &str) -> Result<Vec<Value>> {
+    eventually(&format!("the marker of {serial}"), async || {
+        let seen = browser.events("device:data", serial);
+        let mut values = seen.iter().map(|event| &event["data"]["sensor_reading"]);
+        ensure!(values.any(|value| *value == 11), "{:?}", seen.last());
         Ok(())
     })
     .await?;

@@ -70,12 +70,16 @@ async fn detectors_continue_where_the_release_before_left_them() -> Result<()> {
     })
     .await?;
 
-    // A detector that was offline is online again, and a retired one starts above its old positions.
+    // A detector that was offline is online again, and so is a retired one.
     for serial in ["OTSM-OFFLINE", "OTSM-RETIRED"] {
         stack.device(serial).send(7).await?;
         let latest = stack.shows(serial, 7).await?;
         assert_eq!(latest["alarm_status"], "NORMAL", "{serial}");
     }
+    // The retired one was at seq 2. Clients have seen that, so it continues above.
+    let answer = browser.subscribe("OTSM-RETIRED").await?;
+    let seq = answer["seq"].as_u64().context("a seq")?;
+    ensure!(seq > 2, "{answer}");
     let log = stack.get("/alarm-logs?limit=1000").await?.expect(200)?;
     ensure!(!log.to_string().contains("state_lost"), "{log}");
     stack.pass()
