@@ -32,7 +32,7 @@ impl AlarmLogEntry {
         self.by.as_deref().zip(self.seen)
     }
 
-    /// Creates the entry of an alarm change. An acknowledgement covers the highest level that the alarm has reached.
+    /// Creates the entry of an alarm change. An acknowledgement covers the alarm's last raise or escalation.
     pub(crate) fn of_change(change: ChangeKind, alarm: &Alarm, at: Time) -> Self {
         let acknowledged = alarm.acknowledged.as_ref();
         let acknowledged = acknowledged.filter(|_| change == ChangeKind::Acknowledged);
