@@ -139,7 +139,7 @@ impl Config {
         Self::from_args(args)
     }
 
-    /// All settings that are out of range or contradict each other, one sentence each.
+    /// Returns all settings that are out of range or contradict each other, one sentence each.
     pub fn validate(&self) -> Vec<String> {
         let mut problems = self.mqtt.validate();
         if self.offline_after < Duration::from_secs(1) {
@@ -163,7 +163,7 @@ impl Config {
         problems
     }
 
-    /// The settings of the alarm rules.
+    /// Returns the settings of the alarm rules.
     pub fn settings(&self) -> AlarmSettings {
         AlarmSettings {
             offline_after: self.offline_after,
@@ -173,7 +173,7 @@ impl Config {
         }
     }
 
-    /// The settings of the payload parser.
+    /// Returns the settings of the payload parser.
     pub fn format(&self) -> Format {
         Format {
             utc_offset_seconds: self.device_utc_offset,

@@ -1,6 +1,6 @@
-//! Why a message becomes a dead letter.
+//! The reasons for dead letters.
 
-/// Why a message can never be processed.
+/// The reason why a message can never be processed and becomes a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeadLetterReason {
     /// The payload is longer than `--max-payload-bytes`.
@@ -24,7 +24,7 @@ pub enum DeadLetterReason {
 }
 
 impl DeadLetterReason {
-    /// Every reason, as [`DeadLetterReason::code`] spells it.
+    /// The codes of all reasons, in the order of the variants.
     pub const CODES: [&'static str; 9] = [
         "too_large",
         "not_utf8",
@@ -37,7 +37,7 @@ impl DeadLetterReason {
         "commit_failed",
     ];
 
-    /// The reason in dead letters, log lines, spans and metrics.
+    /// Returns the code of the reason in dead letters, log lines, spans and metrics.
     #[must_use]
     pub fn code(self) -> &'static str {
         Self::CODES[self as usize]

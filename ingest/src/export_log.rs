@@ -101,10 +101,10 @@ async fn export(args: Args) -> anyhow::Result<()> {
             }
         };
         last = Some(line.written);
-        let written = serde_json::to_writer(&mut out, &ExportedLine::of(line))
+        let write_result = serde_json::to_writer(&mut out, &ExportedLine::of(line))
             .map_err(io::Error::from)
             .and_then(|()| out.write_all(b"\n"));
-        if is_closed(written)? {
+        if is_closed(write_result)? {
             return Ok(());
         }
     }
@@ -117,9 +117,9 @@ async fn export(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether the reader of our output has closed it (`| head`), which is not an error.
-fn is_closed(written: io::Result<()>) -> anyhow::Result<bool> {
-    match written {
+/// Whether writing failed because the reader closed our output (`| head`), which is not an error.
+fn is_closed(write_result: io::Result<()>) -> anyhow::Result<bool> {
+    match write_result {
         Ok(()) => Ok(false),
         Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Ok(true),
         Err(err) => Err(err).context("cannot write"),

@@ -1,4 +1,4 @@
-//! Metrics that are read from other parts of the service at each scrape; `deploy/METRICS.md` lists them.
+//! Metrics whose values are read from other parts of the service at each scrape; `deploy/METRICS.md` lists them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,12 +10,12 @@ use tokio::sync::watch;
 use crate::heartbeat::LastHeartbeat;
 use crate::mqtt::status::BrokerStatus;
 
-/// Where the values are read.
+/// The parts of the service whose values are read.
 pub(crate) struct Gauges {
     pub(crate) broker: BrokerStatus,
     pub(crate) store: Store,
     pub(crate) heartbeat: watch::Receiver<LastHeartbeat>,
-    /// Whether readings of devices that are not known yet are accepted.
+    /// Whether messages of unknown devices are accepted.
     pub(crate) accept_new_devices: Arc<AtomicBool>,
 }
 

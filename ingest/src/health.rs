@@ -40,7 +40,7 @@ pub(crate) struct DependencyStatus {
 }
 
 impl DependencyStatus {
-    /// `age` is the time since it last worked; `None` if it never did.
+    /// Creates a status. `age` is the time since the dependency last worked; `None` if it never did.
     pub(crate) fn new(ok: bool, age: Option<Duration>) -> Self {
         Self {
             ok,
@@ -68,7 +68,7 @@ struct DependencyStatuses {
     broker: DependencyStatus,
 }
 
-/// The routes. `redis` returns the last known status of Redis, without a request to Redis.
+/// Returns the router with all routes. `redis` returns the last known status of Redis, without a request to Redis.
 pub(crate) fn router(
     broker: BrokerStatus,
     redis: impl Fn() -> DependencyStatus + Send + Sync + 'static,
@@ -112,7 +112,7 @@ fn broker_status(broker: &BrokerStatus) -> DependencyStatus {
     }
     DependencyStatus::new(
         false,
-        broker.last_subscribed().map(|moment| moment.elapsed()),
+        broker.last_subscribed().map(|ended_at| ended_at.elapsed()),
     )
 }
 

@@ -17,15 +17,15 @@ use crate::mqtt::status::BrokerStatus;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the last heartbeat found.
+/// The result of the last heartbeat.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LastHeartbeat {
     /// Whether Redis answered.
     pub(crate) redis_up: bool,
     /// When Redis last answered; `None` if it never did.
     pub(crate) redis_answered_at: Option<Instant>,
-    /// The time since when at least one replica has been listening without interruption. `None` while this replica is not
-    /// listening, or while Redis does not answer.
+    /// Start of the time without interruption in which at least one replica has been listening. `None` while this replica is
+    /// not listening, or while Redis does not answer.
     pub(crate) listening_since: Option<Time>,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct Heartbeat {
     /// Set here: whether messages of unknown devices are accepted.
     pub(crate) accept_new_devices: Arc<AtomicBool>,
     pub(crate) last: watch::Sender<LastHeartbeat>,
-    /// Receives the decision, at shutdown, whether the MQTT session is kept or removed.
+    /// Receives the decision at shutdown: whether the MQTT session is kept or removed.
     pub(crate) session_at_exit: watch::Sender<SessionAtExit>,
 }
 
@@ -58,7 +58,7 @@ impl Heartbeat {
                 // A new subscription is reported at once.
                 () = broker.changed() => {}
             }
-            let result = self.beat().await;
+            let result = self.check_and_report().await;
             self.last.send_modify(|last| {
                 last.redis_up = result.is_ok();
                 last.listening_since = result.as_ref().ok().copied().flatten();
@@ -85,7 +85,7 @@ impl Heartbeat {
 
     /// Pings Redis, counts the devices and, while the subscription is active, reports it. Returns the new
     /// [`LastHeartbeat::listening_since`].
-    async fn beat(&self) -> Result<Option<Time>, StoreError> {
+    async fn check_and_report(&self) -> Result<Option<Time>, StoreError> {
         self.store.ping().await?;
         let devices = self.store.count_devices().await?;
         let accept_new = devices < self.max_devices;

@@ -8,7 +8,7 @@
 //!
 //! Read in this order: [`config`] (the operator's settings), `mqtt` (the connection to the broker and the acknowledgements),
 //! [`payload`] (bytes to a reading), `pipeline` (at most one message of each device per round trip, for many devices at
-//! once), `timers` (silence and off-delays), `heartbeat` (reports in Redis that this ingest listens). The alarm rules are in
+//! once), `timers` (silence and off-delays), `heartbeat` (reports in Redis that this replica listens). The alarm rules are in
 //! the crate `shared`, because the gateway applies the same rules to acknowledgements.
 
 pub mod config;
@@ -76,12 +76,13 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     serve_http(listener, &gauges, &meters, &lifecycle);
     gauges.register(&meters);
 
-    let ended = lifecycle.wait(config.drain_period).await;
+    let outcome = lifecycle.wait(config.drain_period).await;
     meters.flush().await;
-    ended
+    outcome
 }
 
-/// Checks at once that Redis may be used. A server that does not answer may come back; one that is not usable stays so.
+/// Checks at the start that Redis can be used. A server that does not answer may answer later, so only an unusable one is an
+/// error.
 async fn open_store(config: &Config) -> anyhow::Result<Store> {
     let store = Store::new(config.redis.clone(), Arc::new(SystemClock::default()));
     match store.ping().await {
@@ -104,7 +105,7 @@ fn log_start(config: &Config, address: SocketAddr) {
     );
 }
 
-/// Starts every task but the HTTP server, and returns what there is to observe of them.
+/// Starts every task but the HTTP server, and returns the sources of the metrics about them.
 fn start_tasks(
     config: &Config,
     lifecycle: &Lifecycle,

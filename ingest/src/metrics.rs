@@ -1,4 +1,5 @@
-//! The counters and histograms of this service; `deploy/METRICS.md` lists them. Labels are bounded: constants of the code.
+//! The counters and histograms of this service; `deploy/METRICS.md` lists them. Label values
+//! are constants of the code, so their number is bounded.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use shared::metrics::{Count, Durations, LabelledCount, Meters};
 
 use crate::dead_letter_reason::DeadLetterReason;
 
-/// The alarm changes that messages and deadlines cause. The others are made in a gateway.
+/// The alarm changes that messages and deadlines cause. All others are requested through a gateway.
 const CHANGES: [&str; 6] = [
     ChangeKind::Raised.code(),
     ChangeKind::Escalated.code(),
@@ -23,9 +24,9 @@ const CHANGES: [&str; 6] = [
 pub(crate) struct Metrics {
     /// Messages whose decision was committed, or needed no write.
     pub(crate) committed: Count,
-    /// Duplicates among them.
+    /// Duplicates among the committed messages.
     pub(crate) duplicates: Count,
-    /// Late readings among them.
+    /// Late readings among the committed messages.
     pub(crate) late: Count,
     /// Decisions made again because the stored state had changed.
     pub(crate) conflicts: Count,
@@ -37,9 +38,9 @@ pub(crate) struct Metrics {
     pub(crate) timers_refused: Count,
     dead_letters: LabelledCount,
     alarm_changes: LabelledCount,
-    /// Load, decision and commit of one batch of messages.
+    /// Time to load, decide and commit one batch of messages.
     pub(crate) commit_duration: Durations,
-    /// From receiving a message to its commit.
+    /// Time from receiving a message to its commit.
     pub(crate) message_duration: Durations,
     deadline_lag: Durations,
 }
@@ -113,9 +114,9 @@ impl Metrics {
         }
     }
 
-    /// Records how many milliseconds after it was due a deadline was evaluated.
-    pub(crate) fn record_deadline_lag(&self, late_ms: i64) {
-        let late = Duration::from_millis(u64::try_from(late_ms).unwrap_or(0));
-        self.deadline_lag.record(late);
+    /// Records the time from when a deadline was due until it was evaluated.
+    pub(crate) fn record_deadline_lag(&self, lag_ms: i64) {
+        let lag = Duration::from_millis(u64::try_from(lag_ms).unwrap_or(0));
+        self.deadline_lag.record(lag);
     }
 }

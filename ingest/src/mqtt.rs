@@ -1,7 +1,7 @@
 //! The connection to the broker: connect, subscribe, receive, acknowledge after the commit, and reconnect.
 //!
 //! One task owns the connection. While connected, it waits only for the next packet and, for a limited time, for room in the
-//! queue: the client library sends its pings only while it is polled. [`state`] shows the states and transitions.
+//! queue: rumqttc sends its pings only while it is polled. [`state`] shows the states and transitions.
 
 mod ack;
 mod ack_order;
@@ -40,9 +40,9 @@ const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(10);
 /// If the broker closes this many subscriptions in a row, each within [`SHORT_SUBSCRIPTION`], another client uses our client
 /// id. A failed connection attempt in between, as when the broker restarts, resets the count.
 ///
-/// Not every broker reports a takeover: mosquitto 2.0.11 only closes the connection, and the client library cannot parse a
-/// DISCONNECT in its short form. Without this limit, two clients with the same client id would disconnect each other for
-/// ever. With it, one of the two gives up.
+/// Not every broker reports a takeover: mosquitto 2.0.11 only closes the connection, and rumqttc cannot parse a
+/// DISCONNECT in its short form. Without this limit, two clients with the same client id would disconnect each other
+/// forever. With it, one of the two gives up.
 const MAX_SHORT_SUBSCRIPTIONS: u32 = 5;
 const SHORT_SUBSCRIPTION: Duration = Duration::from_secs(10);
 
@@ -50,7 +50,7 @@ const SHORT_SUBSCRIPTION: Duration = Duration::from_secs(10);
 ///
 /// The task ends soon after a stop is requested. It then closes the queue, but queued messages can still be received. In a
 /// share group, the task waits for `session_at_exit` before it ends. A payload longer than `max_payload_bytes` is
-/// cut to what a dead letter keeps.
+/// cut to the part that a dead letter keeps.
 ///
 /// # Errors
 /// TLS is configured and the system has no readable certificate authority.
@@ -108,7 +108,7 @@ async fn keep_connected(context: &ConnectionContext) {
         tokio::select! {
             biased;
             () = context.soft.cancelled() => return,
-            () = context.queue.window_free() => {}
+            () = context.queue.wait_for_free_window() => {}
         }
         let (end, subscribed_for) = connection::run(context).await;
         let was_short = subscribed_for.is_some_and(|time| time < SHORT_SUBSCRIPTION);

@@ -1,10 +1,10 @@
-//! Parses the payload of a detector into a [`Reading`], or into everything that is wrong with it. Pure.
+//! Parses the payload of a detector into a [`Reading`], or into an error with all faults of the payload. Pure.
 //!
 //! Both payload formats are read by the same rules; `ingest/README.md` lists the keys. The value and its unit come from the
 //! first of their keys that is *present*, even if it is unreadable: an old `Offset` must not replace an unreadable live
 //! reading. Names, times and coordinates come from the first of their keys that is present and not empty.
 //!
-//! No number is guessed. Something unreadable makes the reading doubtful, or is `None`. Only an unreadable flag becomes
+//! No number is guessed. An unreadable field makes the reading doubtful, or is `None`. Only an unreadable flag becomes
 //! 0, and then the reading is doubtful too.
 
 mod device_time;
@@ -28,23 +28,23 @@ use number::{Scale, flag, number};
 /// Default of `--max-payload-bytes`.
 pub const DEFAULT_MAX_PAYLOAD_BYTES: usize = 65_536;
 
-/// Longest text taken from a payload; longer ones are cut between two characters.
+/// Maximum length of a text taken from a payload. A longer text is cut between two characters.
 pub const MAX_TEXT_BYTES: usize = 256;
 
-/// What the payloads do not say themselves, as the operator configured it.
+/// The operator's settings for facts that are missing in payloads.
 #[derive(Clone, Debug)]
 pub struct Format {
     /// Offset of device times without a zone, in seconds east of UTC.
     pub utc_offset_seconds: i32,
     /// Units of the numeric codes.
     pub unit_codes: UnitCodes,
-    /// What `Decimal Point` means.
+    /// Meaning of `Decimal Point`.
     pub decimal_point: DecimalPoint,
     /// Longer payloads are refused before they are parsed.
     pub max_payload_bytes: usize,
 }
 
-/// What `Decimal Point` n means.
+/// Meaning of `Decimal Point` n.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum DecimalPoint {
     /// Numbers are sent as they are; the key is only shown
@@ -116,8 +116,8 @@ const A3: LevelKeys = LevelKeys {
 /// Parses one payload.
 ///
 /// # Errors
-/// The payload names no detector, or is not a JSON object in UTF-8 within the bounds. The reading shows anything else
-/// that is wrong: the value or a level is `None`, and [`Reading::doubtful`] marks the rest.
+/// The payload names no detector, or is not a JSON object in UTF-8 within the bounds. Other faults are not
+/// errors: an unreadable value or level is `None`, and [`Reading::doubtful`] marks all other faults.
 pub fn parse(bytes: &[u8], format: &Format) -> Result<Reading, PayloadError> {
     check_size(bytes.len(), format)?;
     let document = Document::read(bytes)?;
@@ -203,7 +203,7 @@ pub fn parse(bytes: &[u8], format: &Format) -> Result<Reading, PayloadError> {
     })
 }
 
-/// Checks the size of a payload, of which perhaps only the beginning was kept.
+/// Checks the received size of a payload. Only its beginning may have been kept.
 ///
 /// # Errors
 /// It is longer than [`Format::max_payload_bytes`].
@@ -224,11 +224,11 @@ enum Serial {
     Text(String),
 }
 
-/// Reads the fields of one payload, and collects what is wrong with them.
+/// Reads the fields of one payload, and collects their faults.
 struct FieldReader<'a> {
     document: &'a Document<'a>,
     faults: Faults,
-    /// Whether something that the alarm rules need could not be read.
+    /// Whether a field that the alarm rules need could not be read.
     unclear: bool,
 }
 
@@ -314,7 +314,7 @@ impl FieldReader<'_> {
         None
     }
 
-    /// The device's own time, as received and parsed; `None` if it is missing or unreadable.
+    /// Returns the device's own time, as received and parsed; `None` if it is missing or unreadable.
     fn time(&mut self, utc_offset_seconds: i32) -> Option<(String, shared::clock::Time)> {
         let (key, value) = self.first_not_blank(&TIME)?;
         let text = value.text().unwrap_or_default();
@@ -354,23 +354,23 @@ impl FieldReader<'_> {
     }
 
     fn decimal_point(&mut self, meaning: DecimalPoint) -> (Decimal, Scale) {
-        let sent = self.document.get(DECIMAL_POINT);
-        let places = sent.as_ref().and_then(number);
-        if sent.is_some() && places.is_none() {
+        let field = self.document.get(DECIMAL_POINT);
+        let places = field.as_ref().and_then(number);
+        if field.is_some() && places.is_none() {
             self.faults.doubt(Fault::NotANumber(DECIMAL_POINT.name()));
         }
-        let shown = places.unwrap_or(Decimal::ZERO);
-        let scale = match (meaning, sent.is_some()) {
+        let displayed = places.unwrap_or(Decimal::ZERO);
+        let scale = match (meaning, field.is_some()) {
             (DecimalPoint::Ignore, _) | (DecimalPoint::Scale, false) => Scale::AsSent,
             (DecimalPoint::Scale, true) => places.map_or(Scale::Unknown, Scale::from_places),
         };
         if scale == Scale::Unknown && places.is_some() {
             self.faults.doubt(Fault::UnknownScale(DECIMAL_POINT.name()));
         }
-        (shown, scale)
+        (displayed, scale)
     }
 
-    /// The first fault flag that is set. A flag that is 0 or unreadable does not hide the other.
+    /// Returns the first fault flag that is set. A flag that is 0 or unreadable does not hide the other.
     fn sensor_fault(&mut self) -> Decimal {
         let [newest, old] = FAULT_FLAGS.map(|key| self.rule_flag(key).unwrap_or(Decimal::ZERO));
         let first =
@@ -380,20 +380,20 @@ impl FieldReader<'_> {
             .unwrap_or(Decimal::ZERO)
     }
 
-    /// A flag; 0 if it is missing or unreadable.
+    /// Reads a flag; 0 if it is missing or unreadable.
     fn flag(&mut self, key: KeyPath) -> Decimal {
         self.read_flag(key).unwrap_or(Decimal::ZERO)
     }
 
-    /// A flag without which the alarm rules cannot clear an alarm: if it is unreadable, the reading is unclear.
+    /// Reads a flag that the alarm rules need to clear an alarm. If it is unreadable, the reading is unclear.
     fn rule_flag(&mut self, key: KeyPath) -> Option<Decimal> {
-        let found = self.faults.count();
+        let faults_before = self.faults.count();
         let flag = self.read_flag(key);
-        self.unclear |= self.faults.count() > found;
+        self.unclear |= self.faults.count() > faults_before;
         flag
     }
 
-    /// A flag, if it is present and readable. A value below 0, or between 0 and 1, is neither off nor on, and doubtful.
+    /// Reads a flag, if it is present and readable. A value below 0, or between 0 and 1, is neither off nor on: it is a fault.
     fn read_flag(&mut self, key: KeyPath) -> Option<Decimal> {
         let value = self.document.get(key)?;
         let flag = flag(&value);

@@ -1,7 +1,7 @@
-//! From received messages to commits. Takes a batch from the queue, decides at most one message of each device per round,
-//! commits each round in one round trip, and acknowledges only what is committed or stored as a dead letter.
+//! Processes received messages. Takes a batch from the queue and splits it into rounds with at most one message per device.
+//! Commits each round in one Redis round trip. Acknowledges a message only once it is committed or stored as a dead letter.
 //!
-//! Bounds: a batch of `batch_max` messages here, two receive windows in the queue before it, and the fingerprints of the
+//! Memory bounds: a batch of `batch_max` messages here, two receive windows in the queue before it, and the fingerprints of the
 //! last four receive windows.
 
 mod committed_fingerprints;
@@ -37,10 +37,10 @@ pub(crate) struct Pipeline {
     pub(crate) apply_config: ApplyConfig,
     pub(crate) format: Format,
     pub(crate) metrics: Arc<Metrics>,
-    /// Whether readings of devices that are not known yet are accepted.
+    /// Whether messages of unknown devices are accepted.
     pub(crate) accept_new_devices: Arc<AtomicBool>,
     pub(crate) batch_max: usize,
-    /// Messages that the broker may send before it waits for an acknowledgement.
+    /// Maximum number of unacknowledged messages (MQTT Receive Maximum).
     pub(crate) receive_maximum: usize,
     pub(crate) dead_letters_max: u64,
     pub(crate) live_raw_message: bool,
@@ -54,14 +54,14 @@ struct ParsedMessage {
     reading: Reading,
     /// XXH3 of the payload.
     fingerprint: u64,
-    /// Whether Redis may have committed it already, without an answer.
+    /// Whether an earlier commit of this message got no answer from Redis, and may have been carried out.
     in_doubt: bool,
     trace: Option<TraceContext>,
 }
 
 impl ParsedMessage {
-    /// Samples the trace of a message that is already slow, before it is decided, so that its event carries the sampled
-    /// trace to the gateways.
+    /// Samples the trace if the message is already slow. This happens before the decision, so that the event carries the
+    /// sampled trace to the gateways.
     fn sample_if_slow(&mut self) {
         if self.message.received_at.elapsed() > SLOW {
             self.trace = self.trace.map(TraceContext::sampled);
@@ -84,7 +84,7 @@ impl Pipeline {
         mut queue: Receiver<MqttMessage>,
         lifecycle: Lifecycle,
     ) -> anyhow::Result<()> {
-        // Twice what can be received and not acknowledged at one time.
+        // Twice the number of messages that can be received and not acknowledged at one time.
         let mut committed = CommittedFingerprints::new(4 * self.receive_maximum);
         loop {
             let first = tokio::select! {
@@ -101,7 +101,7 @@ impl Pipeline {
                 batch.push(message);
             }
             let (parsed, rejected) = self.parse(batch);
-            // Only the hard token may cancel this, even within a commit: what was not finished was not acknowledged either.
+            // Only the hard token may cancel this, even during a commit: an unfinished message is not acknowledged.
             let work = async {
                 self.dead_letter(rejected).await;
                 self.commit(parsed, &mut committed).await;
@@ -181,7 +181,7 @@ impl Pipeline {
                 }
             }
             self.dead_letter(rejected).await;
-            // Back to the front, so that the order within a device is kept.
+            // Return them to the front, so that the messages of a device stay in order.
             for item in in_doubt.into_iter().rev() {
                 messages.push_front(item);
             }
@@ -194,8 +194,8 @@ impl Pipeline {
         }
     }
 
-    /// Acknowledges the messages that the broker sent again although this process has committed them, and returns the
-    /// others. A repeated delivery says nothing new, not even that the device is alive.
+    /// Acknowledges the redelivered messages that this process has already committed, and returns the others. A redelivery
+    /// contains nothing new. It does not even show that the device is alive.
     fn acknowledge_repeats(
         &self,
         messages: VecDeque<ParsedMessage>,
@@ -220,16 +220,16 @@ impl Pipeline {
             accept_new: self.accept_new_devices.load(Ordering::Relaxed),
             ..self.apply_config.clone()
         };
-        let began = Instant::now();
+        let start = Instant::now();
         let results = apply::apply(&self.store, &work, &apply_config).await;
-        let took = began.elapsed();
+        let duration = start.elapsed();
         let traces: Vec<Option<TraceContext>> = round.iter().map(|item| item.trace).collect();
         let mut errors = results.iter().filter_map(|result| result.as_ref().err());
         if let Some(err) = errors.find(|err| err.is_passing()) {
-            self.spans.not_committed(&traces, err, took);
+            self.spans.not_committed(&traces, err, duration);
         } else {
-            self.metrics.commit_duration.record(took);
-            self.spans.batch(&traces, &results, took);
+            self.metrics.commit_duration.record(duration);
+            self.spans.batch(&traces, &results, duration);
         }
         results
     }
@@ -289,9 +289,9 @@ impl Pipeline {
 
     /// Records metrics, span and log lines of a committed message.
     fn record(&self, item: &ParsedMessage, applied: &Applied) {
-        let took = item.message.received_at.elapsed();
+        let duration = item.message.received_at.elapsed();
         self.spans
-            .committed(&item.message, item.trace, applied, took);
+            .committed(&item.message, item.trace, applied, duration);
         let changes = &applied.decision.changes;
         let now = self.store.clock().now();
         let device = &item.reading.device;
@@ -299,7 +299,7 @@ impl Pipeline {
             .alarms
             .log_changes(device, changes, item.trace, now);
         let metrics = &self.metrics;
-        metrics.message_duration.record(took);
+        metrics.message_duration.record(duration);
         metrics.committed.increment();
         metrics.conflicts.add(u64::from(applied.conflicts));
         metrics.count_changes(changes);
@@ -335,7 +335,7 @@ impl Pipeline {
     }
 }
 
-/// Splits off the first message of every device; the others wait for the next round.
+/// Separates the first message of each device from the later ones, which wait for the next round.
 fn one_per_device(
     messages: VecDeque<ParsedMessage>,
 ) -> (Vec<ParsedMessage>, VecDeque<ParsedMessage>) {

@@ -38,9 +38,9 @@ impl Spans {
         message: &MqttMessage,
         trace: Option<TraceContext>,
         applied: &Applied,
-        took: Duration,
+        duration: Duration,
     ) {
-        let Some(trace) = sampled_if_notable(trace, applied, took) else {
+        let Some(trace) = sampled_if_notable(trace, applied, duration) else {
             return;
         };
         let mut attributes = self.message_attributes(message);
@@ -49,7 +49,7 @@ impl Spans {
             attributes.push(KeyValue::new(DEVICE_ID, device));
         }
         attributes.push(alarm_changes(applied));
-        self.record_message(message, trace, attributes, took, None);
+        self.record_message(message, trace, attributes, duration, None);
     }
 
     /// Records a message that became a dead letter.
@@ -64,9 +64,9 @@ impl Spans {
         };
         let mut attributes = self.message_attributes(message);
         attributes.push(KeyValue::new(ERROR_TYPE, reason.code()));
-        let took = message.received_at.elapsed();
+        let duration = message.received_at.elapsed();
         let error = Some(reason.code().to_owned());
-        self.record_message(message, trace.sampled(), attributes, took, error);
+        self.record_message(message, trace.sampled(), attributes, duration, error);
     }
 
     /// Records the commit of a batch, linked to its messages, if one of them is sampled or the commit was slow.
@@ -74,7 +74,7 @@ impl Spans {
         &self,
         traces: &[Option<TraceContext>],
         results: &[Result<Applied, StoreError>],
-        took: Duration,
+        duration: Duration,
     ) {
         let sampled = traces.iter().zip(results).filter_map(|(trace, result)| {
             let trace = (*trace)?;
@@ -84,8 +84,8 @@ impl Spans {
             trace.is_sampled().then_some(trace)
         });
         let links: Vec<TraceContext> = sampled.take(MAX_LINKS).collect();
-        if !links.is_empty() || took > SLOW {
-            self.record_commit(traces.len(), &links, took, None);
+        if !links.is_empty() || duration > SLOW {
+            self.record_commit(traces.len(), &links, duration, None);
         }
     }
 
@@ -94,33 +94,33 @@ impl Spans {
         &self,
         traces: &[Option<TraceContext>],
         err: &StoreError,
-        took: Duration,
+        duration: Duration,
     ) {
         let links: Vec<TraceContext> = traces.iter().flatten().copied().take(MAX_LINKS).collect();
-        self.record_commit(traces.len(), &links, took, Some(err.to_string()));
+        self.record_commit(traces.len(), &links, duration, Some(err.to_string()));
     }
 
     /// Records a deadline that was evaluated.
-    pub(crate) fn deadline(&self, work: &Work<'_>, applied: &Applied, took: Duration) {
-        if let Some(trace) = sampled_if_notable(work.trace, applied, took) {
-            self.record_deadline(work, trace, alarm_changes(applied), took, None);
+    pub(crate) fn deadline(&self, work: &Work<'_>, applied: &Applied, duration: Duration) {
+        if let Some(trace) = sampled_if_notable(work.trace, applied, duration) {
+            self.record_deadline(work, trace, alarm_changes(applied), duration, None);
         }
     }
 
     /// Records a deadline that cannot be evaluated or committed.
-    pub(crate) fn deadline_refused(&self, work: &Work<'_>, err: &StoreError, took: Duration) {
+    pub(crate) fn deadline_refused(&self, work: &Work<'_>, err: &StoreError, duration: Duration) {
         let Some(trace) = work.trace.map(TraceContext::sampled) else {
             return;
         };
         let error = KeyValue::new(ERROR_TYPE, err.code());
-        self.record_deadline(work, trace, error, took, Some(err.to_string()));
+        self.record_deadline(work, trace, error, duration, Some(err.to_string()));
     }
 
     fn record_commit(
         &self,
         messages: usize,
         links: &[TraceContext],
-        took: Duration,
+        duration: Duration,
         error: Option<String>,
     ) {
         let Some(trace) = self.recorder.begin(None) else {
@@ -130,7 +130,7 @@ impl Spans {
             KeyValue::new(DB_SYSTEM_NAME, "redis"),
             KeyValue::new(DB_OPERATION_NAME, "EVALSHA"),
         ];
-        // The semantic conventions ask for a batch size from 2 on.
+        // The semantic conventions ask for a batch size only if it is 2 or more.
         if let (2.., Ok(size)) = (messages, i64::try_from(messages)) {
             attributes.push(KeyValue::new(DB_OPERATION_BATCH_SIZE, size));
         }
@@ -143,7 +143,7 @@ impl Spans {
             links,
             name: "EVALSHA".into(),
             kind: SpanKind::Client,
-            took,
+            took: duration,
             attributes,
             error,
         });
@@ -154,7 +154,7 @@ impl Spans {
         work: &Work<'_>,
         trace: TraceContext,
         outcome: KeyValue,
-        took: Duration,
+        duration: Duration,
         error: Option<String>,
     ) {
         self.recorder.record(CompletedSpan {
@@ -163,7 +163,7 @@ impl Spans {
             links: &[],
             name: "deadline".into(),
             kind: SpanKind::Internal,
-            took,
+            took: duration,
             attributes: vec![KeyValue::new(DEVICE_ID, work.device.to_string()), outcome],
             error,
         });
@@ -174,7 +174,7 @@ impl Spans {
         message: &MqttMessage,
         trace: TraceContext,
         attributes: Vec<KeyValue>,
-        took: Duration,
+        duration: Duration,
         error: Option<String>,
     ) {
         self.recorder.record(CompletedSpan {
@@ -183,7 +183,7 @@ impl Spans {
             links: &[],
             name: format!("process {}", self.template).into(),
             kind: SpanKind::Consumer,
-            took,
+            took: duration,
             attributes,
             error,
         });
@@ -205,14 +205,18 @@ impl Spans {
     }
 }
 
-/// The trace, if it is sampled, or if its work changed an alarm or was slow.
+/// Returns the trace if its span must be recorded: it is sampled, its work changed an alarm, or its work was slow.
 fn sampled_if_notable(
     trace: Option<TraceContext>,
     applied: &Applied,
-    took: Duration,
+    duration: Duration,
 ) -> Option<TraceContext> {
     let trace = sampled_if_alarm_changed(trace?, &applied.decision);
-    let trace = if took > SLOW { trace.sampled() } else { trace };
+    let trace = if duration > SLOW {
+        trace.sampled()
+    } else {
+        trace
+    };
     trace.is_sampled().then_some(trace)
 }
 

@@ -1,6 +1,8 @@
-//! Deadlines of devices: silence and off-delays. Every ingest that listens evaluates them, whichever process set them.
+//! Evaluates the deadlines of devices: silence and off-delays. Every ingest replica that listens evaluates all deadlines, even
+//! those set by other processes.
 //!
-//! Two replicas may find the same deadline. Both decide and one commits; the other decides again and finds nothing to do.
+//! Two replicas may find the same deadline. Both decide and one commits. The other gets a conflict, decides again and finds
+//! nothing to do.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +22,8 @@ use crate::metrics::Metrics;
 use crate::spans::Spans;
 
 const INTERVAL: Duration = Duration::from_millis(250);
-/// Devices read of one partition at once, and devices evaluated in one round trip. The others follow immediately.
+/// Maximum number of devices read from one partition at once, and of devices evaluated in one round trip. The others follow
+/// immediately.
 const CHUNK: usize = 50;
 
 /// The task that evaluates deadlines.
@@ -45,7 +48,7 @@ impl Timers {
                 () = lifecycle.soft().cancelled() => return Ok(()),
                 _ = tick.tick() => {}
             }
-            // While this ingest is not listening, silence proves nothing, and nothing may be lowered on old values.
+            // While this replica is not listening, silence proves nothing, and no alarm may be lowered based on old values.
             let Some(listening_since) = self.heartbeat.borrow().listening_since else {
                 continue;
             };
@@ -65,8 +68,8 @@ impl Timers {
         }
     }
 
-    /// Returns the devices whose commit Redis did not confirm. They have to be evaluated again, even if they are not due
-    /// any more: only that shows whether their alarms changed.
+    /// Evaluates the deadlines of these devices. Returns the devices whose commit Redis did not confirm. They must be evaluated
+    /// again, even if they are no longer due: only that shows whether their alarms changed.
     async fn evaluate(&self, devices: Vec<DeviceId>, listening_since: Time) -> Vec<DeviceId> {
         let work: Vec<Work<'_>> = devices
             .into_iter()
@@ -86,20 +89,20 @@ impl Timers {
     }
 
     async fn evaluate_chunk(&self, chunk: &[Work<'_>]) -> Vec<DeviceId> {
-        let began = Instant::now();
+        let start = Instant::now();
         let results = apply::apply(&self.store, chunk, &self.apply_config).await;
-        let took = began.elapsed();
+        let duration = start.elapsed();
         let mut refused = Vec::new();
         let mut in_doubt = Vec::new();
         let mut failure = None;
         for (work, result) in chunk.iter().zip(results) {
             match result {
                 Ok(applied) => {
-                    self.record(work, &applied, took);
-                    // It has a deadline but no readable state: only its next reading can replace that.
+                    self.record(work, &applied, duration);
+                    // The device has a deadline but no readable state. Only its next reading can replace the state.
                     if applied.decision.state.latest.is_none() {
-                        let lost = StoreError::Refused("its state is lost".to_owned());
-                        self.record_refusal(work, &lost, took);
+                        let err = StoreError::Refused("its state is lost".to_owned());
+                        self.record_refusal(work, &err, duration);
                         refused.push(&work.device);
                     }
                 }
@@ -109,12 +112,12 @@ impl Timers {
                 }
                 Err(err) => {
                     self.metrics.timers.increment();
-                    self.record_refusal(work, &err, took);
+                    self.record_refusal(work, &err, duration);
                     refused.push(&work.device);
                 }
             }
         }
-        // They stay due until a reading replaces what cannot be read, so they are tried again only after a while.
+        // They stay due until a reading replaces the unreadable state, so they are tried again only after a while.
         for device in refused {
             let later = self.store.clock().now() + self.apply_config.settings.offline_after;
             if let Err(err) = self.store.postpone(device, later).await {
@@ -125,13 +128,13 @@ impl Timers {
             let traces: Vec<Option<TraceContext>> = chunk.iter().map(|work| work.trace).collect();
             self.metrics.failures.increment();
             self.log_lines.not_committed(&err, self.store.clock().now());
-            self.spans.not_committed(&traces, &err, took);
+            self.spans.not_committed(&traces, &err, duration);
         }
         in_doubt
     }
 
     /// Records metrics, span and log lines of an evaluated deadline.
-    fn record(&self, work: &Work<'_>, applied: &Applied, took: Duration) {
+    fn record(&self, work: &Work<'_>, applied: &Applied, duration: Duration) {
         let changes = &applied.decision.changes;
         self.metrics.timers.increment();
         self.metrics.conflicts.add(u64::from(applied.conflicts));
@@ -139,14 +142,14 @@ impl Timers {
         let now = self.store.clock().now();
         let alarms = &self.log_lines.alarms;
         alarms.log_changes(&work.device, changes, work.trace, now);
-        self.spans.deadline(work, applied, took);
+        self.spans.deadline(work, applied, duration);
     }
 
     /// Records that a deadline cannot be evaluated or committed. The device may be silent, and nothing else reports that.
-    fn record_refusal(&self, work: &Work<'_>, err: &StoreError, took: Duration) {
+    fn record_refusal(&self, work: &Work<'_>, err: &StoreError, duration: Duration) {
         self.metrics.timers_refused.increment();
         let now = self.store.clock().now();
         self.log_lines.deadline_refused(&work.device, err, now);
-        self.spans.deadline_refused(work, err, took);
+        self.spans.deadline_refused(work, err, duration);
     }
 }

@@ -13,7 +13,7 @@ use crate::reading::Side;
 pub struct Alarm {
     /// Stable id: prefix of the condition at the raise, serial, epoch and seq of the raise.
     pub id: String,
-    /// What is wrong now. For gas it changes with the level.
+    /// The present condition. For gas it changes with the level.
     pub condition: Condition,
     /// The message shown to people, written at the last change of level.
     pub message: String,
@@ -33,11 +33,12 @@ pub struct Alarm {
     pub changed_at: Time,
     /// The device's own time at the last change of level, as received.
     pub reading_timestamp: Option<String>,
-    /// Position of the last raise or escalation. An acknowledgement counts only if the person had seen this position.
+    /// Position of the last raise or escalation. An acknowledgement covers the alarm only if the person had seen this
+    /// position.
     pub reached: Position,
     /// The acknowledgement since the last raise or escalation.
     pub acknowledged: Option<Acknowledgement>,
-    /// The highest seq seen by somebody who acknowledged the alarm without having seen its present level.
+    /// The highest seq that a person had seen who acknowledged the alarm but had not seen its present level.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen_before: Option<u64>,
     /// The value has returned to normal, and latching keeps the alarm open until it is acknowledged.
@@ -91,7 +92,7 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
-/// What an alarm is about. Its serialised form is `type` on the wire.
+/// The condition that an alarm is about. Its serialised form is `type` on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
@@ -163,7 +164,7 @@ pub enum AlarmState {
 /// One transition of an alarm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// What happened.
+    /// The kind of change.
     pub kind: ChangeKind,
     /// The alarm after this change.
     pub alarm: Alarm,
@@ -183,9 +184,9 @@ pub enum ChangeKind {
     Latched,
     /// The value reached the latched level again.
     Unlatched,
-    /// Somebody acknowledged it.
+    /// A person acknowledged it.
     Acknowledged,
-    /// Returned to normal, and acknowledged where it was latched.
+    /// Returned to normal, and acknowledged if it was latched.
     Cleared,
     /// Closed because its device was retired.
     Retired,
@@ -195,7 +196,7 @@ pub enum ChangeKind {
 }
 
 impl Acknowledgement {
-    /// By this person at this server time.
+    /// Creates an acknowledgement by this person at this server time.
     #[must_use]
     pub fn new(by: &str, at: Time) -> Self {
         Self {
@@ -207,7 +208,7 @@ impl Acknowledgement {
 }
 
 impl ChangeKind {
-    /// Its serialised form, for logs and metric labels.
+    /// Returns the serialised form, for logs and metric labels.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -225,7 +226,7 @@ impl ChangeKind {
 }
 
 impl Alarm {
-    /// The alarm's state.
+    /// Returns the state of the alarm.
     #[must_use]
     pub fn state(&self) -> AlarmState {
         if self.cleared_at.is_some() {
@@ -239,7 +240,7 @@ impl Alarm {
         }
     }
 
-    /// The kind of its condition.
+    /// Returns the kind of the alarm's condition.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.condition.kind()
@@ -247,7 +248,7 @@ impl Alarm {
 }
 
 impl Condition {
-    /// Gas at the level with this index; A1 is 0.
+    /// Returns the condition for gas at the level with this index; A1 is 0.
     #[must_use]
     pub fn gas(index: usize) -> Self {
         match index {
@@ -257,7 +258,7 @@ impl Condition {
         }
     }
 
-    /// The index of the gas level, A1 is 0; `None` for all other conditions.
+    /// Returns the index of the gas level (A1 is 0); `None` for all other conditions.
     #[must_use]
     pub fn level_index(self) -> Option<usize> {
         match self {
@@ -268,7 +269,7 @@ impl Condition {
         }
     }
 
-    /// The kind of alarm it belongs to.
+    /// Returns the kind of alarm that the condition belongs to.
     #[must_use]
     pub fn kind(self) -> Kind {
         match self {
@@ -281,7 +282,7 @@ impl Condition {
         }
     }
 
-    /// Its severity.
+    /// Returns the severity.
     #[must_use]
     pub fn severity(self) -> Severity {
         match self {
@@ -294,7 +295,7 @@ impl Condition {
         }
     }
 
-    /// Its serialised form: `type` on the wire.
+    /// Returns the serialised form: `type` on the wire.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -309,7 +310,7 @@ impl Condition {
         }
     }
 
-    /// The first part of an alarm's id.
+    /// Returns the first part of an alarm's id.
     #[must_use]
     pub fn id_prefix(self) -> &'static str {
         match self {
@@ -324,7 +325,7 @@ impl Condition {
         }
     }
 
-    /// The message of an alarm with a level; `None` for conditions without a level.
+    /// Returns the message of an alarm with a level; `None` for conditions without a level.
     #[must_use]
     pub fn level_message(self, side: Side, threshold: Decimal, unit: &str) -> Option<String> {
         let word = match side {

@@ -10,7 +10,7 @@ use crate::clock::Time;
 pub struct AlarmLogEntry {
     /// Server time of the decision.
     pub at: Time,
-    /// What happened; `None`: the stored state of the device was lost.
+    /// The kind of change; `None` if the stored state of the device was lost.
     pub change: Option<ChangeKind>,
     /// The alarm as the change left it; `None` where the entry is about the device.
     pub alarm: Option<Alarm>,
@@ -26,13 +26,13 @@ pub struct AlarmLogEntry {
 }
 
 impl AlarmLogEntry {
-    /// Of an acknowledgement: the name of the person and the highest seq it covers.
+    /// Returns the person and the highest seq that is covered, if this is the entry of an acknowledgement.
     #[must_use]
     pub fn acknowledgement(&self) -> Option<(&str, u64)> {
         self.by.as_deref().zip(self.seen)
     }
 
-    /// An alarm changed. An acknowledgement covers what the alarm had reached.
+    /// Creates the entry of an alarm change. An acknowledgement covers the alarm's last raise or escalation.
     pub(crate) fn of_change(change: ChangeKind, alarm: &Alarm, at: Time) -> Self {
         let acknowledged = alarm.acknowledged.as_ref();
         let acknowledged = acknowledged.filter(|_| change == ChangeKind::Acknowledged);
@@ -45,7 +45,7 @@ impl AlarmLogEntry {
         }
     }
 
-    /// The stored state of the device could not be read, or was gone.
+    /// Creates the entry of a device whose stored state could not be read or was missing.
     #[must_use]
     pub fn state_lost(at: Time) -> Self {
         Self::empty(at)

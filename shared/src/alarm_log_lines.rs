@@ -15,8 +15,8 @@ pub struct AlarmLogLines {
 }
 
 impl AlarmLogLines {
-    /// Whether another line about this device may be written: the number of lines suppressed since the last one, or `None`
-    /// if this line must be suppressed too.
+    /// Decides whether another line about this device may be written. Returns the number of lines suppressed since the last
+    /// one, or `None` if this line must be suppressed, too.
     pub fn allow(&self, device: &DeviceId, now: Time) -> Option<u64> {
         self.limit.allow(device, now)
     }
@@ -46,7 +46,7 @@ impl AlarmLogLines {
     }
 }
 
-/// The serialised form of a unit enum variant, which is the word clients and the alarm log use.
+/// Returns the serialised form of a unit enum variant, which is the word clients and the alarm log use.
 fn wire_word(value: &impl Serialize) -> String {
     let value = serde_json::to_value(value).ok();
     let word = value.as_ref().and_then(serde_json::Value::as_str);

@@ -1,7 +1,7 @@
 //! Applies inputs to stored devices: load, decide, commit. Both services change devices through this module alone.
 //!
 //! [`apply`] takes messages and deadlines of many devices, [`acknowledge`] and [`retire`] a request of a person, and
-//! [`reassert`] writes again what Redis has lost. All of them run the loop in `commit_loop`.
+//! [`reassert`] writes states again that Redis has lost. All of them run the loop in `commit_loop`.
 
 mod commit_loop;
 mod job;
@@ -21,18 +21,18 @@ use self::commit_loop::{run_all, run_one};
 pub use self::job::sampled_if_alarm_changed;
 use self::job::{AcknowledgeJob, Job};
 
-/// Something that happened to a device.
+/// A message or deadline of one device, to be decided about.
 #[derive(Clone, Debug)]
 pub struct Work<'a> {
     /// The device.
     pub device: DeviceId,
-    /// What happened.
+    /// The cause of the decision.
     pub cause: Cause<'a>,
     /// The trace it belongs to.
     pub trace: Option<TraceContext>,
 }
 
-/// What happened to a device.
+/// The cause of a decision about a device.
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly every cause is a message")]
 pub enum Cause<'a> {
@@ -45,7 +45,7 @@ pub enum Cause<'a> {
     },
     /// A deadline passed.
     Deadline {
-        /// Since when some ingest has been receiving messages without interruption.
+        /// Start of the time without interruption in which at least one ingest replica has been receiving messages.
         listening_since: Time,
     },
 }
@@ -75,7 +75,7 @@ pub async fn apply(
     run_all(store, jobs.collect()).await
 }
 
-/// The result of a request, and what it changed.
+/// The result of a request, and the alarm changes to report.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answered<T> {
     /// The result.
@@ -152,7 +152,7 @@ pub async fn retire(
     })
 }
 
-/// Writes again what this process committed for these devices and Redis has lost. Without `bounds` no sample is added to the
+/// Writes the committed states of these devices again if Redis has lost them. Without `bounds` no sample is added to the
 /// history. A device whose keys cannot be used is logged and left as it is.
 pub async fn reassert(
     store: &Store,

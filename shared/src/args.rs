@@ -15,7 +15,7 @@ mod listing;
 pub use command_line::CommandLine;
 pub use listing::SettingDisplay;
 
-/// Why a service does not start: help was asked for, or the settings are wrong.
+/// The reason why a service does not start: help was requested, or the settings are wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Usage {
     /// The text of `--help` or `--version`. Nothing is wrong.
@@ -25,7 +25,7 @@ pub enum Usage {
 }
 
 impl Usage {
-    /// Exit code of the process.
+    /// Returns the exit code of the process.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
@@ -46,11 +46,11 @@ impl fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
-/// Parses arguments (the first is the program's name) and the environment. A variable set to the empty string counts as
-/// unset: deployment tools cannot always leave one out.
+/// Parses arguments (the first is the program's name) and the environment. A variable set to the empty string is treated
+/// as unset: deployment tools cannot always leave one out.
 ///
 /// # Errors
-/// Help was asked for, or a value is missing or wrong.
+/// Help was requested, or a value is missing or wrong.
 pub fn parse<C, I>(args: I) -> Result<C, Usage>
 where
     C: Parser,
@@ -65,7 +65,7 @@ where
     }
 }
 
-/// `500ms`, `90s`, `3m`, `24h` or `35d`: a whole number and its unit.
+/// Parses a duration, a whole number and its unit: `500ms`, `90s`, `3m`, `24h` or `35d`.
 ///
 /// # Errors
 /// No unit, an unknown unit, no number, or more milliseconds than an `i64` holds.
@@ -92,7 +92,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "this time is too long".into())
 }
 
-/// `+05:30`, `-03:00` or `Z`, in seconds east of UTC.
+/// Parses a UTC offset, `+05:30`, `-03:00` or `Z`. Returns seconds east of UTC.
 ///
 /// # Errors
 /// Anything else, or more than 18 hours.
@@ -124,7 +124,7 @@ pub fn utc_offset(text: &str) -> Result<i32, String> {
     Ok(sign * seconds)
 }
 
-/// `2`, `0.5` or `2%`: percent, from 0 to 100.
+/// Parses a percentage from 0 to 100: `2`, `0.5` or `2%`.
 ///
 /// # Errors
 /// Not a number, or out of range.
@@ -144,7 +144,7 @@ pub fn percent(text: &str) -> Result<Decimal, String> {
 pub struct UnitCodes(Vec<(String, String)>);
 
 impl UnitCodes {
-    /// The unit of a code, given as decimal text.
+    /// Returns the unit of a code, given as decimal text.
     #[must_use]
     pub fn lookup(&self, code: &str) -> Option<&str> {
         let mut codes = self.0.iter();
@@ -165,7 +165,7 @@ impl fmt::Display for UnitCodes {
     }
 }
 
-/// `1=ppm,2=%LEL`: whole numbers and their units.
+/// Parses whole numbers and their units: `1=ppm,2=%LEL`.
 ///
 /// # Errors
 /// A pair without `=`, a code that is not a whole number or occurs twice, an empty unit.
@@ -191,7 +191,7 @@ pub fn unit_codes(text: &str) -> Result<UnitCodes, String> {
     Ok(UnitCodes(codes))
 }
 
-/// A secret that is given directly or as a file. From a file, the first line is taken without its line ending. `flag` names
+/// Returns a secret that is given directly or as a file. From a file, the first line is taken without its line ending. `flag` names
 /// the secret in error messages.
 ///
 /// # Errors
@@ -207,12 +207,14 @@ pub fn secret_or_file(
     if secret.is_some() {
         return Err(format!("{flag} and {flag}-file are both given: choose one"));
     }
-    let shown = path.display();
+    let shown_path = path.display();
     let text = std::fs::read_to_string(path)
-        .map_err(|err| format!("{flag}-file: cannot read `{shown}`: {err}"))?;
+        .map_err(|err| format!("{flag}-file: cannot read `{shown_path}`: {err}"))?;
     match text.lines().next() {
         Some(line) if !line.is_empty() => Ok(Some(Secret::new(line.to_owned()))),
-        _ => Err(format!("{flag}-file: the first line of `{shown}` is empty")),
+        _ => Err(format!(
+            "{flag}-file: the first line of `{shown_path}` is empty"
+        )),
     }
 }
 
@@ -221,19 +223,19 @@ pub fn secret_or_file(
 /// headings `# == both` and `# == <service>` count. A setting may be commented out there.
 #[must_use]
 pub fn compare_example(example: &str, service: &str, command: &Command) -> Vec<String> {
-    let mut counts = false;
-    let mut listed: Vec<(&str, &str)> = Vec::new();
+    let mut in_section = false;
+    let mut example_lines: Vec<(&str, &str)> = Vec::new();
     for line in example.lines() {
         if let Some(heading) = line.strip_prefix("# == ") {
-            counts = ["both", service].contains(&heading.trim());
+            in_section = ["both", service].contains(&heading.trim());
         }
         let setting = line.trim_start_matches('#').split_once('=');
         if let Some((name, value)) = setting
-            && counts
+            && in_section
             && !name.is_empty()
             && name.bytes().all(is_variable_byte)
         {
-            listed.push((name, value));
+            example_lines.push((name, value));
         }
     }
     let mut differences = Vec::new();
@@ -241,8 +243,8 @@ pub fn compare_example(example: &str, service: &str, command: &Command) -> Vec<S
         let Some(name) = arg.get_env().and_then(|name| name.to_str()) else {
             continue;
         };
-        let index = listed.iter().position(|(listed, _)| *listed == name);
-        let Some((_, value)) = index.map(|index| listed.swap_remove(index)) else {
+        let index = example_lines.iter().position(|line| line.0 == name);
+        let Some((_, value)) = index.map(|index| example_lines.swap_remove(index)) else {
             differences.push(format!("{name} is a setting and not in the example"));
             continue;
         };
@@ -254,10 +256,10 @@ pub fn compare_example(example: &str, service: &str, command: &Command) -> Vec<S
             differences.push(format!("{name}={value} in the example is not the default"));
         }
     }
-    let rest = listed
+    let unknown = example_lines
         .iter()
         .map(|(name, _)| format!("{name} is in the example and no setting"));
-    differences.extend(rest);
+    differences.extend(unknown);
     differences
 }
 

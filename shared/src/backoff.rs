@@ -1,8 +1,8 @@
-//! Pauses between attempts: each is twice the one before, up to a limit, with jitter so that replicas do not act in step.
+//! Exponential backoff: the pauses between attempts double up to a limit. Jitter keeps replicas from retrying in step.
 
 use std::time::Duration;
 
-/// An endless series of pauses. Call [`Backoff::reset`] after a success.
+/// An endless series of pauses between attempts. Call [`Backoff::reset`] after a success.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     first: Duration,
@@ -12,7 +12,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Pauses that grow from `first` to `limit`. Each is shortened by a random part of up to half.
+    /// Creates pauses that grow from `first` to `limit`. Each is shortened by a random part of up to half.
     #[must_use]
     pub fn new(first: Duration, limit: Duration) -> Self {
         Self::with_random(first, limit, fastrand::Rng::new())
@@ -28,7 +28,7 @@ impl Backoff {
         }
     }
 
-    /// The next pause.
+    /// Returns the next pause.
     pub fn pause(&mut self) -> Duration {
         let full = self.next;
         self.next = full.saturating_mul(2).min(self.limit);

@@ -30,16 +30,16 @@ pub trait ServiceConfig: Parser {
     /// Derives settings from others. Returns every inconsistency, one sentence each.
     fn complete(&mut self, matches: &ArgMatches) -> Vec<String>;
 
-    /// What the operator should know at start-up, one sentence each.
+    /// Returns warnings for the operator at start-up, one sentence each.
     fn warnings(&self) -> Vec<&'static str>;
 
-    /// The settings that are not listed as they were given.
+    /// Returns the settings that are not listed as they were given.
     fn setting_displays(&self) -> Vec<SettingDisplay>;
 
     /// Reads and checks the command line of the running service.
     ///
     /// # Errors
-    /// Help was asked for, or anything is missing or wrong.
+    /// Help was requested, or a setting is missing or wrong.
     fn from_args<I>(args: I) -> Result<Self, Usage>
     where
         I: IntoIterator,
@@ -58,8 +58,8 @@ pub trait ServiceConfig: Parser {
     }
 }
 
-/// The service's command with all of its commands, so that `--help` lists them. A command that is given as the first argument
-/// is handled before.
+/// Returns the service's clap command with all of its subcommands, so that `--help` lists them. A subcommand that is given as
+/// the first argument is handled before.
 fn with_commands<C: ServiceConfig>() -> Command {
     let command = C::command();
     // Rendered from another instance: a command that rendered anything cannot be changed afterwards.
@@ -90,8 +90,8 @@ impl<C: ServiceConfig> Checked<C> {
     {
         let line = CommandLine::parse(command, args, C::PLACEHOLDERS)?;
         let mut config: C = line.config()?;
-        let found = config.complete(&line.matches);
-        let problems = line.problems(found);
+        let validation_problems = config.complete(&line.matches);
+        let problems = line.problems(validation_problems);
         Ok(Self {
             config,
             line,
@@ -105,7 +105,7 @@ impl<C: ServiceConfig> Checked<C> {
 pub struct ConnectionCheck {
     /// The server, named as in the settings and without secrets.
     pub target: String,
-    /// What was found there.
+    /// The result of the check.
     pub outcome: anyhow::Result<String>,
 }
 
@@ -132,7 +132,7 @@ pub fn run<C: ServiceConfig>(
         Ok(checked) => checked,
         Err(usage) => return process::print_usage(&usage),
     };
-    // Nobody may read standard output any more. The exit code still says whether the settings can be used.
+    // Standard output may be closed. The exit code still says whether the settings can be used.
     print_settings(&checked).ok();
     if !checked.problems.is_empty() {
         return process::print_usage(&Usage::Problems(checked.problems));

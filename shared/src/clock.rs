@@ -7,7 +7,7 @@ use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-/// A moment in milliseconds since 1970-01-01 UTC. It is server time (Redis `TIME`) unless a name says otherwise.
+/// A point in time, in milliseconds since 1970-01-01 UTC. It is server time (Redis `TIME`) unless a name says otherwise.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub struct Time(i64);
 
 impl Time {
-    /// The moment `millis` milliseconds after 1970-01-01 UTC.
+    /// Creates the time `millis` milliseconds after 1970-01-01 UTC.
     #[must_use]
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
@@ -27,14 +27,14 @@ impl Time {
         self.0
     }
 
-    /// RFC 3339 in UTC with milliseconds and `Z`: the form of every server time on the wire.
+    /// Formats the time as RFC 3339 in UTC with milliseconds and `Z`, the format of every server time on the wire.
     #[must_use]
     pub fn to_iso(self) -> String {
         jiff::Timestamp::from_millisecond(self.0)
             .map_or_else(|_| String::new(), |timestamp| format!("{timestamp:.3}"))
     }
 
-    /// Parses an ISO 8601 instant, a time without a zone (taken as UTC), or a day (its first moment in UTC).
+    /// Parses an ISO 8601 time with a zone, a time without one (taken as UTC), or a date (taken as 00:00 UTC).
     #[must_use]
     pub fn from_iso(text: &str) -> Option<Self> {
         let instant = |instant: jiff::Timestamp| Self(instant.as_millisecond());
@@ -49,13 +49,13 @@ impl Time {
         TimeZone::UTC.to_timestamp(civil).ok().map(instant)
     }
 
-    /// Milliseconds from `earlier` to this moment; negative if this moment is before `earlier`.
+    /// Returns the milliseconds from `earlier` to this time; negative if this time is before `earlier`.
     #[must_use]
     pub const fn millis_since(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// How long after `earlier` this is; zero if it is before.
+    /// Returns the time from `earlier` to this time; zero if this time is before `earlier`.
     #[must_use]
     pub fn duration_since(self, earlier: Self) -> Duration {
         let millis = self.millis_since(earlier);
@@ -71,7 +71,7 @@ impl std::ops::Add<Duration> for Time {
     }
 }
 
-/// Whole milliseconds of a duration; more than `i64` holds counts as [`i64::MAX`].
+/// Returns the whole milliseconds of a duration, at most [`i64::MAX`].
 #[must_use]
 pub fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
@@ -79,7 +79,7 @@ pub fn millis(duration: Duration) -> i64 {
 
 /// A source of the present time.
 pub trait Clock: Send + Sync {
-    /// The present moment.
+    /// Returns the present time.
     fn now(&self) -> Time;
 }
 
@@ -96,7 +96,7 @@ impl SystemClock {
             .store(redis.millis_since(local), Ordering::Relaxed);
     }
 
-    /// The machine's own time, uncorrected. Only for measuring the offset, and for what concerns this machine alone.
+    /// Returns the machine's own time, uncorrected. Only for measuring the offset, and for uses within this machine.
     #[must_use]
     #[expect(
         clippy::disallowed_methods,
@@ -121,7 +121,7 @@ impl Clock for SystemClock {
 pub struct ManualClock(AtomicI64);
 
 impl ManualClock {
-    /// A clock at `time`.
+    /// Creates a clock at `time`.
     #[must_use]
     pub fn at(time: Time) -> Self {
         Self(AtomicI64::new(time.0))

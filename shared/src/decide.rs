@@ -31,20 +31,20 @@ pub struct StoredDevice {
     pub device: DeviceId,
     /// The present epoch of its partition.
     pub epoch: Epoch,
-    /// `rev` and `seq` as they are stored, separated by a space. The commit compares them. A device that was retired and
-    /// came back may have a `rev` again, but never a `seq`.
+    /// `rev` and `seq` as they are stored, separated by a space. The commit compares them. After a retirement, the
+    /// new device with the same serial may repeat a `rev`, but never a `seq`.
     pub stored_rev: Vec<u8>,
     /// The state; empty for an unknown device.
     pub state: DeviceState,
     /// The highest seq that is known to be used, where the state does not contain it.
     pub seq_floor: u64,
-    /// The stored state could not be read, or is gone although the device is listed.
+    /// The stored state could not be read, or is missing although the device is listed.
     pub lost: bool,
     /// Server time of the last message that proved the device alive.
     pub last_message: Option<Time>,
 }
 
-/// What happened to a device. A variant contains whatever its decision needs beside the stored state.
+/// An input to a decision about a device. A variant contains everything that the decision needs beside the stored state.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
     /// A parsed message arrived.
@@ -56,19 +56,19 @@ pub enum Input<'a> {
     },
     /// A deadline passed.
     Deadline {
-        /// Since when some ingest has been receiving messages without interruption.
+        /// Start of the time without interruption in which at least one ingest replica has been receiving messages.
         listening_since: Time,
         /// Settings of the alarm rules.
         settings: &'a AlarmSettings,
     },
-    /// Somebody acknowledges an alarm.
+    /// A person acknowledges an alarm.
     Acknowledge(AcknowledgeRequest<'a>),
-    /// Somebody retires the device.
+    /// A person retires the device.
     Retirement {
         /// Name of the person.
         by: &'a str,
     },
-    /// Redis has lost what this process committed.
+    /// Redis has lost a state that this process committed.
     Reassertion(&'a CommittedState),
 }
 
@@ -100,7 +100,8 @@ pub struct AcknowledgeRequest<'a> {
     pub closed: Option<&'a Alarm>,
 }
 
-/// What is to be written and published. The state's `rev` is one above the one it started from.
+/// The result of a decision: the state to write, and the event to publish. The state's `rev` is one above the `rev` of the state
+/// that the decision started from.
 #[derive(Clone, Debug)]
 pub struct Decision {
     /// The state after the decision.
@@ -115,7 +116,7 @@ pub struct Decision {
     pub sample: Option<String>,
     /// Whether the message proves the device alive.
     pub alive: bool,
-    /// An earlier moment at which it was proved alive, which the index may have lost.
+    /// An earlier time at which a message proved the device alive; the index may have lost it.
     pub last_alive: Option<Time>,
     /// When to evaluate the device again.
     pub deadline: Deadline,
@@ -162,7 +163,7 @@ pub enum Outcome {
     Retired,
     /// There is no such alarm or device. Nothing to write.
     NotFound,
-    /// What Redis had lost is written again.
+    /// A state that Redis had lost is written again.
     Reasserted,
     /// Redis has lost nothing. Nothing to write.
     NothingMissing,
@@ -184,7 +185,7 @@ impl Outcome {
 }
 
 impl Decision {
-    /// Nothing changes.
+    /// Creates a decision that changes nothing.
     #[must_use]
     pub fn unchanged(stored: &StoredDevice, outcome: Outcome) -> Self {
         Self {
@@ -200,7 +201,7 @@ impl Decision {
         }
     }
 
-    /// Whether its reading becomes the latest of the device.
+    /// Whether the reading of the message becomes the latest of the device.
     #[must_use]
     pub fn moves_latest(&self) -> bool {
         matches!(
@@ -210,7 +211,7 @@ impl Decision {
     }
 }
 
-/// Decides. `traceparent` is published with the event.
+/// Decides about one input. `traceparent` is published with the event.
 #[must_use]
 pub fn decide(
     stored: &StoredDevice,
@@ -231,7 +232,7 @@ pub fn decide(
     }
 }
 
-/// A decision in the making.
+/// A decision that is being made.
 struct Draft<'a> {
     stored: &'a StoredDevice,
     /// Never before the device's last decision.

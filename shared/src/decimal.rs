@@ -14,9 +14,11 @@ use serde_json::value::RawValue;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Decimal(Exact);
 
-/// Larger numbers are rejected as unreadable: no detector measures them, and they could not be printed in full.
+/// Maximum magnitude. Larger numbers are rejected as unreadable: no detector measures them, and they could not be printed in
+/// full.
 pub const MAX_MAGNITUDE: i64 = 1_000_000_000_000;
 
+/// Maximum number of decimal places.
 const MAX_PLACES: u32 = 12;
 
 /// The text is not a number, or a number that cannot be represented exactly.
@@ -28,13 +30,13 @@ impl Decimal {
     /// Zero.
     pub const ZERO: Self = Self(Exact::ZERO);
 
-    /// A whole number.
+    /// Creates a whole number.
     #[must_use]
     pub fn from_int(value: i32) -> Self {
         Self(Exact::from(value))
     }
 
-    /// `percent` percent of this number. Both signs are ignored.
+    /// Returns `percent` percent of this number. Both signs are ignored.
     #[must_use]
     pub fn percent(self, percent: Self) -> Self {
         let product = self.0.abs().checked_mul(percent.0.abs());
@@ -48,7 +50,7 @@ impl Decimal {
         self > Self::ZERO
     }
 
-    /// `self / 10^places`: the value of a scaled integer that a device sent.
+    /// Returns `self / 10^places`, the value of a scaled integer that a device sent.
     #[must_use]
     pub fn scale_down(self, places: u32) -> Self {
         let mut scaled = self.0;
@@ -88,7 +90,7 @@ impl std::ops::Sub for Decimal {
 impl FromStr for Decimal {
     type Err = DecimalError;
 
-    /// The complete text must be a number after trimming: `350 ppm`, `0x10`, `1_000`, `NaN` and the empty text are rejected.
+    /// Parses the complete text after trimming: `350 ppm`, `0x10`, `1_000`, `NaN` and the empty text are rejected.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let text = text.trim();
         let digits = |c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.' | 'e' | 'E');

@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct DeviceId(Arc<str>);
 
-/// The longest serial in bytes.
+/// Maximum length of a serial in bytes.
 pub const MAX_DEVICE_ID_BYTES: usize = 128;
 
-/// Why a text is not a device id.
+/// The reason why a text is not a device id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceIdError {
     /// Nothing is left after trimming.
@@ -33,19 +33,19 @@ pub enum DeviceIdError {
 }
 
 impl DeviceId {
-    /// The serial as text.
+    /// Returns the serial as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The partition of this device: CRC16 (the same variant as in Redis Cluster) modulo the number of partitions.
+    /// Returns the partition of this device: CRC16 (the same variant as in Redis Cluster) modulo the number of partitions.
     #[must_use]
     pub fn partition(&self, partitions: u16) -> u16 {
         crc16::State::<crc16::XMODEM>::calculate(self.0.as_bytes()) % partitions.max(1)
     }
 
-    /// The serial for a log line: quoted and escaped if it could be mistaken for another field.
+    /// Returns the serial for a log line: quoted and escaped if it could be mistaken for another field.
     #[must_use]
     pub fn for_log(&self) -> Cow<'_, str> {
         let text = self.as_str();
@@ -57,7 +57,7 @@ impl DeviceId {
         }
     }
 
-    /// The serial with every character but ASCII letters, digits, `_` and `-` replaced by `-`.
+    /// Returns the serial with every character but ASCII letters, digits, `_` and `-` replaced by `-`.
     ///
     /// Alarm ids contain it, and front ends put them into URL paths without encoding.
     #[must_use]

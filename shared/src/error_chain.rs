@@ -1,4 +1,4 @@
-//! An error and its causes as one line of text.
+//! Formats an error and its causes as one line of text.
 
 use std::error::Error;
 
@@ -16,7 +16,7 @@ pub fn error_chain(err: &(dyn Error + 'static)) -> String {
         }
         next = cause.source();
     }
-    // A server may have sent anything, line breaks included.
+    // Text that a server sent may contain line breaks and other control characters.
     text.replace(|c: char| c.is_control(), " ")
 }
 

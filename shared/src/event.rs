@@ -1,4 +1,4 @@
-//! Renders everything that clients read. The writer renders once, and what a commit publishes is never changed afterwards.
+//! Renders everything that clients read. The writer renders an event once, and the published bytes are never changed afterwards.
 //!
 //! The events and payloads are described in `shared/README.md` and `gateway/README.md`.
 
@@ -13,7 +13,7 @@ use crate::position::{Epoch, Position};
 use crate::reading::{Coordinate, Quality, Reading};
 use crate::state::{DeviceState, Freshness, Latest};
 
-/// What is published for one commit: an envelope around finished payloads.
+/// The event of one commit: an envelope around finished payloads.
 ///
 /// The gateway reads the envelope and forwards the payloads unparsed, in this order: `data`, `alerts`, `changes`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,10 +22,10 @@ pub struct Event<'a> {
     pub epoch: Epoch,
     /// Number of the position.
     pub seq: u64,
-    /// The previous state was lost: clients replace what they show by `data` and `alerts`.
+    /// The previous state was lost: clients replace the data and alarms they show by `data` and `alerts`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub snapshot: bool,
-    /// The device was retired: what clients show of it is no longer current, and nothing of it is stored.
+    /// The device was retired: data that clients still show is no longer current, and nothing of the device is stored.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub retired: bool,
     /// Server time of the commit.
@@ -169,7 +169,7 @@ struct DeviceAlerts<'a> {
     snapshot: bool,
 }
 
-/// `ALARM` or `NORMAL`. The front end prints "Normal Operation" for `NORMAL`, whatever the reading.
+/// Returns `ALARM` or `NORMAL`. The front end prints "Normal Operation" for `NORMAL`, even without a good reading.
 #[must_use]
 pub fn alarm_status(state: &DeviceState, freshness: Freshness) -> &'static str {
     if state.in_alarm() || freshness != Freshness::Fresh {
@@ -179,7 +179,7 @@ pub fn alarm_status(state: &DeviceState, freshness: Freshness) -> &'static str {
     }
 }
 
-/// The quality of the reading at this freshness.
+/// Returns the quality of the reading at this freshness.
 #[must_use]
 pub fn data_quality(state: &DeviceState, freshness: Freshness) -> Quality {
     match freshness {
@@ -189,7 +189,7 @@ pub fn data_quality(state: &DeviceState, freshness: Freshness) -> Quality {
     }
 }
 
-/// The normalised reading for REST; `None` for a device without any reading.
+/// Returns the normalised reading for REST; `None` for a device without any reading.
 #[must_use]
 pub fn data(
     state: &DeviceState,
@@ -200,7 +200,7 @@ pub fn data(
     Some(to_raw(&render_data(state, latest, freshness, raw_message)))
 }
 
-/// Payload of `device:data`; `None` for a device without any reading.
+/// Renders the payload of `device:data`; `None` for a device without any reading.
 #[must_use]
 pub fn device_data(
     state: &DeviceState,
@@ -222,7 +222,7 @@ pub fn device_data(
     }))
 }
 
-/// Payload of `device:alerts`: the alarms that were raised or escalated or, in a snapshot, all open ones.
+/// Renders the payload of `device:alerts`: the alarms that were raised or escalated or, in a snapshot, all open ones.
 #[must_use]
 pub fn device_alerts<'a>(
     device: &DeviceId,
@@ -243,7 +243,7 @@ pub fn device_alerts<'a>(
     })
 }
 
-/// Payload of `device:alerts:changed`: one alert per change, in order, each in its state after the change.
+/// Renders the payload of `device:alerts:changed`: one alert per change, in order, each in its state after the change.
 #[must_use]
 pub fn device_alerts_changed(
     device: &DeviceId,
@@ -264,7 +264,7 @@ pub fn device_alerts_changed(
     })
 }
 
-/// One alert for REST.
+/// Renders one alert for REST.
 #[must_use]
 pub fn alert(device: &DeviceId, alarm: &Alarm) -> Box<RawValue> {
     to_raw(&render_alert(device, alarm, None))
@@ -351,12 +351,12 @@ pub(crate) fn to_raw<T: Serialize>(value: &T) -> Box<RawValue> {
     serde_json::value::to_raw_value(value).expect("structs of strings and numbers always serialise")
 }
 
-/// Serialises a moment as RFC 3339 in UTC with milliseconds.
+/// Serialises a time as RFC 3339 in UTC with milliseconds.
 pub fn iso<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&time.to_iso())
 }
 
-/// Serialises an optional moment as RFC 3339 in UTC with milliseconds, or `null`.
+/// Serialises an optional time as RFC 3339 in UTC with milliseconds, or `null`.
 pub fn iso_option<S: Serializer>(time: &Option<Time>, serializer: S) -> Result<S::Ok, S::Error> {
     match time {
         Some(time) => iso(time, serializer),

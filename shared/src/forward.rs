@@ -1,5 +1,5 @@
-//! What a newer release stored and this one does not know. It is kept and written back unchanged, so that releases can be
-//! mixed while services are updated one by one.
+//! Forward compatibility: stored fields and words of a newer release, which this release does not know, are kept and written
+//! back unchanged. So different releases can run at the same time while services are updated one by one.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -37,7 +37,7 @@ impl<'de> Deserialize<'de> for UnknownFields {
                 while let Some((name, value)) = map.next_entry()? {
                     fields.insert(name, value);
                 }
-                // Nearly always there are none, and then nothing is allocated.
+                // There are almost never unknown fields. `None` allocates nothing.
                 let fields = (!fields.is_empty()).then(|| Box::new(fields));
                 Ok(UnknownFields(fields))
             }
@@ -50,23 +50,24 @@ impl<'de> Deserialize<'de> for UnknownFields {
 /// A value of an enumeration that this release does not know, such as the condition of an alarm.
 ///
 /// Words are interned and never freed. Bound: [`UnknownWord::MAX_WORDS`] different words of at most
-/// [`UnknownWord::MAX_BYTES`]; a state with a further one cannot be read.
+/// [`UnknownWord::MAX_BYTES`]. A state with another unknown word cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct UnknownWord(&'static str);
 
 impl UnknownWord {
-    /// Different words that are kept.
+    /// Maximum number of different words.
     pub const MAX_WORDS: usize = 256;
-    /// Length of a word in bytes.
+    /// Maximum length of a word in bytes.
     pub const MAX_BYTES: usize = 64;
 
-    /// The word as it is stored.
+    /// Returns the word as it is stored.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         self.0
     }
 
-    /// `None` if it is not made of lower-case letters, digits and `_`, is too long, or too many words are known.
+    /// Interns a word. Returns `None` if it is empty, too long or not made of lower-case letters, digits and `_`, or if too
+    /// many words are interned already.
     fn intern(word: &str) -> Option<Self> {
         static WORDS: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
         let is_plain =

@@ -1,34 +1,34 @@
-//! The names of all Redis keys and channels. No other file spells them. `shared/README.md` describes what they contain.
+//! The names of all Redis keys and channels. No other file spells them. `shared/README.md` describes their contents.
 //!
-//! All keys of one partition have the same hash tag, so that one script may change a device, its streams and the indexes of
-//! its partition (as Redis Cluster requires; there is no cluster client yet). The hash tag is the first pair of braces in a key,
-//! so braces in a serial do not matter.
+//! All keys of one partition have the same hash tag. So one script may change a device, its streams and the indexes of its
+//! partition, even in Redis Cluster (for which the services have no client yet). The hash tag is the text in the first pair of
+//! braces in a key, so braces in a serial do not matter.
 
 use crate::device::DeviceId;
 
-/// Events kept per device, for recovery by position.
+/// Maximum number of events kept per device, for recovery by position.
 pub const MAX_EVENTS: usize = 64;
-/// Events with alarm changes kept per device.
+/// Maximum number of events with alarm changes kept per device.
 pub const MAX_CHANGES: usize = 200;
-/// Lines kept in a partition's alarm log at most, whatever `--log-max` is. It is also the bound for writers that do not know
-/// that setting.
+/// Maximum number of lines in a partition's alarm log, even if `--log-max` is higher. Writers without that setting use this
+/// bound, too.
 pub const MAX_LOG: u64 = 200_000;
-/// Unreadable states kept per partition.
+/// Maximum number of unreadable states kept per partition.
 pub const MAX_QUARANTINE: usize = 100;
 
 /// Number of partitions, recorded at the first start. A service with another number refuses to start.
 pub const PARTITIONS: &str = "st:partitions";
 /// Stream of messages that can never be processed.
 pub const DEAD_LETTERS: &str = "st:dead-letters";
-/// Sorted set of ingest client id → time of its last report with a live subscription.
+/// Sorted set of ingest client id → time of its last report of an active subscription.
 pub const INGEST_MEMBERS: &str = "st:{ingest}:members";
-/// Hash: the moment since which at least one ingest has been subscribed without interruption, and the topics.
+/// Hash: `since`, the start of the time without interruption in which at least one ingest replica was subscribed; `topics`.
 pub const INGEST_LISTENING: &str = "st:{ingest}:listening";
 
-/// Counter that is incremented every second as long as any process can commit.
+/// Counter, the canary. It is incremented every second as long as any process can commit.
 pub const CANARY: &str = "st:{canary}:count";
-/// Sharded channel on which each count is published. A subscriber that receives nothing while the key changes has lost its
-/// subscription.
+/// Sharded channel on which each new count of the canary is published. A subscriber that receives none while the counter
+/// changes has lost its subscription.
 pub const CANARY_CHANNEL: &str = "st:{canary}:live";
 
 /// Template of the device channels, for span names.
@@ -37,12 +37,12 @@ pub const CHANNEL_TEMPLATE: &str = "st:{partition}:live:{device}";
 /// Sharded channel on which every new connection checks its permission to publish.
 pub const PROBE_CHANNEL: &str = "st:{ingest}:probe";
 
-/// The counts over all devices that one gateway took for all gateways.
+/// String: counts over all devices, taken by one gateway for the metrics of all.
 pub const FLEET_SAMPLE: &str = "st:{fleet}:sample";
 /// Sorted set of gateway → time of its last report of watched devices.
 pub const WATCHERS: &str = "st:{fleet}:watchers";
 
-/// The report of one gateway. It expires.
+/// String: one gateway's report of watched devices. It expires.
 #[must_use]
 pub fn watchers_of(replica: &str) -> String {
     format!("{WATCHERS}:{replica}")
@@ -55,7 +55,7 @@ pub struct PartitionKeys {
 }
 
 impl PartitionKeys {
-    /// The keys of partition `number`.
+    /// Creates the keys of partition `number`.
     #[must_use]
     pub fn new(number: u16) -> Self {
         Self {
@@ -84,7 +84,7 @@ impl PartitionKeys {
         self.key("seen")
     }
 
-    /// Sorted set of device → moment at which a timer must evaluate it.
+    /// Sorted set of device → time at which a timer must evaluate it.
     #[must_use]
     pub fn deadlines(&self) -> String {
         self.key("deadlines")
@@ -108,7 +108,7 @@ impl PartitionKeys {
         self.key("quarantine")
     }
 
-    /// Hash with the state of a device.
+    /// Hash: the state of a device.
     #[must_use]
     pub fn device(&self, device: &DeviceId) -> String {
         self.device_key("device", device)

@@ -50,7 +50,7 @@ impl Default for Inner {
 }
 
 impl Lifecycle {
-    /// A lifecycle that ends with [`Lifecycle::request_stop`] or when a task fails.
+    /// Creates a lifecycle that ends with [`Lifecycle::request_stop`] or when a task fails.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -123,13 +123,13 @@ impl Lifecycle {
         self.inner.tasks.spawn(watched);
     }
 
-    /// Cancelled when the drain begins: accept nothing new, finish what was begun.
+    /// Returns the token that is cancelled when the drain begins. Tasks then accept no new work, and finish their current work.
     #[must_use]
     pub fn soft(&self) -> &CancellationToken {
         &self.inner.soft
     }
 
-    /// Cancelled when the drain is over: end at once.
+    /// Returns the token that is cancelled when the drain is over. Tasks then end at once.
     #[must_use]
     pub fn hard(&self) -> &CancellationToken {
         &self.inner.hard
@@ -169,13 +169,13 @@ impl Lifecycle {
             }
         }
         self.inner.hard.cancel();
-        let ended = timeout(LAST_WAIT, self.inner.tasks.wait()).await;
+        let all_ended = timeout(LAST_WAIT, self.inner.tasks.wait()).await;
         let mut failure = self
             .inner
             .failure
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        match (failure.take(), ended) {
+        match (failure.take(), all_ended) {
             (Some(failure), _) => Err(failure),
             (None, Ok(())) => Ok(()),
             (None, Err(_)) => Err(anyhow!(

@@ -1,7 +1,7 @@
 //! Metrics of a process: one set of instruments, read at `/metrics` and, if configured, exported to a collector.
 //!
 //! An instrument is registered where it is created, with its name and help text. Counters are atomics that are read at
-//! each export: the library's own counters cost a look-up in a locked map. Label values are constants of the code, so their
+//! each export: the SDK's counters cost a look-up in a locked map. Label values are constants of the code, so their
 //! number is bounded.
 
 use std::sync::Arc;
@@ -42,8 +42,8 @@ pub struct Meters {
 pub type Observe<'a> = &'a dyn Fn(u64, &[(&'static str, &'static str)]);
 
 impl Meters {
-    /// Metrics for `/metrics`, and for the collector if telemetry is exported to one. Must run inside the runtime, which the
-    /// exporter needs.
+    /// Creates metrics for `/metrics`, and for the collector if telemetry is exported to one. Must be called inside the Tokio
+    /// runtime, which the exporter needs.
     ///
     /// # Errors
     /// An exporter could not be built.
@@ -55,7 +55,7 @@ impl Meters {
         Self::build(service, exporter)
     }
 
-    /// Metrics for `/metrics` alone.
+    /// Creates metrics for `/metrics` alone.
     ///
     /// # Errors
     /// The text format could not be set up.
@@ -89,7 +89,7 @@ impl Meters {
         })
     }
 
-    /// A counter that its owner increments.
+    /// Registers a counter that its owner increments.
     #[must_use]
     pub fn count(&self, name: &'static str, help: &'static str) -> Count {
         let count = Count::default();
@@ -98,7 +98,7 @@ impl Meters {
         count
     }
 
-    /// A counter with one label, whose possible values are given.
+    /// Registers a counter with one label, whose possible values are given.
     #[must_use]
     pub fn count_by(
         &self,
@@ -117,7 +117,7 @@ impl Meters {
         counts
     }
 
-    /// A counter with one label: a [`Count`] for each of the label's values.
+    /// Registers a counter with one label. Returns a [`Count`] for each of the label's values.
     #[must_use]
     pub fn count_of_each<const N: usize>(
         &self,
@@ -136,7 +136,7 @@ impl Meters {
         counts
     }
 
-    /// A counter with two labels: one [`LabelledCount`] for each of the first label's values.
+    /// Registers a counter with two labels. Returns one [`LabelledCount`] for each of the first label's values.
     #[must_use]
     pub fn count_by_two<const N: usize>(
         &self,
@@ -157,7 +157,7 @@ impl Meters {
         counts
     }
 
-    /// A counter that is read from somewhere else.
+    /// Registers a counter whose value is read by calling a function.
     pub fn observed_count(
         &self,
         name: &'static str,
@@ -167,7 +167,7 @@ impl Meters {
         self.observed_counts(name, help, move |observe| observe(read(), &[]));
     }
 
-    /// A counter with labels that is read from somewhere else.
+    /// Registers a counter with labels whose values are read by calling a function.
     pub fn observed_counts(
         &self,
         name: &'static str,
@@ -179,7 +179,7 @@ impl Meters {
         builder.with_callback(move |to| read(&observer(to))).build();
     }
 
-    /// A value that goes up and down.
+    /// Registers a gauge: a value that goes up and down.
     pub fn gauge(
         &self,
         name: &'static str,
@@ -189,7 +189,7 @@ impl Meters {
         self.gauges(name, help, move |observe| observe(read(), &[]));
     }
 
-    /// Values that go up and down, by labels. A combination of labels that is not observed is absent from the output.
+    /// Registers a gauge with labels. A combination of labels that is not observed is absent from the output.
     pub fn gauges(
         &self,
         name: &'static str,
@@ -201,7 +201,7 @@ impl Meters {
         builder.with_callback(move |to| read(&observer(to))).build();
     }
 
-    /// An age in seconds; `None` leaves it out of the output.
+    /// Registers a gauge of an age in seconds; `None` leaves it out of the output.
     pub fn age(
         &self,
         name: &'static str,
@@ -218,7 +218,7 @@ impl Meters {
         builder.with_callback(read).build();
     }
 
-    /// A histogram of durations in seconds, with the buckets of [`SECONDS`].
+    /// Registers a histogram of durations in seconds, with the buckets of [`SECONDS`].
     #[must_use]
     pub fn durations(&self, name: &'static str, help: &'static str) -> Durations {
         let builder = self.meter.f64_histogram(name);
@@ -273,7 +273,7 @@ impl Count {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// The count since the start of the process.
+    /// Returns the count since the start of the process.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -311,7 +311,7 @@ impl LabelledCount {
         self.counts[index].fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Every label value with its count; `other` only if it was counted.
+    /// Returns every label value with its count; `other` only if it was counted.
     pub fn get(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let counts = self
             .counts

@@ -13,7 +13,7 @@ use crate::state::{LateRun, OrderState, RepeatedDeviceTime};
 pub const MAX_FINGERPRINTS: usize = 64;
 
 /// Maximum number of recent clock offsets kept per device. An offset is arrival time minus device time, so it contains the
-/// delay of the message. The smallest one has the least delay and counts as the device's usual offset.
+/// delay of the message. The smallest one has the least delay and is taken as the device's usual offset.
 const MAX_OFFSETS: usize = 8;
 /// A device time is stuck if it arrived unchanged at least this often, and the first arrival is more than [`STUCK_MS`] ago.
 const STUCK_ARRIVALS: u32 = 3;
@@ -21,7 +21,7 @@ const STUCK_ARRIVALS: u32 = 3;
 const STUCK_MS: i64 = 10_000;
 /// Two messages without a usable time cannot be ordered if the time between their arrivals is at most this.
 const TIE_MS: i64 = 2_000;
-/// After this many late readings in a row, the device's clock counts as set back.
+/// After this many late readings in a row, the device's clock is taken to be set back.
 const CLOCK_SET_READINGS: u32 = 3;
 /// Minimum time over which these readings must arrive: a backlog that arrives in a burst does not show that a clock was set.
 const CLOCK_SET_SPAN_MS: i64 = 2_000;
@@ -139,10 +139,10 @@ fn is_duplicate(
     arrival: Arrival,
 ) -> bool {
     let redelivered = arrival.dup || arrival.retain;
-    let seen = fingerprints.contains(&arrival.fingerprint);
+    let is_known = fingerprints.contains(&arrival.fingerprint);
     let is_older =
         matches!((usable_time, state.latest_time), (Some(time), Some(latest)) if time < latest);
-    if seen && (redelivered || is_older) {
+    if is_known && (redelivered || is_older) {
         return true;
     }
     let repeats_latest = state.latest_fingerprint == Some(arrival.fingerprint);
@@ -218,7 +218,7 @@ fn make_latest(
     }
 }
 
-/// The run of late readings after this one. A reading that does not fit the run begins a new one.
+/// Returns the run of late readings after this one. A reading that does not fit the run begins a new one.
 fn extend_late_run(before: Option<&LateRun>, time: Time, at: Time) -> LateRun {
     let new_run = LateRun {
         first_time: time,

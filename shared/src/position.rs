@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct Epoch(u64);
 
 impl Epoch {
-    /// The epoch of these 48 bits.
+    /// Returns the epoch of these 48 bits.
     #[must_use]
     pub const fn from_bits(bits: u64) -> Self {
         Self(bits & 0xffff_ffff_ffff)

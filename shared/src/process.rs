@@ -26,21 +26,21 @@ where
         Ok(config) => config,
         Err(usage) => return print_usage(&usage),
     };
-    let ended = block_on(async {
+    let outcome = block_on(async {
         let telemetry = telemetry::init(service, telemetry(&config))?;
         let lifecycle = Lifecycle::new();
-        let ended = match lifecycle.listen_for_signals() {
+        let outcome = match lifecycle.listen_for_signals() {
             Ok(()) => serve(config, lifecycle).await,
             Err(err) => Err(err).context("cannot listen for signals"),
         };
-        if let Err(err) = &ended {
+        if let Err(err) = &outcome {
             let error = error_chain(err.as_ref());
             tracing::error!(error, "{service} stopped because of an error");
         }
         telemetry.flush().await;
-        ended
+        outcome
     });
-    match ended {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => print_failure(&format!("{service}: {err:#}")),
     }
@@ -64,7 +64,7 @@ pub fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::R
     outcome
 }
 
-/// The arguments without the name of this command; `None` if the first argument after the program's name is not that name.
+/// Returns the arguments without the name of this command; `None` if the first argument after the program's name is not that name.
 #[must_use]
 pub fn strip_command(name: &str, args: &[OsString]) -> Option<Vec<OsString>> {
     let (program, rest) = args.split_first()?;

@@ -27,20 +27,20 @@ impl RateLimit {
         }
     }
 
-    /// One line per 10 s, for lines that repeat the same statement.
+    /// Allows one line per 10 s, for lines that repeat the same statement.
     #[must_use]
     pub const fn one_per_ten_seconds() -> Self {
         Self::new(1, 10_000)
     }
 
-    /// 600 lines per minute, for lines that each say something new.
+    /// Allows 600 lines per minute, for lines that each say something new.
     #[must_use]
     pub const fn six_hundred_per_minute() -> Self {
         Self::new(600, MINUTE_MS)
     }
 
-    /// Whether a line may be written now: the number of lines suppressed since the last one, or `None` if this line must be
-    /// suppressed too.
+    /// Decides whether a line may be written now. Returns the number of lines suppressed since the last one, or `None` if this
+    /// line must be suppressed, too.
     pub fn allow(&self, now: Time) -> Option<u64> {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         if window.try_take(now, self.window_ms, self.max_lines) {

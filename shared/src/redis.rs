@@ -35,7 +35,7 @@ pub(crate) struct Connection {
     generation: u64,
 }
 
-/// A connection for subscriptions, and which run of the server it leads to.
+/// A connection for subscriptions, and the run of the server that it belongs to.
 #[derive(Clone, Debug)]
 pub struct Subscriber {
     /// The connection.
@@ -77,7 +77,7 @@ impl RedisConnector {
         &self.config
     }
 
-    /// Server time: this machine's clock, corrected by Redis `TIME`.
+    /// Returns the server time: this machine's clock, corrected by Redis `TIME`.
     pub(crate) fn now(&self) -> Time {
         self.clock.now()
     }
@@ -86,7 +86,7 @@ impl RedisConnector {
         &self.clock
     }
 
-    /// The current connection, or a new one that was checked.
+    /// Returns the current connection, or opens and checks a new one.
     pub(crate) async fn connection(&self) -> Result<Connection, ConnectError> {
         if let Some(connection) = self.current() {
             return Ok(connection);
@@ -102,7 +102,7 @@ impl RedisConnector {
         Ok(connection)
     }
 
-    /// Connections made so far.
+    /// Returns the number of connections made so far.
     pub(crate) fn connections_made(&self) -> u64 {
         self.made.load(Ordering::Relaxed)
     }
@@ -123,12 +123,12 @@ impl RedisConnector {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// A separate connection for subscriptions. The crate applies no response timeout to subscribe commands.
+    /// Opens a separate connection for subscriptions. The redis crate applies no response timeout to subscribe commands.
     pub(crate) async fn subscriber(
         &self,
         pushes: impl Fn(PushInfo) + Send + Sync + 'static,
     ) -> Result<Subscriber, ConnectError> {
-        // The crate drops a push if its sender returns an error. This sender never does.
+        // The redis crate drops a push if its sender returns an error. This sender never does.
         let sender = move |push: PushInfo| -> Result<(), std::convert::Infallible> {
             pushes(push);
             Ok(())
@@ -143,7 +143,7 @@ impl RedisConnector {
         })
     }
 
-    /// A connection for reading. Making it changes nothing on the server: it records no partitions and opens no epochs.
+    /// Opens a connection for reading. That changes nothing on the server: it records no partitions and opens no epochs.
     pub(crate) async fn reader(&self) -> Result<MultiplexedConnection, ConnectError> {
         let mut connection = self.open(self.connection_config()).await?;
         read_server_info(&mut connection).await?;
@@ -157,7 +157,7 @@ impl RedisConnector {
         let mut fresh = self.open(self.connection_config()).await?;
         let server = read_server_info(&mut fresh).await?;
         let current = self.current().map(|connection| connection.run_id);
-        // A replica at this address will become the master. What is still committed to the old one will be lost.
+        // A replica at this address will become the master. Commits to the old master will be lost.
         let is_other = |run_id: Arc<str>| *run_id != *server.run_id || server.is_replica;
         if current.is_some_and(is_other) {
             tracing::warn!("another Redis server answers at the configured address: reconnecting");
@@ -186,7 +186,7 @@ impl RedisConnector {
     ) -> Result<MultiplexedConnection, ConnectError> {
         let client = self.config.redis_url.client();
         let connecting = client.get_multiplexed_async_connection_with_config(&config);
-        // The crate's own timeout covers the socket, not the handshake that follows it.
+        // The redis crate's own timeout covers the socket, not the handshake that follows it.
         match tokio::time::timeout(self.config.redis_timeout * 2, connecting).await {
             Ok(connection) => connection.map_err(ConnectError::Unavailable),
             Err(_) => Err(ConnectError::Unavailable(

@@ -2,8 +2,8 @@
 //!
 //! An open connection proves little. After a failover the old master may keep its old connections, a subscriber may be
 //! connected and receive nothing, and a `FLUSHALL` closes no connection. So every `--redis-watch` interval this task
-//! * asks on a fresh connection which server answers at the configured address,
-//! * reads the epochs of all partitions, and commits again what a partition with a new epoch has lost,
+//! * opens a new connection and checks which server answers at the configured address,
+//! * reads the epochs of all partitions, and commits the states again that a partition with a new epoch has lost,
 //! * increments and publishes a counter, the canary, in the same way as a commit.
 
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use crate::apply;
 use crate::position::Epoch;
 use crate::store::{Bounds, Store, StoreError};
 
-/// What the last checks found.
+/// The result of the last checks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RedisObservation {
-    /// `run_id` of the server at the configured address; `None` before one answered.
+    /// `run_id` of the server at the configured address; `None` until a server has answered.
     pub run_id: Option<Arc<str>>,
-    /// Epoch of each partition; empty before they were read.
+    /// Epoch of each partition; empty until they are read.
     pub epochs: Arc<[Option<Epoch>]>,
     /// The canary's count.
     pub canary: u64,
@@ -37,14 +37,14 @@ pub enum CanaryRole {
     FillIn,
 }
 
-/// The watch of one process.
+/// The task that watches Redis for one process.
 #[derive(Debug)]
 pub struct RedisWatch {
     /// The store whose server is watched.
     pub store: Store,
     /// When this process increments the canary.
     pub canary: CanaryRole,
-    /// Bounds for what is written again; `None` in a process that does not write history.
+    /// Bounds of the streams when lost states are written again; `None` in a process that does not write history.
     pub bounds: Option<Bounds>,
     /// Where observations are published.
     pub observation: watch::Sender<RedisObservation>,
@@ -92,7 +92,7 @@ impl RedisWatch {
             }
             let is_our_turn = match self.canary {
                 CanaryRole::Always => true,
-                // Two intervals, because those of other processes are not in step with ours.
+                // Two intervals, because the intervals of other processes are not in step with ours.
                 CanaryRole::FillIn => history.checks_without_others >= 2,
             };
             if is_our_turn {
@@ -102,7 +102,7 @@ impl RedisWatch {
         }
     }
 
-    /// Reads epochs, retirements and the canary, and writes what is missing again.
+    /// Reads epochs, retirements and the canary, and writes lost states again.
     async fn check_data_once(&self, history: &mut CheckHistory) -> Result<(), StoreError> {
         let survey = self.store.survey().await?;
         if history.retired != survey.retired {
@@ -120,10 +120,10 @@ impl RedisWatch {
         };
         let is_due = match self.canary {
             CanaryRole::Always => true,
-            // An ingest remembers more devices than a gateway that acknowledged now and then: it goes first.
+            // A gateway waits: an ingest replica remembers more devices, so it writes first.
             CanaryRole::FillIn => history.checks_with_missing > 2,
         };
-        // The new epochs are published only afterwards: whoever reads then finds what was written again.
+        // Publish the new epochs only afterwards, so that a reader then finds the states that were written again.
         if is_due && !missing.is_empty() {
             apply::reassert(&self.store, &missing, self.bounds).await?;
         }
@@ -148,24 +148,25 @@ impl RedisWatch {
     }
 }
 
-/// What one check of the data leaves for the next.
+/// The results of earlier checks that the next check needs.
 #[derive(Debug, Default)]
 struct CheckHistory {
     /// Highest retired seq of each partition.
     retired: Vec<Option<u64>>,
     /// The canary's count after this process incremented it last.
     own_count: Option<u64>,
-    /// Checks in a row in which no other process had incremented the canary.
+    /// Number of checks in a row in which no other process had incremented the canary.
     checks_without_others: u32,
-    /// Checks in a row in which something that was committed here was missing.
+    /// Number of checks in a row in which a state committed by this process was missing.
     checks_with_missing: u32,
 }
 
 impl CheckHistory {
+    /// Returns the partitions in which a device was retired since the last check.
     fn newly_retired(&self, retired: &[Option<u64>]) -> Vec<u16> {
         let before = self.retired.iter().chain(std::iter::repeat(&None));
-        let moved = (0..).zip(before.zip(retired));
-        moved
+        let partitions = (0..).zip(before.zip(retired));
+        partitions
             .filter(|(_, (before, now))| now > before)
             .map(|(partition, _)| partition)
             .collect()

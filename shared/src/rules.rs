@@ -26,7 +26,7 @@ pub struct Alarms<'a> {
     changes: Vec<Change>,
 }
 
-/// What an alarm shows when it is raised or changes its level.
+/// The facts that an alarm shows when it is raised or changes its level.
 #[derive(Clone, Copy, Debug)]
 pub struct AlarmDetails<'a> {
     /// The reading that caused it; for a silent device, the latest reading.
@@ -35,7 +35,7 @@ pub struct AlarmDetails<'a> {
     pub value: Option<Decimal>,
 }
 
-/// A value, and what it may change.
+/// A value, and the effect it may have on alarms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Evidence {
     /// The value.
@@ -47,7 +47,7 @@ pub struct Evidence {
 }
 
 impl<'a> Alarms<'a> {
-    /// The open alarms of `device`. They are changed at `now`, and the event of the changes gets `position`.
+    /// Takes the open alarms of `device`. Changes happen at `now`, and their event gets `position`.
     #[must_use]
     pub fn new(device: &'a DeviceId, open: Vec<Alarm>, now: Time, position: Position) -> Self {
         Self {
@@ -59,13 +59,13 @@ impl<'a> Alarms<'a> {
         }
     }
 
-    /// The alarms that are open now, and the changes in order.
+    /// Returns the alarms that are open now, and the changes in order.
     #[must_use]
     pub fn finish(self) -> (Vec<Alarm>, Vec<Change>) {
         (self.open, self.changes)
     }
 
-    /// The open alarm of this kind.
+    /// Returns the open alarm of this kind.
     #[must_use]
     pub fn get(&self, kind: Kind) -> Option<&Alarm> {
         self.open.iter().find(|alarm| alarm.kind() == kind)

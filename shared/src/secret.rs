@@ -17,7 +17,7 @@ impl<T> Secret<T> {
         Self(value)
     }
 
-    /// The secret value.
+    /// Returns the secret value.
     pub const fn expose(&self) -> &T {
         &self.0
     }
@@ -43,7 +43,7 @@ impl FromStr for Secret<String> {
     }
 }
 
-/// A URL with `***` in place of its user and password; any other text unchanged.
+/// Replaces user and password of a URL by `***`. Returns any other text unchanged.
 #[must_use]
 pub fn without_user(text: &str) -> String {
     let masked = text.split_once("://").and_then(|(scheme, rest)| {

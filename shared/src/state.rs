@@ -1,4 +1,4 @@
-//! What is stored of a device between two messages, and how fresh it is.
+//! The stored state of a device, and its freshness.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::forward::UnknownFields;
 use crate::position::Position;
 use crate::reading::{Quality, Reading, Side};
 
-/// What is stored of a device between two messages.
+/// The state of a device that is stored between two messages.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct DeviceState {
     /// Changes with every write. Only the commit compares it; it never leaves Redis.
@@ -21,13 +21,13 @@ pub struct DeviceState {
     pub position: Position,
     /// Open alarms, oldest first.
     pub alarms: Vec<Alarm>,
-    /// What ordering the next message needs.
+    /// The facts that are needed to order the next message.
     pub order: OrderState,
     /// The last 64 fingerprints of payloads, oldest first.
     pub fingerprints: VecDeque<u64>,
     /// The reading that is shown; `None` only for an unknown device.
     pub latest: Option<Latest>,
-    /// What outlives a single reading.
+    /// Facts that are kept longer than a single reading.
     pub memory: DeviceMemory,
 }
 
@@ -51,14 +51,14 @@ pub struct Latest {
     pub doubtful: bool,
     /// The device's clock is more than 5 min off, was set back, or is unusable.
     pub clock_suspect: bool,
-    /// It was newer than the reading before it. Only then may it lower what a late reading raises.
+    /// It was newer than the reading before it. Only then may it lower an alarm that a late reading raises.
     pub in_order: bool,
     /// Fields of a newer release.
     #[serde(flatten)]
     pub unknown: UnknownFields,
 }
 
-/// What [`crate::order`] needs to know of earlier messages.
+/// The facts about earlier messages that [`crate::order`] needs.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct OrderState {
     /// Fingerprint of the latest reading.
@@ -117,7 +117,7 @@ pub struct LateRun {
     pub unknown: UnknownFields,
 }
 
-/// What outlives a single reading.
+/// Facts that are kept longer than a single reading.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct DeviceMemory {
     /// The levels the device sent last.
@@ -129,13 +129,13 @@ pub struct DeviceMemory {
     /// The latching flags of the levels it sent last.
     #[serde(default)]
     pub latching: [Option<Decimal>; 3],
-    /// The silence limit of the ingest that decided last, in milliseconds.
+    /// The silence limit of the ingest replica that decided last, in milliseconds.
     #[serde(default)]
     pub silence_limit_ms: i64,
     /// Server time of the last decision. A later decision never has an earlier time.
     #[serde(default)]
     pub decided_at: Time,
-    /// The seq after which this device began. What clients have seen up to it belongs to a device that was retired or lost.
+    /// The seq after which this device began. Events up to it belong to a device that was retired or lost.
     #[serde(default)]
     pub born_after: u64,
     /// The last position in each earlier epoch, newest last: at most [`DeviceMemory::MAX_EPOCHS`]. They show whether another
@@ -148,7 +148,7 @@ pub struct DeviceMemory {
 }
 
 impl DeviceMemory {
-    /// Earlier epochs that are kept.
+    /// Maximum number of earlier epochs that are kept.
     pub const MAX_EPOCHS: usize = 8;
 
     /// Records the last position of an epoch that the device has left.
@@ -166,7 +166,7 @@ impl DeviceMemory {
 }
 
 impl DeviceState {
-    /// The open alarm of this kind.
+    /// Returns the open alarm of this kind.
     #[must_use]
     pub fn alarm(&self, kind: Kind) -> Option<&Alarm> {
         self.alarms.iter().find(|alarm| alarm.kind() == kind)
@@ -181,7 +181,7 @@ impl DeviceState {
             .any(|last| last.epoch == position.epoch && position.seq <= last.seq)
     }
 
-    /// Quality of the latest reading; `offline` while the alarm of a silent detector is open.
+    /// Returns the quality of the latest reading; `offline` while the alarm of a silent detector is open.
     #[must_use]
     pub fn quality(&self) -> Quality {
         match &self.latest {
@@ -202,7 +202,7 @@ impl DeviceState {
 }
 
 impl Latest {
-    /// Quality of this reading, whatever its age.
+    /// Returns the quality of this reading. Its age does not matter.
     #[must_use]
     pub fn quality(&self) -> Quality {
         if self.reading.value.is_none() {
@@ -227,7 +227,7 @@ pub enum Freshness {
     Stale,
 }
 
-/// Judges how fresh a state is at the moment it is shown. `last_message` is the server time of the last message that
+/// Judges how fresh a state is at `now`, when it is shown. `last_message` is the server time of the last message that
 /// proved the device alive.
 #[must_use]
 pub fn freshness(state: &DeviceState, last_message: Option<Time>, now: Time) -> Freshness {

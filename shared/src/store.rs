@@ -1,7 +1,7 @@
-//! The one reader and writer of device state in Redis.
+//! Reads and writes the state of devices in Redis. No other module does.
 //!
-//! [`Store::load`] reads what decisions need and [`Store::commit`] carries decisions out by compare-and-set, both for many
-//! devices in one round trip. The other methods never write a device.
+//! [`Store::load`] reads the states that decisions start from. [`Store::commit`] writes decisions by compare-and-set. Both
+//! handle many devices in one round trip. No other method writes the state of a device.
 
 mod alarm_log;
 mod codec;
@@ -45,7 +45,7 @@ pub use self::partitions::Survey;
 pub use self::snapshot::{Snapshot, StoredChanges, StoredEvent};
 pub use crate::redis::Subscriber;
 
-/// Cheap to clone; every clone shares the connection.
+/// Access to Redis. Clones are cheap and share one connection.
 #[derive(Clone, Debug)]
 pub struct Store {
     connector: Arc<RedisConnector>,
@@ -55,7 +55,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// A store that connects at the first request, and again after the connection was lost.
+    /// Creates a store. It connects at the first request, and again after the connection was lost.
     #[must_use]
     pub fn new(config: RedisConfig, clock: Arc<SystemClock>) -> Self {
         Self {
@@ -66,32 +66,32 @@ impl Store {
         }
     }
 
-    /// Number of partitions.
+    /// Returns the number of partitions.
     #[must_use]
     pub fn partitions(&self) -> u16 {
         self.connector.config().partitions
     }
 
-    /// This machine's clock, corrected by Redis `TIME`.
+    /// Returns this machine's clock, corrected by Redis `TIME`.
     #[must_use]
     pub fn clock(&self) -> Arc<dyn Clock> {
         Arc::<SystemClock>::clone(self.connector.clock())
     }
 
-    /// Checks that Redis answers, and measures the clock against it.
+    /// Checks that Redis answers, and measures how far this machine's clock differs from Redis `TIME`.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let mut connection = self.connector.connection().await?;
         let measured = self.connector.measure_clock(&mut connection.redis).await;
-        measured.map_err(|err| self.failed(&connection, err))
+        measured.map_err(|err| self.connection_error(&connection, err))
     }
 
-    /// Name of the sharded channel on which a device's events are published.
+    /// Returns the name of the sharded channel on which a device's events are published.
     #[must_use]
     pub fn channel(&self, device: &DeviceId) -> String {
         self.keys(device).channel(device)
     }
 
-    /// A connection of its own for subscriptions (RESP3). Pushed messages go to `pushes`, which must not block.
+    /// Opens a separate connection for subscriptions (RESP3). Pushed messages go to `pushes`, which must not block.
     pub async fn subscriber(
         &self,
         pushes: impl Fn(PushInfo) + Send + Sync + 'static,
@@ -99,19 +99,19 @@ impl Store {
         Ok(self.connector.subscriber(pushes).await?)
     }
 
-    /// Asks on a fresh connection which server answers at the configured address now: its `run_id`. The present connection is
-    /// closed if it leads to another server.
+    /// Opens a new connection to the configured address and returns the `run_id` of the server. Drops the current connection
+    /// if it belongs to another server.
     pub async fn identify_server(&self) -> Result<Arc<str>, StoreError> {
         Ok(self.connector.identify_server().await?)
     }
 
-    /// Number of connections for reads and commits made so far.
+    /// Returns the number of connections opened so far for reads and commits.
     #[must_use]
     pub fn connections(&self) -> u64 {
         self.connector.connections_made()
     }
 
-    /// Number of devices written again so far, because Redis had lost what was committed here.
+    /// Returns the number of devices written again so far because Redis had lost a state committed by this process.
     #[must_use]
     pub fn reasserted(&self) -> u64 {
         self.reasserted.load(Ordering::Relaxed)
@@ -121,33 +121,33 @@ impl Store {
         self.reasserted.fetch_add(devices as u64, Ordering::Relaxed);
     }
 
-    /// Interval of the checks in [`crate::redis_watch`]; zero: never.
+    /// Returns the interval of the checks in [`crate::redis_watch`]; zero disables them.
     #[must_use]
     pub fn watch_interval(&self) -> Duration {
         self.connector.config().redis_watch
     }
 
-    /// What this process committed last for the device, if the stored state has lost part of it.
+    /// Returns the state that this process last committed for the device, if the stored state has lost part of it.
     pub(crate) fn missing_from(&self, stored: &StoredDevice) -> Option<Arc<CommittedState>> {
         self.committed_states.missing_from(stored)
     }
 
-    /// Committed alarm changes of this process that were not reported yet. Each is returned once.
+    /// Takes the committed alarm changes of this process that no caller has reported yet. Each is returned once.
     pub(crate) fn take_unreported(&self, loaded: &StoredDevice) -> Vec<Change> {
         self.in_doubt.take(loaded)
     }
 
-    /// Keeps committed alarm changes that were not reported, for the next [`Store::take_unreported`].
+    /// Keeps committed alarm changes that the caller did not report, for the next [`Store::take_unreported`].
     pub(crate) fn keep_unreported(&self, device: &DeviceId, changes: Vec<Change>) {
         self.in_doubt.keep_unreported(device, changes);
     }
 
-    /// What this process committed for the device is not written again in this epoch: it cannot be.
+    /// Stops trying to write the committed state of the device again in this epoch, because that is impossible.
     pub(crate) fn give_up_reasserting(&self, device: &DeviceId, epoch: Epoch) {
         self.committed_states.give_up(device, epoch);
     }
 
-    /// Forgets the committed states of devices in these partitions that are no longer stored: they were retired.
+    /// Forgets the committed states of retired devices in these partitions. A device that is no longer stored was retired.
     pub(crate) async fn forget_retired(&self, partitions: &[u16]) -> Result<(), StoreError> {
         let devices = self
             .committed_states
@@ -163,7 +163,7 @@ impl Store {
         Ok(())
     }
 
-    /// Devices for which this process committed something in another epoch than the present one of their partition.
+    /// Returns the devices whose state this process last committed in an epoch other than their partition's present one.
     pub(crate) fn committed_in_other_epochs(&self, epochs: &[Option<Epoch>]) -> Vec<DeviceId> {
         self.committed_states.in_other_epochs(epochs)
     }
@@ -172,8 +172,8 @@ impl Store {
         PartitionKeys::new(device.partition(self.partitions()))
     }
 
-    /// Runs a pipeline whose commands fail one by one. If the server has forgotten the scripts, they are loaded again and the
-    /// commands that failed for it are sent once more. So `build` may be called twice for a command.
+    /// Runs a pipeline of `count` commands and returns one result per command. If the server has no scripts, loads them and
+    /// sends the commands that failed because of that once more. So `build` may be called twice for a command.
     async fn run_each(
         &self,
         count: usize,
@@ -182,15 +182,15 @@ impl Store {
         let mut connection = self.connector.connection().await?;
         let all: Vec<usize> = (0..count).collect();
         let mut answers = self.send(&mut connection, &all, &build).await?;
-        let forgotten: Vec<usize> = all
+        let without_script: Vec<usize> = all
             .into_iter()
             .filter(|index| matches!(&answers[*index], Err(err) if err.code() == Some("NOSCRIPT")))
             .collect();
-        if !forgotten.is_empty() {
+        if !without_script.is_empty() {
             let loaded = load_scripts(&mut connection.redis).await;
-            loaded.map_err(|err| self.failed(&connection, err))?;
-            let again = self.send(&mut connection, &forgotten, &build).await?;
-            for (index, answer) in forgotten.into_iter().zip(again) {
+            loaded.map_err(|err| self.connection_error(&connection, err))?;
+            let new_answers = self.send(&mut connection, &without_script, &build).await?;
+            for (index, answer) in without_script.into_iter().zip(new_answers) {
                 answers[index] = answer;
             }
         }
@@ -215,9 +215,9 @@ impl Store {
         let query = pipe.query_async::<Vec<RedisResult<Value>>>(&mut connection.redis);
         match tokio::time::timeout(timeout, query).await {
             Ok(Ok(answers)) if answers.len() == commands.len() => Ok(answers),
-            Ok(Ok(_)) => Err(self.failed(connection, wrong_answer("count of answers"))),
-            Ok(Err(err)) => Err(self.failed(connection, err)),
-            Err(_) => Err(self.failed(
+            Ok(Ok(_)) => Err(self.connection_error(connection, wrong_answer("count of answers"))),
+            Ok(Err(err)) => Err(self.connection_error(connection, err)),
+            Err(_) => Err(self.connection_error(
                 connection,
                 (redis::ErrorKind::Io, "no answer in time").into(),
             )),
@@ -239,7 +239,7 @@ impl Store {
     /// Classifies an error answer to one command.
     fn answer_error(&self, err: RedisError) -> StoreError {
         match err.code() {
-            // The server is no longer the master. A new connection may reach the one that is.
+            // The server is no longer the master. A new connection may reach the new master.
             Some("READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "MOVED" | "ASK") => {
                 self.connector.discard_current();
                 StoreError::Unavailable(err)
@@ -247,14 +247,14 @@ impl Store {
             Some("LOADING" | "BUSY" | "OOM" | "MISCONF" | "TRYAGAIN" | "NOREPLICAS") => {
                 StoreError::Unavailable(err)
             }
-            // Any other error code concerns this command alone.
+            // Any other error code concerns only this command.
             Some(_) => StoreError::Refused(err.to_string()),
             None => StoreError::Unavailable(err),
         }
     }
 
-    /// Gives up the connection after an error of the connection itself.
-    fn failed(&self, connection: &Connection, err: RedisError) -> StoreError {
+    /// Discards the connection after an error of the connection itself.
+    fn connection_error(&self, connection: &Connection, err: RedisError) -> StoreError {
         self.connector.discard(connection);
         StoreError::Unavailable(err)
     }

@@ -55,7 +55,7 @@ pub fn register_metrics(meters: &Meters) {
         "telemetry.exports.failed",
         "Exports of spans or metrics that the collector did not accept.",
         |observe| {
-            for (signal, failed) in exports::failed() {
+            for (signal, failed) in exports::failed_exports() {
                 observe(failed, &[("signal", signal)]);
             }
         },
@@ -72,7 +72,7 @@ pub fn register_metrics(meters: &Meters) {
     );
 }
 
-/// Keeps telemetry running. End it with [`TelemetryGuard::flush`]: dropping it loses what was not exported yet.
+/// Keeps telemetry running. End it with [`TelemetryGuard::flush`]: dropping it loses spans that were not exported yet.
 #[must_use = "dropping it stops logs and traces"]
 pub struct TelemetryGuard {
     provider: Option<SdkTracerProvider>,
@@ -144,13 +144,14 @@ fn log_filter(level: &str) -> anyhow::Result<impl Filter<Registry> + use<>> {
         .parse(level)
         .context("cannot read the log level")?;
     let own_spans = filter_fn(|metadata| {
-        let own = metadata.target().split("::").next();
-        metadata.is_span() && own.is_some_and(|own| OWN_CRATES.contains(&own))
+        let crate_name = metadata.target().split("::").next();
+        metadata.is_span() && crate_name.is_some_and(|name| OWN_CRATES.contains(&name))
     });
-    let not_of_library = filter_fn(|metadata| !exports::LIBRARY_LINES.contains(&metadata.name()));
+    let without_sdk_events =
+        filter_fn(|metadata| !exports::SDK_LOG_EVENTS.contains(&metadata.name()));
     Ok(of_level
         .or(own_spans.with_max_level_hint(LevelFilter::INFO))
-        .and(not_of_library.with_max_level_hint(LevelFilter::TRACE)))
+        .and(without_sdk_events.with_max_level_hint(LevelFilter::TRACE)))
 }
 
 fn log_layer(
@@ -204,19 +205,19 @@ impl TelemetryGuard {
             })
             .await;
         }
-        // The writer blocks for ever if nobody reads its output. Then its thread ends with the process.
-        let written = tokio::task::spawn_blocking(move || drop(self.writer));
-        tokio::time::timeout(LAST_LINES, written).await.ok();
+        // If standard output is not read, the writer blocks forever. Then its thread ends with the process.
+        let drop_writer = tokio::task::spawn_blocking(move || drop(self.writer));
+        tokio::time::timeout(LAST_LINES, drop_writer).await.ok();
     }
 }
 
-/// Trace context of a span; `None` if no trace is recorded.
+/// Returns the trace context of a span; `None` if no trace is recorded.
 #[must_use]
 pub fn trace_of(span: &tracing::Span) -> Option<TraceContext> {
     TraceContext::from_span_context(span.context().span().span_context())
 }
 
-/// Trace context of the current span; `None` if no trace is recorded.
+/// Returns the trace context of the current span; `None` if no trace is recorded.
 #[must_use]
 pub fn current_trace() -> Option<TraceContext> {
     trace_of(&tracing::Span::current())

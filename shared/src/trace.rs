@@ -1,8 +1,8 @@
 //! Traces of messages and deadlines. They are too frequent to build a span for each.
 //!
-//! Each one gets random ids when it begins, and the ids decide at once whether it is sampled. Alarm changes, errors and slow
-//! messages are always recorded. That is known only at the end, so the span is built then, with the ids that its event and its
-//! alarm log lines already carry.
+//! Each trace gets random ids when it begins, and its trace id decides at once whether it is sampled. Alarm changes, errors and
+//! slow messages are always recorded. They are known only at the end, so the span is built then. It gets the ids that its event
+//! and its alarm log lines already carry.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -24,7 +24,7 @@ use crate::telemetry::config::{Exporter, TelemetryConfig};
 /// A message that takes longer than this is always recorded.
 pub const SLOW: Duration = Duration::from_secs(1);
 
-/// The highest number of links of one span.
+/// Maximum number of links of one span.
 pub const MAX_LINKS: usize = 128;
 
 /// Ids of a trace and of one of its spans. Its text form is the W3C `traceparent`.
@@ -36,7 +36,7 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// The same ids, sampled.
+    /// Returns the same ids, marked as sampled.
     #[must_use]
     pub fn sampled(self) -> Self {
         Self {
@@ -45,13 +45,13 @@ impl TraceContext {
         }
     }
 
-    /// Id of the trace.
+    /// Returns the id of the trace.
     #[must_use]
     pub fn trace_id(self) -> TraceId {
         self.id
     }
 
-    /// Id of the span.
+    /// Returns the id of the span.
     #[must_use]
     pub(crate) fn span_id(self) -> SpanId {
         self.span
@@ -63,7 +63,7 @@ impl TraceContext {
         self.sampled
     }
 
-    /// Ids of the library's span context; `None` where there is no span.
+    /// Takes the ids from an OpenTelemetry span context; `None` if it belongs to no span.
     pub(crate) fn from_span_context(span: &SpanContext) -> Option<Self> {
         span.is_valid().then(|| Self {
             id: span.trace_id(),
@@ -93,8 +93,8 @@ pub struct TraceparentError;
 impl FromStr for TraceContext {
     type Err = TraceparentError;
 
-    /// Parses a `traceparent` of any version but `ff`, if its first four parts are those of version `00` (W3C Trace Context,
-    /// section 4.3).
+    /// Parses a `traceparent` of any version but `ff`, if its first four parts have the format of version `00` (W3C Trace
+    /// Context, section 4.3).
     fn from_str(text: &str) -> Result<Self, TraceparentError> {
         let mut parts = text.split('-');
         let mut part = |length: usize| {
@@ -123,7 +123,7 @@ impl FromStr for TraceContext {
     }
 }
 
-/// The trace context that came with a message.
+/// The trace context received with a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteContext {
     trace: TraceContext,
@@ -134,7 +134,7 @@ impl RemoteContext {
     /// Parses the two W3C fields. A `tracestate` that cannot be parsed is ignored, as W3C Trace Context requires.
     #[must_use]
     pub fn read(traceparent: &str, tracestate: Option<&str>) -> Option<Self> {
-        /// W3C Trace Context asks to propagate at least this many characters.
+        /// Maximum length of a `tracestate`. W3C Trace Context asks to propagate at least this many characters.
         const MAX_STATE: usize = 512;
         let state = tracestate.filter(|state| state.len() <= MAX_STATE);
         let state = state.and_then(|state| TraceState::from_str(state).ok());
@@ -152,24 +152,25 @@ impl RemoteContext {
 /// Begins traces and records the spans of those that are sampled.
 #[derive(Clone, Debug)]
 pub struct SpanRecorder {
-    /// Share of traces in the sample; `None`: no traces at all.
+    /// Share of the traces begun here that are sampled; `None`: no traces are begun.
     ratio: Option<f64>,
-    /// Whether the trace of a message is continued and its sampling obeyed. Otherwise it is linked.
+    /// Whether the trace received with a message is continued with its sampling decision. Otherwise it is only linked.
     trusts_remote: bool,
 }
 
 impl SpanRecorder {
-    /// `trusts_remote`: the trace that came with a message is continued and its sampling obeyed. Otherwise it is linked.
+    /// Creates a recorder. If `trusts_remote`, the trace received with a message is continued with its sampling decision.
+    /// Otherwise it is only linked.
     #[must_use]
     pub fn new(config: &TelemetryConfig, trusts_remote: bool) -> Self {
-        let is_wanted = config.otel_exporter != Exporter::None;
+        let is_enabled = config.otel_exporter != Exporter::None;
         Self {
-            ratio: is_wanted.then_some(config.otel_traces_sampler_arg),
+            ratio: is_enabled.then_some(config.otel_traces_sampler_arg),
             trusts_remote,
         }
     }
 
-    /// Begins no traces. Spans of traces that were begun elsewhere are recorded.
+    /// Creates a recorder that begins no traces. It records spans of traces that were begun elsewhere.
     #[must_use]
     pub fn disabled() -> Self {
         Self {
@@ -178,7 +179,7 @@ impl SpanRecorder {
         }
     }
 
-    /// Begins a span now, in a new trace or in a trusted remote one; `None` where no traces are recorded.
+    /// Begins a span now, in a new trace or in a trusted remote one. Returns `None` if no traces are begun.
     #[must_use]
     pub fn begin(&self, remote: Option<&RemoteContext>) -> Option<TraceContext> {
         let ratio = self.ratio?;
@@ -206,7 +207,7 @@ impl SpanRecorder {
             (None, remote)
         };
         let parent = parent.unwrap_or_else(|| {
-            // Without a parent the library asks the id generator, which returns our ids.
+            // Without a parent, the SDK takes the ids from [`PresetIds`].
             SpanContext::empty_context()
         });
         let links = linked.into_iter().chain(completed.links.iter().map(|link| {
@@ -245,25 +246,26 @@ fn as_sampled(parent: &SpanContext) -> SpanContext {
 /// A span that has ended.
 #[derive(Debug)]
 pub struct CompletedSpan<'a> {
-    /// Its ids.
+    /// Ids of the trace and the span.
     pub trace: TraceContext,
-    /// The trace context that came with its message.
+    /// The trace context received with the message.
     pub remote: Option<&'a RemoteContext>,
-    /// Other spans that belong to it. At most [`MAX_LINKS`] links are recorded.
+    /// Other spans to link. At most [`MAX_LINKS`] links are recorded.
     pub links: &'a [TraceContext],
     /// Name with few possible values: a template, never a device or a topic.
     pub name: Cow<'static, str>,
-    /// Its role in the semantic conventions.
+    /// Kind of the span in the semantic conventions.
     pub kind: SpanKind,
-    /// Time from its beginning to now.
+    /// Duration of the span, which ends now.
     pub took: Duration,
     /// Attributes, named by the semantic conventions.
     pub attributes: Vec<KeyValue>,
-    /// Why it failed.
+    /// Reason of the failure, if the work failed.
     pub error: Option<String>,
 }
 
-/// Whether a trace is in a sample with this ratio. The trace id decides, as in the library's own sampler.
+/// Whether a trace is in a sample with this ratio. The trace id decides, as in the SDK's
+/// [`Sampler::TraceIdRatioBased`].
 #[expect(
     clippy::cast_precision_loss,
     reason = "a ratio needs no more precision"
@@ -304,7 +306,7 @@ impl ShouldSample for RootSampler {
 }
 
 thread_local! {
-    /// Ids of the span that is being built by [`SpanRecorder::record`].
+    /// Ids of the span that [`SpanRecorder::record`] is building.
     static PRESET: Cell<Option<TraceContext>> = const { Cell::new(None) };
 }
 

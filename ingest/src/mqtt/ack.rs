@@ -1,4 +1,4 @@
-//! Acknowledgements, from the code that finished a message to the connection on which the message came.
+//! Passes acknowledgements from the code that finished a message to the connection on which the message came.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,12 +15,12 @@ use super::ack_order::{AckOrder, Ticket};
 pub(crate) struct AckHandle(Option<(Arc<Acks>, Ticket)>);
 
 impl AckHandle {
-    /// For a message that is not acknowledged: QoS 0, or of a connection that is gone.
+    /// Creates a handle for a message that is not acknowledged: QoS 0, or of a connection that was lost.
     pub(crate) const fn none() -> Self {
         Self(None)
     }
 
-    /// The message is committed, or stored as a dead letter. It is acknowledged once all earlier ones are. Does not wait.
+    /// Marks the message as committed or stored as a dead letter. It is acknowledged once all earlier ones are. Does not wait.
     pub(crate) fn done(self) {
         if let Some((acks, ticket)) = self.0 {
             let mut state = acks.lock();
@@ -59,32 +59,32 @@ struct AckState {
 }
 
 impl Acks {
-    /// Messages come on this connection from now on.
+    /// Begins a new connection. Messages now arrive on this connection.
     pub(super) fn connect(&self, client: AsyncClient) {
         let mut state = self.lock();
         state.order.reset();
         state.client = Some(client);
     }
 
-    /// The connection is gone: none of its messages can be acknowledged any more.
+    /// Ends the connection. None of its messages can be acknowledged now.
     pub(super) fn disconnect(&self) {
         let mut state = self.lock();
         state.order.reset();
         state.client = None;
     }
 
-    /// A message arrived.
+    /// Adds a message that has arrived, and returns its handle.
     pub(super) fn receive(this: &Arc<Self>, packet_id: u16) -> AckHandle {
         let ticket = this.lock().order.push(packet_id);
         AckHandle(Some((Arc::clone(this), ticket)))
     }
 
-    /// Sends the acknowledgements that did not fit into the library's request channel before.
+    /// Sends the acknowledgements that did not fit into rumqttc's request channel before.
     pub(super) fn send_ready(&self) {
         self.lock().send_ready();
     }
 
-    /// Messages received and not acknowledged yet.
+    /// Returns the number of messages received but not acknowledged yet.
     pub(super) fn len(&self) -> usize {
         self.lock().order.len()
     }

@@ -1,5 +1,5 @@
-//! Messages of one connection in the order of arrival. They may be finished in any order; MQTT demands that they are
-//! acknowledged in the order in which they came (MQTT 5, 4.6).
+//! Keeps the messages of one connection in their order of arrival. They may be finished in any order, but must be acknowledged
+//! in the order of arrival (MQTT 5, 4.6).
 
 use std::collections::VecDeque;
 
@@ -57,7 +57,7 @@ impl AckOrder {
         }
     }
 
-    /// The packet id of the oldest message, if it is finished: acknowledge it, then [`AckOrder::pop`] it.
+    /// Returns the packet id of the oldest message, if it is finished. Acknowledge it, then call [`AckOrder::pop`].
     pub(super) fn ready(&self) -> Option<u16> {
         let oldest = self.messages.front();
         oldest

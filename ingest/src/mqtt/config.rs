@@ -88,14 +88,14 @@ pub struct MqttConfig {
 }
 
 impl MqttConfig {
-    /// The client id at the broker.
+    /// Returns the MQTT client id.
     pub fn client_id(&self) -> &str {
         self.mqtt_client_id
             .as_deref()
             .unwrap_or("subtronics-ingest")
     }
 
-    /// The topic filters to subscribe to; those of a share group begin with `$share/`.
+    /// Returns the topic filters to subscribe to; those of a share group begin with `$share/`.
     pub fn filters(&self) -> Vec<String> {
         let filter = |topic: &String| match &self.mqtt_share_group {
             Some(group) => format!("$share/{group}/{topic}"),
@@ -121,14 +121,14 @@ impl MqttConfig {
         let mut problems = Vec::new();
         for (flag, secret, file) in secrets {
             match args::secret_or_file(flag, secret.take(), file.as_deref()) {
-                Ok(read) => *secret = read,
+                Ok(resolved) => *secret = resolved,
                 Err(problem) => problems.push(problem),
             }
         }
         problems
     }
 
-    /// All problems of these settings, one sentence each.
+    /// Returns all problems of these settings, one sentence each.
     pub(crate) fn validate(&self) -> Vec<String> {
         let mut problems = Vec::new();
         if self.mqtt_topic.is_empty() {
@@ -169,16 +169,16 @@ impl MqttConfig {
         problems
     }
 
-    /// The settings whose value did not come from the flag or variable of the same name, for `check-config`.
+    /// Returns the settings whose value did not come from the flag or variable of the same name, for `check-config`.
     pub(crate) fn setting_displays(&self) -> Vec<SettingDisplay> {
-        let shown = |flag, value: String, source| SettingDisplay {
+        let display = |flag, value: String, source| SettingDisplay {
             flag,
             value,
             source,
         };
         let mut all = vec![
-            shown("mqtt-broker", self.mqtt_broker.to_string(), None),
-            shown("mqtt-client-id", self.client_id().to_owned(), None),
+            display("mqtt-broker", self.mqtt_broker.to_string(), None),
+            display("mqtt-client-id", self.client_id().to_owned(), None),
         ];
         for (flag, secret, file, source) in [
             (
@@ -195,14 +195,14 @@ impl MqttConfig {
             ),
         ] {
             if let (Some(secret), Some(_)) = (secret, file) {
-                all.push(shown(flag, secret.to_string(), Some(source)));
+                all.push(display(flag, secret.to_string(), Some(source)));
             }
         }
         all
     }
 }
 
-/// What is wrong with a topic filter, worded to follow its name.
+/// Returns the problem of a topic filter, if it has one. The text is worded to follow the name of the filter.
 fn filter_problem(filter: &str) -> Option<&'static str> {
     if filter.is_empty() {
         return Some("is empty");

@@ -1,6 +1,6 @@
 //! One connection to the broker, from CONNECT to its end.
 //!
-//! Each connection has its own event loop of the client library. Nothing of a dead connection (an acknowledgement, a queued
+//! Each connection has its own rumqttc event loop. Nothing of a dead connection (an acknowledgement, a queued
 //! request) can reach the next one, where the same packet id identifies another message.
 
 use std::pin::pin;
@@ -23,7 +23,7 @@ use super::shutdown::{self, SessionAtExit};
 use super::state::{ConnectionEnd, ConnectionEvent, ConnectionState, StopRequest};
 use super::status::StatusReporter;
 
-/// What all connections of this process use.
+/// Settings and handles that all connections of this process share.
 pub(super) struct ConnectionContext {
     pub(super) options: MqttOptions,
     /// Address of the broker, for log lines.
@@ -50,7 +50,7 @@ struct BrokerConnection<'a> {
 /// Runs one connection. Returns why it ended, and how long it was subscribed, if it was.
 pub(super) async fn run(context: &ConnectionContext) -> (ConnectionEnd, Option<Duration>) {
     // Room for an acknowledgement of each message in the receive window, SUBSCRIBE and DISCONNECT. A broker that exceeds the
-    // receive maximum can fill it; what does not fit is sent after a later event.
+    // receive maximum can fill it; requests that do not fit are sent after a later event.
     let capacity = context.queue.receive_maximum + 8;
     let (client, mut eventloop) = AsyncClient::new(context.options.clone(), capacity);
     context.acks.connect(client.clone());
@@ -228,8 +228,8 @@ impl BrokerConnection<'_> {
         self.send_due_request();
     }
 
-    /// Sends what a stop needs next, if it is due. If the request channel is full, it is sent after a later event: the
-    /// acknowledgements in the channel cause some.
+    /// Sends the next request of a stop, if it is due. If the request channel is full, the request is sent after a later event:
+    /// the acknowledgements in the channel cause such events.
     fn send_due_request(&self) {
         let all_acknowledged = self.context.acks.is_empty();
         let suback_received = self.subscribed_at.is_some();

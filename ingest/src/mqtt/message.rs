@@ -13,8 +13,8 @@ use super::ack::AckHandle;
 pub(crate) struct MqttMessage {
     /// The topic it was published on.
     pub(crate) topic: String,
-    /// A copy of the payload: the library's buffer is shared by many messages and lives as long as any of them. Of a
-    /// payload that is too large to be processed, only the beginning.
+    /// A copy of the payload: rumqttc's buffer is shared by many messages and lives as long as any of them. If the payload is
+    /// too large to be processed, this is only its beginning.
     pub(crate) payload: Vec<u8>,
     /// Length of the payload that the broker sent.
     pub(crate) size_bytes: usize,
@@ -31,17 +31,17 @@ pub(crate) struct MqttMessage {
 }
 
 impl MqttMessage {
-    /// Copies a packet. Of a payload above `max_payload_bytes` only the part that a dead letter keeps is copied.
+    /// Copies a packet. If the payload is longer than `max_payload_bytes`, copies only the part that a dead letter keeps.
     pub(super) fn new(publish: &Publish, max_payload_bytes: usize, ack: AckHandle) -> Self {
         let size_bytes = publish.payload.len();
-        let copied = if size_bytes > max_payload_bytes {
+        let copied_bytes = if size_bytes > max_payload_bytes {
             size_bytes.min(DeadLetter::MAX_BYTES)
         } else {
             size_bytes
         };
         Self {
             topic: String::from_utf8_lossy(&publish.topic).into_owned(),
-            payload: publish.payload[..copied].to_vec(),
+            payload: publish.payload[..copied_bytes].to_vec(),
             size_bytes,
             dup: publish.dup,
             retain: publish.retain,

@@ -32,7 +32,7 @@ pub(super) fn options(config: &MqttConfig) -> anyhow::Result<MqttOptions> {
         // Sent to the broker, which then drops larger packets. Otherwise the broker would send such a packet again on every
         // connection, and each time it would end the connection.
         .set_max_packet_size(Some(config.mqtt_max_packet_size))
-        // We publish nothing, and the library allocates a slot for every message that could be in flight.
+        // We publish nothing, and rumqttc allocates a slot for every message that could be in flight.
         .set_outgoing_inflight_upper_limit(1);
     if let Some(username) = &config.mqtt_username {
         let password = config.mqtt_password.as_ref();
@@ -46,9 +46,9 @@ pub(super) fn options(config: &MqttConfig) -> anyhow::Result<MqttOptions> {
 }
 
 fn tls() -> anyhow::Result<Transport> {
-    let found = rustls_native_certs::load_native_certs();
+    let native = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
-    let (added, _) = roots.add_parsable_certificates(found.certs);
+    let (added, _) = roots.add_parsable_certificates(native.certs);
     if added == 0 {
         bail!(
             "mqtts:// needs certificate authorities, and the system has none (install `ca-certificates`)"

@@ -14,13 +14,13 @@ use super::options;
 
 /// Connects, subscribes to every topic, and disconnects.
 ///
-/// It uses its own client id, since a second connection with the configured one would take over the session of a running
-/// replica. It keeps no session, and subscribes outside of the share group, since it would receive messages instead of a
-/// member.
+/// The check uses its own client id, since a second connection with the configured id would take over the session of a running
+/// replica. It keeps no session. It subscribes outside of the share group, since the broker would otherwise send it messages
+/// that a member must process.
 pub(crate) async fn check_broker(config: &MqttConfig) -> ConnectionCheck {
     // One time limit for connecting and one for subscribing.
     let limit = config.mqtt_connect_timeout * 2;
-    let outcome = match timeout(limit, attempt(config)).await {
+    let outcome = match timeout(limit, connect_and_subscribe(config)).await {
         Ok(outcome) => outcome,
         Err(_) => Err(anyhow::anyhow!("no answer for {} s", limit.as_secs())),
     };
@@ -30,15 +30,15 @@ pub(crate) async fn check_broker(config: &MqttConfig) -> ConnectionCheck {
     }
 }
 
-async fn attempt(config: &MqttConfig) -> anyhow::Result<String> {
-    let mut own = config.clone();
-    own.mqtt_client_id = Some(format!(
+async fn connect_and_subscribe(config: &MqttConfig) -> anyhow::Result<String> {
+    let mut probe_config = config.clone();
+    probe_config.mqtt_client_id = Some(format!(
         "{}-check-{:x}",
         config.client_id(),
         std::process::id()
     ));
-    own.mqtt_session_expiry = Duration::ZERO;
-    let options = options::options(&own).context("cannot prepare the connection")?;
+    probe_config.mqtt_session_expiry = Duration::ZERO;
+    let options = options::options(&probe_config).context("cannot prepare the connection")?;
     let (client, mut eventloop) = AsyncClient::new(options, 16);
     wait_for(&mut eventloop, |packet| {
         matches!(packet, Packet::ConnAck(_))
@@ -46,9 +46,9 @@ async fn attempt(config: &MqttConfig) -> anyhow::Result<String> {
     .await
     .context("cannot connect")?;
 
-    let filter = |path: &String| Filter {
+    let filter = |topic: &String| Filter {
         retain_forward_rule: RetainForwardRule::Never,
-        ..Filter::new(path.clone(), QoS::AtMostOnce)
+        ..Filter::new(topic.clone(), QoS::AtMostOnce)
     };
     client
         .try_subscribe_many(config.mqtt_topic.iter().map(filter))
@@ -63,7 +63,7 @@ async fn attempt(config: &MqttConfig) -> anyhow::Result<String> {
             }
         }
     }
-    // An error does not matter: without a session nothing stays at the broker.
+    // An error does not matter: without a session, the broker keeps nothing.
     client.try_disconnect().ok();
     eventloop.poll().await.ok();
     Ok(format!("subscribed to {}", config.mqtt_topic.join(", ")))

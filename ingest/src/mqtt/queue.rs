@@ -1,9 +1,9 @@
-//! The queue from the connection to the pipeline.
+//! The queue of received messages, from the MQTT connection to the pipeline.
 //!
-//! Bound: two receive windows. One connection should have at most one window unacknowledged, and a connection is made only
-//! while a window is free; messages of an earlier connection may still fill the other. QoS 0 has no receive window: its
-//! messages are dropped and counted before they take the free window. Payloads too large to be processed are cut, so the
-//! queue is bounded in bytes, too.
+//! Its capacity is two receive windows. One may be full of messages of an earlier connection. The other must be free before a
+//! new connection is opened, and the new connection should have at most one window of unacknowledged messages. The receive
+//! maximum does not limit QoS 0: its messages are dropped and counted once only one window is free. Payloads that are too
+//! large to be processed are cut, so the queue is bounded in bytes, too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,12 +29,12 @@ pub(super) struct MessageQueue {
     pub(super) status: StatusReporter,
     /// Address of the broker, for log lines.
     pub(super) broker: String,
-    /// How long a message may wait for room: while it waits, the connection is not polled.
+    /// Maximum time that a message waits for room in the queue. The connection is not polled while it waits.
     pub(super) max_wait: Duration,
     pub(super) hard: CancellationToken,
 }
 
-/// Both ends of a queue of two receive windows.
+/// Creates a queue of two receive windows, and returns its two ends.
 pub(super) fn channel(receive_maximum: usize) -> (Sender<MqttMessage>, Receiver<MqttMessage>) {
     mpsc::channel(2 * receive_maximum)
 }
@@ -48,7 +48,7 @@ impl MessageQueue {
     }
 
     /// Waits until a receive window is free, which can take as long as Redis is unavailable. Cancel-safe.
-    pub(super) async fn window_free(&self) {
+    pub(super) async fn wait_for_free_window(&self) {
         // Only the wait matters: the permits are returned at once.
         let permits = self.sender.reserve_many(self.receive_maximum).await;
         drop(permits);
@@ -74,27 +74,28 @@ impl MessageQueue {
                 Ok(())
             }
             Err(TrySendError::Full(message)) => self.wait_for_room(message).await,
-            // The pipeline is gone: the process is ending.
+            // The pipeline has ended, so the process is stopping.
             Err(TrySendError::Closed(_)) => Err(ConnectionEnd::Stopped),
         }
     }
 
-    /// mosquitto 2.0.11 exceeds the receive maximum once it has queued messages for us: then it answers each acknowledgement
-    /// with a full window. What is not read here waits in the socket, then at the broker.
+    /// Waits until the queue has room for the message. The queue is full only if the broker exceeds the receive maximum.
+    /// mosquitto 2.0.11 does that once it has queued messages for us: it answers each acknowledgement with a full window of
+    /// messages. Messages that are not read here wait in the socket, then at the broker.
     async fn wait_for_room(&self, message: MqttMessage) -> Result<(), ConnectionEnd> {
-        let sent = timeout(self.max_wait, self.sender.send(message));
+        let send = timeout(self.max_wait, self.sender.send(message));
         tokio::select! {
             biased;
             () = self.hard.cancelled() => Err(ConnectionEnd::Stopped),
-            sent = sent => match sent {
+            result = send => match result {
                 Ok(Ok(())) => {
                     self.status.count_received();
                     Ok(())
                 }
-                // The pipeline is gone: the process is ending.
+                // The pipeline has ended, so the process is stopping.
                 Ok(Err(_)) => Err(ConnectionEnd::Stopped),
-                // Without polling, the connection would die now. The message is not acknowledged, so the broker sends it
-                // again on the next connection.
+                // The connection would not survive more time without polling. The message is not acknowledged, so the broker
+                // sends it again on the next connection.
                 Err(_) => Err(ConnectionEnd::Lost(
                     "the broker exceeds the receive maximum, and nothing is committed".to_owned(),
                 )),
@@ -102,8 +103,9 @@ impl MessageQueue {
         }
     }
 
-    /// Queues the messages that a dead connection had received and not delivered yet. A broker that lost the session does
-    /// not send them again, so they are committed; one that kept it does, as duplicates. They cannot be acknowledged.
+    /// Queues the messages that a lost connection had received but not delivered yet. They cannot be acknowledged any longer.
+    /// If the broker lost the session, it does not send them again, so they must be committed now. If it kept the session, it
+    /// sends them again as duplicates.
     pub(super) fn rescue(&self, eventloop: &mut EventLoop) {
         for event in eventloop.state.events.drain(..) {
             let Event::Incoming(Packet::Publish(publish)) = event else {
@@ -115,7 +117,7 @@ impl MessageQueue {
             {
                 Ok(()) => self.status.count_received(),
                 Err(_) if publish.qos == QoS::AtMostOnce => self.drop_unacknowledged(),
-                // A window is free for them, so the pipeline is gone.
+                // One window is free for these messages, so only a pipeline that has ended refuses them.
                 Err(_) => return,
             }
         }

@@ -1,4 +1,4 @@
-//! What becomes of the MQTT session when the process stops.
+//! Keeps or removes the MQTT session when the process stops.
 //!
 //! Normally the broker keeps it, with all messages that are not acknowledged. In a share group in which other members
 //! listen, it is emptied and removed: no other member would get the messages that it keeps.
@@ -11,10 +11,10 @@ use shared::error_chain::error_chain;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// What becomes of the session of a member of a share group when it stops.
+/// Whether a member of a share group keeps or removes its session when it stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SessionAtExit {
-    /// Not decided yet. If the sender is gone before it decides, the session is kept.
+    /// Not decided yet. If the sender is dropped before it decides, the session is kept.
     Undecided,
     /// No other member listens: the session keeps the messages.
     Keep,
@@ -52,7 +52,7 @@ pub(super) async fn remove_session(options: &MqttOptions, broker: &str, time_lim
     }
 }
 
-/// Replaces our session by one that ends with its connection, because the library's DISCONNECT cannot carry an expiry.
+/// Replaces our session by one that ends with its connection, because rumqttc's DISCONNECT cannot carry an expiry.
 async fn replace_session(options: &MqttOptions) -> Result<(), ConnectionError> {
     let mut options = options.clone();
     options

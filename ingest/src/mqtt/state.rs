@@ -30,7 +30,7 @@
 //!       Empty ──▶ Disconnecting ──▶ RemovingSession ──▶ Stopped
 //! ```
 //!
-//! A message in Empty leads back to Emptying. The end of the drain period leads to Stopped from every state.
+//! A message changes Empty back to Emptying. The end of the drain period changes every state to Stopped.
 //!
 //! Why UNSUBSCRIBE again: the session may hold far more messages than one receive window. The answer to this UNSUBSCRIBE
 //! comes after all messages that the broker sent in reply to our acknowledgements. If no message comes before the answer,
@@ -38,7 +38,7 @@
 
 use super::shutdown::SessionAtExit;
 
-/// Where the connection to the broker is. The module's documentation shows the transitions.
+/// State of the connection to the broker. The module's documentation shows the transitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConnectionState {
     /// Before the first connection.
@@ -81,7 +81,7 @@ pub(crate) enum ConnectionState {
     Stopped,
 }
 
-/// What changes the state.
+/// An event that can change the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConnectionEvent {
     ConnAck,
@@ -95,7 +95,7 @@ pub(crate) enum ConnectionEvent {
     StopRequested {
         in_share_group: bool,
     },
-    /// What becomes of the session of a member of a share group with so many topic filters.
+    /// It is decided whether a member of a share group keeps or removes its session. `filters` is its number of topic filters.
     Decided {
         session: SessionAtExit,
         filters: usize,
@@ -108,19 +108,19 @@ pub(crate) enum ConnectionEvent {
     Stopped,
 }
 
-/// What has to be sent to the broker to continue a stop.
+/// A request that must be sent to the broker to continue a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StopRequest {
     /// UNSUBSCRIBE from the filter with this index.
     Unsubscribe {
         filter: usize,
     },
-    /// UNSUBSCRIBE from any filter, for the sake of the answer.
+    /// UNSUBSCRIBE from any filter, only to get the answer.
     UnsubscribeAgain,
     Disconnect,
 }
 
-/// Why a connection ended.
+/// The reason why a connection ended.
 #[derive(Debug)]
 pub(super) enum ConnectionEnd {
     /// A stop was requested.
@@ -134,7 +134,7 @@ pub(super) enum ConnectionEnd {
 }
 
 impl ConnectionState {
-    /// The state after an event. An event that means nothing in a state leaves it unchanged.
+    /// Returns the state after an event. An event that has no meaning in a state leaves it unchanged.
     pub(super) fn after(self, event: ConnectionEvent) -> Self {
         use ConnectionEvent as Event;
         match (self, event) {
@@ -199,7 +199,7 @@ impl ConnectionState {
         }
     }
 
-    /// What has to be sent now to continue a stop.
+    /// Returns the request that must be sent now to continue a stop.
     pub(super) fn due_request(
         self,
         all_acknowledged: bool,
@@ -207,7 +207,7 @@ impl ConnectionState {
     ) -> Option<StopRequest> {
         match self {
             Self::Finishing if all_acknowledged => Some(StopRequest::Disconnect),
-            // Requests with an answer are sent one after the other, since the library gives all of them the same packet id.
+            // Requests with an answer are sent one after the other, since rumqttc gives all of them the same packet id.
             Self::Unsubscribing {
                 filter,
                 sent: false,
@@ -219,9 +219,8 @@ impl ConnectionState {
         }
     }
 
-    /// Whether messages are accepted. Those that are not stay in the session, unacknowledged, and the broker sends them
-    /// again on our next connection. A session that is removed has no next connection, so its messages are accepted to
-    /// the last.
+    /// Whether messages are accepted. Other messages stay unacknowledged in the session, and the broker sends them again on
+    /// our next connection. A session that will be removed has no next connection, so all of its messages are accepted.
     pub(super) fn accepts_messages(self) -> bool {
         !matches!(
             self,
@@ -229,7 +228,7 @@ impl ConnectionState {
         )
     }
 
-    /// Whether the subscription is active. A stop does not end it at once; that the process stops is reported elsewhere.
+    /// Whether the subscription is active. A stop does not end it at once; the stop itself is reported elsewhere.
     pub(crate) fn is_subscribed(self) -> bool {
         match self {
             Self::Connecting

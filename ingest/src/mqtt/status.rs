@@ -83,7 +83,7 @@ impl BrokerStatus {
         self.state().is_subscribed()
     }
 
-    /// When the subscription last ended; `None` if it never began or never ended.
+    /// Returns the time at which the subscription last ended; `None` if it never began or never ended.
     pub(crate) fn last_subscribed(&self) -> Option<Instant> {
         self.observed.borrow().last_subscribed
     }
@@ -104,29 +104,29 @@ impl BrokerStatus {
         }
     }
 
-    /// Number of messages received so far, without the lost ones.
+    /// Returns the number of messages received so far, without the lost ones.
     pub(crate) fn received(&self) -> u64 {
         self.counts.received.load(Ordering::Relaxed)
     }
 
-    /// Number of QoS 0 messages dropped so far because the queue was full.
+    /// Returns the number of QoS 0 messages dropped so far because the queue was full.
     pub(crate) fn lost(&self) -> u64 {
         self.counts.lost.load(Ordering::Relaxed)
     }
 
-    /// Number of connections opened so far.
+    /// Returns the number of connections opened so far.
     pub(crate) fn connections(&self) -> u64 {
         self.counts.connections.load(Ordering::Relaxed)
     }
 
-    /// Number of messages received but not acknowledged yet.
+    /// Returns the number of messages received but not acknowledged yet.
     pub(crate) fn unacknowledged(&self) -> usize {
         self.pending
             .as_ref()
             .map_or(0, |pending| pending.acks.len())
     }
 
-    /// Number of messages that wait in the queue.
+    /// Returns the number of messages that wait in the queue.
     pub(crate) fn queued(&self) -> usize {
         let pending = self.pending.as_ref();
         let queue = pending.and_then(|pending| pending.queue.upgrade());

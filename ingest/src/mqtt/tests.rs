@@ -321,13 +321,16 @@ async fn an_oversize_packet_does_not_stop_later_messages() {
 }
 
 #[tokio::test]
-async fn of_two_clients_with_one_client_id_one_stays_away() {
+async fn one_of_two_clients_with_the_same_client_id_stops_connecting() {
     let broker = Broker::start("").await;
     let mut old = broker.client(&["--mqtt-client-id", "same"]).await;
     let mut new = TestClient::start(&broker.config(&["--mqtt-client-id", "same"]));
-    let away = |client: &TestClient| client.status.state() == ConnectionState::TakenOver;
-    eventually("one stays away", async || away(&old) || away(&new)).await;
-    if away(&new) {
+    let is_taken_over = |client: &TestClient| client.status.state() == ConnectionState::TakenOver;
+    eventually("one is taken over", async || {
+        is_taken_over(&old) || is_taken_over(&new)
+    })
+    .await;
+    if is_taken_over(&new) {
         std::mem::swap(&mut old, &mut new);
     }
     new.subscribed().await;
@@ -347,7 +350,7 @@ async fn of_two_clients_with_one_client_id_one_stays_away() {
 }
 
 #[tokio::test]
-async fn a_takeover_that_the_broker_reports_counts_at_once() {
+async fn a_takeover_reported_by_the_broker_stops_connecting_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = client_to(&listener, &[]);
     let mut stream = accept_subscription(&listener, 0).await;

@@ -9,11 +9,11 @@ use serde_json::value::RawValue;
 
 use super::error::PayloadError;
 
-/// Deepest nesting accepted; known payloads have two levels. The limit protects later parsers of the payload from a stack
+/// Maximum depth of nesting; known payloads have two levels. The limit protects later parsers of the payload from a stack
 /// overflow.
 const MAX_DEPTH: usize = 32;
 
-/// If a key is repeated, the last one wins, as with `JSON.parse` in browsers.
+/// If a key is repeated, the last value is used, as with `JSON.parse` in browsers.
 type Object<'a> = BTreeMap<String, &'a RawValue>;
 
 pub(super) struct Document<'a> {
@@ -101,7 +101,7 @@ impl<'a> JsonValue<'a> {
         }
     }
 
-    /// The value as a display name: a string, or a number as it was written.
+    /// Returns the value as a display name: a string, or a number as it was written.
     pub(super) fn as_name(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
@@ -132,7 +132,7 @@ fn check_shape(json: &str) -> Result<(), PayloadError> {
                 if is_unpaired_surrogate(json, at) {
                     return Err(PayloadError::UnpairedSurrogate);
                 }
-                // Skips one byte: an escaped quote does not end the string. Of a surrogate pair, both escapes are skipped.
+                // Skips one byte: an escaped quote does not end the string. Both escapes of a surrogate pair are skipped.
                 let last_skipped = if escaped_unit(json, at).is_some_and(is_surrogate) {
                     r"uD83D\uDE00".len() - 1
                 } else {
@@ -168,7 +168,7 @@ fn is_unpaired_surrogate(json: &str, at: usize) -> bool {
             .is_none_or(|c| c.is_err())
 }
 
-/// The UTF-16 code unit of the escape that begins at `at`, such as `\u20ac`; `None` if there is none.
+/// Returns the UTF-16 code unit of the escape that begins at `at`, such as `\u20ac`; `None` if there is none.
 fn escaped_unit(json: &str, at: usize) -> Option<u16> {
     let digits = json.get(at..at + 6)?.strip_prefix("\\u")?;
     u16::from_str_radix(digits, 16).ok()

@@ -1,4 +1,4 @@
-//! What is wrong with a payload, worded for the maker of the device.
+//! The errors and faults of a payload, worded for the manufacturer of the device.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use shared::device::DeviceIdError;
 
 use crate::dead_letter_reason::DeadLetterReason;
 
-/// Why a payload is not a reading: it cannot be parsed at all, or it names no detector.
+/// The reason why a payload is not a reading: it cannot be parsed at all, or it names no detector.
 #[derive(Debug, thiserror::Error)]
 pub enum PayloadError {
     /// Too many bytes; nothing of it was parsed.
@@ -14,7 +14,7 @@ pub enum PayloadError {
     TooLarge {
         /// Size of the payload.
         size_bytes: usize,
-        /// Largest size accepted.
+        /// Maximum size.
         max_bytes: usize,
     },
     /// Not UTF-8.
@@ -29,7 +29,7 @@ pub enum PayloadError {
     /// JSON nested too deeply.
     #[error("the payload is nested deeper than {max}")]
     TooDeep {
-        /// Deepest level accepted.
+        /// Maximum depth.
         max: usize,
     },
     /// JSON, but not an object.
@@ -38,27 +38,27 @@ pub enum PayloadError {
     /// The serial is absent or `null`.
     #[error("`OTSM-2 Serial Number` is missing{others}")]
     MissingSerial {
-        /// What else is wrong.
+        /// The other faults of the payload.
         others: Faults,
     },
     /// The serial is not a string.
     #[error("`OTSM-2 Serial Number` is not a text{others}")]
     SerialNotText {
-        /// What else is wrong.
+        /// The other faults of the payload.
         others: Faults,
     },
     /// The serial is a string that cannot identify a device.
     #[error("`OTSM-2 Serial Number` is not usable{others}")]
     BadSerial {
-        /// Why not.
+        /// The reason.
         source: DeviceIdError,
-        /// What else is wrong.
+        /// The other faults of the payload.
         others: Faults,
     },
 }
 
 impl PayloadError {
-    /// Why the message becomes a dead letter.
+    /// Returns the reason for the dead letter.
     #[must_use]
     pub fn reason(&self) -> DeadLetterReason {
         match self {
@@ -73,7 +73,7 @@ impl PayloadError {
     }
 }
 
-/// One thing that is wrong with a payload, beside its serial. The text is the key.
+/// One fault of a payload, beside those of its serial. The text of a variant is the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// None of the keys for the reading is present.
@@ -82,7 +82,7 @@ pub enum Fault {
     NotANumber(&'static str),
     /// Neither 0, nor 1 or more, nor a boolean.
     NotAFlag(&'static str),
-    /// Not a string, or a blank one.
+    /// Not a string, or only white space.
     NotAText(&'static str),
     /// Not a date and time.
     NotATime(&'static str),
@@ -112,7 +112,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Everything that is wrong with one payload, beside its serial; at most a few faults per known key.
+/// All faults of one payload, beside those of its serial; at most a few faults per known key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     found: Vec<Fault>,
@@ -140,7 +140,7 @@ impl Faults {
     }
 }
 
-/// Worded to follow what is wrong with the serial.
+/// The text is worded to follow the error about the serial.
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.found

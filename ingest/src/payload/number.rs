@@ -5,13 +5,13 @@ use shared::decimal::Decimal;
 
 use super::document::JsonValue;
 
-/// Decimal places that [`Decimal`] holds.
+/// Maximum number of decimal places of a [`Decimal`].
 const MAX_PLACES: u32 = 12;
 
-/// Longest text that is parsed as a number; none needs more.
+/// Maximum length of a text that is parsed as a number. No number needs more.
 const MAX_NUMBER_BYTES: usize = 256;
 
-/// A number, or a string that is a number and nothing else.
+/// Reads a number, or a string that is a number and nothing else.
 pub(super) fn number(value: &JsonValue<'_>) -> Option<Decimal> {
     match value {
         JsonValue::Number(digits) => parse(digits),
@@ -20,7 +20,7 @@ pub(super) fn number(value: &JsonValue<'_>) -> Option<Decimal> {
     }
 }
 
-/// A number; `true` is 1 and `false` is 0.
+/// Reads a flag as a number; `true` is 1 and `false` is 0.
 pub(super) fn flag(value: &JsonValue<'_>) -> Option<Decimal> {
     match value {
         JsonValue::Flag(set) => Some(Decimal::from_int(i32::from(*set))),
@@ -50,8 +50,8 @@ fn rounded(text: &str) -> Option<Decimal> {
     } else {
         text.parse::<Exact>()
     };
-    let kept = exact.ok()?.round_dp(MAX_PLACES).normalize();
-    kept.to_string().parse().ok()
+    let rounded = exact.ok()?.round_dp(MAX_PLACES).normalize();
+    rounded.to_string().parse().ok()
 }
 
 /// How the numbers of a payload are scaled.
@@ -61,15 +61,15 @@ pub(super) enum Scale {
     AsSent,
     /// They have to be divided by ten to this power.
     Places(u32),
-    /// Scaled, but nobody knows how: no number can be used.
+    /// Scaled by an unknown power: no number can be used.
     Unknown,
 }
 
 impl Scale {
-    /// `Decimal Point` as a scale. Detectors send 0 to 3; anything but a whole number from 0 to 9 must be an error.
+    /// Converts `Decimal Point` to a scale. Detectors send 0 to 3. Anything but a whole number from 0 to 9 must be an error.
     pub(super) fn from_places(places: Decimal) -> Self {
-        let known = (0..=9).find(|known: &u8| Decimal::from_int(i32::from(*known)) == places);
-        known.map_or(Self::Unknown, |places| Self::Places(u32::from(places)))
+        let digit = (0..=9).find(|digit: &u8| Decimal::from_int(i32::from(*digit)) == places);
+        digit.map_or(Self::Unknown, |places| Self::Places(u32::from(places)))
     }
 
     pub(super) fn apply(self, number: Decimal) -> Option<Decimal> {

@@ -73,7 +73,7 @@ fn check_refused(bytes: impl AsRef<[u8]>, code: &str, message: &str) {
     );
 }
 
-/// What the three examples have in common.
+/// Returns a reading with the values that the three examples have in common.
 fn common() -> Reading {
     Reading {
         timestamp: None,
@@ -87,10 +87,12 @@ fn common() -> Reading {
 
 #[track_caller]
 fn at(reading: Reading, timestamp: &str, utc: &str) -> Reading {
-    let moment: jiff::Timestamp = utc.parse().expect("a moment");
+    let device_time: jiff::Timestamp = utc.parse().expect("a timestamp");
     Reading {
         timestamp: Some(timestamp.to_owned()),
-        device_time: Some(shared::clock::Time::from_millis(moment.as_millisecond())),
+        device_time: Some(shared::clock::Time::from_millis(
+            device_time.as_millisecond(),
+        )),
         ..reading
     }
 }
@@ -171,7 +173,7 @@ fn the_first_key_present_holds_the_value() {
     check_value(root, offset, Some("3"));
     check_value("", offset, Some("4"));
     check_value("", "", None);
-    // Case and blanks must match, and a key counts only in its own object.
+    // Case and spaces must match, and a key is found only in its own object.
     check_value(
         r#""Offset":4,"Live Sensor Readings ":5"#,
         r#""live sensor readings ":1"#,

@@ -1,7 +1,7 @@
-//! The one loop: load, decide, commit, and decide again about the devices whose state changed in between.
+//! The commit loop: load, decide, commit, and decide again about the devices whose state changed in between.
 //!
-//! Before a job decides, what this process committed and Redis has lost is written again in a commit of its own. A conflict
-//! means that another writer committed first; the loop is bounded by [`MAX_CONFLICTS`] per device.
+//! If Redis has lost a state that this process committed, that state is written again in a separate commit before the job
+//! decides. A conflict means that another writer committed first. A device has at most [`MAX_CONFLICTS`] conflicts.
 
 use super::job::{Decided, Job};
 use crate::alarm::Change;
@@ -17,7 +17,7 @@ const MAX_CONFLICTS: u32 = 1_000;
 /// A decision that was carried out.
 #[derive(Debug)]
 pub struct Applied {
-    /// The decision. Its changes begin with those of earlier commits that nobody has reported yet.
+    /// The decision. Its changes begin with those of earlier commits that no caller has reported yet.
     pub decision: Decision,
     /// How often another writer committed first, so that it was decided again.
     pub conflicts: u32,
@@ -26,17 +26,17 @@ pub struct Applied {
 /// Runs one job.
 pub(super) async fn run_one(store: &Store, job: Job<'_>) -> Result<Applied, StoreError> {
     let mut item = Item::new(store, job);
-    let failed = run(store, std::slice::from_mut(&mut item)).await.err();
-    item.finish(failed.as_ref())
+    let failure = run(store, std::slice::from_mut(&mut item)).await.err();
+    item.finish(failure.as_ref())
 }
 
 /// Runs jobs of different devices, all of them in the same round trips. If one device fails, the others do not.
 pub(super) async fn run_all(store: &Store, jobs: Vec<Job<'_>>) -> Vec<Result<Applied, StoreError>> {
     let jobs = jobs.into_iter();
     let mut items: Vec<Item<'_>> = jobs.map(|job| Item::new(store, job)).collect();
-    let failed = run(store, &mut items).await.err();
+    let failure = run(store, &mut items).await.err();
     let items = items.into_iter();
-    items.map(|item| item.finish(failed.as_ref())).collect()
+    items.map(|item| item.finish(failure.as_ref())).collect()
 }
 
 /// Devices to decide about, by the index of their item.
@@ -72,7 +72,7 @@ async fn load(
     Ok(indexes.iter().copied().zip(loaded).collect())
 }
 
-/// Commits one round. Returns what must be decided again: newer states after a conflict, and states that were reasserted.
+/// Commits one round. Returns the devices to decide about again: those with a conflict, and those whose state was reasserted.
 async fn commit(
     store: &Store,
     items: &mut [Item<'_>],
@@ -106,7 +106,7 @@ async fn commit(
                 item.conflicts += 1;
                 undecided.push((index, newer));
             }
-            // The other devices have answers of their own.
+            // The answers about the other devices are still handled.
             Err(err) if err.is_passing() => failed = Some(err),
             Err(err) if is_reassertion => {
                 let error = error_chain(&err);
@@ -180,7 +180,7 @@ impl<'a> Item<'a> {
         self.job.device()
     }
 
-    /// `None` if there is nothing to commit.
+    /// Decides about a loaded device. Returns `None` if there is nothing to commit.
     async fn decide(
         &mut self,
         store: &Store,
@@ -214,10 +214,10 @@ impl<'a> Item<'a> {
         }));
     }
 
-    fn finish(mut self, failed: Option<&StoreError>) -> Result<Applied, StoreError> {
-        let mut applied = match (self.result.take(), failed) {
+    fn finish(mut self, failure: Option<&StoreError>) -> Result<Applied, StoreError> {
+        let mut applied = match (self.result.take(), failure) {
             (Some(result), _) => result?,
-            (None, Some(failed)) => return Err(failed.clone()),
+            (None, Some(failure)) => return Err(failure.clone()),
             (None, None) => {
                 let reason = "the commit loop ended early".to_owned();
                 return Err(StoreError::Unusable(reason));

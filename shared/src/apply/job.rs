@@ -20,7 +20,7 @@ pub(super) enum Job<'a> {
         by: &'a str,
         trace: Option<TraceContext>,
     },
-    /// Only writes again what Redis has lost.
+    /// Only writes a state again that Redis has lost.
     Reassert {
         device: &'a DeviceId,
         bounds: Option<Bounds>,
@@ -144,7 +144,7 @@ impl AcknowledgeJob<'_> {
         store: &Store,
         stored: Box<StoredDevice>,
     ) -> Result<Decided<'a>, StoreError> {
-        let seen = self.seen(&stored);
+        let seen = self.seen_position(&stored);
         let is_open = |alarm: &Alarm| alarm.id == self.alarm_id;
         // Read after the state: if the alarm closes in between, the commit conflicts and both are read again.
         let closed = if stored.state.alarms.iter().any(is_open) {
@@ -162,7 +162,8 @@ impl AcknowledgeJob<'_> {
         Ok(without_payload(stored, decision))
     }
 
-    fn seen(&mut self, stored: &StoredDevice) -> Position {
+    /// Returns the position that the person had seen, but at most the position at which the state was read first.
+    fn seen_position(&mut self, stored: &StoredDevice) -> Position {
         let first = *self.first_read.get_or_insert(stored.state.position);
         match self.seen {
             None => first,
@@ -210,7 +211,7 @@ fn decide_in_trace(
     decision
 }
 
-/// The trace of a decision: sampled if it changes an alarm.
+/// Returns the trace of a decision, marked as sampled if the decision changes an alarm.
 #[must_use]
 pub fn sampled_if_alarm_changed(trace: TraceContext, decision: &Decision) -> TraceContext {
     if decision.changes.is_empty() {

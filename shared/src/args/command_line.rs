@@ -1,4 +1,4 @@
-//! Parses a command line to its end: an argument that is wrong is reported and skipped, and the rest is still parsed.
+//! Parses a command line and reports all its problems at once: a wrong argument is skipped, and the others are still parsed.
 
 use std::ffi::{OsStr, OsString};
 
@@ -7,11 +7,11 @@ use clap::{Arg, ArgMatches, Command, FromArgMatches};
 
 use super::Usage;
 
-/// A command line with its environment, as far as it can be parsed.
+/// A parsed command line with its environment variables, and the problems found in them.
 #[derive(Clone, Debug)]
 pub struct CommandLine {
     pub(super) command: Command,
-    /// The parsed values. A setting that is missing or invalid has its default here, or its placeholder.
+    /// The parsed values. A setting that is missing or invalid has its default or its placeholder.
     pub matches: ArgMatches,
     problems: Vec<String>,
     /// Flags whose value is missing or could not be parsed.
@@ -19,13 +19,13 @@ pub struct CommandLine {
 }
 
 impl CommandLine {
-    /// Parses arguments (the first is the program's name) and environment. `placeholders` are values, by flag without its
-    /// dashes, for required settings that are missing or invalid, so that settings which depend on them can still be
-    /// checked.
+    /// Parses arguments (the first is the program's name) and environment variables. `placeholders` are pairs of a flag
+    /// without dashes and a value for a required setting that is missing or invalid. With them, the other settings can still
+    /// be checked.
     ///
     /// # Errors
-    /// Help was asked for, or the command line is incomplete even with the placeholders. Then the problems found until there
-    /// are returned.
+    /// [`Usage::Help`] if help or the version was requested. [`Usage::Problems`] if parsing cannot continue even with the
+    /// placeholders; it has the problems found so far.
     pub fn parse<I>(
         command: Command,
         args: I,
@@ -72,23 +72,22 @@ impl CommandLine {
         }
     }
 
-    /// The parsed settings.
+    /// Returns the parsed settings.
     ///
     /// # Errors
-    /// `C` needs an argument that the command does not define. That is a mistake in the program, returned as an error so
-    /// that it does not panic.
+    /// `C` needs an argument that the command does not define. That is a bug; it is returned as an error to avoid a panic.
     pub fn config<C: FromArgMatches>(&self) -> Result<C, Usage> {
         C::from_arg_matches(&self.matches)
             .map_err(|err| Usage::Problems(vec![describe(&err, &self.command)]))
     }
 
-    /// All problems: those found by parsing, and those `found` in the parsed settings. A sentence about an invalid setting is
-    /// left out, since it would be about the default or placeholder.
+    /// Returns all problems: those of parsing, then those found by validating the parsed settings. A validation problem that
+    /// names an invalid setting is left out: it is about the default or placeholder.
     #[must_use]
-    pub fn problems(&self, found: Vec<String>) -> Vec<String> {
+    pub fn problems(&self, validation_problems: Vec<String>) -> Vec<String> {
         let is_real = |text: &String| !self.invalid.iter().any(|flag| mentions(text, flag));
-        let found = found.into_iter().filter(is_real);
-        self.problems.iter().cloned().chain(found).collect()
+        let real_problems = validation_problems.into_iter().filter(is_real);
+        self.problems.iter().cloned().chain(real_problems).collect()
     }
 }
 
@@ -101,12 +100,12 @@ struct Attempt {
 
 impl Attempt {
     fn matches(&self) -> Result<ArgMatches, clap::Error> {
-        // On a clone: a command that was used for parsing cannot be changed afterwards.
+        // Parse with a clone: a command that was used for parsing cannot be changed afterwards.
         self.command.clone().try_get_matches_from(&self.args)
     }
 
-    /// Removes what the error is about; `false` if there is nothing to remove. Each call leaves less to parse, so the loop
-    /// of attempts ends.
+    /// Removes the argument that caused the error, or replaces it by its placeholder. Returns `false` if neither is possible.
+    /// Each call leaves less to parse, so the loop of attempts ends.
     fn skip(&mut self, err: &clap::Error, placeholders: &[(&str, &'static str)]) -> bool {
         match (err.kind(), err.get(ContextKind::InvalidArg)) {
             (ErrorKind::MissingRequiredArgument, Some(ContextValue::Strings(missing))) => missing
@@ -124,7 +123,7 @@ impl Attempt {
                 self.substitute(&flag, placeholders)
             }
             (ErrorKind::InvalidSubcommand, _) => match err.get(ContextKind::InvalidSubcommand) {
-                Some(ContextValue::String(stray)) => self.remove(&stray.clone(), false),
+                Some(ContextValue::String(unexpected)) => self.remove(&unexpected.clone(), false),
                 _ => false,
             },
             _ => false,
@@ -137,12 +136,13 @@ impl Attempt {
         arguments.find(|arg| arg.get_long() == Some(long))
     }
 
-    /// Removes every occurrence of an argument, with its value; `false` if there is none.
+    /// Removes every occurrence of an argument, with its value. Returns `false` if there is none.
     fn remove(&mut self, name: &str, takes_value: bool) -> bool {
         let before = self.args.len();
-        let mut kept = Vec::with_capacity(before);
+        let mut remaining = Vec::with_capacity(before);
         let mut args = std::mem::take(&mut self.args).into_iter().peekable();
-        kept.extend(args.next());
+        // The program's name.
+        remaining.extend(args.next());
         while let Some(arg) = args.next() {
             let text = arg.to_string_lossy();
             if text == name {
@@ -151,15 +151,15 @@ impl Attempt {
                     args.next_if(is_value);
                 }
             } else if text.split_once('=').is_none_or(|(flag, _)| flag != name) {
-                kept.push(arg);
+                remaining.push(arg);
             }
         }
-        self.args = kept;
+        self.args = remaining;
         self.args.len() < before
     }
 
-    /// Makes a setting optional, with its placeholder as default; `false` if that was done before, or if a required setting
-    /// has no placeholder.
+    /// Makes a setting optional, with its placeholder as default. Returns `false` if that was done before, or if a required
+    /// setting has no placeholder.
     fn substitute(&mut self, flag: &str, placeholders: &[(&str, &'static str)]) -> bool {
         if self.invalid.iter().any(|known| known == flag) {
             return false;
@@ -186,7 +186,7 @@ impl Attempt {
     }
 }
 
-/// The flag of an argument as clap names it: `--redis-url` of `--redis-url <URL>`.
+/// Returns the flag of an argument in clap's notation: `--redis-url` for `--redis-url <URL>`.
 fn flag_of(arg: &str) -> &str {
     arg.split_whitespace().next().unwrap_or(arg)
 }
@@ -195,15 +195,15 @@ fn is_flag(arg: &OsStr) -> bool {
     arg.as_encoded_bytes().starts_with(b"--")
 }
 
-/// Whether the text names exactly this flag, not a longer one that begins with it.
+/// Whether the text contains exactly this flag, not a longer one that begins with it.
 fn mentions(text: &str, flag: &str) -> bool {
     text.match_indices(flag).any(|(at, _)| {
-        let rest = &text[at + flag.len()..];
-        !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '-')
+        let following = &text[at + flag.len()..];
+        !following.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '-')
     })
 }
 
-/// clap's message on one line, without usage and hints, and without a value that may be secret.
+/// Formats clap's error on one line, without usage and hints, and without a value that may be secret.
 fn describe(err: &clap::Error, command: &Command) -> String {
     if err.kind() == ErrorKind::ValueValidation
         && let Some(ContextValue::String(arg)) = err.get(ContextKind::InvalidArg)
@@ -217,9 +217,9 @@ fn describe(err: &clap::Error, command: &Command) -> String {
         return format!("{flag}: invalid value{value}: {source}");
     }
     let text = err.to_string();
-    let first = text.split("\n\n").next().unwrap_or(&text);
-    let first = first.strip_prefix("error: ").unwrap_or(first);
-    first.split_whitespace().collect::<Vec<_>>().join(" ")
+    let message = text.split("\n\n").next().unwrap_or(&text);
+    let message = message.strip_prefix("error: ").unwrap_or(message);
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn is_secret(command: &Command, flag: &str) -> bool {

@@ -19,7 +19,7 @@ pub struct SettingDisplay {
 }
 
 impl CommandLine {
-    /// One line per setting that has an environment variable, in the order of `--help`: `--flag = value  (source)`. Hidden
+    /// Returns one line per setting that has an environment variable, in the order of `--help`: `--flag = value  (source)`. Hidden
     /// settings are listed only if they are given. A setting in `displays` is listed as its entry says. For all others, a
     /// value that `--help` hides is masked.
     #[must_use]
@@ -31,7 +31,7 @@ impl CommandLine {
             .collect()
     }
 
-    /// `None` for a setting that is not listed.
+    /// Returns the line of a setting; `None` for one that is not listed.
     fn line(&self, arg: &Arg, displays: &[SettingDisplay]) -> Option<String> {
         let long = arg.get_long()?;
         let flag = format!("--{long}");
@@ -61,7 +61,7 @@ impl CommandLine {
         Some(format!("{flag} = {}  ({source})", value.escape_debug()))
     }
 
-    /// The given or default value of a setting, with secrets masked.
+    /// Returns the given or default value of a setting, with secrets masked.
     fn given_value(&self, arg: &Arg) -> String {
         let id = arg.get_id().as_str();
         if let Ok(Some(endpoint)) = self.matches.try_get_one::<Endpoint>(id) {

@@ -1,4 +1,4 @@
-//! Decisions about acknowledgements. An acknowledgement covers only what the person had seen.
+//! Decisions about acknowledgements. An acknowledgement covers only the level that the person had seen.
 
 use super::effects::{Effects, finish};
 use super::limits::plain_limits;
@@ -19,11 +19,11 @@ pub(super) fn decide(mut draft: Draft<'_>, request: AcknowledgeRequest<'_>) -> D
     if alarm.acknowledged.is_some() {
         return draft.unchanged(Outcome::AlreadyAcknowledged);
     }
-    // A position of another epoch covers nothing.
+    // A position of another epoch cannot be compared, so it covers nothing.
     let is_same_epoch = request.seen.epoch == before.position.epoch;
-    let seen = if is_same_epoch { request.seen.seq } else { 0 };
-    if !is_same_epoch || seen < alarm.reached.seq {
-        return escalated(draft, alarm, request.by, seen);
+    let seen_seq = if is_same_epoch { request.seen.seq } else { 0 };
+    if !is_same_epoch || seen_seq < alarm.reached.seq {
+        return escalated(draft, alarm, request.by, seen_seq);
     }
     let changes = if let (Some(latest), Some(_)) = (&before.latest, open) {
         let mut alarms = draft.alarms();
@@ -39,13 +39,14 @@ pub(super) fn decide(mut draft: Draft<'_>, request: AcknowledgeRequest<'_>) -> D
         draft,
         Effects {
             changes,
-            seen: Some(seen),
+            seen: Some(seen_seq),
             ..Effects::of(Outcome::Acknowledged)
         },
     )
 }
 
-/// The alarm has reached a level that the person had not seen. The log keeps the acknowledgement of the level that was seen.
+/// Handles an alarm that has reached a level the person had not seen. The log keeps the acknowledgement of the level that was
+/// seen.
 fn escalated(mut draft: Draft<'_>, alarm: Alarm, by: &str, seen: u64) -> Decision {
     if alarm.seen_before.is_some_and(|before| before >= seen) {
         return draft.unchanged(Outcome::EscalatedBefore);
@@ -64,7 +65,7 @@ fn escalated(mut draft: Draft<'_>, alarm: Alarm, by: &str, seen: u64) -> Decisio
     finish(draft, Effects::of(Outcome::Escalated))
 }
 
-/// The acknowledgement of a closed alarm.
+/// Returns the change that acknowledges a closed alarm.
 fn acknowledged(alarm: Alarm, by: &str, at: Time) -> Change {
     Change {
         kind: ChangeKind::Acknowledged,

@@ -8,7 +8,7 @@ use crate::clock::{Time, millis};
 use crate::rules::gas;
 use crate::state::{AlarmSettings, DeviceState, Freshness, freshness};
 
-/// The next deadline: the end of the silence that starts at `alive_at`, or of an off-delay, whichever comes first.
+/// Returns the next deadline: the earlier of the end of the silence that starts at `alive_at` and the end of the next off-delay.
 pub(super) fn next(state: &DeviceState, alive_at: Time, settings: &AlarmSettings) -> Deadline {
     let silence = state
         .alarm(Kind::DeviceOffline)
@@ -36,7 +36,7 @@ pub(super) fn decide(
         return draft.unchanged(Outcome::Deadline);
     };
     let now = draft.now;
-    // Silence counts only from when an ingest has been receiving messages.
+    // Silence begins only when an ingest replica begins to receive messages.
     let alive_at = stored.last_message.unwrap_or_default().max(listening_since);
     let silent_ms = now.millis_since(alive_at);
     let details = latest.details();

@@ -1,4 +1,4 @@
-//! The last step of every decision: renders what is published, logged and added to the history.
+//! The last step of every decision: renders the event, the log entries and the sample for the history.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -188,7 +188,7 @@ fn render_event(
 fn render_sample(state: &DeviceState, sample: &SampleOf, fresh: Freshness, now: Time) -> String {
     let (latest, late, data_quality) = match sample {
         SampleOf::Latest(latest) => (latest, false, event::data_quality(state, fresh)),
-        // A late reading is never shown as the latest, so its own quality counts and not that of the state.
+        // A late reading is never shown as the latest, so its own quality is used, not that of the state.
         SampleOf::Late(late) => (late, true, late.quality()),
     };
     let reading = &latest.reading;

@@ -5,7 +5,7 @@ use crate::reading::{Reading, Side};
 use crate::rules::gas::Limit;
 use crate::state::{AlarmSettings, Latest, ZeroLevel};
 
-/// The three levels, with deadbands.
+/// Returns the three levels, with deadbands.
 pub(super) fn limits(latest: &Latest, settings: &AlarmSettings) -> [Limit; 3] {
     let mut limits = plain_limits(latest);
     let reading = &latest.reading;
@@ -20,7 +20,7 @@ pub(super) fn limits(latest: &Latest, settings: &AlarmSettings) -> [Limit; 3] {
     limits
 }
 
-/// The three levels without what depends on the settings (deadbands, unused levels).
+/// Returns the three levels as sent. The settings are not applied: there are no deadbands, and every level is used.
 pub(super) fn plain_limits(latest: &Latest) -> [Limit; 3] {
     std::array::from_fn(|index| {
         let setting = &latest.reading.levels[index];
@@ -34,7 +34,7 @@ pub(super) fn plain_limits(latest: &Latest) -> [Limit; 3] {
     })
 }
 
-/// The end of the measuring range as a limit; `None` where the device sends no span.
+/// Returns the end of the measuring range as a limit; `None` if the device sends no span.
 pub(super) fn range_limit(reading: &Reading, settings: &AlarmSettings) -> Option<Limit> {
     let level = reading.span_high?;
     Some(Limit {
@@ -48,7 +48,7 @@ pub(super) fn range_limit(reading: &Reading, settings: &AlarmSettings) -> Option
     })
 }
 
-/// The deadband in percent of the span, or of the level where the device sends no span.
+/// Returns the deadband in percent of the span, or of the level if the device sends no span.
 ///
 /// It is at most half of the distance between the level and the safe end of the span. Otherwise a level of 35 in a span of
 /// 2000 could never clear: 2 % of 2000 is 40, and no value is 40 below 35.
@@ -70,7 +70,7 @@ fn percent_deadband(limit: &Limit, reading: &Reading, settings: &AlarmSettings) 
     }
 }
 
-/// The width of the measuring range, where the device sends one.
+/// Returns the width of the measuring range, if the device sends one.
 fn span(reading: &Reading) -> Option<Decimal> {
     let high = reading.span_high?;
     let span = high - reading.span_low.unwrap_or_default();

@@ -24,7 +24,7 @@ pub(super) fn decide(
     settings: &AlarmSettings,
 ) -> Decision {
     let before = &draft.stored.state;
-    let known = before.latest.is_some();
+    let is_known = before.latest.is_some();
     let arrival = Arrival {
         fingerprint: message.fingerprint,
         device_time: message.reading.device_time,
@@ -32,7 +32,7 @@ pub(super) fn decide(
         retain: message.retain,
         at: draft.now,
     };
-    let (class, order) = order::classify(&before.order, &before.fingerprints, known, arrival);
+    let (class, order) = order::classify(&before.order, &before.fingerprints, is_known, arrival);
     let outcome = Outcome::Message(class);
     if class == Class::Ignored {
         return draft.unchanged(outcome);
@@ -79,7 +79,7 @@ pub(super) fn decide(
     let (open, changes) = alarms.finish();
     draft.state.alarms = open;
     effects.changes = changes;
-    effects.deadline = if alive || !known {
+    effects.deadline = if alive || !is_known {
         deadline::next(&draft.state, draft.now, settings)
     } else {
         Deadline::Keep
@@ -141,7 +141,7 @@ fn make_latest(
     }
 }
 
-/// The value of the latest reading and what it may change; `None` without a value.
+/// Returns the value of the latest reading, and whether it may lower an alarm; `None` without a value.
 fn evidence(latest: &Latest, settings: &AlarmSettings) -> Option<Evidence> {
     Some(Evidence {
         value: latest.reading.value?,

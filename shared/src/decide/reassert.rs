@@ -1,8 +1,8 @@
-//! Writes again what this process committed and Redis has lost since.
+//! Writes a state again that this process committed and Redis has lost since.
 //!
 //! The committed state and the stored one descend from the same history. If the stored one is an earlier point of the
 //! committed one's history, it adds nothing. If other processes have continued from an earlier point, each state may contain
-//! what the other lacks: the newer reading is kept, and the alarms of both are merged (see `merge`).
+//! readings and alarms that the other lacks: the newer reading is kept, and the alarms of both are merged (see `merge`).
 
 mod merge;
 
@@ -22,7 +22,7 @@ use crate::state::DeviceState;
 pub struct CommittedState {
     /// Epoch of the partition at that commit.
     pub epoch: Epoch,
-    /// What was committed.
+    /// The committed state.
     pub state: DeviceState,
     /// Server time of the last message that proved the device alive.
     pub last_message: Option<Time>,
@@ -31,11 +31,12 @@ pub struct CommittedState {
 }
 
 impl CommittedState {
-    /// Cleared alarms that are kept per device.
+    /// Maximum number of cleared alarms that are kept per device.
     pub const MAX_ENDED: usize = 4;
 
-    /// Whether the stored state has lost part of this one. That is so if, in another epoch, its seq is lower, or the same
-    /// with another history, or if it is higher but lacks an alarm that it never knew, or an acknowledgement of an open one.
+    /// Whether the stored state has lost part of this one. That can be so only in another epoch. There, a part is lost if the
+    /// stored seq is lower, or the same with another history. If the stored seq is higher, a part is lost if the stored state
+    /// lacks an alarm that it never knew, or an acknowledgement of an open alarm.
     #[must_use]
     pub fn is_missing_from(&self, stored: &StoredDevice) -> bool {
         if stored.epoch == self.epoch {
@@ -92,7 +93,7 @@ pub(super) fn decide(mut draft: Draft<'_>, committed: &CommittedState) -> Decisi
             order::remember(&mut draft.state.fingerprints, *fingerprint);
         }
     }
-    // A sample is committed together with its reading, so whatever lost the reading has lost the sample too.
+    // A sample is committed together with its reading, so if the reading is lost, the sample is lost too.
     let is_unknown = |fingerprint: &u64| !stored.fingerprints.contains(fingerprint);
     let lost_sample = own.latest.clone().filter(|_| {
         let fingerprint = own.order.latest_fingerprint;

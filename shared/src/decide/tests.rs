@@ -1,4 +1,4 @@
-//! Sequences of inputs and the decisions they must lead to. The clock moves only when a test moves it.
+//! Sequences of inputs and the expected decisions. The clock moves only when a test moves it.
 
 mod lifecycle;
 mod model;

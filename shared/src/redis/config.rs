@@ -7,7 +7,7 @@ use std::time::Duration;
 use redis::io::tcp::TcpSettings;
 use redis::{Client, IntoConnectionInfo, ProtocolVersion};
 
-/// The shortest time that may be set: over a network no Redis answers reliably in less, and the service would only reconnect.
+/// The shortest time that may be set. Over a network, Redis does not answer reliably in less, and the service would only reconnect.
 const MIN_TIME: Duration = Duration::from_millis(100);
 
 fn at_least_min_time(text: &str) -> Result<Duration, String> {

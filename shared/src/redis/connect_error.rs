@@ -1,6 +1,6 @@
-//! Why a connection to Redis cannot be used.
+//! Errors of connecting to Redis.
 
-/// Why there is no connection.
+/// The reason why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// Redis cannot be reached, did not answer in time, or is loading its data: try again.

@@ -14,6 +14,7 @@ pub(crate) struct Scripts {
     pub(crate) canary: String,
 }
 
+/// The text of a script. With `state`, it starts with the functions of `state.lua`.
 macro_rules! script {
     ($flags:literal, $name:literal) => {
         concat!(
@@ -42,6 +43,7 @@ const EPOCH: &str = script!("", "epoch.lua");
 const HEARTBEAT: &str = script!("", "heartbeat.lua");
 const CANARY: &str = script!("", "canary.lua");
 
+/// Loads all scripts into the server's cache.
 pub(crate) async fn load_scripts(redis: &mut MultiplexedConnection) -> redis::RedisResult<Scripts> {
     let mut pipe = redis::pipe();
     for text in [LOAD, SNAPSHOT, COMMIT, RETIRE, EPOCH, HEARTBEAT, CANARY] {

@@ -1,4 +1,4 @@
-//! Checks whether a server can be used: its role, version, settings, and the permission to publish.
+//! Checks whether a Redis server can be used: its role, version, settings, and the permission to publish.
 
 use std::collections::HashMap;
 
@@ -7,18 +7,18 @@ use redis::aio::MultiplexedConnection;
 use super::connect_error::ConnectError;
 use crate::keys;
 
-/// The oldest version of Redis with everything that the scripts use.
+/// The oldest version of Redis that supports the scripts.
 const MIN_VERSION: (u32, u32) = (7, 0);
 
-/// What a server says of itself.
-pub(super) struct Server {
+/// Fields of a server's answer to `INFO`.
+pub(super) struct ServerInfo {
     pub(super) version: String,
     pub(super) run_id: String,
     pub(super) is_replica: bool,
 }
 
-impl Server {
-    /// A replica cannot be used: its data may be old, and it accepts no writes.
+impl ServerInfo {
+    /// Rejects a replica: its data may be old, and it accepts no writes.
     pub(super) fn check_role(&self) -> Result<(), ConnectError> {
         if self.is_replica {
             let replica = (redis::ErrorKind::Io, "a replica answers at this address");
@@ -44,7 +44,7 @@ impl Server {
 
 pub(super) async fn read_server_info(
     redis: &mut MultiplexedConnection,
-) -> Result<Server, ConnectError> {
+) -> Result<ServerInfo, ConnectError> {
     let info: String = redis::cmd("INFO")
         .query_async(redis)
         .await
@@ -55,18 +55,19 @@ pub(super) async fn read_server_info(
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         line.unwrap_or_default().trim().to_owned()
     };
-    Ok(Server {
+    Ok(ServerInfo {
         is_replica: field("role") == "slave",
         version: field("redis_version"),
         run_id: field("run_id"),
     })
 }
 
-/// Checks role, version, settings, and the permission to publish. `at_start`: this is the first attempt of the process.
+/// Checks role, version, settings, and the permission to publish. `at_start` is true for the process's first
+/// connection.
 pub(super) async fn check_server(
     redis: &mut MultiplexedConnection,
     at_start: bool,
-) -> Result<Server, ConnectError> {
+) -> Result<ServerInfo, ConnectError> {
     let server = read_server_info(redis).await?;
     server.check_role()?;
     server.check_version()?;
@@ -75,8 +76,8 @@ pub(super) async fn check_server(
     Ok(server)
 }
 
-/// At the start of the process a wrong eviction policy is an error. Later it is only logged: alarms on an unsafe server are
-/// better than no alarms.
+/// Checks the eviction policy and the append-only file. A wrong eviction policy is an error at the start of the process. Later
+/// it is only logged: alarms on an unsafe server are better than no alarms.
 async fn check_settings(
     redis: &mut MultiplexedConnection,
     at_start: bool,
@@ -90,7 +91,7 @@ async fn check_settings(
             return Err(ConnectError::Unavailable(err));
         }
         Err(_) => {
-            // Hosted servers forbid CONFIG. Then only the operator can check the settings.
+            // Many hosted servers forbid CONFIG. Then only the operator can check the settings.
             tracing::warn!(
                 "cannot read the settings of Redis: `maxmemory-policy` must be `noeviction`, `appendonly` must be `yes`"
             );
@@ -119,16 +120,16 @@ async fn check_settings(
     Ok(())
 }
 
-/// For a user without this permission, a commit would fail in its middle, after everything else was written.
+/// Checks that the user may publish. Otherwise every commit would fail at its last step, after all its writes.
 async fn check_permission_to_publish(
     redis: &mut MultiplexedConnection,
 ) -> Result<(), ConnectError> {
-    let published = redis::cmd("SPUBLISH")
+    let result = redis::cmd("SPUBLISH")
         .arg(keys::PROBE_CHANNEL)
         .arg("")
         .exec_async(redis)
         .await;
-    match published {
+    match result {
         Err(err) if err.code() == Some("NOPERM") => Err(ConnectError::Unusable(
             "its user may not publish: allow the channels `st:*`".to_owned(),
         )),

@@ -18,7 +18,7 @@ pub struct Limit {
     pub level: Decimal,
     /// Which side of it is dangerous.
     pub side: Side,
-    /// How far behind the level the value must be to count as back.
+    /// Deadband (ISA-18.2): the value is back from the level only once it is this far on the safe side.
     pub deadband: Decimal,
     /// Whether the level stays active until it is acknowledged; `None` if the device does not say.
     pub latching: Option<bool>,
@@ -143,7 +143,7 @@ pub fn cancel_off_delays(alarms: &mut Alarms<'_>) {
     }
 }
 
-/// The moment at which the next off-delay of this alarm ends; `None` if none is running.
+/// Returns the time at which the next off-delay of this alarm ends; `None` if none is running.
 #[must_use]
 pub fn next_off_delay_end(alarm: &Alarm) -> Option<Time> {
     alarm
@@ -329,7 +329,7 @@ fn change_level(
     });
 }
 
-/// Condition, message and threshold of an alarm at the level with this index.
+/// Returns condition, message and threshold of an alarm at the level with this index.
 fn describe(
     limits: &[Limit; 3],
     index: usize,

@@ -6,7 +6,7 @@ use crate::alarm_log::AlarmLogEntry;
 use crate::clock::Time;
 use crate::keys::PartitionKeys;
 
-/// Entries per page.
+/// Maximum number of entries of a page.
 const PAGE: usize = 500;
 
 /// An entry of the alarm log with its row id.
@@ -40,7 +40,7 @@ impl LoggedEntry {
 }
 
 impl Store {
-    /// A page of a partition's alarm log, newest first: entries older than `before`, a row id of that partition, and not
+    /// Returns a page of a partition's alarm log, newest first: entries older than `before`, a row id of that partition, and not
     /// older than `since`. An empty page is the end of the log.
     pub async fn alarm_log(
         &self,
@@ -60,8 +60,8 @@ impl Store {
                 pipe.arg("COUNT").arg(PAGE);
             })
             .await?;
-        let found = entries(answer).map_err(StoreError::Unavailable)?;
-        Ok(found
+        let entries = entries(answer).map_err(StoreError::Unavailable)?;
+        Ok(entries
             .iter()
             .map(|entry| LoggedEntry::read(partition, entry))
             .collect())

@@ -1,7 +1,7 @@
 //! Converts between a [`DeviceState`] and the fields of its Redis hash.
 //!
 //! Only fields that changed are written. Fields that this release does not know are left as they are, so a replica of an
-//! older release does not erase what a newer one added.
+//! older release does not erase fields of a newer one.
 
 use std::collections::VecDeque;
 
@@ -54,7 +54,7 @@ pub(super) fn decode_answer(device: &DeviceId, answer: Value) -> RedisResult<Loa
         latest: text(next())?,
         memory: text(next())?,
     };
-    // A device that is listed in `seen` has been stored. If its hash is gone, its state is lost.
+    // A device that is listed in `seen` has been stored. If its hash is missing, its state is lost.
     let is_new = fields.rev.is_none() && fields.latest.is_none() && !is_listed;
     let state = if is_new {
         Some(DeviceState::default())
@@ -79,7 +79,7 @@ pub(super) fn decode_answer(device: &DeviceId, answer: Value) -> RedisResult<Loa
     })))
 }
 
-/// The fields of the hash that differ between the two states, encoded. `rev` is always among them.
+/// Encodes the fields of the hash that differ between the two states. `rev` is always among them.
 pub(super) fn changed_fields(
     before: &DeviceState,
     after: &DeviceState,
@@ -129,7 +129,7 @@ impl Fields {
         std::str::from_utf8(self.rev.as_ref()?).ok()?.parse().ok()
     }
 
-    /// `None` if a field is missing or cannot be read.
+    /// Decodes the state. Returns `None` if a field is missing or cannot be read.
     fn decode(&self) -> Option<DeviceState> {
         let fingerprints = self.fingerprints.as_ref()?;
         if fingerprints.len() % 8 != 0 {

@@ -47,7 +47,7 @@ pub enum Committed {
     Conflict(Loaded),
 }
 
-/// What is stored of a device.
+/// The result of loading a device.
 #[derive(Clone, Debug)]
 pub enum Loaded {
     /// The state; it is empty for an unknown device.
@@ -57,7 +57,7 @@ pub enum Loaded {
 }
 
 impl Loaded {
-    /// The state, or the refusal as an error.
+    /// Returns the state, or the refusal as an error.
     pub fn device(self) -> Result<Box<StoredDevice>, StoreError> {
         match self {
             Self::Device(stored) => Ok(stored),
@@ -92,7 +92,7 @@ impl Store {
         refusal_as_loaded(loaded)
     }
 
-    /// Carries decisions out, at most one per device, in one round trip. Each succeeds or fails on its own.
+    /// Writes decisions, at most one per device, in one round trip. Each succeeds or fails on its own.
     pub async fn commit(
         &self,
         commits: &[Commit<'_>],
@@ -116,14 +116,14 @@ impl Store {
             .collect())
     }
 
-    /// Opens a new epoch for a device's partition: the device's seq is lost, and no position may be used twice.
+    /// Opens a new epoch in the partition of a device whose seq is lost, so that no position is used twice.
     pub async fn give_up_epoch(&self, device: &DeviceId, epoch: Epoch) -> Result<(), StoreError> {
         let run_id = self.connector.connection().await?.run_id;
         let partition = device.partition(self.partitions());
-        let given_up = self.run(|scripts, pipe| {
+        let answer = self.run(|scripts, pipe| {
             open_epoch(pipe, scripts, partition, &run_id, Some(epoch));
         });
-        given_up.await.map(drop)
+        answer.await.map(drop)
     }
 
     /// Reads an answer of a script that loads a device.
@@ -133,11 +133,11 @@ impl Store {
         answer: RedisResult<Value>,
     ) -> Result<Loaded, StoreError> {
         let loaded = codec::decode_answer(device, answer.map_err(|err| self.answer_error(err))?);
-        loaded.map_err(|err| self.epoch_gone(err))
+        loaded.map_err(|err| self.missing_epoch(err))
     }
 
-    /// A server without an epoch has lost its data. The next connection opens new epochs.
-    pub(super) fn epoch_gone(&self, err: redis::RedisError) -> StoreError {
+    /// Handles a partition without an epoch: the server has lost its data. The next connection opens new epochs.
+    pub(super) fn missing_epoch(&self, err: redis::RedisError) -> StoreError {
         self.connector.discard_current();
         StoreError::Unavailable(err)
     }
@@ -209,7 +209,7 @@ impl Store {
     }
 }
 
-/// The refusal of one device must not fail the others.
+/// Turns the refusal of one device into a value, so that it does not fail the other devices.
 fn refusal_as_loaded(loaded: Result<Loaded, StoreError>) -> Result<Loaded, StoreError> {
     match loaded {
         Err(StoreError::Refused(reason)) => Ok(Loaded::Refused(reason)),
@@ -240,7 +240,7 @@ fn commit_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
     }
 }
 
-/// `seq`, `envelope`, `changes_payload`, `changed_alarms`
+/// Adds the arguments `seq`, `envelope`, `changes_payload`, `changed_alarms`.
 fn event_arguments(decision: &Decision, pipe: &mut Pipeline) {
     let Some(event) = &decision.event else {
         pipe.arg("").arg("").arg("").arg("");
@@ -253,7 +253,7 @@ fn event_arguments(decision: &Decision, pipe: &mut Pipeline) {
         .arg(json(&alarms));
 }
 
-/// `alive`, `deadline`
+/// Adds the arguments `alive`, `deadline`.
 fn index_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
     let decision = commit.decision;
     let is_listed = commit.stored.state.latest.is_some();
@@ -270,7 +270,8 @@ fn index_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
     };
 }
 
-/// `sample`, `max_events`, `max_changes`, `max_quarantine`, `history_max`, `history_age_ms`, `log_max`, `log_age_ms`
+/// Adds the arguments `sample`, `max_events`, `max_changes`, `max_quarantine`, `history_max`, `history_age_ms`, `log_max`,
+/// `log_age_ms`.
 fn bound_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
     let sample = commit.decision.sample.as_deref();
     let sample = sample.filter(|_| commit.bounds.is_some());

@@ -15,7 +15,7 @@ use crate::device::DeviceId;
 use crate::position::Epoch;
 use crate::state::DeviceState;
 
-/// Far above the size of one installation, which `--max-devices` bounds.
+/// Maximum number of devices. It is far above the size of one installation, which `--max-devices` bounds.
 const MAX_DEVICES: usize = 100_000;
 
 #[derive(Debug, Default)]
@@ -88,25 +88,25 @@ impl CommittedStates {
         }
     }
 
-    /// Stops trying to reassert a state (commit it again) in `epoch`, where that is impossible. It now counts as committed
-    /// in that epoch.
+    /// Stops trying to reassert a state (commit it again) in `epoch`, where that is impossible. It is marked as committed in
+    /// that epoch.
     pub(super) fn give_up(&self, device: &DeviceId, epoch: Epoch) {
         if let Some(committed) = self.devices().get_mut(device) {
             Arc::make_mut(committed).epoch = epoch;
         }
     }
 
-    /// The devices with a kept state in these partitions. `total` is the number of all partitions.
+    /// Returns the devices with a kept state in these partitions. `total` is the number of all partitions.
     pub(super) fn in_partitions(&self, partitions: &[u16], total: u16) -> Vec<DeviceId> {
         let devices = self.devices();
         let is_in_partitions = |device: &&DeviceId| partitions.contains(&device.partition(total));
         devices.keys().filter(is_in_partitions).cloned().collect()
     }
 
-    /// The committed state, if the stored state has lost part of it.
+    /// Returns the committed state, if the stored state has lost part of it.
     ///
-    /// If a new epoch began and nothing was lost, the two are not compared again: the committed state counts as committed in
-    /// the new epoch or, if the stored state has another position, is dropped.
+    /// If a new epoch began and nothing was lost, the two are not compared again. If both have the same position, the committed
+    /// state is marked as committed in the new epoch. Otherwise it is dropped.
     pub(super) fn missing_from(&self, stored: &StoredDevice) -> Option<Arc<CommittedState>> {
         let mut devices = self.devices();
         let committed = devices.get_mut(&stored.device)?;
@@ -123,7 +123,7 @@ impl CommittedStates {
         None
     }
 
-    /// The devices whose state was committed in another epoch than the present one. `epochs` has the present epoch of each
+    /// Returns the devices whose state was committed in another epoch than the present one. `epochs` has the present epoch of each
     /// partition, `None` if it is unknown.
     pub(super) fn in_other_epochs(&self, epochs: &[Option<Epoch>]) -> Vec<DeviceId> {
         let Ok(partitions) = u16::try_from(epochs.len()) else {

@@ -8,7 +8,7 @@ use crate::keys;
 pub struct DeadLetter<'a> {
     /// Why, as a short constant.
     pub reason: &'a str,
-    /// What is wrong with it, for the manufacturer of the device.
+    /// Description of the error, for the manufacturer of the device.
     pub detail: &'a str,
     /// Topic of the message.
     pub topic: &'a str,
@@ -19,12 +19,12 @@ pub struct DeadLetter<'a> {
 }
 
 impl DeadLetter<'_> {
-    /// Bytes of a payload that are kept.
+    /// Maximum number of bytes kept of a payload.
     pub const MAX_BYTES: usize = 16 * 1024;
 }
 
 impl Store {
-    /// Keeps messages that can never be processed. The stream holds about `max` of them; the oldest are dropped.
+    /// Stores messages that can never be processed. The stream keeps about the newest `max` of them.
     pub async fn dead_letter(
         &self,
         letters: &[DeadLetter<'_>],
@@ -34,7 +34,7 @@ impl Store {
         let answers = self
             .run_each(letters.len(), |_, index, pipe| {
                 let letter = &letters[index];
-                let kept = letter.payload.len().min(DeadLetter::MAX_BYTES);
+                let kept_bytes = letter.payload.len().min(DeadLetter::MAX_BYTES);
                 pipe.cmd("XADD").arg(keys::DEAD_LETTERS);
                 pipe.arg("MAXLEN").arg("~").arg(max).arg("*");
                 pipe.arg("reason").arg(letter.reason);
@@ -42,11 +42,11 @@ impl Store {
                 pipe.arg("topic").arg(letter.topic);
                 pipe.arg("at").arg(now.to_iso());
                 pipe.arg("size").arg(letter.size);
-                pipe.arg("payload").arg(&letter.payload[..kept]);
+                pipe.arg("payload").arg(&letter.payload[..kept_bytes]);
             })
             .await?;
-        let failed = answers.into_iter().find_map(Result::err);
-        let Some(err) = failed.map(|err| self.answer_error(err)) else {
+        let failure = answers.into_iter().find_map(Result::err);
+        let Some(err) = failure.map(|err| self.answer_error(err)) else {
             return Ok(());
         };
         if matches!(err, StoreError::Refused(_)) {

@@ -1,6 +1,7 @@
--- Opens a new epoch in a partition that has none, whose epoch belongs to another run of the server, or whose epoch is given
--- up: it must not be used any more.
--- ARGV: the server's run_id, a new epoch, and the epoch that is given up ('' for none). Answer: the present epoch.
+-- Opens a new epoch in a partition if its epoch is missing or invalid, belongs to another run of the server, or must no longer
+-- be used.
+-- KEYS partition   ARGV the server's run_id, a new epoch, the epoch that must no longer be used ('' for none)
+-- Answer: the present epoch.
 local partition_key = KEYS[1]
 local run_id, new_epoch, given_up = unpack(ARGV)
 local stored_run_id, epoch = unpack(redis.call('HMGET', partition_key, 'run_id', 'epoch'))

@@ -1,10 +1,10 @@
-//! Why the store could not answer.
+//! Errors of the store.
 
 use redis::RedisError;
 
 use crate::redis::ConnectError;
 
-/// Why the store could not answer.
+/// The reason why the store could not answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// Redis cannot be reached, did not answer in time, or is loading: try again later.
@@ -28,7 +28,7 @@ impl StoreError {
         matches!(self, Self::Unavailable(_) | Self::Unusable(_))
     }
 
-    /// A short constant for metrics and logs.
+    /// Returns a short constant for metrics and logs.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {

@@ -14,10 +14,11 @@ use crate::clock::{Time, millis};
 use crate::keys::{self, PartitionKeys};
 use crate::redis::{RedisConfig, RedisConnector};
 
-/// Entries in memory at the same time, over all partitions: with entries of about 1 KB some 16 MB.
+/// Maximum number of entries in memory at the same time, over all partitions: about 16 MB with entries of 1 KB.
 const MAX_BUFFERED: usize = 16_384;
-/// Bounds of a page of one partition. The lower one applies with 1024 partitions.
+/// Maximum number of entries read at once from one partition.
 const MAX_PAGE: usize = 500;
+/// The same with 1024 partitions.
 const MIN_PAGE: usize = 16;
 
 /// Where an export starts.
@@ -102,7 +103,7 @@ impl LogReader {
         Ok(reader)
     }
 
-    /// The next entry; `None` at the end.
+    /// Returns the next entry; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<LoggedEntry>, StoreError> {
         let Some(Reverse((_, index))) = self.heads.pop() else {
             return Ok(None);
@@ -112,7 +113,7 @@ impl LogReader {
         Ok(next.map(|(_, entry)| entry))
     }
 
-    /// Partitions whose log could not be read, as one sentence each.
+    /// Returns one sentence for each partition whose log could not be read.
     #[must_use]
     pub fn refused(&self) -> &[String] {
         &self.refused
@@ -143,7 +144,7 @@ impl LogReader {
                 .arg(self.page)
                 .query_async::<Value>(&mut self.redis)
                 .await;
-            let found = match page {
+            let entries = match page {
                 Ok(page) => entries(page).map_err(StoreError::Unavailable)?,
                 Err(err) if err.code() == Some("WRONGTYPE") => {
                     self.refused.push(format!("`{key}` is not a stream"));
@@ -151,8 +152,8 @@ impl LogReader {
                 }
                 Err(err) => return Err(StoreError::Unavailable(err)),
             };
-            cursor.at_end = found.len() < self.page;
-            for entry in found {
+            cursor.at_end = entries.len() < self.page;
+            for entry in entries {
                 let id = stream_id(&entry.id).map_err(StoreError::Unavailable)?;
                 cursor.last = Some(entry.id.clone());
                 cursor

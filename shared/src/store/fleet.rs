@@ -17,13 +17,13 @@ use crate::device::DeviceId;
 use crate::keys;
 use crate::state::DeviceMemory;
 
-/// Devices read in one round trip: a few hundred kilobytes, a few milliseconds of Redis.
+/// Number of devices read in one round trip. It takes Redis a few milliseconds and transfers a few hundred kilobytes.
 const CHUNK: usize = 500;
 
 /// How long a sample is kept in Redis.
 const SAMPLE_LIFE: Duration = Duration::from_mins(2);
 
-/// All devices at one moment.
+/// Counts over all devices at one time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FleetSample {
     /// Server time at which reading began.
@@ -32,7 +32,7 @@ pub struct FleetSample {
     pub devices: DeviceCounts,
     /// Open alarms.
     pub alarms: AlarmCounts,
-    /// Server time of the raise of the oldest critical alarm that nobody acknowledged.
+    /// Server time at which the oldest unacknowledged critical alarm was raised.
     pub unacknowledged_since: Option<Time>,
     /// Length of the stream of dead letters.
     pub dead_letters: u64,
@@ -69,7 +69,7 @@ pub struct AlarmCounts {
     pub critical: [u64; 2],
 }
 
-/// Who watches what at one gateway.
+/// One gateway's report of its clients and the devices they watch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WatchReport {
     /// Server time of the report; set when it is stored.
@@ -87,13 +87,13 @@ pub struct WatchReport {
 }
 
 impl WatchReport {
-    /// Devices that one report names, those with the most clients first. The bound is needed because clients may subscribe to
-    /// names that do not exist.
+    /// Maximum number of devices that one report names, those with the most clients first. The bound is needed because clients
+    /// may subscribe to names that do not exist.
     pub const MAX_DEVICES: usize = 20_000;
 }
 
 impl FleetSample {
-    /// Unreadable devices that one sample names.
+    /// Maximum number of unreadable devices that one sample names.
     pub const MAX_NAMED: usize = 10;
 
     fn new(at: Time) -> Self {
@@ -147,26 +147,27 @@ impl FleetSample {
 }
 
 impl Store {
-    /// Totals over all devices that are at most `max_age` old: those another process stored, else read now and stored.
+    /// Returns counts over all devices that are at most `max_age` old. Takes those that another process stored if they are
+    /// recent enough. Otherwise reads all devices now and stores the counts.
     pub async fn fleet(&self, max_age: Duration) -> Result<FleetSample, StoreError> {
-        let found = self.run(|_, pipe| {
+        let answer = self.run(|_, pipe| {
             pipe.cmd("GET").arg(keys::FLEET_SAMPLE);
         });
-        let found = bytes(found.await?).map_err(StoreError::Unavailable)?;
-        let found = found.and_then(|found| serde_json::from_slice::<FleetSample>(&found).ok());
+        let json_bytes = bytes(answer.await?).map_err(StoreError::Unavailable)?;
+        let stored = json_bytes.and_then(|text| serde_json::from_slice::<FleetSample>(&text).ok());
         let now = self.connector.now();
-        if let Some(found) = found
-            && (0..millis(max_age)).contains(&now.millis_since(found.at))
+        if let Some(sample) = stored
+            && (0..millis(max_age)).contains(&now.millis_since(sample.at))
         {
-            return Ok(found);
+            return Ok(sample);
         }
         let sample = self.sample_fleet(now).await?;
-        let stored = self.run(|_, pipe| {
+        let answer = self.run(|_, pipe| {
             pipe.cmd("SET").arg(keys::FLEET_SAMPLE).arg(json(&sample));
             pipe.arg("PX").arg(millis(SAMPLE_LIFE));
         });
-        // If they cannot be stored, the other gateways read the devices themselves.
-        stored.await.ok();
+        // If the counts cannot be stored, the other gateways read the devices themselves.
+        answer.await.ok();
         Ok(sample)
     }
 
@@ -235,29 +236,29 @@ impl Store {
                 };
             })
             .await?;
-        let failed = answers.into_iter().find_map(Result::err);
-        failed.map_or(Ok(()), |err| Err(self.answer_error(err)))
+        let failure = answers.into_iter().find_map(Result::err);
+        failure.map_or(Ok(()), |err| Err(self.answer_error(err)))
     }
 
     /// Withdraws the report of a gateway that stops.
     pub async fn withdraw_watchers(&self, replica: &str) -> Result<(), StoreError> {
-        let withdrawn = self.run_each(2, |_, index, pipe| {
+        let answers = self.run_each(2, |_, index, pipe| {
             if index == 0 {
                 pipe.cmd("ZREM").arg(keys::WATCHERS).arg(replica);
             } else {
                 pipe.cmd("DEL").arg(keys::watchers_of(replica));
             }
         });
-        withdrawn.await.map(drop)
+        answers.await.map(drop)
     }
 
-    /// The reports of all gateways, by replica.
+    /// Returns the reports of all gateways, by replica.
     pub async fn watchers(&self) -> Result<BTreeMap<String, WatchReport>, StoreError> {
-        let found = self.run(|_, pipe| {
+        let answer = self.run(|_, pipe| {
             pipe.cmd("ZRANGE").arg(keys::WATCHERS).arg(0).arg(-1);
         });
-        let found = Vec::<String>::from_redis_value(found.await?);
-        let replicas = found.map_err(|err| StoreError::Unavailable(err.into()))?;
+        let replicas = Vec::<String>::from_redis_value(answer.await?);
+        let replicas = replicas.map_err(|err| StoreError::Unavailable(err.into()))?;
         let answers = self
             .run_each(replicas.len(), |_, index, pipe| {
                 pipe.cmd("GET").arg(keys::watchers_of(&replicas[index]));
@@ -276,7 +277,7 @@ impl Store {
     }
 }
 
-/// Open alarms and silence limit of a device.
+/// Reads the open alarms and the silence limit of a device.
 fn alarms_and_limit(answer: Value) -> Option<(Vec<Alarm>, i64)> {
     let mut fields = items(answer).ok()?.into_iter();
     let mut next = || text(fields.next().unwrap_or(Value::Nil)).ok().flatten();

@@ -1,6 +1,6 @@
--- Reports an ingest that has a subscription.
--- ARGV: its client id, the longest pause in ms that is no interruption, its topics, one per line.
--- Answer: since when, in ms, some ingest has had a subscription without interruption.
+-- Stores the report of an ingest replica that has an active subscription.
+-- ARGV: its client id, the longest pause between reports in ms that is not an interruption, its topics (one per line).
+-- Answer: the start, in ms, of the time without interruption in which at least one replica has had a subscription.
 local members_key, listening_key = unpack(KEYS)
 local client_id, max_pause_ms, topics = unpack(ARGV)
 local forget_after_ms = 3600000

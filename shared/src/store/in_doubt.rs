@@ -17,7 +17,7 @@ use crate::device::DeviceId;
 use crate::position::Position;
 use crate::state::DeviceState;
 
-/// More devices than are committed at the same time.
+/// Maximum number of devices. Fewer devices are committed at the same time.
 const MAX_DEVICES: usize = 10_000;
 
 #[derive(Debug, Default)]
@@ -34,8 +34,8 @@ struct DeviceChanges {
     in_doubt: Option<(CommitMark, Vec<Change>)>,
 }
 
-/// Identifies what a commit leaves behind. Another process can leave the same only by making the same decision in the same
-/// millisecond.
+/// Identifies the state that a commit leaves. Another process leaves the same mark only if it makes the same decision in the
+/// same millisecond.
 #[derive(Debug, PartialEq, Eq)]
 struct CommitMark {
     position: Position,
@@ -115,7 +115,7 @@ pub(super) struct PendingCommits<'a> {
 }
 
 impl PendingCommits<'_> {
-    /// Redis answered, whatever the answer is.
+    /// Records that Redis answered. The answer may also be an error.
     pub(super) fn answered(mut self) {
         self.commits = &[];
     }

@@ -18,7 +18,7 @@ pub struct IngestStatus {
     pub topics: Vec<String>,
 }
 
-/// If the newest report is older than this, no ingest receives messages.
+/// If the newest report is older than this, no ingest replica receives messages.
 pub const MAX_REPORT_AGE: Duration = Duration::from_secs(3);
 
 impl IngestStatus {
@@ -30,8 +30,8 @@ impl IngestStatus {
 }
 
 impl Store {
-    /// Reports that this replica has an active subscription. Returns the time since when at least one replica has had one
-    /// without interruption.
+    /// Reports that this replica has an active subscription. Returns the start of the time without interruption in which at
+    /// least one replica has had one.
     pub async fn report(&self, client_id: &str, topics: &[String]) -> Result<Time, StoreError> {
         let answer = self
             .run(|scripts, pipe| {
@@ -48,10 +48,10 @@ impl Store {
 
     /// Removes the report of a replica that stops.
     pub async fn withdraw(&self, client_id: &str) -> Result<(), StoreError> {
-        let withdrawn = self.run(|_, pipe| {
+        let answer = self.run(|_, pipe| {
             pipe.cmd("ZREM").arg(keys::INGEST_MEMBERS).arg(client_id);
         });
-        withdrawn.await.map(drop)
+        answer.await.map(drop)
     }
 
     /// Reads the newest report.

@@ -1,3 +1,3 @@
--- Reads one device.
--- KEYS device, partition, seen, events, changes   ARGV device id   Answer: that of `load` in state.lua.
+-- Reads the state of one device.
+-- KEYS device, partition, seen, events, changes   ARGV device id   Answer: as `load` in state.lua.
 return load()

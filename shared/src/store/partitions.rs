@@ -1,4 +1,4 @@
-//! What the partitions hold beside their devices: the device list, deadlines, epochs, and the canary.
+//! Reads the partitions' indexes (the device list and deadlines), their epochs, and the canary.
 
 use redis::{FromRedisValue, RedisError, Value};
 
@@ -21,7 +21,7 @@ pub struct Survey {
 }
 
 impl Store {
-    /// Every device with the time of its last message, in no order.
+    /// Returns every device with the time of its last message, in no order.
     pub async fn devices(&self) -> Result<Vec<(DeviceId, Option<Time>)>, StoreError> {
         let answers = self
             .ask_partitions(|keys, pipe| {
@@ -40,7 +40,7 @@ impl Store {
         Ok(devices)
     }
 
-    /// The number of devices.
+    /// Returns the number of devices.
     pub async fn count_devices(&self) -> Result<u64, StoreError> {
         let answers = self
             .ask_partitions(|keys, pipe| {
@@ -53,7 +53,7 @@ impl Store {
             .sum())
     }
 
-    /// Devices whose deadline has passed, and the deadline: at most `limit` per partition.
+    /// Returns devices whose deadline has passed, with the deadline: at most `limit` per partition.
     pub async fn due(&self, now: Time, limit: usize) -> Result<Vec<(DeviceId, Time)>, StoreError> {
         let answers = self
             .ask_partitions(|keys, pipe| {
@@ -64,8 +64,8 @@ impl Store {
             .await?;
         let mut due = Vec::new();
         for found in answers.into_iter().flatten() {
-            let found = Vec::<(String, f64)>::from_redis_value(found).unwrap_or_default();
-            due.extend(found.into_iter().filter_map(|(name, score)| {
+            let pairs = Vec::<(String, f64)>::from_redis_value(found).unwrap_or_default();
+            due.extend(pairs.into_iter().filter_map(|(name, score)| {
                 let device = name.parse::<DeviceId>().ok()?;
                 Some((device, time_of_score(score)))
             }));
@@ -75,13 +75,13 @@ impl Store {
 
     /// Moves the deadline of a device to `time`, because nothing can be decided about it now.
     pub async fn postpone(&self, device: &DeviceId, time: Time) -> Result<(), StoreError> {
-        let postponed = self.run(|_, pipe| {
+        let answer = self.run(|_, pipe| {
             pipe.cmd("ZADD")
                 .arg(self.keys(device).deadlines())
                 .arg("XX");
             pipe.arg(time.as_millis()).arg(device.as_str());
         });
-        postponed.await.map(drop)
+        answer.await.map(drop)
     }
 
     /// Reads the epochs of all partitions, their highest retired seq, and the canary, on the connection that commits use.
@@ -105,7 +105,7 @@ impl Store {
             let mut fields = items(found).map_err(StoreError::Unavailable)?.into_iter();
             let mut field = || text(fields.next().unwrap_or(Value::Nil));
             let Some(epoch) = field().map_err(StoreError::Unavailable)? else {
-                return Err(self.epoch_gone(wrong_answer("a partition without an epoch")));
+                return Err(self.missing_epoch(wrong_answer("a partition without an epoch")));
             };
             epochs.push(epoch.parse().ok());
             let seq = field().map_err(StoreError::Unavailable)?;
@@ -127,7 +127,7 @@ impl Store {
         })
     }
 
-    /// Increments the canary and publishes its count. Returns the count. Like a commit it is a script on the connection for
+    /// Increments the canary, publishes the new count and returns it. Like a commit, this is a script on the connection for
     /// commits.
     pub async fn beat(&self) -> Result<u64, StoreError> {
         let count = self.run(|scripts, pipe| {
@@ -138,8 +138,8 @@ impl Store {
         count.map_err(StoreError::Unavailable)
     }
 
-    /// Sends the same command for every partition in one round trip. `None` where a key has the wrong type: one broken
-    /// partition does not hide the others.
+    /// Sends the same command for every partition in one round trip. The answer is `None` for a key of the wrong type, so that
+    /// one broken partition does not hide the others.
     async fn ask_partitions(
         &self,
         ask: impl Fn(&PartitionKeys, &mut redis::Pipeline),

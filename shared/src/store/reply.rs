@@ -1,4 +1,4 @@
-//! Reads the parts of Redis replies that the typed conversions of the library do not cover.
+//! Reads the parts of Redis replies that the typed conversions of the redis crate do not cover.
 
 use std::collections::HashMap;
 
@@ -7,12 +7,12 @@ use redis::{FromRedisValue, RedisError, RedisResult, Value};
 use crate::clock::Time;
 use crate::position::Position;
 
-/// The reply is not what the command or script returns.
+/// Creates the error for a reply that the command or script should never return.
 pub(super) fn wrong_answer(what: &'static str) -> RedisError {
     (redis::ErrorKind::UnexpectedReturnType, what).into()
 }
 
-/// The items of an array; nil is an empty one.
+/// Returns the items of an array; nil is an empty array.
 pub(super) fn items(answer: Value) -> RedisResult<Vec<Value>> {
     match answer {
         Value::Array(items) => Ok(items),
@@ -21,7 +21,7 @@ pub(super) fn items(answer: Value) -> RedisResult<Vec<Value>> {
     }
 }
 
-/// A text that may be missing. RESP3 returns scores as doubles, and scripts return a missing value as false.
+/// Reads a text that may be missing. RESP3 returns scores as doubles, and scripts return a missing value as false.
 pub(super) fn text(value: Value) -> RedisResult<Option<String>> {
     match value {
         Value::Nil | Value::Boolean(false) => Ok(None),
@@ -32,7 +32,7 @@ pub(super) fn text(value: Value) -> RedisResult<Option<String>> {
     }
 }
 
-/// Bytes that may be missing.
+/// Reads bytes that may be missing.
 pub(super) fn bytes(value: Value) -> RedisResult<Option<Vec<u8>>> {
     match value {
         Value::Nil | Value::Boolean(false) => Ok(None),
@@ -41,7 +41,7 @@ pub(super) fn bytes(value: Value) -> RedisResult<Option<Vec<u8>>> {
     }
 }
 
-/// The time that a sorted set holds as a score.
+/// Converts a score of a sorted set to a time.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "scores are whole milliseconds below 2^53"
@@ -56,7 +56,7 @@ pub(super) struct Entry {
     pub(super) fields: HashMap<String, Vec<u8>>,
 }
 
-/// The entries of a stream, in the order of the reply.
+/// Returns the entries of a stream, in the order of the reply.
 pub(super) fn entries(answer: Value) -> RedisResult<Vec<Entry>> {
     let mut found = Vec::new();
     for entry in items(answer)? {
@@ -70,12 +70,12 @@ pub(super) fn entries(answer: Value) -> RedisResult<Vec<Entry>> {
 }
 
 impl Entry {
-    /// A field as text.
+    /// Returns a field as text.
     pub(super) fn text(&self, field: &str) -> Option<&str> {
         std::str::from_utf8(self.fields.get(field)?).ok()
     }
 
-    /// Position of an entry whose id is `<seq>-0` and that has a field `epoch`.
+    /// Returns the position of an entry whose id is `<seq>-0` and that has a field `epoch`.
     pub(super) fn position(&self) -> Option<Position> {
         let (seq, _) = self.id.split_once('-')?;
         Some(Position {
@@ -85,7 +85,7 @@ impl Entry {
     }
 }
 
-/// A bound for a range of stream ids; without a time it is `open_end`, which is `-` or `+`.
+/// Returns a bound for a range of stream ids; without a time it is `open_end`, which is `-` or `+`.
 pub(super) fn stream_bound(time: Option<Time>, open_end: &str) -> String {
     time.map_or_else(
         || open_end.to_owned(),

@@ -1,4 +1,4 @@
--- Ends a device: compares as commit.lua does, then writes the log, publishes, and deletes everything stored of the device.
+-- Retires a device: compares as commit.lua does, then writes the log, publishes, and deletes everything stored of the device.
 --
 -- KEYS   those of state.lua, then as named in the next line
 local deadlines_key, changed_key, log_key, history_key, channel = unpack(KEYS, 6, 10)
@@ -10,7 +10,7 @@ local first_entry = 7
 local now = time_ms()
 local changed_state = conflict(started_rev, started_epoch, seq)
 if changed_state then return changed_state end
--- The other keys are only deleted, whatever their type.
+-- The other keys are only deleted, so their types do not matter.
 local refusal = wrong_type({
   [seen_key] = 'zset', [deadlines_key] = 'zset', [changed_key] = 'zset', [log_key] = 'stream',
 })

@@ -1,7 +1,8 @@
--- Reads one device with its events.
+-- Reads the state of one device and, if a seq is given, its event streams.
 -- KEYS device, partition, seen, events, changes
--- ARGV device id, the seq from which on events are wanted or ''
--- Answer: {state, events, changes}: the answer of `load` in state.lua, and both streams, oldest first, empty without a seq.
+-- ARGV device id, the lowest seq of the events to read ('' to read no stream)
+-- Answer: {state, events, changes}. `state` is as the answer of `load` in state.lua. `events` and `changes` are stream entries,
+-- oldest first. `changes` has all entries; the seq does not limit it.
 local since = ARGV[2]
 
 local state = load()

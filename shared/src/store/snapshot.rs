@@ -86,7 +86,7 @@ impl Store {
         })
     }
 
-    /// The states of these devices, in the same order. `None`: the device is unknown or unreadable.
+    /// Returns the states of these devices, in the same order. `None`: the device is unknown or unreadable.
     pub async fn states(
         &self,
         devices: &[DeviceId],
@@ -107,7 +107,7 @@ impl Store {
         Ok(states)
     }
 
-    /// The last payload of the device as received (valid JSON).
+    /// Returns the last payload of the device as received (valid JSON).
     pub async fn raw_payload(&self, device: &DeviceId) -> Result<Option<Vec<u8>>, StoreError> {
         let answer = self
             .run(|_, pipe| {
@@ -120,7 +120,7 @@ impl Store {
         Ok(raw.filter(|raw| !raw.is_empty()))
     }
 
-    /// All open alarms and the newest closed ones, ordered by the time they were raised. Closed alarms are left out beyond
+    /// Returns all open alarms and the newest closed ones, ordered by the time they were raised. Closed alarms are left out beyond
     /// `bound` alarms in all. `None` for an unknown device.
     pub async fn alarms(
         &self,
@@ -138,7 +138,7 @@ impl Store {
         )))
     }
 
-    /// The newest `limit` samples of the device's history from `since` to `until` (server time, inclusive): JSON objects,
+    /// Returns the newest `limit` samples of the device's history from `since` to `until` (server time, inclusive): JSON objects,
     /// oldest first.
     pub async fn history(
         &self,
@@ -163,7 +163,7 @@ impl Store {
     }
 }
 
-/// All open alarms and the newest closed ones, ordered by the time they were raised. A closed alarm is as its last change
+/// Returns all open alarms and the newest closed ones, ordered by the time they were raised. A closed alarm is as its last change
 /// left it.
 fn open_and_closed(open: &[Alarm], changes: Vec<StoredChanges>, bound: usize) -> Vec<Alarm> {
     let mut last_by_id: HashMap<String, Alarm> = HashMap::new();

@@ -1,5 +1,5 @@
--- Reads what decisions need of one device, and compares it. This text is prepended to every script that answers with the
--- state of a device.
+-- Loads the state of one device, and compares it with an earlier one. This text is prepended to every script that answers with
+-- the state of a device.
 --
 -- Answer of `load`: {'state', epoch, last_message, seq_floor, rev, event_epoch, seq, alarms, order, prints, latest, memory},
 -- or {'refused', reason} if a key has the wrong type.
@@ -25,7 +25,7 @@ local function last_seq(stream)
   return tonumber(string.match(newest[1][1], '^%d+')) or 0
 end
 
--- Only a retirement removes a device from the list. So a listed device was stored, even if its hash is gone.
+-- Only a retirement removes a device from the list. So a listed device was stored, even if its hash is missing.
 local function is_stored(rev)
   return rev or redis.call('HEXISTS', device_key, 'latest') == 1 or redis.pcall('ZSCORE', seen_key, device_id)
 end
@@ -43,7 +43,7 @@ local function load(read_streams)
   local last_message = redis.pcall('ZSCORE', seen_key, device_id)
   if type(last_message) == 'table' then return refused(seen_key, last_message.err) end
   local seq_floor = 0
-  -- Exactly what the Rust code reads as a number. Lua would accept `1e3` too.
+  -- The same format as in the Rust code. Lua's `tonumber` would accept `1e3` too.
   local is_seq = seq and #seq < 20 and string.find(seq, '^%d+$')
   if read_streams or not rev or not is_seq then
     seq_floor = math.max(last_seq(events_key), last_seq(changes_key))
@@ -52,8 +52,8 @@ local function load(read_streams)
   return {'state', epoch, last_message, seq_floor, unpack(fields, 1, 8)}
 end
 
--- Compares the stored state with the one a decision started from. Returns nil if they are the same, else what the script
--- must answer. An unknown device must not use a seq that a retired one had.
+-- Compares the stored state with the one a decision started from. Returns nil if they are the same, else the answer of the
+-- script. An unknown device must not use a seq that a retired one had.
 local function conflict(started_rev, started_epoch, event_seq)
   local stored = redis.pcall('HMGET', device_key, 'rev', 'seq')
   if stored.err then return refused(device_key, stored.err) end
@@ -65,7 +65,7 @@ local function conflict(started_rev, started_epoch, event_seq)
 end
 
 -- Checks the types of keys. Redis does not undo a failed script, so this must happen before the first write.
--- Returns nil, or what the script must answer.
+-- Returns nil, or a refusal as the answer of the script.
 local function wrong_type(expected)
   for key, kind in pairs(expected) do
     local found = redis.call('TYPE', key).ok

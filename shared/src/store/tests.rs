@@ -614,7 +614,7 @@ async fn if_a_stream_is_ahead_of_the_state_the_next_seq_is_above_the_stream() {
 }
 
 #[tokio::test]
-async fn an_acknowledgement_with_a_future_position_covers_only_what_was_stored() {
+async fn an_acknowledgement_with_a_future_position_covers_only_the_stored_position() {
     let server = RedisServer::start().await;
     let store = server.store();
     let device = device();

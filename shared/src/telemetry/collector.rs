@@ -55,34 +55,36 @@ pub struct CollectorConfig {
 }
 
 impl CollectorConfig {
-    /// The collector of spans.
+    /// Returns the address of the collector for spans.
     pub(crate) fn traces_endpoint(&self) -> &Endpoint {
-        let own = self.otel_exporter_otlp_traces_endpoint.as_ref();
-        own.unwrap_or(&self.otel_exporter_otlp_endpoint)
+        let separate = self.otel_exporter_otlp_traces_endpoint.as_ref();
+        separate.unwrap_or(&self.otel_exporter_otlp_endpoint)
     }
 
-    /// The collector of metrics.
+    /// Returns the address of the collector for metrics.
     pub(crate) fn metrics_endpoint(&self) -> &Endpoint {
-        let own = self.otel_exporter_otlp_metrics_endpoint.as_ref();
-        own.unwrap_or(&self.otel_exporter_otlp_endpoint)
+        let separate = self.otel_exporter_otlp_metrics_endpoint.as_ref();
+        separate.unwrap_or(&self.otel_exporter_otlp_endpoint)
     }
 
-    /// How long an export of spans may take.
+    /// Returns the time limit of an export of spans.
     pub(crate) fn traces_timeout(&self) -> Duration {
-        let own = self.otel_exporter_otlp_traces_timeout;
-        own.or(self.otel_exporter_otlp_timeout)
+        let separate = self.otel_exporter_otlp_traces_timeout;
+        separate
+            .or(self.otel_exporter_otlp_timeout)
             .unwrap_or(FLUSH_TIMEOUT)
     }
 
-    /// How long an export of metrics may take.
+    /// Returns the time limit of an export of metrics.
     pub(crate) fn metrics_timeout(&self) -> Duration {
-        let own = self.otel_exporter_otlp_metrics_timeout;
-        own.or(self.otel_exporter_otlp_timeout)
+        let separate = self.otel_exporter_otlp_metrics_timeout;
+        separate
+            .or(self.otel_exporter_otlp_timeout)
             .unwrap_or(FLUSH_TIMEOUT)
     }
 }
 
-/// A whole number of milliseconds, the form of times in the OpenTelemetry specification.
+/// Parses a whole number of milliseconds, the format of times in the OpenTelemetry specification.
 fn milliseconds(text: &str) -> Result<Duration, String> {
     match text.trim().parse() {
         Ok(millis @ 1..=3_600_000_u64) => Ok(Duration::from_millis(millis)),
@@ -90,17 +92,19 @@ fn milliseconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// An `http://` or `https://` URL. Its user part is not printed, and not sent because gRPC has no field for it.
+/// An `http://` or `https://` URL. Its user and password are not printed. They are not sent either: gRPC has no field for them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    sent: String,
-    shown: String,
+    /// The URL without user, password and fragment.
+    address: String,
+    /// The URL for display, with `***` in place of user and password.
+    display: String,
 }
 
 impl Endpoint {
-    /// The URL for the exporter, without its user part.
+    /// Returns the URL for the exporter, without user and password.
     pub(super) fn as_str(&self) -> &str {
-        &self.sent
+        &self.address
     }
 }
 
@@ -108,8 +112,8 @@ impl FromStr for Endpoint {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        /// Far below the longest URL that the client accepts.
-        const LONGEST: usize = 2_048;
+        /// Maximum length of the URL; the gRPC client accepts far longer ones.
+        const MAX_BYTES: usize = 2_048;
         let mut url = Url::parse(text).map_err(|err| format!("not a URL: {err}"))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err("the scheme must be http:// or https://".to_owned());
@@ -120,26 +124,26 @@ impl FromStr for Endpoint {
         {
             return Err("the host is not a valid name".to_owned());
         }
-        let shown = without_user(url.as_str().trim_end_matches('/'));
-        let is_bare = url.set_username("").and(url.set_password(None)).is_ok();
+        let display = without_user(url.as_str().trim_end_matches('/'));
+        let is_user_removed = url.set_username("").and(url.set_password(None)).is_ok();
         url.set_fragment(None);
-        let sent = url.as_str().trim_end_matches('/').to_owned();
-        if !is_bare || sent.len() > LONGEST {
+        let address = url.as_str().trim_end_matches('/').to_owned();
+        if !is_user_removed || address.len() > MAX_BYTES {
             return Err("the URL is too long, or has no host".to_owned());
         }
-        Ok(Self { sent, shown })
+        Ok(Self { address, display })
     }
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown)
+        f.write_str(&self.display)
     }
 }
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown)
+        f.write_str(&self.display)
     }
 }
 

@@ -76,7 +76,7 @@ fn ratio(text: &str) -> Result<f64, String> {
 }
 
 fn queue_size(text: &str) -> Result<usize, String> {
-    /// So many spans take some hundred megabytes of memory.
+    /// Maximum number of spans in the queue. They take a few hundred megabytes of memory.
     const MAX: usize = 100_000;
     let size = text.parse().ok().filter(|size| (1..=MAX).contains(size));
     size.ok_or(format!("expected a number from 1 to {MAX}"))

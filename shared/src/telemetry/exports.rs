@@ -1,7 +1,7 @@
-//! Outcomes of exports: one log line when the collector stops accepting them, one when it accepts them again, and a count.
+//! Logs and counts failed exports: one log line when the collector stops accepting exports, and one when it accepts them again.
 //!
-//! The library logs every failed export, one every few seconds while a collector is unavailable. The log filter leaves those lines
-//! out ([`LIBRARY_LINES`]).
+//! The OpenTelemetry SDK itself logs every failed export: one line every few seconds while a collector is unavailable. The log
+//! filter drops those lines ([`SDK_LOG_EVENTS`]).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,19 +16,19 @@ use tokio::runtime::Handle;
 
 use crate::error_chain::error_chain;
 
-/// Names of the log events that the library writes for each failed export.
-pub(super) const LIBRARY_LINES: [&str; 2] = [
+/// Names of the log events that the SDK writes for each failed export.
+pub(super) const SDK_LOG_EVENTS: [&str; 2] = [
     "BatchSpanProcessor.ExportError",
     "PeriodicReader.ExportError",
 ];
 
-/// Exports of spans by this process.
+/// Outcomes of this process's exports of spans.
 pub(super) static SPANS: Exports = Exports::of("spans");
-/// Exports of metrics by this process.
+/// Outcomes of this process's exports of metrics.
 pub(super) static METRICS: Exports = Exports::of("metrics");
 
-/// Failed exports since the start of the process, by signal.
-pub(super) fn failed() -> [(&'static str, u64); 2] {
+/// Returns the number of failed exports since the start of the process, by signal.
+pub(super) fn failed_exports() -> [(&'static str, u64); 2] {
     [&SPANS, &METRICS].map(|exports| (exports.signal, exports.outage().failed))
 }
 
@@ -36,7 +36,7 @@ pub(super) fn failed() -> [(&'static str, u64); 2] {
 #[derive(Debug)]
 pub(super) struct Exports {
     signal: &'static str,
-    // A std mutex: it is held for a few comparisons.
+    // A std mutex: held for a few comparisons, never across an await.
     outage: Mutex<Outage>,
 }
 
@@ -68,14 +68,16 @@ impl Exports {
     }
 }
 
-/// Decides which log line an outcome causes.
+/// Counts failed exports, and decides when a log line is written.
 #[derive(Debug)]
 struct Outage {
-    /// Failed exports since the start of the process.
+    /// Number of failed exports since the start of the process.
     failed: u64,
-    /// [`Self::failed`] at the end of the last outage.
+    /// The value of [`Self::failed`] at the last successful export.
     failed_before: u64,
+    /// Whether the start of the present outage was logged.
     is_logged: bool,
+    /// When the start of an outage was last logged.
     logged_at: Option<Instant>,
 }
 
@@ -92,8 +94,8 @@ impl Outage {
         is_logged: false,
         logged_at: None,
     };
-    /// Shortest time between two logged outages: a collector that accepts only some exports causes two lines per pause.
-    const PAUSE: Duration = Duration::from_mins(1);
+    /// Minimum time between two logged outages. It limits the lines about a collector that accepts only some exports.
+    const MIN_LOG_INTERVAL: Duration = Duration::from_mins(1);
 
     fn observe(&mut self, is_accepted: bool, now: Instant) -> Option<OutageLine> {
         if is_accepted {
@@ -104,7 +106,7 @@ impl Outage {
         self.failed += 1;
         let may_log = self
             .logged_at
-            .is_none_or(|at| now.saturating_duration_since(at) >= Self::PAUSE);
+            .is_none_or(|at| now.saturating_duration_since(at) >= Self::MIN_LOG_INTERVAL);
         if self.is_logged || !may_log {
             return None;
         }
@@ -114,24 +116,24 @@ impl Outage {
     }
 }
 
-/// How much later than the library's own limit [`ObservedExporter`] gives up: the library's error says more.
-const MARGIN: Duration = Duration::from_millis(200);
+/// [`ObservedExporter`] gives up this much later than the wrapped exporter, whose own timeout error says more.
+const TIMEOUT_MARGIN: Duration = Duration::from_millis(200);
 
-/// An exporter that observes its outcomes and ends every export in time.
+/// Wraps an exporter: records the outcome of every export, and limits its duration.
 ///
-/// The library's own time limit begins with an open connection. A collector that accepts a connection and never answers the
-/// TLS handshake would block an export for ever.
+/// The exporter's own time limit starts only once the connection is open. A collector that accepts a TCP connection but never
+/// answers the TLS handshake would block an export forever.
 #[derive(Debug)]
 pub(super) struct ObservedExporter<E> {
     exporter: E,
     exports: &'static Exports,
     limit: Duration,
-    /// The library exports on threads of its own, which have no timer of the runtime.
+    /// The SDK exports on its own threads, outside of the Tokio runtime. The timeout needs the runtime's timer.
     runtime: Handle,
 }
 
 impl<E> ObservedExporter<E> {
-    /// Must run inside the runtime.
+    /// Wraps `exporter`. Must be called inside the Tokio runtime.
     pub(super) fn new(exporter: E, exports: &'static Exports, limit: Duration) -> Self {
         Self {
             exporter,
@@ -143,8 +145,8 @@ impl<E> ObservedExporter<E> {
 
     async fn observe(&self, export: impl Future<Output = OTelSdkResult> + Send) -> OTelSdkResult {
         let limited = {
-            let _timer = self.runtime.enter();
-            tokio::time::timeout(self.limit + MARGIN, export)
+            let _entered = self.runtime.enter();
+            tokio::time::timeout(self.limit + TIMEOUT_MARGIN, export)
         };
         let timed_out = |_| Err(OTelSdkError::Timeout(self.limit));
         let outcome = limited.await.unwrap_or_else(timed_out);

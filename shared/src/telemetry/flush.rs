@@ -6,16 +6,16 @@ use opentelemetry_sdk::error::OTelSdkResult;
 
 use crate::error_chain::error_chain;
 
-/// How long an exporter may take for its last export.
+/// Time limit of an exporter's last export.
 pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a process waits at its end for the last spans at most, and again for the last metrics.
+/// Maximum time that a process waits at its end for the last spans, and again for the last metrics.
 pub const LAST_EXPORT: Duration = Duration::from_millis(3_500);
-/// How long a process waits at its end for the last log lines to be written at most.
+/// Maximum time that a process waits at its end for the last log lines to be written.
 pub const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Shuts an exporter down, within [`LAST_EXPORT`]. `signal` names it in the log.
 ///
-/// A shutdown blocks. It runs on a thread of its own, because on a worker of the runtime it could wait for itself.
+/// A shutdown blocks. It runs on a separate thread, because it could deadlock on a worker thread of the runtime.
 pub(crate) async fn shut_down(
     signal: &'static str,
     shutdown: impl FnOnce() -> OTelSdkResult + Send + 'static,

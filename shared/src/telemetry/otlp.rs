@@ -9,10 +9,10 @@ use opentelemetry_sdk::trace::SpanExporter as _;
 use super::collector::CollectorConfig;
 use super::exports::{METRICS, ObservedExporter, SPANS};
 
-/// An exporter of spans to the collector.
+/// Creates an exporter that sends spans to the collector.
 ///
 /// # Errors
-/// It could not be built.
+/// The exporter cannot be built.
 pub(super) fn span_exporter(
     config: &CollectorConfig,
 ) -> anyhow::Result<ObservedExporter<SpanExporter>> {
@@ -26,10 +26,10 @@ pub(super) fn span_exporter(
     Ok(ObservedExporter::new(exporter, &SPANS, timeout))
 }
 
-/// An exporter of metrics to the collector.
+/// Creates an exporter that sends metrics to the collector.
 ///
 /// # Errors
-/// It could not be built.
+/// The exporter cannot be built.
 pub(crate) fn metric_exporter(
     config: &CollectorConfig,
 ) -> anyhow::Result<impl PushMetricExporter + use<>> {
@@ -43,18 +43,18 @@ pub(crate) fn metric_exporter(
     Ok(ObservedExporter::new(exporter, &METRICS, timeout))
 }
 
-/// Exports an empty list of spans to check whether the collector accepts it.
+/// Exports an empty list of spans, to check that the collector accepts spans.
 ///
 /// # Errors
-/// The collector cannot be reached, or did not accept it in time.
+/// The collector cannot be reached, or did not accept the list in time.
 pub async fn export_no_spans(config: &CollectorConfig) -> anyhow::Result<()> {
     Ok(span_exporter(config)?.export(Vec::new()).await?)
 }
 
-/// Exports an empty list of metrics to check whether the collector accepts it.
+/// Exports an empty list of metrics, to check that the collector accepts metrics.
 ///
 /// # Errors
-/// The collector cannot be reached, or did not accept it in time.
+/// The collector cannot be reached, or did not accept the list in time.
 pub async fn export_no_metrics(config: &CollectorConfig) -> anyhow::Result<()> {
     let exporter = metric_exporter(config)?;
     Ok(exporter.export(&ResourceMetrics::default()).await?)

@@ -1,4 +1,4 @@
-//! What identifies this process in exported telemetry.
+//! The OpenTelemetry resource: the attributes that identify this process in exported telemetry.
 
 use std::sync::LazyLock;
 
@@ -23,11 +23,11 @@ static INSTANCE_ID: LazyLock<String> = LazyLock::new(|| {
     parts.join("-")
 });
 
-/// The resource of this service. `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` take precedence.
+/// Returns the OpenTelemetry resource of this service. `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` take precedence.
 pub(crate) fn resource(service: &'static str) -> Resource {
     let from_environment = Resource::builder().build();
     let is_given = |key: &'static str| match from_environment.get(&Key::new(key)) {
-        // The library's own placeholder where nobody named the service.
+        // The SDK's placeholder for a service without a name.
         Some(value) => !value.as_str().starts_with("unknown_service"),
         None => false,
     };

@@ -1,6 +1,6 @@
-//! A bounded queue of spans in front of the exporter, which counts what it drops.
+//! A bounded queue of spans in front of the exporter. It counts the spans that it drops.
 //!
-//! The library's own queue reports its drops only when the process ends. This one never passes more spans to it than fit.
+//! The SDK's own queue reports dropped spans only when the process ends. This queue never passes more spans to it than fit.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Writes to standard output on a separate thread, so that the service does not block if nobody reads its output.
+//! Writes to standard output on a separate thread, so that the service does not block if its output is not read.
 
 use std::io::{self, Stdout, Write};
 use std::sync::OnceLock;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
-/// The largest number of lines that wait to be written (a few megabytes). Further lines are dropped and counted.
+/// Maximum number of lines that wait to be written (a few megabytes). Further lines are dropped and counted.
 const MAX_LINES: usize = 10_000;
 
 static DROPPED_LINES: OnceLock<ErrorCounter> = OnceLock::new();
@@ -22,7 +22,7 @@ pub(super) fn open() -> (NonBlocking, WorkerGuard) {
     (writer, guard)
 }
 
-/// The number of lines lost so far: dropped because nobody reads standard output, or failed to be written.
+/// Returns the number of lines lost so far: dropped because standard output is not read, or failed to be written.
 pub(super) fn lost_lines() -> u64 {
     let dropped = DROPPED_LINES.get().map(ErrorCounter::dropped_lines);
     dropped.unwrap_or(0) as u64 + FAILED_LINES.load(Ordering::Relaxed)
@@ -33,8 +33,7 @@ struct LineWriter(Stdout);
 
 impl Write for LineWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let written = self.0.write_all(line);
-        if written.is_err() {
+        if self.0.write_all(line).is_err() {
             FAILED_LINES.fetch_add(1, Ordering::Relaxed);
         }
         // A failed line is not written again. The next one may succeed.

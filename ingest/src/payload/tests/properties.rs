@@ -123,7 +123,7 @@ fn check_bounds(reading: &Reading) {
             .is_none_or(|text| text.len() <= MAX_TEXT_BYTES)
     );
     assert_eq!(reading.timestamp.is_some(), reading.device_time.is_some());
-    // A stored reading must be readable again, or the state of the device would count as lost.
+    // A stored reading must be readable again, or the state of the device would be treated as lost.
     let stored = serde_json::to_string(reading).expect("a reading serialises");
     let restored: Reading = serde_json::from_str(&stored).expect("a stored reading is readable");
     assert_eq!(restored.value, reading.value);

@@ -1,7 +1,7 @@
 //! Merges the alarms of a committed state and a stored one that descend from the same history.
 //!
 //! An alarm that one side lacks has either ended there or was never known there. A side that has passed the position at
-//! which the alarm was raised knew it, so there it has ended. That end counts only if the side also holds the newer reading.
+//! which the alarm was raised knew it, so there it has ended. That end is accepted only if the side also has the newer reading.
 //! In doubt an alarm stays open, and at the higher level.
 
 use super::CommittedState;
@@ -19,7 +19,7 @@ pub(super) struct Merged {
     pub(super) log: Vec<AlarmLogEntry>,
 }
 
-/// `is_newer`: the committed side holds the newer reading.
+/// Merges the alarms of both sides. `is_newer` is true if the committed side has the newer reading.
 pub(super) fn merge(
     committed: &CommittedState,
     stored: &DeviceState,
@@ -125,9 +125,9 @@ impl Merged {
 
     /// Ends a stored alarm that has ended on our side. If an acknowledgement ended it there, that is published too.
     fn end(&mut self, committed: &CommittedState, other: &Alarm) {
-        let ended = committed.ended.iter().find(|ended| ended.id == other.id);
+        let ended_alarm = committed.ended.iter().find(|alarm| alarm.id == other.id);
         let mut alarm = other.clone();
-        if let Some(acknowledged) = ended.and_then(|ended| ended.acknowledged.clone())
+        if let Some(acknowledged) = ended_alarm.and_then(|alarm| alarm.acknowledged.clone())
             && other.acknowledged.is_none()
         {
             alarm.acknowledged = Some(acknowledged);
@@ -138,8 +138,8 @@ impl Merged {
     }
 }
 
-/// Our alarm, to be stored with the reading that is kept. If that reading is not ours, it does not show that our levels
-/// returned to normal.
+/// Returns our alarm, to be stored with the reading that is kept. If that reading is not ours, it does not show that our
+/// levels returned to normal.
 fn with_kept_reading(own: &Alarm, is_newer: bool) -> Alarm {
     let mut alarm = own.clone();
     if !is_newer {

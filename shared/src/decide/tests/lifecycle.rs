@@ -65,7 +65,7 @@ fn an_escalation_keeps_the_id_and_shows_the_new_level() {
 }
 
 #[test]
-fn with_levels_in_the_wrong_order_the_most_severe_reached_level_counts() {
+fn with_levels_in_the_wrong_order_the_most_severe_reached_level_is_shown() {
     let mut device = TestDevice::new();
     let mut misordered = reading(Some("350"));
     misordered.levels[0].level = Some(dec("600"));
@@ -438,7 +438,7 @@ fn silence_is_raised_after_the_limit_and_cleared_by_the_first_message() {
 }
 
 #[test]
-fn silence_counts_only_from_when_an_ingest_began_to_listen() {
+fn silence_begins_only_when_an_ingest_begins_to_listen() {
     let mut device = TestDevice::new();
     device.send_value("100");
     device.advance(10_000);
@@ -480,7 +480,7 @@ fn an_off_delay_never_lowers_while_the_device_is_silent() {
 }
 
 #[test]
-fn a_lit_led_is_shown_as_alarm_whatever_the_value() {
+fn a_lit_led_is_shown_as_alarm_at_any_value() {
     let mut device = TestDevice::new();
     let mut lit = reading(Some("100"));
     lit.leds[1] = dec("1");

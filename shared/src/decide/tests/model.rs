@@ -1,5 +1,5 @@
 //! Compares the rules with a naive model over random sequences: open alarms have the level and state of the model, and the
-//! published changes lead to exactly the open alarms.
+//! published changes result in exactly the open alarms.
 
 use std::collections::HashMap;
 
@@ -276,7 +276,7 @@ fn compare_with_model(latching: bool, off_delay: bool, steps: &[Step]) {
                 device.run_timer(start)
             }
             Step::Late { value } if is_known => {
-                // Each is older than the one before. Otherwise they would count as a clock that was set back.
+                // Each is older than the one before. Otherwise the clock would be taken to be set back.
                 late_ms += 1_000;
                 let mut late = make_reading(Some(value));
                 let time = start.as_millis() - late_ms;
@@ -330,7 +330,7 @@ impl Model {
     }
 }
 
-/// A third arrival of the same device time would count as a stuck clock.
+/// Whether the latest device time has arrived only once. At a third arrival, the clock would be taken to be stuck.
 fn is_first_of_its_time(device: &TestDevice) -> bool {
     let order = &device.stored.state.order;
     let repeated = order
@@ -379,7 +379,7 @@ fn assert_equal(device: &TestDevice, model: &Model, client: &Client, step: Step)
         .collect();
     assert_eq!(
         open, received,
-        "the changes do not lead to the open alarms, after {step:?}"
+        "the changes do not result in the open alarms, after {step:?}"
     );
 }
 

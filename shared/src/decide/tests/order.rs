@@ -16,7 +16,7 @@ fn class(decision: &Decision) -> &'static str {
 }
 
 #[test]
-fn a_stuck_device_clock_keeps_the_alarm_until_the_order_of_arrival_counts() {
+fn a_stuck_device_clock_keeps_the_alarm_until_the_order_of_arrival_is_used() {
     let mut device = TestDevice::new();
     let stuck = device.device_time;
     let send_stuck = |device: &mut TestDevice, value: &str, fingerprint: u64| {
@@ -214,7 +214,7 @@ fn a_repeated_payload_is_a_duplicate_and_proves_the_device_alive() {
 }
 
 #[test]
-fn without_a_usable_time_the_order_of_arrival_counts_and_arrivals_within_two_seconds_are_a_tie() {
+fn without_a_usable_time_the_order_of_arrival_is_used_and_arrivals_within_two_seconds_are_a_tie() {
     let mut device = TestDevice::new();
     device.send_message(reading(Some("300")));
     device.now = device.now + Duration::from_secs(1);

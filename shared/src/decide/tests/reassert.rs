@@ -101,7 +101,7 @@ fn after_a_complete_loss_the_state_is_restored_with_the_next_seq() {
     assert_eq!(emptied.gas_alarm_state(), Some(AlarmState::Acknowledged));
     assert_eq!(decision.last_alive, before.last_message);
     assert_eq!(decision.deadline, Deadline::At(emptied.now));
-    assert!(decision.sample.is_some(), "the history is gone, too");
+    assert!(decision.sample.is_some(), "the history is lost, too");
     // The log lost both entries. Clients have received both changes and do not receive them again.
     assert_eq!(
         logged_changes(&decision),
@@ -345,10 +345,10 @@ fn an_acknowledgement_is_kept_if_another_process_continued_without_it() {
     assert!(!committed.is_missing_from(&escalated.stored));
 }
 
-/// Two processes write one device. At random moments Redis goes back to an earlier state or loses everything. The process that
-/// committed last has the last state. That state must be stored in the end, whichever process reasserts first.
+/// Two processes write one device. At random times Redis goes back to an earlier state or loses everything. The process that
+/// committed last has the last state. That state must be stored in the end, no matter which process reasserts first.
 #[test]
-fn whatever_redis_loses_the_last_commit_is_restored() {
+fn the_last_commit_is_restored_after_any_loss_of_data() {
     const VALUES: [&str; 6] = ["100", "240", "300", "600", "1200", "2100"];
     for seed in 0..400 {
         let mut random = fastrand::Rng::with_seed(seed);

@@ -71,7 +71,7 @@ fn a_latched_alarm_is_closed_without_an_acknowledgement() {
     let retirement = retire(&device).expect("a known device");
     let alarm = &retirement.changes[0].alarm;
     assert_eq!(alarm.state(), AlarmState::Cleared);
-    assert_eq!(alarm.acknowledged, None, "nobody acknowledged it");
+    assert_eq!(alarm.acknowledged, None, "no person acknowledged it");
     assert!(alarm.active_levels.is_empty());
 }
 

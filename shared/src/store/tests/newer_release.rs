@@ -1,4 +1,4 @@
-//! A newer release has written the state: what this one does not know is kept when it writes the state back.
+//! A newer release has written the state. This release keeps the unknown parts when it writes the state back.
 
 use serde_json::{Value, json};
 use test_support::eventually::LATE;
@@ -61,7 +61,7 @@ async fn write_as_a_newer_release(raw: &mut MultiplexedConnection) {
 }
 
 #[tokio::test]
-async fn what_a_newer_release_stored_is_kept_by_a_reading() {
+async fn unknown_fields_of_a_newer_release_are_kept_by_a_reading() {
     let server = RedisServer::start().await;
     let store = server.store();
     let mut raw = server.connect().await;
@@ -94,7 +94,7 @@ async fn what_a_newer_release_stored_is_kept_by_a_reading() {
 }
 
 #[tokio::test]
-async fn what_a_newer_release_stored_is_kept_by_an_acknowledgement() {
+async fn unknown_fields_of_a_newer_release_are_kept_by_an_acknowledgement() {
     let server = RedisServer::start().await;
     let store = server.store();
     let mut raw = server.connect().await;

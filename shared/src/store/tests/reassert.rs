@@ -20,7 +20,7 @@ async fn after_all_data_was_deleted_the_state_is_reasserted_before_the_next_read
         Acknowledged::Covered
     );
     delete_all_data(&server).await;
-    assert!(store.survey().await.is_err(), "its epochs are gone");
+    assert!(store.survey().await.is_err(), "its epochs are lost");
     // The next reading finds the earlier alarm open and acknowledged.
     commit_reading(&store, DEVICE, "310", 10).await;
     let after = store.snapshot(&device, Some(0)).await.expect("an answer");
@@ -69,7 +69,7 @@ async fn silent_devices_are_reasserted_together() {
     let before = store.survey().await.expect("an answer").epochs;
     assert!(store.committed_in_other_epochs(&before).is_empty());
     delete_all_data(&server).await;
-    assert!(store.survey().await.is_err(), "its epochs are gone");
+    assert!(store.survey().await.is_err(), "its epochs are lost");
     let epochs = store.survey().await.expect("new epochs").epochs;
     let lost = store.committed_in_other_epochs(&epochs);
     assert_eq!(lost.len(), 300);
@@ -107,7 +107,7 @@ async fn a_raw_payload_is_removed_if_the_reasserted_reading_is_another_one() {
     let device = device();
     commit_reading(&store, DEVICE, "300", 0).await;
     delete_all_data(&server).await;
-    assert!(store.survey().await.is_err(), "its epochs are gone");
+    assert!(store.survey().await.is_err(), "its epochs are lost");
     // Another process, which has committed nothing, opens new epochs.
     let other = server.store();
     other.ping().await.expect("opens the epochs");
@@ -136,7 +136,7 @@ async fn a_commit_after_the_device_hash_was_lost_is_reasserted() {
     let mut applied = commit_reading(&store, DEVICE, "300", 10).await;
     let alarm = applied.decision.state.alarms.remove(0);
     delete_all_data(&server).await;
-    assert!(store.survey().await.is_err(), "its epochs are gone");
+    assert!(store.survey().await.is_err(), "its epochs are lost");
     store.survey().await.expect("new epochs");
     let reasserted = crate::apply::reassert(&store, std::slice::from_ref(&device), None).await;
     reasserted.expect("reasserted");
@@ -164,7 +164,7 @@ async fn a_device_that_another_process_retired_is_not_reasserted_and_a_lost_one_
         .expect("retired");
     store.forget_retired(&all).await.expect("an answer");
     delete_all_data(&server).await;
-    assert!(store.survey().await.is_err(), "its epochs are gone");
+    assert!(store.survey().await.is_err(), "its epochs are lost");
     // Another device is retired before the lost states are reasserted.
     store.survey().await.expect("new epochs");
     store.forget_retired(&all).await.expect("an answer");

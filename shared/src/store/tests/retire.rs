@@ -285,7 +285,7 @@ async fn a_device_with_an_unreadable_state_can_be_retired() {
 }
 
 #[tokio::test]
-async fn a_device_whose_hash_is_gone_can_be_retired() {
+async fn a_device_whose_hash_is_missing_can_be_retired() {
     let server = RedisServer::start().await;
     let store = server.store();
     let mut redis = server.connect().await;
@@ -402,7 +402,7 @@ async fn a_retirement_that_would_fail_halfway_writes_nothing() {
 }
 
 #[tokio::test]
-async fn a_device_retired_while_it_sends_is_either_gone_or_new_and_complete() {
+async fn a_device_retired_while_it_sends_is_either_deleted_or_new_and_complete() {
     let server = RedisServer::start().await;
     let (_subscriber, mut events) = subscribe(&server.store()).await;
     let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
@@ -419,8 +419,8 @@ async fn a_device_retired_while_it_sends_is_either_gone_or_new_and_complete() {
         });
     }
     let store = server.store();
-    let (mut retired, mut gone, mut reborn) = (0, 0, 0);
-    while retired < 100 || gone == 0 || reborn == 0 {
+    let (mut retired, mut deleted, mut recreated) = (0, 0, 0);
+    while retired < 100 || deleted == 0 || recreated == 0 {
         match retire(&store, &device(), "Asha")
             .await
             .expect("an answer")
@@ -433,12 +433,12 @@ async fn a_device_retired_while_it_sends_is_either_gone_or_new_and_complete() {
         let seqs: Vec<u64> = snapshot.events.iter().map(|e| e.position.seq).collect();
         match snapshot.state {
             None => {
-                gone += 1;
+                deleted += 1;
                 assert_eq!(seqs, [0; 0]);
                 assert!(snapshot.changes.is_empty());
             }
             Some(state) => {
-                reborn += 1;
+                recreated += 1;
                 let last = state.position.seq;
                 let kept = crate::keys::MAX_EVENTS as u64;
                 let first = (state.memory.born_after + 1).max((last + 1).saturating_sub(kept));
