@@ -170,7 +170,7 @@ async fn a_device_that_is_retired_while_it_sends_is_deleted_or_new_and_complete(
         })
         .await?;
     // The gateway may learn of a retirement from Redis before its event arrives. Then it sends a snapshot.
-    ledger::positions_follow(&browser, SERIAL)?;
+    ledger::check_positions_of(&browser, SERIAL)?;
     let mut ids = HashSet::new();
     for seen in browser.seen() {
         for alert in seen.body["alerts"].as_array().into_iter().flatten() {

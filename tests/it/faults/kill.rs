@@ -7,17 +7,17 @@ use tests::server::Server;
 use tests::stack::Plan;
 use tokio::time::{Instant, sleep};
 
-use super::load::{AWAY, Scene};
+use super::load::{OUTAGE, Scene};
 
 fn two_gateways() -> Plan {
     Plan::default().gateways(2)
 }
 
-/// Kills it, and restarts it after [`AWAY`]. Returns when it was dead.
+/// Kills it, and restarts it after [`OUTAGE`]. Returns when it was dead.
 async fn strike(server: &mut Server) -> Result<Instant> {
     server.process.kill().await?;
     let dead = Instant::now();
-    sleep(AWAY).await;
+    sleep(OUTAGE).await;
     server.process.restart()?;
     server.listens().await?;
     Ok(dead)
@@ -27,7 +27,7 @@ async fn strike(server: &mut Server) -> Result<Instant> {
 async fn the_only_ingest() -> Result<()> {
     let mut scene = Scene::start(two_gateways()).await?;
     for _ in 0..scene.seed.rounds() {
-        scene.moment().await;
+        scene.wait_for_random_time().await;
         strike(&mut scene.stack.ingests[0]).await?;
     }
     let verdict = scene.finish("kill -9 of the only ingest").await?;
@@ -39,7 +39,7 @@ async fn the_only_ingest() -> Result<()> {
 async fn one_of_two_ingests_in_a_share_group() -> Result<()> {
     let mut scene = Scene::start(two_gateways().ingests(2)).await?;
     for round in 0..scene.seed.rounds() {
-        scene.moment().await;
+        scene.wait_for_random_time().await;
         strike(&mut scene.stack.ingests[round % 2]).await?;
     }
     scene.finish("kill -9 of one of two ingests").await?;
@@ -52,7 +52,7 @@ async fn a_gateway_whose_clients_use_the_other_or_wait_for_it() -> Result<()> {
     let other = scene.stack.gateways[1].port();
     let of_first = scene.proxies.len() / 2;
     for round in 0..scene.seed.rounds() {
-        scene.moment().await;
+        scene.wait_for_random_time().await;
         if round % 2 == 0 {
             // As a load balancer that has noticed it.
             for proxy in &scene.proxies[..of_first] {
@@ -74,8 +74,8 @@ async fn redis(scene: &mut Scene) -> Result<Vec<Instant>> {
     let mut kills = Vec::new();
     for _ in 0..scene.seed.rounds() {
         // Everything that waited for the last restart is committed before the next kill.
-        scene.load.catches_up(&scene.stack).await?;
-        scene.moment().await;
+        scene.load.wait_until_caught_up(&scene.stack).await?;
+        scene.wait_for_random_time().await;
         kills.push(strike(&mut scene.stack.redis).await?);
     }
     Ok(kills)
