@@ -37,7 +37,7 @@ pub(crate) struct Cors {
     metrics: Arc<Metrics>,
 }
 
-/// Layer that refuses other origins, answers preflights, and adds the headers to all other answers.
+/// Refuses other origins, answers preflights, and adds the headers to all other answers.
 pub(crate) async fn check(State(cors): State<Cors>, request: Request, next: Next) -> Response {
     let origin = match read_origin(request.headers()) {
         Ok(Some(origin)) if !cors.allows(&origin, request.headers()) => {

@@ -27,12 +27,13 @@ pub(crate) struct DrainPlan {
 }
 
 impl DrainPlan {
-    /// The longest time until everything has ended, including clients that do not disconnect and the last requests.
+    /// Returns the longest time until everything has ended, including clients that do not disconnect and the last requests.
     pub(crate) fn longest(self) -> Duration {
         self.delay + self.period + FINISH_PERIOD * 2
     }
 
-    /// When each of this many clients is closed, counted from the beginning: evenly over the period.
+    /// Returns when each of `count` clients is closed, counted from the beginning of the drain and spread evenly over the
+    /// period.
     fn closings(self, count: u32) -> impl Iterator<Item = Duration> {
         let notice = DRAIN_NOTICE.min(self.period);
         let spread = self.period.saturating_sub(notice);

@@ -121,7 +121,8 @@ impl FleetLog {
     }
 }
 
-/// The report of what is watched. It names the devices with the most watchers, up to [`WatchReport::MAX_DEVICES`].
+/// Builds the report of the watched devices. It names the devices with the most watchers, up to
+/// [`WatchReport::MAX_DEVICES`].
 fn report_of(mut watched: Vec<(DeviceId, u64)>) -> WatchReport {
     let rooms = watched.len() as u64;
     let subscriptions = watched.iter().map(|(_, watchers)| watchers).sum();

@@ -42,7 +42,7 @@ impl Metrics {
         })
     }
 
-    /// Every metric of this process in Prometheus' text format, gauges included.
+    /// Renders every metric of this process in Prometheus' text format, gauges included.
     pub(crate) fn to_text(&self) -> String {
         (self.reader)()
     }

@@ -71,7 +71,7 @@ impl Monitor {
         self.status.replace(status);
     }
 
-    /// The latest status.
+    /// Returns the latest status.
     pub(crate) fn status(&self) -> PathStatus {
         self.status.current()
     }
@@ -80,7 +80,7 @@ impl Monitor {
         self.is_draining.load(Ordering::Relaxed)
     }
 
-    /// The `system:status` for a client that connects now; `None` while the data path works.
+    /// Returns the `system:status` for a client that connects now; `None` while the data path works.
     pub(crate) fn degraded_payload(&self) -> Option<Arc<RawValue>> {
         let status = self.status.current();
         status.is_degraded().then(|| self.payload(&status))

@@ -108,7 +108,7 @@ impl PathStatus {
         }
     }
 
-    /// Whether clients must be informed that what they see may be old.
+    /// Returns whether clients must be informed that their data may be old.
     pub(crate) fn is_degraded(&self) -> bool {
         !(self.dependencies.redis.ok && self.dependencies.ingest.ok)
     }
@@ -122,7 +122,7 @@ pub(crate) struct StatusHandle {
 }
 
 impl StatusHandle {
-    /// Unready until something was observed.
+    /// Creates a status that is unready until the first observation.
     pub(crate) fn new(now: Instant) -> Self {
         let unknown = PathStatus::evaluate(&PathObservation::default(), now, Duration::ZERO);
         Self {
@@ -130,7 +130,7 @@ impl StatusHandle {
         }
     }
 
-    /// The latest status.
+    /// Returns the latest status.
     pub(crate) fn current(&self) -> PathStatus {
         self.current
             .read()

@@ -24,7 +24,7 @@ struct Scrape {
 }
 
 impl Scrape {
-    /// The value of a series, spelled as it is served; 0 for none.
+    /// Returns the value of a series, spelled as it is served; 0 for none.
     fn value(&self, series: &str) -> f64 {
         self.values.get(series).copied().unwrap_or(0.0)
     }

@@ -137,7 +137,7 @@ fn check_names(expression: &str, metrics: &BTreeMap<String, BTreeSet<String>>) -
     Ok(())
 }
 
-/// The expressions of the rules.
+/// Returns the expressions of the rules.
 fn rule_expressions() -> Result<Vec<String>> {
     let rules = text("alerts.yaml")?;
     let expressions = rules.split("        expr: ").skip(1).filter_map(|rest| {

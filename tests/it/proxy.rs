@@ -69,7 +69,7 @@ impl Proxy {
     }
 }
 
-/// The different values that a browser received, in order.
+/// Returns the different values that a browser received, in order.
 fn values(browser: &Browser) -> Vec<Value> {
     let mut values = Vec::new();
     for event in browser.events("device:data", DEVICE) {
@@ -107,7 +107,7 @@ async fn every_browser_receives(
     Ok(())
 }
 
-/// How often the browser saw this Socket.IO event or this step of its connection.
+/// Returns how often the browser saw this Socket.IO event or this step of its connection.
 fn count(browser: &Browser, what: &str) -> usize {
     browser
         .seen()
@@ -251,8 +251,8 @@ async fn a_draining_gateway_closes_every_client_and_exits() -> Result<()> {
     stack.pass()
 }
 
-/// Whether the proxy forwards connections from any loopback address to this gateway. The sign is that the gateway knows a
-/// session that was opened through the proxy.
+/// Returns whether the proxy forwards connections from any loopback address to this gateway. The sign is that the gateway
+/// knows a session that was opened through the proxy.
 async fn is_in_rotation(proxy: &Proxy, stack: &Stack, gateway: usize) -> Result<bool> {
     for last_octet in 1..=32 {
         let opened = exchange(proxy.port(), last_octet, "GET", HANDSHAKE, "").await?;

@@ -240,7 +240,7 @@ async fn a_killed_ingest_loses_nothing_that_the_broker_acknowledged() -> Result<
     stack.pass()
 }
 
-/// The positions of this event the browser saw live or replayed, in the order of arrival.
+/// Returns the positions of this event the browser saw live or replayed, in the order of arrival.
 fn positions(browser: &Browser, name: &str) -> Result<Vec<u64>> {
     browser
         .seen()

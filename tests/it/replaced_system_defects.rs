@@ -11,7 +11,7 @@ use tests::stack::{Plan, Stack};
 
 const SERIAL: &str = "OTSM-0001";
 
-/// The types of the alarms that are not cleared, sorted.
+/// Returns the types of the alarms that are not cleared, sorted.
 fn open_alarm_types(alerts: &[Value]) -> Vec<&str> {
     let mut types: Vec<&str> = alerts
         .iter()

@@ -66,7 +66,7 @@ async fn every_client_receives_each_position_once_and_in_order() -> Result<()> {
     stack.pass()
 }
 
-/// All positions of a device that a client received. Fails if one is missing, repeated or out of order.
+/// Returns all positions of a device that a client received. Fails if one is missing, repeated or out of order.
 fn in_order(browser: &Browser, serial: &str) -> Result<Vec<(u64, String)>> {
     let mut received: Vec<(u64, String)> = Vec::new();
     for seen in browser.seen() {
@@ -181,7 +181,7 @@ async fn races(stack: &Stack, browser: &Browser, device: &Device, round: usize) 
     Ok(levels)
 }
 
-/// The same from the changes that a client received.
+/// Returns the same from the changes that a client received.
 fn received_levels(browser: &Browser, serial: &str) -> Result<Vec<Levels>> {
     let mut rounds: Vec<Levels> = Vec::new();
     let mut level = 0;
@@ -204,7 +204,7 @@ fn received_levels(browser: &Browser, serial: &str) -> Result<Vec<Levels>> {
     Ok(rounds)
 }
 
-/// The next position in which the alarm changed like this.
+/// Waits for the next position with this change of the alarm.
 async fn changed(browser: &Browser, from: usize, serial: &str, change: &str) -> Result<Value> {
     let seen = browser
         .wait_after(from, &format!("{change} of {serial}"), |seen| {

@@ -21,7 +21,7 @@ async fn retire(stack: &Stack, body: &str) -> Result<Response> {
     http::send(port, "DELETE", &path, &headers, body.as_bytes()).await
 }
 
-/// The lines of the alarm log in Redis about retirements: who, when, and the alarm.
+/// Reads the lines of the alarm log in Redis about retirements: who, when, and the alarm.
 async fn retired_lines(stack: &Stack) -> Result<Vec<(String, i64, Option<String>)>> {
     type Entries = Vec<(String, std::collections::HashMap<String, String>)>;
     let mut redis = stack.redis_connection().await?;

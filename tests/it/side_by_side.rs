@@ -24,7 +24,7 @@ fn other_release() -> Result<PathBuf> {
         .context("UPGRADE_BINARIES is not set: use `tests/run --upgrade REV`")
 }
 
-/// Both ingests read every message, so each decision is contended by both releases.
+/// Starts both releases. Both ingest replicas read every message, so they compete for each decision.
 async fn both_releases() -> Result<Stack> {
     let other = other_release()?;
     Plan::default()
@@ -121,7 +121,7 @@ async fn acknowledge_open(stack: &Stack, gateway: usize) -> Result<()> {
             let headers = [("content-type", "application/json")];
             let body = json!({"acknowledged_by": "Ann"}).to_string();
             let answer = http::send(port, "POST", &path, &headers, body.as_bytes()).await?;
-            // It may have been cleared and forgotten meanwhile.
+            // The alarm may have been cleared and removed since.
             ensure!([200, 404].contains(&answer.status), "{answer:?}");
         }
     }
@@ -134,7 +134,7 @@ async fn last_seq(stack: &Stack, serial: &str) -> Result<u64> {
     answer["seq"].as_u64().context("a seq")
 }
 
-/// The alarm changes of a device that a browser has seen, when it has seen everything up to this position.
+/// Waits until a browser has seen everything up to this position. Returns the alarm changes of the device that it has seen.
 async fn changes_up_to(browser: &Browser, serial: &str, last: u64) -> Result<Vec<Value>> {
     eventually(&format!("position {last} of {serial}"), async || {
         let names = ["device:data", "device:alerts:changed"];

@@ -1,4 +1,4 @@
-//! Clients that stop reading cost bounded memory, and lose no alarm. Everybody else gets everything.
+//! Clients that stop reading cost bounded memory, and lose no alarm. The other clients get everything.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ struct Feed<'a> {
 }
 
 impl Feed<'_> {
-    /// Every device sends a reading, and every reader receives it.
+    /// Sends a reading of every device, and waits until every reader has received it.
     async fn round(&mut self) -> Result<()> {
         self.rounds += 1;
         let padding = "x".repeat(PADDING);

@@ -46,7 +46,7 @@ fn named<'a>(spans: &'a [Span], name: &str) -> Vec<&'a Span> {
     spans.iter().filter(|span| span.name == name).collect()
 }
 
-/// Waits for so many spans of this name.
+/// Waits for `count` spans of this name.
 async fn exported(collector: &Collector, name: &str, count: usize) -> Result<Vec<Span>> {
     eventually(&format!("{count} of `{name}`"), async || {
         let spans = collector.spans();
@@ -203,7 +203,7 @@ fn sends_to(port: u16) -> String {
     )
 }
 
-/// Waits until so many exports of a service failed.
+/// Waits until `count` exports of a service have failed.
 async fn failed(service: &Service, signal: &str, count: u64) -> Result<()> {
     let series = format!("telemetry_exports_failed_total{{signal=\"{signal}\"}} ");
     eventually(&format!("{count} exports fail"), async || {
@@ -217,7 +217,7 @@ async fn failed(service: &Service, signal: &str, count: u64) -> Result<()> {
     .await
 }
 
-/// The lines a service wrote about its exports, or that the library wrote.
+/// Returns the log lines about exports of a service, including those of the OpenTelemetry SDK.
 fn lines_of_exports(service: &Service) -> Result<Vec<Value>> {
     let mut found = Vec::new();
     for line in service.process.output().lines() {
@@ -234,17 +234,17 @@ fn lines_of_exports(service: &Service) -> Result<Vec<Value>> {
 async fn logged(
     service: &Service,
     what: &str,
-    is_it: impl Fn(&[Value]) -> bool,
+    matches: impl Fn(&[Value]) -> bool,
 ) -> Result<Vec<Value>> {
     eventually(&format!("{what} in the log"), async || {
         let lines = lines_of_exports(service)?;
-        ensure!(is_it(&lines), "{lines:?}");
+        ensure!(matches(&lines), "{lines:?}");
         Ok(lines)
     })
     .await
 }
 
-/// Sends so many readings of 40 devices, and waits until they are committed.
+/// Sends `count` readings of 40 devices, and waits until they are committed.
 async fn readings(stack: &Stack, count: i64) -> Result<()> {
     for number in 0..count {
         let device = stack.device(&format!("OTSM-1{:03}", number % 40));

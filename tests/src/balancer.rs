@@ -58,7 +58,7 @@ impl Balancer {
         })
     }
 
-    /// Where to connect instead of a gateway.
+    /// Returns the port to use instead of that of a gateway.
     pub fn port(&self) -> u16 {
         self.port
     }

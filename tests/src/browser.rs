@@ -56,17 +56,17 @@ pub struct BrowserEvent {
 }
 
 impl BrowserEvent {
-    /// Whether it is this event.
+    /// Returns whether the entry is this event.
     pub fn is_event(&self, name: &str) -> bool {
         self.what == "event" && self.name == name
     }
 
-    /// Whether it is this event of this device.
+    /// Returns whether the entry is this event of this device.
     pub fn is_of(&self, name: &str, device: &str) -> bool {
         self.is_event(name) && self.body["deviceId"] == device
     }
 
-    /// The `seq` of its position.
+    /// Returns the `seq` of the event's position.
     pub fn seq(&self) -> Option<u64> {
         self.body["seq"].as_u64()
     }
@@ -168,7 +168,7 @@ impl Browser {
             .await
     }
 
-    /// Whether [`Self::follow`] was called for this device.
+    /// Returns whether [`Self::follow`] was called for this device.
     pub fn follows(&self, device: &str) -> bool {
         let is_it = |seen: &BrowserEvent| seen.what == "followed" && seen.name == device;
         self.log().iter().any(is_it)
@@ -223,17 +223,17 @@ impl Browser {
         Ok(())
     }
 
-    /// Everything received so far, in the order of arrival.
+    /// Returns everything received so far, in the order of arrival.
     pub fn seen(&self) -> Vec<BrowserEvent> {
         self.log().clone()
     }
 
-    /// The number of entries in that log, for [`Self::wait_after`].
+    /// Returns the number of entries in that log, for [`Self::wait_after`].
     pub fn seen_count(&self) -> usize {
         self.log().len()
     }
 
-    /// The events of this name and device received so far, in the order of arrival.
+    /// Returns the events of this name and device received so far, in the order of arrival.
     pub fn events(&self, name: &str, device: &str) -> Vec<Value> {
         let log = self.log();
         log.iter()
@@ -320,7 +320,7 @@ impl Browser {
     }
 }
 
-/// The first alert of a `device:alerts` or `device:alerts:changed`.
+/// Returns the first alert of a `device:alerts` or `device:alerts:changed`.
 pub fn only_alert(body: &Value) -> Result<&Value> {
     let alerts = body["alerts"].as_array().context("no alerts")?;
     ensure!(alerts.len() == 1, "expected one alert: {body}");

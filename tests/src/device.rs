@@ -65,7 +65,7 @@ impl Publisher {
         self.send(topic, payload.into(), false, properties).await
     }
 
-    /// The same with MQTT 5 user properties.
+    /// Publishes a message with MQTT 5 user properties.
     pub async fn publish_with(
         &self,
         topic: &str,
@@ -80,7 +80,7 @@ impl Publisher {
         self.send(topic, payload.into(), false, properties).await
     }
 
-    /// The same, retained.
+    /// Publishes a retained message.
     pub async fn publish_retained(&self, topic: &str, payload: impl Into<Vec<u8>>) -> Result<()> {
         let properties = PublishProperties::default();
         self.send(topic, payload.into(), true, properties).await
@@ -168,7 +168,7 @@ pub struct Device {
 }
 
 impl Device {
-    /// A detector with this serial on a connection that several may share.
+    /// Creates a detector with this serial on a connection that several may share.
     pub fn new(serial: &str, publisher: Arc<Publisher>) -> Self {
         Self {
             serial: serial.to_owned(),
@@ -192,7 +192,7 @@ impl Device {
         self.publisher.publish(TOPIC, payload.0.to_string()).await
     }
 
-    /// A reading of the newest format, at the next moment of this device's clock.
+    /// Builds a reading of the newest format, at the next time of this device's clock.
     pub fn newest(&self, value: impl Into<Value>) -> Payload {
         Payload(json!({
             "Device Alise Name": "Gas Sensor Block1",
@@ -216,7 +216,7 @@ impl Device {
         }))
     }
 
-    /// A reading of the old format, at the next moment of this device's clock.
+    /// Builds a reading of the old format, at the next time of this device's clock.
     pub fn old(&self, value: impl Into<Value>) -> Payload {
         Payload(json!({
             "Device Alise Name": "Gas Sensor Block1",
@@ -266,21 +266,21 @@ impl Device {
 pub struct Payload(pub Value);
 
 impl Payload {
-    /// With this root key.
+    /// Sets this root key.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.0[key] = value.into();
         self
     }
 
-    /// With this key in `Parameters`.
+    /// Sets this key in `Parameters`.
     #[must_use]
     pub fn with_parameter(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.0["Parameters"][key] = value.into();
         self
     }
 
-    /// Without this key, at the root and in `Parameters`.
+    /// Removes this key, at the root and in `Parameters`.
     #[must_use]
     pub fn without(mut self, key: &str) -> Self {
         if let Some(fields) = self.0.as_object_mut() {

@@ -60,7 +60,7 @@ impl ImportGraph {
         circles
     }
 
-    /// The shortest way from a file back to itself.
+    /// Finds the shortest way from a file back to itself.
     fn shortest_circle(&self, start: &Module) -> Option<Vec<Module>> {
         let mut ways = VecDeque::from([vec![start.clone()]]);
         let mut seen = BTreeSet::new();
@@ -79,7 +79,7 @@ impl ImportGraph {
         None
     }
 
-    /// The files that this one reaches and that reach it.
+    /// Finds the files that this one reaches and that reach it.
     fn group(&self, module: &Module) -> Vec<Module> {
         let reached = self.reached(module);
         let returns = |other: &Module| self.reached(other).contains(module);
@@ -260,7 +260,7 @@ fn without_tests(tokens: &[String]) -> Vec<String> {
     kept
 }
 
-/// The tokens of a source: words, signs, and `"` for every literal. Comments are no tokens.
+/// Splits a source into tokens: words, signs, and `"` for every literal. Comments are left out.
 fn tokens(text: &str) -> Result<Vec<String>> {
     let stream = TokenStream::from_str(text).map_err(|error| anyhow!("{error}"))?;
     let mut tokens = Vec::new();

@@ -23,7 +23,8 @@ pub const DEVICES: [(&str, &str); 14] = [
     ("OTSM-RETIRED", "OTSM-RETIRED"),
 ];
 
-/// What the first gateway answers about everything that is stored, without what depends on the time of the question.
+/// Collects the answers of the first gateway about all stored data, without the parts that depend on the time of the
+/// request.
 pub async fn answers(stack: &Stack) -> Result<Value> {
     let mut answers = Map::new();
     for (serial, path) in DEVICES {

@@ -55,7 +55,7 @@ impl CloseReason {
         "server",
     ];
 
-    /// The code in logs and metrics.
+    /// Returns the code in logs and metrics.
     pub(crate) fn code(self) -> &'static str {
         Self::CODES[self as usize]
     }

@@ -114,7 +114,7 @@ impl Packet {
         self.kind
     }
 
-    /// The payload as it is sent: the shared bytes, with `skipped` as their last field if readings were replaced.
+    /// Returns the payload as it is sent: the shared bytes, with `skipped` as their last field if readings were replaced.
     pub(crate) fn payload(&self) -> Cow<'_, RawValue> {
         let marked = match self.skipped {
             0 => None,
@@ -123,12 +123,12 @@ impl Packet {
         marked.map_or(Cow::Borrowed(&*self.payload), Cow::Owned)
     }
 
-    /// Whether newer data of its device may replace it.
+    /// Returns whether newer data of its device may replace the packet.
     fn is_telemetry(&self) -> bool {
         matches!(self.kind, PacketKind::Event(DEVICE_DATA | BROADCAST_DATA))
     }
 
-    /// The bytes it counts as: its payload and the memory that keeps it.
+    /// Returns the size in memory: the payload and the overhead.
     fn size(&self) -> usize {
         self.payload.get().len() + OVERHEAD
     }
@@ -289,7 +289,7 @@ impl Outbox {
         std::mem::take(&mut self.counts)
     }
 
-    /// Whether a packet waits in the alarm lane.
+    /// Returns whether a packet waits in the alarm lane.
     pub(crate) fn has_alarms(&self) -> bool {
         !self.alarms.is_empty()
     }

@@ -32,17 +32,17 @@ impl Transport {
         }
     }
 
-    /// Whether the client started with polling: then it has a session that must be closed by a request.
+    /// Returns whether the client started with polling: then it has a session that must be closed by a request.
     pub(crate) fn began_with_polling(&self) -> bool {
         self.own.is_none()
     }
 
-    /// Whether the client uses a websocket now.
+    /// Returns whether the client uses WebSocket now.
     pub(crate) fn is_websocket(&self) -> bool {
         self.websocket().is_some()
     }
 
-    /// How long nothing has arrived on the websocket; `None` without a websocket.
+    /// Returns how long nothing has arrived on the WebSocket; `None` without a WebSocket.
     pub(crate) fn silence(&self) -> Option<Duration> {
         self.websocket().map(|websocket| websocket.silence())
     }

@@ -15,7 +15,7 @@ pub(super) struct CanaryCheck {
 }
 
 impl CanaryCheck {
-    /// For a connection that was opened now.
+    /// Creates the check of a connection that was opened now.
     pub(super) fn new(now: Instant) -> Self {
         Self {
             last_received: now,

@@ -289,7 +289,7 @@ impl Shard {
         }
     }
 
-    /// The subscriptions are confirmed: what is published from now on arrives. What was published before must be loaded.
+    /// Handles confirmed subscriptions: events published from now on arrive. Those published before must be loaded.
     fn confirm(&mut self, channels: Vec<Channel>) {
         for channel in self.interest.confirm(channels) {
             if let Some(device) = self.devices.get_mut(&channel) {
@@ -414,7 +414,7 @@ impl Shard {
         self.interest.lose_all();
     }
 
-    /// A new epoch means that Redis may have lost data without any other sign.
+    /// Checks for new epochs. A new epoch means that Redis may have lost data, perhaps without any other sign.
     fn check_epochs(&mut self) {
         let epochs = Arc::clone(&self.inputs.observations.borrow_and_update().epochs);
         let before = std::mem::replace(&mut self.epochs, epochs);

@@ -39,7 +39,7 @@ impl World {
         Self::start_on(start_redis().await, &[]).await
     }
 
-    /// A gateway on this Redis, with these further flags.
+    /// Starts a gateway on this Redis, with these further flags.
     async fn start_on(redis: OwnRedis, flags: &[&str]) -> Self {
         let config = test_setup::config(&redis.address(), flags);
         let store = test_setup::store(&config);
@@ -111,7 +111,7 @@ impl Client {
         assert_eq!(answer, "ok");
     }
 
-    /// The next packet other than pings, which are answered, and noops. The first ping comes at once.
+    /// Waits for the next packet other than pings, which are answered, and noops. The first ping comes at once.
     async fn next(&mut self) -> String {
         loop {
             while self.packets.is_empty() {
@@ -126,7 +126,7 @@ impl Client {
         }
     }
 
-    /// Name and payload of the next event other than `system:status`. A reply has the name `ack`.
+    /// Waits for the next event and returns its name and payload. Skips `system:status`. A reply has the name `ack`.
     async fn event(&mut self) -> (String, Json) {
         let event = tokio::time::timeout(LATE, self.next_event()).await;
         event.expect("an event in time")

@@ -39,7 +39,7 @@ impl ShardWatchCounts {
 }
 
 impl WatchCounts {
-    /// The sum of all shards.
+    /// Sums the counts of all shards.
     pub(super) fn sum<'a>(shards: impl IntoIterator<Item = &'a ShardWatchCounts>) -> Self {
         shards.into_iter().fold(Self::default(), |sum, shard| {
             let counts = shard.load();

@@ -50,8 +50,8 @@ fn change(position: Position) -> StoredChanges {
     }
 }
 
-/// A device with events up to number `last`, in these epochs, each with the number of its first event. Every event changed
-/// an alarm. The streams are trimmed as Redis trims them.
+/// Builds a device with events up to number `last`, in these epochs, each with the number of its first event. Every event
+/// changed an alarm. The streams are trimmed as Redis trims them.
 fn history(epochs: &[(u64, u64)], last: u64) -> Snapshot {
     let epoch_of = |seq: u64| {
         let begun = epochs.iter().rev().find(|(_, first)| *first <= seq);
@@ -226,7 +226,7 @@ fn an_emptied_redis_has_nothing_to_send() {
     assert!(answer.packets.is_empty());
 }
 
-/// A device with events up to `last`. An earlier device of its name was retired at `born_after`.
+/// Builds a device with events up to `last`. An earlier device of its name was retired at `born_after`.
 fn born(born_after: u64, last: u64) -> Snapshot {
     let mut snapshot = history(&[(1, 1)], last);
     snapshot.born_after = born_after;

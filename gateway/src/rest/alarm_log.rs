@@ -134,7 +134,7 @@ impl<T: PartialEq> Choice<T> {
 }
 
 impl<'de, T: Deserialize<'de>> Choice<T> {
-    /// The text is compared with the values as answers spell them. Without a text, every value matches.
+    /// Parses a filter. Its text is compared with the values as answers spell them. Without a text, every value matches.
     fn of_text(text: Option<&'de str>) -> Self {
         let Some(text) = text else {
             return Self::Any;
@@ -163,7 +163,7 @@ impl LogFilter {
         })
     }
 
-    /// Whether the row matches. Both ends of the time are inclusive.
+    /// Returns whether the row matches. Both ends of the time are inclusive.
     fn admits(&self, row: &LogRow) -> bool {
         self.since.is_none_or(|since| row.timestamp >= since)
             && self.until.is_none_or(|until| row.timestamp <= until)
@@ -173,7 +173,7 @@ impl LogFilter {
     }
 }
 
-/// The partitions that may hold matching rows.
+/// Returns the partitions that may hold matching rows.
 fn partitions(reader: &StoreReader, filter: &LogFilter) -> Vec<u16> {
     let number = reader.store.partitions();
     match &filter.device {
@@ -183,7 +183,7 @@ fn partitions(reader: &StoreReader, filter: &LogFilter) -> Vec<u16> {
     }
 }
 
-/// The newest matching rows of all partitions, newest first.
+/// Reads the newest matching rows of all partitions, newest first.
 async fn newest(
     context: &RestContext,
     filter: &LogFilter,

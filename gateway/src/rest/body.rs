@@ -38,7 +38,7 @@ pub(crate) fn parse<T: Default + DeserializeOwned>(bytes: &[u8]) -> Result<T, Ap
     }
 }
 
-/// The name given in this field of the body, trimmed.
+/// Returns the name given in this field of the body, trimmed.
 pub(crate) fn name<'a>(field: &str, given: Option<&'a str>) -> Result<&'a str, ApiError> {
     let name = given.unwrap_or_default().trim();
     if name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {

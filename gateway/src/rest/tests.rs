@@ -24,7 +24,7 @@ fn meters() -> &'static Meters {
     Box::leak(Box::new(Meters::local("gateway").expect("meters")))
 }
 
-/// The REST service on the Redis at this address, with these further flags, behind the check of origins.
+/// Builds the REST service on the Redis at this address, with these further flags, behind the check of origins.
 fn gateway(redis: &str, flags: &[&str]) -> Router {
     let flags = [&["--redis-timeout=500ms"], flags].concat();
     let config = test_setup::config(redis, &flags);
@@ -44,7 +44,7 @@ fn gateway(redis: &str, flags: &[&str]) -> Router {
     rest.layer(from_fn_with_state(cors, cors::check))
 }
 
-/// The REST service of a gateway whose Redis refuses connections: nothing listens on this port.
+/// Builds the REST service of a gateway whose Redis refuses connections: nothing listens on this port.
 fn without_redis(flags: &[&str]) -> Router {
     gateway("127.255.255.253:1", flags)
 }

@@ -1,4 +1,4 @@
-//! The broker is away, restarted with and without its file, or killed.
+//! The broker is unreachable, restarted with and without its persistence file, or killed.
 //!
 //! Everything that the broker delivered to an ingest must be in the history once, in order, with every alarm change. What the
 //! broker lost with its own memory it never delivered: that is counted and reported.
@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::load::{OUTAGE, Scene};
 
-/// Makes the broker write its memory to its file, as it does by itself every minute, and waits until it has.
+/// Makes the broker write its memory to its persistence file, as it does by itself every minute, and waits until it has.
 async fn save(stack: &mut Stack) -> Result<()> {
     let path = stack.folder().join("mosquitto.db");
     let written = |path| fs::metadata(path).and_then(|file| file.modified());
@@ -26,7 +26,7 @@ async fn save(stack: &mut Stack) -> Result<()> {
     .await
 }
 
-/// Kills the broker with these settings at random moments.
+/// Kills the broker with these settings at random times.
 async fn kill(plan: Plan, what: &str) -> Result<()> {
     let mut scene = Scene::start(plan).await?;
     // The session of ingest must be in the file.

@@ -1,4 +1,4 @@
-//! SIGKILL at a random moment and a restart after five seconds: one test per process of the system.
+//! SIGKILL at a random time and a restart after five seconds: one test per process of the system.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ fn two_gateways() -> Plan {
     Plan::default().gateways(2)
 }
 
-/// Kills it, and restarts it after [`OUTAGE`]. Returns when it was dead.
-async fn strike(server: &mut Server) -> Result<Instant> {
+/// Kills a service and restarts it after [`OUTAGE`]. Returns when it was dead.
+async fn kill_and_restart(server: &mut Server) -> Result<Instant> {
     server.process.kill().await?;
     let dead = Instant::now();
     sleep(OUTAGE).await;
@@ -28,7 +28,7 @@ async fn the_only_ingest() -> Result<()> {
     let mut scene = Scene::start(two_gateways()).await?;
     for _ in 0..scene.seed.rounds() {
         scene.wait_for_random_time().await;
-        strike(&mut scene.stack.ingests[0]).await?;
+        kill_and_restart(&mut scene.stack.ingests[0]).await?;
     }
     let verdict = scene.finish("kill -9 of the only ingest").await?;
     ensure!(verdict.late == 0, "committed out of order: {verdict:?}");
@@ -40,7 +40,7 @@ async fn one_of_two_ingests_in_a_share_group() -> Result<()> {
     let mut scene = Scene::start(two_gateways().ingests(2)).await?;
     for round in 0..scene.seed.rounds() {
         scene.wait_for_random_time().await;
-        strike(&mut scene.stack.ingests[round % 2]).await?;
+        kill_and_restart(&mut scene.stack.ingests[round % 2]).await?;
     }
     scene.finish("kill -9 of one of two ingests").await?;
     Ok(())
@@ -59,7 +59,7 @@ async fn a_gateway_whose_clients_use_the_other_or_wait_for_it() -> Result<()> {
                 proxy.retarget(other);
             }
         }
-        strike(&mut scene.stack.gateways[0]).await?;
+        kill_and_restart(&mut scene.stack.gateways[0]).await?;
         for proxy in &scene.proxies[..of_first] {
             proxy.retarget(scene.stack.gateways[0].port());
         }
@@ -76,12 +76,12 @@ async fn redis(scene: &mut Scene) -> Result<Vec<Instant>> {
         // Everything that waited for the last restart is committed before the next kill.
         scene.load.wait_until_caught_up(&scene.stack).await?;
         scene.wait_for_random_time().await;
-        kills.push(strike(&mut scene.stack.redis).await?);
+        kills.push(kill_and_restart(&mut scene.stack.redis).await?);
     }
     Ok(kills)
 }
 
-/// Whatever Redis answered is on the disk.
+/// Every write that Redis has answered is on the disk.
 #[tokio::test]
 async fn redis_that_syncs_always() -> Result<()> {
     let mut scene = Scene::start(two_gateways().redis_flags("--appendfsync always")).await?;

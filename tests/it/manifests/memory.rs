@@ -25,7 +25,7 @@ fn bytes(text: &str) -> Result<f64> {
 
 type Variables = Vec<(String, Option<String>)>;
 
-/// The most that a service holds of what arrives or is requested faster than it is processed.
+/// Returns the maximum memory that a service needs for data that arrives or is requested faster than it is processed.
 fn worst(program: &Program, variables: &Variables) -> Result<f64> {
     let value = |name: &str| bytes(program.value(variables, name)?);
     if program.is("ingest") {
@@ -91,7 +91,7 @@ fn memory_limits_are_above_what_a_service_holds() -> Result<()> {
     Ok(())
 }
 
-/// The part of a limit that Redis may use.
+/// Returns the part of a limit that Redis may use.
 fn share_of_redis(limit: &str, arguments: &Value) -> Result<f64> {
     let mut arguments = list(arguments).skip_while(|argument| *argument != "--maxmemory");
     let most = arguments.nth(1).and_then(Value::as_str);

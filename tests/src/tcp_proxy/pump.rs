@@ -46,7 +46,7 @@ impl Latency {
     }
 }
 
-/// What was forwarded from servers, in memory.
+/// The bytes forwarded from servers, in memory.
 #[derive(Debug, Default)]
 pub(super) struct Recording {
     // `None` until recording starts. One piece per connection.
@@ -90,7 +90,8 @@ impl UnansweredText {
         *self.lock() = Some(text.as_bytes().to_vec());
     }
 
-    /// Whether the text has now passed, for the first time since it was set. `last` holds bytes that may be its beginning.
+    /// Returns whether the text has now passed, for the first time since it was set. `last` holds bytes that may be its
+    /// beginning.
     fn has_passed(&self, last: &mut Vec<u8>, bytes: &[u8]) -> bool {
         let mut text = self.lock();
         let Some(wanted) = text.as_ref() else {
@@ -112,7 +113,7 @@ impl UnansweredText {
     }
 }
 
-/// Client to server.
+/// Forwards from the client to the server.
 pub(super) async fn requests(
     from: OwnedReadHalf,
     to: OwnedWriteHalf,
@@ -135,7 +136,7 @@ pub(super) async fn requests(
     );
 }
 
-/// Server to client.
+/// Forwards from the server to the client.
 pub(super) async fn answers(
     from: OwnedReadHalf,
     to: OwnedWriteHalf,

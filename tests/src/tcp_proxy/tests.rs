@@ -67,7 +67,7 @@ async fn ask(stream: &mut TcpStream, text: &[u8]) -> Result<Vec<u8>> {
     Ok(answer)
 }
 
-/// Whether the other side has ended the connection.
+/// Returns whether the other side has ended the connection.
 async fn has_ended(stream: &mut TcpStream) -> Result<bool> {
     let read = timeout(LATE, stream.read(&mut [0; 8])).await?;
     Ok(matches!(read, Ok(0) | Err(_)))

@@ -18,7 +18,7 @@ fn payload(body: &Value) -> Arc<RawValue> {
     serde_json::value::to_raw_value(body).unwrap().into()
 }
 
-/// The parts of a payload at this position that the outbox could change.
+/// Builds the parts of a payload at this position that the outbox could change.
 fn at(device: &str, seq: u64) -> Arc<RawValue> {
     payload(&json!({"deviceId": device, "seq": seq}))
 }
@@ -28,7 +28,7 @@ struct World {
     outbox: Outbox,
     now: Instant,
     room: usize,
-    /// What was put into the queue.
+    /// The packets that were put into the queue.
     sent: Vec<String>,
 }
 
@@ -79,7 +79,7 @@ impl World {
         flushed
     }
 
-    /// What was sent since the last call: `event device seq`, and `+skipped` if readings were replaced.
+    /// Takes the packets sent since the last call: `event device seq`, and `+skipped` if readings were replaced.
     fn take_sent(&mut self) -> Vec<String> {
         std::mem::take(&mut self.sent)
     }
@@ -434,7 +434,7 @@ fn read(line: &str) -> Option<SentPacket> {
     })
 }
 
-/// Whether the bounds and the internal index are consistent.
+/// Returns whether the bounds and the internal index are consistent.
 fn bounds_hold(outbox: &Outbox, limits: OutboxLimits) -> bool {
     let alarms = outbox.alarms.iter().map(|(packet, _)| packet);
     let telemetry = outbox.telemetry.values().map(|(_, packet)| packet);

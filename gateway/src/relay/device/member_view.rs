@@ -56,12 +56,12 @@ pub(super) enum Correction {
 }
 
 impl MemberView {
-    /// Whether members have seen any reading of the device.
+    /// Returns whether members have seen any reading of the device.
     pub(super) fn has_data(&self) -> bool {
         self.data.is_some()
     }
 
-    /// Whether the reading is shown as current for longer than it may be.
+    /// Returns whether the reading is shown as current for longer than it may be.
     pub(super) fn is_overdue(&self, now: Time) -> bool {
         self.shown == Shown::Current && self.fresh_until.is_some_and(|until| now > until)
     }
@@ -96,8 +96,8 @@ impl MemberView {
         self.shown = Shown::Current;
     }
 
-    /// The device is no longer stored. Returns the `device:data` for the members, unless they see it as stale already. How
-    /// long its successor stays fresh is not known yet.
+    /// Records that the device is no longer stored. Returns the `device:data` for the members, unless they see it as stale
+    /// already. How long its successor stays fresh is not known yet.
     pub(super) fn record_removal(&mut self) -> Option<Arc<RawValue>> {
         let before = std::mem::take(self);
         if before.shown != Shown::Current {

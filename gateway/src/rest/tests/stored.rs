@@ -79,7 +79,7 @@ impl World {
     }
 }
 
-/// A reading with a device time of its own for each minute.
+/// Builds a reading with a different device time for each minute.
 fn reading(device: &str, value: i32, minute: u64) -> Reading {
     let start = Time::from_millis(1_769_600_000_000);
     Reading {
