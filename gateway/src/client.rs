@@ -1,4 +1,4 @@
-//! A connected client: what is sent to it, and how its connection is closed.
+//! A connected client: sends packets to it and closes its connection.
 
 pub(crate) mod close_reason;
 pub(crate) mod log_limit;

@@ -27,7 +27,7 @@ const HEADERS: &str = "Content-Type, Authorization, Accept, X-Request-ID, X-Inte
 /// the existing front end sends a preflight before every GET.
 const MAX_AGE: &str = "7200";
 
-/// What the check of origins uses. Cheap to clone.
+/// The context of the origin check. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Cors {
     origins: Arc<Origins>,

@@ -1,4 +1,4 @@
-//! What a client must be sent about a device: exactly what it missed, or a snapshot that says it is one. Pure.
+//! Decides what to send a client about a device: exactly the events it missed, or a snapshot that is marked as one. Pure.
 //!
 //! The same logic serves a new subscription (with or without the client's last position) and the members of a device of
 //! which this replica missed an event. For them, `since` is the position up to which this replica has sent them everything.
@@ -32,7 +32,7 @@ pub(crate) struct PublishedEvent {
     pub(crate) changes: Option<Arc<RawValue>>,
 }
 
-/// What one client is sent so that it is up to date, in order.
+/// The packets that bring one client up to date, in order.
 #[derive(Clone, Debug)]
 pub(crate) struct CatchUp {
     pub(crate) packets: Vec<(&'static str, Arc<RawValue>)>,
@@ -125,7 +125,7 @@ pub(crate) fn for_subscription(
     };
     let mut catch_up = catch_up(device, since, snapshot, now);
     if catch_up.is_recovered() {
-        // Replayed events are as fresh as they were when published. What is shown last must be as fresh as it is now.
+        // Replayed events are as fresh as when they were published. The last one shown must have its present freshness.
         let stale = stale_data(snapshot, now);
         let packets = &mut catch_up.packets;
         packets.extend(stale.map(|data| (DEVICE_DATA, data)));
@@ -214,8 +214,8 @@ pub(crate) fn position(snapshot: &Snapshot) -> Position {
 }
 
 /// Returns every event after `since`, if the stream still holds the entry at `since` and all that follow it without a gap.
-/// The position after which the device began counts as an entry: 0, or the one at which an earlier device of that name was
-/// retired.
+/// The position after which the device began is treated as an entry: 0, or the one at which an earlier device of that name
+/// was retired.
 ///
 /// The entry's epoch shows whether it is the event that the client saw. After that entry the stream is authoritative, even
 /// where its epoch changes.

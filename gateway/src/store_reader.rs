@@ -37,7 +37,7 @@ pub(crate) struct DeviceWithPayload {
     pub(crate) payload: Option<Box<RawValue>>,
 }
 
-/// How often the payload is read again because the device changed meanwhile.
+/// Maximum number of reads of a payload whose device changes during the read.
 const MAX_ATTEMPTS: u32 = 3;
 
 impl StoreReader {

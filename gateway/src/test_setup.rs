@@ -1,4 +1,4 @@
-//! What the tests of several modules need: a configuration, readings, and the commit that ingest would make.
+//! Setup that the tests of several modules share: a configuration, readings, and the commit that ingest would make.
 
 use std::process::Command;
 use std::sync::Arc;

@@ -23,7 +23,7 @@ async fn dead_letters(stack: &Stack) -> Result<Vec<Letter>> {
     Ok(entries.into_iter().map(|(_, letter)| letter).collect())
 }
 
-/// Payloads that can never be a reading: what is wrong, the bytes, and the reason in the dead letter.
+/// Payloads that can never be a reading: the defect, the bytes, and the reason in the dead letter.
 fn unusable() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let serial = |serial: Value| json!({"OTSM-2 Serial Number": serial}).to_string();
     let mut not_utf8 = serial(json!("OTSM-0666")).into_bytes();
@@ -102,11 +102,11 @@ async fn a_payload_that_can_be_no_reading_becomes_a_dead_letter_and_creates_no_d
         let field = |name: &str| letter.get(name).cloned().unwrap_or_default();
         assert_eq!(String::from_utf8_lossy(&field("reason")), *reason, "{what}");
         assert_eq!(String::from_utf8_lossy(&field("topic")), TOPIC, "{what}");
-        assert!(!field("detail").is_empty(), "{what}: it says what is wrong");
+        assert!(!field("detail").is_empty(), "{what}: the detail is empty");
         let kept = field("payload");
         assert!(
             !kept.is_empty() && payload.starts_with(&kept),
-            "{what}: the raw bytes are kept"
+            "{what}: the raw bytes are missing"
         );
         assert_eq!(field("size"), payload.len().to_string().into_bytes());
         *counts.entry(reason).or_default() += 1;

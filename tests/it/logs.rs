@@ -1,4 +1,4 @@
-//! What the services log: one line per alarm change with its trace, none per reading, no payload, and never a flood.
+//! The log of the services: one line per alarm change with its trace, none per reading, no payload, and never a flood.
 
 use std::collections::BTreeSet;
 use std::process::Stdio;

@@ -295,7 +295,7 @@ async fn a_collector_that_does_not_answer_slows_nothing() -> Result<()> {
     let flags = sends_to(wall.port());
     let plan = Plan::default().gateway_flags(&flags).ingest_flags(&flags);
     let plan = plan.variable("OTEL_BSP_MAX_QUEUE_SIZE", "256");
-    // Whatever waited for an export would wait longer than this test.
+    // A task that waited for an export would wait longer than this test.
     let longer = (2 * LATE).as_millis().to_string();
     let plan = plan.variable("OTEL_EXPORTER_OTLP_TIMEOUT", &longer);
     let mut stack = plan.start().await?;
@@ -434,7 +434,7 @@ async fn the_standard_variables_of_one_signal_are_used() -> Result<()> {
     .await?;
     ensure!(spans.metrics().is_empty(), "{:?}", spans.metrics());
     ensure!(metrics.spans().is_empty(), "{:?}", metrics.spans());
-    // Only the time limit can end these exports. With the default of ten seconds there would not be so many.
+    // Only the time limit can end these exports. With the default of ten seconds there would be fewer.
     proxy.black_hole();
     failed(&stack.ingests[0], "metrics", 20).await?;
     stack.pass()

@@ -1,4 +1,4 @@
-//! A fake browser: the official JavaScript client in its own Node process, and a log of what it received.
+//! A fake browser: the official JavaScript client in its own Node process, and a log of everything it received.
 
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -106,7 +106,7 @@ impl Browser {
         Ok(browser)
     }
 
-    /// Starts a client with these options of the library and lets it connect in the background.
+    /// Starts a client with these options of socket.io-client and lets it connect in the background.
     pub async fn open(port: u16, options: Value) -> Result<Self> {
         let mut child = Command::new("node")
             .arg(repository::script("agent.mjs")?)
@@ -162,7 +162,7 @@ impl Browser {
         Ok(answer.body)
     }
 
-    /// Loses the connection right after the event of this name and seq, and ignores what follows it.
+    /// Loses the connection right after the event of this name and seq, and ignores everything after that event.
     pub async fn cut_within(&self, name: &str, seq: u64) -> Result<()> {
         self.command(json!({"do": "cutWithin", "name": name, "seq": seq}))
             .await
@@ -174,7 +174,7 @@ impl Browser {
         self.log().iter().any(is_it)
     }
 
-    /// Emits an event with an acknowledgement callback and returns what it was called with.
+    /// Emits an event with an acknowledgement callback and returns the argument of the callback.
     pub async fn ask(&self, name: &str, body: Value) -> Result<Value> {
         let id = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
         self.command(json!({"do": "ask", "id": id, "name": name, "body": body}))
@@ -212,7 +212,7 @@ impl Browser {
         Ok(())
     }
 
-    /// Loses its connection as in a bad network, and waits until the library has made a new one.
+    /// Loses the connection as in a bad network, and waits until socket.io-client has made a new one.
     pub async fn lose_connection(&self) -> Result<()> {
         let from = self.seen_count();
         self.command(json!({"do": "cut"})).await?;

@@ -98,7 +98,7 @@ impl Publisher {
             let _order = self.order.lock().await;
             let connection = lock(&self.connection).clone();
             lock(&connection.waiting).queued.push_back(acknowledge);
-            // Fails if the connection was lost meanwhile: nothing reads its queue any more.
+            // Fails if the connection was lost since: then nothing reads its queue.
             connection
                 .client
                 .publish_with_properties(topic, QoS::AtLeastOnce, retain, payload, properties)
@@ -144,7 +144,7 @@ async fn drive(port: u16, mut events: EventLoop, connection: Arc<Mutex<Connectio
             Ok(_) => {}
             Err(_) => {
                 let (next, its_events) = Connection::new(port);
-                // First the queue, so that nothing is added any more, then the senders that wait.
+                // Replace the queue first, so that nothing is added to it, then the senders that wait.
                 events = its_events;
                 *lock(&waiting) = Waiting::default();
                 waiting = Arc::clone(&next.waiting);

@@ -21,7 +21,7 @@ use crate::server::{self, Server};
 use crate::server_process::ServerProcess;
 use crate::tcp_proxy::TcpProxy;
 
-/// What a test starts. The default is one ingest and one gateway.
+/// The processes that a test starts. The default is one ingest and one gateway.
 #[derive(Debug)]
 pub struct Plan {
     ingests: usize,

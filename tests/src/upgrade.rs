@@ -1,4 +1,4 @@
-//! What two releases must agree on about the same contents of Redis.
+//! The answers on which two releases must agree for the same contents of Redis.
 
 use anyhow::Result;
 use serde_json::{Map, Value};
@@ -45,7 +45,7 @@ pub async fn answers(stack: &Stack) -> Result<Value> {
     Ok(answers.into())
 }
 
-/// Freshness is judged when it is shown: what was fresh when it was recorded is old now.
+/// Removes the fields that depend on freshness, which is evaluated at the time of the request.
 fn without_time(mut answer: Value) -> Value {
     if let Some(fields) = answer.as_object_mut() {
         for field in ["alarm_status", "data_quality", "age_ms"] {

@@ -35,7 +35,7 @@ pub(crate) struct Packet {
     skipped: u64,
 }
 
-/// What a packet is for the client.
+/// The type of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PacketKind {
     /// An event of this name.
@@ -44,13 +44,13 @@ pub(crate) enum PacketKind {
     Reply(i64),
 }
 
-/// What became of a packet that was given to the library.
+/// The outcome of giving a packet to socketioxide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SendOutcome {
     Sent,
     /// The queue is full: try again later.
     Full,
-    /// The connection is closed: nothing will be sent any more.
+    /// The connection is closed: nothing more will be sent.
     Closed,
 }
 
@@ -74,7 +74,7 @@ pub(crate) enum Overflow {
 /// The result of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flushed {
-    /// Nothing waits any more.
+    /// No packet waits.
     All,
     /// Something was sent, something still waits.
     Some,
@@ -143,7 +143,7 @@ fn with_skipped(payload: &RawValue, skipped: u64) -> Option<Box<RawValue>> {
     RawValue::from_string(format!(r#"{fields}{comma}"skipped":{skipped}}}"#)).ok()
 }
 
-/// Of all packets with the same event and device, only the latest waits in the telemetry lane.
+/// Key of the telemetry lane: only the latest packet per event and device waits.
 type ConflationKey = (&'static str, DeviceId);
 
 /// The two lanes of one client, bounded by [`OutboxLimits`].
@@ -257,7 +257,7 @@ impl Outbox {
         Ok(!self.is_empty())
     }
 
-    /// Sends what waits until the library's queue is full, alarms first.
+    /// Sends waiting packets until the queue of socketioxide is full, alarms first.
     ///
     /// # Errors
     /// An alarm has waited too long: the client must be disconnected.
@@ -402,7 +402,7 @@ impl Outbox {
         overflow
     }
 
-    /// Drops what waits and keeps nothing from now on: the client is disconnected.
+    /// Drops all waiting packets and accepts no more, because the client is disconnected.
     pub(crate) fn close(&mut self, now: Instant) {
         self.is_closed = true;
         // The wait of a dropped alarm counts too. The first in the lane has waited longest.

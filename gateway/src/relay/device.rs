@@ -1,4 +1,4 @@
-//! One watched device: its members, the clients that are about to join, and what members see of it.
+//! One watched device: its members, the clients that are about to join, and the members' view of it.
 //!
 //! Every member gets every event exactly once and in order, because the member's own position says which event is next. At
 //! most one load of the device is under way. It answers the subscriptions that arrived before it began, and does what
@@ -8,8 +8,8 @@
 //! |---|---|---|
 //! | `None` | `Freshness` | the device may have gone stale |
 //! | any | `MissedEvents` | an event was missed, or may have been |
-//! | any | `None` | a load begins, which does what is necessary |
-//! | any | `Freshness` or `MissedEvents` | that load failed: what it would have done is necessary again |
+//! | any | `None` | a load begins, which does the repair |
+//! | any | `Freshness` or `MissedEvents` | that load failed: its repair is necessary again |
 //!
 //! While `Repair` is `MissedEvents`, and during a load that sends missed events, members get no live events.
 
@@ -47,12 +47,12 @@ pub(super) struct WatchedDevice {
     head: Option<Position>,
     repair: Repair,
     view: MemberView,
-    /// The stored state could not be read last time, so it is unknown whether there is anything newer than what members see.
+    /// The stored state could not be read last time, so it is unknown whether it is newer than the members' view.
     is_unreadable: bool,
     pin: Option<Pin>,
 }
 
-/// What the next load must do for the members. Later states include the earlier ones.
+/// The task of the next load for the members. Later states include the earlier ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Repair {
     /// Nothing.
@@ -64,7 +64,7 @@ enum Repair {
     MissedEvents,
 }
 
-/// The device is watched for every client, whether anybody subscribes or not.
+/// Marks a device that is watched for every client, even without a subscription.
 #[derive(Debug)]
 struct Pin {
     /// Set until the first load: the readings since then must be broadcast too.
@@ -207,7 +207,7 @@ impl WatchedDevice {
         }
     }
 
-    /// Sends members what they missed, answers the subscriptions, and continues with the events published meanwhile.
+    /// Sends members the missed events, answers the subscriptions, and continues with the events published during the load.
     pub(super) fn finish_load(
         &mut self,
         id: u64,
@@ -317,7 +317,7 @@ impl WatchedDevice {
         }
     }
 
-    /// Sends every member what it missed.
+    /// Sends every member the events that it missed.
     fn catch_up_members(&mut self, snapshot: &Snapshot, now: Time, fan_out: &FanOutContext) {
         let answers = self.members.catch_up(snapshot, now);
         if answers.iter().all(|answer| answer.packets.is_empty()) {
@@ -354,7 +354,7 @@ impl WatchedDevice {
         }
     }
 
-    /// Compares what members see with the stored state, and sends them what is necessary.
+    /// Compares the members' view with the stored state, and sends a correction if necessary.
     fn correct_view(&mut self, snapshot: &Snapshot, now: Time) {
         let is_in_step = self.head == Some(replay::position(snapshot));
         if snapshot.state.is_none() {
@@ -406,7 +406,7 @@ impl WatchedDevice {
                 let reply = acks::subscribed(&self.device, answer);
                 client.reply(Some(&self.device), ack, reply);
             }
-            // A client that subscribed again meanwhile gets no events until that is answered.
+            // A client that subscribed again during the load gets no events until that subscription is answered.
             let waits_again = self
                 .joiners
                 .iter()

@@ -31,14 +31,14 @@ use crate::interest::{Channel, Interest};
 use crate::replay::PublishedEvent;
 use load_queue::LoadQueue;
 
-/// Channels subscribed to in one round trip.
+/// Maximum number of channels to subscribe to in one round trip.
 const CHUNK: usize = 500;
 /// After an event for more clients than this, other tasks get their turn.
 const LARGE_FAN_OUT: usize = 256;
 /// How often staleness and lingering subscriptions are checked.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Where a shard's work comes from.
+/// The inputs of a shard.
 pub(super) struct ShardInputs {
     pub(super) commands: mpsc::Receiver<ShardCommand>,
     pub(super) messages: mpsc::Receiver<Message>,
@@ -469,9 +469,9 @@ impl Shard {
     }
 }
 
-async fn sleep_until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment).await,
+async fn sleep_until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
     }
 }

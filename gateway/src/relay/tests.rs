@@ -407,11 +407,11 @@ async fn a_subscriber_that_does_not_receive_the_canary_is_deaf_although_it_answe
     let mut connection = subscriber.connection;
     let (observation, observations) = watch::channel(RedisObservation::default());
     // The key grows, and the task that watches Redis observes it.
-    let beat = async || {
+    let grow_canary = async || {
         world.store.beat().await.expect("published");
         observation.send_modify(|observation| observation.canary += 1);
     };
-    beat().await;
+    grow_canary().await;
     eventually("the canary arrives", async || {
         canary.load(Ordering::Acquire)
     })
@@ -422,15 +422,15 @@ async fn a_subscriber_that_does_not_receive_the_canary_is_deaf_although_it_answe
         .await
         .expect("connected, answering");
     let began = Instant::now();
-    let keep_beating = async {
+    let keep_growing = async {
         loop {
-            beat().await;
+            grow_canary().await;
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
     tokio::select! {
         () = until_deaf(observations, &canary) => {}
-        () = keep_beating => {}
+        () = keep_growing => {}
         () = tokio::time::sleep(LATE) => panic!("the connection was never found to be deaf"),
     }
     assert!(began.elapsed() >= Duration::from_secs(3));

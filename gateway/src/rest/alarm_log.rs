@@ -25,7 +25,7 @@ use fold::{LogFold, LogRow};
 const LOGS_UNAVAILABLE: &str = "Failed to fetch alarm logs";
 const STATISTICS_UNAVAILABLE: &str = "Failed to fetch statistics";
 
-/// Partitions read at the same time by one request.
+/// Number of partitions that one request reads at the same time.
 const CONCURRENT_PARTITIONS: usize = 8;
 
 #[derive(Serialize)]
@@ -265,8 +265,8 @@ impl Cursor {
 
     /// Reads older pages until there is a matching row, or none is left.
     ///
-    /// Reading always begins with the newest entry, whatever the filter's end: rows show acknowledgements and clearings that
-    /// came later.
+    /// Reading always begins with the newest entry, not at the filter's end, because rows show acknowledgements and
+    /// clearings that came later.
     async fn fill(&mut self, reader: &StoreReader, filter: &LogFilter) -> Result<(), ReadError> {
         while self.rows.is_empty() && !self.at_end {
             let before = self.before.as_deref();

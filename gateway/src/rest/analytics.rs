@@ -15,7 +15,7 @@ use super::reply;
 use crate::error::ApiError;
 use crate::fleet::totals::FleetTotals;
 
-/// Devices that the answer lists: those with the most watchers.
+/// Maximum number of devices in the answer: those with the most watchers.
 const MAX_DEVICES: usize = 1_000;
 
 #[derive(Serialize)]

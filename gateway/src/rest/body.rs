@@ -19,7 +19,7 @@ pub(crate) async fn read(request: Request) -> Result<Bytes, ApiError> {
     bytes.map_err(|rejection| unread(&rejection))
 }
 
-/// Parses a JSON object. An empty body counts as an object without fields.
+/// Parses a JSON object. An empty body is treated as an object without fields.
 pub(crate) fn parse<T: Default + DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     if bytes.trim_ascii().is_empty() {
         return Ok(T::default());

@@ -1,4 +1,4 @@
-//! What applies to every request, whatever its route: bounds on size and time, and errors that are always JSON.
+//! Layers around every route: bounds on size and time, and errors that are always JSON.
 
 use std::any::Any;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Parses query strings. Unknown keys are ignored, and an empty value counts as missing.
+//! Parses query strings. Unknown keys are ignored, and an empty value is treated as missing.
 
 use shared::clock::Time;
 use url::form_urlencoded;

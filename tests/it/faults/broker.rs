@@ -1,7 +1,7 @@
 //! The broker is unreachable, restarted with and without its persistence file, or killed.
 //!
-//! Everything that the broker delivered to an ingest must be in the history once, in order, with every alarm change. What the
-//! broker lost with its own memory it never delivered: that is counted and reported.
+//! Everything that the broker delivered to an ingest must be in the history once, in order, with every alarm change. The
+//! broker never delivered the messages that it lost with its memory: they are counted and reported.
 
 use std::fs;
 
@@ -80,7 +80,7 @@ async fn restarted_without_its_sessions() -> Result<()> {
         scene.wait_for_random_time().await;
         scene.stack.broker.process.terminate().await?;
         let file = scene.stack.folder().join("mosquitto.db");
-        fs::remove_file(file).context("removing what the broker kept")?;
+        fs::remove_file(file).context("removing the persistence file of the broker")?;
         scene.stack.broker.process.restart()?;
         scene.stack.broker.listens().await?;
     }
@@ -117,7 +117,7 @@ async fn lost_acknowledgements_double_nothing() -> Result<()> {
     for round in 0..scene.seed.rounds() {
         scene.wait_for_random_time().await;
         let before = ledger::delivered_tokens(&scene.stack.broker_proxy).len();
-        // The broker delivers what it receives, ingest commits it, and its acknowledgements are lost.
+        // The broker delivers messages, ingest commits them, and the acknowledgements of ingest are lost.
         scene.stack.broker_proxy.mute();
         let open = eventually("enough messages are to be delivered again", async || {
             let open = ledger::delivered_tokens(&scene.stack.broker_proxy).len() - before;

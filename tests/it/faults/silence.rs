@@ -142,8 +142,8 @@ const IN_ORDER: [&str; 4] = [
     "de_escalated alarm_level_1",
     "cleared alarm_level_1",
 ];
-/// … and while they seem older than the readings before: two are late and raise alarms of their own, with the third the
-/// clock counts as set.
+/// The changes while the readings seem older than those before. Two of them are late and raise alarms of their own; from the
+/// third on, the clock is taken as set.
 const SEEM_OLDER: [&str; 6] = [
     "raised alarm_level_3",
     "cleared alarm_level_3",
@@ -165,7 +165,7 @@ async fn jump(by_ms: i64, expected: &[&str]) -> Result<()> {
     wait_for_samples(&stack, count).await?;
     for (shift_ms, base) in [(by_ms, 0), (0, 1)] {
         for value in [1100, 600, 300, 310, 30, 40] {
-            // The clock of the device runs as fast as ours. Otherwise it would not count as set.
+            // The clock of the device runs as fast as ours. Otherwise the clock would not be taken as set.
             sleep(Duration::from_millis(1100)).await;
             let payload = shifted(&device, value + base, shift_ms)?;
             device.publish(&payload).await?;
@@ -231,7 +231,8 @@ async fn retained_and_repeated_payloads_change_nothing_and_prove_nothing() -> Re
     stack.shows(SERIAL, 21).await?;
     ensure!(changes(&browser) == ["raised alarm_level_1", "cleared alarm_level_1"]);
 
-    // After silence, an ingest with a new session receives the retained message: it is no sign of life and raises nothing.
+    // After silence, an ingest with a new session receives the retained message: it is not a sign of life and raises
+    // nothing.
     browser
         .wait_for("offline", |seen| {
             seen.is_of("device:alerts", SERIAL)

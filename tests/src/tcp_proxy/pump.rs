@@ -9,7 +9,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::{Instant, sleep_until};
 
-/// Pieces that may wait in a delayed direction. If there are more, the proxy stops reading from the sender.
+/// Maximum number of pieces that wait in a delayed direction. When it is reached, the proxy stops reading from the sender.
 const WAITING: usize = 1024;
 
 /// Which directions of a connection are stopped. A stopped direction never passes again, since bytes are missing in it.
@@ -172,7 +172,7 @@ async fn read(
             continue;
         }
         inspect(&buffer[..length]);
-        // Never before what was read earlier, even if the delay was longer then.
+        // Never before bytes that were read earlier, even if their delay was longer.
         last = last.max(Instant::now() + latency.now());
         if late.send((last, buffer[..length].to_vec())).await.is_err() {
             return;

@@ -23,7 +23,7 @@ fn at(device: &str, seq: u64) -> Arc<RawValue> {
     payload(&json!({"deviceId": device, "seq": seq}))
 }
 
-/// An outbox, and in place of the library's queue one with this much room.
+/// An outbox, and a queue with this much room in place of that of socketioxide.
 struct World {
     outbox: Outbox,
     now: Instant,
@@ -138,7 +138,7 @@ fn everything_is_sent_at_once_while_nothing_waits() {
     );
 }
 
-/// Pushes into an outbox whose queue has no room. Compares what is then sent when there is room.
+/// Pushes into an outbox whose queue has no room. Compares the packets sent once there is room.
 #[track_caller]
 fn check(push: impl FnOnce(&mut World) -> Result<bool, Overflow>, expected: &[&str]) {
     let mut world = World::new();
@@ -387,7 +387,7 @@ enum Step {
     Telemetry(usize),
     Alarm(usize, &'static [&'static str]),
     Ack(Option<usize>),
-    /// The library's queue has room for this many more packets.
+    /// Number of packets for which the queue has room.
     Room(usize),
 }
 
@@ -453,7 +453,7 @@ fn bounds_hold(outbox: &Outbox, limits: OutboxLimits) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
-    /// Whatever is pushed and however much room the queue has: every alarm is sent completely and in order, or the client is
+    /// For any pushed packets and any room in the queue: every alarm is sent completely and in order, or the client is
     /// disconnected; the positions of a device only grow; every reading is sent or counted; the bounds are never exceeded.
     #[test]
     fn alarms_are_complete_and_readings_are_counted(

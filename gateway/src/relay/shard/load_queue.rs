@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::interest::Channel;
 
-/// Loads under way at a time, so that a replica that reconnected catches up without flooding Redis.
+/// Maximum number of loads at a time, so that a replica that reconnected catches up without flooding Redis.
 const MAX_LOADS: usize = 64;
 
 /// The devices that wait for a load, each at most once. Bounded by the watched devices.

@@ -129,7 +129,7 @@ fn a_retirement_closes_the_alarms_of_its_device() {
         retired(5),
         entry(5, C::Retired, closed),
     ]);
-    assert_eq!(rows.len(), 1, "the retirement is no row");
+    assert_eq!(rows.len(), 1, "the retirement is not a row");
     assert_eq!((rows[0].state, rows[0].cleared_at), (Cleared, Some(at(5))));
     assert!(!rows[0].acknowledged, "nobody acknowledged it");
 

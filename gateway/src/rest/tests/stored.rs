@@ -181,7 +181,7 @@ async fn an_alarm_is_listed_acknowledged_escalated_and_kept_after_it_is_cleared(
     assert_eq!(alerts[0]["acknowledged_by"], json!("User"));
     assert_eq!(alerts[0]["state"], json!("acknowledged"));
 
-    // An acknowledgement of what was seen before an escalation does not cover it.
+    // An acknowledgement of a position before an escalation does not cover the escalation.
     world.reading("OTSM-0114", 600).await;
     let seen = json!({"seen": {"epoch": first["epoch"], "seq": first["seq"]}}).to_string();
     let escalated = (200, r#"{"success":true,"escalated":true}"#.to_owned());
