@@ -160,7 +160,8 @@ pub(crate) fn stale_data(snapshot: &Snapshot, now: Time) -> Option<Arc<RawValue>
 /// Copies the `device:data` sent last and marks it as stale, for the time in which Redis cannot be read.
 ///
 /// The bytes are edited, since nothing else is known. Quotes within a JSON string are escaped, so the first
-/// `"alarm_status":"` and the last `"data_quality":"` belong to the reading, whatever the payload of the device contains.
+/// `"alarm_status":"` and the last `"data_quality":"` belong to the reading, even if the device's payload contains the same
+/// text.
 pub(crate) fn stale_copy(data: &RawValue) -> Option<Arc<RawValue>> {
     let text = replace_value(
         data.get(),

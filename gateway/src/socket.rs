@@ -174,7 +174,7 @@ fn library_service(config: &Config) -> (SocketIoService<NotFound>, SocketIo) {
         .build_with_inner_svc(NotFound)
 }
 
-/// Closes the session of a client that started with polling. A websocket needs no such request.
+/// Closes the session of a client that started with polling. A WebSocket needs no such request.
 async fn close_session(connection: &Connection, sockets: &Weak<SocketsInner>) {
     let client = connection.client();
     if client.transport().began_with_polling()

@@ -169,7 +169,7 @@ async fn races(stack: &Stack, browser: &Browser, device: &Device, round: usize) 
             let is_first = acknowledged["seq"].as_u64() < escalated["seq"].as_u64();
             ensure!(
                 is_first || !with_seen,
-                "covered a level nobody had seen: {acknowledged}"
+                "covered a level that was not seen: {acknowledged}"
             );
             levels[if is_first { step } else { step + 1 }] = true;
         }

@@ -75,7 +75,10 @@ async fn a_device_with_a_latched_alarm_is_retired_while_a_browser_watches() -> R
     assert_eq!(closed["change"], "retired");
     assert_eq!(closed["state"], "cleared");
     assert!(closed["cleared_at"].is_string(), "{closed}");
-    assert!(closed.get("acknowledged_by").is_none(), "nobody did");
+    assert!(
+        closed.get("acknowledged_by").is_none(),
+        "it was not acknowledged"
+    );
     let last_seq = event["seq"].as_u64().context("a seq")?;
     let data = browser.event_after(from, "device:data", SERIAL).await?;
     assert_eq!(data["stale"], true, "{data}");

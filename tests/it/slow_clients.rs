@@ -87,7 +87,8 @@ impl Feed<'_> {
 }
 
 #[tokio::test]
-async fn clients_that_stop_reading_cost_bounded_memory_and_nobody_misses_an_alarm() -> Result<()> {
+async fn clients_that_stop_reading_cost_bounded_memory_and_no_client_misses_an_alarm() -> Result<()>
+{
     let stack = Plan::default()
         .ingest_flags("--live-raw-message")
         .gateway_flags(&format!(

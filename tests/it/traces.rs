@@ -326,8 +326,8 @@ async fn a_collector_that_does_not_answer_slows_nothing() -> Result<()> {
 
 #[tokio::test]
 async fn a_collector_without_tls_handshake_is_logged_and_slows_nothing() -> Result<()> {
-    let nobody = TcpListener::bind("127.0.0.1:0").await?;
-    let address = nobody.local_addr()?;
+    let unanswered = TcpListener::bind("127.0.0.1:0").await?;
+    let address = unanswered.local_addr()?;
     let flags = sends_to(0).replace("http://127.0.0.1:0", &format!("https://{address}"));
     let plan = Plan::default().gateway_flags(&flags).ingest_flags(&flags);
     let plan = plan.variable("OTEL_EXPORTER_OTLP_TIMEOUT", "200");
@@ -348,8 +348,8 @@ async fn a_collector_without_tls_handshake_is_logged_and_slows_nothing() -> Resu
 #[tokio::test]
 async fn a_missing_collector_slows_nothing_and_is_logged_once() -> Result<()> {
     const FAILURES: u64 = 5;
-    let nobody = Port::reserve()?;
-    let flags = sends_to(nobody.number());
+    let unused_port = Port::reserve()?;
+    let flags = sends_to(unused_port.number());
     let plan = Plan::default().gateway_flags(&flags).ingest_flags(&flags);
     let plan = plan.variable("OTEL_BSP_SCHEDULE_DELAY", "50");
     let plan = plan.variable("OTEL_METRIC_EXPORT_INTERVAL", "50");
@@ -409,11 +409,11 @@ async fn the_standard_variables_of_one_signal_are_used() -> Result<()> {
     let (spans, metrics) = (Collector::start().await?, Collector::start().await?);
     let proxy = TcpProxy::start(metrics.port()).await?;
     let at = |port: u16| format!("http://127.0.0.1:{port}");
-    let nobody = Port::reserve()?;
+    let unused_port = Port::reserve()?;
     let plan = Plan::default()
         .gateways(0)
         .variable("OTEL_EXPORTER", "otlp")
-        .variable("OTEL_EXPORTER_OTLP_ENDPOINT", &at(nobody.number()))
+        .variable("OTEL_EXPORTER_OTLP_ENDPOINT", &at(unused_port.number()))
         .variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &at(spans.port()))
         .variable("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", &at(proxy.port()))
         .variable("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "50")

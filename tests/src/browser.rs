@@ -307,7 +307,9 @@ impl Browser {
     }
 
     fn log(&self) -> std::sync::MutexGuard<'_, Vec<BrowserEvent>> {
-        self.log.lock().expect("nobody panics while holding it")
+        self.log
+            .lock()
+            .expect("no thread panics while holding the lock")
     }
 
     fn tail(&self) -> String {
@@ -341,7 +343,7 @@ async fn keep(
             id: 0,
         });
         let length = {
-            let mut log = log.lock().expect("nobody panics while holding it");
+            let mut log = log.lock().expect("no thread panics while holding the lock");
             log.push(seen);
             log.len()
         };

@@ -156,7 +156,9 @@ async fn drive(port: u16, mut events: EventLoop, connection: Arc<Mutex<Connectio
 }
 
 fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    shared.lock().expect("nobody panics while holding it")
+    shared
+        .lock()
+        .expect("no thread panics while holding the lock")
 }
 
 /// One detector with a clock that advances with every payload, so that its readings are in order.

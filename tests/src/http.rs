@@ -25,7 +25,7 @@ pub struct Response {
 impl Response {
     /// Returns the body as JSON.
     pub fn json(&self) -> Result<Value> {
-        serde_json::from_slice(&self.body).with_context(|| format!("no JSON: {self:?}"))
+        serde_json::from_slice(&self.body).with_context(|| format!("not JSON: {self:?}"))
     }
 
     /// Returns the body as JSON. Fails if the answer has another status.

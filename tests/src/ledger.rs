@@ -317,7 +317,9 @@ impl Story {
 }
 
 fn lock(entries: &Mutex<Vec<Entry>>) -> MutexGuard<'_, Vec<Entry>> {
-    entries.lock().expect("nobody panics while holding it")
+    entries
+        .lock()
+        .expect("no thread panics while holding the lock")
 }
 
 #[cfg(test)]

@@ -166,7 +166,9 @@ impl TcpProxy {
 
 impl Shared {
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("nobody panics while holding it")
+        self.inner
+            .lock()
+            .expect("no thread panics while holding the lock")
     }
 }
 

@@ -54,7 +54,7 @@ fn a_channel_watched_again_while_it_is_being_left_is_requested_only_after_the_an
 }
 
 #[test]
-fn a_channel_that_nobody_watches_any_more_is_not_requested() {
+fn a_channel_that_is_no_longer_watched_is_not_requested() {
     let start = Instant::now();
     let mut interest = Interest::new(Duration::from_secs(30));
     interest.watch(&channel("a"));

@@ -272,7 +272,7 @@ impl Shard {
                 match (change, result) {
                     (SubscriptionChange::Subscribe, Ok(())) => self.confirm(channels),
                     (SubscriptionChange::Unsubscribe, Ok(())) => {
-                        self.interest.confirm_left(&channels)
+                        self.interest.confirm_left(&channels);
                     }
                     (_, Err(error)) => self.give_up_connection(&error),
                 }

@@ -92,9 +92,9 @@ struct Client {
 
 impl Client {
     async fn connect(gateway: SocketAddr) -> Self {
-        let opened = http(gateway, "GET", "", "").await;
-        let opened: Json = serde_json::from_str(&opened[1..]).expect("an open packet");
-        let sid = opened["sid"].as_str().expect("a session").to_owned();
+        let handshake = http(gateway, "GET", "", "").await;
+        let handshake: Json = serde_json::from_str(&handshake[1..]).expect("an open packet");
+        let sid = handshake["sid"].as_str().expect("a session").to_owned();
         let mut client = Self {
             gateway,
             sid,

@@ -54,8 +54,8 @@ fn change(position: Position) -> StoredChanges {
 /// changed an alarm. The streams are trimmed as Redis trims them.
 fn history(epochs: &[(u64, u64)], last: u64) -> Snapshot {
     let epoch_of = |seq: u64| {
-        let begun = epochs.iter().rev().find(|(_, first)| *first <= seq);
-        begun.map_or(0, |(number, _)| *number)
+        let epoch = epochs.iter().rev().find(|(_, first)| *first <= seq);
+        epoch.map_or(0, |(number, _)| *number)
     };
     let first = |kept: usize| last.saturating_sub(kept as u64 - 1).max(1);
     let positions = |kept: usize| (first(kept)..=last).map(|seq| at(epoch_of(seq), seq));
@@ -337,7 +337,7 @@ fn payloads_are_passed_on_byte_for_byte() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
-    /// Whatever the history and the position: every event after it once and in order, or a snapshot.
+    /// For any history and position: every event after the position once and in order, or a snapshot.
     #[test]
     fn every_missed_event_is_sent_once_and_in_order_or_a_snapshot_is(
         last in 0_u64..200,

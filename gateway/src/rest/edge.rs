@@ -19,7 +19,7 @@ use crate::metrics::RestMetrics;
 
 /// The largest body of a request, in bytes.
 pub(crate) const MAX_BODY_BYTES: usize = 100 * 1024;
-/// The longest time an answer may take. Front ends give up after 30 s, so a later answer would reach nobody.
+/// The longest time an answer may take. Front ends give up after 30 s, so a later answer would reach no client.
 const MAX_DURATION: Duration = Duration::from_secs(25);
 /// The longest request id that is repeated in errors, in bytes.
 const MAX_REQUEST_ID: usize = 128;

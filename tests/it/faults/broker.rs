@@ -86,7 +86,7 @@ async fn restarted_without_its_sessions() -> Result<()> {
     }
     // Ingest subscribes again, so the last reading of every device arrives.
     scene
-        .finish_with_a_lossy_broker("restart of the broker without its file")
+        .finish_with_a_lossy_broker("restart of the broker without its persistence file")
         .await?;
     Ok(())
 }

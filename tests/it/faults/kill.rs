@@ -90,8 +90,8 @@ async fn redis_that_syncs_always() -> Result<()> {
     Ok(())
 }
 
-/// Redis writes to its file before it answers, and the file survives the process. But while an earlier sync is slow, it
-/// delays the write for up to 2 s, and a kill within that time loses it. This happens on a busy disk.
+/// Redis writes to its append-only file before it answers, and the file survives the process. But while an earlier sync is
+/// slow, it delays the write for up to 2 s, and a kill within that time loses it. This happens on a busy disk.
 #[tokio::test]
 async fn redis_that_syncs_every_second() -> Result<()> {
     // The 2 s, and the time from the acknowledgement of the broker to the commit on a busy machine.

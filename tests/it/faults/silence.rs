@@ -76,7 +76,7 @@ async fn silence_counts_from_the_moment_an_ingest_listens_again() -> Result<()> 
     sleep(2 * LIMIT).await;
     ensure!(
         browser.events("device:alerts:changed", SERIAL).is_empty(),
-        "no ingest runs, so nobody can have raised an alarm"
+        "no ingest runs, so no alarm can have been raised"
     );
     stack.ingests[0].process.restart()?;
     let event = browser

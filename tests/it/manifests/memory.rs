@@ -32,7 +32,7 @@ fn worst(program: &Program, variables: &Variables) -> Result<f64> {
         // Two receive windows of the longest messages.
         return Ok(2.0 * value("MQTT_RECEIVE_MAXIMUM")? * value("MQTT_MAX_PACKET_SIZE")?);
     }
-    // For each client that does not read: its outbox, the queue of the library with packets of usual length, and buffers.
+    // For each client that does not read: its outbox, the queue of socketioxide with packets of usual length, and buffers.
     let client = value("OUTBOX_BYTES")? + (value("CLIENT_BUFFER")? + 256.0) * 1024.0;
     Ok(value("MAX_CONNECTIONS")? * client)
 }

@@ -200,7 +200,7 @@ fn policies_choose_pods_and_agree_on_both_sides() -> Result<()> {
                     let to = chosen(&peer["podSelector"])?;
                     ensure!(
                         !to.is_empty(),
-                        "{kustomization}: {own} leads to no pod: {peer}"
+                        "{kustomization}: {own} matches no pod: {peer}"
                     );
                     for (from, to) in from
                         .iter()

@@ -176,7 +176,7 @@ fn garbage_is_refused_or_marked_and_good_readings_come_between() {
         let mut refused: Vec<_> = Vec::new();
         let (mut without_value, mut doubtful, mut good) = (0, 0, 0);
         for (_, payload) in story(&detector) {
-            match read(&payload.expect("garbage is no silence")) {
+            match read(&payload.expect("a payload, not silence")) {
                 Err(err) => refused.push(err.reason().code()),
                 Ok(reading) if reading.value.is_none() => without_value += 1,
                 Ok(reading) if reading.doubtful => doubtful += 1,

@@ -74,7 +74,9 @@ impl Recording {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Vec<Vec<u8>>>> {
-        self.pieces.lock().expect("nobody panics while holding it")
+        self.pieces
+            .lock()
+            .expect("no thread panics while holding the lock")
     }
 }
 
@@ -100,8 +102,9 @@ impl UnansweredText {
         };
         last.extend_from_slice(bytes);
         let is_there = last.windows(wanted.len()).any(|part| part == wanted);
-        let kept = last.len().min(wanted.len() - 1);
-        last.drain(..last.len() - kept);
+        // The last bytes may be the beginning of the text.
+        let overlap = last.len().min(wanted.len() - 1);
+        last.drain(..last.len() - overlap);
         if is_there {
             *text = None;
         }
@@ -109,7 +112,9 @@ impl UnansweredText {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Vec<u8>>> {
-        self.text.lock().expect("nobody panics while holding it")
+        self.text
+            .lock()
+            .expect("no thread panics while holding the lock")
     }
 }
 

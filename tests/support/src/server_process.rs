@@ -71,9 +71,8 @@ impl ServerProcess {
         let path = format!("/proc/{}/status", self.child.id());
         let status = fs::read_to_string(&path).with_context(|| format!("reading `{path}`"))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let figure = line.and_then(|line| line.split_whitespace().next());
-        figure
-            .and_then(|figure| figure.parse().ok())
+        let kib = line.and_then(|line| line.split_whitespace().next());
+        kib.and_then(|kib| kib.parse().ok())
             .with_context(|| format!("no VmRSS in `{path}`"))
     }
 

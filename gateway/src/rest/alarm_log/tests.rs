@@ -131,7 +131,7 @@ fn a_retirement_closes_the_alarms_of_its_device() {
     ]);
     assert_eq!(rows.len(), 1, "the retirement is not a row");
     assert_eq!((rows[0].state, rows[0].cleared_at), (Cleared, Some(at(5))));
-    assert!(!rows[0].acknowledged, "nobody acknowledged it");
+    assert!(!rows[0].acknowledged, "the alarm is acknowledged");
 
     // If the state was lost, the retirement lists no alarms, but closes them. An alarm of the next device stays open.
     let next = Alarm {

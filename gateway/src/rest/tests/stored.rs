@@ -457,9 +457,9 @@ async fn a_retired_device_is_deleted_and_its_alarm_log_stays() {
     }
     let (status, _) = world.acknowledge("OTSM-0114", &id, "").await;
     assert_eq!(status, 404);
-    let listed = world.get("/api/devices").await;
-    assert_eq!(listed["count"], json!(1));
-    assert_eq!(listed["devices"][0]["id"], json!("OTSM-0115"));
+    let devices = world.get("/api/devices").await;
+    assert_eq!(devices["count"], json!(1));
+    assert_eq!(devices["devices"][0]["id"], json!("OTSM-0115"));
 
     let logs = world.get("/devices/OTSM-0114/alarm-logs").await;
     assert_eq!(logs["total_count"], json!(1), "{logs}");
