@@ -23,7 +23,7 @@ fn run(program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Result<
         .with_context(|| format!("running {program}"))
 }
 
-/// Expects exit code 2 and one line on stderr that names what is wrong.
+/// Expects exit code 2 and one line on stderr that names the error.
 #[track_caller]
 fn check_refused(program: &str, arguments: &[&str], named: &str) -> Result<()> {
     let output = run(program, arguments, &[])?;

@@ -1,4 +1,4 @@
-//! The client in `gateway/README.md` does what the text around it says.
+//! The client in `gateway/README.md` behaves as the text around it describes.
 
 use std::process::Stdio;
 

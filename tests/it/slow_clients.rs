@@ -27,12 +27,12 @@ const PACKET: u64 = 20 * 1024;
 const CLIENT_BUFFER: u64 = 16;
 /// Holds a replay of one device, which is up to 64 readings of 17 KiB.
 const OUTBOX_BYTES: u64 = 1536 * 1024;
-/// Bytes that tungstenite buffers before it waits for the socket: 128 KiB, grown by doubling.
+/// Maximum size of tungstenite's write buffer: 128 KiB, grown by doubling.
 const WRITE_BUFFER: u64 = 256 * 1024;
 /// Maximum growth of everything else during the test: the allocator, the history of 400 busy clients.
 const REST: u64 = 16 * 1024 * 1024;
 
-/// Rounds before memory is measured for the first time.
+/// Number of rounds before memory is measured for the first time.
 const WARM_UP: usize = 10;
 /// After this many readings were replaced by newer ones, the outboxes of the stalled clients are full.
 const CONFLATED: f64 = 20_000.0;

@@ -14,7 +14,7 @@ use crate::http;
 
 /// How often the readiness of a target is checked.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// Connections that may wait to be accepted: all clients of a crowd connect at once.
+/// Maximum number of connections that wait to be accepted: all clients of a crowd connect at once.
 const BACKLOG: u32 = 4096;
 
 /// The address of several gateways.

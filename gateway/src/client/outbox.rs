@@ -176,8 +176,8 @@ impl Outbox {
         }
     }
 
-    /// Sends a reading at once if nothing waits. Otherwise it waits, in place of an older one of its device. Returns
-    /// whether something waits.
+    /// Sends a reading at once if no packet waits. Otherwise the reading waits, in place of an older one of its device.
+    /// Returns whether something waits.
     ///
     /// # Errors
     /// A bound is exceeded: the client must be disconnected.
