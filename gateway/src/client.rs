@@ -1,4 +1,4 @@
-//! A connected client: what is sent to it, and how its connection is closed.
+//! A connected client: sends packets to it and closes its connection.
 
 pub(crate) mod close_reason;
 pub(crate) mod log_limit;
@@ -53,7 +53,7 @@ pub(crate) struct Client {
     outbox: Mutex<Outbox>,
     /// Notified when packets wait in the outbox.
     waiting: Notify,
-    /// Cancelled when the connection ends, whoever ended it.
+    /// Cancelled when the connection ends, for any reason.
     closed: CancellationToken,
     pending_replies: Arc<PendingReplies>,
     is_end_counted: AtomicBool,
@@ -97,12 +97,12 @@ impl Client {
         self.sid
     }
 
-    /// Cancelled when the connection ends, whoever ended it.
+    /// Returns the token that is cancelled when the connection ends, for any reason.
     pub(crate) fn closed(&self) -> &CancellationToken {
         &self.closed
     }
 
-    /// Notified when packets wait in the outbox.
+    /// Returns the handle that is notified when packets wait in the outbox.
     pub(crate) fn waiting(&self) -> &Notify {
         &self.waiting
     }
@@ -317,7 +317,7 @@ impl Client {
         }
     }
 
-    /// The caller holds the lock of the outbox.
+    /// Puts a packet into the socket's queue. The caller holds the lock of the outbox.
     fn send_now(&self, packet: &Packet) -> SendOutcome {
         self.socket.send(packet).unwrap_or_else(|error| {
             let client = self.sid;

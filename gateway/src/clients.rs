@@ -46,7 +46,7 @@ impl Clients {
         }
     }
 
-    /// A client for a socket that is about to connect. It counts as connected once it is registered.
+    /// Creates a client for a socket that is about to connect. The client is counted once it is registered.
     pub(crate) fn create(&self, socket: &Arc<Socket>, transport: Transport) -> Arc<Client> {
         let ClientRegistry {
             limits,
@@ -73,12 +73,12 @@ impl Clients {
         self.connected().len()
     }
 
-    /// The clients connected at this moment.
+    /// Returns the clients that are connected now.
     pub(crate) fn all(&self) -> Vec<Arc<Client>> {
         self.connected().values().cloned().collect()
     }
 
-    /// Counts the clients connected at this moment by how they are connected.
+    /// Counts the clients that are connected now, by transport.
     pub(crate) fn by_transport(&self) -> TransportCounts {
         let mut counts = TransportCounts::default();
         for client in self.all() {

@@ -139,7 +139,7 @@ impl Config {
         Self::from_args(args)
     }
 
-    /// All problems of the settings, one sentence each.
+    /// Returns all problems of the settings, one sentence each.
     pub fn validate(&self) -> Vec<String> {
         let mut problems = Vec::new();
         if !self.allow_anonymous {

@@ -27,7 +27,7 @@ const HEADERS: &str = "Content-Type, Authorization, Accept, X-Request-ID, X-Inte
 /// the existing front end sends a preflight before every GET.
 const MAX_AGE: &str = "7200";
 
-/// What the check of origins uses. Cheap to clone.
+/// The context of the origin check. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Cors {
     origins: Arc<Origins>,
@@ -37,7 +37,7 @@ pub(crate) struct Cors {
     metrics: Arc<Metrics>,
 }
 
-/// Layer that refuses other origins, answers preflights, and adds the headers to all other answers.
+/// Refuses other origins, answers preflights, and adds the headers to all other answers.
 pub(crate) async fn check(State(cors): State<Cors>, request: Request, next: Next) -> Response {
     let origin = match read_origin(request.headers()) {
         Ok(Some(origin)) if !cors.allows(&origin, request.headers()) => {

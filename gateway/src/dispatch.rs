@@ -32,7 +32,7 @@ struct Parts {
     full: Arc<Full>,
 }
 
-/// The whole service.
+/// Builds the whole service.
 ///
 /// # Errors
 /// The configured origins cannot be used. `Config::validate` would have refused them.

@@ -27,12 +27,13 @@ pub(crate) struct DrainPlan {
 }
 
 impl DrainPlan {
-    /// The longest time until everything has ended, including clients that do not disconnect and the last requests.
+    /// Returns the longest time until everything has ended, including clients that do not disconnect and the last requests.
     pub(crate) fn longest(self) -> Duration {
         self.delay + self.period + FINISH_PERIOD * 2
     }
 
-    /// When each of this many clients is closed, counted from the beginning: evenly over the period.
+    /// Returns when each of `count` clients is closed, counted from the beginning of the drain and spread evenly over the
+    /// period.
     fn closings(self, count: u32) -> impl Iterator<Item = Duration> {
         let notice = DRAIN_NOTICE.min(self.period);
         let spread = self.period.saturating_sub(notice);
@@ -52,7 +53,7 @@ pub(crate) async fn drain(
 ) -> anyhow::Result<()> {
     lifecycle.soft().cancelled().await;
     monitor.begin_drain();
-    let begun = Instant::now();
+    let started = Instant::now();
     // Clients that register after this see that the replica is draining.
     let connected = clients.all();
     let count = u32::try_from(connected.len()).unwrap_or(u32::MAX);
@@ -61,10 +62,10 @@ pub(crate) async fn drain(
         client.announce_drain(after);
     }
     let close = async {
-        sleep_until(begun + plan.delay).await;
+        sleep_until(started + plan.delay).await;
         // New connections are still accepted, as clients that poll need them until they are closed. New sessions are refused.
         for (client, after) in connected.iter().zip(plan.closings(count)) {
-            sleep_until(begun + after).await;
+            sleep_until(started + after).await;
             client.close(CloseReason::Draining);
         }
     };

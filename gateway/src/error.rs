@@ -87,7 +87,7 @@ impl ApiError {
         move |source| Self::Unavailable { sentence, source }
     }
 
-    /// The `error_code` for clients, from a bounded set.
+    /// Returns the `error_code` for clients, from a bounded set.
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::UnknownDevice => "unknown_device",

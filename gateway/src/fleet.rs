@@ -1,5 +1,5 @@
-//! What all replicas know together: who watches which device, and the state of all devices. Only metrics and analytics use
-//! it; nothing is decided by it.
+//! The view of the whole fleet: the watchers at all replicas, and the state of all devices. Only metrics and analytics use
+//! it; no decision depends on it.
 //!
 //! Once per interval this replica writes its own report to Redis, which expires after three intervals. It reads the reports
 //! of the others, and the sample of all devices. The first replica that finds the sample too old makes a new one.
@@ -22,7 +22,7 @@ use crate::relay::Relay;
 use latest::{FleetReport, LatestFleetReport};
 use totals::FleetTotals;
 
-/// Intervals after which the report of a replica expires that did not withdraw it.
+/// Number of intervals after which a report expires, if its replica did not withdraw it.
 const EXPIRES_AFTER: u32 = 3;
 
 /// The task that writes this replica's report and reads those of all.
@@ -121,7 +121,8 @@ impl FleetLog {
     }
 }
 
-/// The report of what is watched. It names the devices with the most watchers, up to [`WatchReport::MAX_DEVICES`].
+/// Builds the report of the watched devices. It names the devices with the most watchers, up to
+/// [`WatchReport::MAX_DEVICES`].
 fn report_of(mut watched: Vec<(DeviceId, u64)>) -> WatchReport {
     let rooms = watched.len() as u64;
     let subscriptions = watched.iter().map(|(_, watchers)| watchers).sum();

@@ -1,4 +1,4 @@
-//! The gauges of this replica: the present state of its other parts, read when somebody asks for the metrics.
+//! The gauges of this replica. They read the state of its other parts when the metrics are requested.
 
 use shared::metrics::Meters;
 use shared::store::Store;
@@ -8,7 +8,7 @@ use crate::monitor::Monitor;
 use crate::relay::Relay;
 use crate::relay::watch_counts::WatchCounts;
 
-/// Registers the gauges of all parts, and the counters that the store keeps itself.
+/// Registers the gauges of all parts, and the counters that the store maintains itself.
 pub(crate) fn register(
     meters: &Meters,
     clients: Clients,
@@ -16,13 +16,13 @@ pub(crate) fn register(
     monitor: &Monitor,
     store: &Store,
 ) {
-    of_clients(meters, clients);
-    of_relay(meters, relay);
-    of_monitor(meters, monitor);
-    of_store(meters, store);
+    register_clients(meters, clients);
+    register_relay(meters, relay);
+    register_monitor(meters, monitor);
+    register_store(meters, store);
 }
 
-fn of_clients(meters: &Meters, clients: Clients) {
+fn register_clients(meters: &Meters, clients: Clients) {
     meters.gauges(
         "gateway.connections",
         "Connected clients by their present transport.",
@@ -34,7 +34,7 @@ fn of_clients(meters: &Meters, clients: Clients) {
     );
 }
 
-fn of_relay(meters: &Meters, relay: &Relay) {
+fn register_relay(meters: &Meters, relay: &Relay) {
     let read = |of: fn(&WatchCounts) -> u64| {
         let relay = relay.clone();
         move || of(&relay.watch_counts())
@@ -63,7 +63,7 @@ fn of_relay(meters: &Meters, relay: &Relay) {
     );
 }
 
-fn of_monitor(meters: &Meters, monitor: &Monitor) {
+fn register_monitor(meters: &Meters, monitor: &Monitor) {
     let read = |of: fn(&Monitor) -> bool| {
         let monitor = monitor.clone();
         move || u64::from(of(&monitor))
@@ -86,18 +86,18 @@ fn of_monitor(meters: &Meters, monitor: &Monitor) {
     );
 }
 
-fn of_store(meters: &Meters, store: &Store) {
-    let opened = store.clone();
+fn register_store(meters: &Meters, store: &Store) {
+    let connections = store.clone();
     meters.observed_count(
         "gateway.redis.connections",
         "Connections made to Redis for queries and commits.",
-        move || opened.connections(),
+        move || connections.connections(),
     );
-    let reasserted = store.clone();
+    let reassertions = store.clone();
     meters.observed_count(
         "gateway.reasserted.devices",
         "Devices written to Redis again because it had lost an acknowledgement committed by this \
          replica.",
-        move || reasserted.reasserted(),
+        move || reassertions.reasserted(),
     );
 }

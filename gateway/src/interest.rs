@@ -1,10 +1,10 @@
-//! Which channels are watched, and which subscriptions in Redis must therefore begin or end. Pure.
+//! Decides which Redis channels to subscribe to and to unsubscribe from, by which devices are watched. Pure.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Name of a device's channel. The relay finds everything about a device by it.
+/// Name of a device's Redis channel. The relay also uses it as the key of the device.
 pub(crate) type Channel = Arc<str>;
 
 /// The channels of one shard, with the state of their subscriptions. Bounded by the subscriptions of the connected clients
@@ -12,14 +12,14 @@ pub(crate) type Channel = Arc<str>;
 #[derive(Debug)]
 pub(crate) struct Interest {
     linger: Duration,
-    channels: HashMap<Channel, Interested>,
+    channels: HashMap<Channel, ChannelState>,
     /// The channels that are [`RedisSubscription::Queued`], in order, each once.
     queue: VecDeque<Channel>,
 }
 
 #[derive(Debug)]
-struct Interested {
-    /// Since when nobody watches the channel; `None` while somebody does.
+struct ChannelState {
+    /// When the last watcher left; `None` while the channel is watched.
     idle_since: Option<Instant>,
     subscription: RedisSubscription,
 }
@@ -32,13 +32,13 @@ enum RedisSubscription {
     Queued,
     /// Requested, not confirmed yet.
     Requested,
-    /// Confirmed: what is published from now on arrives.
+    /// Confirmed: every event published from now on arrives.
     Confirmed,
-    /// Its end was requested. Another request has to wait for the answer, otherwise the two could overtake each other.
+    /// The end was requested. A new subscription waits for the answer, because one request could overtake the other.
     Leaving,
 }
 
-impl Interested {
+impl ChannelState {
     fn is_watched(&self) -> bool {
         self.idle_since.is_none()
     }
@@ -53,73 +53,73 @@ impl Interest {
         }
     }
 
-    /// Number of channels, including those that linger.
+    /// Returns the number of channels, including those that linger.
     pub(crate) fn len(&self) -> usize {
         self.channels.len()
     }
 
-    /// The channel is watched from now on.
+    /// Marks the channel as watched, and queues it if it is not subscribed to.
     pub(crate) fn watch(&mut self, channel: &Channel) {
-        let interested = self
+        let state = self
             .channels
             .entry(Arc::clone(channel))
-            .or_insert(Interested {
+            .or_insert(ChannelState {
                 idle_since: None,
                 subscription: RedisSubscription::None,
             });
-        interested.idle_since = None;
+        state.idle_since = None;
         self.enqueue(channel);
     }
 
-    /// Queues a channel that is watched and not subscribed to.
+    /// Queues the channel if it is watched and not subscribed to.
     fn enqueue(&mut self, channel: &Channel) {
-        if let Some(interested) = self.channels.get_mut(channel)
-            && interested.is_watched()
-            && interested.subscription == RedisSubscription::None
+        if let Some(state) = self.channels.get_mut(channel)
+            && state.is_watched()
+            && state.subscription == RedisSubscription::None
         {
-            interested.subscription = RedisSubscription::Queued;
+            state.subscription = RedisSubscription::Queued;
             self.queue.push_back(Arc::clone(channel));
         }
     }
 
-    /// Nobody watches the channel any more. Its subscription lingers for those who come back.
+    /// Marks the channel as no longer watched. Its subscription lingers for clients that come back.
     pub(crate) fn unwatch(&mut self, channel: &Channel, now: Instant) {
-        if let Some(interested) = self.channels.get_mut(channel) {
-            interested.idle_since = Some(now);
+        if let Some(state) = self.channels.get_mut(channel) {
+            state.idle_since = Some(now);
         }
     }
 
-    /// Whether what is published on the channel arrives here.
+    /// Returns whether every event published on the channel arrives here.
     pub(crate) fn is_confirmed(&self, channel: &Channel) -> bool {
-        let interested = self.channels.get(channel);
-        interested.is_some_and(|found| found.subscription == RedisSubscription::Confirmed)
+        let state = self.channels.get(channel);
+        state.is_some_and(|state| state.subscription == RedisSubscription::Confirmed)
     }
 
-    /// Up to `limit` channels to subscribe to. They count as requested from now on.
+    /// Takes up to `limit` channels from the queue and marks them as requested. The caller subscribes to them.
     pub(crate) fn begin_subscribing(&mut self, limit: usize) -> Vec<Channel> {
         let mut requested = Vec::new();
         while requested.len() < limit
             && let Some(channel) = self.queue.pop_front()
         {
-            if let Some(interested) = self.channels.get_mut(&channel) {
-                if interested.is_watched() {
-                    interested.subscription = RedisSubscription::Requested;
+            if let Some(state) = self.channels.get_mut(&channel) {
+                if state.is_watched() {
+                    state.subscription = RedisSubscription::Requested;
                     requested.push(channel);
                 } else {
-                    interested.subscription = RedisSubscription::None;
+                    state.subscription = RedisSubscription::None;
                 }
             }
         }
         requested
     }
 
-    /// Redis confirmed these subscriptions. Returns the channels that are still watched.
+    /// Marks subscriptions as confirmed by Redis. Returns the channels that are still watched.
     pub(crate) fn confirm(&mut self, channels: Vec<Channel>) -> Vec<Channel> {
         let mut watched = Vec::with_capacity(channels.len());
         for channel in channels {
-            if let Some(interested) = self.channels.get_mut(&channel) {
-                interested.subscription = RedisSubscription::Confirmed;
-                if interested.is_watched() {
+            if let Some(state) = self.channels.get_mut(&channel) {
+                state.subscription = RedisSubscription::Confirmed;
+                if state.is_watched() {
                     watched.push(channel);
                 }
             }
@@ -127,56 +127,55 @@ impl Interest {
         watched
     }
 
-    /// The connection was lost, and with it every subscription. Channels that nobody watches are forgotten.
+    /// Handles a lost connection, which ends every subscription. Queues the watched channels again and forgets the others.
     pub(crate) fn lose_all(&mut self) {
-        self.channels
-            .retain(|_, interested| interested.is_watched());
-        for interested in self.channels.values_mut() {
-            interested.subscription = RedisSubscription::Queued;
+        self.channels.retain(|_, state| state.is_watched());
+        for state in self.channels.values_mut() {
+            state.subscription = RedisSubscription::Queued;
         }
         self.queue = self.channels.keys().cloned().collect();
     }
 
-    /// Up to `limit` channels to unsubscribe from, because nobody came back in time. They count as leaving from now on.
+    /// Marks up to `limit` channels as leaving, because no client came back in time. The caller unsubscribes from them.
     pub(crate) fn begin_unsubscribing(&mut self, now: Instant, limit: usize) -> Vec<Channel> {
         let linger = self.linger;
-        let is_over = |interested: &Interested| {
-            let since = interested.idle_since;
+        let has_lingered = |state: &ChannelState| {
+            let since = state.idle_since;
             since.is_some_and(|since| now.saturating_duration_since(since) >= linger)
         };
         // Channels without a subscription are forgotten at once.
-        let is_unsubscribed = |interested: &Interested| {
+        let is_unsubscribed = |state: &ChannelState| {
             matches!(
-                interested.subscription,
+                state.subscription,
                 RedisSubscription::None | RedisSubscription::Queued
             )
         };
         let before = self.channels.len();
         self.channels
-            .retain(|_, interested| !(is_unsubscribed(interested) && is_over(interested)));
+            .retain(|_, state| !(is_unsubscribed(state) && has_lingered(state)));
         if self.channels.len() < before {
             self.queue
                 .retain(|channel| self.channels.contains_key(channel));
         }
         let mut leaving = Vec::new();
-        for (channel, interested) in &mut self.channels {
+        for (channel, state) in &mut self.channels {
             if leaving.len() == limit {
                 break;
             }
-            if interested.subscription == RedisSubscription::Confirmed && is_over(interested) {
-                interested.subscription = RedisSubscription::Leaving;
+            if state.subscription == RedisSubscription::Confirmed && has_lingered(state) {
+                state.subscription = RedisSubscription::Leaving;
                 leaving.push(Arc::clone(channel));
             }
         }
         leaving
     }
 
-    /// Redis ended these subscriptions. Channels that are watched again by now are queued again.
-    pub(crate) fn left(&mut self, channels: &[Channel]) {
+    /// Marks subscriptions as ended by Redis. Channels that are watched again by now are queued again.
+    pub(crate) fn confirm_left(&mut self, channels: &[Channel]) {
         for channel in channels {
-            if let Some(interested) = self.channels.get_mut(channel) {
-                interested.subscription = RedisSubscription::None;
-                if !interested.is_watched() {
+            if let Some(state) = self.channels.get_mut(channel) {
+                state.subscription = RedisSubscription::None;
+                if !state.is_watched() {
                     self.channels.remove(channel);
                 }
             }

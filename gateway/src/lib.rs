@@ -147,7 +147,7 @@ pub async fn serve(
     ended
 }
 
-/// Fails if Redis is unusable, because waiting does not help. An unavailable Redis is no failure: it may come back.
+/// Fails if Redis is unusable, because waiting does not help. An unavailable Redis is not a failure: it may come back.
 async fn open_store(config: &Config) -> anyhow::Result<Store> {
     let store = Store::new(config.redis.clone(), Arc::new(SystemClock::default()));
     if let Err(err @ StoreError::Unusable(_)) = store.ping().await {

@@ -1,11 +1,12 @@
-//! Accepts connections and serves HTTP/1.1 on them. Every connection can be ended from outside, whatever its peer does.
+//! Accepts connections and serves HTTP/1.1 on them. Every connection can be ended from outside, even if its peer does not
+//! react.
 //!
-//! A peer that stops reading, or disappears without a sign, must not hold a task, a queue or a permit for ever. The kernel
-//! detects most of them (keepalive, user timeout). The others are ended by the connection's `ConnectionHandle`.
+//! A peer that stops reading, or disappears without notice, must not hold a task, a queue or a permit forever. The kernel
+//! detects most such peers (keepalive, user timeout). The others are ended by the connection's `ConnectionHandle`.
 //!
-//! When every permit is taken, a few more connections are accepted that get one answer each: probes are answered, everybody
-//! else gets 503. In the kernel's queue a probe would wait behind everybody else, and a probe that waits gets the replica
-//! killed with all its clients.
+//! When every permit is taken, a few more connections are accepted that get one answer each: probes are answered, all other
+//! requests get 503. In the kernel's queue, a probe would wait behind all other connections, and a probe that times out gets
+//! the replica killed with all its clients.
 
 pub(crate) mod connection;
 
@@ -31,23 +32,23 @@ use tokio_util::sync::CancellationToken;
 use crate::shutdown_tokens::ShutdownTokens;
 use connection::{AbortableStream, ConnectionPermit};
 
-/// Connections the kernel may hold until they are accepted. Large, as all clients may reconnect at once.
+/// Maximum number of connections that the kernel holds until they are accepted. Large, as all clients may reconnect at once.
 const BACKLOG: u16 = 4096;
 /// How long a request's head may take, and how long an idle connection may stay without one.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest head of a request, and hyper's read buffer, in bytes.
 const MAX_BUFFER: usize = 64 * 1024;
-/// Connections accepted beyond [`ListenerConfig::max_connections`].
+/// Maximum number of connections accepted beyond [`ListenerConfig::max_connections`].
 const RESERVE: usize = 64;
 /// How long a request's head may take on a reserved connection.
 const RESERVE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long open requests may still take when everything ends.
+/// How long open requests may still take during the shutdown.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// Pause after accepting failed, most likely because no file descriptor was free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Bytes the kernel accepts ahead of what it has sent. By default it accepts megabytes, and nothing can overtake them: an
-/// alarm for a slow client would wait behind all its old readings.
+/// Maximum number of unsent bytes that the kernel accepts. By default it accepts megabytes, and nothing can overtake them:
+/// an alarm for a slow client would wait behind all its old readings.
 const UNSENT_BYTES: u32 = 64 * 1024;
 
 /// Settings of accepted connections.
@@ -100,7 +101,7 @@ where
                 else => std::future::pending().await,
             };
             let stream = listener.accept().await;
-            // A regular permit may have been released meanwhile.
+            // A regular permit may have been released since.
             if permit.is_reserved
                 && let Ok(released) = Arc::clone(&regular).try_acquire_owned()
             {

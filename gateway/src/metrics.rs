@@ -42,7 +42,7 @@ impl Metrics {
         })
     }
 
-    /// Every metric of this process in Prometheus' text format, gauges included.
+    /// Renders every metric of this process in Prometheus' text format, gauges included.
     pub(crate) fn to_text(&self) -> String {
         (self.reader)()
     }
@@ -54,7 +54,7 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// Connected clients and what is sent to them.
+/// Connected clients and the packets sent to them.
 #[derive(Debug)]
 pub(crate) struct ClientMetrics {
     pub(crate) connected: Count,
@@ -119,7 +119,7 @@ pub(crate) struct HandshakesRefused {
     pub(crate) full: Count,
     /// The page's origin is not allowed.
     pub(crate) origin: Count,
-    /// The library could not understand the request.
+    /// socketioxide could not parse the request.
     pub(crate) invalid: Count,
 }
 
@@ -225,7 +225,7 @@ impl RelayMetrics {
     }
 }
 
-/// REST requests and what they changed.
+/// REST requests and the changes they made.
 #[derive(Debug)]
 pub(crate) struct RestMetrics {
     pub(crate) requests: Durations,

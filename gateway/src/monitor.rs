@@ -1,4 +1,4 @@
-//! Watches the data path, and informs every client when what it sees may be old and when that is over.
+//! Watches the data path. Informs every client when its data may be old, and when the data is current again.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ impl Monitor {
         }
     }
 
-    /// This replica is shutting down: it is not ready any more and accepts no new sessions.
+    /// This replica is shutting down: it is no longer ready and accepts no new sessions.
     pub(crate) fn begin_drain(&self) {
         self.is_draining.store(true, Ordering::Relaxed);
         let mut status = self.status.current();
@@ -71,7 +71,7 @@ impl Monitor {
         self.status.replace(status);
     }
 
-    /// The latest status.
+    /// Returns the latest status.
     pub(crate) fn status(&self) -> PathStatus {
         self.status.current()
     }
@@ -80,7 +80,7 @@ impl Monitor {
         self.is_draining.load(Ordering::Relaxed)
     }
 
-    /// The `system:status` for a client that connects now; `None` while the data path works.
+    /// Returns the `system:status` for a client that connects now; `None` while the data path works.
     pub(crate) fn degraded_payload(&self) -> Option<Arc<RawValue>> {
         let status = self.status.current();
         status.is_degraded().then(|| self.payload(&status))

@@ -33,7 +33,7 @@ pub(crate) struct OriginError {
 }
 
 impl Origins {
-    /// The built-in origins and the configured `entries`. Blank entries are skipped.
+    /// Combines the built-in origins and the configured `entries`. Entries that are empty or only spaces are skipped.
     pub(crate) fn from_config(entries: &[String]) -> Result<Self, OriginError> {
         let configured = entries
             .iter()
@@ -47,8 +47,8 @@ impl Origins {
         Ok(Self { rules })
     }
 
-    /// Whether a page with this `Origin` may use the service. `host` is the request's `Host` header: pages that this host
-    /// itself served are always allowed.
+    /// Returns whether a page with this `Origin` may use the service. `host` is the request's `Host` header: pages that this
+    /// host itself served are always allowed.
     pub(crate) fn allows(&self, origin: &str, host: Option<&str>) -> bool {
         let Some(origin) = Origin::parse(origin) else {
             return false;
@@ -58,7 +58,7 @@ impl Origins {
         own_origin.as_ref() == Some(&origin) || self.rules.iter().any(|rule| rule.matches(&origin))
     }
 
-    /// Every rule as text, the built-in ones first.
+    /// Returns every rule as text, the built-in ones first.
     pub(crate) fn to_texts(&self) -> Vec<String> {
         self.rules.iter().map(ToString::to_string).collect()
     }

@@ -1,13 +1,14 @@
-//! From Redis to the clients. One task owns each device and sends everything about it, so that nothing overtakes anything.
+//! Sends events from Redis to the clients. Each device belongs to one task, which sends all its events, so that they stay in
+//! order.
 //!
 //! ```text
-//!                        ┌─ subscriber: one connection on which Redis pushes what is published
+//!                        ┌─ subscriber: one connection on which Redis pushes published events
 //!                        ▼
 //! commands ─▶ shards (one task each) ─▶ device: members, joiners, repair ─▶ client
 //! ```
 //!
-//! The devices are divided among a few shards. The shards subscribe to what their clients watch, have it confirmed, and read
-//! from the events streams whatever they may have missed.
+//! The devices are divided among a few shards. A shard subscribes to the channels of its watched devices and waits for the
+//! confirmation. Then it reads the events that it may have missed from the events streams.
 
 mod acks;
 mod broadcast_all;
@@ -46,19 +47,19 @@ use spans::EventSpans;
 use subscriber::{ShardInbox, SubscriberConnection};
 use watch_counts::{ShardWatchCounts, WatchCounts};
 
-/// Tasks among which the devices are divided.
+/// Number of shards. Each is one task.
 const SHARDS: usize = 4;
-/// Events that may wait per shard. If there are more, they are dropped and the shard catches up from the streams.
+/// Maximum number of events that wait for one shard. Further ones are dropped, and the shard catches up from the streams.
 const MAX_EVENTS: usize = 8192;
-/// Commands that may wait per shard. If there are more, the client's task waits.
+/// Maximum number of commands that wait for one shard. When it is reached, the client's task waits.
 const MAX_COMMANDS: usize = 1024;
 
 /// Settings of the relay.
 #[derive(Clone, Debug)]
 pub(crate) struct RelayConfig {
-    /// How long a subscription in Redis outlives its last watcher.
+    /// How long a Redis subscription is kept after its last watcher has left.
     pub(crate) linger: Duration,
-    /// Whether every client gets every reading of every device, too.
+    /// Whether every client also gets every reading of every device.
     pub(crate) broadcast_all: bool,
     /// Records the spans of events that were late or unreadable.
     pub(crate) recorder: SpanRecorder,
@@ -73,7 +74,7 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// Starts the tasks, which end with `finish`.
+    /// Starts the tasks. They end when `finish` is cancelled.
     pub(crate) fn start(
         store: &Store,
         clients: &Clients,
@@ -130,9 +131,9 @@ impl Relay {
         });
         let shards = ShardSenders::new(store.clone(), senders);
         if config.broadcast_all {
-            let begun = store.clock().now();
+            let started = store.clock().now();
             let pinning =
-                broadcast_all::pin_all(store.clone(), shards.clone(), begun, finish.clone());
+                broadcast_all::pin_all(store.clone(), shards.clone(), started, finish.clone());
             lifecycle.spawn("broadcast of all devices", pinning);
         }
         Self {
@@ -142,7 +143,7 @@ impl Relay {
         }
     }
 
-    /// Whether there is a connection that receives what is published.
+    /// Returns whether the Redis connection that receives published events is open.
     pub(crate) fn is_connected(&self) -> bool {
         self.connections.borrow().is_some()
     }
@@ -171,12 +172,12 @@ impl Relay {
         self.shards.remove_client(client.id(), devices).await;
     }
 
-    /// How many clients of this replica watch each device, in no order.
+    /// Returns how many clients of this replica watch each device, in no particular order.
     pub(crate) async fn watchers(&self) -> Vec<(DeviceId, u64)> {
         self.shards.watchers().await
     }
 
-    /// How much is watched, as of a second ago at most.
+    /// Returns the numbers of watched devices and subscriptions. They are at most a second old.
     pub(crate) fn watch_counts(&self) -> WatchCounts {
         WatchCounts::sum(&*self.counts)
     }

@@ -1,4 +1,4 @@
-//! What a client must be sent about a device: exactly what it missed, or a snapshot that says it is one. Pure.
+//! Decides what to send a client about a device: exactly the events it missed, or a snapshot that is marked as one. Pure.
 //!
 //! The same logic serves a new subscription (with or without the client's last position) and the members of a device of
 //! which this replica missed an event. For them, `since` is the position up to which this replica has sent them everything.
@@ -32,7 +32,7 @@ pub(crate) struct PublishedEvent {
     pub(crate) changes: Option<Arc<RawValue>>,
 }
 
-/// What one client is sent so that it is up to date, in order.
+/// The packets that bring one client up to date, in order.
 #[derive(Clone, Debug)]
 pub(crate) struct CatchUp {
     pub(crate) packets: Vec<(&'static str, Arc<RawValue>)>,
@@ -56,7 +56,7 @@ impl Outcome {
     /// Every code, in the order of the variants.
     pub(crate) const CODES: [&'static str; 3] = ["recovered", "snapshot", "alarms_incomplete"];
 
-    /// The code in metrics.
+    /// Returns the code in metrics.
     pub(crate) fn code(self) -> &'static str {
         Self::CODES[self as usize]
     }
@@ -67,7 +67,7 @@ impl CatchUp {
         self.outcome == Outcome::Recovered
     }
 
-    /// What is sent, in order.
+    /// Returns the packets to send, in order.
     pub(crate) fn packets(&self) -> impl Iterator<Item = (&'static str, &Arc<RawValue>)> {
         self.packets.iter().map(|(name, payload)| (*name, payload))
     }
@@ -96,7 +96,7 @@ impl PublishedEvent {
         })
     }
 
-    /// Whether alarms changed. Then all of its payloads must arrive.
+    /// Returns whether alarms changed. Then all of its payloads must arrive.
     pub(crate) fn has_alarm_changes(&self) -> bool {
         self.alerts.is_some() || self.changes.is_some()
     }
@@ -113,7 +113,7 @@ impl PublishedEvent {
     }
 }
 
-/// What a client is sent when it subscribes. `since` is its last position; `None` if it has none.
+/// Returns the packets for a client that subscribes. `since` is its last position; `None` if it has none.
 pub(crate) fn for_subscription(
     device: &DeviceId,
     since: Option<Position>,
@@ -125,7 +125,7 @@ pub(crate) fn for_subscription(
     };
     let mut catch_up = catch_up(device, since, snapshot, now);
     if catch_up.is_recovered() {
-        // Replayed events are as fresh as they were when published. What is shown last must be as fresh as it is now.
+        // Replayed events are as fresh as when they were published. The last one shown must have its present freshness.
         let stale = stale_data(snapshot, now);
         let packets = &mut catch_up.packets;
         packets.extend(stale.map(|data| (DEVICE_DATA, data)));
@@ -133,7 +133,8 @@ pub(crate) fn for_subscription(
     catch_up
 }
 
-/// What a client at `since` missed, or a snapshot. Does not say whether the device has gone stale since its last event.
+/// Returns the events that a client at `since` missed, or a snapshot. Does not say whether the device has gone stale since
+/// its last event.
 pub(crate) fn catch_up(
     device: &DeviceId,
     since: Position,
@@ -146,7 +147,7 @@ pub(crate) fn catch_up(
     }
 }
 
-/// The last `device:data` again, marked as stale, if the device is too old to be shown as current.
+/// Renders the last `device:data` again, marked as stale, if the device is too old to be shown as current.
 pub(crate) fn stale_data(snapshot: &Snapshot, now: Time) -> Option<Arc<RawValue>> {
     let state = snapshot.state.as_ref()?;
     match freshness(state, snapshot.last_message, now) {
@@ -156,10 +157,11 @@ pub(crate) fn stale_data(snapshot: &Snapshot, now: Time) -> Option<Arc<RawValue>
     }
 }
 
-/// A copy of the `device:data` sent last, marked as stale, for the time in which Redis cannot be read.
+/// Copies the `device:data` sent last and marks it as stale, for the time in which Redis cannot be read.
 ///
 /// The bytes are edited, since nothing else is known. Quotes within a JSON string are escaped, so the first
-/// `"alarm_status":"` and the last `"data_quality":"` belong to the reading, whatever the payload of the device contains.
+/// `"alarm_status":"` and the last `"data_quality":"` belong to the reading, even if the device's payload contains the same
+/// text.
 pub(crate) fn stale_copy(data: &RawValue) -> Option<Arc<RawValue>> {
     let text = replace_value(
         data.get(),
@@ -182,12 +184,12 @@ fn replace_value(text: &str, start: usize, value: &str) -> Option<String> {
     Some(format!("{}{value}{}", &text[..start], &text[end..]))
 }
 
-/// The payload of `device:data` for the stored reading, as if it were fresh.
+/// Renders the payload of `device:data` for the stored reading, as if it were fresh.
 pub(crate) fn current_data(snapshot: &Snapshot, kind: PayloadKind) -> Option<Arc<RawValue>> {
     device_data(snapshot.state.as_ref()?, Freshness::Fresh, kind)
 }
 
-/// The readings after `since` that were committed at `from` or later. Empty if the stream has a gap after `since`.
+/// Returns the readings after `since` that were committed at `from` or later. Empty if the stream has a gap after `since`.
 pub(crate) fn readings(
     since: Position,
     snapshot: &Snapshot,
@@ -200,7 +202,7 @@ pub(crate) fn readings(
         .collect()
 }
 
-/// The position of a snapshot. For an unknown device: number 0 of the partition's present epoch.
+/// Returns the position of a snapshot. For an unknown device: number 0 of the partition's present epoch.
 pub(crate) fn position(snapshot: &Snapshot) -> Position {
     let unknown = Position {
         epoch: snapshot.epoch,
@@ -212,9 +214,9 @@ pub(crate) fn position(snapshot: &Snapshot) -> Position {
         .map_or(unknown, |state| state.position)
 }
 
-/// Every event after `since`, if the stream still holds the entry at `since` and all that follow it without a gap. The
-/// position after which the device began counts as an entry: 0, or the one at which an earlier device of that name was
-/// retired.
+/// Returns every event after `since`, if the stream still holds the entry at `since` and all that follow it without a gap.
+/// The position after which the device began is treated as an entry: 0, or the one at which an earlier device of that name
+/// was retired.
 ///
 /// The entry's epoch shows whether it is the event that the client saw. After that entry the stream is authoritative, even
 /// where its epoch changes.
@@ -301,8 +303,8 @@ fn device_data(
     event::device_data(state, freshness, kind, None).map(Arc::from)
 }
 
-/// The alarm changes that a client at `since` has not seen: those after the last change of its own epoch that it has seen,
-/// or, if the stream has none of that epoch, those with higher numbers.
+/// Returns the alarm changes that a client at `since` has not seen: those after the last change of its own epoch that it has
+/// seen, or, if the stream has none of that epoch, those with higher numbers.
 fn changes_after(since: Position, changes: &[StoredChanges]) -> &[StoredChanges] {
     let is_seen = |at: Position| at.epoch == since.epoch && at.seq <= since.seq;
     let last_seen = changes.iter().rposition(|stored| is_seen(stored.position));
@@ -313,8 +315,8 @@ fn changes_after(since: Position, changes: &[StoredChanges]) -> &[StoredChanges]
     &changes[first..]
 }
 
-/// Whether the changes stream holds every alarm change after `since`. For that, `since` must belong to the history that the
-/// streams show, not lie before the device began, and the stream must reach back to it.
+/// Returns whether the changes stream holds every alarm change after `since`. For that, `since` must belong to the history
+/// that the streams show, not lie before the device began, and the stream must reach back to it.
 fn has_all_changes(since: Position, snapshot: &Snapshot) -> bool {
     let reaches = |at: Position| at.epoch == since.epoch && at.seq >= since.seq;
     let is_same_history = reaches(position(snapshot))

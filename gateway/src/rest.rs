@@ -1,4 +1,4 @@
-//! REST. Every route is listed here; `rest/` has one file per resource. `openapi.json` describes requests and answers.
+//! The REST API. Every route is listed here; `rest/` has one file per resource. `openapi.json` describes requests and answers.
 
 mod alarm_log;
 mod alerts;
@@ -32,7 +32,7 @@ use crate::origins::Origins;
 use crate::state::AppState;
 use context::RestContext;
 
-// One line per route, whatever its length.
+// One line per route, even if it is long.
 #[rustfmt::skip]
 fn routes() -> Vec<(Method, &'static str, MethodRouter<RestContext>)> {
     use Method as M;
@@ -57,12 +57,13 @@ fn routes() -> Vec<(Method, &'static str, MethodRouter<RestContext>)> {
     ]
 }
 
-/// Methods that front ends call on a path which has other methods. They answer 404 like any unknown route, not 405.
-fn unserved() -> [(&'static str, MethodRouter<RestContext>); 1] {
+/// Methods that existing front ends call on a path that serves only other methods. The answer is 404, as for an unknown route,
+/// and not 405.
+fn methods_answered_404() -> [(&'static str, MethodRouter<RestContext>); 1] {
     [("/api/devices", post(unknown_route))]
 }
 
-/// The REST service: every path but `/socket.io`. Origins must be checked before it is called.
+/// Builds the service for every path except `/socket.io`. The caller must have checked the origin of a request.
 pub(crate) fn router(state: AppState, origins: &Origins) -> Router {
     let metrics = Arc::clone(&state.metrics.rest);
     let context = RestContext::new(state, origins);
@@ -70,7 +71,7 @@ pub(crate) fn router(state: AppState, origins: &Origins) -> Router {
     for (_, path, handler) in routes() {
         inner = inner.route(path, handler);
     }
-    for (path, handler) in unserved() {
+    for (path, handler) in methods_answered_404() {
         inner = inner.route(path, handler);
     }
     let inner = inner

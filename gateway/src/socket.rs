@@ -1,6 +1,6 @@
 //! Socket.IO: the namespace, its events, and one task per connection.
 //!
-//! The library starts a task per event and runs the newest first. It calls the connect handler only after it has answered
+//! socketioxide starts a task per event and runs the newest first. It calls the connect handler only after it has answered
 //! the client. Commands would therefore be reordered, or lost right after the connect answer. So every event handler is
 //! registered before that answer, in the connect middleware, and its extractor puts a command into the connection's queue in
 //! the order of arrival. The task that carries them out starts in the connect handler.
@@ -41,13 +41,13 @@ use command::{CommandQueue, Subscribe, Unsubscribe};
 use connection::{Connection, ConnectionContext};
 use request::{PATH, is_websocket, session_of};
 
-/// How late a heartbeat may be before the connection counts as dead.
+/// How late a heartbeat may be before the connection is considered dead.
 const SILENCE_GRACE: Duration = Duration::from_secs(5);
 /// How long a half-received event with attachments is kept. We accept no attachments.
 const COMPLETION_TIMEOUT: Duration = Duration::from_secs(5);
 /// Read buffer per connection, in bytes. Small, as incoming events are small and connections many.
 const READ_BUFFER: usize = 512;
-/// Commands that may wait per connection, in addition to one for each allowed subscription.
+/// Maximum number of commands that wait per connection, in addition to one for each allowed subscription.
 const SPARE_COMMANDS: usize = 64;
 /// How long closing one polling session may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -93,13 +93,13 @@ impl Sockets {
             }),
         };
         let connecting = Arc::clone(&context);
-        // Weak, because the service holds this handler: a strong reference would keep it alive for ever.
+        // Weak, because the service holds this handler: a strong reference would keep the service alive forever.
         let closing = Arc::downgrade(&sockets.inner);
         let handler = async move |SharedSocket(socket): SharedSocket| {
             let Some(connection) = socket.extensions.remove::<Arc<Connection>>() else {
                 return;
             };
-            // The task must not keep the socket alive. The library's table does so while it is connected.
+            // The task must not keep the socket alive. The table of socketioxide does so while the socket is connected.
             drop(socket);
             let close_session = close_session(&connection, &closing);
             connection.run(&context, close_session).await;
@@ -174,7 +174,7 @@ fn library_service(config: &Config) -> (SocketIoService<NotFound>, SocketIo) {
         .build_with_inner_svc(NotFound)
 }
 
-/// Closes the session of a client that started with polling. A websocket needs no such request.
+/// Closes the session of a client that started with polling. A WebSocket needs no such request.
 async fn close_session(connection: &Connection, sockets: &Weak<SocketsInner>) {
     let client = connection.client();
     if client.transport().began_with_polling()
@@ -184,8 +184,8 @@ async fn close_session(connection: &Connection, sockets: &Weak<SocketsInner>) {
     }
 }
 
-/// Copies what the library reads from a request. The library keeps the head of the first request as long as the connection
-/// lives, and the head would keep the buffer it was read into.
+/// Copies the parts of a request that socketioxide reads. socketioxide keeps the head of the first request until the
+/// connection ends, and the head would keep the buffer it was read into.
 fn slim(request: Request<Body>) -> Request<Body> {
     let (mut parts, body) = request.into_parts();
     let mut headers = HeaderMap::new();
@@ -206,8 +206,8 @@ fn slim(request: Request<Body>) -> Request<Body> {
     Request::from_parts(parts, body)
 }
 
-/// Registers everything on a socket before it gets the connect answer. What this acquires is released when the socket is
-/// dropped: if the client disconnects now, no handler is called.
+/// Registers everything on a socket before it gets the connect answer. Everything acquired here is released when the
+/// socket is dropped: if the client disconnects now, no handler is called.
 fn prepare(socket: &Arc<Socket>, context: &ConnectionContext) {
     let handshake = socket.req_parts();
     let connection = handshake.extensions.get::<Arc<ConnectionHandle>>();
@@ -259,7 +259,7 @@ impl FromConnectParts<LocalAdapter> for SharedSocket {
     }
 }
 
-/// Answers requests that the library does not handle.
+/// Answers requests that socketioxide does not handle.
 #[derive(Clone, Debug)]
 struct NotFound;
 

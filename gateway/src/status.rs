@@ -1,4 +1,4 @@
-//! Whether what clients see can be current: the state of the path from the detectors to here. Pure.
+//! The state of the data path from the detectors to this gateway, which shows whether clients can have current data. Pure.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use shared::clock::millis;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct PathStatus {
     /// Redis answered at least once and the process is not shutting down. While this holds, `/health` answers 200: a failed
-    /// part of the data path is no reason to restart this process.
+    /// part of the data path is not a reason to restart this process.
     #[serde(skip)]
     pub(crate) is_serving: bool,
     /// The overall result.
@@ -36,9 +36,9 @@ pub(crate) enum Readiness {
 pub(crate) struct Dependencies {
     /// Our own connection to Redis.
     pub(crate) redis: Dependency,
-    /// The broker, as the ingests report it.
+    /// The broker, as the ingest replicas report it.
     pub(crate) broker: Dependency,
-    /// The ingests.
+    /// The ingest replicas.
     pub(crate) ingest: Dependency,
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct Dependency {
     pub(crate) age_ms: Option<i64>,
 }
 
-/// What is known about the data path.
+/// The observations about the data path.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct PathObservation {
     /// When Redis answered last.
@@ -67,7 +67,7 @@ pub(crate) struct PathObservation {
 }
 
 impl PathStatus {
-    /// Evaluates what was observed. `away_after`: how long Redis may be silent.
+    /// Evaluates the observations. `away_after`: how long Redis may be silent.
     pub(crate) fn evaluate(observed: &PathObservation, now: Instant, away_after: Duration) -> Self {
         let age = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at));
         let has_redis = age(observed.redis).is_some_and(|age| age <= away_after);
@@ -75,7 +75,7 @@ impl PathStatus {
             ok: has_redis,
             age_ms: age(observed.redis).map(millis),
         };
-        // Without Redis the state of the ingests is unknown, and unknown is never shown as normal.
+        // Without Redis the state of the ingest replicas is unknown, and unknown is never shown as normal.
         let ingest = Dependency {
             ok: has_redis && observed.is_listening,
             age_ms: age(observed.ingest).map(millis),
@@ -108,7 +108,7 @@ impl PathStatus {
         }
     }
 
-    /// Whether clients must be informed that what they see may be old.
+    /// Returns whether clients must be informed that their data may be old.
     pub(crate) fn is_degraded(&self) -> bool {
         !(self.dependencies.redis.ok && self.dependencies.ingest.ok)
     }
@@ -122,7 +122,7 @@ pub(crate) struct StatusHandle {
 }
 
 impl StatusHandle {
-    /// Unready until something was observed.
+    /// Creates a status that is unready until the first observation.
     pub(crate) fn new(now: Instant) -> Self {
         let unknown = PathStatus::evaluate(&PathObservation::default(), now, Duration::ZERO);
         Self {
@@ -130,7 +130,7 @@ impl StatusHandle {
         }
     }
 
-    /// The latest status.
+    /// Returns the latest status.
     pub(crate) fn current(&self) -> PathStatus {
         self.current
             .read()

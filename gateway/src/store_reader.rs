@@ -37,7 +37,7 @@ pub(crate) struct DeviceWithPayload {
     pub(crate) payload: Option<Box<RawValue>>,
 }
 
-/// How often the payload is read again because the device changed meanwhile.
+/// Maximum number of reads of a payload whose device changes during the read.
 const MAX_ATTEMPTS: u32 = 3;
 
 impl StoreReader {
@@ -52,7 +52,7 @@ impl StoreReader {
         }
     }
 
-    /// The device's state and the time of its last message; `None` for an unknown device.
+    /// Reads the device's state and the time of its last message; `None` for an unknown device.
     pub(crate) async fn device(
         &self,
         device: &DeviceId,
@@ -61,7 +61,7 @@ impl StoreReader {
         Ok(snapshot.state.map(|state| (state, snapshot.last_message)))
     }
 
-    /// The same with the payload of the latest reading.
+    /// Reads the same, and the payload of the latest reading.
     ///
     /// State and payload are read separately. They belong together only if the state is the same before and after the
     /// payload was read. For a device that changes too fast, the newest of both is returned.

@@ -1,4 +1,4 @@
-//! What the tests of several modules need: a configuration, readings, and the commit that ingest would make.
+//! Setup that the tests of several modules share: a configuration, readings, and the commit that ingest would make.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::config::Config;
 
 const DAY_MS: i64 = 86_400_000;
 
-/// A Redis that keeps its data when it is restarted.
+/// Starts a Redis that keeps its data when it is restarted.
 pub(crate) async fn start_redis() -> OwnRedis {
     OwnRedis::start(&["--appendfsync", "always"]).await
 }
@@ -36,19 +36,19 @@ pub(crate) fn redis_cli(redis: &OwnRedis, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&called.stdout).trim().to_owned()
 }
 
-/// The settings of a gateway on the Redis at this address, with these further flags.
+/// Builds the settings of a gateway on the Redis at this address, with these further flags.
 pub(crate) fn config(redis: &str, flags: &[&str]) -> Config {
     let url = format!("redis://{redis}");
     let fixed = ["gateway", "--allow-anonymous", "--redis-url", &url];
     Config::try_from_args(fixed.iter().chain(flags)).expect("flags")
 }
 
-/// The store of this configuration.
+/// Opens the store of this configuration.
 pub(crate) fn store(config: &Config) -> Store {
     Store::new(config.redis.clone(), Arc::new(SystemClock::default()))
 }
 
-/// A reading with the levels 250, 500 and 1000, without a device time.
+/// Builds a reading with the levels 250, 500 and 1000, without a device time.
 pub(crate) fn reading(device: &str, value: i32) -> Reading {
     Reading {
         device: device.parse().expect("a serial"),
@@ -58,8 +58,8 @@ pub(crate) fn reading(device: &str, value: i32) -> Reading {
     }
 }
 
-/// The state of a device at this position, after this reading was committed at `at`, without alarms. Its silence limit is
-/// three minutes.
+/// Builds the state of a device at this position, after this reading was committed at `at`, without alarms. Its silence
+/// limit is three minutes.
 pub(crate) fn state(reading: Reading, position: Position, at: Time) -> DeviceState {
     let mut state = DeviceState {
         position,

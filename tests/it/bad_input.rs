@@ -1,4 +1,4 @@
-//! Payloads that can be no reading are counted and kept with the reason. They change no device.
+//! Payloads that can be no reading are counted and stored with the reason. They change no device.
 
 use std::collections::HashMap;
 
@@ -23,7 +23,7 @@ async fn dead_letters(stack: &Stack) -> Result<Vec<Letter>> {
     Ok(entries.into_iter().map(|(_, letter)| letter).collect())
 }
 
-/// Payloads that can never be a reading: what is wrong, the bytes, and the reason in the dead letter.
+/// Payloads that can never be a reading: the defect, the bytes, and the reason in the dead letter.
 fn unusable() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let serial = |serial: Value| json!({"OTSM-2 Serial Number": serial}).to_string();
     let mut not_utf8 = serial(json!("OTSM-0666")).into_bytes();
@@ -102,11 +102,11 @@ async fn a_payload_that_can_be_no_reading_becomes_a_dead_letter_and_creates_no_d
         let field = |name: &str| letter.get(name).cloned().unwrap_or_default();
         assert_eq!(String::from_utf8_lossy(&field("reason")), *reason, "{what}");
         assert_eq!(String::from_utf8_lossy(&field("topic")), TOPIC, "{what}");
-        assert!(!field("detail").is_empty(), "{what}: it says what is wrong");
-        let kept = field("payload");
+        assert!(!field("detail").is_empty(), "{what}: the detail is empty");
+        let stored = field("payload");
         assert!(
-            !kept.is_empty() && payload.starts_with(&kept),
-            "{what}: the raw bytes are kept"
+            !stored.is_empty() && payload.starts_with(&stored),
+            "{what}: the raw bytes are missing"
         );
         assert_eq!(field("size"), payload.len().to_string().into_bytes());
         *counts.entry(reason).or_default() += 1;
@@ -263,10 +263,10 @@ async fn a_stored_state_that_cannot_be_read_is_replaced_by_the_next_reading() ->
         .await?;
     assert_eq!(event["snapshot"], true, "{event}");
     assert_eq!(event["data"]["sensor_reading"], 310);
-    let kept: u64 = redis::cmd("XLEN")
+    let stored: u64 = redis::cmd("XLEN")
         .arg(keys.quarantine())
         .query_async(&mut redis)
         .await?;
-    assert_eq!(kept, 1, "the lost state is kept for inspection");
+    assert_eq!(stored, 1, "the lost state is stored for inspection");
     stack.pass()
 }

@@ -23,7 +23,7 @@ fn run(program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Result<
         .with_context(|| format!("running {program}"))
 }
 
-/// Expects exit code 2 and one line on stderr that names what is wrong.
+/// Expects exit code 2 and one line on stderr that names the error.
 #[track_caller]
 fn check_refused(program: &str, arguments: &[&str], named: &str) -> Result<()> {
     let output = run(program, arguments, &[])?;
@@ -116,9 +116,9 @@ fn a_password_is_never_printed() -> Result<()> {
 async fn a_password_is_not_in_the_log_of_a_running_service() -> Result<()> {
     let secret = "hunter2secret";
     // Nothing listens there: failures are logged too.
-    let nobody = Port::reserve()?;
-    let collector = format!("http://user:{secret}@127.0.0.1:{}", nobody.number());
-    let metrics = format!("https://user:{secret}@127.0.0.1:{}", nobody.number());
+    let unused_port = Port::reserve()?;
+    let collector = format!("http://user:{secret}@127.0.0.1:{}", unused_port.number());
+    let metrics = format!("https://user:{secret}@127.0.0.1:{}", unused_port.number());
     let mut stack = Plan::default()
         .ingest_flags("--mqtt-username=user")
         .variable("MQTT_PASSWORD", secret)
@@ -149,7 +149,7 @@ async fn a_password_is_not_in_the_log_of_a_running_service() -> Result<()> {
         ensure!(leak.is_none(), "{leak:?}");
     }
     let output = stack.gateways[0].process.output();
-    let shown = format!("http://***@127.0.0.1:{}", nobody.number());
+    let shown = format!("http://***@127.0.0.1:{}", unused_port.number());
     ensure!(output.contains(&shown), "the settings are not logged");
     Ok(())
 }

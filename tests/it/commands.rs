@@ -145,7 +145,7 @@ async fn check_config_and_the_start_print_the_same_problems() -> Result<()> {
     has(&problems, "`check-config` must come before all settings")
 }
 
-/// The flags with the addresses of the stack.
+/// Returns the flags with the addresses of the stack.
 fn connections(stack: &Stack) -> [String; 2] {
     [
         format!("--mqtt-broker=mqtt://127.0.0.1:{}", stack.broker.port()),

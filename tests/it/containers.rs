@@ -19,7 +19,7 @@ use tests::http;
 use tests::manifests::{find, objects, pod_template, run};
 use tests::report;
 
-/// Podman, or nothing after a line in the report with the reason.
+/// Returns podman. If it cannot be used, adds the reason to the report and returns `None`.
 fn podman() -> Result<Option<Podman>> {
     match Podman::try_start()? {
         Ok(podman) => Ok(Some(podman)),
@@ -227,7 +227,7 @@ impl Replicas {
             .map(|(pod, _)| format!("{pod}-{}", self.container))
     }
 
-    /// The ports of this machine that lead to a port of each pod.
+    /// Returns the ports of this machine that are forwarded to a port of each pod.
     fn ports(&self, container_port: u16) -> Vec<u16> {
         let published = self.pods.iter().flat_map(|(_, published)| published);
         published

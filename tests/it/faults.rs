@@ -1,6 +1,6 @@
-//! Every fault at random moments under load: nothing is lost, doubled, invented or out of order.
+//! Every fault at random times under load: nothing is lost, doubled, invented or out of order.
 //!
-//! `FAULT_SEED` determines the moments. `tests/run --soak` runs the tests with many seeds.
+//! `FAULT_SEED` determines the times. `tests/run --soak` runs the tests with many seeds.
 
 mod load;
 
@@ -8,7 +8,7 @@ mod kill;
 
 mod broker;
 
-mod away;
+mod outages;
 
 mod redis;
 

@@ -31,7 +31,7 @@ async fn a_full_gateway_answers_probes_and_refuses_everything_else() -> Result<(
     }
     let handshake = "/socket.io/?EIO=4&transport=polling";
     gateway.get(handshake).await?.expect(503)?;
-    // A poll of an open connection is no handshake.
+    // A poll of an open connection is not a handshake.
     let poll = format!("{handshake}&sid=AAAAAAAAAAAAAAAA");
     gateway.get(&poll).await?.expect(503)?;
     // Without the CORS header a browser would not show the error.
@@ -58,7 +58,7 @@ async fn a_full_gateway_answers_probes_and_refuses_everything_else() -> Result<(
     stack.pass()
 }
 
-/// A connection that was answered and stays open.
+/// Opens a connection that was answered and stays open.
 async fn open_connection(port: u16) -> Result<Connection> {
     let mut connection = Connection::open(port).await?;
     let answer = connection.send("GET", "/api/devices", &[], b"").await?;

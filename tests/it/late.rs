@@ -1,4 +1,4 @@
-//! What is late or fails is traced whatever the sampled share, and counts in the latency.
+//! Late and failed messages are traced even if no trace is sampled, and late events are in the latency metrics.
 
 use std::time::{Duration, Instant};
 
@@ -9,18 +9,20 @@ use tests::http::Connection;
 use tests::stack::{Plan, Stack};
 
 const SERIAL: &str = "OTSM-0001";
-const EMIT: &str = "process st:{partition}:live:{device}";
-/// More than the limit of a slow message.
+/// Name of the span in which a gateway processes an event.
+const EVENT_SPAN: &str = "process st:{partition}:live:{device}";
+/// Longer than the limit above which a message is traced as slow.
 const SLOW: Duration = Duration::from_millis(1_300);
 
+/// Starts a stack that exports to the collector and samples no trace.
 async fn start(collector: &Collector) -> Result<Stack> {
     let flags = collector.flags("0");
     let plan = Plan::default().gateway_flags(&flags).ingest_flags(&flags);
     plan.variable("OTEL_BSP_SCHEDULE_DELAY", "50").start().await
 }
 
-async fn committed(stack: &Stack, messages: f64) -> Result<()> {
-    eventually("it is committed", async || {
+async fn wait_until_committed(stack: &Stack, messages: f64) -> Result<()> {
+    eventually("the messages are committed", async || {
         let metric = "ingest_messages_committed_total";
         let committed = stack.ingests[0].metric(metric).await?;
         ensure!(committed >= messages, "{committed}");
@@ -30,21 +32,22 @@ async fn committed(stack: &Stack, messages: f64) -> Result<()> {
 }
 
 async fn wait_until_late(began: Instant) -> Result<()> {
-    eventually("it is late", async || {
+    eventually("the message is late", async || {
         ensure!(began.elapsed() > SLOW, "{:?}", began.elapsed());
         Ok(())
     })
     .await
 }
 
-async fn exported(
+/// Waits until a span is exported for which `matches` is true, and returns it.
+async fn wait_for_span(
     collector: &Collector,
     what: &str,
-    is_it: impl Fn(&Span) -> bool,
+    matches: impl Fn(&Span) -> bool,
 ) -> Result<Span> {
     eventually(what, async || {
         let spans = collector.spans();
-        let found = spans.iter().find(|span| is_it(span)).cloned();
+        let found = spans.iter().find(|span| matches(span)).cloned();
         let names: Vec<_> = spans.iter().map(|span| &span.name).collect();
         found.with_context(|| format!("only {names:?}"))
     })
@@ -72,18 +75,18 @@ async fn a_failed_commit_and_the_message_that_waited_for_it_are_traced() -> Resu
     .await?;
     wait_until_late(began).await?;
     stack.redis_proxy.heal();
-    exported(&collector, "the failed commit", |span| {
+    wait_for_span(&collector, "the failed commit", |span| {
         span.name == "EVALSHA" && attribute(span, "error.type") == "not_committed"
     })
     .await?;
-    let message = exported(&collector, "the slow message", |span| {
+    let message = wait_for_span(&collector, "the slow message", |span| {
         let took = span.end_time_unix_nano - span.start_time_unix_nano;
         span.name == "process SubTronics/data" && Duration::from_nanos(took) > SLOW / 2
     })
     .await?;
-    // The gateway had lost Redis too. The event that it missed and read later is in the trace of the message.
-    let emit = exported(&collector, "its way to the client", |span| {
-        span.name == EMIT && span.trace_id == message.trace_id
+    // The gateway had lost Redis too, and read the missed event later. Its span is in the trace of the message.
+    let emit = wait_for_span(&collector, "the span of the missed event", |span| {
+        span.name == EVENT_SPAN && span.trace_id == message.trace_id
     })
     .await?;
     ensure!(emit.parent_span_id == message.span_id, "{emit:?}");
@@ -102,10 +105,10 @@ async fn an_event_that_reaches_a_gateway_late_is_traced_and_counted_as_late() ->
         .await?;
     stack.gateways[0].process.pause()?;
     stack.device(SERIAL).send(2).await?;
-    committed(&stack, 2.0).await?;
+    wait_until_committed(&stack, 2.0).await?;
     wait_until_late(Instant::now()).await?;
     stack.gateways[0].process.resume()?;
-    exported(&collector, "the late event", |span| span.name == EMIT).await?;
+    wait_for_span(&collector, "the late event", |span| span.name == EVENT_SPAN).await?;
     let gateway = &stack.gateways[0];
     let all = gateway
         .metric("gateway_event_latency_seconds_count")
@@ -129,24 +132,24 @@ async fn a_missed_event_that_is_read_later_is_counted_as_late() -> Result<()> {
     browser
         .wait_for("the first", |seen| seen.is_of("device:data", SERIAL))
         .await?;
-    // The subscription loses its connection while the gateway is stopped, and the event is committed before it continues.
+    // While the gateway is paused, its subscription loses the connection and the event is committed.
     stack.gateways[0].process.pause()?;
     let mut redis = stack.redis_connection().await?;
     let mut kill = redis::cmd("CLIENT");
     kill.arg("KILL").arg("TYPE").arg("pubsub");
     kill.exec_async(&mut redis).await?;
     stack.device(SERIAL).send(2).await?;
-    committed(&stack, 2.0).await?;
+    wait_until_committed(&stack, 2.0).await?;
     stack.gateways[0].process.resume()?;
     browser
         .wait_for("the second", |seen| {
             seen.is_of("device:data", SERIAL) && seen.body["data"]["sensor_reading"] == 2
         })
         .await?;
-    let counted = stack.gateways[0]
+    let events = stack.gateways[0]
         .metric("gateway_event_latency_seconds_count")
         .await?;
-    ensure!(counted > 1.5, "{counted}");
+    ensure!(events > 1.5, "{events}");
     stack.pass()
 }
 
@@ -159,22 +162,25 @@ async fn a_full_redis_hides_no_alarm_from_the_metrics() -> Result<()> {
     stack.device(SERIAL).send(1_200).await?;
     stack.shows(SERIAL, 1_200).await?;
     let mut redis = stack.redis_connection().await?;
-    let mut full = redis::cmd("CONFIG");
-    full.arg("SET").arg("maxmemory").arg("1");
-    full.exec_async(&mut redis).await?;
+    let mut set_limit = redis::cmd("CONFIG");
+    set_limit.arg("SET").arg("maxmemory").arg("1");
+    set_limit.exec_async(&mut redis).await?;
     let began = Instant::now();
     let gateway = &stack.gateways[0];
-    eventually("a sample is made by a Redis that is full", async || {
-        let age = gateway.metric(AGE).await?;
-        let since = began.elapsed().as_secs_f64();
-        ensure!(age + 0.5 < since, "{age} s old, full for {since} s");
-        ensure!(gateway.metric(ALARM).await? > 0.0, "no alarm");
-        Ok(())
-    })
+    eventually(
+        "the gateway takes a sample although Redis is full",
+        async || {
+            let age = gateway.metric(AGE).await?;
+            let full_for = began.elapsed().as_secs_f64();
+            ensure!(age + 0.5 < full_for, "{age} s old, full for {full_for} s");
+            ensure!(gateway.metric(ALARM).await? > 0.0, "no alarm");
+            Ok(())
+        },
+    )
     .await?;
-    let mut free = redis::cmd("CONFIG");
-    free.arg("SET").arg("maxmemory").arg("0");
-    free.exec_async(&mut redis).await?;
+    let mut remove_limit = redis::cmd("CONFIG");
+    remove_limit.arg("SET").arg("maxmemory").arg("0");
+    remove_limit.exec_async(&mut redis).await?;
     stack.device(SERIAL).send(1_201).await?;
     stack.shows(SERIAL, 1_201).await?;
     stack.pass()
@@ -187,22 +193,22 @@ async fn a_request_whose_client_disconnected_is_traced_and_counted() -> Result<(
     let gateway = &stack.gateways[0];
     stack.redis_proxy.delay(SLOW);
     let mut client = Connection::open(gateway.port()).await?;
-    let asked = client.send("GET", "/api/devices", &[], b"");
-    let answer = tokio::time::timeout(SLOW, asked).await;
+    let request = client.send("GET", "/api/devices", &[], b"");
+    let answer = tokio::time::timeout(SLOW, request).await;
     ensure!(answer.is_err(), "{answer:?}");
     drop(client);
-    let span = exported(&collector, "the request", |span| {
+    let span = wait_for_span(&collector, "the request", |span| {
         span.name == "GET /api/devices"
     })
     .await?;
     ensure!(attribute(&span, "error.type") == "given_up", "{span:?}");
-    let counted = r#"http_route="/api/devices""#;
+    let route = r#"http_route="/api/devices""#;
     let metrics = gateway.get("/metrics").await?;
     let metrics = String::from_utf8(metrics.body.to_vec())?;
-    let counted = metrics.lines().find(|line| {
-        line.starts_with("http_server_request_duration_seconds_count") && line.contains(counted)
+    let series = metrics.lines().find(|line| {
+        line.starts_with("http_server_request_duration_seconds_count") && line.contains(route)
     });
-    let counted = counted.context(metrics.clone())?;
-    ensure!(counted.contains(r#"error_type="given_up""#), "{counted}");
+    let series = series.context(metrics.clone())?;
+    ensure!(series.contains(r#"error_type="given_up""#), "{series}");
     stack.pass()
 }

@@ -1,4 +1,4 @@
-//! What the services log: one line per alarm change with its trace, none per reading, no payload, and never a flood.
+//! The log of the services: one line per alarm change with its trace, none per reading, no payload, and never a flood.
 
 use std::collections::BTreeSet;
 use std::process::Stdio;
@@ -21,7 +21,7 @@ const NOISY: &str = "OTSM-0002";
 /// Part of every payload. It must not be in any log.
 const MARKER: &str = "canary-of-the-payload";
 
-/// All lines that a service has logged. Each must be JSON.
+/// Parses all lines that a service has logged. Each must be JSON.
 fn lines(process: &ServerProcess) -> Result<Vec<Value>> {
     let output = process.output();
     let lines = output.lines().filter(|line| !line.is_empty());

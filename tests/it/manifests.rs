@@ -1,4 +1,4 @@
-//! Checks of what is deployed, without running it: manifests, images, compose and hosting files.
+//! Checks of the deployment files without running them: manifests, images, compose and hosting files.
 
 use std::fs;
 
@@ -58,7 +58,7 @@ fn every_rendered_object_passes_the_schemas_of_kubernetes() -> Result<()> {
     Ok(())
 }
 
-/// What violates the Pod Security Standard `restricted` in a template, and our own rules.
+/// Lists the violations of the Pod Security Standard `restricted`, and of our own rules, in a template.
 fn security_problems(template: &Value) -> Vec<String> {
     let mut problems = Vec::new();
     let spec = &template["spec"];

@@ -24,7 +24,7 @@ struct Scrape {
 }
 
 impl Scrape {
-    /// The value of a series, spelled as it is served; 0 for none.
+    /// Returns the value of a series, spelled as it is served; 0 for none.
     fn value(&self, series: &str) -> f64 {
         self.values.get(series).copied().unwrap_or(0.0)
     }
@@ -171,19 +171,22 @@ async fn unacknowledged_messages_are_counted_while_redis_is_away() -> Result<()>
     let stack = with_an_alarm().await?;
     stack.redis_proxy.cut();
     stack.device(SERIAL).send(1_201).await?;
-    eventually("the window fills and Redis counts as down", async || {
-        let scraped = scrape(&stack.ingests[0]).await?;
-        ensure!(
-            scraped.value("ingest_messages_unacknowledged") == 1.0,
-            "window"
-        );
-        ensure!(scraped.value("ingest_redis_link_up") == 0.0, "link");
-        ensure!(
-            scraped.value("ingest_commit_failures_total") >= 1.0,
-            "failures"
-        );
-        Ok(())
-    })
+    eventually(
+        "the window fills and the metrics show Redis as down",
+        async || {
+            let scraped = scrape(&stack.ingests[0]).await?;
+            ensure!(
+                scraped.value("ingest_messages_unacknowledged") == 1.0,
+                "window"
+            );
+            ensure!(scraped.value("ingest_redis_link_up") == 0.0, "link");
+            ensure!(
+                scraped.value("ingest_commit_failures_total") >= 1.0,
+                "failures"
+            );
+            Ok(())
+        },
+    )
     .await?;
     eventually(
         "the gateway reports it, and the age of its data",
@@ -200,7 +203,7 @@ async fn unacknowledged_messages_are_counted_while_redis_is_away() -> Result<()>
     )
     .await?;
     stack.redis_proxy.heal();
-    eventually("everything counts as up again", async || {
+    eventually("the metrics show everything as up again", async || {
         let scraped = scrape(&stack.ingests[0]).await?;
         ensure!(
             scraped.value("ingest_messages_unacknowledged") == 0.0,
@@ -319,9 +322,9 @@ async fn packets_that_waited_for_a_client_that_disconnected_are_counted() -> Res
         ensure!(answer.status == 200, "{answer:?}");
         Ok(String::from_utf8(answer.body.to_vec())?)
     };
-    let opened = send("GET", path, "").await?;
-    let opened: Value = serde_json::from_str(opened.trim_start_matches('0'))?;
-    let path = format!("{path}&sid={}", opened["sid"].as_str().context("a sid")?);
+    let handshake = send("GET", path, "").await?;
+    let handshake: Value = serde_json::from_str(handshake.trim_start_matches('0'))?;
+    let path = format!("{path}&sid={}", handshake["sid"].as_str().context("a sid")?);
     send("POST", &path, "40").await?;
     // A ping may come first.
     while !send("GET", &path, "").await?.contains("40{") {}
@@ -353,8 +356,8 @@ async fn packets_that_waited_for_a_client_that_disconnected_are_counted() -> Res
     eventually("the packets that waited are counted", async || {
         let scraped = scrape(gateway).await?;
         let dropped = scraped.value("gateway_packets_dropped_total");
-        let gone = scraped.value(r#"gateway_connections{transport="polling"}"#) == 0.0;
-        ensure!(gone && dropped >= f64::from(BUFFER), "{scraped:?}");
+        let is_gone = scraped.value(r#"gateway_connections{transport="polling"}"#) == 0.0;
+        ensure!(is_gone && dropped >= f64::from(BUFFER), "{scraped:?}");
         Ok(())
     })
     .await

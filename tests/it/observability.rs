@@ -1,4 +1,4 @@
-//! What is shipped in `deploy/observability`: checked by promtool, run in a Prometheus, compared with METRICS.md.
+//! Tests of the files in `deploy/observability`: checked by promtool, run in a Prometheus, compared with METRICS.md.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -137,7 +137,7 @@ fn check_names(expression: &str, metrics: &BTreeMap<String, BTreeSet<String>>) -
     Ok(())
 }
 
-/// The expressions of the rules.
+/// Returns the expressions of the rules.
 fn rule_expressions() -> Result<Vec<String>> {
     let rules = text("alerts.yaml")?;
     let expressions = rules.split("        expr: ").skip(1).filter_map(|rest| {
@@ -160,7 +160,7 @@ fn rule_expressions() -> Result<Vec<String>> {
 }
 
 fn dashboard() -> Result<Value> {
-    serde_json::from_str(&text("dashboard.json")?).context("the dashboard is no JSON")
+    serde_json::from_str(&text("dashboard.json")?).context("the dashboard is not JSON")
 }
 
 fn dashboard_expressions() -> Result<Vec<String>> {

@@ -75,7 +75,7 @@ async fn with_every_ingest_dead_every_device_is_shown_as_offline() -> Result<()>
         .await?;
     assert!(is_offline(&last.body["data"]), "{last:?}");
 
-    // No alarm was published: only what is shown differs.
+    // No alarm was published: only the freshness in answers differs.
     let alerts = stack.alerts(SERIAL).await?;
     assert!(alerts.is_empty(), "{alerts:?}");
 
@@ -123,7 +123,7 @@ async fn every_client_receives_the_status_when_ingest_dies_and_when_it_is_back()
         "{degraded:?}"
     );
     assert!(degraded.body["timestamp"].is_string(), "{degraded:?}");
-    // A client that connects meanwhile receives the status too.
+    // A client that connects now receives the status too.
     let late = stack.browser().await?;
     late.wait_for("the status", |seen| {
         seen.is_event("system:status") && seen.body["status"] == "degraded"
@@ -175,7 +175,7 @@ async fn without_redis_the_status_says_so_and_no_request_gets_an_empty_success()
         assert!(body["error"].is_string(), "{path}: {body}");
         assert_eq!(body["error"], body["error_message"], "{path}");
     }
-    // A subscription meanwhile is answered when Redis is reachable again.
+    // A subscription made now is answered when Redis is reachable again.
     browser.emit("subscribe:device", SERIAL.into()).await?;
     stack.redis_proxy.heal();
     let event = browser.event_after(0, "device:data", SERIAL).await?;

@@ -69,7 +69,7 @@ impl Proxy {
     }
 }
 
-/// The different values that a browser received, in order.
+/// Returns the different values that a browser received, in order.
 fn values(browser: &Browser) -> Vec<Value> {
     let mut values = Vec::new();
     for event in browser.events("device:data", DEVICE) {
@@ -107,7 +107,7 @@ async fn every_browser_receives(
     Ok(())
 }
 
-/// How often the browser saw this Socket.IO event or this step of its connection.
+/// Returns how often the browser saw this Socket.IO event or this step of its connection.
 fn count(browser: &Browser, what: &str) -> usize {
     browser
         .seen()
@@ -174,8 +174,8 @@ async fn every_transport_works_through_haproxy_while_gateways_drain() -> Result<
         let first = 20 + 20 * i32::try_from(index)?;
         eventually("new connections go to the other gateway", async || {
             for last_octet in 1..=16 {
-                let opened = exchange(proxy.port(), last_octet, "GET", HANDSHAKE, "").await?;
-                ensure!(opened.starts_with("HTTP/1.1 200"), "{opened}");
+                let handshake = exchange(proxy.port(), last_octet, "GET", HANDSHAKE, "").await?;
+                ensure!(handshake.starts_with("HTTP/1.1 200"), "{handshake}");
             }
             Ok(())
         })
@@ -251,12 +251,12 @@ async fn a_draining_gateway_closes_every_client_and_exits() -> Result<()> {
     stack.pass()
 }
 
-/// Whether the proxy forwards connections from any loopback address to this gateway. The sign is that the gateway knows a
-/// session that was opened through the proxy.
+/// Returns whether the proxy forwards connections from any loopback address to this gateway. The sign is that the gateway
+/// knows a session that was handshake through the proxy.
 async fn is_in_rotation(proxy: &Proxy, stack: &Stack, gateway: usize) -> Result<bool> {
     for last_octet in 1..=32 {
-        let opened = exchange(proxy.port(), last_octet, "GET", HANDSHAKE, "").await?;
-        let sid = sid(&opened)?;
+        let handshake = exchange(proxy.port(), last_octet, "GET", HANDSHAKE, "").await?;
+        let sid = sid(&handshake)?;
         let path = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
         let answer = http::send(stack.gateways[gateway].port(), "POST", &path, &[], b"40").await?;
         if answer.status == 200 {
@@ -301,24 +301,27 @@ async fn polling_stays_with_its_gateway_by_cookie_and_by_address() -> Result<()>
     let proxy = Proxy::start(&stack).await?;
     let mut reached_other_gateway = 0;
     for last_octet in 1..=16 {
-        let opened = exchange(proxy.port(), last_octet, "GET", HANDSHAKE, "").await?;
-        let path = format!("/socket.io/?EIO=4&transport=polling&sid={}", sid(&opened)?);
-        let cookie = opened
+        let handshake = exchange(proxy.port(), last_octet, "GET", HANDSHAKE, "").await?;
+        let path = format!(
+            "/socket.io/?EIO=4&transport=polling&sid={}",
+            sid(&handshake)?
+        );
+        let cookie = handshake
             .lines()
             .find_map(|line| line.strip_prefix("set-cookie: "));
         let cookie = cookie
             .and_then(|cookie| cookie.split(';').next())
             .context("no cookie")?;
         ensure!(
-            opened.contains("HttpOnly")
-                && opened.contains("Secure")
-                && opened.contains("SameSite=None"),
-            "{opened}"
+            handshake.contains("HttpOnly")
+                && handshake.contains("Secure")
+                && handshake.contains("SameSite=None"),
+            "{handshake}"
         );
-        // Without a cookie the client's address decides: the same address leads to the same gateway.
+        // Without a cookie the client's address decides: the same address reaches the same gateway.
         let again = exchange(proxy.port(), last_octet, "POST", &path, "").await?;
         ensure!(again.starts_with("HTTP/1.1 200"), "{again}");
-        // With the cookie every address leads to that gateway. Without it some addresses lead to the other one.
+        // With the cookie every address reaches that gateway. Without it some addresses reach the other one.
         let other_octet = if last_octet == 16 { 1 } else { last_octet + 1 };
         let with_cookie = exchange(proxy.port(), other_octet, "POST", &path, cookie).await?;
         ensure!(with_cookie.starts_with("HTTP/1.1 200"), "{with_cookie}");
@@ -327,7 +330,7 @@ async fn polling_stays_with_its_gateway_by_cookie_and_by_address() -> Result<()>
     }
     ensure!(
         reached_other_gateway > 0,
-        "all addresses lead to one gateway: the cookie was not needed"
+        "all addresses reach one gateway: the cookie was not needed"
     );
     stack.pass()
 }

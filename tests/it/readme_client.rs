@@ -1,4 +1,4 @@
-//! The client in `gateway/README.md` does what the text around it says.
+//! The client in `gateway/README.md` behaves as the text around it describes.
 
 use std::process::Stdio;
 
@@ -29,7 +29,7 @@ fn the_readme_has_the_tested_client() -> Result<()> {
 struct Shown(Lines<BufReader<ChildStdout>>);
 
 impl Shown {
-    /// `seq name` of the next event.
+    /// Waits for the next event and returns its `seq name`.
     async fn next(&mut self) -> Result<String> {
         let line = timeout(LATE, self.0.next_line()).await;
         let line = line.context("an event in time")??;
@@ -67,7 +67,7 @@ async fn it_shows_every_event_once_in_order_across_lost_connections() -> Result<
         let (raised, cleared) = (2 * round + 2, 2 * round + 3);
         device.send(300).await?;
         device.send(1).await?;
-        // At another moment each time: while the events are on their way, between them, or after them.
+        // At another time in each round: while the events are on their way, between them, or after them.
         let lost_after = round;
         for (number, expected) in [
             format!("{raised} device:data"),

@@ -1,4 +1,4 @@
-//! A client that reconnects receives exactly what it missed, or an answer that this is impossible.
+//! A client that reconnects receives exactly the events it missed, or an answer that this is impossible.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -222,7 +222,7 @@ async fn a_killed_ingest_loses_nothing_that_the_broker_acknowledged() -> Result<
     stack.ingests[0].process.restart()?;
     stack.shows(SERIAL, 40).await?;
     let path = format!("/api/devices/{SERIAL}/history?limit=1000");
-    // What was delivered twice is stored once.
+    // Messages delivered twice are stored once.
     let history = stack.get(&path).await?.expect(200)?;
     assert_eq!(history["count"], 40, "{history}");
     browser
@@ -240,7 +240,7 @@ async fn a_killed_ingest_loses_nothing_that_the_broker_acknowledged() -> Result<
     stack.pass()
 }
 
-/// The positions of this event the browser saw live or replayed, in the order of arrival.
+/// Returns the positions of this event the browser saw live or replayed, in the order of arrival.
 fn positions(browser: &Browser, name: &str) -> Result<Vec<u64>> {
     browser
         .seen()

@@ -1,6 +1,7 @@
 //! One test per known defect of the system that this one replaces. Each shows that this system does not have the defect.
 //!
-//! These tests send MQTT messages and check what clients receive. Defects of the parser alone are tested beside the parser.
+//! These tests send MQTT messages and check the events that clients receive. Defects of the parser alone are tested beside
+//! the parser.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use tests::stack::{Plan, Stack};
 
 const SERIAL: &str = "OTSM-0001";
 
-/// The types of the alarms that are not cleared, sorted.
+/// Returns the types of the alarms that are not cleared, sorted.
 fn open_alarm_types(alerts: &[Value]) -> Vec<&str> {
     let mut types: Vec<&str> = alerts
         .iter()
@@ -313,7 +314,7 @@ async fn defect_11_device_time_and_server_time_are_both_stored() -> Result<()> {
     stack.pass()
 }
 
-// Defect 12, a silent device stayed normal for ever, is tested in `offline`.
+// Defect 12, a silent device stayed normal forever, is tested in `offline`.
 
 #[tokio::test]
 async fn defect_13_each_level_is_compared_alone_whatever_the_order_of_the_levels() -> Result<()> {

@@ -66,7 +66,7 @@ async fn every_client_receives_each_position_once_and_in_order() -> Result<()> {
     stack.pass()
 }
 
-/// All positions of a device that a client received. Fails if one is missing, repeated or out of order.
+/// Returns all positions of a device that a client received. Fails if one is missing, repeated or out of order.
 fn in_order(browser: &Browser, serial: &str) -> Result<Vec<(u64, String)>> {
     let mut received: Vec<(u64, String)> = Vec::new();
     for seen in browser.seen() {
@@ -122,10 +122,10 @@ async fn an_acknowledgement_racing_an_escalation_loses_neither() -> Result<()> {
             device.serial()
         );
     }
-    let won = answered.iter().flatten().filter(|levels| levels[0]).count();
+    let first = answered.iter().flatten().filter(|levels| levels[0]).count();
     assert!(
-        won > 0 && won < DEVICES * ROUNDS,
-        "one side won every time: there was no race"
+        first > 0 && first < DEVICES * ROUNDS,
+        "the same writer was first every time: there was no race"
     );
     stack.pass()
 }
@@ -169,7 +169,7 @@ async fn races(stack: &Stack, browser: &Browser, device: &Device, round: usize) 
             let is_first = acknowledged["seq"].as_u64() < escalated["seq"].as_u64();
             ensure!(
                 is_first || !with_seen,
-                "covered a level nobody had seen: {acknowledged}"
+                "covered a level that was not seen: {acknowledged}"
             );
             levels[if is_first { step } else { step + 1 }] = true;
         }
@@ -181,7 +181,7 @@ async fn races(stack: &Stack, browser: &Browser, device: &Device, round: usize) 
     Ok(levels)
 }
 
-/// The same from the changes that a client received.
+/// Returns the same from the changes that a client received.
 fn received_levels(browser: &Browser, serial: &str) -> Result<Vec<Levels>> {
     let mut rounds: Vec<Levels> = Vec::new();
     let mut level = 0;
@@ -204,7 +204,7 @@ fn received_levels(browser: &Browser, serial: &str) -> Result<Vec<Levels>> {
     Ok(rounds)
 }
 
-/// The next position in which the alarm changed like this.
+/// Waits for the next position with this change of the alarm.
 async fn changed(browser: &Browser, from: usize, serial: &str, change: &str) -> Result<Value> {
     let seen = browser
         .wait_after(from, &format!("{change} of {serial}"), |seen| {

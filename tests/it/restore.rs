@@ -50,10 +50,10 @@ async fn a_restored_backup_opens_a_new_epoch_and_accepts_readings() -> Result<()
     stack.redis.process.kill().await?;
     // Redis would prefer existing data to the backup: the restore is refused and keeps the data.
     let refused = as_written(&stack, RESTORE).err();
-    let message = format!("{:?}", refused.context("it restores over what is there")?);
+    let message = format!("{:?}", refused.context("it overwrites existing data")?);
     ensure!(message.contains("move it away"), "{message}");
     fs::remove_dir_all(stack.folder().join("appendonlydir")).context("losing the data")?;
-    // A file that is no backup is refused too, and leaves nothing behind.
+    // A file that is not a backup is refused too, and leaves nothing behind.
     fs::copy(
         stack.folder().join("backup.rdb"),
         stack.folder().join("kept.rdb"),

@@ -21,7 +21,7 @@ async fn retire(stack: &Stack, body: &str) -> Result<Response> {
     http::send(port, "DELETE", &path, &headers, body.as_bytes()).await
 }
 
-/// The lines of the alarm log in Redis about retirements: who, when, and the alarm.
+/// Reads the lines of the alarm log in Redis about retirements: who, when, and the alarm.
 async fn retired_lines(stack: &Stack) -> Result<Vec<(String, i64, Option<String>)>> {
     type Entries = Vec<(String, std::collections::HashMap<String, String>)>;
     let mut redis = stack.redis_connection().await?;
@@ -75,7 +75,10 @@ async fn a_device_with_a_latched_alarm_is_retired_while_a_browser_watches() -> R
     assert_eq!(closed["change"], "retired");
     assert_eq!(closed["state"], "cleared");
     assert!(closed["cleared_at"].is_string(), "{closed}");
-    assert!(closed.get("acknowledged_by").is_none(), "nobody did");
+    assert!(
+        closed.get("acknowledged_by").is_none(),
+        "it was not acknowledged"
+    );
     let last_seq = event["seq"].as_u64().context("a seq")?;
     let data = browser.event_after(from, "device:data", SERIAL).await?;
     assert_eq!(data["stale"], true, "{data}");
@@ -170,7 +173,7 @@ async fn a_device_that_is_retired_while_it_sends_is_deleted_or_new_and_complete(
         })
         .await?;
     // The gateway may learn of a retirement from Redis before its event arrives. Then it sends a snapshot.
-    ledger::positions_follow(&browser, SERIAL)?;
+    ledger::check_positions_of(&browser, SERIAL)?;
     let mut ids = HashSet::new();
     for seen in browser.seen() {
         for alert in seen.body["alerts"].as_array().into_iter().flatten() {

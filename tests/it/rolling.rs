@@ -15,8 +15,7 @@ use tests::report;
 use tests::stack::Plan;
 
 #[tokio::test]
-async fn a_draining_gateway_is_not_ready_and_announces_to_every_client_when_it_closes_it()
--> Result<()> {
+async fn a_draining_gateway_is_not_ready_and_announces_every_close() -> Result<()> {
     let mut stack = Plan::default()
         .gateway_flags("--drain-delay=2s --drain-period=2s")
         .start()
@@ -31,7 +30,7 @@ async fn a_draining_gateway_is_not_ready_and_announces_to_every_client_when_it_c
             .await?;
         browsers.push(browser);
     }
-    let begun = Instant::now();
+    let started = Instant::now();
     stack.gateways[0].process.signal(Signal::TERM)?;
     eventually("the gateway is not ready", async || {
         let answer = stack.gateways[0].get("/readyz").await?;
@@ -49,7 +48,6 @@ async fn a_draining_gateway_is_not_ready_and_announces_to_every_client_when_it_c
         let notice = browser
             .wait_for("the notice", |seen| seen.is_event("server:drain"))
             .await?;
-        // The delay, 100 ms of notice, and a part of the rest of the period.
         let millis = notice.body["reconnectInMs"].as_u64().unwrap_or_default();
         let seen = browser.seen();
         let announced_at = seen.iter().position(|seen| seen.is_event("server:drain"));
@@ -62,11 +60,12 @@ async fn a_draining_gateway_is_not_ready_and_announces_to_every_client_when_it_c
     }
     notices.sort_by_key(|(millis, _)| *millis);
     let times: Vec<u64> = notices.iter().map(|(millis, _)| *millis).collect();
+    // Drain delay + notice of 100 ms + an even share of the rest of the drain period.
     assert_eq!(times, [2100, 2733, 3366]);
     for (millis, browser) in notices {
-        let end = browser.wait_for("its end", closed).await?;
+        let end = browser.wait_for("the close", closed).await?;
         assert_eq!(end.name, "transport close");
-        let elapsed = begun.elapsed();
+        let elapsed = started.elapsed();
         ensure!(
             elapsed >= Duration::from_millis(millis),
             "announced {millis} ms, closed after {elapsed:?}"
@@ -80,8 +79,8 @@ async fn a_draining_gateway_is_not_ready_and_announces_to_every_client_when_it_c
 const CLIENTS: usize = 1000;
 const DRAIN_DELAY: Duration = Duration::from_millis(500);
 const DRAIN_PERIOD: Duration = Duration::from_secs(4);
-/// How long all clients take to return after that on an idle machine.
-const RETURN: Duration = Duration::from_secs(5);
+/// How long all clients may take to return after the drain period, on an idle machine.
+const RETURN_LIMIT: Duration = Duration::from_secs(5);
 const SERIALS: [&str; 4] = ["OTSM-0001", "OTSM-0002", "OTSM-0003", "OTSM-0004"];
 
 #[tokio::test]
@@ -115,14 +114,14 @@ async fn a_rolling_restart_loses_no_alarm_change_and_no_client() -> Result<()> {
     let episodes = Episodes::begin(devices);
     for index in 0..stack.gateways.len() {
         let before = crowd.counts().await?.connections;
-        let begun = Instant::now();
+        let started = Instant::now();
         let status = stack.gateways[index].process.terminate().await?;
         ensure!(status.code() == Some(0), "{status}");
-        crowd.all_answered().await?;
+        crowd.wait_until_answered().await?;
         report::duration(
             &format!("rolling restart, gateway {index}: all clients have returned"),
-            begun.elapsed(),
-            DRAIN_DELAY + DRAIN_PERIOD + RETURN,
+            started.elapsed(),
+            DRAIN_DELAY + DRAIN_PERIOD + RETURN_LIMIT,
         );
         stack.gateways[index].process.restart()?;
         stack.gateways[index].ready().await?;
@@ -134,7 +133,7 @@ async fn a_rolling_restart_loses_no_alarm_change_and_no_client() -> Result<()> {
             "{returned} clients were closed, {} were notified",
             closings.len()
         );
-        are_spread(closings)?;
+        check_spread(closings)?;
     }
     let raised = episodes.end().await?;
     let changes = every_client_received_the_log(&stack, &mut crowd, &raised).await?;
@@ -142,16 +141,16 @@ async fn a_rolling_restart_loses_no_alarm_change_and_no_client() -> Result<()> {
     ensure!(counts.backwards == 0, "{counts:?}");
     ensure!(changes > 0, "no alarm was raised");
     report::line(&format!(
-        "rolling restart: {CLIENTS} clients, {changes} alarm changes, each seen exactly once and in order by everybody \
-         who watched; {} subscriptions not recovered",
+        "rolling restart: {CLIENTS} clients, {changes} alarm changes, each seen exactly once and in order by every client; \
+         {} subscriptions not recovered",
         counts.fresh
     ));
     stack.pass()
 }
 
-/// Checks that the announced closings are spread evenly over the drain period: in no tenth of it more than twice the even
-/// share, and a few for clients that connected just before the drain.
-fn are_spread(closings: Vec<u64>) -> Result<()> {
+/// Checks that the announced closes are spread evenly over the drain period. No tenth of it may have more than twice the even
+/// share, plus ten for clients that connected just before the drain.
+fn check_spread(closings: Vec<u64>) -> Result<()> {
     let bound = closings.len() / 10 * 2 + 10;
     let tenth = u64::try_from(DRAIN_PERIOD.as_millis())? / 10;
     let mut counts = BTreeMap::<u64, usize>::new();

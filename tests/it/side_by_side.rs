@@ -24,7 +24,7 @@ fn other_release() -> Result<PathBuf> {
         .context("UPGRADE_BINARIES is not set: use `tests/run --upgrade REV`")
 }
 
-/// Both ingests read every message, so each decision is contended by both releases.
+/// Starts both releases. Both ingest replicas read every message, so they compete for each decision.
 async fn both_releases() -> Result<Stack> {
     let other = other_release()?;
     Plan::default()
@@ -124,14 +124,14 @@ async fn acknowledge_open(stack: &Stack, gateway: usize) -> Result<()> {
             let headers = [("content-type", "application/json")];
             let body = json!({"acknowledged_by": "Ann"}).to_string();
             let answer = http::send(port, "POST", &path, &headers, body.as_bytes()).await?;
-            // It may have been cleared and forgotten meanwhile.
+            // The alarm may have been cleared and removed since.
             ensure!([200, 404].contains(&answer.status), "{answer:?}");
         }
     }
     Ok(())
 }
 
-/// The alarm changes of a device that a browser received before the reading of 11.
+/// Waits for the reading of 11, and returns the alarm changes of the device that the browser received before.
 async fn changes_before_marker(browser: &Browser, serial: &str) -> Result<Vec<Value>> {
     eventually(&format!("the marker of {serial}"), async || {
         let seen = browser.events("device:data", serial);

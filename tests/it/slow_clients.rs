@@ -1,4 +1,4 @@
-//! Clients that stop reading cost bounded memory, and lose no alarm. Everybody else gets everything.
+//! Clients that stop reading cost bounded memory, and lose no alarm. The other clients get everything.
 
 use std::collections::BTreeMap;
 
@@ -19,28 +19,28 @@ const DEVICES: usize = 20;
 /// One device in five raises an alarm in every eighth round, which the next round clears.
 const WITH_ALARMS: usize = 5;
 const ROUNDS_PER_ALARM: usize = 8;
-/// Makes a `device:data` this much longer, so that the buffers of the stalled clients are full soon.
+/// Number of bytes added to each `device:data`, so that the buffers of the stalled clients are full soon.
 const PADDING: usize = 16_384;
-/// Largest packet with that.
+/// Maximum size of a packet with this padding.
 const PACKET: u64 = 20 * 1024;
 
 const CLIENT_BUFFER: u64 = 16;
 /// Holds a replay of one device, which is up to 64 readings of 17 KiB.
 const OUTBOX_BYTES: u64 = 1536 * 1024;
-/// What the library buffers before it waits for the socket: 128 KiB, grown by doubling.
+/// Maximum size of tungstenite's write buffer: 128 KiB, grown by doubling.
 const WRITE_BUFFER: u64 = 256 * 1024;
-/// By how much everything else may grow meanwhile: the allocator, the history of 400 busy clients.
+/// Maximum growth of everything else during the test: the allocator, the history of 400 busy clients.
 const REST: u64 = 16 * 1024 * 1024;
 
-/// Rounds before memory is measured for the first time.
+/// Number of rounds before memory is measured for the first time.
 const WARM_UP: usize = 10;
-/// So many readings replaced by newer ones mean that the outboxes of the stalled clients are full.
+/// After this many readings were replaced by newer ones, the outboxes of the stalled clients are full.
 const CONFLATED: f64 = 20_000.0;
-/// Kernels buffer a few hundred readings of 17 KiB per connection. After so many rounds every buffer is full.
+/// Kernels buffer a few hundred readings of 17 KiB per connection. After this many rounds every buffer is full.
 const MAX_ROUNDS: usize = 400;
 
-/// The detectors, of which every reader must get every reading before the next one is sent: so no reader is ever slow,
-/// however busy the machine is.
+/// The detectors. Every reader must get every reading before the next one is sent, so no reader is slow, even on a busy
+/// machine.
 struct Feed<'a> {
     stack: &'a Stack,
     devices: Vec<Device>,
@@ -51,7 +51,7 @@ struct Feed<'a> {
 }
 
 impl Feed<'_> {
-    /// Every device sends a reading, and every reader receives it.
+    /// Sends a reading of every device, and waits until every reader has received it.
     async fn round(&mut self) -> Result<()> {
         self.rounds += 1;
         let padding = "x".repeat(PADDING);
@@ -87,7 +87,8 @@ impl Feed<'_> {
 }
 
 #[tokio::test]
-async fn clients_that_stop_reading_cost_bounded_memory_and_nobody_misses_an_alarm() -> Result<()> {
+async fn clients_that_stop_reading_cost_bounded_memory_and_no_client_misses_an_alarm() -> Result<()>
+{
     let stack = Plan::default()
         .ingest_flags("--live-raw-message")
         .gateway_flags(&format!(
@@ -144,7 +145,7 @@ async fn clients_that_stop_reading_cost_bounded_memory_and_nobody_misses_an_alar
         STALLED as u64 * (OUTBOX_BYTES + (CLIENT_BUFFER + 1) * PACKET + WRITE_BUFFER) + REST;
     report::line(&format!(
         "slow clients: {STALLED} of {} stalled for {} rounds; memory grew by {} KiB (bound {}); {} readings skipped for \
-         {} clients, {} of their subscriptions not recovered; {changes} alarm changes, complete for everybody",
+         {} clients, {} of their subscriptions not recovered; {changes} alarm changes, complete for every client",
         STALLED + READERS,
         feed.rounds - WARM_UP,
         grown / 1024,

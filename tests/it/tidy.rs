@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use tests::import_graph::ImportGraph;
 use tests::repository;
 
-/// Every file of the repository, its own build output and installed packages aside.
+/// Lists every file of the repository except build output and installed packages.
 fn files() -> Result<Vec<PathBuf>> {
     // In a second worktree `.git` is a file.
     let skipped = ["target", "node_modules", ".git"];

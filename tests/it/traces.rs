@@ -46,7 +46,7 @@ fn named<'a>(spans: &'a [Span], name: &str) -> Vec<&'a Span> {
     spans.iter().filter(|span| span.name == name).collect()
 }
 
-/// Waits for so many spans of this name.
+/// Waits for `count` spans of this name.
 async fn exported(collector: &Collector, name: &str, count: usize) -> Result<Vec<Span>> {
     eventually(&format!("{count} of `{name}`"), async || {
         let spans = collector.spans();
@@ -203,7 +203,7 @@ fn sends_to(port: u16) -> String {
     )
 }
 
-/// Waits until so many exports of a service failed.
+/// Waits until `count` exports of a service have failed.
 async fn failed(service: &Service, signal: &str, count: u64) -> Result<()> {
     let series = format!("telemetry_exports_failed_total{{signal=\"{signal}\"}} ");
     eventually(&format!("{count} exports fail"), async || {
@@ -217,7 +217,7 @@ async fn failed(service: &Service, signal: &str, count: u64) -> Result<()> {
     .await
 }
 
-/// The lines a service wrote about its exports, or that the library wrote.
+/// Returns the log lines about exports of a service, including those of the OpenTelemetry SDK.
 fn lines_of_exports(service: &Service) -> Result<Vec<Value>> {
     let mut found = Vec::new();
     for line in service.process.output().lines() {
@@ -234,17 +234,17 @@ fn lines_of_exports(service: &Service) -> Result<Vec<Value>> {
 async fn logged(
     service: &Service,
     what: &str,
-    is_it: impl Fn(&[Value]) -> bool,
+    matches: impl Fn(&[Value]) -> bool,
 ) -> Result<Vec<Value>> {
     eventually(&format!("{what} in the log"), async || {
         let lines = lines_of_exports(service)?;
-        ensure!(is_it(&lines), "{lines:?}");
+        ensure!(matches(&lines), "{lines:?}");
         Ok(lines)
     })
     .await
 }
 
-/// Sends so many readings of 40 devices, and waits until they are committed.
+/// Sends `count` readings of 40 devices, and waits until they are committed.
 async fn readings(stack: &Stack, count: i64) -> Result<()> {
     for number in 0..count {
         let device = stack.device(&format!("OTSM-1{:03}", number % 40));
@@ -295,7 +295,7 @@ async fn a_collector_that_does_not_answer_slows_nothing() -> Result<()> {
     let flags = sends_to(wall.port());
     let plan = Plan::default().gateway_flags(&flags).ingest_flags(&flags);
     let plan = plan.variable("OTEL_BSP_MAX_QUEUE_SIZE", "256");
-    // Whatever waited for an export would wait longer than this test.
+    // A task that waited for an export would wait longer than this test.
     let longer = (2 * LATE).as_millis().to_string();
     let plan = plan.variable("OTEL_EXPORTER_OTLP_TIMEOUT", &longer);
     let mut stack = plan.start().await?;
@@ -326,8 +326,8 @@ async fn a_collector_that_does_not_answer_slows_nothing() -> Result<()> {
 
 #[tokio::test]
 async fn a_collector_without_tls_handshake_is_logged_and_slows_nothing() -> Result<()> {
-    let nobody = TcpListener::bind("127.0.0.1:0").await?;
-    let address = nobody.local_addr()?;
+    let unanswered = TcpListener::bind("127.0.0.1:0").await?;
+    let address = unanswered.local_addr()?;
     let flags = sends_to(0).replace("http://127.0.0.1:0", &format!("https://{address}"));
     let plan = Plan::default().gateway_flags(&flags).ingest_flags(&flags);
     let plan = plan.variable("OTEL_EXPORTER_OTLP_TIMEOUT", "200");
@@ -348,8 +348,8 @@ async fn a_collector_without_tls_handshake_is_logged_and_slows_nothing() -> Resu
 #[tokio::test]
 async fn a_missing_collector_slows_nothing_and_is_logged_once() -> Result<()> {
     const FAILURES: u64 = 5;
-    let nobody = Port::reserve()?;
-    let flags = sends_to(nobody.number());
+    let unused_port = Port::reserve()?;
+    let flags = sends_to(unused_port.number());
     let plan = Plan::default().gateway_flags(&flags).ingest_flags(&flags);
     let plan = plan.variable("OTEL_BSP_SCHEDULE_DELAY", "50");
     let plan = plan.variable("OTEL_METRIC_EXPORT_INTERVAL", "50");
@@ -409,11 +409,11 @@ async fn the_standard_variables_of_one_signal_are_used() -> Result<()> {
     let (spans, metrics) = (Collector::start().await?, Collector::start().await?);
     let proxy = TcpProxy::start(metrics.port()).await?;
     let at = |port: u16| format!("http://127.0.0.1:{port}");
-    let nobody = Port::reserve()?;
+    let unused_port = Port::reserve()?;
     let plan = Plan::default()
         .gateways(0)
         .variable("OTEL_EXPORTER", "otlp")
-        .variable("OTEL_EXPORTER_OTLP_ENDPOINT", &at(nobody.number()))
+        .variable("OTEL_EXPORTER_OTLP_ENDPOINT", &at(unused_port.number()))
         .variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &at(spans.port()))
         .variable("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", &at(proxy.port()))
         .variable("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "50")
@@ -434,7 +434,7 @@ async fn the_standard_variables_of_one_signal_are_used() -> Result<()> {
     .await?;
     ensure!(spans.metrics().is_empty(), "{:?}", spans.metrics());
     ensure!(metrics.spans().is_empty(), "{:?}", metrics.spans());
-    // Only the time limit can end these exports. With the default of ten seconds there would not be so many.
+    // Only the time limit can end these exports. With the default of ten seconds there would be fewer.
     proxy.black_hole();
     failed(&stack.ingests[0], "metrics", 20).await?;
     stack.pass()

@@ -1,4 +1,4 @@
-//! Upgrades: what the release before left in Redis is read and continued.
+//! Upgrades: the data that an earlier release left in Redis is read and continued.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;

@@ -5,7 +5,7 @@
 //   {"do":"emit","name":…,"body":…}          without an acknowledgement callback
 //   {"do":"ask","id":…,"name":…,"body":…}    with one; the answer is written as {"what":"ack","id":…}
 //   {"do":"follow","device":…}               subscribes now and after every reconnection, from the last complete position
-//   {"do":"cutWithin","name":…,"seq":…}      loses the connection right after this event, and ignores what follows
+//   {"do":"cutWithin","name":…,"seq":…}      loses the connection right after this event, and ignores everything after it
 //   {"do":"disconnect"}  {"do":"reconnect"}  {"do":"cut"} (closes the transport as a lost network does)
 //
 // The process ends with stdin.
@@ -39,7 +39,7 @@ function connect(url, options) {
     write(isNew(name, body) ? 'event' : 'again', { name, body });
     if (name !== cutting?.name || body.seq !== cutting.seq) return;
     cutting = undefined;
-    // The library may already have the next events from the same read; a lost connection would not have brought them.
+    // socket.io-client may already have the next events from the same read; a lost connection would not have brought them.
     deaf = true;
     socket.io.engine.close();
   });
@@ -61,7 +61,7 @@ function subscribe(device) {
 
 function isNew(name, body) {
   const state = followed.get(body?.deviceId);
-  // A stale reading is repeated at its old position: it is no new event.
+  // A stale reading is repeated at its old position: it is not a new event.
   if (!state || !name.startsWith('device:') || body.stale) return true;
   const { newest } = state;
   // A recovery that broke off sent alarm changes up to the newest: the positions between them arrive for the first time.

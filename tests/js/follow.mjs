@@ -19,8 +19,8 @@ for (const name of names) {
   socket.on(name, (body) => isNew(name, body, devices.get(body.deviceId)) && show(name, body));
 }
 
-// The newest position may have arrived incompletely. So the next subscription continues after the position before it, and
-// this leaves out the events of the newest position that were seen already.
+// The newest position may have arrived incompletely. So the next subscription continues after the position before it.
+// This function filters out the events of the newest position that were already shown.
 function isNew(name, { epoch, seq, skipped, snapshot, stale }, device) {
   const newest = device.newest ?? {};
   if (stale || (newest.epoch === epoch && seq < newest.seq)) return true;

@@ -14,7 +14,7 @@ use crate::http;
 
 /// How often the readiness of a target is checked.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// Connections that may wait to be accepted: all clients of a crowd connect at once.
+/// Maximum number of connections that wait to be accepted: all clients of a crowd connect at once.
 const BACKLOG: u32 = 4096;
 
 /// The address of several gateways.
@@ -58,7 +58,7 @@ impl Balancer {
         })
     }
 
-    /// Where to connect instead of a gateway.
+    /// Returns the port to use instead of that of a gateway.
     pub fn port(&self) -> u16 {
         self.port
     }

@@ -1,4 +1,4 @@
-//! A fake browser: the official JavaScript client in its own Node process, and a log of what it received.
+//! A fake browser: the official JavaScript client in its own Node process, and a log of everything it received.
 
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,17 +56,17 @@ pub struct BrowserEvent {
 }
 
 impl BrowserEvent {
-    /// Whether it is this event.
+    /// Returns whether the entry is this event.
     pub fn is_event(&self, name: &str) -> bool {
         self.what == "event" && self.name == name
     }
 
-    /// Whether it is this event of this device.
+    /// Returns whether the entry is this event of this device.
     pub fn is_of(&self, name: &str, device: &str) -> bool {
         self.is_event(name) && self.body["deviceId"] == device
     }
 
-    /// The `seq` of its position.
+    /// Returns the `seq` of the event's position.
     pub fn seq(&self) -> Option<u64> {
         self.body["seq"].as_u64()
     }
@@ -106,7 +106,7 @@ impl Browser {
         Ok(browser)
     }
 
-    /// Starts a client with these options of the library and lets it connect in the background.
+    /// Starts a client with these options of socket.io-client and lets it connect in the background.
     pub async fn open(port: u16, options: Value) -> Result<Self> {
         let mut child = Command::new("node")
             .arg(repository::script("agent.mjs")?)
@@ -162,19 +162,19 @@ impl Browser {
         Ok(answer.body)
     }
 
-    /// Loses the connection right after the event of this name and seq, and ignores what follows it.
+    /// Loses the connection right after the event of this name and seq, and ignores everything after that event.
     pub async fn cut_within(&self, name: &str, seq: u64) -> Result<()> {
         self.command(json!({"do": "cutWithin", "name": name, "seq": seq}))
             .await
     }
 
-    /// Whether [`Self::follow`] was called for this device.
+    /// Returns whether [`Self::follow`] was called for this device.
     pub fn follows(&self, device: &str) -> bool {
         let is_it = |seen: &BrowserEvent| seen.what == "followed" && seen.name == device;
         self.log().iter().any(is_it)
     }
 
-    /// Emits an event with an acknowledgement callback and returns what it was called with.
+    /// Emits an event with an acknowledgement callback and returns the argument of the callback.
     pub async fn ask(&self, name: &str, body: Value) -> Result<Value> {
         let id = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
         self.command(json!({"do": "ask", "id": id, "name": name, "body": body}))
@@ -212,7 +212,7 @@ impl Browser {
         Ok(())
     }
 
-    /// Loses its connection as in a bad network, and waits until the library has made a new one.
+    /// Loses the connection as in a bad network, and waits until socket.io-client has made a new one.
     pub async fn lose_connection(&self) -> Result<()> {
         let from = self.seen_count();
         self.command(json!({"do": "cut"})).await?;
@@ -223,17 +223,17 @@ impl Browser {
         Ok(())
     }
 
-    /// Everything received so far, in the order of arrival.
+    /// Returns everything received so far, in the order of arrival.
     pub fn seen(&self) -> Vec<BrowserEvent> {
         self.log().clone()
     }
 
-    /// The number of entries in that log, for [`Self::wait_after`].
+    /// Returns the number of entries in that log, for [`Self::wait_after`].
     pub fn seen_count(&self) -> usize {
         self.log().len()
     }
 
-    /// The events of this name and device received so far, in the order of arrival.
+    /// Returns the events of this name and device received so far, in the order of arrival.
     pub fn events(&self, name: &str, device: &str) -> Vec<Value> {
         let log = self.log();
         log.iter()
@@ -307,7 +307,9 @@ impl Browser {
     }
 
     fn log(&self) -> std::sync::MutexGuard<'_, Vec<BrowserEvent>> {
-        self.log.lock().expect("nobody panics while holding it")
+        self.log
+            .lock()
+            .expect("no thread panics while holding the lock")
     }
 
     fn tail(&self) -> String {
@@ -320,7 +322,7 @@ impl Browser {
     }
 }
 
-/// The first alert of a `device:alerts` or `device:alerts:changed`.
+/// Returns the first alert of a `device:alerts` or `device:alerts:changed`.
 pub fn only_alert(body: &Value) -> Result<&Value> {
     let alerts = body["alerts"].as_array().context("no alerts")?;
     ensure!(alerts.len() == 1, "expected one alert: {body}");
@@ -341,7 +343,7 @@ async fn keep(
             id: 0,
         });
         let length = {
-            let mut log = log.lock().expect("nobody panics while holding it");
+            let mut log = log.lock().expect("no thread panics while holding the lock");
             log.push(seen);
             log.len()
         };

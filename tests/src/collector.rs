@@ -80,19 +80,19 @@ impl Collector {
         )
     }
 
-    /// Every span received so far.
+    /// Returns every span received so far.
     #[must_use]
     pub fn spans(&self) -> Vec<Span> {
         self.received.lock().spans.clone()
     }
 
-    /// The names of all metrics received so far.
+    /// Returns the names of all metrics received so far.
     #[must_use]
     pub fn metrics(&self) -> BTreeSet<String> {
         self.received.lock().metrics.clone()
     }
 
-    /// `service.name` and `service.instance.id` of every process that exported metrics.
+    /// Returns `service.name` and `service.instance.id` of every process that exported metrics.
     #[must_use]
     pub fn exporters(&self) -> BTreeSet<(String, String)> {
         self.received.lock().exporters.clone()
@@ -143,7 +143,7 @@ impl MetricsService for Receiver {
     }
 }
 
-/// An attribute of a span as text; empty if it is missing.
+/// Returns an attribute of a span as text; empty if it is missing.
 #[must_use]
 pub fn attribute(span: &Span, name: &str) -> String {
     text_of(&span.attributes, name)

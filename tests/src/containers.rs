@@ -127,7 +127,7 @@ impl Podman {
         self.folder.path().join(name)
     }
 
-    /// A command of podman or buildah that keeps all its data in our folder.
+    /// Builds a command of podman or buildah that keeps all its data in our folder.
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command
@@ -217,7 +217,7 @@ impl Podman {
         self.build(image, &file, &context, &[])
     }
 
-    /// Every file of an image, as a path without the leading slash.
+    /// Lists every file of an image, as a path without the leading slash.
     pub fn files(&self, image: &str) -> Result<Vec<String>> {
         let archive = self.path("image.tar");
         let created = run(self
@@ -284,7 +284,7 @@ impl Podman {
         Ok(())
     }
 
-    /// The address of a pod on the network.
+    /// Returns the address of a pod on the network.
     pub fn address(&self, pod: &str) -> Result<Ipv4Addr> {
         let mut inspect = self.podman();
         inspect.args(["pod", "inspect", pod, "--format", "{{.InfraContainerID}}"]);
@@ -299,7 +299,7 @@ impl Podman {
             .with_context(|| format!("the address of {pod}: `{address}`"))
     }
 
-    /// The stdout and stderr of a container.
+    /// Reads the stdout and stderr of a container.
     pub fn logs(&self, container: &str) -> Result<String> {
         let output = run(self.podman().args(["logs", container]))?;
         Ok(printed(&output))
@@ -320,7 +320,7 @@ impl Podman {
             .with_context(|| format!("the exit code of {container}: `{code}`"))
     }
 
-    /// The output of `podman inspect` for a container. `template` is a Go template such as `{{.Config.User}}`.
+    /// Returns the output of `podman inspect` for a container. `template` is a Go template such as `{{.Config.User}}`.
     pub fn inspect(&self, container: &str, template: &str) -> Result<String> {
         let output = run(self
             .podman()
@@ -351,7 +351,7 @@ impl Drop for Podman {
     }
 }
 
-/// The pod that a controller would create from this template, adapted to podman:
+/// Renders the pod that a controller would create from this template, adapted to podman:
 /// * Its ports are published on the loopback interface.
 /// * Host aliases resolve the service names in `names`.
 /// * It has no probes: podman would run them with a shell, which the images do not have.

@@ -21,9 +21,9 @@ pub struct Counts {
     pub connected: usize,
     /// Clients whose subscriptions are all answered.
     pub answered: usize,
-    /// Readings that the gateway left out, by the field `skipped` of the next ones.
+    /// Readings that the gateway left out: the sum of the field `skipped`.
     pub skipped: u64,
-    /// Clients for which it left out some.
+    /// Clients for which the gateway left out readings.
     pub skipping: usize,
     /// Positions that were lower than the one before on the same connection.
     pub backwards: u64,
@@ -39,22 +39,21 @@ pub struct Counts {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Sequence {
     pub clients: usize,
-    /// `<change> <alert id>`, in the command of arrival.
+    /// `<change> <alert id>`, in the order of arrival.
     pub changes: Vec<String>,
 }
 
-/// A running crowd. It ends when this is dropped.
+/// A running crowd. Its process is killed on drop.
 #[derive(Debug)]
 pub struct Crowd {
     size: usize,
     commands: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
-    // Killed with the crowd.
     _child: Child,
 }
 
 impl Crowd {
-    /// Connects one client per list, which subscribes to the devices of its list, and waits until all are answered.
+    /// Connects one client per list. Each subscribes to the devices of its list. Waits until every subscription is answered.
     pub async fn open(port: u16, clients: &[Vec<String>]) -> Result<Self> {
         let mut child = Command::new("node")
             .arg(repository::script("crowd.mjs")?)
@@ -76,17 +75,17 @@ impl Crowd {
         let command = json!({
             "do": "open",
             "url": format!("http://127.0.0.1:{port}"),
-            // Half of the default delays of the library.
+            // Half of the default delays of socket.io-client.
             "options": {"reconnectionDelay": 500, "reconnectionDelayMax": 2000, "timeout": 20000},
             "clients": clients,
         });
         crowd.ask::<Value>(&command).await?;
-        crowd.all_answered().await?;
+        crowd.wait_until_answered().await?;
         Ok(crowd)
     }
 
     /// Waits until every client is connected and all its subscriptions are answered.
-    pub async fn all_answered(&mut self) -> Result<Counts> {
+    pub async fn wait_until_answered(&mut self) -> Result<Counts> {
         let size = self.size;
         eventually("every client is answered", async || {
             let counts = self.counts().await?;
@@ -96,41 +95,41 @@ impl Crowd {
         .await
     }
 
-    /// All clients stop reading from the socket.
+    /// Makes all clients stop reading from their sockets.
     pub async fn stall(&mut self) -> Result<()> {
         self.ask::<Value>(&json!({"do": "stall"})).await.map(drop)
     }
 
-    /// All clients continue to read.
+    /// Makes all clients read again.
     pub async fn resume(&mut self) -> Result<()> {
         self.ask::<Value>(&json!({"do": "resume"})).await.map(drop)
     }
 
-    /// All clients disconnect.
+    /// Disconnects all clients.
     pub async fn disconnect(&mut self) -> Result<()> {
         self.ask::<Value>(&json!({"do": "disconnect"}))
             .await
             .map(drop)
     }
 
-    /// All clients connect again. Waits until all are answered.
+    /// Connects all clients again, and waits until every subscription is answered.
     pub async fn reconnect(&mut self) -> Result<()> {
         self.ask::<Value>(&json!({"do": "reconnect"})).await?;
-        self.all_answered().await.map(drop)
+        self.wait_until_answered().await.map(drop)
     }
 
-    /// The state of all clients together.
+    /// Returns the state of all clients together.
     pub async fn counts(&mut self) -> Result<Counts> {
         self.ask(&json!({"do": "counts"})).await
     }
 
-    /// Every `reconnectInMs` that a gateway announced since this was last called: in how many milliseconds it would close
-    /// the client.
+    /// Returns every `reconnectInMs` that a gateway has announced since the last call: the milliseconds until it closes the
+    /// client.
     pub async fn closings(&mut self) -> Result<Vec<u64>> {
         self.ask(&json!({"do": "closings"})).await
     }
 
-    /// The alarm changes that the clients received, per device.
+    /// Returns the alarm changes that the clients received, per device.
     pub async fn changes(&mut self) -> Result<BTreeMap<String, Vec<Sequence>>> {
         self.ask(&json!({"do": "changes"})).await
     }

@@ -65,7 +65,7 @@ impl Publisher {
         self.send(topic, payload.into(), false, properties).await
     }
 
-    /// The same with MQTT 5 user properties.
+    /// Publishes a message with MQTT 5 user properties.
     pub async fn publish_with(
         &self,
         topic: &str,
@@ -80,7 +80,7 @@ impl Publisher {
         self.send(topic, payload.into(), false, properties).await
     }
 
-    /// The same, retained.
+    /// Publishes a retained message.
     pub async fn publish_retained(&self, topic: &str, payload: impl Into<Vec<u8>>) -> Result<()> {
         let properties = PublishProperties::default();
         self.send(topic, payload.into(), true, properties).await
@@ -98,7 +98,7 @@ impl Publisher {
             let _order = self.order.lock().await;
             let connection = lock(&self.connection).clone();
             lock(&connection.waiting).queued.push_back(acknowledge);
-            // Fails if the connection was lost meanwhile: nothing reads its queue any more.
+            // Fails if the connection was lost since: then nothing reads its queue.
             connection
                 .client
                 .publish_with_properties(topic, QoS::AtLeastOnce, retain, payload, properties)
@@ -144,7 +144,7 @@ async fn drive(port: u16, mut events: EventLoop, connection: Arc<Mutex<Connectio
             Ok(_) => {}
             Err(_) => {
                 let (next, its_events) = Connection::new(port);
-                // First the queue, so that nothing is added any more, then the senders that wait.
+                // Replace the queue first, so that nothing is added to it, then the senders that wait.
                 events = its_events;
                 *lock(&waiting) = Waiting::default();
                 waiting = Arc::clone(&next.waiting);
@@ -156,7 +156,9 @@ async fn drive(port: u16, mut events: EventLoop, connection: Arc<Mutex<Connectio
 }
 
 fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    shared.lock().expect("nobody panics while holding it")
+    shared
+        .lock()
+        .expect("no thread panics while holding the lock")
 }
 
 /// One detector with a clock that advances with every payload, so that its readings are in order.
@@ -168,7 +170,7 @@ pub struct Device {
 }
 
 impl Device {
-    /// A detector with this serial on a connection that several may share.
+    /// Creates a detector with this serial on a connection that several may share.
     pub fn new(serial: &str, publisher: Arc<Publisher>) -> Self {
         Self {
             serial: serial.to_owned(),
@@ -192,7 +194,7 @@ impl Device {
         self.publisher.publish(TOPIC, payload.0.to_string()).await
     }
 
-    /// A reading of the newest format, at the next moment of this device's clock.
+    /// Builds a reading of the newest format, at the next time of this device's clock.
     pub fn newest(&self, value: impl Into<Value>) -> Payload {
         Payload(json!({
             "Device Alise Name": "Gas Sensor Block1",
@@ -216,7 +218,7 @@ impl Device {
         }))
     }
 
-    /// A reading of the old format, at the next moment of this device's clock.
+    /// Builds a reading of the old format, at the next time of this device's clock.
     pub fn old(&self, value: impl Into<Value>) -> Payload {
         Payload(json!({
             "Device Alise Name": "Gas Sensor Block1",
@@ -266,21 +268,21 @@ impl Device {
 pub struct Payload(pub Value);
 
 impl Payload {
-    /// With this root key.
+    /// Sets this root key.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.0[key] = value.into();
         self
     }
 
-    /// With this key in `Parameters`.
+    /// Sets this key in `Parameters`.
     #[must_use]
     pub fn with_parameter(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.0["Parameters"][key] = value.into();
         self
     }
 
-    /// Without this key, at the root and in `Parameters`.
+    /// Removes this key, at the root and in `Parameters`.
     #[must_use]
     pub fn without(mut self, key: &str) -> Self {
         if let Some(fields) = self.0.as_object_mut() {

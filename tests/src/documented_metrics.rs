@@ -17,7 +17,7 @@ pub struct Metric {
     pub labels: BTreeSet<String>,
 }
 
-/// The metrics of both services, by name. A metric of both services must have the same row in both tables.
+/// Reads the metrics of both services, by name. A metric of both services must have the same row in both tables.
 pub fn all() -> Result<BTreeMap<String, Metric>> {
     let mut all = of_service("ingest")?;
     for (name, metric) in of_service("gateway")? {
@@ -30,7 +30,7 @@ pub fn all() -> Result<BTreeMap<String, Metric>> {
     Ok(all)
 }
 
-/// The metrics in the table of one service, by name.
+/// Reads the metrics in the table of one service, by name.
 pub fn of_service(service: &str) -> Result<BTreeMap<String, Metric>> {
     let path = repository::root().join("deploy/METRICS.md");
     let text = std::fs::read_to_string(&path);

@@ -1,5 +1,5 @@
-//! Detectors that report steadily, some of which raise and clear an alarm again and again. A check that every client
-//! received what the alarm log contains.
+//! Detectors that report regularly. Some of them raise and clear an alarm again and again. Also the check that every client
+//! received the changes in the alarm log.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::device::Device;
 use crate::eventually::eventually;
 use crate::stack::Stack;
 
-/// How one device reports.
+/// The reporting pattern of one device.
 #[derive(Clone, Debug)]
 pub struct Habit {
     /// Time between two readings.
@@ -44,7 +44,7 @@ impl Episodes {
         }
     }
 
-    /// Stops them when no alarm is open, and returns how many alarms each one raised.
+    /// Ends the devices, each with a last reading without an alarm. Returns how many alarms each one raised.
     pub async fn end(mut self) -> Result<BTreeMap<String, usize>> {
         self.stop.send_replace(true);
         let mut raised = BTreeMap::new();
@@ -62,7 +62,7 @@ async fn report(
     number: u32,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(String, usize)> {
-    // Spread evenly, not all at the same moment.
+    // Spread the first readings evenly over the period.
     let first = habit.every * (number % 10) / 10;
     let mut ticks = interval_at(tokio::time::Instant::now() + first, habit.every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -126,7 +126,7 @@ pub async fn every_client_received_the_log(
     Ok(changes)
 }
 
-/// The first index at which two sequences differ.
+/// Describes the first difference between two sequences.
 fn difference(seen: &[String], expected: &[String]) -> String {
     let index = seen
         .iter()

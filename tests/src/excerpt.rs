@@ -9,7 +9,8 @@ const MAX_LINES: usize = 40;
 /// Maximum number of lines shown of one kind: thousands of disconnecting clients must not hide the cause of the failure.
 const MAX_LINES_PER_KIND: usize = 3;
 
-/// The last lines of the output, and of each kind only the last few. If lines are left out, the first line has their number.
+/// Returns the last lines of the output, and of each kind only the last few. If lines are left out, the first line has their
+/// number.
 pub(crate) fn excerpt(output: &str) -> Vec<String> {
     let lines: Vec<&str> = output.lines().collect();
     let mut counts = HashMap::<String, usize>::new();
@@ -29,7 +30,7 @@ pub(crate) fn excerpt(output: &str) -> Vec<String> {
     shown
 }
 
-/// The kind of a line: level and message of a log record, otherwise the text without its digits.
+/// Returns the kind of a line: level and message of a log record, otherwise the text without its digits.
 fn kind(line: &str) -> String {
     if let Ok(record) = serde_json::from_str::<Value>(line)
         && let Some(message) = record["message"].as_str()

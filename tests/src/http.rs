@@ -23,18 +23,18 @@ pub struct Response {
 }
 
 impl Response {
-    /// The body as JSON.
+    /// Returns the body as JSON.
     pub fn json(&self) -> Result<Value> {
-        serde_json::from_slice(&self.body).with_context(|| format!("no JSON: {self:?}"))
+        serde_json::from_slice(&self.body).with_context(|| format!("not JSON: {self:?}"))
     }
 
-    /// The body as JSON of an answer with this status.
+    /// Returns the body as JSON. Fails if the answer has another status.
     pub fn expect(&self, status: u16) -> Result<Value> {
         ensure!(self.status == status, "expected {status}: {self:?}");
         self.json()
     }
 
-    /// A header as text; empty if it is missing.
+    /// Returns a header as text; empty if it is missing.
     pub fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)

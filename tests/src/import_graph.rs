@@ -1,8 +1,8 @@
-//! Which source file imports which, and circles among them. Pure.
+//! The imports between source files, and circles among them. Pure.
 //!
 //! An import is a path in a `use` or anywhere else that begins with `crate`, `super`, `self` or a module below the file. It is
-//! an import of the deepest file that the path names: an item that a parent exports again counts as the parent's. A file
-//! may use its ancestors: that is no import.
+//! an import of the deepest file that the path names: an item that a parent re-exports belongs to the parent. A
+//! file may use its ancestors: that is not an import.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::str::FromStr;
@@ -60,7 +60,7 @@ impl ImportGraph {
         circles
     }
 
-    /// The shortest way from a file back to itself.
+    /// Finds the shortest way from a file back to itself.
     fn shortest_circle(&self, start: &Module) -> Option<Vec<Module>> {
         let mut ways = VecDeque::from([vec![start.clone()]]);
         let mut seen = BTreeSet::new();
@@ -79,7 +79,7 @@ impl ImportGraph {
         None
     }
 
-    /// The files that this one reaches and that reach it.
+    /// Finds the files that this one reaches and that reach it.
     fn group(&self, module: &Module) -> Vec<Module> {
         let reached = self.reached(module);
         let returns = |other: &Module| self.reached(other).contains(module);
@@ -221,7 +221,7 @@ impl Reader<'_> {
                 break;
             }
         }
-        // Of modules in braces only the file counts.
+        // For modules in braces, take the file that contains them.
         while !self.files.contains_key(&from) && from.pop().is_some() {}
         if !self.file.starts_with(&from) {
             self.found.insert(from);
@@ -233,7 +233,7 @@ fn is_word(token: &str) -> bool {
     token.starts_with(|c: char| c.is_alphanumeric() || c == '_')
 }
 
-/// Leaves out what only tests see: the item behind each `#[cfg(test)]`.
+/// Removes the items behind `#[cfg(test)]`, which only tests see.
 fn without_tests(tokens: &[String]) -> Vec<String> {
     const MARK: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
     let mut kept = Vec::new();
@@ -260,7 +260,7 @@ fn without_tests(tokens: &[String]) -> Vec<String> {
     kept
 }
 
-/// The tokens of a source: words, signs, and `"` for every literal. Comments are no tokens.
+/// Splits a source into tokens: words, signs, and `"` for every literal. Comments are left out.
 fn tokens(text: &str) -> Result<Vec<String>> {
     let stream = TokenStream::from_str(text).map_err(|error| anyhow!("{error}"))?;
     let mut tokens = Vec::new();

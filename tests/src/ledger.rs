@@ -1,8 +1,8 @@
-//! A steady load of readings and alarms, and a ledger of what was sent. In the end everything that the broker acknowledged
-//! must be in the history, at every client and in the alarm log, exactly once.
+//! A steady load of readings and alarms, and a ledger of the sent payloads. In the end, every payload that the broker
+//! acknowledged must be in the history, at every client and in the alarm log, exactly once.
 //!
-//! Every payload has a device time and a value that no other payload of its device has, and a token of its own. A device
-//! sends one payload at a time, in the order of its clock. It sends the same bytes again until the broker acknowledges
+//! Every payload has a device time and a value that no other payload of its device has, and a unique token. A device sends
+//! one payload at a time, in the order of its clock. It sends the same bytes again until the broker acknowledges
 //! them, as a detector does that stores its readings.
 
 mod oracle;
@@ -25,11 +25,11 @@ use crate::seed::Seed;
 use crate::stack::Stack;
 use crate::tcp_proxy::TcpProxy;
 
-pub use verdict::{Verdict, positions_follow};
+pub use verdict::{Verdict, check_positions_of};
 
-/// How long a device keeps trying to send one payload: every fault here is over long before.
-const UNTIL_ACKNOWLEDGED: Duration = Duration::from_mins(2);
-const BEFORE_THE_NEXT_TRY: Duration = Duration::from_millis(50);
+/// How long a device tries to send one payload. Every fault is over long before.
+const PUBLISH_TIMEOUT: Duration = Duration::from_mins(2);
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// The key of the token in a payload. The services store it with the raw message and do not use it.
 const TOKEN_KEY: &str = "Ledger";
 
@@ -40,13 +40,13 @@ pub struct Entry {
     /// The device time as in the payload.
     pub time: String,
     pub value: f64,
-    /// The level it reaches, 0 to 3.
+    /// The alarm level that the value reaches, 0 to 3.
     level: u8,
-    /// The fault flag is set.
+    /// Whether the fault flag is set.
     fault: bool,
-    /// How often it was sent to the broker.
+    /// How often the payload was sent to the broker.
     pub attempts: u32,
-    /// When the broker acknowledged it.
+    /// When the broker acknowledged the payload.
     pub acknowledged: Option<Instant>,
 }
 
@@ -59,7 +59,7 @@ pub struct Load {
     devices: JoinSet<Result<(Device, Story)>>,
 }
 
-/// What the devices sent, after the end of the load.
+/// The payloads that the devices sent, after the end of the load.
 #[derive(Debug)]
 pub struct Ledger {
     pub serials: Vec<String>,
@@ -67,7 +67,7 @@ pub struct Ledger {
 }
 
 impl Load {
-    /// Serials of this many devices.
+    /// Returns the serials of `count` devices.
     pub fn serials(count: usize) -> Vec<String> {
         (1..=count)
             .map(|number| format!("OTSM-{number:04}"))
@@ -98,7 +98,7 @@ impl Load {
         }
     }
 
-    /// No devices at all.
+    /// Creates a load without devices.
     pub fn idle() -> Self {
         Self {
             serials: Vec::new(),
@@ -108,34 +108,37 @@ impl Load {
         }
     }
 
-    /// How many payloads the broker has acknowledged so far.
+    /// Returns how many payloads the broker has acknowledged so far.
     pub fn acknowledged(&self) -> usize {
         let entries = lock(&self.entries);
         let acknowledged = entries.iter().filter(|entry| entry.acknowledged.is_some());
         acknowledged.count()
     }
 
-    /// Waits until an ingest receives, through this proxy, a payload that the broker acknowledged after this call: then it
-    /// has its subscription.
-    pub async fn passes(&self, proxy: &TcpProxy) -> Result<()> {
+    /// Waits until an ingest receives, through this proxy, a payload that the broker acknowledged after this call. This proves
+    /// that the ingest has a subscription.
+    pub async fn wait_for_delivery(&self, proxy: &TcpProxy) -> Result<()> {
         let now = Instant::now();
         eventually(
             "a payload that was acknowledged just now reaches an ingest",
             async || {
-                let passed = passed(proxy);
+                let delivered = delivered_tokens(proxy);
                 let entries = lock(&self.entries);
                 let mut new = entries
                     .iter()
                     .filter(|entry| entry.acknowledged.is_some_and(|at| at > now));
-                ensure!(new.any(|entry| passed.contains(&entry.token())), "not yet");
+                ensure!(
+                    new.any(|entry| delivered.contains(&entry.token())),
+                    "not yet"
+                );
                 Ok(())
             },
         )
         .await
     }
 
-    /// Waits until the latest reading of every device is newer than this call: no older one waits for Redis any more.
-    pub async fn catches_up(&self, stack: &Stack) -> Result<()> {
+    /// Waits until the latest reading of every device is newer than this call. Then no older one waits for Redis.
+    pub async fn wait_until_caught_up(&self, stack: &Stack) -> Result<()> {
         let now = SystemClock::local().as_millis();
         let now = Time::from_millis(now).to_iso();
         for serial in &self.serials {
@@ -148,15 +151,15 @@ impl Load {
         Ok(())
     }
 
-    /// Ends the load. When everything is processed, every device sends one last reading without an alarm, so that no late
-    /// one comes after it.
+    /// Ends the load. When everything is processed, every device sends one last reading without an alarm. No late reading can
+    /// follow it.
     pub async fn stop(mut self, stack: &Stack) -> Result<Ledger> {
         self.stop.send_replace(true);
         let mut devices = Vec::new();
         while let Some(ended) = self.devices.join_next().await {
             devices.push(ended.context("a device of the load died")??);
         }
-        verdict::backlog_is_empty(stack).await?;
+        verdict::wait_for_empty_backlog(stack).await?;
         for (device, mut story) in devices {
             let (entry, payload) = story.end(&device);
             deliver(&device, entry, &payload, &self.entries).await?;
@@ -175,14 +178,14 @@ impl Entry {
     }
 }
 
-/// The tokens of all payloads that were forwarded completely by a proxy since [`TcpProxy::record`].
-pub fn passed(proxy: &TcpProxy) -> HashSet<String> {
+/// Returns the tokens of all payloads that a proxy has forwarded completely since [`TcpProxy::record`].
+pub fn delivered_tokens(proxy: &TcpProxy) -> HashSet<String> {
     let start = format!("\"{TOKEN_KEY}\":\"");
     let mut tokens = HashSet::new();
     for piece in proxy.recorded() {
         let text = String::from_utf8_lossy(&piece);
         for rest in text.split(&start).skip(1) {
-            // It is the last key: the payload is complete after it.
+            // The token is the last key, so the payload is complete after it.
             if let Some((token, _)) = rest.split_once("\"}") {
                 tokens.insert(token.to_owned());
             }
@@ -203,7 +206,7 @@ async fn publish(
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
-            // An error means that the load was dropped: the end as well.
+            // An error means that the load was dropped, which ends the device too.
             _ = stopped.wait_for(|stopped| *stopped) => return Ok((device, story)),
         }
         let (entry, payload) = story.next(&device);
@@ -228,22 +231,22 @@ async fn deliver(
         entry.attempts += 1;
         match device.publish(payload).await {
             Ok(()) => entry.acknowledged = Some(Instant::now()),
-            Err(err) if started.elapsed() > UNTIL_ACKNOWLEDGED => {
+            Err(err) if started.elapsed() > PUBLISH_TIMEOUT => {
                 return Err(err).context("the broker acknowledged a payload too late");
             }
-            Err(_) => tokio::time::sleep(BEFORE_THE_NEXT_TRY).await,
+            Err(_) => tokio::time::sleep(RETRY_PAUSE).await,
         }
         lock(entries)[index] = entry.clone();
     }
     Ok(())
 }
 
-/// What one device measures: readings without an alarm, and sometimes an episode of alarms or a fault.
+/// The readings of one device: mostly without an alarm, sometimes an episode of alarms or a fault.
 #[derive(Debug)]
 struct Story {
     random: Rng,
     count: u32,
-    // The levels still to come in this episode, the last one first; 4 means a fault.
+    // The remaining levels of this episode, the last one first. `FAULT` stands for the fault flag.
     plan: Vec<u8>,
 }
 
@@ -314,7 +317,9 @@ impl Story {
 }
 
 fn lock(entries: &Mutex<Vec<Entry>>) -> MutexGuard<'_, Vec<Entry>> {
-    entries.lock().expect("nobody panics while holding it")
+    entries
+        .lock()
+        .expect("no thread panics while holding the lock")
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@
 //! A [`crowd::Crowd`] is many clients at once, behind a [`balancer::Balancer`] if there are several gateways. They watch
 //! the devices of [`episodes`].
 //!
-//! [`manifests`] renders the Kubernetes manifests, and [`containers`] runs them. [`documented_metrics`] reads the metrics that the
-//! documents describe, [`collector`] receives the telemetry of the services, and [`upgrade`] compares two releases.
+//! [`manifests`] renders the Kubernetes manifests, and [`containers`] runs them. [`documented_metrics`] reads the metrics
+//! that the documents describe, [`collector`] receives the telemetry of the services, and [`upgrade`] compares two releases.
 //!
 //! Only the simulator of `deploy/demo` uses [`scenario`].
 

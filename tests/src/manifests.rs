@@ -13,7 +13,7 @@ use crate::repository;
 /// Every kustomization.
 pub const FOLDERS: [&str; 3] = ["k8s/base", "k8s/overlays/dev", "k8s/overlays/prod"];
 
-/// Rendered by kustomize, as YAML.
+/// Renders the folder with kustomize, as YAML.
 pub fn render(folder: &str) -> Result<String> {
     let mut kubectl = Command::new(tool("kubectl")?);
     kubectl
@@ -23,12 +23,12 @@ pub fn render(folder: &str) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("{folder} is not UTF-8"))
 }
 
-/// Rendered by kustomize, object by object.
+/// Renders the folder with kustomize, object by object.
 pub fn objects(folder: &str) -> Result<Vec<Value>> {
     documents(&render(folder)?)
 }
 
-/// The documents of a YAML text.
+/// Parses the documents of a YAML text.
 pub fn documents(yaml: &str) -> Result<Vec<Value>> {
     const CONVERT: &str = "import json, sys, yaml; json.dump(list(yaml.safe_load_all(open(sys.argv[1]))), sys.stdout)";
     let folder = tempfile::tempdir().context("a folder for YAML")?;
@@ -39,7 +39,7 @@ pub fn documents(yaml: &str) -> Result<Vec<Value>> {
     serde_json::from_slice(&run(&mut python)?.stdout).context("YAML as JSON")
 }
 
-/// A program of `target/venv`.
+/// Returns the path of a program of `target/venv`.
 pub fn tool(name: &str) -> Result<PathBuf> {
     let path = repository::target().join("venv/bin").join(name);
     ensure!(
@@ -73,7 +73,7 @@ pub fn run(command: &mut Command) -> Result<Output> {
     Ok(output)
 }
 
-/// The value of a key in a secret among these objects.
+/// Returns the value of a key in a secret among these objects.
 pub fn secret(objects: &[Value], name: &str, key: &str) -> Result<String> {
     const DECODE: &str =
         "import base64, sys; sys.stdout.buffer.write(base64.b64decode(sys.argv[1]))";
@@ -83,13 +83,13 @@ pub fn secret(objects: &[Value], name: &str, key: &str) -> Result<String> {
     String::from_utf8(run(&mut python)?.stdout).with_context(|| format!("{name}: {key}"))
 }
 
-/// The template of the pods that an object creates, if it creates any.
+/// Returns the template of the pods that an object creates, if it creates any.
 pub fn pod_template(object: &Value) -> Option<&Value> {
     let template = &object["spec"]["template"];
     template["spec"].is_object().then_some(template)
 }
 
-/// The one object of this kind and name.
+/// Finds the one object of this kind and name.
 pub fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> Result<&'a Value> {
     let is_it = |object: &&Value| object["kind"] == kind && object["metadata"]["name"] == name;
     objects
@@ -98,13 +98,13 @@ pub fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> Result<&'a Valu
         .with_context(|| format!("no {kind} {name}"))
 }
 
-/// The elements of a list; none if the value is no list.
+/// Returns the elements of a list; none if the value is not a list.
 pub fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-/// The environment variables of a container with their values, from the config maps among these objects and its own. A
-/// value from a secret or the pod is `None`.
+/// Returns the environment variables of a container with their values, from the config maps among these objects and its own.
+/// A value from a secret or the pod is `None`.
 pub fn variables(objects: &[Value], container: &Value) -> Result<Vec<(String, Option<String>)>> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let mut variables = Vec::new();

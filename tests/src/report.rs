@@ -21,11 +21,11 @@ pub fn duration(what: &str, took: Duration, limit: Duration) {
 /// Appends one line to `target/fault-report.txt`. If that fails, the test still passes.
 pub fn line(text: &str) {
     let folder = repository::target();
-    let opened = OpenOptions::new()
+    let file = OpenOptions::new()
         .create(true)
         .append(true)
         .open(folder.join("fault-report.txt"));
-    if let Ok(mut file) = opened {
+    if let Ok(mut file) = file {
         // A single write, so that lines of parallel tests do not mix.
         file.write_all(format!("{text}\n").as_bytes()).ok();
     }

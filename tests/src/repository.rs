@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-/// The root of the checkout.
+/// Returns the root of the checkout.
 pub fn root() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().unwrap_or(manifest).to_owned()
 }
 
-/// The folder of this profile in the build: `target/<triple>/<profile>`.
+/// Returns the folder of this profile in the build: `target/<triple>/<profile>`.
 fn profile() -> Result<PathBuf> {
     let own = std::env::current_exe().context("the path of the running test")?;
     // target/<triple>/<profile>/deps/it-… or target/<triple>/<profile>/simulator
@@ -22,12 +22,12 @@ fn profile() -> Result<PathBuf> {
     Ok(profile.to_owned())
 }
 
-/// The folder in which `tests/run` keeps what it builds and installs.
+/// Returns the folder into which `tests/run` builds and installs.
 pub fn target() -> PathBuf {
     root().join("target")
 }
 
-/// A binary of this workspace, built beside the running test.
+/// Returns the path of a binary of this workspace, built beside the running test.
 pub fn binary(name: &str) -> Result<PathBuf> {
     let path = profile()?.join(name);
     ensure!(
@@ -38,7 +38,7 @@ pub fn binary(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// A script of `tests/js`, whose packages must be installed.
+/// Returns the path of a script of `tests/js`, whose packages must be installed.
 pub fn script(name: &str) -> Result<PathBuf> {
     let folder = root().join("tests/js");
     let client = folder.join("node_modules/socket.io-client");

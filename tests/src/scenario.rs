@@ -1,4 +1,4 @@
-//! What simulated detectors measure, as pure functions of time: the same moment and seed give the same payload.
+//! The payloads of simulated detectors, as pure functions: the same time and seed give the same payload.
 
 mod gas;
 mod render;
@@ -30,7 +30,7 @@ pub enum Scenario {
 }
 
 impl Scenario {
-    /// Every story, in the order in which they are given to devices.
+    /// Every scenario, in the order in which devices get them.
     pub const ALL: [Self; 7] = [
         Self::Ramp,
         Self::Steady,
@@ -54,18 +54,18 @@ pub enum PayloadFormat {
 }
 
 impl PayloadFormat {
-    /// Every format, in the order in which they are given to devices.
+    /// Every format, in the order in which devices get them.
     pub const ALL: [Self; 3] = [Self::New, Self::Old, Self::Mixed];
 }
 
-/// How long the parts of the stories take, and the time zone.
+/// The times, time zone and seed of a simulation.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
-    /// When the stories begin.
+    /// When the scenarios begin.
     pub started: Time,
-    /// How long a story takes before it repeats.
+    /// How long a scenario takes before it repeats.
     pub cycle: Duration,
-    /// How long a silent detector is silent.
+    /// How long a detector is silent in [`Scenario::Silence`].
     pub silence: Duration,
     /// Time zone of device times without one, in seconds east of UTC.
     pub utc_offset_seconds: i32,
@@ -81,13 +81,13 @@ pub struct Detector {
     scenario: Scenario,
     format: PayloadFormat,
     gas: &'static Gas,
-    /// By which part of the cycle this detector is ahead of the first one with its story.
+    /// The share of the cycle by which this detector is ahead of the first one with the same scenario.
     head_start: f64,
     setting: Setting,
 }
 
 impl Detector {
-    /// `devices` detectors that share out stories and formats evenly; both lists must have an entry.
+    /// Creates `devices` detectors and divides the scenarios and formats evenly among them. Neither list may be empty.
     pub fn fleet(
         devices: u32,
         serial_prefix: &str,
@@ -98,7 +98,7 @@ impl Detector {
         let turns = scenarios.iter().cycle().zip(0..devices);
         let one = |(scenario, index): (&Scenario, u32)| {
             let round = index as usize / scenarios.len();
-            // Formats shift by one each round. Otherwise a story would always have the same format.
+            // Formats shift by one each round. Otherwise a scenario would always have the same format.
             let format = formats[(index as usize + round) % formats.len()];
             Self {
                 serial: format!("{serial_prefix}{:04}", index + 1),
@@ -114,17 +114,15 @@ impl Detector {
         turns.map(one).collect()
     }
 
-    /// Its serial.
     pub fn serial(&self) -> &str {
         &self.serial
     }
 
-    /// Its story.
     pub fn scenario(&self) -> Scenario {
         self.scenario
     }
 
-    /// What this detector sends as its message number `tick` at `now`; nothing while it is silent.
+    /// Renders message number `tick` of this detector at `now`. `None` while it is silent.
     pub fn payload(&self, tick: u64, now: Time) -> Option<Vec<u8>> {
         let noise = self.noise(tick);
         let progress = self.progress(now);
@@ -161,23 +159,23 @@ impl Detector {
         Some(render::payload(self, &sample).to_string().into_bytes())
     }
 
-    /// Between -1 and 1, different for every detector and message.
+    /// Returns a value between -1 and 1 that is different for every detector and message.
     fn noise(&self, tick: u64) -> f64 {
         let message = (self.index << 40).wrapping_add(tick);
         let seed = self.setting.seed ^ message.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         fastrand::Rng::with_seed(seed).f64() * 2.0 - 1.0
     }
 
-    /// Which part of the present cycle is over, from 0 to 1.
+    /// Returns the share of the present cycle that is over, from 0 to 1.
     fn progress(&self, now: Time) -> f64 {
         let cycles = self.elapsed(now).as_secs_f64() / self.setting.cycle.as_secs_f64().max(0.001);
         (cycles + self.head_start).fract()
     }
 
     fn is_silent(&self, now: Time) -> bool {
-        let talk = self.setting.cycle / 2;
-        let round = (talk + self.setting.silence).as_millis().max(1);
-        self.elapsed(now).as_millis() % round >= talk.as_millis()
+        let sending = self.setting.cycle / 2;
+        let round = (sending + self.setting.silence).as_millis().max(1);
+        self.elapsed(now).as_millis() % round >= sending.as_millis()
     }
 
     fn elapsed(&self, now: Time) -> Duration {
@@ -186,7 +184,7 @@ impl Detector {
     }
 }
 
-/// From 0 up to 1 and back, with quiet at both ends and a while at the top.
+/// Rises from 0 to 1 and falls back to 0, with a pause at both ends and at the top.
 fn hill(progress: f64) -> f64 {
     match progress {
         ..0.1 => 0.0,

@@ -1,13 +1,14 @@
-//! The random moments of faults. The same seed gives the same moments.
+//! The random times of faults. The same seed gives the same times.
 
 use std::ops::Range;
 use std::time::Duration;
 
-/// Used unless the environment has others.
+/// Used if `FAULT_SEED` is not set.
 const DEFAULT_SEED: u64 = 1;
+/// Used if `FAULT_ROUNDS` is not set.
 const DEFAULT_ROUNDS: usize = 2;
 
-/// The source of everything random in one test.
+/// The random generator of one test.
 #[derive(Debug)]
 pub struct Seed {
     number: u64,
@@ -16,19 +17,19 @@ pub struct Seed {
 }
 
 impl Seed {
-    /// For the running test: from `FAULT_SEED` and `FAULT_ROUNDS`, which `tests/run --soak` sets, or the defaults.
+    /// Creates the seed of the running test from `FAULT_SEED` and `FAULT_ROUNDS`, which `tests/run --soak` sets.
     ///
-    /// It prints the command that repeats the test. The runner shows it if the test fails.
+    /// Prints the command that repeats the test. The runner shows it if the test fails.
     #[expect(
         clippy::print_stderr,
         reason = "the output of a failing test, which the test runner captures"
     )]
-    pub fn of_this_test() -> Self {
+    pub fn from_environment() -> Self {
         let seed = Self::new(
-            from_environment("FAULT_SEED").unwrap_or(DEFAULT_SEED),
-            from_environment("FAULT_ROUNDS").unwrap_or(DEFAULT_ROUNDS),
+            read_variable("FAULT_SEED").unwrap_or(DEFAULT_SEED),
+            read_variable("FAULT_ROUNDS").unwrap_or(DEFAULT_ROUNDS),
         );
-        // The runner gives the thread of a test its name.
+        // The test runner names the thread after the test.
         let thread = std::thread::current();
         let name = thread.name().unwrap_or("faults::");
         eprintln!(
@@ -46,19 +47,19 @@ impl Seed {
         }
     }
 
-    /// How many faults a test causes at random moments.
+    /// Returns how many faults a test causes.
     pub fn rounds(&self) -> usize {
         self.rounds
     }
 
-    /// A random time within this range.
-    pub fn moment(&mut self, within: Range<Duration>) -> Duration {
+    /// Returns a random duration within this range.
+    pub fn duration(&mut self, within: Range<Duration>) -> Duration {
         let range = within.start.as_micros()..within.end.as_micros();
         let micros = self.random.u128(range);
         Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
     }
 
-    /// An independent source, for a part of the test that runs in parallel.
+    /// Creates an independent generator for a part of the test that runs in parallel.
     pub fn fork(&mut self) -> fastrand::Rng {
         self.random.fork()
     }
@@ -68,6 +69,6 @@ impl Seed {
     clippy::disallowed_methods,
     reason = "a test has no command line of its own"
 )]
-fn from_environment<T: std::str::FromStr>(name: &str) -> Option<T> {
+fn read_variable<T: std::str::FromStr>(name: &str) -> Option<T> {
     std::env::var(name).ok()?.parse().ok()
 }

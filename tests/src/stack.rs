@@ -21,7 +21,7 @@ use crate::server::{self, Server};
 use crate::server_process::ServerProcess;
 use crate::tcp_proxy::TcpProxy;
 
-/// What a test starts. The default is one ingest and one gateway.
+/// The processes that a test starts. The default is one ingest and one gateway.
 #[derive(Debug)]
 pub struct Plan {
     ingests: usize,
@@ -63,7 +63,7 @@ impl Plan {
         self
     }
 
-    /// Every replica of ingest receives every message.
+    /// Lets every replica of ingest receive every message.
     #[must_use]
     pub fn without_share_group(mut self) -> Self {
         self.share_group = false;
@@ -162,7 +162,7 @@ impl Service {
         http::send(self.port(), "GET", path, &[], b"").await
     }
 
-    /// The sum of the values in `/metrics` whose lines begin with this text, such as a name with or without labels.
+    /// Sums the values in `/metrics` whose lines begin with this text, such as a name with or without labels.
     pub async fn metric(&self, line_start: &str) -> Result<f64> {
         let text = self.get("/metrics").await?;
         let text = String::from_utf8(text.body.to_vec())?;
@@ -304,17 +304,17 @@ impl Stack {
         Ok(Service { server })
     }
 
-    /// A detector with this serial.
+    /// Creates a detector with this serial.
     pub fn device(&self, serial: &str) -> Device {
         Device::new(serial, Arc::clone(&self.publisher))
     }
 
-    /// The folder in which Redis and the broker store their data.
+    /// Returns the folder in which Redis and the broker store their data.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// The MQTT connection that all detectors of this test share.
+    /// Returns the MQTT connection that all detectors of this test share.
     pub fn publisher(&self) -> &Arc<Publisher> {
         &self.publisher
     }
@@ -329,13 +329,13 @@ impl Stack {
         self.gateways[0].get(path).await
     }
 
-    /// The latest reading of a device, from the REST API.
+    /// Reads the latest reading of a device, from the REST API.
     pub async fn latest(&self, device: &str) -> Result<Value> {
         let path = format!("/devices/{device}/subtronics/telemetry/latest");
         self.get(&path).await?.expect(200)
     }
 
-    /// The alerts of a device, from the REST API.
+    /// Reads the alerts of a device, from the REST API.
     pub async fn alerts(&self, device: &str) -> Result<Vec<Value>> {
         let path = format!("/devices/{device}/subtronics/alerts");
         let alerts = self.get(&path).await?.expect(200)?;
@@ -383,7 +383,7 @@ impl Stack {
         .await
     }
 
-    /// A connection to Redis that bypasses the proxy.
+    /// Opens a connection to Redis that bypasses the proxy.
     #[expect(
         clippy::disallowed_methods,
         reason = "tests read and change Redis directly, not through the store of the services"

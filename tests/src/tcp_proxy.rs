@@ -39,7 +39,7 @@ struct Inner {
     live: Vec<(Arc<Connection>, AbortHandle)>,
 }
 
-/// What happens to a new connection.
+/// How new connections are treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Forwarded,
@@ -78,7 +78,7 @@ impl TcpProxy {
         })
     }
 
-    /// The port to use instead of that of the server.
+    /// Returns the port to use instead of that of the server.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -95,9 +95,9 @@ impl TcpProxy {
         self.shared.inner().end_all();
     }
 
-    /// Every connection stays open and nothing passes in either direction. New connections are accepted and get nothing.
+    /// Keeps every connection open and passes nothing in either direction. New connections are accepted and get nothing.
     ///
-    /// What is sent meanwhile is read and dropped. The other side looks like a server that hangs: the sender can notice it
+    /// Received bytes are read and dropped. The other side looks like a server that hangs: the sender can notice it
     /// only by a time limit of its own.
     pub fn black_hole(&self) {
         let mut inner = self.shared.inner();
@@ -108,7 +108,7 @@ impl TcpProxy {
         }
     }
 
-    /// What is sent to the server still arrives, but nothing comes back.
+    /// Forwards requests to the server, but no answers.
     pub fn half_open(&self) {
         let mut inner = self.shared.inner();
         inner.mode = Mode::HalfOpen;
@@ -117,12 +117,12 @@ impl TcpProxy {
         }
     }
 
-    /// The next request with this text arrives, and from then on nothing comes back on its connection.
+    /// Forwards the next request with this text, and then no more answers on its connection.
     pub fn never_answer(&self, text: &str) {
         self.shared.unanswered.set(text);
     }
 
-    /// What the server sends still arrives, but nothing that is sent to it.
+    /// Forwards answers of the server, but no requests.
     pub fn mute(&self) {
         let mut inner = self.shared.inner();
         inner.mode = Mode::Mute;
@@ -136,27 +136,27 @@ impl TcpProxy {
         self.shared.inner().mode = Mode::Forwarded;
     }
 
-    /// From now on everything arrives this much later, in each direction, on every connection, in the same order.
+    /// Delays everything from now on by this time, in each direction and on every connection. The order stays the same.
     pub fn delay(&self, by: Duration) {
         self.shared.latency.set(by);
     }
 
-    /// New connections lead to another server. Open ones stay where they are.
+    /// Forwards new connections to another server. Open ones stay where they are.
     pub fn retarget(&self, target: u16) {
         self.shared.target.store(target, Ordering::Relaxed);
     }
 
-    /// Records what the server sends from now on, see [`Self::recorded`].
+    /// Records the bytes that the server sends from now on, see [`Self::recorded`].
     pub fn record(&self) {
         self.shared.recording.start();
     }
 
-    /// What was forwarded to the clients since [`Self::record`], one piece per connection.
+    /// Returns the bytes forwarded to the clients since [`Self::record`], one piece per connection.
     pub fn recorded(&self) -> Vec<Vec<u8>> {
         self.shared.recording.pieces()
     }
 
-    /// The number of open connections.
+    /// Returns the number of open connections.
     pub fn connections(&self) -> usize {
         let mut inner = self.shared.inner();
         inner.forget_ended();
@@ -166,7 +166,9 @@ impl TcpProxy {
 
 impl Shared {
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("nobody panics while holding it")
+        self.inner
+            .lock()
+            .expect("no thread panics while holding the lock")
     }
 }
 

@@ -1,4 +1,4 @@
-//! What two releases must agree on about the same contents of Redis.
+//! The answers on which two releases must agree for the same contents of Redis.
 
 use anyhow::Result;
 use serde_json::{Map, Value};
@@ -23,7 +23,8 @@ pub const DEVICES: [(&str, &str); 14] = [
     ("OTSM-RETIRED", "OTSM-RETIRED"),
 ];
 
-/// What the first gateway answers about everything that is stored, without what depends on the time of the question.
+/// Collects the answers of the first gateway about all stored data, without the parts that depend on the time of the
+/// request.
 pub async fn answers(stack: &Stack) -> Result<Value> {
     let mut answers = Map::new();
     for (serial, path) in DEVICES {
@@ -44,7 +45,7 @@ pub async fn answers(stack: &Stack) -> Result<Value> {
     Ok(answers.into())
 }
 
-/// Freshness is judged when it is shown: what was fresh when it was recorded is old now.
+/// Removes the fields that depend on freshness, which is evaluated at the time of the request.
 fn without_time(mut answer: Value) -> Value {
     if let Some(fields) = answer.as_object_mut() {
         for field in ["alarm_status", "data_quality", "age_ms"] {

@@ -1,4 +1,4 @@
-//! Why a connection ended.
+//! The reasons for which a connection ends.
 
 use super::outbox::Overflow;
 
@@ -15,14 +15,14 @@ pub(crate) enum CloseReason {
     OutboxDeadline,
     /// The client sent commands faster than they could be carried out.
     TooManyCommands,
-    /// Nothing arrived on the websocket for longer than a heartbeat may take.
+    /// Nothing arrived on the WebSocket for longer than a heartbeat may take.
     Silent,
     /// This replica is shutting down.
     Draining,
     /// A part of the gateway failed.
     Broken,
 
-    // Reported by the Socket.IO library:
+    // Reported by socketioxide:
     /// The client left the namespace.
     Client,
     /// The transport was closed.
@@ -33,7 +33,7 @@ pub(crate) enum CloseReason {
     Heartbeat,
     /// The client broke the protocol.
     Invalid,
-    /// The library closed the connection.
+    /// socketioxide closed the connection.
     Server,
 }
 
@@ -55,7 +55,7 @@ impl CloseReason {
         "server",
     ];
 
-    /// The code in logs and metrics.
+    /// Returns the code in logs and metrics.
     pub(crate) fn code(self) -> &'static str {
         Self::CODES[self as usize]
     }

@@ -35,7 +35,7 @@ pub(crate) struct Packet {
     skipped: u64,
 }
 
-/// What a packet is for the client.
+/// The type of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PacketKind {
     /// An event of this name.
@@ -44,13 +44,13 @@ pub(crate) enum PacketKind {
     Reply(i64),
 }
 
-/// What became of a packet that was given to the library.
+/// The outcome of giving a packet to socketioxide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SendOutcome {
     Sent,
     /// The queue is full: try again later.
     Full,
-    /// The connection is closed: nothing will be sent any more.
+    /// The connection is closed: nothing more will be sent.
     Closed,
 }
 
@@ -74,7 +74,7 @@ pub(crate) enum Overflow {
 /// The result of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flushed {
-    /// Nothing waits any more.
+    /// No packet waits.
     All,
     /// Something was sent, something still waits.
     Some,
@@ -114,7 +114,7 @@ impl Packet {
         self.kind
     }
 
-    /// The payload as it is sent: the shared bytes, with `skipped` as their last field if readings were replaced.
+    /// Returns the payload as it is sent: the shared bytes, with `skipped` as their last field if readings were replaced.
     pub(crate) fn payload(&self) -> Cow<'_, RawValue> {
         let marked = match self.skipped {
             0 => None,
@@ -123,12 +123,12 @@ impl Packet {
         marked.map_or(Cow::Borrowed(&*self.payload), Cow::Owned)
     }
 
-    /// Whether newer data of its device may replace it.
+    /// Returns whether newer data of its device may replace the packet.
     fn is_telemetry(&self) -> bool {
         matches!(self.kind, PacketKind::Event(DEVICE_DATA | BROADCAST_DATA))
     }
 
-    /// The bytes it counts as: its payload and the memory that keeps it.
+    /// Returns the size in memory: the payload and the overhead.
     fn size(&self) -> usize {
         self.payload.get().len() + OVERHEAD
     }
@@ -143,7 +143,7 @@ fn with_skipped(payload: &RawValue, skipped: u64) -> Option<Box<RawValue>> {
     RawValue::from_string(format!(r#"{fields}{comma}"skipped":{skipped}}}"#)).ok()
 }
 
-/// Of all packets with the same event and device, only the latest waits in the telemetry lane.
+/// Key of the telemetry lane: only the latest packet per event and device waits.
 type ConflationKey = (&'static str, DeviceId);
 
 /// The two lanes of one client, bounded by [`OutboxLimits`].
@@ -176,8 +176,8 @@ impl Outbox {
         }
     }
 
-    /// Sends a reading at once if nothing waits. Otherwise it waits, in place of an older one of its device. Returns
-    /// whether something waits.
+    /// Sends a reading at once if no packet waits. Otherwise the reading waits, in place of an older one of its device.
+    /// Returns whether something waits.
     ///
     /// # Errors
     /// A bound is exceeded: the client must be disconnected.
@@ -257,7 +257,7 @@ impl Outbox {
         Ok(!self.is_empty())
     }
 
-    /// Sends what waits until the library's queue is full, alarms first.
+    /// Sends waiting packets until the queue of socketioxide is full, alarms first.
     ///
     /// # Errors
     /// An alarm has waited too long: the client must be disconnected.
@@ -289,7 +289,7 @@ impl Outbox {
         std::mem::take(&mut self.counts)
     }
 
-    /// Whether a packet waits in the alarm lane.
+    /// Returns whether a packet waits in the alarm lane.
     pub(crate) fn has_alarms(&self) -> bool {
         !self.alarms.is_empty()
     }
@@ -402,7 +402,7 @@ impl Outbox {
         overflow
     }
 
-    /// Drops what waits and keeps nothing from now on: the client is disconnected.
+    /// Drops all waiting packets and accepts no more, because the client is disconnected.
     pub(crate) fn close(&mut self, now: Instant) {
         self.is_closed = true;
         // The wait of a dropped alarm counts too. The first in the lane has waited longest.

@@ -36,7 +36,7 @@ pub(crate) struct PendingReply {
 }
 
 impl PendingReply {
-    /// Whether more than `limit` subscriptions were pending when this one began, this one included.
+    /// Returns whether more than `limit` subscriptions were pending when this one began, this one included.
     pub(crate) fn is_above(&self, limit: usize) -> bool {
         self.number > limit
     }

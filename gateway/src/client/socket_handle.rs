@@ -10,7 +10,7 @@ use socketioxide::{ParserError, SendError, SocketError};
 
 use super::outbox::{Packet, PacketKind, SendOutcome};
 
-/// Refers to the socket weakly: the library's own table keeps the socket alive, and only while it is connected.
+/// A weak reference to the socket: the table of socketioxide keeps the socket alive, and only while it is connected.
 #[derive(Debug)]
 pub(super) struct SocketHandle(Weak<Socket>);
 
@@ -19,7 +19,7 @@ impl SocketHandle {
         Self(Arc::downgrade(socket))
     }
 
-    /// Puts a packet into the library's queue. Never waits.
+    /// Puts a packet into the queue of socketioxide. Never waits.
     ///
     /// # Errors
     /// The payload cannot be serialised.

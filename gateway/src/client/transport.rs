@@ -1,6 +1,6 @@
 //! The network connection of one client, which the gateway can end even if the client does not respond.
 //!
-//! A websocket has a TCP connection of its own, which is aborted. Long polling has none: a proxy may send the requests of
+//! A WebSocket has a TCP connection of its own, which is aborted. Long polling has none: a proxy may send the requests of
 //! many clients over one connection. There the session is closed by the request that a leaving client would send.
 
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use crate::listener::connection::ConnectionHandle;
 #[derive(Debug)]
 pub(crate) struct Transport {
     sid: Sid,
-    /// The connection, if the client started with a websocket.
+    /// The connection, if the client started with a WebSocket.
     own: Option<Arc<ConnectionHandle>>,
     upgrades: Upgrades,
 }
@@ -25,24 +25,24 @@ impl Transport {
         Self { sid, own, upgrades }
     }
 
-    /// Aborts the websocket, if there is one.
+    /// Aborts the WebSocket, if there is one.
     pub(crate) fn abort(&self) {
         if let Some(websocket) = self.websocket() {
             websocket.abort();
         }
     }
 
-    /// Whether the client started with polling: then it has a session that must be closed by a request.
+    /// Returns whether the client started with polling: then it has a session that must be closed by a request.
     pub(crate) fn began_with_polling(&self) -> bool {
         self.own.is_none()
     }
 
-    /// Whether the client uses a websocket now.
+    /// Returns whether the client uses WebSocket now.
     pub(crate) fn is_websocket(&self) -> bool {
         self.websocket().is_some()
     }
 
-    /// How long nothing has arrived on the websocket; `None` without a websocket.
+    /// Returns how long nothing has arrived on the WebSocket; `None` without a WebSocket.
     pub(crate) fn silence(&self) -> Option<Duration> {
         self.websocket().map(|websocket| websocket.silence())
     }
@@ -52,7 +52,7 @@ impl Transport {
     }
 }
 
-/// The connections on which polling clients asked for an upgrade to a websocket. Bounded by the open connections: entries
+/// The connections on which polling clients asked for an upgrade to a WebSocket. Bounded by the open connections: entries
 /// of closed connections are removed from time to time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Upgrades {

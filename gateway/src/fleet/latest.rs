@@ -8,7 +8,8 @@ use shared::store::FleetSample;
 
 use super::totals::FleetTotals;
 
-/// What this replica read last about all devices and replicas. Empty until it has read something. Clones share it.
+/// The latest report that this replica has read about all devices and replicas. Empty before the first read. Clones share
+/// it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LatestFleetReport {
     // A std lock: held for one clone or one assignment, never across an await.

@@ -1,4 +1,4 @@
-//! The sum of what all replicas report.
+//! The sums of the reports of all replicas.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use shared::store::WatchReport;
 pub(crate) struct FleetTotals {
     pub(crate) connections: u64,
     pub(crate) subscriptions: u64,
-    /// The watched devices that some replica names, each with its number of watchers at each replica.
+    /// The watched devices that at least one replica names, each with its number of watchers per replica.
     pub(crate) devices: BTreeMap<DeviceId, BTreeMap<String, u64>>,
     pub(crate) replicas: u64,
     /// Number of `devices`.
@@ -18,7 +18,7 @@ pub(crate) struct FleetTotals {
 }
 
 impl FleetTotals {
-    /// The sum of these reports, which are given by replica.
+    /// Sums the reports, which are keyed by replica.
     pub(crate) fn of(reports: &BTreeMap<String, WatchReport>) -> Self {
         let mut totals = Self::default();
         for (replica, report) in reports {
@@ -26,8 +26,8 @@ impl FleetTotals {
             totals.connections += report.websocket + report.polling;
             totals.subscriptions += report.subscriptions;
             for (device, watchers) in &report.devices {
-                let of_device = totals.devices.entry(device.clone()).or_default();
-                of_device.insert(replica.clone(), *watchers);
+                let watchers_by_replica = totals.devices.entry(device.clone()).or_default();
+                watchers_by_replica.insert(replica.clone(), *watchers);
             }
         }
         totals.rooms = totals.devices.len() as u64;

@@ -17,7 +17,7 @@ fn a_watched_channel_is_requested_once_and_confirmed() {
 }
 
 #[test]
-fn a_subscription_lingers_for_those_who_come_back() {
+fn a_subscription_lingers_for_clients_that_come_back() {
     let start = Instant::now();
     let seconds = |seconds| start + Duration::from_secs(seconds);
     let mut interest = Interest::new(Duration::from_secs(30));
@@ -34,7 +34,7 @@ fn a_subscription_lingers_for_those_who_come_back() {
         interest.begin_unsubscribing(seconds(30), 10),
         [channel("a")]
     );
-    interest.left(&[channel("a")]);
+    interest.confirm_left(&[channel("a")]);
     assert_eq!(interest.len(), 0);
 }
 
@@ -49,12 +49,12 @@ fn a_channel_watched_again_while_it_is_being_left_is_requested_only_after_the_an
     assert_eq!(interest.begin_unsubscribing(start, 10), [channel("a")]);
     interest.watch(&channel("a"));
     assert!(interest.begin_subscribing(10).is_empty());
-    interest.left(&[channel("a")]);
+    interest.confirm_left(&[channel("a")]);
     assert_eq!(interest.begin_subscribing(10), [channel("a")]);
 }
 
 #[test]
-fn a_channel_that_nobody_watches_any_more_is_not_requested() {
+fn a_channel_that_is_no_longer_watched_is_not_requested() {
     let start = Instant::now();
     let mut interest = Interest::new(Duration::from_secs(30));
     interest.watch(&channel("a"));

@@ -1,4 +1,4 @@
-//! One accepted connection: its permit, its stream, and the handle by which other parts end it.
+//! One accepted connection: its permit, its stream, and the handle through which other parts end it.
 
 use std::future::Future;
 use std::io;
@@ -14,14 +14,14 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// What an accepted connection holds as long as it lives, so that their number is limited.
+/// The permit that an accepted connection holds until it is closed. It limits the number of connections.
 pub(super) struct ConnectionPermit {
     permit: OwnedSemaphorePermit,
     pub(super) is_reserved: bool,
 }
 
 impl ConnectionPermit {
-    /// One of the permits for everybody.
+    /// Wraps a permit that any connection may get.
     pub(super) fn regular(permit: OwnedSemaphorePermit) -> Self {
         Self {
             permit,
@@ -29,7 +29,7 @@ impl ConnectionPermit {
         }
     }
 
-    /// One of the few permits for the time when all regular ones are taken.
+    /// Wraps one of the few permits that are used when all regular ones are taken.
     pub(super) fn reserved(permit: OwnedSemaphorePermit) -> Self {
         Self {
             permit,
@@ -38,7 +38,7 @@ impl ConnectionPermit {
     }
 }
 
-/// Ends a connection from outside, and shows how long its peer has been silent. Every request of the connection carries it
+/// Ends a connection from outside, and shows how long its peer has been silent. Every request of the connection has it
 /// in its extensions.
 #[derive(Debug)]
 pub(crate) struct ConnectionHandle {
@@ -65,12 +65,12 @@ impl ConnectionHandle {
         self.aborted.cancel();
     }
 
-    /// Whether the connection was accepted although every regular permit was taken.
+    /// Returns whether the connection was accepted although every regular permit was taken.
     pub(crate) fn is_reserved(&self) -> bool {
         self.is_reserved
     }
 
-    /// How long the peer has sent nothing at all.
+    /// Returns how long the peer has sent nothing.
     pub(crate) fn silence(&self) -> Duration {
         let last_read = self.last_read_ms.load(Ordering::Relaxed);
         let last_read = Duration::from_millis(last_read.unsigned_abs());

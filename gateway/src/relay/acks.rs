@@ -21,7 +21,7 @@ struct Subscribed<'a> {
     alarms_recovered: Option<bool>,
 }
 
-/// The reply to a subscription that was answered so.
+/// Renders the reply to a subscription with this outcome.
 pub(super) fn subscribed(device: &DeviceId, answer: &CatchUp) -> Box<RawValue> {
     let are_alarms_incomplete = answer.outcome == Outcome::AlarmsIncomplete;
     json::to_raw(&Subscribed {
@@ -41,7 +41,7 @@ struct Unsubscribed<'a> {
     device_id: &'a DeviceId,
 }
 
-/// The reply to the end of a subscription.
+/// Renders the reply to the end of a subscription.
 pub(super) fn unsubscribed(device: &DeviceId) -> Box<RawValue> {
     json::to_raw(&Unsubscribed {
         ok: true,

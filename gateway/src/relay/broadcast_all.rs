@@ -1,4 +1,4 @@
-//! With `--broadcast-all`, watches every device for every client, whether or not anybody subscribed to it.
+//! With `--broadcast-all`, watches every device for every client, even without a subscription.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -19,15 +19,15 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// How much the clocks of ingest and gateway may differ, in milliseconds.
 const CLOCK_TOLERANCE_MS: i64 = 1000;
 
-/// Pins every listed device, and every new one, until `finish`: the relay then watches it for every client. `begun` is the
+/// Pins every listed device, and every new one, until `finish`: the relay then watches it for every client. `started` is the
 /// time at which the gateway started.
 pub(super) async fn pin_all(
     store: Store,
     shards: ShardSenders,
-    begun: Time,
+    started: Time,
     finish: CancellationToken,
 ) -> anyhow::Result<()> {
-    let begun = Time::from_millis(begun.as_millis().saturating_sub(CLOCK_TOLERANCE_MS));
+    let earliest = Time::from_millis(started.as_millis().saturating_sub(CLOCK_TOLERANCE_MS));
     // Bounded by `--max-devices`.
     let mut pinned: HashSet<DeviceId> = HashSet::new();
     let mut ticks = tokio::time::interval(INTERVAL);
@@ -48,7 +48,9 @@ pub(super) async fn pin_all(
         for (device, last_message) in devices {
             if pinned.insert(device.clone()) {
                 // A device that sent something before it was listed: its readings since then are sent late.
-                let since = last_message.is_some_and(|at| at >= begun).then_some(begun);
+                let since = last_message
+                    .is_some_and(|at| at >= earliest)
+                    .then_some(earliest);
                 let pin = |channel| ShardCommand::Pin {
                     channel,
                     device: device.clone(),

@@ -1,4 +1,4 @@
-//! One watched device: its members, the clients that are about to join, and what members see of it.
+//! One watched device: its members, the clients that are about to join, and the members' view of it.
 //!
 //! Every member gets every event exactly once and in order, because the member's own position says which event is next. At
 //! most one load of the device is under way. It answers the subscriptions that arrived before it began, and does what
@@ -8,8 +8,8 @@
 //! |---|---|---|
 //! | `None` | `Freshness` | the device may have gone stale |
 //! | any | `MissedEvents` | an event was missed, or may have been |
-//! | any | `None` | a load begins, which does what is necessary |
-//! | any | `Freshness` or `MissedEvents` | that load failed: what it would have done is necessary again |
+//! | any | `None` | a load begins, which does the repair |
+//! | any | `Freshness` or `MissedEvents` | that load failed: its repair is necessary again |
 //!
 //! While `Repair` is `MissedEvents`, and during a load that sends missed events, members get no live events.
 
@@ -47,12 +47,12 @@ pub(super) struct WatchedDevice {
     head: Option<Position>,
     repair: Repair,
     view: MemberView,
-    /// The stored state could not be read last time, so it is unknown whether there is anything newer than what members see.
+    /// The stored state could not be read last time, so it is unknown whether it is newer than the members' view.
     is_unreadable: bool,
     pin: Option<Pin>,
 }
 
-/// What the next load must do for the members. Later states include the earlier ones.
+/// The task of the next load for the members. Later states include the earlier ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Repair {
     /// Nothing.
@@ -64,7 +64,7 @@ enum Repair {
     MissedEvents,
 }
 
-/// The device is watched for every client, whether anybody subscribes or not.
+/// Marks a device that is watched for every client, even without a subscription.
 #[derive(Debug)]
 struct Pin {
     /// Set until the first load: the readings since then must be broadcast too.
@@ -90,7 +90,7 @@ impl WatchedDevice {
         &self.device
     }
 
-    /// Number of clients that get the device's events.
+    /// Returns the number of clients that get the device's events.
     pub(super) fn member_count(&self) -> usize {
         self.members.len()
     }
@@ -113,22 +113,22 @@ impl WatchedDevice {
         });
     }
 
-    /// The client unsubscribed. A subscription for which it expects a reply is answered nevertheless.
+    /// Removes a client that unsubscribed. If it expects a reply to its subscription, the reply is sent nevertheless.
     pub(super) fn leave(&mut self, client: &Client) {
         self.members.remove(client.id());
         client.leave_room(room(&self.device));
-        let stays = |joiner: &mut Joiner| {
+        let is_kept = |joiner: &mut Joiner| {
             let is_its = joiner.belongs_to(client.id());
             joiner.has_left |= is_its;
             !is_its || joiner.join.ack.is_some()
         };
-        self.joiners.retain_mut(stays);
+        self.joiners.retain_mut(is_kept);
         if let Some(load) = &mut self.load {
-            load.joiners.retain_mut(stays);
+            load.joiners.retain_mut(is_kept);
         }
     }
 
-    /// The client disconnected.
+    /// Removes a client that disconnected.
     pub(super) fn remove(&mut self, client: ClientId) {
         self.members.remove(client);
         self.joiners.retain(|joiner| !joiner.belongs_to(client));
@@ -137,19 +137,19 @@ impl WatchedDevice {
         }
     }
 
-    /// Whether nobody watches the device or waits for it.
+    /// Returns whether no client watches the device or waits for it.
     pub(super) fn is_unused(&self) -> bool {
         let has_joiners = |load: &Load| !load.joiners.is_empty();
         let is_awaited = !self.joiners.is_empty() || self.load.as_ref().is_some_and(has_joiners);
         !self.is_served() && !is_awaited
     }
 
-    /// Whether anybody gets the device's events.
+    /// Returns whether any client gets the device's events.
     fn is_served(&self) -> bool {
         self.pin.is_some() || !self.members.is_empty()
     }
 
-    /// Whether a load must begin.
+    /// Returns whether a load must begin.
     pub(super) fn needs_load(&self) -> bool {
         let for_served = self.is_served() && self.repair != Repair::None;
         self.load.is_none() && (!self.joiners.is_empty() || for_served)
@@ -164,8 +164,8 @@ impl WatchedDevice {
         self.repair = self.repair.max(repair);
     }
 
-    /// Called from time to time. `can_read`: Redis answers, so a load can check whether an overdue device is stale.
-    /// Otherwise the clock alone decides.
+    /// Checks the time limits; called regularly. `can_read`: Redis answers, so a load can check whether an overdue device is
+    /// stale. Otherwise the clock alone decides.
     pub(super) fn check_time(&mut self, now: Time, can_read: bool) {
         if self.view.is_overdue(now) {
             self.require(Repair::Freshness);
@@ -192,8 +192,8 @@ impl WatchedDevice {
         seqs.chain(for_pin.map(|_| 0)).min()
     }
 
-    /// The load failed: what waited for it waits for the next one. `is_unreadable`: Redis answered, but what is stored of the
-    /// device cannot be read.
+    /// Handles a load that failed: its joiners wait for the next load. `is_unreadable`: Redis answered, but the stored data
+    /// of the device cannot be read.
     pub(super) fn fail_load(&mut self, id: u64, is_unreadable: bool) {
         self.is_unreadable |= is_unreadable;
         if let Some(load) = self.load.take_if(|load| load.id == id) {
@@ -207,7 +207,7 @@ impl WatchedDevice {
         }
     }
 
-    /// Sends members what they missed, answers the subscriptions, and continues with the events published meanwhile.
+    /// Sends members the missed events, answers the subscriptions, and continues with the events published during the load.
     pub(super) fn finish_load(
         &mut self,
         id: u64,
@@ -317,7 +317,7 @@ impl WatchedDevice {
         }
     }
 
-    /// Sends every member what it missed.
+    /// Sends every member the events that it missed.
     fn catch_up_members(&mut self, snapshot: &Snapshot, now: Time, fan_out: &FanOutContext) {
         let answers = self.members.catch_up(snapshot, now);
         if answers.iter().all(|answer| answer.packets.is_empty()) {
@@ -354,7 +354,7 @@ impl WatchedDevice {
         }
     }
 
-    /// Compares what members see with the stored state, and sends them what is necessary.
+    /// Compares the members' view with the stored state, and sends a correction if necessary.
     fn correct_view(&mut self, snapshot: &Snapshot, now: Time) {
         let is_in_step = self.head == Some(replay::position(snapshot));
         if snapshot.state.is_none() {
@@ -406,7 +406,7 @@ impl WatchedDevice {
                 let reply = acks::subscribed(&self.device, answer);
                 client.reply(Some(&self.device), ack, reply);
             }
-            // A client that subscribed again meanwhile gets no events until that is answered.
+            // A client that subscribed again during the load gets no events until that subscription is answered.
             let waits_again = self
                 .joiners
                 .iter()
@@ -419,7 +419,7 @@ impl WatchedDevice {
     }
 }
 
-/// Name of a device's Socket.IO room.
+/// Returns the name of a device's Socket.IO room.
 fn room(device: &DeviceId) -> String {
     format!("device:{device}")
 }

@@ -1,4 +1,4 @@
-//! What is needed to send an event to clients.
+//! The context for sending events to clients.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::spans::EventSpans;
 use crate::clients::Clients;
 use crate::metrics::RelayMetrics;
 
-/// What all devices of a shard use to send events to their members and, with `--broadcast-all`, to every client.
+/// The handles with which the devices of a shard send events to their members and, with `--broadcast-all`, to every client.
 pub(super) struct FanOutContext {
     pub(super) clients: Clients,
     pub(super) broadcast_all: bool,

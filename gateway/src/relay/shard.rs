@@ -31,14 +31,14 @@ use crate::interest::{Channel, Interest};
 use crate::replay::PublishedEvent;
 use load_queue::LoadQueue;
 
-/// Channels subscribed to in one round trip.
+/// Maximum number of channels to subscribe to in one round trip.
 const CHUNK: usize = 500;
 /// After an event for more clients than this, other tasks get their turn.
 const LARGE_FAN_OUT: usize = 256;
 /// How often staleness and lingering subscriptions are checked.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Where a shard's work comes from.
+/// The inputs of a shard.
 pub(super) struct ShardInputs {
     pub(super) commands: mpsc::Receiver<ShardCommand>,
     pub(super) messages: mpsc::Receiver<Message>,
@@ -271,7 +271,9 @@ impl Shard {
                 }
                 match (change, result) {
                     (SubscriptionChange::Subscribe, Ok(())) => self.confirm(channels),
-                    (SubscriptionChange::Unsubscribe, Ok(())) => self.interest.left(&channels),
+                    (SubscriptionChange::Unsubscribe, Ok(())) => {
+                        self.interest.confirm_left(&channels);
+                    }
                     (_, Err(error)) => self.give_up_connection(&error),
                 }
             }
@@ -287,7 +289,7 @@ impl Shard {
         }
     }
 
-    /// The subscriptions are confirmed: what is published from now on arrives. What was published before must be loaded.
+    /// Handles confirmed subscriptions: events published from now on arrive. Those published before must be loaded.
     fn confirm(&mut self, channels: Vec<Channel>) {
         for channel in self.interest.confirm(channels) {
             if let Some(device) = self.devices.get_mut(&channel) {
@@ -412,7 +414,7 @@ impl Shard {
         self.interest.lose_all();
     }
 
-    /// A new epoch means that Redis may have lost data without any other sign.
+    /// Checks for new epochs. A new epoch means that Redis may have lost data, perhaps without any other sign.
     fn check_epochs(&mut self) {
         let epochs = Arc::clone(&self.inputs.observations.borrow_and_update().epochs);
         let before = std::mem::replace(&mut self.epochs, epochs);
@@ -467,9 +469,9 @@ impl Shard {
     }
 }
 
-async fn sleep_until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment).await,
+async fn sleep_until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
     }
 }

@@ -70,7 +70,7 @@ impl ShardSenders {
     }
 }
 
-/// Index of the shard, out of this number, that owns the channel.
+/// Returns the index of the shard that owns the channel, out of `shards`.
 pub(super) fn shard_of(channel: &str, shards: usize) -> usize {
     let hash = xxh3_64(channel.as_bytes()) % shards.max(1) as u64;
     usize::try_from(hash).unwrap_or_default()

@@ -39,7 +39,7 @@ impl World {
         Self::start_on(start_redis().await, &[]).await
     }
 
-    /// A gateway on this Redis, with these further flags.
+    /// Starts a gateway on this Redis, with these further flags.
     async fn start_on(redis: OwnRedis, flags: &[&str]) -> Self {
         let config = test_setup::config(&redis.address(), flags);
         let store = test_setup::store(&config);
@@ -92,9 +92,9 @@ struct Client {
 
 impl Client {
     async fn connect(gateway: SocketAddr) -> Self {
-        let opened = http(gateway, "GET", "", "").await;
-        let opened: Json = serde_json::from_str(&opened[1..]).expect("an open packet");
-        let sid = opened["sid"].as_str().expect("a session").to_owned();
+        let handshake = http(gateway, "GET", "", "").await;
+        let handshake: Json = serde_json::from_str(&handshake[1..]).expect("an open packet");
+        let sid = handshake["sid"].as_str().expect("a session").to_owned();
         let mut client = Self {
             gateway,
             sid,
@@ -111,7 +111,7 @@ impl Client {
         assert_eq!(answer, "ok");
     }
 
-    /// The next packet other than pings, which are answered, and noops. The first ping comes at once.
+    /// Waits for the next packet other than pings, which are answered, and noops. The first ping comes at once.
     async fn next(&mut self) -> String {
         loop {
             while self.packets.is_empty() {
@@ -126,7 +126,7 @@ impl Client {
         }
     }
 
-    /// Name and payload of the next event other than `system:status`. A reply has the name `ack`.
+    /// Waits for the next event and returns its name and payload. Skips `system:status`. A reply has the name `ack`.
     async fn event(&mut self) -> (String, Json) {
         let event = tokio::time::timeout(LATE, self.next_event()).await;
         event.expect("an event in time")
@@ -407,11 +407,11 @@ async fn a_subscriber_that_does_not_receive_the_canary_is_deaf_although_it_answe
     let mut connection = subscriber.connection;
     let (observation, observations) = watch::channel(RedisObservation::default());
     // The key grows, and the task that watches Redis observes it.
-    let beat = async || {
+    let grow_canary = async || {
         world.store.beat().await.expect("published");
         observation.send_modify(|observation| observation.canary += 1);
     };
-    beat().await;
+    grow_canary().await;
     eventually("the canary arrives", async || {
         canary.load(Ordering::Acquire)
     })
@@ -422,15 +422,15 @@ async fn a_subscriber_that_does_not_receive_the_canary_is_deaf_although_it_answe
         .await
         .expect("connected, answering");
     let began = Instant::now();
-    let keep_beating = async {
+    let keep_growing = async {
         loop {
-            beat().await;
+            grow_canary().await;
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
     tokio::select! {
         () = until_deaf(observations, &canary) => {}
-        () = keep_beating => {}
+        () = keep_growing => {}
         () = tokio::time::sleep(LATE) => panic!("the connection was never found to be deaf"),
     }
     assert!(began.elapsed() >= Duration::from_secs(3));

@@ -1,8 +1,8 @@
-//! How much is watched, for the gauges.
+//! Counts of watched devices and subscriptions, for the gauges.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What one shard watched at its last tick.
+/// The counts of one shard at its last tick.
 #[derive(Debug, Default)]
 pub(super) struct ShardWatchCounts {
     rooms: AtomicU64,
@@ -10,14 +10,14 @@ pub(super) struct ShardWatchCounts {
     channels: AtomicU64,
 }
 
-/// What one shard, or all of them together, watch.
+/// The counts of one shard, or of all together.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct WatchCounts {
     /// Devices with members.
     pub(crate) rooms: u64,
     /// Members of all devices.
     pub(crate) subscriptions: u64,
-    /// Channels in Redis.
+    /// Subscribed Redis channels.
     pub(crate) channels: u64,
 }
 
@@ -39,7 +39,7 @@ impl ShardWatchCounts {
 }
 
 impl WatchCounts {
-    /// The sum of all shards.
+    /// Sums the counts of all shards.
     pub(super) fn sum<'a>(shards: impl IntoIterator<Item = &'a ShardWatchCounts>) -> Self {
         shards.into_iter().fold(Self::default(), |sum, shard| {
             let counts = shard.load();

@@ -50,12 +50,12 @@ fn change(position: Position) -> StoredChanges {
     }
 }
 
-/// A device with events up to number `last`, in these epochs, each with the number of its first event. Every event changed
-/// an alarm. The streams are trimmed as Redis trims them.
+/// Builds a device with events up to number `last`, in these epochs, each with the number of its first event. Every event
+/// changed an alarm. The streams are trimmed as Redis trims them.
 fn history(epochs: &[(u64, u64)], last: u64) -> Snapshot {
     let epoch_of = |seq: u64| {
-        let begun = epochs.iter().rev().find(|(_, first)| *first <= seq);
-        begun.map_or(0, |(number, _)| *number)
+        let epoch = epochs.iter().rev().find(|(_, first)| *first <= seq);
+        epoch.map_or(0, |(number, _)| *number)
     };
     let first = |kept: usize| last.saturating_sub(kept as u64 - 1).max(1);
     let positions = |kept: usize| (first(kept)..=last).map(|seq| at(epoch_of(seq), seq));
@@ -226,7 +226,7 @@ fn an_emptied_redis_has_nothing_to_send() {
     assert!(answer.packets.is_empty());
 }
 
-/// A device with events up to `last`. An earlier device of its name was retired at `born_after`.
+/// Builds a device with events up to `last`. An earlier device of its name was retired at `born_after`.
 fn born(born_after: u64, last: u64) -> Snapshot {
     let mut snapshot = history(&[(1, 1)], last);
     snapshot.born_after = born_after;
@@ -337,7 +337,7 @@ fn payloads_are_passed_on_byte_for_byte() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
-    /// Whatever the history and the position: every event after it once and in order, or a snapshot.
+    /// For any history and position: every event after the position once and in order, or a snapshot.
     #[test]
     fn every_missed_event_is_sent_once_and_in_order_or_a_snapshot_is(
         last in 0_u64..200,

@@ -25,7 +25,7 @@ use fold::{LogFold, LogRow};
 const LOGS_UNAVAILABLE: &str = "Failed to fetch alarm logs";
 const STATISTICS_UNAVAILABLE: &str = "Failed to fetch statistics";
 
-/// Partitions read at the same time by one request.
+/// Number of partitions that one request reads at the same time.
 const CONCURRENT_PARTITIONS: usize = 8;
 
 #[derive(Serialize)]
@@ -136,7 +136,7 @@ impl<T: PartialEq> Choice<T> {
 }
 
 impl<'de, T: Deserialize<'de>> Choice<T> {
-    /// The text is compared with the values as answers spell them. Without a text, every value matches.
+    /// Parses a filter. Its text is compared with the values as answers spell them. Without a text, every value matches.
     fn of_text(text: Option<&'de str>) -> Self {
         let Some(text) = text else {
             return Self::Any;
@@ -165,7 +165,7 @@ impl LogFilter {
         })
     }
 
-    /// Whether the row matches. Both ends of the time are inclusive.
+    /// Returns whether the row matches. Both ends of the time are inclusive.
     fn admits(&self, row: &LogRow) -> bool {
         self.since.is_none_or(|since| row.timestamp >= since)
             && self.until.is_none_or(|until| row.timestamp <= until)
@@ -178,7 +178,7 @@ impl LogFilter {
     }
 }
 
-/// The partitions that may hold matching rows.
+/// Returns the partitions that may hold matching rows.
 fn partitions(reader: &StoreReader, filter: &LogFilter) -> Vec<u16> {
     let number = reader.store.partitions();
     match &filter.device {
@@ -188,7 +188,7 @@ fn partitions(reader: &StoreReader, filter: &LogFilter) -> Vec<u16> {
     }
 }
 
-/// The newest matching rows of all partitions, newest first.
+/// Reads the newest matching rows of all partitions, newest first.
 async fn newest(
     context: &RestContext,
     filter: &LogFilter,
@@ -270,8 +270,8 @@ impl Cursor {
 
     /// Reads older pages until there is a matching row, or none is left.
     ///
-    /// Reading always begins with the newest entry, whatever the filter's end: rows show acknowledgements and clearings that
-    /// came later.
+    /// Reading always begins with the newest entry, not at the filter's end, because rows show acknowledgements and
+    /// clearings that came later.
     async fn fill(&mut self, reader: &StoreReader, filter: &LogFilter) -> Result<(), ReadError> {
         while self.rows.is_empty() && !self.at_end {
             let before = self.before.as_deref();

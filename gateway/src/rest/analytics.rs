@@ -15,7 +15,7 @@ use super::reply;
 use crate::error::ApiError;
 use crate::fleet::totals::FleetTotals;
 
-/// Devices that the answer lists: those with the most watchers.
+/// Maximum number of devices in the answer: those with the most watchers.
 const MAX_DEVICES: usize = 1_000;
 
 #[derive(Serialize)]
@@ -69,7 +69,7 @@ pub(crate) async fn connections(State(context): State<RestContext>) -> Result<Re
         devices_watched: report.rooms,
         age_ms: now.millis_since(report.at).max(0),
     });
-    let listed = totals
+    let items = totals
         .devices
         .iter()
         .map(|(device_id, replicas)| WatchedItem {
@@ -77,7 +77,7 @@ pub(crate) async fn connections(State(context): State<RestContext>) -> Result<Re
             watchers: replicas.values().sum(),
             replicas,
         });
-    let mut devices: Vec<WatchedItem<'_>> = listed.collect();
+    let mut devices: Vec<WatchedItem<'_>> = items.collect();
     devices.sort_by_key(|device| Reverse(device.watchers));
     let is_complete = reports
         .values()

@@ -19,7 +19,7 @@ pub(crate) async fn read(request: Request) -> Result<Bytes, ApiError> {
     bytes.map_err(|rejection| unread(&rejection))
 }
 
-/// Parses a JSON object. An empty body counts as an object without fields.
+/// Parses a JSON object. An empty body is treated as an object without fields.
 pub(crate) fn parse<T: Default + DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     if bytes.trim_ascii().is_empty() {
         return Ok(T::default());
@@ -38,7 +38,7 @@ pub(crate) fn parse<T: Default + DeserializeOwned>(bytes: &[u8]) -> Result<T, Ap
     }
 }
 
-/// The name given in this field of the body, trimmed.
+/// Returns the name given in this field of the body, trimmed.
 pub(crate) fn name<'a>(field: &str, given: Option<&'a str>) -> Result<&'a str, ApiError> {
     let name = given.unwrap_or_default().trim();
     if name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {

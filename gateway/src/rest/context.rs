@@ -1,4 +1,4 @@
-//! What the handlers of all resources use.
+//! The context that all REST handlers share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,23 +17,23 @@ use crate::state::AppState;
 use crate::status::StatusHandle;
 use crate::store_reader::StoreReader;
 
-/// Requests that read much (all devices, all logs) and may run at the same time. More of them wait.
-const LARGE_READS: usize = 4;
-/// How long such a request waits at most.
+/// Maximum number of large reads (all devices, all alarm logs) at the same time. Further ones wait.
+const MAX_LARGE_READS: usize = 4;
+/// Maximum time that a large read waits.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
-/// What the handlers of all resources use. Cheap to clone.
+/// The handles and limits that all REST handlers share. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct RestContext {
     pub(super) reader: StoreReader,
     pub(super) status: StatusHandle,
     pub(super) metrics: Arc<Metrics>,
-    /// Alerts of one device that an answer has at most.
+    /// Maximum number of alerts of one device in an answer.
     pub(super) alerts_bound: usize,
     clock: Arc<dyn Clock>,
     origin_texts: Arc<[String]>,
     large_reads: Arc<Semaphore>,
-    /// Number of devices, as last read.
+    /// Number of devices at the last successful read.
     device_count: Arc<AtomicUsize>,
     alarm_log_lines: Arc<AlarmLogLines>,
 }
@@ -50,7 +50,7 @@ impl RestContext {
             alerts_bound: state.config.alerts_bound,
             clock: state.clock,
             origin_texts: origins.to_texts().into(),
-            large_reads: Arc::new(Semaphore::new(LARGE_READS)),
+            large_reads: Arc::new(Semaphore::new(MAX_LARGE_READS)),
             device_count: Arc::default(),
             alarm_log_lines: Arc::default(),
         }
@@ -64,12 +64,12 @@ impl RestContext {
         self.status.current().is_serving
     }
 
-    /// The allowed origins as texts.
+    /// Returns the allowed origins as texts.
     pub(super) fn origin_texts(&self) -> Vec<String> {
         self.origin_texts.to_vec()
     }
 
-    /// Remembers the number of devices for the time in which Redis does not answer.
+    /// Stores the number of devices, to report it while Redis does not answer.
     pub(super) fn remember_device_count(&self, count: usize) {
         self.device_count.store(count, Ordering::Relaxed);
     }
@@ -78,7 +78,7 @@ impl RestContext {
         self.device_count.load(Ordering::Relaxed)
     }
 
-    /// Waits until one more large read may run. It runs until the permit is dropped.
+    /// Waits until one more large read may run. The caller must hold the permit until the read is done.
     pub(super) async fn begin_large_read(&self) -> Result<SemaphorePermit<'_>, ApiError> {
         match tokio::time::timeout(MAX_WAIT, self.large_reads.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
@@ -86,7 +86,7 @@ impl RestContext {
         }
     }
 
-    /// Counts and logs alarm changes that somebody caused by a request. Only the alarm log says by whom.
+    /// Counts and logs alarm changes that a request caused. Only the alarm log names the person.
     pub(super) fn record_changes(&self, device: &DeviceId, changes: &[Change]) {
         for change in changes {
             let code = change.kind.code();

@@ -147,7 +147,7 @@ pub(crate) struct DeviceItem<'a> {
 }
 
 impl<'a> DeviceItem<'a> {
-    /// `None` for a device without a reading.
+    /// Returns `None` for a device without a reading.
     pub(crate) fn of(
         state: &'a DeviceState,
         last_message: Option<Time>,
@@ -187,7 +187,8 @@ pub(crate) enum DeviceStatus {
     Online,
 }
 
-/// A gas alarm comes first: neither a fault nor silence hides it. A device is `online` only if it is fresh and normal.
+/// Chooses the status. A gas alarm comes first: neither a fault nor silence hides it. A device is `online` only if it is
+/// fresh and normal.
 fn status(state: &DeviceState, quality: Quality) -> DeviceStatus {
     let has = |wanted: &[Condition]| {
         let mut alarms = state.alarms.iter();
@@ -216,7 +217,8 @@ fn status(state: &DeviceState, quality: Quality) -> DeviceStatus {
     }
 }
 
-/// `<lat>, <long>` as received. Empty if unknown, out of range or `0, 0`: the map draws every text that it can parse.
+/// Renders `<lat>, <long>` as received. Empty if unknown, out of range or `0, 0`: the map draws every text that it can
+/// parse.
 fn location(latitude: &Coordinate, longitude: &Coordinate) -> String {
     let (lat, long) = (text_of(latitude), text_of(longitude));
     let within = |text: &str, bound: i32| {

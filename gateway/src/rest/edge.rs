@@ -1,4 +1,4 @@
-//! What applies to every request, whatever its route: bounds on size and time, and errors that are always JSON.
+//! Layers around every route: bounds on size and time, and errors that are always JSON.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -19,12 +19,12 @@ use crate::metrics::RestMetrics;
 
 /// The largest body of a request, in bytes.
 pub(crate) const MAX_BODY_BYTES: usize = 100 * 1024;
-/// The longest time an answer may take. Front ends give up after 30 s, so a later answer would reach nobody.
+/// The longest time an answer may take. Front ends give up after 30 s, so a later answer would reach no client.
 const MAX_DURATION: Duration = Duration::from_secs(25);
 /// The longest request id that is repeated in errors, in bytes.
 const MAX_REQUEST_ID: usize = 128;
 
-/// The outermost layer but the check of origins: completes every answer.
+/// Completes every answer. This is the outermost layer except the check of origins.
 pub(super) async fn complete(request: Request, next: Next) -> Response {
     let request_id = request_id(request.headers());
     let mut response = next.run(request).await;
@@ -69,7 +69,7 @@ async fn bound(request: Request, next: Next) -> Response {
     answer.unwrap_or_else(|_| ApiError::TooSlow.into_response())
 }
 
-/// The answer if a handler panicked.
+/// Renders the answer if a handler panicked.
 fn after_panic(_: Box<dyn Any + Send + 'static>) -> Response {
     ApiError::Bug.into_response()
 }
@@ -82,8 +82,8 @@ fn is_too_large(headers: &HeaderMap) -> bool {
     length.is_some_and(|length| length > MAX_BODY_BYTES as u64)
 }
 
-/// The client's request id, if it can be repeated in an error. An id with `px` in it is left out: the existing front end does
-/// not parse JSON that contains these two letters.
+/// Returns the client's request id, if it can be repeated in an error. An id with `px` in it is left out: the existing front
+/// end does not parse JSON that contains these two letters.
 fn request_id(headers: &HeaderMap) -> Option<String> {
     let id = headers.get("x-request-id")?.to_str().ok()?;
     let is_plain = |c: char| c.is_ascii_graphic();

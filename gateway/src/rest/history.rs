@@ -52,7 +52,7 @@ pub(crate) async fn samples(
     }))
 }
 
-/// A sample that cannot be read is left out, so that it does not hide the others.
+/// Returns `None` for a sample that cannot be read, so that it does not hide the others.
 fn as_json(bytes: Vec<u8>) -> Option<Box<RawValue>> {
     RawValue::from_string(String::from_utf8(bytes).ok()?).ok()
 }

@@ -3,12 +3,12 @@
 /// Answered as long as the process lives, even by a replica that is full.
 const ALWAYS_ANSWERED: [&str; 3] = ["/livez", "/readyz", "/metrics"];
 
-/// Whether this path must be answered as long as the process lives.
+/// Returns whether this path must be answered as long as the process lives.
 pub(crate) fn is_always_answered(path: &str) -> bool {
     ALWAYS_ANSWERED.contains(&path)
 }
 
-/// Whether this path is requested regularly by machines.
+/// Returns whether this path is requested regularly by machines.
 pub(super) fn is_probe(path: &str) -> bool {
     path == "/health" || is_always_answered(path)
 }

@@ -1,4 +1,4 @@
-//! Parses query strings. Unknown keys are ignored, and an empty value counts as missing.
+//! Parses query strings. Unknown keys are ignored, and an empty value is treated as missing.
 
 use shared::clock::Time;
 use url::form_urlencoded;
@@ -19,13 +19,13 @@ impl Query {
         Self(pairs.into_owned().collect())
     }
 
-    /// The value as text; `None` if it is missing or blank.
+    /// Returns the value as text; `None` if it is missing, empty or only spaces.
     pub(crate) fn text(&self, key: &str) -> Option<&str> {
         let (_, value) = self.0.iter().rev().find(|(name, _)| name == key)?;
         Some(value.trim()).filter(|value| !value.is_empty())
     }
 
-    /// The number of rows the client wants, between 1 and [`MAX_LIMIT`].
+    /// Returns the number of rows the client wants, between 1 and [`MAX_LIMIT`].
     pub(crate) fn limit(&self) -> Result<usize, ApiError> {
         let Some(text) = self.text("limit") else {
             return Ok(DEFAULT_LIMIT);
@@ -36,13 +36,13 @@ impl Query {
         Ok(limit.min(MAX_LIMIT))
     }
 
-    /// A time: an ISO 8601 date and time, or a date alone, which means 00:00 UTC.
+    /// Parses a time: an ISO 8601 date and time, or a date alone, which means 00:00 UTC.
     pub(crate) fn date(&self, key: &str) -> Result<Option<Time>, ApiError> {
         let read = |text| parse_date(text).ok_or_else(|| unreadable(key, DATE));
         self.text(key).map(read).transpose()
     }
 
-    /// A time as in [`Self::date`], or milliseconds since 1970.
+    /// Parses a time as in [`Self::date`], or milliseconds since 1970.
     pub(crate) fn date_or_millis(&self, key: &str) -> Result<Option<Time>, ApiError> {
         let read = |text| {
             parse_millis(text)
@@ -62,7 +62,7 @@ fn unreadable(key: &str, expected: &str) -> ApiError {
     }
 }
 
-/// The number at the beginning of a text, as JavaScript's `parseInt` reads it: `30/` is 30. Saturates on overflow.
+/// Parses the number at the beginning of a text, as JavaScript's `parseInt` reads it: `30/` is 30. Saturates on overflow.
 fn leading_number(text: &str) -> Option<i64> {
     // A complete number comes first, because `1e9` must not be read as 1.
     if let Ok(number) = text.parse::<f64>()

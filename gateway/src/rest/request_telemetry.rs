@@ -28,7 +28,7 @@ const SCHEME: &str = "http";
 /// `error.type` if the client disconnected before it was answered. The semantic conventions define no value for that.
 const GIVEN_UP: &str = "given_up";
 
-/// Middleware that creates the server span of a request and records the request's metric. The span is named after the route,
+/// Middleware. Creates the server span of a request and records its metric. The span is named after the route,
 /// so its name never contains a device id.
 pub(super) async fn observe(
     State(metrics): State<Arc<RestMetrics>>,
@@ -174,8 +174,8 @@ impl RequestInfo<'_> {
     }
 }
 
-/// The error type of a request; `None` if it did not fail. `status` is `None` if the client disconnected before it was
-/// answered.
+/// Returns the error type of a request; `None` if it did not fail. `status` is `None` if the client disconnected before it
+/// was answered.
 fn error_of(status: Option<u16>) -> Option<Cow<'static, str>> {
     match status {
         None => Some(Cow::Borrowed(GIVEN_UP)),
@@ -195,7 +195,7 @@ fn error_label(error: Option<Cow<'static, str>>) -> Option<KeyValue> {
     error.map(|error| KeyValue::new(ERROR_TYPE, error))
 }
 
-/// The method as a metric label. A client can send any text, so unknown methods become `_OTHER`.
+/// Returns the method as a metric label. A client can send any text, so unknown methods become `_OTHER`.
 fn method(method: &Method) -> &'static str {
     let known = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"];
     let found = known.into_iter().find(|known| *known == method.as_str());

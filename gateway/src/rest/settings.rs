@@ -34,7 +34,7 @@ struct Endpoints {
     health: String,
     subtronics_telemetry: String,
     subtronics_alerts: String,
-    /// Always empty: there is no test endpoint any more.
+    /// Always empty: the test endpoint was removed.
     test_publish: &'static str,
 }
 
@@ -67,7 +67,7 @@ pub(crate) async fn show(
     }))
 }
 
-/// The address at which the client reached us, taken from its request.
+/// Returns the address at which the client reached the gateway, taken from the request.
 fn base_url(headers: &HeaderMap) -> String {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let forwarded = text("x-forwarded-proto").and_then(|list| list.split(',').next());

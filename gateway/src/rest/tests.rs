@@ -24,7 +24,7 @@ fn meters() -> &'static Meters {
     Box::leak(Box::new(Meters::local("gateway").expect("meters")))
 }
 
-/// The REST service on the Redis at this address, with these further flags, behind the check of origins.
+/// Builds the REST service on the Redis at this address, with these further flags, behind the check of origins.
 fn gateway(redis: &str, flags: &[&str]) -> Router {
     let flags = [&["--redis-timeout=500ms"], flags].concat();
     let config = test_setup::config(redis, &flags);
@@ -44,7 +44,7 @@ fn gateway(redis: &str, flags: &[&str]) -> Router {
     rest.layer(from_fn_with_state(cors, cors::check))
 }
 
-/// The REST service of a gateway whose Redis refuses connections: nothing listens on this port.
+/// Builds the REST service of a gateway whose Redis refuses connections: nothing listens on this port.
 fn without_redis(flags: &[&str]) -> Router {
     gateway("127.255.255.253:1", flags)
 }
@@ -385,10 +385,10 @@ async fn a_panic_is_answered_with_json_and_counted() {
         error_of(response).await,
         (500, "Internal server error".to_owned())
     );
-    let counted = metrics.to_text();
+    let metrics_text = metrics.to_text();
     assert!(
-        counted.contains(r#"http_response_status_code="500""#),
-        "{counted}"
+        metrics_text.contains(r#"http_response_status_code="500""#),
+        "{metrics_text}"
     );
 }
 
@@ -397,10 +397,10 @@ async fn a_refused_origin_is_counted() {
     let router = without_redis(&["--allowed-origins=http://front.test"]);
     let page = with(request("GET /api/devices"), "origin", "http://other.test");
     assert_eq!(send(&router, page).await.status(), 403);
-    let counted = text_of(send(&router, request("GET /metrics")).await).await;
+    let metrics_text = text_of(send(&router, request("GET /metrics")).await).await;
     assert!(
-        counted.contains(r#"http_response_status_code="403""#),
-        "{counted}"
+        metrics_text.contains(r#"http_response_status_code="403""#),
+        "{metrics_text}"
     );
 }
 
@@ -410,9 +410,9 @@ async fn a_request_refused_for_its_length_is_counted() {
     let uri = "/devices/OTSM-0001/subtronics/alerts/a1/acknowledge";
     let large = with(request(&format!("POST {uri}")), "content-length", "102401");
     assert_eq!(send(&router, large).await.status(), 413);
-    let counted = text_of(send(&router, request("GET /metrics")).await).await;
+    let metrics_text = text_of(send(&router, request("GET /metrics")).await).await;
     assert!(
-        counted.contains(r#"http_response_status_code="413""#),
-        "{counted}"
+        metrics_text.contains(r#"http_response_status_code="413""#),
+        "{metrics_text}"
     );
 }

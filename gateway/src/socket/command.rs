@@ -114,7 +114,7 @@ pub(super) struct Subscriptions {
 }
 
 impl Subscriptions {
-    /// No devices, and at most `limit`.
+    /// Creates an empty set of at most `limit` devices.
     pub(super) fn new(limit: usize) -> Self {
         Self {
             devices: HashSet::new(),

@@ -19,14 +19,14 @@ use crate::metrics::SocketMetrics;
 use crate::monitor::Monitor;
 use crate::relay::Relay;
 
-/// Pause before something is sent again after the library's queue was full, if it accepted something since.
-const RETRY: Duration = Duration::from_millis(8);
-/// The longest pause. It doubles up to this while the queue accepts nothing.
-const MAX_RETRY: Duration = Duration::from_millis(128);
-/// How often the silence of a websocket is checked.
-const SILENCE_CHECK: Duration = Duration::from_secs(5);
+/// Pause before the next try to send while socketioxide's queue is full.
+const RETRY_PAUSE: Duration = Duration::from_millis(8);
+/// The longest pause. The pause doubles up to this while the queue accepts nothing.
+const MAX_RETRY_PAUSE: Duration = Duration::from_millis(128);
+/// How often the silence of a WebSocket is checked.
+const SILENCE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What the tasks of all connections use.
+/// The handles and limits that the tasks of all connections share.
 #[derive(Debug)]
 pub(super) struct ConnectionContext {
     pub(super) clients: Clients,
@@ -34,16 +34,16 @@ pub(super) struct ConnectionContext {
     pub(super) monitor: Monitor,
     pub(super) upgrades: Upgrades,
     pub(super) metrics: Arc<SocketMetrics>,
-    /// Devices one client may subscribe to.
+    /// Maximum number of devices that one client may subscribe to.
     pub(super) max_subscriptions: usize,
-    /// How long nothing may arrive on a websocket.
+    /// Maximum time without any bytes from the client of a WebSocket.
     pub(super) max_silence: Duration,
 }
 
-/// What the connect middleware prepares for the connect handler.
+/// A connection that the connect middleware has prepared for the connect handler.
 pub(super) struct Connection {
     client: Arc<Client>,
-    // A std mutex: held while the receiver is taken out, which happens once.
+    // A std mutex is enough: it is locked once, to take the receiver out.
     commands: Mutex<Option<mpsc::Receiver<ClientCommand>>>,
 }
 
@@ -60,7 +60,7 @@ impl Connection {
     }
 
     /// Carries out commands, flushes the outbox and checks for silence until the connection ends, then closes the session.
-    /// The client counts as connected until all of that is done.
+    /// The client stays registered as connected until the session is closed.
     pub(super) async fn run(
         &self,
         context: &ConnectionContext,
@@ -101,7 +101,7 @@ impl Connection {
     }
 }
 
-/// Closes the connection when its task ends, even by a panic: otherwise the client would seem to be connected.
+/// Closes the connection when its task ends, even by a panic. Otherwise the client would still appear to be connected.
 struct CloseOnDrop(Arc<Client>);
 
 impl Drop for CloseOnDrop {
@@ -111,27 +111,27 @@ impl Drop for CloseOnDrop {
     }
 }
 
-/// Sends what waits, whenever something does. The library does not notify when its queue has room again, so this tries again
-/// and again.
+/// Sends the packets that wait in the outbox. socketioxide does not notify when its queue has room again, so this function
+/// retries after a pause.
 async fn keep_flushing(client: &Client) {
     loop {
         client.waiting().notified().await;
-        let mut pause = RETRY;
+        let mut pause = RETRY_PAUSE;
         loop {
             match client.flush() {
                 Flushed::All => break,
-                Flushed::Some => pause = RETRY,
-                Flushed::Nothing => pause = (pause * 2).min(MAX_RETRY),
+                Flushed::Some => pause = RETRY_PAUSE,
+                Flushed::Nothing => pause = (pause * 2).min(MAX_RETRY_PAUSE),
             }
             sleep(pause).await;
         }
     }
 }
 
-/// Closes a websocket on which nothing arrives, not even answers to pings. The library's own heartbeat cannot end a
+/// Closes a WebSocket on which nothing arrives, not even answers to pings. The heartbeat of socketioxide cannot end a
 /// connection whose writer is stuck.
 async fn close_when_silent(client: &Client, max_silence: Duration) {
-    let mut ticks = tokio::time::interval(SILENCE_CHECK);
+    let mut ticks = tokio::time::interval(SILENCE_CHECK_INTERVAL);
     loop {
         ticks.tick().await;
         let silence = client.transport().silence();
@@ -141,8 +141,8 @@ async fn close_when_silent(client: &Client, max_silence: Duration) {
     }
 }
 
-/// Closes a client whose session was opened just before the drain began, so that it may have missed the announcement. Never
-/// returns unless the replica is draining.
+/// Closes a client that connected just before the drain began and may have missed the announcement. Never returns unless
+/// the replica is draining.
 async fn close_if_draining(client: &Client, is_draining: bool) {
     if !is_draining {
         std::future::pending::<()>().await;

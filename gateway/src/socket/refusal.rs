@@ -1,16 +1,16 @@
-//! Why a command of a client is refused.
+//! The reasons to refuse a command of a client.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::json;
 
-/// Why a command of a client is not carried out. The text is what the client gets as `message`.
+/// Why a command of a client is refused. The error text is sent to the client as `message`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("expected a device id of 1 to 128 bytes, or an object with `deviceId` and `since`")]
     Invalid,
-    /// The client may have no more subscriptions than this.
+    /// The client already has the maximum number of subscriptions.
     #[error("no more than {0} subscriptions per connection")]
     Limit(usize),
 }
@@ -31,7 +31,7 @@ impl Refusal {
     /// Every code.
     pub(crate) const CODES: [&'static str; 2] = ["invalid", "limit"];
 
-    /// The code for the client, logs and metrics.
+    /// Returns the code for the client, logs and metrics.
     pub(crate) fn code(self) -> &'static str {
         let [invalid, limit] = Self::CODES;
         match self {
@@ -40,7 +40,7 @@ impl Refusal {
         }
     }
 
-    /// The reply to the client.
+    /// Renders the reply to the client.
     pub(crate) fn to_reply(self) -> Box<RawValue> {
         let error = RefusalError {
             code: self.code(),

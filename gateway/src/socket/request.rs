@@ -5,18 +5,18 @@ use axum::http::Uri;
 /// Path of every Socket.IO request.
 pub(crate) const PATH: &str = "/socket.io";
 
-/// Whether this is a Socket.IO request.
+/// Returns whether this is a Socket.IO request.
 pub(crate) fn is_socket_io(uri: &Uri) -> bool {
     let below = uri.path().strip_prefix(PATH);
     below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The session a request belongs to; `None` if it is a handshake that opens a session.
+/// Returns the session a request belongs to; `None` if it is a handshake that opens a session.
 pub(crate) fn session_of(uri: &Uri) -> Option<&str> {
     query_value(uri, "sid")
 }
 
-/// Whether the request uses a websocket as transport.
+/// Returns whether the request uses WebSocket as its transport.
 pub(crate) fn is_websocket(uri: &Uri) -> bool {
     query_value(uri, "transport") == Some("websocket")
 }

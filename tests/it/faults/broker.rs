@@ -1,7 +1,7 @@
-//! The broker is away, restarted with and without its file, or killed.
+//! The broker is unreachable, restarted with and without its persistence file, or killed.
 //!
-//! Everything that the broker delivered to an ingest must be in the history once, in order, with every alarm change. What the
-//! broker lost with its own memory it never delivered: that is counted and reported.
+//! Everything that the broker delivered to an ingest must be in the history once, in order, with every alarm change. The
+//! broker never delivered the messages that it lost with its memory: they are counted and reported.
 
 use std::fs;
 
@@ -11,9 +11,9 @@ use tests::ledger;
 use tests::stack::{Plan, Stack};
 use tokio::time::sleep;
 
-use super::load::{AWAY, Scene};
+use super::load::{OUTAGE, Scene};
 
-/// Makes the broker write its memory to its file, as it does by itself every minute, and waits until it has.
+/// Makes the broker write its memory to its persistence file, as it does by itself every minute, and waits until it has.
 async fn save(stack: &mut Stack) -> Result<()> {
     let path = stack.folder().join("mosquitto.db");
     let written = |path| fs::metadata(path).and_then(|file| file.modified());
@@ -26,15 +26,15 @@ async fn save(stack: &mut Stack) -> Result<()> {
     .await
 }
 
-/// Kills the broker with these settings at random moments.
+/// Kills the broker with these settings at random times.
 async fn kill(plan: Plan, what: &str) -> Result<()> {
     let mut scene = Scene::start(plan).await?;
     // The session of ingest must be in the file.
     save(&mut scene.stack).await?;
     for _ in 0..scene.seed.rounds() {
-        scene.moment().await;
+        scene.wait_for_random_time().await;
         scene.stack.broker.process.kill().await?;
-        sleep(AWAY).await;
+        sleep(OUTAGE).await;
         scene.stack.broker.process.restart()?;
         scene.stack.broker.listens().await?;
     }
@@ -63,7 +63,7 @@ async fn killed_when_it_saves_on_every_change() -> Result<()> {
 async fn restarted_with_its_sessions() -> Result<()> {
     let mut scene = Scene::start(Plan::default()).await?;
     for _ in 0..scene.seed.rounds() {
-        scene.moment().await;
+        scene.wait_for_random_time().await;
         scene.stack.broker.process.terminate().await?;
         scene.stack.broker.process.restart()?;
         scene.stack.broker.listens().await?;
@@ -77,16 +77,16 @@ async fn restarted_with_its_sessions() -> Result<()> {
 async fn restarted_without_its_sessions() -> Result<()> {
     let mut scene = Scene::start(Plan::default()).await?;
     for _ in 0..scene.seed.rounds() {
-        scene.moment().await;
+        scene.wait_for_random_time().await;
         scene.stack.broker.process.terminate().await?;
         let file = scene.stack.folder().join("mosquitto.db");
-        fs::remove_file(file).context("removing what the broker kept")?;
+        fs::remove_file(file).context("removing the persistence file of the broker")?;
         scene.stack.broker.process.restart()?;
         scene.stack.broker.listens().await?;
     }
     // Ingest subscribes again, so the last reading of every device arrives.
     scene
-        .finish_with_a_lossy_broker("restart of the broker without its file")
+        .finish_with_a_lossy_broker("restart of the broker without its persistence file")
         .await?;
     Ok(())
 }
@@ -96,13 +96,13 @@ async fn unreachable_for_ingest_it_keeps_everything() -> Result<()> {
     // Ingest closes a connection on which nothing arrives after twice the keep-alive.
     let mut scene = Scene::start(Plan::default().ingest_flags("--mqtt-keep-alive=5s")).await?;
     for round in 0..scene.seed.rounds() {
-        scene.moment().await;
+        scene.wait_for_random_time().await;
         match round % 3 {
             0 => scene.stack.broker_proxy.cut(),
             1 => scene.stack.broker_proxy.half_open(),
             _ => scene.stack.broker_proxy.black_hole(),
         }
-        sleep(AWAY).await;
+        sleep(OUTAGE).await;
         scene.stack.broker_proxy.heal();
     }
     scene.finish("the broker out of reach").await?;
@@ -115,12 +115,12 @@ async fn lost_acknowledgements_double_nothing() -> Result<()> {
     const FEW: usize = shared::order::MAX_FINGERPRINTS * 12;
     let mut scene = Scene::start(Plan::default()).await?;
     for round in 0..scene.seed.rounds() {
-        scene.moment().await;
-        let before = ledger::passed(&scene.stack.broker_proxy).len();
-        // The broker delivers what it receives, ingest commits it, and its acknowledgements are lost.
+        scene.wait_for_random_time().await;
+        let before = ledger::delivered_tokens(&scene.stack.broker_proxy).len();
+        // The broker delivers messages, ingest commits them, and the acknowledgements of ingest are lost.
         scene.stack.broker_proxy.mute();
         let open = eventually("enough messages are to be delivered again", async || {
-            let open = ledger::passed(&scene.stack.broker_proxy).len() - before;
+            let open = ledger::delivered_tokens(&scene.stack.broker_proxy).len() - before;
             ensure!(open >= 200, "{open} messages");
             Ok(open)
         })

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use super::load::Scene;
 
 const CLIENTS: usize = 10;
-/// The disconnections of all clients together.
+/// Number of disconnections of all clients together.
 const DISCONNECTS: usize = 500;
 /// The longest time until a client loses its connection, from the connection or from the first answer. It reconnects after
 /// 50 ms.
@@ -60,8 +60,8 @@ async fn lose(client: &Browser, proxy: &TcpProxy, random: &mut Rng) -> Result<()
         }
         _ => {
             let from = client.seen_count();
-            let gone = eventually("the client notices", async || {
-                // A polling client may have no open connection at this moment.
+            let disconnected_at = eventually("the client notices", async || {
+                // A polling client may have no open connection now.
                 proxy.reset();
                 let seen = client.seen();
                 let index = seen[from..].iter().position(|s| s.what == "disconnect");
@@ -69,7 +69,7 @@ async fn lose(client: &Browser, proxy: &TcpProxy, random: &mut Rng) -> Result<()
             })
             .await?;
             client
-                .wait_after(from + gone, "the next connection", |seen| {
+                .wait_after(from + disconnected_at, "the next connection", |seen| {
                     seen.what == "connect"
                 })
                 .await?;

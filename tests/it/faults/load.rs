@@ -14,10 +14,10 @@ use tokio::time::{Instant, sleep};
 const DEVICES: usize = 12;
 const PERIOD: Duration = Duration::from_millis(200);
 
-/// How long a killed process stays away.
-pub(super) const AWAY: Duration = Duration::from_secs(5);
-/// The time before each fault.
-const STRIKES: std::ops::Range<Duration> = Duration::from_millis(300)..Duration::from_secs(2);
+/// How long a killed process stays dead, and how long a connection stays cut.
+pub(super) const OUTAGE: Duration = Duration::from_secs(5);
+/// The random time before each fault.
+const BEFORE_FAULT: std::ops::Range<Duration> = Duration::from_millis(300)..Duration::from_secs(2);
 
 /// A stack under load. Its clients follow every device from its first reading on.
 pub(super) struct Scene {
@@ -31,16 +31,17 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    /// Two clients at each gateway.
+    /// Starts the stack with two clients at each gateway, which follow every device.
     pub(super) async fn start(plan: Plan) -> Result<Self> {
         Self::with_clients(plan, 2, DEVICES).await
     }
 
-    /// So many clients at each gateway, alternately by WebSocket and by polling. Each follows so many devices.
+    /// Starts the stack with `count` clients at each gateway, alternately by WebSocket and by polling. Each client follows
+    /// `devices` devices.
     pub(super) async fn with_clients(plan: Plan, count: usize, devices: usize) -> Result<Self> {
-        let mut seed = Seed::of_this_test();
+        let mut seed = Seed::from_environment();
         let stack = plan.start().await?;
-        // Shows what reached an ingest, and what a broker had not sent yet when it was killed.
+        // The record shows which payloads reached an ingest before the broker was killed.
         stack.broker_proxy.record();
         let serials = Load::serials(DEVICES);
         let (mut clients, mut proxies) = (Vec::new(), Vec::new());
@@ -68,33 +69,35 @@ impl Scene {
         })
     }
 
-    /// Waits for the next random moment.
-    pub(super) async fn moment(&mut self) {
-        sleep(self.seed.moment(STRIKES)).await;
+    /// Waits until the random time of the next fault.
+    pub(super) async fn wait_for_random_time(&mut self) {
+        sleep(self.seed.duration(BEFORE_FAULT)).await;
     }
 
-    /// Ends the load. Everything that was acknowledged must be stored once.
+    /// Ends the load. Every acknowledged payload must be stored once.
     pub(super) async fn finish(self, what: &str) -> Result<Verdict> {
         self.end(what, false).await
     }
 
-    /// Ends the load. Everything that reached an ingest must be stored once. What the broker lost is counted.
+    /// Ends the load. Every payload that reached an ingest must be stored once. Those that the broker lost are counted.
     pub(super) async fn finish_with_a_lossy_broker(self, what: &str) -> Result<Verdict> {
         self.end(what, true).await
     }
 
     async fn end(mut self, what: &str, may_lose: bool) -> Result<Verdict> {
         if may_lose {
-            // A broker drops what it receives while nobody has a subscription.
-            self.load.passes(&self.stack.broker_proxy).await?;
+            // A broker drops messages that it receives without a subscription.
+            self.load
+                .wait_for_delivery(&self.stack.broker_proxy)
+                .await?;
         }
         let load = std::mem::replace(&mut self.load, Load::idle());
         let ledger = load.stop(&self.stack).await?;
         self.judge(what, &ledger, may_lose).await
     }
 
-    /// Ends the load with a Redis that may lose what it answered within `loss` before each of these kills. Nothing else may
-    /// be missing, and nothing stored twice. If nothing is missing, all the other checks apply too.
+    /// Ends the load with a Redis that may lose commits it answered within `loss` before each of these kills. Nothing else may
+    /// be missing, and nothing may be stored twice. If nothing is missing, all the other checks apply too.
     pub(super) async fn finish_with_a_lossy_redis(
         mut self,
         what: &str,
@@ -130,10 +133,10 @@ impl Scene {
 
     async fn judge(self, what: &str, ledger: &Ledger, may_lose: bool) -> Result<Verdict> {
         if may_lose {
-            // When the last reading of each device has arrived, everything that the broker kept has arrived too.
-            ledger.ends_arrived(&self.stack).await?;
+            // When the last reading of each device has arrived, every message that the broker kept has arrived too.
+            ledger.wait_for_last_readings(&self.stack).await?;
         }
-        let delivered = may_lose.then(|| ledger::passed(&self.stack.broker_proxy));
+        let delivered = may_lose.then(|| ledger::delivered_tokens(&self.stack.broker_proxy));
         let judged = ledger.judge(&self.stack, &self.clients, delivered.as_ref());
         let verdict = judged.await?;
         // None of these faults may lose alarm changes, announced or not.

@@ -167,13 +167,13 @@ impl Scene {
     }
 }
 
-/// The newest alert of the device.
+/// Reads the newest alert of the device.
 async fn alarm(stack: &Stack, device: &str) -> Result<Value> {
     let alerts = stack.alerts(device).await?;
     alerts.last().cloned().context("no alert")
 }
 
-/// The alarm ids and changes in a payload of `device:alerts:changed`.
+/// Returns the alarm ids and changes in a payload of `device:alerts:changed`.
 fn changes(body: &Value) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let alerts = body["alerts"].as_array().cloned().unwrap_or_default();
@@ -291,7 +291,7 @@ async fn after_a_flush_a_running_ingest_reasserts_its_state() -> Result<()> {
         flushed,
         DETECTION_LIMIT,
     );
-    // A client that subscribes from a position of the old epoch is told that its missed events cannot be recovered.
+    // A client that subscribes from a position of the old epoch is informed that its missed events cannot be recovered.
     let returning = stack.browser().await?;
     let [epoch, _] = &scene.epochs;
     let answer = returning.subscribe_since(LATCHED, epoch, 2).await?;
@@ -473,7 +473,7 @@ impl Replica {
         Ok(())
     }
 
-    /// The value of the device's latest reading on this server.
+    /// Reads the value of the device's latest reading on this server.
     async fn value_of(&self, device: &str) -> Result<Value> {
         let mut redis = self.connection().await?;
         let keys: Vec<String> = redis::cmd("KEYS")

@@ -20,7 +20,7 @@ fn with_a_short_limit() -> Plan {
     Plan::default().ingest_flags(&format!("--offline-after={}s", LIMIT.as_secs()))
 }
 
-/// A server time of the wire.
+/// Parses a server time of a payload.
 fn millis(text: &Value) -> Result<i64> {
     let text = text.as_str().context("no time")?;
     Ok(text.parse::<jiff::Timestamp>()?.as_millisecond())
@@ -76,7 +76,7 @@ async fn silence_counts_from_the_moment_an_ingest_listens_again() -> Result<()> 
     sleep(2 * LIMIT).await;
     ensure!(
         browser.events("device:alerts:changed", SERIAL).is_empty(),
-        "no ingest runs, so nobody can have raised an alarm"
+        "no ingest runs, so no alarm can have been raised"
     );
     stack.ingests[0].process.restart()?;
     let event = browser
@@ -101,14 +101,14 @@ async fn silence_counts_from_the_moment_an_ingest_listens_again() -> Result<()> 
     stack.pass()
 }
 
-/// A reading whose clock is off by this.
+/// Builds a reading whose device clock is wrong by `by_ms`.
 fn shifted(device: &Device, value: i64, by_ms: i64) -> Result<Payload> {
     let payload = device.newest(value);
     let time = millis(&payload.0["Date Time At Reading"])? + by_ms;
     Ok(payload.with("Date Time At Reading", Time::from_millis(time).to_iso()))
 }
 
-/// The changes that a client received, as `change type`.
+/// Returns the changes that a client received, as `change type`.
 fn changes(browser: &Browser) -> Vec<String> {
     let events = browser.events("device:alerts:changed", SERIAL);
     let alerts = events.iter().filter_map(|body| body["alerts"].as_array());
@@ -142,8 +142,8 @@ const IN_ORDER: [&str; 4] = [
     "de_escalated alarm_level_1",
     "cleared alarm_level_1",
 ];
-/// … and while they seem older than the readings before: two are late and raise alarms of their own, with the third the
-/// clock counts as set.
+/// The changes while the readings seem older than those before. Two of them are late and raise alarms of their own; from the
+/// third on, the clock is taken as set.
 const SEEM_OLDER: [&str; 6] = [
     "raised alarm_level_3",
     "cleared alarm_level_3",
@@ -153,7 +153,8 @@ const SEEM_OLDER: [&str; 6] = [
     "cleared alarm_level_1",
 ];
 
-/// The clock jumps by this and later back. After one jump the readings are in order, after the other they seem older.
+/// Lets the device's clock jump by `by_ms` and later back. After one jump the readings are in order, after the other they
+/// seem older.
 async fn jump(by_ms: i64, expected: &[&str]) -> Result<()> {
     let stack = Stack::start().await?;
     let device = stack.device(SERIAL);
@@ -161,15 +162,15 @@ async fn jump(by_ms: i64, expected: &[&str]) -> Result<()> {
     browser.subscribe(SERIAL).await?;
     device.send(20).await?;
     let mut count = 1;
-    arrived(&stack, count).await?;
+    wait_for_samples(&stack, count).await?;
     for (shift_ms, base) in [(by_ms, 0), (0, 1)] {
         for value in [1100, 600, 300, 310, 30, 40] {
-            // The clock of the device runs as fast as ours. Otherwise it would not count as set.
+            // The clock of the device runs as fast as ours. Otherwise the clock would not be taken as set.
             sleep(Duration::from_millis(1100)).await;
             let payload = shifted(&device, value + base, shift_ms)?;
             device.publish(&payload).await?;
             count += 1;
-            arrived(&stack, count).await?;
+            wait_for_samples(&stack, count).await?;
         }
         let shown = stack.shows(SERIAL, 40 + base).await?;
         ensure!(shown["alarm_status"] == "NORMAL", "{shown}");
@@ -185,8 +186,8 @@ async fn jump(by_ms: i64, expected: &[&str]) -> Result<()> {
     stack.pass()
 }
 
-/// Waits until the history holds so many samples.
-async fn arrived(stack: &Stack, count: usize) -> Result<()> {
+/// Waits until the history holds `count` samples.
+async fn wait_for_samples(stack: &Stack, count: usize) -> Result<()> {
     eventually(&format!("{count} samples"), async || {
         let path = format!("/api/devices/{SERIAL}/history?limit=1000");
         let history = stack.get(&path).await?.expect(200)?;
@@ -217,20 +218,21 @@ async fn retained_and_repeated_payloads_change_nothing_and_prove_nothing() -> Re
         .publisher()
         .publish_retained(TOPIC, raising.clone())
         .await?;
-    arrived(&stack, 1).await?;
+    wait_for_samples(&stack, 1).await?;
     let normal = device.newest(20).0.to_string();
     stack.publisher().publish(TOPIC, normal.clone()).await?;
-    arrived(&stack, 2).await?;
+    wait_for_samples(&stack, 2).await?;
     // Again, the older one too, by a broker or a device that is not sure.
     for payload in [&raising, &normal, &normal, &raising] {
         stack.publisher().publish(TOPIC, payload.clone()).await?;
     }
     device.send(21).await?;
-    arrived(&stack, 3).await?;
+    wait_for_samples(&stack, 3).await?;
     stack.shows(SERIAL, 21).await?;
     ensure!(changes(&browser) == ["raised alarm_level_1", "cleared alarm_level_1"]);
 
-    // After silence, an ingest with a new session receives the retained message: it is no sign of life and raises nothing.
+    // After silence, an ingest with a new session receives the retained message: it is not a sign of life and raises
+    // nothing.
     browser
         .wait_for("offline", |seen| {
             seen.is_of("device:alerts", SERIAL)
@@ -260,7 +262,7 @@ async fn retained_and_repeated_payloads_change_nothing_and_prove_nothing() -> Re
         latest["data_quality"] == "offline" && latest["sensor_reading"] == 21,
         "{latest}"
     );
-    arrived(&stack, 3).await?;
+    wait_for_samples(&stack, 3).await?;
     ensure!(
         changes(&browser)
             == [

@@ -24,7 +24,10 @@ fn compose_and_the_hosting_file_contain_only_settings_that_the_programs_accept()
             program.check_values(&service["command"], &variables)?;
         }
     }
-    assert_eq!(checked, 5, "two ingests, two gateways, the simulator");
+    assert_eq!(
+        checked, 5,
+        "two ingest replicas, two gateways, the simulator"
+    );
     for mount in services
         .values()
         .flat_map(|service| list(&service["volumes"]))

@@ -25,14 +25,14 @@ fn bytes(text: &str) -> Result<f64> {
 
 type Variables = Vec<(String, Option<String>)>;
 
-/// The most that a service holds of what arrives or is requested faster than it is processed.
+/// Returns the maximum memory that a service needs for data that arrives or is requested faster than it is processed.
 fn worst(program: &Program, variables: &Variables) -> Result<f64> {
     let value = |name: &str| bytes(program.value(variables, name)?);
     if program.is("ingest") {
         // Two receive windows of the longest messages.
         return Ok(2.0 * value("MQTT_RECEIVE_MAXIMUM")? * value("MQTT_MAX_PACKET_SIZE")?);
     }
-    // For each client that does not read: its outbox, the queue of the library with packets of usual length, and buffers.
+    // For each client that does not read: its outbox, the queue of socketioxide with packets of usual length, and buffers.
     let client = value("OUTBOX_BYTES")? + (value("CLIENT_BUFFER")? + 256.0) * 1024.0;
     Ok(value("MAX_CONNECTIONS")? * client)
 }
@@ -91,7 +91,7 @@ fn memory_limits_are_above_what_a_service_holds() -> Result<()> {
     Ok(())
 }
 
-/// The part of a limit that Redis may use.
+/// Returns the part of a limit that Redis may use.
 fn share_of_redis(limit: &str, arguments: &Value) -> Result<f64> {
     let mut arguments = list(arguments).skip_while(|argument| *argument != "--maxmemory");
     let most = arguments.nth(1).and_then(Value::as_str);

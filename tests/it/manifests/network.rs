@@ -20,7 +20,7 @@ fn labels(object: &Value) -> Option<&Value> {
     Some(&pod_template(object)?["metadata"]["labels"])
 }
 
-/// Whether a selector of a policy chooses a pod with these labels.
+/// Returns whether a selector of a policy chooses a pod with these labels.
 fn chooses(selector: &Value, labels: &Value) -> Result<bool> {
     for (key, value) in selector["matchLabels"].as_object().into_iter().flatten() {
         if labels[key] != *value {
@@ -43,7 +43,7 @@ fn policies(objects: &[Value]) -> impl Iterator<Item = &Value> {
         .filter(|object| object["kind"] == "NetworkPolicy")
 }
 
-/// The rules of one direction that apply to a pod with these labels.
+/// Returns the rules of one direction that apply to a pod with these labels.
 fn rules<'a>(objects: &'a [Value], labels: &Value, direction: &str) -> Result<Vec<&'a Value>> {
     let mut rules = Vec::new();
     for policy in policies(objects) {
@@ -54,7 +54,7 @@ fn rules<'a>(objects: &'a [Value], labels: &Value, direction: &str) -> Result<Ve
     Ok(rules)
 }
 
-/// The number of a port in a policy, which may be the name of a port of this pod.
+/// Returns the number of a port in a policy, which may be the name of a port of this pod.
 fn number(port: &Value, pod: &Value) -> Result<u64> {
     if let Some(number) = port.as_u64() {
         return Ok(number);
@@ -67,7 +67,7 @@ fn number(port: &Value, pod: &Value) -> Result<u64> {
         .with_context(|| format!("{} has no port {port}", name(pod)))
 }
 
-/// Whether the policies let a pod with the labels `from` connect to this port of `to`.
+/// Returns whether the policies let a pod with the labels `from` connect to this port of `to`.
 fn lets_in(objects: &[Value], from: &Value, to: &Value, port: u64) -> Result<bool> {
     let own = labels(to).context("it makes pods")?;
     for rule in rules(objects, own, "ingress")? {
@@ -92,7 +92,7 @@ fn port_of(url: &str) -> Result<u64> {
     port.parse().with_context(|| format!("the port of {url}"))
 }
 
-/// The ports to which this service connects, by its configuration.
+/// Returns the ports to which this service connects, by its configuration.
 fn connected(objects: &[Value], object: &Value, program: &str) -> Result<BTreeSet<u64>> {
     let template = pod_template(object).context("it makes pods")?;
     let container = &template["spec"]["containers"][0];
@@ -200,7 +200,7 @@ fn policies_choose_pods_and_agree_on_both_sides() -> Result<()> {
                     let to = chosen(&peer["podSelector"])?;
                     ensure!(
                         !to.is_empty(),
-                        "{kustomization}: {own} leads to no pod: {peer}"
+                        "{kustomization}: {own} matches no pod: {peer}"
                     );
                     for (from, to) in from
                         .iter()

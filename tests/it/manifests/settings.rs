@@ -26,14 +26,14 @@ impl Settings {
         Ok(Self(programs.into_iter().collect::<Result<_>>()?))
     }
 
-    /// The program that a container or service runs, by its image. `None` if it is not ours.
+    /// Returns the program that a container or service runs, by its image. `None` if it is not ours.
     pub(super) fn program_of(&self, container: &Value) -> Option<&Program> {
         let image = container["image"].as_str()?;
         let (_, name) = image.rsplit_once("subtronics/")?;
         self.named(name.split(':').next()?)
     }
 
-    /// The program at the beginning of a command line.
+    /// Finds the program at the beginning of a command line.
     pub(super) fn named(&self, command: &str) -> Option<&Program> {
         let name = command.split_whitespace().next()?.rsplit('/').next()?;
         self.0.iter().find(|program| program.name == name)
@@ -77,7 +77,7 @@ impl Program {
         setting.2.as_deref()
     }
 
-    /// The value of a setting with these variables, or its default.
+    /// Returns the value of a setting with these variables, or its default.
     pub(super) fn value<'a>(
         &'a self,
         variables: &'a [(String, Option<String>)],
@@ -152,7 +152,8 @@ const STANDARD: [&str; 4] = [
     "OTEL_METRIC_EXPORT_INTERVAL",
 ];
 
-/// The elements of a list of arguments. A missing list is empty. A string is an error, because only a shell could split it.
+/// Returns the elements of a list of arguments. A missing list is empty. A string is an error, because only a shell could
+/// split it.
 fn texts(arguments: &Value) -> Result<Vec<&str>> {
     ensure!(
         arguments.is_null() || arguments.is_array(),
@@ -167,7 +168,7 @@ fn texts(arguments: &Value) -> Result<Vec<&str>> {
         .collect()
 }
 
-/// A placeholder for a value from a secret, the pod or the hosting platform.
+/// Returns a placeholder for a value from a secret, the pod or the hosting platform.
 fn stand_in(variable: &str) -> Result<&'static str> {
     Ok(match variable {
         "REDIS_URL" => "rediss://user:anything@redis.example.com:6380/0",
@@ -181,7 +182,7 @@ fn stand_in(variable: &str) -> Result<&'static str> {
     })
 }
 
-/// The variables in the form of the hosting file.
+/// Parses the variables in the form of the hosting file.
 pub(super) fn of_list(list: &Value) -> Result<Vec<(String, Option<String>)>> {
     let variables = list.as_array().context("no list of variables")?;
     variables
@@ -196,7 +197,7 @@ pub(super) fn of_list(list: &Value) -> Result<Vec<(String, Option<String>)>> {
         .collect()
 }
 
-/// The variables in the form of compose.
+/// Parses the variables in the form of compose.
 pub(super) fn of_map(map: &Value) -> Result<Vec<(String, Option<String>)>> {
     if map.is_null() {
         return Ok(Vec::new());

@@ -25,8 +25,8 @@ fn seconds(text: &str) -> Result<f64> {
     }
 }
 
-/// The longest stop of this service, by its configuration: the configured periods, tasks that do not end, the last metrics,
-/// the last spans and the last log lines.
+/// Returns the longest stop of this service, by its configuration: the configured periods, tasks that do not end, the last
+/// metrics, the last spans and the last log lines.
 fn longest_stop(program: &str, variables: &[(String, Option<String>)]) -> Result<f64> {
     let (periods, rest) = match program {
         "gateway" => (

@@ -1,4 +1,4 @@
-//! Records what a release leaves in Redis, and what its gateway answers from it: `record-redis BINARIES FILE`.
+//! Records the data of a release in Redis, and the answers of its gateway: `record-redis BINARIES FILE`.
 //!
 //! `BINARIES` is the folder with `ingest` and `gateway` of that release. `FILE.aof` gets the contents of Redis as commands,
 //! `FILE.json` the answers. `it/upgrade.rs` compares the answers of the present gateway with them.

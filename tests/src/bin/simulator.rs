@@ -24,10 +24,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
-/// Messages that may wait for the connection. If the queue is full, the detectors wait.
+/// Maximum number of messages that wait for the connection. If the queue is full, the detectors wait.
 const QUEUE_MESSAGES: usize = 1000;
 
-/// Messages that may be sent without an acknowledgement. The broker may ask for fewer when it accepts the connection.
+/// Maximum number of messages sent without an acknowledgement. The broker may ask for fewer when it accepts the connection.
 const WINDOW_MESSAGES: u16 = 1000;
 
 /// Publishes the readings of simulated gas detectors.
@@ -372,7 +372,7 @@ async fn drive(mut events: EventLoop, counters: Arc<Counters>) {
             }
             Ok(_) => {}
             Err(err) => {
-                // Without a session the library drops these without counting them.
+                // Without a session, rumqttc drops these messages without counting them.
                 events.clean();
                 let given_up = events.pending.drain(..);
                 let lost = given_up
@@ -414,7 +414,7 @@ fn show(text: &str) {
     let written = stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush());
-    // Nobody reads the output any more. The detectors continue.
+    // If the output is closed, the detectors continue.
     written.ok();
 }
 

@@ -1,7 +1,7 @@
 //! The alarm changes that the readings of one device must have caused. Pure.
 //!
-//! The rules are implemented again in a few lines, for the payloads of the load only: levels far from each other, no
-//! latching, no delay.
+//! This is a second, short implementation of the alarm rules. It suffices for the payloads of the load: their levels are far
+//! apart, without latching or delays.
 
 /// One sample as it was committed.
 #[derive(Clone, Copy, Debug)]
@@ -10,7 +10,7 @@ pub(super) struct Sample {
     pub(super) fault: bool,
 }
 
-/// The changes in order, as `change type`.
+/// Returns the changes in order, as `<change> <type>`.
 pub(super) fn changes(samples: impl Iterator<Item = Sample>) -> Vec<String> {
     let mut changes = Vec::new();
     let mut level = 0;
@@ -21,23 +21,23 @@ pub(super) fn changes(samples: impl Iterator<Item = Sample>) -> Vec<String> {
             changes.push(format!("{change} sensor_fault"));
         }
         // A reading with the fault flag does not lower the level.
-        let now = if sample.fault {
+        let new_level = if sample.fault {
             level.max(sample.level)
         } else {
             sample.level
         };
-        if now != level {
-            let change = match (level, now) {
+        if new_level != level {
+            let change = match (level, new_level) {
                 (0, _) => "raised",
                 (_, 0) => "cleared",
-                (before, _) if now > before => "escalated",
+                (old, _) if new_level > old => "escalated",
                 _ => "de_escalated",
             };
             // A cleared alarm keeps its last level.
-            let shown = if now == 0 { level } else { now };
+            let shown = if new_level == 0 { level } else { new_level };
             changes.push(format!("{change} alarm_level_{shown}"));
         }
-        (level, fault) = (now, sample.fault);
+        (level, fault) = (new_level, sample.fault);
     }
     changes
 }

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::oracle::{Sample, changes};
-use super::verdict::walk;
+use super::verdict::check_positions;
 use crate::browser::BrowserEvent;
 
 #[test]
@@ -60,7 +60,7 @@ fn connect() -> BrowserEvent {
     seen("connect", "websocket", &Value::Null)
 }
 
-/// What a client received from a recovery with a gap that ended after the changes of 3 and 5.
+/// Returns the events of a recovery with a gap, cut off after the changes of positions 3 and 5.
 fn broken_off() -> Vec<BrowserEvent> {
     let (data, changed) = ("device:data", "device:alerts:changed");
     vec![event(data, 1), event(changed, 3), event(changed, 5)]
@@ -68,8 +68,8 @@ fn broken_off() -> Vec<BrowserEvent> {
 
 fn verdict(more: Vec<BrowserEvent>) -> Result<(), String> {
     let all: Vec<BrowserEvent> = broken_off().into_iter().chain(more).collect();
-    let walked = walk(&all, SERIAL);
-    walked.map(drop).map_err(|err| format!("{err:#}"))
+    let checked = check_positions(&all, SERIAL);
+    checked.map(drop).map_err(|err| format!("{err:#}"))
 }
 
 #[test]

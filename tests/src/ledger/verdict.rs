@@ -1,4 +1,4 @@
-//! The checks of the ledger, after every fault is over and everything is processed.
+//! The checks of the ledger. They run when every fault is over and everything is processed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -15,9 +15,9 @@ use crate::browser::{Browser, BrowserEvent};
 use crate::eventually::eventually;
 use crate::stack::Stack;
 
-/// The default of both services, which no test changes.
+/// Number of partitions: the default of both services, which no test changes.
 const PARTITIONS: u16 = 64;
-/// The most samples that REST returns.
+/// Maximum number of samples that REST returns.
 const MAX_SAMPLES: usize = 1000;
 
 /// Figures for the report.
@@ -27,7 +27,7 @@ pub struct Verdict {
     pub acknowledged: usize,
     /// Payloads that had to be sent again.
     pub sent_again: usize,
-    /// Payloads among both that the broker lost before an ingest received them.
+    /// Payloads of both kinds that the broker lost before an ingest received them.
     pub lost_by_broker: usize,
     /// Samples that are marked late.
     pub late: usize,
@@ -35,9 +35,9 @@ pub struct Verdict {
     pub changes: usize,
     /// Subscriptions of clients that recovered exactly.
     pub recovered: usize,
-    /// Announced gaps with every alarm change.
+    /// Subscriptions answered with every alarm change and a snapshot.
     pub gaps: usize,
-    /// Announced gaps in which alarm changes may be missing.
+    /// Subscriptions answered with a snapshot, where alarm changes may be missing.
     pub alarm_gaps: usize,
     /// Readings that were skipped for slow clients, by the field `skipped`.
     pub skipped: u64,
@@ -68,21 +68,21 @@ impl fmt::Display for Verdict {
 
 impl Ledger {
     /// Waits until the last reading of each device has arrived.
-    pub async fn ends_arrived(&self, stack: &Stack) -> Result<()> {
+    pub async fn wait_for_last_readings(&self, stack: &Stack) -> Result<()> {
         for serial in &self.serials {
             let of_device = |entry: &&Entry| entry.serial == *serial;
             let last = self.entries.iter().rfind(of_device);
             let last = last.context("nothing was sent")?;
-            self.arrived(stack, serial, &[last]).await?;
+            self.wait_for_samples(stack, serial, &[last]).await?;
         }
         Ok(())
     }
 
-    /// Waits until everything has arrived, then checks the history, the alarm log, the latest reading and what every client
-    /// received.
+    /// Waits until everything has arrived, then checks the history, the alarm log, the latest reading and the events of every
+    /// client.
     ///
-    /// `delivered`: the tokens of the payloads that reached an ingest, if the broker may lose what it acknowledged. The
-    /// other payloads are counted and need not arrive. `None`: everything that was acknowledged must arrive.
+    /// `delivered`: the tokens of the payloads that reached an ingest, if the broker may lose acknowledged payloads.
+    /// The other payloads are counted and need not arrive. `None`: every acknowledged payload must arrive.
     pub async fn judge(
         &self,
         stack: &Stack,
@@ -109,9 +109,9 @@ impl Ledger {
                 .filter(|entry| entry.serial == *serial)
                 .filter(|entry| delivered.is_none_or(|tokens| tokens.contains(&entry.token())))
                 .collect();
-            self.arrived(stack, serial, &sent).await?;
+            self.wait_for_samples(stack, serial, &sent).await?;
         }
-        backlog_is_empty(stack).await?;
+        wait_for_empty_backlog(stack).await?;
         for serial in &self.serials {
             let of_device = |entry: &&Entry| entry.serial == *serial;
             let sent: Vec<&Entry> = self.entries.iter().filter(of_device).collect();
@@ -124,28 +124,32 @@ impl Ledger {
         Ok(verdict)
     }
 
-    /// The payloads that are in no history after everything has arrived. Those that are there must be there once.
+    /// Waits until the last readings have arrived. Returns the payloads that are not in the history. Fails if one is there twice.
     pub async fn missing(&self, stack: &Stack) -> Result<Vec<&Entry>> {
-        self.ends_arrived(stack).await?;
-        backlog_is_empty(stack).await?;
+        self.wait_for_last_readings(stack).await?;
+        wait_for_empty_backlog(stack).await?;
         let mut missing = Vec::new();
         for serial in &self.serials {
             let history = history(stack, serial).await?;
-            let times = times(&history);
+            let by_time = count_by_time(&history);
             let of_device = |entry: &&Entry| entry.serial == *serial;
             let sent: Vec<&Entry> = self.entries.iter().filter(of_device).collect();
-            samples_once(&history, &sent, None).with_context(|| format!("device {serial}"))?;
-            missing.extend(sent.iter().filter(|entry| !times.contains_key(&entry.time)));
+            check_samples(&history, &sent, None).with_context(|| format!("device {serial}"))?;
+            missing.extend(
+                sent.iter()
+                    .filter(|entry| !by_time.contains_key(&entry.time)),
+            );
         }
         Ok(missing)
     }
 
-    async fn arrived(&self, stack: &Stack, serial: &str, sent: &[&Entry]) -> Result<()> {
+    /// Waits until every sent payload is in the history.
+    async fn wait_for_samples(&self, stack: &Stack, serial: &str, sent: &[&Entry]) -> Result<()> {
         eventually(&format!("everything of {serial} arrives"), async || {
-            let times = times(&history(stack, serial).await?);
+            let by_time = count_by_time(&history(stack, serial).await?);
             let missing: Vec<&&Entry> = sent
                 .iter()
-                .filter(|entry| !times.contains_key(&entry.time))
+                .filter(|entry| !by_time.contains_key(&entry.time))
                 .collect();
             ensure!(
                 missing.is_empty(),
@@ -169,7 +173,7 @@ impl Ledger {
         verdict: &mut Verdict,
     ) -> Result<usize> {
         let history = history(stack, serial).await?;
-        let samples = samples_once(&history, sent, delivered)?;
+        let samples = check_samples(&history, sent, delivered)?;
         let late = history.iter().filter(|sample| is_late(sample)).count();
 
         let changes = stored_changes(stack, serial).await?;
@@ -224,21 +228,21 @@ impl Ledger {
     }
 }
 
-/// Waits until no message is on its way to an ingest, or waits in one.
+/// Waits until no message is on its way to an ingest or queued in one.
 ///
-/// Members of a share group get messages in turn: with twice as many markers as members each one gets a marker, after
-/// whatever the broker had for it, e.g. a second time.
-pub(super) async fn backlog_is_empty(stack: &Stack) -> Result<()> {
+/// Members of a share group get messages in turn. With twice as many markers as members, each member gets a marker. The marker
+/// comes after every other message that the broker has for that member, including repeated deliveries.
+pub(super) async fn wait_for_empty_backlog(stack: &Stack) -> Result<()> {
     const MARKER: &str = "OTSM-MARKER";
     let marker = stack.device(MARKER);
-    let already = times(&history(stack, MARKER).await.unwrap_or_default()).len();
+    let before = count_by_time(&history(stack, MARKER).await.unwrap_or_default()).len();
     let count = 2 * stack.ingests.len();
     for number in 0..count {
         marker.send(number).await?;
     }
     eventually("the markers arrive", async || {
-        let arrived = times(&history(stack, MARKER).await?).len();
-        ensure!(arrived == already + count, "{arrived} of {count}");
+        let arrived = count_by_time(&history(stack, MARKER).await?).len();
+        ensure!(arrived == before + count, "{arrived} of {count}");
         Ok(())
     })
     .await?;
@@ -261,28 +265,28 @@ async fn history(stack: &Stack, serial: &str) -> Result<Vec<Value>> {
     Ok(samples.clone())
 }
 
-/// How often each device time is in the history.
-fn times(history: &[Value]) -> HashMap<String, usize> {
-    let mut times = HashMap::new();
+/// Counts how often each device time is in the history.
+fn count_by_time(history: &[Value]) -> HashMap<String, usize> {
+    let mut counts = HashMap::new();
     for sample in history {
         let time = sample["reading_timestamp"].as_str().unwrap_or_default();
-        *times.entry(time.to_owned()).or_default() += 1;
+        *counts.entry(time.to_owned()).or_default() += 1;
     }
-    times
+    counts
 }
 
 fn is_late(sample: &Value) -> bool {
     sample["late"] == true
 }
 
-/// Every sample is one reading that was sent, none is stored twice, and only the late ones are out of order.
-/// Returns them in the order of their commits.
-fn samples_once(
+/// Checks that every sample is one reading that was sent, that none is stored twice, and that only late ones are out of
+/// order. Returns the samples in the order of their commits.
+fn check_samples(
     history: &[Value],
     sent: &[&Entry],
     delivered: Option<&HashSet<String>>,
 ) -> Result<Vec<Sample>> {
-    for (time, count) in times(history) {
+    for (time, count) in count_by_time(history) {
         ensure!(count == 1, "{count} samples of {time}");
     }
     let by_time: HashMap<&str, &&Entry> = sent
@@ -328,8 +332,8 @@ fn samples_once(
     Ok(samples)
 }
 
-/// Whether the device's clock counts as set back, after these late readings and with one committed now: a busy machine
-/// may process a backlog as slowly as it was sent (`shared::order`).
+/// Returns whether ingest must conclude that the device's clock was set back, from these late readings and one committed
+/// `now`. The rule is in `shared::order`. It also applies if a busy machine processes a backlog as slowly as it was sent.
 fn looks_like_a_set_clock(late: &[Timestamp], now: Timestamp) -> bool {
     const READINGS: usize = 3;
     const SPAN_MS: i64 = 2_000;
@@ -351,7 +355,7 @@ fn keys(serial: &str) -> Result<(PartitionKeys, DeviceId)> {
     Ok((PartitionKeys::new(device.partition(PARTITIONS)), device))
 }
 
-/// A stream's entries, oldest first.
+/// Reads the entries of a stream, oldest first.
 async fn stream(stack: &Stack, key: String) -> Result<Vec<(String, HashMap<String, Vec<u8>>)>> {
     let mut redis = stack.redis_connection().await?;
     let mut range = redis::cmd("XRANGE");
@@ -359,7 +363,7 @@ async fn stream(stack: &Stack, key: String) -> Result<Vec<(String, HashMap<Strin
     entries.await.with_context(|| format!("reading `{key}`"))
 }
 
-/// The payloads of every position with alarm changes, oldest first.
+/// Reads the payload of every position with alarm changes, oldest first.
 async fn stored_changes(stack: &Stack, serial: &str) -> Result<Vec<Value>> {
     let (keys, device) = keys(serial)?;
     let mut changes = Vec::new();
@@ -370,7 +374,7 @@ async fn stored_changes(stack: &Stack, serial: &str) -> Result<Vec<Value>> {
     Ok(changes)
 }
 
-/// `change id` of every line of the alarm log about this device, oldest first.
+/// Reads `<change> <alarm id>` of every line of the alarm log about this device, oldest first.
 async fn logged_changes(stack: &Stack, serial: &str) -> Result<Vec<String>> {
     let (keys, _) = keys(serial)?;
     let mut logged = Vec::new();
@@ -381,12 +385,12 @@ async fn logged_changes(stack: &Stack, serial: &str) -> Result<Vec<String>> {
         }
         let line = entry.get("line").context("an entry without line")?;
         let line: Value = serde_json::from_slice(line)?;
-        logged.push(words(&line["change"], &line["alarm"]["id"]));
+        logged.push(joined(&line["change"], &line["alarm"]["id"]));
     }
     Ok(logged)
 }
 
-/// The position of the newest event.
+/// Reads the position of the newest event.
 async fn last_position(stack: &Stack, serial: &str) -> Result<Position> {
     let (keys, device) = keys(serial)?;
     let events = stream(stack, keys.events(&device)).await?;
@@ -401,17 +405,17 @@ fn alerts(changes: &[Value]) -> impl Iterator<Item = &Value> {
     alerts.flatten()
 }
 
-fn words(first: &Value, second: &Value) -> String {
+fn joined(first: &Value, second: &Value) -> String {
     let word = |value: &Value| value.as_str().unwrap_or("?").to_owned();
     format!("{} {}", word(first), word(second))
 }
 
 fn change_and_type(alert: &Value) -> String {
-    words(&alert["change"], &alert["type"])
+    joined(&alert["change"], &alert["type"])
 }
 
 fn change_and_id(alert: &Value) -> String {
-    words(&alert["change"], &alert["id"])
+    joined(&alert["change"], &alert["id"])
 }
 
 /// How the subscriptions of a client recovered.
@@ -438,44 +442,45 @@ async fn judge_client(
             is_of_device && position(&seen.body).as_ref() == Some(end)
         })
         .await?;
-    // The answer comes after the last event of that position.
+    // The answer to this request arrives after the last event of that position.
     client
         .ask("subscribe:device", json!("OTSM-MARKER-2"))
         .await?;
 
     let seen: Vec<BrowserEvent> = client.seen();
-    let recoveries = walk(&seen, serial)?;
+    let recoveries = check_positions(&seen, serial)?;
     let received: Vec<&Value> = seen
         .iter()
         .filter(|seen| seen.is_of("device:alerts:changed", serial))
         .map(|seen| &seen.body)
         .collect();
-    let words: Vec<String> = received
+    let received_changes: Vec<String> = received
         .iter()
         .flat_map(|body| alerts(std::slice::from_ref(*body)))
         .map(change_and_id)
         .collect();
     if recoveries.alarm_gaps == 0 {
-        let kept = received.len().saturating_sub(changes.len());
-        same(&received[kept..], changes)?;
+        // The stream no longer holds the oldest changes.
+        let dropped = received.len().saturating_sub(changes.len());
+        check_equal(&received[dropped..], changes)?;
         ensure!(
-            words == logged,
-            "the client received\n{words:?}, the log has\n{logged:?}"
+            received_changes == logged,
+            "the client received\n{received_changes:?}, the log has\n{logged:?}"
         );
     } else {
-        // Announced as incomplete. Even so: in order, nothing twice, and nothing that is not in the log.
+        // The client was informed that changes may be missing. Those it received must be in the log, in order and without repetition.
         let mut rest = logged.iter();
-        for word in &words {
+        for change in &received_changes {
             ensure!(
-                rest.any(|line| line == word),
-                "twice, not in the log or out of order: {word}"
+                rest.any(|line| line == change),
+                "twice, not in the log or out of order: {change}"
             );
         }
     }
     Ok(recoveries)
 }
 
-fn same(received: &[&Value], changes: &[Value]) -> Result<()> {
+fn check_equal(received: &[&Value], changes: &[Value]) -> Result<()> {
     let brief = |body: &Value| {
         let alerts: Vec<String> = alerts(std::slice::from_ref(body))
             .map(change_and_type)
@@ -496,19 +501,19 @@ fn same(received: &[&Value], changes: &[Value]) -> Result<()> {
     Ok(())
 }
 
-/// Checks that the positions of this device follow each other in what a client was sent; see `walk`.
-pub fn positions_follow(client: &Browser, serial: &str) -> Result<()> {
-    walk(&client.seen(), serial).map(drop)
+/// Checks the positions of this device in the events of a client; see `check_positions`.
+pub fn check_positions_of(client: &Browser, serial: &str) -> Result<()> {
+    check_positions(&client.seen(), serial).map(drop)
 }
 
 /// Checks that the positions follow each other without a gap, or that the gap is announced: by the number of readings that
 /// were skipped for a slow client, or by alarm changes alone with a snapshot after them. The latest reading never goes back,
 /// unless the clock of the device was set.
-pub(super) fn walk(all: &[BrowserEvent], serial: &str) -> Result<Recoveries> {
+pub(super) fn check_positions(all: &[BrowserEvent], serial: &str) -> Result<Recoveries> {
     let mut recoveries = Recoveries::default();
     let mut last: Option<Position> = None;
     let mut complete: Option<Position> = None;
-    // Set from a jump of positions until the snapshot that must follow.
+    // The seq after a jump of positions, until the snapshot that must follow.
     let mut gap: Option<u64> = None;
     // After a reconnection, the position after the last complete one may arrive again.
     let mut is_recovering = false;
@@ -547,7 +552,7 @@ pub(super) fn walk(all: &[BrowserEvent], serial: &str) -> Result<Recoveries> {
         ensure!(
             at.1 >= *highest || is_stale,
             "went back from {highest} to {seen:?}, after {:#?}",
-            before(all, index, serial)
+            entries_before(all, index, serial)
         );
         *highest = at.1.max(*highest);
         if seen.name == "device:data" && !is_stale {
@@ -577,13 +582,9 @@ pub(super) fn walk(all: &[BrowserEvent], serial: &str) -> Result<Recoveries> {
         }
         if !is_stale {
             if last.as_ref() != Some(&at) {
-                let is_behind_skipped = seen.body["skipped"].is_u64();
+                let has_skipped = seen.body["skipped"].is_u64();
                 let before = (at.0.clone(), at.1.saturating_sub(1));
-                complete = if is_behind_skipped {
-                    Some(before)
-                } else {
-                    last
-                };
+                complete = if has_skipped { Some(before) } else { last };
             }
             last = Some(at);
         }
@@ -592,8 +593,8 @@ pub(super) fn walk(all: &[BrowserEvent], serial: &str) -> Result<Recoveries> {
     Ok(recoveries)
 }
 
-/// The last entries about a device before this one, shortened.
-fn before(all: &[BrowserEvent], index: usize, serial: &str) -> Vec<String> {
+/// Returns the last entries about a device before `index`, shortened.
+fn entries_before(all: &[BrowserEvent], index: usize, serial: &str) -> Vec<String> {
     let is_about = |seen: &&BrowserEvent| {
         let of_connection = ["connect", "disconnect"].contains(&seen.what.as_str());
         of_connection || seen.name == serial || seen.body["deviceId"] == serial

@@ -67,25 +67,25 @@ impl Gas {
         }
     }
 
-    /// A concentration as a detector of this gas measures it: never negative, and rounded.
+    /// Returns a concentration as a detector of this gas measures it: never negative, and rounded.
     pub(super) fn measured(&self, concentration: f64) -> f64 {
         let shown = format!("{:.*}", self.places, concentration.max(0.0));
         shown.parse().unwrap_or_default()
     }
 
-    /// A value that raises an alarm of the highest level.
+    /// Returns a value that raises an alarm of the highest level.
     pub(super) fn beyond_a3(&self) -> f64 {
         let [_, a2, a3] = self.levels;
         a3 + (a3 - a2) * 0.4
     }
 
-    /// A value that raises an alarm of the lowest level only.
+    /// Returns a value that raises an alarm of the lowest level only.
     pub(super) fn beyond_a1(&self) -> f64 {
         let [a1, a2, _] = self.levels;
         a1 + (a2 - a1) * 0.4
     }
 
-    /// How many of the levels a value has reached.
+    /// Returns for each level 1 if the value has reached it, else 0.
     pub(super) fn reached(&self, value: f64) -> [u8; 3] {
         self.levels.map(|level| {
             let is_reached = if self.is_low {

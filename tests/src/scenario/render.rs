@@ -1,4 +1,4 @@
-//! Payloads as detectors spell them, including blanks and misspellings.
+//! Payloads as detectors spell them, including extra spaces and misspellings.
 
 use jiff::tz::Offset;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use shared::clock::Time;
 
 use super::{Detector, PayloadFormat};
 
-/// What a detector measures at a moment.
+/// The measurement of a detector at one time.
 pub(super) struct Sample {
     pub(super) value: f64,
     pub(super) has_fault: bool,
@@ -27,7 +27,7 @@ pub(super) fn payload(detector: &Detector, sample: &Sample) -> Value {
     }
 }
 
-/// Each known way in which a payload can be broken, in turn: the value, a flag, the serial, the text, the bytes.
+/// Renders an unreadable payload. `turn` chooses the broken part: the value, a flag, the serial, the text or the bytes.
 pub(super) fn garbage(detector: &Detector, sample: &Sample, turn: u64) -> Vec<u8> {
     let mut payload = payload(detector, sample);
     let reading = match detector.format {
@@ -78,7 +78,7 @@ fn newest(detector: &Detector, sample: &Sample, value: &Value) -> Value {
         },
     });
     let parameters = &mut payload["Parameters"];
-    // This format has no alarm type. Without one every detector would count as `High`.
+    // This format has no alarm type, and a missing type is read as `High`.
     if gas.is_low {
         parameters["A1Type"] = json!("Low");
     }
@@ -152,7 +152,7 @@ fn name(detector: &Detector) -> String {
     format!("Gas Sensor Block{}", detector.index + 1)
 }
 
-/// A number as detectors write it: whole ones without a fraction.
+/// Renders a number as detectors write it: whole ones without a fraction.
 fn number(value: f64) -> Value {
     let whole = format!("{value:.0}").parse::<i64>().unwrap_or_default();
     if value.fract() == 0.0 {

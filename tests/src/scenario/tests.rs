@@ -34,7 +34,7 @@ fn read(payload: &[u8]) -> Result<Reading, PayloadError> {
     parse(payload, &format)
 }
 
-/// Five minutes at one payload a second.
+/// Renders five minutes at one payload a second.
 fn story(detector: &Detector) -> Vec<(Time, Option<Vec<u8>>)> {
     let moments = (0..300).map(|tick| (tick, STARTED + Duration::from_secs(tick)));
     moments
@@ -53,7 +53,7 @@ fn readings(detector: &Detector) -> Vec<(Time, Reading)> {
         .collect()
 }
 
-/// The highest level reached, with the side the detector names.
+/// Returns the highest level reached, with the side the detector names.
 fn reached(reading: &Reading) -> usize {
     let value = reading.value.expect("a value");
     let is_reached = |level: &&shared::reading::LevelSetting| {
@@ -66,7 +66,7 @@ fn reached(reading: &Reading) -> usize {
     reading.levels.iter().filter(is_reached).count()
 }
 
-/// The levels a detector passes through, each once in a row.
+/// Returns the levels a detector passes through, each once in a row.
 fn course(detector: &Detector) -> Vec<usize> {
     let mut levels: Vec<_> = readings(detector)
         .iter()
@@ -176,7 +176,7 @@ fn garbage_is_refused_or_marked_and_good_readings_come_between() {
         let mut refused: Vec<_> = Vec::new();
         let (mut without_value, mut doubtful, mut good) = (0, 0, 0);
         for (_, payload) in story(&detector) {
-            match read(&payload.expect("garbage is no silence")) {
+            match read(&payload.expect("a payload, not silence")) {
                 Err(err) => refused.push(err.reason().code()),
                 Ok(reading) if reading.value.is_none() => without_value += 1,
                 Ok(reading) if reading.doubtful => doubtful += 1,

@@ -9,7 +9,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::{Instant, sleep_until};
 
-/// Pieces that may wait in a delayed direction. If there are more, the proxy stops reading from the sender.
+/// Maximum number of pieces that wait in a delayed direction. When it is reached, the proxy stops reading from the sender.
 const WAITING: usize = 1024;
 
 /// Which directions of a connection are stopped. A stopped direction never passes again, since bytes are missing in it.
@@ -46,7 +46,7 @@ impl Latency {
     }
 }
 
-/// What was forwarded from servers, in memory.
+/// The bytes forwarded from servers, in memory.
 #[derive(Debug, Default)]
 pub(super) struct Recording {
     // `None` until recording starts. One piece per connection.
@@ -74,7 +74,9 @@ impl Recording {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Vec<Vec<u8>>>> {
-        self.pieces.lock().expect("nobody panics while holding it")
+        self.pieces
+            .lock()
+            .expect("no thread panics while holding the lock")
     }
 }
 
@@ -90,7 +92,8 @@ impl UnansweredText {
         *self.lock() = Some(text.as_bytes().to_vec());
     }
 
-    /// Whether the text has now passed, for the first time since it was set. `last` holds bytes that may be its beginning.
+    /// Returns whether the text has now passed, for the first time since it was set. `last` holds bytes that may be its
+    /// beginning.
     fn has_passed(&self, last: &mut Vec<u8>, bytes: &[u8]) -> bool {
         let mut text = self.lock();
         let Some(wanted) = text.as_ref() else {
@@ -99,8 +102,9 @@ impl UnansweredText {
         };
         last.extend_from_slice(bytes);
         let is_there = last.windows(wanted.len()).any(|part| part == wanted);
-        let kept = last.len().min(wanted.len() - 1);
-        last.drain(..last.len() - kept);
+        // The last bytes may be the beginning of the text.
+        let overlap = last.len().min(wanted.len() - 1);
+        last.drain(..last.len() - overlap);
         if is_there {
             *text = None;
         }
@@ -108,11 +112,13 @@ impl UnansweredText {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Vec<u8>>> {
-        self.text.lock().expect("nobody panics while holding it")
+        self.text
+            .lock()
+            .expect("no thread panics while holding the lock")
     }
 }
 
-/// Client to server.
+/// Forwards from the client to the server.
 pub(super) async fn requests(
     from: OwnedReadHalf,
     to: OwnedWriteHalf,
@@ -135,7 +141,7 @@ pub(super) async fn requests(
     );
 }
 
-/// Server to client.
+/// Forwards from the server to the client.
 pub(super) async fn answers(
     from: OwnedReadHalf,
     to: OwnedWriteHalf,
@@ -171,7 +177,7 @@ async fn read(
             continue;
         }
         inspect(&buffer[..length]);
-        // Never before what was read earlier, even if the delay was longer then.
+        // Never before bytes that were read earlier, even if their delay was longer.
         last = last.max(Instant::now() + latency.now());
         if late.send((last, buffer[..length].to_vec())).await.is_err() {
             return;

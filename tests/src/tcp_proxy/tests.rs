@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::TcpProxy;
 use crate::eventually::{LATE, eventually};
 
-/// A server that sends back what it receives, after its own name, and passes it to the test.
+/// A server that answers its own name and the received bytes, and passes the bytes to the test.
 struct Echo {
     port: u16,
     received: Receiver<Vec<u8>>,
@@ -67,7 +67,7 @@ async fn ask(stream: &mut TcpStream, text: &[u8]) -> Result<Vec<u8>> {
     Ok(answer)
 }
 
-/// Whether the other side has ended the connection.
+/// Returns whether the other side has ended the connection.
 async fn has_ended(stream: &mut TcpStream) -> Result<bool> {
     let read = timeout(LATE, stream.read(&mut [0; 8])).await?;
     Ok(matches!(read, Ok(0) | Err(_)))
@@ -118,7 +118,7 @@ async fn delayed_bytes_arrive_late_and_in_order() -> Result<()> {
     let started = Instant::now();
     assert_eq!(ask(&mut stream, b"2").await?, b"a2");
     assert!(started.elapsed() >= 2 * LATER, "{:?}", started.elapsed());
-    // What was sent with the delay is not overtaken by what is sent without.
+    // Bytes sent without a delay do not overtake bytes sent with one.
     stream.write_all(b"3").await?;
     // Time for the proxy to read it. On a machine that is too slow for that, the order is right anyway.
     sleep(LATER / 4).await;

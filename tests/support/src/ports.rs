@@ -33,9 +33,9 @@ impl Port {
             let number =
                 FIRST + u16::try_from(offset).context("the range of ports fits 16 bits")?;
             let path = folder.join(number.to_string());
-            let opened = OpenOptions::new().create(true).append(true).open(&path);
+            let file = OpenOptions::new().create(true).append(true).open(&path);
             // The file belongs to another user or is locked: the port is reserved.
-            let Ok(lock) = opened else { continue };
+            let Ok(lock) = file else { continue };
             if lock.try_lock().is_err() || TcpListener::bind(("0.0.0.0", number)).is_err() {
                 continue;
             }

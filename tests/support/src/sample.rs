@@ -30,7 +30,7 @@ const READING: &str = r#"{
     "doubtful": false
 }"#;
 
-/// 120 ppm of carbon monoxide, below every level, from OTSM-0114. `R` is `shared::reading::Reading`.
+/// Builds a reading: 120 ppm of carbon monoxide, below every level, from OTSM-0114. `R` is `shared::reading::Reading`.
 ///
 /// # Panics
 /// If `R` has other fields.

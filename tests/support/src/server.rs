@@ -20,12 +20,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// A process that listens on this port.
+    /// Wraps a process that listens on this port.
     pub fn new(process: ServerProcess, port: Port) -> Self {
         Self { process, port }
     }
 
-    /// The port it listens on.
+    /// Returns the port it listens on.
     pub fn port(&self) -> u16 {
         self.port.number()
     }
@@ -90,7 +90,7 @@ pub fn mosquitto(folder: &Path, more: &[String]) -> Result<Server> {
     Ok(Server::new(process, port))
 }
 
-/// A file of `deploy/`.
+/// Returns the path of a file of `deploy/`.
 fn deployed(name: &str) -> PathBuf {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     let root = own.ancestors().nth(2).unwrap_or(own);
@@ -118,17 +118,17 @@ impl OwnRedis {
         Self { server, folder }
     }
 
-    /// `host:port`.
+    /// Returns `host:port`.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.server.port())
     }
 
-    /// The URL for `--redis-url`.
+    /// Returns the URL for `--redis-url`.
     pub fn url(&self) -> String {
         format!("redis://{}", self.address())
     }
 
-    /// The folder of its data.
+    /// Returns the folder of its data.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -155,12 +155,12 @@ impl OwnMosquitto {
         Self { server, folder }
     }
 
-    /// The folder of its data.
+    /// Returns the folder of its data.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// The URL for `--mqtt-broker`.
+    /// Returns the URL for `--mqtt-broker`.
     pub fn url(&self) -> String {
         format!("mqtt://127.0.0.1:{}", self.server.port())
     }

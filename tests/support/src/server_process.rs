@@ -60,20 +60,19 @@ impl ServerProcess {
         &self.name
     }
 
-    /// Everything it printed so far, over all its starts.
+    /// Returns everything the process has printed so far, over all its starts.
     pub fn output(&self) -> String {
         let bytes = fs::read(output_file(&self.folder, &self.name)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// The memory it occupies, in KiB.
+    /// Returns the resident memory of the process, in KiB.
     pub fn resident_kib(&self) -> Result<u64> {
         let path = format!("/proc/{}/status", self.child.id());
         let status = fs::read_to_string(&path).with_context(|| format!("reading `{path}`"))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let figure = line.and_then(|line| line.split_whitespace().next());
-        figure
-            .and_then(|figure| figure.parse().ok())
+        let kib = line.and_then(|line| line.split_whitespace().next());
+        kib.and_then(|kib| kib.parse().ok())
             .with_context(|| format!("no VmRSS in `{path}`"))
     }
 
@@ -108,7 +107,7 @@ impl ServerProcess {
             .with_context(|| format!("signalling {}", self.name))
     }
 
-    /// Sends SIGUSR1: Mosquitto then writes its memory to its file.
+    /// Sends SIGUSR1: Mosquitto then writes its memory to its persistence file.
     pub fn send_usr1(&self) -> Result<()> {
         kill_process(Pid::from_child(&self.child), Signal::USR1)
             .with_context(|| format!("sending SIGUSR1 to {}", self.name))
@@ -184,7 +183,7 @@ fn spawn(
         .with_context(|| format!("`{}` is missing: run `tests/run`", program.display()))
 }
 
-/// The part of our environment that a child gets. Settings are passed as flags.
+/// Returns the part of our environment that a child process gets. Settings are passed as flags.
 pub fn kept_environment() -> impl Iterator<Item = (OsString, OsString)> {
     std::env::vars_os().filter(|(name, _)| name == "PATH" || name == "HOME")
 }

@@ -18,17 +18,17 @@ fn payload(body: &Value) -> Arc<RawValue> {
     serde_json::value::to_raw_value(body).unwrap().into()
 }
 
-/// The parts of a payload at this position that the outbox could change.
+/// Builds the parts of a payload at this position that the outbox could change.
 fn at(device: &str, seq: u64) -> Arc<RawValue> {
     payload(&json!({"deviceId": device, "seq": seq}))
 }
 
-/// An outbox, and in place of the library's queue one with this much room.
+/// An outbox, and a queue with this much room in place of that of socketioxide.
 struct World {
     outbox: Outbox,
     now: Instant,
     room: usize,
-    /// What was put into the queue.
+    /// The packets that were put into the queue.
     sent: Vec<String>,
 }
 
@@ -79,7 +79,7 @@ impl World {
         flushed
     }
 
-    /// What was sent since the last call: `event device seq`, and `+skipped` if readings were replaced.
+    /// Takes the packets sent since the last call: `event device seq`, and `+skipped` if readings were replaced.
     fn take_sent(&mut self) -> Vec<String> {
         std::mem::take(&mut self.sent)
     }
@@ -138,7 +138,7 @@ fn everything_is_sent_at_once_while_nothing_waits() {
     );
 }
 
-/// Pushes into an outbox whose queue has no room. Compares what is then sent when there is room.
+/// Pushes into an outbox whose queue has no room. Compares the packets sent once there is room.
 #[track_caller]
 fn check(push: impl FnOnce(&mut World) -> Result<bool, Overflow>, expected: &[&str]) {
     let mut world = World::new();
@@ -387,7 +387,7 @@ enum Step {
     Telemetry(usize),
     Alarm(usize, &'static [&'static str]),
     Ack(Option<usize>),
-    /// The library's queue has room for this many more packets.
+    /// Number of packets for which the queue has room.
     Room(usize),
 }
 
@@ -434,7 +434,7 @@ fn read(line: &str) -> Option<SentPacket> {
     })
 }
 
-/// Whether the bounds and the internal index are consistent.
+/// Returns whether the bounds and the internal index are consistent.
 fn bounds_hold(outbox: &Outbox, limits: OutboxLimits) -> bool {
     let alarms = outbox.alarms.iter().map(|(packet, _)| packet);
     let telemetry = outbox.telemetry.values().map(|(_, packet)| packet);
@@ -453,7 +453,7 @@ fn bounds_hold(outbox: &Outbox, limits: OutboxLimits) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
-    /// Whatever is pushed and however much room the queue has: every alarm is sent completely and in order, or the client is
+    /// For any pushed packets and any room in the queue: every alarm is sent completely and in order, or the client is
     /// disconnected; the positions of a device only grow; every reading is sent or counted; the bounds are never exceeded.
     #[test]
     fn alarms_are_complete_and_readings_are_counted(

@@ -11,7 +11,7 @@ impl<P: Copy + PartialEq> AnswerCache<P> {
         Self(Vec::new())
     }
 
-    /// The answer for this position. Computed for the first client at that position.
+    /// Returns the answer for this position. Computed for the first client at that position.
     pub(super) fn get(&mut self, position: P, compute: impl FnOnce() -> CatchUp) -> &CatchUp {
         let Self(answers) = self;
         let index = answers

@@ -1,4 +1,4 @@
-//! What the members of a device see of it: its last reading, and whether that is marked as stale. Pure.
+//! The view that the members of a device have of it: the last reading, and whether it is marked as stale. Pure.
 //!
 //! | from | to | when | members are sent |
 //! |---|---|---|---|
@@ -32,7 +32,7 @@ enum Shown {
     StaleByClock,
 }
 
-/// What the members of a device see of it.
+/// The view that the members of a device have of it.
 #[derive(Debug, Default)]
 pub(super) struct MemberView {
     shown: Shown,
@@ -44,24 +44,24 @@ pub(super) struct MemberView {
     data: Option<Arc<RawValue>>,
 }
 
-/// What the comparison of the view with the stored state requires.
+/// The result of comparing the view with the stored state.
 #[derive(Debug)]
 pub(super) enum Correction {
     /// Nothing.
     None,
     /// Send this `device:data` to every member.
     Send(Arc<RawValue>),
-    /// Compare again after the next load: the stored state is newer than what members have, so an event is on its way.
+    /// Compare again after the next load: the stored state is newer than the members' view, so an event is on its way.
     CompareAgain,
 }
 
 impl MemberView {
-    /// Whether members have seen any reading of the device.
+    /// Returns whether members have seen any reading of the device.
     pub(super) fn has_data(&self) -> bool {
         self.data.is_some()
     }
 
-    /// Whether the reading is shown as current for longer than it may be.
+    /// Returns whether the reading is shown as current for longer than it may be.
     pub(super) fn is_overdue(&self, now: Time) -> bool {
         self.shown == Shown::Current && self.fresh_until.is_some_and(|until| now > until)
     }
@@ -76,9 +76,10 @@ impl MemberView {
         Some(stale)
     }
 
-    /// Members were sent this event. Returns whether its freshness limit must be read from Redis.
+    /// Records that members were sent this event. Returns whether its freshness limit must be read from Redis.
     ///
-    /// Only a message proves the device alive: the event of an acknowledgement or a deadline does not, whatever it carries.
+    /// Only a message proves the device alive: the event of an acknowledgement or a deadline does not, even if it contains a
+    /// reading.
     pub(super) fn record_event(&mut self, event: &PublishedEvent) -> bool {
         if let Some(data) = &event.data {
             self.data = Some(Arc::clone(data));
@@ -91,13 +92,13 @@ impl MemberView {
         self.fresh_until.is_none()
     }
 
-    /// Members were sent what they had missed, so they see it as it was published.
+    /// Records that members were sent the missed events, so they see the reading as it was published.
     pub(super) fn record_catch_up(&mut self) {
         self.shown = Shown::Current;
     }
 
-    /// The device is no longer stored. Returns the `device:data` for the members, unless they see it as stale already. How
-    /// long its successor stays fresh is not known yet.
+    /// Records that the device is no longer stored. Returns the `device:data` for the members, unless they see it as stale
+    /// already. How long its successor stays fresh is not known yet.
     pub(super) fn record_removal(&mut self) -> Option<Arc<RawValue>> {
         let before = std::mem::take(self);
         if before.shown != Shown::Current {
@@ -106,7 +107,7 @@ impl MemberView {
         replay::stale_copy(before.data.as_deref()?)
     }
 
-    /// Compares what members see with the stored state. `is_in_step`: members have every event up to that state.
+    /// Compares the view of the members with the stored state. `is_in_step`: members have every event up to that state.
     pub(super) fn compare(
         &mut self,
         snapshot: &Snapshot,

@@ -119,12 +119,12 @@ impl Members {
     }
 }
 
-/// Whether position `reached` already includes the event at position `event`.
+/// Returns whether position `reached` already includes the event at position `event`.
 pub(super) fn is_at_or_before(event: Position, reached: Position) -> bool {
     event.epoch == reached.epoch && event.seq <= reached.seq
 }
 
-/// Whether the event at position `event` directly follows position `before`.
+/// Returns whether the event at position `event` directly follows position `before`.
 pub(super) fn is_next(event: Position, before: Position) -> bool {
     event.epoch == before.epoch && before.seq.checked_add(1) == Some(event.seq)
 }

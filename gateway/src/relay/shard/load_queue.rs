@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::interest::Channel;
 
-/// Loads under way at a time, so that a replica that reconnected catches up without flooding Redis.
+/// Maximum number of loads at a time, so that a replica that reconnected catches up without flooding Redis.
 const MAX_LOADS: usize = 64;
 
 /// The devices that wait for a load, each at most once. Bounded by the watched devices.
@@ -48,7 +48,7 @@ impl LoadQueue {
         }
     }
 
-    /// The device whose load may begin now.
+    /// Takes the device whose load may begin now.
     pub(super) fn pop(&mut self) -> Option<Channel> {
         if self.under_way >= MAX_LOADS || self.paused_until.is_some() {
             return None;
@@ -70,17 +70,18 @@ impl LoadQueue {
         self.under_way = self.under_way.saturating_sub(1);
     }
 
-    /// A load succeeded.
+    /// Resets the backoff after a load that succeeded.
     pub(super) fn reset_backoff(&mut self) {
         self.backoff.reset();
     }
 
-    /// A load failed for a reason that only concerns its device. Returns how long to wait before it is tried again.
+    /// Returns how long to wait before the next load of a device, after one failed for a reason that only concerns the
+    /// device.
     pub(super) fn device_pause(&mut self) -> Duration {
         self.backoff.pause()
     }
 
-    /// A load failed because Redis is unavailable.
+    /// Pauses all loads after one failed because Redis is unavailable.
     pub(super) fn pause(&mut self) {
         if self.paused_until.is_none() {
             self.paused_until = Some(Instant::now() + self.backoff.pause());

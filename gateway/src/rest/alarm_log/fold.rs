@@ -55,7 +55,7 @@ pub(crate) struct LogFold {
     retired: HashMap<DeviceId, Time>,
 }
 
-/// What the transitions read so far say about an alarm.
+/// The later history of an alarm, from the transitions read so far.
 #[derive(Debug)]
 struct LaterTransitions {
     state: AlarmState,

@@ -6,7 +6,7 @@ use shared::store::LoggedEntry;
 
 use super::*;
 
-/// A gas alarm whose present level was reached at this seq.
+/// Builds a gas alarm whose present level was reached at this seq.
 fn alarm(condition: Condition, seq: u64) -> Alarm {
     let time = |seconds: i64| Time::from_millis(1_769_600_000_000 + seconds * 1000);
     Alarm {
@@ -109,7 +109,7 @@ fn check(oldest_first: Vec<LoggedEntry>, expected: &[(Condition, Option<&str>, A
     assert_eq!(found, expected);
 }
 
-/// The log entry of the retirement itself, which is of no alarm.
+/// Builds the log entry of the retirement itself, which has no alarm.
 fn retired(seconds: i64) -> LoggedEntry {
     logged(AlarmLogEntry {
         change: Some(ChangeKind::Retired),
@@ -129,9 +129,9 @@ fn a_retirement_closes_the_alarms_of_its_device() {
         retired(5),
         entry(5, C::Retired, closed),
     ]);
-    assert_eq!(rows.len(), 1, "the retirement is no row");
+    assert_eq!(rows.len(), 1, "the retirement is not a row");
     assert_eq!((rows[0].state, rows[0].cleared_at), (Cleared, Some(at(5))));
-    assert!(!rows[0].acknowledged, "nobody acknowledged it");
+    assert!(!rows[0].acknowledged, "the alarm is acknowledged");
 
     // If the state was lost, the retirement lists no alarms, but closes them. An alarm of the next device stays open.
     let next = Alarm {

@@ -16,7 +16,7 @@ fn check_date(value: &str, expected: Option<&str>) {
 }
 
 #[track_caller]
-fn check_moment(value: &str, expected: Option<&str>) {
+fn check_time(value: &str, expected: Option<&str>) {
     let query = format!("since={value}");
     let found = Query::parse(Some(&query))
         .date_or_millis("since")
@@ -82,12 +82,12 @@ fn dates_are_instants_or_the_first_moment_of_a_day_in_utc() {
 
 #[test]
 fn a_moment_may_be_milliseconds() {
-    check_moment("1769600232123", Some("2026-01-28T11:37:12.123Z"));
-    check_moment("1769600232123/", Some("2026-01-28T11:37:12.123Z"));
-    check_moment("2026-01-28", Some("2026-01-28T00:00:00.000Z"));
-    check_moment("2026-01-28T11:37:12Z", Some("2026-01-28T11:37:12.000Z"));
-    check_moment("2026", None);
-    check_moment("20260128", None);
-    check_moment("99999999999999999", None);
-    check_moment("now", None);
+    check_time("1769600232123", Some("2026-01-28T11:37:12.123Z"));
+    check_time("1769600232123/", Some("2026-01-28T11:37:12.123Z"));
+    check_time("2026-01-28", Some("2026-01-28T00:00:00.000Z"));
+    check_time("2026-01-28T11:37:12Z", Some("2026-01-28T11:37:12.000Z"));
+    check_time("2026", None);
+    check_time("20260128", None);
+    check_time("99999999999999999", None);
+    check_time("now", None);
 }

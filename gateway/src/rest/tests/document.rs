@@ -110,7 +110,7 @@ fn check_value(document: &Value, schema: &Value, value: &Value, at: &str) {
     let types = schema["type"].to_string().replace("integer", "number");
     assert!(
         types.contains(&format!("\"{kind}\"")),
-        "{at}: {value} is no {types}"
+        "{at}: {value} is not a {types}"
     );
     if let Some(words) = schema.get("enum") {
         assert!(

@@ -79,7 +79,7 @@ impl World {
     }
 }
 
-/// A reading with a device time of its own for each minute.
+/// Builds a reading with a different device time for each minute.
 fn reading(device: &str, value: i32, minute: u64) -> Reading {
     let start = Time::from_millis(1_769_600_000_000);
     Reading {
@@ -181,7 +181,7 @@ async fn an_alarm_is_listed_acknowledged_escalated_and_kept_after_it_is_cleared(
     assert_eq!(alerts[0]["acknowledged_by"], json!("User"));
     assert_eq!(alerts[0]["state"], json!("acknowledged"));
 
-    // An acknowledgement of what was seen before an escalation does not cover it.
+    // An acknowledgement of a position before an escalation does not cover the escalation.
     world.reading("OTSM-0114", 600).await;
     let seen = json!({"seen": {"epoch": first["epoch"], "seq": first["seq"]}}).to_string();
     let escalated = (200, r#"{"success":true,"escalated":true}"#.to_owned());
@@ -457,9 +457,9 @@ async fn a_retired_device_is_deleted_and_its_alarm_log_stays() {
     }
     let (status, _) = world.acknowledge("OTSM-0114", &id, "").await;
     assert_eq!(status, 404);
-    let listed = world.get("/api/devices").await;
-    assert_eq!(listed["count"], json!(1));
-    assert_eq!(listed["devices"][0]["id"], json!("OTSM-0115"));
+    let devices = world.get("/api/devices").await;
+    assert_eq!(devices["count"], json!(1));
+    assert_eq!(devices["devices"][0]["id"], json!("OTSM-0115"));
 
     let logs = world.get("/devices/OTSM-0114/alarm-logs").await;
     assert_eq!(logs["total_count"], json!(1), "{logs}");

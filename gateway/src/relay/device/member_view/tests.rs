@@ -10,7 +10,7 @@ fn limit() -> Duration {
     Duration::from_millis(SILENCE_LIMIT_MS.unsigned_abs())
 }
 
-/// A device that sent a reading at [`START`].
+/// Builds a device that sent a reading at [`START`].
 fn stored() -> Snapshot {
     let position = Position {
         epoch: Epoch::from_bits(1),
@@ -27,7 +27,7 @@ fn stored() -> Snapshot {
     }
 }
 
-/// The same with a further message at this time.
+/// Builds the same with a further message at this time.
 fn stored_again(at: Time) -> Snapshot {
     Snapshot {
         last_message: Some(at),
@@ -35,7 +35,7 @@ fn stored_again(at: Time) -> Snapshot {
     }
 }
 
-/// What members see after they were compared with [`stored`] while it was fresh.
+/// Builds the view after it was compared with [`stored`] while that was fresh.
 fn fresh() -> MemberView {
     let mut view = MemberView::default();
     let correction = view.compare(&stored(), START, true);

@@ -1,4 +1,4 @@
-//! Redis is away, or an ingest is stopped for longer than every timeout.
+//! Redis is unavailable, an ingest is paused for longer than every timeout, or the broker delivers a receive window twice.
 
 use std::time::Duration;
 
@@ -9,85 +9,90 @@ use tests::report;
 use tests::stack::{Plan, Stack};
 use tokio::time::sleep;
 
-use super::load::{AWAY, Scene};
+use super::load::{OUTAGE, Scene};
 
 /// The receive window of these tests. Ingest has a queue for two windows.
 const WINDOW: usize = 20;
-/// The same as the metric has it.
+/// [`WINDOW`] as a value of a metric.
 const WINDOW_FULL: f64 = 20.0;
-/// By how much ingest may grow while Redis is away. Two windows of payloads are some 100 KiB, the rest is the allocator's.
-const GROWTH_KIB: u64 = 8 << 10;
+/// Maximum growth of ingest's memory while Redis is unavailable. Two windows of payloads take some 100 KiB; the rest is for
+/// the allocator.
+const MAX_GROWTH_KIB: u64 = 8 << 10;
 
 #[tokio::test]
-async fn without_redis_nothing_is_acknowledged_and_the_broker_keeps_it() -> Result<()> {
+async fn without_redis_no_message_is_acknowledged_and_the_broker_keeps_all() -> Result<()> {
     let plan = Plan::default().ingest_flags(&format!("--mqtt-receive-maximum={WINDOW}"));
     let mut scene = Scene::start(plan).await?;
     let mut growth = 0;
     for round in 0..scene.seed.rounds() {
-        scene.moment().await;
+        scene.wait_for_random_time().await;
         let ingest = &scene.stack.ingests[0];
-        let before = ingest.process.resident_kib()?;
-        let failures = ingest.metric("ingest_commit_failures_total").await?;
+        let resident_before = ingest.process.resident_kib()?;
+        let failures_before = ingest.metric("ingest_commit_failures_total").await?;
         if round % 2 == 0 {
             scene.stack.redis_proxy.cut();
         } else {
             // Redis hangs: it accepts everything and answers nothing.
             scene.stack.redis_proxy.black_hole();
         }
-        // A commit that failed comes after every commit that succeeded: nothing is acknowledged from here on.
+        // Once a commit has failed, no later one succeeds. So nothing is acknowledged from here on.
         eventually("the receive window is full", async || {
-            let failed = ingest.metric("ingest_commit_failures_total").await? > failures;
+            let failed = ingest.metric("ingest_commit_failures_total").await? > failures_before;
             let waiting = ingest.metric("ingest_messages_unacknowledged").await?;
             ensure!(failed && waiting >= WINDOW_FULL, "{waiting} messages");
             Ok(())
         })
         .await?;
-        let passed = ledger::passed(&scene.stack.broker_proxy).len();
-        let accepted = scene.load.acknowledged();
-        sleep(AWAY).await;
-        eventually("the broker has more than three windows", async || {
-            let accepted = scene.load.acknowledged() - accepted;
+        let delivered_before = ledger::delivered_tokens(&scene.stack.broker_proxy).len();
+        let accepted_before = scene.load.acknowledged();
+        sleep(OUTAGE).await;
+        eventually("the broker holds more than three windows", async || {
+            let accepted = scene.load.acknowledged() - accepted_before;
             ensure!(accepted > 3 * WINDOW, "only {accepted} readings");
             Ok(())
         })
         .await?;
-        let passed = ledger::passed(&scene.stack.broker_proxy).len() - passed;
+        let delivered =
+            ledger::delivered_tokens(&scene.stack.broker_proxy).len() - delivered_before;
         ensure!(
-            passed == 0,
-            "the broker delivered {passed} more: somebody acknowledged a message"
+            delivered == 0,
+            "the broker delivered {delivered} more: ingest acknowledged a message"
         );
-        let now = scene.stack.ingests[0].process.resident_kib()?;
-        growth = growth.max(now.saturating_sub(before));
+        let resident = scene.stack.ingests[0].process.resident_kib()?;
+        growth = growth.max(resident.saturating_sub(resident_before));
         scene.stack.redis_proxy.heal();
         // The next outage begins with an empty window.
-        scene.load.passes(&scene.stack.broker_proxy).await?;
+        scene
+            .load
+            .wait_for_delivery(&scene.stack.broker_proxy)
+            .await?;
     }
-    ensure!(growth <= GROWTH_KIB, "ingest grew by {growth} KiB");
+    ensure!(growth <= MAX_GROWTH_KIB, "ingest grew by {growth} KiB");
     report::line(&format!(
-        "Redis away, window {WINDOW}: ingest grew by {growth} KiB"
+        "Redis unavailable, window {WINDOW}: ingest grew by {growth} KiB"
     ));
-    let verdict = scene.finish("Redis away").await?;
+    let verdict = scene.finish("Redis unavailable").await?;
     ensure!(verdict.late == 0, "committed out of order: {verdict:?}");
     Ok(())
 }
 
 #[tokio::test]
-async fn an_ingest_that_was_stopped_past_every_timeout_overwrites_nothing() -> Result<()> {
+async fn an_ingest_paused_for_longer_than_every_timeout_overwrites_nothing() -> Result<()> {
     // The broker ends a connection after one and a half keep-alives.
-    const ASLEEP: Duration = Duration::from_secs(9);
+    const PAUSE: Duration = Duration::from_secs(9);
     let plan = Plan::default()
         .ingests(2)
         .ingest_flags("--mqtt-keep-alive=5s --redis-timeout=1s");
     let mut scene = Scene::start(plan).await?;
-    // With this latency an ingest is mostly between reading a state and committing. With a longer one it could not keep up
-    // with the load.
+    // With this latency, a pause most likely falls between reading a state and committing. With a higher one, ingest could
+    // not keep up with the load.
     scene.stack.redis_proxy.delay(Duration::from_millis(20));
     for round in 0..scene.seed.rounds() {
-        scene.moment().await;
-        let sleeper = &mut scene.stack.ingests[round % 2];
-        sleeper.process.pause()?;
-        sleep(ASLEEP).await;
-        sleeper.process.resume()?;
+        scene.wait_for_random_time().await;
+        let paused = &mut scene.stack.ingests[round % 2];
+        paused.process.pause()?;
+        sleep(PAUSE).await;
+        paused.process.resume()?;
     }
     scene.stack.redis_proxy.delay(Duration::ZERO);
     let verdict = scene.finish("SIGSTOP of one of two ingests").await?;
@@ -95,8 +100,8 @@ async fn an_ingest_that_was_stopped_past_every_timeout_overwrites_nothing() -> R
     Ok(())
 }
 
-/// The broker delivers a receive window again while ingest still has the first copy: far more messages of one device than
-/// its state has fingerprints.
+/// The broker delivers a receive window again while ingest still holds the first copy. The window has far more messages of
+/// one device than the device's state has fingerprints.
 #[tokio::test]
 async fn a_receive_window_that_is_delivered_twice_is_committed_once() -> Result<()> {
     const SERIAL: &str = "OTSM-0001";
@@ -124,7 +129,7 @@ async fn a_receive_window_that_is_delivered_twice_is_committed_once() -> Result<
         }
     }
     stack.redis_proxy.heal();
-    // After both copies.
+    // This message arrives after both copies.
     device.send(READINGS + 1).await?;
     stack.shows(SERIAL, READINGS + 1).await?;
     let path = format!("/api/devices/{SERIAL}/history?limit=1000");
