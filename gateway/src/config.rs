@@ -16,8 +16,8 @@ use crate::origins::Origins;
 
 /// Serves readings and alarms from Redis over Socket.IO and REST.
 ///
-/// Every flag can also be given as the environment variable named with it. A flag wins over the variable. An empty
-/// variable counts as unset. Times need a unit: 500ms, 90s, 3m, 24h.
+/// Every flag can also be given as the environment variable named with it. A flag takes precedence over the variable. An empty
+/// variable is ignored. Times need a unit: 500ms, 90s, 3m, 24h.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "gateway", version)]
 pub struct Config {
@@ -40,7 +40,7 @@ pub struct Config {
     #[arg(long, env, value_name = "ORIGIN", value_delimiter = ',', value_parser = trimmed())]
     pub allowed_origins: Vec<String>,
 
-    /// Serve everybody who can reach this port, and let them acknowledge alarms
+    /// Serve every client that can reach this port, and let them acknowledge alarms
     #[arg(long, env, value_parser = BoolishValueParser::new())]
     pub allow_anonymous: bool,
 
@@ -144,7 +144,7 @@ impl Config {
         let mut problems = Vec::new();
         if !self.allow_anonymous {
             problems.push(
-                "no authentication is configured: pass --allow-anonymous to serve everybody"
+                "no authentication is configured: pass --allow-anonymous to serve every client"
                     .to_owned(),
             );
         }

@@ -22,8 +22,8 @@ use crate::payload::{DecimalPoint, Format};
 
 /// Receives readings from an MQTT broker, decides alarms, and commits both to Redis.
 ///
-/// Every flag can also be given as the environment variable listed with it. A flag wins over the variable, and an empty
-/// variable counts as not set. Times need a unit: 500ms, 90s, 3m, 24h, 35d.
+/// Every flag can also be given as the environment variable listed with it. A flag takes precedence over the variable, and an empty
+/// variable is ignored. Times need a unit: 500ms, 90s, 3m, 24h, 35d.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "ingest", version)]
 pub struct Config {

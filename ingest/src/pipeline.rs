@@ -164,7 +164,7 @@ impl Pipeline {
                         committed.insert(item.fingerprint);
                         item.message.ack.done();
                     }
-                    Err(err) if err.is_passing() => {
+                    Err(err) if err.is_transient() => {
                         item.in_doubt = true;
                         in_doubt.push(item);
                         failure = Some(err);
@@ -225,7 +225,7 @@ impl Pipeline {
         let duration = start.elapsed();
         let traces: Vec<Option<TraceContext>> = round.iter().map(|item| item.trace).collect();
         let mut errors = results.iter().filter_map(|result| result.as_ref().err());
-        if let Some(err) = errors.find(|err| err.is_passing()) {
+        if let Some(err) = errors.find(|err| err.is_transient()) {
             self.spans.not_committed(&traces, err, duration);
         } else {
             self.metrics.commit_duration.record(duration);

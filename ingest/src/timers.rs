@@ -106,7 +106,7 @@ impl Timers {
                         refused.push(&work.device);
                     }
                 }
-                Err(err) if err.is_passing() => {
+                Err(err) if err.is_transient() => {
                     in_doubt.push(work.device.clone());
                     failure = Some(err);
                 }

@@ -64,7 +64,7 @@ pub struct ApplyConfig {
 /// Applies work to different devices, each device at most once, in as few round trips as possible. Returns one result for
 /// each piece of work, in the same order.
 ///
-/// An error for which [`StoreError::is_passing`] is true leaves open whether the work was carried out: try again, with the
+/// An error for which [`StoreError::is_transient`] is true leaves open whether the work was carried out: try again, with the
 /// message marked as a second delivery. Any other error concerns that device alone.
 pub async fn apply(
     store: &Store,
@@ -165,7 +165,7 @@ pub async fn reassert(
         let jobs = chunk.iter().map(|device| Job::Reassert { device, bounds });
         for result in run_all(store, jobs.collect()).await {
             match result {
-                Err(err) if err.is_passing() => return Err(err),
+                Err(err) if err.is_transient() => return Err(err),
                 // A device that cannot even be loaded is reported by its next message.
                 Ok(_) | Err(_) => {}
             }

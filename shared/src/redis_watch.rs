@@ -97,7 +97,7 @@ impl RedisWatch {
             };
             if is_our_turn {
                 // A failure needs no handling: subscribers notice that the count does not change.
-                history.own_count = self.store.beat().await.ok();
+                history.own_count = self.store.increment_canary().await.ok();
             }
         }
     }

@@ -48,7 +48,7 @@ fn without_authentication_it_starts_only_if_anonymous_access_is_allowed() {
     assert_eq!(
         (usage.to_string().as_str(), usage.exit_code()),
         (
-            "no authentication is configured: pass --allow-anonymous to serve everybody",
+            "no authentication is configured: pass --allow-anonymous to serve every client",
             2
         )
     );

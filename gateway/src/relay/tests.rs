@@ -408,7 +408,7 @@ async fn a_subscriber_that_does_not_receive_the_canary_is_deaf_although_it_answe
     let (observation, observations) = watch::channel(RedisObservation::default());
     // The key grows, and the task that watches Redis observes it.
     let grow_canary = async || {
-        world.store.beat().await.expect("published");
+        world.store.increment_canary().await.expect("published");
         observation.send_modify(|observation| observation.canary += 1);
     };
     grow_canary().await;

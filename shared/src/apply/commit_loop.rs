@@ -52,7 +52,7 @@ async fn run(store: &Store, items: &mut [Item<'_>]) -> Result<(), StoreError> {
             let item = &mut items[index];
             match item.decide(store, loaded).await {
                 Ok(decided) => round.extend(decided.map(|decided| (index, decided))),
-                Err(err) if err.is_passing() => return Err(err),
+                Err(err) if err.is_transient() => return Err(err),
                 Err(err) => item.result = Some(Err(err)),
             }
         }
@@ -107,7 +107,7 @@ async fn commit(
                 undecided.push((index, newer));
             }
             // The answers about the other devices are still handled.
-            Err(err) if err.is_passing() => failed = Some(err),
+            Err(err) if err.is_transient() => failed = Some(err),
             Err(err) if is_reassertion => {
                 let error = error_chain(&err);
                 let device = &decided.stored.device;

@@ -26,13 +26,13 @@ pub struct CommittedState {
     pub state: DeviceState,
     /// Server time of the last message that proved the device alive.
     pub last_message: Option<Time>,
-    /// Alarms that were cleared by the last commits, as they were then, newest last: at most [`CommittedState::MAX_ENDED`].
-    pub ended: Vec<Alarm>,
+    /// Alarms that were cleared by the last commits, as they were then, newest last: at most [`CommittedState::MAX_RECENTLY_CLEARED`].
+    pub recently_cleared: Vec<Alarm>,
 }
 
 impl CommittedState {
     /// Maximum number of cleared alarms that are kept per device.
-    pub const MAX_ENDED: usize = 4;
+    pub const MAX_RECENTLY_CLEARED: usize = 4;
 
     /// Whether the stored state has lost part of this one. That can be so only in another epoch. There, a part is lost if the
     /// stored seq is lower, or the same with another history. If the stored seq is higher, a part is lost if the stored state
@@ -69,7 +69,11 @@ impl CommittedState {
                     is_same && other.acknowledged.is_none()
                 })
         };
-        self.state.alarms.iter().chain(&self.ended).filter(is_lost)
+        self.state
+            .alarms
+            .iter()
+            .chain(&self.recently_cleared)
+            .filter(is_lost)
     }
 }
 

@@ -32,11 +32,11 @@ pub struct RedisConfig {
     #[arg(long, env = "REDIS_URL", value_name = "URL", hide_env_values = true)]
     pub redis_url: RedisUrl,
 
-    /// How long Redis may take to answer before the connection counts as lost; at least 100ms
+    /// How long Redis may take to answer before the connection is given up; at least 100ms
     #[arg(long, env = "REDIS_TIMEOUT", value_name = "DURATION", default_value = "2s", value_parser = at_least_min_time)]
     pub redis_timeout: Duration,
 
-    /// How often to check, by a new connection and a canary message, that the open connections lead to the server that is
+    /// How often to check, by a new connection and a canary message, that the open connections are to the server that is
     /// at this address now, and that published messages arrive; at least 100ms, or 0s for never
     #[arg(long, env = "REDIS_WATCH", value_name = "DURATION", default_value = "1s", value_parser = zero_or_at_least_min_time)]
     pub redis_watch: Duration,

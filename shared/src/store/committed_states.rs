@@ -45,7 +45,7 @@ impl CommittedStates {
             } else {
                 stored.last_message.max(decision.last_alive)
             },
-            ended: cleared.collect(),
+            recently_cleared: cleared.collect(),
         };
         let mut devices = self.devices();
         if let Some(known) = devices.get(&stored.device) {
@@ -59,10 +59,14 @@ impl CommittedStates {
             {
                 return;
             }
-            let mut cleared = known.ended.clone();
-            cleared.append(&mut committed.ended);
-            cleared.drain(..cleared.len().saturating_sub(CommittedState::MAX_ENDED));
-            committed.ended = cleared;
+            let mut cleared = known.recently_cleared.clone();
+            cleared.append(&mut committed.recently_cleared);
+            cleared.drain(
+                ..cleared
+                    .len()
+                    .saturating_sub(CommittedState::MAX_RECENTLY_CLEARED),
+            );
+            committed.recently_cleared = cleared;
         }
         let committed = Arc::new(committed);
         if let Some(known) = devices.get_mut(&stored.device) {

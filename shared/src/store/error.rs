@@ -24,7 +24,7 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the cause is the server rather than the device: the same request may succeed later.
     #[must_use]
-    pub fn is_passing(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Unusable(_))
     }
 

@@ -129,7 +129,7 @@ impl Store {
 
     /// Increments the canary, publishes the new count and returns it. Like a commit, this is a script on the connection for
     /// commits.
-    pub async fn beat(&self) -> Result<u64, StoreError> {
+    pub async fn increment_canary(&self) -> Result<u64, StoreError> {
         let count = self.run(|scripts, pipe| {
             pipe.cmd("EVALSHA").arg(&scripts.canary).arg(2);
             pipe.arg(keys::CANARY).arg(keys::CANARY_CHANNEL);

@@ -91,7 +91,7 @@ struct Config {
     #[arg(long, default_value = "5s", value_parser = duration)]
     drain: Duration,
 
-    /// What the serials begin with; a number follows
+    /// Prefix of the serials; a number follows
     #[arg(long, default_value = "OTSM-")]
     serial_prefix: String,
 

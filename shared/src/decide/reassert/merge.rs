@@ -125,7 +125,10 @@ impl Merged {
 
     /// Ends a stored alarm that has ended on our side. If an acknowledgement ended it there, that is published too.
     fn end(&mut self, committed: &CommittedState, other: &Alarm) {
-        let ended_alarm = committed.ended.iter().find(|alarm| alarm.id == other.id);
+        let ended_alarm = committed
+            .recently_cleared
+            .iter()
+            .find(|alarm| alarm.id == other.id);
         let mut alarm = other.clone();
         if let Some(acknowledged) = ended_alarm.and_then(|alarm| alarm.acknowledged.clone())
             && other.acknowledged.is_none()

@@ -12,7 +12,7 @@ fn committed_state(device: &TestDevice) -> CommittedState {
         epoch: device.stored.epoch,
         state: device.stored.state.clone(),
         last_message: device.stored.last_message,
-        ended: Vec::new(),
+        recently_cleared: Vec::new(),
     }
 }
 
@@ -529,7 +529,7 @@ fn the_acknowledgement_that_ended_an_alarm_is_published_with_its_end() {
         .expect("cleared")
         .alarm;
     let committed = CommittedState {
-        ended: vec![ended],
+        recently_cleared: vec![ended],
         ..committed_state(&device)
     };
     let expected = [

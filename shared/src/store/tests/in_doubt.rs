@@ -63,7 +63,7 @@ async fn of_a_batch_committed_in_part_each_change_is_reported_once() {
         match result {
             Ok(_) => assert_eq!(change_kinds(result), [ChangeKind::Raised]),
             Err(err) => {
-                assert!(err.is_passing(), "{err:?}");
+                assert!(err.is_transient(), "{err:?}");
                 failed.push(work);
             }
         }
@@ -109,7 +109,7 @@ async fn a_change_in_doubt_is_reported_after_further_commits_failed() {
     limit_memory(&mut redis, FreeMemory::None).await;
     for _ in 0..2 {
         let failed = apply(&store, &next, &apply_config()).await;
-        assert!(failed[0].as_ref().is_err_and(StoreError::is_passing));
+        assert!(failed[0].as_ref().is_err_and(StoreError::is_transient));
     }
     limit_memory(&mut redis, FreeMemory::Unlimited).await;
     let results = apply(&store, &next, &apply_config()).await;
@@ -134,7 +134,7 @@ async fn a_change_in_doubt_is_reported_after_an_acknowledgement_failed() {
     let id = snapshot.state.expect("a state").alarms[0].id.clone();
     limit_memory(&mut redis, FreeMemory::None).await;
     let failed = acknowledge(&store, &device, &id, "Asha", None).await;
-    assert!(failed.expect_err("no memory left").is_passing());
+    assert!(failed.expect_err("no memory left").is_transient());
     limit_memory(&mut redis, FreeMemory::Unlimited).await;
     let answered = acknowledge(&store, &device, &id, "Asha", None).await;
     let changes = answered.expect("an answer").changes;
