@@ -67,7 +67,7 @@ impl LogLines {
     pub(crate) fn not_committed(&self, err: &StoreError, now: Time) {
         if let Some(held_back) = self.failures.allow(now) {
             let error = error_chain(err);
-            tracing::warn!(error, held_back, "not committed, trying again");
+            tracing::warn!(error, held_back, "cannot commit messages, trying again");
         }
     }
 }

@@ -101,7 +101,7 @@ impl Timers {
                     self.record(work, &applied, duration);
                     // The device has a deadline but no readable state. Only its next reading can replace the state.
                     if applied.decision.state.latest.is_none() {
-                        let err = StoreError::Refused("its state is lost".to_owned());
+                        let err = StoreError::Refused("the stored state is lost".to_owned());
                         self.record_refusal(work, &err, duration);
                         refused.push(&work.device);
                     }

@@ -245,7 +245,9 @@ pub fn compare_example(example: &str, service: &str, command: &Command) -> Vec<S
         };
         let index = example_lines.iter().position(|line| line.0 == name);
         let Some((_, value)) = index.map(|index| example_lines.swap_remove(index)) else {
-            differences.push(format!("{name} is a setting and not in the example"));
+            differences.push(format!(
+                "{name} is a setting that the example does not have"
+            ));
             continue;
         };
         let default = arg
@@ -258,7 +260,7 @@ pub fn compare_example(example: &str, service: &str, command: &Command) -> Vec<S
     }
     let unknown = example_lines
         .iter()
-        .map(|(name, _)| format!("{name} is in the example and no setting"));
+        .map(|(name, _)| format!("{name} is in the example, but is not a setting"));
     differences.extend(unknown);
     differences
 }

@@ -42,7 +42,7 @@ pub enum PayloadError {
         others: Faults,
     },
     /// The serial is not a string.
-    #[error("`OTSM-2 Serial Number` is not a text{others}")]
+    #[error("`OTSM-2 Serial Number` is not a string{others}")]
     SerialNotText {
         /// The other faults of the payload.
         others: Faults,
@@ -102,7 +102,7 @@ impl fmt::Display for Fault {
             Self::NoReading => write!(f, "there is no reading"),
             Self::NotANumber(key) => write!(f, "`{key}` is not a number"),
             Self::NotAFlag(key) => write!(f, "`{key}` is neither on nor off"),
-            Self::NotAText(key) => write!(f, "`{key}` is not a text"),
+            Self::NotAText(key) => write!(f, "`{key}` is not a string"),
             Self::NotATime(key) => write!(f, "`{key}` is not a date and time"),
             Self::NotAnObject(key) => write!(f, "`{key}` is not an object"),
             Self::UnknownUnitCode(key) => write!(f, "`{key}` is an unknown code"),

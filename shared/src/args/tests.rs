@@ -165,8 +165,8 @@ fn a_variable_missing_in_the_example_or_in_the_settings_is_reported() {
     assert_eq!(
         compare_example(example, "sample", &Sample::command()),
         [
-            "SHARED_ARGS_TEST_HOST is a setting and not in the example",
-            "SHARED_ARGS_OTHER is in the example and no setting",
+            "SHARED_ARGS_TEST_HOST is a setting that the example does not have",
+            "SHARED_ARGS_OTHER is in the example, but is not a setting",
         ]
     );
     let example = "# == both\nSHARED_ARGS_TEST_HOST=x";

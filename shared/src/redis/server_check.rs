@@ -107,7 +107,7 @@ async fn check_settings(
         if at_start {
             return Err(ConnectError::Unusable(problem));
         }
-        tracing::error!("redis must not be used like this: {problem}");
+        tracing::error!("Redis has unsafe settings: {problem}");
     }
     if settings
         .get("appendonly")
@@ -131,7 +131,7 @@ async fn check_permission_to_publish(
         .await;
     match result {
         Err(err) if err.code() == Some("NOPERM") => Err(ConnectError::Unusable(
-            "its user may not publish: allow the channels `st:*`".to_owned(),
+            "the Redis user may not publish: allow the channels `st:*`".to_owned(),
         )),
         Err(err) => Err(ConnectError::Unavailable(err)),
         Ok(()) => Ok(()),
