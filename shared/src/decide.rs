@@ -254,13 +254,20 @@ impl<'a> Draft<'a> {
         if before.latest.is_none() {
             state.memory.born_after = stored.seq_floor;
         }
+        let position = Position {
+            epoch: stored.epoch,
+            seq: before.position.seq.max(stored.seq_floor).saturating_add(1),
+        };
+        if stored.lost {
+            // Clients get the alarms that are left in a snapshot at this position. The seq may begin again in a new epoch.
+            for alarm in &mut state.alarms {
+                alarm.reached = position;
+            }
+        }
         Self {
             stored,
             now,
-            position: Position {
-                epoch: stored.epoch,
-                seq: before.position.seq.max(stored.seq_floor).saturating_add(1),
-            },
+            position,
             traceparent,
             state,
             log: Vec::new(),

@@ -9,10 +9,9 @@ use crate::clock::Time;
 
 pub(super) fn decide(mut draft: Draft<'_>, request: AcknowledgeRequest<'_>) -> Decision {
     let before = &draft.stored.state;
-    let open = before
-        .alarms
-        .iter()
-        .find(|alarm| alarm.id == request.alarm_id);
+    let mut alarms = before.alarms.iter();
+    // Of a lost state nobody has seen the alarms yet: the next reading sends them.
+    let open = alarms.find(|alarm| alarm.id == request.alarm_id && !draft.stored.lost);
     let Some(alarm) = open.or(request.closed).cloned() else {
         return draft.unchanged(Outcome::NotFound);
     };

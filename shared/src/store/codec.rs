@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use redis::{FromRedisValue, RedisResult, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 
 use super::Loaded;
 use super::reply::{bytes, items, text, time_of_score, wrong_answer};
@@ -62,12 +63,8 @@ pub(super) fn decode_answer(device: &DeviceId, answer: Value) -> RedisResult<Loa
         fields.decode()
     };
     let lost = state.is_none();
-    // If the state is lost, only its rev (for the comparison) and its seq are used.
     let seq = fields.seq.as_deref().and_then(|seq| seq.parse().ok());
-    let state = state.unwrap_or_else(|| DeviceState {
-        rev: fields.rev().unwrap_or(0),
-        ..DeviceState::default()
-    });
+    let state = state.unwrap_or_else(|| fields.decode_lost());
     Ok(Loaded::Device(Box::new(StoredDevice {
         device: device.clone(),
         epoch,
@@ -85,7 +82,7 @@ pub(super) fn changed_fields(
     after: &DeviceState,
 ) -> Vec<(&'static str, Vec<u8>)> {
     let mut fields = vec![("rev", after.rev.to_string().into_bytes())];
-    // Also true if the state was lost: only its rev was kept.
+    // Also true if the state was lost.
     let is_new = before.latest.is_none();
     if is_new || before.position != after.position {
         fields.push(("epoch", after.position.epoch.to_string().into_bytes()));
@@ -127,6 +124,19 @@ struct Fields {
 impl Fields {
     fn rev(&self) -> Option<u64> {
         std::str::from_utf8(self.rev.as_ref()?).ok()?.parse().ok()
+    }
+
+    /// Decodes the parts of a lost state that the next decision needs: its rev for the comparison, each open alarm that can be
+    /// read, and its memory. A standing alarm must not end because something else is unreadable.
+    fn decode_lost(&self) -> DeviceState {
+        let alarms: Vec<Box<RawValue>> = parse(self.alarms.as_ref()).unwrap_or_default();
+        let readable = |alarm: Box<RawValue>| serde_json::from_str(alarm.get()).ok();
+        DeviceState {
+            rev: self.rev().unwrap_or(0),
+            alarms: alarms.into_iter().filter_map(readable).collect(),
+            memory: parse(self.memory.as_ref()).unwrap_or_default(),
+            ..DeviceState::default()
+        }
     }
 
     /// Decodes the state. Returns `None` if a field is missing or cannot be read.

@@ -438,6 +438,56 @@ async fn an_unreadable_state_is_quarantined_and_replaced_by_the_next_reading() {
 }
 
 #[tokio::test]
+async fn an_alarm_of_a_lost_state_stays_open_if_it_can_be_read() {
+    let broken = [
+        ("order", "{"),
+        ("latest", "[]"),
+        ("memory", "x"),
+        ("seq", "abc"),
+        ("rev", "x"),
+        ("prints", "odd"),
+    ];
+    for (field, garbage) in broken {
+        let server = RedisServer::start().await;
+        let store = server.store();
+        let mut redis = server.connect().await;
+        let mut latching = reading_of(DEVICE, "600", 0);
+        latching.levels[1].latching = Some(dec("1"));
+        apply_reading(&store, &latching).await.expect("committed");
+        let latched = commit_reading(&store, DEVICE, "10", 5).await.decision;
+        let [alarm] = &latched.state.alarms[..] else {
+            panic!("{latched:?}");
+        };
+        let key = store.keys(&device()).device(&device());
+        let _: () = redis.hset(&key, field, garbage).await.expect("set");
+        let alarms: String = redis.hget(&key, "alarms").await.expect("alarms");
+        let unreadable = alarms.replace("alarm_level_2", "Toxic-Plume");
+        let both = format!("[{},{}", unreadable.trim_matches(['[', ']']), &alarms[1..]);
+        let _: () = redis.hset(&key, "alarms", both).await.expect("set");
+
+        let decision = commit_reading(&store, DEVICE, "11", 10).await.decision;
+        let open: Vec<_> = decision
+            .state
+            .alarms
+            .iter()
+            .map(|alarm| &alarm.id)
+            .collect();
+        assert_eq!(open, [&alarm.id], "{field}");
+        assert!(
+            decision.changes.is_empty(),
+            "{field}: {:?}",
+            decision.changes
+        );
+        assert!(decision.state.in_alarm(), "{field}");
+        // It can be acknowledged as before, and that ends it.
+        let answer = acknowledge(&store, &device(), &alarm.id, "User", None).await;
+        let answer = answer.expect("answers");
+        assert_eq!(answer.answer, Acknowledged::Covered, "{field}");
+        assert_eq!(answer.changes.len(), 2, "{field}: {:?}", answer.changes);
+    }
+}
+
+#[tokio::test]
 async fn a_commit_keeps_fields_that_a_newer_release_added() {
     let server = RedisServer::start().await;
     let store = server.store();
