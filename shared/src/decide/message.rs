@@ -8,7 +8,7 @@ use crate::clock::{Time, millis};
 use crate::decimal::Decimal;
 use crate::forward::UnknownFields;
 use crate::order::{self, Arrival, Class, DeviceClock};
-use crate::reading::Reading;
+use crate::reading::{Reading, Side};
 use crate::rules::gas;
 use crate::rules::{Alarms, Evidence};
 use crate::state::{AlarmSettings, DeviceMemory, Latest};
@@ -96,6 +96,8 @@ fn with_known_levels(known: &DeviceMemory, reading: Reading, now: Time) -> Lates
         level.unwrap_or_else(|| Decimal::from_int(DEFAULT_LEVELS[index]))
     });
     let known_side = |index: usize| reading.levels[index].side.or(known.sides[index]);
+    // A newer release wrote this side, and this one does not know which values it means.
+    doubtful |= (0..3).any(|index| matches!(known_side(index), Some(Side::Unknown(_))));
     let first = known_side(0).unwrap_or_default();
     let sides = std::array::from_fn(|index| known_side(index).unwrap_or(first));
     let mut reading = reading;
