@@ -6,6 +6,7 @@ use test_support::eventually::LATE;
 use super::*;
 use crate::alarm::Kind;
 use crate::decide::Deadline;
+use crate::reading::Quality;
 
 /// A time in the past at which something is due that only the newer release knows.
 const DUE: i64 = 1_000;
@@ -216,6 +217,7 @@ async fn an_alarm_of_a_newer_release_is_shown_and_never_cleared() {
     let open: Vec<&str> = state.alarms.iter().map(|a| a.condition.code()).collect();
     assert_eq!(open, ["led_mismatch"]);
     assert!(state.in_alarm());
+    assert_eq!(state.quality(), Quality::Uncertain, "a side is unknown");
     let shown = crate::event::alert(&device(), &state.alarms[0]);
     let shown: Value = serde_json::from_str(shown.get()).expect("JSON");
     assert_eq!(shown["type"], "led_mismatch");
