@@ -39,6 +39,15 @@ async fn expect_one_log_line(service: &Service, change: &str) -> Result<()> {
     Ok(())
 }
 
+async fn wait_for_failed_commit(ingest: &Service) -> Result<()> {
+    eventually("the commit fails", async || {
+        let failures = ingest.metric("ingest_commit_failures_total").await?;
+        ensure!(failures >= 1.0, "{failures}");
+        Ok(())
+    })
+    .await
+}
+
 #[tokio::test]
 async fn an_alarm_whose_commit_was_not_answered_is_counted_and_logged_once() -> Result<()> {
     let stack = Stack::start().await?;
@@ -47,12 +56,7 @@ async fn an_alarm_whose_commit_was_not_answered_is_counted_and_logged_once() -> 
     stack.redis_proxy.never_answer(RAISED);
     stack.device(SERIAL).send(1_200).await?;
     let ingest = &stack.ingests[0];
-    eventually("the commit fails", async || {
-        let failures = ingest.metric("ingest_commit_failures_total").await?;
-        ensure!(failures >= 1.0, "{failures}");
-        Ok(())
-    })
-    .await?;
+    wait_for_failed_commit(ingest).await?;
     wait_for_count_of_one(ingest, r#"ingest_alarm_changes_total{change="raised"}"#).await?;
     // Messages of a device are processed in order: when this one is shown, the unanswered commit has been handled.
     stack.device(SERIAL).send(1_201).await?;
@@ -70,12 +74,7 @@ async fn an_offline_alarm_whose_commit_was_not_answered_is_counted_and_logged_on
     stack.shows(SERIAL, 1).await?;
     stack.redis_proxy.never_answer(RAISED);
     let ingest = &stack.ingests[0];
-    eventually("the commit fails", async || {
-        let failures = ingest.metric("ingest_commit_failures_total").await?;
-        ensure!(failures >= 1.0, "{failures}");
-        Ok(())
-    })
-    .await?;
+    wait_for_failed_commit(ingest).await?;
     wait_for_count_of_one(ingest, r#"ingest_alarm_changes_total{change="raised"}"#).await?;
     expect_one_log_line(ingest, "raised").await?;
     stack.pass()

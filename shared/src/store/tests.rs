@@ -1,6 +1,7 @@
 //! Tests the store with a real redis-server.
 
 mod in_doubt;
+mod lost_state;
 mod newer_release;
 mod reassert;
 mod retire;
@@ -373,121 +374,6 @@ async fn a_device_with_a_key_of_the_wrong_type_is_refused_and_other_devices_are_
 }
 
 #[tokio::test]
-async fn an_unreadable_state_is_quarantined_and_replaced_by_the_next_reading() {
-    let server = RedisServer::start().await;
-    let store = server.store();
-    let device = device();
-    for second in 0..3 {
-        commit_reading(&store, DEVICE, "300", second * 5).await;
-    }
-    let mut redis = server.connect().await;
-    let keys = store.keys(&device);
-    let epoch = store
-        .snapshot(&device, None)
-        .await
-        .expect("an answer")
-        .epoch;
-    // Lua reads `1e3` as a number. The Rust code does not.
-    for (field, garbage) in [
-        ("latest", "{"),
-        ("rev", "?"),
-        ("seq", "?"),
-        ("seq", "1e3"),
-        ("seq", "99999999999999999999"),
-    ] {
-        let _: () = redis
-            .hset(keys.device(&device), field, garbage)
-            .await
-            .expect("set");
-        let unreadable = store.snapshot(&device, None).await;
-        assert_eq!(
-            unreadable.expect_err("an unreadable state").code(),
-            "device_refused"
-        );
-        let before = stream_length(&mut redis, &keys.events(&device)).await;
-        let later = i64::try_from(before * 100).expect("it fits");
-        commit_reading(&store, DEVICE, "300", later).await;
-        let snapshot = store
-            .snapshot(&device, Some(before + 1))
-            .await
-            .expect("an answer");
-        assert_eq!(
-            snapshot.state.expect("a state").position.seq,
-            before + 1,
-            "after {field}"
-        );
-        assert_eq!(
-            snapshot.epoch, epoch,
-            "the streams contain the seq, so the epoch stays"
-        );
-        let envelope = String::from_utf8_lossy(&snapshot.events[0].bytes).into_owned();
-        assert!(envelope.contains(r#""snapshot":true"#), "{envelope}");
-    }
-    assert_eq!(stream_length(&mut redis, &keys.quarantine()).await, 5);
-    let log = store
-        .alarm_log(device.partition(8), None, None)
-        .await
-        .expect("an answer");
-    assert_eq!(
-        log.iter()
-            .filter(|logged| readable_entry(logged).change.is_none())
-            .count(),
-        5,
-        "state_lost"
-    );
-}
-
-#[tokio::test]
-async fn an_alarm_of_a_lost_state_stays_open_if_it_can_be_read() {
-    let broken = [
-        ("order", "{"),
-        ("latest", "[]"),
-        ("memory", "x"),
-        ("seq", "abc"),
-        ("rev", "x"),
-        ("prints", "odd"),
-    ];
-    for (field, garbage) in broken {
-        let server = RedisServer::start().await;
-        let store = server.store();
-        let mut redis = server.connect().await;
-        let mut latching = reading_of(DEVICE, "600", 0);
-        latching.levels[1].latching = Some(dec("1"));
-        apply_reading(&store, &latching).await.expect("committed");
-        let latched = commit_reading(&store, DEVICE, "10", 5).await.decision;
-        let [alarm] = &latched.state.alarms[..] else {
-            panic!("{latched:?}");
-        };
-        let key = store.keys(&device()).device(&device());
-        let _: () = redis.hset(&key, field, garbage).await.expect("set");
-        let alarms: String = redis.hget(&key, "alarms").await.expect("alarms");
-        let unreadable = alarms.replace("alarm_level_2", "Toxic-Plume");
-        let both = format!("[{},{}", unreadable.trim_matches(['[', ']']), &alarms[1..]);
-        let _: () = redis.hset(&key, "alarms", both).await.expect("set");
-
-        let decision = commit_reading(&store, DEVICE, "11", 10).await.decision;
-        let open: Vec<_> = decision
-            .state
-            .alarms
-            .iter()
-            .map(|alarm| &alarm.id)
-            .collect();
-        assert_eq!(open, [&alarm.id], "{field}");
-        assert!(
-            decision.changes.is_empty(),
-            "{field}: {:?}",
-            decision.changes
-        );
-        assert!(decision.state.in_alarm(), "{field}");
-        // It can be acknowledged as before, and that ends it.
-        let answer = acknowledge(&store, &device(), &alarm.id, "User", None).await;
-        let answer = answer.expect("answers");
-        assert_eq!(answer.answer, Acknowledged::Covered, "{field}");
-        assert_eq!(answer.changes.len(), 2, "{field}: {:?}", answer.changes);
-    }
-}
-
-#[tokio::test]
 async fn a_commit_keeps_fields_that_a_newer_release_added() {
     let server = RedisServer::start().await;
     let store = server.store();
@@ -570,28 +456,17 @@ async fn another_number_of_partitions_is_refused() {
 async fn ingest_reports_share_the_time_since_when_any_ingest_has_been_listening() {
     let server = RedisServer::start().await;
     let store = server.store();
-    assert!(
-        !store
-            .ingest_status()
-            .await
-            .expect("an answer")
-            .is_listening()
-    );
+    let status = async || store.ingest_status().await.expect("an answer");
+    assert!(!status().await.is_listening());
     let topics = ["SubTronics/data".to_owned()];
     let since = store.report("a", &topics).await.expect("reported");
     assert_eq!(store.report("b", &topics).await.expect("reported"), since);
-    let status = store.ingest_status().await.expect("an answer");
-    assert!(status.is_listening());
-    assert_eq!(status.topics, topics);
+    let present = status().await;
+    assert!(present.is_listening());
+    assert_eq!(present.topics, topics);
     store.withdraw("a").await.expect("withdrawn");
     store.withdraw("b").await.expect("withdrawn");
-    assert!(
-        !store
-            .ingest_status()
-            .await
-            .expect("an answer")
-            .is_listening()
-    );
+    assert!(!status().await.is_listening());
 }
 
 #[tokio::test]

@@ -245,3 +245,20 @@ async fn a_log_entry_of_a_newer_release_is_read() {
     let change = readable_entry(&log[0]).change.expect("a change");
     assert_eq!(change.code(), "shelved");
 }
+
+#[tokio::test]
+async fn a_level_that_only_a_newer_release_has_keeps_its_alarm_open() {
+    let server = RedisServer::start().await;
+    let store = server.store();
+    let mut raw = server.connect().await;
+    commit_reading(&store, DEVICE, "300", 0).await;
+    edit(&mut raw, "alarms", |alarms| {
+        let holds = alarms[0]["holds"].as_array_mut().expect("a list");
+        holds.resize(3, Value::Null);
+        holds.push(json!({"count": 4}));
+    })
+    .await;
+    commit_reading(&store, DEVICE, "10", 5).await;
+    let alarms = field(&mut raw, "alarms").await;
+    assert_eq!(alarms[0]["holds"][3]["count"], 4, "{alarms}");
+}
