@@ -10,8 +10,9 @@ use shared::decide::Message;
 use shared::decimal::Decimal;
 use shared::forward::UnknownFields;
 use shared::position::Position;
-use shared::reading::{Reading, Side};
-use shared::state::{AlarmSettings, DeviceState, Latest, ZeroLevel};
+use shared::reading::{PayloadFacts, Reading, Side};
+use shared::settings::AlarmSettings;
+use shared::state::{DeviceState, Latest};
 use shared::store::{Bounds, Store};
 use test_support::sample;
 use test_support::server::OwnRedis;
@@ -96,9 +97,7 @@ pub(crate) async fn commit(
         accept_new: true,
         settings: AlarmSettings {
             offline_after,
-            alarm_deadband: Decimal::from_int(2),
-            alarm_off_delay: Duration::ZERO,
-            zero_level: ZeroLevel::Value,
+            ..AlarmSettings::default()
         },
         bounds: Bounds {
             history_max: 1000,
@@ -116,6 +115,7 @@ pub(crate) async fn commit(
                 dup: false,
                 retain: false,
                 live_raw_message: None,
+                facts: PayloadFacts::default(),
             },
             raw,
         },

@@ -12,13 +12,13 @@ use shared::decimal::Decimal;
 use shared::keys::MAX_LOG;
 use shared::redis::RedisConfig;
 use shared::secret::Secret;
-use shared::state::{AlarmSettings, ZeroLevel};
+use shared::settings::{AlarmSettings, MessageTypes, SerialPatterns, ZeroLevel};
 use shared::telemetry::config::TelemetryConfig;
 
 use crate::export_log;
 use crate::mqtt::config::MqttConfig;
 use crate::mqtt::probe::check_broker;
-use crate::payload::{DecimalPoint, Format};
+use crate::payload::{DecimalPoint, Format, NormalWords};
 
 /// Receives readings from an MQTT broker, decides alarms, and commits both to Redis.
 ///
@@ -49,6 +49,46 @@ pub struct Config {
     /// What an alarm level of 0 means: a level like any other (`value`), or that the level is not used (`unused`)
     #[arg(long, env, default_value = "value", value_parser = zero_level())]
     pub zero_level: ZeroLevel,
+
+    /// Levels whose alarm stays open as `returned`, after the value is back, until it is acknowledged. A comma-separated list of
+    /// A1, A2 and A3, or `none`
+    #[arg(long, env, value_name = "LEVELS", default_value = "A2,A3", value_parser = returned_levels)]
+    pub returned_levels: [bool; 3],
+
+    /// Serials of the detectors whose A1 is a Low level if they send no `A1Type`, such as oxygen detectors. A comma-separated list,
+    /// in which `*` stands for any text
+    #[arg(long, env, value_name = "PATTERNS", default_value = "")]
+    pub low_devices: String,
+
+    /// Message types of maintenance: such a reading may raise alarms, and lowers none. A comma-separated list
+    #[arg(
+        long,
+        env,
+        value_name = "TYPES",
+        default_value = "CALIBRATION,TEST,BUMP TEST"
+    )]
+    pub maintenance_message_types: String,
+
+    /// Message types that are only a sign of life if they have no reading. A comma-separated list
+    #[arg(long, env, value_name = "TYPES", default_value = "HEARTBEAT")]
+    pub alive_message_types: String,
+
+    /// Words that mean "not set" in a fault flag and in `Alarm Status`, in any case. A comma-separated list
+    #[arg(
+        long,
+        env,
+        value_name = "WORDS",
+        default_value = "0,OFF,FALSE,NO,NONE,OK,NORMAL,NO ALARM"
+    )]
+    pub normal_words: String,
+
+    /// Oldest device time that is believed, by the device's usual clock offset. An older one counts as missing
+    #[arg(long, env, value_name = "TIME", default_value = "7d", value_parser = args::duration)]
+    pub backlog_max: Duration,
+
+    /// By how much a device time may be ahead of the newest possible one. A time further ahead counts as the newest possible
+    #[arg(long, env, value_name = "TIME", default_value = "5s", value_parser = args::duration)]
+    pub clock_tolerance: Duration,
 
     /// UTC offset of device times without a time zone
     #[arg(
@@ -167,6 +207,13 @@ impl Config {
     pub fn settings(&self) -> AlarmSettings {
         AlarmSettings {
             offline_after: self.offline_after,
+            backlog_max: self.backlog_max,
+            clock_tolerance: self.clock_tolerance,
+            returned_levels: self.returned_levels,
+            low_devices: SerialPatterns::new(&self.low_devices),
+            maintenance_message_types: MessageTypes::new(&self.maintenance_message_types),
+            alive_message_types: MessageTypes::new(&self.alive_message_types),
+            earlier_release_at_work: false,
             alarm_deadband: self.alarm_deadband,
             alarm_off_delay: self.alarm_off_delay,
             zero_level: self.zero_level,
@@ -179,6 +226,7 @@ impl Config {
             utc_offset_seconds: self.device_utc_offset,
             unit_codes: self.unit_codes.clone(),
             decimal_point: self.decimal_point,
+            normal_words: NormalWords::new(&self.normal_words),
             max_payload_bytes: usize::try_from(self.max_payload_bytes).unwrap_or(usize::MAX),
         }
     }
@@ -233,6 +281,21 @@ fn at_least(minimum: i64) -> clap::builder::RangedI64ValueParser<u32> {
 
 fn log_rows() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=i64::try_from(MAX_LOG).unwrap_or(i64::MAX))
+}
+
+fn returned_levels(text: &str) -> Result<[bool; 3], String> {
+    let mut levels = [false; 3];
+    if text.trim().eq_ignore_ascii_case("none") {
+        return Ok(levels);
+    }
+    for word in text.split(',') {
+        let index = ["A1", "A2", "A3"]
+            .iter()
+            .position(|level| level.eq_ignore_ascii_case(word.trim()))
+            .ok_or("expected a list of A1, A2 and A3, or none")?;
+        levels[index] = true;
+    }
+    Ok(levels)
 }
 
 fn zero_level() -> impl TypedValueParser<Value = ZeroLevel> {

@@ -40,8 +40,30 @@ pub struct Format {
     pub unit_codes: UnitCodes,
     /// Meaning of `Decimal Point`.
     pub decimal_point: DecimalPoint,
+    /// Words that mean "not set".
+    pub normal_words: NormalWords,
     /// Longer payloads are refused before they are parsed.
     pub max_payload_bytes: usize,
+}
+
+/// Words that mean "not set" in a fault flag and in `Alarm Status`, compared without case and surrounding blanks.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct NormalWords(Vec<String>);
+
+impl NormalWords {
+    /// Reads a comma-separated list.
+    #[must_use]
+    pub fn new(list: &str) -> Self {
+        let words = list.split(',').map(|word| word.trim().to_uppercase());
+        Self(words.filter(|word| !word.is_empty()).collect())
+    }
+
+    /// Whether the text means "not set". An empty text does.
+    #[must_use]
+    pub fn contains(&self, text: &str) -> bool {
+        let text = text.trim().to_uppercase();
+        text.is_empty() || self.0.contains(&text)
+    }
 }
 
 /// Meaning of `Decimal Point` n.
@@ -195,6 +217,7 @@ pub fn parse(bytes: &[u8], format: &Format) -> Result<Reading, PayloadError> {
         a1_buzzer,
         leds,
         sensor_fault,
+        own_alarm: false,
         latitude,
         longitude,
         doubtful: faults.is_doubtful(),
@@ -291,7 +314,7 @@ impl FieldReader<'_> {
                 Some(_) => self.side(keys.side),
                 None => fallback.side,
             },
-            hysteresis: hysteresis.unwrap_or(fallback.hysteresis),
+            hysteresis: hysteresis.or(fallback.hysteresis),
             latching: self.rule_flag(keys.latching).or(fallback.latching),
             unknown: UnknownFields::default(),
         }

@@ -17,7 +17,7 @@ use shared::backoff::Backoff;
 use shared::decide::{Message, Outcome};
 use shared::lifecycle::Lifecycle;
 use shared::order::Class;
-use shared::reading::Reading;
+use shared::reading::{PayloadFacts, Reading};
 use shared::store::{DeadLetter, Store, StoreError};
 use shared::trace::{SLOW, TraceContext};
 use tokio::sync::mpsc::Receiver;
@@ -244,6 +244,7 @@ impl Pipeline {
             cause: Cause::Message {
                 message: Message {
                     reading: item.reading.clone(),
+                    facts: PayloadFacts::default(),
                     fingerprint: item.fingerprint,
                     dup: item.message.dup || item.in_doubt,
                     retain: item.message.retain,
@@ -307,7 +308,7 @@ impl Pipeline {
             Outcome::Message(Class::Duplicate | Class::Ignored) => {
                 metrics.duplicates.increment();
             }
-            Outcome::Message(Class::Late) => {
+            Outcome::Message(Class::Late(_)) => {
                 metrics.late.increment();
             }
             _ => {}

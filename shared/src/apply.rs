@@ -11,7 +11,7 @@ use crate::clock::Time;
 use crate::decide::{Message, Outcome};
 use crate::device::DeviceId;
 use crate::position::Position;
-use crate::state::AlarmSettings;
+use crate::settings::AlarmSettings;
 use crate::store::{Bounds, Store, StoreError};
 use crate::telemetry;
 use crate::trace::TraceContext;

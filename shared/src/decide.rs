@@ -18,9 +18,10 @@ use crate::clock::Time;
 use crate::device::DeviceId;
 use crate::order::Class;
 use crate::position::{Epoch, Position};
-use crate::reading::Reading;
+use crate::reading::{PayloadFacts, Reading};
 use crate::rules::{AlarmDetails, Alarms};
-use crate::state::{AlarmSettings, DeviceState, Latest};
+use crate::settings::AlarmSettings;
+use crate::state::{DeviceState, Latest};
 
 pub use reassert::CommittedState;
 
@@ -77,6 +78,8 @@ pub enum Input<'a> {
 pub struct Message<'a> {
     /// Its content.
     pub reading: Reading,
+    /// What it says beside the reading.
+    pub facts: PayloadFacts,
     /// Fingerprint of its bytes.
     pub fingerprint: u64,
     /// It may have been delivered before.

@@ -301,7 +301,7 @@ fn render_data<'a>(
         a3_level: a3,
         decimal_point: reading.decimal_point,
         a1_type: &reading.a1_type,
-        a1_hysteresis: reading.levels[0].hysteresis,
+        a1_hysteresis: reading.levels[0].hysteresis.unwrap_or_default(),
         a1_latching: reading.levels[0].latching.unwrap_or_default(),
         a1_siren: reading.a1_siren,
         a1_buzzer: reading.a1_buzzer,

@@ -22,6 +22,7 @@ pub mod alarm;
 pub mod alarm_log;
 pub mod state;
 pub mod order;
+pub mod settings;
 pub mod rules;
 pub mod decide;
 pub mod event;

@@ -3,11 +3,15 @@
 //! Messages are ordered by the device's own time, even if its clock is wrong. If that time is unusable (missing, unreadable
 //! or stuck), they are ordered by arrival.
 
+mod state;
+
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::clock::Time;
 use crate::forward::UnknownFields;
-use crate::state::{LateRun, OrderState, RepeatedDeviceTime};
+
+pub use state::{LateRun, OrderState, RepeatedDeviceTime};
 
 /// Maximum number of fingerprints remembered per device.
 pub const MAX_FINGERPRINTS: usize = 64;
@@ -30,6 +34,17 @@ const CLOCK_SET_SPAN_MS: i64 = 2_000;
 const CLOCK_SET_SLACK_MS: i64 = 1_500;
 /// A clock with a larger offset from server time is marked as suspect.
 const SUSPECT_MS: i64 = 5 * 60 * 1_000;
+
+/// Settings for the order of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OrderSettings {
+    /// The silence limit.
+    pub offline_after: Duration,
+    /// A device time further back than this, by the device's usual clock offset, is unusable.
+    pub backlog_max: Duration,
+    /// By how much a device time may be ahead of the newest time that is possible.
+    pub clock_tolerance: Duration,
+}
 
 /// The properties of a message that decide its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,11 +69,23 @@ pub enum Class {
     /// Cannot be ordered against the latest: becomes the latest, may raise alarms, never lowers one.
     Tie(DeviceClock),
     /// Older than the latest: goes only into the history, and may raise alarms.
-    Late,
+    Late(LateReading),
+    /// Retained by the broker, from a device that is already known, and newer than the latest: may raise alarms, and has no other
+    /// effect.
+    RetainedNewer,
     /// Already processed: its reading is not evaluated again.
     Duplicate,
-    /// Retained, from a device that is already known: has no effect.
+    /// Retained, from a device that is already known, and not newer than the latest: has no effect.
     Ignored,
+}
+
+/// A reading that is older than the latest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LateReading {
+    /// It is certainly older, since it was redelivered and its usable device time is before the latest's.
+    pub is_proved_old: bool,
+    /// Age of the reading at its arrival, corrected by the usual clock offset.
+    pub age_ms: i64,
 }
 
 /// The device's clock, judged by the time of one reading.
@@ -78,6 +105,7 @@ pub fn classify(
     fingerprints: &VecDeque<u64>,
     known: bool,
     arrival: Arrival,
+    _settings: &OrderSettings,
 ) -> (Class, OrderState) {
     let mut next = state.clone();
     if !arrival.dup && !arrival.retain {
@@ -160,7 +188,10 @@ fn compare_with_latest(
     let Some(time) = usable_time else {
         if known && arrival.dup {
             // A redelivered message of unknown age. Messages that arrived after its first delivery may be newer.
-            return Class::Late;
+            return Class::Late(LateReading {
+                is_proved_old: false,
+                age_ms: 0,
+            });
         }
         let since_latest = arrival.at.millis_since(state.latest_arrival);
         let is_tie = known && !state.latest_usable && since_latest <= TIE_MS;
@@ -179,7 +210,10 @@ fn compare_with_latest(
                 return Class::Next(make_latest(next, Some(time), true, arrival));
             }
             next.late = Some(run);
-            Class::Late
+            Class::Late(LateReading {
+                is_proved_old: arrival.dup,
+                age_ms: 0,
+            })
         }
         Some(latest) if known && time == latest => {
             Class::Tie(make_latest(next, Some(time), false, arrival))

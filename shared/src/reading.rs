@@ -46,6 +46,9 @@ pub struct Reading {
     pub leds: [Decimal; 3],
     /// The fault flag. A value of 1 or more means set.
     pub sensor_fault: Decimal,
+    /// The detector's own `Alarm Status` says something other than normal.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own_alarm: bool,
     /// Latitude as received, a text or a number.
     pub latitude: Coordinate,
     /// Longitude as received, a text or a number.
@@ -67,8 +70,10 @@ pub struct LevelSetting {
     pub level: Option<Decimal>,
     /// Which side of the level is dangerous; `None` if it is missing, unreadable or an unknown text.
     pub side: Option<Side>,
-    /// `A?Hysterysis` in the unit of the reading; 0 if it was not sent.
-    pub hysteresis: Decimal,
+    /// `A?Hysterysis` in the unit of the reading; `None` if it is missing or unreadable. Stored as 0 then, since releases before
+    /// 0.2 expect a number.
+    #[serde(with = "zero_without_number")]
+    pub hysteresis: Option<Decimal>,
     /// `A?Latching` as sent, 1 or more means latching; `None` if it is missing or unreadable.
     pub latching: Option<Decimal>,
     /// Fields of a newer release.
@@ -126,6 +131,64 @@ pub enum Quality {
     Uncertain,
     /// Known and fresh.
     Good,
+}
+
+/// What a message says beside its reading. Only its own decision needs it, so it is not stored.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct PayloadFacts {
+    /// A key for the value is present, even if the value is unreadable.
+    pub has_value_key: bool,
+    /// The unit is present and readable. Otherwise [`Reading::unit`] is a default or a placeholder.
+    pub unit_sent: bool,
+    /// The gas is present and readable. Otherwise [`Reading::gas_type`] is a default.
+    pub gas_sent: bool,
+    /// `Decimal Point` is present and readable.
+    pub decimal_point_sent: bool,
+    /// A level is present and unreadable, A1 first.
+    pub levels_unreadable: [bool; 3],
+    /// At least one of the LED keys is present.
+    pub leds_sent: bool,
+    /// Further values of the message: of a key that comes twice, or of a payload that cannot be read as a whole. They may raise
+    /// alarms, and are never shown. At most two, the lowest and the highest.
+    pub other_values: Vec<Decimal>,
+    /// How the payload was repaired.
+    pub repair: Repair,
+}
+
+/// How much of a payload had to be repaired before it could be read, least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Repair {
+    /// Nothing, or only the framing: bytes around or inside the JSON that do not change what it says.
+    #[default]
+    None,
+    /// Only keys that the alarm rules do not use.
+    Unimportant,
+    /// Value, levels, unit, flags, LEDs or time, or the structure of the JSON. The reading may raise, and lowers nothing.
+    Important,
+    /// The payload cannot be read as a whole. The reading has what could be found: its value is `None`, whatever else is set may
+    /// raise, and all other fields are defaults.
+    Unreadable,
+}
+
+/// Serialises a missing number as 0.
+mod zero_without_number {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::decimal::Decimal;
+
+    #[expect(clippy::ref_option, reason = "serde calls it with a reference")]
+    pub(super) fn serialize<S: Serializer>(
+        value: &Option<Decimal>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.unwrap_or_default().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Decimal>, D::Error> {
+        Decimal::deserialize(deserializer).map(Some)
+    }
 }
 
 /// Inside an untagged enum serde buffers the value and the raw number is lost, so numbers are read as floats.

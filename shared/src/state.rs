@@ -1,7 +1,6 @@
 //! The stored state of a device, and its freshness.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +8,7 @@ use crate::alarm::{Alarm, Kind};
 use crate::clock::Time;
 use crate::decimal::Decimal;
 use crate::forward::UnknownFields;
+use crate::order::OrderState;
 use crate::position::Position;
 use crate::reading::{Quality, Reading, Side};
 
@@ -53,65 +53,6 @@ pub struct Latest {
     pub clock_suspect: bool,
     /// It was newer than the reading before it. Only then may it lower an alarm that a late reading raises.
     pub in_order: bool,
-    /// Fields of a newer release.
-    #[serde(flatten)]
-    pub unknown: UnknownFields,
-}
-
-/// The facts about earlier messages that [`crate::order`] needs.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct OrderState {
-    /// Fingerprint of the latest reading.
-    #[serde(default, rename = "latest_print")]
-    pub latest_fingerprint: Option<u64>,
-    /// Newest usable device time of any latest reading.
-    #[serde(default)]
-    pub latest_time: Option<Time>,
-    /// Whether the device time of the latest reading is usable.
-    #[serde(default)]
-    pub latest_usable: bool,
-    /// Server time at which the latest reading arrived.
-    #[serde(default)]
-    pub latest_arrival: Time,
-    /// The device time that arrives repeatedly.
-    #[serde(default, rename = "standing")]
-    pub repeated: Option<RepeatedDeviceTime>,
-    /// Late readings in a row.
-    #[serde(default)]
-    pub late: Option<LateRun>,
-    /// Arrival minus device time of the last few latest readings, in milliseconds, oldest first.
-    #[serde(default)]
-    pub offsets_ms: VecDeque<i64>,
-    /// Fields of a newer release.
-    #[serde(flatten)]
-    pub unknown: UnknownFields,
-}
-
-/// A device time that arrives repeatedly.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RepeatedDeviceTime {
-    /// The device time.
-    pub time: Time,
-    /// Server time of its first arrival.
-    pub since: Time,
-    /// Number of arrivals, without redelivered and retained messages.
-    pub count: u32,
-    /// Fields of a newer release.
-    #[serde(flatten)]
-    pub unknown: UnknownFields,
-}
-
-/// Late readings in a row whose device times advance like their arrivals.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LateRun {
-    /// Device time of the first.
-    pub first_time: Time,
-    /// Server time at which the first arrived.
-    pub first_arrival: Time,
-    /// Device time of the last.
-    pub last_time: Time,
-    /// Number of readings whose device time has advanced.
-    pub count: u32,
     /// Fields of a newer release.
     #[serde(flatten)]
     pub unknown: UnknownFields,
@@ -236,27 +177,4 @@ pub fn freshness(state: &DeviceState, last_message: Option<Time>, now: Time) -> 
         Some(_) => Freshness::Stale,
         None => Freshness::Unheard,
     }
-}
-
-/// Settings of the alarm rules.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AlarmSettings {
-    /// Silence after which a device is offline.
-    pub offline_after: Duration,
-    /// Deadband in percent of the span, or of the level where the device sends no span.
-    pub alarm_deadband: Decimal,
-    /// How long a value must be back within the deadband before its level returns to normal.
-    pub alarm_off_delay: Duration,
-    /// Meaning of a level of 0.
-    pub zero_level: ZeroLevel,
-}
-
-/// Meaning of a level of 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum ZeroLevel {
-    /// A level like any other.
-    #[default]
-    Value,
-    /// The level is not used.
-    Unused,
 }

@@ -12,6 +12,7 @@ fn format() -> Format {
         utc_offset_seconds: 19_800,
         unit_codes: shared::args::unit_codes("1=ppm,2=%LEL").expect("unit codes"),
         decimal_point: DecimalPoint::Ignore,
+        normal_words: NormalWords::new("0,OFF,NORMAL"),
         max_payload_bytes: DEFAULT_MAX_PAYLOAD_BYTES,
     }
 }
@@ -75,7 +76,12 @@ fn check_refused(bytes: impl AsRef<[u8]>, code: &str, message: &str) {
 
 /// Returns a reading with the values that the three examples have in common.
 fn common() -> Reading {
+    let sample: Reading = test_support::sample::reading();
     Reading {
+        levels: sample.levels.map(|level| LevelSetting {
+            hysteresis: None,
+            ..level
+        }),
         timestamp: None,
         value: Some(dec("350")),
         leds: [dec("1"), Decimal::ZERO, Decimal::ZERO],
@@ -102,6 +108,7 @@ fn with_a1_settings(levels: [LevelSetting; 3]) -> [LevelSetting; 3] {
     levels.map(|level| LevelSetting {
         side: Some(Side::High),
         latching: Some(Decimal::ZERO),
+        hysteresis: Some(Decimal::ZERO),
         ..level
     })
 }
@@ -364,14 +371,14 @@ fn a2_and_a3_take_missing_settings_from_a1_but_not_its_level() {
     let a1 = LevelSetting {
         level: Some(dec("19.5")),
         side: Some(Side::Low),
-        hysteresis: dec("0.2"),
+        hysteresis: Some(dec("0.2")),
         latching: Some(dec("1")),
         ..LevelSetting::default()
     };
     let a3 = LevelSetting {
         level: Some(dec("23.5")),
         side: Some(Side::High),
-        hysteresis: dec("0.5"),
+        hysteresis: Some(dec("0.5")),
         latching: Some(Decimal::ZERO),
         ..LevelSetting::default()
     };

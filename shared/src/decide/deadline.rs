@@ -6,7 +6,8 @@ use super::{Deadline, Decision, Draft, Outcome};
 use crate::alarm::Kind;
 use crate::clock::{Time, millis};
 use crate::rules::gas;
-use crate::state::{AlarmSettings, DeviceState, Freshness, freshness};
+use crate::settings::AlarmSettings;
+use crate::state::{DeviceState, Freshness, freshness};
 
 /// Returns the next deadline: the earlier of the end of the silence that starts at `alive_at` and the end of the next off-delay.
 pub(super) fn next(state: &DeviceState, alive_at: Time, settings: &AlarmSettings) -> Deadline {

@@ -3,18 +3,16 @@
 use crate::decimal::Decimal;
 use crate::reading::{Reading, Side};
 use crate::rules::gas::Limit;
-use crate::state::{AlarmSettings, Latest, ZeroLevel};
+use crate::settings::{AlarmSettings, ZeroLevel};
+use crate::state::Latest;
 
 /// Returns the three levels, with deadbands.
 pub(super) fn limits(latest: &Latest, settings: &AlarmSettings) -> [Limit; 3] {
     let mut limits = plain_limits(latest);
     let reading = &latest.reading;
     for (limit, setting) in limits.iter_mut().zip(&reading.levels) {
-        limit.deadband = if setting.hysteresis.is_positive() {
-            setting.hysteresis
-        } else {
-            percent_deadband(limit, reading, settings)
-        };
+        let hysteresis = setting.hysteresis.filter(|h| h.is_positive());
+        limit.deadband = hysteresis.unwrap_or_else(|| percent_deadband(limit, reading, settings));
         limit.used = settings.zero_level == ZeroLevel::Value || limit.level != Decimal::ZERO;
     }
     limits

@@ -11,7 +11,8 @@ use crate::order::{self, Arrival, Class, DeviceClock};
 use crate::reading::{Reading, Side};
 use crate::rules::gas;
 use crate::rules::{Alarms, Evidence};
-use crate::state::{AlarmSettings, DeviceMemory, Latest};
+use crate::settings::AlarmSettings;
+use crate::state::{DeviceMemory, Latest};
 
 /// Levels of a device that never sent its own; they are those of the system this one replaces.
 const DEFAULT_LEVELS: [i32; 3] = [250, 500, 1000];
@@ -32,7 +33,13 @@ pub(super) fn decide(
         retain: message.retain,
         at: draft.now,
     };
-    let (class, order) = order::classify(&before.order, &before.fingerprints, is_known, arrival);
+    let (class, order) = order::classify(
+        &before.order,
+        &before.fingerprints,
+        is_known,
+        arrival,
+        &settings.order(),
+    );
     let outcome = Outcome::Message(class);
     if class == Class::Ignored {
         return draft.unchanged(outcome);
@@ -67,14 +74,14 @@ pub(super) fn decide(
             effects.raw_message = message.live_raw_message;
             draft.state.latest = Some(latest);
         }
-        Class::Late => {
+        Class::Late(_) => {
             let late = with_known_levels(&before.memory, message.reading.clone(), draft.now);
             if let Some(latest) = &before.latest {
                 evaluate_late(&mut alarms, &late, latest, settings);
             }
             effects.sample = Some(SampleOf::Late(late));
         }
-        Class::Duplicate | Class::Ignored => {}
+        Class::RetainedNewer | Class::Duplicate | Class::Ignored => {}
     }
     let (open, changes) = alarms.finish();
     draft.state.alarms = open;

@@ -11,8 +11,7 @@ use std::time::Duration;
 use super::*;
 use crate::alarm::{AlarmState, ChangeKind, Condition, Kind};
 use crate::decimal::Decimal;
-use crate::reading::Quality;
-use crate::state::ZeroLevel;
+use crate::reading::{PayloadFacts, Quality};
 
 /// A device on a virtual clock. Its decisions are kept as if the store had committed them.
 pub(super) struct TestDevice {
@@ -47,12 +46,7 @@ impl TestDevice {
                 lost: false,
                 last_message: None,
             },
-            settings: AlarmSettings {
-                offline_after: Duration::from_mins(3),
-                alarm_deadband: Decimal::from_int(2),
-                alarm_off_delay: Duration::ZERO,
-                zero_level: ZeroLevel::Value,
-            },
+            settings: AlarmSettings::default(),
             now: start,
             device_time: start,
             fingerprints: 0,
@@ -184,6 +178,7 @@ fn message(reading: Reading, fingerprint: u64) -> Message<'static> {
         dup: false,
         retain: false,
         live_raw_message: None,
+        facts: PayloadFacts::default(),
     }
 }
 

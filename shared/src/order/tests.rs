@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 
 use super::*;
+use crate::settings::AlarmSettings;
 
 /// One arrival of a generated sequence: device second, fingerprint, flags, pause before it.
 type Step = (Option<i64>, u64, bool, bool, i64);
@@ -33,7 +34,8 @@ fn name(class: Class) -> &'static str {
     match class {
         Class::Next(_) => "next",
         Class::Tie(_) => "tie",
-        Class::Late => "late",
+        Class::Late(_) => "late",
+        Class::RetainedNewer => "retained newer",
         Class::Duplicate => "duplicate",
         Class::Ignored => "ignored",
     }
@@ -138,7 +140,7 @@ proptest! {
             let device_time = second.map(|s| Time::from_millis(base.as_millis() + s * 1_000));
             let arrival = Arrival { fingerprint, device_time, dup, retain, at };
             let known = history.iter().any(|past| matches!(past.class, "next" | "tie"));
-            let (class, next) = classify(&state, &fingerprints, known, arrival);
+            let (class, next) = classify(&state, &fingerprints, known, arrival, &AlarmSettings::default().order());
             let (expected, usable) = naive(&history, arrival);
             prop_assert_eq!(name(class), expected, "{:?} after {:?}", arrival, history);
             history.push(Past { arrival, usable, class: expected });

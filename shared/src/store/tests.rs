@@ -21,8 +21,8 @@ use crate::clock::Time;
 use crate::decide::tests::{dec, reading};
 use crate::decide::{Decision, Input, Message, decide};
 use crate::position::Position;
-use crate::reading::Reading;
-use crate::state::{AlarmSettings, ZeroLevel};
+use crate::reading::{PayloadFacts, Reading};
+use crate::settings::AlarmSettings;
 
 const DEVICE: &str = "OTSM-0114";
 
@@ -68,12 +68,7 @@ impl RedisServer {
 
 fn apply_config() -> ApplyConfig {
     ApplyConfig {
-        settings: AlarmSettings {
-            offline_after: Duration::from_mins(3),
-            alarm_deadband: dec("2"),
-            alarm_off_delay: Duration::ZERO,
-            zero_level: ZeroLevel::Value,
-        },
+        settings: AlarmSettings::default(),
         bounds: Bounds {
             history_max: 1_000,
             history_age_ms: 86_400_000,
@@ -105,6 +100,7 @@ fn message_work(reading: &Reading) -> Work<'static> {
                 dup: false,
                 retain: false,
                 live_raw_message: None,
+                facts: PayloadFacts::default(),
             },
             raw: b"{}",
         },

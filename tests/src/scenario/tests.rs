@@ -1,4 +1,6 @@
-use ingest::payload::{DEFAULT_MAX_PAYLOAD_BYTES, DecimalPoint, Format, PayloadError, parse};
+use ingest::payload::{
+    DEFAULT_MAX_PAYLOAD_BYTES, DecimalPoint, Format, NormalWords, PayloadError, parse,
+};
 use shared::decimal::Decimal;
 use shared::reading::{Reading, Side};
 
@@ -26,6 +28,7 @@ fn detectors(scenario: Scenario) -> Vec<Detector> {
 
 fn read(payload: &[u8]) -> Result<Reading, PayloadError> {
     let format = Format {
+        normal_words: NormalWords::default(),
         utc_offset_seconds: 19_800,
         unit_codes: shared::args::unit_codes("1=ppm").expect("unit codes"),
         decimal_point: DecimalPoint::Ignore,

@@ -14,7 +14,7 @@ fn defect_02_low_type_was_ignored() {
 fn defect_03_hysteresis_and_latching_were_ignored() {
     let reading = with_parameters(r#""A1Hysterysis":12.5,"A1Latching":1"#);
     let hysteresis = reading.levels.each_ref().map(|level| level.hysteresis);
-    assert_eq!(hysteresis, [dec("12.5"); 3]);
+    assert_eq!(hysteresis, [Some(dec("12.5")); 3]);
     let latching = reading.levels.map(|level| level.latching);
     assert_eq!(latching, [Some(dec("1")); 3]);
 }
@@ -61,8 +61,8 @@ fn defect_08_decimal_point_was_ignored() {
     let scaled = parse(text.as_bytes(), &scaling()).expect("the payload parses");
     assert_eq!(scaled.value, Some(dec("19.5")));
     assert_eq!(scaled.levels[0].level, Some(dec("19")));
-    assert_eq!(scaled.levels[0].hysteresis, dec("0.2"));
-    assert_eq!(scaled.levels[2].hysteresis, dec("0.2"));
+    assert_eq!(scaled.levels[0].hysteresis, Some(dec("0.2")));
+    assert_eq!(scaled.levels[2].hysteresis, Some(dec("0.2")));
     assert_eq!(scaled.span_high, Some(dec("30")));
     assert_eq!(scaled.decimal_point, dec("1"));
     assert!(!scaled.doubtful);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::reading::Side;
+use crate::settings::ZeroLevel;
 use ChangeKind::{Acknowledged, Cleared, DeEscalated, Escalated, Latched, Raised, Unlatched};
 use Condition::{
     AlarmLevel1, AlarmLevel2, AlarmLevel3, DeviceOffline, OverRange, ReadingInvalid, SensorFault,
@@ -146,7 +147,7 @@ fn the_hysteresis_of_the_device_overrides_the_configured_deadband() {
     let mut device = TestDevice::new();
     let reading_at = |value: &str| {
         let mut reading = reading(Some(value));
-        reading.levels[0].hysteresis = dec("10");
+        reading.levels[0].hysteresis = Some(dec("10"));
         reading
     };
     device.send_reading(reading_at("250"));

@@ -226,7 +226,7 @@ fn compare_with_model(latching: bool, off_delay: bool, steps: &[Step]) {
             }
             reading.span_high = None;
             for level in &mut reading.levels {
-                level.hysteresis = Decimal::from_int(40);
+                level.hysteresis = Some(Decimal::from_int(40));
             }
             reading
         };

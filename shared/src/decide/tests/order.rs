@@ -8,7 +8,7 @@ fn class(decision: &Decision) -> &'static str {
     match decision.outcome {
         Outcome::Message(Class::Next(_)) => "next",
         Outcome::Message(Class::Tie(_)) => "tie",
-        Outcome::Message(Class::Late) => "late",
+        Outcome::Message(Class::Late(_)) => "late",
         Outcome::Message(Class::Duplicate) => "duplicate",
         Outcome::Message(Class::Ignored) => "ignored",
         _ => "none",
