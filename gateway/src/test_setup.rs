@@ -68,6 +68,7 @@ pub(crate) fn state(reading: Reading, position: Position, at: Time) -> DeviceSta
             reading,
             levels: [250, 500, 1000].map(Decimal::from_int),
             sides: [Side::High; 3],
+            used: [true; 3],
             taken_at: at,
             published_at: at,
             age_ms: Some(0),

@@ -10,12 +10,13 @@ use shared::metrics::{Count, Durations, LabelledCount, Meters};
 use crate::dead_letter_reason::DeadLetterReason;
 
 /// The alarm changes that messages and deadlines cause. All others are requested through a gateway.
-const CHANGES: [&str; 6] = [
+const CHANGES: [&str; 7] = [
     ChangeKind::Raised.code(),
     ChangeKind::Escalated.code(),
     ChangeKind::DeEscalated.code(),
     ChangeKind::Latched.code(),
     ChangeKind::Unlatched.code(),
+    ChangeKind::Returned.code(),
     ChangeKind::Cleared.code(),
 ];
 

@@ -1,5 +1,7 @@
 //! An alarm and its states. On the wire an alarm is called *alert*. The names of states and transitions follow ISA-18.2.
 
+mod condition;
+
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Time;
@@ -8,19 +10,58 @@ use crate::forward::{UnknownFields, UnknownWord};
 use crate::position::Position;
 use crate::reading::Side;
 
+pub use condition::{Condition, Kind, Severity};
+
 /// One alarm of one device, open from its raise until it is cleared. A device has at most one open alarm per [`Kind`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "stored under these names, some of them since earlier releases"
+)]
 pub struct Alarm {
     /// Stable id: prefix of the condition at the raise, serial, epoch and seq of the raise.
     pub id: String,
     /// The present condition. For gas it changes with the level.
     pub condition: Condition,
+    /// The dangerous side of a gas alarm. `None` for other alarms, and for one of a release that had one gas alarm per device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gas_side: Option<GasSide>,
+    /// The severity, where it is not that of the condition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severity: Option<Severity>,
     /// The message shown to people, written at the last change of level.
     pub message: String,
     /// The level that was reached; `None` for conditions without a level.
     pub threshold: Option<Decimal>,
     /// The value at the last change of level.
     pub value: Option<Decimal>,
+    /// The highest value since the raise, or the lowest one on the Low side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_value: Option<Decimal>,
+    /// The highest gas level since the raise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak: Option<Condition>,
+    /// The highest gas level that nobody has acknowledged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remembered: Option<RememberedLevel>,
+    /// How often it was raised or escalated while it chattered.
+    #[serde(default = "once", skip_serializing_if = "is_once")]
+    pub count: u32,
+    /// When the readings were taken that raised or escalated it last, oldest first: at most [`Alarm::MAX_RAISES`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub raises: Vec<Time>,
+    /// It was raised so often that it stays open until it has been calm for a while.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub chattering: bool,
+    /// The condition no longer holds. Only chattering keeps the alarm open. (Alarms with levels use [`ActiveLevel::returned`].)
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub ceased: bool,
+    /// Server time of the last message in which the condition held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_active: Option<Time>,
+    /// The settings that the alarm is about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<SettingChange>,
     /// Unit of the value and the threshold.
     pub unit: String,
     /// Gas of the reading at the raise.
@@ -43,6 +84,9 @@ pub struct Alarm {
     pub seen_before: Option<u64>,
     /// The value has returned to normal, and latching keeps the alarm open until it is acknowledged.
     pub latched: bool,
+    /// The value has returned to normal, and [`Alarm::remembered`] keeps the alarm open until it is acknowledged.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub returned: bool,
     /// Server time at which it was cleared.
     pub cleared_at: Option<Time>,
     /// The active levels, A1 first, `None` for an inactive one. Over range uses the first. Empty for conditions without a
@@ -66,10 +110,48 @@ pub struct Acknowledgement {
     pub unknown: UnknownFields,
 }
 
+/// The dangerous side of a gas alarm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GasSide {
+    /// [`Side::High`] or [`Side::Low`].
+    pub side: Side,
+    /// The condition for which it was written. Another one was written by a release that does not know the side.
+    pub of: Condition,
+}
+
+/// A gas level that was reached and not acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RememberedLevel {
+    /// The level's condition.
+    pub condition: Condition,
+    /// The level itself.
+    pub threshold: Decimal,
+}
+
+/// One changed setting of a detector.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingChange {
+    /// Name of the setting, as people know it.
+    pub field: String,
+    /// The value before the first change.
+    pub before: String,
+    /// The value after the last change.
+    pub after: String,
+}
+
 /// A level that keeps its alarm open: from the value that reaches it until it has returned to normal and, if it is latched,
 /// was acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ActiveLevel {
+    /// The value that governs the level: a value on the safe side of it, by the deadband, is back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<Decimal>,
+    /// The deadband beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadband: Option<Decimal>,
+    /// Server time of the last message that reached it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reached_at: Option<Time>,
     /// The device latches this level: it stays active until it is acknowledged.
     #[serde(default, skip_serializing_if = "is_false")]
     pub latching: bool,
@@ -92,59 +174,16 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
-/// The condition that an alarm is about. Its serialised form is `type` on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Condition {
-    /// The detector reports a fault of its sensor.
-    SensorFault,
-    /// A message without a usable value.
-    ReadingInvalid,
-    /// Gas at level A1.
-    #[serde(rename = "alarm_level_1")]
-    AlarmLevel1,
-    /// Gas at level A2.
-    #[serde(rename = "alarm_level_2")]
-    AlarmLevel2,
-    /// Gas at level A3.
-    #[serde(rename = "alarm_level_3")]
-    AlarmLevel3,
-    /// The value is above the measuring range.
-    OverRange,
-    /// No message for longer than the silence limit.
-    DeviceOffline,
-    /// A condition of a newer release: kept, shown as an alarm, and changed by nothing but acknowledgement and retirement.
-    #[serde(untagged)]
-    Unknown(UnknownWord),
+fn once() -> u32 {
+    1
 }
 
-/// A group of conditions of which a device has at most one open alarm. The three gas levels are one kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// [`Condition::SensorFault`].
-    SensorFault,
-    /// [`Condition::ReadingInvalid`].
-    ReadingInvalid,
-    /// The three gas levels.
-    Gas,
-    /// [`Condition::OverRange`].
-    OverRange,
-    /// [`Condition::DeviceOffline`].
-    DeviceOffline,
-    /// [`Condition::Unknown`], each of them a kind of its own.
-    Unknown(UnknownWord),
-}
-
-/// How urgent an alarm is: `severity` on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Gas at A1.
-    Warning,
-    /// Gas at A2; a silent detector.
-    High,
-    /// Gas at A3, over range, or a detector that cannot measure.
-    Critical,
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+fn is_once(count: &u32) -> bool {
+    *count == 1
 }
 
 /// The state of an alarm, named as in ISA-18.2: `state` on the wire.
@@ -155,8 +194,10 @@ pub enum AlarmState {
     Unacknowledged,
     /// Active and acknowledged.
     Acknowledged,
-    /// The value has returned to normal. The alarm stays open until it is acknowledged.
+    /// The value has returned to normal. The device latches the alarm: it stays open until it is acknowledged.
     Latched,
+    /// The value has returned to normal. The alarm stays open until the highest level it reached is acknowledged.
+    Returned,
     /// No longer open.
     Cleared,
 }
@@ -182,11 +223,13 @@ pub enum ChangeKind {
     DeEscalated,
     /// The value has returned to normal, and latching keeps the alarm open.
     Latched,
-    /// The value reached the latched level again.
+    /// The value of a latched alarm is no longer normal.
     Unlatched,
     /// A person acknowledged it.
     Acknowledged,
-    /// Returned to normal, and acknowledged if it was latched.
+    /// The value has returned to normal, and the highest level it reached is not acknowledged.
+    Returned,
+    /// Returned to normal, and acknowledged if that was needed.
     Cleared,
     /// Closed because its device was retired.
     Retired,
@@ -218,6 +261,7 @@ impl ChangeKind {
             Self::Latched => "latched",
             Self::Unlatched => "unlatched",
             Self::Acknowledged => "acknowledged",
+            Self::Returned => "returned",
             Self::Cleared => "cleared",
             Self::Retired => "retired",
             Self::Unknown(word) => word.as_str(),
@@ -226,11 +270,53 @@ impl ChangeKind {
 }
 
 impl Alarm {
+    /// Maximum number of times in [`Alarm::raises`].
+    pub const MAX_RAISES: usize = 3;
+
+    /// Creates an open alarm without a value, raised at this server time and position.
+    #[must_use]
+    pub fn new(id: String, condition: Condition, raised_at: Time, reached: Position) -> Self {
+        Self {
+            id,
+            condition,
+            gas_side: None,
+            severity: None,
+            message: String::new(),
+            threshold: None,
+            value: None,
+            peak_value: None,
+            peak: None,
+            remembered: None,
+            count: 1,
+            raises: Vec::new(),
+            chattering: false,
+            ceased: false,
+            last_active: None,
+            settings: Vec::new(),
+            unit: String::new(),
+            gas_type: String::new(),
+            device_name: String::new(),
+            raised_at,
+            changed_at: raised_at,
+            reading_timestamp: None,
+            reached,
+            acknowledged: None,
+            seen_before: None,
+            latched: false,
+            returned: false,
+            cleared_at: None,
+            active_levels: Vec::new(),
+            unknown: UnknownFields::default(),
+        }
+    }
+
     /// Returns the state of the alarm.
     #[must_use]
     pub fn state(&self) -> AlarmState {
         if self.cleared_at.is_some() {
             AlarmState::Cleared
+        } else if self.returned {
+            AlarmState::Returned
         } else if self.latched {
             AlarmState::Latched
         } else if self.acknowledged.is_some() {
@@ -240,105 +326,28 @@ impl Alarm {
         }
     }
 
-    /// Returns the kind of the alarm's condition.
+    /// Returns the kind of the alarm.
     #[must_use]
     pub fn kind(&self) -> Kind {
-        self.condition.kind()
-    }
-}
-
-impl Condition {
-    /// Returns the condition for gas at the level with this index; A1 is 0.
-    #[must_use]
-    pub fn gas(index: usize) -> Self {
-        match index {
-            0 => Self::AlarmLevel1,
-            1 => Self::AlarmLevel2,
-            _ => Self::AlarmLevel3,
-        }
+        Kind::of(self.condition, self.side())
     }
 
-    /// Returns the index of the gas level (A1 is 0); `None` for all other conditions.
+    /// Returns the dangerous side of a gas alarm.
     #[must_use]
-    pub fn level_index(self) -> Option<usize> {
-        match self {
-            Self::AlarmLevel1 => Some(0),
-            Self::AlarmLevel2 => Some(1),
-            Self::AlarmLevel3 => Some(2),
-            _ => None,
-        }
-    }
-
-    /// Returns the kind of alarm that the condition belongs to.
-    #[must_use]
-    pub fn kind(self) -> Kind {
-        match self {
-            Self::SensorFault => Kind::SensorFault,
-            Self::ReadingInvalid => Kind::ReadingInvalid,
-            Self::AlarmLevel1 | Self::AlarmLevel2 | Self::AlarmLevel3 => Kind::Gas,
-            Self::OverRange => Kind::OverRange,
-            Self::DeviceOffline => Kind::DeviceOffline,
-            Self::Unknown(word) => Kind::Unknown(word),
-        }
+    pub fn side(&self) -> Side {
+        self.gas_side.map_or(Side::High, |gas| gas.side)
     }
 
     /// Returns the severity.
     #[must_use]
-    pub fn severity(self) -> Severity {
-        match self {
-            Self::SensorFault | Self::ReadingInvalid | Self::AlarmLevel3 | Self::OverRange => {
-                Severity::Critical
-            }
-            // An unknown condition must not look harmless.
-            Self::AlarmLevel2 | Self::DeviceOffline | Self::Unknown(_) => Severity::High,
-            Self::AlarmLevel1 => Severity::Warning,
-        }
+    pub fn severity(&self) -> Severity {
+        self.severity.unwrap_or(self.condition.severity())
     }
 
-    /// Returns the serialised form: `type` on the wire.
+    /// Whether its condition holds. If not, the alarm only waits for a person, or for calm.
     #[must_use]
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::SensorFault => "sensor_fault",
-            Self::ReadingInvalid => "reading_invalid",
-            Self::AlarmLevel1 => "alarm_level_1",
-            Self::AlarmLevel2 => "alarm_level_2",
-            Self::AlarmLevel3 => "alarm_level_3",
-            Self::OverRange => "over_range",
-            Self::DeviceOffline => "device_offline",
-            Self::Unknown(word) => word.as_str(),
-        }
-    }
-
-    /// Returns the first part of an alarm's id.
-    #[must_use]
-    pub fn id_prefix(self) -> &'static str {
-        match self {
-            Self::SensorFault => "fault_",
-            Self::ReadingInvalid => "invalid_",
-            Self::AlarmLevel1 => "alarm1_",
-            Self::AlarmLevel2 => "alarm2_",
-            Self::AlarmLevel3 => "alarm3_",
-            Self::OverRange => "range_",
-            Self::DeviceOffline => "offline_",
-            Self::Unknown(_) => "alarm_",
-        }
-    }
-
-    /// Returns the message of an alarm with a level; `None` for conditions without a level.
-    #[must_use]
-    pub fn level_message(self, side: Side, threshold: Decimal, unit: &str) -> Option<String> {
-        let word = match side {
-            Side::High | Side::Unknown(_) => "above",
-            Side::Low => "below",
-        };
-        if self == Self::OverRange {
-            return Some(format!("Reading above span high ({threshold} {unit})"));
-        }
-        let number = self.level_index()? + 1;
-        Some(format!(
-            "Gas concentration {word} A{number} threshold ({threshold} {unit})"
-        ))
+    pub fn is_active(&self) -> bool {
+        !(self.returned || self.ceased)
     }
 }
 

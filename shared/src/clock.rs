@@ -71,6 +71,14 @@ impl std::ops::Add<Duration> for Time {
     }
 }
 
+impl std::ops::Sub<Duration> for Time {
+    type Output = Self;
+
+    fn sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(millis(duration)))
+    }
+}
+
 /// Returns the whole milliseconds of a duration, at most [`i64::MAX`].
 #[must_use]
 pub fn millis(duration: Duration) -> i64 {

@@ -5,7 +5,7 @@
 mod acknowledge;
 mod deadline;
 mod effects;
-mod limits;
+mod judge;
 mod message;
 mod reassert;
 mod retire;
@@ -19,10 +19,11 @@ use crate::device::DeviceId;
 use crate::order::Class;
 use crate::position::{Epoch, Position};
 use crate::reading::{PayloadFacts, Reading};
-use crate::rules::{AlarmDetails, Alarms};
+use crate::rules::{AlarmDetails, Alarms, Moment};
 use crate::settings::AlarmSettings;
 use crate::state::{DeviceState, Latest};
 
+use effects::Effects;
 pub use reassert::CommittedState;
 
 /// The state a decision starts from, as it was loaded.
@@ -277,9 +278,23 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn alarms(&self) -> Alarms<'a> {
-        let open = self.state.alarms.clone();
-        Alarms::new(&self.stored.device, open, self.now, self.position)
+    /// Takes the alarms, to be changed by something that was known at `taken_at`.
+    fn alarms(&self, taken_at: Time) -> Alarms<'a> {
+        let moment = Moment {
+            now: self.now,
+            taken_at,
+            position: self.position,
+        };
+        let (open, closed) = (self.state.alarms.clone(), self.state.closed.clone());
+        Alarms::new(&self.stored.device, open, closed, moment)
+    }
+
+    /// Takes over the changed alarms.
+    fn take_alarms(&mut self, alarms: Alarms<'_>, effects: &mut Effects<'_>) {
+        let (open, closed, changes) = alarms.finish();
+        self.state.alarms = open;
+        self.state.closed = closed;
+        effects.changes = changes;
     }
 
     fn unchanged(self, outcome: Outcome) -> Decision {

@@ -30,6 +30,13 @@ impl Decimal {
     /// Zero.
     pub const ZERO: Self = Self(Exact::ZERO);
 
+    /// Creates `digits / 10^places`.
+    #[must_use]
+    pub const fn new(digits: i32, places: u32) -> Self {
+        let (low, is_negative) = (digits.unsigned_abs(), digits < 0);
+        Self(Exact::from_parts(low, 0, 0, is_negative, places))
+    }
+
     /// Creates a whole number.
     #[must_use]
     pub fn from_int(value: i32) -> Self {

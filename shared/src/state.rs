@@ -1,10 +1,11 @@
 //! The stored state of a device, and its freshness.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::alarm::{Alarm, Kind};
+use crate::alarm::{Alarm, Condition, Kind};
 use crate::clock::Time;
 use crate::decimal::Decimal;
 use crate::forward::UnknownFields;
@@ -19,8 +20,10 @@ pub struct DeviceState {
     pub rev: u64,
     /// Position of the last published event.
     pub position: Position,
-    /// Open alarms, oldest first.
+    /// Open alarms, oldest first. At most one of each kind.
     pub alarms: Vec<Alarm>,
+    /// Alarms that were cleared a short while ago, oldest first: at most six.
+    pub closed: Vec<ClosedAlarm>,
     /// The facts that are needed to order the next message.
     pub order: OrderState,
     /// The last 64 fingerprints of payloads, oldest first.
@@ -40,6 +43,9 @@ pub struct Latest {
     pub levels: [Decimal; 3],
     /// Which side of each level is dangerous: as the device sent it, else as it sent it last, else High.
     pub sides: [Side; 3],
+    /// The levels that are used, A1 first.
+    #[serde(default = "all_used")]
+    pub used: [bool; 3],
     /// Server time of the decision that made it the latest (`processed_at` on the wire).
     pub taken_at: Time,
     /// Server time of the last commit that published it (`timestamp` of `device:data`).
@@ -51,11 +57,40 @@ pub struct Latest {
     pub doubtful: bool,
     /// The device's clock is more than 5 min off, was set back, or is unusable.
     pub clock_suspect: bool,
-    /// It was newer than the reading before it. Only then may it lower an alarm that a late reading raises.
+    /// It may lower alarms: it was in order, measured without a fault, within the measuring range, and read without doubt.
     pub in_order: bool,
     /// Fields of a newer release.
     #[serde(flatten)]
     pub unknown: UnknownFields,
+}
+
+/// An alarm that was cleared a short while ago. A new raise may continue it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosedAlarm {
+    /// Its id.
+    pub id: String,
+    /// Its last condition.
+    pub condition: Condition,
+    /// Its side, if it is a gas alarm.
+    pub side: Side,
+    /// Server time of its first raise.
+    pub raised_at: Time,
+    /// How often it was raised.
+    pub count: u32,
+    /// When the readings were taken that raised it last.
+    pub raises: Vec<Time>,
+    /// Server time of the clearing.
+    pub cleared_at: Time,
+    /// When the reading was taken that cleared it.
+    pub taken_at: Time,
+}
+
+impl ClosedAlarm {
+    /// Returns the kind of the alarm.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        Kind::of(self.condition, self.side)
+    }
 }
 
 /// Facts that are kept longer than a single reading.
@@ -70,6 +105,27 @@ pub struct DeviceMemory {
     /// The latching flags of the levels it sent last.
     #[serde(default)]
     pub latching: [Option<Decimal>; 3],
+    /// The hysteresis of the levels it sent last.
+    #[serde(default)]
+    pub hysteresis: [Option<Decimal>; 3],
+    /// The span it sent last: low and high.
+    #[serde(default)]
+    pub span: [Option<Decimal>; 2],
+    /// The unit it sent last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// The gas it sent last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gas: Option<String>,
+    /// The `Decimal Point` it sent last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decimal_point: Option<Decimal>,
+    /// Number of messages in a row that needed the repair of keys that do not matter here.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub repaired_in_row: u32,
+    /// How the LEDs of the detector compared with its levels.
+    #[serde(default, skip_serializing_if = "LedMemory::is_empty")]
+    pub leds: LedMemory,
     /// The silence limit of the ingest replica that decided last, in milliseconds.
     #[serde(default)]
     pub silence_limit_ms: i64,
@@ -86,6 +142,37 @@ pub struct DeviceMemory {
     /// Fields of a newer release.
     #[serde(flatten)]
     pub unknown: UnknownFields,
+}
+
+/// Since when the LEDs of a detector contradict its levels.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LedMemory {
+    /// Arrival of the first reading with an LED above the levels, and the number of such readings in a row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub above: Option<(Time, u32)>,
+    /// Arrival of the first reading that reaches a level without its LED, and the number of such readings in a row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub below: Option<(Time, u32)>,
+    /// Number of readings in a row that agree.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub agreeing: u32,
+    /// The highest level that stood while LEDs were lit without interruption; A1 is 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stood: Option<usize>,
+}
+
+impl LedMemory {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 impl DeviceMemory {
@@ -106,6 +193,10 @@ impl DeviceMemory {
     }
 }
 
+fn all_used() -> [bool; 3] {
+    [true; 3]
+}
+
 impl DeviceState {
     /// Returns the open alarm of this kind.
     #[must_use]
@@ -122,27 +213,43 @@ impl DeviceState {
             .any(|last| last.epoch == position.epoch && position.seq <= last.seq)
     }
 
-    /// Returns the quality of the latest reading; `offline` while the alarm of a silent detector is open.
+    /// Returns the quality of the latest reading; `offline` while the detector is silent.
     #[must_use]
     pub fn quality(&self) -> Quality {
-        match &self.latest {
-            Some(latest) if self.alarm(Kind::DeviceOffline).is_none() => latest.quality(),
-            _ => Quality::Offline,
+        let is_active = |kind: Kind| self.alarm(kind).is_some_and(Alarm::is_active);
+        let Some(latest) = &self.latest else {
+            return Quality::Offline;
+        };
+        if is_active(Kind::DeviceOffline) {
+            Quality::Offline
+        } else if is_active(Kind::ReadingFrozen) {
+            latest.quality().min(Quality::Uncertain)
+        } else {
+            latest.quality()
         }
     }
 
-    /// Whether the device is shown in `ALARM`: an alarm is open, an LED or the fault flag is set, or a flag is unreadable.
+    /// Whether the device is shown in `ALARM`: an alarm of gas or of a fault is active, a flag or an LED is set, or a flag is
+    /// unreadable. An alarm that only waits for its acknowledgement, or tells of a changed setting, is shown beside `NORMAL`.
     #[must_use]
     pub fn in_alarm(&self) -> bool {
         let is_flagged = |latest: &Latest| {
             let reading = &latest.reading;
-            reading.has_led() || reading.has_fault() || reading.unclear
+            reading.has_led() || reading.own_alarm || reading.has_fault() || reading.unclear
         };
-        !self.alarms.is_empty() || self.latest.as_ref().is_some_and(is_flagged)
+        let counts = |alarm: &Alarm| !alarm.returned && alarm.kind() != Kind::SettingChanged;
+        self.alarms.iter().any(counts) || self.latest.as_ref().is_some_and(is_flagged)
     }
 }
 
 impl Latest {
+    /// Returns the server time at which the reading was taken: its commit less its age.
+    #[must_use]
+    pub fn measured_at(&self) -> Time {
+        let age_ms = self.age_ms.unwrap_or(0).max(0).unsigned_abs();
+        self.taken_at - Duration::from_millis(age_ms)
+    }
+
     /// Returns the quality of this reading. Its age does not matter.
     #[must_use]
     pub fn quality(&self) -> Quality {
@@ -159,12 +266,12 @@ impl Latest {
 /// Whether a state may be shown as current.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
-    /// The last message is within the silence limit.
+    /// The last message and the reading shown are within the silence limit.
     Fresh,
     /// Only a retained message is known. Shown as `uncertain` at best, and in `ALARM`.
     Unheard,
-    /// The last message is older than the silence limit, whether an ingest was listening or not. Shown as `offline` and in
-    /// `ALARM`.
+    /// The last message, or the reading shown, is older than the silence limit, whether an ingest was listening or not. Shown as
+    /// `offline` and in `ALARM`.
     Stale,
 }
 
@@ -172,7 +279,9 @@ pub enum Freshness {
 /// proved the device alive.
 #[must_use]
 pub fn freshness(state: &DeviceState, last_message: Option<Time>, now: Time) -> Freshness {
-    match last_message {
+    let measured_at = state.latest.as_ref().map(Latest::measured_at);
+    let oldest = |last: Time| measured_at.map_or(last, |measured_at| measured_at.min(last));
+    match last_message.map(oldest) {
         Some(last) if now.millis_since(last) <= state.memory.silence_limit_ms => Freshness::Fresh,
         Some(_) => Freshness::Stale,
         None => Freshness::Unheard,

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use shared::alarm::Condition;
+use shared::alarm::{Alarm, Condition};
 use shared::apply::{self, Retired};
 use shared::clock::Time;
 use shared::decimal::Decimal;
@@ -132,6 +132,9 @@ pub(crate) struct DeviceItem<'a> {
     last_update: Time,
     data: Box<RawValue>,
     alarm_status: &'static str,
+    /// The device is silent, or its reading is too old. Beside the status, which may show an alarm.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    offline: bool,
     #[serde(rename = "deviceId")]
     camel_case_device_id: &'a DeviceId,
     #[serde(rename = "sensorId")]
@@ -156,15 +159,17 @@ impl<'a> DeviceItem<'a> {
         let latest = state.latest.as_ref()?;
         let reading = &latest.reading;
         let freshness = freshness(state, last_message, now);
+        let quality = event::data_quality(state, freshness);
         Some(Self {
             id: &reading.device,
             device_id: &reading.device,
             name: &reading.device_name,
             kind: "subtronics_gas_monitor",
-            status: status(state, event::data_quality(state, freshness)),
+            status: status(state, quality),
             last_update: latest.taken_at,
             data: event::data(state, freshness, None)?,
             alarm_status: event::alarm_status(state, freshness),
+            offline: quality == Quality::Offline,
             camel_case_device_id: &reading.device,
             sensor_id: &reading.device,
             last_seen: last_message,
@@ -190,23 +195,24 @@ pub(crate) enum DeviceStatus {
 /// Chooses the status. A gas alarm comes first: neither a fault nor silence hides it. A device is `online` only if it is
 /// fresh and normal.
 fn status(state: &DeviceState, quality: Quality) -> DeviceStatus {
-    let has = |wanted: &[Condition]| {
-        let mut alarms = state.alarms.iter();
-        alarms.any(|alarm| wanted.contains(&alarm.condition))
+    let active = || state.alarms.iter().filter(|alarm| alarm.is_active());
+    let is_critical = |alarm: &Alarm| {
+        matches!(
+            alarm.condition,
+            Condition::AlarmLevel2
+                | Condition::AlarmLevel3
+                | Condition::OverRange
+                | Condition::UnderRange
+                | Condition::SensorFault
+                | Condition::ReadingInvalid
+        )
     };
-    let has_led = state
-        .latest
-        .as_ref()
-        .is_some_and(|latest| latest.reading.has_led());
-    if has(&[
-        Condition::AlarmLevel2,
-        Condition::AlarmLevel3,
-        Condition::OverRange,
-        Condition::SensorFault,
-        Condition::ReadingInvalid,
-    ]) {
+    let reading = state.latest.as_ref().map(|latest| &latest.reading);
+    let has_high_led = reading.is_some_and(|reading| reading.highest_led() >= Some(1));
+    let has_led = reading.is_some_and(|reading| reading.has_led() || reading.own_alarm);
+    if active().any(is_critical) || has_high_led {
         DeviceStatus::Critical
-    } else if has(&[Condition::AlarmLevel1]) {
+    } else if active().any(|alarm| alarm.condition == Condition::AlarmLevel1) {
         DeviceStatus::Warning
     } else if quality == Quality::Offline {
         DeviceStatus::Offline

@@ -3,7 +3,8 @@ use super::*;
 #[test]
 fn a_code_equals_the_serialised_form() {
     use ChangeKind::{
-        Acknowledged, Cleared, DeEscalated, Escalated, Latched, Raised, Retired, Unlatched,
+        Acknowledged, Cleared, DeEscalated, Escalated, Latched, Raised, Retired, Returned,
+        Unlatched,
     };
     for kind in [
         Raised,
@@ -12,6 +13,7 @@ fn a_code_equals_the_serialised_form() {
         Latched,
         Unlatched,
         Acknowledged,
+        Returned,
         Cleared,
         Retired,
     ] {

@@ -1,7 +1,6 @@
 //! Decisions about acknowledgements. An acknowledgement covers only the level that the person had seen.
 
 use super::effects::{Effects, finish};
-use super::limits::plain_limits;
 use super::{AcknowledgeRequest, Decision, Draft, Outcome};
 use crate::alarm::{self, Alarm, Change, ChangeKind};
 use crate::alarm_log::AlarmLogEntry;
@@ -24,24 +23,18 @@ pub(super) fn decide(mut draft: Draft<'_>, request: AcknowledgeRequest<'_>) -> D
     if !is_same_epoch || seen_seq < alarm.reached.seq {
         return escalated(draft, alarm, request.by, seen_seq);
     }
-    let changes = if let (Some(latest), Some(_)) = (&before.latest, open) {
-        let mut alarms = draft.alarms();
-        let limits = plain_limits(latest);
-        alarms.acknowledge(request.alarm_id, request.by, &limits, latest.details());
-        let (open, changes) = alarms.finish();
-        draft.state.alarms = open;
-        changes
-    } else {
-        vec![acknowledged(alarm, request.by, draft.now)]
+    let mut effects = Effects {
+        seen: Some(seen_seq),
+        ..Effects::of(Outcome::Acknowledged)
     };
-    finish(
-        draft,
-        Effects {
-            changes,
-            seen: Some(seen_seq),
-            ..Effects::of(Outcome::Acknowledged)
-        },
-    )
+    if let (Some(latest), Some(_)) = (&before.latest, open) {
+        let mut alarms = draft.alarms(draft.now);
+        alarms.acknowledge(request.alarm_id, request.by, latest.details());
+        draft.take_alarms(alarms, &mut effects);
+    } else {
+        effects.changes = vec![acknowledged(alarm, request.by, draft.now)];
+    }
+    finish(draft, effects)
 }
 
 /// Handles an alarm that has reached a level the person had not seen. The log keeps the acknowledgement of the level that was

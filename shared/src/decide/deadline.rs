@@ -1,30 +1,48 @@
-//! Decisions about a deadline that has passed: silence, or the end of an off-delay.
+//! Decisions about a deadline that has passed: silence, or the end of an off-delay or of chattering.
+
+use std::time::Duration;
 
 use super::effects::{Effects, finish};
-use super::limits::limits;
 use super::{Deadline, Decision, Draft, Outcome};
-use crate::alarm::Kind;
+use crate::alarm::{Condition, Kind};
 use crate::clock::{Time, millis};
-use crate::rules::gas;
+use crate::rules::calm_ends;
+use crate::rules::levels;
+use crate::rules::sensor::Finding;
 use crate::settings::AlarmSettings;
-use crate::state::{DeviceState, Freshness, freshness};
+use crate::state::{DeviceState, Freshness, Latest, freshness};
 
-/// Returns the next deadline: the earlier of the end of the silence that starts at `alive_at` and the end of the next off-delay.
-pub(super) fn next(state: &DeviceState, alive_at: Time, settings: &AlarmSettings) -> Deadline {
-    let silence = state
-        .alarm(Kind::DeviceOffline)
-        .is_none()
-        .then(|| alive_at + settings.offline_after);
-    // Only of the alarms whose off-delays this release ends. Any other would stay due, and be written again at every look.
-    let off_delay = gas::WITH_OFF_DELAY
-        .iter()
-        .filter_map(|kind| state.alarm(*kind))
-        .filter_map(gas::next_off_delay_end)
-        .min();
-    match [silence, off_delay].into_iter().flatten().min() {
+/// How soon a device is looked at again whose silence began in the past. Only the deadline itself shows since when an ingest listens.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Returns the next deadline. The silence starts at `silent_since`.
+pub(super) fn next(
+    state: &DeviceState,
+    silent_since: Time,
+    now: Time,
+    settings: &AlarmSettings,
+) -> Deadline {
+    let silence = state.alarm(Kind::DeviceOffline).is_none().then(|| {
+        (silent_since + settings.offline_after).max(now + AGAIN.min(settings.offline_after))
+    });
+    // Only of the alarms whose delays this release ends. Any other would stay due, and be written again at every look.
+    let is_known = |kind| !matches!(kind, Kind::Unknown(_));
+    let known = state.alarms.iter().filter(|alarm| is_known(alarm.kind()));
+    let delays = known.filter_map(|alarm| {
+        let off_delay =
+            levels::next_off_delay_end(alarm).filter(|_| levels::KINDS.contains(&alarm.kind()));
+        off_delay.into_iter().chain(calm_ends(alarm)).min()
+    });
+    match silence.into_iter().chain(delays).min() {
         Some(time) => Deadline::At(time),
         None => Deadline::Never,
     }
+}
+
+/// Returns the earlier of two times: that of the last message, and that at which the reading shown was taken.
+pub(super) fn silent_since(state: &DeviceState, alive_at: Time) -> Time {
+    let measured_at = state.latest.as_ref().map(Latest::measured_at);
+    measured_at.map_or(alive_at, |measured_at| measured_at.min(alive_at))
 }
 
 pub(super) fn decide(
@@ -37,30 +55,39 @@ pub(super) fn decide(
         return draft.unchanged(Outcome::Deadline);
     };
     let now = draft.now;
+    let last_message = stored.last_message.unwrap_or_default();
     // Silence begins only when an ingest replica begins to receive messages.
-    let alive_at = stored.last_message.unwrap_or_default().max(listening_since);
-    let silent_ms = now.millis_since(alive_at);
+    let alive_at = last_message.max(listening_since);
+    let silent_since = silent_since(&stored.state, last_message).max(listening_since);
+    let silent_ms = now.millis_since(silent_since);
     let details = latest.details();
-    let mut alarms = draft.alarms();
+    let mut alarms = draft
+        .alarms(now)
+        .beside_earlier_release(settings.earlier_release_at_work);
     let limit_ms = millis(settings.offline_after);
     draft.state.memory.silence_limit_ms = limit_ms;
     if freshness(&draft.state, stored.last_message, now) == Freshness::Fresh {
-        gas::end_off_delays(&mut alarms, &limits(latest, settings), details);
+        levels::end_off_delays(&mut alarms, settings.returned_levels, details);
     } else {
-        gas::cancel_off_delays(&mut alarms);
+        levels::cancel_off_delays(&mut alarms);
     }
+    alarms.end_calm();
     if silent_ms >= limit_ms {
-        alarms.raise_offline(silent_ms / 1_000, details);
+        let seconds = silent_ms / 1_000;
+        let has_messages = now.millis_since(alive_at) < limit_ms;
+        alarms.set(Condition::DeviceOffline, Finding::Holds, details, || {
+            let what = if has_messages {
+                "new reading"
+            } else {
+                "message"
+            };
+            format!("No {what} from the detector for {seconds} s")
+                .as_str()
+                .into()
+        });
     }
-    let (open, changes) = alarms.finish();
-    draft.state.alarms = open;
-    let deadline = next(&draft.state, alive_at, settings);
-    finish(
-        draft,
-        Effects {
-            changes,
-            deadline,
-            ..Effects::of(Outcome::Deadline)
-        },
-    )
+    let mut effects = Effects::of(Outcome::Deadline);
+    draft.take_alarms(alarms, &mut effects);
+    effects.deadline = next(&draft.state, silent_since, now, settings);
+    finish(draft, effects)
 }

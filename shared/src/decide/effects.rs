@@ -75,12 +75,9 @@ pub(super) fn finish(mut draft: Draft<'_>, mut effects: Effects<'_>) -> Decision
     let stored = draft.stored;
     effects.is_snapshot |= stored.lost;
     let fresh_before = freshness(&stored.state, stored.last_message, draft.now);
-    let fresh = if effects.alive {
-        Freshness::Fresh
-    } else {
-        let alive_at = stored.last_message.max(effects.last_alive);
-        freshness(&draft.state, alive_at, draft.now)
-    };
+    let alive_at = stored.last_message.max(effects.last_alive);
+    let alive_at = alive_at.max(effects.alive.then_some(draft.now));
+    let fresh = freshness(&draft.state, alive_at, draft.now);
     // Clients must see a change of status. The last event was fresh when it was published; since then gateways may have
     // shown the device as stale.
     let status = |state: &DeviceState, fresh| {
@@ -89,7 +86,7 @@ pub(super) fn finish(mut draft: Draft<'_>, mut effects: Effects<'_>) -> Decision
             event::data_quality(state, fresh),
         )
     };
-    let was_stale = effects.alive && fresh_before != Freshness::Fresh;
+    let was_stale = effects.alive && fresh_before != Freshness::Fresh && fresh == Freshness::Fresh;
     let differs = status(&stored.state, Freshness::Fresh) != status(&draft.state, fresh);
     let has_data = draft.state.latest.is_some()
         && (effects.moves_latest || effects.is_snapshot || was_stale || differs)

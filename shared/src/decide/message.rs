@@ -1,21 +1,17 @@
 //! Decisions about messages.
 
 use super::effects::{Effects, SampleOf, finish};
-use super::limits::{limits, range_limit};
+use super::judge::{Judgement, Role};
 use super::{Deadline, Decision, Draft, Message, Outcome, deadline};
 use crate::alarm::Condition;
 use crate::clock::{Time, millis};
-use crate::decimal::Decimal;
-use crate::forward::UnknownFields;
 use crate::order::{self, Arrival, Class, DeviceClock};
-use crate::reading::{Reading, Side};
-use crate::rules::gas;
-use crate::rules::{Alarms, Evidence};
+use crate::reading::{Reading, Repair};
+use crate::rules::sensor::Finding;
+use crate::rules::{AlarmDetails, Alarms, leds, setting};
 use crate::settings::AlarmSettings;
-use crate::state::{DeviceMemory, Latest};
+use crate::state::Latest;
 
-/// Levels of a device that never sent its own; they are those of the system this one replaces.
-const DEFAULT_LEVELS: [i32; 3] = [250, 500, 1000];
 /// A reading committed at more than this age is at most `uncertain`.
 const MAX_AGE_MS: i64 = 30_000;
 
@@ -26,18 +22,25 @@ pub(super) fn decide(
 ) -> Decision {
     let before = &draft.stored.state;
     let is_known = before.latest.is_some();
-    let arrival = Arrival {
-        fingerprint: message.fingerprint,
-        device_time: message.reading.device_time,
-        dup: message.dup,
-        retain: message.retain,
-        at: draft.now,
-    };
+    let is_unreadable = message.facts.repair == Repair::Unreadable;
+    if is_unreadable && !is_known {
+        // An unreadable payload may name any device, and must not create one.
+        return draft.unchanged(Outcome::NotFound);
+    }
+    if is_sign_of_life(message, settings) {
+        return sign_of_life(draft, message, settings);
+    }
     let (class, order) = order::classify(
         &before.order,
         &before.fingerprints,
         is_known,
-        arrival,
+        Arrival {
+            fingerprint: message.fingerprint,
+            device_time: message.reading.device_time,
+            dup: message.dup,
+            retain: message.retain,
+            at: draft.now,
+        },
         &settings.order(),
     );
     let outcome = Outcome::Message(class);
@@ -50,158 +53,207 @@ pub(super) fn decide(
 
     let is_redelivered = class == Class::Duplicate && message.dup;
     let alive = !message.retain && !is_redelivered;
-    let mut alarms = draft.alarms();
-    if alive {
-        alarms.clear_offline();
-    }
+    let mut alarms = draft
+        .alarms(taken_at(class, draft.now))
+        .beside_earlier_release(settings.earlier_release_at_work);
     let mut effects = Effects {
         alive,
         ..Effects::of(outcome)
     };
     match class {
         Class::Next(clock) | Class::Tie(clock) => {
-            let in_order = matches!(class, Class::Next(_));
-            let latest = make_latest(
-                &mut draft,
-                message.reading.clone(),
-                clock,
-                message.retain,
-                in_order,
-            );
-            evaluate_latest(&mut alarms, &latest, settings);
+            count_repairs(&mut draft, message);
+            let latest = becomes_latest(&mut draft, &mut alarms, message, (class, clock), settings);
             effects.sample = Some(SampleOf::Latest(latest.clone()));
             effects.moves_latest = true;
             effects.raw_message = message.live_raw_message;
             draft.state.latest = Some(latest);
         }
-        Class::Late(_) => {
-            let late = with_known_levels(&before.memory, message.reading.clone(), draft.now);
-            if let Some(latest) = &before.latest {
-                evaluate_late(&mut alarms, &late, latest, settings);
+        Class::Late(late) => {
+            count_repairs(&mut draft, message);
+            let judgement = raise_only(&draft, &mut alarms, message, settings);
+            if late.is_proved_old
+                && let Some(latest) = &before.latest
+            {
+                let memory = &draft.state.memory;
+                Judgement::again(latest, memory, settings).apply(&mut alarms, settings, memory);
             }
-            effects.sample = Some(SampleOf::Late(late));
+            effects.sample = Some(SampleOf::Late(judgement.latest));
         }
-        Class::RetainedNewer | Class::Duplicate | Class::Ignored => {}
+        Class::RetainedNewer => {
+            raise_only(&draft, &mut alarms, message, settings);
+        }
+        Class::Duplicate | Class::Ignored | Class::SignOfLife => {}
     }
-    let (open, changes) = alarms.finish();
-    draft.state.alarms = open;
-    effects.changes = changes;
+    evaluate_frozen(&draft, &mut alarms, class, settings);
+    draft.take_alarms(alarms, &mut effects);
     effects.deadline = if alive || !is_known {
-        deadline::next(&draft.state, draft.now, settings)
+        next_deadline(&draft, settings)
     } else {
         Deadline::Keep
     };
     finish(draft, effects)
 }
 
-/// Completes a reading with the levels it is evaluated by: its own, else the last known ones, else the defaults.
-fn with_known_levels(known: &DeviceMemory, reading: Reading, now: Time) -> Latest {
-    let mut doubtful = false;
-    let levels = std::array::from_fn(|index| {
-        let level = reading.levels[index].level.or(known.levels[index]);
-        doubtful |= level.is_none();
-        level.unwrap_or_else(|| Decimal::from_int(DEFAULT_LEVELS[index]))
-    });
-    let known_side = |index: usize| reading.levels[index].side.or(known.sides[index]);
-    // A newer release wrote this side, and this one does not know which values it means.
-    doubtful |= (0..3).any(|index| matches!(known_side(index), Some(Side::Unknown(_))));
-    let first = known_side(0).unwrap_or_default();
-    let sides = std::array::from_fn(|index| known_side(index).unwrap_or(first));
-    let mut reading = reading;
-    for (setting, latching) in reading.levels.iter_mut().zip(known.latching) {
-        setting.latching = setting.latching.or(latching);
-    }
-    Latest {
-        reading,
-        levels,
-        sides,
-        taken_at: now,
-        published_at: now,
-        age_ms: None,
-        doubtful,
-        clock_suspect: false,
-        in_order: false,
-        unknown: UnknownFields::default(),
-    }
+/// Whether the message has no value and its type says that it needs none.
+fn is_sign_of_life(message: &Message<'_>, settings: &AlarmSettings) -> bool {
+    let message_type = &message.reading.message_type;
+    !message.facts.has_value_key
+        && message.facts.repair != Repair::Unreadable
+        && settings.alive_message_types.contains(message_type)
 }
 
-/// Remembers the levels of a reading, which becomes the latest.
-fn make_latest(
-    draft: &mut Draft<'_>,
-    reading: Reading,
-    clock: DeviceClock,
-    retained: bool,
-    in_order: bool,
-) -> Latest {
-    let memory = &mut draft.state.memory;
-    for (index, setting) in reading.levels.iter().enumerate() {
-        memory.levels[index] = setting.level.or(memory.levels[index]);
-        memory.sides[index] = setting.side.or(memory.sides[index]);
-        memory.latching[index] = setting.latching.or(memory.latching[index]);
+fn sign_of_life(mut draft: Draft<'_>, message: &Message<'_>, settings: &AlarmSettings) -> Decision {
+    let before = &draft.stored.state;
+    let is_repeated = message.dup && before.fingerprints.contains(&message.fingerprint);
+    if before.latest.is_none() || message.retain || is_repeated {
+        return draft.unchanged(Outcome::Message(Class::Ignored));
     }
-    let latest = with_known_levels(&draft.state.memory, reading, draft.now);
+    order::remember(&mut draft.state.fingerprints, message.fingerprint);
+    draft.state.memory.silence_limit_ms = millis(settings.offline_after);
+    let deadline = next_deadline(&draft, settings);
+    finish(
+        draft,
+        Effects {
+            alive: true,
+            deadline,
+            ..Effects::of(Outcome::Message(Class::SignOfLife))
+        },
+    )
+}
+
+/// Returns the next deadline of a device that is alive.
+fn next_deadline(draft: &Draft<'_>, settings: &AlarmSettings) -> Deadline {
+    let silent_since = deadline::silent_since(&draft.state, draft.now);
+    deadline::next(&draft.state, silent_since, draft.now, settings)
+}
+
+/// Returns the server time at which the reading was taken.
+fn taken_at(class: Class, now: Time) -> Time {
+    let age_ms = match class {
+        Class::Next(clock) | Class::Tie(clock) => clock.age_ms.unwrap_or(0),
+        Class::Late(late) => late.age_ms,
+        Class::RetainedNewer | Class::Duplicate | Class::Ignored | Class::SignOfLife => 0,
+    };
+    now - std::time::Duration::from_millis(age_ms.max(0).unsigned_abs())
+}
+
+fn count_repairs(draft: &mut Draft<'_>, message: &Message<'_>) {
+    let count = &mut draft.state.memory.repaired_in_row;
+    *count = match message.facts.repair {
+        Repair::Unimportant => count.saturating_add(1),
+        Repair::None | Repair::Important | Repair::Unreadable => 0,
+    };
+}
+
+/// Evaluates a reading that becomes the latest. It may raise and lower alarms, and teaches the settings of the device.
+fn becomes_latest(
+    draft: &mut Draft<'_>,
+    alarms: &mut Alarms<'_>,
+    message: &Message<'_>,
+    (class, clock): (Class, DeviceClock),
+    settings: &AlarmSettings,
+) -> Latest {
+    let facts = &message.facts;
+    let reading = match &draft.stored.state.latest {
+        Some(latest) if facts.repair == Repair::Unreadable => salvaged(&latest.reading, message),
+        _ => message.reading.clone(),
+    };
+    let memory = &mut draft.state.memory;
+    if facts.repair < Repair::Important && !message.retain {
+        let changes = setting::learn(memory, &reading, facts);
+        let details = AlarmDetails {
+            value: reading.value,
+            reading: &reading,
+        };
+        alarms.settings_changed(changes, details);
+    }
+    let role = Role::Latest {
+        is_tie: matches!(class, Class::Tie(_)),
+        is_retained: message.retain,
+    };
+    let mut judgement = Judgement::of(reading, facts, role, (memory, draft.now), settings);
+    judgement.may_lower &= !alarms.has_changed_quantity();
+    judgement.apply(alarms, settings, memory);
+    let latest = &judgement.latest;
+    let gas_limits = judgement.gas_limits(memory, settings);
+    let mut led_memory = memory.leds.clone();
+    leds::evaluate(
+        alarms,
+        &mut led_memory,
+        &latest.reading,
+        &gas_limits,
+        facts.leds_sent,
+        latest.details(),
+    );
+    memory.leds = led_memory;
+    let is_recent = clock.age_ms.unwrap_or(0) < millis(settings.offline_after);
+    if is_recent && !message.retain {
+        let ceased = Finding::Ceased;
+        alarms.set(
+            Condition::DeviceOffline,
+            ceased,
+            latest.details(),
+            Default::default,
+        );
+    }
     let is_old = clock.age_ms.is_some_and(|age| age > MAX_AGE_MS);
     Latest {
         age_ms: clock.age_ms,
-        doubtful: latest.doubtful || is_old || retained,
+        doubtful: latest.doubtful || is_old || message.retain,
         clock_suspect: clock.clock_suspect,
-        in_order,
-        ..latest
+        in_order: judgement.may_lower && !matches!(class, Class::Tie(_)),
+        ..judgement.latest.clone()
     }
 }
 
-/// Returns the value of the latest reading, and whether it may lower an alarm; `None` without a value.
-fn evidence(latest: &Latest, settings: &AlarmSettings) -> Option<Evidence> {
-    Some(Evidence {
-        value: latest.reading.value?,
-        may_lower: latest.in_order && !latest.reading.has_fault() && !latest.reading.unclear,
-        off_delay: settings.alarm_off_delay,
-    })
-}
-
-fn evaluate_latest(alarms: &mut Alarms<'_>, latest: &Latest, settings: &AlarmSettings) {
-    let reading = &latest.reading;
-    let details = latest.details();
-    let may_clear = latest.in_order && !reading.unclear;
-    alarms.set(
-        Condition::SensorFault,
-        reading.has_fault(),
-        may_clear,
-        details,
-    );
-    alarms.set(
-        Condition::ReadingInvalid,
-        reading.value.is_none(),
-        may_clear,
-        details,
-    );
-    let Some(evidence) = evidence(latest, settings) else {
-        gas::cancel_off_delays(alarms);
-        return;
-    };
-    if reading.has_fault() || reading.unclear {
-        gas::cancel_off_delays(alarms);
-    }
-    gas::evaluate(alarms, &limits(latest, settings), evidence, details);
-    gas::evaluate_over_range(alarms, range_limit(reading, settings), evidence, details);
-}
-
-fn evaluate_late(
+/// Evaluates a message that may raise alarms and has no other effect on them.
+fn raise_only(
+    draft: &Draft<'_>,
     alarms: &mut Alarms<'_>,
-    late: &Latest,
-    latest: &Latest,
+    message: &Message<'_>,
+    settings: &AlarmSettings,
+) -> Judgement {
+    let reading = message.reading.clone();
+    let memory = &draft.state.memory;
+    let at = (memory, draft.now);
+    let judgement = Judgement::of(reading, &message.facts, Role::RaiseOnly, at, settings);
+    judgement.apply(alarms, settings, memory);
+    judgement
+}
+
+/// Returns the latest reading with what could be read of an unreadable payload: without a value, and never less alarming.
+fn salvaged(latest: &Reading, message: &Message<'_>) -> Reading {
+    let found = &message.reading;
+    Reading {
+        value: None,
+        timestamp: found.timestamp.clone(),
+        device_time: found.device_time,
+        levels: found.levels.clone(),
+        leds: std::array::from_fn(|index| found.leds[index].max(latest.leds[index])),
+        sensor_fault: found.sensor_fault.max(latest.sensor_fault),
+        own_alarm: found.own_alarm || latest.own_alarm,
+        doubtful: true,
+        ..latest.clone()
+    }
+}
+
+/// Raises or clears the alarm of a detector that repeats one payload with a device time that stands still.
+fn evaluate_frozen(
+    draft: &Draft<'_>,
+    alarms: &mut Alarms<'_>,
+    class: Class,
     settings: &AlarmSettings,
 ) {
-    let Some(value) = late.reading.value else {
+    let Some(latest) = &draft.state.latest else {
         return;
     };
-    gas::evaluate_late(
-        alarms,
-        (&limits(late, settings), value, late.details()),
-        (
-            &limits(latest, settings),
-            evidence(latest, settings),
-            latest.details(),
-        ),
-    );
+    let (order, now) = (&draft.state.order, draft.now);
+    let since = order::frozen_since(order, now, settings.offline_after);
+    let moves_latest = matches!(class, Class::Next(_) | Class::Tie(_));
+    let finding = Finding::of(since.is_some(), moves_latest, false);
+    alarms.set(Condition::ReadingFrozen, finding, latest.details(), || {
+        let seconds = since.map_or(0, |since| now.millis_since(since) / 1_000);
+        format!("Same payload for {seconds} s").as_str().into()
+    });
 }

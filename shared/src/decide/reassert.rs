@@ -9,7 +9,6 @@ mod merge;
 use std::cmp::Ordering;
 
 use super::effects::{Effects, SampleOf, finish};
-use super::limits::plain_limits;
 use super::{Deadline, Decision, Draft, Outcome, StoredDevice};
 use crate::alarm::Alarm;
 use crate::clock::Time;
@@ -88,6 +87,7 @@ pub(super) fn decide(mut draft: Draft<'_>, committed: &CommittedState) -> Decisi
         draft.state.latest.clone_from(&own.latest);
         draft.state.order = own.order.clone();
         draft.state.memory = own.memory.clone();
+        draft.state.closed.clone_from(&own.closed);
     }
     draft.state.memory.record_epoch(own.position);
     draft.state.memory.decided_at = draft.now;
@@ -107,15 +107,16 @@ pub(super) fn decide(mut draft: Draft<'_>, committed: &CommittedState) -> Decisi
     let merged = merge::merge(committed, stored, is_newer, draft.now);
     draft.state.alarms = merged.open;
     draft.log = merged.log;
-    let mut alarms = draft.alarms();
+    let mut alarms = draft.alarms(draft.now);
     if let Some(latest) = &draft.state.latest {
         for lost in committed.lost_acknowledgements(&draft.state) {
             let by = lost.acknowledged.as_ref().map_or("", |by| by.by.as_str());
-            alarms.acknowledge(&lost.id, by, &plain_limits(latest), latest.details());
+            alarms.acknowledge(&lost.id, by, latest.details());
         }
     }
-    let (open, acknowledged) = alarms.finish();
+    let (open, closed, acknowledged) = alarms.finish();
     draft.state.alarms = open;
+    draft.state.closed = closed;
     let effects = Effects {
         changes: merged.changes.into_iter().chain(acknowledged).collect(),
         last_alive: committed.last_message,

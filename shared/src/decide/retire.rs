@@ -12,9 +12,9 @@ pub(super) fn decide(mut draft: Draft<'_>, by: &str) -> Decision {
         return draft.unchanged(Outcome::NotFound);
     }
     let (now, position) = (draft.now, draft.position);
-    let mut alarms = draft.alarms();
+    let mut alarms = draft.alarms(now);
     alarms.retire();
-    let (open, changes) = alarms.finish();
+    let (open, _, changes) = alarms.finish();
     // Published even if no alarm was open: a position without an event would look like a gap to clients.
     let payload = event::device_alerts_changed(&stored.device, &changes, position, now);
     let envelope = event::to_raw(&Event {

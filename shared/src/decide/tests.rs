@@ -153,7 +153,8 @@ impl TestDevice {
     }
 
     pub(super) fn gas_alarm(&self) -> Option<&Alarm> {
-        self.stored.state.alarm(Kind::Gas)
+        let state = &self.stored.state;
+        state.alarm(Kind::GasHigh).or(state.alarm(Kind::GasLow))
     }
 
     pub(super) fn gas_alarm_id(&self) -> String {

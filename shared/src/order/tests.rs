@@ -35,6 +35,7 @@ fn name(class: Class) -> &'static str {
         Class::Next(_) => "next",
         Class::Tie(_) => "tie",
         Class::Late(_) => "late",
+        Class::SignOfLife => "sign of life",
         Class::RetainedNewer => "retained newer",
         Class::Duplicate => "duplicate",
         Class::Ignored => "ignored",

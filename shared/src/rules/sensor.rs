@@ -1,40 +1,142 @@
-//! Conditions without a level: the detector's fault flag, a missing value, silence.
+//! Conditions without levels: faults of the sensor, doubts about it, and silence.
 
-use super::{AlarmDetails, Alarms};
-use crate::alarm::{ChangeKind, Condition};
+use super::levels::TIE;
+use super::{AlarmDetails, Alarms, NewAlarm, chatter};
+use crate::alarm::{ChangeKind, Condition, Kind, Severity};
+use crate::clock::millis;
+use crate::decimal::Decimal;
+use crate::reading::Side;
+
+/// Whether a condition holds, according to one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// It holds.
+    Holds,
+    /// It does not hold.
+    Ceased,
+    /// It does not hold, by a reading that cannot be ordered against the one before it.
+    CeasedInTie,
+    /// The message does not show it.
+    Unknown,
+}
+
+impl Finding {
+    /// A condition that may be cleared by a reading only if `may_clear`.
+    #[must_use]
+    pub fn of(holds: bool, may_clear: bool, is_tie: bool) -> Self {
+        match (holds, may_clear) {
+            (true, _) => Self::Holds,
+            (false, true) if is_tie => Self::CeasedInTie,
+            (false, true) => Self::Ceased,
+            (false, false) => Self::Unknown,
+        }
+    }
+}
+
+/// What an alarm without levels says.
+#[derive(Clone, Debug, Default)]
+pub struct Text {
+    /// The message.
+    pub message: String,
+    /// The value that was passed, if there is one.
+    pub threshold: Option<Decimal>,
+    /// The severity, if it is not that of the condition.
+    pub severity: Option<Severity>,
+}
+
+impl From<&str> for Text {
+    fn from(message: &str) -> Self {
+        Self {
+            message: message.to_owned(),
+            ..Self::default()
+        }
+    }
+}
 
 impl Alarms<'_> {
-    /// Raises a condition that is active, or clears one that is not. If `may_clear` is false it is only raised.
+    /// Raises a condition that holds, or clears one that has ceased.
     pub fn set(
         &mut self,
         condition: Condition,
-        active: bool,
-        may_clear: bool,
+        finding: Finding,
         details: AlarmDetails<'_>,
+        text: impl FnOnce() -> Text,
     ) {
-        let is_open = self.get(condition.kind()).is_some();
-        let message = match condition {
-            Condition::SensorFault => "Sensor fault detected",
-            _ => "Sensor reading missing or unreadable",
+        let kind = Kind::of(condition, Side::High);
+        let is_open = self.get(kind).is_some();
+        match (finding, is_open) {
+            (Finding::Holds, false) => {
+                let text = text();
+                let new = NewAlarm {
+                    condition,
+                    side: Side::High,
+                    message: text.message,
+                    threshold: text.threshold,
+                };
+                self.raise(new, details, |alarm| alarm.severity = text.severity);
+            }
+            (Finding::Holds, true) => self.hold(kind, text),
+            (Finding::Ceased, true) => self.cease(kind),
+            (Finding::CeasedInTie, true) => {
+                let now = self.moment.now;
+                let last = self.get(kind).and_then(|alarm| alarm.last_active);
+                if last.is_none_or(|last| now.millis_since(last) >= millis(TIE)) {
+                    self.cease(kind);
+                }
+            }
+            (Finding::Unknown, _) | (Finding::Ceased | Finding::CeasedInTie, false) => {}
+        }
+    }
+
+    /// The condition of an open alarm holds, still or again. A higher severity escalates the alarm.
+    fn hold(&mut self, kind: Kind, text: impl FnOnce() -> Text) {
+        let (now, position, taken_at) = {
+            let moment = self.moment;
+            (moment.now, moment.position, moment.taken_at)
         };
-        if active && !is_open {
-            self.raise(condition, message.to_owned(), None, details);
-        } else if !active && is_open && may_clear {
-            self.change(condition.kind(), ChangeKind::Cleared, |_| ());
+        self.adjust(kind, |alarm| {
+            if alarm.ceased {
+                alarm.ceased = false;
+                alarm.count = alarm.count.saturating_add(1);
+                chatter::count(alarm, taken_at);
+            }
+            alarm.last_active = Some(now);
+        });
+        let text = text();
+        let severity = self.get(kind).map(crate::alarm::Alarm::severity);
+        if text.severity > severity {
+            self.change(kind, ChangeKind::Escalated, |alarm| {
+                alarm.severity = text.severity;
+                alarm.message = text.message;
+                alarm.changed_at = now;
+                alarm.reached = position;
+                alarm.acknowledged = None;
+            });
         }
     }
 
-    /// Raises the alarm that a device is offline. `silent_s` is the number of seconds since its last message, or since an ingest
-    /// began to listen if that was later.
-    pub fn raise_offline(&mut self, silent_s: i64, details: AlarmDetails<'_>) {
-        if self.get(Condition::DeviceOffline.kind()).is_none() {
-            let message = format!("No message from the detector for {silent_s} s");
-            self.raise(Condition::DeviceOffline, message, None, details);
+    /// The condition of an open alarm has ceased: the alarm is cleared, or kept while it chatters.
+    fn cease(&mut self, kind: Kind) {
+        let at = self.moment.taken_at;
+        let chatters = self
+            .get(kind)
+            .is_some_and(|alarm| chatter::chatters(alarm, at));
+        if chatters {
+            self.adjust(kind, |alarm| alarm.ceased = true);
+        } else {
+            self.change(kind, ChangeKind::Cleared, |_| ());
         }
     }
 
-    /// Clears the alarm that a device is offline: a message proved it alive.
-    pub fn clear_offline(&mut self) {
-        self.change(Condition::DeviceOffline.kind(), ChangeKind::Cleared, |_| ());
+    /// Clears the alarms whose condition has ceased and that are calm again.
+    pub fn end_calm(&mut self) {
+        let at = self.moment.taken_at;
+        while let Some(index) = self
+            .open
+            .iter()
+            .position(|alarm| alarm.ceased && !chatter::chatters(alarm, at))
+        {
+            self.change_at(index, ChangeKind::Cleared, |_| ());
+        }
     }
 }

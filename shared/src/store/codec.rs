@@ -3,19 +3,22 @@
 //! Only fields that changed are written. Fields that this release does not know are left as they are, so a replica of an
 //! older release does not erase fields of a newer one.
 
+pub(super) mod alarm_fields;
+
 use std::collections::VecDeque;
 
 use redis::{FromRedisValue, RedisResult, Value};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+pub(super) use self::alarm_fields::MoreAlarms;
 use super::Loaded;
 use super::reply::{bytes, items, text, time_of_score, wrong_answer};
 use crate::decide::StoredDevice;
 use crate::device::DeviceId;
 use crate::position::{Epoch, Position};
-use crate::state::DeviceState;
+use crate::state::{DeviceState, Latest};
 
 /// Decodes the answer of `load` in `state.lua`.
 pub(super) fn decode_answer(device: &DeviceId, answer: Value) -> RedisResult<Loaded> {
@@ -54,6 +57,7 @@ pub(super) fn decode_answer(device: &DeviceId, answer: Value) -> RedisResult<Loa
         fingerprints: bytes(next())?,
         latest: text(next())?,
         memory: text(next())?,
+        more: text(next())?,
     };
     // A device that is listed in `seen` has been stored. If its hash is missing, its state is lost.
     let is_new = fields.rev.is_none() && fields.latest.is_none() && !is_listed;
@@ -88,8 +92,13 @@ pub(super) fn changed_fields(
         fields.push(("epoch", after.position.epoch.to_string().into_bytes()));
         fields.push(("seq", after.position.seq.to_string().into_bytes()));
     }
-    if is_new || before.alarms != after.alarms {
-        fields.push(("alarms", json(&after.alarms)));
+    let (alarms_before, more_before) = alarm_fields::split(before);
+    let (alarms, more) = alarm_fields::split(after);
+    if is_new || alarms_before != alarms {
+        fields.push(("alarms", json(&alarms)));
+    }
+    if more_before != more {
+        fields.push(("more", json(&more)));
     }
     if is_new || before.order != after.order {
         fields.push(("order", json(&after.order)));
@@ -108,6 +117,13 @@ pub(super) fn changed_fields(
     fields
 }
 
+/// The alarms of [`MoreAlarms`], not decoded yet.
+#[derive(Default, Deserialize)]
+struct Unread {
+    #[serde(default)]
+    alarms: Vec<Box<RawValue>>,
+}
+
 /// The fields of the hash, not decoded yet.
 struct Fields {
     rev: Option<Vec<u8>>,
@@ -119,6 +135,8 @@ struct Fields {
     fingerprints: Option<Vec<u8>>,
     latest: Option<String>,
     memory: Option<String>,
+    /// Alarms that earlier releases do not know.
+    more: Option<String>,
 }
 
 impl Fields {
@@ -130,10 +148,17 @@ impl Fields {
     /// read, and its memory. A standing alarm must not end because something else is unreadable.
     fn decode_lost(&self) -> DeviceState {
         let alarms: Vec<Box<RawValue>> = parse(self.alarms.as_ref()).unwrap_or_default();
+        let more: Vec<Box<RawValue>> = parse::<Unread>(self.more.as_ref())
+            .map(|more| more.alarms)
+            .unwrap_or_default();
         let readable = |alarm: Box<RawValue>| serde_json::from_str(alarm.get()).ok();
         DeviceState {
             rev: self.rev().unwrap_or(0),
-            alarms: alarms.into_iter().filter_map(readable).collect(),
+            alarms: alarms
+                .into_iter()
+                .chain(more)
+                .filter_map(readable)
+                .collect(),
             memory: parse(self.memory.as_ref()).unwrap_or_default(),
             ..DeviceState::default()
         }
@@ -147,16 +172,24 @@ impl Fields {
         }
         let number = |chunk: &[u8]| chunk.try_into().map(u64::from_be_bytes).unwrap_or_default();
         let fingerprints: VecDeque<u64> = fingerprints.chunks_exact(8).map(number).collect();
+        let more: MoreAlarms = match &self.more {
+            Some(_) => parse(self.more.as_ref())?,
+            None => MoreAlarms::default(),
+        };
+        let closed = more.closed.clone();
+        let latest: Option<Latest> = parse(self.latest.as_ref())?;
+        let alarms = alarm_fields::join(parse(self.alarms.as_ref())?, more, latest.as_ref());
         Some(DeviceState {
             rev: self.rev()?,
             position: Position {
                 epoch: self.epoch.as_ref()?.parse().ok()?,
                 seq: self.seq.as_ref()?.parse().ok()?,
             },
-            alarms: parse(self.alarms.as_ref())?,
+            alarms,
+            closed,
             order: parse(self.order.as_ref())?,
             fingerprints,
-            latest: parse(self.latest.as_ref())?,
+            latest,
             memory: parse(self.memory.as_ref())?,
         })
     }
@@ -189,6 +222,7 @@ pub(crate) fn round_trip(state: &DeviceState) -> DeviceState {
         fingerprints: stored.get("prints").cloned(),
         latest: text("latest"),
         memory: text("memory"),
+        more: text("more"),
     };
     fields.decode().expect("what was stored can be read")
 }

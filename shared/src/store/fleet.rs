@@ -9,6 +9,7 @@ use redis::{FromRedisValue, Value};
 use serde::{Deserialize, Serialize};
 
 use super::codec::json;
+use super::codec::{MoreAlarms, alarm_fields};
 use super::reply::{bytes, items, text};
 use super::{Store, StoreError};
 use crate::alarm::{Alarm, Kind, Severity};
@@ -118,24 +119,34 @@ impl FleetSample {
             return;
         };
         for alarm in &alarms {
-            let counts = match alarm.condition.severity() {
+            let counts = match alarm.severity() {
                 Severity::Warning => &mut self.alarms.warning,
                 Severity::High => &mut self.alarms.high,
                 Severity::Critical => &mut self.alarms.critical,
             };
             counts[usize::from(alarm.acknowledged.is_some())] += 1;
             let is_unacknowledged = alarm.acknowledged.is_none();
-            if is_unacknowledged && alarm.condition.severity() == Severity::Critical {
+            if is_unacknowledged && alarm.severity() == Severity::Critical {
                 let oldest = self.unacknowledged_since.unwrap_or(alarm.raised_at);
                 self.unacknowledged_since = Some(oldest.min(alarm.raised_at));
             }
         }
         let is_recent = last_message.is_some_and(|last| self.at.millis_since(last) <= limit_ms);
-        let is_offline = alarms.iter().any(|a| a.kind() == Kind::DeviceOffline);
+        let is_offline = alarms
+            .iter()
+            .any(|a| a.kind() == Kind::DeviceOffline && a.is_active());
         let devices = &mut self.devices;
         // An open alarm counts even if the device is silent.
         let measured = alarms.iter().filter(|a| a.kind() != Kind::DeviceOffline);
-        let count = match measured.map(|alarm| alarm.condition.severity()).max() {
+        // An alarm that only waits for its acknowledgement does not show the present state of the device.
+        let severity = |alarm: &Alarm| {
+            if alarm.is_active() {
+                alarm.severity()
+            } else {
+                Severity::Warning
+            }
+        };
+        let count = match measured.map(severity).max() {
             Some(Severity::Critical) => &mut devices.critical,
             Some(Severity::High) => &mut devices.high,
             Some(Severity::Warning) => &mut devices.warning,
@@ -178,7 +189,7 @@ impl Store {
                 .run_each(chunk.len(), |_, index, pipe| {
                     let device = &chunk[index].0;
                     pipe.cmd("HMGET").arg(self.keys(device).device(device));
-                    pipe.arg("alarms").arg("memory");
+                    pipe.arg("alarms").arg("memory").arg("more");
                 })
                 .await?;
             for ((device, last_message), answer) in chunk.iter().zip(answers) {
@@ -283,6 +294,11 @@ fn alarms_and_limit(answer: Value) -> Option<(Vec<Alarm>, i64)> {
     let mut next = || text(fields.next().unwrap_or(Value::Nil)).ok().flatten();
     let alarms = serde_json::from_str(&next()?).ok()?;
     let memory: DeviceMemory = serde_json::from_str(&next()?).ok()?;
+    let more = next();
+    let more = more.map_or(Some(MoreAlarms::default()), |more| {
+        serde_json::from_str(&more).ok()
+    })?;
+    let alarms = alarm_fields::join(alarms, more, None);
     Some((alarms, memory.silence_limit_ms))
 }
 

@@ -1,7 +1,7 @@
 -- Loads the state of one device, and compares it with an earlier one. This text is prepended to every script that answers with
 -- the state of a device.
 --
--- Answer of `load`: {'state', epoch, last_message, seq_floor, rev, event_epoch, seq, alarms, order, prints, latest, memory},
+-- Answer of `load`: {'state', epoch, last_message, seq_floor, rev, event_epoch, seq, alarms, order, prints, latest, memory, more},
 -- or {'refused', reason} if a key has the wrong type.
 --
 -- seq_floor is the highest seq known to be used. It is read from the streams only if the hash has no seq, or a wrong
@@ -35,7 +35,7 @@ local function retired_seq()
 end
 
 local function load(read_streams)
-  local fields = redis.pcall('HMGET', device_key, 'rev', 'epoch', 'seq', 'alarms', 'order', 'prints', 'latest', 'memory')
+  local fields = redis.pcall('HMGET', device_key, 'rev', 'epoch', 'seq', 'alarms', 'order', 'prints', 'latest', 'memory', 'more')
   if fields.err then return refused(device_key, fields.err) end
   local rev, seq = fields[1], fields[3]
   local epoch = redis.pcall('HGET', partition_key, 'epoch')
@@ -49,7 +49,7 @@ local function load(read_streams)
     seq_floor = math.max(last_seq(events_key), last_seq(changes_key))
   end
   if not is_stored(rev) then seq_floor = math.max(seq_floor, retired_seq()) end
-  return {'state', epoch, last_message, seq_floor, unpack(fields, 1, 8)}
+  return {'state', epoch, last_message, seq_floor, unpack(fields, 1, 9)}
 end
 
 -- Compares the stored state with the one a decision started from. Returns nil if they are the same, else the answer of the

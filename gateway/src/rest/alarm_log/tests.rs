@@ -9,28 +9,19 @@ use super::*;
 /// Builds a gas alarm whose present level was reached at this seq.
 fn alarm(condition: Condition, seq: u64) -> Alarm {
     let time = |seconds: i64| Time::from_millis(1_769_600_000_000 + seconds * 1000);
+    let reached = Position {
+        epoch: Epoch::from_bits(0x0123_4567_89ab),
+        seq,
+    };
+    let id = "alarm1_OTSM-0114_0123456789ab_1".to_owned();
     Alarm {
-        id: "alarm1_OTSM-0114_0123456789ab_1".to_owned(),
-        condition,
         message: "Gas concentration above A1 threshold (250 ppm)".to_owned(),
         threshold: Some(decimal("250")),
         value: Some(decimal("350.5")),
         unit: "ppm".to_owned(),
         gas_type: "Carbon Monoxide (CO)".to_owned(),
         device_name: "Gas Sensor Block1".to_owned(),
-        raised_at: time(1),
-        changed_at: time(1),
-        reading_timestamp: None,
-        reached: Position {
-            epoch: Epoch::from_bits(0x0123_4567_89ab),
-            seq,
-        },
-        acknowledged: None,
-        seen_before: None,
-        latched: false,
-        cleared_at: None,
-        active_levels: Vec::new(),
-        unknown: shared::forward::UnknownFields::default(),
+        ..Alarm::new(id, condition, time(1), reached)
     }
 }
 

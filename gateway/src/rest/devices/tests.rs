@@ -16,25 +16,13 @@ fn reading() -> Reading {
 
 fn state(reading: Reading, alarms: &[Condition]) -> DeviceState {
     let taken_at = Time::from_millis(TAKEN);
-    let alarm = |condition: &Condition| Alarm {
-        id: "an_alarm".to_owned(),
-        condition: *condition,
-        message: String::new(),
-        threshold: None,
-        value: None,
-        unit: String::new(),
-        gas_type: String::new(),
-        device_name: String::new(),
-        raised_at: taken_at,
-        changed_at: taken_at,
-        reading_timestamp: None,
-        reached: Position::default(),
-        acknowledged: None,
-        seen_before: None,
-        latched: false,
-        cleared_at: None,
-        active_levels: Vec::new(),
-        unknown: shared::forward::UnknownFields::default(),
+    let alarm = |condition: &Condition| {
+        Alarm::new(
+            "an_alarm".to_owned(),
+            *condition,
+            taken_at,
+            Position::default(),
+        )
     };
     let position = Position {
         epoch: Epoch::from_bits(0x0123_4567_89ab),

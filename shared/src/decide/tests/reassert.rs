@@ -97,7 +97,7 @@ fn after_a_complete_loss_the_state_is_restored_with_the_next_seq() {
     let decision = reassert(&mut emptied, &committed);
     assert_eq!(decision.state.position.epoch, NEW_EPOCH);
     assert_eq!(decision.state.position.seq, before.state.position.seq + 1);
-    assert_eq!(emptied.gas_alarm(), before.state.alarm(Kind::Gas));
+    assert_eq!(emptied.gas_alarm(), before.state.alarm(Kind::GasHigh));
     assert_eq!(emptied.gas_alarm_state(), Some(AlarmState::Acknowledged));
     assert_eq!(decision.last_alive, before.last_message);
     assert_eq!(decision.deadline, Deadline::At(emptied.now));
@@ -238,7 +238,7 @@ fn alarms_of_different_kinds_are_all_kept() {
     continued.advance(5);
     continued.send_reading(faulty);
     reassert(&mut continued, &committed);
-    assert!(continued.stored.state.alarm(Kind::Gas).is_some());
+    assert!(continued.stored.state.alarm(Kind::GasHigh).is_some());
     assert!(continued.stored.state.alarm(Kind::SensorFault).is_some());
 }
 

@@ -1,6 +1,5 @@
 use super::*;
 use crate::alarm::{Acknowledgement, Condition};
-use crate::forward::UnknownFields;
 use crate::position::{Epoch, Position};
 
 const NOW: i64 = 1_800_000_000_000;
@@ -13,25 +12,10 @@ fn device() -> DeviceId {
 fn alarm(condition: Condition, age_s: i64, is_acknowledged: bool) -> Alarm {
     let raised_at = Time::from_millis(NOW - age_s * 1_000);
     let epoch: Epoch = "0123456789ab".parse().unwrap();
+    let id = format!("{}1", condition.id_prefix());
     Alarm {
-        id: format!("{}1", condition.id_prefix()),
-        condition,
-        message: String::new(),
-        threshold: None,
-        value: None,
-        unit: String::new(),
-        gas_type: String::new(),
-        device_name: String::new(),
-        raised_at,
-        changed_at: raised_at,
-        reading_timestamp: None,
-        reached: Position { epoch, seq: 1 },
         acknowledged: is_acknowledged.then(|| Acknowledgement::new("somebody", raised_at)),
-        seen_before: None,
-        latched: false,
-        cleared_at: None,
-        active_levels: Vec::new(),
-        unknown: UnknownFields::default(),
+        ..Alarm::new(id, condition, raised_at, Position { epoch, seq: 1 })
     }
 }
 

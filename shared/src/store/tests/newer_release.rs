@@ -213,7 +213,7 @@ async fn an_alarm_of_a_newer_release_is_shown_and_never_cleared() {
 
     // Sides that this release does not know may raise and never lower.
     let state = commit_reading(&store, DEVICE, "10", 5).await.decision.state;
-    assert!(state.alarm(Kind::Gas).is_none());
+    assert!(state.alarm(Kind::GasHigh).is_none());
     let open: Vec<&str> = state.alarms.iter().map(|a| a.condition.code()).collect();
     assert_eq!(open, ["led_mismatch"]);
     assert!(state.in_alarm());

@@ -1,0 +1,228 @@
+//! What one reading says, and what it may change.
+
+use crate::alarm::Condition;
+use crate::clock::Time;
+use crate::decimal::Decimal;
+use crate::forward::UnknownFields;
+use crate::reading::{PayloadFacts, Reading, Repair, Side};
+use crate::rules::Alarms;
+use crate::rules::levels::{self, Evidence};
+use crate::rules::limits::{BelowRange, Levels, Limit, below_range, gas_limits, range_limit};
+use crate::rules::sensor::{Finding, Text};
+use crate::settings::AlarmSettings;
+use crate::state::{DeviceMemory, Latest};
+
+/// So many messages in a row that need the same kind of unimportant repair show a habit of the firmware, not a broken detector.
+const HABIT: u32 = 10;
+
+/// What the evaluation of a reading is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// It becomes the latest.
+    Latest {
+        /// It cannot be ordered against the reading before it.
+        is_tie: bool,
+        /// The broker had retained it.
+        is_retained: bool,
+    },
+    /// It may only raise alarms.
+    RaiseOnly,
+}
+
+/// A reading, with how it was judged.
+pub(super) struct Judgement {
+    /// The reading with the levels it is judged by.
+    pub(super) latest: Latest,
+    /// Whether it may lower alarms.
+    pub(super) may_lower: bool,
+    /// Whether it may end conditions of the sensor: unlike levels, they do not depend on the value.
+    may_clear: bool,
+    /// The highest and the lowest value of the message.
+    values: Option<(Decimal, Decimal)>,
+    below_range: BelowRange,
+    levels_unknown: bool,
+    role: Role,
+}
+
+impl Role {
+    fn is_tie(self) -> bool {
+        matches!(self, Self::Latest { is_tie: true, .. })
+    }
+}
+
+impl Judgement {
+    pub(super) fn of(
+        reading: Reading,
+        facts: &PayloadFacts,
+        role: Role,
+        (memory, now): (&DeviceMemory, Time),
+        settings: &AlarmSettings,
+    ) -> Self {
+        let levels = Levels::of(&reading, facts.levels_unreadable, memory, settings);
+        let values = extremes(
+            reading
+                .value
+                .into_iter()
+                .chain(facts.other_values.iter().copied()),
+        );
+        let reading = with_worse_value(reading, values, levels.sides[0]);
+        let below = |value| below_range(value, &reading, &levels, memory);
+        let below_range = reading.value.map_or(BelowRange::No, below);
+        let range = range_limit(&reading, memory, settings);
+        let is_over =
+            range.is_some_and(|range| values.is_some_and(|(_, high)| range.is_reached(high)));
+
+        let is_habit = memory.repaired_in_row >= HABIT;
+        let is_read = match facts.repair {
+            Repair::None => true,
+            Repair::Unimportant => is_habit,
+            Repair::Important | Repair::Unreadable => false,
+        };
+        let is_maintenance = settings
+            .maintenance_message_types
+            .contains(&reading.message_type);
+        let is_retained = !matches!(
+            role,
+            Role::Latest {
+                is_retained: false,
+                ..
+            }
+        );
+        let may_clear = is_read && !reading.unclear && !is_maintenance && !is_retained;
+        let in_range = !is_over && below_range == BelowRange::No;
+        // A newer release wrote this side, and this one does not know which values it means.
+        let has_unknown_side = levels
+            .sides
+            .iter()
+            .any(|side| matches!(side, Side::Unknown(_)));
+        let doubtful =
+            levels.are_unknown || has_unknown_side || below_range == BelowRange::Doubtful;
+        Self {
+            may_lower: may_clear && in_range && !reading.has_fault() && reading.value.is_some(),
+            may_clear,
+            values,
+            below_range,
+            levels_unknown: levels.are_unknown,
+            role,
+            latest: Latest {
+                levels: levels.levels,
+                sides: levels.sides,
+                used: levels.used,
+                taken_at: now,
+                published_at: now,
+                age_ms: None,
+                doubtful,
+                clock_suspect: false,
+                in_order: false,
+                unknown: UnknownFields::default(),
+                reading,
+            },
+        }
+    }
+
+    /// Judges the latest reading once more, as it was stored.
+    pub(super) fn again(latest: &Latest, memory: &DeviceMemory, settings: &AlarmSettings) -> Self {
+        let role = Role::Latest {
+            is_tie: false,
+            is_retained: false,
+        };
+        let facts = PayloadFacts::default();
+        let reading = latest.reading.clone();
+        let judgement = Self::of(reading, &facts, role, (memory, latest.taken_at), settings);
+        Self {
+            may_lower: judgement.may_lower && latest.in_order,
+            may_clear: judgement.may_clear && latest.in_order,
+            ..judgement
+        }
+    }
+
+    pub(super) fn gas_limits(&self, memory: &DeviceMemory, settings: &AlarmSettings) -> [Limit; 3] {
+        gas_limits(&self.latest, memory, settings)
+    }
+
+    /// Changes the alarms.
+    pub(super) fn apply(
+        &self,
+        alarms: &mut Alarms<'_>,
+        settings: &AlarmSettings,
+        memory: &DeviceMemory,
+    ) {
+        self.apply_sensor(alarms);
+        let Some((highest, lowest)) = self.values else {
+            if self.role != Role::RaiseOnly {
+                levels::cancel_off_delays(alarms);
+            }
+            return;
+        };
+        if !self.may_lower && self.role != Role::RaiseOnly {
+            levels::cancel_off_delays(alarms);
+        }
+        let evidence = Evidence {
+            highest,
+            lowest,
+            may_lower: self.may_lower,
+            is_tie: self.role.is_tie(),
+            keeps_limits: self.role == Role::RaiseOnly || alarms.has_changed_settings(),
+            off_delay: settings.alarm_off_delay,
+            returned_levels: settings.returned_levels,
+        };
+        let details = self.latest.details();
+        let limits = self.gas_limits(memory, settings);
+        levels::evaluate_gas(alarms, &limits, evidence, details);
+        let range = range_limit(&self.latest.reading, memory, settings);
+        levels::evaluate_over_range(alarms, range, evidence, details);
+    }
+
+    fn apply_sensor(&self, alarms: &mut Alarms<'_>) {
+        let reading = &self.latest.reading;
+        let details = self.latest.details();
+        let finding = |holds| Finding::of(holds, self.may_clear, self.role.is_tie());
+        alarms.set(
+            Condition::SensorFault,
+            finding(reading.has_fault()),
+            details,
+            || "Sensor fault detected".into(),
+        );
+        alarms.set(
+            Condition::ReadingInvalid,
+            finding(reading.value.is_none()),
+            details,
+            || "Sensor reading missing or unreadable".into(),
+        );
+        let low = match self.below_range {
+            BelowRange::Fault(low) => Some(low),
+            BelowRange::No | BelowRange::Doubtful => None,
+        };
+        let under_range = Finding::of(low.is_some(), self.may_lower, self.role.is_tie());
+        alarms.set(Condition::UnderRange, under_range, details, || Text {
+            message: Condition::UnderRange
+                .level_message(Side::Low, low.unwrap_or_default(), &reading.unit)
+                .unwrap_or_default(),
+            threshold: low,
+            severity: None,
+        });
+        if self.role != Role::RaiseOnly {
+            let levels_unknown = Finding::of(self.levels_unknown, self.may_clear, false);
+            alarms.set(Condition::LevelsUnknown, levels_unknown, details, || {
+                "Alarm levels missing or unreadable, defaults in use".into()
+            });
+        }
+    }
+}
+
+/// Returns the highest and the lowest of the values.
+fn extremes(values: impl Iterator<Item = Decimal>) -> Option<(Decimal, Decimal)> {
+    values.fold(None, |found, value| {
+        let (highest, lowest) = found.unwrap_or((value, value));
+        Some((highest.max(value), lowest.min(value)))
+    })
+}
+
+/// Of several values of one key, the more dangerous one is shown.
+fn with_worse_value(reading: Reading, values: Option<(Decimal, Decimal)>, side: Side) -> Reading {
+    let worse = values.map(|(highest, lowest)| if side == Side::Low { lowest } else { highest });
+    Reading {
+        value: reading.value.and(worse),
+        ..reading
+    }
+}

@@ -1,0 +1,115 @@
+//! Chattering alarms: one excursion is one alarm, however noisy the value is.
+//!
+//! A raise within [`REOPEN`] of the clearing continues the same alarm. From the third raise or renewed escalation within a
+//! short time on, the alarm stays open, counting, until it has been calm for [`CALM`]. Times are those at which the readings
+//! were taken, so a backlog that arrives at once is not taken for chattering.
+
+use std::time::Duration;
+
+use super::Alarms;
+use crate::alarm::{Alarm, Kind};
+use crate::clock::{Time, millis};
+use crate::state::ClosedAlarm;
+
+/// A raise within this time after the clearing continues the alarm.
+const REOPEN: Duration = Duration::from_mins(1);
+/// So many raises within [`window`] make an alarm chattering.
+const RAISES: usize = Alarm::MAX_RAISES;
+/// How long a chattering alarm must be calm until it may end.
+pub const CALM: Duration = Duration::from_mins(10);
+/// Maximum number of cleared alarms that are remembered: the newest ones.
+const MAX_CLOSED: usize = 6;
+
+/// The time within which [`RAISES`] raises make an alarm of this kind chattering.
+fn window(kind: Kind) -> Duration {
+    match kind {
+        Kind::GasHigh | Kind::GasLow | Kind::OverRange => Duration::from_mins(1),
+        _ => Duration::from_mins(30),
+    }
+}
+
+/// How long a cleared alarm is remembered. A sensor condition counts its raises over a longer time.
+fn remembered_for(kind: Kind) -> Duration {
+    REOPEN.max(window(kind))
+}
+
+/// Counts a raise or an escalation of the alarm by a reading taken at this time.
+pub(super) fn count(alarm: &mut Alarm, taken_at: Time) {
+    let last = alarm.raises.last().copied();
+    if last.is_some_and(|last| taken_at.millis_since(last) > millis(CALM)) {
+        alarm.chattering = false;
+        alarm.raises.clear();
+    }
+    if alarm.raises.len() >= RAISES {
+        alarm.raises.remove(0);
+    }
+    alarm.raises.push(taken_at);
+    let is_full = alarm.raises.len() >= RAISES;
+    let first = alarm.raises.first().copied().unwrap_or(taken_at);
+    if is_full && taken_at.millis_since(first) <= millis(window(alarm.kind())) {
+        alarm.chattering = true;
+    }
+}
+
+/// Whether the alarm stays open although its condition no longer holds, because it chatters.
+pub(super) fn chatters(alarm: &Alarm, at: Time) -> bool {
+    let last = alarm.raises.last().copied().unwrap_or_default();
+    alarm.chattering && at.millis_since(last) < millis(CALM)
+}
+
+/// Returns when the alarm, or one of its levels, ends, if only chattering keeps it open.
+#[must_use]
+pub fn calm_ends(alarm: &Alarm) -> Option<Time> {
+    let mut levels = alarm.active_levels.iter().flatten();
+    let waits = alarm.chattering && (alarm.ceased || levels.any(|level| level.returned));
+    let last = alarm.raises.last().copied().filter(|_| waits)?;
+    Some(last + CALM)
+}
+
+impl Alarms<'_> {
+    /// Remembers an alarm that is being cleared.
+    pub(super) fn remember_closed(&mut self, alarm: &Alarm) {
+        let kind = alarm.kind();
+        self.closed.retain(|closed| closed.kind() != kind);
+        if self.closed.len() >= MAX_CLOSED {
+            self.closed.remove(0);
+        }
+        self.closed.push(ClosedAlarm {
+            id: alarm.id.clone(),
+            condition: alarm.condition,
+            side: alarm.side(),
+            raised_at: alarm.raised_at,
+            count: alarm.count,
+            raises: alarm.raises.clone(),
+            cleared_at: self.moment.now,
+            taken_at: self.moment.taken_at,
+        });
+    }
+
+    /// Makes a new alarm continue the one of its kind that was cleared a short while ago, and forgets it there.
+    pub(super) fn continue_closed(&mut self, kind: Kind, alarm: &mut Alarm) {
+        self.forget_old_closed();
+        let Some(index) = self.closed.iter().position(|closed| closed.kind() == kind) else {
+            return;
+        };
+        let closed = &self.closed[index];
+        let pause_ms = self.moment.taken_at.millis_since(closed.taken_at);
+        if pause_ms > millis(REOPEN) {
+            // Its raises still count, so that a condition that comes and goes for a long time becomes one alarm.
+            alarm.raises.clone_from(&closed.raises);
+            return;
+        }
+        let closed = self.closed.remove(index);
+        alarm.id = closed.id;
+        alarm.raised_at = closed.raised_at;
+        alarm.count = closed.count.saturating_add(1);
+        alarm.raises = closed.raises;
+    }
+
+    fn forget_old_closed(&mut self) {
+        let now = self.moment.now;
+        self.closed.retain(|closed| {
+            now.millis_since(closed.cleared_at) <= millis(remembered_for(closed.kind()))
+        });
+    }
+}

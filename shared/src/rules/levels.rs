@@ -1,0 +1,525 @@
+//! Alarms with levels: gas, one alarm per side whose level changes (exclusive limit alarm of OPC UA Part 9), and over range.
+//!
+//! Each level is evaluated alone. It is active from the value that reaches it until the value is back by the deadband for the
+//! off-delay and, if the level latches, the alarm was acknowledged. The alarm shows the highest active level. When none is active,
+//! it stays open as `returned` if the highest level that nobody acknowledged is configured to. Deadband, off-delay, latching and
+//! *returned to normal, unacknowledged* are those of ISA-18.2.
+
+use std::time::Duration;
+
+use super::chatter;
+use super::limits::Limit;
+use super::{AlarmDetails, Alarms, NewAlarm};
+use crate::alarm::{ActiveLevel, Alarm, ChangeKind, Condition, GasSide, Kind, RememberedLevel};
+use crate::clock::{Time, millis};
+use crate::decimal::Decimal;
+use crate::reading::Side;
+
+/// Two readings that cannot be ordered must be this far apart before the later one may lower what the earlier one raised.
+pub(super) const TIE: Duration = Duration::from_secs(2);
+
+/// The alarms with levels.
+pub const KINDS: [Kind; 3] = [Kind::GasHigh, Kind::GasLow, Kind::OverRange];
+
+/// The values of a message, and the effect they may have on alarms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// The highest value, for High levels.
+    pub highest: Decimal,
+    /// The lowest value, for Low levels.
+    pub lowest: Decimal,
+    /// Whether it may lower or clear an alarm.
+    pub may_lower: bool,
+    /// The reading cannot be ordered against the one before it.
+    pub is_tie: bool,
+    /// The limits that raised an alarm govern it, too. Set for a message that may not change settings, and after the settings
+    /// of the device changed, until somebody acknowledges that.
+    pub keeps_limits: bool,
+    /// Off-delay (ISA-18.2): how long the value must be back by the deadband before a level is no longer active.
+    pub off_delay: Duration,
+    /// The levels that stay open as `returned` until they are acknowledged, A1 first.
+    pub returned_levels: [bool; 3],
+}
+
+impl Evidence {
+    fn value(&self, side: Side) -> Decimal {
+        match side {
+            Side::Low => self.lowest,
+            Side::High | Side::Unknown(_) => self.highest,
+        }
+    }
+}
+
+/// Evaluates a message against the three levels, on both sides.
+pub fn evaluate_gas(
+    alarms: &mut Alarms<'_>,
+    limits: &[Limit; 3],
+    evidence: Evidence,
+    details: AlarmDetails<'_>,
+) {
+    for side in [Side::High, Side::Low] {
+        let on_side = limits.map(|limit| Some(limit).filter(|limit| limit.is_on(side)));
+        evaluate(alarms, Kind::gas(side), &on_side, evidence, details);
+    }
+}
+
+/// Evaluates a message against the upper end of the measuring range. `limit` is `None` if the device never sent a span.
+pub fn evaluate_over_range(
+    alarms: &mut Alarms<'_>,
+    limit: Option<Limit>,
+    evidence: Evidence,
+    details: AlarmDetails<'_>,
+) {
+    evaluate(alarms, Kind::OverRange, &[limit], evidence, details);
+}
+
+fn evaluate(
+    alarms: &mut Alarms<'_>,
+    kind: Kind,
+    limits: &[Option<Limit>],
+    evidence: Evidence,
+    details: AlarmDetails<'_>,
+) {
+    let side = side_of(kind);
+    let value = evidence.value(side);
+    let is_reached = |limit: &Option<Limit>| limit.is_some_and(|limit| limit.is_reached(value));
+    let reached = limits.iter().rposition(is_reached);
+    let now = alarms.moment.now;
+    let Some(open) = alarms.get(kind) else {
+        if let Some(index) = reached {
+            raise(alarms, kind, limits, index, evidence, details);
+        }
+        return;
+    };
+    let before = open.active_levels.clone();
+    let levels: Vec<_> = (0..limits.len().max(before.len()))
+        .map(|index| {
+            let level = before.get(index).cloned().flatten();
+            let limit = limits.get(index).copied().flatten();
+            evaluate_level(level, limit, side, evidence, now)
+        })
+        .collect();
+    let was_returned = |index: usize| {
+        let level = before.get(index).and_then(Option::as_ref);
+        level.is_some_and(|level| level.returned)
+    };
+    let shown = level_index(open);
+    let is_escalation = |index: &usize| open.returned || *index > shown || was_returned(*index);
+    let escalated = reached.filter(is_escalation);
+    let taken_at = alarms.moment.taken_at;
+    // A level that comes back while the alarm chatters is counted, and not told again.
+    let is_counted = chatter::chatters(open, taken_at) && !open.returned;
+    let is_told = |index: &usize| !is_counted || *index > shown;
+    let is_renewed = |index: usize| open.peak.and_then(Condition::level_index) >= Some(index);
+    let renewed = escalated.is_some_and(is_renewed);
+    let details = AlarmDetails {
+        value: Some(value),
+        ..details
+    };
+    alarms.adjust(kind, |alarm| {
+        if !alarm.returned || reached.is_some() {
+            alarm.active_levels = levels;
+        }
+        note_peak(alarm, side, value, reached, limits);
+        if renewed {
+            chatter::count(alarm, taken_at);
+        }
+        if renewed && is_counted {
+            alarm.count = alarm.count.saturating_add(1);
+        }
+    });
+    if let Some(index) = escalated.filter(is_told) {
+        escalate(alarms, kind, index, limits, details);
+    }
+    show_governing_level(alarms, kind);
+    release_returned_levels(alarms, kind, evidence.returned_levels, details);
+}
+
+fn raise(
+    alarms: &mut Alarms<'_>,
+    kind: Kind,
+    limits: &[Option<Limit>],
+    index: usize,
+    evidence: Evidence,
+    details: AlarmDetails<'_>,
+) {
+    let Some(limit) = limits.get(index).copied().flatten() else {
+        return;
+    };
+    let side = side_of(kind);
+    let condition = condition_at(kind, index);
+    let now = alarms.moment.now;
+    let value = evidence.value(side);
+    let new = NewAlarm {
+        condition,
+        side,
+        message: message_at(condition, side, limit.level, &details.reading.unit),
+        threshold: Some(limit.level),
+    };
+    let details = AlarmDetails {
+        value: Some(value),
+        ..details
+    };
+    let levels = limits
+        .iter()
+        .map(|limit| evaluate_level(None, *limit, side, evidence, now))
+        .collect();
+    alarms.raise(new, details, |alarm| {
+        alarm.active_levels = levels;
+        note_peak(alarm, side, value, Some(index), limits);
+    });
+}
+
+/// Changes the alarm to a level that was reached above the present one, or again after the value was back.
+fn escalate(
+    alarms: &mut Alarms<'_>,
+    kind: Kind,
+    reached: usize,
+    limits: &[Option<Limit>],
+    details: AlarmDetails<'_>,
+) {
+    let Some(limit) = limits.get(reached).copied().flatten() else {
+        return;
+    };
+    let index = alarms.get(kind).and_then(highest_active).unwrap_or(reached);
+    let condition = condition_at(kind, index);
+    let threshold = alarms
+        .get(kind)
+        .and_then(|alarm| alarm.active_levels.get(index).cloned().flatten())
+        .and_then(|level| level.level)
+        .unwrap_or(limit.level);
+    let message = message_at(condition, side_of(kind), threshold, &details.reading.unit);
+    let moment = alarms.moment;
+    alarms.change(kind, ChangeKind::Escalated, |alarm| {
+        set_level(alarm, condition, threshold, message);
+        set_details(alarm, details, moment.now);
+        alarm.reached = moment.position;
+        alarm.acknowledged = None;
+        alarm.latched = false;
+        alarm.returned = false;
+    });
+}
+
+/// Shows the value that governs the level of the alarm, after the device changed its setting.
+fn show_governing_level(alarms: &mut Alarms<'_>, kind: Kind) {
+    alarms.adjust(kind, |alarm| {
+        let index = level_index(alarm);
+        let level = alarm.active_levels.get(index).and_then(Option::as_ref);
+        let governing = level.and_then(|level| level.level);
+        if let Some(governing) = governing
+            && !alarm.returned
+            && alarm.threshold != Some(governing)
+        {
+            let (condition, side) = (alarm.condition, alarm.side());
+            alarm.message = message_at(condition, side, governing, &alarm.unit);
+            alarm.threshold = Some(governing);
+            if let Some(remembered) = &mut alarm.remembered
+                && remembered.condition == condition
+            {
+                remembered.threshold = governing;
+            }
+        }
+    });
+}
+
+/// Evaluates one level. `limit` is `None` if the level is not used on this side now.
+fn evaluate_level(
+    level: Option<ActiveLevel>,
+    limit: Option<Limit>,
+    side: Side,
+    evidence: Evidence,
+    now: Time,
+) -> Option<ActiveLevel> {
+    let value = evidence.value(side);
+    let governs_before = |level: &ActiveLevel| level.stored_limit(side);
+    let before = level.as_ref().and_then(governs_before);
+    // After a change of settings, the limit that raised the alarm counts as well, until the change is acknowledged. A level
+    // without a present limit keeps its own.
+    let before = before.filter(|_| evidence.keeps_limits);
+    let is_reached = |limit: Limit| limit.is_reached(value);
+    if limit.is_some_and(is_reached) || before.is_some_and(is_reached) {
+        let known = level.unwrap_or_default();
+        let governing = more_sensitive(limit, before)?;
+        return Some(ActiveLevel {
+            level: Some(governing.level),
+            deadband: Some(governing.deadband),
+            latching: latches(Some(&known), limit, evidence),
+            reached_at: Some(now),
+            off_delay_ends: None,
+            returned: false,
+            ..known
+        });
+    }
+    let level = level?;
+    let limits = [limit, before];
+    let governing = more_sensitive(limit, before);
+    let level = ActiveLevel {
+        latching: latches(Some(&level), limit, evidence),
+        level: governing.map_or(level.level, |limit| Some(limit.level)),
+        deadband: governing.map_or(level.deadband, |limit| Some(limit.deadband)),
+        ..level
+    };
+    let is_back = limits.iter().flatten().all(|limit| limit.is_back(value));
+    if !is_back {
+        return Some(ActiveLevel {
+            off_delay_ends: None,
+            returned: false,
+            ..level
+        });
+    }
+    let reached_at = level.reached_at.unwrap_or_default();
+    let is_undecided = evidence.is_tie && now.millis_since(reached_at) < millis(TIE);
+    if level.returned || !evidence.may_lower || is_undecided {
+        return Some(level);
+    }
+    let end = level.off_delay_ends.unwrap_or(now + evidence.off_delay);
+    let returned = end <= now;
+    Some(ActiveLevel {
+        off_delay_ends: (!returned).then_some(end),
+        returned,
+        ..level
+    })
+}
+
+/// Only a reading that may lower switches latching off, and only once the change of settings is acknowledged.
+fn latches(level: Option<&ActiveLevel>, limit: Option<Limit>, evidence: Evidence) -> bool {
+    let before = level.is_some_and(|level| level.latching);
+    match limit.and_then(|limit| limit.latching) {
+        Some(true) => true,
+        Some(false) if evidence.may_lower && !evidence.keeps_limits => false,
+        _ => before,
+    }
+}
+
+/// Of two limits on one side, returns the one that is reached first.
+fn more_sensitive(first: Option<Limit>, second: Option<Limit>) -> Option<Limit> {
+    match (first, second) {
+        (Some(first), Some(second)) => {
+            let is_second = match first.side {
+                Side::Low => second.level > first.level,
+                Side::High | Side::Unknown(_) => second.level < first.level,
+            };
+            Some(if is_second { second } else { first })
+        }
+        (first, second) => first.or(second),
+    }
+}
+
+/// Makes the levels inactive that have returned, are not latched, and do not chatter. Then lowers, latches, unlatches, returns
+/// or clears the alarm accordingly. `returned_levels`: those that stay open until they are acknowledged.
+pub(super) fn release_returned_levels(
+    alarms: &mut Alarms<'_>,
+    kind: Kind,
+    returned_levels: [bool; 3],
+    details: AlarmDetails<'_>,
+) {
+    if !KINDS.contains(&kind) {
+        return;
+    }
+    let now = alarms.moment.now;
+    let Some(alarm) = alarms.get(kind) else {
+        return;
+    };
+    if alarm.returned {
+        return;
+    }
+    let acknowledged = alarm.acknowledged.is_some();
+    let chatters = chatter::chatters(alarm, alarms.moment.taken_at);
+    let stays_active =
+        |level: &ActiveLevel| !level.returned || (level.latching && !acknowledged) || chatters;
+    let levels: Vec<_> = alarm
+        .active_levels
+        .iter()
+        .map(|level| level.clone().filter(stays_active))
+        .collect();
+    let before = level_index(alarm);
+    let was_latched = alarm.latched;
+    let Some(highest) = levels.iter().rposition(Option::is_some) else {
+        end(alarms, kind, returned_levels, details);
+        return;
+    };
+    let is_latched = !chatters && levels.iter().flatten().all(|level| level.returned);
+    let threshold = levels[highest].as_ref().and_then(|level| level.level);
+    alarms.adjust(kind, |alarm| alarm.active_levels = levels);
+    if highest < before {
+        let condition = condition_at(kind, highest);
+        alarms.change(kind, ChangeKind::DeEscalated, |alarm| {
+            let threshold = threshold.or(alarm.threshold).unwrap_or_default();
+            let message = message_at(condition, alarm.side(), threshold, &alarm.unit);
+            set_level(alarm, condition, threshold, message);
+            set_details(alarm, details, now);
+        });
+    }
+    if is_latched && !was_latched {
+        alarms.change(kind, ChangeKind::Latched, |alarm| alarm.latched = true);
+    } else if was_latched && !is_latched {
+        alarms.change(kind, ChangeKind::Unlatched, |alarm| alarm.latched = false);
+    }
+}
+
+/// Ends an alarm without an active level: it is cleared, or stays open as returned.
+fn end(alarms: &mut Alarms<'_>, kind: Kind, returned_levels: [bool; 3], details: AlarmDetails<'_>) {
+    let Some(alarm) = alarms.get(kind) else {
+        return;
+    };
+    let remembered = alarm.remembered.filter(|remembered| {
+        let index = remembered.condition.level_index();
+        index.is_some_and(|index| returned_levels.get(index) == Some(&true))
+    });
+    let Some(remembered) = remembered else {
+        alarms.change(kind, ChangeKind::Cleared, |_| ());
+        return;
+    };
+    let now = alarms.moment.now;
+    alarms.change(kind, ChangeKind::Returned, |alarm| {
+        let RememberedLevel {
+            condition,
+            threshold,
+        } = remembered;
+        let message = message_at(condition, alarm.side(), threshold, &alarm.unit);
+        set_level(alarm, condition, threshold, message);
+        set_details(alarm, details, now);
+        alarm.active_levels.clear();
+        alarm.chattering = false;
+        alarm.latched = false;
+        alarm.returned = true;
+    });
+}
+
+/// Ends the off-delays that are over, and releases the levels that are back, or calm again.
+pub fn end_off_delays(
+    alarms: &mut Alarms<'_>,
+    returned_levels: [bool; 3],
+    details: AlarmDetails<'_>,
+) {
+    let now = alarms.moment.now;
+    for kind in KINDS {
+        alarms.adjust(kind, |alarm| {
+            for level in alarm.active_levels.iter_mut().flatten() {
+                if level.off_delay_ends.is_some_and(|end| end <= now) {
+                    level.off_delay_ends = None;
+                    level.returned = true;
+                }
+            }
+        });
+        release_returned_levels(alarms, kind, returned_levels, details);
+    }
+}
+
+/// Cancels the running off-delays, because the present value is unknown or not trusted.
+pub fn cancel_off_delays(alarms: &mut Alarms<'_>) {
+    for kind in KINDS {
+        alarms.adjust(kind, |alarm| {
+            for level in alarm.active_levels.iter_mut().flatten() {
+                level.off_delay_ends = None;
+            }
+        });
+    }
+}
+
+/// Returns the time at which the next off-delay of this alarm ends; `None` if none is running.
+#[must_use]
+pub fn next_off_delay_end(alarm: &Alarm) -> Option<Time> {
+    let levels = alarm.active_levels.iter().flatten();
+    levels.filter_map(|level| level.off_delay_ends).min()
+}
+
+impl ActiveLevel {
+    /// Returns the limit that governed the level so far; `None` if an earlier release did not store it.
+    fn stored_limit(&self, side: Side) -> Option<Limit> {
+        Some(Limit {
+            level: self.level?,
+            side,
+            deadband: self.deadband.unwrap_or_default(),
+            latching: Some(self.latching),
+            used: true,
+        })
+    }
+}
+
+/// Remembers the most dangerous value, and the highest level that nobody acknowledged.
+fn note_peak(
+    alarm: &mut Alarm,
+    side: Side,
+    value: Decimal,
+    reached: Option<usize>,
+    limits: &[Option<Limit>],
+) {
+    let is_higher = |peak: Decimal| match side {
+        Side::Low => value < peak,
+        Side::High | Side::Unknown(_) => value > peak,
+    };
+    if reached.is_some() && alarm.peak_value.is_none_or(is_higher) {
+        alarm.peak_value = Some(value);
+    }
+    let Some(index) = reached else { return };
+    let Some(limit) = limits.get(index).copied().flatten() else {
+        return;
+    };
+    if alarm.condition.level_index().is_none() {
+        return;
+    }
+    let condition = Condition::gas(index);
+    if alarm
+        .peak
+        .is_none_or(|peak| peak.level_index() < Some(index))
+    {
+        alarm.peak = Some(condition);
+    }
+    let is_news = alarm.acknowledged.is_none() || index > level_index(alarm);
+    let is_above = |known: RememberedLevel| known.condition.level_index() < Some(index);
+    if is_news && alarm.remembered.is_none_or(is_above) {
+        alarm.remembered = Some(RememberedLevel {
+            condition,
+            threshold: limit.level,
+        });
+    }
+}
+
+fn set_level(alarm: &mut Alarm, condition: Condition, threshold: Decimal, message: String) {
+    alarm.condition = condition;
+    alarm.gas_side = alarm.gas_side.map(|gas| GasSide {
+        of: condition,
+        ..gas
+    });
+    alarm.threshold = Some(threshold);
+    alarm.message = message;
+}
+
+fn set_details(alarm: &mut Alarm, details: AlarmDetails<'_>, now: Time) {
+    let reading = details.reading;
+    alarm.value = details.value;
+    alarm.unit.clone_from(&reading.unit);
+    alarm.changed_at = now;
+    alarm.reading_timestamp.clone_from(&reading.timestamp);
+}
+
+fn side_of(kind: Kind) -> Side {
+    if kind == Kind::GasLow {
+        Side::Low
+    } else {
+        Side::High
+    }
+}
+
+fn condition_at(kind: Kind, index: usize) -> Condition {
+    if kind.is_gas() {
+        Condition::gas(index)
+    } else {
+        Condition::OverRange
+    }
+}
+
+/// Returns the level that the alarm shows; alarms with one level show the first.
+fn level_index(alarm: &Alarm) -> usize {
+    alarm.condition.level_index().unwrap_or_default()
+}
+
+fn highest_active(alarm: &Alarm) -> Option<usize> {
+    alarm.active_levels.iter().rposition(Option::is_some)
+}
+
+fn message_at(condition: Condition, side: Side, threshold: Decimal, unit: &str) -> String {
+    let message = condition.level_message(side, threshold, unit);
+    message.unwrap_or_default()
+}

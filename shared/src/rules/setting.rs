@@ -1,0 +1,197 @@
+//! Changed settings of a detector: levels, sides, latching, hysteresis, span, unit, gas, decimal point.
+//!
+//! A setting is compared with the value the detector sent last. A key that is absent, or comes for the first time, changes
+//! nothing: the two payload formats may alternate. Until somebody acknowledges the change, nothing is lowered by it.
+
+use super::{AlarmDetails, Alarms, NewAlarm, chatter};
+use crate::alarm::{ChangeKind, Condition, Kind, SettingChange};
+use crate::decimal::Decimal;
+use crate::reading::{PayloadFacts, Reading, Side};
+use crate::state::DeviceMemory;
+
+/// Names of the settings that decide what a value means.
+const UNIT: &str = "unit";
+const GAS: &str = "gas";
+
+/// Remembers the settings that a reading in order has sent. Returns those that changed.
+pub fn learn(
+    memory: &mut DeviceMemory,
+    reading: &Reading,
+    facts: &PayloadFacts,
+) -> Vec<SettingChange> {
+    let mut changes = Vec::new();
+    for (index, setting) in reading.levels.iter().enumerate() {
+        let name = |what: &str| format!("A{} {what}", index + 1);
+        let number = |value: &Decimal| value.to_string();
+        let on = |flag: &Decimal| is_on(*flag).to_owned();
+        let level = &mut memory.levels[index];
+        note(&mut changes, level, setting.level, || name("level"), number);
+        let side = &mut memory.sides[index];
+        note(&mut changes, side, setting.side, || name("type"), side_name);
+        let latching = setting
+            .latching
+            .map(|flag| Decimal::from_int(i32::from(flag >= Decimal::from_int(1))));
+        let known = &mut memory.latching[index];
+        *known = known.map(|flag| Decimal::from_int(i32::from(flag >= Decimal::from_int(1))));
+        note(&mut changes, known, latching, || name("latching"), on);
+        let hysteresis = &mut memory.hysteresis[index];
+        note(
+            &mut changes,
+            hysteresis,
+            setting.hysteresis,
+            || name("hysteresis"),
+            number,
+        );
+    }
+    let number = |value: &Decimal| value.to_string();
+    let [low, high] = &mut memory.span;
+    note(
+        &mut changes,
+        low,
+        reading.span_low,
+        || "span low".to_owned(),
+        number,
+    );
+    note(
+        &mut changes,
+        high,
+        reading.span_high,
+        || "span high".to_owned(),
+        number,
+    );
+    let point = Some(reading.decimal_point).filter(|_| facts.decimal_point_sent);
+    note(
+        &mut changes,
+        &mut memory.decimal_point,
+        point,
+        || "decimal point".to_owned(),
+        number,
+    );
+    let unit = facts.unit_sent.then(|| reading.unit.clone());
+    note(
+        &mut changes,
+        &mut memory.unit,
+        unit,
+        || UNIT.to_owned(),
+        String::clone,
+    );
+    let gas = facts.gas_sent.then(|| reading.gas_type.trim().to_owned());
+    note(
+        &mut changes,
+        &mut memory.gas,
+        gas,
+        || GAS.to_owned(),
+        String::clone,
+    );
+    changes
+}
+
+fn note<T: PartialEq>(
+    changes: &mut Vec<SettingChange>,
+    known: &mut Option<T>,
+    sent: Option<T>,
+    name: impl FnOnce() -> String,
+    text: impl Fn(&T) -> String,
+) {
+    let Some(sent) = sent else { return };
+    if let Some(before) = known.as_ref()
+        && *before != sent
+    {
+        changes.push(SettingChange {
+            field: name(),
+            before: text(before),
+            after: text(&sent),
+        });
+    }
+    *known = Some(sent);
+}
+
+fn side_name(side: &Side) -> String {
+    match side {
+        Side::High => "High".to_owned(),
+        Side::Low => "Low".to_owned(),
+        Side::Unknown(word) => word.as_str().to_owned(),
+    }
+}
+
+fn is_on(flag: Decimal) -> &'static str {
+    if flag >= Decimal::from_int(1) {
+        "on"
+    } else {
+        "off"
+    }
+}
+
+impl Alarms<'_> {
+    /// Raises the alarm of changed settings, or adds the changes to the open one.
+    pub fn settings_changed(&mut self, changes: Vec<SettingChange>, details: AlarmDetails<'_>) {
+        if changes.is_empty() {
+            return;
+        }
+        let moment = self.moment;
+        let Some(open) = self.get(Kind::SettingChanged) else {
+            let new = NewAlarm {
+                condition: Condition::SettingChanged,
+                side: Side::High,
+                message: message(&changes),
+                threshold: None,
+            };
+            self.raise(new, details, |alarm| alarm.settings = changes);
+            return;
+        };
+        let mut settings = open.settings.clone();
+        for change in changes {
+            let known = settings
+                .iter_mut()
+                .find(|known| known.field == change.field);
+            match known {
+                Some(known) => known.after = change.after,
+                None => settings.push(change),
+            }
+        }
+        // Two detectors with one serial would change the settings with every message.
+        let is_told = !chatter::chatters(open, moment.taken_at);
+        let edit = |alarm: &mut crate::alarm::Alarm| {
+            alarm.message = message(&settings);
+            alarm.settings = settings;
+            chatter::count(alarm, moment.taken_at);
+        };
+        if is_told {
+            self.change(Kind::SettingChanged, ChangeKind::Escalated, |alarm| {
+                edit(alarm);
+                alarm.changed_at = moment.now;
+                alarm.reached = moment.position;
+                alarm.acknowledged = None;
+            });
+        } else {
+            self.adjust(Kind::SettingChanged, |alarm| {
+                edit(alarm);
+                alarm.count = alarm.count.saturating_add(1);
+            });
+        }
+    }
+
+    /// Whether settings changed and nobody has acknowledged it.
+    #[must_use]
+    pub fn has_changed_settings(&self) -> bool {
+        self.get(Kind::SettingChanged).is_some()
+    }
+
+    /// Whether values now mean something else than before, since unit or gas changed and nobody has acknowledged it.
+    #[must_use]
+    pub fn has_changed_quantity(&self) -> bool {
+        let is_other = |change: &SettingChange| {
+            [UNIT, GAS].contains(&change.field.as_str()) && change.before != change.after
+        };
+        let open = self.get(Kind::SettingChanged);
+        open.is_some_and(|alarm| alarm.settings.iter().any(is_other))
+    }
+}
+
+fn message(changes: &[SettingChange]) -> String {
+    let parts = changes
+        .iter()
+        .map(|change| format!("{} {} to {}", change.field, change.before, change.after));
+    let list: Vec<String> = parts.collect();
+    format!("Detector setting changed: {}", list.join(", "))
+}
