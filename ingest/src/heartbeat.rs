@@ -24,6 +24,8 @@ pub(crate) struct LastHeartbeat {
     pub(crate) redis_up: bool,
     /// When Redis last answered; `None` if it never did.
     pub(crate) redis_answered_at: Option<Instant>,
+    /// Whether a replica of an earlier release is at work, whose alarm rules are older.
+    pub(crate) earlier_rules_at_work: bool,
     /// Start of the time without interruption in which at least one replica has been listening. `None` while this replica is
     /// not listening, or while Redis does not answer.
     pub(crate) listening_since: Option<Time>,
@@ -59,7 +61,11 @@ impl Heartbeat {
                 () = broker.changed() => {}
             }
             let result = self.check_and_report().await;
+            let earlier_rules = self.store.earlier_rules_at_work().await;
             self.last.send_modify(|last| {
+                if let Ok(at_work) = earlier_rules {
+                    last.earlier_rules_at_work = at_work;
+                }
                 last.redis_up = result.is_ok();
                 last.listening_since = result.as_ref().ok().copied().flatten();
                 if result.is_ok() {

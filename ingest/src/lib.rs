@@ -156,6 +156,7 @@ fn start_tasks(
     let pipeline = Pipeline {
         store: store.clone(),
         apply_config,
+        heartbeat: heartbeats.clone(),
         format,
         metrics,
         accept_new_devices: Arc::clone(&accept_new_devices),

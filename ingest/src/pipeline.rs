@@ -21,10 +21,12 @@ use shared::reading::{PayloadFacts, Reading};
 use shared::store::{DeadLetter, Store, StoreError};
 use shared::trace::{SLOW, TraceContext};
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::watch;
 use xxhash_rust::xxh3::xxh3_64;
 
 use self::committed_fingerprints::CommittedFingerprints;
 use crate::dead_letter_reason::DeadLetterReason;
+use crate::heartbeat::LastHeartbeat;
 use crate::log_lines::LogLines;
 use crate::metrics::Metrics;
 use crate::mqtt::message::MqttMessage;
@@ -37,6 +39,7 @@ pub(crate) struct Pipeline {
     pub(crate) apply_config: ApplyConfig,
     pub(crate) format: Format,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) heartbeat: watch::Receiver<LastHeartbeat>,
     /// Whether messages of unknown devices are accepted.
     pub(crate) accept_new_devices: Arc<AtomicBool>,
     pub(crate) batch_max: usize,
@@ -84,6 +87,12 @@ impl Pipeline {
         mut queue: Receiver<MqttMessage>,
         lifecycle: Lifecycle,
     ) -> anyhow::Result<()> {
+        // Until Redis has answered, it is not known whether an earlier release is at work.
+        let mut heartbeat = self.heartbeat.clone();
+        tokio::select! {
+            () = lifecycle.hard().cancelled() => return Ok(()),
+            _ = heartbeat.wait_for(|last| last.redis_answered_at.is_some()) => {}
+        }
         // Twice the number of messages that can be received and not acknowledged at one time.
         let mut committed = CommittedFingerprints::new(4 * self.receive_maximum);
         loop {
@@ -216,10 +225,10 @@ impl Pipeline {
 
     async fn commit_round(&self, round: &[ParsedMessage]) -> Vec<Result<Applied, StoreError>> {
         let work: Vec<Work<'_>> = round.iter().map(|item| self.work(item)).collect();
-        let apply_config = ApplyConfig {
-            accept_new: self.accept_new_devices.load(Ordering::Relaxed),
-            ..self.apply_config.clone()
-        };
+        let mut apply_config = self.apply_config.clone();
+        apply_config.accept_new = self.accept_new_devices.load(Ordering::Relaxed);
+        apply_config.settings.earlier_release_at_work =
+            self.heartbeat.borrow().earlier_rules_at_work;
         let start = Instant::now();
         let results = apply::apply(&self.store, &work, &apply_config).await;
         let duration = start.elapsed();

@@ -22,6 +22,9 @@ pub const PARTITIONS: &str = "st:partitions";
 pub const DEAD_LETTERS: &str = "st:dead-letters";
 /// Sorted set of ingest client id → time of its last report of an active subscription.
 pub const INGEST_MEMBERS: &str = "st:{ingest}:members";
+/// Hash of ingest client id → version of the alarm rules and time of its last report, separated by a space. Releases whose rules
+/// have no version are missing here.
+pub const INGEST_RULES: &str = "st:{ingest}:rules";
 /// Hash: `since`, the start of the time without interruption in which at least one ingest replica was subscribed; `topics`.
 pub const INGEST_LISTENING: &str = "st:{ingest}:listening";
 

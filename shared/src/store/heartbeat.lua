@@ -1,8 +1,9 @@
 -- Stores the report of an ingest replica that has an active subscription.
--- ARGV: its client id, the longest pause between reports in ms that is not an interruption, its topics (one per line).
+-- ARGV: its client id, the longest pause between reports in ms that is not an interruption, its topics (one per line), the version
+-- of its alarm rules.
 -- Answer: the start, in ms, of the time without interruption in which at least one replica has had a subscription.
-local members_key, listening_key = unpack(KEYS)
-local client_id, max_pause_ms, topics = unpack(ARGV)
+local members_key, listening_key, rules_key = unpack(KEYS)
+local client_id, max_pause_ms, topics, rules = unpack(ARGV)
 local forget_after_ms = 3600000
 
 local time = redis.call('TIME')
@@ -15,5 +16,8 @@ if #newest == 0 or now - tonumber(newest[2]) > tonumber(max_pause_ms) or not sin
 end
 redis.call('HSET', listening_key, 'topics', topics)
 redis.call('ZADD', members_key, now, client_id)
+redis.call('HSET', rules_key, client_id, rules .. ' ' .. now)
+local forgotten = redis.call('ZRANGEBYSCORE', members_key, '-inf', now - forget_after_ms)
+for _, member in ipairs(forgotten) do redis.call('HDEL', rules_key, member) end
 redis.call('ZREMRANGEBYSCORE', members_key, '-inf', now - forget_after_ms)
 return since

@@ -1,5 +1,6 @@
 //! Writes and reads the reports of the ingest replicas that receive messages.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use redis::{FromRedisValue, RedisError, Value};
@@ -18,6 +19,10 @@ pub struct IngestStatus {
     pub topics: Vec<String>,
 }
 
+/// Version of the alarm rules of this release. It grows when a release writes alarms that the one before would not handle well.
+/// Releases before 0.2 have none.
+pub const RULES_VERSION: u32 = 1;
+
 /// If the newest report is older than this, no ingest replica receives messages.
 pub const MAX_REPORT_AGE: Duration = Duration::from_secs(3);
 
@@ -35,23 +40,58 @@ impl Store {
     pub async fn report(&self, client_id: &str, topics: &[String]) -> Result<Time, StoreError> {
         let answer = self
             .run(|scripts, pipe| {
-                pipe.cmd("EVALSHA").arg(&scripts.heartbeat).arg(2);
-                pipe.arg(keys::INGEST_MEMBERS).arg(keys::INGEST_LISTENING);
+                pipe.cmd("EVALSHA").arg(&scripts.heartbeat).arg(3);
+                pipe.arg(keys::INGEST_MEMBERS)
+                    .arg(keys::INGEST_LISTENING)
+                    .arg(keys::INGEST_RULES);
                 pipe.arg(client_id)
                     .arg(MAX_REPORT_AGE.as_millis().to_string());
-                pipe.arg(topics.join("\n"));
+                pipe.arg(topics.join("\n")).arg(RULES_VERSION);
             })
             .await?;
         let since = i64::from_redis_value(answer).map_err(RedisError::from);
         Ok(Time::from_millis(since.map_err(StoreError::Unavailable)?))
     }
 
+    /// Whether an ingest replica with earlier alarm rules is at work.
+    pub async fn earlier_rules_at_work(&self) -> Result<bool, StoreError> {
+        let oldest = self.connector.now() - MAX_REPORT_AGE;
+        let answers = self
+            .run_each(2, |_, index, pipe| {
+                if index == 0 {
+                    pipe.cmd("ZRANGEBYSCORE").arg(keys::INGEST_MEMBERS);
+                    pipe.arg(oldest.as_millis()).arg("+inf").arg("WITHSCORES");
+                } else {
+                    pipe.cmd("HGETALL").arg(keys::INGEST_RULES);
+                }
+            })
+            .await?;
+        let mut answers = answers.into_iter();
+        let mut next = || {
+            let answer = answers.next().unwrap_or(Ok(Value::Nil));
+            answer.map_err(|err| self.answer_error(err))
+        };
+        let unreadable = |err: redis::ParsingError| StoreError::Unavailable(err.into());
+        let members = Vec::<(String, f64)>::from_redis_value(next()?).map_err(unreadable)?;
+        let rules = HashMap::<String, String>::from_redis_value(next()?).map_err(unreadable)?;
+        let has_earlier_rules = |(member, score): &(String, f64)| {
+            let report = rules.get(member).map(String::as_str);
+            !has_present_rules(report, time_of_score(*score))
+        };
+        Ok(members.iter().any(has_earlier_rules))
+    }
+
     /// Removes the report of a replica that stops.
     pub async fn withdraw(&self, client_id: &str) -> Result<(), StoreError> {
-        let answer = self.run(|_, pipe| {
-            pipe.cmd("ZREM").arg(keys::INGEST_MEMBERS).arg(client_id);
+        let answers = self.run_each(2, |_, index, pipe| {
+            if index == 0 {
+                pipe.cmd("ZREM").arg(keys::INGEST_MEMBERS).arg(client_id);
+            } else {
+                pipe.cmd("HDEL").arg(keys::INGEST_RULES).arg(client_id);
+            }
         });
-        answer.await.map(drop)
+        let failure = answers.await?.into_iter().find_map(Result::err);
+        failure.map_or(Ok(()), |err| Err(self.answer_error(err)))
     }
 
     /// Reads the newest report.
@@ -87,3 +127,17 @@ impl Store {
         })
     }
 }
+
+/// Whether a replica whose last report was at `reported_at` has the alarm rules of this release, or later ones. `rules` is what it
+/// wrote about them. A report without them is by a release that has none, even if a later one had the same client id before.
+fn has_present_rules(rules: Option<&str>, reported_at: Time) -> bool {
+    let parts = rules.and_then(|rules| rules.split_once(' '));
+    let Some((version, at)) = parts else {
+        return false;
+    };
+    let version: Option<u32> = version.parse().ok();
+    version >= Some(RULES_VERSION) && at.parse() == Ok(reported_at.as_millis())
+}
+
+#[cfg(test)]
+mod tests;
