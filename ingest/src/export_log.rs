@@ -189,7 +189,7 @@ impl ExportedLine {
         Self {
             device_name: of.map(|alarm| alarm.device_name.clone()),
             alarm_type: of.map(|alarm| alarm.condition),
-            severity: of.map(|alarm| alarm.condition.severity()),
+            severity: of.map(|alarm| alarm.severity()),
             message: of.map(|alarm| alarm.message.clone()),
             threshold: of.and_then(|alarm| alarm.threshold),
             current_value: of.and_then(|alarm| alarm.value),

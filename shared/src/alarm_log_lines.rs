@@ -36,7 +36,7 @@ impl AlarmLogLines {
                     alarm.id = %alarm.id,
                     alarm.change = kind.code(),
                     alarm.condition = alarm.condition.code(),
-                    alarm.severity = %wire_word(&alarm.condition.severity()),
+                    alarm.severity = %wire_word(&alarm.severity()),
                     trace_id = trace.map(|trace| tracing::field::display(trace.trace_id())),
                     held_back,
                     "alarm changed"

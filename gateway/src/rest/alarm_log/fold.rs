@@ -39,15 +39,17 @@ pub(crate) struct LogRow {
     pub(crate) state: AlarmState,
     #[serde(serialize_with = "iso_option")]
     pub(crate) cleared_at: Option<Time>,
+    /// The device's own time of the reading that caused the row, as received.
+    pub(crate) reading_timestamp: Option<String>,
 }
 
 /// Folds the transitions of one partition, newest first, into rows.
 ///
-/// Its memory is bounded by the length of the log: an alarm is forgotten once its raise was read, since it has no earlier
+/// Its memory is bounded by the length of the log: an alarm is forgotten once its first raise was read, since it has no earlier
 /// transition.
 #[derive(Debug, Default)]
 pub(crate) struct LogFold {
-    /// The alarms whose raise was not read yet. By device too: ids replace some characters of the serial, so two devices may
+    /// The alarms whose first raise was not read yet. By device too: ids replace some characters of the serial, so two devices may
     /// have alarms with the same id.
     later: HashMap<(DeviceId, String), LaterTransitions>,
     /// When a device was retired next. That closed the alarms it had raised before, even those that the retirement did not
@@ -116,12 +118,13 @@ impl LogFold {
         let reached = alarm.reached.seq;
         let covers = |found: &&LoggedAcknowledgement| found.seen_seq >= reached;
         let first = later.acknowledgements.iter().rev().find(covers);
+        let severity = alarm.severity();
         let row = LogRow {
+            severity,
             device_id: device.clone(),
             device_name: alarm.device_name,
             serial_number: device,
             alarm_type: alarm.condition,
-            severity: alarm.condition.severity(),
             message: alarm.message,
             threshold: alarm.threshold,
             current_value: alarm.value,
@@ -136,8 +139,10 @@ impl LogFold {
             alarm_id: alarm.id,
             state: later.state,
             cleared_at: later.cleared_at,
+            reading_timestamp: alarm.reading_timestamp,
         };
-        if entry.change == Some(ChangeKind::Raised) {
+        // A later raise of the same alarm continues it after it was cleared.
+        if entry.change == Some(ChangeKind::Raised) && alarm.raised_at == entry.at {
             self.later.remove(&key);
         }
         Some(row)
