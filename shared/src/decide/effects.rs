@@ -167,6 +167,7 @@ fn render_event(
     };
     let changes = (!effects.changes.is_empty())
         .then(|| event::device_alerts_changed(device, &effects.changes, position, now));
+    let [data, alerts, changes] = event::mark_all_but_last([data, alerts, changes]);
     let envelope = event::to_raw(&Event {
         epoch: position.epoch,
         seq: position.seq,

@@ -114,7 +114,7 @@ impl MemberView {
         now: Time,
         is_in_step: bool,
     ) -> Correction {
-        self.learn(snapshot);
+        self.learn(snapshot, is_in_step);
         let Some(data) = replay::stale_data(snapshot, now) else {
             let was_wrong = std::mem::take(&mut self.shown) == Shown::StaleByClock;
             if was_wrong && is_in_step {
@@ -141,15 +141,17 @@ impl MemberView {
         }
     }
 
-    /// Takes over the last reading and the silence limit from the stored state.
-    fn learn(&mut self, snapshot: &Snapshot) {
+    /// Takes over the silence limit from the stored state, and the last reading if members have it.
+    fn learn(&mut self, snapshot: &Snapshot, is_in_step: bool) {
         let Some(state) = &snapshot.state else {
             return;
         };
         let limit = u64::try_from(state.memory.silence_limit_ms).unwrap_or(0);
         let limit = Duration::from_millis(limit);
         self.silence_limit = Some(limit);
-        self.data = replay::current_data(snapshot, PayloadKind::Live);
+        if is_in_step {
+            self.data = replay::current_data(snapshot, PayloadKind::Live);
+        }
         self.fresh_until = snapshot.last_message.map(|last| last + limit);
     }
 }

@@ -89,6 +89,19 @@ fn a_stale_state_that_members_do_not_have_yet_is_compared_again() {
 }
 
 #[test]
+fn a_reading_that_members_do_not_have_yet_is_never_repeated_as_stale() {
+    let mut view = fresh();
+    let mut newer = stored();
+    let state = newer.state.as_mut().expect("a known device");
+    state.position.seq = 2;
+    let correction = view.compare(&newer, START, false);
+    assert!(matches!(correction, Correction::None), "{correction:?}");
+    let later = START + limit() + SECOND;
+    let data = view.go_stale_by_clock(later).expect("it is overdue");
+    assert!(data.get().contains(r#""seq":1,"#), "{}", data.get());
+}
+
+#[test]
 fn the_clock_alone_marks_a_reading_as_stale_once() {
     let mut view = fresh();
     assert!(view.go_stale_by_clock(START + limit()).is_none());
