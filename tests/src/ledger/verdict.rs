@@ -491,7 +491,7 @@ fn check_equal(received: &[&Value], changes: &[Value]) -> Result<()> {
     Ok(())
 }
 
-/// Checks what this client received about the device; see [`check_positions`].
+/// Checks what this client received about the device; see `check_positions`.
 pub fn check_positions_of(client: &Browser, serial: &str) -> Result<()> {
     check_positions(&client.seen(), serial).map(drop)
 }
