@@ -24,6 +24,8 @@ pub(crate) struct PublishedEvent {
     pub(crate) at: Time,
     /// The message behind it proves the device alive.
     pub(crate) alive: bool,
+    /// Server time at which the reading that is shown was taken.
+    pub(crate) measured_at: Time,
     /// The device was retired by this event.
     pub(crate) retired: bool,
     pub(crate) traceparent: Option<Arc<str>>,
@@ -74,13 +76,17 @@ impl CatchUp {
 }
 
 impl PublishedEvent {
-    /// Reads the envelope. The payloads are not parsed.
+    /// Reads the envelope. The payloads are not parsed, and their bytes stay as they are: only an event of a release that did
+    /// not have the field `more` gets it here.
     ///
     /// # Errors
     /// The bytes are not an event.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         let event: Event<'_> = serde_json::from_slice(bytes)?;
-        let shared = |payload: Option<&RawValue>| payload.map(|raw| Arc::from(raw.to_owned()));
+        let payloads = [event.data, event.alerts, event.changes];
+        let payloads = payloads.map(|payload| payload.map(ToOwned::to_owned));
+        let [data, alerts, changes] =
+            event::mark_all_but_last(payloads).map(|payload| payload.map(Arc::from));
         Ok(Self {
             position: Position {
                 epoch: event.epoch,
@@ -88,11 +94,12 @@ impl PublishedEvent {
             },
             at: event.at,
             alive: event.alive,
+            measured_at: event.measured_at.unwrap_or(event.at),
             retired: event.retired,
             traceparent: event.traceparent.as_deref().map(Arc::from),
-            data: shared(event.data),
-            alerts: shared(event.alerts),
-            changes: shared(event.changes),
+            data,
+            alerts,
+            changes,
         })
     }
 
@@ -161,7 +168,7 @@ pub(crate) fn stale_data(snapshot: &Snapshot, now: Time) -> Option<Arc<RawValue>
 ///
 /// The bytes are edited, since nothing else is known. Quotes within a JSON string are escaped, so the first
 /// `"alarm_status":"` and the last `"data_quality":"` belong to the reading, even if the device's payload contains the same
-/// text.
+/// text. The copy has neither `more` nor `snapshot`: clients have the position already, and no other event of it follows.
 pub(crate) fn stale_copy(data: &RawValue) -> Option<Arc<RawValue>> {
     let text = replace_value(
         data.get(),
@@ -170,12 +177,15 @@ pub(crate) fn stale_copy(data: &RawValue) -> Option<Arc<RawValue>> {
     )?;
     let quality = text.rfind(DATA_QUALITY)? + DATA_QUALITY.len();
     let text = replace_value(&text, quality, "offline")?;
-    let marked = format!(r#"{},"stale":true}}"#, text.strip_suffix('}')?);
+    let fields = event::fields_without_more(&text)?;
+    let fields = fields.strip_suffix(SNAPSHOT).unwrap_or(fields);
+    let marked = format!(r#"{fields},"stale":true}}"#);
     RawValue::from_string(marked).ok().map(Arc::from)
 }
 
 const ALARM_STATUS: &str = r#""alarm_status":""#;
 const DATA_QUALITY: &str = r#""data_quality":""#;
+const SNAPSHOT: &str = r#","snapshot":true"#;
 
 /// Replaces the text from `start` up to the next quote.
 fn replace_value(text: &str, start: usize, value: &str) -> Option<String> {
@@ -265,6 +275,9 @@ fn fresh(device: &DeviceId, since: Option<Position>, snapshot: &Snapshot, now: T
         let changes = changes_after(since, &snapshot.changes);
         packets.extend(changes.iter().filter_map(|stored| {
             let payload = serde_json::from_slice::<Box<RawValue>>(&stored.payload).ok()?;
+            // It was the last event of its position. Without the other events, the client has that position only with the
+            // snapshot.
+            let payload = event::with_more(payload);
             Some((DEVICE_ALERTS_CHANGED, Arc::from(payload)))
         }));
         // A payload that cannot be read is a change that the client does not get.
@@ -275,13 +288,13 @@ fn fresh(device: &DeviceId, since: Option<Position>, snapshot: &Snapshot, now: T
     }
     if let Some(state) = &snapshot.state {
         let freshness = freshness(state, snapshot.last_message, now);
-        let data = device_data(state, freshness, PayloadKind::Snapshot);
-        packets.extend(data.map(|data| (DEVICE_DATA, data)));
-        if since.is_some() || !state.alarms.is_empty() {
-            let alerts =
-                event::device_alerts(device, &state.alarms, position, PayloadKind::Snapshot);
-            packets.push((DEVICE_ALERTS, Arc::from(alerts)));
-        }
+        let data = event::device_data(state, freshness, PayloadKind::Snapshot, None);
+        let has_alerts = since.is_some() || !state.alarms.is_empty();
+        let alerts = has_alerts
+            .then(|| event::device_alerts(device, &state.alarms, position, PayloadKind::Snapshot));
+        let [data, alerts] = event::mark_all_but_last([data, alerts]);
+        packets.extend(data.map(|data| (DEVICE_DATA, Arc::from(data))));
+        packets.extend(alerts.map(|alerts| (DEVICE_ALERTS, Arc::from(alerts))));
     } else if since.is_some_and(|since| since.epoch == snapshot.epoch) {
         // Within an epoch only a retirement removes a device, so no alarm is open. In a new epoch nothing is known of its
         // alarms.

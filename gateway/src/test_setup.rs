@@ -86,6 +86,14 @@ pub(crate) fn state(reading: Reading, position: Position, at: Time) -> DeviceSta
 /// The silence limit of [`state`].
 pub(crate) const SILENCE_LIMIT_MS: i64 = 180_000;
 
+/// Builds settings of the alarm rules with this silence limit.
+pub(crate) fn alarm_settings(offline_after: Duration) -> AlarmSettings {
+    AlarmSettings {
+        offline_after,
+        ..AlarmSettings::default()
+    }
+}
+
 /// Commits a reading as ingest would. `fingerprint` must differ from that of the device's other messages.
 pub(crate) async fn commit(
     store: &Store,
@@ -96,10 +104,7 @@ pub(crate) async fn commit(
 ) {
     let config = ApplyConfig {
         accept_new: true,
-        settings: AlarmSettings {
-            offline_after,
-            ..AlarmSettings::default()
-        },
+        settings: alarm_settings(offline_after),
         bounds: Bounds {
             history_max: 1000,
             history_age_ms: DAY_MS,

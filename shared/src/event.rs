@@ -2,6 +2,8 @@
 //!
 //! The events and payloads are described in `shared/README.md` and `gateway/README.md`.
 
+mod more;
+
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -13,9 +15,12 @@ use crate::position::{Epoch, Position};
 use crate::reading::{Coordinate, Quality, Reading};
 use crate::state::{DeviceState, Freshness, Latest};
 
+pub use more::{fields_without_more, mark_all_but_last, with_more};
+
 /// The event of one commit: an envelope around finished payloads.
 ///
-/// The gateway reads the envelope and forwards the payloads unparsed, in this order: `data`, `alerts`, `changes`.
+/// The gateway reads the envelope and forwards the payloads unparsed, in this order: `data`, `alerts`, `changes`. All but the last
+/// of them have `more: true`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Event<'a> {
     /// Epoch of the position.
@@ -33,6 +38,9 @@ pub struct Event<'a> {
     /// The commit was caused by a message that proves the device alive.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub alive: bool,
+    /// Server time at which the reading that is shown was taken; absent if it is `at`, or unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured_at: Option<Time>,
     /// W3C `traceparent` of the commit.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<std::borrow::Cow<'a, str>>,

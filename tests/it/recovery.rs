@@ -1,11 +1,30 @@
 //! A client that reconnects receives exactly the events it missed, or an answer that this is impossible.
 
+use std::process::Command;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tests::browser::Browser;
+use tests::repository;
 use tests::stack::{Plan, Stack};
 
 const SERIAL: &str = "OTSM-0001";
+
+#[test]
+fn the_clients_of_these_tests_and_the_documented_one_follow_the_rule() -> Result<()> {
+    let tests = repository::script("positions.test.mjs")?;
+    let output = Command::new("node")
+        .args(["--test", "--test-reporter=tap"])
+        .arg(tests)
+        .output()
+        .context("`node` is missing: install Node 20")?;
+    let printed = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success(), "{printed}");
+    for rule in ["WholePositions", "Documented"] {
+        ensure!(printed.contains(&format!("- {rule}: ")), "{printed}");
+    }
+    Ok(())
+}
 
 #[tokio::test]
 async fn a_client_that_reconnects_receives_exactly_the_events_it_missed() -> Result<()> {

@@ -85,6 +85,51 @@ async fn detectors_continue_where_the_release_before_left_them() -> Result<()> {
     stack.pass()
 }
 
+#[tokio::test]
+async fn events_stored_without_more_are_sent_with_it() -> Result<()> {
+    const SERIAL: &str = "OTSM-ESCALATED";
+    let stack = stack_after_upgrade().await?;
+    let browser = stack.browser().await?;
+    let joined = browser.subscribe(SERIAL).await?;
+    let seq = joined["seq"].as_u64().context("a seq")?;
+
+    let received = async |epoch: &Value, since: u64| {
+        let from = browser.seen_count();
+        let answer = browser.subscribe_since(SERIAL, epoch, since).await?;
+        let seen = browser.seen();
+        let events = seen[from..].iter().filter(|seen| seen.what == "event");
+        let brief = events.map(|seen| {
+            let more = if seen.body["more"] == true { " +" } else { "" };
+            format!("{}{more}", seen.name)
+        });
+        anyhow::Ok((answer, brief.collect::<Vec<_>>()))
+    };
+    let (answer, replayed) = received(&joined["epoch"], seq - 1).await?;
+    assert_eq!(answer["recovered"], true, "{answer}");
+    let whole = [
+        "device:data +",
+        "device:alerts +",
+        "device:alerts:changed",
+        // Repeated as stale: the recording is old.
+        "device:data",
+    ];
+    assert_eq!(replayed, whole);
+
+    let (answer, with_gap) = received(&"000000000000".into(), 0).await?;
+    assert_eq!(answer["recovered"], false, "{answer}");
+    let (snapshot, changes) = (
+        ["device:data +", "device:alerts"],
+        "device:alerts:changed +",
+    );
+    ensure!(
+        with_gap.ends_with(&snapshot.map(str::to_owned)),
+        "{with_gap:?}"
+    );
+    let changes = with_gap.iter().filter(|name| *name == changes).count();
+    ensure!(changes > 0 && changes + 2 == with_gap.len(), "{with_gap:?}");
+    stack.pass()
+}
+
 async fn open_alarm(stack: &Stack, serial: &str) -> Result<Value> {
     let alerts = stack.alerts(serial).await?;
     let open = alerts.into_iter().find(|alert| alert["state"] != "cleared");

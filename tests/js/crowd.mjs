@@ -7,21 +7,18 @@
 //   {"do":"closings"}    every `reconnectInMs` that `server:drain` announced since this was last asked
 //   {"do":"changes"}     per device the sequences of alarm changes, and how many clients received each
 //
-// A client remembers its last complete position per device and sends it when it connects again. The process ends with
-// stdin.
+// A client remembers its newest whole position per device and sends it when it connects again. The process ends with stdin.
 import { createInterface } from 'node:readline';
 import { io } from 'socket.io-client';
+import { WholePositions } from './positions.mjs';
 
 const crowd = [];
 let closings = [];
 
-const same = (a, b) => a && b && a.epoch === b.epoch && a.seq === b.seq;
-const at = ({ epoch, seq }) => ({ epoch, seq });
-
 class Client {
   constructor(url, options, devices) {
     Object.assign(this, { isAnswered: false, connections: 0, readings: 0, skipped: 0, backwards: 0, fresh: 0 });
-    this.devices = new Map(devices.map((device) => [device, { complete: null, current: null, last: null, changes: [] }]));
+    this.devices = new Map(devices.map((device) => [device, { positions: new WholePositions(), last: null, changes: [] }]));
     this.socket = io(url, { transports: ['websocket'], forceNew: true, ...options });
     this.socket.on('connect', () => {
       this.connections += 1;
@@ -29,7 +26,7 @@ class Client {
     });
     this.socket.on('disconnect', () => { this.isAnswered = false; });
     this.socket.on('device:data', (body) => this.data(body));
-    this.socket.on('device:alerts', (body) => this.position(body));
+    this.socket.on('device:alerts', (body) => this.isNew('device:alerts', body));
     this.socket.on('device:alerts:changed', (body) => this.changed(body));
     this.socket.on('server:drain', ({ reconnectInMs }) => closings.push(reconnectInMs));
   }
@@ -38,40 +35,35 @@ class Client {
     let open = this.devices.size;
     for (const [deviceId, device] of this.devices) {
       device.last = null;
-      device.current = null;
-      this.socket.emit('subscribe:device', { deviceId, since: device.complete ?? undefined }, (answer) => {
+      const { positions } = device;
+      const { since } = positions;
+      this.socket.emit('subscribe:device', { deviceId, since }, (answer) => {
         if (!answer.ok) throw new Error(JSON.stringify(answer));
-        if (device.complete && !answer.recovered) this.fresh += 1;
-        device.complete = device.current = at(answer);
+        if (since && !answer.recovered) this.fresh += 1;
+        positions.answered(answer);
         open -= 1;
         this.isAnswered = open === 0;
       });
     }
   }
 
-  // Within a connection, a position is complete when the next one begins.
-  position(body) {
+  isNew(name, body) {
     const device = this.devices.get(body.deviceId);
     const { last } = device;
     if (last && last.epoch === body.epoch && last.seq > body.seq) this.backwards += 1;
-    device.last = at(body);
-    if (!same(device.current, body)) {
-      const before = body.skipped ? { epoch: body.epoch, seq: body.seq - 1 } : device.current;
-      device.complete = before ?? device.complete;
-      device.current = at(body);
-    }
-    return device;
+    device.last = { epoch: body.epoch, seq: body.seq };
+    return device.positions.isNew(name, body);
   }
 
   data(body) {
-    this.position(body);
+    this.isNew('device:data', body);
     this.skipped += body.skipped ?? 0;
     this.readings += Number(!body.snapshot && !body.stale);
   }
 
   changed(body) {
-    const device = this.position(body);
-    device.complete = at(body);
+    if (!this.isNew('device:alerts:changed', body)) return;
+    const device = this.devices.get(body.deviceId);
     device.changes.push(...body.alerts.map(({ id, change }) => `${change} ${id}`));
   }
 }

@@ -38,6 +38,15 @@ impl Transport {
     }
 }
 
+/// How a client finds the position from which it continues after a lost connection (`tests/js/positions.mjs`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// By `more`: from the newest position that is whole.
+    Whole,
+    /// Without `more`: from the position before the newest one.
+    BeforeNewest,
+}
+
 /// One entry in the log of a browser.
 #[derive(Clone, Debug, Deserialize)]
 pub struct BrowserEvent {
@@ -148,11 +157,20 @@ impl Browser {
         self.ask("subscribe:device", since).await
     }
 
-    /// Subscribes now, and again after every reconnection from the last position that arrived completely. Returns the
-    /// first answer of the server.
+    /// Subscribes now, and again after every reconnection from the newest position that is whole. Returns the first answer of
+    /// the server.
     pub async fn follow(&self, device: &str) -> Result<Value> {
+        self.follow_by(Rule::Whole, device).await
+    }
+
+    /// As [`Self::follow`], with this rule.
+    pub async fn follow_by(&self, rule: Rule, device: &str) -> Result<Value> {
         let from = self.seen_count();
-        self.command(json!({"do": "follow", "device": device}))
+        let rule = match rule {
+            Rule::Whole => "whole",
+            Rule::BeforeNewest => "before_newest",
+        };
+        self.command(json!({"do": "follow", "device": device, "rule": rule}))
             .await?;
         let answer = self
             .wait_after(from, &format!("the subscription of {device}"), |seen| {
@@ -162,7 +180,8 @@ impl Browser {
         Ok(answer.body)
     }
 
-    /// Loses the connection right after the event of this name and seq, and ignores everything after that event.
+    /// Loses the connection right after the next event of this name and seq, and ignores everything after that event. Several
+    /// cuts happen one after the other.
     pub async fn cut_within(&self, name: &str, seq: u64) -> Result<()> {
         self.command(json!({"do": "cutWithin", "name": name, "seq": seq}))
             .await

@@ -6,6 +6,7 @@
 //! them, as a detector does that stores its readings.
 
 mod oracle;
+mod positions;
 mod verdict;
 
 use std::collections::HashSet;

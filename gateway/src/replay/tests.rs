@@ -1,5 +1,8 @@
+use std::time::Duration;
+
 use proptest::prelude::*;
 use shared::alarm::Alarm;
+use shared::decide::{Input, Message, StoredDevice, decide};
 use shared::keys::MAX_EVENTS;
 use shared::position::Epoch;
 
@@ -50,6 +53,25 @@ fn change(position: Position) -> StoredChanges {
     }
 }
 
+/// Checks that `more` is on every packet but the last one of each position that the client gets whole, and that the last packet of
+/// all completes a position. A snapshot after missed changes completes its own position only.
+fn check_more(answer: &CatchUp) {
+    let packets: Vec<(&str, serde_json::Value)> = answer
+        .packets
+        .iter()
+        .map(|(name, payload)| (*name, serde_json::from_str(payload.get()).unwrap()))
+        .collect();
+    for (index, (name, body)) in packets.iter().enumerate() {
+        let has_more = body.get("more").is_some();
+        assert!(!has_more || body["more"] == true, "{name} {body}");
+        let next = packets.get(index + 1);
+        let is_last = next.is_none_or(|(_, next)| {
+            answer.is_recovered() && (next["seq"] != body["seq"] || next["stale"] == true)
+        });
+        assert_eq!(has_more, !is_last, "{name} {body} in {packets:?}");
+    }
+}
+
 /// Builds a device with events up to number `last`, in these epochs, each with the number of its first event. Every event
 /// changed an alarm. The streams are trimmed as Redis trims them.
 fn history(epochs: &[(u64, u64)], last: u64) -> Snapshot {
@@ -89,6 +111,7 @@ fn check(snapshot: &Snapshot, since: Option<Position>, outcome: Outcome, packets
     assert_eq!(answer.outcome, outcome);
     assert_eq!(names(&answer), packets);
     assert_eq!(answer.position, position(snapshot));
+    check_more(&answer);
 }
 
 #[test]
@@ -145,7 +168,10 @@ fn readings_are_those_after_the_position_and_not_before_the_given_time() {
         let texts = readings.iter().map(|data| data.get().to_owned());
         texts.collect::<Vec<String>>()
     };
-    assert_eq!(found(at(1, 3), None), [r#"{"seq":4}"#, r#"{"seq":5}"#]);
+    assert_eq!(
+        found(at(1, 3), None),
+        [r#"{"seq":4,"more":true}"#, r#"{"seq":5,"more":true}"#]
+    );
     // Every event was committed at time 1.
     assert_eq!(found(at(1, 0), Some(1)).len(), 5);
     assert!(found(at(1, 0), Some(2)).is_empty());
@@ -355,6 +381,7 @@ proptest! {
         let since = at(since_epoch, since_seq);
         let answer = for_subscription(&device(), Some(since), &snapshot, now());
         prop_assert_eq!(answer.position, position(&snapshot));
+        check_more(&answer);
         if answer.is_recovered() {
             let expected: Vec<u64> = (since_seq + 1..=last).collect();
             prop_assert_eq!(seqs(&answer, "device:data"), expected);
@@ -366,6 +393,90 @@ proptest! {
             let changes = seqs(&answer, "device:alerts:changed");
             prop_assert!(changes.is_sorted_by(|a, b| a < b));
         }
+    }
+}
+
+/// Builds the state of a device that raised a gas alarm at this position.
+fn state_in_alarm(position: Position) -> DeviceState {
+    let stored = StoredDevice {
+        device: device(),
+        epoch: position.epoch,
+        stored_rev: Vec::new(),
+        state: DeviceState::default(),
+        seq_floor: position.seq - 1,
+        lost: false,
+        last_message: None,
+    };
+    let message = Message {
+        facts: shared::reading::PayloadFacts::default(),
+        reading: test_setup::reading("OTSM-0114", 300),
+        fingerprint: 1,
+        dup: false,
+        retain: false,
+        live_raw_message: None,
+    };
+    let input = Input::Message {
+        message: &message,
+        settings: &test_setup::alarm_settings(Duration::from_mins(3)),
+    };
+    let state = decide(&stored, input, now(), None).state;
+    assert!(!state.alarms.is_empty() && state.position == position);
+    state
+}
+
+/// Returns the packets as `name`, `seq`, and `+` if they have `more`.
+fn marked(answer: &CatchUp) -> Vec<String> {
+    let packets = answer.packets.iter().map(|(name, payload)| {
+        let body: serde_json::Value = serde_json::from_str(payload.get()).unwrap();
+        let more = if body.get("more").is_some() { "+" } else { "" };
+        format!("{name} {}{more}", body["seq"])
+    });
+    packets.collect()
+}
+
+#[test]
+fn only_the_last_event_of_a_snapshot_after_missed_changes_completes_a_position() {
+    let answer = for_subscription(&device(), Some(at(1, 10)), &history(&[(1, 1)], 80), now());
+    assert_eq!(answer.outcome, Outcome::Snapshot);
+    let marked = marked(&answer);
+    assert_eq!(marked[0], "device:alerts:changed 11+");
+    assert_eq!(marked[69], "device:alerts:changed 80+");
+    assert_eq!(&marked[70..], ["device:data 80+", "device:alerts 80"]);
+}
+
+#[test]
+fn a_snapshot_with_open_alarms_is_whole_with_them_and_without_any_it_is_the_reading_alone() {
+    let mut snapshot = history(&[(1, 1)], 5);
+    let answer = for_subscription(&device(), None, &snapshot, now());
+    assert_eq!(marked(&answer), ["device:data 5"]);
+    snapshot.state = Some(state_in_alarm(at(1, 5)));
+    let answer = for_subscription(&device(), None, &snapshot, now());
+    assert_eq!(marked(&answer), ["device:data 5+", "device:alerts 5"]);
+}
+
+#[test]
+fn events_of_a_release_without_more_get_it() {
+    let text = r#"{"epoch":"000000000001","seq":1,"at":1,"data":{"seq":1},"alerts":{"seq":1},"changes":{"seq":1}}"#;
+    let published = PublishedEvent::parse(text.as_bytes()).unwrap();
+    let payloads: Vec<&str> = published.packets().map(|(_, raw)| raw.get()).collect();
+    let marked = r#"{"seq":1,"more":true}"#;
+    assert_eq!(payloads, [marked, marked, r#"{"seq":1}"#]);
+}
+
+#[test]
+fn a_stale_copy_is_neither_a_part_of_a_position_nor_a_snapshot() {
+    let fields = r#"{"data":{"alarm_status":"NORMAL","data_quality":"good"},"seq":1"#;
+    let expected =
+        r#"{"data":{"alarm_status":"ALARM","data_quality":"offline"},"seq":1,"stale":true}"#;
+    for end in [
+        "",
+        r#","more":true"#,
+        r#","snapshot":true"#,
+        r#","snapshot":true,"more":true"#,
+    ] {
+        let data = RawValue::from_string(format!("{fields}{end}}}")).unwrap();
+        let copy = stale_copy(&data).expect("a reading");
+        assert_eq!(copy.get(), expected, "{end}");
     }
 }
 

@@ -164,6 +164,7 @@ fn render_event(
     };
     let changes = (!effects.changes.is_empty())
         .then(|| event::device_alerts_changed(device, &effects.changes, position, now));
+    let [data, alerts, changes] = event::mark_all_but_last([data, alerts, changes]);
     let envelope = event::to_raw(&Event {
         epoch: position.epoch,
         seq: position.seq,
@@ -171,6 +172,12 @@ fn render_event(
         retired: false,
         at: now,
         alive: effects.alive,
+        measured_at: draft
+            .state
+            .latest
+            .as_ref()
+            .map(Latest::measured_at)
+            .filter(|measured_at| *measured_at != now),
         traceparent: draft.traceparent.map(Into::into),
         data: data.as_deref(),
         alerts: alerts.as_deref(),

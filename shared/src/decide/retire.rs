@@ -24,6 +24,7 @@ pub(super) fn decide(mut draft: Draft<'_>, by: &str) -> Decision {
         retired: true,
         at: now,
         alive: false,
+        measured_at: None,
         traceparent: draft.traceparent.map(Into::into),
         data: None,
         alerts: None,

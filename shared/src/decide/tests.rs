@@ -2,6 +2,7 @@
 
 mod lifecycle;
 mod model;
+mod more;
 mod order;
 mod reassert;
 mod retire;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use super::*;
 use crate::alarm::{AlarmState, ChangeKind, Condition, Kind};
 use crate::decimal::Decimal;
+use crate::event::Event;
 use crate::reading::{PayloadFacts, Quality};
 
 /// A device on a virtual clock. Its decisions are kept as if the store had committed them.
@@ -140,6 +142,7 @@ impl TestDevice {
 
     pub(super) fn apply(&mut self, input: Input<'_>) -> Decision {
         let decision = decide(&self.stored, input, self.now, None);
+        more::check_more(&decision);
         if decision.alive {
             self.stored.last_message = Some(self.now);
         }

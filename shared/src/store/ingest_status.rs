@@ -21,7 +21,7 @@ pub struct IngestStatus {
 
 /// Version of the alarm rules of this release. It grows when a release writes alarms that the one before would not handle well.
 /// Releases before 0.2 have none.
-pub const RULES_VERSION: u32 = 1;
+const RULES_VERSION: u32 = 1;
 
 /// If the newest report is older than this, no ingest replica receives messages.
 pub const MAX_REPORT_AGE: Duration = Duration::from_secs(3);

@@ -1,6 +1,6 @@
 //! The checks of the ledger. They run when every fault is over and everything is processed.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -10,6 +10,7 @@ use shared::device::DeviceId;
 use shared::keys::{MAX_CHANGES, PartitionKeys};
 
 use super::oracle::{self, Sample};
+use super::positions::{Position, Recoveries, check_positions, position};
 use super::{Entry, Ledger};
 use crate::browser::{Browser, BrowserEvent};
 use crate::eventually::eventually;
@@ -343,13 +344,6 @@ fn looks_like_a_set_clock(late: &[Timestamp], now: Timestamp) -> bool {
     late.len() + 1 >= READINGS && span >= Some(SPAN_MS)
 }
 
-/// A position: its epoch and its seq.
-type Position = (String, u64);
-
-fn position(body: &Value) -> Option<Position> {
-    Some((body["epoch"].as_str()?.to_owned(), body["seq"].as_u64()?))
-}
-
 fn keys(serial: &str) -> Result<(PartitionKeys, DeviceId)> {
     let device: DeviceId = serial.parse().context("a serial of the load")?;
     Ok((PartitionKeys::new(device.partition(PARTITIONS)), device))
@@ -418,15 +412,6 @@ fn change_and_id(alert: &Value) -> String {
     joined(&alert["change"], &alert["id"])
 }
 
-/// How the subscriptions of a client recovered.
-#[derive(Debug, Default)]
-pub(super) struct Recoveries {
-    recovered: usize,
-    gaps: usize,
-    alarm_gaps: usize,
-    skipped: u64,
-}
-
 /// Waits until this client has received the last position, then checks everything it received about the device.
 async fn judge_client(
     client: &Browser,
@@ -491,8 +476,13 @@ fn check_equal(received: &[&Value], changes: &[Value]) -> Result<()> {
         let Some(received) = received.get(index) else {
             bail!("never received: {}", brief(stored));
         };
+        // Before a snapshot it has `more`, although it was the last event of its position when it was published.
+        let mut published = (*received).clone();
+        if let Some(fields) = published.as_object_mut() {
+            fields.shift_remove("more");
+        }
         ensure!(
-            *received == stored,
+            published == *stored,
             "received {} where the log has {}",
             brief(received),
             brief(stored)
@@ -501,129 +491,7 @@ fn check_equal(received: &[&Value], changes: &[Value]) -> Result<()> {
     Ok(())
 }
 
-/// Checks the positions of this device in the events of a client; see `check_positions`.
+/// Checks what this client received about the device; see `check_positions`.
 pub fn check_positions_of(client: &Browser, serial: &str) -> Result<()> {
     check_positions(&client.seen(), serial).map(drop)
-}
-
-/// Checks that the positions follow each other without a gap, or that the gap is announced: by the number of readings that
-/// were skipped for a slow client, or by alarm changes alone with a snapshot after them. The latest reading never goes back,
-/// unless the clock of the device was set.
-pub(super) fn check_positions(all: &[BrowserEvent], serial: &str) -> Result<Recoveries> {
-    let mut recoveries = Recoveries::default();
-    let mut last: Option<Position> = None;
-    let mut complete: Option<Position> = None;
-    // The seq after a jump of positions, until the snapshot that must follow.
-    let mut gap: Option<u64> = None;
-    // After a reconnection, the position after the last complete one may arrive again.
-    let mut is_recovering = false;
-    let mut newest = String::new();
-    let mut highest: BTreeMap<String, u64> = BTreeMap::new();
-    for (index, seen) in all.iter().enumerate() {
-        if seen.what == "connect" {
-            // A recovery that broke off begins again from the last complete position.
-            if gap.take().is_some() {
-                last.clone_from(&complete);
-                if let Some((epoch, seq)) = &complete {
-                    highest.insert(epoch.clone(), *seq);
-                }
-            }
-            is_recovering = true;
-        }
-        if seen.what == "followed" && seen.name == serial {
-            recoveries.count(&seen.body);
-            is_recovering = false;
-        }
-        let is_twice = seen.what == "again" && seen.body["deviceId"] == serial;
-        ensure!(
-            is_recovering || !is_twice,
-            "received twice on one connection: {seen:?}"
-        );
-        if seen.what != "event" || seen.body["deviceId"] != serial {
-            continue;
-        }
-        let Some(at) = position(&seen.body) else {
-            bail!("an event without position: {seen:?}");
-        };
-        let is_snapshot = seen.body["snapshot"] == true;
-        let is_stale = seen.body["stale"] == true;
-        let highest = highest.entry(at.0.clone()).or_default();
-        // A stale reading is repeated at its old position, also after the retirement of its device.
-        ensure!(
-            at.1 >= *highest || is_stale,
-            "went back from {highest} to {seen:?}, after {:#?}",
-            entries_before(all, index, serial)
-        );
-        *highest = at.1.max(*highest);
-        if seen.name == "device:data" && !is_stale {
-            let time = seen.body["data"]["timestamp"].as_str().unwrap_or_default();
-            let is_set_back = seen.body["data"]["clock_suspect"] == true;
-            ensure!(
-                time >= newest.as_str() || is_set_back,
-                "the latest went back from {newest}: {seen:?}"
-            );
-            time.clone_into(&mut newest);
-        }
-        if is_snapshot {
-            gap = None;
-        } else if !is_stale {
-            let before = last.as_ref().map_or(0, |(_, seq)| *seq);
-            let skipped = seen.body["skipped"].as_u64().unwrap_or(0);
-            recoveries.skipped += skipped;
-            let follows = last.as_ref() == Some(&at) || at.1 == before + 1 + skipped;
-            let is_change = seen.name == "device:alerts:changed";
-            ensure!(
-                is_change || (follows && gap.is_none()),
-                "a gap without announcement: from {before} to {seen:?}"
-            );
-            if !follows {
-                gap = Some(at.1);
-            }
-        }
-        if !is_stale {
-            if last.as_ref() != Some(&at) {
-                let has_skipped = seen.body["skipped"].is_u64();
-                let before = (at.0.clone(), at.1.saturating_sub(1));
-                complete = if has_skipped { Some(before) } else { last };
-            }
-            last = Some(at);
-        }
-    }
-    ensure!(gap.is_none(), "no snapshot after the gap before {gap:?}");
-    Ok(recoveries)
-}
-
-/// Returns the last entries about a device before `index`, shortened.
-fn entries_before(all: &[BrowserEvent], index: usize, serial: &str) -> Vec<String> {
-    let is_about = |seen: &&BrowserEvent| {
-        let of_connection = ["connect", "disconnect"].contains(&seen.what.as_str());
-        of_connection || seen.name == serial || seen.body["deviceId"] == serial
-    };
-    let brief = |seen: &BrowserEvent| {
-        let mut body = seen.body.clone();
-        if let Some(fields) = body.as_object_mut() {
-            for long in ["data", "alerts", "alert", "changes"] {
-                fields.shift_remove(long);
-            }
-        }
-        format!("{} {} {body}", seen.what, seen.name)
-    };
-    let earlier: Vec<&BrowserEvent> = all[..index].iter().filter(is_about).collect();
-    let newest = earlier.len().saturating_sub(25);
-    earlier[newest..].iter().map(|seen| brief(seen)).collect()
-}
-
-impl Recoveries {
-    fn count(&mut self, answer: &Value) {
-        if answer["since"].is_null() {
-            return;
-        }
-        if answer["recovered"] == true {
-            self.recovered += 1;
-        } else if answer["alarmsRecovered"] == false {
-            self.alarm_gaps += 1;
-        } else {
-            self.gaps += 1;
-        }
-    }
 }

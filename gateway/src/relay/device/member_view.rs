@@ -7,7 +7,8 @@
 //! | `StaleByClock` | `Stale` | the stored state is stale | nothing more |
 //! | `Stale` | `Current` | the stored state is fresh | nothing: the event that made it fresh is on its way |
 //! | `StaleByClock` | `Current` | the stored state is fresh after all | the reading with `snapshot: true` |
-//! | `Stale`, `StaleByClock` | `Current` | the device sent a message, or members caught up | those events |
+//! | `Stale`, `StaleByClock` | `Current` | the device sent a recent reading, or members caught up | those events |
+//! | any | `Stale` | the device sent a reading that is too old, as `offline` | that event |
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use serde_json::value::RawValue;
 use shared::alarm::Kind;
 use shared::clock::Time;
 use shared::event::PayloadKind;
+use shared::state::Latest;
 use shared::store::Snapshot;
 
 use crate::replay::{self, PublishedEvent};
@@ -87,8 +89,15 @@ impl MemberView {
         if !event.alive {
             return false;
         }
-        self.shown = Shown::Current;
-        self.fresh_until = self.silence_limit.map(|limit| event.at + limit);
+        let since = event.at.min(event.measured_at);
+        self.fresh_until = self.silence_limit.map(|limit| since + limit);
+        // The reading of a backlog may be too old already. It was published as `offline` then.
+        let is_too_old = self.fresh_until.is_some_and(|until| event.at > until);
+        if !is_too_old {
+            self.shown = Shown::Current;
+        } else if event.data.is_some() {
+            self.shown = Shown::Stale;
+        }
         self.fresh_until.is_none()
     }
 
@@ -114,7 +123,7 @@ impl MemberView {
         now: Time,
         is_in_step: bool,
     ) -> Correction {
-        self.learn(snapshot);
+        self.learn(snapshot, is_in_step);
         let Some(data) = replay::stale_data(snapshot, now) else {
             let was_wrong = std::mem::take(&mut self.shown) == Shown::StaleByClock;
             if was_wrong && is_in_step {
@@ -141,16 +150,20 @@ impl MemberView {
         }
     }
 
-    /// Takes over the last reading and the silence limit from the stored state.
-    fn learn(&mut self, snapshot: &Snapshot) {
+    /// Takes over the silence limit from the stored state, and the last reading if members have it.
+    fn learn(&mut self, snapshot: &Snapshot, is_in_step: bool) {
         let Some(state) = &snapshot.state else {
             return;
         };
         let limit = u64::try_from(state.memory.silence_limit_ms).unwrap_or(0);
         let limit = Duration::from_millis(limit);
         self.silence_limit = Some(limit);
-        self.data = replay::current_data(snapshot, PayloadKind::Live);
-        self.fresh_until = snapshot.last_message.map(|last| last + limit);
+        if is_in_step {
+            self.data = replay::current_data(snapshot, PayloadKind::Live);
+        }
+        let measured_at = state.latest.as_ref().map(Latest::measured_at);
+        let since = |last: Time| measured_at.map_or(last, |measured_at| measured_at.min(last));
+        self.fresh_until = snapshot.last_message.map(|last| since(last) + limit);
     }
 }
 

@@ -267,7 +267,7 @@ fn a_row_has_the_documented_keys_in_order() {
             r#""timestamp":"2026-01-28T11:33:21.000Z","acknowledged":true,"#,
             r#""acknowledged_at":"2026-01-28T11:33:22.000Z","acknowledged_by":"User","#,
             r#""id":"p07-1769600001000-0","_id":"p07-1769600001000-0","alarm_id":"alarm1_OTSM-0114_0123456789ab_1","#,
-            r#""state":"cleared","cleared_at":"2026-01-28T11:33:24.000Z"}]}"#,
+            r#""state":"cleared","cleared_at":"2026-01-28T11:33:24.000Z","reading_timestamp":null}]}"#,
         )
     );
 }

@@ -252,8 +252,8 @@ async fn the_log_of_all_devices_is_merged_newest_first() {
         .get("/alarm-logs?device_id=OTSM-0003&alarm_type=alarm_level_1")
         .await;
     assert_eq!(one["total_count"], json!(1));
-    assert_eq!(one["logs"][0]["state"], json!("cleared"));
-    // The row shows the clearing, although that is later than the requested end.
+    // The same alarm was raised again within a minute. The row shows that, although it is later than the requested end.
+    assert_eq!(one["logs"][0]["state"], json!("unacknowledged"));
     let end = one["logs"][0]["timestamp"].as_str().expect("a time");
     let before = world
         .get(&format!("/alarm-logs?device_id=OTSM-0003&end_date={end}"))
@@ -284,9 +284,10 @@ async fn the_log_of_all_devices_is_merged_newest_first() {
 #[tokio::test]
 async fn more_than_one_page_of_a_log_is_read() {
     let mut world = World::start().await;
-    for _ in 0..300 {
-        world.reading("OTSM-0114", 300).await;
-        world.reading("OTSM-0114", 10).await;
+    for number in 0..100 {
+        for value in [300, 600, 1200] {
+            world.reading(&format!("OTSM-{number:04}"), value).await;
+        }
     }
     assert_eq!(
         world.get("/alarm-logs?limit=1000").await["total_count"],
@@ -294,8 +295,6 @@ async fn more_than_one_page_of_a_log_is_read() {
     );
     let statistics = world.get("/alarm-logs/statistics").await;
     assert_eq!(statistics["total_alarms"], json!(300));
-    let alerts = world.get("/devices/OTSM-0114/subtronics/alerts").await;
-    assert_eq!(alerts.as_array().map(Vec::len), Some(100));
 }
 
 #[tokio::test]

@@ -27,8 +27,19 @@ fn stored() -> Snapshot {
     }
 }
 
-/// Builds the same with a further message at this time.
+/// Builds the same with the reading sent once more at this time.
 fn stored_again(at: Time) -> Snapshot {
+    let mut snapshot = stored();
+    let state = snapshot.state.as_mut().expect("a known device");
+    state.latest.as_mut().expect("a reading").taken_at = at;
+    Snapshot {
+        last_message: Some(at),
+        ..snapshot
+    }
+}
+
+/// Builds the same with a further message at this time that has no new reading.
+fn without_new_reading(at: Time) -> Snapshot {
     Snapshot {
         last_message: Some(at),
         ..stored()
@@ -77,6 +88,37 @@ fn a_device_that_went_stale_is_sent_once() {
 }
 
 #[test]
+fn a_device_that_sends_messages_without_a_new_reading_goes_stale() {
+    let mut view = fresh();
+    let later = START + limit() + SECOND;
+    check_sent(
+        view.compare(&without_new_reading(later), later, true),
+        r#""stale":true}"#,
+    );
+}
+
+#[test]
+fn a_reading_that_is_too_old_when_it_is_published_is_not_repeated_as_stale() {
+    let mut view = fresh();
+    let later = START + SECOND;
+    let measured_at = later - limit() - SECOND;
+    let old = PublishedEvent {
+        measured_at,
+        ..event(true, later)
+    };
+    assert!(!view.record_event(&old));
+    assert!(!view.is_overdue(later), "members were sent it as `offline`");
+    let mut view = fresh();
+    let recent = PublishedEvent {
+        measured_at: later - limit() + SECOND,
+        ..event(true, later)
+    };
+    assert!(!view.record_event(&recent));
+    assert!(!view.is_overdue(later + SECOND));
+    assert!(view.is_overdue(later + SECOND + SECOND));
+}
+
+#[test]
 fn a_stale_state_that_members_do_not_have_yet_is_compared_again() {
     let mut view = fresh();
     let later = START + limit() + SECOND;
@@ -86,6 +128,19 @@ fn a_stale_state_that_members_do_not_have_yet_is_compared_again() {
         "{correction:?}"
     );
     assert!(view.is_overdue(later));
+}
+
+#[test]
+fn a_reading_that_members_do_not_have_yet_is_never_repeated_as_stale() {
+    let mut view = fresh();
+    let mut newer = stored();
+    let state = newer.state.as_mut().expect("a known device");
+    state.position.seq = 2;
+    let correction = view.compare(&newer, START, false);
+    assert!(matches!(correction, Correction::None), "{correction:?}");
+    let later = START + limit() + SECOND;
+    let data = view.go_stale_by_clock(later).expect("it is overdue");
+    assert!(data.get().contains(r#""seq":1,"#), "{}", data.get());
 }
 
 #[test]
