@@ -10,6 +10,9 @@
 //! Packets of one device never overtake each other. Before a packet enters the alarm lane, the telemetry of its device that
 //! still waits is dealt with: newer data replaces it, otherwise it enters the alarm lane first.
 //!
+//! So a position is never torn apart: its events enter the alarm lane together unless it is a reading alone. If its last event
+//! (the one without `more`) is sent, all the others were sent before it.
+//!
 //! **Bounds.** Both lanes together hold at most [`OutboxLimits::packets`] and [`OutboxLimits::bytes`]. Every payload counts
 //! in full, although all clients of a device share it. No alarm waits longer than [`OutboxLimits::deadline`]. A client that
 //! exceeds a bound is disconnected and nothing more is kept for it. One client therefore costs at most these bytes, the
