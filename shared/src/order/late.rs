@@ -33,8 +33,7 @@ impl OrderState {
             self.learn_anew(offset_ms, arrival.at);
             return Class::Next(self.take_set_clock(time, offset_ms, arrival));
         }
-        let is_behind = side == Side::Behind;
-        if is_behind && self.learn_unusual(false, offset_ms, arrival.at) {
+        if self.learn_unusual(side == Side::Ahead, offset_ms, arrival.at) {
             return Class::Next(self.take_set_clock(time, offset_ms, arrival));
         }
         self.late = Some(run);

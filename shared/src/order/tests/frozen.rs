@@ -90,3 +90,12 @@ fn two_payload_formats_that_alternate_are_not_frozen() {
         assert_eq!(frozen_since(&device.state, LIMIT), None);
     }
 }
+
+#[test]
+fn the_last_of_several_readings_with_the_same_time_is_the_one_that_repeats() {
+    let mut device = Device::new();
+    device.run_until(0.0);
+    device.send_flagged(1.0, Some(1.0), bytes(6));
+    repeat(&mut device, 2.0, 184.0, Some(1.0));
+    assert_eq!(frozen_since(&device.state, LIMIT), Some(time(2.0)));
+}

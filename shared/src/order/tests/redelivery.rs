@@ -119,6 +119,15 @@ fn a_retained_message_with_a_wrong_clock_says_nothing_about_live_ones() {
 }
 
 #[test]
+fn a_live_message_without_time_is_not_tied_with_a_retained_one() {
+    let mut device = Device::new();
+    assert_eq!(device.send_flagged(0.0, None, RETAINED), "next ?!");
+    assert_eq!(device.send_flagged(1.0, None, RETAINED), "ignored");
+    assert_eq!(device.send_flagged(1.0, Some(1.0), RETAINED), "ignored");
+    assert_eq!(device.send_without_time(1.0), "next ?!");
+}
+
+#[test]
 fn a_retained_message_of_a_known_device_changes_no_state() {
     let mut device = Device::new();
     device.run_until(0.0);

@@ -62,16 +62,19 @@ fn the_previous_release_finds_every_field_it_needs() {
 
 #[test]
 fn facts_about_a_latest_that_an_older_release_replaced_do_not_count() {
-    let mut device = Device::new();
-    device.run_until(0.0);
-    assert_eq!(device.send(10.0, DAY), "next 0!");
     // The older release keeps the doubt, which it does not know.
-    device.state.latest_fingerprint = Some(3);
-    device.state.latest_arrival = time(10.0);
-    device.state.latest_time = Some(time(9.0));
-    device.state.offsets_ms = VecDeque::from([1_000]);
-    assert_eq!(device.send(10.5, 9.5), "next 1");
-    assert!(device.state.offsets_ms.is_empty());
+    let replace_fingerprint: fn(&mut OrderState) = |state| state.latest_fingerprint = Some(3);
+    let replace_arrival: fn(&mut OrderState) = |state| state.latest_arrival = time(10.2);
+    for replace in [replace_fingerprint, replace_arrival] {
+        let mut device = Device::new();
+        device.run_until(0.0);
+        assert_eq!(device.send(10.0, DAY), "next 0!");
+        replace(&mut device.state);
+        device.state.latest_time = Some(time(9.0));
+        device.state.offsets_ms = VecDeque::from([-1_000]);
+        assert_eq!(device.send(10.5, 9.5), "next 1");
+        assert!(device.state.offsets_ms.is_empty());
+    }
 }
 
 #[test]
