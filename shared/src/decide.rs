@@ -153,6 +153,8 @@ pub enum Deadline {
 pub enum Outcome {
     /// A message was ordered.
     Message(Class),
+    /// A message without a reading proved the device alive.
+    SignOfLife,
     /// A deadline was evaluated.
     Deadline,
     /// The acknowledgement covers the alarm.

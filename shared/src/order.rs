@@ -1,39 +1,81 @@
 //! The order of a device's messages: each one is next, tie, late, duplicate or ignored.
 //!
-//! Messages are ordered by the device's own time, even if its clock is wrong. If that time is unusable (missing, unreadable
-//! or stuck), they are ordered by arrival.
+//! # Whose time counts
+//!
+//! Readings are ordered by the device's own time, because messages can overtake each other on their way. But a device's clock can
+//! be wrong, so its time counts only as long as it can be true. It is **unusable**, and the order of arrival counts, if it
+//!
+//! * is missing or unreadable,
+//! * lies before 2015 (a clock that lost its battery),
+//! * stands still: it arrives for the third time, more than 10 s after the first,
+//! * or lies further back than `--backlog-max`.
+//!
+//! # The usual offset
+//!
+//! The offset of a reading is its arrival minus its device time: how far the clock is off, plus how long the message took. The
+//! smallest offset of the last 24 h in which the device was heard is the **usual** one. It says how new a reading can be, and how
+//! old one is: its age is its offset minus the usual one.
+//!
+//! * A reading within the tolerance (`--clock-tolerance`) of the usual offset is learnt from.
+//! * A reading that is **ahead** by more would be from the future. It counts as the newest that is possible, with age 0. It is not
+//!   learnt from, and readings with right times that follow do not look late because of it.
+//! * A reading that is **behind** by more was delayed, and its age says so. It is not learnt from: a backlog that arrives after an
+//!   outage shows its real age until it reaches the present.
+//! * Three or more in a row that are all ahead or all behind, over at least 30 s, mean that the clock was set, if their offset stays
+//!   the same. The usual offset is then learnt anew from them. The offset of a backlog shrinks, because it is sent faster than it was
+//!   recorded. That of a slow clock grows. So neither is mistaken for a clock that was set.
+//!
+//! # Late readings
+//!
+//! A reading is **late** if its device time is before that of the latest. It never becomes the latest, unless the clock was set
+//! back. This is so if another late reading arrives at least 2 s after the first, with none in order between them, and its
+//! time has advanced no more than 2 s further than the arrivals. There are two exceptions:
+//!
+//! * After an outage the newest reading may arrive first and the backlog behind it. Late readings whose times lie in the last gap
+//!   between readings in order that was longer than the silence limit are such a backlog.
+//! * A redelivered message (DUP) is old because the broker has kept it.
+//!
+//! # Ties
+//!
+//! Two readings with the same device time cannot be ordered, nor can two without usable time that arrive within 2 s. The same holds
+//! for a redelivered message without usable time, and for a reading that follows one without usable time, or one that was ahead,
+//! if that one may have been taken later. Such a reading becomes the latest, and may raise at once but not lower.
+//!
+//! # Duplicates and retained messages
+//!
+//! A message is a **duplicate** if its bytes are among the last 64 of the device and it is redelivered, retained, or older than the
+//! latest. It also is one if its bytes are those of the latest; without usable time only within 2 s, because a device
+//! without a clock may send the same value again.
+//!
+//! A **retained** message is the first reading of an unknown device. It says nothing about the device's clock, so any live message
+//! replaces it. One of a known device never changes the order.
 
+mod device_time;
+mod frozen;
+mod late;
+mod latest;
+mod offset;
 mod state;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::Time;
-use crate::forward::UnknownFields;
 
-pub use state::{LateRun, OrderState, RepeatedDeviceTime};
+use device_time::DeviceTime;
+pub use frozen::frozen_since;
+use latest::newest_time;
+pub use offset::MAX_OFFSET_MINIMA;
+use offset::Side;
+pub use state::{
+    Gap, LateRun, LatestDoubt, OffsetMinimum, OrderState, RepeatedDeviceTime, SameBytes, UnusualRun,
+};
 
 /// Maximum number of fingerprints remembered per device.
 pub const MAX_FINGERPRINTS: usize = 64;
 
-/// Maximum number of recent clock offsets kept per device. An offset is arrival time minus device time, so it contains the
-/// delay of the message. The smallest one has the least delay and is taken as the device's usual offset.
-const MAX_OFFSETS: usize = 8;
-/// A device time is stuck if it arrived unchanged at least this often, and the first arrival is more than [`STUCK_MS`] ago.
-const STUCK_ARRIVALS: u32 = 3;
-/// Minimum age of the first arrival of a stuck device time, see [`STUCK_ARRIVALS`].
-const STUCK_MS: i64 = 10_000;
 /// Two messages without a usable time cannot be ordered if the time between their arrivals is at most this.
 const TIE_MS: i64 = 2_000;
-/// After this many late readings in a row, the device's clock is taken to be set back.
-const CLOCK_SET_READINGS: u32 = 3;
-/// Minimum time over which these readings must arrive: a backlog that arrives in a burst does not show that a clock was set.
-const CLOCK_SET_SPAN_MS: i64 = 2_000;
-/// By how much the time that passed on the device's clock may differ from the time between the arrivals. A tenth of the time
-/// between the arrivals is allowed if that is more.
-const CLOCK_SET_SLACK_MS: i64 = 1_500;
-/// A clock with a larger offset from server time is marked as suspect.
-const SUSPECT_MS: i64 = 5 * 60 * 1_000;
 
 /// Settings for the order of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +115,6 @@ pub enum Class {
     /// Retained by the broker, from a device that is already known, and newer than the latest: may raise alarms, and has no other
     /// effect.
     RetainedNewer,
-    /// Without a reading, by its type: it only proves the device alive. (Not decided by the order.)
-    SignOfLife,
     /// Already processed: its reading is not evaluated again.
     Duplicate,
     /// Retained, from a device that is already known, and not newer than the latest: has no effect.
@@ -95,7 +135,7 @@ pub struct LateReading {
 pub struct DeviceClock {
     /// Age of the reading at its arrival, corrected by the usual clock offset; `None` if the device's time is unusable.
     pub age_ms: Option<i64>,
-    /// The clock is more than 5 min off, was set back, or is unusable.
+    /// The clock is more than 5 min off, was set, is ahead of the newest possible time, or is unusable.
     pub clock_suspect: bool,
 }
 
@@ -107,31 +147,31 @@ pub fn classify(
     fingerprints: &VecDeque<u64>,
     known: bool,
     arrival: Arrival,
-    _settings: &OrderSettings,
+    settings: &OrderSettings,
 ) -> (Class, OrderState) {
-    let mut next = state.clone();
-    if !arrival.dup && !arrival.retain {
-        next.repeated = count_repeats(state.repeated.as_ref(), arrival);
-    }
-    let usable_time = arrival.device_time.filter(|time| {
-        let repeated = next.repeated.as_ref();
-        let repeated = repeated.filter(|repeated| repeated.time == *time);
-        repeated.is_none_or(|repeated| !is_stuck(repeated, arrival.at))
-    });
-    let class = if known && is_duplicate(state, fingerprints, usable_time, arrival) {
-        Class::Duplicate
-    } else if known && arrival.retain {
-        Class::Ignored
+    let mut next = if known {
+        state.clone()
     } else {
-        compare_with_latest(state, &mut next, known, usable_time, arrival)
+        OrderState {
+            unknown: state.unknown.clone(),
+            ..OrderState::default()
+        }
     };
+    next.adopt_offsets();
+    if !arrival.dup && !arrival.retain {
+        next.count_bytes(arrival, settings.offline_after);
+        next.count_time(arrival);
+    }
+    let clock = next.judge(arrival, settings);
+    if known && next.is_duplicate(fingerprints, clock, arrival) {
+        return (Class::Duplicate, next);
+    }
+    if known && arrival.retain {
+        // It proves nothing about the device's clock, so the state stays as it is.
+        return (next.order_retained(clock), state.clone());
+    }
+    let class = next.order(clock, arrival, settings);
     (class, next)
-}
-
-/// Returns since when the same payload arrives, if that is longer than `limit`.
-#[must_use]
-pub fn frozen_since(_state: &OrderState, _now: Time, _limit: Duration) -> Option<Time> {
-    None
 }
 
 /// Remembers a fingerprint. If there are more than [`MAX_FINGERPRINTS`], the oldest is dropped.
@@ -145,149 +185,144 @@ pub fn remember(fingerprints: &mut VecDeque<u64>, fingerprint: u64) {
     fingerprints.push_back(fingerprint);
 }
 
-fn count_repeats(
-    before: Option<&RepeatedDeviceTime>,
-    arrival: Arrival,
-) -> Option<RepeatedDeviceTime> {
-    let time = arrival.device_time?;
-    Some(match before {
-        Some(repeated) if repeated.time == time => RepeatedDeviceTime {
-            count: repeated.count.saturating_add(1),
-            ..repeated.clone()
-        },
-        _ => RepeatedDeviceTime {
-            time,
-            since: arrival.at,
-            count: 1,
-            unknown: UnknownFields::default(),
-        },
-    })
-}
-
-fn is_stuck(repeated: &RepeatedDeviceTime, now: Time) -> bool {
-    repeated.count >= STUCK_ARRIVALS && now.millis_since(repeated.since) > STUCK_MS
-}
-
-fn is_duplicate(
-    state: &OrderState,
-    fingerprints: &VecDeque<u64>,
-    usable_time: Option<Time>,
-    arrival: Arrival,
-) -> bool {
-    let redelivered = arrival.dup || arrival.retain;
-    let is_known = fingerprints.contains(&arrival.fingerprint);
-    let is_older =
-        matches!((usable_time, state.latest_time), (Some(time), Some(latest)) if time < latest);
-    if is_known && (redelivered || is_older) {
-        return true;
-    }
-    let repeats_latest = state.latest_fingerprint == Some(arrival.fingerprint);
-    let since_latest = arrival.at.millis_since(state.latest_arrival);
-    repeats_latest && (usable_time.is_some() || since_latest <= TIE_MS)
-}
-
-fn compare_with_latest(
-    state: &OrderState,
-    next: &mut OrderState,
-    known: bool,
-    usable_time: Option<Time>,
-    arrival: Arrival,
-) -> Class {
-    let Some(time) = usable_time else {
-        if known && arrival.dup {
-            // A redelivered message of unknown age. Messages that arrived after its first delivery may be newer.
-            return Class::Late(LateReading {
-                is_proved_old: false,
-                age_ms: 0,
-            });
-        }
-        let since_latest = arrival.at.millis_since(state.latest_arrival);
-        let is_tie = known && !state.latest_usable && since_latest <= TIE_MS;
-        let clock = make_latest(next, None, false, arrival);
-        return if is_tie {
-            Class::Tie(clock)
-        } else {
-            Class::Next(clock)
+impl OrderState {
+    fn is_duplicate(
+        &self,
+        fingerprints: &VecDeque<u64>,
+        clock: DeviceTime,
+        arrival: Arrival,
+    ) -> bool {
+        let ahead = self.latest_doubt().and_then(|doubt| doubt.ahead);
+        let is_older = match clock {
+            DeviceTime::Unusable => false,
+            // Otherwise old payloads that are repeated for ever would look new once they are old enough.
+            DeviceTime::TooFarBack { .. } => true,
+            DeviceTime::Usable { time, .. } => Some(time) < self.latest_time.max(ahead),
         };
-    };
-    match state.latest_time {
-        Some(latest) if known && time < latest => {
-            let run = extend_late_run(state.late.as_ref(), time, arrival.at);
-            if is_clock_set_back(&run, arrival.at) {
-                next.offsets_ms.clear();
-                return Class::Next(make_latest(next, Some(time), true, arrival));
-            }
-            next.late = Some(run);
-            Class::Late(LateReading {
-                is_proved_old: arrival.dup,
-                age_ms: 0,
-            })
+        let is_known = fingerprints.contains(&arrival.fingerprint);
+        if is_known && (arrival.dup || arrival.retain || is_older) {
+            return true;
         }
-        Some(latest) if known && time == latest => {
-            Class::Tie(make_latest(next, Some(time), false, arrival))
-        }
-        _ => Class::Next(make_latest(next, Some(time), false, arrival)),
+        let repeats_latest = self.latest_fingerprint == Some(arrival.fingerprint);
+        let since_latest = arrival.at.millis_since(self.latest_arrival);
+        let is_usable = !matches!(clock, DeviceTime::Unusable);
+        repeats_latest && (is_usable || since_latest <= TIE_MS)
     }
-}
 
-/// Records the arrival as the latest. `was_set_back`: the device's clock was set back.
-fn make_latest(
-    next: &mut OrderState,
-    time: Option<Time>,
-    was_set_back: bool,
-    arrival: Arrival,
-) -> DeviceClock {
-    next.latest_fingerprint = Some(arrival.fingerprint);
-    next.latest_arrival = arrival.at;
-    next.latest_usable = time.is_some();
-    next.late = None;
-    let Some(time) = time else {
-        return DeviceClock {
+    fn order(&mut self, clock: DeviceTime, arrival: Arrival, settings: &OrderSettings) -> Class {
+        if arrival.retain {
+            return self.take_retained(clock, arrival);
+        }
+        if self.is_latest_retained() {
+            self.latest_time = None;
+        }
+        match clock {
+            DeviceTime::Unusable => self.order_by_arrival(arrival),
+            DeviceTime::TooFarBack { time, offset_ms } => {
+                if self.learn_unusual(false, offset_ms, arrival.at) {
+                    return Class::Next(self.take_set_clock(time, offset_ms, arrival));
+                }
+                self.order_by_arrival(arrival)
+            }
+            DeviceTime::Usable {
+                time,
+                offset_ms,
+                side,
+            } => {
+                if Some(time) < self.latest_time {
+                    return self.order_late(time, offset_ms, side, arrival);
+                }
+                self.order_by_time(time, offset_ms, side, arrival, settings)
+            }
+        }
+    }
+
+    /// A retained message of a known device.
+    fn order_retained(&self, clock: DeviceTime) -> Class {
+        match (clock, self.latest_time) {
+            (DeviceTime::Usable { time, .. }, Some(latest)) if time > latest => {
+                Class::RetainedNewer
+            }
+            _ => Class::Ignored,
+        }
+    }
+
+    fn order_by_arrival(&mut self, arrival: Arrival) -> Class {
+        let since_latest = arrival.at.millis_since(self.latest_arrival);
+        let is_close = !self.latest_usable && since_latest <= TIE_MS;
+        // A redelivered message is older than it looks, and nobody knows by how much.
+        let has_latest = self.latest_fingerprint.is_some() && !self.is_latest_retained();
+        let is_tie = has_latest && (is_close || arrival.dup);
+        let usual_ms = self.usual_ms();
+        self.take(arrival, None);
+        self.latest_doubt = usual_ms.map(|usual_ms| LatestDoubt {
+            newest: Some(newest_time(arrival.at, usual_ms)),
+            ..LatestDoubt::new(arrival)
+        });
+        let clock = DeviceClock {
             age_ms: None,
             clock_suspect: true,
         };
-    };
-    next.latest_time = Some(time);
-    let offset_ms = arrival.at.millis_since(time);
-    if next.offsets_ms.len() >= MAX_OFFSETS {
-        next.offsets_ms.pop_front();
+        if is_tie {
+            Class::Tie(clock)
+        } else {
+            Class::Next(clock)
+        }
     }
-    next.offsets_ms.push_back(offset_ms);
-    let usual_ms = next.offsets_ms.iter().min().copied().unwrap_or(offset_ms);
-    DeviceClock {
-        age_ms: Some(offset_ms.saturating_sub(usual_ms)),
-        clock_suspect: was_set_back || offset_ms.saturating_abs() > SUSPECT_MS,
-    }
-}
 
-/// Returns the run of late readings after this one. A reading that does not fit the run begins a new one.
-fn extend_late_run(before: Option<&LateRun>, time: Time, at: Time) -> LateRun {
-    let new_run = LateRun {
-        first_time: time,
-        first_arrival: at,
-        last_time: time,
-        count: 1,
-        unknown: UnknownFields::default(),
-    };
-    let Some(run) = before else { return new_run };
-    let advanced_ms = time.millis_since(run.first_time);
-    let passed_ms = at.millis_since(run.first_arrival);
-    let slack_ms = CLOCK_SET_SLACK_MS.max(passed_ms / 10);
-    let keeps_pace = advanced_ms.saturating_sub(passed_ms).saturating_abs() <= slack_ms;
-    if time < run.last_time || !keeps_pace {
-        return new_run;
+    /// A reading whose device time is not before the latest one.
+    fn order_by_time(
+        &mut self,
+        time: Time,
+        offset_ms: i64,
+        side: Side,
+        arrival: Arrival,
+        settings: &OrderSettings,
+    ) -> Class {
+        let is_ahead = side == Side::Ahead;
+        let is_tie = self.may_be_older_than_latest(time, is_ahead);
+        let usual_ms = self.usual_ms();
+        let clock = if side == Side::Usual {
+            self.learn(offset_ms, arrival.at);
+            self.take_in_order(time, arrival, settings);
+            self.device_clock(offset_ms)
+        } else if self.learn_unusual(is_ahead, offset_ms, arrival.at) {
+            self.take_set_clock(time, offset_ms, arrival)
+        } else if is_ahead {
+            self.take(arrival, self.latest_time);
+            self.latest_usable = true;
+            self.latest_doubt = Some(LatestDoubt {
+                newest: usual_ms.map(|usual_ms| newest_time(arrival.at, usual_ms)),
+                ahead: Some(time),
+                ..LatestDoubt::new(arrival)
+            });
+            DeviceClock {
+                age_ms: Some(0),
+                clock_suspect: true,
+            }
+        } else {
+            self.take_in_order(time, arrival, settings);
+            self.device_clock(offset_ms)
+        };
+        if is_tie {
+            Class::Tie(clock)
+        } else {
+            Class::Next(clock)
+        }
     }
-    // A clock with whole seconds may show the same second twice. Such a repeat is not counted and does not end the run.
-    let advances = u32::from(time > run.last_time);
-    LateRun {
-        last_time: time,
-        count: run.count.saturating_add(advances),
-        ..run.clone()
-    }
-}
 
-fn is_clock_set_back(run: &LateRun, now: Time) -> bool {
-    run.count >= CLOCK_SET_READINGS && now.millis_since(run.first_arrival) >= CLOCK_SET_SPAN_MS
+    /// Whether the latest reading may have been taken at this time or later.
+    fn may_be_older_than_latest(&self, time: Time, is_ahead: bool) -> bool {
+        if self.latest_time == Some(time) {
+            return true;
+        }
+        let Some(doubt) = self.latest_doubt() else {
+            return false;
+        };
+        let is_newest_later = doubt.newest.is_some_and(|newest| time < newest);
+        let is_ahead_less = is_ahead && doubt.ahead.is_some_and(|ahead| time <= ahead);
+        is_newest_later || is_ahead_less
+    }
 }
 
 #[cfg(test)]

@@ -83,7 +83,7 @@ pub(super) fn decide(
         Class::RetainedNewer => {
             raise_only(&draft, &mut alarms, message, settings);
         }
-        Class::Duplicate | Class::Ignored | Class::SignOfLife => {}
+        Class::Duplicate | Class::Ignored => {}
     }
     evaluate_frozen(&draft, &mut alarms, class, settings);
     draft.take_alarms(alarms, &mut effects);
@@ -117,7 +117,7 @@ fn sign_of_life(mut draft: Draft<'_>, message: &Message<'_>, settings: &AlarmSet
         Effects {
             alive: true,
             deadline,
-            ..Effects::of(Outcome::Message(Class::SignOfLife))
+            ..Effects::of(Outcome::SignOfLife)
         },
     )
 }
@@ -133,7 +133,7 @@ fn taken_at(class: Class, now: Time) -> Time {
     let age_ms = match class {
         Class::Next(clock) | Class::Tie(clock) => clock.age_ms.unwrap_or(0),
         Class::Late(late) => late.age_ms,
-        Class::RetainedNewer | Class::Duplicate | Class::Ignored | Class::SignOfLife => 0,
+        Class::RetainedNewer | Class::Duplicate | Class::Ignored => 0,
     };
     now - std::time::Duration::from_millis(age_ms.max(0).unsigned_abs())
 }
@@ -249,7 +249,7 @@ fn evaluate_frozen(
         return;
     };
     let (order, now) = (&draft.state.order, draft.now);
-    let since = order::frozen_since(order, now, settings.offline_after);
+    let since = order::frozen_since(order, settings.offline_after);
     let moves_latest = matches!(class, Class::Next(_) | Class::Tie(_));
     let finding = Finding::of(since.is_some(), moves_latest, false);
     alarms.set(Condition::ReadingFrozen, finding, latest.details(), || {

@@ -1,167 +1,155 @@
-//! The order function against a naive model that evaluates the complete history for every arrival.
+//! Stories about clocks: what arrives when, and how it is ordered.
+
+mod clocks;
+mod frozen;
+mod properties;
+mod redelivery;
+mod stored;
 
 use std::collections::VecDeque;
-
-use proptest::prelude::*;
 
 use super::*;
 use crate::settings::AlarmSettings;
 
-/// One arrival of a generated sequence: device second, fingerprint, flags, pause before it.
-type Step = (Option<i64>, u64, bool, bool, i64);
+/// The time of the test devices and of the server at the start.
+const BASE_MS: i64 = 1_800_000_000_000;
+const HOUR: f64 = 3_600.0;
+const DAY: f64 = 24.0 * HOUR;
 
-fn step() -> impl Strategy<Value = Step> {
-    let second = prop_oneof![1 => Just(None), 8 => (0..40_i64).prop_map(Some)];
-    let flag = || prop_oneof![5 => Just(false), 1 => Just(true)];
-    let pause = prop_oneof![
-        Just(10_i64),
-        Just(900),
-        Just(1_000),
-        Just(2_500),
-        Just(6_000)
-    ];
-    (second, 0..12_u64, flag(), flag(), pause)
+/// The order of one device. Times are seconds since the start.
+struct Device {
+    state: OrderState,
+    fingerprints: VecDeque<u64>,
+    known: bool,
+    settings: OrderSettings,
+    next_fingerprint: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Past {
-    arrival: Arrival,
-    usable: bool,
-    class: &'static str,
+/// Flags and bytes of a message.
+#[derive(Clone, Copy, Default)]
+struct Flags {
+    dup: bool,
+    retain: bool,
+    /// The bytes; new ones if `None`.
+    bytes: Option<u64>,
 }
 
-fn name(class: Class) -> &'static str {
+const DUP: Flags = Flags {
+    dup: true,
+    retain: false,
+    bytes: None,
+};
+const RETAINED: Flags = Flags {
+    dup: false,
+    retain: true,
+    bytes: None,
+};
+
+fn bytes(bytes: u64) -> Flags {
+    Flags {
+        bytes: Some(bytes),
+        ..Flags::default()
+    }
+}
+
+fn time(seconds: f64) -> Time {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the tests use whole milliseconds of a few years"
+    )]
+    let millis = (seconds * 1_000.0).round() as i64;
+    Time::from_millis(BASE_MS + millis)
+}
+
+impl Device {
+    fn new() -> Self {
+        Self {
+            state: OrderState::default(),
+            fingerprints: VecDeque::new(),
+            known: false,
+            settings: AlarmSettings::default().order(),
+            next_fingerprint: 1_000,
+        }
+    }
+
+    fn arrive(&mut self, arrival: Arrival) -> Class {
+        let (class, next) = classify(
+            &self.state,
+            &self.fingerprints,
+            self.known,
+            arrival,
+            &self.settings,
+        );
+        if class == Class::Ignored {
+            return class;
+        }
+        self.state = next;
+        remember(&mut self.fingerprints, arrival.fingerprint);
+        self.known |= matches!(class, Class::Next(_) | Class::Tie(_));
+        class
+    }
+
+    fn send_at(&mut self, at: Time, device_time: Option<Time>, flags: Flags) -> Class {
+        self.next_fingerprint += 1;
+        self.arrive(Arrival {
+            fingerprint: flags.bytes.unwrap_or(self.next_fingerprint),
+            device_time,
+            dup: flags.dup,
+            retain: flags.retain,
+            at,
+        })
+    }
+
+    /// Sends a message and describes its class: its name, the age in seconds, and `!` if the clock is suspect.
+    fn send_flagged(&mut self, at: f64, device_time: Option<f64>, flags: Flags) -> String {
+        describe(self.send_at(time(at), device_time.map(time), flags))
+    }
+
+    fn send(&mut self, at: f64, device_time: f64) -> String {
+        self.send_flagged(at, Some(device_time), Flags::default())
+    }
+
+    fn send_without_time(&mut self, at: f64) -> String {
+        self.send_flagged(at, None, Flags::default())
+    }
+
+    /// Sends ten readings at the right time, one per second, up to this time.
+    fn run_until(&mut self, end: f64) {
+        for back in (0..10).rev() {
+            let at = end - f64::from(back);
+            assert_eq!(self.send(at, at), "next 0");
+        }
+    }
+}
+
+fn describe(class: Class) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "ages of a few days")]
+    let seconds = |age_ms: i64| age_ms as f64 / 1_000.0;
+    let clock_text = |name: &str, clock: DeviceClock| {
+        let age = clock
+            .age_ms
+            .map_or_else(|| "?".to_owned(), |age| seconds(age).to_string());
+        let mark = if clock.clock_suspect { "!" } else { "" };
+        format!("{name} {age}{mark}")
+    };
     match class {
-        Class::Next(_) => "next",
-        Class::Tie(_) => "tie",
-        Class::Late(_) => "late",
-        Class::SignOfLife => "sign of life",
-        Class::RetainedNewer => "retained newer",
-        Class::Duplicate => "duplicate",
-        Class::Ignored => "ignored",
-    }
-}
-
-fn naive(history: &[Past], arrival: Arrival) -> (&'static str, bool) {
-    let usable = arrival.device_time.is_some() && !naive_stuck(history, arrival);
-    let was_latest = |past: &&Past| matches!(past.class, "next" | "tie");
-    let Some(latest) = history.iter().rfind(was_latest) else {
-        return ("next", usable);
-    };
-    let newest = history.iter().rfind(|past| was_latest(past) && past.usable);
-    let newest = newest.and_then(|past| past.arrival.device_time);
-    let seen = history
-        .iter()
-        .any(|past| past.class != "ignored" && past.arrival.fingerprint == arrival.fingerprint);
-    let time = arrival.device_time.filter(|_| usable);
-    let older = time.zip(newest).is_some_and(|(time, newest)| time < newest);
-    let soon = arrival.at.millis_since(latest.arrival.at) <= 2_000;
-    let repeats = latest.arrival.fingerprint == arrival.fingerprint;
-    if seen && (arrival.dup || arrival.retain || older) || repeats && (usable || soon) {
-        return ("duplicate", usable);
-    }
-    if arrival.retain {
-        return ("ignored", usable);
-    }
-    let class = match (time, newest) {
-        (None, _) if arrival.dup => "late",
-        (None, _) if !latest.usable && soon => "tie",
-        (Some(time), Some(newest)) if time == newest => "tie",
-        (Some(time), Some(newest)) if time < newest => naive_late(history, time, arrival.at),
-        _ => "next",
-    };
-    (class, usable)
-}
-
-/// The third arrival in a row of one device time, more than 10 s after the first.
-fn naive_stuck(history: &[Past], arrival: Arrival) -> bool {
-    let counts = |arrival: &Arrival| !arrival.dup && !arrival.retain;
-    let mut arrivals: Vec<Arrival> = history
-        .iter()
-        .map(|past| past.arrival)
-        .filter(counts)
-        .collect();
-    if counts(&arrival) {
-        arrivals.push(arrival);
-    }
-    let same = |other: &&Arrival| other.device_time == arrival.device_time;
-    let run: Vec<&Arrival> = arrivals.iter().rev().take_while(same).collect();
-    run.len() >= 3
-        && run
-            .last()
-            .is_some_and(|first| arrival.at.millis_since(first.at) > 10_000)
-}
-
-/// `late`, or `next` if three in a row advance as fast as they arrive.
-fn naive_late(history: &[Past], time: Time, at: Time) -> &'static str {
-    let since = history
-        .iter()
-        .rposition(|past| matches!(past.class, "next" | "tie"));
-    let lates = history[since.map_or(0, |index| index + 1)..]
-        .iter()
-        .filter(|p| p.class == "late");
-    let mut row: Vec<(Time, Time)> = Vec::new();
-    let arrivals = lates.filter_map(|p| Some((p.arrival.device_time?, p.arrival.at)));
-    for (time, at) in arrivals.chain([(time, at)]) {
-        let again = row.last().is_some_and(|last| last.0 == time);
-        let keeps = row.first().zip(row.last()).is_some_and(|(first, last)| {
-            let drift = (time.millis_since(first.0) - at.millis_since(first.1)).abs();
-            time >= last.0 && drift <= 1_500.max(at.millis_since(first.1) / 10)
-        });
-        if !keeps {
-            row.clear();
+        Class::Next(clock) => clock_text("next", clock),
+        Class::Tie(clock) => clock_text("tie", clock),
+        Class::Late(late) => {
+            let mark = if late.is_proved_old { " old" } else { "" };
+            format!("late {}{mark}", seconds(late.age_ms))
         }
-        if !keeps || !again {
-            row.push((time, at));
-        }
-    }
-    let spread = at.millis_since(row[0].1);
-    if row.len() >= 3 && spread >= 2_000 {
-        "next"
-    } else {
-        "late"
+        Class::RetainedNewer => "retained newer".to_owned(),
+        Class::Duplicate => "duplicate".to_owned(),
+        Class::Ignored => "ignored".to_owned(),
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
-
-    #[test]
-    fn the_order_equals_a_naive_model(steps in prop::collection::vec(step(), 1..60)) {
-        let mut state = OrderState::default();
-        let mut fingerprints = VecDeque::new();
-        let mut history: Vec<Past> = Vec::new();
-        let mut at = Time::from_millis(1_800_000_000_000);
-        let base = at;
-        for (second, fingerprint, dup, retain, pause) in steps {
-            at = Time::from_millis(at.as_millis() + pause);
-            // The payload contains the device time, so the same fingerprint always has the same time.
-            let second = second.map(|second| second - second % 3 + i64::try_from(fingerprint % 3).unwrap_or(0));
-            let fingerprint = second.map_or(1_000 + fingerprint, |second| second.unsigned_abs() * 10 + fingerprint % 2);
-            let device_time = second.map(|s| Time::from_millis(base.as_millis() + s * 1_000));
-            let arrival = Arrival { fingerprint, device_time, dup, retain, at };
-            let known = history.iter().any(|past| matches!(past.class, "next" | "tie"));
-            let (class, next) = classify(&state, &fingerprints, known, arrival, &AlarmSettings::default().order());
-            let (expected, usable) = naive(&history, arrival);
-            prop_assert_eq!(name(class), expected, "{:?} after {:?}", arrival, history);
-            history.push(Past { arrival, usable, class: expected });
-            if class != Class::Ignored {
-                state = next;
-                remember(&mut fingerprints, fingerprint);
-            }
-            if let Class::Next(clock) | Class::Tie(clock) = class {
-                prop_assert_eq!(clock.age_ms.is_some(), usable);
-            }
-        }
+/// Sends messages without flags and compares each class: arrival, device time, class.
+#[track_caller]
+fn check(device: &mut Device, story: &[(f64, f64, &str)]) {
+    for (index, (at, device_time, expected)) in story.iter().enumerate() {
+        let class = device.send(*at, *device_time);
+        assert_eq!(&class, expected, "message {index} at {at}");
     }
-}
-
-#[test]
-fn the_newest_64_fingerprints_are_remembered() {
-    let mut fingerprints = VecDeque::new();
-    for fingerprint in 0..100 {
-        remember(&mut fingerprints, fingerprint);
-        remember(&mut fingerprints, fingerprint);
-    }
-    assert_eq!(fingerprints, (36..100).collect::<VecDeque<_>>());
 }

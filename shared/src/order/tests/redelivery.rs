@@ -1,0 +1,147 @@
+//! Duplicates, redelivered and retained messages.
+
+use super::*;
+
+#[test]
+fn the_newest_64_fingerprints_are_remembered() {
+    let mut fingerprints = VecDeque::new();
+    for fingerprint in 0..100 {
+        remember(&mut fingerprints, fingerprint);
+        remember(&mut fingerprints, fingerprint);
+    }
+    assert_eq!(fingerprints, (36..100).collect::<VecDeque<_>>());
+}
+
+#[test]
+fn of_a_hundred_redelivered_messages_the_last_64_are_duplicates_and_the_others_are_proved_old() {
+    let mut device = Device::new();
+    for second in 0..100_u32 {
+        let at = f64::from(second);
+        device.send_flagged(at, Some(at), bytes(u64::from(second)));
+    }
+    for second in 0..100_u32 {
+        let again = Flags {
+            dup: true,
+            ..bytes(u64::from(second))
+        };
+        // One per second: even so they show no clock that was set back.
+        let at = 100.0 + f64::from(second);
+        let class = device.send_flagged(at, Some(f64::from(second)), again);
+        if second < 36 {
+            assert_eq!(class, "late 100 old");
+        } else if second >= 99 {
+            assert_eq!(class, "duplicate");
+        } else {
+            assert!(class == "duplicate" || class == "late 100 old", "{class}");
+        }
+    }
+    assert_eq!(device.send(200.0, 200.0), "next 0");
+}
+
+#[test]
+fn a_redelivery_without_usable_time_counts_as_arriving_now_and_may_be_older_than_the_latest() {
+    let mut device = Device::new();
+    assert_eq!(device.send_flagged(0.0, None, DUP), "next ?!");
+    assert_eq!(device.send_flagged(5.0, None, DUP), "tie ?!");
+    assert_eq!(device.state.latest_arrival, time(5.0));
+    assert_eq!(device.send_without_time(8.0), "next ?!");
+}
+
+#[test]
+fn a_redelivery_that_is_newer_becomes_the_latest() {
+    let mut device = Device::new();
+    device.run_until(0.0);
+    assert_eq!(device.send_flagged(9.0, Some(2.0), DUP), "next 7");
+    assert_eq!(device.send_flagged(9.0, Some(1.0), DUP), "late 8 old");
+    assert_eq!(device.send_flagged(9.0, Some(2.0), DUP), "tie 7");
+}
+
+#[test]
+fn two_old_payloads_that_are_repeated_for_ever_are_duplicates() {
+    for offset in [0.0, 2.0 * DAY] {
+        let mut device = Device::new();
+        device.run_until(0.0);
+        device.send_flagged(1.0, Some(1.0 + offset), bytes(1));
+        device.send_flagged(3.0, Some(3.0 + offset), bytes(2));
+        for step in 0..40_000 {
+            let at = 5.0 + f64::from(step) * 40.0;
+            let first = device.send_flagged(at, Some(1.0 + offset), bytes(1));
+            let second = device.send_flagged(at + 20.0, Some(3.0 + offset), bytes(2));
+            assert_eq!((&*first, &*second), ("duplicate", "duplicate"), "{at}");
+        }
+    }
+}
+
+#[test]
+fn a_payload_without_time_is_a_duplicate_for_two_seconds_which_repeats_do_not_extend() {
+    let mut device = Device::new();
+    let mut send = |at: f64| device.send_flagged(at, None, bytes(1));
+    assert_eq!(send(0.0), "next ?!");
+    assert_eq!(send(1.5), "duplicate");
+    assert_eq!(send(2.0), "duplicate");
+    assert_eq!(send(2.001), "next ?!");
+}
+
+#[test]
+fn the_same_bytes_as_the_latest_are_a_duplicate_at_any_time() {
+    let mut device = Device::new();
+    device.run_until(0.0);
+    device.send_flagged(1.0, Some(1.0), bytes(1));
+    assert_eq!(device.send_flagged(500.0, Some(1.0), bytes(1)), "duplicate");
+    assert_eq!(device.state.latest_arrival, time(1.0));
+}
+
+#[test]
+fn a_retained_message_of_last_week_says_nothing_about_live_ones() {
+    let mut device = Device::new();
+    assert_eq!(
+        device.send_flagged(0.0, Some(-8.0 * DAY), RETAINED),
+        "next 0!"
+    );
+    assert!(device.state.offset_minima.is_empty());
+    check(&mut device, &[(5.0, 5.0, "next 0"), (10.0, 10.0, "next 0")]);
+    assert_eq!(device.state.gap, None);
+    assert_eq!(device.send(11.0, 6.0), "late 5");
+}
+
+#[test]
+fn a_retained_message_with_a_wrong_clock_says_nothing_about_live_ones() {
+    for wrong in [DAY, 400.0 * DAY] {
+        let mut device = Device::new();
+        assert_eq!(device.send_flagged(0.0, Some(wrong), RETAINED), "next 0!");
+        check(&mut device, &[(5.0, 5.0, "next 0"), (10.0, 10.0, "next 0")]);
+
+        let mut device = Device::new();
+        device.send_flagged(0.0, Some(wrong), RETAINED);
+        assert_eq!(device.send_without_time(1.0), "next ?!");
+        check(&mut device, &[(5.0, 5.0, "next 0"), (10.0, 10.0, "next 0")]);
+    }
+}
+
+#[test]
+fn a_live_message_without_time_is_not_tied_with_a_retained_one() {
+    let mut device = Device::new();
+    assert_eq!(device.send_flagged(0.0, None, RETAINED), "next ?!");
+    assert_eq!(device.send_flagged(1.0, None, RETAINED), "ignored");
+    assert_eq!(device.send_flagged(1.0, Some(1.0), RETAINED), "ignored");
+    assert_eq!(device.send_without_time(1.0), "next ?!");
+}
+
+#[test]
+fn a_retained_message_of_a_known_device_changes_no_state() {
+    let mut device = Device::new();
+    device.run_until(0.0);
+    let before = device.state.clone();
+    assert_eq!(device.send_flagged(1.0, Some(0.0), RETAINED), "ignored");
+    assert_eq!(device.send_flagged(1.0, Some(-5.0), RETAINED), "ignored");
+    assert_eq!(device.send_flagged(1.0, None, RETAINED), "ignored");
+    let newer = Flags {
+        retain: true,
+        ..bytes(1)
+    };
+    assert_eq!(device.send_flagged(1.0, Some(0.5), newer), "retained newer");
+    assert_eq!(device.state, before);
+    assert_eq!(device.send_flagged(1.0, Some(0.5), newer), "duplicate");
+    let live = device.send_flagged(2.0, Some(0.5), bytes(1));
+    assert_eq!(live, "next 1.5", "the same message comes as a live one");
+}
