@@ -149,7 +149,7 @@ pub struct ActiveLevel {
     /// The deadband beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadband: Option<Decimal>,
-    /// Server time of the last message that reached it.
+    /// Server time of the last message that reached it, or was not back from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reached_at: Option<Time>,
     /// The device latches this level: it stays active until it is acknowledged.

@@ -91,9 +91,12 @@ impl<'a> Alarms<'a> {
         self
     }
 
-    /// Returns the alarms that are open now, those that were cleared a short while ago, and the changes in order.
+    /// Returns the alarms that are open now, oldest first, those that were cleared a short while ago, and the changes in order.
     #[must_use]
-    pub fn finish(self) -> (Vec<Alarm>, Vec<ClosedAlarm>, Vec<Change>) {
+    pub fn finish(mut self) -> (Vec<Alarm>, Vec<ClosedAlarm>, Vec<Change>) {
+        // An alarm that was reopened is older than those beside it.
+        self.open
+            .sort_by(|a, b| (a.raised_at, &a.id).cmp(&(b.raised_at, &b.id)));
         (self.open, self.closed, self.changes)
     }
 

@@ -52,12 +52,13 @@ pub struct Latest {
     pub published_at: Time,
     /// Age of the reading at `taken_at` in milliseconds, by the device's usual clock offset; `None` if its time is unusable.
     pub age_ms: Option<i64>,
-    /// Its quality is `uncertain`: a default level was used, it was too old when committed, or it is a retained message of an
+    /// Its quality is `uncertain`: a default level was used, it is below the measuring range, it was too old when committed, or it is a retained message of an
     /// unknown device.
     pub doubtful: bool,
     /// The device's clock is more than 5 min off, was set back, or is unusable.
     pub clock_suspect: bool,
-    /// It may lower alarms: it was in order, measured without a fault, within the measuring range, and read without doubt.
+    /// It may lower alarms: it was in order, measured without a fault, within the measuring range, and read without doubt, and
+    /// nothing that is worse has arrived since.
     pub in_order: bool,
     /// Fields of a newer release.
     #[serde(flatten)]

@@ -15,14 +15,16 @@ use crate::state::{DeviceState, Freshness, Latest, freshness};
 /// How soon a device is looked at again whose silence began in the past. Only the deadline itself shows since when an ingest listens.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Returns the next deadline. The silence starts at `silent_since`.
+/// Returns the next deadline. The silence starts at `silent_since`. Delays up to `handled` have been looked at.
 pub(super) fn next(
     state: &DeviceState,
     silent_since: Time,
-    now: Time,
+    (now, handled): (Time, Option<Time>),
     settings: &AlarmSettings,
 ) -> Deadline {
-    let silence = state.alarm(Kind::DeviceOffline).is_none().then(|| {
+    let offline = state.alarm(Kind::DeviceOffline);
+    let is_heard = offline.is_none_or(|alarm| !alarm.is_active());
+    let silence = is_heard.then(|| {
         (silent_since + settings.offline_after).max(now + AGAIN.min(settings.offline_after))
     });
     // Only of the alarms whose delays this release ends. Any other would stay due, and be written again at every look.
@@ -31,7 +33,10 @@ pub(super) fn next(
     let delays = known.filter_map(|alarm| {
         let off_delay =
             levels::next_off_delay_end(alarm).filter(|_| levels::KINDS.contains(&alarm.kind()));
-        off_delay.into_iter().chain(calm_ends(alarm)).min()
+        let ends = off_delay.into_iter().chain(calm_ends(alarm));
+        // While the device is silent, a level stays active although its delay is over.
+        ends.filter(|end| handled.is_none_or(|handled| *end > handled))
+            .min()
     });
     match silence.into_iter().chain(delays).min() {
         Some(time) => Deadline::At(time),
@@ -88,6 +93,6 @@ pub(super) fn decide(
     }
     let mut effects = Effects::of(Outcome::Deadline);
     draft.take_alarms(alarms, &mut effects);
-    effects.deadline = next(&draft.state, silent_since, now, settings);
+    effects.deadline = next(&draft.state, silent_since, (now, Some(now)), settings);
     finish(draft, effects)
 }

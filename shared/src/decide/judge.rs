@@ -25,6 +25,8 @@ pub(super) enum Role {
         /// The broker had retained it.
         is_retained: bool,
     },
+    /// It is the latest already: it may end what an older reading raised.
+    Again,
     /// It may only raise alarms.
     RaiseOnly,
 }
@@ -33,10 +35,10 @@ pub(super) enum Role {
 pub(super) struct Judgement {
     /// The reading with the levels it is judged by.
     pub(super) latest: Latest,
-    /// Whether it may lower alarms.
+    /// Whether it may lower or end alarms.
     pub(super) may_lower: bool,
-    /// Whether it may end conditions of the sensor: unlike levels, they do not depend on the value.
-    may_clear: bool,
+    /// Whether its settings are those of the device.
+    has_settings: bool,
     /// The highest and the lowest value of the message.
     values: Option<(Decimal, Decimal)>,
     below_range: BelowRange,
@@ -47,6 +49,20 @@ pub(super) struct Judgement {
 impl Role {
     fn is_tie(self) -> bool {
         matches!(self, Self::Latest { is_tie: true, .. })
+    }
+
+    fn is_retained(self) -> bool {
+        matches!(
+            self,
+            Self::Latest {
+                is_retained: true,
+                ..
+            }
+        )
+    }
+
+    fn moves_latest(self) -> bool {
+        matches!(self, Self::Latest { .. })
     }
 }
 
@@ -66,8 +82,8 @@ impl Judgement {
                 .chain(facts.other_values.iter().copied()),
         );
         let reading = with_worse_value(reading, values, levels.sides[0]);
-        let below = |value| below_range(value, &reading, &levels, memory);
-        let below_range = reading.value.map_or(BelowRange::No, below);
+        let below = |(_, lowest)| below_range(lowest, &reading, &levels, memory);
+        let below_range = values.map_or(BelowRange::No, below);
         let range = range_limit(&reading, memory, settings);
         let is_over =
             range.is_some_and(|range| values.is_some_and(|(_, high)| range.is_reached(high)));
@@ -81,25 +97,21 @@ impl Judgement {
         let is_maintenance = settings
             .maintenance_message_types
             .contains(&reading.message_type);
-        let is_retained = !matches!(
-            role,
-            Role::Latest {
-                is_retained: false,
-                ..
-            }
-        );
-        let may_clear = is_read && !reading.unclear && !is_maintenance && !is_retained;
+        let is_current = role != Role::RaiseOnly && !role.is_retained();
+        let is_trusted = is_read && is_current && !reading.unclear && !is_maintenance;
         let in_range = !is_over && below_range == BelowRange::No;
         // A newer release wrote this side, and this one does not know which values it means.
         let has_unknown_side = levels
             .sides
             .iter()
             .any(|side| matches!(side, Side::Unknown(_)));
-        let doubtful =
-            levels.are_unknown || has_unknown_side || below_range == BelowRange::Doubtful;
+        let doubtful = levels.are_unknown
+            || levels.has_default
+            || has_unknown_side
+            || below_range != BelowRange::No;
         Self {
-            may_lower: may_clear && in_range && !reading.has_fault() && reading.value.is_some(),
-            may_clear,
+            may_lower: is_trusted && in_range && !reading.has_fault() && reading.value.is_some(),
+            has_settings: is_current && facts.repair < Repair::Important,
             values,
             below_range,
             levels_unknown: levels.are_unknown,
@@ -122,16 +134,12 @@ impl Judgement {
 
     /// Judges the latest reading once more, as it was stored.
     pub(super) fn again(latest: &Latest, memory: &DeviceMemory, settings: &AlarmSettings) -> Self {
-        let role = Role::Latest {
-            is_tie: false,
-            is_retained: false,
-        };
         let facts = PayloadFacts::default();
         let reading = latest.reading.clone();
-        let judgement = Self::of(reading, &facts, role, (memory, latest.taken_at), settings);
+        let at = (memory, latest.taken_at);
+        let judgement = Self::of(reading, &facts, Role::Again, at, settings);
         Self {
             may_lower: judgement.may_lower && latest.in_order,
-            may_clear: judgement.may_clear && latest.in_order,
             ..judgement
         }
     }
@@ -147,22 +155,21 @@ impl Judgement {
         settings: &AlarmSettings,
         memory: &DeviceMemory,
     ) {
-        self.apply_sensor(alarms);
-        let Some((highest, lowest)) = self.values else {
-            if self.role != Role::RaiseOnly {
-                levels::cancel_off_delays(alarms);
-            }
-            return;
-        };
-        if !self.may_lower && self.role != Role::RaiseOnly {
+        let is_tie = self.role.is_tie();
+        let may_lower = self.may_lower && !(is_tie && alarms.has_recent_fault());
+        self.apply_sensor(alarms, may_lower);
+        if !may_lower && self.role.moves_latest() {
             levels::cancel_off_delays(alarms);
         }
+        let Some((highest, lowest)) = self.values else {
+            return;
+        };
         let evidence = Evidence {
             highest,
             lowest,
-            may_lower: self.may_lower,
-            is_tie: self.role.is_tie(),
-            keeps_limits: self.role == Role::RaiseOnly || alarms.has_changed_settings(),
+            may_lower,
+            is_tie,
+            keeps_limits: !self.has_settings || alarms.has_changed_settings(),
             off_delay: settings.alarm_off_delay,
             returned_levels: settings.returned_levels,
         };
@@ -173,10 +180,10 @@ impl Judgement {
         levels::evaluate_over_range(alarms, range, evidence, details);
     }
 
-    fn apply_sensor(&self, alarms: &mut Alarms<'_>) {
+    fn apply_sensor(&self, alarms: &mut Alarms<'_>, may_lower: bool) {
         let reading = &self.latest.reading;
         let details = self.latest.details();
-        let finding = |holds| Finding::of(holds, self.may_clear, self.role.is_tie());
+        let finding = |holds| Finding::of(holds, may_lower, self.role.is_tie());
         alarms.set(
             Condition::SensorFault,
             finding(reading.has_fault()),
@@ -193,16 +200,20 @@ impl Judgement {
             BelowRange::Fault(low) => Some(low),
             BelowRange::No | BelowRange::Doubtful => None,
         };
-        let under_range = Finding::of(low.is_some(), self.may_lower, self.role.is_tie());
-        alarms.set(Condition::UnderRange, under_range, details, || Text {
-            message: Condition::UnderRange
-                .level_message(Side::Low, low.unwrap_or_default(), &reading.unit)
-                .unwrap_or_default(),
-            threshold: low,
-            severity: None,
-        });
-        if self.role != Role::RaiseOnly {
-            let levels_unknown = Finding::of(self.levels_unknown, self.may_clear, false);
+        alarms.set(
+            Condition::UnderRange,
+            finding(low.is_some()),
+            details,
+            || Text {
+                message: Condition::UnderRange
+                    .level_message(Side::Low, low.unwrap_or_default(), &reading.unit)
+                    .unwrap_or_default(),
+                threshold: low,
+                severity: None,
+            },
+        );
+        if self.role.moves_latest() {
+            let levels_unknown = finding(self.levels_unknown);
             alarms.set(Condition::LevelsUnknown, levels_unknown, details, || {
                 "Alarm levels missing or unreadable, defaults in use".into()
             });

@@ -87,6 +87,18 @@ pub(super) fn decide(
     }
     evaluate_frozen(&draft, &mut alarms, class, settings);
     draft.take_alarms(alarms, &mut effects);
+    let is_denied_later = match class {
+        Class::Late(late) => !late.is_proved_old,
+        Class::RetainedNewer => true,
+        _ => false,
+    };
+    if is_denied_later
+        && draft.state.alarms != before.alarms
+        && let Some(latest) = &mut draft.state.latest
+    {
+        // What it raised stands until the next reading in order.
+        latest.in_order = false;
+    }
     effects.deadline = if alive || !is_known {
         next_deadline(&draft, settings)
     } else {
@@ -125,7 +137,7 @@ fn sign_of_life(mut draft: Draft<'_>, message: &Message<'_>, settings: &AlarmSet
 /// Returns the next deadline of a device that is alive.
 fn next_deadline(draft: &Draft<'_>, settings: &AlarmSettings) -> Deadline {
     let silent_since = deadline::silent_since(&draft.state, draft.now);
-    deadline::next(&draft.state, silent_since, draft.now, settings)
+    deadline::next(&draft.state, silent_since, (draft.now, None), settings)
 }
 
 /// Returns the server time at which the reading was taken.
@@ -183,7 +195,7 @@ fn becomes_latest(
         &mut led_memory,
         &latest.reading,
         &gas_limits,
-        facts.leds_sent,
+        (facts.leds_sent, judgement.may_lower),
         latest.details(),
     );
     memory.leds = led_memory;
@@ -202,7 +214,9 @@ fn becomes_latest(
         age_ms: clock.age_ms,
         doubtful: latest.doubtful || is_old || message.retain,
         clock_suspect: clock.clock_suspect,
-        in_order: judgement.may_lower && !matches!(class, Class::Tie(_)),
+        in_order: judgement.may_lower
+            && !matches!(class, Class::Tie(_))
+            && facts.other_values.is_empty(),
         ..judgement.latest.clone()
     }
 }

@@ -1,11 +1,18 @@
 //! Sequences of inputs and the expected decisions. The clock moves only when a test moves it.
 
+mod chatter;
+mod leds;
 mod lifecycle;
 mod model;
 mod more;
 mod order;
+mod range;
 mod reassert;
 mod retire;
+mod returned;
+mod sensor;
+mod settings;
+mod sides;
 
 use std::time::Duration;
 
@@ -94,6 +101,25 @@ impl TestDevice {
         })
     }
 
+    /// Sends this reading so many seconds after the one before.
+    pub(super) fn send_after(&mut self, seconds: u64, reading: Reading) -> Decision {
+        self.advance(seconds);
+        self.send_reading(reading)
+    }
+
+    /// Sends this reading 5 s after the one before, in a message with these properties.
+    pub(super) fn send_edited(
+        &mut self,
+        mut reading: Reading,
+        edit: impl FnOnce(&mut Message<'static>),
+    ) -> Decision {
+        self.advance(5);
+        reading.device_time = Some(self.device_time);
+        let mut message = message(reading, self.next_fingerprint());
+        edit(&mut message);
+        self.decide_message(&message)
+    }
+
     fn next_fingerprint(&mut self) -> u64 {
         self.fingerprints += 1;
         self.fingerprints
@@ -170,9 +196,44 @@ impl TestDevice {
         self.gas_alarm().map(Alarm::state)
     }
 
+    pub(super) fn alarm(&self, kind: Kind) -> Option<&Alarm> {
+        self.stored.state.alarm(kind)
+    }
+
+    /// The state of the alarm of this kind; `None` if none is open.
+    pub(super) fn state_of(&self, kind: Kind) -> Option<AlarmState> {
+        self.alarm(kind).map(Alarm::state)
+    }
+
+    /// Acknowledges the open alarm of this kind, having seen the present position.
+    pub(super) fn acknowledge_kind(&mut self, kind: Kind) -> Decision {
+        let id = self.alarm(kind).map(|alarm| alarm.id.clone());
+        self.acknowledge(&id.unwrap_or_default())
+    }
+
+    /// `alarm_status` as it is shown while the device sends.
+    pub(super) fn alarm_status(&self) -> &'static str {
+        crate::event::alarm_status(&self.stored.state, crate::state::Freshness::Fresh)
+    }
+
     pub(super) fn quality(&self) -> Quality {
         self.stored.state.quality()
     }
+}
+
+/// A reading with this value, and with what `edit` changes.
+pub(super) fn edited(value: &str, edit: impl FnOnce(&mut Reading)) -> Reading {
+    let mut reading = reading(Some(value));
+    edit(&mut reading);
+    reading
+}
+
+/// A reading without a span: the deadband is 2 % of each level.
+pub(super) fn without_span(value: &str) -> Reading {
+    edited(value, |reading| {
+        reading.span_low = None;
+        reading.span_high = None;
+    })
 }
 
 fn message(reading: Reading, fingerprint: u64) -> Message<'static> {
@@ -189,4 +250,11 @@ fn message(reading: Reading, fingerprint: u64) -> Message<'static> {
 pub(super) fn changes(decision: &Decision) -> Vec<(ChangeKind, Condition)> {
     let change = |change: &Change| (change.kind, change.alarm.condition);
     decision.changes.iter().map(change).collect()
+}
+
+/// The rows that a decision adds to the alarm log: one for each raise and each escalation.
+pub(super) fn rows(decision: &Decision) -> usize {
+    let is_row =
+        |change: &&Change| matches!(change.kind, ChangeKind::Raised | ChangeKind::Escalated);
+    decision.changes.iter().filter(is_row).count()
 }

@@ -38,7 +38,6 @@ pub(super) fn count(alarm: &mut Alarm, taken_at: Time) {
     let last = alarm.raises.last().copied();
     if last.is_some_and(|last| taken_at.millis_since(last) > millis(CALM)) {
         alarm.chattering = false;
-        alarm.raises.clear();
     }
     if alarm.raises.len() >= RAISES {
         alarm.raises.remove(0);

@@ -24,13 +24,14 @@ const READINGS: u32 = 2;
 /// Number of readings in a row that must agree, until the alarm is cleared.
 const AGREEING: u32 = 3;
 
-/// Evaluates the LEDs of a reading that became the latest, after its gas levels. `leds_sent`: it has LED keys.
+/// Evaluates the LEDs of a reading that became the latest, after its gas levels. `leds_sent`: it has LED keys. `may_lower`: it
+/// may end alarms.
 pub fn evaluate(
     alarms: &mut Alarms<'_>,
     memory: &mut LedMemory,
     reading: &Reading,
     limits: &[Limit; 3],
-    leds_sent: bool,
+    (leds_sent, may_lower): (bool, bool),
     details: AlarmDetails<'_>,
 ) {
     let now = alarms.moment.now;
@@ -50,11 +51,11 @@ pub fn evaluate(
     let is_below = leds_sent && reached.is_some() && reached > lit;
     memory.above = count(memory.above, is_above, now);
     memory.below = count(memory.below, is_below, now);
-    memory.agreeing = if is_above || is_below {
-        0
-    } else {
-        memory.agreeing.saturating_add(1).min(AGREEING)
-    };
+    if is_above || is_below {
+        memory.agreeing = 0;
+    } else if may_lower {
+        memory.agreeing = memory.agreeing.saturating_add(1).min(AGREEING);
+    }
 
     let stood_before = memory.stood.is_some() && memory.stood >= lit;
     let above_limit = if stood_before {

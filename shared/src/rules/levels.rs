@@ -92,25 +92,30 @@ fn evaluate(
         return;
     };
     let before = open.active_levels.clone();
-    let levels: Vec<_> = (0..limits.len().max(before.len()))
-        .map(|index| {
-            let level = before.get(index).cloned().flatten();
-            let limit = limits.get(index).copied().flatten();
-            evaluate_level(level, limit, side, evidence, now)
-        })
+    let known_levels = limits.iter().enumerate().map(|(index, limit)| {
+        let level = before.get(index).cloned().flatten();
+        evaluate_level(level, *limit, side, evidence, now)
+    });
+    // Levels of a newer release are kept.
+    let levels: Vec<_> = known_levels
+        .chain(before.iter().skip(limits.len()).cloned())
         .collect();
     let was_returned = |index: usize| {
         let level = before.get(index).and_then(Option::as_ref);
         level.is_some_and(|level| level.returned)
     };
     let shown = level_index(open);
-    let is_escalation = |index: &usize| open.returned || *index > shown || was_returned(*index);
+    let is_escalation = |index: &usize| {
+        open.returned || *index > shown || (*index == shown && was_returned(*index))
+    };
     let escalated = reached.filter(is_escalation);
     let taken_at = alarms.moment.taken_at;
     // A level that comes back while the alarm chatters is counted, and not told again.
     let is_counted = chatter::chatters(open, taken_at) && !open.returned;
     let is_told = |index: &usize| !is_counted || *index > shown;
-    let is_renewed = |index: usize| open.peak.and_then(Condition::level_index) >= Some(index);
+    // An alarm with one level has no peak: that level has been reached.
+    let peak = open.peak.map_or(Some(0), Condition::level_index);
+    let is_renewed = |index: usize| peak >= Some(index);
     let renewed = escalated.is_some_and(is_renewed);
     let details = AlarmDetails {
         value: Some(value),
@@ -131,7 +136,12 @@ fn evaluate(
     if let Some(index) = escalated.filter(is_told) {
         escalate(alarms, kind, index, limits, details);
     }
-    show_governing_level(alarms, kind);
+    if alarms
+        .get(kind)
+        .is_some_and(|alarm| alarm.unit == details.reading.unit)
+    {
+        show_governing_level(alarms, kind);
+    }
     release_returned_levels(alarms, kind, evidence.returned_levels, details);
 }
 
@@ -262,6 +272,7 @@ fn evaluate_level(
     let is_back = limits.iter().flatten().all(|limit| limit.is_back(value));
     if !is_back {
         return Some(ActiveLevel {
+            reached_at: Some(now),
             off_delay_ends: None,
             returned: false,
             ..level

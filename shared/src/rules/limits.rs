@@ -71,6 +71,8 @@ pub struct Levels {
     pub used: [bool; 3],
     /// Levels are missing or unreadable, and defaults are in use instead, or no level is in use.
     pub are_unknown: bool,
+    /// At least one default is in use.
+    pub has_default: bool,
 }
 
 /// Levels of a device that never sent its own; they are those of the system this one replaces.
@@ -92,7 +94,7 @@ impl Levels {
         let known: [Option<Decimal>; 3] =
             std::array::from_fn(|index| reading.levels[index].level.or(memory.levels[index]));
         let levels = std::array::from_fn(|index| known[index].unwrap_or(DEFAULTS[index]));
-        let used = std::array::from_fn(|index| {
+        let used: [bool; 3] = std::array::from_fn(|index| {
             let is_unused_zero =
                 settings.zero_level == ZeroLevel::Unused && levels[index] == Decimal::ZERO;
             // Beside a known A1, the default of a level that was never sent is only shown.
@@ -109,6 +111,7 @@ impl Levels {
             sides: sides(reading, memory, &levels, settings),
             used,
             are_unknown,
+            has_default: (0..3).any(|index| used[index] && known[index].is_none()),
         }
     }
 }
@@ -157,10 +160,13 @@ pub fn gas_limits(latest: &Latest, memory: &DeviceMemory, settings: &AlarmSettin
     });
     let plain = limits;
     for (index, limit) in limits.iter_mut().enumerate() {
-        let own = latest.reading.levels[index]
-            .hysteresis
-            .or(memory.hysteresis[index]);
-        let first = latest.reading.levels[0].hysteresis.or(memory.hysteresis[0]);
+        // A missing hysteresis is stored as 0 with its reading.
+        let hysteresis_of = |index: usize| {
+            let sent = latest.reading.levels[index].hysteresis;
+            sent.filter(|sent| sent.is_positive())
+                .or(memory.hysteresis[index])
+        };
+        let (own, first) = (hysteresis_of(index), hysteresis_of(0));
         let hysteresis = own.or(first).filter(|hysteresis| hysteresis.is_positive());
         let wanted = hysteresis.unwrap_or_else(|| percent_deadband(limit.level, span, settings));
         limit.deadband = match way_back(limit, &plain, span) {

@@ -3,7 +3,7 @@
 use super::levels::TIE;
 use super::{AlarmDetails, Alarms, NewAlarm, chatter};
 use crate::alarm::{ChangeKind, Condition, Kind, Severity};
-use crate::clock::millis;
+use crate::clock::{Time, millis};
 use crate::decimal::Decimal;
 use crate::reading::Side;
 
@@ -126,6 +126,25 @@ impl Alarms<'_> {
         } else {
             self.change(kind, ChangeKind::Cleared, |_| ());
         }
+    }
+
+    /// Whether a message showed a fault of the sensor, or a value outside the measuring range, so short a time ago that a reading
+    /// that cannot be ordered may have been taken before it.
+    #[must_use]
+    pub fn has_recent_fault(&self) -> bool {
+        let now = self.moment.now;
+        let is_recent =
+            |time: Option<Time>| time.is_some_and(|time| now.millis_since(time) < millis(TIE));
+        self.open.iter().any(|alarm| match alarm.kind() {
+            Kind::SensorFault | Kind::ReadingInvalid | Kind::UnderRange => {
+                is_recent(alarm.last_active)
+            }
+            Kind::OverRange => {
+                let mut levels = alarm.active_levels.iter().flatten();
+                levels.any(|level| is_recent(level.reached_at))
+            }
+            _ => false,
+        })
     }
 
     /// Clears the alarms whose condition has ceased and that are calm again.

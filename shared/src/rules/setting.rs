@@ -140,6 +140,11 @@ impl Alarms<'_> {
             return;
         };
         let mut settings = open.settings.clone();
+        let is_listed = |change: &SettingChange| {
+            let mut listed = open.settings.iter();
+            listed.any(|known| known.field == change.field)
+        };
+        let has_news = !changes.iter().all(is_listed);
         for change in changes {
             let known = settings
                 .iter_mut()
@@ -149,8 +154,8 @@ impl Alarms<'_> {
                 None => settings.push(change),
             }
         }
-        // Two detectors with one serial would change the settings with every message.
-        let is_told = !chatter::chatters(open, moment.taken_at);
+        // Two detectors with one serial would change the same settings with every message.
+        let is_told = has_news || !chatter::chatters(open, moment.taken_at);
         let edit = |alarm: &mut crate::alarm::Alarm| {
             alarm.message = message(&settings);
             alarm.settings = settings;

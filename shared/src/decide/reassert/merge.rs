@@ -147,6 +147,7 @@ fn with_kept_reading(own: &Alarm, is_newer: bool) -> Alarm {
     let mut alarm = own.clone();
     if !is_newer {
         alarm.latched = false;
+        alarm.ceased = false;
         for level in alarm.active_levels.iter_mut().flatten() {
             level.off_delay_ends = None;
             level.returned = false;
@@ -162,6 +163,7 @@ fn level(alarm: &Alarm) -> Option<usize> {
 fn cleared(mut alarm: Alarm, now: Time) -> Alarm {
     alarm.cleared_at = Some(now);
     alarm.latched = false;
+    alarm.returned = false;
     alarm.active_levels.clear();
     alarm
 }

@@ -3,9 +3,12 @@
 use super::*;
 use crate::reading::Side;
 use crate::settings::ZeroLevel;
-use ChangeKind::{Acknowledged, Cleared, DeEscalated, Escalated, Latched, Raised, Unlatched};
+use ChangeKind::{
+    Acknowledged, Cleared, DeEscalated, Escalated, Latched, Raised, Returned, Unlatched,
+};
 use Condition::{
     AlarmLevel1, AlarmLevel2, AlarmLevel3, DeviceOffline, OverRange, ReadingInvalid, SensorFault,
+    SettingChanged,
 };
 
 /// Sends values 5 s apart and compares the alarm changes after each.
@@ -42,8 +45,8 @@ fn one_alarm_moves_through_the_levels_with_one_change_per_transition() {
             ("970", &[]),
             ("700", &[(DeEscalated, AlarmLevel2)]),
             ("300", &[(DeEscalated, AlarmLevel1)]),
-            ("211", &[]),
-            ("209", &[(Cleared, AlarmLevel1)]),
+            ("238", &[]),
+            ("237", &[(Returned, AlarmLevel3)]),
         ],
     );
 }
@@ -90,7 +93,7 @@ fn a_low_level_is_reached_at_the_level_and_below() {
         ("16.6", vec![(DeEscalated, AlarmLevel2)]),
         ("19.9", vec![(DeEscalated, AlarmLevel1)]),
         ("20", vec![]),
-        ("20.1", vec![(Cleared, AlarmLevel1)]),
+        ("20.1", vec![(Returned, AlarmLevel3)]),
     ] {
         device.advance(5);
         let decision = device.send_reading(reading_at(value));
@@ -180,8 +183,18 @@ fn a_latching_alarm_stays_open_until_the_value_has_returned_and_it_was_acknowled
     assert_eq!(device.gas_alarm_state(), Some(AlarmState::Latched));
     device.advance(5);
     assert_eq!(
-        changes(&device.send_reading(latching_reading("300"))),
+        changes(&device.send_reading(latching_reading("240"))),
         [(Unlatched, AlarmLevel1)]
+    );
+    device.advance(5);
+    assert_eq!(
+        changes(&device.send_reading(latching_reading("100"))),
+        [(Latched, AlarmLevel1)]
+    );
+    device.advance(5);
+    assert_eq!(
+        changes(&device.send_reading(latching_reading("300"))),
+        [(Escalated, AlarmLevel1)]
     );
     device.advance(5);
     assert_eq!(
@@ -196,7 +209,7 @@ fn a_latching_alarm_stays_open_until_the_value_has_returned_and_it_was_acknowled
     );
     assert!(device.gas_alarm().is_none());
 
-    device.advance(5);
+    let mut device = TestDevice::new();
     device.send_reading(latching_reading("300"));
     let id = device.gas_alarm_id();
     device.acknowledge(&id);
@@ -292,7 +305,7 @@ fn the_off_delay_starts_when_the_value_has_returned_and_survives_a_restart() {
 
     device.send_value("300");
     device.send_value("100");
-    device.send_value("230");
+    device.send_value("240");
     device.send_value("100");
     device.advance(26);
     assert_eq!(
@@ -365,17 +378,20 @@ fn the_end_of_a_fault_is_published_before_the_gas_alarm_it_had_hidden() {
 }
 
 #[test]
-fn a_value_above_the_span_raises_over_range_and_gas() {
+fn a_value_at_the_end_of_the_span_raises_over_range_and_gas() {
     let mut device = TestDevice::new();
-    let decision = device.send_value("2001");
+    let decision = device.send_value("2000");
     assert_eq!(
         changes(&decision),
         [(Raised, AlarmLevel3), (Raised, OverRange)]
     );
     assert_eq!(changes(&device.send_value("1970")), []);
-    assert_eq!(changes(&device.send_value("1950")), [(Cleared, OverRange)]);
+    assert_eq!(changes(&device.send_value("1950")), [(Latched, OverRange)]);
     let mut device = TestDevice::new();
-    assert_eq!(changes(&device.send_value("2000")), [(Raised, AlarmLevel3)]);
+    assert_eq!(
+        changes(&device.send_value("1999.9")),
+        [(Raised, AlarmLevel3)]
+    );
 }
 
 #[test]
@@ -565,7 +581,7 @@ fn a_reading_that_may_not_lower_does_not_end_latching() {
 }
 
 #[test]
-fn latching_ends_if_the_device_switches_it_off_and_not_if_it_omits_the_flag() {
+fn latching_ends_once_its_end_is_acknowledged_and_not_if_the_device_omits_the_flag() {
     let mut device = TestDevice::new();
     device.send_reading(latching_reading("300"));
     device.advance(5);
@@ -576,6 +592,12 @@ fn latching_ends_if_the_device_switches_it_off_and_not_if_it_omits_the_flag() {
     for level in &mut ended.levels {
         level.latching = Some(Decimal::ZERO);
     }
+    assert_eq!(
+        changes(&device.send_reading(ended.clone())),
+        [(Raised, SettingChanged)]
+    );
+    device.acknowledge_kind(Kind::SettingChanged);
+    device.advance(5);
     assert_eq!(
         changes(&device.send_reading(ended)),
         [(Cleared, AlarmLevel1)]
@@ -612,12 +634,13 @@ fn the_deadband_of_a_wide_span_still_lets_a_small_level_clear() {
         reading.levels[0].level = Some(dec("35"));
         reading
     };
+    // At most 5 % of the level.
     device.send_reading(reading_at("35"));
     device.advance(5);
-    assert_eq!(changes(&device.send_reading(reading_at("17.5"))), []);
+    assert_eq!(changes(&device.send_reading(reading_at("33.25"))), []);
     device.advance(5);
     assert_eq!(
-        changes(&device.send_reading(reading_at("17"))),
+        changes(&device.send_reading(reading_at("33.2"))),
         [(Cleared, AlarmLevel1)]
     );
 }

@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 
 use super::*;
+use crate::alarm::GasSide;
+use crate::reading::Side;
 
 const NEW_EPOCH: Epoch = Epoch::from_bits(0xdef);
 
@@ -551,10 +553,17 @@ fn the_acknowledgement_that_ended_an_alarm_is_published_with_its_end() {
     }
 }
 
-/// A second gas alarm, as a newer release may keep it for a level on the other side.
+/// A latching gas alarm on the other side.
 fn add_second_gas_alarm(device: &mut TestDevice) -> Alarm {
     let mut second = device.gas_alarm().cloned().expect("a gas alarm");
     second.id = "low_OTSM-0114_1".to_owned();
+    second.gas_side = Some(GasSide {
+        side: Side::Low,
+        of: second.condition,
+    });
+    for level in second.active_levels.iter_mut().flatten() {
+        level.latching = true;
+    }
     device.stored.state.alarms.push(second.clone());
     second
 }

@@ -33,20 +33,20 @@ async fn edit(raw: &mut MultiplexedConnection, name: &str, edit: impl FnOnce(&mu
 async fn write_as_a_newer_release(raw: &mut MultiplexedConnection) {
     edit(raw, "alarms", |alarms| {
         let gas = &mut alarms[0];
-        let mut mismatch = gas.clone();
-        gas["peak"] = json!({"value": 312.5, "type": "alarm_level_1"});
+        let mut flow = gas.clone();
+        gas["trend"] = json!({"value": 312.5, "type": "alarm_level_1"});
         gas["holds"][0]["count"] = json!(3);
-        mismatch["id"] = json!("mismatch_1");
-        mismatch["condition"] = json!("led_mismatch");
-        mismatch["latch_group"] = json!("b");
-        mismatch["holds"][0]["due"] = json!(DUE);
-        alarms.as_array_mut().expect("a list").push(mismatch);
+        flow["id"] = json!("flow_1");
+        flow["condition"] = json!("flow_lost");
+        flow["latch_group"] = json!("b");
+        flow["holds"][0]["due"] = json!(DUE);
+        alarms.as_array_mut().expect("a list").push(flow);
     })
     .await;
     edit(raw, "order", |order| order["minima"] = json!([1, 2, 3])).await;
     edit(raw, "memory", |memory| {
         memory["sides"][1] = json!("both");
-        memory["hysteresis"] = json!([5, null, 0.5]);
+        memory["drift"] = json!([5, null, 0.5]);
     })
     .await;
     edit(raw, "latest", |latest| {
@@ -76,16 +76,16 @@ async fn unknown_fields_of_a_newer_release_are_kept_by_a_reading() {
     let alarms = field(&mut raw, "alarms").await;
     assert_eq!(alarms[0]["condition"], "alarm_level_2");
     assert_eq!(
-        alarms[0]["peak"],
+        alarms[0]["trend"],
         json!({"value": 312.5, "type": "alarm_level_1"})
     );
     assert_eq!(alarms[0]["holds"][0]["count"], 3);
-    assert_eq!(alarms[1]["condition"], "led_mismatch");
+    assert_eq!(alarms[1]["condition"], "flow_lost");
     assert_eq!(alarms[1]["latch_group"], "b");
     assert_eq!(field(&mut raw, "order").await["minima"], json!([1, 2, 3]));
     let memory = field(&mut raw, "memory").await;
     assert_eq!(memory["sides"][1], "both");
-    assert_eq!(memory["hysteresis"], json!([5, null, 0.5]));
+    assert_eq!(memory["drift"], json!([5, null, 0.5]));
     // The unknown parts of the latest reading belong to that reading, and a new one has replaced it.
     let latest = field(&mut raw, "latest").await;
     assert_eq!(latest["reading"].get("firmware"), None);
@@ -102,11 +102,11 @@ async fn unknown_fields_of_a_newer_release_are_kept_by_an_acknowledgement() {
     commit_reading(&store, DEVICE, "300", 0).await;
     write_as_a_newer_release(&mut raw).await;
 
-    let answer = acknowledge(&store, &device(), "mismatch_1", "User", None).await;
+    let answer = acknowledge(&store, &device(), "flow_1", "User", None).await;
     assert_eq!(answer.expect("answers").answer, Acknowledged::Covered);
     let alarms = field(&mut raw, "alarms").await;
     assert_eq!(alarms[0]["acknowledged"], Value::Null);
-    assert_eq!(alarms[0]["peak"]["value"], 312.5);
+    assert_eq!(alarms[0]["trend"]["value"], 312.5);
     assert_eq!(alarms[1]["acknowledged"]["by"], "User");
     assert_eq!(alarms[1]["latch_group"], "b");
     let latest = field(&mut raw, "latest").await;
@@ -124,17 +124,14 @@ async fn check_kept(raw: &mut MultiplexedConnection) {
             .cloned()
             .unwrap_or_else(|| panic!("{condition}: {alarms:?}"))
     };
-    let (gas, mismatch) = (of("alarm_level_1"), of("led_mismatch"));
-    assert_eq!(gas["peak"]["value"], 312.5);
+    let (gas, flow) = (of("alarm_level_1"), of("flow_lost"));
+    assert_eq!(gas["trend"]["value"], 312.5);
     assert_eq!(gas["holds"][0]["count"], 3);
-    assert_eq!(mismatch["latch_group"], "b");
-    assert_eq!(
-        mismatch["holds"][0]["due"], DUE,
-        "its off-delay is not ours"
-    );
+    assert_eq!(flow["latch_group"], "b");
+    assert_eq!(flow["holds"][0]["due"], DUE, "its off-delay is not ours");
     assert_eq!(field(raw, "order").await["minima"], json!([1, 2, 3]));
     let memory = field(raw, "memory").await;
-    assert_eq!(memory["hysteresis"], json!([5, null, 0.5]));
+    assert_eq!(memory["drift"], json!([5, null, 0.5]));
 }
 
 #[tokio::test]
@@ -200,7 +197,7 @@ async fn an_alarm_of_a_newer_release_ends_with_its_device() {
         .iter()
         .map(|c| c.alarm.condition.code())
         .collect();
-    assert_eq!(closed, ["alarm_level_1", "led_mismatch"]);
+    assert_eq!(closed, ["alarm_level_1", "flow_lost"]);
 }
 
 #[tokio::test]
@@ -215,12 +212,12 @@ async fn an_alarm_of_a_newer_release_is_shown_and_never_cleared() {
     let state = commit_reading(&store, DEVICE, "10", 5).await.decision.state;
     assert!(state.alarm(Kind::GasHigh).is_none());
     let open: Vec<&str> = state.alarms.iter().map(|a| a.condition.code()).collect();
-    assert_eq!(open, ["led_mismatch"]);
+    assert_eq!(open, ["flow_lost"]);
     assert!(state.in_alarm());
     assert_eq!(state.quality(), Quality::Uncertain, "a side is unknown");
     let shown = crate::event::alert(&device(), &state.alarms[0]);
     let shown: Value = serde_json::from_str(shown.get()).expect("JSON");
-    assert_eq!(shown["type"], "led_mismatch");
+    assert_eq!(shown["type"], "flow_lost");
     assert_eq!(shown["severity"], "high");
 }
 

@@ -1,0 +1,257 @@
+//! Changed settings of a detector: nothing is lowered by them until somebody acknowledges the change.
+
+use super::*;
+use crate::reading::{Repair, Side};
+use ChangeKind::{Acknowledged, Cleared, Escalated, Raised};
+use Condition::{AlarmLevel1, SettingChanged};
+
+/// A reading with a unit and a gas that the device has sent.
+fn send(device: &mut TestDevice, reading: Reading) -> Decision {
+    device.send_edited(reading, |message| {
+        message.facts.unit_sent = true;
+        message.facts.gas_sent = true;
+        message.facts.decimal_point_sent = true;
+    })
+}
+
+#[test]
+fn a_gas_alarm_stands_until_the_change_is_acknowledged() {
+    type Edit = fn(&mut Reading);
+    let cases: [(&str, &str, Edit, &str); 9] = [
+        (
+            "300",
+            "5",
+            |r| r.unit = "%LEL".to_owned(),
+            "unit ppm to %LEL",
+        ),
+        (
+            "300",
+            "5",
+            |r| r.gas_type = "Methane".to_owned(),
+            "gas Carbon Monoxide (CO) to Methane",
+        ),
+        (
+            "300",
+            "280",
+            |r| r.levels[0].level = Some(dec("25000")),
+            "A1 level 250 to 25000",
+        ),
+        (
+            "300",
+            "5",
+            |r| r.levels[0].latching = Some(dec("0")),
+            "A1 latching on to off",
+        ),
+        (
+            "300",
+            "260",
+            |r| r.levels[0].side = Some(Side::Low),
+            "A1 type High to Low",
+        ),
+        (
+            "300",
+            "200",
+            |r| r.levels[0].hysteresis = Some(dec("1")),
+            "A1 hysteresis 60 to 1",
+        ),
+        (
+            "2000",
+            "1970",
+            |r| r.span_high = Some(dec("3000")),
+            "span high 2000 to 3000",
+        ),
+        (
+            "300",
+            "240",
+            |r| r.span_low = Some(dec("10")),
+            "span low 0 to 10",
+        ),
+        (
+            "300",
+            "300",
+            |r| r.decimal_point = dec("1"),
+            "decimal point 0 to 1",
+        ),
+    ];
+    for (raising, back, edit, text) in cases {
+        let reading_at = |value: &str| {
+            edited(value, |reading| {
+                reading.levels[0].latching = Some(dec("1"));
+                for level in &mut reading.levels {
+                    level.side = Some(Side::High);
+                }
+                reading.levels[0].hysteresis = Some(dec("60"));
+            })
+        };
+        let mut device = TestDevice::new();
+        send(&mut device, reading_at(raising));
+        let before = device.stored.state.alarms.len();
+        let mut changed = reading_at(back);
+        edit(&mut changed);
+        let decision = send(&mut device, changed.clone());
+        let raised: Vec<_> = changes(&decision);
+        assert!(
+            raised.contains(&(Raised, SettingChanged)),
+            "{text}: {raised:?}"
+        );
+        assert_eq!(
+            device.stored.state.alarms.len(),
+            before + 1,
+            "{text}: {raised:?}"
+        );
+        let alarm = device.alarm(Kind::SettingChanged).expect("raised");
+        assert_eq!(alarm.message, format!("Detector setting changed: {text}"));
+        for _ in 0..3 {
+            assert_eq!(rows(&send(&mut device, changed.clone())), 0, "{text}");
+        }
+        assert_eq!(device.stored.state.alarms.len(), before + 1, "{text}");
+        assert_eq!(
+            changes(&device.acknowledge_kind(Kind::SettingChanged)),
+            [(Acknowledged, SettingChanged), (Cleared, SettingChanged)]
+        );
+    }
+}
+
+#[test]
+fn after_the_acknowledgement_the_new_settings_govern() {
+    let mut device = TestDevice::new();
+    send(&mut device, reading(Some("300")));
+    let higher = |value: &str| edited(value, |r| r.levels[0].level = Some(dec("400")));
+    send(&mut device, higher("300"));
+    assert_eq!(
+        device.gas_alarm().and_then(|a| a.threshold),
+        Some(dec("250"))
+    );
+    device.acknowledge_kind(Kind::SettingChanged);
+    assert_eq!(
+        changes(&send(&mut device, higher("300"))),
+        [(Cleared, AlarmLevel1)]
+    );
+}
+
+#[test]
+fn an_open_alarm_shows_the_level_that_governs_it() {
+    let mut device = TestDevice::new();
+    send(&mut device, reading(Some("300")));
+    let moved = |level: &str| edited("300", |r| r.levels[0].level = Some(dec(level)));
+    send(&mut device, moved("280"));
+    assert_eq!(
+        device.gas_alarm().map(|a| a.message.as_str()),
+        Some("Gas concentration above A1 threshold (250 ppm)"),
+        "nobody has seen the change"
+    );
+    device.acknowledge_kind(Kind::SettingChanged);
+    send(&mut device, moved("280"));
+    assert_eq!(
+        device.gas_alarm().map(|a| a.message.as_str()),
+        Some("Gas concentration above A1 threshold (280 ppm)")
+    );
+    send(&mut device, moved("200"));
+    assert_eq!(
+        device.gas_alarm().and_then(|a| a.threshold),
+        Some(dec("200")),
+        "a more sensitive level governs at once"
+    );
+}
+
+#[test]
+fn a_level_in_another_unit_is_not_shown_in_the_unit_of_the_alarm() {
+    let mut device = TestDevice::new();
+    send(&mut device, reading(Some("300")));
+    let other = edited("5", |r| {
+        r.unit = "%LEL".to_owned();
+        r.levels[0].level = Some(dec("20"));
+    });
+    send(&mut device, other);
+    assert_eq!(
+        device.gas_alarm().map(|a| a.message.as_str()),
+        Some("Gas concentration above A1 threshold (250 ppm)")
+    );
+}
+
+#[test]
+fn absent_keys_and_first_values_are_no_change() {
+    let mut device = TestDevice::new();
+    let newest = |device: &mut TestDevice| {
+        let reading = edited("10", |r| {
+            r.span_low = None;
+            r.span_high = None;
+            r.gas_type = "Unknown Gas".to_owned();
+            r.levels.iter_mut().for_each(|level| {
+                level.side = None;
+                level.hysteresis = None;
+                level.latching = None;
+            });
+        });
+        device.send_edited(reading, |message| message.facts.unit_sent = true)
+    };
+    let old = |device: &mut TestDevice| {
+        let reading = edited("10", |r| {
+            r.levels[0].side = Some(Side::High);
+            r.levels[0].latching = Some(dec("0"));
+        });
+        send(device, reading)
+    };
+    for _ in 0..20 {
+        assert_eq!(changes(&newest(&mut device)), []);
+        assert_eq!(changes(&old(&mut device)), []);
+    }
+}
+
+#[test]
+fn further_changes_escalate_the_one_alarm() {
+    let mut device = TestDevice::new();
+    send(&mut device, reading(Some("10")));
+    send(
+        &mut device,
+        edited("10", |r| r.levels[0].level = Some(dec("260"))),
+    );
+    let both = edited("10", |r| {
+        r.levels[0].level = Some(dec("270"));
+        r.levels[2].level = Some(dec("900"));
+    });
+    let decision = send(&mut device, both);
+    assert_eq!(changes(&decision), [(Escalated, SettingChanged)]);
+    assert_eq!(
+        decision.changes[0].alarm.message,
+        "Detector setting changed: A1 level 250 to 270, A3 level 1000 to 900"
+    );
+}
+
+#[test]
+fn two_detectors_with_one_serial_make_one_alarm_that_counts() {
+    let mut device = TestDevice::new();
+    let mut written = 0;
+    for index in 0..100 {
+        let level = if index % 2 == 0 { "250" } else { "280" };
+        let reading = edited("10", |r| r.levels[0].level = Some(dec(level)));
+        written += rows(&send(&mut device, reading));
+    }
+    assert_eq!(written, 3);
+    let other_field = edited("10", |r| r.levels[1].level = Some(dec("700")));
+    assert_eq!(
+        changes(&send(&mut device, other_field)),
+        [(Escalated, SettingChanged)],
+        "another setting is told"
+    );
+}
+
+#[test]
+fn late_and_retained_readings_and_broken_payloads_change_no_settings() {
+    let mut device = TestDevice::new();
+    send(&mut device, reading(Some("300")));
+    let higher = edited("300", |r| r.levels[0].level = Some(dec("290")));
+    let late = device.send_edited(higher.clone(), |message| {
+        message.reading.device_time = Some(Time::from_millis(1_799_999_000_000));
+    });
+    assert_eq!(changes(&late), []);
+    let retained = device.send_edited(higher.clone(), |message| message.retain = true);
+    assert_eq!(changes(&retained), []);
+    let repaired = device.send_edited(higher, |message| {
+        message.facts.repair = Repair::Important;
+    });
+    assert_eq!(changes(&repaired), []);
+    let alarm = device.gas_alarm().expect("open");
+    assert_eq!(alarm.threshold, Some(dec("250")));
+    assert_eq!(device.stored.state.memory.levels[0], Some(dec("250")));
+}
