@@ -131,7 +131,7 @@ fn a_heartbeat_without_a_reading_is_a_sign_of_life_and_nothing_else() {
     };
     device.advance(100);
     let decision = device.send_after(5, heartbeat());
-    assert_eq!(decision.outcome, Outcome::Message(Class::SignOfLife));
+    assert_eq!(decision.outcome, Outcome::SignOfLife);
     assert_eq!(changes(&decision), []);
     assert!(decision.event.is_none() && decision.sample.is_none() && decision.alive);
     assert_eq!(device.quality(), Quality::Good);
