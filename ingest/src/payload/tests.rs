@@ -3,6 +3,7 @@ use shared::reading::{Coordinate, LevelSetting, Side};
 
 use super::*;
 
+mod corpus;
 mod corruptions;
 mod facts;
 mod fuzz;
