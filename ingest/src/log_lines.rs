@@ -9,6 +9,7 @@ use shared::store::StoreError;
 use shared::trace::TraceContext;
 
 use crate::dead_letter_reason::DeadLetterReason;
+use crate::payload::RepairKinds;
 
 /// Writes log lines within their rate limits. `held_back` in a line is the number of suppressed lines before it.
 #[derive(Debug)]
@@ -16,6 +17,7 @@ pub(crate) struct LogLines {
     /// Lines about one device: alarm changes and refused deadlines.
     pub(crate) alarms: AlarmLogLines,
     dead_letters: RateLimit,
+    repairs: RateLimit,
     failures: RateLimit,
 }
 
@@ -24,6 +26,7 @@ impl Default for LogLines {
         Self {
             alarms: AlarmLogLines::default(),
             dead_letters: RateLimit::one_per_ten_seconds(),
+            repairs: RateLimit::one_per_ten_seconds(),
             failures: RateLimit::one_per_ten_seconds(),
         }
     }
@@ -46,6 +49,19 @@ impl LogLines {
                 trace_id = trace.map(|trace| tracing::field::display(trace.trace_id())),
                 held_back,
                 "message stored as a dead letter: {detail}"
+            );
+        }
+    }
+
+    /// Logs that a payload had to be repaired, and what it says may be wrong.
+    pub(crate) fn repaired(&self, device: &DeviceId, kinds: RepairKinds, now: Time) {
+        if let Some(held_back) = self.repairs.allow(now) {
+            let kinds: Vec<&str> = kinds.codes().collect();
+            tracing::warn!(
+                device.id = %device.for_log(),
+                kinds = kinds.join(","),
+                held_back,
+                "payload repaired; its reading is uncertain"
             );
         }
     }

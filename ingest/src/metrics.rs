@@ -8,6 +8,7 @@ use shared::alarm::{Change, ChangeKind};
 use shared::metrics::{Count, Durations, LabelledCount, Meters};
 
 use crate::dead_letter_reason::DeadLetterReason;
+use crate::payload::{RepairKind, RepairKinds};
 
 /// The alarm changes that messages and deadlines cause. All others are requested through a gateway.
 const CHANGES: [&str; 7] = [
@@ -38,6 +39,7 @@ pub(crate) struct Metrics {
     /// Deadlines that could not be evaluated or written.
     pub(crate) timers_refused: Count,
     dead_letters: LabelledCount,
+    repairs: LabelledCount,
     alarm_changes: LabelledCount,
     /// Time to load, decide and commit one batch of messages.
     pub(crate) commit_duration: Durations,
@@ -82,6 +84,12 @@ impl Metrics {
                 "reason",
                 &DeadLetterReason::CODES,
             ),
+            repairs: meters.count_by(
+                "ingest.payloads.repaired",
+                "Payloads that were no valid JSON object, or had a key twice with different values, by what was repaired. One payload can have several kinds.",
+                "kind",
+                &RepairKind::CODES,
+            ),
             alarm_changes: meters.count_by(
                 "ingest.alarm.changes",
                 "Alarm changes caused by messages and deadlines.",
@@ -106,6 +114,13 @@ impl Metrics {
     /// Counts a dead letter.
     pub(crate) fn count_dead_letter(&self, reason: DeadLetterReason) {
         self.dead_letters.increment(reason.code());
+    }
+
+    /// Counts the repairs of a payload.
+    pub(crate) fn count_repairs(&self, kinds: RepairKinds) {
+        for code in kinds.codes() {
+            self.repairs.increment(code);
+        }
     }
 
     /// Counts alarm changes.

@@ -12,6 +12,7 @@ pub(crate) mod message;
 mod options;
 pub(crate) mod probe;
 mod queue;
+pub(crate) mod shared_ack;
 pub(crate) mod shutdown;
 pub(crate) mod state;
 pub(crate) mod status;

@@ -1,8 +1,12 @@
-//! Processes received messages. Takes a batch from the queue and splits it into rounds with at most one message per device.
-//! Commits each round in one Redis round trip. Acknowledges a message only once it is committed or stored as a dead letter.
+//! Processes received messages. Takes a batch from the queue and splits it into rounds with at most one item per device. Commits
+//! each round in one Redis round trip. Acknowledges a message only once all its items are committed or stored as dead letters.
 //!
-//! Memory bounds: a batch of `batch_max` messages here, two receive windows in the queue before it, and the fingerprints of the
-//! last four receive windows.
+//! Nearly every message is one item: one reading. A payload with several objects has an item for each of them. A payload that
+//! cannot be read, but names its detector, is a dead letter first, and then an item without a value.
+//!
+//! Memory bounds: a batch here, two receive windows in the queue before it, and as many fingerprints as four receive windows
+//! have messages. No message is added to a batch that has `batch_max` items, so a batch has at most `batch_max` items and those
+//! of one further message.
 
 mod committed_fingerprints;
 
@@ -17,7 +21,7 @@ use shared::backoff::Backoff;
 use shared::decide::{Message, Outcome};
 use shared::lifecycle::Lifecycle;
 use shared::order::Class;
-use shared::reading::{PayloadFacts, Reading};
+use shared::reading::Repair;
 use shared::store::{DeadLetter, Store, StoreError};
 use shared::trace::{SLOW, TraceContext};
 use tokio::sync::mpsc::Receiver;
@@ -30,7 +34,8 @@ use crate::heartbeat::LastHeartbeat;
 use crate::log_lines::LogLines;
 use crate::metrics::Metrics;
 use crate::mqtt::message::MqttMessage;
-use crate::payload::{self, Format};
+use crate::mqtt::shared_ack::SharedAck;
+use crate::payload::{self, Format, Item, ItemContent, Parsed, PayloadError};
 use crate::spans::Spans;
 
 /// The task that processes messages.
@@ -51,14 +56,21 @@ pub(crate) struct Pipeline {
     pub(crate) log_lines: Arc<LogLines>,
 }
 
-/// A message whose payload is a reading.
+/// A reading of a message.
 struct ParsedMessage {
-    message: MqttMessage,
-    reading: Reading,
-    /// XXH3 of the payload.
+    message: Arc<MqttMessage>,
+    ack: SharedAck,
+    parsed: Parsed,
+    /// The JSON of this reading, if it is not the payload.
+    json: Option<Vec<u8>>,
+    /// Whether the message has other items.
+    is_part: bool,
+    /// XXH3 of its bytes.
     fingerprint: u64,
     /// Whether an earlier commit of this message got no answer from Redis, and may have been carried out.
     in_doubt: bool,
+    /// Whether it could not be read as a whole, and is stored as a dead letter already.
+    is_dead_letter: bool,
     trace: Option<TraceContext>,
 }
 
@@ -72,9 +84,12 @@ impl ParsedMessage {
     }
 }
 
-/// A message that can never be processed.
+/// A message, or a part of one, that can never be processed.
 struct RejectedMessage {
-    message: MqttMessage,
+    message: Arc<MqttMessage>,
+    ack: SharedAck,
+    /// The bytes, if they are only a part of the payload.
+    part: Option<Vec<u8>>,
     trace: Option<TraceContext>,
     reason: DeadLetterReason,
     detail: String,
@@ -103,13 +118,14 @@ impl Pipeline {
                     None => return Ok(()),
                 },
             };
-            let mut batch = vec![first];
+            let mut batch = Batch::default();
+            self.parse(first, &mut batch);
             while batch.len() < self.batch_max
                 && let Ok(message) = queue.try_recv()
             {
-                batch.push(message);
+                self.parse(message, &mut batch);
             }
-            let (parsed, rejected) = self.parse(batch);
+            let Batch { parsed, rejected } = batch;
             // Only the hard token may cancel this, even during a commit: an unfinished message is not acknowledged.
             let work = async {
                 self.dead_letter(rejected).await;
@@ -122,30 +138,55 @@ impl Pipeline {
         }
     }
 
-    fn parse(&self, batch: Vec<MqttMessage>) -> (VecDeque<ParsedMessage>, Vec<RejectedMessage>) {
-        let mut messages = VecDeque::with_capacity(batch.len());
-        let mut rejected = Vec::new();
-        for message in batch {
-            let trace = self.spans.recorder.begin(message.remote_trace.as_ref());
-            let parsed = payload::check_size(message.size_bytes, &self.format)
-                .and_then(|()| payload::parse(&message.payload, &self.format));
-            match parsed {
-                Ok(reading) => messages.push_back(ParsedMessage {
-                    fingerprint: xxh3_64(&message.payload),
-                    trace,
-                    message,
-                    reading,
-                    in_doubt: false,
-                }),
-                Err(err) => rejected.push(RejectedMessage {
-                    message,
+    /// Parses a message, and adds its items to a batch.
+    fn parse(&self, mut message: MqttMessage, batch: &mut Batch) {
+        let trace = self.spans.recorder.begin(message.remote_trace.as_ref());
+        let items = payload::read_received(&message.payload, message.size_bytes, &self.format);
+        let is_part = items.len() > 1;
+        let items: Vec<OwnItem> = items
+            .into_iter()
+            .map(|item| {
+                self.record_repair(&item);
+                OwnItem::of(item, is_part)
+            })
+            .collect();
+        let mut acks = message.split_ack(items.iter().map(OwnItem::parts).sum());
+        let message = Arc::new(message);
+        for item in items {
+            let (parsed, err) = match item.content {
+                ItemContent::Reading(parsed) => (Some(parsed), None),
+                ItemContent::Unreadable(parsed, err) => (Some(parsed), Some(err)),
+                ItemContent::Refused(err) => (None, Some(err)),
+            };
+            let is_dead_letter = err.is_some();
+            if let Some(err) = err
+                && let Some(ack) = acks.pop()
+            {
+                batch.rejected.push(RejectedMessage {
+                    message: Arc::clone(&message),
+                    ack,
+                    part: item.part,
                     trace,
                     reason: err.reason(),
-                    detail: err.to_string(),
-                }),
+                    detail: detail(&err, parsed.as_ref()),
+                });
+            }
+            if let Some(parsed) = parsed
+                && let Some(ack) = acks.pop()
+            {
+                batch.parsed.push_back(ParsedMessage {
+                    message: Arc::clone(&message),
+                    ack,
+                    parsed,
+                    json: item.json,
+                    is_part,
+                    fingerprint: item.fingerprint,
+                    in_doubt: false,
+                    is_dead_letter,
+                    trace,
+                });
             }
         }
-        (messages, rejected)
     }
 
     /// Commits all messages. Retries for as long as Redis is unavailable.
@@ -171,15 +212,19 @@ impl Pipeline {
                     Ok(applied) => {
                         self.record(&item, &applied);
                         committed.insert(item.fingerprint);
-                        item.message.ack.done();
+                        item.ack.done();
                     }
                     Err(err) if err.is_transient() => {
                         item.in_doubt = true;
                         in_doubt.push(item);
                         failure = Some(err);
                     }
+                    // The dead letter has been stored before.
+                    Err(_) if item.is_dead_letter => item.ack.done(),
                     Err(err) => rejected.push(RejectedMessage {
                         message: item.message,
+                        ack: item.ack,
+                        part: item.json.filter(|_| item.is_part),
                         trace: item.trace,
                         reason: match err {
                             StoreError::TooManyDevices => DeadLetterReason::TooManyDevices,
@@ -215,7 +260,7 @@ impl Pipeline {
             if item.message.dup && committed.contains(item.fingerprint) {
                 self.metrics.committed.increment();
                 self.metrics.duplicates.increment();
-                item.message.ack.done();
+                item.ack.done();
             } else {
                 others.push_back(item);
             }
@@ -244,22 +289,23 @@ impl Pipeline {
     }
 
     fn work<'a>(&self, item: &'a ParsedMessage) -> Work<'a> {
+        let raw = item.json.as_ref().unwrap_or(&item.message.payload);
         let live_raw_message = self
             .live_raw_message
-            .then(|| serde_json::from_slice::<&RawValue>(&item.message.payload).ok())
+            .then(|| serde_json::from_slice::<&RawValue>(raw).ok())
             .flatten();
         Work {
-            device: item.reading.device.clone(),
+            device: item.parsed.reading.device.clone(),
             cause: Cause::Message {
                 message: Message {
-                    reading: item.reading.clone(),
-                    facts: PayloadFacts::default(),
+                    reading: item.parsed.reading.clone(),
+                    facts: item.parsed.facts.clone(),
                     fingerprint: item.fingerprint,
                     dup: item.message.dup || item.in_doubt,
                     retain: item.message.retain,
                     live_raw_message,
                 },
-                raw: &item.message.payload,
+                raw,
             },
             trace: item.trace,
         }
@@ -279,8 +325,8 @@ impl Pipeline {
                 reason: item.reason.code(),
                 detail: &item.detail,
                 topic: &item.message.topic,
-                payload: &item.message.payload,
-                size: item.message.size_bytes,
+                payload: item.part.as_ref().unwrap_or(&item.message.payload),
+                size: item.part.as_ref().map_or(item.message.size_bytes, Vec::len),
             })
             .collect();
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
@@ -293,7 +339,7 @@ impl Pipeline {
             tokio::time::sleep(backoff.pause()).await;
         }
         for item in rejected {
-            item.message.ack.done();
+            item.ack.done();
         }
     }
 
@@ -304,7 +350,7 @@ impl Pipeline {
             .committed(&item.message, item.trace, applied, duration);
         let changes = &applied.decision.changes;
         let now = self.store.clock().now();
-        let device = &item.reading.device;
+        let device = &item.parsed.reading.device;
         self.log_lines
             .alarms
             .log_changes(device, changes, item.trace, now);
@@ -331,6 +377,7 @@ impl Pipeline {
             trace,
             reason,
             detail,
+            ..
         } = item;
         self.metrics.count_dead_letter(*reason);
         self.spans.dead_letter(message, *trace, *reason);
@@ -339,9 +386,84 @@ impl Pipeline {
             .dead_letter(*reason, detail, &message.topic, *trace, now);
     }
 
+    /// Records metrics and log line of a payload that had to be repaired.
+    fn record_repair(&self, item: &Item<'_>) {
+        if item.repairs.is_empty() {
+            return;
+        }
+        self.metrics.count_repairs(item.repairs);
+        if let ItemContent::Reading(parsed) = &item.content
+            && parsed.facts.repair != Repair::None
+        {
+            let now = self.store.clock().now();
+            let device = &parsed.reading.device;
+            self.log_lines.repaired(device, item.repairs, now);
+        }
+    }
+
     fn record_failure(&self, err: &StoreError) {
         self.metrics.failures.increment();
         self.log_lines.not_committed(err, self.store.clock().now());
+    }
+}
+
+/// Received messages that are parsed.
+#[derive(Default)]
+struct Batch {
+    parsed: VecDeque<ParsedMessage>,
+    rejected: Vec<RejectedMessage>,
+}
+
+impl Batch {
+    fn len(&self) -> usize {
+        self.parsed.len() + self.rejected.len()
+    }
+}
+
+/// An item that does not borrow from the message.
+struct OwnItem {
+    content: ItemContent,
+    fingerprint: u64,
+    /// The JSON of the item, if it is not the payload.
+    json: Option<Vec<u8>>,
+    /// The bytes of the item, if they are not the payload and become a dead letter.
+    part: Option<Vec<u8>>,
+}
+
+impl OwnItem {
+    fn of(item: Item<'_>, is_part: bool) -> Self {
+        let fingerprint = xxh3_64(&item.bytes);
+        let is_reading = matches!(item.content, ItemContent::Reading(_));
+        let part = (is_part && !is_reading).then(|| item.bytes.to_vec());
+        let json = match item.repaired {
+            Some(json) => Some(json.into_bytes()),
+            None => is_part.then(|| item.bytes.into_owned()),
+        };
+        Self {
+            content: item.content,
+            fingerprint,
+            json,
+            part,
+        }
+    }
+
+    /// The number of dead letters and commits that it takes.
+    fn parts(&self) -> usize {
+        match self.content {
+            ItemContent::Reading(_) | ItemContent::Refused(_) => 1,
+            ItemContent::Unreadable(..) => 2,
+        }
+    }
+}
+
+/// Describes the fault of a dead letter, and names the detector if it is known.
+fn detail(err: &PayloadError, parsed: Option<&Parsed>) -> String {
+    match parsed {
+        Some(parsed) => {
+            let device = parsed.reading.device.for_log();
+            format!("{err}; it is from {device}")
+        }
+        None => err.to_string(),
     }
 }
 
@@ -353,7 +475,7 @@ fn one_per_device(
     let mut round = Vec::new();
     let mut later = VecDeque::new();
     for item in messages {
-        if devices.insert(item.reading.device.clone()) {
+        if devices.insert(item.parsed.reading.device.clone()) {
             round.push(item);
         } else {
             later.push_back(item);

@@ -94,6 +94,12 @@ impl Acks {
         self.lock().order.is_empty()
     }
 
+    /// Whether the oldest message is finished.
+    #[cfg(test)]
+    pub(super) fn is_ready(&self) -> bool {
+        self.lock().order.ready().is_some()
+    }
+
     fn lock(&self) -> MutexGuard<'_, AckState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

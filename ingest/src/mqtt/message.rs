@@ -7,6 +7,7 @@ use shared::store::DeadLetter;
 use shared::trace::RemoteContext;
 
 use super::ack::AckHandle;
+use super::shared_ack::SharedAck;
 
 /// One message as the broker sent it.
 #[derive(Debug)]
@@ -49,6 +50,14 @@ impl MqttMessage {
             received_at: Instant::now(),
             ack,
         }
+    }
+}
+
+impl MqttMessage {
+    /// Splits its acknowledgement into this many parts, at least one. To be called once.
+    pub(crate) fn split_ack(&mut self, parts: usize) -> Vec<SharedAck> {
+        let ack = std::mem::replace(&mut self.ack, AckHandle::none());
+        SharedAck::split(ack, parts)
     }
 }
 

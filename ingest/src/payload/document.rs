@@ -1,32 +1,29 @@
-//! The JSON of a payload. Keys are looked up in two objects: the root and its `Parameters`.
+//! The JSON of a payload. Known keys are looked up in two objects: the root and its `Parameters`.
 //!
 //! The JSON is checked completely, but values stay raw text until they are read. So numbers are never converted to floats,
 //! and an unreadable value does not affect the others.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::fmt;
 
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::error::PayloadError;
+use super::field::{Field, Match, Place, trim};
 
 /// Maximum depth of nesting; known payloads have two levels. The limit protects later parsers of the payload from a stack
 /// overflow.
-const MAX_DEPTH: usize = 32;
-
-/// If a key is repeated, the last value is used, as with `JSON.parse` in browsers.
-type Object<'a> = BTreeMap<String, &'a RawValue>;
+pub(super) const MAX_DEPTH: usize = 32;
 
 pub(super) struct Document<'a> {
-    root: Object<'a>,
-    /// Empty if `Parameters` is missing; `None` if it is not an object.
-    parameters: Option<Object<'a>>,
-}
-
-/// A key and the object that contains it. Case and spaces must match exactly.
-#[derive(Clone, Copy)]
-pub(super) enum KeyPath {
-    Root(&'static str),
-    Parameter(&'static str),
+    /// The value of each known key. If a key comes twice, the last one, as with `JSON.parse` in browsers.
+    values: [Option<&'a str>; Field::COUNT],
+    /// The other values of keys that come twice. Nearly always empty.
+    repeats: Vec<(Field, &'a str)>,
+    /// Values of keys that differ in case or blanks, until all keys are read.
+    similar: Vec<(Field, &'a str)>,
+    has_broken_parameters: bool,
 }
 
 /// A JSON value, in as much detail as detector payloads need.
@@ -35,7 +32,7 @@ pub(super) enum JsonValue<'a> {
     Flag(bool),
     /// The number as it was written.
     Number(&'a str),
-    Text(String),
+    Text(Cow<'a, str>),
     /// An array or an object.
     Nested,
 }
@@ -43,52 +40,152 @@ pub(super) enum JsonValue<'a> {
 impl<'a> Document<'a> {
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self, PayloadError> {
         let text = std::str::from_utf8(bytes).map_err(PayloadError::NotUtf8)?;
-        let json: &RawValue = serde_json::from_str(text).map_err(PayloadError::NotJson)?;
-        if !json.get().starts_with('{') {
-            return Err(PayloadError::NotAnObject);
-        }
-        check_shape(json.get())?;
-        let root: Object<'_> = serde_json::from_str(json.get()).map_err(PayloadError::NotJson)?;
-        let parameters = match root.get("Parameters") {
-            None => Some(Object::new()),
-            Some(raw) if raw.get().starts_with('{') => {
-                Some(serde_json::from_str(raw.get()).map_err(PayloadError::NotJson)?)
-            }
-            Some(_) => None,
+        let mut document = Self {
+            values: [None; Field::COUNT],
+            repeats: Vec::new(),
+            similar: Vec::new(),
+            has_broken_parameters: false,
         };
-        Ok(Self { root, parameters })
+        document
+            .read_object(text, Place::Root)
+            .map_err(|err| explain(text, err))?;
+        check_shape(text)?;
+        document.sort_similar();
+        Ok(document)
     }
 
     /// Whether `Parameters` is present but not an object.
     pub(super) fn has_broken_parameters(&self) -> bool {
-        self.parameters.is_none()
+        self.has_broken_parameters
     }
 
-    pub(super) fn get(&self, key: KeyPath) -> Option<JsonValue<'a>> {
-        let raw = match key {
-            KeyPath::Root(name) => self.root.get(name),
-            KeyPath::Parameter(name) => self.parameters.as_ref()?.get(name),
+    pub(super) fn get(&self, field: Field) -> Option<JsonValue<'a>> {
+        self.values[field as usize].map(JsonValue::of)
+    }
+
+    pub(super) fn has(&self, field: Field) -> bool {
+        self.values[field as usize].is_some()
+    }
+
+    /// Whether any key comes twice.
+    pub(super) fn has_repeats(&self) -> bool {
+        !self.repeats.is_empty()
+    }
+
+    /// The other values of a key that comes twice.
+    pub(super) fn repeats(&self, field: Field) -> impl Iterator<Item = JsonValue<'a>> {
+        let repeats = self.repeats.iter();
+        repeats
+            .filter(move |(repeated, _)| *repeated == field)
+            .map(|(_, raw)| JsonValue::of(raw))
+    }
+
+    /// The keys that come twice, with the JSON of the value that is used and of the other one.
+    pub(super) fn repeated(&self) -> impl Iterator<Item = (Field, &'a str, &'a str)> {
+        let used = |field: Field| self.values[field as usize].unwrap_or_default();
+        self.repeats
+            .iter()
+            .map(move |(field, raw)| (*field, used(*field), *raw))
+    }
+
+    fn read_object(&mut self, json: &'a str, place: Place) -> serde_json::Result<()> {
+        let mut deserializer = serde_json::Deserializer::from_str(json);
+        let entries = Entries {
+            document: self,
+            place,
         };
-        raw.map(|raw| JsonValue::of(raw.get()))
+        deserializer.deserialize_map(entries)?;
+        deserializer.end()
     }
-}
 
-impl KeyPath {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Root(name) | Self::Parameter(name) => name,
+    fn add(&mut self, found: Match, raw: &'a str) -> serde_json::Result<()> {
+        let Match { field, is_exact } = found;
+        if field == Field::Parameters {
+            if raw.starts_with('{') {
+                return self.read_object(raw, Place::Parameters);
+            }
+            self.has_broken_parameters = true;
+        } else if is_exact {
+            if let Some(before) = self.values[field as usize].replace(raw) {
+                self.repeats.push((field, before));
+            }
+        } else {
+            self.similar.push((field, raw));
+        }
+        Ok(())
+    }
+
+    /// A key that differs in case or blanks counts if there is no exact one. Else it is a repeated key.
+    fn sort_similar(&mut self) {
+        for (field, raw) in std::mem::take(&mut self.similar) {
+            let other = field.with_other_blank().filter(|other| self.has(*other));
+            let taken = if self.has(field) { Some(field) } else { other };
+            match taken {
+                Some(taken) => self.repeats.push((taken, raw)),
+                None => self.values[field as usize] = Some(raw),
+            }
         }
     }
 }
 
+/// Reads the entries of an object into a document.
+struct Entries<'d, 'a> {
+    document: &'d mut Document<'a>,
+    place: Place,
+}
+
+impl<'a> Visitor<'a> for Entries<'_, 'a> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(found) = map.next_key_seed(KeyIn(self.place))? {
+            let Some(found) = found else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            let raw: &'a RawValue = map.next_value()?;
+            self.document
+                .add(found, raw.get())
+                .map_err(serde::de::Error::custom)?;
+        }
+        Ok(())
+    }
+}
+
+/// Recognises a key of an object.
+struct KeyIn(Place);
+
+impl<'a> DeserializeSeed<'a> for KeyIn {
+    type Value = Option<Match>;
+
+    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for KeyIn {
+    type Value = Option<Match>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
+        Ok(Field::find(self.0, key))
+    }
+}
+
 impl<'a> JsonValue<'a> {
-    fn of(raw: &'a str) -> Self {
+    pub(super) fn of(raw: &'a str) -> Self {
         match raw.as_bytes().first() {
             Some(b'n') => Self::Null,
             Some(b't') => Self::Flag(true),
             Some(b'f') => Self::Flag(false),
-            // The document is valid JSON, so this cannot fail.
-            Some(b'"') => serde_json::from_str::<String>(raw).map_or(Self::Nested, Self::Text),
+            Some(b'"') => text_of(raw).map_or(Self::Nested, Self::Text),
             Some(b'-' | b'0'..=b'9') => Self::Number(raw),
             _ => Self::Nested,
         }
@@ -113,10 +210,34 @@ impl<'a> JsonValue<'a> {
     pub(super) fn is_null_or_blank(&self) -> bool {
         match self {
             Self::Null => true,
-            Self::Text(text) => text.trim().is_empty(),
+            Self::Text(text) => trim(text).is_empty(),
             Self::Flag(_) | Self::Number(_) | Self::Nested => false,
         }
     }
+}
+
+/// Returns the text of a JSON string. The document is valid JSON, so this cannot fail.
+fn text_of(raw: &str) -> Option<Cow<'_, str>> {
+    let body = raw.strip_prefix('"')?.strip_suffix('"')?;
+    if body.contains('\\') {
+        serde_json::from_str::<String>(raw).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(body))
+    }
+}
+
+/// Finds out why a text cannot be read. A text that is JSON has another fault.
+fn explain(text: &str, err: serde_json::Error) -> PayloadError {
+    let json: &RawValue = match serde_json::from_str(text) {
+        Ok(json) => json,
+        Err(err) => return PayloadError::NotJson(err),
+    };
+    if !json.get().starts_with('{') {
+        return PayloadError::NotAnObject;
+    }
+    check_shape(json.get())
+        .err()
+        .unwrap_or(PayloadError::NotJson(err))
 }
 
 /// Refuses valid JSON that later readers could not parse: JSON that is nested too deeply, or that has the escape of an

@@ -55,6 +55,24 @@ pub enum PayloadError {
         /// The other faults of the payload.
         others: Faults,
     },
+    /// The serial has a character that replaces one which could not be read.
+    #[error("`OTSM-2 Serial Number` is damaged{others}")]
+    DamagedSerial {
+        /// The other faults of the payload.
+        others: Faults,
+    },
+    /// The payload had to be repaired, and its serial is cut off or has a damaged character. It may be that of another device.
+    #[error("{0}; its `OTSM-2 Serial Number` is damaged")]
+    DoubtfulSerial(Box<Self>),
+    /// The payload had to be repaired, and names several detectors.
+    #[error("{0}; it has different values of `OTSM-2 Serial Number`")]
+    SeveralSerials(Box<Self>),
+    /// More objects than one payload may have.
+    #[error("the payload has more than {max} objects")]
+    TooManyObjects {
+        /// Maximum number of objects.
+        max: usize,
+    },
 }
 
 impl PayloadError {
@@ -62,13 +80,16 @@ impl PayloadError {
     #[must_use]
     pub fn reason(&self) -> DeadLetterReason {
         match self {
-            Self::TooLarge { .. } => DeadLetterReason::TooLarge,
+            Self::TooLarge { .. } | Self::TooManyObjects { .. } => DeadLetterReason::TooLarge,
             Self::NotUtf8(_) => DeadLetterReason::NotUtf8,
             Self::NotJson(_) | Self::UnpairedSurrogate => DeadLetterReason::NotJson,
             Self::TooDeep { .. } => DeadLetterReason::TooDeep,
             Self::NotAnObject => DeadLetterReason::NotAnObject,
             Self::MissingSerial { .. } => DeadLetterReason::MissingSerial,
-            Self::SerialNotText { .. } | Self::BadSerial { .. } => DeadLetterReason::BadSerial,
+            Self::SerialNotText { .. } | Self::BadSerial { .. } | Self::DamagedSerial { .. } => {
+                DeadLetterReason::BadSerial
+            }
+            Self::DoubtfulSerial(cause) | Self::SeveralSerials(cause) => cause.reason(),
         }
     }
 }
@@ -80,12 +101,14 @@ pub enum Fault {
     NoReading,
     /// Neither a number nor a string that is a number, or a number that is too large.
     NotANumber(&'static str),
-    /// Neither 0, nor 1 or more, nor a boolean.
+    /// Neither on nor off.
     NotAFlag(&'static str),
     /// Not a string, or only white space.
     NotAText(&'static str),
     /// Not a date and time.
     NotATime(&'static str),
+    /// Comes twice, with different values.
+    Repeated(&'static str),
     /// Not a JSON object.
     NotAnObject(&'static str),
     /// A unit code that is not in `--unit-codes`.
@@ -104,6 +127,7 @@ impl fmt::Display for Fault {
             Self::NotAFlag(key) => write!(f, "`{key}` is neither on nor off"),
             Self::NotAText(key) => write!(f, "`{key}` is not a string"),
             Self::NotATime(key) => write!(f, "`{key}` is not a date and time"),
+            Self::Repeated(key) => write!(f, "`{key}` comes twice with different values"),
             Self::NotAnObject(key) => write!(f, "`{key}` is not an object"),
             Self::UnknownUnitCode(key) => write!(f, "`{key}` is an unknown code"),
             Self::UnknownSide(key) => write!(f, "`{key}` is neither `High` nor `Low`"),

@@ -20,14 +20,6 @@ pub(super) fn number(value: &JsonValue<'_>) -> Option<Decimal> {
     }
 }
 
-/// Reads a flag as a number; `true` is 1 and `false` is 0.
-pub(super) fn flag(value: &JsonValue<'_>) -> Option<Decimal> {
-    match value {
-        JsonValue::Flag(set) => Some(Decimal::from_int(i32::from(*set))),
-        other => number(other),
-    }
-}
-
 fn parse(text: &str) -> Option<Decimal> {
     let text = text.trim();
     if text.len() > MAX_NUMBER_BYTES {

@@ -1,7 +1,15 @@
+use shared::decimal::Decimal;
+use shared::reading::{Coordinate, LevelSetting, Side};
+
 use super::*;
 
+mod corpus;
+mod corruptions;
+mod facts;
+mod fuzz;
 mod properties;
 mod regressions;
+mod repairs;
 
 const NEWEST: &str = include_str!("../../../tests/fixtures/payloads/newest.json");
 const OLD: &str = include_str!("../../../tests/fixtures/payloads/old.json");
@@ -33,7 +41,7 @@ fn payload(root: &str, parameters: &str) -> String {
 #[track_caller]
 fn read(text: &str) -> Reading {
     match parse(text.as_bytes(), &format()) {
-        Ok(reading) => reading,
+        Ok(parsed) => parsed.reading,
         Err(err) => panic!("{text} is refused: {err}"),
     }
 }
@@ -103,14 +111,15 @@ fn at(reading: Reading, timestamp: &str, utc: &str) -> Reading {
     }
 }
 
-/// The settings of A1, which the old format has for A1 only, at all levels.
-fn with_a1_settings(levels: [LevelSetting; 3]) -> [LevelSetting; 3] {
-    levels.map(|level| LevelSetting {
+/// The old format has these settings for A1 only. The other levels take them from A1 when an alarm is decided.
+fn with_a1_settings([a1, a2, a3]: [LevelSetting; 3]) -> [LevelSetting; 3] {
+    let a1 = LevelSetting {
         side: Some(Side::High),
         latching: Some(Decimal::ZERO),
         hysteresis: Some(Decimal::ZERO),
-        ..level
-    })
+        ..a1
+    };
+    [a1, a2, a3]
 }
 
 #[test]
@@ -175,15 +184,17 @@ fn the_first_key_present_holds_the_value() {
     let live = r#""Live Sensor Readings":2"#;
     let root = r#""Sensor Reading":3"#;
     let offset = r#""Offset":4"#;
-    check_value(root, &format!("{offset},{live},{live_blank}"), Some("1"));
+    // The live reading with and without a blank is one key. If it comes twice, the higher value is shown.
+    check_value(root, &format!("{offset},{live},{live_blank}"), Some("2"));
+    check_value(root, &format!("{offset},{live_blank}"), Some("1"));
     check_value(root, &format!("{offset},{live}"), Some("2"));
     check_value(root, offset, Some("3"));
     check_value("", offset, Some("4"));
     check_value("", "", None);
-    // Case and spaces must match, and a key is found only in its own object.
+    // A key is found only in its own object.
     check_value(
         r#""Offset":4,"Live Sensor Readings ":5"#,
-        r#""live sensor readings ":1"#,
+        r#""Live Sensor Reading":1"#,
         None,
     );
     check_value("", r#""Sensor Reading":3"#, None);
@@ -231,9 +242,13 @@ fn numbers_are_exact_decimals() {
 
 #[test]
 fn the_last_of_repeated_keys_wins() {
-    check_value("", r#""Offset":1,"Offset":2"#, Some("2"));
-    check_value(r#""Parameters":{"Offset":1}"#, r#""Offset":2"#, Some("2"));
-    check_value("", r#""Offset":1,"Offset":null"#, None);
+    let level = |parameters: &str| with_parameters(parameters).levels[0].level;
+    let both = r#""Alarm Level A1":1,"Alarm Level A1":"#;
+    assert_eq!(level(&format!("{both}2")), Some(dec("2")));
+    assert_eq!(level(&format!("{both}null")), None);
+    let root = r#""Parameters":{"Alarm Level A1":1}"#;
+    let reading = read(&payload(root, r#""Alarm Level A1":2"#));
+    assert_eq!(reading.levels[0].level, Some(dec("2")));
     let reading = read(r#"{"OTSM-2 Serial Number":"A","OTSM-2 Serial Number":"B"}"#);
     assert_eq!(reading.device.as_str(), "B");
 }
@@ -363,7 +378,7 @@ fn the_second_time_key_counts_only_without_the_first() {
 }
 
 #[test]
-fn a2_and_a3_take_missing_settings_from_a1_but_not_its_level() {
+fn each_level_has_only_the_settings_that_are_sent_for_it() {
     let reading = with_parameters(
         r#""Alarm Level A1":19.5,"A1Type":"low","A1Hysterysis":0.2,"A1Latching":1,
            "Alarm Level A3":"23.5","A3Type":"High","A3Hysterysis":"0.5","A3Latching":0"#,
@@ -382,11 +397,7 @@ fn a2_and_a3_take_missing_settings_from_a1_but_not_its_level() {
         latching: Some(Decimal::ZERO),
         ..LevelSetting::default()
     };
-    let a2 = LevelSetting {
-        level: None,
-        ..a1.clone()
-    };
-    assert_eq!(reading.levels, [a1, a2, a3]);
+    assert_eq!(reading.levels, [a1, LevelSetting::default(), a3]);
     assert_eq!(reading.a1_type, "low");
     assert!(!reading.doubtful);
 }
@@ -416,10 +427,10 @@ fn an_unreadable_or_unknown_setting_makes_the_reading_doubtful() {
         r#""Span High":"2k""#,
         r#""Span Low":null"#,
         r#""Decimal Point":"two""#,
-        r#""Alarm 1 LED Status":"ON""#,
+        r#""Alarm 1 LED Status":"""#,
         r#""Alarm 2 LED Status":null"#,
         r#""Alarm 3 LED Status":-1"#,
-        r#""Sensor Fault":"none""#,
+        r#""Sensor Fault":[]"#,
         r#""SensorFault":0.5"#,
         r#""Unit of Measurement ":7"#,
     ] {
@@ -481,11 +492,9 @@ fn a_payload_that_cannot_be_parsed_is_refused_with_a_reason() {
         ("{", "line 1 column 1"),
         (r#"{"Parameters":{"Offset":NaN}}"#, "line 1 column 25"),
         (r#"{"Parameters":{"Offset":Infinity}}"#, "line 1 column 25"),
-        (r#"{"a":01}"#, "line 1 column 7"),
         (r#"{"a":1,}"#, "line 1 column 8"),
         (r#"{"a":1}}"#, "line 1 column 8"),
-        ("\u{feff}{}", "line 1 column 1"),
-        ("{\"a\":\"\u{1}\"}", "line 1 column 6"),
+        (r#"{"a":1"#, "line 1 column 6"),
     ] {
         check_refused(
             text,
@@ -493,7 +502,12 @@ fn a_payload_that_cannot_be_parsed_is_refused_with_a_reason() {
             &format!("the payload is not JSON at {position}"),
         );
     }
-    for text in ["5", "[]", "null", "true", r#""text""#, " [{}] "] {
+    // If only the framing is repaired, what is missing is the serial.
+    let missing = "`OTSM-2 Serial Number` is missing; there is no reading";
+    for text in ["\u{feff}{}", r#"{"a":01}"#, "{\"a\":\"\u{1}\"}", " [{}] "] {
+        check_refused(text, "missing_serial", missing);
+    }
+    for text in ["5", "[]", "null", "true", r#""text""#, "[7]"] {
         check_refused(text, "not_an_object", "the payload is not a JSON object");
     }
     let half = "a string of the payload has an unpaired surrogate";
@@ -594,7 +608,7 @@ fn unusual_serials_are_accepted() {
 fn a_refusal_names_every_fault() {
     check_refused(
         r#"{"Date Time At Reading":"noon","Parameters":{"Offset":"ERR","Alarm Level A2":{},
-            "A1Type":"?","Alarm 3 LED Status":"ON","Unit of Measurement ":9}}"#,
+            "A1Type":"?","Alarm 3 LED Status":{},"Unit of Measurement ":9}}"#,
         "missing_serial",
         "`OTSM-2 Serial Number` is missing; `Offset` is not a number; \
          `A1Type` is neither `High` nor `Low`; `Alarm Level A2` is not a number; \

@@ -34,7 +34,7 @@ fn read(payload: &[u8]) -> Result<Reading, PayloadError> {
         decimal_point: DecimalPoint::Ignore,
         max_payload_bytes: DEFAULT_MAX_PAYLOAD_BYTES,
     };
-    parse(payload, &format)
+    parse(payload, &format).map(|parsed| parsed.reading)
 }
 
 /// Renders five minutes at one payload a second.

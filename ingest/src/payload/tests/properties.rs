@@ -1,4 +1,7 @@
+use std::fmt;
+
 use proptest::prelude::*;
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::*;
 
@@ -94,14 +97,61 @@ fn payloads() -> impl Strategy<Value = String> {
     })
 }
 
-/// Every number anywhere in the JSON.
-fn numbers_in(value: &serde_json::Value, found: &mut Vec<f64>) {
-    match value {
-        serde_json::Value::Number(number) => found.extend(number.as_f64()),
-        serde_json::Value::String(text) => found.extend(text.trim().parse::<f64>()),
-        serde_json::Value::Array(items) => items.iter().for_each(|item| numbers_in(item, found)),
-        serde_json::Value::Object(keys) => keys.values().for_each(|item| numbers_in(item, found)),
-        serde_json::Value::Null | serde_json::Value::Bool(_) => {}
+/// Every number anywhere in a JSON, also of keys that come twice.
+#[derive(Default)]
+struct Numbers(Vec<f64>);
+
+impl<'de> Deserialize<'de> for Numbers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self::default())
+    }
+}
+
+impl<'de> Visitor<'de> for Numbers {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Self, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Self, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_f64<E>(mut self, number: f64) -> Result<Self, E> {
+        self.0.push(number);
+        Ok(self)
+    }
+
+    fn visit_str<E>(mut self, text: &str) -> Result<Self, E> {
+        self.0.extend(text.trim().parse::<f64>());
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Self, A::Error> {
+        while let Some(Self(numbers)) = items.next_element()? {
+            self.0.extend(numbers);
+        }
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<Self, A::Error> {
+        while let Some((_, Self(numbers))) = entries.next_entry::<IgnoredAny, Self>()? {
+            self.0.extend(numbers);
+        }
+        Ok(self)
     }
 }
 
@@ -127,13 +177,18 @@ fn check_bounds(reading: &Reading) {
     let stored = serde_json::to_string(reading).expect("a reading serialises");
     let restored: Reading = serde_json::from_str(&stored).expect("a stored reading is readable");
     assert_eq!(restored.value, reading.value);
-    assert_eq!(restored.levels, reading.levels);
+    // A missing hysteresis is stored as 0.
+    let stored_levels = reading.levels.clone().map(|level| LevelSetting {
+        hysteresis: Some(level.hysteresis.unwrap_or_default()),
+        ..level
+    });
+    assert_eq!(restored.levels, stored_levels);
 }
 
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-        if let Ok(reading) = parse(&bytes, &format()) {
+        if let Ok(Parsed { reading, .. }) = parse(&bytes, &format()) {
             check_bounds(&reading);
         }
     }
@@ -145,7 +200,7 @@ proptest! {
             if let Some(broken) = bytes.get_mut(at) {
                 *broken = byte;
             }
-            if let Ok(reading) = parse(&bytes, &scaling()) {
+            if let Ok(Parsed { reading, .. }) = parse(&bytes, &scaling()) {
                 check_bounds(&reading);
             }
         }
@@ -153,13 +208,11 @@ proptest! {
 
     #[test]
     fn every_value_and_level_is_a_number_of_the_payload(text in payloads()) {
-        if let Ok(reading) = parse(text.as_bytes(), &format()) {
+        if let Ok(Parsed { reading, .. }) = parse(text.as_bytes(), &format()) {
             check_bounds(&reading);
             // A number too large for a float cannot be a value either.
             let floats = text.replace("1e999", "null");
-            let json: serde_json::Value = serde_json::from_str(&floats).expect("the text is JSON");
-            let mut sent = Vec::new();
-            numbers_in(&json, &mut sent);
+            let Numbers(sent) = serde_json::from_str(&floats).expect("the text is JSON");
             let levels = reading.levels.iter().filter_map(|level| level.level);
             for value in reading.value.into_iter().chain(levels) {
                 let value: f64 = value.to_string().parse().expect("a decimal is a float");
@@ -173,7 +226,7 @@ proptest! {
 
     #[test]
     fn scaled_readings_can_be_stored_and_read_again(text in payloads()) {
-        if let Ok(reading) = parse(text.as_bytes(), &scaling()) {
+        if let Ok(Parsed { reading, .. }) = parse(text.as_bytes(), &scaling()) {
             check_bounds(&reading);
         }
     }

@@ -1,0 +1,476 @@
+//! Reads the fields of a document.
+
+use std::str::FromStr;
+
+use shared::args::UnitCodes;
+use shared::decimal::Decimal;
+use shared::device::DeviceId;
+use shared::forward::UnknownFields;
+use shared::reading::{Coordinate, LevelSetting, PayloadFacts, Reading, Repair, Side};
+
+use super::document::{Document, JsonValue};
+use super::error::{Fault, Faults, PayloadError};
+use super::field::{Field, trim};
+use super::flag::{NormalWords, flag, is_clear, is_set, state};
+use super::number::{Scale, number};
+use super::repeats::{lowest_and_highest, say_the_same};
+use super::{DecimalPoint, Format, MAX_TEXT_BYTES, Parsed, device_time};
+
+/// The keys of the reading. Those of one list are one key.
+const VALUE: [&[Field]; 3] = [
+    &[Field::LiveReadingBlank, Field::LiveReading],
+    &[Field::SensorReading],
+    &[Field::Offset],
+];
+const NAME: [Field; 2] = [Field::AliasName, Field::AliseName];
+const TIME: [Field; 2] = [Field::ReadingTime, Field::Timestamp];
+const UNIT: [Field; 4] = [
+    Field::UnitBlank,
+    Field::Unit,
+    Field::RootUnitBlank,
+    Field::RootUnit,
+];
+const LEDS: [Field; 3] = [Field::Led1, Field::Led2, Field::Led3];
+const FAULT_FLAGS: [Field; 2] = [Field::NewestFault, Field::OldFault];
+
+/// The keys of one alarm level.
+struct LevelKeys {
+    level: Field,
+    side: Field,
+    hysteresis: Field,
+    latching: Field,
+}
+
+const LEVELS: [LevelKeys; 3] = [
+    LevelKeys {
+        level: Field::Level1,
+        side: Field::Side1,
+        hysteresis: Field::Hysteresis1,
+        latching: Field::Latching1,
+    },
+    LevelKeys {
+        level: Field::Level2,
+        side: Field::Side2,
+        hysteresis: Field::Hysteresis2,
+        latching: Field::Latching2,
+    },
+    LevelKeys {
+        level: Field::Level3,
+        side: Field::Side3,
+        hysteresis: Field::Hysteresis3,
+        latching: Field::Latching3,
+    },
+];
+
+/// Reads the fields.
+///
+/// # Errors
+/// The document names no detector. Other faults are not errors: an unreadable value or level is `None`, and
+/// [`Reading::doubtful`] marks all other faults.
+pub(super) fn read(document: &Document<'_>, format: &Format) -> Result<Parsed, PayloadError> {
+    let mut fields = FieldReader {
+        document,
+        words: &format.normal_words,
+        faults: Faults::default(),
+        unclear: false,
+        facts: PayloadFacts::default(),
+    };
+    if document.has_broken_parameters() {
+        fields.faults.doubt(Fault::NotAnObject("Parameters"));
+        fields.unclear = true;
+    }
+    fields.note_repeats();
+
+    let (decimal_point, scale) = fields.decimal_point(format.decimal_point);
+    let value = fields.value(scale);
+    let span_high = fields.decimal(Field::SpanHigh);
+    let span_low = fields.decimal(Field::SpanLow);
+    let levels = std::array::from_fn(|index| fields.level(index, scale));
+    let a1_type = fields
+        .text_of(Field::Side1)
+        .unwrap_or_else(|| "High".to_owned());
+    let (timestamp, device_time) = fields.time(format.utc_offset_seconds).unzip();
+    let latitude = fields.coordinate([Field::RootLatitude, Field::Latitude]);
+    let longitude = fields.coordinate([Field::RootLongitude, Field::Longitude]);
+    let unit = fields.unit(&format.unit_codes);
+    let device_name = fields.text(&NAME, "Unknown Device");
+    let gas_type = fields.gas();
+    let message_type = fields.text(&[Field::MessageType], "LOG DATA");
+    let sender = fields.text(&[Field::Sender], "Device");
+    let a1_siren = fields.flag(Field::Siren).unwrap_or_default();
+    let a1_buzzer = fields.flag(Field::Buzzer).unwrap_or_default();
+    let leds = LEDS.map(|key| fields.led(key));
+    let sensor_fault = fields.sensor_fault();
+    let own_alarm = is_set(fields.state_or_normal(Field::AlarmStatus));
+
+    let serial = fields.serial();
+    let FieldReader {
+        faults,
+        unclear,
+        facts,
+        ..
+    } = fields;
+    let device = device(serial, &faults)?;
+    let reading = Reading {
+        device,
+        device_name,
+        gas_type,
+        timestamp,
+        device_time,
+        unit,
+        message_type,
+        sender,
+        value,
+        span_high: span_high.and_then(|span| scale.apply(span)),
+        span_low: span_low.and_then(|span| scale.apply(span)),
+        levels,
+        decimal_point,
+        a1_type,
+        a1_siren,
+        a1_buzzer,
+        leds,
+        sensor_fault,
+        own_alarm,
+        latitude,
+        longitude,
+        doubtful: faults.is_doubtful(),
+        unclear: unclear || facts.repair >= Repair::Important,
+        unknown: UnknownFields::default(),
+    };
+    Ok(Parsed { reading, facts })
+}
+
+enum Serial {
+    Missing,
+    NotText,
+    Text(String),
+}
+
+fn device(serial: Serial, faults: &Faults) -> Result<DeviceId, PayloadError> {
+    let others = || faults.clone();
+    match serial {
+        Serial::Missing => Err(PayloadError::MissingSerial { others: others() }),
+        Serial::NotText => Err(PayloadError::SerialNotText { others: others() }),
+        // Something that received the payload earlier has put it in place of a character that it could not read.
+        Serial::Text(text) if text.contains(char::REPLACEMENT_CHARACTER) => {
+            Err(PayloadError::DamagedSerial { others: others() })
+        }
+        Serial::Text(text) => DeviceId::from_str(&text).map_err(|source| PayloadError::BadSerial {
+            source,
+            others: others(),
+        }),
+    }
+}
+
+/// Reads the fields of one payload, and collects their faults.
+struct FieldReader<'d> {
+    document: &'d Document<'d>,
+    words: &'d NormalWords,
+    faults: Faults,
+    /// Whether a field that the alarm rules need could not be read.
+    unclear: bool,
+    facts: PayloadFacts,
+}
+
+impl<'d> FieldReader<'d> {
+    /// Notes the keys that come twice with different values.
+    fn note_repeats(&mut self) {
+        for (field, used, other) in self.document.repeated() {
+            if field.repair() == Repair::Important && !say_the_same(used, other) {
+                self.note_repeat(field);
+            }
+        }
+    }
+
+    fn note_repeat(&mut self, field: Field) {
+        self.faults.doubt(Fault::Repeated(field.name()));
+        self.facts.repair = Repair::Important;
+    }
+
+    fn serial(&self) -> Serial {
+        match self.document.get(Field::Serial) {
+            None | Some(JsonValue::Null) => Serial::Missing,
+            Some(JsonValue::Text(text)) => Serial::Text(text.into_owned()),
+            Some(_) => Serial::NotText,
+        }
+    }
+
+    fn value(&mut self, scale: Scale) -> Option<Decimal> {
+        let is_present = |keys: &&[Field]| keys.iter().any(|key| self.document.has(*key));
+        let Some(keys) = VALUE.into_iter().find(is_present) else {
+            self.faults.note(Fault::NoReading);
+            return None;
+        };
+        self.facts.has_value_key = true;
+        let mut present = keys.iter().filter_map(|key| self.document.get(*key));
+        let first = present.next();
+        let second = present.next();
+        if second.is_some() || self.document.has_repeats() {
+            return self.value_of_several(keys, scale);
+        }
+        let value = first.as_ref().and_then(number);
+        if value.is_none() {
+            self.faults
+                .note(Fault::NotANumber(self.first_of(keys).name()));
+        }
+        value.and_then(|value| scale.apply(value))
+    }
+
+    /// Reads the values of a key that comes twice. The highest is shown, and the alarm rules judge all of them.
+    fn value_of_several(&mut self, keys: &[Field], scale: Scale) -> Option<Decimal> {
+        let document = self.document;
+        let all = keys.iter().flat_map(|key| {
+            let first = document.get(*key);
+            first.into_iter().chain(document.repeats(*key))
+        });
+        let all: Vec<Option<Decimal>> = all
+            .map(|value| number(&value).and_then(|value| scale.apply(value)))
+            .collect();
+        let key = self.first_of(keys);
+        let readable = all.iter().flatten().copied();
+        if readable.clone().count() < all.len() {
+            self.faults.note(Fault::NotANumber(key.name()));
+            if all.len() > 1 {
+                self.note_repeat(key);
+            }
+            self.facts.other_values = lowest_and_highest(readable);
+            return None;
+        }
+        let highest = readable.clone().max();
+        if readable.clone().any(|value| Some(value) != highest) {
+            self.note_repeat(key);
+            let others = readable.filter(|value| Some(*value) != highest);
+            self.facts.other_values = lowest_and_highest(others);
+        }
+        highest
+    }
+
+    fn first_of(&self, keys: &[Field]) -> Field {
+        let mut keys = keys.iter().copied();
+        let fallback = Field::LiveReadingBlank;
+        keys.find(|key| self.document.has(*key)).unwrap_or(fallback)
+    }
+
+    fn unit(&mut self, codes: &UnitCodes) -> String {
+        let Some((key, value)) = self.first_present(&UNIT) else {
+            return "ppm".to_owned();
+        };
+        if let Some(code) = number(&value) {
+            let code = code.to_string();
+            self.facts.unit_sent = true;
+            if let Some(unit) = codes.lookup(&code) {
+                return bounded(unit);
+            }
+            self.faults.doubt(Fault::UnknownUnitCode(key.name()));
+            return bounded(&format!("code {code}"));
+        }
+        match value.text().map(trim) {
+            Some(unit) if !unit.is_empty() => {
+                self.facts.unit_sent = true;
+                bounded(unit)
+            }
+            _ => {
+                self.faults.doubt(Fault::NotAText(key.name()));
+                "unknown".to_owned()
+            }
+        }
+    }
+
+    fn gas(&mut self) -> String {
+        let sent = self.first_not_blank(&[Field::Gas]);
+        let gas = sent.as_ref().and_then(|(_, value)| value.as_name());
+        if let Some(gas) = gas {
+            self.facts.gas_sent = true;
+            return bounded(gas);
+        }
+        if sent.is_some() {
+            self.faults.doubt(Fault::NotAText(Field::Gas.name()));
+        }
+        "Unknown Gas".to_owned()
+    }
+
+    fn level(&mut self, index: usize, scale: Scale) -> LevelSetting {
+        let keys = &LEVELS[index];
+        // Without a level here, the last known one of the device may apply. That is decided with its state, not here.
+        let sent = self.document.get(keys.level);
+        let readable = sent.as_ref().and_then(number);
+        if sent.is_some() && readable.is_none() {
+            self.faults.note(Fault::NotANumber(keys.level.name()));
+        }
+        let level = readable.and_then(|level| scale.apply(level));
+        self.facts.levels_unreadable[index] = sent.is_some() && level.is_none();
+        let hysteresis = self.decimal(keys.hysteresis);
+        self.unclear |= hysteresis.is_none() && self.document.has(keys.hysteresis);
+        LevelSetting {
+            level,
+            side: self.side(keys.side),
+            hysteresis: hysteresis.and_then(|hysteresis| scale.apply(hysteresis)),
+            latching: self.rule_flag(keys.latching),
+            unknown: UnknownFields::default(),
+        }
+    }
+
+    fn side(&mut self, key: Field) -> Option<Side> {
+        let value = self.document.get(key)?;
+        let text = value.text().map(trim).unwrap_or_default();
+        if text.starts_with(['l', 'L']) {
+            return Some(Side::Low);
+        }
+        if text.eq_ignore_ascii_case("high") || text.eq_ignore_ascii_case("h") {
+            return Some(Side::High);
+        }
+        self.faults.doubt(Fault::UnknownSide(key.name()));
+        None
+    }
+
+    /// Returns the device's own time, as received and parsed; `None` if it is missing or unreadable.
+    fn time(&mut self, utc_offset_seconds: i32) -> Option<(String, shared::clock::Time)> {
+        let (key, value) = self.first_not_blank(&TIME)?;
+        let text = value.text().unwrap_or_default();
+        let Some(time) = device_time::parse(text, utc_offset_seconds) else {
+            self.faults.note(Fault::NotATime(key.name()));
+            return None;
+        };
+        Some((bounded(text), time))
+    }
+
+    fn coordinate(&mut self, keys: [Field; 2]) -> Coordinate {
+        for key in keys {
+            match self.document.get(key) {
+                Some(JsonValue::Text(text)) if !text.trim().is_empty() => {
+                    return Coordinate::Text(bounded(&text));
+                }
+                Some(value @ JsonValue::Number(_)) => match number(&value) {
+                    Some(number) => return Coordinate::Number(number),
+                    None => self.faults.note(Fault::NotANumber(key.name())),
+                },
+                _ => {}
+            }
+        }
+        Coordinate::Text("0.00".to_owned())
+    }
+
+    fn text(&mut self, keys: &[Field], default: &str) -> String {
+        self.first_not_blank(keys)
+            .and_then(|(_, value)| value.as_name().map(bounded))
+            .unwrap_or_else(|| default.to_owned())
+    }
+
+    fn text_of(&self, key: Field) -> Option<String> {
+        let value = self.document.get(key)?;
+        let text = value.text()?;
+        (!text.trim().is_empty()).then(|| bounded(text))
+    }
+
+    fn decimal_point(&mut self, meaning: DecimalPoint) -> (Decimal, Scale) {
+        let field = self.document.get(Field::DecimalPoint);
+        let places = field.as_ref().and_then(number);
+        let name = Field::DecimalPoint.name();
+        if field.is_some() && places.is_none() {
+            self.faults.doubt(Fault::NotANumber(name));
+        }
+        self.facts.decimal_point_sent = places.is_some();
+        let displayed = places.unwrap_or(Decimal::ZERO);
+        let scale = match (meaning, field.is_some()) {
+            (DecimalPoint::Ignore, _) | (DecimalPoint::Scale, false) => Scale::AsSent,
+            (DecimalPoint::Scale, true) => places.map_or(Scale::Unknown, Scale::from_places),
+        };
+        if scale == Scale::Unknown && places.is_some() {
+            self.faults.doubt(Fault::UnknownScale(name));
+        }
+        (displayed, scale)
+    }
+
+    /// Returns the first fault flag that is set. A flag that is 0 or unreadable does not hide the other.
+    fn sensor_fault(&mut self) -> Decimal {
+        let [newest, old] = FAULT_FLAGS.map(|key| self.state_or_normal(key));
+        let first =
+            |wanted: fn(Decimal) -> bool| [newest, old].into_iter().find(|flag| wanted(*flag));
+        first(is_set)
+            .or_else(|| first(|flag| flag != Decimal::ZERO))
+            .unwrap_or(Decimal::ZERO)
+    }
+
+    /// Reads a fault flag or `Alarm Status`; 0 if it is missing, empty or unreadable. If it is unreadable, the reading is
+    /// unclear.
+    fn state_or_normal(&mut self, key: Field) -> Decimal {
+        let (state, is_readable) = self.highest_state(key);
+        if !is_readable {
+            self.faults.doubt(Fault::NotAFlag(key.name()));
+            self.unclear = true;
+        }
+        state
+    }
+
+    /// Reads a LED; 0 if it is missing or unreadable.
+    fn led(&mut self, key: Field) -> Decimal {
+        let Some(value) = self.document.get(key) else {
+            return Decimal::ZERO;
+        };
+        self.facts.leds_sent = true;
+        let (state, is_readable) = self.highest_state(key);
+        if !is_readable || value.is_null_or_blank() {
+            self.faults.doubt(Fault::NotAFlag(key.name()));
+        }
+        state
+    }
+
+    /// Reads a state. If the key comes twice, the highest: nothing that is set is hidden. The second result is whether all of
+    /// them are on or off.
+    fn highest_state(&self, key: Field) -> (Decimal, bool) {
+        let mut highest = Decimal::ZERO;
+        let mut is_readable = true;
+        let mut is_first = true;
+        let first = self.document.get(key);
+        for value in first.into_iter().chain(self.document.repeats(key)) {
+            let state = state(&value, self.words);
+            is_readable &= state.is_some_and(is_clear);
+            let state = state.unwrap_or_default();
+            highest = if is_first { state } else { highest.max(state) };
+            is_first = false;
+        }
+        (highest, is_readable)
+    }
+
+    /// Reads a flag that the alarm rules need to clear an alarm. If it is unreadable, the reading is unclear.
+    fn rule_flag(&mut self, key: Field) -> Option<Decimal> {
+        let faults_before = self.faults.count();
+        let flag = self.flag(key);
+        self.unclear |= self.faults.count() > faults_before;
+        flag
+    }
+
+    /// Reads a flag, if it is present and readable.
+    fn flag(&mut self, key: Field) -> Option<Decimal> {
+        let value = self.document.get(key)?;
+        let flag = flag(&value);
+        if !flag.is_some_and(is_clear) {
+            self.faults.doubt(Fault::NotAFlag(key.name()));
+        }
+        flag
+    }
+
+    fn decimal(&mut self, key: Field) -> Option<Decimal> {
+        let value = self.document.get(key)?;
+        let decimal = number(&value);
+        if decimal.is_none() {
+            self.faults.doubt(Fault::NotANumber(key.name()));
+        }
+        decimal
+    }
+
+    fn first_present(&self, keys: &[Field]) -> Option<(Field, JsonValue<'d>)> {
+        keys.iter()
+            .find_map(|key| Some((*key, self.document.get(*key)?)))
+    }
+
+    fn first_not_blank(&self, keys: &[Field]) -> Option<(Field, JsonValue<'d>)> {
+        keys.iter()
+            .filter_map(|key| Some((*key, self.document.get(*key)?)))
+            .find(|(_, value)| !value.is_null_or_blank())
+    }
+}
+
+fn bounded(text: &str) -> String {
+    text[..text.floor_char_boundary(MAX_TEXT_BYTES)].to_owned()
+}
