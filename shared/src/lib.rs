@@ -25,6 +25,7 @@ pub mod order;
 pub mod rules;
 pub mod decide;
 pub mod event;
+pub mod device_status;
 pub mod keys;
 
 // Redis.

@@ -6,14 +6,14 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use shared::alarm::Condition;
 use shared::apply::{self, Retired};
 use shared::clock::Time;
 use shared::decimal::Decimal;
 use shared::device::DeviceId;
+use shared::device_status::{DeviceStatus, device_status};
 use shared::event::{self, iso, iso_option};
 use shared::position::Epoch;
-use shared::reading::{Coordinate, Quality};
+use shared::reading::Coordinate;
 use shared::state::{DeviceState, freshness};
 
 use super::context::RestContext;
@@ -161,7 +161,7 @@ impl<'a> DeviceItem<'a> {
             device_id: &reading.device,
             name: &reading.device_name,
             kind: "subtronics_gas_monitor",
-            status: status(state, event::data_quality(state, freshness)),
+            status: device_status(state, event::data_quality(state, freshness)),
             last_update: latest.taken_at,
             data: event::data(state, freshness, None)?,
             alarm_status: event::alarm_status(state, freshness),
@@ -174,46 +174,6 @@ impl<'a> DeviceItem<'a> {
             epoch: state.position.epoch,
             seq: state.position.seq,
         })
-    }
-}
-
-/// The status that the cards, filters and map of the front end use. The README describes when each one applies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum DeviceStatus {
-    Critical,
-    Warning,
-    Offline,
-    Online,
-}
-
-/// Chooses the status. A gas alarm comes first: neither a fault nor silence hides it. A device is `online` only if it is
-/// fresh and normal.
-fn status(state: &DeviceState, quality: Quality) -> DeviceStatus {
-    let has = |wanted: &[Condition]| {
-        let mut alarms = state.alarms.iter();
-        alarms.any(|alarm| wanted.contains(&alarm.condition))
-    };
-    let has_led = state
-        .latest
-        .as_ref()
-        .is_some_and(|latest| latest.reading.has_led());
-    if has(&[
-        Condition::AlarmLevel2,
-        Condition::AlarmLevel3,
-        Condition::OverRange,
-        Condition::SensorFault,
-        Condition::ReadingInvalid,
-    ]) {
-        DeviceStatus::Critical
-    } else if has(&[Condition::AlarmLevel1]) {
-        DeviceStatus::Warning
-    } else if quality == Quality::Offline {
-        DeviceStatus::Offline
-    } else if has_led || quality != Quality::Good || !state.alarms.is_empty() {
-        DeviceStatus::Warning
-    } else {
-        DeviceStatus::Online
     }
 }
 
