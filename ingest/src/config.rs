@@ -15,6 +15,7 @@ use shared::secret::Secret;
 use shared::state::{AlarmSettings, ZeroLevel};
 use shared::telemetry::config::TelemetryConfig;
 
+use crate::commands;
 use crate::export_log;
 use crate::mqtt::config::MqttConfig;
 use crate::mqtt::probe::check_broker;
@@ -189,8 +190,10 @@ impl ServiceConfig for Config {
         ("mqtt-broker", "mqtt://placeholder"),
         ("redis-url", "redis://placeholder"),
     ];
-    const COMMANDS: &'static [(&'static str, &'static str)] =
-        &[(export_log::NAME, export_log::ABOUT)];
+    const COMMANDS: &'static [(&'static str, &'static str)] = &[
+        (export_log::NAME, export_log::ABOUT),
+        (commands::REPLAY, commands::REPLAY_ABOUT),
+    ];
 
     fn complete(&mut self, _: &ArgMatches) -> Vec<String> {
         let mut problems = self.mqtt.read_files();

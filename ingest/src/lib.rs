@@ -11,6 +11,7 @@
 //! once), `timers` (silence and off-delays), `heartbeat` (reports in Redis that this replica listens). The alarm rules are in
 //! the crate `shared`, because the gateway applies the same rules to acknowledgements.
 
+pub mod commands;
 pub mod config;
 mod dead_letter_reason;
 pub mod export_log;
@@ -22,6 +23,7 @@ mod metrics;
 mod mqtt;
 pub mod payload;
 mod pipeline;
+pub mod replay;
 mod spans;
 mod timers;
 

@@ -4,7 +4,7 @@
 //! Memory bounds: a batch of `batch_max` messages here, two receive windows in the queue before it, and the fingerprints of the
 //! last four receive windows.
 
-mod committed_fingerprints;
+pub(crate) mod committed_fingerprints;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;

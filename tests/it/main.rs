@@ -49,6 +49,8 @@ mod logs;
 
 mod late;
 
+mod scenarios;
+
 mod full;
 
 mod cli;
