@@ -1,4 +1,9 @@
-//! Names and descriptions of the commands that need nothing but their own module and the settings.
+//! Names and descriptions of commands, and how the commands that only read Redis read their arguments.
+
+use std::ffi::OsString;
+
+use clap::{CommandFactory, FromArgMatches};
+use shared::args::{CommandLine, Usage};
 
 /// Name of the command that plays a file of messages against the alarm rules.
 pub const REPLAY: &str = "replay";
@@ -9,3 +14,22 @@ pub const REPLAY_ABOUT: &str =
 pub const RECORD: &str = "record";
 /// Description of [`RECORD`].
 pub const RECORD_ABOUT: &str = "Write the recorded payloads (--record-raw) as a file for replay";
+
+/// Reads the arguments of a command that only reads Redis. The number of partitions is read there, too.
+///
+/// # Errors
+/// Help was requested, or an argument is missing or wrong.
+pub(crate) fn read_args<C>(args: Vec<OsString>) -> Result<C, Usage>
+where
+    C: CommandFactory + FromArgMatches,
+{
+    let unused = ["partitions", "redis_watch"];
+    let command = unused.into_iter().fold(C::command(), |command, id| {
+        command.mut_arg(id, |arg| arg.hide(true))
+    });
+    let line = CommandLine::parse(command, args, &[("redis-url", "redis://placeholder")])?;
+    match line.problems(Vec::new()) {
+        problems if problems.is_empty() => line.config(),
+        problems => Err(Usage::Problems(problems)),
+    }
+}

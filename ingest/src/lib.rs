@@ -23,6 +23,7 @@ mod metrics;
 mod mqtt;
 pub mod payload;
 mod pipeline;
+pub mod record;
 pub mod replay;
 mod spans;
 mod timers;
@@ -54,7 +55,7 @@ use crate::heartbeat::{Heartbeat, LastHeartbeat};
 use crate::log_lines::LogLines;
 use crate::metrics::Metrics;
 use crate::mqtt::shutdown::SessionAtExit;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Recorder};
 use crate::spans::Spans;
 use crate::timers::Timers;
 
@@ -164,6 +165,7 @@ fn start_tasks(
         receive_maximum: usize::from(config.mqtt.mqtt_receive_maximum),
         batch_max: usize::try_from(config.batch_max).unwrap_or(usize::MAX),
         dead_letters_max: u64::from(config.dead_letters_max),
+        recorder: recorder(config),
         live_raw_message: config.live_raw_message,
         spans,
         log_lines,
@@ -200,6 +202,13 @@ fn apply_config(config: &Config) -> ApplyConfig {
         },
         accept_new: true,
     }
+}
+
+fn recorder(config: &Config) -> Option<Recorder> {
+    (config.record_raw > 0).then(|| Recorder {
+        max: u64::from(config.record_raw),
+        settings: serde_json::Value::Object(config.given_rules.clone()).to_string(),
+    })
 }
 
 fn spans(config: &Config) -> Spans {

@@ -18,7 +18,7 @@ use shared::decide::{Message, Outcome};
 use shared::lifecycle::Lifecycle;
 use shared::order::Class;
 use shared::reading::Reading;
-use shared::store::{DeadLetter, Store, StoreError};
+use shared::store::{DeadLetter, RawPayload, Store, StoreError};
 use shared::trace::{SLOW, TraceContext};
 use tokio::sync::mpsc::Receiver;
 use xxhash_rust::xxh3::xxh3_64;
@@ -43,9 +43,18 @@ pub(crate) struct Pipeline {
     /// Maximum number of unacknowledged messages (MQTT Receive Maximum).
     pub(crate) receive_maximum: usize,
     pub(crate) dead_letters_max: u64,
+    pub(crate) recorder: Option<Recorder>,
     pub(crate) live_raw_message: bool,
     pub(crate) spans: Spans,
     pub(crate) log_lines: Arc<LogLines>,
+}
+
+/// What is recorded of received messages, where an operator wants it.
+pub(crate) struct Recorder {
+    /// How many payloads are kept.
+    pub(crate) max: u64,
+    /// The settings of the rules, as the settings line of a replay file.
+    pub(crate) settings: String,
 }
 
 /// A message whose payload is a reading.
@@ -100,9 +109,11 @@ impl Pipeline {
             {
                 batch.push(message);
             }
+            let recording = self.recording(&batch);
             let (parsed, rejected) = self.parse(batch);
             // Only the hard token may cancel this, even during a commit: an unfinished message is not acknowledged.
             let work = async {
+                self.record_raw(recording).await;
                 self.dead_letter(rejected).await;
                 self.commit(parsed, &mut committed).await;
             };
@@ -110,6 +121,34 @@ impl Pipeline {
                 () = lifecycle.hard().cancelled() => return Ok(()),
                 () = work => {}
             }
+        }
+    }
+
+    /// Returns the messages to record; none unless an operator wants them.
+    fn recording(&self, batch: &[MqttMessage]) -> Vec<RawPayload> {
+        let arrived = self.store.clock().now();
+        let raw = |message: &MqttMessage| RawPayload {
+            arrived,
+            topic: message.topic.clone(),
+            payload: message.payload.clone(),
+            size: message.size_bytes,
+            retain: message.retain,
+            dup: message.dup,
+        };
+        let wanted = batch.iter().filter(|_| self.recorder.is_some());
+        wanted.map(raw).collect()
+    }
+
+    /// Records messages as they arrived. Only a recording depends on it, so a failure is logged and leaves a gap.
+    async fn record_raw(&self, payloads: Vec<RawPayload>) {
+        let Some(recorder) = &self.recorder else {
+            return;
+        };
+        let recorded = self
+            .store
+            .record_raw(&payloads, recorder.max, &recorder.settings);
+        if let Err(err) = recorded.await {
+            self.log_lines.not_recorded(&err, self.store.clock().now());
         }
     }
 

@@ -51,6 +51,8 @@ mod late;
 
 mod scenarios;
 
+mod recording;
+
 mod full;
 
 mod cli;

@@ -5,7 +5,6 @@
 
 use std::fs;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use ingest::replay::file::Script;
@@ -109,7 +108,7 @@ async fn run_in_stack(stack: &Stack, text: &str, serial: &str) -> Result<()> {
     while let Some(step) = player.step()? {
         let wait = step.at.duration_since(SystemClock::local());
         // The steps keep the distances that the file says. Nothing depends on it if they become longer.
-        tokio::time::sleep(wait.max(Duration::ZERO)).await;
+        tokio::time::sleep(wait).await;
         match step.input {
             Input::Nothing => continue,
             Input::Message { payload, dup, .. } => {
