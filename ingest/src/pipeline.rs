@@ -144,10 +144,11 @@ impl Pipeline {
         let Some(recorder) = &self.recorder else {
             return;
         };
-        let recorded = self
+        let result = self
             .store
-            .record_raw(&payloads, recorder.max, &recorder.settings);
-        if let Err(err) = recorded.await {
+            .record_raw(&payloads, recorder.max, &recorder.settings)
+            .await;
+        if let Err(err) = result {
             self.log_lines.not_recorded(&err, self.store.clock().now());
         }
     }

@@ -67,6 +67,17 @@ fn every_scenario_holds() -> Result<()> {
 }
 
 #[test]
+fn the_example_of_the_readme_holds() -> Result<()> {
+    let readme = fs::read_to_string(repository::root().join("ingest/README.md"))?;
+    let example = readme.split("$ cat gas.jsonl\n").nth(1);
+    let example = example.and_then(|rest| rest.split("$ ingest replay").next());
+    let script = Script::parse(example.context("the example of ingest/README.md")?)?;
+    assert_eq!(script.expectations().count(), 1);
+    assert_eq!(Player::new(&script, true).play(|_| ())?, []);
+    Ok(())
+}
+
+#[test]
 fn every_scenario_says_in_plain_words_what_happened() -> Result<()> {
     for (name, text) in files()? {
         let comments = text.lines().take_while(|line| line.starts_with("// "));

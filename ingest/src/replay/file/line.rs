@@ -139,7 +139,7 @@ pub(super) struct Step<'a> {
 }
 
 enum What<'a> {
-    Publish(WrittenStep<'a>),
+    Publish(Box<WrittenStep<'a>>),
     Action(Action),
 }
 
@@ -189,7 +189,7 @@ fn read_at(line: WrittenLine<'_>) -> Result<Line<'_>, String> {
     };
     let mut whats = Vec::new();
     if own.is_publish() {
-        whats.push(What::Publish(own));
+        whats.push(What::Publish(Box::new(own)));
     } else if own.has_details() {
         return Err("there is nothing to publish".to_owned());
     }
@@ -197,7 +197,7 @@ fn read_at(line: WrittenLine<'_>) -> Result<Line<'_>, String> {
         if !step.is_publish() {
             return Err("a step publishes something".to_owned());
         }
-        whats.push(What::Publish(step));
+        whats.push(What::Publish(Box::new(step)));
     }
     if let Some(acknowledge) = line.acknowledge {
         whats.push(What::Action(Action::Acknowledge(acknowledge.read()?)));
