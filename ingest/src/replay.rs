@@ -1,8 +1,8 @@
 //! The command `replay`: plays a file of messages against the alarm rules on a virtual clock, without broker and Redis, and
 //! prints every alarm change. `ingest/README.md` describes the file.
 //!
-//! Read in this order: [`simulation`] (the services in memory; tests drive it, too), [`file`] (lines to things that happen),
-//! [`template`] (payloads), [`player`] (the file on the simulation), [`expectation`] (what a line expects), `report`.
+//! Read in this order: `simulation` (the services in memory; tests drive it, too), `file` (lines to things that happen),
+//! `template` (payloads), `player` (the file on the simulation), `expectation` (what a line expects), `report`.
 
 pub mod expectation;
 pub mod file;

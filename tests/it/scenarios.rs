@@ -47,9 +47,18 @@ fn every_scenario_holds() -> Result<()> {
     let mut failed = 0;
     let mut report = Vec::new();
     for (name, text) in &files {
-        let script = Script::parse(text).with_context(|| name.clone())?;
+        let script = match Script::parse(text) {
+            Ok(script) => script,
+            Err(err) => {
+                failed += 1;
+                report.push(format!("{name}.jsonl: {err}"));
+                continue;
+            }
+        };
         ensure!(script.expectations().count() > 0, "{name} expects nothing");
-        let differences = Player::new(&script, true).play(|_| ())?;
+        let differences = Player::new(&script, true)
+            .play(|_| ())
+            .with_context(|| name.clone())?;
         failed += usize::from(!differences.is_empty());
         for found in differences {
             let at = found.at.duration_since(script.start);

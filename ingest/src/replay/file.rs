@@ -1,6 +1,7 @@
 //! Reads a replay file: JSON Lines, described in `ingest/README.md`. Pure.
 
 mod line;
+mod raw;
 
 use std::collections::BTreeMap;
 

@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use shared::clock::Time;
 
+use super::raw::{self, RawPayload};
 use super::{Acknowledge, Action, AlarmName, Answer, Entry, Payload, Publish, Seen, TextPayload};
 use crate::replay::expectation::Expectation;
 use crate::replay::span;
-use crate::replay::template::{Edits, Encoding, merge};
+use crate::replay::template::merge;
 
 /// Maximum number of repetitions of one line.
 const MAX_TIMES: u32 = 10_000_000;
@@ -91,24 +90,6 @@ struct WrittenStep<'a> {
     time: Option<String>,
     retain: Option<bool>,
     dup: Option<bool>,
-}
-
-/// A template with faults in its text.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EditedTemplate {
-    like: String,
-    /// The text that is written for `"${value}"`.
-    value_text: Option<String>,
-    #[serde(default)]
-    replace: BTreeMap<String, String>,
-    cut_after: Option<String>,
-    #[serde(default)]
-    prepend: String,
-    #[serde(default)]
-    append: String,
-    #[serde(default)]
-    encoding: Encoding,
 }
 
 #[derive(Deserialize)]
@@ -301,7 +282,7 @@ impl WrittenStep<'_> {
             let template = templates.get(name);
             template.ok_or_else(|| format!("there is no template `{name}` above this line"))
         };
-        let raw = match self.publish_raw.as_ref().map(read_raw).transpose()? {
+        let raw = match self.publish_raw.as_ref().map(raw::read).transpose()? {
             None => None,
             Some(RawPayload::Like(edited)) => Some(edited),
             Some(RawPayload::Bytes(_)) if self.has_content() => {
@@ -363,38 +344,6 @@ impl WrittenStep<'_> {
 
     fn has_other_payload(&self) -> bool {
         self.publish.is_some() || self.publish_like.is_some()
-    }
-}
-
-/// A payload that is no JSON.
-enum RawPayload {
-    Bytes(Vec<u8>),
-    Like(EditedTemplate),
-}
-
-fn read_raw(written: &Value) -> Result<RawPayload, String> {
-    if let Some(text) = written.as_str() {
-        return Ok(RawPayload::Bytes(text.as_bytes().to_vec()));
-    }
-    if let Some(text) = written.get("base64").and_then(Value::as_str) {
-        let bytes = BASE64_STANDARD.decode(text);
-        let bytes = bytes.map_err(|err| format!("base64: {err}"))?;
-        return Ok(RawPayload::Bytes(bytes));
-    }
-    let edited = EditedTemplate::deserialize(written);
-    let edited = edited.map_err(|err| format!("publish_raw: {err}"))?;
-    Ok(RawPayload::Like(edited))
-}
-
-impl EditedTemplate {
-    fn edits(self) -> Edits {
-        Edits {
-            replace: self.replace,
-            cut_after: self.cut_after,
-            prepend: self.prepend,
-            append: self.append,
-            encoding: self.encoding,
-        }
     }
 }
 
