@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
-use clap::{ArgMatches, Parser};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Args, Command, CommandFactory, Parser};
+use serde_json::{Map, Value};
 use shared::args::{self, SettingDisplay, Usage};
 use shared::check_config::{self, ConnectionCheck, ServiceConfig};
 use shared::decimal::Decimal;
@@ -15,6 +17,7 @@ use shared::secret::Secret;
 use shared::settings::{AlarmSettings, MessageTypes, SerialPatterns, ZeroLevel};
 use shared::telemetry::config::TelemetryConfig;
 
+use crate::commands;
 use crate::export_log;
 use crate::mqtt::config::MqttConfig;
 use crate::mqtt::probe::check_broker;
@@ -137,6 +140,10 @@ pub struct Config {
     #[arg(long, env, value_name = "NUMBER", default_value = "10000", value_parser = at_least(1))]
     pub dead_letters_max: u32,
 
+    /// Keep this many of the last received payloads in Redis, as they arrived, for `ingest record`. 0 keeps none, up to 100000
+    #[arg(long, env, value_name = "COUNT", default_value = "0", value_parser = recorded_payloads())]
+    pub record_raw: u32,
+
     /// Maximum number of messages that are decided and committed in one round trip to Redis
     #[arg(long, env, value_name = "NUMBER", default_value = "200", value_parser = at_least(1))]
     pub batch_max: u32,
@@ -167,7 +174,29 @@ pub struct Config {
     /// A setting of the previous system. Ignored, with a warning
     #[arg(long, env, hide = true, hide_env_values = true)]
     pub mongodb_uri: Option<Secret<String>>,
+
+    /// The settings of the rules and the parser that were given, as the settings line of a replay file.
+    #[arg(skip)]
+    pub given_rules: Map<String, Value>,
 }
+
+/// Settings that do not concern the rules and the parser, beside those of the connections.
+const NOT_RULES: [&str; 14] = [
+    "live_raw_message",
+    "history_age",
+    "history_max",
+    "log_age",
+    "log_max",
+    "dead_letters_max",
+    "record_raw",
+    "batch_max",
+    "http_port",
+    "listen_address",
+    "drain_period",
+    "mqtt_topic_subtronic_data",
+    "mqtt_topic_subtronic_command",
+    "mongodb_uri",
+];
 
 impl Config {
     /// Parses and checks the arguments (the first is the program's name) and the environment.
@@ -237,10 +266,14 @@ impl ServiceConfig for Config {
         ("mqtt-broker", "mqtt://placeholder"),
         ("redis-url", "redis://placeholder"),
     ];
-    const COMMANDS: &'static [(&'static str, &'static str)] =
-        &[(export_log::NAME, export_log::ABOUT)];
+    const COMMANDS: &'static [(&'static str, &'static str)] = &[
+        (export_log::NAME, export_log::ABOUT),
+        (commands::REPLAY, commands::REPLAY_ABOUT),
+        (commands::RECORD, commands::RECORD_ABOUT),
+    ];
 
-    fn complete(&mut self, _: &ArgMatches) -> Vec<String> {
+    fn complete(&mut self, matches: &ArgMatches) -> Vec<String> {
+        self.given_rules = given_rules(matches);
         let mut problems = self.mqtt.read_files();
         problems.extend(self.validate());
         problems
@@ -273,6 +306,39 @@ pub async fn connect(config: &Config) -> Vec<ConnectionCheck> {
     ];
     checks.extend(check_config::check_collectors(&config.telemetry).await);
     checks
+}
+
+/// Returns the settings of the rules and the parser that were given as a flag or a variable, in the words that were given.
+fn given_rules(matches: &ArgMatches) -> Map<String, Value> {
+    let of_connections = [
+        MqttConfig::augment_args(Command::default()),
+        RedisConfig::augment_args(Command::default()),
+        TelemetryConfig::augment_args(Command::default()),
+    ];
+    let is_rule = |arg: &&Arg| {
+        let id = arg.get_id();
+        let mut connections = of_connections.iter().flat_map(Command::get_arguments);
+        !NOT_RULES.contains(&id.as_str()) && connections.all(|other| other.get_id() != id)
+    };
+    let command = Config::command();
+    let mut given = Map::new();
+    for arg in command.get_arguments().filter(is_rule) {
+        let id = arg.get_id().as_str();
+        let source = matches.value_source(id);
+        if source.is_none_or(|source| source == ValueSource::DefaultValue) {
+            continue;
+        }
+        let words = matches.get_raw(id).into_iter().flatten();
+        let words: Vec<String> = words
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        given.insert(id.to_owned(), Value::String(words.join(",")));
+    }
+    given
+}
+
+fn recorded_payloads() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(0..=100_000)
 }
 
 fn at_least(minimum: i64) -> clap::builder::RangedI64ValueParser<u32> {

@@ -5,11 +5,11 @@ use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 use serde::Serialize;
 use shared::alarm::{AlarmState, ChangeKind, Condition, Severity};
 use shared::alarm_log::AlarmLogEntry;
-use shared::args::{self, CommandLine, Usage};
+use shared::args;
 use shared::clock::Time;
 use shared::decimal::Decimal;
 use shared::error_chain::error_chain;
@@ -18,6 +18,8 @@ use shared::process;
 use shared::redis::RedisConfig;
 use shared::store::{LogReader, LoggedEntry, Since};
 use shared::telemetry;
+
+use crate::commands;
 
 /// Name of the command.
 pub const NAME: &str = "export-log";
@@ -55,7 +57,7 @@ fn since(text: &str) -> Result<Since, String> {
 /// Runs the command. Exits with 0 if everything is written, with 1 if Redis could not be read to the end or holds no data of
 /// this system. `args` begin with the name of the program, without that of the command.
 pub fn run(args: Vec<OsString>) -> ExitCode {
-    let args = match read(args) {
+    let args = match commands::read_args::<Args>(args) {
         Ok(args) => args,
         Err(usage) => return process::print_usage(&usage),
     };
@@ -65,19 +67,6 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         Err(err) => {
             process::print_failure(&format!("ingest {NAME}: {}", error_chain(err.as_ref())))
         }
-    }
-}
-
-fn read(args: Vec<OsString>) -> Result<Args, Usage> {
-    // Not needed here: Redis holds the number of partitions.
-    let unused = ["partitions", "redis_watch"];
-    let command = unused.into_iter().fold(Args::command(), |command, id| {
-        command.mut_arg(id, |arg| arg.hide(true))
-    });
-    let line = CommandLine::parse(command, args, &[("redis-url", "redis://placeholder")])?;
-    match line.problems(Vec::new()) {
-        problems if problems.is_empty() => line.config(),
-        problems => Err(Usage::Problems(problems)),
     }
 }
 
@@ -118,7 +107,7 @@ async fn export(args: Args) -> anyhow::Result<()> {
 }
 
 /// Whether writing failed because the reader closed our output (`| head`), which is not an error.
-fn is_closed(write_result: io::Result<()>) -> anyhow::Result<bool> {
+pub(crate) fn is_closed(write_result: io::Result<()>) -> anyhow::Result<bool> {
     match write_result {
         Ok(()) => Ok(false),
         Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Ok(true),

@@ -9,8 +9,10 @@
 //! Read in this order: [`config`] (the operator's settings), `mqtt` (the connection to the broker and the acknowledgements),
 //! [`payload`] (bytes to a reading), `pipeline` (at most one message of each device per round trip, for many devices at
 //! once), `timers` (silence and off-delays), `heartbeat` (reports in Redis that this replica listens). The alarm rules are in
-//! the crate `shared`, because the gateway applies the same rules to acknowledgements.
+//! the crate `shared`, because the gateway applies the same rules to acknowledgements. `replay` is all of it in memory, on a
+//! virtual clock.
 
+pub mod commands;
 pub mod config;
 mod dead_letter_reason;
 pub mod export_log;
@@ -22,6 +24,8 @@ mod metrics;
 mod mqtt;
 pub mod payload;
 mod pipeline;
+pub mod record;
+pub mod replay;
 mod spans;
 mod timers;
 
@@ -52,7 +56,7 @@ use crate::heartbeat::{Heartbeat, LastHeartbeat};
 use crate::log_lines::LogLines;
 use crate::metrics::Metrics;
 use crate::mqtt::shutdown::SessionAtExit;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Recorder};
 use crate::spans::Spans;
 use crate::timers::Timers;
 
@@ -163,6 +167,7 @@ fn start_tasks(
         receive_maximum: usize::from(config.mqtt.mqtt_receive_maximum),
         batch_max: usize::try_from(config.batch_max).unwrap_or(usize::MAX),
         dead_letters_max: u64::from(config.dead_letters_max),
+        recorder: recorder(config),
         live_raw_message: config.live_raw_message,
         spans,
         log_lines,
@@ -199,6 +204,13 @@ fn apply_config(config: &Config) -> ApplyConfig {
         },
         accept_new: true,
     }
+}
+
+fn recorder(config: &Config) -> Option<Recorder> {
+    (config.record_raw > 0).then(|| Recorder {
+        max: u64::from(config.record_raw),
+        settings: serde_json::Value::Object(config.given_rules.clone()).to_string(),
+    })
 }
 
 fn spans(config: &Config) -> Spans {

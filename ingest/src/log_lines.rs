@@ -19,6 +19,7 @@ pub(crate) struct LogLines {
     dead_letters: RateLimit,
     repairs: RateLimit,
     failures: RateLimit,
+    recordings: RateLimit,
 }
 
 impl Default for LogLines {
@@ -28,6 +29,7 @@ impl Default for LogLines {
             dead_letters: RateLimit::one_per_ten_seconds(),
             repairs: RateLimit::one_per_ten_seconds(),
             failures: RateLimit::one_per_ten_seconds(),
+            recordings: RateLimit::one_per_ten_seconds(),
         }
     }
 }
@@ -75,6 +77,18 @@ impl LogLines {
                 error,
                 held_back,
                 "cannot evaluate a deadline; an offline alarm may be missed"
+            );
+        }
+    }
+
+    /// Logs that payloads could not be recorded.
+    pub(crate) fn not_recorded(&self, err: &StoreError, now: Time) {
+        if let Some(held_back) = self.recordings.allow(now) {
+            let error = error_chain(err);
+            tracing::warn!(
+                error,
+                held_back,
+                "cannot record raw payloads; the recording has a gap"
             );
         }
     }

@@ -1,10 +1,10 @@
-//! The entry point of the process: the service itself, `check-config` and `export-log`.
+//! The entry point of the process: the service itself, `check-config`, `export-log`, `replay` and `record`.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use ingest::config::{self, Config};
-use ingest::export_log;
+use ingest::{commands, export_log, record, replay};
 use shared::{check_config, process};
 
 fn main() -> ExitCode {
@@ -14,6 +14,12 @@ fn main() -> ExitCode {
     }
     if let Some(args) = process::strip_command(export_log::NAME, &args) {
         return export_log::run(args);
+    }
+    if let Some(args) = process::strip_command(commands::REPLAY, &args) {
+        return replay::run(args);
+    }
+    if let Some(args) = process::strip_command(commands::RECORD, &args) {
+        return record::run(args);
     }
     let config = Config::try_from_args(args);
     process::run("ingest", config, |config| &config.telemetry, ingest::run)

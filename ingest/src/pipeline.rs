@@ -8,7 +8,7 @@
 //! have messages. No message is added to a batch that has `batch_max` items, so a batch has at most `batch_max` items and those
 //! of one further message.
 
-mod committed_fingerprints;
+pub(crate) mod committed_fingerprints;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use shared::decide::{Message, Outcome};
 use shared::lifecycle::Lifecycle;
 use shared::order::Class;
 use shared::reading::Repair;
-use shared::store::{DeadLetter, Store, StoreError};
+use shared::store::{DeadLetter, RawPayload, Store, StoreError};
 use shared::trace::{SLOW, TraceContext};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
@@ -51,9 +51,18 @@ pub(crate) struct Pipeline {
     /// Maximum number of unacknowledged messages (MQTT Receive Maximum).
     pub(crate) receive_maximum: usize,
     pub(crate) dead_letters_max: u64,
+    pub(crate) recorder: Option<Recorder>,
     pub(crate) live_raw_message: bool,
     pub(crate) spans: Spans,
     pub(crate) log_lines: Arc<LogLines>,
+}
+
+/// What is recorded of received messages, where an operator wants it.
+pub(crate) struct Recorder {
+    /// How many payloads are kept.
+    pub(crate) max: u64,
+    /// The settings of the rules, as the settings line of a replay file.
+    pub(crate) settings: String,
 }
 
 /// A reading of a message.
@@ -125,9 +134,14 @@ impl Pipeline {
             {
                 self.parse(message, &mut batch);
             }
-            let Batch { parsed, rejected } = batch;
+            let Batch {
+                parsed,
+                rejected,
+                recording,
+            } = batch;
             // Only the hard token may cancel this, even during a commit: an unfinished message is not acknowledged.
             let work = async {
+                self.record_raw(recording).await;
                 self.dead_letter(rejected).await;
                 self.commit(parsed, &mut committed).await;
             };
@@ -138,8 +152,35 @@ impl Pipeline {
         }
     }
 
+    /// Returns a message as it arrived, if an operator wants it recorded.
+    fn recording(&self, message: &MqttMessage) -> Option<RawPayload> {
+        self.recorder.as_ref().map(|_| RawPayload {
+            arrived: self.store.clock().now(),
+            topic: message.topic.clone(),
+            payload: message.payload.clone(),
+            size: message.size_bytes,
+            retain: message.retain,
+            dup: message.dup,
+        })
+    }
+
+    /// Records messages as they arrived. Only a recording depends on it, so a failure is logged and leaves a gap.
+    async fn record_raw(&self, payloads: Vec<RawPayload>) {
+        let Some(recorder) = &self.recorder else {
+            return;
+        };
+        let result = self
+            .store
+            .record_raw(&payloads, recorder.max, &recorder.settings)
+            .await;
+        if let Err(err) = result {
+            self.log_lines.not_recorded(&err, self.store.clock().now());
+        }
+    }
+
     /// Parses a message, and adds its items to a batch.
     fn parse(&self, mut message: MqttMessage, batch: &mut Batch) {
+        batch.recording.extend(self.recording(&message));
         let trace = self.spans.recorder.begin(message.remote_trace.as_ref());
         let items = payload::read_received(&message.payload, message.size_bytes, &self.format);
         let is_part = items.len() > 1;
@@ -168,7 +209,7 @@ impl Pipeline {
                     part: item.part,
                     trace,
                     reason: err.reason(),
-                    detail: detail(&err, parsed.as_ref()),
+                    detail: err.detail(parsed.as_ref().map(|parsed| &parsed.reading.device)),
                 });
             }
             if let Some(parsed) = parsed
@@ -412,6 +453,8 @@ impl Pipeline {
 struct Batch {
     parsed: VecDeque<ParsedMessage>,
     rejected: Vec<RejectedMessage>,
+    /// The messages as they arrived; none unless an operator wants them.
+    recording: Vec<RawPayload>,
 }
 
 impl Batch {
@@ -453,17 +496,6 @@ impl OwnItem {
             ItemContent::Reading(_) | ItemContent::Refused(_) => 1,
             ItemContent::Unreadable(..) => 2,
         }
-    }
-}
-
-/// Describes the fault of a dead letter, and names the detector if it is known.
-fn detail(err: &PayloadError, parsed: Option<&Parsed>) -> String {
-    match parsed {
-        Some(parsed) => {
-            let device = parsed.reading.device.for_log();
-            format!("{err}; it is from {device}")
-        }
-        None => err.to_string(),
     }
 }
 

@@ -20,6 +20,10 @@ pub const MAX_QUARANTINE: usize = 100;
 pub const PARTITIONS: &str = "st:partitions";
 /// Stream of messages that can never be processed.
 pub const DEAD_LETTERS: &str = "st:dead-letters";
+/// Stream of the last received payloads, while an ingest records them.
+pub const RAW_PAYLOADS: &str = "st:{raw}:payloads";
+/// String: the settings under which the last of them was received, as JSON.
+pub const RAW_SETTINGS: &str = "st:{raw}:settings";
 /// Sorted set of ingest client id → time of its last report of an active subscription.
 pub const INGEST_MEMBERS: &str = "st:{ingest}:members";
 /// Hash of ingest client id → version of the alarm rules and time of its last report, separated by a space. Releases whose rules

@@ -26,6 +26,7 @@ pub mod settings;
 pub mod rules;
 pub mod decide;
 pub mod event;
+pub mod device_status;
 pub mod keys;
 
 // Redis.

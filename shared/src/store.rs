@@ -14,6 +14,7 @@ mod fleet;
 mod in_doubt;
 mod ingest_status;
 mod partitions;
+mod raw_payloads;
 mod reply;
 mod snapshot;
 
@@ -42,6 +43,7 @@ pub use self::export::{LogReader, Since};
 pub use self::fleet::{AlarmCounts, DeviceCounts, FleetSample, WatchReport};
 pub use self::ingest_status::{IngestStatus, MAX_REPORT_AGE};
 pub use self::partitions::Survey;
+pub use self::raw_payloads::{RawPayload, RawPayloadReader};
 pub use self::snapshot::{Snapshot, StoredChanges, StoredEvent};
 pub use crate::redis::Subscriber;
 

@@ -49,6 +49,10 @@ mod logs;
 
 mod late;
 
+mod scenarios;
+
+mod recording;
+
 mod full;
 
 mod cli;

@@ -6,11 +6,11 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use shared::alarm::{Alarm, Condition};
 use shared::apply::{self, Retired};
 use shared::clock::Time;
 use shared::decimal::Decimal;
 use shared::device::DeviceId;
+use shared::device_status::{DeviceStatus, device_status};
 use shared::event::{self, iso, iso_option};
 use shared::position::Epoch;
 use shared::reading::{Coordinate, Quality};
@@ -165,7 +165,7 @@ impl<'a> DeviceItem<'a> {
             device_id: &reading.device,
             name: &reading.device_name,
             kind: "subtronics_gas_monitor",
-            status: status(state, quality),
+            status: device_status(state, quality),
             last_update: latest.taken_at,
             data: event::data(state, freshness, None)?,
             alarm_status: event::alarm_status(state, freshness),
@@ -179,47 +179,6 @@ impl<'a> DeviceItem<'a> {
             epoch: state.position.epoch,
             seq: state.position.seq,
         })
-    }
-}
-
-/// The status that the cards, filters and map of the front end use. The README describes when each one applies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum DeviceStatus {
-    Critical,
-    Warning,
-    Offline,
-    Online,
-}
-
-/// Chooses the status. A gas alarm comes first: neither a fault nor silence hides it. A device is `online` only if it is
-/// fresh and normal.
-fn status(state: &DeviceState, quality: Quality) -> DeviceStatus {
-    let active = || state.alarms.iter().filter(|alarm| alarm.is_active());
-    let is_critical = |alarm: &Alarm| {
-        matches!(
-            alarm.condition,
-            Condition::AlarmLevel2
-                | Condition::AlarmLevel3
-                | Condition::OverRange
-                | Condition::UnderRange
-                | Condition::SensorFault
-                | Condition::ReadingInvalid
-        )
-    };
-    let reading = state.latest.as_ref().map(|latest| &latest.reading);
-    let has_high_led = reading.is_some_and(|reading| reading.highest_led() >= Some(1));
-    let has_led = reading.is_some_and(|reading| reading.has_led() || reading.own_alarm);
-    if active().any(is_critical) || has_high_led {
-        DeviceStatus::Critical
-    } else if active().any(|alarm| alarm.condition == Condition::AlarmLevel1) {
-        DeviceStatus::Warning
-    } else if quality == Quality::Offline {
-        DeviceStatus::Offline
-    } else if has_led || quality != Quality::Good || !state.alarms.is_empty() {
-        DeviceStatus::Warning
-    } else {
-        DeviceStatus::Online
     }
 }
 

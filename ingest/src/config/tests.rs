@@ -256,3 +256,21 @@ fn the_env_example_has_every_setting_with_its_default() {
     let differences = args::compare_example(example, "ingest", &Config::command());
     assert!(differences.is_empty(), "{differences:#?}");
 }
+
+#[test]
+fn the_given_rules_are_a_settings_line_without_connections() {
+    let given = [
+        "--offline-after=90s",
+        "--unit-codes=1=ppm,2=%LEL",
+        "--mqtt-username=user",
+        "--history-max=5",
+        "--record-raw=10",
+        "--otel-exporter=none",
+    ];
+    let config = parse(&given).unwrap();
+    let rules = serde_json::Value::Object(config.given_rules.clone());
+    let expected = serde_json::json!({"offline_after": "90s", "unit_codes": "1=ppm,2=%LEL"});
+    assert_eq!(rules, expected);
+    let settings = crate::replay::settings::from_json(&config.given_rules).unwrap();
+    assert_eq!(settings.alarms, config.settings());
+}

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use shared::args::Usage;
+
 use super::*;
 
 #[test]
@@ -41,7 +43,7 @@ fn an_unreadable_line_is_exported_as_it_is_stored() {
 fn only_the_settings_of_redis_are_needed() {
     let read = |args: &[&str]| {
         let args = ["ingest"].iter().chain(args).map(Into::into);
-        read(args.collect())
+        commands::read_args::<Args>(args.collect())
     };
     let args = read(&["--redis-url", "redis://h", "--since", "24h"]).unwrap();
     assert_eq!(args.since, Some(Since::Ago(Duration::from_hours(24))));

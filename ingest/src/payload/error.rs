@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use shared::device::DeviceIdError;
+use shared::device::{DeviceId, DeviceIdError};
 
 use crate::dead_letter_reason::DeadLetterReason;
 
@@ -76,6 +76,15 @@ pub enum PayloadError {
 }
 
 impl PayloadError {
+    /// Describes the fault for the dead letter, and names the detector if it is known.
+    #[must_use]
+    pub fn detail(&self, device: Option<&DeviceId>) -> String {
+        match device {
+            Some(device) => format!("{self}; it is from {}", device.for_log()),
+            None => self.to_string(),
+        }
+    }
+
     /// Returns the reason for the dead letter.
     #[must_use]
     pub fn reason(&self) -> DeadLetterReason {

@@ -8,7 +8,7 @@ use std::collections::{HashSet, VecDeque};
 
 /// Fingerprints of the payloads committed most recently.
 #[derive(Debug)]
-pub(super) struct CommittedFingerprints {
+pub(crate) struct CommittedFingerprints {
     known: HashSet<u64>,
     /// The same fingerprints, oldest first.
     order: VecDeque<u64>,
@@ -17,7 +17,7 @@ pub(super) struct CommittedFingerprints {
 
 impl CommittedFingerprints {
     /// Creates an empty set that keeps the last `max` different fingerprints.
-    pub(super) fn new(max: usize) -> Self {
+    pub(crate) fn new(max: usize) -> Self {
         Self {
             known: HashSet::new(),
             order: VecDeque::new(),
@@ -25,12 +25,12 @@ impl CommittedFingerprints {
         }
     }
 
-    pub(super) fn contains(&self, fingerprint: u64) -> bool {
+    pub(crate) fn contains(&self, fingerprint: u64) -> bool {
         self.known.contains(&fingerprint)
     }
 
     /// Adds the fingerprint of a committed payload. Removes the oldest one if there are too many.
-    pub(super) fn insert(&mut self, fingerprint: u64) {
+    pub(crate) fn insert(&mut self, fingerprint: u64) {
         if !self.known.insert(fingerprint) {
             return;
         }

@@ -1,4 +1,4 @@
-use shared::alarm::Alarm;
+use shared::alarm::{Alarm, Condition};
 use shared::position::Position;
 use shared::reading::Reading;
 
