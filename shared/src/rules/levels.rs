@@ -280,7 +280,8 @@ fn evaluate_level(
     }
     let reached_at = level.reached_at.unwrap_or_default();
     let is_undecided = evidence.is_tie && now.millis_since(reached_at) < millis(TIE);
-    if level.returned || !evidence.may_lower || is_undecided {
+    let is_less_sensitive = before.is_some_and(|before| before.is_lost_by(limit));
+    if level.returned || !evidence.may_lower || is_undecided || is_less_sensitive {
         return Some(level);
     }
     let end = level.off_delay_ends.unwrap_or(now + evidence.off_delay);

@@ -1,5 +1,7 @@
 //! The limits by which a value is judged: levels with their deadbands, and the measuring range.
 
+use std::cmp::Ordering;
+
 use crate::decimal::Decimal;
 use crate::reading::{Reading, Side};
 use crate::settings::{AlarmSettings, ZeroLevel};
@@ -50,6 +52,23 @@ impl Limit {
                 Side::Low => value > self.level + self.deadband,
                 Side::Unknown(_) => false,
             }
+    }
+
+    /// Whether the present limit is less sensitive than this one: it is reached later, or left earlier, or not used at all.
+    #[must_use]
+    pub(super) fn is_lost_by(&self, present: Option<Self>) -> bool {
+        let Some(present) = present else { return true };
+        let reach = present.level.cmp(&self.level);
+        let end = |limit: &Self| match limit.side {
+            Side::Low => limit.level + limit.deadband,
+            Side::High | Side::Unknown(_) => limit.level - limit.deadband,
+        };
+        let leave = end(&present).cmp(&end(self));
+        let later = match self.side {
+            Side::Low => Ordering::Less,
+            Side::High | Side::Unknown(_) => Ordering::Greater,
+        };
+        reach == later || leave == later
     }
 
     /// Whether it is a level in use on this side.
