@@ -2,7 +2,7 @@
 
 use super::*;
 
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_mins(3);
 
 fn repeat(device: &mut Device, from: f64, to: f64, device_time: Option<f64>) {
     let mut at = from;

@@ -258,13 +258,13 @@ proptest! {
         let batch = usize::try_from(batch).expect("small");
         let mut messages = Vec::new();
         // The first reading comes alone.
-        for index in 0..count {
+        for (index, extra_ms) in overtaken.into_iter().enumerate().take(count) {
             let taken_ms = i64::try_from(index).expect("small") * cadence;
             let last = if index == 0 { 0 } else { ((index - 1) / batch + 1) * batch };
             let sent_ms = i64::try_from(last).expect("small") * cadence;
             let ends_in_time = taken_ms + 65_000 + interval_ms < total_ms;
             let is_overtaken = index % (step * batch) == 1 && ends_in_time;
-            let extra_ms = if is_overtaken { overtaken[index] } else { 0 };
+            let extra_ms = if is_overtaken { extra_ms } else { 0 };
             let clock_ms = BASE_MS + offset_ms + taken_ms + taken_ms * ppm / 1_000_000;
             let shown_ms = if has_millis { clock_ms } else { clock_ms / 1_000 * 1_000 };
             messages.push((sent_ms + delays[last.min(399)] + extra_ms, taken_ms, shown_ms));
