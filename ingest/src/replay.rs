@@ -75,17 +75,22 @@ fn play(args: &Args, out: &mut impl Write) -> io::Result<u8> {
         Ok(bytes) => String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned()),
         Err(err) => Err(err.to_string()),
     };
-    let unreadable = |out: &mut dyn Write, line: usize, reason: &str| {
+    let unreadable = |out: &mut dyn Write, line: Option<usize>, reason: &str| {
         let text = report::unreadable(&file, line, reason, args.json);
-        writeln!(out, "{text}").map(|()| UNREADABLE)
+        if args.json {
+            writeln!(out, "{text}")?;
+        } else {
+            process::print_failure(&text);
+        }
+        Ok(UNREADABLE)
     };
     let text = match text {
         Ok(text) => text,
-        Err(reason) => return unreadable(out, 0, &reason),
+        Err(reason) => return unreadable(out, None, &reason),
     };
     let script = match Script::parse(&text) {
         Ok(script) => script,
-        Err(err) => return unreadable(out, err.line, &err.reason),
+        Err(err) => return unreadable(out, Some(err.line), &err.reason),
     };
     let render = if args.json {
         report::json
@@ -102,6 +107,6 @@ fn play(args: &Args, out: &mut impl Write) -> io::Result<u8> {
     match played {
         Ok(differences) if differences.is_empty() => Ok(0),
         Ok(_) => Ok(DIFFERS),
-        Err(err) => unreadable(out, err.line, &err.reason),
+        Err(err) => unreadable(out, Some(err.line), &err.reason),
     }
 }

@@ -176,7 +176,8 @@ fn replay(folder: &Path, text: &str, more: &[&str]) -> Result<(i32, String)> {
     let shown = path.to_string_lossy().into_owned();
     let output = ingest(&[&["replay", &shown], more].concat())?;
     let code = output.status.code().context("it was killed")?;
-    let text = String::from_utf8(output.stdout)?;
+    // What makes a file unreadable is on standard error.
+    let text = String::from_utf8([output.stdout, output.stderr].concat())?;
     Ok((code, text.replace(&shown, "FILE")))
 }
 
@@ -204,6 +205,10 @@ fn replay_prints_changes_and_exits_with_its_result() -> Result<()> {
     let (code, text) = replay(folder, &of(&[publish, "{"]), &["--expect"])?;
     assert_eq!(code, 2, "{text}");
     ensure!(text.starts_with("FILE:2: "), "{text}");
+    let missing = ingest(&["replay", "no-such-file.jsonl"])?;
+    assert_eq!(missing.status.code(), Some(2));
+    let text = String::from_utf8(missing.stderr)?;
+    ensure!(text.starts_with("no-such-file.jsonl: "), "{text}");
 
     let (_, text) = replay(folder, &of(&[publish, wrong]), &["--expect", "--json"])?;
     let lines: Result<Vec<Value>, _> = text.lines().map(serde_json::from_str).collect();

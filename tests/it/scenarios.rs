@@ -195,7 +195,7 @@ fn expected(player: &Player<'_>, device: &DeviceId) -> Result<Value> {
         .map(|data| serde_json::from_str::<Value>(data.get()));
     Ok(json!({
         "data": known_fields(&data.transpose()?.unwrap_or_default()),
-        "open": open,
+        "open": sorted(open),
         "changes": changes.collect::<Vec<_>>(),
     }))
 }
@@ -216,9 +216,14 @@ async fn shown(stack: &Stack, serial: &str) -> Result<Value> {
         });
     Ok(json!({
         "data": known_fields(&data),
-        "open": open.collect::<Vec<_>>(),
+        "open": sorted(open.collect()),
         "changes": logged_changes(stack, serial)?,
     }))
+}
+
+fn sorted(mut values: Vec<Value>) -> Vec<Value> {
+    values.sort_by_cached_key(ToString::to_string);
+    values
 }
 
 /// The fields of the normalised reading that do not depend on the time of the server.

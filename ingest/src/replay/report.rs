@@ -127,8 +127,8 @@ fn word(state: AlarmState) -> String {
     word.as_str().map(str::to_owned).unwrap_or_default()
 }
 
-/// Renders an error that makes a file unreadable.
-pub(super) fn unreadable(file: &str, line: usize, reason: &str, as_json: bool) -> String {
+/// Renders the error that makes a file unreadable. `line` is `None` if it concerns the whole file.
+pub(super) fn unreadable(file: &str, line: Option<usize>, reason: &str, as_json: bool) -> String {
     if as_json {
         let fields = [
             ("file", Value::from(file)),
@@ -138,5 +138,8 @@ pub(super) fn unreadable(file: &str, line: usize, reason: &str, as_json: bool) -
         let fields = fields.map(|(key, value)| (key.to_owned(), value));
         return Value::Object(fields.into_iter().collect()).to_string();
     }
-    format!("{file}:{line}: {reason}")
+    match line {
+        Some(line) => format!("{file}:{line}: {reason}"),
+        None => format!("{file}: {reason}"),
+    }
 }
