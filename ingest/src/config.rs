@@ -76,7 +76,8 @@ pub struct Config {
     #[arg(long, env, value_name = "TYPES", default_value = "HEARTBEAT")]
     pub alive_message_types: String,
 
-    /// Words that mean "not set" in a fault flag and in `Alarm Status`, in any case. A comma-separated list
+    /// Words that mean "not set" in a fault flag, a LED and `Alarm Status`, in any case. Any other word means "set". A comma-separated
+    /// list
     #[arg(
         long,
         env,

@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! broker ──▶ mqtt ──bounded queue──▶ pipeline ──▶ shared::apply ──▶ Redis
-//!             ▲                        │ payload::parse               ▲
+//!             ▲                        │ payload::read                ▲
 //!             └──── ack after commit ──┘                    timers ───┘
 //! ```
 //!
 //! Read in this order: [`config`] (the operator's settings), `mqtt` (the connection to the broker and the acknowledgements),
-//! [`payload`] (bytes to a reading), `pipeline` (at most one message of each device per round trip, for many devices at
+//! [`payload`] (bytes to readings), `pipeline` (at most one message of each device per round trip, for many devices at
 //! once), `timers` (silence and off-delays), `heartbeat` (reports in Redis that this replica listens). The alarm rules are in
 //! the crate `shared`, because the gateway applies the same rules to acknowledgements. `replay` is all of it in memory, on a
 //! virtual clock.

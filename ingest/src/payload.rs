@@ -95,7 +95,6 @@ impl Item<'_> {
 
 /// What an object of a payload is.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly every item is a reading")]
 pub enum ItemContent {
     /// A reading, after a repair if need be.
     Reading(Parsed),

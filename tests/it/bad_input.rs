@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use shared::device::DeviceId;
 use shared::keys::{DEAD_LETTERS, PartitionKeys};
 use tests::device::TOPIC;
+use tests::eventually::eventually;
 use tests::stack::Stack;
 
 /// A dead letter as it is stored: its fields by name.
@@ -42,7 +43,7 @@ fn unusable() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ),
         (
             "a NaN literal",
-            r#"{"OTSM-2 Serial Number":"OTSM-0666","Sensor Reading":NaN}"#.to_owned(),
+            r#"{"Sensor Reading":NaN}"#.to_owned(),
             "not_json",
         ),
         ("an array", "[1,2,3]".to_owned(), "not_an_object"),
@@ -119,6 +120,96 @@ async fn a_payload_that_can_be_no_reading_becomes_a_dead_letter_and_creates_no_d
             metrics.lines().any(|found| found == line),
             "{line}: {metrics}"
         );
+    }
+    stack.pass()
+}
+
+/// Returns a payload of the newest format.
+fn newest(serial: &str, value: &str) -> String {
+    let example = include_str!("../fixtures/payloads/newest.json").trim_end();
+    example
+        .replace("OTSM-0114", serial)
+        .replace("2026-01-28 11:37:12", "")
+        .replace(r#""Alarm 1 LED Status":1"#, r#""Alarm 1 LED Status":0"#)
+        .replace(":350,", &format!(":{value},"))
+}
+
+#[tokio::test]
+async fn a_payload_that_json_forbids_is_shown_at_once() -> Result<()> {
+    let stack = Stack::start().await?;
+    let publish = async |payload: Vec<u8>| stack.publisher().publish(TOPIC, payload).await;
+    publish(newest("OTSM-0001", "7").into_bytes()).await?;
+    let latest = stack.shows("OTSM-0001", 7).await?;
+    assert_eq!(latest["data_quality"], "good", "{latest}");
+
+    // Only its framing is odd.
+    let framed = format!("\u{feff}{}\0\0", newest("OTSM-0001", "008"));
+    publish(framed.into_bytes()).await?;
+    let latest = stack.shows("OTSM-0001", 8).await?;
+    assert_eq!(latest["data_quality"], "good", "{latest}");
+
+    publish(newest("OTSM-0001", "9.").into_bytes()).await?;
+    let latest = stack.shows("OTSM-0001", 9).await?;
+    assert_eq!(latest["data_quality"], "uncertain", "{latest}");
+    assert_eq!(
+        latest["raw_message"]["Parameters"]["Live Sensor Readings "],
+        9
+    );
+
+    publish(newest("OTSM-0001", "nan").into_bytes()).await?;
+    let latest = stack.shows("OTSM-0001", Value::Null).await?;
+    assert_eq!(latest["data_quality"], "bad", "{latest}");
+    assert_eq!(dead_letters(&stack).await?.len(), 0);
+
+    // Several readings in one message.
+    let both = [newest("OTSM-0001", "10"), newest("OTSM-0002", "11")].join(",");
+    publish(format!("[{both}]").into_bytes()).await?;
+    stack.shows("OTSM-0001", 10).await?;
+    stack.shows("OTSM-0002", 11).await?;
+
+    // A payload that is cut off is a dead letter that names the detector, and its reading is invalid at once.
+    let cut = newest("OTSM-0001", "12");
+    let end = cut
+        .find(r#""Alarm Level A2""#)
+        .context("the second level")?;
+    publish(cut.as_bytes()[..end].to_vec()).await?;
+    let path = "/devices/OTSM-0001/subtronics/alerts";
+    eventually("the reading is invalid", async || {
+        let alerts = stack.get(path).await?.expect(200)?;
+        let mut alerts = alerts.as_array().into_iter().flatten();
+        let is_invalid = |alert: &Value| {
+            alert["type"] == "reading_invalid" && alert["state"] == "unacknowledged"
+        };
+        ensure!(alerts.any(is_invalid), "no such alarm is open");
+        Ok(())
+    })
+    .await?;
+    let letters = dead_letters(&stack).await?;
+    let [letter] = letters.as_slice() else {
+        anyhow::bail!("{} dead letters", letters.len());
+    };
+    let detail = String::from_utf8_lossy(&letter["detail"]);
+    assert!(detail.ends_with("it is from OTSM-0001"), "{detail}");
+    assert_eq!(letter["payload"], cut.as_bytes()[..end]);
+
+    let ingest = &stack.ingests[0];
+    eventually("every message is acknowledged", async || {
+        let waiting = ingest.metric("ingest_messages_unacknowledged").await?;
+        ensure!(waiting < 1.0, "{waiting} messages wait");
+        Ok(())
+    })
+    .await?;
+    for kind in [
+        "byte_order_mark",
+        "padding",
+        "leading_zero",
+        "point_or_sign",
+        "bare_word",
+        "several_objects",
+        "unreadable",
+    ] {
+        let line = format!(r#"ingest_payloads_repaired_total{{kind="{kind}"}}"#);
+        assert!(ingest.metric(&line).await? >= 1.0, "{line}");
     }
     stack.pass()
 }

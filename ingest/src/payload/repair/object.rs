@@ -146,7 +146,7 @@ struct Reader<'a> {
     object: Object,
 }
 
-impl<'a> Reader<'a> {
+impl Reader<'_> {
     /// Reads an object. `outer` is what a repair in its structure amounts to.
     fn object(&mut self, scope: Scope, outer: Repair, depth: usize) -> Result<(), Fault> {
         if depth > MAX_DEPTH {

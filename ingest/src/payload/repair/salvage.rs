@@ -3,6 +3,8 @@
 //! Up to the fault the keys are those of an object. Behind it the structure is unknown, so every known key counts wherever it
 //! stands. Values count only if they are complete.
 
+use std::ops::Range;
+
 use super::notes::is_white_space;
 use super::object::{Object, read_object, read_value};
 use super::string;
@@ -26,9 +28,12 @@ pub(in crate::payload) fn salvage(bytes: &[u8]) -> Object {
         (Object::default(), 0)
     };
     search(bytes, from, &mut found);
-    let json = render(&found);
-    // Where the values are in the new text is not needed, but what they are is.
-    rebuild(found, json)
+    let rendered = render(&found);
+    Object {
+        json: rendered.json,
+        known: rendered.known,
+        ..found
+    }
 }
 
 /// Reads the values of all known keys behind `from`, whatever the structure around them.
@@ -75,7 +80,7 @@ fn render(found: &Object) -> Rendered {
 #[derive(Default)]
 struct Rendered {
     json: String,
-    known: Vec<(Field, std::ops::Range<usize>)>,
+    known: Vec<(Field, Range<usize>)>,
     is_first: bool,
 }
 
@@ -96,13 +101,5 @@ impl Rendered {
             self.json.push_str(&found.json[range.clone()]);
             self.known.push((*field, start..self.json.len()));
         }
-    }
-}
-
-fn rebuild(found: Object, rendered: Rendered) -> Object {
-    Object {
-        json: rendered.json,
-        known: rendered.known,
-        ..found
     }
 }

@@ -1,7 +1,6 @@
 //! Strings whose characters JSON forbids.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 use super::encoding::decode_single_bytes;
 
@@ -95,8 +94,13 @@ impl JsonString<'_> {
                 },
                 '\0'..='\x1F' => {
                     has_control_character = true;
-                    // Writing to a string cannot fail.
-                    let _: std::fmt::Result = write!(json, "\\u{:04x}", u32::from(c));
+                    json.push_str("\\u00");
+                    let digits = [u32::from(c) >> 4, u32::from(c) & 0xF];
+                    json.extend(
+                        digits
+                            .into_iter()
+                            .filter_map(|digit| char::from_digit(digit, 16)),
+                    );
                 }
                 _ => json.push(c),
             }

@@ -27,7 +27,7 @@ fn check(bytes: &[u8], original: &Parsed, may_change_value: bool) {
                         shown()
                     );
                 }
-                assert_eq!(is_clean || parsed.reading.doubtful, true, "{}", shown());
+                assert!(is_clean || parsed.reading.doubtful, "{}", shown());
             }
             ItemContent::Unreadable(parsed, _) => {
                 // Whatever raises was in the payload.

@@ -354,7 +354,7 @@ fn a_payload_with_a_fault_in_its_structure_keeps_what_is_complete() {
         ("no first brace", base().replacen('{', "", 1)),
         (
             "no first quote",
-            base().replacen(r#"{"Device"#, r#"{Device"#, 1),
+            base().replacen(r#"{"Device"#, r"{Device", 1),
         ),
         (
             "deep nesting",
