@@ -35,7 +35,7 @@ use crate::log_lines::LogLines;
 use crate::metrics::Metrics;
 use crate::mqtt::message::MqttMessage;
 use crate::mqtt::shared_ack::SharedAck;
-use crate::payload::{self, Format, Item, ItemContent, Parsed, PayloadError};
+use crate::payload::{self, Format, Item, ItemContent, Parsed};
 use crate::spans::Spans;
 
 /// The task that processes messages.
