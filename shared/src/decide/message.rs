@@ -74,6 +74,7 @@ pub(super) fn decide(
             let judgement = raise_only(&draft, &mut alarms, message, settings);
             if late.is_proved_old
                 && let Some(latest) = &before.latest
+                && latest.in_order
             {
                 let memory = &draft.state.memory;
                 Judgement::again(latest, memory, settings).apply(&mut alarms, settings, memory);

@@ -36,7 +36,7 @@ fn remembered_for(kind: Kind) -> Duration {
 /// Counts a raise or an escalation of the alarm by a reading taken at this time.
 pub(super) fn count(alarm: &mut Alarm, taken_at: Time) {
     let last = alarm.raises.last().copied();
-    if last.is_some_and(|last| taken_at.millis_since(last) > millis(CALM)) {
+    if last.is_some_and(|last| taken_at.millis_since(last) >= millis(CALM)) {
         alarm.chattering = false;
     }
     if alarm.raises.len() >= RAISES {

@@ -142,7 +142,11 @@ fn evaluate(
     {
         show_governing_level(alarms, kind);
     }
-    release_returned_levels(alarms, kind, evidence.returned_levels, details);
+    if evidence.may_lower {
+        release_returned_levels(alarms, kind, evidence.returned_levels, details);
+    } else {
+        unlatch(alarms, kind);
+    }
 }
 
 fn raise(
@@ -314,6 +318,17 @@ fn more_sensitive(first: Option<Limit>, second: Option<Limit>) -> Option<Limit> 
             Some(if is_second { second } else { first })
         }
         (first, second) => first.or(second),
+    }
+}
+
+/// Unlatches the alarm if the value is no longer back from one of its levels, by a message that may not lower.
+fn unlatch(alarms: &mut Alarms<'_>, kind: Kind) {
+    let is_unlatched = alarms.get(kind).is_some_and(|alarm| {
+        let mut levels = alarm.active_levels.iter().flatten();
+        alarm.latched && levels.any(|level| !level.returned)
+    });
+    if is_unlatched {
+        alarms.change(kind, ChangeKind::Unlatched, |alarm| alarm.latched = false);
     }
 }
 

@@ -1,1 +1,102 @@
 use super::*;
+use crate::alarm::Severity;
+use crate::decide::tests::reading;
+use crate::position::Epoch;
+use sensor::{Finding, Text};
+
+fn moment(now_ms: i64, seq: u64) -> Moment {
+    let now = Time::from_millis(now_ms);
+    Moment {
+        now,
+        taken_at: now,
+        position: Position {
+            epoch: Epoch::from_bits(1),
+            seq,
+        },
+    }
+}
+
+fn open_ids(alarms: Alarms<'_>) -> (Vec<String>, Vec<(ChangeKind, String)>) {
+    let (open, _, changes) = alarms.finish();
+    let open = open.into_iter().map(|alarm| alarm.id).collect();
+    let changes = changes.into_iter().map(|c| (c.kind, c.alarm.id)).collect();
+    (open, changes)
+}
+
+fn gas(id: &str, condition: Condition, side: Side, raised_ms: i64) -> Alarm {
+    let moment = moment(raised_ms, 1);
+    Alarm {
+        gas_side: Some(GasSide {
+            side,
+            of: condition,
+        }),
+        ..Alarm::new(id.to_owned(), condition, moment.now, moment.position)
+    }
+}
+
+#[test]
+fn of_several_alarms_of_one_kind_the_highest_and_then_the_oldest_stays() {
+    use Condition::{AlarmLevel1, AlarmLevel2, SensorFault};
+    let device = "OTSM-0114".parse().expect("a serial");
+    let open = vec![
+        gas("low", AlarmLevel1, Side::Low, 1),
+        gas("old", AlarmLevel1, Side::High, 1),
+        gas("high", AlarmLevel2, Side::High, 3),
+        gas("young", AlarmLevel2, Side::High, 4),
+        gas("fault", SensorFault, Side::High, 5),
+    ];
+    let alarms = Alarms::new(&device, open, Vec::new(), moment(10, 2));
+    let (open, changes) = open_ids(alarms);
+    assert_eq!(open, ["low", "high", "fault"]);
+    let cleared = |id: &str| (ChangeKind::Cleared, id.to_owned());
+    assert_eq!(changes, [cleared("old"), cleared("young")]);
+}
+
+#[test]
+fn what_an_earlier_release_does_not_know_is_not_raised_beside_it() {
+    let device = "OTSM-0114".parse().expect("a serial");
+    let reading = reading(Some("10"));
+    let details = AlarmDetails {
+        reading: &reading,
+        value: reading.value,
+    };
+    for (condition, is_raised) in [
+        (Condition::SensorFault, true),
+        (Condition::ReadingInvalid, true),
+        (Condition::DeviceOffline, true),
+        (Condition::UnderRange, false),
+        (Condition::LedMismatch, false),
+        (Condition::ReadingFrozen, false),
+        (Condition::LevelsUnknown, false),
+    ] {
+        let alarms = Alarms::new(&device, Vec::new(), Vec::new(), moment(1, 1));
+        let mut alarms = alarms.beside_earlier_release(true);
+        alarms.set(condition, Finding::Holds, details, || "x".into());
+        assert_eq!(
+            open_ids(alarms).0.len(),
+            usize::from(is_raised),
+            "{condition:?}"
+        );
+    }
+}
+
+#[test]
+fn a_higher_severity_escalates_and_a_lower_one_changes_nothing() {
+    let device = "OTSM-0114".parse().expect("a serial");
+    let reading = reading(Some("10"));
+    let details = AlarmDetails {
+        reading: &reading,
+        value: reading.value,
+    };
+    let text = |severity| Text {
+        severity: Some(severity),
+        ..Text::from("x")
+    };
+    let mut alarms = Alarms::new(&device, Vec::new(), Vec::new(), moment(1, 1));
+    let condition = Condition::LedMismatch;
+    for severity in [Severity::Warning, Severity::Critical, Severity::Warning] {
+        alarms.set(condition, Finding::Holds, details, || text(severity));
+    }
+    let kinds: Vec<_> = open_ids(alarms).1.into_iter().map(|c| c.0).collect();
+    assert_eq!(kinds, [ChangeKind::Raised, ChangeKind::Escalated]);
+}
