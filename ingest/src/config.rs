@@ -58,6 +58,11 @@ pub struct Config {
     #[arg(long, env, value_name = "LEVELS", default_value = "A2,A3", value_parser = returned_levels)]
     pub returned_levels: [bool; 3],
 
+    /// How long an alarm that was raised three times in a short while must be calm until it ends. With 0s each raise is an alarm of its
+    /// own, however often it comes
+    #[arg(long, env, value_name = "TIME", default_value = "10m", value_parser = args::duration)]
+    pub chatter_calm: Duration,
+
     /// Serials of the detectors whose A1 is a Low level if they send no `A1Type`, such as oxygen detectors. A comma-separated list,
     /// in which `*` stands for any text
     #[arg(long, env, value_name = "PATTERNS", default_value = "")]
@@ -240,6 +245,7 @@ impl Config {
             backlog_max: self.backlog_max,
             clock_tolerance: self.clock_tolerance,
             returned_levels: self.returned_levels,
+            chatter_calm: self.chatter_calm,
             low_devices: SerialPatterns::new(&self.low_devices),
             maintenance_message_types: MessageTypes::new(&self.maintenance_message_types),
             alive_message_types: MessageTypes::new(&self.alive_message_types),

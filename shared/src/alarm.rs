@@ -50,9 +50,9 @@ pub struct Alarm {
     /// When the readings were taken that raised or escalated it last, oldest first: at most [`Alarm::MAX_RAISES`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub raises: Vec<Time>,
-    /// It was raised so often that it stays open until it has been calm for a while.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub chattering: bool,
+    /// It was raised so often that it stays open until this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chatters_until: Option<Time>,
     /// The condition no longer holds. Only chattering keeps the alarm open. (Alarms with levels use [`ActiveLevel::returned`].)
     #[serde(default, skip_serializing_if = "is_false")]
     pub ceased: bool,
@@ -289,7 +289,7 @@ impl Alarm {
             remembered: None,
             count: 1,
             raises: Vec::new(),
-            chattering: false,
+            chatters_until: None,
             ceased: false,
             last_active: None,
             settings: Vec::new(),

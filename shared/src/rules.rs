@@ -10,15 +10,18 @@ pub mod leds;
 pub mod setting;
 mod chatter;
 
+use std::time::Duration;
+
 use crate::alarm::{Acknowledgement, Alarm, Change, ChangeKind, Condition, GasSide, Kind};
 use crate::clock::Time;
 use crate::decimal::Decimal;
 use crate::device::DeviceId;
 use crate::position::Position;
 use crate::reading::{Reading, Side};
+use crate::settings::AlarmSettings;
 use crate::state::ClosedAlarm;
 
-pub use chatter::{CALM, calm_ends};
+pub use chatter::calm_ends;
 pub use levels::Evidence;
 
 /// The moment of a decision.
@@ -42,6 +45,8 @@ pub struct Alarms<'a> {
     closed: Vec<ClosedAlarm>,
     /// An earlier release works on the same devices: what it does not know is not raised.
     earlier_release_at_work: bool,
+    /// How long a chattering alarm must be calm.
+    chatter_calm: Duration,
     changes: Vec<Change>,
 }
 
@@ -78,16 +83,18 @@ impl<'a> Alarms<'a> {
             open,
             closed,
             earlier_release_at_work: false,
+            chatter_calm: Duration::ZERO,
             changes: Vec::new(),
         };
         alarms.close_doubles();
         alarms
     }
 
-    /// Raises only what an earlier release knows, since one works on the same devices.
+    /// Applies the settings of the alarm rules. Only ingest has them: without them, nothing is raised.
     #[must_use]
-    pub fn beside_earlier_release(mut self, is_at_work: bool) -> Self {
-        self.earlier_release_at_work = is_at_work;
+    pub fn with_settings(mut self, settings: &AlarmSettings) -> Self {
+        self.earlier_release_at_work = settings.earlier_release_at_work;
+        self.chatter_calm = settings.chatter_calm;
         self
     }
 
@@ -172,7 +179,7 @@ impl<'a> Alarms<'a> {
         };
         edit(&mut alarm);
         self.continue_closed(kind, &mut alarm);
-        chatter::count(&mut alarm, self.moment.taken_at);
+        chatter::count(&mut alarm, self.moment.taken_at, self.chatter_calm);
         self.changes.push(Change {
             kind: ChangeKind::Raised,
             alarm: alarm.clone(),

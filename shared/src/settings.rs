@@ -17,6 +17,8 @@ pub struct AlarmSettings {
     pub clock_tolerance: Duration,
     /// The levels that stay open as `returned` until they are acknowledged, A1 first.
     pub returned_levels: [bool; 3],
+    /// How long a chattering alarm must be calm until it may end. Zero: alarms do not chatter, and each raise is a new one.
+    pub chatter_calm: Duration,
     /// Serials of the devices whose A1 is Low if they send no type.
     pub low_devices: SerialPatterns,
     /// Message types whose readings lower nothing.
@@ -41,6 +43,7 @@ impl Default for AlarmSettings {
             backlog_max: Duration::from_hours(7 * 24),
             clock_tolerance: Duration::from_secs(5),
             returned_levels: [false, true, true],
+            chatter_calm: Duration::from_mins(10),
             low_devices: SerialPatterns::default(),
             maintenance_message_types: MessageTypes::new("CALIBRATION,TEST,BUMP TEST"),
             alive_message_types: MessageTypes::new("HEARTBEAT"),

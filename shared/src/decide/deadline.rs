@@ -66,9 +66,7 @@ pub(super) fn decide(
     let silent_since = silent_since(&stored.state, last_message).max(listening_since);
     let silent_ms = now.millis_since(silent_since);
     let details = latest.details();
-    let mut alarms = draft
-        .alarms(now)
-        .beside_earlier_release(settings.earlier_release_at_work);
+    let mut alarms = draft.alarms(now).with_settings(settings);
     let limit_ms = millis(settings.offline_after);
     draft.state.memory.silence_limit_ms = limit_ms;
     if freshness(&draft.state, stored.last_message, now) == Freshness::Fresh {

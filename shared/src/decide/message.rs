@@ -55,7 +55,7 @@ pub(super) fn decide(
     let alive = !message.retain && !is_redelivered;
     let mut alarms = draft
         .alarms(taken_at(class, draft.now))
-        .beside_earlier_release(settings.earlier_release_at_work);
+        .with_settings(settings);
     let mut effects = Effects {
         alive,
         ..Effects::of(outcome)

@@ -1,8 +1,9 @@
 //! Chattering alarms: one excursion is one alarm, however noisy the value is.
 //!
 //! A raise within [`REOPEN`] of the clearing continues the same alarm. From the third raise or renewed escalation within a
-//! short time on, the alarm stays open, counting, until it has been calm for [`CALM`]. Times are those at which the readings
-//! were taken, so a backlog that arrives at once is not taken for chattering.
+//! short time on, the alarm stays open, counting, until it has been calm for a while (`chatter_calm` of the settings; zero turns
+//! all of this off). Times are those at which the readings were taken, so a backlog that arrives at once is not taken for
+//! chattering.
 
 use std::time::Duration;
 
@@ -15,8 +16,6 @@ use crate::state::ClosedAlarm;
 const REOPEN: Duration = Duration::from_mins(1);
 /// So many raises within [`window`] make an alarm chattering.
 const RAISES: usize = Alarm::MAX_RAISES;
-/// How long a chattering alarm must be calm until it may end.
-pub const CALM: Duration = Duration::from_mins(10);
 /// Maximum number of cleared alarms that are remembered: the newest ones.
 const MAX_CLOSED: usize = 6;
 
@@ -33,41 +32,39 @@ fn remembered_for(kind: Kind) -> Duration {
     REOPEN.max(window(kind))
 }
 
-/// Counts a raise or an escalation of the alarm by a reading taken at this time.
-pub(super) fn count(alarm: &mut Alarm, taken_at: Time) {
-    let last = alarm.raises.last().copied();
-    if last.is_some_and(|last| taken_at.millis_since(last) >= millis(CALM)) {
-        alarm.chattering = false;
-    }
+/// Counts a raise or an escalation of the alarm by a reading taken at this time. `calm`: how long it must be calm then.
+pub(super) fn count(alarm: &mut Alarm, taken_at: Time, calm: Duration) {
     if alarm.raises.len() >= RAISES {
         alarm.raises.remove(0);
     }
     alarm.raises.push(taken_at);
     let is_full = alarm.raises.len() >= RAISES;
     let first = alarm.raises.first().copied().unwrap_or(taken_at);
-    if is_full && taken_at.millis_since(first) <= millis(window(alarm.kind())) {
-        alarm.chattering = true;
+    let is_often = is_full && taken_at.millis_since(first) <= millis(window(alarm.kind()));
+    if is_often || chatters(alarm, taken_at) {
+        alarm.chatters_until = Some(taken_at + calm);
     }
 }
 
 /// Whether the alarm stays open although its condition no longer holds, because it chatters.
 pub(super) fn chatters(alarm: &Alarm, at: Time) -> bool {
-    let last = alarm.raises.last().copied().unwrap_or_default();
-    alarm.chattering && at.millis_since(last) < millis(CALM)
+    alarm.chatters_until.is_some_and(|until| at < until)
 }
 
 /// Returns when the alarm, or one of its levels, ends, if only chattering keeps it open.
 #[must_use]
 pub fn calm_ends(alarm: &Alarm) -> Option<Time> {
     let mut levels = alarm.active_levels.iter().flatten();
-    let waits = alarm.chattering && (alarm.ceased || levels.any(|level| level.returned));
-    let last = alarm.raises.last().copied().filter(|_| waits)?;
-    Some(last + CALM)
+    let waits = alarm.ceased || levels.any(|level| level.returned);
+    alarm.chatters_until.filter(|_| waits)
 }
 
 impl Alarms<'_> {
     /// Remembers an alarm that is being cleared.
     pub(super) fn remember_closed(&mut self, alarm: &Alarm) {
+        if self.chatter_calm.is_zero() {
+            return;
+        }
         let kind = alarm.kind();
         self.closed.retain(|closed| closed.kind() != kind);
         if self.closed.len() >= MAX_CLOSED {

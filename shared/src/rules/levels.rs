@@ -109,7 +109,7 @@ fn evaluate(
         open.returned || *index > shown || (*index == shown && was_returned(*index))
     };
     let escalated = reached.filter(is_escalation);
-    let taken_at = alarms.moment.taken_at;
+    let (taken_at, calm) = (alarms.moment.taken_at, alarms.chatter_calm);
     // A level that comes back while the alarm chatters is counted, and not told again.
     let is_counted = chatter::chatters(open, taken_at) && !open.returned;
     let is_told = |index: &usize| !is_counted || *index > shown;
@@ -127,7 +127,7 @@ fn evaluate(
         }
         note_peak(alarm, side, value, reached, limits);
         if renewed {
-            chatter::count(alarm, taken_at);
+            chatter::count(alarm, taken_at, calm);
         }
         if renewed && is_counted {
             alarm.count = alarm.count.saturating_add(1);
@@ -407,7 +407,7 @@ fn end(alarms: &mut Alarms<'_>, kind: Kind, returned_levels: [bool; 3], details:
         set_level(alarm, condition, threshold, message);
         set_details(alarm, details, now);
         alarm.active_levels.clear();
-        alarm.chattering = false;
+        alarm.chatters_until = None;
         alarm.latched = false;
         alarm.returned = true;
     });

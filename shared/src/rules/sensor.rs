@@ -94,11 +94,12 @@ impl Alarms<'_> {
             let moment = self.moment;
             (moment.now, moment.position, moment.taken_at)
         };
+        let calm = self.chatter_calm;
         self.adjust(kind, |alarm| {
             if alarm.ceased {
                 alarm.ceased = false;
                 alarm.count = alarm.count.saturating_add(1);
-                chatter::count(alarm, taken_at);
+                chatter::count(alarm, taken_at, calm);
             }
             alarm.last_active = Some(now);
         });

@@ -128,7 +128,7 @@ impl Alarms<'_> {
         if changes.is_empty() {
             return;
         }
-        let moment = self.moment;
+        let (moment, calm) = (self.moment, self.chatter_calm);
         let Some(open) = self.get(Kind::SettingChanged) else {
             let new = NewAlarm {
                 condition: Condition::SettingChanged,
@@ -159,7 +159,7 @@ impl Alarms<'_> {
         let edit = |alarm: &mut crate::alarm::Alarm| {
             alarm.message = message(&settings);
             alarm.settings = settings;
-            chatter::count(alarm, moment.taken_at);
+            chatter::count(alarm, moment.taken_at, calm);
         };
         if is_told {
             self.change(Kind::SettingChanged, ChangeKind::Escalated, |alarm| {

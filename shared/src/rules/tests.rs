@@ -70,7 +70,10 @@ fn what_an_earlier_release_does_not_know_is_not_raised_beside_it() {
         (Condition::LevelsUnknown, false),
     ] {
         let alarms = Alarms::new(&device, Vec::new(), Vec::new(), moment(1, 1));
-        let mut alarms = alarms.beside_earlier_release(true);
+        let mut alarms = alarms.with_settings(&AlarmSettings {
+            earlier_release_at_work: true,
+            ..AlarmSettings::default()
+        });
         alarms.set(condition, Finding::Holds, details, || "x".into());
         assert_eq!(
             open_ids(alarms).0.len(),
