@@ -443,6 +443,12 @@ fn broken_bytes_that_name_two_detectors_touch_neither() {
         only(text.as_bytes()).content,
         ItemContent::Refused(_)
     ));
+    // The second serial has no certain end.
+    let text = r#"{"OTSM-2 Serial Number":"A","Sensor Reading" 5,"OTSM-2 Serial Number":"B"x"#;
+    assert!(matches!(
+        only(text.as_bytes()).content,
+        ItemContent::Refused(PayloadError::DoubtfulSerial(_))
+    ));
     // The second is complete: it is read, and the first is unreadable.
     let text = r#"{"OTSM-2 Serial Number":"A","Sensor Reading":5,"Para{"OTSM-2 Serial Number":"B","Sensor Reading":6}"#;
     let items = read_items(text.as_bytes());
