@@ -12,7 +12,7 @@ use shared::forward::UnknownFields;
 use shared::position::Position;
 use shared::reading::{Reading, Side};
 use shared::state::{AlarmSettings, DeviceState, Latest, ZeroLevel};
-use shared::store::{Bounds, Store};
+use shared::store::{Bounds, ServiceRole, Store};
 use test_support::sample;
 use test_support::server::OwnRedis;
 
@@ -45,7 +45,11 @@ pub(crate) fn config(redis: &str, flags: &[&str]) -> Config {
 
 /// Opens the store of this configuration.
 pub(crate) fn store(config: &Config) -> Store {
-    Store::new(config.redis.clone(), Arc::new(SystemClock::default()))
+    Store::new(
+        config.redis.clone(),
+        ServiceRole::Gateway,
+        Arc::new(SystemClock::default()),
+    )
 }
 
 /// Builds a reading with the levels 250, 500 and 1000, without a device time.

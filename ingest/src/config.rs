@@ -10,7 +10,7 @@ use shared::args::{self, SettingDisplay, Usage};
 use shared::check_config::{self, ConnectionCheck, ServiceConfig};
 use shared::decimal::Decimal;
 use shared::keys::MAX_LOG;
-use shared::redis::RedisConfig;
+use shared::redis::{RedisConfig, ServiceRole};
 use shared::secret::Secret;
 use shared::state::{AlarmSettings, ZeroLevel};
 use shared::telemetry::config::TelemetryConfig;
@@ -221,7 +221,7 @@ impl ServiceConfig for Config {
 pub async fn connect(config: &Config) -> Vec<ConnectionCheck> {
     let mut checks = vec![
         check_broker(&config.mqtt).await,
-        check_config::check_redis(&config.redis).await,
+        check_config::check_redis(&config.redis, ServiceRole::Ingest).await,
     ];
     checks.extend(check_config::check_collectors(&config.telemetry).await);
     checks

@@ -37,6 +37,9 @@ pub(crate) struct DependencyStatus {
     pub(crate) ok: bool,
     /// Milliseconds since it last worked: 0 while it works, `null` if it never did.
     pub(crate) age_ms: Option<i64>,
+    /// Why it does not work, or a warning while it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<&'static str>,
 }
 
 impl DependencyStatus {
@@ -45,7 +48,12 @@ impl DependencyStatus {
         Self {
             ok,
             age_ms: age.map(millis),
+            reason: None,
         }
+    }
+
+    pub(crate) fn with_reason(self, reason: Option<&'static str>) -> Self {
+        Self { reason, ..self }
     }
 }
 

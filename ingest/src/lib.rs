@@ -39,7 +39,7 @@ use shared::clock::{SystemClock, millis};
 use shared::lifecycle::Lifecycle;
 use shared::metrics::{Meters, TEXT_FORMAT};
 use shared::redis_watch::{CanaryRole, RedisObservation, RedisWatch};
-use shared::store::{Bounds, Store, StoreError};
+use shared::store::{Bounds, ServiceRole, Store};
 use shared::telemetry;
 use shared::trace::SpanRecorder;
 use tokio::net::TcpListener;
@@ -84,9 +84,13 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
 /// Checks at the start that Redis can be used. A server that does not answer may answer later, so only an unusable one is an
 /// error.
 async fn open_store(config: &Config) -> anyhow::Result<Store> {
-    let store = Store::new(config.redis.clone(), Arc::new(SystemClock::default()));
+    let store = Store::new(
+        config.redis.clone(),
+        ServiceRole::Ingest,
+        Arc::new(SystemClock::default()),
+    );
     match store.ping().await {
-        Err(err @ StoreError::Unusable(_)) => Err(err.into()),
+        Err(err) if err.needs_operator() => Err(err.into()),
         _ => Ok(store),
     }
 }
@@ -214,5 +218,5 @@ fn redis_status(last: LastHeartbeat) -> DependencyStatus {
     } else {
         last.redis_answered_at.map(|answered| answered.elapsed())
     };
-    DependencyStatus::new(last.redis_up, age)
+    DependencyStatus::new(last.redis_up, age).with_reason(last.redis_problem)
 }

@@ -34,9 +34,6 @@ pub const CANARY_CHANNEL: &str = "st:{canary}:live";
 /// Template of the device channels, for span names.
 pub const CHANNEL_TEMPLATE: &str = "st:{partition}:live:{device}";
 
-/// Sharded channel on which every new connection checks its permission to publish.
-pub const PROBE_CHANNEL: &str = "st:{ingest}:probe";
-
 /// String: counts over all devices, taken by one gateway for the metrics of all.
 pub const FLEET_SAMPLE: &str = "st:{fleet}:sample";
 /// Sorted set of gateway → time of its last report of watched devices.

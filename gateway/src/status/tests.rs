@@ -69,7 +69,51 @@ fn a_gateway_with_a_broken_part_is_unready() {
         is_broken: true,
         ..healthy()
     };
-    check(observed, Duration::ZERO, (Readiness::Unready, 503, false));
+    check(observed, Duration::ZERO, (Readiness::Unready, 503, true));
+}
+
+#[test]
+fn a_redis_that_refuses_makes_it_degraded_at_once_and_the_status_says_why() {
+    let observed = PathObservation {
+        redis_problem: Some(RedisProblem::Refuses("OOM: Redis has no memory left")),
+        ..healthy()
+    };
+    check(observed, Duration::ZERO, (Readiness::Degraded, 200, true));
+    let status = PathStatus::evaluate(&observed, Instant::now(), AWAY_AFTER);
+    let Dependencies {
+        redis,
+        broker,
+        ingest,
+    } = status.dependencies;
+    assert!(!redis.ok && !broker.ok && !ingest.ok);
+    assert_eq!(redis.reason, Some("OOM: Redis has no memory left"));
+    assert_eq!(broker.reason, Some(INGEST_UNKNOWN));
+}
+
+#[test]
+fn data_has_an_age_while_the_data_path_does_not_work() {
+    let start = Instant::now();
+    let handle = StatusHandle::new(start);
+    let at = |seconds| start + Duration::from_secs(seconds);
+    assert_eq!(handle.data_age(at(1)), Some(Duration::from_secs(1)));
+    let observed = healthy();
+    handle.replace(PathStatus::evaluate(&observed, at(1), AWAY_AFTER), at(1));
+    assert_eq!(handle.data_age(at(2)), None);
+    handle.replace(PathStatus::evaluate(&observed, at(9), AWAY_AFTER), at(9));
+    assert_eq!(handle.data_age(at(10)), Some(Duration::from_secs(9)));
+}
+
+#[test]
+fn one_missed_answer_does_not_count() {
+    let observed = PathObservation {
+        redis_problem: Some(RedisProblem::Silent),
+        ..healthy()
+    };
+    check(
+        observed,
+        Duration::from_secs(1),
+        (Readiness::Ok, 200, false),
+    );
 }
 
 #[test]
@@ -78,6 +122,6 @@ fn the_body_has_the_documented_fields_in_order() {
     let body = serde_json::to_string(&status).unwrap();
     assert_eq!(
         body,
-        r#"{"status":"unready","dependencies":{"redis":{"ok":false,"age_ms":null},"broker":{"ok":false,"age_ms":null},"ingest":{"ok":false,"age_ms":null}}}"#
+        r#"{"status":"unready","dependencies":{"redis":{"ok":false,"age_ms":null,"reason":"no answer from Redis"},"broker":{"ok":false,"age_ms":null,"reason":"unknown while Redis cannot be used"},"ingest":{"ok":false,"age_ms":null,"reason":"unknown while Redis cannot be used"}}}"#
     );
 }

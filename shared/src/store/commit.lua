@@ -30,6 +30,31 @@ if is_lost == '1' and redis.call('HLEN', device_key) > max_lost_fields then
   return refused(device_key, 'has more than ' .. max_lost_fields .. ' fields')
 end
 
+-- Every command below that writes, and those that read after the first write.
+local commands = {{'HSET', device_key, '', ''}, {'ZADD', seen_key, 0, ''}, {'ZADD', deadlines_key, 0, ''}, {'ZREM', deadlines_key, ''}}
+local function may_run(command) table.insert(commands, command) end
+if seq ~= '' then
+  may_run({'XADD', events_key, '*', '', ''})
+  may_run({'XADD', changes_key, '*', '', ''})
+  may_run({'HSET', partition_key, '', ''})
+  may_run({'ZADD', changed_key, 0, ''})
+  may_run({'SPUBLISH', channel, ''})
+end
+if is_lost == '1' then
+  may_run({'XADD', quarantine_key, '*', '', ''})
+  may_run({'HGETALL', device_key})
+  may_run({'DEL', device_key})
+end
+if sample ~= '' then
+  may_run({'XADD', history_key, '*', '', ''})
+  may_run({'XTRIM', history_key, 'MINID', 0})
+end
+if #ARGV >= first_field + tonumber(field_count) then
+  may_run({'XADD', log_key, '*', '', ''})
+  may_run({'XTRIM', log_key, 'MINID', 0})
+end
+check_rights(commands)
+
 if seq ~= '' then
   -- If a stream is ahead of the state, the decision is made again with a seq above both.
   if changes_payload ~= '' and last_seq(changes_key) >= tonumber(seq) then return load(true) end

@@ -4,6 +4,7 @@ mod in_doubt;
 mod lost_state;
 mod newer_release;
 mod reassert;
+mod refusal;
 mod retire;
 
 use std::sync::Arc;
@@ -48,7 +49,11 @@ impl RedisServer {
             redis_watch: Duration::from_secs(1),
             partitions: 8,
         };
-        Store::new(config, Arc::new(SystemClock::default()))
+        Store::new(
+            config,
+            ServiceRole::Ingest,
+            Arc::new(SystemClock::default()),
+        )
     }
 
     /// A connection for commands that the store does not have.
@@ -443,7 +448,11 @@ async fn another_number_of_partitions_is_refused() {
         partitions: 16,
         ..server.store().connector.config().clone()
     };
-    let other = Store::new(config, Arc::new(SystemClock::default()));
+    let other = Store::new(
+        config,
+        ServiceRole::Ingest,
+        Arc::new(SystemClock::default()),
+    );
     let refused = other.ping().await.expect_err("refused");
     assert_eq!(refused.code(), "redis_unusable");
     assert_eq!(
@@ -481,7 +490,11 @@ async fn a_rediss_url_starts_a_tls_handshake() {
         redis_watch: Duration::from_secs(1),
         partitions: 8,
     };
-    let store = Store::new(config, Arc::new(SystemClock::default()));
+    let store = Store::new(
+        config,
+        ServiceRole::Ingest,
+        Arc::new(SystemClock::default()),
+    );
     let first_byte = async {
         let (mut stream, _) = listener.accept().await.expect("a client");
         tokio::io::AsyncReadExt::read_u8(&mut stream)
