@@ -30,30 +30,34 @@ if is_lost == '1' and redis.call('HLEN', device_key) > max_lost_fields then
   return refused(device_key, 'has more than ' .. max_lost_fields .. ' fields')
 end
 
--- Every command below that writes, and those that read after the first write.
-local commands = {{'HSET', device_key, '', ''}, {'ZADD', seen_key, 0, ''}, {'ZADD', deadlines_key, 0, ''}, {'ZREM', deadlines_key, ''}}
-local function may_run(command) table.insert(commands, command) end
+-- Every command that this call runs from here on.
+if tonumber(field_count) > 0 then need('HSET', device_key, '', '') end
+if alive ~= '' then need('ZADD', seen_key, 0, '') end
+if deadline == 'never' then
+  need('ZREM', deadlines_key, '')
+elseif deadline ~= 'keep' then
+  need('ZADD', deadlines_key, 0, '')
+end
 if seq ~= '' then
-  may_run({'XADD', events_key, '*', '', ''})
-  may_run({'XADD', changes_key, '*', '', ''})
-  may_run({'HSET', partition_key, '', ''})
-  may_run({'ZADD', changed_key, 0, ''})
-  may_run({'SPUBLISH', channel, ''})
+  need('XADD', events_key, '*', '', '')
+  if changes_payload ~= '' then need('XADD', changes_key, '*', '', '') end
+  need('HSET', partition_key, '', '')
+  need('ZADD', changed_key, 0, '')
+  need('SPUBLISH', channel, '')
 end
 if is_lost == '1' then
-  may_run({'XADD', quarantine_key, '*', '', ''})
-  may_run({'HGETALL', device_key})
-  may_run({'DEL', device_key})
+  need('XADD', quarantine_key, '*', '', '')
+  need('HGETALL', device_key)
+  need('DEL', device_key)
 end
 if sample ~= '' then
-  may_run({'XADD', history_key, '*', '', ''})
-  may_run({'XTRIM', history_key, 'MINID', 0})
+  need('XADD', history_key, '*', '', '')
+  need('XTRIM', history_key, 'MINID', 0)
 end
 if #ARGV >= first_field + tonumber(field_count) then
-  may_run({'XADD', log_key, '*', '', ''})
-  may_run({'XTRIM', log_key, 'MINID', 0})
+  need('XADD', log_key, '*', '', '')
+  if log_age_ms ~= '' then need('XTRIM', log_key, 'MINID', 0) end
 end
-check_rights(commands)
 
 if seq ~= '' then
   -- If a stream is ahead of the state, the decision is made again with a seq above both.

@@ -22,13 +22,11 @@ local function read(...)
   error(answer)
 end
 
--- Ends the script if the user may not run one of these commands. Redis does not undo a failed script, so this must happen
--- before the first write: the rights of a user may change at any time.
-local function check_rights(commands)
-  for _, command in ipairs(commands) do
-    if not redis.acl_check_cmd(unpack(command)) then
-      error({err = 'NOPERM the Redis user may not run `' .. command[1] .. ' ' .. command[2] .. '`'})
-    end
+-- Ends the script if the user may not run this command. Redis does not undo a failed script, so this must happen before the
+-- first write: the rights of a user may change at any time.
+local function need(command, key, ...)
+  if not redis.acl_check_cmd(command, key, ...) then
+    error({err = 'NOPERM the Redis user may not run `' .. command .. ' ' .. key .. '`'})
   end
 end
 
