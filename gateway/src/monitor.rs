@@ -175,6 +175,7 @@ async fn keep_asking(store: &Store, observed: watch::Sender<PathObservation>) {
                     .and_then(|age| now.checked_sub(age))
                     .or(observed.ingest);
                 observed.is_listening = ingest.is_listening();
+                observed.is_quiet = ingest.is_quiet;
             }),
             Err(error) => {
                 let problem = if error.is_in_doubt() {

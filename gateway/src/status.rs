@@ -65,6 +65,8 @@ pub(crate) struct PathObservation {
     pub(crate) ingest: Option<Instant>,
     /// Whether the newest report was recent enough when Redis was last asked.
     pub(crate) is_listening: bool,
+    /// Whether no ingest receives any message, although devices are known.
+    pub(crate) is_quiet: bool,
     /// The process is shutting down.
     pub(crate) is_draining: bool,
     /// A part of this process does not work.
@@ -84,6 +86,7 @@ pub(crate) enum RedisProblem {
 const NOT_SUBSCRIBED: &str = "this gateway cannot subscribe in Redis";
 const REDIS_SILENT: &str = "no answer from Redis";
 const INGEST_UNKNOWN: &str = "unknown while Redis cannot be used";
+const QUIET: &str = "subscribed, but no message from any detector for a long time";
 const NO_REPORT: &str = "no ingest reports a subscription at the broker";
 
 impl PathStatus {
@@ -109,10 +112,15 @@ impl PathStatus {
             (false, _) => Some(INGEST_UNKNOWN),
         };
         // Without Redis the state of the ingest replicas is unknown, and unknown is never shown as normal.
-        let ingest = Dependency {
+        let broker = Dependency {
             ok: ingest_reason.is_none(),
             age_ms: age(observed.ingest).map(millis),
             reason: ingest_reason,
+        };
+        let is_quiet = broker.ok && observed.is_quiet;
+        let ingest = Dependency {
+            reason: if is_quiet { Some(QUIET) } else { broker.reason },
+            ..broker
         };
         let is_unready = observed.redis.is_none() || observed.is_draining || observed.is_broken;
         let status = if is_unready {
@@ -128,7 +136,7 @@ impl PathStatus {
             dependencies: Dependencies {
                 redis,
                 // An ingest reports only while its subscription at the broker is active, so its report covers both.
-                broker: ingest,
+                broker,
                 ingest,
             },
         }

@@ -37,6 +37,11 @@ pub struct Config {
     #[arg(long, env, value_name = "TIME", default_value = "3m", value_parser = args::duration)]
     pub offline_after: Duration,
 
+    /// Time without any message after which a warning is logged and /readyz says `degraded`, if detectors are known. 0s:
+    /// never
+    #[arg(long, env, value_name = "TIME", default_value = "10m", value_parser = args::duration)]
+    pub quiet_after: Duration,
+
     /// Deadband: how far a value must return past an alarm level before the alarm clears. In percent of the span that the
     /// detector sends, or of the level if it sends no span. A hysteresis that the detector sends takes precedence
     #[arg(long, env, value_name = "PERCENT", default_value = "2", value_parser = args::percent)]
@@ -200,10 +205,8 @@ impl ServiceConfig for Config {
 
     fn warnings(&self) -> Vec<&'static str> {
         let database = self.mongodb_uri.as_ref();
-        database
-            .map(|_| "MONGODB_URI is ignored: Redis holds the alarm log")
-            .into_iter()
-            .collect()
+        let database = database.map(|_| "MONGODB_URI is ignored: Redis holds the alarm log");
+        database.into_iter().chain(self.mqtt.warning()).collect()
     }
 
     fn setting_displays(&self) -> Vec<SettingDisplay> {

@@ -14,6 +14,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::mqtt::shutdown::SessionAtExit;
 use crate::mqtt::status::BrokerStatus;
+use crate::quiet::{Notice, Observation, QuietWatch};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -29,6 +30,8 @@ pub(crate) struct LastHeartbeat {
     /// Start of the time without interruption in which at least one replica has been listening. `None` while this replica is
     /// not listening, or while Redis cannot be used: then no message is committed, so silence proves nothing.
     pub(crate) listening_since: Option<Time>,
+    /// Whether the subscription has brought no message for `--quiet-after`, although devices are known.
+    pub(crate) is_quiet: bool,
 }
 
 /// The outcome of one heartbeat.
@@ -49,6 +52,7 @@ pub(crate) struct Heartbeat {
     pub(crate) client_id: String,
     pub(crate) topics: Vec<String>,
     pub(crate) max_devices: u64,
+    pub(crate) quiet_after: Duration,
     /// Set here: whether messages of unknown devices are accepted.
     pub(crate) accept_new_devices: Arc<AtomicBool>,
     pub(crate) last: watch::Sender<LastHeartbeat>,
@@ -62,6 +66,7 @@ impl Heartbeat {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last_problem = None;
         let mut heartbeats = 0;
+        let mut quiet = QuietWatch::new(self.quiet_after);
         let mut broker = self.broker.clone();
         loop {
             tokio::select! {
@@ -73,7 +78,7 @@ impl Heartbeat {
                 () = broker.changed() => {}
             }
             heartbeats += 1;
-            let result = self.check_and_report(heartbeats).await;
+            let result = self.check_and_report(heartbeats, &mut quiet).await;
             let problem = match &result {
                 Ok(Report::Sent { .. }) => None,
                 Ok(Report::Refused { reason }) => Some(*reason),
@@ -82,6 +87,7 @@ impl Heartbeat {
             self.last.send_modify(|last| {
                 last.redis_up = problem.is_none();
                 last.redis_problem = problem;
+                last.is_quiet = quiet.is_quiet();
                 last.listening_since = match result {
                     Ok(Report::Sent { listening_since }) => listening_since,
                     _ => None,
@@ -110,7 +116,11 @@ impl Heartbeat {
 
     /// Pings Redis, checks that it accepts writes, counts the devices and, while the subscription is active, reports it.
     /// `number` is that of this heartbeat.
-    async fn check_and_report(&self, number: u64) -> Result<Report, StoreError> {
+    async fn check_and_report(
+        &self,
+        number: u64,
+        quiet: &mut QuietWatch,
+    ) -> Result<Report, StoreError> {
         self.store.ping().await?;
         self.store.check_writes(number).await?;
         // A right may be missing on the keys of some devices only. Their messages are tried again and again.
@@ -125,11 +135,45 @@ impl Heartbeat {
                 "--max-devices is reached: messages of unknown devices become dead letters"
             );
         }
+        self.watch_for_silence(quiet, devices);
         let mut listening_since = None;
         if self.broker.is_subscribed() {
-            listening_since = Some(self.store.report(&self.client_id, &self.topics).await?);
+            listening_since = Some(
+                self.store
+                    .report(&self.client_id, &self.topics, quiet.is_quiet())
+                    .await?,
+            );
         }
         Ok(Report::Sent { listening_since })
+    }
+
+    /// Logs when the subscription becomes quiet, and when that ends.
+    fn watch_for_silence(&self, quiet: &mut QuietWatch, devices: u64) {
+        let notice = quiet.observe(Observation {
+            quiet_for: self.broker.quiet_for(),
+            unacknowledged: self.broker.unacknowledged(),
+            received: self.broker.received(),
+            devices,
+        });
+        let topics = self.topics.join(", ");
+        let quiet_after = self.quiet_after;
+        match notice {
+            Some(Notice::Quiet) => tracing::warn!(
+                topics,
+                ?quiet_after,
+                devices,
+                "the subscription is active and brings no message, although detectors are known: check the detectors, and \
+                 where they publish"
+            ),
+            Some(Notice::Ended) => tracing::info!(topics, "messages arrive again"),
+            Some(Notice::NothingEver) => tracing::warn!(
+                topics,
+                ?quiet_after,
+                "no message has ever arrived: a granted subscription does not show that anything is published. Compare \
+                 --mqtt-topic with the topic of the detectors"
+            ),
+            None => {}
+        }
     }
 
     /// Withdraws the report of this replica, then looks for reports of other replicas. If all replicas stop at once, the

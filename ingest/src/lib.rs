@@ -22,6 +22,7 @@ mod metrics;
 mod mqtt;
 pub mod payload;
 mod pipeline;
+mod quiet;
 mod spans;
 mod timers;
 
@@ -134,6 +135,7 @@ fn start_tasks(
         topics: config.mqtt.mqtt_topic.clone(),
         max_devices: u64::from(config.max_devices),
         accept_new_devices: Arc::clone(&accept_new_devices),
+        quiet_after: config.quiet_after,
         last,
         session_at_exit,
     };
@@ -184,9 +186,11 @@ fn start_tasks(
 fn serve_http(listener: TcpListener, gauges: &Gauges, meters: &Meters, lifecycle: &Lifecycle) {
     let heartbeat = gauges.heartbeat.clone();
     let redis = move || redis_status(*heartbeat.borrow());
+    let heartbeat = gauges.heartbeat.clone();
+    let is_quiet = move || heartbeat.borrow().is_quiet;
     let read = meters.reader();
     let metrics = async move || ([(CONTENT_TYPE, TEXT_FORMAT)], read());
-    let router = health::router(gauges.broker.clone(), redis, lifecycle);
+    let router = health::router(gauges.broker.clone(), redis, is_quiet, lifecycle);
     let router = router.merge(Router::new().route("/metrics", get(metrics)));
     health::serve(listener, router, lifecycle);
 }

@@ -25,6 +25,9 @@ pub const INGEST_MEMBERS: &str = "st:{ingest}:members";
 /// Hash: `since`, the start of the time without interruption in which at least one ingest replica was subscribed; `topics`.
 pub const INGEST_LISTENING: &str = "st:{ingest}:listening";
 
+/// Sorted set of ingest client id → time of its last report that its subscription brings no message although devices are known.
+pub const INGEST_QUIET: &str = "st:{ingest}:quiet";
+
 /// Counter, the canary. It is incremented every second as long as any process can commit.
 pub const CANARY: &str = "st:{canary}:count";
 /// Sharded channel on which each new count of the canary is published. A subscriber that receives none while the counter

@@ -30,6 +30,7 @@ fn command(words: &[&str]) -> Command {
 fn general_commands(role: ServiceRole) -> Vec<Command> {
     let members = keys::INGEST_MEMBERS;
     let listening = keys::INGEST_LISTENING;
+    let quiet = keys::INGEST_QUIET;
     let mut commands = vec![
         command(&["TIME"]),
         command(&["GET", keys::PARTITIONS]),
@@ -38,14 +39,19 @@ fn general_commands(role: ServiceRole) -> Vec<Command> {
         command(&["INCR", keys::CANARY]),
         command(&["SPUBLISH", keys::CANARY_CHANNEL, ""]),
         command(&["ZREVRANGE", members, "0", "0"]),
+        command(&["ZCOUNT", members, "0", "0"]),
+        command(&["ZCOUNT", quiet, "0", "0"]),
         command(&["HGET", listening, "topics"]),
     ];
     commands.extend(match role {
         ServiceRole::Ingest => vec![
             command(&["HSET", listening, "topics", ""]),
             command(&["ZADD", members, "0", ""]),
+            command(&["ZADD", quiet, "0", ""]),
             command(&["ZREMRANGEBYSCORE", members, "0", "0"]),
+            command(&["ZREMRANGEBYSCORE", quiet, "0", "0"]),
             command(&["ZREM", members, ""]),
+            command(&["ZREM", quiet, ""]),
             command(&["XADD", keys::DEAD_LETTERS, "*", "", ""]),
         ],
         ServiceRole::Gateway => vec![

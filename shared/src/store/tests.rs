@@ -468,14 +468,40 @@ async fn ingest_reports_share_the_time_since_when_any_ingest_has_been_listening(
     let status = async || store.ingest_status().await.expect("an answer");
     assert!(!status().await.is_listening());
     let topics = ["SubTronics/data".to_owned()];
-    let since = store.report("a", &topics).await.expect("reported");
-    assert_eq!(store.report("b", &topics).await.expect("reported"), since);
+    let since = store.report("a", &topics, false).await.expect("reported");
+    assert_eq!(
+        store.report("b", &topics, false).await.expect("reported"),
+        since
+    );
     let present = status().await;
     assert!(present.is_listening());
     assert_eq!(present.topics, topics);
     store.withdraw("a").await.expect("withdrawn");
     store.withdraw("b").await.expect("withdrawn");
     assert!(!status().await.is_listening());
+}
+
+#[tokio::test]
+async fn ingest_is_quiet_when_every_replica_that_reports_is() {
+    let server = RedisServer::start().await;
+    let store = server.store();
+    let topics = ["t".to_owned()];
+    let is_quiet = async || store.ingest_status().await.expect("read").is_quiet;
+    assert!(!is_quiet().await);
+    for (replica, reports_quiet, expected) in [
+        ("a", true, true),
+        ("b", false, false),
+        ("b", true, true),
+        ("a", false, false),
+    ] {
+        let reported = store.report(replica, &topics, reports_quiet).await;
+        reported.expect("reported");
+        assert_eq!(is_quiet().await, expected, "{replica} {reports_quiet}");
+    }
+    store.withdraw("a").await.expect("withdrawn");
+    assert!(is_quiet().await);
+    store.withdraw("b").await.expect("withdrawn");
+    assert!(!is_quiet().await);
 }
 
 #[tokio::test]

@@ -117,6 +117,25 @@ async fn a_right_that_is_missing_at_the_connect_is_named_and_nothing_is_written(
 }
 
 #[tokio::test]
+async fn the_documented_rights_are_enough() {
+    let readme = include_str!("../../../../deploy/README.md");
+    let rules = readme
+        .lines()
+        .find_map(|line| line.strip_prefix("ACL SETUSER subtronics on >PASSWORD "))
+        .expect("the rules");
+    let server = RedisServer::with_digests().await;
+    server
+        .set_rights(&format!("resetkeys resetchannels -@all {rules}"))
+        .await;
+    for role in [ServiceRole::Ingest, ServiceRole::Gateway] {
+        let store = server.limited_store(role);
+        store.ping().await.unwrap();
+        store.check_writes(0).await.unwrap();
+        commit(&store, "20").await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_right_that_is_lost_while_running_stops_commits_before_their_first_write() {
     let server = RedisServer::with_digests().await;
     server.set_rights("").await;
