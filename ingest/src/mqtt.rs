@@ -31,7 +31,7 @@ use tokio::sync::watch;
 
 use self::ack::Acks;
 use self::config::MqttConfig;
-use self::connection::{ConnectionContext, SHORT_SUBSCRIPTION};
+use self::connection::{ConnectionContext, EndedConnection, SHORT_CONNECTION};
 use self::connection_end::ConnectionEnd;
 use self::message::MqttMessage;
 use self::protocol::ClientOptions;
@@ -43,13 +43,14 @@ use self::status::BrokerStatus;
 const MIN_RECONNECT_DELAY: Duration = Duration::from_millis(200);
 const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(10);
 
-/// If the broker closes this many subscriptions in a row, each within [`SHORT_SUBSCRIPTION`], another client uses our client
-/// id. A failed connection attempt in between, as when the broker restarts, resets the count.
+/// If the broker closes this many connections in a row, each within [`SHORT_CONNECTION`], another client uses our client id. A
+/// fast one may take the session even before our subscription is confirmed. A failed connection attempt in between, as when the
+/// broker restarts, resets the count.
 ///
 /// Not every broker reports a takeover: mosquitto 2.0.11 only closes the connection, and rumqttc cannot parse a
 /// DISCONNECT in its short form. Without this limit, two clients with the same client id would disconnect each other
 /// forever. With it, one of the two pauses.
-const MAX_SHORT_SUBSCRIPTIONS: u32 = 5;
+const MAX_SHORT_CONNECTIONS: u32 = 5;
 
 /// Starts the task that owns the connection. Returns the queue of received messages, and the status of the connection.
 ///
@@ -110,7 +111,7 @@ pub(crate) fn start(
 /// `--mqtt-takeover-retry`: two clients would otherwise disconnect each other for ever.
 async fn keep_connected(context: &ConnectionContext) {
     let mut backoff = Backoff::new(MIN_RECONNECT_DELAY, MAX_RECONNECT_DELAY);
-    let mut short_subscriptions = 0;
+    let mut short_connections = 0;
     // From a takeover until a subscription has lasted.
     let mut is_contested = false;
     loop {
@@ -119,29 +120,33 @@ async fn keep_connected(context: &ConnectionContext) {
             () = context.soft.cancelled() => return,
             () = context.queue.wait_for_free_window() => {}
         }
-        let (end, subscribed_for) = connection::run(context, is_contested).await;
-        let was_short = subscribed_for.is_some_and(|time| time < SHORT_SUBSCRIPTION);
-        is_contested &= was_short || subscribed_for.is_none();
-        short_subscriptions = if matches!(end, ConnectionEnd::Closed) && was_short {
-            short_subscriptions + 1
+        let EndedConnection {
+            end,
+            connected_for,
+            was_subscribed,
+        } = connection::run(context, is_contested).await;
+        let was_short = connected_for.is_none_or(|time| time < SHORT_CONNECTION);
+        is_contested &= was_short;
+        short_connections = if matches!(end, ConnectionEnd::Closed) && was_short {
+            short_connections + 1
         } else {
             0
         };
         let is_taken_over = match end {
             ConnectionEnd::Stopped => return,
             ConnectionEnd::TakenOver => true,
-            ConnectionEnd::Closed if short_subscriptions == MAX_SHORT_SUBSCRIPTIONS => true,
+            ConnectionEnd::Closed if short_connections == MAX_SHORT_CONNECTIONS => true,
             ConnectionEnd::Closed => is_contested && was_short,
             ConnectionEnd::Lost(_) => false,
         };
         let pause = if is_taken_over {
             report_taken_over(context, &end, is_contested);
             is_contested = true;
-            short_subscriptions = 0;
+            short_connections = 0;
             context.takeover_retry
         } else {
             report_lost(context, &end.to_string());
-            if subscribed_for.is_some() && short_subscriptions <= 1 {
+            if was_subscribed && short_connections <= 1 {
                 backoff.reset();
             }
             backoff.pause()
@@ -166,6 +171,12 @@ fn report_lost(context: &ConnectionContext, error: &str) {
 /// Reports that another client took over our session: loudly the first time, until the session was ours again.
 fn report_taken_over(context: &ConnectionContext, end: &ConnectionEnd, is_known: bool) {
     let broker = &context.broker;
+    let reason = match end {
+        ConnectionEnd::Closed => {
+            "the broker closed several connections in a row; if no other client has our id, it may refuse the subscription"
+        }
+        _ => "the broker reports a takeover",
+    };
     if is_known {
         tracing::debug!(broker, "session taken over once more");
     } else {
@@ -173,7 +184,7 @@ fn report_taken_over(context: &ConnectionContext, end: &ConnectionEnd, is_known:
             broker,
             client_id = context.options.client_id(),
             retry = ?context.takeover_retry,
-            reason = %end,
+            reason,
             "session taken over: another client uses our client id. This process tries again after each pause of `retry`. \
              Give every replica a client id of its own",
         );

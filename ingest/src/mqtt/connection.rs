@@ -48,14 +48,18 @@ struct BrokerConnection<'a> {
 }
 
 /// A session counts as ours again once its subscription has lasted this long.
-pub(super) const SHORT_SUBSCRIPTION: Duration = Duration::from_secs(10);
+pub(super) const SHORT_CONNECTION: Duration = Duration::from_secs(10);
 
-/// Runs one connection. `is_contested`: another client had taken our session. Returns why the connection ended, and how long it
-/// was subscribed, if it was.
-pub(super) async fn run(
-    context: &ConnectionContext,
-    is_contested: bool,
-) -> (ConnectionEnd, Option<Duration>) {
+/// A connection that has ended.
+pub(super) struct EndedConnection {
+    pub(super) end: ConnectionEnd,
+    /// How long it was connected, if it was.
+    pub(super) connected_for: Option<Duration>,
+    pub(super) was_subscribed: bool,
+}
+
+/// Runs one connection. `is_contested`: another client had taken our session.
+pub(super) async fn run(context: &ConnectionContext, is_contested: bool) -> EndedConnection {
     // Room for an acknowledgement of each message in the receive window, SUBSCRIBE and DISCONNECT. A broker that exceeds the
     // receive maximum can fill it; requests that do not fit are sent after a later event.
     let capacity = context.queue.receive_maximum + 8;
@@ -82,8 +86,11 @@ pub(super) async fn run(
     if state.accepts_messages() {
         context.queue.rescue(&mut eventloop);
     }
-    let subscribed_for = connection.subscribed_at.map(|since| since.elapsed());
-    (end, subscribed_for)
+    EndedConnection {
+        end,
+        connected_for: connection.connected_at.map(|since| since.elapsed()),
+        was_subscribed: connection.subscribed_at.is_some(),
+    }
 }
 
 impl BrokerConnection<'_> {
@@ -157,7 +164,7 @@ impl BrokerConnection<'_> {
     /// Returns when a contested session will count as ours again.
     fn ours_again_at(&self) -> Option<Instant> {
         let subscribed_at = self.subscribed_at.filter(|_| self.is_contested)?;
-        Some(subscribed_at + SHORT_SUBSCRIPTION)
+        Some(subscribed_at + SHORT_CONNECTION)
     }
 
     fn tell_ours_again(&mut self) {

@@ -1,4 +1,4 @@
-//! What an error answer of Redis is about: the server and its user, or the keys of one device. Pure.
+//! What an error answer of Redis is about: the server and its user, or the keys of one device.
 
 use redis::RedisError;
 
