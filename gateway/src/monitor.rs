@@ -20,7 +20,7 @@ use crate::event_names::SYSTEM_STATUS;
 use crate::json;
 use crate::relay::Relay;
 use crate::status::{
-    Dependencies, PathObservation, PathStatus, Readiness, RedisProblem, StatusHandle,
+    Dependencies, Listening, PathObservation, PathStatus, Readiness, RedisProblem, StatusHandle,
 };
 
 /// How often Redis is asked.
@@ -174,8 +174,11 @@ async fn keep_asking(store: &Store, observed: watch::Sender<PathObservation>) {
                     .age
                     .and_then(|age| now.checked_sub(age))
                     .or(observed.ingest);
-                observed.is_listening = ingest.is_listening();
-                observed.is_quiet = ingest.is_quiet;
+                observed.listening = match (ingest.is_listening(), ingest.is_quiet) {
+                    (false, _) => Listening::No,
+                    (true, true) => Listening::Quiet,
+                    (true, false) => Listening::Yes,
+                };
             }),
             Err(error) => {
                 let problem = if error.is_in_doubt() {

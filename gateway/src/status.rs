@@ -63,14 +63,24 @@ pub(crate) struct PathObservation {
     pub(crate) redis_problem: Option<RedisProblem>,
     /// When an ingest with an active subscription reported last, as far as known.
     pub(crate) ingest: Option<Instant>,
-    /// Whether the newest report was recent enough when Redis was last asked.
-    pub(crate) is_listening: bool,
-    /// Whether no ingest receives any message, although devices are known.
-    pub(crate) is_quiet: bool,
+    /// What the ingest replicas reported when Redis was last asked.
+    pub(crate) listening: Listening,
     /// The process is shutting down.
     pub(crate) is_draining: bool,
     /// A part of this process does not work.
     pub(crate) is_broken: bool,
+}
+
+/// What the ingest replicas report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Listening {
+    /// No report is recent enough.
+    #[default]
+    No,
+    /// They have a subscription, and receive no message although devices are known.
+    Quiet,
+    /// They have a subscription.
+    Yes,
 }
 
 /// Why Redis cannot be used.
@@ -106,7 +116,7 @@ impl PathStatus {
             age_ms: age(observed.redis).map(millis),
             reason: redis_reason,
         };
-        let ingest_reason = match (has_redis, observed.is_listening) {
+        let ingest_reason = match (has_redis, observed.listening != Listening::No) {
             (true, true) => None,
             (true, false) => Some(NO_REPORT),
             (false, _) => Some(INGEST_UNKNOWN),
@@ -117,7 +127,7 @@ impl PathStatus {
             age_ms: age(observed.ingest).map(millis),
             reason: ingest_reason,
         };
-        let is_quiet = broker.ok && observed.is_quiet;
+        let is_quiet = broker.ok && observed.listening == Listening::Quiet;
         let ingest = Dependency {
             reason: if is_quiet { Some(QUIET) } else { broker.reason },
             ..broker

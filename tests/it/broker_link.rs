@@ -8,6 +8,7 @@ use rumqttc::v5::{AsyncClient, MqttOptions};
 use serde_json::Value;
 use tests::eventually::eventually;
 use tests::stack::{Plan, Stack};
+use tokio::task::JoinSet;
 
 const SERIAL: &str = "OTSM-0001";
 
@@ -87,7 +88,8 @@ async fn a_foreign_client_with_our_client_id_stops_ingest_only_for_a_while() -> 
     let taken_over = "session taken over: another client";
     let finish = Arc::new(AtomicBool::new(false));
     let foreign = foreign_client(stack.broker.port(), Arc::clone(&finish));
-    let foreign = tokio::spawn(foreign);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(foreign);
     is_logged(&stack, taken_over).await?;
     let body = readiness(&stack, 503, "unready").await?;
     let reason = &body["dependencies"]["broker"]["reason"];
@@ -96,7 +98,7 @@ async fn a_foreign_client_with_our_client_id_stops_ingest_only_for_a_while() -> 
         "{body}"
     );
     finish.store(true, Ordering::Relaxed);
-    foreign.await?;
+    tasks.join_all().await;
 
     readiness(&stack, 200, "ok").await?;
     stack.device(SERIAL).send(1_200).await?;

@@ -17,7 +17,7 @@ fn healthy() -> PathObservation {
     PathObservation {
         redis: now,
         ingest: now,
-        is_listening: true,
+        listening: Listening::Yes,
         ..PathObservation::default()
     }
 }
@@ -48,10 +48,22 @@ fn losing_redis_later_makes_it_degraded_but_it_stays_ready() {
 #[test]
 fn losing_every_ingest_makes_it_degraded_but_it_stays_ready() {
     let observed = PathObservation {
-        is_listening: false,
+        listening: Listening::No,
         ..healthy()
     };
     check(observed, Duration::ZERO, (Readiness::Degraded, 200, true));
+}
+
+#[test]
+fn an_ingest_that_receives_nothing_is_ok_and_says_so() {
+    let observed = PathObservation {
+        listening: Listening::Quiet,
+        ..healthy()
+    };
+    check(observed, Duration::ZERO, (Readiness::Ok, 200, false));
+    let status = PathStatus::evaluate(&observed, Instant::now(), AWAY_AFTER);
+    let ingest = status.dependencies.ingest;
+    assert_eq!((ingest.ok, ingest.reason), (true, Some(QUIET)));
 }
 
 #[test]

@@ -18,6 +18,10 @@ use super::version::MqttVersion;
 
 /// The options of a connection.
 #[derive(Clone)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one of them per connection"
+)]
 pub(super) enum ClientOptions {
     V311(v311::Options),
     V5(rumqttc::v5::MqttOptions),
@@ -31,6 +35,10 @@ pub(super) enum Client {
 }
 
 /// The events of one connection. Nothing is sent or received unless it is polled.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one of them per connection"
+)]
 pub(super) enum EventLoop {
     V311(v311::Events),
     V5(v5::Events),

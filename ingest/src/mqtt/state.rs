@@ -8,6 +8,8 @@
 //!      │                  │     │ CONNACK         │ lost                                         │
 //!      └──────────────────┴─▶ Down ◀──────────────┴──────────────────────────────────────────────┘
 //!
+//!  A fast client can have our session in Subscribing already.
+//!
 //!  A stop is requested
 //!    in Connecting, Down or TakenOver ───────────────────────────▶ Stopped
 //!    in Subscribing or Subscribed, not in a share group ─────────▶ Finishing

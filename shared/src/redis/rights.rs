@@ -65,13 +65,8 @@ fn general_commands(role: ServiceRole) -> Vec<Command> {
 /// Returns the commands on the keys and channels of one partition.
 fn partition_commands(role: ServiceRole, keys: &PartitionKeys, device: &DeviceId) -> Vec<Command> {
     let state = keys.device(device);
-    let [partition, seen, deadlines, changed] = [
-        keys.partition(),
-        keys.seen(),
-        keys.deadlines(),
-        keys.changed(),
-    ];
-    let [log, quarantine] = [keys.log(), keys.quarantine()];
+    let [partition, seen, deadlines] = [keys.partition(), keys.seen(), keys.deadlines()];
+    let [event_numbers, log, quarantine] = [keys.changed(), keys.log(), keys.quarantine()];
     let [events, changes, history] = [
         keys.events(device),
         keys.changes(device),
@@ -95,7 +90,7 @@ fn partition_commands(role: ServiceRole, keys: &PartitionKeys, device: &DeviceId
         command(&["ZADD", &seen, "0", ""]),
         command(&["ZADD", &deadlines, "0", ""]),
         command(&["ZREM", &deadlines, ""]),
-        command(&["ZADD", &changed, "0", ""]),
+        command(&["ZADD", &event_numbers, "0", ""]),
         command(&["XREVRANGE", &log, "+", "-"]),
         command(&["SPUBLISH", &channel, ""]),
     ];
@@ -115,7 +110,7 @@ fn partition_commands(role: ServiceRole, keys: &PartitionKeys, device: &DeviceId
         &partition,
         &seen,
         &deadlines,
-        &changed,
+        &event_numbers,
         &log,
         &quarantine,
         &events,
@@ -135,7 +130,7 @@ fn partition_commands(role: ServiceRole, keys: &PartitionKeys, device: &DeviceId
             command(&["SUNSUBSCRIBE", &channel]),
             command(&["UNLINK", &state, &events, &changes, &history]),
             command(&["ZREM", &seen, ""]),
-            command(&["ZREM", &changed, ""]),
+            command(&["ZREM", &event_numbers, ""]),
         ],
     });
     commands

@@ -11,11 +11,16 @@ impl RedisServer {
         let mut redis = self.connect().await;
         let mut command = redis::cmd("ACL");
         command.arg("SETUSER").arg(USER);
-        for rule in "on >pass resetkeys resetchannels +@all ~st:* &st:*"
-            .split(' ')
-            .chain(rules.split_whitespace())
-        {
+        for rule in "on >pass clearselectors resetkeys resetchannels +@all ~st:* &st:*".split(' ') {
             command.arg(rule);
+        }
+        // A selector is one rule, with blanks.
+        let (simple, selectors) = rules.split_once('(').unwrap_or((rules, ""));
+        for rule in simple.split_whitespace() {
+            command.arg(rule);
+        }
+        for selector in selectors.split('(').filter(|text| !text.is_empty()) {
+            command.arg(format!("({}", selector.trim()));
         }
         command.exec_async(&mut redis).await.expect("the rules");
     }
@@ -152,6 +157,18 @@ async fn a_right_that_is_lost_while_running_stops_commits_before_their_first_wri
         "-type",
         "-evalsha",
         "resetchannels &st:{canary}:live",
+        // The right to one command on some of its keys only.
+        "-zadd (+zadd ~st:{p0?}:seen) (+zadd ~st:{p0?}:deadlines)",
+        "-zadd (+zadd ~st:{p0?}:seen) (+zadd ~st:{p0?}:changed)",
+        "-zadd (+zadd ~st:{p0?}:deadlines) (+zadd ~st:{p0?}:changed)",
+        "-hset (+hset ~st:{p0?}:device*)",
+        "-hset (+hset ~st:{p0?}:partition)",
+        "-xadd (+xadd ~st:{p0?}:[^e]*)",
+        "-xadd (+xadd ~st:{p0?}:[^c]*)",
+        "-xadd (+xadd ~st:{p0?}:[^h]*)",
+        "-xadd (+xadd ~st:{p0?}:[^l]*)",
+        "-xtrim (+xtrim ~st:{p0?}:log)",
+        "-xtrim (+xtrim ~st:{p0?}:history*)",
         "resetkeys ~st:{p0?}:[^l]*",
         "resetkeys %R~st:*",
     ] {
