@@ -9,7 +9,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Parser};
 use shared::args::{self, SettingDisplay, Usage};
 use shared::check_config::{self, ConnectionCheck, ServiceConfig};
-use shared::redis::RedisConfig;
+use shared::redis::{RedisConfig, ServiceRole};
 use shared::telemetry::config::TelemetryConfig;
 
 use crate::origins::Origins;
@@ -216,7 +216,7 @@ impl ServiceConfig for Config {
 
 /// Checks every connection of this service.
 pub async fn connect(config: &Config) -> Vec<ConnectionCheck> {
-    let mut checks = vec![check_config::check_redis(&config.redis).await];
+    let mut checks = vec![check_config::check_redis(&config.redis, ServiceRole::Gateway).await];
     checks.extend(check_config::check_collectors(&config.telemetry).await);
     checks
 }

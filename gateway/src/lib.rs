@@ -63,7 +63,7 @@ use shared::clock::SystemClock;
 use shared::lifecycle::Lifecycle;
 use shared::metrics::Meters;
 use shared::redis_watch::{CanaryRole, RedisObservation, RedisWatch};
-use shared::store::{Store, StoreError};
+use shared::store::{ServiceRole, Store};
 use shared::telemetry;
 use shared::trace::SpanRecorder;
 use tokio::net::TcpListener;
@@ -149,11 +149,15 @@ pub async fn serve(
 
 /// Fails if Redis is unusable, because waiting does not help. An unavailable Redis is not a failure: it may come back.
 async fn open_store(config: &Config) -> anyhow::Result<Store> {
-    let store = Store::new(config.redis.clone(), Arc::new(SystemClock::default()));
-    if let Err(err @ StoreError::Unusable(_)) = store.ping().await {
-        return Err(err.into());
+    let store = Store::new(
+        config.redis.clone(),
+        ServiceRole::Gateway,
+        Arc::new(SystemClock::default()),
+    );
+    match store.ping().await {
+        Err(err) if err.needs_operator() => Err(err.into()),
+        _ => Ok(store),
     }
-    Ok(store)
 }
 
 fn outbox_limits(config: &Config) -> OutboxLimits {

@@ -19,7 +19,9 @@ use crate::clients::Clients;
 use crate::event_names::SYSTEM_STATUS;
 use crate::json;
 use crate::relay::Relay;
-use crate::status::{PathObservation, PathStatus, Readiness, StatusHandle};
+use crate::status::{
+    Dependencies, Listening, PathObservation, PathStatus, Readiness, RedisProblem, StatusHandle,
+};
 
 /// How often Redis is asked.
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
@@ -68,7 +70,7 @@ impl Monitor {
         self.is_draining.store(true, Ordering::Relaxed);
         let mut status = self.status.current();
         status.status = Readiness::Unready;
-        self.status.replace(status);
+        self.status.replace(status, Instant::now());
     }
 
     /// Returns the latest status.
@@ -111,7 +113,9 @@ impl Monitor {
             }
             let mut observed = *observations.borrow_and_update();
             observed.is_draining = self.is_draining();
-            let answers = observed.redis.is_some_and(|at| at.elapsed() <= away_after);
+            // While Redis refuses, or does not answer, that is why the relay has no connection.
+            let refuses = matches!(observed.redis_problem, Some(RedisProblem::Refuses(_)));
+            let answers = !refuses && observed.redis.is_some_and(|at| at.elapsed() <= away_after);
             disconnected_since = if relay.is_connected() || !answers {
                 None
             } else {
@@ -119,15 +123,18 @@ impl Monitor {
             };
             observed.is_broken =
                 disconnected_since.is_some_and(|since| since.elapsed() > BROKEN_AFTER);
-            let status = PathStatus::evaluate(&observed, Instant::now(), away_after);
-            let before = self.status.replace(status.clone());
+            let now = Instant::now();
+            let status = PathStatus::evaluate(&observed, now, away_after);
+            let before = self.status.replace(status.clone(), now);
             if before.status != status.status {
                 let dependencies = &status.dependencies;
                 tracing::info!(before = ?before.status, now = ?status.status, ?dependencies, "status changed");
             }
             let is_degraded = status.is_degraded();
-            let parts =
-                |status: &PathStatus| (status.dependencies.redis.ok, status.dependencies.ingest.ok);
+            let parts = |status: &PathStatus| {
+                let Dependencies { redis, ingest, .. } = status.dependencies;
+                (redis.ok, redis.reason, ingest.ok, ingest.reason)
+            };
             let has_changed = parts(&before) != parts(&status);
             if was_sent_degraded != is_degraded || (is_degraded && has_changed) {
                 was_sent_degraded = is_degraded;
@@ -153,27 +160,43 @@ impl Monitor {
 async fn keep_asking(store: &Store, observed: watch::Sender<PathObservation>) {
     let mut ticks = tokio::time::interval(ASK_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
+    for number in 0.. {
         ticks.tick().await;
-        match ask(store).await {
+        match ask(store, number).await {
             Ok(ingest) => observed.send_modify(|observed| {
                 let now = Instant::now();
-                observed.redis = Some(now);
+                let refusal = store.recent_refusal();
+                observed.redis_problem = refusal.map(RedisProblem::Refuses);
+                if refusal.is_none() {
+                    observed.redis = Some(now);
+                }
                 observed.ingest = ingest
                     .age
                     .and_then(|age| now.checked_sub(age))
                     .or(observed.ingest);
-                observed.is_listening = ingest.is_listening();
+                observed.listening = match (ingest.is_listening(), ingest.is_quiet) {
+                    (false, _) => Listening::No,
+                    (true, true) => Listening::Quiet,
+                    (true, false) => Listening::Yes,
+                };
             }),
             Err(error) => {
+                let problem = if error.is_in_doubt() {
+                    RedisProblem::Silent
+                } else {
+                    RedisProblem::Refuses(error.reason())
+                };
+                observed.send_modify(|observed| observed.redis_problem = Some(problem));
                 let error = error_chain(&error);
-                tracing::debug!(error, "Redis does not answer");
+                tracing::debug!(error, "Redis cannot be used");
             }
         }
     }
 }
 
-async fn ask(store: &Store) -> Result<IngestStatus, StoreError> {
+/// Checks that Redis answers and accepts writes, and reads the newest report of ingest. `number` is that of this question.
+async fn ask(store: &Store, number: u64) -> Result<IngestStatus, StoreError> {
     store.ping().await?;
+    store.check_writes(number).await?;
     store.ingest_status().await
 }

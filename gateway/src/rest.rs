@@ -22,7 +22,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::Method;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, post};
 use tower_http::normalize_path::NormalizePath;
 
@@ -57,6 +57,13 @@ fn routes() -> Vec<(Method, &'static str, MethodRouter<RestContext>)> {
     ]
 }
 
+/// Whether the route answers with data of detectors that is stored in Redis.
+fn answers_with_stored_data(path: &str) -> bool {
+    ["/devices/", "/alarm-logs", "/api/"]
+        .iter()
+        .any(|start| path.starts_with(start))
+}
+
 /// Methods that existing front ends call on a path that serves only other methods. The answer is 404, as for an unknown route,
 /// and not 405.
 fn methods_answered_404() -> [(&'static str, MethodRouter<RestContext>); 1] {
@@ -66,9 +73,13 @@ fn methods_answered_404() -> [(&'static str, MethodRouter<RestContext>); 1] {
 /// Builds the service for every path except `/socket.io`. The caller must have checked the origin of a request.
 pub(crate) fn router(state: AppState, origins: &Origins) -> Router {
     let metrics = Arc::clone(&state.metrics.rest);
+    let status = state.status.clone();
     let context = RestContext::new(state, origins);
     let mut inner = Router::new();
-    for (_, path, handler) in routes() {
+    for (_, path, mut handler) in routes() {
+        if answers_with_stored_data(path) {
+            handler = handler.layer(from_fn_with_state(status.clone(), edge::tell_age));
+        }
         inner = inner.route(path, handler);
     }
     for (path, handler) in methods_answered_404() {

@@ -49,36 +49,88 @@ pub(crate) struct Dependency {
     pub(crate) ok: bool,
     /// Age of its last sign of life in milliseconds; `null` if there was none.
     pub(crate) age_ms: Option<i64>,
+    /// Why it does not work, in words for operators and clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<&'static str>,
 }
 
 /// The observations about the data path.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct PathObservation {
-    /// When Redis answered last.
+    /// When Redis last answered and refused nothing.
     pub(crate) redis: Option<Instant>,
+    /// Why Redis could not be used when it was last asked; `None` if it could.
+    pub(crate) redis_problem: Option<RedisProblem>,
     /// When an ingest with an active subscription reported last, as far as known.
     pub(crate) ingest: Option<Instant>,
-    /// Whether the newest report was recent enough when Redis was last asked.
-    pub(crate) is_listening: bool,
+    /// What the ingest replicas reported when Redis was last asked.
+    pub(crate) listening: Listening,
     /// The process is shutting down.
     pub(crate) is_draining: bool,
     /// A part of this process does not work.
     pub(crate) is_broken: bool,
 }
 
+/// What the ingest replicas report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Listening {
+    /// No report is recent enough.
+    #[default]
+    No,
+    /// They have a subscription, and receive no message although devices are known.
+    Quiet,
+    /// They have a subscription.
+    Yes,
+}
+
+/// Why Redis cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RedisProblem {
+    /// It did not answer. That counts only after a while.
+    Silent,
+    /// It answers and refuses. That counts at once.
+    Refuses(&'static str),
+}
+
+/// The reason while the relay has no subscription in Redis.
+const NOT_SUBSCRIBED: &str = "this gateway cannot subscribe in Redis";
+const REDIS_SILENT: &str = "no answer from Redis";
+const INGEST_UNKNOWN: &str = "unknown while Redis cannot be used";
+const QUIET: &str = "subscribed, but no message from any detector for a long time";
+const NO_REPORT: &str = "no ingest reports a subscription at the broker";
+
 impl PathStatus {
     /// Evaluates the observations. `away_after`: how long Redis may be silent.
     pub(crate) fn evaluate(observed: &PathObservation, now: Instant, away_after: Duration) -> Self {
         let age = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at));
-        let has_redis = age(observed.redis).is_some_and(|age| age <= away_after);
+        let is_recent = age(observed.redis).is_some_and(|age| age <= away_after);
+        let redis_reason = match observed.redis_problem {
+            Some(RedisProblem::Refuses(reason)) => Some(reason),
+            _ if !is_recent => Some(REDIS_SILENT),
+            _ if observed.is_broken => Some(NOT_SUBSCRIBED),
+            _ => None,
+        };
+        let has_redis = redis_reason.is_none();
         let redis = Dependency {
             ok: has_redis,
             age_ms: age(observed.redis).map(millis),
+            reason: redis_reason,
+        };
+        let ingest_reason = match (has_redis, observed.listening != Listening::No) {
+            (true, true) => None,
+            (true, false) => Some(NO_REPORT),
+            (false, _) => Some(INGEST_UNKNOWN),
         };
         // Without Redis the state of the ingest replicas is unknown, and unknown is never shown as normal.
-        let ingest = Dependency {
-            ok: has_redis && observed.is_listening,
+        let broker = Dependency {
+            ok: ingest_reason.is_none(),
             age_ms: age(observed.ingest).map(millis),
+            reason: ingest_reason,
+        };
+        let is_quiet = broker.ok && observed.listening == Listening::Quiet;
+        let ingest = Dependency {
+            reason: if is_quiet { Some(QUIET) } else { broker.reason },
+            ..broker
         };
         let is_unready = observed.redis.is_none() || observed.is_draining || observed.is_broken;
         let status = if is_unready {
@@ -94,7 +146,7 @@ impl PathStatus {
             dependencies: Dependencies {
                 redis,
                 // An ingest reports only while its subscription at the broker is active, so its report covers both.
-                broker: ingest,
+                broker,
                 ingest,
             },
         }
@@ -108,7 +160,8 @@ impl PathStatus {
         }
     }
 
-    /// Returns whether clients must be informed that their data may be old.
+    /// Returns whether clients must be informed that their data may be old. A gateway that shuts down informs its clients by
+    /// `server:drain`: its data is as current as before.
     pub(crate) fn is_degraded(&self) -> bool {
         !(self.dependencies.redis.ok && self.dependencies.ingest.ok)
     }
@@ -118,7 +171,14 @@ impl PathStatus {
 #[derive(Clone, Debug)]
 pub(crate) struct StatusHandle {
     // A std lock: held for one clone or one assignment, never across an await.
-    current: Arc<RwLock<PathStatus>>,
+    current: Arc<RwLock<Current>>,
+}
+
+#[derive(Debug)]
+struct Current {
+    status: PathStatus,
+    /// When the data path last worked; if it never did, when this gateway started.
+    worked_at: Instant,
 }
 
 impl StatusHandle {
@@ -126,7 +186,10 @@ impl StatusHandle {
     pub(crate) fn new(now: Instant) -> Self {
         let unknown = PathStatus::evaluate(&PathObservation::default(), now, Duration::ZERO);
         Self {
-            current: Arc::new(RwLock::new(unknown)),
+            current: Arc::new(RwLock::new(Current {
+                status: unknown,
+                worked_at: now,
+            })),
         }
     }
 
@@ -135,13 +198,25 @@ impl StatusHandle {
         self.current
             .read()
             .unwrap_or_else(PoisonError::into_inner)
+            .status
             .clone()
     }
 
     /// Sets the latest status and returns the one before.
-    pub(crate) fn replace(&self, status: PathStatus) -> PathStatus {
+    pub(crate) fn replace(&self, status: PathStatus, now: Instant) -> PathStatus {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut current, status)
+        if !status.is_degraded() {
+            current.worked_at = now;
+        }
+        std::mem::replace(&mut current.status, status)
+    }
+
+    /// Returns how old stored data may be by the fault of the data path: the time since it last worked, or else since this
+    /// gateway started. `None` while it works.
+    pub(crate) fn data_age(&self, now: Instant) -> Option<Duration> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        let is_degraded = current.status.is_degraded();
+        is_degraded.then(|| now.saturating_duration_since(current.worked_at))
     }
 }
 

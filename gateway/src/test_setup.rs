@@ -13,7 +13,7 @@ use shared::position::Position;
 use shared::reading::{PayloadFacts, Reading, Side};
 use shared::settings::AlarmSettings;
 use shared::state::{DeviceState, Latest};
-use shared::store::{Bounds, Store};
+use shared::store::{Bounds, ServiceRole, Store};
 use test_support::sample;
 use test_support::server::OwnRedis;
 
@@ -46,7 +46,11 @@ pub(crate) fn config(redis: &str, flags: &[&str]) -> Config {
 
 /// Opens the store of this configuration.
 pub(crate) fn store(config: &Config) -> Store {
-    Store::new(config.redis.clone(), Arc::new(SystemClock::default()))
+    Store::new(
+        config.redis.clone(),
+        ServiceRole::Gateway,
+        Arc::new(SystemClock::default()),
+    )
 }
 
 /// Builds a reading with the levels 250, 500 and 1000, without a device time.

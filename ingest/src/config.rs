@@ -12,7 +12,7 @@ use shared::args::{self, SettingDisplay, Usage};
 use shared::check_config::{self, ConnectionCheck, ServiceConfig};
 use shared::decimal::Decimal;
 use shared::keys::MAX_LOG;
-use shared::redis::RedisConfig;
+use shared::redis::{RedisConfig, ServiceRole};
 use shared::secret::Secret;
 use shared::settings::{AlarmSettings, MessageTypes, SerialPatterns, ZeroLevel};
 use shared::telemetry::config::TelemetryConfig;
@@ -39,6 +39,11 @@ pub struct Config {
     /// Silence after which a detector is reported offline
     #[arg(long, env, value_name = "TIME", default_value = "3m", value_parser = args::duration)]
     pub offline_after: Duration,
+
+    /// Time without any message after which a warning is logged and /readyz says `degraded`, if detectors are known. 0s:
+    /// never
+    #[arg(long, env, value_name = "TIME", default_value = "10m", value_parser = args::duration)]
+    pub quiet_after: Duration,
 
     /// Deadband: how far a value must return past an alarm level before the alarm clears. In percent of the span that the
     /// detector sends, or of the level if it sends no span. A hysteresis that the detector sends takes precedence
@@ -288,10 +293,8 @@ impl ServiceConfig for Config {
 
     fn warnings(&self) -> Vec<&'static str> {
         let database = self.mongodb_uri.as_ref();
-        database
-            .map(|_| "MONGODB_URI is ignored: Redis holds the alarm log")
-            .into_iter()
-            .collect()
+        let database = database.map(|_| "MONGODB_URI is ignored: Redis holds the alarm log");
+        database.into_iter().chain(self.mqtt.warning()).collect()
     }
 
     fn setting_displays(&self) -> Vec<SettingDisplay> {
@@ -309,7 +312,7 @@ impl ServiceConfig for Config {
 pub async fn connect(config: &Config) -> Vec<ConnectionCheck> {
     let mut checks = vec![
         check_broker(&config.mqtt).await,
-        check_config::check_redis(&config.redis).await,
+        check_config::check_redis(&config.redis, ServiceRole::Ingest).await,
     ];
     checks.extend(check_config::check_collectors(&config.telemetry).await);
     checks

@@ -50,6 +50,12 @@ impl Gauges {
             "1 while the subscription at the broker is active, else 0.",
             of_broker(|broker| u64::from(broker.is_subscribed())),
         );
+        let heartbeat = self.heartbeat.clone();
+        meters.gauge(
+            "ingest.broker.quiet",
+            "1 while the subscription has brought no message for --quiet-after although detectors are known, else 0.",
+            move || u64::from(heartbeat.borrow().is_quiet),
+        );
         meters.observed_count(
             "ingest.broker.connections",
             "Connections made to the broker.",

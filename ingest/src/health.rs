@@ -1,5 +1,6 @@
 //! The HTTP server: `/livez` and `/readyz` for the platform that runs this service. The caller adds `/metrics`.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,11 +33,14 @@ const MAX_CONNECTIONS: usize = 64;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Whether a dependency works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct DependencyStatus {
     pub(crate) ok: bool,
     /// Milliseconds since it last worked: 0 while it works, `null` if it never did.
     pub(crate) age_ms: Option<i64>,
+    /// Why it does not work, or a warning while it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<Cow<'static, str>>,
 }
 
 impl DependencyStatus {
@@ -45,7 +49,13 @@ impl DependencyStatus {
         Self {
             ok,
             age_ms: age.map(millis),
+            reason: None,
         }
+    }
+
+    pub(crate) fn with_reason(self, reason: Option<impl Into<Cow<'static, str>>>) -> Self {
+        let reason = reason.map(Into::into);
+        Self { reason, ..self }
     }
 }
 
@@ -53,6 +63,7 @@ impl DependencyStatus {
 struct ReadinessSources {
     broker: BrokerStatus,
     redis: Arc<dyn Fn() -> DependencyStatus + Send + Sync>,
+    is_quiet: Arc<dyn Fn() -> bool + Send + Sync>,
     draining: CancellationToken,
 }
 
@@ -68,15 +79,21 @@ struct DependencyStatuses {
     broker: DependencyStatus,
 }
 
-/// Returns the router with all routes. `redis` returns the last known status of Redis, without a request to Redis.
+/// The reason of a broker that works and brings nothing.
+const QUIET: &str = "subscribed, but no message for --quiet-after";
+
+/// Returns the router with all routes. `redis` returns the last known status of Redis, without a request to Redis. `is_quiet`:
+/// whether the subscription brings nothing although devices are known.
 pub(crate) fn router(
     broker: BrokerStatus,
     redis: impl Fn() -> DependencyStatus + Send + Sync + 'static,
+    is_quiet: impl Fn() -> bool + Send + Sync + 'static,
     lifecycle: &Lifecycle,
 ) -> Router {
     let sources = ReadinessSources {
         broker,
         redis: Arc::new(redis),
+        is_quiet: Arc::new(is_quiet),
         draining: lifecycle.soft().clone(),
     };
     Router::new()
@@ -88,10 +105,14 @@ pub(crate) fn router(
 
 async fn readyz(State(sources): State<ReadinessSources>) -> Response {
     let redis = (sources.redis)();
-    let broker = broker_status(&sources.broker);
+    let mut broker = broker_status(&sources.broker);
     let ready = redis.ok && broker.ok && !sources.draining.is_cancelled();
+    let is_quiet = broker.ok && (sources.is_quiet)();
+    if is_quiet {
+        broker = broker.with_reason(Some(QUIET));
+    }
     let (code, status) = if ready {
-        (StatusCode::OK, "ok")
+        (StatusCode::OK, if is_quiet { "degraded" } else { "ok" })
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "unready")
     };
@@ -114,6 +135,7 @@ fn broker_status(broker: &BrokerStatus) -> DependencyStatus {
         false,
         broker.last_subscribed().map(|ended_at| ended_at.elapsed()),
     )
+    .with_reason(broker.last_error())
 }
 
 async fn not_found(uri: Uri) -> Response {

@@ -14,21 +14,37 @@ use tokio::time::MissedTickBehavior;
 
 use crate::mqtt::shutdown::SessionAtExit;
 use crate::mqtt::status::BrokerStatus;
+use crate::quiet::{Notice, Observation, QuietWatch};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The result of the last heartbeat.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LastHeartbeat {
-    /// Whether Redis answered.
+    /// Whether Redis answered, and refused nothing.
     pub(crate) redis_up: bool,
+    /// Why Redis cannot be used; `None` while it can, and before the first heartbeat.
+    pub(crate) redis_problem: Option<&'static str>,
     /// When Redis last answered; `None` if it never did.
     pub(crate) redis_answered_at: Option<Instant>,
     /// Whether a replica of an earlier release is at work, whose alarm rules are older.
     pub(crate) earlier_rules_at_work: bool,
     /// Start of the time without interruption in which at least one replica has been listening. `None` while this replica is
-    /// not listening, or while Redis does not answer.
+    /// not listening, or while Redis cannot be used: then no message is committed, so silence proves nothing.
     pub(crate) listening_since: Option<Time>,
+    /// Whether the subscription has brought no message for `--quiet-after`, although devices are known.
+    pub(crate) is_quiet: bool,
+}
+
+/// The outcome of one heartbeat.
+enum Report {
+    /// Redis can be used.
+    Sent {
+        /// See [`LastHeartbeat::listening_since`].
+        listening_since: Option<Time>,
+    },
+    /// Redis answers, and has refused work of this process.
+    Refused { reason: &'static str },
 }
 
 /// The task that sends the heartbeat.
@@ -38,6 +54,7 @@ pub(crate) struct Heartbeat {
     pub(crate) client_id: String,
     pub(crate) topics: Vec<String>,
     pub(crate) max_devices: u64,
+    pub(crate) quiet_after: Duration,
     /// Set here: whether messages of unknown devices are accepted.
     pub(crate) accept_new_devices: Arc<AtomicBool>,
     pub(crate) last: watch::Sender<LastHeartbeat>,
@@ -49,7 +66,9 @@ impl Heartbeat {
     pub(crate) async fn run(self, lifecycle: Lifecycle) -> anyhow::Result<()> {
         let mut tick = tokio::time::interval(INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut was_up = true;
+        let mut last_problem = None;
+        let mut heartbeats = 0;
+        let mut quiet = QuietWatch::new(self.quiet_after);
         let mut broker = self.broker.clone();
         loop {
             tokio::select! {
@@ -60,39 +79,60 @@ impl Heartbeat {
                 // A new subscription is reported at once.
                 () = broker.changed() => {}
             }
-            let result = self.check_and_report().await;
+            heartbeats += 1;
+            let result = self.check_and_report(heartbeats, &mut quiet).await;
             let earlier_rules = self.store.earlier_rules_at_work().await;
+            let problem = match &result {
+                Ok(Report::Sent { .. }) => None,
+                Ok(Report::Refused { reason }) => Some(*reason),
+                Err(err) => Some(err.reason()),
+            };
             self.last.send_modify(|last| {
                 if let Ok(at_work) = earlier_rules {
                     last.earlier_rules_at_work = at_work;
                 }
-                last.redis_up = result.is_ok();
-                last.listening_since = result.as_ref().ok().copied().flatten();
-                if result.is_ok() {
+                last.redis_up = problem.is_none();
+                last.redis_problem = problem;
+                last.is_quiet = quiet.is_quiet();
+                last.listening_since = match result {
+                    Ok(Report::Sent { listening_since }) => listening_since,
+                    _ => None,
+                };
+                if problem.is_none() {
                     last.redis_answered_at = Some(Instant::now());
                 }
             });
-            match &result {
-                Err(err) if was_up => {
-                    let error = error_chain(err);
+            match problem {
+                Some(reason) if last_problem != Some(reason) => {
+                    let error = result.err().map(|err| error_chain(&err));
                     tracing::error!(
+                        reason,
                         error,
-                        "Redis unavailable: no message is acknowledged until it answers"
+                        "Redis cannot be used: no message is acknowledged until it can"
                     );
                 }
-                Ok(_) if !was_up => tracing::info!("Redis answers again"),
+                None if last_problem.is_some() => tracing::info!("Redis can be used again"),
                 _ => {}
             }
-            was_up = result.is_ok();
+            last_problem = problem;
         }
         self.session_at_exit.send_replace(self.withdraw().await);
         Ok(())
     }
 
-    /// Pings Redis, counts the devices and, while the subscription is active, reports it. Returns the new
-    /// [`LastHeartbeat::listening_since`].
-    async fn check_and_report(&self) -> Result<Option<Time>, StoreError> {
+    /// Pings Redis, checks that it accepts writes, counts the devices and, while the subscription is active, reports it.
+    /// `number` is that of this heartbeat.
+    async fn check_and_report(
+        &self,
+        number: u64,
+        quiet: &mut QuietWatch,
+    ) -> Result<Report, StoreError> {
         self.store.ping().await?;
+        self.store.check_writes(number).await?;
+        // A right may be missing on the keys of some devices only. Their messages are tried again and again.
+        if let Some(reason) = self.store.recent_refusal() {
+            return Ok(Report::Refused { reason });
+        }
         let devices = self.store.count_devices().await?;
         let accept_new = devices < self.max_devices;
         if self.accept_new_devices.swap(accept_new, Ordering::Relaxed) && !accept_new {
@@ -101,13 +141,45 @@ impl Heartbeat {
                 "--max-devices is reached: messages of unknown devices become dead letters"
             );
         }
-        if !self.broker.is_subscribed() {
-            return Ok(None);
+        self.watch_for_silence(quiet, devices);
+        let mut listening_since = None;
+        if self.broker.is_subscribed() {
+            listening_since = Some(
+                self.store
+                    .report(&self.client_id, &self.topics, quiet.is_quiet())
+                    .await?,
+            );
         }
-        self.store
-            .report(&self.client_id, &self.topics)
-            .await
-            .map(Some)
+        Ok(Report::Sent { listening_since })
+    }
+
+    /// Logs when the subscription becomes quiet, and when that ends.
+    fn watch_for_silence(&self, quiet: &mut QuietWatch, devices: u64) {
+        let notice = quiet.observe(Observation {
+            quiet_for: self.broker.quiet_for(),
+            unacknowledged: self.broker.unacknowledged(),
+            received: self.broker.received(),
+            devices,
+        });
+        let topics = self.topics.join(", ");
+        let quiet_after = self.quiet_after;
+        match notice {
+            Some(Notice::Quiet) => tracing::warn!(
+                topics,
+                ?quiet_after,
+                devices,
+                "the subscription is active and brings no message, although detectors are known: check the detectors, and \
+                 where they publish"
+            ),
+            Some(Notice::Ended) => tracing::info!(topics, "messages arrive again"),
+            Some(Notice::NothingEver) => tracing::warn!(
+                topics,
+                ?quiet_after,
+                "no message has ever arrived: a granted subscription does not show that anything is published. Compare \
+                 --mqtt-topic with the topic of the detectors"
+            ),
+            None => {}
+        }
     }
 
     /// Withdraws the report of this replica, then looks for reports of other replicas. If all replicas stop at once, the

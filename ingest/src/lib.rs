@@ -24,6 +24,7 @@ mod metrics;
 mod mqtt;
 pub mod payload;
 mod pipeline;
+mod quiet;
 pub mod record;
 pub mod replay;
 mod spans;
@@ -43,7 +44,7 @@ use shared::clock::{SystemClock, millis};
 use shared::lifecycle::Lifecycle;
 use shared::metrics::{Meters, TEXT_FORMAT};
 use shared::redis_watch::{CanaryRole, RedisObservation, RedisWatch};
-use shared::store::{Bounds, Store, StoreError};
+use shared::store::{Bounds, ServiceRole, Store};
 use shared::telemetry;
 use shared::trace::SpanRecorder;
 use tokio::net::TcpListener;
@@ -88,9 +89,13 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
 /// Checks at the start that Redis can be used. A server that does not answer may answer later, so only an unusable one is an
 /// error.
 async fn open_store(config: &Config) -> anyhow::Result<Store> {
-    let store = Store::new(config.redis.clone(), Arc::new(SystemClock::default()));
+    let store = Store::new(
+        config.redis.clone(),
+        ServiceRole::Ingest,
+        Arc::new(SystemClock::default()),
+    );
     match store.ping().await {
-        Err(err @ StoreError::Unusable(_)) => Err(err.into()),
+        Err(err) if err.needs_operator() => Err(err.into()),
         _ => Ok(store),
     }
 }
@@ -134,6 +139,7 @@ fn start_tasks(
         topics: config.mqtt.mqtt_topic.clone(),
         max_devices: u64::from(config.max_devices),
         accept_new_devices: Arc::clone(&accept_new_devices),
+        quiet_after: config.quiet_after,
         last,
         session_at_exit,
     };
@@ -186,9 +192,11 @@ fn start_tasks(
 fn serve_http(listener: TcpListener, gauges: &Gauges, meters: &Meters, lifecycle: &Lifecycle) {
     let heartbeat = gauges.heartbeat.clone();
     let redis = move || redis_status(*heartbeat.borrow());
+    let heartbeat = gauges.heartbeat.clone();
+    let is_quiet = move || heartbeat.borrow().is_quiet;
     let read = meters.reader();
     let metrics = async move || ([(CONTENT_TYPE, TEXT_FORMAT)], read());
-    let router = health::router(gauges.broker.clone(), redis, lifecycle);
+    let router = health::router(gauges.broker.clone(), redis, is_quiet, lifecycle);
     let router = router.merge(Router::new().route("/metrics", get(metrics)));
     health::serve(listener, router, lifecycle);
 }
@@ -227,5 +235,5 @@ fn redis_status(last: LastHeartbeat) -> DependencyStatus {
     } else {
         last.redis_answered_at.map(|answered| answered.elapsed())
     };
-    DependencyStatus::new(last.redis_up, age)
+    DependencyStatus::new(last.redis_up, age).with_reason(last.redis_problem)
 }

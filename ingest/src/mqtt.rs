@@ -1,21 +1,25 @@
 //! The connection to the broker: connect, subscribe, receive, acknowledge after the commit, and reconnect.
 //!
 //! One task owns the connection. While connected, it waits only for the next packet and, for a limited time, for room in the
-//! queue: rumqttc sends its pings only while it is polled. [`state`] shows the states and transitions.
+//! queue: rumqttc sends its pings only while it is polled. [`state`] shows the states and transitions. `protocol` hides which
+//! version of MQTT is spoken.
 
 mod ack;
 mod ack_order;
 pub(crate) mod broker_url;
 pub(crate) mod config;
 mod connection;
+mod connection_end;
 pub(crate) mod message;
 mod options;
 pub(crate) mod probe;
+mod protocol;
 mod queue;
 pub(crate) mod shared_ack;
 pub(crate) mod shutdown;
 pub(crate) mod state;
 pub(crate) mod status;
+pub(crate) mod version;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,24 +32,26 @@ use tokio::sync::watch;
 
 use self::ack::Acks;
 use self::config::MqttConfig;
-use self::connection::ConnectionContext;
+use self::connection::{ConnectionContext, EndedConnection, SHORT_CONNECTION};
+use self::connection_end::ConnectionEnd;
 use self::message::MqttMessage;
+use self::protocol::ClientOptions;
 use self::queue::MessageQueue;
 use self::shutdown::SessionAtExit;
-use self::state::{ConnectionEnd, ConnectionEvent, ConnectionState};
+use self::state::{ConnectionEvent, ConnectionState};
 use self::status::BrokerStatus;
 
 const MIN_RECONNECT_DELAY: Duration = Duration::from_millis(200);
 const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(10);
 
-/// If the broker closes this many subscriptions in a row, each within [`SHORT_SUBSCRIPTION`], another client uses our client
-/// id. A failed connection attempt in between, as when the broker restarts, resets the count.
+/// If the broker closes this many connections in a row, each within [`SHORT_CONNECTION`], another client uses our client id. A
+/// fast one may take the session even before our subscription is confirmed. A failed connection attempt in between, as when the
+/// broker restarts, resets the count.
 ///
 /// Not every broker reports a takeover: mosquitto 2.0.11 only closes the connection, and rumqttc cannot parse a
 /// DISCONNECT in its short form. Without this limit, two clients with the same client id would disconnect each other
-/// forever. With it, one of the two gives up.
-const MAX_SHORT_SUBSCRIPTIONS: u32 = 5;
-const SHORT_SUBSCRIPTION: Duration = Duration::from_secs(10);
+/// forever. With it, one of the two pauses.
+const MAX_SHORT_CONNECTIONS: u32 = 5;
 
 /// Starts the task that owns the connection. Returns the queue of received messages, and the status of the connection.
 ///
@@ -62,7 +68,7 @@ pub(crate) fn start(
     max_payload_bytes: usize,
 ) -> anyhow::Result<(Receiver<MqttMessage>, BrokerStatus)> {
     let options =
-        options::options(config).context("cannot prepare the connection to the broker")?;
+        ClientOptions::new(config).context("cannot prepare the connection to the broker")?;
     let receive_maximum = usize::from(config.mqtt_receive_maximum);
     let broker = config.mqtt_broker.to_string();
     let acks = Arc::<Acks>::default();
@@ -85,6 +91,7 @@ pub(crate) fn start(
         filters: config.filters(),
         in_share_group: config.mqtt_share_group.is_some(),
         connect_timeout: config.mqtt_connect_timeout,
+        takeover_retry: config.mqtt_takeover_retry,
         queue,
         acks,
         status: reporter,
@@ -101,40 +108,53 @@ pub(crate) fn start(
     Ok((messages, status))
 }
 
-/// Keeps the connection up until a stop is requested. If another client takes over our session, only waits for the stop.
+/// Keeps the connection up until a stop is requested. While another client has our session, tries again only once per
+/// `--mqtt-takeover-retry`: two clients would otherwise disconnect each other for ever.
 async fn keep_connected(context: &ConnectionContext) {
     let mut backoff = Backoff::new(MIN_RECONNECT_DELAY, MAX_RECONNECT_DELAY);
-    let mut short_subscriptions = 0;
+    let mut short_connections = 0;
+    // From a takeover until a subscription has lasted.
+    let mut is_contested = false;
     loop {
         tokio::select! {
             biased;
             () = context.soft.cancelled() => return,
             () = context.queue.wait_for_free_window() => {}
         }
-        let (end, subscribed_for) = connection::run(context).await;
-        let was_short = subscribed_for.is_some_and(|time| time < SHORT_SUBSCRIPTION);
-        short_subscriptions = if matches!(end, ConnectionEnd::Closed) && was_short {
-            short_subscriptions + 1
+        let EndedConnection {
+            end,
+            connected_for,
+            was_subscribed,
+        } = connection::run(context, is_contested).await;
+        let was_short = connected_for.is_none_or(|time| time < SHORT_CONNECTION);
+        is_contested &= was_short;
+        short_connections = if matches!(end, ConnectionEnd::Closed) && was_short {
+            short_connections + 1
         } else {
             0
         };
-        match end {
+        let is_taken_over = match end {
             ConnectionEnd::Stopped => return,
-            ConnectionEnd::TakenOver => {
-                return give_up(context, "the broker reports a takeover").await;
+            ConnectionEnd::TakenOver => true,
+            ConnectionEnd::Closed if short_connections == MAX_SHORT_CONNECTIONS => true,
+            ConnectionEnd::Closed => is_contested && was_short,
+            ConnectionEnd::Lost(_) => false,
+        };
+        let pause = if is_taken_over {
+            report_taken_over(context, &end, is_contested);
+            is_contested = true;
+            short_connections = 0;
+            context.takeover_retry
+        } else {
+            report_lost(context, &end.to_string());
+            if was_subscribed && short_connections <= 1 {
+                backoff.reset();
             }
-            ConnectionEnd::Closed if short_subscriptions == MAX_SHORT_SUBSCRIPTIONS => {
-                return give_up(context, "the broker closed several connections in a row").await;
-            }
-            ConnectionEnd::Closed => report_lost(context, "the broker closed the connection"),
-            ConnectionEnd::Lost(error) => report_lost(context, &error),
-        }
-        if subscribed_for.is_some() && short_subscriptions <= 1 {
-            backoff.reset();
-        }
+            backoff.pause()
+        };
         tokio::select! {
             () = context.soft.cancelled() => return,
-            () = tokio::time::sleep(backoff.pause()) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }
@@ -149,20 +169,31 @@ fn report_lost(context: &ConnectionContext, error: &str) {
     context.status.set_error(error);
 }
 
-/// Reports that another client took over our session, and waits for the stop.
-async fn give_up(context: &ConnectionContext, reason: &str) {
-    tracing::error!(
-        broker = context.broker,
-        client_id = context.options.client_id(),
-        reason,
-        "session taken over: another client uses our client id. This process does not connect again. Give every replica a \
-         client id of its own, then restart this process",
-    );
+/// Reports that another client took over our session: loudly the first time, until the session was ours again.
+fn report_taken_over(context: &ConnectionContext, end: &ConnectionEnd, is_known: bool) {
+    let broker = &context.broker;
+    let reason = match end {
+        ConnectionEnd::Closed => {
+            "the broker closed several connections in a row; if no other client has our id, it may refuse the subscription"
+        }
+        _ => "the broker reports a takeover",
+    };
+    if is_known {
+        tracing::debug!(broker, "session taken over once more");
+    } else {
+        tracing::error!(
+            broker,
+            client_id = context.options.client_id(),
+            retry = ?context.takeover_retry,
+            reason,
+            "session taken over: another client uses our client id. This process tries again after each pause of `retry`. \
+             Give every replica a client id of its own",
+        );
+    }
     context.status.apply(ConnectionEvent::TakenOver);
     context
         .status
         .set_error("session taken over by another client with our client id");
-    context.soft.cancelled().await;
 }
 
 /// Removes our session from the broker, if we left the share group and the session is empty.

@@ -246,7 +246,7 @@ impl Pipeline {
             }
             let results = self.commit_round(&round).await;
             let mut rejected = Vec::new();
-            let mut in_doubt = Vec::new();
+            let mut unfinished = Vec::new();
             let mut failure = None;
             for (mut item, result) in round.into_iter().zip(results) {
                 match result {
@@ -256,8 +256,8 @@ impl Pipeline {
                         item.ack.done();
                     }
                     Err(err) if err.is_transient() => {
-                        item.in_doubt = true;
-                        in_doubt.push(item);
+                        item.in_doubt |= err.is_in_doubt();
+                        unfinished.push(item);
                         failure = Some(err);
                     }
                     // The dead letter has been stored before.
@@ -277,7 +277,7 @@ impl Pipeline {
             }
             self.dead_letter(rejected).await;
             // Return them to the front, so that the messages of a device stay in order.
-            for item in in_doubt.into_iter().rev() {
+            for item in unfinished.into_iter().rev() {
                 messages.push_front(item);
             }
             if let Some(err) = failure {

@@ -195,14 +195,16 @@ pub fn unit_codes(text: &str) -> Result<UnitCodes, String> {
 /// the secret in error messages.
 ///
 /// # Errors
-/// Both are given, the file cannot be read, or its first line is empty.
+/// Both are given, the file cannot be read, its first line is empty, or the value has a line break other than at its end.
 pub fn secret_or_file(
     flag: &str,
     secret: Option<Secret<String>>,
     file: Option<&std::path::Path>,
 ) -> Result<Option<Secret<String>>, String> {
     let Some(path) = file else {
-        return Ok(secret);
+        return secret
+            .map(|secret| one_line(flag, secret.expose()))
+            .transpose();
     };
     if secret.is_some() {
         return Err(format!("{flag} and {flag}-file are both given: choose one"));
@@ -211,11 +213,23 @@ pub fn secret_or_file(
     let text = std::fs::read_to_string(path)
         .map_err(|err| format!("{flag}-file: cannot read `{shown_path}`: {err}"))?;
     match text.lines().next() {
-        Some(line) if !line.is_empty() => Ok(Some(Secret::new(line.to_owned()))),
+        Some(line) if !line.is_empty() => one_line(&format!("{flag}-file"), line).map(Some),
         _ => Err(format!(
             "{flag}-file: the first line of `{shown_path}` is empty"
         )),
     }
+}
+
+/// Returns a user name or password without the line breaks at its end, which editors and secret stores add.
+fn one_line(flag: &str, text: &str) -> Result<Secret<String>, String> {
+    let line = text.trim_end_matches(['\r', '\n']);
+    if line.contains(['\r', '\n']) {
+        return Err(format!("{flag}: has a line break inside"));
+    }
+    if line.is_empty() && !text.is_empty() {
+        return Err(format!("{flag}: holds nothing but a line break"));
+    }
+    Ok(Secret::new(line.to_owned()))
 }
 
 /// Compares an `.env.example` with the settings of a service and returns one sentence per difference: a variable that is

@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, Parser};
 use crate::args::{CommandLine, SettingDisplay, Usage};
 use crate::error_chain::error_chain;
 use crate::process;
-use crate::redis::{self, RedisConfig};
+use crate::redis::{self, RedisConfig, ServiceRole};
 use crate::telemetry;
 use crate::telemetry::collector::Endpoint;
 use crate::telemetry::config::{Exporter, TelemetryConfig};
@@ -178,9 +178,10 @@ fn print_checks(checks: &[ConnectionCheck]) -> ExitCode {
     }
 }
 
-/// Checks whether Redis answers, can be used, and has the configured number of partitions. Writes nothing there.
-pub async fn check_redis(config: &RedisConfig) -> ConnectionCheck {
-    let found = redis::inspect(config.clone()).await;
+/// Checks whether Redis answers, can be used by a service of this role, and has the configured number of partitions. Writes
+/// nothing there.
+pub async fn check_redis(config: &RedisConfig, role: ServiceRole) -> ConnectionCheck {
+    let found = redis::inspect(config.clone(), role).await;
     ConnectionCheck {
         target: config.redis_url.to_string(),
         outcome: found.map_err(Into::into).map(|found| {

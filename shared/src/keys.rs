@@ -32,6 +32,9 @@ pub const INGEST_RULES: &str = "st:{ingest}:rules";
 /// Hash: `since`, the start of the time without interruption in which at least one ingest replica was subscribed; `topics`.
 pub const INGEST_LISTENING: &str = "st:{ingest}:listening";
 
+/// Sorted set of ingest client id → time of its last report that its subscription brings no message although devices are known.
+pub const INGEST_QUIET: &str = "st:{ingest}:quiet";
+
 /// Counter, the canary. It is incremented every second as long as any process can commit.
 pub const CANARY: &str = "st:{canary}:count";
 /// Sharded channel on which each new count of the canary is published. A subscriber that receives none while the counter
@@ -40,9 +43,6 @@ pub const CANARY_CHANNEL: &str = "st:{canary}:live";
 
 /// Template of the device channels, for span names.
 pub const CHANNEL_TEMPLATE: &str = "st:{partition}:live:{device}";
-
-/// Sharded channel on which every new connection checks its permission to publish.
-pub const PROBE_CHANNEL: &str = "st:{ingest}:probe";
 
 /// String: counts over all devices, taken by one gateway for the metrics of all.
 pub const FLEET_SAMPLE: &str = "st:{fleet}:sample";

@@ -1,11 +1,14 @@
 //! Connections to Redis.
 //!
 //! `RedisConnector` keeps one checked connection. When it fails, the next one is made and checked again. Making a connection
-//! checks the server, measures the clock, records the number of partitions, loads the scripts and opens epochs.
+//! checks the server and the rights of our user, measures the clock, records the number of partitions, loads the scripts and
+//! opens epochs.
 
 mod config;
 mod connect_error;
 mod epochs;
+mod refusal;
+mod rights;
 mod scripts;
 mod server_check;
 
@@ -23,6 +26,10 @@ pub use self::config::{RedisConfig, RedisUrl};
 pub use self::connect_error::ConnectError;
 pub(crate) use self::epochs::open_epoch;
 use self::epochs::open_epochs;
+pub(crate) use self::refusal::{NO_PERMISSION, refusal};
+pub(crate) use self::rights::RightsCheck;
+pub use self::rights::ServiceRole;
+use self::rights::check_rights;
 pub(crate) use self::scripts::{Scripts, load_scripts};
 use self::server_check::{check_server, read_server_info};
 
@@ -48,6 +55,7 @@ pub struct Subscriber {
 #[derive(Debug)]
 pub(crate) struct RedisConnector {
     config: RedisConfig,
+    role: ServiceRole,
     clock: Arc<SystemClock>,
     current: RwLock<Option<Connection>>,
     /// Attempts to connect so far. Locked while connecting, so that others wait for the outcome instead of connecting too.
@@ -57,7 +65,7 @@ pub(crate) struct RedisConnector {
 }
 
 impl RedisConnector {
-    pub(crate) fn new(config: RedisConfig, clock: Arc<SystemClock>) -> Self {
+    pub(crate) fn new(config: RedisConfig, role: ServiceRole, clock: Arc<SystemClock>) -> Self {
         if config.redis_url.uses_tls() {
             // TLS panics without a crypto provider. An error here means that the process already has one.
             rustls::crypto::ring::default_provider()
@@ -66,6 +74,7 @@ impl RedisConnector {
         }
         Self {
             config,
+            role,
             clock,
             current: RwLock::new(None),
             connecting: Mutex::new(0),
@@ -75,6 +84,10 @@ impl RedisConnector {
 
     pub(crate) fn config(&self) -> &RedisConfig {
         &self.config
+    }
+
+    pub(crate) fn role(&self) -> ServiceRole {
+        self.role
     }
 
     /// Returns the server time: this machine's clock, corrected by Redis `TIME`.
@@ -188,7 +201,7 @@ impl RedisConnector {
         let connecting = client.get_multiplexed_async_connection_with_config(&config);
         // The redis crate's own timeout covers the socket, not the handshake that follows it.
         match tokio::time::timeout(self.config.redis_timeout * 2, connecting).await {
-            Ok(connection) => connection.map_err(ConnectError::Unavailable),
+            Ok(connection) => connection.map_err(ConnectError::from),
             Err(_) => Err(ConnectError::Unavailable(
                 (redis::ErrorKind::Io, "no answer while connecting").into(),
             )),
@@ -198,16 +211,12 @@ impl RedisConnector {
     async fn connect(&self, generation: u64) -> Result<Connection, ConnectError> {
         let mut redis = self.open(self.connection_config()).await?;
         let run_id = check_server(&mut redis, generation == 1).await?.run_id;
-        self.measure_clock(&mut redis)
-            .await
-            .map_err(ConnectError::Unavailable)?;
+        // Nothing is written before this.
+        check_rights(&mut redis, self.role, self.config.partitions).await?;
+        self.measure_clock(&mut redis).await?;
         self.record_partitions(&mut redis).await?;
-        let scripts = load_scripts(&mut redis)
-            .await
-            .map_err(ConnectError::Unavailable)?;
-        open_epochs(&mut redis, &scripts, self.config.partitions, &run_id)
-            .await
-            .map_err(ConnectError::Unavailable)?;
+        let scripts = load_scripts(&mut redis).await?;
+        open_epochs(&mut redis, &scripts, self.config.partitions, &run_id).await?;
         tracing::info!(server = %self.config.redis_url, "connected to Redis");
         Ok(Connection {
             redis,
@@ -244,10 +253,7 @@ impl RedisConnector {
             .arg("NX")
             .ignore();
         pipe.cmd("GET").arg(keys::PARTITIONS);
-        let (recorded,): (u16,) = pipe
-            .query_async(redis)
-            .await
-            .map_err(ConnectError::Unavailable)?;
+        let (recorded,): (u16,) = pipe.query_async(redis).await?;
         self.compare_partitions(recorded)
     }
 
@@ -276,15 +282,18 @@ pub struct ServerSummary {
 ///
 /// # Errors
 /// The same errors as when a service starts.
-pub async fn inspect(config: RedisConfig) -> Result<ServerSummary, ConnectError> {
-    let connector = RedisConnector::new(config, Arc::default());
+pub async fn inspect(
+    config: RedisConfig,
+    role: ServiceRole,
+) -> Result<ServerSummary, ConnectError> {
+    let connector = RedisConnector::new(config, role, Arc::default());
     let mut redis = connector.open(connector.connection_config()).await?;
     let server = check_server(&mut redis, true).await?;
+    check_rights(&mut redis, role, connector.config.partitions).await?;
     let recorded: Option<u16> = redis::cmd("GET")
         .arg(keys::PARTITIONS)
         .query_async(&mut redis)
-        .await
-        .map_err(ConnectError::Unavailable)?;
+        .await?;
     if let Some(recorded) = recorded {
         connector.compare_partitions(recorded)?;
     }

@@ -15,6 +15,7 @@ mod in_doubt;
 mod ingest_status;
 mod partitions;
 mod raw_payloads;
+mod refusals;
 mod reply;
 mod snapshot;
 
@@ -26,6 +27,7 @@ use redis::{Pipeline, PushInfo, RedisError, RedisResult, Value};
 
 use self::committed_states::CommittedStates;
 use self::in_doubt::InDoubt;
+use self::refusals::LastRefusal;
 use self::reply::wrong_answer;
 use crate::alarm::Change;
 use crate::clock::{Clock, SystemClock};
@@ -33,7 +35,7 @@ use crate::decide::{CommittedState, StoredDevice};
 use crate::device::DeviceId;
 use crate::keys::PartitionKeys;
 use crate::position::Epoch;
-use crate::redis::{Connection, RedisConfig, RedisConnector, Scripts, load_scripts};
+use crate::redis::{Connection, RedisConfig, RedisConnector, Scripts, load_scripts, refusal};
 
 pub use self::alarm_log::LoggedEntry;
 pub use self::commit::{Bounds, Commit, Committed, Loaded};
@@ -45,12 +47,13 @@ pub use self::ingest_status::{IngestStatus, MAX_REPORT_AGE};
 pub use self::partitions::Survey;
 pub use self::raw_payloads::{RawPayload, RawPayloadReader};
 pub use self::snapshot::{Snapshot, StoredChanges, StoredEvent};
-pub use crate::redis::Subscriber;
+pub use crate::redis::{ServiceRole, Subscriber};
 
 /// Access to Redis. Clones are cheap and share one connection.
 #[derive(Clone, Debug)]
 pub struct Store {
     connector: Arc<RedisConnector>,
+    last_refusal: Arc<LastRefusal>,
     committed_states: Arc<CommittedStates>,
     in_doubt: Arc<InDoubt>,
     reasserted: Arc<AtomicU64>,
@@ -59,9 +62,10 @@ pub struct Store {
 impl Store {
     /// Creates a store. It connects at the first request, and again after the connection was lost.
     #[must_use]
-    pub fn new(config: RedisConfig, clock: Arc<SystemClock>) -> Self {
+    pub fn new(config: RedisConfig, role: ServiceRole, clock: Arc<SystemClock>) -> Self {
         Self {
-            connector: Arc::new(RedisConnector::new(config, clock)),
+            connector: Arc::new(RedisConnector::new(config, role, clock)),
+            last_refusal: Arc::default(),
             committed_states: Arc::default(),
             in_doubt: Arc::default(),
             reasserted: Arc::default(),
@@ -238,18 +242,17 @@ impl Store {
         }
     }
 
-    /// Classifies an error answer to one command.
+    /// Classifies an error answer to one command: a server that cannot be used, or the keys of one device.
     fn answer_error(&self, err: RedisError) -> StoreError {
-        match err.code() {
+        if let Some(reason) = refusal(&err) {
+            self.last_refusal.note(reason);
             // The server is no longer the master. A new connection may reach the new master.
-            Some("READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "MOVED" | "ASK") => {
+            if let Some("READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "MOVED" | "ASK") = err.code() {
                 self.connector.discard_current();
-                StoreError::Unavailable(err)
             }
-            Some("LOADING" | "BUSY" | "OOM" | "MISCONF" | "TRYAGAIN" | "NOREPLICAS") => {
-                StoreError::Unavailable(err)
-            }
-            // Any other error code concerns only this command.
+            return StoreError::Unavailable(err);
+        }
+        match err.code() {
             Some(_) => StoreError::Refused(err.to_string()),
             None => StoreError::Unavailable(err),
         }

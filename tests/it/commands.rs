@@ -1,6 +1,7 @@
 //! The commands `check-config` and `export-log`.
 
 use std::process::Output;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -166,9 +167,32 @@ async fn check_config_tries_each_connection_and_disturbs_nobody() -> Result<()> 
         "--mqtt-client-id=ingest-0",
     ];
     let (tried, problems) = check_exit(&run("ingest", &flags, &[]).await?, 0)?;
-    has(&tried, "subscribed to SubTronics/data")?;
+    has(
+        &tried,
+        "subscribed to SubTronics/data; no message within 5 s",
+    )?;
+    has(&tried, "does not show that anything is published there")?;
     has(&tried, "64 partitions")?;
     ensure!(problems.is_empty(), "{problems:?}");
+    let old = [&flags[..], &["--mqtt-version=3.1.1"]].concat();
+    let sending = async {
+        let device = stack.device("OTSM-0002");
+        let mut pace = tokio::time::interval(Duration::from_millis(100));
+        loop {
+            pace.tick().await;
+            if let Err(err) = device.send(1).await {
+                return err;
+            }
+        }
+    };
+    let output = tokio::select! {
+        output = run("ingest", &old, &[]) => output?,
+        failed = sending => return Err(failed),
+    };
+    let (tried, warnings) = check_exit(&output, 0)?;
+    has(&tried, "messages within 5 s")?;
+    has(&warnings, "MQTT 3.1.1: no share groups")?;
+
     let flags = ["check-config", "--connect", &redis, "--allow-anonymous"];
     let (tried, _) = check_exit(&run("gateway", &flags, &[]).await?, 0)?;
     has(&tried, "64 partitions")?;

@@ -12,6 +12,8 @@ mod outages;
 
 mod redis;
 
+mod refusal;
+
 mod disconnects;
 
 mod silence;

@@ -45,6 +45,8 @@ mod analytics;
 mod traces;
 mod unanswered;
 
+mod broker_link;
+
 mod logs;
 
 mod late;

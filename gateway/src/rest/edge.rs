@@ -2,12 +2,12 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::Request;
-use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH};
-use axum::http::{HeaderMap, HeaderValue};
+use axum::extract::{Request, State};
+use axum::http::header::{AGE, CACHE_CONTROL, CONTENT_LENGTH};
+use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -16,6 +16,7 @@ use super::reply;
 use super::request_telemetry::observe;
 use crate::error::{ApiError, ErrorBody};
 use crate::metrics::RestMetrics;
+use crate::status::StatusHandle;
 
 /// The largest body of a request, in bytes.
 pub(crate) const MAX_BODY_BYTES: usize = 100 * 1024;
@@ -48,6 +49,23 @@ pub(super) async fn complete(request: Request, next: Next) -> Response {
     response
         .headers_mut()
         .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Adds the header `Age` to an answer with stored data while the data path does not work: nothing newer is stored since then.
+pub(super) async fn tell_age(
+    State(status): State<StatusHandle>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let is_read = request.method() == Method::GET || request.method() == Method::HEAD;
+    let mut response = next.run(request).await;
+    if is_read
+        && response.status().is_success()
+        && let Some(age) = status.data_age(Instant::now())
+    {
+        response.headers_mut().insert(AGE, age.as_secs().into());
+    }
     response
 }
 

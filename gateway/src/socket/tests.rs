@@ -1,7 +1,7 @@
 use shared::clock::SystemClock;
 use shared::lifecycle::Lifecycle;
 use shared::metrics::Meters;
-use shared::store::Store;
+use shared::store::{ServiceRole, Store};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -18,7 +18,11 @@ async fn the_service_is_freed_with_its_last_handle() {
         "--redis-url=redis://127.0.0.1",
     ];
     let config = Config::try_from_args(flags).unwrap();
-    let store = Store::new(config.redis.clone(), Arc::new(SystemClock::default()));
+    let store = Store::new(
+        config.redis.clone(),
+        ServiceRole::Gateway,
+        Arc::new(SystemClock::default()),
+    );
     let limits = OutboxLimits {
         packets: config.outbox_packets,
         bytes: config.outbox_bytes,

@@ -17,7 +17,7 @@ fn healthy() -> PathObservation {
     PathObservation {
         redis: now,
         ingest: now,
-        is_listening: true,
+        listening: Listening::Yes,
         ..PathObservation::default()
     }
 }
@@ -48,10 +48,22 @@ fn losing_redis_later_makes_it_degraded_but_it_stays_ready() {
 #[test]
 fn losing_every_ingest_makes_it_degraded_but_it_stays_ready() {
     let observed = PathObservation {
-        is_listening: false,
+        listening: Listening::No,
         ..healthy()
     };
     check(observed, Duration::ZERO, (Readiness::Degraded, 200, true));
+}
+
+#[test]
+fn an_ingest_that_receives_nothing_is_ok_and_says_so() {
+    let observed = PathObservation {
+        listening: Listening::Quiet,
+        ..healthy()
+    };
+    check(observed, Duration::ZERO, (Readiness::Ok, 200, false));
+    let status = PathStatus::evaluate(&observed, Instant::now(), AWAY_AFTER);
+    let ingest = status.dependencies.ingest;
+    assert_eq!((ingest.ok, ingest.reason), (true, Some(QUIET)));
 }
 
 #[test]
@@ -69,7 +81,51 @@ fn a_gateway_with_a_broken_part_is_unready() {
         is_broken: true,
         ..healthy()
     };
-    check(observed, Duration::ZERO, (Readiness::Unready, 503, false));
+    check(observed, Duration::ZERO, (Readiness::Unready, 503, true));
+}
+
+#[test]
+fn a_redis_that_refuses_makes_it_degraded_at_once_and_the_status_says_why() {
+    let observed = PathObservation {
+        redis_problem: Some(RedisProblem::Refuses("OOM: Redis has no memory left")),
+        ..healthy()
+    };
+    check(observed, Duration::ZERO, (Readiness::Degraded, 200, true));
+    let status = PathStatus::evaluate(&observed, Instant::now(), AWAY_AFTER);
+    let Dependencies {
+        redis,
+        broker,
+        ingest,
+    } = status.dependencies;
+    assert!(!redis.ok && !broker.ok && !ingest.ok);
+    assert_eq!(redis.reason, Some("OOM: Redis has no memory left"));
+    assert_eq!(broker.reason, Some(INGEST_UNKNOWN));
+}
+
+#[test]
+fn data_has_an_age_while_the_data_path_does_not_work() {
+    let start = Instant::now();
+    let handle = StatusHandle::new(start);
+    let at = |seconds| start + Duration::from_secs(seconds);
+    assert_eq!(handle.data_age(at(1)), Some(Duration::from_secs(1)));
+    let observed = healthy();
+    handle.replace(PathStatus::evaluate(&observed, at(1), AWAY_AFTER), at(1));
+    assert_eq!(handle.data_age(at(2)), None);
+    handle.replace(PathStatus::evaluate(&observed, at(9), AWAY_AFTER), at(9));
+    assert_eq!(handle.data_age(at(10)), Some(Duration::from_secs(9)));
+}
+
+#[test]
+fn one_missed_answer_does_not_count() {
+    let observed = PathObservation {
+        redis_problem: Some(RedisProblem::Silent),
+        ..healthy()
+    };
+    check(
+        observed,
+        Duration::from_secs(1),
+        (Readiness::Ok, 200, false),
+    );
 }
 
 #[test]
@@ -78,6 +134,6 @@ fn the_body_has_the_documented_fields_in_order() {
     let body = serde_json::to_string(&status).unwrap();
     assert_eq!(
         body,
-        r#"{"status":"unready","dependencies":{"redis":{"ok":false,"age_ms":null},"broker":{"ok":false,"age_ms":null},"ingest":{"ok":false,"age_ms":null}}}"#
+        r#"{"status":"unready","dependencies":{"redis":{"ok":false,"age_ms":null,"reason":"no answer from Redis"},"broker":{"ok":false,"age_ms":null,"reason":"unknown while Redis cannot be used"},"ingest":{"ok":false,"age_ms":null,"reason":"unknown while Redis cannot be used"}}}"#
     );
 }

@@ -26,7 +26,14 @@ async fn readiness_needs_redis_and_the_subscription() {
     let redis = move || DependencyStatus::new(redis.load(Ordering::Relaxed), None);
     let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    serve(listener, router(broker, redis, &lifecycle), &lifecycle);
+    let is_quiet = Arc::new(AtomicBool::new(false));
+    let quiet = Arc::clone(&is_quiet);
+    let quiet = move || quiet.load(Ordering::Relaxed);
+    serve(
+        listener,
+        router(broker, redis, quiet, &lifecycle),
+        &lifecycle,
+    );
 
     assert_eq!(get(address, "/livez").await, (200, json!({"status": "ok"})));
     let (code, body) = get(address, "/readyz").await;
@@ -44,6 +51,12 @@ async fn readiness_needs_redis_and_the_subscription() {
         body["dependencies"]["broker"],
         json!({"ok": true, "age_ms": 0})
     );
+
+    is_quiet.store(true, Ordering::Relaxed);
+    let (code, body) = get(address, "/readyz").await;
+    assert_eq!((code, &body["status"]), (200, &json!("degraded")));
+    let told = json!({"ok": true, "age_ms": 0, "reason": QUIET});
+    assert_eq!(body["dependencies"]["broker"], told);
 
     reporter.apply(ConnectionEvent::TakenOver);
     let (code, body) = get(address, "/readyz").await;

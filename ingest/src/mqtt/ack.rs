@@ -3,11 +3,8 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rumqttc::v5::AsyncClient;
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::Publish;
-
 use super::ack_order::{AckOrder, Ticket};
+use super::protocol::Client;
 
 /// Acknowledges one message. If it is dropped without [`AckHandle::done`], neither this message nor any later one of this
 /// connection is acknowledged, and the broker sends them again on the next connection.
@@ -55,12 +52,12 @@ impl fmt::Debug for Acks {
 #[derive(Default)]
 struct AckState {
     order: AckOrder,
-    client: Option<AsyncClient>,
+    client: Option<Client>,
 }
 
 impl Acks {
     /// Begins a new connection. Messages now arrive on this connection.
-    pub(super) fn connect(&self, client: AsyncClient) {
+    pub(super) fn connect(&self, client: Client) {
         let mut state = self.lock();
         state.order.reset();
         state.client = Some(client);
@@ -109,9 +106,7 @@ impl AckState {
     fn send_ready(&mut self) {
         let Some(client) = &self.client else { return };
         while let Some(packet_id) = self.order.ready() {
-            let mut publish = Publish::new("", QoS::AtLeastOnce, Vec::new(), None);
-            publish.pkid = packet_id;
-            if client.try_ack(&publish).is_err() {
+            if client.acknowledge(packet_id).is_err() {
                 return;
             }
             self.order.pop();

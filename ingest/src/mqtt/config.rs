@@ -4,11 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use clap::builder::{BoolishValueParser, StringValueParser, TypedValueParser};
+use clap::builder::{
+    BoolishValueParser, PossibleValuesParser, StringValueParser, TypedValueParser,
+};
 use shared::args::{self, SettingDisplay};
 use shared::secret::Secret;
 
 use super::broker_url::BrokerUrl;
+use super::version::MqttVersion;
 
 /// The connection to the broker.
 #[derive(Args, Clone, Debug)]
@@ -48,6 +51,18 @@ pub struct MqttConfig {
     /// and differ between replicas. The default, for a single replica, is `subtronics-ingest`
     #[arg(long, env, value_name = "ID")]
     pub mqtt_client_id: Option<String>,
+
+    /// Pause before a new try after another client with our client id took over our session. Until then this replica is
+    /// not ready
+    #[arg(long, env, value_name = "TIME", default_value = "1m", value_parser = args::duration)]
+    pub mqtt_takeover_retry: Duration,
+
+    /// Version of MQTT: `5`, or `3.1.1` for a broker without MQTT 5. With 3.1.1 there are no share groups and no traces
+    /// of senders, the broker decides how long it keeps the session (--mqtt-session-expiry 0s still means none), how many
+    /// messages it sends ahead and how large they may be (--mqtt-receive-maximum and --mqtt-max-packet-size are not
+    /// sent), it cannot report a takeover, and it sends retained messages again after every reconnect
+    #[arg(long, env, value_name = "VERSION", default_value = "5", value_parser = version())]
+    pub mqtt_version: MqttVersion,
 
     /// Divide the messages among the replicas of this MQTT share group: each message goes to one of them. Needs
     /// --mqtt-client-id. Without a group every replica receives every message, which gives redundancy but no scale
@@ -104,6 +119,15 @@ impl MqttConfig {
         self.mqtt_topic.iter().map(filter).collect()
     }
 
+    /// Returns what is lost with MQTT 3.1.1, if that is spoken.
+    pub(crate) fn warning(&self) -> Option<&'static str> {
+        let is_old = self.mqtt_version == MqttVersion::V311;
+        is_old.then_some(
+            "MQTT 3.1.1: no share groups, no traces of senders, no reports of takeovers; the broker decides how long it keeps \
+             the session and how many and how large messages it sends, and repeats retained messages after every reconnect",
+        )
+    }
+
     /// Replaces the secrets that are given as files by the contents of the files, and returns all problems.
     pub(crate) fn read_files(&mut self) -> Vec<String> {
         let secrets = [
@@ -149,6 +173,15 @@ impl MqttConfig {
                         .to_owned(),
                 );
             }
+        }
+        if self.mqtt_version == MqttVersion::V311 && self.mqtt_share_group.is_some() {
+            problems.push(
+                "--mqtt-version: 3.1.1 has no share groups: leave out --mqtt-share-group"
+                    .to_owned(),
+            );
+        }
+        if self.mqtt_takeover_retry < Duration::from_secs(1) {
+            problems.push("--mqtt-takeover-retry: must be at least 1s".to_owned());
         }
         if self.client_id().is_empty() || self.client_id().len() > 65_535 {
             problems.push("--mqtt-client-id: must have 1 to 65535 bytes".to_owned());
@@ -223,6 +256,13 @@ fn filter_problem(filter: &str) -> Option<&'static str> {
         }
     }
     None
+}
+
+fn version() -> impl TypedValueParser<Value = MqttVersion> {
+    PossibleValuesParser::new(["5", "3.1.1"]).map(|word| match word.as_str() {
+        "3.1.1" => MqttVersion::V311,
+        _ => MqttVersion::V5,
+    })
 }
 
 fn trimmed() -> impl TypedValueParser<Value = String> {

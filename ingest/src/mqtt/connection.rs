@@ -1,36 +1,34 @@
 //! One connection to the broker, from CONNECT to its end.
 //!
-//! Each connection has its own rumqttc event loop. Nothing of a dead connection (an acknowledgement, a queued
+//! Each connection has its own event loop. Nothing of a dead connection (an acknowledgement, a queued
 //! request) can reach the next one, where the same packet id identifies another message.
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, DisconnectReasonCode, Filter, Packet, RetainForwardRule, SubAck, SubscribeReasonCode,
-    UnsubAck, UnsubAckReason,
-};
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::ack::Acks;
+use super::connection_end::ConnectionEnd;
+use super::protocol::{Client, ClientOptions, EventLoop, Grant, Packet, QoS, Subscription};
 use super::queue::MessageQueue;
 use super::shutdown::{self, SessionAtExit};
-use super::state::{ConnectionEnd, ConnectionEvent, ConnectionState, StopRequest};
+use super::state::{ConnectionEvent, ConnectionState, StopRequest};
 use super::status::StatusReporter;
 
 /// Settings and handles that all connections of this process share.
 pub(super) struct ConnectionContext {
-    pub(super) options: MqttOptions,
+    pub(super) options: ClientOptions,
     /// Address of the broker, for log lines.
     pub(super) broker: String,
     pub(super) filters: Vec<String>,
     pub(super) in_share_group: bool,
     pub(super) connect_timeout: Duration,
+    /// Pause before a new try after another client took our session.
+    pub(super) takeover_retry: Duration,
     pub(super) queue: MessageQueue,
     pub(super) acks: Arc<Acks>,
     pub(super) status: StatusReporter,
@@ -41,18 +39,31 @@ pub(super) struct ConnectionContext {
 
 struct BrokerConnection<'a> {
     context: &'a ConnectionContext,
-    client: AsyncClient,
+    client: Client,
     session_at_exit: watch::Receiver<SessionAtExit>,
     connected_at: Option<Instant>,
     subscribed_at: Option<Instant>,
+    /// Another client had taken our session, and it is not told yet that the session is ours again.
+    is_contested: bool,
 }
 
-/// Runs one connection. Returns why it ended, and how long it was subscribed, if it was.
-pub(super) async fn run(context: &ConnectionContext) -> (ConnectionEnd, Option<Duration>) {
+/// A session counts as ours again once its subscription has lasted this long.
+pub(super) const SHORT_CONNECTION: Duration = Duration::from_secs(10);
+
+/// A connection that has ended.
+pub(super) struct EndedConnection {
+    pub(super) end: ConnectionEnd,
+    /// How long it was connected, if it was.
+    pub(super) connected_for: Option<Duration>,
+    pub(super) was_subscribed: bool,
+}
+
+/// Runs one connection. `is_contested`: another client had taken our session.
+pub(super) async fn run(context: &ConnectionContext, is_contested: bool) -> EndedConnection {
     // Room for an acknowledgement of each message in the receive window, SUBSCRIBE and DISCONNECT. A broker that exceeds the
     // receive maximum can fill it; requests that do not fit are sent after a later event.
     let capacity = context.queue.receive_maximum + 8;
-    let (client, mut eventloop) = AsyncClient::new(context.options.clone(), capacity);
+    let (client, mut eventloop) = context.options.connect(capacity);
     context.acks.connect(client.clone());
     let mut connection = BrokerConnection {
         context,
@@ -60,6 +71,7 @@ pub(super) async fn run(context: &ConnectionContext) -> (ConnectionEnd, Option<D
         session_at_exit: context.session_at_exit.clone(),
         connected_at: None,
         subscribed_at: None,
+        is_contested,
     };
     let end = connection.run(&mut eventloop).await;
     context.acks.disconnect();
@@ -74,8 +86,11 @@ pub(super) async fn run(context: &ConnectionContext) -> (ConnectionEnd, Option<D
     if state.accepts_messages() {
         context.queue.rescue(&mut eventloop);
     }
-    let subscribed_for = connection.subscribed_at.map(|since| since.elapsed());
-    (end, subscribed_for)
+    EndedConnection {
+        end,
+        connected_for: connection.connected_at.map(|since| since.elapsed()),
+        was_subscribed: connection.subscribed_at.is_some(),
+    }
 }
 
 impl BrokerConnection<'_> {
@@ -86,7 +101,7 @@ impl BrokerConnection<'_> {
     async fn run(&mut self, eventloop: &mut EventLoop) -> ConnectionEnd {
         loop {
             // The broker may have set another keep-alive.
-            let max_silence = eventloop.options.keep_alive() * 2;
+            let max_silence = eventloop.keep_alive() * 2;
             let handled = match self.next_event(eventloop, max_silence).await {
                 Ok(event) => self.handle(event).await,
                 Err(end) => Err(end),
@@ -109,13 +124,14 @@ impl BrokerConnection<'_> {
         &mut self,
         eventloop: &mut EventLoop,
         max_silence: Duration,
-    ) -> Result<Event, ConnectionEnd> {
+    ) -> Result<Packet, ConnectionEnd> {
         let context = self.context;
         let limit = max_silence.max(context.connect_timeout + Duration::from_secs(1));
         // Polling is not cancel-safe. So the same poll continues when a stop begins, and is dropped only together with its
         // event loop.
         let mut poll = pin!(timeout(limit, eventloop.poll()));
         let polled = loop {
+            let ours_again_at = self.ours_again_at();
             tokio::select! {
                 biased;
                 () = context.hard.cancelled() => return Err(ConnectionEnd::Stopped),
@@ -130,13 +146,14 @@ impl BrokerConnection<'_> {
                 {
                     self.decide_session(session);
                 }
+                () = until_ours_again(ours_again_at) => self.tell_ours_again(),
                 polled = &mut poll => break polled,
             }
         };
         match polled {
-            Ok(Ok(event)) => Ok(event),
+            Ok(Ok(packet)) => Ok(packet),
             Ok(Err(_)) if self.state().is_stopping() => Err(ConnectionEnd::Stopped),
-            Ok(Err(err)) => Err(end_of(&err)),
+            Ok(Err(end)) => Err(end),
             Err(_) => Err(ConnectionEnd::Lost(format!(
                 "no packet from the broker for {} s",
                 limit.as_secs()
@@ -144,57 +161,74 @@ impl BrokerConnection<'_> {
         }
     }
 
-    async fn handle(&mut self, event: Event) -> Result<(), ConnectionEnd> {
-        match event {
-            Event::Incoming(Packet::ConnAck(answer)) => self.connected(&answer),
-            Event::Incoming(Packet::SubAck(answer)) => self.subscribed(&answer),
-            Event::Incoming(Packet::Publish(publish)) if self.state().accepts_messages() => {
+    /// Returns when a contested session will count as ours again.
+    fn ours_again_at(&self) -> Option<Instant> {
+        let subscribed_at = self.subscribed_at.filter(|_| self.is_contested)?;
+        Some(subscribed_at + SHORT_CONNECTION)
+    }
+
+    fn tell_ours_again(&mut self) {
+        self.is_contested = false;
+        tracing::info!(
+            broker = self.context.broker,
+            client_id = self.context.options.client_id(),
+            "the session is ours again: no other client takes it over any longer"
+        );
+    }
+
+    async fn handle(&mut self, packet: Packet) -> Result<(), ConnectionEnd> {
+        match packet {
+            Packet::ConnAck { session_present } => self.connected(session_present),
+            Packet::SubAck(grants) => self.subscribed(&grants),
+            Packet::Publish(publish) if self.state().accepts_messages() => {
                 self.context.status.apply(ConnectionEvent::Message);
-                self.context.queue.receive(&publish).await
+                self.context.queue.receive(publish).await
             }
-            Event::Incoming(Packet::UnsubAck(answer)) => {
-                self.unsubscribed(&answer);
+            Packet::UnsubAck { refusal } => {
+                self.unsubscribed(refusal.as_deref());
                 Ok(())
             }
-            Event::Outgoing(rumqttc::Outgoing::Disconnect) => {
+            Packet::DisconnectSent => {
                 self.context.status.apply(ConnectionEvent::Disconnected);
                 Err(ConnectionEnd::Stopped)
             }
-            _ => Ok(()),
+            Packet::Publish(_) | Packet::Other => Ok(()),
         }
     }
 
-    fn connected(&mut self, answer: &ConnAck) -> Result<(), ConnectionEnd> {
+    fn connected(&mut self, session_present: bool) -> Result<(), ConnectionEnd> {
         self.connected_at = Some(Instant::now());
         self.context.status.apply(ConnectionEvent::ConnAck);
         tracing::info!(
             broker = self.context.broker,
             client_id = self.context.options.client_id(),
-            session_present = answer.session_present,
+            session_present,
             "Connected to MQTT broker",
         );
         // Even if the session is present: a process that was configured with other topics may have made it. The broker sends
         // retained messages for new subscriptions only, so a resumed session does not get them again.
-        let filter = |path: &String| Filter {
-            retain_forward_rule: RetainForwardRule::OnNewSubscribe,
-            ..Filter::new(path.clone(), QoS::AtLeastOnce)
+        let subscription = |filter| Subscription {
+            filter,
+            qos: QoS::AtLeastOnce,
+            retained: true,
         };
-        let filters = self.context.filters.iter().map(filter);
-        let queued = self.client.try_subscribe_many(filters);
+        let filters = self.context.filters.iter().map(String::as_str);
+        let subscriptions: Vec<Subscription<'_>> = filters.map(subscription).collect();
+        let queued = self.client.subscribe(&subscriptions);
         queued.map_err(|err| ConnectionEnd::Lost(format!("cannot subscribe: {err}")))
     }
 
-    fn subscribed(&mut self, answer: &SubAck) -> Result<(), ConnectionEnd> {
+    fn subscribed(&mut self, grants: &[Grant]) -> Result<(), ConnectionEnd> {
         let filters = &self.context.filters;
-        for (filter, code) in filters.iter().zip(&answer.return_codes) {
-            match code {
-                SubscribeReasonCode::Success(QoS::AtMostOnce) => {
+        for (filter, grant) in filters.iter().zip(grants) {
+            match grant {
+                Grant::Granted(QoS::AtMostOnce) => {
                     tracing::warn!(filter, "the broker grants only QoS 0: messages may be lost");
                 }
-                SubscribeReasonCode::Success(_) => {}
-                refused => {
+                Grant::Granted(_) => {}
+                Grant::Refused(reason) => {
                     return Err(ConnectionEnd::Lost(format!(
-                        "subscription to `{filter}` refused: {refused:?}"
+                        "subscription to `{filter}` refused: {reason}"
                     )));
                 }
             }
@@ -239,30 +273,24 @@ impl BrokerConnection<'_> {
         };
         let filters = &self.context.filters;
         let unsubscribe = |filter: Option<&String>| {
-            filter.is_some_and(|filter| self.client.try_unsubscribe(filter).is_ok())
+            filter.is_some_and(|filter| self.client.unsubscribe(filter).is_ok())
         };
         let queued = match request {
             StopRequest::Unsubscribe { filter } => unsubscribe(filters.get(filter)),
             StopRequest::UnsubscribeAgain => unsubscribe(filters.last()),
-            StopRequest::Disconnect => self.client.try_disconnect().is_ok(),
+            StopRequest::Disconnect => self.client.disconnect().is_ok(),
         };
         if queued {
             self.context.status.apply(ConnectionEvent::RequestQueued);
         }
     }
 
-    fn unsubscribed(&self, answer: &UnsubAck) {
-        let is_accepted = |reason: &UnsubAckReason| {
-            matches!(
-                reason,
-                UnsubAckReason::Success | UnsubAckReason::NoSubscriptionExisted
-            )
-        };
-        let accepted = answer.reasons.iter().all(is_accepted);
-        if !accepted {
+    fn unsubscribed(&self, refusal: Option<&str>) {
+        let accepted = refusal.is_none();
+        if let Some(reason) = refusal {
             tracing::warn!(
                 broker = self.context.broker,
-                reasons = ?answer.reasons,
+                reason,
                 "the broker refuses to end the subscription: the session stays in the share group and keeps receiving its \
                  share of the messages",
             );
@@ -273,13 +301,10 @@ impl BrokerConnection<'_> {
     }
 }
 
-fn end_of(err: &ConnectionError) -> ConnectionEnd {
-    match err {
-        ConnectionError::MqttState(StateError::ServerDisconnect {
-            reason_code: DisconnectReasonCode::SessionTakenOver,
-            ..
-        }) => ConnectionEnd::TakenOver,
-        ConnectionError::MqttState(StateError::ConnectionAborted) => ConnectionEnd::Closed,
-        err => ConnectionEnd::Lost(err.to_string()),
+/// Waits until this time; without a time, for ever. Cancel-safe.
+async fn until_ours_again(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
 }

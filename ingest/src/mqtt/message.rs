@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use rumqttc::v5::mqttbytes::v5::Publish;
 use shared::store::DeadLetter;
 use shared::trace::RemoteContext;
 
 use super::ack::AckHandle;
+use super::protocol::Publish;
 use super::shared_ack::SharedAck;
 
 /// One message as the broker sent it.
@@ -33,7 +33,7 @@ pub(crate) struct MqttMessage {
 
 impl MqttMessage {
     /// Copies a packet. If the payload is longer than `max_payload_bytes`, copies only the part that a dead letter keeps.
-    pub(super) fn new(publish: &Publish, max_payload_bytes: usize, ack: AckHandle) -> Self {
+    pub(super) fn new(publish: Publish, max_payload_bytes: usize, ack: AckHandle) -> Self {
         let size_bytes = publish.payload.len();
         let copied_bytes = if size_bytes > max_payload_bytes {
             size_bytes.min(DeadLetter::MAX_BYTES)
@@ -41,12 +41,12 @@ impl MqttMessage {
             size_bytes
         };
         Self {
-            topic: String::from_utf8_lossy(&publish.topic).into_owned(),
+            topic: publish.topic,
             payload: publish.payload[..copied_bytes].to_vec(),
             size_bytes,
             dup: publish.dup,
             retain: publish.retain,
-            remote_trace: remote_trace(publish),
+            remote_trace: publish.remote_trace,
             received_at: Instant::now(),
             ack,
         }
@@ -59,15 +59,4 @@ impl MqttMessage {
         let ack = std::mem::replace(&mut self.ack, AckHandle::none());
         SharedAck::split(ack, parts)
     }
-}
-
-/// Reads the user properties `traceparent` and `tracestate` (W3C Trace Context). Most messages have none; then nothing is
-/// allocated.
-fn remote_trace(publish: &Publish) -> Option<RemoteContext> {
-    let properties = &publish.properties.as_ref()?.user_properties;
-    let value_of = |wanted: &str| {
-        let property = properties.iter().find(|(name, _)| name == wanted);
-        property.map(|(_, value)| value.as_str())
-    };
-    RemoteContext::read(value_of("traceparent")?, value_of("tracestate"))
 }

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Filter, Packet, RetainForwardRule, SubscribeReasonCode};
-use rumqttc::v5::{AsyncClient, Event, EventLoop};
 use shared::check_config::ConnectionCheck;
 use tokio::time::timeout;
 
 use super::config::MqttConfig;
-use super::options;
+use super::connection_end::ConnectionEnd;
+use super::protocol::{ClientOptions, EventLoop, Grant, Packet, QoS, Subscription};
 
-/// Connects, subscribes to every topic, and disconnects.
+/// How long the check waits for messages, once it is subscribed.
+const LISTEN: Duration = Duration::from_secs(5);
+
+/// Connects, subscribes to every topic, listens for a few seconds, and disconnects.
 ///
 /// The check uses its own client id, since a second connection with the configured id would take over the session of a running
 /// replica. It keeps no session. It subscribes outside of the share group, since the broker would otherwise send it messages
@@ -21,7 +22,8 @@ pub(crate) async fn check_broker(config: &MqttConfig) -> ConnectionCheck {
     // One time limit for connecting and one for subscribing.
     let limit = config.mqtt_connect_timeout * 2;
     let outcome = match timeout(limit, connect_and_subscribe(config)).await {
-        Ok(outcome) => outcome,
+        Ok(Ok(probe)) => Ok(probe.listen(config).await),
+        Ok(Err(err)) => Err(err),
         Err(_) => Err(anyhow::anyhow!("no answer for {} s", limit.as_secs())),
     };
     ConnectionCheck {
@@ -30,7 +32,13 @@ pub(crate) async fn check_broker(config: &MqttConfig) -> ConnectionCheck {
     }
 }
 
-async fn connect_and_subscribe(config: &MqttConfig) -> anyhow::Result<String> {
+/// A subscribed connection.
+struct Probe {
+    client: super::protocol::Client,
+    eventloop: EventLoop,
+}
+
+async fn connect_and_subscribe(config: &MqttConfig) -> anyhow::Result<Probe> {
     let mut probe_config = config.clone();
     probe_config.mqtt_client_id = Some(format!(
         "{}-check-{:x}",
@@ -38,45 +46,74 @@ async fn connect_and_subscribe(config: &MqttConfig) -> anyhow::Result<String> {
         std::process::id()
     ));
     probe_config.mqtt_session_expiry = Duration::ZERO;
-    let options = options::options(&probe_config).context("cannot prepare the connection")?;
-    let (client, mut eventloop) = AsyncClient::new(options, 16);
+    let options = ClientOptions::new(&probe_config).context("cannot prepare the connection")?;
+    let (client, mut eventloop) = options.connect(16);
     wait_for(&mut eventloop, |packet| {
-        matches!(packet, Packet::ConnAck(_))
+        matches!(packet, Packet::ConnAck { .. })
     })
     .await
     .context("cannot connect")?;
 
-    let filter = |topic: &String| Filter {
-        retain_forward_rule: RetainForwardRule::Never,
-        ..Filter::new(topic.clone(), QoS::AtMostOnce)
+    let subscription = |filter| Subscription {
+        filter,
+        qos: QoS::AtMostOnce,
+        retained: false,
     };
+    let topics = config.mqtt_topic.iter().map(String::as_str);
+    let subscriptions: Vec<Subscription<'_>> = topics.map(subscription).collect();
     client
-        .try_subscribe_many(config.mqtt_topic.iter().map(filter))
+        .subscribe(&subscriptions)
         .context("cannot subscribe")?;
     let answer = wait_for(&mut eventloop, |packet| matches!(packet, Packet::SubAck(_)))
         .await
         .context("connected, but cannot subscribe")?;
-    if let Packet::SubAck(answer) = answer {
-        for (topic, code) in config.mqtt_topic.iter().zip(&answer.return_codes) {
-            if !matches!(code, SubscribeReasonCode::Success(_)) {
-                bail!("connected, but the subscription to `{topic}` is refused: {code:?}");
+    if let Packet::SubAck(grants) = answer {
+        for (topic, grant) in config.mqtt_topic.iter().zip(grants) {
+            if let Grant::Refused(reason) = grant {
+                bail!("connected, but the subscription to `{topic}` is refused: {reason}");
             }
         }
     }
-    // An error does not matter: without a session, the broker keeps nothing.
-    client.try_disconnect().ok();
-    eventloop.poll().await.ok();
-    Ok(format!("subscribed to {}", config.mqtt_topic.join(", ")))
+    Ok(Probe { client, eventloop })
+}
+
+impl Probe {
+    /// Listens for a while, disconnects, and describes what was found. A broker grants the subscription to any topic, also to
+    /// one on which nobody publishes.
+    async fn listen(mut self, config: &MqttConfig) -> String {
+        let mut messages = 0_u64;
+        let counting = async {
+            while let Ok(packet) = self.eventloop.poll().await {
+                if matches!(packet, Packet::Publish(publish) if !publish.retain) {
+                    messages += 1;
+                }
+            }
+        };
+        // The connection is dropped afterwards, so it does not matter that polling is cancelled.
+        timeout(LISTEN, counting).await.ok();
+        // An error does not matter: without a session, the broker keeps nothing.
+        if self.client.disconnect().is_ok() {
+            timeout(LISTEN, self.eventloop.poll()).await.ok();
+        }
+        let topics = config.mqtt_topic.join(", ");
+        let seconds = LISTEN.as_secs();
+        match messages {
+            0 => format!(
+                "subscribed to {topics}; no message within {seconds} s (a granted subscription does not show that anything is \
+                 published there: compare --mqtt-topic with the topic of the detectors)"
+            ),
+            _ => format!("subscribed to {topics}; {messages} messages within {seconds} s"),
+        }
+    }
 }
 
 async fn wait_for(
     eventloop: &mut EventLoop,
     is_wanted: impl Fn(&Packet) -> bool,
-) -> anyhow::Result<Packet> {
+) -> Result<Packet, ConnectionEnd> {
     loop {
-        if let Event::Incoming(packet) = eventloop.poll().await?
-            && is_wanted(&packet)
-        {
+        let packet = eventloop.poll().await?;
+        if is_wanted(&packet) {
             return Ok(packet);
         }
     }

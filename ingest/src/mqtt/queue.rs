@@ -8,16 +8,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Packet, Publish};
-use rumqttc::v5::{Event, EventLoop};
 use tokio::sync::mpsc::{self, Receiver, Sender, error::TrySendError};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::ack::{AckHandle, Acks};
+use super::connection_end::ConnectionEnd;
 use super::message::MqttMessage;
-use super::state::ConnectionEnd;
+use super::protocol::{EventLoop, Publish, QoS};
 use super::status::{PendingMessages, StatusReporter};
 
 /// The sending end of the queue.
@@ -55,14 +53,14 @@ impl MessageQueue {
     }
 
     /// Puts a message into the queue.
-    pub(super) async fn receive(&self, publish: &Publish) -> Result<(), ConnectionEnd> {
+    pub(super) async fn receive(&self, publish: Publish) -> Result<(), ConnectionEnd> {
         let ack = match publish.qos {
             QoS::AtMostOnce if self.sender.capacity() <= self.receive_maximum => {
                 self.drop_unacknowledged();
                 return Ok(());
             }
             QoS::AtMostOnce => AckHandle::none(),
-            QoS::AtLeastOnce => Acks::receive(&self.acks, publish.pkid),
+            QoS::AtLeastOnce => Acks::receive(&self.acks, publish.packet_id),
             QoS::ExactlyOnce => {
                 let error = "the broker sends QoS 2, to which we did not subscribe";
                 return Err(ConnectionEnd::Lost(error.to_owned()));
@@ -107,16 +105,14 @@ impl MessageQueue {
     /// If the broker lost the session, it does not send them again, so they must be committed now. If it kept the session, it
     /// sends them again as duplicates.
     pub(super) fn rescue(&self, eventloop: &mut EventLoop) {
-        for event in eventloop.state.events.drain(..) {
-            let Event::Incoming(Packet::Publish(publish)) = event else {
-                continue;
-            };
+        for publish in eventloop.take_received() {
+            let qos = publish.qos;
             match self
                 .sender
-                .try_send(self.message(&publish, AckHandle::none()))
+                .try_send(self.message(publish, AckHandle::none()))
             {
                 Ok(()) => self.status.count_received(),
-                Err(_) if publish.qos == QoS::AtMostOnce => self.drop_unacknowledged(),
+                Err(_) if qos == QoS::AtMostOnce => self.drop_unacknowledged(),
                 // One window is free for these messages, so only a pipeline that has ended refuses them.
                 Err(_) => return,
             }
@@ -132,7 +128,7 @@ impl MessageQueue {
         }
     }
 
-    fn message(&self, publish: &Publish, ack: AckHandle) -> MqttMessage {
+    fn message(&self, publish: Publish, ack: AckHandle) -> MqttMessage {
         MqttMessage::new(publish, self.max_payload_bytes, ack)
     }
 }

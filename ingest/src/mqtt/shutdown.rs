@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use rumqttc::v5::mqttbytes::v5::Packet;
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, MqttOptions};
-use shared::error_chain::error_chain;
 use tokio::sync::watch;
 use tokio::time::timeout;
+
+use super::connection_end::ConnectionEnd;
+use super::protocol::{ClientOptions, Packet};
 
 /// Whether a member of a share group keeps or removes its session when it stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,17 +31,16 @@ pub(super) async fn decided(decision: &mut watch::Receiver<SessionAtExit>) -> Se
 }
 
 /// Removes our session, which is empty and has no subscription. If that fails, the session does no harm until it expires.
-pub(super) async fn remove_session(options: &MqttOptions, broker: &str, time_limit: Duration) {
-    if options.session_expiry_interval() == Some(0) {
+pub(super) async fn remove_session(options: &ClientOptions, broker: &str, time_limit: Duration) {
+    let Some(options) = options.without_session() else {
         return;
-    }
-    match timeout(time_limit, replace_session(options)).await {
+    };
+    match timeout(time_limit, replace_session(&options)).await {
         Ok(Ok(())) => tracing::info!(broker, "left the share group"),
-        Ok(Err(err)) => {
-            let error = error_chain(&err);
+        Ok(Err(end)) => {
             tracing::warn!(
                 broker,
-                error,
+                error = %end,
                 "left the share group; the empty session stays at the broker until it expires"
             );
         }
@@ -52,20 +51,17 @@ pub(super) async fn remove_session(options: &MqttOptions, broker: &str, time_lim
     }
 }
 
-/// Replaces our session by one that ends with its connection, because rumqttc's DISCONNECT cannot carry an expiry.
-async fn replace_session(options: &MqttOptions) -> Result<(), ConnectionError> {
-    let mut options = options.clone();
-    options
-        .set_clean_start(true)
-        .set_session_expiry_interval(Some(0));
+/// Replaces our session by one that ends with its connection.
+async fn replace_session(options: &ClientOptions) -> Result<(), ConnectionEnd> {
     // DISCONNECT is the only request.
-    let (client, mut eventloop) = AsyncClient::new(options, 1);
+    let (client, mut eventloop) = options.connect(1);
     loop {
         match eventloop.poll().await? {
-            Event::Incoming(Packet::ConnAck(_)) if client.try_disconnect().is_err() => {
-                return Err(ConnectionError::RequestsDone);
+            Packet::ConnAck { .. } => {
+                let queued = client.disconnect();
+                queued.map_err(|err| ConnectionEnd::Lost(err.to_string()))?;
             }
-            Event::Outgoing(rumqttc::Outgoing::Disconnect) => return Ok(()),
+            Packet::DisconnectSent => return Ok(()),
             _ => {}
         }
     }

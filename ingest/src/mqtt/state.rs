@@ -3,9 +3,12 @@
 //! ```text
 //!              CONNACK               SUBACK               another client has our session
 //!  Connecting ─────────▶ Subscribing ───────▶ Subscribed ────────────────────────────────▶ TakenOver
-//!      │                   │      ▲               │
-//!      │ lost         lost │      │ CONNACK       │ lost
-//!      └───────────────────┴─▶ Down ◀─────────────┘
+//!      │                  │     ▲  ▲              │                                          │   │
+//!      │ lost        lost │     │  └──────────────┼─────────── CONNACK of a new try ─────────┘   │ new try lost
+//!      │                  │     │ CONNACK         │ lost                                         │
+//!      └──────────────────┴─▶ Down ◀──────────────┴──────────────────────────────────────────────┘
+//!
+//!  A fast client can have our session in Subscribing already.
 //!
 //!  A stop is requested
 //!    in Connecting, Down or TakenOver ───────────────────────────▶ Stopped
@@ -49,7 +52,7 @@ pub(crate) enum ConnectionState {
     Subscribed,
     /// Connection lost; connecting is retried.
     Down,
-    /// Another client has our session; connecting is not retried.
+    /// Another client has our session; connecting is retried once per `--mqtt-takeover-retry`.
     TakenOver,
     /// Stopping, and still receiving. Whether the session is kept is not decided yet.
     AwaitingDecision,
@@ -120,26 +123,13 @@ pub(super) enum StopRequest {
     Disconnect,
 }
 
-/// The reason why a connection ended.
-#[derive(Debug)]
-pub(super) enum ConnectionEnd {
-    /// A stop was requested.
-    Stopped,
-    /// The broker reports that another client took our session.
-    TakenOver,
-    /// The broker closed the connection without a reason.
-    Closed,
-    /// Any other reason.
-    Lost(String),
-}
-
 impl ConnectionState {
     /// Returns the state after an event. An event that has no meaning in a state leaves it unchanged.
     pub(super) fn after(self, event: ConnectionEvent) -> Self {
         use ConnectionEvent as Event;
         match (self, event) {
             (_, Event::Stopped) => Self::Stopped,
-            (Self::Connecting | Self::Down, Event::ConnAck) => Self::Subscribing,
+            (Self::Connecting | Self::Down | Self::TakenOver, Event::ConnAck) => Self::Subscribing,
             (Self::Subscribing, Event::SubAck) => Self::Subscribed,
             (_, Event::Lost) => Self::Down,
             (_, Event::TakenOver) => Self::TakenOver,

@@ -1,8 +1,8 @@
 //! The state and the counters of the broker connection. Readiness, the heartbeat and the metrics read them from here.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::WeakSender;
 use tokio::sync::watch;
@@ -15,6 +15,8 @@ use super::state::{ConnectionEvent, ConnectionState};
 struct Observed {
     state: ConnectionState,
     last_subscribed: Option<Instant>,
+    /// Since when the subscription is active.
+    subscribed_since: Option<Instant>,
     last_error: Option<String>,
 }
 
@@ -23,6 +25,16 @@ struct BrokerCounts {
     received: AtomicU64,
     lost: AtomicU64,
     connections: AtomicU64,
+    /// When the last message arrived.
+    last_received: Mutex<Option<Instant>>,
+}
+
+impl BrokerCounts {
+    fn last_received(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.last_received
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The reading side: state and counters of the connection. Cheap to clone.
@@ -54,6 +66,7 @@ impl BrokerStatus {
         let (sender, receiver) = watch::channel(Observed {
             state: ConnectionState::Connecting,
             last_subscribed: None,
+            subscribed_since: None,
             last_error: None,
         });
         let counts = Arc::<BrokerCounts>::default();
@@ -88,11 +101,15 @@ impl BrokerStatus {
         self.observed.borrow().last_subscribed
     }
 
+    /// Returns how long the subscription has brought no message; `None` while it is not active.
+    pub(crate) fn quiet_for(&self) -> Option<Duration> {
+        let since = self.observed.borrow().subscribed_since?;
+        let last = *self.counts.last_received();
+        let since = last.map_or(since, |last| last.max(since));
+        Some(since.elapsed())
+    }
+
     /// Why the last connection ended, if one did.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "it is logged; only tests read it here")
-    )]
     pub(crate) fn last_error(&self) -> Option<String> {
         self.observed.borrow().last_error.clone()
     }
@@ -149,6 +166,10 @@ impl StatusReporter {
             observed.state = before.after(event);
             if before.is_subscribed() && !observed.state.is_subscribed() {
                 observed.last_subscribed = Some(Instant::now());
+                observed.subscribed_since = None;
+            }
+            if !before.is_subscribed() && observed.state.is_subscribed() {
+                observed.subscribed_since = Some(Instant::now());
             }
             observed.state != before
         })
@@ -161,6 +182,7 @@ impl StatusReporter {
 
     pub(super) fn count_received(&self) {
         self.counts.received.fetch_add(1, Ordering::Relaxed);
+        *self.counts.last_received() = Some(Instant::now());
     }
 
     /// Counts a lost message. Returns the number of lost messages so far.

@@ -1,5 +1,10 @@
 //! The client against a real mosquitto. Each test starts its own.
 
+mod takeover;
+mod versions;
+
+use std::time::Instant;
+
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PubAck};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
@@ -318,46 +323,6 @@ async fn an_oversize_packet_does_not_stop_later_messages() {
     device.publish("marker").await;
     assert_eq!(client.receive().await.payload, b"marker");
     assert_eq!(client.status.connections(), 1);
-}
-
-#[tokio::test]
-async fn one_of_two_clients_with_the_same_client_id_stops_connecting() {
-    let broker = Broker::start("").await;
-    let mut old = broker.client(&["--mqtt-client-id", "same"]).await;
-    let mut new = TestClient::start(&broker.config(&["--mqtt-client-id", "same"]));
-    let is_taken_over = |client: &TestClient| client.status.state() == ConnectionState::TakenOver;
-    eventually("one is taken over", async || {
-        is_taken_over(&old) || is_taken_over(&new)
-    })
-    .await;
-    if is_taken_over(&new) {
-        std::mem::swap(&mut old, &mut new);
-    }
-    new.subscribed().await;
-    let connections = new.status.connections();
-    broker.publisher("device").await.publish("marker").await;
-    assert_eq!(new.receive().await.payload, b"marker");
-    assert_eq!(
-        (old.status.state(), new.status.connections()),
-        (ConnectionState::TakenOver, connections)
-    );
-    assert!(
-        old.status
-            .last_error()
-            .is_some_and(|error| error.contains("taken over"))
-    );
-    old.stop().await;
-}
-
-#[tokio::test]
-async fn a_takeover_reported_by_the_broker_stops_connecting_at_once() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let client = client_to(&listener, &[]);
-    let mut stream = accept_subscription(&listener, 0).await;
-    client.subscribed().await;
-    stream.write_all(&[0xe0, 2, 0x8e, 0]).await.unwrap();
-    client.reaches(ConnectionState::TakenOver).await;
-    client.stop().await;
 }
 
 #[tokio::test]

@@ -159,6 +159,32 @@ fn a_secret_comes_from_the_flag_or_from_the_first_line_of_a_file() {
 }
 
 #[test]
+fn a_line_break_behind_a_secret_is_left_out_and_one_inside_is_an_error() {
+    let read = |text: &str| {
+        let secret = secret_or_file("--p", Some(Secret::new(text.to_owned())), None);
+        secret.map(|secret| secret.map(|secret| secret.expose().clone()))
+    };
+    for text in ["hunter2", "hunter2\n", "hunter2\r\n", "hunter2\n\n"] {
+        assert_eq!(read(text), Ok(Some("hunter2".to_owned())), "{text:?}");
+    }
+    // Blanks may belong to a password.
+    assert_eq!(read(" hunter 2 \n"), Ok(Some(" hunter 2 ".to_owned())));
+    let inside = Err("--p: has a line break inside".to_owned());
+    assert_eq!(read("hunter\n2"), inside);
+    assert_eq!(read("hunter\r2\n"), inside);
+    let only = Err("--p: holds nothing but a line break".to_owned());
+    assert_eq!(read("\n"), only);
+    let path = std::env::temp_dir().join(format!("shared-line-{}", std::process::id()));
+    std::fs::write(&path, "hunter2\r\n").unwrap();
+    let read = secret_or_file("--p", None, Some(&path)).unwrap().unwrap();
+    assert_eq!(read.expose(), "hunter2");
+    std::fs::write(&path, "hunter\r2\n").unwrap();
+    let err = secret_or_file("--p", None, Some(&path)).unwrap_err();
+    assert_eq!(err, "--p-file: has a line break inside");
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
 fn a_variable_missing_in_the_example_or_in_the_settings_is_reported() {
     let example =
         "# == other\n#SHARED_ARGS_TEST_HOST=a\n# == sample\n# a comment\n#SHARED_ARGS_OTHER=1\n";

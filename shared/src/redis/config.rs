@@ -71,6 +71,11 @@ impl FromStr for RedisUrl {
         reason = "the only place that creates clients"
     )]
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim();
+        // A URL parser leaves them out in silence, and a password would be another one.
+        if text.contains(['\r', '\n', '\t']) {
+            return Err("has a line break or tab inside".to_owned());
+        }
         let url = url::Url::parse(text).map_err(|err| format!("not a URL: {err}"))?;
         if !matches!(url.scheme(), "redis" | "rediss") {
             return Err("the scheme must be redis:// or rediss://".to_owned());

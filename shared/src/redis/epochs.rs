@@ -2,6 +2,7 @@
 
 use redis::aio::MultiplexedConnection;
 
+use super::refusal::refusal;
 use super::scripts::Scripts;
 use crate::error_chain::error_chain;
 use crate::keys::PartitionKeys;
@@ -24,6 +25,9 @@ pub(super) async fn open_epochs(
     let answers: Vec<redis::RedisResult<redis::Value>> = pipe.query_async(redis).await?;
     for (number, answer) in answers.into_iter().enumerate() {
         if let Err(err) = answer {
+            if refusal(&err).is_some() {
+                return Err(err);
+            }
             let error = error_chain(&err);
             tracing::error!(error, partition = number, "partition cannot be used");
         }

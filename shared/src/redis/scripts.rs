@@ -12,6 +12,7 @@ pub(crate) struct Scripts {
     pub(crate) epoch: String,
     pub(crate) heartbeat: String,
     pub(crate) canary: String,
+    pub(crate) rights: String,
 }
 
 /// The text of a script. With `state`, it starts with the functions of `state.lua`.
@@ -42,14 +43,17 @@ const RETIRE: &str = script!("", state, "retire.lua");
 const EPOCH: &str = script!("", "epoch.lua");
 const HEARTBEAT: &str = script!("", "heartbeat.lua");
 const CANARY: &str = script!("", "canary.lua");
+pub(super) const RIGHTS: &str = script!("", "rights.lua");
 
 /// Loads all scripts into the server's cache.
 pub(crate) async fn load_scripts(redis: &mut MultiplexedConnection) -> redis::RedisResult<Scripts> {
     let mut pipe = redis::pipe();
-    for text in [LOAD, SNAPSHOT, COMMIT, RETIRE, EPOCH, HEARTBEAT, CANARY] {
+    for text in [
+        LOAD, SNAPSHOT, COMMIT, RETIRE, EPOCH, HEARTBEAT, CANARY, RIGHTS,
+    ] {
         pipe.cmd("SCRIPT").arg("LOAD").arg(text);
     }
-    let (load, snapshot, commit, retire, epoch, heartbeat, canary) =
+    let (load, snapshot, commit, retire, epoch, heartbeat, canary, rights) =
         pipe.query_async(redis).await?;
     Ok(Scripts {
         load,
@@ -59,5 +63,6 @@ pub(crate) async fn load_scripts(redis: &mut MultiplexedConnection) -> redis::Re
         epoch,
         heartbeat,
         canary,
+        rights,
     })
 }

@@ -1,11 +1,10 @@
-//! Checks whether a Redis server can be used: its role, version, settings, and the permission to publish.
+//! Checks whether a Redis server can be used: its role, version and settings.
 
 use std::collections::HashMap;
 
 use redis::aio::MultiplexedConnection;
 
 use super::connect_error::ConnectError;
-use crate::keys;
 
 /// The oldest version of Redis that supports the scripts.
 const MIN_VERSION: (u32, u32) = (7, 0);
@@ -21,7 +20,8 @@ impl ServerInfo {
     /// Rejects a replica: its data may be old, and it accepts no writes.
     pub(super) fn check_role(&self) -> Result<(), ConnectError> {
         if self.is_replica {
-            let replica = (redis::ErrorKind::Io, "a replica answers at this address");
+            let readonly = redis::ErrorKind::Server(redis::ServerErrorKind::ReadOnly);
+            let replica = (readonly, "a replica answers at this address");
             return Err(ConnectError::Unavailable(replica.into()));
         }
         Ok(())
@@ -45,10 +45,7 @@ impl ServerInfo {
 pub(super) async fn read_server_info(
     redis: &mut MultiplexedConnection,
 ) -> Result<ServerInfo, ConnectError> {
-    let info: String = redis::cmd("INFO")
-        .query_async(redis)
-        .await
-        .map_err(ConnectError::Unavailable)?;
+    let info: String = redis::cmd("INFO").query_async(redis).await?;
     let field = |name: &str| {
         let line = info
             .lines()
@@ -62,8 +59,7 @@ pub(super) async fn read_server_info(
     })
 }
 
-/// Checks role, version, settings, and the permission to publish. `at_start` is true for the process's first
-/// connection.
+/// Checks role, version and settings. `at_start` is true for the process's first connection.
 pub(super) async fn check_server(
     redis: &mut MultiplexedConnection,
     at_start: bool,
@@ -72,7 +68,6 @@ pub(super) async fn check_server(
     server.check_role()?;
     server.check_version()?;
     check_settings(redis, at_start).await?;
-    check_permission_to_publish(redis).await?;
     Ok(server)
 }
 
@@ -118,22 +113,4 @@ async fn check_settings(
         );
     }
     Ok(())
-}
-
-/// Checks that the user may publish. Otherwise every commit would fail at its last step, after all its writes.
-async fn check_permission_to_publish(
-    redis: &mut MultiplexedConnection,
-) -> Result<(), ConnectError> {
-    let result = redis::cmd("SPUBLISH")
-        .arg(keys::PROBE_CHANNEL)
-        .arg("")
-        .exec_async(redis)
-        .await;
-    match result {
-        Err(err) if err.code() == Some("NOPERM") => Err(ConnectError::Unusable(
-            "the Redis user may not publish: allow the channels `st:*`".to_owned(),
-        )),
-        Err(err) => Err(ConnectError::Unavailable(err)),
-        Ok(()) => Ok(()),
-    }
 }

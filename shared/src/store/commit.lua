@@ -30,6 +30,35 @@ if is_lost == '1' and redis.call('HLEN', device_key) > max_lost_fields then
   return refused(device_key, 'has more than ' .. max_lost_fields .. ' fields')
 end
 
+-- Every command that this call runs from here on.
+if tonumber(field_count) > 0 then need('HSET', device_key, '', '') end
+if alive ~= '' then need('ZADD', seen_key, 0, '') end
+if deadline == 'never' then
+  need('ZREM', deadlines_key, '')
+elseif deadline ~= 'keep' then
+  need('ZADD', deadlines_key, 0, '')
+end
+if seq ~= '' then
+  need('XADD', events_key, '*', '', '')
+  if changes_payload ~= '' then need('XADD', changes_key, '*', '', '') end
+  need('HSET', partition_key, '', '')
+  need('ZADD', changed_key, 0, '')
+  need('SPUBLISH', channel, '')
+end
+if is_lost == '1' then
+  need('XADD', quarantine_key, '*', '', '')
+  need('HGETALL', device_key)
+  need('DEL', device_key)
+end
+if sample ~= '' then
+  need('XADD', history_key, '*', '', '')
+  need('XTRIM', history_key, 'MINID', 0)
+end
+if #ARGV >= first_field + tonumber(field_count) then
+  need('XADD', log_key, '*', '', '')
+  if log_age_ms ~= '' then need('XTRIM', log_key, 'MINID', 0) end
+end
+
 if seq ~= '' then
   -- If a stream is ahead of the state, the decision is made again with a seq above both.
   if changes_payload ~= '' and last_seq(changes_key) >= tonumber(seq) then return load(true) end

@@ -2,14 +2,17 @@
 
 use redis::RedisError;
 
-use crate::redis::ConnectError;
+use crate::redis::{ConnectError, NO_PERMISSION, refusal};
 
 /// The reason why the store could not answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Redis cannot be reached, did not answer in time, or is loading: try again later.
+    /// Redis cannot be reached, did not answer in time, or refuses to work for us: try again later.
     #[error("redis is unavailable")]
     Unavailable(#[source] RedisError),
+    /// The user of the connection lacks a right: an operator must act.
+    #[error("the Redis user lacks a right: {0}")]
+    MissingRight(String),
     /// The server cannot be used: an operator must act.
     #[error("redis cannot be used: {0}")]
     Unusable(String),
@@ -25,7 +28,35 @@ impl StoreError {
     /// Whether the cause is the server rather than the device: the same request may succeed later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Unusable(_))
+        matches!(
+            self,
+            Self::Unavailable(_) | Self::MissingRight(_) | Self::Unusable(_)
+        )
+    }
+
+    /// Whether a write may have been carried out although it failed: the answer is missing. A server that refuses has written
+    /// nothing, since all scripts check what can be refused before their first write.
+    #[must_use]
+    pub fn is_in_doubt(&self) -> bool {
+        matches!(self, Self::Unavailable(err) if err.code().is_none())
+    }
+
+    /// Whether a service that meets this error at its start should exit: only an operator can mend it.
+    #[must_use]
+    pub fn needs_operator(&self) -> bool {
+        matches!(self, Self::MissingRight(_) | Self::Unusable(_))
+    }
+
+    /// Returns why Redis cannot be used, in words that may be shown to anybody.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Unavailable(err) => refusal(err).unwrap_or("no answer from Redis"),
+            Self::MissingRight(_) => NO_PERMISSION,
+            Self::Unusable(_) => "this Redis server cannot be used",
+            Self::Refused(_) => "a key of a device cannot be used",
+            Self::TooManyDevices => "the limit of devices is reached",
+        }
     }
 
     /// Returns a short constant for metrics and logs.
@@ -33,7 +64,7 @@ impl StoreError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Unavailable(_) => "redis_away",
-            Self::Unusable(_) => "redis_unusable",
+            Self::MissingRight(_) | Self::Unusable(_) => "redis_unusable",
             Self::Refused(_) => "device_refused",
             Self::TooManyDevices => "too_many_devices",
         }
@@ -44,6 +75,7 @@ impl From<ConnectError> for StoreError {
     fn from(err: ConnectError) -> Self {
         match err {
             ConnectError::Unavailable(err) => Self::Unavailable(err),
+            ConnectError::MissingRight(what) => Self::MissingRight(what),
             ConnectError::Unusable(why) => Self::Unusable(why),
         }
     }

@@ -12,7 +12,7 @@ use super::reply::{entries, stream_bound, wrong_answer};
 use super::{LoggedEntry, StoreError};
 use crate::clock::{Time, millis};
 use crate::keys::{self, PartitionKeys};
-use crate::redis::{RedisConfig, RedisConnector};
+use crate::redis::{RedisConfig, RedisConnector, ServiceRole};
 
 /// Maximum number of entries in memory at the same time, over all partitions: about 16 MB with entries of 1 KB.
 const MAX_BUFFERED: usize = 16_384;
@@ -63,7 +63,9 @@ impl LogReader {
     /// # Errors
     /// Redis is unavailable, or no service ever recorded a number of partitions there.
     pub async fn open(config: RedisConfig, since: Since) -> Result<Self, StoreError> {
-        let mut redis = RedisConnector::new(config, Arc::default()).reader().await?;
+        let mut redis = RedisConnector::new(config, ServiceRole::Ingest, Arc::default())
+            .reader()
+            .await?;
         let mut pipe = redis::pipe();
         pipe.cmd("TIME").cmd("GET").arg(keys::PARTITIONS);
         let ((seconds, micros), partitions): ((i64, i64), Option<u16>) = pipe

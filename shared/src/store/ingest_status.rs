@@ -17,6 +17,8 @@ pub struct IngestStatus {
     pub age: Option<Duration>,
     /// The topic filters in the newest report.
     pub topics: Vec<String>,
+    /// Whether the subscriptions of all replicas that report bring no message, although devices are known.
+    pub is_quiet: bool,
 }
 
 /// Version of the alarm rules of this release. It grows when a release writes alarms that the one before would not handle well.
@@ -35,18 +37,26 @@ impl IngestStatus {
 }
 
 impl Store {
-    /// Reports that this replica has an active subscription. Returns the start of the time without interruption in which at
-    /// least one replica has had one.
-    pub async fn report(&self, client_id: &str, topics: &[String]) -> Result<Time, StoreError> {
+    /// Reports that this replica has an active subscription, and whether it brings no message. Returns the start of the time
+    /// without interruption in which at least one replica has had a subscription.
+    pub async fn report(
+        &self,
+        client_id: &str,
+        topics: &[String],
+        is_quiet: bool,
+    ) -> Result<Time, StoreError> {
         let answer = self
             .run(|scripts, pipe| {
-                pipe.cmd("EVALSHA").arg(&scripts.heartbeat).arg(3);
+                pipe.cmd("EVALSHA").arg(&scripts.heartbeat).arg(4);
                 pipe.arg(keys::INGEST_MEMBERS)
                     .arg(keys::INGEST_LISTENING)
+                    .arg(keys::INGEST_QUIET)
                     .arg(keys::INGEST_RULES);
                 pipe.arg(client_id)
                     .arg(MAX_REPORT_AGE.as_millis().to_string());
-                pipe.arg(topics.join("\n")).arg(RULES_VERSION);
+                pipe.arg(topics.join("\n"))
+                    .arg(if is_quiet { "1" } else { "" })
+                    .arg(RULES_VERSION);
             })
             .await?;
         let since = i64::from_redis_value(answer).map_err(RedisError::from);
@@ -83,12 +93,13 @@ impl Store {
 
     /// Removes the report of a replica that stops.
     pub async fn withdraw(&self, client_id: &str) -> Result<(), StoreError> {
-        let answers = self.run_each(2, |_, index, pipe| {
-            if index == 0 {
-                pipe.cmd("ZREM").arg(keys::INGEST_MEMBERS).arg(client_id);
-            } else {
-                pipe.cmd("HDEL").arg(keys::INGEST_RULES).arg(client_id);
-            }
+        let answers = self.run_each(3, |_, index, pipe| {
+            match index {
+                0 => pipe.cmd("ZREM").arg(keys::INGEST_MEMBERS),
+                1 => pipe.cmd("ZREM").arg(keys::INGEST_QUIET),
+                _ => pipe.cmd("HDEL").arg(keys::INGEST_RULES),
+            };
+            pipe.arg(client_id);
         });
         let failure = answers.await?.into_iter().find_map(Result::err);
         failure.map_or(Ok(()), |err| Err(self.answer_error(err)))
@@ -96,13 +107,25 @@ impl Store {
 
     /// Reads the newest report.
     pub async fn ingest_status(&self) -> Result<IngestStatus, StoreError> {
+        let max_age_ms = i64::try_from(MAX_REPORT_AGE.as_millis()).unwrap_or(i64::MAX);
+        let recent = self.connector.now().as_millis() - max_age_ms;
         let answers = self
-            .run_each(2, |_, index, pipe| {
-                if index == 0 {
+            .run_each(4, |_, index, pipe| match index {
+                0 => {
                     pipe.cmd("ZREVRANGE").arg(keys::INGEST_MEMBERS);
                     pipe.arg(0).arg(0).arg("WITHSCORES");
-                } else {
+                }
+                1 => {
                     pipe.cmd("HGET").arg(keys::INGEST_LISTENING).arg("topics");
+                }
+                _ => {
+                    let is_first = index == 2;
+                    pipe.cmd("ZCOUNT").arg(if is_first {
+                        keys::INGEST_MEMBERS
+                    } else {
+                        keys::INGEST_QUIET
+                    });
+                    pipe.arg(recent).arg("+inf");
                 }
             })
             .await?;
@@ -116,6 +139,11 @@ impl Store {
         let topics = text(next()?)
             .map_err(StoreError::Unavailable)?
             .unwrap_or_default();
+        let mut count = || {
+            let count = u64::from_redis_value(next()?).map_err(RedisError::from);
+            count.map_err(StoreError::Unavailable)
+        };
+        let (members, quiet) = (count()?, count()?);
         let now = self.connector.now();
         let age = newest.first().map(|(_, score)| {
             let age_ms = now.millis_since(time_of_score(*score)).max(0);
@@ -124,6 +152,7 @@ impl Store {
         Ok(IngestStatus {
             age,
             topics: topics.lines().map(str::to_owned).collect(),
+            is_quiet: members > 0 && quiet >= members,
         })
     }
 }

@@ -11,7 +11,7 @@ use super::reply::{Entry, entries};
 use super::{Store, StoreError};
 use crate::clock::Time;
 use crate::keys;
-use crate::redis::{RedisConfig, RedisConnector};
+use crate::redis::{RedisConfig, RedisConnector, ServiceRole};
 
 /// Maximum number of payloads read at once: about 6 MB with the largest payloads that are accepted by default.
 const PAGE: usize = 100;
@@ -81,7 +81,8 @@ impl RawPayloadReader {
     /// # Errors
     /// Redis is unavailable, or the key of the payloads is not a stream.
     pub async fn open(config: RedisConfig) -> Result<Self, StoreError> {
-        let mut redis = RedisConnector::new(config, Arc::default()).reader().await?;
+        let connector = RedisConnector::new(config, ServiceRole::Ingest, Arc::default());
+        let mut redis = connector.reader().await?;
         let mut pipe = redis::pipe();
         pipe.cmd("GET").arg(keys::RAW_SETTINGS);
         pipe.cmd("XREVRANGE").arg(keys::RAW_PAYLOADS);

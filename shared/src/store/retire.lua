@@ -18,6 +18,12 @@ if refusal then return refusal end
 -- If a stream is ahead of the state, the decision is made again with a seq above both.
 if math.max(last_seq(events_key), last_seq(changes_key)) >= tonumber(seq) then return load(true) end
 
+need('XADD', log_key, '*', '', '')
+need('SPUBLISH', channel, '')
+need('HSET', partition_key, '', '')
+need('UNLINK', device_key, events_key, changes_key, history_key)
+for _, index in ipairs({seen_key, deadlines_key, changed_key}) do need('ZREM', index, '') end
+
 for index = first_entry, #ARGV do
   redis.call('XADD', log_key, 'MAXLEN', '~', log_max, '*', 'device', device_id, 'line', ARGV[index])
 end

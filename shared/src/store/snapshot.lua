@@ -7,8 +7,8 @@ local since = ARGV[2]
 
 local state = load()
 if state[1] ~= 'state' or since == '' then return {state, {}, {}} end
-local events = redis.pcall('XRANGE', events_key, since .. '-0', '+')
-if events.err then return {refused(events_key, events.err), {}, {}} end
-local changes = redis.pcall('XRANGE', changes_key, '-', '+')
-if changes.err then return {refused(changes_key, changes.err), {}, {}} end
+local events, events_problem = read('XRANGE', events_key, since .. '-0', '+')
+if events_problem then return {refused(events_key, events_problem), {}, {}} end
+local changes, changes_problem = read('XRANGE', changes_key, '-', '+')
+if changes_problem then return {refused(changes_key, changes_problem), {}, {}} end
 return {state, events, changes}

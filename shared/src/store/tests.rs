@@ -4,6 +4,7 @@ mod in_doubt;
 mod lost_state;
 mod newer_release;
 mod reassert;
+mod refusal;
 mod retire;
 
 use std::sync::Arc;
@@ -48,7 +49,11 @@ impl RedisServer {
             redis_watch: Duration::from_secs(1),
             partitions: 8,
         };
-        Store::new(config, Arc::new(SystemClock::default()))
+        Store::new(
+            config,
+            ServiceRole::Ingest,
+            Arc::new(SystemClock::default()),
+        )
     }
 
     /// A connection for commands that the store does not have.
@@ -440,7 +445,11 @@ async fn another_number_of_partitions_is_refused() {
         partitions: 16,
         ..server.store().connector.config().clone()
     };
-    let other = Store::new(config, Arc::new(SystemClock::default()));
+    let other = Store::new(
+        config,
+        ServiceRole::Ingest,
+        Arc::new(SystemClock::default()),
+    );
     let refused = other.ping().await.expect_err("refused");
     assert_eq!(refused.code(), "redis_unusable");
     assert_eq!(
@@ -456,14 +465,40 @@ async fn ingest_reports_share_the_time_since_when_any_ingest_has_been_listening(
     let status = async || store.ingest_status().await.expect("an answer");
     assert!(!status().await.is_listening());
     let topics = ["SubTronics/data".to_owned()];
-    let since = store.report("a", &topics).await.expect("reported");
-    assert_eq!(store.report("b", &topics).await.expect("reported"), since);
+    let since = store.report("a", &topics, false).await.expect("reported");
+    assert_eq!(
+        store.report("b", &topics, false).await.expect("reported"),
+        since
+    );
     let present = status().await;
     assert!(present.is_listening());
     assert_eq!(present.topics, topics);
     store.withdraw("a").await.expect("withdrawn");
     store.withdraw("b").await.expect("withdrawn");
     assert!(!status().await.is_listening());
+}
+
+#[tokio::test]
+async fn ingest_is_quiet_when_every_replica_that_reports_is() {
+    let server = RedisServer::start().await;
+    let store = server.store();
+    let topics = ["t".to_owned()];
+    let is_quiet = async || store.ingest_status().await.expect("read").is_quiet;
+    assert!(!is_quiet().await);
+    for (replica, reports_quiet, expected) in [
+        ("a", true, true),
+        ("b", false, false),
+        ("b", true, true),
+        ("a", false, false),
+    ] {
+        let reported = store.report(replica, &topics, reports_quiet).await;
+        reported.expect("reported");
+        assert_eq!(is_quiet().await, expected, "{replica} {reports_quiet}");
+    }
+    store.withdraw("a").await.expect("withdrawn");
+    assert!(is_quiet().await);
+    store.withdraw("b").await.expect("withdrawn");
+    assert!(!is_quiet().await);
 }
 
 #[tokio::test]
@@ -478,7 +513,11 @@ async fn a_rediss_url_starts_a_tls_handshake() {
         redis_watch: Duration::from_secs(1),
         partitions: 8,
     };
-    let store = Store::new(config, Arc::new(SystemClock::default()));
+    let store = Store::new(
+        config,
+        ServiceRole::Ingest,
+        Arc::new(SystemClock::default()),
+    );
     let first_byte = async {
         let (mut stream, _) = listener.accept().await.expect("a client");
         tokio::io::AsyncReadExt::read_u8(&mut stream)

@@ -58,6 +58,12 @@ fn a_lost_connection_is_down_until_the_next_connack() {
         after(&[ConnAck, SubAck, TakenOver]),
         ConnectionState::TakenOver
     );
+    let retried = [ConnAck, SubAck, TakenOver, ConnAck, SubAck];
+    assert_eq!(after(&retried), ConnectionState::Subscribed);
+    assert_eq!(
+        after(&[ConnAck, SubAck, TakenOver, Lost]),
+        ConnectionState::Down
+    );
 }
 
 #[test]

@@ -1,0 +1,18 @@
+//! Why a connection to the broker ended.
+
+/// The reason why a connection ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectionEnd {
+    /// A stop was requested.
+    #[error("a stop was requested")]
+    Stopped,
+    /// The broker reports that another client took our session.
+    #[error("the broker reports a takeover")]
+    TakenOver,
+    /// The broker closed the connection without a reason.
+    #[error("the broker closed the connection")]
+    Closed,
+    /// Any other reason.
+    #[error("{0}")]
+    Lost(String),
+}

@@ -1,0 +1,213 @@
+//! The rights that the Redis user of a service needs: every command, key pattern and channel. They are checked on every new
+//! connection before anything is written, and then once a second. The scripts check them again before their first write.
+
+use redis::aio::MultiplexedConnection;
+
+use super::connect_error::ConnectError;
+use super::scripts::RIGHTS;
+use crate::device::DeviceId;
+use crate::keys::{self, PartitionKeys};
+
+/// The service that uses a connection. The services need different rights, and may have users of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServiceRole {
+    /// Commits messages and deadlines, reports that it listens, and stores dead letters.
+    Ingest,
+    /// Reads, subscribes, and commits acknowledgements and retirements.
+    Gateway,
+}
+
+/// Stands for every device in the names of keys and channels.
+const ANY_DEVICE: &str = "any-device";
+
+type Command = Vec<String>;
+
+fn command(words: &[&str]) -> Command {
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
+/// Returns the commands that do not belong to one partition.
+fn general_commands(role: ServiceRole) -> Vec<Command> {
+    let members = keys::INGEST_MEMBERS;
+    let listening = keys::INGEST_LISTENING;
+    let quiet = keys::INGEST_QUIET;
+    let rules = keys::INGEST_RULES;
+    let mut commands = vec![
+        command(&["TIME"]),
+        command(&["GET", keys::PARTITIONS]),
+        command(&["SET", keys::PARTITIONS, "1", "NX"]),
+        command(&["GET", keys::CANARY]),
+        command(&["INCR", keys::CANARY]),
+        command(&["SPUBLISH", keys::CANARY_CHANNEL, ""]),
+        command(&["ZREVRANGE", members, "0", "0"]),
+        command(&["ZCOUNT", members, "0", "0"]),
+        command(&["ZCOUNT", quiet, "0", "0"]),
+        command(&["HGET", listening, "topics"]),
+    ];
+    commands.extend(match role {
+        ServiceRole::Ingest => vec![
+            command(&["HSET", listening, "topics", ""]),
+            command(&["ZADD", members, "0", ""]),
+            command(&["ZADD", quiet, "0", ""]),
+            command(&["ZREMRANGEBYSCORE", members, "0", "0"]),
+            command(&["ZREMRANGEBYSCORE", quiet, "0", "0"]),
+            command(&["ZREM", members, ""]),
+            command(&["ZREM", quiet, ""]),
+            command(&["ZRANGEBYSCORE", members, "0", "0"]),
+            command(&["HSET", rules, "", ""]),
+            command(&["HGETALL", rules]),
+            command(&["HDEL", rules, ""]),
+            command(&["XADD", keys::DEAD_LETTERS, "*", "", ""]),
+        ],
+        ServiceRole::Gateway => vec![
+            command(&["SSUBSCRIBE", keys::CANARY_CHANNEL]),
+            command(&["PING"]),
+        ],
+    });
+    commands
+}
+
+/// Returns the commands on the keys and channels of one partition.
+fn partition_commands(role: ServiceRole, keys: &PartitionKeys, device: &DeviceId) -> Vec<Command> {
+    let state = keys.device(device);
+    let [partition, seen, deadlines] = [keys.partition(), keys.seen(), keys.deadlines()];
+    let [event_numbers, log, quarantine] = [keys.changed(), keys.log(), keys.quarantine()];
+    let [events, changes, history] = [
+        keys.events(device),
+        keys.changes(device),
+        keys.history(device),
+    ];
+    let channel = keys.channel(device);
+    let mut commands = vec![
+        command(&["HMGET", &state, ""]),
+        command(&["HGET", &state, ""]),
+        command(&["HEXISTS", &state, ""]),
+        command(&["HLEN", &state]),
+        command(&["HGETALL", &state]),
+        command(&["DEL", &state]),
+        command(&["HSET", &state, "", ""]),
+        command(&["HMGET", &partition, ""]),
+        command(&["HGET", &partition, ""]),
+        command(&["HSET", &partition, "", ""]),
+        command(&["ZSCORE", &seen, ""]),
+        command(&["ZRANGE", &seen, "0", "0"]),
+        command(&["ZCARD", &seen]),
+        command(&["ZADD", &seen, "0", ""]),
+        command(&["ZADD", &deadlines, "0", ""]),
+        command(&["ZREM", &deadlines, ""]),
+        command(&["ZADD", &event_numbers, "0", ""]),
+        command(&["XREVRANGE", &log, "+", "-"]),
+        command(&["SPUBLISH", &channel, ""]),
+    ];
+    for stream in [&events, &changes] {
+        commands.push(command(&["XRANGE", stream, "-", "+"]));
+        commands.push(command(&["XREVRANGE", stream, "+", "-"]));
+    }
+    for stream in [&events, &changes, &history, &log, &quarantine] {
+        commands.push(command(&["XADD", stream, "*", "", ""]));
+    }
+    for stream in [&history, &log] {
+        commands.push(command(&["XTRIM", stream, "MINID", "0"]));
+    }
+    // A call of a script needs the right to read and write each key that it names, and the scripts name the channel too.
+    let named = [
+        &state,
+        &partition,
+        &seen,
+        &deadlines,
+        &event_numbers,
+        &log,
+        &quarantine,
+        &events,
+        &changes,
+        &history,
+        &channel,
+    ];
+    for key in named {
+        commands.push(command(&["EVALSHA", "", "1", key]));
+        commands.push(command(&["TYPE", key]));
+    }
+    commands.extend(match role {
+        ServiceRole::Ingest => vec![command(&["ZRANGEBYSCORE", &deadlines, "0", "0"])],
+        ServiceRole::Gateway => vec![
+            command(&["XREVRANGE", &history, "+", "-"]),
+            command(&["SSUBSCRIBE", &channel]),
+            command(&["SUNSUBSCRIBE", &channel]),
+            command(&["UNLINK", &state, &events, &changes, &history]),
+            command(&["ZREM", &seen, ""]),
+            command(&["ZREM", &event_numbers, ""]),
+        ],
+    });
+    commands
+}
+
+/// The rights to check: those that do not belong to a partition, and those on one partition.
+pub(crate) struct RightsCheck {
+    commands: Vec<Command>,
+}
+
+impl RightsCheck {
+    pub(crate) fn new(role: ServiceRole, partition: u16) -> Self {
+        let keys = PartitionKeys::new(partition);
+        let mut commands = general_commands(role);
+        // The name is a valid serial.
+        if let Ok(device) = ANY_DEVICE.parse() {
+            commands.extend(partition_commands(role, &keys, &device));
+        }
+        Self { commands }
+    }
+
+    /// Adds the arguments of `rights.lua`.
+    pub(crate) fn arguments(&self, pipe: &mut redis::Pipeline) {
+        pipe.arg(0);
+        for command in &self.commands {
+            pipe.arg(command.len()).arg(command);
+        }
+    }
+
+    /// Returns what the user may not do, by the answer of `rights.lua`; `None` if nothing is missing.
+    pub(crate) fn missing(&self, denied: &[usize]) -> Option<String> {
+        let mut denied = denied.iter().filter_map(|index| self.commands.get(*index));
+        let first = denied.next()?;
+        let is_script = first.first().is_some_and(|name| name == "EVALSHA");
+        let target = if is_script {
+            first.last()
+        } else {
+            first.get(1)
+        };
+        let name = first.first().map_or("", String::as_str);
+        let others = match denied.count() {
+            0 => String::new(),
+            count => format!(" and {count} more"),
+        };
+        Some(format!(
+            "it may not run `{name} {}`{others}; allow the keys `~st:*`, the channels `&st:*` and the commands that deploy/README.md lists",
+            target.map_or("", String::as_str)
+        ))
+    }
+}
+
+/// Checks the rights on every partition. Writes nothing and loads no script.
+pub(super) async fn check_rights(
+    redis: &mut MultiplexedConnection,
+    role: ServiceRole,
+    partitions: u16,
+) -> Result<(), ConnectError> {
+    let checks: Vec<RightsCheck> = (0..partitions)
+        .map(|number| RightsCheck::new(role, number))
+        .collect();
+    let mut pipe = redis::pipe();
+    for check in &checks {
+        pipe.cmd("EVAL").arg(RIGHTS);
+        check.arguments(&mut pipe);
+    }
+    let answers: Vec<Vec<usize>> = pipe.query_async(redis).await?;
+    let missing = checks
+        .iter()
+        .zip(answers)
+        .find_map(|(check, denied)| check.missing(&denied));
+    missing.map_or(Ok(()), |missing| Err(ConnectError::MissingRight(missing)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,56 @@
+//! Whether Redis, which answers, also does what is asked: the rights of our user, and the refusals of the last seconds.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use redis::{FromRedisValue, RedisError};
+
+use super::{Store, StoreError};
+use crate::redis::RightsCheck;
+
+/// A refusal counts for this long. Refused work is tried again more often.
+const REFUSAL_LIFE: Duration = Duration::from_secs(3);
+
+/// The last command that the server refused.
+#[derive(Debug, Default)]
+pub(super) struct LastRefusal {
+    // A std mutex: held for one assignment, never across an await.
+    last: Mutex<Option<(Instant, &'static str)>>,
+}
+
+impl LastRefusal {
+    pub(super) fn note(&self, reason: &'static str) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some((Instant::now(), reason));
+    }
+
+    fn recent(&self) -> Option<&'static str> {
+        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.filter(|(at, _)| at.elapsed() < REFUSAL_LIFE)
+            .map(|(_, reason)| reason)
+    }
+}
+
+impl Store {
+    /// Checks that Redis accepts writes, and that our user may run every command of this service, on the keys of one
+    /// partition. Writes nothing.
+    ///
+    /// `number` chooses the partition: its remainder by the number of partitions.
+    pub async fn check_writes(&self, number: u64) -> Result<(), StoreError> {
+        let partition = u16::try_from(number % u64::from(self.partitions())).unwrap_or_default();
+        let check = RightsCheck::new(self.connector.role(), partition);
+        let answer = self.run(|scripts, pipe| {
+            pipe.cmd("EVALSHA").arg(&scripts.rights);
+            check.arguments(pipe);
+        });
+        let denied = Vec::<usize>::from_redis_value(answer.await?).map_err(RedisError::from);
+        let missing = check.missing(&denied.map_err(StoreError::Unavailable)?);
+        missing.map_or(Ok(()), |missing| Err(StoreError::MissingRight(missing)))
+    }
+
+    /// Returns why the server refused a request of this process in the last seconds; `None` if it refused none.
+    #[must_use]
+    pub fn recent_refusal(&self) -> Option<&'static str> {
+        self.last_refusal.recent()
+    }
+}
