@@ -266,7 +266,7 @@ impl Store {
 }
 
 #[cfg(test)]
-pub(crate) use codec::round_trip;
+pub(crate) use codec::{alarm_fields::tests::read_as_earlier_release, round_trip};
 
 #[cfg(test)]
 mod tests;

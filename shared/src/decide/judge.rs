@@ -86,7 +86,7 @@ impl Judgement {
         let below_range = values.map_or(BelowRange::No, below);
         let range = range_limit(&reading, memory, settings);
         let is_over =
-            range.is_some_and(|range| values.is_some_and(|(_, high)| range.is_reached(high)));
+            range.is_some_and(|range| values.is_some_and(|(highest, _)| range.is_reached(highest)));
 
         let is_habit = memory.repaired_in_row >= HABIT;
         let is_read = match facts.repair {

@@ -1,18 +1,24 @@
 //! Sequences of inputs and the expected decisions. The clock moves only when a test moves it.
 
 mod chatter;
+mod endings;
 mod leds;
 mod lifecycle;
 mod model;
 mod more;
 mod order;
+mod properties;
+mod random;
 mod range;
 mod reassert;
 mod retire;
 mod returned;
+mod rows;
 mod sensor;
 mod settings;
 mod sides;
+mod stored;
+mod two_sides;
 
 use std::time::Duration;
 
@@ -120,7 +126,7 @@ impl TestDevice {
         self.decide_message(&message)
     }
 
-    fn next_fingerprint(&mut self) -> u64 {
+    pub(super) fn next_fingerprint(&mut self) -> u64 {
         self.fingerprints += 1;
         self.fingerprints
     }
@@ -137,7 +143,7 @@ impl TestDevice {
         })
     }
 
-    fn decide_message(&mut self, message: &Message<'_>) -> Decision {
+    pub(super) fn decide_message(&mut self, message: &Message<'_>) -> Decision {
         let settings = &self.settings.clone();
         self.apply(Input::Message { message, settings })
     }

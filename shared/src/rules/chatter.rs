@@ -103,9 +103,10 @@ impl Alarms<'_> {
     }
 
     fn forget_old_closed(&mut self) {
-        let now = self.moment.now;
+        // A reading of a backlog may have been taken soon after the clearing, however late it arrives.
+        let taken_at = self.moment.taken_at;
         self.closed.retain(|closed| {
-            now.millis_since(closed.cleared_at) <= millis(remembered_for(closed.kind()))
+            taken_at.millis_since(closed.taken_at) <= millis(remembered_for(closed.kind()))
         });
     }
 }

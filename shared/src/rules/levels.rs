@@ -116,7 +116,9 @@ fn evaluate(
     // An alarm with one level has no peak: that level has been reached.
     let peak = open.peak.map_or(Some(0), Condition::level_index);
     let is_renewed = |index: usize| peak >= Some(index);
-    let renewed = escalated.is_some_and(is_renewed);
+    // While it chatters, every level that comes back ends the calm.
+    let ends_calm = is_counted && reached.is_some_and(was_returned);
+    let renewed = ends_calm || escalated.is_some_and(is_renewed);
     let details = AlarmDetails {
         value: Some(value),
         ..details

@@ -185,9 +185,8 @@ impl Alarms<'_> {
     /// Whether values now mean something else than before, since unit or gas changed and nobody has acknowledged it.
     #[must_use]
     pub fn has_changed_quantity(&self) -> bool {
-        let is_other = |change: &SettingChange| {
-            [UNIT, GAS].contains(&change.field.as_str()) && change.before != change.after
-        };
+        // Even if it has changed back: an alarm may have been raised in between.
+        let is_other = |change: &SettingChange| [UNIT, GAS].contains(&change.field.as_str());
         let open = self.get(Kind::SettingChanged);
         open.is_some_and(|alarm| alarm.settings.iter().any(is_other))
     }

@@ -160,3 +160,30 @@ fn the_last_span_applies_when_the_other_payload_format_omits_it() {
     let decision = device.send_after(5, without_span("100"));
     assert_eq!(changes(&decision), [(Raised, OverRange)]);
 }
+
+#[test]
+fn of_two_values_of_one_key_the_higher_one_is_judged_against_the_upper_end() {
+    let mut device = TestDevice::new();
+    device.send_value("300");
+    let decision = device.send_edited(reading(Some("10")), |message| {
+        message.facts.other_values = vec![dec("2000")];
+    });
+    assert_eq!(
+        changes(&decision),
+        [(ChangeKind::Escalated, AlarmLevel3), (Raised, OverRange)]
+    );
+    let mut oxygen = with_span("25", "0", "25");
+    oxygen.levels[0].level = Some(dec("19.5"));
+    oxygen.levels[0].side = Some(Side::Low);
+    oxygen.value = Some(dec("19"));
+    let mut device = TestDevice::new();
+    device.send_after(5, oxygen.clone());
+    oxygen.value = Some(dec("20.9"));
+    device.send_edited(oxygen, |message| {
+        message.facts.other_values = vec![dec("25")];
+    });
+    assert!(
+        device.alarm(Kind::GasLow).is_some(),
+        "a reading that is over range lowers nothing"
+    );
+}

@@ -82,4 +82,4 @@ fn is_known_to_earlier_releases(alarm: &Alarm) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -322,19 +322,15 @@ fn evaluate_side(model: &mut SideModel, side: Side, plant: Plant, input: Input) 
         }
     }
     if let Some(reached) = reached {
-        let is_again = |shown: usize| {
-            reached == shown && before.levels[shown].is_some_and(|level| level.is_back)
-        };
+        let comes_back = before.levels[reached].is_some_and(|level| level.is_back);
+        let ends_calm = comes_back && before.chatters(taken_at);
         let is_told = match before.shown {
             None => true,
             Some(_) if before.returned => true,
-            Some(shown) => reached > shown || (is_again(shown) && !before.chatters(taken_at)),
+            Some(shown) => reached > shown || (reached == shown && comes_back && !ends_calm),
         };
-        let is_counted = before
-            .shown
-            .is_none_or(|shown| before.returned || reached > shown || is_again(shown))
-            && before.peak.is_none_or(|peak| reached <= peak);
-        if is_counted {
+        let is_renewed = before.peak.is_none_or(|peak| reached <= peak);
+        if ends_calm || (is_told && is_renewed) {
             model.raises.push(taken_at);
         }
         if !before.acknowledged || before.shown.is_some_and(|shown| reached > shown) {

@@ -65,6 +65,14 @@ fn ids(alarms: &[&Alarm]) -> Vec<String> {
     alarms.iter().map(|alarm| alarm.id.clone()).collect()
 }
 
+/// Reads the alarms of this state as the earlier release does, and returns their ids.
+pub(crate) fn read_as_earlier_release(state: &DeviceState) -> Vec<String> {
+    let (known, _) = split(state);
+    let text = serde_json::to_string(&known).expect("JSON");
+    let read: Vec<EarlierAlarm> = serde_json::from_str(&text).expect("an earlier release reads it");
+    read.into_iter().map(|alarm| alarm.id).collect()
+}
+
 /// The ids in both fields.
 fn split_ids(alarms: Vec<Alarm>) -> (Vec<String>, Vec<String>) {
     let state = DeviceState {
@@ -72,9 +80,7 @@ fn split_ids(alarms: Vec<Alarm>) -> (Vec<String>, Vec<String>) {
         ..DeviceState::default()
     };
     let (known, more) = split(&state);
-    let text = serde_json::to_string(&known).expect("JSON");
-    let read: Vec<EarlierAlarm> = serde_json::from_str(&text).expect("an earlier release reads it");
-    assert!(read.iter().all(|alarm| !alarm.id.is_empty()));
+    assert_eq!(read_as_earlier_release(&state), ids(&known));
     (ids(&known), ids(&more.alarms.iter().collect::<Vec<_>>()))
 }
 
