@@ -28,11 +28,6 @@ fn window(kind: Kind) -> Duration {
     }
 }
 
-/// How long a cleared alarm is remembered. A sensor condition counts its raises over a longer time.
-fn remembered_for(kind: Kind) -> Duration {
-    REOPEN.max(window(kind))
-}
-
 /// Counts a raise or an escalation of the alarm by a reading taken at this time.
 pub(super) fn count(alarm: &mut Alarm, taken_at: Time) {
     let last = alarm.raises.last().copied();
@@ -87,13 +82,12 @@ impl Alarms<'_> {
 
     /// Makes a new alarm continue the one of its kind that was cleared a short while ago, and forgets it there.
     pub(super) fn continue_closed(&mut self, kind: Kind, alarm: &mut Alarm) {
-        self.forget_old_closed();
         let Some(index) = self.closed.iter().position(|closed| closed.kind() == kind) else {
             return;
         };
         let closed = &self.closed[index];
         let pause_ms = self.moment.taken_at.millis_since(closed.taken_at);
-        if pause_ms > millis(REOPEN) {
+        if pause_ms.saturating_abs() > millis(REOPEN) {
             // Its raises still count, so that a condition that comes and goes for a long time becomes one alarm.
             alarm.raises.clone_from(&closed.raises);
             return;
@@ -103,13 +97,5 @@ impl Alarms<'_> {
         alarm.raised_at = closed.raised_at;
         alarm.count = closed.count.saturating_add(1);
         alarm.raises = closed.raises;
-    }
-
-    fn forget_old_closed(&mut self) {
-        // A reading of a backlog may have been taken soon after the clearing, however late it arrives.
-        let taken_at = self.moment.taken_at;
-        self.closed.retain(|closed| {
-            taken_at.millis_since(closed.taken_at) <= millis(remembered_for(closed.kind()))
-        });
     }
 }
