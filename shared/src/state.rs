@@ -22,7 +22,7 @@ pub struct DeviceState {
     pub position: Position,
     /// Open alarms, oldest first. At most one of each kind.
     pub alarms: Vec<Alarm>,
-    /// Alarms that were cleared a short while ago, oldest first: at most six.
+    /// Alarms that were cleared, the last one of its kind each, oldest first: at most six.
     pub closed: Vec<ClosedAlarm>,
     /// The facts that are needed to order the next message.
     pub order: OrderState,

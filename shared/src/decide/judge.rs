@@ -37,7 +37,7 @@ pub(super) struct Judgement {
     pub(super) latest: Latest,
     /// Whether it may lower or end alarms.
     pub(super) may_lower: bool,
-    /// Whether its settings are those of the device.
+    /// Whether its settings govern alarms that others have raised.
     has_settings: bool,
     /// The highest and the lowest value of the message.
     values: Option<(Decimal, Decimal)>,
@@ -111,7 +111,7 @@ impl Judgement {
             || below_range != BelowRange::No;
         Self {
             may_lower: is_trusted && in_range && !reading.has_fault() && reading.value.is_some(),
-            has_settings: is_current && facts.repair < Repair::Important,
+            has_settings: role.moves_latest() && is_current && facts.repair < Repair::Important,
             values,
             below_range,
             levels_unknown: levels.are_unknown,

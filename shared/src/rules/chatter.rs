@@ -27,11 +27,6 @@ fn window(kind: Kind) -> Duration {
     }
 }
 
-/// How long a cleared alarm is remembered. A sensor condition counts its raises over a longer time.
-fn remembered_for(kind: Kind) -> Duration {
-    REOPEN.max(window(kind))
-}
-
 /// Counts a raise or an escalation of the alarm by a reading taken at this time. `calm`: how long it must be calm then.
 pub(super) fn count(alarm: &mut Alarm, taken_at: Time, calm: Duration) {
     if alarm.raises.len() >= RAISES {
@@ -84,13 +79,17 @@ impl Alarms<'_> {
 
     /// Makes a new alarm continue the one of its kind that was cleared a short while ago, and forgets it there.
     pub(super) fn continue_closed(&mut self, kind: Kind, alarm: &mut Alarm) {
-        self.forget_old_closed();
         let Some(index) = self.closed.iter().position(|closed| closed.kind() == kind) else {
             return;
         };
         let closed = &self.closed[index];
-        let pause_ms = self.moment.taken_at.millis_since(closed.taken_at);
-        if pause_ms > millis(REOPEN) {
+        // A late reading belongs to the excursion whose last raise is near, although a newer reading has cleared that.
+        let ends = closed.raises.last().into_iter().chain([&closed.taken_at]);
+        let is_near = |end: &Time| {
+            let pause_ms = self.moment.taken_at.millis_since(*end);
+            pause_ms.saturating_abs() <= millis(REOPEN)
+        };
+        if !ends.into_iter().any(is_near) {
             // Its raises still count, so that a condition that comes and goes for a long time becomes one alarm.
             alarm.raises.clone_from(&closed.raises);
             return;
@@ -100,13 +99,5 @@ impl Alarms<'_> {
         alarm.raised_at = closed.raised_at;
         alarm.count = closed.count.saturating_add(1);
         alarm.raises = closed.raises;
-    }
-
-    fn forget_old_closed(&mut self) {
-        // A reading of a backlog may have been taken soon after the clearing, however late it arrives.
-        let taken_at = self.moment.taken_at;
-        self.closed.retain(|closed| {
-            taken_at.millis_since(closed.taken_at) <= millis(remembered_for(closed.kind()))
-        });
     }
 }

@@ -5,15 +5,22 @@
 //! it stays open as `returned` if the highest level that nobody acknowledged is configured to. Deadband, off-delay, latching and
 //! *returned to normal, unacknowledged* are those of ISA-18.2.
 
+mod delays;
+mod details;
+mod level;
+
 use std::time::Duration;
 
 use super::chatter;
 use super::limits::Limit;
 use super::{AlarmDetails, Alarms, NewAlarm};
-use crate::alarm::{ActiveLevel, Alarm, ChangeKind, Condition, GasSide, Kind, RememberedLevel};
-use crate::clock::{Time, millis};
+use crate::alarm::{ActiveLevel, Alarm, ChangeKind, Condition, Kind, RememberedLevel};
 use crate::decimal::Decimal;
 use crate::reading::Side;
+
+pub use delays::{cancel_off_delays, end_off_delays, next_off_delay_end};
+use details::{note_peak, set_details, set_level};
+use level::evaluate_level;
 
 /// Two readings that cannot be ordered must be this far apart before the later one may lower what the earlier one raised.
 pub(super) const TIE: Duration = Duration::from_secs(2);
@@ -238,91 +245,6 @@ fn show_governing_level(alarms: &mut Alarms<'_>, kind: Kind) {
     });
 }
 
-/// Evaluates one level. `limit` is `None` if the level is not used on this side now.
-fn evaluate_level(
-    level: Option<ActiveLevel>,
-    limit: Option<Limit>,
-    side: Side,
-    evidence: Evidence,
-    now: Time,
-) -> Option<ActiveLevel> {
-    let value = evidence.value(side);
-    let governs_before = |level: &ActiveLevel| level.stored_limit(side);
-    let before = level.as_ref().and_then(governs_before);
-    // After a change of settings, the limit that raised the alarm counts as well, until the change is acknowledged. A level
-    // without a present limit keeps its own.
-    let before = before.filter(|_| evidence.keeps_limits);
-    let is_reached = |limit: Limit| limit.is_reached(value);
-    if limit.is_some_and(is_reached) || before.is_some_and(is_reached) {
-        let known = level.unwrap_or_default();
-        let governing = more_sensitive(limit, before)?;
-        return Some(ActiveLevel {
-            level: Some(governing.level),
-            deadband: Some(governing.deadband),
-            latching: latches(Some(&known), limit, evidence),
-            reached_at: Some(now),
-            off_delay_ends: None,
-            returned: false,
-            ..known
-        });
-    }
-    let level = level?;
-    let limits = [limit, before];
-    let governing = more_sensitive(limit, before);
-    let level = ActiveLevel {
-        latching: latches(Some(&level), limit, evidence),
-        level: governing.map_or(level.level, |limit| Some(limit.level)),
-        deadband: governing.map_or(level.deadband, |limit| Some(limit.deadband)),
-        ..level
-    };
-    let is_back = limits.iter().flatten().all(|limit| limit.is_back(value));
-    if !is_back {
-        return Some(ActiveLevel {
-            reached_at: Some(now),
-            off_delay_ends: None,
-            returned: false,
-            ..level
-        });
-    }
-    let reached_at = level.reached_at.unwrap_or_default();
-    let is_undecided = evidence.is_tie && now.millis_since(reached_at) < millis(TIE);
-    let is_less_sensitive = before.is_some_and(|before| before.is_lost_by(limit));
-    if level.returned || !evidence.may_lower || is_undecided || is_less_sensitive {
-        return Some(level);
-    }
-    let end = level.off_delay_ends.unwrap_or(now + evidence.off_delay);
-    let returned = end <= now;
-    Some(ActiveLevel {
-        off_delay_ends: (!returned).then_some(end),
-        returned,
-        ..level
-    })
-}
-
-/// Only a reading that may lower switches latching off, and only once the change of settings is acknowledged.
-fn latches(level: Option<&ActiveLevel>, limit: Option<Limit>, evidence: Evidence) -> bool {
-    let before = level.is_some_and(|level| level.latching);
-    match limit.and_then(|limit| limit.latching) {
-        Some(true) => true,
-        Some(false) if evidence.may_lower && !evidence.keeps_limits => false,
-        _ => before,
-    }
-}
-
-/// Of two limits on one side, returns the one that is reached first.
-fn more_sensitive(first: Option<Limit>, second: Option<Limit>) -> Option<Limit> {
-    match (first, second) {
-        (Some(first), Some(second)) => {
-            let is_second = match first.side {
-                Side::Low => second.level > first.level,
-                Side::High | Side::Unknown(_) => second.level < first.level,
-            };
-            Some(if is_second { second } else { first })
-        }
-        (first, second) => first.or(second),
-    }
-}
-
 /// Unlatches the alarm if the value is no longer back from one of its levels, by a message that may not lower.
 fn unlatch(alarms: &mut Alarms<'_>, kind: Kind) {
     let is_unlatched = alarms.get(kind).is_some_and(|alarm| {
@@ -413,114 +335,6 @@ fn end(alarms: &mut Alarms<'_>, kind: Kind, returned_levels: [bool; 3], details:
         alarm.latched = false;
         alarm.returned = true;
     });
-}
-
-/// Ends the off-delays that are over, and releases the levels that are back, or calm again.
-pub fn end_off_delays(
-    alarms: &mut Alarms<'_>,
-    returned_levels: [bool; 3],
-    details: AlarmDetails<'_>,
-) {
-    let now = alarms.moment.now;
-    for kind in KINDS {
-        alarms.adjust(kind, |alarm| {
-            for level in alarm.active_levels.iter_mut().flatten() {
-                if level.off_delay_ends.is_some_and(|end| end <= now) {
-                    level.off_delay_ends = None;
-                    level.returned = true;
-                }
-            }
-        });
-        release_returned_levels(alarms, kind, returned_levels, details);
-    }
-}
-
-/// Cancels the running off-delays, because the present value is unknown or not trusted.
-pub fn cancel_off_delays(alarms: &mut Alarms<'_>) {
-    for kind in KINDS {
-        alarms.adjust(kind, |alarm| {
-            for level in alarm.active_levels.iter_mut().flatten() {
-                level.off_delay_ends = None;
-            }
-        });
-    }
-}
-
-/// Returns the time at which the next off-delay of this alarm ends; `None` if none is running.
-#[must_use]
-pub fn next_off_delay_end(alarm: &Alarm) -> Option<Time> {
-    let levels = alarm.active_levels.iter().flatten();
-    levels.filter_map(|level| level.off_delay_ends).min()
-}
-
-impl ActiveLevel {
-    /// Returns the limit that governed the level so far; `None` if an earlier release did not store it.
-    fn stored_limit(&self, side: Side) -> Option<Limit> {
-        Some(Limit {
-            level: self.level?,
-            side,
-            deadband: self.deadband.unwrap_or_default(),
-            latching: Some(self.latching),
-            used: true,
-        })
-    }
-}
-
-/// Remembers the most dangerous value, and the highest level that nobody acknowledged.
-fn note_peak(
-    alarm: &mut Alarm,
-    side: Side,
-    value: Decimal,
-    reached: Option<usize>,
-    limits: &[Option<Limit>],
-) {
-    let is_higher = |peak: Decimal| match side {
-        Side::Low => value < peak,
-        Side::High | Side::Unknown(_) => value > peak,
-    };
-    if reached.is_some() && alarm.peak_value.is_none_or(is_higher) {
-        alarm.peak_value = Some(value);
-    }
-    let Some(index) = reached else { return };
-    let Some(limit) = limits.get(index).copied().flatten() else {
-        return;
-    };
-    if alarm.condition.level_index().is_none() {
-        return;
-    }
-    let condition = Condition::gas(index);
-    if alarm
-        .peak
-        .is_none_or(|peak| peak.level_index() < Some(index))
-    {
-        alarm.peak = Some(condition);
-    }
-    let is_news = alarm.acknowledged.is_none() || index > level_index(alarm);
-    let is_above = |known: RememberedLevel| known.condition.level_index() < Some(index);
-    if is_news && alarm.remembered.is_none_or(is_above) {
-        alarm.remembered = Some(RememberedLevel {
-            condition,
-            threshold: limit.level,
-        });
-    }
-}
-
-fn set_level(alarm: &mut Alarm, condition: Condition, threshold: Decimal, message: String) {
-    alarm.condition = condition;
-    alarm.gas_side = alarm.gas_side.map(|gas| GasSide {
-        of: condition,
-        ..gas
-    });
-    alarm.threshold = Some(threshold);
-    alarm.message = message;
-}
-
-fn set_details(alarm: &mut Alarm, details: AlarmDetails<'_>, now: Time) {
-    let reading = details.reading;
-    alarm.value = details.value;
-    alarm.unit.clone_from(&reading.unit);
-    alarm.changed_at = now;
-    alarm.reading_timestamp.clone_from(&reading.timestamp);
 }
 
 fn side_of(kind: Kind) -> Side {

@@ -236,7 +236,7 @@ fn silence_is_noticed_while_the_alarm_of_the_last_silence_chatters() {
     assert!(device.alarm(Kind::DeviceOffline).is_some(), "it chatters");
     assert_eq!(device.quality(), Quality::Good);
     let decision = device.send_value("10");
-    let limit = device.now + Duration::from_secs(180);
+    let limit = device.now + Duration::from_mins(3);
     assert_eq!(decision.deadline, Deadline::At(limit));
     device.advance(180);
     device.run_timer(since);

@@ -199,7 +199,7 @@ impl Comparison {
                 let late = self.late();
                 self.send(Some(value), false, |device, reading| {
                     device.send_message(Reading {
-                        device_time: late,
+                        device_time: Some(late),
                         ..reading
                     })
                 });
@@ -208,7 +208,7 @@ impl Comparison {
                 let late = self.late();
                 self.send(Some(value), false, |device, reading| {
                     device.send_redelivered(Reading {
-                        device_time: late,
+                        device_time: Some(late),
                         ..reading
                     })
                 });
@@ -229,9 +229,9 @@ impl Comparison {
     }
 
     /// A time before all others. Otherwise the clock would be taken to be set back.
-    fn late(&mut self) -> Option<Time> {
+    fn late(&mut self) -> Time {
         self.late_ms += 1_000;
-        Some(Time::from_millis(self.start.as_millis() - self.late_ms))
+        Time::from_millis(self.start.as_millis() - self.late_ms)
     }
 
     #[track_caller]

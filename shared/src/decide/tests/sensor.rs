@@ -14,8 +14,11 @@ fn set_message_type(reading: &mut Reading, text: &str) {
     text.clone_into(&mut reading.message_type);
 }
 
+/// A name, a reading, and what else its message says.
+type Untrusted = (&'static str, Reading, fn(&mut Message<'static>));
+
 /// Readings that may raise and never end anything, by name.
-fn untrusted() -> Vec<(&'static str, Reading, fn(&mut Message<'static>))> {
+fn untrusted() -> Vec<Untrusted> {
     vec![
         ("faulty", faulty("5"), |_| ()),
         ("without a value", reading(None), |_| ()),

@@ -1,7 +1,7 @@
 //! Gas has one alarm per side. One never hides the other.
 
 use super::*;
-use crate::reading::Side;
+use crate::reading::{LevelSetting, Side};
 use crate::settings::SerialPatterns;
 use ChangeKind::{Acknowledged, Cleared, Latched, Raised};
 use Condition::{AlarmLevel1, AlarmLevel2, AlarmLevel3};
@@ -76,7 +76,7 @@ fn an_acknowledgement_is_for_one_side() {
 fn a_level_above_air_without_its_own_type_is_high_beside_a_low_a1() {
     let reading_at = |value: &str| {
         let mut reading = oxygen(value);
-        reading.levels[1] = Default::default();
+        reading.levels[1] = LevelSetting::default();
         reading.levels[2].level = Some(dec("23.5"));
         reading
     };

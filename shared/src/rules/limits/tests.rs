@@ -1,5 +1,7 @@
 use super::*;
+use crate::clock::Time;
 use crate::decide::tests::{dec, reading};
+use crate::forward::UnknownFields;
 use crate::reading::Reading;
 use crate::settings::SerialPatterns;
 
@@ -28,13 +30,13 @@ fn latest(reading: Reading, settings: &AlarmSettings) -> Latest {
         levels: levels.levels,
         sides: levels.sides,
         used: levels.used,
-        taken_at: Default::default(),
-        published_at: Default::default(),
+        taken_at: Time::default(),
+        published_at: Time::default(),
         age_ms: None,
         doubtful: false,
         clock_suspect: false,
         in_order: true,
-        unknown: Default::default(),
+        unknown: UnknownFields::default(),
         reading,
     }
 }

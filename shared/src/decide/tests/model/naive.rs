@@ -104,6 +104,8 @@ impl SideModel {
             // A2 and A3 are remembered.
             self.shown = self.unacknowledged.filter(|level| *level >= 1);
             self.returned = self.shown.is_some();
+            // It was calm. Two raises alone do not chatter.
+            self.raises = self.raises.split_off(self.raises.len().saturating_sub(2));
             if !self.returned {
                 self.close();
             }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::alarm::Condition;
 use crate::clock::Time;
+use crate::forward::UnknownFields;
 use crate::position::{Epoch, Position};
 
 /// A gas alarm as the release before 0.2 stores it. It reads nothing else of an alarm.
@@ -166,7 +167,7 @@ fn an_alarm_of_an_earlier_release_takes_the_side_of_its_level() {
         doubtful: false,
         clock_suspect: false,
         in_order: true,
-        unknown: Default::default(),
+        unknown: UnknownFields::default(),
         reading,
     };
     for (condition, side) in [
