@@ -79,6 +79,7 @@ pub(crate) fn state(reading: Reading, position: Position, at: Time) -> DeviceSta
             doubtful: false,
             clock_suspect: false,
             in_order: true,
+            held_back: false,
             unknown: UnknownFields::default(),
         }),
         ..DeviceState::default()

@@ -62,6 +62,17 @@ pub(crate) struct Heartbeat {
     pub(crate) session_at_exit: watch::Sender<SessionAtExit>,
 }
 
+fn log_gate(earlier_rules_at_work: bool) {
+    if earlier_rules_at_work {
+        tracing::info!(
+            "an ingest replica of an earlier release is at work: alarms that it does not know are held back, and devices with \
+             such a danger are shown in ALARM"
+        );
+    } else {
+        tracing::info!("no ingest replica of an earlier release is at work any more");
+    }
+}
+
 impl Heartbeat {
     pub(crate) async fn run(self, lifecycle: Lifecycle) -> anyhow::Result<()> {
         let mut tick = tokio::time::interval(INTERVAL);
@@ -89,6 +100,9 @@ impl Heartbeat {
             };
             self.last.send_modify(|last| {
                 if let Ok(at_work) = earlier_rules {
+                    if at_work != last.earlier_rules_at_work {
+                        log_gate(at_work);
+                    }
                     last.earlier_rules_at_work = at_work;
                 }
                 last.redis_up = problem.is_none();

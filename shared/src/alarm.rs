@@ -149,6 +149,9 @@ pub struct ActiveLevel {
     /// The deadband beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadband: Option<Decimal>,
+    /// Its side, if it is not that of its alarm. Only earlier releases put levels of both sides into one alarm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub side: Option<Side>,
     /// Server time of the last message that reached it, or was not back from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reached_at: Option<Time>,

@@ -3,6 +3,7 @@
 //! Any reading may raise an alarm. Only a reading that proves it may lower or clear one ([`Evidence::may_lower`]).
 //! `ingest/README.md` has the rules as a table.
 
+pub mod earlier_release;
 pub mod levels;
 pub mod limits;
 pub mod sensor;
@@ -12,7 +13,9 @@ mod chatter;
 
 use std::time::Duration;
 
-use crate::alarm::{Acknowledgement, Alarm, Change, ChangeKind, Condition, GasSide, Kind};
+use crate::alarm::{
+    Acknowledgement, Alarm, Change, ChangeKind, Condition, GasSide, Kind, SettingChange,
+};
 use crate::clock::Time;
 use crate::decimal::Decimal;
 use crate::device::DeviceId;
@@ -43,10 +46,15 @@ pub struct Alarms<'a> {
     open: Vec<Alarm>,
     /// Alarms that were cleared a short while ago: a new raise continues them.
     closed: Vec<ClosedAlarm>,
-    /// An earlier release works on the same devices: what it does not know is not raised.
+    /// An earlier release works on the same devices: what it does not know is held back.
     earlier_release_at_work: bool,
     /// How long a chattering alarm must be calm.
     chatter_calm: Duration,
+    /// Ids of the open alarms that an earlier release does not handle.
+    unhandled: Vec<String>,
+    has_held_back_danger: bool,
+    /// Changed settings that are not told now.
+    settings_held_back: Vec<SettingChange>,
     changes: Vec<Change>,
 }
 
@@ -84,18 +92,20 @@ impl<'a> Alarms<'a> {
             closed,
             earlier_release_at_work: false,
             chatter_calm: Duration::ZERO,
+            unhandled: Vec::new(),
+            has_held_back_danger: false,
+            settings_held_back: Vec::new(),
             changes: Vec::new(),
         };
-        alarms.close_doubles();
+        alarms.merge_doubles();
         alarms
     }
 
     /// Applies the settings of the alarm rules. Only ingest has them: without them, nothing is raised.
     #[must_use]
     pub fn with_settings(mut self, settings: &AlarmSettings) -> Self {
-        self.earlier_release_at_work = settings.earlier_release_at_work;
         self.chatter_calm = settings.chatter_calm;
-        self
+        self.beside_earlier_release(settings.earlier_release_at_work)
     }
 
     /// Returns the alarms that are open now, oldest first, those that were cleared a short while ago, and the changes in order.
@@ -122,35 +132,12 @@ impl<'a> Alarms<'a> {
             .max()
     }
 
-    /// Of several alarms of one kind, keeps the one with the highest level, and among those the oldest. An earlier release may
-    /// have raised an alarm beside one that it could not see.
-    fn close_doubles(&mut self) {
-        let rank = |alarm: &Alarm| alarm.condition.level_index();
-        let mut index = 0;
-        while index < self.open.len() {
-            let alarm = &self.open[index];
-            let is_better = |other: &Alarm| {
-                other.id != alarm.id
-                    && other.kind() == alarm.kind()
-                    && (rank(other), alarm.raised_at, &alarm.id)
-                        > (rank(alarm), other.raised_at, &other.id)
-            };
-            let is_double = !matches!(alarm.kind(), Kind::Unknown(_));
-            if is_double && self.open.iter().any(is_better) {
-                self.change_at(index, ChangeKind::Cleared, |_| ());
-            } else {
-                index += 1;
-            }
-        }
-    }
-
-    /// Raises an alarm, or continues the one of this kind that was cleared a short while ago. `edit` completes it. Nothing is
-    /// raised that an earlier release at work could not handle.
+    /// Raises an alarm, or continues the one of this kind that was cleared a short while ago. `edit` completes it. What an
+    /// earlier release at work could not handle is held back.
     fn raise(&mut self, new: NewAlarm, details: AlarmDetails<'_>, edit: impl FnOnce(&mut Alarm)) {
         let kind = Kind::of(new.condition, new.side);
-        let is_second_side = kind.is_gas() && self.open.iter().any(|alarm| alarm.kind().is_gas());
-        let is_new = !kind.is_known_to_earlier_releases() || is_second_side;
-        if self.earlier_release_at_work && is_new {
+        if self.holds_back(kind) {
+            self.has_held_back_danger = true;
             return;
         }
         let Moment { now, position, .. } = self.moment;

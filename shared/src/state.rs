@@ -60,6 +60,9 @@ pub struct Latest {
     /// It may lower alarms: it was in order, measured without a fault, within the measuring range, and read without doubt, and
     /// nothing that is worse has arrived since.
     pub in_order: bool,
+    /// It shows a danger whose alarm is held back while an earlier release is at work.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held_back: bool,
     /// Fields of a newer release.
     #[serde(flatten)]
     pub unknown: UnknownFields,
@@ -121,6 +124,10 @@ pub struct DeviceMemory {
     /// The `Decimal Point` it sent last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decimal_point: Option<Decimal>,
+    /// [`DeviceState::rev`] of the last write by a release that has these rules. If it is another one, an earlier release has
+    /// written since then, and left the fields that it does not know as they were.
+    #[serde(default)]
+    pub rules_rev: u64,
     /// Number of messages in a row that needed the repair of keys that do not matter here.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub repaired_in_row: u32,
@@ -230,13 +237,17 @@ impl DeviceState {
         }
     }
 
-    /// Whether the device is shown in `ALARM`: an alarm of gas or of a fault is active, a flag or an LED is set, or a flag is
-    /// unreadable. An alarm that only waits for its acknowledgement, or tells of a changed setting, is shown beside `NORMAL`.
+    /// Whether the device is shown in `ALARM`: an alarm of gas or of a fault is active or held back, a flag or an LED is set, or a
+    /// flag is unreadable. An alarm that only waits for its acknowledgement, or tells of a changed setting, is shown beside `NORMAL`.
     #[must_use]
     pub fn in_alarm(&self) -> bool {
         let is_flagged = |latest: &Latest| {
             let reading = &latest.reading;
-            reading.has_led() || reading.own_alarm || reading.has_fault() || reading.unclear
+            reading.has_led()
+                || reading.own_alarm
+                || reading.has_fault()
+                || reading.unclear
+                || latest.held_back
         };
         let counts = |alarm: &Alarm| !alarm.returned && alarm.kind() != Kind::SettingChanged;
         self.alarms.iter().any(counts) || self.latest.as_ref().is_some_and(is_flagged)

@@ -2,43 +2,63 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use shared::keys;
 use tests::eventually::eventually;
 use tests::repository;
 use tests::stack::{Plan, Stack};
-use tests::upgrade::answers;
+use tests::upgrade::{answers, oxygen};
 
-/// Recorded by `record-redis` from the release of this commit.
-const BEFORE: &str = "4f11f68";
+/// Recorded by `record-redis` from the releases of these commits. The first one drops fields that it does not know when it writes
+/// an object again. The second one is the last with one gas alarm per device.
+const BEFORE: [&str; 2] = ["4f11f68", ONE_GAS_ALARM];
+const ONE_GAS_ALARM: &str = "e00dc9d";
+/// The year 2286, in milliseconds.
+const IN_THE_FUTURE: i64 = 10_000_000_000_000;
 
-async fn stack_after_upgrade() -> Result<Stack> {
+async fn stack_after_upgrade(before: &str) -> Result<Stack> {
     let fixtures = repository::root().join("tests/fixtures/redis");
     Plan::default()
-        .redis_contents(fixtures.join(format!("{BEFORE}.aof")))
+        .redis_contents(fixtures.join(format!("{before}.aof")))
         .start()
         .await
 }
 
 #[tokio::test]
 async fn the_gateway_answers_what_the_release_before_answered() -> Result<()> {
-    let stack = stack_after_upgrade().await?;
-    let file = format!("tests/fixtures/redis/{BEFORE}.json");
-    let recorded = std::fs::read_to_string(repository::root().join(file))?;
-    let recorded: Value = serde_json::from_str(&recorded)?;
-    let recorded = recorded.as_object().context("an object")?;
-    let present = answers(&stack).await?;
-    for (question, answer) in recorded {
-        ensure!(
-            present[question] == *answer,
-            "{question}: {BEFORE} answered {answer}, now it is {}",
-            present[question]
-        );
+    for before in BEFORE {
+        let stack = stack_after_upgrade(before).await?;
+        let recorded = recorded(before)?;
+        let recorded = recorded.as_object().context("an object")?;
+        let present = answers(&stack).await?;
+        for (question, answer) in recorded {
+            ensure!(
+                present[question] == *answer,
+                "{question}: {before} answered {answer}, now it is {}",
+                present[question]
+            );
+        }
+        stack.pass()?;
     }
-    stack.pass()
+    Ok(())
+}
+
+/// The answers of the gateway of that release.
+fn recorded(before: &str) -> Result<Value> {
+    let file = format!("tests/fixtures/redis/{before}.json");
+    let recorded = std::fs::read_to_string(repository::root().join(file))?;
+    Ok(serde_json::from_str(&recorded)?)
 }
 
 #[tokio::test]
 async fn detectors_continue_where_the_release_before_left_them() -> Result<()> {
-    let stack = stack_after_upgrade().await?;
+    for before in BEFORE {
+        detectors_continue_after(before).await?;
+    }
+    Ok(())
+}
+
+async fn detectors_continue_after(before: &str) -> Result<()> {
+    let stack = stack_after_upgrade(before).await?;
     let open_before = open_alarm(&stack, "OTSM-A1").await?;
     let browser = stack.browser().await?;
     let joined = browser.subscribe("OTSM-A1").await?;
@@ -88,7 +108,7 @@ async fn detectors_continue_where_the_release_before_left_them() -> Result<()> {
 #[tokio::test]
 async fn events_stored_without_more_are_sent_with_it() -> Result<()> {
     const SERIAL: &str = "OTSM-ESCALATED";
-    let stack = stack_after_upgrade().await?;
+    let stack = stack_after_upgrade(ONE_GAS_ALARM).await?;
     let browser = stack.browser().await?;
     let joined = browser.subscribe(SERIAL).await?;
     let seq = joined["seq"].as_u64().context("a seq")?;
@@ -127,6 +147,183 @@ async fn events_stored_without_more_are_sent_with_it() -> Result<()> {
     );
     let changes = with_gap.iter().filter(|name| *name == changes).count();
     ensure!(changes > 0 && changes + 2 == with_gap.len(), "{with_gap:?}");
+    stack.pass()
+}
+
+/// The open alarms of a device: id, type and state, oldest first.
+async fn open_alarms(stack: &Stack, serial: &str) -> Result<Vec<[String; 3]>> {
+    let alerts = stack.alerts(serial).await?;
+    let mut open: Vec<Value> = alerts
+        .into_iter()
+        .filter(|alert| alert["state"] != "cleared")
+        .collect();
+    open.sort_by_key(|alert| alert["timestamp"].to_string());
+    let text = |alert: &Value, field: &str| alert[field].as_str().unwrap_or_default().to_owned();
+    let brief = |alert: &Value| ["id", "type", "state"].map(|field| text(alert, field));
+    Ok(open.iter().map(brief).collect())
+}
+
+/// Waits until these alarms are open, by type and state.
+async fn has_alarms(stack: &Stack, serial: &str, expected: &[[&str; 2]]) -> Result<()> {
+    eventually(&format!("the alarms of {serial}"), async || {
+        let open = open_alarms(stack, serial).await?;
+        let mut brief: Vec<[&str; 2]> = open
+            .iter()
+            .map(|[_, kind, state]| [kind.as_str(), state.as_str()])
+            .collect();
+        brief.sort_unstable();
+        ensure!(brief == expected, "{open:?}, not {expected:?}");
+        Ok(())
+    })
+    .await
+}
+
+/// What a reading does to the alarm that the release before raised, which goes on under its id: type and state.
+type Continued = (&'static str, &'static str, [&'static str; 2]);
+
+#[tokio::test]
+async fn alarms_of_one_kind_for_both_sides_take_the_side_of_their_level() -> Result<()> {
+    const CONTINUED: [Continued; 7] = [
+        ("OTSM-PEAK", "10", ["alarm_level_3", "returned"]),
+        ("OTSM-DELAY", "10", ["alarm_level_2", "returned"]),
+        ("OTSM-LATCHED", "10", ["alarm_level_2", "latched"]),
+        ("OTSM-RANGE", "1500", ["over_range", "latched"]),
+        ("OTSM-BOTH-SIDES", "20.9", ["alarm_level_3", "latched"]),
+        ("OTSM-RICH", "20.9", ["alarm_level_2", "latched"]),
+        ("OTSM-THIN", "20.9", ["alarm_level_1", "latched"]),
+    ];
+    let stack = stack_after_upgrade(ONE_GAS_ALARM).await?;
+    for (serial, value, expected) in CONTINUED {
+        let before = open_alarms(&stack, serial).await?;
+        let device = stack.device(serial);
+        let is_oxygen = value == "20.9";
+        let payload = if is_oxygen {
+            oxygen(&device, value)
+        } else {
+            device.old(value)
+        };
+        device.publish(&payload).await?;
+        eventually(&format!("the alarm of {serial} goes on"), async || {
+            let open = open_alarms(&stack, serial).await?;
+            let [_, kind, state] = open
+                .iter()
+                .find(|[id, kind, _]| kind == expected[0] && before.iter().any(|b| b[0] == *id))
+                .with_context(|| format!("{open:?}, before {before:?}"))?;
+            ensure!([kind.as_str(), state.as_str()] == expected, "{open:?}");
+            Ok(())
+        })
+        .await?;
+    }
+
+    // The other side is an alarm of its own, whatever the old one waits for.
+    for (serial, value, expected) in [
+        (
+            "OTSM-BOTH-LATCHED",
+            "10",
+            [
+                ["alarm_level_1", "unacknowledged"],
+                ["alarm_level_3", "latched"],
+            ],
+        ),
+        (
+            "OTSM-RICH",
+            "10",
+            [
+                ["alarm_level_1", "unacknowledged"],
+                ["alarm_level_2", "latched"],
+            ],
+        ),
+        (
+            "OTSM-THIN",
+            "24",
+            [
+                ["alarm_level_1", "latched"],
+                ["alarm_level_2", "unacknowledged"],
+            ],
+        ),
+    ] {
+        let device = stack.device(serial);
+        device.publish(&oxygen(&device, value)).await?;
+        has_alarms(&stack, serial, &expected).await?;
+    }
+    // Everything ends.
+    for serial in [
+        "OTSM-BOTH-SIDES",
+        "OTSM-BOTH-LATCHED",
+        "OTSM-RICH",
+        "OTSM-THIN",
+    ] {
+        for [id, ..] in open_alarms(&stack, serial).await? {
+            let answer = stack.acknowledge(serial, &id, "{}").await?;
+            answer.expect(200)?;
+        }
+        let device = stack.device(serial);
+        device.publish(&oxygen(&device, "20.9")).await?;
+        has_alarms(&stack, serial, &[]).await?;
+    }
+    stack.pass()
+}
+
+#[tokio::test]
+async fn beside_an_ingest_of_an_earlier_release_new_kinds_of_alarms_are_held_back() -> Result<()> {
+    let mut stack = Stack::start().await?;
+    let mut redis = stack.redis_connection().await?;
+    // The report of a replica that writes no version of its rules. Its time is ahead, so it does not expire.
+    let report = redis::cmd("ZADD")
+        .arg(keys::INGEST_MEMBERS)
+        .arg(IN_THE_FUTURE)
+        .arg("earlier")
+        .to_owned();
+    stack.ingests[0].process.terminate().await?;
+    report.exec_async(&mut redis).await?;
+    stack.ingests[0].process.restart()?;
+    stack.ingests[0].ready().await?;
+
+    let below = stack.device("OTSM-BELOW");
+    below.send(10).await?;
+    below.send(-9999).await?;
+    let latest = stack.shows("OTSM-BELOW", -9999).await?;
+    assert_eq!(latest["alarm_status"], "ALARM");
+    assert_eq!(latest["data_quality"], "uncertain");
+    assert_eq!(stack.alerts("OTSM-BELOW").await?, Vec::<Value>::new());
+
+    let sides = stack.device("OTSM-SIDES");
+    sides.publish(&oxygen(&sides, "24")).await?;
+    sides.publish(&oxygen(&sides, "10")).await?;
+    let latest = stack.shows("OTSM-SIDES", 10).await?;
+    assert_eq!(latest["alarm_status"], "ALARM");
+    has_alarms(&stack, "OTSM-SIDES", &[["alarm_level_2", "latched"]]).await?;
+
+    let peak = stack.device("OTSM-PEAK");
+    peak.send(1200).await?;
+    peak.send(10).await?;
+    stack.shows("OTSM-PEAK", 10).await?;
+    has_alarms(&stack, "OTSM-PEAK", &[["alarm_level_3", "unacknowledged"]]).await?;
+
+    redis::cmd("ZREM")
+        .arg(keys::INGEST_MEMBERS)
+        .arg("earlier")
+        .exec_async(&mut redis)
+        .await?;
+    // The replica looks once a second.
+    eventually("the new kinds of alarms appear", async || {
+        below.send(-9999).await?;
+        sides.publish(&oxygen(&sides, "10")).await?;
+        peak.send(10).await?;
+        let open = open_alarms(&stack, "OTSM-BELOW").await?;
+        ensure!(
+            open.iter().any(|[_, kind, _]| kind == "under_range"),
+            "{open:?}"
+        );
+        Ok(())
+    })
+    .await?;
+    let both = [
+        ["alarm_level_1", "unacknowledged"],
+        ["alarm_level_2", "latched"],
+    ];
+    has_alarms(&stack, "OTSM-SIDES", &both).await?;
+    has_alarms(&stack, "OTSM-PEAK", &[["alarm_level_3", "returned"]]).await?;
     stack.pass()
 }
 

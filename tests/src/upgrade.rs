@@ -3,10 +3,11 @@
 use anyhow::Result;
 use serde_json::{Map, Value};
 
+use crate::device::{Device, Payload};
 use crate::stack::Stack;
 
 /// The detectors of a recording: their serials, and how a path spells them.
-pub const DEVICES: [(&str, &str); 14] = [
+pub const DEVICES: [(&str, &str); 20] = [
     ("OTSM-NORMAL", "OTSM-NORMAL"),
     ("OTSM odd ä", "OTSM%20odd%20%C3%A4"),
     ("OTSM-A1", "OTSM-A1"),
@@ -21,7 +22,31 @@ pub const DEVICES: [(&str, &str); 14] = [
     ("OTSM-LATE", "OTSM-LATE"),
     ("OTSM-OFFLINE", "OTSM-OFFLINE"),
     ("OTSM-RETIRED", "OTSM-RETIRED"),
+    ("OTSM-PEAK", "OTSM-PEAK"),
+    ("OTSM-BOTH-SIDES", "OTSM-BOTH-SIDES"),
+    ("OTSM-BOTH-LATCHED", "OTSM-BOTH-LATCHED"),
+    ("OTSM-RICH", "OTSM-RICH"),
+    ("OTSM-THIN", "OTSM-THIN"),
+    ("OTSM-DELAY", "OTSM-DELAY"),
 ];
+
+/// Builds a payload of an oxygen detector: too thin at 19.5, too rich at 23.5 and 24.5. Its levels latch.
+pub fn oxygen(device: &Device, value: &str) -> Payload {
+    device
+        .old(value)
+        .with("Gas", "Oxygen (O2)")
+        .with("Unit of Measurement", "%VOL")
+        .with_parameter("Span High", 25)
+        .with_parameter("A1Type", "Low")
+        .with_parameter("A2Type", "High")
+        .with_parameter("A3Type", "High")
+        .with_parameter("Alarm Level A1", 19.5)
+        .with_parameter("Alarm Level A2", 23.5)
+        .with_parameter("Alarm Level A3", 24.5)
+        .with_parameter("A1Latching", 1)
+        .with_parameter("A2Latching", 1)
+        .with_parameter("A3Latching", 1)
+}
 
 /// Collects the answers of the first gateway about all stored data, without the parts that depend on the time of the
 /// request.

@@ -72,6 +72,7 @@ struct Sample<'a> {
 
 /// Renders the effects and completes the decision.
 pub(super) fn finish(mut draft: Draft<'_>, mut effects: Effects<'_>) -> Decision {
+    draft.state.memory.rules_rev = draft.state.rev;
     let stored = draft.stored;
     effects.is_snapshot |= stored.lost;
     let fresh_before = freshness(&stored.state, stored.last_message, draft.now);

@@ -126,6 +126,7 @@ impl Judgement {
                 doubtful,
                 clock_suspect: false,
                 in_order: false,
+                held_back: false,
                 unknown: UnknownFields::default(),
                 reading,
             },

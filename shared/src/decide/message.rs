@@ -87,9 +87,17 @@ pub(super) fn decide(
         Class::Duplicate | Class::Ignored => {}
     }
     evaluate_frozen(&draft, &mut alarms, class, settings);
+    let has_held_back_danger = alarms.has_held_back_danger();
     draft.take_alarms(alarms, &mut effects);
+    let is_proved_old = matches!(class, Class::Late(late) if late.is_proved_old);
+    if has_held_back_danger
+        && !is_proved_old
+        && let Some(latest) = &mut draft.state.latest
+    {
+        latest.held_back = true;
+    }
     let is_denied_later = match class {
-        Class::Late(late) => !late.is_proved_old,
+        Class::Late(_) => !is_proved_old,
         Class::RetainedNewer => true,
         _ => false,
     };
@@ -174,7 +182,8 @@ fn becomes_latest(
     };
     let memory = &mut draft.state.memory;
     if facts.repair < Repair::Important && !message.retain {
-        let changes = setting::learn(memory, &reading, facts);
+        let keeps_changed = alarms.holds_back_settings();
+        let changes = setting::learn(memory, &reading, facts, keeps_changed);
         let details = AlarmDetails {
             value: reading.value,
             reading: &reading,

@@ -8,12 +8,15 @@
 mod delays;
 mod details;
 mod level;
+mod sides;
 
 use std::time::Duration;
 
-use super::chatter;
+pub use sides::other_than as other_side;
+
 use super::limits::Limit;
 use super::{AlarmDetails, Alarms, NewAlarm};
+use super::{chatter, earlier_release};
 use crate::alarm::{ActiveLevel, Alarm, ChangeKind, Condition, Kind, RememberedLevel};
 use crate::decimal::Decimal;
 use crate::reading::Side;
@@ -64,9 +67,17 @@ pub fn evaluate_gas(
     evidence: Evidence,
     details: AlarmDetails<'_>,
 ) {
+    sides::hand_over(alarms);
     for side in [Side::High, Side::Low] {
-        let on_side = limits.map(|limit| Some(limit).filter(|limit| limit.is_on(side)));
-        evaluate(alarms, Kind::gas(side), &on_side, evidence, details);
+        let kind = Kind::gas(side);
+        let open = alarms.get(kind);
+        let on_side = std::array::from_fn::<_, 3, _>(|index| {
+            let of_level = open.and_then(|alarm| sides::of_level(alarm, index));
+            let limit = limits[index];
+            let is_on = limit.is_on(side) || of_level.is_some_and(|side| limit.is_on(side));
+            Some(limit).filter(|_| is_on)
+        });
+        evaluate(alarms, kind, &on_side, evidence, details);
     }
 }
 
@@ -89,8 +100,11 @@ fn evaluate(
 ) {
     let side = side_of(kind);
     let value = evidence.value(side);
-    let is_reached = |limit: &Option<Limit>| limit.is_some_and(|limit| limit.is_reached(value));
-    let reached = limits.iter().rposition(is_reached);
+    // A level of the other side keeps its alarm open, and raises nothing: an alarm of its side does.
+    let is_reached = |limit: &Limit| limit.is_on(side) && limit.is_reached(value);
+    let reached = limits
+        .iter()
+        .rposition(|limit| limit.as_ref().is_some_and(is_reached));
     let now = alarms.moment.now;
     let Some(open) = alarms.get(kind) else {
         if let Some(index) = reached {
@@ -256,6 +270,16 @@ fn unlatch(alarms: &mut Alarms<'_>, kind: Kind) {
     }
 }
 
+/// Keeps the levels of an alarm active that are back, since the alarm may not end yet and an earlier release would end it otherwise.
+/// The next reading decides again.
+fn keep_standing(alarms: &mut Alarms<'_>, kind: Kind) {
+    alarms.adjust(kind, |alarm| {
+        for level in alarm.active_levels.iter_mut().flatten() {
+            level.returned = false;
+        }
+    });
+}
+
 /// Makes the levels inactive that have returned, are not latched, and do not chatter. Then lowers, latches, unlatches, returns
 /// or clears the alarm accordingly. `returned_levels`: those that stay open until they are acknowledged.
 pub(super) fn release_returned_levels(
@@ -291,15 +315,29 @@ pub(super) fn release_returned_levels(
     };
     let is_latched = !chatters && levels.iter().flatten().all(|level| level.returned);
     let threshold = levels[highest].as_ref().and_then(|level| level.level);
+    let side = levels[highest].as_ref().and_then(|level| level.side);
+    if alarms.must_stay_handled(alarm) {
+        let mut after = alarm.clone();
+        after.active_levels.clone_from(&levels);
+        if !earlier_release::handles(&after) {
+            keep_standing(alarms, kind);
+            return;
+        }
+    }
     alarms.adjust(kind, |alarm| alarm.active_levels = levels);
+    let mut kind = kind;
     if highest < before {
         let condition = condition_at(kind, highest);
         alarms.change(kind, ChangeKind::DeEscalated, |alarm| {
+            if let Some(side) = side {
+                sides::change_to(alarm, side);
+            }
             let threshold = threshold.or(alarm.threshold).unwrap_or_default();
             let message = message_at(condition, alarm.side(), threshold, &alarm.unit);
             set_level(alarm, condition, threshold, message);
             set_details(alarm, details, now);
         });
+        kind = side.map_or(kind, Kind::gas);
     }
     if is_latched && !was_latched {
         alarms.change(kind, ChangeKind::Latched, |alarm| alarm.latched = true);
@@ -321,6 +359,10 @@ fn end(alarms: &mut Alarms<'_>, kind: Kind, returned_levels: [bool; 3], details:
         alarms.change(kind, ChangeKind::Cleared, |_| ());
         return;
     };
+    if alarms.must_stay_handled(alarm) {
+        keep_standing(alarms, kind);
+        return;
+    }
     let now = alarms.moment.now;
     alarms.change(kind, ChangeKind::Returned, |alarm| {
         let RememberedLevel {

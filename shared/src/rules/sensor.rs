@@ -119,10 +119,11 @@ impl Alarms<'_> {
     /// The condition of an open alarm has ceased: the alarm is cleared, or kept while it chatters.
     fn cease(&mut self, kind: Kind) {
         let at = self.moment.taken_at;
-        let chatters = self
-            .get(kind)
-            .is_some_and(|alarm| chatter::chatters(alarm, at));
-        if chatters {
+        let Some(alarm) = self.get(kind) else { return };
+        if chatter::chatters(alarm, at) {
+            if self.must_stay_handled(alarm) {
+                return;
+            }
             self.adjust(kind, |alarm| alarm.ceased = true);
         } else {
             self.change(kind, ChangeKind::Cleared, |_| ());

@@ -13,13 +13,18 @@ use crate::state::DeviceMemory;
 const UNIT: &str = "unit";
 const GAS: &str = "gas";
 
-/// Remembers the settings that a reading in order has sent. Returns those that changed.
+/// Remembers the settings that a reading in order has sent. Returns those that changed. `keeps_changed`: a changed setting is not
+/// learnt, so that it is a change again with the next reading.
 pub fn learn(
     memory: &mut DeviceMemory,
     reading: &Reading,
     facts: &PayloadFacts,
+    keeps_changed: bool,
 ) -> Vec<SettingChange> {
-    let mut changes = Vec::new();
+    let mut changes = Changes {
+        list: Vec::new(),
+        keeps_changed,
+    };
     for (index, setting) in reading.levels.iter().enumerate() {
         let name = |what: &str| format!("A{} {what}", index + 1);
         let number = |value: &Decimal| value.to_string();
@@ -83,11 +88,18 @@ pub fn learn(
         || GAS.to_owned(),
         String::clone,
     );
-    changes
+    changes.list
+}
+
+/// The changes found so far.
+struct Changes {
+    list: Vec<SettingChange>,
+    /// Changed settings keep their earlier value in the memory.
+    keeps_changed: bool,
 }
 
 fn note<T: PartialEq>(
-    changes: &mut Vec<SettingChange>,
+    changes: &mut Changes,
     known: &mut Option<T>,
     sent: Option<T>,
     name: impl FnOnce() -> String,
@@ -97,11 +109,14 @@ fn note<T: PartialEq>(
     if let Some(before) = known.as_ref()
         && *before != sent
     {
-        changes.push(SettingChange {
+        changes.list.push(SettingChange {
             field: name(),
             before: text(before),
             after: text(&sent),
         });
+        if changes.keeps_changed {
+            return;
+        }
     }
     *known = Some(sent);
 }
@@ -126,6 +141,10 @@ impl Alarms<'_> {
     /// Raises the alarm of changed settings, or adds the changes to the open one.
     pub fn settings_changed(&mut self, changes: Vec<SettingChange>, details: AlarmDetails<'_>) {
         if changes.is_empty() {
+            return;
+        }
+        if self.holds_back_settings() {
+            self.settings_held_back = changes;
             return;
         }
         let (moment, calm) = (self.moment, self.chatter_calm);
@@ -179,7 +198,7 @@ impl Alarms<'_> {
     /// Whether settings changed and nobody has acknowledged it.
     #[must_use]
     pub fn has_changed_settings(&self) -> bool {
-        self.get(Kind::SettingChanged).is_some()
+        self.get(Kind::SettingChanged).is_some() || !self.settings_held_back.is_empty()
     }
 
     /// Whether values now mean something else than before, since unit or gas changed and nobody has acknowledged it.
@@ -188,7 +207,8 @@ impl Alarms<'_> {
         // Even if it has changed back: an alarm may have been raised in between.
         let is_other = |change: &SettingChange| [UNIT, GAS].contains(&change.field.as_str());
         let open = self.get(Kind::SettingChanged);
-        open.is_some_and(|alarm| alarm.settings.iter().any(is_other))
+        let told = open.into_iter().flat_map(|alarm| &alarm.settings);
+        told.chain(&self.settings_held_back).any(is_other)
     }
 }
 

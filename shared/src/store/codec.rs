@@ -4,6 +4,7 @@
 //! older release does not erase fields of a newer one.
 
 pub(super) mod alarm_fields;
+mod earlier_writes;
 
 use std::collections::VecDeque;
 
@@ -15,10 +16,11 @@ use serde_json::value::RawValue;
 pub(super) use self::alarm_fields::MoreAlarms;
 use super::Loaded;
 use super::reply::{bytes, items, text, time_of_score, wrong_answer};
+use crate::alarm::Alarm;
 use crate::decide::StoredDevice;
 use crate::device::DeviceId;
 use crate::position::{Epoch, Position};
-use crate::state::{DeviceState, Latest};
+use crate::state::{DeviceMemory, DeviceState, Latest};
 
 /// Decodes the answer of `load` in `state.lua`.
 pub(super) fn decode_answer(device: &DeviceId, answer: Value) -> RedisResult<Loaded> {
@@ -97,7 +99,8 @@ pub(super) fn changed_fields(
     if is_new || alarms_before != alarms {
         fields.push(("alarms", json(&alarms)));
     }
-    if more_before != more {
+    // A lost state is deleted before it is written again.
+    if more_before != more || (is_new && more != MoreAlarms::default()) {
         fields.push(("more", json(&more)));
     }
     if is_new || before.order != after.order {
@@ -151,15 +154,24 @@ impl Fields {
         let more: Vec<Box<RawValue>> = parse::<Unread>(self.more.as_ref())
             .map(|more| more.alarms)
             .unwrap_or_default();
-        let readable = |alarm: Box<RawValue>| serde_json::from_str(alarm.get()).ok();
+        let readable = |alarms: Vec<Box<RawValue>>| {
+            let alarms = alarms.into_iter();
+            let read = alarms.filter_map(|alarm| serde_json::from_str(alarm.get()).ok());
+            read.collect()
+        };
+        let rev = self.rev().unwrap_or(0);
+        let memory: DeviceMemory = parse(self.memory.as_ref()).unwrap_or_default();
+        let more = MoreAlarms {
+            alarms: readable(more),
+            closed: Vec::new(),
+        };
+        let latest: Option<Latest> = parse(self.latest.as_ref());
+        let mut alarms: Vec<Alarm> = readable(alarms);
+        earlier_writes::complete_all(&mut alarms, latest.as_ref(), &memory, rev);
         DeviceState {
-            rev: self.rev().unwrap_or(0),
-            alarms: alarms
-                .into_iter()
-                .chain(more)
-                .filter_map(readable)
-                .collect(),
-            memory: parse(self.memory.as_ref()).unwrap_or_default(),
+            rev,
+            alarms: alarm_fields::join(alarms, more, latest.as_ref()),
+            memory,
             ..DeviceState::default()
         }
     }
@@ -178,9 +190,13 @@ impl Fields {
         };
         let closed = more.closed.clone();
         let latest: Option<Latest> = parse(self.latest.as_ref())?;
-        let alarms = alarm_fields::join(parse(self.alarms.as_ref())?, more, latest.as_ref());
-        Some(DeviceState {
-            rev: self.rev()?,
+        let rev = self.rev()?;
+        let memory: DeviceMemory = parse(self.memory.as_ref())?;
+        let mut alarms: Vec<Alarm> = parse(self.alarms.as_ref())?;
+        earlier_writes::complete_all(&mut alarms, latest.as_ref(), &memory, rev);
+        let alarms = alarm_fields::join(alarms, more, latest.as_ref());
+        let mut state = DeviceState {
+            rev,
             position: Position {
                 epoch: self.epoch.as_ref()?.parse().ok()?,
                 seq: self.seq.as_ref()?.parse().ok()?,
@@ -190,8 +206,10 @@ impl Fields {
             order: parse(self.order.as_ref())?,
             fingerprints,
             latest,
-            memory: parse(self.memory.as_ref())?,
-        })
+            memory,
+        };
+        earlier_writes::forget_rows(&mut state);
+        Some(state)
     }
 }
 

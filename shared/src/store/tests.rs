@@ -1,5 +1,6 @@
 //! Tests the store with a real redis-server.
 
+mod earlier_release;
 mod in_doubt;
 mod lost_state;
 mod newer_release;

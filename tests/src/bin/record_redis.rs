@@ -12,7 +12,7 @@ use tests::device::TOPIC;
 use tests::eventually::eventually;
 use tests::server::AOF_BASE;
 use tests::stack::{Plan, Stack};
-use tests::upgrade::answers;
+use tests::upgrade::{answers, oxygen};
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -22,7 +22,7 @@ async fn main() -> Result<()> {
     let stack = Plan::default()
         .replica_from("ingest-0", &binaries)
         .replica_from("gateway-0", &binaries)
-        .ingest_flags("--offline-after=6s")
+        .ingest_flags("--offline-after=6s --alarm-off-delay=3s")
         .start()
         .await?;
     stack.device("OTSM-OFFLINE").send(20).await?;
@@ -34,9 +34,18 @@ async fn main() -> Result<()> {
     })
     .await?;
     fill(&stack).await?;
+    let delayed = stack.device("OTSM-DELAY");
+    delayed.send(600).await?;
+    delayed.send(10).await?;
+    stack.shows("OTSM-DELAY", 10).await?;
     let answers = answers(&stack).await?;
     fs::write(file.with_extension("json"), format!("{answers:#}\n"))?;
     fs::copy(dump(&stack).await?, file.with_extension("aof"))?;
+    let alerts = stack.alerts("OTSM-DELAY").await?;
+    ensure!(
+        alerts[0]["state"] == "unacknowledged",
+        "its off-delay is over: {alerts:?}"
+    );
     stack.pass()
 }
 
@@ -69,8 +78,33 @@ async fn fill(stack: &Stack) -> Result<()> {
         latched.publish(&payload).await?;
     }
 
-    let oxygen = device("OTSM-OXYGEN");
-    let payload = oxygen
+    device("OTSM-PEAK").send(1200).await?;
+    // All levels of both sides are in one alarm: A1 is back and latched, A3 stands or is latched.
+    let (both, both_latched) = (device("OTSM-BOTH-SIDES"), device("OTSM-BOTH-LATCHED"));
+    for detector in [&both, &both_latched] {
+        for value in ["18", "24.8"] {
+            detector.publish(&oxygen(detector, value)).await?;
+        }
+    }
+    both_latched.publish(&oxygen(&both_latched, "20.9")).await?;
+    let (rich, thin) = (device("OTSM-RICH"), device("OTSM-THIN"));
+    rich.publish(&oxygen(&rich, "24")).await?;
+    thin.publish(&oxygen(&thin, "17")).await?;
+    for (serial, state) in [
+        ("OTSM-CLEARED", "cleared"),
+        ("OTSM-LATCHED", "latched"),
+        ("OTSM-BOTH-LATCHED", "latched"),
+    ] {
+        eventually("the off-delays are over", async || {
+            let alerts = stack.alerts(serial).await?;
+            ensure!(alerts[0]["state"] == state, "{serial}: {alerts:?}");
+            Ok(())
+        })
+        .await?;
+    }
+
+    let poor = device("OTSM-OXYGEN");
+    let payload = poor
         .old("18.5")
         .with("Gas", "Oxygen (O2)")
         .with_parameter("A1Type", "Low")
@@ -78,7 +112,7 @@ async fn fill(stack: &Stack) -> Result<()> {
         .with_parameter("Alarm Level A1", 19.5)
         .with_parameter("Alarm Level A2", 17)
         .with_parameter("Alarm Level A3", 15);
-    oxygen.publish(&payload).await?;
+    poor.publish(&payload).await?;
 
     let range = device("OTSM-RANGE");
     range.publish(&range.old(2500)).await?;

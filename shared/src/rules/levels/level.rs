@@ -1,6 +1,6 @@
 //! One level of an alarm, evaluated alone.
 
-use super::{Evidence, TIE};
+use super::{Evidence, TIE, other_side};
 use crate::alarm::ActiveLevel;
 use crate::clock::{Time, millis};
 use crate::reading::Side;
@@ -14,6 +14,16 @@ pub(super) fn evaluate_level(
     evidence: Evidence,
     now: Time,
 ) -> Option<ActiveLevel> {
+    let alarm_side = side;
+    let side = match (limit, &level) {
+        (Some(limit), _) => limit.side,
+        (None, Some(level)) => level.side.unwrap_or(side),
+        (None, None) => side,
+    };
+    let level = level.map(|level| ActiveLevel {
+        side: other_side(alarm_side, side),
+        ..level
+    });
     let value = evidence.value(side);
     let governs_before = |level: &ActiveLevel| level.stored_limit(side);
     let before = level.as_ref().and_then(governs_before);

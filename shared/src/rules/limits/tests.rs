@@ -29,6 +29,7 @@ fn latest(reading: Reading, settings: &AlarmSettings) -> Latest {
     Latest {
         levels: levels.levels,
         sides: levels.sides,
+        held_back: false,
         used: levels.used,
         taken_at: Time::default(),
         published_at: Time::default(),

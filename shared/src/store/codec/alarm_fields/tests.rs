@@ -1,8 +1,11 @@
 use super::*;
 use crate::alarm::Condition;
+use crate::alarm::{ActiveLevel, GasSide};
 use crate::clock::Time;
 use crate::forward::UnknownFields;
 use crate::position::{Epoch, Position};
+use crate::reading::Side;
+use crate::rules::levels;
 
 /// A gas alarm as the release before 0.2 stores it. It reads nothing else of an alarm.
 #[derive(Debug, PartialEq, Deserialize)]
@@ -160,6 +163,7 @@ fn an_alarm_of_an_earlier_release_takes_the_side_of_its_level() {
     let latest = Latest {
         levels: Default::default(),
         sides: [Side::Low, Side::Low, Side::High],
+        held_back: false,
         used: [true; 3],
         taken_at: Time::default(),
         published_at: Time::default(),
