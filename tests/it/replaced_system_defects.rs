@@ -68,7 +68,14 @@ async fn defect_02_an_alarm_of_type_low_is_raised_at_or_below_its_level() -> Res
         ["alarm_level_3"]
     );
     device.publish(&oxygen(20.9)).await?;
-    stack.shows(SERIAL, 20.9).await?;
+    let normal = stack.shows(SERIAL, 20.9).await?;
+    assert_eq!(normal["alarm_status"], "NORMAL", "{normal}");
+    // Nobody has seen A3 yet.
+    let alerts = stack.alerts(SERIAL).await?;
+    assert_eq!(open_alarm_types(&alerts), ["alarm_level_3"]);
+    assert_eq!(alerts[0]["state"], "returned", "{alerts:?}");
+    let id = alerts[0]["id"].as_str().context("an id")?;
+    stack.acknowledge(SERIAL, id, "{}").await?.expect(200)?;
     assert!(open_alarm_types(&stack.alerts(SERIAL).await?).is_empty());
     stack.pass()
 }
