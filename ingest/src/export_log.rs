@@ -141,6 +141,7 @@ struct ExportedLine {
     state: Option<AlarmState>,
     #[serde(serialize_with = "iso_option")]
     cleared_at: Option<Time>,
+    reading_timestamp: Option<String>,
     change: ExportedChange,
     by: Option<String>,
     seen_seq: Option<u64>,
@@ -190,6 +191,7 @@ impl ExportedLine {
             acknowledged_by: acknowledged.map(|seen| seen.by),
             state: of.map(shared::alarm::Alarm::state),
             cleared_at: of.and_then(|alarm| alarm.cleared_at),
+            reading_timestamp: of.and_then(|alarm| alarm.reading_timestamp.clone()),
             alarm_id: alarm.map(|alarm| alarm.id),
             serial_number: logged.device.clone(),
             device_id: logged.device,

@@ -17,8 +17,24 @@ async fn change(browser: &Browser, device: &Device, value: impl Into<Value>) -> 
         .await
 }
 
+/// Returns the changes of a `device:alerts:changed`.
+fn changes(event: &Value) -> Vec<&str> {
+    let alerts = event["alerts"].as_array().into_iter().flatten();
+    alerts
+        .filter_map(|alert| alert["change"].as_str())
+        .collect()
+}
+
+/// Reads the status of the device in the list.
+async fn status(stack: &Stack) -> Result<Value> {
+    let path = format!("/api/devices/{SERIAL}");
+    let item = stack.get(&path).await?.expect(200)?;
+    Ok(item["status"].clone())
+}
+
 #[tokio::test]
-async fn one_alarm_escalates_and_returns_under_the_same_id_until_it_is_cleared() -> Result<()> {
+async fn one_alarm_escalates_and_returns_under_the_same_id_until_it_is_acknowledged() -> Result<()>
+{
     let stack = Stack::start().await?;
     let device = stack.device(SERIAL);
     let browser = stack.browser().await?;
@@ -43,7 +59,8 @@ async fn one_alarm_escalates_and_returns_under_the_same_id_until_it_is_cleared()
         (600, "de_escalated", "alarm_level_2", "high"),
         (700, "", "", ""),
         (300, "de_escalated", "alarm_level_1", "warning"),
-        (10, "cleared", "alarm_level_1", "warning"),
+        // Nobody acknowledged A3, so the alarm stays open for it.
+        (10, "returned", "alarm_level_3", "critical"),
     ] {
         if change_name.is_empty() {
             // No change of level: only the reading is sent.
@@ -71,8 +88,104 @@ async fn one_alarm_escalates_and_returns_under_the_same_id_until_it_is_cleared()
 
     let kept = stack.alerts(SERIAL).await?;
     assert_eq!(kept.len(), 1, "{kept:?}");
+    assert_eq!(kept[0]["state"], "returned");
+    assert_eq!(kept[0]["threshold"], 1000);
+    assert_eq!(kept[0]["peak_value"], 1200);
+    assert_eq!(kept[0]["peak_type"], "alarm_level_3");
+    assert_eq!(kept[0]["cleared_at"], Value::Null);
+    assert_eq!(stack.latest(SERIAL).await?["alarm_status"], "NORMAL");
+    assert_eq!(status(&stack).await?, "warning");
+
+    // Further readings without gas do not end it, and a client that comes now is told of it.
+    device.send(11).await?;
+    stack.shows(SERIAL, 11).await?;
+    let newcomer = stack.browser().await?;
+    newcomer.subscribe(SERIAL).await?;
+    let snapshot = newcomer.event_after(0, "device:alerts", SERIAL).await?;
+    let alert = only_alert(&snapshot)?;
+    assert_eq!(alert["id"], first["id"], "{snapshot}");
+    assert_eq!(alert["state"], "returned", "{snapshot}");
+
+    let from = browser.seen_count();
+    let id = first["id"].as_str().unwrap_or_default();
+    let body = json!({"acknowledged_by": "Asha"}).to_string();
+    stack.acknowledge(SERIAL, id, &body).await?.expect(200)?;
+    let event = browser
+        .event_after(from, "device:alerts:changed", SERIAL)
+        .await?;
+    assert_eq!(changes(&event), ["acknowledged", "cleared"], "{event}");
+    let kept = stack.alerts(SERIAL).await?;
+    assert_eq!(kept.len(), 1, "{kept:?}");
     assert_eq!(kept[0]["state"], "cleared");
+    assert_eq!(kept[0]["acknowledged_by"], "Asha");
     assert!(kept[0]["cleared_at"].is_string());
+    assert_eq!(status(&stack).await?, "online");
+    stack.pass()
+}
+
+#[tokio::test]
+async fn an_acknowledged_alarm_ends_when_the_value_is_back() -> Result<()> {
+    let stack = Stack::start().await?;
+    let device = stack.device(SERIAL);
+    let browser = stack.browser().await?;
+    browser.subscribe(SERIAL).await?;
+    let raised = change(&browser, &device, 1200).await?;
+    let id = only_alert(&raised)?["id"].clone();
+    let from = browser.seen_count();
+    stack
+        .acknowledge(SERIAL, id.as_str().unwrap_or_default(), "")
+        .await?
+        .expect(200)?;
+    let event = browser
+        .event_after(from, "device:alerts:changed", SERIAL)
+        .await?;
+    assert_eq!(changes(&event), ["acknowledged"], "{event}");
+    let event = change(&browser, &device, 10).await?;
+    assert_eq!(changes(&event), ["cleared"], "{event}");
+    assert_eq!(only_alert(&event)?["id"], id);
+    assert_eq!(status(&stack).await?, "online");
+    stack.pass()
+}
+
+/// The setting that raised the alarm counts until somebody has seen that it is another one now.
+#[tokio::test]
+async fn an_alarm_stands_until_the_change_of_its_level_is_acknowledged() -> Result<()> {
+    let stack = Stack::start().await?;
+    let device = stack.device(SERIAL);
+    let browser = stack.browser().await?;
+    browser.subscribe(SERIAL).await?;
+    change(&browser, &device, 300).await?;
+
+    let less_sensitive = |value: i64| device.newest(value).with_parameter("Alarm Level A1", 400);
+    let from = browser.seen_count();
+    device.publish(&less_sensitive(5)).await?;
+    let event = browser
+        .event_after(from, "device:alerts:changed", SERIAL)
+        .await?;
+    assert_eq!(changes(&event), ["raised"], "{event}");
+    let changed = only_alert(&event)?;
+    assert_eq!(changed["type"], "setting_changed", "{event}");
+    assert_eq!(changed["severity"], "warning", "{event}");
+    assert_eq!(
+        changed["message"],
+        "Detector setting changed: A1 level 250 to 400"
+    );
+    assert_eq!(stack.latest(SERIAL).await?["alarm_status"], "ALARM");
+
+    let from = browser.seen_count();
+    let id = changed["id"].as_str().unwrap_or_default();
+    stack.acknowledge(SERIAL, id, "").await?.expect(200)?;
+    let event = browser
+        .event_after(from, "device:alerts:changed", SERIAL)
+        .await?;
+    assert_eq!(changes(&event), ["acknowledged", "cleared"], "{event}");
+    let from = browser.seen_count();
+    device.publish(&less_sensitive(6)).await?;
+    let event = browser
+        .event_after(from, "device:alerts:changed", SERIAL)
+        .await?;
+    assert_eq!(changes(&event), ["cleared"], "{event}");
+    assert_eq!(only_alert(&event)?["type"], "alarm_level_1", "{event}");
     assert_eq!(stack.latest(SERIAL).await?["alarm_status"], "NORMAL");
     stack.pass()
 }
@@ -108,7 +221,15 @@ async fn a_latching_alarm_stays_open_until_the_value_is_low_and_it_is_acknowledg
         .event_after(0, "device:alerts:changed", SERIAL)
         .await?;
     let id = only_alert(&raised)?["id"].clone();
-    for (value, expected) in [(10, "latched"), (300, "unlatched"), (20, "latched")] {
+    for (value, expected) in [
+        (10, "latched"),
+        // Inside the deadband.
+        (246, "unlatched"),
+        (20, "latched"),
+        // The level is reached again, which needs a new acknowledgement.
+        (300, "escalated"),
+        (30, "latched"),
+    ] {
         let from = browser.seen_count();
         device.publish(&latching(value)).await?;
         let event = browser
@@ -117,6 +238,7 @@ async fn a_latching_alarm_stays_open_until_the_value_is_low_and_it_is_acknowledg
         assert_eq!(only_alert(&event)?["change"], expected, "{event}");
         assert_eq!(only_alert(&event)?["id"], id);
     }
+    assert_eq!(browser.events("device:alerts", SERIAL).len(), 2);
     assert_eq!(stack.latest(SERIAL).await?["alarm_status"], "ALARM");
     assert_eq!(stack.alerts(SERIAL).await?[0]["state"], "latched");
 
@@ -128,13 +250,7 @@ async fn a_latching_alarm_stays_open_until_the_value_is_low_and_it_is_acknowledg
     let event = browser
         .event_after(from, "device:alerts:changed", SERIAL)
         .await?;
-    let changes: Vec<&Value> = event["alerts"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|alert| &alert["change"])
-        .collect();
-    assert_eq!(changes, ["acknowledged", "cleared"], "{event}");
+    assert_eq!(changes(&event), ["acknowledged", "cleared"], "{event}");
     stack
         .latest_with(SERIAL, "NORMAL", |latest| {
             latest["alarm_status"] == "NORMAL"

@@ -295,6 +295,13 @@ async fn export_log_writes_every_transition_of_every_partition_in_order() -> Res
         .acknowledge(one, &alarm, r#"{"acknowledged_by": "Asha"}"#)
         .await?;
     ensure!(answer.status == 200, "{answer:?}");
+    // This alarm has returned: it ends with its acknowledgement.
+    let alarm = stack.alerts(two).await?[0]["id"].clone();
+    let alarm = alarm.as_str().context("an alarm has an id")?.to_owned();
+    let answer = stack
+        .acknowledge(two, &alarm, r#"{"acknowledged_by": "Meera"}"#)
+        .await?;
+    ensure!(answer.status == 200, "{answer:?}");
     let mut connection = stack.redis_connection().await?;
     let port = stack.gateways[0].port();
     let headers = [("content-type", "application/json")];
@@ -329,8 +336,10 @@ async fn export_log_writes_every_transition_of_every_partition_in_order() -> Res
         (two, "raised"),
         (three, "raised"),
         (one, "escalated"),
-        (two, "cleared"),
+        (two, "returned"),
         (one, "acknowledged"),
+        (two, "acknowledged"),
+        (two, "cleared"),
         (three, "retired"),
         (three, "retired"),
         ("OTSM-0009", "unreadable"),
@@ -339,9 +348,12 @@ async fn export_log_writes_every_transition_of_every_partition_in_order() -> Res
     assert_eq!(lines[5]["by"], "Asha");
     assert_eq!(lines[5]["acknowledged_by"], "Asha");
     assert_eq!(lines[5]["state"], "acknowledged");
-    assert_eq!(lines[6]["by"], "Ravi");
-    assert_eq!(lines[6]["alarm_id"], Value::Null);
+    assert_eq!(lines[4]["state"], "returned");
+    assert_eq!(lines[6]["by"], "Meera");
     assert_eq!(lines[7]["state"], "cleared");
+    assert_eq!(lines[8]["by"], "Ravi");
+    assert_eq!(lines[8]["alarm_id"], Value::Null);
+    assert_eq!(lines[9]["state"], "cleared");
 
     // The rows of REST are among them, with the same ids and fields.
     let rows = stack.get("/alarm-logs").await?.expect(200)?;

@@ -123,7 +123,7 @@ async fn a_noisy_detector_cannot_flood_the_log_nor_silence_another() -> Result<(
     // Fifty of them go off at once, beside the one that flaps.
     const OTHERS: u32 = 50;
     let plan = Plan::default().ingest_flags("--alarm-off-delay=0s --alarm-deadband=0");
-    let mut stack = plan.start().await?;
+    let mut stack = plan.every_raise_is_an_alarm().start().await?;
     let noisy = stack.device(NOISY);
     for _ in 0..ROUNDS {
         noisy.send(1_200).await?;

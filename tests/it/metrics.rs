@@ -310,7 +310,8 @@ async fn connected_and_disconnected_clients_are_counted() -> Result<()> {
 async fn packets_that_waited_for_a_client_that_disconnected_are_counted() -> Result<()> {
     const BUFFER: i32 = 16;
     let flags = format!("--client-buffer={BUFFER}");
-    let stack = Plan::default().gateway_flags(&flags).start().await?;
+    let plan = Plan::default().gateway_flags(&flags);
+    let stack = plan.every_raise_is_an_alarm().start().await?;
     let gateway = &stack.gateways[0];
     let device = stack.device(SERIAL);
     device.send(1).await?;

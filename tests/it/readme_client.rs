@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use test_support::eventually::LATE;
 use test_support::server_process::kept_environment;
 use tests::repository;
-use tests::stack::Stack;
+use tests::stack::Plan;
 use tests::tcp_proxy::TcpProxy;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{ChildStdout, Command};
@@ -42,7 +42,8 @@ impl Shown {
 
 #[tokio::test]
 async fn it_shows_every_event_once_in_order_across_lost_connections() -> Result<()> {
-    let stack = Stack::start().await?;
+    let plan = Plan::default().every_raise_is_an_alarm();
+    let stack = plan.start().await?;
     let device = stack.device(SERIAL);
     device.send(1).await?;
     stack.shows(SERIAL, 1).await?;

@@ -9,7 +9,8 @@ use tests::http;
 use tests::stack::{Plan, Stack};
 
 async fn two_of_each() -> Result<Stack> {
-    Plan::default().ingests(2).gateways(2).start().await
+    let plan = Plan::default().ingests(2).gateways(2);
+    plan.every_raise_is_an_alarm().start().await
 }
 
 #[tokio::test]

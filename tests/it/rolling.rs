@@ -93,6 +93,7 @@ async fn a_rolling_restart_loses_no_alarm_change_and_no_client() -> Result<()> {
     let mut stack = Plan::default()
         .gateways(2)
         .gateway_flags(&drain)
+        .every_raise_is_an_alarm()
         .start()
         .await?;
     for serial in SERIALS {

@@ -91,6 +91,7 @@ async fn clients_that_stop_reading_cost_bounded_memory_and_no_client_misses_an_a
 {
     let stack = Plan::default()
         .ingest_flags("--live-raw-message")
+        .every_raise_is_an_alarm()
         .gateway_flags(&format!(
             "--client-buffer={CLIENT_BUFFER} --outbox-bytes={OUTBOX_BYTES}"
         ))

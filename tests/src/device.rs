@@ -194,9 +194,9 @@ impl Device {
         self.publisher.publish(TOPIC, payload.0.to_string()).await
     }
 
-    /// Builds a reading of the newest format, at the next time of this device's clock.
+    /// Builds a reading of the newest format, at the next time of this device's clock. Its LEDs follow the value.
     pub fn newest(&self, value: impl Into<Value>) -> Payload {
-        Payload(json!({
+        let mut payload = Payload(json!({
             "Device Alise Name": "Gas Sensor Block1",
             "OTSM-2 Serial Number": self.serial,
             "Date Time At Reading": self.next_time().to_iso(),
@@ -215,12 +215,14 @@ impl Device {
                 "Alarm 3 LED Status": 0,
                 "Sensor Fault": 0,
             },
-        }))
+        }));
+        payload.light_leds();
+        payload
     }
 
-    /// Builds a reading of the old format, at the next time of this device's clock.
+    /// Builds a reading of the old format, at the next time of this device's clock. Its LEDs follow the value.
     pub fn old(&self, value: impl Into<Value>) -> Payload {
-        Payload(json!({
+        let mut payload = Payload(json!({
             "Device Alise Name": "Gas Sensor Block1",
             "OTSM-2 Serial Number": self.serial,
             "Gas": "Carbon Monoxide (CO)",
@@ -248,7 +250,9 @@ impl Device {
                 "lat": "00.00",
                 "long": "00.00",
             },
-        }))
+        }));
+        payload.light_leds();
+        payload
     }
 
     fn next_time(&self) -> Time {
@@ -275,11 +279,35 @@ impl Payload {
         self
     }
 
-    /// Sets this key in `Parameters`.
+    /// Sets this key in `Parameters`. The LEDs follow a changed level or side.
     #[must_use]
     pub fn with_parameter(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.0["Parameters"][key] = value.into();
+        if key.starts_with("Alarm Level") || key == "A1Type" {
+            self.light_leds();
+        }
         self
+    }
+
+    /// Lights the LEDs of the levels that the value reaches, as a detector does. A value that is no number reaches none.
+    fn light_leds(&mut self) {
+        let parameters = &mut self.0["Parameters"];
+        let value = parameters
+            .get("Live Sensor Readings ")
+            .or(parameters.get("Offset"))
+            .and_then(number);
+        let is_low = parameters.get("A1Type").is_some_and(|side| side == "Low");
+        for level in 1..=3 {
+            let threshold = number(&parameters[format!("Alarm Level A{level}")]);
+            let is_reached = value.zip(threshold).is_some_and(|(value, threshold)| {
+                if is_low {
+                    value <= threshold
+                } else {
+                    value >= threshold
+                }
+            });
+            parameters[format!("Alarm {level} LED Status")] = u8::from(is_reached).into();
+        }
     }
 
     /// Removes this key, at the root and in `Parameters`.
@@ -293,4 +321,10 @@ impl Payload {
         }
         self
     }
+}
+
+/// Reads a number, also one that is sent as text.
+fn number(value: &Value) -> Option<f64> {
+    let text = value.as_str().and_then(|text| text.trim().parse().ok());
+    value.as_f64().or(text)
 }

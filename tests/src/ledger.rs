@@ -13,7 +13,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use fastrand::Rng;
 use shared::clock::{SystemClock, Time};
 use tokio::sync::watch;
@@ -135,6 +135,31 @@ impl Load {
                 Ok(())
             },
         )
+        .await
+    }
+
+    /// Waits until a reading that an ingest has received is not committed, but a newer one of the same device is. It will be
+    /// late. The stack must have been recording the connections to the broker since its start.
+    pub async fn wait_for_overtaken_reading(&self, stack: &Stack) -> Result<()> {
+        eventually("a reading is overtaken", async || {
+            // Read before the history: a payload is delivered before it is committed.
+            let delivered = delivered_tokens(&stack.broker_proxy);
+            for serial in &self.serials {
+                let committed = verdict::committed_times(stack, serial).await?;
+                let newest = committed.iter().max();
+                let entries = lock(&self.entries);
+                let mut of_device = entries.iter().filter(|entry| entry.serial == *serial);
+                let is_overtaken = |entry: &Entry| {
+                    delivered.contains(&entry.token())
+                        && !committed.contains(&entry.time)
+                        && newest > Some(&entry.time)
+                };
+                if of_device.any(is_overtaken) {
+                    return Ok(());
+                }
+            }
+            bail!("none yet")
+        })
         .await
     }
 

@@ -85,6 +85,14 @@ impl Plan {
         self
     }
 
+    /// Makes every raise an alarm of its own, which ends as soon as the value is back. For tests whose point is many alarm
+    /// changes: by the default rules, an alarm of A2 or A3 stays open until somebody acknowledges it, and one that is raised
+    /// again and again is soon a single alarm, which chatters and stays open for ten minutes.
+    #[must_use]
+    pub fn every_raise_is_an_alarm(self) -> Self {
+        self.ingest_flags("--returned-levels=none --chatter-calm=0s")
+    }
+
     /// Adds flags, separated by spaces, for every replica of the gateway.
     #[must_use]
     pub fn gateway_flags(mut self, flags: &str) -> Self {

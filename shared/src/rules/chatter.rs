@@ -29,6 +29,9 @@ fn window(kind: Kind) -> Duration {
 
 /// Counts a raise or an escalation of the alarm by a reading taken at this time. `calm`: how long it must be calm then.
 pub(super) fn count(alarm: &mut Alarm, taken_at: Time, calm: Duration) {
+    if calm.is_zero() {
+        return;
+    }
     if alarm.raises.len() >= RAISES {
         alarm.raises.remove(0);
     }

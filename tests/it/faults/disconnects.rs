@@ -159,7 +159,7 @@ async fn a_recovery_with_a_gap_that_ends_anywhere_begins_again_and_hides_nothing
     device.send(1).await?;
     browser.event_after(0, DATA, SERIAL).await?;
     browser.disconnect().await?;
-    // Positions 2, 3 and 4 raise, escalate and clear an alarm. The last position raises the next one.
+    // Positions 2, 3 and 4 raise and escalate an alarm, and show it as returned. The last position escalates it again.
     for value in [300, 600, 20] {
         device.send(value).await?;
     }
@@ -196,7 +196,7 @@ async fn a_recovery_with_a_gap_that_ends_anywhere_begins_again_and_hides_nothing
     browser.lose_connection().await?;
     device.send(10).await?;
     browser
-        .wait_for("the end of the alarm", |seen| {
+        .wait_for("that the alarm has returned", |seen| {
             seen.is_of(CHANGED, SERIAL) && seen.seq() == Some(last + 1)
         })
         .await?;

@@ -40,7 +40,8 @@ impl Scene {
     /// `devices` devices.
     pub(super) async fn with_clients(plan: Plan, count: usize, devices: usize) -> Result<Self> {
         let mut seed = Seed::from_environment();
-        let stack = plan.start().await?;
+        // The readings alone must decide the alarm changes, and there must be many.
+        let stack = plan.every_raise_is_an_alarm().start().await?;
         // The record shows which payloads reached an ingest before the broker was killed.
         stack.broker_proxy.record();
         let serials = Load::serials(DEVICES);

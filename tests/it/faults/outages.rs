@@ -7,7 +7,7 @@ use tests::eventually::eventually;
 use tests::ledger;
 use tests::report;
 use tests::stack::{Plan, Stack};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::load::{OUTAGE, Scene};
 
@@ -91,7 +91,11 @@ async fn an_ingest_paused_for_longer_than_every_timeout_overwrites_nothing() -> 
         scene.wait_for_random_time().await;
         let paused = &mut scene.stack.ingests[round % 2];
         paused.process.pause()?;
-        sleep(PAUSE).await;
+        let paused_at = Instant::now();
+        // The paused replica has received it and can only commit it later.
+        scene.load.wait_for_overtaken_reading(&scene.stack).await?;
+        sleep_until(paused_at + PAUSE).await;
+        let paused = &mut scene.stack.ingests[round % 2];
         paused.process.resume()?;
     }
     scene.stack.redis_proxy.delay(Duration::ZERO);

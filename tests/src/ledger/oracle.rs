@@ -1,7 +1,8 @@
 //! The alarm changes that the readings of one device must have caused. Pure.
 //!
 //! This is a second, short implementation of the alarm rules. It suffices for the payloads of the load: their levels are far
-//! apart, without latching or delays.
+//! apart, without latching or delays. The load runs with [`Plan::every_raise_is_an_alarm`](crate::stack::Plan::every_raise_is_an_alarm):
+//! no alarm is kept as returned, and none chatters.
 
 /// One sample as it was committed.
 #[derive(Clone, Copy, Debug)]

@@ -266,6 +266,12 @@ async fn history(stack: &Stack, serial: &str) -> Result<Vec<Value>> {
     Ok(samples.clone())
 }
 
+/// Returns the device times in the history.
+pub(super) async fn committed_times(stack: &Stack, serial: &str) -> Result<HashSet<String>> {
+    let counts = count_by_time(&history(stack, serial).await?);
+    Ok(counts.into_keys().collect())
+}
+
 /// Counts how often each device time is in the history.
 fn count_by_time(history: &[Value]) -> HashMap<String, usize> {
     let mut counts = HashMap::new();
@@ -296,7 +302,7 @@ fn check_samples(
         .collect();
     let mut samples = Vec::new();
     let mut newest = "";
-    // When the late samples since the newest one were committed.
+    // The late samples since the newest one.
     let mut late = Vec::new();
     for sample in history {
         let time = sample["reading_timestamp"].as_str().unwrap_or_default();
@@ -312,14 +318,17 @@ fn check_samples(
             "counted as lost by the broker, but stored: {sample}"
         );
         let committed = sample["timestamp"].as_str().context("no server time")?;
-        let committed: Timestamp = committed.parse()?;
+        let times = Times {
+            device: time.parse()?,
+            committed: committed.parse()?,
+        };
         if is_late(sample) {
             ensure!(time < newest, "{sample} after {newest}");
-            late.push(committed);
+            late.push(times);
         } else {
             let is_set_back = time < newest;
             ensure!(
-                !is_set_back || looks_like_a_set_clock(&late, committed),
+                !is_set_back || looks_like_a_set_clock(&late, times),
                 "{sample} after {newest}"
             );
             newest = time;
@@ -333,15 +342,25 @@ fn check_samples(
     Ok(samples)
 }
 
-/// Returns whether ingest must conclude that the device's clock was set back, from these late readings and one committed
-/// `now`. The rule is in `shared::order`. It also applies if a busy machine processes a backlog as slowly as it was sent.
-fn looks_like_a_set_clock(late: &[Timestamp], now: Timestamp) -> bool {
-    const READINGS: usize = 3;
+/// The times of one sample.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    device: Timestamp,
+    committed: Timestamp,
+}
+
+/// Returns whether ingest may conclude from these late readings and this one that the device's clock was set back: the device's
+/// clock has advanced with ours since one of them. The rule is in `shared::order`. It also applies if a busy machine processes
+/// a backlog as slowly as it was sent.
+fn looks_like_a_set_clock(late: &[Times], now: Times) -> bool {
     const SPAN_MS: i64 = 2_000;
-    let span = late
-        .first()
-        .map(|first| now.as_millisecond() - first.as_millisecond());
-    late.len() + 1 >= READINGS && span >= Some(SPAN_MS)
+    const SLACK_MS: i64 = 2_000;
+    let millis = |from: Timestamp, to: Timestamp| to.as_millisecond() - from.as_millisecond();
+    late.iter().any(|before| {
+        let passed_ms = millis(before.committed, now.committed);
+        let advanced_ms = millis(before.device, now.device);
+        passed_ms >= SPAN_MS && (0..=passed_ms + SLACK_MS).contains(&advanced_ms)
+    })
 }
 
 fn keys(serial: &str) -> Result<(PartitionKeys, DeviceId)> {

@@ -40,7 +40,7 @@ pub(super) fn garbage(detector: &Detector, sample: &Sample, turn: u64) -> Vec<u8
         2 => payload["Parameters"][reading] = json!("350 ppm"),
         3 => payload["Parameters"][reading] = json!(1e300),
         4 => payload["Parameters"] = json!({}),
-        5 => payload["Parameters"]["Alarm 1 LED Status"] = json!("ON"),
+        5 => payload["Parameters"]["Alarm 1 LED Status"] = json!(-1),
         6 => payload["OTSM-2 Serial Number"] = Value::Null,
         7 => payload = json!([payload]),
         8 => return truncated(&payload),

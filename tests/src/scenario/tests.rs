@@ -1,6 +1,10 @@
+use std::collections::BTreeSet;
+
 use ingest::payload::{
     DEFAULT_MAX_PAYLOAD_BYTES, DecimalPoint, Format, NormalWords, PayloadError, parse,
 };
+use ingest::replay::simulation::{Delivery, Simulation};
+use shared::alarm::Condition;
 use shared::decimal::Decimal;
 use shared::reading::{Reading, Side};
 
@@ -192,6 +196,58 @@ fn garbage_is_refused_or_marked_and_good_readings_come_between() {
     }
 }
 
+/// Plays five minutes of a detector against the alarm rules. Returns the conditions that became alarms.
+fn alarms(detector: &Detector) -> BTreeSet<Condition> {
+    let settings = ingest::replay::settings::from_json(&serde_json::Map::new());
+    let mut plant = Simulation::new(settings.expect("the defaults"), STARTED);
+    for tick in 0..300 {
+        let now = STARTED + Duration::from_secs(tick);
+        match detector.payload(tick, now) {
+            Some(payload) => plant.publish(
+                now,
+                Delivery {
+                    payload: &payload,
+                    retain: false,
+                    dup: false,
+                },
+            ),
+            None => plant.advance_to(now),
+        }
+    }
+    let changes = plant.changes().iter();
+    changes
+        .map(|change| change.change.alarm.condition)
+        .collect()
+}
+
+/// Above all, the LEDs and the settings of a detector agree with what it measures.
+#[test]
+fn a_detector_raises_the_alarms_of_its_story_and_no_others() {
+    use Condition::{
+        AlarmLevel1, AlarmLevel2, AlarmLevel3, DeviceOffline, ReadingInvalid, SensorFault,
+    };
+    for scenario in Scenario::ALL {
+        let expected: &[Condition] = match scenario {
+            Scenario::Steady => &[],
+            Scenario::Ramp | Scenario::LowOxygen => &[AlarmLevel1, AlarmLevel2, AlarmLevel3],
+            Scenario::SensorFault => &[SensorFault],
+            Scenario::GarbageReading => &[ReadingInvalid],
+            Scenario::Silence => &[DeviceOffline],
+            Scenario::StuckClock => &[AlarmLevel1],
+        };
+        for detector in detectors(scenario) {
+            let expected: BTreeSet<Condition> = expected.iter().copied().collect();
+            assert_eq!(
+                alarms(&detector),
+                expected,
+                "{scenario:?} {:?} {}",
+                detector.format,
+                detector.gas.name
+            );
+        }
+    }
+}
+
 #[test]
 fn silence_is_one_gap_of_the_configured_length() {
     for detector in detectors(Scenario::Silence) {
@@ -243,7 +299,7 @@ fn a_fleet_shares_out_stories_and_formats() {
             );
         }
     }
-    let serials: std::collections::BTreeSet<_> = fleet.iter().map(Detector::serial).collect();
+    let serials: BTreeSet<_> = fleet.iter().map(Detector::serial).collect();
     assert_eq!(serials.len(), 21);
     assert_eq!(fleet[0].serial(), "OTSM-0001");
 }

@@ -118,6 +118,34 @@ fn renewed_escalations_are_chattering_and_a_higher_level_is_still_told() {
 }
 
 #[test]
+fn without_a_time_of_calm_nothing_chatters() {
+    let mut device = TestDevice::new();
+    device.settings.chatter_calm = Duration::ZERO;
+    let mut ids = std::collections::BTreeSet::new();
+    for (id, count) in peaks(&mut device, &[0, 2, 4, 6]) {
+        assert!(ids.insert(id), "each raise is an alarm of its own");
+        assert_eq!(count, 1);
+    }
+    assert!(device.gas_alarm().is_none());
+
+    for value in ["600", "300", "600", "300", "600"] {
+        device.send_value(value);
+    }
+    assert_eq!(
+        changes(&device.send_value("300")),
+        [(DeEscalated, AlarmLevel1)]
+    );
+    // Taken before the last escalation, and certainly old.
+    let old = edited("1200", |reading| {
+        reading.device_time = Some(device.device_time - Duration::from_secs(7));
+    });
+    assert_eq!(
+        changes(&device.send_redelivered(old)),
+        [(Escalated, AlarmLevel3), (DeEscalated, AlarmLevel1)]
+    );
+}
+
+#[test]
 fn an_acknowledged_alarm_that_chatters_is_not_told_again() {
     let mut device = TestDevice::new();
     peaks(&mut device, &[0, 2, 4]);
