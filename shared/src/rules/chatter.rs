@@ -2,7 +2,8 @@
 //!
 //! A raise within [`REOPEN`] of the clearing continues the same alarm. From the third raise or renewed escalation within a
 //! short time on, the alarm stays open, counting, until it has been calm for [`CALM`]. Times are those at which the readings
-//! were taken, so a backlog that arrives at once is not taken for chattering.
+//! were taken, so a backlog that arrives at once is not taken for chattering, and one that brings the rest of an excursion long after
+//! the end was seen continues its alarm.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::alarm::{Alarm, Kind};
 use crate::clock::{Time, millis};
 use crate::state::ClosedAlarm;
 
-/// A raise within this time after the clearing continues the alarm.
+/// A raise by a reading that was taken within this time after the clearing, or before it, continues the alarm.
 const REOPEN: Duration = Duration::from_mins(1);
 /// So many raises within [`window`] make an alarm chattering.
 const RAISES: usize = Alarm::MAX_RAISES;
@@ -28,10 +29,10 @@ fn window(kind: Kind) -> Duration {
     }
 }
 
-/// How long a cleared alarm is remembered. A sensor condition counts its raises over a longer time.
-fn remembered_for(kind: Kind) -> Duration {
-    REOPEN.max(window(kind))
-}
+/// A backlog may bring the beginning of an excursion that was seen only later: so long before its alarm was raised.
+const EARLIER: Duration = Duration::from_mins(30);
+/// How long a cleared alarm is remembered: a backlog may bring more of what raised it.
+const REMEMBERED: Duration = Duration::from_hours(7 * 24);
 
 /// Counts a raise or an escalation of the alarm by a reading taken at this time.
 pub(super) fn count(alarm: &mut Alarm, taken_at: Time) {
@@ -92,8 +93,16 @@ impl Alarms<'_> {
             return;
         };
         let closed = &self.closed[index];
-        let pause_ms = self.moment.taken_at.millis_since(closed.taken_at);
-        if pause_ms > millis(REOPEN) {
+        let taken_at = self.moment.taken_at;
+        let began = closed.raises.first().copied().unwrap_or(closed.raised_at);
+        let began = began.min(closed.raised_at) - EARLIER;
+        // Silence begins and ends by our clock, however old the reading is that ends it.
+        let ended = if kind == Kind::DeviceOffline {
+            closed.cleared_at
+        } else {
+            closed.taken_at
+        };
+        if taken_at < began || taken_at > ended + REOPEN {
             // Its raises still count, so that a condition that comes and goes for a long time becomes one alarm.
             alarm.raises.clone_from(&closed.raises);
             return;
@@ -107,8 +116,7 @@ impl Alarms<'_> {
 
     fn forget_old_closed(&mut self) {
         let now = self.moment.now;
-        self.closed.retain(|closed| {
-            now.millis_since(closed.cleared_at) <= millis(remembered_for(closed.kind()))
-        });
+        self.closed
+            .retain(|closed| now.millis_since(closed.cleared_at) <= millis(REMEMBERED));
     }
 }
