@@ -171,4 +171,4 @@ fn kinds_of(content: &ItemContent) -> RepairKinds {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

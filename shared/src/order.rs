@@ -7,7 +7,7 @@
 //!
 //! * is missing or unreadable,
 //! * lies before 2015 (a clock that lost its battery),
-//! * stands still: it arrives for the third time, more than 10 s after the first,
+//! * stands still: it arrives for the third time, more than 10 s after the first (arrivals within 2 s count as one),
 //! * or lies further back than `--backlog-max`.
 //!
 //! # The usual offset
@@ -43,8 +43,8 @@
 //!
 //! # Duplicates and retained messages
 //!
-//! A message is a **duplicate** if its bytes are among the last 64 of the device and it is redelivered, retained, or older than the
-//! latest. It also is one if its bytes are those of the latest; without usable time only within 2 s, because a device
+//! A message is a **duplicate** if its bytes are among the last 64 of the device and it is redelivered, retained, older than the
+//! latest, or ahead. It also is one if its bytes are those of the latest; without usable time only within 2 s, because a device
 //! without a clock may send the same value again.
 //!
 //! A **retained** message is the first reading of an unknown device. It says nothing about the device's clock, so any live message
@@ -197,7 +197,10 @@ impl OrderState {
             DeviceTime::Unusable => false,
             // Otherwise old payloads that are repeated for ever would look new once they are old enough.
             DeviceTime::TooFarBack { .. } => true,
-            DeviceTime::Usable { time, .. } => Some(time) < self.latest_time.max(ahead),
+            // Bytes that came before are not from the future, either.
+            DeviceTime::Usable { time, side, .. } => {
+                side == Side::Ahead || Some(time) < self.latest_time.max(ahead)
+            }
         };
         let is_known = fingerprints.contains(&arrival.fingerprint);
         if is_known && (arrival.dup || arrival.retain || is_older) {

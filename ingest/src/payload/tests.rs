@@ -6,7 +6,7 @@ use super::*;
 mod corpus;
 mod corruptions;
 mod facts;
-mod fuzz;
+pub(crate) mod fuzz;
 mod properties;
 mod regressions;
 mod repairs;

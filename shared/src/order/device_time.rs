@@ -5,11 +5,13 @@ use crate::forward::UnknownFields;
 
 use super::offset::Side;
 use super::state::{OrderState, RepeatedDeviceTime};
-use super::{Arrival, OrderSettings};
+use super::{Arrival, OrderSettings, TIE_MS};
 
 /// 2015-01-01 UTC. A device time before it is unusable.
 const OLDEST_TIME: Time = Time::from_millis(1_420_070_400_000);
 /// A device time is stuck if it arrived unchanged at least this often, and the first arrival is more than [`STUCK_MS`] ago.
+/// Arrivals within [`TIE_MS`] count as one: when the network comes back, several readings of the second in which it went away may
+/// arrive at once.
 const STUCK_ARRIVALS: u32 = 3;
 /// Minimum age of the first arrival of a stuck device time, see [`STUCK_ARRIVALS`].
 const STUCK_MS: i64 = 10_000;
@@ -35,14 +37,21 @@ impl OrderState {
             return;
         };
         self.repeated = Some(match before {
+            Some(repeated)
+                if repeated.time == time && arrival.at.millis_since(repeated.last) < TIE_MS =>
+            {
+                repeated
+            }
             Some(repeated) if repeated.time == time => RepeatedDeviceTime {
                 count: repeated.count.saturating_add(1),
+                last: arrival.at,
                 ..repeated
             },
             _ => RepeatedDeviceTime {
                 time,
                 since: arrival.at,
                 count: 1,
+                last: arrival.at,
                 unknown: UnknownFields::default(),
             },
         });

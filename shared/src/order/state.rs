@@ -94,8 +94,11 @@ pub struct RepeatedDeviceTime {
     pub time: Time,
     /// Server time of its first arrival.
     pub since: Time,
-    /// Number of arrivals, without redelivered and retained messages.
+    /// Number of arrivals, without redelivered and retained messages. Arrivals within 2 s count as one.
     pub count: u32,
+    /// Server time of the last arrival that was counted. An older release does not store it.
+    #[serde(default)]
+    pub last: Time,
     /// Fields of a newer release.
     #[serde(flatten)]
     pub unknown: UnknownFields,

@@ -3,7 +3,7 @@
 //! A raise within [`REOPEN`] of the clearing continues the same alarm. From the third raise or renewed escalation within a
 //! short time on, the alarm stays open, counting, until it has been calm for a while (`chatter_calm` of the settings; zero turns
 //! all of this off). Times are those at which the readings were taken, so a backlog that arrives at once is not taken for
-//! chattering.
+//! chattering, and one that brings the rest of an excursion long after the end was seen continues its alarm.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::alarm::{Alarm, Kind};
 use crate::clock::{Time, millis};
 use crate::state::ClosedAlarm;
 
-/// A raise within this time after the clearing continues the alarm.
+/// A raise by a reading that was taken within this time after the clearing, or before it, continues the alarm.
 const REOPEN: Duration = Duration::from_mins(1);
 /// So many raises within [`window`] make an alarm chattering.
 const RAISES: usize = Alarm::MAX_RAISES;
@@ -26,6 +26,9 @@ fn window(kind: Kind) -> Duration {
         _ => Duration::from_mins(30),
     }
 }
+
+/// A backlog may bring the beginning of an excursion that was seen only later: so long before its alarm was raised.
+const EARLIER: Duration = Duration::from_mins(30);
 
 /// Counts a raise or an escalation of the alarm by a reading taken at this time. `calm`: how long it must be calm then.
 pub(super) fn count(alarm: &mut Alarm, taken_at: Time, calm: Duration) {
@@ -86,13 +89,16 @@ impl Alarms<'_> {
             return;
         };
         let closed = &self.closed[index];
-        // A late reading belongs to the excursion whose last raise is near, although a newer reading has cleared that.
-        let ends = closed.raises.last().into_iter().chain([&closed.taken_at]);
-        let is_near = |end: &Time| {
-            let pause_ms = self.moment.taken_at.millis_since(*end);
-            pause_ms.saturating_abs() <= millis(REOPEN)
+        let taken_at = self.moment.taken_at;
+        let began = closed.raises.first().copied().unwrap_or(closed.raised_at);
+        let began = began.min(closed.raised_at) - EARLIER;
+        // Silence begins and ends by our clock, however old the reading is that ends it.
+        let ended = if kind == Kind::DeviceOffline {
+            closed.cleared_at
+        } else {
+            closed.taken_at
         };
-        if !ends.into_iter().any(is_near) {
+        if taken_at < began || taken_at > ended + REOPEN {
             // Its raises still count, so that a condition that comes and goes for a long time becomes one alarm.
             alarm.raises.clone_from(&closed.raises);
             return;

@@ -1,7 +1,7 @@
 //! Finds what can be found in bytes that are no object: cut off, or with a fault that leaves doubt about the rest.
 //!
 //! Up to the fault the keys are those of an object. Behind it the structure is unknown, so every known key counts wherever it
-//! stands. Values count only if they are complete.
+//! stands. If neither has a serial, one that stands anywhere counts. Values count only if they are complete.
 
 use std::ops::Range;
 
@@ -27,7 +27,11 @@ pub(in crate::payload) fn salvage(bytes: &[u8]) -> Object {
     } else {
         (Object::default(), 0)
     };
-    search(bytes, from, &mut found);
+    search(bytes, from, |_| true, &mut found);
+    if !found.has_serial() {
+        // An inner object that is never closed has taken the keys behind it for its own.
+        search(bytes, 0, |field| field == Field::Serial, &mut found);
+    }
     let rendered = render(&found);
     Object {
         json: rendered.json,
@@ -36,12 +40,12 @@ pub(in crate::payload) fn salvage(bytes: &[u8]) -> Object {
     }
 }
 
-/// Reads the values of all known keys behind `from`, whatever the structure around them.
-fn search(bytes: &[u8], from: usize, found: &mut Object) {
+/// Reads the values of known keys behind `from`, whatever the structure around them.
+fn search(bytes: &[u8], from: usize, is_wanted: impl Fn(Field) -> bool, found: &mut Object) {
     let mut at = from;
     while let Some(byte) = bytes.get(at) {
         let value = if *byte == b'"' {
-            key_at(bytes, at)
+            key_at(bytes, at).filter(|(field, _)| is_wanted(*field))
         } else {
             None
         };

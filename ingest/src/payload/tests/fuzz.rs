@@ -4,7 +4,7 @@
 //! its result is of a new kind, and mutations know what a payload consists of. Every run is determined by its seed.
 //! `tests/run --fuzz MINUTES` takes one seed after the other.
 
-mod mutation;
+pub(crate) mod mutation;
 mod rules;
 
 use std::collections::HashSet;

@@ -3,9 +3,22 @@ use serde_json::{Map, json};
 use super::*;
 use crate::replay::settings;
 
+mod bytes;
+mod clocks;
+mod detector;
+mod excursions;
+mod freshness;
+mod overtaken;
+mod plant;
+mod reached;
+mod week;
+
+fn default_settings() -> SimulationSettings {
+    settings::from_json(&Map::new()).unwrap()
+}
+
 fn simulation() -> Simulation {
-    let settings = settings::from_json(&Map::new()).unwrap();
-    Simulation::new(settings, Time::from_millis(1_800_000_000_000))
+    Simulation::new(default_settings(), clocks::START)
 }
 
 fn payload(simulation: &Simulation, serial: &str, value: i32) -> Vec<u8> {

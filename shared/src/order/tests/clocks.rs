@@ -512,7 +512,25 @@ fn the_third_arrival_of_a_time_that_stands_still_is_unusable() {
         &[
             (5.0, 5.0, "next 0"),
             (20.0, 5.0, "tie 15"),
-            (21.0, 5.0, "next ?!"),
+            (22.0, 5.0, "next ?!"),
+        ],
+    );
+}
+
+/// A device sends five readings in each second of its clock. The network is away for an hour, and two of the five come behind it.
+#[test]
+fn a_second_that_an_outage_divides_does_not_stand_still() {
+    let mut device = Device::new();
+    device.run_until(0.0);
+    check(
+        &mut device,
+        &[
+            (5.0, 5.0, "next 0"),
+            (5.2, 5.0, "tie 0.2"),
+            (5.4, 5.0, "tie 0.4"),
+            (3_605.4, 5.0, "tie 3600.4"),
+            (3_605.5, 5.0, "tie 3600.5"),
+            (3_605.6, 6.0, "next 3599.6"),
         ],
     );
 }

@@ -145,3 +145,14 @@ fn a_retained_message_of_a_known_device_changes_no_state() {
     let live = device.send_flagged(2.0, Some(0.5), bytes(1));
     assert_eq!(live, "next 1.5", "the same message comes as a live one");
 }
+
+/// A clock was an hour ahead for a while. What a bridge repeats of that time is not new, whatever came since.
+#[test]
+fn known_bytes_that_are_ahead_are_no_new_reading() {
+    let mut device = Device::new();
+    device.run_until(0.0);
+    device.send_flagged(1.0, Some(HOUR), bytes(77));
+    device.send(2.0, 2.0);
+    assert_eq!(device.send_flagged(9.0, Some(HOUR), bytes(77)), "duplicate");
+    assert_eq!(device.send(10.0, 10.0), "next 0");
+}

@@ -51,7 +51,8 @@ fn the_previous_release_finds_every_field_it_needs() {
         "latest_time": BASE_MS,
         "latest_usable": true,
         "latest_arrival": BASE_MS,
-        "standing": {"time": BASE_MS - 20_000, "since": BASE_MS + 1_000, "count": 1},
+        "standing": {"time": BASE_MS - 20_000, "since": BASE_MS + 1_000, "count": 1,
+            "last": BASE_MS + 1_000},
         "late": {"first_time": BASE_MS - 20_000, "first_arrival": BASE_MS + 1_000,
             "last_time": BASE_MS - 20_000, "count": 1},
     });

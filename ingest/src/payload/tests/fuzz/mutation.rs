@@ -72,7 +72,7 @@ const TOKENS: [&[u8]; 62] = [
 ];
 
 /// Makes a payload out of one or two others.
-pub(super) fn mutated(seeds: &[Vec<u8>], rng: &mut Rng) -> Vec<u8> {
+pub(crate) fn mutated(seeds: &[Vec<u8>], rng: &mut Rng) -> Vec<u8> {
     let mut bytes = pick(seeds, rng).clone();
     for _ in 0..rng.usize(1..=4) {
         mutate(&mut bytes, seeds, rng);
