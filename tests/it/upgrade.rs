@@ -6,7 +6,7 @@ use shared::keys;
 use tests::eventually::eventually;
 use tests::repository;
 use tests::stack::{Plan, Stack};
-use tests::upgrade::{answers, oxygen};
+use tests::upgrade::{answers, keeps, oxygen};
 
 /// Recorded by `record-redis` from the releases of these commits. The first one drops fields that it does not know when it writes
 /// an object again. The second one is the last with one gas alarm per device.
@@ -32,7 +32,7 @@ async fn the_gateway_answers_what_the_release_before_answered() -> Result<()> {
         let present = answers(&stack).await?;
         for (question, answer) in recorded {
             ensure!(
-                present[question] == *answer,
+                keeps(&present[question], answer),
                 "{question}: {before} answered {answer}, now it is {}",
                 present[question]
             );
@@ -108,7 +108,8 @@ async fn detectors_continue_after(before: &str) -> Result<()> {
 #[tokio::test]
 async fn events_stored_without_more_are_sent_with_it() -> Result<()> {
     const SERIAL: &str = "OTSM-ESCALATED";
-    let stack = stack_after_upgrade(ONE_GAS_ALARM).await?;
+    // The other release stores which run of Redis wrote the data. Loaded by another one, they get a new epoch.
+    let stack = stack_after_upgrade(BEFORE[0]).await?;
     let browser = stack.browser().await?;
     let joined = browser.subscribe(SERIAL).await?;
     let seq = joined["seq"].as_u64().context("a seq")?;
