@@ -165,7 +165,10 @@ impl<'a> Alarms<'a> {
             ..Alarm::new(id, new.condition, now, position)
         };
         edit(&mut alarm);
-        self.continue_closed(kind, &mut alarm);
+        // An earlier release takes an id for closed once it was cleared.
+        if !self.earlier_release_at_work {
+            self.continue_closed(kind, &mut alarm);
+        }
         chatter::count(&mut alarm, self.moment.taken_at, self.chatter_calm);
         self.changes.push(Change {
             kind: ChangeKind::Raised,

@@ -6,7 +6,7 @@ use shared::keys;
 use tests::eventually::eventually;
 use tests::repository;
 use tests::stack::{Plan, Stack};
-use tests::upgrade::{answers, oxygen};
+use tests::upgrade::{answers, keeps, oxygen};
 
 /// Recorded by `record-redis` from the releases of these commits. The first one drops fields that it does not know when it writes
 /// an object again. The second one is the last with one gas alarm per device.
@@ -15,12 +15,13 @@ const ONE_GAS_ALARM: &str = "e00dc9d";
 /// The year 2286, in milliseconds.
 const IN_THE_FUTURE: i64 = 10_000_000_000_000;
 
-async fn stack_after_upgrade(before: &str) -> Result<Stack> {
+fn plan_after_upgrade(before: &str) -> Plan {
     let fixtures = repository::root().join("tests/fixtures/redis");
-    Plan::default()
-        .redis_contents(fixtures.join(format!("{before}.aof")))
-        .start()
-        .await
+    Plan::default().redis_contents(fixtures.join(format!("{before}.aof")))
+}
+
+async fn stack_after_upgrade(before: &str) -> Result<Stack> {
+    plan_after_upgrade(before).start().await
 }
 
 #[tokio::test]
@@ -32,7 +33,7 @@ async fn the_gateway_answers_what_the_release_before_answered() -> Result<()> {
         let present = answers(&stack).await?;
         for (question, answer) in recorded {
             ensure!(
-                present[question] == *answer,
+                keeps(&present[question], answer),
                 "{question}: {before} answered {answer}, now it is {}",
                 present[question]
             );
@@ -108,7 +109,8 @@ async fn detectors_continue_after(before: &str) -> Result<()> {
 #[tokio::test]
 async fn events_stored_without_more_are_sent_with_it() -> Result<()> {
     const SERIAL: &str = "OTSM-ESCALATED";
-    let stack = stack_after_upgrade(ONE_GAS_ALARM).await?;
+    // Without ingest: it would look at the deadline of the recording and publish one more event, in the epoch of the new Redis.
+    let stack = plan_after_upgrade(ONE_GAS_ALARM).ingests(0).start().await?;
     let browser = stack.browser().await?;
     let joined = browser.subscribe(SERIAL).await?;
     let seq = joined["seq"].as_u64().context("a seq")?;
@@ -125,7 +127,7 @@ async fn events_stored_without_more_are_sent_with_it() -> Result<()> {
         anyhow::Ok((answer, brief.collect::<Vec<_>>()))
     };
     let (answer, replayed) = received(&joined["epoch"], seq - 1).await?;
-    assert_eq!(answer["recovered"], true, "{answer}");
+    assert_eq!(answer["recovered"], true, "{answer} after {joined}");
     let whole = [
         "device:data +",
         "device:alerts +",

@@ -70,6 +70,19 @@ pub async fn answers(stack: &Stack) -> Result<Value> {
     Ok(answers.into())
 }
 
+/// Whether an answer has everything that an older release answered, in the same order. It may have new fields.
+pub fn keeps(new: &Value, old: &Value) -> bool {
+    match (new, old) {
+        (Value::Object(new), Value::Object(old)) => old
+            .iter()
+            .all(|(name, old)| new.get(name).is_some_and(|new| keeps(new, old))),
+        (Value::Array(new), Value::Array(old)) => {
+            new.len() == old.len() && new.iter().zip(old).all(|(new, old)| keeps(new, old))
+        }
+        _ => new == old,
+    }
+}
+
 /// Removes the fields that depend on freshness, which is evaluated at the time of the request.
 fn without_time(mut answer: Value) -> Value {
     if let Some(fields) = answer.as_object_mut() {

@@ -63,9 +63,6 @@ pub fn calm_ends(alarm: &Alarm) -> Option<Time> {
 impl Alarms<'_> {
     /// Remembers an alarm that is being cleared.
     pub(super) fn remember_closed(&mut self, alarm: &Alarm) {
-        if self.chatter_calm.is_zero() {
-            return;
-        }
         let kind = alarm.kind();
         self.closed.retain(|closed| closed.kind() != kind);
         if self.closed.len() >= MAX_CLOSED {
@@ -85,6 +82,9 @@ impl Alarms<'_> {
 
     /// Makes a new alarm continue the one of its kind that was cleared a short while ago, and forgets it there.
     pub(super) fn continue_closed(&mut self, kind: Kind, alarm: &mut Alarm) {
+        if self.chatter_calm.is_zero() {
+            return;
+        }
         let Some(index) = self.closed.iter().position(|closed| closed.kind() == kind) else {
             return;
         };

@@ -67,8 +67,14 @@ pub fn evaluate_gas(
     evidence: Evidence,
     details: AlarmDetails<'_>,
 ) {
-    sides::hand_over(alarms);
-    for side in [Side::High, Side::Low] {
+    // The alarm of a side is raised before the other one is looked at, if that one has levels of this side.
+    let sides = if sides::has_other(alarms.get(Kind::GasHigh)) {
+        [Side::Low, Side::High]
+    } else {
+        [Side::High, Side::Low]
+    };
+    for side in sides {
+        sides::hand_over(alarms);
         let kind = Kind::gas(side);
         let open = alarms.get(kind);
         let on_side = std::array::from_fn::<_, 3, _>(|index| {

@@ -207,10 +207,13 @@ fn a_chattering_alarm_stands_until_it_can_be_stored_as_ceased() {
         let flag = dec(flag);
         edited("10", move |reading| reading.sensor_fault = flag)
     };
-    device.earlier_release_starts();
-    for _ in 0..5 {
-        device.send_after(5, fault("1"));
+    for _ in 0..3 {
         device.send_after(5, fault("0"));
+        device.send_after(5, fault("1"));
+    }
+    device.earlier_release_starts();
+    for _ in 0..3 {
+        assert_eq!(changes(&device.send_after(5, fault("0"))), []);
         assert!(device.has_nothing_new());
     }
     assert_eq!(
@@ -225,6 +228,19 @@ fn a_chattering_alarm_stands_until_it_can_be_stored_as_ceased() {
         changes(&device.run_timer(device.now)),
         [(Cleared, SensorFault)]
     );
+}
+
+#[test]
+fn a_cleared_alarm_is_not_continued_beside_an_earlier_release() {
+    for (at_work, is_same) in [(false, true), (true, false)] {
+        let mut device = TestDevice::new();
+        device.settings.earlier_release_at_work = at_work;
+        device.send_value("300");
+        let id = device.gas_alarm_id();
+        device.send_value("10");
+        device.send_value("300");
+        assert_eq!(device.gas_alarm_id() == id, is_same);
+    }
 }
 
 #[test]
@@ -358,9 +374,8 @@ fn an_alarm_with_levels_of_both_sides_takes_the_side_of_its_level() {
     );
     assert_eq!(changes(&device.send_after(5, oxygen("24.7"))), []);
     let mut send = |value: &str| changes(&device.send_after(5, oxygen(value)));
-    assert_eq!(send("10"), [(Raised, AlarmLevel1)]);
     // The level of the Low side now belongs to the alarm of that side.
-    assert_eq!(send("10"), [(Latched, AlarmLevel3)]);
+    assert_eq!(send("10"), [(Raised, AlarmLevel1), (Latched, AlarmLevel3)]);
     let alarm = device.alarm(Kind::GasHigh).expect("latched");
     assert_eq!(alarm.active_levels[0], None);
     device.acknowledge_kind(Kind::GasHigh);

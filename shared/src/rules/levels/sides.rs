@@ -9,6 +9,14 @@ pub(super) fn of_level(alarm: &Alarm, index: usize) -> Option<Side> {
     alarm.active_levels.get(index)?.as_ref()?.side
 }
 
+/// Whether the alarm has levels of the other side.
+pub(super) fn has_other(alarm: Option<&Alarm>) -> bool {
+    alarm.is_some_and(|alarm| {
+        let mut levels = alarm.active_levels.iter().flatten();
+        levels.any(|level| level.side.is_some())
+    })
+}
+
 /// Returns the second side if it is not the first one.
 #[must_use]
 pub fn other_than(first: Side, second: Side) -> Option<Side> {
