@@ -179,7 +179,7 @@ impl ExportedLine {
         Self {
             device_name: of.map(|alarm| alarm.device_name.clone()),
             alarm_type: of.map(|alarm| alarm.condition),
-            severity: of.map(|alarm| alarm.severity()),
+            severity: of.map(shared::alarm::Alarm::severity),
             message: of.map(|alarm| alarm.message.clone()),
             threshold: of.and_then(|alarm| alarm.threshold),
             current_value: of.and_then(|alarm| alarm.value),
