@@ -14,10 +14,6 @@ pub use condition::{Condition, Kind, Severity};
 
 /// One alarm of one device, open from its raise until it is cleared. A device has at most one open alarm per [`Kind`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "stored under these names, some of them since earlier releases"
-)]
 pub struct Alarm {
     /// Stable id: prefix of the condition at the raise, serial, epoch and seq of the raise.
     pub id: String,

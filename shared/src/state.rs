@@ -36,6 +36,7 @@ pub struct DeviceState {
 
 /// The reading that is shown, with how it was judged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub struct Latest {
     /// The reading itself.
     pub reading: Reading,

@@ -49,7 +49,11 @@ pub(super) fn count(alarm: &mut Alarm, taken_at: Time, calm: Duration) {
 
 /// Whether the alarm stays open although its condition no longer holds, because it chatters.
 pub(super) fn chatters(alarm: &Alarm, at: Time) -> bool {
-    alarm.chatters_until.is_some_and(|until| at < until)
+    // A late reading does not bring back a time before the last raise.
+    let last = alarm.raises.last().copied().unwrap_or(at);
+    alarm
+        .chatters_until
+        .is_some_and(|until| at.max(last) < until)
 }
 
 /// Returns when the alarm, or one of its levels, ends, if only chattering keeps it open.

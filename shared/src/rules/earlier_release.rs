@@ -138,8 +138,8 @@ fn merged_level(level: Option<ActiveLevel>, other: Option<ActiveLevel>) -> Optio
     let reached_at = level.reached_at.max(other.reached_at);
     let kept = if level.returned { other } else { level };
     Some(ActiveLevel {
-        latching,
         reached_at,
+        latching,
         ..kept
     })
 }

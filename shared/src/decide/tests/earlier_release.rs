@@ -420,6 +420,9 @@ fn messages_in_a_row_are_counted_anew_after_an_earlier_release_has_written() {
     assert_eq!(device.stored.state.memory.repaired_in_row, 9);
     device.earlier_release_writes(|_| ());
     assert_eq!(device.stored.state.memory.repaired_in_row, 0);
-    assert_eq!(device.stored.state.memory.leds, Default::default());
+    assert_eq!(
+        device.stored.state.memory.leds,
+        crate::state::LedMemory::default()
+    );
     assert_eq!(device.stored.state.order.same_bytes, None);
 }

@@ -107,7 +107,7 @@ pub(super) fn complete(alarm: &mut Alarm, context: Context<'_>) {
 
 /// An earlier release has moved the alarm to a higher level, or has acknowledged it.
 fn complete_peak(alarm: &mut Alarm, index: usize) {
-    if alarm.peak.and_then(|peak| peak.level_index()) < Some(index) {
+    if alarm.peak.and_then(crate::alarm::Condition::level_index) < Some(index) {
         alarm.peak = Some(alarm.condition);
         alarm.peak_value = alarm.value;
     }
