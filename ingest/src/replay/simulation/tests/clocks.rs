@@ -81,11 +81,9 @@ pub(super) fn delay_ms() -> impl Strategy<Value = i64> {
 /// A message on its way.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OnTheWay {
-    /// When the reading was taken, in milliseconds since the start.
-    pub(super) taken_ms: i64,
-    /// When it arrives.
+    /// When it arrives, in milliseconds since the start.
     pub(super) arrival_ms: i64,
-    /// What the device's clock showed when it was taken.
+    /// What the device's clock showed when its reading was taken.
     pub(super) device_time: Option<Time>,
 }
 
@@ -110,7 +108,6 @@ pub(super) fn take_and_send(
     let message = |index: usize| {
         let last = (index / batch * batch + batch - 1).min(count - 1);
         OnTheWay {
-            taken_ms: taken(index),
             arrival_ms: taken(last) + delays_ms[index],
             device_time: shown[index],
         }

@@ -136,7 +136,7 @@ fn times() -> Vec<&'static str> {
 fn every_excursion_is_told_once_and_ends() {
     let mut faults = Vec::new();
     for (number, member) in members().into_iter().enumerate() {
-        let member = member.at_most_once_a_second();
+        let member = member.with_fewer_messages();
         for (place, what) in times().into_iter().enumerate() {
             // One level and one length at each time, by turns.
             let gases = gases(&member);
@@ -149,7 +149,7 @@ fn every_excursion_is_told_once_and_ends() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 20, ..ProptestConfig::default() })]
 
     /// Reach: each detector of the plant, each of its levels, one to eight readings, each time, each kind of backlog, any seed of drift,
     /// noise and delays.
@@ -163,7 +163,7 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let member = members().into_iter().nth(number).expect("ten detectors");
-        let member = Member { backlog, ..member }.at_most_once_a_second();
+        let member = Member { backlog, ..member }.with_fewer_messages();
         let gases = gases(&member);
         let gas = gases[gas % gases.len()];
         let fault = check(&member, gas, times()[time], count, seed).err();

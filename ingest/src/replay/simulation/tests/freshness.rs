@@ -71,7 +71,7 @@ fn check(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 30, ..ProptestConfig::default() })]
 
     #[test]
     fn an_old_reading_is_never_good_whatever_keeps_arriving(
@@ -99,7 +99,7 @@ proptest! {
         let mut arrived = vec![None; on_the_way.len()];
         let mut waiting = Vec::new();
         let mut turn = 0;
-        let mut sent = Vec::new();
+        let mut sent: Vec<(i64, usize, u32, Option<i64>)> = Vec::new();
         for (arrival_ms, index) in messages {
             let mut now_ms = simulation.now().millis_since(START);
             while now_ms < arrival_ms {
@@ -116,7 +116,7 @@ proptest! {
                 simulation.advance_to(at(now_ms));
                 if let Some(index) = shown(&simulation, &device) {
                     check(&simulation, &device, arrived[index].unwrap_or(i64::MIN), listening)
-                        .map_err(|err| TestCaseError::fail(format!("{err} {:?}", sent)))?;
+                        .map_err(|err| TestCaseError::fail(format!("{err} {sent:?}")))?;
                 }
             }
             let (kind, back) = kinds.next().unwrap_or_default();
@@ -128,6 +128,10 @@ proptest! {
                 }
                 _ => index,
             };
+            if sent.last().is_some_and(|(_, last, ..)| *last == source) {
+                // A message that comes several times in a row is a clock that stands still.
+                continue;
+            }
             let content = Content::reading(value(source), on_the_way[source].device_time);
             let payload = detector.payload(&content, 0);
             let delivery = Delivery { payload: &payload, retain: kind == 3, dup: kind == 4 };

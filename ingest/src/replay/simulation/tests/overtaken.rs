@@ -135,7 +135,7 @@ fn check(script: &Script, simulation: &Simulation) -> Result<(), TestCaseError> 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     #[test]
     fn overtaken_readings_leave_no_alarm_active(script in script()) {

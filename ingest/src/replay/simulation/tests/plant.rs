@@ -120,10 +120,10 @@ impl Member {
         (3 * MINUTE).max(4 * self.cadence_ms)
     }
 
-    /// The same detector with fewer messages, for tests that run many.
-    pub(super) fn at_most_once_a_second(self) -> Self {
+    /// The same detector with fewer messages, for tests that run many: one in three seconds at most.
+    pub(super) fn with_fewer_messages(self) -> Self {
         Self {
-            cadence_ms: self.cadence_ms.max(SECOND),
+            cadence_ms: self.cadence_ms.max(3 * SECOND),
             ..self
         }
     }
@@ -218,14 +218,14 @@ impl Member {
             }
             arrivals.push(Arrival::live(at_ms, payload));
         }
-        self.add_redeliveries(events, &mut arrivals);
+        Self::add_redeliveries(events, &mut arrivals);
         arrivals.sort_by_key(|arrival| arrival.at_ms);
         arrivals
     }
 
     /// When ingest listens again, the broker sends the last twenty messages once more, marked as redelivered, an old message that
     /// it retained, and one that arrived meanwhile.
-    fn add_redeliveries(&self, events: &Events, arrivals: &mut Vec<Arrival>) {
+    fn add_redeliveries(events: &Events, arrivals: &mut Vec<Arrival>) {
         let before = arrivals
             .iter()
             .filter(|arrival| arrival.at_ms < events.restart.0);
@@ -272,6 +272,7 @@ fn decimal(milli: i64) -> String {
 }
 
 /// The ten detectors of the plant.
+#[expect(clippy::too_many_lines, reason = "a list")]
 pub(super) fn members() -> [Member; 10] {
     let carbon_monoxide = |serial| Member {
         detector: Detector::carbon_monoxide(serial),

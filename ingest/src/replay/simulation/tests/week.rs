@@ -239,7 +239,7 @@ fn detectors_that_send_often_stay_quiet() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 20, ..ProptestConfig::default() })]
 
     /// One detector of the plant for a few hours. Reach: each of the ten; any seed of drift, noise and delays; a rate of the clock within
     /// ±100 ppm; each kind of backlog; the events at other times.
@@ -252,7 +252,7 @@ proptest! {
         shifts in prop::collection::vec(0..50_i64, 5),
     ) {
         let member = members().into_iter().nth(number).expect("ten detectors");
-        let member = Member { ppm, backlog, ..member }.at_most_once_a_second();
+        let member = Member { ppm, backlog, ..member }.with_fewer_messages();
         let events = Events::of_a_few_hours(&member).shifted(&shifts);
         let mut run = run(&member, &events, None, 30 * MINUTE, seed);
         let fault = check(&member, &events, &mut run).err();
