@@ -27,8 +27,8 @@ pub(crate) struct LastHeartbeat {
     pub(crate) redis_problem: Option<&'static str>,
     /// When Redis last answered; `None` if it never did.
     pub(crate) redis_answered_at: Option<Instant>,
-    /// Whether a replica of an earlier release is at work, whose alarm rules are older.
-    pub(crate) earlier_rules_at_work: bool,
+    /// Whether a replica of an earlier release is at work, whose alarm rules are older; `None` before that was read.
+    pub(crate) earlier_rules_at_work: Option<bool>,
     /// Start of the time without interruption in which at least one replica has been listening. `None` while this replica is
     /// not listening, or while Redis cannot be used: then no message is committed, so silence proves nothing.
     pub(crate) listening_since: Option<Time>,
@@ -100,10 +100,10 @@ impl Heartbeat {
             };
             self.last.send_modify(|last| {
                 if let Ok(at_work) = earlier_rules {
-                    if at_work != last.earlier_rules_at_work {
+                    if at_work != last.earlier_rules_at_work.unwrap_or(false) {
                         log_gate(at_work);
                     }
-                    last.earlier_rules_at_work = at_work;
+                    last.earlier_rules_at_work = Some(at_work);
                 }
                 last.redis_up = problem.is_none();
                 last.redis_problem = problem;

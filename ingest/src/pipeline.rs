@@ -115,7 +115,7 @@ impl Pipeline {
         let mut heartbeat = self.heartbeat.clone();
         tokio::select! {
             () = lifecycle.hard().cancelled() => return Ok(()),
-            _ = heartbeat.wait_for(|last| last.redis_answered_at.is_some()) => {}
+            _ = heartbeat.wait_for(|last| last.earlier_rules_at_work.is_some()) => {}
         }
         // Twice the number of messages that can be received and not acknowledged at one time.
         let mut committed = CommittedFingerprints::new(4 * self.receive_maximum);
@@ -313,8 +313,11 @@ impl Pipeline {
         let work: Vec<Work<'_>> = round.iter().map(|item| self.work(item)).collect();
         let mut apply_config = self.apply_config.clone();
         apply_config.accept_new = self.accept_new_devices.load(Ordering::Relaxed);
-        apply_config.settings.earlier_release_at_work =
-            self.heartbeat.borrow().earlier_rules_at_work;
+        apply_config.settings.earlier_release_at_work = self
+            .heartbeat
+            .borrow()
+            .earlier_rules_at_work
+            .unwrap_or(true);
         let start = Instant::now();
         let results = apply::apply(&self.store, &work, &apply_config).await;
         let duration = start.elapsed();

@@ -91,8 +91,11 @@ impl Timers {
     async fn evaluate_chunk(&self, chunk: &[Work<'_>]) -> Vec<DeviceId> {
         let start = Instant::now();
         let mut apply_config = self.apply_config.clone();
-        apply_config.settings.earlier_release_at_work =
-            self.heartbeat.borrow().earlier_rules_at_work;
+        apply_config.settings.earlier_release_at_work = self
+            .heartbeat
+            .borrow()
+            .earlier_rules_at_work
+            .unwrap_or(true);
         let results = apply::apply(&self.store, chunk, &apply_config).await;
         let duration = start.elapsed();
         let mut refused = Vec::new();

@@ -157,7 +157,7 @@ pub struct ActiveLevel {
     /// When the running off-delay ends; `None` while none is running.
     #[serde(rename = "due", default, skip_serializing_if = "Option::is_none")]
     pub off_delay_ends: Option<Time>,
-    /// The value is back by the deadband and the off-delay is over. Only latching keeps the level active.
+    /// The value is back by the deadband and the off-delay is over. Only latching or chattering keeps the level active.
     #[serde(default, skip_serializing_if = "is_false")]
     pub returned: bool,
     /// Fields of a newer release.

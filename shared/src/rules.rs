@@ -169,7 +169,7 @@ impl<'a> Alarms<'a> {
         if !self.earlier_release_at_work {
             self.continue_closed(kind, &mut alarm);
         }
-        chatter::count(&mut alarm, self.moment.taken_at, self.chatter_calm);
+        chatter::count(&mut alarm, self.moment, self.chatter_calm);
         self.changes.push(Change {
             kind: ChangeKind::Raised,
             alarm: alarm.clone(),

@@ -69,7 +69,8 @@ pub(super) fn decide(
     let mut alarms = draft.alarms(now).with_settings(settings);
     let limit_ms = millis(settings.offline_after);
     draft.state.memory.silence_limit_ms = limit_ms;
-    if freshness(&draft.state, stored.last_message, now) == Freshness::Fresh {
+    let is_fresh = freshness(&draft.state, stored.last_message, now) == Freshness::Fresh;
+    if is_fresh {
         levels::end_off_delays(&mut alarms, settings.returned_levels, details);
     } else {
         levels::cancel_off_delays(&mut alarms);

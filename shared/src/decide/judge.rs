@@ -12,7 +12,7 @@ use crate::rules::sensor::{Finding, Text};
 use crate::settings::AlarmSettings;
 use crate::state::{DeviceMemory, Latest};
 
-/// So many messages in a row that need the same kind of unimportant repair show a habit of the firmware, not a broken detector.
+/// So many messages in a row that need only unimportant repairs show a habit of the firmware, not a broken detector.
 const HABIT: u32 = 10;
 
 /// What the evaluation of a reading is for.

@@ -57,7 +57,11 @@ impl OrderState {
         });
     }
 
-    pub(super) fn is_stuck(&self, time: Time, now: Time) -> bool {
+    /// Whether the clock stands still at this time. A time that a later one has overtaken is an old message that is repeated.
+    fn is_stuck(&self, time: Time, now: Time) -> bool {
+        if self.latest_time.is_some_and(|latest| time < latest) {
+            return false;
+        }
         self.repeated.as_ref().is_some_and(|repeated| {
             repeated.time == time
                 && repeated.count >= STUCK_ARRIVALS

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::Alarms;
+use super::{Alarms, Moment};
 use crate::alarm::{Alarm, Kind};
 use crate::clock::{Time, millis};
 use crate::state::ClosedAlarm;
@@ -31,7 +31,8 @@ fn window(kind: Kind) -> Duration {
 const EARLIER: Duration = Duration::from_mins(30);
 
 /// Counts a raise or an escalation of the alarm by a reading taken at this time. `calm`: how long it must be calm then.
-pub(super) fn count(alarm: &mut Alarm, taken_at: Time, calm: Duration) {
+pub(super) fn count(alarm: &mut Alarm, moment: Moment, calm: Duration) {
+    let Moment { now, taken_at, .. } = moment;
     if calm.is_zero() {
         return;
     }
@@ -42,18 +43,15 @@ pub(super) fn count(alarm: &mut Alarm, taken_at: Time, calm: Duration) {
     let is_full = alarm.raises.len() >= RAISES;
     let first = alarm.raises.first().copied().unwrap_or(taken_at);
     let is_often = is_full && taken_at.millis_since(first) <= millis(window(alarm.kind()));
-    if is_often || chatters(alarm, taken_at) {
-        alarm.chatters_until = Some(taken_at + calm);
+    if is_often || chatters(alarm, now) {
+        // The calm counts from now on, so that a backlog beside live readings is one row, however old it is.
+        alarm.chatters_until = Some(now + calm);
     }
 }
 
 /// Whether the alarm stays open although its condition no longer holds, because it chatters.
-pub(super) fn chatters(alarm: &Alarm, at: Time) -> bool {
-    // A late reading does not bring back a time before the last raise.
-    let last = alarm.raises.last().copied().unwrap_or(at);
-    alarm
-        .chatters_until
-        .is_some_and(|until| at.max(last) < until)
+pub(super) fn chatters(alarm: &Alarm, now: Time) -> bool {
+    alarm.chatters_until.is_some_and(|until| now < until)
 }
 
 /// Returns when the alarm, or one of its levels, ends, if only chattering keeps it open.

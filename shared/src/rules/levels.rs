@@ -136,9 +136,9 @@ fn evaluate(
         open.returned || *index > shown || (*index == shown && was_returned(*index))
     };
     let escalated = reached.filter(is_escalation);
-    let (taken_at, calm) = (alarms.moment.taken_at, alarms.chatter_calm);
+    let (moment, calm) = (alarms.moment, alarms.chatter_calm);
     // A level that comes back while the alarm chatters is counted, and not told again.
-    let is_counted = chatter::chatters(open, taken_at) && !open.returned;
+    let is_counted = chatter::chatters(open, moment.now) && !open.returned;
     let is_told = |index: &usize| !is_counted || *index > shown;
     // An alarm with one level has no peak: that level has been reached.
     let peak = open.peak.map_or(Some(0), Condition::level_index);
@@ -156,7 +156,7 @@ fn evaluate(
         }
         note_peak(alarm, side, value, reached, limits);
         if renewed {
-            chatter::count(alarm, taken_at, calm);
+            chatter::count(alarm, moment, calm);
         }
         if renewed && is_counted {
             alarm.count = alarm.count.saturating_add(1);
@@ -305,7 +305,7 @@ pub(super) fn release_returned_levels(
         return;
     }
     let acknowledged = alarm.acknowledged.is_some();
-    let chatters = chatter::chatters(alarm, alarms.moment.taken_at);
+    let chatters = chatter::chatters(alarm, alarms.moment.now);
     let stays_active =
         |level: &ActiveLevel| !level.returned || (level.latching && !acknowledged) || chatters;
     let levels: Vec<_> = alarm

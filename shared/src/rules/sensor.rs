@@ -90,16 +90,14 @@ impl Alarms<'_> {
 
     /// The condition of an open alarm holds, still or again. A higher severity escalates the alarm.
     fn hold(&mut self, kind: Kind, text: impl FnOnce() -> Text) {
-        let (now, position, taken_at) = {
-            let moment = self.moment;
-            (moment.now, moment.position, moment.taken_at)
-        };
+        let moment = self.moment;
+        let (now, position) = (moment.now, moment.position);
         let calm = self.chatter_calm;
         self.adjust(kind, |alarm| {
             if alarm.ceased {
                 alarm.ceased = false;
                 alarm.count = alarm.count.saturating_add(1);
-                chatter::count(alarm, taken_at, calm);
+                chatter::count(alarm, moment, calm);
             }
             alarm.last_active = Some(now);
         });
@@ -118,7 +116,7 @@ impl Alarms<'_> {
 
     /// The condition of an open alarm has ceased: the alarm is cleared, or kept while it chatters.
     fn cease(&mut self, kind: Kind) {
-        let at = self.moment.taken_at;
+        let at = self.moment.now;
         let Some(alarm) = self.get(kind) else { return };
         if chatter::chatters(alarm, at) {
             if self.must_stay_handled(alarm) {
@@ -151,7 +149,7 @@ impl Alarms<'_> {
 
     /// Clears the alarms whose condition has ceased and that are calm again.
     pub fn end_calm(&mut self) {
-        let at = self.moment.taken_at;
+        let at = self.moment.now;
         while let Some(index) = self
             .open
             .iter()

@@ -178,7 +178,7 @@ impl Alarms<'_> {
         let edit = |alarm: &mut crate::alarm::Alarm| {
             alarm.message = message(&settings);
             alarm.settings = settings;
-            chatter::count(alarm, moment.taken_at, calm);
+            chatter::count(alarm, moment, calm);
         };
         if is_told {
             self.change(Kind::SettingChanged, ChangeKind::Escalated, |alarm| {

@@ -135,6 +135,7 @@ impl Merged {
         {
             alarm.acknowledged = Some(acknowledged);
             alarm.latched = false;
+            alarm.returned = false;
             self.change(ChangeKind::Acknowledged, alarm.clone());
         }
         self.change(ChangeKind::Cleared, cleared(alarm, self.now));
@@ -147,6 +148,7 @@ fn with_kept_reading(own: &Alarm, is_newer: bool) -> Alarm {
     let mut alarm = own.clone();
     if !is_newer {
         alarm.latched = false;
+        alarm.returned = false;
         alarm.ceased = false;
         for level in alarm.active_levels.iter_mut().flatten() {
             level.off_delay_ends = None;

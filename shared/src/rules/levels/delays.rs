@@ -31,6 +31,8 @@ pub fn cancel_off_delays(alarms: &mut Alarms<'_>) {
         alarms.adjust(kind, |alarm| {
             for level in alarm.active_levels.iter_mut().flatten() {
                 level.off_delay_ends = None;
+                // Only chattering keeps it active. It must not end with the calm, since nothing shows that the gas is gone.
+                level.returned &= level.latching;
             }
         });
     }

@@ -66,23 +66,23 @@ struct SideModel {
     reached_seq: u64,
     /// When the readings were taken of all raises and renewed escalations.
     raises: Vec<Time>,
+    /// When it has been calm.
+    calm_at: Option<Time>,
 }
 
 impl SideModel {
-    /// Three raises within a minute, and no ten minutes of calm since.
-    fn chatters(&self, at: Time) -> bool {
-        let raises = &self.raises;
-        let third = (2..raises.len())
-            .rev()
-            .find(|i| raises[*i].millis_since(raises[i - 2]) <= MINUTE_MS);
-        let Some(third) = third else { return false };
-        let mut times = raises[third..].iter().copied().chain([at]);
-        let first = times.next().unwrap_or(at);
-        times
-            .try_fold(first, |before, time| {
-                (time.millis_since(before) < 10 * MINUTE_MS).then_some(time)
-            })
-            .is_some()
+    /// Counts a raise. The third within a minute chatters, and so does any further one, for ten minutes from then on.
+    fn count(&mut self, taken_at: Time, now: Time) {
+        self.raises.push(taken_at);
+        let third = self.raises.len().checked_sub(3).map(|i| self.raises[i]);
+        let is_often = third.is_some_and(|third| taken_at.millis_since(third) <= MINUTE_MS);
+        if is_often || self.chatters(now) {
+            self.calm_at = Some(now + std::time::Duration::from_mins(10));
+        }
+    }
+
+    fn chatters(&self, now: Time) -> bool {
+        self.calm_at.is_some_and(|calm_at| now < calm_at)
     }
 
     fn is_back(&self) -> bool {
@@ -325,7 +325,7 @@ fn evaluate_side(model: &mut SideModel, side: Side, plant: Plant, input: Input) 
     }
     if let Some(reached) = reached {
         let comes_back = before.levels[reached].is_some_and(|level| level.is_back);
-        let ends_calm = comes_back && before.chatters(taken_at);
+        let ends_calm = comes_back && before.chatters(now);
         let is_told = match before.shown {
             None => true,
             Some(_) if before.returned => true,
@@ -333,7 +333,7 @@ fn evaluate_side(model: &mut SideModel, side: Side, plant: Plant, input: Input) 
         };
         let is_renewed = before.peak.is_none_or(|peak| reached <= peak);
         if ends_calm || (is_told && is_renewed) {
-            model.raises.push(taken_at);
+            model.count(taken_at, now);
         }
         if !before.acknowledged || before.shown.is_some_and(|shown| reached > shown) {
             model.unacknowledged = model.unacknowledged.max(Some(reached));
@@ -348,7 +348,7 @@ fn evaluate_side(model: &mut SideModel, side: Side, plant: Plant, input: Input) 
         }
     }
     if input.may_lower {
-        model.release(plant.latching, taken_at);
+        model.release(plant.latching, now);
     } else {
         model.latched &= model.is_back();
     }
