@@ -58,7 +58,7 @@ fn most_in_a_minute(times: &[Time]) -> usize {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 30, ..ProptestConfig::default() })]
 
     /// Any values from 0 to above the span, 0.2 s to 2 min apart.
     #[test]

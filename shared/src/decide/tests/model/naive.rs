@@ -194,12 +194,15 @@ impl Model {
         };
         let before = [self.high.clone(), self.low.clone()];
         if is_latest && !is_good {
+            let latching = self.plant.latching;
             for level in self
                 .sides()
                 .into_iter()
                 .flat_map(|(model, _)| model.levels.iter_mut().flatten())
             {
                 level.back_since = None;
+                // Only chattering holds it. Nothing shows any more that it is back.
+                level.is_back &= latching;
             }
         }
         if value.is_some() {
