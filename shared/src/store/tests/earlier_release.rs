@@ -172,15 +172,16 @@ const EARLIER_CONDITIONS: [&str; 7] = [
     "device_offline",
 ];
 
+fn parse<T: serde::de::DeserializeOwned>(fields: &HashMap<&str, Vec<u8>>, name: &str) -> T {
+    let text = String::from_utf8_lossy(&fields[name]);
+    serde_json::from_str(&text).unwrap_or_else(|err| panic!("{name}: {err}: {text}"))
+}
+
 /// Reads the fields as the release before 0.2 does. Returns the alarms that it finds.
 fn read_as_earlier_release(state: &DeviceState) -> Vec<EarlierAlarm> {
     let fields: HashMap<_, _> = changed_fields(&DeviceState::default(), state)
         .into_iter()
         .collect();
-    fn parse<T: serde::de::DeserializeOwned>(fields: &HashMap<&str, Vec<u8>>, name: &str) -> T {
-        let text = String::from_utf8_lossy(&fields[name]);
-        serde_json::from_str(&text).unwrap_or_else(|err| panic!("{name}: {err}: {text}"))
-    }
     parse::<EarlierLatest>(&fields, "latest");
     parse::<EarlierOrder>(&fields, "order");
     parse::<EarlierMemory>(&fields, "memory");
