@@ -96,7 +96,7 @@ pub struct Config {
     )]
     pub normal_words: String,
 
-    /// Oldest device time that is believed, by the device's usual clock offset. An older one counts as missing
+    /// A reading older than this, by the device's usual clock offset, is ordered by its arrival
     #[arg(long, env, value_name = "TIME", default_value = "7d", value_parser = args::duration)]
     pub backlog_max: Duration,
 

@@ -59,11 +59,11 @@ impl Metrics {
             ),
             duplicates: meters.count(
                 "ingest.messages.duplicate",
-                "Committed messages that decided nothing: repeated deliveries, and retained messages of known devices.",
+                "Committed messages that decided nothing: repeated deliveries, and retained messages that are not newer.",
             ),
             late: meters.count(
                 "ingest.messages.late",
-                "Committed readings that arrived late: after a newer one of the same device, or redelivered without a usable device time.",
+                "Committed readings that arrived late: after a newer one of the same device.",
             ),
             conflicts: meters.count(
                 "ingest.commit.conflicts",

@@ -36,7 +36,10 @@ pub struct DeviceState {
 
 /// The reading that is shown, with how it was judged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "stored under these names, most of them since earlier releases"
+)]
 pub struct Latest {
     /// The reading itself.
     pub reading: Reading,

@@ -6,7 +6,7 @@
 //! the device is shown in `ALARM` if a danger is held back.
 
 use super::{Alarms, levels};
-use crate::alarm::{ActiveLevel, Alarm, Change, ChangeKind, Kind};
+use crate::alarm::{ActiveLevel, Alarm, Change, ChangeKind, Condition, Kind};
 
 /// Whether a release with earlier rules handles this alarm as it should, if it is the only gas alarm of the device.
 #[must_use]
@@ -108,7 +108,7 @@ fn take_over(alarm: &mut Alarm, double: &Alarm) {
         }
     }
     let higher = |known: &Option<_>, other: &Option<_>| other > known;
-    let index = |alarm: &Alarm| alarm.peak.and_then(crate::alarm::Condition::level_index);
+    let index = |alarm: &Alarm| alarm.peak.and_then(Condition::level_index);
     if higher(&index(alarm), &index(double)) {
         alarm.peak = double.peak;
         alarm.peak_value = double.peak_value;

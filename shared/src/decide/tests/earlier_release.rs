@@ -4,6 +4,7 @@ use super::*;
 use crate::alarm::ActiveLevel;
 use crate::reading::Side;
 use crate::rules::earlier_release::handles;
+use crate::state::LedMemory;
 use ChangeKind::{Cleared, DeEscalated, Escalated, Latched, Raised, Returned};
 use Condition::{
     AlarmLevel1, AlarmLevel2, AlarmLevel3, OverRange, SensorFault, SettingChanged, UnderRange,
@@ -420,9 +421,6 @@ fn messages_in_a_row_are_counted_anew_after_an_earlier_release_has_written() {
     assert_eq!(device.stored.state.memory.repaired_in_row, 9);
     device.earlier_release_writes(|_| ());
     assert_eq!(device.stored.state.memory.repaired_in_row, 0);
-    assert_eq!(
-        device.stored.state.memory.leds,
-        crate::state::LedMemory::default()
-    );
+    assert_eq!(device.stored.state.memory.leds, LedMemory::default());
     assert_eq!(device.stored.state.order.same_bytes, None);
 }

@@ -3,7 +3,7 @@
 //! Such a release keeps the fields that it does not know, and changes those beside them. So the fields may be missing, or may
 //! belong to an earlier moment.
 
-use crate::alarm::{Alarm, GasSide, RememberedLevel};
+use crate::alarm::{Alarm, Condition, GasSide, RememberedLevel};
 use crate::reading::Side;
 use crate::rules::levels;
 use crate::state::{DeviceMemory, DeviceState, Latest, LedMemory};
@@ -107,7 +107,7 @@ pub(super) fn complete(alarm: &mut Alarm, context: Context<'_>) {
 
 /// An earlier release has moved the alarm to a higher level, or has acknowledged it.
 fn complete_peak(alarm: &mut Alarm, index: usize) {
-    if alarm.peak.and_then(crate::alarm::Condition::level_index) < Some(index) {
+    if alarm.peak.and_then(Condition::level_index) < Some(index) {
         alarm.peak = Some(alarm.condition);
         alarm.peak_value = alarm.value;
     }
