@@ -83,7 +83,7 @@ async fn an_ingest_paused_for_longer_than_every_timeout_overwrites_nothing() -> 
     let plan = Plan::default()
         .ingests(2)
         .ingest_flags("--mqtt-keep-alive=5s --redis-timeout=1s");
-    let mut scene = Scene::start(plan).await?;
+    let mut scene = Scene::start_to_overtake(plan).await?;
     // With this latency, a pause most likely falls between reading a state and committing. With a higher one, ingest could
     // not keep up with the load.
     scene.stack.redis_proxy.delay(Duration::from_millis(20));

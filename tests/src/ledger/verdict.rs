@@ -294,7 +294,9 @@ fn check_samples(
     delivered: Option<&HashSet<String>>,
 ) -> Result<Vec<Sample>> {
     for (time, count) in count_by_time(history) {
-        ensure!(count == 1, "{count} samples of {time}");
+        let is_of_time = |sample: &&Value| sample["reading_timestamp"] == time.as_str();
+        let samples: Vec<&Value> = history.iter().filter(is_of_time).collect();
+        ensure!(count == 1, "{count} samples of {time}: {samples:?}");
     }
     let by_time: HashMap<&str, &&Entry> = sent
         .iter()
@@ -304,6 +306,9 @@ fn check_samples(
     let mut newest = "";
     // The late samples since the newest one.
     let mut late = Vec::new();
+    // The last one that went back because the clock looked set. Readings with the right time seem ahead from then on and do not
+    // move the order, until the clock is learnt anew.
+    let mut set_back_to = None;
     for sample in history {
         let time = sample["reading_timestamp"].as_str().unwrap_or_default();
         let entry = by_time
@@ -326,11 +331,16 @@ fn check_samples(
             ensure!(time < newest, "{sample} after {newest}");
             late.push(times);
         } else {
-            let is_set_back = time < newest;
-            ensure!(
-                !is_set_back || looks_like_a_set_clock(&late, times),
-                "{sample} after {newest}"
-            );
+            if time < newest {
+                let is_set_back = looks_like_a_set_clock(&late, times);
+                ensure!(
+                    is_set_back || set_back_to.is_some_and(|start| time >= start),
+                    "{sample} after {newest}"
+                );
+                if is_set_back {
+                    set_back_to = Some(time);
+                }
+            }
             newest = time;
             late.clear();
         }
