@@ -394,3 +394,47 @@ fn the_end_of_the_span_latches() {
         None
     );
 }
+
+#[test]
+fn a_limit_is_lost_by_one_that_is_reached_later_or_left_earlier_or_missing() {
+    for (side, level, deadband, is_lost) in [
+        (Side::High, "250", "10", false),
+        // Reached later.
+        (Side::High, "260", "20", true),
+        (Side::High, "240", "10", false),
+        // Left earlier: the deadband is smaller.
+        (Side::High, "250", "9", true),
+        (Side::High, "240", "0", false),
+        (Side::Low, "250", "10", false),
+        (Side::Low, "240", "20", true),
+        (Side::Low, "260", "10", false),
+        (Side::Low, "250", "9", true),
+        (Side::Low, "260", "0", false),
+    ] {
+        let before = limit(side, "250", "10");
+        let present = limit(side, level, deadband);
+        let lost = before.is_lost_by(Some(present));
+        assert_eq!(lost, is_lost, "{side:?} {level} {deadband}");
+        assert!(before.is_lost_by(None));
+    }
+}
+
+#[test]
+fn no_value_is_back_from_a_level_of_an_unknown_side() {
+    let before = limit(Side::High, "250", "10");
+    let unknown = Limit {
+        side: serde_json::from_str("\"middle\"").expect("a word of a newer release"),
+        ..before
+    };
+    assert!(matches!(unknown.side, Side::Unknown(_)));
+    assert!(!unknown.is_back(dec("0")) && !unknown.is_back(dec("1000")));
+}
+
+#[test]
+fn an_unused_level_is_on_no_side() {
+    let unused = Limit {
+        used: false,
+        ..limit(Side::High, "250", "10")
+    };
+    assert!(!unused.is_on(Side::High) && !unused.is_on(Side::Low));
+}
