@@ -214,6 +214,12 @@ impl Kind {
         }
     }
 
+    /// Whether its alarm has levels: gas, and over range, which has one.
+    #[must_use]
+    pub fn has_levels(self) -> bool {
+        self.is_gas() || self == Self::OverRange
+    }
+
     /// Whether it is a gas alarm.
     #[must_use]
     pub fn is_gas(self) -> bool {

@@ -31,8 +31,7 @@ pub(super) fn next(
     let is_known = |kind| !matches!(kind, Kind::Unknown(_));
     let known = state.alarms.iter().filter(|alarm| is_known(alarm.kind()));
     let delays = known.filter_map(|alarm| {
-        let off_delay =
-            levels::next_off_delay_end(alarm).filter(|_| levels::KINDS.contains(&alarm.kind()));
+        let off_delay = levels::next_off_delay_end(alarm).filter(|_| alarm.kind().has_levels());
         let ends = off_delay.into_iter().chain(calm_ends(alarm));
         // While the device is silent, a level stays active although its delay is over.
         ends.filter(|end| handled.is_none_or(|handled| *end > handled))

@@ -5,7 +5,7 @@
 //! them are held back while it is at work. Nothing is lost by that: an alarm that would become one of them goes on standing, and
 //! the device is shown in `ALARM` if a danger is held back.
 
-use super::{Alarms, levels};
+use super::Alarms;
 use crate::alarm::{ActiveLevel, Alarm, Change, ChangeKind, Condition, Kind};
 
 /// Whether a release with earlier rules handles this alarm as it should, if it is the only gas alarm of the device.
@@ -20,7 +20,7 @@ pub fn handles(alarm: &Alarm) -> bool {
     }
     // Of a returned level they keep only a latched gas level.
     let stays = |level: &ActiveLevel| !level.returned || (level.latching && kind.is_gas());
-    !levels::KINDS.contains(&kind) || alarm.active_levels.iter().flatten().any(stays)
+    !kind.has_levels() || alarm.active_levels.iter().flatten().any(stays)
 }
 
 impl Alarms<'_> {

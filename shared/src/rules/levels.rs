@@ -294,7 +294,7 @@ pub(super) fn release_returned_levels(
     returned_levels: [bool; 3],
     details: AlarmDetails<'_>,
 ) {
-    if !KINDS.contains(&kind) {
+    if !kind.has_levels() {
         return;
     }
     let now = alarms.moment.now;

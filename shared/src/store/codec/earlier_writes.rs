@@ -82,7 +82,7 @@ pub(super) fn complete(alarm: &mut Alarm, context: Context<'_>) {
     if is_touched {
         alarm.last_active = alarm.last_active.max(last_taken);
     }
-    if !levels::KINDS.contains(&alarm.kind()) {
+    if !alarm.kind().has_levels() {
         return;
     }
     let (side, shown) = (alarm.side(), alarm.condition.level_index());

@@ -5,7 +5,6 @@ use crate::clock::Time;
 use crate::forward::UnknownFields;
 use crate::position::{Epoch, Position};
 use crate::reading::Side;
-use crate::rules::levels;
 
 /// A gas alarm as the release before 0.2 stores it. It reads nothing else of an alarm.
 #[derive(Debug, PartialEq, Deserialize)]
@@ -48,7 +47,7 @@ fn alarm(condition: Condition, id: &str) -> Alarm {
         seq: 1,
     };
     let mut alarm = Alarm::new(id.to_owned(), condition, Time::from_millis(1), position);
-    if levels::KINDS.contains(&alarm.kind()) {
+    if alarm.kind().has_levels() {
         alarm.active_levels = vec![Some(ActiveLevel::default())];
     }
     alarm
