@@ -40,7 +40,7 @@ pub struct Alarm {
     /// The highest gas level that nobody has acknowledged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remembered: Option<RememberedLevel>,
-    /// How often it was raised or escalated while it chattered.
+    /// How often it was raised: continued after its end, or counted while it chattered.
     #[serde(default = "once", skip_serializing_if = "is_once")]
     pub count: u32,
     /// When the readings were taken that raised or escalated it last, oldest first: at most [`Alarm::MAX_RAISES`].

@@ -101,7 +101,8 @@ impl<'a> Alarms<'a> {
         alarms
     }
 
-    /// Applies the settings of the alarm rules. Only ingest has them: without them, nothing is raised.
+    /// Applies the settings of the alarm rules. Only ingest has them: acknowledgements and retirements raise
+    /// nothing.
     #[must_use]
     pub fn with_settings(mut self, settings: &AlarmSettings) -> Self {
         self.chatter_calm = settings.chatter_calm;

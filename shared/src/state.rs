@@ -45,7 +45,7 @@ pub struct Latest {
     pub reading: Reading,
     /// The levels it was judged by: its own, else the last ones the device sent, else the defaults.
     pub levels: [Decimal; 3],
-    /// Which side of each level is dangerous: as the device sent it, else as it sent it last, else High.
+    /// Which side of each level is dangerous: as the device sent it, else as it sent it last, else by `--low-devices`.
     pub sides: [Side; 3],
     /// The levels that are used, A1 first.
     #[serde(default = "all_used")]

@@ -216,7 +216,8 @@ impl<'d> FieldReader<'d> {
         value.and_then(|value| scale.apply(value))
     }
 
-    /// Reads the values of a key that comes twice. The highest is shown, and the alarm rules judge all of them.
+    /// Reads the values of a key that comes twice. Returns the highest; the alarm rules judge all of them, and show
+    /// the lowest where A1 is Low.
     fn value_of_several(&mut self, keys: &[Field], scale: Scale) -> Option<Decimal> {
         let document = self.document;
         let all = keys.iter().flat_map(|key| {

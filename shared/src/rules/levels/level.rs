@@ -27,8 +27,8 @@ pub(super) fn evaluate_level(
     let value = evidence.value(side);
     let governs_before = |level: &ActiveLevel| level.stored_limit(side);
     let before = level.as_ref().and_then(governs_before);
-    // After a change of settings, the limit that raised the alarm counts as well, until the change is acknowledged. A level
-    // without a present limit keeps its own.
+    // After a change of settings, the limit that raised the alarm counts as well, until the change is acknowledged.
+    // Then a level without a present limit, such as one that is no longer used, has nothing left to keep it active.
     let before = before.filter(|_| evidence.keeps_limits);
     let is_reached = |limit: Limit| limit.is_reached(value);
     if limit.is_some_and(is_reached) || before.is_some_and(is_reached) {
