@@ -10,7 +10,7 @@ use crate::reading::{Reading, Repair};
 use crate::rules::sensor::Finding;
 use crate::rules::{AlarmDetails, Alarms, leds, setting};
 use crate::settings::AlarmSettings;
-use crate::state::Latest;
+use crate::state::{Freshness, Latest, freshness};
 
 /// A reading committed at more than this age is at most `uncertain`.
 const MAX_AGE_MS: i64 = 30_000;
@@ -60,6 +60,8 @@ pub(super) fn decide(
         alive,
         ..Effects::of(outcome)
     };
+    // Whether the latest reading has denied what an older one raised.
+    let mut is_denied = false;
     match class {
         Class::Next(clock) | Class::Tie(clock) => {
             count_repairs(&mut draft, message);
@@ -72,10 +74,17 @@ pub(super) fn decide(
         Class::Late(late) => {
             count_repairs(&mut draft, message);
             let judgement = raise_only(&draft, &mut alarms, message, settings);
+            // A reading that is no longer fresh does not show that the gas is gone.
+            let is_fresh = || {
+                let last_message = draft.stored.last_message;
+                freshness(before, last_message, draft.now) == Freshness::Fresh
+            };
             if late.is_proved_old
                 && let Some(latest) = &before.latest
                 && latest.in_order
+                && is_fresh()
             {
+                is_denied = true;
                 let memory = &draft.state.memory;
                 Judgement::again(latest, memory, settings).apply(&mut alarms, settings, memory);
             }
@@ -89,19 +98,15 @@ pub(super) fn decide(
     evaluate_frozen(&draft, &mut alarms, class, settings);
     let has_held_back_danger = alarms.has_held_back_danger();
     draft.take_alarms(alarms, &mut effects);
-    let is_proved_old = matches!(class, Class::Late(late) if late.is_proved_old);
     if has_held_back_danger
-        && !is_proved_old
+        && !is_denied
         && let Some(latest) = &mut draft.state.latest
     {
         latest.held_back = true;
     }
-    let is_denied_later = match class {
-        Class::Late(_) => !is_proved_old,
-        Class::RetainedNewer => true,
-        _ => false,
-    };
-    if is_denied_later
+    let only_raises = matches!(class, Class::Late(_) | Class::RetainedNewer);
+    if only_raises
+        && !is_denied
         && draft.state.alarms != before.alarms
         && let Some(latest) = &mut draft.state.latest
     {

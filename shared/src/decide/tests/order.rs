@@ -331,3 +331,26 @@ fn one_reading_from_the_future_does_not_freeze_a_device_that_sends_twice_a_secon
     }
     assert!(classes.contains(&"next"), "{classes:?}");
 }
+
+#[test]
+fn a_redelivered_reading_ends_nothing_by_a_latest_reading_that_is_no_longer_fresh() {
+    let mut device = TestDevice::new();
+    for second in 0..6 {
+        let value = if second % 2 == 0 { "260" } else { "240" };
+        device.send_after(1, without_span(value));
+    }
+    assert!(device.gas_alarm().is_some(), "it chatters");
+    let start = device.now;
+    device.advance(181);
+    device.run_timer(start);
+    device.advance(600);
+    let mut old = without_span("100");
+    old.device_time = Some(start - Duration::from_secs(60));
+    device.send_redelivered(old);
+    let alarm = device.gas_alarm().expect("nothing showed that the gas is gone");
+    assert_eq!(device.alarm_status(), "ALARM");
+    assert!(alarm.is_active());
+    // The next reading shows it.
+    device.send_after(1, without_span("100"));
+    assert_eq!(device.gas_alarm_state(), None);
+}
