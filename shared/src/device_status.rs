@@ -24,7 +24,8 @@ pub enum DeviceStatus {
 /// fresh and normal.
 #[must_use]
 pub fn device_status(state: &DeviceState, quality: Quality) -> DeviceStatus {
-    let active = || state.alarms.iter().filter(|alarm| alarm.is_active());
+    // A chattering fault is one, also between its raises.
+    let active = || state.alarms.iter().filter(|alarm| !alarm.returned);
     let is_critical = |alarm: &Alarm| {
         matches!(
             alarm.condition,

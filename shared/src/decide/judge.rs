@@ -7,7 +7,7 @@ use crate::forward::UnknownFields;
 use crate::reading::{PayloadFacts, Reading, Repair, Side};
 use crate::rules::Alarms;
 use crate::rules::levels::{self, Evidence};
-use crate::rules::limits::{BelowRange, Levels, Limit, below_range, gas_limits, range_limit};
+use crate::rules::limits::{BelowRange, Levels, Limits, below_range, range_limit};
 use crate::rules::sensor::{Finding, Text};
 use crate::settings::AlarmSettings;
 use crate::state::{DeviceMemory, Latest};
@@ -145,8 +145,8 @@ impl Judgement {
         }
     }
 
-    pub(super) fn gas_limits(&self, memory: &DeviceMemory, settings: &AlarmSettings) -> [Limit; 3] {
-        gas_limits(&self.latest, memory, settings)
+    pub(super) fn limits(&self, memory: &DeviceMemory, settings: &AlarmSettings) -> Limits {
+        Limits::of(&self.latest, memory, settings)
     }
 
     /// Changes the alarms.
@@ -175,10 +175,9 @@ impl Judgement {
             returned_levels: settings.returned_levels,
         };
         let details = self.latest.details();
-        let limits = self.gas_limits(memory, settings);
-        levels::evaluate_gas(alarms, &limits, evidence, details);
-        let range = range_limit(&self.latest.reading, memory, settings);
-        levels::evaluate_over_range(alarms, range, evidence, details);
+        let limits = self.limits(memory, settings);
+        levels::evaluate_gas(alarms, &limits.gas, evidence, details);
+        levels::evaluate_over_range(alarms, limits.range, evidence, details);
     }
 
     fn apply_sensor(&self, alarms: &mut Alarms<'_>, may_lower: bool) {

@@ -7,8 +7,9 @@ use crate::alarm::Condition;
 use crate::clock::{Time, millis};
 use crate::order::{self, Arrival, Class, DeviceClock};
 use crate::reading::{Reading, Repair};
+use crate::rules::limits::Limits;
 use crate::rules::sensor::Finding;
-use crate::rules::{AlarmDetails, Alarms, leds, setting};
+use crate::rules::{Alarms, leds, setting};
 use crate::settings::AlarmSettings;
 use crate::state::{Freshness, Latest, freshness};
 
@@ -185,31 +186,47 @@ fn becomes_latest(
         Some(latest) if facts.repair == Repair::Unreadable => salvaged(&latest.reading, message),
         _ => message.reading.clone(),
     };
-    let memory = &mut draft.state.memory;
-    if facts.repair < Repair::Important && !message.retain {
-        let keeps_changed = alarms.holds_back_settings();
-        let changes = setting::learn(memory, &reading, facts, keeps_changed);
-        let details = AlarmDetails {
-            value: reading.value,
-            reading: &reading,
-        };
-        alarms.settings_changed(changes, details);
-    }
     let role = Role::Latest {
         is_tie: matches!(class, Class::Tie(_)),
         is_retained: message.retain,
     };
+    let memory = &mut draft.state.memory;
+    // The limits by which alarms stand that the settings of this reading must not end.
+    let before = draft.stored.state.latest.as_ref();
+    let before = before.filter(|_| alarms.has_active_levels());
+    let before_limits = before.map(|latest| Limits::of(latest, memory, settings));
+    let has_settings = facts.repair < Repair::Important && !message.retain;
+    let mut changes = if has_settings {
+        let assumed_unit = before.map(|latest| latest.reading.unit.as_str());
+        setting::learn(
+            memory,
+            &reading,
+            facts,
+            alarms.holds_back_settings(),
+            assumed_unit,
+        )
+    } else {
+        Vec::new()
+    };
     let mut judgement = Judgement::of(reading, facts, role, (memory, draft.now), settings);
+    let limits = judgement.limits(memory, settings);
+    if let Some(before) = before_limits.filter(|_| has_settings) {
+        for lost in alarms.lost_levels(&before, &limits) {
+            if changes.iter().all(|known| known.field != lost.field) {
+                changes.push(lost);
+            }
+        }
+    }
+    alarms.settings_changed(changes, judgement.latest.details());
     judgement.may_lower &= !alarms.has_changed_quantity();
     judgement.apply(alarms, settings, memory);
     let latest = &judgement.latest;
-    let gas_limits = judgement.gas_limits(memory, settings);
     let mut led_memory = memory.leds.clone();
     leds::evaluate(
         alarms,
         &mut led_memory,
         &latest.reading,
-        &gas_limits,
+        &limits.gas,
         (facts.leds_sent, judgement.may_lower),
         latest.details(),
     );

@@ -8,6 +8,7 @@
 mod delays;
 mod details;
 mod level;
+mod lost;
 mod sides;
 
 use std::time::Duration;

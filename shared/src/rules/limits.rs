@@ -58,17 +58,25 @@ impl Limit {
     #[must_use]
     pub(super) fn is_lost_by(&self, present: Option<Self>) -> bool {
         let Some(present) = present else { return true };
-        let reach = present.level.cmp(&self.level);
         let end = |limit: &Self| match limit.side {
             Side::Low => limit.level + limit.deadband,
             Side::High | Side::Unknown(_) => limit.level - limit.deadband,
         };
-        let leave = end(&present).cmp(&end(self));
-        let later = match self.side {
+        self.is_reached_later_by(present) || end(&present).cmp(&end(self)) == self.later()
+    }
+
+    /// Whether a value reaches the present limit later than this one.
+    #[must_use]
+    pub(super) fn is_reached_later_by(&self, present: Self) -> bool {
+        present.level.cmp(&self.level) == self.later()
+    }
+
+    /// How a level compares that a value reaches later.
+    fn later(&self) -> Ordering {
+        match self.side {
             Side::Low => Ordering::Less,
             Side::High | Side::Unknown(_) => Ordering::Greater,
-        };
-        reach == later || leave == later
+        }
     }
 
     /// Whether it is a level in use on this side.
@@ -77,6 +85,15 @@ impl Limit {
         let is_low = self.side == Side::Low;
         self.used && is_low == (side == Side::Low)
     }
+}
+
+/// The limits by which a value is judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The gas levels, A1 first.
+    pub gas: [Limit; 3],
+    /// The upper end of the measuring range, if it is known.
+    pub range: Option<Limit>,
 }
 
 /// The levels that apply to a reading: its own, else the last known ones, else the defaults.
@@ -211,6 +228,17 @@ pub fn range_limit(
         latching: Some(true),
         used: true,
     })
+}
+
+impl Limits {
+    /// The limits by which a reading is judged.
+    #[must_use]
+    pub fn of(latest: &Latest, memory: &DeviceMemory, settings: &AlarmSettings) -> Self {
+        Self {
+            gas: gas_limits(latest, memory, settings),
+            range: range_limit(&latest.reading, memory, settings),
+        }
+    }
 }
 
 /// How far a value is below the measuring range.

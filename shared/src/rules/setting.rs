@@ -14,12 +14,14 @@ const UNIT: &str = "unit";
 const GAS: &str = "gas";
 
 /// Remembers the settings that a reading in order has sent. Returns those that changed. `keeps_changed`: a changed setting is not
-/// learnt, so that it is a change again with the next reading.
+/// learnt, so that it is a change again with the next reading. `assumed_unit`: the unit in which values were read so far,
+/// if alarms stand by them.
 pub fn learn(
     memory: &mut DeviceMemory,
     reading: &Reading,
     facts: &PayloadFacts,
     keeps_changed: bool,
+    assumed_unit: Option<&str>,
 ) -> Vec<SettingChange> {
     let mut changes = Changes {
         list: Vec::new(),
@@ -72,7 +74,13 @@ pub fn learn(
         || "decimal point".to_owned(),
         number,
     );
-    let unit = facts.unit_sent.then(|| reading.unit.clone());
+    if memory.unit.is_none() && facts.unit_sent {
+        memory.unit = assumed_unit.map(str::to_owned);
+    }
+    let spelled = |text: &str, before: &Option<String>| spelled_as_before(text, before.as_deref());
+    let unit = facts
+        .unit_sent
+        .then(|| spelled(&reading.unit, &memory.unit));
     note(
         &mut changes,
         &mut memory.unit,
@@ -80,7 +88,9 @@ pub fn learn(
         || UNIT.to_owned(),
         String::clone,
     );
-    let gas = facts.gas_sent.then(|| reading.gas_type.trim().to_owned());
+    let gas = facts
+        .gas_sent
+        .then(|| spelled(&reading.gas_type, &memory.gas));
     note(
         &mut changes,
         &mut memory.gas,
@@ -89,6 +99,16 @@ pub fn learn(
         String::clone,
     );
     changes.list
+}
+
+/// Returns the text as it was spelled before, if only case or blanks differ.
+fn spelled_as_before(text: &str, before: Option<&str>) -> String {
+    let letters = |text: &str| -> String {
+        let letters = text.chars().filter(|letter| !letter.is_whitespace());
+        letters.flat_map(char::to_lowercase).collect()
+    };
+    let same = before.filter(|before| *before == text || letters(before) == letters(text));
+    same.unwrap_or(text.trim()).to_owned()
 }
 
 /// The changes found so far.
@@ -121,7 +141,7 @@ fn note<T: PartialEq>(
     *known = Some(sent);
 }
 
-fn side_name(side: &Side) -> String {
+pub(super) fn side_name(side: &Side) -> String {
     match side {
         Side::High => "High".to_owned(),
         Side::Low => "Low".to_owned(),

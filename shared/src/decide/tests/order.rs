@@ -347,7 +347,9 @@ fn a_redelivered_reading_ends_nothing_by_a_latest_reading_that_is_no_longer_fres
     let mut old = without_span("100");
     old.device_time = Some(start - Duration::from_secs(60));
     device.send_redelivered(old);
-    let alarm = device.gas_alarm().expect("nothing showed that the gas is gone");
+    let alarm = device
+        .gas_alarm()
+        .expect("nothing showed that the gas is gone");
     assert_eq!(device.alarm_status(), "ALARM");
     assert!(alarm.is_active());
     // The next reading shows it.

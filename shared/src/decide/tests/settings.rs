@@ -255,3 +255,138 @@ fn late_and_retained_readings_and_broken_payloads_change_no_settings() {
     assert_eq!(alarm.threshold, Some(dec("250")));
     assert_eq!(device.stored.state.memory.levels[0], Some(dec("250")));
 }
+
+/// Sends a reading of a device whose payload has only these settings.
+fn send_bare(device: &mut TestDevice, value: &str, edit: impl FnOnce(&mut Reading)) -> Decision {
+    let mut bare = reading(Some(value));
+    bare.levels = Default::default();
+    bare.span_low = None;
+    bare.span_high = None;
+    edit(&mut bare);
+    device.send_edited(bare, |message| {
+        message.facts.unit_sent = false;
+        message.facts.gas_sent = false;
+    })
+}
+
+#[test]
+fn a_first_setting_does_not_end_an_alarm_that_stands_by_what_was_assumed() {
+    type Edit = fn(&mut Reading);
+    let cases: [(&str, Edit, &str, Edit, &str); 5] = [
+        (
+            "300",
+            |_| (),
+            "300",
+            |r| r.levels[0].level = Some(dec("1000")),
+            "A1 level 250 to 1000",
+        ),
+        (
+            "1200",
+            |r| r.levels[1].level = Some(dec("500")),
+            "1200",
+            |r| {
+                r.levels[0].level = Some(dec("250"));
+                r.levels[1].level = Some(dec("500"));
+            },
+            "A3 level 1000 to unused",
+        ),
+        (
+            "300",
+            |r| r.levels[0].level = Some(dec("250")),
+            "300",
+            |r| {
+                r.levels[0].level = Some(dec("250"));
+                r.levels[0].side = Some(Side::Low);
+            },
+            "A1 type High to Low",
+        ),
+        (
+            "600",
+            |r| {
+                r.levels[0].level = Some(dec("250"));
+                r.levels[0].latching = Some(dec("1"));
+                r.levels[1].level = Some(dec("500"));
+            },
+            "300",
+            |r| {
+                r.levels[0].level = Some(dec("250"));
+                r.levels[0].latching = Some(dec("1"));
+                r.levels[1].level = Some(dec("500"));
+                r.levels[1].latching = Some(dec("0"));
+            },
+            "A2 latching on to off",
+        ),
+        (
+            "300",
+            |r| r.levels[0].level = Some(dec("250")),
+            "300",
+            |r| r.levels[0].level = Some(dec("400")),
+            "A1 level 250 to 400",
+        ),
+    ];
+    for (raising, before, back, after, text) in cases {
+        let mut device = TestDevice::new();
+        send_bare(&mut device, raising, before);
+        let condition = device.gas_alarm().expect(text).condition;
+        for _ in 0..3 {
+            send_bare(&mut device, back, after);
+            let alarm = device
+                .gas_alarm()
+                .unwrap_or_else(|| panic!("{text}: ended"));
+            assert_eq!(alarm.condition, condition, "{text}");
+            let changed = device.alarm(Kind::SettingChanged).expect(text);
+            assert!(
+                changed.message.contains(text),
+                "{text}: {}",
+                changed.message
+            );
+        }
+        device.acknowledge_kind(Kind::SettingChanged);
+        let id = device.gas_alarm_id();
+        device.acknowledge(&id);
+        send_bare(&mut device, "5", after);
+        send_bare(&mut device, "300", after);
+        send_bare(&mut device, "30", after);
+        assert_eq!(
+            device.state_of(Kind::SettingChanged),
+            None,
+            "{text}: told again"
+        );
+    }
+}
+
+#[test]
+fn a_first_unit_does_not_end_an_alarm_in_another_one() {
+    let mut device = TestDevice::new();
+    send_bare(&mut device, "300", |_| ());
+    let other = |device: &mut TestDevice, unit: &str| {
+        let mut bare = reading(Some("5"));
+        bare.levels = Default::default();
+        bare.unit = unit.to_owned();
+        device.send_edited(bare, |message| message.facts.unit_sent = true)
+    };
+    other(&mut device, "%LEL");
+    assert!(device.gas_alarm().is_some());
+    let changed = device.alarm(Kind::SettingChanged).expect("told");
+    assert_eq!(
+        changed.message,
+        "Detector setting changed: unit ppm to %LEL"
+    );
+    // The unit that was assumed all along, in other letters, is no change.
+    let mut device = TestDevice::new();
+    send_bare(&mut device, "300", |_| ());
+    other(&mut device, " PPM");
+    assert_eq!(device.state_of(Kind::SettingChanged), None);
+    assert_eq!(device.gas_alarm_state(), None);
+}
+
+#[test]
+fn a_first_setting_is_no_change_while_nothing_stands() {
+    let mut device = TestDevice::new();
+    send_bare(&mut device, "5", |_| ());
+    send_bare(&mut device, "5", |r| {
+        r.levels[0].level = Some(dec("1000"));
+        r.levels[0].side = Some(Side::Low);
+    });
+    assert_eq!(device.state_of(Kind::SettingChanged), None);
+}

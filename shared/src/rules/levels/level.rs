@@ -103,7 +103,7 @@ fn more_sensitive(first: Option<Limit>, second: Option<Limit>) -> Option<Limit> 
 
 impl ActiveLevel {
     /// Returns the limit that governed the level so far; `None` if an earlier release did not store it.
-    fn stored_limit(&self, side: Side) -> Option<Limit> {
+    pub(super) fn stored_limit(&self, side: Side) -> Option<Limit> {
         Some(Limit {
             level: self.level?,
             side,
