@@ -1,4 +1,4 @@
-//! The order of a device's messages: each one is next, tie, late, duplicate or ignored.
+//! The order of a device's messages: each one is next, tie, late, repeated, duplicate or ignored.
 //!
 //! # Whose time counts
 //!
@@ -43,8 +43,9 @@
 //!
 //! # Duplicates and retained messages
 //!
-//! A message is a **duplicate** if its bytes are among the last 64 of the device and it is redelivered, retained, older than the
-//! latest, or ahead. It also is one if its bytes are those of the latest; without usable time only within 2 s, because a device
+//! A message is a **duplicate** if its bytes are among the last 64 of the device and it is redelivered, retained, or older than the
+//! latest. Known bytes whose time is ahead or too far back are **repeated**: they may be an old message, or come from a clock that
+//! starts at the same time again. So they may raise, and do nothing else. A message also is a duplicate if its bytes are those of the latest; without usable time only within 2 s, because a device
 //! without a clock may send the same value again.
 //!
 //! A **retained** message is the first reading of an unknown device. It says nothing about the device's clock, so any live message
@@ -95,6 +96,8 @@ pub struct Arrival {
     pub fingerprint: u64,
     /// The device's own time; `None` if it is missing or unreadable.
     pub device_time: Option<Time>,
+    /// Fingerprint of the device's own time as it was sent, if it cannot be read.
+    pub unreadable_time: Option<u64>,
     /// The message may have been delivered before: it has MQTT's DUP flag, or its commit is being retried.
     pub dup: bool,
     /// MQTT's RETAIN flag: the broker stored the message, so it does not prove the device alive.
@@ -115,6 +118,8 @@ pub enum Class {
     /// Retained by the broker, from a device that is already known, and newer than the latest: may raise alarms, and has no other
     /// effect.
     RetainedNewer,
+    /// Known bytes whose time does not say how old they are: may raise alarms, and has no other effect.
+    Repeated,
     /// Already processed: its reading is not evaluated again.
     Duplicate,
     /// Retained, from a device that is already known, and not newer than the latest: has no effect.
@@ -158,19 +163,25 @@ pub fn classify(
         }
     };
     next.adopt_offsets();
-    if !arrival.dup && !arrival.retain {
-        next.count_bytes(arrival, settings.offline_after);
+    let is_live = !arrival.dup && !arrival.retain;
+    if is_live {
+        next.time_has_moved |= next.moves_time(arrival);
         next.count_time(arrival);
     }
     let clock = next.judge(arrival, settings);
-    if known && next.is_duplicate(fingerprints, clock, arrival) {
-        return (Class::Duplicate, next);
-    }
-    if known && arrival.retain {
+    let class = if known && next.is_duplicate(fingerprints, clock, arrival) {
+        Class::Duplicate
+    } else if known && arrival.retain {
         // It proves nothing about the device's clock, so the state stays as it is.
         return (next.order_retained(clock), state.clone());
+    } else if known && OrderState::is_repeated(fingerprints, clock, arrival) {
+        Class::Repeated
+    } else {
+        next.order(clock, arrival, settings)
+    };
+    if is_live {
+        next.count_bytes(fingerprints, arrival, class, settings.offline_after);
     }
-    let class = next.order(clock, arrival, settings);
     (class, next)
 }
 
@@ -194,13 +205,8 @@ impl OrderState {
     ) -> bool {
         let ahead = self.latest_doubt().and_then(|doubt| doubt.ahead);
         let is_older = match clock {
-            DeviceTime::Unusable => false,
-            // Otherwise old payloads that are repeated for ever would look new once they are old enough.
-            DeviceTime::TooFarBack { .. } => true,
-            // Bytes that came before are not from the future, either.
-            DeviceTime::Usable { time, side, .. } => {
-                side == Side::Ahead || Some(time) < self.latest_time.max(ahead)
-            }
+            DeviceTime::Unusable | DeviceTime::TooFarBack { .. } => false,
+            DeviceTime::Usable { time, .. } => Some(time) < self.latest_time.max(ahead),
         };
         let is_known = fingerprints.contains(&arrival.fingerprint);
         if is_known && (arrival.dup || arrival.retain || is_older) {
@@ -210,6 +216,17 @@ impl OrderState {
         let since_latest = arrival.at.millis_since(self.latest_arrival);
         let is_usable = !matches!(clock, DeviceTime::Unusable);
         repeats_latest && (is_usable || since_latest <= TIE_MS)
+    }
+
+    /// Known bytes whose time does not say how old they are: an old message that is repeated, or a clock that starts at the same
+    /// time again and again.
+    fn is_repeated(fingerprints: &VecDeque<u64>, clock: DeviceTime, arrival: Arrival) -> bool {
+        let is_doubtful = match clock {
+            DeviceTime::TooFarBack { .. } => true,
+            DeviceTime::Usable { side, .. } => side == Side::Ahead,
+            DeviceTime::Unusable => false,
+        };
+        is_doubtful && fingerprints.contains(&arrival.fingerprint)
     }
 
     fn order(&mut self, clock: DeviceTime, arrival: Arrival, settings: &OrderSettings) -> Class {

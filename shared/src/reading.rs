@@ -156,6 +156,8 @@ pub struct PayloadFacts {
     pub levels_unreadable: [bool; 3],
     /// At least one of the LED keys is present.
     pub leds_sent: bool,
+    /// Fingerprint of the device's own time as it was sent, if it is present and cannot be read.
+    pub unreadable_time: Option<u64>,
     /// Further values of the message: of a key that comes twice, or of a payload that cannot be read as a whole. They may raise
     /// alarms, and are never shown. At most two, the lowest and the highest.
     pub other_values: Vec<Decimal>,

@@ -7,6 +7,7 @@ use shared::decimal::Decimal;
 use shared::device::DeviceId;
 use shared::forward::UnknownFields;
 use shared::reading::{Coordinate, LevelSetting, PayloadFacts, Reading, Repair, Side};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::document::{Document, JsonValue};
 use super::error::{Fault, Faults, PayloadError};
@@ -330,6 +331,7 @@ impl<'d> FieldReader<'d> {
         let text = value.text().unwrap_or_default();
         let Some(time) = device_time::parse(text, utc_offset_seconds) else {
             self.faults.note(Fault::NotATime(key.name()));
+            self.facts.unreadable_time = value.as_name().map(|text| xxh3_64(text.as_bytes()));
             return None;
         };
         Some((bounded(text), time))

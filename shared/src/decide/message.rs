@@ -38,6 +38,7 @@ pub(super) fn decide(
         Arrival {
             fingerprint: message.fingerprint,
             device_time: message.reading.device_time,
+            unreadable_time: message.facts.unreadable_time,
             dup: message.dup,
             retain: message.retain,
             at: draft.now,
@@ -91,7 +92,7 @@ pub(super) fn decide(
             }
             effects.sample = Some(SampleOf::Late(judgement.latest));
         }
-        Class::RetainedNewer => {
+        Class::RetainedNewer | Class::Repeated => {
             raise_only(&draft, &mut alarms, message, settings);
         }
         Class::Duplicate | Class::Ignored => {}
@@ -105,7 +106,10 @@ pub(super) fn decide(
     {
         latest.held_back = true;
     }
-    let only_raises = matches!(class, Class::Late(_) | Class::RetainedNewer);
+    let only_raises = matches!(
+        class,
+        Class::Late(_) | Class::RetainedNewer | Class::Repeated
+    );
     if only_raises
         && !is_denied
         && draft.state.alarms != before.alarms
@@ -160,7 +164,7 @@ fn taken_at(class: Class, now: Time) -> Time {
     let age_ms = match class {
         Class::Next(clock) | Class::Tie(clock) => clock.age_ms.unwrap_or(0),
         Class::Late(late) => late.age_ms,
-        Class::RetainedNewer | Class::Duplicate | Class::Ignored => 0,
+        Class::RetainedNewer | Class::Repeated | Class::Duplicate | Class::Ignored => 0,
     };
     now - std::time::Duration::from_millis(age_ms.max(0).unsigned_abs())
 }

@@ -1,18 +1,21 @@
-//! A device whose clock moved and then stopped: it repeats the same bytes.
+//! A device whose clock moved and then stopped: it repeats known bytes of one time.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::{Time, millis};
 use crate::forward::UnknownFields;
 
-use super::Arrival;
 use super::state::{OrderState, SameBytes};
+use super::{Arrival, Class};
 
-/// The same bytes must arrive at least this often.
+/// Known bytes must arrive at least this often.
 const FROZEN_ARRIVALS: u32 = 3;
+/// So many messages in a row without time, all with new bytes, show that the device has no clock any more.
+const WITHOUT_CLOCK: u32 = 3;
 
-/// Returns the first arrival of the same bytes, if they have been arriving for longer than `limit` although the time of the device
-/// moved before. It is over once its time moves.
+/// Returns the arrival of the last new bytes, if only known ones of the same time have been arriving for longer than `limit` although the time of the
+/// device moved before. It is over once its time moves.
 ///
 /// Only messages count, so a silent device is not frozen, and a device begins to be frozen only with a message.
 #[must_use]
@@ -25,39 +28,75 @@ pub fn frozen_since(state: &OrderState, limit: Duration) -> Option<Time> {
 }
 
 impl OrderState {
-    /// Counts the bytes of a message that was neither redelivered nor retained. Must be called before its time is counted.
-    pub(super) fn count_bytes(&mut self, arrival: Arrival, limit: Duration) {
-        self.time_has_moved |= self.moves_time(arrival);
+    /// Whether the message shows that the device has a clock that runs: its time is later than one before it. A time that cannot be
+    /// read moves if its text changes. Must be called before the message is ordered.
+    pub(super) fn moves_time(&self, arrival: Arrival) -> bool {
+        let repeated = self.repeated.as_ref().map(|repeated| repeated.time);
+        let latest = self.latest_time.filter(|_| !self.is_latest_retained());
+        let mut earlier = [repeated, latest].into_iter().flatten();
+        let is_later = |time: Time| earlier.any(|earlier| time > earlier);
+        let text_before = || self.same_bytes.as_ref()?.unreadable_time;
+        let has_other_text = |text| text_before().is_some_and(|before| before != text);
+        arrival.device_time.is_some_and(is_later)
+            || arrival.unreadable_time.is_some_and(has_other_text)
+    }
+
+    /// Counts the bytes of a message that was neither redelivered nor retained, after it was ordered.
+    pub(super) fn count_bytes(
+        &mut self,
+        fingerprints: &VecDeque<u64>,
+        arrival: Arrival,
+        class: Class,
+        limit: Duration,
+    ) {
         let is_frozen = frozen_since(self, limit).is_some();
         if let Some(same) = &mut self.same_bytes {
-            if same.fingerprint == arrival.fingerprint {
+            let is_known = same.fingerprint == arrival.fingerprint
+                || fingerprints.contains(&arrival.fingerprint);
+            if is_known && same.has_time_of(arrival) {
                 same.count = same.count.saturating_add(1);
                 same.last = arrival.at;
+                same.without_time = 0;
                 return;
             }
-            let has_no_time = same.time.is_none() && arrival.device_time.is_none();
-            if has_no_time {
+            let has_time = arrival.device_time.or(same.time).is_some()
+                || arrival.unreadable_time.or(same.unreadable_time).is_some();
+            if !has_time {
                 // The values change and there is no time: the device has no clock any more.
                 self.time_has_moved = false;
-            } else if is_frozen && same.time == arrival.device_time {
-                return;
+            } else if is_frozen && !same.is_ended_by(arrival, class) {
+                if same.without_time < WITHOUT_CLOCK {
+                    return;
+                }
+                self.time_has_moved = false;
             }
         }
         self.same_bytes = Some(SameBytes {
             fingerprint: arrival.fingerprint,
             time: arrival.device_time,
+            unreadable_time: arrival.unreadable_time,
             since: arrival.at,
             last: arrival.at,
             count: 1,
+            without_time: 0,
             unknown: UnknownFields::default(),
         });
     }
+}
 
-    fn moves_time(&self, arrival: Arrival) -> bool {
-        let repeated = self.repeated.as_ref().map(|repeated| repeated.time);
-        let latest = self.latest_time.filter(|_| !self.is_latest_retained());
-        let mut earlier = [repeated, latest].into_iter().flatten();
-        let is_later = |time: Time| earlier.any(|earlier| time > earlier);
-        arrival.device_time.is_some_and(is_later)
+impl SameBytes {
+    /// Whether a message with new bytes shows that the clock runs again. One without time may be a single odd message.
+    fn is_ended_by(&mut self, arrival: Arrival, class: Class) -> bool {
+        let is_latest = matches!(class, Class::Next(_) | Class::Tie(_));
+        if arrival.device_time.is_none() && arrival.unreadable_time.is_none() {
+            self.without_time = self.without_time.saturating_add(1);
+            return false;
+        }
+        self.without_time = 0;
+        is_latest && !self.has_time_of(arrival)
+    }
+
+    fn has_time_of(&self, arrival: Arrival) -> bool {
+        arrival.device_time == self.time && arrival.unreadable_time == self.unreadable_time
     }
 }

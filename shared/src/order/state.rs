@@ -42,7 +42,7 @@ pub struct OrderState {
     /// Readings in a row whose offsets are far from the usual one, all on the same side.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unusual: Option<UnusualRun>,
-    /// The bytes that arrived last.
+    /// The last new bytes, and how often known ones have arrived since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same_bytes: Option<SameBytes>,
     /// The device time has moved from one message to another. It never does in a device without a clock.
@@ -62,6 +62,14 @@ pub struct OrderState {
 )]
 fn is_false(flag: &bool) -> bool {
     !*flag
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// What is known of a latest reading whose device time does not say when it was taken.
@@ -175,20 +183,26 @@ pub struct UnusualRun {
     pub unknown: UnknownFields,
 }
 
-/// Messages in a row with the same bytes, without redelivered and retained ones.
+/// Messages in a row that brought no new bytes, without redelivered and retained ones.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SameBytes {
-    /// Fingerprint of the bytes.
+    /// Fingerprint of the last new bytes.
     pub fingerprint: u64,
     /// The device time in them.
     #[serde(default)]
     pub time: Option<Time>,
+    /// Fingerprint of their time as it was sent, if it cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable_time: Option<u64>,
     /// Server time of their first arrival.
     pub since: Time,
-    /// Server time of their last arrival.
+    /// Server time of the last arrival of known bytes.
     pub last: Time,
     /// Number of arrivals.
     pub count: u32,
+    /// While only known bytes arrive: number of messages in a row with new bytes and without time.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub without_time: u32,
     /// Fields of a newer release.
     #[serde(flatten)]
     pub unknown: UnknownFields,

@@ -32,17 +32,21 @@ struct Flags {
     retain: bool,
     /// The bytes; new ones if `None`.
     bytes: Option<u64>,
+    /// A time that cannot be read.
+    unreadable_time: Option<u64>,
 }
 
 const DUP: Flags = Flags {
     dup: true,
     retain: false,
     bytes: None,
+    unreadable_time: None,
 };
 const RETAINED: Flags = Flags {
     dup: false,
     retain: true,
     bytes: None,
+    unreadable_time: None,
 };
 
 fn bytes(bytes: u64) -> Flags {
@@ -94,6 +98,7 @@ impl Device {
         self.arrive(Arrival {
             fingerprint: flags.bytes.unwrap_or(self.next_fingerprint),
             device_time,
+            unreadable_time: flags.unreadable_time,
             dup: flags.dup,
             retain: flags.retain,
             at,
@@ -139,6 +144,7 @@ fn describe(class: Class) -> String {
             let mark = if late.is_proved_old { " old" } else { "" };
             format!("late {}{mark}", seconds(late.age_ms))
         }
+        Class::Repeated => "repeated".to_owned(),
         Class::RetainedNewer => "retained newer".to_owned(),
         Class::Duplicate => "duplicate".to_owned(),
         Class::Ignored => "ignored".to_owned(),

@@ -99,3 +99,95 @@ fn the_last_of_several_readings_with_the_same_time_is_the_one_that_repeats() {
     repeat(&mut device, 2.0, 184.0, Some(1.0));
     assert_eq!(frozen_since(&device.state, LIMIT), Some(time(2.0)));
 }
+
+#[test]
+fn payloads_of_one_second_that_are_repeated_in_turn_are_frozen() {
+    let mut device = Device::new();
+    device.run_until(0.0);
+    for step in 0_u32..100 {
+        let at = 2.0 * f64::from(step);
+        device.send_flagged(at + 2.0, Some(1.0), bytes(5 + u64::from(step % 3)));
+    }
+    assert_eq!(frozen_since(&device.state, LIMIT), Some(time(6.0)));
+}
+
+#[test]
+fn a_time_that_cannot_be_read_moves_with_its_text() {
+    let mut device = Device::new();
+    let mut send = |at: f64, text: u64, bytes: u64| {
+        let flags = Flags {
+            bytes: Some(bytes),
+            unreadable_time: Some(text),
+            ..Flags::default()
+        };
+        device.send_flagged(at, None, flags);
+        frozen_since(&device.state, LIMIT)
+    };
+    send(0.0, 1, 101);
+    send(2.0, 2, 102);
+    for step in 0_u32..100 {
+        let at = 4.0 + 2.0 * f64::from(step);
+        let expected = (at > 183.0).then(|| time(2.0));
+        assert_eq!(send(at, 2, 102), expected, "{at}");
+    }
+    assert_eq!(send(300.0, 3, 103), None);
+}
+
+#[test]
+fn a_text_as_time_that_never_changes_is_no_clock() {
+    let mut device = Device::new();
+    for step in 0..500 {
+        let flags = Flags {
+            unreadable_time: Some(1),
+            ..bytes(5)
+        };
+        device.send_flagged(f64::from(step), None, flags);
+        assert_eq!(frozen_since(&device.state, LIMIT), None);
+    }
+}
+
+#[test]
+fn an_odd_message_does_not_end_it() {
+    for odd in [Some(1.0), Some(-500.0), None] {
+        let mut device = Device::new();
+        device.run_until(0.0);
+        repeat(&mut device, 2.0, 200.0, Some(1.0));
+        device.send_flagged(201.0, odd, Flags::default());
+        assert_eq!(
+            frozen_since(&device.state, LIMIT),
+            Some(time(2.0)),
+            "{odd:?}"
+        );
+        repeat(&mut device, 202.0, 300.0, Some(1.0));
+        assert_eq!(
+            frozen_since(&device.state, LIMIT),
+            Some(time(2.0)),
+            "{odd:?}"
+        );
+    }
+}
+
+#[test]
+fn a_device_that_loses_its_clock_while_it_is_frozen_is_not_so_for_ever() {
+    let mut device = Device::new();
+    device.run_until(0.0);
+    repeat(&mut device, 2.0, 200.0, Some(1.0));
+    for at in [201.0, 202.0] {
+        device.send_without_time(at);
+        assert_eq!(frozen_since(&device.state, LIMIT), Some(time(2.0)), "{at}");
+    }
+    device.send_without_time(203.0);
+    assert_eq!(frozen_since(&device.state, LIMIT), None);
+}
+
+#[test]
+fn a_clock_that_was_set_back_while_it_was_frozen_moves() {
+    let mut device = Device::new();
+    device.run_until(0.0);
+    repeat(&mut device, 2.0, 200.0, Some(1.0));
+    for step in 0..4 {
+        let at = 201.0 + f64::from(step);
+        device.send(at, at - 3_600.0);
+    }
+    assert_eq!(frozen_since(&device.state, LIMIT), None);
+}

@@ -149,6 +149,7 @@ proptest! {
             let arrival = Arrival {
                 fingerprint: u64::try_from(source).expect("small"),
                 device_time: taken[source].device_time,
+                unreadable_time: None,
                 dup: kind == 1,
                 retain: kind == 2,
                 at: server_time(at_ms),
@@ -175,7 +176,7 @@ proptest! {
                     prop_assert!(known && arrival.retain);
                     prop_assert_eq!(&device.state, &before);
                 }
-                Class::Duplicate => {
+                Class::Duplicate | Class::Repeated => {
                     prop_assert_eq!(device.state.latest_arrival, before.latest_arrival);
                     prop_assert_eq!(device.state.latest_time, before.latest_time);
                 }
@@ -195,6 +196,7 @@ proptest! {
             let class = device.arrive(Arrival {
                 fingerprint,
                 device_time: taken[index].device_time,
+                unreadable_time: None,
                 dup: true,
                 retain: false,
                 at,
