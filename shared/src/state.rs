@@ -159,10 +159,11 @@ pub struct DeviceMemory {
 /// Since when the LEDs of a detector contradict its levels.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LedMemory {
-    /// Arrival of the first reading with an LED above the levels, and the number of such readings in a row.
+    /// Arrival of the first reading with an LED above the levels, and the number of such readings. Forgotten after three readings
+    /// in a row that agree.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub above: Option<(Time, u32)>,
-    /// Arrival of the first reading that reaches a level without its LED, and the number of such readings in a row.
+    /// Arrival of the first reading that reaches a level without its LED, and the number of such readings. Forgotten likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub below: Option<(Time, u32)>,
     /// Number of readings in a row that agree.

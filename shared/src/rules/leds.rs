@@ -21,7 +21,9 @@ const ABOVE_AFTER_ALARM: Duration = Duration::from_mins(30);
 const BELOW: Duration = Duration::from_secs(30);
 /// Number of readings in a row that must contradict.
 const READINGS: u32 = 2;
-/// Number of readings in a row that must agree, until the alarm is cleared.
+/// The same with readings between them that agree, fewer than [`AGREEING`] in a row: an LED may blink.
+const BLINKING: u32 = 3;
+/// Number of readings in a row that must agree until the alarm is cleared, or until earlier contradictions are forgotten.
 const AGREEING: u32 = 3;
 
 /// Evaluates the LEDs of a reading that became the latest, after its gas levels. `leds_sent`: it has LED keys. `may_lower`: it
@@ -49,13 +51,15 @@ pub fn evaluate(
     let is_above =
         lit.is_some_and(|lit| standing.is_none_or(|standing| lit > standing) && !in_deadband(lit));
     let is_below = leds_sent && reached.is_some() && reached > lit;
-    memory.above = count(memory.above, is_above, now);
-    memory.below = count(memory.below, is_below, now);
+    let is_in_row = memory.agreeing == 0;
     if is_above || is_below {
         memory.agreeing = 0;
     } else if may_lower {
         memory.agreeing = memory.agreeing.saturating_add(1).min(AGREEING);
     }
+    let is_over = memory.agreeing >= AGREEING;
+    memory.above = count(memory.above.filter(|_| !is_over), is_above, now);
+    memory.below = count(memory.below.filter(|_| !is_over), is_below, now);
 
     let stood_before = memory.stood.is_some() && memory.stood >= lit;
     let above_limit = if stood_before {
@@ -63,11 +67,13 @@ pub fn evaluate(
     } else {
         ABOVE
     };
-    let contradicts =
-        has_lasted(memory.above, above_limit, now) || has_lasted(memory.below, BELOW, now);
+    let readings = if is_in_row { READINGS } else { BLINKING };
+    let has_lasted = |counted, limit| has_lasted(counted, (limit, readings), now);
+    let contradicts = (is_above && has_lasted(memory.above, above_limit))
+        || (is_below && has_lasted(memory.below, BELOW));
     let is_open = alarms.get(Kind::LedMismatch).is_some();
     let holds = contradicts || (is_open && (is_above || is_below));
-    let finding = Finding::of(holds, memory.agreeing >= AGREEING, false);
+    let finding = Finding::of(holds, is_over, false);
     let is_critical = is_above && lit >= Some(1);
     alarms.set(Condition::LedMismatch, finding, details, || Text {
         severity: is_critical.then_some(Severity::Critical),
@@ -81,13 +87,17 @@ fn highest_lit(reading: &Reading) -> Option<usize> {
     led.or(reading.own_alarm.then_some(0))
 }
 
-fn count(before: Option<(Time, u32)>, holds: bool, now: Time) -> Option<(Time, u32)> {
+/// Counts a reading that contradicts. One that agrees changes nothing.
+fn count(before: Option<(Time, u32)>, contradicts: bool, now: Time) -> Option<(Time, u32)> {
+    if !contradicts {
+        return before;
+    }
     let (since, readings) = before.unwrap_or((now, 0));
-    holds.then_some((since, readings.saturating_add(1)))
+    Some((since, readings.saturating_add(1)))
 }
 
-fn has_lasted(counted: Option<(Time, u32)>, limit: Duration, now: Time) -> bool {
+fn has_lasted(counted: Option<(Time, u32)>, (limit, least): (Duration, u32), now: Time) -> bool {
     counted.is_some_and(|(since, readings)| {
-        readings >= READINGS && now.millis_since(since) >= millis(limit)
+        readings >= least && now.millis_since(since) >= millis(limit)
     })
 }

@@ -164,3 +164,35 @@ fn an_led_that_shows_the_level_is_never_told() {
     }
     assert!(device.alarm(Kind::LedMismatch).is_none());
 }
+
+#[test]
+fn a_blinking_led_is_told() {
+    for (own_alarm, led) in [(false, Some(2)), (true, None)] {
+        let mut device = TestDevice::new();
+        for (step, is_lit) in [true, false, true, false, false].into_iter().enumerate() {
+            let reading = edited("5", |reading| {
+                reading.own_alarm = own_alarm && is_lit;
+                if let Some(led) = led.filter(|_| is_lit) {
+                    reading.leds[led] = dec("1");
+                }
+            });
+            assert_eq!(changes(&send(&mut device, 5, reading)), [], "{step}");
+        }
+        let reading = edited("5", |reading| reading.leds[led.unwrap_or(0)] = dec("1"));
+        assert_eq!(
+            changes(&send(&mut device, 5, reading)),
+            [(Raised, LedMismatch)]
+        );
+    }
+}
+
+#[test]
+fn three_readings_that_agree_end_a_contradiction_that_was_not_told_yet() {
+    let mut device = TestDevice::new();
+    for _ in 0..5 {
+        assert_eq!(changes(&send(&mut device, 5, lit("5", 2))), []);
+        for _ in 0..3 {
+            assert_eq!(changes(&send(&mut device, 5, reading(Some("5")))), []);
+        }
+    }
+}
