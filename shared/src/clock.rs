@@ -1,6 +1,6 @@
 //! Time as a value. Every rule takes the time as a parameter; only this file reads a clock.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::civil::{Date, DateTime};
@@ -95,13 +95,23 @@ pub trait Clock: Send + Sync {
 #[derive(Debug, Default)]
 pub struct SystemClock {
     offset_ms: AtomicI64,
+    is_measured: AtomicBool,
 }
 
 impl SystemClock {
-    /// Sets the offset from a measurement: Redis returned `redis` when [`Self::local`] returned `local`.
-    pub fn adjust(&self, redis: Time, local: Time) {
-        self.offset_ms
-            .store(redis.millis_since(local), Ordering::Relaxed);
+    /// Corrects the offset by a measurement: Redis returned `redis` between the [`Self::local`] times `asked` and `answered`.
+    ///
+    /// The true offset lies between the differences from the two. So an offset between them stays: a measurement that
+    /// took long, because one of the machines paused, changes nothing.
+    pub fn adjust(&self, redis: Time, (asked, answered): (Time, Time)) {
+        let (least, most) = (redis.millis_since(answered), redis.millis_since(asked));
+        let offset_ms = if self.is_measured.swap(true, Ordering::Relaxed) {
+            let known = self.offset_ms.load(Ordering::Relaxed);
+            known.max(least).min(most)
+        } else {
+            i64::midpoint(least, most)
+        };
+        self.offset_ms.store(offset_ms, Ordering::Relaxed);
     }
 
     /// Returns the machine's own time, uncorrected. Only for measuring the offset, and for uses within this machine.
@@ -146,3 +156,6 @@ impl Clock for ManualClock {
         Time(self.0.load(Ordering::Relaxed))
     }
 }
+
+#[cfg(test)]
+mod tests;

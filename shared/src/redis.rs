@@ -234,9 +234,8 @@ impl RedisConnector {
         let asked = SystemClock::local();
         let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(redis).await?;
         let answered = SystemClock::local();
-        let middle = Time::from_millis(i64::midpoint(asked.as_millis(), answered.as_millis()));
         let server = Time::from_millis(seconds * 1_000 + micros / 1_000);
-        self.clock.adjust(server, middle);
+        self.clock.adjust(server, (asked, answered));
         Ok(())
     }
 
