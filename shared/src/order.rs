@@ -66,8 +66,8 @@ use crate::clock::Time;
 use device_time::DeviceTime;
 pub use frozen::frozen_since;
 use latest::newest_time;
+use offset::Deviation;
 pub use offset::MAX_OFFSET_MINIMA;
-use offset::Side;
 pub use state::{
     Gap, LateRun, LatestDoubt, OffsetMinimum, OrderState, RepeatedDeviceTime, SameBytes, UnusualRun,
 };
@@ -75,8 +75,9 @@ pub use state::{
 /// Maximum number of fingerprints remembered per device.
 pub const MAX_FINGERPRINTS: usize = 64;
 
-/// Two messages without a usable time cannot be ordered if the time between their arrivals is at most this.
-const TIE_MS: i64 = 2_000;
+/// Two messages without a usable time cannot be ordered if the time between their arrivals is at most this. Readings that cannot
+/// be ordered must be this far apart before the later one may lower what the earlier one raised.
+pub const TIE_MS: i64 = 2_000;
 
 /// Settings for the order of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,7 +224,7 @@ impl OrderState {
     fn is_repeated(fingerprints: &VecDeque<u64>, clock: DeviceTime, arrival: Arrival) -> bool {
         let is_doubtful = match clock {
             DeviceTime::TooFarBack { .. } => true,
-            DeviceTime::Usable { side, .. } => side == Side::Ahead,
+            DeviceTime::Usable { deviation, .. } => deviation == Deviation::Ahead,
             DeviceTime::Unusable => false,
         };
         is_doubtful && fingerprints.contains(&arrival.fingerprint)
@@ -247,12 +248,12 @@ impl OrderState {
             DeviceTime::Usable {
                 time,
                 offset_ms,
-                side,
+                deviation,
             } => {
                 if Some(time) < self.latest_time {
-                    return self.order_late(time, offset_ms, side, arrival);
+                    return self.order_late(time, offset_ms, deviation, arrival);
                 }
-                self.order_by_time(time, offset_ms, side, arrival, settings)
+                self.order_by_time(time, offset_ms, deviation, arrival, settings)
             }
         }
     }
@@ -295,14 +296,14 @@ impl OrderState {
         &mut self,
         time: Time,
         offset_ms: i64,
-        side: Side,
+        deviation: Deviation,
         arrival: Arrival,
         settings: &OrderSettings,
     ) -> Class {
-        let is_ahead = side == Side::Ahead;
+        let is_ahead = deviation == Deviation::Ahead;
         let is_tie = self.may_be_older_than_latest(time, is_ahead);
         let usual_ms = self.usual_ms();
-        let clock = if side == Side::Usual {
+        let clock = if deviation == Deviation::Usual {
             self.learn(offset_ms, arrival.at);
             self.take_in_order(time, arrival, settings);
             self.device_clock(offset_ms)

@@ -1,5 +1,7 @@
 //! A parsed payload. Missing, zero and unreadable are different values. `ingest/README.md` describes the payload formats.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Time;
@@ -93,6 +95,16 @@ pub enum Side {
     /// A side of a newer release. Judged as [`Side::High`] where it may raise; it never lowers.
     #[serde(untagged)]
     Unknown(UnknownWord),
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::High => "High",
+            Self::Low => "Low",
+            Self::Unknown(word) => word.as_str(),
+        })
+    }
 }
 
 /// A coordinate as received: a text stays a text, a number a number.

@@ -214,10 +214,13 @@ impl Kind {
         }
     }
 
-    /// Whether its alarm has levels: gas, and over range, which has one.
+    /// The kinds whose alarms have levels: gas, and over range, which has one.
+    pub const WITH_LEVELS: [Self; 3] = [Self::GasHigh, Self::GasLow, Self::OverRange];
+
+    /// Whether its alarm has levels.
     #[must_use]
     pub fn has_levels(self) -> bool {
-        self.is_gas() || self == Self::OverRange
+        Self::WITH_LEVELS.contains(&self)
     }
 
     /// Whether it is a gas alarm.

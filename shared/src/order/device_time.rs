@@ -3,7 +3,7 @@
 use crate::clock::{Time, millis};
 use crate::forward::UnknownFields;
 
-use super::offset::Side;
+use super::offset::Deviation;
 use super::state::{OrderState, RepeatedDeviceTime};
 use super::{Arrival, OrderSettings, TIE_MS};
 
@@ -26,7 +26,7 @@ pub(super) enum DeviceTime {
     Usable {
         time: Time,
         offset_ms: i64,
-        side: Side,
+        deviation: Deviation,
     },
 }
 
@@ -83,7 +83,7 @@ impl OrderState {
         DeviceTime::Usable {
             time,
             offset_ms,
-            side: self.side(offset_ms, settings),
+            deviation: self.deviation(offset_ms, settings),
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::clock::Time;
 use crate::forward::UnknownFields;
 
-use super::offset::Side;
+use super::offset::Deviation;
 use super::state::{Gap, LateRun, OrderState};
 use super::{Arrival, Class, LateReading};
 
@@ -17,7 +17,7 @@ impl OrderState {
         &mut self,
         time: Time,
         offset_ms: i64,
-        side: Side,
+        deviation: Deviation,
         arrival: Arrival,
     ) -> Class {
         let late = Class::Late(LateReading {
@@ -33,7 +33,7 @@ impl OrderState {
             self.learn_anew(offset_ms, arrival.at);
             return Class::Next(self.take_set_clock(time, offset_ms, arrival));
         }
-        if self.learn_unusual(side == Side::Ahead, offset_ms, arrival.at) {
+        if self.learn_unusual(deviation == Deviation::Ahead, offset_ms, arrival.at) {
             return Class::Next(self.take_set_clock(time, offset_ms, arrival));
         }
         self.late = Some(run);

@@ -26,7 +26,7 @@ const PACE_SLACK_MS: i64 = 1_500;
 
 /// An offset compared with the usual one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
+pub(super) enum Deviation {
     /// Within the tolerance, or there is no usual offset yet.
     Usual,
     /// The device time is newer than possible.
@@ -48,12 +48,12 @@ impl OrderState {
         offset_ms.saturating_sub(usual_ms)
     }
 
-    pub(super) fn side(&self, offset_ms: i64, settings: &OrderSettings) -> Side {
+    pub(super) fn deviation(&self, offset_ms: i64, settings: &OrderSettings) -> Deviation {
         let tolerance_ms = millis(settings.clock_tolerance);
         match self.age_ms(offset_ms) {
-            age_ms if age_ms < tolerance_ms.saturating_neg() => Side::Ahead,
-            age_ms if age_ms > tolerance_ms => Side::Behind,
-            _ => Side::Usual,
+            age_ms if age_ms < tolerance_ms.saturating_neg() => Deviation::Ahead,
+            age_ms if age_ms > tolerance_ms => Deviation::Behind,
+            _ => Deviation::Usual,
         }
     }
 

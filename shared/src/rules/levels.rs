@@ -26,12 +26,6 @@ pub use delays::{cancel_off_delays, end_off_delays, next_off_delay_end};
 use details::{note_peak, set_details, set_level};
 use level::evaluate_level;
 
-/// Two readings that cannot be ordered must be this far apart before the later one may lower what the earlier one raised.
-pub(super) const TIE: Duration = Duration::from_secs(2);
-
-/// The alarms with levels.
-pub const KINDS: [Kind; 3] = [Kind::GasHigh, Kind::GasLow, Kind::OverRange];
-
 /// The values of a message, and the effect they may have on alarms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Evidence {

@@ -1,10 +1,10 @@
 //! Conditions without levels: faults of the sensor, doubts about it, and silence.
 
-use super::levels::TIE;
 use super::{AlarmDetails, Alarms, NewAlarm, chatter};
 use crate::alarm::{ChangeKind, Condition, Kind, Severity};
-use crate::clock::{Time, millis};
+use crate::clock::Time;
 use crate::decimal::Decimal;
+use crate::order::TIE_MS;
 use crate::reading::Side;
 
 /// Whether a condition holds, according to one message.
@@ -80,7 +80,7 @@ impl Alarms<'_> {
             (Finding::CeasedInTie, true) => {
                 let now = self.moment.now;
                 let last = self.get(kind).and_then(|alarm| alarm.last_active);
-                if last.is_none_or(|last| now.millis_since(last) >= millis(TIE)) {
+                if last.is_none_or(|last| now.millis_since(last) >= TIE_MS) {
                     self.cease(kind);
                 }
             }
@@ -134,7 +134,7 @@ impl Alarms<'_> {
     pub fn has_recent_fault(&self) -> bool {
         let now = self.moment.now;
         let is_recent =
-            |time: Option<Time>| time.is_some_and(|time| now.millis_since(time) < millis(TIE));
+            |time: Option<Time>| time.is_some_and(|time| now.millis_since(time) < TIE_MS);
         self.open.iter().any(|alarm| match alarm.kind() {
             Kind::SensorFault | Kind::ReadingInvalid | Kind::UnderRange => {
                 is_recent(alarm.last_active)

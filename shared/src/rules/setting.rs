@@ -3,6 +3,8 @@
 //! A setting is compared with the value the detector sent last. A key that is absent, or comes for the first time, changes
 //! nothing: the two payload formats may alternate. Until somebody acknowledges the change, nothing is lowered by it.
 
+use std::fmt::Display;
+
 use super::{AlarmDetails, Alarms, NewAlarm, chatter};
 use crate::alarm::{ChangeKind, Condition, Kind, SettingChange};
 use crate::decimal::Decimal;
@@ -28,76 +30,36 @@ pub fn learn(
         keeps_changed,
     };
     for (index, setting) in reading.levels.iter().enumerate() {
-        let name = |what: &str| format!("A{} {what}", index + 1);
-        let number = |value: &Decimal| value.to_string();
-        let on = |flag: &Decimal| is_on(*flag).to_owned();
-        let level = &mut memory.levels[index];
-        note(&mut changes, level, setting.level, || name("level"), number);
-        let side = &mut memory.sides[index];
-        note(&mut changes, side, setting.side, || name("type"), side_name);
-        let latching = setting
-            .latching
-            .map(|flag| Decimal::from_int(i32::from(flag >= Decimal::from_int(1))));
-        let known = &mut memory.latching[index];
-        *known = known.map(|flag| Decimal::from_int(i32::from(flag >= Decimal::from_int(1))));
-        note(&mut changes, known, latching, || name("latching"), on);
+        let name = |what: &'static str| move || format!("A{} {what}", index + 1);
+        changes.note(&mut memory.levels[index], setting.level, name("level"));
+        changes.note(&mut memory.sides[index], setting.side, name("type"));
+        let latching = &mut memory.latching[index];
+        *latching = latching.map(as_switch);
+        let sent = setting.latching.map(as_switch);
+        changes.note_as(latching, sent, name("latching"), |flag| {
+            switch_text(*flag).to_owned()
+        });
         let hysteresis = &mut memory.hysteresis[index];
-        note(
-            &mut changes,
-            hysteresis,
-            setting.hysteresis,
-            || name("hysteresis"),
-            number,
-        );
+        changes.note(hysteresis, setting.hysteresis, name("hysteresis"));
     }
-    let number = |value: &Decimal| value.to_string();
     let [low, high] = &mut memory.span;
-    note(
-        &mut changes,
-        low,
-        reading.span_low,
-        || "span low".to_owned(),
-        number,
-    );
-    note(
-        &mut changes,
-        high,
-        reading.span_high,
-        || "span high".to_owned(),
-        number,
-    );
+    changes.note(low, reading.span_low, || "span low".to_owned());
+    changes.note(high, reading.span_high, || "span high".to_owned());
     let point = Some(reading.decimal_point).filter(|_| facts.decimal_point_sent);
-    note(
-        &mut changes,
-        &mut memory.decimal_point,
-        point,
-        || "decimal point".to_owned(),
-        number,
-    );
-    if memory.unit.is_none() && facts.unit_sent {
-        memory.unit = assumed_unit.map(str::to_owned);
+    changes.note(&mut memory.decimal_point, point, || {
+        "decimal point".to_owned()
+    });
+    if facts.unit_sent {
+        let known = &mut memory.unit;
+        *known = known.take().or_else(|| assumed_unit.map(str::to_owned));
+        let unit = spelled_as_before(&reading.unit, known.as_deref());
+        changes.note(known, Some(unit), || UNIT.to_owned());
     }
-    let spelled = |text: &str, before: &Option<String>| spelled_as_before(text, before.as_deref());
-    let unit = facts
-        .unit_sent
-        .then(|| spelled(&reading.unit, &memory.unit));
-    note(
-        &mut changes,
-        &mut memory.unit,
-        unit,
-        || UNIT.to_owned(),
-        String::clone,
-    );
-    let gas = facts
-        .gas_sent
-        .then(|| spelled(&reading.gas_type, &memory.gas));
-    note(
-        &mut changes,
-        &mut memory.gas,
-        gas,
-        || GAS.to_owned(),
-        String::clone,
-    );
+    if facts.gas_sent {
+        let known = &mut memory.gas;
+        let gas = spelled_as_before(&reading.gas_type, known.as_deref());
+        changes.note(known, Some(gas), || GAS.to_owned());
+    }
     changes.list
 }
 
@@ -118,42 +80,52 @@ struct Changes {
     keeps_changed: bool,
 }
 
-fn note<T: PartialEq>(
-    changes: &mut Changes,
-    known: &mut Option<T>,
-    sent: Option<T>,
-    name: impl FnOnce() -> String,
-    text: impl Fn(&T) -> String,
-) {
-    let Some(sent) = sent else { return };
-    if let Some(before) = known.as_ref()
-        && *before != sent
-    {
-        changes.list.push(SettingChange {
-            field: name(),
-            before: text(before),
-            after: text(&sent),
-        });
-        if changes.keeps_changed {
-            return;
+impl Changes {
+    /// Remembers a setting that was sent, and notes it if it is another one.
+    fn note<T: PartialEq + Display>(
+        &mut self,
+        known: &mut Option<T>,
+        sent: Option<T>,
+        name: impl FnOnce() -> String,
+    ) {
+        self.note_as(known, sent, name, T::to_string);
+    }
+
+    fn note_as<T: PartialEq>(
+        &mut self,
+        known: &mut Option<T>,
+        sent: Option<T>,
+        name: impl FnOnce() -> String,
+        text: impl Fn(&T) -> String,
+    ) {
+        let Some(sent) = sent else { return };
+        if let Some(before) = known.as_ref()
+            && *before != sent
+        {
+            self.list.push(SettingChange {
+                field: name(),
+                before: text(before),
+                after: text(&sent),
+            });
+            if self.keeps_changed {
+                return;
+            }
         }
-    }
-    *known = Some(sent);
-}
-
-pub(super) fn side_name(side: &Side) -> String {
-    match side {
-        Side::High => "High".to_owned(),
-        Side::Low => "Low".to_owned(),
-        Side::Unknown(word) => word.as_str().to_owned(),
+        *known = Some(sent);
     }
 }
 
-fn is_on(flag: Decimal) -> &'static str {
-    if flag >= Decimal::from_int(1) {
-        "on"
-    } else {
+/// A flag of 1 or more is 1, any other 0.
+fn as_switch(flag: Decimal) -> Decimal {
+    Decimal::from_int(i32::from(flag >= Decimal::from_int(1)))
+}
+
+/// How a flag is shown in a message.
+pub(super) fn switch_text(flag: Decimal) -> &'static str {
+    if as_switch(flag) == Decimal::ZERO {
         "off"
+    } else {
+        "on"
     }
 }
 

@@ -1,7 +1,7 @@
 //! Off-delays: how long a value must be back before its level is no longer active.
 
-use super::{KINDS, release_returned_levels};
-use crate::alarm::Alarm;
+use super::release_returned_levels;
+use crate::alarm::{Alarm, Kind};
 use crate::clock::Time;
 use crate::rules::{AlarmDetails, Alarms};
 
@@ -12,7 +12,7 @@ pub fn end_off_delays(
     details: AlarmDetails<'_>,
 ) {
     let now = alarms.moment.now;
-    for kind in KINDS {
+    for kind in Kind::WITH_LEVELS {
         alarms.adjust(kind, |alarm| {
             for level in alarm.active_levels.iter_mut().flatten() {
                 if level.off_delay_ends.is_some_and(|end| end <= now) {
@@ -27,7 +27,7 @@ pub fn end_off_delays(
 
 /// Cancels the running off-delays, because the present value is unknown or not trusted.
 pub fn cancel_off_delays(alarms: &mut Alarms<'_>) {
-    for kind in KINDS {
+    for kind in Kind::WITH_LEVELS {
         alarms.adjust(kind, |alarm| {
             for level in alarm.active_levels.iter_mut().flatten() {
                 level.off_delay_ends = None;

@@ -1,8 +1,9 @@
 //! One level of an alarm, evaluated alone.
 
-use super::{Evidence, TIE, other_side};
+use super::{Evidence, other_side};
 use crate::alarm::ActiveLevel;
-use crate::clock::{Time, millis};
+use crate::clock::Time;
+use crate::order::TIE_MS;
 use crate::reading::Side;
 use crate::rules::limits::Limit;
 
@@ -63,7 +64,7 @@ pub(super) fn evaluate_level(
         });
     }
     let reached_at = level.reached_at.unwrap_or_default();
-    let is_undecided = evidence.is_tie && now.millis_since(reached_at) < millis(TIE);
+    let is_undecided = evidence.is_tie && now.millis_since(reached_at) < TIE_MS;
     let is_less_sensitive = before.is_some_and(|before| before.is_lost_by(limit));
     if level.returned || !evidence.may_lower || is_undecided || is_less_sensitive {
         return Some(level);

@@ -3,11 +3,10 @@
 //! A setting that comes for the first time is no change of a setting. Neither is one that could not be read before. But an alarm
 //! may stand by what was assumed instead, such as a default level. So the loss of its level is told like a change.
 
-use super::{Alarms, KINDS};
+use super::Alarms;
 use crate::alarm::{ActiveLevel, Kind, SettingChange};
 use crate::reading::Side;
 use crate::rules::limits::{Limit, Limits};
-use crate::rules::setting;
 
 impl Limits {
     fn at(&self, kind: Kind, index: usize, side: Side) -> Option<Limit> {
@@ -23,7 +22,7 @@ impl Alarms<'_> {
     /// Whether a level of gas or of the measuring range is active.
     #[must_use]
     pub fn has_active_levels(&self) -> bool {
-        let mut levels = KINDS.iter().filter_map(|kind| self.get(*kind));
+        let mut levels = Kind::WITH_LEVELS.iter().filter_map(|kind| self.get(*kind));
         levels.any(|alarm| alarm.active_levels.iter().any(Option::is_some))
     }
 
@@ -32,7 +31,7 @@ impl Alarms<'_> {
     #[must_use]
     pub fn lost_levels(&self, before: &Limits, now: &Limits) -> Vec<SettingChange> {
         let mut lost = Vec::new();
-        for alarm in KINDS.iter().filter_map(|kind| self.get(*kind)) {
+        for alarm in Kind::WITH_LEVELS.iter().filter_map(|kind| self.get(*kind)) {
             let kind = alarm.kind();
             for (index, level) in alarm.active_levels.iter().enumerate() {
                 let Some(level) = level else { continue };
@@ -40,13 +39,13 @@ impl Alarms<'_> {
                     continue;
                 }
                 let side = level.side.unwrap_or(alarm.side());
-                let loss = |limits: &Limits| {
+                let loses_by = |limits: &Limits| {
                     let limit = limits.at(kind, index, side);
                     let other = limits.gas.get(index).filter(|limit| limit.used);
                     loss_of(level, (kind, index, side), limit, other)
                 };
-                if loss(before).is_none() || self.holds_back_settings() {
-                    lost.extend(loss(now));
+                if loses_by(before).is_none() || self.holds_back_settings() {
+                    lost.extend(loses_by(now));
                 }
             }
         }
@@ -76,11 +75,7 @@ fn loss_of(
     };
     let Some(limit) = limit else {
         return match other.filter(|_| kind != Kind::OverRange) {
-            Some(other) => change(
-                name("type"),
-                setting::side_name(&side),
-                setting::side_name(&other.side),
-            ),
+            Some(other) => change(name("type"), side.to_string(), other.side.to_string()),
             None => change(level_name(), stored.level.to_string(), "unused".to_owned()),
         };
     };
