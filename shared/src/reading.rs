@@ -44,7 +44,7 @@ pub struct Reading {
     pub a1_buzzer: Decimal,
     /// The detector's own alarm LEDs, A1 first. A value of 1 or more means lit.
     pub leds: [Decimal; 3],
-    /// The fault flag. A value of 1 or more means set.
+    /// The fault flag. A value of 1 or more means set; the parser turns any other number but 0 into 1.
     pub sensor_fault: Decimal,
     /// The detector's own `Alarm Status` says something other than normal.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -55,7 +55,7 @@ pub struct Reading {
     pub longitude: Coordinate,
     /// Something other than the value is unreadable or unknown (unit code, flag, `A1Type`). The quality is `uncertain`.
     pub doubtful: bool,
-    /// A flag that the alarm rules need is unreadable. The reading may raise alarms and never lowers or clears one.
+    /// Something that the alarm rules need is unreadable. The reading may raise alarms and never lowers or clears one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unclear: bool,
     /// Fields of a newer release.
@@ -154,6 +154,8 @@ pub struct PayloadFacts {
     pub decimal_point_sent: bool,
     /// A level is present and unreadable, A1 first.
     pub levels_unreadable: [bool; 3],
+    /// A latching flag is present and unreadable, A1 first.
+    pub latching_unreadable: [bool; 3],
     /// At least one of the LED keys is present.
     pub leds_sent: bool,
     /// Further values of the message: of a key that comes twice, or of a payload that cannot be read as a whole. They may raise

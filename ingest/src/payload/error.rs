@@ -164,10 +164,6 @@ impl Faults {
         self.is_doubtful = true;
     }
 
-    pub(super) fn count(&self) -> usize {
-        self.found.len()
-    }
-
     pub(super) fn is_doubtful(&self) -> bool {
         self.is_doubtful
     }

@@ -25,6 +25,8 @@ pub(super) enum Field {
     RootUnit,
     SensorReading,
     AlarmStatus,
+    RootNewestFault,
+    RootOldFault,
     RootLatitude,
     RootLongitude,
     Parameters,
@@ -73,6 +75,8 @@ const KEYS: [(Field, &str); Field::COUNT] = [
     (Field::RootUnit, "Unit of Measurement"),
     (Field::SensorReading, "Sensor Reading"),
     (Field::AlarmStatus, "Alarm Status"),
+    (Field::RootNewestFault, "Sensor Fault"),
+    (Field::RootOldFault, "SensorFault"),
     (Field::RootLatitude, "lat"),
     (Field::RootLongitude, "long"),
     (Field::Parameters, "Parameters"),
@@ -117,7 +121,7 @@ pub(super) struct Match {
 
 impl Field {
     /// The number of known keys.
-    pub(super) const COUNT: usize = 44;
+    pub(super) const COUNT: usize = 46;
 
     /// The key, with its blanks.
     pub(super) fn name(self) -> &'static str {
@@ -180,6 +184,8 @@ impl Field {
                 | Self::Led3
                 | Self::NewestFault
                 | Self::OldFault
+                | Self::RootNewestFault
+                | Self::RootOldFault
         )
     }
 

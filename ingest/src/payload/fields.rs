@@ -11,7 +11,7 @@ use shared::reading::{Coordinate, LevelSetting, PayloadFacts, Reading, Repair, S
 use super::document::{Document, JsonValue};
 use super::error::{Fault, Faults, PayloadError};
 use super::field::{Field, trim};
-use super::flag::{NormalWords, flag, is_clear, is_set, state};
+use super::flag::{NormalWords, fault, flag, is_clear, is_set, led};
 use super::number::{Scale, number};
 use super::repeats::{lowest_and_highest, say_the_same};
 use super::{DecimalPoint, Format, MAX_TEXT_BYTES, Parsed, device_time};
@@ -31,7 +31,13 @@ const UNIT: [Field; 4] = [
     Field::RootUnit,
 ];
 const LEDS: [Field; 3] = [Field::Led1, Field::Led2, Field::Led3];
-const FAULT_FLAGS: [Field; 2] = [Field::NewestFault, Field::OldFault];
+/// The fault flag belongs to `Parameters`. One that is set in the root is not ignored.
+const FAULT_FLAGS: [Field; 4] = [
+    Field::NewestFault,
+    Field::OldFault,
+    Field::RootNewestFault,
+    Field::RootOldFault,
+];
 
 /// The keys of one alarm level.
 struct LevelKeys {
@@ -101,7 +107,7 @@ pub(super) fn read(document: &Document<'_>, format: &Format) -> Result<Parsed, P
     let a1_buzzer = fields.flag(Field::Buzzer).unwrap_or_default();
     let leds = LEDS.map(|key| fields.led(key));
     let sensor_fault = fields.sensor_fault();
-    let own_alarm = is_set(fields.state_or_normal(Field::AlarmStatus));
+    let own_alarm = is_set(fields.fault(Field::AlarmStatus));
 
     let serial = fields.serial();
     let FieldReader {
@@ -301,12 +307,14 @@ impl<'d> FieldReader<'d> {
         let level = readable.and_then(|level| scale.apply(level));
         self.facts.levels_unreadable[index] = sent.is_some() && level.is_none();
         let hysteresis = self.decimal(keys.hysteresis);
-        self.unclear |= hysteresis.is_none() && self.document.has(keys.hysteresis);
+        let latching = self.flag(keys.latching);
+        self.facts.latching_unreadable[index] =
+            latching.is_none() && self.document.has(keys.latching);
         LevelSetting {
             level,
             side: self.side(keys.side),
             hysteresis: hysteresis.and_then(|hysteresis| scale.apply(hysteresis)),
-            latching: self.rule_flag(keys.latching),
+            latching,
             unknown: UnknownFields::default(),
         }
     }
@@ -382,70 +390,46 @@ impl<'d> FieldReader<'d> {
         (displayed, scale)
     }
 
-    /// Returns the first fault flag that is set. A flag that is 0 or unreadable does not hide the other.
-    fn sensor_fault(&mut self) -> Decimal {
-        let [newest, old] = FAULT_FLAGS.map(|key| self.state_or_normal(key));
-        let first =
-            |wanted: fn(Decimal) -> bool| [newest, old].into_iter().find(|flag| wanted(*flag));
-        first(is_set)
-            .or_else(|| first(|flag| flag != Decimal::ZERO))
-            .unwrap_or(Decimal::ZERO)
+    /// Returns the first fault flag that is set, else 0.
+    fn sensor_fault(&self) -> Decimal {
+        let mut flags = FAULT_FLAGS.iter().map(|key| self.fault(*key));
+        flags.find(|flag| is_set(*flag)).unwrap_or_default()
     }
 
-    /// Reads a fault flag or `Alarm Status`; 0 if it is missing, empty or unreadable. If it is unreadable, the reading is
-    /// unclear.
-    fn state_or_normal(&mut self, key: Field) -> Decimal {
-        let (state, is_readable) = self.highest_state(key);
-        if !is_readable {
-            self.faults.doubt(Fault::NotAFlag(key.name()));
-            self.unclear = true;
-        }
-        state
+    /// Reads a fault flag or `Alarm Status`; 0 if it is missing. If the key comes twice, the highest: nothing that is set is
+    /// hidden.
+    fn fault(&self, key: Field) -> Decimal {
+        let states = self.all(key).map(|value| fault(&value, self.words));
+        states.max().unwrap_or_default()
     }
 
-    /// Reads a LED; 0 if it is missing or unreadable.
+    /// Reads a LED; 0 if it is missing or unreadable. If the key comes twice, the highest.
     fn led(&mut self, key: Field) -> Decimal {
         let Some(value) = self.document.get(key) else {
             return Decimal::ZERO;
         };
         self.facts.leds_sent = true;
-        let (state, is_readable) = self.highest_state(key);
+        let states: Vec<Option<Decimal>> =
+            self.all(key).map(|value| led(&value, self.words)).collect();
+        let is_readable = states.iter().all(|state| state.is_some_and(is_clear));
         if !is_readable || value.is_null_or_blank() {
             self.faults.doubt(Fault::NotAFlag(key.name()));
         }
-        state
+        let states = states.into_iter().map(Option::unwrap_or_default);
+        states.max().unwrap_or_default()
     }
 
-    /// Reads a state. If the key comes twice, the highest: nothing that is set is hidden. The second result is whether all of
-    /// them are on or off.
-    fn highest_state(&self, key: Field) -> (Decimal, bool) {
-        let mut highest = Decimal::ZERO;
-        let mut is_readable = true;
-        let mut is_first = true;
+    /// Returns every value of a key that may come twice.
+    fn all(&self, key: Field) -> impl Iterator<Item = JsonValue<'d>> {
         let first = self.document.get(key);
-        for value in first.into_iter().chain(self.document.repeats(key)) {
-            let state = state(&value, self.words);
-            is_readable &= state.is_some_and(is_clear);
-            let state = state.unwrap_or_default();
-            highest = if is_first { state } else { highest.max(state) };
-            is_first = false;
-        }
-        (highest, is_readable)
-    }
-
-    /// Reads a flag that the alarm rules need to clear an alarm. If it is unreadable, the reading is unclear.
-    fn rule_flag(&mut self, key: Field) -> Option<Decimal> {
-        let faults_before = self.faults.count();
-        let flag = self.flag(key);
-        self.unclear |= self.faults.count() > faults_before;
-        flag
+        first.into_iter().chain(self.document.repeats(key))
     }
 
     /// Reads a flag, if it is present and readable.
     fn flag(&mut self, key: Field) -> Option<Decimal> {
         let value = self.document.get(key)?;
-        let flag = flag(&value);
-        if !flag.is_some_and(is_clear) {
+        let flag = flag(&value, self.words);
+        if flag.is_none() {
             self.faults.doubt(Fault::NotAFlag(key.name()));
         }
         flag

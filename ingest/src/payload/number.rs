@@ -16,7 +16,7 @@ pub(super) fn number(value: &JsonValue<'_>) -> Option<Decimal> {
     match value {
         JsonValue::Number(digits) => parse(digits),
         JsonValue::Text(text) => parse(text),
-        JsonValue::Null | JsonValue::Flag(_) | JsonValue::Nested => None,
+        JsonValue::Null | JsonValue::Flag(_) | JsonValue::Nested { .. } => None,
     }
 }
 
