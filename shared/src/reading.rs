@@ -161,8 +161,25 @@ pub struct PayloadFacts {
     /// Further values of the message: of a key that comes twice, or of a payload that cannot be read as a whole. They may raise
     /// alarms, and are never shown. At most two, the lowest and the highest.
     pub other_values: Vec<Decimal>,
+    /// The numbers as they were sent, if the device scales them and this message does not say how.
+    pub as_sent: Option<Box<AsSent>>,
     /// How the payload was repaired.
     pub repair: Repair,
+}
+
+/// Numbers of a message as they were sent, before they are scaled by `Decimal Point`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct AsSent {
+    /// The value.
+    pub value: Option<Decimal>,
+    /// Further values, as in [`PayloadFacts::other_values`].
+    pub other_values: Vec<Decimal>,
+    /// The levels, A1 first.
+    pub levels: [Option<Decimal>; 3],
+    /// The hysteresis of each level.
+    pub hysteresis: [Option<Decimal>; 3],
+    /// The span: low and high.
+    pub span: [Option<Decimal>; 2],
 }
 
 /// How much of a payload had to be repaired before it could be read, least first.

@@ -6,7 +6,7 @@ use shared::args::UnitCodes;
 use shared::decimal::Decimal;
 use shared::device::DeviceId;
 use shared::forward::UnknownFields;
-use shared::reading::{Coordinate, LevelSetting, PayloadFacts, Reading, Repair, Side};
+use shared::reading::{AsSent, Coordinate, LevelSetting, PayloadFacts, Reading, Repair, Side};
 
 use super::document::{Document, JsonValue};
 use super::error::{Fault, Faults, PayloadError};
@@ -74,13 +74,7 @@ const LEVELS: [LevelKeys; 3] = [
 /// The document names no detector. Other faults are not errors: an unreadable value or level is `None`, and
 /// [`Reading::doubtful`] marks all other faults.
 pub(super) fn read(document: &Document<'_>, format: &Format) -> Result<Parsed, PayloadError> {
-    let mut fields = FieldReader {
-        document,
-        words: &format.normal_words,
-        faults: Faults::default(),
-        unclear: false,
-        facts: PayloadFacts::default(),
-    };
+    let mut fields = FieldReader::new(document, format);
     if document.has_broken_parameters() {
         fields.faults.doubt(Fault::NotAnObject("Parameters"));
         fields.unclear = true;
@@ -92,6 +86,9 @@ pub(super) fn read(document: &Document<'_>, format: &Format) -> Result<Parsed, P
     let span_high = fields.decimal(Field::SpanHigh);
     let span_low = fields.decimal(Field::SpanLow);
     let levels = std::array::from_fn(|index| fields.level(index, scale));
+    if format.decimal_point == DecimalPoint::Scale && !fields.facts.decimal_point_sent {
+        fields.facts.as_sent = Some(Box::new(as_sent(document, format)));
+    }
     let a1_type = fields
         .text_of(Field::Side1)
         .unwrap_or_else(|| "High".to_owned());
@@ -146,6 +143,21 @@ pub(super) fn read(document: &Document<'_>, format: &Format) -> Result<Parsed, P
     Ok(Parsed { reading, facts })
 }
 
+/// Reads the numbers that are scaled, as they were sent.
+fn as_sent(document: &Document<'_>, format: &Format) -> AsSent {
+    let mut fields = FieldReader::new(document, format);
+    let value = fields.value(Scale::AsSent);
+    let levels: [LevelSetting; 3] = std::array::from_fn(|index| fields.level(index, Scale::AsSent));
+    let number = |key: Field| document.get(key).as_ref().and_then(number);
+    AsSent {
+        value,
+        other_values: fields.facts.other_values,
+        levels: levels.each_ref().map(|setting| setting.level),
+        hysteresis: levels.each_ref().map(|setting| setting.hysteresis),
+        span: [Field::SpanLow, Field::SpanHigh].map(number),
+    }
+}
+
 enum Serial {
     Missing,
     NotText,
@@ -179,6 +191,16 @@ struct FieldReader<'d> {
 }
 
 impl<'d> FieldReader<'d> {
+    fn new(document: &'d Document<'d>, format: &'d Format) -> Self {
+        Self {
+            document,
+            words: &format.normal_words,
+            faults: Faults::default(),
+            unclear: false,
+            facts: PayloadFacts::default(),
+        }
+    }
+
     /// Notes the keys that come twice with different values.
     fn note_repeats(&mut self) {
         for (field, used, other) in self.document.repeated() {
@@ -378,7 +400,6 @@ impl<'d> FieldReader<'d> {
         if field.is_some() && places.is_none() {
             self.faults.doubt(Fault::NotANumber(name));
         }
-        self.facts.decimal_point_sent = places.is_some();
         let displayed = places.unwrap_or(Decimal::ZERO);
         let scale = match (meaning, field.is_some()) {
             (DecimalPoint::Ignore, _) | (DecimalPoint::Scale, false) => Scale::AsSent,
@@ -387,6 +408,7 @@ impl<'d> FieldReader<'d> {
         if scale == Scale::Unknown && places.is_some() {
             self.faults.doubt(Fault::UnknownScale(name));
         }
+        self.facts.decimal_point_sent = places.is_some() && scale != Scale::Unknown;
         (displayed, scale)
     }
 

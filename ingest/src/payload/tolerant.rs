@@ -160,6 +160,11 @@ fn without_value(mut parsed: Parsed) -> Parsed {
     let value = parsed.reading.value.take();
     let others = std::mem::take(&mut parsed.facts.other_values);
     parsed.facts.other_values = lowest_and_highest(others.iter().copied().chain(value));
+    if let Some(sent) = &mut parsed.facts.as_sent {
+        let value = sent.value.take();
+        let others = std::mem::take(&mut sent.other_values);
+        sent.other_values = lowest_and_highest(others.iter().copied().chain(value));
+    }
     parsed
 }
 
