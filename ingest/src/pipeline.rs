@@ -194,12 +194,12 @@ impl Pipeline {
         let mut acks = message.split_ack(items.iter().map(OwnItem::parts).sum());
         let message = Arc::new(message);
         for item in items {
+            let is_dead_letter = !matches!(item.content, ItemContent::Reading(_));
             let (parsed, err) = match item.content {
-                ItemContent::Reading(parsed) => (Some(parsed), None),
+                ItemContent::Reading(parsed) | ItemContent::Named(parsed) => (Some(parsed), None),
                 ItemContent::Unreadable(parsed, err) => (Some(parsed), Some(err)),
                 ItemContent::Refused(err) => (None, Some(err)),
             };
-            let is_dead_letter = err.is_some();
             if let Some(err) = err
                 && let Some(ack) = acks.pop()
             {
@@ -479,8 +479,11 @@ struct OwnItem {
 impl OwnItem {
     fn of(item: Item<'_>, is_part: bool) -> Self {
         let fingerprint = xxh3_64(&item.bytes);
-        let is_reading = matches!(item.content, ItemContent::Reading(_));
-        let part = (is_part && !is_reading).then(|| item.bytes.to_vec());
+        let is_dead_letter = matches!(
+            item.content,
+            ItemContent::Unreadable(..) | ItemContent::Refused(_)
+        );
+        let part = (is_part && is_dead_letter).then(|| item.bytes.to_vec());
         let json = match item.repaired {
             Some(json) => Some(json.into_bytes()),
             None => is_part.then(|| item.bytes.into_owned()),
@@ -496,7 +499,7 @@ impl OwnItem {
     /// The number of dead letters and commits that it takes.
     fn parts(&self) -> usize {
         match self.content {
-            ItemContent::Reading(_) | ItemContent::Refused(_) => 1,
+            ItemContent::Reading(_) | ItemContent::Named(_) | ItemContent::Refused(_) => 1,
             ItemContent::Unreadable(..) => 2,
         }
     }

@@ -1,5 +1,6 @@
 //! Reads the fields of a document.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use shared::args::UnitCodes;
@@ -106,7 +107,7 @@ pub(super) fn read(document: &Document<'_>, format: &Format) -> Result<Parsed, P
     let sensor_fault = fields.sensor_fault();
     let own_alarm = is_set(fields.fault(Field::AlarmStatus));
 
-    let serial = fields.serial();
+    let serial = fields.serial()?;
     let FieldReader {
         faults,
         unclear,
@@ -158,10 +159,22 @@ fn as_sent(document: &Document<'_>, format: &Format) -> AsSent {
     }
 }
 
+#[derive(PartialEq)]
 enum Serial {
     Missing,
     NotText,
+    /// Trimmed.
     Text(String),
+}
+
+impl Serial {
+    fn of(value: JsonValue<'_>) -> Self {
+        match value {
+            JsonValue::Null => Self::Missing,
+            JsonValue::Text(text) => Self::Text(text.trim().to_owned()),
+            _ => Self::NotText,
+        }
+    }
 }
 
 fn device(serial: Serial, faults: &Faults) -> Result<DeviceId, PayloadError> {
@@ -215,12 +228,20 @@ impl<'d> FieldReader<'d> {
         self.facts.repair = Repair::Important;
     }
 
-    fn serial(&self) -> Serial {
-        match self.document.get(Field::Serial) {
-            None | Some(JsonValue::Null) => Serial::Missing,
-            Some(JsonValue::Text(text)) => Serial::Text(text.into_owned()),
-            Some(_) => Serial::NotText,
+    /// Reads the serial. If its key comes twice, it must be the same.
+    fn serial(&self) -> Result<Serial, PayloadError> {
+        let mut all = self.all(Field::Serial).map(Serial::of);
+        let first = all.next().unwrap_or(Serial::Missing);
+        let others: Vec<Serial> = all.filter(|other| *other != first).collect();
+        if others.is_empty() {
+            return Ok(first);
         }
+        let all = [first].into_iter().chain(others);
+        let usable: BTreeSet<DeviceId> = all
+            .filter_map(|serial| device(serial, &Faults::default()).ok())
+            .collect();
+        let serials = usable.into_iter().collect();
+        Err(PayloadError::AmbiguousSerial { serials })
     }
 
     fn value(&mut self, scale: Scale) -> Option<Decimal> {

@@ -10,6 +10,7 @@ pub(crate) mod fuzz;
 mod properties;
 mod regressions;
 mod repairs;
+mod several;
 
 const NEWEST: &str = include_str!("../../../tests/fixtures/payloads/newest.json");
 const OLD: &str = include_str!("../../../tests/fixtures/payloads/old.json");
@@ -249,8 +250,6 @@ fn the_last_of_repeated_keys_wins() {
     let root = r#""Parameters":{"Alarm Level A1":1}"#;
     let reading = read(&payload(root, r#""Alarm Level A1":2"#));
     assert_eq!(reading.levels[0].level, Some(dec("2")));
-    let reading = read(r#"{"OTSM-2 Serial Number":"A","OTSM-2 Serial Number":"B"}"#);
-    assert_eq!(reading.device.as_str(), "B");
 }
 
 #[test]

@@ -195,7 +195,6 @@ fn other_important_keys_that_differ_make_the_reading_uncertain() {
             r#""timestamp":"2026-01-28 11:37:12","timestamp":"2026-01-28 11:37:13""#,
             "",
         ),
-        (r#""OTSM-2 Serial Number":"OTSM-2""#, ""),
     ] {
         let parsed = parsed(root, parameters);
         assert_eq!(

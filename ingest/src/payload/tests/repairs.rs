@@ -425,7 +425,7 @@ fn one_broken_object_does_not_hide_the_others() {
         .map(|item| match &item.content {
             ItemContent::Reading(parsed) => (parsed.reading.device.as_str(), false),
             ItemContent::Unreadable(parsed, _) => (parsed.reading.device.as_str(), true),
-            ItemContent::Refused(err) => panic!("{err}"),
+            other => panic!("{other:?}"),
         })
         .collect();
     assert_eq!(found, [("A", false), ("B", true), ("C", false)]);
@@ -484,7 +484,7 @@ fn at_most_64_objects_are_taken() {
     let text = items(100);
     let found = read_items(text.as_bytes());
     assert_eq!(found.len(), 65);
-    let ItemContent::Refused(err) = &found[64].content else {
+    let ItemContent::Unreadable(_, err) = &found[64].content else {
         panic!("{:?}", found[64]);
     };
     assert_eq!(err.to_string(), "the payload has more than 64 objects");
