@@ -1,5 +1,7 @@
 //! Every setting of this service. The doc comments are the text of `ingest --help`.
 
+mod lists;
+
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -86,8 +88,8 @@ pub struct Config {
     #[arg(long, env, value_name = "TYPES", default_value = "HEARTBEAT")]
     pub alive_message_types: String,
 
-    /// Words that mean "not set" in a fault flag, a LED and `Alarm Status`, in any case. Any other word means "set". A comma-separated
-    /// list
+    /// Words that mean "not set" in a fault flag, a LED, `Alarm Status` and the flags of a level, in any case. In all but the flags of a
+    /// level, any other word means "set". A comma-separated list
     #[arg(
         long,
         env,
@@ -291,10 +293,12 @@ impl ServiceConfig for Config {
         problems
     }
 
-    fn warnings(&self) -> Vec<&'static str> {
+    fn warnings(&self) -> Vec<String> {
         let database = self.mongodb_uri.as_ref();
         let database = database.map(|_| "MONGODB_URI is ignored: Redis holds the alarm log");
-        database.into_iter().chain(self.mqtt.warning()).collect()
+        let fixed = database.into_iter().chain(self.mqtt.warning());
+        let fixed = fixed.map(str::to_owned);
+        fixed.chain(lists::warnings(self)).collect()
     }
 
     fn setting_displays(&self) -> Vec<SettingDisplay> {

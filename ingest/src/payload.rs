@@ -36,6 +36,9 @@ use document::Document;
 /// Default of `--max-payload-bytes`.
 pub const DEFAULT_MAX_PAYLOAD_BYTES: usize = 65_536;
 
+/// `Message Type` of a payload that has none, and of all ordinary readings.
+pub const DEFAULT_MESSAGE_TYPE: &str = "LOG DATA";
+
 /// Maximum length of a text taken from a payload. A longer text is cut between two characters.
 pub const MAX_TEXT_BYTES: usize = 256;
 

@@ -15,7 +15,7 @@ use super::field::{Field, trim};
 use super::flag::{NormalWords, fault, flag, is_clear, is_set, led};
 use super::number::{Scale, number};
 use super::repeats::{lowest_and_highest, say_the_same};
-use super::{DecimalPoint, Format, MAX_TEXT_BYTES, Parsed, device_time};
+use super::{DEFAULT_MESSAGE_TYPE, DecimalPoint, Format, MAX_TEXT_BYTES, Parsed, device_time};
 
 /// The keys of the reading. Those of one list are one key.
 const VALUE: [&[Field]; 3] = [
@@ -99,7 +99,7 @@ pub(super) fn read(document: &Document<'_>, format: &Format) -> Result<Parsed, P
     let unit = fields.unit(&format.unit_codes);
     let device_name = fields.text(&NAME, "Unknown Device");
     let gas_type = fields.gas();
-    let message_type = fields.text(&[Field::MessageType], "LOG DATA");
+    let message_type = fields.text(&[Field::MessageType], DEFAULT_MESSAGE_TYPE);
     let sender = fields.text(&[Field::Sender], "Device");
     let a1_siren = fields.flag(Field::Siren).unwrap_or_default();
     let a1_buzzer = fields.flag(Field::Buzzer).unwrap_or_default();
