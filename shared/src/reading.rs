@@ -188,7 +188,7 @@ pub enum Repair {
     /// Nothing, or only the framing: bytes around or inside the JSON that do not change what it says.
     #[default]
     None,
-    /// Only keys that the alarm rules do not use.
+    /// Only keys that the alarm rules do not use, or whose last known value they use instead.
     Unimportant,
     /// Value, levels, unit, flags, LEDs or time, or the structure of the JSON. The reading may raise, and lowers nothing.
     Important,

@@ -57,7 +57,7 @@ impl<'a> Document<'a> {
         Ok(document)
     }
 
-    /// Whether `Parameters` is present but not an object.
+    /// Whether `Parameters` has something, but is not an object.
     pub(super) fn has_broken_parameters(&self) -> bool {
         self.has_broken_parameters
     }
@@ -107,7 +107,7 @@ impl<'a> Document<'a> {
             if raw.starts_with('{') {
                 return self.read_object(raw, Place::Parameters);
             }
-            self.has_broken_parameters = true;
+            self.has_broken_parameters |= !JsonValue::of(raw).is_empty();
         } else if is_exact {
             if let Some(before) = self.values[field as usize].replace(raw) {
                 self.repeats.push((field, before));
@@ -212,6 +212,11 @@ impl<'a> JsonValue<'a> {
             Self::Number(digits) => Some(digits),
             Self::Null | Self::Flag(_) | Self::Nested { .. } => None,
         }
+    }
+
+    /// Whether it says nothing.
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Nested { is_empty: true }) || self.is_null_or_blank()
     }
 
     pub(super) fn is_null_or_blank(&self) -> bool {

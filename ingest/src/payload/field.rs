@@ -189,9 +189,32 @@ impl Field {
         )
     }
 
+    /// What different values of a repeated key amount to.
+    pub(super) fn repeat(self) -> Repair {
+        if self.has_last_known() {
+            Repair::Important
+        } else {
+            self.repair()
+        }
+    }
+
+    /// Whether an unreadable value is replaced by one that is no less sensitive: the last known one.
+    fn has_last_known(self) -> bool {
+        matches!(
+            self,
+            Self::Hysteresis1
+                | Self::Hysteresis2
+                | Self::Hysteresis3
+                | Self::Latching1
+                | Self::Latching2
+                | Self::Latching3
+        )
+    }
+
     /// What a repair of the key or its value amounts to.
     pub(super) fn repair(self) -> Repair {
         match self {
+            _ if self.has_last_known() => Repair::Unimportant,
             Self::AliasName
             | Self::AliseName
             | Self::Sender

@@ -217,7 +217,7 @@ impl<'d> FieldReader<'d> {
     /// Notes the keys that come twice with different values.
     fn note_repeats(&mut self) {
         for (field, used, other) in self.document.repeated() {
-            if field.repair() == Repair::Important && !say_the_same(used, other) {
+            if field.repeat() == Repair::Important && !say_the_same(used, other) {
                 self.note_repeat(field);
             }
         }

@@ -443,6 +443,12 @@ fn an_unreadable_or_unknown_setting_makes_the_reading_doubtful() {
     ] {
         check_doubtful(certain, false);
     }
+    for nothing in ["null", "[]", r#"" ""#] {
+        let text =
+            format!(r#"{{"OTSM-2 Serial Number":"A","Parameters":{nothing},"Sensor Reading":3}}"#);
+        let reading = read(&text);
+        assert!(!reading.doubtful && !reading.unclear, "{nothing}");
+    }
     let not_an_object =
         read(r#"{"OTSM-2 Serial Number":"A","Parameters":"{}","Sensor Reading":3}"#);
     assert!(not_an_object.doubtful);

@@ -193,6 +193,21 @@ fn a_word_or_nothing_in_place_of_a_value_is_null_at_every_key() {
 }
 
 #[test]
+fn a_word_in_place_of_a_setting_with_a_last_known_value_is_a_habit() {
+    for key in ["A1Hysterysis", "A3Hysterysis", "A1Latching", "A2Latching"] {
+        for word in ["nan", "--", "Yes", ""] {
+            let text = base().replace(r#""Temperature":7"#, &format!(r#""{key}":{word}"#));
+            let kind = if word.is_empty() {
+                RepairKind::EmptyValue
+            } else {
+                RepairKind::BareWord
+            };
+            check_repair(&text, Some("1200"), Unimportant, kind);
+        }
+    }
+}
+
+#[test]
 fn a_word_in_place_of_a_lamp_or_fault_sets_it() {
     for word in ["ON", "TRUE", "FAULT", "nan", "True"] {
         let text = base().replace(r#""Sensor Fault":0"#, &format!(r#""Sensor Fault":{word}"#));
