@@ -193,7 +193,7 @@ impl ServiceConfig for Config {
         self.validate()
     }
 
-    fn warnings(&self) -> Vec<&'static str> {
+    fn warnings(&self) -> Vec<String> {
         Vec::new()
     }
 

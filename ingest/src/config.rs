@@ -1,5 +1,7 @@
 //! Every setting of this service. The doc comments are the text of `ingest --help`.
 
+mod lists;
+
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -86,8 +88,8 @@ pub struct Config {
     #[arg(long, env, value_name = "TYPES", default_value = "HEARTBEAT")]
     pub alive_message_types: String,
 
-    /// Words that mean "not set" in a fault flag, a LED and `Alarm Status`, in any case. Any other word means "set". A comma-separated
-    /// list
+    /// Words that mean "not set" in a fault flag, a LED, `Alarm Status` and the flags of a level, in any case. In all but the flags of a
+    /// level, any other word means "set". A comma-separated list
     #[arg(
         long,
         env,
@@ -291,10 +293,12 @@ impl ServiceConfig for Config {
         problems
     }
 
-    fn warnings(&self) -> Vec<&'static str> {
+    fn warnings(&self) -> Vec<String> {
         let database = self.mongodb_uri.as_ref();
         let database = database.map(|_| "MONGODB_URI is ignored: Redis holds the alarm log");
-        database.into_iter().chain(self.mqtt.warning()).collect()
+        let fixed = database.into_iter().chain(self.mqtt.warning());
+        let fixed = fixed.map(str::to_owned);
+        fixed.chain(lists::warnings(self)).collect()
     }
 
     fn setting_displays(&self) -> Vec<SettingDisplay> {
@@ -320,6 +324,23 @@ pub async fn connect(config: &Config) -> Vec<ConnectionCheck> {
 
 /// Returns the settings of the rules and the parser that were given as a flag or a variable, in the words that were given.
 fn given_rules(matches: &ArgMatches) -> Map<String, Value> {
+    let mut given = Map::new();
+    for id in rule_settings() {
+        let source = matches.value_source(&id);
+        if source.is_none_or(|source| source == ValueSource::DefaultValue) {
+            continue;
+        }
+        let words = matches.get_raw(&id).into_iter().flatten();
+        let words: Vec<String> = words
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        given.insert(id, Value::String(words.join(",")));
+    }
+    given
+}
+
+/// Returns the names of the settings of the rules and the parser, in the order of `ingest --help`.
+pub(crate) fn rule_settings() -> Vec<String> {
     let of_connections = [
         MqttConfig::augment_args(Command::default()),
         RedisConfig::augment_args(Command::default()),
@@ -331,20 +352,8 @@ fn given_rules(matches: &ArgMatches) -> Map<String, Value> {
         !NOT_RULES.contains(&id.as_str()) && connections.all(|other| other.get_id() != id)
     };
     let command = Config::command();
-    let mut given = Map::new();
-    for arg in command.get_arguments().filter(is_rule) {
-        let id = arg.get_id().as_str();
-        let source = matches.value_source(id);
-        if source.is_none_or(|source| source == ValueSource::DefaultValue) {
-            continue;
-        }
-        let words = matches.get_raw(id).into_iter().flatten();
-        let words: Vec<String> = words
-            .map(|word| word.to_string_lossy().into_owned())
-            .collect();
-        given.insert(id.to_owned(), Value::String(words.join(",")));
-    }
-    given
+    let rules = command.get_arguments().filter(is_rule);
+    rules.map(|arg| arg.get_id().to_string()).collect()
 }
 
 fn recorded_payloads() -> clap::builder::RangedI64ValueParser<u32> {

@@ -16,6 +16,7 @@ mod field;
 mod fields;
 mod flag;
 mod kind;
+mod named;
 mod number;
 mod repair;
 mod repeats;
@@ -34,6 +35,9 @@ use document::Document;
 
 /// Default of `--max-payload-bytes`.
 pub const DEFAULT_MAX_PAYLOAD_BYTES: usize = 65_536;
+
+/// `Message Type` of a payload that has none, and of all ordinary readings.
+pub const DEFAULT_MESSAGE_TYPE: &str = "LOG DATA";
 
 /// Maximum length of a text taken from a payload. A longer text is cut between two characters.
 pub const MAX_TEXT_BYTES: usize = 256;
@@ -75,7 +79,7 @@ pub struct Parsed {
 /// One object of a payload. Nearly every payload is one.
 #[derive(Debug)]
 pub struct Item<'a> {
-    /// Its bytes as received. Its fingerprint is that of these bytes.
+    /// Its bytes as received, or a text that stands for them. Its fingerprint is that of these bytes.
     pub bytes: Cow<'a, [u8]>,
     /// What it is.
     pub content: ItemContent,
@@ -100,11 +104,14 @@ pub enum ItemContent {
     Reading(Parsed),
     /// An object that cannot be read as a whole, but whose serial is certain. It is a dead letter, too.
     Unreadable(Parsed, PayloadError),
+    /// A detector that the dead letter before it names, beside others. As unreadable, and no dead letter of its own.
+    Named(Parsed),
     /// A dead letter.
     Refused(PayloadError),
 }
 
-/// Reads a payload. Returns its objects in their order: at least one, and at most 64 and a refusal of the rest.
+/// Reads a payload. Returns at least one item: its first 64 objects in their order, and of the rest one item for each detector
+/// and one for all bytes that name none. So there are no more items than serials fit into the payload, and one.
 #[must_use]
 pub fn read<'a>(bytes: &'a [u8], format: &Format) -> Vec<Item<'a>> {
     read_received(bytes, bytes.len(), format)
@@ -116,20 +123,24 @@ pub fn read<'a>(bytes: &'a [u8], format: &Format) -> Vec<Item<'a>> {
 pub fn read_received<'a>(bytes: &'a [u8], size_bytes: usize, format: &Format) -> Vec<Item<'a>> {
     let max_bytes = format.max_payload_bytes;
     if size_bytes > max_bytes {
-        let err = PayloadError::TooLarge {
+        let err = |serials| PayloadError::TooLarge {
             size_bytes,
             max_bytes,
+            serials,
         };
-        return vec![tolerant::read_beginning(bytes, err, format)];
+        return named::with_named(tolerant::read_beginning(bytes, err, format), format);
     }
     match parse_strictly(bytes, format) {
-        Ok(content) => vec![Item {
-            repairs: kinds_of(&content),
-            bytes: Cow::Borrowed(bytes),
-            content,
-            repaired: None,
-        }],
-        Err(err) => tolerant::read(bytes, err, format),
+        Ok(content) => {
+            let item = Item {
+                repairs: kinds_of(&content),
+                bytes: Cow::Borrowed(bytes),
+                content,
+                repaired: None,
+            };
+            named::with_named(vec![item], format)
+        }
+        Err(err) => named::with_named(tolerant::read(bytes, err, format), format),
     }
 }
 
@@ -138,12 +149,12 @@ pub fn read_received<'a>(bytes: &'a [u8], size_bytes: usize, format: &Format) ->
 /// # Errors
 /// The payload becomes a dead letter, or is not one object.
 pub fn parse(bytes: &[u8], format: &Format) -> Result<Parsed, PayloadError> {
-    let mut items = read(bytes, format);
-    match (items.pop(), items.len()) {
-        (Some(item), 0) => match item.content {
-            ItemContent::Reading(parsed) => Ok(parsed),
-            ItemContent::Unreadable(_, err) | ItemContent::Refused(err) => Err(err),
-        },
+    let mut items = read(bytes, format).into_iter().map(|item| item.content);
+    let first = items.next();
+    let is_only = items.all(|content| matches!(content, ItemContent::Named(_)));
+    match first {
+        Some(ItemContent::Reading(parsed)) if is_only => Ok(parsed),
+        Some(ItemContent::Unreadable(_, err) | ItemContent::Refused(err)) if is_only => Err(err),
         _ => Err(PayloadError::NotAnObject),
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! Memory bounds: a batch here, two receive windows in the queue before it, and as many fingerprints as four receive windows
 //! have messages. No message is added to a batch that has `batch_max` items, so a batch has at most `batch_max` items and those
-//! of one further message.
+//! of one further message. A message has no more items than serials with their key fit into its payload.
 
 pub(crate) mod committed_fingerprints;
 
@@ -76,6 +76,8 @@ struct ParsedMessage {
     is_part: bool,
     /// XXH3 of its bytes.
     fingerprint: u64,
+    /// XXH3 of the whole payload.
+    message_fingerprint: u64,
     /// Whether an earlier commit of this message got no answer from Redis, and may have been carried out.
     in_doubt: bool,
     /// Whether it could not be read as a whole, and is stored as a dead letter already.
@@ -97,6 +99,8 @@ impl ParsedMessage {
 struct RejectedMessage {
     message: Arc<MqttMessage>,
     ack: SharedAck,
+    /// XXH3 of the whole payload.
+    message_fingerprint: u64,
     /// The bytes, if they are only a part of the payload.
     part: Option<Vec<u8>>,
     trace: Option<TraceContext>,
@@ -142,7 +146,7 @@ impl Pipeline {
             // Only the hard token may cancel this, even during a commit: an unfinished message is not acknowledged.
             let work = async {
                 self.record_raw(recording).await;
-                self.dead_letter(rejected).await;
+                self.dead_letter(rejected, &mut committed).await;
                 self.commit(parsed, &mut committed).await;
             };
             tokio::select! {
@@ -184,6 +188,7 @@ impl Pipeline {
         let trace = self.spans.recorder.begin(message.remote_trace.as_ref());
         let items = payload::read_received(&message.payload, message.size_bytes, &self.format);
         let is_part = items.len() > 1;
+        let message_fingerprint = xxh3_64(&message.payload);
         let items: Vec<OwnItem> = items
             .into_iter()
             .map(|item| {
@@ -194,18 +199,19 @@ impl Pipeline {
         let mut acks = message.split_ack(items.iter().map(OwnItem::parts).sum());
         let message = Arc::new(message);
         for item in items {
+            let is_dead_letter = !matches!(item.content, ItemContent::Reading(_));
             let (parsed, err) = match item.content {
-                ItemContent::Reading(parsed) => (Some(parsed), None),
+                ItemContent::Reading(parsed) | ItemContent::Named(parsed) => (Some(parsed), None),
                 ItemContent::Unreadable(parsed, err) => (Some(parsed), Some(err)),
                 ItemContent::Refused(err) => (None, Some(err)),
             };
-            let is_dead_letter = err.is_some();
             if let Some(err) = err
                 && let Some(ack) = acks.pop()
             {
                 batch.rejected.push(RejectedMessage {
                     message: Arc::clone(&message),
                     ack,
+                    message_fingerprint,
                     part: item.part,
                     trace,
                     reason: err.reason(),
@@ -222,6 +228,7 @@ impl Pipeline {
                     json: item.json,
                     is_part,
                     fingerprint: item.fingerprint,
+                    message_fingerprint,
                     in_doubt: false,
                     is_dead_letter,
                     trace,
@@ -252,8 +259,7 @@ impl Pipeline {
                 match result {
                     Ok(applied) => {
                         self.record(&item, &applied);
-                        committed.insert(item.fingerprint);
-                        item.ack.done();
+                        finish(item.ack, item.message_fingerprint, committed);
                     }
                     Err(err) if err.is_transient() => {
                         item.in_doubt |= err.is_in_doubt();
@@ -261,10 +267,13 @@ impl Pipeline {
                         failure = Some(err);
                     }
                     // The dead letter has been stored before.
-                    Err(_) if item.is_dead_letter => item.ack.done(),
+                    Err(_) if item.is_dead_letter => {
+                        finish(item.ack, item.message_fingerprint, committed);
+                    }
                     Err(err) => rejected.push(RejectedMessage {
                         message: item.message,
                         ack: item.ack,
+                        message_fingerprint: item.message_fingerprint,
                         part: item.json.filter(|_| item.is_part),
                         trace: item.trace,
                         reason: match err {
@@ -275,7 +284,7 @@ impl Pipeline {
                     }),
                 }
             }
-            self.dead_letter(rejected).await;
+            self.dead_letter(rejected, committed).await;
             // Return them to the front, so that the messages of a device stay in order.
             for item in unfinished.into_iter().rev() {
                 messages.push_front(item);
@@ -289,7 +298,7 @@ impl Pipeline {
         }
     }
 
-    /// Acknowledges the redelivered messages that this process has already committed, and returns the others. A redelivery
+    /// Acknowledges the redelivered messages that this process has already committed as a whole, and returns the others. A redelivery
     /// contains nothing new. It does not even show that the device is alive.
     fn acknowledge_repeats(
         &self,
@@ -298,7 +307,7 @@ impl Pipeline {
     ) -> VecDeque<ParsedMessage> {
         let mut others = VecDeque::with_capacity(messages.len());
         for item in messages {
-            if item.message.dup && committed.contains(item.fingerprint) {
+            if item.message.dup && committed.contains(item.message_fingerprint) {
                 self.metrics.committed.increment();
                 self.metrics.duplicates.increment();
                 item.ack.done();
@@ -356,7 +365,11 @@ impl Pipeline {
     }
 
     /// Stores messages as dead letters, and acknowledges them. Retries for as long as Redis is unavailable.
-    async fn dead_letter(&self, rejected: Vec<RejectedMessage>) {
+    async fn dead_letter(
+        &self,
+        rejected: Vec<RejectedMessage>,
+        committed: &mut CommittedFingerprints,
+    ) {
         if rejected.is_empty() {
             return;
         }
@@ -383,7 +396,7 @@ impl Pipeline {
             tokio::time::sleep(backoff.pause()).await;
         }
         for item in rejected {
-            item.ack.done();
+            finish(item.ack, item.message_fingerprint, committed);
         }
     }
 
@@ -479,8 +492,11 @@ struct OwnItem {
 impl OwnItem {
     fn of(item: Item<'_>, is_part: bool) -> Self {
         let fingerprint = xxh3_64(&item.bytes);
-        let is_reading = matches!(item.content, ItemContent::Reading(_));
-        let part = (is_part && !is_reading).then(|| item.bytes.to_vec());
+        let is_dead_letter = matches!(
+            item.content,
+            ItemContent::Unreadable(..) | ItemContent::Refused(_)
+        );
+        let part = (is_part && is_dead_letter).then(|| item.bytes.to_vec());
         let json = match item.repaired {
             Some(json) => Some(json.into_bytes()),
             None => is_part.then(|| item.bytes.into_owned()),
@@ -496,10 +512,19 @@ impl OwnItem {
     /// The number of dead letters and commits that it takes.
     fn parts(&self) -> usize {
         match self.content {
-            ItemContent::Reading(_) | ItemContent::Refused(_) => 1,
+            ItemContent::Reading(_) | ItemContent::Named(_) | ItemContent::Refused(_) => 1,
             ItemContent::Unreadable(..) => 2,
         }
     }
+}
+
+/// Finishes a part of a message. With the last part, its fingerprint is remembered: one for all parts, so that a few messages
+/// with many objects do not displace all others.
+fn finish(ack: SharedAck, message_fingerprint: u64, committed: &mut CommittedFingerprints) {
+    if ack.is_last() {
+        committed.insert(message_fingerprint);
+    }
+    ack.done();
 }
 
 /// Separates the first message of each device from the later ones, which wait for the next round.

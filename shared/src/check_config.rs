@@ -31,7 +31,7 @@ pub trait ServiceConfig: Parser {
     fn complete(&mut self, matches: &ArgMatches) -> Vec<String>;
 
     /// Returns warnings for the operator at start-up, one sentence each.
-    fn warnings(&self) -> Vec<&'static str>;
+    fn warnings(&self) -> Vec<String>;
 
     /// Returns the settings that are not listed as they were given.
     fn setting_displays(&self) -> Vec<SettingDisplay>;

@@ -6,6 +6,7 @@ mod acknowledge;
 mod deadline;
 mod effects;
 mod judge;
+mod last_known;
 mod message;
 mod reassert;
 mod retire;

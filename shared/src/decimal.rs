@@ -57,15 +57,21 @@ impl Decimal {
         self > Self::ZERO
     }
 
-    /// Returns `self / 10^places`, the value of a scaled integer that a device sent.
+    /// Returns `self / 10^places`, the value of a scaled integer that a device sent. It is rounded to the places of a decimal.
     #[must_use]
     pub fn scale_down(self, places: u32) -> Self {
         let mut scaled = self.0;
         let scale = scaled.scale().saturating_add(places);
         match scaled.set_scale(scale.min(28)) {
-            Ok(()) => Self(scaled.normalize()),
+            Ok(()) => Self(scaled.round_dp(MAX_PLACES).normalize()),
             Err(_) => self,
         }
+    }
+
+    /// Returns a whole number from 0 to 9: a number of places by which a device scales its numbers. `None` for any other number.
+    #[must_use]
+    pub fn as_digit(self) -> Option<u32> {
+        (0..=9).find(|digit| Exact::from(*digit) == self.0)
     }
 
     fn checked(exact: Exact) -> Result<Self, DecimalError> {

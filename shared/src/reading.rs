@@ -46,7 +46,7 @@ pub struct Reading {
     pub a1_buzzer: Decimal,
     /// The detector's own alarm LEDs, A1 first. A value of 1 or more means lit.
     pub leds: [Decimal; 3],
-    /// The fault flag. A value of 1 or more means set.
+    /// The fault flag. A value of 1 or more means set; the parser turns any other number but 0 into 1.
     pub sensor_fault: Decimal,
     /// The detector's own `Alarm Status` says something other than normal.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -57,7 +57,7 @@ pub struct Reading {
     pub longitude: Coordinate,
     /// Something other than the value is unreadable or unknown (unit code, flag, `A1Type`). The quality is `uncertain`.
     pub doubtful: bool,
-    /// A flag that the alarm rules need is unreadable. The reading may raise alarms and never lowers or clears one.
+    /// Something that the alarm rules need is unreadable. The reading may raise alarms and never lowers or clears one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unclear: bool,
     /// Fields of a newer release.
@@ -166,6 +166,8 @@ pub struct PayloadFacts {
     pub decimal_point_sent: bool,
     /// A level is present and unreadable, A1 first.
     pub levels_unreadable: [bool; 3],
+    /// A latching flag is present and unreadable, A1 first.
+    pub latching_unreadable: [bool; 3],
     /// At least one of the LED keys is present.
     pub leds_sent: bool,
     /// Fingerprint of the device's own time as it was sent, if it is present and cannot be read.
@@ -173,8 +175,25 @@ pub struct PayloadFacts {
     /// Further values of the message: of a key that comes twice, or of a payload that cannot be read as a whole. They may raise
     /// alarms, and are never shown. At most two, the lowest and the highest.
     pub other_values: Vec<Decimal>,
+    /// The numbers as they were sent, if the device scales them and this message does not say how.
+    pub as_sent: Option<Box<AsSent>>,
     /// How the payload was repaired.
     pub repair: Repair,
+}
+
+/// Numbers of a message as they were sent, before they are scaled by `Decimal Point`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct AsSent {
+    /// The value.
+    pub value: Option<Decimal>,
+    /// Further values, as in [`PayloadFacts::other_values`].
+    pub other_values: Vec<Decimal>,
+    /// The levels, A1 first.
+    pub levels: [Option<Decimal>; 3],
+    /// The hysteresis of each level.
+    pub hysteresis: [Option<Decimal>; 3],
+    /// The span: low and high.
+    pub span: [Option<Decimal>; 2],
 }
 
 /// How much of a payload had to be repaired before it could be read, least first.
@@ -183,7 +202,7 @@ pub enum Repair {
     /// Nothing, or only the framing: bytes around or inside the JSON that do not change what it says.
     #[default]
     None,
-    /// Only keys that the alarm rules do not use.
+    /// Only keys that the alarm rules do not use, or whose last known value they use instead.
     Unimportant,
     /// Value, levels, unit, flags, LEDs or time, or the structure of the JSON. The reading may raise, and lowers nothing.
     Important,

@@ -72,6 +72,11 @@ fn unusable() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             serial(json!("x".repeat(129))),
             "bad_serial",
         ),
+        (
+            "two serials",
+            r#"{"OTSM-2 Serial Number":"OTSM-0666","OTSM-2 Serial Number":"OTSM-0667","Sensor Reading":5}"#.to_owned(),
+            "bad_serial",
+        ),
         ("a megabyte", megabyte.to_string(), "too_large"),
         ("deep nesting", nested, "too_deep"),
     ];

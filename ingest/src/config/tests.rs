@@ -237,6 +237,35 @@ fn a_mongodb_uri_is_ignored_with_a_warning() {
 }
 
 #[test]
+fn lists_that_hide_dangers_are_warned_about() {
+    for word in [
+        "alarm", "FAULT", " On ", "1", "TRUE", "yes", "Error", "-1", "0.5",
+    ] {
+        let list = format!("0,OFF,{word}");
+        let warnings = parse(&["--normal-words", &list]).unwrap().warnings();
+        let word = word.trim();
+        let text = format!(
+            "--normal-words has `{word}`: a fault flag, an LED or `Alarm Status` with this text is never an alarm"
+        );
+        assert_eq!(warnings, [text]);
+    }
+    let harmless = "0,0.0,OFF,FALSE,NO,NONE,OK,NORMAL,NO ALARM,KEIN FEHLER,,";
+    let config = parse(&["--normal-words", harmless]).unwrap();
+    assert!(config.warnings().is_empty());
+    let several = parse(&["--normal-words", "ON,FAULT"]).unwrap();
+    assert_eq!(several.warnings().len(), 2);
+    for flag in ["--maintenance-message-types", "--alive-message-types"] {
+        let warnings = parse(&[flag, "TEST, log data"]).unwrap().warnings();
+        let [warning] = warnings.as_slice() else {
+            panic!("{warnings:?}");
+        };
+        let start = format!("{flag} has `LOG DATA`, the type of ordinary readings: ");
+        assert!(warning.starts_with(&start), "{warning}");
+        assert!(parse(&[flag, "LOG"]).unwrap().warnings().is_empty());
+    }
+}
+
+#[test]
 fn flag_and_variable_have_the_same_name() {
     for arg in Config::command().get_arguments() {
         let (Some(long), Some(env)) = (arg.get_long(), arg.get_env()) else {

@@ -39,6 +39,18 @@ impl SharedAck {
         (0..parts).map(|_| part()).collect()
     }
 
+    /// Whether all other parts are finished.
+    #[must_use]
+    pub(crate) fn is_last(&self) -> bool {
+        match &self.0 {
+            Part::Whole(_) => true,
+            Part::OneOfSeveral(unfinished) => {
+                let state = unfinished.state.lock();
+                state.unwrap_or_else(PoisonError::into_inner).0 == 1
+            }
+        }
+    }
+
     /// Marks this part as committed or stored as a dead letter. Does not wait.
     pub(crate) fn done(self) {
         match self.0 {

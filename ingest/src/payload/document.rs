@@ -34,7 +34,10 @@ pub(super) enum JsonValue<'a> {
     Number(&'a str),
     Text(Cow<'a, str>),
     /// An array or an object.
-    Nested,
+    Nested {
+        /// It has no elements.
+        is_empty: bool,
+    },
 }
 
 impl<'a> Document<'a> {
@@ -54,7 +57,7 @@ impl<'a> Document<'a> {
         Ok(document)
     }
 
-    /// Whether `Parameters` is present but not an object.
+    /// Whether `Parameters` has something, but is not an object.
     pub(super) fn has_broken_parameters(&self) -> bool {
         self.has_broken_parameters
     }
@@ -104,7 +107,7 @@ impl<'a> Document<'a> {
             if raw.starts_with('{') {
                 return self.read_object(raw, Place::Parameters);
             }
-            self.has_broken_parameters = true;
+            self.has_broken_parameters |= !JsonValue::of(raw).is_empty();
         } else if is_exact {
             if let Some(before) = self.values[field as usize].replace(raw) {
                 self.repeats.push((field, before));
@@ -185,9 +188,13 @@ impl<'a> JsonValue<'a> {
             Some(b'n') => Self::Null,
             Some(b't') => Self::Flag(true),
             Some(b'f') => Self::Flag(false),
-            Some(b'"') => text_of(raw).map_or(Self::Nested, Self::Text),
+            Some(b'"') => text_of(raw).map_or(Self::Nested { is_empty: false }, Self::Text),
             Some(b'-' | b'0'..=b'9') => Self::Number(raw),
-            _ => Self::Nested,
+            _ => {
+                let body = raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default();
+                let is_empty = body.trim().is_empty();
+                Self::Nested { is_empty }
+            }
         }
     }
 
@@ -203,15 +210,20 @@ impl<'a> JsonValue<'a> {
         match self {
             Self::Text(text) => Some(text),
             Self::Number(digits) => Some(digits),
-            Self::Null | Self::Flag(_) | Self::Nested => None,
+            Self::Null | Self::Flag(_) | Self::Nested { .. } => None,
         }
+    }
+
+    /// Whether it says nothing.
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Nested { is_empty: true }) || self.is_null_or_blank()
     }
 
     pub(super) fn is_null_or_blank(&self) -> bool {
         match self {
             Self::Null => true,
             Self::Text(text) => trim(text).is_empty(),
-            Self::Flag(_) | Self::Number(_) | Self::Nested => false,
+            Self::Flag(_) | Self::Number(_) | Self::Nested { .. } => false,
         }
     }
 }

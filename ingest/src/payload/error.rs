@@ -9,13 +9,15 @@ use crate::dead_letter_reason::DeadLetterReason;
 /// The reason why a payload is not a reading: it cannot be parsed at all, or it names no detector.
 #[derive(Debug, thiserror::Error)]
 pub enum PayloadError {
-    /// Too many bytes; nothing of it was parsed.
-    #[error("the payload has {size_bytes} bytes, more than {max_bytes}")]
+    /// Too many bytes.
+    #[error("the payload has {size_bytes} bytes, more than {max_bytes}{}", naming(.serials))]
     TooLarge {
         /// Size of the payload.
         size_bytes: usize,
         /// Maximum size.
         max_bytes: usize,
+        /// Detectors that are named in bytes of which it is not certain that they are about one detector.
+        serials: Vec<DeviceId>,
     },
     /// Not UTF-8.
     #[error("the payload is not UTF-8 from byte {} on", .0.valid_up_to())]
@@ -61,6 +63,12 @@ pub enum PayloadError {
         /// The other faults of the payload.
         others: Faults,
     },
+    /// The payload is an object that names several detectors.
+    #[error("`OTSM-2 Serial Number` comes more than once with different values: {}", listed(.serials))]
+    AmbiguousSerial {
+        /// All of its serials that are usable.
+        serials: Vec<DeviceId>,
+    },
     /// The payload had to be repaired, and its serial is cut off or has a damaged character. It may be that of another device.
     #[error("{0}; its `OTSM-2 Serial Number` is damaged")]
     DoubtfulSerial(Box<Self>),
@@ -68,10 +76,12 @@ pub enum PayloadError {
     #[error("{0}; it has different values of `OTSM-2 Serial Number`")]
     SeveralSerials(Box<Self>),
     /// More objects than one payload may have.
-    #[error("the payload has more than {max} objects")]
+    #[error("the payload has more than {max} objects{}", naming(.serials))]
     TooManyObjects {
         /// Maximum number of objects.
         max: usize,
+        /// Detectors that are named in bytes of which it is not certain that they are about one detector.
+        serials: Vec<DeviceId>,
     },
 }
 
@@ -95,12 +105,35 @@ impl PayloadError {
             Self::TooDeep { .. } => DeadLetterReason::TooDeep,
             Self::NotAnObject => DeadLetterReason::NotAnObject,
             Self::MissingSerial { .. } => DeadLetterReason::MissingSerial,
-            Self::SerialNotText { .. } | Self::BadSerial { .. } | Self::DamagedSerial { .. } => {
-                DeadLetterReason::BadSerial
-            }
+            Self::SerialNotText { .. }
+            | Self::BadSerial { .. }
+            | Self::DamagedSerial { .. }
+            | Self::AmbiguousSerial { .. } => DeadLetterReason::BadSerial,
             Self::DoubtfulSerial(cause) | Self::SeveralSerials(cause) => cause.reason(),
         }
     }
+}
+
+fn naming(serials: &[DeviceId]) -> String {
+    if serials.is_empty() {
+        String::new()
+    } else {
+        format!("; it names {}", listed(serials))
+    }
+}
+
+/// Lists the first serials.
+fn listed(serials: &[DeviceId]) -> String {
+    const MAX_LISTED: usize = 8;
+    let first = serials.iter().take(MAX_LISTED);
+    let mut list: Vec<String> = first.map(|serial| serial.for_log().to_string()).collect();
+    if serials.len() > MAX_LISTED {
+        list.push(format!("{} more", serials.len() - MAX_LISTED));
+    }
+    if list.is_empty() {
+        return "none is usable".to_owned();
+    }
+    list.join(", ")
 }
 
 /// One fault of a payload, beside those of its serial. The text of a variant is the key.
@@ -162,10 +195,6 @@ impl Faults {
     pub(super) fn doubt(&mut self, fault: Fault) {
         self.note(fault);
         self.is_doubtful = true;
-    }
-
-    pub(super) fn count(&self) -> usize {
-        self.found.len()
     }
 
     pub(super) fn is_doubtful(&self) -> bool {

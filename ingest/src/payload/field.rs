@@ -25,6 +25,8 @@ pub(super) enum Field {
     RootUnit,
     SensorReading,
     AlarmStatus,
+    RootNewestFault,
+    RootOldFault,
     RootLatitude,
     RootLongitude,
     Parameters,
@@ -73,6 +75,8 @@ const KEYS: [(Field, &str); Field::COUNT] = [
     (Field::RootUnit, "Unit of Measurement"),
     (Field::SensorReading, "Sensor Reading"),
     (Field::AlarmStatus, "Alarm Status"),
+    (Field::RootNewestFault, "Sensor Fault"),
+    (Field::RootOldFault, "SensorFault"),
     (Field::RootLatitude, "lat"),
     (Field::RootLongitude, "long"),
     (Field::Parameters, "Parameters"),
@@ -117,7 +121,7 @@ pub(super) struct Match {
 
 impl Field {
     /// The number of known keys.
-    pub(super) const COUNT: usize = 44;
+    pub(super) const COUNT: usize = 46;
 
     /// The key, with its blanks.
     pub(super) fn name(self) -> &'static str {
@@ -180,12 +184,37 @@ impl Field {
                 | Self::Led3
                 | Self::NewestFault
                 | Self::OldFault
+                | Self::RootNewestFault
+                | Self::RootOldFault
+        )
+    }
+
+    /// What different values of a repeated key amount to.
+    pub(super) fn repeat(self) -> Repair {
+        if self.has_last_known() {
+            Repair::Important
+        } else {
+            self.repair()
+        }
+    }
+
+    /// Whether an unreadable value is replaced by one that is no less sensitive: the last known one.
+    fn has_last_known(self) -> bool {
+        matches!(
+            self,
+            Self::Hysteresis1
+                | Self::Hysteresis2
+                | Self::Hysteresis3
+                | Self::Latching1
+                | Self::Latching2
+                | Self::Latching3
         )
     }
 
     /// What a repair of the key or its value amounts to.
     pub(super) fn repair(self) -> Repair {
         match self {
+            _ if self.has_last_known() => Repair::Unimportant,
             Self::AliasName
             | Self::AliseName
             | Self::Sender

@@ -1,21 +1,22 @@
 //! Reads the fields of a document.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use shared::args::UnitCodes;
 use shared::decimal::Decimal;
 use shared::device::DeviceId;
 use shared::forward::UnknownFields;
-use shared::reading::{Coordinate, LevelSetting, PayloadFacts, Reading, Repair, Side};
+use shared::reading::{AsSent, Coordinate, LevelSetting, PayloadFacts, Reading, Repair, Side};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::document::{Document, JsonValue};
 use super::error::{Fault, Faults, PayloadError};
 use super::field::{Field, trim};
-use super::flag::{NormalWords, flag, is_clear, is_set, state};
+use super::flag::{NormalWords, fault, flag, is_clear, is_set, led};
 use super::number::{Scale, number};
 use super::repeats::{lowest_and_highest, say_the_same};
-use super::{DecimalPoint, Format, MAX_TEXT_BYTES, Parsed, device_time};
+use super::{DEFAULT_MESSAGE_TYPE, DecimalPoint, Format, MAX_TEXT_BYTES, Parsed, device_time};
 
 /// The keys of the reading. Those of one list are one key.
 const VALUE: [&[Field]; 3] = [
@@ -32,7 +33,13 @@ const UNIT: [Field; 4] = [
     Field::RootUnit,
 ];
 const LEDS: [Field; 3] = [Field::Led1, Field::Led2, Field::Led3];
-const FAULT_FLAGS: [Field; 2] = [Field::NewestFault, Field::OldFault];
+/// The fault flag belongs to `Parameters`. One that is set in the root is not ignored.
+const FAULT_FLAGS: [Field; 4] = [
+    Field::NewestFault,
+    Field::OldFault,
+    Field::RootNewestFault,
+    Field::RootOldFault,
+];
 
 /// The keys of one alarm level.
 struct LevelKeys {
@@ -69,13 +76,7 @@ const LEVELS: [LevelKeys; 3] = [
 /// The document names no detector. Other faults are not errors: an unreadable value or level is `None`, and
 /// [`Reading::doubtful`] marks all other faults.
 pub(super) fn read(document: &Document<'_>, format: &Format) -> Result<Parsed, PayloadError> {
-    let mut fields = FieldReader {
-        document,
-        words: &format.normal_words,
-        faults: Faults::default(),
-        unclear: false,
-        facts: PayloadFacts::default(),
-    };
+    let mut fields = FieldReader::new(document, format);
     if document.has_broken_parameters() {
         fields.faults.doubt(Fault::NotAnObject("Parameters"));
         fields.unclear = true;
@@ -87,6 +88,9 @@ pub(super) fn read(document: &Document<'_>, format: &Format) -> Result<Parsed, P
     let span_high = fields.decimal(Field::SpanHigh);
     let span_low = fields.decimal(Field::SpanLow);
     let levels = std::array::from_fn(|index| fields.level(index, scale));
+    if format.decimal_point == DecimalPoint::Scale && !fields.facts.decimal_point_sent {
+        fields.facts.as_sent = Some(Box::new(as_sent(document, format)));
+    }
     let a1_type = fields
         .text_of(Field::Side1)
         .unwrap_or_else(|| "High".to_owned());
@@ -96,15 +100,15 @@ pub(super) fn read(document: &Document<'_>, format: &Format) -> Result<Parsed, P
     let unit = fields.unit(&format.unit_codes);
     let device_name = fields.text(&NAME, "Unknown Device");
     let gas_type = fields.gas();
-    let message_type = fields.text(&[Field::MessageType], "LOG DATA");
+    let message_type = fields.text(&[Field::MessageType], DEFAULT_MESSAGE_TYPE);
     let sender = fields.text(&[Field::Sender], "Device");
     let a1_siren = fields.flag(Field::Siren).unwrap_or_default();
     let a1_buzzer = fields.flag(Field::Buzzer).unwrap_or_default();
     let leds = LEDS.map(|key| fields.led(key));
     let sensor_fault = fields.sensor_fault();
-    let own_alarm = is_set(fields.state_or_normal(Field::AlarmStatus));
+    let own_alarm = is_set(fields.fault(Field::AlarmStatus));
 
-    let serial = fields.serial();
+    let serial = fields.serial()?;
     let FieldReader {
         faults,
         unclear,
@@ -141,10 +145,37 @@ pub(super) fn read(document: &Document<'_>, format: &Format) -> Result<Parsed, P
     Ok(Parsed { reading, facts })
 }
 
+/// Reads the numbers that are scaled, as they were sent.
+fn as_sent(document: &Document<'_>, format: &Format) -> AsSent {
+    let mut fields = FieldReader::new(document, format);
+    let value = fields.value(Scale::AsSent);
+    let levels: [LevelSetting; 3] = std::array::from_fn(|index| fields.level(index, Scale::AsSent));
+    let number = |key: Field| document.get(key).as_ref().and_then(number);
+    AsSent {
+        value,
+        other_values: fields.facts.other_values,
+        levels: levels.each_ref().map(|setting| setting.level),
+        hysteresis: levels.each_ref().map(|setting| setting.hysteresis),
+        span: [Field::SpanLow, Field::SpanHigh].map(number),
+    }
+}
+
+#[derive(PartialEq)]
 enum Serial {
     Missing,
     NotText,
+    /// Trimmed.
     Text(String),
+}
+
+impl Serial {
+    fn of(value: JsonValue<'_>) -> Self {
+        match value {
+            JsonValue::Null => Self::Missing,
+            JsonValue::Text(text) => Self::Text(text.trim().to_owned()),
+            _ => Self::NotText,
+        }
+    }
 }
 
 fn device(serial: Serial, faults: &Faults) -> Result<DeviceId, PayloadError> {
@@ -174,10 +205,20 @@ struct FieldReader<'d> {
 }
 
 impl<'d> FieldReader<'d> {
+    fn new(document: &'d Document<'d>, format: &'d Format) -> Self {
+        Self {
+            document,
+            words: &format.normal_words,
+            faults: Faults::default(),
+            unclear: false,
+            facts: PayloadFacts::default(),
+        }
+    }
+
     /// Notes the keys that come twice with different values.
     fn note_repeats(&mut self) {
         for (field, used, other) in self.document.repeated() {
-            if field.repair() == Repair::Important && !say_the_same(used, other) {
+            if field.repeat() == Repair::Important && !say_the_same(used, other) {
                 self.note_repeat(field);
             }
         }
@@ -188,12 +229,20 @@ impl<'d> FieldReader<'d> {
         self.facts.repair = Repair::Important;
     }
 
-    fn serial(&self) -> Serial {
-        match self.document.get(Field::Serial) {
-            None | Some(JsonValue::Null) => Serial::Missing,
-            Some(JsonValue::Text(text)) => Serial::Text(text.into_owned()),
-            Some(_) => Serial::NotText,
+    /// Reads the serial. If its key comes twice, it must be the same.
+    fn serial(&self) -> Result<Serial, PayloadError> {
+        let mut all = self.all(Field::Serial).map(Serial::of);
+        let first = all.next().unwrap_or(Serial::Missing);
+        let others: Vec<Serial> = all.filter(|other| *other != first).collect();
+        if others.is_empty() {
+            return Ok(first);
         }
+        let all = [first].into_iter().chain(others);
+        let usable: BTreeSet<DeviceId> = all
+            .filter_map(|serial| device(serial, &Faults::default()).ok())
+            .collect();
+        let serials = usable.into_iter().collect();
+        Err(PayloadError::AmbiguousSerial { serials })
     }
 
     fn value(&mut self, scale: Scale) -> Option<Decimal> {
@@ -302,12 +351,14 @@ impl<'d> FieldReader<'d> {
         let level = readable.and_then(|level| scale.apply(level));
         self.facts.levels_unreadable[index] = sent.is_some() && level.is_none();
         let hysteresis = self.decimal(keys.hysteresis);
-        self.unclear |= hysteresis.is_none() && self.document.has(keys.hysteresis);
+        let latching = self.flag(keys.latching);
+        self.facts.latching_unreadable[index] =
+            latching.is_none() && self.document.has(keys.latching);
         LevelSetting {
             level,
             side: self.side(keys.side),
             hysteresis: hysteresis.and_then(|hysteresis| scale.apply(hysteresis)),
-            latching: self.rule_flag(keys.latching),
+            latching,
             unknown: UnknownFields::default(),
         }
     }
@@ -372,7 +423,6 @@ impl<'d> FieldReader<'d> {
         if field.is_some() && places.is_none() {
             self.faults.doubt(Fault::NotANumber(name));
         }
-        self.facts.decimal_point_sent = places.is_some();
         let displayed = places.unwrap_or(Decimal::ZERO);
         let scale = match (meaning, field.is_some()) {
             (DecimalPoint::Ignore, _) | (DecimalPoint::Scale, false) => Scale::AsSent,
@@ -381,73 +431,50 @@ impl<'d> FieldReader<'d> {
         if scale == Scale::Unknown && places.is_some() {
             self.faults.doubt(Fault::UnknownScale(name));
         }
+        self.facts.decimal_point_sent = places.is_some() && scale != Scale::Unknown;
         (displayed, scale)
     }
 
-    /// Returns the first fault flag that is set. A flag that is 0 or unreadable does not hide the other.
-    fn sensor_fault(&mut self) -> Decimal {
-        let [newest, old] = FAULT_FLAGS.map(|key| self.state_or_normal(key));
-        let first =
-            |wanted: fn(Decimal) -> bool| [newest, old].into_iter().find(|flag| wanted(*flag));
-        first(is_set)
-            .or_else(|| first(|flag| flag != Decimal::ZERO))
-            .unwrap_or(Decimal::ZERO)
+    /// Returns the first fault flag that is set, else 0.
+    fn sensor_fault(&self) -> Decimal {
+        let mut flags = FAULT_FLAGS.iter().map(|key| self.fault(*key));
+        flags.find(|flag| is_set(*flag)).unwrap_or_default()
     }
 
-    /// Reads a fault flag or `Alarm Status`; 0 if it is missing, empty or unreadable. If it is unreadable, the reading is
-    /// unclear.
-    fn state_or_normal(&mut self, key: Field) -> Decimal {
-        let (state, is_readable) = self.highest_state(key);
-        if !is_readable {
-            self.faults.doubt(Fault::NotAFlag(key.name()));
-            self.unclear = true;
-        }
-        state
+    /// Reads a fault flag or `Alarm Status`; 0 if it is missing. If the key comes twice, the highest: nothing that is set is
+    /// hidden.
+    fn fault(&self, key: Field) -> Decimal {
+        let states = self.all(key).map(|value| fault(&value, self.words));
+        states.max().unwrap_or_default()
     }
 
-    /// Reads a LED; 0 if it is missing or unreadable.
+    /// Reads a LED; 0 if it is missing or unreadable. If the key comes twice, the highest.
     fn led(&mut self, key: Field) -> Decimal {
         let Some(value) = self.document.get(key) else {
             return Decimal::ZERO;
         };
         self.facts.leds_sent = true;
-        let (state, is_readable) = self.highest_state(key);
+        let states: Vec<Option<Decimal>> =
+            self.all(key).map(|value| led(&value, self.words)).collect();
+        let is_readable = states.iter().all(|state| state.is_some_and(is_clear));
         if !is_readable || value.is_null_or_blank() {
             self.faults.doubt(Fault::NotAFlag(key.name()));
         }
-        state
+        let states = states.into_iter().map(Option::unwrap_or_default);
+        states.max().unwrap_or_default()
     }
 
-    /// Reads a state. If the key comes twice, the highest: nothing that is set is hidden. The second result is whether all of
-    /// them are on or off.
-    fn highest_state(&self, key: Field) -> (Decimal, bool) {
-        let mut highest = Decimal::ZERO;
-        let mut is_readable = true;
-        let mut is_first = true;
+    /// Returns every value of a key that may come twice.
+    fn all(&self, key: Field) -> impl Iterator<Item = JsonValue<'d>> {
         let first = self.document.get(key);
-        for value in first.into_iter().chain(self.document.repeats(key)) {
-            let state = state(&value, self.words);
-            is_readable &= state.is_some_and(is_clear);
-            let state = state.unwrap_or_default();
-            highest = if is_first { state } else { highest.max(state) };
-            is_first = false;
-        }
-        (highest, is_readable)
-    }
-
-    /// Reads a flag that the alarm rules need to clear an alarm. If it is unreadable, the reading is unclear.
-    fn rule_flag(&mut self, key: Field) -> Option<Decimal> {
-        let faults_before = self.faults.count();
-        let flag = self.flag(key);
-        self.unclear |= self.faults.count() > faults_before;
-        flag
+        first.into_iter().chain(self.document.repeats(key))
     }
 
     /// Reads a flag, if it is present and readable.
     fn flag(&mut self, key: Field) -> Option<Decimal> {
         let value = self.document.get(key)?;
-        let flag = flag(&value);
-        if !flag.is_some_and(is_clear) {
+        let flag = flag(&value, self.words);
+        if flag.is_none() {
             self.faults.doubt(Fault::NotAFlag(key.name()));
         }
         flag

@@ -16,7 +16,7 @@ pub(super) fn number(value: &JsonValue<'_>) -> Option<Decimal> {
     match value {
         JsonValue::Number(digits) => parse(digits),
         JsonValue::Text(text) => parse(text),
-        JsonValue::Null | JsonValue::Flag(_) | JsonValue::Nested => None,
+        JsonValue::Null | JsonValue::Flag(_) | JsonValue::Nested { .. } => None,
     }
 }
 
@@ -60,15 +60,13 @@ pub(super) enum Scale {
 impl Scale {
     /// Converts `Decimal Point` to a scale. Detectors send 0 to 3. Anything but a whole number from 0 to 9 must be an error.
     pub(super) fn from_places(places: Decimal) -> Self {
-        let digit = (0..=9).find(|digit: &u8| Decimal::from_int(i32::from(*digit)) == places);
-        digit.map_or(Self::Unknown, |places| Self::Places(u32::from(places)))
+        places.as_digit().map_or(Self::Unknown, Self::Places)
     }
 
     pub(super) fn apply(self, number: Decimal) -> Option<Decimal> {
         match self {
             Self::AsSent => Some(number),
-            // Parsed again, because dividing may give more places than a `Decimal` holds.
-            Self::Places(places) => parse(&number.scale_down(places).to_string()),
+            Self::Places(places) => Some(number.scale_down(places)),
             Self::Unknown => None,
         }
     }

@@ -10,6 +10,7 @@
 mod encoding;
 mod notes;
 mod object;
+mod rest;
 mod salvage;
 mod string;
 mod token;
@@ -20,15 +21,15 @@ use shared::reading::Repair;
 
 use self::notes::is_blank;
 use self::object::read_object;
-use self::salvage::salvage;
 use super::kind::RepairKind;
 
 pub(super) use self::encoding::{decode_utf16, without_mark};
 pub(super) use self::notes::Notes;
 pub(super) use self::object::{Object, SerialState};
-pub(super) use self::salvage::salvage as read_beginning;
+pub(super) use self::rest::Rest;
+pub(super) use self::salvage::salvage;
 
-/// Maximum number of objects that are taken from one payload.
+/// Maximum number of objects that are taken from one payload one by one. Of the rest, there is one piece for each detector.
 pub(super) const MAX_OBJECTS: usize = 64;
 
 /// How often a payload is searched for the next object behind one that cannot be read.
@@ -52,31 +53,36 @@ pub(super) enum Content {
     Broken(Object),
     /// Neither an object nor a part of one.
     NotAnObject,
-    /// What is left behind [`MAX_OBJECTS`].
-    TooMany,
 }
 
-/// Splits a payload into its objects; empty if it has nothing but blanks.
-pub(super) fn split(bytes: &[u8]) -> Vec<Piece> {
+/// Splits a payload into its first objects, `max_objects` at most, and what is left behind them. There are no objects if it has nothing but blanks.
+pub(super) fn split(bytes: &[u8], max_objects: usize) -> (Vec<Piece>, Rest) {
     let mut splitter = Splitter {
         bytes,
+        max_objects,
         pieces: Vec::new(),
+        rest: Rest::default(),
         around: Notes::default(),
         attempts_left: MAX_ATTEMPTS,
     };
     splitter.run();
     let Splitter {
-        mut pieces, around, ..
+        mut pieces,
+        rest,
+        around,
+        ..
     } = splitter;
     for piece in &mut pieces {
         piece.notes.add_all(around);
     }
-    pieces
+    (pieces, rest)
 }
 
 struct Splitter<'a> {
     bytes: &'a [u8],
+    max_objects: usize,
     pieces: Vec<Piece>,
+    rest: Rest,
     /// Repairs that belong to no object. Each object gets them.
     around: Notes,
     attempts_left: usize,
@@ -94,11 +100,6 @@ impl Splitter<'_> {
         loop {
             at = self.skip_blanks(at);
             let Some(byte) = self.byte(at) else { break };
-            let is_next = byte != b',' && byte != b']';
-            if is_next && self.pieces.len() == MAX_OBJECTS {
-                self.push(at..self.bytes.len(), Content::TooMany, Notes::default());
-                break;
-            }
             at = match byte {
                 b'{' => self.object(at),
                 b',' => self.commas(at, is_array),
@@ -136,7 +137,9 @@ impl Splitter<'_> {
     /// Takes bytes that cannot be read as a whole, up to the next object that can.
     fn broken(&mut self, start: usize) -> usize {
         let end = self.next_object(start + 1);
-        let object = salvage(&self.bytes[start..end]);
+        // The commas before the next object may separate the two. Then they do not show that a number before them is complete.
+        let own = start..self.end_of_own(start, end);
+        let object = salvage(&self.bytes[own.clone()]);
         let mut notes = object.notes;
         notes.content(RepairKind::Unreadable, Repair::Unreadable);
         if end < self.bytes.len() {
@@ -144,8 +147,18 @@ impl Splitter<'_> {
             self.around
                 .content(RepairKind::OtherBytes, Repair::Important);
         }
-        self.push(start..end, Content::Broken(object), notes);
+        self.push(own, Content::Broken(object), notes);
         end
+    }
+
+    /// Returns the end of bytes that begin at `start`, without what may separate them from an object at `end`.
+    fn end_of_own(&self, start: usize, end: usize) -> usize {
+        if end == self.bytes.len() {
+            return end;
+        }
+        let is_own = |byte: &u8| *byte != b',' && !is_blank(*byte);
+        let last = self.bytes[start..end].iter().rposition(is_own);
+        last.map_or(end, |last| start + last + 1)
     }
 
     /// Finds the next complete object with a serial.
@@ -198,8 +211,8 @@ impl Splitter<'_> {
             self.push(start..end, Content::NotAnObject, Notes::default());
             return end;
         }
-        let before = self.pieces.last();
-        let is_start = before.is_none();
+        let before = self.pieces.last().filter(|_| self.rest.is_empty());
+        let is_start = self.pieces.is_empty() && self.rest.is_empty();
         let is_rest_of_object = before.is_some_and(|piece| match &piece.content {
             Content::Whole(object) => !object.has_serial(),
             _ => false,
@@ -210,6 +223,10 @@ impl Splitter<'_> {
                 Some(piece) => piece.range.start,
                 None => start,
             };
+            return self.broken(start);
+        }
+        if other.contains(&b'"') && self.pieces.len() == self.max_objects {
+            // Nothing there is read one by one, and whatever it names must be told.
             return self.broken(start);
         }
         if is_start && end == self.bytes.len() {
@@ -241,6 +258,10 @@ impl Splitter<'_> {
     }
 
     fn push(&mut self, range: Range<usize>, content: Content, notes: Notes) {
+        if self.pieces.len() == self.max_objects {
+            self.rest.add(range, &content);
+            return;
+        }
         self.pieces.push(Piece {
             range,
             content,

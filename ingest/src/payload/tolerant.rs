@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use shared::device::DeviceId;
 use shared::reading::{PayloadFacts, Repair};
 
 use super::document::Document;
 use super::error::PayloadError;
 use super::kind::RepairKind;
-use super::repair::{self, Content, Notes, Object, Piece, SerialState};
+use super::repair::{self, Content, Notes, Object, Piece, Rest, SerialState};
 use super::repeats::lowest_and_highest;
 use super::{Format, Item, ItemContent, Parsed, kinds_of, parse_strictly};
 
@@ -24,10 +25,15 @@ pub(super) fn read<'a>(bytes: &'a [u8], err: PayloadError, format: &Format) -> V
     } else {
         Cow::Borrowed(bytes)
     };
-    let mut pieces = repair::split(&text);
+    let (mut pieces, rest) = repair::split(&text, repair::MAX_OBJECTS);
     for piece in &mut pieces {
         piece.notes.add_all(encoding);
     }
+    let too_many = |serials| PayloadError::TooManyObjects {
+        max: repair::MAX_OBJECTS,
+        serials,
+    };
+    let rest = items_of_rest(&text, &rest, encoding, too_many, format);
     match (pieces.pop(), pieces.is_empty()) {
         (None, _) => vec![refusal(Cow::Borrowed(bytes), err)],
         (Some(piece), true) => {
@@ -42,14 +48,63 @@ pub(super) fn read<'a>(bytes: &'a [u8], err: PayloadError, format: &Format) -> V
                 let err = fault_of(&piece.content, raw);
                 item(piece, raw, bytes, err, format)
             });
-            items.collect()
+            items.chain(rest).collect()
         }
     }
 }
 
-/// Reads the beginning of a payload that is too large.
-pub(super) fn read_beginning<'a>(bytes: &'a [u8], err: PayloadError, format: &Format) -> Item<'a> {
-    let object = repair::read_beginning(bytes);
+/// Makes items of what a payload has behind the objects that are taken one by one: one for each detector, and one for all bytes
+/// that are about none.
+fn items_of_rest<'a>(
+    text: &Cow<'a, [u8]>,
+    rest: &Rest,
+    encoding: Notes,
+    err: impl Fn(Vec<DeviceId>) -> PayloadError,
+    format: &Format,
+) -> Vec<Item<'a>> {
+    let mut items = Vec::new();
+    for (_, ranges) in &rest.certain {
+        let bytes = parts(text, ranges);
+        let object = repair::salvage(&bytes);
+        let mut notes = object.notes;
+        notes.add_all(encoding);
+        notes.content(RepairKind::Unreadable, Repair::Unreadable);
+        let piece = Piece {
+            range: 0..bytes.len(),
+            content: Content::Broken(object),
+            notes,
+        };
+        let raw = bytes.clone();
+        items.push(item(piece, &raw, bytes, err(Vec::new()), format));
+    }
+    if !rest.others.is_empty() {
+        items.push(refusal(parts(text, &rest.others), err(rest.named())));
+    }
+    items
+}
+
+/// Returns several parts of a text: borrowed, if there is only one and the text is.
+fn parts<'a>(text: &Cow<'a, [u8]>, ranges: &[Range<usize>]) -> Cow<'a, [u8]> {
+    match ranges {
+        [only] => part(text, only.clone()),
+        several => {
+            let all: Vec<&[u8]> = several.iter().map(|range| &text[range.clone()]).collect();
+            Cow::Owned(all.join(&b'\n'))
+        }
+    }
+}
+
+/// Reads the beginning of a payload that is too large. If it names several detectors, each of them has an item.
+pub(super) fn read_beginning<'a>(
+    bytes: &'a [u8],
+    err: impl Fn(Vec<DeviceId>) -> PayloadError,
+    format: &Format,
+) -> Vec<Item<'a>> {
+    let object = repair::salvage(bytes);
+    if object.serial() == SerialState::Several {
+        let (_, rest) = repair::split(bytes, 0);
+        return items_of_rest(&Cow::Borrowed(bytes), &rest, Notes::default(), err, format);
+    }
     let mut notes = object.notes;
     notes.content(RepairKind::Unreadable, Repair::Unreadable);
     let piece = Piece {
@@ -57,7 +112,13 @@ pub(super) fn read_beginning<'a>(bytes: &'a [u8], err: PayloadError, format: &Fo
         content: Content::Broken(object),
         notes,
     };
-    item(piece, bytes, Cow::Borrowed(bytes), err, format)
+    vec![item(
+        piece,
+        bytes,
+        Cow::Borrowed(bytes),
+        err(Vec::new()),
+        format,
+    )]
 }
 
 /// Returns a part of a text: borrowed, if the text is.
@@ -76,9 +137,6 @@ fn fault_of(content: &Content, raw: &[u8]) -> PayloadError {
             fault.unwrap_or(PayloadError::NotAnObject)
         }
         Content::NotAnObject => PayloadError::NotAnObject,
-        Content::TooMany => PayloadError::TooManyObjects {
-            max: repair::MAX_OBJECTS,
-        },
     }
 }
 
@@ -92,7 +150,9 @@ fn item<'a>(
     let notes = piece.notes;
     let (content, repaired) = match piece.content {
         Content::Whole(object) => match parse_strictly(raw, format) {
-            Ok(ItemContent::Refused(_)) if notes.repair != Repair::None => {
+            Ok(ItemContent::Refused(own)) if notes.repair != Repair::None => {
+                let is_ambiguous = matches!(own, PayloadError::AmbiguousSerial { .. });
+                let err = if is_ambiguous { own } else { err };
                 (ItemContent::Refused(err), None)
             }
             Ok(content) => {
@@ -103,7 +163,7 @@ fn item<'a>(
             Err(_) => parse_object(object, format, notes.repair, err),
         },
         Content::Broken(object) => parse_object(object, format, Repair::Unreadable, err),
-        Content::NotAnObject | Content::TooMany => (ItemContent::Refused(err), None),
+        Content::NotAnObject => (ItemContent::Refused(err), None),
     };
     let mut repairs = kinds_of(&content);
     repairs.insert_all(notes.kinds);
@@ -140,6 +200,8 @@ fn parse_object(
             let err = PayloadError::DoubtfulSerial(Box::new(err));
             return (ItemContent::Refused(err), None);
         }
+        // The serials of a complete object are certain, and each of their detectors is told.
+        SerialState::Several if repair < Repair::Unreadable => {}
         SerialState::Several => {
             let err = PayloadError::SeveralSerials(Box::new(err));
             return (ItemContent::Refused(err), None);
@@ -160,12 +222,20 @@ fn without_value(mut parsed: Parsed) -> Parsed {
     let value = parsed.reading.value.take();
     let others = std::mem::take(&mut parsed.facts.other_values);
     parsed.facts.other_values = lowest_and_highest(others.iter().copied().chain(value));
+    if let Some(sent) = &mut parsed.facts.as_sent {
+        let value = sent.value.take();
+        let others = std::mem::take(&mut sent.other_values);
+        sent.other_values = lowest_and_highest(others.iter().copied().chain(value));
+    }
     parsed
 }
 
 /// Marks a reading that had to be repaired.
-fn mark(mut content: ItemContent, repair: Repair) -> ItemContent {
-    if let ItemContent::Reading(parsed) | ItemContent::Unreadable(parsed, _) = &mut content {
+pub(super) fn mark(mut content: ItemContent, repair: Repair) -> ItemContent {
+    if let ItemContent::Reading(parsed)
+    | ItemContent::Unreadable(parsed, _)
+    | ItemContent::Named(parsed) = &mut content
+    {
         let Parsed { reading, facts } = parsed;
         let PayloadFacts { repair: known, .. } = facts;
         *known = repair.max(*known);

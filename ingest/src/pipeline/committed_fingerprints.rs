@@ -2,7 +2,8 @@
 //!
 //! After a lost connection the broker sends every unacknowledged message again. This process may have committed those
 //! messages already, and there can be a full receive window of them. The fingerprints stored with a device cover only its
-//! last 64 payloads. The fingerprints here cover every message that can be unacknowledged.
+//! last 64 payloads. The fingerprints here cover every message that can be unacknowledged: one for each message, however many
+//! objects it has.
 
 use std::collections::{HashSet, VecDeque};
 

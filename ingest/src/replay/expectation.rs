@@ -1,6 +1,7 @@
 //! What a line of a replay file expects, and how it differs from what is. Pure.
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use shared::alarm::Alarm;
 use shared::device::DeviceId;
@@ -27,8 +28,10 @@ pub struct Expectation {
     /// Alarms that are not open; here the state may be left out.
     open_exclude: Option<Vec<String>>,
     /// Fields of the normalised reading as it is shown now.
+    #[serde(default, deserialize_with = "data_fields")]
     data: Option<Map<String, Value>>,
     /// Fields of one alert: of the one with this `number`, else of any open one.
+    #[serde(default, deserialize_with = "alarm_fields")]
     alarm: Option<Map<String, Value>>,
     /// The status in lists of devices.
     status: Option<Value>,
@@ -40,6 +43,92 @@ pub struct Expectation {
     dead_letters: Option<Count>,
     /// The serials of all known devices.
     devices: Option<Vec<String>>,
+}
+
+/// The fields of `data`: those of the normalised reading.
+const DATA_FIELDS: [&str; 30] = [
+    "device_name",
+    "serial_number",
+    "gas_type",
+    "timestamp",
+    "unit",
+    "message_type",
+    "sender",
+    "sensor_reading",
+    "offset",
+    "alarm_status",
+    "span_high",
+    "span_low",
+    "a1_level",
+    "a2_level",
+    "a3_level",
+    "decimal_point",
+    "a1_type",
+    "a1_hysteresis",
+    "a1_latching",
+    "a1_siren",
+    "a1_buzzer",
+    "alarm1_led",
+    "alarm2_led",
+    "alarm3_led",
+    "sensor_fault",
+    "latitude",
+    "longitude",
+    "processed_at",
+    "data_quality",
+    "clock_suspect",
+];
+
+/// The fields of `alarm`: the number of the alarm, and those of an alert.
+const ALARM_FIELDS: [&str; 21] = [
+    "number",
+    "id",
+    "type",
+    "severity",
+    "message",
+    "timestamp",
+    "device_name",
+    "serial_number",
+    "threshold",
+    "current_value",
+    "unit",
+    "gas_type",
+    "acknowledged_at",
+    "acknowledged_by",
+    "state",
+    "peak_value",
+    "peak_type",
+    "count",
+    "raised_at",
+    "cleared_at",
+    "reading_timestamp",
+];
+
+type Fields = Option<Map<String, Value>>;
+
+fn data_fields<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Fields, D::Error> {
+    known_fields(deserializer, "data", &DATA_FIELDS)
+}
+
+fn alarm_fields<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Fields, D::Error> {
+    known_fields(deserializer, "alarm", &ALARM_FIELDS)
+}
+
+/// Refuses an unknown field: it would be compared with nothing.
+fn known_fields<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    what: &str,
+    known: &[&str],
+) -> Result<Fields, D::Error> {
+    let fields: Fields = Deserialize::deserialize(deserializer)?;
+    let mut names = fields.iter().flat_map(Map::keys);
+    match names.find(|name| !known.contains(&name.as_str())) {
+        None => Ok(fields),
+        Some(name) => Err(D::Error::custom(format!(
+            "unknown field `{name}` in `{what}`, expected one of `{}`",
+            known.join("`, `")
+        ))),
+    }
 }
 
 /// An exact number, or bounds.

@@ -16,6 +16,9 @@ use super::template::Edits;
 /// When a file starts that does not say it.
 pub const DEFAULT_START: &str = "2026-01-28T06:07:12Z";
 
+/// Some editors write it at the beginning of a file.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// A replay file.
 #[derive(Clone, Debug)]
 pub struct Script {
@@ -165,6 +168,7 @@ impl Script {
             entries: Vec::new(),
             last_ms: 0,
         };
+        let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
         for (index, line) in text.lines().enumerate() {
             let trimmed = line.trim();
             let is_comment = trimmed.starts_with('#') || trimmed.starts_with("//");

@@ -25,7 +25,7 @@ pub(super) fn read(bytes: &[u8], format: &Format) -> Vec<Received> {
     for item in payload::read(bytes, format) {
         let fingerprint = xxh3_64(&item.bytes);
         let (parsed, err) = match item.content {
-            ItemContent::Reading(parsed) => (Some(parsed), None),
+            ItemContent::Reading(parsed) | ItemContent::Named(parsed) => (Some(parsed), None),
             ItemContent::Unreadable(parsed, err) => (Some(parsed), Some(err)),
             ItemContent::Refused(err) => (None, Some(err)),
         };

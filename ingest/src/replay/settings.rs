@@ -7,7 +7,7 @@ use shared::args::{CommandLine, Usage};
 use shared::check_config::ServiceConfig;
 
 use super::simulation::SimulationSettings;
-use crate::config::Config;
+use crate::config::{Config, rule_settings};
 
 /// Reads the settings line of a replay file. The environment is not read: a file means the same everywhere.
 ///
@@ -18,8 +18,16 @@ pub fn from_json(object: &Map<String, Value>) -> Result<SimulationSettings, Vec<
     for (flag, value) in Config::PLACEHOLDERS {
         words.push(format!("--{flag}={value}"));
     }
+    let own = own_settings();
     for (key, value) in object {
-        let flag = key.replace('_', "-");
+        let name = key.replace('-', "_");
+        let flag = name.replace('_', "-");
+        if !own.contains(&name) && is_of_ingest(&name) {
+            return Err(vec![format!(
+                "`{key}` is a setting of ingest, but not of its rules. A replay has only: {}",
+                own.join(", ")
+            )]);
+        }
         let text =
             text_of(value).ok_or_else(|| vec![format!("`{key}`: {value} is not a setting")])?;
         words.push(format!("--{flag}={text}"));
@@ -37,6 +45,20 @@ pub fn from_json(object: &Map<String, Value>) -> Result<SimulationSettings, Vec<
     } else {
         Err(problems)
     }
+}
+
+/// Returns the names of the settings that a replay has: those of the rules, and one that decides which redeliveries are
+/// recognised.
+fn own_settings() -> Vec<String> {
+    let mut own = rule_settings();
+    own.push("mqtt_receive_maximum".to_owned());
+    own
+}
+
+fn is_of_ingest(name: &str) -> bool {
+    let command = Config::command();
+    let mut arguments = command.get_arguments();
+    arguments.any(|argument| argument.get_id() == name)
 }
 
 /// Returns the settings of a running ingest that matter to the rules.

@@ -18,6 +18,7 @@ use shared::device::DeviceId;
 use shared::position::{Epoch, Position};
 use shared::reading::Repair;
 use shared::settings::AlarmSettings;
+use xxhash_rust::xxh3::xxh3_64;
 
 use self::device::SimulatedDevice;
 use super::messages::{self, Received};
@@ -206,8 +207,11 @@ impl Simulation {
     }
 
     fn deliver(&mut self, message: Delivery<'_>) {
+        let message_fingerprint = xxh3_64(message.payload);
+        let is_repeated = message.dup && self.committed.contains(message_fingerprint);
         for part in messages::read(message.payload, &self.settings.format) {
             match part {
+                Received::Reading { .. } if is_repeated => {}
                 Received::Reading {
                     parsed,
                     fingerprint,
@@ -215,12 +219,10 @@ impl Simulation {
                 Received::DeadLetter { reason, detail } => self.refuse(reason, detail),
             }
         }
+        self.committed.insert(message_fingerprint);
     }
 
     fn process(&mut self, parsed: Parsed, fingerprint: u64, message: Delivery<'_>) {
-        if message.dup && self.committed.contains(fingerprint) {
-            return;
-        }
         let device = parsed.reading.device.clone();
         let is_known = self.devices.contains_key(&device);
         let is_dead_letter = parsed.facts.repair == Repair::Unreadable;
@@ -248,7 +250,6 @@ impl Simulation {
                 settings: &settings,
             },
         );
-        self.committed.insert(fingerprint);
     }
 
     fn refuse(&mut self, reason: &'static str, detail: String) {

@@ -1,5 +1,6 @@
 //! What one reading says, and what it may change.
 
+use super::last_known;
 use crate::alarm::Condition;
 use crate::clock::Time;
 use crate::decimal::Decimal;
@@ -74,6 +75,7 @@ impl Judgement {
         (memory, now): (&DeviceMemory, Time),
         settings: &AlarmSettings,
     ) -> Self {
+        let reading = last_known::with_latching(reading, facts, memory);
         let levels = Levels::of(&reading, facts.levels_unreadable, memory, settings);
         let values = extremes(
             reading

@@ -2,7 +2,7 @@
 
 use super::effects::{Effects, SampleOf, finish};
 use super::judge::{Judgement, Role};
-use super::{Deadline, Decision, Draft, Message, Outcome, deadline};
+use super::{Deadline, Decision, Draft, Message, Outcome, deadline, last_known};
 use crate::alarm::Condition;
 use crate::clock::{Time, millis};
 use crate::order::{self, Arrival, Class, DeviceClock};
@@ -22,6 +22,8 @@ pub(super) fn decide(
     settings: &AlarmSettings,
 ) -> Decision {
     let before = &draft.stored.state;
+    let scaled = last_known::scaled(message, &before.memory);
+    let message = scaled.as_ref().unwrap_or(message);
     let is_known = before.latest.is_some();
     let is_unreadable = message.facts.repair == Repair::Unreadable;
     if is_unreadable && !is_known {

@@ -13,6 +13,7 @@ fn a_message_of_one_part_is_finished_with_it() {
         let (acks, ack) = received();
         let parts = SharedAck::split(ack, parts);
         assert_eq!(parts.len(), 1);
+        assert!(parts[0].is_last());
         parts.into_iter().for_each(SharedAck::done);
         assert!(acks.is_ready());
     }
@@ -23,8 +24,10 @@ fn a_message_is_finished_with_its_last_part() {
     let (acks, ack) = received();
     let mut parts = SharedAck::split(ack, 3);
     let last = parts.pop().expect("three parts");
+    assert!(!last.is_last());
     parts.into_iter().for_each(SharedAck::done);
     assert!(!acks.is_ready());
+    assert!(last.is_last());
     last.done();
     assert!(acks.is_ready());
 }

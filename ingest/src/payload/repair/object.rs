@@ -10,6 +10,7 @@ use super::token::{self, Token};
 use crate::payload::document::MAX_DEPTH;
 use crate::payload::field::{Field, Place};
 use crate::payload::kind::RepairKind;
+use crate::payload::repeats::say_the_same;
 
 /// An object, or what was read of it.
 #[derive(Debug, Default)]
@@ -22,12 +23,12 @@ pub(in crate::payload) struct Object {
     /// Every known key with the place of its complete value in `json`, in order. `Parameters` itself is left out.
     pub(super) known: Vec<(Field, Range<usize>)>,
     /// A serial was found that is cut off, or has characters that are wrong.
-    pub(super) has_damaged_serial: bool,
+    pub(in crate::payload) has_damaged_serial: bool,
 }
 
 impl Object {
     /// The JSON of every value of a known key.
-    pub(super) fn values(&self, wanted: Field) -> impl Iterator<Item = &str> {
+    pub(in crate::payload) fn values(&self, wanted: Field) -> impl Iterator<Item = &str> {
         let known = self.known.iter();
         known
             .filter(move |(field, _)| *field == wanted)
@@ -46,7 +47,7 @@ impl Object {
         let mut serials = self.values(Field::Serial);
         match serials.next() {
             None => SerialState::Missing,
-            Some(first) if serials.all(|other| other == first) => SerialState::Certain,
+            Some(first) if serials.all(|other| say_the_same(first, other)) => SerialState::Certain,
             Some(_) => SerialState::Several,
         }
     }

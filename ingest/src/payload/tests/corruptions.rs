@@ -39,6 +39,9 @@ fn check(bytes: &[u8], original: &Parsed, may_change_value: bool) {
                     assert!(is_same, "{:?} in {}", parsed.facts.other_values, shown());
                 }
             }
+            ItemContent::Named(parsed) => {
+                assert_eq!(parsed.facts.other_values, [], "{}", shown());
+            }
             ItemContent::Refused(_) => {}
         }
         if !matches!(item.content, ItemContent::Refused(_)) {
@@ -74,7 +77,7 @@ fn no_truncation_is_a_clean_reading() {
                 match items.remove(0).content {
                     ItemContent::Unreadable(..) => assert!(has_serial, "{text}"),
                     ItemContent::Refused(_) => assert!(!has_serial, "{text}"),
-                    ItemContent::Reading(_) => panic!("{text}"),
+                    ItemContent::Reading(_) | ItemContent::Named(_) => panic!("{text}"),
                 }
                 check(text.as_bytes(), &original, false);
             }

@@ -195,7 +195,6 @@ fn other_important_keys_that_differ_make_the_reading_uncertain() {
             r#""timestamp":"2026-01-28 11:37:12","timestamp":"2026-01-28 11:37:13""#,
             "",
         ),
-        (r#""OTSM-2 Serial Number":"OTSM-2""#, ""),
     ] {
         let parsed = parsed(root, parameters);
         assert_eq!(
@@ -218,7 +217,76 @@ fn other_important_keys_that_differ_make_the_reading_uncertain() {
 }
 
 #[test]
-fn a_state_that_is_neither_a_number_nor_normal_is_set() {
+fn a_fault_flag_that_is_not_certainly_normal_is_set() {
+    for (state, is_set) in [
+        ("0", false),
+        ("0.0", false),
+        ("-0", false),
+        ("false", false),
+        ("null", false),
+        (r#""""#, false),
+        (r#""  ""#, false),
+        (r#""0""#, false),
+        (r#""00""#, false),
+        (r#"" off ""#, false),
+        ("[]", false),
+        ("{}", false),
+        ("[ ]", false),
+        ("1", true),
+        ("2.5", true),
+        ("-1", true),
+        ("0.5", true),
+        ("-0.001", true),
+        ("1e400", true),
+        ("true", true),
+        (r#""-1""#, true),
+        (r#""0.5""#, true),
+        (r#""E7""#, true),
+        (r#""?""#, true),
+        ("[1]", true),
+        ("[0]", true),
+        (r#"{"code":0}"#, true),
+    ] {
+        for (root, key) in [
+            (false, "Sensor Fault"),
+            (false, "SensorFault"),
+            (true, "Sensor Fault"),
+            (true, "SensorFault"),
+            (true, "sensorfault "),
+            (true, "Alarm Status"),
+        ] {
+            let entry = format!(r#""{key}":{state}"#);
+            let reading = if root {
+                with_root(&entry)
+            } else {
+                with_parameters(&entry)
+            };
+            let found = reading.has_fault() || reading.own_alarm;
+            assert_eq!(found, is_set, "{key}: {state}");
+            assert_eq!(reading.own_alarm, is_set && key == "Alarm Status");
+            assert!(!reading.doubtful && !reading.unclear, "{key}: {state}");
+        }
+    }
+}
+
+#[test]
+fn a_fault_flag_of_the_root_hides_none_of_the_parameters() {
+    let fault = |root: &str, parameters: &str| read(&payload(root, parameters)).sensor_fault;
+    assert_eq!(
+        fault(r#""Sensor Fault":0"#, r#""Sensor Fault":2"#),
+        dec("2")
+    );
+    assert_eq!(
+        fault(r#""Sensor Fault":3"#, r#""Sensor Fault":0"#),
+        dec("3")
+    );
+    assert_eq!(fault(r#""Sensor Fault":3"#, r#""SensorFault":2"#), dec("2"));
+    let broken = read(r#"{"OTSM-2 Serial Number":"A","Sensor Fault":"E7","Parameters":[1]}"#);
+    assert!(broken.has_fault());
+}
+
+#[test]
+fn a_lamp_that_is_neither_a_number_nor_normal_is_lit() {
     for (state, is_set, doubtful) in [
         ("0", false, false),
         ("1", true, false),
@@ -237,35 +305,67 @@ fn a_state_that_is_neither_a_number_nor_normal_is_set() {
         ("0.5", false, true),
         ("{}", false, true),
         ("[]", false, true),
+        ("[1]", false, true),
     ] {
-        for key in ["Sensor Fault", "SensorFault", "Alarm 1 LED Status"] {
-            let reading = with_parameters(&format!(r#""{key}":{state}"#));
-            let found = reading.has_fault() || reading.has_led();
-            assert_eq!(
-                (found, reading.doubtful),
-                (is_set, doubtful),
-                "{key}: {state}"
-            );
-            let is_unclear = doubtful && key.contains("Fault");
-            assert_eq!(reading.unclear, is_unclear, "{key}: {state}");
-        }
-        let reading = with_root(&format!(r#""Alarm Status":{state}"#));
+        let reading = with_parameters(&format!(r#""Alarm 1 LED Status":{state}"#));
         assert_eq!(
-            (reading.own_alarm, reading.doubtful),
-            (is_set, doubtful),
+            (reading.has_led(), reading.doubtful, reading.unclear),
+            (is_set, doubtful, false),
             "{state}"
         );
     }
     for empty in ["null", r#""""#, r#""  ""#] {
-        let fault = with_parameters(&format!(r#""Sensor Fault":{empty}"#));
-        assert!(
-            !fault.has_fault() && !fault.doubtful && !fault.unclear,
-            "{empty}"
-        );
-        let status = with_root(&format!(r#""Alarm Status":{empty}"#));
-        assert!(!status.own_alarm && !status.doubtful, "{empty}");
         let led = with_parameters(&format!(r#""Alarm 1 LED Status":{empty}"#));
         assert!(!led.has_led() && led.doubtful, "{empty}");
+    }
+}
+
+#[test]
+fn a_flag_of_a_level_may_be_a_word() {
+    for (sent, flag) in [
+        ("0", Some("0")),
+        ("1", Some("1")),
+        ("2", Some("2")),
+        ("true", Some("1")),
+        ("false", Some("0")),
+        (r#""1""#, Some("1")),
+        (r#""0""#, Some("0")),
+        (r#""ON""#, Some("1")),
+        (r#"" yes ""#, Some("1")),
+        (r#""True""#, Some("1")),
+        (r#""Off""#, Some("0")),
+        (r#""NORMAL""#, Some("0")),
+        // Unreadable: not even known to be off.
+        (r#""maybe""#, None),
+        (r#""""#, None),
+        ("null", None),
+        ("-1", None),
+        ("0.5", None),
+        ("{}", None),
+    ] {
+        for key in ["A1Latching", "A2Latching", "A3Latching"] {
+            let index = usize::from(key.as_bytes()[1] - b'1');
+            let Parsed { reading, facts } = parsed("", &format!(r#""{key}":{sent}"#));
+            assert_eq!(reading.levels[index].latching, flag.map(dec), "{sent}");
+            assert_eq!(facts.latching_unreadable[index], flag.is_none(), "{sent}");
+            assert_eq!(reading.doubtful, flag.is_none(), "{sent}");
+            assert!(!reading.unclear, "{sent}");
+        }
+        for key in ["A1Siren", "A1Buzzer"] {
+            let reading = with_parameters(&format!(r#""{key}":{sent}"#));
+            let shown = reading.a1_siren + reading.a1_buzzer;
+            assert_eq!(shown, dec(flag.unwrap_or("0")), "{key}: {sent}");
+            assert_eq!(reading.doubtful, flag.is_none(), "{key}: {sent}");
+        }
+    }
+}
+
+#[test]
+fn an_unreadable_hysteresis_keeps_the_last_known_one() {
+    for sent in [r#""--""#, r#""N/A""#, "null", "{}"] {
+        let reading = with_parameters(&format!(r#""A2Hysterysis":{sent}"#));
+        assert_eq!(reading.levels[1].hysteresis, None, "{sent}");
+        assert!(reading.doubtful && !reading.unclear, "{sent}");
     }
 }
 

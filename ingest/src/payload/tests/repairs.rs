@@ -193,6 +193,21 @@ fn a_word_or_nothing_in_place_of_a_value_is_null_at_every_key() {
 }
 
 #[test]
+fn a_word_in_place_of_a_setting_with_a_last_known_value_is_a_habit() {
+    for key in ["A1Hysterysis", "A3Hysterysis", "A1Latching", "A2Latching"] {
+        for word in ["nan", "--", "Yes", ""] {
+            let text = base().replace(r#""Temperature":7"#, &format!(r#""{key}":{word}"#));
+            let kind = if word.is_empty() {
+                RepairKind::EmptyValue
+            } else {
+                RepairKind::BareWord
+            };
+            check_repair(&text, Some("1200"), Unimportant, kind);
+        }
+    }
+}
+
+#[test]
 fn a_word_in_place_of_a_lamp_or_fault_sets_it() {
     for word in ["ON", "TRUE", "FAULT", "nan", "True"] {
         let text = base().replace(r#""Sensor Fault":0"#, &format!(r#""Sensor Fault":{word}"#));
@@ -425,7 +440,7 @@ fn one_broken_object_does_not_hide_the_others() {
         .map(|item| match &item.content {
             ItemContent::Reading(parsed) => (parsed.reading.device.as_str(), false),
             ItemContent::Unreadable(parsed, _) => (parsed.reading.device.as_str(), true),
-            ItemContent::Refused(err) => panic!("{err}"),
+            other => panic!("{other:?}"),
         })
         .collect();
     assert_eq!(found, [("A", false), ("B", true), ("C", false)]);
@@ -484,7 +499,7 @@ fn at_most_64_objects_are_taken() {
     let text = items(100);
     let found = read_items(text.as_bytes());
     assert_eq!(found.len(), 65);
-    let ItemContent::Refused(err) = &found[64].content else {
+    let ItemContent::Unreadable(_, err) = &found[64].content else {
         panic!("{:?}", found[64]);
     };
     assert_eq!(err.to_string(), "the payload has more than 64 objects");

@@ -126,7 +126,20 @@ enum What<'a> {
 
 /// Reads one line.
 pub(super) fn read(text: &str) -> Result<Line<'_>, String> {
-    let line: WrittenLine<'_> = serde_json::from_str(text).map_err(|err| err.to_string())?;
+    if text.starts_with('[') {
+        return Err(
+            "this is a JSON array, but the file must be JSON Lines: one object per line, without brackets around them and \
+             without commas between them"
+                .to_owned(),
+        );
+    }
+    let line: WrittenLine<'_> = serde_json::from_str(text).map_err(|err| {
+        if err.is_eof() {
+            format!("{err}: each object stands on one line")
+        } else {
+            err.to_string()
+        }
+    })?;
     if line.at.is_some() {
         return read_at(line);
     }

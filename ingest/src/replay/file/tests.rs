@@ -25,6 +25,12 @@ fn comments_notes_and_blank_lines_say_nothing() {
 }
 
 #[test]
+fn a_byte_order_mark_says_nothing() {
+    let script = Script::parse("\u{feff}{\"at\":\"5s\"}\n").unwrap();
+    assert_eq!(script.entries[0].at_ms, 5_000);
+}
+
+#[test]
 fn every_flag_of_the_rules_is_a_setting() {
     let script = Script::parse(
         r#"{"settings":{"offline_after":"90s","alarm_deadband":"0.5","zero_level":"unused","device_utc_offset":"-03:00","unit_codes":["1=ppm","2=%LEL"],"max_devices":3}}"#,
@@ -35,6 +41,13 @@ fn every_flag_of_the_rules_is_a_setting() {
     assert_eq!(settings.format.utc_offset_seconds, -10_800);
     assert_eq!(settings.format.unit_codes.lookup("2"), Some("%LEL"));
     assert_eq!(settings.max_devices, 3);
+}
+
+/// Checks the beginning of the error.
+#[track_caller]
+fn check_error(lines: &[&str], named: &str) {
+    let found = error(lines);
+    assert!(found.starts_with(named), "{lines:?}: {found}");
 }
 
 #[test]
@@ -107,8 +120,45 @@ fn a_line_that_cannot_be_read_is_named() {
         ),
         (&[r#"{"start":"soon"}"#], "line 1: `soon` is not a time"),
     ] {
-        let found = error(lines);
-        assert!(found.starts_with(named), "{lines:?}: {found}");
+        check_error(lines, named);
+    }
+}
+
+#[test]
+fn a_likely_mistake_is_explained() {
+    for (lines, named) in [
+        (
+            &[r#"{"settings":{"mqtt_broker":"mqtt://h"}}"#][..],
+            "line 1: `mqtt_broker` is a setting of ingest, but not of its rules. A replay has only: offline_after, ",
+        ),
+        (
+            &[r#"{"settings":{"redis-url":"redis://h"}}"#],
+            "line 1: `redis-url` is a setting of ingest, but not of its rules. A replay has only: offline_after, ",
+        ),
+        (
+            &[r#"{"settings":{"http_port":1}}"#],
+            "line 1: `http_port` is a setting of ingest, but not of its rules. A replay has only: offline_after, ",
+        ),
+        (
+            &["{", "}"],
+            "line 1: EOF while parsing an object at line 1 column 1: each object stands on one line",
+        ),
+        (&["[]"], "line 1: this is a JSON array, but"),
+        (&["", "[", "{}", "]"], "line 2: this is a JSON array, but"),
+        (
+            &[r#"{"at":"0s","expect":{"data":{"alarm_statuss":null}}}"#],
+            "line 1: unknown field `alarm_statuss` in `data`, expected one of `device_name`, ",
+        ),
+        (
+            &[r#"{"at":"0s","until":"1s","always":{"data":{"quality":{"not":"bad"}}}}"#],
+            "line 1: unknown field `quality` in `data`, expected one of `device_name`, ",
+        ),
+        (
+            &[r#"{"at":"0s","expect":{"alarm":{"treshold":null}}}"#],
+            "line 1: unknown field `treshold` in `alarm`, expected one of `number`, `id`, ",
+        ),
+    ] {
+        check_error(lines, named);
     }
 }
 

@@ -65,7 +65,7 @@ fn is_clean(bytes: &[u8], simulation: &Simulation) -> bool {
     let latest_time = latest.and_then(|state| state.order.latest_time);
     let mut of_detector = items.iter().filter_map(|item| match &item.content {
         ItemContent::Reading(parsed) => Some((parsed, true)),
-        ItemContent::Unreadable(parsed, _) => Some((parsed, false)),
+        ItemContent::Unreadable(parsed, _) | ItemContent::Named(parsed) => Some((parsed, false)),
         ItemContent::Refused(_) => None,
     });
     of_detector.any(|(parsed, is_whole)| {
