@@ -207,7 +207,11 @@ impl OrderState {
         let ahead = self.latest_doubt().and_then(|doubt| doubt.ahead);
         let is_older = match clock {
             DeviceTime::Unusable | DeviceTime::TooFarBack { .. } => false,
-            DeviceTime::Usable { time, .. } => Some(time) < self.latest_time.max(ahead),
+            DeviceTime::Usable { time, .. } => {
+                // A latest reading without usable time arrived after the newest time that is known.
+                let is_replaced = !self.latest_usable && Some(time) == self.latest_time;
+                is_replaced || Some(time) < self.latest_time.max(ahead)
+            }
         };
         let is_known = fingerprints.contains(&arrival.fingerprint);
         if is_known && (arrival.dup || arrival.retain || is_older) {

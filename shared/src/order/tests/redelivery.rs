@@ -182,3 +182,13 @@ fn known_bytes_from_too_far_back_are_repeated() {
         assert_eq!(again, "duplicate");
     }
 }
+
+#[test]
+fn known_bytes_do_not_replace_a_reading_without_time_that_came_after_them() {
+    let mut device = Device::new();
+    device.run_until(0.0);
+    device.send_flagged(1.0, Some(1.0), bytes(77));
+    device.send_without_time(10.0);
+    assert_eq!(device.send_flagged(20.0, Some(1.0), bytes(77)), "duplicate");
+    assert_eq!(device.send(21.0, 21.0), "next 0");
+}
