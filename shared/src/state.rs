@@ -242,17 +242,12 @@ impl DeviceState {
         }
     }
 
-    /// Whether the device is shown in `ALARM`: an alarm of gas or of a fault is active or held back, a flag or an LED is set, or a
-    /// flag is unreadable. An alarm that only waits for its acknowledgement, or tells of a changed setting, is shown beside `NORMAL`.
+    /// Whether the device is shown in `ALARM`: an alarm of gas or of a fault is active or held back, or a flag or an LED is set. An alarm that only waits for its acknowledgement, or tells of a changed setting, is shown beside `NORMAL`.
     #[must_use]
     pub fn in_alarm(&self) -> bool {
         let is_flagged = |latest: &Latest| {
             let reading = &latest.reading;
-            reading.has_led()
-                || reading.own_alarm
-                || reading.has_fault()
-                || reading.unclear
-                || latest.held_back
+            reading.has_led() || reading.own_alarm || reading.has_fault() || latest.held_back
         };
         let counts = |alarm: &Alarm| !alarm.returned && alarm.kind() != Kind::SettingChanged;
         self.alarms.iter().any(counts) || self.latest.as_ref().is_some_and(is_flagged)
@@ -272,7 +267,11 @@ impl Latest {
     pub fn quality(&self) -> Quality {
         if self.reading.value.is_none() {
             Quality::Bad
-        } else if self.doubtful || self.reading.doubtful || self.reading.has_fault() {
+        } else if self.doubtful
+            || self.reading.doubtful
+            || self.reading.unclear
+            || self.reading.has_fault()
+        {
             Quality::Uncertain
         } else {
             Quality::Good

@@ -366,7 +366,9 @@ impl Reader<'_> {
 
     fn note_gap(&mut self, gap: Gap, expected_commas: usize, repair: Repair) {
         if gap.commas > expected_commas {
-            self.object.notes.content(RepairKind::Comma, repair);
+            // It belongs to no key, so a firmware that always writes it can have it as a habit.
+            let notes = &mut self.object.notes;
+            notes.content(RepairKind::Comma, Repair::Unimportant);
         }
         if gap.has_other_bytes {
             self.object.notes.content(RepairKind::OtherBytes, repair);

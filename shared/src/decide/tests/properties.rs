@@ -110,7 +110,8 @@ fn check_shown(state: &DeviceState) {
         let high = reading.span_high.or(state.memory.span[1]);
         assert!(high.is_none_or(|high| value < high), "NORMAL at {value}");
         assert!(!reading.has_led() && !reading.own_alarm);
-        assert!(!reading.has_fault() && !reading.unclear);
+        assert!(!reading.has_fault());
+        assert!(!reading.unclear || state.quality() != Quality::Good);
         for alarm in &state.alarms {
             let waits = alarm.returned || alarm.kind() == Kind::SettingChanged;
             assert!(waits, "NORMAL beside {}", alarm.id);
