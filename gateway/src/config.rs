@@ -12,6 +12,7 @@ use shared::check_config::{self, ConnectionCheck, ServiceConfig};
 use shared::redis::{RedisConfig, ServiceRole};
 use shared::telemetry::config::TelemetryConfig;
 
+use crate::hosts::HostRule;
 use crate::origins::Origins;
 
 /// Serves readings and alarms from Redis over Socket.IO and REST.
@@ -39,6 +40,12 @@ pub struct Config {
     /// Origins whose pages may use this service, in addition to those of local development; a comma list, or several flags
     #[arg(long, env, value_name = "ORIGIN", value_delimiter = ',', value_parser = trimmed())]
     pub allowed_origins: Vec<String>,
+
+    /// Names under which this service is addressed, such as `gas.example.com` or `*.example.com`; a comma list, or several
+    /// flags. Requests with another `Host` are refused, except `localhost`, the hosts of the allowed origins, and addresses.
+    /// Pages of these hosts may use this service
+    #[arg(long, env, value_name = "HOST", value_delimiter = ',', value_parser = trimmed())]
+    pub allowed_hosts: Vec<String>,
 
     /// Serve every client that can reach this port, and let them acknowledge alarms
     #[arg(long, env, value_parser = BoolishValueParser::new())]
@@ -148,8 +155,11 @@ impl Config {
                     .to_owned(),
             );
         }
-        if let Err(err) = Origins::from_config(&self.allowed_origins) {
+        if let Err(err) = Origins::from_config(&self.allowed_origins, Vec::new()) {
             problems.push(format!("--allowed-origins: {err}"));
+        }
+        if let Err(err) = HostRule::parse_all(&self.allowed_hosts) {
+            problems.push(format!("--allowed-hosts: {err}"));
         }
         let second = Duration::from_secs(1);
         for (flag, time) in [

@@ -1,4 +1,4 @@
-//! Chooses the part of the service that answers a request, after its origin was checked.
+//! Chooses the part of the service that answers a request, after its host and origin were checked.
 
 use std::sync::Arc;
 
@@ -12,11 +12,14 @@ use shared::clock::Clock;
 use shared::rate_limit::RateLimit;
 use tower::ServiceExt;
 
+use crate::config::Config;
 use crate::cors::{self, Cors};
 use crate::error::ApiError;
+use crate::host_check::{self, HostCheck};
+use crate::hosts::{HostRule, Hosts};
 use crate::listener::connection::ConnectionHandle;
 use crate::metrics::Metrics;
-use crate::origins::{OriginError, Origins};
+use crate::origins::Origins;
 use crate::refused_request;
 use crate::rest;
 use crate::rest::operator_paths::is_always_answered;
@@ -32,12 +35,12 @@ struct Parts {
     full: Arc<Full>,
 }
 
-/// Builds the whole service.
+/// Builds the whole service of the main port.
 ///
 /// # Errors
-/// The configured origins cannot be used. `Config::validate` would have refused them.
-pub(crate) fn router(state: &AppState, sockets: Sockets) -> Result<Router, OriginError> {
-    let origins = Origins::from_config(&state.config.allowed_origins)?;
+/// The configured origins or hosts cannot be used. `Config::validate` would have refused them.
+pub(crate) fn router(state: &AppState, sockets: Sockets) -> anyhow::Result<Router> {
+    let (origins, hosts) = allowed(&state.config)?;
     let (clock, metrics) = (&state.clock, &state.metrics);
     let parts = Parts {
         sockets,
@@ -49,9 +52,20 @@ pub(crate) fn router(state: &AppState, sockets: Sockets) -> Result<Router, Origi
         }),
     };
     let cors = Cors::new(origins, Arc::clone(clock), Arc::clone(metrics));
+    let hosts = HostCheck::new(hosts, Arc::clone(clock), Arc::clone(metrics));
     Ok(Router::new()
         .fallback(async move |request: Request| parts.answer(request).await)
-        .layer(from_fn_with_state(cors, cors::check)))
+        .layer(from_fn_with_state(cors, cors::check))
+        // Before the origin is checked: a foreign host makes every origin look like our own.
+        .layer(from_fn_with_state(hosts, host_check::check)))
+}
+
+/// Returns the origins and hosts that the settings allow.
+fn allowed(config: &Config) -> anyhow::Result<(Origins, Hosts)> {
+    let entries = HostRule::parse_all(&config.allowed_hosts)?;
+    let origins = Origins::from_config(&config.allowed_origins, entries.clone())?;
+    let hosts = Hosts::new(origins.hosts(), &entries);
+    Ok((origins, hosts))
 }
 
 impl Parts {

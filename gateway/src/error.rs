@@ -1,7 +1,8 @@
 //! Why a request is answered with an error. A typed error, because the status depends on it. The cause is logged here, once,
 //! and never sent to the client.
 
-use axum::http::StatusCode;
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use shared::error_chain::error_chain;
@@ -28,6 +29,15 @@ pub(crate) enum ApiError {
     /// The page's origin is not allowed.
     #[error("Origin not allowed")]
     RefusedOrigin,
+    /// The request names a host that is not allowed.
+    #[error("Host not allowed")]
+    RefusedHost,
+    /// Two servers could read this request differently. The connection is closed.
+    #[error("{problem}")]
+    Ambiguous {
+        /// What is wrong, for the author of the client.
+        problem: &'static str,
+    },
     /// A part of the request cannot be read.
     #[error("{problem}")]
     Unreadable {
@@ -95,7 +105,8 @@ impl ApiError {
             Self::UnknownRoute => "unknown_route",
             Self::WrongMethod => "wrong_method",
             Self::RefusedOrigin => "refused_origin",
-            Self::Unreadable { .. } => "unreadable",
+            Self::RefusedHost => "refused_host",
+            Self::Unreadable { .. } | Self::Ambiguous { .. } => "unreadable",
             Self::TooLarge => "too_large",
             Self::TooSlow => "too_slow",
             Self::Unavailable { .. } => "store_away",
@@ -108,8 +119,8 @@ impl ApiError {
         match self {
             Self::UnknownDevice | Self::UnknownAlert | Self::UnknownRoute => StatusCode::NOT_FOUND,
             Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
-            Self::RefusedOrigin => StatusCode::FORBIDDEN,
-            Self::Unreadable { .. } => StatusCode::BAD_REQUEST,
+            Self::RefusedOrigin | Self::RefusedHost => StatusCode::FORBIDDEN,
+            Self::Unreadable { .. } | Self::Ambiguous { .. } => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow | Self::Full | Self::Unavailable { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -140,6 +151,11 @@ impl IntoResponse for ApiError {
             request_id: None,
         };
         let mut response = reply::json(self.status(), &body);
+        if matches!(self, Self::Ambiguous { .. }) {
+            // What follows on the connection may be a part of this request, or another one.
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
         // `rest::edge::complete` renders the body again with the request id, if the request has one.
         response.extensions_mut().insert(body);
         response

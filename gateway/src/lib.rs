@@ -45,6 +45,8 @@ mod metrics;
 mod cors;
 mod dispatch;
 mod error;
+mod host_check;
+mod hosts;
 mod openapi;
 mod origins;
 mod refused_request;

@@ -119,23 +119,26 @@ pub(crate) struct HandshakesRefused {
     pub(crate) full: Count,
     /// The page's origin is not allowed.
     pub(crate) origin: Count,
-    /// socketioxide could not parse the request.
+    /// The request names a host that is not allowed.
+    pub(crate) host: Count,
+    /// socketioxide could not parse the request, or two servers could read it differently.
     pub(crate) invalid: Count,
 }
 
 impl SocketMetrics {
     fn new(meters: &Meters) -> Self {
-        let [draining, full, origin, invalid] = meters.count_of_each(
+        let [draining, full, origin, host, invalid] = meters.count_of_each(
             "gateway.handshakes.refused",
             "Socket.IO connection attempts that were refused, by reason.",
             "reason",
-            ["draining", "full", "origin", "invalid"],
+            ["draining", "full", "origin", "host", "invalid"],
         );
         Self {
             handshakes_refused: HandshakesRefused {
                 draining,
                 full,
                 origin,
+                host,
                 invalid,
             },
             commands_refused: meters.count_by(

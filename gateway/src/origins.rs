@@ -1,10 +1,12 @@
 //! The origins whose web pages may use this service. Each is an exact origin or a pattern such as `https://*.example.com`,
-//! where `*` matches exactly one host label. Pure.
+//! where `*` matches exactly one host label. Pages of the allowed hosts may use it too. Pure.
 
 use std::fmt;
 use std::str::FromStr;
 
-use url::{Host, Url};
+use url::Host;
+
+use crate::hosts::{HostRule, parse_authority};
 
 /// Origins for local development. They are always allowed, since no page served from the internet can have one of them.
 pub(crate) const BUILT_IN: [&str; 6] = [
@@ -20,6 +22,8 @@ pub(crate) const BUILT_IN: [&str; 6] = [
 #[derive(Clone, Debug)]
 pub(crate) struct Origins {
     rules: Vec<OriginRule>,
+    /// The entries of `--allowed-hosts`. Their pages are allowed with any port.
+    hosts: Vec<HostRule>,
 }
 
 /// An entry of `--allowed-origins` that cannot be used.
@@ -34,7 +38,11 @@ pub(crate) struct OriginError {
 
 impl Origins {
     /// Combines the built-in origins and the configured `entries`. Entries that are empty or only spaces are skipped.
-    pub(crate) fn from_config(entries: &[String]) -> Result<Self, OriginError> {
+    /// `hosts` are the entries of `--allowed-hosts`.
+    pub(crate) fn from_config(
+        entries: &[String],
+        hosts: Vec<HostRule>,
+    ) -> Result<Self, OriginError> {
         let configured = entries
             .iter()
             .map(|entry| entry.trim())
@@ -44,18 +52,30 @@ impl Origins {
             .chain(configured)
             .map(str::parse)
             .collect::<Result<_, _>>()?;
-        Ok(Self { rules })
+        Ok(Self { rules, hosts })
     }
 
-    /// Returns whether a page with this `Origin` may use the service. `host` is the request's `Host` header: pages that this
-    /// host itself served are always allowed.
+    /// Returns the host of each rule.
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = HostRule> {
+        self.rules.iter().map(|rule| match rule {
+            OriginRule::Exact(origin) => HostRule::Exact(origin.host.clone()),
+            OriginRule::DirectSubdomainsOf(parent) => {
+                HostRule::DirectSubdomainsOf(parent.host.clone())
+            }
+        })
+    }
+
+    /// Returns whether a page with this `Origin` may use the service. `host` is the request's `Host` header, which was checked
+    /// ([`crate::hosts::Hosts`]): pages that this host itself served are allowed.
     pub(crate) fn allows(&self, origin: &str, host: Option<&str>) -> bool {
         let Some(origin) = Origin::parse(origin) else {
             return false;
         };
         let own_origin =
             host.and_then(|host| Origin::parse(&format!("{}://{host}", origin.scheme)));
-        own_origin.as_ref() == Some(&origin) || self.rules.iter().any(|rule| rule.matches(&origin))
+        own_origin.as_ref() == Some(&origin)
+            || self.rules.iter().any(|rule| rule.matches(&origin))
+            || self.hosts.iter().any(|host| host.matches(&origin.host))
     }
 
     /// Returns every rule as text, the built-in ones first.
@@ -76,13 +96,10 @@ impl OriginRule {
         match self {
             Self::Exact(exact) => exact == origin,
             Self::DirectSubdomainsOf(parent) => {
-                let label = origin
-                    .host
-                    .strip_suffix(parent.host.as_str())
-                    .and_then(|label_and_dot| label_and_dot.strip_suffix('.'));
+                let hosts = HostRule::DirectSubdomainsOf(parent.host.clone());
                 origin.scheme == parent.scheme
                     && origin.port == parent.port
-                    && label.is_some_and(|label| !label.is_empty() && !label.contains('.'))
+                    && hosts.matches(&origin.host)
             }
         }
     }
@@ -137,15 +154,10 @@ impl Origin {
     /// Accepts only scheme, host and port. A URL with user, path or query is not an origin.
     fn parse(text: &str) -> Option<Self> {
         let (scheme, authority) = text.split_once("://")?;
-        let in_authority =
-            |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
-        // The URL parser would silently correct spaces and other mistakes. Text that needs correction is not an origin.
-        let needs_no_correction =
-            scheme.chars().all(|c| c.is_ascii_alphabetic()) && authority.chars().all(in_authority);
-        if authority.is_empty() || !needs_no_correction {
+        if !scheme.chars().all(|c| c.is_ascii_alphabetic()) {
             return None;
         }
-        let url = Url::parse(text).ok()?;
+        let url = parse_authority(scheme, authority)?;
         if !matches!(url.scheme(), "http" | "https") {
             return None;
         }

@@ -244,8 +244,8 @@ async fn a_service_whose_output_is_not_read_works_and_stops() -> Result<()> {
 
 /// Sends this number of requests on one connection, without waiting for each answer.
 async fn send_pipelined(port: u16, count: usize) -> Result<()> {
-    let request = "GET /livez HTTP/1.1\r\nhost: gateway\r\n\r\n";
-    let last = "GET /livez HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n\r\n";
+    let request = "GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let last = "GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     let requests = request.repeat(count - 1) + last;
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
     let (mut reader, mut writer) = stream.split();

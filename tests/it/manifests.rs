@@ -392,6 +392,28 @@ fn the_ingress_leads_to_every_public_route_and_to_no_other() -> Result<()> {
 }
 
 #[test]
+fn the_gateway_accepts_the_host_of_the_ingress() -> Result<()> {
+    for kustomization in FOLDERS {
+        let objects = objects(kustomization)?;
+        let gateway = pod_template(find(&objects, "Deployment", "gateway")?).context("pods")?;
+        let variables = variables(&objects, &gateway["spec"]["containers"][0])?;
+        let hosts = variables.iter().find(|(name, _)| name == "ALLOWED_HOSTS");
+        let hosts = hosts
+            .and_then(|(_, value)| value.as_deref())
+            .context("no hosts")?;
+        let ingress = find(&objects, "Ingress", "gateway")?;
+        for rule in list(&ingress["spec"]["rules"]) {
+            let host = rule["host"].as_str().context("no host")?;
+            ensure!(
+                hosts.split(',').any(|own| own == host),
+                "{kustomization}: {host}"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn production_contains_no_secret_and_uses_tls() -> Result<()> {
     let objects = objects("k8s/overlays/prod")?;
     ensure!(

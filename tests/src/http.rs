@@ -9,6 +9,7 @@ use hyper::client::conn::http1::SendRequest;
 use hyper::{HeaderMap, Request};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -67,6 +68,21 @@ async fn exchange(
 ) -> Result<Response> {
     let mut connection = Connection::open(port).await?;
     connection.send(method, path, headers, body).await
+}
+
+/// Sends these bytes over a connection of its own and returns everything that the server sends until it closes the
+/// connection. For requests that a correct client never sends.
+pub async fn send_raw(port: u16, request: &str) -> Result<String> {
+    let exchange = async {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await?;
+        anyhow::Ok(String::from_utf8_lossy(&answer).into_owned())
+    };
+    tokio::time::timeout(LATE, exchange)
+        .await
+        .with_context(|| format!("the connection is still open after {LATE:?}: {request}"))?
 }
 
 /// A connection that stays open until it is dropped.

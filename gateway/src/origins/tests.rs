@@ -2,7 +2,7 @@ use super::*;
 
 fn origins(entries: &[&str]) -> Origins {
     let entries: Vec<String> = entries.iter().map(|&entry| entry.to_owned()).collect();
-    Origins::from_config(&entries).expect("the entries are origins")
+    Origins::from_config(&entries, Vec::new()).expect("the entries are origins")
 }
 
 #[track_caller]
@@ -131,7 +131,7 @@ fn configured_entries_that_are_no_origins_are_refused() {
         "null",
     ];
     for entry in entries {
-        let error = Origins::from_config(&[entry.to_owned()]).expect_err(entry);
+        let error = Origins::from_config(&[entry.to_owned()], Vec::new()).expect_err(entry);
         assert!(
             error.to_string().starts_with(&format!("`{entry}` is not")),
             "{error}"
@@ -147,4 +147,31 @@ fn the_rules_are_listed_as_they_are_applied() {
         texts[6..],
         ["https://*.vercel.app", "https://app.example:8443"]
     );
+}
+
+#[test]
+fn pages_of_an_allowed_host_are_allowed_with_any_port() {
+    let hosts = HostRule::parse_all(&["gas.example".to_owned(), "*.internal.example".to_owned()]);
+    let origins = Origins::from_config(&[], hosts.expect("hosts")).expect("origins");
+    for (origin, allowed) in [
+        ("https://gas.example", true),
+        ("http://gas.example:8080", true),
+        ("https://gw-1.internal.example", true),
+        ("https://internal.example", false),
+        ("https://evil-gas.example", false),
+        ("http://10.0.0.1", false),
+    ] {
+        assert_eq!(
+            origins.allows(origin, Some("10.0.0.2")),
+            allowed,
+            "{origin}"
+        );
+    }
+}
+
+#[test]
+fn the_hosts_of_the_origins_are_known() {
+    let origins = origins(&["https://*.vercel.app", "https://app.example:8443"]);
+    let hosts: Vec<String> = origins.hosts().map(|host| host.to_string()).collect();
+    assert_eq!(hosts[6..], ["*.vercel.app", "app.example"]);
 }

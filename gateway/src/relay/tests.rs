@@ -184,7 +184,7 @@ async fn http(gateway: SocketAddr, method: &str, query: &str, body: &str) -> Str
         let mut stream = TcpStream::connect(gateway).await?;
         let length = body.len();
         let request = format!(
-            "{method} /socket.io/?EIO=4&transport=polling{query} HTTP/1.1\r\nHost: gateway\r\n\
+            "{method} /socket.io/?EIO=4&transport=polling{query} HTTP/1.1\r\nHost: localhost\r\n\
              Connection: close\r\nContent-Length: {length}\r\n\r\n{body}"
         );
         stream.write_all(request.as_bytes()).await?;

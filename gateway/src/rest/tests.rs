@@ -36,7 +36,7 @@ fn gateway(redis: &str, flags: &[&str]) -> Router {
         status: StatusHandle::new(std::time::Instant::now()),
         metrics: Metrics::new(meters()),
     };
-    let origins = Origins::from_config(&state.config.allowed_origins);
+    let origins = Origins::from_config(&state.config.allowed_origins, Vec::new());
     let origins = origins.expect("origins were checked");
     let (clock, metrics) = (Arc::clone(&state.clock), Arc::clone(&state.metrics));
     let rest = router(state, &origins);

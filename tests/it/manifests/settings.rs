@@ -178,6 +178,7 @@ fn stand_in(variable: &str) -> Result<&'static str> {
         "REPLICA_NAME" => "gateway-0123456789-abcde",
         "ALLOW_ANONYMOUS" => "true",
         "ALLOWED_ORIGINS" => "https://dashboard.example.com",
+        "ALLOWED_HOSTS" => "subtronics-gateway.onrender.com",
         other => bail!("nothing stands in for {other}"),
     })
 }
