@@ -25,9 +25,14 @@ pub struct Config {
     #[command(flatten)]
     pub redis: RedisConfig,
 
-    /// Port of Socket.IO, REST and probes; if `HTTP_PORT` is not set, the variable PORT is used
+    /// Port of Socket.IO and REST; if `HTTP_PORT` is not set, the variable PORT is used
     #[arg(long, env, value_name = "PORT", default_value = "3002")]
     pub http_port: u16,
+
+    /// Port of its own for probes, `/metrics` and retiring, which no client can keep busy; keep it closed to the outside.
+    /// Without it the probes are on the main port, and nobody can retire
+    #[arg(long, env, value_name = "PORT")]
+    pub ops_port: Option<u16>,
 
     /// Set by hosting platforms.
     #[arg(long, env, hide = true)]
@@ -160,6 +165,9 @@ impl Config {
         }
         if let Err(err) = HostRule::parse_all(&self.allowed_hosts) {
             problems.push(format!("--allowed-hosts: {err}"));
+        }
+        if self.ops_port == Some(self.http_port) {
+            problems.push("--ops-port: must differ from --http-port".to_owned());
         }
         let second = Duration::from_secs(1);
         for (flag, time) in [

@@ -35,16 +35,23 @@ struct Parts {
     full: Arc<Full>,
 }
 
-/// Builds the whole service of the main port.
+/// The services of both ports.
+pub(crate) struct Services {
+    pub(crate) main: Router,
+    pub(crate) operators: Router,
+}
+
+/// Builds the services of both ports.
 ///
 /// # Errors
 /// The configured origins or hosts cannot be used. `Config::validate` would have refused them.
-pub(crate) fn router(state: &AppState, sockets: Sockets) -> anyhow::Result<Router> {
+pub(crate) fn services(state: &AppState, sockets: Sockets) -> anyhow::Result<Services> {
     let (origins, hosts) = allowed(&state.config)?;
     let (clock, metrics) = (&state.clock, &state.metrics);
+    let rest = rest::routers(state.clone(), &origins);
     let parts = Parts {
         sockets,
-        rest: rest::router(state.clone(), &origins),
+        rest: rest.main,
         full: Arc::new(Full {
             clock: Arc::clone(clock),
             log_limit: RateLimit::one_per_ten_seconds(),
@@ -53,11 +60,15 @@ pub(crate) fn router(state: &AppState, sockets: Sockets) -> anyhow::Result<Route
     };
     let cors = Cors::new(origins, Arc::clone(clock), Arc::clone(metrics));
     let hosts = HostCheck::new(hosts, Arc::clone(clock), Arc::clone(metrics));
-    Ok(Router::new()
+    let main = Router::new()
         .fallback(async move |request: Request| parts.answer(request).await)
         .layer(from_fn_with_state(cors, cors::check))
         // Before the origin is checked: a foreign host makes every origin look like our own.
-        .layer(from_fn_with_state(hosts, host_check::check)))
+        .layer(from_fn_with_state(hosts.clone(), host_check::check));
+    let operators = rest
+        .operators
+        .layer(from_fn_with_state(hosts, host_check::check_operator));
+    Ok(Services { main, operators })
 }
 
 /// Returns the origins and hosts that the settings allow.

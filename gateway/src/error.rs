@@ -38,6 +38,9 @@ pub(crate) enum ApiError {
         /// What is wrong, for the author of the client.
         problem: &'static str,
     },
+    /// Only operators may do this, and they do it at another port.
+    #[error("Detectors are retired at the port for operators (--ops-port), never here")]
+    OperatorsOnly,
     /// A part of the request cannot be read.
     #[error("{problem}")]
     Unreadable {
@@ -106,6 +109,7 @@ impl ApiError {
             Self::WrongMethod => "wrong_method",
             Self::RefusedOrigin => "refused_origin",
             Self::RefusedHost => "refused_host",
+            Self::OperatorsOnly => "operators_only",
             Self::Unreadable { .. } | Self::Ambiguous { .. } => "unreadable",
             Self::TooLarge => "too_large",
             Self::TooSlow => "too_slow",
@@ -119,7 +123,7 @@ impl ApiError {
         match self {
             Self::UnknownDevice | Self::UnknownAlert | Self::UnknownRoute => StatusCode::NOT_FOUND,
             Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
-            Self::RefusedOrigin | Self::RefusedHost => StatusCode::FORBIDDEN,
+            Self::RefusedOrigin | Self::RefusedHost | Self::OperatorsOnly => StatusCode::FORBIDDEN,
             Self::Unreadable { .. } | Self::Ambiguous { .. } => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow | Self::Full | Self::Unavailable { .. } => {

@@ -56,9 +56,11 @@ mod store_reader;
 #[cfg(test)]
 mod test_setup;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use anyhow::Context as _;
 use axum::Router;
 use axum::extract::Request;
 use shared::clock::SystemClock;
@@ -90,6 +92,10 @@ use crate::socket::Sockets;
 use crate::state::AppState;
 use crate::status::StatusHandle;
 
+/// Maximum number of connections at the port for operators, besides those that get one answer each. A few probes and one
+/// collection of metrics.
+const OPERATOR_CONNECTIONS: usize = 32;
+
 /// Serves until the lifecycle ends. Redis may still be unavailable: `/readyz` answers 503 until Redis has answered once.
 ///
 /// # Errors
@@ -111,6 +117,7 @@ pub async fn serve(
         metrics: Metrics::new(&meters),
     };
     let address = listener.local_addr()?;
+    let operators = bind_operators(&state.config)?;
     let tokens = ShutdownTokens {
         accepting: lifecycle.hard().child_token(),
         serving: lifecycle.hard().child_token(),
@@ -139,9 +146,18 @@ pub async fn serve(
         monitor.clone(),
         Arc::clone(&state.metrics.socket),
     );
-    let router = dispatch::router(&state, sockets)?;
+    let services = dispatch::services(&state, sockets)?;
     let plan = start_drain(&state.config, clients, monitor, &lifecycle, tokens.clone());
-    start_listener(listener, &state.config, router, &lifecycle, tokens);
+    if let Some(listener) = operators {
+        start_operators(
+            listener,
+            &state.config,
+            services.operators,
+            &lifecycle,
+            &tokens,
+        );
+    }
+    start_listener(listener, &state.config, services.main, &lifecycle, tokens);
     tracing::info!(%address, config = ?state.config, "gateway running");
 
     let ended = lifecycle.wait(plan.longest()).await;
@@ -267,6 +283,38 @@ fn start_drain(
     plan
 }
 
+fn bind_operators(config: &Config) -> anyhow::Result<Option<TcpListener>> {
+    let Some(port) = config.ops_port else {
+        return Ok(None);
+    };
+    let address = SocketAddr::new(config.listen_address, port);
+    let listener = listener::bind(address);
+    let listener = listener.with_context(|| format!("--ops-port: cannot listen on `{address}`"));
+    listener.map(Some)
+}
+
+/// Serves the port for operators. Its connections are its own, so clients cannot take them.
+fn start_operators(
+    listener: TcpListener,
+    config: &Config,
+    router: Router,
+    lifecycle: &Lifecycle,
+    tokens: &ShutdownTokens,
+) {
+    let config = ListenerConfig {
+        user_timeout: config.tcp_user_timeout,
+        max_connections: OPERATOR_CONNECTIONS,
+    };
+    start_accepting(
+        "operators' listener",
+        listener,
+        config,
+        router,
+        lifecycle,
+        tokens.clone(),
+    );
+}
+
 fn start_listener(
     listener: TcpListener,
     config: &Config,
@@ -278,6 +326,17 @@ fn start_listener(
         user_timeout: config.tcp_user_timeout,
         max_connections: config.max_connections,
     };
+    start_accepting("listener", listener, config, router, lifecycle, tokens);
+}
+
+fn start_accepting(
+    name: &'static str,
+    listener: TcpListener,
+    config: ListenerConfig,
+    router: Router,
+    lifecycle: &Lifecycle,
+    tokens: ShutdownTokens,
+) {
     let answer = move |request: Request| {
         let router = router.clone();
         async move {
@@ -286,5 +345,5 @@ fn start_listener(
         }
     };
     let accepting = listener::accept(listener, config, lifecycle.clone(), tokens, answer);
-    lifecycle.spawn("listener", accepting);
+    lifecycle.spawn(name, accepting);
 }

@@ -6,9 +6,11 @@
 //!
 //! When every permit is taken, a few more connections are accepted that get one answer each: probes are answered, all other
 //! requests get 503. In the kernel's queue, a probe would wait behind all other connections, and a probe that times out gets
-//! the replica killed with all its clients.
+//! the replica killed with all its clients. When these places are taken too, the oldest connection without a request makes
+//! room (`idle_queue`).
 
 pub(crate) mod connection;
+mod idle_queue;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -31,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::shutdown_tokens::ShutdownTokens;
 use connection::{AbortableStream, ConnectionPermit};
+use idle_queue::IdleQueue;
 
 /// Maximum number of connections that the kernel holds until they are accepted. Large, as all clients may reconnect at once.
 const BACKLOG: u16 = 4096;
@@ -39,9 +42,11 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest head of a request, and hyper's read buffer, in bytes.
 const MAX_BUFFER: usize = 64 * 1024;
 /// Maximum number of connections accepted beyond [`ListenerConfig::max_connections`].
-const RESERVE: usize = 64;
+pub(crate) const RESERVE: usize = 256;
 /// How long a request's head may take on a reserved connection.
 const RESERVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a reserved connection may stay in all. A peer that does not read its answer would hold the place.
+const RESERVE_LIFE: Duration = Duration::from_secs(5);
 /// How long open requests may still take during the shutdown.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// Pause after accepting failed, most likely because no file descriptor was free.
@@ -91,14 +96,17 @@ where
     SockRef::from(&listener).listen(i32::from(BACKLOG))?;
     let regular = Arc::new(Semaphore::new(config.max_connections));
     let reserve = Arc::new(Semaphore::new(RESERVE));
+    let mut idle = IdleQueue::default();
     loop {
         let accepted = async {
             // The semaphores are never closed: they live as long as this loop.
-            let mut permit = tokio::select! {
-                biased;
-                Ok(permit) = Arc::clone(&regular).acquire_owned() => ConnectionPermit::regular(permit),
-                Ok(permit) = Arc::clone(&reserve).acquire_owned() => ConnectionPermit::reserved(permit),
-                else => std::future::pending().await,
+            let mut permit = loop {
+                tokio::select! {
+                    biased;
+                    Ok(permit) = Arc::clone(&regular).acquire_owned() => break ConnectionPermit::regular(permit),
+                    Ok(permit) = Arc::clone(&reserve).acquire_owned() => break ConnectionPermit::reserved(permit),
+                    () = idle.close_oldest() => {}
+                }
             };
             let stream = listener.accept().await;
             // A regular permit may have been released since.
@@ -127,6 +135,7 @@ where
             continue;
         }
         let stream = AbortableStream::new(stream, permit);
+        idle.add_reserved(stream.handle());
         let connection = serve_connection(stream, tokens.serving.clone(), answer.clone());
         lifecycle.spawn_short("connection", connection);
     }
@@ -154,6 +163,7 @@ where
     let handle = Arc::clone(stream.handle());
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let mut request = request.map(Body::new);
+        handle.begin_request();
         request.extensions_mut().insert(Arc::clone(&handle));
         let answered = answer(request);
         async move { Ok::<_, Infallible>(answered.await) }
@@ -172,8 +182,15 @@ where
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
+    let life = async {
+        match is_reserved {
+            true => tokio::time::sleep(RESERVE_LIFE).await,
+            false => std::future::pending().await,
+        }
+    };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = life => Ok(()),
         () = serving.cancelled() => {
             connection.as_mut().graceful_shutdown();
             // A peer that never sent a request, or never reads its answer, must not delay the end.

@@ -1,4 +1,7 @@
 //! The REST API. Every route is listed here; `rest/` has one file per resource. `openapi.json` describes requests and answers.
+//!
+//! With `--ops-port`, the routes for operators are on that port alone: nothing on the main port can keep them busy, and nobody
+//! who reaches only the main port can retire a device.
 
 mod alarm_log;
 mod alerts;
@@ -45,23 +48,32 @@ fn routes() -> Vec<(Method, &'static str, MethodRouter<RestContext>)> {
         (M::GET, "/alarm-logs/statistics", get(alarm_log::statistics)),
         (M::GET, "/api/devices", get(devices::list)),
         (M::GET, "/api/devices/{deviceId}", get(devices::one)),
-        (M::DELETE, "/api/devices/{deviceId}", delete(devices::retire)),
+        // The main port refuses it, see `operator_routes`.
+        (M::DELETE, "/api/devices/{deviceId}", delete(devices::refuse_to_retire)),
         (M::GET, "/api/devices/{deviceId}/history", get(history::samples)),
         (M::GET, "/api/analytics/connections", get(analytics::connections)),
         (M::GET, "/health", get(health::health)),
-        (M::GET, "/livez", get(health::livez)),
-        (M::GET, "/readyz", get(health::readyz)),
-        (M::GET, "/metrics", get(health::metrics)),
         (M::GET, "/config", get(settings::show)),
         (M::GET, "/openapi.json", get(openapi::document)),
     ]
 }
 
-/// Whether the route answers with data of detectors that is stored in Redis.
-fn answers_with_stored_data(path: &str) -> bool {
-    ["/devices/", "/alarm-logs", "/api/"]
-        .iter()
-        .any(|start| path.starts_with(start))
+/// The routes that are always answered. On the main port without `--ops-port`, else on that port.
+fn probe_routes() -> Vec<(Method, &'static str, MethodRouter<RestContext>)> {
+    vec![
+        (Method::GET, "/livez", get(health::livez)),
+        (Method::GET, "/readyz", get(health::readyz)),
+        (Method::GET, "/metrics", get(health::metrics)),
+    ]
+}
+
+/// The routes that are only on the port for operators. There is no authentication yet: whoever reaches that port is one.
+fn operator_routes() -> Vec<(Method, &'static str, MethodRouter<RestContext>)> {
+    vec![(
+        Method::DELETE,
+        "/api/devices/{deviceId}",
+        delete(devices::retire),
+    )]
 }
 
 /// Methods that existing front ends call on a path that serves only other methods. The answer is 404, as for an unknown route,
@@ -70,22 +82,50 @@ fn methods_answered_404() -> [(&'static str, MethodRouter<RestContext>); 1] {
     [("/api/devices", post(unknown_route))]
 }
 
-/// Builds the service for every path except `/socket.io`. The caller must have checked the origin of a request.
-pub(crate) fn router(state: AppState, origins: &Origins) -> Router {
-    let metrics = Arc::clone(&state.metrics.rest);
-    let status = state.status.clone();
+/// The services of both ports. The caller must have checked host and origin of a request.
+pub(crate) struct Routers {
+    /// Every path of the main port except `/socket.io`.
+    pub(crate) main: Router,
+    /// The port for operators.
+    pub(crate) operators: Router,
+}
+
+/// Builds the services of both ports.
+pub(crate) fn routers(state: AppState, origins: &Origins) -> Routers {
+    let has_operator_port = state.config.ops_port.is_some();
     let context = RestContext::new(state, origins);
-    let mut inner = Router::new();
-    for (_, path, mut handler) in routes() {
-        if answers_with_stored_data(path) {
-            handler = handler.layer(from_fn_with_state(status.clone(), edge::tell_age));
-        }
-        inner = inner.route(path, handler);
+    let mut main = routes();
+    if !has_operator_port {
+        main.extend(probe_routes());
     }
+    let mut main = router(main);
     for (path, handler) in methods_answered_404() {
-        inner = inner.route(path, handler);
+        main = main.route(path, handler);
     }
+    let operators = router(
+        probe_routes()
+            .into_iter()
+            .chain(operator_routes())
+            .collect(),
+    );
+    Routers {
+        main: complete(main, context.clone()),
+        operators: complete(operators, context),
+    }
+}
+
+fn router(routes: Vec<(Method, &'static str, MethodRouter<RestContext>)>) -> Router<RestContext> {
+    let routes = routes.into_iter();
+    routes.fold(Router::new(), |router, (_, path, handler)| {
+        router.route(path, handler)
+    })
+}
+
+/// Adds what every route needs.
+fn complete(inner: Router<RestContext>, context: RestContext) -> Router {
+    let metrics = Arc::clone(&context.metrics.rest);
     let inner = inner
+        .route_layer(from_fn_with_state(context.status.clone(), edge::tell_age))
         .method_not_allowed_fallback(async || ApiError::WrongMethod)
         .fallback(unknown_route)
         .layer(DefaultBodyLimit::max(edge::MAX_BODY_BYTES))

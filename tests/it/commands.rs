@@ -7,7 +7,6 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use shared::keys::PartitionKeys;
 use tests::eventually::eventually;
-use tests::http;
 use tests::repository;
 use tests::server_process::kept_environment;
 use tests::stack::{Plan, Stack};
@@ -282,7 +281,7 @@ fn transitions(lines: &[Value]) -> Vec<(&str, &str)> {
 
 #[tokio::test]
 async fn export_log_writes_every_transition_of_every_partition_in_order() -> Result<()> {
-    let stack = Stack::start().await?;
+    let stack = Plan::default().operator_port().start().await?;
     // Three devices of three partitions, one after the other and back.
     let (one, two, three) = ("OTSM-0001", "OTSM-0002", "OTSM-0003");
     for (serial, value) in [(one, 350), (two, 1200), (three, 350), (one, 600), (two, 0)] {
@@ -303,11 +302,7 @@ async fn export_log_writes_every_transition_of_every_partition_in_order() -> Res
         .await?;
     ensure!(answer.status == 200, "{answer:?}");
     let mut connection = stack.redis_connection().await?;
-    let port = stack.gateways[0].port();
-    let headers = [("content-type", "application/json")];
-    let path = format!("/api/devices/{three}");
-    let body = br#"{"retired_by": "Ravi"}"#;
-    let answer = http::send(port, "DELETE", &path, &headers, body).await?;
+    let answer = stack.retire(three, r#"{"retired_by": "Ravi"}"#).await?;
     ensure!(answer.status == 200, "{answer:?}");
 
     // An unreadable line, as the newest of one partition.

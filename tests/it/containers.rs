@@ -294,7 +294,7 @@ async fn the_rendered_manifests_run_and_a_reading_reaches_a_client() -> Result<(
     let _simulator = Replicas::play(&podman, &objects, "Deployment", "simulator", &names)?;
     assert_eq!((ingests.pods.len(), gateways.pods.len()), (2, 2));
     ingests.ready(&podman, 3003).await?;
-    gateways.ready(&podman, 3002).await?;
+    gateways.ready(&podman, 3004).await?;
 
     let ports = gateways.ports(3002);
     let device = Device::new(

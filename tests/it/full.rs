@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use tests::eventually::eventually;
 use tests::http::{self, Connection};
 use tests::stack::Plan;
+use tokio::net::TcpStream;
 
 const CONNECTIONS: usize = 4;
 
@@ -64,4 +65,51 @@ async fn open_connection(port: u16) -> Result<Connection> {
     let answer = connection.send("GET", "/api/devices", &[], b"").await?;
     answer.expect(200)?;
     Ok(connection)
+}
+
+/// Connections that are accepted beyond the limit, and then some that wait in the kernel's queue.
+const IDLE: usize = 2_500;
+
+#[tokio::test]
+async fn idle_connections_do_not_keep_probes_waiting() -> Result<()> {
+    let flags = format!("--max-connections={CONNECTIONS}");
+    let plan = Plan::default().gateway_flags(&flags);
+    let stack = plan.start().await?;
+    let idle = hold_idle_connections(stack.gateways[0].port()).await?;
+    // A gateway that lets each of them wait for its deadline answers only minutes later.
+    for path in ["/livez", "/readyz", "/metrics"] {
+        let answer = stack.gateways[0].get(path).await?;
+        ensure!(answer.status == 200, "{path}: {answer:?}");
+    }
+    ensure!(idle.len() == IDLE, "they are held until here");
+    stack.pass()
+}
+
+#[tokio::test]
+async fn a_port_for_operators_is_free_whatever_happens_on_the_main_port() -> Result<()> {
+    let flags = format!("--max-connections={CONNECTIONS}");
+    let plan = Plan::default().operator_port().gateway_flags(&flags);
+    let stack = plan.start().await?;
+    let gateway = &stack.gateways[0];
+    let on_main = hold_idle_connections(gateway.port()).await?;
+    let on_operators = hold_idle_connections(gateway.operator_port()).await?;
+    for path in ["/livez", "/readyz", "/metrics"] {
+        let answer = gateway.get(path).await?;
+        ensure!(answer.status == 200, "{path}: {answer:?}");
+    }
+    stack.retire("OTSM-0001", "").await?.expect(404)?;
+    ensure!(
+        on_main.len() == on_operators.len(),
+        "they are held until here"
+    );
+    stack.pass()
+}
+
+/// Opens connections that send nothing. The kernel may refuse some for a while when its queue is full.
+async fn hold_idle_connections(port: u16) -> Result<Vec<TcpStream>> {
+    let mut idle = Vec::new();
+    while idle.len() < IDLE {
+        idle.push(TcpStream::connect(("127.0.0.1", port)).await?);
+    }
+    Ok(idle)
 }

@@ -247,7 +247,7 @@ async fn a_prometheus_with_the_shipped_files_reads_both_services_and_fires() -> 
         ("- alerts.yaml", &rules),
         ("\"alertmanager:9093\"", ""),
         ("\"ingest-1:3003\", \"ingest-2:3003\"", &ingest),
-        ("\"gateway-1:3002\", \"gateway-2:3002\"", &gateway),
+        ("\"gateway-1:3004\", \"gateway-2:3004\"", &gateway),
     ] {
         let count = replaced.matches(shipped).count();
         ensure!(count == 1, "prometheus.yaml has `{shipped}` {count} times");
@@ -301,7 +301,7 @@ async fn a_prometheus_with_the_shipped_files_reads_both_services_and_fires() -> 
 
 #[tokio::test]
 async fn the_command_of_the_runbook_finds_detectors_that_cannot_be_read() -> Result<()> {
-    let stack = Plan::default().start().await?;
+    let stack = Plan::default().operator_port().start().await?;
     let serials = ["OTSM-0001", "OTSM-0002", "OTSM-0003", "OTSM-0004"];
     for serial in serials {
         // With alarms, so that the answer of REST has other ids too.
@@ -350,10 +350,7 @@ async fn the_command_of_the_runbook_finds_detectors_that_cannot_be_read() -> Res
     let names = found().await?;
     ensure!(names == "OTSM-0002\nOTSM-0004\n", "{names}");
     // The first can be retired. The key of the other has the wrong type and must be deleted first.
-    let retired = async |serial: &str| {
-        let path = format!("/api/devices/{serial}");
-        http::send(stack.gateways[0].port(), "DELETE", &path, &[], b"").await
-    };
+    let retired = async |serial: &str| stack.retire(serial, "").await;
     retired("OTSM-0002").await?.expect(200)?;
     let refused = retired("OTSM-0004").await?;
     ensure!(refused.status == 503, "{refused:?}");

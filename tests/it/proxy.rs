@@ -30,10 +30,12 @@ impl Proxy {
         let port = Port::reserve()?;
         let addresses = stack.folder().join("addresses.cfg");
         let text = format!(
-            "global\n    setenv LISTEN 127.0.0.1:{}\n    setenv GATEWAY_1 127.0.0.1:{}\n    setenv GATEWAY_2 127.0.0.1:{}\n",
+            "global\n    setenv LISTEN 127.0.0.1:{}\n    setenv GATEWAY_1 127.0.0.1:{}\n    setenv GATEWAY_2 127.0.0.1:{}\n    setenv GATEWAY_1_OPS {}\n    setenv GATEWAY_2_OPS {}\n",
             port.number(),
             stack.gateways[0].port(),
-            stack.gateways[1].port()
+            stack.gateways[1].port(),
+            stack.gateways[0].operator_port(),
+            stack.gateways[1].operator_port()
         );
         std::fs::write(&addresses, text).context("cannot write the addresses")?;
         let shipped = repository::root().join("deploy/haproxy.cfg");
@@ -147,6 +149,7 @@ async fn every_transport_works_through_haproxy_while_gateways_drain() -> Result<
     // The drain delay is longer than the checks take. A second signal ends it early.
     let mut stack = Plan::default()
         .gateways(2)
+        .operator_port()
         .gateway_flags("--drain-delay=10m")
         .start()
         .await?;
@@ -219,6 +222,7 @@ async fn a_draining_gateway_closes_every_client_and_exits() -> Result<()> {
     // HAProxy needs two seconds to notice a drain. The drain delay must be longer.
     let mut stack = Plan::default()
         .gateways(2)
+        .operator_port()
         .gateway_flags("--drain-delay=3s --drain-period=1s")
         .start()
         .await?;
@@ -297,7 +301,7 @@ fn sid(answer: &str) -> Result<&str> {
 
 #[tokio::test]
 async fn polling_stays_with_its_gateway_by_cookie_and_by_address() -> Result<()> {
-    let stack = Plan::default().gateways(2).start().await?;
+    let stack = Plan::default().gateways(2).operator_port().start().await?;
     let proxy = Proxy::start(&stack).await?;
     let mut reached_other_gateway = 0;
     for last_octet in 1..=16 {
@@ -337,7 +341,7 @@ async fn polling_stays_with_its_gateway_by_cookie_and_by_address() -> Result<()>
 
 #[tokio::test]
 async fn haproxy_does_not_forward_the_endpoints_for_operators() -> Result<()> {
-    let stack = Plan::default().gateways(2).start().await?;
+    let stack = Plan::default().gateways(2).operator_port().start().await?;
     let proxy = Proxy::start(&stack).await?;
     for endpoint in ["metrics", "livez", "readyz"] {
         for path in [

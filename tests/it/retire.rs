@@ -8,18 +8,11 @@ use serde_json::{Value, json};
 use tests::browser::only_alert;
 use tests::device::Device;
 use tests::eventually::eventually;
-use tests::http::{self, Response};
+use tests::http;
 use tests::ledger;
 use tests::stack::{Plan, Stack};
 
 const SERIAL: &str = "OTSM-0001";
-
-async fn retire(stack: &Stack, body: &str) -> Result<Response> {
-    let path = format!("/api/devices/{SERIAL}");
-    let headers = [("content-type", "application/json")];
-    let port = stack.gateways[0].port();
-    http::send(port, "DELETE", &path, &headers, body.as_bytes()).await
-}
 
 /// Reads the lines of the alarm log in Redis about retirements: who, when, and the alarm.
 async fn retired_lines(stack: &Stack) -> Result<Vec<(String, i64, Option<String>)>> {
@@ -50,7 +43,7 @@ async fn retired_lines(stack: &Stack) -> Result<Vec<(String, i64, Option<String>
 
 #[tokio::test]
 async fn a_device_with_a_latched_alarm_is_retired_while_a_browser_watches() -> Result<()> {
-    let stack = Stack::start().await?;
+    let stack = Plan::default().operator_port().start().await?;
     let device = stack.device(SERIAL);
     let browser = stack.browser().await?;
     browser.subscribe(SERIAL).await?;
@@ -66,7 +59,7 @@ async fn a_device_with_a_latched_alarm_is_retired_while_a_browser_watches() -> R
 
     let from = browser.seen_count();
     let body = json!({"retired_by": "Asha"}).to_string();
-    let answer = retire(&stack, &body).await?.expect(200)?;
+    let answer = stack.retire(SERIAL, &body).await?.expect(200)?;
     assert_eq!(answer, json!({"success": true}));
     let event = browser
         .event_after(from, "device:alerts:changed", SERIAL)
@@ -94,7 +87,7 @@ async fn a_device_with_a_latched_alarm_is_retired_while_a_browser_watches() -> R
         let gone = stack.get(&path).await?.expect(404)?;
         assert_eq!(gone["error"], "Device not found", "{path}");
     }
-    let again = retire(&stack, "").await?.expect(404)?;
+    let again = stack.retire(SERIAL, "").await?.expect(404)?;
     assert_eq!(again["error_message"], "Device not found");
     let lines = retired_lines(&stack).await?;
     let id = closed["id"].as_str().context("an id")?.to_owned();
@@ -136,7 +129,7 @@ async fn send_for_ever(device: &Device) -> Result<()> {
 #[tokio::test]
 async fn a_device_that_is_retired_while_it_sends_is_deleted_or_new_and_complete() -> Result<()> {
     // Otherwise an alarm that is raised again within a minute has its id of before.
-    let plan = Plan::default().every_raise_is_an_alarm();
+    let plan = Plan::default().operator_port().every_raise_is_an_alarm();
     let stack = plan.start().await?;
     let device = stack.device(SERIAL);
     let browser = stack.browser().await?;
@@ -144,7 +137,7 @@ async fn a_device_that_is_retired_while_it_sends_is_deleted_or_new_and_complete(
     let retirements = async {
         let mut retired = 0_u32;
         while retired < 20 {
-            match retire(&stack, "").await?.status {
+            match stack.retire(SERIAL, "").await?.status {
                 200 => retired += 1,
                 404 => {}
                 other => anyhow::bail!("answered {other}"),
@@ -187,4 +180,67 @@ async fn a_device_that_is_retired_while_it_sends_is_deleted_or_new_and_complete(
     }
     ensure!(!ids.is_empty(), "no alarm was raised");
     stack.pass()
+}
+
+#[tokio::test]
+async fn a_stranger_on_the_main_port_retires_nothing() -> Result<()> {
+    for with_port in [false, true] {
+        let plan = Plan::default();
+        let plan = if with_port {
+            plan.operator_port()
+        } else {
+            plan
+        };
+        let stack = plan.start().await?;
+        stack.device(SERIAL).send(300).await?;
+        stack.shows(SERIAL, 300).await?;
+        let main = stack.gateways[0].port();
+        let path = format!("/api/devices/{SERIAL}");
+        let refused = http::send(main, "DELETE", &path, &[], b"{}")
+            .await?
+            .expect(403)?;
+        assert_eq!(refused["error_code"], "operators_only", "{refused}");
+        assert_eq!(refused["error"], refused["error_message"]);
+        let text = refused["error"].as_str().context("a text")?;
+        assert!(text.contains("--ops-port"), "{text}");
+        stack.get(&path).await?.expect(200)?;
+        // The probes are on one of the ports, never on both.
+        let probe = http::send(main, "GET", "/metrics", &[], b"").await?;
+        assert_eq!(probe.status, if with_port { 404 } else { 200 });
+        if with_port {
+            check_operators(&stack).await?;
+        }
+        stack.pass()?;
+    }
+    Ok(())
+}
+
+/// The port for operators serves them, and no page: a page may come from anywhere, even under a name that leads here.
+async fn check_operators(stack: &Stack) -> Result<()> {
+    let port = stack.gateways[0].operator_port();
+    let path = format!("/api/devices/{SERIAL}");
+    let retire = |headers: &str| {
+        let request = format!("DELETE {path} HTTP/1.1\r\n{headers}connection: close\r\n\r\n");
+        async move { http::send_raw(port, &request).await }
+    };
+    for headers in [
+        "host: evil.example\r\n".to_owned(),
+        "host: localhost\r\norigin: http://localhost:5173\r\n".to_owned(),
+        format!("host: 127.0.0.1:{port}\r\norigin: http://127.0.0.1:{port}\r\n"),
+    ] {
+        let answer = retire(&headers).await?;
+        ensure!(answer.starts_with("HTTP/1.1 403"), "{headers}: {answer}");
+    }
+    // Platforms choose the name in their probes.
+    let probe = "GET /readyz HTTP/1.1\r\nhost: gateway-1\r\nconnection: close\r\n\r\n";
+    let answer = http::send_raw(port, probe).await?;
+    ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    for path in ["/api/devices", "/socket.io/?EIO=4&transport=polling"] {
+        http::send(port, "GET", path, &[], b"").await?.expect(404)?;
+    }
+    stack.get(&path).await?.expect(200)?;
+    let answer = retire("host: localhost\r\n").await?;
+    ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    stack.get(&path).await?.expect(404)?;
+    Ok(())
 }

@@ -33,6 +33,7 @@ pub struct Plan {
     redis_flags: Vec<String>,
     broker_lines: Vec<String>,
     redis_contents: Option<PathBuf>,
+    operator_port: bool,
     /// Binaries that replace the built ones, by the name of the replica.
     other_binaries: HashMap<String, PathBuf>,
 }
@@ -49,6 +50,7 @@ impl Default for Plan {
             redis_flags: Vec::new(),
             broker_lines: Vec::new(),
             redis_contents: None,
+            operator_port: false,
             other_binaries: HashMap::new(),
         }
     }
@@ -129,6 +131,13 @@ impl Plan {
         self
     }
 
+    /// Gives every gateway a port for operators, which has the probes and retires detectors.
+    #[must_use]
+    pub fn operator_port(mut self) -> Self {
+        self.operator_port = true;
+        self
+    }
+
     /// Runs one replica, such as `ingest-0`, from the binary in another folder.
     #[must_use]
     pub fn replica_from(mut self, replica: &str, folder: &Path) -> Self {
@@ -148,6 +157,7 @@ impl Plan {
 #[derive(Debug)]
 pub struct Service {
     server: Server,
+    operator_port: Option<Port>,
 }
 
 impl Deref for Service {
@@ -165,9 +175,29 @@ impl DerefMut for Service {
 }
 
 impl Service {
+    /// Returns the port that has the probes.
+    pub fn operator_port(&self) -> u16 {
+        let own = self.operator_port.as_ref().map(Port::number);
+        own.unwrap_or_else(|| self.port())
+    }
+
     /// Sends a GET request.
     pub async fn get(&self, path: &str) -> Result<Response> {
-        http::send(self.port(), "GET", path, &[], b"").await
+        let is_probe = ["/livez", "/readyz", "/metrics"].contains(&path);
+        let port = if is_probe {
+            self.operator_port()
+        } else {
+            self.port()
+        };
+        http::send(port, "GET", path, &[], b"").await
+    }
+
+    /// Asks this gateway to retire a device.
+    pub async fn retire(&self, serial: &str, body: &str) -> Result<Response> {
+        let path = format!("/api/devices/{serial}");
+        let headers = [("content-type", "application/json")];
+        let port = self.operator_port();
+        http::send(port, "DELETE", &path, &headers, body.as_bytes()).await
     }
 
     /// Sums the values in `/metrics` whose lines begin with this text, such as a name with or without labels.
@@ -182,7 +212,7 @@ impl Service {
     /// Waits until `/readyz` answers 200.
     pub async fn ready(&mut self) -> Result<()> {
         let what = format!("{} is ready", self.process.name());
-        let port = self.port();
+        let port = self.operator_port();
         eventually(&what, async || {
             let answer = http::send(port, "GET", "/readyz", &[], b"").await;
             // If the process has exited, waiting is useless: the check below fails.
@@ -274,7 +304,7 @@ impl Stack {
             flags.push("--mqtt-share-group=tests".to_owned());
         }
         flags.extend(plan.ingest_flags.iter().cloned());
-        self.start_service("ingest", index, flags, plan, port)
+        self.start_service("ingest", index, flags, plan, port, None)
     }
 
     fn start_gateway(&self, plan: &Plan, index: usize) -> Result<Service> {
@@ -289,8 +319,12 @@ impl Stack {
         if !plan.gateway_flags.iter().any(is_drain) {
             flags.push("--drain-period=200ms".to_owned());
         }
+        let operator_port = plan.operator_port.then(Port::reserve).transpose()?;
+        if let Some(port) = &operator_port {
+            flags.push(format!("--ops-port={}", port.number()));
+        }
         flags.extend(plan.gateway_flags.iter().cloned());
-        self.start_service("gateway", index, flags, plan, port)
+        self.start_service("gateway", index, flags, plan, port, operator_port)
     }
 
     fn start_service(
@@ -300,6 +334,7 @@ impl Stack {
         flags: Vec<String>,
         plan: &Plan,
         port: Port,
+        operator_port: Option<Port>,
     ) -> Result<Service> {
         let name = format!("{program}-{index}");
         let path = match plan.other_binaries.get(&name) {
@@ -309,7 +344,10 @@ impl Stack {
         let process =
             ServerProcess::start_with(&name, &path, flags, &plan.variables, self.folder.path())?;
         let server = Server::new(process, port);
-        Ok(Service { server })
+        Ok(Service {
+            server,
+            operator_port,
+        })
     }
 
     /// Creates a detector with this serial.
@@ -330,6 +368,11 @@ impl Stack {
     /// Connects a browser to the first gateway.
     pub async fn browser(&self) -> Result<Browser> {
         Browser::connect(self.gateways[0].port(), Transport::WebSocket).await
+    }
+
+    /// Asks the first gateway to retire a device.
+    pub async fn retire(&self, serial: &str, body: &str) -> Result<Response> {
+        self.gateways[0].retire(serial, body).await
     }
 
     /// Sends a GET request to the first gateway.

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -45,16 +45,19 @@ pub(crate) struct ConnectionHandle {
     aborted: CancellationToken,
     /// Accepted although every regular permit was taken: the connection gets one answer and is closed.
     is_reserved: bool,
+    /// A complete head of a request was received.
+    has_request: AtomicBool,
     accepted: Instant,
     /// Milliseconds from `accepted` to the last read that returned bytes.
     last_read_ms: AtomicI64,
 }
 
 impl ConnectionHandle {
-    fn new(is_reserved: bool) -> Self {
+    pub(super) fn new(is_reserved: bool) -> Self {
         Self {
             aborted: CancellationToken::new(),
             is_reserved,
+            has_request: AtomicBool::new(false),
             accepted: Instant::now(),
             last_read_ms: AtomicI64::new(0),
         }
@@ -65,9 +68,29 @@ impl ConnectionHandle {
         self.aborted.cancel();
     }
 
+    #[cfg(test)]
+    pub(super) fn is_aborted(&self) -> bool {
+        self.aborted.is_cancelled()
+    }
+
     /// Returns whether the connection was accepted although every regular permit was taken.
     pub(crate) fn is_reserved(&self) -> bool {
         self.is_reserved
+    }
+
+    /// Records that the head of a request was received.
+    pub(super) fn begin_request(&self) {
+        self.has_request.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether the head of a request was received.
+    pub(super) fn has_request(&self) -> bool {
+        self.has_request.load(Ordering::Relaxed)
+    }
+
+    /// Returns the time since the connection was accepted.
+    pub(super) fn age(&self) -> Duration {
+        self.accepted.elapsed()
     }
 
     /// Returns how long the peer has sent nothing.

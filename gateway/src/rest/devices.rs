@@ -94,6 +94,11 @@ struct RetireReply {
     success: bool,
 }
 
+/// `DELETE /api/devices/{deviceId}` on the main port. Anybody who reaches it may read and acknowledge, and nothing more.
+pub(crate) async fn refuse_to_retire() -> ApiError {
+    ApiError::OperatorsOnly
+}
+
 /// `DELETE /api/devices/{deviceId}`: closes the device's alarms and deletes it. Its next message creates a new device.
 pub(crate) async fn retire(
     State(context): State<RestContext>,

@@ -52,13 +52,21 @@ pub(super) async fn complete(request: Request, next: Next) -> Response {
     response
 }
 
+/// Whether the path leads to data of detectors that is stored in Redis.
+fn leads_to_stored_data(path: &str) -> bool {
+    ["/devices/", "/alarm-logs", "/api/"]
+        .iter()
+        .any(|start| path.starts_with(start))
+}
+
 /// Adds the header `Age` to an answer with stored data while the data path does not work: nothing newer is stored since then.
 pub(super) async fn tell_age(
     State(status): State<StatusHandle>,
     request: Request,
     next: Next,
 ) -> Response {
-    let is_read = request.method() == Method::GET || request.method() == Method::HEAD;
+    let is_read = (request.method() == Method::GET || request.method() == Method::HEAD)
+        && leads_to_stored_data(request.uri().path());
     let mut response = next.run(request).await;
     if is_read
         && response.status().is_success()

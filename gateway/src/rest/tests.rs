@@ -24,8 +24,14 @@ fn meters() -> &'static Meters {
     Box::leak(Box::new(Meters::local("gateway").expect("meters")))
 }
 
-/// Builds the REST service on the Redis at this address, with these further flags, behind the check of origins.
+/// Builds the REST service of the main port on the Redis at this address, with these further flags, behind the check of
+/// origins.
 fn gateway(redis: &str, flags: &[&str]) -> Router {
+    both_ports(redis, flags).main
+}
+
+/// Builds the services of both ports, that of the main port behind the check of origins.
+fn both_ports(redis: &str, flags: &[&str]) -> Routers {
     let flags = [&["--redis-timeout=500ms"], flags].concat();
     let config = test_setup::config(redis, &flags);
     let store = test_setup::store(&config);
@@ -39,9 +45,12 @@ fn gateway(redis: &str, flags: &[&str]) -> Router {
     let origins = Origins::from_config(&state.config.allowed_origins, Vec::new());
     let origins = origins.expect("origins were checked");
     let (clock, metrics) = (Arc::clone(&state.clock), Arc::clone(&state.metrics));
-    let rest = router(state, &origins);
+    let rest = routers(state, &origins);
     let cors = Cors::new(origins, clock, metrics);
-    rest.layer(from_fn_with_state(cors, cors::check))
+    Routers {
+        main: rest.main.layer(from_fn_with_state(cors, cors::check)),
+        operators: rest.operators,
+    }
 }
 
 /// Builds the REST service of a gateway whose Redis refuses connections: nothing listens on this port.

@@ -608,18 +608,13 @@ async fn only_the_redis_watch_notices_a_subscriber_that_receives_nothing() -> Re
 
 #[tokio::test]
 async fn a_retired_device_does_not_come_back_after_a_flush() -> Result<()> {
-    let stack = Stack::start().await?;
+    let stack = Plan::default().operator_port().start().await?;
     let (retired, kept) = (stack.device(LATCHED), stack.device(ACKNOWLEDGED));
     retired.publish(&retired.old(600)).await?;
     kept.publish(&kept.old(600)).await?;
     stack.shows(LATCHED, 600).await?;
     stack.shows(ACKNOWLEDGED, 600).await?;
-    let path = format!("/api/devices/{LATCHED}");
-    let port = stack.gateways[0].port();
-    let headers = [("content-type", "application/json")];
-    tests::http::send(port, "DELETE", &path, &headers, b"{}")
-        .await?
-        .expect(200)?;
+    stack.retire(LATCHED, "{}").await?.expect(200)?;
     // Each ingest reads the list of retired devices every second, when it increments the canary. After two increments it has
     // read the list.
     let mut redis = stack.redis_connection().await?;
@@ -639,7 +634,10 @@ async fn a_retired_device_does_not_come_back_after_a_flush() -> Result<()> {
     redis::cmd("FLUSHALL").exec_async(&mut redis).await?;
     // All states are reasserted together. Once the other device is back, the retired one would be back too.
     stack.shows(ACKNOWLEDGED, 600).await?;
-    stack.get(&path).await?.expect(404)?;
+    stack
+        .get(&format!("/api/devices/{LATCHED}"))
+        .await?
+        .expect(404)?;
     stack.pass()
 }
 

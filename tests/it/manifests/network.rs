@@ -326,9 +326,11 @@ fn prometheus_finds_both_services_in_the_cluster() -> Result<()> {
             })
         };
         let service = &job["job_name"];
+        // The port that has `/metrics`.
+        let port = if service == "gateway" { "ops" } else { "http" };
         ensure!(
             kept("label_app_kubernetes_io_name", service)
-                && kept("container_port_name", &json!("http")),
+                && kept("container_port_name", &json!(port)),
             "{service} is not what is kept: {rules:?}"
         );
         // The adapter of the autoscalers selects by these labels.

@@ -115,12 +115,16 @@ fn nothing_is_lost_by_an_update() -> Result<()> {
         );
         let ingest = find(&objects, "StatefulSet", "subtronics-ingest")?;
         assert_eq!(ingest["spec"]["podManagementPolicy"], "Parallel");
-        for (object, scaler, port) in [(gateway, "gateway", 3002), (ingest, "ingest", 3003)] {
+        let of_gateway = json!([
+            {"name": "http", "containerPort": 3002}, {"name": "ops", "containerPort": 3004}
+        ]);
+        let of_ingest = json!([{"name": "http", "containerPort": 3003}]);
+        for (object, scaler, ports, probed) in [
+            (gateway, "gateway", of_gateway, "ops"),
+            (ingest, "ingest", of_ingest, "http"),
+        ] {
             let container = &pod_template(object).context("it has pods")?["spec"]["containers"][0];
-            assert_eq!(
-                container["ports"],
-                json!([{"name": "http", "containerPort": port}])
-            );
+            assert_eq!(container["ports"], ports);
             for (probe, path) in [
                 ("startupProbe", "/livez"),
                 ("livenessProbe", "/livez"),
@@ -128,7 +132,7 @@ fn nothing_is_lost_by_an_update() -> Result<()> {
             ] {
                 assert_eq!(
                     container[probe]["httpGet"],
-                    json!({"path": path, "port": "http"}),
+                    json!({"path": path, "port": probed}),
                     "{probe}"
                 );
             }

@@ -130,9 +130,7 @@ async fn fill(stack: &Stack) -> Result<()> {
 
     device("OTSM-RETIRED").send(300).await?;
     stack.shows("OTSM-RETIRED", 300).await?;
-    let gateway = stack.gateways[0].port();
-    let path = "/api/devices/OTSM-RETIRED";
-    let answer = tests::http::send(gateway, "DELETE", path, &[], b"").await?;
+    let answer = stack.retire("OTSM-RETIRED", "").await?;
     ensure!(answer.status == 200, "{answer:?}");
     stack.publisher().publish(TOPIC, "no JSON at all").await
 }

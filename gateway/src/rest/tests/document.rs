@@ -19,8 +19,9 @@ fn documented(document: &Value) -> BTreeSet<(String, String)> {
 
 #[test]
 fn the_document_has_every_route_and_no_other() {
-    let served: BTreeSet<_> = routes()
+    let served: BTreeSet<_> = [routes(), probe_routes(), operator_routes()]
         .into_iter()
+        .flatten()
         .map(|(method, path, _)| (method.to_string(), path.to_owned()))
         .collect();
     assert_eq!(documented(&document()), served);
@@ -28,17 +29,37 @@ fn the_document_has_every_route_and_no_other() {
 
 #[tokio::test]
 async fn every_documented_operation_is_served() {
-    let router = without_redis(&[]);
+    let ports = both_ports("127.255.255.253:1", &[]);
     for (method, path) in documented(&document()) {
+        let router = match method.as_str() {
+            "DELETE" => &ports.operators,
+            _ => &ports.main,
+        };
         let path = path
             .replace("{deviceId}", "OTSM-0114")
             .replace("{alertId}", "a1");
-        let response = send(&router, request(&format!("{method} {path}"))).await;
+        let response = send(router, request(&format!("{method} {path}"))).await;
         let status = response.status().as_u16();
         assert!(matches!(status, 200 | 503), "{method} {path}: {status}");
-        let slashed = send(&router, request(&format!("{method} {path}/"))).await;
+        let slashed = send(router, request(&format!("{method} {path}/"))).await;
         assert_eq!(slashed.status().as_u16(), status, "{method} {path}/");
     }
+}
+
+#[tokio::test]
+async fn with_a_port_for_operators_the_probes_are_there_alone() {
+    let ports = both_ports("127.255.255.253:1", &["--ops-port=3004"]);
+    for path in ["/livez", "/readyz", "/metrics"] {
+        let line = format!("GET {path}");
+        let on_main = error_of(send(&ports.main, request(&line)).await).await;
+        assert_eq!(on_main, (404, "Not found".to_owned()), "{path}");
+        let on_its_own = send(&ports.operators, request(&line)).await;
+        assert_ne!(on_its_own.status(), 404, "{path}");
+    }
+    let found = error_of(send(&ports.operators, request("GET /api/devices")).await).await;
+    assert_eq!(found, (404, "Not found".to_owned()));
+    let refused = send(&ports.main, request("DELETE /api/devices/OTSM-0114")).await;
+    assert_eq!(error_of(refused).await.0, 403);
 }
 
 #[test]

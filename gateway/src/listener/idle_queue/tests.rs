@@ -1,0 +1,36 @@
+use super::*;
+
+fn reserved() -> Arc<ConnectionHandle> {
+    Arc::new(ConnectionHandle::new(true))
+}
+
+#[tokio::test]
+async fn the_oldest_connection_without_a_request_makes_room() {
+    let mut queue = IdleQueue::default();
+    let connections = [reserved(), reserved(), reserved()];
+    for connection in &connections {
+        queue.add_reserved(connection);
+    }
+    connections[0].begin_request();
+    queue.close_oldest().await;
+    let ended = connections
+        .each_ref()
+        .map(|connection| connection.is_aborted());
+    assert_eq!(ended, [false, true, false]);
+    queue.close_oldest().await;
+    assert!(connections[2].is_aborted());
+    assert!(queue.connections.is_empty());
+}
+
+#[tokio::test]
+async fn regular_and_ended_connections_are_not_kept() {
+    let mut queue = IdleQueue::default();
+    let regular = Arc::new(ConnectionHandle::new(false));
+    queue.add_reserved(&regular);
+    for _ in 0..1000 {
+        queue.add_reserved(&reserved());
+    }
+    assert_eq!(queue.connections.len(), 1);
+    queue.remove_busy();
+    assert!(queue.connections.is_empty());
+}
