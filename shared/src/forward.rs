@@ -54,6 +54,8 @@ impl<'de> Deserialize<'de> for UnknownFields {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct UnknownWord(&'static str);
 
+static WORDS: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
+
 impl UnknownWord {
     /// Maximum number of different words.
     pub const MAX_WORDS: usize = 256;
@@ -66,10 +68,17 @@ impl UnknownWord {
         self.0
     }
 
+    /// Returns a word that this process has read from Redis; `None` for any other. Interns nothing, so it may be asked for any
+    /// text of a client.
+    #[must_use]
+    pub fn existing(word: &str) -> Option<Self> {
+        let words = WORDS.lock().unwrap_or_else(PoisonError::into_inner);
+        words.get(word).copied().map(Self)
+    }
+
     /// Interns a word. Returns `None` if it is empty, too long or not made of lower-case letters, digits and `_`, or if too
     /// many words are interned already.
     fn intern(word: &str) -> Option<Self> {
-        static WORDS: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
         let is_plain =
             |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
         if word.is_empty() || word.len() > Self::MAX_BYTES || !word.bytes().all(is_plain) {

@@ -2,6 +2,7 @@
 
 mod fold;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 
 use axum::extract::{RawQuery, State};
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use shared::alarm::{Condition, Severity};
 use shared::clock::Time;
 use shared::device::DeviceId;
+use shared::event::iso_option;
 
 use super::context::RestContext;
 use super::path::DevicePath;
@@ -27,18 +29,34 @@ const STATISTICS_UNAVAILABLE: &str = "Failed to fetch statistics";
 
 /// Number of partitions that one request reads at the same time.
 const CONCURRENT_PARTITIONS: usize = 8;
+/// Maximum number of entries that one request for rows reads. Then it answers with the rows found so far. The complete log of
+/// one partition, where all rows of a device are, is shorter by default. The first page of every partition is always read.
+const MAX_ENTRIES: usize = 100_000;
+/// How far the time of a row and the time at which Redis wrote it may differ, in milliseconds.
+const CLOCK_MARGIN_MS: i64 = 5_000;
 
 #[derive(Serialize)]
 struct DeviceLogs {
     device_id: DeviceId,
     total_count: usize,
     logs: Vec<LogRow>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "iso_option")]
+    incomplete_before: Option<Time>,
 }
 
 #[derive(Serialize)]
 struct Logs {
     total_count: usize,
     logs: Vec<LogRow>,
+    /// Older rows were not looked for, because [`MAX_ENTRIES`] were read. Absent if everything was.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "iso_option")]
+    incomplete_before: Option<Time>,
+}
+
+/// The rows that a query found.
+struct Found {
+    rows: Vec<LogRow>,
+    incomplete_before: Option<Time>,
 }
 
 #[derive(Debug, Default, PartialEq, Serialize)]
@@ -62,11 +80,12 @@ pub(crate) async fn of_device(
         device: Choice::Only(device.clone()),
         ..LogFilter::of_rows(&query)?
     };
-    let logs = newest(&context, &filter, query.limit()?).await?;
+    let found = newest(&context, &filter, query.limit()?).await?;
     Ok(reply::ok(&DeviceLogs {
         device_id: device,
-        total_count: logs.len(),
-        logs,
+        total_count: found.rows.len(),
+        logs: found.rows,
+        incomplete_before: found.incomplete_before,
     }))
 }
 
@@ -76,10 +95,11 @@ pub(crate) async fn of_all(
     RawQuery(raw): RawQuery,
 ) -> Result<Response, ApiError> {
     let query = Query::parse(raw.as_deref());
-    let logs = newest(&context, &LogFilter::of_rows(&query)?, query.limit()?).await?;
+    let found = newest(&context, &LogFilter::of_rows(&query)?, query.limit()?).await?;
     Ok(reply::ok(&Logs {
-        total_count: logs.len(),
-        logs,
+        total_count: found.rows.len(),
+        logs: found.rows,
+        incomplete_before: found.incomplete_before,
     }))
 }
 
@@ -111,9 +131,7 @@ struct LogFilter {
     since: Option<Time>,
     until: Option<Time>,
     device: Choice<DeviceId>,
-    /// As spelled in the query. It is not parsed into a [`Condition`]: for each condition that this release does not know
-    /// that would keep the client's word for ever.
-    alarm_type: Option<String>,
+    alarm_type: Choice<Condition>,
     severity: Choice<Severity>,
 }
 
@@ -152,17 +170,29 @@ impl LogFilter {
             since: query.date("start_date")?,
             until: query.date("end_date")?,
             device: Choice::of_text(query.text("device_id")),
-            alarm_type: None,
+            alarm_type: Choice::Any,
             severity: Choice::Any,
         })
     }
 
     fn of_rows(query: &Query) -> Result<Self, ApiError> {
         Ok(Self {
-            alarm_type: query.text("alarm_type").map(str::to_owned),
+            // Not deserialised: that would keep every word of every client for ever.
+            alarm_type: match query.text("alarm_type") {
+                Some(code) => Condition::existing(code).map_or(Choice::Nothing, Choice::Only),
+                None => Choice::Any,
+            },
             severity: Choice::of_text(query.text("severity")),
             ..Self::of_counts(query)?
         })
+    }
+
+    /// Returns whether no row can match, because a word in the query names nothing.
+    fn admits_nothing(&self) -> bool {
+        self.device == Choice::Nothing
+            || self.alarm_type == Choice::Nothing
+            || self.severity == Choice::Nothing
+            || matches!((self.since, self.until), (Some(since), Some(until)) if since > until)
     }
 
     /// Returns whether the row matches. Both ends of the time are inclusive.
@@ -170,10 +200,7 @@ impl LogFilter {
         self.since.is_none_or(|since| row.timestamp >= since)
             && self.until.is_none_or(|until| row.timestamp <= until)
             && self.device.admits(&row.device_id)
-            && self
-                .alarm_type
-                .as_ref()
-                .is_none_or(|code| code == row.alarm_type.code())
+            && self.alarm_type.admits(&row.alarm_type)
             && self.severity.admits(&row.severity)
     }
 }
@@ -181,6 +208,9 @@ impl LogFilter {
 /// Returns the partitions that may hold matching rows.
 fn partitions(reader: &StoreReader, filter: &LogFilter) -> Vec<u16> {
     let number = reader.store.partitions();
+    if filter.admits_nothing() {
+        return Vec::new();
+    }
     match &filter.device {
         Choice::Any => (0..number).collect(),
         Choice::Only(device) => vec![device.partition(number)],
@@ -188,38 +218,57 @@ fn partitions(reader: &StoreReader, filter: &LogFilter) -> Vec<u16> {
     }
 }
 
-/// Reads the newest matching rows of all partitions, newest first.
+/// Reads the newest matching rows of all partitions, newest first, until [`MAX_ENTRIES`] were read.
 async fn newest(
     context: &RestContext,
     filter: &LogFilter,
     limit: usize,
-) -> Result<Vec<LogRow>, ApiError> {
+) -> Result<Found, ApiError> {
+    let mut found = Found {
+        rows: Vec::new(),
+        incomplete_before: None,
+    };
+    let partitions = partitions(&context.reader, filter);
+    if partitions.is_empty() {
+        return Ok(found);
+    }
     let unavailable = ApiError::unavailable_with(LOGS_UNAVAILABLE);
     let _permit = context.begin_large_read().await?;
-    let mut cursors: Vec<Cursor> = stream::iter(partitions(&context.reader, filter))
-        .map(|number| async move {
-            let mut cursor = Cursor::new(number);
-            cursor.fill(&context.reader, filter).await.map(|()| cursor)
-        })
-        .buffer_unordered(CONCURRENT_PARTITIONS)
-        .try_collect()
-        .await
-        .map_err(unavailable)?;
-    let mut rows = Vec::new();
-    while rows.len() < limit {
-        let heads = cursors.iter_mut().filter(|cursor| !cursor.rows.is_empty());
-        let Some(cursor) = heads.max_by(|a, b| a.head().cmp(&b.head())) else {
-            break;
-        };
-        rows.extend(cursor.rows.pop_front());
-        if cursor.rows.is_empty() {
-            cursor
-                .fill(&context.reader, filter)
-                .await
-                .map_err(unavailable)?;
+    let mut cursors: Vec<Cursor> = partitions.into_iter().map(Cursor::new).collect();
+    let mut left = MAX_ENTRIES;
+    while found.rows.len() < limit {
+        let newest = cursors.iter().filter_map(Cursor::head).max();
+        let newest = newest.map(|(time, id)| (time, id.to_owned()));
+        let mut behind: Vec<&mut Cursor> = cursors
+            .iter_mut()
+            .filter(|cursor| cursor.may_precede(newest.as_ref().map(|(time, _)| *time)))
+            .collect();
+        if behind.is_empty() {
+            let Some((_, id)) = newest else { break };
+            let has_it = |cursor: &&mut Cursor| cursor.head().is_some_and(|(_, own)| own == id);
+            let cursor = cursors.iter_mut().find(has_it);
+            found
+                .rows
+                .extend(cursor.and_then(|cursor| cursor.rows.pop_front()));
+            continue;
         }
+        // The one that was read least far decides how far the search is complete, so it is next. Unread ones come first.
+        behind.sort_by_key(|cursor| cursor.read_until.map(Reverse));
+        if left == 0
+            && let Some(until) = behind[0].read_until
+        {
+            found.incomplete_before = Some(until);
+            break;
+        }
+        behind.truncate(CONCURRENT_PARTITIONS);
+        let pages = behind
+            .into_iter()
+            .map(|cursor| cursor.read_page(&context.reader, filter));
+        let sizes = futures_util::future::try_join_all(pages).await;
+        let size: usize = sizes.map_err(unavailable)?.into_iter().sum();
+        left = left.saturating_sub(size);
     }
-    Ok(rows)
+    Ok(found)
 }
 
 async fn count(
@@ -229,15 +278,13 @@ async fn count(
 ) -> Result<Statistics, ReadError> {
     let mut statistics = Statistics::default();
     let mut cursor = Cursor::new(number);
-    loop {
-        cursor.fill(reader, filter).await?;
-        if cursor.rows.is_empty() {
-            return Ok(statistics);
-        }
+    while !cursor.at_end {
+        cursor.read_page(reader, filter).await?;
         for row in cursor.rows.drain(..) {
             statistics.add(row);
         }
     }
+    Ok(statistics)
 }
 
 /// How far one partition's log has been read, newest first.
@@ -247,9 +294,11 @@ struct Cursor {
     number: u16,
     /// Id of the oldest entry that was read.
     before: Option<String>,
+    /// When that entry was written; `None` if none was read.
+    read_until: Option<Time>,
     at_end: bool,
     fold: LogFold,
-    /// Matching rows of the last page that were not returned yet.
+    /// Matching rows that were not returned yet.
     rows: VecDeque<LogRow>,
 }
 
@@ -268,24 +317,39 @@ impl Cursor {
             .map(|row| (row.timestamp, row.id.as_str()))
     }
 
-    /// Reads older pages until there is a matching row, or none is left.
+    /// Returns whether its next row is not known, and may be newer than the newest known row of all partitions.
+    fn may_precede(&self, newest: Option<Time>) -> bool {
+        let is_behind = match (self.read_until, newest) {
+            (Some(until), Some(newest)) => newest.millis_since(until) <= CLOCK_MARGIN_MS,
+            _ => true,
+        };
+        self.rows.is_empty() && !self.at_end && is_behind
+    }
+
+    /// Reads the next older page, and returns the number of its entries.
     ///
     /// Reading always begins with the newest entry, not at the filter's end, because rows show acknowledgements and
     /// clearings that came later.
-    async fn fill(&mut self, reader: &StoreReader, filter: &LogFilter) -> Result<(), ReadError> {
-        while self.rows.is_empty() && !self.at_end {
-            let before = self.before.as_deref();
-            let page = reader.store.alarm_log(self.number, before, filter.since);
-            let page = reader.with_timeout(page).await?;
-            match page.last() {
-                Some(oldest) => self.before = Some(oldest.id.clone()),
-                None => self.at_end = true,
+    async fn read_page(
+        &mut self,
+        reader: &StoreReader,
+        filter: &LogFilter,
+    ) -> Result<usize, ReadError> {
+        let before = self.before.as_deref();
+        let page = reader.store.alarm_log(self.number, before, filter.since);
+        let page = reader.with_timeout(page).await?;
+        match page.last() {
+            Some(oldest) => {
+                self.before = Some(oldest.id.clone());
+                self.read_until = Some(oldest.written);
             }
-            let fold = &mut self.fold;
-            let rows = page.into_iter().filter_map(|entry| fold.add(entry));
-            self.rows.extend(rows.filter(|row| filter.admits(row)));
+            None => self.at_end = true,
         }
-        Ok(())
+        let size = page.len();
+        let fold = &mut self.fold;
+        let rows = page.into_iter().filter_map(|entry| fold.add(entry));
+        self.rows.extend(rows.filter(|row| filter.admits(row)));
+        Ok(size)
     }
 }
 

@@ -41,11 +41,11 @@ pub(crate) async fn health(State(context): State<RestContext>) -> Response {
     // Both reads run concurrently, so an unresponsive Redis costs only one timeout: hosting platforms give up early.
     let reader = &context.reader;
     let (devices, ingest) = tokio::join!(
-        reader.with_timeout(reader.store.devices()),
+        reader.with_timeout(reader.store.count_devices()),
         reader.with_timeout(reader.store.ingest_status()),
     );
     if let Ok(devices) = &devices {
-        context.remember_device_count(devices.len());
+        context.remember_device_count(usize::try_from(*devices).unwrap_or(usize::MAX));
     }
     let mqtt_connected = ingest.as_ref().is_ok_and(IngestStatus::is_listening);
     let mongodb_connected = devices.is_ok() && ingest.is_ok();

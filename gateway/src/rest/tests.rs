@@ -239,6 +239,27 @@ async fn without_redis_every_answer_that_needs_it_is_503() {
 }
 
 #[tokio::test]
+async fn a_word_that_names_nothing_is_answered_without_reading() {
+    let router = without_redis(&[]);
+    for query in [
+        "alarm_type=bogus&limit=1",
+        "severity=bogus",
+        "device_id=%01",
+        "start_date=2026-02-01&end_date=2026-01-01",
+    ] {
+        let response = send(&router, request(&format!("GET /alarm-logs?{query}"))).await;
+        assert_eq!(response.status(), 200, "{query}");
+        assert_eq!(text_of(response).await, r#"{"total_count":0,"logs":[]}"#);
+    }
+    let line = "GET /devices/OTSM-0114/alarm-logs?alarm_type=bogus";
+    let text = text_of(send(&router, request(line)).await).await;
+    assert_eq!(
+        text,
+        r#"{"device_id":"OTSM-0114","total_count":0,"logs":[]}"#
+    );
+}
+
+#[tokio::test]
 async fn an_allowed_origin_is_echoed_with_credentials() {
     let router = without_redis(&["--allowed-origins", "https://*.vercel.app"]);
     for origin in [

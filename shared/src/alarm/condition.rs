@@ -84,6 +84,30 @@ pub enum Severity {
 }
 
 impl Condition {
+    /// Every condition of this release. A test fails to compile if one is missing.
+    pub const KNOWN: [Self; 12] = [
+        Self::SensorFault,
+        Self::ReadingInvalid,
+        Self::AlarmLevel1,
+        Self::AlarmLevel2,
+        Self::AlarmLevel3,
+        Self::OverRange,
+        Self::UnderRange,
+        Self::DeviceOffline,
+        Self::LedMismatch,
+        Self::ReadingFrozen,
+        Self::SettingChanged,
+        Self::LevelsUnknown,
+    ];
+
+    /// Returns the condition with this code: one of this release, or one of a newer release that this process has read from
+    /// Redis. May be asked for any text of a client.
+    #[must_use]
+    pub fn existing(code: &str) -> Option<Self> {
+        let known = Self::KNOWN.into_iter().find(|known| known.code() == code);
+        known.or_else(|| UnknownWord::existing(code).map(Self::Unknown))
+    }
+
     /// Returns the condition for gas at the level with this index; A1 is 0.
     #[must_use]
     pub fn gas(index: usize) -> Self {

@@ -34,3 +34,30 @@ fn active_levels_are_stored_under_their_old_names() {
     assert_eq!(serde_json::to_string(&level).unwrap(), stored);
     assert_eq!(serde_json::from_str::<ActiveLevel>(stored).unwrap(), level);
 }
+
+#[test]
+fn a_condition_is_found_by_its_code_and_no_other_word_is_kept() {
+    for condition in Condition::KNOWN {
+        // A new condition belongs into `Condition::KNOWN`.
+        match condition {
+            Condition::SensorFault
+            | Condition::ReadingInvalid
+            | Condition::AlarmLevel1
+            | Condition::AlarmLevel2
+            | Condition::AlarmLevel3
+            | Condition::OverRange
+            | Condition::UnderRange
+            | Condition::DeviceOffline
+            | Condition::LedMismatch
+            | Condition::ReadingFrozen
+            | Condition::SettingChanged
+            | Condition::LevelsUnknown
+            | Condition::Unknown(_) => {}
+        }
+        assert_eq!(Condition::existing(condition.code()), Some(condition));
+    }
+    assert_eq!(Condition::existing("of_a_client"), None);
+    assert_eq!(Condition::existing("of_a_client"), None, "it was interned");
+    let newer: Condition = serde_json::from_str("\"of_a_newer_release\"").expect("a word");
+    assert_eq!(Condition::existing("of_a_newer_release"), Some(newer));
+}

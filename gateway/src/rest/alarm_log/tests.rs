@@ -256,6 +256,7 @@ fn a_row_has_the_documented_keys_in_order() {
     let logs = Logs {
         total_count: rows.len(),
         logs: rows,
+        incomplete_before: None,
     };
     assert_eq!(
         serde_json::to_string(&logs).expect("JSON"),

@@ -478,3 +478,42 @@ async fn a_retired_device_is_deleted_and_its_alarm_log_stays() {
     world.reading("A/B", 120).await;
     assert_eq!(world.retire("A%2FB", "").await.0, 200);
 }
+
+#[tokio::test]
+async fn health_counts_devices_and_does_not_list_them() {
+    let mut world = World::start().await;
+    for device in ["A-1", "B-2", "C-3"] {
+        world.reading(device, 10).await;
+    }
+    redis_cli(&world.redis, &["CONFIG", "RESETSTAT"]);
+    // It is not ready, as no monitor runs here, and counts all the same.
+    let health = text_of(send(&world.router, request("GET /health")).await).await;
+    assert!(health.contains(r#""devices_count":3"#), "{health}");
+    let commands = redis_cli(&world.redis, &["INFO", "commandstats"]);
+    assert!(commands.contains("cmdstat_zcard"), "{commands}");
+    assert!(!commands.contains("cmdstat_zrange"), "{commands}");
+}
+
+#[tokio::test]
+async fn a_search_of_the_alarm_log_ends_at_its_bound_and_says_so() {
+    let mut world = World::start().await;
+    world.reading("OTSM-0114", 300).await;
+    let found = world.get("/alarm-logs?limit=1000").await;
+    assert_eq!(found["total_count"], json!(1));
+    assert!(found.get("incomplete_before").is_none(), "{found}");
+    let log = redis_cli(&world.redis, &["--scan", "--pattern", "st:*:log"]);
+    let fill =
+        "for _ = 1, 110000 do redis.call('XADD', KEYS[1], '*', 'device', 'X', 'line', '{') end";
+    redis_cli(&world.redis, &["EVAL", fill, "1", &log]);
+    redis_cli(&world.redis, &["CONFIG", "RESETSTAT"]);
+    for path in ["/alarm-logs?limit=1", "/devices/OTSM-0114/alarm-logs"] {
+        let found = world.get(path).await;
+        assert_eq!(found["total_count"], json!(0), "{path}");
+        assert!(found["incomplete_before"].is_string(), "{found}");
+    }
+    // A row that is found first costs nothing more.
+    world.reading("OTSM-0114", 600).await;
+    let found = world.get("/alarm-logs?limit=1").await;
+    assert_eq!(found["total_count"], json!(1));
+    assert!(found.get("incomplete_before").is_none(), "{found}");
+}
