@@ -12,6 +12,7 @@ use shared::check_config::{self, ConnectionCheck, ServiceConfig};
 use shared::redis::{RedisConfig, ServiceRole};
 use shared::telemetry::config::TelemetryConfig;
 
+use crate::client_address::TrustedProxies;
 use crate::hosts::HostRule;
 use crate::origins::Origins;
 
@@ -64,6 +65,21 @@ pub struct Config {
     /// The most alerts of one detector in a REST answer; open ones have priority
     #[arg(long, env, value_name = "NUMBER", default_value = "100", value_parser = count(1))]
     pub alerts_bound: usize,
+
+    /// The most bytes of large REST answers (over 16 KiB) that may wait for clients at the same time; further ones are
+    /// answered 503 with `Retry-After`. Must hold the list of all detectors, some 1 KiB each
+    #[arg(long, env, value_name = "BYTES", default_value = "67108864", value_parser = count(1_048_576))]
+    pub answer_bytes: usize,
+
+    /// How long a client may take to read a large REST answer before it is disconnected; those that need more get a second
+    /// per 256 KiB
+    #[arg(long, env, value_name = "TIME", default_value = "30s", value_parser = args::duration)]
+    pub answer_time: Duration,
+
+    /// Proxies whose `X-Forwarded-For` or `Forwarded` tells the address of the client, for limits per address: addresses or
+    /// networks such as 10.0.0.0/8; a comma list, or several flags
+    #[arg(long, env, value_name = "NETWORK", value_delimiter = ',', value_parser = trimmed())]
+    pub trusted_proxies: Vec<String>,
 
     /// Longest message that a client may send
     #[arg(long, env, value_name = "BYTES", default_value = "16384", value_parser = count(1024))]
@@ -166,6 +182,9 @@ impl Config {
         if let Err(err) = HostRule::parse_all(&self.allowed_hosts) {
             problems.push(format!("--allowed-hosts: {err}"));
         }
+        if let Err(err) = TrustedProxies::parse(&self.trusted_proxies) {
+            problems.push(format!("--trusted-proxies: {err}"));
+        }
         if self.ops_port == Some(self.http_port) {
             problems.push("--ops-port: must differ from --http-port".to_owned());
         }
@@ -175,6 +194,7 @@ impl Config {
             ("--ping-timeout", self.ping_timeout),
             ("--connect-timeout", self.connect_timeout),
             ("--alarm-deadline", self.alarm_deadline),
+            ("--answer-time", self.answer_time),
             ("--tcp-user-timeout", self.tcp_user_timeout),
             ("--redis-away-after", self.redis_away_after),
             ("--report-interval", self.report_interval),

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::Response;
+use axum::http::{Method, Response};
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use shared::clock::Clock;
 use shared::rate_limit::RateLimit;
 use tower::ServiceExt;
 
+use crate::client_address::TrustedProxies;
 use crate::config::Config;
 use crate::cors::{self, Cors};
 use crate::error::ApiError;
@@ -21,6 +22,7 @@ use crate::listener::connection::ConnectionHandle;
 use crate::metrics::Metrics;
 use crate::origins::Origins;
 use crate::refused_request;
+use crate::request_body;
 use crate::rest;
 use crate::rest::operator_paths::is_always_answered;
 use crate::socket::Sockets;
@@ -33,6 +35,8 @@ struct Parts {
     sockets: Sockets,
     rest: Router,
     full: Arc<Full>,
+    trusted_proxies: Arc<TrustedProxies>,
+    max_event_bytes: usize,
 }
 
 /// The services of both ports.
@@ -52,6 +56,8 @@ pub(crate) fn services(state: &AppState, sockets: Sockets) -> anyhow::Result<Ser
     let parts = Parts {
         sockets,
         rest: rest.main,
+        trusted_proxies: Arc::new(TrustedProxies::parse(&state.config.trusted_proxies)?),
+        max_event_bytes: state.config.max_event_bytes,
         full: Arc::new(Full {
             clock: Arc::clone(clock),
             log_limit: RateLimit::one_per_ten_seconds(),
@@ -80,17 +86,37 @@ fn allowed(config: &Config) -> anyhow::Result<(Origins, Hosts)> {
 }
 
 impl Parts {
-    async fn answer(&self, request: Request) -> Response<Body> {
+    async fn answer(&self, mut request: Request) -> Response<Body> {
         let connection = request.extensions().get::<Arc<ConnectionHandle>>();
         let is_full = connection.is_some_and(|connection| connection.is_reserved());
+        let peer = connection.map(|connection| connection.peer());
+        if let Some(peer) = peer {
+            let client = self.trusted_proxies.client(peer, request.headers());
+            request.extensions_mut().insert(client);
+        }
         if is_full && !is_always_answered(request.uri().path()) {
             return self.full.refuse(&request);
         }
         if is_socket_io(request.uri()) {
-            return self.sockets.answer(request).await;
+            return match self.complete_poll(request).await {
+                Ok(request) => self.sockets.answer(request).await,
+                Err(error) => error.into_response(),
+            };
         }
         let Ok(response) = self.rest.clone().oneshot(request).await;
         response
+    }
+}
+
+impl Parts {
+    /// Reads the body of a polling request. socketioxide would wait for it for ever.
+    async fn complete_poll(&self, request: Request) -> Result<Request, ApiError> {
+        if request.method() != Method::POST {
+            return Ok(request);
+        }
+        let (head, body) = request.into_parts();
+        let bytes = request_body::read(body, self.max_event_bytes).await?;
+        Ok(Request::from_parts(head, Body::from(bytes)))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Why a request is answered with an error. A typed error, because the status depends on it. The cause is logged here, once,
 //! and never sent to the client.
 
-use axum::http::header::CONNECTION;
+use axum::http::header::{CONNECTION, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -53,9 +53,15 @@ pub(crate) enum ApiError {
     /// The client did not send its complete request in time, or the answer took too long.
     #[error("Request took too long")]
     TooSlow,
+    /// The body of the request did not arrive in time. The connection is closed.
+    #[error("Request body took too long")]
+    SlowBody,
     /// This replica has as many connections as it may have.
     #[error("Too many connections, try again later")]
     Full,
+    /// As many bytes of answers as allowed wait for clients to read them.
+    #[error("Too many large answers, try again later")]
+    Busy,
     /// Redis could not answer.
     #[error("{sentence}")]
     Unavailable {
@@ -112,9 +118,10 @@ impl ApiError {
             Self::OperatorsOnly => "operators_only",
             Self::Unreadable { .. } | Self::Ambiguous { .. } => "unreadable",
             Self::TooLarge => "too_large",
-            Self::TooSlow => "too_slow",
+            Self::TooSlow | Self::SlowBody => "too_slow",
             Self::Unavailable { .. } => "store_away",
             Self::Full => "full",
+            Self::Busy => "busy",
             Self::Bug => "internal",
         }
     }
@@ -126,7 +133,8 @@ impl ApiError {
             Self::RefusedOrigin | Self::RefusedHost | Self::OperatorsOnly => StatusCode::FORBIDDEN,
             Self::Unreadable { .. } | Self::Ambiguous { .. } => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::TooSlow | Self::Full | Self::Unavailable { .. } => {
+            Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
+            Self::TooSlow | Self::Full | Self::Busy | Self::Unavailable { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Bug => StatusCode::INTERNAL_SERVER_ERROR,
@@ -155,8 +163,12 @@ impl IntoResponse for ApiError {
             request_id: None,
         };
         let mut response = reply::json(self.status(), &body);
-        if matches!(self, Self::Ambiguous { .. }) {
-            // What follows on the connection may be a part of this request, or another one.
+        if matches!(self, Self::Busy) {
+            let seconds = HeaderValue::from_static("2");
+            response.headers_mut().insert(RETRY_AFTER, seconds);
+        }
+        if matches!(self, Self::Ambiguous { .. } | Self::SlowBody) {
+            // What follows on the connection is the rest of this request, or may be.
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
         }

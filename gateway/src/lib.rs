@@ -42,7 +42,9 @@ mod gauges;
 mod metrics;
 
 // HTTP requests and responses.
+mod client_address;
 mod cors;
+mod descriptors;
 mod dispatch;
 mod error;
 mod host_check;
@@ -50,6 +52,7 @@ mod hosts;
 mod openapi;
 mod origins;
 mod refused_request;
+mod request_body;
 mod rest;
 mod store_reader;
 
@@ -116,6 +119,7 @@ pub async fn serve(
         status: StatusHandle::new(Instant::now()),
         metrics: Metrics::new(&meters),
     };
+    descriptors::check(&state.config);
     let address = listener.local_addr()?;
     let operators = bind_operators(&state.config)?;
     let tokens = ShutdownTokens {

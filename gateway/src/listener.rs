@@ -121,8 +121,8 @@ where
             () = tokens.accepting.cancelled() => return Ok(()),
             accepted = accepted => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(error = error_chain(&error), "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -134,7 +134,7 @@ where
             tracing::debug!(error, "connection was closed right after it was accepted");
             continue;
         }
-        let stream = AbortableStream::new(stream, permit);
+        let stream = AbortableStream::new(stream, peer.ip(), permit);
         idle.add_reserved(stream.handle());
         let connection = serve_connection(stream, tokens.serving.clone(), answer.clone());
         lifecycle.spawn_short("connection", connection);

@@ -235,6 +235,10 @@ pub(crate) struct RestMetrics {
     pub(crate) acknowledgements: Acknowledgements,
     pub(crate) retired: Count,
     pub(crate) alarm_changes: LabelledCount,
+    /// Large answers that were refused, because others wait for their clients.
+    pub(crate) answers_refused: Count,
+    /// Large answers that were not read in time.
+    pub(crate) answers_unread: Count,
 }
 
 /// Acknowledgements of alarms, by outcome.
@@ -267,6 +271,14 @@ impl RestMetrics {
                 "Alarm changes caused by acknowledgements and retirements.",
                 "change",
                 &CHANGES_BY_PEOPLE,
+            ),
+            answers_refused: meters.count(
+                "gateway.answers.refused",
+                "Large REST answers refused because `--answer-bytes` wait for clients to read them.",
+            ),
+            answers_unread: meters.count(
+                "gateway.answers.unread",
+                "Connections closed because the client did not read a large REST answer in time.",
             ),
         }
     }

@@ -6,8 +6,11 @@
 mod alarm_log;
 mod alerts;
 mod analytics;
+mod answers;
 mod body;
 mod context;
+mod device_item;
+mod device_list;
 mod devices;
 mod edge;
 mod health;
@@ -19,11 +22,11 @@ pub(crate) mod reply;
 pub(crate) mod request_telemetry;
 mod settings;
 mod telemetry;
+mod turns;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::http::Method;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, post};
@@ -124,13 +127,13 @@ fn router(routes: Vec<(Method, &'static str, MethodRouter<RestContext>)>) -> Rou
 /// Adds what every route needs.
 fn complete(inner: Router<RestContext>, context: RestContext) -> Router {
     let metrics = Arc::clone(&context.metrics.rest);
+    let answers = context.answers.clone();
     let inner = inner
         .route_layer(from_fn_with_state(context.status.clone(), edge::tell_age))
         .method_not_allowed_fallback(async || ApiError::WrongMethod)
         .fallback(unknown_route)
-        .layer(DefaultBodyLimit::max(edge::MAX_BODY_BYTES))
         .with_state(context);
-    let inner = edge::bound_and_observe(inner, metrics);
+    let inner = edge::bound_and_observe(inner, answers, metrics);
     // A trailing slash matches every route, so it must be removed before the route is chosen.
     Router::new()
         .fallback_service(NormalizePath::trim_trailing_slash(inner))

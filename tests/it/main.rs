@@ -56,6 +56,7 @@ mod scenarios;
 mod recording;
 
 mod full;
+mod answers;
 mod hosts;
 
 mod cli;

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -12,6 +13,7 @@ use shared::clock::millis;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// The permit that an accepted connection holds until it is closed. It limits the number of connections.
@@ -47,19 +49,45 @@ pub(crate) struct ConnectionHandle {
     is_reserved: bool,
     /// A complete head of a request was received.
     has_request: AtomicBool,
+    peer: IpAddr,
     accepted: Instant,
     /// Milliseconds from `accepted` to the last read that returned bytes.
     last_read_ms: AtomicI64,
+    /// Milliseconds from `accepted` to the time until which the present answer must be read; [`NEVER`] without a deadline.
+    answer_until_ms: AtomicI64,
+}
+
+/// The deadline of a connection without one.
+const NEVER: i64 = i64::MAX;
+
+/// The time until which the peer must have read the present answer. There is no deadline any more when this is dropped.
+#[derive(Debug)]
+pub(crate) struct AnswerDeadline(Arc<ConnectionHandle>);
+
+impl AnswerDeadline {
+    /// Returns whether the deadline has passed.
+    pub(crate) fn is_over(&self) -> bool {
+        let until = self.0.answer_until();
+        until.is_some_and(|until| until <= Instant::now())
+    }
+}
+
+impl Drop for AnswerDeadline {
+    fn drop(&mut self) {
+        self.0.answer_until_ms.store(NEVER, Ordering::Relaxed);
+    }
 }
 
 impl ConnectionHandle {
-    pub(super) fn new(is_reserved: bool) -> Self {
+    pub(super) fn new(peer: IpAddr, is_reserved: bool) -> Self {
         Self {
             aborted: CancellationToken::new(),
             is_reserved,
             has_request: AtomicBool::new(false),
+            peer,
             accepted: Instant::now(),
             last_read_ms: AtomicI64::new(0),
+            answer_until_ms: AtomicI64::new(NEVER),
         }
     }
 
@@ -93,6 +121,24 @@ impl ConnectionHandle {
         self.accepted.elapsed()
     }
 
+    /// Returns the address of the peer, which may be a proxy.
+    pub(crate) fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
+    /// Ends the connection if its peer has not read the present answer after `time`. An HTTP/1.1 connection has one answer at a
+    /// time.
+    pub(crate) fn begin_answer(self: Arc<Self>, time: Duration) -> AnswerDeadline {
+        let until = millis(self.accepted.elapsed() + time);
+        self.answer_until_ms.store(until, Ordering::Relaxed);
+        AnswerDeadline(self)
+    }
+
+    fn answer_until(&self) -> Option<Instant> {
+        let until = self.answer_until_ms.load(Ordering::Relaxed);
+        (until != NEVER).then(|| self.accepted + Duration::from_millis(until.unsigned_abs()))
+    }
+
     /// Returns how long the peer has sent nothing.
     pub(crate) fn silence(&self) -> Duration {
         let last_read = self.last_read_ms.load(Ordering::Relaxed);
@@ -113,18 +159,21 @@ pub(super) struct AbortableStream {
     // One future for each direction, as a future wakes only the task that polled it last.
     read_aborted: Pin<Box<WaitForCancellationFutureOwned>>,
     write_aborted: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Wakes the task that waits to write when the answer must have been read.
+    answer_timer: Option<Pin<Box<Sleep>>>,
     /// Released when the stream is dropped, which is after an upgrade too.
     _permit: OwnedSemaphorePermit,
 }
 
 impl AbortableStream {
-    pub(super) fn new(stream: TcpStream, permit: ConnectionPermit) -> Self {
-        let handle = Arc::new(ConnectionHandle::new(permit.is_reserved));
+    pub(super) fn new(stream: TcpStream, peer: IpAddr, permit: ConnectionPermit) -> Self {
+        let handle = Arc::new(ConnectionHandle::new(peer, permit.is_reserved));
         Self {
             stream,
             read_aborted: Box::pin(handle.aborted.clone().cancelled_owned()),
             write_aborted: Box::pin(handle.aborted.clone().cancelled_owned()),
             handle,
+            answer_timer: None,
             _permit: permit.permit,
         }
     }
@@ -138,6 +187,30 @@ impl AbortableStream {
             Poll::Ready(()) => Err(io::ErrorKind::BrokenPipe.into()),
             Poll::Pending => Ok(()),
         }
+    }
+
+    /// Fails if the peer does not take the bytes, and the deadline of the answer is over. Otherwise the task is woken then.
+    fn check_answer<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let Some(until) = self.handle.answer_until().filter(|_| written.is_pending()) else {
+            self.answer_timer = None;
+            return written;
+        };
+        let until = tokio::time::Instant::from_std(until);
+        let timer = self
+            .answer_timer
+            .get_or_insert_with(|| Box::pin(sleep_until(until)));
+        if timer.deadline() != until {
+            timer.as_mut().reset(until);
+        }
+        if timer.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        self.handle.abort();
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -166,7 +239,8 @@ impl AsyncWrite for AbortableStream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.check_write(cx)?;
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.check_answer(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -184,7 +258,8 @@ impl AsyncWrite for AbortableStream {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.check_write(cx)?;
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.check_answer(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -20,6 +20,7 @@ use super::context::RestContext;
 use super::path::DevicePath;
 use super::query::Query;
 use super::reply;
+use crate::client_address::ClientAddress;
 use crate::error::ApiError;
 use crate::store_reader::{ReadError, StoreReader};
 use fold::{LogFold, LogRow};
@@ -73,6 +74,7 @@ struct Statistics {
 pub(crate) async fn of_device(
     State(context): State<RestContext>,
     DevicePath(device): DevicePath,
+    client: ClientAddress,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, ApiError> {
     let query = Query::parse(raw.as_deref());
@@ -80,7 +82,7 @@ pub(crate) async fn of_device(
         device: Choice::Only(device.clone()),
         ..LogFilter::of_rows(&query)?
     };
-    let found = newest(&context, &filter, query.limit()?).await?;
+    let found = newest(&context, client, &filter, query.limit()?).await?;
     Ok(reply::ok(&DeviceLogs {
         device_id: device,
         total_count: found.rows.len(),
@@ -92,10 +94,17 @@ pub(crate) async fn of_device(
 /// `GET /alarm-logs`
 pub(crate) async fn of_all(
     State(context): State<RestContext>,
+    client: ClientAddress,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, ApiError> {
     let query = Query::parse(raw.as_deref());
-    let found = newest(&context, &LogFilter::of_rows(&query)?, query.limit()?).await?;
+    let found = newest(
+        &context,
+        client,
+        &LogFilter::of_rows(&query)?,
+        query.limit()?,
+    )
+    .await?;
     Ok(reply::ok(&Logs {
         total_count: found.rows.len(),
         logs: found.rows,
@@ -106,12 +115,13 @@ pub(crate) async fn of_all(
 /// `GET /alarm-logs/statistics`
 pub(crate) async fn statistics(
     State(context): State<RestContext>,
+    client: ClientAddress,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, ApiError> {
     let query = Query::parse(raw.as_deref());
     let filter = LogFilter::of_counts(&query)?;
     let unavailable = ApiError::unavailable_with(STATISTICS_UNAVAILABLE);
-    let _permit = context.begin_large_read().await?;
+    let _turn = context.large_reads.wait(client).await?;
     let counts: Vec<Statistics> = stream::iter(partitions(&context.reader, &filter))
         .map(|number| count(&context.reader, &filter, number))
         .buffer_unordered(CONCURRENT_PARTITIONS)
@@ -221,6 +231,7 @@ fn partitions(reader: &StoreReader, filter: &LogFilter) -> Vec<u16> {
 /// Reads the newest matching rows of all partitions, newest first, until [`MAX_ENTRIES`] were read.
 async fn newest(
     context: &RestContext,
+    client: ClientAddress,
     filter: &LogFilter,
     limit: usize,
 ) -> Result<Found, ApiError> {
@@ -233,7 +244,7 @@ async fn newest(
         return Ok(found);
     }
     let unavailable = ApiError::unavailable_with(LOGS_UNAVAILABLE);
-    let _permit = context.begin_large_read().await?;
+    let _turn = context.large_reads.wait(client).await?;
     let mut cursors: Vec<Cursor> = partitions.into_iter().map(Cursor::new).collect();
     let mut left = MAX_ENTRIES;
     while found.rows.len() < limit {

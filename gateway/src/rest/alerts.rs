@@ -11,13 +11,16 @@ use shared::position::Position;
 use super::context::RestContext;
 use super::path::{AlertPath, DevicePath};
 use super::{body, reply};
+use crate::client_address::ClientAddress;
 use crate::error::ApiError;
 
 /// `GET /devices/{deviceId}/subtronics/alerts`: a bare array, oldest alarm first.
 pub(crate) async fn list(
     State(context): State<RestContext>,
+    client: ClientAddress,
     DevicePath(device): DevicePath,
 ) -> Result<Response, ApiError> {
+    let _turn = context.alert_reads.wait(client).await?;
     let reader = &context.reader;
     let alarms = reader.store.alarms(&device, context.alerts_bound);
     let alarms = reader

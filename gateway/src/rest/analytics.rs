@@ -12,6 +12,7 @@ use shared::event::iso;
 
 use super::context::RestContext;
 use super::reply;
+use crate::client_address::ClientAddress;
 use crate::error::ApiError;
 use crate::fleet::totals::FleetTotals;
 
@@ -53,8 +54,11 @@ struct WatchedItem<'a> {
 }
 
 /// `GET /api/analytics/connections`: the latest reports of all replicas, including this one.
-pub(crate) async fn connections(State(context): State<RestContext>) -> Result<Response, ApiError> {
-    let _permit = context.begin_large_read().await?;
+pub(crate) async fn connections(
+    State(context): State<RestContext>,
+    client: ClientAddress,
+) -> Result<Response, ApiError> {
+    let _turn = context.large_reads.wait(client).await?;
     let reader = &context.reader;
     let reports = reader.with_timeout(reader.store.watchers()).await;
     let reports = reports.map_err(ApiError::unavailable)?;

@@ -1,22 +1,21 @@
 //! Bodies of requests that change something: optional JSON objects, with the name of the person who changes it.
 
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequest, Request};
-use axum::http::StatusCode;
+use axum::extract::Request;
 use serde::de::DeserializeOwned;
 
+use super::edge::MAX_BODY_BYTES;
 use crate::error::ApiError;
+use crate::request_body;
 
 /// The longest name of a person, in characters.
 const MAX_NAME: usize = 128;
 /// The name of a person who gives none.
 const NO_NAME: &str = "unknown";
 
-/// Reads the complete body, up to the limit of the router.
+/// Reads the complete body.
 pub(crate) async fn read(request: Request) -> Result<Bytes, ApiError> {
-    let bytes = Bytes::from_request(request, &()).await;
-    bytes.map_err(|rejection| unread(&rejection))
+    request_body::read(request.into_body(), MAX_BODY_BYTES).await
 }
 
 /// Parses a JSON object. An empty body is treated as an object without fields.
@@ -49,13 +48,4 @@ pub(crate) fn name<'a>(field: &str, given: Option<&'a str>) -> Result<&'a str, A
         });
     }
     Ok(if name.is_empty() { NO_NAME } else { name })
-}
-
-fn unread(rejection: &BytesRejection) -> ApiError {
-    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        return ApiError::TooLarge;
-    }
-    ApiError::Unreadable {
-        problem: "the body did not arrive completely".to_owned(),
-    }
 }

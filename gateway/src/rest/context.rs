@@ -2,25 +2,26 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use shared::alarm::Change;
 use shared::alarm_log_lines::AlarmLogLines;
 use shared::clock::{Clock, Time};
 use shared::device::DeviceId;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::error::ApiError;
+use super::answers::AnswerLimits;
+use super::device_list::{DeviceLists, ListSource};
+use super::turns::Turns;
 use crate::metrics::Metrics;
 use crate::origins::Origins;
 use crate::state::AppState;
 use crate::status::StatusHandle;
 use crate::store_reader::StoreReader;
 
-/// Maximum number of large reads (all devices, all alarm logs) at the same time. Further ones wait.
-const MAX_LARGE_READS: usize = 4;
-/// Maximum time that a large read waits.
-const MAX_WAIT: Duration = Duration::from_secs(10);
+/// Maximum number of large reads (a page of devices, alarm logs, watchers) at the same time, of all addresses and of one.
+/// Further ones wait.
+const LARGE_READS: (usize, usize) = (4, 2);
+/// The same for reads of the alerts of one device.
+const ALERT_READS: (usize, usize) = (16, 4);
 
 /// The handles and limits that all REST handlers share. Cheap to clone.
 #[derive(Clone)]
@@ -30,9 +31,12 @@ pub(crate) struct RestContext {
     pub(super) metrics: Arc<Metrics>,
     /// Maximum number of alerts of one device in an answer.
     pub(super) alerts_bound: usize,
+    pub(super) large_reads: Turns,
+    pub(super) alert_reads: Turns,
+    pub(super) answers: AnswerLimits,
+    pub(super) device_lists: DeviceLists,
     clock: Arc<dyn Clock>,
     origin_texts: Arc<[String]>,
-    large_reads: Arc<Semaphore>,
     /// Number of devices at the last successful read.
     device_count: Arc<AtomicUsize>,
     alarm_log_lines: Arc<AlarmLogLines>,
@@ -46,11 +50,18 @@ impl RestContext {
                 timeout: state.config.redis.redis_timeout,
             },
             status: state.status,
-            metrics: state.metrics,
             alerts_bound: state.config.alerts_bound,
+            large_reads: Turns::new(LARGE_READS.0, LARGE_READS.1),
+            alert_reads: Turns::new(ALERT_READS.0, ALERT_READS.1),
+            answers: AnswerLimits::new(
+                state.config.answer_bytes,
+                state.config.answer_time,
+                Arc::clone(&state.metrics.rest),
+            ),
+            device_lists: DeviceLists::default(),
+            metrics: state.metrics,
             clock: state.clock,
             origin_texts: origins.to_texts().into(),
-            large_reads: Arc::new(Semaphore::new(MAX_LARGE_READS)),
             device_count: Arc::default(),
             alarm_log_lines: Arc::default(),
         }
@@ -58,6 +69,15 @@ impl RestContext {
 
     pub(super) fn now(&self) -> Time {
         self.clock.now()
+    }
+
+    /// Returns what a list of devices is rendered from.
+    pub(super) fn list_source(&self) -> ListSource {
+        ListSource {
+            reader: self.reader.clone(),
+            clock: Arc::clone(&self.clock),
+            limits: self.answers.clone(),
+        }
     }
 
     pub(super) fn is_serving(&self) -> bool {
@@ -76,14 +96,6 @@ impl RestContext {
 
     pub(super) fn last_device_count(&self) -> usize {
         self.device_count.load(Ordering::Relaxed)
-    }
-
-    /// Waits until one more large read may run. The caller must hold the permit until the read is done.
-    pub(super) async fn begin_large_read(&self) -> Result<SemaphorePermit<'_>, ApiError> {
-        match tokio::time::timeout(MAX_WAIT, self.large_reads.acquire()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(ApiError::TooSlow),
-        }
     }
 
     /// Counts and logs alarm changes that a request caused. Only the alarm log names the person.

@@ -1,63 +1,62 @@
 //! The REST endpoints of devices. Freshness and status are evaluated at the time of the request.
 
-use axum::body::Bytes;
-use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::response::Response;
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-use shared::apply::{self, Retired};
-use shared::clock::Time;
-use shared::decimal::Decimal;
-use shared::device::DeviceId;
-use shared::device_status::{DeviceStatus, device_status};
-use shared::event::{self, iso, iso_option};
-use shared::position::Epoch;
-use shared::reading::{Coordinate, Quality};
-use shared::state::{DeviceState, freshness};
+use std::sync::Arc;
 
+use axum::body::Body;
+use axum::extract::{RawQuery, Request, State};
+use axum::http::header::{ETAG, IF_NONE_MATCH};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use shared::apply::{self, Retired};
+
+use super::answers::Counted;
 use super::context::RestContext;
+use super::device_item::DeviceItem;
+use super::device_list::{self, DeviceListBody, Page};
 use super::path::DevicePath;
+use super::query::Query;
 use super::{body, reply};
+use crate::client_address::ClientAddress;
 use crate::error::ApiError;
 
-/// The number of device states read in one round trip. Larger reads could exceed the timeout or delay other reads.
-const CHUNK: usize = 500;
+/// `GET /api/devices`: all devices, or one page of them with `limit` or `after`.
+pub(crate) async fn list(
+    State(context): State<RestContext>,
+    client: ClientAddress,
+    RawQuery(raw): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let query = Query::parse(raw.as_deref());
+    let after = query.text("after").map(str::to_owned);
+    let list = if after.is_none() && query.text("limit").is_none() {
+        context.device_lists.current(&context.list_source()).await?
+    } else {
+        let limit = query.limit()?;
+        let _turn = context.large_reads.wait(client).await?;
+        Arc::new(device_list::render(&context.list_source(), Some(&Page { limit, after })).await?)
+    };
+    context.remember_device_count(list.known_devices);
+    let etag = HeaderValue::from_str(&list.etag).expect("hexadecimal digits in quotes");
+    let mut response = if has_already(&headers, &list.etag) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        reply::bytes_of_json(StatusCode::OK, Body::new(DeviceListBody::new(list)))
+    };
+    response.headers_mut().insert(ETAG, etag);
+    response.extensions_mut().insert(Counted);
+    Ok(response)
+}
 
-/// `GET /api/devices`
-pub(crate) async fn list(State(context): State<RestContext>) -> Result<Response, ApiError> {
-    let _permit = context.begin_large_read().await?;
-    let reader = &context.reader;
-    let devices = reader.with_timeout(reader.store.devices()).await;
-    let mut devices: Vec<DeviceId> = devices
-        .map_err(ApiError::unavailable)?
-        .into_iter()
-        .map(|(device, _)| device)
-        .collect();
-    devices.sort_unstable();
-    context.remember_device_count(devices.len());
-    let mut items = Vec::new();
-    let mut count = 0_usize;
-    for chunk in devices.chunks(CHUNK) {
-        let states = reader.with_timeout(reader.store.states(chunk)).await;
-        let states = states.map_err(ApiError::unavailable)?;
-        let now = context.now();
-        for (state, last_message) in states.into_iter().flatten() {
-            let Some(item) = DeviceItem::of(&state, last_message, now) else {
-                continue;
-            };
-            if count > 0 {
-                items.push(b',');
-            }
-            count += 1;
-            let item = serde_json::to_vec(&item);
-            items.extend(item.expect("structs of strings and numbers always serialise"));
-        }
-    }
-    let mut body = format!(r#"{{"success":true,"count":{count},"devices":["#).into_bytes();
-    body.append(&mut items);
-    body.extend_from_slice(b"]}");
-    Ok(reply::bytes_of_json(StatusCode::OK, Bytes::from(body)))
+/// Returns whether the client has the answer with this `ETag`.
+fn has_already(headers: &HeaderMap, etag: &str) -> bool {
+    let values = headers.get_all(IF_NONE_MATCH).iter();
+    let texts = values.filter_map(|value| value.to_str().ok());
+    let mut tags = texts.flat_map(|text| text.split(','));
+    tags.any(|tag| {
+        let tag = tag.trim();
+        tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag
+    })
 }
 
 #[derive(Serialize)]
@@ -123,93 +122,3 @@ pub(crate) async fn retire(
         }
     }
 }
-
-/// One device: the keys of the replaced system, keys that its front end expected but never got, and the position.
-#[derive(Debug, Serialize)]
-pub(crate) struct DeviceItem<'a> {
-    id: &'a DeviceId,
-    device_id: &'a DeviceId,
-    name: &'a str,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    status: DeviceStatus,
-    #[serde(serialize_with = "iso")]
-    last_update: Time,
-    data: Box<RawValue>,
-    alarm_status: &'static str,
-    /// The device is silent, or its reading is too old. Beside the status, which may show an alarm.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    offline: bool,
-    #[serde(rename = "deviceId")]
-    camel_case_device_id: &'a DeviceId,
-    #[serde(rename = "sensorId")]
-    sensor_id: &'a DeviceId,
-    #[serde(rename = "lastSeen", serialize_with = "iso_option")]
-    last_seen: Option<Time>,
-    location: String,
-    icon: &'static str,
-    /// Always empty: the front end would print `%` after every value.
-    metrics: [u8; 0],
-    epoch: Epoch,
-    seq: u64,
-}
-
-impl<'a> DeviceItem<'a> {
-    /// Returns `None` for a device without a reading.
-    pub(crate) fn of(
-        state: &'a DeviceState,
-        last_message: Option<Time>,
-        now: Time,
-    ) -> Option<Self> {
-        let latest = state.latest.as_ref()?;
-        let reading = &latest.reading;
-        let freshness = freshness(state, last_message, now);
-        let quality = event::data_quality(state, freshness);
-        Some(Self {
-            id: &reading.device,
-            device_id: &reading.device,
-            name: &reading.device_name,
-            kind: "subtronics_gas_monitor",
-            status: device_status(state, quality),
-            last_update: latest.taken_at,
-            data: event::data(state, freshness, None)?,
-            alarm_status: event::alarm_status(state, freshness),
-            offline: quality == Quality::Offline,
-            camel_case_device_id: &reading.device,
-            sensor_id: &reading.device,
-            last_seen: last_message,
-            location: location(&reading.latitude, &reading.longitude),
-            icon: "bi bi-cloud-fog",
-            metrics: [],
-            epoch: state.position.epoch,
-            seq: state.position.seq,
-        })
-    }
-}
-
-/// Renders `<lat>, <long>` as received. Empty if unknown, out of range or `0, 0`: the map draws every text that it can
-/// parse.
-fn location(latitude: &Coordinate, longitude: &Coordinate) -> String {
-    let (lat, long) = (text_of(latitude), text_of(longitude));
-    let within = |text: &str, bound: i32| {
-        let degrees: Decimal = text.parse().ok()?;
-        let bound = Decimal::from_int(bound);
-        (degrees <= bound && Decimal::ZERO - degrees <= bound).then_some(degrees)
-    };
-    match (within(&lat, 90), within(&long, 180)) {
-        (Some(north), Some(east)) if north != Decimal::ZERO || east != Decimal::ZERO => {
-            format!("{lat}, {long}")
-        }
-        _ => String::new(),
-    }
-}
-
-fn text_of(coordinate: &Coordinate) -> String {
-    match coordinate {
-        Coordinate::Number(number) => number.to_string(),
-        Coordinate::Text(text) => text.trim().to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests;

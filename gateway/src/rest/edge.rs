@@ -12,6 +12,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 
+use super::answers::{self, AnswerLimits};
 use super::reply;
 use super::request_telemetry::observe;
 use crate::error::{ApiError, ErrorBody};
@@ -79,8 +80,13 @@ pub(super) async fn tell_age(
 
 /// Adds the layers around all routes. The telemetry layer is the outermost, so that requests whose handler panics or takes
 /// too long are counted and recorded too.
-pub(super) fn bound_and_observe(handlers: Router, metrics: Arc<RestMetrics>) -> Router {
+pub(super) fn bound_and_observe(
+    handlers: Router,
+    answers: AnswerLimits,
+    metrics: Arc<RestMetrics>,
+) -> Router {
     handlers
+        .layer(from_fn_with_state(answers, answers::limit))
         .layer(from_fn(bound))
         .layer(CatchPanicLayer::custom(after_panic))
         .layer(from_fn_with_state(metrics, observe))

@@ -20,7 +20,7 @@ use crate::status::StatusHandle;
 use crate::test_setup;
 
 /// Meters that are never dropped: metrics end with their meters.
-fn meters() -> &'static Meters {
+pub(super) fn meters() -> &'static Meters {
     Box::leak(Box::new(Meters::local("gateway").expect("meters")))
 }
 
@@ -409,7 +409,12 @@ async fn a_large_or_broken_body_is_refused() {
 async fn a_panic_is_answered_with_json_and_counted() {
     let metrics = Metrics::new(meters());
     let handlers = Router::new().route("/", get(async || -> ApiError { panic!("on purpose") }));
-    let router = edge::bound_and_observe(handlers, Arc::clone(&metrics.rest));
+    let limits = answers::AnswerLimits::new(
+        1,
+        std::time::Duration::from_secs(1),
+        Arc::clone(&metrics.rest),
+    );
+    let router = edge::bound_and_observe(handlers, limits, Arc::clone(&metrics.rest));
     let response = router.oneshot(request("GET /")).await.expect("infallible");
     assert_eq!(
         error_of(response).await,

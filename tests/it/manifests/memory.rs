@@ -33,8 +33,9 @@ fn worst(program: &Program, variables: &Variables) -> Result<f64> {
         return Ok(2.0 * value("MQTT_RECEIVE_MAXIMUM")? * value("MQTT_MAX_PACKET_SIZE")?);
     }
     // For each client that does not read: its outbox, the queue of socketioxide with packets of usual length, and buffers.
+    // And the large answers of REST.
     let client = value("OUTBOX_BYTES")? + (value("CLIENT_BUFFER")? + 256.0) * 1024.0;
-    Ok(value("MAX_CONNECTIONS")? * client)
+    Ok(value("MAX_CONNECTIONS")? * client + value("ANSWER_BYTES")?)
 }
 
 fn holds(limit: f64, program: &Program, variables: &Variables) -> Result<()> {

@@ -8,6 +8,8 @@ use tokio::sync::Semaphore;
 
 use super::*;
 
+const LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
 async fn pair() -> (AbortableStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let peer = TcpStream::connect(listener.local_addr().unwrap())
@@ -17,7 +19,7 @@ async fn pair() -> (AbortableStream, TcpStream) {
     let permits = Arc::new(Semaphore::new(1));
     let permit = permits.acquire_owned().await.unwrap();
     let permit = ConnectionPermit::regular(permit);
-    (AbortableStream::new(stream, permit), peer)
+    (AbortableStream::new(stream, LOCAL, permit), peer)
 }
 
 #[tokio::test]
@@ -68,4 +70,26 @@ async fn silence_ends_when_the_peer_sends_something() {
     let silence = handle.silence();
     // The last read is known to the millisecond.
     assert!(silence <= sent.elapsed() + Duration::from_millis(1));
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_reads_ends_the_connection_at_its_deadline() {
+    let (mut stream, _peer) = pair().await;
+    let handle = Arc::clone(stream.handle());
+    let bytes = vec![0; 64 * 1024];
+    // Another answer was read, so its deadline is of no consequence.
+    drop(Arc::clone(&handle).begin_answer(Duration::ZERO));
+    let deadline = Arc::clone(&handle).begin_answer(Duration::from_millis(50));
+    let written = tokio::time::timeout(LATE, async {
+        loop {
+            if let Err(error) = stream.write_all(&bytes).await {
+                break error;
+            }
+        }
+    })
+    .await;
+    assert_eq!(written.unwrap().kind(), io::ErrorKind::TimedOut);
+    assert!(handle.is_aborted());
+    drop(deadline);
+    assert_eq!(handle.answer_until(), None);
 }

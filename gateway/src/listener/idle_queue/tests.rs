@@ -1,7 +1,11 @@
+use std::net::{IpAddr, Ipv4Addr};
+
 use super::*;
 
+const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
 fn reserved() -> Arc<ConnectionHandle> {
-    Arc::new(ConnectionHandle::new(true))
+    Arc::new(ConnectionHandle::new(PEER, true))
 }
 
 #[tokio::test]
@@ -25,7 +29,7 @@ async fn the_oldest_connection_without_a_request_makes_room() {
 #[tokio::test]
 async fn regular_and_ended_connections_are_not_kept() {
     let mut queue = IdleQueue::default();
-    let regular = Arc::new(ConnectionHandle::new(false));
+    let regular = Arc::new(ConnectionHandle::new(PEER, false));
     queue.add_reserved(&regular);
     for _ in 0..1000 {
         queue.add_reserved(&reserved());

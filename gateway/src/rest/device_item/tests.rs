@@ -135,14 +135,11 @@ fn an_item_has_the_documented_keys_in_order() {
     let state = state(reading(), &[Condition::AlarmLevel1]);
     let last = Time::from_millis(TAKEN + 500);
     let item = DeviceItem::of(&state, Some(last), Time::from_millis(TAKEN + 1000));
-    let single = DeviceReply {
-        success: true,
-        item: item.expect("the device has a reading"),
-    };
+    let item = item.expect("the device has a reading");
     assert_eq!(
-        serde_json::to_string(&single).expect("JSON"),
+        serde_json::to_string(&item).expect("JSON"),
         concat!(
-            r#"{"success":true,"id":"OTSM-0114","device_id":"OTSM-0114","name":"Gas Sensor Block1","#,
+            r#"{"id":"OTSM-0114","device_id":"OTSM-0114","name":"Gas Sensor Block1","#,
             r#""type":"subtronics_gas_monitor","status":"warning","#,
             r#""last_update":"2026-01-28T11:37:12.000Z","#,
             r#""data":{"device_name":"Gas Sensor Block1","serial_number":"OTSM-0114","#,
