@@ -183,9 +183,10 @@ where
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let life = async {
-        match is_reserved {
-            true => tokio::time::sleep(RESERVE_LIFE).await,
-            false => std::future::pending().await,
+        if is_reserved {
+            tokio::time::sleep(RESERVE_LIFE).await;
+        } else {
+            std::future::pending::<()>().await;
         }
     };
     let ended = tokio::select! {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
+use http_body_util::LengthLimitError;
 use tokio::time::timeout;
 
 use crate::error::ApiError;
@@ -31,8 +32,7 @@ async fn read_within(body: Body, max_bytes: usize, time: Duration) -> Result<Byt
 }
 
 fn is_too_long(error: &axum::Error) -> bool {
-    let source = std::error::Error::source(error);
-    source.is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
+    std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<LengthLimitError>)
 }
 
 #[cfg(test)]

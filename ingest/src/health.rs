@@ -1,13 +1,16 @@
 //! The HTTP server: `/livez` and `/readyz` for the platform that runs this service. The caller adds `/metrics`.
 
+mod idle_queue;
+
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
+use axum::middleware::map_request;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use axum::{Router, http::Uri};
@@ -23,11 +26,13 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use self::idle_queue::{IdleQueue, PendingRequest};
 use crate::mqtt::status::BrokerStatus;
 
 /// Maximum number of connections that wait to be accepted. The kernel may have a lower limit.
 const BACKLOG: u32 = 1024;
-/// Maximum number of connections served at the same time. Others wait in the backlog.
+/// Maximum number of connections served at the same time. When all are taken, the oldest one that has sent no request makes room
+/// for the next: a platform kills a process whose probe waits in the backlog.
 const MAX_CONNECTIONS: usize = 64;
 /// Time limit of a request, from accepting its connection to the end of the answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -167,10 +172,17 @@ pub(crate) fn serve(listener: TcpListener, router: Router, lifecycle: &Lifecycle
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let tasks = lifecycle.clone();
     lifecycle.spawn("health", async move {
+        let mut idle = IdleQueue::default();
         loop {
-            let permit = Arc::clone(&connections).acquire_owned();
             let accepted = async {
-                let permit = permit.await.context("the semaphore is closed")?;
+                let permit = loop {
+                    let permit = Arc::clone(&connections).acquire_owned();
+                    tokio::select! {
+                        biased;
+                        permit = permit => break permit.context("the semaphore is closed")?,
+                        () = idle.close_oldest() => {}
+                    }
+                };
                 anyhow::Ok((permit, listener.accept().await))
             };
             let (permit, accepted) = tokio::select! {
@@ -184,10 +196,12 @@ pub(crate) fn serve(listener: TcpListener, router: Router, lifecycle: &Lifecycle
             };
             let router = router.clone();
             let soft = tasks.soft().clone();
+            let pending = idle.add();
             tasks.spawn_short("health connection", async move {
                 tokio::select! {
                     () = soft.cancelled() => {}
-                    () = answer(stream, router) => {}
+                    () = pending.closed() => {}
+                    () = answer(stream, router, &pending) => {}
                 }
                 drop(permit);
             });
@@ -195,7 +209,12 @@ pub(crate) fn serve(listener: TcpListener, router: Router, lifecycle: &Lifecycle
     });
 }
 
-async fn answer(stream: TcpStream, router: Router) {
+async fn answer(stream: TcpStream, router: Router, pending: &PendingRequest) {
+    let received = pending.clone();
+    let router = router.layer(map_request(move |request: Request| {
+        received.record();
+        std::future::ready(request)
+    }));
     let connection = http1::Builder::new()
         .keep_alive(false)
         .timer(TokioTimer::new())

@@ -46,6 +46,7 @@ struct DeviceLogs {
 }
 
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the answer")]
 struct Logs {
     total_count: usize,
     logs: Vec<LogRow>,

@@ -81,3 +81,25 @@ async fn the_error_of_a_port_in_use_names_the_address() {
     let text = bind(address).unwrap_err().to_string();
     assert_eq!(text, format!("cannot listen on `{address}`"));
 }
+
+#[tokio::test]
+async fn idle_connections_do_not_keep_probes_waiting() {
+    let lifecycle = Lifecycle::new();
+    let (_reporter, broker) = BrokerStatus::new();
+    let redis = || DependencyStatus::new(true, None);
+    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    serve(
+        listener,
+        router(broker, redis, || false, &lifecycle),
+        &lifecycle,
+    );
+    // If each kept its place for its deadline, the probe would wait for more than a minute.
+    let mut idle = Vec::new();
+    for _ in 0..MAX_CONNECTIONS * 8 {
+        idle.push(TcpStream::connect(address).await.unwrap());
+    }
+    let probe = timeout(test_support::eventually::LATE, get(address, "/livez")).await;
+    assert_eq!(probe.unwrap().0, 200);
+    drop(idle);
+}
