@@ -103,3 +103,67 @@ fn a_higher_severity_escalates_and_a_lower_one_changes_nothing() {
     let kinds: Vec<_> = open_ids(alarms).1.into_iter().map(|c| c.0).collect();
     assert_eq!(kinds, [ChangeKind::Raised, ChangeKind::Escalated]);
 }
+
+#[test]
+fn of_two_alarms_of_one_kind_the_one_that_stands_goes_on() {
+    use Condition::{AlarmLevel1, AlarmLevel3};
+    type Edit = fn(&mut Alarm);
+    let waiting: [(&str, Edit); 2] = [
+        ("latched", |alarm| alarm.latched = true),
+        ("returned", |alarm| alarm.returned = true),
+    ];
+    for (name, edit) in waiting {
+        let device = "OTSM-0114".parse().expect("a serial");
+        let mut waits = gas("waits", AlarmLevel3, Side::High, 1);
+        edit(&mut waits);
+        let stands = gas("stands", AlarmLevel1, Side::High, 2);
+        let alarms = Alarms::new(&device, vec![waits, stands], Vec::new(), moment(10, 2));
+        assert!(alarms.closed.is_empty(), "{name}: nothing continues it");
+        assert_eq!(open_ids(alarms).0, ["stands"], "{name}");
+    }
+}
+
+#[test]
+fn a_merged_level_is_active_as_long_as_either_alarm_says() {
+    use crate::alarm::ActiveLevel;
+    use Condition::AlarmLevel1;
+    let level = |latching: bool, returned: bool, reached_ms: i64| ActiveLevel {
+        latching,
+        returned,
+        reached_at: Some(Time::from_millis(reached_ms)),
+        ..ActiveLevel::default()
+    };
+    for (first, second, merged) in [
+        (
+            level(true, false, 1),
+            level(false, true, 2),
+            level(true, false, 2),
+        ),
+        (
+            level(false, true, 2),
+            level(true, false, 1),
+            level(true, false, 2),
+        ),
+        (
+            level(false, true, 3),
+            level(false, true, 1),
+            level(false, true, 3),
+        ),
+        (
+            level(true, true, 1),
+            level(true, true, 3),
+            level(true, true, 3),
+        ),
+    ] {
+        let with_level = |id: &str, raised_ms: i64, level: ActiveLevel| Alarm {
+            active_levels: vec![Some(level)],
+            ..gas(id, AlarmLevel1, Side::High, raised_ms)
+        };
+        let device = "OTSM-0114".parse().expect("a serial");
+        let open = vec![with_level("old", 1, first), with_level("young", 2, second)];
+        let alarms = Alarms::new(&device, open, Vec::new(), moment(10, 2));
+        let alarm = alarms.get(Kind::GasHigh).expect("merged");
+        assert_eq!(alarm.id, "old");
+        assert_eq!(alarm.active_levels, [Some(merged)]);
+    }
+}
