@@ -469,6 +469,11 @@ fn what_an_old_message_raised_by_its_own_levels_ends_with_the_next_reading() {
         changes(&send_proved_old(&mut device, old, 60)),
         [(Raised, AlarmLevel1)]
     );
+    // It does not stop the denial of other old messages.
+    assert_eq!(
+        changes(&send_proved_old(&mut device, faulty("10"), 70)),
+        [(Raised, SensorFault), (Cleared, SensorFault)]
+    );
     assert_eq!(changes(&device.send_value("10")), [(Cleared, AlarmLevel1)]);
 }
 
