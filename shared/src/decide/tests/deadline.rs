@@ -26,7 +26,7 @@ fn a_device_whose_reading_is_too_old_already_is_looked_at_soon_and_not_at_once()
         device.send_value("10");
         device.advance(1_000);
         let mut old = reading(Some("10"));
-        old.device_time = Some(device.device_time - Duration::from_secs(600));
+        old.device_time = Some(device.device_time - Duration::from_mins(10));
         let soon = device.now + Duration::from_millis(soon_ms);
         assert_eq!(device.send_message(old).deadline, Deadline::At(soon));
     }

@@ -469,7 +469,7 @@ fn a_danger_of_an_old_message_is_shown_unless_the_latest_reading_denies_it() {
         device.earlier_release_starts();
         device.advance(1);
         let mut old = reading(Some("-9999"));
-        old.device_time = Some(device.device_time - Duration::from_secs(60));
+        old.device_time = Some(device.device_time - Duration::from_mins(1));
         assert_eq!(changes(&device.send_redelivered(old)), []);
         assert_eq!(device.alarm_status(), status, "behind a tie: {is_tie}");
     }

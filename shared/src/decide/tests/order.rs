@@ -345,7 +345,7 @@ fn a_redelivered_reading_ends_nothing_by_a_latest_reading_that_is_no_longer_fres
     device.run_timer(start);
     device.advance(600);
     let mut old = without_span("100");
-    old.device_time = Some(start - Duration::from_secs(60));
+    old.device_time = Some(start - Duration::from_mins(1));
     device.send_redelivered(old);
     let alarm = device
         .gas_alarm()

@@ -503,16 +503,25 @@ fn a_first_span_low_does_not_end_a_value_over_range() {
     );
 }
 
+type Edit = fn(&mut Reading);
+/// A name, the settings, the values sent with them, the setting that comes for the first time, and what is told of it.
+type FirstSetting = (
+    &'static str,
+    Edit,
+    &'static [&'static str],
+    Edit,
+    Option<&'static str>,
+);
+
 #[test]
 fn a_first_setting_is_told_only_if_a_level_is_lost_by_it() {
-    type Edit = fn(&mut Reading);
     let a1 = |r: &mut Reading| r.levels[0].level = Some(dec("250"));
     let latching: Edit = |r| {
         r.levels[0].level = Some(dec("250"));
         r.levels[0].latching = Some(dec("1"));
         r.levels[1].level = Some(dec("500"));
     };
-    let cases: [(&str, Edit, &[&str], Edit, Option<&str>); 4] = [
+    let cases: [FirstSetting; 4] = [
         (
             "a level that does not latch",
             a1,
