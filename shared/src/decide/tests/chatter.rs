@@ -213,7 +213,10 @@ fn a_fault_that_comes_back_while_it_chatters_is_counted() {
     let mut device = TestDevice::new();
     faults(&mut device, &[0, 1, 2]);
     let faulty = edited("10", |reading| reading.sensor_fault = dec("1"));
+    let count = |device: &TestDevice| device.alarm(Kind::SensorFault).map(|alarm| alarm.count);
+    let before = count(&device);
     assert_eq!(changes(&device.send_after(60, faulty)), []);
+    assert_eq!(count(&device), before.map(|before| before + 1));
     assert!(
         device
             .alarm(Kind::SensorFault)

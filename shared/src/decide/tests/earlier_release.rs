@@ -542,3 +542,18 @@ fn a_level_is_not_handed_to_an_alarm_that_has_returned() {
     device.send_after(5, without_latching("19.6"));
     assert_eq!(device.alarm_status(), "ALARM");
 }
+
+#[test]
+fn a_merged_alarm_that_nobody_has_seen_needs_a_new_acknowledgement() {
+    let mut device = TestDevice::new();
+    device.send_value("1200");
+    device.send_value("10");
+    let seen = device.stored.state.position;
+    let mut alarm = raised_by_earlier_release(&device, AlarmLevel1);
+    alarm.acknowledged = Some(crate::alarm::Acknowledgement::new("Ann", device.now));
+    let id = alarm.id.clone();
+    device.earlier_release_writes(|state| state.alarms.push(alarm));
+    device.run_timer(device.now);
+    let decision = device.acknowledge_seen(&id, seen);
+    assert_eq!(decision.outcome, Outcome::Escalated);
+}

@@ -272,3 +272,28 @@ fn an_alarm_that_only_chatters_is_active_again_with_the_first_contradiction() {
     send(&mut device, 5, lit("5", 2));
     assert_eq!(is_active(&device), Some(true));
 }
+
+#[test]
+fn an_alarm_that_has_returned_explains_no_led() {
+    let mut device = TestDevice::new();
+    send(&mut device, 5, lit("600", 1));
+    send(&mut device, 5, reading(Some("5")));
+    assert_eq!(device.gas_alarm_state(), Some(AlarmState::Returned));
+    send(&mut device, 5, lit("5", 0));
+    assert_eq!(
+        changes(&send(&mut device, 10, lit("5", 0))),
+        [(Raised, LedMismatch)]
+    );
+}
+
+#[test]
+fn an_acknowledgement_does_not_cover_a_higher_led_that_was_not_seen() {
+    let mut device = TestDevice::new();
+    send(&mut device, 5, lit("5", 0));
+    send(&mut device, 10, lit("5", 0));
+    let id = device.alarm(Kind::LedMismatch).expect("open").id.clone();
+    let seen = device.stored.state.position;
+    send(&mut device, 5, lit("5", 1));
+    let decision = device.acknowledge_seen(&id, seen);
+    assert_eq!(decision.outcome, Outcome::Escalated);
+}

@@ -417,3 +417,48 @@ fn a_reading_older_than_thirty_seconds_is_uncertain() {
         assert_eq!(device.quality(), quality, "{age_ms}");
     }
 }
+
+#[test]
+fn a_heartbeat_behind_a_retained_message_shows_that_the_device_is_alive() {
+    let mut device = TestDevice::new();
+    let retained = device.send_retained(reading(Some("10")));
+    let status = |decision: &Decision| {
+        let event = decision.event.as_ref().expect("an event");
+        event.envelope.contains(r#""alarm_status":"ALARM""#)
+    };
+    assert!(status(&retained), "nobody has heard of it");
+    let mut heartbeat = reading(None);
+    "HEARTBEAT".clone_into(&mut heartbeat.message_type);
+    assert!(!status(&device.send_after(5, heartbeat)));
+}
+
+#[test]
+fn alarms_of_a_lost_state_are_acknowledged_only_once_they_were_sent_again() {
+    let mut device = TestDevice::new();
+    device.send_value("300");
+    let (id, seen) = (device.gas_alarm_id(), device.stored.state.position);
+    device.stored.lost = true;
+    assert_eq!(
+        device.acknowledge_seen(&id, seen).outcome,
+        Outcome::NotFound
+    );
+    device.send_value("300");
+    device.stored.lost = false;
+    assert_eq!(
+        device.acknowledge_seen(&id, seen).outcome,
+        Outcome::Escalated
+    );
+    assert_eq!(device.acknowledge(&id).outcome, Outcome::Acknowledged);
+}
+
+#[test]
+fn an_acknowledgement_of_a_lower_level_publishes_nothing_though_the_device_is_silent() {
+    let mut device = TestDevice::new();
+    device.send_value("300");
+    let (id, seen) = (device.gas_alarm_id(), device.stored.state.position);
+    device.send_value("600");
+    device.advance(500);
+    let decision = device.acknowledge_seen(&id, seen);
+    assert_eq!(decision.outcome, Outcome::Escalated);
+    assert!(decision.event.is_none());
+}

@@ -209,3 +209,31 @@ fn a_latched_alarm_is_unlatched_by_a_reading_that_may_not_lower() {
     assert!(changes(&decision).contains(&(Unlatched, AlarmLevel2)));
     assert_eq!(device.gas_alarm_state(), Some(AlarmState::Unacknowledged));
 }
+
+#[test]
+fn a_returned_alarm_shows_the_level_that_governed_it() {
+    let mut device = TestDevice::new();
+    for (value, level) in [("600", "500"), ("600", "450"), ("10", "450")] {
+        device.send_after(5, edited(value, |r| r.levels[1].level = Some(dec(level))));
+    }
+    assert_eq!(device.gas_alarm_state(), Some(AlarmState::Returned));
+    let alarm = device.gas_alarm().expect("open");
+    assert_eq!(alarm.threshold, Some(dec("450")));
+}
+
+#[test]
+fn a_latched_alarm_whose_latching_is_switched_off_returns() {
+    let mut device = TestDevice::new();
+    device.send_after(5, latching("600"));
+    device.send_after(5, latching("10"));
+    let mut off = latching("10");
+    for level in &mut off.levels {
+        level.latching = Some(dec("0"));
+    }
+    device.send_after(5, off.clone());
+    device.acknowledge_kind(Kind::SettingChanged);
+    let decision = device.send_after(5, off);
+    assert_eq!(changes(&decision), [(Returned, AlarmLevel2)]);
+    let alarm = device.gas_alarm().expect("open");
+    assert!(!alarm.latched && alarm.state() == AlarmState::Returned);
+}
