@@ -462,3 +462,25 @@ fn an_acknowledgement_of_a_lower_level_publishes_nothing_though_the_device_is_si
     assert_eq!(decision.outcome, Outcome::Escalated);
     assert!(decision.event.is_none());
 }
+
+#[test]
+fn a_late_message_does_not_end_a_frozen_reading() {
+    let mut device = TestDevice::new();
+    device.send_value("10");
+    device.send_value("10");
+    let mut same = reading(Some("11"));
+    same.device_time = Some(device.device_time + Duration::from_secs(1));
+    for _ in 0..30 {
+        device.advance(10);
+        device.send_with_fingerprint(same.clone(), 900, false);
+    }
+    assert!(device.alarm(Kind::ReadingFrozen).is_some());
+    // An earlier release has written, so nobody knows what repeated.
+    device.stored.state.order.same_bytes = None;
+    let mut late = reading(Some("10"));
+    late.device_time = same.device_time.map(|time| time - Duration::from_secs(3));
+    assert_eq!(class(&device.send_message(late)), "late");
+    assert!(device.alarm(Kind::ReadingFrozen).is_some());
+    device.send_value("10");
+    assert!(device.alarm(Kind::ReadingFrozen).is_none());
+}
