@@ -192,3 +192,30 @@ fn known_bytes_do_not_replace_a_reading_without_time_that_came_after_them() {
     assert_eq!(device.send_flagged(20.0, Some(1.0), bytes(77)), "duplicate");
     assert_eq!(device.send(21.0, 21.0), "next 0");
 }
+
+#[test]
+fn a_payload_of_the_second_of_the_latest_is_a_duplicate_when_it_is_redelivered() {
+    let mut device = Device::new();
+    device.run_until(0.0);
+    device.send_flagged(1.0, Some(1.0), bytes(5));
+    device.send_flagged(1.5, Some(1.0), bytes(6));
+    let redelivered = Flags {
+        dup: true,
+        ..bytes(5)
+    };
+    assert_eq!(
+        device.send_flagged(2.0, Some(1.0), redelivered),
+        "duplicate"
+    );
+}
+
+#[test]
+fn a_latest_payload_that_is_too_far_back_is_a_duplicate_for_ever() {
+    let mut device = Device::new();
+    device.run_until(0.0);
+    let old = Some(-30.0 * DAY);
+    assert_eq!(device.send_flagged(1.0, old, bytes(5)), "next ?!");
+    for at in [2.0, 4.0, 9.0] {
+        assert_eq!(device.send_flagged(at, old, bytes(5)), "duplicate", "{at}");
+    }
+}
