@@ -217,7 +217,11 @@ fn becomes_latest(
     let mut judgement = Judgement::of(reading, facts, role, (memory, draft.now), settings);
     let limits = judgement.limits(memory, settings);
     if let Some(before) = before_limits.filter(|_| has_settings) {
-        for lost in alarms.lost_levels(&before, &limits) {
+        let is_held_back = alarms.holds_back_settings();
+        let is_told = !is_held_back && !memory.has_untold_loss;
+        let lost = alarms.lost_levels(Some(&before).filter(|_| is_told), &limits);
+        memory.has_untold_loss = is_held_back && !lost.is_empty();
+        for lost in lost {
             if changes.iter().all(|known| known.field != lost.field) {
                 changes.push(lost);
             }

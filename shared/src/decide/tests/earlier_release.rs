@@ -557,3 +557,27 @@ fn a_merged_alarm_that_nobody_has_seen_needs_a_new_acknowledgement() {
     let decision = device.acknowledge_seen(&id, seen);
     assert_eq!(decision.outcome, Outcome::Escalated);
 }
+
+#[test]
+fn a_first_level_that_is_held_back_ends_nothing_and_is_told_later() {
+    let bare = |level: Option<&str>| {
+        edited("300", |reading| {
+            reading.levels = Default::default();
+            reading.levels[0].level = level.map(dec);
+            reading.span_low = None;
+            reading.span_high = None;
+        })
+    };
+    let mut device = TestDevice::new();
+    device.send_after(5, bare(None));
+    device.earlier_release_starts();
+    for _ in 0..3 {
+        device.send_after(5, bare(Some("1000")));
+        assert!(device.gas_alarm().is_some_and(Alarm::is_active));
+        assert!(device.alarm(Kind::SettingChanged).is_none());
+    }
+    device.earlier_release_ends();
+    let decision = device.send_after(5, bare(Some("1000")));
+    assert_eq!(changes(&decision), [(Raised, SettingChanged)]);
+    assert!(device.gas_alarm().is_some_and(Alarm::is_active));
+}

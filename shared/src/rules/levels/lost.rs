@@ -26,10 +26,10 @@ impl Alarms<'_> {
         levels.any(|alarm| alarm.active_levels.iter().any(Option::is_some))
     }
 
-    /// Returns the settings by which a reading loses levels that are active, where the reading before
-    /// it had not lost them. While they are held back they are returned again.
+    /// Returns the settings by which a reading loses levels that are active. `before`: the limits of the reading before it, if what
+    /// that one had lost is told already.
     #[must_use]
-    pub fn lost_levels(&self, before: &Limits, now: &Limits) -> Vec<SettingChange> {
+    pub fn lost_levels(&self, before: Option<&Limits>, now: &Limits) -> Vec<SettingChange> {
         let mut lost = Vec::new();
         for alarm in Kind::WITH_LEVELS.iter().filter_map(|kind| self.get(*kind)) {
             let kind = alarm.kind();
@@ -44,7 +44,7 @@ impl Alarms<'_> {
                     let other = limits.gas.get(index).filter(|limit| limit.used);
                     loss_of(level, (kind, index, side), limit, other)
                 };
-                if loses_by(before).is_none() || self.holds_back_settings() {
+                if before.and_then(loses_by).is_none() {
                     lost.extend(loses_by(now));
                 }
             }
