@@ -297,3 +297,18 @@ fn an_acknowledgement_does_not_cover_a_higher_led_that_was_not_seen() {
     let decision = device.acknowledge_seen(&id, seen);
     assert_eq!(decision.outcome, Outcome::Escalated);
 }
+
+#[test]
+fn single_flashes_between_readings_that_may_not_lower_are_not_in_a_row() {
+    let mut device = TestDevice::new();
+    send(&mut device, 5, lit("5", 2));
+    let calibration = || {
+        edited("5", |reading| {
+            "CALIBRATION".clone_into(&mut reading.message_type)
+        })
+    };
+    for _ in 0..20 {
+        send(&mut device, 60, calibration());
+    }
+    assert_eq!(changes(&send(&mut device, 5, lit("5", 2))), []);
+}

@@ -98,15 +98,24 @@ fn an_untrusted_reading_ends_nothing() {
 fn a_repair_that_is_a_habit_may_lower() {
     let mut device = TestDevice::new();
     device.send_value("300");
-    let mut repaired = || {
-        device.send_edited(reading(Some("5")), |m| {
+    let mut repaired = |kinds: u16| {
+        let decision = device.send_edited(reading(Some("5")), |m| {
             m.facts.repair = Repair::Unimportant;
-        })
+            m.facts.repair_kinds = kinds;
+        });
+        changes(&decision)
     };
+    // Without a repair that all of them need there is no habit.
     for _ in 0..9 {
-        assert_eq!(changes(&repaired()), []);
+        assert_eq!(repaired(0b01), []);
+        assert_eq!(repaired(0b10), []);
     }
-    assert_eq!(changes(&repaired()), [(Cleared, AlarmLevel1)]);
+    for _ in 0..9 {
+        assert_eq!(repaired(0b11), []);
+    }
+    // One more repair is no habit.
+    assert_eq!(repaired(0b110), []);
+    assert_eq!(repaired(0b10), [(Cleared, AlarmLevel1)]);
 }
 
 #[test]

@@ -570,3 +570,27 @@ fn a_first_setting_is_told_only_if_a_level_is_lost_by_it() {
         assert!(device.gas_alarm().is_some(), "{name}");
     }
 }
+
+#[test]
+fn a_first_decimal_point_lowers_nothing_and_a_first_unit_after_an_unreadable_one_is_no_change() {
+    let mut device = TestDevice::new();
+    send_bare(&mut device, "300", |_| ());
+    let mut scaled = reading(Some("30"));
+    scaled.levels = Default::default();
+    scaled.decimal_point = dec("1");
+    device.send_edited(scaled, |message| message.facts.decimal_point_sent = true);
+    assert!(device.gas_alarm().is_some());
+    let changed = device.alarm(Kind::SettingChanged).expect("told");
+    assert_eq!(
+        changed.message,
+        "Detector setting changed: decimal point 0 to 1"
+    );
+
+    let mut device = TestDevice::new();
+    send_bare(&mut device, "300", |r| r.unit = "unknown".to_owned());
+    let mut bare = reading(Some("5"));
+    bare.levels = Default::default();
+    device.send_edited(bare, |message| message.facts.unit_sent = true);
+    assert_eq!(device.state_of(Kind::SettingChanged), None);
+    assert_eq!(device.gas_alarm_state(), None);
+}

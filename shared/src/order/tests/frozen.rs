@@ -248,11 +248,27 @@ fn a_time_moves_from_any_message_before_it_but_a_retained_one() {
 }
 
 #[test]
-fn known_bytes_of_several_times_are_not_frozen() {
+fn an_older_known_payload_does_not_hide_that_the_newest_one_is_repeated() {
     let mut device = Device::new();
     device.run_until(0.0);
     for step in 0_u32..500 {
         let device_time = f64::from(1 + step % 2);
+        let at = 3.0 + 2.0 * f64::from(step);
+        device.send_flagged(at, Some(device_time), bytes(5 + u64::from(step % 2)));
+        let expected = (at > 185.0).then(|| time(5.0));
+        let found = frozen_since(&device.state, LIMIT);
+        assert!(found == expected || step % 2 == 0, "{at}: {found:?}");
+    }
+}
+
+/// A clock without battery starts at one time after each boot: its times go back, and the device is alive.
+#[test]
+fn known_bytes_of_a_clock_that_was_never_set_are_not_frozen() {
+    let mut device = Device::new();
+    device.run_until(0.0);
+    let never_set = -20.0 * 365.0 * DAY;
+    for step in 0_u32..500 {
+        let device_time = never_set + f64::from(1 + step % 2);
         let at = 3.0 + 2.0 * f64::from(step);
         device.send_flagged(at, Some(device_time), bytes(5 + u64::from(step % 2)));
         assert_eq!(frozen_since(&device.state, LIMIT), None, "{at}");
@@ -331,4 +347,25 @@ fn one_message_without_any_time_does_not_end_a_text_that_stands_still() {
     assert_eq!(frozen, Some(time(2.0)));
     device.send_without_time(203.0);
     assert_eq!(frozen_since(&device.state, LIMIT), frozen);
+}
+
+#[test]
+fn a_text_that_stands_still_while_the_values_change_is_no_clock_any_more() {
+    let mut device = Device::new();
+    let mut send = |at: f64, text: u64, bytes: u64| {
+        let flags = Flags {
+            bytes: Some(bytes),
+            unreadable_time: Some(text),
+            ..Flags::default()
+        };
+        device.send_flagged(at, None, flags);
+        frozen_since(&device.state, LIMIT).is_some()
+    };
+    send(0.0, 1, 101);
+    for step in 0_u32..100 {
+        send(2.0 + 2.0 * f64::from(step), 2, 102);
+    }
+    assert!(send(202.0, 2, 102));
+    assert!(send(203.0, 2, 103) && send(204.0, 2, 104));
+    assert!(!send(205.0, 2, 105));
 }

@@ -1,7 +1,8 @@
 //! Standing levels that a reading would end by its settings instead of its value.
 //!
 //! A setting that comes for the first time is no change of a setting. Neither is one that could not be read before. But an alarm
-//! may stand by what was assumed instead, such as a default level. So the loss of its level is told like a change.
+//! may stand by what was assumed instead, such as a default level. So the loss of its level is told like a change. A deadband that was
+//! assumed is no loss: it is only our guess of the detector's hysteresis.
 
 use super::Alarms;
 use crate::alarm::{ActiveLevel, Kind, SettingChange};
@@ -24,6 +25,14 @@ impl Alarms<'_> {
     pub fn has_active_levels(&self) -> bool {
         let mut levels = Kind::WITH_LEVELS.iter().filter_map(|kind| self.get(*kind));
         levels.any(|alarm| alarm.active_levels.iter().any(Option::is_some))
+    }
+
+    /// Returns the unit of an alarm that has an active level.
+    #[must_use]
+    pub fn unit_of_levels(&self) -> Option<&str> {
+        let mut alarms = Kind::WITH_LEVELS.iter().filter_map(|kind| self.get(*kind));
+        let found = alarms.find(|alarm| alarm.active_levels.iter().any(Option::is_some));
+        found.map(|alarm| alarm.unit.as_str())
     }
 
     /// Returns the settings by which a reading loses levels that are active. `before`: the limits of the reading before it, if what
@@ -53,7 +62,8 @@ impl Alarms<'_> {
     }
 }
 
-/// Returns the setting by which an active level is lost. `limit` is the present one on its side, `other` the present one on any.
+/// Returns the setting by which an active level is lost. `limit`: the present limit on the side of the level. `other`: the present limit
+/// of this level on either side.
 fn loss_of(
     level: &ActiveLevel,
     (kind, index, side): (Kind, usize, Side),
