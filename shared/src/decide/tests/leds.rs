@@ -304,7 +304,7 @@ fn single_flashes_between_readings_that_may_not_lower_are_not_in_a_row() {
     send(&mut device, 5, lit("5", 2));
     let calibration = || {
         edited("5", |reading| {
-            "CALIBRATION".clone_into(&mut reading.message_type)
+            "CALIBRATION".clone_into(&mut reading.message_type);
         })
     };
     for _ in 0..20 {
