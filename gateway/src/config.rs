@@ -95,6 +95,11 @@ pub struct Config {
     #[arg(long, env, value_name = "TIME", default_value = "30s", value_parser = args::duration)]
     pub linger: Duration,
 
+    /// The most subscriptions in Redis that are kept although nobody watches the detector any more; beyond it the oldest ones
+    /// end at once
+    #[arg(long, env, value_name = "NUMBER", default_value = "10000", value_parser = count(0))]
+    pub linger_max: usize,
+
     /// How long sent bytes may stay unacknowledged by the network before the connection is closed
     #[arg(long, env, value_name = "TIME", default_value = "20s", value_parser = args::duration)]
     pub tcp_user_timeout: Duration,

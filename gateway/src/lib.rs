@@ -79,6 +79,7 @@ use crate::config::Config;
 use crate::drain::DrainPlan;
 use crate::fleet::FleetReporter;
 use crate::fleet::latest::LatestFleetReport;
+use crate::interest::Linger;
 use crate::listener::ListenerConfig;
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
@@ -192,7 +193,10 @@ fn start_relay(
     serving: &CancellationToken,
 ) -> Relay {
     let config = RelayConfig {
-        linger: state.config.linger,
+        linger: Linger {
+            time: state.config.linger,
+            max: state.config.linger_max,
+        },
         broadcast_all: state.config.broadcast_all,
         recorder: SpanRecorder::new(&state.config.telemetry, true),
     };

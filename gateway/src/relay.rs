@@ -22,22 +22,20 @@ mod spans;
 mod subscriber;
 pub(crate) mod watch_counts;
 
-use std::collections::HashSet;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
-
 use shared::device::DeviceId;
 use shared::lifecycle::Lifecycle;
 use shared::redis_watch::RedisObservation;
 use shared::store::Store;
 use shared::trace::SpanRecorder;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::client::Client;
 use crate::clients::Clients;
-use crate::interest::Interest;
+use crate::interest::{Interest, Linger};
 use crate::metrics::RelayMetrics;
 use command::{Join, ShardCommand};
 use fan_out::FanOutContext;
@@ -57,8 +55,8 @@ const MAX_COMMANDS: usize = 1024;
 /// Settings of the relay.
 #[derive(Clone, Debug)]
 pub(crate) struct RelayConfig {
-    /// How long a Redis subscription is kept after its last watcher has left.
-    pub(crate) linger: Duration,
+    /// How long, and how many, Redis subscriptions are kept after their last watcher has left.
+    pub(crate) linger: Linger,
     /// Whether every client also gets every reading of every device.
     pub(crate) broadcast_all: bool,
     /// Records the spans of events that were late or unreadable.
@@ -112,7 +110,11 @@ impl Relay {
                 connections: connections.clone(),
                 observations: observations.clone(),
             };
-            let interest = Interest::new(config.linger);
+            // Rounded up, so that a small bound does not become none.
+            let interest = Interest::new(Linger {
+                max: config.linger.max.div_ceil(SHARDS),
+                ..config.linger
+            });
             let counts = Arc::clone(&counts);
             let shard = Shard::new(number, store.clone(), fan_out, interest, inputs, counts);
             lifecycle.spawn("relay shard", shard.run(finish.clone()));

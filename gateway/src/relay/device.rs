@@ -47,6 +47,8 @@ pub(super) struct WatchedDevice {
     head: Option<Position>,
     repair: Repair,
     view: MemberView,
+    /// An alarm may be open: one was when the state was loaded last, or alarms changed since.
+    may_have_alarms: bool,
     /// The stored state could not be read last time, so it is unknown whether it is newer than the members' view.
     is_unreadable: bool,
     pin: Option<Pin>,
@@ -81,6 +83,7 @@ impl WatchedDevice {
             head: None,
             repair: Repair::None,
             view: MemberView::default(),
+            may_have_alarms: false,
             is_unreadable: false,
             pin: None,
         }
@@ -93,6 +96,11 @@ impl WatchedDevice {
     /// Returns the number of clients that get the device's events.
     pub(super) fn member_count(&self) -> usize {
         self.members.len()
+    }
+
+    /// Returns whether an alarm of the device may be open. It is right after every load, and in doubt `true`.
+    pub(super) fn may_have_alarms(&self) -> bool {
+        self.may_have_alarms
     }
 
     /// Adds a subscription. A member that subscribes again gets no events until it is answered.
@@ -228,6 +236,8 @@ impl WatchedDevice {
             }
             self.head = Some(replay::position(snapshot));
         }
+        let state = snapshot.state.as_ref();
+        self.may_have_alarms = state.is_some_and(|state| !state.alarms.is_empty());
         self.correct_view(snapshot, now);
         self.answer(load.joiners, snapshot, now, fan_out);
         for event in &load.kept {
@@ -246,6 +256,7 @@ impl WatchedDevice {
 
     /// Receives a published event.
     pub(super) fn receive(&mut self, event: &Arc<PublishedEvent>, fan_out: &FanOutContext) {
+        self.may_have_alarms |= event.has_alarm_changes();
         if let Some(load) = &mut self.load {
             load.keep(event);
             if load.is_repair {

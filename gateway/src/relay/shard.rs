@@ -1,6 +1,7 @@
 //! One shard: the task that owns its devices, so that nothing sent about a device overtakes anything else about it.
 
 mod load_queue;
+mod subscribing;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +11,6 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use redis::RedisResult;
 use shared::error_chain::error_chain;
 use shared::position::Epoch;
 use shared::rate_limit::RateLimit;
@@ -24,15 +24,14 @@ use super::acks;
 use super::command::ShardCommand;
 use super::device::WatchedDevice;
 use super::fan_out::FanOutContext;
-use super::subscriber::{Message, SubscriberConnection, SubscriptionChange, change_subscriptions};
+use super::subscriber::{ChangeAnswer, Message, SubscriberConnection, SubscriptionChange};
 use super::watch_counts::{ShardWatchCounts, WatchCounts};
 use crate::client::ClientId;
 use crate::interest::{Channel, Interest};
 use crate::replay::PublishedEvent;
 use load_queue::LoadQueue;
+use subscribing::ChangesPause;
 
-/// Maximum number of channels to subscribe to in one round trip.
-const CHUNK: usize = 500;
 /// After an event for more clients than this, other tasks get their turn.
 const LARGE_FAN_OUT: usize = 256;
 /// How often staleness and lingering subscriptions are checked.
@@ -55,11 +54,14 @@ pub(super) struct Shard {
     unreadable_events: RateLimit,
     /// Limits log lines about devices that cannot be read.
     unreadable_devices: RateLimit,
+    /// Limits log lines about subscriptions that Redis did not confirm.
+    unconfirmed: RateLimit,
     inputs: ShardInputs,
     connection: Option<SubscriberConnection>,
     /// The partitions' epochs, as last observed.
     epochs: Arc<[Option<Epoch>]>,
     interest: Interest,
+    changes_pause: ChangesPause,
     devices: HashMap<Channel, WatchedDevice>,
     loads: LoadQueue,
     /// Subscriptions and loads under way.
@@ -75,8 +77,7 @@ enum Completed {
         /// Generation of the connection on which it was requested.
         generation: u64,
         change: SubscriptionChange,
-        channels: Vec<Channel>,
-        result: RedisResult<()>,
+        answer: ChangeAnswer,
     },
     Load {
         channel: Channel,
@@ -101,10 +102,12 @@ impl Shard {
             fan_out,
             unreadable_events: RateLimit::one_per_ten_seconds(),
             unreadable_devices: RateLimit::one_per_ten_seconds(),
+            unconfirmed: RateLimit::one_per_ten_seconds(),
             inputs,
             connection: None,
             epochs: Arc::default(),
             interest,
+            changes_pause: ChangesPause::new(),
             devices: HashMap::new(),
             loads: LoadQueue::new(),
             work: FuturesUnordered::new(),
@@ -126,6 +129,7 @@ impl Shard {
             }
             self.begin_work();
             let paused_until = self.loads.paused_until();
+            let changes_paused_until = self.changes_pause.until();
             tokio::select! {
                 () = finish.cancelled() => return Ok(()),
                 message = self.inputs.messages.recv() => match message {
@@ -149,6 +153,7 @@ impl Shard {
                 Ok(()) = self.inputs.observations.changed() => self.check_epochs(),
                 _ = ticks.tick() => self.tick(),
                 () = sleep_until(paused_until) => self.loads.resume(),
+                () = sleep_until(changes_paused_until) => self.changes_pause.end(),
             }
         }
     }
@@ -261,22 +266,8 @@ impl Shard {
             Completed::SubscriptionChange {
                 generation,
                 change,
-                channels,
-                result,
-            } => {
-                let current = self.connection.as_ref();
-                if current.map(|connection| connection.generation) != Some(generation) {
-                    // Requested on a connection that was lost: everything was requested again since.
-                    return;
-                }
-                match (change, result) {
-                    (SubscriptionChange::Subscribe, Ok(())) => self.confirm(channels),
-                    (SubscriptionChange::Unsubscribe, Ok(())) => {
-                        self.interest.confirm_left(&channels);
-                    }
-                    (_, Err(error)) => self.give_up_connection(&error),
-                }
-            }
+                answer,
+            } => self.finish_change(generation, change, answer),
             Completed::Load {
                 channel,
                 id,
@@ -286,16 +277,6 @@ impl Shard {
                 self.finish_load(&channel, id, result);
             }
             Completed::Pause { channel } => self.load_if_needed(&channel),
-        }
-    }
-
-    /// Handles confirmed subscriptions: events published from now on arrive. Those published before must be loaded.
-    fn confirm(&mut self, channels: Vec<Channel>) {
-        for channel in self.interest.confirm(channels) {
-            if let Some(device) = self.devices.get_mut(&channel) {
-                device.assume_gap();
-            }
-            self.load_if_needed(&channel);
         }
     }
 
@@ -346,34 +327,10 @@ impl Shard {
     }
 
     fn begin_work(&mut self) {
-        while let Some(connection) = &self.connection {
-            let channels = self.interest.begin_subscribing(CHUNK);
-            if channels.is_empty() {
-                break;
-            }
-            let connection = connection.clone();
-            self.change(SubscriptionChange::Subscribe, channels, connection);
-        }
+        self.begin_changes();
         while let Some(channel) = self.loads.pop() {
             self.begin_load(channel);
         }
-    }
-
-    fn change(
-        &mut self,
-        change: SubscriptionChange,
-        channels: Vec<Channel>,
-        connection: SubscriberConnection,
-    ) {
-        self.work.push(Box::pin(async move {
-            let result = change_subscriptions(change, &channels, connection.connection).await;
-            Completed::SubscriptionChange {
-                generation: connection.generation,
-                change,
-                channels,
-                result,
-            }
-        }));
     }
 
     fn begin_load(&mut self, channel: Channel) {
@@ -395,23 +352,6 @@ impl Shard {
                 result,
             }
         }));
-    }
-
-    fn use_new_connection(&mut self) {
-        self.connection
-            .clone_from(&self.inputs.connections.borrow_and_update());
-        self.interest.lose_all();
-        self.loads.resume();
-    }
-
-    /// Gives up a connection on which a subscription failed. The subscriber task opens another one.
-    fn give_up_connection(&mut self, error: &redis::RedisError) {
-        let error = error_chain(error);
-        tracing::warn!(error, "a subscription was not confirmed");
-        if let Some(connection) = self.connection.take() {
-            connection.lost.cancel();
-        }
-        self.interest.lose_all();
     }
 
     /// Checks for new epochs. A new epoch means that Redis may have lost data, perhaps without any other sign.
@@ -456,15 +396,6 @@ impl Shard {
             if device.needs_load() && self.interest.is_confirmed(channel) {
                 self.loads.push(channel);
             }
-        }
-        let Some(connection) = self.connection.clone() else {
-            return;
-        };
-        let channels = self
-            .interest
-            .begin_unsubscribing(std::time::Instant::now(), CHUNK);
-        if !channels.is_empty() {
-            self.change(SubscriptionChange::Unsubscribe, channels, connection);
         }
     }
 }

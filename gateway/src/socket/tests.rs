@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::client::outbox::OutboxLimits;
+use crate::interest::Linger;
 use crate::metrics::Metrics;
 use crate::relay::RelayConfig;
 use crate::status::StatusHandle;
@@ -31,7 +32,10 @@ async fn the_service_is_freed_with_its_last_handle() {
     let metrics = Metrics::new(&Meters::local("gateway").unwrap());
     let clients = Clients::new(limits, Arc::clone(&metrics.client));
     let relay_config = RelayConfig {
-        linger: config.linger,
+        linger: Linger {
+            time: config.linger,
+            max: config.linger_max,
+        },
         broadcast_all: false,
         recorder: shared::trace::SpanRecorder::disabled(),
     };

@@ -1,0 +1,82 @@
+//! Subscriptions in Redis that are lost, refused or not needed.
+
+use super::*;
+
+/// A gateway whose Redis user may lose the right to subscribe.
+struct LimitedWorld {
+    world: World,
+}
+
+impl LimitedWorld {
+    async fn start() -> Self {
+        let redis = start_redis().await;
+        let every_right = ["on", ">pw", "~*", "&*", "+@all"];
+        set_user(&redis, &every_right);
+        let address = format!("gw:pw@{}", redis.address());
+        Self {
+            world: World::start_at(redis, &address, &[]).await,
+        }
+    }
+
+    /// Lets the gateway subscribe to the channels of these devices only, and closes its subscriber connection.
+    fn allow_only(&self, devices: &[&str]) {
+        let mut rights = vec!["resetchannels".to_owned(), format!("&{CANARY_CHANNEL}")];
+        for device in devices {
+            let device = device.parse().expect("a serial");
+            rights.push(format!("&{}", self.world.store.channel(&device)));
+        }
+        let rights: Vec<&str> = rights.iter().map(String::as_str).collect();
+        set_user(&self.world.redis, &rights);
+        self.world.cut_subscribers();
+    }
+
+    fn allow_all(&self) {
+        set_user(&self.world.redis, &["allchannels"]);
+    }
+}
+
+fn set_user(redis: &OwnRedis, rights: &[&str]) {
+    let command = ["ACL", "SETUSER", "gw"];
+    let answer = redis_cli(redis, &[&command[..], rights].concat());
+    assert_eq!(answer, "OK");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_that_fails_does_not_undo_the_others() {
+    const OTHER: &str = "OTSM-0115";
+    let mut limited = LimitedWorld::start().await;
+    let gateway = limited.world.gateway;
+    for device in [DEVICE, OTHER] {
+        limited.world.reading_of(device, 1).await;
+    }
+    let mut refused = Client::connect(gateway).await;
+    refused.subscribe_to(DEVICE).await;
+    let mut confirmed = Client::connect(gateway).await;
+    confirmed.subscribe_to(OTHER).await;
+
+    limited.allow_only(&[OTHER]);
+    limited.world.reading_of(OTHER, 2).await;
+    confirmed.expect(DEVICE_DATA, 2).await;
+    let lost = limited.world.metric("gateway_subscriber_lost_total").await;
+    // Meanwhile the subscription of the first device is refused again and again.
+    let tries = async || {
+        limited
+            .world
+            .metric("gateway_subscriptions_failed_total")
+            .await
+    };
+    let before = tries().await;
+    eventually("it was refused several times", async || {
+        tries().await >= before + 3
+    })
+    .await;
+    limited.world.reading_of(OTHER, 3).await;
+    confirmed.expect(DEVICE_DATA, 3).await;
+    limited.world.reading_of(DEVICE, 2).await;
+    assert_eq!(
+        limited.world.metric("gateway_subscriber_lost_total").await,
+        lost
+    );
+    limited.allow_all();
+    refused.expect(DEVICE_DATA, 2).await;
+}
