@@ -55,6 +55,19 @@ fn register_relay(meters: &Meters, relay: &Relay) {
          last client has left.",
         read(|counts| counts.channels),
     );
+    meters.gauge(
+        "gateway.channels.lingering",
+        "Redis channels this replica is subscribed to although no client watches the device any \
+         more, at most `--linger-max` for long.",
+        read(|counts| counts.lingering),
+    );
+    meters.gauge(
+        "gateway.devices.unconfirmed",
+        "Watched devices whose clients may lack events, because the subscription in Redis was \
+         lost and is not confirmed again, or what was missed is not caught up yet. While it is \
+         not 0, `/readyz` says `degraded`.",
+        read(|counts| counts.unconfirmed),
+    );
     let relay = relay.clone();
     meters.gauge(
         "gateway.subscriber.up",

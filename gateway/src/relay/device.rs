@@ -47,6 +47,8 @@ pub(super) struct WatchedDevice {
     head: Option<Position>,
     repair: Repair,
     view: MemberView,
+    /// Its subscription in Redis was lost, and the events missed since are not sent yet.
+    is_behind: bool,
     /// An alarm may be open: one was when the state was loaded last, or alarms changed since.
     may_have_alarms: bool,
     /// The stored state could not be read last time, so it is unknown whether it is newer than the members' view.
@@ -83,6 +85,7 @@ impl WatchedDevice {
             head: None,
             repair: Repair::None,
             view: MemberView::default(),
+            is_behind: false,
             may_have_alarms: false,
             is_unreadable: false,
             pin: None,
@@ -157,6 +160,18 @@ impl WatchedDevice {
         self.pin.is_some() || !self.members.is_empty()
     }
 
+    /// Records that the subscription in Redis was lost: from now on events are missed.
+    pub(super) fn lose_subscription(&mut self) {
+        // Before the first load no client has been told anything that could become old.
+        self.is_behind = self.head.is_some();
+        self.assume_gap();
+    }
+
+    /// Returns whether clients may lack events because the subscription in Redis was lost.
+    pub(super) fn is_behind(&self) -> bool {
+        self.is_behind && self.is_served()
+    }
+
     /// Returns whether a load must begin.
     pub(super) fn needs_load(&self) -> bool {
         let for_served = self.is_served() && self.repair != Repair::None;
@@ -172,8 +187,8 @@ impl WatchedDevice {
         self.repair = self.repair.max(repair);
     }
 
-    /// Checks the time limits; called regularly. `can_read`: Redis answers, so a load can check whether an overdue device is
-    /// stale. Otherwise the clock alone decides.
+    /// Checks the time limits; called regularly. `can_read`: Redis answers and the subscription is confirmed, so a load can
+    /// check whether an overdue device is stale. Otherwise the clock alone decides.
     pub(super) fn check_time(&mut self, now: Time, can_read: bool) {
         if self.view.is_overdue(now) {
             self.require(Repair::Freshness);
@@ -228,6 +243,7 @@ impl WatchedDevice {
             return;
         };
         if load.is_repair {
+            self.is_behind = false;
             self.catch_up_members(snapshot, now, fan_out);
         }
         if load.is_repair || self.head.is_none() {

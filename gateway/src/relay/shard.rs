@@ -293,7 +293,11 @@ impl Shard {
         match result {
             Ok(snapshot) => {
                 self.loads.reset_backoff();
+                let was_behind = device.is_behind();
                 device.finish_load(id, &snapshot, now, &self.fan_out);
+                if was_behind && !device.is_behind() {
+                    self.counts[self.number].record_caught_up();
+                }
                 self.load_if_needed(channel);
             }
             Err(StoreError::Refused(reason)) => {
@@ -374,15 +378,18 @@ impl Shard {
         }
     }
 
+    /// Publishes the present numbers for the gauges and the status.
     fn store_counts(&self) {
         let mut counts = WatchCounts {
             channels: self.interest.len() as u64,
+            lingering: self.interest.lingering() as u64,
             ..WatchCounts::default()
         };
         for device in self.devices.values() {
             let members = device.member_count() as u64;
             counts.rooms += u64::from(members > 0);
             counts.subscriptions += members;
+            counts.unconfirmed += u64::from(device.is_behind());
         }
         self.counts[self.number].store(counts);
     }
@@ -392,8 +399,9 @@ impl Shard {
         let now = self.fan_out.clock.now();
         let can_read = self.connection.is_some() && self.loads.paused_until().is_none();
         for (channel, device) in &mut self.devices {
-            device.check_time(now, can_read);
-            if device.needs_load() && self.interest.is_confirmed(channel) {
+            let is_confirmed = self.interest.is_confirmed(channel);
+            device.check_time(now, can_read && is_confirmed);
+            if device.needs_load() && is_confirmed {
                 self.loads.push(channel);
             }
         }

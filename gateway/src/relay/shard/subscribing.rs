@@ -147,6 +147,10 @@ impl Shard {
     }
 
     fn lose_subscriptions(&mut self) {
+        for device in self.devices.values_mut() {
+            device.lose_subscription();
+        }
+        self.store_counts();
         let devices = &self.devices;
         self.interest.lose_all(|channel| {
             let device = devices.get(channel);

@@ -33,12 +33,59 @@ impl LimitedWorld {
     fn allow_all(&self) {
         set_user(&self.world.redis, &["allchannels"]);
     }
+
+    async fn readyz(&self) -> Json {
+        let body = http_to(self.world.gateway, "GET", "/readyz", "").await;
+        serde_json::from_str(&body).expect("a status")
+    }
 }
 
 fn set_user(redis: &OwnRedis, rights: &[&str]) {
     let command = ["ACL", "SETUSER", "gw"];
     let answer = redis_cli(redis, &[&command[..], rights].concat());
     assert_eq!(answer, "OK");
+}
+
+fn is_unconfirmed(status: &Json) -> bool {
+    status["dependencies"]["subscriptions"]["ok"] == false
+}
+
+fn is_confirmed(status: &Json) -> bool {
+    status["dependencies"]["subscriptions"]["ok"] == true
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn until_every_watched_device_is_confirmed_again_the_replica_is_degraded_and_says_so() {
+    let mut limited = LimitedWorld::start().await;
+    let gateway = limited.world.gateway;
+    limited.world.reading(1).await;
+    let mut client = Client::connect(gateway).await;
+    client.subscribe().await;
+    let mut observer = Client::connect(gateway).await;
+
+    limited.allow_only(&[]);
+    let status = observer.status(is_unconfirmed).await;
+    assert_eq!(status["dependencies"]["redis"]["ok"], true, "{status}");
+    let reason = &status["dependencies"]["subscriptions"]["reason"];
+    assert!(reason.is_string(), "{status}");
+    let readiness = limited.readyz().await;
+    assert_eq!(readiness["status"], "degraded", "{readiness}");
+    assert!(is_unconfirmed(&readiness), "{readiness}");
+    assert_eq!(limited.world.metric("gateway_devices_unconfirmed").await, 1);
+
+    // Events that are published meanwhile are caught up.
+    limited.world.reading(2).await;
+    limited.world.reading(3).await;
+    limited.allow_all();
+    for seq in [2, 3] {
+        let data = client.expect(DEVICE_DATA, seq).await;
+        assert_eq!(data.get("snapshot"), None);
+    }
+    observer.status(is_confirmed).await;
+    eventually("nothing is unconfirmed", async || {
+        limited.world.metric("gateway_devices_unconfirmed").await == 0
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -70,6 +117,7 @@ async fn a_subscription_that_fails_does_not_undo_the_others() {
         tries().await >= before + 3
     })
     .await;
+    assert_eq!(limited.world.metric("gateway_devices_unconfirmed").await, 1);
     limited.world.reading_of(OTHER, 3).await;
     confirmed.expect(DEVICE_DATA, 3).await;
     limited.world.reading_of(DEVICE, 2).await;
