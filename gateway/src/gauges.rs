@@ -68,6 +68,13 @@ fn register_relay(meters: &Meters, relay: &Relay) {
          not 0, `/readyz` says `degraded`.",
         read(|counts| counts.unconfirmed),
     );
+    let waiting = relay.clone();
+    meters.gauge(
+        "gateway.devices.unlisted",
+        "Names that clients subscribed to and that are not in the device list: devices that have \
+         sent nothing yet, or do not exist. They have no Redis channel.",
+        move || waiting.unlisted() as u64,
+    );
     let relay = relay.clone();
     meters.gauge(
         "gateway.subscriber.up",

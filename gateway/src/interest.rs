@@ -118,6 +118,11 @@ impl Interest {
         self.idle.len()
     }
 
+    /// Returns whether the channel is subscribed to, or about to be.
+    pub(crate) fn contains(&self, channel: &Channel) -> bool {
+        self.channels.contains_key(channel)
+    }
+
     /// Marks the channel as watched, and queues it if it is not subscribed to.
     pub(crate) fn watch(&mut self, channel: &Channel) {
         let Some(state) = self.channels.get_mut(channel) else {

@@ -20,6 +20,7 @@ mod shard;
 mod shard_senders;
 mod spans;
 mod subscriber;
+mod unlisted;
 pub(crate) mod watch_counts;
 
 use shared::device::DeviceId;
@@ -43,6 +44,7 @@ use shard::{Shard, ShardInputs};
 use shard_senders::ShardSenders;
 use spans::EventSpans;
 use subscriber::{ShardInbox, SubscriberConnection};
+use unlisted::UnlistedDevices;
 use watch_counts::{ShardWatchCounts, WatchCounts};
 
 /// Number of shards. Each is one task.
@@ -69,6 +71,7 @@ pub(crate) struct Relay {
     shards: ShardSenders,
     connections: watch::Receiver<Option<SubscriberConnection>>,
     counts: Arc<[ShardWatchCounts]>,
+    unlisted: UnlistedDevices,
 }
 
 impl Relay {
@@ -85,6 +88,7 @@ impl Relay {
         let (connections_tx, connections) = watch::channel(None);
         let counts: Arc<[ShardWatchCounts]> =
             (0..SHARDS).map(|_| ShardWatchCounts::default()).collect();
+        let unlisted = UnlistedDevices::new(store);
         let mut inboxes = Vec::with_capacity(SHARDS);
         let mut senders = Vec::with_capacity(SHARDS);
         for number in 0..SHARDS {
@@ -109,6 +113,7 @@ impl Relay {
                 has_overflowed,
                 connections: connections.clone(),
                 observations: observations.clone(),
+                unlisted: unlisted.clone(),
             };
             // Rounded up, so that a small bound does not become none.
             let interest = Interest::new(Linger {
@@ -132,6 +137,9 @@ impl Relay {
             Ok(())
         });
         let shards = ShardSenders::new(store.clone(), senders);
+        let watching = unlisted.clone();
+        let watching = watching.watch(store.clone(), shards.clone(), finish.clone());
+        lifecycle.spawn("unlisted devices", watching);
         if config.broadcast_all {
             let started = store.clock().now();
             let pinning =
@@ -142,6 +150,7 @@ impl Relay {
             shards,
             connections,
             counts,
+            unlisted,
         }
     }
 
@@ -177,6 +186,11 @@ impl Relay {
     /// Returns how many clients of this replica watch each device, in no particular order.
     pub(crate) async fn watchers(&self) -> Vec<(DeviceId, u64)> {
         self.shards.watchers().await
+    }
+
+    /// Returns the number of devices that clients wait for although they are not listed.
+    pub(crate) fn unlisted(&self) -> usize {
+        self.unlisted.count()
     }
 
     /// Returns the numbers of watched devices and subscriptions. They are at most a second old.

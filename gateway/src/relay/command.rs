@@ -40,6 +40,8 @@ pub(super) enum ShardCommand {
         channels: Vec<Channel>,
         client: ClientId,
     },
+    /// A device that was not listed has sent its first message.
+    Appeared { channel: Channel },
     /// Count the watchers of each device.
     CountWatchers {
         reply: oneshot::Sender<Vec<(DeviceId, u64)>>,

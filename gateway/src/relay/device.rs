@@ -35,9 +35,21 @@ use load::{Joiner, Load};
 use member_view::{Correction, MemberView};
 use members::{Members, is_at_or_before, is_next};
 
+/// Whether the device is in the device list. Only a listed device has a channel in Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listing {
+    /// Not looked up yet.
+    Unknown,
+    /// It has sent nothing yet, or does not exist. Nothing is published about it.
+    Unlisted,
+    /// It is listed, or was when it was looked up.
+    Listed,
+}
+
 #[derive(Debug)]
 pub(super) struct WatchedDevice {
     device: DeviceId,
+    pub(super) listing: Listing,
     /// The clients that get its events. None of them is behind `head`.
     members: Members,
     /// Subscriptions that wait for the next load.
@@ -76,8 +88,9 @@ struct Pin {
 }
 
 impl WatchedDevice {
-    pub(super) fn new(device: DeviceId) -> Self {
+    pub(super) fn new(device: DeviceId, listing: Listing) -> Self {
         Self {
+            listing,
             members: Members::new(device.clone()),
             device,
             joiners: Vec::new(),
@@ -162,9 +175,11 @@ impl WatchedDevice {
 
     /// Records that the subscription in Redis was lost: from now on events are missed.
     pub(super) fn lose_subscription(&mut self) {
-        // Before the first load no client has been told anything that could become old.
-        self.is_behind = self.head.is_some();
-        self.assume_gap();
+        if self.listing == Listing::Listed {
+            // Before the first load no client has been told anything that could become old.
+            self.is_behind = self.head.is_some();
+            self.assume_gap();
+        }
     }
 
     /// Returns whether clients may lack events because the subscription in Redis was lost.

@@ -1,5 +1,7 @@
 //! One shard: the task that owns its devices, so that nothing sent about a device overtakes anything else about it.
 
+mod channel_queue;
+mod listing;
 mod load_queue;
 mod subscribing;
 
@@ -22,13 +24,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::acks;
 use super::command::ShardCommand;
-use super::device::WatchedDevice;
+use super::device::{Listing, WatchedDevice};
 use super::fan_out::FanOutContext;
 use super::subscriber::{ChangeAnswer, Message, SubscriberConnection, SubscriptionChange};
+use super::unlisted::UnlistedDevices;
 use super::watch_counts::{ShardWatchCounts, WatchCounts};
 use crate::client::ClientId;
 use crate::interest::{Channel, Interest};
 use crate::replay::PublishedEvent;
+use listing::Lookups;
 use load_queue::LoadQueue;
 use subscribing::ChangesPause;
 
@@ -45,6 +49,7 @@ pub(super) struct ShardInputs {
     pub(super) has_overflowed: Arc<AtomicBool>,
     pub(super) connections: watch::Receiver<Option<SubscriberConnection>>,
     pub(super) observations: watch::Receiver<RedisObservation>,
+    pub(super) unlisted: UnlistedDevices,
 }
 
 pub(super) struct Shard {
@@ -63,8 +68,9 @@ pub(super) struct Shard {
     interest: Interest,
     changes_pause: ChangesPause,
     devices: HashMap<Channel, WatchedDevice>,
+    lookups: Lookups,
     loads: LoadQueue,
-    /// Subscriptions and loads under way.
+    /// Subscriptions, look-ups and loads under way.
     work: FuturesUnordered<BoxFuture<'static, Completed>>,
     counts: Arc<[ShardWatchCounts]>,
     /// Index of this shard in `counts`.
@@ -78,6 +84,11 @@ enum Completed {
         generation: u64,
         change: SubscriptionChange,
         answer: ChangeAnswer,
+    },
+    Lookup {
+        channels: Vec<Channel>,
+        /// Whether each device is listed.
+        result: Result<Vec<bool>, StoreError>,
     },
     Load {
         channel: Channel,
@@ -109,6 +120,7 @@ impl Shard {
             interest,
             changes_pause: ChangesPause::new(),
             devices: HashMap::new(),
+            lookups: Lookups::default(),
             loads: LoadQueue::new(),
             work: FuturesUnordered::new(),
             counts,
@@ -164,12 +176,7 @@ impl Shard {
                 if join.client.closed().is_cancelled() {
                     return;
                 }
-                let device = self.devices.entry(Arc::clone(&channel));
-                device
-                    .or_insert_with(|| WatchedDevice::new(join.device.clone()))
-                    .join(join);
-                self.interest.watch(&channel);
-                self.load_if_needed(&channel);
+                self.join(&channel, join);
             }
             ShardCommand::Leave {
                 channel,
@@ -202,13 +209,9 @@ impl Shard {
                 device,
                 since,
             } => {
-                let watched = self.devices.entry(Arc::clone(&channel));
-                watched
-                    .or_insert_with(|| WatchedDevice::new(device))
-                    .pin(since);
-                self.interest.watch(&channel);
-                self.load_if_needed(&channel);
+                self.pin(&channel, device, since);
             }
+            ShardCommand::Appeared { channel } => self.list(&channel),
         }
     }
 
@@ -223,10 +226,11 @@ impl Shard {
 
     fn forget_if_unused(&mut self, channel: &Channel) {
         let device = self.devices.get(channel);
-        if device.is_some_and(WatchedDevice::is_unused) {
-            self.devices.remove(channel);
+        if device.is_some_and(WatchedDevice::is_unused)
+            && let Some(device) = self.devices.remove(channel)
+        {
             self.loads.remove(channel);
-            self.interest.unwatch(channel, std::time::Instant::now());
+            self.stop_watching(channel, &device);
         }
     }
 
@@ -268,6 +272,7 @@ impl Shard {
                 change,
                 answer,
             } => self.finish_change(generation, change, answer),
+            Completed::Lookup { channels, result } => self.finish_lookup(channels, result),
             Completed::Load {
                 channel,
                 id,
@@ -298,6 +303,9 @@ impl Shard {
                 if was_behind && !device.is_behind() {
                     self.counts[self.number].record_caught_up();
                 }
+                if device.listing == Listing::Unlisted && snapshot.state.is_some() {
+                    self.list(channel);
+                }
                 self.load_if_needed(channel);
             }
             Err(StoreError::Refused(reason)) => {
@@ -325,25 +333,27 @@ impl Shard {
 
     fn load_if_needed(&mut self, channel: &Channel) {
         let device = self.devices.get(channel);
-        if device.is_some_and(WatchedDevice::needs_load) && self.interest.is_confirmed(channel) {
+        if device.is_some_and(|device| self.can_load(channel, device)) {
             self.loads.push(channel);
         }
     }
 
     fn begin_work(&mut self) {
         self.begin_changes();
+        self.begin_lookup();
         while let Some(channel) = self.loads.pop() {
             self.begin_load(channel);
         }
     }
 
     fn begin_load(&mut self, channel: Channel) {
+        let device = self.devices.get(&channel);
+        if !device.is_some_and(|device| self.can_load(&channel, device)) {
+            return;
+        }
         let Some(device) = self.devices.get_mut(&channel) else {
             return;
         };
-        if !device.needs_load() || !self.interest.is_confirmed(&channel) {
-            return;
-        }
         let id = self.loads.begin();
         let since = device.begin_load(id);
         let device = device.device().clone();
@@ -401,7 +411,8 @@ impl Shard {
         for (channel, device) in &mut self.devices {
             let is_confirmed = self.interest.is_confirmed(channel);
             device.check_time(now, can_read && is_confirmed);
-            if device.needs_load() && is_confirmed {
+            let can_load = is_confirmed || device.listing == Listing::Unlisted;
+            if device.needs_load() && can_load {
                 self.loads.push(channel);
             }
         }

@@ -128,3 +128,67 @@ async fn a_subscription_that_fails_does_not_undo_the_others() {
     limited.allow_all();
     refused.expect(DEVICE_DATA, 2).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_does_not_exist_gets_no_channel_until_its_first_reading() {
+    let mut world = World::start().await;
+    world.reading_of("OTSM-0115", 1).await;
+    let mut client = Client::connect(world.gateway).await;
+    client.subscribe_to("OTSM-0115").await;
+    let answer = client.subscribe().await;
+    assert_eq!((&answer["ok"], &answer["seq"]), (&json!(true), &json!(0)));
+    assert_eq!(world.metric("gateway_devices_unlisted").await, 1);
+    assert!(!is_subscribed(&world, DEVICE));
+    assert!(is_subscribed(&world, "OTSM-0115"));
+
+    // Every reading from the first one on arrives, in order: those before the subscription, and those after it.
+    for value in 1..=20 {
+        world.reading(value).await;
+    }
+    for seq in 1..=20 {
+        let data = client.expect(DEVICE_DATA, seq).await;
+        assert_eq!(data.get("snapshot"), None);
+    }
+    assert!(is_subscribed(&world, DEVICE));
+    assert_eq!(world.metric("gateway_devices_unlisted").await, 0);
+    world.reading(21).await;
+    client.expect(DEVICE_DATA, 21).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_device_is_found_after_redis_lost_its_data() {
+    let mut world = World::start().await;
+    let mut client = Client::connect(world.gateway).await;
+    client.subscribe().await;
+    // The numbers of events begin again, so the next ones are not above those that the gateway has seen.
+    for _ in 0..5 {
+        world.reading_of("OTSM-0115", 1).await;
+    }
+    redis_cli(&world.redis, &["FLUSHALL"]);
+    eventually("there are epochs again", async || {
+        world.store.survey().await.is_ok()
+    })
+    .await;
+    world.reading(1).await;
+    client.expect(DEVICE_DATA, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_nobody_waits_for_any_more_is_forgotten() {
+    let world = World::start().await;
+    let mut client = Client::connect(world.gateway).await;
+    client.subscribe().await;
+    assert_eq!(world.metric("gateway_devices_unlisted").await, 1);
+    client
+        .post(&format!(r#"421["unsubscribe:device","{DEVICE}"]"#))
+        .await;
+    assert_eq!(client.event().await.1["ok"], true);
+    assert_eq!(world.metric("gateway_devices_unlisted").await, 0);
+}
+
+/// Returns whether any client of Redis is subscribed to the channel of this device.
+fn is_subscribed(world: &World, device: &str) -> bool {
+    let channel = world.store.channel(&device.parse().expect("a serial"));
+    let channels = redis_cli(&world.redis, &["PUBSUB", "SHARDCHANNELS"]);
+    channels.lines().any(|line| line == channel)
+}
