@@ -7,6 +7,7 @@ use crate::clients::Clients;
 use crate::monitor::Monitor;
 use crate::relay::Relay;
 use crate::relay::watch_counts::WatchCounts;
+use crate::watches::Watches;
 
 /// Registers the gauges of all parts, and the counters that the store maintains itself.
 pub(crate) fn register(
@@ -80,6 +81,16 @@ fn register_relay(meters: &Meters, relay: &Relay) {
         "gateway.subscriber.up",
         "1 while the Redis connection that receives published events is open, else 0.",
         move || u64::from(relay.is_connected()),
+    );
+}
+
+/// Registers the gauge of the bounded watches.
+pub(crate) fn register_watches(meters: &Meters, watches: Watches) {
+    meters.gauge(
+        "gateway.devices.watched",
+        "Distinct devices that clients of this replica watch or wait for, at most \
+         `--max-watched`. Beyond it subscriptions to further devices are refused.",
+        move || watches.devices() as u64,
     );
 }
 

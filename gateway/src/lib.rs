@@ -53,6 +53,7 @@ mod store_reader;
 
 #[cfg(test)]
 mod test_setup;
+mod watches;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -88,6 +89,7 @@ use crate::shutdown_tokens::ShutdownTokens;
 use crate::socket::Sockets;
 use crate::state::AppState;
 use crate::status::StatusHandle;
+use crate::watches::{WatchLimits, Watches};
 
 /// Serves until the lifecycle ends. Redis may still be unavailable: `/readyz` answers 503 until Redis has answered once.
 ///
@@ -122,7 +124,12 @@ pub async fn serve(
     let observations = start_redis_watch(&state, &lifecycle, &tokens.serving);
     let relay = start_relay(&state, &clients, &observations, &lifecycle, &tokens.serving);
     let monitor = start_monitor(&state, &clients, &relay, &lifecycle, &tokens.serving);
+    let watches = Watches::new(WatchLimits {
+        devices: state.config.max_watched,
+        per_address: state.config.watched_per_address,
+    });
     gauges::register(&meters, clients.clone(), &relay, &monitor, &state.store);
+    gauges::register_watches(&meters, watches.clone());
     start_fleet(
         &state,
         &meters,
@@ -136,6 +143,7 @@ pub async fn serve(
         clients.clone(),
         relay,
         monitor.clone(),
+        watches,
         Arc::clone(&state.metrics.socket),
     );
     let router = dispatch::router(&state, sockets)?;

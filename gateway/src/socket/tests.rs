@@ -10,6 +10,7 @@ use crate::interest::Linger;
 use crate::metrics::Metrics;
 use crate::relay::RelayConfig;
 use crate::status::StatusHandle;
+use crate::watches::WatchLimits;
 
 #[tokio::test]
 async fn the_service_is_freed_with_its_last_handle() {
@@ -55,11 +56,16 @@ async fn the_service_is_freed_with_its_last_handle() {
     );
     let status = StatusHandle::new(std::time::Instant::now());
     let monitor = Monitor::new(status, store.clock());
+    let watches = Watches::new(WatchLimits {
+        devices: config.max_watched,
+        per_address: config.watched_per_address,
+    });
     let sockets = Sockets::new(
         &config,
         clients,
         relay,
         monitor,
+        watches,
         Arc::clone(&metrics.socket),
     );
     let inner = Arc::downgrade(&sockets.inner);

@@ -1,4 +1,4 @@
-//! Channels that wait for something, in order, each at most once. Pure.
+//! Channels that wait for something, in order, each at most once.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -192,3 +192,36 @@ fn is_subscribed(world: &World, device: &str) -> bool {
     let channels = redis_cli(&world.redis, &["PUBSUB", "SHARDCHANNELS"]);
     channels.lines().any(|line| line == channel)
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beyond_the_bound_of_watched_devices_further_ones_are_refused() {
+    let world = World::start_on(start_redis().await, &["--max-watched=2"]).await;
+    let mut client = Client::connect(world.gateway).await;
+    for device in ["A", "B"] {
+        assert_eq!(client.subscribe_to(device).await["ok"], true);
+    }
+    let refusal = client.subscribe_to("C").await;
+    assert_eq!(refusal["ok"], false, "{refusal}");
+    assert_eq!(refusal["error"]["code"], "limit", "{refusal}");
+    assert_eq!(world.metric("gateway_commands_refused_total").await, 1);
+    // Devices that are watched already are not refused.
+    let mut other = Client::connect(world.gateway).await;
+    assert_eq!(other.subscribe_to("A").await["ok"], true);
+    assert_eq!(world.metric("gateway_devices_watched").await, 2);
+
+    client.post(r#"421["unsubscribe:device","B"]"#).await;
+    assert_eq!(client.event().await.1["ok"], true);
+    assert_eq!(other.subscribe_to("C").await["ok"], true);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_clients_of_one_address_watch_a_bounded_number_of_devices_together() {
+    let flags = ["--watched-per-address=1"];
+    let world = World::start_on(start_redis().await, &flags).await;
+    let mut client = Client::connect(world.gateway).await;
+    assert_eq!(client.subscribe_to("A").await["ok"], true);
+    let mut other = Client::connect(world.gateway).await;
+    let refusal = other.subscribe_to("B").await;
+    assert_eq!(refusal["error"]["code"], "limit", "{refusal}");
+    assert_eq!(other.subscribe_to("A").await["ok"], true);
+}
