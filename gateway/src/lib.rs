@@ -51,9 +51,10 @@ mod refused_request;
 mod rest;
 mod store_reader;
 
+mod watches;
+
 #[cfg(test)]
 mod test_setup;
-mod watches;
 
 use std::sync::Arc;
 use std::time::Instant;
