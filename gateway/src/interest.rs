@@ -86,7 +86,7 @@ enum Subscription {
     /// To be subscribed to.
     Queued(Place),
     /// Requested, not confirmed yet.
-    Requested,
+    Requested(Urgency),
     /// Confirmed: every event published from now on arrives.
     Confirmed,
     /// The end was requested. A new subscription waits for the answer, because one request could overtake the other.
@@ -126,14 +126,14 @@ impl Interest {
     /// Marks the channel as watched, and queues it if it is not subscribed to.
     pub(crate) fn watch(&mut self, channel: &Channel) {
         let Some(state) = self.channels.get_mut(channel) else {
-            self.enqueue(channel);
+            self.enqueue(channel, Urgency::Watched);
             return;
         };
         if let Some(idle) = state.idle.take() {
             self.idle.remove(&idle.number);
             if let Subscription::Queued(place) = state.subscription {
                 self.queue.remove(&place);
-                self.enqueue(channel);
+                self.enqueue(channel, Urgency::Watched);
             }
         }
     }
@@ -176,10 +176,10 @@ impl Interest {
         }
         let mut requested = Vec::new();
         while requested.len() < self.chunk
-            && let Some((_, channel)) = self.queue.pop_first()
+            && let Some(((urgency, _), channel)) = self.queue.pop_first()
         {
             if let Some(state) = self.channels.get_mut(&channel) {
-                state.subscription = Subscription::Requested;
+                state.subscription = Subscription::Requested(urgency);
                 requested.push(channel);
             }
         }
@@ -209,8 +209,12 @@ impl Interest {
             let Some(state) = self.channels.get(&channel) else {
                 continue;
             };
+            let urgency = match state.subscription {
+                Subscription::Requested(urgency) => urgency.min(Urgency::Watched),
+                _ => Urgency::Watched,
+            };
             match state.idle {
-                None => self.enqueue(&channel),
+                None => self.enqueue(&channel, urgency),
                 Some(idle) => {
                     self.idle.remove(&idle.number);
                     self.channels.remove(&channel);
@@ -286,7 +290,7 @@ impl Interest {
                     self.channels.remove(channel);
                 }
                 // Its answer is awaited first.
-                Subscription::Requested | Subscription::Leaving => continue,
+                Subscription::Requested(_) | Subscription::Leaving => continue,
             }
             excess = excess.saturating_sub(1);
             done.push(*number);
@@ -307,7 +311,7 @@ impl Interest {
         self.leaving_under_way = self.leaving_under_way.saturating_sub(1);
         for channel in left {
             match self.channels.get(channel).map(|state| state.idle) {
-                Some(None) => self.enqueue(channel),
+                Some(None) => self.enqueue(channel, Urgency::Watched),
                 Some(Some(_)) => {
                     self.channels.remove(channel);
                 }
@@ -317,10 +321,10 @@ impl Interest {
         self.leave_again.extend(failed);
     }
 
-    /// Queues a watched channel.
-    fn enqueue(&mut self, channel: &Channel) {
+    /// Queues a watched channel, behind the others of this urgency.
+    fn enqueue(&mut self, channel: &Channel, urgency: Urgency) {
         self.last_number += 1;
-        let place = (Urgency::Watched, self.last_number);
+        let place = (urgency, self.last_number);
         let state = ChannelState {
             idle: None,
             subscription: Subscription::Queued(place),

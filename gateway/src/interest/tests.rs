@@ -178,6 +178,16 @@ fn a_chunk_that_fails_is_tried_again_and_what_was_confirmed_stays() {
 }
 
 #[test]
+fn a_channel_that_fails_stays_as_urgent_as_it_was() {
+    let mut interest = interest();
+    subscribe(&mut interest, &channels(&["a", "b"]));
+    interest.lose_all(|name| *name == channel("b"));
+    let requested = interest.begin_subscribing().expect("a chunk");
+    interest.finish_subscribing(Vec::new(), requested, false);
+    assert_eq!(interest.begin_subscribing(), Some(channels(&["b", "a"])));
+}
+
+#[test]
 fn chunks_that_are_late_become_smaller_and_grow_again() {
     let mut interest = interest();
     for name in numbered(4 * CHUNK) {

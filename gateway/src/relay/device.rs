@@ -234,6 +234,10 @@ impl WatchedDevice {
     /// of the device cannot be read.
     pub(super) fn fail_load(&mut self, id: u64, is_unreadable: bool) {
         self.is_unreadable |= is_unreadable;
+        if is_unreadable {
+            // Its subscription is confirmed. That this one device cannot be read is not a fault of the data path.
+            self.is_behind = false;
+        }
         if let Some(load) = self.load.take_if(|load| load.id == id) {
             let later = std::mem::replace(&mut self.joiners, load.joiners);
             self.joiners.extend(later);

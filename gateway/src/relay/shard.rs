@@ -272,7 +272,7 @@ impl Shard {
                 change,
                 answer,
             } => self.finish_change(generation, change, answer),
-            Completed::Lookup { channels, result } => self.finish_lookup(channels, result),
+            Completed::Lookup { channels, result } => self.finish_lookup(&channels, result),
             Completed::Load {
                 channel,
                 id,
@@ -295,14 +295,11 @@ impl Shard {
             return;
         };
         let now = self.fan_out.clock.now();
+        let was_behind = device.is_behind();
         match result {
             Ok(snapshot) => {
                 self.loads.reset_backoff();
-                let was_behind = device.is_behind();
                 device.finish_load(id, &snapshot, now, &self.fan_out);
-                if was_behind && !device.is_behind() {
-                    self.counts[self.number].record_caught_up();
-                }
                 if device.listing == Listing::Unlisted && snapshot.state.is_some() {
                     self.list(channel);
                 }
@@ -327,6 +324,13 @@ impl Shard {
                 self.loads.pause();
                 self.load_if_needed(channel);
             }
+        }
+        let is_behind = self
+            .devices
+            .get(channel)
+            .is_some_and(WatchedDevice::is_behind);
+        if was_behind && !is_behind {
+            self.counts[self.number].record_caught_up();
         }
         self.forget_if_unused(channel);
     }

@@ -79,6 +79,22 @@ impl World {
         test_setup::commit(&self.store, reading, b"{}", self.messages, silence).await;
     }
 
+    async fn readings_of(&mut self, devices: &[String], value: i32) {
+        self.messages += 1;
+        for devices in devices.chunks(500) {
+            let readings = devices.iter().map(|name| test_setup::reading(name, value));
+            let silence = Duration::from_mins(3);
+            test_setup::commit_all(
+                &self.store,
+                readings.collect(),
+                b"{}",
+                self.messages,
+                silence,
+            )
+            .await;
+        }
+    }
+
     async fn retire(&self) {
         let device = DEVICE.parse().expect("a serial");
         let retired = shared::apply::retire(&self.store, &device, "Asha").await;

@@ -142,9 +142,9 @@ impl UnlistedDevices {
                     continue;
                 };
                 match &changes.devices {
-                    Some(changed) => {
+                    Some(devices) => {
                         let is_waiting = |device: &&DeviceId| partition.devices.contains(*device);
-                        appeared.extend(changed.iter().filter(is_waiting).cloned());
+                        appeared.extend(devices.iter().filter(is_waiting).cloned());
                         unsure.extend(new.intersection(&partition.devices).cloned());
                     }
                     None => unsure.extend(partition.devices.iter().cloned()),

@@ -116,7 +116,7 @@ impl Shard {
 
     pub(super) fn finish_lookup(
         &mut self,
-        channels: Vec<Channel>,
+        channels: &[Channel],
         result: Result<Vec<bool>, StoreError>,
     ) {
         self.lookups.is_under_way = false;
@@ -125,7 +125,7 @@ impl Shard {
             Err(error) => {
                 let error = error_chain(&error);
                 tracing::debug!(error, "cannot look up devices, trying again");
-                for channel in &channels {
+                for channel in channels {
                     let device = self.devices.get(channel);
                     if device.is_some_and(|device| device.listing == Listing::Unknown) {
                         self.lookups.waiting.push(channel);

@@ -225,3 +225,52 @@ async fn the_clients_of_one_address_watch_a_bounded_number_of_devices_together()
     assert_eq!(refusal["error"]["code"], "limit", "{refusal}");
     assert_eq!(other.subscribe_to("A").await["ok"], true);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_lost_connection_many_devices_are_subscribed_to_again_and_none_misses_an_event() {
+    const DEVICES: usize = 1000;
+    let mut world = World::start().await;
+    let names: Vec<String> = (0..DEVICES).map(|number| format!("D{number}")).collect();
+    world.readings_of(&names, 1).await;
+    let mut client = Client::connect(world.gateway).await;
+    for names in names.chunks(100) {
+        let packets = names
+            .iter()
+            .map(|name| format!(r#"421["subscribe:device","{name}"]"#));
+        client
+            .post(&packets.collect::<Vec<_>>().join("\u{1e}"))
+            .await;
+        // The reply comes after the snapshot of each device.
+        let mut replies = 0;
+        while replies < names.len() {
+            replies += usize::from(client.event().await.0 == "ack");
+        }
+    }
+    assert_eq!(world.cut_subscribers(), "1");
+    world.readings_of(&names, 2).await;
+    let mut missing: HashSet<String> = names.into_iter().collect();
+    while !missing.is_empty() {
+        let (name, data) = client.event().await;
+        assert_eq!((name.as_str(), &data["seq"]), (DEVICE_DATA, &json!(2)));
+        assert!(missing.remove(data["deviceId"].as_str().expect("an id")));
+    }
+    eventually("nothing is unconfirmed", async || {
+        world.metric("gateway_devices_unconfirmed").await == 0
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_cannot_be_read_does_not_keep_the_replica_degraded() {
+    let mut world = World::start().await;
+    world.reading(1).await;
+    let mut client = Client::connect(world.gateway).await;
+    client.subscribe().await;
+    let key = redis_cli(&world.redis, &["KEYS", &format!("*:device:{DEVICE}")]);
+    redis_cli(&world.redis, &["HSET", &key, "latest", "not a reading"]);
+    assert_eq!(world.cut_subscribers(), "1");
+    let lost = async || world.metric("gateway_subscriber_lost_total").await == 1;
+    eventually("the loss is noticed", lost).await;
+    let unconfirmed = async || world.metric("gateway_devices_unconfirmed").await;
+    eventually("nothing is unconfirmed", async || unconfirmed().await == 0).await;
+}
