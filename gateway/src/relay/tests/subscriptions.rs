@@ -274,3 +274,27 @@ async fn a_device_that_cannot_be_read_does_not_keep_the_replica_degraded() {
     let unconfirmed = async || world.metric("gateway_devices_unconfirmed").await;
     eventually("nothing is unconfirmed", async || unconfirmed().await == 0).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_goes_silent_while_it_is_unconfirmed_is_shown_as_stale() {
+    let limited = LimitedWorld::start().await;
+    let mut client = Client::connect(limited.world.gateway).await;
+    let reading = test_setup::reading(DEVICE, 1);
+    let silence = Duration::from_secs(3);
+    test_setup::commit(&limited.world.store, reading, b"{}", 1, silence).await;
+    client.send_subscription().await;
+    let snapshot = client.expect(DEVICE_DATA, 1).await;
+    client.expect("ack", 1).await;
+    limited.allow_only(&[]);
+    if snapshot["data"]["data_quality"] == "offline" {
+        // This machine is so slow that the device was silent for too long before. It was shown as such.
+        return;
+    }
+    let data = client.expect(DEVICE_DATA, 1).await;
+    assert_eq!(data["stale"], true, "{data}");
+    assert_eq!(data["data"]["data_quality"], "offline", "{data}");
+    eventually("it is unconfirmed", async || {
+        limited.world.metric("gateway_devices_unconfirmed").await == 1
+    })
+    .await;
+}
