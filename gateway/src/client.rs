@@ -1,5 +1,6 @@
 //! A connected client: sends packets to it and closes its connection.
 
+pub(crate) mod address;
 pub(crate) mod close_reason;
 pub(crate) mod log_limit;
 pub(crate) mod outbox;

@@ -51,6 +51,8 @@ mod refused_request;
 mod rest;
 mod store_reader;
 
+mod watches;
+
 #[cfg(test)]
 mod test_setup;
 
@@ -79,6 +81,7 @@ use crate::config::Config;
 use crate::drain::DrainPlan;
 use crate::fleet::FleetReporter;
 use crate::fleet::latest::LatestFleetReport;
+use crate::interest::Linger;
 use crate::listener::ListenerConfig;
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
@@ -87,6 +90,7 @@ use crate::shutdown_tokens::ShutdownTokens;
 use crate::socket::Sockets;
 use crate::state::AppState;
 use crate::status::StatusHandle;
+use crate::watches::{WatchLimits, Watches};
 
 /// Serves until the lifecycle ends. Redis may still be unavailable: `/readyz` answers 503 until Redis has answered once.
 ///
@@ -121,7 +125,12 @@ pub async fn serve(
     let observations = start_redis_watch(&state, &lifecycle, &tokens.serving);
     let relay = start_relay(&state, &clients, &observations, &lifecycle, &tokens.serving);
     let monitor = start_monitor(&state, &clients, &relay, &lifecycle, &tokens.serving);
+    let watches = Watches::new(WatchLimits {
+        devices: state.config.max_watched,
+        per_address: state.config.watched_per_address,
+    });
     gauges::register(&meters, clients.clone(), &relay, &monitor, &state.store);
+    gauges::register_watches(&meters, watches.clone());
     start_fleet(
         &state,
         &meters,
@@ -135,6 +144,7 @@ pub async fn serve(
         clients.clone(),
         relay,
         monitor.clone(),
+        watches,
         Arc::clone(&state.metrics.socket),
     );
     let router = dispatch::router(&state, sockets)?;
@@ -192,7 +202,10 @@ fn start_relay(
     serving: &CancellationToken,
 ) -> Relay {
     let config = RelayConfig {
-        linger: state.config.linger,
+        linger: Linger {
+            time: state.config.linger,
+            max: state.config.linger_max,
+        },
         broadcast_all: state.config.broadcast_all,
         recorder: SpanRecorder::new(&state.config.telemetry, true),
     };

@@ -29,6 +29,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::client::address::ClientAddress;
 use crate::shutdown_tokens::ShutdownTokens;
 use connection::{AbortableStream, ConnectionPermit};
 
@@ -113,8 +114,8 @@ where
             () = tokens.accepting.cancelled() => return Ok(()),
             accepted = accepted => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(error = error_chain(&error), "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -127,7 +128,9 @@ where
             continue;
         }
         let stream = AbortableStream::new(stream, permit);
-        let connection = serve_connection(stream, tokens.serving.clone(), answer.clone());
+        let address = ClientAddress::new(peer.ip());
+        let serving = tokens.serving.clone();
+        let connection = serve_connection(stream, address, serving, answer.clone());
         lifecycle.spawn_short("connection", connection);
     }
 }
@@ -145,8 +148,12 @@ fn configure(stream: &TcpStream, user_timeout: Duration) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(user_timeout))
 }
 
-async fn serve_connection<F, A>(stream: AbortableStream, serving: CancellationToken, answer: F)
-where
+async fn serve_connection<F, A>(
+    stream: AbortableStream,
+    address: ClientAddress,
+    serving: CancellationToken,
+    answer: F,
+) where
     F: Fn(Request<Body>) -> A,
     A: Future<Output = Response<Body>>,
 {
@@ -155,6 +162,7 @@ where
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Arc::clone(&handle));
+        request.extensions_mut().insert(address);
         let answered = answer(request);
         async move { Ok::<_, Infallible>(answered.await) }
     });
