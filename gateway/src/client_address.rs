@@ -21,7 +21,7 @@ pub(crate) struct ClientAddress(IpAddr);
 
 impl ClientAddress {
     /// An IPv6 client usually has a whole /64 network, so all addresses of one count as one.
-    fn new(address: IpAddr) -> Self {
+    pub(crate) fn new(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V6(address) => {
                 let network = u128::from(address) >> 64 << 64;
@@ -29,6 +29,11 @@ impl ClientAddress {
             }
             address @ IpAddr::V4(_) => Self(address),
         }
+    }
+
+    /// The address of a request that did not come over a network.
+    pub(crate) fn unknown() -> Self {
+        Self(Ipv4Addr::UNSPECIFIED.into())
     }
 }
 
@@ -44,7 +49,7 @@ impl<S: Send + Sync> FromRequestParts<S> for ClientAddress {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let known = parts.extensions.get::<Self>().copied();
-        Ok(known.unwrap_or(Self(Ipv4Addr::UNSPECIFIED.into())))
+        Ok(known.unwrap_or_else(Self::unknown))
     }
 }
 

@@ -119,9 +119,25 @@ pub struct Config {
     #[arg(long, env, value_name = "NUMBER", default_value = "1000", value_parser = count(1))]
     pub subscriptions_per_client: usize,
 
+    /// The most distinct detectors that all clients of this replica may watch together. Each needs some 2 KiB of memory here,
+    /// and a subscription in Redis if it exists. Should exceed `--max-devices` of ingest by `--watched-per-address`, so that one
+    /// address that subscribes to names that do not exist cannot keep others from watching real detectors
+    #[arg(long, env, value_name = "NUMBER", default_value = "40000", value_parser = count(1))]
+    pub max_watched: usize,
+
+    /// The most distinct detectors that all clients of one network address (IPv6: one /64 network) may watch together. Behind a
+    /// proxy all clients may have one address: not less than `--max-devices` of ingest there
+    #[arg(long, env, value_name = "NUMBER", default_value = "20000", value_parser = count(1))]
+    pub watched_per_address: usize,
+
     /// How long the subscription of a detector in Redis is kept after its last watcher left
     #[arg(long, env, value_name = "TIME", default_value = "30s", value_parser = args::duration)]
     pub linger: Duration,
+
+    /// The most subscriptions in Redis that are kept although nobody watches the detector any more; beyond it the oldest ones
+    /// end at once
+    #[arg(long, env, value_name = "NUMBER", default_value = "10000", value_parser = count(0))]
+    pub linger_max: usize,
 
     /// How long sent bytes may stay unacknowledged by the network before the connection is closed
     #[arg(long, env, value_name = "TIME", default_value = "20s", value_parser = args::duration)]

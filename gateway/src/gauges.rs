@@ -7,6 +7,7 @@ use crate::clients::Clients;
 use crate::monitor::Monitor;
 use crate::relay::Relay;
 use crate::relay::watch_counts::WatchCounts;
+use crate::watches::Watches;
 
 /// Registers the gauges of all parts, and the counters that the store maintains itself.
 pub(crate) fn register(
@@ -55,11 +56,41 @@ fn register_relay(meters: &Meters, relay: &Relay) {
          last client has left.",
         read(|counts| counts.channels),
     );
+    meters.gauge(
+        "gateway.channels.lingering",
+        "Redis channels this replica is subscribed to although no client watches the device any \
+         more, at most `--linger-max` for long.",
+        read(|counts| counts.lingering),
+    );
+    meters.gauge(
+        "gateway.devices.unconfirmed",
+        "Watched devices whose clients may lack events, because the subscription in Redis was \
+         lost and is not confirmed again, or what was missed is not caught up yet. While it is \
+         not 0, `/readyz` says `degraded`.",
+        read(|counts| counts.unconfirmed),
+    );
+    let waiting = relay.clone();
+    meters.gauge(
+        "gateway.devices.unlisted",
+        "Names that clients subscribed to and that are not in the device list: devices that have \
+         sent nothing yet, or do not exist. They have no Redis channel.",
+        move || waiting.unlisted() as u64,
+    );
     let relay = relay.clone();
     meters.gauge(
         "gateway.subscriber.up",
         "1 while the Redis connection that receives published events is open, else 0.",
         move || u64::from(relay.is_connected()),
+    );
+}
+
+/// Registers the gauge of the bounded watches.
+pub(crate) fn register_watches(meters: &Meters, watches: Watches) {
+    meters.gauge(
+        "gateway.devices.watched",
+        "Distinct devices that clients of this replica watch or wait for, at most \
+         `--max-watched`. Beyond it subscriptions to further devices are refused.",
+        move || watches.devices() as u64,
     );
 }
 

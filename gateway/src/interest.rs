@@ -1,55 +1,110 @@
-//! Decides which Redis channels to subscribe to and to unsubscribe from, by which devices are watched. Pure.
+//! Decides which Redis channels to subscribe to and to unsubscribe from, in which order and how fast. Pure.
+//!
+//! ```text
+//! (none) ── watched ──▶ Queued ── chunk sent ──▶ Requested ── confirmed ──▶ Confirmed
+//!   ▲                     ▲  └──────◀── chunk failed ──◀──┘                     │ nobody watches it for `linger`,
+//!   └─────────── ended ───┼─────────────── Leaving ◀────────────────────────────┘ or too many linger
+//!                         └── watched again ──┘
+//! ```
+//!
+//! Channels are subscribed to in chunks, of which few are under way at a time: the next one is sent when Redis has answered one.
+//! A chunk that fails is tried again. What was confirmed stays confirmed until the connection is lost.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Name of a device's Redis channel. The relay also uses it as the key of the device.
 pub(crate) type Channel = Arc<str>;
 
-/// The channels of one shard, with the state of their subscriptions. Bounded by the subscriptions of the connected clients
-/// and by the channels that linger.
+/// Maximum number of channels in one chunk.
+pub(crate) const CHUNK: usize = 500;
+/// Maximum number of chunks under way, each for subscriptions and for their ends.
+pub(crate) const MAX_CHUNKS: usize = 2;
+/// Chunks that are not answered in time become smaller, but not smaller than this.
+const MIN_CHUNK: usize = 16;
+
+/// Which channels to subscribe to first after the connection was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Urgency {
+    /// Watched, and an alarm of the device may be open.
+    Alarm,
+    /// Watched.
+    Watched,
+    /// Nobody watches it, it only lingers.
+    Lingering,
+}
+
+/// How long, and how many, subscriptions are kept that nobody watches any more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Linger {
+    /// A subscription ends this long after its last watcher left.
+    pub(crate) time: Duration,
+    /// If more subscriptions linger, the oldest ones end at once.
+    pub(crate) max: usize,
+}
+
+/// The channels of one shard, with the state of their subscriptions. Bounded by the watched devices, by [`Linger::max`], and by
+/// the subscriptions that are about to end.
 #[derive(Debug)]
 pub(crate) struct Interest {
-    linger: Duration,
+    linger: Linger,
     channels: HashMap<Channel, ChannelState>,
-    /// The channels that are [`RedisSubscription::Queued`], in order, each once.
-    queue: VecDeque<Channel>,
+    /// The channels that are [`Subscription::Queued`], in the order in which they are subscribed to.
+    queue: BTreeMap<Place, Channel>,
+    /// The channels that nobody watches and that are not [`Subscription::Leaving`], the oldest first.
+    idle: BTreeMap<u64, Channel>,
+    /// Channels that are [`Subscription::Leaving`] and whose end must be requested again.
+    leave_again: Vec<Channel>,
+    /// The last number given to a place in `queue` or `idle`.
+    last_number: u64,
+    /// Number of channels in the next chunk.
+    chunk: usize,
+    chunks_under_way: usize,
+    leaving_under_way: usize,
 }
+
+/// A place in the queue.
+type Place = (Urgency, u64);
 
 #[derive(Debug)]
 struct ChannelState {
     /// When the last watcher left; `None` while the channel is watched.
-    idle_since: Option<Instant>,
-    subscription: RedisSubscription,
+    idle: Option<Idle>,
+    subscription: Subscription,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Idle {
+    since: Instant,
+    /// The key in [`Interest::idle`].
+    number: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum RedisSubscription {
-    /// Not subscribed.
-    None,
+enum Subscription {
     /// To be subscribed to.
-    Queued,
+    Queued(Place),
     /// Requested, not confirmed yet.
-    Requested,
+    Requested(Urgency),
     /// Confirmed: every event published from now on arrives.
     Confirmed,
     /// The end was requested. A new subscription waits for the answer, because one request could overtake the other.
     Leaving,
 }
 
-impl ChannelState {
-    fn is_watched(&self) -> bool {
-        self.idle_since.is_none()
-    }
-}
-
 impl Interest {
-    pub(crate) fn new(linger: Duration) -> Self {
+    pub(crate) fn new(linger: Linger) -> Self {
         Self {
             linger,
             channels: HashMap::new(),
-            queue: VecDeque::new(),
+            queue: BTreeMap::new(),
+            idle: BTreeMap::new(),
+            leave_again: Vec::new(),
+            last_number: 0,
+            chunk: CHUNK,
+            chunks_under_way: 0,
+            leaving_under_way: 0,
         }
     }
 
@@ -58,129 +113,224 @@ impl Interest {
         self.channels.len()
     }
 
-    /// Marks the channel as watched, and queues it if it is not subscribed to.
-    pub(crate) fn watch(&mut self, channel: &Channel) {
-        let state = self
-            .channels
-            .entry(Arc::clone(channel))
-            .or_insert(ChannelState {
-                idle_since: None,
-                subscription: RedisSubscription::None,
-            });
-        state.idle_since = None;
-        self.enqueue(channel);
+    /// Returns the number of channels that linger.
+    pub(crate) fn lingering(&self) -> usize {
+        self.idle.len()
     }
 
-    /// Queues the channel if it is watched and not subscribed to.
-    fn enqueue(&mut self, channel: &Channel) {
-        if let Some(state) = self.channels.get_mut(channel)
-            && state.is_watched()
-            && state.subscription == RedisSubscription::None
-        {
-            state.subscription = RedisSubscription::Queued;
-            self.queue.push_back(Arc::clone(channel));
+    /// Returns whether the channel is subscribed to, or about to be.
+    pub(crate) fn contains(&self, channel: &Channel) -> bool {
+        self.channels.contains_key(channel)
+    }
+
+    /// Marks the channel as watched, and queues it if it is not subscribed to.
+    pub(crate) fn watch(&mut self, channel: &Channel) {
+        let Some(state) = self.channels.get_mut(channel) else {
+            self.enqueue(channel, Urgency::Watched);
+            return;
+        };
+        if let Some(idle) = state.idle.take() {
+            self.idle.remove(&idle.number);
+            if let Subscription::Queued(place) = state.subscription {
+                self.queue.remove(&place);
+                self.enqueue(channel, Urgency::Watched);
+            }
         }
     }
 
     /// Marks the channel as no longer watched. Its subscription lingers for clients that come back.
     pub(crate) fn unwatch(&mut self, channel: &Channel, now: Instant) {
-        if let Some(state) = self.channels.get_mut(channel) {
-            state.idle_since = Some(now);
+        let Some(state) = self.channels.get_mut(channel) else {
+            return;
+        };
+        if state.idle.is_some() {
+            return;
+        }
+        if let Subscription::Queued(place) = state.subscription {
+            // There is no subscription to keep.
+            self.queue.remove(&place);
+            self.channels.remove(channel);
+            return;
+        }
+        self.last_number += 1;
+        state.idle = Some(Idle {
+            since: now,
+            number: self.last_number,
+        });
+        if state.subscription != Subscription::Leaving {
+            self.idle.insert(self.last_number, Arc::clone(channel));
         }
     }
 
     /// Returns whether every event published on the channel arrives here.
     pub(crate) fn is_confirmed(&self, channel: &Channel) -> bool {
         let state = self.channels.get(channel);
-        state.is_some_and(|state| state.subscription == RedisSubscription::Confirmed)
+        state.is_some_and(|state| state.subscription == Subscription::Confirmed)
     }
 
-    /// Takes up to `limit` channels from the queue and marks them as requested. The caller subscribes to them.
-    pub(crate) fn begin_subscribing(&mut self, limit: usize) -> Vec<Channel> {
+    /// Takes the next chunk from the queue and marks its channels as requested. The caller subscribes to them, and reports the
+    /// result to [`Interest::finish_subscribing`]. `None`: nothing is queued, or enough chunks are under way.
+    pub(crate) fn begin_subscribing(&mut self) -> Option<Vec<Channel>> {
+        if self.chunks_under_way >= MAX_CHUNKS {
+            return None;
+        }
         let mut requested = Vec::new();
-        while requested.len() < limit
-            && let Some(channel) = self.queue.pop_front()
+        while requested.len() < self.chunk
+            && let Some(((urgency, _), channel)) = self.queue.pop_first()
         {
             if let Some(state) = self.channels.get_mut(&channel) {
-                if state.is_watched() {
-                    state.subscription = RedisSubscription::Requested;
-                    requested.push(channel);
-                } else {
-                    state.subscription = RedisSubscription::None;
-                }
+                state.subscription = Subscription::Requested(urgency);
+                requested.push(channel);
             }
         }
-        requested
+        if requested.is_empty() {
+            return None;
+        }
+        self.chunks_under_way += 1;
+        Some(requested)
     }
 
-    /// Marks subscriptions as confirmed by Redis. Returns the channels that are still watched.
-    pub(crate) fn confirm(&mut self, channels: Vec<Channel>) -> Vec<Channel> {
-        let mut watched = Vec::with_capacity(channels.len());
-        for channel in channels {
-            if let Some(state) = self.channels.get_mut(&channel) {
-                state.subscription = RedisSubscription::Confirmed;
-                if state.is_watched() {
-                    watched.push(channel);
+    /// Handles the answer to a chunk: the channels that are confirmed, and those that failed, which are queued again.
+    /// `was_late`: Redis did not answer in time, so the next chunks are smaller. Returns the confirmed channels that are still
+    /// watched.
+    pub(crate) fn finish_subscribing(
+        &mut self,
+        confirmed: Vec<Channel>,
+        failed: Vec<Channel>,
+        was_late: bool,
+    ) -> Vec<Channel> {
+        self.chunks_under_way = self.chunks_under_way.saturating_sub(1);
+        self.chunk = if was_late {
+            (self.chunk / 2).max(MIN_CHUNK)
+        } else {
+            (self.chunk * 2).min(CHUNK)
+        };
+        for channel in failed {
+            let Some(state) = self.channels.get(&channel) else {
+                continue;
+            };
+            let urgency = match state.subscription {
+                Subscription::Requested(urgency) => urgency.min(Urgency::Watched),
+                _ => Urgency::Watched,
+            };
+            match state.idle {
+                None => self.enqueue(&channel, urgency),
+                Some(idle) => {
+                    self.idle.remove(&idle.number);
+                    self.channels.remove(&channel);
                 }
             }
         }
+        let mut watched = confirmed;
+        watched.retain(|channel| {
+            let Some(state) = self.channels.get_mut(channel) else {
+                return false;
+            };
+            state.subscription = Subscription::Confirmed;
+            state.idle.is_none()
+        });
         watched
     }
 
-    /// Handles a lost connection, which ends every subscription. Queues the watched channels again and forgets the others.
-    pub(crate) fn lose_all(&mut self) {
-        self.channels.retain(|_, state| state.is_watched());
-        for state in self.channels.values_mut() {
-            state.subscription = RedisSubscription::Queued;
+    /// Handles a lost connection, which ends every subscription. Queues all channels again, the most urgent ones first.
+    /// `has_alarm`: an alarm of this channel's device may be open.
+    pub(crate) fn lose_all(&mut self, has_alarm: impl Fn(&Channel) -> bool) {
+        self.queue.clear();
+        self.leave_again.clear();
+        self.chunks_under_way = 0;
+        self.leaving_under_way = 0;
+        self.channels
+            .retain(|_, state| state.idle.is_none() || state.subscription != Subscription::Leaving);
+        for (channel, state) in &mut self.channels {
+            let urgency = match state.idle {
+                Some(_) => Urgency::Lingering,
+                None if has_alarm(channel) => Urgency::Alarm,
+                None => Urgency::Watched,
+            };
+            self.last_number += 1;
+            let place = (urgency, self.last_number);
+            state.subscription = Subscription::Queued(place);
+            self.queue.insert(place, Arc::clone(channel));
         }
-        self.queue = self.channels.keys().cloned().collect();
     }
 
-    /// Marks up to `limit` channels as leaving, because no client came back in time. The caller unsubscribes from them.
-    pub(crate) fn begin_unsubscribing(&mut self, now: Instant, limit: usize) -> Vec<Channel> {
-        let linger = self.linger;
-        let has_lingered = |state: &ChannelState| {
-            let since = state.idle_since;
-            since.is_some_and(|since| now.saturating_duration_since(since) >= linger)
-        };
-        // Channels without a subscription are forgotten at once.
-        let is_unsubscribed = |state: &ChannelState| {
-            matches!(
-                state.subscription,
-                RedisSubscription::None | RedisSubscription::Queued
-            )
-        };
-        let before = self.channels.len();
-        self.channels
-            .retain(|_, state| !(is_unsubscribed(state) && has_lingered(state)));
-        if self.channels.len() < before {
-            self.queue
-                .retain(|channel| self.channels.contains_key(channel));
+    /// Takes the next chunk of channels that nobody has watched for long enough, or that are too many, the oldest first, and
+    /// marks them as leaving. The caller unsubscribes from them, and reports the result to [`Interest::finish_leaving`].
+    /// `None`: no channel has to be left, or enough chunks are under way.
+    pub(crate) fn begin_leaving(&mut self, now: Instant) -> Option<Vec<Channel>> {
+        if self.leaving_under_way >= MAX_CHUNKS {
+            return None;
         }
         let mut leaving = Vec::new();
-        for (channel, state) in &mut self.channels {
-            if leaving.len() == limit {
+        while leaving.len() < self.chunk
+            && let Some(channel) = self.leave_again.pop()
+        {
+            leaving.push(channel);
+        }
+        let mut excess = self.idle.len().saturating_sub(self.linger.max);
+        let mut done = Vec::new();
+        for (number, channel) in &self.idle {
+            let Some(state) = self.channels.get_mut(channel) else {
+                continue;
+            };
+            let since = state.idle.map(|idle| idle.since);
+            let has_lingered =
+                since.is_some_and(|since| now.saturating_duration_since(since) >= self.linger.time);
+            // They are in the order in which they became idle, so none of the rest has lingered long enough.
+            if (!has_lingered && excess == 0) || leaving.len() >= self.chunk {
                 break;
             }
-            if state.subscription == RedisSubscription::Confirmed && has_lingered(state) {
-                state.subscription = RedisSubscription::Leaving;
-                leaving.push(Arc::clone(channel));
-            }
-        }
-        leaving
-    }
-
-    /// Marks subscriptions as ended by Redis. Channels that are watched again by now are queued again.
-    pub(crate) fn confirm_left(&mut self, channels: &[Channel]) {
-        for channel in channels {
-            if let Some(state) = self.channels.get_mut(channel) {
-                state.subscription = RedisSubscription::None;
-                if !state.is_watched() {
+            match state.subscription {
+                Subscription::Confirmed => {
+                    state.subscription = Subscription::Leaving;
+                    leaving.push(Arc::clone(channel));
+                }
+                Subscription::Queued(place) => {
+                    self.queue.remove(&place);
                     self.channels.remove(channel);
                 }
+                // Its answer is awaited first.
+                Subscription::Requested(_) | Subscription::Leaving => continue,
             }
-            self.enqueue(channel);
+            excess = excess.saturating_sub(1);
+            done.push(*number);
         }
+        for number in done {
+            self.idle.remove(&number);
+        }
+        if leaving.is_empty() {
+            return None;
+        }
+        self.leaving_under_way += 1;
+        Some(leaving)
+    }
+
+    /// Handles the answer to the end of subscriptions. Channels that are watched again by now are queued again. Those that
+    /// failed are left again.
+    pub(crate) fn finish_leaving(&mut self, left: &[Channel], failed: Vec<Channel>) {
+        self.leaving_under_way = self.leaving_under_way.saturating_sub(1);
+        for channel in left {
+            match self.channels.get(channel).map(|state| state.idle) {
+                Some(None) => self.enqueue(channel, Urgency::Watched),
+                Some(Some(_)) => {
+                    self.channels.remove(channel);
+                }
+                None => {}
+            }
+        }
+        self.leave_again.extend(failed);
+    }
+
+    /// Queues a watched channel, behind the others of this urgency.
+    fn enqueue(&mut self, channel: &Channel, urgency: Urgency) {
+        self.last_number += 1;
+        let place = (urgency, self.last_number);
+        let state = ChannelState {
+            idle: None,
+            subscription: Subscription::Queued(place),
+        };
+        self.channels.insert(Arc::clone(channel), state);
+        self.queue.insert(place, Arc::clone(channel));
     }
 }
 

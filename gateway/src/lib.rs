@@ -56,6 +56,8 @@ mod request_body;
 mod rest;
 mod store_reader;
 
+mod watches;
+
 #[cfg(test)]
 mod test_setup;
 
@@ -86,6 +88,7 @@ use crate::config::Config;
 use crate::drain::DrainPlan;
 use crate::fleet::FleetReporter;
 use crate::fleet::latest::LatestFleetReport;
+use crate::interest::Linger;
 use crate::listener::ListenerConfig;
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
@@ -94,6 +97,7 @@ use crate::shutdown_tokens::ShutdownTokens;
 use crate::socket::Sockets;
 use crate::state::AppState;
 use crate::status::StatusHandle;
+use crate::watches::{WatchLimits, Watches};
 
 /// Maximum number of connections at the port for operators, besides those that get one answer each. A few probes and one
 /// collection of metrics.
@@ -134,7 +138,12 @@ pub async fn serve(
     let observations = start_redis_watch(&state, &lifecycle, &tokens.serving);
     let relay = start_relay(&state, &clients, &observations, &lifecycle, &tokens.serving);
     let monitor = start_monitor(&state, &clients, &relay, &lifecycle, &tokens.serving);
+    let watches = Watches::new(WatchLimits {
+        devices: state.config.max_watched,
+        per_address: state.config.watched_per_address,
+    });
     gauges::register(&meters, clients.clone(), &relay, &monitor, &state.store);
+    gauges::register_watches(&meters, watches.clone());
     start_fleet(
         &state,
         &meters,
@@ -148,6 +157,7 @@ pub async fn serve(
         clients.clone(),
         relay,
         monitor.clone(),
+        watches,
         Arc::clone(&state.metrics.socket),
     );
     let services = dispatch::services(&state, sockets)?;
@@ -214,7 +224,10 @@ fn start_relay(
     serving: &CancellationToken,
 ) -> Relay {
     let config = RelayConfig {
-        linger: state.config.linger,
+        linger: Linger {
+            time: state.config.linger,
+            max: state.config.linger_max,
+        },
         broadcast_all: state.config.broadcast_all,
         recorder: SpanRecorder::new(&state.config.telemetry, true),
     };

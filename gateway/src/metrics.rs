@@ -161,6 +161,7 @@ pub(crate) struct RelayMetrics {
     /// Catch-ups of this replica after it missed something.
     pub(crate) replica_recoveries: LabelledCount,
     pub(crate) subscriber_lost: SubscriberLost,
+    pub(crate) subscriptions_failed: Count,
     pub(crate) overruns: Count,
     latency: Durations,
 }
@@ -208,6 +209,12 @@ impl RelayMetrics {
                 deaf,
                 elsewhere,
             },
+            subscriptions_failed: meters.count(
+                "gateway.subscriptions.failed",
+                "Requests to subscribe to Redis channels, or to end subscriptions, that Redis \
+                 refused or did not answer in time. Each is up to 500 channels, and is tried \
+                 again.",
+            ),
             overruns: meters.count(
                 "gateway.lagging",
                 "Times this replica dropped events because they were published faster than it \

@@ -102,6 +102,7 @@ impl Monitor {
         // Clients that connected before Redis first answered were sent a degraded status.
         let mut was_sent_degraded = true;
         let mut disconnected_since: Option<Instant> = None;
+        let mut subscribed: Option<Instant> = None;
         let mut ticks = tokio::time::interval(EVALUATE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -124,6 +125,11 @@ impl Monitor {
             observed.is_broken =
                 disconnected_since.is_some_and(|since| since.elapsed() > BROKEN_AFTER);
             let now = Instant::now();
+            observed.unconfirmed = relay.watch_counts().unconfirmed;
+            if observed.unconfirmed == 0 && relay.is_connected() {
+                subscribed = Some(now);
+            }
+            observed.subscribed = subscribed;
             let status = PathStatus::evaluate(&observed, now, away_after);
             let before = self.status.replace(status.clone(), now);
             if before.status != status.status {
@@ -132,8 +138,13 @@ impl Monitor {
             }
             let is_degraded = status.is_degraded();
             let parts = |status: &PathStatus| {
-                let Dependencies { redis, ingest, .. } = status.dependencies;
-                (redis.ok, redis.reason, ingest.ok, ingest.reason)
+                let Dependencies {
+                    redis,
+                    ingest,
+                    subscriptions,
+                    ..
+                } = status.dependencies;
+                [redis, ingest, subscriptions].map(|part| (part.ok, part.reason))
             };
             let has_changed = parts(&before) != parts(&status);
             if was_sent_degraded != is_degraded || (is_degraded && has_changed) {

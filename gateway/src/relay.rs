@@ -20,24 +20,23 @@ mod shard;
 mod shard_senders;
 mod spans;
 mod subscriber;
+mod unlisted;
 pub(crate) mod watch_counts;
-
-use std::collections::HashSet;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use shared::device::DeviceId;
 use shared::lifecycle::Lifecycle;
 use shared::redis_watch::RedisObservation;
 use shared::store::Store;
 use shared::trace::SpanRecorder;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::client::Client;
 use crate::clients::Clients;
-use crate::interest::Interest;
+use crate::interest::{Interest, Linger};
 use crate::metrics::RelayMetrics;
 use command::{Join, ShardCommand};
 use fan_out::FanOutContext;
@@ -45,6 +44,7 @@ use shard::{Shard, ShardInputs};
 use shard_senders::ShardSenders;
 use spans::EventSpans;
 use subscriber::{ShardInbox, SubscriberConnection};
+use unlisted::UnlistedDevices;
 use watch_counts::{ShardWatchCounts, WatchCounts};
 
 /// Number of shards. Each is one task.
@@ -57,8 +57,8 @@ const MAX_COMMANDS: usize = 1024;
 /// Settings of the relay.
 #[derive(Clone, Debug)]
 pub(crate) struct RelayConfig {
-    /// How long a Redis subscription is kept after its last watcher has left.
-    pub(crate) linger: Duration,
+    /// How long, and how many, Redis subscriptions are kept after their last watcher has left.
+    pub(crate) linger: Linger,
     /// Whether every client also gets every reading of every device.
     pub(crate) broadcast_all: bool,
     /// Records the spans of events that were late or unreadable.
@@ -71,6 +71,7 @@ pub(crate) struct Relay {
     shards: ShardSenders,
     connections: watch::Receiver<Option<SubscriberConnection>>,
     counts: Arc<[ShardWatchCounts]>,
+    unlisted: UnlistedDevices,
 }
 
 impl Relay {
@@ -87,6 +88,7 @@ impl Relay {
         let (connections_tx, connections) = watch::channel(None);
         let counts: Arc<[ShardWatchCounts]> =
             (0..SHARDS).map(|_| ShardWatchCounts::default()).collect();
+        let unlisted = UnlistedDevices::new(store);
         let mut inboxes = Vec::with_capacity(SHARDS);
         let mut senders = Vec::with_capacity(SHARDS);
         for number in 0..SHARDS {
@@ -111,8 +113,13 @@ impl Relay {
                 has_overflowed,
                 connections: connections.clone(),
                 observations: observations.clone(),
+                unlisted: unlisted.clone(),
             };
-            let interest = Interest::new(config.linger);
+            // Rounded up, so that a small bound does not become none.
+            let interest = Interest::new(Linger {
+                max: config.linger.max.div_ceil(SHARDS),
+                ..config.linger
+            });
             let counts = Arc::clone(&counts);
             let shard = Shard::new(number, store.clone(), fan_out, interest, inputs, counts);
             lifecycle.spawn("relay shard", shard.run(finish.clone()));
@@ -130,6 +137,9 @@ impl Relay {
             Ok(())
         });
         let shards = ShardSenders::new(store.clone(), senders);
+        let watching = unlisted.clone();
+        let watching = watching.watch(store.clone(), shards.clone(), finish.clone());
+        lifecycle.spawn("unlisted devices", watching);
         if config.broadcast_all {
             let started = store.clock().now();
             let pinning =
@@ -140,6 +150,7 @@ impl Relay {
             shards,
             connections,
             counts,
+            unlisted,
         }
     }
 
@@ -175,6 +186,11 @@ impl Relay {
     /// Returns how many clients of this replica watch each device, in no particular order.
     pub(crate) async fn watchers(&self) -> Vec<(DeviceId, u64)> {
         self.shards.watchers().await
+    }
+
+    /// Returns the number of devices that clients wait for although they are not listed.
+    pub(crate) fn unlisted(&self) -> usize {
+        self.unlisted.count()
     }
 
     /// Returns the numbers of watched devices and subscriptions. They are at most a second old.

@@ -30,6 +30,7 @@ use tower::ServiceExt;
 use crate::client::close_reason::CloseReason;
 use crate::client::log_limit::limited;
 use crate::client::transport::{Transport, Upgrades};
+use crate::client_address::ClientAddress;
 use crate::clients::Clients;
 use crate::config::Config;
 use crate::event_names::{SUBSCRIBE_DEVICE, UNSUBSCRIBE_DEVICE};
@@ -37,6 +38,7 @@ use crate::listener::connection::ConnectionHandle;
 use crate::metrics::SocketMetrics;
 use crate::monitor::Monitor;
 use crate::relay::Relay;
+use crate::watches::Watches;
 use command::{CommandQueue, Subscribe, Unsubscribe};
 use connection::{Connection, ConnectionContext};
 use request::{PATH, is_websocket, session_of};
@@ -71,6 +73,7 @@ impl Sockets {
         clients: Clients,
         relay: Relay,
         monitor: Monitor,
+        watches: Watches,
         metrics: Arc<SocketMetrics>,
     ) -> Self {
         let (service, io) = library_service(config);
@@ -80,6 +83,7 @@ impl Sockets {
             relay,
             monitor: monitor.clone(),
             upgrades: upgrades.clone(),
+            watches,
             metrics: Arc::clone(&metrics),
             max_subscriptions: config.subscriptions_per_client,
             max_silence: config.ping_interval + config.ping_timeout + SILENCE_GRACE,
@@ -229,7 +233,9 @@ fn prepare(socket: &Arc<Socket>, context: &ConnectionContext) {
         });
         leaving.record_disconnect(close_reason(reason));
     });
-    let connection = Connection::new(client, rx);
+    let address = handshake.extensions.get::<ClientAddress>().copied();
+    let address = address.unwrap_or_else(ClientAddress::unknown);
+    let connection = Connection::new(client, address, rx);
     socket.extensions.insert(Arc::new(connection));
 }
 

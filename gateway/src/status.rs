@@ -40,6 +40,9 @@ pub(crate) struct Dependencies {
     pub(crate) broker: Dependency,
     /// The ingest replicas.
     pub(crate) ingest: Dependency,
+    /// This replica's subscriptions in Redis to the devices that its clients watch. Unlike the others, only this replica has
+    /// this problem, and only what it pushes is late: what it reads from Redis is current.
+    pub(crate) subscriptions: Dependency,
 }
 
 /// One part of the data path.
@@ -65,6 +68,10 @@ pub(crate) struct PathObservation {
     pub(crate) ingest: Option<Instant>,
     /// What the ingest replicas reported when Redis was last asked.
     pub(crate) listening: Listening,
+    /// When every watched device was last subscribed to.
+    pub(crate) subscribed: Option<Instant>,
+    /// Watched devices whose subscription was lost, and whose clients do not have every event since.
+    pub(crate) unconfirmed: u64,
     /// The process is shutting down.
     pub(crate) is_draining: bool,
     /// A part of this process does not work.
@@ -97,6 +104,8 @@ const NOT_SUBSCRIBED: &str = "this gateway cannot subscribe in Redis";
 const REDIS_SILENT: &str = "no answer from Redis";
 const INGEST_UNKNOWN: &str = "unknown while Redis cannot be used";
 const QUIET: &str = "subscribed, but no message from any detector for a long time";
+const UNCONFIRMED: &str =
+    "subscriptions in Redis were lost and are being made again: events of detectors arrive late";
 const NO_REPORT: &str = "no ingest reports a subscription at the broker";
 
 impl PathStatus {
@@ -132,10 +141,16 @@ impl PathStatus {
             reason: if is_quiet { Some(QUIET) } else { broker.reason },
             ..broker
         };
+        let has_subscriptions = observed.unconfirmed == 0;
+        let subscriptions = Dependency {
+            ok: has_subscriptions,
+            age_ms: age(observed.subscribed).map(millis),
+            reason: (!has_subscriptions).then_some(UNCONFIRMED),
+        };
         let is_unready = observed.redis.is_none() || observed.is_draining || observed.is_broken;
         let status = if is_unready {
             Readiness::Unready
-        } else if redis.ok && ingest.ok {
+        } else if redis.ok && ingest.ok && subscriptions.ok {
             Readiness::Ok
         } else {
             Readiness::Degraded
@@ -148,6 +163,7 @@ impl PathStatus {
                 // An ingest reports only while its subscription at the broker is active, so its report covers both.
                 broker,
                 ingest,
+                subscriptions,
             },
         }
     }
@@ -163,6 +179,11 @@ impl PathStatus {
     /// Returns whether clients must be informed that their data may be old. A gateway that shuts down informs its clients by
     /// `server:drain`: its data is as current as before.
     pub(crate) fn is_degraded(&self) -> bool {
+        self.is_stored_data_old() || !self.dependencies.subscriptions.ok
+    }
+
+    /// Returns whether the data stored in Redis may be old.
+    fn is_stored_data_old(&self) -> bool {
         !(self.dependencies.redis.ok && self.dependencies.ingest.ok)
     }
 }
@@ -177,7 +198,7 @@ pub(crate) struct StatusHandle {
 #[derive(Debug)]
 struct Current {
     status: PathStatus,
-    /// When the data path last worked; if it never did, when this gateway started.
+    /// When the data path up to Redis last worked; if it never did, when this gateway started.
     worked_at: Instant,
 }
 
@@ -205,7 +226,7 @@ impl StatusHandle {
     /// Sets the latest status and returns the one before.
     pub(crate) fn replace(&self, status: PathStatus, now: Instant) -> PathStatus {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        if !status.is_degraded() {
+        if !status.is_stored_data_old() {
             current.worked_at = now;
         }
         std::mem::replace(&mut current.status, status)
@@ -215,8 +236,8 @@ impl StatusHandle {
     /// gateway started. `None` while it works.
     pub(crate) fn data_age(&self, now: Instant) -> Option<Duration> {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        let is_degraded = current.status.is_degraded();
-        is_degraded.then(|| now.saturating_duration_since(current.worked_at))
+        let is_old = current.status.is_stored_data_old();
+        is_old.then(|| now.saturating_duration_since(current.worked_at))
     }
 }
 

@@ -107,6 +107,17 @@ pub(crate) async fn commit(
     fingerprint: u64,
     offline_after: Duration,
 ) {
+    commit_all(store, vec![reading], raw, fingerprint, offline_after).await;
+}
+
+/// Commits readings of different devices together.
+pub(crate) async fn commit_all(
+    store: &Store,
+    readings: Vec<Reading>,
+    raw: &[u8],
+    fingerprint: u64,
+    offline_after: Duration,
+) {
     let config = ApplyConfig {
         accept_new: true,
         settings: alarm_settings(offline_after),
@@ -117,7 +128,7 @@ pub(crate) async fn commit(
             log_age_ms: DAY_MS,
         },
     };
-    let work = Work {
+    let works = readings.into_iter().map(|reading| Work {
         device: reading.device.clone(),
         cause: Cause::Message {
             message: Message {
@@ -131,8 +142,9 @@ pub(crate) async fn commit(
             raw,
         },
         trace: None,
-    };
-    for applied in apply(store, &[work], &config).await {
+    });
+    let works: Vec<_> = works.collect();
+    for applied in apply(store, &works, &config).await {
         applied.expect("committed");
     }
 }

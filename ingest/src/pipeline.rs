@@ -417,7 +417,7 @@ impl Pipeline {
         metrics.conflicts.add(u64::from(applied.conflicts));
         metrics.count_changes(changes);
         match applied.decision.outcome {
-            Outcome::Message(Class::Duplicate | Class::Ignored) => {
+            Outcome::Message(Class::Duplicate | Class::Repeated | Class::Ignored) => {
                 metrics.duplicates.increment();
             }
             Outcome::Message(Class::Late(_)) => {

@@ -143,6 +143,8 @@ pub struct DeviceClock {
     pub age_ms: Option<i64>,
     /// The clock is more than 5 min off, was set, is ahead of the newest possible time, or is unusable.
     pub clock_suspect: bool,
+    /// The bytes are known, and the time does not show that they are new: the reading lowers nothing.
+    pub may_be_old: bool,
 }
 
 /// Classifies a message. Returns its class and the order state after the message. `known` is false for a device without any
@@ -178,7 +180,18 @@ pub fn classify(
     } else if known && OrderState::is_repeated(fingerprints, clock, arrival) {
         Class::Repeated
     } else {
-        next.order(clock, arrival, settings)
+        let may_be_old = known && next.may_be_old(fingerprints, clock, arrival);
+        match next.order(clock, arrival, settings) {
+            Class::Next(clock) => Class::Next(DeviceClock {
+                may_be_old,
+                ..clock
+            }),
+            Class::Tie(clock) => Class::Tie(DeviceClock {
+                may_be_old,
+                ..clock
+            }),
+            class => class,
+        }
     };
     if is_live {
         next.count_bytes(fingerprints, arrival, class, settings.offline_after);
@@ -234,6 +247,27 @@ impl OrderState {
         is_doubtful && fingerprints.contains(&arrival.fingerprint)
     }
 
+    /// Whether the bytes are known and their time is that of the latest reading, missing, or one that a clock without battery has after
+    /// each boot, although the device has a clock that runs. A bridge may repeat them.
+    fn may_be_old(
+        &self,
+        fingerprints: &VecDeque<u64>,
+        clock: DeviceTime,
+        arrival: Arrival,
+    ) -> bool {
+        let says_nothing = match clock {
+            DeviceTime::Usable { time, .. } => Some(time) == self.latest_time,
+            DeviceTime::TooFarBack { .. } => true,
+            DeviceTime::Unusable => {
+                self.time_has_moved
+                    && arrival
+                        .device_time
+                        .is_none_or(device_time::is_before_clocks)
+            }
+        };
+        says_nothing && fingerprints.contains(&arrival.fingerprint)
+    }
+
     fn order(&mut self, clock: DeviceTime, arrival: Arrival, settings: &OrderSettings) -> Class {
         if arrival.retain {
             return self.take_retained(clock, arrival);
@@ -287,6 +321,7 @@ impl OrderState {
         let clock = DeviceClock {
             age_ms: None,
             clock_suspect: true,
+            may_be_old: false,
         };
         if is_tie {
             Class::Tie(clock)
@@ -324,6 +359,7 @@ impl OrderState {
             DeviceClock {
                 age_ms: Some(0),
                 clock_suspect: true,
+                may_be_old: false,
             }
         } else {
             self.take_in_order(time, arrival, settings);

@@ -9,6 +9,9 @@ use crate::decimal::Decimal;
 use crate::device::DeviceId;
 use crate::forward::{UnknownFields, UnknownWord};
 
+/// Stands in [`Reading::unit`] for a unit that is sent and cannot be read.
+pub const UNKNOWN_UNIT: &str = "unknown";
+
 /// One reading of one detector, normalised from any payload format. The parser bounds the length of every text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reading {
@@ -179,6 +182,8 @@ pub struct PayloadFacts {
     pub as_sent: Option<Box<AsSent>>,
     /// How the payload was repaired.
     pub repair: Repair,
+    /// The kinds of repair that made it uncertain, one bit each.
+    pub repair_kinds: u16,
 }
 
 /// Numbers of a message as they were sent, before they are scaled by `Decimal Point`.

@@ -128,13 +128,19 @@ pub struct DeviceMemory {
     /// The `Decimal Point` it sent last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decimal_point: Option<Decimal>,
+    /// Levels were lost by settings that came for the first time, while an earlier release was at work. That is told later.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_untold_loss: bool,
     /// [`DeviceState::rev`] of the last write by a release that has these rules. If it is another one, an earlier release has
     /// written since then, and left the fields that it does not know as they were.
     #[serde(default)]
     pub rules_rev: u64,
-    /// Number of messages in a row that needed the repair of keys that do not matter here.
+    /// Number of messages in a row that all needed the repairs of [`DeviceMemory::repairs_in_row`].
     #[serde(default, skip_serializing_if = "is_zero")]
     pub repaired_in_row: u32,
+    /// The kinds of repair that these messages have in common, one bit each. They concern only keys that do not matter here.
+    #[serde(default)]
+    pub repairs_in_row: u16,
     /// How the LEDs of the detector compared with its levels.
     #[serde(default, skip_serializing_if = "LedMemory::is_empty")]
     pub leds: LedMemory,
@@ -166,9 +172,12 @@ pub struct LedMemory {
     /// Arrival of the first reading that reaches a level without its LED, and the number of such readings. Forgotten likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub below: Option<(Time, u32)>,
-    /// Number of readings in a row that agree.
+    /// Number of readings in a row that agree and may lower.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub agreeing: u32,
+    /// Number of readings in a row that do not contradict, whatever they may lower.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub quiet: u32,
     /// The highest level that stood while LEDs were lit without interruption; A1 is 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stood: Option<usize>,

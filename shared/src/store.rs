@@ -4,6 +4,7 @@
 //! handle many devices in one round trip. No other method writes the state of a device.
 
 mod alarm_log;
+mod changed_devices;
 mod codec;
 mod commit;
 mod committed_states;
@@ -38,6 +39,7 @@ use crate::position::Epoch;
 use crate::redis::{Connection, RedisConfig, RedisConnector, Scripts, load_scripts, refusal};
 
 pub use self::alarm_log::LoggedEntry;
+pub use self::changed_devices::{PartitionChanges, PartitionMark};
 pub use self::commit::{Bounds, Commit, Committed, Loaded};
 pub use self::dead_letters::DeadLetter;
 pub use self::error::StoreError;

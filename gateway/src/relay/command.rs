@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use crate::client::pending_replies::PendingReply;
 use crate::client::{Client, ClientId};
 use crate::interest::Channel;
+use crate::watches::Watch;
 
 /// A client's request to subscribe to a device. It is not answered yet.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(crate) struct Join {
     pub(crate) ack: Option<i64>,
     /// Counts the subscription as pending until this is dropped.
     pub(crate) _reply: PendingReply,
+    /// Counts the device as watched until this is dropped, even if the client unsubscribes before.
+    pub(crate) _watch: Arc<Watch>,
 }
 
 #[derive(Debug)]
@@ -40,6 +43,8 @@ pub(super) enum ShardCommand {
         channels: Vec<Channel>,
         client: ClientId,
     },
+    /// A device that was not listed has sent its first message.
+    Appeared { channel: Channel },
     /// Count the watchers of each device.
     CountWatchers {
         reply: oneshot::Sender<Vec<(DeviceId, u64)>>,

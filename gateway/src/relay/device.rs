@@ -35,9 +35,21 @@ use load::{Joiner, Load};
 use member_view::{Correction, MemberView};
 use members::{Members, is_at_or_before, is_next};
 
+/// Whether the device is in the device list. Only a listed device has a channel in Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listing {
+    /// Not looked up yet.
+    Unknown,
+    /// It has sent nothing yet, or does not exist. Nothing is published about it.
+    Unlisted,
+    /// It is listed, or was when it was looked up.
+    Listed,
+}
+
 #[derive(Debug)]
 pub(super) struct WatchedDevice {
     device: DeviceId,
+    pub(super) listing: Listing,
     /// The clients that get its events. None of them is behind `head`.
     members: Members,
     /// Subscriptions that wait for the next load.
@@ -47,6 +59,10 @@ pub(super) struct WatchedDevice {
     head: Option<Position>,
     repair: Repair,
     view: MemberView,
+    /// Its subscription in Redis was lost, and the events missed since are not sent yet.
+    is_behind: bool,
+    /// An alarm may be open: one was when the state was loaded last, or alarms changed since.
+    may_have_alarms: bool,
     /// The stored state could not be read last time, so it is unknown whether it is newer than the members' view.
     is_unreadable: bool,
     pin: Option<Pin>,
@@ -72,8 +88,9 @@ struct Pin {
 }
 
 impl WatchedDevice {
-    pub(super) fn new(device: DeviceId) -> Self {
+    pub(super) fn new(device: DeviceId, listing: Listing) -> Self {
         Self {
+            listing,
             members: Members::new(device.clone()),
             device,
             joiners: Vec::new(),
@@ -81,6 +98,8 @@ impl WatchedDevice {
             head: None,
             repair: Repair::None,
             view: MemberView::default(),
+            is_behind: false,
+            may_have_alarms: false,
             is_unreadable: false,
             pin: None,
         }
@@ -93,6 +112,11 @@ impl WatchedDevice {
     /// Returns the number of clients that get the device's events.
     pub(super) fn member_count(&self) -> usize {
         self.members.len()
+    }
+
+    /// Returns whether an alarm of the device may be open. It is right after every load, and in doubt `true`.
+    pub(super) fn may_have_alarms(&self) -> bool {
+        self.may_have_alarms
     }
 
     /// Adds a subscription. A member that subscribes again gets no events until it is answered.
@@ -149,6 +173,20 @@ impl WatchedDevice {
         self.pin.is_some() || !self.members.is_empty()
     }
 
+    /// Records that the subscription in Redis was lost: from now on events are missed.
+    pub(super) fn lose_subscription(&mut self) {
+        if self.listing == Listing::Listed {
+            // Before the first load no client has been told anything that could become old.
+            self.is_behind = self.head.is_some();
+            self.assume_gap();
+        }
+    }
+
+    /// Returns whether clients may lack events because the subscription in Redis was lost.
+    pub(super) fn is_behind(&self) -> bool {
+        self.is_behind && self.is_served()
+    }
+
     /// Returns whether a load must begin.
     pub(super) fn needs_load(&self) -> bool {
         let for_served = self.is_served() && self.repair != Repair::None;
@@ -164,8 +202,8 @@ impl WatchedDevice {
         self.repair = self.repair.max(repair);
     }
 
-    /// Checks the time limits; called regularly. `can_read`: Redis answers, so a load can check whether an overdue device is
-    /// stale. Otherwise the clock alone decides.
+    /// Checks the time limits; called regularly. `can_read`: Redis answers and the subscription is confirmed, so a load can
+    /// check whether an overdue device is stale. Otherwise the clock alone decides.
     pub(super) fn check_time(&mut self, now: Time, can_read: bool) {
         if self.view.is_overdue(now) {
             self.require(Repair::Freshness);
@@ -196,6 +234,10 @@ impl WatchedDevice {
     /// of the device cannot be read.
     pub(super) fn fail_load(&mut self, id: u64, is_unreadable: bool) {
         self.is_unreadable |= is_unreadable;
+        if is_unreadable {
+            // Its subscription is confirmed. That this one device cannot be read is not a fault of the data path.
+            self.is_behind = false;
+        }
         if let Some(load) = self.load.take_if(|load| load.id == id) {
             let later = std::mem::replace(&mut self.joiners, load.joiners);
             self.joiners.extend(later);
@@ -220,6 +262,7 @@ impl WatchedDevice {
             return;
         };
         if load.is_repair {
+            self.is_behind = false;
             self.catch_up_members(snapshot, now, fan_out);
         }
         if load.is_repair || self.head.is_none() {
@@ -228,6 +271,8 @@ impl WatchedDevice {
             }
             self.head = Some(replay::position(snapshot));
         }
+        let state = snapshot.state.as_ref();
+        self.may_have_alarms = state.is_some_and(|state| !state.alarms.is_empty());
         self.correct_view(snapshot, now);
         self.answer(load.joiners, snapshot, now, fan_out);
         for event in &load.kept {
@@ -246,6 +291,7 @@ impl WatchedDevice {
 
     /// Receives a published event.
     pub(super) fn receive(&mut self, event: &Arc<PublishedEvent>, fan_out: &FanOutContext) {
+        self.may_have_alarms |= event.has_alarm_changes();
         if let Some(load) = &mut self.load {
             load.keep(event);
             if load.is_repair {

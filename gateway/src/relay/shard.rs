@@ -1,6 +1,9 @@
 //! One shard: the task that owns its devices, so that nothing sent about a device overtakes anything else about it.
 
+mod channel_queue;
+mod listing;
 mod load_queue;
+mod subscribing;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +13,6 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use redis::RedisResult;
 use shared::error_chain::error_chain;
 use shared::position::Epoch;
 use shared::rate_limit::RateLimit;
@@ -22,17 +24,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::acks;
 use super::command::ShardCommand;
-use super::device::WatchedDevice;
+use super::device::{Listing, WatchedDevice};
 use super::fan_out::FanOutContext;
-use super::subscriber::{Message, SubscriberConnection, SubscriptionChange, change_subscriptions};
+use super::subscriber::{ChangeAnswer, Message, SubscriberConnection, SubscriptionChange};
+use super::unlisted::UnlistedDevices;
 use super::watch_counts::{ShardWatchCounts, WatchCounts};
 use crate::client::ClientId;
 use crate::interest::{Channel, Interest};
 use crate::replay::PublishedEvent;
+use listing::Lookups;
 use load_queue::LoadQueue;
+use subscribing::ChangesPause;
 
-/// Maximum number of channels to subscribe to in one round trip.
-const CHUNK: usize = 500;
 /// After an event for more clients than this, other tasks get their turn.
 const LARGE_FAN_OUT: usize = 256;
 /// How often staleness and lingering subscriptions are checked.
@@ -46,6 +49,7 @@ pub(super) struct ShardInputs {
     pub(super) has_overflowed: Arc<AtomicBool>,
     pub(super) connections: watch::Receiver<Option<SubscriberConnection>>,
     pub(super) observations: watch::Receiver<RedisObservation>,
+    pub(super) unlisted: UnlistedDevices,
 }
 
 pub(super) struct Shard {
@@ -55,14 +59,18 @@ pub(super) struct Shard {
     unreadable_events: RateLimit,
     /// Limits log lines about devices that cannot be read.
     unreadable_devices: RateLimit,
+    /// Limits log lines about subscriptions that Redis did not confirm.
+    unconfirmed: RateLimit,
     inputs: ShardInputs,
     connection: Option<SubscriberConnection>,
     /// The partitions' epochs, as last observed.
     epochs: Arc<[Option<Epoch>]>,
     interest: Interest,
+    changes_pause: ChangesPause,
     devices: HashMap<Channel, WatchedDevice>,
+    lookups: Lookups,
     loads: LoadQueue,
-    /// Subscriptions and loads under way.
+    /// Subscriptions, look-ups and loads under way.
     work: FuturesUnordered<BoxFuture<'static, Completed>>,
     counts: Arc<[ShardWatchCounts]>,
     /// Index of this shard in `counts`.
@@ -75,8 +83,12 @@ enum Completed {
         /// Generation of the connection on which it was requested.
         generation: u64,
         change: SubscriptionChange,
+        answer: ChangeAnswer,
+    },
+    Lookup {
         channels: Vec<Channel>,
-        result: RedisResult<()>,
+        /// Whether each device is listed.
+        result: Result<Vec<bool>, StoreError>,
     },
     Load {
         channel: Channel,
@@ -101,11 +113,14 @@ impl Shard {
             fan_out,
             unreadable_events: RateLimit::one_per_ten_seconds(),
             unreadable_devices: RateLimit::one_per_ten_seconds(),
+            unconfirmed: RateLimit::one_per_ten_seconds(),
             inputs,
             connection: None,
             epochs: Arc::default(),
             interest,
+            changes_pause: ChangesPause::new(),
             devices: HashMap::new(),
+            lookups: Lookups::default(),
             loads: LoadQueue::new(),
             work: FuturesUnordered::new(),
             counts,
@@ -126,6 +141,7 @@ impl Shard {
             }
             self.begin_work();
             let paused_until = self.loads.paused_until();
+            let changes_paused_until = self.changes_pause.until();
             tokio::select! {
                 () = finish.cancelled() => return Ok(()),
                 message = self.inputs.messages.recv() => match message {
@@ -149,6 +165,7 @@ impl Shard {
                 Ok(()) = self.inputs.observations.changed() => self.check_epochs(),
                 _ = ticks.tick() => self.tick(),
                 () = sleep_until(paused_until) => self.loads.resume(),
+                () = sleep_until(changes_paused_until) => self.changes_pause.end(),
             }
         }
     }
@@ -159,12 +176,7 @@ impl Shard {
                 if join.client.closed().is_cancelled() {
                     return;
                 }
-                let device = self.devices.entry(Arc::clone(&channel));
-                device
-                    .or_insert_with(|| WatchedDevice::new(join.device.clone()))
-                    .join(join);
-                self.interest.watch(&channel);
-                self.load_if_needed(&channel);
+                self.join(&channel, join);
             }
             ShardCommand::Leave {
                 channel,
@@ -197,13 +209,9 @@ impl Shard {
                 device,
                 since,
             } => {
-                let watched = self.devices.entry(Arc::clone(&channel));
-                watched
-                    .or_insert_with(|| WatchedDevice::new(device))
-                    .pin(since);
-                self.interest.watch(&channel);
-                self.load_if_needed(&channel);
+                self.pin(&channel, device, since);
             }
+            ShardCommand::Appeared { channel } => self.list(&channel),
         }
     }
 
@@ -218,10 +226,11 @@ impl Shard {
 
     fn forget_if_unused(&mut self, channel: &Channel) {
         let device = self.devices.get(channel);
-        if device.is_some_and(WatchedDevice::is_unused) {
-            self.devices.remove(channel);
+        if device.is_some_and(WatchedDevice::is_unused)
+            && let Some(device) = self.devices.remove(channel)
+        {
             self.loads.remove(channel);
-            self.interest.unwatch(channel, std::time::Instant::now());
+            self.stop_watching(channel, &device);
         }
     }
 
@@ -261,22 +270,9 @@ impl Shard {
             Completed::SubscriptionChange {
                 generation,
                 change,
-                channels,
-                result,
-            } => {
-                let current = self.connection.as_ref();
-                if current.map(|connection| connection.generation) != Some(generation) {
-                    // Requested on a connection that was lost: everything was requested again since.
-                    return;
-                }
-                match (change, result) {
-                    (SubscriptionChange::Subscribe, Ok(())) => self.confirm(channels),
-                    (SubscriptionChange::Unsubscribe, Ok(())) => {
-                        self.interest.confirm_left(&channels);
-                    }
-                    (_, Err(error)) => self.give_up_connection(&error),
-                }
-            }
+                answer,
+            } => self.finish_change(generation, change, answer),
+            Completed::Lookup { channels, result } => self.finish_lookup(&channels, result),
             Completed::Load {
                 channel,
                 id,
@@ -286,16 +282,6 @@ impl Shard {
                 self.finish_load(&channel, id, result);
             }
             Completed::Pause { channel } => self.load_if_needed(&channel),
-        }
-    }
-
-    /// Handles confirmed subscriptions: events published from now on arrive. Those published before must be loaded.
-    fn confirm(&mut self, channels: Vec<Channel>) {
-        for channel in self.interest.confirm(channels) {
-            if let Some(device) = self.devices.get_mut(&channel) {
-                device.assume_gap();
-            }
-            self.load_if_needed(&channel);
         }
     }
 
@@ -309,10 +295,14 @@ impl Shard {
             return;
         };
         let now = self.fan_out.clock.now();
+        let was_behind = device.is_behind();
         match result {
             Ok(snapshot) => {
                 self.loads.reset_backoff();
                 device.finish_load(id, &snapshot, now, &self.fan_out);
+                if device.listing == Listing::Unlisted && snapshot.state.is_some() {
+                    self.list(channel);
+                }
                 self.load_if_needed(channel);
             }
             Err(StoreError::Refused(reason)) => {
@@ -335,54 +325,39 @@ impl Shard {
                 self.load_if_needed(channel);
             }
         }
+        let is_behind = self
+            .devices
+            .get(channel)
+            .is_some_and(WatchedDevice::is_behind);
+        if was_behind && !is_behind {
+            self.counts[self.number].record_caught_up();
+        }
         self.forget_if_unused(channel);
     }
 
     fn load_if_needed(&mut self, channel: &Channel) {
         let device = self.devices.get(channel);
-        if device.is_some_and(WatchedDevice::needs_load) && self.interest.is_confirmed(channel) {
+        if device.is_some_and(|device| self.can_load(channel, device)) {
             self.loads.push(channel);
         }
     }
 
     fn begin_work(&mut self) {
-        while let Some(connection) = &self.connection {
-            let channels = self.interest.begin_subscribing(CHUNK);
-            if channels.is_empty() {
-                break;
-            }
-            let connection = connection.clone();
-            self.change(SubscriptionChange::Subscribe, channels, connection);
-        }
+        self.begin_changes();
+        self.begin_lookup();
         while let Some(channel) = self.loads.pop() {
             self.begin_load(channel);
         }
     }
 
-    fn change(
-        &mut self,
-        change: SubscriptionChange,
-        channels: Vec<Channel>,
-        connection: SubscriberConnection,
-    ) {
-        self.work.push(Box::pin(async move {
-            let result = change_subscriptions(change, &channels, connection.connection).await;
-            Completed::SubscriptionChange {
-                generation: connection.generation,
-                change,
-                channels,
-                result,
-            }
-        }));
-    }
-
     fn begin_load(&mut self, channel: Channel) {
+        let device = self.devices.get(&channel);
+        if !device.is_some_and(|device| self.can_load(&channel, device)) {
+            return;
+        }
         let Some(device) = self.devices.get_mut(&channel) else {
             return;
         };
-        if !device.needs_load() || !self.interest.is_confirmed(&channel) {
-            return;
-        }
         let id = self.loads.begin();
         let since = device.begin_load(id);
         let device = device.device().clone();
@@ -395,23 +370,6 @@ impl Shard {
                 result,
             }
         }));
-    }
-
-    fn use_new_connection(&mut self) {
-        self.connection
-            .clone_from(&self.inputs.connections.borrow_and_update());
-        self.interest.lose_all();
-        self.loads.resume();
-    }
-
-    /// Gives up a connection on which a subscription failed. The subscriber task opens another one.
-    fn give_up_connection(&mut self, error: &redis::RedisError) {
-        let error = error_chain(error);
-        tracing::warn!(error, "a subscription was not confirmed");
-        if let Some(connection) = self.connection.take() {
-            connection.lost.cancel();
-        }
-        self.interest.lose_all();
     }
 
     /// Checks for new epochs. A new epoch means that Redis may have lost data, perhaps without any other sign.
@@ -434,15 +392,18 @@ impl Shard {
         }
     }
 
+    /// Publishes the present numbers for the gauges and the status.
     fn store_counts(&self) {
         let mut counts = WatchCounts {
             channels: self.interest.len() as u64,
+            lingering: self.interest.lingering() as u64,
             ..WatchCounts::default()
         };
         for device in self.devices.values() {
             let members = device.member_count() as u64;
             counts.rooms += u64::from(members > 0);
             counts.subscriptions += members;
+            counts.unconfirmed += u64::from(device.is_behind());
         }
         self.counts[self.number].store(counts);
     }
@@ -452,19 +413,12 @@ impl Shard {
         let now = self.fan_out.clock.now();
         let can_read = self.connection.is_some() && self.loads.paused_until().is_none();
         for (channel, device) in &mut self.devices {
-            device.check_time(now, can_read);
-            if device.needs_load() && self.interest.is_confirmed(channel) {
+            let is_confirmed = self.interest.is_confirmed(channel);
+            device.check_time(now, can_read && is_confirmed);
+            let can_load = is_confirmed || device.listing == Listing::Unlisted;
+            if device.needs_load() && can_load {
                 self.loads.push(channel);
             }
-        }
-        let Some(connection) = self.connection.clone() else {
-            return;
-        };
-        let channels = self
-            .interest
-            .begin_unsubscribing(std::time::Instant::now(), CHUNK);
-        if !channels.is_empty() {
-            self.change(SubscriptionChange::Unsubscribe, channels, connection);
         }
     }
 }

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::{PushInfo, PushKind, RedisResult, Value};
+use redis::{PushInfo, PushKind, RedisError, RedisResult, Value};
 use shared::backoff::Backoff;
 use shared::error_chain::error_chain;
 use shared::keys::CANARY_CHANNEL;
@@ -33,6 +33,9 @@ use crate::metrics::RelayMetrics;
 
 /// How often the connection is checked with a `PING`.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
+/// How long Redis may take to answer one chunk of subscriptions. Longer than other answers may take: a connection that does not
+/// answer at all is noticed by the `PING`, and on one that is only slow the rest of a chunk is on its way.
+const CHUNK_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection that lasted longer than this resets the backoff.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
 
@@ -44,6 +47,15 @@ pub(super) struct SubscriberConnection {
     pub(super) connection: MultiplexedConnection,
     /// Cancel this to report that the connection is no longer usable.
     pub(super) lost: CancellationToken,
+}
+
+/// The signs of life of a connection, set by what Redis pushes.
+#[derive(Debug, Default)]
+pub(super) struct Arrivals {
+    /// A message of the canary arrived.
+    pub(super) canary: AtomicBool,
+    /// Anything arrived.
+    anything: AtomicBool,
 }
 
 /// A published message, as received.
@@ -73,13 +85,10 @@ pub(super) async fn keep_connected(
     let mut is_failure_logged = false;
     for generation in 1_u64.. {
         let lost = CancellationToken::new();
-        let canary_arrived = Arc::new(AtomicBool::new(false));
+        let arrivals = Arc::new(Arrivals::default());
         let run_id_before = observations.borrow().run_id.clone();
-        let push_callback = push_callback(
-            Arc::clone(&inboxes),
-            lost.clone(),
-            Arc::clone(&canary_arrived),
-        );
+        let push_callback =
+            push_callback(Arc::clone(&inboxes), lost.clone(), Arc::clone(&arrivals));
         match connect(&store, push_callback).await {
             Ok(Subscriber { connection, run_id }) => {
                 tracing::info!(generation, "subscribed to Redis");
@@ -93,7 +102,7 @@ pub(super) async fn keep_connected(
                 let open = OpenConnection {
                     connection,
                     lost,
-                    canary_arrived,
+                    arrivals,
                     run_id_before,
                     run_id,
                 };
@@ -137,8 +146,7 @@ pub(super) async fn connect(
 struct OpenConnection {
     connection: MultiplexedConnection,
     lost: CancellationToken,
-    /// Set whenever a message of the canary arrives.
-    canary_arrived: Arc<AtomicBool>,
+    arrivals: Arc<Arrivals>,
     /// `run_id` of the server that answered at the configured address before this connection was opened.
     run_id_before: Option<Arc<str>>,
     /// `run_id` of the server at the other end of this connection.
@@ -155,15 +163,15 @@ impl OpenConnection {
         let Self {
             connection,
             lost,
-            canary_arrived,
+            arrivals,
             run_id_before,
             run_id,
         } = self;
         let counts = &metrics.subscriber_lost;
         tokio::select! {
             () = lost.cancelled() => (&counts.closed, "the connection was closed"),
-            () = until_silent(connection) => (&counts.silent, "Redis does not answer"),
-            () = until_deaf(observations.clone(), &canary_arrived) => {
+            () = until_silent(connection, &arrivals) => (&counts.silent, "Redis does not answer"),
+            () = until_deaf(observations.clone(), &arrivals) => {
                 (&counts.deaf, "Redis answers, but no published message arrives")
             }
             () = until_elsewhere(observations.clone(), run_id_before, &run_id) => {
@@ -173,10 +181,10 @@ impl OpenConnection {
     }
 }
 
-/// Returns when the canary is published but does not arrive. `canary_arrived` is set whenever it arrives.
+/// Returns when the canary is published but does not arrive.
 pub(super) async fn until_deaf(
     mut observations: watch::Receiver<RedisObservation>,
-    canary_arrived: &AtomicBool,
+    arrivals: &Arrivals,
 ) {
     let mut check = CanaryCheck::new(Instant::now());
     let mut last = observations.borrow_and_update().canary;
@@ -184,7 +192,7 @@ pub(super) async fn until_deaf(
         let count = observations.borrow_and_update().canary;
         if count != last {
             last = count;
-            let has_received = canary_arrived.swap(false, Ordering::AcqRel);
+            let has_received = arrivals.canary.swap(false, Ordering::AcqRel);
             if check.is_deaf(has_received, Instant::now()) {
                 return;
             }
@@ -215,16 +223,19 @@ async fn until_elsewhere(
 }
 
 /// Returns when the connection no longer answers, even if it was not closed.
-async fn until_silent(mut connection: MultiplexedConnection) {
+///
+/// The answer to the `PING` comes behind everything that was requested before. While anything arrives, the connection works, and
+/// giving it up would start all subscriptions over.
+async fn until_silent(mut connection: MultiplexedConnection, arrivals: &Arrivals) {
     let mut ticks = tokio::time::interval(PING_INTERVAL);
     loop {
         ticks.tick().await;
+        arrivals.anything.store(false, Ordering::Release);
         // The connection has a response timeout.
-        if redis::cmd("PING")
-            .exec_async(&mut connection)
-            .await
-            .is_err()
-        {
+        let answer = redis::cmd("PING").exec_async(&mut connection).await;
+        let is_slow =
+            |error: &RedisError| error.is_timeout() && arrivals.anything.load(Ordering::Acquire);
+        if answer.is_err_and(|error| !is_slow(&error)) {
             return;
         }
     }
@@ -235,33 +246,54 @@ async fn until_silent(mut connection: MultiplexedConnection) {
 pub(super) fn push_callback(
     inboxes: Arc<[ShardInbox]>,
     lost: CancellationToken,
-    canary_arrived: Arc<AtomicBool>,
+    arrivals: Arc<Arrivals>,
 ) -> impl Fn(PushInfo) + Send + Sync {
-    move |push: PushInfo| match push.kind {
-        PushKind::SMessage => {
-            let mut data = push.data.into_iter();
-            let (Some(Value::BulkString(channel)), Some(Value::BulkString(bytes))) =
-                (data.next(), data.next())
-            else {
-                return;
-            };
-            // We subscribe only to channels with UTF-8 names.
-            let Ok(channel) = String::from_utf8(channel) else {
-                return;
-            };
-            if channel == CANARY_CHANNEL {
-                canary_arrived.store(true, Ordering::Release);
-                return;
+    move |push: PushInfo| {
+        arrivals.anything.store(true, Ordering::Release);
+        match push.kind {
+            PushKind::SMessage => {
+                let mut data = push.data.into_iter();
+                let (Some(Value::BulkString(channel)), Some(Value::BulkString(bytes))) =
+                    (data.next(), data.next())
+                else {
+                    return;
+                };
+                // We subscribe only to channels with UTF-8 names.
+                let Ok(channel) = String::from_utf8(channel) else {
+                    return;
+                };
+                if channel == CANARY_CHANNEL {
+                    arrivals.canary.store(true, Ordering::Release);
+                    return;
+                }
+                let inbox = &inboxes[shard_of(&channel, inboxes.len())];
+                let message = Message { channel, bytes };
+                if inbox.messages.try_send(message).is_err() {
+                    inbox.has_overflowed.store(true, Ordering::Release);
+                }
             }
-            let inbox = &inboxes[shard_of(&channel, inboxes.len())];
-            let message = Message { channel, bytes };
-            if inbox.messages.try_send(message).is_err() {
-                inbox.has_overflowed.store(true, Ordering::Release);
-            }
+            PushKind::Disconnection => lost.cancel(),
+            _ => {}
         }
-        PushKind::Disconnection => lost.cancel(),
-        _ => {}
     }
+}
+
+/// A request to change subscriptions.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum SubscriptionChange {
+    Subscribe,
+    Unsubscribe,
+}
+
+/// The answer of Redis to a request to change subscriptions.
+#[derive(Debug)]
+pub(super) struct ChangeAnswer {
+    /// The channels whose change is confirmed.
+    pub(super) confirmed: Vec<Channel>,
+    /// The others.
+    pub(super) failed: Vec<Channel>,
+    /// Why they failed; the first reason if there are several.
+    pub(super) error: Option<RedisError>,
 }
 
 /// Subscribes to these channels, or ends their subscriptions, in one round trip.
@@ -270,22 +302,46 @@ pub(super) fn push_callback(
 /// of different cluster slots.
 pub(super) async fn change_subscriptions(
     change: SubscriptionChange,
-    channels: &[Channel],
+    channels: Vec<Channel>,
     mut connection: MultiplexedConnection,
-) -> RedisResult<()> {
+) -> ChangeAnswer {
     let command = match change {
         SubscriptionChange::Subscribe => "SSUBSCRIBE",
         SubscriptionChange::Unsubscribe => "SUNSUBSCRIBE",
     };
     let mut pipe = redis::pipe();
-    for channel in channels {
+    pipe.ignore_errors();
+    for channel in &channels {
         pipe.cmd(command).arg(channel.as_ref());
     }
-    pipe.exec_async(&mut connection).await
+    connection.set_response_timeout(CHUNK_TIMEOUT);
+    let answers = pipe.query_async::<Vec<RedisResult<Value>>>(&mut connection);
+    match answers.await {
+        Ok(answers) => sort_answers(channels, answers),
+        Err(error) => ChangeAnswer {
+            confirmed: Vec::new(),
+            failed: channels,
+            error: Some(error),
+        },
+    }
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(super) enum SubscriptionChange {
-    Subscribe,
-    Unsubscribe,
+fn sort_answers(channels: Vec<Channel>, answers: Vec<RedisResult<Value>>) -> ChangeAnswer {
+    let mut sorted = ChangeAnswer {
+        confirmed: Vec::with_capacity(channels.len()),
+        failed: Vec::new(),
+        error: None,
+    };
+    let mut answers = answers.into_iter();
+    for channel in channels {
+        match answers.next() {
+            Some(Ok(_)) => sorted.confirmed.push(channel),
+            Some(Err(error)) => {
+                sorted.failed.push(channel);
+                sorted.error.get_or_insert(error);
+            }
+            None => sorted.failed.push(channel),
+        }
+    }
+    sorted
 }

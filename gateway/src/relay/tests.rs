@@ -2,14 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use shared::keys::CANARY_CHANNEL;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::subscriber::{connect, push_callback, until_deaf};
+use super::subscriber::{Arrivals, connect, push_callback, until_deaf};
 use super::*;
 use crate::event_names::{
     BROADCAST_DATA, DEVICE_ALERTS, DEVICE_ALERTS_CHANGED, DEVICE_DATA, SYSTEM_STATUS,
@@ -19,6 +19,8 @@ use test_support::eventually::{LATE, holds as eventually};
 use test_support::server::OwnRedis;
 
 const DEVICE: &str = "OTSM-0114";
+
+mod subscriptions;
 
 struct World {
     redis: OwnRedis,
@@ -41,8 +43,14 @@ impl World {
 
     /// Starts a gateway on this Redis, with these further flags.
     async fn start_on(redis: OwnRedis, flags: &[&str]) -> Self {
-        let config = test_setup::config(&redis.address(), flags);
-        let store = test_setup::store(&config);
+        let address = redis.address();
+        Self::start_at(redis, &address, flags).await
+    }
+
+    /// Starts a gateway that reaches this Redis at `address`, which may name a user.
+    async fn start_at(redis: OwnRedis, address: &str, flags: &[&str]) -> Self {
+        let store = test_setup::store(&test_setup::config(&redis.address(), flags));
+        let config = test_setup::config(address, flags);
         eventually("Redis answers", async || store.ping().await.is_ok()).await;
         let listener = crate::listener::bind(([127, 0, 0, 1], 0).into()).expect("a port");
         let gateway = listener.local_addr().expect("an address");
@@ -61,10 +69,30 @@ impl World {
     }
 
     async fn reading(&mut self, value: i32) {
+        self.reading_of(DEVICE, value).await;
+    }
+
+    async fn reading_of(&mut self, device: &str, value: i32) {
         self.messages += 1;
-        let reading = test_setup::reading(DEVICE, value);
+        let reading = test_setup::reading(device, value);
         let silence = Duration::from_mins(3);
         test_setup::commit(&self.store, reading, b"{}", self.messages, silence).await;
+    }
+
+    async fn readings_of(&mut self, devices: &[String], value: i32) {
+        self.messages += 1;
+        for devices in devices.chunks(500) {
+            let readings = devices.iter().map(|name| test_setup::reading(name, value));
+            let silence = Duration::from_mins(3);
+            test_setup::commit_all(
+                &self.store,
+                readings.collect(),
+                b"{}",
+                self.messages,
+                silence,
+            )
+            .await;
+        }
     }
 
     async fn retire(&self) {
@@ -74,6 +102,17 @@ impl World {
             retired.expect("answers").answer,
             shared::apply::Retired::Done
         );
+    }
+
+    /// Returns the value of a metric of the gateway, added up over its labels.
+    async fn metric(&self, name: &str) -> u64 {
+        let text = http_to(self.gateway, "GET", "/metrics", "").await;
+        let samples = text.lines().filter_map(|line| line.strip_prefix(name));
+        let values = samples.filter(|rest| rest.starts_with([' ', '{']));
+        let values = values.filter_map(|rest| rest.rsplit_once(' '));
+        values
+            .map(|(_, value)| value.parse::<u64>().expect("a number"))
+            .sum()
     }
 
     /// Closes the connections for subscriptions. Returns how many there were.
@@ -132,6 +171,23 @@ impl Client {
         event.expect("an event in time")
     }
 
+    /// Waits for a `system:status` that meets the condition. Skips everything else.
+    async fn status(&mut self, is_expected: impl Fn(&Json) -> bool) -> Json {
+        let status = async {
+            loop {
+                if let Some(event) = self.next().await.strip_prefix("42") {
+                    let (name, payload): (String, Json) =
+                        serde_json::from_str(event).expect("an event");
+                    if name == SYSTEM_STATUS && is_expected(&payload) {
+                        return payload;
+                    }
+                }
+            }
+        };
+        let status = tokio::time::timeout(LATE, status).await;
+        status.expect("a status in time")
+    }
+
     async fn next_event(&mut self) -> (String, Json) {
         loop {
             let packet = self.next().await;
@@ -163,13 +219,21 @@ impl Client {
 
     /// Sends a subscription, for which a reply will come.
     async fn send_subscription(&self) {
-        let packet = format!(r#"421["subscribe:device","{DEVICE}"]"#);
+        self.send_subscription_to(DEVICE).await;
+    }
+
+    async fn send_subscription_to(&self, device: &str) {
+        let packet = format!(r#"421["subscribe:device","{device}"]"#);
         self.post(&packet).await;
     }
 
     /// Subscribes and waits for the reply.
     async fn subscribe(&mut self) -> Json {
-        self.send_subscription().await;
+        self.subscribe_to(DEVICE).await
+    }
+
+    async fn subscribe_to(&mut self, device: &str) -> Json {
+        self.send_subscription_to(device).await;
         loop {
             let (name, answer) = self.event().await;
             if name == "ack" {
@@ -180,11 +244,17 @@ impl Client {
 }
 
 async fn http(gateway: SocketAddr, method: &str, query: &str, body: &str) -> String {
+    let path = format!("/socket.io/?EIO=4&transport=polling{query}");
+    http_to(gateway, method, &path, body).await
+}
+
+/// Returns the body of an answer, which must have status 200.
+async fn http_to(gateway: SocketAddr, method: &str, path: &str, body: &str) -> String {
     let exchange = async {
         let mut stream = TcpStream::connect(gateway).await?;
         let length = body.len();
         let request = format!(
-            "{method} /socket.io/?EIO=4&transport=polling{query} HTTP/1.1\r\nHost: localhost\r\n\
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\n\
              Connection: close\r\nContent-Length: {length}\r\n\r\n{body}"
         );
         stream.write_all(request.as_bytes()).await?;
@@ -313,9 +383,11 @@ async fn with_broadcast_all_every_client_gets_every_reading() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscriber_gets_the_broadcast_right_after_the_data() {
     let mut world = World::start_on(start_redis().await, &["--broadcast-all"]).await;
+    // The first reading of a new device is read from its stream, and its broadcast follows all its events.
+    world.reading(10).await;
     let mut client = Client::connect(world.gateway).await;
     client.subscribe().await;
-    for (seq, value) in [(1, 300), (2, 600)] {
+    for (seq, value) in [(2, 300), (3, 600)] {
         world.reading(value).await;
         for name in [
             DEVICE_DATA,
@@ -407,8 +479,12 @@ async fn a_missed_retirement_is_shown_after_the_gap() {
 #[tokio::test]
 async fn a_subscriber_that_does_not_receive_the_canary_is_deaf_although_it_answers() {
     let world = World::start().await;
-    let canary = Arc::new(AtomicBool::new(false));
-    let callback = push_callback(Arc::from([]), CancellationToken::new(), Arc::clone(&canary));
+    let arrivals = Arc::new(Arrivals::default());
+    let callback = push_callback(
+        Arc::from([]),
+        CancellationToken::new(),
+        Arc::clone(&arrivals),
+    );
     let subscriber = connect(&world.store, callback).await.expect("subscribes");
     let mut connection = subscriber.connection;
     let (observation, observations) = watch::channel(RedisObservation::default());
@@ -419,7 +495,7 @@ async fn a_subscriber_that_does_not_receive_the_canary_is_deaf_although_it_answe
     };
     grow_canary().await;
     eventually("the canary arrives", async || {
-        canary.load(Ordering::Acquire)
+        arrivals.canary.load(Ordering::Acquire)
     })
     .await;
     redis::cmd("SUNSUBSCRIBE")
@@ -435,7 +511,7 @@ async fn a_subscriber_that_does_not_receive_the_canary_is_deaf_although_it_answe
         }
     };
     tokio::select! {
-        () = until_deaf(observations, &canary) => {}
+        () = until_deaf(observations, &arrivals) => {}
         () = keep_growing => {}
         () = tokio::time::sleep(LATE) => panic!("the connection was never found to be deaf"),
     }

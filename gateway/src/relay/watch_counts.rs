@@ -8,6 +8,8 @@ pub(super) struct ShardWatchCounts {
     rooms: AtomicU64,
     subscriptions: AtomicU64,
     channels: AtomicU64,
+    lingering: AtomicU64,
+    unconfirmed: AtomicU64,
 }
 
 /// The counts of one shard, or of all together.
@@ -19,6 +21,10 @@ pub(crate) struct WatchCounts {
     pub(crate) subscriptions: u64,
     /// Subscribed Redis channels.
     pub(crate) channels: u64,
+    /// Those among them that nobody watches any more.
+    pub(crate) lingering: u64,
+    /// Watched devices whose subscription in Redis was lost, and whose clients do not have every event since.
+    pub(crate) unconfirmed: u64,
 }
 
 impl ShardWatchCounts {
@@ -27,6 +33,17 @@ impl ShardWatchCounts {
         self.subscriptions
             .store(counts.subscriptions, Ordering::Relaxed);
         self.channels.store(counts.channels, Ordering::Relaxed);
+        self.lingering.store(counts.lingering, Ordering::Relaxed);
+        self.unconfirmed
+            .store(counts.unconfirmed, Ordering::Relaxed);
+    }
+
+    /// Counts a device whose clients have every event again. The next [`ShardWatchCounts::store`] counts anew.
+    pub(super) fn record_caught_up(&self) {
+        let less = |count: u64| Some(count.saturating_sub(1));
+        self.unconfirmed
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+            .ok();
     }
 
     pub(super) fn load(&self) -> WatchCounts {
@@ -34,6 +51,8 @@ impl ShardWatchCounts {
             rooms: self.rooms.load(Ordering::Relaxed),
             subscriptions: self.subscriptions.load(Ordering::Relaxed),
             channels: self.channels.load(Ordering::Relaxed),
+            lingering: self.lingering.load(Ordering::Relaxed),
+            unconfirmed: self.unconfirmed.load(Ordering::Relaxed),
         }
     }
 }
@@ -47,6 +66,8 @@ impl WatchCounts {
                 rooms: sum.rooms + counts.rooms,
                 subscriptions: sum.subscriptions + counts.subscriptions,
                 channels: sum.channels + counts.channels,
+                lingering: sum.lingering + counts.lingering,
+                unconfirmed: sum.unconfirmed + counts.unconfirmed,
             }
         })
     }

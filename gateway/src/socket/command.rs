@@ -1,6 +1,6 @@
 //! The commands of clients, received in the order in which they were sent, and carried out one by one.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -16,9 +16,11 @@ use tokio::sync::mpsc;
 use super::refusal::Refusal;
 use crate::client::Client;
 use crate::client::close_reason::CloseReason;
+use crate::client_address::ClientAddress;
 use crate::metrics::SocketMetrics;
 use crate::relay::Relay;
 use crate::relay::command::Join;
+use crate::watches::{Watch, Watches};
 
 /// One event of a client.
 #[derive(Debug)]
@@ -109,30 +111,38 @@ fn enqueue(socket: &Arc<Socket>, kind: CommandKind, value: &mut Value, ack: Opti
 
 /// The devices a client subscribed to.
 pub(super) struct Subscriptions {
-    devices: HashSet<DeviceId>,
+    devices: HashMap<DeviceId, Arc<Watch>>,
     limit: usize,
+    watches: Watches,
+    address: ClientAddress,
 }
 
 impl Subscriptions {
     /// Creates an empty set of at most `limit` devices.
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize, watches: Watches, address: ClientAddress) -> Self {
         Self {
-            devices: HashSet::new(),
+            devices: HashMap::new(),
             limit,
+            watches,
+            address,
         }
     }
 
-    pub(super) fn into_devices(self) -> HashSet<DeviceId> {
-        self.devices
+    pub(super) fn devices(&self) -> HashSet<DeviceId> {
+        self.devices.keys().cloned().collect()
     }
 
-    /// Adds a device. Returns whether the limit allows it; a device that is already subscribed to is always allowed.
-    fn add(&mut self, device: &DeviceId) -> bool {
-        if self.devices.len() >= self.limit && !self.devices.contains(device) {
-            return false;
+    /// Adds a device, if the limits allow it. A device that is already subscribed to is always allowed.
+    fn add(&mut self, device: &DeviceId) -> Result<Arc<Watch>, Refusal> {
+        if let Some(watch) = self.devices.get(device) {
+            return Ok(Arc::clone(watch));
         }
-        self.devices.insert(device.clone());
-        true
+        if self.devices.len() >= self.limit {
+            return Err(Refusal::Limit(self.limit));
+        }
+        let watch = Arc::new(self.watches.begin(device, self.address)?);
+        self.devices.insert(device.clone(), Arc::clone(&watch));
+        Ok(watch)
     }
 }
 
@@ -175,9 +185,10 @@ async fn carry_out(
                 client.wait_until_caught_up().await;
             }
             let reply = client.pending_replies().begin();
-            if reply.is_above(subscriptions.limit) || !subscriptions.add(&device) {
+            if reply.is_above(subscriptions.limit) {
                 return Err(Refusal::Limit(subscriptions.limit));
             }
+            let watch = subscriptions.add(&device)?;
             tracing::debug!(client = %client.sid(), device.id = %device.for_log(), "client subscribed to device");
             let join = Join {
                 client: Arc::clone(client),
@@ -185,6 +196,7 @@ async fn carry_out(
                 since,
                 ack: command.ack,
                 _reply: reply,
+                _watch: watch,
             };
             relay.join(join).await;
         }

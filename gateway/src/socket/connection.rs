@@ -13,11 +13,13 @@ use crate::client::log_limit::limited;
 use crate::client::outbox::Flushed;
 use crate::client::transport::Upgrades;
 use crate::client::{Client, DRAIN_NOTICE};
+use crate::client_address::ClientAddress;
 use crate::clients::Clients;
 use crate::event_names::SYSTEM_STATUS;
 use crate::metrics::SocketMetrics;
 use crate::monitor::Monitor;
 use crate::relay::Relay;
+use crate::watches::Watches;
 
 /// Pause before the next try to send while socketioxide's queue is full.
 const RETRY_PAUSE: Duration = Duration::from_millis(8);
@@ -33,6 +35,7 @@ pub(super) struct ConnectionContext {
     pub(super) relay: Relay,
     pub(super) monitor: Monitor,
     pub(super) upgrades: Upgrades,
+    pub(super) watches: Watches,
     pub(super) metrics: Arc<SocketMetrics>,
     /// Maximum number of devices that one client may subscribe to.
     pub(super) max_subscriptions: usize,
@@ -43,14 +46,20 @@ pub(super) struct ConnectionContext {
 /// A connection that the connect middleware has prepared for the connect handler.
 pub(super) struct Connection {
     client: Arc<Client>,
+    address: ClientAddress,
     // A std mutex is enough: it is locked once, to take the receiver out.
     commands: Mutex<Option<mpsc::Receiver<ClientCommand>>>,
 }
 
 impl Connection {
-    pub(super) fn new(client: Arc<Client>, commands: mpsc::Receiver<ClientCommand>) -> Self {
+    pub(super) fn new(
+        client: Arc<Client>,
+        address: ClientAddress,
+        commands: mpsc::Receiver<ClientCommand>,
+    ) -> Self {
         Self {
             client,
+            address,
             commands: Mutex::new(Some(commands)),
         }
     }
@@ -84,7 +93,9 @@ impl Connection {
         if let Some(status) = context.monitor.degraded_payload() {
             client.send_event(SYSTEM_STATUS, &status);
         }
-        let mut subscriptions = Subscriptions::new(context.max_subscriptions);
+        let watches = context.watches.clone();
+        let mut subscriptions =
+            Subscriptions::new(context.max_subscriptions, watches, self.address);
         let (relay, metrics) = (&context.relay, &context.metrics);
         tokio::select! {
             () = client.closed().cancelled() => {}
@@ -94,9 +105,8 @@ impl Connection {
             () = close_if_draining(client, context.monitor.is_draining()) => {}
         }
         client.discard_outbox();
-        relay
-            .remove_client(client, subscriptions.into_devices())
-            .await;
+        relay.remove_client(client, subscriptions.devices()).await;
+        drop(subscriptions);
         close_session.await;
     }
 }

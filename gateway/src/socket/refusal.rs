@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::json;
+use crate::watches::WatchRefused;
 
 /// Why a command of a client is refused. The error text is sent to the client as `message`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -13,6 +14,21 @@ pub(crate) enum Refusal {
     /// The client already has the maximum number of subscriptions.
     #[error("no more than {0} subscriptions per connection")]
     Limit(usize),
+    /// This replica watches as many devices as it may.
+    #[error("this replica watches no more than {0} detectors")]
+    ReplicaLimit(usize),
+    /// The clients of the client's address watch as many devices as they may.
+    #[error("no more than {0} detectors per network address")]
+    AddressLimit(usize),
+}
+
+impl From<WatchRefused> for Refusal {
+    fn from(refused: WatchRefused) -> Self {
+        match refused {
+            WatchRefused::Full(limit) => Self::ReplicaLimit(limit),
+            WatchRefused::AddressFull(limit) => Self::AddressLimit(limit),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -36,7 +52,7 @@ impl Refusal {
         let [invalid, limit] = Self::CODES;
         match self {
             Self::Invalid => invalid,
-            Self::Limit(_) => limit,
+            Self::Limit(_) | Self::ReplicaLimit(_) | Self::AddressLimit(_) => limit,
         }
     }
 

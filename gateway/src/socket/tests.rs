@@ -6,9 +6,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::client::outbox::OutboxLimits;
+use crate::interest::Linger;
 use crate::metrics::Metrics;
 use crate::relay::RelayConfig;
 use crate::status::StatusHandle;
+use crate::watches::WatchLimits;
 
 #[tokio::test]
 async fn the_service_is_freed_with_its_last_handle() {
@@ -31,7 +33,10 @@ async fn the_service_is_freed_with_its_last_handle() {
     let metrics = Metrics::new(&Meters::local("gateway").unwrap());
     let clients = Clients::new(limits, Arc::clone(&metrics.client));
     let relay_config = RelayConfig {
-        linger: config.linger,
+        linger: Linger {
+            time: config.linger,
+            max: config.linger_max,
+        },
         broadcast_all: false,
         recorder: shared::trace::SpanRecorder::disabled(),
     };
@@ -51,11 +56,16 @@ async fn the_service_is_freed_with_its_last_handle() {
     );
     let status = StatusHandle::new(std::time::Instant::now());
     let monitor = Monitor::new(status, store.clock());
+    let watches = Watches::new(WatchLimits {
+        devices: config.max_watched,
+        per_address: config.watched_per_address,
+    });
     let sockets = Sockets::new(
         &config,
         clients,
         relay,
         monitor,
+        watches,
         Arc::clone(&metrics.socket),
     );
     let inner = Arc::downgrade(&sockets.inner);

@@ -96,10 +96,24 @@ fn a_redis_that_refuses_makes_it_degraded_at_once_and_the_status_says_why() {
         redis,
         broker,
         ingest,
+        subscriptions,
     } = status.dependencies;
-    assert!(!redis.ok && !broker.ok && !ingest.ok);
+    assert!(!redis.ok && !broker.ok && !ingest.ok && subscriptions.ok);
     assert_eq!(redis.reason, Some("OOM: Redis has no memory left"));
     assert_eq!(broker.reason, Some(INGEST_UNKNOWN));
+}
+
+#[test]
+fn unconfirmed_subscriptions_make_it_degraded_but_stored_data_is_not_old() {
+    let observed = PathObservation {
+        unconfirmed: 3,
+        ..healthy()
+    };
+    check(observed, Duration::ZERO, (Readiness::Degraded, 200, true));
+    let now = Instant::now();
+    let handle = StatusHandle::new(now);
+    handle.replace(PathStatus::evaluate(&observed, now, AWAY_AFTER), now);
+    assert_eq!(handle.data_age(now), None);
 }
 
 #[test]
@@ -134,6 +148,6 @@ fn the_body_has_the_documented_fields_in_order() {
     let body = serde_json::to_string(&status).unwrap();
     assert_eq!(
         body,
-        r#"{"status":"unready","dependencies":{"redis":{"ok":false,"age_ms":null,"reason":"no answer from Redis"},"broker":{"ok":false,"age_ms":null,"reason":"unknown while Redis cannot be used"},"ingest":{"ok":false,"age_ms":null,"reason":"unknown while Redis cannot be used"}}}"#
+        r#"{"status":"unready","dependencies":{"redis":{"ok":false,"age_ms":null,"reason":"no answer from Redis"},"broker":{"ok":false,"age_ms":null,"reason":"unknown while Redis cannot be used"},"ingest":{"ok":false,"age_ms":null,"reason":"unknown while Redis cannot be used"},"subscriptions":{"ok":true,"age_ms":null}}}"#
     );
 }

@@ -73,8 +73,13 @@ pub enum PayloadError {
     #[error("{0}; its `OTSM-2 Serial Number` is damaged")]
     DoubtfulSerial(Box<Self>),
     /// The payload had to be repaired, and names several detectors.
-    #[error("{0}; it has different values of `OTSM-2 Serial Number`")]
-    SeveralSerials(Box<Self>),
+    #[error("{cause}; it has different values of `OTSM-2 Serial Number`: {}", listed(.serials))]
+    SeveralSerials {
+        /// Why it had to be repaired.
+        cause: Box<Self>,
+        /// All of its serials that are usable.
+        serials: Vec<DeviceId>,
+    },
     /// More objects than one payload may have.
     #[error("the payload has more than {max} objects{}", naming(.serials))]
     TooManyObjects {
@@ -109,7 +114,7 @@ impl PayloadError {
             | Self::BadSerial { .. }
             | Self::DamagedSerial { .. }
             | Self::AmbiguousSerial { .. } => DeadLetterReason::BadSerial,
-            Self::DoubtfulSerial(cause) | Self::SeveralSerials(cause) => cause.reason(),
+            Self::DoubtfulSerial(cause) | Self::SeveralSerials { cause, .. } => cause.reason(),
         }
     }
 }

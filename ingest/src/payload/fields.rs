@@ -7,7 +7,9 @@ use shared::args::UnitCodes;
 use shared::decimal::Decimal;
 use shared::device::DeviceId;
 use shared::forward::UnknownFields;
-use shared::reading::{AsSent, Coordinate, LevelSetting, PayloadFacts, Reading, Repair, Side};
+use shared::reading::{
+    AsSent, Coordinate, LevelSetting, PayloadFacts, Reading, Repair, Side, UNKNOWN_UNIT,
+};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::document::{Document, JsonValue};
@@ -176,6 +178,15 @@ impl Serial {
             _ => Self::NotText,
         }
     }
+
+    /// Whether the key has more than nothing.
+    fn is_named(&self) -> bool {
+        match self {
+            Self::Missing => false,
+            Self::NotText => true,
+            Self::Text(text) => !text.is_empty(),
+        }
+    }
 }
 
 fn device(serial: Serial, faults: &Faults) -> Result<DeviceId, PayloadError> {
@@ -231,9 +242,13 @@ impl<'d> FieldReader<'d> {
 
     /// Reads the serial. If its key comes twice, it must be the same.
     fn serial(&self) -> Result<Serial, PayloadError> {
-        let mut all = self.all(Field::Serial).map(Serial::of);
+        let all: Vec<Serial> = self.all(Field::Serial).map(Serial::of).collect();
+        let (named, empty): (Vec<_>, Vec<_>) = all.into_iter().partition(Serial::is_named);
+        let mut all = named.into_iter().chain(empty);
         let first = all.next().unwrap_or(Serial::Missing);
-        let others: Vec<Serial> = all.filter(|other| *other != first).collect();
+        let others: Vec<Serial> = all
+            .filter(|other| *other != first && other.is_named())
+            .collect();
         if others.is_empty() {
             return Ok(first);
         }
@@ -322,7 +337,7 @@ impl<'d> FieldReader<'d> {
             }
             _ => {
                 self.faults.doubt(Fault::NotAText(key.name()));
-                "unknown".to_owned()
+                UNKNOWN_UNIT.to_owned()
             }
         }
     }
@@ -382,7 +397,11 @@ impl<'d> FieldReader<'d> {
         let text = value.text().unwrap_or_default();
         let Some(time) = device_time::parse(text, utc_offset_seconds) else {
             self.faults.note(Fault::NotATime(key.name()));
-            self.facts.unreadable_time = value.as_name().map(|text| xxh3_64(text.as_bytes()));
+            // A text without a digit, such as `--`, stands for no time.
+            let text = value
+                .as_name()
+                .filter(|text| text.contains(|letter: char| letter.is_ascii_digit()));
+            self.facts.unreadable_time = text.map(|text| xxh3_64(text.as_bytes()));
             return None;
         };
         Some((bounded(text), time))

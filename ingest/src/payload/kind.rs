@@ -77,6 +77,12 @@ impl RepairKinds {
         self.0 |= others.0;
     }
 
+    /// The kinds that make a reading uncertain, one bit each. A new kind is added at the end, since the bits are stored.
+    #[must_use]
+    pub fn uncertain_bits(self) -> u16 {
+        self.0 & !((1 << RepairKind::OtherBytes as u16) - 1)
+    }
+
     /// Whether there is no kind.
     #[must_use]
     pub fn is_empty(self) -> bool {

@@ -35,6 +35,7 @@ fn names(content: &ItemContent) -> &[DeviceId] {
     match content {
         ItemContent::Refused(
             PayloadError::AmbiguousSerial { serials }
+            | PayloadError::SeveralSerials { serials, .. }
             | PayloadError::TooManyObjects { serials, .. }
             | PayloadError::TooLarge { serials, .. },
         ) => serials,
@@ -53,7 +54,10 @@ fn named_item<'a>(serial: &DeviceId, fingerprint: u64, format: &Format) -> Optio
     let bytes = format!("{json}{fingerprint:016x}").into_bytes();
     Some(Item {
         bytes: Cow::Owned(bytes),
-        content: mark(ItemContent::Named(parsed), Repair::Unreadable),
+        content: mark(
+            ItemContent::Named(parsed),
+            (Repair::Unreadable, RepairKinds::default()),
+        ),
         repairs: RepairKinds::default(),
         repaired: Some(json),
     })

@@ -11,7 +11,7 @@ use super::error::PayloadError;
 use super::kind::RepairKind;
 use super::repair::{self, Content, Notes, Object, Piece, Rest, SerialState};
 use super::repeats::lowest_and_highest;
-use super::{Format, Item, ItemContent, Parsed, kinds_of, parse_strictly};
+use super::{Format, Item, ItemContent, Parsed, RepairKinds, kinds_of, parse_strictly};
 
 /// Reads the objects of a payload. `err` is the reason why it is not one JSON object.
 pub(super) fn read<'a>(bytes: &'a [u8], err: PayloadError, format: &Format) -> Vec<Item<'a>> {
@@ -94,14 +94,15 @@ fn parts<'a>(text: &Cow<'a, [u8]>, ranges: &[Range<usize>]) -> Cow<'a, [u8]> {
     }
 }
 
-/// Reads the beginning of a payload that is too large. If it names several detectors, each of them has an item.
+/// Reads the beginning of a payload that is too large. If it is not certainly about one detector, each one that it names has an
+/// item.
 pub(super) fn read_beginning<'a>(
     bytes: &'a [u8],
     err: impl Fn(Vec<DeviceId>) -> PayloadError,
     format: &Format,
 ) -> Vec<Item<'a>> {
     let object = repair::salvage(bytes);
-    if object.serial() == SerialState::Several {
+    if object.serial() != SerialState::Certain {
         let (_, rest) = repair::split(bytes, 0);
         return items_of_rest(&Cow::Borrowed(bytes), &rest, Notes::default(), err, format);
     }
@@ -169,7 +170,7 @@ fn item<'a>(
     repairs.insert_all(notes.kinds);
     Item {
         bytes,
-        content: mark(content, notes.repair),
+        content: mark(content, (notes.repair, repairs)),
         repairs,
         repaired,
     }
@@ -203,7 +204,10 @@ fn parse_object(
         // The serials of a complete object are certain, and each of their detectors is told.
         SerialState::Several if repair < Repair::Unreadable => {}
         SerialState::Several => {
-            let err = PayloadError::SeveralSerials(Box::new(err));
+            let err = PayloadError::SeveralSerials {
+                cause: Box::new(err),
+                serials: object.serials(),
+            };
             return (ItemContent::Refused(err), None);
         }
     }
@@ -231,12 +235,16 @@ fn without_value(mut parsed: Parsed) -> Parsed {
 }
 
 /// Marks a reading that had to be repaired.
-pub(super) fn mark(mut content: ItemContent, repair: Repair) -> ItemContent {
+pub(super) fn mark(
+    mut content: ItemContent,
+    (repair, kinds): (Repair, RepairKinds),
+) -> ItemContent {
     if let ItemContent::Reading(parsed)
     | ItemContent::Unreadable(parsed, _)
     | ItemContent::Named(parsed) = &mut content
     {
         let Parsed { reading, facts } = parsed;
+        facts.repair_kinds = kinds.uncertain_bits();
         let PayloadFacts { repair: known, .. } = facts;
         *known = repair.max(*known);
         reading.doubtful |= *known >= Repair::Unimportant;

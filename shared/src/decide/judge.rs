@@ -13,7 +13,7 @@ use crate::rules::sensor::{Finding, Text};
 use crate::settings::AlarmSettings;
 use crate::state::{DeviceMemory, Latest};
 
-/// So many messages in a row that need only unimportant repairs show a habit of the firmware, not a broken detector.
+/// So many messages in a row that all need the same unimportant repairs show a habit of the firmware, not a broken detector.
 const HABIT: u32 = 10;
 
 /// What the evaluation of a reading is for.
@@ -90,7 +90,8 @@ impl Judgement {
         let is_over =
             range.is_some_and(|range| values.is_some_and(|(highest, _)| range.is_reached(highest)));
 
-        let is_habit = memory.repaired_in_row >= HABIT;
+        let is_habit =
+            memory.repaired_in_row >= HABIT && facts.repair_kinds == memory.repairs_in_row;
         let is_read = match facts.repair {
             Repair::None => true,
             Repair::Unimportant => is_habit,

@@ -1,8 +1,10 @@
-//! What a message leaves open, from what the device sent last.
+//! Fills in settings that a message lacks, or that cannot be trusted, from the last ones the device sent.
 
 use super::Message;
 use crate::decimal::Decimal;
-use crate::reading::{PayloadFacts, Reading};
+use crate::reading::{PayloadFacts, Reading, Side};
+use crate::rules::limits::Levels;
+use crate::settings::AlarmSettings;
 use crate::state::DeviceMemory;
 
 /// Returns the message with its numbers scaled by the `Decimal Point` that the device sent last, if the message needs one and does
@@ -25,7 +27,38 @@ pub(super) fn scaled<'a>(message: &Message<'a>, memory: &DeviceMemory) -> Option
     [reading.span_low, reading.span_high] = sent.span.map(scale);
     reading.decimal_point = point;
     reading.doubtful = true;
+    // It is not certain that the number was meant like that.
+    reading.unclear = true;
     Some(message)
+}
+
+/// A message that is broken teaches no settings, so it must not be judged by them where they are less sensitive than those that are
+/// known or assumed.
+pub(super) fn with_known_settings(
+    mut reading: Reading,
+    memory: &DeviceMemory,
+    settings: &AlarmSettings,
+) -> Reading {
+    let own = std::mem::take(&mut reading.levels);
+    let known = Levels::of(&reading, [false; 3], memory, settings);
+    for (index, (setting, own)) in reading.levels.iter_mut().zip(own).enumerate() {
+        let is_known = memory.levels[index].is_some() || known.used[index];
+        let known_level = Some(known.levels[index]).filter(|_| is_known);
+        setting.level = match (own.level, known_level) {
+            (Some(own), Some(known_level)) => Some(match known.sides[index] {
+                Side::Low => own.max(known_level),
+                _ => own.min(known_level),
+            }),
+            (own, _) => own,
+        };
+        let latching = own.latching.max(memory.latching[index]);
+        let is_on = |flag: &Decimal| *flag >= Decimal::from_int(1);
+        setting.latching = latching.filter(is_on).or(memory.latching[index]);
+        setting.unknown = own.unknown;
+    }
+    reading.span_low = memory.span[0].or(reading.span_low);
+    reading.span_high = memory.span[1].or(reading.span_high);
+    reading
 }
 
 /// A latching flag that is unreadable keeps its last known value. If there is none, it counts as latching: the alarm stays until

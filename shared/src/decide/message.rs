@@ -9,7 +9,8 @@ use crate::order::{self, Arrival, Class, DeviceClock};
 use crate::reading::{Reading, Repair};
 use crate::rules::limits::Limits;
 use crate::rules::sensor::Finding;
-use crate::rules::{Alarms, leds, setting};
+use crate::rules::setting::{self, Assumed};
+use crate::rules::{Alarms, leds};
 use crate::settings::AlarmSettings;
 use crate::state::{Freshness, Latest, freshness};
 
@@ -64,7 +65,7 @@ pub(super) fn decide(
         alive,
         ..Effects::of(outcome)
     };
-    // Whether the latest reading has denied what an older one raised.
+    // Whether the latest reading refutes what this older one raised.
     let mut is_denied = false;
     match class {
         Class::Next(clock) | Class::Tie(clock) => {
@@ -78,7 +79,7 @@ pub(super) fn decide(
         Class::Late(late) => {
             count_repairs(&mut draft, message);
             let judgement = raise_only(&draft, &mut alarms, message, settings);
-            // A reading that is no longer fresh does not show that the gas is gone.
+            // A latest reading that is no longer fresh does not show that the gas is gone.
             let is_fresh = || {
                 let last_message = draft.stored.last_message;
                 freshness(before, last_message, draft.now) == Freshness::Fresh
@@ -172,11 +173,20 @@ fn taken_at(class: Class, now: Time) -> Time {
 }
 
 fn count_repairs(draft: &mut Draft<'_>, message: &Message<'_>) {
-    let count = &mut draft.state.memory.repaired_in_row;
-    *count = match message.facts.repair {
-        Repair::Unimportant => count.saturating_add(1),
-        Repair::None | Repair::Important | Repair::Unreadable => 0,
-    };
+    let memory = &mut draft.state.memory;
+    let kinds = message.facts.repair_kinds;
+    if message.facts.repair != Repair::Unimportant {
+        memory.repaired_in_row = 0;
+        return;
+    }
+    let common = kinds & memory.repairs_in_row;
+    if memory.repaired_in_row == 0 || common == 0 {
+        memory.repaired_in_row = 1;
+        memory.repairs_in_row = kinds;
+    } else {
+        memory.repaired_in_row = memory.repaired_in_row.saturating_add(1);
+        memory.repairs_in_row = common;
+    }
 }
 
 /// Evaluates a reading that becomes the latest. It may raise and lower alarms, and teaches the settings of the device.
@@ -192,6 +202,11 @@ fn becomes_latest(
         Some(latest) if facts.repair == Repair::Unreadable => salvaged(&latest.reading, message),
         _ => message.reading.clone(),
     };
+    let reading = if facts.repair >= Repair::Important {
+        last_known::with_known_settings(reading, &draft.state.memory, settings)
+    } else {
+        reading
+    };
     let role = Role::Latest {
         is_tie: matches!(class, Class::Tie(_)),
         is_retained: message.retain,
@@ -203,13 +218,16 @@ fn becomes_latest(
     let before_limits = before.map(|latest| Limits::of(latest, memory, settings));
     let has_settings = facts.repair < Repair::Important && !message.retain;
     let mut changes = if has_settings {
-        let assumed_unit = before.map(|latest| latest.reading.unit.as_str());
+        let assumed = before.map(|latest| Assumed {
+            unit: alarms.unit_of_levels().unwrap_or(&latest.reading.unit),
+            decimal_point: latest.reading.decimal_point,
+        });
         setting::learn(
             memory,
             &reading,
             facts,
             alarms.holds_back_settings(),
-            assumed_unit,
+            assumed,
         )
     } else {
         Vec::new()
@@ -217,14 +235,18 @@ fn becomes_latest(
     let mut judgement = Judgement::of(reading, facts, role, (memory, draft.now), settings);
     let limits = judgement.limits(memory, settings);
     if let Some(before) = before_limits.filter(|_| has_settings) {
-        for lost in alarms.lost_levels(&before, &limits) {
+        let is_held_back = alarms.holds_back_settings();
+        let is_told = !is_held_back && !memory.has_untold_loss;
+        let lost = alarms.lost_levels(Some(&before).filter(|_| is_told), &limits);
+        memory.has_untold_loss = is_held_back && !lost.is_empty();
+        for lost in lost {
             if changes.iter().all(|known| known.field != lost.field) {
                 changes.push(lost);
             }
         }
     }
     alarms.settings_changed(changes, judgement.latest.details());
-    judgement.may_lower &= !alarms.has_changed_quantity();
+    judgement.may_lower &= !alarms.has_changed_quantity() && !clock.may_be_old;
     judgement.apply(alarms, settings, memory);
     let latest = &judgement.latest;
     let mut led_memory = memory.leds.clone();

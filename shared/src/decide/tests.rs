@@ -1,6 +1,7 @@
 //! Sequences of inputs and the expected decisions. The clock moves only when a test moves it.
 
 mod chatter;
+mod deadline;
 mod earlier_release;
 mod endings;
 mod leds;

@@ -30,6 +30,11 @@ pub(super) enum DeviceTime {
     },
 }
 
+/// Whether the time is one of a clock that was never set.
+pub(super) fn is_before_clocks(time: Time) -> bool {
+    time < OLDEST_TIME
+}
+
 impl OrderState {
     pub(super) fn count_time(&mut self, arrival: Arrival) {
         let before = self.repeated.take();
@@ -73,7 +78,7 @@ impl OrderState {
         let Some(time) = arrival.device_time else {
             return DeviceTime::Unusable;
         };
-        if time < OLDEST_TIME || self.is_stuck(time, arrival.at) {
+        if is_before_clocks(time) || self.is_stuck(time, arrival.at) {
             return DeviceTime::Unusable;
         }
         let offset_ms = arrival.at.millis_since(time);

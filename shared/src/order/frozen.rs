@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::clock::{Time, millis};
 use crate::forward::UnknownFields;
 
+use super::device_time::is_before_clocks;
 use super::state::{OrderState, SameBytes};
 use super::{Arrival, Class};
 
@@ -59,12 +60,15 @@ impl OrderState {
                 same.without_time = 0;
                 return;
             }
+            if is_known && same.is_after(arrival) {
+                return;
+            }
             let has_time = arrival.device_time.or(same.time).is_some()
                 || arrival.unreadable_time.or(same.unreadable_time).is_some();
             if !has_time {
                 // The values change and there is no time: the device has no clock any more.
                 self.time_has_moved = false;
-            } else if is_frozen && !same.is_ended_by(arrival, class) {
+            } else if is_frozen && (is_known || !same.is_ended_by(arrival, class)) {
                 if same.without_time < WITHOUT_CLOCK {
                     return;
                 }
@@ -88,12 +92,23 @@ impl SameBytes {
     /// Whether a message with new bytes shows that the clock runs again. One without time may be a single odd message.
     fn is_ended_by(&mut self, arrival: Arrival, class: Class) -> bool {
         let is_latest = matches!(class, Class::Next(_) | Class::Tie(_));
-        if arrival.device_time.is_none() && arrival.unreadable_time.is_none() {
+        // A text that stands still may be all that is left of a clock.
+        if arrival.device_time.is_none()
+            && arrival
+                .unreadable_time
+                .is_none_or(|text| Some(text) == self.unreadable_time)
+        {
             self.without_time = self.without_time.saturating_add(1);
             return false;
         }
         self.without_time = 0;
         is_latest && !self.has_time_of(arrival)
+    }
+
+    /// Whether the message is an older one by a time that can be true: one that is repeated.
+    fn is_after(&self, arrival: Arrival) -> bool {
+        let time = arrival.device_time.filter(|time| !is_before_clocks(*time));
+        time.is_some_and(|time| Some(time) < self.time)
     }
 
     fn has_time_of(&self, arrival: Arrival) -> bool {

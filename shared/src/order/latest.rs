@@ -27,6 +27,7 @@ impl OrderState {
         Class::Next(DeviceClock {
             age_ms: usable.map(|_| 0),
             clock_suspect: usable.is_none() || is_suspect(offset_ms),
+            may_be_old: false,
         })
     }
 
@@ -75,6 +76,7 @@ impl OrderState {
         DeviceClock {
             age_ms: Some(self.age_ms(offset_ms).max(0)),
             clock_suspect: self.usual_ms().is_some_and(is_suspect),
+            may_be_old: false,
         }
     }
 

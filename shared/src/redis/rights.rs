@@ -136,6 +136,7 @@ fn partition_commands(role: ServiceRole, keys: &PartitionKeys, device: &DeviceId
             command(&["UNLINK", &state, &events, &changes, &history]),
             command(&["ZREM", &seen, ""]),
             command(&["ZREM", &event_numbers, ""]),
+            command(&["ZRANGE", &event_numbers, "0", "0"]),
         ],
     });
     commands

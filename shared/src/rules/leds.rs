@@ -51,15 +51,19 @@ pub fn evaluate(
     let is_above =
         lit.is_some_and(|lit| standing.is_none_or(|standing| lit > standing) && !in_deadband(lit));
     let is_below = leds_sent && reached.is_some() && reached > lit;
-    let is_in_row = memory.agreeing == 0;
+    let follows_contradiction = memory.quiet == 0;
     if is_above || is_below {
         memory.agreeing = 0;
-    } else if may_lower {
-        memory.agreeing = memory.agreeing.saturating_add(1).min(AGREEING);
+        memory.quiet = 0;
+    } else {
+        memory.quiet = memory.quiet.saturating_add(1).min(AGREEING);
+        if may_lower {
+            memory.agreeing = memory.agreeing.saturating_add(1).min(AGREEING);
+        }
     }
-    let is_over = memory.agreeing >= AGREEING;
-    memory.above = count(memory.above.filter(|_| !is_over), is_above, now);
-    memory.below = count(memory.below.filter(|_| !is_over), is_below, now);
+    let is_forgotten = memory.quiet >= AGREEING;
+    memory.above = count(memory.above.filter(|_| !is_forgotten), is_above, now);
+    memory.below = count(memory.below.filter(|_| !is_forgotten), is_below, now);
 
     let stood_before = memory.stood.is_some() && memory.stood >= lit;
     let above_limit = if stood_before {
@@ -67,13 +71,17 @@ pub fn evaluate(
     } else {
         ABOVE
     };
-    let readings = if is_in_row { READINGS } else { BLINKING };
+    let readings = if follows_contradiction {
+        READINGS
+    } else {
+        BLINKING
+    };
     let has_lasted = |counted, limit| has_lasted(counted, (limit, readings), now);
     let contradicts = (is_above && has_lasted(memory.above, above_limit))
         || (is_below && has_lasted(memory.below, BELOW));
     let is_open = alarms.get(Kind::LedMismatch).is_some();
     let holds = contradicts || (is_open && (is_above || is_below));
-    let finding = Finding::of(holds, is_over, false);
+    let finding = Finding::of(holds, memory.agreeing >= AGREEING, false);
     let is_critical = is_above && lit >= Some(1);
     alarms.set(Condition::LedMismatch, finding, details, || Text {
         severity: is_critical.then_some(Severity::Critical),

@@ -262,7 +262,7 @@ pub fn below_range(
 ) -> BelowRange {
     let (low, tolerance) = match span(reading, memory) {
         Some(span) => (span.low, span.width().percent(UNDER_RANGE)),
-        None if levels.sides[0] == Side::Low => return BelowRange::No,
+        None if levels.sides[0] == Side::Low || !levels.used[0] => return BelowRange::No,
         None => (Decimal::ZERO, levels.levels[0].percent(UNDER_RANGE_OF_A1)),
     };
     if value < low - tolerance {

@@ -8,22 +8,31 @@ use std::fmt::Display;
 use super::{AlarmDetails, Alarms, NewAlarm, chatter};
 use crate::alarm::{ChangeKind, Condition, Kind, SettingChange};
 use crate::decimal::Decimal;
-use crate::reading::{PayloadFacts, Reading, Side};
+use crate::reading::{PayloadFacts, Reading, Side, UNKNOWN_UNIT};
 use crate::state::DeviceMemory;
 
 /// Names of the settings that decide what a value means.
 const UNIT: &str = "unit";
 const GAS: &str = "gas";
+const DECIMAL_POINT: &str = "decimal point";
+
+/// How values were read of a device that did not say it.
+#[derive(Clone, Copy, Debug)]
+pub struct Assumed<'a> {
+    /// The unit.
+    pub unit: &'a str,
+    /// The `Decimal Point`.
+    pub decimal_point: Decimal,
+}
 
 /// Remembers the settings that a reading in order has sent. Returns those that changed. `keeps_changed`: a changed setting is not
-/// learnt, so that it is a change again with the next reading. `assumed_unit`: the unit in which values were read so far,
-/// if alarms stand by them.
+/// learnt, so that it is a change again with the next reading. `assumed`: how the values were read by which alarms stand.
 pub fn learn(
     memory: &mut DeviceMemory,
     reading: &Reading,
     facts: &PayloadFacts,
     keeps_changed: bool,
-    assumed_unit: Option<&str>,
+    assumed: Option<Assumed<'_>>,
 ) -> Vec<SettingChange> {
     let mut changes = Changes {
         list: Vec::new(),
@@ -46,12 +55,16 @@ pub fn learn(
     changes.note(low, reading.span_low, || "span low".to_owned());
     changes.note(high, reading.span_high, || "span high".to_owned());
     let point = Some(reading.decimal_point).filter(|_| facts.decimal_point_sent);
-    changes.note(&mut memory.decimal_point, point, || {
-        "decimal point".to_owned()
-    });
+    if point.is_some() {
+        let known = &mut memory.decimal_point;
+        *known = known.or_else(|| assumed.map(|assumed| assumed.decimal_point));
+        changes.note(known, point, || DECIMAL_POINT.to_owned());
+    }
     if facts.unit_sent {
         let known = &mut memory.unit;
-        *known = known.take().or_else(|| assumed_unit.map(str::to_owned));
+        let assumed = assumed.map(|assumed| assumed.unit);
+        let assumed = assumed.filter(|unit| *unit != UNKNOWN_UNIT);
+        *known = known.take().or_else(|| assumed.map(str::to_owned));
         let unit = spelled_as_before(&reading.unit, known.as_deref());
         changes.note(known, Some(unit), || UNIT.to_owned());
     }
@@ -193,11 +206,12 @@ impl Alarms<'_> {
         self.get(Kind::SettingChanged).is_some() || !self.settings_held_back.is_empty()
     }
 
-    /// Whether values now mean something else than before, since unit or gas changed and nobody has acknowledged it.
+    /// Whether values now mean something else than before, since unit, gas or decimal point changed and nobody has acknowledged it.
     #[must_use]
     pub fn has_changed_quantity(&self) -> bool {
         // Even if it has changed back: an alarm may have been raised in between.
-        let is_other = |change: &SettingChange| [UNIT, GAS].contains(&change.field.as_str());
+        let is_other =
+            |change: &SettingChange| [UNIT, GAS, DECIMAL_POINT].contains(&change.field.as_str());
         let open = self.get(Kind::SettingChanged);
         let told = open.into_iter().flat_map(|alarm| &alarm.settings);
         told.chain(&self.settings_held_back).any(is_other)

@@ -1,12 +1,11 @@
 //! The order in which devices are loaded, and the pauses while Redis is unavailable.
 
-use std::collections::{HashSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use shared::backoff::Backoff;
 use tokio::time::Instant;
 
+use super::channel_queue::ChannelQueue;
 use crate::interest::Channel;
 
 /// Maximum number of loads at a time, so that a replica that reconnected catches up without flooding Redis.
@@ -15,8 +14,7 @@ const MAX_LOADS: usize = 64;
 /// The devices that wait for a load, each at most once. Bounded by the watched devices.
 #[derive(Debug)]
 pub(super) struct LoadQueue {
-    waiting: VecDeque<Channel>,
-    is_waiting: HashSet<Channel>,
+    waiting: ChannelQueue,
     under_way: usize,
     last_id: u64,
     backoff: Backoff,
@@ -27,8 +25,7 @@ pub(super) struct LoadQueue {
 impl LoadQueue {
     pub(super) fn new() -> Self {
         Self {
-            waiting: VecDeque::new(),
-            is_waiting: HashSet::new(),
+            waiting: ChannelQueue::default(),
             under_way: 0,
             last_id: 0,
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)),
@@ -37,15 +34,11 @@ impl LoadQueue {
     }
 
     pub(super) fn push(&mut self, channel: &Channel) {
-        if self.is_waiting.insert(Arc::clone(channel)) {
-            self.waiting.push_back(Arc::clone(channel));
-        }
+        self.waiting.push(channel);
     }
 
     pub(super) fn remove(&mut self, channel: &Channel) {
-        if self.is_waiting.remove(channel) {
-            self.waiting.retain(|waiting| waiting != channel);
-        }
+        self.waiting.remove(channel);
     }
 
     /// Takes the device whose load may begin now.
@@ -53,9 +46,7 @@ impl LoadQueue {
         if self.under_way >= MAX_LOADS || self.paused_until.is_some() {
             return None;
         }
-        let channel = self.waiting.pop_front()?;
-        self.is_waiting.remove(&channel);
-        Some(channel)
+        self.waiting.pop()
     }
 
     /// Counts a load that begins, and returns its id.

@@ -1,7 +1,10 @@
 //! Reads one object, and repairs faults that leave no doubt about what it says.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
+use std::str::FromStr;
 
+use shared::device::DeviceId;
 use shared::reading::Repair;
 
 use super::notes::{Notes, is_blank, is_white_space};
@@ -37,6 +40,20 @@ impl Object {
 
     pub(super) fn has_serial(&self) -> bool {
         self.values(Field::Serial).next().is_some()
+    }
+
+    /// Returns its usable serials, each once; none if one of them is damaged.
+    pub(in crate::payload) fn serials(&self) -> Vec<DeviceId> {
+        if self.has_damaged_serial {
+            return Vec::new();
+        }
+        let texts = self.values(Field::Serial);
+        let texts = texts.filter_map(|json| serde_json::from_str::<String>(json).ok());
+        let usable = texts.filter(|text| !text.contains(char::REPLACEMENT_CHARACTER));
+        let serials: BTreeSet<DeviceId> = usable
+            .filter_map(|text| DeviceId::from_str(&text).ok())
+            .collect();
+        serials.into_iter().collect()
     }
 
     /// Whether the object certainly names one detector, or none. A damaged serial may be that of another detector.
@@ -160,7 +177,7 @@ impl Reader<'_> {
             let gap = self.gap();
             match self.byte() {
                 Some(b'}') => {
-                    self.note_gap(gap, 0, before.unwrap_or(outer));
+                    self.note_end(gap, before.unwrap_or(outer));
                     self.at += 1;
                     self.object.json.push('}');
                     return Ok(());
@@ -366,13 +383,21 @@ impl Reader<'_> {
 
     fn note_gap(&mut self, gap: Gap, expected_commas: usize, repair: Repair) {
         if gap.commas > expected_commas {
-            // It belongs to no key, so a firmware that always writes it can have it as a habit.
-            let notes = &mut self.object.notes;
-            notes.content(RepairKind::Comma, Repair::Unimportant);
+            self.object.notes.content(RepairKind::Comma, repair);
         }
         if gap.has_other_bytes {
             self.object.notes.content(RepairKind::OtherBytes, repair);
         }
+    }
+
+    /// Notes what stands between the last entry and the closing brace. One comma there belongs to no key, and a firmware that always
+    /// writes it has it as a habit.
+    fn note_end(&mut self, gap: Gap, repair: Repair) {
+        if gap.commas == 1 {
+            let notes = &mut self.object.notes;
+            notes.content(RepairKind::Comma, Repair::Unimportant);
+        }
+        self.note_gap(gap, 1, repair);
     }
 
     fn note_string(&mut self, string: &JsonString<'_>, repair: Repair) {

@@ -5,13 +5,11 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::str::FromStr;
 
 use shared::device::DeviceId;
 
 use super::Content;
 use super::object::{Object, SerialState};
-use crate::payload::field::Field;
 
 /// The pieces behind the objects that are taken one by one.
 #[derive(Debug, Default)]
@@ -37,7 +35,7 @@ impl Rest {
             Content::Whole(object) | Content::Broken(object) => Some(object),
             Content::NotAnObject => None,
         };
-        let mut serials = object.map(serials).unwrap_or_default();
+        let mut serials = object.map(Object::serials).unwrap_or_default();
         let is_certain = object.is_some_and(|object| object.serial() == SerialState::Certain);
         match serials.pop() {
             Some(serial) if is_certain => {
@@ -67,17 +65,4 @@ impl Rest {
         named.retain(|serial| !self.indexes.contains_key(serial));
         named
     }
-}
-
-/// Returns the usable serials of an object.
-fn serials(object: &Object) -> Vec<DeviceId> {
-    if object.has_damaged_serial {
-        return Vec::new();
-    }
-    let texts = object.values(Field::Serial);
-    let texts = texts.filter_map(|json| serde_json::from_str::<String>(json).ok());
-    let usable = texts.filter(|text| !text.contains(char::REPLACEMENT_CHARACTER));
-    usable
-        .filter_map(|text| DeviceId::from_str(&text).ok())
-        .collect()
 }

@@ -27,11 +27,12 @@ pub(super) fn files(kind: &str) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// Checks that each payload of a folder has one item, and what it is.
+/// Checks that each payload of a folder has one item, but for the detectors that a refused one names, and what it is.
 #[track_caller]
 fn check_all(kind: &str, is_expected: impl Fn(&Item<'_>) -> bool) {
     for (name, bytes) in files(kind) {
-        let items = super::super::read(&bytes, &format());
+        let mut items = super::super::read(&bytes, &format());
+        items.retain(|item| !matches!(item.content, ItemContent::Named(_)));
         assert_eq!(items.len(), 1, "{name}");
         assert!(is_expected(&items[0]), "{name}: {:?}", items[0].content);
     }

@@ -213,7 +213,10 @@ fn a_fault_that_comes_back_while_it_chatters_is_counted() {
     let mut device = TestDevice::new();
     faults(&mut device, &[0, 1, 2]);
     let faulty = edited("10", |reading| reading.sensor_fault = dec("1"));
+    let count = |device: &TestDevice| device.alarm(Kind::SensorFault).map(|alarm| alarm.count);
+    let before = count(&device);
     assert_eq!(changes(&device.send_after(60, faulty)), []);
+    assert_eq!(count(&device), before.map(|before| before + 1));
     assert!(
         device
             .alarm(Kind::SensorFault)
@@ -269,4 +272,112 @@ fn silence_is_noticed_while_the_alarm_of_the_last_silence_chatters() {
     device.advance(180);
     device.run_timer(since);
     assert_eq!(device.quality(), Quality::Offline);
+}
+
+#[test]
+fn the_fourth_raise_is_counted_with_the_two_before_it() {
+    let mut device = TestDevice::new();
+    peaks(&mut device, &[0, 50, 90, 110]);
+    assert!(device.gas_alarm().is_some(), "50, 90 and 110");
+}
+
+#[test]
+fn an_alarm_that_ceased_and_chatters_is_looked_at_when_its_calm_ends_and_not_before() {
+    let mut device = TestDevice::new();
+    device.settings.offline_after = Duration::from_hours(5);
+    let since = device.now;
+    faults(&mut device, &[0, 1, 2]);
+    let fault = device.alarm(Kind::SensorFault).expect("it chatters");
+    let calm_ends = fault.chatters_until.expect("it chatters");
+    let decision = device.send_value("10");
+    assert_eq!(decision.deadline, Deadline::At(calm_ends));
+    device.now = calm_ends - Duration::from_millis(1);
+    assert_eq!(changes(&device.run_timer(since)), []);
+    device.now = calm_ends;
+    assert_eq!(changes(&device.run_timer(since)), [(Cleared, SensorFault)]);
+}
+
+#[test]
+fn a_peak_that_arrives_late_continues_the_excursion_it_belongs_to() {
+    // The first of 41 peaks is at 0, the last at 2 360 s. A raise counts from half an hour before them.
+    for (late_at_s, is_same) in [(-1_800, true), (-1_801, false), (300, true)] {
+        let mut device = TestDevice::new();
+        device.send_value("10");
+        device.advance(5);
+        let start = device.device_time;
+        let at: Vec<u64> = (0..=40).map(|index| index * 59).collect();
+        let raises = peaks(&mut device, &at);
+        assert!(device.gas_alarm().is_none());
+        assert!(raises.iter().all(|(id, _)| *id == raises[0].0));
+        let late = edited("300", |r| {
+            r.device_time = Some(Time::from_millis(start.as_millis() + late_at_s * 1_000));
+        });
+        assert_eq!(changes(&device.send_message(late)), [(Raised, AlarmLevel1)]);
+        let is_same_alarm = device.gas_alarm_id() == raises[0].0;
+        assert_eq!(is_same_alarm, is_same, "{late_at_s}");
+    }
+}
+
+#[test]
+fn silence_continues_by_our_clock_however_old_the_reading_was_that_ended_it() {
+    let mut device = TestDevice::new();
+    device.settings.offline_after = Duration::from_secs(30);
+    let since = device.now;
+    device.send_value("10");
+    device.advance(30);
+    device.run_timer(since);
+    let id_of = |device: &TestDevice| device.alarm(Kind::DeviceOffline).map(|a| a.id.clone());
+    let first = id_of(&device);
+    assert!(first.is_some());
+    let mut old = reading(Some("10"));
+    old.device_time = Some(device.device_time - Duration::from_secs(20));
+    device.send_message(old);
+    assert_eq!(id_of(&device), None);
+    device.advance(45);
+    device.run_timer(since);
+    assert_eq!(id_of(&device), first);
+}
+
+#[test]
+fn a_lower_level_that_comes_back_starts_the_calm_again() {
+    let mut device = TestDevice::new();
+    for value in ["600", "10", "600", "10", "600", "10"] {
+        device.send_value(value);
+    }
+    let calm_ends = |device: &TestDevice| device.gas_alarm().and_then(|a| a.chatters_until);
+    let (before, count) = (calm_ends(&device), device.gas_alarm().map(|a| a.count));
+    assert!(before.is_some());
+    assert_eq!(changes(&device.send_value("300")), []);
+    assert_eq!(
+        calm_ends(&device),
+        Some(device.now + Duration::from_mins(10))
+    );
+    let counted = device.gas_alarm().map(|a| a.count);
+    assert_eq!(counted, count.map(|count| count + 1));
+}
+
+#[test]
+fn a_late_reading_does_not_end_an_alarm_whose_calm_is_over() {
+    let mut device = TestDevice::new();
+    device.settings.offline_after = Duration::from_hours(1);
+    peaks(&mut device, &[0, 2, 4]);
+    device.advance(700);
+    let mut late = reading(Some("5"));
+    late.device_time = Some(device.device_time - Duration::from_secs(1_000));
+    assert_eq!(changes(&device.send_message(late)), []);
+    assert!(device.gas_alarm().is_some());
+}
+
+#[test]
+fn the_calm_of_a_gas_alarm_ends_nothing_while_the_sensor_is_faulty() {
+    let mut device = TestDevice::new();
+    let since = device.now;
+    peaks(&mut device, &[0, 2, 4]);
+    for _ in 0..12 {
+        device.send_after(60, edited("10", |r| r.sensor_fault = dec("1")));
+        device.run_timer(since);
+    }
+    assert!(device.gas_alarm().is_some_and(Alarm::is_active));
+    let decision = device.send_value("10");
+    assert!(changes(&decision).contains(&(Cleared, AlarmLevel1)));
 }

@@ -424,3 +424,160 @@ fn messages_in_a_row_are_counted_anew_after_an_earlier_release_has_written() {
     assert_eq!(device.stored.state.memory.leds, LedMemory::default());
     assert_eq!(device.stored.state.order.same_bytes, None);
 }
+
+#[test]
+fn a_change_that_is_told_already_takes_further_ones_beside_an_earlier_release() {
+    let mut device = TestDevice::new();
+    device.send_after(5, with_levels_times(1, "10"));
+    let decision = device.send_after(5, with_levels_times(2, "10"));
+    assert_eq!(changes(&decision), [(Raised, SettingChanged)]);
+    device.earlier_release_starts();
+    let decision = device.send_after(5, with_levels_times(3, "10"));
+    assert_eq!(changes(&decision), [(Escalated, SettingChanged)]);
+}
+
+#[test]
+fn a_first_level_ends_nothing_while_it_is_held_back() {
+    let bare = |level: Option<&str>| {
+        edited("300", |reading| {
+            reading.levels = Default::default();
+            reading.levels[0].level = level.map(dec);
+            reading.span_low = None;
+            reading.span_high = None;
+        })
+    };
+    let mut device = TestDevice::new();
+    device.send_after(5, bare(None));
+    device.earlier_release_starts();
+    for _ in 0..3 {
+        device.send_after(5, bare(Some("1000")));
+        assert!(device.gas_alarm().is_some_and(Alarm::is_active));
+        assert!(device.alarm(Kind::SettingChanged).is_none());
+    }
+}
+
+#[test]
+fn a_danger_of_an_old_message_is_shown_unless_the_latest_reading_denies_it() {
+    for (is_tie, status) in [(true, "ALARM"), (false, "NORMAL")] {
+        let mut device = TestDevice::new();
+        device.send_value("10");
+        if is_tie {
+            let mut tie = reading(Some("10"));
+            tie.device_time = Some(device.device_time);
+            device.send_message(tie);
+        }
+        device.earlier_release_starts();
+        device.advance(1);
+        let mut old = reading(Some("-9999"));
+        old.device_time = Some(device.device_time - Duration::from_mins(1));
+        assert_eq!(changes(&device.send_redelivered(old)), []);
+        assert_eq!(device.alarm_status(), status, "behind a tie: {is_tie}");
+    }
+}
+
+#[test]
+fn a_latched_value_over_range_that_is_stored_already_stays_as_it_is() {
+    let mut device = TestDevice::new();
+    device.send_value("2000");
+    device.acknowledge_kind(Kind::GasHigh);
+    device.send_value("10");
+    device.earlier_release_starts();
+    let levels = |device: &TestDevice| {
+        let alarm = device.alarm(Kind::OverRange).expect("latched");
+        alarm.active_levels.clone()
+    };
+    let before = levels(&device);
+    assert_eq!(changes(&device.send_value("10")), []);
+    assert_eq!(device.state_of(Kind::OverRange), Some(AlarmState::Latched));
+    assert_eq!(levels(&device), before);
+}
+
+/// Low at 19.5 as its second level, High at 23.5 as its first, without latching.
+fn low_second(value: &str) -> Reading {
+    edited(value, |reading| {
+        reading.levels[0].level = Some(dec("23.5"));
+        reading.levels[0].side = Some(Side::High);
+        reading.levels[1].level = Some(dec("19.5"));
+        reading.levels[1].side = Some(Side::Low);
+        reading.levels[2].level = None;
+        reading.span_high = Some(dec("25"));
+    })
+}
+
+#[test]
+fn a_level_of_the_other_side_is_never_shown_as_one_of_the_alarm() {
+    let mut device = TestDevice::new();
+    device.send_after(5, low_second("20.9"));
+    let mut alarm = raised_by_earlier_release(&device, AlarmLevel1);
+    alarm.active_levels[1] = Some(ActiveLevel::default());
+    device.earlier_release_writes(|state| state.alarms.push(alarm));
+    device.earlier_release_starts();
+    device.send_after(5, low_second("10"));
+    assert_eq!(device.alarm_status(), "ALARM");
+    let alarm = device.gas_alarm().expect("it stands");
+    assert!(!alarm.message.contains("A2"), "{}", alarm.message);
+}
+
+#[test]
+fn a_level_is_not_handed_to_an_alarm_that_has_returned() {
+    let without_latching = |value: &str| {
+        let mut reading = oxygen(value);
+        for level in &mut reading.levels {
+            level.latching = None;
+        }
+        reading
+    };
+    let mut device = TestDevice::new();
+    device.settings.returned_levels = [true; 3];
+    for value in ["20.9", "10", "20.9"] {
+        device.send_after(5, without_latching(value));
+    }
+    assert_eq!(device.state_of(Kind::GasLow), Some(AlarmState::Returned));
+    let mut alarm = raised_by_earlier_release(&device, AlarmLevel2);
+    alarm.active_levels[0] = Some(ActiveLevel::default());
+    device.earlier_release_writes(|state| state.alarms.push(alarm));
+    // Within the deadband of A1.
+    device.send_after(5, without_latching("19.6"));
+    assert_eq!(device.alarm_status(), "ALARM");
+    device.send_after(5, without_latching("19.6"));
+    assert_eq!(device.alarm_status(), "ALARM");
+}
+
+#[test]
+fn a_merged_alarm_that_nobody_has_seen_needs_a_new_acknowledgement() {
+    let mut device = TestDevice::new();
+    device.send_value("1200");
+    device.send_value("10");
+    let seen = device.stored.state.position;
+    let mut alarm = raised_by_earlier_release(&device, AlarmLevel1);
+    alarm.acknowledged = Some(crate::alarm::Acknowledgement::new("Ann", device.now));
+    let id = alarm.id.clone();
+    device.earlier_release_writes(|state| state.alarms.push(alarm));
+    device.run_timer(device.now);
+    let decision = device.acknowledge_seen(&id, seen);
+    assert_eq!(decision.outcome, Outcome::Escalated);
+}
+
+#[test]
+fn a_first_level_that_is_held_back_ends_nothing_and_is_told_later() {
+    let bare = |level: Option<&str>| {
+        edited("300", |reading| {
+            reading.levels = Default::default();
+            reading.levels[0].level = level.map(dec);
+            reading.span_low = None;
+            reading.span_high = None;
+        })
+    };
+    let mut device = TestDevice::new();
+    device.send_after(5, bare(None));
+    device.earlier_release_starts();
+    for _ in 0..3 {
+        device.send_after(5, bare(Some("1000")));
+        assert!(device.gas_alarm().is_some_and(Alarm::is_active));
+        assert!(device.alarm(Kind::SettingChanged).is_none());
+    }
+    device.earlier_release_ends();
+    let decision = device.send_after(5, bare(Some("1000")));
+    assert_eq!(changes(&decision), [(Raised, SettingChanged)]);
+    assert!(device.gas_alarm().is_some_and(Alarm::is_active));
+}

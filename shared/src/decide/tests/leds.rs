@@ -196,3 +196,119 @@ fn three_readings_that_agree_end_a_contradiction_that_was_not_told_yet() {
         }
     }
 }
+
+#[test]
+fn an_led_that_shows_a_latched_alarm_is_no_contradiction() {
+    let latching = |value: &str| {
+        let mut reading = lit(value, 0);
+        reading.levels[0].latching = Some(dec("1"));
+        reading
+    };
+    let mut device = TestDevice::new();
+    send(&mut device, 5, latching("300"));
+    for _ in 0..40 {
+        send(&mut device, 60, latching("5"));
+    }
+    assert_eq!(device.gas_alarm_state(), Some(AlarmState::Latched));
+    assert!(device.alarm(Kind::LedMismatch).is_none());
+}
+
+#[test]
+fn an_led_that_went_out_after_its_alarm_has_ten_seconds_again() {
+    let mut device = TestDevice::new();
+    send(&mut device, 5, lit("300", 0));
+    send(&mut device, 5, lit("5", 0));
+    send(&mut device, 5, reading(Some("5")));
+    send(&mut device, 60, lit("5", 0));
+    assert_eq!(
+        changes(&send(&mut device, 10, lit("5", 0))),
+        [(Raised, LedMismatch)]
+    );
+}
+
+#[test]
+fn a_missing_led_is_a_warning_whatever_led_is_lit() {
+    let mut device = TestDevice::new();
+    send(&mut device, 5, lit("1200", 1));
+    let decision = send(&mut device, 30, lit("1200", 1));
+    assert_eq!(changes(&decision), [(Raised, LedMismatch)]);
+    assert_eq!(decision.changes[0].alarm.severity(), Severity::Warning);
+}
+
+#[test]
+fn a_missing_led_is_told_only_by_a_reading_without_it() {
+    let mut device = TestDevice::new();
+    for _ in 0..3 {
+        send(&mut device, 5, reading(Some("300")));
+    }
+    send(&mut device, 40, lit("300", 0));
+    assert!(device.alarm(Kind::LedMismatch).is_none());
+}
+
+#[test]
+fn three_readings_that_agree_end_a_missing_led_that_was_not_told_yet() {
+    let mut device = TestDevice::new();
+    for _ in 0..5 {
+        send(&mut device, 5, reading(Some("300")));
+        for _ in 0..3 {
+            send(&mut device, 5, reading(Some("5")));
+        }
+    }
+    assert!(device.alarm(Kind::LedMismatch).is_none());
+}
+
+#[test]
+fn an_alarm_that_only_chatters_is_active_again_with_the_first_contradiction() {
+    let mut device = TestDevice::new();
+    for _ in 0..3 {
+        send(&mut device, 5, lit("5", 2));
+        send(&mut device, 10, lit("5", 2));
+        for _ in 0..3 {
+            send(&mut device, 5, reading(Some("5")));
+        }
+    }
+    let is_active = |device: &TestDevice| device.alarm(Kind::LedMismatch).map(Alarm::is_active);
+    assert_eq!(is_active(&device), Some(false));
+    send(&mut device, 5, lit("5", 2));
+    assert_eq!(is_active(&device), Some(true));
+}
+
+#[test]
+fn an_alarm_that_has_returned_explains_no_led() {
+    let mut device = TestDevice::new();
+    send(&mut device, 5, lit("600", 1));
+    send(&mut device, 5, reading(Some("5")));
+    assert_eq!(device.gas_alarm_state(), Some(AlarmState::Returned));
+    send(&mut device, 5, lit("5", 0));
+    assert_eq!(
+        changes(&send(&mut device, 10, lit("5", 0))),
+        [(Raised, LedMismatch)]
+    );
+}
+
+#[test]
+fn an_acknowledgement_does_not_cover_a_higher_led_that_was_not_seen() {
+    let mut device = TestDevice::new();
+    send(&mut device, 5, lit("5", 0));
+    send(&mut device, 10, lit("5", 0));
+    let id = device.alarm(Kind::LedMismatch).expect("open").id.clone();
+    let seen = device.stored.state.position;
+    send(&mut device, 5, lit("5", 1));
+    let decision = device.acknowledge_seen(&id, seen);
+    assert_eq!(decision.outcome, Outcome::Escalated);
+}
+
+#[test]
+fn single_flashes_between_readings_that_may_not_lower_are_not_in_a_row() {
+    let mut device = TestDevice::new();
+    send(&mut device, 5, lit("5", 2));
+    let calibration = || {
+        edited("5", |reading| {
+            "CALIBRATION".clone_into(&mut reading.message_type);
+        })
+    };
+    for _ in 0..20 {
+        send(&mut device, 60, calibration());
+    }
+    assert_eq!(changes(&send(&mut device, 5, lit("5", 2))), []);
+}

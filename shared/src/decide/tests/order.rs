@@ -356,3 +356,131 @@ fn a_redelivered_reading_ends_nothing_by_a_latest_reading_that_is_no_longer_fres
     device.send_after(1, without_span("100"));
     assert_eq!(device.gas_alarm_state(), None);
 }
+
+#[test]
+fn a_redelivered_message_that_was_never_processed_proves_the_device_alive() {
+    for back_s in [0, 60] {
+        let mut device = TestDevice::new();
+        device.send_value("10");
+        device.advance(5);
+        let mut sent = reading(Some("10"));
+        sent.device_time = Some(device.device_time - Duration::from_secs(back_s));
+        assert!(device.send_redelivered(sent).alive, "{back_s}");
+    }
+}
+
+#[test]
+fn a_retained_message_of_an_unknown_device_begins_its_silence_and_teaches_no_settings() {
+    let mut device = TestDevice::new();
+    let decision = device.send_retained(reading(Some("10")));
+    assert_eq!(
+        decision.deadline,
+        Deadline::At(device.now + Duration::from_mins(3))
+    );
+    let other_level = edited("10", |r| r.levels[0].level = Some(dec("280")));
+    assert_eq!(changes(&device.send_after(5, other_level)), []);
+    let decision = device.send_edited(reading(Some("10")), |m| m.retain = true);
+    assert_eq!(decision.deadline, Deadline::Keep, "it is known");
+}
+
+#[test]
+fn a_backlog_does_not_end_the_silence_until_it_reaches_the_present() {
+    for (age_ms, is_ended) in [
+        (600_000, false),
+        (180_000, false),
+        (179_999, true),
+        (0, true),
+    ] {
+        let mut device = TestDevice::new();
+        let since = device.now;
+        device.send_value("10");
+        device.advance(1_000);
+        device.run_timer(since);
+        assert_eq!(device.quality(), Quality::Offline);
+        let mut old = reading(Some("10"));
+        old.device_time = Some(device.device_time - Duration::from_millis(age_ms));
+        assert_eq!(class(&device.send_message(old)), "next", "{age_ms}");
+        let ended = device.alarm(Kind::DeviceOffline).is_none();
+        assert_eq!(ended, is_ended, "{age_ms}");
+    }
+}
+
+#[test]
+fn a_reading_older_than_thirty_seconds_is_uncertain() {
+    for (age_ms, quality) in [(30_000, Quality::Good), (30_001, Quality::Uncertain)] {
+        let mut device = TestDevice::new();
+        device.send_value("10");
+        device.advance(40);
+        let mut old = reading(Some("10"));
+        old.device_time = Some(device.device_time - Duration::from_millis(age_ms));
+        device.send_message(old);
+        assert_eq!(device.quality(), quality, "{age_ms}");
+    }
+}
+
+#[test]
+fn a_heartbeat_behind_a_retained_message_shows_that_the_device_is_alive() {
+    let mut device = TestDevice::new();
+    let retained = device.send_retained(reading(Some("10")));
+    let status = |decision: &Decision| {
+        let event = decision.event.as_ref().expect("an event");
+        event.envelope.contains(r#""alarm_status":"ALARM""#)
+    };
+    assert!(status(&retained), "nobody has heard of it");
+    let mut heartbeat = reading(None);
+    "HEARTBEAT".clone_into(&mut heartbeat.message_type);
+    assert!(!status(&device.send_after(5, heartbeat)));
+}
+
+#[test]
+fn alarms_of_a_lost_state_are_acknowledged_only_once_they_were_sent_again() {
+    let mut device = TestDevice::new();
+    device.send_value("300");
+    let (id, seen) = (device.gas_alarm_id(), device.stored.state.position);
+    device.stored.lost = true;
+    assert_eq!(
+        device.acknowledge_seen(&id, seen).outcome,
+        Outcome::NotFound
+    );
+    device.send_value("300");
+    device.stored.lost = false;
+    assert_eq!(
+        device.acknowledge_seen(&id, seen).outcome,
+        Outcome::Escalated
+    );
+    assert_eq!(device.acknowledge(&id).outcome, Outcome::Acknowledged);
+}
+
+#[test]
+fn an_acknowledgement_of_a_lower_level_publishes_nothing_though_the_device_is_silent() {
+    let mut device = TestDevice::new();
+    device.send_value("300");
+    let (id, seen) = (device.gas_alarm_id(), device.stored.state.position);
+    device.send_value("600");
+    device.advance(500);
+    let decision = device.acknowledge_seen(&id, seen);
+    assert_eq!(decision.outcome, Outcome::Escalated);
+    assert!(decision.event.is_none());
+}
+
+#[test]
+fn a_late_message_does_not_end_a_frozen_reading() {
+    let mut device = TestDevice::new();
+    device.send_value("10");
+    device.send_value("10");
+    let mut same = reading(Some("11"));
+    same.device_time = Some(device.device_time + Duration::from_secs(1));
+    for _ in 0..30 {
+        device.advance(10);
+        device.send_with_fingerprint(same.clone(), 900, false);
+    }
+    assert!(device.alarm(Kind::ReadingFrozen).is_some());
+    // An earlier release has written, so nobody knows what repeated.
+    device.stored.state.order.same_bytes = None;
+    let mut late = reading(Some("10"));
+    late.device_time = same.device_time.map(|time| time - Duration::from_secs(3));
+    assert_eq!(class(&device.send_message(late)), "late");
+    assert!(device.alarm(Kind::ReadingFrozen).is_some());
+    device.send_value("10");
+    assert!(device.alarm(Kind::ReadingFrozen).is_none());
+}

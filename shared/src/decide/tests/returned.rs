@@ -173,3 +173,67 @@ fn a_latched_alarm_that_is_acknowledged_ends_without_returning() {
         [(Acknowledged, AlarmLevel3), (Cleared, AlarmLevel3)]
     );
 }
+
+#[test]
+fn a_level_that_is_still_acknowledged_is_not_remembered_again() {
+    let mut device = TestDevice::new();
+    device.send_value("1200");
+    device.acknowledge_kind(Kind::GasHigh);
+    assert_eq!(changes(&device.send_value("1300")), []);
+    assert_eq!(changes(&device.send_value("10")), [(Cleared, AlarmLevel3)]);
+}
+
+#[test]
+fn the_peak_of_a_low_alarm_is_its_lowest_value() {
+    let mut device = TestDevice::new();
+    for (value, peak) in [("19", "19"), ("17.5", "17.5"), ("18.5", "17.5")] {
+        let low = edited(value, |r| {
+            r.levels[0].level = Some(dec("19.5"));
+            r.levels[0].side = Some(crate::reading::Side::Low);
+        });
+        device.send_after(5, low);
+        let alarm = device.alarm(Kind::GasLow).expect("open");
+        assert_eq!(alarm.peak_value, Some(dec(peak)), "{value}");
+    }
+}
+
+#[test]
+fn a_latched_alarm_is_unlatched_by_a_reading_that_may_not_lower() {
+    let mut device = TestDevice::new();
+    device.send_after(5, latching("600"));
+    device.send_after(5, latching("10"));
+    assert_eq!(device.gas_alarm_state(), Some(AlarmState::Latched));
+    let mut faulty = latching("300");
+    faulty.sensor_fault = dec("1");
+    let decision = device.send_after(5, faulty);
+    assert!(changes(&decision).contains(&(Unlatched, AlarmLevel2)));
+    assert_eq!(device.gas_alarm_state(), Some(AlarmState::Unacknowledged));
+}
+
+#[test]
+fn a_returned_alarm_shows_the_level_that_governed_it() {
+    let mut device = TestDevice::new();
+    for (value, level) in [("600", "500"), ("600", "450"), ("10", "450")] {
+        device.send_after(5, edited(value, |r| r.levels[1].level = Some(dec(level))));
+    }
+    assert_eq!(device.gas_alarm_state(), Some(AlarmState::Returned));
+    let alarm = device.gas_alarm().expect("open");
+    assert_eq!(alarm.threshold, Some(dec("450")));
+}
+
+#[test]
+fn a_latched_alarm_whose_latching_is_switched_off_returns() {
+    let mut device = TestDevice::new();
+    device.send_after(5, latching("600"));
+    device.send_after(5, latching("10"));
+    let mut off = latching("10");
+    for level in &mut off.levels {
+        level.latching = Some(dec("0"));
+    }
+    device.send_after(5, off.clone());
+    device.acknowledge_kind(Kind::SettingChanged);
+    let decision = device.send_after(5, off);
+    assert_eq!(changes(&decision), [(Returned, AlarmLevel2)]);
+    let alarm = device.gas_alarm().expect("open");
+    assert!(!alarm.latched && alarm.state() == AlarmState::Returned);
+}

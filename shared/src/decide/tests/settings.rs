@@ -390,3 +390,207 @@ fn a_first_setting_is_no_change_while_nothing_stands() {
     });
     assert_eq!(device.state_of(Kind::SettingChanged), None);
 }
+
+#[test]
+fn a_level_that_moves_nearer_governs_with_its_own_deadband() {
+    let at = |value: &str, level: &str| edited(value, |r| r.levels[0].level = Some(dec(level)));
+    // The deadband of the new level ends at 190, that of the earlier one at 237.5.
+    for (values, is_open) in [
+        (&["220", "197", "190"][..], true),
+        (&["220", "189.9"], false),
+        (&["197"], true),
+        (&["190"], true),
+        (&["189.9"], false),
+    ] {
+        let mut device = TestDevice::new();
+        send(&mut device, at("300", "250"));
+        for value in values {
+            send(&mut device, at(value, "200"));
+        }
+        assert_eq!(device.gas_alarm().is_some(), is_open, "{values:?}");
+    }
+}
+
+#[test]
+fn of_two_low_levels_the_higher_one_governs() {
+    let at = |level: &str| {
+        edited("17", |r| {
+            r.levels[0].level = Some(dec(level));
+            r.levels[0].side = Some(Side::Low);
+        })
+    };
+    let mut device = TestDevice::new();
+    for (level, governing) in [("19.5", "19.5"), ("18", "19.5"), ("20", "20")] {
+        send(&mut device, at(level));
+        let alarm = device.alarm(Kind::GasLow).expect("open");
+        assert_eq!(alarm.threshold, Some(dec(governing)), "{level}");
+    }
+}
+
+#[test]
+fn a_faulty_reading_switches_no_latching_off() {
+    let latching = |value: &str, flag: &str| {
+        edited(value, |r| {
+            for level in &mut r.levels {
+                level.latching = Some(dec(flag));
+            }
+        })
+    };
+    let mut device = TestDevice::new();
+    let since = device.now;
+    send(&mut device, latching("300", "1"));
+    send(&mut device, latching("5", "1"));
+    send(&mut device, latching("5", "0"));
+    device.acknowledge_kind(Kind::SettingChanged);
+    let mut faulty = latching("5", "0");
+    faulty.sensor_fault = dec("1");
+    send(&mut device, faulty);
+    device.advance(10);
+    assert_eq!(changes(&device.run_timer(since)), []);
+    assert_eq!(device.gas_alarm_state(), Some(AlarmState::Latched));
+}
+
+#[test]
+fn a_decimal_point_that_is_not_sent_is_no_change() {
+    let mut device = TestDevice::new();
+    send(&mut device, edited("10", |r| r.decimal_point = dec("1")));
+    assert_eq!(changes(&send_bare(&mut device, "10", |_| ())), []);
+    assert_eq!(
+        device.stored.state.memory.decimal_point,
+        Some(dec("1")),
+        "it is still known"
+    );
+}
+
+#[test]
+fn an_assumed_unit_is_not_learnt() {
+    let first_unit = |device: &mut TestDevice| {
+        let other = edited("5", |r| r.unit = "%LEL".to_owned());
+        device.send_edited(other, |message| message.facts.unit_sent = true);
+        device.state_of(Kind::SettingChanged)
+    };
+    let mut never_in_alarm = TestDevice::new();
+    send_bare(&mut never_in_alarm, "5", |_| ());
+    assert_eq!(first_unit(&mut never_in_alarm), None);
+    let mut was_in_alarm = TestDevice::new();
+    for value in ["300", "290", "5"] {
+        send_bare(&mut was_in_alarm, value, |_| ());
+    }
+    assert!(was_in_alarm.gas_alarm().is_none());
+    assert_eq!(first_unit(&mut was_in_alarm), None);
+}
+
+#[test]
+fn a_first_span_low_does_not_end_a_value_over_range() {
+    let only_high = |r: &mut Reading| {
+        r.levels[0].level = Some(dec("250"));
+        r.span_high = Some(dec("2000"));
+    };
+    let mut device = TestDevice::new();
+    send_bare(&mut device, "2100", only_high);
+    device.acknowledge_kind(Kind::OverRange);
+    for _ in 0..3 {
+        send_bare(&mut device, "10", |r| {
+            only_high(r);
+            r.span_low = Some(dec("3000"));
+        });
+        assert!(device.alarm(Kind::OverRange).is_some());
+    }
+    let changed = device.alarm(Kind::SettingChanged).expect("told");
+    assert_eq!(
+        changed.message,
+        "Detector setting changed: span high 2000 to unused"
+    );
+}
+
+type Edit = fn(&mut Reading);
+/// A name, the settings, the values sent with them, the setting that comes for the first time, and what is told of it.
+type FirstSetting = (
+    &'static str,
+    Edit,
+    &'static [&'static str],
+    Edit,
+    Option<&'static str>,
+);
+
+#[test]
+fn a_first_setting_is_told_only_if_a_level_is_lost_by_it() {
+    let a1 = |r: &mut Reading| r.levels[0].level = Some(dec("250"));
+    let latching: Edit = |r| {
+        r.levels[0].level = Some(dec("250"));
+        r.levels[0].latching = Some(dec("1"));
+        r.levels[1].level = Some(dec("500"));
+    };
+    let cases: [FirstSetting; 4] = [
+        (
+            "a level that does not latch",
+            a1,
+            &["300"],
+            |r| r.levels[0].latching = Some(dec("0")),
+            None,
+        ),
+        (
+            "a latched one",
+            latching,
+            &["600", "5"],
+            |r| r.levels[1].latching = Some(dec("0")),
+            Some("A2 latching on to off"),
+        ),
+        (
+            "one that is back and only chatters",
+            |_| (),
+            &["300", "5", "300", "5", "300", "5"],
+            |r| r.levels[0].level = Some(dec("1000")),
+            None,
+        ),
+        (
+            "one that chatters and is not back",
+            |_| (),
+            &["300", "5", "300", "5", "300"],
+            |r| r.levels[0].level = Some(dec("1000")),
+            Some("A1 level 250 to 1000"),
+        ),
+    ];
+    for (name, before, values, first, told) in cases {
+        let mut device = TestDevice::new();
+        for value in values {
+            send_bare(&mut device, value, before);
+        }
+        assert!(device.gas_alarm().is_some(), "{name}");
+        let last = values.last().expect("a value");
+        send_bare(&mut device, last, |r| {
+            before(r);
+            first(r);
+        });
+        let message = device
+            .alarm(Kind::SettingChanged)
+            .map(|a| a.message.clone());
+        let expected = told.map(|told| format!("Detector setting changed: {told}"));
+        assert_eq!(message, expected, "{name}");
+        assert!(device.gas_alarm().is_some(), "{name}");
+    }
+}
+
+#[test]
+fn a_first_decimal_point_lowers_nothing_and_a_first_unit_after_an_unreadable_one_is_no_change() {
+    let mut device = TestDevice::new();
+    send_bare(&mut device, "300", |_| ());
+    let mut scaled = reading(Some("30"));
+    scaled.levels = Default::default();
+    scaled.decimal_point = dec("1");
+    device.send_edited(scaled, |message| message.facts.decimal_point_sent = true);
+    assert!(device.gas_alarm().is_some());
+    let changed = device.alarm(Kind::SettingChanged).expect("told");
+    assert_eq!(
+        changed.message,
+        "Detector setting changed: decimal point 0 to 1"
+    );
+
+    let mut device = TestDevice::new();
+    send_bare(&mut device, "300", |r| r.unit = "unknown".to_owned());
+    let mut bare = reading(Some("5"));
+    bare.levels = Default::default();
+    device.send_edited(bare, |message| message.facts.unit_sent = true);
+    assert_eq!(device.state_of(Kind::SettingChanged), None);
+    assert_eq!(device.gas_alarm_state(), None);
+}

@@ -637,3 +637,30 @@ fn delayed_readings_do_not_count_as_keeping_pace() {
         ],
     );
 }
+
+#[test]
+fn a_delayed_reading_does_not_show_that_a_clock_was_set() {
+    let mut device = Device::new();
+    device.run_until(0.0);
+    check(
+        &mut device,
+        &[
+            (5.0, HOUR + 5.0, "next 0!"),
+            (15.0, HOUR + 15.0, "next 0!"),
+            (25.0, HOUR + 25.0, "next 0!"),
+            // 10 s late. With an offset learnt from it, its age would be told.
+            (36.0, HOUR + 26.0, "next 0!"),
+        ],
+    );
+    assert_eq!(device.state.offset_minima.len(), 1);
+    assert_eq!(device.state.offset_minima[0].offset_ms, 0);
+}
+
+#[test]
+fn a_reading_without_time_is_next_behind_one_that_was_ahead() {
+    let mut device = Device::new();
+    device.run_until(0.0);
+    assert_eq!(device.send(1.0, HOUR), "next 0!");
+    assert_eq!(device.send_without_time(2.0), "next ?!");
+    assert_eq!(device.send_without_time(3.0), "tie ?!");
+}

@@ -191,3 +191,181 @@ fn a_clock_that_was_set_back_while_it_was_frozen_moves() {
     }
     assert_eq!(frozen_since(&device.state, LIMIT), None);
 }
+
+/// Sends readings whose clock runs, then one payload for 400 s. Returns since when the device is frozen.
+fn frozen_after(moves: impl FnOnce(&mut Device), repeated: Option<f64>) -> Option<Time> {
+    let mut device = Device::new();
+    moves(&mut device);
+    repeat(&mut device, 10.0, 410.0, repeated);
+    frozen_since(&device.state, LIMIT)
+}
+
+#[test]
+fn a_time_moves_from_any_message_before_it_but_a_retained_one() {
+    type Moves = fn(&mut Device);
+    let cases: [(&str, Moves, Option<f64>, bool); 5] = [
+        (
+            "from one before a message without time",
+            |device| {
+                device.send(0.0, 0.0);
+                device.send_without_time(1.0);
+                device.send(2.0, 2.0);
+            },
+            Some(2.0),
+            true,
+        ),
+        (
+            "though it is before 2015",
+            |device| {
+                device.send(0.0, -20.0 * 365.0 * DAY);
+                device.send(2.0, 2.0 - 20.0 * 365.0 * DAY);
+            },
+            Some(2.0 - 20.0 * 365.0 * DAY),
+            true,
+        ),
+        (
+            "backwards only",
+            |device| {
+                device.send(0.0, 0.0);
+                device.send(2.0, -2.0);
+            },
+            Some(-2.0),
+            false,
+        ),
+        (
+            "from a retained message only",
+            |device| {
+                device.send_flagged(0.0, Some(-100.0), RETAINED);
+            },
+            Some(1.0),
+            false,
+        ),
+        ("from none", |_| (), Some(1.0), false),
+    ];
+    for (name, moves, repeated, is_frozen) in cases {
+        assert_eq!(frozen_after(moves, repeated).is_some(), is_frozen, "{name}");
+    }
+}
+
+#[test]
+fn an_older_known_payload_does_not_hide_that_the_newest_one_is_repeated() {
+    let mut device = Device::new();
+    device.run_until(0.0);
+    for step in 0_u32..500 {
+        let device_time = f64::from(1 + step % 2);
+        let at = 3.0 + 2.0 * f64::from(step);
+        device.send_flagged(at, Some(device_time), bytes(5 + u64::from(step % 2)));
+        let expected = (at > 185.0).then(|| time(5.0));
+        let found = frozen_since(&device.state, LIMIT);
+        assert!(found == expected || step % 2 == 0, "{at}: {found:?}");
+    }
+}
+
+/// A clock without battery starts at one time after each boot: its times go back, and the device is alive.
+#[test]
+fn known_bytes_of_a_clock_that_was_never_set_are_not_frozen() {
+    let mut device = Device::new();
+    device.run_until(0.0);
+    let never_set = -20.0 * 365.0 * DAY;
+    for step in 0_u32..500 {
+        let device_time = never_set + f64::from(1 + step % 2);
+        let at = 3.0 + 2.0 * f64::from(step);
+        device.send_flagged(at, Some(device_time), bytes(5 + u64::from(step % 2)));
+        assert_eq!(frozen_since(&device.state, LIMIT), None, "{at}");
+    }
+}
+
+#[test]
+fn the_bytes_that_repeat_are_known_however_many_others_were_redelivered() {
+    let mut device = Device::new();
+    device.run_until(0.0);
+    repeat(&mut device, 2.0, 100.0, Some(1.0));
+    for _ in 0..MAX_FINGERPRINTS {
+        device.send_flagged(101.0, Some(-50.0), DUP);
+    }
+    repeat(&mut device, 102.0, 190.0, Some(1.0));
+    assert_eq!(frozen_since(&device.state, LIMIT), Some(time(2.0)));
+}
+
+/// What arrives while the device is frozen.
+#[derive(Clone, Copy)]
+enum Odd {
+    /// New bytes without time.
+    WithoutTime,
+    /// New bytes of an earlier time.
+    Late,
+    /// The bytes that repeat.
+    Known,
+}
+
+#[test]
+fn only_messages_without_time_in_a_row_show_that_the_clock_is_lost() {
+    use Odd::{Known, Late, WithoutTime};
+    for (odd, is_frozen) in [
+        (vec![WithoutTime; 2], true),
+        (vec![WithoutTime; 3], false),
+        (
+            vec![WithoutTime, WithoutTime, Known, WithoutTime, Known],
+            true,
+        ),
+        (vec![WithoutTime, WithoutTime, Late, WithoutTime], true),
+    ] {
+        let mut device = Device::new();
+        device.run_until(0.0);
+        repeat(&mut device, 2.0, 200.0, Some(1.0));
+        let mut at = 200.0;
+        for odd in &odd {
+            at += 1.0;
+            match odd {
+                WithoutTime => device.send_without_time(at),
+                Late => device.send(at, -500.0),
+                Known => device.send_flagged(at, Some(1.0), bytes(5)),
+            };
+        }
+        let frozen = frozen_since(&device.state, LIMIT);
+        assert_eq!(frozen.is_some(), is_frozen, "{} messages", odd.len());
+        if !is_frozen {
+            repeat(&mut device, 210.0, 600.0, None);
+            assert_eq!(frozen_since(&device.state, LIMIT), None, "it has no clock");
+        }
+    }
+}
+
+#[test]
+fn one_message_without_any_time_does_not_end_a_text_that_stands_still() {
+    let mut device = Device::new();
+    let with_text = |text: u64, bytes: u64| Flags {
+        bytes: Some(bytes),
+        unreadable_time: Some(text),
+        ..Flags::default()
+    };
+    device.send_flagged(0.0, None, with_text(1, 101));
+    for step in 0_u32..100 {
+        device.send_flagged(2.0 + 2.0 * f64::from(step), None, with_text(2, 102));
+    }
+    let frozen = frozen_since(&device.state, LIMIT);
+    assert_eq!(frozen, Some(time(2.0)));
+    device.send_without_time(203.0);
+    assert_eq!(frozen_since(&device.state, LIMIT), frozen);
+}
+
+#[test]
+fn a_text_that_stands_still_while_the_values_change_is_no_clock_any_more() {
+    let mut device = Device::new();
+    let mut send = |at: f64, text: u64, bytes: u64| {
+        let flags = Flags {
+            bytes: Some(bytes),
+            unreadable_time: Some(text),
+            ..Flags::default()
+        };
+        device.send_flagged(at, None, flags);
+        frozen_since(&device.state, LIMIT).is_some()
+    };
+    send(0.0, 1, 101);
+    for step in 0_u32..100 {
+        send(2.0 + 2.0 * f64::from(step), 2, 102);
+    }
+    assert!(send(202.0, 2, 102));
+    assert!(send(203.0, 2, 103) && send(204.0, 2, 104));
+    assert!(!send(205.0, 2, 105));
+}

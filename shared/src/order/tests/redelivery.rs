@@ -192,3 +192,64 @@ fn known_bytes_do_not_replace_a_reading_without_time_that_came_after_them() {
     assert_eq!(device.send_flagged(20.0, Some(1.0), bytes(77)), "duplicate");
     assert_eq!(device.send(21.0, 21.0), "next 0");
 }
+
+#[test]
+fn a_payload_of_the_second_of_the_latest_is_a_duplicate_when_it_is_redelivered() {
+    let mut device = Device::new();
+    device.run_until(0.0);
+    device.send_flagged(1.0, Some(1.0), bytes(5));
+    device.send_flagged(1.5, Some(1.0), bytes(6));
+    let redelivered = Flags {
+        dup: true,
+        ..bytes(5)
+    };
+    assert_eq!(
+        device.send_flagged(2.0, Some(1.0), redelivered),
+        "duplicate"
+    );
+}
+
+#[test]
+fn a_latest_payload_that_is_too_far_back_is_a_duplicate_for_ever() {
+    let mut device = Device::new();
+    device.run_until(0.0);
+    let old = Some(-30.0 * DAY);
+    assert_eq!(device.send_flagged(1.0, old, bytes(5)), "next ?!");
+    for at in [2.0, 4.0, 9.0] {
+        assert_eq!(device.send_flagged(at, old, bytes(5)), "duplicate", "{at}");
+    }
+}
+
+fn may_be_old(device: &mut Device, at: f64, device_time: Option<f64>, bytes_of: u64) -> bool {
+    let class = device.send_at(time(at), device_time.map(time), bytes(bytes_of));
+    match class {
+        Class::Next(clock) | Class::Tie(clock) => clock.may_be_old,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn known_bytes_whose_time_says_nothing_may_be_old() {
+    let never_set = Some(-20.0 * 365.0 * DAY);
+    for device_time in [never_set, None] {
+        let mut device = Device::new();
+        assert!(!may_be_old(&mut device, 0.0, device_time, 77));
+        device.run_until(20.0);
+        assert!(may_be_old(&mut device, 30.0, device_time, 77));
+        assert!(!may_be_old(&mut device, 40.0, device_time, 78), "new bytes");
+        // Of a device without a running clock nothing else can be expected.
+        let mut device = Device::new();
+        for at in [0.0, 10.0, 20.0] {
+            assert!(!may_be_old(&mut device, at, device_time, 77));
+        }
+    }
+}
+
+#[test]
+fn known_bytes_of_the_second_of_the_latest_may_be_old() {
+    let mut device = Device::new();
+    device.run_until(0.0);
+    assert!(!may_be_old(&mut device, 1.0, Some(1.0), 77));
+    assert!(!may_be_old(&mut device, 1.5, Some(1.0), 78));
+    assert!(may_be_old(&mut device, 5.0, Some(1.0), 77));
+}

@@ -1,7 +1,8 @@
 //! Standing levels that a reading would end by its settings instead of its value.
 //!
 //! A setting that comes for the first time is no change of a setting. Neither is one that could not be read before. But an alarm
-//! may stand by what was assumed instead, such as a default level. So the loss of its level is told like a change.
+//! may stand by what was assumed instead, such as a default level. So the loss of its level is told like a change. A deadband that was
+//! assumed is no loss: it is only our guess of the detector's hysteresis.
 
 use super::Alarms;
 use crate::alarm::{ActiveLevel, Kind, SettingChange};
@@ -26,10 +27,18 @@ impl Alarms<'_> {
         levels.any(|alarm| alarm.active_levels.iter().any(Option::is_some))
     }
 
-    /// Returns the settings by which a reading loses levels that are active, where the reading before
-    /// it had not lost them. While they are held back they are returned again.
+    /// Returns the unit of an alarm that has an active level.
     #[must_use]
-    pub fn lost_levels(&self, before: &Limits, now: &Limits) -> Vec<SettingChange> {
+    pub fn unit_of_levels(&self) -> Option<&str> {
+        let mut alarms = Kind::WITH_LEVELS.iter().filter_map(|kind| self.get(*kind));
+        let found = alarms.find(|alarm| alarm.active_levels.iter().any(Option::is_some));
+        found.map(|alarm| alarm.unit.as_str())
+    }
+
+    /// Returns the settings by which a reading loses levels that are active. `before`: the limits of the reading before it, if what
+    /// that one had lost is told already.
+    #[must_use]
+    pub fn lost_levels(&self, before: Option<&Limits>, now: &Limits) -> Vec<SettingChange> {
         let mut lost = Vec::new();
         for alarm in Kind::WITH_LEVELS.iter().filter_map(|kind| self.get(*kind)) {
             let kind = alarm.kind();
@@ -44,7 +53,7 @@ impl Alarms<'_> {
                     let other = limits.gas.get(index).filter(|limit| limit.used);
                     loss_of(level, (kind, index, side), limit, other)
                 };
-                if loses_by(before).is_none() || self.holds_back_settings() {
+                if before.and_then(loses_by).is_none() {
                     lost.extend(loses_by(now));
                 }
             }
@@ -53,7 +62,8 @@ impl Alarms<'_> {
     }
 }
 
-/// Returns the setting by which an active level is lost. `limit` is the present one on its side, `other` the present one on any.
+/// Returns the setting by which an active level is lost. `limit`: the present limit on the side of the level. `other`: the present limit
+/// of this level on either side.
 fn loss_of(
     level: &ActiveLevel,
     (kind, index, side): (Kind, usize, Side),

@@ -438,3 +438,26 @@ fn an_unused_level_is_on_no_side() {
     };
     assert!(!unused.is_on(Side::High) && !unused.is_on(Side::Low));
 }
+
+#[test]
+fn a_level_without_type_has_the_unknown_side_of_its_a1() {
+    let unknown: Side = serde_json::from_str("\"middle\"").expect("a word of a newer release");
+    let reading = with_levels(["19.5", "23.5", "-"], [Some(unknown), None, None]);
+    assert_eq!(levels_of(&reading).sides, [unknown; 3]);
+}
+
+#[test]
+fn a_hysteresis_of_zero_is_a_missing_one() {
+    let mut reading = with_levels(["250", "500", "1000"], [HIGH; 3]);
+    for level in &mut reading.levels {
+        level.hysteresis = Some(Decimal::ZERO);
+    }
+    let memory = DeviceMemory {
+        hysteresis: [Some(dec("10")), None, Some(Decimal::ZERO)],
+        ..DeviceMemory::default()
+    };
+    let settings = AlarmSettings::default();
+    let limits = gas_limits(&latest(reading, &settings), &memory, &settings);
+    let deadband = limits.map(|limit| limit.deadband);
+    assert_eq!(deadband[..2], [dec("10"), dec("10")]);
+}

@@ -1,0 +1,150 @@
+//! Looks for devices by name: which are listed, and which had an event since an earlier look. Used to wait for devices that
+//! have sent nothing yet.
+
+use redis::{FromRedisValue, Value};
+
+use super::reply::{items, text};
+use super::{Store, StoreError};
+use crate::device::DeviceId;
+use crate::keys::PartitionKeys;
+use crate::position::Epoch;
+
+/// Maximum number of changed devices that one look returns per partition. The rest follows at the next look.
+const PAGE: usize = 1000;
+
+/// How far a partition was looked through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionMark {
+    epoch: Epoch,
+    /// The number of the last event.
+    event: u64,
+}
+
+/// What one look at a partition found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionChanges {
+    /// From where the next look continues; `None` if the partition has no epoch.
+    pub mark: Option<PartitionMark>,
+    /// The devices with an event since the mark of the earlier look. `None`: that is not known, since there was no earlier look,
+    /// or Redis may have lost data since.
+    pub devices: Option<Vec<DeviceId>>,
+}
+
+impl Store {
+    /// Returns whether each of these devices is in the device list, in the same order. A device whose list cannot be read counts
+    /// as listed.
+    pub async fn are_listed(&self, devices: &[DeviceId]) -> Result<Vec<bool>, StoreError> {
+        let answers = self
+            .run_each(devices.len(), |_, index, pipe| {
+                let device = &devices[index];
+                pipe.cmd("ZSCORE").arg(self.keys(device).seen());
+                pipe.arg(device.as_str());
+            })
+            .await?;
+        let answers = answers.into_iter();
+        answers
+            .map(
+                |answer| match answer.map_err(|err| self.answer_error(err)) {
+                    Ok(score) => Ok(score != Value::Nil),
+                    Err(StoreError::Refused(_)) => Ok(true),
+                    Err(err) => Err(err),
+                },
+            )
+            .collect()
+    }
+
+    /// Looks at these partitions, each with the mark of the earlier look, in one round trip. The answers are in the same order.
+    ///
+    /// An event that is committed after this look has a higher number than the mark that is returned.
+    pub async fn changed_devices(
+        &self,
+        partitions: &[(u16, Option<PartitionMark>)],
+    ) -> Result<Vec<PartitionChanges>, StoreError> {
+        let answers = self
+            .run_each(partitions.len() * 2, |_, index, pipe| {
+                let (number, mark) = partitions[index / 2];
+                let keys = PartitionKeys::new(number);
+                if index % 2 == 0 {
+                    pipe.cmd("HMGET").arg(keys.partition());
+                    pipe.arg("epoch").arg("events");
+                } else {
+                    // Without a mark nothing is asked for: the highest number is infinite.
+                    let after = mark.map_or_else(
+                        || "(+inf".to_owned(),
+                        |mark| format!("({event}", event = mark.event),
+                    );
+                    pipe.cmd("ZRANGE").arg(keys.changed()).arg(after);
+                    pipe.arg("+inf").arg("BYSCORE");
+                    pipe.arg("LIMIT").arg(0).arg(PAGE).arg("WITHSCORES");
+                }
+            })
+            .await?;
+        let mut answers = answers.into_iter();
+        let mut found = Vec::with_capacity(partitions.len());
+        for (_, before) in partitions {
+            let mut next = || match answers.next() {
+                Some(Ok(answer)) => Ok(answer),
+                Some(Err(err)) => match self.answer_error(err) {
+                    // A key of the wrong type must not hide the other partitions.
+                    StoreError::Refused(_) => Ok(Value::Nil),
+                    err => Err(err),
+                },
+                None => Ok(Value::Nil),
+            };
+            let (partition, changed) = (next()?, next()?);
+            let mark = mark_of(partition).map_err(StoreError::Unavailable)?;
+            let changed = Vec::<(String, f64)>::from_redis_value(match changed {
+                Value::Nil => Value::Array(Vec::new()),
+                changed => changed,
+            });
+            let changed = changed.map_err(|err| StoreError::Unavailable(err.into()))?;
+            found.push(changes(*before, mark, changed));
+        }
+        Ok(found)
+    }
+}
+
+fn mark_of(partition: Value) -> redis::RedisResult<Option<PartitionMark>> {
+    let mut fields = items(partition)?.into_iter();
+    let mut field = || text(fields.next().unwrap_or(Value::Nil));
+    let epoch = field()?.and_then(|epoch| epoch.parse().ok());
+    let event = field()?.and_then(|event| event.parse().ok()).unwrap_or(0);
+    Ok(epoch.map(|epoch| PartitionMark { epoch, event }))
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "scores are whole numbers from 0 on, below 2^53"
+)]
+fn changes(
+    before: Option<PartitionMark>,
+    mark: Option<PartitionMark>,
+    changed: Vec<(String, f64)>,
+) -> PartitionChanges {
+    let is_continued = match (before, mark) {
+        (Some(before), Some(mark)) => before.epoch == mark.epoch && before.event <= mark.event,
+        _ => false,
+    };
+    if !is_continued {
+        return PartitionChanges {
+            mark,
+            devices: None,
+        };
+    }
+    let is_full = changed.len() == PAGE;
+    let last = changed.last().map(|(_, number)| *number as u64);
+    let mark = mark.map(|mark| PartitionMark {
+        event: last.filter(|_| is_full).unwrap_or(mark.event),
+        ..mark
+    });
+    let devices = changed.into_iter();
+    let devices = devices.filter_map(|(name, _)| name.parse().ok());
+    PartitionChanges {
+        mark,
+        devices: Some(devices.collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
