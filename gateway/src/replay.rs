@@ -20,6 +20,8 @@ use crate::event_names::{DEVICE_ALERTS, DEVICE_ALERTS_CHANGED, DEVICE_DATA};
 #[derive(Clone, Debug)]
 pub(crate) struct PublishedEvent {
     pub(crate) position: Position,
+    /// Number of positions before it that have no event, because it tells the newer reading.
+    pub(crate) skipped: u64,
     /// Server time of the commit.
     pub(crate) at: Time,
     /// The message behind it proves the device alive.
@@ -92,6 +94,7 @@ impl PublishedEvent {
                 epoch: event.epoch,
                 seq: event.seq,
             },
+            skipped: event.skipped,
             at: event.at,
             alive: event.alive,
             measured_at: event.measured_at.unwrap_or(event.at),
@@ -101,6 +104,13 @@ impl PublishedEvent {
             alerts,
             changes,
         })
+    }
+
+    /// Returns whether it directly follows the position.
+    pub(crate) fn follows(&self, before: Position) -> bool {
+        let next = before.seq.checked_add(1);
+        let next = next.and_then(|next| next.checked_add(self.skipped));
+        self.position.epoch == before.epoch && next == Some(self.position.seq)
     }
 
     /// Returns whether alarms changed. Then all of its payloads must arrive.
@@ -245,7 +255,11 @@ pub(crate) fn missed(since: Position, snapshot: &Snapshot) -> Option<Vec<Publish
     let mut events = Vec::with_capacity(after.len());
     for stored in after {
         let event = PublishedEvent::parse(&stored.bytes).ok()?;
-        if stored.position.seq != seq.checked_add(1)? || event.position != stored.position {
+        let before = Position {
+            seq,
+            ..stored.position
+        };
+        if !event.follows(before) || event.position != stored.position {
             return None;
         }
         seq = stored.position.seq;
@@ -295,10 +309,10 @@ fn fresh(device: &DeviceId, since: Option<Position>, snapshot: &Snapshot, now: T
         let [data, alerts] = event::mark_all_but_last([data, alerts]);
         packets.extend(data.map(|data| (DEVICE_DATA, Arc::from(data))));
         packets.extend(alerts.map(|alerts| (DEVICE_ALERTS, Arc::from(alerts))));
-    } else if since.is_some_and(|since| since.epoch == snapshot.epoch) {
+    } else if let Some(since) = since.filter(|since| since.epoch == snapshot.epoch) {
         // Within an epoch only a retirement removes a device, so no alarm is open. In a new epoch nothing is known of its
-        // alarms.
-        let alerts = event::device_alerts(device, [], position, PayloadKind::Snapshot);
+        // alarms. The position of the client must not go back.
+        let alerts = event::device_alerts(device, [], since, PayloadKind::Snapshot);
         packets.push((DEVICE_ALERTS, Arc::from(alerts)));
     }
     CatchUp {

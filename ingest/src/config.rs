@@ -70,6 +70,11 @@ pub struct Config {
     #[arg(long, env, value_name = "TIME", default_value = "10m", value_parser = args::duration)]
     pub chatter_calm: Duration,
 
+    /// How many messages per second a detector may send, as an average over 10 s. Every value is judged, but history and telemetry keep
+    /// only so many, and the last one. 0: no limit
+    #[arg(long, env, value_name = "NUMBER", default_value = "10")]
+    pub device_rate: u32,
+
     /// Serials of the detectors whose A1 is a Low level if they send no `A1Type`, such as oxygen detectors. A comma-separated list,
     /// in which `*` stands for any text
     #[arg(long, env, value_name = "PATTERNS", default_value = "")]
@@ -253,6 +258,7 @@ impl Config {
             clock_tolerance: self.clock_tolerance,
             returned_levels: self.returned_levels,
             chatter_calm: self.chatter_calm,
+            device_rate: self.device_rate,
             low_devices: SerialPatterns::new(&self.low_devices),
             maintenance_message_types: MessageTypes::new(&self.maintenance_message_types),
             alive_message_types: MessageTypes::new(&self.alive_message_types),

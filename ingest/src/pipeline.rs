@@ -1,16 +1,19 @@
-//! Processes received messages. Takes a batch from the queue and splits it into rounds with at most one item per device. Commits
-//! each round in one Redis round trip. Acknowledges a message only once all its items are committed or stored as dead letters.
+//! Processes received messages. Takes a batch from the queue and sorts it by device. Decides the items of a device in a row and
+//! commits them at once, all devices in one Redis round trip. So a device that sends much delays the others by the time it takes to
+//! decide its items, and not by a round trip for each. Acknowledges a message only once all its items are committed or stored as
+//! dead letters.
 //!
 //! Nearly every message is one item: one reading. A payload with several objects has an item for each of them. A payload that
 //! cannot be read, but names its detector, is a dead letter first, and then an item without a value.
 //!
 //! Memory bounds: a batch here, two receive windows in the queue before it, and as many fingerprints as four receive windows
-//! have messages. No message is added to a batch that has `batch_max` items, so a batch has at most `batch_max` items and those
-//! of one further message. A message has no more items than serials with their key fit into its payload.
+//! have messages. No message is added to a batch that has items of `batch_max` devices, or as many items as a receive window has
+//! messages. So it has at most those and the items of one further message, which has no more items than serials with their key fit
+//! into its payload.
 
 pub(crate) mod committed_fingerprints;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -19,6 +22,7 @@ use serde_json::value::RawValue;
 use shared::apply::{self, Applied, ApplyConfig, Cause, Work};
 use shared::backoff::Backoff;
 use shared::decide::{Message, Outcome};
+use shared::device::DeviceId;
 use shared::lifecycle::Lifecycle;
 use shared::order::Class;
 use shared::reading::Repair;
@@ -37,6 +41,9 @@ use crate::mqtt::message::MqttMessage;
 use crate::mqtt::shared_ack::SharedAck;
 use crate::payload::{self, Format, Item, ItemContent, Parsed};
 use crate::spans::Spans;
+
+/// Maximum number of items of one device that are committed at once. It bounds the size of one script call.
+const MAX_RUN: usize = 256;
 
 /// The task that processes messages.
 pub(crate) struct Pipeline {
@@ -86,6 +93,10 @@ struct ParsedMessage {
 }
 
 impl ParsedMessage {
+    fn device(&self) -> &DeviceId {
+        &self.parsed.reading.device
+    }
+
     /// Samples the trace if the message is already slow. This happens before the decision, so that the event carries the
     /// sampled trace to the gateways.
     fn sample_if_slow(&mut self) {
@@ -133,7 +144,8 @@ impl Pipeline {
             };
             let mut batch = Batch::default();
             self.parse(first, &mut batch);
-            while batch.len() < self.batch_max
+            while batch.devices.len() < self.batch_max
+                && batch.len() < self.receive_maximum
                 && let Ok(message) = queue.try_recv()
             {
                 self.parse(message, &mut batch);
@@ -142,6 +154,7 @@ impl Pipeline {
                 parsed,
                 rejected,
                 recording,
+                ..
             } = batch;
             // Only the hard token may cancel this, even during a commit: an unfinished message is not acknowledged.
             let work = async {
@@ -221,6 +234,7 @@ impl Pipeline {
             if let Some(parsed) = parsed
                 && let Some(ack) = acks.pop()
             {
+                batch.devices.insert(parsed.reading.device.clone());
                 batch.parsed.push_back(ParsedMessage {
                     message: Arc::clone(&message),
                     ack,
@@ -246,7 +260,7 @@ impl Pipeline {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
         while !messages.is_empty() {
             messages = self.acknowledge_repeats(messages, committed);
-            let (mut round, later) = one_per_device(messages);
+            let (mut round, later) = by_device(messages);
             messages = later;
             for item in &mut round {
                 item.sample_if_slow();
@@ -467,6 +481,7 @@ impl Pipeline {
 /// Received messages that are parsed.
 #[derive(Default)]
 struct Batch {
+    devices: HashSet<DeviceId>,
     parsed: VecDeque<ParsedMessage>,
     rejected: Vec<RejectedMessage>,
     /// The messages as they arrived; none unless an operator wants them.
@@ -527,19 +542,22 @@ fn finish(ack: SharedAck, message_fingerprint: u64, committed: &mut CommittedFin
     ack.done();
 }
 
-/// Separates the first message of each device from the later ones, which wait for the next round.
-fn one_per_device(
-    messages: VecDeque<ParsedMessage>,
-) -> (Vec<ParsedMessage>, VecDeque<ParsedMessage>) {
-    let mut devices = HashSet::new();
-    let mut round = Vec::new();
+/// Sorts messages by device, those of one in their order. Returns those of the first round, and those of devices that have more than
+/// [`MAX_RUN`] for later ones.
+fn by_device(messages: VecDeque<ParsedMessage>) -> (Vec<ParsedMessage>, VecDeque<ParsedMessage>) {
+    let mut runs: Vec<Vec<ParsedMessage>> = Vec::new();
+    let mut indexes = HashMap::new();
     let mut later = VecDeque::new();
     for item in messages {
-        if devices.insert(item.parsed.reading.device.clone()) {
-            round.push(item);
+        let index = *indexes.entry(item.device().clone()).or_insert_with(|| {
+            runs.push(Vec::new());
+            runs.len() - 1
+        });
+        if runs[index].len() < MAX_RUN {
+            runs[index].push(item);
         } else {
             later.push_back(item);
         }
     }
-    (round, later)
+    (runs.into_iter().flatten().collect(), later)
 }

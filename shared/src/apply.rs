@@ -61,8 +61,8 @@ pub struct ApplyConfig {
     pub accept_new: bool,
 }
 
-/// Applies work to different devices, each device at most once, in as few round trips as possible. Returns one result for
-/// each piece of work, in the same order.
+/// Applies work in as few round trips as possible. Work of one device that stands side by side is decided in this order and
+/// committed at once; each device may have only one such run. Returns one result for each piece of work, in the same order.
 ///
 /// An error for which [`StoreError::is_transient`] is true leaves open whether the work was carried out: try again, with the
 /// message marked as a second delivery. Any other error concerns that device alone.
@@ -71,8 +71,16 @@ pub async fn apply(
     work: &[Work<'_>],
     config: &ApplyConfig,
 ) -> Vec<Result<Applied, StoreError>> {
-    let jobs = work.iter().map(|work| Job::Work { work, config });
-    run_all(store, jobs.collect()).await
+    let runs: Vec<&[Work<'_>]> = work.chunk_by(|a, b| a.device == b.device).collect();
+    let jobs = runs.iter().map(|run| Job::Work { run, config });
+    let results = run_all(store, jobs.collect()).await;
+    let results = results.into_iter().zip(runs);
+    results
+        .flat_map(|(result, run)| match result {
+            Ok(applied) => applied.into_iter().map(Ok).collect::<Vec<_>>(),
+            Err(err) => run.iter().map(|_| Err(err.clone())).collect(),
+        })
+        .collect()
 }
 
 /// The result of a request, and the alarm changes to report.
@@ -112,7 +120,7 @@ pub async fn acknowledge(
         first_read: None,
         trace: telemetry::current_trace(),
     });
-    let decision = run_one(store, job).await?.decision;
+    let decision = run_one(store, job).await?;
     Ok(Answered {
         answer: match decision.outcome {
             Outcome::Acknowledged | Outcome::AlreadyAcknowledged => Acknowledged::Covered,
@@ -142,7 +150,7 @@ pub async fn retire(
     // A retirement ends alarms or a device: it is always sampled.
     let trace = telemetry::current_trace().map(TraceContext::sampled);
     let job = Job::Retire { device, by, trace };
-    let decision = run_one(store, job).await?.decision;
+    let decision = run_one(store, job).await?;
     Ok(Answered {
         answer: match decision.outcome {
             Outcome::Retired => Retired::Done,

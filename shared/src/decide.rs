@@ -47,6 +47,26 @@ pub struct StoredDevice {
     pub last_message: Option<Time>,
 }
 
+impl StoredDevice {
+    /// The device as this decision leaves it, to be decided about again in the same commit.
+    #[must_use]
+    pub fn after(&self, decision: &Decision) -> Self {
+        let alive_at = decision.state.memory.decided_at;
+        Self {
+            device: self.device.clone(),
+            epoch: self.epoch,
+            stored_rev: self.stored_rev.clone(),
+            state: decision.state.clone(),
+            seq_floor: self.seq_floor,
+            lost: self.lost && decision.outcome.is_unchanged(),
+            last_message: self
+                .last_message
+                .max(decision.last_alive)
+                .max(decision.alive.then_some(alive_at)),
+        }
+    }
+}
+
 /// An input to a decision about a device. A variant contains everything that the decision needs beside the stored state.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
@@ -261,9 +281,12 @@ impl<'a> Draft<'a> {
         if before.latest.is_none() {
             state.memory.born_after = stored.seq_floor;
         }
+        // Each reading that was not told has a position that no event has.
+        let untold = u64::from(before.memory.unpublished);
+        let last = before.position.seq.max(stored.seq_floor);
         let position = Position {
             epoch: stored.epoch,
-            seq: before.position.seq.max(stored.seq_floor).saturating_add(1),
+            seq: last.saturating_add(untold).saturating_add(1),
         };
         if stored.lost {
             // Clients get the alarms that are left in a snapshot at this position. The seq may begin again in a new epoch.

@@ -3,6 +3,7 @@
 //! The events and payloads are described in `shared/README.md` and `gateway/README.md`.
 
 mod more;
+mod skipped;
 
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -16,6 +17,7 @@ use crate::reading::{Coordinate, Quality, Reading};
 use crate::state::{DeviceState, Freshness, Latest};
 
 pub use more::{fields_without_more, mark_all_but_last, with_more};
+pub use skipped::{skipped_before, with_skipped};
 
 /// The event of one commit: an envelope around finished payloads.
 ///
@@ -27,6 +29,9 @@ pub struct Event<'a> {
     pub epoch: Epoch,
     /// Number of the position.
     pub seq: u64,
+    /// Number of positions before it that have no event: it tells a newer reading than they would.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u64,
     /// The previous state was lost: clients replace the data and alarms they show by `data` and `alerts`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub snapshot: bool,
@@ -53,6 +58,14 @@ pub struct Event<'a> {
     /// Payload of `device:alerts:changed`, if an alarm changed.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<&'a RawValue>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// `data` of `device:data`: the normalised reading, in the order of the wire (see `gateway/README.md`).

@@ -3,6 +3,7 @@
 //! Any reading may raise an alarm. Only a reading that proves it may lower or clear one ([`Evidence::may_lower`]).
 //! `ingest/README.md` has the rules as a table.
 
+pub mod babbling;
 pub mod earlier_release;
 pub mod levels;
 pub mod limits;
@@ -138,7 +139,7 @@ impl<'a> Alarms<'a> {
     fn raise(&mut self, new: NewAlarm, details: AlarmDetails<'_>, edit: impl FnOnce(&mut Alarm)) {
         let kind = Kind::of(new.condition, new.side);
         if self.holds_back(kind) {
-            self.has_held_back_danger = true;
+            self.has_held_back_danger |= kind.is_danger();
             return;
         }
         let Moment { now, position, .. } = self.moment;

@@ -19,6 +19,9 @@ pub struct AlarmSettings {
     pub returned_levels: [bool; 3],
     /// How long a chattering alarm must be calm until it may end. Zero: alarms do not chatter, and each raise is a new one.
     pub chatter_calm: Duration,
+    /// How many messages per second a device may send, over 10 s. What exceeds it is not kept in history and telemetry, and
+    /// raises `babbling`. 0: there is no limit.
+    pub device_rate: u32,
     /// Serials of the devices whose A1 is Low if they send no type.
     pub low_devices: SerialPatterns,
     /// Message types whose readings lower nothing.
@@ -44,6 +47,7 @@ impl Default for AlarmSettings {
             clock_tolerance: Duration::from_secs(5),
             returned_levels: [false, true, true],
             chatter_calm: Duration::from_mins(10),
+            device_rate: 10,
             low_devices: SerialPatterns::default(),
             maintenance_message_types: MessageTypes::new("CALIBRATION,TEST,BUMP TEST"),
             alive_message_types: MessageTypes::new("HEARTBEAT"),

@@ -141,6 +141,18 @@ pub struct DeviceMemory {
     /// The kinds of repair that these messages have in common, one bit each. They concern only keys that do not matter here.
     #[serde(default)]
     pub repairs_in_row: u16,
+    /// Number of readings that became the latest since the last event. The next event tells the latest, and this number.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unpublished: u32,
+    /// The history lacks the latest reading, because the device sends more than its rate.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unsampled: bool,
+    /// How much the device sends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sending: Option<SendingRate>,
+    /// The same for late readings, whose times are others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sending_late: Option<SendingRate>,
     /// How the LEDs of the detector compared with its levels.
     #[serde(default, skip_serializing_if = "LedMemory::is_empty")]
     pub leds: LedMemory,
@@ -157,6 +169,22 @@ pub struct DeviceMemory {
     /// state is an earlier point of the same history.
     #[serde(default, rename = "line", skip_serializing_if = "Vec::is_empty")]
     pub earlier_epochs: Vec<Position>,
+    /// Fields of a newer release.
+    #[serde(flatten)]
+    pub unknown: UnknownFields,
+}
+
+/// How much a device sends, compared with its rate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SendingRate {
+    /// When the newest message was taken.
+    pub at: Time,
+    /// What it may still send at that time, in thousandths of a message.
+    pub allowance: i64,
+    /// Since when messages are counted.
+    pub since: Time,
+    /// Number of messages since then.
+    pub count: u32,
     /// Fields of a newer release.
     #[serde(flatten)]
     pub unknown: UnknownFields,
@@ -258,7 +286,7 @@ impl DeviceState {
             let reading = &latest.reading;
             reading.has_led() || reading.own_alarm || reading.has_fault() || latest.held_back
         };
-        let counts = |alarm: &Alarm| !alarm.returned && alarm.kind() != Kind::SettingChanged;
+        let counts = |alarm: &Alarm| !alarm.returned && alarm.kind().is_danger();
         self.alarms.iter().any(counts) || self.latest.as_ref().is_some_and(is_flagged)
     }
 }

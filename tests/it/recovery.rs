@@ -159,7 +159,9 @@ async fn a_client_that_keeps_losing_its_connection_sees_every_position_once() ->
     const LOSSES: u64 = 20;
     // Readings per loss: fewer than the events stream holds, so that all of them can be recovered.
     const READINGS: u64 = 12;
-    let stack = Stack::start().await?;
+    // Every reading has an event.
+    let plan = Plan::default().ingest_flags("--device-rate=0");
+    let stack = plan.start().await?;
     let device = stack.device(SERIAL);
     let browser = stack.browser().await?;
     let answer = browser.subscribe(SERIAL).await?;

@@ -31,7 +31,9 @@ async fn sigterm_ends_both_services_with_exit_code_0() -> Result<()> {
 
 #[tokio::test]
 async fn sigterm_during_a_burst_of_messages_loses_no_reading() -> Result<()> {
-    let mut stack = Stack::start().await?;
+    // Every reading is one to find in the history.
+    let plan = Plan::default().ingest_flags("--device-rate=0");
+    let mut stack = plan.start().await?;
     let device = stack.device("OTSM-0001");
     let ingest = &mut stack.ingests[0];
     let has_begun = Notify::new();

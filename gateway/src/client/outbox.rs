@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
 use shared::device::DeviceId;
+use shared::event;
 
 use crate::event_names::{BROADCAST_DATA, DEVICE_DATA};
 
@@ -119,10 +120,7 @@ impl Packet {
 
     /// Returns the payload as it is sent: the shared bytes, with `skipped` as their last field if readings were replaced.
     pub(crate) fn payload(&self) -> Cow<'_, RawValue> {
-        let marked = match self.skipped {
-            0 => None,
-            skipped => with_skipped(&self.payload, skipped),
-        };
+        let marked = event::with_skipped(&self.payload, self.skipped);
         marked.map_or(Cow::Borrowed(&*self.payload), Cow::Owned)
     }
 
@@ -139,12 +137,6 @@ impl Packet {
 
 /// Memory of a waiting packet beside its payload: the packet itself, and its entries in the maps of the telemetry lane.
 const OVERHEAD: usize = 2 * size_of::<(Packet, ConflationKey)>();
-
-fn with_skipped(payload: &RawValue, skipped: u64) -> Option<Box<RawValue>> {
-    let fields = payload.get().strip_suffix('}')?;
-    let comma = if fields.ends_with('{') { "" } else { "," };
-    RawValue::from_string(format!(r#"{fields}{comma}"skipped":{skipped}}}"#)).ok()
-}
 
 /// Key of the telemetry lane: only the latest packet per event and device waits.
 type ConflationKey = (&'static str, DeviceId);
@@ -372,7 +364,8 @@ impl Outbox {
     }
 
     fn replace(&mut self, older: &Packet, newer: &mut Packet) {
-        newer.skipped = older.skipped.saturating_add(1);
+        let before = event::skipped_before(&older.payload).saturating_add(older.skipped);
+        newer.skipped = before.saturating_add(1);
         self.counts.conflated = self.counts.conflated.saturating_add(1);
     }
 

@@ -33,7 +33,7 @@ use crate::replay::{self, CatchUp, PublishedEvent};
 use answer_cache::AnswerCache;
 use load::{Joiner, Load};
 use member_view::{Correction, MemberView};
-use members::{Members, is_at_or_before, is_next};
+use members::{Members, is_at_or_before};
 
 /// Whether the device is in the device list. Only a listed device has a channel in Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -304,7 +304,7 @@ impl WatchedDevice {
         if self.repair == Repair::MissedEvents || is_at_or_before(event.position, head) {
             return;
         }
-        if !is_next(event.position, head) {
+        if !event.follows(head) {
             self.require(Repair::MissedEvents);
             return;
         }

@@ -37,6 +37,8 @@ pub enum Condition {
     SettingChanged,
     /// Levels are missing or unreadable.
     LevelsUnknown,
+    /// The detector sends more than its rate.
+    Babbling,
     /// A condition of a newer release: kept, shown as an alarm, and changed by nothing but acknowledgement and retirement.
     #[serde(untagged)]
     Unknown(UnknownWord),
@@ -67,6 +69,8 @@ pub enum Kind {
     SettingChanged,
     /// [`Condition::LevelsUnknown`].
     LevelsUnknown,
+    /// [`Condition::Babbling`].
+    Babbling,
     /// [`Condition::Unknown`], each of them a kind of its own.
     Unknown(UnknownWord),
 }
@@ -142,9 +146,11 @@ impl Condition {
             Self::AlarmLevel2 | Self::DeviceOffline | Self::ReadingFrozen | Self::Unknown(_) => {
                 Severity::High
             }
-            Self::AlarmLevel1 | Self::LedMismatch | Self::SettingChanged | Self::LevelsUnknown => {
-                Severity::Warning
-            }
+            Self::AlarmLevel1
+            | Self::LedMismatch
+            | Self::SettingChanged
+            | Self::LevelsUnknown
+            | Self::Babbling => Severity::Warning,
         }
     }
 
@@ -164,6 +170,7 @@ impl Condition {
             Self::ReadingFrozen => "reading_frozen",
             Self::SettingChanged => "setting_changed",
             Self::LevelsUnknown => "levels_unknown",
+            Self::Babbling => "babbling",
             Self::Unknown(word) => word.as_str(),
         }
     }
@@ -184,6 +191,7 @@ impl Condition {
             Self::ReadingFrozen => "frozen_",
             Self::SettingChanged => "setting_",
             Self::LevelsUnknown => "levels_",
+            Self::Babbling => "rate_",
             Self::Unknown(_) => "alarm_",
         }
     }
@@ -225,6 +233,7 @@ impl Kind {
             Condition::ReadingFrozen => Self::ReadingFrozen,
             Condition::SettingChanged => Self::SettingChanged,
             Condition::LevelsUnknown => Self::LevelsUnknown,
+            Condition::Babbling => Self::Babbling,
             Condition::Unknown(word) => Self::Unknown(word),
         }
     }
@@ -240,6 +249,12 @@ impl Kind {
 
     /// The kinds whose alarms have levels: gas, and over range, which has one.
     pub const WITH_LEVELS: [Self; 3] = [Self::GasHigh, Self::GasLow, Self::OverRange];
+
+    /// Whether the value that is shown may hide a danger as long as the alarm is active. So the device is not `NORMAL`.
+    #[must_use]
+    pub fn is_danger(self) -> bool {
+        !matches!(self, Self::SettingChanged | Self::Babbling)
+    }
 
     /// Whether its alarm has levels.
     #[must_use]

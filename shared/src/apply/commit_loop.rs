@@ -23,15 +23,22 @@ pub struct Applied {
     pub conflicts: u32,
 }
 
-/// Runs one job.
-pub(super) async fn run_one(store: &Store, job: Job<'_>) -> Result<Applied, StoreError> {
+/// Runs one job that makes one decision.
+pub(super) async fn run_one(store: &Store, job: Job<'_>) -> Result<Decision, StoreError> {
     let mut item = Item::new(store, job);
     let failure = run(store, std::slice::from_mut(&mut item)).await.err();
-    item.finish(failure.as_ref())
+    let applied = item.finish(failure.as_ref())?.pop();
+    applied
+        .map(|applied| applied.decision)
+        .ok_or_else(|| StoreError::Unusable("the commit loop decided nothing".to_owned()))
 }
 
-/// Runs jobs of different devices, all of them in the same round trips. If one device fails, the others do not.
-pub(super) async fn run_all(store: &Store, jobs: Vec<Job<'_>>) -> Vec<Result<Applied, StoreError>> {
+/// Runs jobs of different devices, all of them in the same round trips. If one device fails, the others do not. A result has what was
+/// applied for each decision of the job, in order.
+pub(super) async fn run_all(
+    store: &Store,
+    jobs: Vec<Job<'_>>,
+) -> Vec<Result<Vec<Applied>, StoreError>> {
     let jobs = jobs.into_iter();
     let mut items: Vec<Item<'_>> = jobs.map(|job| Item::new(store, job)).collect();
     let failure = run(store, &mut items).await.err();
@@ -82,7 +89,7 @@ async fn commit(
         .iter()
         .map(|(index, decided)| Commit {
             stored: &decided.stored,
-            decision: &decided.decision,
+            decisions: &decided.decisions,
             raw: decided.raw,
             bounds: items[*index].job.bounds(),
         })
@@ -94,10 +101,10 @@ async fn commit(
     let mut failed = None;
     for ((index, decided), answer) in round.into_iter().zip(answers) {
         let item = &mut items[index];
-        let is_reassertion = decided.decision.outcome == Outcome::Reasserted;
+        let is_reassertion = decided.is_reassertion();
         match answer {
             Ok(Committed::Done(_)) if is_reassertion => reasserted.push(index),
-            Ok(Committed::Done(_)) => item.done(decided.decision),
+            Ok(Committed::Done(_)) => item.done(decided.decisions),
             Ok(Committed::Conflict(_)) if item.conflicts >= MAX_CONFLICTS => {
                 let reason = format!("another writer was faster {MAX_CONFLICTS} times in a row");
                 item.result = Some(Err(StoreError::Refused(reason)));
@@ -148,7 +155,7 @@ fn reassert<'a>(
     let is_other_reading = taken_at(&decision.state) != taken_at(&stored.state);
     Decided {
         stored,
-        decision,
+        decisions: vec![decision],
         raw: is_other_reading.then_some(b""),
     }
 }
@@ -156,7 +163,7 @@ fn reassert<'a>(
 /// A job and its progress.
 struct Item<'a> {
     job: Job<'a>,
-    result: Option<Result<Applied, StoreError>>,
+    result: Option<Result<Vec<Applied>, StoreError>>,
     /// Alarm changes of earlier commits.
     earlier: Unreported<'a>,
     conflicts: u32,
@@ -198,23 +205,29 @@ impl<'a> Item<'a> {
         }
         let decided = self.job.decide(store, stored).await?;
         // There is also nothing to write if the index lists a deadline of a device without a readable state.
-        let outcome = decided.decision.outcome;
         let is_without_state = decided.stored.state.latest.is_none();
-        if outcome.is_unchanged() || (outcome == Outcome::Deadline && is_without_state) {
-            self.done(decided.decision);
+        let has_nothing = |decision: &Decision| {
+            let outcome = decision.outcome;
+            outcome.is_unchanged() || (outcome == Outcome::Deadline && is_without_state)
+        };
+        if decided.decisions.iter().all(has_nothing) {
+            self.done(decided.decisions);
             return Ok(None);
         }
         Ok(Some(decided))
     }
 
-    fn done(&mut self, decision: Decision) {
-        self.result = Some(Ok(Applied {
+    /// The conflicts count with the first decision.
+    fn done(&mut self, decisions: Vec<Decision>) {
+        let mut conflicts = std::mem::take(&mut self.conflicts);
+        let applied = decisions.into_iter().map(|decision| Applied {
             decision,
-            conflicts: self.conflicts,
-        }));
+            conflicts: std::mem::take(&mut conflicts),
+        });
+        self.result = Some(Ok(applied.collect()));
     }
 
-    fn finish(mut self, failure: Option<&StoreError>) -> Result<Applied, StoreError> {
+    fn finish(mut self, failure: Option<&StoreError>) -> Result<Vec<Applied>, StoreError> {
         let mut applied = match (self.result.take(), failure) {
             (Some(result), _) => result?,
             (None, Some(failure)) => return Err(failure.clone()),
@@ -223,8 +236,10 @@ impl<'a> Item<'a> {
                 return Err(StoreError::Unusable(reason));
             }
         };
-        let earlier = std::mem::take(&mut self.earlier.changes);
-        applied.decision.changes.splice(..0, earlier);
+        if let Some(first) = applied.first_mut() {
+            let earlier = std::mem::take(&mut self.earlier.changes);
+            first.decision.changes.splice(..0, earlier);
+        }
         Ok(applied)
     }
 }

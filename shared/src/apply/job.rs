@@ -9,9 +9,9 @@ use crate::keys::MAX_CHANGES;
 
 /// A job for one device.
 pub(super) enum Job<'a> {
-    /// A message or a deadline.
+    /// Messages and deadlines of the device, in order.
     Work {
-        work: &'a Work<'a>,
+        run: &'a [Work<'a>],
         config: &'a ApplyConfig,
     },
     Acknowledge(AcknowledgeJob<'a>),
@@ -39,17 +39,25 @@ pub(super) struct AcknowledgeJob<'a> {
     pub(super) trace: Option<TraceContext>,
 }
 
-/// A decision, and the payload to store with it.
+/// Decisions in a row, each from the state that the one before it leaves, and the payload to store with them.
 pub(super) struct Decided<'a> {
+    /// The state before the first.
     pub(super) stored: Box<StoredDevice>,
-    pub(super) decision: Decision,
+    pub(super) decisions: Vec<Decision>,
     pub(super) raw: Option<&'a [u8]>,
+}
+
+impl Decided<'_> {
+    pub(super) fn is_reassertion(&self) -> bool {
+        let mut decisions = self.decisions.iter();
+        decisions.any(|decision| decision.outcome == Outcome::Reasserted)
+    }
 }
 
 impl<'a> Job<'a> {
     pub(super) fn device(&self) -> &'a DeviceId {
         match self {
-            Self::Work { work, .. } => &work.device,
+            Self::Work { run, .. } => &run[0].device,
             Self::Acknowledge(job) => job.device,
             Self::Retire { device, .. } | Self::Reassert { device, .. } => device,
         }
@@ -81,7 +89,7 @@ impl<'a> Job<'a> {
         stored: Box<StoredDevice>,
     ) -> Result<Decided<'a>, StoreError> {
         match self {
-            Self::Work { work, config } => decide_work(store, stored, work, config).await,
+            Self::Work { run, config } => decide_run(store, stored, run, config).await,
             Self::Acknowledge(job) => job.decide(store, stored).await,
             Self::Retire { by, trace, .. } => {
                 let stored = ensure_numbering(store, stored).await?;
@@ -100,18 +108,19 @@ impl<'a> Job<'a> {
 fn without_payload<'a>(stored: Box<StoredDevice>, decision: Decision) -> Decided<'a> {
     Decided {
         stored,
-        decision,
+        decisions: vec![decision],
         raw: None,
     }
 }
 
-async fn decide_work<'a>(
+async fn decide_run<'a>(
     store: &Store,
     mut stored: Box<StoredDevice>,
-    work: &'a Work<'a>,
+    run: &'a [Work<'a>],
     config: &ApplyConfig,
 ) -> Result<Decided<'a>, StoreError> {
-    if matches!(work.cause, Cause::Message { .. }) {
+    let is_message = |work: &Work<'_>| matches!(work.cause, Cause::Message { .. });
+    if run.iter().any(is_message) {
         stored = ensure_numbering(store, stored).await?;
     }
     let is_unknown = stored.state.latest.is_none() && !stored.lost;
@@ -119,22 +128,33 @@ async fn decide_work<'a>(
         return Err(StoreError::TooManyDevices);
     }
     let settings = &config.settings;
-    let input = match &work.cause {
-        Cause::Message { message, .. } => Input::Message { message, settings },
-        Cause::Deadline { listening_since } => Input::Deadline {
-            listening_since: *listening_since,
-            settings,
-        },
-    };
-    let decision = decide_in_trace(store, &stored, input, work.trace);
-    let raw = match work.cause {
-        Cause::Message { raw, .. } => Some(raw).filter(|_| decision.moves_latest()),
-        Cause::Deadline { .. } => None,
-    };
+    let mut decisions: Vec<Decision> = Vec::with_capacity(run.len());
+    let mut latest_raw = None;
+    let mut next: Option<StoredDevice> = None;
+    for work in run {
+        let before = next.as_ref().unwrap_or(&stored);
+        let input = match &work.cause {
+            Cause::Message { message, .. } => Input::Message { message, settings },
+            Cause::Deadline { listening_since } => Input::Deadline {
+                listening_since: *listening_since,
+                settings,
+            },
+        };
+        let decision = decide_in_trace(store, before, input, work.trace);
+        if let Cause::Message { raw, .. } = work.cause
+            && decision.moves_latest()
+        {
+            latest_raw = Some(raw);
+        }
+        if run.len() > 1 {
+            next = Some(before.after(&decision));
+        }
+        decisions.push(decision);
+    }
     Ok(Decided {
         stored,
-        decision,
-        raw,
+        decisions,
+        raw: latest_raw,
     })
 }
 

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use super::effects::{Effects, finish};
+use super::effects::{Effects, SampleOf, finish};
 use super::{Deadline, Decision, Draft, Outcome};
-use crate::alarm::{Condition, Kind};
+use crate::alarm::{Alarm, Condition, Kind};
 use crate::clock::{Time, millis};
+use crate::rules::babbling;
 use crate::rules::calm_ends;
 use crate::rules::levels;
 use crate::rules::sensor::Finding;
 use crate::settings::AlarmSettings;
-use crate::state::{DeviceState, Freshness, Latest, freshness};
+use crate::state::{DeviceMemory, DeviceState, Freshness, Latest, freshness};
 
 /// How soon a device is looked at again whose silence began in the past. Only the deadline itself shows since when an ingest listens.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -37,7 +38,19 @@ pub(super) fn next(
         ends.filter(|end| handled.is_none_or(|handled| *end > handled))
             .min()
     });
-    match silence.into_iter().chain(delays).min() {
+    let memory = &state.memory;
+    let rate = memory.sending.as_ref().filter(|_| settings.device_rate > 0);
+    let has_untold = memory.unsampled || memory.unpublished > 0;
+    let told = rate
+        .filter(|_| has_untold)
+        .map(|rate| babbling::next_at(rate, settings.device_rate));
+    let is_babbling = state.alarm(Kind::Babbling).is_some_and(Alarm::is_active);
+    let calm = rate
+        .filter(|_| is_babbling)
+        .map(|rate| babbling::calm_at(rate, settings.device_rate));
+    let rates = told.into_iter().chain(calm);
+    let rates = rates.filter(|time| handled.is_none_or(|handled| *time > handled));
+    match silence.into_iter().chain(delays).chain(rates).min() {
         Some(time) => Deadline::At(time),
         None => Deadline::Never,
     }
@@ -47,6 +60,16 @@ pub(super) fn next(
 pub(super) fn silent_since(state: &DeviceState, alive_at: Time) -> Time {
     let measured_at = state.latest.as_ref().map(Latest::measured_at);
     measured_at.map_or(alive_at, |measured_at| measured_at.min(alive_at))
+}
+
+/// Whether the latest reading may be told now, if it was not because the device sends more than its rate. It counts as a message then.
+fn tells_latest(memory: &mut DeviceMemory, now: Time, settings: &AlarmSettings) -> bool {
+    let has_untold = memory.unsampled || memory.unpublished > 0;
+    let per_second = settings.device_rate;
+    let rate = memory.sending.as_ref();
+    let is_due =
+        rate.is_none_or(|rate| per_second == 0 || babbling::next_at(rate, per_second) <= now);
+    has_untold && is_due && babbling::count(&mut memory.sending, now, per_second)
 }
 
 pub(super) fn decide(
@@ -75,6 +98,9 @@ pub(super) fn decide(
         levels::cancel_off_delays(&mut alarms);
     }
     alarms.end_calm();
+    let is_within_rate = tells_latest(&mut draft.state.memory, now, settings);
+    let rate = draft.state.memory.sending.as_ref();
+    alarms.evaluate_babbling(rate, false, settings.device_rate, details);
     if silent_ms >= limit_ms {
         let seconds = silent_ms / 1_000;
         let has_messages = now.millis_since(alive_at) < limit_ms;
@@ -89,7 +115,13 @@ pub(super) fn decide(
                 .into()
         });
     }
-    let mut effects = Effects::of(Outcome::Deadline);
+    let mut effects = Effects {
+        may_wait: !is_within_rate,
+        ..Effects::of(Outcome::Deadline)
+    };
+    if is_within_rate && std::mem::take(&mut draft.state.memory.unsampled) {
+        effects.sample = Some(SampleOf::Latest(latest.clone()));
+    }
     draft.take_alarms(alarms, &mut effects);
     effects.deadline = next(&draft.state, silent_since, (now, Some(now)), settings);
     finish(draft, effects)

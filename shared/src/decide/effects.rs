@@ -13,6 +13,7 @@ use crate::reading::Quality;
 use crate::state::{DeviceState, Freshness, Latest, freshness};
 
 /// The effects of a decision before they are rendered.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Effects<'a> {
     pub(super) outcome: Outcome,
     pub(super) changes: Vec<Change>,
@@ -24,6 +25,8 @@ pub(super) struct Effects<'a> {
     pub(super) is_snapshot: bool,
     /// A new reading becomes the latest.
     pub(super) moves_latest: bool,
+    /// A later event will tell the latest reading. Changes of alarms and of the status do not wait.
+    pub(super) may_wait: bool,
     pub(super) deadline: Deadline,
     pub(super) sample: Option<SampleOf>,
     /// The seq that an acknowledgement covers.
@@ -48,6 +51,7 @@ impl Effects<'_> {
             last_alive: None,
             is_snapshot: false,
             moves_latest: false,
+            may_wait: false,
             deadline: Deadline::Keep,
             sample: None,
             seen: None,
@@ -89,9 +93,16 @@ pub(super) fn finish(mut draft: Draft<'_>, mut effects: Effects<'_>) -> Decision
     };
     let was_stale = effects.alive && fresh_before != Freshness::Fresh && fresh == Freshness::Fresh;
     let differs = status(&stored.state, Freshness::Fresh) != status(&draft.state, fresh);
+    let must_tell = effects.is_snapshot || was_stale || differs || !effects.changes.is_empty();
+    let waits = effects.may_wait && !must_tell;
+    let unpublished = &mut draft.state.memory.unpublished;
+    let has_news = (effects.moves_latest || *unpublished > 0) && !waits;
+    if effects.moves_latest && waits {
+        *unpublished = unpublished.saturating_add(1);
+    }
     let has_data = draft.state.latest.is_some()
-        && (effects.moves_latest || effects.is_snapshot || was_stale || differs)
-        && effects.outcome != Outcome::Escalated;
+        && (has_news || effects.is_snapshot || was_stale || differs)
+        && (effects.outcome != Outcome::Escalated || stored.state.memory.unpublished > 0);
 
     for change in &effects.changes {
         let entry = AlarmLogEntry::of_change(change.kind, &change.alarm, draft.now);
@@ -136,6 +147,7 @@ fn render_event(
     if has_data && let Some(latest) = &mut draft.state.latest {
         latest.published_at = now;
     }
+    let skipped = u64::from(std::mem::take(&mut draft.state.memory.unpublished));
     let kind = if effects.is_snapshot {
         PayloadKind::Snapshot
     } else {
@@ -143,7 +155,8 @@ fn render_event(
     };
     let data = has_data
         .then(|| event::device_data(&draft.state, fresh, kind, effects.raw_message))
-        .flatten();
+        .flatten()
+        .map(|data| event::with_skipped(&data, skipped).unwrap_or(data));
     let is_raise =
         |change: &&Change| matches!(change.kind, ChangeKind::Raised | ChangeKind::Escalated);
     let raised_alarms: Vec<_> = effects
@@ -169,6 +182,7 @@ fn render_event(
     let envelope = event::to_raw(&Event {
         epoch: position.epoch,
         seq: position.seq,
+        skipped,
         snapshot: effects.is_snapshot,
         retired: false,
         at: now,

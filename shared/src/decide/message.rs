@@ -7,12 +7,13 @@ use crate::alarm::Condition;
 use crate::clock::{Time, millis};
 use crate::order::{self, Arrival, Class, DeviceClock};
 use crate::reading::{Reading, Repair};
+use crate::rules::babbling;
 use crate::rules::limits::Limits;
 use crate::rules::sensor::Finding;
 use crate::rules::setting::{self, Assumed};
-use crate::rules::{Alarms, leds};
+use crate::rules::{AlarmDetails, Alarms, leds};
 use crate::settings::AlarmSettings;
-use crate::state::{Freshness, Latest, freshness};
+use crate::state::{DeviceMemory, Freshness, Latest, freshness};
 
 /// A reading committed at more than this age is at most `uncertain`.
 const MAX_AGE_MS: i64 = 30_000;
@@ -61,8 +62,10 @@ pub(super) fn decide(
     let mut alarms = draft
         .alarms(taken_at(class, draft.now))
         .with_settings(settings);
+    let is_above_rate = is_above_rate(&mut draft.state.memory, message, class, draft.now, settings);
     let mut effects = Effects {
         alive,
+        may_wait: is_above_rate,
         ..Effects::of(outcome)
     };
     // Whether the latest reading refutes what this older one raised.
@@ -70,8 +73,9 @@ pub(super) fn decide(
     match class {
         Class::Next(clock) | Class::Tie(clock) => {
             count_repairs(&mut draft, message);
+            draft.state.memory.unsampled = is_above_rate;
             let latest = becomes_latest(&mut draft, &mut alarms, message, (class, clock), settings);
-            effects.sample = Some(SampleOf::Latest(latest.clone()));
+            effects.sample = (!is_above_rate).then(|| SampleOf::Latest(latest.clone()));
             effects.moves_latest = true;
             effects.raw_message = message.live_raw_message;
             draft.state.latest = Some(latest);
@@ -93,7 +97,7 @@ pub(super) fn decide(
                 let memory = &draft.state.memory;
                 Judgement::again(latest, memory, settings).apply(&mut alarms, settings, memory);
             }
-            effects.sample = Some(SampleOf::Late(judgement.latest));
+            effects.sample = (!is_above_rate).then_some(SampleOf::Late(judgement.latest));
         }
         Class::RetainedNewer | Class::Repeated => {
             raise_only(&draft, &mut alarms, message, settings);
@@ -101,25 +105,16 @@ pub(super) fn decide(
         Class::Duplicate | Class::Ignored => {}
     }
     evaluate_frozen(&draft, &mut alarms, class, settings);
+    let details = AlarmDetails {
+        value: message.reading.value,
+        reading: &message.reading,
+    };
+    let rate = draft.state.memory.sending.as_ref();
+    alarms.evaluate_babbling(rate, is_above_rate, settings.device_rate, details);
     let has_held_back_danger = alarms.has_held_back_danger();
     draft.take_alarms(alarms, &mut effects);
-    if has_held_back_danger
-        && !is_denied
-        && let Some(latest) = &mut draft.state.latest
-    {
-        latest.held_back = true;
-    }
-    let only_raises = matches!(
-        class,
-        Class::Late(_) | Class::RetainedNewer | Class::Repeated
-    );
-    if only_raises
-        && !is_denied
-        && draft.state.alarms != before.alarms
-        && let Some(latest) = &mut draft.state.latest
-    {
-        // What it raised stands until the next reading in order.
-        latest.in_order = false;
+    if !is_denied {
+        mark_latest(&mut draft, class, has_held_back_danger);
     }
     effects.deadline = if alive || !is_known {
         next_deadline(&draft, settings)
@@ -127,6 +122,23 @@ pub(super) fn decide(
         Deadline::Keep
     };
     finish(draft, effects)
+}
+
+/// Notes beside the latest reading what a message has raised and no other reading has denied.
+fn mark_latest(draft: &mut Draft<'_>, class: Class, has_held_back_danger: bool) {
+    let only_raises = matches!(
+        class,
+        Class::Late(_) | Class::RetainedNewer | Class::Repeated
+    );
+    let has_changes = draft.state.alarms != draft.stored.state.alarms;
+    let Some(latest) = &mut draft.state.latest else {
+        return;
+    };
+    latest.held_back |= has_held_back_danger;
+    if only_raises && has_changes {
+        // What it raised stands until the next reading in order.
+        latest.in_order = false;
+    }
 }
 
 /// Whether the message has no value and its type says that it needs none.
@@ -170,6 +182,24 @@ fn taken_at(class: Class, now: Time) -> Time {
         Class::RetainedNewer | Class::Repeated | Class::Duplicate | Class::Ignored => 0,
     };
     now - std::time::Duration::from_millis(age_ms.max(0).unsigned_abs())
+}
+
+/// Counts the message, and returns whether the device sends more than its rate. Redelivered and retained messages do not count.
+fn is_above_rate(
+    memory: &mut DeviceMemory,
+    message: &Message<'_>,
+    class: Class,
+    now: Time,
+    settings: &AlarmSettings,
+) -> bool {
+    if message.dup || message.retain {
+        return false;
+    }
+    let rate = match class {
+        Class::Late(_) => &mut memory.sending_late,
+        _ => &mut memory.sending,
+    };
+    !babbling::count(rate, taken_at(class, now), settings.device_rate)
 }
 
 fn count_repairs(draft: &mut Draft<'_>, message: &Message<'_>) {

@@ -11,6 +11,9 @@ pub(super) fn decide(mut draft: Draft<'_>, by: &str) -> Decision {
     if stored.state.latest.is_none() && !stored.lost {
         return draft.unchanged(Outcome::NotFound);
     }
+    // It tells no reading, so no position is skipped.
+    let untold = u64::from(stored.state.memory.unpublished);
+    draft.position.seq = draft.position.seq.saturating_sub(untold);
     let (now, position) = (draft.now, draft.position);
     let mut alarms = draft.alarms(now);
     alarms.retire();
@@ -20,6 +23,7 @@ pub(super) fn decide(mut draft: Draft<'_>, by: &str) -> Decision {
     let envelope = event::to_raw(&Event {
         epoch: position.epoch,
         seq: position.seq,
+        skipped: 0,
         snapshot: false,
         retired: true,
         at: now,

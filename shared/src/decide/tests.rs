@@ -1,5 +1,6 @@
 //! Sequences of inputs and the expected decisions. The clock moves only when a test moves it.
 
+mod babbling;
 mod chatter;
 mod deadline;
 mod earlier_release;

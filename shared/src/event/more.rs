@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 /// The end of a payload that has the field. The comma and the quote show that it is a field of the outermost object, since a quote
 /// within a JSON string follows a backslash.
-const END: &str = r#","more":true}"#;
+pub(super) const END: &str = r#","more":true}"#;
 
 /// Adds `more: true` to every payload but the last one. The payloads are those of one position, in the order in which clients get
 /// them.

@@ -3,17 +3,34 @@
 -- KEYS   those of state.lua, then as named in the next line
 local deadlines_key, changed_key, log_key, history_key, channel, quarantine_key = unpack(KEYS, 6, 11)
 -- ARGV   as named in the next lines. '' means: none.
---   started_rev       rev and seq the decision started from, separated by a space
---   seq, envelope     the event; changes_payload is its part for the changes stream, changed_alarms belong to that
+--   started_rev       rev and seq the first decision started from, separated by a space
 --   alive             'now' for a message that proves the device alive, a time in ms (0 only lists the device)
 --   deadline          a time in ms, 'keep' or 'never'
 --   is_lost           '1' to replace a state that cannot be read
---   field_count       number of hash values that follow (field, value, ...); the log entries come after them
-local _, started_rev, started_epoch, seq, envelope, changes_payload, changed_alarms, alive, deadline = unpack(ARGV, 1, 9)
-local sample, max_events, max_changes, max_quarantine = unpack(ARGV, 10, 13)
-local history_max, history_age_ms, log_max, log_age_ms, is_lost, field_count = unpack(ARGV, 14, 19)
-local first_field = 20
+-- Then lists, each behind its length:
+--   events            in order, for each: seq, envelope, its part for the changes stream, the alarms that belong to that
+--   samples           for the history
+--   hash values       field, value, ...; the length counts both
+--   log entries       up to the end, without a length
+local _, started_rev, started_epoch, alive, deadline, max_events, max_changes, max_quarantine = unpack(ARGV, 1, 8)
+local history_max, history_age_ms, log_max, log_age_ms, is_lost = unpack(ARGV, 9, 13)
+local first_event = 15
+local event_end = first_event + 4 * tonumber(ARGV[first_event - 1])
+local first_sample = event_end + 1
+local sample_end = first_sample + tonumber(ARGV[event_end])
+local first_field = sample_end + 1
+local field_end = first_field + tonumber(ARGV[sample_end])
 local max_lost_fields = 1000
+
+local seq = ''
+if event_end > first_event then seq = ARGV[first_event] end
+local first_change_seq
+for index = first_event, event_end - 1, 4 do
+  if ARGV[index + 2] ~= '' then
+    first_change_seq = ARGV[index]
+    break
+  end
+end
 -- Answer: {'ok', server time in ms}, or a changed state or refusal as in state.lua.
 
 local now = time_ms()
@@ -31,7 +48,7 @@ if is_lost == '1' and redis.call('HLEN', device_key) > max_lost_fields then
 end
 
 -- Every command that this call runs from here on.
-if tonumber(field_count) > 0 then need('HSET', device_key, '', '') end
+if field_end > first_field then need('HSET', device_key, '', '') end
 if alive ~= '' then need('ZADD', seen_key, 0, '') end
 if deadline == 'never' then
   need('ZREM', deadlines_key, '')
@@ -40,7 +57,7 @@ elseif deadline ~= 'keep' then
 end
 if seq ~= '' then
   need('XADD', events_key, '*', '', '')
-  if changes_payload ~= '' then need('XADD', changes_key, '*', '', '') end
+  if first_change_seq then need('XADD', changes_key, '*', '', '') end
   need('HSET', partition_key, '', '')
   need('ZADD', changed_key, 0, '')
   need('SPUBLISH', channel, '')
@@ -50,27 +67,31 @@ if is_lost == '1' then
   need('HGETALL', device_key)
   need('DEL', device_key)
 end
-if sample ~= '' then
+if sample_end > first_sample then
   need('XADD', history_key, '*', '', '')
   need('XTRIM', history_key, 'MINID', 0)
 end
-if #ARGV >= first_field + tonumber(field_count) then
+if #ARGV >= field_end then
   need('XADD', log_key, '*', '', '')
   if log_age_ms ~= '' then need('XTRIM', log_key, 'MINID', 0) end
 end
 
 if seq ~= '' then
   -- If a stream is ahead of the state, the decision is made again with a seq above both.
-  if changes_payload ~= '' and last_seq(changes_key) >= tonumber(seq) then return load(true) end
-  -- This is the first write. If it fails, nothing has been written.
-  local added = redis.pcall('XADD', events_key, 'MAXLEN', max_events, seq .. '-0', 'epoch', started_epoch, 'event', envelope)
-  if type(added) == 'table' then
-    if last_seq(events_key) >= tonumber(seq) then return load(true) end
-    return refused(events_key, added.err)
-  end
-  if changes_payload ~= '' then
-    redis.call('XADD', changes_key, 'MAXLEN', max_changes, seq .. '-0',
-      'epoch', started_epoch, 'payload', changes_payload, 'alarms', changed_alarms)
+  if first_change_seq and last_seq(changes_key) >= tonumber(first_change_seq) then return load(true) end
+  for index = first_event, event_end - 1, 4 do
+    local event_seq, envelope, changes_payload, changed_alarms = unpack(ARGV, index, index + 3)
+    -- The first one is the first write. If it fails, nothing has been written. The ids that follow are higher.
+    local added = redis.pcall('XADD', events_key, 'MAXLEN', max_events, event_seq .. '-0', 'epoch', started_epoch, 'event', envelope)
+    if type(added) == 'table' then
+      if index > first_event then error(added) end
+      if last_seq(events_key) >= tonumber(seq) then return load(true) end
+      return refused(events_key, added.err)
+    end
+    if changes_payload ~= '' then
+      redis.call('XADD', changes_key, 'MAXLEN', max_changes, event_seq .. '-0',
+        'epoch', started_epoch, 'payload', changes_payload, 'alarms', changed_alarms)
+    end
   end
 end
 
@@ -79,8 +100,7 @@ if is_lost == '1' then
   redis.call('DEL', device_key)
 end
 
-local values = tonumber(field_count)
-if values > 0 then redis.call('HSET', device_key, unpack(ARGV, first_field, first_field + values - 1)) end
+if field_end > first_field then redis.call('HSET', device_key, unpack(ARGV, first_field, field_end - 1)) end
 
 if alive ~= '' then
   redis.call('ZADD', seen_key, 'GT', alive == 'now' and now or alive, device_id)
@@ -92,12 +112,14 @@ elseif deadline ~= 'keep' then
   redis.call('ZADD', deadlines_key, deadline, device_id)
 end
 
-if sample ~= '' then
-  redis.call('XADD', history_key, 'MAXLEN', '~', history_max, '*', 's', sample)
+for index = first_sample, sample_end - 1 do
+  redis.call('XADD', history_key, 'MAXLEN', '~', history_max, '*', 's', ARGV[index])
+end
+if sample_end > first_sample then
   redis.call('XTRIM', history_key, 'MINID', '~', now - tonumber(history_age_ms))
 end
 
-for index = first_field + values, #ARGV do
+for index = field_end, #ARGV do
   redis.call('XADD', log_key, 'MAXLEN', '~', log_max, '*', 'device', device_id, 'line', ARGV[index])
   if log_age_ms ~= '' then redis.call('XTRIM', log_key, 'MINID', '~', now - tonumber(log_age_ms)) end
 end
@@ -105,7 +127,7 @@ end
 if seq ~= '' then
   redis.call('HSET', partition_key, 'events', event_number)
   redis.call('ZADD', changed_key, event_number, device_id)
-  redis.call('SPUBLISH', channel, envelope)
+  for index = first_event, event_end - 1, 4 do redis.call('SPUBLISH', channel, ARGV[index + 1]) end
 end
 
 return {'ok', now}

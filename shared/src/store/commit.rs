@@ -4,12 +4,14 @@ use redis::{Pipeline, RedisResult, Value};
 
 use super::codec::{self, changed_fields, json};
 use super::{Store, StoreError};
+use crate::alarm::Change;
 use crate::clock::Time;
 use crate::decide::{Deadline, Decision, Outcome, StoredDevice};
 use crate::device::DeviceId;
 use crate::keys;
 use crate::position::Epoch;
 use crate::redis::{Scripts, open_epoch};
+use crate::state::DeviceState;
 
 /// Bounds of what grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,18 +26,68 @@ pub struct Bounds {
     pub log_age_ms: i64,
 }
 
-/// A decision to carry out.
+/// Decisions to carry out at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Commit<'a> {
-    /// The state it started from.
+    /// The state from which the first one started.
     pub stored: &'a StoredDevice,
-    /// The decision.
-    pub decision: &'a Decision,
+    /// The decisions, at least one, each from the state that the one before it leaves.
+    pub decisions: &'a [Decision],
     /// The payload as received, if it is stored with the latest reading.
     pub raw: Option<&'a [u8]>,
     /// `None` in a process that does not know the configured bounds: then no sample is written, and the alarm log is bounded
     /// by [`keys::MAX_LOG`] alone.
     pub bounds: Option<Bounds>,
+}
+
+impl Commit<'_> {
+    /// The state after the commit.
+    pub(super) fn state(&self) -> &DeviceState {
+        let last = self.decisions.last();
+        last.map_or(&self.stored.state, |decision| &decision.state)
+    }
+
+    /// The alarm changes, in order.
+    pub(super) fn changes(&self) -> impl Iterator<Item = &Change> {
+        self.decisions.iter().flat_map(|decision| &decision.changes)
+    }
+
+    /// Whether one of the decisions has this outcome.
+    pub(super) fn has(&self, outcome: Outcome) -> bool {
+        self.decisions
+            .iter()
+            .any(|decision| decision.outcome == outcome)
+    }
+
+    /// Whether a message proves the device alive.
+    pub(super) fn is_alive(&self) -> bool {
+        self.decisions.iter().any(|decision| decision.alive)
+    }
+
+    /// The newest earlier time at which a message proved the device alive, if the index may have lost it.
+    pub(super) fn last_alive(&self) -> Option<Time> {
+        let times = self.decisions.iter().map(|decision| decision.last_alive);
+        times.max().flatten()
+    }
+
+    /// When to evaluate the device again.
+    fn deadline(&self) -> Deadline {
+        let mut deadlines = self
+            .decisions
+            .iter()
+            .rev()
+            .map(|decision| decision.deadline);
+        let decided = deadlines.find(|deadline| *deadline != Deadline::Keep);
+        decided.unwrap_or(Deadline::Keep)
+    }
+
+    fn samples(&self, bounds: Option<Bounds>) -> impl Iterator<Item = &str> {
+        let samples = self
+            .decisions
+            .iter()
+            .filter_map(|decision| decision.sample.as_deref());
+        samples.filter(move |_| bounds.is_some())
+    }
 }
 
 /// The result of a commit.
@@ -176,7 +228,7 @@ impl Store {
 
     /// Calls `retire.lua` or `commit.lua`. The order of keys and arguments is that of the names at the top of each script.
     fn call_write_script(&self, scripts: &Scripts, commit: &Commit<'_>, pipe: &mut Pipeline) {
-        let is_retired = commit.decision.outcome == Outcome::Retired;
+        let is_retired = commit.has(Outcome::Retired);
         let device = &commit.stored.device;
         let keys = self.keys(device);
         pipe.cmd("EVALSHA");
@@ -203,7 +255,7 @@ impl Store {
         } else {
             commit_arguments(commit, pipe);
         }
-        for entry in &commit.decision.log {
+        for entry in commit.decisions.iter().flat_map(|decision| &decision.log) {
             pipe.arg(json(entry));
         }
     }
@@ -218,19 +270,27 @@ fn refusal_as_loaded(loaded: Result<Loaded, StoreError>) -> Result<Loaded, Store
 }
 
 fn retire_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
-    let decision = commit.decision;
-    let envelope = decision.event.as_ref().map(|event| &event.envelope);
-    pipe.arg(decision.state.position.seq)
+    let mut events = commit
+        .decisions
+        .iter()
+        .filter_map(|decision| decision.event.as_ref());
+    let envelope = events.next().map(|event| &event.envelope);
+    pipe.arg(commit.state().position.seq)
         .arg(envelope.map_or("", String::as_str))
         .arg(keys::MAX_LOG);
 }
 
 fn commit_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
-    event_arguments(commit.decision, pipe);
     index_arguments(commit, pipe);
     bound_arguments(commit, pipe);
     pipe.arg(if commit.stored.lost { "1" } else { "" });
-    let mut fields = changed_fields(&commit.stored.state, &commit.decision.state);
+    event_arguments(commit, pipe);
+    let samples: Vec<&str> = commit.samples(commit.bounds).collect();
+    pipe.arg(samples.len());
+    for sample in samples {
+        pipe.arg(sample);
+    }
+    let mut fields = changed_fields(&commit.stored.state, commit.state());
     if let Some(raw) = commit.raw {
         fields.push(("raw", raw.to_vec()));
     }
@@ -240,42 +300,41 @@ fn commit_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
     }
 }
 
-/// Adds the arguments `seq`, `envelope`, `changes_payload`, `changed_alarms`.
-fn event_arguments(decision: &Decision, pipe: &mut Pipeline) {
-    let Some(event) = &decision.event else {
-        pipe.arg("").arg("").arg("").arg("");
-        return;
-    };
-    let alarms: Vec<_> = decision.changes.iter().map(|c| &c.alarm).collect();
-    pipe.arg(decision.state.position.seq)
-        .arg(&event.envelope)
-        .arg(event.changes.as_deref().unwrap_or_default())
-        .arg(json(&alarms));
+/// Adds the number of events, and for each of them its seq, envelope, payload for the changes stream, and changed alarms.
+fn event_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
+    let events = commit.decisions.iter().filter_map(|decision| {
+        let event = decision.event.as_ref()?;
+        Some((decision, event))
+    });
+    pipe.arg(events.clone().count());
+    for (decision, event) in events {
+        let alarms: Vec<_> = decision.changes.iter().map(|c| &c.alarm).collect();
+        pipe.arg(decision.state.position.seq)
+            .arg(&event.envelope)
+            .arg(event.changes.as_deref().unwrap_or_default())
+            .arg(json(&alarms));
+    }
 }
 
 /// Adds the arguments `alive`, `deadline`.
 fn index_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
-    let decision = commit.decision;
     let is_listed = commit.stored.state.latest.is_some();
-    match (decision.alive, decision.last_alive) {
+    match (commit.is_alive(), commit.last_alive()) {
         (true, _) => pipe.arg("now"),
         (false, Some(last_alive)) => pipe.arg(last_alive.as_millis()),
         (false, None) if is_listed => pipe.arg(""),
         (false, None) => pipe.arg(0),
     };
-    match decision.deadline {
+    match commit.deadline() {
         Deadline::Keep => pipe.arg("keep"),
         Deadline::Never => pipe.arg("never"),
         Deadline::At(time) => pipe.arg(time.as_millis()),
     };
 }
 
-/// Adds the arguments `sample`, `max_events`, `max_changes`, `max_quarantine`, `history_max`, `history_age_ms`, `log_max`,
+/// Adds the arguments `max_events`, `max_changes`, `max_quarantine`, `history_max`, `history_age_ms`, `log_max`,
 /// `log_age_ms`.
 fn bound_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
-    let sample = commit.decision.sample.as_deref();
-    let sample = sample.filter(|_| commit.bounds.is_some());
-    pipe.arg(sample.unwrap_or_default());
     pipe.arg(keys::MAX_EVENTS)
         .arg(keys::MAX_CHANGES)
         .arg(keys::MAX_QUARANTINE);

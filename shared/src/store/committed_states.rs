@@ -28,22 +28,22 @@ pub(super) struct CommittedStates {
 impl CommittedStates {
     /// Records a successful commit. `at`: its server time.
     pub(super) fn record(&self, commit: &Commit<'_>, at: Time) {
-        let (stored, decision) = (commit.stored, commit.decision);
-        if decision.outcome == Outcome::Retired {
+        let stored = commit.stored;
+        if commit.has(Outcome::Retired) {
             self.forget(&stored.device, stored.epoch);
             return;
         }
-        let cleared = decision.changes.iter().filter_map(|change| {
+        let cleared = commit.changes().filter_map(|change| {
             let is_cleared = change.kind == ChangeKind::Cleared;
             is_cleared.then(|| change.alarm.clone())
         });
         let mut committed = CommittedState {
             epoch: stored.epoch,
-            state: decision.state.clone(),
-            last_message: if decision.alive {
+            state: commit.state().clone(),
+            last_message: if commit.is_alive() {
                 Some(at)
             } else {
-                stored.last_message.max(decision.last_alive)
+                stored.last_message.max(commit.last_alive())
             },
             recently_cleared: cleared.collect(),
         };

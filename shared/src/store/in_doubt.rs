@@ -85,15 +85,13 @@ impl InDoubt {
     }
 
     fn keep_in_doubt(&self, commit: &Commit<'_>) {
-        let Commit {
-            stored, decision, ..
-        } = commit;
         // Changes that are reasserted were reported when they were first committed.
-        if decision.changes.is_empty() || decision.outcome == Outcome::Reasserted {
+        let changes: Vec<Change> = commit.changes().cloned().collect();
+        if changes.is_empty() || commit.has(Outcome::Reasserted) {
             return;
         }
-        let changes = (CommitMark::of(&decision.state), decision.changes.clone());
-        self.update(&stored.device, |kept| kept.in_doubt = Some(changes));
+        let changes = (CommitMark::of(commit.state()), changes);
+        self.update(&commit.stored.device, |kept| kept.in_doubt = Some(changes));
     }
 
     fn update(&self, device: &DeviceId, update: impl FnOnce(&mut DeviceChanges)) {

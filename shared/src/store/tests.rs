@@ -7,6 +7,7 @@ mod newer_release;
 mod reassert;
 mod refusal;
 mod retire;
+mod runs;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,7 +75,11 @@ impl RedisServer {
 
 fn apply_config() -> ApplyConfig {
     ApplyConfig {
-        settings: AlarmSettings::default(),
+        settings: AlarmSettings {
+            // Several writers send far more than a detector.
+            device_rate: 0,
+            ..AlarmSettings::default()
+        },
         bounds: Bounds {
             history_max: 1_000,
             history_age_ms: 86_400_000,

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use tests::eventually::eventually;
 use tests::ledger;
 use tests::report;
-use tests::stack::{Plan, Stack};
+use tests::stack::Plan;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::load::{OUTAGE, Scene};
@@ -110,7 +110,9 @@ async fn an_ingest_paused_for_longer_than_every_timeout_overwrites_nothing() -> 
 async fn a_receive_window_that_is_delivered_twice_is_committed_once() -> Result<()> {
     const SERIAL: &str = "OTSM-0001";
     const READINGS: i64 = 300;
-    let stack = Stack::start().await?;
+    // Every reading is one to find in the history.
+    let plan = Plan::default().ingest_flags("--device-rate=0");
+    let stack = plan.start().await?;
     let device = stack.device(SERIAL);
     stack.broker_proxy.record();
     stack.redis_proxy.cut();

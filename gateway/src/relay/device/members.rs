@@ -78,7 +78,7 @@ impl Members {
             if is_at_or_before(event.position, member.position) {
                 continue;
             }
-            if !is_next(event.position, member.position) {
+            if !event.follows(member.position) {
                 delivery.has_gap = true;
                 continue;
             }
@@ -122,9 +122,4 @@ impl Members {
 /// Returns whether position `reached` already includes the event at position `event`.
 pub(super) fn is_at_or_before(event: Position, reached: Position) -> bool {
     event.epoch == reached.epoch && event.seq <= reached.seq
-}
-
-/// Returns whether the event at position `event` directly follows position `before`.
-pub(super) fn is_next(event: Position, before: Position) -> bool {
-    event.epoch == before.epoch && before.seq.checked_add(1) == Some(event.seq)
 }

@@ -87,7 +87,7 @@ async fn raise_in_doubt(server: &RedisServer, store: &Store, reading: &Reading) 
     assert_eq!(decision.changes.len(), 1);
     let commit = Commit {
         stored: &stored,
-        decision: &decision,
+        decisions: std::slice::from_ref(&decision),
         raw: None,
         bounds: Some(apply_config().bounds),
     };

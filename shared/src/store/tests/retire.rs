@@ -8,7 +8,7 @@ use crate::apply::{Retired, retire};
 use crate::decide::decide;
 
 /// The device as it is stored.
-async fn load_device(store: &Store) -> StoredDevice {
+pub(super) async fn load_device(store: &Store) -> StoredDevice {
     let mut loaded = store.load(&[device()]).await.expect("an answer");
     match loaded.pop() {
         Some(Loaded::Device(stored)) => *stored,
@@ -198,7 +198,7 @@ async fn a_reading_committed_in_between_is_a_conflict() {
     commit_reading(&store, DEVICE, "600", 5).await;
     let commit = Commit {
         stored: &old,
-        decision: &retirement,
+        decisions: std::slice::from_ref(&retirement),
         raw: None,
         bounds: None,
     };
@@ -226,7 +226,7 @@ async fn a_decision_from_before_a_retirement_is_never_committed_after_it() {
     let commit = async |stored: &StoredDevice, decision: &Decision| {
         let commit = Commit {
             stored,
-            decision,
+            decisions: std::slice::from_ref(decision),
             raw: None,
             bounds: Some(apply_config().bounds),
         };
