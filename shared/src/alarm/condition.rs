@@ -89,7 +89,7 @@ pub enum Severity {
 
 impl Condition {
     /// Every condition of this release. A test fails to compile if one is missing.
-    pub const KNOWN: [Self; 12] = [
+    pub const KNOWN: [Self; 13] = [
         Self::SensorFault,
         Self::ReadingInvalid,
         Self::AlarmLevel1,
@@ -102,6 +102,7 @@ impl Condition {
         Self::ReadingFrozen,
         Self::SettingChanged,
         Self::LevelsUnknown,
+        Self::Babbling,
     ];
 
     /// Returns the condition with this code: one of this release, or one of a newer release that this process has read from

@@ -52,6 +52,7 @@ fn a_condition_is_found_by_its_code_and_no_other_word_is_kept() {
             | Condition::ReadingFrozen
             | Condition::SettingChanged
             | Condition::LevelsUnknown
+            | Condition::Babbling
             | Condition::Unknown(_) => {}
         }
         assert_eq!(Condition::existing(condition.code()), Some(condition));
