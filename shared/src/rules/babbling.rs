@@ -1,6 +1,6 @@
 //! Devices that send more than their rate. Every value is still judged, but history and telemetry are thinned.
 //!
-//! A device has an allowance of messages (a token bucket). It grows with the rate, up to [`WINDOW`] of it. The time is that at which
+//! A device has an allowance of messages (a token bucket). It grows with the rate, up to ten seconds of it. The time is that at which
 //! readings were taken: a backlog that is sent at once was recorded at its rate, and is within it.
 
 use std::time::Duration;
