@@ -162,7 +162,7 @@ pub struct Config {
     #[arg(long, env, value_name = "COUNT", default_value = "0", value_parser = recorded_payloads())]
     pub record_raw: u32,
 
-    /// Maximum number of messages that are decided and committed in one round trip to Redis
+    /// Maximum number of detectors whose messages are decided and committed in one round trip to Redis
     #[arg(long, env, value_name = "NUMBER", default_value = "200", value_parser = at_least(1))]
     pub batch_max: u32,
 

@@ -59,7 +59,7 @@ impl Metrics {
             ),
             duplicates: meters.count(
                 "ingest.messages.duplicate",
-                "Committed messages that decided nothing: repeated deliveries, and retained messages that are not newer.",
+                "Committed messages without a new reading: repeated ones, and retained ones that are not newer.",
             ),
             late: meters.count(
                 "ingest.messages.late",

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
-use shared::apply::{self, Applied, ApplyConfig, Cause, Work};
+use shared::apply::{self, Applied, ApplyConfig, Cause, MAX_RUN, Work};
 use shared::backoff::Backoff;
 use shared::decide::{Message, Outcome};
 use shared::device::DeviceId;
@@ -41,9 +41,6 @@ use crate::mqtt::message::MqttMessage;
 use crate::mqtt::shared_ack::SharedAck;
 use crate::payload::{self, Format, Item, ItemContent, Parsed};
 use crate::spans::Spans;
-
-/// Maximum number of items of one device that are committed at once. It bounds the size of one script call.
-const MAX_RUN: usize = 256;
 
 /// The task that processes messages.
 pub(crate) struct Pipeline {

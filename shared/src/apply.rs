@@ -61,8 +61,12 @@ pub struct ApplyConfig {
     pub accept_new: bool,
 }
 
+/// Maximum number of messages of one device to apply at once. If no answer comes they are applied again, and a device recognises
+/// only so many as known.
+pub const MAX_RUN: usize = crate::order::MAX_FINGERPRINTS;
+
 /// Applies work in as few round trips as possible. Work of one device that stands side by side is decided in this order and
-/// committed at once; each device may have only one such run. Returns one result for each piece of work, in the same order.
+/// committed at once; each device may have only one such run, of at most [`MAX_RUN`]. Returns one result for each piece of work, in the same order.
 ///
 /// An error for which [`StoreError::is_transient`] is true leaves open whether the work was carried out: try again, with the
 /// message marked as a second delivery. Any other error concerns that device alone.

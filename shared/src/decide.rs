@@ -281,12 +281,12 @@ impl<'a> Draft<'a> {
         if before.latest.is_none() {
             state.memory.born_after = stored.seq_floor;
         }
-        // Each reading that was not told has a position that no event has.
-        let untold = u64::from(before.memory.unpublished);
+        // Each reading that was not published has a position that no event has.
+        let unpublished = u64::from(before.memory.unpublished);
         let last = before.position.seq.max(stored.seq_floor);
         let position = Position {
             epoch: stored.epoch,
-            seq: last.saturating_add(untold).saturating_add(1),
+            seq: last.saturating_add(unpublished).saturating_add(1),
         };
         if stored.lost {
             // Clients get the alarms that are left in a snapshot at this position. The seq may begin again in a new epoch.

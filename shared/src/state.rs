@@ -128,9 +128,9 @@ pub struct DeviceMemory {
     /// The `Decimal Point` it sent last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decimal_point: Option<Decimal>,
-    /// Levels were lost by settings that came for the first time, while an earlier release was at work. That is told later.
+    /// Levels were lost by settings that came for the first time, while an earlier release was at work. It is reported later.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub has_untold_loss: bool,
+    pub has_unreported_loss: bool,
     /// [`DeviceState::rev`] of the last write by a release that has these rules. If it is another one, an earlier release has
     /// written since then, and left the fields that it does not know as they were.
     #[serde(default)]

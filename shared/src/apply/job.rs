@@ -131,7 +131,7 @@ async fn decide_run<'a>(
     let mut decisions: Vec<Decision> = Vec::with_capacity(run.len());
     let mut latest_raw = None;
     let mut next: Option<StoredDevice> = None;
-    for work in run {
+    for (index, work) in run.iter().enumerate() {
         let before = next.as_ref().unwrap_or(&stored);
         let input = match &work.cause {
             Cause::Message { message, .. } => Input::Message { message, settings },
@@ -146,7 +146,7 @@ async fn decide_run<'a>(
         {
             latest_raw = Some(raw);
         }
-        if run.len() > 1 {
+        if index + 1 < run.len() {
             next = Some(before.after(&decision));
         }
         decisions.push(decision);

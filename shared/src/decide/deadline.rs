@@ -40,15 +40,15 @@ pub(super) fn next(
     });
     let memory = &state.memory;
     let rate = memory.sending.as_ref().filter(|_| settings.device_rate > 0);
-    let has_untold = memory.unsampled || memory.unpublished > 0;
-    let told = rate
-        .filter(|_| has_untold)
+    let is_unpublished = memory.unsampled || memory.unpublished > 0;
+    let publication = rate
+        .filter(|_| is_unpublished)
         .map(|rate| babbling::next_at(rate, settings.device_rate));
     let is_babbling = state.alarm(Kind::Babbling).is_some_and(Alarm::is_active);
     let calm = rate
         .filter(|_| is_babbling)
         .map(|rate| babbling::calm_at(rate, settings.device_rate));
-    let rates = told.into_iter().chain(calm);
+    let rates = publication.into_iter().chain(calm);
     let rates = rates.filter(|time| handled.is_none_or(|handled| *time > handled));
     match silence.into_iter().chain(delays).chain(rates).min() {
         Some(time) => Deadline::At(time),
@@ -62,14 +62,14 @@ pub(super) fn silent_since(state: &DeviceState, alive_at: Time) -> Time {
     measured_at.map_or(alive_at, |measured_at| measured_at.min(alive_at))
 }
 
-/// Whether the latest reading may be told now, if it was not because the device sends more than its rate. It counts as a message then.
-fn tells_latest(memory: &mut DeviceMemory, now: Time, settings: &AlarmSettings) -> bool {
-    let has_untold = memory.unsampled || memory.unpublished > 0;
+/// Whether the latest reading may be published now, if it was not because the device sends more than its rate. It counts as a message then.
+fn may_publish_latest(memory: &mut DeviceMemory, now: Time, settings: &AlarmSettings) -> bool {
+    let is_unpublished = memory.unsampled || memory.unpublished > 0;
     let per_second = settings.device_rate;
     let rate = memory.sending.as_ref();
     let is_due =
         rate.is_none_or(|rate| per_second == 0 || babbling::next_at(rate, per_second) <= now);
-    has_untold && is_due && babbling::count(&mut memory.sending, now, per_second)
+    is_unpublished && is_due && babbling::count(&mut memory.sending, now, per_second)
 }
 
 pub(super) fn decide(
@@ -98,7 +98,7 @@ pub(super) fn decide(
         levels::cancel_off_delays(&mut alarms);
     }
     alarms.end_calm();
-    let is_within_rate = tells_latest(&mut draft.state.memory, now, settings);
+    let is_within_rate = may_publish_latest(&mut draft.state.memory, now, settings);
     let rate = draft.state.memory.sending.as_ref();
     alarms.evaluate_babbling(rate, false, settings.device_rate, details);
     if silent_ms >= limit_ms {

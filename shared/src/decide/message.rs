@@ -244,12 +244,12 @@ fn becomes_latest(
     let memory = &mut draft.state.memory;
     // The limits by which alarms stand that the settings of this reading must not end.
     let before = draft.stored.state.latest.as_ref();
-    let before = before.filter(|_| alarms.has_active_levels());
-    let before_limits = before.map(|latest| Limits::of(latest, memory, settings));
+    let before = before.zip(alarms.with_active_level());
+    let before_limits = before.map(|(latest, _)| Limits::of(latest, memory, settings));
     let has_settings = facts.repair < Repair::Important && !message.retain;
     let mut changes = if has_settings {
-        let assumed = before.map(|latest| Assumed {
-            unit: alarms.unit_of_levels().unwrap_or(&latest.reading.unit),
+        let assumed = before.map(|(latest, alarm)| Assumed {
+            unit: &alarm.unit,
             decimal_point: latest.reading.decimal_point,
         });
         setting::learn(
@@ -266,9 +266,9 @@ fn becomes_latest(
     let limits = judgement.limits(memory, settings);
     if let Some(before) = before_limits.filter(|_| has_settings) {
         let is_held_back = alarms.holds_back_settings();
-        let is_told = !is_held_back && !memory.has_untold_loss;
+        let is_told = !is_held_back && !memory.has_unreported_loss;
         let lost = alarms.lost_levels(Some(&before).filter(|_| is_told), &limits);
-        memory.has_untold_loss = is_held_back && !lost.is_empty();
+        memory.has_unreported_loss = is_held_back && !lost.is_empty();
         for lost in lost {
             if changes.iter().all(|known| known.field != lost.field) {
                 changes.push(lost);

@@ -12,8 +12,8 @@ pub(super) fn decide(mut draft: Draft<'_>, by: &str) -> Decision {
         return draft.unchanged(Outcome::NotFound);
     }
     // It tells no reading, so no position is skipped.
-    let untold = u64::from(stored.state.memory.unpublished);
-    draft.position.seq = draft.position.seq.saturating_sub(untold);
+    let unpublished = u64::from(stored.state.memory.unpublished);
+    draft.position.seq = draft.position.seq.saturating_sub(unpublished);
     let (now, position) = (draft.now, draft.position);
     let mut alarms = draft.alarms(now);
     alarms.retire();

@@ -134,7 +134,7 @@ fn as_switch(flag: Decimal) -> Decimal {
 }
 
 /// How a flag is shown in a message.
-pub(super) fn switch_text(flag: Decimal) -> &'static str {
+fn switch_text(flag: Decimal) -> &'static str {
     if as_switch(flag) == Decimal::ZERO {
         "off"
     } else {

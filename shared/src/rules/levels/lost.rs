@@ -5,7 +5,7 @@
 //! assumed is no loss: it is only our guess of the detector's hysteresis.
 
 use super::Alarms;
-use crate::alarm::{ActiveLevel, Kind, SettingChange};
+use crate::alarm::{ActiveLevel, Alarm, Kind, SettingChange};
 use crate::reading::Side;
 use crate::rules::limits::{Limit, Limits};
 
@@ -20,19 +20,11 @@ impl Limits {
 }
 
 impl Alarms<'_> {
-    /// Whether a level of gas or of the measuring range is active.
+    /// Returns an alarm that has an active level of gas or of the measuring range.
     #[must_use]
-    pub fn has_active_levels(&self) -> bool {
-        let mut levels = Kind::WITH_LEVELS.iter().filter_map(|kind| self.get(*kind));
-        levels.any(|alarm| alarm.active_levels.iter().any(Option::is_some))
-    }
-
-    /// Returns the unit of an alarm that has an active level.
-    #[must_use]
-    pub fn unit_of_levels(&self) -> Option<&str> {
+    pub fn with_active_level(&self) -> Option<&Alarm> {
         let mut alarms = Kind::WITH_LEVELS.iter().filter_map(|kind| self.get(*kind));
-        let found = alarms.find(|alarm| alarm.active_levels.iter().any(Option::is_some));
-        found.map(|alarm| alarm.unit.as_str())
+        alarms.find(|alarm| alarm.active_levels.iter().any(Option::is_some))
     }
 
     /// Returns the settings by which a reading loses levels that are active. `before`: the limits of the reading before it, if what

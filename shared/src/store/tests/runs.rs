@@ -3,6 +3,7 @@
 use super::retire::load_device;
 use super::*;
 use crate::alarm::ChangeKind::{Cleared, Escalated, Raised};
+use crate::apply::MAX_RUN;
 
 /// Messages with these values, one second apart.
 fn run_of(device: &str, values: &[&str], first_second: i64) -> Vec<Work<'static>> {
@@ -133,6 +134,28 @@ async fn after_a_conflict_the_whole_run_is_decided_again() {
         .await
         .expect("an answer");
     assert_eq!(samples.len(), 60);
+}
+
+#[tokio::test]
+async fn a_run_that_is_committed_again_as_a_second_delivery_changes_nothing() {
+    let server = RedisServer::start().await;
+    let store = server.store();
+    let device = device();
+    let values: Vec<String> = (0..MAX_RUN).map(|value| value.to_string()).collect();
+    let values: Vec<&str> = values.iter().map(String::as_str).collect();
+    let mut run = run_of(DEVICE, &values, 0);
+    apply_run(&store, &run).await;
+    // No answer came, so the caller tries again.
+    for work in &mut run {
+        if let Cause::Message { message, .. } = &mut work.cause {
+            message.dup = true;
+        }
+    }
+    let position = load_device(&store).await.state.position;
+    apply_run(&store, &run).await;
+    let samples = store.history(&device, None, None, 1_000).await;
+    assert_eq!(samples.expect("an answer").len(), MAX_RUN);
+    assert_eq!(load_device(&store).await.state.position, position);
 }
 
 #[tokio::test]
