@@ -1,8 +1,7 @@
 //! The connection to the broker: connect, subscribe, receive, acknowledge after the commit, and reconnect.
 //!
-//! One task owns the connection. While connected, it waits only for the next packet and, for a limited time, for room in the
-//! queue: rumqttc sends its pings only while it is polled. [`state`] shows the states and transitions. `protocol` hides which
-//! version of MQTT is spoken.
+//! One task owns the connection. While the queue is full it reads nothing, but still acknowledges and sends pings. [`state`] shows
+//! the states and transitions. `protocol` hides which version of MQTT is spoken.
 
 mod ack;
 mod ack_order;
@@ -11,7 +10,6 @@ pub(crate) mod config;
 mod connection;
 mod connection_end;
 pub(crate) mod message;
-mod options;
 pub(crate) mod probe;
 mod protocol;
 mod queue;
@@ -19,6 +17,7 @@ pub(crate) mod shared_ack;
 pub(crate) mod shutdown;
 pub(crate) mod state;
 pub(crate) mod status;
+mod tls;
 pub(crate) mod version;
 
 use std::sync::Arc;
@@ -48,8 +47,7 @@ const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(10);
 /// fast one may take the session even before our subscription is confirmed. A failed connection attempt in between, as when the
 /// broker restarts, resets the count.
 ///
-/// Not every broker reports a takeover: mosquitto 2.0.11 only closes the connection, and rumqttc cannot parse a
-/// DISCONNECT in its short form. Without this limit, two clients with the same client id would disconnect each other
+/// Not every broker reports a takeover: mosquitto 2.0.11 only closes the connection. Without this limit, two clients with the same client id would disconnect each other
 /// forever. With it, one of the two pauses.
 const MAX_SHORT_CONNECTIONS: u32 = 5;
 
@@ -81,8 +79,6 @@ pub(crate) fn start(
         acks: Arc::clone(&acks),
         status: reporter.clone(),
         broker: broker.clone(),
-        max_wait: options.keep_alive(),
-        hard: lifecycle.hard().clone(),
     };
     let status = status.with_pending(queue.pending());
     let context = ConnectionContext {
@@ -138,7 +134,7 @@ async fn keep_connected(context: &ConnectionContext) {
             ConnectionEnd::TakenOver => true,
             ConnectionEnd::Closed if short_connections == MAX_SHORT_CONNECTIONS => true,
             ConnectionEnd::Closed => is_contested && was_short,
-            ConnectionEnd::Lost(_) => false,
+            ConnectionEnd::Lost(_) | ConnectionEnd::Unreadable(_) => false,
         };
         let pause = if is_taken_over {
             report_taken_over(context, &end, is_contested);

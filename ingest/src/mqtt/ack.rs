@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::ack_order::{AckOrder, Ticket};
-use super::protocol::Client;
+use super::protocol::{Client, Request};
 
 /// Acknowledges one message. If it is dropped without [`AckHandle::done`], neither this message nor any later one of this
 /// connection is acknowledged, and the broker sends them again on the next connection.
@@ -76,7 +76,7 @@ impl Acks {
         AckHandle(Some((Arc::clone(this), ticket)))
     }
 
-    /// Sends the acknowledgements that did not fit into rumqttc's request channel before.
+    /// Sends the acknowledgements that did not fit into the request channel before.
     pub(super) fn send_ready(&self) {
         self.lock().send_ready();
     }
@@ -106,7 +106,7 @@ impl AckState {
     fn send_ready(&mut self) {
         let Some(client) = &self.client else { return };
         while let Some(packet_id) = self.order.ready() {
-            if client.acknowledge(packet_id).is_err() {
+            if client.send(Request::Acknowledge(packet_id)).is_err() {
                 return;
             }
             self.order.pop();

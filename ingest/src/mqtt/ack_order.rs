@@ -12,8 +12,8 @@ pub(super) struct Ticket {
 
 /// The messages of the current connection that are not acknowledged yet.
 ///
-/// Bound: as long as the queue and the batch of the pipeline together. If the broker keeps to the receive maximum, not
-/// longer than that.
+/// Bound: as long as the queue, the batch of the pipeline, and the acknowledgements that wait to be sent, together. If the broker
+/// keeps to the receive maximum, not longer than that.
 #[derive(Debug, Default)]
 pub(super) struct AckOrder {
     /// Counts connections. Tickets of earlier ones are void: the same packet id now identifies another message.

@@ -3,17 +3,18 @@
 //! Each connection has its own event loop. Nothing of a dead connection (an acknowledgement, a queued
 //! request) can reach the next one, where the same packet id identifies another message.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::ack::Acks;
 use super::connection_end::ConnectionEnd;
-use super::protocol::{Client, ClientOptions, EventLoop, Grant, Packet, QoS, Subscription};
+use super::message::MqttMessage;
+use super::protocol::{
+    Client, ClientOptions, EventLoop, Grant, Packet, QoS, Request, Subscription,
+};
 use super::queue::MessageQueue;
 use super::shutdown::{self, SessionAtExit};
 use super::state::{ConnectionEvent, ConnectionState, StopRequest};
@@ -26,6 +27,7 @@ pub(super) struct ConnectionContext {
     pub(super) broker: String,
     pub(super) filters: Vec<String>,
     pub(super) in_share_group: bool,
+    /// Time limit for removing the session of a member that leaves its share group.
     pub(super) connect_timeout: Duration,
     /// Pause before a new try after another client took our session.
     pub(super) takeover_retry: Duration,
@@ -43,6 +45,9 @@ struct BrokerConnection<'a> {
     session_at_exit: watch::Receiver<SessionAtExit>,
     connected_at: Option<Instant>,
     subscribed_at: Option<Instant>,
+    last_message_at: Option<Instant>,
+    /// A message for which the queue has no room. Nothing is read while it waits.
+    waiting: Option<MqttMessage>,
     /// Another client had taken our session, and it is not told yet that the session is ours again.
     is_contested: bool,
 }
@@ -71,6 +76,8 @@ pub(super) async fn run(context: &ConnectionContext, is_contested: bool) -> Ende
         session_at_exit: context.session_at_exit.clone(),
         connected_at: None,
         subscribed_at: None,
+        last_message_at: None,
+        waiting: None,
         is_contested,
     };
     let end = connection.run(&mut eventloop).await;
@@ -84,7 +91,9 @@ pub(super) async fn run(context: &ConnectionContext, is_contested: bool) -> Ende
         );
     }
     if state.accepts_messages() {
-        context.queue.rescue(&mut eventloop);
+        context
+            .queue
+            .rescue(connection.waiting.take(), &mut eventloop);
     }
     EndedConnection {
         end,
@@ -100,10 +109,9 @@ impl BrokerConnection<'_> {
 
     async fn run(&mut self, eventloop: &mut EventLoop) -> ConnectionEnd {
         loop {
-            // The broker may have set another keep-alive.
-            let max_silence = eventloop.keep_alive() * 2;
-            let handled = match self.next_event(eventloop, max_silence).await {
-                Ok(event) => self.handle(event).await,
+            eventloop.set_reading(self.waiting.is_none());
+            let handled = match self.next_event(eventloop).await {
+                Ok(event) => self.handle(event),
                 Err(end) => Err(end),
             };
             if let Err(end) = handled {
@@ -111,26 +119,27 @@ impl BrokerConnection<'_> {
             }
             self.context.acks.send_ready();
             self.send_due_request();
-            let connected_at = self.connected_at;
-            let is_overdue = connected_at.is_some_and(|since| since.elapsed() > max_silence);
-            if is_overdue && self.subscribed_at.is_none() {
+            if self.is_subscription_overdue(2 * eventloop.keep_alive()) {
                 let error = "the broker does not answer the subscription";
                 return ConnectionEnd::Lost(error.to_owned());
             }
         }
     }
 
-    async fn next_event(
-        &mut self,
-        eventloop: &mut EventLoop,
-        max_silence: Duration,
-    ) -> Result<Packet, ConnectionEnd> {
+    /// The answer to our subscription comes behind the messages that a kept session has for us, so the time in which they arrive
+    /// does not count.
+    fn is_subscription_overdue(&self, limit: Duration) -> bool {
+        let since = self.connected_at.max(self.last_message_at);
+        self.subscribed_at.is_none()
+            && self.waiting.is_none()
+            && since.is_some_and(|since| since.elapsed() > limit)
+    }
+
+    async fn next_event(&mut self, eventloop: &mut EventLoop) -> Result<Packet, ConnectionEnd> {
         let context = self.context;
-        let limit = max_silence.max(context.connect_timeout + Duration::from_secs(1));
-        // Polling is not cancel-safe. So the same poll continues when a stop begins, and is dropped only together with its
-        // event loop.
-        let mut poll = pin!(timeout(limit, eventloop.poll()));
-        let polled = loop {
+        // The CONNECT of a poll that is dropped would be lost. So the same poll continues when a stop begins.
+        let mut poll = std::pin::pin!(eventloop.poll());
+        loop {
             let ours_again_at = self.ours_again_at();
             tokio::select! {
                 biased;
@@ -147,17 +156,19 @@ impl BrokerConnection<'_> {
                     self.decide_session(session);
                 }
                 () = until_ours_again(ours_again_at) => self.tell_ours_again(),
-                polled = &mut poll => break polled,
+                room = context.queue.room(), if self.waiting.is_some() => {
+                    let (Some(room), Some(message)) = (room, self.waiting.take()) else {
+                        // The pipeline has ended, so the process is stopping.
+                        return Err(ConnectionEnd::Stopped);
+                    };
+                    room.fill(message);
+                    return Ok(Packet::Other);
+                }
+                polled = &mut poll => return match polled {
+                    Err(_) if self.state().is_stopping() => Err(ConnectionEnd::Stopped),
+                    polled => polled,
+                },
             }
-        };
-        match polled {
-            Ok(Ok(packet)) => Ok(packet),
-            Ok(Err(_)) if self.state().is_stopping() => Err(ConnectionEnd::Stopped),
-            Ok(Err(end)) => Err(end),
-            Err(_) => Err(ConnectionEnd::Lost(format!(
-                "no packet from the broker for {} s",
-                limit.as_secs()
-            ))),
         }
     }
 
@@ -176,13 +187,17 @@ impl BrokerConnection<'_> {
         );
     }
 
-    async fn handle(&mut self, packet: Packet) -> Result<(), ConnectionEnd> {
+    fn handle(&mut self, packet: Packet) -> Result<(), ConnectionEnd> {
         match packet {
-            Packet::ConnAck { session_present } => self.connected(session_present),
+            Packet::ConnAck {
+                session_present, ..
+            } => self.connected(session_present),
             Packet::SubAck(grants) => self.subscribed(&grants),
             Packet::Publish(publish) if self.state().accepts_messages() => {
                 self.context.status.apply(ConnectionEvent::Message);
-                self.context.queue.receive(publish).await
+                self.last_message_at = Some(Instant::now());
+                self.waiting = self.context.queue.receive(publish)?;
+                Ok(())
             }
             Packet::UnsubAck { refusal } => {
                 self.unsubscribed(refusal.as_deref());
@@ -207,14 +222,13 @@ impl BrokerConnection<'_> {
         );
         // Even if the session is present: a process that was configured with other topics may have made it. The broker sends
         // retained messages for new subscriptions only, so a resumed session does not get them again.
-        let subscription = |filter| Subscription {
-            filter,
+        let subscription = |filter: &String| Subscription {
+            filter: filter.clone(),
             qos: QoS::AtLeastOnce,
             retained: true,
         };
-        let filters = self.context.filters.iter().map(String::as_str);
-        let subscriptions: Vec<Subscription<'_>> = filters.map(subscription).collect();
-        let queued = self.client.subscribe(&subscriptions);
+        let subscriptions = self.context.filters.iter().map(subscription).collect();
+        let queued = self.client.send(Request::Subscribe(subscriptions));
         queued.map_err(|err| ConnectionEnd::Lost(format!("cannot subscribe: {err}")))
     }
 
@@ -273,12 +287,15 @@ impl BrokerConnection<'_> {
         };
         let filters = &self.context.filters;
         let unsubscribe = |filter: Option<&String>| {
-            filter.is_some_and(|filter| self.client.unsubscribe(filter).is_ok())
+            filter.is_some_and(|filter| {
+                let request = Request::Unsubscribe(filter.clone());
+                self.client.send(request).is_ok()
+            })
         };
         let queued = match request {
             StopRequest::Unsubscribe { filter } => unsubscribe(filters.get(filter)),
             StopRequest::UnsubscribeAgain => unsubscribe(filters.last()),
-            StopRequest::Disconnect => self.client.disconnect().is_ok(),
+            StopRequest::Disconnect => self.client.send(Request::Disconnect).is_ok(),
         };
         if queued {
             self.context.status.apply(ConnectionEvent::RequestQueued);

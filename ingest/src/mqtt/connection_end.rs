@@ -12,6 +12,9 @@ pub(super) enum ConnectionEnd {
     /// The broker closed the connection without a reason.
     #[error("the broker closed the connection")]
     Closed,
+    /// The broker sent bytes that are no packet.
+    #[error("the broker sent a packet that cannot be read: {0}")]
+    Unreadable(String),
     /// Any other reason.
     #[error("{0}")]
     Lost(String),

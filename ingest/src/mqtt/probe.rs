@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::config::MqttConfig;
 use super::connection_end::ConnectionEnd;
-use super::protocol::{ClientOptions, EventLoop, Grant, Packet, QoS, Subscription};
+use super::protocol::{ClientOptions, EventLoop, Grant, Packet, QoS, Request, Subscription};
 
 /// How long the check waits for messages, once it is subscribed.
 const LISTEN: Duration = Duration::from_secs(5);
@@ -54,15 +54,14 @@ async fn connect_and_subscribe(config: &MqttConfig) -> anyhow::Result<Probe> {
     .await
     .context("cannot connect")?;
 
-    let subscription = |filter| Subscription {
-        filter,
+    let subscription = |filter: &String| Subscription {
+        filter: filter.clone(),
         qos: QoS::AtMostOnce,
         retained: false,
     };
-    let topics = config.mqtt_topic.iter().map(String::as_str);
-    let subscriptions: Vec<Subscription<'_>> = topics.map(subscription).collect();
+    let subscriptions = config.mqtt_topic.iter().map(subscription).collect();
     client
-        .subscribe(&subscriptions)
+        .send(Request::Subscribe(subscriptions))
         .context("cannot subscribe")?;
     let answer = wait_for(&mut eventloop, |packet| matches!(packet, Packet::SubAck(_)))
         .await
@@ -89,11 +88,13 @@ impl Probe {
                 }
             }
         };
-        // The connection is dropped afterwards, so it does not matter that polling is cancelled.
         timeout(LISTEN, counting).await.ok();
         // An error does not matter: without a session, the broker keeps nothing.
-        if self.client.disconnect().is_ok() {
-            timeout(LISTEN, self.eventloop.poll()).await.ok();
+        if self.client.send(Request::Disconnect).is_ok() {
+            let sent = wait_for(&mut self.eventloop, |packet| {
+                matches!(packet, Packet::DisconnectSent)
+            });
+            timeout(LISTEN, sent).await.ok();
         }
         let topics = config.mqtt_topic.join(", ");
         let seconds = LISTEN.as_secs();

@@ -6,11 +6,8 @@
 //! large to be processed are cut, so the queue is bounded in bytes, too.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::mpsc::{self, Receiver, Sender, error::TrySendError};
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::mpsc::{self, Permit, Receiver, Sender, error::TrySendError};
 
 use super::ack::{AckHandle, Acks};
 use super::connection_end::ConnectionEnd;
@@ -27,14 +24,24 @@ pub(super) struct MessageQueue {
     pub(super) status: StatusReporter,
     /// Address of the broker, for log lines.
     pub(super) broker: String,
-    /// Maximum time that a message waits for room in the queue. The connection is not polled while it waits.
-    pub(super) max_wait: Duration,
-    pub(super) hard: CancellationToken,
 }
 
 /// Creates a queue of two receive windows, and returns its two ends.
 pub(super) fn channel(receive_maximum: usize) -> (Sender<MqttMessage>, Receiver<MqttMessage>) {
     mpsc::channel(2 * receive_maximum)
+}
+
+/// Room for one message in the queue.
+pub(super) struct Room<'a> {
+    permit: Permit<'a, MqttMessage>,
+    status: &'a StatusReporter,
+}
+
+impl Room<'_> {
+    pub(super) fn fill(self, message: MqttMessage) {
+        self.permit.send(message);
+        self.status.count_received();
+    }
 }
 
 impl MessageQueue {
@@ -52,12 +59,14 @@ impl MessageQueue {
         drop(permits);
     }
 
-    /// Puts a message into the queue.
-    pub(super) async fn receive(&self, publish: Publish) -> Result<(), ConnectionEnd> {
+    /// Puts a message into the queue. Returns it if the queue is full, which it is only if the broker exceeds the receive
+    /// maximum. mosquitto 2.0.11 does that once it has queued messages for us: it answers each acknowledgement with a full window
+    /// of messages.
+    pub(super) fn receive(&self, publish: Publish) -> Result<Option<MqttMessage>, ConnectionEnd> {
         let ack = match publish.qos {
             QoS::AtMostOnce if self.sender.capacity() <= self.receive_maximum => {
                 self.drop_unacknowledged();
-                return Ok(());
+                return Ok(None);
             }
             QoS::AtMostOnce => AckHandle::none(),
             QoS::AtLeastOnce => Acks::receive(&self.acks, publish.packet_id),
@@ -69,51 +78,38 @@ impl MessageQueue {
         match self.sender.try_send(self.message(publish, ack)) {
             Ok(()) => {
                 self.status.count_received();
-                Ok(())
+                Ok(None)
             }
-            Err(TrySendError::Full(message)) => self.wait_for_room(message).await,
+            Err(TrySendError::Full(message)) => Ok(Some(message)),
             // The pipeline has ended, so the process is stopping.
             Err(TrySendError::Closed(_)) => Err(ConnectionEnd::Stopped),
         }
     }
 
-    /// Waits until the queue has room for the message. The queue is full only if the broker exceeds the receive maximum.
-    /// mosquitto 2.0.11 does that once it has queued messages for us: it answers each acknowledgement with a full window of
-    /// messages. Messages that are not read here wait in the socket, then at the broker.
-    async fn wait_for_room(&self, message: MqttMessage) -> Result<(), ConnectionEnd> {
-        let send = timeout(self.max_wait, self.sender.send(message));
-        tokio::select! {
-            biased;
-            () = self.hard.cancelled() => Err(ConnectionEnd::Stopped),
-            result = send => match result {
-                Ok(Ok(())) => {
-                    self.status.count_received();
-                    Ok(())
-                }
-                // The pipeline has ended, so the process is stopping.
-                Ok(Err(_)) => Err(ConnectionEnd::Stopped),
-                // The connection would not survive more time without polling. The message is not acknowledged, so the broker
-                // sends it again on the next connection.
-                Err(_) => Err(ConnectionEnd::Lost(
-                    "the broker exceeds the receive maximum, and nothing is committed".to_owned(),
-                )),
-            },
-        }
+    /// Waits until the queue has room for one message. `None`: the pipeline has ended. Cancel-safe.
+    pub(super) async fn room(&self) -> Option<Room<'_>> {
+        let permit = self.sender.reserve().await.ok()?;
+        Some(Room {
+            permit,
+            status: &self.status,
+        })
     }
 
     /// Queues the messages that a lost connection had received but not delivered yet. They cannot be acknowledged any longer.
     /// If the broker lost the session, it does not send them again, so they must be committed now. If it kept the session, it
     /// sends them again as duplicates.
-    pub(super) fn rescue(&self, eventloop: &mut EventLoop) {
-        for publish in eventloop.take_received() {
-            let qos = publish.qos;
-            match self
-                .sender
-                .try_send(self.message(publish, AckHandle::none()))
-            {
+    /// `waiting` found no room before.
+    pub(super) fn rescue(&self, waiting: Option<MqttMessage>, eventloop: &mut EventLoop) {
+        let waiting = waiting.map(|message| (QoS::AtLeastOnce, message));
+        let received = eventloop.take_received().into_iter();
+        let received =
+            received.map(|publish| (publish.qos, self.message(publish, AckHandle::none())));
+        for (qos, message) in waiting.into_iter().chain(received) {
+            match self.sender.try_send(message) {
                 Ok(()) => self.status.count_received(),
                 Err(_) if qos == QoS::AtMostOnce => self.drop_unacknowledged(),
-                // One window is free for these messages, so only a pipeline that has ended refuses them.
+                // The pipeline has ended, or the broker has exceeded the receive maximum. One that keeps the session sends them
+                // again.
                 Err(_) => return,
             }
         }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::connection_end::ConnectionEnd;
-use super::protocol::{ClientOptions, Packet};
+use super::protocol::{ClientOptions, Packet, Request};
 
 /// Whether a member of a share group keeps or removes its session when it stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ async fn replace_session(options: &ClientOptions) -> Result<(), ConnectionEnd> {
     loop {
         match eventloop.poll().await? {
             Packet::ConnAck { .. } => {
-                let queued = client.disconnect();
+                let queued = client.send(Request::Disconnect);
                 queued.map_err(|err| ConnectionEnd::Lost(err.to_string()))?;
             }
             Packet::DisconnectSent => return Ok(()),

@@ -1,5 +1,6 @@
 //! The client against a real mosquitto. Each test starts its own.
 
+mod backlog;
 mod takeover;
 mod versions;
 

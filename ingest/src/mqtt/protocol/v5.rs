@@ -1,136 +1,136 @@
-//! MQTT 5.
+//! The packets of MQTT 5.
 
-use rumqttc::v5::mqttbytes::QoS;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rumqttc::v5::mqttbytes::Error;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnectReturnCode, DisconnectReasonCode, Filter, Packet as V5Packet, Publish as V5Publish,
-    RetainForwardRule, SubscribeReasonCode, UnsubAckReason,
+    Connect, ConnectProperties, ConnectReturnCode, Disconnect, DisconnectReasonCode, Filter, Login,
+    Packet as V5Packet, PingReq, PubAck, Publish as V5Publish, RetainForwardRule, Subscribe,
+    SubscribeReasonCode, UnsubAckReason, Unsubscribe,
 };
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
 use shared::trace::RemoteContext;
 
-use super::{Grant, NotQueued, Packet, Publish, Subscription};
-use crate::mqtt::config::MqttConfig;
-use crate::mqtt::connection_end::ConnectionEnd;
-use crate::mqtt::options;
+use super::{ClientOptions, ConnectionEnd, Grant, Packet, Publish, Request, Subscription};
 
 /// What to do if the broker speaks an older version only.
 const TRY_OLDER: &str = "set --mqtt-version=3.1.1";
 
-pub(super) fn options(config: &MqttConfig) -> anyhow::Result<MqttOptions> {
-    let broker = &config.mqtt_broker;
-    let mut options = MqttOptions::new(config.client_id(), broker.host.clone(), broker.port);
-    let expiry = u32::try_from(config.mqtt_session_expiry.as_secs()).unwrap_or(u32::MAX);
-    options
-        .set_network_options(options::network(config))
-        .set_connection_timeout(options::connect_timeout_seconds(config))
-        .set_keep_alive(options::keep_alive(config))
-        .set_manual_acks(true)
-        // A session outlives its connection only with all three: no clean start, an expiry and a stable client id.
-        .set_clean_start(expiry == 0)
-        .set_session_expiry_interval(Some(expiry))
-        .set_receive_maximum(Some(config.mqtt_receive_maximum))
-        // Sent to the broker, which then drops larger packets. Otherwise the broker would send such a packet again on every
-        // connection, and each time it would end the connection.
-        .set_max_packet_size(Some(config.mqtt_max_packet_size))
-        // We publish nothing, and rumqttc allocates a slot for every message that could be in flight.
-        .set_outgoing_inflight_upper_limit(1);
-    if let Some((username, password)) = options::credentials(config) {
-        options.set_credentials(username, password);
-    }
-    if let Some(transport) = options::transport(config)? {
-        options.set_transport(transport);
-    }
-    Ok(options)
-}
-
-/// A connection that ends our session, because rumqttc's DISCONNECT cannot carry an expiry.
-pub(super) fn without_session(options: &MqttOptions) -> Option<MqttOptions> {
-    if options.session_expiry_interval() == Some(0) {
-        return None;
-    }
-    let mut options = options.clone();
-    options
-        .set_clean_start(true)
-        .set_session_expiry_interval(Some(0));
-    Some(options)
-}
-
-pub(in crate::mqtt) struct Events {
-    eventloop: EventLoop,
-    is_connected: bool,
-}
-
-pub(super) fn connect(options: &MqttOptions, capacity: usize) -> (AsyncClient, Events) {
-    let (client, eventloop) = AsyncClient::new(options.clone(), capacity);
-    let events = Events {
-        eventloop,
-        is_connected: false,
+pub(super) fn write_connect(
+    options: &ClientOptions,
+    buffer: &mut BytesMut,
+) -> Result<(), ConnectionEnd> {
+    let properties = ConnectProperties {
+        session_expiry_interval: Some(options.session_expiry),
+        receive_maximum: Some(options.receive_maximum),
+        // The broker then drops larger packets. Otherwise it would send such a packet again on every connection, and each
+        // time it would end the connection.
+        max_packet_size: Some(options.max_packet_bytes),
+        ..ConnectProperties::new()
     };
-    (client, events)
+    let connect = Connect {
+        keep_alive: options.keep_alive_seconds(),
+        client_id: options.client_id.clone(),
+        // A session outlives its connection only with all three: no clean start, an expiry and a stable client id.
+        clean_start: options.session_expiry == 0,
+        properties: Some(properties),
+    };
+    let credentials = options.credentials.as_ref();
+    let login = credentials.map(|(username, password)| Login::new(username, password));
+    write_packet(&V5Packet::Connect(connect, None, login), buffer)
 }
 
-pub(super) fn subscribe(
-    client: &AsyncClient,
-    subscriptions: &[Subscription<'_>],
-) -> Result<(), NotQueued> {
-    let filters = subscriptions.iter().map(|subscription| Filter {
+pub(super) fn write(
+    request: Request,
+    packet_id: u16,
+    buffer: &mut BytesMut,
+) -> Result<(), ConnectionEnd> {
+    let packet = match request {
+        Request::Subscribe(subscriptions) => {
+            let mut subscribe = Subscribe::new_many(subscriptions.into_iter().map(filter), None);
+            subscribe.pkid = packet_id;
+            V5Packet::Subscribe(subscribe)
+        }
+        Request::Unsubscribe(filter) => {
+            let mut unsubscribe = Unsubscribe::new(filter, None);
+            unsubscribe.pkid = packet_id;
+            V5Packet::Unsubscribe(unsubscribe)
+        }
+        Request::Acknowledge(packet_id) => V5Packet::PubAck(PubAck::new(packet_id, None)),
+        Request::Ping => V5Packet::PingReq(PingReq),
+        Request::Disconnect => {
+            V5Packet::Disconnect(Disconnect::new(DisconnectReasonCode::NormalDisconnection))
+        }
+    };
+    write_packet(&packet, buffer)
+}
+
+fn write_packet(packet: &V5Packet, buffer: &mut BytesMut) -> Result<(), ConnectionEnd> {
+    let written = packet.write(buffer, None);
+    written.map_err(|err| ConnectionEnd::Lost(format!("cannot write a packet: {err}")))?;
+    Ok(())
+}
+
+fn filter(subscription: Subscription) -> Filter {
+    Filter {
         retain_forward_rule: if subscription.retained {
             RetainForwardRule::OnNewSubscribe
         } else {
             RetainForwardRule::Never
         },
-        ..Filter::new(subscription.filter.to_owned(), subscription.qos)
-    });
-    client.try_subscribe_many(filters).map_err(|_| NotQueued)
+        ..Filter::new(subscription.filter, subscription.qos)
+    }
 }
 
-pub(super) fn acknowledge(client: &AsyncClient, packet_id: u16) -> Result<(), NotQueued> {
-    let mut publish = V5Publish::new("", QoS::AtLeastOnce, Vec::new(), None);
-    publish.pkid = packet_id;
-    client.try_ack(&publish).map_err(|_| NotQueued)
+/// Removes the first packet from a buffer; `None` if it is not complete yet.
+pub(super) fn read(
+    buffer: &mut BytesMut,
+    max_packet_bytes: u32,
+) -> Result<Option<Packet>, ConnectionEnd> {
+    lengthen_disconnect(buffer);
+    match V5Packet::read(buffer, Some(max_packet_bytes)) {
+        Ok(packet) => read_packet(packet).map(Some),
+        Err(Error::InsufficientBytes(_)) => Ok(None),
+        Err(err) => Err(ConnectionEnd::Unreadable(err.to_string())),
+    }
 }
 
-impl Events {
-    pub(super) async fn poll(&mut self) -> Result<Packet, ConnectionEnd> {
-        match self.eventloop.poll().await {
-            Ok(event) => {
-                let packet = packet(event);
-                self.is_connected |= matches!(packet, Packet::ConnAck { .. });
-                Ok(packet)
+/// Completes a DISCONNECT that leaves out its reason, or the length of its properties. MQTT 5 allows both (3.14.2), and rumqttc
+/// cannot read them.
+fn lengthen_disconnect(buffer: &mut BytesMut) {
+    const DISCONNECT: u8 = 0xe0;
+    let reason = match buffer[..] {
+        [DISCONNECT, 0, ..] => 0,
+        [DISCONNECT, 1, reason, ..] => reason,
+        _ => return,
+    };
+    // Nothing follows a DISCONNECT.
+    *buffer = BytesMut::from(&[DISCONNECT, 2, reason, 0][..]);
+}
+
+fn read_packet(packet: V5Packet) -> Result<Packet, ConnectionEnd> {
+    Ok(match packet {
+        V5Packet::ConnAck(answer) if answer.code == ConnectReturnCode::Success => {
+            let properties = answer.properties.as_ref();
+            let keep_alive = properties.and_then(|properties| properties.server_keep_alive);
+            Packet::ConnAck {
+                session_present: answer.session_present,
+                // 0: the broker wants no pings. We want them, to notice a connection that is dead.
+                keep_alive: keep_alive
+                    .filter(|seconds| *seconds > 0)
+                    .map(|seconds| Duration::from_secs(seconds.into())),
             }
-            Err(err) if self.is_connected => Err(end_of(&err)),
-            Err(err) => Err(ConnectionEnd::Lost(connect_error(&err))),
         }
-    }
-
-    pub(super) fn keep_alive(&self) -> std::time::Duration {
-        self.eventloop.options.keep_alive()
-    }
-
-    pub(super) fn take_received(&mut self) -> Vec<Publish> {
-        let events = self.eventloop.state.events.drain(..);
-        let received = events.filter_map(|event| match event {
-            Event::Incoming(V5Packet::Publish(message)) => Some(publish(message)),
-            _ => None,
-        });
-        received.collect()
-    }
-}
-
-fn packet(event: Event) -> Packet {
-    match event {
-        Event::Incoming(V5Packet::ConnAck(answer)) => Packet::ConnAck {
-            session_present: answer.session_present,
-        },
-        Event::Incoming(V5Packet::SubAck(answer)) => {
+        V5Packet::ConnAck(answer) => return Err(refused(answer.code)),
+        V5Packet::SubAck(answer) => {
             let grants = answer.return_codes.into_iter().map(|code| match code {
                 SubscribeReasonCode::Success(qos) => Grant::Granted(qos),
                 refused => Grant::Refused(format!("{refused:?}")),
             });
             Packet::SubAck(grants.collect())
         }
-        Event::Incoming(V5Packet::Publish(message)) => Packet::Publish(publish(message)),
-        Event::Incoming(V5Packet::UnsubAck(answer)) => {
+        V5Packet::Publish(message) => Packet::Publish(publish(message)),
+        V5Packet::UnsubAck(answer) => {
             let is_refused = |reason: &&UnsubAckReason| {
                 !matches!(
                     reason,
@@ -142,9 +142,9 @@ fn packet(event: Event) -> Packet {
                 refusal: refusal.map(|reason| format!("{reason:?}")),
             }
         }
-        Event::Outgoing(rumqttc::Outgoing::Disconnect) => Packet::DisconnectSent,
+        V5Packet::Disconnect(disconnect) => return Err(disconnected(&disconnect)),
         _ => Packet::Other,
-    }
+    })
 }
 
 fn publish(message: V5Publish) -> Publish {
@@ -170,33 +170,42 @@ fn remote_trace(publish: &V5Publish) -> Option<RemoteContext> {
     RemoteContext::read(value_of("traceparent")?, value_of("tracestate"))
 }
 
-fn end_of(err: &ConnectionError) -> ConnectionEnd {
-    match err {
-        ConnectionError::MqttState(StateError::ServerDisconnect {
-            reason_code: DisconnectReasonCode::SessionTakenOver,
-            ..
-        }) => ConnectionEnd::TakenOver,
-        ConnectionError::MqttState(StateError::ConnectionAborted) => ConnectionEnd::Closed,
-        err => ConnectionEnd::Lost(err.to_string()),
+fn disconnected(disconnect: &Disconnect) -> ConnectionEnd {
+    match disconnect.reason_code {
+        DisconnectReasonCode::SessionTakenOver => ConnectionEnd::TakenOver,
+        DisconnectReasonCode::NormalDisconnection => ConnectionEnd::Closed,
+        reason => {
+            let properties = disconnect.properties.as_ref();
+            let text = properties.and_then(|properties| properties.reason_string.as_deref());
+            let text = text.map(|text| format!(": {text}")).unwrap_or_default();
+            ConnectionEnd::Lost(format!("the broker disconnects: {reason:?}{text}"))
+        }
     }
 }
 
-/// Describes why there is no connection. A broker that knows only older versions says so, answers in the format of an older
-/// version, or closes the connection without an answer.
-fn connect_error(err: &ConnectionError) -> String {
-    match err {
-        ConnectionError::ConnectionRefused(
-            ConnectReturnCode::RefusedProtocolVersion
-            | ConnectReturnCode::UnsupportedProtocolVersion,
-        ) => format!("the broker does not speak MQTT 5: {TRY_OLDER}"),
-        ConnectionError::MqttState(StateError::Deserialization(_)) => {
-            format!(
-                "the broker's answer to CONNECT is not MQTT 5: {TRY_OLDER} if it speaks only that"
-            )
+fn refused(code: ConnectReturnCode) -> ConnectionEnd {
+    ConnectionEnd::Lost(match code {
+        ConnectReturnCode::RefusedProtocolVersion
+        | ConnectReturnCode::UnsupportedProtocolVersion => {
+            format!("the broker does not speak MQTT 5: {TRY_OLDER}")
         }
-        ConnectionError::MqttState(StateError::ConnectionAborted) => format!(
+        code => format!("the broker refuses the connection: {code:?}"),
+    })
+}
+
+/// Describes why there is no answer to CONNECT that can be read. A broker that knows only older versions answers in the format
+/// of an older version, or closes the connection without an answer.
+pub(super) fn unanswered(end: ConnectionEnd) -> ConnectionEnd {
+    match end {
+        ConnectionEnd::Unreadable(_) => ConnectionEnd::Lost(format!(
+            "the broker's answer to CONNECT is not MQTT 5: {TRY_OLDER} if it speaks only that"
+        )),
+        ConnectionEnd::Closed => ConnectionEnd::Lost(format!(
             "the broker closed the connection without an answer to CONNECT: {TRY_OLDER} if it does not speak MQTT 5"
-        ),
-        err => err.to_string(),
+        )),
+        end => end,
     }
 }
+
+#[cfg(test)]
+mod tests;
