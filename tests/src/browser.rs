@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::eventually::LATE;
 use crate::repository;
@@ -59,6 +59,9 @@ pub struct BrowserEvent {
     /// The first argument.
     #[serde(default)]
     pub body: Value,
+    /// When it arrived here.
+    #[serde(skip, default = "Instant::now")]
+    pub arrived: Instant,
     /// The request that an `ack` answers.
     #[serde(default)]
     id: u64,
@@ -277,17 +280,27 @@ impl Browser {
         what: &str,
         is_it: impl Fn(&BrowserEvent) -> bool,
     ) -> Result<BrowserEvent> {
+        let (_, found) = self.find_after(from, what, is_it).await?;
+        Ok(found)
+    }
+
+    /// As [`Self::wait_after`], with the number of the entry in the log.
+    pub async fn find_after(
+        &self,
+        from: usize,
+        what: &str,
+        is_it: impl Fn(&BrowserEvent) -> bool,
+    ) -> Result<(usize, BrowserEvent)> {
         let mut length = self.length.clone();
         let search = async {
             let mut next = from;
             loop {
                 let known = *length.borrow_and_update();
-                let found = self.log()[next.min(known)..known]
-                    .iter()
-                    .find(|seen| is_it(seen))
-                    .cloned();
-                if let Some(found) = found {
-                    return Ok(found);
+                let start = next.min(known);
+                let index = self.log()[start..known].iter().position(&is_it);
+                if let Some(index) = index {
+                    let index = start + index;
+                    return Ok((index, self.log()[index].clone()));
                 }
                 next = known.max(from);
                 if length.changed().await.is_err() {
@@ -359,6 +372,7 @@ async fn keep(
             what: "unreadable".to_owned(),
             name: err.to_string(),
             body: Value::String(line),
+            arrived: Instant::now(),
             id: 0,
         });
         let length = {

@@ -21,6 +21,15 @@ use crate::server::{self, Server};
 use crate::server_process::ServerProcess;
 use crate::tcp_proxy::TcpProxy;
 
+/// A server that the services reach through a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The MQTT broker.
+    Broker,
+    /// Redis.
+    Redis,
+}
+
 /// The processes that a test starts. The default is one ingest and one gateway.
 #[derive(Debug)]
 pub struct Plan {
@@ -34,6 +43,7 @@ pub struct Plan {
     broker_lines: Vec<String>,
     redis_contents: Option<PathBuf>,
     operator_port: bool,
+    without_proxy: Vec<Target>,
     /// Binaries that replace the built ones, by the name of the replica.
     other_binaries: HashMap<String, PathBuf>,
 }
@@ -51,6 +61,7 @@ impl Default for Plan {
             broker_lines: Vec::new(),
             redis_contents: None,
             operator_port: false,
+            without_proxy: Vec::new(),
             other_binaries: HashMap::new(),
         }
     }
@@ -135,6 +146,13 @@ impl Plan {
     #[must_use]
     pub fn operator_port(mut self) -> Self {
         self.operator_port = true;
+        self
+    }
+
+    /// Connects the services to this server itself. For measurements, in which a proxy would cost time.
+    #[must_use]
+    pub fn without_proxy(mut self, target: Target) -> Self {
+        self.without_proxy.push(target);
         self
     }
 
@@ -290,12 +308,14 @@ impl Stack {
 
     fn start_ingest(&self, plan: &Plan, index: usize) -> Result<Service> {
         let port = Port::reserve()?;
+        let broker_port = if plan.without_proxy.contains(&Target::Broker) {
+            self.broker.port()
+        } else {
+            self.broker_proxy.port()
+        };
         let mut flags = vec![
-            format!(
-                "--mqtt-broker=mqtt://127.0.0.1:{}",
-                self.broker_proxy.port()
-            ),
-            format!("--redis-url=redis://127.0.0.1:{}", self.redis_proxy.port()),
+            format!("--mqtt-broker=mqtt://127.0.0.1:{broker_port}"),
+            self.redis_flag(plan),
             format!("--http-port={}", port.number()),
             format!("--mqtt-client-id=ingest-{index}"),
             "--listen-address=127.0.0.1".to_owned(),
@@ -310,7 +330,7 @@ impl Stack {
     fn start_gateway(&self, plan: &Plan, index: usize) -> Result<Service> {
         let port = Port::reserve()?;
         let mut flags = vec![
-            format!("--redis-url=redis://127.0.0.1:{}", self.redis_proxy.port()),
+            self.redis_flag(plan),
             format!("--http-port={}", port.number()),
             "--listen-address=127.0.0.1".to_owned(),
             "--allow-anonymous".to_owned(),
@@ -325,6 +345,15 @@ impl Stack {
         }
         flags.extend(plan.gateway_flags.iter().cloned());
         self.start_service("gateway", index, flags, plan, port, operator_port)
+    }
+
+    fn redis_flag(&self, plan: &Plan) -> String {
+        let port = if plan.without_proxy.contains(&Target::Redis) {
+            self.redis.port()
+        } else {
+            self.redis_proxy.port()
+        };
+        format!("--redis-url=redis://127.0.0.1:{port}")
     }
 
     fn start_service(
