@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::eventually::LATE;
 use crate::repository;
@@ -62,6 +62,9 @@ pub struct BrowserEvent {
     /// The request that an `ack` answers.
     #[serde(default)]
     id: u64,
+    /// When the test read it.
+    #[serde(skip, default = "Instant::now")]
+    pub at: Instant,
 }
 
 impl BrowserEvent {
@@ -247,6 +250,11 @@ impl Browser {
         self.log().clone()
     }
 
+    /// Returns what was received after the first `from` entries.
+    pub fn seen_after(&self, from: usize) -> Vec<BrowserEvent> {
+        self.log().get(from..).unwrap_or_default().to_vec()
+    }
+
     /// Returns the number of entries in that log, for [`Self::wait_after`].
     pub fn seen_count(&self) -> usize {
         self.log().len()
@@ -360,6 +368,7 @@ async fn keep(
             name: err.to_string(),
             body: Value::String(line),
             id: 0,
+            at: Instant::now(),
         });
         let length = {
             let mut log = log.lock().expect("no thread panics while holding the lock");

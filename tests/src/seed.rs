@@ -8,6 +8,11 @@ const DEFAULT_SEED: u64 = 1;
 /// Used if `FAULT_ROUNDS` is not set.
 const DEFAULT_ROUNDS: usize = 2;
 
+/// Returns how long the mixed test runs, from `MIXED_MINUTES`, which `tests/run --soak` sets. 0: one short round.
+pub fn mixed_time() -> Duration {
+    Duration::from_mins(read_variable("MIXED_MINUTES").unwrap_or(0))
+}
+
 /// The random generator of one test.
 #[derive(Debug)]
 pub struct Seed {
@@ -57,6 +62,11 @@ impl Seed {
         let range = within.start.as_micros()..within.end.as_micros();
         let micros = self.random.u128(range);
         Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
+    /// Returns a number below this one.
+    pub fn below(&mut self, end: usize) -> usize {
+        self.random.usize(..end)
     }
 
     /// Creates an independent generator for a part of the test that runs in parallel.
