@@ -8,6 +8,7 @@ mod visits;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -38,6 +39,8 @@ pub struct Neighbour {
     /// The proxy between each client and its gateway.
     pub proxies: Vec<TcpProxy>,
     phase: watch::Sender<Phase>,
+    /// When something was broken, and when it worked again, in turn.
+    turns: Mutex<Vec<Instant>>,
     visits: JoinSet<Result<Visits>>,
     started: Instant,
 }
@@ -46,10 +49,12 @@ pub struct Neighbour {
 #[derive(Debug, Default)]
 pub struct Figures {
     pub verdict: Verdict,
-    /// From sending a reading until a client has it, once per client.
+    /// From sending a reading until a client has it, once per client, while nothing was broken.
     pub readings: Latencies,
     /// The same for readings that changed an alarm.
     pub alarms: Latencies,
+    /// The same for readings that were under way while something was broken.
+    pub during_faults: Latencies,
     pub visits: Visits,
     /// Connections that the following clients made after their first one.
     pub reconnects: usize,
@@ -100,6 +105,7 @@ impl Neighbour {
             clients,
             proxies,
             phase,
+            turns: Mutex::default(),
             visits,
             started: Instant::now(),
         })
@@ -109,11 +115,19 @@ impl Neighbour {
     /// [`Self::is_whole_again`]. The clients that follow the detectors stay, and must miss nothing.
     pub fn breaks_now(&self) {
         self.phase.send_replace(Phase::Broken);
+        self.turns().push(Instant::now());
     }
 
     /// Requests and new clients must be answered again.
     pub fn is_whole_again(&self) {
         self.phase.send_replace(Phase::Judged);
+        self.turns().push(Instant::now());
+    }
+
+    fn turns(&self) -> MutexGuard<'_, Vec<Instant>> {
+        self.turns
+            .lock()
+            .expect("no thread panics while holding the lock")
     }
 
     /// Waits until this many readings were sent since the start.
@@ -151,14 +165,16 @@ impl Neighbour {
             figures.visits.append(ended??);
         }
         let took = self.started.elapsed();
-        let ledger = self.load.stop(stack).await?;
+        let load = std::mem::replace(&mut self.load, Load::idle());
+        let ledger = load.stop(stack).await?;
         let judged = ledger.judge(stack, &self.clients, None);
         figures.verdict = judged
             .await
             .with_context(|| format!("the neighbour, after {took:?}"))?;
         ensure!(figures.verdict.alarm_gaps == 0, "missed: {figures}");
+        let turns = self.turns().clone();
         for client in &self.clients {
-            figures.add_client(&ledger, &client.seen());
+            figures.add_client(&ledger, &client.seen(), &turns);
         }
         Ok(figures)
     }
@@ -166,7 +182,7 @@ impl Neighbour {
 
 impl Figures {
     /// Adds the times at which a client received the readings, and its connections.
-    fn add_client(&mut self, ledger: &Ledger, seen: &[BrowserEvent]) {
+    fn add_client(&mut self, ledger: &Ledger, seen: &[BrowserEvent], turns: &[Instant]) {
         let entries = ledger.entries.iter();
         let sent: HashMap<(&str, &str), Instant> = entries
             .filter_map(|entry| Some(((&*entry.serial, &*entry.time), entry.sent?)))
@@ -179,8 +195,14 @@ impl Figures {
             if is_new && event.is_event("device:data") {
                 let time = event.body["data"]["timestamp"].as_str().unwrap_or_default();
                 if let Some(sent) = sent.get(&(device, time)) {
-                    self.readings.add(event.at - *sent);
-                    sent_by_position.insert(position, *sent);
+                    let is_calm = is_calm(turns, *sent, event.at);
+                    let latencies = if is_calm {
+                        sent_by_position.insert(position, *sent);
+                        &mut self.readings
+                    } else {
+                        &mut self.during_faults
+                    };
+                    latencies.add(event.at - *sent);
                 }
             }
             if event.is_event("device:alerts:changed")
@@ -200,10 +222,18 @@ impl Figures {
         self.verdict.append(&other.verdict);
         self.readings.append(other.readings);
         self.alarms.append(other.alarms);
+        self.during_faults.append(other.during_faults);
         self.visits.append(other.visits);
         self.reconnects += other.reconnects;
         self.again += other.again;
     }
+}
+
+/// Returns whether nothing was broken from the first time until the second.
+fn is_calm(turns: &[Instant], from: Instant, until: Instant) -> bool {
+    let before = turns.partition_point(|turn| *turn <= from);
+    // An odd number of turns has passed while something is broken.
+    before.is_multiple_of(2) && turns.get(before).is_none_or(|next| *next > until)
 }
 
 impl fmt::Display for Figures {
@@ -212,15 +242,22 @@ impl fmt::Display for Figures {
             verdict,
             readings,
             alarms,
+            during_faults,
             visits,
             reconnects,
             again,
         } = self;
         write!(
             f,
-            "{verdict}; 0 missed; readings: {readings}; alarm changes: {alarms}; requests: {}; new subscriptions: {}; \
-             {reconnects} reconnects, {again} events again after them",
+            "{verdict}; 0 missed; readings: {readings}; alarm changes: {alarms}; requests: {}; new subscriptions: {}",
             visits.requests, visits.subscriptions
-        )
+        )?;
+        if during_faults.count() > 0 {
+            write!(
+                f,
+                "; readings under way during a fault: {during_faults}; {reconnects} reconnects, {again} events again after them"
+            )?;
+        }
+        Ok(())
     }
 }

@@ -38,8 +38,11 @@ impl Seed {
         let thread = std::thread::current();
         let name = thread.name().unwrap_or("faults::");
         eprintln!(
-            "seed {}: FAULT_SEED={} FAULT_ROUNDS={} tests/run {name}",
-            seed.number, seed.number, seed.rounds
+            "seed {}: FAULT_SEED={} FAULT_ROUNDS={} MIXED_MINUTES={} tests/run {name}",
+            seed.number,
+            seed.number,
+            seed.rounds,
+            mixed_time().as_secs() / 60
         );
         seed
     }
