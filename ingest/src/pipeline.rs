@@ -6,8 +6,8 @@
 //! Nearly every message is one item: one reading. A payload with several objects has an item for each of them. A payload that
 //! cannot be read, but names its detector, is a dead letter first, and then an item without a value.
 //!
-//! Memory bounds: a batch here, two receive windows in the queue before it, and as many fingerprints as four receive windows
-//! have messages. No message is added to a batch that has items of `batch_max` devices, or as many items as a receive window has
+//! Memory bounds: a batch here, two receive windows in the queue before it, and as many fingerprints as sixteen receive
+//! windows have messages. No message is added to a batch that has items of `batch_max` devices, or as many items as a receive window has
 //! messages. So it has at most those and the items of one further message, which has no more items than serials with their key fit
 //! into its payload.
 
@@ -129,8 +129,7 @@ impl Pipeline {
             () = lifecycle.hard().cancelled() => return Ok(()),
             _ = heartbeat.wait_for(|last| last.earlier_rules_at_work.is_some()) => {}
         }
-        // Twice the number of messages that can be received and not acknowledged at one time.
-        let mut committed = CommittedFingerprints::new(4 * self.receive_maximum);
+        let mut committed = CommittedFingerprints::new(self.receive_maximum);
         loop {
             let first = tokio::select! {
                 () = lifecycle.hard().cancelled() => return Ok(()),
@@ -270,7 +269,8 @@ impl Pipeline {
                 match result {
                     Ok(applied) => {
                         self.record(&item, &applied);
-                        finish(item.ack, item.message_fingerprint, committed);
+                        let device = &item.parsed.reading.device;
+                        finish(item.ack, Some(device), item.message_fingerprint, committed);
                     }
                     Err(err) if err.is_transient() => {
                         item.in_doubt |= err.is_in_doubt();
@@ -279,7 +279,8 @@ impl Pipeline {
                     }
                     // The dead letter has been stored before.
                     Err(_) if item.is_dead_letter => {
-                        finish(item.ack, item.message_fingerprint, committed);
+                        let device = &item.parsed.reading.device;
+                        finish(item.ack, Some(device), item.message_fingerprint, committed);
                     }
                     Err(err) => rejected.push(RejectedMessage {
                         message: item.message,
@@ -407,7 +408,8 @@ impl Pipeline {
             tokio::time::sleep(backoff.pause()).await;
         }
         for item in rejected {
-            finish(item.ack, item.message_fingerprint, committed);
+            // Most name no device. They have one share together.
+            finish(item.ack, None, item.message_fingerprint, committed);
         }
     }
 
@@ -532,9 +534,14 @@ impl OwnItem {
 
 /// Finishes a part of a message. With the last part, its fingerprint is remembered: one for all parts, so that a few messages
 /// with many objects do not displace all others.
-fn finish(ack: SharedAck, message_fingerprint: u64, committed: &mut CommittedFingerprints) {
+fn finish(
+    ack: SharedAck,
+    device: Option<&DeviceId>,
+    message_fingerprint: u64,
+    committed: &mut CommittedFingerprints,
+) {
     if ack.is_last() {
-        committed.insert(message_fingerprint);
+        committed.insert(device, message_fingerprint);
     }
     ack.done();
 }

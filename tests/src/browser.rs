@@ -65,6 +65,9 @@ pub struct BrowserEvent {
     /// The request that an `ack` answers.
     #[serde(default)]
     id: u64,
+    /// When the test read it.
+    #[serde(skip, default = "Instant::now")]
+    pub at: Instant,
 }
 
 impl BrowserEvent {
@@ -250,6 +253,11 @@ impl Browser {
         self.log().clone()
     }
 
+    /// Returns what was received after the first `from` entries.
+    pub fn seen_after(&self, from: usize) -> Vec<BrowserEvent> {
+        self.log().get(from..).unwrap_or_default().to_vec()
+    }
+
     /// Returns the number of entries in that log, for [`Self::wait_after`].
     pub fn seen_count(&self) -> usize {
         self.log().len()
@@ -374,6 +382,7 @@ async fn keep(
             body: Value::String(line),
             arrived: Instant::now(),
             id: 0,
+            at: Instant::now(),
         });
         let length = {
             let mut log = log.lock().expect("no thread panics while holding the lock");

@@ -10,7 +10,7 @@ use hyper::{HeaderMap, Request};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::eventually::LATE;
@@ -59,6 +59,21 @@ pub async fn send(
         .with_context(|| format!("{method} {path}"))
 }
 
+/// Sends a GET request from this address of the loopback interface, over a connection of its own.
+pub async fn send_from(address: Ipv4Addr, port: u16, path: &str) -> Result<Response> {
+    let exchange = async {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((address, 0).into())?;
+        let stream = socket.connect((Ipv4Addr::LOCALHOST, port).into()).await?;
+        let mut connection = Connection::over(stream, port).await?;
+        connection.send("GET", path, &[], b"").await
+    };
+    tokio::time::timeout(LATE, exchange)
+        .await
+        .with_context(|| format!("no answer within {LATE:?}: GET {path}"))?
+        .with_context(|| format!("GET {path} from {address}"))
+}
+
 async fn exchange(
     port: u16,
     method: &str,
@@ -97,6 +112,10 @@ impl Connection {
     /// Connects to a port of the loopback interface.
     pub async fn open(port: u16) -> Result<Self> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        Self::over(stream, port).await
+    }
+
+    async fn over(stream: TcpStream, port: u16) -> Result<Self> {
         let (sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let mut driver = JoinSet::new();

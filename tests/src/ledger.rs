@@ -47,6 +47,8 @@ pub struct Entry {
     fault: bool,
     /// How often the payload was sent to the broker.
     pub attempts: u32,
+    /// When it was sent for the first time.
+    pub sent: Option<Instant>,
     /// When the broker acknowledged the payload.
     pub acknowledged: Option<Instant>,
 }
@@ -77,12 +79,34 @@ impl Load {
 
     /// Starts these devices. Each publishes one payload per period, unless the broker does not acknowledge.
     pub fn start(stack: &Stack, serials: &[String], period: Duration, seed: &mut Seed) -> Self {
+        Self::begin(stack, serials, period, seed, false)
+    }
+
+    /// As [`Self::start`]. Every second reading of the first device raises an alarm, which the next one clears.
+    pub fn start_with_a_flapping_alarm(
+        stack: &Stack,
+        serials: &[String],
+        period: Duration,
+        seed: &mut Seed,
+    ) -> Self {
+        Self::begin(stack, serials, period, seed, true)
+    }
+
+    fn begin(
+        stack: &Stack,
+        serials: &[String],
+        period: Duration,
+        seed: &mut Seed,
+        first_flaps: bool,
+    ) -> Self {
         let entries = Arc::<Mutex<Vec<Entry>>>::default();
         let (stop, stopped) = watch::channel(false);
         let mut devices = JoinSet::new();
-        for serial in serials {
+        for (index, serial) in serials.iter().enumerate() {
             let device = stack.device(serial);
-            let story = Story::new(seed.fork());
+            let flaps = first_flaps && index == 0;
+            let episodes = if flaps { FLAPPING } else { MIXED };
+            let story = Story::new(seed.fork(), episodes);
             devices.spawn(publish(
                 device,
                 story,
@@ -253,6 +277,7 @@ async fn deliver(
         entries.len() - 1
     };
     let started = Instant::now();
+    entry.sent = Some(started);
     while entry.acknowledged.is_none() {
         entry.attempts += 1;
         match device.publish(payload).await {
@@ -267,10 +292,11 @@ async fn deliver(
     Ok(())
 }
 
-/// The readings of one device: mostly without an alarm, sometimes an episode of alarms or a fault.
+/// The readings of one device: random episodes, one after the other.
 #[derive(Debug)]
 struct Story {
     random: Rng,
+    episodes: &'static [&'static [u8]],
     count: u32,
     // The remaining levels of this episode, the last one first. `FAULT` stands for the fault flag.
     plan: Vec<u8>,
@@ -278,10 +304,22 @@ struct Story {
 
 const FAULT: u8 = 4;
 
+/// Mostly no alarm, sometimes alarms or a fault.
+const MIXED: &[&[u8]] = &[
+    &[0, 1, 2, 0, 0],
+    &[0, 1, 0],
+    &[0, 1, 2, 3, 2, 1],
+    &[0, 0, FAULT, FAULT, 0],
+    &[0, 3, 1, 1],
+    &[0, 0, 0],
+];
+const FLAPPING: &[&[u8]] = &[&[0, 1]];
+
 impl Story {
-    fn new(random: Rng) -> Self {
+    fn new(random: Rng, episodes: &'static [&'static [u8]]) -> Self {
         Self {
             random,
+            episodes,
             count: 0,
             plan: Vec::new(),
         }
@@ -292,15 +330,7 @@ impl Story {
             if let Some(step) = self.plan.pop() {
                 break step;
             }
-            let episodes: [&[u8]; 6] = [
-                &[0, 1, 2, 0, 0],
-                &[0, 1, 0],
-                &[0, 1, 2, 3, 2, 1],
-                &[0, 0, FAULT, FAULT, 0],
-                &[0, 3, 1, 1],
-                &[0, 0, 0],
-            ];
-            let episode = episodes[self.random.usize(..episodes.len())];
+            let episode = self.episodes[self.random.usize(..self.episodes.len())];
             self.plan = episode.iter().rev().copied().collect();
         };
         self.render(device, step)
@@ -335,6 +365,7 @@ impl Story {
             level,
             fault,
             attempts: 0,
+            sent: None,
             acknowledged: None,
         };
         let token = entry.token();

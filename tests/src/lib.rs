@@ -8,7 +8,8 @@
 //! During its faults, a fault test runs a [`ledger::Load`]. Afterwards the ledger checks that nothing was lost or
 //! duplicated. A [`seed::Seed`] chooses when the faults happen, and the measured times go to the [`report`].
 //! A [`crowd::Crowd`] is many clients at once, behind a [`balancer::Balancer`] if there are several gateways. They watch
-//! the devices of [`episodes`].
+//! the devices of [`episodes`]. A [`neighbour::Neighbour`] is what must miss nothing beside an attack; its times are
+//! [`latencies`].
 //!
 //! [`manifests`] renders the Kubernetes manifests, and [`containers`] runs them. [`documented_metrics`] reads the metrics
 //! that the documents describe, [`collector`] receives the telemetry of the services, and [`upgrade`] compares two releases.
@@ -46,6 +47,10 @@ pub mod documented_metrics;
 pub mod episodes;
 
 pub mod report;
+
+pub mod latencies;
+
+pub mod neighbour;
 
 pub mod manifests;
 

@@ -8,6 +8,11 @@ const DEFAULT_SEED: u64 = 1;
 /// Used if `FAULT_ROUNDS` is not set.
 const DEFAULT_ROUNDS: usize = 2;
 
+/// Returns how long the mixed test runs, from `MIXED_MINUTES`, which `tests/run --soak` sets. 0: one short round.
+pub fn mixed_time() -> Duration {
+    Duration::from_mins(read_variable("MIXED_MINUTES").unwrap_or(0))
+}
+
 /// The random generator of one test.
 #[derive(Debug)]
 pub struct Seed {
@@ -33,8 +38,11 @@ impl Seed {
         let thread = std::thread::current();
         let name = thread.name().unwrap_or("faults::");
         eprintln!(
-            "seed {}: FAULT_SEED={} FAULT_ROUNDS={} tests/run {name}",
-            seed.number, seed.number, seed.rounds
+            "seed {}: FAULT_SEED={} FAULT_ROUNDS={} MIXED_MINUTES={} tests/run {name}",
+            seed.number,
+            seed.number,
+            seed.rounds,
+            mixed_time().as_secs() / 60
         );
         seed
     }
@@ -57,6 +65,11 @@ impl Seed {
         let range = within.start.as_micros()..within.end.as_micros();
         let micros = self.random.u128(range);
         Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
+    /// Returns a number below this one.
+    pub fn below(&mut self, end: usize) -> usize {
+        self.random.usize(..end)
     }
 
     /// Creates an independent generator for a part of the test that runs in parallel.

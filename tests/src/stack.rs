@@ -103,7 +103,14 @@ impl Plan {
     /// again and again is soon a single alarm, which chatters and stays open for ten minutes.
     #[must_use]
     pub fn every_raise_is_an_alarm(self) -> Self {
-        self.ingest_flags("--returned-levels=none --chatter-calm=0s --device-rate=0")
+        self.every_raise_is_an_alarm_up_to_the_rate()
+            .ingest_flags("--device-rate=0")
+    }
+
+    /// As [`Self::every_raise_is_an_alarm`], with the default rate per device, above which a device is babbling.
+    #[must_use]
+    pub fn every_raise_is_an_alarm_up_to_the_rate(self) -> Self {
+        self.ingest_flags("--returned-levels=none --chatter-calm=0s")
     }
 
     /// Adds flags, separated by spaces, for every replica of the gateway.

@@ -1,28 +1,44 @@
 //! Fingerprints of the payloads that this process committed most recently. Pure.
 //!
 //! After a lost connection the broker sends every unacknowledged message again. This process may have committed those
-//! messages already, and there can be a full receive window of them. The fingerprints stored with a device cover only its
-//! last 64 payloads. The fingerprints here cover every message that can be unacknowledged: one for each message, however many
-//! objects it has.
+//! messages already, and there can be a full receive window of them, or more: mosquitto 2.0.11 exceeds the window once it has
+//! queued messages. The fingerprints stored with a device cover only its last 64 payloads. The fingerprints here cover every
+//! message that can be unacknowledged: one for each message, however many objects it has.
+//!
+//! A device has a share of the room. So a device that sends very much does not make the messages of the others forgotten.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+
+use shared::device::DeviceId;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// How many receive windows of fingerprints one device has: twice the number of messages that can be received and not acknowledged at
+/// one time.
+const WINDOWS_PER_DEVICE: usize = 4;
+/// How many times as many all devices have together.
+const SHARES: usize = 4;
 
 /// Fingerprints of the payloads committed most recently.
 #[derive(Debug)]
 pub(crate) struct CommittedFingerprints {
     known: HashSet<u64>,
-    /// The same fingerprints, oldest first.
-    order: VecDeque<u64>,
-    max: usize,
+    /// All of them with a number for their device, oldest first.
+    order: BTreeMap<u64, (u64, u64)>,
+    /// The places of each device's fingerprints in `order`, oldest first.
+    places: HashMap<u64, VecDeque<u64>>,
+    next_place: u64,
+    max_per_device: usize,
 }
 
 impl CommittedFingerprints {
-    /// Creates an empty set that keeps the last `max` different fingerprints.
-    pub(crate) fn new(max: usize) -> Self {
+    /// Creates an empty set for this receive window.
+    pub(crate) fn new(receive_maximum: usize) -> Self {
         Self {
             known: HashSet::new(),
-            order: VecDeque::new(),
-            max,
+            order: BTreeMap::new(),
+            places: HashMap::new(),
+            next_place: 0,
+            max_per_device: WINDOWS_PER_DEVICE * receive_maximum,
         }
     }
 
@@ -30,16 +46,37 @@ impl CommittedFingerprints {
         self.known.contains(&fingerprint)
     }
 
-    /// Adds the fingerprint of a committed payload. Removes the oldest one if there are too many.
-    pub(crate) fn insert(&mut self, fingerprint: u64) {
+    /// Adds the fingerprint of a committed payload. If there are too many, removes the oldest one of this device, or the oldest of
+    /// all. `None`: it names no device.
+    pub(crate) fn insert(&mut self, device: Option<&DeviceId>, fingerprint: u64) {
         if !self.known.insert(fingerprint) {
             return;
         }
-        self.order.push_back(fingerprint);
-        if self.order.len() > self.max
-            && let Some(oldest) = self.order.pop_front()
+        let device = device.map_or(0, |device| xxh3_64(device.as_str().as_bytes()));
+        let place = self.next_place;
+        self.next_place += 1;
+        self.order.insert(place, (device, fingerprint));
+        let of_device = self.places.entry(device).or_default();
+        of_device.push_back(place);
+        if of_device.len() > self.max_per_device {
+            self.remove_oldest_of(device);
+        } else if self.order.len() > SHARES * self.max_per_device
+            && let Some((oldest, _)) = self.order.first_key_value().map(|(_, entry)| *entry)
         {
-            self.known.remove(&oldest);
+            self.remove_oldest_of(oldest);
+        }
+    }
+
+    fn remove_oldest_of(&mut self, device: u64) {
+        let Some(of_device) = self.places.get_mut(&device) else {
+            return;
+        };
+        let place = of_device.pop_front();
+        if of_device.is_empty() {
+            self.places.remove(&device);
+        }
+        if let Some((_, fingerprint)) = place.and_then(|place| self.order.remove(&place)) {
+            self.known.remove(&fingerprint);
         }
     }
 }

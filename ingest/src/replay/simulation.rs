@@ -111,7 +111,7 @@ impl Simulation {
     /// Starts at this time, with an ingest that begins to listen, and without any device.
     #[must_use]
     pub fn new(settings: SimulationSettings, start: Time) -> Self {
-        let committed = CommittedFingerprints::new(4 * settings.receive_maximum);
+        let committed = CommittedFingerprints::new(settings.receive_maximum);
         Self {
             settings,
             start,
@@ -179,7 +179,7 @@ impl Simulation {
         self.advance_to(at);
         if !listening {
             self.listening_since = None;
-            self.committed = CommittedFingerprints::new(4 * self.settings.receive_maximum);
+            self.committed = CommittedFingerprints::new(self.settings.receive_maximum);
             return;
         }
         self.listening_since.get_or_insert(self.now);
@@ -209,17 +209,21 @@ impl Simulation {
     fn deliver(&mut self, message: Delivery<'_>) {
         let message_fingerprint = xxh3_64(message.payload);
         let is_repeated = message.dup && self.committed.contains(message_fingerprint);
+        let mut device = None;
         for part in messages::read(message.payload, &self.settings.format) {
             match part {
                 Received::Reading { .. } if is_repeated => {}
                 Received::Reading {
                     parsed,
                     fingerprint,
-                } => self.process(*parsed, fingerprint, message),
+                } => {
+                    device = Some(parsed.reading.device.clone());
+                    self.process(*parsed, fingerprint, message);
+                }
                 Received::DeadLetter { reason, detail } => self.refuse(reason, detail),
             }
         }
-        self.committed.insert(message_fingerprint);
+        self.committed.insert(device.as_ref(), message_fingerprint);
     }
 
     fn process(&mut self, parsed: Parsed, fingerprint: u64, message: Delivery<'_>) {

@@ -44,6 +44,21 @@ pub struct Verdict {
     pub skipped: u64,
 }
 
+impl Verdict {
+    /// Adds the figures of another load.
+    pub fn append(&mut self, other: &Self) {
+        self.acknowledged += other.acknowledged;
+        self.sent_again += other.sent_again;
+        self.lost_by_broker += other.lost_by_broker;
+        self.late += other.late;
+        self.changes += other.changes;
+        self.recovered += other.recovered;
+        self.gaps += other.gaps;
+        self.alarm_gaps += other.alarm_gaps;
+        self.skipped += other.skipped;
+    }
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
