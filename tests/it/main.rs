@@ -27,6 +27,8 @@ mod replaced_system_defects;
 
 mod faults;
 
+mod hostile;
+
 mod shutdown;
 
 mod rolling;

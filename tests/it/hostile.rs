@@ -1,0 +1,3 @@
+//! Attacks by detectors, clients and requests, each with a well-behaved neighbour beside it.
+
+mod redis_full;
