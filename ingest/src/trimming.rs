@@ -32,7 +32,7 @@ use self::budget::{Found, MIN_EVENTS, Plan, WHOLE};
 /// Devices in one round trip.
 const CHUNK: usize = 50;
 /// Pause between two passes, while nothing must be dropped early.
-const INTERVAL: Duration = Duration::from_secs(60);
+const INTERVAL: Duration = Duration::from_secs(30);
 /// Pause while something must be dropped early, and how soon a full Redis begins a pass.
 const SHORT_INTERVAL: Duration = Duration::from_secs(1);
 /// The shortest pause after a chunk.
@@ -101,7 +101,6 @@ impl Trimming {
         for chunk in devices.chunks(CHUNK) {
             let began = Instant::now();
             let uses = self.trim(chunk).await?;
-            found.bytes += uses.iter().map(|history| history.bytes).sum::<u64>();
             if plan.trims_events {
                 self.store.trim_events(chunk, MIN_EVENTS).await?;
             }
@@ -110,10 +109,9 @@ impl Trimming {
                 Some(max_samples) => self.shorten(chunk, &uses, max_samples).await?,
                 None => vec![0; chunk.len()],
             };
-            let left = uses.iter().zip(dropped);
-            found
-                .samples
-                .extend(left.map(|(history, dropped)| history.samples.saturating_sub(dropped)));
+            for (history, dropped) in uses.into_iter().zip(dropped) {
+                found.add(history, dropped);
+            }
         }
         let memory = self.store.measure_memory().await?;
         let limit = history_limit(self.history_bytes, memory.max);

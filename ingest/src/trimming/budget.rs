@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shared::store::MemoryUse;
+use shared::store::{HistoryUse, MemoryUse};
 
 /// Samples that every device keeps, however little memory there is: one node of a stream.
 const MIN_SAMPLES: u64 = shared::store::NODE;
@@ -20,6 +20,15 @@ pub(crate) struct Found {
     pub(crate) samples: Vec<u64>,
     /// Bytes of all histories.
     pub(crate) bytes: u64,
+}
+
+impl Found {
+    /// Adds the history of a device that has lost some samples since it was measured.
+    pub(crate) fn add(&mut self, history: HistoryUse, dropped: u64) {
+        let left = history.samples.saturating_sub(dropped);
+        self.samples.push(left);
+        self.bytes += history.bytes.saturating_mul(left) / history.samples.max(1);
+    }
 }
 
 /// What the next pass removes, beside what is too old or too many.

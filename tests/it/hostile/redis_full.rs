@@ -215,6 +215,9 @@ async fn a_smaller_history_frees_memory_of_silent_detectors_while_redis_is_full(
     stack.pass()
 }
 
+/// `--history-bytes` of the next test. Redis frees whole nodes of 100 samples, so each of two detectors may keep one more.
+const MOST_BYTES: f64 = 200.0 * 1024.0 + 2.0 * 100.0 * 250.0;
+
 #[tokio::test]
 async fn the_longest_history_gives_first_when_all_of_them_take_too_much() -> Result<()> {
     let plan = Plan::default().ingest_flags("--history-bytes=200kb --offline-after=1h");
@@ -231,10 +234,8 @@ async fn the_longest_history_gives_first_when_all_of_them_take_too_much() -> Res
         let dropped = stack.ingests[0]
             .metric("ingest_history_dropped_total ")
             .await?;
-        ensure!(
-            dropped > 0.0 && bytes <= 200.0 * 1024.0,
-            "{bytes} bytes, {dropped} dropped"
-        );
+        let what = format!("{bytes} bytes, {dropped} dropped");
+        ensure!(dropped > 0.0 && bytes <= MOST_BYTES, "{what}");
         Ok(())
     })
     .await?;

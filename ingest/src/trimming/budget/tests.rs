@@ -57,6 +57,16 @@ fn without_any_history_the_events_go_when_redis_is_nearly_full() {
     assert!(one.trims_events);
 }
 
+#[test]
+fn what_was_dropped_since_it_was_measured_does_not_count() {
+    let mut found = Found::default();
+    for (samples, bytes, dropped) in [(1_000, 30_000, 0), (400, 12_000, 300), (0, 90, 0)] {
+        found.add(HistoryUse { samples, bytes }, dropped);
+    }
+    assert_eq!(found.samples, [1_000, 100, 0]);
+    assert_eq!(found.bytes, 33_000);
+}
+
 proptest! {
     #[test]
     fn what_stays_fits_into_the_room_and_nothing_is_wasted(
