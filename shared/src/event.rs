@@ -214,7 +214,6 @@ fn word_of(in_alarm: bool) -> &'static str {
 ///
 /// # Errors
 /// The serializer fails.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 pub fn status_word<S: Serializer>(in_alarm: &bool, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(word_of(*in_alarm))
 }

@@ -115,8 +115,11 @@ impl MemoryWatch {
         if known.is_full == was_full {
             return;
         }
-        let memory = known.measured.map(|(_, memory)| memory).unwrap_or_default();
-        let (used, maxmemory) = (memory.used, memory.max);
+        // A refusal may come before the measurement that shows why.
+        let memory = known.measured.map(|(_, memory)| memory);
+        let memory = memory.filter(|memory| memory.is_full() == known.is_full);
+        let used = memory.map(|memory| memory.used);
+        let maxmemory = memory.map(|memory| memory.max);
         if known.is_full {
             tracing::error!(
                 used,
