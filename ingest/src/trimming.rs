@@ -74,7 +74,7 @@ impl Trimming {
                 }
                 // A Redis that cannot be used is logged by the heartbeat. The next pass removes what this one has not.
                 Err(err) => {
-                    tracing::debug!(error = error_chain(&err), "the history was not trimmed")
+                    tracing::debug!(error = error_chain(&err), "the history was not trimmed");
                 }
             }
             self.pause(plan).await;

@@ -11,7 +11,7 @@ const MIN_SAMPLES: u64 = shared::store::NODE;
 pub(crate) const MIN_EVENTS: usize = 8;
 
 /// Samples of this last time are thinned, and not dropped from the end.
-pub(crate) const WHOLE: Duration = Duration::from_secs(3_600);
+pub(crate) const WHOLE: Duration = Duration::from_hours(1);
 
 /// What the last pass over all devices found.
 #[derive(Clone, Debug, Default)]
