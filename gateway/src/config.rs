@@ -270,7 +270,8 @@ impl ServiceConfig for Config {
 
 /// Checks every connection of this service.
 pub async fn connect(config: &Config) -> Vec<ConnectionCheck> {
-    let mut checks = vec![check_config::check_redis(&config.redis, ServiceRole::Gateway).await];
+    let mut checks =
+        vec![check_config::check_redis(&config.redis, ServiceRole::Gateway, None).await];
     checks.extend(check_config::check_collectors(&config.telemetry).await);
     checks
 }

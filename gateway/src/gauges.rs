@@ -118,6 +118,13 @@ fn register_monitor(meters: &Meters, monitor: &Monitor) {
 }
 
 fn register_store(meters: &Meters, store: &Store) {
+    let full = store.clone();
+    meters.gauge(
+        "gateway.redis.full",
+        "1 while Redis is at `maxmemory`: alarms are stored within `--memory-reserve`, history is \
+         not. Else 0.",
+        move || u64::from(full.full().is_some()),
+    );
     let connections = store.clone();
     meters.observed_count(
         "gateway.redis.connections",

@@ -177,6 +177,7 @@ async fn keep_asking(store: &Store, observed: watch::Sender<PathObservation>) {
             Ok(ingest) => observed.send_modify(|observed| {
                 let now = Instant::now();
                 let refusal = store.recent_refusal();
+                observed.redis_full = store.full();
                 observed.redis_problem = refusal.map(RedisProblem::Refuses);
                 if refusal.is_none() {
                     observed.redis = Some(now);

@@ -52,7 +52,7 @@ pub(crate) struct Dependency {
     pub(crate) ok: bool,
     /// Age of its last sign of life in milliseconds; `null` if there was none.
     pub(crate) age_ms: Option<i64>,
-    /// Why it does not work, in words for operators and clients.
+    /// Why it does not work, or a warning while it does, in words for operators and clients.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<&'static str>,
 }
@@ -64,6 +64,8 @@ pub(crate) struct PathObservation {
     pub(crate) redis: Option<Instant>,
     /// Why Redis could not be used when it was last asked; `None` if it could.
     pub(crate) redis_problem: Option<RedisProblem>,
+    /// Why Redis, which can be used, stores less than it should: it is full.
+    pub(crate) redis_full: Option<&'static str>,
     /// When an ingest with an active subscription reported last, as far as known.
     pub(crate) ingest: Option<Instant>,
     /// What the ingest replicas reported when Redis was last asked.
@@ -123,7 +125,7 @@ impl PathStatus {
         let redis = Dependency {
             ok: has_redis,
             age_ms: age(observed.redis).map(millis),
-            reason: redis_reason,
+            reason: redis_reason.or(observed.redis_full),
         };
         let ingest_reason = match (has_redis, observed.listening != Listening::No) {
             (true, true) => None,
@@ -150,7 +152,7 @@ impl PathStatus {
         let is_unready = observed.redis.is_none() || observed.is_draining || observed.is_broken;
         let status = if is_unready {
             Readiness::Unready
-        } else if redis.ok && ingest.ok && subscriptions.ok {
+        } else if redis.ok && redis.reason.is_none() && ingest.ok && subscriptions.ok {
             Readiness::Ok
         } else {
             Readiness::Degraded
@@ -176,10 +178,11 @@ impl PathStatus {
         }
     }
 
-    /// Returns whether clients must be informed that their data may be old. A gateway that shuts down informs its clients by
+    /// Returns whether clients must be informed that their data may be old, or their history incomplete. A gateway that shuts down informs its clients by
     /// `server:drain`: its data is as current as before.
     pub(crate) fn is_degraded(&self) -> bool {
-        self.is_stored_data_old() || !self.dependencies.subscriptions.ok
+        let is_full = self.dependencies.redis.reason.is_some();
+        self.is_stored_data_old() || is_full || !self.dependencies.subscriptions.ok
     }
 
     /// Returns whether the data stored in Redis may be old.

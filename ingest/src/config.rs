@@ -14,9 +14,11 @@ use shared::args::{self, SettingDisplay, Usage};
 use shared::check_config::{self, ConnectionCheck, ServiceConfig};
 use shared::decimal::Decimal;
 use shared::keys::MAX_LOG;
+use shared::memory_need::{self, StoredBounds};
 use shared::redis::{RedisConfig, ServiceRole};
 use shared::secret::Secret;
 use shared::settings::{AlarmSettings, MessageTypes, SerialPatterns, ZeroLevel};
+use shared::store::DeadLetter;
 use shared::telemetry::config::TelemetryConfig;
 
 use crate::commands;
@@ -146,6 +148,11 @@ pub struct Config {
     #[arg(long, env, value_name = "NUMBER", default_value = "20000", value_parser = at_least(1))]
     pub history_max: u32,
 
+    /// Bytes that the history of all detectors may take in Redis, such as 300mb. Near it the longest histories lose their oldest samples,
+    /// and then every second one. Default: half of `maxmemory`, or 1gb if Redis has none
+    #[arg(long, env, value_name = "BYTES", value_parser = args::bytes)]
+    pub history_bytes: Option<u64>,
+
     /// How long the alarm log is kept
     #[arg(long, env, value_name = "TIME", default_value = "35d", value_parser = args::duration)]
     pub log_age: Duration,
@@ -199,10 +206,11 @@ pub struct Config {
 }
 
 /// Settings that do not concern the rules and the parser, beside those of the connections.
-const NOT_RULES: [&str; 14] = [
+const NOT_RULES: [&str; 15] = [
     "live_raw_message",
     "history_age",
     "history_max",
+    "history_bytes",
     "log_age",
     "log_max",
     "dead_letters_max",
@@ -269,6 +277,22 @@ impl Config {
         }
     }
 
+    /// Returns the bounds of what is stored in Redis.
+    fn stored_bounds(&self) -> StoredBounds {
+        StoredBounds {
+            devices: self.max_devices.into(),
+            payload_bytes: self.max_payload_bytes.into(),
+            live_raw_message: self.live_raw_message,
+            history_max: self.history_max.into(),
+            history_bytes: self.history_bytes,
+            log_max: self.log_max.into(),
+            partitions: self.redis.partitions.into(),
+            dead_letters: self.dead_letters_max.into(),
+            dead_letter_payload_bytes: DeadLetter::MAX_BYTES as u64,
+            recorded: self.record_raw.into(),
+        }
+    }
+
     /// Returns the settings of the payload parser.
     pub fn format(&self) -> Format {
         Format {
@@ -307,6 +331,10 @@ impl ServiceConfig for Config {
         fixed.chain(lists::warnings(self)).collect()
     }
 
+    fn consequences(&self) -> Vec<String> {
+        memory_need::report(&self.stored_bounds(), 0)
+    }
+
     fn setting_displays(&self) -> Vec<SettingDisplay> {
         let mut all = self.mqtt.setting_displays();
         all.push(SettingDisplay {
@@ -320,9 +348,10 @@ impl ServiceConfig for Config {
 
 /// Checks every connection of this service.
 pub async fn connect(config: &Config) -> Vec<ConnectionCheck> {
+    let bounds = config.stored_bounds();
     let mut checks = vec![
         check_broker(&config.mqtt).await,
-        check_config::check_redis(&config.redis, ServiceRole::Ingest).await,
+        check_config::check_redis(&config.redis, ServiceRole::Ingest, Some(&bounds)).await,
     ];
     checks.extend(check_config::check_collectors(&config.telemetry).await);
     checks

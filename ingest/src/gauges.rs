@@ -1,7 +1,7 @@
 //! Metrics whose values are read from other parts of the service at each scrape; `deploy/METRICS.md` lists them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use shared::metrics::Meters;
 use shared::store::Store;
@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::heartbeat::LastHeartbeat;
 use crate::mqtt::status::BrokerStatus;
+use crate::trimming::HistoryTotals;
 
 /// The parts of the service whose values are read.
 pub(crate) struct Gauges {
@@ -17,6 +18,8 @@ pub(crate) struct Gauges {
     pub(crate) heartbeat: watch::Receiver<LastHeartbeat>,
     /// Whether messages of unknown devices are accepted.
     pub(crate) accept_new_devices: Arc<AtomicBool>,
+    /// What the history takes.
+    pub(crate) history: Arc<HistoryTotals>,
 }
 
 impl Gauges {
@@ -67,6 +70,8 @@ impl Gauges {
             "1 while Redis answers, else 0.",
             move || u64::from(heartbeat.borrow().redis_up),
         );
+        register_memory(meters, &self.store);
+        register_history(meters, &self.history, &self.store);
         let store = self.store.clone();
         meters.observed_count(
             "ingest.redis.connections",
@@ -86,4 +91,60 @@ impl Gauges {
             move || u64::from(accept_new_devices.load(Ordering::Relaxed)),
         );
     }
+}
+
+/// Registers the memory of Redis.
+fn register_memory(meters: &Meters, store: &Store) {
+    let full = store.clone();
+    meters.gauge(
+        "ingest.redis.full",
+        "1 while Redis is at `maxmemory`: alarms are stored within `--memory-reserve`, history is not. Else 0.",
+        move || u64::from(full.full().is_some()),
+    );
+    let used = store.clone();
+    meters.gauge(
+        "ingest.redis.memory.used",
+        "Bytes that Redis uses of `maxmemory`.",
+        move || used.memory().unwrap_or_default().used,
+    );
+    let max = store.clone();
+    meters.gauge(
+        "ingest.redis.memory.limit",
+        "`maxmemory` of Redis in bytes; 0 if it has none.",
+        move || max.memory().unwrap_or_default().max,
+    );
+}
+
+/// Registers what the history of all devices takes.
+fn register_history(meters: &Meters, history: &Arc<HistoryTotals>, store: &Store) {
+    let read = |of: fn(&HistoryTotals) -> &AtomicU64| {
+        let history = Arc::clone(history);
+        move || of(&history).load(Ordering::Relaxed)
+    };
+    meters.gauge(
+        "ingest.history.samples",
+        "Samples in the history of all devices, as the last pass over them found.",
+        read(|history| &history.samples),
+    );
+    meters.gauge(
+        "ingest.history.bytes",
+        "Bytes of the history of all devices in Redis, as the last pass over them found.",
+        read(|history| &history.bytes),
+    );
+    meters.gauge(
+        "ingest.history.limit",
+        "Bytes that the history of all devices may take: `--history-bytes`, or its default.",
+        read(|history| &history.limit),
+    );
+    meters.observed_count(
+        "ingest.history.dropped",
+        "Samples dropped before `--history-age` and `--history-max`, because `--history-bytes` was reached or Redis was nearly full.",
+        read(|history| &history.dropped),
+    );
+    let store = store.clone();
+    meters.observed_count(
+        "ingest.history.unstored",
+        "Samples that were not stored because Redis was full.",
+        move || store.unstored_samples(),
+    );
 }

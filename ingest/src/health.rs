@@ -117,7 +117,9 @@ async fn readyz(State(sources): State<ReadinessSources>) -> Response {
         broker = broker.with_reason(Some(QUIET));
     }
     let (code, status) = if ready {
-        (StatusCode::OK, if is_quiet { "degraded" } else { "ok" })
+        // Redis says so while it is full.
+        let is_degraded = is_quiet || redis.reason.is_some();
+        (StatusCode::OK, if is_degraded { "degraded" } else { "ok" })
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "unready")
     };

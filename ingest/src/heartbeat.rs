@@ -32,6 +32,8 @@ pub(crate) struct LastHeartbeat {
     /// Start of the time without interruption in which at least one replica has been listening. `None` while this replica is
     /// not listening, or while Redis cannot be used: then no message is committed, so silence proves nothing.
     pub(crate) listening_since: Option<Time>,
+    /// Why Redis, which can be used, stores less than it should: it is full.
+    pub(crate) redis_full: Option<&'static str>,
     /// Whether the subscription has brought no message for `--quiet-after`, although devices are known.
     pub(crate) is_quiet: bool,
 }
@@ -107,6 +109,7 @@ impl Heartbeat {
                 }
                 last.redis_up = problem.is_none();
                 last.redis_problem = problem;
+                last.redis_full = self.store.full();
                 last.is_quiet = quiet.is_quiet();
                 last.listening_since = match result {
                     Ok(Report::Sent { listening_since }) => listening_since,

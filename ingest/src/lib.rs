@@ -8,7 +8,7 @@
 //!
 //! Read in this order: [`config`] (the operator's settings), `mqtt` (the connection to the broker and the acknowledgements),
 //! [`payload`] (bytes to readings), `pipeline` (at most one message of each device per round trip, for many devices at
-//! once), `timers` (silence and off-delays), `heartbeat` (reports in Redis that this replica listens). The alarm rules are in
+//! once), `timers` (silence and off-delays), `trimming` (the bounds of the history), `heartbeat` (reports in Redis that this replica listens). The alarm rules are in
 //! the crate `shared`, because the gateway applies the same rules to acknowledgements. `replay` is all of it in memory, on a
 //! virtual clock.
 
@@ -29,6 +29,7 @@ pub mod record;
 pub mod replay;
 mod spans;
 mod timers;
+mod trimming;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -60,6 +61,7 @@ use crate::mqtt::shutdown::SessionAtExit;
 use crate::pipeline::{Pipeline, Recorder};
 use crate::spans::Spans;
 use crate::timers::Timers;
+use crate::trimming::{HistoryTotals, Trimming};
 
 /// Runs the service until a signal, or until one of its tasks fails.
 ///
@@ -153,6 +155,15 @@ fn start_tasks(
     };
     lifecycle.spawn("redis watch", redis_watch.run(lifecycle.soft().clone()));
 
+    let history = Arc::new(HistoryTotals::default());
+    let trimming = Trimming {
+        store: store.clone(),
+        bounds: apply_config.bounds,
+        history_bytes: config.history_bytes,
+        totals: Arc::clone(&history),
+    };
+    lifecycle.spawn("trimming", trimming.run(lifecycle.clone()));
+
     let timers = Timers {
         store: store.clone(),
         apply_config: apply_config.clone(),
@@ -185,6 +196,7 @@ fn start_tasks(
         store,
         heartbeat: heartbeats,
         accept_new_devices,
+        history,
     })
 }
 
@@ -235,5 +247,5 @@ fn redis_status(last: LastHeartbeat) -> DependencyStatus {
     } else {
         last.redis_answered_at.map(|answered| answered.elapsed())
     };
-    DependencyStatus::new(last.redis_up, age).with_reason(last.redis_problem)
+    DependencyStatus::new(last.redis_up, age).with_reason(last.redis_problem.or(last.redis_full))
 }

@@ -92,6 +92,30 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "this time is too long".into())
 }
 
+/// Parses a number of bytes, as Redis writes it: a whole number, alone or with one of the units `kb`, `mb` and `gb` of 1024.
+///
+/// # Errors
+/// No number, an unknown unit, or more than an `i64` holds.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor: u64 = match unit.to_ascii_lowercase().as_str() {
+        "" => 1,
+        "kb" => 1 << 10,
+        "mb" => 1 << 20,
+        "gb" => 1 << 30,
+        _ => return Err("expected a whole number of bytes, such as 500mb or 2gb".into()),
+    };
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "expected a whole number of bytes, such as 500mb or 2gb")?;
+    let bytes = number.checked_mul(factor);
+    bytes
+        .filter(|bytes| i64::try_from(*bytes).is_ok())
+        .ok_or_else(|| "this number is too large".into())
+}
+
 /// Parses a UTC offset, `+05:30`, `-03:00` or `Z`. Returns seconds east of UTC.
 ///
 /// # Errors

@@ -9,6 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, Parser};
 
 use crate::args::{CommandLine, SettingDisplay, Usage};
 use crate::error_chain::error_chain;
+use crate::memory_need::{self, StoredBounds};
 use crate::process;
 use crate::redis::{self, RedisConfig, ServiceRole};
 use crate::telemetry;
@@ -32,6 +33,11 @@ pub trait ServiceConfig: Parser {
 
     /// Returns warnings for the operator at start-up, one sentence each.
     fn warnings(&self) -> Vec<String>;
+
+    /// Returns what the settings amount to, one line each. It is printed after them.
+    fn consequences(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Returns the settings that are not listed as they were given.
     fn setting_displays(&self) -> Vec<SettingDisplay>;
@@ -153,6 +159,11 @@ fn print_settings<C: ServiceConfig>(checked: &Checked<C>) -> io::Result<()> {
     for line in checked.line.listing(&checked.config.setting_displays()) {
         writeln!(out, "{line}")?;
     }
+    if checked.problems.is_empty() {
+        for line in checked.config.consequences() {
+            writeln!(out, "{line}")?;
+        }
+    }
     let mut errors = io::stderr().lock();
     for warning in checked.config.warnings() {
         writeln!(errors, "warning: {warning}")?;
@@ -178,9 +189,13 @@ fn print_checks(checks: &[ConnectionCheck]) -> ExitCode {
     }
 }
 
-/// Checks whether Redis answers, can be used by a service of this role, and has the configured number of partitions. Writes
-/// nothing there.
-pub async fn check_redis(config: &RedisConfig, role: ServiceRole) -> ConnectionCheck {
+/// Checks whether Redis answers, can be used by a service of this role, and has the configured number of partitions. Compares its memory
+/// with the bounds of what is stored, if they are known. Writes nothing there.
+pub async fn check_redis(
+    config: &RedisConfig,
+    role: ServiceRole,
+    bounds: Option<&StoredBounds>,
+) -> ConnectionCheck {
     let found = redis::inspect(config.clone(), role).await;
     ConnectionCheck {
         target: config.redis_url.to_string(),
@@ -189,7 +204,9 @@ pub async fn check_redis(config: &RedisConfig, role: ServiceRole) -> ConnectionC
                 || "empty".to_owned(),
                 |number| format!("{number} partitions"),
             );
-            format!("version {}, {partitions}", found.version)
+            let memory = bounds.map(|bounds| memory_need::compare(bounds, found.maxmemory));
+            let memory = memory.map_or_else(String::new, |memory| format!("; {memory}"));
+            format!("version {}, {partitions}{memory}", found.version)
         }),
     }
 }

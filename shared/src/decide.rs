@@ -21,6 +21,7 @@ use crate::order::Class;
 use crate::position::{Epoch, Position};
 use crate::reading::{PayloadFacts, Reading};
 use crate::rules::{AlarmDetails, Alarms, Moment};
+use crate::sample::Sample;
 use crate::settings::AlarmSettings;
 use crate::state::{DeviceState, Latest};
 
@@ -137,8 +138,8 @@ pub struct Decision {
     pub event: Option<RenderedEvent>,
     /// Entries for the alarm log.
     pub log: Vec<AlarmLogEntry>,
-    /// A sample for the history, as JSON.
-    pub sample: Option<String>,
+    /// A sample for the history.
+    pub sample: Option<Sample>,
     /// Whether the message proves the device alive.
     pub alive: bool,
     /// An earlier time at which a message proved the device alive; the index may have lost it.

@@ -74,6 +74,24 @@ impl Decimal {
         (0..=9).find(|digit| Exact::from(*digit) == self.0)
     }
 
+    /// Returns its digits and its number of decimal places, without zeros at the end.
+    #[must_use]
+    pub fn parts(self) -> (i128, u8) {
+        let normal = self.0.normalize();
+        // At most 28, by the type.
+        (
+            normal.mantissa(),
+            u8::try_from(normal.scale()).unwrap_or_default(),
+        )
+    }
+
+    /// Creates `digits / 10^places`; `None` for a number that is too large or has too many places.
+    #[must_use]
+    pub fn from_parts(digits: i128, places: u8) -> Option<Self> {
+        let exact = Exact::try_from_i128_with_scale(digits, places.into()).ok()?;
+        Self::checked(exact).ok()
+    }
+
     fn checked(exact: Exact) -> Result<Self, DecimalError> {
         let normal = exact.normalize();
         let too_large = normal.abs() > Exact::from(MAX_MAGNITUDE);

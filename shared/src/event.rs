@@ -197,11 +197,25 @@ struct DeviceAlerts<'a> {
 /// Returns `ALARM` or `NORMAL`. The front end prints "Normal Operation" for `NORMAL`, even without a good reading.
 #[must_use]
 pub fn alarm_status(state: &DeviceState, freshness: Freshness) -> &'static str {
-    if state.in_alarm() || freshness != Freshness::Fresh {
-        "ALARM"
-    } else {
-        "NORMAL"
-    }
+    word_of(is_in_alarm(state, freshness))
+}
+
+/// Whether a device is in alarm, or its state is unknown.
+#[must_use]
+pub fn is_in_alarm(state: &DeviceState, freshness: Freshness) -> bool {
+    state.in_alarm() || freshness != Freshness::Fresh
+}
+
+fn word_of(in_alarm: bool) -> &'static str {
+    if in_alarm { "ALARM" } else { "NORMAL" }
+}
+
+/// Serialises whether a device is in alarm as `ALARM` or `NORMAL`.
+///
+/// # Errors
+/// The serializer fails.
+pub fn status_word<S: Serializer>(in_alarm: &bool, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(word_of(*in_alarm))
 }
 
 /// Returns the quality of the reading at this freshness.

@@ -139,6 +139,12 @@ impl PartitionKeys {
         self.device_key("history", device)
     }
 
+    /// Stream: a copy of the history of a device, while it is thinned. `number` keeps apart the copies of several processes.
+    #[must_use]
+    pub fn thinned(&self, device: &DeviceId, number: u64) -> String {
+        format!("{}:{number:x}", self.device_key("thinned", device))
+    }
+
     /// Sharded channel on which a device's events are published.
     #[must_use]
     pub fn channel(&self, device: &DeviceId) -> String {

@@ -26,8 +26,10 @@ pub mod settings;
 pub mod rules;
 pub mod decide;
 pub mod event;
+pub mod sample;
 pub mod device_status;
 pub mod keys;
+pub mod memory_need;
 
 // Redis.
 pub mod redis;

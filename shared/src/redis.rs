@@ -26,10 +26,11 @@ pub use self::config::{RedisConfig, RedisUrl};
 pub use self::connect_error::ConnectError;
 pub(crate) use self::epochs::open_epoch;
 use self::epochs::open_epochs;
-pub(crate) use self::refusal::{NO_PERMISSION, refusal};
+pub(crate) use self::refusal::{NO_MEMORY, NO_PERMISSION, refusal};
 pub(crate) use self::rights::RightsCheck;
 pub use self::rights::ServiceRole;
 use self::rights::check_rights;
+use self::scripts::RECORD_PARTITIONS;
 pub(crate) use self::scripts::{Scripts, load_scripts};
 use self::server_check::{check_server, read_server_info};
 
@@ -246,11 +247,9 @@ impl RedisConnector {
     ) -> Result<(), ConnectError> {
         let configured = self.config.partitions;
         let mut pipe = redis::pipe();
-        pipe.cmd("SET")
-            .arg(keys::PARTITIONS)
-            .arg(configured)
-            .arg("NX")
-            .ignore();
+        // By a script: a full Redis refuses `SET`, even where the number is recorded already.
+        pipe.cmd("EVAL").arg(RECORD_PARTITIONS).arg(1);
+        pipe.arg(keys::PARTITIONS).arg(configured).ignore();
         pipe.cmd("GET").arg(keys::PARTITIONS);
         let (recorded,): (u16,) = pipe.query_async(redis).await?;
         self.compare_partitions(recorded)
@@ -274,6 +273,8 @@ pub struct ServerSummary {
     pub version: String,
     /// Number of partitions of its data; `None` if it has no data yet.
     pub partitions: Option<u16>,
+    /// `maxmemory`; 0 if there is none.
+    pub maxmemory: u64,
 }
 
 /// Checks whether a service could run with these settings. Writes nothing, unlike the connection of a service, which records
@@ -299,5 +300,6 @@ pub async fn inspect(
     Ok(ServerSummary {
         version: server.version,
         partitions: recorded,
+        maxmemory: server.maxmemory,
     })
 }

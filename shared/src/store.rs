@@ -14,11 +14,13 @@ mod export;
 mod fleet;
 mod in_doubt;
 mod ingest_status;
+mod memory;
 mod partitions;
 mod raw_payloads;
 mod refusals;
 mod reply;
 mod snapshot;
+mod trimming;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,6 +30,7 @@ use redis::{Pipeline, PushInfo, RedisError, RedisResult, Value};
 
 use self::committed_states::CommittedStates;
 use self::in_doubt::InDoubt;
+use self::memory::{MemoryWatch, is_out_of_memory};
 use self::refusals::LastRefusal;
 use self::reply::wrong_answer;
 use crate::alarm::Change;
@@ -46,9 +49,11 @@ pub use self::error::StoreError;
 pub use self::export::{LogReader, Since};
 pub use self::fleet::{AlarmCounts, DeviceCounts, FleetSample, WatchReport};
 pub use self::ingest_status::{IngestStatus, MAX_REPORT_AGE};
+pub use self::memory::{MemoryUse, REDIS_FULL};
 pub use self::partitions::Survey;
 pub use self::raw_payloads::{RawPayload, RawPayloadReader};
 pub use self::snapshot::{Snapshot, StoredChanges, StoredEvent};
+pub use self::trimming::{HistoryBounds, HistoryUse, NODE};
 pub use crate::redis::{ServiceRole, Subscriber};
 
 /// Access to Redis. Clones are cheap and share one connection.
@@ -56,6 +61,7 @@ pub use crate::redis::{ServiceRole, Subscriber};
 pub struct Store {
     connector: Arc<RedisConnector>,
     last_refusal: Arc<LastRefusal>,
+    memory: Arc<MemoryWatch>,
     committed_states: Arc<CommittedStates>,
     in_doubt: Arc<InDoubt>,
     reasserted: Arc<AtomicU64>,
@@ -68,6 +74,7 @@ impl Store {
         Self {
             connector: Arc::new(RedisConnector::new(config, role, clock)),
             last_refusal: Arc::default(),
+            memory: Arc::default(),
             committed_states: Arc::default(),
             in_doubt: Arc::default(),
             reasserted: Arc::default(),
@@ -246,6 +253,11 @@ impl Store {
 
     /// Classifies an error answer to one command: a server that cannot be used, or the keys of one device.
     fn answer_error(&self, err: RedisError) -> StoreError {
+        if is_out_of_memory(&err) {
+            // What matters goes on within the reserve, so this alone does not make Redis unusable.
+            self.memory.refused();
+            return StoreError::Unavailable(err);
+        }
         if let Some(reason) = refusal(&err) {
             self.last_refusal.note(reason);
             // The server is no longer the master. A new connection may reach the new master.

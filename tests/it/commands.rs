@@ -82,6 +82,10 @@ async fn check_config_lists_what_is_effective_and_masks_secrets() -> Result<()> 
         for line in lines {
             has(&settings, line)?;
         }
+        let has_memory = settings
+            .iter()
+            .any(|line| line.contains("in the worst case"));
+        ensure!(has_memory == (program == "ingest"), "{settings:#?}");
         ensure!(
             !settings
                 .iter()
@@ -239,7 +243,7 @@ async fn check_config_writes_nothing_into_redis() -> Result<()> {
         "--partitions=32",
     ];
     let (tried, _) = check_exit(&run("ingest", &flags, &[]).await?, 0)?;
-    has(&tried, "empty")?;
+    has(&tried, "empty; warning: maxmemory is not set")?;
     // There is no log, which is an error: an export without lines would look like success.
     let export = run("ingest", &["export-log", &redis], &[]).await?;
     let (lines, problems) = check_exit(&export, 1)?;

@@ -11,4 +11,6 @@ mod connections;
 
 mod strangers;
 
+mod redis_full;
+
 mod mixed;

@@ -32,11 +32,11 @@ pub(crate) async fn samples(
     );
     let reader = &context.reader;
     let history = reader.store.history(&device, since, until, query.limit()?);
-    let stored = reader
+    let samples = reader
         .with_timeout(history)
         .await
         .map_err(ApiError::unavailable)?;
-    if stored.is_empty() {
+    if samples.is_empty() {
         // A known device without samples in this time answers with an empty list, an unknown device with 404.
         let known = reader
             .device(&device)
@@ -44,15 +44,9 @@ pub(crate) async fn samples(
             .map_err(ApiError::unavailable)?;
         known.ok_or(ApiError::UnknownDevice)?;
     }
-    let samples: Vec<_> = stored.into_iter().filter_map(as_json).collect();
     Ok(reply::ok(&History {
         device_id: device,
         count: samples.len(),
         samples,
     }))
-}
-
-/// Returns `None` for a sample that cannot be read, so that it does not hide the others.
-fn as_json(bytes: Vec<u8>) -> Option<Box<RawValue>> {
-    RawValue::from_string(String::from_utf8(bytes).ok()?).ok()
 }

@@ -104,6 +104,30 @@ fn a_redis_that_refuses_makes_it_degraded_at_once_and_the_status_says_why() {
 }
 
 #[test]
+fn a_full_redis_makes_it_degraded_but_redis_is_ok_and_stored_data_is_not_old() {
+    const FULL: &str = "redis full: alarms are stored and history is not";
+    let observed = PathObservation {
+        redis_full: Some(FULL),
+        ..healthy()
+    };
+    check(observed, Duration::ZERO, (Readiness::Degraded, 200, true));
+    let now = Instant::now();
+    let status = PathStatus::evaluate(&observed, now, AWAY_AFTER);
+    let redis = status.dependencies.redis;
+    assert!(redis.ok && redis.reason == Some(FULL), "{redis:?}");
+    let handle = StatusHandle::new(now);
+    handle.replace(status, now);
+    assert_eq!(handle.data_age(now), None);
+    // A reason why Redis cannot be used at all comes first.
+    let refused = PathObservation {
+        redis_problem: Some(RedisProblem::Refuses("NOPERM")),
+        ..observed
+    };
+    let status = PathStatus::evaluate(&refused, now, AWAY_AFTER);
+    assert_eq!(status.dependencies.redis.reason, Some("NOPERM"));
+}
+
+#[test]
 fn unconfirmed_subscriptions_make_it_degraded_but_stored_data_is_not_old() {
     let observed = PathObservation {
         unconfirmed: 3,

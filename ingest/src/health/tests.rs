@@ -103,3 +103,24 @@ async fn idle_connections_do_not_keep_probes_waiting() {
     assert_eq!(probe.unwrap().0, 200);
     drop(idle);
 }
+
+#[tokio::test]
+async fn a_full_redis_is_degraded_and_says_why() {
+    let lifecycle = Lifecycle::new();
+    let (reporter, broker) = BrokerStatus::new();
+    reporter.apply(ConnectionEvent::ConnAck);
+    reporter.apply(ConnectionEvent::SubAck);
+    let redis =
+        || DependencyStatus::new(true, Some(Duration::ZERO)).with_reason(Some("redis full"));
+    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    serve(
+        listener,
+        router(broker, redis, || false, &lifecycle),
+        &lifecycle,
+    );
+    let (code, body) = get(address, "/readyz").await;
+    assert_eq!((code, &body["status"]), (200, &json!("degraded")));
+    let told = json!({"ok": true, "age_ms": 0, "reason": "redis full"});
+    assert_eq!(body["dependencies"]["redis"], told);
+}

@@ -313,3 +313,19 @@ fn a_listing_shows_where_a_value_came_from_and_masks_secrets() {
     assert_eq!(listing[0], "--url = x://h\\n  (flag)");
     assert_eq!(listing[2], "--port = 8080  (--old)");
 }
+
+#[test]
+fn bytes_are_written_as_redis_writes_them() {
+    for (text, expected) in [
+        ("0", 0),
+        ("1500", 1_500),
+        ("2kb", 2_048),
+        (" 16MB ", 16 << 20),
+        ("2gb", 2 << 30),
+    ] {
+        assert_eq!(bytes(text), Ok(expected), "{text}");
+    }
+    for text in ["", "mb", "1.5gb", "-1", "5 mb", "1tb", "9999999999gb"] {
+        assert!(bytes(text).is_err(), "{text}");
+    }
+}

@@ -1,15 +1,13 @@
 //! The last step of every decision: renders the event, the log entries and the sample for the history.
 
-use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{Deadline, Decision, Draft, Outcome, RenderedEvent};
 use crate::alarm::{Change, ChangeKind};
 use crate::alarm_log::AlarmLogEntry;
 use crate::clock::Time;
-use crate::decimal::Decimal;
 use crate::event::{self, Event, PayloadKind};
-use crate::reading::Quality;
+use crate::sample::Sample;
 use crate::state::{DeviceState, Freshness, Latest, freshness};
 
 /// The effects of a decision before they are rendered.
@@ -60,20 +58,6 @@ impl Effects<'_> {
     }
 }
 
-/// A sample of the history, as REST sends it.
-#[derive(Serialize)]
-struct Sample<'a> {
-    #[serde(serialize_with = "event::iso")]
-    timestamp: Time,
-    reading_timestamp: Option<&'a str>,
-    sensor_reading: Option<Decimal>,
-    unit: &'a str,
-    alarm_status: &'static str,
-    data_quality: Quality,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    late: bool,
-}
-
 /// Renders the effects and completes the decision.
 pub(super) fn finish(mut draft: Draft<'_>, mut effects: Effects<'_>) -> Decision {
     draft.state.memory.rules_rev = draft.state.rev;
@@ -115,7 +99,7 @@ pub(super) fn finish(mut draft: Draft<'_>, mut effects: Effects<'_>) -> Decision
     let sample = effects
         .sample
         .as_ref()
-        .map(|sample| render_sample(&draft.state, sample, fresh, draft.now));
+        .map(|sample| sample_of(&draft.state, sample, fresh, draft.now));
     let event = (has_data || !effects.changes.is_empty())
         .then(|| render_event(&mut draft, &effects, has_data, fresh));
     Decision {
@@ -204,21 +188,20 @@ fn render_event(
     }
 }
 
-fn render_sample(state: &DeviceState, sample: &SampleOf, fresh: Freshness, now: Time) -> String {
-    let (latest, late, data_quality) = match sample {
+fn sample_of(state: &DeviceState, sample: &SampleOf, fresh: Freshness, now: Time) -> Sample {
+    let (latest, late, quality) = match sample {
         SampleOf::Latest(latest) => (latest, false, event::data_quality(state, fresh)),
         // A late reading is never shown as the latest, so its own quality is used, not that of the state.
         SampleOf::Late(late) => (late, true, late.quality()),
     };
     let reading = &latest.reading;
-    let raw = event::to_raw(&Sample {
+    Sample {
         timestamp: now,
-        reading_timestamp: reading.timestamp.as_deref(),
-        sensor_reading: reading.value,
-        unit: &reading.unit,
-        alarm_status: event::alarm_status(state, fresh),
-        data_quality,
+        reading_timestamp: reading.timestamp.clone(),
+        value: reading.value,
+        unit: reading.unit.clone(),
+        in_alarm: event::is_in_alarm(state, fresh),
+        quality,
         late,
-    });
-    raw.get().to_owned()
+    }
 }

@@ -41,6 +41,11 @@ pub struct RedisConfig {
     #[arg(long, env = "REDIS_WATCH", value_name = "DURATION", default_value = "1s", value_parser = zero_or_at_least_min_time)]
     pub redis_watch: Duration,
 
+    /// By how much alarms, acknowledgements and dead letters may exceed `maxmemory` of Redis, such as 32mb. 0 for not at all. Default:
+    /// a twentieth of `maxmemory`, at least 16mb
+    #[arg(long, env = "MEMORY_RESERVE", value_name = "BYTES", value_parser = crate::args::bytes)]
+    pub memory_reserve: Option<u64>,
+
     /// Number of partitions. Recorded in Redis at the first start; from then on another number is refused.
     #[arg(long, env = "PARTITIONS", value_name = "NUMBER", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub partitions: u16,

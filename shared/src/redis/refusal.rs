@@ -6,6 +6,9 @@ use redis::RedisError;
 /// user.
 pub(crate) const NO_PERMISSION: &str = "NOPERM: the Redis user lacks a right";
 
+/// The reason while commits may not even use the reserve beyond `maxmemory`.
+pub(crate) const NO_MEMORY: &str = "OOM: Redis has no memory left";
+
 /// Returns why the server refuses a command; `None` if the error concerns the keys of the command alone, or is no answer of
 /// the server.
 pub(crate) fn refusal(err: &RedisError) -> Option<&'static str> {
@@ -19,7 +22,7 @@ pub(crate) fn refusal(err: &RedisError) -> Option<&'static str> {
         "MISCONF" => "MISCONF: Redis cannot save its data",
         "NOREPLICAS" => "NOREPLICAS: Redis has too few replicas",
         "READONLY" => "READONLY: the server is a replica",
-        "OOM" => "OOM: Redis has no memory left",
+        "OOM" => NO_MEMORY,
         "LOADING" => "LOADING: Redis is loading its data",
         "BUSY" => "BUSY: Redis is running a script",
         "MASTERDOWN" | "CLUSTERDOWN" | "MOVED" | "ASK" | "TRYAGAIN" => {

@@ -128,7 +128,21 @@ fn partition_commands(role: ServiceRole, keys: &PartitionKeys, device: &DeviceId
         commands.push(command(&["TYPE", key]));
     }
     commands.extend(match role {
-        ServiceRole::Ingest => vec![command(&["ZRANGEBYSCORE", &deadlines, "0", "0"])],
+        ServiceRole::Ingest => {
+            let copy = keys.thinned(device, 0);
+            vec![
+                command(&["ZRANGEBYSCORE", &deadlines, "0", "0"]),
+                command(&["XTRIM", &events, "MAXLEN", "0"]),
+                command(&["XLEN", &history]),
+                command(&["MEMORY", "USAGE", &history]),
+                command(&["XRANGE", &history, "-", "+"]),
+                command(&["XADD", &copy, "*", "", ""]),
+                command(&["PEXPIRE", &copy, "1"]),
+                command(&["PERSIST", &copy]),
+                command(&["RENAME", &copy, &history]),
+                command(&["XLEN", &copy]),
+            ]
+        }
         ServiceRole::Gateway => vec![
             command(&["XREVRANGE", &history, "+", "-"]),
             command(&["SSUBSCRIBE", &channel]),

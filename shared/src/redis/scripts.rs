@@ -8,6 +8,12 @@ pub(crate) struct Scripts {
     pub(crate) load: String,
     pub(crate) snapshot: String,
     pub(crate) commit: String,
+    /// `commit.lua` for a Redis whose memory is full.
+    pub(crate) commit_when_full: String,
+    pub(crate) letter_when_full: String,
+    pub(crate) postpone: String,
+    pub(crate) thin: String,
+    pub(crate) thinned: String,
     pub(crate) retire: String,
     pub(crate) epoch: String,
     pub(crate) heartbeat: String,
@@ -38,31 +44,45 @@ macro_rules! script {
 
 const LOAD: &str = script!(" flags=no-writes", state, "load.lua");
 const SNAPSHOT: &str = script!(" flags=no-writes", state, "snapshot.lua");
+// A script with the flag `allow-oom` runs although the memory of Redis is full. `store/memory.rs` says why each of them may.
 const COMMIT: &str = script!("", state, "commit.lua");
-const RETIRE: &str = script!("", state, "retire.lua");
-const EPOCH: &str = script!("", "epoch.lua");
-const HEARTBEAT: &str = script!("", "heartbeat.lua");
-const CANARY: &str = script!("", "canary.lua");
-pub(super) const RIGHTS: &str = script!("", "rights.lua");
+const COMMIT_WHEN_FULL: &str = script!(" flags=allow-oom", state, "commit.lua");
+const LETTER_WHEN_FULL: &str = script!(" flags=allow-oom", "letter_when_full.lua");
+const POSTPONE: &str = script!(" flags=allow-oom", "postpone.lua");
+const THIN: &str = script!(" flags=allow-oom", "thin.lua");
+const THINNED: &str = script!(" flags=allow-oom", "thinned.lua");
+const RETIRE: &str = script!(" flags=allow-oom", state, "retire.lua");
+const EPOCH: &str = script!(" flags=allow-oom", "epoch.lua");
+const HEARTBEAT: &str = script!(" flags=allow-oom", "heartbeat.lua");
+const CANARY: &str = script!(" flags=allow-oom", "canary.lua");
+pub(super) const RECORD_PARTITIONS: &str = script!(" flags=allow-oom", "record_partitions.lua");
+pub(super) const RIGHTS: &str = script!(" flags=allow-oom", "rights.lua");
 
 /// Loads all scripts into the server's cache.
 pub(crate) async fn load_scripts(redis: &mut MultiplexedConnection) -> redis::RedisResult<Scripts> {
+    let mut scripts = Scripts::default();
+    let texts = [
+        (LOAD, &mut scripts.load),
+        (SNAPSHOT, &mut scripts.snapshot),
+        (COMMIT, &mut scripts.commit),
+        (COMMIT_WHEN_FULL, &mut scripts.commit_when_full),
+        (LETTER_WHEN_FULL, &mut scripts.letter_when_full),
+        (POSTPONE, &mut scripts.postpone),
+        (THIN, &mut scripts.thin),
+        (THINNED, &mut scripts.thinned),
+        (RETIRE, &mut scripts.retire),
+        (EPOCH, &mut scripts.epoch),
+        (HEARTBEAT, &mut scripts.heartbeat),
+        (CANARY, &mut scripts.canary),
+        (RIGHTS, &mut scripts.rights),
+    ];
     let mut pipe = redis::pipe();
-    for text in [
-        LOAD, SNAPSHOT, COMMIT, RETIRE, EPOCH, HEARTBEAT, CANARY, RIGHTS,
-    ] {
-        pipe.cmd("SCRIPT").arg("LOAD").arg(text);
+    for (text, _) in &texts {
+        pipe.cmd("SCRIPT").arg("LOAD").arg(*text);
     }
-    let (load, snapshot, commit, retire, epoch, heartbeat, canary, rights) =
-        pipe.query_async(redis).await?;
-    Ok(Scripts {
-        load,
-        snapshot,
-        commit,
-        retire,
-        epoch,
-        heartbeat,
-        canary,
-        rights,
-    })
+    let digests: Vec<String> = pipe.query_async(redis).await?;
+    for ((_, field), digest) in texts.into_iter().zip(digests) {
+        *field = digest;
+    }
+    Ok(scripts)
 }

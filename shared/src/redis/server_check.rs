@@ -14,6 +14,8 @@ pub(super) struct ServerInfo {
     pub(super) version: String,
     pub(super) run_id: String,
     pub(super) is_replica: bool,
+    /// `maxmemory`; 0 if there is none, or the server does not tell.
+    pub(super) maxmemory: u64,
 }
 
 impl ServerInfo {
@@ -55,6 +57,7 @@ pub(super) async fn read_server_info(
     Ok(ServerInfo {
         is_replica: field("role") == "slave",
         version: field("redis_version"),
+        maxmemory: field("maxmemory").parse().unwrap_or_default(),
         run_id: field("run_id"),
     })
 }

@@ -3,6 +3,7 @@
 use redis::{Pipeline, RedisResult, Value};
 
 use super::codec::{self, changed_fields, json};
+use super::memory::is_out_of_memory;
 use super::{Store, StoreError};
 use crate::alarm::Change;
 use crate::clock::Time;
@@ -11,6 +12,7 @@ use crate::device::DeviceId;
 use crate::keys;
 use crate::position::Epoch;
 use crate::redis::{Scripts, open_epoch};
+use crate::sample::Sample;
 use crate::state::DeviceState;
 
 /// Bounds of what grows.
@@ -81,13 +83,21 @@ impl Commit<'_> {
         decided.unwrap_or(Deadline::Keep)
     }
 
-    fn samples(&self, bounds: Option<Bounds>) -> impl Iterator<Item = &str> {
-        let samples = self
-            .decisions
+    /// The samples to store: none without bounds, and none while Redis is full.
+    fn samples(&self, memory: Memory) -> impl Iterator<Item = &Sample> {
+        let is_stored = self.bounds.is_some() && memory == Memory::Free;
+        let decisions = if is_stored { self.decisions } else { &[] };
+        decisions
             .iter()
-            .filter_map(|decision| decision.sample.as_deref());
-        samples.filter(move |_| bounds.is_some())
+            .filter_map(|decision| decision.sample.as_ref())
     }
+}
+
+/// Whether Redis has memory for everything, or only for what must not be lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Memory {
+    Free,
+    Full,
 }
 
 /// The result of a commit.
@@ -150,11 +160,12 @@ impl Store {
         commits: &[Commit<'_>],
     ) -> Result<Vec<Result<Committed, StoreError>>, StoreError> {
         let pending = self.in_doubt.pending(commits);
-        let answers = self
+        let mut answers = self
             .run_each(commits.len(), |scripts, index, pipe| {
-                self.call_write_script(scripts, &commits[index], pipe);
+                self.call_write_script(scripts, &commits[index], Memory::Free, pipe);
             })
             .await?;
+        self.commit_when_full(commits, &mut answers).await?;
         pending.answered();
         let answers = answers.into_iter().zip(commits);
         Ok(answers
@@ -166,6 +177,39 @@ impl Store {
                 Ok(committed)
             })
             .collect())
+    }
+
+    /// Carries out the commits that were refused for lack of memory, without their samples, as long as the reserve lasts.
+    async fn commit_when_full(
+        &self,
+        commits: &[Commit<'_>],
+        answers: &mut [RedisResult<Value>],
+    ) -> Result<(), StoreError> {
+        let refused = |answer: &RedisResult<Value>| answer.as_ref().is_err_and(is_out_of_memory);
+        let refused: Vec<usize> = (0..answers.len())
+            .filter(|index| refused(&answers[*index]))
+            .collect();
+        if refused.is_empty() {
+            return Ok(());
+        }
+        self.memory.refused();
+        if !self.may_exceed_maxmemory().await? {
+            return Ok(());
+        }
+        let new_answers = self
+            .run_each(refused.len(), |scripts, index, pipe| {
+                let commit = &commits[refused[index]];
+                self.call_write_script(scripts, commit, Memory::Full, pipe);
+            })
+            .await?;
+        for (index, answer) in refused.into_iter().zip(new_answers) {
+            if answer.is_ok() {
+                let samples = commits[index].samples(Memory::Free).count();
+                self.memory.count_unstored_samples(samples);
+            }
+            answers[index] = answer;
+        }
+        Ok(())
     }
 
     /// Opens a new epoch in the partition of a device whose seq is lost, so that no position is used twice.
@@ -227,7 +271,13 @@ impl Store {
     }
 
     /// Calls `retire.lua` or `commit.lua`. The order of keys and arguments is that of the names at the top of each script.
-    fn call_write_script(&self, scripts: &Scripts, commit: &Commit<'_>, pipe: &mut Pipeline) {
+    fn call_write_script(
+        &self,
+        scripts: &Scripts,
+        commit: &Commit<'_>,
+        memory: Memory,
+        pipe: &mut Pipeline,
+    ) {
         let is_retired = commit.has(Outcome::Retired);
         let device = &commit.stored.device;
         let keys = self.keys(device);
@@ -235,7 +285,11 @@ impl Store {
         if is_retired {
             pipe.arg(&scripts.retire).arg(10);
         } else {
-            pipe.arg(&scripts.commit).arg(11);
+            let script = match memory {
+                Memory::Free => &scripts.commit,
+                Memory::Full => &scripts.commit_when_full,
+            };
+            pipe.arg(script).arg(11);
         }
         self.state_keys(device, pipe);
         pipe.arg(keys.deadlines())
@@ -253,7 +307,7 @@ impl Store {
         if is_retired {
             retire_arguments(commit, pipe);
         } else {
-            commit_arguments(commit, pipe);
+            commit_arguments(commit, memory, pipe);
         }
         for entry in commit.decisions.iter().flat_map(|decision| &decision.log) {
             pipe.arg(json(entry));
@@ -280,15 +334,15 @@ fn retire_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
         .arg(keys::MAX_LOG);
 }
 
-fn commit_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
+fn commit_arguments(commit: &Commit<'_>, memory: Memory, pipe: &mut Pipeline) {
     index_arguments(commit, pipe);
     bound_arguments(commit, pipe);
     pipe.arg(if commit.stored.lost { "1" } else { "" });
     event_arguments(commit, pipe);
-    let samples: Vec<&str> = commit.samples(commit.bounds).collect();
+    let samples: Vec<&Sample> = commit.samples(memory).collect();
     pipe.arg(samples.len());
     for sample in samples {
-        pipe.arg(sample);
+        pipe.arg(sample.encode());
     }
     let mut fields = changed_fields(&commit.stored.state, commit.state());
     if let Some(raw) = commit.raw {

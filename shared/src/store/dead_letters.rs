@@ -1,6 +1,10 @@
 //! Messages that can never be processed.
 
+use redis::{Pipeline, RedisResult, Value};
+
+use super::memory::{MIN_LETTERS, is_out_of_memory};
 use super::{Store, StoreError};
+use crate::clock::Time;
 use crate::keys;
 
 /// A message that can never be processed.
@@ -23,6 +27,17 @@ impl DeadLetter<'_> {
     pub const MAX_BYTES: usize = 16 * 1024;
 }
 
+/// Adds the fields of a letter in the stream.
+fn fields(letter: &DeadLetter<'_>, now: Time, pipe: &mut Pipeline) {
+    let kept_bytes = letter.payload.len().min(DeadLetter::MAX_BYTES);
+    pipe.arg("reason").arg(letter.reason);
+    pipe.arg("detail").arg(letter.detail);
+    pipe.arg("topic").arg(letter.topic);
+    pipe.arg("at").arg(now.to_iso());
+    pipe.arg("size").arg(letter.size);
+    pipe.arg("payload").arg(&letter.payload[..kept_bytes]);
+}
+
 impl Store {
     /// Stores messages that can never be processed. The stream keeps about the newest `max` of them.
     pub async fn dead_letter(
@@ -31,20 +46,31 @@ impl Store {
         max: u64,
     ) -> Result<(), StoreError> {
         let now = self.connector.now();
-        let answers = self
+        let mut answers = self
             .run_each(letters.len(), |_, index, pipe| {
-                let letter = &letters[index];
-                let kept_bytes = letter.payload.len().min(DeadLetter::MAX_BYTES);
                 pipe.cmd("XADD").arg(keys::DEAD_LETTERS);
                 pipe.arg("MAXLEN").arg("~").arg(max).arg("*");
-                pipe.arg("reason").arg(letter.reason);
-                pipe.arg("detail").arg(letter.detail);
-                pipe.arg("topic").arg(letter.topic);
-                pipe.arg("at").arg(now.to_iso());
-                pipe.arg("size").arg(letter.size);
-                pipe.arg("payload").arg(&letter.payload[..kept_bytes]);
+                fields(&letters[index], now, pipe);
             })
             .await?;
+        let is_full = |answer: &RedisResult<Value>| answer.as_ref().is_err_and(is_out_of_memory);
+        if answers.iter().any(is_full) {
+            self.memory.refused();
+            if self.may_exceed_maxmemory().await? {
+                let refused = answers.iter().zip(letters);
+                let refused = refused.filter(|(answer, _)| is_full(answer));
+                let refused: Vec<_> = refused.map(|(_, letter)| letter).collect();
+                answers.retain(|answer| !is_full(answer));
+                let new_answers = self.run_each(refused.len(), |scripts, index, pipe| {
+                    pipe.cmd("EVALSHA").arg(&scripts.letter_when_full);
+                    pipe.arg(1)
+                        .arg(keys::DEAD_LETTERS)
+                        .arg(max.min(MIN_LETTERS));
+                    fields(refused[index], now, pipe);
+                });
+                answers.extend(new_answers.await?);
+            }
+        }
         let failure = answers.into_iter().find_map(Result::err);
         let Some(err) = failure.map(|err| self.answer_error(err)) else {
             return Ok(());

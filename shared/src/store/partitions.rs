@@ -75,10 +75,9 @@ impl Store {
 
     /// Moves the deadline of a device to `time`, because nothing can be decided about it now.
     pub async fn postpone(&self, device: &DeviceId, time: Time) -> Result<(), StoreError> {
-        let answer = self.run(|_, pipe| {
-            pipe.cmd("ZADD")
-                .arg(self.keys(device).deadlines())
-                .arg("XX");
+        let answer = self.run(|scripts, pipe| {
+            pipe.cmd("EVALSHA").arg(&scripts.postpone);
+            pipe.arg(1).arg(self.keys(device).deadlines());
             pipe.arg(time.as_millis()).arg(device.as_str());
         });
         answer.await.map(drop)

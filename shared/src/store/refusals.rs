@@ -32,20 +32,32 @@ impl LastRefusal {
 }
 
 impl Store {
-    /// Checks that Redis accepts writes, and that our user may run every command of this service, on the keys of one
-    /// partition. Writes nothing.
+    /// Checks that Redis accepts writes, that the reserve of its memory is not used up, and that our user may run every command of
+    /// this service, on the keys of one partition. Writes nothing.
     ///
     /// `number` chooses the partition: its remainder by the number of partitions.
     pub async fn check_writes(&self, number: u64) -> Result<(), StoreError> {
         let partition = u16::try_from(number % u64::from(self.partitions())).unwrap_or_default();
         let check = RightsCheck::new(self.connector.role(), partition);
-        let answer = self.run(|scripts, pipe| {
-            pipe.cmd("EVALSHA").arg(&scripts.rights);
-            check.arguments(pipe);
+        let answers = self.run_each(2, |scripts, index, pipe| {
+            if index == 0 {
+                pipe.cmd("EVALSHA").arg(&scripts.rights);
+                check.arguments(pipe);
+            } else {
+                pipe.cmd("INFO").arg("memory");
+            }
         });
-        let denied = Vec::<usize>::from_redis_value(answer.await?).map_err(RedisError::from);
-        let missing = check.missing(&denied.map_err(StoreError::Unavailable)?);
-        missing.map_or(Ok(()), |missing| Err(StoreError::MissingRight(missing)))
+        let mut answers = answers.await?.into_iter();
+        let mut next = || {
+            let answer = answers.next().unwrap_or(Ok(redis::Value::Nil));
+            answer.map_err(|err| self.answer_error(err))
+        };
+        let denied = Vec::<usize>::from_redis_value(next()?).map_err(RedisError::from);
+        if let Some(missing) = check.missing(&denied.map_err(StoreError::Unavailable)?) {
+            return Err(StoreError::MissingRight(missing));
+        }
+        let memory = self.memory_measured(next()?)?;
+        self.check_reserve(memory)
     }
 
     /// Returns why the server refused a request of this process in the last seconds; `None` if it refused none.

@@ -75,6 +75,12 @@ impl Entry {
         std::str::from_utf8(self.fields.get(field)?).ok()
     }
 
+    /// Returns the time in an id that Redis made.
+    pub(super) fn written(&self) -> Option<Time> {
+        let (millis, _) = self.id.split_once('-')?;
+        millis.parse().ok().map(Time::from_millis)
+    }
+
     /// Returns the position of an entry whose id is `<seq>-0` and that has a field `epoch`.
     pub(super) fn position(&self) -> Option<Position> {
         let (seq, _) = self.id.split_once('-')?;

@@ -1,5 +1,5 @@
 -- Checks which of these commands the user of this connection may run. Runs none of them. The script counts as one that
--- writes, so a server that refuses writes (no memory, failed snapshots, too few replicas, a replica) refuses it too.
+-- writes, so a server that refuses writes (failed snapshots, too few replicas, a replica) refuses it too. A full one does not.
 -- ARGV: commands, each as its number of words followed by the words.
 -- Answer: the indexes, from 0 on, of the commands that are not allowed.
 local denied = {}

@@ -1,8 +1,11 @@
 //! Tests the store with a real redis-server.
 
 mod earlier_release;
+mod full;
+mod history;
 mod in_doubt;
 mod lost_state;
+mod memory_need;
 mod newer_release;
 mod reassert;
 mod refusal;
@@ -45,10 +48,20 @@ impl RedisServer {
     }
 
     fn store(&self) -> Store {
+        self.store_with(None)
+    }
+
+    /// A store that may exceed `maxmemory` by so many bytes.
+    fn store_with_reserve(&self, memory_reserve: u64) -> Store {
+        self.store_with(Some(memory_reserve))
+    }
+
+    fn store_with(&self, memory_reserve: Option<u64>) -> Store {
         let config = RedisConfig {
             redis_url: self.redis.url().parse().expect("a URL"),
             redis_timeout: Duration::from_secs(2),
             redis_watch: Duration::from_secs(1),
+            memory_reserve,
             partitions: 8,
         };
         Store::new(
@@ -517,6 +530,7 @@ async fn a_rediss_url_starts_a_tls_handshake() {
         redis_url: format!("rediss://127.0.0.1:{port}").parse().expect("a URL"),
         redis_timeout: Duration::from_secs(2),
         redis_watch: Duration::from_secs(1),
+        memory_reserve: None,
         partitions: 8,
     };
     let store = Store::new(

@@ -50,7 +50,11 @@ async fn log_lines(redis: &mut MultiplexedConnection) -> Result<Vec<String>> {
 /// Runs `refuse`, sends an alarm, checks what everybody is told, runs `heal`, and checks that the alarm exists exactly once.
 /// `reason` is how the reason begins.
 async fn refused(refuse: &[&str], heal: &[&str], reason: &str) -> Result<()> {
-    let plan = Plan::default().redis_flags("--enable-protected-configs yes --save 3600 1");
+    let plan = Plan::default()
+        .redis_flags("--enable-protected-configs yes --save 3600 1")
+        // Without memory beyond `maxmemory`.
+        .ingest_flags("--memory-reserve=0")
+        .gateway_flags("--memory-reserve=0");
     let mut stack = plan.start().await?;
     let device = stack.device(SERIAL);
     let browser = stack.browser().await?;

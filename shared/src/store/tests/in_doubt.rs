@@ -48,7 +48,7 @@ fn change_kinds(result: &Result<Applied, StoreError>) -> Vec<ChangeKind> {
 #[tokio::test]
 async fn of_a_batch_committed_in_part_each_change_is_reported_once() {
     let server = RedisServer::start().await;
-    let store = server.store();
+    let store = server.store_with_reserve(0);
     let mut redis = server.connect().await;
     store.ping().await.expect("connects");
     // Not all of them fit into 1 MiB: each needs some kilobytes, mostly for its streams.
@@ -100,7 +100,7 @@ async fn raise_in_doubt(server: &RedisServer, store: &Store, reading: &Reading) 
 #[tokio::test]
 async fn a_change_in_doubt_is_reported_after_further_commits_failed() {
     let server = RedisServer::start().await;
-    let store = server.store();
+    let store = server.store_with_reserve(0);
     let mut redis = server.connect().await;
     let reading = reading_of(DEVICE, "300", 0);
     raise_in_doubt(&server, &store, &reading).await;
@@ -126,7 +126,7 @@ async fn a_change_in_doubt_is_reported_after_further_commits_failed() {
 #[tokio::test]
 async fn a_change_in_doubt_is_reported_after_an_acknowledgement_failed() {
     let server = RedisServer::start().await;
-    let store = server.store();
+    let store = server.store_with_reserve(0);
     let mut redis = server.connect().await;
     raise_in_doubt(&server, &store, &reading_of(DEVICE, "300", 0)).await;
     let device = device();
@@ -145,7 +145,7 @@ async fn a_change_in_doubt_is_reported_after_an_acknowledgement_failed() {
 #[tokio::test]
 async fn a_change_in_doubt_is_reported_after_an_acknowledgement_was_cancelled() {
     let server = RedisServer::start().await;
-    let store = server.store();
+    let store = server.store_with_reserve(0);
     raise_in_doubt(&server, &store, &reading_of(DEVICE, "300", 0)).await;
     let device = device();
     let mut redis = server.connect().await;

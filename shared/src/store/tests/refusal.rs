@@ -32,12 +32,13 @@ impl RedisServer {
             redis_url: url.parse().expect("a URL"),
             redis_timeout: Duration::from_secs(2),
             redis_watch: Duration::from_secs(1),
+            memory_reserve: None,
             partitions: 8,
         };
         Store::new(config, role, Arc::new(SystemClock::default()))
     }
 
-    async fn config_set(&self, name: &str, value: &str) {
+    pub(super) async fn config_set(&self, name: &str, value: &str) {
         let mut redis = self.connect().await;
         let mut command = redis::cmd("CONFIG");
         command.arg("SET").arg(name).arg(value);
@@ -217,7 +218,7 @@ async fn a_retirement_without_a_right_writes_nothing() {
 #[tokio::test]
 async fn a_server_that_refuses_writes_is_not_the_fault_of_a_device() {
     let server = RedisServer::with_digests().await;
-    let store = server.store();
+    let store = server.store_with_reserve(0);
     commit(&store, "20").await.unwrap();
     for (setting, refusing, healthy, code) in [
         ("min-replicas-to-write", "1", "0", "NOREPLICAS"),

@@ -1,0 +1,98 @@
+//! How much history may stay. Pure.
+
+use std::time::Duration;
+
+use shared::store::{HistoryUse, MemoryUse};
+
+/// Samples that every device keeps, however little memory there is: one node of a stream.
+const MIN_SAMPLES: u64 = shared::store::NODE;
+
+/// Events that every device keeps while Redis is nearly full and its history has given all it can.
+pub(crate) const MIN_EVENTS: usize = 8;
+
+/// Samples of this last time are thinned, and not dropped from the end.
+pub(crate) const WHOLE: Duration = Duration::from_hours(1);
+
+/// What the last pass over all devices found.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Found {
+    /// Number of samples of each device.
+    pub(crate) samples: Vec<u64>,
+    /// Bytes of all histories.
+    pub(crate) bytes: u64,
+}
+
+impl Found {
+    /// Adds the history of a device that has lost some samples since it was measured.
+    pub(crate) fn add(&mut self, history: HistoryUse, dropped: u64) {
+        let left = history.samples.saturating_sub(dropped);
+        self.samples.push(left);
+        self.bytes += history.bytes.saturating_mul(left) / history.samples.max(1);
+    }
+}
+
+/// What the next pass removes, beside what is too old or too many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// A device with more samples than this loses some; `None`: no device does.
+    pub(crate) max_samples: Option<u64>,
+    /// Every device loses events beyond [`MIN_EVENTS`].
+    pub(crate) trims_events: bool,
+}
+
+/// Plans the next pass. Above 95 % of its limit the history is brought down to 90 %. It also gives up what all of Redis is above 90 % of
+/// `maxmemory`, once that is above 95 %. The devices with the longest histories give first, so that all have the same in the end.
+pub(crate) fn plan(found: &Found, limit: u64, memory: MemoryUse) -> Plan {
+    let is_over = found.bytes > percent(limit, 95);
+    let is_nearly_full = memory.max > 0 && memory.used > percent(memory.max, 95);
+    if !is_over && !is_nearly_full {
+        return Plan::default();
+    }
+    let excess = if is_nearly_full {
+        memory.used.saturating_sub(percent(memory.max, 90))
+    } else {
+        0
+    };
+    let goal = if is_over {
+        percent(limit, 90)
+    } else {
+        found.bytes
+    };
+    let goal = goal.min(found.bytes.saturating_sub(excess));
+    let total: u64 = found.samples.iter().sum();
+    let bytes_each = found.bytes.div_ceil(total.max(1)).max(1);
+    let kept: u64 = found
+        .samples
+        .iter()
+        .map(|length| *length.min(&MIN_SAMPLES))
+        .sum();
+    let can_give = (total - kept).saturating_mul(bytes_each);
+    Plan {
+        max_samples: Some(level(&found.samples, goal / bytes_each).max(MIN_SAMPLES)),
+        trims_events: excess > can_give,
+    }
+}
+
+fn percent(number: u64, percent: u64) -> u64 {
+    number / 100 * percent
+}
+
+/// Returns the number of samples to which the longest histories must be cut so that `room` samples stay in all.
+fn level(samples: &[u64], room: u64) -> u64 {
+    let mut lengths = samples.to_vec();
+    lengths.sort_unstable();
+    let mut room = room;
+    let mut left = lengths.len() as u64;
+    for length in lengths {
+        let share = room / left;
+        if length > share {
+            return share;
+        }
+        room -= length;
+        left -= 1;
+    }
+    u64::MAX
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,226 @@
+//! How much memory Redis needs in the worst case: the bounds of everything stored, multiplied. Pure.
+//!
+//! The constants are compared with a real Redis by a test of the store. They hold for the texts that detectors send; a detector that
+//! makes every text as long as it may be takes up to twice as much.
+
+use crate::keys::{MAX_CHANGES, MAX_EVENTS};
+
+/// State of a device without its payload and its alarms: fields, entries in the indexes of the partition.
+pub const DEVICE_BYTES: u64 = 6 * 1024;
+/// An open alarm in the state of a device.
+pub const ALARM_BYTES: u64 = 1024;
+/// Alarms that one device can have at the same time: one per condition.
+pub const MAX_ALARMS: u64 = 16;
+/// A published event.
+pub const EVENT_BYTES: u64 = 4 * 1024;
+/// A published event with alarm changes, in the changes stream.
+pub const CHANGE_BYTES: u64 = 3 * 1024;
+/// A line of the alarm log.
+pub const LOG_BYTES: u64 = 1024;
+/// A sample of the history.
+pub const SAMPLE_BYTES: u64 = 40;
+/// What a dead letter or a recorded payload takes beside its payload. Redis rounds up large ones.
+pub const LETTER_BYTES: u64 = 5 * 1024;
+
+/// The bounds that are set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredBounds {
+    /// `--max-devices`.
+    pub devices: u64,
+    /// `--max-payload-bytes`: the last payload is stored with each device.
+    pub payload_bytes: u64,
+    /// Whether events have the payload, too.
+    pub live_raw_message: bool,
+    /// `--history-max`.
+    pub history_max: u64,
+    /// `--history-bytes`; `None` for its default.
+    pub history_bytes: Option<u64>,
+    /// `--log-max`.
+    pub log_max: u64,
+    /// `--partitions`.
+    pub partitions: u64,
+    /// `--dead-letters-max`.
+    pub dead_letters: u64,
+    /// Bytes that are kept of the payload of a dead letter.
+    pub dead_letter_payload_bytes: u64,
+    /// `--record-raw`.
+    pub recorded: u64,
+}
+
+/// Bytes of one kind of data, and how they come about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// What is stored.
+    pub what: &'static str,
+    /// The multiplication, for people.
+    pub arithmetic: String,
+    /// Bytes in the worst case.
+    pub bytes: u64,
+}
+
+/// Returns the limit of all histories together: the one that is set, else half of `maxmemory`, or 1 GiB where there is none.
+#[must_use]
+pub fn history_limit(configured: Option<u64>, maxmemory: u64) -> u64 {
+    /// Where nothing is set.
+    const DEFAULT: u64 = 1 << 30;
+    let share = if maxmemory == 0 {
+        DEFAULT
+    } else {
+        maxmemory / 2
+    };
+    configured.unwrap_or(share)
+}
+
+/// Returns what Redis needs in the worst case, kind by kind. `maxmemory` is 0 if it is unknown or there is none.
+#[must_use]
+pub fn needs(bounds: &StoredBounds, maxmemory: u64) -> Vec<Need> {
+    let payload = if bounds.live_raw_message {
+        bounds.payload_bytes
+    } else {
+        0
+    };
+    let product = |what, unit: &str, factors: [(u64, &str); 2], each: u64| Need {
+        what,
+        arithmetic: format!(
+            "{} {} x {} {} x {} per {unit}",
+            factors[0].0,
+            factors[0].1,
+            factors[1].0,
+            factors[1].1,
+            shown(each)
+        ),
+        bytes: factors[0]
+            .0
+            .saturating_mul(factors[1].0)
+            .saturating_mul(each),
+    };
+    let devices = (bounds.devices, "devices");
+    let limit = history_limit(bounds.history_bytes, maxmemory);
+    let all_samples = bounds
+        .devices
+        .saturating_mul(bounds.history_max)
+        .saturating_mul(SAMPLE_BYTES);
+    let kept_anyway = bounds
+        .devices
+        .saturating_mul(2 * NODE_SAMPLES * SAMPLE_BYTES);
+    vec![
+        product(
+            "state",
+            "device",
+            [devices, (1, "state")],
+            DEVICE_BYTES.saturating_add(bounds.payload_bytes),
+        ),
+        product(
+            "open alarms",
+            "alarm",
+            [devices, (MAX_ALARMS, "alarms")],
+            ALARM_BYTES,
+        ),
+        product(
+            "events",
+            "event",
+            [devices, (MAX_EVENTS as u64, "events")],
+            EVENT_BYTES.saturating_add(payload),
+        ),
+        product(
+            "alarm changes",
+            "change",
+            [devices, (MAX_CHANGES as u64, "changes")],
+            CHANGE_BYTES,
+        ),
+        Need {
+            what: "history",
+            arithmetic: format!(
+                "--history-bytes {}, or 200 samples of each device if that is more",
+                shown(limit)
+            ),
+            bytes: all_samples.min(limit.max(kept_anyway)),
+        },
+        product(
+            "alarm log",
+            "line",
+            [(bounds.partitions, "partitions"), (bounds.log_max, "lines")],
+            LOG_BYTES,
+        ),
+        product(
+            "dead letters",
+            "letter",
+            [(bounds.dead_letters, "letters"), (1, "stream")],
+            LETTER_BYTES.saturating_add(bounds.dead_letter_payload_bytes),
+        ),
+        product(
+            "recorded payloads",
+            "payload",
+            [(bounds.recorded, "payloads"), (1, "stream")],
+            LETTER_BYTES.saturating_add(bounds.payload_bytes),
+        ),
+    ]
+}
+
+/// Samples in one node of a stream. Every device keeps one node, and the one that is being filled.
+const NODE_SAMPLES: u64 = 100;
+
+/// Returns the arithmetic for an operator, one line per kind, and the sum.
+#[must_use]
+pub fn report(bounds: &StoredBounds, maxmemory: u64) -> Vec<String> {
+    let needs = needs(bounds, maxmemory);
+    let line = |need: &Need| {
+        format!(
+            "memory of Redis: {} for {} = {}",
+            shown(need.bytes),
+            need.what,
+            need.arithmetic
+        )
+    };
+    let mut lines: Vec<String> = needs.iter().map(line).collect();
+    lines.push(format!(
+        "memory of Redis: {} in the worst case",
+        shown(total(&needs))
+    ));
+    lines
+}
+
+/// Returns the sum.
+#[must_use]
+pub fn total(needs: &[Need]) -> u64 {
+    needs
+        .iter()
+        .fold(0, |sum, need| sum.saturating_add(need.bytes))
+}
+
+/// Returns what to tell an operator about a `maxmemory`.
+#[must_use]
+pub fn compare(bounds: &StoredBounds, maxmemory: u64) -> String {
+    let worst = total(&needs(bounds, maxmemory));
+    if maxmemory == 0 {
+        return format!(
+            "warning: maxmemory is not set, so nothing keeps Redis from taking all memory of its machine; the worst case is {}",
+            shown(worst)
+        );
+    }
+    if worst > maxmemory {
+        return format!(
+            "warning: maxmemory is {}, the worst case is {}; a full Redis stores alarms and no history",
+            shown(maxmemory),
+            shown(worst)
+        );
+    }
+    format!(
+        "maxmemory is {}, enough for the worst case of {}",
+        shown(maxmemory),
+        shown(worst)
+    )
+}
+
+/// Bytes for people, rounded up.
+fn shown(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB")];
+    let unit = UNITS.iter().find(|(size, _)| bytes >= 10 * size);
+    unit.map_or_else(
+        || format!("{bytes} B"),
+        |(size, name)| format!("{} {name}", bytes.div_ceil(*size)),
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+use super::*;
+
+fn bounds() -> StoredBounds {
+    StoredBounds {
+        devices: 1_000,
+        payload_bytes: 1_024,
+        live_raw_message: false,
+        history_max: 20_000,
+        history_bytes: None,
+        log_max: 20_000,
+        partitions: 64,
+        dead_letters: 1_000,
+        dead_letter_payload_bytes: 16 * 1024,
+        recorded: 0,
+    }
+}
+
+#[test]
+fn the_arithmetic_is_printed_line_by_line() {
+    let lines = report(&bounds(), 1 << 30);
+    assert_eq!(
+        lines,
+        [
+            "memory of Redis: 7000 KB for state = 1000 devices x 1 state x 7168 B per device",
+            "memory of Redis: 16 MB for open alarms = 1000 devices x 16 alarms x 1024 B per alarm",
+            "memory of Redis: 250 MB for events = 1000 devices x 64 events x 4096 B per event",
+            "memory of Redis: 586 MB for alarm changes = 1000 devices x 200 changes x 3072 B per change",
+            "memory of Redis: 512 MB for history = --history-bytes 512 MB, or 200 samples of each device if that is more",
+            "memory of Redis: 1250 MB for alarm log = 64 partitions x 20000 lines x 1024 B per line",
+            "memory of Redis: 21 MB for dead letters = 1000 letters x 1 stream x 21 KB per letter",
+            "memory of Redis: 0 B for recorded payloads = 0 payloads x 1 stream x 6144 B per payload",
+            "memory of Redis: 2641 MB in the worst case",
+        ]
+    );
+}
+
+#[test]
+fn the_history_is_at_most_what_the_devices_may_have_and_never_nothing() {
+    let history = |bounds: StoredBounds| {
+        let needs = needs(&bounds, 0);
+        needs
+            .iter()
+            .find(|need| need.what == "history")
+            .map(|need| need.bytes)
+    };
+    assert_eq!(
+        history(bounds()),
+        Some(1_000 * 20_000 * 40),
+        "less than 1 GiB"
+    );
+    let small = StoredBounds {
+        history_bytes: Some(0),
+        ..bounds()
+    };
+    assert_eq!(history(small), Some(1_000 * 200 * 40));
+    let big = StoredBounds {
+        devices: 20_000,
+        ..bounds()
+    };
+    assert_eq!(history(big), Some(1 << 30));
+}
+
+#[test]
+fn the_limit_of_the_history_is_half_of_maxmemory_unless_it_is_set() {
+    assert_eq!(history_limit(None, 600), 300);
+    assert_eq!(history_limit(None, 0), 1 << 30);
+    assert_eq!(history_limit(Some(5), 600), 5);
+}
+
+#[test]
+fn maxmemory_is_compared_with_the_worst_case() {
+    assert!(compare(&bounds(), 0).starts_with("warning: maxmemory is not set"));
+    assert!(
+        compare(&bounds(), 1 << 30)
+            .starts_with("warning: maxmemory is 1024 MB, the worst case is 2641 MB")
+    );
+    assert!(compare(&bounds(), 8 << 30).starts_with("maxmemory is 8192 MB, enough"));
+}

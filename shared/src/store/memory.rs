@@ -1,0 +1,241 @@
+//! The memory of Redis: how much is used, and what still works when it is full.
+//!
+//! At `maxmemory` Redis refuses every command that may need memory. Only scripts with the flag `allow-oom` run. A commit that is
+//! refused is carried out by such a script, without its samples, as long as no more than `--memory-reserve` beyond `maxmemory`
+//! is used. So alarms, acknowledgements and retirements go on, and the reserve bounds what they may take. Beyond the
+//! reserve Redis cannot be used.
+//!
+//! What happens to the other writes while Redis is full:
+//!
+//! | write | then |
+//! |---|---|
+//! | epochs, number of partitions, heartbeat, canary, a deadline that is moved | go on: they replace what is there, or are few |
+//! | thinned copy of a history | made within the reserve, one at a time: it is smaller than what it replaces |
+//! | retirement | goes on, also beyond the reserve, since it frees memory |
+//! | dead letter | stored within the reserve; from [`MIN_LETTERS`] on each replaces the oldest |
+//! | sample of the history | not stored, and counted |
+//! | recorded raw payload | not stored: the recording has a gap, which is logged |
+//! | counts of the fleet, report of watchers | not stored: each gateway counts for itself, and analytics lacks this replica |
+//! | trimming, and everything that removes | goes on: Redis never refuses it |
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use redis::{FromRedisValue, RedisError, Value};
+
+use super::{Store, StoreError};
+use crate::redis::{NO_MEMORY, RedisConfig};
+
+/// The reason that operators and clients are told while Redis is full.
+pub const REDIS_FULL: &str =
+    "redis full: alarms are stored and history is not, until Redis has memory again";
+
+/// Dead letters that may be added while Redis is full. From then on each replaces the oldest one.
+pub(super) const MIN_LETTERS: u64 = 100;
+
+/// Redis stays full for this long after it refused a command, unless the memory is measured again.
+const FULL_LIFE: Duration = Duration::from_secs(3);
+
+/// A measurement is used for this long before a commit that exceeds `maxmemory`. The reserve can be exceeded by what is written in this
+/// time, and by one batch.
+const MEASURED_LIFE: Duration = Duration::from_millis(100);
+
+/// The smallest reserve that is taken by default.
+const MIN_RESERVE: u64 = 16 * 1024 * 1024;
+
+/// The memory that Redis uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// Bytes that count for `maxmemory`.
+    pub used: u64,
+    /// `maxmemory`; 0 if there is none.
+    pub max: u64,
+}
+
+impl MemoryUse {
+    /// Reads the answer to `INFO memory`.
+    pub(crate) fn parse(info: &str) -> Option<Self> {
+        let number = |name: &str| {
+            let mut lines = info.lines();
+            let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            value?.trim().parse::<u64>().ok()
+        };
+        // Redis does not count what it needs for replicas and for the append-only file.
+        let not_counted = number("mem_not_counted_for_evict").unwrap_or_default();
+        Some(Self {
+            used: number("used_memory")?.saturating_sub(not_counted),
+            max: number("maxmemory")?,
+        })
+    }
+
+    /// Whether Redis refuses commands that may need memory.
+    #[must_use]
+    pub fn is_full(self) -> bool {
+        self.max > 0 && self.used > self.max
+    }
+
+    /// Whether at least a hundredth of the memory is free. Only then a full Redis counts as healed.
+    fn has_room(self) -> bool {
+        self.max == 0 || self.used < self.max - self.max / 100
+    }
+
+    /// Bytes by which commits may exceed `maxmemory`.
+    #[must_use]
+    pub fn reserve(self, configured: Option<u64>) -> u64 {
+        configured.unwrap_or_else(|| (self.max / 20).max(MIN_RESERVE))
+    }
+
+    fn is_within_reserve(self, configured: Option<u64>) -> bool {
+        self.max == 0 || self.used <= self.max.saturating_add(self.reserve(configured))
+    }
+}
+
+/// What this process knows about the memory of Redis.
+#[derive(Debug, Default)]
+pub(super) struct MemoryWatch {
+    // A std mutex: held for a few assignments, never across an await.
+    known: Mutex<Known>,
+    unstored_samples: AtomicU64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    measured: Option<(Instant, MemoryUse)>,
+    /// When Redis last refused a command because it has no memory.
+    refused: Option<Instant>,
+    is_full: bool,
+}
+
+impl MemoryWatch {
+    fn change(&self, change: impl FnOnce(&mut Known)) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_full = known.is_full;
+        change(&mut known);
+        if known.is_full == was_full {
+            return;
+        }
+        // A refusal may come before the measurement that shows why.
+        let memory = known.measured.map(|(_, memory)| memory);
+        let memory = memory.filter(|memory| memory.is_full() == known.is_full);
+        let used = memory.map(|memory| memory.used);
+        let maxmemory = memory.map(|memory| memory.max);
+        if known.is_full {
+            tracing::error!(
+                used,
+                maxmemory,
+                "Redis is full: alarms are stored within --memory-reserve, history is not stored"
+            );
+        } else {
+            tracing::info!(used, maxmemory, "Redis has memory again");
+        }
+    }
+
+    /// Redis refused a command because it has no memory.
+    pub(super) fn refused(&self) {
+        self.change(|known| {
+            known.refused = Some(Instant::now());
+            known.is_full = true;
+        });
+    }
+
+    fn measured(&self, memory: MemoryUse) {
+        self.change(|known| {
+            known.measured = Some((Instant::now(), memory));
+            let was_refused = known.refused.is_some_and(|at| at.elapsed() < FULL_LIFE);
+            known.is_full =
+                memory.is_full() || (known.is_full && (was_refused || !memory.has_room()));
+        });
+    }
+
+    fn known(&self) -> Known {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn count_unstored_samples(&self, count: usize) {
+        self.unstored_samples
+            .fetch_add(count as u64, Ordering::Relaxed);
+    }
+}
+
+impl Store {
+    /// Returns why this process stores less than it should; `None` while Redis has memory.
+    #[must_use]
+    pub fn full(&self) -> Option<&'static str> {
+        self.memory.known().is_full.then_some(REDIS_FULL)
+    }
+
+    /// Returns the memory of Redis as it was measured last; `None` before the first time.
+    #[must_use]
+    pub fn memory(&self) -> Option<MemoryUse> {
+        self.memory.known().measured.map(|(_, memory)| memory)
+    }
+
+    /// Returns the number of samples that were not stored so far because Redis was full.
+    #[must_use]
+    pub fn unstored_samples(&self) -> u64 {
+        self.memory.unstored_samples.load(Ordering::Relaxed)
+    }
+
+    /// Measures the memory of Redis.
+    pub async fn measure_memory(&self) -> Result<MemoryUse, StoreError> {
+        let info = self.run(|_, pipe| {
+            pipe.cmd("INFO").arg("memory");
+        });
+        self.memory_measured(info.await?)
+    }
+
+    /// Reads the answer to `INFO memory`.
+    pub(super) fn memory_measured(&self, info: Value) -> Result<MemoryUse, StoreError> {
+        let info = String::from_redis_value(info).map_err(RedisError::from);
+        // A server that does not tell its memory is taken as one without a limit.
+        let memory = MemoryUse::parse(&info.map_err(StoreError::Unavailable)?);
+        let memory = memory.unwrap_or_default();
+        self.memory.measured(memory);
+        Ok(memory)
+    }
+
+    /// Whether a write that Redis refused for lack of memory may be carried out all the same.
+    pub(super) async fn may_exceed_maxmemory(&self) -> Result<bool, StoreError> {
+        let recent = self.memory.known().measured;
+        let recent = recent.filter(|(at, memory)| at.elapsed() < MEASURED_LIFE && memory.is_full());
+        let memory = match recent {
+            Some((_, memory)) => memory,
+            None => self.measure_memory().await?,
+        };
+        let has_reserve = memory.reserve(self.connector.config().memory_reserve) > 0;
+        let is_allowed = has_reserve && self.is_within_reserve(memory);
+        if !is_allowed {
+            self.last_refusal.note(NO_MEMORY);
+        }
+        Ok(is_allowed)
+    }
+
+    /// Returns the error of a Redis whose reserve is used up.
+    pub(super) fn check_reserve(&self, memory: MemoryUse) -> Result<(), StoreError> {
+        if self.is_within_reserve(memory) {
+            return Ok(());
+        }
+        let detail = format!("{} bytes are used of {}", memory.used, memory.max);
+        Err(StoreError::Unavailable(out_of_memory(detail)))
+    }
+
+    /// Whether no more than the reserve beyond `maxmemory` is used.
+    #[must_use]
+    pub fn is_within_reserve(&self, memory: MemoryUse) -> bool {
+        let config: &RedisConfig = self.connector.config();
+        memory.is_within_reserve(config.memory_reserve)
+    }
+}
+
+/// Whether Redis refused a command because it has no memory.
+pub(super) fn is_out_of_memory(err: &RedisError) -> bool {
+    err.code() == Some("OOM")
+}
+
+fn out_of_memory(detail: String) -> RedisError {
+    redis::make_extension_error("OOM".to_owned(), Some(detail))
+}
+
+#[cfg(test)]
+mod tests;
