@@ -2,7 +2,6 @@
 //! same run. `tests/bench/run` builds everything and starts this program.
 
 mod flood;
-mod latencies;
 mod neighbours;
 
 use std::io::Write;

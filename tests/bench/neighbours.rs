@@ -7,12 +7,12 @@ use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
 use tests::browser::Browser;
 use tests::device::Device;
+use tests::latencies::Latencies;
 use tests::stack::{Plan, Target};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::flood::{self, Sent};
-use crate::latencies::Latencies;
 use crate::print;
 
 /// Together they send 20 readings per second. Each reading raises or clears an alarm.
@@ -109,14 +109,13 @@ async fn measure(condition: &Condition) -> Result<()> {
     let (sent_at, sent, most_kib) = tokio::try_join!(neighbours, flood, memory)?;
     let end_of_flood = Instant::now();
 
-    let alarms: usize = sent_at.iter().map(Vec::len).sum();
-    let latencies = Latencies::new(latencies(&browser, &sent_at).await?);
+    let latencies = latencies(&browser, &sent_at).await?;
     print(&format!(
-        "{:<40} {alarms} alarm changes: {latencies}",
+        "{:<40} alarm changes: {latencies}",
         condition.name
     ));
     if let Some(Sent { messages, took }) = sent {
-        let alarms = u32::try_from(alarms)?;
+        let alarms = u32::try_from(latencies.count())?;
         let all = before + f64::from(u32::try_from(messages)?) + f64::from(alarms);
         while ingest.metric("ingest_messages_committed_total").await? < all {
             ensure!(
@@ -159,8 +158,8 @@ async fn alternate(
 }
 
 /// Waits for the change of every reading, and returns how long each took.
-async fn latencies(browser: &Browser, sent_at: &[Vec<Instant>]) -> Result<Vec<Duration>> {
-    let mut times = Vec::new();
+async fn latencies(browser: &Browser, sent_at: &[Vec<Instant>]) -> Result<Latencies> {
+    let mut times = Latencies::default();
     for (number, sent_at) in sent_at.iter().enumerate() {
         let serial = format!("OTSM-{number:04}");
         let mut seen = 0;
@@ -172,7 +171,7 @@ async fn latencies(browser: &Browser, sent_at: &[Vec<Instant>]) -> Result<Vec<Du
                 })
                 .await?;
             seen = index + 1;
-            times.push(event.arrived.duration_since(*sent));
+            times.add(event.arrived.duration_since(*sent));
         }
     }
     Ok(times)
