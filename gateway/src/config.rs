@@ -119,6 +119,11 @@ pub struct Config {
     #[arg(long, env, value_name = "NUMBER", default_value = "1000", value_parser = count(1))]
     pub subscriptions_per_client: usize,
 
+    /// The most packets per second that a client may send over long polling, on average; a burst may have ten seconds' worth
+    /// and twice `--subscriptions-per-client`. A client that sends more is disconnected
+    #[arg(long, env, value_name = "NUMBER", default_value = "100", value_parser = count(1))]
+    pub packet_rate: usize,
+
     /// The most distinct detectors that all clients of this replica may watch together. Each needs some 2 KiB of memory here,
     /// and a subscription in Redis if it exists. Should exceed `--max-devices` of ingest by `--watched-per-address`, so that one
     /// address that subscribes to names that do not exist cannot keep others from watching real detectors
@@ -143,7 +148,7 @@ pub struct Config {
     #[arg(long, env, value_name = "TIME", default_value = "20s", value_parser = args::duration)]
     pub tcp_user_timeout: Duration,
 
-    /// The most connections at the same time; further requests are answered 503, except probes and `/metrics`
+    /// The most connections at the same time, long polling sessions included; further requests are answered 503, except probes and `/metrics`
     #[arg(long, env, value_name = "NUMBER", default_value = "20000", value_parser = count(1))]
     pub max_connections: usize,
 

@@ -107,7 +107,21 @@ impl ClientMetrics {
 #[derive(Debug)]
 pub(crate) struct SocketMetrics {
     pub(crate) handshakes_refused: HandshakesRefused,
+    pub(crate) polling_refused: PollingRefused,
     pub(crate) commands_refused: LabelledCount,
+}
+
+/// Requests of long polling sessions that were refused, by reason.
+#[derive(Debug)]
+pub(crate) struct PollingRefused {
+    /// This replica does not know the session.
+    pub(crate) unknown: Count,
+    /// The client sent more packets than it may. The session is closed.
+    pub(crate) packets: Count,
+    /// The client joined a namespace again. The session is closed.
+    pub(crate) connects: Count,
+    /// The session has a WebSocket, or is about to get one.
+    pub(crate) upgrades: Count,
 }
 
 /// Connection attempts that were refused, by reason.
@@ -133,6 +147,15 @@ impl SocketMetrics {
             "reason",
             ["draining", "full", "origin", "host", "invalid"],
         );
+        let [unknown, packets, connects, upgrades] = meters.count_of_each(
+            "gateway.polling.refused",
+            "Requests of long polling sessions that were refused, by reason. `unknown`: the session \
+             has ended, or another replica has it. `packets`: more than `--packet-rate`, \
+             `connects`: the namespace joined again; both close the session. `upgrades`: the \
+             session has a WebSocket already.",
+            "reason",
+            ["unknown", "packets", "connects", "upgrades"],
+        );
         Self {
             handshakes_refused: HandshakesRefused {
                 draining,
@@ -140,6 +163,12 @@ impl SocketMetrics {
                 origin,
                 host,
                 invalid,
+            },
+            polling_refused: PollingRefused {
+                unknown,
+                packets,
+                connects,
+                upgrades,
             },
             commands_refused: meters.count_by(
                 "gateway.commands.refused",

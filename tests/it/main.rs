@@ -56,6 +56,7 @@ mod scenarios;
 mod recording;
 
 mod full;
+mod hostile;
 mod answers;
 mod hosts;
 

@@ -79,7 +79,7 @@ impl Drop for AnswerDeadline {
 }
 
 impl ConnectionHandle {
-    pub(super) fn new(peer: IpAddr, is_reserved: bool) -> Self {
+    pub(crate) fn new(peer: IpAddr, is_reserved: bool) -> Self {
         Self {
             aborted: CancellationToken::new(),
             is_reserved,
