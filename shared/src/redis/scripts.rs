@@ -13,6 +13,7 @@ pub(crate) struct Scripts {
     pub(crate) heartbeat: String,
     pub(crate) canary: String,
     pub(crate) rights: String,
+    pub(crate) log_after: String,
 }
 
 /// The text of a script. With `state`, it starts with the functions of `state.lua`.
@@ -43,17 +44,18 @@ const RETIRE: &str = script!("", state, "retire.lua");
 const EPOCH: &str = script!("", "epoch.lua");
 const HEARTBEAT: &str = script!("", "heartbeat.lua");
 const CANARY: &str = script!("", "canary.lua");
+const LOG_AFTER: &str = script!(" flags=no-writes", "log_after.lua");
 pub(super) const RIGHTS: &str = script!("", "rights.lua");
 
 /// Loads all scripts into the server's cache.
 pub(crate) async fn load_scripts(redis: &mut MultiplexedConnection) -> redis::RedisResult<Scripts> {
     let mut pipe = redis::pipe();
     for text in [
-        LOAD, SNAPSHOT, COMMIT, RETIRE, EPOCH, HEARTBEAT, CANARY, RIGHTS,
+        LOAD, SNAPSHOT, COMMIT, RETIRE, EPOCH, HEARTBEAT, CANARY, RIGHTS, LOG_AFTER,
     ] {
         pipe.cmd("SCRIPT").arg("LOAD").arg(text);
     }
-    let (load, snapshot, commit, retire, epoch, heartbeat, canary, rights) =
+    let (load, snapshot, commit, retire, epoch, heartbeat, canary, rights, log_after) =
         pipe.query_async(redis).await?;
     Ok(Scripts {
         load,
@@ -64,5 +66,6 @@ pub(crate) async fn load_scripts(redis: &mut MultiplexedConnection) -> redis::Re
         heartbeat,
         canary,
         rights,
+        log_after,
     })
 }

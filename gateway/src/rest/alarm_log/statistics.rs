@@ -1,0 +1,146 @@
+//! Counts of the rows of the alarm log. Each replica reads the log once, in pieces, when it is first asked, and after that only what
+//! is new.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State};
+use axum::response::Response;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use serde::Serialize;
+use shared::alarm::{Condition, Severity};
+use shared::device::DeviceId;
+use shared::store::PIECE;
+use tokio::sync::Mutex;
+
+use super::counts::{CountFilter, LogCounts, Progress};
+use super::filter::{Choice, LogFilter, partitions};
+use super::{CONCURRENT_PARTITIONS, reply};
+use crate::client_address::ClientAddress;
+use crate::error::ApiError;
+use crate::rest::context::RestContext;
+use crate::rest::query::Query;
+use crate::store_reader::{ReadError, StoreReader};
+
+const STATISTICS_UNAVAILABLE: &str = "Failed to fetch statistics";
+/// How often a log is read again from its beginning for one answer, if entries go while it is read.
+const MAX_ATTEMPTS: u32 = 3;
+
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub(super) struct Statistics {
+    total_alarms: u64,
+    by_type: BTreeMap<Condition, u64>,
+    by_severity: BTreeMap<Severity, u64>,
+    by_device: BTreeMap<DeviceId, u64>,
+    acknowledged_count: u64,
+    unacknowledged_count: u64,
+}
+
+impl Statistics {
+    pub(super) fn add(&mut self, condition: Condition, severity: Severity, is_acknowledged: bool) {
+        self.total_alarms += 1;
+        *self.by_type.entry(condition).or_default() += 1;
+        *self.by_severity.entry(severity).or_default() += 1;
+        if is_acknowledged {
+            self.acknowledged_count += 1;
+        } else {
+            self.unacknowledged_count += 1;
+        }
+    }
+
+    pub(super) fn add_of_device(&mut self, device: &DeviceId, count: u64) {
+        *self.by_device.entry(device.clone()).or_default() += count;
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.total_alarms += other.total_alarms;
+        add_counts(&mut self.by_type, other.by_type);
+        add_counts(&mut self.by_severity, other.by_severity);
+        add_counts(&mut self.by_device, other.by_device);
+        self.acknowledged_count += other.acknowledged_count;
+        self.unacknowledged_count += other.unacknowledged_count;
+    }
+}
+
+fn add_counts<K: Ord>(counts: &mut BTreeMap<K, u64>, others: BTreeMap<K, u64>) {
+    for (key, count) in others {
+        *counts.entry(key).or_default() += count;
+    }
+}
+
+/// What is known of the log of each partition. Clones share it. Bounded by the log: see [`LogCounts`].
+#[derive(Clone, Debug)]
+pub(crate) struct LogStatistics {
+    // Held while a partition's log is read, so that requests at the same time read it once.
+    partitions: Arc<[Mutex<LogCounts>]>,
+}
+
+impl LogStatistics {
+    pub(crate) fn new(partitions: u16) -> Self {
+        Self {
+            partitions: (0..partitions).map(|_| Mutex::default()).collect(),
+        }
+    }
+
+    async fn of_partition(
+        &self,
+        reader: &StoreReader,
+        number: u16,
+        filter: CountFilter<'_>,
+    ) -> Result<Statistics, ReadError> {
+        let mut statistics = Statistics::default();
+        let Some(counts) = self.partitions.get(usize::from(number)) else {
+            return Ok(statistics);
+        };
+        let mut counts = counts.lock().await;
+        let mut attempts = 1;
+        loop {
+            let piece = reader.store.alarm_log_after(number, counts.last());
+            let piece = reader.with_timeout(piece).await?;
+            let is_end = piece.entries.len() < PIECE;
+            match counts.add_piece(piece, is_end) {
+                Progress::Complete => break,
+                Progress::More => {}
+                Progress::Lost if attempts < MAX_ATTEMPTS => {
+                    *counts = LogCounts::default();
+                    attempts += 1;
+                }
+                Progress::Lost => break,
+            }
+        }
+        counts.count(filter, &mut statistics);
+        Ok(statistics)
+    }
+}
+
+/// `GET /alarm-logs/statistics`
+pub(crate) async fn statistics(
+    State(context): State<RestContext>,
+    client: ClientAddress,
+    RawQuery(raw): RawQuery,
+) -> Result<Response, ApiError> {
+    let query = Query::parse(raw.as_deref());
+    let filter = LogFilter::of_counts(&query)?;
+    let unavailable = ApiError::unavailable_with(STATISTICS_UNAVAILABLE);
+    let _turn = context.large_reads.wait(client).await?;
+    let rows = CountFilter {
+        since: filter.since,
+        until: filter.until,
+        device: match &filter.device {
+            Choice::Only(device) => Some(device),
+            Choice::Any | Choice::Nothing => None,
+        },
+    };
+    let (reader, known) = (&context.reader, &context.log_statistics);
+    let counts: Vec<Statistics> = stream::iter(partitions(reader, &filter))
+        .map(|number| known.of_partition(reader, number, rows))
+        .buffer_unordered(CONCURRENT_PARTITIONS)
+        .try_collect()
+        .await
+        .map_err(unavailable)?;
+    let mut statistics = Statistics::default();
+    for part in counts {
+        statistics.merge(part);
+    }
+    Ok(reply::ok(&statistics))
+}
