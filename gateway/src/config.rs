@@ -76,6 +76,11 @@ pub struct Config {
     #[arg(long, env, value_name = "TIME", default_value = "30s", value_parser = args::duration)]
     pub answer_time: Duration,
 
+    /// The fewest bytes per second, on average over every 10s, that a client must take of a large REST answer; a client that takes
+    /// fewer is disconnected
+    #[arg(long, env, value_name = "BYTES", default_value = "4096", value_parser = count(0))]
+    pub answer_rate: usize,
+
     /// Proxies whose `X-Forwarded-For` or `Forwarded` tells the address of the client, for limits per address: addresses or
     /// networks such as 10.0.0.0/8; a comma list, or several flags
     #[arg(long, env, value_name = "NETWORK", value_delimiter = ',', value_parser = trimmed())]

@@ -9,6 +9,7 @@
 //! the replica killed with all its clients. When these places are taken too, the oldest connection without a request makes
 //! room (`idle_queue`).
 
+pub(crate) mod answer;
 pub(crate) mod connection;
 mod idle_queue;
 

@@ -273,7 +273,7 @@ pub(crate) struct RestMetrics {
     pub(crate) alarm_changes: LabelledCount,
     /// Large answers that were refused, because others wait for their clients.
     pub(crate) answers_refused: Count,
-    /// Large answers that were not read in time.
+    /// Large answers that were not read fast enough.
     pub(crate) answers_unread: Count,
 }
 
@@ -314,7 +314,8 @@ impl RestMetrics {
             ),
             answers_unread: meters.count(
                 "gateway.answers.unread",
-                "Connections closed because the client did not read a large REST answer in time.",
+                "Connections closed because the client did not read a large REST answer fast enough: in \
+                 `--answer-time`, or with `--answer-rate`.",
             ),
         }
     }

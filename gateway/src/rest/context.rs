@@ -59,6 +59,7 @@ impl RestContext {
             answers: AnswerLimits::new(
                 state.config.answer_bytes,
                 state.config.answer_time,
+                state.config.answer_rate,
                 Arc::clone(&state.metrics.rest),
             ),
             device_lists: DeviceLists::default(),
