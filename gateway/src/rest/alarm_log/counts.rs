@@ -3,15 +3,14 @@
 //! It holds some 80 bytes per raise and escalation in the log, and 24 for each that is not acknowledged.
 
 use std::collections::hash_map::RandomState;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::BuildHasher as _;
 
+use serde::Serialize;
 use shared::alarm::{ChangeKind, Condition, Severity};
 use shared::clock::Time;
 use shared::device::DeviceId;
 use shared::store::{LogId, LogPiece, LoggedEntry};
-
-use super::statistics::Statistics;
 
 /// The raises and escalations in the log of one partition.
 #[derive(Debug, Default)]
@@ -260,6 +259,49 @@ impl Devices {
             *slot = None;
             self.free.push(number);
         }
+    }
+}
+
+/// The answer.
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub(super) struct Statistics {
+    total_alarms: u64,
+    by_type: BTreeMap<Condition, u64>,
+    by_severity: BTreeMap<Severity, u64>,
+    by_device: BTreeMap<DeviceId, u64>,
+    acknowledged_count: u64,
+    unacknowledged_count: u64,
+}
+
+impl Statistics {
+    fn add(&mut self, condition: Condition, severity: Severity, is_acknowledged: bool) {
+        self.total_alarms += 1;
+        *self.by_type.entry(condition).or_default() += 1;
+        *self.by_severity.entry(severity).or_default() += 1;
+        if is_acknowledged {
+            self.acknowledged_count += 1;
+        } else {
+            self.unacknowledged_count += 1;
+        }
+    }
+
+    fn add_of_device(&mut self, device: &DeviceId, count: u64) {
+        *self.by_device.entry(device.clone()).or_default() += count;
+    }
+
+    pub(super) fn merge(&mut self, other: Self) {
+        self.total_alarms += other.total_alarms;
+        add_counts(&mut self.by_type, other.by_type);
+        add_counts(&mut self.by_severity, other.by_severity);
+        add_counts(&mut self.by_device, other.by_device);
+        self.acknowledged_count += other.acknowledged_count;
+        self.unacknowledged_count += other.unacknowledged_count;
+    }
+}
+
+fn add_counts<K: Ord>(counts: &mut BTreeMap<K, u64>, others: BTreeMap<K, u64>) {
+    for (key, count) in others {
+        *counts.entry(key).or_default() += count;
     }
 }
 

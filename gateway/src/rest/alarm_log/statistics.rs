@@ -1,19 +1,15 @@
 //! Counts of the rows of the alarm log. Each replica reads the log once, in pieces, when it is first asked, and after that only what
 //! is new.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use serde::Serialize;
-use shared::alarm::{Condition, Severity};
-use shared::device::DeviceId;
 use shared::store::PIECE;
 use tokio::sync::Mutex;
 
-use super::counts::{CountFilter, LogCounts, Progress};
+use super::counts::{CountFilter, LogCounts, Progress, Statistics};
 use super::filter::{Choice, LogFilter, partitions};
 use super::{CONCURRENT_PARTITIONS, reply};
 use crate::client_address::ClientAddress;
@@ -25,48 +21,6 @@ use crate::store_reader::{ReadError, StoreReader};
 const STATISTICS_UNAVAILABLE: &str = "Failed to fetch statistics";
 /// How often a log is read again from its beginning for one answer, if entries go while it is read.
 const MAX_ATTEMPTS: u32 = 3;
-
-#[derive(Debug, Default, PartialEq, Serialize)]
-pub(super) struct Statistics {
-    total_alarms: u64,
-    by_type: BTreeMap<Condition, u64>,
-    by_severity: BTreeMap<Severity, u64>,
-    by_device: BTreeMap<DeviceId, u64>,
-    acknowledged_count: u64,
-    unacknowledged_count: u64,
-}
-
-impl Statistics {
-    pub(super) fn add(&mut self, condition: Condition, severity: Severity, is_acknowledged: bool) {
-        self.total_alarms += 1;
-        *self.by_type.entry(condition).or_default() += 1;
-        *self.by_severity.entry(severity).or_default() += 1;
-        if is_acknowledged {
-            self.acknowledged_count += 1;
-        } else {
-            self.unacknowledged_count += 1;
-        }
-    }
-
-    pub(super) fn add_of_device(&mut self, device: &DeviceId, count: u64) {
-        *self.by_device.entry(device.clone()).or_default() += count;
-    }
-
-    fn merge(&mut self, other: Self) {
-        self.total_alarms += other.total_alarms;
-        add_counts(&mut self.by_type, other.by_type);
-        add_counts(&mut self.by_severity, other.by_severity);
-        add_counts(&mut self.by_device, other.by_device);
-        self.acknowledged_count += other.acknowledged_count;
-        self.unacknowledged_count += other.unacknowledged_count;
-    }
-}
-
-fn add_counts<K: Ord>(counts: &mut BTreeMap<K, u64>, others: BTreeMap<K, u64>) {
-    for (key, count) in others {
-        *counts.entry(key).or_default() += count;
-    }
-}
 
 /// What is known of the log of each partition. Clones share it. Bounded by the log: see [`LogCounts`].
 #[derive(Clone, Debug)]
