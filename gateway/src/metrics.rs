@@ -107,7 +107,7 @@ impl ClientMetrics {
 #[derive(Debug)]
 pub(crate) struct SocketMetrics {
     pub(crate) handshakes_refused: HandshakesRefused,
-    pub(crate) polling_refused: PollingRefused,
+    pub(crate) polling: PollingRefused,
     pub(crate) commands_refused: LabelledCount,
 }
 
@@ -164,7 +164,7 @@ impl SocketMetrics {
                 host,
                 invalid,
             },
-            polling_refused: PollingRefused {
+            polling: PollingRefused {
                 unknown,
                 packets,
                 connects,

@@ -204,7 +204,7 @@ impl Sockets {
             Err(error) => return error.into_response(),
         };
         if let Err(reason) = session.admit(&bytes) {
-            let refused = &self.inner.metrics.polling_refused;
+            let refused = &self.inner.metrics.polling;
             let count = match reason {
                 CloseReason::RepeatedConnect => &refused.connects,
                 _ => &refused.packets,
@@ -227,7 +227,7 @@ impl Sockets {
         };
         let connection = request.extensions().get::<Arc<ConnectionHandle>>();
         if connection.is_some_and(|connection| !session.begin_upgrade(connection)) {
-            self.inner.metrics.polling_refused.upgrades.increment();
+            self.inner.metrics.polling.upgrades.increment();
             return EngineError::BadRequest.into_response();
         }
         let response = self.call(slim(request)).await;
@@ -245,7 +245,7 @@ impl Sockets {
     }
 
     fn refuse_unknown(&self) -> Response<Body> {
-        self.inner.metrics.polling_refused.unknown.increment();
+        self.inner.metrics.polling.unknown.increment();
         EngineError::UnknownSession.into_response()
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::*;
 
 const PACE: AnswerPace = AnswerPace {
-    time: Duration::from_secs(60),
+    time: Duration::from_mins(1),
     rate: 100,
 };
 

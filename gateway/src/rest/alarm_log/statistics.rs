@@ -53,13 +53,13 @@ impl LogStatistics {
             let piece = reader.with_timeout(piece).await?;
             let is_end = piece.entries.len() < PIECE;
             match counts.add_piece(piece, is_end) {
-                Progress::Complete => break,
                 Progress::More => {}
                 Progress::Lost if attempts < MAX_ATTEMPTS => {
                     *counts = LogCounts::default();
                     attempts += 1;
                 }
-                Progress::Lost => break,
+                // What goes while it is read is missing in the answer, and the next request begins again.
+                Progress::Complete | Progress::Lost => break,
             }
         }
         counts.count(filter, &mut statistics);

@@ -68,8 +68,9 @@ fn the_oldest_closed_alarms_are_left_out() {
     };
     let kept = |open: &[usize], max_bytes| -> String {
         let kept = within_bytes(alerts(open), max_bytes);
-        let number = |alert: &Box<RawValue>| alert.get().chars().nth(8);
-        kept.iter().filter_map(number).collect()
+        kept.iter()
+            .filter_map(|alert| alert.get().chars().nth(8))
+            .collect()
     };
     assert_eq!(kept(&[], 100), "0123456789");
     assert_eq!(kept(&[], 99), "123456789");
