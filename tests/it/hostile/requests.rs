@@ -63,7 +63,7 @@ async fn answers_before_the_modest_client(flags: &str) -> Result<usize> {
         greedy.spawn(ask_for_logs(port, "10.0.0.1"));
     }
     // They all have a place in the queue once the first one is answered.
-    greedy.join_next().await.context("an answer")??;
+    greedy.join_next().await.context("an answer")???;
     ask_for_logs(port, "10.0.0.2").await?;
     let mut answered = 1;
     while let Some(answer) = greedy.try_join_next() {
