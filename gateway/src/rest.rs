@@ -48,7 +48,7 @@ fn routes() -> Vec<(Method, &'static str, MethodRouter<RestContext>)> {
         (M::POST, "/devices/{deviceId}/subtronics/alerts/{alertId}/acknowledge", post(alerts::acknowledge)),
         (M::GET, "/devices/{deviceId}/alarm-logs", get(alarm_log::of_device)),
         (M::GET, "/alarm-logs", get(alarm_log::of_all)),
-        (M::GET, "/alarm-logs/statistics", get(alarm_log::statistics::statistics)),
+        (M::GET, "/alarm-logs/statistics", get(alarm_log::statistics)),
         (M::GET, "/api/devices", get(devices::list)),
         (M::GET, "/api/devices/{deviceId}", get(devices::one)),
         // The main port refuses it, see `operator_routes`.

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::Serialize;
 use shared::clock::Time;
 use shared::device::DeviceId;
@@ -22,10 +23,12 @@ use super::reply;
 use crate::client_address::ClientAddress;
 use crate::error::ApiError;
 use crate::store_reader::{ReadError, StoreReader};
+use counts::{CountFilter, Statistics};
 use filter::{Choice, LogFilter, partitions};
 use fold::{LogFold, LogRow};
 
 const LOGS_UNAVAILABLE: &str = "Failed to fetch alarm logs";
+const STATISTICS_UNAVAILABLE: &str = "Failed to fetch statistics";
 
 /// Number of partitions that one request reads at the same time.
 const CONCURRENT_PARTITIONS: usize = 8;
@@ -100,6 +103,38 @@ pub(crate) async fn of_all(
         logs: found.rows,
         incomplete_before: found.incomplete_before,
     }))
+}
+
+/// `GET /alarm-logs/statistics`
+pub(crate) async fn statistics(
+    State(context): State<RestContext>,
+    client: ClientAddress,
+    RawQuery(raw): RawQuery,
+) -> Result<Response, ApiError> {
+    let query = Query::parse(raw.as_deref());
+    let filter = LogFilter::of_counts(&query)?;
+    let unavailable = ApiError::unavailable_with(STATISTICS_UNAVAILABLE);
+    let _turn = context.large_reads.wait(client).await?;
+    let rows = CountFilter {
+        since: filter.since,
+        until: filter.until,
+        device: match &filter.device {
+            Choice::Only(device) => Some(device),
+            Choice::Any | Choice::Nothing => None,
+        },
+    };
+    let (reader, known) = (&context.reader, &context.log_statistics);
+    let counts: Vec<Statistics> = stream::iter(partitions(reader, &filter))
+        .map(|number| known.of_partition(reader, number, rows))
+        .buffer_unordered(CONCURRENT_PARTITIONS)
+        .try_collect()
+        .await
+        .map_err(unavailable)?;
+    let mut statistics = Statistics::default();
+    for part in counts {
+        statistics.merge(part);
+    }
+    Ok(reply::ok(&statistics))
 }
 
 /// Reads the newest matching rows of all partitions, newest first, until [`MAX_ENTRIES`] were read.

@@ -3,22 +3,12 @@
 
 use std::sync::Arc;
 
-use axum::extract::{RawQuery, State};
-use axum::response::Response;
-use futures_util::stream::{self, StreamExt, TryStreamExt};
 use shared::store::PIECE;
 use tokio::sync::Mutex;
 
 use super::counts::{CountFilter, LogCounts, Progress, Statistics};
-use super::filter::{Choice, LogFilter, partitions};
-use super::{CONCURRENT_PARTITIONS, reply};
-use crate::client_address::ClientAddress;
-use crate::error::ApiError;
-use crate::rest::context::RestContext;
-use crate::rest::query::Query;
 use crate::store_reader::{ReadError, StoreReader};
 
-const STATISTICS_UNAVAILABLE: &str = "Failed to fetch statistics";
 /// How often a log is read again from its beginning for one answer, if entries go while it is read.
 const MAX_ATTEMPTS: u32 = 3;
 
@@ -36,7 +26,8 @@ impl LogStatistics {
         }
     }
 
-    async fn of_partition(
+    /// Counts the matching rows of one partition, after reading what is new in its log.
+    pub(super) async fn of_partition(
         &self,
         reader: &StoreReader,
         number: u16,
@@ -65,36 +56,4 @@ impl LogStatistics {
         counts.count(filter, &mut statistics);
         Ok(statistics)
     }
-}
-
-/// `GET /alarm-logs/statistics`
-pub(crate) async fn statistics(
-    State(context): State<RestContext>,
-    client: ClientAddress,
-    RawQuery(raw): RawQuery,
-) -> Result<Response, ApiError> {
-    let query = Query::parse(raw.as_deref());
-    let filter = LogFilter::of_counts(&query)?;
-    let unavailable = ApiError::unavailable_with(STATISTICS_UNAVAILABLE);
-    let _turn = context.large_reads.wait(client).await?;
-    let rows = CountFilter {
-        since: filter.since,
-        until: filter.until,
-        device: match &filter.device {
-            Choice::Only(device) => Some(device),
-            Choice::Any | Choice::Nothing => None,
-        },
-    };
-    let (reader, known) = (&context.reader, &context.log_statistics);
-    let counts: Vec<Statistics> = stream::iter(partitions(reader, &filter))
-        .map(|number| known.of_partition(reader, number, rows))
-        .buffer_unordered(CONCURRENT_PARTITIONS)
-        .try_collect()
-        .await
-        .map_err(unavailable)?;
-    let mut statistics = Statistics::default();
-    for part in counts {
-        statistics.merge(part);
-    }
-    Ok(reply::ok(&statistics))
 }
