@@ -78,7 +78,7 @@ impl Client {
         Self {
             id,
             sid: socket.id,
-            socket: SocketHandle::new(socket),
+            socket: SocketHandle::new(socket, transport.session()),
             transport,
             outbox: Mutex::new(Outbox::new(limits)),
             waiting: Notify::new(),
@@ -109,6 +109,15 @@ impl Client {
 
     pub(crate) fn transport(&self) -> &Transport {
         &self.transport
+    }
+
+    /// Gives back the place of the client's session once the client has a WebSocket, which has a place of its own.
+    pub(crate) fn release_place_after_upgrade(&self) {
+        if let Some(session) = self.transport.session()
+            && self.socket.has_websocket()
+        {
+            session.release_place();
+        }
     }
 
     pub(crate) fn pending_replies(&self) -> &Arc<PendingReplies> {

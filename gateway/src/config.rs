@@ -76,6 +76,11 @@ pub struct Config {
     #[arg(long, env, value_name = "TIME", default_value = "30s", value_parser = args::duration)]
     pub answer_time: Duration,
 
+    /// The fewest bytes per second, on average over every 10s, that a client must take of a large REST answer; a client that takes
+    /// fewer is disconnected
+    #[arg(long, env, value_name = "BYTES", default_value = "4096", value_parser = count(0))]
+    pub answer_rate: usize,
+
     /// Proxies whose `X-Forwarded-For` or `Forwarded` tells the address of the client, for limits per address: addresses or
     /// networks such as 10.0.0.0/8; a comma list, or several flags
     #[arg(long, env, value_name = "NETWORK", value_delimiter = ',', value_parser = trimmed())]
@@ -119,6 +124,11 @@ pub struct Config {
     #[arg(long, env, value_name = "NUMBER", default_value = "1000", value_parser = count(1))]
     pub subscriptions_per_client: usize,
 
+    /// The most packets per second that a client may send over long polling, on average; a burst may have ten seconds' worth
+    /// and twice `--subscriptions-per-client`. A client that sends more is disconnected
+    #[arg(long, env, value_name = "NUMBER", default_value = "100", value_parser = count(1))]
+    pub packet_rate: usize,
+
     /// The most distinct detectors that all clients of this replica may watch together. Each needs some 2 KiB of memory here,
     /// and a subscription in Redis if it exists. Should exceed `--max-devices` of ingest by `--watched-per-address`, so that one
     /// address that subscribes to names that do not exist cannot keep others from watching real detectors
@@ -143,7 +153,7 @@ pub struct Config {
     #[arg(long, env, value_name = "TIME", default_value = "20s", value_parser = args::duration)]
     pub tcp_user_timeout: Duration,
 
-    /// The most connections at the same time; further requests are answered 503, except probes and `/metrics`
+    /// The most connections at the same time, long polling sessions included; further requests are answered 503, except probes and `/metrics`
     #[arg(long, env, value_name = "NUMBER", default_value = "20000", value_parser = count(1))]
     pub max_connections: usize,
 

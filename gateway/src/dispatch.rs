@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{Method, Response};
+use axum::http::Response;
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use shared::clock::Clock;
@@ -22,7 +22,6 @@ use crate::listener::connection::ConnectionHandle;
 use crate::metrics::Metrics;
 use crate::origins::Origins;
 use crate::refused_request;
-use crate::request_body;
 use crate::rest;
 use crate::rest::operator_paths::is_always_answered;
 use crate::socket::Sockets;
@@ -36,7 +35,6 @@ struct Parts {
     rest: Router,
     full: Arc<Full>,
     trusted_proxies: Arc<TrustedProxies>,
-    max_event_bytes: usize,
 }
 
 /// The services of both ports.
@@ -57,7 +55,6 @@ pub(crate) fn services(state: &AppState, sockets: Sockets) -> anyhow::Result<Ser
         sockets,
         rest: rest.main,
         trusted_proxies: Arc::new(TrustedProxies::parse(&state.config.trusted_proxies)?),
-        max_event_bytes: state.config.max_event_bytes,
         full: Arc::new(Full {
             clock: Arc::clone(clock),
             log_limit: RateLimit::one_per_ten_seconds(),
@@ -98,25 +95,10 @@ impl Parts {
             return self.full.refuse(&request);
         }
         if is_socket_io(request.uri()) {
-            return match self.complete_poll(request).await {
-                Ok(request) => self.sockets.answer(request).await,
-                Err(error) => error.into_response(),
-            };
+            return self.sockets.answer(request).await;
         }
         let Ok(response) = self.rest.clone().oneshot(request).await;
         response
-    }
-}
-
-impl Parts {
-    /// Reads the body of a polling request. socketioxide would wait for it for ever.
-    async fn complete_poll(&self, request: Request) -> Result<Request, ApiError> {
-        if request.method() != Method::POST {
-            return Ok(request);
-        }
-        let (head, body) = request.into_parts();
-        let bytes = request_body::read(body, self.max_event_bytes).await?;
-        Ok(Request::from_parts(head, Body::from(bytes)))
     }
 }
 

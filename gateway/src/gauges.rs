@@ -7,6 +7,7 @@ use crate::clients::Clients;
 use crate::monitor::Monitor;
 use crate::relay::Relay;
 use crate::relay::watch_counts::WatchCounts;
+use crate::session::Sessions;
 use crate::watches::Watches;
 
 /// Registers the gauges of all parts, and the counters that the store maintains itself.
@@ -91,6 +92,16 @@ pub(crate) fn register_watches(meters: &Meters, watches: Watches) {
         "Distinct devices that clients of this replica watch or wait for, at most \
          `--max-watched`. Beyond it subscriptions to further devices are refused.",
         move || watches.devices() as u64,
+    );
+}
+
+/// Registers the gauge of the long polling sessions.
+pub(crate) fn register_sessions(meters: &Meters, sessions: Sessions) {
+    meters.gauge(
+        "gateway.polling.sessions",
+        "Long polling sessions. Each holds one place of `--max-connections` until it ends or has a \
+         WebSocket.",
+        move || sessions.count() as u64,
     );
 }
 

@@ -26,6 +26,7 @@ mod json;
 pub mod listener;
 mod relay;
 mod replay;
+mod session;
 mod socket;
 
 // The state of the data path from detectors to browsers.
@@ -76,7 +77,7 @@ use shared::store::{ServiceRole, Store};
 use shared::telemetry;
 use shared::trace::SpanRecorder;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -93,6 +94,8 @@ use crate::listener::ListenerConfig;
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
 use crate::relay::{Relay, RelayConfig};
+use crate::session::Sessions;
+use crate::session::packets::PacketRate;
 use crate::shutdown_tokens::ShutdownTokens;
 use crate::socket::Sockets;
 use crate::state::AppState;
@@ -152,12 +155,21 @@ pub async fn serve(
         &lifecycle,
         &tokens.serving,
     );
+    // Connections and long polling sessions share them.
+    let places = Arc::new(Semaphore::new(state.config.max_connections));
+    let rate = PacketRate::new(
+        state.config.packet_rate,
+        state.config.subscriptions_per_client,
+    );
+    let sessions = Sessions::new(Arc::clone(&places), rate);
+    gauges::register_sessions(&meters, sessions.clone());
     let sockets = Sockets::new(
         &state.config,
         clients.clone(),
         relay,
         monitor.clone(),
         watches,
+        sessions,
         Arc::clone(&state.metrics.socket),
     );
     let services = dispatch::services(&state, sockets)?;
@@ -171,7 +183,14 @@ pub async fn serve(
             &tokens,
         );
     }
-    start_listener(listener, &state.config, services.main, &lifecycle, tokens);
+    start_listener(
+        listener,
+        &state.config,
+        places,
+        services.main,
+        &lifecycle,
+        tokens,
+    );
     tracing::info!(%address, config = ?state.config, "gateway running");
 
     let ended = lifecycle.wait(plan.longest()).await;
@@ -320,7 +339,7 @@ fn start_operators(
 ) {
     let config = ListenerConfig {
         user_timeout: config.tcp_user_timeout,
-        max_connections: OPERATOR_CONNECTIONS,
+        places: Arc::new(Semaphore::new(OPERATOR_CONNECTIONS)),
     };
     start_accepting(
         "operators' listener",
@@ -335,13 +354,14 @@ fn start_operators(
 fn start_listener(
     listener: TcpListener,
     config: &Config,
+    places: Arc<Semaphore>,
     router: Router,
     lifecycle: &Lifecycle,
     tokens: ShutdownTokens,
 ) {
     let config = ListenerConfig {
         user_timeout: config.tcp_user_timeout,
-        max_connections: config.max_connections,
+        places,
     };
     start_accepting("listener", listener, config, router, lifecycle, tokens);
 }

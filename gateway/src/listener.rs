@@ -9,6 +9,7 @@
 //! the replica killed with all its clients. When these places are taken too, the oldest connection without a request makes
 //! room (`idle_queue`).
 
+pub(crate) mod answer;
 pub(crate) mod connection;
 mod idle_queue;
 
@@ -41,7 +42,7 @@ const BACKLOG: u16 = 4096;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest head of a request, and hyper's read buffer, in bytes.
 const MAX_BUFFER: usize = 64 * 1024;
-/// Maximum number of connections accepted beyond [`ListenerConfig::max_connections`].
+/// Maximum number of connections accepted beyond [`ListenerConfig::places`].
 pub(crate) const RESERVE: usize = 256;
 /// How long a request's head may take on a reserved connection.
 const RESERVE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -57,12 +58,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const UNSENT_BYTES: u32 = 64 * 1024;
 
 /// Settings of accepted connections.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ListenerConfig {
     /// How long sent bytes may stay without an acknowledgement by the peer's kernel.
     pub(crate) user_timeout: Duration,
-    /// Connections at a time. [`RESERVE`] more get an answer, the rest waits in the kernel's queue.
-    pub(crate) max_connections: usize,
+    /// One permit per connection at a time. [`RESERVE`] more connections get an answer, the rest waits in the kernel's queue.
+    pub(crate) places: Arc<Semaphore>,
 }
 
 /// Listens, with a queue long enough for all clients to reconnect at once.
@@ -94,7 +95,7 @@ where
 {
     // The caller may have created the listener with the short default queue. Listening again changes only its length.
     SockRef::from(&listener).listen(i32::from(BACKLOG))?;
-    let regular = Arc::new(Semaphore::new(config.max_connections));
+    let regular = config.places;
     let reserve = Arc::new(Semaphore::new(RESERVE));
     let mut idle = IdleQueue::default();
     loop {

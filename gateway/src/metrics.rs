@@ -107,7 +107,21 @@ impl ClientMetrics {
 #[derive(Debug)]
 pub(crate) struct SocketMetrics {
     pub(crate) handshakes_refused: HandshakesRefused,
+    pub(crate) polling: PollingRefused,
     pub(crate) commands_refused: LabelledCount,
+}
+
+/// Requests of long polling sessions that were refused, by reason.
+#[derive(Debug)]
+pub(crate) struct PollingRefused {
+    /// This replica does not know the session.
+    pub(crate) unknown: Count,
+    /// The client sent more packets than it may. The session is closed.
+    pub(crate) packets: Count,
+    /// The client joined a namespace again. The session is closed.
+    pub(crate) connects: Count,
+    /// The session has a WebSocket, or is about to get one.
+    pub(crate) upgrades: Count,
 }
 
 /// Connection attempts that were refused, by reason.
@@ -133,6 +147,15 @@ impl SocketMetrics {
             "reason",
             ["draining", "full", "origin", "host", "invalid"],
         );
+        let [unknown, packets, connects, upgrades] = meters.count_of_each(
+            "gateway.polling.refused",
+            "Requests of long polling sessions that were refused, by reason. `unknown`: the session \
+             has ended, or another replica has it. `packets`: more than `--packet-rate`, \
+             `connects`: the namespace joined again; both close the session. `upgrades`: the \
+             session has a WebSocket already.",
+            "reason",
+            ["unknown", "packets", "connects", "upgrades"],
+        );
         Self {
             handshakes_refused: HandshakesRefused {
                 draining,
@@ -140,6 +163,12 @@ impl SocketMetrics {
                 origin,
                 host,
                 invalid,
+            },
+            polling: PollingRefused {
+                unknown,
+                packets,
+                connects,
+                upgrades,
             },
             commands_refused: meters.count_by(
                 "gateway.commands.refused",
@@ -244,7 +273,7 @@ pub(crate) struct RestMetrics {
     pub(crate) alarm_changes: LabelledCount,
     /// Large answers that were refused, because others wait for their clients.
     pub(crate) answers_refused: Count,
-    /// Large answers that were not read in time.
+    /// Large answers that were not read fast enough.
     pub(crate) answers_unread: Count,
 }
 
@@ -285,7 +314,8 @@ impl RestMetrics {
             ),
             answers_unread: meters.count(
                 "gateway.answers.unread",
-                "Connections closed because the client did not read a large REST answer in time.",
+                "Connections closed because the client did not read a large REST answer fast enough: in \
+                 `--answer-time`, or with `--answer-rate`.",
             ),
         }
     }

@@ -7,6 +7,7 @@
 
 mod command;
 mod connection;
+mod engine_error;
 pub(crate) mod refusal;
 pub(crate) mod request;
 
@@ -14,10 +15,11 @@ use std::convert::Infallible;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _, to_bytes};
 use axum::http::header::{CONTENT_TYPE, SEC_WEBSOCKET_KEY};
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
 use axum::response::IntoResponse;
+use serde::Deserialize;
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::extract::SocketRef;
 use socketioxide::handler::{ConnectHandler, FromConnectParts, Value};
@@ -29,19 +31,23 @@ use tower::ServiceExt;
 
 use crate::client::close_reason::CloseReason;
 use crate::client::log_limit::limited;
-use crate::client::transport::{Transport, Upgrades};
+use crate::client::transport::Transport;
 use crate::client_address::ClientAddress;
 use crate::clients::Clients;
 use crate::config::Config;
+use crate::error::ApiError;
 use crate::event_names::{SUBSCRIBE_DEVICE, UNSUBSCRIBE_DEVICE};
 use crate::listener::connection::ConnectionHandle;
 use crate::metrics::SocketMetrics;
 use crate::monitor::Monitor;
 use crate::relay::Relay;
+use crate::request_body;
+use crate::session::{Session, Sessions};
 use crate::watches::Watches;
 use command::{CommandQueue, Subscribe, Unsubscribe};
 use connection::{Connection, ConnectionContext};
-use request::{PATH, is_websocket, session_of};
+use engine_error::EngineError;
+use request::{Asked, PATH, canonical, session_of};
 
 /// How late a heartbeat may be before the connection is considered dead.
 const SILENCE_GRACE: Duration = Duration::from_secs(5);
@@ -51,6 +57,8 @@ const COMPLETION_TIMEOUT: Duration = Duration::from_secs(5);
 const READ_BUFFER: usize = 512;
 /// Maximum number of commands that wait per connection, in addition to one for each allowed subscription.
 const SPARE_COMMANDS: usize = 64;
+/// Longest first packet of a session, in bytes. socketioxide writes some 120.
+const MAX_OPEN_PACKET: usize = 4096;
 /// How long closing one polling session may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -62,7 +70,8 @@ pub(crate) struct Sockets {
 
 struct SocketsInner {
     service: SocketIoService<NotFound>,
-    upgrades: Upgrades,
+    sessions: Sessions,
+    max_event_bytes: usize,
     monitor: Monitor,
     metrics: Arc<SocketMetrics>,
 }
@@ -74,15 +83,14 @@ impl Sockets {
         relay: Relay,
         monitor: Monitor,
         watches: Watches,
+        sessions: Sessions,
         metrics: Arc<SocketMetrics>,
     ) -> Self {
         let (service, io) = library_service(config);
-        let upgrades = Upgrades::default();
         let context = Arc::new(ConnectionContext {
             clients,
             relay,
             monitor: monitor.clone(),
-            upgrades: upgrades.clone(),
             watches,
             metrics: Arc::clone(&metrics),
             max_subscriptions: config.subscriptions_per_client,
@@ -91,7 +99,8 @@ impl Sockets {
         let sockets = Self {
             inner: Arc::new(SocketsInner {
                 service,
-                upgrades,
+                sessions,
+                max_event_bytes: config.max_event_bytes,
                 monitor,
                 metrics,
             }),
@@ -117,25 +126,127 @@ impl Sockets {
     }
 
     /// Answers a request below [`PATH`] whose origin was checked.
-    pub(crate) async fn answer(&self, request: Request<Body>) -> Response<Body> {
-        let session = session_of(request.uri()).map(str::parse::<Sid>);
-        let is_websocket = is_websocket(request.uri());
-        let is_handshake = session.is_none();
+    pub(crate) async fn answer(&self, mut request: Request<Body>) -> Response<Body> {
+        let Some(uri) = canonical(request.uri()) else {
+            return EngineError::BadRequest.into_response();
+        };
+        *request.uri_mut() = uri.clone();
         let refused = &self.inner.metrics.handshakes_refused;
+        let is_handshake = session_of(&uri).is_none();
         if is_handshake && self.inner.monitor.is_draining() {
             refused.draining.increment();
             return StatusCode::SERVICE_UNAVAILABLE.into_response();
         }
-        if let (Some(Ok(sid)), true) = (session, is_websocket)
-            && let Some(connection) = request.extensions().get::<Arc<ConnectionHandle>>()
-        {
-            self.inner.upgrades.insert(sid, connection);
-        }
-        let response = self.call(slim(request)).await;
+        let response = match Asked::read(request.method(), &uri) {
+            Asked::Session => self.open_session(request).await,
+            Asked::Poll(sid) => self.poll(sid, request).await,
+            Asked::Packets(sid) => self.take_packets(sid, request).await,
+            Asked::Upgrade(sid) => self.upgrade(sid, request).await,
+            Asked::Other => self.call(slim(request)).await,
+        };
         if is_handshake && response.status().is_client_error() {
             refused.invalid.increment();
         }
         response
+    }
+
+    /// Opens a session, which takes a place as a connection does.
+    async fn open_session(&self, request: Request<Body>) -> Response<Body> {
+        let Some(session) = self.inner.sessions.begin() else {
+            self.inner.metrics.handshakes_refused.full.increment();
+            limited(|suppressed| {
+                tracing::warn!(
+                    held_back = suppressed,
+                    "all connections are taken, refusing a long polling session"
+                );
+            });
+            return EngineError::Full.into_response();
+        };
+        let mut request = slim(request);
+        let extensions = request.extensions_mut();
+        // The session outlives the connection on which it was opened.
+        extensions.remove::<Arc<ConnectionHandle>>();
+        extensions.insert(Arc::clone(&session));
+        let response = self.call(request).await;
+        if !response.status().is_success() {
+            return response;
+        }
+        let (head, body) = response.into_parts();
+        let opened = to_bytes(body, MAX_OPEN_PACKET).await.unwrap_or_default();
+        let Some(sid) = opened_sid(&opened) else {
+            return ApiError::Bug.into_response();
+        };
+        self.inner.sessions.insert(sid, &session);
+        Response::from_parts(head, Body::from(opened))
+    }
+
+    /// Sends a client what waits for it.
+    async fn poll(&self, sid: &str, request: Request<Body>) -> Response<Body> {
+        let Some((session, _)) = self.session(sid) else {
+            return self.refuse_unknown();
+        };
+        let response = self.call(slim(request)).await;
+        let bytes = response.body().size_hint().lower();
+        // Every packet was counted with a separator, and an answer has none behind its last one.
+        session.release(usize::try_from(bytes).unwrap_or(usize::MAX) + 1);
+        response
+    }
+
+    /// Passes on the packets of a client.
+    async fn take_packets(&self, sid: &str, request: Request<Body>) -> Response<Body> {
+        let Some((session, sid)) = self.session(sid) else {
+            return self.refuse_unknown();
+        };
+        let (head, body) = slim(request).into_parts();
+        // socketioxide would wait for the body for ever.
+        let bytes = match request_body::read(body, self.inner.max_event_bytes).await {
+            Ok(bytes) => bytes,
+            Err(error) => return error.into_response(),
+        };
+        if let Err(reason) = session.admit(&bytes) {
+            let refused = &self.inner.metrics.polling;
+            let count = match reason {
+                CloseReason::RepeatedConnect => &refused.connects,
+                _ => &refused.packets,
+            };
+            count.increment();
+            limited(|suppressed| {
+                tracing::warn!(client = %sid, reason = reason.code(), held_back = suppressed, "closing a long polling session");
+            });
+            self.close_polling(sid).await;
+            return EngineError::BadRequest.into_response();
+        }
+        self.call(Request::from_parts(head, Body::from(bytes)))
+            .await
+    }
+
+    /// Gives a session a WebSocket.
+    async fn upgrade(&self, sid: &str, request: Request<Body>) -> Response<Body> {
+        let Some((session, _)) = self.session(sid) else {
+            return self.refuse_unknown();
+        };
+        let connection = request.extensions().get::<Arc<ConnectionHandle>>();
+        if connection.is_some_and(|connection| !session.begin_upgrade(connection)) {
+            self.inner.metrics.polling.upgrades.increment();
+            return EngineError::BadRequest.into_response();
+        }
+        let response = self.call(slim(request)).await;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            session.cancel_upgrade();
+        }
+        response
+    }
+
+    /// Returns a session that was not refused; socketioxide may have closed it already.
+    fn session(&self, sid: &str) -> Option<(Arc<Session>, Sid)> {
+        let sid: Sid = sid.parse().ok()?;
+        let session = self.inner.sessions.find(sid)?;
+        session.refused().is_none().then_some((session, sid))
+    }
+
+    fn refuse_unknown(&self) -> Response<Body> {
+        self.inner.metrics.polling.unknown.increment();
+        EngineError::UnknownSession.into_response()
     }
 
     /// Closes a polling session the way a leaving client would.
@@ -181,7 +292,7 @@ fn library_service(config: &Config) -> (SocketIoService<NotFound>, SocketIo) {
 /// Closes the session of a client that started with polling. A WebSocket needs no such request.
 async fn close_session(connection: &Connection, sockets: &Weak<SocketsInner>) {
     let client = connection.client();
-    if client.transport().began_with_polling()
+    if client.transport().session().is_some()
         && let Some(inner) = sockets.upgrade()
     {
         Sockets { inner }.close_polling(client.sid()).await;
@@ -214,9 +325,11 @@ fn slim(request: Request<Body>) -> Request<Body> {
 /// socket is dropped: if the client disconnects now, no handler is called.
 fn prepare(socket: &Arc<Socket>, context: &ConnectionContext) {
     let handshake = socket.req_parts();
-    let connection = handshake.extensions.get::<Arc<ConnectionHandle>>();
-    let own = connection.filter(|_| is_websocket(&handshake.uri)).cloned();
-    let transport = Transport::new(socket.id, own, context.upgrades.clone());
+    let transport = match handshake.extensions.get::<Arc<Session>>() {
+        Some(session) => Transport::Polling(Arc::clone(session)),
+        None => Transport::WebSocket(handshake.extensions.get().cloned()),
+    };
+    let session = transport.session().map(Arc::downgrade);
     let client = context.clients.create(socket, transport);
     // If this is full, the client is disconnected (see `command`).
     let (tx, rx) = mpsc::channel(context.max_subscriptions + SPARE_COMMANDS);
@@ -231,7 +344,9 @@ fn prepare(socket: &Arc<Socket>, context: &ConnectionContext) {
         limited(|suppressed| {
             tracing::info!(client = %leaving.sid(), reason = %reason, held_back = suppressed, "client disconnected");
         });
-        leaving.record_disconnect(close_reason(reason));
+        let session = session.as_ref().and_then(Weak::upgrade);
+        let refused = session.and_then(|session| session.refused());
+        leaving.record_disconnect(refused.unwrap_or_else(|| close_reason(reason)));
     });
     let address = handshake.extensions.get::<ClientAddress>().copied();
     let address = address.unwrap_or_else(ClientAddress::unknown);
@@ -263,6 +378,16 @@ impl FromConnectParts<LocalAdapter> for SharedSocket {
     fn from_connect_parts(socket: &Arc<Socket>, _: &Option<Value>) -> Result<Self, Infallible> {
         Ok(Self(Arc::clone(socket)))
     }
+}
+
+/// Returns the session id in the first packet of a session: `0{"sid":"…",…}`.
+fn opened_sid(packet: &[u8]) -> Option<Sid> {
+    #[derive(Deserialize)]
+    struct Open {
+        sid: String,
+    }
+    let open: Open = serde_json::from_slice(packet.strip_prefix(b"0")?).ok()?;
+    open.sid.parse().ok()
 }
 
 /// Answers requests that socketioxide does not handle.

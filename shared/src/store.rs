@@ -41,7 +41,7 @@ use crate::keys::PartitionKeys;
 use crate::position::Epoch;
 use crate::redis::{Connection, RedisConfig, RedisConnector, Scripts, load_scripts, refusal};
 
-pub use self::alarm_log::LoggedEntry;
+pub use self::alarm_log::{LogId, LogPiece, LoggedEntry, PIECE};
 pub use self::changed_devices::{PartitionChanges, PartitionMark};
 pub use self::commit::{Bounds, Commit, Committed, Loaded};
 pub use self::dead_letters::DeadLetter;

@@ -12,7 +12,7 @@ use tokio::net::{TcpSocket, TcpStream};
 /// Enough that one list is larger than everything the kernels of both sides hold for a connection.
 const DEVICES: usize = 1_200;
 
-async fn with_devices(flags: &str) -> Result<Stack> {
+pub(crate) async fn with_devices(flags: &str) -> Result<Stack> {
     let stack = Plan::default().gateway_flags(flags).start().await?;
     for number in 0..DEVICES {
         stack.device(&format!("OTSM-{number:04}")).send(10).await?;
@@ -27,7 +27,7 @@ async fn with_devices(flags: &str) -> Result<Stack> {
 }
 
 /// Asks for the list of devices and reads nothing of the answer.
-async fn ask_and_stop_reading(port: u16) -> Result<TcpStream> {
+pub(crate) async fn ask_and_stop_reading(port: u16) -> Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.set_recv_buffer_size(4096)?;
     let mut stream = socket.connect((Ipv4Addr::LOCALHOST, port).into()).await?;

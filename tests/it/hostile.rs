@@ -13,4 +13,8 @@ mod strangers;
 
 mod redis_full;
 
+mod polling;
+
+mod requests;
+
 mod mixed;

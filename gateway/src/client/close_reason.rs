@@ -15,6 +15,10 @@ pub(crate) enum CloseReason {
     OutboxDeadline,
     /// The client sent commands faster than they could be carried out.
     TooManyCommands,
+    /// The client sent more packets than `--packet-rate` over long polling.
+    TooManyPackets,
+    /// The client joined the namespace again over long polling.
+    RepeatedConnect,
     /// Nothing arrived on the WebSocket for longer than a heartbeat may take.
     Silent,
     /// This replica is shutting down.
@@ -39,11 +43,13 @@ pub(crate) enum CloseReason {
 
 impl CloseReason {
     /// Every code, in the order of the variants.
-    pub(crate) const CODES: [&'static str; 13] = [
+    pub(crate) const CODES: [&'static str; 15] = [
         "outbox_packets",
         "outbox_bytes",
         "outbox_deadline",
         "too_many_commands",
+        "too_many_packets",
+        "repeated_connect",
         "silent",
         "draining",
         "broken",

@@ -13,8 +13,9 @@ use shared::clock::millis;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use super::answer::{AnswerPace, HeldAnswer, Pacer, PresentAnswer};
 
 /// The permit that an accepted connection holds until it is closed. It limits the number of connections.
 pub(super) struct ConnectionPermit {
@@ -53,33 +54,11 @@ pub(crate) struct ConnectionHandle {
     accepted: Instant,
     /// Milliseconds from `accepted` to the last read that returned bytes.
     last_read_ms: AtomicI64,
-    /// Milliseconds from `accepted` to the time until which the present answer must be read; [`NEVER`] without a deadline.
-    answer_until_ms: AtomicI64,
-}
-
-/// The deadline of a connection without one.
-const NEVER: i64 = i64::MAX;
-
-/// The time until which the peer must have read the present answer. There is no deadline any more when this is dropped.
-#[derive(Debug)]
-pub(crate) struct AnswerDeadline(Arc<ConnectionHandle>);
-
-impl AnswerDeadline {
-    /// Returns whether the deadline has passed.
-    pub(crate) fn is_over(&self) -> bool {
-        let until = self.0.answer_until();
-        until.is_some_and(|until| until <= Instant::now())
-    }
-}
-
-impl Drop for AnswerDeadline {
-    fn drop(&mut self) {
-        self.0.answer_until_ms.store(NEVER, Ordering::Relaxed);
-    }
+    answer: PresentAnswer,
 }
 
 impl ConnectionHandle {
-    pub(super) fn new(peer: IpAddr, is_reserved: bool) -> Self {
+    pub(crate) fn new(peer: IpAddr, is_reserved: bool) -> Self {
         Self {
             aborted: CancellationToken::new(),
             is_reserved,
@@ -87,7 +66,7 @@ impl ConnectionHandle {
             peer,
             accepted: Instant::now(),
             last_read_ms: AtomicI64::new(0),
-            answer_until_ms: AtomicI64::new(NEVER),
+            answer: PresentAnswer::default(),
         }
     }
 
@@ -126,17 +105,14 @@ impl ConnectionHandle {
         self.peer
     }
 
-    /// Ends the connection if its peer has not read the present answer after `time`. An HTTP/1.1 connection has one answer at a
-    /// time.
-    pub(crate) fn begin_answer(self: Arc<Self>, time: Duration) -> AnswerDeadline {
-        let until = millis(self.accepted.elapsed() + time);
-        self.answer_until_ms.store(until, Ordering::Relaxed);
-        AnswerDeadline(self)
+    /// Ends the connection if its peer does not take the present answer at this pace.
+    pub(crate) fn begin_answer(&self, pace: AnswerPace) {
+        self.answer.begin(pace);
     }
 
-    fn answer_until(&self) -> Option<Instant> {
-        let until = self.answer_until_ms.load(Ordering::Relaxed);
-        (until != NEVER).then(|| self.accepted + Duration::from_millis(until.unsigned_abs()))
+    /// Keeps what the present answer holds until its bytes are handed to the kernel, or the connection ends.
+    pub(crate) fn finish_answer(&self, held: Box<dyn HeldAnswer>) {
+        self.answer.finish(held);
     }
 
     /// Returns how long the peer has sent nothing.
@@ -159,8 +135,7 @@ pub(super) struct AbortableStream {
     // One future for each direction, as a future wakes only the task that polled it last.
     read_aborted: Pin<Box<WaitForCancellationFutureOwned>>,
     write_aborted: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// Wakes the task that waits to write when the answer must have been read.
-    answer_timer: Option<Pin<Box<Sleep>>>,
+    pacer: Pacer,
     /// Released when the stream is dropped, which is after an upgrade too.
     _permit: OwnedSemaphorePermit,
 }
@@ -173,7 +148,7 @@ impl AbortableStream {
             read_aborted: Box::pin(handle.aborted.clone().cancelled_owned()),
             write_aborted: Box::pin(handle.aborted.clone().cancelled_owned()),
             handle,
-            answer_timer: None,
+            pacer: Pacer::default(),
             _permit: permit.permit,
         }
     }
@@ -189,28 +164,27 @@ impl AbortableStream {
         }
     }
 
-    /// Fails if the peer does not take the bytes, and the deadline of the answer is over. Otherwise the task is woken then.
-    fn check_answer<T>(
+    /// Fails if the peer takes the present answer too slowly.
+    fn check_answer(
         &mut self,
         cx: &mut Context<'_>,
-        written: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        let Some(until) = self.handle.answer_until().filter(|_| written.is_pending()) else {
-            self.answer_timer = None;
-            return written;
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let taken = match &written {
+            Poll::Ready(written) => Poll::Ready(written.as_ref().copied().unwrap_or_default()),
+            Poll::Pending => Poll::Pending,
         };
-        let until = tokio::time::Instant::from_std(until);
-        let timer = self
-            .answer_timer
-            .get_or_insert_with(|| Box::pin(sleep_until(until)));
-        if timer.deadline() != until {
-            timer.as_mut().reset(until);
+        if self.pacer.is_too_slow(cx, &self.handle.answer, taken) {
+            self.handle.abort();
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        if timer.as_mut().poll(cx).is_pending() {
-            return Poll::Pending;
-        }
-        self.handle.abort();
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        written
+    }
+}
+
+impl Drop for AbortableStream {
+    fn drop(&mut self) {
+        self.handle.answer.close();
     }
 }
 
@@ -245,7 +219,12 @@ impl AsyncWrite for AbortableStream {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.check_write(cx)?;
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        // hyper flushes when its own buffer is empty.
+        if let Poll::Ready(Ok(())) = flushed {
+            self.handle.answer.sent();
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

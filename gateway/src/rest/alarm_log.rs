@@ -1,17 +1,17 @@
 //! The alarm log: the rows of one device or of all devices, and counts of rows.
 
+mod counts;
+mod filter;
 mod fold;
+pub(crate) mod statistics;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use serde::de::IntoDeserializer;
-use serde::de::value::Error as UnknownValue;
-use serde::{Deserialize, Serialize};
-use shared::alarm::{Condition, Severity};
+use serde::Serialize;
 use shared::clock::Time;
 use shared::device::DeviceId;
 use shared::event::iso_option;
@@ -23,6 +23,8 @@ use super::reply;
 use crate::client_address::ClientAddress;
 use crate::error::ApiError;
 use crate::store_reader::{ReadError, StoreReader};
+use counts::{CountFilter, Statistics};
+use filter::{Choice, LogFilter, partitions};
 use fold::{LogFold, LogRow};
 
 const LOGS_UNAVAILABLE: &str = "Failed to fetch alarm logs";
@@ -59,16 +61,6 @@ struct Logs {
 struct Found {
     rows: Vec<LogRow>,
     incomplete_before: Option<Time>,
-}
-
-#[derive(Debug, Default, PartialEq, Serialize)]
-struct Statistics {
-    total_alarms: u64,
-    by_type: BTreeMap<Condition, u64>,
-    by_severity: BTreeMap<Severity, u64>,
-    by_device: BTreeMap<DeviceId, u64>,
-    acknowledged_count: u64,
-    unacknowledged_count: u64,
 }
 
 /// `GET /devices/{deviceId}/alarm-logs`
@@ -123,8 +115,17 @@ pub(crate) async fn statistics(
     let filter = LogFilter::of_counts(&query)?;
     let unavailable = ApiError::unavailable_with(STATISTICS_UNAVAILABLE);
     let _turn = context.large_reads.wait(client).await?;
-    let counts: Vec<Statistics> = stream::iter(partitions(&context.reader, &filter))
-        .map(|number| count(&context.reader, &filter, number))
+    let rows = CountFilter {
+        since: filter.since,
+        until: filter.until,
+        device: match &filter.device {
+            Choice::Only(device) => Some(device),
+            Choice::Any | Choice::Nothing => None,
+        },
+    };
+    let (reader, known) = (&context.reader, &context.log_statistics);
+    let counts: Vec<Statistics> = stream::iter(partitions(reader, &filter))
+        .map(|number| known.of_partition(reader, number, rows))
         .buffer_unordered(CONCURRENT_PARTITIONS)
         .try_collect()
         .await
@@ -134,99 +135,6 @@ pub(crate) async fn statistics(
         statistics.merge(part);
     }
     Ok(reply::ok(&statistics))
-}
-
-/// Which rows a query wants.
-#[derive(Debug)]
-struct LogFilter {
-    since: Option<Time>,
-    until: Option<Time>,
-    device: Choice<DeviceId>,
-    alarm_type: Choice<Condition>,
-    severity: Choice<Severity>,
-}
-
-#[derive(Debug, PartialEq)]
-enum Choice<T> {
-    Any,
-    Only(T),
-    /// The text in the query names no existing value, so no row matches.
-    Nothing,
-}
-
-impl<T: PartialEq> Choice<T> {
-    fn admits(&self, value: &T) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Only(only) => only == value,
-            Self::Nothing => false,
-        }
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Choice<T> {
-    /// Parses a filter. Its text is compared with the values as answers spell them. Without a text, every value matches.
-    fn of_text(text: Option<&'de str>) -> Self {
-        let Some(text) = text else {
-            return Self::Any;
-        };
-        let value: Result<T, UnknownValue> = T::deserialize(text.into_deserializer());
-        value.map_or(Self::Nothing, Self::Only)
-    }
-}
-
-impl LogFilter {
-    fn of_counts(query: &Query) -> Result<Self, ApiError> {
-        Ok(Self {
-            since: query.date("start_date")?,
-            until: query.date("end_date")?,
-            device: Choice::of_text(query.text("device_id")),
-            alarm_type: Choice::Any,
-            severity: Choice::Any,
-        })
-    }
-
-    fn of_rows(query: &Query) -> Result<Self, ApiError> {
-        Ok(Self {
-            // Not deserialised: that would keep every word of every client for ever.
-            alarm_type: match query.text("alarm_type") {
-                Some(code) => Condition::existing(code).map_or(Choice::Nothing, Choice::Only),
-                None => Choice::Any,
-            },
-            severity: Choice::of_text(query.text("severity")),
-            ..Self::of_counts(query)?
-        })
-    }
-
-    /// Returns whether no row can match, because a word in the query names nothing.
-    fn admits_nothing(&self) -> bool {
-        self.device == Choice::Nothing
-            || self.alarm_type == Choice::Nothing
-            || self.severity == Choice::Nothing
-            || matches!((self.since, self.until), (Some(since), Some(until)) if since > until)
-    }
-
-    /// Returns whether the row matches. Both ends of the time are inclusive.
-    fn admits(&self, row: &LogRow) -> bool {
-        self.since.is_none_or(|since| row.timestamp >= since)
-            && self.until.is_none_or(|until| row.timestamp <= until)
-            && self.device.admits(&row.device_id)
-            && self.alarm_type.admits(&row.alarm_type)
-            && self.severity.admits(&row.severity)
-    }
-}
-
-/// Returns the partitions that may hold matching rows.
-fn partitions(reader: &StoreReader, filter: &LogFilter) -> Vec<u16> {
-    let number = reader.store.partitions();
-    if filter.admits_nothing() {
-        return Vec::new();
-    }
-    match &filter.device {
-        Choice::Any => (0..number).collect(),
-        Choice::Only(device) => vec![device.partition(number)],
-        Choice::Nothing => Vec::new(),
-    }
 }
 
 /// Reads the newest matching rows of all partitions, newest first, until [`MAX_ENTRIES`] were read.
@@ -281,22 +189,6 @@ async fn newest(
         left = left.saturating_sub(size);
     }
     Ok(found)
-}
-
-async fn count(
-    reader: &StoreReader,
-    filter: &LogFilter,
-    number: u16,
-) -> Result<Statistics, ReadError> {
-    let mut statistics = Statistics::default();
-    let mut cursor = Cursor::new(number);
-    while !cursor.at_end {
-        cursor.read_page(reader, filter).await?;
-        for row in cursor.rows.drain(..) {
-            statistics.add(row);
-        }
-    }
-    Ok(statistics)
 }
 
 /// How far one partition's log has been read, newest first.
@@ -362,35 +254,6 @@ impl Cursor {
         let rows = page.into_iter().filter_map(|entry| fold.add(entry));
         self.rows.extend(rows.filter(|row| filter.admits(row)));
         Ok(size)
-    }
-}
-
-impl Statistics {
-    fn add(&mut self, row: LogRow) {
-        self.total_alarms += 1;
-        *self.by_type.entry(row.alarm_type).or_default() += 1;
-        *self.by_severity.entry(row.severity).or_default() += 1;
-        *self.by_device.entry(row.device_id).or_default() += 1;
-        if row.acknowledged {
-            self.acknowledged_count += 1;
-        } else {
-            self.unacknowledged_count += 1;
-        }
-    }
-
-    fn merge(&mut self, other: Self) {
-        self.total_alarms += other.total_alarms;
-        add_counts(&mut self.by_type, other.by_type);
-        add_counts(&mut self.by_severity, other.by_severity);
-        add_counts(&mut self.by_device, other.by_device);
-        self.acknowledged_count += other.acknowledged_count;
-        self.unacknowledged_count += other.unacknowledged_count;
-    }
-}
-
-fn add_counts<K: Ord>(counts: &mut BTreeMap<K, u64>, others: BTreeMap<K, u64>) {
-    for (key, count) in others {
-        *counts.entry(key).or_default() += count;
     }
 }
 

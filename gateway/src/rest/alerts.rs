@@ -14,6 +14,9 @@ use super::{body, reply};
 use crate::client_address::ClientAddress;
 use crate::error::ApiError;
 
+/// Bytes of alerts of one device in an answer, beside which closed ones are left out.
+const ALERT_BYTES: usize = 64 * 1024;
+
 /// `GET /devices/{deviceId}/subtronics/alerts`: a bare array, oldest alarm first.
 pub(crate) async fn list(
     State(context): State<RestContext>,
@@ -28,11 +31,33 @@ pub(crate) async fn list(
         .await
         .map_err(ApiError::unavailable)?;
     let alarms = alarms.ok_or(ApiError::UnknownDevice)?;
-    let alerts: Vec<Box<RawValue>> = alarms
-        .iter()
-        .map(|alarm| event::alert(&device, alarm))
-        .collect();
-    Ok(reply::ok(&alerts))
+    let alerts = alarms.iter().map(|alarm| Rendered {
+        is_open: alarm.cleared_at.is_none(),
+        alert: event::alert(&device, alarm),
+    });
+    Ok(reply::ok(&within_bytes(alerts.collect(), ALERT_BYTES)))
+}
+
+/// An alarm as it is sent.
+struct Rendered {
+    is_open: bool,
+    alert: Box<RawValue>,
+}
+
+/// Leaves out the oldest closed alarms of these, which are in order, until the others have so many bytes. Every open one stays.
+fn within_bytes(alerts: Vec<Rendered>, max_bytes: usize) -> Vec<Box<RawValue>> {
+    let size = |rendered: &Rendered| rendered.alert.get().len();
+    let total: usize = alerts.iter().map(size).sum();
+    let mut excess = total.saturating_sub(max_bytes);
+    let mut kept = alerts;
+    kept.retain(|rendered| {
+        let stays = rendered.is_open || excess == 0;
+        if !stays {
+            excess = excess.saturating_sub(size(rendered));
+        }
+        stays
+    });
+    kept.into_iter().map(|rendered| rendered.alert).collect()
 }
 
 #[derive(Serialize)]

@@ -1,4 +1,4 @@
-//! Large answers on their way to clients: how much memory they may take together, and how long a client may take to read one.
+//! Large answers on their way to clients: how much memory they may take together, and how fast a client must read them.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,7 +13,8 @@ use hyper::body::{Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::ApiError;
-use crate::listener::connection::{AnswerDeadline, ConnectionHandle};
+use crate::listener::answer::{AnswerPace, HeldAnswer};
+use crate::listener::connection::ConnectionHandle;
 use crate::metrics::RestMetrics;
 
 /// Answers up to this size are neither counted nor watched, in bytes: the kernel takes them at once, and so an acknowledgement
@@ -31,6 +32,8 @@ pub(crate) struct AnswerLimits {
     units: Arc<Semaphore>,
     /// How long a client may take to read an answer.
     time: Duration,
+    /// The fewest bytes per second that it must read all the time.
+    rate: u64,
     metrics: Arc<RestMetrics>,
 }
 
@@ -46,12 +49,18 @@ pub(super) struct HeldBytes {
 pub(super) struct Counted;
 
 impl AnswerLimits {
-    pub(super) fn new(bytes: usize, time: Duration, metrics: Arc<RestMetrics>) -> Self {
+    pub(super) fn new(
+        bytes: usize,
+        time: Duration,
+        rate: usize,
+        metrics: Arc<RestMetrics>,
+    ) -> Self {
         let units = bytes as u64 / UNIT;
         let units = usize::try_from(units).unwrap_or(usize::MAX);
         Self {
             units: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))),
             time,
+            rate: rate as u64,
             metrics,
         }
     }
@@ -89,7 +98,7 @@ impl HeldBytes {
     }
 }
 
-/// Middleware. Counts a large answer, and closes the connection of a client that does not read it in time.
+/// Middleware. Counts a large answer, and closes the connection of a client that does not read it fast enough.
 pub(super) async fn limit(
     State(limits): State<AnswerLimits>,
     request: Request,
@@ -106,28 +115,41 @@ pub(super) async fn limit(
     if !is_counted && let Err(busy) = held.add(bytes) {
         return busy.into_response();
     }
-    let deadline = connection.map(|connection| connection.begin_answer(limits.time_for(bytes)));
+    if let Some(connection) = &connection {
+        connection.begin_answer(AnswerPace {
+            time: limits.time_for(bytes),
+            rate: limits.rate,
+        });
+    }
     response.map(|body| {
         Body::new(LimitedBody {
             body,
-            held,
-            deadline,
+            held: Some(held),
+            connection,
         })
     })
 }
 
-/// A body that holds its bytes and its deadline until it was handed to the connection.
+/// A body whose bytes count until the connection has sent them.
 struct LimitedBody {
     body: Body,
-    held: HeldBytes,
-    deadline: Option<AnswerDeadline>,
+    held: Option<HeldBytes>,
+    connection: Option<Arc<ConnectionHandle>>,
 }
 
 impl Drop for LimitedBody {
     fn drop(&mut self) {
-        let is_late = self.deadline.as_ref().is_some_and(AnswerDeadline::is_over);
-        if is_late && !self.body.is_end_stream() {
-            self.held.limits.metrics.answers_unread.increment();
+        // The last bytes are in hyper's buffer now. Without a connection they go nowhere.
+        if let (Some(held), Some(connection)) = (self.held.take(), &self.connection) {
+            connection.finish_answer(Box::new(held));
+        }
+    }
+}
+
+impl HeldAnswer for HeldBytes {
+    fn end(self: Box<Self>, was_too_slow: bool) {
+        if was_too_slow {
+            self.limits.metrics.answers_unread.increment();
         }
     }
 }

@@ -8,6 +8,7 @@ use shared::alarm_log_lines::AlarmLogLines;
 use shared::clock::{Clock, Time};
 use shared::device::DeviceId;
 
+use super::alarm_log::statistics::LogStatistics;
 use super::answers::AnswerLimits;
 use super::device_list::{DeviceLists, ListSource};
 use super::turns::Turns;
@@ -35,6 +36,7 @@ pub(crate) struct RestContext {
     pub(super) alert_reads: Turns,
     pub(super) answers: AnswerLimits,
     pub(super) device_lists: DeviceLists,
+    pub(super) log_statistics: LogStatistics,
     clock: Arc<dyn Clock>,
     origin_texts: Arc<[String]>,
     /// Number of devices at the last successful read.
@@ -44,6 +46,7 @@ pub(crate) struct RestContext {
 
 impl RestContext {
     pub(super) fn new(state: AppState, origins: &Origins) -> Self {
+        let log_statistics = LogStatistics::new(state.store.partitions());
         Self {
             reader: StoreReader {
                 store: state.store,
@@ -56,9 +59,11 @@ impl RestContext {
             answers: AnswerLimits::new(
                 state.config.answer_bytes,
                 state.config.answer_time,
+                state.config.answer_rate,
                 Arc::clone(&state.metrics.rest),
             ),
             device_lists: DeviceLists::default(),
+            log_statistics,
             metrics: state.metrics,
             clock: state.clock,
             origin_texts: origins.to_texts().into(),

@@ -412,6 +412,7 @@ async fn a_panic_is_answered_with_json_and_counted() {
     let limits = answers::AnswerLimits::new(
         1,
         std::time::Duration::from_secs(1),
+        4096,
         Arc::clone(&metrics.rest),
     );
     let router = edge::bound_and_observe(handlers, limits, Arc::clone(&metrics.rest));

@@ -11,7 +11,6 @@ use super::command::{ClientCommand, Subscriptions, carry_out_all};
 use crate::client::close_reason::CloseReason;
 use crate::client::log_limit::limited;
 use crate::client::outbox::Flushed;
-use crate::client::transport::Upgrades;
 use crate::client::{Client, DRAIN_NOTICE};
 use crate::client_address::ClientAddress;
 use crate::clients::Clients;
@@ -34,7 +33,6 @@ pub(super) struct ConnectionContext {
     pub(super) clients: Clients,
     pub(super) relay: Relay,
     pub(super) monitor: Monitor,
-    pub(super) upgrades: Upgrades,
     pub(super) watches: Watches,
     pub(super) metrics: Arc<SocketMetrics>,
     /// Maximum number of devices that one client may subscribe to.
@@ -139,11 +137,12 @@ async fn keep_flushing(client: &Client) {
 }
 
 /// Closes a WebSocket on which nothing arrives, not even answers to pings. The heartbeat of socketioxide cannot end a
-/// connection whose writer is stuck.
+/// connection whose writer is stuck. Also notices that a client has upgraded to a WebSocket.
 async fn close_when_silent(client: &Client, max_silence: Duration) {
     let mut ticks = tokio::time::interval(SILENCE_CHECK_INTERVAL);
     loop {
         ticks.tick().await;
+        client.release_place_after_upgrade();
         let silence = client.transport().silence();
         if silence.is_some_and(|silence| silence > max_silence) {
             client.close(CloseReason::Silent);

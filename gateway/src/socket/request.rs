@@ -1,9 +1,59 @@
 //! Requests of the Socket.IO protocol.
 
-use axum::http::Uri;
+use axum::http::{Method, Uri};
 
 /// Path of every Socket.IO request.
 pub(crate) const PATH: &str = "/socket.io";
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked<'a> {
+    /// A new session, over long polling.
+    Session,
+    /// What waits for the client of this session.
+    Poll(&'a str),
+    /// To take packets of the client.
+    Packets(&'a str),
+    /// A WebSocket for a session that began with polling.
+    Upgrade(&'a str),
+    /// A WebSocket with a session of its own, or nothing that makes sense. socketioxide answers it.
+    Other,
+}
+
+impl<'a> Asked<'a> {
+    /// Reads the request. It must be the same that [`canonical`] describes.
+    pub(super) fn read(method: &Method, uri: &'a Uri) -> Self {
+        let session = session_of(uri);
+        let is_polling = query_value(uri, "transport") == Some("polling");
+        match (session, is_websocket(uri), is_polling) {
+            (None, false, true) if method == Method::GET => Self::Session,
+            (Some(session), false, true) if method == Method::GET => Self::Poll(session),
+            (Some(session), false, true) if method == Method::POST => Self::Packets(session),
+            (Some(session), true, _) if method == Method::GET => Self::Upgrade(session),
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Returns the address of a request with what [`Asked`] has read from it and nothing else, so that socketioxide cannot read
+/// anything different. `None` if it has text that no client sends.
+pub(super) fn canonical(uri: &Uri) -> Option<Uri> {
+    let mut text = format!("{PATH}/");
+    let mut separator = '?';
+    for name in ["EIO", "transport", "sid"] {
+        let Some(value) = query_value(uri, name) else {
+            continue;
+        };
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+        if !value.chars().all(is_plain) {
+            return None;
+        }
+        text.push(separator);
+        text.extend([name, "=", value]);
+        separator = '&';
+    }
+    text.parse().ok()
+}
 
 /// Returns whether this is a Socket.IO request.
 pub(crate) fn is_socket_io(uri: &Uri) -> bool {

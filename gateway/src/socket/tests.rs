@@ -9,6 +9,7 @@ use crate::client::outbox::OutboxLimits;
 use crate::interest::Linger;
 use crate::metrics::Metrics;
 use crate::relay::RelayConfig;
+use crate::session::packets::PacketRate;
 use crate::status::StatusHandle;
 use crate::watches::WatchLimits;
 
@@ -66,6 +67,10 @@ async fn the_service_is_freed_with_its_last_handle() {
         relay,
         monitor,
         watches,
+        Sessions::new(
+            Arc::new(tokio::sync::Semaphore::new(1)),
+            PacketRate::new(100, 100),
+        ),
         Arc::clone(&metrics.socket),
     );
     let inner = Arc::downgrade(&sockets.inner);

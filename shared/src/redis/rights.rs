@@ -145,6 +145,8 @@ fn partition_commands(role: ServiceRole, keys: &PartitionKeys, device: &DeviceId
         }
         ServiceRole::Gateway => vec![
             command(&["XREVRANGE", &history, "+", "-"]),
+            command(&["XRANGE", &log, "-", "+"]),
+            command(&["XLEN", &log]),
             command(&["SSUBSCRIBE", &channel]),
             command(&["SUNSUBSCRIBE", &channel]),
             command(&["UNLINK", &state, &events, &changes, &history]),

@@ -19,6 +19,7 @@ pub(crate) struct Scripts {
     pub(crate) heartbeat: String,
     pub(crate) canary: String,
     pub(crate) rights: String,
+    pub(crate) log_after: String,
 }
 
 /// The text of a script. With `state`, it starts with the functions of `state.lua`.
@@ -44,6 +45,7 @@ macro_rules! script {
 
 const LOAD: &str = script!(" flags=no-writes", state, "load.lua");
 const SNAPSHOT: &str = script!(" flags=no-writes", state, "snapshot.lua");
+const LOG_AFTER: &str = script!(" flags=no-writes", "log_after.lua");
 // A script with the flag `allow-oom` runs although the memory of Redis is full. `store/memory.rs` says why each of them may.
 const COMMIT: &str = script!("", state, "commit.lua");
 const COMMIT_WHEN_FULL: &str = script!(" flags=allow-oom", state, "commit.lua");
@@ -75,6 +77,7 @@ pub(crate) async fn load_scripts(redis: &mut MultiplexedConnection) -> redis::Re
         (HEARTBEAT, &mut scripts.heartbeat),
         (CANARY, &mut scripts.canary),
         (RIGHTS, &mut scripts.rights),
+        (LOG_AFTER, &mut scripts.log_after),
     ];
     let mut pipe = redis::pipe();
     for (text, _) in &texts {

@@ -1,6 +1,10 @@
 //! Reads the alarm log.
 
-use super::reply::{Entry, entries, stream_bound};
+use std::str::FromStr;
+
+use redis::{FromRedisValue as _, RedisResult, Value};
+
+use super::reply::{Entry, entries, items, stream_bound, text, wrong_answer};
 use super::{Store, StoreError};
 use crate::alarm_log::AlarmLogEntry;
 use crate::clock::Time;
@@ -8,6 +12,68 @@ use crate::keys::PartitionKeys;
 
 /// Maximum number of entries of a page.
 const PAGE: usize = 500;
+
+/// Maximum number of entries of a piece that is read on from.
+pub const PIECE: usize = 2_000;
+
+/// The place of an entry in the log of its partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LogId {
+    /// When Redis stored it, in milliseconds.
+    pub millis: u64,
+    /// Tells apart what was stored in the same millisecond.
+    pub number: u64,
+}
+
+impl FromStr for LogId {
+    type Err = redis::RedisError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts = text.split_once('-');
+        let id = parts.and_then(|(millis, number)| {
+            Some(Self {
+                millis: millis.parse().ok()?,
+                number: number.parse().ok()?,
+            })
+        });
+        id.ok_or_else(|| wrong_answer("an id of a stream"))
+    }
+}
+
+/// The entries of a partition's log after an id.
+#[derive(Clone, Debug)]
+pub struct LogPiece {
+    /// At most [`PIECE`], oldest first. Fewer are the end of the log.
+    pub entries: Vec<(LogId, LoggedEntry)>,
+    /// The first and the last entry of the whole log; `None` if it is empty.
+    pub ends: Option<(LogId, LogId)>,
+    /// Number of entries of the whole log.
+    pub length: u64,
+    /// Epoch of the partition, as text. After another one, entries may be gone.
+    pub epoch: Option<String>,
+}
+
+impl LogPiece {
+    fn read(partition: u16, answer: Value) -> RedisResult<Self> {
+        let mut parts = items(answer)?.into_iter();
+        let mut next = || parts.next().unwrap_or(Value::Nil);
+        let found = entries(next())?;
+        let id = |value| -> RedisResult<Option<LogId>> {
+            text(value)?.map(|text| text.parse()).transpose()
+        };
+        let (first, last) = (id(next())?, id(next())?);
+        let entries = found.iter().map(|entry| {
+            let logged = LoggedEntry::read(partition, entry);
+            Ok((entry.id.parse()?, logged))
+        });
+        Ok(Self {
+            entries: entries.collect::<RedisResult<_>>()?,
+            ends: first.zip(last),
+            length: u64::from_redis_value(next())?,
+            epoch: text(next())?,
+        })
+    }
+}
 
 /// An entry of the alarm log with its row id.
 #[derive(Clone, Debug)]
@@ -65,6 +131,24 @@ impl Store {
             .iter()
             .map(|entry| LoggedEntry::read(partition, entry))
             .collect())
+    }
+
+    /// Returns the next piece of a partition's alarm log after this entry, oldest first.
+    pub async fn alarm_log_after(
+        &self,
+        partition: u16,
+        after: Option<LogId>,
+    ) -> Result<LogPiece, StoreError> {
+        let after = after.map(|id| format!("{}-{}", id.millis, id.number));
+        let answer = self
+            .run(|scripts, pipe| {
+                let keys = PartitionKeys::new(partition);
+                pipe.cmd("EVALSHA").arg(&scripts.log_after);
+                pipe.arg(2).arg(keys.log()).arg(keys.partition());
+                pipe.arg(after.as_deref().unwrap_or_default()).arg(PIECE);
+            })
+            .await?;
+        LogPiece::read(partition, answer).map_err(StoreError::Unavailable)
     }
 }
 

@@ -1,5 +1,5 @@
 use shared::alarm::AlarmState::{self, Acknowledged, Cleared, Unacknowledged};
-use shared::alarm::{Acknowledgement, Alarm, ChangeKind};
+use shared::alarm::{Acknowledgement, Alarm, ChangeKind, Condition};
 use shared::alarm_log::AlarmLogEntry;
 use shared::position::{Epoch, Position};
 use shared::store::LoggedEntry;
@@ -344,34 +344,4 @@ fn an_unreadable_date_is_an_error() {
         let error = LogFilter::of_rows(&Query::parse(Some(raw))).expect_err(raw);
         assert_eq!(error.code(), "unreadable");
     }
-}
-
-#[test]
-fn statistics_count_every_row() {
-    let rows = fold(vec![
-        entry(1, ChangeKind::Raised, a1()),
-        acknowledged(2, "Ann", 1, a1()),
-        entry(3, ChangeKind::Escalated, a2()),
-    ]);
-    let (mut all, mut other) = (Statistics::default(), Statistics::default());
-    for row in rows {
-        other.add(row.clone());
-        all.add(row);
-    }
-    all.merge(other);
-    assert_eq!(
-        serde_json::to_string(&all).expect("JSON"),
-        concat!(
-            r#"{"total_alarms":4,"by_type":{"alarm_level_1":2,"alarm_level_2":2},"#,
-            r#""by_severity":{"warning":2,"high":2},"by_device":{"OTSM-0114":4},"#,
-            r#""acknowledged_count":2,"unacknowledged_count":2}"#,
-        )
-    );
-    assert_eq!(
-        serde_json::to_string(&Statistics::default()).expect("JSON"),
-        concat!(
-            r#"{"total_alarms":0,"by_type":{},"by_severity":{},"by_device":{},"#,
-            r#""acknowledged_count":0,"unacknowledged_count":0}"#,
-        )
-    );
 }

@@ -54,3 +54,27 @@ fn an_unreadable_body_is_refused() {
     let long = format!(r#"{{"acknowledged_by":"{}"}}"#, "ä".repeat(129));
     check(&long, Err("`acknowledged_by` is longer"));
 }
+
+#[test]
+fn the_oldest_closed_alarms_are_left_out() {
+    let alerts = |open: &[usize]| -> Vec<Rendered> {
+        (0..10)
+            .map(|number| Rendered {
+                is_open: open.contains(&number),
+                // 10 bytes each.
+                alert: RawValue::from_string(format!("\"alert  {number}\"")).expect("JSON"),
+            })
+            .collect()
+    };
+    let kept = |open: &[usize], max_bytes| -> String {
+        let kept = within_bytes(alerts(open), max_bytes);
+        kept.iter()
+            .filter_map(|alert| alert.get().chars().nth(8))
+            .collect()
+    };
+    assert_eq!(kept(&[], 100), "0123456789");
+    assert_eq!(kept(&[], 99), "123456789");
+    assert_eq!(kept(&[0, 4], 50), "04789");
+    assert_eq!(kept(&[0, 1, 2, 4], 20), "0124");
+    assert_eq!(kept(&[], 0), "");
+}

@@ -9,7 +9,8 @@ use crate::metrics::Metrics;
 
 fn limits(bytes: usize) -> AnswerLimits {
     let metrics = Metrics::new(meters());
-    AnswerLimits::new(bytes, Duration::from_secs(30), Arc::clone(&metrics.rest))
+    let time = Duration::from_secs(30);
+    AnswerLimits::new(bytes, time, 4096, Arc::clone(&metrics.rest))
 }
 
 async fn ask(router: &Router, path: &str) -> Response {

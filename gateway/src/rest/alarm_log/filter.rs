@@ -1,0 +1,106 @@
+//! Which rows of the alarm log a query wants.
+
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use serde::de::value::Error as UnknownValue;
+use shared::alarm::{Condition, Severity};
+use shared::clock::Time;
+use shared::device::DeviceId;
+
+use super::fold::LogRow;
+use crate::error::ApiError;
+use crate::rest::query::Query;
+use crate::store_reader::StoreReader;
+
+/// Which rows a query wants.
+#[derive(Debug)]
+pub(super) struct LogFilter {
+    pub(super) since: Option<Time>,
+    pub(super) until: Option<Time>,
+    pub(super) device: Choice<DeviceId>,
+    pub(super) alarm_type: Choice<Condition>,
+    pub(super) severity: Choice<Severity>,
+}
+
+#[derive(Debug, PartialEq)]
+pub(super) enum Choice<T> {
+    Any,
+    Only(T),
+    /// The text in the query names no existing value, so no row matches.
+    Nothing,
+}
+
+impl<T: PartialEq> Choice<T> {
+    fn admits(&self, value: &T) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Only(only) => only == value,
+            Self::Nothing => false,
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Choice<T> {
+    /// Parses a filter. Its text is compared with the values as answers spell them. Without a text, every value matches.
+    pub(super) fn of_text(text: Option<&'de str>) -> Self {
+        let Some(text) = text else {
+            return Self::Any;
+        };
+        let value: Result<T, UnknownValue> = T::deserialize(text.into_deserializer());
+        value.map_or(Self::Nothing, Self::Only)
+    }
+}
+
+impl LogFilter {
+    pub(super) fn of_counts(query: &Query) -> Result<Self, ApiError> {
+        Ok(Self {
+            since: query.date("start_date")?,
+            until: query.date("end_date")?,
+            device: Choice::of_text(query.text("device_id")),
+            alarm_type: Choice::Any,
+            severity: Choice::Any,
+        })
+    }
+
+    pub(super) fn of_rows(query: &Query) -> Result<Self, ApiError> {
+        Ok(Self {
+            // Not deserialised: that would keep every word of every client for ever.
+            alarm_type: match query.text("alarm_type") {
+                Some(code) => Condition::existing(code).map_or(Choice::Nothing, Choice::Only),
+                None => Choice::Any,
+            },
+            severity: Choice::of_text(query.text("severity")),
+            ..Self::of_counts(query)?
+        })
+    }
+
+    /// Returns whether no row can match, because a word in the query names nothing.
+    pub(super) fn admits_nothing(&self) -> bool {
+        self.device == Choice::Nothing
+            || self.alarm_type == Choice::Nothing
+            || self.severity == Choice::Nothing
+            || matches!((self.since, self.until), (Some(since), Some(until)) if since > until)
+    }
+
+    /// Returns whether the row matches. Both ends of the time are inclusive.
+    pub(super) fn admits(&self, row: &LogRow) -> bool {
+        self.since.is_none_or(|since| row.timestamp >= since)
+            && self.until.is_none_or(|until| row.timestamp <= until)
+            && self.device.admits(&row.device_id)
+            && self.alarm_type.admits(&row.alarm_type)
+            && self.severity.admits(&row.severity)
+    }
+}
+
+/// Returns the partitions that may hold matching rows.
+pub(super) fn partitions(reader: &StoreReader, filter: &LogFilter) -> Vec<u16> {
+    let number = reader.store.partitions();
+    if filter.admits_nothing() {
+        return Vec::new();
+    }
+    match &filter.device {
+        Choice::Any => (0..number).collect(),
+        Choice::Only(device) => vec![device.partition(number)],
+        Choice::Nothing => Vec::new(),
+    }
+}

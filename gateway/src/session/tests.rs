@@ -1,0 +1,85 @@
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::*;
+
+const RATE: PacketRate = PacketRate {
+    per_second: 1,
+    burst: 2,
+};
+
+fn sessions(places: usize) -> Sessions {
+    Sessions::new(Arc::new(Semaphore::new(places)), RATE)
+}
+
+fn connection() -> Arc<ConnectionHandle> {
+    let peer = IpAddr::from(Ipv4Addr::LOCALHOST);
+    Arc::new(ConnectionHandle::new(peer, false))
+}
+
+fn sid(text: &str) -> Sid {
+    text.parse().unwrap()
+}
+
+#[test]
+fn a_session_holds_its_place_and_its_entry_until_it_is_dropped() {
+    let sessions = sessions(1);
+    let session = sessions.begin().unwrap();
+    assert!(sessions.begin().is_none());
+    let first = sid("AAAAAAAAAAAAAAAA");
+    sessions.insert(first, &session);
+    assert!(sessions.find(first).is_some());
+    assert_eq!(sessions.count(), 1);
+    drop(session);
+    assert!(sessions.find(first).is_none());
+    assert!(sessions.table().is_empty());
+    assert!(sessions.begin().is_some());
+}
+
+#[test]
+fn a_session_with_a_websocket_gives_its_place_back_and_stays_known() {
+    let sessions = sessions(1);
+    let session = sessions.begin().unwrap();
+    sessions.insert(sid("AAAAAAAAAAAAAAAA"), &session);
+    session.release_place();
+    assert_eq!(sessions.count(), 0);
+    assert!(sessions.begin().is_some());
+    assert!(sessions.find(sid("AAAAAAAAAAAAAAAA")).is_some());
+}
+
+#[test]
+fn a_session_has_one_upgrade_at_a_time() {
+    let session = sessions(1).begin().unwrap();
+    let (first, second) = (connection(), connection());
+    assert!(session.begin_upgrade(&first));
+    assert!(!session.begin_upgrade(&second) && !session.begin_upgrade(&first));
+    session.cancel_upgrade();
+    assert!(session.websocket().is_none());
+    assert!(session.begin_upgrade(&second));
+    drop(second);
+    assert!(session.begin_upgrade(&first));
+    assert!(session.websocket().is_some());
+}
+
+#[test]
+fn a_refused_session_admits_nothing_more() {
+    let session = sessions(1).begin().unwrap();
+    session.admit(b"40").unwrap();
+    assert_eq!(session.admit(b"40"), Err(CloseReason::RepeatedConnect));
+    assert_eq!(session.admit(b"3"), Err(CloseReason::RepeatedConnect));
+    assert_eq!(session.refused(), Some(CloseReason::RepeatedConnect));
+}
+
+#[test]
+fn what_waits_for_a_poll_is_bounded() {
+    let session = sessions(1).begin().unwrap();
+    assert!(session.reserve(2 * UNPOLLED_BYTES), "one may be larger");
+    assert!(!session.reserve(1));
+    session.release(2 * UNPOLLED_BYTES);
+    assert!(session.reserve(UNPOLLED_BYTES - 1) && session.reserve(1));
+    assert!(!session.reserve(1));
+    // A poll also takes pings, which were not counted.
+    session.release(UNPOLLED_BYTES + 5);
+    assert!(session.reserve(UNPOLLED_BYTES));
+    assert!(session.begin_upgrade(&connection()));
+    assert!(session.reserve(1), "a WebSocket needs no polls");
+}
