@@ -21,6 +21,7 @@ use serde::Serialize;
 use serde_json::json;
 use shared::clock::millis;
 use shared::lifecycle::Lifecycle;
+use shared::visible_text::clean;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -144,7 +145,7 @@ fn broker_status(broker: &BrokerStatus) -> DependencyStatus {
 }
 
 async fn not_found(uri: Uri) -> Response {
-    let text = format!("no such path: {}", uri.path());
+    let text = format!("no such path: {}", clean(uri.path()));
     let body = Json(json!({"error": text, "error_message": text}));
     (StatusCode::NOT_FOUND, body).into_response()
 }
