@@ -427,6 +427,7 @@ impl Pipeline {
         metrics.committed.increment();
         metrics.conflicts.add(u64::from(applied.conflicts));
         metrics.count_changes(changes);
+        metrics.log_folded.add(u64::from(applied.decision.folded));
         match applied.decision.outcome {
             Outcome::Message(Class::Duplicate | Class::Repeated | Class::Ignored) => {
                 metrics.duplicates.increment();

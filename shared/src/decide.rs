@@ -137,6 +137,8 @@ pub struct Decision {
     pub event: Option<RenderedEvent>,
     /// Entries for the alarm log.
     pub log: Vec<AlarmLogEntry>,
+    /// Number of further entries that are only counted, because the device has written its share of the log.
+    pub folded: u32,
     /// A sample for the history, as JSON.
     pub sample: Option<String>,
     /// Whether the message proves the device alive.
@@ -167,6 +169,17 @@ pub enum Deadline {
     At(Time),
     /// Not before the next input.
     Never,
+}
+
+impl Deadline {
+    /// Returns the earlier of this one and `time`.
+    fn or_earlier(self, time: Time) -> Self {
+        match self {
+            Self::At(own) => Self::At(own.min(time)),
+            Self::Never => Self::At(time),
+            Self::Keep => Self::Keep,
+        }
+    }
 }
 
 /// The result of a decision.
@@ -220,6 +233,7 @@ impl Decision {
             changes: Vec::new(),
             event: None,
             log: Vec::new(),
+            folded: 0,
             sample: None,
             alive: false,
             last_alive: None,
@@ -313,6 +327,7 @@ impl<'a> Draft<'a> {
         };
         let (open, closed) = (self.state.alarms.clone(), self.state.closed.clone());
         Alarms::new(&self.stored.device, open, closed, moment)
+            .with_log_share(self.state.memory.log_share.clone())
     }
 
     /// Takes over the changed alarms.

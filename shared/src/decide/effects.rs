@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use super::{Deadline, Decision, Draft, Outcome, RenderedEvent};
 use crate::alarm::{Change, ChangeKind};
 use crate::alarm_log::AlarmLogEntry;
+use crate::alarm_log::share::{self, LogShare};
 use crate::clock::Time;
 use crate::decimal::Decimal;
 use crate::event::{self, Event, PayloadKind};
@@ -118,11 +119,21 @@ pub(super) fn finish(mut draft: Draft<'_>, mut effects: Effects<'_>) -> Decision
         .map(|sample| render_sample(&draft.state, sample, fresh, draft.now));
     let event = (has_data || !effects.changes.is_empty())
         .then(|| render_event(&mut draft, &effects, has_data, fresh));
+    let memory = &mut draft.state.memory;
+    let log = share::write(&mut memory.log_share, draft.log, draft.now);
+    let next = memory.log_share.as_ref().and_then(LogShare::next_at);
+    // An acknowledgement does not know the deadline that is stored. The next message or deadline writes the counts.
+    if let Some(next) = next
+        && effects.deadline != Deadline::Keep
+    {
+        effects.deadline = effects.deadline.or_earlier(next);
+    }
     Decision {
         state: draft.state,
         changes: effects.changes,
         event,
-        log: draft.log,
+        log: log.entries,
+        folded: log.folded,
         sample,
         alive: effects.alive,
         last_alive: effects.last_alive,
