@@ -17,6 +17,7 @@ use shared::keys::MAX_LOG;
 use shared::redis::{RedisConfig, ServiceRole};
 use shared::secret::Secret;
 use shared::settings::{AlarmSettings, MessageTypes, SerialPatterns, ZeroLevel};
+use shared::store::Places;
 use shared::telemetry::config::TelemetryConfig;
 
 use crate::commands;
@@ -134,9 +135,24 @@ pub struct Config {
     #[arg(long, env, value_parser = BoolishValueParser::new())]
     pub live_raw_message: bool,
 
-    /// Maximum number of detectors. Messages of unknown detectors beyond it become dead letters
+    /// Maximum number of detectors. Messages of unknown detectors beyond it become dead letters, except for --alarm-reserve
     #[arg(long, env, value_name = "NUMBER", default_value = "20000", value_parser = at_least(1))]
     pub max_devices: u32,
+
+    /// Places beyond --max-devices, for unknown detectors whose message shows a danger: gas, a value outside the measuring range, a
+    /// sensor fault, an unreadable value, or an LED that is lit
+    #[arg(long, env, value_name = "NUMBER", default_value = "500")]
+    pub alarm_reserve: u32,
+
+    /// Serials of the detectors that are accepted. A comma-separated list, in which `*` stands for any text. Messages of other unknown
+    /// detectors become dead letters. A detector that is stored is always accepted
+    #[arg(long, env, value_name = "PATTERNS", default_value = "*")]
+    pub admit: String,
+
+    /// Retire a detector that has been silent for this long, if somebody has acknowledged its `device_offline` and no other alarm of it
+    /// is open. 0s: never
+    #[arg(long, env, value_name = "TIME", default_value = "0s", value_parser = args::duration)]
+    pub forget_after: Duration,
 
     /// How long a detector's samples are kept for charts
     #[arg(long, env, value_name = "TIME", default_value = "24h", value_parser = args::duration)]
@@ -232,6 +248,12 @@ impl Config {
         if self.offline_after < Duration::from_secs(1) {
             problems.push("--offline-after: must be at least 1s".to_owned());
         }
+        if !self.forget_after.is_zero() && self.forget_after <= self.offline_after {
+            problems.push("--forget-after: must be more than --offline-after, or 0s".to_owned());
+        }
+        if SerialPatterns::new(&self.admit).is_empty() {
+            problems.push("--admit: at least one pattern is needed; `*` admits all".to_owned());
+        }
         for (flag, time) in [
             ("--history-age", self.history_age),
             ("--log-age", self.log_age),
@@ -254,6 +276,7 @@ impl Config {
     pub fn settings(&self) -> AlarmSettings {
         AlarmSettings {
             offline_after: self.offline_after,
+            forget_after: self.forget_after,
             backlog_max: self.backlog_max,
             clock_tolerance: self.clock_tolerance,
             returned_levels: self.returned_levels,
@@ -266,6 +289,14 @@ impl Config {
             alarm_deadband: self.alarm_deadband,
             alarm_off_delay: self.alarm_off_delay,
             zero_level: self.zero_level,
+        }
+    }
+
+    /// Returns how many devices there may be.
+    pub fn places(&self) -> Places {
+        Places {
+            devices: u64::from(self.max_devices),
+            reserve: u64::from(self.alarm_reserve),
         }
     }
 

@@ -13,7 +13,7 @@ mod retire;
 
 use serde_json::value::RawValue;
 
-use crate::alarm::{Alarm, Change};
+use crate::alarm::{Alarm, Change, ChangeKind, Kind};
 use crate::alarm_log::AlarmLogEntry;
 use crate::clock::Time;
 use crate::device::DeviceId;
@@ -240,6 +240,30 @@ impl Decision {
             deadline: Deadline::Keep,
             outcome,
         }
+    }
+
+    /// Whether it shows a danger to people: gas, a value outside the measuring range, a detector that cannot measure, or one that
+    /// itself reports an alarm. A new detector with one gets a place in the reserve.
+    #[must_use]
+    pub fn shows_danger(&self) -> bool {
+        let is_raised = |change: &Change| {
+            let is_danger = matches!(
+                change.alarm.kind(),
+                Kind::GasHigh
+                    | Kind::GasLow
+                    | Kind::OverRange
+                    | Kind::UnderRange
+                    | Kind::SensorFault
+                    | Kind::ReadingInvalid
+                    | Kind::LedMismatch
+            );
+            is_danger && change.kind == ChangeKind::Raised
+        };
+        let is_reported = |latest: &Latest| {
+            let reading = &latest.reading;
+            reading.has_led() || reading.own_alarm || latest.held_back
+        };
+        self.changes.iter().any(is_raised) || self.state.latest.as_ref().is_some_and(is_reported)
     }
 
     /// Whether the reading of the message becomes the latest of the device.

@@ -11,6 +11,8 @@ use crate::order::OrderSettings;
 pub struct AlarmSettings {
     /// Silence after which a device is offline.
     pub offline_after: Duration,
+    /// A device that has been silent for this long is retired, if only an acknowledged `device_offline` is open. Zero: never.
+    pub forget_after: Duration,
     /// A device time further back than this, by the device's usual clock offset, is unusable.
     pub backlog_max: Duration,
     /// By how much a device time may be ahead of the newest time that is possible.
@@ -43,6 +45,7 @@ impl Default for AlarmSettings {
     fn default() -> Self {
         Self {
             offline_after: Duration::from_mins(3),
+            forget_after: Duration::ZERO,
             backlog_max: Duration::from_hours(7 * 24),
             clock_tolerance: Duration::from_secs(5),
             returned_levels: [false, true, true],
@@ -101,6 +104,12 @@ impl SerialPatterns {
     pub fn new(list: &str) -> Self {
         let patterns = list.split(',').map(|pattern| pattern.trim().to_owned());
         Self(patterns.filter(|pattern| !pattern.is_empty()).collect())
+    }
+
+    /// Whether the list has no pattern.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Whether a pattern of the list fits the whole serial.

@@ -13,6 +13,9 @@ pub(crate) struct Scripts {
     pub(crate) heartbeat: String,
     pub(crate) canary: String,
     pub(crate) rights: String,
+    pub(crate) admit: String,
+    pub(crate) release: String,
+    pub(crate) revisit: String,
 }
 
 /// The text of a script. With `state`, it starts with the functions of `state.lua`.
@@ -43,17 +46,20 @@ const RETIRE: &str = script!("", state, "retire.lua");
 const EPOCH: &str = script!("", "epoch.lua");
 const HEARTBEAT: &str = script!("", "heartbeat.lua");
 const CANARY: &str = script!("", "canary.lua");
+const ADMIT: &str = script!("", "admit.lua");
+const RELEASE: &str = script!("", "release.lua");
+const REVISIT: &str = script!("", "revisit.lua");
 pub(super) const RIGHTS: &str = script!("", "rights.lua");
 
 /// Loads all scripts into the server's cache.
 pub(crate) async fn load_scripts(redis: &mut MultiplexedConnection) -> redis::RedisResult<Scripts> {
     let mut pipe = redis::pipe();
     for text in [
-        LOAD, SNAPSHOT, COMMIT, RETIRE, EPOCH, HEARTBEAT, CANARY, RIGHTS,
+        LOAD, SNAPSHOT, COMMIT, RETIRE, EPOCH, HEARTBEAT, CANARY, RIGHTS, ADMIT, RELEASE, REVISIT,
     ] {
         pipe.cmd("SCRIPT").arg("LOAD").arg(text);
     }
-    let (load, snapshot, commit, retire, epoch, heartbeat, canary, rights) =
+    let (load, snapshot, commit, retire, epoch, heartbeat, canary, rights, admit, release, revisit) =
         pipe.query_async(redis).await?;
     Ok(Scripts {
         load,
@@ -64,5 +70,8 @@ pub(crate) async fn load_scripts(redis: &mut MultiplexedConnection) -> redis::Re
         heartbeat,
         canary,
         rights,
+        admit,
+        release,
+        revisit,
     })
 }
