@@ -1,0 +1,3 @@
+//! Attacks by detectors and clients, each with a well-behaved one beside it.
+
+mod devices;
