@@ -12,7 +12,7 @@ fn silent_device() -> (TestDevice, Time) {
     device.advance(180);
     let decision = device.run_timer(since);
     assert!(device.alarm(Kind::DeviceOffline).is_some());
-    let silent_since = device.now - Duration::from_secs(180);
+    let silent_since = device.now - Duration::from_mins(3);
     let expected = silent_since + Duration::from_secs(30 * DAY);
     assert_eq!(decision.deadline, Deadline::At(expected));
     (device, since)

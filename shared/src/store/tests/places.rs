@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::apply::retire;
+use crate::decide::Outcome;
 use crate::keys;
 
 fn limited(devices: u64, reserve: u64) -> ApplyConfig {
@@ -164,7 +165,7 @@ async fn a_place_that_is_used_again_is_not_freed_by_the_retirement_before() {
     let config = limited(1, 0);
     send(&store, &config, "A", "10").await.expect("stored");
     let device: DeviceId = "A".parse().expect("a serial");
-    let before = store.clock().now() - Duration::from_secs(60);
+    let before = store.clock().now() - Duration::from_mins(1);
     store.release(&[(device, before)]).await.expect("an answer");
     assert_eq!(number_of_places(&store).await, 1);
 }
@@ -226,7 +227,7 @@ async fn silent_devices_without_a_deadline_are_looked_at_again() {
         .await
         .expect("written");
     store.revisit_silent(day).await.expect("an answer");
-    let due = store.due(store.clock().now() + Duration::from_secs(60), 10);
+    let due = store.due(store.clock().now() + Duration::from_mins(1), 10);
     let due: Vec<DeviceId> = due
         .await
         .expect("read")
@@ -234,4 +235,65 @@ async fn silent_devices_without_a_deadline_are_looked_at_again() {
         .map(|(device, _)| device)
         .collect();
     assert_eq!(due, [old]);
+}
+
+#[tokio::test]
+async fn a_device_that_is_forgotten_leaves_nothing_and_frees_its_place() {
+    let server = RedisServer::start().await;
+    let store = server.store();
+    let mut config = limited(1, 0);
+    send(&store, &config, "A", "10").await.expect("stored");
+    let device: DeviceId = "A".parse().expect("a serial");
+    config.settings.offline_after = Duration::from_millis(1);
+    config.settings.forget_after = Duration::from_millis(1);
+    let look = || Work {
+        device: device.clone(),
+        cause: Cause::Deadline {
+            listening_since: Time::default(),
+        },
+        trace: None,
+    };
+    let outcome = async || {
+        // The device has been silent for longer than a millisecond.
+        eventually_later(&store).await;
+        let mut results = apply(&store, &[look()], &config).await;
+        let applied = results.pop().expect("one result").expect("applied");
+        applied.decision.outcome
+    };
+    assert_eq!(outcome().await, Outcome::Deadline);
+    assert_eq!(
+        outcome().await,
+        Outcome::Deadline,
+        "nobody has acknowledged"
+    );
+    let alarms = store
+        .alarms(&device, 10)
+        .await
+        .expect("read")
+        .expect("a device");
+    let silence = acknowledge(&store, &device, &alarms[0].id, "Ann", None).await;
+    assert_eq!(silence.expect("an answer").answer, Acknowledged::Covered);
+    assert_eq!(outcome().await, Outcome::Retired);
+    assert_eq!(number_of_devices(&store).await, 0);
+    assert_eq!(number_of_places(&store).await, 0);
+    let log = store.alarm_log(device.partition(8), None, None).await;
+    let log = log.expect("read");
+    assert_eq!(
+        readable_entry(&log[0]).by.as_deref(),
+        Some("--forget-after")
+    );
+    assert_eq!(
+        outcome().await,
+        Outcome::Deadline,
+        "another replica was slower"
+    );
+    assert_eq!(number_of_devices(&store).await, 0);
+}
+
+/// Waits until the clock of the store has moved by more than a millisecond.
+async fn eventually_later(store: &Store) {
+    let start = store.clock().now();
+    while store.clock().now().millis_since(start) < 2 {
+        tokio::task::yield_now().await;
+    }
 }
