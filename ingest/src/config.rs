@@ -76,6 +76,11 @@ pub struct Config {
     #[arg(long, env, value_name = "NUMBER", default_value = "10")]
     pub device_rate: u32,
 
+    /// How many entries of the alarm log a detector may write at once, beside one per hour. What exceeds it is counted. 0: no limit, so
+    /// that a detector that flaps can push the entries of others out of the log
+    #[arg(long, env, value_name = "NUMBER", default_value = "200")]
+    pub log_burst: u32,
+
     /// Serials of the detectors whose A1 is a Low level if they send no `A1Type`, such as oxygen detectors. A comma-separated list,
     /// in which `*` stands for any text
     #[arg(long, env, value_name = "PATTERNS", default_value = "")]
@@ -282,6 +287,7 @@ impl Config {
             returned_levels: self.returned_levels,
             chatter_calm: self.chatter_calm,
             device_rate: self.device_rate,
+            log_burst: self.log_burst,
             low_devices: SerialPatterns::new(&self.low_devices),
             maintenance_message_types: MessageTypes::new(&self.maintenance_message_types),
             alive_message_types: MessageTypes::new(&self.alive_message_types),

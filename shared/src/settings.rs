@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::alarm_log::share::BURST;
 use crate::decimal::Decimal;
 use crate::device::DeviceId;
 use crate::order::OrderSettings;
@@ -24,6 +25,8 @@ pub struct AlarmSettings {
     /// How many messages per second a device may send, over 10 s. What exceeds it is not kept in history and telemetry, and
     /// raises `babbling`. 0: there is no limit.
     pub device_rate: u32,
+    /// How many entries of the alarm log a device may write at once, beside one per hour. 0: there is no limit.
+    pub log_burst: u32,
     /// Serials of the devices whose A1 is Low if they send no type.
     pub low_devices: SerialPatterns,
     /// Message types whose readings lower nothing.
@@ -51,6 +54,7 @@ impl Default for AlarmSettings {
             returned_levels: [false, true, true],
             chatter_calm: Duration::from_mins(10),
             device_rate: 10,
+            log_burst: BURST,
             low_devices: SerialPatterns::default(),
             maintenance_message_types: MessageTypes::new("CALIBRATION,TEST,BUMP TEST"),
             alive_message_types: MessageTypes::new("HEARTBEAT"),
@@ -63,6 +67,12 @@ impl Default for AlarmSettings {
 }
 
 impl AlarmSettings {
+    /// Returns [`Self::log_burst`] as it is stored with a device.
+    #[must_use]
+    pub fn stored_log_burst(&self) -> Option<u32> {
+        Some(self.log_burst).filter(|burst| *burst != BURST)
+    }
+
     /// Returns the settings for the order of messages.
     #[must_use]
     pub fn order(&self) -> OrderSettings {

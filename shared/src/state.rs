@@ -157,6 +157,9 @@ pub struct DeviceMemory {
     /// What it may still write to the alarm log; `None` as long as it has its whole share.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_share: Option<LogShare>,
+    /// How many entries it may write at once, as the ingest replica that decided last had it; `None` for the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_burst: Option<u32>,
     /// How the LEDs of the detector compared with its levels.
     #[serde(default, skip_serializing_if = "LedMemory::is_empty")]
     pub leds: LedMemory,

@@ -92,7 +92,7 @@ impl Plan {
     /// again and again is soon a single alarm, which chatters and stays open for ten minutes.
     #[must_use]
     pub fn every_raise_is_an_alarm(self) -> Self {
-        self.ingest_flags("--returned-levels=none --chatter-calm=0s --device-rate=0")
+        self.ingest_flags("--returned-levels=none --chatter-calm=0s --device-rate=0 --log-burst=0")
     }
 
     /// Adds flags, separated by spaces, for every replica of the gateway.

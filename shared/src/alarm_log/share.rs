@@ -1,7 +1,7 @@
 //! The share that one device has of the alarm log of its partition. What exceeds it is folded into counts, so that a device that
 //! flaps does not push out the evidence of others.
 //!
-//! A device has an allowance of entries (a token bucket): [`BURST`] at once, and one more per [`PER_ENTRY`]. In the default
+//! A device has an allowance of entries (a token bucket): [`BURST`] at once (`--log-burst`), and one more per [`PER_ENTRY`]. In the default
 //! `--log-age` of 35 days that is 200 + 840 entries, 5 % of the default `--log-max`. Without an allowance, an entry is still written if
 //! it is the first of its alarm with that transition and level. All others are folded: one entry tells how many they were. While
 //! there is no allowance, a new raise continues the last alarm of its kind ([`LogShare::continues`]), so the number of first
@@ -18,14 +18,14 @@ use crate::alarm::{Alarm, ChangeKind, Kind};
 use crate::clock::{Time, millis};
 use crate::forward::UnknownFields;
 
-/// So many entries may be written at once.
-pub const BURST: i64 = 200;
+/// So many entries may be written at once, by default.
+pub const BURST: u32 = 200;
 /// One more entry may be written after this time.
 pub const PER_ENTRY: Duration = Duration::from_millis(PER_ENTRY_MS.unsigned_abs());
 /// Maximum number of alarms whose entries are folded at one time: more than there are kinds.
 const MAX_FOLDED: usize = 16;
 
-/// What a device may still write to the alarm log, and what was folded. Stored only while it is less than [`BURST`].
+/// What a device may still write to the alarm log, and what was folded. Stored only while something of it is used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogShare {
     /// Server time of the last change.
@@ -65,23 +65,43 @@ pub struct Written {
     pub folded: u32,
 }
 
-/// Decides which of these entries are written at this server time.
+/// Decides which of these entries are written at this server time. `burst`: how many may be written at once; 0: there is no limit.
 pub(crate) fn write(
     memory: &mut Option<LogShare>,
     entries: Vec<AlarmLogEntry>,
     now: Time,
+    burst: u32,
 ) -> Written {
+    if burst == 0 {
+        let counts = write_all(memory, now).into_iter();
+        return Written {
+            entries: counts.chain(entries).collect(),
+            folded: 0,
+        };
+    }
     if memory.is_none() && entries.is_empty() {
         return Written::default();
     }
-    let share = memory.get_or_insert_with(|| LogShare::full(now));
-    share.refill(now);
+    let full_ms = i64::from(burst) * PER_ENTRY_MS;
+    let share = memory.get_or_insert_with(|| LogShare {
+        at: now,
+        allowance_ms: full_ms,
+        alarms: Vec::new(),
+        unknown: UnknownFields::default(),
+    });
+    share.allowance_ms = share.allowance_at(now).min(full_ms);
+    share.at = share.at.max(now);
+    // Forgotten any sooner, the first entries of an alarm would come again with each entry that is allowed.
+    let is_calm = share.allowance_ms >= full_ms / 2;
     let mut written = Written::default();
     share.write_pending(now, &mut written);
+    if is_calm {
+        share.alarms.retain(|alarm| alarm.pending.is_some());
+    }
     for entry in entries {
         share.add(entry, now, &mut written);
     }
-    if share.allowance_ms >= FULL_MS && share.next_at().is_none() {
+    if share.allowance_ms >= full_ms && share.next_at().is_none() {
         *memory = None;
     }
     written
@@ -98,26 +118,11 @@ pub(crate) fn write_all(memory: &mut Option<LogShare>, now: Time) -> Vec<AlarmLo
 }
 
 const PER_ENTRY_MS: i64 = 3_600_000;
-const FULL_MS: i64 = BURST * PER_ENTRY_MS;
 
 impl LogShare {
-    fn full(now: Time) -> Self {
-        Self {
-            at: now,
-            allowance_ms: FULL_MS,
-            alarms: Vec::new(),
-            unknown: UnknownFields::default(),
-        }
-    }
-
     fn allowance_at(&self, now: Time) -> i64 {
         let passed_ms = now.millis_since(self.at).max(0);
-        self.allowance_ms.saturating_add(passed_ms).min(FULL_MS)
-    }
-
-    fn refill(&mut self, now: Time) {
-        self.allowance_ms = self.allowance_at(now);
-        self.at = self.at.max(now);
+        self.allowance_ms.saturating_add(passed_ms)
     }
 
     /// Whether a raise continues the alarm of this kind that was cleared at that time, because the device has no allowance for another
@@ -151,10 +156,6 @@ impl LogShare {
                 return;
             }
             self.write_counts(index, now, written);
-        }
-        // Forgotten any sooner, the first entries of an alarm would come again with each entry that is allowed.
-        if self.allowance_ms >= FULL_MS / 2 {
-            self.alarms.clear();
         }
     }
 

@@ -118,6 +118,7 @@ pub(super) fn decide(
     let mut alarms = draft.alarms(now).with_settings(settings);
     let limit_ms = millis(settings.offline_after);
     draft.state.memory.silence_limit_ms = limit_ms;
+    draft.state.memory.log_burst = settings.stored_log_burst();
     let is_fresh = freshness(&draft.state, stored.last_message, now) == Freshness::Fresh;
     if is_fresh {
         levels::end_off_delays(&mut alarms, settings.returned_levels, details);

@@ -120,7 +120,8 @@ pub(super) fn finish(mut draft: Draft<'_>, mut effects: Effects<'_>) -> Decision
     let event = (has_data || !effects.changes.is_empty())
         .then(|| render_event(&mut draft, &effects, has_data, fresh));
     let memory = &mut draft.state.memory;
-    let log = share::write(&mut memory.log_share, draft.log, draft.now);
+    let burst = memory.log_burst.unwrap_or(share::BURST);
+    let log = share::write(&mut memory.log_share, draft.log, draft.now, burst);
     let next = memory.log_share.as_ref().and_then(LogShare::next_at);
     // An acknowledgement does not know the deadline that is stored. The next message or deadline writes the counts.
     if let Some(next) = next

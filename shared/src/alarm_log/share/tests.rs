@@ -7,6 +7,11 @@ use crate::position::Position;
 
 const START: Time = Time::from_millis(1_795_703_997_308);
 
+/// Decides with the default burst.
+fn write(share: &mut Option<LogShare>, entries: Vec<AlarmLogEntry>, now: Time) -> Written {
+    super::write(share, entries, now, BURST)
+}
+
 fn alarm(id: &str, condition: Condition, value: i32) -> Alarm {
     Alarm {
         value: Some(Decimal::from_int(value)),
@@ -201,7 +206,29 @@ proptest! {
         prop_assert_eq!(counted, steps.len() as u64);
         let hours = now.millis_since(START) / PER_ENTRY_MS;
         // Each of the six transitions of four alarms is written once, with the counts before it.
-        let bound = u64::try_from(BURST + hours + 1).unwrap_or(0) + 48;
+        let bound = u64::try_from(i64::from(BURST) + hours + 1).unwrap_or(0) + 48;
         prop_assert!(lines <= bound, "{} lines in {} h", lines, hours);
     }
+}
+
+#[test]
+fn without_a_limit_every_entry_is_written() {
+    let mut share = exhausted(START);
+    for _ in 0..3 {
+        write(
+            &mut share,
+            vec![entry("a", ChangeKind::Raised, 1, START)],
+            START,
+        );
+    }
+    let written = super::write(
+        &mut share,
+        vec![entry("a", ChangeKind::Cleared, 1, START)],
+        START,
+        0,
+    );
+    // What was counted before comes first.
+    let counts = written.entries.iter().map(|entry| entry.folded.is_some());
+    assert_eq!(counts.collect::<Vec<_>>(), [true, false]);
+    assert_eq!((share, written.folded), (None, 0));
 }
