@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use shared::error_chain::error_chain;
 use shared::store::StoreError;
+use shared::visible_text::clean;
 
 use crate::rest::reply;
 use crate::store_reader::ReadError;
@@ -155,7 +156,8 @@ impl IntoResponse for ApiError {
             Self::Bug => tracing::error!("a request handler panicked"),
             _ => {}
         }
-        let text = self.to_string();
+        // It may have a part of the request.
+        let text = clean(&self.to_string()).into_owned();
         let body = ErrorBody {
             error: text.clone(),
             error_message: text,

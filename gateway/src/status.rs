@@ -70,6 +70,8 @@ pub(crate) struct PathObservation {
     pub(crate) ingest: Option<Instant>,
     /// What the ingest replicas reported when Redis was last asked.
     pub(crate) listening: Listening,
+    /// An ingest replica reports that `--max-devices` is reached: it does not accept unknown detectors.
+    pub(crate) is_full: bool,
     /// When every watched device was last subscribed to.
     pub(crate) subscribed: Option<Instant>,
     /// Watched devices whose subscription was lost, and whose clients do not have every event since.
@@ -106,6 +108,7 @@ const NOT_SUBSCRIBED: &str = "this gateway cannot subscribe in Redis";
 const REDIS_SILENT: &str = "no answer from Redis";
 const INGEST_UNKNOWN: &str = "unknown while Redis cannot be used";
 const QUIET: &str = "subscribed, but no message from any detector for a long time";
+const FULL: &str = "--max-devices is reached: new detectors are not watched";
 const UNCONFIRMED: &str =
     "subscriptions in Redis were lost and are being made again: events of detectors arrive late";
 const NO_REPORT: &str = "no ingest reports a subscription at the broker";
@@ -138,9 +141,14 @@ impl PathStatus {
             age_ms: age(observed.ingest).map(millis),
             reason: ingest_reason,
         };
+        let is_full = broker.ok && observed.is_full;
         let is_quiet = broker.ok && observed.listening == Listening::Quiet;
         let ingest = Dependency {
-            reason: if is_quiet { Some(QUIET) } else { broker.reason },
+            reason: match (is_full, is_quiet) {
+                (true, _) => Some(FULL),
+                (false, true) => Some(QUIET),
+                (false, false) => broker.reason,
+            },
             ..broker
         };
         let has_subscriptions = observed.unconfirmed == 0;
@@ -152,7 +160,7 @@ impl PathStatus {
         let is_unready = observed.redis.is_none() || observed.is_draining || observed.is_broken;
         let status = if is_unready {
             Readiness::Unready
-        } else if redis.ok && redis.reason.is_none() && ingest.ok && subscriptions.ok {
+        } else if redis.ok && redis.reason.is_none() && ingest.ok && subscriptions.ok && !is_full {
             Readiness::Ok
         } else {
             Readiness::Degraded
@@ -178,11 +186,17 @@ impl PathStatus {
         }
     }
 
-    /// Returns whether clients must be informed that their data may be old, or their history incomplete. A gateway that shuts down informs its clients by
-    /// `server:drain`: its data is as current as before.
+    /// Returns whether clients must be informed that their data may be old, their history incomplete, or detectors missing. A gateway
+    /// that shuts down informs its clients by `server:drain`: its data is as current as before.
     pub(crate) fn is_degraded(&self) -> bool {
-        let is_full = self.dependencies.redis.reason.is_some();
-        self.is_stored_data_old() || is_full || !self.dependencies.subscriptions.ok
+        let Dependencies {
+            redis,
+            ingest,
+            subscriptions,
+            ..
+        } = &self.dependencies;
+        let is_full = redis.reason.is_some() || ingest.reason == Some(FULL);
+        self.is_stored_data_old() || !subscriptions.ok || is_full
     }
 
     /// Returns whether the data stored in Redis may be old.

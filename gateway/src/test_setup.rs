@@ -11,7 +11,7 @@ use shared::decimal::Decimal;
 use shared::forward::UnknownFields;
 use shared::position::Position;
 use shared::reading::{PayloadFacts, Reading, Side};
-use shared::settings::AlarmSettings;
+use shared::settings::{AlarmSettings, SerialPatterns};
 use shared::state::{DeviceState, Latest};
 use shared::store::{Bounds, ServiceRole, Store};
 use test_support::sample;
@@ -119,7 +119,8 @@ pub(crate) async fn commit_all(
     offline_after: Duration,
 ) {
     let config = ApplyConfig {
-        accept_new: true,
+        admit: SerialPatterns::new("*"),
+        places: None,
         settings: alarm_settings(offline_after),
         bounds: Bounds {
             history_max: 1000,

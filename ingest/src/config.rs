@@ -18,7 +18,7 @@ use shared::memory_need::{self, StoredBounds};
 use shared::redis::{RedisConfig, ServiceRole};
 use shared::secret::Secret;
 use shared::settings::{AlarmSettings, MessageTypes, SerialPatterns, ZeroLevel};
-use shared::store::DeadLetter;
+use shared::store::{DeadLetter, Places};
 use shared::telemetry::config::TelemetryConfig;
 
 use crate::commands;
@@ -76,6 +76,11 @@ pub struct Config {
     /// only so many, and the last one. 0: no limit
     #[arg(long, env, value_name = "NUMBER", default_value = "10")]
     pub device_rate: u32,
+
+    /// How many entries of the alarm log a detector may write at once, beside one per hour. What exceeds it is counted. 0: no limit, so
+    /// that a detector that flaps can push the entries of others out of the log
+    #[arg(long, env, value_name = "NUMBER", default_value = "200")]
+    pub log_burst: u32,
 
     /// Serials of the detectors whose A1 is a Low level if they send no `A1Type`, such as oxygen detectors. A comma-separated list,
     /// in which `*` stands for any text
@@ -136,9 +141,24 @@ pub struct Config {
     #[arg(long, env, value_parser = BoolishValueParser::new())]
     pub live_raw_message: bool,
 
-    /// Maximum number of detectors. Messages of unknown detectors beyond it become dead letters
+    /// Maximum number of detectors. Messages of unknown detectors beyond it become dead letters, except for --alarm-reserve
     #[arg(long, env, value_name = "NUMBER", default_value = "20000", value_parser = at_least(1))]
     pub max_devices: u32,
+
+    /// Places beyond --max-devices, for unknown detectors whose message shows a danger: gas, a value outside the measuring range, a
+    /// sensor fault, an unreadable value, or an LED that is lit
+    #[arg(long, env, value_name = "NUMBER", default_value = "500")]
+    pub alarm_reserve: u32,
+
+    /// Serials of the detectors that are accepted. A comma-separated list, in which `*` stands for any text. Messages of other unknown
+    /// detectors become dead letters. A detector that is stored is always accepted
+    #[arg(long, env, value_name = "PATTERNS", default_value = "*")]
+    pub admit: String,
+
+    /// Retire a detector that has been silent for this long, if somebody has acknowledged its `device_offline` and no other alarm of it
+    /// is open. 0s: never
+    #[arg(long, env, value_name = "TIME", default_value = "0s", value_parser = args::duration)]
+    pub forget_after: Duration,
 
     /// How long a detector's samples are kept for charts
     #[arg(long, env, value_name = "TIME", default_value = "24h", value_parser = args::duration)]
@@ -240,6 +260,12 @@ impl Config {
         if self.offline_after < Duration::from_secs(1) {
             problems.push("--offline-after: must be at least 1s".to_owned());
         }
+        if !self.forget_after.is_zero() && self.forget_after <= self.offline_after {
+            problems.push("--forget-after: must be more than --offline-after, or 0s".to_owned());
+        }
+        if SerialPatterns::new(&self.admit).is_empty() {
+            problems.push("--admit: at least one pattern is needed; `*` admits all".to_owned());
+        }
         for (flag, time) in [
             ("--history-age", self.history_age),
             ("--log-age", self.log_age),
@@ -262,11 +288,13 @@ impl Config {
     pub fn settings(&self) -> AlarmSettings {
         AlarmSettings {
             offline_after: self.offline_after,
+            forget_after: self.forget_after,
             backlog_max: self.backlog_max,
             clock_tolerance: self.clock_tolerance,
             returned_levels: self.returned_levels,
             chatter_calm: self.chatter_calm,
             device_rate: self.device_rate,
+            log_burst: self.log_burst,
             low_devices: SerialPatterns::new(&self.low_devices),
             maintenance_message_types: MessageTypes::new(&self.maintenance_message_types),
             alive_message_types: MessageTypes::new(&self.alive_message_types),
@@ -280,7 +308,7 @@ impl Config {
     /// Returns the bounds of what is stored in Redis.
     fn stored_bounds(&self) -> StoredBounds {
         StoredBounds {
-            devices: self.max_devices.into(),
+            devices: u64::from(self.max_devices) + u64::from(self.alarm_reserve),
             payload_bytes: self.max_payload_bytes.into(),
             live_raw_message: self.live_raw_message,
             history_max: self.history_max.into(),
@@ -290,6 +318,14 @@ impl Config {
             dead_letters: self.dead_letters_max.into(),
             dead_letter_payload_bytes: DeadLetter::MAX_BYTES as u64,
             recorded: self.record_raw.into(),
+        }
+    }
+
+    /// Returns how many devices there may be.
+    pub fn places(&self) -> Places {
+        Places {
+            devices: u64::from(self.max_devices),
+            reserve: u64::from(self.alarm_reserve),
         }
     }
 

@@ -19,13 +19,15 @@ pub enum DeadLetterReason {
     BadSerial,
     /// The device is unknown, and `--max-devices` is reached.
     TooManyDevices,
+    /// The device is unknown, and no pattern of `--admit` fits its serial.
+    NotAdmitted,
     /// The keys of the device in Redis cannot be used.
     CommitFailed,
 }
 
 impl DeadLetterReason {
     /// The codes of all reasons, in the order of the variants.
-    pub const CODES: [&'static str; 9] = [
+    pub const CODES: [&'static str; 10] = [
         "too_large",
         "not_utf8",
         "not_json",
@@ -34,6 +36,7 @@ impl DeadLetterReason {
         "missing_serial",
         "bad_serial",
         "too_many_devices",
+        "not_admitted",
         "commit_failed",
     ];
 

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use clap::Parser;
 use serde::Serialize;
 use shared::alarm::{AlarmState, ChangeKind, Condition, Severity};
-use shared::alarm_log::AlarmLogEntry;
+use shared::alarm_log::{AlarmLogEntry, Folded};
 use shared::args;
 use shared::clock::Time;
 use shared::decimal::Decimal;
@@ -30,7 +30,8 @@ pub const ABOUT: &str = "Write the alarm log to standard output, oldest line fir
 ///
 /// Writes the lines of all detectors up to the moment of the call, in the order in which they were stored. A line has the
 /// fields of `/alarm-logs` as they were when it was stored, and: `change`, what happened; `by`, who acknowledged or retired;
-/// `seen_seq`, the highest `seq` that an acknowledgement covers; `trace`. Nothing is written to Redis.
+/// `seen_seq`, the highest `seq` that an acknowledgement covers; `trace`; and `folded`, the counts of a line that stands for several
+/// transitions of a detector that had written its share of the log. Nothing is written to Redis.
 #[derive(Debug, Parser)]
 #[command(name = NAME, bin_name = "ingest export-log")]
 struct Args {
@@ -146,6 +147,9 @@ struct ExportedLine {
     by: Option<String>,
     seen_seq: Option<u64>,
     trace: Option<String>,
+    /// The counts of a line that stands for several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    folded: Option<Box<Folded>>,
     /// The stored line, if it is unreadable.
     #[serde(skip_serializing_if = "Option::is_none")]
     raw: Option<String>,
@@ -201,6 +205,7 @@ impl ExportedLine {
             by: entry.by,
             seen_seq: entry.seen,
             trace: entry.trace,
+            folded: entry.folded,
             raw,
         }
     }

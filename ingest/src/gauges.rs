@@ -1,10 +1,10 @@
 //! Metrics whose values are read from other parts of the service at each scrape; `deploy/METRICS.md` lists them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use shared::metrics::Meters;
-use shared::store::Store;
+use shared::store::{Places, Store};
 use tokio::sync::watch;
 
 use crate::heartbeat::LastHeartbeat;
@@ -16,8 +16,8 @@ pub(crate) struct Gauges {
     pub(crate) broker: BrokerStatus,
     pub(crate) store: Store,
     pub(crate) heartbeat: watch::Receiver<LastHeartbeat>,
-    /// Whether messages of unknown devices are accepted.
-    pub(crate) accept_new_devices: Arc<AtomicBool>,
+    /// How many devices there may be.
+    pub(crate) places: Places,
     /// What the history takes.
     pub(crate) history: Arc<HistoryTotals>,
 }
@@ -64,6 +64,24 @@ impl Gauges {
             "Connections made to the broker.",
             of_broker(BrokerStatus::connections),
         );
+        let heartbeat = self.heartbeat.clone();
+        meters.gauge(
+            "ingest.devices.room.left",
+            "1 while messages of unknown devices are accepted, 0 once `--max-devices` is reached.",
+            move || u64::from(!heartbeat.borrow().is_full),
+        );
+        let heartbeat = self.heartbeat.clone();
+        meters.gauge(
+            "ingest.devices.places.taken",
+            "Places of `--max-devices` and `--alarm-reserve` that are taken, by stored devices and by those about to be stored.",
+            move || heartbeat.borrow().places_taken,
+        );
+        let places = self.places.devices + self.places.reserve;
+        meters.gauge(
+            "ingest.devices.places",
+            "Places for devices: `--max-devices` and `--alarm-reserve` together.",
+            move || places,
+        );
         let heartbeat = self.heartbeat;
         meters.gauge(
             "ingest.redis.link.up",
@@ -83,12 +101,6 @@ impl Gauges {
             "ingest.reasserted.devices",
             "Devices written to Redis again because it had lost a state committed by this process.",
             move || store.reasserted(),
-        );
-        let accept_new_devices = self.accept_new_devices;
-        meters.gauge(
-            "ingest.devices.room.left",
-            "1 while messages of unknown devices are accepted, 0 once `--max-devices` is reached.",
-            move || u64::from(accept_new_devices.load(Ordering::Relaxed)),
         );
     }
 }

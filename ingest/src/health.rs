@@ -21,6 +21,7 @@ use serde::Serialize;
 use serde_json::json;
 use shared::clock::millis;
 use shared::lifecycle::Lifecycle;
+use shared::visible_text::clean;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -68,7 +69,7 @@ impl DependencyStatus {
 struct ReadinessSources {
     broker: BrokerStatus,
     redis: Arc<dyn Fn() -> DependencyStatus + Send + Sync>,
-    is_quiet: Arc<dyn Fn() -> bool + Send + Sync>,
+    warning: Arc<dyn Fn() -> Option<Warning> + Send + Sync>,
     draining: CancellationToken,
 }
 
@@ -84,21 +85,31 @@ struct DependencyStatuses {
     broker: DependencyStatus,
 }
 
+/// What an operator must know although everything works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Warning {
+    /// The subscription brings nothing although devices are known.
+    Quiet,
+    /// There is no place for an unknown device.
+    Full,
+}
+
 /// The reason of a broker that works and brings nothing.
 const QUIET: &str = "subscribed, but no message for --quiet-after";
+/// The reason of a Redis that works and holds as many devices as it may.
+const FULL: &str = "--max-devices is reached: messages of unknown detectors become dead letters";
 
-/// Returns the router with all routes. `redis` returns the last known status of Redis, without a request to Redis. `is_quiet`:
-/// whether the subscription brings nothing although devices are known.
+/// Returns the router with all routes. `redis` returns the last known status of Redis, without a request to Redis.
 pub(crate) fn router(
     broker: BrokerStatus,
     redis: impl Fn() -> DependencyStatus + Send + Sync + 'static,
-    is_quiet: impl Fn() -> bool + Send + Sync + 'static,
+    warning: impl Fn() -> Option<Warning> + Send + Sync + 'static,
     lifecycle: &Lifecycle,
 ) -> Router {
     let sources = ReadinessSources {
         broker,
         redis: Arc::new(redis),
-        is_quiet: Arc::new(is_quiet),
+        warning: Arc::new(warning),
         draining: lifecycle.soft().clone(),
     };
     Router::new()
@@ -109,16 +120,18 @@ pub(crate) fn router(
 }
 
 async fn readyz(State(sources): State<ReadinessSources>) -> Response {
-    let redis = (sources.redis)();
+    let mut redis = (sources.redis)();
     let mut broker = broker_status(&sources.broker);
     let ready = redis.ok && broker.ok && !sources.draining.is_cancelled();
-    let is_quiet = broker.ok && (sources.is_quiet)();
-    if is_quiet {
-        broker = broker.with_reason(Some(QUIET));
+    let warning = (sources.warning)();
+    match warning {
+        Some(Warning::Quiet) if broker.ok => broker = broker.with_reason(Some(QUIET)),
+        Some(Warning::Full) if redis.ok => redis = redis.with_reason(Some(FULL)),
+        _ => {}
     }
     let (code, status) = if ready {
-        // Redis says so while it is full.
-        let is_degraded = is_quiet || redis.reason.is_some();
+        // Redis has a reason while its memory is full, too.
+        let is_degraded = warning.is_some() || redis.reason.is_some();
         (StatusCode::OK, if is_degraded { "degraded" } else { "ok" })
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "unready")
@@ -146,7 +159,7 @@ fn broker_status(broker: &BrokerStatus) -> DependencyStatus {
 }
 
 async fn not_found(uri: Uri) -> Response {
-    let text = format!("no such path: {}", uri.path());
+    let text = format!("no such path: {}", clean(uri.path()));
     let body = Json(json!({"error": text, "error_message": text}));
     (StatusCode::NOT_FOUND, body).into_response()
 }

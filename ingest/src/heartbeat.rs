@@ -1,14 +1,12 @@
 //! The heartbeat of this ingest replica. Once a second, it pings Redis (which also measures the clock difference) and counts
 //! the devices. While the subscription at the broker is active, it also reports in Redis that this replica is listening.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use shared::clock::Time;
 use shared::error_chain::error_chain;
 use shared::lifecycle::Lifecycle;
-use shared::store::{Store, StoreError};
+use shared::store::{Places, Store, StoreError};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
@@ -36,6 +34,26 @@ pub(crate) struct LastHeartbeat {
     pub(crate) redis_full: Option<&'static str>,
     /// Whether the subscription has brought no message for `--quiet-after`, although devices are known.
     pub(crate) is_quiet: bool,
+    /// Whether there is no place for an unknown device.
+    pub(crate) is_full: bool,
+    /// Number of places that are taken.
+    pub(crate) places_taken: u64,
+}
+
+/// How often the places are compared with the device lists while their numbers differ. They do while a device is being stored.
+const COMPARE_AGAIN: Duration = Duration::from_secs(10);
+/// How often they are compared if nothing shows a difference.
+const COMPARE_ANYWAY: Duration = Duration::from_mins(10);
+/// How often silent devices are looked for that no deadline would forget.
+const REVISIT_SILENT: Duration = Duration::from_mins(10);
+
+/// What is known of the places for devices.
+#[derive(Debug, Default)]
+struct PlaceWatch {
+    taken: u64,
+    is_full: bool,
+    compared_at: Option<Instant>,
+    revisited_at: Option<Instant>,
 }
 
 /// The outcome of one heartbeat.
@@ -55,10 +73,9 @@ pub(crate) struct Heartbeat {
     pub(crate) broker: BrokerStatus,
     pub(crate) client_id: String,
     pub(crate) topics: Vec<String>,
-    pub(crate) max_devices: u64,
+    pub(crate) places: Places,
+    pub(crate) forget_after: Duration,
     pub(crate) quiet_after: Duration,
-    /// Set here: whether messages of unknown devices are accepted.
-    pub(crate) accept_new_devices: Arc<AtomicBool>,
     pub(crate) last: watch::Sender<LastHeartbeat>,
     /// Receives the decision at shutdown: whether the MQTT session is kept or removed.
     pub(crate) session_at_exit: watch::Sender<SessionAtExit>,
@@ -82,6 +99,7 @@ impl Heartbeat {
         let mut last_problem = None;
         let mut heartbeats = 0;
         let mut quiet = QuietWatch::new(self.quiet_after);
+        let mut places = PlaceWatch::default();
         let mut broker = self.broker.clone();
         loop {
             tokio::select! {
@@ -93,7 +111,9 @@ impl Heartbeat {
                 () = broker.changed() => {}
             }
             heartbeats += 1;
-            let result = self.check_and_report(heartbeats, &mut quiet).await;
+            let result = self
+                .check_and_report(heartbeats, &mut quiet, &mut places)
+                .await;
             let earlier_rules = self.store.earlier_rules_at_work().await;
             let problem = match &result {
                 Ok(Report::Sent { .. }) => None,
@@ -111,6 +131,8 @@ impl Heartbeat {
                 last.redis_problem = problem;
                 last.redis_full = self.store.full();
                 last.is_quiet = quiet.is_quiet();
+                last.is_full = places.is_full;
+                last.places_taken = places.taken;
                 last.listening_since = match result {
                     Ok(Report::Sent { listening_since }) => listening_since,
                     _ => None,
@@ -143,6 +165,7 @@ impl Heartbeat {
         &self,
         number: u64,
         quiet: &mut QuietWatch,
+        places: &mut PlaceWatch,
     ) -> Result<Report, StoreError> {
         self.store.ping().await?;
         self.store.check_writes(number).await?;
@@ -151,23 +174,51 @@ impl Heartbeat {
             return Ok(Report::Refused { reason });
         }
         let devices = self.store.count_devices().await?;
-        let accept_new = devices < self.max_devices;
-        if self.accept_new_devices.swap(accept_new, Ordering::Relaxed) && !accept_new {
-            tracing::error!(
-                devices,
-                "--max-devices is reached: messages of unknown devices become dead letters"
-            );
-        }
+        self.watch_places(places, devices).await?;
         self.watch_for_silence(quiet, devices);
         let mut listening_since = None;
         if self.broker.is_subscribed() {
             listening_since = Some(
                 self.store
-                    .report(&self.client_id, &self.topics, quiet.is_quiet())
+                    .report(
+                        &self.client_id,
+                        &self.topics,
+                        quiet.is_quiet(),
+                        places.is_full,
+                    )
                     .await?,
             );
         }
         Ok(Report::Sent { listening_since })
+    }
+
+    /// Counts the places that are taken. Compares them with the device lists where the numbers differ, and now and then anyway.
+    async fn watch_places(&self, watch: &mut PlaceWatch, devices: u64) -> Result<(), StoreError> {
+        let is_older_than = |time: Option<Instant>, age| time.is_none_or(|at| at.elapsed() >= age);
+        watch.taken = self.store.count_places().await?;
+        let differs = watch.taken != devices && is_older_than(watch.compared_at, COMPARE_AGAIN);
+        if differs || is_older_than(watch.compared_at, COMPARE_ANYWAY) {
+            self.store.reconcile_places().await?;
+            watch.compared_at = Some(Instant::now());
+            watch.taken = self.store.count_places().await?;
+        }
+        if !self.forget_after.is_zero() && is_older_than(watch.revisited_at, REVISIT_SILENT) {
+            self.store.revisit_silent(self.forget_after).await?;
+            watch.revisited_at = Some(Instant::now());
+        }
+        let is_full = watch.taken >= self.places.devices;
+        if is_full && !watch.is_full {
+            tracing::error!(
+                devices,
+                places_taken = watch.taken,
+                "--max-devices is reached: messages of unknown devices become dead letters, but for those in alarm, as far as \
+                 --alarm-reserve has places"
+            );
+        } else if watch.is_full && !is_full {
+            tracing::info!(devices, "there are places for unknown devices again");
+        }
+        watch.is_full = is_full;
+        Ok(())
     }
 
     /// Logs when the subscription becomes quiet, and when that ends.

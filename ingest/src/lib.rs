@@ -33,7 +33,6 @@ mod trimming;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use axum::Router;
@@ -45,6 +44,7 @@ use shared::clock::{SystemClock, millis};
 use shared::lifecycle::Lifecycle;
 use shared::metrics::{Meters, TEXT_FORMAT};
 use shared::redis_watch::{CanaryRole, RedisObservation, RedisWatch};
+use shared::settings::SerialPatterns;
 use shared::store::{Bounds, ServiceRole, Store};
 use shared::telemetry;
 use shared::trace::SpanRecorder;
@@ -127,7 +127,6 @@ fn start_tasks(
     let apply_config = apply_config(config);
     let spans = spans(config);
     let log_lines = Arc::new(LogLines::default());
-    let accept_new_devices = Arc::new(AtomicBool::new(true));
 
     let (session_at_exit, decision) = watch::channel(SessionAtExit::Undecided);
     let max_payload_bytes = format.max_payload_bytes;
@@ -139,8 +138,8 @@ fn start_tasks(
         broker: broker.clone(),
         client_id: config.mqtt.client_id().to_owned(),
         topics: config.mqtt.mqtt_topic.clone(),
-        max_devices: u64::from(config.max_devices),
-        accept_new_devices: Arc::clone(&accept_new_devices),
+        places: config.places(),
+        forget_after: config.forget_after,
         quiet_after: config.quiet_after,
         last,
         session_at_exit,
@@ -180,7 +179,6 @@ fn start_tasks(
         heartbeat: heartbeats.clone(),
         format,
         metrics,
-        accept_new_devices: Arc::clone(&accept_new_devices),
         receive_maximum: usize::from(config.mqtt.mqtt_receive_maximum),
         batch_max: usize::try_from(config.batch_max).unwrap_or(usize::MAX),
         dead_letters_max: u64::from(config.dead_letters_max),
@@ -195,7 +193,7 @@ fn start_tasks(
         broker,
         store,
         heartbeat: heartbeats,
-        accept_new_devices,
+        places: config.places(),
         history,
     })
 }
@@ -205,10 +203,10 @@ fn serve_http(listener: TcpListener, gauges: &Gauges, meters: &Meters, lifecycle
     let heartbeat = gauges.heartbeat.clone();
     let redis = move || redis_status(*heartbeat.borrow());
     let heartbeat = gauges.heartbeat.clone();
-    let is_quiet = move || heartbeat.borrow().is_quiet;
+    let warning = move || warning(&heartbeat.borrow());
     let read = meters.reader();
     let metrics = async move || ([(CONTENT_TYPE, TEXT_FORMAT)], read());
-    let router = health::router(gauges.broker.clone(), redis, is_quiet, lifecycle);
+    let router = health::router(gauges.broker.clone(), redis, warning, lifecycle);
     let router = router.merge(Router::new().route("/metrics", get(metrics)));
     health::serve(listener, router, lifecycle);
 }
@@ -222,7 +220,8 @@ fn apply_config(config: &Config) -> ApplyConfig {
             log_max: u64::from(config.log_max),
             log_age_ms: millis(config.log_age),
         },
-        accept_new: true,
+        admit: SerialPatterns::new(&config.admit),
+        places: Some(config.places()),
     }
 }
 
@@ -238,6 +237,15 @@ fn spans(config: &Config) -> Spans {
         recorder: SpanRecorder::new(&config.telemetry, config.mqtt.mqtt_trust_traces),
         template: config.mqtt.mqtt_topic.join(",").into(),
         client_id: config.mqtt.client_id().into(),
+    }
+}
+
+/// Returns what an operator must know although everything works.
+fn warning(last: &LastHeartbeat) -> Option<health::Warning> {
+    if last.is_full {
+        Some(health::Warning::Full)
+    } else {
+        last.is_quiet.then_some(health::Warning::Quiet)
     }
 }
 

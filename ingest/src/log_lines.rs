@@ -7,6 +7,7 @@ use shared::error_chain::error_chain;
 use shared::rate_limit::RateLimit;
 use shared::store::StoreError;
 use shared::trace::TraceContext;
+use shared::visible_text::escape;
 
 use crate::dead_letter_reason::DeadLetterReason;
 use crate::payload::RepairKinds;
@@ -50,7 +51,8 @@ impl LogLines {
                 topic,
                 trace_id = trace.map(|trace| tracing::field::display(trace.trace_id())),
                 held_back,
-                "message stored as a dead letter: {detail}"
+                "message stored as a dead letter: {}",
+                escape(detail)
             );
         }
     }

@@ -38,6 +38,8 @@ pub(crate) struct Metrics {
     pub(crate) timers: Count,
     /// Deadlines that could not be evaluated or written.
     pub(crate) timers_refused: Count,
+    /// Entries of the alarm log that are only counted.
+    pub(crate) log_folded: Count,
     dead_letters: LabelledCount,
     repairs: LabelledCount,
     alarm_changes: LabelledCount,
@@ -77,6 +79,10 @@ impl Metrics {
             timers_refused: meters.count(
                 "ingest.timers.refused",
                 "Deadlines that could not be evaluated or written, because the stored state of the device is lost or its keys cannot be used. Each is tried again after `--offline-after`.",
+            ),
+            log_folded: meters.count(
+                "ingest.log.folded",
+                "Entries of the alarm log that are only counted, because the device had written its share of the log.",
             ),
             dead_letters: meters.count_by(
                 "ingest.messages.rejected",

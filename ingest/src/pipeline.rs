@@ -15,7 +15,6 @@ pub(crate) mod committed_fingerprints;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
@@ -49,8 +48,6 @@ pub(crate) struct Pipeline {
     pub(crate) format: Format,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) heartbeat: watch::Receiver<LastHeartbeat>,
-    /// Whether messages of unknown devices are accepted.
-    pub(crate) accept_new_devices: Arc<AtomicBool>,
     pub(crate) batch_max: usize,
     /// Maximum number of unacknowledged messages (MQTT Receive Maximum).
     pub(crate) receive_maximum: usize,
@@ -290,6 +287,7 @@ impl Pipeline {
                         trace: item.trace,
                         reason: match err {
                             StoreError::TooManyDevices => DeadLetterReason::TooManyDevices,
+                            StoreError::NotAdmitted => DeadLetterReason::NotAdmitted,
                             _ => DeadLetterReason::CommitFailed,
                         },
                         detail: err.to_string(),
@@ -333,7 +331,6 @@ impl Pipeline {
     async fn commit_round(&self, round: &[ParsedMessage]) -> Vec<Result<Applied, StoreError>> {
         let work: Vec<Work<'_>> = round.iter().map(|item| self.work(item)).collect();
         let mut apply_config = self.apply_config.clone();
-        apply_config.accept_new = self.accept_new_devices.load(Ordering::Relaxed);
         apply_config.settings.earlier_release_at_work = self
             .heartbeat
             .borrow()
@@ -429,6 +426,7 @@ impl Pipeline {
         metrics.committed.increment();
         metrics.conflicts.add(u64::from(applied.conflicts));
         metrics.count_changes(changes);
+        metrics.log_folded.add(u64::from(applied.decision.folded));
         match applied.decision.outcome {
             Outcome::Message(Class::Duplicate | Class::Repeated | Class::Ignored) => {
                 metrics.duplicates.increment();

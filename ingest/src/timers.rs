@@ -145,6 +145,9 @@ impl Timers {
         self.metrics.timers.increment();
         self.metrics.conflicts.add(u64::from(applied.conflicts));
         self.metrics.count_changes(changes);
+        self.metrics
+            .log_folded
+            .add(u64::from(applied.decision.folded));
         let now = self.store.clock().now();
         let alarms = &self.log_lines.alarms;
         alarms.log_changes(&work.device, changes, work.trace, now);

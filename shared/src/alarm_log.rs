@@ -1,9 +1,14 @@
 //! One entry of the alarm log, as it is stored.
 
+pub mod share;
+
 use serde::{Deserialize, Serialize};
 
-use crate::alarm::{Alarm, ChangeKind};
+use crate::alarm::{Alarm, ChangeKind, Condition};
 use crate::clock::Time;
+use crate::decimal::Decimal;
+use crate::forward::UnknownFields;
+use crate::reading::Side;
 
 /// A transition of an alarm, the retirement of a device, or the loss of its state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +28,79 @@ pub struct AlarmLogEntry {
     /// W3C `traceparent` of the cause, if it is traced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
+    /// The entry stands for several transitions of the alarm, because the device had written its share of the log. The other fields are
+    /// those of the last of them, and of the last acknowledgement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folded: Option<Box<Folded>>,
+}
+
+/// Transitions of one alarm that one entry stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Folded {
+    /// Number of transitions.
+    pub transitions: u32,
+    /// Number of raises and escalations among them.
+    pub raises: u32,
+    /// Server time of the first one.
+    pub since: Time,
+    /// Server time of the last one.
+    pub until: Time,
+    /// The worst that was seen.
+    pub peak: Option<Peak>,
+    /// Fields of a newer release.
+    #[serde(flatten)]
+    pub unknown: UnknownFields,
+}
+
+/// The worst of several transitions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peak {
+    /// The condition of the alarm then.
+    pub condition: Condition,
+    /// Its side, for gas.
+    #[serde(default)]
+    pub side: Side,
+    /// Its message.
+    pub message: String,
+    /// The level that was reached.
+    pub threshold: Option<Decimal>,
+    /// The value that was shown.
+    pub value: Option<Decimal>,
+}
+
+impl Peak {
+    fn of(alarm: &Alarm) -> Self {
+        Self {
+            condition: alarm.condition,
+            side: alarm.side(),
+            message: alarm.message.clone(),
+            threshold: alarm.threshold,
+            value: alarm.value,
+        }
+    }
+
+    /// Returns the worse of two: by severity, then by the value.
+    fn higher(self, other: Self) -> Self {
+        let severity = |peak: &Self| (peak.condition.severity(), peak.condition.level_index());
+        let is_worse = match severity(&other).cmp(&severity(&self)) {
+            std::cmp::Ordering::Less => false,
+            std::cmp::Ordering::Greater => true,
+            std::cmp::Ordering::Equal if other.side == Side::Low => other
+                .value
+                .is_some_and(|value| self.value.is_none_or(|own| value < own)),
+            std::cmp::Ordering::Equal => other.value > self.value,
+        };
+        if is_worse { other } else { self }
+    }
+}
+
+impl Folded {
+    fn into_entry(self, last: AlarmLogEntry) -> AlarmLogEntry {
+        AlarmLogEntry {
+            folded: Some(Box::new(self)),
+            ..last
+        }
+    }
 }
 
 impl AlarmLogEntry {
@@ -61,6 +139,7 @@ impl AlarmLogEntry {
             by: None,
             seen: None,
             trace: None,
+            folded: None,
         }
     }
 }

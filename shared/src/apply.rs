@@ -11,8 +11,8 @@ use crate::clock::Time;
 use crate::decide::{Message, Outcome};
 use crate::device::DeviceId;
 use crate::position::Position;
-use crate::settings::AlarmSettings;
-use crate::store::{Bounds, Store, StoreError};
+use crate::settings::{AlarmSettings, SerialPatterns};
+use crate::store::{Bounds, Places, Store, StoreError};
 use crate::telemetry;
 use crate::trace::TraceContext;
 
@@ -57,8 +57,10 @@ pub struct ApplyConfig {
     pub settings: AlarmSettings,
     /// Bounds of history and alarm log.
     pub bounds: Bounds,
-    /// Whether unknown devices are accepted; false once the limit of devices is reached.
-    pub accept_new: bool,
+    /// The serials of unknown devices that are accepted.
+    pub admit: SerialPatterns,
+    /// How many devices there may be. `None`: there is no limit.
+    pub places: Option<Places>,
 }
 
 /// Maximum number of messages of one device to apply at once. If no answer comes they are applied again, and a device recognises

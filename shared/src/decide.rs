@@ -13,7 +13,7 @@ mod retire;
 
 use serde_json::value::RawValue;
 
-use crate::alarm::{Alarm, Change};
+use crate::alarm::{Alarm, Change, ChangeKind, Kind};
 use crate::alarm_log::AlarmLogEntry;
 use crate::clock::Time;
 use crate::device::DeviceId;
@@ -138,6 +138,8 @@ pub struct Decision {
     pub event: Option<RenderedEvent>,
     /// Entries for the alarm log.
     pub log: Vec<AlarmLogEntry>,
+    /// Number of further entries that are only counted, because the device has written its share of the log.
+    pub folded: u32,
     /// A sample for the history.
     pub sample: Option<Sample>,
     /// Whether the message proves the device alive.
@@ -168,6 +170,17 @@ pub enum Deadline {
     At(Time),
     /// Not before the next input.
     Never,
+}
+
+impl Deadline {
+    /// Returns the earlier of this one and `time`.
+    fn or_earlier(self, time: Time) -> Self {
+        match self {
+            Self::At(own) => Self::At(own.min(time)),
+            Self::Never => Self::At(time),
+            Self::Keep => Self::Keep,
+        }
+    }
 }
 
 /// The result of a decision.
@@ -221,12 +234,37 @@ impl Decision {
             changes: Vec::new(),
             event: None,
             log: Vec::new(),
+            folded: 0,
             sample: None,
             alive: false,
             last_alive: None,
             deadline: Deadline::Keep,
             outcome,
         }
+    }
+
+    /// Whether it shows a danger to people: gas, a value outside the measuring range, a detector that cannot measure, or one that
+    /// itself reports an alarm. A new detector with one gets a place in the reserve.
+    #[must_use]
+    pub fn shows_danger(&self) -> bool {
+        let is_raised = |change: &Change| {
+            let is_danger = matches!(
+                change.alarm.kind(),
+                Kind::GasHigh
+                    | Kind::GasLow
+                    | Kind::OverRange
+                    | Kind::UnderRange
+                    | Kind::SensorFault
+                    | Kind::ReadingInvalid
+                    | Kind::LedMismatch
+            );
+            is_danger && change.kind == ChangeKind::Raised
+        };
+        let is_reported = |latest: &Latest| {
+            let reading = &latest.reading;
+            reading.has_led() || reading.own_alarm || latest.held_back
+        };
+        self.changes.iter().any(is_raised) || self.state.latest.as_ref().is_some_and(is_reported)
     }
 
     /// Whether the reading of the message becomes the latest of the device.
@@ -314,6 +352,7 @@ impl<'a> Draft<'a> {
         };
         let (open, closed) = (self.state.alarms.clone(), self.state.closed.clone());
         Alarms::new(&self.stored.device, open, closed, moment)
+            .with_log_share(self.state.memory.log_share.clone())
     }
 
     /// Takes over the changed alarms.

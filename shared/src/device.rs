@@ -1,13 +1,16 @@
 //! The identity of a detector.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// A detector's serial from its payload: trimmed, 1 to 128 bytes, no control characters.
+use crate::position::Epoch;
+use crate::visible_text::{escape, is_hidden};
+
+/// A detector's serial: trimmed, 1 to 128 bytes, no control characters. [`DeviceId::of_detector`] is stricter.
 ///
 /// Such a text is safe in a Redis key and as the name of a Socket.IO room. It is never used as an MQTT topic level. Cheap to
 /// clone.
@@ -30,6 +33,9 @@ pub enum DeviceIdError {
     /// A control character.
     #[error("the serial has a control character")]
     ControlCharacter,
+    /// A character that is not drawn, such as a direction character.
+    #[error("the serial has a character that cannot be seen")]
+    HiddenCharacter,
 }
 
 impl DeviceId {
@@ -53,20 +59,46 @@ impl DeviceId {
         if text.chars().all(is_plain) {
             Cow::Borrowed(text)
         } else {
-            Cow::Owned(format!("{text:?}"))
+            // `Debug` leaves some characters as they are that are not drawn.
+            Cow::Owned(escape(&format!("{text:?}")).into_owned())
         }
     }
 
-    /// Returns the serial with every character but ASCII letters, digits, `_` and `-` replaced by `-`.
+    /// Reads a serial that a detector sent. It must not have characters that cannot be seen: two detectors would look like one. A
+    /// device of an earlier release may have them, and is still shown and retired.
     ///
-    /// Alarm ids contain it, and front ends put them into URL paths without encoding.
+    /// # Errors
+    /// The text is not a serial.
+    pub fn of_detector(text: &str) -> Result<Self, DeviceIdError> {
+        let device: Self = text.parse()?;
+        if device.0.chars().any(is_hidden) {
+            return Err(DeviceIdError::HiddenCharacter);
+        }
+        Ok(device)
+    }
+
+    /// Returns an id that no other device has, of ASCII letters, digits, `_` and `-`: front ends put it into URL paths without
+    /// encoding. `prefix` ends with its only `_`, and `number` is one of this device.
+    ///
+    /// Characters of the serial that an id cannot have become `-`. Then the whole serial follows, as `_x` and hex, since another
+    /// serial may have the same characters. Ids without it end with `_` and digits.
     #[must_use]
-    pub fn slug(&self) -> String {
+    pub fn unique_id(&self, prefix: &str, epoch: Epoch, number: u64) -> String {
         let safe = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        self.0
+        let name: String = self
+            .0
             .chars()
             .map(|c| if safe(c) { c } else { '-' })
-            .collect()
+            .collect();
+        let mut id = format!("{prefix}{name}_{epoch}_{number}");
+        if name != *self.0 {
+            id.push_str("_x");
+            for byte in self.0.bytes() {
+                // Writing to a string does not fail.
+                write!(id, "{byte:02x}").ok();
+            }
+        }
+        id
     }
 }
 

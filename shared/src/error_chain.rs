@@ -2,6 +2,8 @@
 
 use std::error::Error;
 
+use crate::visible_text::clean;
+
 /// Formats an error with its causes on one line, separated by colons. A cause that the text already ends with is left out.
 ///
 /// Log errors with this function: the JSON log format writes an error value without its causes.
@@ -17,7 +19,7 @@ pub fn error_chain(err: &(dyn Error + 'static)) -> String {
         next = cause.source();
     }
     // Text that a server sent may contain line breaks and other control characters.
-    text.replace(|c: char| c.is_control(), " ")
+    clean(&text).into_owned()
 }
 
 #[cfg(test)]

@@ -35,6 +35,14 @@ pub const INGEST_LISTENING: &str = "st:{ingest}:listening";
 /// Sorted set of ingest client id → time of its last report that its subscription brings no message although devices are known.
 pub const INGEST_QUIET: &str = "st:{ingest}:quiet";
 
+/// Sorted set of ingest client id → time of its last report that `--max-devices` is reached.
+pub const INGEST_FULL: &str = "st:{ingest}:full";
+
+/// Sorted set of device → time of its last reservation: the devices that have a place among `--max-devices`.
+pub const ADMITTED: &str = "st:{admitted}:devices";
+/// String: it exists once every stored device has its place in [`ADMITTED`].
+pub const ADMITTED_COUNTED: &str = "st:{admitted}:counted";
+
 /// Counter, the canary. It is incremented every second as long as any process can commit.
 pub const CANARY: &str = "st:{canary}:count";
 /// Sharded channel on which each new count of the canary is published. A subscriber that receives none while the counter

@@ -12,6 +12,7 @@
 // The vocabulary.
 pub mod clock;
 pub mod decimal;
+pub mod visible_text;
 pub mod device;
 pub mod position;
 pub mod forward;

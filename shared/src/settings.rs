@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::alarm_log::share::BURST;
 use crate::decimal::Decimal;
 use crate::device::DeviceId;
 use crate::order::OrderSettings;
@@ -11,6 +12,8 @@ use crate::order::OrderSettings;
 pub struct AlarmSettings {
     /// Silence after which a device is offline.
     pub offline_after: Duration,
+    /// A device that has been silent for this long is retired, if only an acknowledged `device_offline` is open. Zero: never.
+    pub forget_after: Duration,
     /// A device time further back than this, by the device's usual clock offset, is unusable.
     pub backlog_max: Duration,
     /// By how much a device time may be ahead of the newest time that is possible.
@@ -22,6 +25,8 @@ pub struct AlarmSettings {
     /// How many messages per second a device may send, over 10 s. What exceeds it is not kept in history and telemetry, and
     /// raises `babbling`. 0: there is no limit.
     pub device_rate: u32,
+    /// How many entries of the alarm log a device may write at once, beside one per hour. 0: there is no limit.
+    pub log_burst: u32,
     /// Serials of the devices whose A1 is Low if they send no type.
     pub low_devices: SerialPatterns,
     /// Message types whose readings lower nothing.
@@ -43,11 +48,13 @@ impl Default for AlarmSettings {
     fn default() -> Self {
         Self {
             offline_after: Duration::from_mins(3),
+            forget_after: Duration::ZERO,
             backlog_max: Duration::from_hours(7 * 24),
             clock_tolerance: Duration::from_secs(5),
             returned_levels: [false, true, true],
             chatter_calm: Duration::from_mins(10),
             device_rate: 10,
+            log_burst: BURST,
             low_devices: SerialPatterns::default(),
             maintenance_message_types: MessageTypes::new("CALIBRATION,TEST,BUMP TEST"),
             alive_message_types: MessageTypes::new("HEARTBEAT"),
@@ -60,6 +67,12 @@ impl Default for AlarmSettings {
 }
 
 impl AlarmSettings {
+    /// Returns [`Self::log_burst`] as it is stored with a device.
+    #[must_use]
+    pub fn stored_log_burst(&self) -> Option<u32> {
+        Some(self.log_burst).filter(|burst| *burst != BURST)
+    }
+
     /// Returns the settings for the order of messages.
     #[must_use]
     pub fn order(&self) -> OrderSettings {
@@ -101,6 +114,12 @@ impl SerialPatterns {
     pub fn new(list: &str) -> Self {
         let patterns = list.split(',').map(|pattern| pattern.trim().to_owned());
         Self(patterns.filter(|pattern| !pattern.is_empty()).collect())
+    }
+
+    /// Whether the list has no pattern.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Whether a pattern of the list fits the whole serial.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::alarm::{Alarm, Condition, Kind};
+use crate::alarm_log::share::LogShare;
 use crate::clock::Time;
 use crate::decimal::Decimal;
 use crate::forward::UnknownFields;
@@ -22,7 +23,7 @@ pub struct DeviceState {
     pub position: Position,
     /// Open alarms, oldest first. At most one of each kind.
     pub alarms: Vec<Alarm>,
-    /// Alarms that were cleared, the last one of its kind each, oldest first: at most six.
+    /// Alarms that were cleared, the last one of its kind each, oldest first: at most as many as there are kinds.
     pub closed: Vec<ClosedAlarm>,
     /// The facts that are needed to order the next message.
     pub order: OrderState,
@@ -153,6 +154,12 @@ pub struct DeviceMemory {
     /// The same for late readings, whose times are others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sending_late: Option<SendingRate>,
+    /// What it may still write to the alarm log; `None` as long as it has its whole share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_share: Option<LogShare>,
+    /// How many entries it may write at once, as the ingest replica that decided last had it; `None` for the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_burst: Option<u32>,
     /// How the LEDs of the detector compared with its levels.
     #[serde(default, skip_serializing_if = "LedMemory::is_empty")]
     pub leds: LedMemory,

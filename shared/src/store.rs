@@ -3,6 +3,7 @@
 //! [`Store::load`] reads the states that decisions start from. [`Store::commit`] writes decisions by compare-and-set. Both
 //! handle many devices in one round trip. No other method writes the state of a device.
 
+mod admissions;
 mod alarm_log;
 mod changed_devices;
 mod codec;
@@ -41,6 +42,7 @@ use crate::keys::PartitionKeys;
 use crate::position::Epoch;
 use crate::redis::{Connection, RedisConfig, RedisConnector, Scripts, load_scripts, refusal};
 
+pub use self::admissions::{Applicant, Places, RESERVED_FOR};
 pub use self::alarm_log::{LogId, LogPiece, LoggedEntry, PIECE};
 pub use self::changed_devices::{PartitionChanges, PartitionMark};
 pub use self::commit::{Bounds, Commit, Committed, Loaded};

@@ -13,6 +13,8 @@ mod strangers;
 
 mod redis_full;
 
+mod devices;
+
 mod polling;
 
 mod requests;

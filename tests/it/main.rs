@@ -19,6 +19,8 @@ mod offline;
 
 mod bad_input;
 
+mod hostile;
+
 mod rest;
 
 mod retire;
@@ -26,8 +28,6 @@ mod retire;
 mod replaced_system_defects;
 
 mod faults;
-
-mod hostile;
 
 mod shutdown;
 

@@ -110,7 +110,7 @@ impl Plan {
     /// As [`Self::every_raise_is_an_alarm`], with the default rate per device, above which a device is babbling.
     #[must_use]
     pub fn every_raise_is_an_alarm_up_to_the_rate(self) -> Self {
-        self.ingest_flags("--returned-levels=none --chatter-calm=0s")
+        self.ingest_flags("--returned-levels=none --chatter-calm=0s --log-burst=0")
     }
 
     /// Adds flags, separated by spaces, for every replica of the gateway.

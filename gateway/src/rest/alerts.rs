@@ -1,5 +1,7 @@
 //! The alarms of one device, and their acknowledgement.
 
+use std::borrow::Cow;
+
 use axum::extract::{Request, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
@@ -77,7 +79,7 @@ pub(crate) async fn acknowledge(
     let body = AcknowledgeBody::parse(&body::read(request).await?)?;
     let name = body.name()?;
     let reader = &context.reader;
-    let answer = apply::acknowledge(&reader.store, &alert.device, &alert.id, name, body.seen);
+    let answer = apply::acknowledge(&reader.store, &alert.device, &alert.id, &name, body.seen);
     let answer = reader
         .with_timeout(answer)
         .await
@@ -112,7 +114,7 @@ impl AcknowledgeBody {
         body::parse(bytes)
     }
 
-    fn name(&self) -> Result<&str, ApiError> {
+    fn name(&self) -> Result<Cow<'_, str>, ApiError> {
         body::name("acknowledged_by", self.acknowledged_by.as_deref())
     }
 }

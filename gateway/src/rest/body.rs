@@ -1,8 +1,11 @@
 //! Bodies of requests that change something: optional JSON objects, with the name of the person who changes it.
 
+use std::borrow::Cow;
+
 use axum::body::Bytes;
 use axum::extract::Request;
 use serde::de::DeserializeOwned;
+use shared::visible_text::clean;
 
 use super::edge::MAX_BODY_BYTES;
 use crate::error::ApiError;
@@ -38,7 +41,8 @@ pub(crate) fn parse<T: Default + DeserializeOwned>(bytes: &[u8]) -> Result<T, Ap
 }
 
 /// Returns the name given in this field of the body, trimmed.
-pub(crate) fn name<'a>(field: &str, given: Option<&'a str>) -> Result<&'a str, ApiError> {
+/// Characters that cannot be seen are left out: names in some scripts have them.
+pub(crate) fn name<'a>(field: &str, given: Option<&'a str>) -> Result<Cow<'a, str>, ApiError> {
     let name = given.unwrap_or_default().trim();
     if name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
         return Err(ApiError::Unreadable {
@@ -47,5 +51,9 @@ pub(crate) fn name<'a>(field: &str, given: Option<&'a str>) -> Result<&'a str, A
             ),
         });
     }
-    Ok(if name.is_empty() { NO_NAME } else { name })
+    let name = clean(name);
+    if name.trim().is_empty() {
+        return Ok(Cow::Borrowed(NO_NAME));
+    }
+    Ok(name)
 }

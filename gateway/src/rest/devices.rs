@@ -107,7 +107,7 @@ pub(crate) async fn retire(
     let body: RetireBody = body::parse(&body::read(request).await?)?;
     let name = body::name("retired_by", body.retired_by.as_deref())?;
     let reader = &context.reader;
-    let answer = apply::retire(&reader.store, &device, name);
+    let answer = apply::retire(&reader.store, &device, &name);
     let answer = reader
         .with_timeout(answer)
         .await

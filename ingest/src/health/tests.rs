@@ -28,10 +28,18 @@ async fn readiness_needs_redis_and_the_subscription() {
     let address = listener.local_addr().unwrap();
     let is_quiet = Arc::new(AtomicBool::new(false));
     let quiet = Arc::clone(&is_quiet);
-    let quiet = move || quiet.load(Ordering::Relaxed);
+    let full = Arc::new(AtomicBool::new(false));
+    let is_full = Arc::clone(&full);
+    let warning = move || {
+        let quiet = quiet.load(Ordering::Relaxed).then_some(Warning::Quiet);
+        is_full
+            .load(Ordering::Relaxed)
+            .then_some(Warning::Full)
+            .or(quiet)
+    };
     serve(
         listener,
-        router(broker, redis, quiet, &lifecycle),
+        router(broker, redis, warning, &lifecycle),
         &lifecycle,
     );
 
@@ -57,6 +65,15 @@ async fn readiness_needs_redis_and_the_subscription() {
     assert_eq!((code, &body["status"]), (200, &json!("degraded")));
     let told = json!({"ok": true, "age_ms": 0, "reason": QUIET});
     assert_eq!(body["dependencies"]["broker"], told);
+
+    full.store(true, Ordering::Relaxed);
+    let (code, body) = get(address, "/readyz").await;
+    assert_eq!((code, &body["status"]), (200, &json!("degraded")));
+    let redis = &body["dependencies"]["redis"];
+    assert_eq!(
+        (&redis["ok"], &redis["reason"]),
+        (&json!(true), &json!(FULL))
+    );
 
     reporter.apply(ConnectionEvent::TakenOver);
     let (code, body) = get(address, "/readyz").await;
@@ -91,7 +108,7 @@ async fn idle_connections_do_not_keep_probes_waiting() {
     let address = listener.local_addr().unwrap();
     serve(
         listener,
-        router(broker, redis, || false, &lifecycle),
+        router(broker, redis, || None, &lifecycle),
         &lifecycle,
     );
     // If each kept its place for its deadline, the probe would wait for more than a minute.
@@ -116,7 +133,7 @@ async fn a_full_redis_is_degraded_and_says_why() {
     let address = listener.local_addr().unwrap();
     serve(
         listener,
-        router(broker, redis, || false, &lifecycle),
+        router(broker, redis, || None, &lifecycle),
         &lifecycle,
     );
     let (code, body) = get(address, "/readyz").await;

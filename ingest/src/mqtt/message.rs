@@ -12,7 +12,7 @@ use super::shared_ack::SharedAck;
 /// One message as the broker sent it.
 #[derive(Debug)]
 pub(crate) struct MqttMessage {
-    /// The topic it was published on.
+    /// The topic it was published on, fit for a log and for a dead letter: at most [`DeadLetter::MAX_TEXT_BYTES`].
     pub(crate) topic: String,
     /// A copy of the payload: rumqttc's buffer is shared by many messages and lives as long as any of them. If the payload is
     /// too large to be processed, this is only its beginning.
@@ -41,7 +41,7 @@ impl MqttMessage {
             size_bytes
         };
         Self {
-            topic: publish.topic,
+            topic: DeadLetter::text(&publish.topic).into_owned(),
             payload: publish.payload[..copied_bytes].to_vec(),
             size_bytes,
             dup: publish.dup,

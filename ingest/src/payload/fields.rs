@@ -1,7 +1,6 @@
 //! Reads the fields of a document.
 
 use std::collections::BTreeSet;
-use std::str::FromStr;
 
 use shared::args::UnitCodes;
 use shared::decimal::Decimal;
@@ -10,6 +9,7 @@ use shared::forward::UnknownFields;
 use shared::reading::{
     AsSent, Coordinate, LevelSetting, PayloadFacts, Reading, Repair, Side, UNKNOWN_UNIT,
 };
+use shared::visible_text::{clean, cut};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::document::{Document, JsonValue};
@@ -198,10 +198,12 @@ fn device(serial: Serial, faults: &Faults) -> Result<DeviceId, PayloadError> {
         Serial::Text(text) if text.contains(char::REPLACEMENT_CHARACTER) => {
             Err(PayloadError::DamagedSerial { others: others() })
         }
-        Serial::Text(text) => DeviceId::from_str(&text).map_err(|source| PayloadError::BadSerial {
-            source,
-            others: others(),
-        }),
+        Serial::Text(text) => {
+            DeviceId::of_detector(&text).map_err(|source| PayloadError::BadSerial {
+                source,
+                others: others(),
+            })
+        }
     }
 }
 
@@ -330,10 +332,10 @@ impl<'d> FieldReader<'d> {
             self.faults.doubt(Fault::UnknownUnitCode(key.name()));
             return bounded(&format!("code {code}"));
         }
-        match value.text().map(trim) {
-            Some(unit) if !unit.is_empty() => {
+        match value.text().map(|unit| bounded(trim(unit))) {
+            Some(unit) if !trim(&unit).is_empty() => {
                 self.facts.unit_sent = true;
-                bounded(unit)
+                unit
             }
             _ => {
                 self.faults.doubt(Fault::NotAText(key.name()));
@@ -345,9 +347,9 @@ impl<'d> FieldReader<'d> {
     fn gas(&mut self) -> String {
         let sent = self.first_not_blank(&[Field::Gas]);
         let gas = sent.as_ref().and_then(|(_, value)| value.as_name());
-        if let Some(gas) = gas {
+        if let Some(gas) = gas.map(bounded).filter(|gas| !trim(gas).is_empty()) {
             self.facts.gas_sent = true;
-            return bounded(gas);
+            return gas;
         }
         if sent.is_some() {
             self.faults.doubt(Fault::NotAText(Field::Gas.name()));
@@ -426,13 +428,15 @@ impl<'d> FieldReader<'d> {
     fn text(&mut self, keys: &[Field], default: &str) -> String {
         self.first_not_blank(keys)
             .and_then(|(_, value)| value.as_name().map(bounded))
+            .filter(|text| !trim(text).is_empty())
             .unwrap_or_else(|| default.to_owned())
     }
 
     fn text_of(&self, key: Field) -> Option<String> {
         let value = self.document.get(key)?;
         let text = value.text()?;
-        (!text.trim().is_empty()).then(|| bounded(text))
+        let text = bounded(text);
+        (!text.trim().is_empty()).then_some(text)
     }
 
     fn decimal_point(&mut self, meaning: DecimalPoint) -> (Decimal, Scale) {
@@ -520,6 +524,7 @@ impl<'d> FieldReader<'d> {
     }
 }
 
+/// Makes a text fit to be stored and shown.
 fn bounded(text: &str) -> String {
-    text[..text.floor_char_boundary(MAX_TEXT_BYTES)].to_owned()
+    cut(&clean(text), MAX_TEXT_BYTES).to_owned()
 }

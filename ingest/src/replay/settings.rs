@@ -5,6 +5,7 @@ use clap::CommandFactory;
 use serde_json::{Map, Value};
 use shared::args::{CommandLine, Usage};
 use shared::check_config::ServiceConfig;
+use shared::settings::SerialPatterns;
 
 use super::simulation::SimulationSettings;
 use crate::config::{Config, rule_settings};
@@ -68,6 +69,8 @@ pub fn of_config(config: &Config) -> SimulationSettings {
         alarms: config.settings(),
         format: config.format(),
         max_devices: usize::try_from(config.max_devices).unwrap_or(usize::MAX),
+        alarm_reserve: usize::try_from(config.alarm_reserve).unwrap_or(usize::MAX),
+        admit: SerialPatterns::new(&config.admit),
         receive_maximum: usize::from(config.mqtt.mqtt_receive_maximum),
     }
 }

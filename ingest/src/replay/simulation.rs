@@ -17,7 +17,8 @@ use shared::decide::{AcknowledgeRequest, Deadline, Decision, Input, Message, Out
 use shared::device::DeviceId;
 use shared::position::{Epoch, Position};
 use shared::reading::Repair;
-use shared::settings::AlarmSettings;
+use shared::settings::{AlarmSettings, SerialPatterns};
+use shared::store::StoreError;
 use xxhash_rust::xxh3::xxh3_64;
 
 use self::device::SimulatedDevice;
@@ -38,6 +39,10 @@ pub struct SimulationSettings {
     pub format: Format,
     /// Messages of further unknown devices become dead letters.
     pub max_devices: usize,
+    /// Places beyond it for devices whose message shows a danger.
+    pub alarm_reserve: usize,
+    /// The serials of unknown devices that are accepted.
+    pub admit: SerialPatterns,
     /// Maximum number of unacknowledged messages (MQTT Receive Maximum).
     pub receive_maximum: usize,
 }
@@ -230,14 +235,6 @@ impl Simulation {
         let device = parsed.reading.device.clone();
         let is_known = self.devices.contains_key(&device);
         let is_dead_letter = parsed.facts.repair == Repair::Unreadable;
-        if !is_known && self.devices.len() >= self.settings.max_devices {
-            if is_dead_letter {
-                return;
-            }
-            let detail = "the limit of devices is reached".to_owned();
-            self.refuse("too_many_devices", detail);
-            return;
-        }
         let message = Message {
             reading: parsed.reading,
             facts: parsed.facts,
@@ -247,13 +244,38 @@ impl Simulation {
             live_raw_message: None,
         };
         let settings = self.settings.alarms.clone();
-        self.apply(
-            &device,
-            Input::Message {
-                message: &message,
-                settings: &settings,
-            },
-        );
+        let input = Input::Message {
+            message: &message,
+            settings: &settings,
+        };
+        let refusal = (!is_known)
+            .then(|| self.why_not_accepted(&device, input))
+            .flatten();
+        match refusal {
+            // The dead letter is stored already.
+            Some(_) if is_dead_letter => {}
+            Some(err) => self.refuse(err.code(), err.to_string()),
+            None => {
+                self.apply(&device, input);
+            }
+        }
+    }
+
+    /// Returns why a message of an unknown device is not accepted, if it is not.
+    fn why_not_accepted(&self, device: &DeviceId, input: Input<'_>) -> Option<StoreError> {
+        if !self.settings.admit.matches(device) {
+            return Some(StoreError::NotAdmitted);
+        }
+        let new = SimulatedDevice::new(device.clone(), self.epoch);
+        let decision = decide(&new.stored, input, self.now, None);
+        let reserve = if decision.shows_danger() {
+            self.settings.alarm_reserve
+        } else {
+            0
+        };
+        let places = self.settings.max_devices.saturating_add(reserve);
+        let is_full = self.devices.len() >= places && !decision.outcome.is_unchanged();
+        is_full.then_some(StoreError::TooManyDevices)
     }
 
     fn refuse(&mut self, reason: &'static str, detail: String) {
@@ -314,6 +336,11 @@ impl Simulation {
             return outcome;
         }
         self.record_changes(device, &decision);
+        if outcome == Outcome::Retired {
+            self.look_at(device, None);
+            self.devices.remove(device);
+            return outcome;
+        }
         let look_at = match decision.deadline {
             Deadline::Keep => None,
             Deadline::At(time) => Some(Some(time)),

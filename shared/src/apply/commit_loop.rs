@@ -9,7 +9,7 @@ use crate::decide::{CommittedState, Decision, Input, Outcome, StoredDevice, deci
 use crate::device::DeviceId;
 use crate::error_chain::error_chain;
 use crate::state::DeviceState;
-use crate::store::{Commit, Committed, Loaded, Store, StoreError};
+use crate::store::{Applicant, Commit, Committed, Loaded, Store, StoreError};
 
 /// A device with more conflicts than this is refused: its stored state cannot be compared.
 const MAX_CONFLICTS: u32 = 1_000;
@@ -63,6 +63,7 @@ async fn run(store: &Store, items: &mut [Item<'_>]) -> Result<(), StoreError> {
                 Err(err) => item.result = Some(Err(err)),
             }
         }
+        let round = with_places(store, items, round).await?;
         undecided = commit(store, items, round).await?;
     }
     Ok(())
@@ -77,6 +78,36 @@ async fn load(
     let devices: Vec<DeviceId> = devices.cloned().collect();
     let loaded = store.load(&devices).await?;
     Ok(indexes.iter().copied().zip(loaded).collect())
+}
+
+/// Asks for places for the unknown devices of a round. Returns the devices that may be committed.
+async fn with_places<'a>(
+    store: &Store,
+    items: &mut [Item<'_>],
+    round: Vec<(usize, Decided<'a>)>,
+) -> Result<Vec<(usize, Decided<'a>)>, StoreError> {
+    // All jobs of one call have the same settings.
+    let Some(places) = round.iter().find_map(|(_, decided)| decided.needs_place) else {
+        return Ok(round);
+    };
+    let needs_place = |decided: &Decided<'_>| decided.needs_place.is_some();
+    let unknown = round.iter().filter(|(_, decided)| needs_place(decided));
+    let applicants: Vec<Applicant> = unknown
+        .map(|(_, decided)| Applicant {
+            device: decided.stored.device.clone(),
+            in_danger: decided.in_danger(),
+        })
+        .collect();
+    let mut admitted = store.admit(&applicants, places).await?.into_iter();
+    let mut committable = Vec::with_capacity(round.len());
+    for (index, decided) in round {
+        if !needs_place(&decided) || admitted.next() == Some(true) {
+            committable.push((index, decided));
+        } else {
+            items[index].result = Some(Err(StoreError::TooManyDevices));
+        }
+    }
+    Ok(committable)
 }
 
 /// Commits one round. Returns the devices to decide about again: those with a conflict, and those whose state was reasserted.
@@ -99,12 +130,19 @@ async fn commit(
     let mut reasserted = Vec::new();
     let mut reload = Vec::new();
     let mut failed = None;
+    let mut retired = Vec::new();
     for ((index, decided), answer) in round.into_iter().zip(answers) {
         let item = &mut items[index];
         let is_reassertion = decided.is_reassertion();
         match answer {
             Ok(Committed::Done(_)) if is_reassertion => reasserted.push(index),
-            Ok(Committed::Done(_)) => item.done(decided.decisions),
+            Ok(Committed::Done(at)) => {
+                let mut decisions = decided.decisions.iter();
+                if decisions.any(|decision| decision.outcome == Outcome::Retired) {
+                    retired.push((item.device().clone(), at));
+                }
+                item.done(decided.decisions);
+            }
             Ok(Committed::Conflict(_)) if item.conflicts >= MAX_CONFLICTS => {
                 let reason = format!("another writer was faster {MAX_CONFLICTS} times in a row");
                 item.result = Some(Err(StoreError::Refused(reason)));
@@ -133,6 +171,13 @@ async fn commit(
         );
         reload.append(&mut reasserted);
     }
+    // The device is gone whether this succeeds or not. A place that stays is freed later.
+    if !retired.is_empty()
+        && let Err(err) = store.release(&retired).await
+    {
+        let error = error_chain(&err);
+        tracing::debug!(error, "cannot free the places of retired devices yet");
+    }
     if let Some(err) = failed {
         return Err(err);
     }
@@ -157,6 +202,7 @@ fn reassert<'a>(
         stored,
         decisions: vec![decision],
         raw: is_other_reading.then_some(b""),
+        needs_place: None,
     }
 }
 

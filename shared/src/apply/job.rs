@@ -1,7 +1,7 @@
 //! A job for one device, and how each kind of job decides.
 
 use super::{
-    ApplyConfig, Bounds, Cause, DeviceId, Position, Store, StoreError, TraceContext, Work,
+    ApplyConfig, Bounds, Cause, DeviceId, Places, Position, Store, StoreError, TraceContext, Work,
 };
 use crate::alarm::Alarm;
 use crate::decide::{AcknowledgeRequest, Decision, Input, Outcome, StoredDevice, decide};
@@ -45,9 +45,16 @@ pub(super) struct Decided<'a> {
     pub(super) stored: Box<StoredDevice>,
     pub(super) decisions: Vec<Decision>,
     pub(super) raw: Option<&'a [u8]>,
+    /// The places there are, if the device is unknown and needs one before it is committed.
+    pub(super) needs_place: Option<Places>,
 }
 
 impl Decided<'_> {
+    /// Whether a message of an unknown device shows a danger.
+    pub(super) fn in_danger(&self) -> bool {
+        self.decisions.iter().any(Decision::shows_danger)
+    }
+
     pub(super) fn is_reassertion(&self) -> bool {
         let mut decisions = self.decisions.iter();
         decisions.any(|decision| decision.outcome == Outcome::Reasserted)
@@ -110,6 +117,7 @@ fn without_payload<'a>(stored: Box<StoredDevice>, decision: Decision) -> Decided
         stored,
         decisions: vec![decision],
         raw: None,
+        needs_place: None,
     }
 }
 
@@ -120,12 +128,13 @@ async fn decide_run<'a>(
     config: &ApplyConfig,
 ) -> Result<Decided<'a>, StoreError> {
     let is_message = |work: &Work<'_>| matches!(work.cause, Cause::Message { .. });
-    if run.iter().any(is_message) {
+    let has_message = run.iter().any(is_message);
+    if has_message {
         stored = ensure_numbering(store, stored).await?;
     }
-    let is_unknown = stored.state.latest.is_none() && !stored.lost;
-    if is_unknown && !config.accept_new {
-        return Err(StoreError::TooManyDevices);
+    let is_new = has_message && stored.state.latest.is_none() && !stored.lost;
+    if is_new && !config.admit.matches(&stored.device) {
+        return Err(StoreError::NotAdmitted);
     }
     let settings = &config.settings;
     let mut decisions: Vec<Decision> = Vec::with_capacity(run.len());
@@ -155,6 +164,7 @@ async fn decide_run<'a>(
         stored,
         decisions,
         raw: latest_raw,
+        needs_place: config.places.filter(|_| is_new),
     })
 }
 

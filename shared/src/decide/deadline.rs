@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::effects::{Effects, SampleOf, finish};
-use super::{Deadline, Decision, Draft, Outcome};
+use super::{Deadline, Decision, Draft, Outcome, retire};
 use crate::alarm::{Alarm, Condition, Kind};
 use crate::clock::{Time, millis};
 use crate::rules::babbling;
@@ -15,6 +15,25 @@ use crate::state::{DeviceMemory, DeviceState, Freshness, Latest, freshness};
 
 /// How soon a device is looked at again whose silence began in the past. Only the deadline itself shows since when an ingest listens.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// How soon a device is looked at again that may be forgotten once somebody acknowledges its silence.
+const FORGET_AGAIN: Duration = Duration::from_mins(10);
+
+/// Who retires a device that is forgotten, in the alarm log.
+const FORGOTTEN_BY: &str = "--forget-after";
+
+/// Whether a device that has been silent for this long is forgotten: somebody has acknowledged its silence, and no other alarm is open.
+fn is_forgotten(state: &DeviceState, silent_ms: i64, settings: &AlarmSettings) -> bool {
+    let after = settings.forget_after;
+    let is_silence = |alarm: &Alarm| {
+        let is_known = alarm.acknowledged.is_some() && alarm.is_active();
+        alarm.kind() == Kind::DeviceOffline && is_known
+    };
+    !after.is_zero()
+        && silent_ms >= millis(after)
+        && !state.alarms.is_empty()
+        && state.alarms.iter().all(is_silence)
+}
 
 /// Returns the next deadline. The silence starts at `silent_since`. Delays up to `handled` have been looked at.
 pub(super) fn next(
@@ -50,7 +69,12 @@ pub(super) fn next(
         .map(|rate| babbling::calm_at(rate, settings.device_rate));
     let rates = publication.into_iter().chain(calm);
     let rates = rates.filter(|time| handled.is_none_or(|handled| *time > handled));
-    match silence.into_iter().chain(delays).chain(rates).min() {
+    // The acknowledgement that it may wait for does not change the deadline, so the device is looked at again.
+    let forgotten = offline
+        .filter(|alarm| alarm.is_active() && !settings.forget_after.is_zero())
+        .map(|_| (silent_since + settings.forget_after).max(now + FORGET_AGAIN));
+    let all = silence.into_iter().chain(delays).chain(rates);
+    match all.chain(forgotten).min() {
         Some(time) => Deadline::At(time),
         None => Deadline::Never,
     }
@@ -87,10 +111,14 @@ pub(super) fn decide(
     let alive_at = last_message.max(listening_since);
     let silent_since = silent_since(&stored.state, last_message).max(listening_since);
     let silent_ms = now.millis_since(silent_since);
+    if is_forgotten(&stored.state, silent_ms, settings) {
+        return retire::decide(draft, FORGOTTEN_BY);
+    }
     let details = latest.details();
     let mut alarms = draft.alarms(now).with_settings(settings);
     let limit_ms = millis(settings.offline_after);
     draft.state.memory.silence_limit_ms = limit_ms;
+    draft.state.memory.log_burst = settings.stored_log_burst();
     let is_fresh = freshness(&draft.state, stored.last_message, now) == Freshness::Fresh;
     if is_fresh {
         levels::end_off_delays(&mut alarms, settings.returned_levels, details);

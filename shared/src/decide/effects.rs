@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 use super::{Deadline, Decision, Draft, Outcome, RenderedEvent};
 use crate::alarm::{Change, ChangeKind};
 use crate::alarm_log::AlarmLogEntry;
+use crate::alarm_log::share::{self, LogShare};
 use crate::clock::Time;
 use crate::event::{self, Event, PayloadKind};
 use crate::sample::Sample;
@@ -102,11 +103,22 @@ pub(super) fn finish(mut draft: Draft<'_>, mut effects: Effects<'_>) -> Decision
         .map(|sample| sample_of(&draft.state, sample, fresh, draft.now));
     let event = (has_data || !effects.changes.is_empty())
         .then(|| render_event(&mut draft, &effects, has_data, fresh));
+    let memory = &mut draft.state.memory;
+    let burst = memory.log_burst.unwrap_or(share::BURST);
+    let log = share::write(&mut memory.log_share, draft.log, draft.now, burst);
+    let next = memory.log_share.as_ref().and_then(LogShare::next_at);
+    // An acknowledgement does not know the deadline that is stored. The next message or deadline writes the counts.
+    if let Some(next) = next
+        && effects.deadline != Deadline::Keep
+    {
+        effects.deadline = effects.deadline.or_earlier(next);
+    }
     Decision {
         state: draft.state,
         changes: effects.changes,
         event,
-        log: draft.log,
+        log: log.entries,
+        folded: log.folded,
         sample,
         alive: effects.alive,
         last_alive: effects.last_alive,

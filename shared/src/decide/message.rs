@@ -56,6 +56,7 @@ pub(super) fn decide(
     draft.state.order = order;
     order::remember(&mut draft.state.fingerprints, message.fingerprint);
     draft.state.memory.silence_limit_ms = millis(settings.offline_after);
+    draft.state.memory.log_burst = settings.stored_log_burst();
 
     let is_redelivered = class == Class::Duplicate && message.dup;
     let alive = !message.retain && !is_redelivered;
@@ -157,6 +158,7 @@ fn sign_of_life(mut draft: Draft<'_>, message: &Message<'_>, settings: &AlarmSet
     }
     order::remember(&mut draft.state.fingerprints, message.fingerprint);
     draft.state.memory.silence_limit_ms = millis(settings.offline_after);
+    draft.state.memory.log_burst = settings.stored_log_burst();
     let deadline = next_deadline(&draft, settings);
     finish(
         draft,

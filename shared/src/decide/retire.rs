@@ -3,6 +3,7 @@
 use super::{Deadline, Decision, Draft, Outcome, RenderedEvent};
 use crate::alarm::ChangeKind;
 use crate::alarm_log::AlarmLogEntry;
+use crate::alarm_log::share;
 use crate::event::{self, Event};
 
 /// Retires a device. If its state was lost, its alarms are unknown, and none of them is closed.
@@ -45,6 +46,7 @@ pub(super) fn decide(mut draft: Draft<'_>, by: &str) -> Decision {
     let alarms_closed = changes
         .iter()
         .map(|change| retired(AlarmLogEntry::of_change(change.kind, &change.alarm, now)));
+    let counts = share::write_all(&mut draft.state.memory.log_share, now);
     draft.state.position = position;
     draft.state.alarms = open;
     Decision {
@@ -56,9 +58,11 @@ pub(super) fn decide(mut draft: Draft<'_>, by: &str) -> Decision {
         }),
         log: state_lost
             .into_iter()
+            .chain(counts)
             .chain([device_retired])
             .chain(alarms_closed)
             .collect(),
+        folded: 0,
         changes,
         sample: None,
         alive: false,

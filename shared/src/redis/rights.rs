@@ -31,6 +31,7 @@ fn general_commands(role: ServiceRole) -> Vec<Command> {
     let members = keys::INGEST_MEMBERS;
     let listening = keys::INGEST_LISTENING;
     let quiet = keys::INGEST_QUIET;
+    let (full, admitted, counted) = (keys::INGEST_FULL, keys::ADMITTED, keys::ADMITTED_COUNTED);
     let rules = keys::INGEST_RULES;
     let mut commands = vec![
         command(&["TIME"]),
@@ -42,6 +43,11 @@ fn general_commands(role: ServiceRole) -> Vec<Command> {
         command(&["ZREVRANGE", members, "0", "0"]),
         command(&["ZCOUNT", members, "0", "0"]),
         command(&["ZCOUNT", quiet, "0", "0"]),
+        command(&["ZCOUNT", full, "0", "0"]),
+        // A retirement frees the place of its device.
+        command(&["EVALSHA", "", "1", admitted]),
+        command(&["ZSCORE", admitted, ""]),
+        command(&["ZREM", admitted, ""]),
         command(&["HGET", listening, "topics"]),
     ];
     commands.extend(match role {
@@ -53,6 +59,17 @@ fn general_commands(role: ServiceRole) -> Vec<Command> {
             command(&["ZREMRANGEBYSCORE", quiet, "0", "0"]),
             command(&["ZREM", members, ""]),
             command(&["ZREM", quiet, ""]),
+            command(&["ZADD", full, "0", ""]),
+            command(&["ZREMRANGEBYSCORE", full, "0", "0"]),
+            command(&["ZREM", full, ""]),
+            command(&["EVALSHA", "", "1", counted]),
+            command(&["TYPE", admitted]),
+            command(&["TYPE", counted]),
+            command(&["EXISTS", counted]),
+            command(&["SET", counted, ""]),
+            command(&["ZADD", admitted, "0", ""]),
+            command(&["ZCARD", admitted]),
+            command(&["ZRANGE", admitted, "0", "0"]),
             command(&["ZRANGEBYSCORE", members, "0", "0"]),
             command(&["HSET", rules, "", ""]),
             command(&["HGETALL", rules]),

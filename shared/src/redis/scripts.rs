@@ -20,6 +20,10 @@ pub(crate) struct Scripts {
     pub(crate) canary: String,
     pub(crate) rights: String,
     pub(crate) log_after: String,
+    pub(crate) admit: String,
+    pub(crate) count_places: String,
+    pub(crate) release: String,
+    pub(crate) revisit: String,
 }
 
 /// The text of a script. With `state`, it starts with the functions of `state.lua`.
@@ -57,6 +61,10 @@ const RETIRE: &str = script!(" flags=allow-oom", state, "retire.lua");
 const EPOCH: &str = script!(" flags=allow-oom", "epoch.lua");
 const HEARTBEAT: &str = script!(" flags=allow-oom", "heartbeat.lua");
 const CANARY: &str = script!(" flags=allow-oom", "canary.lua");
+const ADMIT: &str = script!(" flags=allow-oom", "admit.lua");
+const COUNT_PLACES: &str = script!(" flags=allow-oom", "count_places.lua");
+const RELEASE: &str = script!(" flags=allow-oom", "release.lua");
+const REVISIT: &str = script!(" flags=allow-oom", "revisit.lua");
 pub(super) const RECORD_PARTITIONS: &str = script!(" flags=allow-oom", "record_partitions.lua");
 pub(super) const RIGHTS: &str = script!(" flags=allow-oom", "rights.lua");
 
@@ -78,6 +86,10 @@ pub(crate) async fn load_scripts(redis: &mut MultiplexedConnection) -> redis::Re
         (CANARY, &mut scripts.canary),
         (RIGHTS, &mut scripts.rights),
         (LOG_AFTER, &mut scripts.log_after),
+        (ADMIT, &mut scripts.admit),
+        (COUNT_PLACES, &mut scripts.count_places),
+        (RELEASE, &mut scripts.release),
+        (REVISIT, &mut scripts.revisit),
     ];
     let mut pipe = redis::pipe();
     for (text, _) in &texts {

@@ -16,8 +16,8 @@ use crate::state::ClosedAlarm;
 const REOPEN: Duration = Duration::from_mins(1);
 /// So many raises within [`window`] make an alarm chattering.
 const RAISES: usize = Alarm::MAX_RAISES;
-/// Maximum number of cleared alarms that are remembered: the newest ones.
-const MAX_CLOSED: usize = 6;
+/// Maximum number of cleared alarms that are remembered, the newest ones: one of each kind of this release.
+const MAX_CLOSED: usize = 13;
 
 /// The time within which [`RAISES`] raises make an alarm of this kind chattering.
 fn window(kind: Kind) -> Duration {
@@ -84,13 +84,17 @@ impl Alarms<'_> {
 
     /// Makes a new alarm continue the one of its kind that was cleared a short while ago, and forgets it there.
     pub(super) fn continue_closed(&mut self, kind: Kind, alarm: &mut Alarm) {
-        if self.chatter_calm.is_zero() {
-            return;
-        }
         let Some(index) = self.closed.iter().position(|closed| closed.kind() == kind) else {
             return;
         };
         let closed = &self.closed[index];
+        let now = self.moment.now;
+        let log_share = self.log_share.as_ref();
+        let has_no_share =
+            log_share.is_some_and(|share| share.continues(kind, closed.cleared_at, now));
+        if self.chatter_calm.is_zero() && !has_no_share {
+            return;
+        }
         let taken_at = self.moment.taken_at;
         let began = closed.raises.first().copied().unwrap_or(closed.raised_at);
         let began = began.min(closed.raised_at) - EARLIER;
@@ -100,7 +104,7 @@ impl Alarms<'_> {
         } else {
             closed.taken_at
         };
-        if taken_at < began || taken_at > ended + REOPEN {
+        if !has_no_share && (taken_at < began || taken_at > ended + REOPEN) {
             // Its raises still count, so that a condition that comes and goes for a long time becomes one alarm.
             alarm.raises.clone_from(&closed.raises);
             return;

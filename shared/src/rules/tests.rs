@@ -210,7 +210,7 @@ fn alarms_of_a_condition_that_this_release_does_not_know_are_not_merged() {
 }
 
 #[test]
-fn the_number_of_cleared_alarms_that_are_remembered_is_bounded() {
+fn the_last_cleared_alarm_of_each_kind_is_remembered() {
     let device = "OTSM-0114".parse().expect("a serial");
     let reading = reading(Some("10"));
     let details = AlarmDetails {
@@ -232,8 +232,14 @@ fn the_number_of_cleared_alarms_that_are_remembered_is_bounded() {
             alarms.set(condition, finding, details, || "x".into());
         }
     }
+    // A second one of a kind replaces the first.
+    for finding in [Finding::Holds, Finding::Ceased] {
+        alarms.set(conditions[0], finding, details, || "x".into());
+    }
     let (_, closed, changes) = alarms.finish();
-    assert_eq!(changes.len(), 2 * conditions.len());
+    assert_eq!(changes.len(), 2 * conditions.len() + 2);
     let remembered: Vec<_> = closed.iter().map(|closed| closed.condition).collect();
-    assert_eq!(remembered, conditions[1..], "the newest ones");
+    let mut expected = conditions;
+    expected.rotate_left(1);
+    assert_eq!(remembered, expected, "the newest one last");
 }

@@ -47,6 +47,20 @@ if is_lost == '1' and redis.call('HLEN', device_key) > max_lost_fields then
   return refused(device_key, 'has more than ' .. max_lost_fields .. ' fields')
 end
 
+-- The stored fields, for the quarantine: cut at so many bytes each, and in total.
+local function lost_fields()
+  local max_value, left = 16384, 65536
+  local found, kept = redis.call('HGETALL', device_key), {}
+  for index = 1, #found, 2 do
+    local name = string.sub(found[index], 1, 256)
+    local value = string.sub(found[index + 1], 1, math.min(max_value, math.max(left - #name, 0)))
+    left = left - #name - #value
+    if left < 0 then break end
+    kept[#kept + 1], kept[#kept + 2] = name, value
+  end
+  return kept
+end
+
 -- Every command that this call runs from here on.
 if field_end > first_field then need('HSET', device_key, '', '') end
 if alive ~= '' then need('ZADD', seen_key, 0, '') end
@@ -96,7 +110,7 @@ if seq ~= '' then
 end
 
 if is_lost == '1' then
-  redis.call('XADD', quarantine_key, 'MAXLEN', max_quarantine, '*', 'device', device_id, unpack(redis.call('HGETALL', device_key)))
+  redis.call('XADD', quarantine_key, 'MAXLEN', max_quarantine, '*', 'device', device_id, unpack(lost_fields()))
   redis.call('DEL', device_key)
 end
 

@@ -22,6 +22,9 @@ pub enum StoreError {
     /// The device is unknown, and the limit of devices is reached.
     #[error("the limit of devices is reached")]
     TooManyDevices,
+    /// The device is unknown, and its serial is not among those that are admitted.
+    #[error("the serial is not among those that --admit allows")]
+    NotAdmitted,
 }
 
 impl StoreError {
@@ -56,6 +59,7 @@ impl StoreError {
             Self::Unusable(_) => "this Redis server cannot be used",
             Self::Refused(_) => "a key of a device cannot be used",
             Self::TooManyDevices => "the limit of devices is reached",
+            Self::NotAdmitted => "the device is not admitted",
         }
     }
 
@@ -67,6 +71,7 @@ impl StoreError {
             Self::MissingRight(_) | Self::Unusable(_) => "redis_unusable",
             Self::Refused(_) => "device_refused",
             Self::TooManyDevices => "too_many_devices",
+            Self::NotAdmitted => "not_admitted",
         }
     }
 }

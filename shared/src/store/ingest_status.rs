@@ -19,6 +19,8 @@ pub struct IngestStatus {
     pub topics: Vec<String>,
     /// Whether the subscriptions of all replicas that report bring no message, although devices are known.
     pub is_quiet: bool,
+    /// Whether a replica reports that `--max-devices` is reached.
+    pub is_full: bool,
 }
 
 /// Version of the alarm rules of this release. It grows when a release writes alarms that the one before would not handle well.
@@ -37,26 +39,30 @@ impl IngestStatus {
 }
 
 impl Store {
-    /// Reports that this replica has an active subscription, and whether it brings no message. Returns the start of the time
+    /// Reports that this replica has an active subscription, whether it brings no message, and whether there is no place for an
+    /// unknown device. Returns the start of the time
     /// without interruption in which at least one replica has had a subscription.
     pub async fn report(
         &self,
         client_id: &str,
         topics: &[String],
         is_quiet: bool,
+        is_full: bool,
     ) -> Result<Time, StoreError> {
         let answer = self
             .run(|scripts, pipe| {
-                pipe.cmd("EVALSHA").arg(&scripts.heartbeat).arg(4);
+                pipe.cmd("EVALSHA").arg(&scripts.heartbeat).arg(5);
                 pipe.arg(keys::INGEST_MEMBERS)
                     .arg(keys::INGEST_LISTENING)
                     .arg(keys::INGEST_QUIET)
-                    .arg(keys::INGEST_RULES);
+                    .arg(keys::INGEST_RULES)
+                    .arg(keys::INGEST_FULL);
                 pipe.arg(client_id)
                     .arg(MAX_REPORT_AGE.as_millis().to_string());
                 pipe.arg(topics.join("\n"))
                     .arg(if is_quiet { "1" } else { "" })
-                    .arg(RULES_VERSION);
+                    .arg(RULES_VERSION)
+                    .arg(if is_full { "1" } else { "" });
             })
             .await?;
         let since = i64::from_redis_value(answer).map_err(RedisError::from);
@@ -93,10 +99,11 @@ impl Store {
 
     /// Removes the report of a replica that stops.
     pub async fn withdraw(&self, client_id: &str) -> Result<(), StoreError> {
-        let answers = self.run_each(3, |_, index, pipe| {
+        let answers = self.run_each(4, |_, index, pipe| {
             match index {
                 0 => pipe.cmd("ZREM").arg(keys::INGEST_MEMBERS),
                 1 => pipe.cmd("ZREM").arg(keys::INGEST_QUIET),
+                2 => pipe.cmd("ZREM").arg(keys::INGEST_FULL),
                 _ => pipe.cmd("HDEL").arg(keys::INGEST_RULES),
             };
             pipe.arg(client_id);
@@ -110,7 +117,7 @@ impl Store {
         let max_age_ms = i64::try_from(MAX_REPORT_AGE.as_millis()).unwrap_or(i64::MAX);
         let recent = self.connector.now().as_millis() - max_age_ms;
         let answers = self
-            .run_each(4, |_, index, pipe| match index {
+            .run_each(5, |_, index, pipe| match index {
                 0 => {
                     pipe.cmd("ZREVRANGE").arg(keys::INGEST_MEMBERS);
                     pipe.arg(0).arg(0).arg("WITHSCORES");
@@ -119,11 +126,10 @@ impl Store {
                     pipe.cmd("HGET").arg(keys::INGEST_LISTENING).arg("topics");
                 }
                 _ => {
-                    let is_first = index == 2;
-                    pipe.cmd("ZCOUNT").arg(if is_first {
-                        keys::INGEST_MEMBERS
-                    } else {
-                        keys::INGEST_QUIET
+                    pipe.cmd("ZCOUNT").arg(match index {
+                        2 => keys::INGEST_MEMBERS,
+                        3 => keys::INGEST_QUIET,
+                        _ => keys::INGEST_FULL,
                     });
                     pipe.arg(recent).arg("+inf");
                 }
@@ -143,7 +149,7 @@ impl Store {
             let count = u64::from_redis_value(next()?).map_err(RedisError::from);
             count.map_err(StoreError::Unavailable)
         };
-        let (members, quiet) = (count()?, count()?);
+        let (members, quiet, full) = (count()?, count()?, count()?);
         let now = self.connector.now();
         let age = newest.first().map(|(_, score)| {
             let age_ms = now.millis_since(time_of_score(*score)).max(0);
@@ -153,6 +159,7 @@ impl Store {
             age,
             topics: topics.lines().map(str::to_owned).collect(),
             is_quiet: members > 0 && quiet >= members,
+            is_full: full > 0,
         })
     }
 }

@@ -9,7 +9,7 @@
 //!
 //! | write | then |
 //! |---|---|
-//! | epochs, number of partitions, heartbeat, canary, a deadline that is moved | go on: they replace what is there, or are few |
+//! | epochs, number of partitions, heartbeat, canary, a deadline that is moved, the place of a device | go on: they replace what is there, or are few |
 //! | thinned copy of a history | made within the reserve, one at a time: it is smaller than what it replaces |
 //! | retirement | goes on, also beyond the reserve, since it frees memory |
 //! | dead letter | stored within the reserve; from [`MIN_LETTERS`] on each replaces the oldest |

@@ -1,6 +1,6 @@
 //! The last received payloads as they arrived, for `ingest record`. Off unless an ingest runs with `--record-raw`.
 //!
-//! Bounded by their number; the parser's bound on the size of a payload bounds each one.
+//! Bounded by their number; `--max-payload-bytes` bounds a payload, and its topic is stored as in a dead letter.
 
 use redis::Value;
 use redis::aio::MultiplexedConnection;
@@ -8,7 +8,7 @@ use redis::aio::MultiplexedConnection;
 use std::sync::Arc;
 
 use super::reply::{Entry, entries};
-use super::{Store, StoreError};
+use super::{DeadLetter, Store, StoreError};
 use crate::clock::Time;
 use crate::keys;
 use crate::redis::{RedisConfig, RedisConnector, ServiceRole};
@@ -51,7 +51,7 @@ impl Store {
                 pipe.cmd("XADD").arg(keys::RAW_PAYLOADS);
                 pipe.arg("MAXLEN").arg(max).arg("*");
                 pipe.arg("at").arg(payload.arrived.as_millis());
-                pipe.arg("topic").arg(&payload.topic);
+                pipe.arg("topic").arg(&*DeadLetter::text(&payload.topic));
                 pipe.arg("payload").arg(&payload.payload);
                 pipe.arg("size").arg(payload.size);
                 pipe.arg("retain").arg(u8::from(payload.retain));

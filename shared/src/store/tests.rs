@@ -7,6 +7,7 @@ mod in_doubt;
 mod lost_state;
 mod memory_need;
 mod newer_release;
+mod places;
 mod reassert;
 mod refusal;
 mod retire;
@@ -28,7 +29,7 @@ use crate::decide::tests::{dec, reading};
 use crate::decide::{Decision, Input, Message, decide};
 use crate::position::Position;
 use crate::reading::{PayloadFacts, Reading};
-use crate::settings::AlarmSettings;
+use crate::settings::{AlarmSettings, SerialPatterns};
 
 const DEVICE: &str = "OTSM-0114";
 
@@ -99,7 +100,8 @@ fn apply_config() -> ApplyConfig {
             log_max: 1_000,
             log_age_ms: 86_400_000,
         },
-        accept_new: true,
+        admit: SerialPatterns::new("*"),
+        places: None,
     }
 }
 
@@ -484,9 +486,15 @@ async fn ingest_reports_share_the_time_since_when_any_ingest_has_been_listening(
     let status = async || store.ingest_status().await.expect("an answer");
     assert!(!status().await.is_listening());
     let topics = ["SubTronics/data".to_owned()];
-    let since = store.report("a", &topics, false).await.expect("reported");
+    let since = store
+        .report("a", &topics, false, false)
+        .await
+        .expect("reported");
     assert_eq!(
-        store.report("b", &topics, false).await.expect("reported"),
+        store
+            .report("b", &topics, false, false)
+            .await
+            .expect("reported"),
         since
     );
     let present = status().await;
@@ -510,7 +518,7 @@ async fn ingest_is_quiet_when_every_replica_that_reports_is() {
         ("b", true, true),
         ("a", false, false),
     ] {
-        let reported = store.report(replica, &topics, reports_quiet).await;
+        let reported = store.report(replica, &topics, reports_quiet, false).await;
         reported.expect("reported");
         assert_eq!(is_quiet().await, expected, "{replica} {reports_quiet}");
     }

@@ -6,8 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
+use crate::visible_text::escape_other_than;
+
 /// Maximum number of lines that wait to be written (a few megabytes). Further lines are dropped and counted.
 const MAX_LINES: usize = 10_000;
+
+/// The end of a line, and the beginning of a colour. `tracing_subscriber` writes no other control characters, and escapes those of values.
+const OWN_CONTROLS: [char; 2] = ['\n', '\u{1b}'];
 
 static DROPPED_LINES: OnceLock<ErrorCounter> = OnceLock::new();
 static FAILED_LINES: AtomicU64 = AtomicU64::new(0);
@@ -28,12 +33,15 @@ pub(super) fn lost_lines() -> u64 {
     dropped.unwrap_or(0) as u64 + FAILED_LINES.load(Ordering::Relaxed)
 }
 
-/// Writes whole lines, and counts failed ones, which `tracing_appender` would ignore.
+/// Writes whole lines, and counts failed ones, which `tracing_appender` would ignore. Whatever a line is about, no character in it
+/// can harm a terminal, or forge another line.
 struct LineWriter(Stdout);
 
 impl Write for LineWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.0.write_all(line).is_err() {
+        let text = String::from_utf8_lossy(line);
+        let harmless = escape_other_than(&text, &OWN_CONTROLS);
+        if self.0.write_all(harmless.as_bytes()).is_err() {
             FAILED_LINES.fetch_add(1, Ordering::Relaxed);
         }
         // A failed line is not written again. The next one may succeed.

@@ -48,6 +48,8 @@ struct Row {
     /// Number of the alarm's row before this one.
     previous: Option<u64>,
     is_acknowledged: bool,
+    /// How many raises and escalations it stands for.
+    stands_for: u32,
 }
 
 /// The devices of the rows. Each is stored once, for as long as it has rows.
@@ -134,7 +136,15 @@ impl LogCounts {
         let seen = entry.acknowledgement().map(|(_, seen)| seen);
         let Some(alarm) = entry.alarm else { return };
         let key = self.hasher.hash_one((&device, &alarm.id));
+        let folded = entry.folded;
         let is_first = match entry.change {
+            _ if folded.as_ref().is_some_and(|folded| folded.raises > 0) => false,
+            _ if folded.is_some() => {
+                if let Some(seen) = seen {
+                    self.acknowledge(key, seen);
+                }
+                return;
+            }
             Some(ChangeKind::Raised) => alarm.raised_at == entry.at,
             Some(ChangeKind::Escalated) => false,
             Some(ChangeKind::Acknowledged) => {
@@ -145,21 +155,32 @@ impl LogCounts {
             }
             _ => return,
         };
+        let peak = folded.as_ref().and_then(|folded| folded.peak.as_ref());
+        let (condition, severity) = match peak {
+            Some(peak) => (peak.condition, peak.condition.severity()),
+            None => (alarm.condition, alarm.severity()),
+        };
         let number = self.removed + self.rows.len() as u64;
         let previous = self.unacknowledged.insert(key, number);
         self.rows.push_back(Row {
             id,
             entry: self.read,
-            at: entry.at,
+            at: folded.as_ref().map_or(entry.at, |folded| folded.until),
             device: self.devices.add(device),
-            condition: alarm.condition,
-            severity: alarm.severity(),
+            condition,
+            severity,
             reached: alarm.reached.seq,
             alarm: key,
             // Acknowledgements cover nothing before the first raise of the alarm.
             previous: previous.filter(|_| !is_first),
             is_acknowledged: false,
+            stands_for: folded.as_ref().map_or(1, |folded| folded.raises),
         });
+        if folded.is_some()
+            && let Some(seen) = seen
+        {
+            self.acknowledge(key, seen);
+        }
     }
 
     /// Acknowledges the rows of an alarm up to this seq.
@@ -212,8 +233,9 @@ impl LogCounts {
                 && only.is_none_or(|only| row.device == only)
         });
         for row in rows {
-            statistics.add(row.condition, row.severity, row.is_acknowledged);
-            *by_device.entry(row.device).or_default() += 1;
+            let count = u64::from(row.stands_for);
+            statistics.add(row.condition, row.severity, row.is_acknowledged, count);
+            *by_device.entry(row.device).or_default() += count;
         }
         for (number, count) in by_device {
             if let Some(device) = self.devices.get(number) {
@@ -274,14 +296,14 @@ pub(super) struct Statistics {
 }
 
 impl Statistics {
-    fn add(&mut self, condition: Condition, severity: Severity, is_acknowledged: bool) {
-        self.total_alarms += 1;
-        *self.by_type.entry(condition).or_default() += 1;
-        *self.by_severity.entry(severity).or_default() += 1;
+    fn add(&mut self, condition: Condition, severity: Severity, is_acknowledged: bool, count: u64) {
+        self.total_alarms += count;
+        *self.by_type.entry(condition).or_default() += count;
+        *self.by_severity.entry(severity).or_default() += count;
         if is_acknowledged {
-            self.acknowledged_count += 1;
+            self.acknowledged_count += count;
         } else {
-            self.unacknowledged_count += 1;
+            self.unacknowledged_count += count;
         }
     }
 

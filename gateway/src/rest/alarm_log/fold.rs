@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 use shared::alarm::{AlarmState, ChangeKind, Condition, Severity};
+use shared::alarm_log::Folded;
 use shared::clock::Time;
 use shared::decimal::Decimal;
 use shared::device::DeviceId;
@@ -41,6 +42,22 @@ pub(crate) struct LogRow {
     pub(crate) cleared_at: Option<Time>,
     /// The device's own time of the reading that caused the row, as received.
     pub(crate) reading_timestamp: Option<String>,
+    /// The row stands for several, because the device had written its share of the log. Absent for all others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) folded: Option<FoldedRows>,
+}
+
+/// What a row stands for. The other fields of the row tell the worst of the alarm within that time.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct FoldedRows {
+    /// Number of raises and escalations: the rows there would have been.
+    pub(crate) rows: u32,
+    /// Number of all transitions.
+    pub(crate) transitions: u32,
+    #[serde(serialize_with = "iso")]
+    pub(crate) since: Time,
+    #[serde(serialize_with = "iso")]
+    pub(crate) until: Time,
 }
 
 /// Folds the transitions of one partition, newest first, into rows.
@@ -49,8 +66,8 @@ pub(crate) struct LogRow {
 /// transition.
 #[derive(Debug, Default)]
 pub(crate) struct LogFold {
-    /// The alarms whose first raise was not read yet. By device too: ids replace some characters of the serial, so two devices may
-    /// have alarms with the same id.
+    /// The alarms whose first raise was not read yet. By device too: in earlier releases, two devices may have alarms with the
+    /// same id.
     later: HashMap<(DeviceId, String), LaterTransitions>,
     /// When a device was retired next. That closed the alarms it had raised before, even those that the retirement did not
     /// list because the device's state was lost.
@@ -83,7 +100,10 @@ impl LogFold {
             .acknowledgement()
             .map(|(by, seen_seq)| LoggedAcknowledgement {
                 by: by.to_owned(),
-                at: entry.at,
+                at: entry
+                    .folded
+                    .as_ref()
+                    .map_or(entry.at, |folded| folded.until),
                 seen_seq,
             });
         let Some(alarm) = entry.alarm else {
@@ -106,7 +126,14 @@ impl LogFold {
                 acknowledgements: Vec::new(),
             }
         });
+        let folded = entry.folded;
         match entry.change {
+            _ if let Some(folded) = &folded => {
+                later.acknowledgements.extend(acknowledgement);
+                if folded.raises == 0 {
+                    return None;
+                }
+            }
             Some(ChangeKind::Raised | ChangeKind::Escalated) => {}
             Some(ChangeKind::Acknowledged) => {
                 later.acknowledgements.extend(acknowledgement);
@@ -119,7 +146,7 @@ impl LogFold {
         let covers = |found: &&LoggedAcknowledgement| found.seen_seq >= reached;
         let first = later.acknowledgements.iter().rev().find(covers);
         let severity = alarm.severity();
-        let row = LogRow {
+        let mut row = LogRow {
             severity,
             device_id: device.clone(),
             device_name: alarm.device_name,
@@ -140,7 +167,26 @@ impl LogFold {
             state: later.state,
             cleared_at: later.cleared_at,
             reading_timestamp: alarm.reading_timestamp,
+            folded: None,
         };
+        if let Some(folded) = folded {
+            let Folded { since, until, .. } = *folded;
+            row.timestamp = until;
+            row.folded = Some(FoldedRows {
+                rows: folded.raises,
+                transitions: folded.transitions,
+                since,
+                until,
+            });
+            if let Some(peak) = folded.peak {
+                row.severity = peak.condition.severity();
+                row.alarm_type = peak.condition;
+                row.message = peak.message;
+                row.threshold = peak.threshold;
+                row.current_value = peak.value;
+            }
+            return Some(row);
+        }
         // A later raise of the same alarm continues it after it was cleared.
         if entry.change == Some(ChangeKind::Raised) && alarm.raised_at == entry.at {
             self.later.remove(&key);

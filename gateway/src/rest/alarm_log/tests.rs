@@ -1,6 +1,6 @@
 use shared::alarm::AlarmState::{self, Acknowledged, Cleared, Unacknowledged};
-use shared::alarm::{Acknowledgement, Alarm, ChangeKind, Condition};
-use shared::alarm_log::AlarmLogEntry;
+use shared::alarm::{Acknowledgement, Alarm, ChangeKind, Condition, Severity};
+use shared::alarm_log::{AlarmLogEntry, Folded, Peak};
 use shared::position::{Epoch, Position};
 use shared::store::LoggedEntry;
 
@@ -344,4 +344,72 @@ fn an_unreadable_date_is_an_error() {
         let error = LogFilter::of_rows(&Query::parse(Some(raw))).expect_err(raw);
         assert_eq!(error.code(), "unreadable");
     }
+}
+
+#[test]
+fn an_entry_that_stands_for_several_is_one_row_with_the_worst_of_them() {
+    let counts = Folded {
+        transitions: 9,
+        raises: 4,
+        since: at(10),
+        until: at(50),
+        peak: Some(Peak {
+            condition: Condition::AlarmLevel3,
+            side: shared::reading::Side::High,
+            message: "the worst".to_owned(),
+            threshold: Some(decimal("1000")),
+            value: Some(decimal("1200")),
+        }),
+        unknown: shared::forward::UnknownFields::default(),
+    };
+    let cleared = Alarm {
+        cleared_at: Some(at(50)),
+        ..a1()
+    };
+    let folded = logged(AlarmLogEntry {
+        change: Some(ChangeKind::Cleared),
+        alarm: Some(cleared),
+        by: Some("Asha".to_owned()),
+        seen: Some(1),
+        folded: Some(Box::new(counts)),
+        ..AlarmLogEntry::empty(at(3_600))
+    });
+    let rows = fold(vec![entry(1, ChangeKind::Raised, a1()), folded]);
+    let [counted, raised] = rows.as_slice() else {
+        panic!("{rows:?}");
+    };
+    assert_eq!(counted.timestamp, at(50));
+    assert_eq!(
+        (counted.alarm_type, counted.severity),
+        (Condition::AlarmLevel3, Severity::Critical)
+    );
+    assert_eq!(counted.message, "the worst");
+    let folded = counted
+        .folded
+        .as_ref()
+        .map(|folded| (folded.rows, folded.transitions));
+    assert_eq!(folded, Some((4, 9)));
+    // The raise that was written shows what happened later.
+    assert_eq!((raised.state, raised.cleared_at), (Cleared, Some(at(50))));
+    assert_eq!(raised.acknowledged_by.as_deref(), Some("Asha"));
+    assert!(raised.folded.is_none());
+}
+
+#[test]
+fn counts_without_a_raise_are_no_row() {
+    let counts = Folded {
+        transitions: 2,
+        raises: 0,
+        since: at(10),
+        until: at(50),
+        peak: None,
+        unknown: shared::forward::UnknownFields::default(),
+    };
+    let folded = logged(AlarmLogEntry {
+        change: Some(ChangeKind::Cleared),
+        alarm: Some(a1()),
+        folded: Some(Box::new(counts)),
+        ..AlarmLogEntry::empty(at(60))
+    });
+    assert_eq!(fold(vec![folded]).len(), 0);
 }

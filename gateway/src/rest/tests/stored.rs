@@ -388,7 +388,7 @@ async fn the_configuration_names_the_topics_that_the_ingests_report() {
     let topics = ["SubTronics/data".to_owned(), "plant/+/gas".to_owned()];
     world
         .store
-        .report("subtronics-ingest", &topics, false)
+        .report("subtronics-ingest", &topics, false, false)
         .await
         .expect("Redis answers");
     let settings = world.get("/config").await;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::str::FromStr;
 
 use shared::device::DeviceId;
 use shared::reading::Repair;
@@ -51,7 +50,7 @@ impl Object {
         let texts = texts.filter_map(|json| serde_json::from_str::<String>(json).ok());
         let usable = texts.filter(|text| !text.contains(char::REPLACEMENT_CHARACTER));
         let serials: BTreeSet<DeviceId> = usable
-            .filter_map(|text| DeviceId::from_str(&text).ok())
+            .filter_map(|text| DeviceId::of_detector(&text).ok())
             .collect();
         serials.into_iter().collect()
     }

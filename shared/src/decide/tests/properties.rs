@@ -134,7 +134,7 @@ fn check_shown(state: &DeviceState) {
 /// What is stored is bounded, and fits together.
 #[track_caller]
 fn check_stored(state: &DeviceState) {
-    assert!(state.alarms.len() <= 15 && state.closed.len() <= 6);
+    assert!(state.alarms.len() <= 15 && state.closed.len() <= Condition::KNOWN.len());
     for (index, alarm) in state.alarms.iter().enumerate() {
         let mut others = state.alarms[..index].iter();
         assert!(

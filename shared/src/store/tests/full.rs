@@ -87,7 +87,10 @@ async fn a_service_starts_and_reports_on_a_full_redis() {
         store.increment_canary().await.expect("counted"),
         before.canary + 1
     );
-    store.report("one", &[], false).await.expect("reported");
+    store
+        .report("one", &[], false, false)
+        .await
+        .expect("reported");
     assert!(
         store
             .ingest_status()

@@ -92,7 +92,7 @@ async fn a_right_that_is_missing_at_the_connect_is_named_and_nothing_is_written(
             "SET st:partitions",
         ),
         (
-            "resetkeys ~st:partitions ~st:{canary}:* ~st:{ingest}:* ~st:dead-letters ~st:{p0?}:[^l]*",
+            "resetkeys ~st:partitions ~st:{canary}:* ~st:{ingest}:* ~st:{admitted}:* ~st:dead-letters ~st:{p0?}:[^l]*",
             ServiceRole::Ingest,
             "st:{p00}:log",
         ),

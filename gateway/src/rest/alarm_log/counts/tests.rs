@@ -1,7 +1,8 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use shared::alarm::Alarm;
-use shared::alarm_log::AlarmLogEntry;
+use shared::alarm_log::{AlarmLogEntry, Folded};
+use shared::forward::UnknownFields;
 use shared::position::{Epoch, Position};
 
 use super::super::filter::{Choice, LogFilter};
@@ -21,6 +22,8 @@ struct Step {
     is_first_raise: bool,
     /// The decision's time is this far from the time at which it was stored.
     late: i64,
+    /// The raises and the acknowledged seq of the transitions that it stands for, if it stands for several.
+    folded: Option<(u32, Option<u64>)>,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -38,15 +41,22 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         0..12_u64,
         any::<bool>(),
         -3..4_i64,
+        prop_oneof![
+            4 => Just(None),
+            1 => (0..4_u32, prop::option::of(0..12_u64)).prop_map(Some),
+        ],
     )
-        .prop_map(|(device, alarm, change, seq, is_first_raise, late)| Step {
-            device,
-            alarm,
-            change,
-            seq,
-            is_first_raise,
-            late,
-        });
+        .prop_map(
+            |(device, alarm, change, seq, is_first_raise, late, folded)| Step {
+                device,
+                alarm,
+                change,
+                seq,
+                is_first_raise,
+                late,
+                folded,
+            },
+        );
     prop::collection::vec(step, 0..60)
 }
 
@@ -70,11 +80,22 @@ fn entry(number: usize, step: &Step) -> (LogId, LoggedEntry) {
     let condition = [Condition::AlarmLevel1, Condition::SensorFault][usize::from(step.alarm % 2)];
     let alarm = Alarm::new(format!("alarm-{}", step.alarm), condition, raised, reached);
     let is_acknowledged = step.change == Some(ChangeKind::Acknowledged);
+    let seen = is_acknowledged.then_some(step.seq);
+    let seen = seen.or(step.folded.and_then(|(_, seen)| seen));
+    let counts = |raises: u32| Folded {
+        transitions: raises + 1,
+        raises,
+        since: Time::from_millis(1),
+        until: at,
+        peak: None,
+        unknown: UnknownFields::default(),
+    };
     let entry = AlarmLogEntry {
         change: step.change,
         alarm: step.change.map(|_| alarm),
-        by: is_acknowledged.then(|| "Ann".to_owned()),
-        seen: is_acknowledged.then_some(step.seq),
+        by: seen.map(|_| "Ann".to_owned()),
+        seen,
+        folded: step.folded.map(|(raises, _)| Box::new(counts(raises))),
         ..AlarmLogEntry::empty(at)
     };
     let logged = LoggedEntry {
@@ -133,8 +154,12 @@ impl Log {
             }
             let row = fold.add(entry.clone());
             if let Some(row) = row.filter(|row| filter.admits(row)) {
-                statistics.add(row.alarm_type, row.severity, row.acknowledged);
-                statistics.add_of_device(&row.device_id, 1);
+                let count = row
+                    .folded
+                    .as_ref()
+                    .map_or(1, |folded| u64::from(folded.rows));
+                statistics.add(row.alarm_type, row.severity, row.acknowledged, count);
+                statistics.add_of_device(&row.device_id, count);
             }
         }
         json!(statistics)
@@ -196,6 +221,7 @@ fn raise(device: u8) -> Step {
         seq: 1,
         is_first_raise: true,
         late: 0,
+        folded: None,
     }
 }
 

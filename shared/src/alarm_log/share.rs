@@ -1,0 +1,275 @@
+//! The share that one device has of the alarm log of its partition. What exceeds it is folded into counts, so that a device that
+//! flaps does not push out the evidence of others.
+//!
+//! A device has an allowance of entries (a token bucket): [`BURST`] at once (`--log-burst`), and one more per [`PER_ENTRY`]. In the default
+//! `--log-age` of 35 days that is 200 + 840 entries, 5 % of the default `--log-max`. Without an allowance, an entry is still written if
+//! it is the first of its alarm with that transition and level. All others are folded: one entry tells how many they were. While
+//! there is no allowance, a new raise continues the last alarm of its kind ([`LogShare::continues`]), so the number of first
+//! entries is bounded, too.
+//!
+//! Time is that of the server. A device cannot gain an allowance by the times that it sends.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{AlarmLogEntry, Folded, Peak};
+use crate::alarm::{Alarm, ChangeKind, Kind};
+use crate::clock::{Time, millis};
+use crate::forward::UnknownFields;
+
+/// So many entries may be written at once, by default.
+pub const BURST: u32 = 200;
+/// One more entry may be written after this time.
+pub const PER_ENTRY: Duration = Duration::from_millis(PER_ENTRY_MS.unsigned_abs());
+/// Maximum number of alarms whose entries are folded at one time: more than there are kinds.
+const MAX_FOLDED: usize = 16;
+
+/// What a device may still write to the alarm log, and what was folded. Stored only while something of it is used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogShare {
+    /// Server time of the last change.
+    pub at: Time,
+    /// The allowance at that time, in milliseconds: an entry costs [`PER_ENTRY`].
+    pub allowance_ms: i64,
+    /// The alarms with folded entries, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alarms: Vec<FoldedAlarm>,
+    /// Fields of a newer release.
+    #[serde(flatten)]
+    pub unknown: UnknownFields,
+}
+
+/// The entries of one alarm since the device had no allowance. Kept until half of the allowance is back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoldedAlarm {
+    /// Id of the alarm.
+    pub id: String,
+    /// The transitions that were written without an allowance, one bit each: see `bit`.
+    #[serde(default)]
+    pub written: u32,
+    /// The last entry that was folded, with the counts of all of them; `None` if they are written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<Box<AlarmLogEntry>>,
+    /// Fields of a newer release.
+    #[serde(flatten)]
+    pub unknown: UnknownFields,
+}
+
+/// What is written, and how many entries were folded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// The entries to write, in order.
+    pub entries: Vec<AlarmLogEntry>,
+    /// Number of entries that are counted and not written.
+    pub folded: u32,
+}
+
+/// Decides which of these entries are written at this server time. `burst`: how many may be written at once; 0: there is no limit.
+pub(crate) fn write(
+    memory: &mut Option<LogShare>,
+    entries: Vec<AlarmLogEntry>,
+    now: Time,
+    burst: u32,
+) -> Written {
+    if burst == 0 {
+        let counts = write_all(memory, now).into_iter();
+        return Written {
+            entries: counts.chain(entries).collect(),
+            folded: 0,
+        };
+    }
+    if memory.is_none() && entries.is_empty() {
+        return Written::default();
+    }
+    let full_ms = i64::from(burst) * PER_ENTRY_MS;
+    let share = memory.get_or_insert_with(|| LogShare {
+        at: now,
+        allowance_ms: full_ms,
+        alarms: Vec::new(),
+        unknown: UnknownFields::default(),
+    });
+    share.allowance_ms = share.allowance_at(now).min(full_ms);
+    share.at = share.at.max(now);
+    // Forgotten any sooner, the first entries of an alarm would come again with each entry that is allowed.
+    let is_calm = share.allowance_ms >= full_ms / 2;
+    let mut written = Written::default();
+    share.write_pending(now, &mut written);
+    if is_calm {
+        share.alarms.retain(|alarm| alarm.pending.is_some());
+    }
+    for entry in entries {
+        share.add(entry, now, &mut written);
+    }
+    if share.allowance_ms >= full_ms && share.next_at().is_none() {
+        *memory = None;
+    }
+    written
+}
+
+/// Returns all counts that were not written yet, because the device is retired.
+pub(crate) fn write_all(memory: &mut Option<LogShare>, now: Time) -> Vec<AlarmLogEntry> {
+    let share = memory.take().into_iter();
+    let alarms = share.flat_map(|share| share.alarms);
+    let pending = alarms.filter_map(|alarm| alarm.pending);
+    pending
+        .map(|entry| AlarmLogEntry { at: now, ..*entry })
+        .collect()
+}
+
+const PER_ENTRY_MS: i64 = 3_600_000;
+
+impl LogShare {
+    fn allowance_at(&self, now: Time) -> i64 {
+        let passed_ms = now.millis_since(self.at).max(0);
+        self.allowance_ms.saturating_add(passed_ms)
+    }
+
+    /// Whether a raise continues the alarm of this kind that was cleared at that time, because the device has no allowance for another
+    /// alarm.
+    pub(crate) fn continues(&self, kind: Kind, cleared_at: Time, now: Time) -> bool {
+        let hold = match kind {
+            // A new release of gas should not look like the last one for long.
+            Kind::GasHigh | Kind::GasLow | Kind::OverRange | Kind::UnderRange => {
+                Duration::from_hours(1)
+            }
+            _ => Duration::from_hours(6),
+        };
+        self.allowance_at(now) < PER_ENTRY_MS && now.millis_since(cleared_at) <= millis(hold)
+    }
+
+    /// Returns when counts that wait may be written.
+    pub(crate) fn next_at(&self) -> Option<Time> {
+        let mut alarms = self.alarms.iter();
+        let waits = alarms.any(|alarm| alarm.pending.is_some());
+        let missing_ms = (PER_ENTRY_MS - self.allowance_ms).max(0).unsigned_abs();
+        waits.then(|| self.at + Duration::from_millis(missing_ms))
+    }
+
+    fn spend(&mut self) {
+        self.allowance_ms = (self.allowance_ms - PER_ENTRY_MS).max(0);
+    }
+
+    fn write_pending(&mut self, now: Time, written: &mut Written) {
+        for index in 0..self.alarms.len() {
+            if self.allowance_ms < PER_ENTRY_MS {
+                return;
+            }
+            self.write_counts(index, now, written);
+        }
+    }
+
+    fn write_counts(&mut self, index: usize, now: Time, written: &mut Written) {
+        if let Some(entry) = self.alarms[index].pending.take() {
+            written.entries.push(AlarmLogEntry { at: now, ..*entry });
+            self.spend();
+        }
+    }
+
+    fn add(&mut self, entry: AlarmLogEntry, now: Time, written: &mut Written) {
+        let Some(alarm) = &entry.alarm else {
+            self.spend();
+            written.entries.push(entry);
+            return;
+        };
+        if self.allowance_ms >= PER_ENTRY_MS {
+            self.spend();
+            written.entries.push(entry);
+            return;
+        }
+        let known = self.alarms.iter().position(|folded| folded.id == alarm.id);
+        let index = known.unwrap_or_else(|| {
+            if self.alarms.len() >= MAX_FOLDED {
+                self.write_counts(0, now, written);
+                self.alarms.remove(0);
+            }
+            self.alarms.push(FoldedAlarm {
+                id: alarm.id.clone(),
+                written: 0,
+                pending: None,
+                unknown: UnknownFields::default(),
+            });
+            self.alarms.len() - 1
+        });
+        let bit = bit(entry.change, alarm);
+        if self.alarms[index].written & bit == 0 {
+            // The last line of an alarm shows its present state, so the counts are written before it.
+            self.write_counts(index, now, written);
+            self.alarms[index].written |= bit;
+            written.entries.push(entry);
+        } else {
+            let pending = self.alarms[index].pending.take();
+            self.alarms[index].pending = Some(Box::new(folded(pending, entry)));
+            written.folded = written.folded.saturating_add(1);
+        }
+    }
+}
+
+/// Returns the bit of a transition, that of an escalation for each level.
+fn bit(change: Option<ChangeKind>, alarm: &Alarm) -> u32 {
+    let number = match change {
+        None => 0,
+        Some(ChangeKind::Raised) => 1,
+        Some(ChangeKind::DeEscalated) => 2,
+        Some(ChangeKind::Latched) => 3,
+        Some(ChangeKind::Unlatched) => 4,
+        Some(ChangeKind::Acknowledged) => 5,
+        Some(ChangeKind::Returned) => 6,
+        Some(ChangeKind::Cleared) => 7,
+        Some(ChangeKind::Retired) => 8,
+        Some(ChangeKind::Unknown(_)) => 9,
+        Some(ChangeKind::Escalated) => {
+            10 + alarm.condition.level_index().map_or(0, |level| level + 1)
+        }
+    };
+    1 << number
+}
+
+/// Adds an entry to the counts before it.
+fn folded(before: Option<Box<AlarmLogEntry>>, entry: AlarmLogEntry) -> AlarmLogEntry {
+    let is_raise = matches!(
+        entry.change,
+        Some(ChangeKind::Raised | ChangeKind::Escalated)
+    );
+    let (by_before, seen_before, counts) = match before {
+        Some(before) => (before.by, before.seen, before.folded),
+        None => (None, None, None),
+    };
+    let counts = counts.map_or_else(
+        || Folded {
+            transitions: 0,
+            raises: 0,
+            since: entry.at,
+            until: entry.at,
+            peak: None,
+            unknown: UnknownFields::default(),
+        },
+        |counts| *counts,
+    );
+    let peak = entry.alarm.as_ref().map(Peak::of);
+    let is_later_acknowledgement = entry.seen >= seen_before;
+    Folded::into_entry(
+        Folded {
+            transitions: counts.transitions.saturating_add(1),
+            raises: counts.raises.saturating_add(u32::from(is_raise)),
+            until: entry.at,
+            peak: match (counts.peak, peak) {
+                (Some(before), Some(new)) => Some(before.higher(new)),
+                (before, new) => before.or(new),
+            },
+            ..counts
+        },
+        AlarmLogEntry {
+            by: if is_later_acknowledgement {
+                entry.by.or(by_before)
+            } else {
+                by_before
+            },
+            seen: entry.seen.max(seen_before),
+            ..entry
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,234 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::alarm::Condition;
+use crate::decimal::Decimal;
+use crate::position::Position;
+
+const START: Time = Time::from_millis(1_795_703_997_308);
+
+/// Decides with the default burst.
+fn write(share: &mut Option<LogShare>, entries: Vec<AlarmLogEntry>, now: Time) -> Written {
+    super::write(share, entries, now, BURST)
+}
+
+fn alarm(id: &str, condition: Condition, value: i32) -> Alarm {
+    Alarm {
+        value: Some(Decimal::from_int(value)),
+        message: format!("{value}"),
+        ..Alarm::new(id.to_owned(), condition, START, Position::default())
+    }
+}
+
+fn entry(id: &str, change: ChangeKind, value: i32, at: Time) -> AlarmLogEntry {
+    AlarmLogEntry::of_change(change, &alarm(id, Condition::AlarmLevel1, value), at)
+}
+
+/// A device that has written its whole share, by an alarm with this id.
+fn exhausted(now: Time) -> Option<LogShare> {
+    let mut share = None;
+    for _ in 0..BURST {
+        let written = write(
+            &mut share,
+            vec![entry("old", ChangeKind::Raised, 1, now)],
+            now,
+        );
+        assert_eq!((written.entries.len(), written.folded), (1, 0));
+    }
+    share
+}
+
+#[test]
+fn a_calm_device_stores_nothing() {
+    let mut share = None;
+    assert_eq!(write(&mut share, Vec::new(), START), Written::default());
+    assert_eq!(share, None);
+    write(
+        &mut share,
+        vec![entry("a", ChangeKind::Raised, 1, START)],
+        START,
+    );
+    assert!(share.is_some());
+    write(&mut share, Vec::new(), START + PER_ENTRY);
+    assert_eq!(share, None);
+}
+
+#[test]
+fn beyond_its_share_the_first_entry_of_each_kind_is_written_and_others_are_counted() {
+    let mut share = exhausted(START);
+    let mut add = |change, value, seconds| {
+        let now = START + Duration::from_secs(seconds);
+        write(&mut share, vec![entry("a", change, value, now)], now)
+    };
+    for change in [ChangeKind::Raised, ChangeKind::Cleared] {
+        let written = add(change, 5, 1);
+        assert_eq!(
+            (written.entries.len(), written.folded),
+            (1, 0),
+            "{change:?}"
+        );
+    }
+    for (change, value) in [
+        (ChangeKind::Raised, 7),
+        (ChangeKind::Cleared, 2),
+        (ChangeKind::Raised, 9),
+        (ChangeKind::Cleared, 1),
+    ] {
+        let written = add(change, value, 2);
+        assert_eq!(
+            (written.entries.len(), written.folded),
+            (0, 1),
+            "{change:?}"
+        );
+    }
+    // The counts come before the line that shows the present state of the alarm.
+    let written = add(ChangeKind::Escalated, 3, 3).entries;
+    assert_eq!(written.len(), 2);
+    let counts = written[0].folded.as_deref().expect("counts");
+    assert_eq!((counts.transitions, counts.raises), (4, 2));
+    assert_eq!(counts.since, START + Duration::from_secs(2));
+    let peak = counts.peak.as_ref().and_then(|peak| peak.value);
+    assert_eq!(peak, Some(Decimal::from_int(9)));
+    assert_eq!(written[1].folded, None);
+}
+
+#[test]
+fn counts_are_written_when_there_is_an_allowance_again() {
+    let mut share = exhausted(START);
+    for _ in 0..3 {
+        write(
+            &mut share,
+            vec![entry("a", ChangeKind::Raised, 1, START)],
+            START,
+        );
+    }
+    let next = share
+        .as_ref()
+        .and_then(LogShare::next_at)
+        .expect("counts wait");
+    assert_eq!(next, START + PER_ENTRY);
+    let early = write(&mut share, Vec::new(), next - Duration::from_millis(1));
+    assert_eq!(early.entries, []);
+    let written = write(&mut share, Vec::new(), next);
+    let counts = written.entries[0].folded.as_deref().expect("counts");
+    assert_eq!((counts.transitions, counts.raises), (2, 2));
+    assert_eq!(share.and_then(|share| share.next_at()), None);
+}
+
+#[test]
+fn the_last_acknowledgement_is_kept_with_the_counts() {
+    let mut share = exhausted(START);
+    let acknowledged = |by: &str, seen| AlarmLogEntry {
+        by: Some(by.to_owned()),
+        seen: Some(seen),
+        ..entry("a", ChangeKind::Acknowledged, 1, START)
+    };
+    for (by, seen) in [("Ann", 1), ("Bob", 2), ("Cem", 3)] {
+        write(&mut share, vec![acknowledged(by, seen)], START);
+    }
+    write(
+        &mut share,
+        vec![entry("a", ChangeKind::Cleared, 1, START)],
+        START,
+    );
+    write(
+        &mut share,
+        vec![entry("a", ChangeKind::Cleared, 1, START)],
+        START,
+    );
+    let written = write_all(&mut share, START);
+    assert_eq!(written[0].acknowledgement(), None);
+    let mut share = exhausted(START);
+    for (by, seen) in [("Ann", 1), ("Bob", 2), ("Cem", 3)] {
+        write(&mut share, vec![acknowledged(by, seen)], START);
+    }
+    let written = write_all(&mut share, START);
+    assert_eq!(written[0].acknowledgement(), Some(("Cem", 3)));
+}
+
+#[test]
+fn the_share_survives_being_stored() {
+    let mut share = exhausted(START);
+    for _ in 0..3 {
+        write(
+            &mut share,
+            vec![entry("a", ChangeKind::Raised, 1, START)],
+            START,
+        );
+    }
+    let json = serde_json::to_string(&share).expect("JSON");
+    assert_eq!(
+        serde_json::from_str::<Option<LogShare>>(&json).ok(),
+        Some(share)
+    );
+}
+
+fn change() -> impl Strategy<Value = ChangeKind> {
+    prop::sample::select(vec![
+        ChangeKind::Raised,
+        ChangeKind::Escalated,
+        ChangeKind::DeEscalated,
+        ChangeKind::Acknowledged,
+        ChangeKind::Returned,
+        ChangeKind::Cleared,
+    ])
+}
+
+proptest! {
+    /// However the alarms of a device change, its entries are bounded, and none is lost without being counted.
+    #[test]
+    fn a_device_never_writes_more_than_its_share(
+        steps in prop::collection::vec((0..4_usize, change(), 0..900_i32, 0..120_u64), 1..1500),
+    ) {
+        let mut share = None;
+        let mut now = START;
+        let (mut lines, mut counted, mut raised) = (0_u64, 0_u64, std::collections::BTreeSet::new());
+        for (id, change, value, minutes) in &steps {
+            now = now + Duration::from_secs(minutes * 6);
+            let id = format!("alarm{id}");
+            let written = write(&mut share, vec![entry(&id, *change, *value, now)], now);
+            for line in &written.entries {
+                lines += 1;
+                let of = line.alarm.as_ref().map(|alarm| alarm.id.clone()).unwrap_or_default();
+                counted += line.folded.as_ref().map_or(1, |folded| u64::from(folded.transitions));
+                if line.change == Some(ChangeKind::Raised) {
+                    raised.insert(of);
+                }
+            }
+            if *change == ChangeKind::Raised {
+                prop_assert!(raised.contains(&id), "the first raise of an alarm is always written");
+            }
+            prop_assert!(share.as_ref().is_none_or(|share| share.alarms.len() <= MAX_FOLDED));
+        }
+        counted += write_all(&mut share, now).iter().map(|line| {
+            line.folded.as_ref().map_or(0, |folded| u64::from(folded.transitions))
+        }).sum::<u64>();
+        prop_assert_eq!(counted, steps.len() as u64);
+        let hours = now.millis_since(START) / PER_ENTRY_MS;
+        // Each of the six transitions of four alarms is written once, with the counts before it.
+        let bound = u64::try_from(i64::from(BURST) + hours + 1).unwrap_or(0) + 48;
+        prop_assert!(lines <= bound, "{} lines in {} h", lines, hours);
+    }
+}
+
+#[test]
+fn without_a_limit_every_entry_is_written() {
+    let mut share = exhausted(START);
+    for _ in 0..3 {
+        write(
+            &mut share,
+            vec![entry("a", ChangeKind::Raised, 1, START)],
+            START,
+        );
+    }
+    let written = super::write(
+        &mut share,
+        vec![entry("a", ChangeKind::Cleared, 1, START)],
+        START,
+        0,
+    );
+    // What was counted before comes first.
+    let counts = written.entries.iter().map(|entry| entry.folded.is_some());
+    assert_eq!(counts.collect::<Vec<_>>(), [true, false]);
+    assert_eq!((share, written.folded), (None, 0));
+}

@@ -1,0 +1,212 @@
+//! Detectors that flood the device list, forge serials and names, or flap to push out the alarm log.
+
+use std::collections::{HashMap, HashSet};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use shared::keys::{DEAD_LETTERS, PartitionKeys};
+use shared::visible_text::is_hidden;
+use tests::device::TOPIC;
+use tests::eventually::eventually;
+use tests::stack::{Plan, Stack};
+
+/// The well-behaved detector.
+const NEIGHBOUR: &str = "OTSM-0001";
+
+async fn dead_letters(stack: &Stack) -> Result<Vec<HashMap<String, String>>> {
+    let mut redis = stack.redis_connection().await?;
+    let entries: Vec<(String, HashMap<String, String>)> = redis::cmd("XRANGE")
+        .arg(DEAD_LETTERS)
+        .arg("-")
+        .arg("+")
+        .query_async(&mut redis)
+        .await?;
+    Ok(entries.into_iter().map(|(_, fields)| fields).collect())
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_flood_of_serials_stops_at_the_limit_and_gas_at_a_new_detector_is_told() -> Result<()> {
+    let flags = "--max-devices=12 --alarm-reserve=2 --admit=OTSM-*";
+    let stack = Plan::default()
+        .ingests(2)
+        .ingest_flags(flags)
+        .start()
+        .await?;
+    let browser = stack.browser().await?;
+    stack.device(NEIGHBOUR).send(1).await?;
+    stack.shows(NEIGHBOUR, 1).await?;
+    browser.subscribe(NEIGHBOUR).await?;
+
+    for number in 0..40 {
+        stack.device(&format!("SPAM-{number}")).send(1200).await?;
+        stack.device(&format!("OTSM-1{number:03}")).send(1).await?;
+    }
+    eventually("every message of the flood is decided", async || {
+        let letters = dead_letters(&stack).await?;
+        let of = |reason: &str| {
+            letters
+                .iter()
+                .filter(|letter| letter["reason"] == reason)
+                .count()
+        };
+        let (unwanted, too_many) = (of("not_admitted"), of("too_many_devices"));
+        ensure!(
+            (unwanted, too_many) == (40, 29),
+            "{unwanted} and {too_many}"
+        );
+        Ok(())
+    })
+    .await?;
+    let list = stack.get("/api/devices").await?.expect(200)?;
+    assert_eq!(list["count"], 12, "{list}");
+
+    // Everybody is told that there is no place.
+    browser
+        .wait_for("the status", |event| {
+            event.name == "system:status" && event.body.to_string().contains("--max-devices")
+        })
+        .await?;
+    eventually("both services say so", async || {
+        for service in [&stack.ingests[0], &stack.ingests[1]] {
+            let body = service.get("/readyz").await?.expect(200)?;
+            ensure!(body["status"] == "degraded", "{body}");
+        }
+        let body = stack.get("/readyz").await?.expect(200)?;
+        ensure!(body["status"] == "degraded", "{body}");
+        Ok(())
+    })
+    .await?;
+
+    // A new detector with gas has a place in the reserve, which ends too.
+    for number in 0..4 {
+        stack
+            .device(&format!("OTSM-2{number:03}"))
+            .send(1200)
+            .await?;
+    }
+    eventually("the reserve is used", async || {
+        let list = stack.get("/api/devices").await?.expect(200)?;
+        ensure!(list["count"] == 14, "{list}");
+        let letters = dead_letters(&stack).await?;
+        ensure!(letters.len() == 71, "{} dead letters", letters.len());
+        Ok(())
+    })
+    .await?;
+
+    // The neighbour is not affected.
+    let from = browser.seen_count();
+    stack.device(NEIGHBOUR).send(300).await?;
+    browser
+        .event_after(from, "device:alerts:changed", NEIGHBOUR)
+        .await?;
+    stack.pass()
+}
+
+#[tokio::test]
+async fn forged_texts_reach_no_screen_and_similar_serials_are_different_devices() -> Result<()> {
+    let stack = Stack::start().await?;
+    let evil = "A\u{202e}B\u{1b}[2J\u{200b}C\u{e0041}\u{2028}D";
+    let payload = |serial: &str| {
+        json!({
+            "OTSM-2 Serial Number": serial, "Device Alias Name": evil, "Gas": evil,
+            "Unit of Measurement": evil, "Message Type": evil, "Sender": evil,
+            "Parameters": {"Live Sensor Readings ": 300, "Alarm Level A1": 250, "A1Type": "High\u{202e}"},
+        })
+        .to_string()
+    };
+    let serials = ["OTSM-7", "OTSM\u{d0}7", "OTSM.7", "OTSM 7"];
+    for serial in serials {
+        stack.publisher().publish(TOPIC, payload(serial)).await?;
+    }
+    stack
+        .publisher()
+        .publish(TOPIC, payload("OTSM\u{200b}-7"))
+        .await?;
+    let topic_of_a_stranger = "SubTronics/data";
+    let letters = eventually("the forged serial is a dead letter", async || {
+        let letters = dead_letters(&stack).await?;
+        ensure!(letters.len() == 1, "{} dead letters", letters.len());
+        Ok(letters)
+    })
+    .await?;
+    assert_eq!(letters[0]["reason"], "bad_serial");
+    assert_eq!(letters[0]["topic"], topic_of_a_stranger);
+    assert!(!letters[0]["detail"].chars().any(is_hidden), "{letters:?}");
+
+    let list = eventually("all four are stored", async || {
+        let list = stack.get("/api/devices").await?.expect(200)?;
+        ensure!(list["count"] == serials.len(), "{list}");
+        Ok(list)
+    })
+    .await?;
+    assert!(!list.to_string().chars().any(is_hidden), "{list}");
+    let rows = eventually("all four alarms are in the log", async || {
+        let rows = stack.get("/alarm-logs").await?.expect(200)?;
+        ensure!(rows["total_count"] == serials.len(), "{rows}");
+        Ok(rows)
+    })
+    .await?;
+    assert!(!rows.to_string().chars().any(is_hidden), "{rows}");
+    let rows = rows["logs"].as_array().context("rows")?;
+    let ids: HashSet<&str> = rows.iter().map(|row| text(row, "alarm_id")).collect();
+    assert_eq!(ids.len(), serials.len(), "{ids:?}");
+
+    // Only its own alarm is acknowledged.
+    let row = rows.iter().find(|row| text(row, "device_id") == "OTSM.7");
+    let id = text(row.context("a row")?, "alarm_id").to_owned();
+    stack.acknowledge("OTSM.7", &id, "{}").await?.expect(200)?;
+    stack.acknowledge("OTSM-7", &id, "{}").await?.expect(404)?;
+    stack.pass()
+}
+
+#[tokio::test]
+async fn a_flapping_detector_leaves_the_evidence_of_others_in_the_log() -> Result<()> {
+    // Everybody is in one partition, whose log is short.
+    let flags = "--log-max=1000 --chatter-calm=0s --device-rate=0";
+    let stack = Plan::default()
+        .variable("PARTITIONS", "1")
+        .ingest_flags(flags)
+        .start()
+        .await?;
+    stack.device(NEIGHBOUR).send(300).await?;
+    eventually("its alarm is in the log", async || {
+        let path = format!("/devices/{NEIGHBOUR}/alarm-logs");
+        let rows = stack.get(&path).await?.expect(200)?;
+        ensure!(rows["total_count"] == 1, "{rows}");
+        Ok(())
+    })
+    .await?;
+    let bad = stack.device("OTSM-0002");
+    for number in 0..1_500 {
+        bad.send(if number % 2 == 0 { 300 } else { 10 }).await?;
+    }
+    bad.send(77).await?;
+    stack.shows("OTSM-0002", 77).await?;
+
+    let folded = eventually("the rest is counted", async || {
+        let mut folded = stack.ingests[0].metric("ingest_log_folded_total ").await?;
+        for other in &stack.ingests[1..] {
+            folded += other.metric("ingest_log_folded_total ").await?;
+        }
+        ensure!(folded > 1_000.0, "{folded}");
+        Ok(folded)
+    })
+    .await?;
+    assert!(folded < 1_500.0, "{folded}");
+    let mut redis = stack.redis_connection().await?;
+    let length: u64 = redis::cmd("XLEN")
+        .arg(PartitionKeys::new(0).log())
+        .query_async(&mut redis)
+        .await?;
+    assert!(length < 230, "{length} entries");
+    let rows = stack
+        .get(&format!("/devices/{NEIGHBOUR}/alarm-logs"))
+        .await?
+        .expect(200)?;
+    assert_eq!(rows["total_count"], 1, "{rows}");
+    stack.pass()
+}
