@@ -4,7 +4,7 @@
 //! A device has an allowance of entries (a token bucket): [`BURST`] at once (`--log-burst`), and one more per [`PER_ENTRY`]. In the default
 //! `--log-age` of 35 days that is 200 + 840 entries, 5 % of the default `--log-max`. Without an allowance, an entry is still written if
 //! it is the first of its alarm with that transition and level. All others are folded: one entry tells how many they were. While
-//! there is no allowance, a new raise continues the last alarm of its kind ([`LogShare::continues`]), so the number of first
+//! there is no allowance, a new raise continues the last alarm of its kind (`LogShare::continues`), so the number of first
 //! entries is bounded, too.
 //!
 //! Time is that of the server. A device cannot gain an allowance by the times that it sends.
