@@ -167,7 +167,8 @@ async fn the_images_find_certificate_authorities_and_resolve_names() -> Result<(
     eventually("a broker that refuses", async || {
         let logs = podman.logs("ingest")?;
         ensure!(
-            logs.contains("MQTT broker unavailable") && logs.contains("I/O: Connection refused"),
+            logs.contains("MQTT broker unavailable")
+                && logs.contains("Connection refused (os error"),
             "{logs}"
         );
         Ok(())
