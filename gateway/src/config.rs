@@ -1,5 +1,7 @@
 //! Every setting of this service. The doc comments are the texts of `gateway --help`.
 
+mod memory_need;
+
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -259,6 +261,10 @@ impl ServiceConfig for Config {
 
     fn warnings(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    fn consequences(&self) -> Vec<String> {
+        shared::memory_need::lines("gateway", &memory_need::needs(self))
     }
 
     fn setting_displays(&self) -> Vec<SettingDisplay> {

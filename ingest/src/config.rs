@@ -1,6 +1,7 @@
 //! Every setting of this service. The doc comments are the text of `ingest --help`.
 
 mod lists;
+mod memory_need;
 
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -14,7 +15,7 @@ use shared::args::{self, SettingDisplay, Usage};
 use shared::check_config::{self, ConnectionCheck, ServiceConfig};
 use shared::decimal::Decimal;
 use shared::keys::MAX_LOG;
-use shared::memory_need::{self, StoredBounds};
+use shared::memory_need::StoredBounds;
 use shared::redis::{RedisConfig, ServiceRole};
 use shared::secret::Secret;
 use shared::settings::{AlarmSettings, MessageTypes, SerialPatterns, ZeroLevel};
@@ -368,7 +369,10 @@ impl ServiceConfig for Config {
     }
 
     fn consequences(&self) -> Vec<String> {
-        memory_need::report(&self.stored_bounds(), 0)
+        let own = memory_need::needs(self);
+        let own = shared::memory_need::lines("ingest", &own);
+        let stored = shared::memory_need::report(&self.stored_bounds(), 0);
+        own.into_iter().chain(stored).collect()
     }
 
     fn setting_displays(&self) -> Vec<SettingDisplay> {

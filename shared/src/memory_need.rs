@@ -58,6 +58,33 @@ pub struct Need {
     pub bytes: u64,
 }
 
+impl Need {
+    /// Returns what so many things of `each` bytes need. Each factor has its name.
+    #[must_use]
+    pub fn product(what: &'static str, unit: &str, factors: [(u64, &str); 2], each: u64) -> Self {
+        let [(count, counted), (times, repeated)] = factors;
+        let arithmetic = format!(
+            "{count} {counted} x {times} {repeated} x {} per {unit}",
+            shown(each)
+        );
+        Self {
+            what,
+            arithmetic,
+            bytes: count.saturating_mul(times).saturating_mul(each),
+        }
+    }
+
+    /// Returns what is bounded by a setting or a constant alone.
+    #[must_use]
+    pub fn fixed(what: &'static str, bound: &str, bytes: u64) -> Self {
+        Self {
+            what,
+            arithmetic: bound.to_owned(),
+            bytes,
+        }
+    }
+}
+
 /// Returns the limit of all histories together: the one that is set, else half of `maxmemory`, or 1 GiB where there is none.
 #[must_use]
 pub fn history_limit(configured: Option<u64>, maxmemory: u64) -> u64 {
@@ -79,21 +106,7 @@ pub fn needs(bounds: &StoredBounds, maxmemory: u64) -> Vec<Need> {
     } else {
         0
     };
-    let product = |what, unit: &str, factors: [(u64, &str); 2], each: u64| Need {
-        what,
-        arithmetic: format!(
-            "{} {} x {} {} x {} per {unit}",
-            factors[0].0,
-            factors[0].1,
-            factors[1].0,
-            factors[1].1,
-            shown(each)
-        ),
-        bytes: factors[0]
-            .0
-            .saturating_mul(factors[1].0)
-            .saturating_mul(each),
-    };
+    let product = Need::product;
     let devices = (bounds.devices, "devices");
     let limit = history_limit(bounds.history_bytes, maxmemory);
     let all_samples = bounds
@@ -163,10 +176,15 @@ const NODE_SAMPLES: u64 = 100;
 /// Returns the arithmetic for an operator, one line per kind, and the sum.
 #[must_use]
 pub fn report(bounds: &StoredBounds, maxmemory: u64) -> Vec<String> {
-    let needs = needs(bounds, maxmemory);
+    lines("Redis", &needs(bounds, maxmemory))
+}
+
+/// Returns the arithmetic of a process for an operator, one line per kind, and the sum.
+#[must_use]
+pub fn lines(process: &str, needs: &[Need]) -> Vec<String> {
     let line = |need: &Need| {
         format!(
-            "memory of Redis: {} for {} = {}",
+            "memory of {process}: {} for {} = {}",
             shown(need.bytes),
             need.what,
             need.arithmetic
@@ -174,8 +192,8 @@ pub fn report(bounds: &StoredBounds, maxmemory: u64) -> Vec<String> {
     };
     let mut lines: Vec<String> = needs.iter().map(line).collect();
     lines.push(format!(
-        "memory of Redis: {} in the worst case",
-        shown(total(&needs))
+        "memory of {process}: {} in the worst case",
+        shown(total(needs))
     ));
     lines
 }

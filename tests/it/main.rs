@@ -19,6 +19,8 @@ mod offline;
 
 mod bad_input;
 
+mod bounds;
+
 mod hostile;
 
 mod rest;
