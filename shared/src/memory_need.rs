@@ -143,10 +143,21 @@ pub fn needs(bounds: &StoredBounds, maxmemory: u64) -> Vec<Need> {
         ),
         Need {
             what: "history",
-            arithmetic: format!(
-                "--history-bytes {}, or 200 samples of each device if that is more",
-                shown(limit)
-            ),
+            arithmetic: match bounds.history_bytes {
+                Some(_) => format!(
+                    "--history-bytes {}, or 200 samples of each device if that is more",
+                    shown(limit)
+                ),
+                None if maxmemory == 0 => format!(
+                    "{} without a maxmemory of Redis, else half of that (--connect asks it), or 200 samples of each device \
+                     if that is more",
+                    shown(limit)
+                ),
+                None => format!(
+                    "{}, half of maxmemory, or 200 samples of each device if that is more",
+                    shown(limit)
+                ),
+            },
             bytes: all_samples.min(limit.max(kept_anyway)),
         },
         product(

@@ -127,7 +127,7 @@ fn settings(service: &str) -> Result<BTreeMap<String, Option<String>>> {
             let flag = words.next().unwrap_or_default();
             let value = words.next().unwrap_or_default();
             if value.is_empty() || value.starts_with('<') {
-                name = flag.to_owned();
+                flag.clone_into(&mut name);
                 settings.insert(name.clone(), None);
             }
         }

@@ -1,5 +1,6 @@
 //! The memory that this service needs in the worst case. Pure.
 
+use shared::keys::MAX_LOG;
 use shared::memory_need::Need;
 
 use super::Config;
@@ -8,8 +9,16 @@ use super::Config;
 const EMPTY_BYTES: u64 = 20 << 20;
 /// A connected client to which nothing waits to be sent. Measured: 27 KB.
 const CONNECTION_BYTES: u64 = 40 << 10;
+/// The write buffer of a client that does not read.
+const WRITE_BUFFER_BYTES: u64 = 256 << 10;
+/// A packet in the queue of the Socket.IO library.
+const PACKET_BYTES: u64 = 1 << 10;
 /// A watched device and its channel. Measured with 10 000 devices: 2.5 KB.
 const WATCHED_BYTES: u64 = 8 << 10;
+/// Events that are kept for clients while devices are read from Redis: 64 devices, 256 events of 4 KB each.
+const LOADING_BYTES: u64 = 64 << 20;
+/// What the statistics keep of a raise or an escalation in the alarm log.
+const LOG_ROW_BYTES: u64 = 80;
 
 pub(super) fn needs(config: &Config) -> Vec<Need> {
     let connections = (config.max_connections as u64, "connections");
@@ -22,6 +31,18 @@ pub(super) fn needs(config: &Config) -> Vec<Need> {
             [connections, (1, "client")],
             CONNECTION_BYTES,
         ),
+        Need::product(
+            "write buffers of clients that do not read",
+            "client",
+            [connections, (1, "buffer")],
+            WRITE_BUFFER_BYTES,
+        ),
+        Need::product(
+            "packets in the queues of the Socket.IO library",
+            "packet",
+            [connections, (config.client_buffer as u64, "packets")],
+            PACKET_BYTES,
+        ),
         // Clients of the same device share its packets, so the true need is far lower unless all watch different devices.
         Need::product(
             "packets that wait for clients that do not read, for --alarm-deadline at most",
@@ -30,10 +51,24 @@ pub(super) fn needs(config: &Config) -> Vec<Need> {
             config.outbox_bytes as u64,
         ),
         Need::product(
-            "watched devices",
+            "watched devices, --max-watched and --linger-max together",
             "device",
             [(watched, "devices"), (1, "channel")],
             WATCHED_BYTES,
+        ),
+        Need::fixed(
+            "events of devices that are being read",
+            "64 devices x 256 events x 4 KB",
+            LOADING_BYTES,
+        ),
+        Need::product(
+            "statistics of the alarm log, at the highest --log-max of ingest",
+            "line",
+            [
+                (config.redis.partitions.into(), "partitions"),
+                (MAX_LOG, "lines"),
+            ],
+            LOG_ROW_BYTES,
         ),
         Need::fixed(
             "large answers that are being read",

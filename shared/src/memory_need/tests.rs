@@ -25,7 +25,7 @@ fn the_arithmetic_is_printed_line_by_line() {
             "memory of Redis: 16 MB for open alarms = 1000 devices x 16 alarms x 1024 B per alarm",
             "memory of Redis: 250 MB for events = 1000 devices x 64 events x 4096 B per event",
             "memory of Redis: 586 MB for alarm changes = 1000 devices x 200 changes x 3072 B per change",
-            "memory of Redis: 512 MB for history = --history-bytes 512 MB, or 200 samples of each device if that is more",
+            "memory of Redis: 512 MB for history = 512 MB, half of maxmemory, or 200 samples of each device if that is more",
             "memory of Redis: 1250 MB for alarm log = 64 partitions x 20000 lines x 1024 B per line",
             "memory of Redis: 21 MB for dead letters = 1000 letters x 1 stream x 21 KB per letter",
             "memory of Redis: 0 B for recorded payloads = 0 payloads x 1 stream x 6144 B per payload",
