@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
+use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::browser::{Browser, Transport};
 use crate::device::{Device, Publisher};
-use crate::eventually::eventually;
+use crate::eventually::{LATE, eventually};
 use crate::excerpt::excerpt;
 use crate::http::{self, Response};
 use crate::ports::Port;
@@ -477,8 +478,12 @@ impl Stack {
     )]
     pub async fn redis_connection(&self) -> Result<MultiplexedConnection> {
         let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.redis.port()))?;
+        // By default the library waits half a second for an answer, and a busy machine may need more.
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(LATE))
+            .set_response_timeout(Some(LATE));
         client
-            .get_multiplexed_async_connection()
+            .get_multiplexed_async_connection_with_config(&config)
             .await
             .context("connecting to the test's Redis")
     }

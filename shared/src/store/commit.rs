@@ -193,7 +193,8 @@ impl Store {
             return Ok(());
         }
         self.memory.refused();
-        if !self.may_exceed_maxmemory().await? {
+        // If that is not known, the refusals stand. The other commits of the batch are done, so an error may not replace their answers.
+        if !matches!(self.may_exceed_maxmemory().await, Ok(true)) {
             return Ok(());
         }
         let new_answers = self

@@ -16,8 +16,9 @@ mod runs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
+use redis::{AsyncCommands, AsyncConnectionConfig};
+use test_support::eventually::LATE;
 use test_support::server::OwnRedis;
 
 use super::*;
@@ -80,8 +81,12 @@ impl RedisServer {
     async fn connect(&self) -> MultiplexedConnection {
         let client = redis::Client::open(self.redis.url());
         let client = client.expect("a URL");
+        // By default the library waits half a second for an answer, and a busy machine may need more.
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(LATE))
+            .set_response_timeout(Some(LATE));
         client
-            .get_multiplexed_async_connection()
+            .get_multiplexed_async_connection_with_config(&config)
             .await
             .expect("connects")
     }

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
 use tests::browser::Browser;
 use tests::device::{Device, Payload};
-use tests::eventually::eventually;
+use tests::eventually::{LATE, eventually};
 use tests::ports::Port;
 use tests::report;
 use tests::server_process::ServerProcess;
@@ -458,7 +459,11 @@ impl Replica {
     )]
     async fn connection(&self) -> Result<MultiplexedConnection> {
         let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port.number()))?;
-        Ok(client.get_multiplexed_async_connection().await?)
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(LATE))
+            .set_response_timeout(Some(LATE));
+        let connecting = client.get_multiplexed_async_connection_with_config(&config);
+        Ok(connecting.await?)
     }
 
     /// Makes this server a master and directs new connections to it. The old master keeps running and keeps its connections.
