@@ -85,7 +85,7 @@ async fn while_the_queue_is_full_pings_are_sent_and_nothing_is_lost() {
     while acknowledged.len() < 40 {
         match broker.read().await {
             Packet::PubAck(ack) => acknowledged.push(ack.pkid),
-            Packet::PingReq(_) => {}
+            Packet::PingReq(_) => broker.write(&[0xd0, 0]).await,
             packet => panic!("{packet:?}"),
         }
     }
