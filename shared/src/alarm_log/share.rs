@@ -48,6 +48,10 @@ pub struct FoldedAlarm {
     /// The transitions that were written without an allowance, one bit each: see `bit`.
     #[serde(default)]
     pub written: u32,
+    /// Whether its newest line in the log says that it has cleared. Then its next raise is written, so that the log never shows an
+    /// alarm as cleared that stands.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shows_cleared: bool,
     /// The last entry that was folded, with the counts of all of them; `None` if they are written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<Box<AlarmLogEntry>>,
@@ -147,22 +151,31 @@ impl LogShare {
     }
 
     fn spend(&mut self) {
-        self.allowance_ms = (self.allowance_ms - PER_ENTRY_MS).max(0);
+        self.allowance_ms = (self.allowance_ms - PER_ENTRY_MS).max(self.allowance_ms.min(0));
     }
 
     fn write_pending(&mut self, now: Time, written: &mut Written) {
-        for index in 0..self.alarms.len() {
-            if self.allowance_ms < PER_ENTRY_MS {
+        while self.allowance_ms >= PER_ENTRY_MS {
+            // The counts that have waited longest first, so that an alarm that goes on flapping does not keep back the others.
+            let since = |alarm: &FoldedAlarm| Some(alarm.pending.as_ref()?.folded.as_ref()?.since);
+            let waiting = self.alarms.iter().enumerate();
+            let waiting = waiting.filter_map(|(index, alarm)| Some((since(alarm)?, index)));
+            let Some((_, index)) = waiting.min() else {
                 return;
-            }
+            };
             self.write_counts(index, now, written);
         }
     }
 
     fn write_counts(&mut self, index: usize, now: Time, written: &mut Written) {
         if let Some(entry) = self.alarms[index].pending.take() {
+            self.alarms[index].shows_cleared = entry.change == Some(ChangeKind::Cleared);
             written.entries.push(AlarmLogEntry { at: now, ..*entry });
             self.spend();
+            if self.alarms[index].shows_cleared {
+                // The raise that may follow is written, and paid for now.
+                self.allowance_ms -= PER_ENTRY_MS;
+            }
         }
     }
 
@@ -172,12 +185,16 @@ impl LogShare {
             written.entries.push(entry);
             return;
         };
+        let known = self.alarms.iter().position(|folded| folded.id == alarm.id);
+        let is_cleared = entry.change == Some(ChangeKind::Cleared);
         if self.allowance_ms >= PER_ENTRY_MS {
+            if let Some(index) = known {
+                self.alarms[index].shows_cleared = is_cleared;
+            }
             self.spend();
             written.entries.push(entry);
             return;
         }
-        let known = self.alarms.iter().position(|folded| folded.id == alarm.id);
         let index = known.unwrap_or_else(|| {
             if self.alarms.len() >= MAX_FOLDED {
                 self.write_counts(0, now, written);
@@ -186,16 +203,20 @@ impl LogShare {
             self.alarms.push(FoldedAlarm {
                 id: alarm.id.clone(),
                 written: 0,
+                shows_cleared: false,
                 pending: None,
                 unknown: UnknownFields::default(),
             });
             self.alarms.len() - 1
         });
         let bit = bit(entry.change, alarm);
-        if self.alarms[index].written & bit == 0 {
+        let stands_again =
+            self.alarms[index].shows_cleared && entry.change == Some(ChangeKind::Raised);
+        if self.alarms[index].written & bit == 0 || stands_again {
             // The last line of an alarm shows its present state, so the counts are written before it.
             self.write_counts(index, now, written);
             self.alarms[index].written |= bit;
+            self.alarms[index].shows_cleared = is_cleared;
             written.entries.push(entry);
         } else {
             let pending = self.alarms[index].pending.take();
@@ -205,11 +226,13 @@ impl LogShare {
     }
 }
 
-/// Returns the bit of a transition, that of an escalation for each level.
+/// Returns the bit of a transition, that of a raise or an escalation for each level.
 fn bit(change: Option<ChangeKind>, alarm: &Alarm) -> u32 {
+    let level = alarm.condition.level_index().map_or(0, |level| level + 1);
     let number = match change {
         None => 0,
-        Some(ChangeKind::Raised) => 1,
+        Some(ChangeKind::Raised) if level == 0 => 1,
+        Some(ChangeKind::Raised) => 14 + level,
         Some(ChangeKind::DeEscalated) => 2,
         Some(ChangeKind::Latched) => 3,
         Some(ChangeKind::Unlatched) => 4,
@@ -218,9 +241,7 @@ fn bit(change: Option<ChangeKind>, alarm: &Alarm) -> u32 {
         Some(ChangeKind::Cleared) => 7,
         Some(ChangeKind::Retired) => 8,
         Some(ChangeKind::Unknown(_)) => 9,
-        Some(ChangeKind::Escalated) => {
-            10 + alarm.condition.level_index().map_or(0, |level| level + 1)
-        }
+        Some(ChangeKind::Escalated) => 10 + level,
     };
     1 << number
 }

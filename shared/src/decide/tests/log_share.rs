@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::alarm_log::AlarmLogEntry;
 use crate::alarm_log::share::{BURST, PER_ENTRY};
 
 /// The entries that a device wrote, and the number of those that are only counted.
@@ -11,6 +12,8 @@ struct Log {
     lines: usize,
     folded: u32,
     raised: BTreeSet<String>,
+    /// The alarms whose newest line says that they have cleared.
+    cleared: BTreeSet<String>,
 }
 
 impl Log {
@@ -21,11 +24,21 @@ impl Log {
             let is_raise = entry.change == Some(ChangeKind::Raised);
             let alarm = entry.alarm.as_ref().filter(|_| is_raise);
             self.raised.extend(alarm.map(|alarm| alarm.id.clone()));
+            let Some(alarm) = &entry.alarm else { continue };
+            if entry.change == Some(ChangeKind::Cleared) {
+                self.cleared.insert(alarm.id.clone());
+            } else {
+                self.cleared.remove(&alarm.id);
+            }
         }
         for alarm in &device.stored.state.alarms {
             assert!(
                 self.raised.contains(&alarm.id),
                 "an alarm stands without its raise"
+            );
+            assert!(
+                !self.cleared.contains(&alarm.id),
+                "the log shows an alarm as cleared that stands"
             );
         }
     }
@@ -162,4 +175,24 @@ fn the_counts_are_told_within_an_hour_and_a_later_alarm_is_written_again() {
         raised.is_some_and(|alarm| !ids.contains(&alarm.id)),
         "{decision:?}"
     );
+}
+
+#[test]
+fn a_raise_at_a_higher_level_is_written_without_an_allowance() {
+    let mut device = TestDevice::new();
+    device.settings.chatter_calm = Duration::ZERO;
+    let mut log = flap(&mut device, 2_000, |number| {
+        reading(Some(if number % 2 == 0 { "300" } else { "10" }))
+    });
+    assert!(log.folded > 0, "the device has an allowance");
+    device.now = device.now + Duration::from_millis(100);
+    device.device_time = device.device_time + Duration::from_millis(100);
+    let decision = device.send_reading(reading(Some("2000")));
+    log.add(&device, &decision);
+    let is_highest = |entry: &AlarmLogEntry| {
+        let alarm = entry.alarm.as_ref();
+        entry.change == Some(ChangeKind::Raised)
+            && alarm.is_some_and(|alarm| alarm.condition == Condition::AlarmLevel3)
+    };
+    assert!(decision.log.iter().any(is_highest), "{:?}", decision.log);
 }
