@@ -108,6 +108,7 @@ impl Store {
         );
         let mut from = "-".to_owned();
         let mut last = String::new();
+        let mut copied = 0;
         loop {
             let answer = self.run(|scripts, pipe| {
                 call(&scripts.thin, &history, &copy, pipe);
@@ -119,6 +120,7 @@ impl Store {
             if count > 0 {
                 from = format!("({newest}");
                 last = newest;
+                copied += count.div_ceil(2);
             }
             if count < PIECE {
                 break;
@@ -129,7 +131,7 @@ impl Store {
         }
         let removed = self.run(|scripts: &Scripts, pipe| {
             call(&scripts.thinned, &history, &copy, pipe);
-            pipe.arg(&last);
+            pipe.arg(&last).arg(copied);
         });
         self.number(Ok(removed.await?))
     }

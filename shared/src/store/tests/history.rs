@@ -205,3 +205,35 @@ async fn events_are_trimmed_and_alarm_changes_are_not() {
     // The next event follows.
     commit_reading(&store, DEVICE, "300", 100).await;
 }
+
+#[tokio::test]
+async fn a_copy_that_lost_its_beginning_does_not_replace_the_history() {
+    let server = RedisServer::start().await;
+    let mut redis = server.connect().await;
+    let (history, copy) = ("st:{p00}:history:x", "st:{p00}:thinned:x:1");
+    fill(&mut redis, history, 1_000).await;
+    let ids: Vec<(String, Value)> = redis::cmd("XRANGE")
+        .arg(history)
+        .arg("-")
+        .arg("+")
+        .query_async(&mut redis)
+        .await
+        .expect("samples");
+    let (last, _) = &ids[999];
+    // The process was paused after the first piece, whose copy expired meanwhile: only that of the second piece is there.
+    fill(&mut redis, copy, 250).await;
+    let call = async |redis: &mut MultiplexedConnection, expected: u64| -> u64 {
+        let mut command = redis::cmd("EVAL");
+        command.arg(include_str!("../thinned.lua")).arg(2);
+        command.arg(history).arg(copy).arg(last).arg(expected);
+        command.query_async(redis).await.expect("an answer")
+    };
+    assert_eq!(call(&mut redis, 500).await, 0);
+    let mut length = redis::cmd("XLEN");
+    let length: u64 = length
+        .arg(history)
+        .query_async(&mut redis)
+        .await
+        .expect("a length");
+    assert_eq!(length, 1_000);
+}
