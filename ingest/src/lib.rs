@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Read in this order: [`config`] (the operator's settings), `mqtt` (the connection to the broker and the acknowledgements),
-//! [`payload`] (bytes to readings), `pipeline` (at most one message of each device per round trip, for many devices at
+//! [`payload`] (bytes to readings), `pipeline` (a run of messages of each device per round trip, for many devices at
 //! once), `timers` (silence and off-delays), `trimming` (the bounds of the history), `heartbeat` (reports in Redis that this replica listens). The alarm rules are in
 //! the crate `shared`, because the gateway applies the same rules to acknowledgements. `replay` is all of it in memory, on a
 //! virtual clock.

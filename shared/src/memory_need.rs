@@ -9,7 +9,7 @@ use crate::keys::{MAX_CHANGES, MAX_EVENTS};
 pub const DEVICE_BYTES: u64 = 6 * 1024;
 /// An open alarm in the state of a device.
 pub const ALARM_BYTES: u64 = 1024;
-/// Alarms that one device can have at the same time: one per condition.
+/// Alarms that one device can have at the same time: one of each of 12 kinds, and some of a newer release.
 pub const MAX_ALARMS: u64 = 16;
 /// A published event.
 pub const EVENT_BYTES: u64 = 4 * 1024;

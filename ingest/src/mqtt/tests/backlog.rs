@@ -97,7 +97,7 @@ async fn while_the_queue_is_full_pings_are_sent_and_nothing_is_lost() {
 async fn answers_behind_a_backlog_are_waited_for_while_it_arrives() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut client = client_to(&listener, &[]);
-    let mut broker = FakeBroker::accept(&listener, 2).await;
+    let mut broker = FakeBroker::accept(&listener, 4).await;
     let Packet::Subscribe(subscribe) = broker.read().await else {
         panic!("no subscription");
     };
