@@ -22,12 +22,13 @@ use std::time::{Duration, Instant};
 
 use shared::device::DeviceId;
 use shared::error_chain::error_chain;
+use shared::keys;
 use shared::lifecycle::Lifecycle;
 use shared::memory_need::history_limit;
 use shared::store::{Bounds, HistoryBounds, HistoryUse, NODE, Store, StoreError};
 use tokio::time::sleep;
 
-use self::budget::{Found, MIN_EVENTS, Plan, WHOLE};
+use self::budget::{Found, Plan, WHOLE};
 
 /// Devices in one round trip.
 const CHUNK: usize = 50;
@@ -102,7 +103,7 @@ impl Trimming {
             let began = Instant::now();
             let uses = self.trim(chunk).await?;
             if plan.trims_events {
-                self.store.trim_events(chunk, MIN_EVENTS).await?;
+                self.store.trim_events(chunk, keys::MIN_EVENTS).await?;
             }
             rest_after(began).await;
             let dropped = match plan.max_samples {

@@ -8,6 +8,8 @@ use crate::device::DeviceId;
 
 /// Maximum number of events kept per device, for recovery by position.
 pub const MAX_EVENTS: usize = 64;
+/// Maximum number of events kept per device while the memory of Redis is short.
+pub const MIN_EVENTS: usize = 8;
 /// Maximum number of events with alarm changes kept per device.
 pub const MAX_CHANGES: usize = 200;
 /// Maximum number of lines in a partition's alarm log, even if `--log-max` is higher. Writers without that setting use this

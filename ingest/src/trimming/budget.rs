@@ -7,9 +7,6 @@ use shared::store::{HistoryUse, MemoryUse};
 /// Samples that every device keeps, however little memory there is: one node of a stream.
 const MIN_SAMPLES: u64 = shared::store::NODE;
 
-/// Events that every device keeps while Redis is nearly full and its history has given all it can.
-pub(crate) const MIN_EVENTS: usize = 8;
-
 /// Samples of this last time are thinned, and not dropped from the end.
 pub(crate) const WHOLE: Duration = Duration::from_hours(1);
 
@@ -36,7 +33,7 @@ impl Found {
 pub(crate) struct Plan {
     /// A device with more samples than this loses some; `None`: no device does.
     pub(crate) max_samples: Option<u64>,
-    /// Every device loses events beyond [`MIN_EVENTS`].
+    /// Every device loses events beyond [`shared::keys::MIN_EVENTS`].
     pub(crate) trims_events: bool,
 }
 

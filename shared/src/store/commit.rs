@@ -337,7 +337,7 @@ fn retire_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
 
 fn commit_arguments(commit: &Commit<'_>, memory: Memory, pipe: &mut Pipeline) {
     index_arguments(commit, pipe);
-    bound_arguments(commit, pipe);
+    bound_arguments(commit, memory, pipe);
     pipe.arg(if commit.stored.lost { "1" } else { "" });
     event_arguments(commit, pipe);
     let samples: Vec<&Sample> = commit.samples(memory).collect();
@@ -389,8 +389,13 @@ fn index_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
 
 /// Adds the arguments `max_events`, `max_changes`, `max_quarantine`, `history_max`, `history_age_ms`, `log_max`,
 /// `log_age_ms`.
-fn bound_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
-    pipe.arg(keys::MAX_EVENTS)
+fn bound_arguments(commit: &Commit<'_>, memory: Memory, pipe: &mut Pipeline) {
+    // The reserve is for alarms. Events that are not kept are missed only by clients that come back, who then get a snapshot.
+    let max_events = match memory {
+        Memory::Free => keys::MAX_EVENTS,
+        Memory::Full => keys::MIN_EVENTS,
+    };
+    pipe.arg(max_events)
         .arg(keys::MAX_CHANGES)
         .arg(keys::MAX_QUARANTINE);
     match &commit.bounds {

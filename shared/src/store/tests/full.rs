@@ -4,6 +4,7 @@ use test_support::eventually::eventually;
 
 use super::*;
 use crate::apply::retire;
+use crate::keys;
 
 /// Less than an empty Redis uses.
 const FULL: &str = "256kb";
@@ -74,6 +75,30 @@ async fn readings_alarms_acknowledgements_and_retirements_go_on_and_history_does
         .collect();
     let of_device = [Some(ChangeKind::Acknowledged), Some(ChangeKind::Raised)];
     assert!(kinds.ends_with(&of_device), "{kinds:?}");
+}
+
+#[tokio::test]
+async fn while_redis_is_full_a_device_keeps_few_events_and_every_alarm_change() {
+    let server = RedisServer::start().await;
+    let store = server.store();
+    let mut redis = server.connect().await;
+    let own = store.keys(&device());
+    for second in 0..20 {
+        commit_reading(&store, DEVICE, &second.to_string(), second * 5).await;
+    }
+    assert_eq!(stream_length(&mut redis, &own.events(&device())).await, 20);
+    server.config_set("maxmemory", FULL).await;
+    let mut changed = 0;
+    for second in 20..40 {
+        let value = if second % 2 == 0 { "300" } else { "700" };
+        let applied = commit_reading(&store, DEVICE, value, second * 5).await;
+        changed += u64::from(!applied.decision.changes.is_empty());
+    }
+    assert!(changed > 1, "{changed} changes");
+    let events = stream_length(&mut redis, &own.events(&device())).await;
+    assert_eq!(events, keys::MIN_EVENTS as u64);
+    let changes = stream_length(&mut redis, &own.changes(&device())).await;
+    assert_eq!(changes, changed);
 }
 
 #[tokio::test]
