@@ -37,6 +37,19 @@ async fn post(connection: &mut Connection, sid: &str, body: &str) -> Result<Resp
     connection.send("POST", &path_of(sid), &[], body).await
 }
 
+/// Joins the namespace and waits for the answer, as a client does before it sends events.
+async fn join(connection: &mut Connection, sid: &str) -> Result<()> {
+    let answer = post(connection, sid, "40").await?;
+    ensure!(answer.status == 200, "{answer:?}");
+    loop {
+        let polled = connection.send("GET", &path_of(sid), &[], b"").await?;
+        ensure!(polled.status == 200, "{polled:?}");
+        if polled.body.windows(3).any(|bytes| bytes == b"40{") {
+            return Ok(());
+        }
+    }
+}
+
 /// Fails unless the server does not know the session.
 fn expect_unknown(answer: &Response) -> Result<()> {
     let body = answer.expect(400)?;
@@ -210,8 +223,7 @@ async fn a_session_that_sends_too_many_packets_is_closed() -> Result<()> {
     let gateway = &stack.gateways[0];
     let mut connection = Connection::open(gateway.port()).await?;
     let sid = open(&mut connection).await?;
-    let answer = post(&mut connection, &sid, "40").await?;
-    ensure!(answer.status == 200, "{answer:?}");
+    join(&mut connection, &sid).await?;
     // Twice as many subscriptions as a client may have are no reason.
     let packets: Vec<String> = (0..100)
         .map(|number| format!(r#"42["subscribe:device","OTSM-{:04}"]"#, number % 50))
@@ -262,7 +274,7 @@ async fn what_waits_for_a_session_that_never_polls_is_bounded() -> Result<()> {
     let gateway = &stack.gateways[0];
     let mut connection = Connection::open(gateway.port()).await?;
     let sid = open(&mut connection).await?;
-    post(&mut connection, &sid, "40").await?;
+    join(&mut connection, &sid).await?;
     // Each has an answer, which waits for a poll.
     let packets: Vec<String> = (0..200)
         .map(|number| format!(r#"42{number}["unsubscribe:device","OTSM-0001"]"#))
