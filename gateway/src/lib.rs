@@ -24,10 +24,13 @@ mod event_names;
 mod interest;
 mod json;
 pub mod listener;
+mod packet_budget;
 mod relay;
 mod replay;
 mod session;
 mod socket;
+mod watches;
+mod websocket;
 
 // The state of the data path from detectors to browsers.
 mod monitor;
@@ -56,8 +59,6 @@ mod refused_request;
 mod request_body;
 mod rest;
 mod store_reader;
-
-mod watches;
 
 #[cfg(test)]
 mod test_setup;
@@ -93,9 +94,9 @@ use crate::interest::Linger;
 use crate::listener::ListenerConfig;
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
+use crate::packet_budget::PacketRate;
 use crate::relay::{Relay, RelayConfig};
 use crate::session::Sessions;
-use crate::session::packets::PacketRate;
 use crate::shutdown_tokens::ShutdownTokens;
 use crate::socket::Sockets;
 use crate::state::AppState;
@@ -171,6 +172,7 @@ pub async fn serve(
         watches,
         sessions,
         Arc::clone(&state.metrics.socket),
+        lifecycle.clone(),
     );
     let services = dispatch::services(&state, sockets)?;
     let plan = start_drain(&state.config, clients, monitor, &lifecycle, tokens.clone());

@@ -4,19 +4,17 @@
 //! socketioxide keeps the extensions of the request that opened a session for as long as the session lives. The [`Session`] is
 //! among them, so its place is free again exactly when socketioxide has freed everything of the session, for any reason.
 
-pub(crate) mod packets;
-
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
 use socketioxide::socket::Sid;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::client::close_reason::CloseReason;
-use crate::listener::connection::ConnectionHandle;
-use packets::{Budget, PacketRate};
+use crate::packet_budget::{Budget, PacketRate};
+use crate::websocket::reader::MessageReader;
 
 /// Maximum number of bytes in the queue of socketioxide for a client that must poll for them; one packet may be larger. The rest
 /// waits in the client's outbox.
@@ -30,14 +28,32 @@ pub(crate) struct Session {
     // Std mutexes: none is held across an await.
     place: Mutex<Option<OwnedSemaphorePermit>>,
     budget: Mutex<Budget>,
-    /// The connection on which the client asked for the upgrade to a WebSocket.
-    upgrade: Mutex<Weak<ConnectionHandle>>,
-    /// What is sent does not wait for polls any more.
+    /// The client has asked for an upgrade to a WebSocket.
     is_upgrading: AtomicBool,
+    /// The client has a WebSocket and is about to use it: polls are answered at once, with nothing.
+    is_probed: AtomicBool,
+    probed: Notify,
+    /// Held while socketioxide answers a poll.
+    polling: tokio::sync::Mutex<()>,
+    upgrade: Mutex<Upgrade>,
+    upgraded: Notify,
     /// Bytes that wait for a poll. Without pings and the connect answer, which are a few bytes.
     unpolled: AtomicUsize,
     /// Why the gateway ended it.
     refused: OnceLock<CloseReason>,
+}
+
+/// How far a session's upgrade to a WebSocket is.
+#[derive(Debug, Default)]
+enum Upgrade {
+    #[default]
+    None,
+    /// The client has joined the namespace. Its task takes over the WebSocket.
+    Joined,
+    /// The WebSocket waits for the client's task.
+    Ready(MessageReader),
+    /// The client uses a WebSocket. The session has ended.
+    Done,
 }
 
 /// Every session. Clones share them.
@@ -67,8 +83,12 @@ impl Sessions {
             sid: OnceLock::new(),
             place: Mutex::new(Some(place)),
             budget: Mutex::new(Budget::new(self.rate, Instant::now())),
-            upgrade: Mutex::default(),
             is_upgrading: AtomicBool::new(false),
+            is_probed: AtomicBool::new(false),
+            probed: Notify::new(),
+            polling: tokio::sync::Mutex::default(),
+            upgrade: Mutex::default(),
+            upgraded: Notify::new(),
             unpolled: AtomicUsize::new(0),
             refused: OnceLock::new(),
         }))
@@ -113,31 +133,89 @@ impl Session {
         })
     }
 
+    /// Returns the id that socketioxide has given it.
+    pub(crate) fn sid(&self) -> Option<Sid> {
+        self.sid.get().copied()
+    }
+
     /// Returns why the gateway ended the session, if it did.
     pub(crate) fn refused(&self) -> Option<CloseReason> {
         self.refused.get().copied()
     }
 
-    /// Begins an upgrade to a WebSocket on this connection. Returns false if another one is under way or done.
-    pub(crate) fn begin_upgrade(&self, connection: &Arc<ConnectionHandle>) -> bool {
-        let mut upgrade = lock(&self.upgrade);
-        let is_first = upgrade.strong_count() == 0;
-        if is_first {
-            *upgrade = Arc::downgrade(connection);
-            self.is_upgrading.store(true, Ordering::Relaxed);
-        }
-        is_first
+    /// Begins an upgrade to a WebSocket. Returns false if another one is under way or done.
+    pub(crate) fn begin_upgrade(&self) -> bool {
+        !self.is_upgrading.swap(true, Ordering::AcqRel)
     }
 
-    /// Forgets an upgrade that socketioxide has refused.
+    /// Forgets an upgrade that has failed. The client goes on polling.
     pub(crate) fn cancel_upgrade(&self) {
-        *lock(&self.upgrade) = Weak::new();
-        self.is_upgrading.store(false, Ordering::Relaxed);
+        self.is_probed.store(false, Ordering::Release);
+        self.is_upgrading.store(false, Ordering::Release);
     }
 
-    /// Returns the connection of the WebSocket, if the client asked for an upgrade.
-    pub(crate) fn websocket(&self) -> Option<Arc<ConnectionHandle>> {
-        lock(&self.upgrade).upgrade()
+    /// Answers polls with nothing from now on, also the one in flight, so that the client can stop polling.
+    pub(crate) fn begin_probe(&self) {
+        self.is_probed.store(true, Ordering::Release);
+        self.probed.notify_waiters();
+    }
+
+    /// Runs a poll. Returns `None` if it must be answered with nothing, because the client is about to use a WebSocket.
+    pub(crate) async fn poll<T>(&self, poll: impl Future<Output = T>) -> Option<T> {
+        let probed = self.probed.notified();
+        if self.is_probed.load(Ordering::Acquire) {
+            return None;
+        }
+        // A second poll at the same time is answered by socketioxide, which ends the session.
+        let _polling = self.polling.try_lock();
+        tokio::select! {
+            biased;
+            answer = poll => Some(answer),
+            () = probed => None,
+        }
+    }
+
+    /// Waits until no poll is in flight, and keeps it so while the result lives.
+    pub(crate) async fn without_poll(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.polling.lock().await
+    }
+
+    /// Records that the client joins the namespace. Returns false if the session has ended.
+    pub(crate) fn join(&self) -> bool {
+        let mut upgrade = lock(&self.upgrade);
+        let is_open = matches!(*upgrade, Upgrade::None);
+        if is_open {
+            *upgrade = Upgrade::Joined;
+        }
+        is_open
+    }
+
+    /// Gives the WebSocket to the task of the client. If no client has joined, returns it, and the session has ended.
+    pub(crate) fn offer_websocket(&self, reader: MessageReader) -> Option<MessageReader> {
+        let mut upgrade = lock(&self.upgrade);
+        if matches!(*upgrade, Upgrade::Joined) {
+            *upgrade = Upgrade::Ready(reader);
+            self.upgraded.notify_one();
+            return None;
+        }
+        *upgrade = Upgrade::Done;
+        Some(reader)
+    }
+
+    /// Waits until the client uses a WebSocket, and takes it over. The session has ended then.
+    pub(crate) async fn take_websocket(&self) -> MessageReader {
+        loop {
+            self.upgraded.notified().await;
+            let mut upgrade = lock(&self.upgrade);
+            if let Upgrade::Ready(reader) = std::mem::replace(&mut *upgrade, Upgrade::Done) {
+                return reader;
+            }
+        }
+    }
+
+    /// Returns whether the client uses a WebSocket now.
+    pub(crate) fn has_moved(&self) -> bool {
+        matches!(*lock(&self.upgrade), Upgrade::Ready(_) | Upgrade::Done)
     }
 
     /// Gives the place back. The session has a WebSocket now, whose connection has a place.
@@ -147,9 +225,6 @@ impl Session {
 
     /// Counts bytes that are about to wait for a poll. Returns false if too many wait already.
     pub(crate) fn reserve(&self, bytes: usize) -> bool {
-        if self.is_upgrading.load(Ordering::Relaxed) {
-            return true;
-        }
         let fits = |unpolled: usize| {
             let total = unpolled + bytes;
             (unpolled == 0 || total <= UNPOLLED_BYTES).then_some(total)

@@ -1,5 +1,9 @@
 //! Socket.IO: the namespace, its events, and one task per connection.
 //!
+//! Clients that poll are served by socketioxide. A WebSocket is served by our own code (`websocket_connection`), also that of a
+//! client that began with polling: when it has finished its upgrade, what socketioxide still holds is sent over the WebSocket and
+//! the session of socketioxide ends.
+//!
 //! socketioxide starts a task per event and runs the newest first. It calls the connect handler only after it has answered
 //! the client. Commands would therefore be reordered, or lost right after the connect answer. So every event handler is
 //! registered before that answer, in the connect middleware, and its extractor puts a command into the connection's queue in
@@ -8,18 +12,23 @@
 mod command;
 mod connection;
 mod engine_error;
+mod packet;
+mod polling_connection;
 pub(crate) mod refusal;
 pub(crate) mod request;
+mod upgrade;
+mod websocket_connection;
 
 use std::convert::Infallible;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _, to_bytes};
-use axum::http::header::{CONTENT_TYPE, SEC_WEBSOCKET_KEY};
-use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{Extensions, HeaderMap, Method, Request, Response, StatusCode};
 use axum::response::IntoResponse;
 use serde::Deserialize;
+use shared::lifecycle::Lifecycle;
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::extract::SocketRef;
 use socketioxide::handler::{ConnectHandler, FromConnectParts, Value};
@@ -30,8 +39,8 @@ use tokio::sync::mpsc;
 use tower::ServiceExt;
 
 use crate::client::close_reason::CloseReason;
+use crate::client::link::Link;
 use crate::client::log_limit::limited;
-use crate::client::transport::Transport;
 use crate::client_address::ClientAddress;
 use crate::clients::Clients;
 use crate::config::Config;
@@ -40,21 +49,21 @@ use crate::event_names::{SUBSCRIBE_DEVICE, UNSUBSCRIBE_DEVICE};
 use crate::listener::connection::ConnectionHandle;
 use crate::metrics::SocketMetrics;
 use crate::monitor::Monitor;
+use crate::packet_budget::PacketRate;
 use crate::relay::Relay;
 use crate::request_body;
 use crate::session::{Session, Sessions};
 use crate::watches::Watches;
+use crate::websocket::accept::AcceptedWebSocket;
 use command::{CommandQueue, Subscribe, Unsubscribe};
-use connection::{Connection, ConnectionContext};
+use connection::ConnectionContext;
 use engine_error::EngineError;
+use polling_connection::PollingConnection;
 use request::{Asked, PATH, canonical, session_of};
+use websocket_connection::WebSocketConnection;
 
-/// How late a heartbeat may be before the connection is considered dead.
-const SILENCE_GRACE: Duration = Duration::from_secs(5);
 /// How long a half-received event with attachments is kept. We accept no attachments.
 const COMPLETION_TIMEOUT: Duration = Duration::from_secs(5);
-/// Read buffer per connection, in bytes. Small, as incoming events are small and connections many.
-const READ_BUFFER: usize = 512;
 /// Maximum number of commands that wait per connection, in addition to one for each allowed subscription.
 const SPARE_COMMANDS: usize = 64;
 /// Longest first packet of a session, in bytes. socketioxide writes some 120.
@@ -71,9 +80,7 @@ pub(crate) struct Sockets {
 struct SocketsInner {
     service: SocketIoService<NotFound>,
     sessions: Sessions,
-    max_event_bytes: usize,
-    monitor: Monitor,
-    metrics: Arc<SocketMetrics>,
+    context: Arc<ConnectionContext>,
 }
 
 impl Sockets {
@@ -85,37 +92,40 @@ impl Sockets {
         watches: Watches,
         sessions: Sessions,
         metrics: Arc<SocketMetrics>,
+        lifecycle: Lifecycle,
     ) -> Self {
         let (service, io) = library_service(config);
         let context = Arc::new(ConnectionContext {
             clients,
             relay,
-            monitor: monitor.clone(),
+            monitor,
             watches,
-            metrics: Arc::clone(&metrics),
+            metrics,
+            lifecycle,
             max_subscriptions: config.subscriptions_per_client,
-            max_silence: config.ping_interval + config.ping_timeout + SILENCE_GRACE,
+            packet_rate: PacketRate::new(config.packet_rate, config.subscriptions_per_client),
+            max_event_bytes: config.max_event_bytes,
+            connect_timeout: config.connect_timeout,
+            ping_interval: config.ping_interval,
+            ping_timeout: config.ping_timeout,
         });
         let sockets = Self {
             inner: Arc::new(SocketsInner {
                 service,
                 sessions,
-                max_event_bytes: config.max_event_bytes,
-                monitor,
-                metrics,
+                context: Arc::clone(&context),
             }),
         };
         let connecting = Arc::clone(&context);
         // Weak, because the service holds this handler: a strong reference would keep the service alive forever.
-        let closing = Arc::downgrade(&sockets.inner);
+        let serving = Arc::downgrade(&sockets.inner);
         let handler = async move |SharedSocket(socket): SharedSocket| {
-            let Some(connection) = socket.extensions.remove::<Arc<Connection>>() else {
-                return;
-            };
+            let connection = socket.extensions.remove::<Arc<PollingConnection>>();
             // The task must not keep the socket alive. The table of socketioxide does so while the socket is connected.
             drop(socket);
-            let close_session = close_session(&connection, &closing);
-            connection.run(&context, close_session).await;
+            if let (Some(connection), Some(inner)) = (connection, serving.upgrade()) {
+                connection.run(&context, &Self { inner }).await;
+            }
         };
         let middleware = async move |SharedSocket(socket): SharedSocket| {
             prepare(&socket, &connecting);
@@ -131,9 +141,9 @@ impl Sockets {
             return EngineError::BadRequest.into_response();
         };
         *request.uri_mut() = uri.clone();
-        let refused = &self.inner.metrics.handshakes_refused;
+        let refused = &self.inner.context.metrics.handshakes_refused;
         let is_handshake = session_of(&uri).is_none();
-        if is_handshake && self.inner.monitor.is_draining() {
+        if is_handshake && self.inner.context.monitor.is_draining() {
             refused.draining.increment();
             return StatusCode::SERVICE_UNAVAILABLE.into_response();
         }
@@ -141,7 +151,8 @@ impl Sockets {
             Asked::Session => self.open_session(request).await,
             Asked::Poll(sid) => self.poll(sid, request).await,
             Asked::Packets(sid) => self.take_packets(sid, request).await,
-            Asked::Upgrade(sid) => self.upgrade(sid, request).await,
+            Asked::Upgrade(sid) => self.upgrade(sid, request),
+            Asked::WebSocket => self.open_websocket(request),
             Asked::Other => self.call(slim(request)).await,
         };
         if is_handshake && response.status().is_client_error() {
@@ -153,7 +164,12 @@ impl Sockets {
     /// Opens a session, which takes a place as a connection does.
     async fn open_session(&self, request: Request<Body>) -> Response<Body> {
         let Some(session) = self.inner.sessions.begin() else {
-            self.inner.metrics.handshakes_refused.full.increment();
+            self.inner
+                .context
+                .metrics
+                .handshakes_refused
+                .full
+                .increment();
             limited(|suppressed| {
                 tracing::warn!(
                     held_back = suppressed,
@@ -185,7 +201,9 @@ impl Sockets {
         let Some((session, _)) = self.session(sid) else {
             return self.refuse_unknown();
         };
-        let response = self.call(slim(request)).await;
+        let Some(response) = session.poll(self.call(slim(request))).await else {
+            return upgrade::nothing_to_poll();
+        };
         let bytes = response.body().size_hint().lower();
         // Every packet was counted with a separator, and an answer has none behind its last one.
         session.release(usize::try_from(bytes).unwrap_or(usize::MAX) + 1);
@@ -199,12 +217,12 @@ impl Sockets {
         };
         let (head, body) = slim(request).into_parts();
         // socketioxide would wait for the body for ever.
-        let bytes = match request_body::read(body, self.inner.max_event_bytes).await {
+        let bytes = match request_body::read(body, self.inner.context.max_event_bytes).await {
             Ok(bytes) => bytes,
             Err(error) => return error.into_response(),
         };
         if let Err(reason) = session.admit(&bytes) {
-            let refused = &self.inner.metrics.polling;
+            let refused = &self.inner.context.metrics.polling;
             let count = match reason {
                 CloseReason::RepeatedConnect => &refused.connects,
                 _ => &refused.packets,
@@ -220,20 +238,23 @@ impl Sockets {
             .await
     }
 
-    /// Gives a session a WebSocket.
-    async fn upgrade(&self, sid: &str, request: Request<Body>) -> Response<Body> {
-        let Some((session, _)) = self.session(sid) else {
-            return self.refuse_unknown();
-        };
-        let connection = request.extensions().get::<Arc<ConnectionHandle>>();
-        if connection.is_some_and(|connection| !session.begin_upgrade(connection)) {
-            self.inner.metrics.polling.upgrades.increment();
+    /// Opens a WebSocket with a session of its own.
+    fn open_websocket(&self, mut request: Request<Body>) -> Response<Body> {
+        let Some((response, accepted)) = AcceptedWebSocket::accept(&mut request) else {
             return EngineError::BadRequest.into_response();
-        }
-        let response = self.call(slim(request)).await;
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            session.cancel_upgrade();
-        }
+        };
+        let context = Arc::clone(&self.inner.context);
+        let address = client_address(request.extensions());
+        let lifecycle = context.lifecycle.clone();
+        lifecycle.spawn_short("websocket", async move {
+            let opening = Box::pin(accepted.open(context.max_event_bytes));
+            if let Some(reader) = opening.await {
+                let hard = context.lifecycle.hard().clone();
+                let connection = WebSocketConnection::new(context, reader);
+                hard.run_until_cancelled(connection.serve_new(address))
+                    .await;
+            }
+        });
         response
     }
 
@@ -241,11 +262,12 @@ impl Sockets {
     fn session(&self, sid: &str) -> Option<(Arc<Session>, Sid)> {
         let sid: Sid = sid.parse().ok()?;
         let session = self.inner.sessions.find(sid)?;
-        session.refused().is_none().then_some((session, sid))
+        let has_ended = session.refused().is_some() || session.has_moved();
+        (!has_ended).then_some((session, sid))
     }
 
     fn refuse_unknown(&self) -> Response<Body> {
-        self.inner.metrics.polling.unknown.increment();
+        self.inner.context.metrics.polling.unknown.increment();
         EngineError::UnknownSession.into_response()
     }
 
@@ -281,22 +303,9 @@ fn library_service(config: &Config) -> (SocketIoService<NotFound>, SocketIo) {
         .ping_interval(config.ping_interval)
         .ping_timeout(config.ping_timeout)
         .max_payload(u64::try_from(config.max_event_bytes).unwrap_or(u64::MAX))
-        .ws_max_message_size(config.max_event_bytes)
-        .ws_max_frame_size(config.max_event_bytes)
-        .ws_read_buffer_size(READ_BUFFER)
         .max_buffer_size(config.client_buffer)
         .with_parser(parser)
         .build_with_inner_svc(NotFound)
-}
-
-/// Closes the session of a client that started with polling. A WebSocket needs no such request.
-async fn close_session(connection: &Connection, sockets: &Weak<SocketsInner>) {
-    let client = connection.client();
-    if client.transport().session().is_some()
-        && let Some(inner) = sockets.upgrade()
-    {
-        Sockets { inner }.close_polling(client.sid()).await;
-    }
 }
 
 /// Copies the parts of a request that socketioxide reads. socketioxide keeps the head of the first request until the
@@ -304,15 +313,13 @@ async fn close_session(connection: &Connection, sockets: &Weak<SocketsInner>) {
 fn slim(request: Request<Body>) -> Request<Body> {
     let (mut parts, body) = request.into_parts();
     let mut headers = HeaderMap::new();
-    for name in [SEC_WEBSOCKET_KEY, CONTENT_TYPE] {
-        let value = parts
-            .headers
-            .get(&name)
-            .map(|value| value.as_bytes().to_vec());
-        // Cannot fail: the bytes were a header value before.
-        if let Some(value) = value.and_then(|value| value.try_into().ok()) {
-            headers.insert(name, value);
-        }
+    let value = parts
+        .headers
+        .get(CONTENT_TYPE)
+        .map(|value| value.as_bytes().to_vec());
+    // Cannot fail: the bytes were a header value before.
+    if let Some(value) = value.and_then(|value| value.try_into().ok()) {
+        headers.insert(CONTENT_TYPE, value);
     }
     parts.headers = headers;
     if let Ok(uri) = parts.uri.to_string().parse() {
@@ -325,12 +332,14 @@ fn slim(request: Request<Body>) -> Request<Body> {
 /// socket is dropped: if the client disconnects now, no handler is called.
 fn prepare(socket: &Arc<Socket>, context: &ConnectionContext) {
     let handshake = socket.req_parts();
-    let transport = match handshake.extensions.get::<Arc<Session>>() {
-        Some(session) => Transport::Polling(Arc::clone(session)),
-        None => Transport::WebSocket(handshake.extensions.get().cloned()),
+    let Some(session) = handshake.extensions.get::<Arc<Session>>().cloned() else {
+        return;
     };
-    let session = transport.session().map(Arc::downgrade);
-    let client = context.clients.create(socket, transport);
+    if !session.join() {
+        return;
+    }
+    let link = Link::polling(socket, Arc::clone(&session));
+    let client = context.clients.create(socket.id, link);
     // If this is full, the client is disconnected (see `command`).
     let (tx, rx) = mpsc::channel(context.max_subscriptions + SPARE_COMMANDS);
     socket.extensions.insert(CommandQueue {
@@ -340,18 +349,25 @@ fn prepare(socket: &Arc<Socket>, context: &ConnectionContext) {
     socket.on(SUBSCRIBE_DEVICE, async |_: Subscribe| {});
     socket.on(UNSUBSCRIBE_DEVICE, async |_: Unsubscribe| {});
     let leaving = Arc::clone(&client);
+    let ended = Arc::downgrade(&session);
     socket.on_disconnect(async move |_: SocketRef, reason: DisconnectReason| {
+        if leaving.websocket().is_some() {
+            return;
+        }
         limited(|suppressed| {
             tracing::info!(client = %leaving.sid(), reason = %reason, held_back = suppressed, "client disconnected");
         });
-        let session = session.as_ref().and_then(Weak::upgrade);
-        let refused = session.and_then(|session| session.refused());
+        let refused = ended.upgrade().and_then(|session| session.refused());
         leaving.record_disconnect(refused.unwrap_or_else(|| close_reason(reason)));
     });
-    let address = handshake.extensions.get::<ClientAddress>().copied();
-    let address = address.unwrap_or_else(ClientAddress::unknown);
-    let connection = Connection::new(client, address, rx);
+    let address = client_address(&handshake.extensions);
+    let connection = PollingConnection::new(client, session, address, rx);
     socket.extensions.insert(Arc::new(connection));
+}
+
+fn client_address(extensions: &Extensions) -> ClientAddress {
+    let address = extensions.get::<ClientAddress>().copied();
+    address.unwrap_or_else(ClientAddress::unknown)
 }
 
 fn close_reason(reason: DisconnectReason) -> CloseReason {

@@ -1,5 +1,3 @@
-use std::net::{IpAddr, Ipv4Addr};
-
 use super::*;
 
 const RATE: PacketRate = PacketRate {
@@ -9,11 +7,6 @@ const RATE: PacketRate = PacketRate {
 
 fn sessions(places: usize) -> Sessions {
     Sessions::new(Arc::new(Semaphore::new(places)), RATE)
-}
-
-fn connection() -> Arc<ConnectionHandle> {
-    let peer = IpAddr::from(Ipv4Addr::LOCALHOST);
-    Arc::new(ConnectionHandle::new(peer, false))
 }
 
 fn sid(text: &str) -> Sid {
@@ -49,15 +42,25 @@ fn a_session_with_a_websocket_gives_its_place_back_and_stays_known() {
 #[test]
 fn a_session_has_one_upgrade_at_a_time() {
     let session = sessions(1).begin().unwrap();
-    let (first, second) = (connection(), connection());
-    assert!(session.begin_upgrade(&first));
-    assert!(!session.begin_upgrade(&second) && !session.begin_upgrade(&first));
+    assert!(session.begin_upgrade());
+    assert!(!session.begin_upgrade());
     session.cancel_upgrade();
-    assert!(session.websocket().is_none());
-    assert!(session.begin_upgrade(&second));
-    drop(second);
-    assert!(session.begin_upgrade(&first));
-    assert!(session.websocket().is_some());
+    assert!(session.begin_upgrade());
+    assert!(!session.has_moved());
+}
+
+#[tokio::test]
+async fn a_poll_in_flight_ends_with_nothing_when_the_client_is_about_to_use_a_websocket() {
+    let session = sessions(1).begin().unwrap();
+    assert_eq!(session.poll(async { 1 }).await, Some(1));
+    let polled = tokio::join!(session.poll(std::future::pending::<()>()), async {
+        session.begin_probe();
+    });
+    assert_eq!(polled.0, None);
+    assert_eq!(session.poll(async { 1 }).await, None);
+    // The upgrade failed: the client polls again.
+    session.cancel_upgrade();
+    assert_eq!(session.poll(async { 1 }).await, Some(1));
 }
 
 #[test]
@@ -80,6 +83,4 @@ fn what_waits_for_a_poll_is_bounded() {
     // A poll also takes pings, which were not counted.
     session.release(UNPOLLED_BYTES + 5);
     assert!(session.reserve(UNPOLLED_BYTES));
-    assert!(session.begin_upgrade(&connection()));
-    assert!(session.reserve(1), "a WebSocket needs no polls");
 }

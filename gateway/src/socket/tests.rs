@@ -8,8 +8,8 @@ use super::*;
 use crate::client::outbox::OutboxLimits;
 use crate::interest::Linger;
 use crate::metrics::Metrics;
+use crate::packet_budget::PacketRate;
 use crate::relay::RelayConfig;
-use crate::session::packets::PacketRate;
 use crate::status::StatusHandle;
 use crate::watches::WatchLimits;
 
@@ -72,6 +72,7 @@ async fn the_service_is_freed_with_its_last_handle() {
             PacketRate::new(100, 100),
         ),
         Arc::clone(&metrics.socket),
+        Lifecycle::new(),
     );
     let inner = Arc::downgrade(&sockets.inner);
     drop(sockets);
@@ -81,13 +82,13 @@ async fn the_service_is_freed_with_its_last_handle() {
 #[test]
 fn a_slim_request_keeps_what_the_library_reads() {
     let request = Request::builder()
-        .uri("/socket.io/?EIO=4&transport=websocket")
-        .header(SEC_WEBSOCKET_KEY, "key")
+        .uri("/socket.io/?EIO=4&transport=polling")
+        .header(CONTENT_TYPE, "text/plain")
         .header("cookie", "long")
         .body(Body::empty())
         .unwrap();
     let slim = slim(request);
     assert_eq!(slim.headers().len(), 1);
-    assert_eq!(slim.headers()[SEC_WEBSOCKET_KEY], "key");
-    assert_eq!(slim.uri().query(), Some("EIO=4&transport=websocket"));
+    assert_eq!(slim.headers()[CONTENT_TYPE], "text/plain");
+    assert_eq!(slim.uri().query(), Some("EIO=4&transport=polling"));
 }
