@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use axum::body::Bytes;
+use bytes::Bytes;
 use serde_json::value::RawValue;
 use shared::clock::Time;
 use shared::device::DeviceId;

@@ -11,6 +11,7 @@
 
 mod command;
 mod connection;
+mod context;
 mod engine_error;
 mod packet;
 mod polling_connection;
@@ -56,7 +57,7 @@ use crate::session::{Session, Sessions};
 use crate::watches::Watches;
 use crate::websocket::accept::AcceptedWebSocket;
 use command::{CommandQueue, Subscribe, Unsubscribe};
-use connection::ConnectionContext;
+use context::ConnectionContext;
 use engine_error::EngineError;
 use polling_connection::PollingConnection;
 use request::{Asked, PATH, canonical, session_of};

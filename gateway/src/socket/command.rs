@@ -14,7 +14,7 @@ use socketioxide::socket::Socket;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::ConnectionContext;
+use super::context::ConnectionContext;
 use super::packet::ClientEvent;
 use super::refusal::Refusal;
 use crate::client::Client;

@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Sockets;
 use super::command::{ClientCommand, carry_out_all};
-use super::connection::{ConnectionContext, JoinedClient, close_if_draining};
+use super::connection::{JoinedClient, close_if_draining};
+use super::context::ConnectionContext;
 use super::websocket_connection::WebSocketConnection;
 use crate::client::Client;
 use crate::client::outbox::Flushed;

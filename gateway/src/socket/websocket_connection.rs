@@ -12,7 +12,8 @@ use socketioxide::socket::Sid;
 use tokio::time::{timeout, timeout_at};
 
 use super::command::{ClientCommand, carry_out};
-use super::connection::{ConnectionContext, JoinedClient, close_if_draining};
+use super::connection::{JoinedClient, close_if_draining};
+use super::context::ConnectionContext;
 use super::packet::{ClientEvent, ClientPacket, InvalidPacket, MAIN};
 use super::refusal::Refusal;
 use crate::client::Client;

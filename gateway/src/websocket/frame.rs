@@ -1,7 +1,7 @@
 //! Encodes what the gateway sends over a WebSocket: Socket.IO packets (protocol 5) in Engine.IO packets (protocol 4) in frames
 //! (RFC 6455). Frames of a server are not masked, so one encoding serves every client. Pure.
 
-use axum::body::Bytes;
+use bytes::Bytes;
 use serde_json::value::RawValue;
 
 /// The Engine.IO packet `2`: a ping.
