@@ -65,7 +65,6 @@ fn general_commands(role: ServiceRole) -> Vec<Command> {
             command(&["EVALSHA", "", "1", counted]),
             command(&["TYPE", admitted]),
             command(&["TYPE", counted]),
-            command(&["EXISTS", counted]),
             command(&["SET", counted, ""]),
             command(&["ZADD", admitted, "0", ""]),
             command(&["ZCARD", admitted]),
@@ -75,6 +74,9 @@ fn general_commands(role: ServiceRole) -> Vec<Command> {
             command(&["HGETALL", rules]),
             command(&["HDEL", rules, ""]),
             command(&["XADD", keys::DEAD_LETTERS, "*", "", ""]),
+            command(&["XLEN", keys::DEAD_LETTERS]),
+            command(&["XRANGE", keys::DEAD_LETTERS, "-", "+"]),
+            command(&["XTRIM", keys::DEAD_LETTERS, "MAXLEN", "0"]),
         ],
         ServiceRole::Gateway => vec![
             command(&["SSUBSCRIBE", keys::CANARY_CHANNEL]),
@@ -116,6 +118,7 @@ fn partition_commands(role: ServiceRole, keys: &PartitionKeys, device: &DeviceId
         command(&["XREVRANGE", &log, "+", "-"]),
         command(&["SPUBLISH", &channel, ""]),
     ];
+    commands.push(command(&["XLEN", &events]));
     for stream in [&events, &changes] {
         commands.push(command(&["XRANGE", stream, "-", "+"]));
         commands.push(command(&["XREVRANGE", stream, "+", "-"]));

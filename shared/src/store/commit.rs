@@ -3,7 +3,7 @@
 use redis::{Pipeline, RedisResult, Value};
 
 use super::codec::{self, changed_fields, json};
-use super::memory::is_out_of_memory;
+use super::memory::{ReserveLeft, is_out_of_memory};
 use super::{Store, StoreError};
 use crate::alarm::Change;
 use crate::clock::Time;
@@ -35,7 +35,7 @@ pub struct Commit<'a> {
     pub stored: &'a StoredDevice,
     /// The decisions, at least one, each from the state that the one before it leaves.
     pub decisions: &'a [Decision],
-    /// The payload as received, if it is stored with the latest reading.
+    /// The payload as received, if it is stored with the latest reading. It is not stored while Redis is full.
     pub raw: Option<&'a [u8]>,
     /// `None` in a process that does not know the configured bounds: then no sample is written, and the alarm log is bounded
     /// by [`keys::MAX_LOG`] alone.
@@ -83,6 +83,21 @@ impl Commit<'_> {
         decided.unwrap_or(Deadline::Keep)
     }
 
+    /// Whether the device is not stored yet.
+    fn is_of_new_device(&self) -> bool {
+        self.stored.state.latest.is_none() && !self.stored.lost
+    }
+
+    /// What a commit that Redis refused may write all the same; `None` if it stays refused.
+    fn memory_within(&self, reserve: ReserveLeft) -> Option<Memory> {
+        match reserve {
+            ReserveLeft::ForAll => Some(Memory::Full),
+            ReserveLeft::ForAlarms if concerns_alarms(self.decisions) => Some(Memory::Full),
+            ReserveLeft::ForAlarms => (!self.is_of_new_device()).then_some(Memory::OnlyReplace),
+            ReserveLeft::Nothing => None,
+        }
+    }
+
     /// The samples to store: none without bounds, and none while Redis is full.
     fn samples(&self, memory: Memory) -> impl Iterator<Item = &Sample> {
         let is_stored = self.bounds.is_some() && memory == Memory::Free;
@@ -93,12 +108,30 @@ impl Commit<'_> {
     }
 }
 
-/// Whether Redis has memory for everything, or only for what must not be lost.
+/// Whether decisions may use the whole reserve while Redis is full: they change alarms, add to the alarm log, write a lost state
+/// again, end a device, or show a danger that becomes an alarm only after a delay.
+pub(crate) fn concerns_alarms(decisions: &[Decision]) -> bool {
+    decisions.iter().any(|decision| {
+        !decision.changes.is_empty()
+            || !decision.log.is_empty()
+            || matches!(decision.outcome, Outcome::Reasserted | Outcome::Retired)
+            || decision.shows_danger()
+    })
+}
+
+/// What a commit may write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Memory {
+    /// Redis has memory for everything.
     Free,
+    /// Redis is full: only what must not be lost.
     Full,
+    /// The rest of the reserve is for alarms: only what replaces what the device has stored.
+    OnlyReplace,
 }
+
+/// The answer of Redis to a script that writes.
+type Answer = Result<Value, StoreError>;
 
 /// The result of a commit.
 #[derive(Clone, Debug)]
@@ -160,13 +193,21 @@ impl Store {
         commits: &[Commit<'_>],
     ) -> Result<Vec<Result<Committed, StoreError>>, StoreError> {
         let pending = self.in_doubt.pending(commits);
-        let mut answers = self
+        let answers = self
             .run_each(commits.len(), |scripts, index, pipe| {
                 self.call_write_script(scripts, &commits[index], Memory::Free, pipe);
             })
             .await?;
-        self.commit_when_full(commits, &mut answers).await?;
-        pending.answered();
+        let is_refused = |answer: &RedisResult<Value>| answer.as_ref().is_err_and(is_out_of_memory);
+        let refused = answers.iter().enumerate();
+        let refused = refused.filter(|(_, answer)| is_refused(answer));
+        let refused: Vec<usize> = refused.map(|(index, _)| index).collect();
+        let answers = answers.into_iter();
+        let mut answers: Vec<Answer> = answers
+            .map(|answer| answer.map_err(|err| self.answer_error(err)))
+            .collect();
+        let unanswered = self.commit_when_full(commits, &refused, &mut answers).await;
+        pending.answered_except(&unanswered);
         let answers = answers.into_iter().zip(commits);
         Ok(answers
             .map(|(answer, commit)| {
@@ -179,38 +220,57 @@ impl Store {
             .collect())
     }
 
-    /// Carries out the commits that were refused for lack of memory, without their samples, as long as the reserve lasts.
+    /// Carries out commits that were refused for lack of memory, as far as the reserve allows. `refused` are their indexes. Returns
+    /// the indexes of those that were sent again and got no answer. An error replaces only the answers of refused commits: the
+    /// others are done.
     async fn commit_when_full(
         &self,
         commits: &[Commit<'_>],
-        answers: &mut [RedisResult<Value>],
-    ) -> Result<(), StoreError> {
-        let refused = |answer: &RedisResult<Value>| answer.as_ref().is_err_and(is_out_of_memory);
-        let refused: Vec<usize> = (0..answers.len())
-            .filter(|index| refused(&answers[*index]))
-            .collect();
+        refused: &[usize],
+        answers: &mut [Answer],
+    ) -> Vec<usize> {
         if refused.is_empty() {
-            return Ok(());
+            return Vec::new();
         }
-        self.memory.refused();
-        // If that is not known, the refusals stand. The other commits of the batch are done, so an error may not replace their answers.
-        if !matches!(self.may_exceed_maxmemory().await, Ok(true)) {
-            return Ok(());
-        }
-        let new_answers = self
-            .run_each(refused.len(), |scripts, index, pipe| {
-                let commit = &commits[refused[index]];
-                self.call_write_script(scripts, commit, Memory::Full, pipe);
-            })
-            .await?;
-        for (index, answer) in refused.into_iter().zip(new_answers) {
-            if answer.is_ok() {
-                let samples = commits[index].samples(Memory::Free).count();
-                self.memory.count_unstored_samples(samples);
+        // If that is not known, the refusals stand.
+        let Ok(reserve) = self.reserve_left().await else {
+            return Vec::new();
+        };
+        let mut again = Vec::with_capacity(refused.len());
+        for &index in refused {
+            let commit = &commits[index];
+            match commit.memory_within(reserve) {
+                Some(memory) => again.push((index, memory)),
+                // It is not tried again. That would hold up what arrived after it.
+                None if reserve == ReserveLeft::ForAlarms => {
+                    answers[index] = Err(StoreError::RedisFull);
+                }
+                None => {}
             }
-            answers[index] = answer;
         }
-        Ok(())
+        let sent = self.run_each(again.len(), |scripts, index, pipe| {
+            let (commit, memory) = again[index];
+            self.call_write_script(scripts, &commits[commit], memory, pipe);
+        });
+        match sent.await {
+            Ok(new_answers) => {
+                for ((index, _), answer) in again.into_iter().zip(new_answers) {
+                    if answer.is_ok() {
+                        let samples = commits[index].samples(Memory::Free).count();
+                        self.memory.count_unstored_samples(samples);
+                    }
+                    answers[index] = answer.map_err(|err| self.answer_error(err));
+                }
+                Vec::new()
+            }
+            Err(err) => {
+                let again: Vec<usize> = again.into_iter().map(|(index, _)| index).collect();
+                for &index in &again {
+                    answers[index] = Err(err.clone());
+                }
+                again
+            }
+        }
     }
 
     /// Opens a new epoch in the partition of a device whose seq is lost, so that no position is used twice.
@@ -239,12 +299,8 @@ impl Store {
         StoreError::Unavailable(err)
     }
 
-    fn committed(
-        &self,
-        device: &DeviceId,
-        answer: RedisResult<Value>,
-    ) -> Result<Committed, StoreError> {
-        let value = answer.map_err(|err| self.answer_error(err))?;
+    fn committed(&self, device: &DeviceId, answer: Answer) -> Result<Committed, StoreError> {
+        let value = answer?;
         if let Value::Array(found) = &value
             && let [Value::BulkString(kind), Value::Int(at)] = found.as_slice()
             && kind == b"ok"
@@ -288,7 +344,7 @@ impl Store {
         } else {
             let script = match memory {
                 Memory::Free => &scripts.commit,
-                Memory::Full => &scripts.commit_when_full,
+                Memory::Full | Memory::OnlyReplace => &scripts.commit_when_full,
             };
             pipe.arg(script).arg(11);
         }
@@ -339,6 +395,11 @@ fn commit_arguments(commit: &Commit<'_>, memory: Memory, pipe: &mut Pipeline) {
     index_arguments(commit, pipe);
     bound_arguments(commit, memory, pipe);
     pipe.arg(if commit.stored.lost { "1" } else { "" });
+    pipe.arg(if memory == Memory::OnlyReplace {
+        ""
+    } else {
+        "1"
+    });
     event_arguments(commit, pipe);
     let samples: Vec<&Sample> = commit.samples(memory).collect();
     pipe.arg(samples.len());
@@ -347,7 +408,9 @@ fn commit_arguments(commit: &Commit<'_>, memory: Memory, pipe: &mut Pipeline) {
     }
     let mut fields = changed_fields(&commit.stored.state, commit.state());
     if let Some(raw) = commit.raw {
-        fields.push(("raw", raw.to_vec()));
+        // An empty one replaces that of another reading.
+        let kept = if memory == Memory::Free { raw } else { b"" };
+        fields.push(("raw", kept.to_vec()));
     }
     pipe.arg(fields.len() * 2);
     for (field, value) in fields {
@@ -393,7 +456,7 @@ fn bound_arguments(commit: &Commit<'_>, memory: Memory, pipe: &mut Pipeline) {
     // The reserve is for alarms. Events that are not kept are missed only by clients that come back, who then get a snapshot.
     let max_events = match memory {
         Memory::Free => keys::MAX_EVENTS,
-        Memory::Full => keys::MIN_EVENTS,
+        Memory::Full | Memory::OnlyReplace => keys::MIN_EVENTS,
     };
     pipe.arg(max_events)
         .arg(keys::MAX_CHANGES)
