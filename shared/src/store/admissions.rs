@@ -10,7 +10,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use redis::{FromRedisValue, RedisError, Value};
+use redis::{FromRedisValue, Value};
 
 use super::reply::scored_names;
 use super::{Store, StoreError};
@@ -55,8 +55,7 @@ impl Store {
                 self.reconcile_places().await?;
                 answer = self.ask_for_places(chunk, places).await?;
             }
-            let answers = Vec::<u8>::from_redis_value(answer).map_err(RedisError::from);
-            let answers = answers.map_err(StoreError::Unavailable)?;
+            let answers = Vec::<u8>::from_redis_value(answer).map_err(unreadable)?;
             admitted.extend(answers.into_iter().map(|answer| answer == 1));
         }
         Ok(admitted)
@@ -100,7 +99,7 @@ impl Store {
             pipe.cmd("ZCARD").arg(keys::ADMITTED);
         });
         let count = u64::from_redis_value(answer.await.map_err(places_unusable)?);
-        count.map_err(|err| StoreError::Unavailable(err.into()))
+        count.map_err(unreadable)
     }
 
     /// Compares the places with the device lists, and corrects the places.
@@ -163,7 +162,7 @@ impl Store {
             pipe.arg(0).arg(-1).arg("WITHSCORES");
         });
         let places = scored_names(answer.await.map_err(places_unusable)?);
-        places.map_err(StoreError::Unavailable)
+        places.map_err(unreadable)
     }
 
     /// Makes the timers look at devices that have been silent for this long and have no deadline. Needed where the time after which
@@ -195,4 +194,8 @@ fn places_unusable(err: StoreError) -> StoreError {
         }
         err => err,
     }
+}
+
+fn unreadable(err: impl std::fmt::Display) -> StoreError {
+    StoreError::PlacesUnusable(format!("{}: {err}", keys::ADMITTED))
 }
