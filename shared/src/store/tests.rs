@@ -59,10 +59,10 @@ impl RedisServer {
     }
 
     fn store_with(&self, memory_reserve: Option<u64>) -> Store {
-        self.store_at(&self.redis.url(), memory_reserve)
+        Self::store_at(&self.redis.url(), memory_reserve)
     }
 
-    fn store_at(&self, url: &str, memory_reserve: Option<u64>) -> Store {
+    fn store_at(url: &str, memory_reserve: Option<u64>) -> Store {
         let config = RedisConfig {
             redis_url: url.parse().expect("a URL"),
             redis_timeout: Duration::from_secs(2),

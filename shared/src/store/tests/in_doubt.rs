@@ -181,6 +181,7 @@ async fn a_change_in_doubt_is_reported_after_an_acknowledgement_was_cancelled() 
 }
 
 /// Forwards connections to a server, until one of them sends this text. That one is cut, without the text, and no other is accepted.
+#[expect(clippy::disallowed_methods, reason = "the task ends with the test")]
 async fn cut_at(server: String, text: String) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
@@ -229,7 +230,7 @@ async fn an_error_of_the_second_try_on_a_full_redis_concerns_the_refused_commits
     });
     let digest = String::from_redis_value(digest.await.expect("an answer")).expect("a text");
     let address = cut_at(server.redis.address(), digest).await;
-    let store = server.store_at(&format!("redis://{address}"), None);
+    let store = RedisServer::store_at(&format!("redis://{address}"), None);
     let devices = [other.clone(), device()];
     let loaded = store.load(&devices).await.expect("an answer");
     let loaded: Vec<Box<StoredDevice>> = loaded
