@@ -28,13 +28,13 @@ async fn readiness_needs_redis_and_the_subscription() {
     let address = listener.local_addr().unwrap();
     let is_quiet = Arc::new(AtomicBool::new(false));
     let quiet = Arc::clone(&is_quiet);
-    let full = Arc::new(AtomicBool::new(false));
-    let is_full = Arc::clone(&full);
+    let no_places = Arc::new(AtomicBool::new(false));
+    let has_no_places = Arc::clone(&no_places);
     let warning = move || {
         let quiet = quiet.load(Ordering::Relaxed).then_some(Warning::Quiet);
-        is_full
+        has_no_places
             .load(Ordering::Relaxed)
-            .then_some(Warning::Full)
+            .then_some(Warning::NoPlaces)
             .or(quiet)
     };
     serve(
@@ -66,13 +66,13 @@ async fn readiness_needs_redis_and_the_subscription() {
     let told = json!({"ok": true, "age_ms": 0, "reason": QUIET});
     assert_eq!(body["dependencies"]["broker"], told);
 
-    full.store(true, Ordering::Relaxed);
+    no_places.store(true, Ordering::Relaxed);
     let (code, body) = get(address, "/readyz").await;
     assert_eq!((code, &body["status"]), (200, &json!("degraded")));
     let redis = &body["dependencies"]["redis"];
     assert_eq!(
         (&redis["ok"], &redis["reason"]),
-        (&json!(true), &json!(FULL))
+        (&json!(true), &json!(NO_PLACES))
     );
 
     reporter.apply(ConnectionEvent::TakenOver);
@@ -140,4 +140,13 @@ async fn a_full_redis_is_degraded_and_says_why() {
     assert_eq!((code, &body["status"]), (200, &json!("degraded")));
     let told = json!({"ok": true, "age_ms": 0, "reason": "redis full"});
     assert_eq!(body["dependencies"]["redis"], told);
+}
+
+#[test]
+fn a_redis_with_two_reasons_says_both() {
+    let full = DependencyStatus::new(true, None).with_reason(Some("redis full"));
+    let both = full.with_more(PLACES_UNUSABLE).reason.unwrap();
+    assert_eq!(both, format!("redis full; {PLACES_UNUSABLE}"));
+    let key = shared::keys::ADMITTED;
+    assert!(both.contains(key), "{key} is not named: {both}");
 }

@@ -274,8 +274,8 @@ impl Simulation {
             0
         };
         let places = self.settings.max_devices.saturating_add(reserve);
-        let is_full = self.devices.len() >= places && !decision.outcome.is_unchanged();
-        is_full.then_some(StoreError::TooManyDevices)
+        let has_no_places = self.devices.len() >= places && !decision.outcome.is_unchanged();
+        has_no_places.then_some(StoreError::TooManyDevices)
     }
 
     fn refuse(&mut self, reason: &'static str, detail: String) {

@@ -19,8 +19,8 @@ pub struct IngestStatus {
     pub topics: Vec<String>,
     /// Whether the subscriptions of all replicas that report bring no message, although devices are known.
     pub is_quiet: bool,
-    /// Whether a replica reports that `--max-devices` is reached.
-    pub is_full: bool,
+    /// Whether a replica reports that it accepts no unknown device.
+    pub no_places: bool,
 }
 
 /// Version of the alarm rules of this release. It grows when a release writes alarms that the one before would not handle well.
@@ -39,15 +39,14 @@ impl IngestStatus {
 }
 
 impl Store {
-    /// Reports that this replica has an active subscription, whether it brings no message, and whether there is no place for an
-    /// unknown device. Returns the start of the time
-    /// without interruption in which at least one replica has had a subscription.
+    /// Reports that this replica has an active subscription, whether it brings no message, and whether it accepts no unknown
+    /// device. Returns the start of the time without interruption in which at least one replica has had a subscription.
     pub async fn report(
         &self,
         client_id: &str,
         topics: &[String],
         is_quiet: bool,
-        is_full: bool,
+        no_places: bool,
     ) -> Result<Time, StoreError> {
         let answer = self
             .run(|scripts, pipe| {
@@ -56,13 +55,13 @@ impl Store {
                     .arg(keys::INGEST_LISTENING)
                     .arg(keys::INGEST_QUIET)
                     .arg(keys::INGEST_RULES)
-                    .arg(keys::INGEST_FULL);
+                    .arg(keys::INGEST_NO_PLACES);
                 pipe.arg(client_id)
                     .arg(MAX_REPORT_AGE.as_millis().to_string());
                 pipe.arg(topics.join("\n"))
                     .arg(if is_quiet { "1" } else { "" })
                     .arg(RULES_VERSION)
-                    .arg(if is_full { "1" } else { "" });
+                    .arg(if no_places { "1" } else { "" });
             })
             .await?;
         let since = i64::from_redis_value(answer).map_err(RedisError::from);
@@ -103,7 +102,7 @@ impl Store {
             match index {
                 0 => pipe.cmd("ZREM").arg(keys::INGEST_MEMBERS),
                 1 => pipe.cmd("ZREM").arg(keys::INGEST_QUIET),
-                2 => pipe.cmd("ZREM").arg(keys::INGEST_FULL),
+                2 => pipe.cmd("ZREM").arg(keys::INGEST_NO_PLACES),
                 _ => pipe.cmd("HDEL").arg(keys::INGEST_RULES),
             };
             pipe.arg(client_id);
@@ -129,7 +128,7 @@ impl Store {
                     pipe.cmd("ZCOUNT").arg(match index {
                         2 => keys::INGEST_MEMBERS,
                         3 => keys::INGEST_QUIET,
-                        _ => keys::INGEST_FULL,
+                        _ => keys::INGEST_NO_PLACES,
                     });
                     pipe.arg(recent).arg("+inf");
                 }
@@ -149,7 +148,7 @@ impl Store {
             let count = u64::from_redis_value(next()?).map_err(RedisError::from);
             count.map_err(StoreError::Unavailable)
         };
-        let (members, quiet, full) = (count()?, count()?, count()?);
+        let (members, quiet, no_places) = (count()?, count()?, count()?);
         let now = self.connector.now();
         let age = newest.first().map(|(_, score)| {
             let age_ms = now.millis_since(time_of_score(*score)).max(0);
@@ -159,7 +158,7 @@ impl Store {
             age,
             topics: topics.lines().map(str::to_owned).collect(),
             is_quiet: members > 0 && quiet >= members,
-            is_full: full > 0,
+            no_places: no_places > 0,
         })
     }
 }

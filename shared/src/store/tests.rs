@@ -59,8 +59,12 @@ impl RedisServer {
     }
 
     fn store_with(&self, memory_reserve: Option<u64>) -> Store {
+        Self::store_at(&self.redis.url(), memory_reserve)
+    }
+
+    fn store_at(url: &str, memory_reserve: Option<u64>) -> Store {
         let config = RedisConfig {
-            redis_url: self.redis.url().parse().expect("a URL"),
+            redis_url: url.parse().expect("a URL"),
             redis_timeout: Duration::from_secs(2),
             redis_watch: Duration::from_secs(1),
             memory_reserve,

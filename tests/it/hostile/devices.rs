@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use shared::keys::{DEAD_LETTERS, PartitionKeys};
+use shared::keys::{ADMITTED, DEAD_LETTERS, PartitionKeys};
 use shared::visible_text::is_hidden;
 use tests::device::TOPIC;
 use tests::eventually::eventually;
@@ -103,6 +103,70 @@ async fn a_flood_of_serials_stops_at_the_limit_and_gas_at_a_new_detector_is_told
     browser
         .event_after(from, "device:alerts:changed", NEIGHBOUR)
         .await?;
+    stack.pass()
+}
+
+#[tokio::test]
+async fn a_places_key_of_the_wrong_type_affects_unknown_detectors_alone() -> Result<()> {
+    let stack = Plan::default().start().await?;
+    let mut redis = stack.redis_connection().await?;
+    let browser = stack.browser().await?;
+    stack.device(NEIGHBOUR).send(1).await?;
+    stack.shows(NEIGHBOUR, 1).await?;
+    browser.subscribe(NEIGHBOUR).await?;
+
+    let mut command = redis::cmd("SET");
+    command
+        .arg(ADMITTED)
+        .arg("x")
+        .exec_async(&mut redis)
+        .await?;
+    eventually("ingest names the key, and goes on", async || {
+        for ingest in &stack.ingests {
+            let body = ingest.get("/readyz").await?.expect(200)?;
+            let redis = &body["dependencies"]["redis"];
+            ensure!(body["status"] == "degraded", "{body}");
+            ensure!(text(redis, "reason").contains(ADMITTED), "{body}");
+        }
+        Ok(())
+    })
+    .await?;
+    stack.device("OTSM-0002").send(1).await?;
+    let letters = eventually("the unknown detector is a dead letter", async || {
+        let letters = dead_letters(&stack).await?;
+        ensure!(letters.len() == 1, "{} dead letters", letters.len());
+        Ok(letters)
+    })
+    .await?;
+    assert_eq!(letters[0]["reason"], "commit_failed");
+    assert!(letters[0]["detail"].contains(ADMITTED), "{letters:?}");
+    let from = browser.seen_count();
+    stack.device(NEIGHBOUR).send(300).await?;
+    browser
+        .event_after(from, "device:alerts:changed", NEIGHBOUR)
+        .await?;
+    // The replica still reports that it listens. Clients are told what is missing.
+    eventually("the gateway says so", async || {
+        let body = stack.get("/readyz").await?.expect(200)?;
+        let ingest = &body["dependencies"]["ingest"];
+        ensure!(body["status"] == "degraded", "{body}");
+        ensure!(ingest["ok"] == true, "{body}");
+        Ok(())
+    })
+    .await?;
+
+    let mut command = redis::cmd("DEL");
+    command.arg(ADMITTED).exec_async(&mut redis).await?;
+    eventually("both services are ok again", async || {
+        for service in [&stack.ingests[0], &stack.gateways[0]] {
+            let body = service.get("/readyz").await?.expect(200)?;
+            ensure!(body["status"] == "ok", "{body}");
+        }
+        Ok(())
+    })
+    .await?;
+    stack.device("OTSM-0002").send(2).await?;
+    stack.shows("OTSM-0002", 2).await?;
     stack.pass()
 }
 
