@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use shared::clock::Time;
 use shared::error_chain::error_chain;
 use shared::lifecycle::Lifecycle;
+use shared::listening::Listening;
 use shared::store::{Places, Store, StoreError};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -27,9 +27,9 @@ pub(crate) struct LastHeartbeat {
     pub(crate) redis_answered_at: Option<Instant>,
     /// Whether a replica of an earlier release is at work, whose alarm rules are older; `None` before that was read.
     pub(crate) earlier_rules_at_work: Option<bool>,
-    /// Start of the time without interruption in which at least one replica has been listening. `None` while this replica is
-    /// not listening, or while Redis cannot be used: then no message is committed, so silence proves nothing.
-    pub(crate) listening_since: Option<Time>,
+    /// When at least one replica has been listening. `None` while this replica is not listening, or while Redis cannot be used:
+    /// then no message is committed, so silence proves nothing.
+    pub(crate) listening: Option<Listening>,
     /// Why Redis, which can be used, stores less than it should: it is full.
     pub(crate) redis_full: Option<&'static str>,
     /// Whether the subscription has brought no message for `--quiet-after`, although devices are known.
@@ -60,8 +60,8 @@ struct PlaceWatch {
 enum Report {
     /// Redis can be used.
     Sent {
-        /// See [`LastHeartbeat::listening_since`].
-        listening_since: Option<Time>,
+        /// See [`LastHeartbeat::listening`].
+        listening: Option<Listening>,
     },
     /// Redis answers, and has refused work of this process.
     Refused { reason: &'static str },
@@ -133,8 +133,8 @@ impl Heartbeat {
                 last.is_quiet = quiet.is_quiet();
                 last.is_full = places.is_full;
                 last.places_taken = places.taken;
-                last.listening_since = match result {
-                    Ok(Report::Sent { listening_since }) => listening_since,
+                last.listening = match result {
+                    Ok(Report::Sent { listening }) => listening,
                     _ => None,
                 };
                 if problem.is_none() {
@@ -176,9 +176,9 @@ impl Heartbeat {
         let devices = self.store.count_devices().await?;
         self.watch_places(places, devices).await?;
         self.watch_for_silence(quiet, devices);
-        let mut listening_since = None;
+        let mut listening = None;
         if self.broker.is_subscribed() {
-            listening_since = Some(
+            listening = Some(
                 self.store
                     .report(
                         &self.client_id,
@@ -189,7 +189,7 @@ impl Heartbeat {
                     .await?,
             );
         }
-        Ok(Report::Sent { listening_since })
+        Ok(Report::Sent { listening })
     }
 
     /// Counts the places that are taken. Compares them with the device lists where the numbers differ, and now and then anyway.

@@ -109,6 +109,7 @@ const PURE: [&str; 45] = [
     "shared/src/decimal",
     "shared/src/visible_text",
     "shared/src/device",
+    "shared/src/listening",
     "shared/src/position",
     "shared/src/forward",
     "shared/src/reading",

@@ -154,10 +154,10 @@ impl TestDevice {
     }
 
     /// Decides as the timers do when a deadline has passed.
-    pub(super) fn run_timer(&mut self, listening_since: Time) -> Decision {
+    pub(super) fn run_timer(&mut self, listening: impl Into<Listening>) -> Decision {
         let settings = &self.settings.clone();
         self.apply(Input::Deadline {
-            listening_since,
+            listening: listening.into(),
             settings,
         })
     }
