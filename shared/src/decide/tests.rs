@@ -197,6 +197,11 @@ impl TestDevice {
         state.alarm(Kind::GasHigh).or(state.alarm(Kind::GasLow))
     }
 
+    pub(super) fn open_alarm_ids(&self) -> Vec<String> {
+        let alarms = self.stored.state.alarms.iter();
+        alarms.map(|alarm| alarm.id.clone()).collect()
+    }
+
     pub(super) fn gas_alarm_id(&self) -> String {
         self.gas_alarm()
             .map(|alarm| alarm.id.clone())

@@ -26,9 +26,7 @@ fn silent_device() -> (TestDevice, Time) {
 }
 
 fn acknowledge_all(device: &mut TestDevice) {
-    let alarms = &device.stored.state.alarms;
-    let ids: Vec<String> = alarms.iter().map(|alarm| alarm.id.clone()).collect();
-    for id in ids {
+    for id in device.open_alarm_ids() {
         device.acknowledge(&id);
     }
 }
