@@ -115,6 +115,19 @@ fn a_device_that_sends_only_signs_of_life_is_never_forgotten() {
 }
 
 #[test]
+fn a_message_that_an_earlier_release_processed_counts_as_heard() {
+    let (mut device, since) = silent_device();
+    acknowledge_all(&mut device);
+    device.advance(29 * DAY);
+    // That release does not know since when nothing was heard, and leaves it as it is.
+    device.stored.last_message = Some(device.now);
+    device.advance(2 * DAY);
+    assert_eq!(device.run_timer(since).outcome, Outcome::Deadline);
+    device.advance(28 * DAY);
+    assert_eq!(device.run_timer(since).outcome, Outcome::Retired);
+}
+
+#[test]
 fn the_end_of_signs_of_life_is_looked_at_soon() {
     let (mut device, _) = silent_device();
     device.advance(10);
