@@ -48,7 +48,7 @@ struct BrokerConnection<'a> {
     last_message_at: Option<Instant>,
     /// A message for which the queue has no room. Nothing is read while it waits.
     waiting: Option<MqttMessage>,
-    /// Another client had taken our session, and it is not told yet that the session is ours again.
+    /// Another client had taken our session, and the log does not say yet that the session is ours again.
     is_contested: bool,
 }
 
@@ -155,7 +155,7 @@ impl BrokerConnection<'_> {
                 {
                     self.decide_session(session);
                 }
-                () = until_ours_again(ours_again_at) => self.tell_ours_again(),
+                () = until_ours_again(ours_again_at) => self.log_ours_again(),
                 room = context.queue.room(), if self.waiting.is_some() => {
                     let (Some(room), Some(message)) = (room, self.waiting.take()) else {
                         // The pipeline has ended, so the process is stopping.
@@ -178,7 +178,7 @@ impl BrokerConnection<'_> {
         Some(subscribed_at + SHORT_CONNECTION)
     }
 
-    fn tell_ours_again(&mut self) {
+    fn log_ours_again(&mut self) {
         self.is_contested = false;
         tracing::info!(
             broker = self.context.broker,

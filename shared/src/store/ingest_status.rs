@@ -9,6 +9,7 @@ use super::reply::{text, time_of_score};
 use super::{Store, StoreError};
 use crate::clock::Time;
 use crate::keys;
+use crate::listening::Listening;
 
 /// Whether any ingest replica receives messages, according to the reports in Redis.
 #[derive(Clone, Debug, Default)]
@@ -39,15 +40,15 @@ impl IngestStatus {
 }
 
 impl Store {
-    /// Reports that this replica has an active subscription, whether it brings no message, and whether it accepts no unknown
-    /// device. Returns the start of the time without interruption in which at least one replica has had a subscription.
+    /// Reports that this replica has an active subscription, whether it brings no message, and whether there is no place for an
+    /// unknown device. Returns when at least one replica has had a subscription.
     pub async fn report(
         &self,
         client_id: &str,
         topics: &[String],
         is_quiet: bool,
         no_places: bool,
-    ) -> Result<Time, StoreError> {
+    ) -> Result<Listening, StoreError> {
         let answer = self
             .run(|scripts, pipe| {
                 pipe.cmd("EVALSHA").arg(&scripts.heartbeat).arg(5);
@@ -64,8 +65,12 @@ impl Store {
                     .arg(if no_places { "1" } else { "" });
             })
             .await?;
-        let since = i64::from_redis_value(answer).map_err(RedisError::from);
-        Ok(Time::from_millis(since.map_err(StoreError::Unavailable)?))
+        let answer = <(i64, u64)>::from_redis_value(answer).map_err(RedisError::from);
+        let (since, before) = answer.map_err(StoreError::Unavailable)?;
+        Ok(Listening {
+            since: Time::from_millis(since),
+            before: Duration::from_millis(before),
+        })
     }
 
     /// Whether an ingest replica with earlier alarm rules is at work.
