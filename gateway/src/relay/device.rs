@@ -52,7 +52,8 @@ pub(super) struct WatchedDevice {
     pub(super) listing: Listing,
     /// The clients that get its events. None of them is behind `head`.
     members: Members,
-    /// Subscriptions that wait for the next load.
+    /// Subscriptions that wait for the next load. Bounded by the connected clients, each of which waits for at most
+    /// `--subscriptions-per-client` answers: those of clients that are gone are removed within a second.
     joiners: Vec<Joiner>,
     load: Option<Load>,
     /// The last position received live; `None` until the first load.
@@ -159,6 +160,16 @@ impl WatchedDevice {
         self.joiners.retain(|joiner| !joiner.belongs_to(client));
         if let Some(load) = &mut self.load {
             load.joiners.retain(|joiner| !joiner.belongs_to(client));
+        }
+    }
+
+    /// Removes subscriptions of clients that are gone. A client that unsubscribed before it disconnected is not reported to this
+    /// device, but its subscription was to be answered still.
+    pub(super) fn remove_closed_joiners(&mut self) {
+        let is_open = |joiner: &Joiner| !joiner.join.client.closed().is_cancelled();
+        self.joiners.retain(is_open);
+        if let Some(load) = &mut self.load {
+            load.joiners.retain(is_open);
         }
     }
 

@@ -38,7 +38,7 @@ use subscribing::ChangesPause;
 
 /// After an event for more clients than this, other tasks get their turn.
 const LARGE_FAN_OUT: usize = 256;
-/// How often staleness and lingering subscriptions are checked.
+/// How often staleness, lingering subscriptions and subscriptions of clients that are gone are checked.
 const TICK: Duration = Duration::from_secs(1);
 
 /// The inputs of a shard.
@@ -412,13 +412,22 @@ impl Shard {
         self.store_counts();
         let now = self.fan_out.clock.now();
         let can_read = self.connection.is_some() && self.loads.paused_until().is_none();
+        let mut unused = Vec::new();
         for (channel, device) in &mut self.devices {
+            device.remove_closed_joiners();
+            if device.is_unused() {
+                unused.push(Arc::clone(channel));
+                continue;
+            }
             let is_confirmed = self.interest.is_confirmed(channel);
             device.check_time(now, can_read && is_confirmed);
             let can_load = is_confirmed || device.listing == Listing::Unlisted;
             if device.needs_load() && can_load {
                 self.loads.push(channel);
             }
+        }
+        for channel in unused {
+            self.forget_if_unused(&channel);
         }
     }
 }

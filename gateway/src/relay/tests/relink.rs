@@ -61,3 +61,25 @@ async fn the_only_client_may_reconnect_before_its_device_is_confirmed() {
     limited.allow_all();
     is_served_again(&limited, &mut after, 1).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_of_a_client_that_is_gone_is_given_up() {
+    let mut limited = LimitedWorld::start().await;
+    limited.world.reading(1).await;
+    let mut client = Client::connect(limited.world.gateway).await;
+    limited.allow_only(&[]);
+    client.send_subscription().await;
+    client
+        .post(&format!(r#"422["unsubscribe:device","{DEVICE}"]"#))
+        .await;
+    // The answer to the end of the subscription. The subscription itself cannot be answered now.
+    assert_eq!(client.event().await.1["ok"], true);
+    assert_eq!(limited.world.metric("gateway_devices_watched").await, 1);
+    client.post("41").await;
+    for name in ["gateway_devices_watched", "gateway_channels"] {
+        eventually("the device is forgotten", async || {
+            limited.world.metric(name).await == 0
+        })
+        .await;
+    }
+}
