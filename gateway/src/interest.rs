@@ -15,6 +15,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::spare_capacity::shrink_map;
+
 /// Name of a device's Redis channel. The relay also uses it as the key of the device.
 pub(crate) type Channel = Arc<str>;
 
@@ -337,6 +339,14 @@ impl Interest {
             }
         }
         self.to_leave.extend(failed);
+    }
+
+    /// Returns memory that it needed for a flood of channels. To be called regularly.
+    pub(crate) fn shrink(&mut self) {
+        shrink_map(&mut self.channels);
+        if self.to_leave.is_empty() {
+            self.to_leave = Vec::new();
+        }
     }
 
     /// Queues a watched channel, behind the others of this urgency.

@@ -285,3 +285,19 @@ fn a_subscription_that_was_refused_need_not_be_ended() {
     interest.finish_subscribing(Vec::new(), requested, false);
     assert_eq!((interest.begin_leaving(now), interest.len()), (None, 0));
 }
+
+#[test]
+fn after_a_flood_of_channels_its_memory_is_returned() {
+    let now = Instant::now();
+    let mut interest = bounded(0);
+    let flood = numbered(20 * CHUNK);
+    subscribe(&mut interest, &flood);
+    for channel in &flood[10..] {
+        interest.unwatch(channel, now);
+    }
+    leave_all(&mut interest, now);
+    interest.shrink();
+    assert_eq!(interest.len(), 10);
+    let capacity = interest.channels.capacity();
+    assert!(capacity < 2000, "{capacity}");
+}

@@ -217,6 +217,7 @@ impl WatchedDevice {
     /// Checks the time limits; called regularly. `can_read`: Redis answers and the subscription is confirmed, so a load can
     /// check whether an overdue device is stale. Otherwise the clock alone decides.
     pub(super) fn check_time(&mut self, now: Time, can_read: bool) {
+        self.members.shrink();
         if self.view.is_overdue(now) {
             self.require(Repair::Freshness);
         }

@@ -32,6 +32,7 @@ use super::watch_counts::{ShardWatchCounts, WatchCounts};
 use crate::client::ClientId;
 use crate::interest::{Channel, Interest};
 use crate::replay::PublishedEvent;
+use crate::spare_capacity::shrink_map;
 use listing::Lookups;
 use load_queue::LoadQueue;
 use subscribing::ChangesPause;
@@ -429,6 +430,10 @@ impl Shard {
         for channel in unused {
             self.forget_if_unused(&channel);
         }
+        shrink_map(&mut self.devices);
+        self.lookups.shrink();
+        self.loads.shrink();
+        self.interest.shrink();
     }
 }
 

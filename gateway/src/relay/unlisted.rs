@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::command::ShardCommand;
 use super::shard_senders::ShardSenders;
+use crate::spare_capacity::shrink_set;
 
 /// How often the partitions of unlisted devices are looked at: the first reading of a device is late by at most this.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -127,6 +128,7 @@ impl UnlistedDevices {
         let mut new = HashSet::new();
         let mut marks = Vec::new();
         for (number, partition) in &mut *self.waiting() {
+            shrink_set(&mut partition.devices);
             new.extend(std::mem::take(&mut partition.new));
             marks.push((*number, partition.mark));
         }
