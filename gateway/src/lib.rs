@@ -57,6 +57,7 @@ mod request_body;
 mod rest;
 mod store_reader;
 
+mod spare_capacity;
 mod watches;
 
 #[cfg(test)]

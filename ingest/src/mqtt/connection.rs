@@ -45,6 +45,7 @@ struct BrokerConnection<'a> {
     session_at_exit: watch::Receiver<SessionAtExit>,
     connected_at: Option<Instant>,
     subscribed_at: Option<Instant>,
+    /// When the last message was received, or found room in the queue.
     last_message_at: Option<Instant>,
     /// A message for which the queue has no room. Nothing is read while it waits.
     waiting: Option<MqttMessage>,
@@ -162,6 +163,8 @@ impl BrokerConnection<'_> {
                         return Err(ConnectionEnd::Stopped);
                     };
                     room.fill(message);
+                    // Only from now on more is read.
+                    self.last_message_at = Some(Instant::now());
                     return Ok(Packet::Other);
                 }
                 polled = &mut poll => return match polled {

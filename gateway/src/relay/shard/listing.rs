@@ -22,6 +22,13 @@ pub(super) struct Lookups {
     is_under_way: bool,
 }
 
+impl Lookups {
+    /// Returns memory that it needed for a flood of devices. To be called regularly.
+    pub(super) fn shrink(&mut self) {
+        self.waiting.shrink();
+    }
+}
+
 impl Shard {
     pub(super) fn join(&mut self, channel: &Channel, join: Join) {
         let interest = &self.interest;

@@ -3,12 +3,12 @@
 use super::*;
 
 /// A gateway whose Redis user may lose the right to subscribe.
-struct LimitedWorld {
-    world: World,
+pub(super) struct LimitedWorld {
+    pub(super) world: World,
 }
 
 impl LimitedWorld {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let redis = start_redis().await;
         let every_right = ["on", ">pw", "~*", "&*", "+@all"];
         set_user(&redis, &every_right);
@@ -19,7 +19,7 @@ impl LimitedWorld {
     }
 
     /// Lets the gateway subscribe to the channels of these devices only, and closes its subscriber connection.
-    fn allow_only(&self, devices: &[&str]) {
+    pub(super) fn allow_only(&self, devices: &[&str]) {
         let mut rights = vec!["resetchannels".to_owned(), format!("&{CANARY_CHANNEL}")];
         for device in devices {
             let device = device.parse().expect("a serial");
@@ -30,7 +30,7 @@ impl LimitedWorld {
         self.world.cut_subscribers();
     }
 
-    fn allow_all(&self) {
+    pub(super) fn allow_all(&self) {
         set_user(&self.world.redis, &["allchannels"]);
     }
 
