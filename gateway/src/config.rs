@@ -68,8 +68,9 @@ pub struct Config {
     #[arg(long, env, value_name = "NUMBER", default_value = "100", value_parser = count(1))]
     pub alerts_bound: usize,
 
-    /// The most bytes of large REST answers (over 16 KiB) that may wait for clients at the same time; further ones are
-    /// answered 503 with `Retry-After`. Must hold the list of all detectors, some 1 KiB each
+    /// The most bytes of large REST answers (over 16 KiB) that may wait for clients at the same time, and half of them for the
+    /// clients of one network address; further ones are answered 503 with `Retry-After`. Should hold the list of all
+    /// detectors twice, some 1 KiB each
     #[arg(long, env, value_name = "BYTES", default_value = "67108864", value_parser = count(1_048_576))]
     pub answer_bytes: usize,
 

@@ -173,6 +173,8 @@ pub async fn serve(
         Arc::clone(&state.metrics.socket),
     );
     let services = dispatch::services(&state, sockets)?;
+    let lists = services.lists.run(tokens.serving.clone());
+    lifecycle.spawn("device lists", lists);
     let plan = start_drain(&state.config, clients, monitor, &lifecycle, tokens.clone());
     if let Some(listener) = operators {
         start_operators(
