@@ -133,8 +133,7 @@ pub struct Config {
     pub packet_rate: usize,
 
     /// The most distinct detectors that all clients of this replica may watch together. Each needs some 2 KiB of memory here,
-    /// and a subscription in Redis if it exists. Should exceed `--max-devices` of ingest by `--watched-per-address`, so that one
-    /// address that subscribes to names that do not exist cannot keep others from watching real detectors
+    /// and a subscription in Redis. Not less than `--max-devices` of ingest
     #[arg(long, env, value_name = "NUMBER", default_value = "40000", value_parser = count(1))]
     pub max_watched: usize,
 
@@ -142,6 +141,12 @@ pub struct Config {
     /// proxy all clients may have one address: not less than `--max-devices` of ingest there
     #[arg(long, env, value_name = "NUMBER", default_value = "20000", value_parser = count(1))]
     pub watched_per_address: usize,
+
+    /// The most distinct names that all clients of this replica may watch together although no detector has sent under them yet,
+    /// in addition to `--max-watched`; a quarter of them for the clients of one network address. Further ones are refused once
+    /// Redis has been asked
+    #[arg(long, env, value_name = "NUMBER", default_value = "4000", value_parser = count(1))]
+    pub max_unlisted: usize,
 
     /// How long the subscription of a detector in Redis is kept after its last watcher left
     #[arg(long, env, value_name = "TIME", default_value = "30s", value_parser = args::duration)]

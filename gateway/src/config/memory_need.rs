@@ -22,7 +22,10 @@ const LOG_ROW_BYTES: u64 = 80;
 
 pub(super) fn needs(config: &Config) -> Vec<Need> {
     let connections = (config.max_connections as u64, "connections");
-    let watched = (config.max_watched as u64).saturating_add(config.linger_max as u64);
+    let watched = [config.max_watched, config.max_unlisted, config.linger_max];
+    let watched = watched
+        .iter()
+        .fold(0_u64, |sum, number| sum.saturating_add(*number as u64));
     vec![
         Need::fixed("the process", "measured without clients", EMPTY_BYTES),
         Need::product(
@@ -51,7 +54,7 @@ pub(super) fn needs(config: &Config) -> Vec<Need> {
             config.outbox_bytes as u64,
         ),
         Need::product(
-            "watched devices, --max-watched and --linger-max together",
+            "watched devices: --max-watched, --max-unlisted and --linger-max together",
             "device",
             [(watched, "devices"), (1, "channel")],
             WATCHED_BYTES,

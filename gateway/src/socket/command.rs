@@ -115,7 +115,12 @@ pub(super) struct Subscriptions {
     limit: usize,
     watches: Watches,
     address: ClientAddress,
+    /// The number of devices at which refused ones are forgotten.
+    next_check: usize,
 }
+
+/// The first [`Subscriptions::next_check`].
+const FIRST_CHECK: usize = 32;
 
 impl Subscriptions {
     /// Creates an empty set of at most `limit` devices.
@@ -125,6 +130,7 @@ impl Subscriptions {
             limit,
             watches,
             address,
+            next_check: FIRST_CHECK,
         }
     }
 
@@ -133,16 +139,29 @@ impl Subscriptions {
     }
 
     /// Adds a device, if the limits allow it. A device that is already subscribed to is always allowed.
-    fn add(&mut self, device: &DeviceId) -> Result<Arc<Watch>, Refusal> {
-        if let Some(watch) = self.devices.get(device) {
+    async fn add(&mut self, device: &DeviceId) -> Result<Arc<Watch>, Refusal> {
+        if let Some(watch) = self.devices.get(device)
+            && watch.refused().is_none()
+        {
             return Ok(Arc::clone(watch));
         }
+        self.forget_refused();
         if self.devices.len() >= self.limit {
             return Err(Refusal::Limit(self.limit));
         }
-        let watch = Arc::new(self.watches.begin(device, self.address)?);
+        let watch = Arc::new(self.watches.begin(device, self.address).await?);
         self.devices.insert(device.clone(), Arc::clone(&watch));
         Ok(watch)
+    }
+
+    /// Forgets the devices that were refused when they turned out not to be listed, each time there are twice as many as the last
+    /// time. So they never are more than the others, except for a few.
+    fn forget_refused(&mut self) {
+        let len = self.devices.len();
+        if len >= self.next_check.min(self.limit) {
+            self.devices.retain(|_, watch| watch.refused().is_none());
+            self.next_check = (2 * self.devices.len()).max(FIRST_CHECK);
+        }
     }
 }
 
@@ -188,7 +207,7 @@ async fn carry_out(
             if reply.is_above(subscriptions.limit) {
                 return Err(Refusal::Limit(subscriptions.limit));
             }
-            let watch = subscriptions.add(&device)?;
+            let watch = subscriptions.add(&device).await?;
             tracing::debug!(client = %client.sid(), device.id = %device.for_log(), "client subscribed to device");
             let join = Join {
                 client: Arc::clone(client),
@@ -196,7 +215,7 @@ async fn carry_out(
                 since,
                 ack: command.ack,
                 _reply: reply,
-                _watch: watch,
+                watch,
             };
             relay.join(join).await;
         }
