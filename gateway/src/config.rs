@@ -18,6 +18,9 @@ use crate::client_address::TrustedProxies;
 use crate::hosts::HostRule;
 use crate::origins::Origins;
 
+/// Places in the queue of commands of a client beyond its subscriptions.
+pub(crate) const SPARE_COMMANDS: usize = 64;
+
 /// Serves readings and alarms from Redis over Socket.IO and REST.
 ///
 /// Every flag can also be given as the environment variable named with it. A flag takes precedence over the variable. An empty

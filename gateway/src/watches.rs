@@ -63,12 +63,12 @@ pub(crate) enum WatchRefused {
 /// The watched devices. Clones share them. Bounded by [`WatchLimits`].
 #[derive(Clone, Debug)]
 pub(crate) struct Watches {
-    limits: WatchLimits,
     shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    limits: WatchLimits,
     // A std mutex: held for one change, never across an await.
     table: Mutex<Table>,
     /// Notified when there may be room for another device.
@@ -135,8 +135,11 @@ struct NoRoom {
 impl Watches {
     pub(crate) fn new(limits: WatchLimits) -> Self {
         Self {
-            limits,
-            shared: Arc::default(),
+            shared: Arc::new(Shared {
+                limits,
+                table: Mutex::default(),
+                changed: Notify::new(),
+            }),
         }
     }
 
@@ -193,7 +196,7 @@ impl Watches {
         device: &DeviceId,
         address: ClientAddress,
     ) -> Result<(), NoRoom> {
-        let limits = self.limits;
+        let limits = self.shared.limits;
         let watched = table.devices.get(device);
         if watched.is_some_and(|watched| watched.places.contains_key(&address)) {
             return Ok(());
@@ -253,7 +256,8 @@ impl Watches {
             *counts.of(listing) += 1;
         }
         if listing == Listing::Unlisted {
-            self.limits
+            self.shared
+                .limits
                 .refuse_places(watched, &table.all, &mut table.addresses);
             if watched.places.is_empty() {
                 table.devices.remove(device);

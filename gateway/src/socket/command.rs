@@ -26,7 +26,8 @@ use crate::watches::{Watch, Watches};
 #[derive(Debug)]
 pub(super) struct ClientCommand {
     kind: CommandKind,
-    argument: Argument,
+    /// `None` if it cannot be read. A command that waits is small, whatever the client sent.
+    target: Option<Target>,
     /// The acknowledgement id under which the client expects a reply.
     ack: Option<i64>,
 }
@@ -35,6 +36,14 @@ pub(super) struct ClientCommand {
 enum CommandKind {
     Subscribe,
     Unsubscribe,
+}
+
+/// What a command is about.
+#[derive(Debug, PartialEq)]
+struct Target {
+    device: DeviceId,
+    /// The last position that the client has received.
+    since: Option<Position>,
 }
 
 /// The argument of both events. Older front ends send the bare id.
@@ -49,6 +58,18 @@ enum Argument {
         since: Option<Position>,
     },
     Unreadable(serde::de::IgnoredAny),
+}
+
+impl Argument {
+    fn target(self) -> Option<Target> {
+        let (device, since) = match self {
+            Self::Id(id) => (id, None),
+            Self::Object { device_id, since } => (device_id, since),
+            Self::Unreadable(_) => return None,
+        };
+        let device = device.parse().ok()?;
+        Some(Target { device, since })
+    }
 }
 
 /// The connection's queue of commands, stored with the socket for the extractors.
@@ -95,15 +116,9 @@ fn enqueue(socket: &Arc<Socket>, kind: CommandKind, value: &mut Value, ack: Opti
     let Some(queue) = socket.extensions.get::<CommandQueue>() else {
         return;
     };
-    let argument = match Data::<Argument>::from_message_parts(socket, value, &ack) {
-        Ok(Data(argument)) => argument,
-        Err(_) => Argument::Unreadable(serde::de::IgnoredAny),
-    };
-    let sent = queue.commands.try_send(ClientCommand {
-        kind,
-        argument,
-        ack,
-    });
+    let argument = Data::<Argument>::from_message_parts(socket, value, &ack).ok();
+    let target = argument.and_then(|Data(argument)| argument.target());
+    let sent = queue.commands.try_send(ClientCommand { kind, target, ack });
     if let Err(mpsc::error::TrySendError::Full(_)) = sent {
         queue.client.close(CloseReason::TooManyCommands);
     }
@@ -191,12 +206,7 @@ async fn carry_out(
     relay: &Relay,
     subscriptions: &mut Subscriptions,
 ) -> Result<(), Refusal> {
-    let (device, since) = match command.argument {
-        Argument::Id(id) => (id, None),
-        Argument::Object { device_id, since } => (device_id, since),
-        Argument::Unreadable(_) => return Err(Refusal::Invalid),
-    };
-    let device: DeviceId = device.parse().map_err(|_| Refusal::Invalid)?;
+    let Target { device, since } = command.target.ok_or(Refusal::Invalid)?;
     match command.kind {
         CommandKind::Subscribe => {
             if since.is_some() {
@@ -227,3 +237,6 @@ async fn carry_out(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

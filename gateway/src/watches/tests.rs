@@ -95,7 +95,7 @@ fn a_name_that_appears_becomes_a_device() {
     // It is real, so it stays although the address has too many devices now.
     assert!(names[0].refused().is_none());
     let full = begin(&watches, "C", 1, true).unwrap_err();
-    assert_eq!(full, WatchRefused::AddressFull(2));
+    assert_eq!(full, WatchRefused::Full(3));
     drop(devices);
     let _name = begin(&watches, "X3", 1, false).unwrap();
     let of_address = watches.table().addresses[&address(1)];
