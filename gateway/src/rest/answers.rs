@@ -27,7 +27,7 @@ const SMALL: u64 = 16 * 1024;
 const SHARE: u64 = 2;
 /// How long a request waits until earlier answers to its own address are read. A client that asks again right after its last
 /// answer does not wait: only the end of that answer may not have been noticed yet.
-const OWN_WAIT: Duration = Duration::from_secs(2);
+const OWN_WAIT: Duration = Duration::from_millis(250);
 /// The rate at which a client must read an answer that is so large that [`AnswerLimits::time`] is not enough, in bytes per
 /// second.
 const MIN_RATE: u64 = 256 * 1024;
