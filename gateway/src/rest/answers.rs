@@ -232,18 +232,17 @@ pub(super) async fn limit(
         }
         return response;
     }
-    let counted = match counted {
-        Some(counted) => counted,
-        None => {
-            let mut held = limits.begin(client.unwrap_or_else(ClientAddress::unknown));
-            if let Err(busy) = held.add(bytes) {
-                limits.metrics.answers_refused.increment();
-                return busy.into_response();
-            }
-            Counted {
-                bytes: Arc::new(held),
-                _of_client: None,
-            }
+    let counted = if let Some(counted) = counted {
+        counted
+    } else {
+        let mut held = limits.begin(client.unwrap_or_else(ClientAddress::unknown));
+        if let Err(busy) = held.add(bytes) {
+            limits.metrics.answers_refused.increment();
+            return busy.into_response();
+        }
+        Counted {
+            bytes: Arc::new(held),
+            _of_client: None,
         }
     };
     if let Some(connection) = &connection {

@@ -10,6 +10,7 @@ use axum::http::Request;
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use serde_json::Value;
+use shared::lifecycle::Lifecycle;
 use shared::metrics::Meters;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -53,7 +54,11 @@ fn both_ports(redis: &str, flags: &[&str]) -> Ports {
     let origins = origins.expect("origins were checked");
     let (clock, metrics) = (Arc::clone(&state.clock), Arc::clone(&state.metrics));
     let rest = routers(state, &origins);
-    tokio::spawn(rest.lists.run(CancellationToken::new()));
+    let rendering = rest.lists.run(CancellationToken::new());
+    Lifecycle::new().spawn_short("device lists", async {
+        // It ends with the routers.
+        rendering.await.expect("it never fails");
+    });
     let cors = Cors::new(origins, clock, metrics);
     Ports {
         main: rest.main.layer(from_fn_with_state(cors, cors::check)),

@@ -111,9 +111,9 @@ fn a_device_waits_while_names_that_were_not_looked_up_are_in_its_way() {
             async move { watches.begin(&device, address(last)).await }
         })
     };
-    let mut begun = Vec::new();
+    let mut held = Vec::new();
     for (name, last) in [("X1", 1), ("X2", 1), ("X3", 2)] {
-        begun.push(begin(name, last).now_or_never().expect("room").unwrap());
+        held.push(begin(name, last).now_or_never().expect("room").unwrap());
     }
     let mut full = begin("A", 3);
     let mut full_address = begin("A", 1);

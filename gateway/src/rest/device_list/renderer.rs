@@ -135,7 +135,7 @@ impl ListRenderer {
         };
         let mut shares: HashMap<ClientAddress, Result<Arc<HeldBytes>, ApiError>> = HashMap::new();
         for Waiting { client, answer } in waiting {
-            let shared = list.clone().and_then(|list| {
+            let reply = list.clone().and_then(|list| {
                 let share = shares.entry(client).or_insert_with(|| {
                     let share = limits.share(client, list.bytes());
                     share.map(Arc::new)
@@ -144,7 +144,7 @@ impl ListRenderer {
                 Ok(SharedList { list, of_client })
             });
             // A client that is gone by now drops its share.
-            answer.send(shared).ok();
+            answer.send(reply).ok();
         }
     }
 
