@@ -133,7 +133,7 @@ fn complete(inner: Router<RestContext>, context: RestContext) -> Router {
     let metrics = Arc::clone(&context.metrics.rest);
     let answers = context.answers.clone();
     let inner = inner
-        .route_layer(from_fn_with_state(context.status.clone(), edge::tell_age))
+        .route_layer(from_fn_with_state(context.status.clone(), edge::add_age))
         .method_not_allowed_fallback(async || ApiError::WrongMethod)
         .fallback(unknown_route)
         .with_state(context);
