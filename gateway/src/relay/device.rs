@@ -126,6 +126,13 @@ impl WatchedDevice {
         self.joiners.push(Joiner::new(join));
     }
 
+    /// Removes and returns the subscriptions that wait for the next load and whose watch was refused.
+    pub(super) fn take_refused(&mut self) -> Vec<Join> {
+        let is_refused = |joiner: &mut Joiner| joiner.join.watch.refused().is_some();
+        let refused = self.joiners.extract_if(.., is_refused);
+        refused.map(|joiner| joiner.join).collect()
+    }
+
     /// Watches the device for every client from now on. Unless it was watched before, the readings published since `since`
     /// are broadcast too.
     pub(super) fn pin(&mut self, since: Option<Time>) {

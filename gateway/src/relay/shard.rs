@@ -31,8 +31,10 @@ use super::unlisted::UnlistedDevices;
 use super::watch_counts::{ShardWatchCounts, WatchCounts};
 use crate::client::ClientId;
 use crate::interest::{Channel, Interest};
+use crate::metrics::SocketMetrics;
 use crate::replay::PublishedEvent;
 use crate::spare_capacity::shrink_map;
+use crate::watches::Watches;
 use listing::Lookups;
 use load_queue::LoadQueue;
 use subscribing::ChangesPause;
@@ -51,6 +53,9 @@ pub(super) struct ShardInputs {
     pub(super) connections: watch::Receiver<Option<SubscriberConnection>>,
     pub(super) observations: watch::Receiver<RedisObservation>,
     pub(super) unlisted: UnlistedDevices,
+    /// Learns here which devices are listed.
+    pub(super) watches: Watches,
+    pub(super) socket_metrics: Arc<SocketMetrics>,
 }
 
 pub(super) struct Shard {

@@ -26,7 +26,7 @@ const INTERVAL: Duration = Duration::from_millis(250);
 /// Maximum number of devices that are looked up in one round trip.
 const CHUNK: usize = 500;
 
-/// The devices that clients of this replica wait for. Clones share them. Bounded by `--max-watched`.
+/// The devices that clients of this replica wait for. Clones share them. Bounded by `--max-unlisted`.
 #[derive(Clone, Debug)]
 pub(super) struct UnlistedDevices {
     partitions: u16,
