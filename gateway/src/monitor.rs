@@ -186,7 +186,7 @@ async fn keep_asking(store: &Store, observed: watch::Sender<PathObservation>) {
                     .age
                     .and_then(|age| now.checked_sub(age))
                     .or(observed.ingest);
-                observed.is_full = ingest.is_listening() && ingest.is_full;
+                observed.no_places = ingest.is_listening() && ingest.no_places;
                 observed.listening = match (ingest.is_listening(), ingest.is_quiet) {
                     (false, _) => Listening::No,
                     (true, true) => Listening::Quiet,

@@ -44,7 +44,7 @@ use crate::client::link::Link;
 use crate::client::log_limit::limited;
 use crate::client_address::ClientAddress;
 use crate::clients::Clients;
-use crate::config::Config;
+use crate::config::{Config, SPARE_COMMANDS};
 use crate::error::ApiError;
 use crate::event_names::{SUBSCRIBE_DEVICE, UNSUBSCRIBE_DEVICE};
 use crate::listener::connection::ConnectionHandle;
@@ -65,8 +65,6 @@ use websocket_connection::WebSocketConnection;
 
 /// How long a half-received event with attachments is kept. We accept no attachments.
 const COMPLETION_TIMEOUT: Duration = Duration::from_secs(5);
-/// Maximum number of commands that wait per connection, in addition to one for each allowed subscription.
-const SPARE_COMMANDS: usize = 64;
 /// Longest first packet of a session, in bytes. socketioxide writes some 120.
 const MAX_OPEN_PACKET: usize = 4096;
 /// How long closing one polling session may take.

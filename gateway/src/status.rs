@@ -70,8 +70,8 @@ pub(crate) struct PathObservation {
     pub(crate) ingest: Option<Instant>,
     /// What the ingest replicas reported when Redis was last asked.
     pub(crate) listening: Listening,
-    /// An ingest replica reports that `--max-devices` is reached: it does not accept unknown detectors.
-    pub(crate) is_full: bool,
+    /// An ingest replica reports that it has no place for unknown detectors.
+    pub(crate) no_places: bool,
     /// When every watched device was last subscribed to.
     pub(crate) subscribed: Option<Instant>,
     /// Watched devices whose subscription was lost, and whose clients do not have every event since.
@@ -108,7 +108,8 @@ const NOT_SUBSCRIBED: &str = "this gateway cannot subscribe in Redis";
 const REDIS_SILENT: &str = "no answer from Redis";
 const INGEST_UNKNOWN: &str = "unknown while Redis cannot be used";
 const QUIET: &str = "subscribed, but no message from any detector for a long time";
-const FULL: &str = "--max-devices is reached: new detectors are not watched";
+const NO_PLACES: &str =
+    "new detectors are not watched: --max-devices is reached, or ingest cannot count its detectors";
 const UNCONFIRMED: &str =
     "subscriptions in Redis were lost and are being made again: events of detectors arrive late";
 const NO_REPORT: &str = "no ingest reports a subscription at the broker";
@@ -141,11 +142,11 @@ impl PathStatus {
             age_ms: age(observed.ingest).map(millis),
             reason: ingest_reason,
         };
-        let is_full = broker.ok && observed.is_full;
+        let has_no_places = broker.ok && observed.no_places;
         let is_quiet = broker.ok && observed.listening == Listening::Quiet;
         let ingest = Dependency {
-            reason: match (is_full, is_quiet) {
-                (true, _) => Some(FULL),
+            reason: match (has_no_places, is_quiet) {
+                (true, _) => Some(NO_PLACES),
                 (false, true) => Some(QUIET),
                 (false, false) => broker.reason,
             },
@@ -160,7 +161,12 @@ impl PathStatus {
         let is_unready = observed.redis.is_none() || observed.is_draining || observed.is_broken;
         let status = if is_unready {
             Readiness::Unready
-        } else if redis.ok && redis.reason.is_none() && ingest.ok && subscriptions.ok && !is_full {
+        } else if redis.ok
+            && redis.reason.is_none()
+            && ingest.ok
+            && subscriptions.ok
+            && !has_no_places
+        {
             Readiness::Ok
         } else {
             Readiness::Degraded
@@ -195,8 +201,9 @@ impl PathStatus {
             subscriptions,
             ..
         } = &self.dependencies;
-        let is_full = redis.reason.is_some() || ingest.reason == Some(FULL);
-        self.is_stored_data_old() || !subscriptions.ok || is_full
+        // Redis that works has a reason while it is full.
+        let stores_less = redis.reason.is_some() || ingest.reason == Some(NO_PLACES);
+        self.is_stored_data_old() || !subscriptions.ok || stores_less
     }
 
     /// Returns whether the data stored in Redis may be old.

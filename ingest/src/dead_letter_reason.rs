@@ -21,13 +21,15 @@ pub enum DeadLetterReason {
     TooManyDevices,
     /// The device is unknown, and no pattern of `--admit` fits its serial.
     NotAdmitted,
-    /// The keys of the device in Redis cannot be used.
+    /// The device is unknown, its message shows no danger, and the rest of the memory of Redis is kept for alarms.
+    RedisFull,
+    /// The keys of the device in Redis cannot be used, or the device is unknown and the key of the places cannot.
     CommitFailed,
 }
 
 impl DeadLetterReason {
     /// The codes of all reasons, in the order of the variants.
-    pub const CODES: [&'static str; 10] = [
+    pub const CODES: [&'static str; 11] = [
         "too_large",
         "not_utf8",
         "not_json",
@@ -37,6 +39,7 @@ impl DeadLetterReason {
         "bad_serial",
         "too_many_devices",
         "not_admitted",
+        "redis_full",
         "commit_failed",
     ];
 

@@ -63,6 +63,18 @@ impl DependencyStatus {
         let reason = reason.map(Into::into);
         Self { reason, ..self }
     }
+
+    /// Adds a reason to the one that it may have.
+    fn with_more(self, more: &'static str) -> Self {
+        let reason = match self.reason {
+            Some(reason) => Cow::Owned(format!("{reason}; {more}")),
+            None => Cow::Borrowed(more),
+        };
+        Self {
+            reason: Some(reason),
+            ..self
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -91,13 +103,18 @@ pub(crate) enum Warning {
     /// The subscription brings nothing although devices are known.
     Quiet,
     /// There is no place for an unknown device.
-    Full,
+    NoPlaces,
+    /// The key of the places for devices cannot be used.
+    PlacesUnusable,
 }
 
 /// The reason of a broker that works and brings nothing.
 const QUIET: &str = "subscribed, but no message for --quiet-after";
 /// The reason of a Redis that works and holds as many devices as it may.
-const FULL: &str = "--max-devices is reached: messages of unknown detectors become dead letters";
+const NO_PLACES: &str =
+    "--max-devices is reached: messages of unknown detectors become dead letters";
+/// The reason of a Redis that works, but for the key of the places.
+const PLACES_UNUSABLE: &str = "the key st:{admitted}:devices cannot be used: messages of unknown detectors become dead letters";
 
 /// Returns the router with all routes. `redis` returns the last known status of Redis, without a request to Redis.
 pub(crate) fn router(
@@ -126,7 +143,8 @@ async fn readyz(State(sources): State<ReadinessSources>) -> Response {
     let warning = (sources.warning)();
     match warning {
         Some(Warning::Quiet) if broker.ok => broker = broker.with_reason(Some(QUIET)),
-        Some(Warning::Full) if redis.ok => redis = redis.with_reason(Some(FULL)),
+        Some(Warning::NoPlaces) if redis.ok => redis = redis.with_more(NO_PLACES),
+        Some(Warning::PlacesUnusable) if redis.ok => redis = redis.with_more(PLACES_UNUSABLE),
         _ => {}
     }
     let (code, status) = if ready {

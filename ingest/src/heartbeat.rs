@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use shared::clock::Time;
 use shared::error_chain::error_chain;
 use shared::lifecycle::Lifecycle;
+use shared::listening::Listening;
 use shared::store::{Places, Store, StoreError};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -27,17 +27,29 @@ pub(crate) struct LastHeartbeat {
     pub(crate) redis_answered_at: Option<Instant>,
     /// Whether a replica of an earlier release is at work, whose alarm rules are older; `None` before that was read.
     pub(crate) earlier_rules_at_work: Option<bool>,
-    /// Start of the time without interruption in which at least one replica has been listening. `None` while this replica is
-    /// not listening, or while Redis cannot be used: then no message is committed, so silence proves nothing.
-    pub(crate) listening_since: Option<Time>,
+    /// When at least one replica has been listening. `None` while this replica is not listening, or while Redis cannot be used:
+    /// then no message is committed, so silence proves nothing.
+    pub(crate) listening: Option<Listening>,
     /// Why Redis, which can be used, stores less than it should: it is full.
     pub(crate) redis_full: Option<&'static str>,
     /// Whether the subscription has brought no message for `--quiet-after`, although devices are known.
     pub(crate) is_quiet: bool,
-    /// Whether there is no place for an unknown device.
-    pub(crate) is_full: bool,
+    /// Whether there is a place for an unknown device.
+    pub(crate) places: PlacesStatus,
     /// Number of places that are taken.
     pub(crate) places_taken: u64,
+}
+
+/// Whether an unknown device is accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum PlacesStatus {
+    /// There is a place for it.
+    #[default]
+    Available,
+    /// `--max-devices` is reached.
+    NoneLeft,
+    /// The key of the places cannot be used.
+    Unusable,
 }
 
 /// How often the places are compared with the device lists while their numbers differ. They do while a device is being stored.
@@ -51,17 +63,21 @@ const REVISIT_SILENT: Duration = Duration::from_mins(10);
 #[derive(Debug, Default)]
 struct PlaceWatch {
     taken: u64,
-    is_full: bool,
+    status: PlacesStatus,
     compared_at: Option<Instant>,
     revisited_at: Option<Instant>,
+}
+
+fn is_older_than(time: Option<Instant>, age: Duration) -> bool {
+    time.is_none_or(|at| at.elapsed() >= age)
 }
 
 /// The outcome of one heartbeat.
 enum Report {
     /// Redis can be used.
     Sent {
-        /// See [`LastHeartbeat::listening_since`].
-        listening_since: Option<Time>,
+        /// See [`LastHeartbeat::listening`].
+        listening: Option<Listening>,
     },
     /// Redis answers, and has refused work of this process.
     Refused { reason: &'static str },
@@ -131,10 +147,10 @@ impl Heartbeat {
                 last.redis_problem = problem;
                 last.redis_full = self.store.full();
                 last.is_quiet = quiet.is_quiet();
-                last.is_full = places.is_full;
+                last.places = places.status;
                 last.places_taken = places.taken;
-                last.listening_since = match result {
-                    Ok(Report::Sent { listening_since }) => listening_since,
+                last.listening = match result {
+                    Ok(Report::Sent { listening }) => listening,
                     _ => None,
                 };
                 if problem.is_none() {
@@ -175,26 +191,59 @@ impl Heartbeat {
         }
         let devices = self.store.count_devices().await?;
         self.watch_places(places, devices).await?;
+        self.revisit_silent(places).await?;
         self.watch_for_silence(quiet, devices);
-        let mut listening_since = None;
+        let mut listening = None;
         if self.broker.is_subscribed() {
-            listening_since = Some(
+            listening = Some(
                 self.store
                     .report(
                         &self.client_id,
                         &self.topics,
                         quiet.is_quiet(),
-                        places.is_full,
+                        places.status != PlacesStatus::Available,
                     )
                     .await?,
             );
         }
-        Ok(Report::Sent { listening_since })
+        Ok(Report::Sent { listening })
+    }
+
+    /// Finds out whether there are places for unknown devices. A key that cannot be used is no error: only unknown devices are affected.
+    async fn watch_places(&self, watch: &mut PlaceWatch, devices: u64) -> Result<(), StoreError> {
+        let status = match self.count_places(watch, devices).await {
+            Ok(()) if watch.taken >= self.places.devices => PlacesStatus::NoneLeft,
+            Ok(()) => PlacesStatus::Available,
+            Err(err) if err.is_transient() => return Err(err),
+            Err(err) => {
+                if watch.status != PlacesStatus::Unusable {
+                    let error = error_chain(&err);
+                    tracing::error!(
+                        error,
+                        "the key of the places of devices cannot be used: messages of unknown devices become dead letters"
+                    );
+                }
+                PlacesStatus::Unusable
+            }
+        };
+        let before = std::mem::replace(&mut watch.status, status);
+        match status {
+            PlacesStatus::NoneLeft if before != status => tracing::error!(
+                devices,
+                places_taken = watch.taken,
+                "--max-devices is reached: messages of unknown devices become dead letters, but for those in alarm, as far as \
+                 --alarm-reserve has places"
+            ),
+            PlacesStatus::Available if before != status => {
+                tracing::info!(devices, "there are places for unknown devices again");
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Counts the places that are taken. Compares them with the device lists where the numbers differ, and now and then anyway.
-    async fn watch_places(&self, watch: &mut PlaceWatch, devices: u64) -> Result<(), StoreError> {
-        let is_older_than = |time: Option<Instant>, age| time.is_none_or(|at| at.elapsed() >= age);
+    async fn count_places(&self, watch: &mut PlaceWatch, devices: u64) -> Result<(), StoreError> {
         watch.taken = self.store.count_places().await?;
         let differs = watch.taken != devices && is_older_than(watch.compared_at, COMPARE_AGAIN);
         if differs || is_older_than(watch.compared_at, COMPARE_ANYWAY) {
@@ -202,22 +251,15 @@ impl Heartbeat {
             watch.compared_at = Some(Instant::now());
             watch.taken = self.store.count_places().await?;
         }
+        Ok(())
+    }
+
+    /// Now and then makes the timers look at silent devices.
+    async fn revisit_silent(&self, watch: &mut PlaceWatch) -> Result<(), StoreError> {
         if !self.forget_after.is_zero() && is_older_than(watch.revisited_at, REVISIT_SILENT) {
             self.store.revisit_silent(self.forget_after).await?;
             watch.revisited_at = Some(Instant::now());
         }
-        let is_full = watch.taken >= self.places.devices;
-        if is_full && !watch.is_full {
-            tracing::error!(
-                devices,
-                places_taken = watch.taken,
-                "--max-devices is reached: messages of unknown devices become dead letters, but for those in alarm, as far as \
-                 --alarm-reserve has places"
-            );
-        } else if watch.is_full && !is_full {
-            tracing::info!(devices, "there are places for unknown devices again");
-        }
-        watch.is_full = is_full;
         Ok(())
     }
 

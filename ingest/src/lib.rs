@@ -54,7 +54,7 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::gauges::Gauges;
 use crate::health::DependencyStatus;
-use crate::heartbeat::{Heartbeat, LastHeartbeat};
+use crate::heartbeat::{Heartbeat, LastHeartbeat, PlacesStatus};
 use crate::log_lines::LogLines;
 use crate::metrics::Metrics;
 use crate::mqtt::shutdown::SessionAtExit;
@@ -242,10 +242,10 @@ fn spans(config: &Config) -> Spans {
 
 /// Returns what an operator must know although everything works.
 fn warning(last: &LastHeartbeat) -> Option<health::Warning> {
-    if last.is_full {
-        Some(health::Warning::Full)
-    } else {
-        last.is_quiet.then_some(health::Warning::Quiet)
+    match last.places {
+        PlacesStatus::NoneLeft => Some(health::Warning::NoPlaces),
+        PlacesStatus::Unusable => Some(health::Warning::PlacesUnusable),
+        PlacesStatus::Available => last.is_quiet.then_some(health::Warning::Quiet),
     }
 }
 

@@ -288,6 +288,7 @@ impl Pipeline {
                         reason: match err {
                             StoreError::TooManyDevices => DeadLetterReason::TooManyDevices,
                             StoreError::NotAdmitted => DeadLetterReason::NotAdmitted,
+                            StoreError::RedisFull => DeadLetterReason::RedisFull,
                             _ => DeadLetterReason::CommitFailed,
                         },
                         detail: err.to_string(),
@@ -352,8 +353,8 @@ impl Pipeline {
 
     fn work<'a>(&self, item: &'a ParsedMessage) -> Work<'a> {
         let raw = item.json.as_ref().unwrap_or(&item.message.payload);
-        let live_raw_message = self
-            .live_raw_message
+        // Events are stored too. While Redis is full no payload is.
+        let live_raw_message = (self.live_raw_message && self.store.full().is_none())
             .then(|| serde_json::from_slice::<&RawValue>(raw).ok())
             .flatten();
         Work {

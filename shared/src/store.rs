@@ -45,13 +45,14 @@ use crate::redis::{Connection, RedisConfig, RedisConnector, Scripts, load_script
 pub use self::admissions::{Applicant, Places, RESERVED_FOR};
 pub use self::alarm_log::{LogId, LogPiece, LoggedEntry, PIECE};
 pub use self::changed_devices::{PartitionChanges, PartitionMark};
+pub(crate) use self::commit::concerns_alarms;
 pub use self::commit::{Bounds, Commit, Committed, Loaded};
 pub use self::dead_letters::DeadLetter;
 pub use self::error::StoreError;
 pub use self::export::{LogReader, Since};
 pub use self::fleet::{AlarmCounts, DeviceCounts, FleetSample, WatchReport};
 pub use self::ingest_status::{IngestStatus, MAX_REPORT_AGE};
-pub use self::memory::{MemoryUse, REDIS_FULL};
+pub use self::memory::{MemoryUse, REDIS_FULL, REDIS_RESERVE_LOW};
 pub use self::partitions::Survey;
 pub use self::raw_payloads::{RawPayload, RawPayloadReader};
 pub use self::snapshot::{Snapshot, StoredChanges, StoredEvent};

@@ -69,14 +69,14 @@ fn an_ingest_that_receives_nothing_is_ok_and_says_so() {
 #[test]
 fn a_system_without_a_place_for_new_detectors_is_degraded_and_says_so() {
     let observed = PathObservation {
-        is_full: true,
+        no_places: true,
         ..healthy()
     };
     check(observed, Duration::ZERO, (Readiness::Degraded, 200, true));
     let status = PathStatus::evaluate(&observed, Instant::now(), AWAY_AFTER);
     let ingest = status.dependencies.ingest;
     // What is stored is current.
-    assert_eq!((ingest.ok, ingest.reason), (true, Some(FULL)));
+    assert_eq!((ingest.ok, ingest.reason), (true, Some(NO_PLACES)));
     assert!(!status.is_stored_data_old());
 }
 

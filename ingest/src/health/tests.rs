@@ -17,6 +17,20 @@ async fn get(address: SocketAddr, path: &str) -> (u16, serde_json::Value) {
     (code, serde_json::from_str(body).unwrap())
 }
 
+/// Serves the probes at a free port.
+fn serve_probes(
+    broker: BrokerStatus,
+    redis: impl Fn() -> DependencyStatus + Send + Sync + 'static,
+    warning: impl Fn() -> Option<Warning> + Send + Sync + 'static,
+    lifecycle: &Lifecycle,
+) -> SocketAddr {
+    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = router(broker, redis, warning, lifecycle);
+    serve(listener, router, lifecycle);
+    address
+}
+
 #[tokio::test]
 async fn readiness_needs_redis_and_the_subscription() {
     let lifecycle = Lifecycle::new();
@@ -24,24 +38,18 @@ async fn readiness_needs_redis_and_the_subscription() {
     let redis_ok = Arc::new(AtomicBool::new(false));
     let redis = Arc::clone(&redis_ok);
     let redis = move || DependencyStatus::new(redis.load(Ordering::Relaxed), None);
-    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = listener.local_addr().unwrap();
     let is_quiet = Arc::new(AtomicBool::new(false));
     let quiet = Arc::clone(&is_quiet);
-    let full = Arc::new(AtomicBool::new(false));
-    let is_full = Arc::clone(&full);
+    let no_places = Arc::new(AtomicBool::new(false));
+    let has_no_places = Arc::clone(&no_places);
     let warning = move || {
         let quiet = quiet.load(Ordering::Relaxed).then_some(Warning::Quiet);
-        is_full
+        has_no_places
             .load(Ordering::Relaxed)
-            .then_some(Warning::Full)
+            .then_some(Warning::NoPlaces)
             .or(quiet)
     };
-    serve(
-        listener,
-        router(broker, redis, warning, &lifecycle),
-        &lifecycle,
-    );
+    let address = serve_probes(broker, redis, warning, &lifecycle);
 
     assert_eq!(get(address, "/livez").await, (200, json!({"status": "ok"})));
     let (code, body) = get(address, "/readyz").await;
@@ -63,16 +71,16 @@ async fn readiness_needs_redis_and_the_subscription() {
     is_quiet.store(true, Ordering::Relaxed);
     let (code, body) = get(address, "/readyz").await;
     assert_eq!((code, &body["status"]), (200, &json!("degraded")));
-    let told = json!({"ok": true, "age_ms": 0, "reason": QUIET});
-    assert_eq!(body["dependencies"]["broker"], told);
+    let expected = json!({"ok": true, "age_ms": 0, "reason": QUIET});
+    assert_eq!(body["dependencies"]["broker"], expected);
 
-    full.store(true, Ordering::Relaxed);
+    no_places.store(true, Ordering::Relaxed);
     let (code, body) = get(address, "/readyz").await;
     assert_eq!((code, &body["status"]), (200, &json!("degraded")));
     let redis = &body["dependencies"]["redis"];
     assert_eq!(
         (&redis["ok"], &redis["reason"]),
-        (&json!(true), &json!(FULL))
+        (&json!(true), &json!(NO_PLACES))
     );
 
     reporter.apply(ConnectionEvent::TakenOver);
@@ -104,13 +112,7 @@ async fn idle_connections_do_not_keep_probes_waiting() {
     let lifecycle = Lifecycle::new();
     let (_reporter, broker) = BrokerStatus::new();
     let redis = || DependencyStatus::new(true, None);
-    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = listener.local_addr().unwrap();
-    serve(
-        listener,
-        router(broker, redis, || None, &lifecycle),
-        &lifecycle,
-    );
+    let address = serve_probes(broker, redis, || None, &lifecycle);
     // If each kept its place for its deadline, the probe would wait for more than a minute.
     let mut idle = Vec::new();
     for _ in 0..MAX_CONNECTIONS * 8 {
@@ -129,15 +131,18 @@ async fn a_full_redis_is_degraded_and_says_why() {
     reporter.apply(ConnectionEvent::SubAck);
     let redis =
         || DependencyStatus::new(true, Some(Duration::ZERO)).with_reason(Some("redis full"));
-    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = listener.local_addr().unwrap();
-    serve(
-        listener,
-        router(broker, redis, || None, &lifecycle),
-        &lifecycle,
-    );
+    let address = serve_probes(broker, redis, || None, &lifecycle);
     let (code, body) = get(address, "/readyz").await;
     assert_eq!((code, &body["status"]), (200, &json!("degraded")));
-    let told = json!({"ok": true, "age_ms": 0, "reason": "redis full"});
-    assert_eq!(body["dependencies"]["redis"], told);
+    let expected = json!({"ok": true, "age_ms": 0, "reason": "redis full"});
+    assert_eq!(body["dependencies"]["redis"], expected);
+}
+
+#[test]
+fn a_redis_with_two_reasons_says_both() {
+    let full = DependencyStatus::new(true, None).with_reason(Some("redis full"));
+    let both = full.with_more(PLACES_UNUSABLE).reason.unwrap();
+    assert_eq!(both, format!("redis full; {PLACES_UNUSABLE}"));
+    let key = shared::keys::ADMITTED;
+    assert!(both.contains(key), "{key} is not named: {both}");
 }

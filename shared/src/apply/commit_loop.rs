@@ -9,7 +9,7 @@ use crate::decide::{CommittedState, Decision, Input, Outcome, StoredDevice, deci
 use crate::device::DeviceId;
 use crate::error_chain::error_chain;
 use crate::state::DeviceState;
-use crate::store::{Applicant, Commit, Committed, Loaded, Store, StoreError};
+use crate::store::{Applicant, Commit, Committed, Loaded, Store, StoreError, concerns_alarms};
 
 /// A device with more conflicts than this is refused: its stored state cannot be compared.
 const MAX_CONFLICTS: u32 = 1_000;
@@ -80,7 +80,8 @@ async fn load(
     Ok(indexes.iter().copied().zip(loaded).collect())
 }
 
-/// Asks for places for the unknown devices of a round. Returns the devices that may be committed.
+/// Asks for places for the unknown devices of a round. Returns the devices that may be committed. If the places cannot be used, that is
+/// an error of the unknown devices alone.
 async fn with_places<'a>(
     store: &Store,
     items: &mut [Item<'_>],
@@ -91,17 +92,38 @@ async fn with_places<'a>(
         return Ok(round);
     };
     let needs_place = |decided: &Decided<'_>| decided.needs_place.is_some();
-    let unknown = round.iter().filter(|(_, decided)| needs_place(decided));
-    let applicants: Vec<Applicant> = unknown
-        .map(|(_, decided)| Applicant {
-            device: decided.stored.device.clone(),
-            in_danger: decided.in_danger(),
-        })
-        .collect();
-    let mut admitted = store.admit(&applicants, places).await?.into_iter();
+    // A device that Redis has no memory for must not take a place.
+    let is_only_for_alarms = store.refuses_new_devices().await?;
+    let has_memory =
+        |decided: &Decided<'_>| !is_only_for_alarms || concerns_alarms(&decided.decisions);
     let mut committable = Vec::with_capacity(round.len());
+    let mut unknown = Vec::new();
     for (index, decided) in round {
-        if !needs_place(&decided) || admitted.next() == Some(true) {
+        if !needs_place(&decided) {
+            committable.push((index, decided));
+        } else if has_memory(&decided) {
+            unknown.push((index, decided));
+        } else {
+            items[index].result = Some(Err(StoreError::RedisFull));
+        }
+    }
+    let applicants = unknown.iter().map(|(_, decided)| Applicant {
+        device: decided.stored.device.clone(),
+        in_danger: decided.in_danger(),
+    });
+    let applicants: Vec<Applicant> = applicants.collect();
+    let mut admitted = match store.admit(&applicants, places).await {
+        Ok(admitted) => admitted.into_iter(),
+        Err(err) if err.is_transient() => return Err(err),
+        Err(err) => {
+            for (index, _) in unknown {
+                items[index].result = Some(Err(err.clone()));
+            }
+            return Ok(committable);
+        }
+    };
+    for (index, decided) in unknown {
+        if admitted.next() == Some(true) {
             committable.push((index, decided));
         } else {
             items[index].result = Some(Err(StoreError::TooManyDevices));

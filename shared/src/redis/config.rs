@@ -41,8 +41,8 @@ pub struct RedisConfig {
     #[arg(long, env = "REDIS_WATCH", value_name = "DURATION", default_value = "1s", value_parser = zero_or_at_least_min_time)]
     pub redis_watch: Duration,
 
-    /// By how much alarms, acknowledgements and dead letters may exceed `maxmemory` of Redis, such as 32mb. 0 for not at all. Default:
-    /// a twentieth of `maxmemory`, at least 16mb
+    /// By how much commits and dead letters may exceed `maxmemory` of Redis, such as 32mb; the second half is for alarms. 0 for not at
+    /// all. Default: a twentieth of `maxmemory`, at least 16mb
     #[arg(long, env = "MEMORY_RESERVE", value_name = "BYTES", value_parser = crate::args::bytes)]
     pub memory_reserve: Option<u64>,
 

@@ -31,7 +31,11 @@ fn general_commands(role: ServiceRole) -> Vec<Command> {
     let members = keys::INGEST_MEMBERS;
     let listening = keys::INGEST_LISTENING;
     let quiet = keys::INGEST_QUIET;
-    let (full, admitted, counted) = (keys::INGEST_FULL, keys::ADMITTED, keys::ADMITTED_COUNTED);
+    let (no_places, admitted, counted) = (
+        keys::INGEST_NO_PLACES,
+        keys::ADMITTED,
+        keys::ADMITTED_COUNTED,
+    );
     let rules = keys::INGEST_RULES;
     let mut commands = vec![
         command(&["TIME"]),
@@ -43,7 +47,7 @@ fn general_commands(role: ServiceRole) -> Vec<Command> {
         command(&["ZREVRANGE", members, "0", "0"]),
         command(&["ZCOUNT", members, "0", "0"]),
         command(&["ZCOUNT", quiet, "0", "0"]),
-        command(&["ZCOUNT", full, "0", "0"]),
+        command(&["ZCOUNT", no_places, "0", "0"]),
         // A retirement frees the place of its device.
         command(&["EVALSHA", "", "1", admitted]),
         command(&["ZSCORE", admitted, ""]),
@@ -59,13 +63,12 @@ fn general_commands(role: ServiceRole) -> Vec<Command> {
             command(&["ZREMRANGEBYSCORE", quiet, "0", "0"]),
             command(&["ZREM", members, ""]),
             command(&["ZREM", quiet, ""]),
-            command(&["ZADD", full, "0", ""]),
-            command(&["ZREMRANGEBYSCORE", full, "0", "0"]),
-            command(&["ZREM", full, ""]),
+            command(&["ZADD", no_places, "0", ""]),
+            command(&["ZREMRANGEBYSCORE", no_places, "0", "0"]),
+            command(&["ZREM", no_places, ""]),
             command(&["EVALSHA", "", "1", counted]),
             command(&["TYPE", admitted]),
             command(&["TYPE", counted]),
-            command(&["EXISTS", counted]),
             command(&["SET", counted, ""]),
             command(&["ZADD", admitted, "0", ""]),
             command(&["ZCARD", admitted]),
@@ -75,6 +78,9 @@ fn general_commands(role: ServiceRole) -> Vec<Command> {
             command(&["HGETALL", rules]),
             command(&["HDEL", rules, ""]),
             command(&["XADD", keys::DEAD_LETTERS, "*", "", ""]),
+            command(&["XLEN", keys::DEAD_LETTERS]),
+            command(&["XRANGE", keys::DEAD_LETTERS, "-", "+"]),
+            command(&["XTRIM", keys::DEAD_LETTERS, "MAXLEN", "0"]),
         ],
         ServiceRole::Gateway => vec![
             command(&["SSUBSCRIBE", keys::CANARY_CHANNEL]),
@@ -116,6 +122,7 @@ fn partition_commands(role: ServiceRole, keys: &PartitionKeys, device: &DeviceId
         command(&["XREVRANGE", &log, "+", "-"]),
         command(&["SPUBLISH", &channel, ""]),
     ];
+    commands.push(command(&["XLEN", &events]));
     for stream in [&events, &changes] {
         commands.push(command(&["XRANGE", stream, "-", "+"]));
         commands.push(command(&["XREVRANGE", stream, "+", "-"]));

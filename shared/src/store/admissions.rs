@@ -4,13 +4,15 @@
 //! process dies in between, and gets the same one from another process. [`Store::reconcile_places`] compares the places with the
 //! device lists: a device of an earlier release or after a loss of data gets a place whatever the limit, and a place whose device was
 //! never stored is freed after [`RESERVED_FOR`].
+//!
+//! If the key of the places has the wrong type, that is an error of the unknown devices alone ([`StoreError::PlacesUnusable`]).
 
 use std::collections::HashSet;
 use std::time::Duration;
 
-use redis::{FromRedisValue, RedisError, Value};
+use redis::{FromRedisValue, Value};
 
-use super::reply::time_of_score;
+use super::reply::scored_names;
 use super::{Store, StoreError};
 use crate::clock::{Time, millis};
 use crate::device::DeviceId;
@@ -53,8 +55,7 @@ impl Store {
                 self.reconcile_places().await?;
                 answer = self.ask_for_places(chunk, places).await?;
             }
-            let answers = Vec::<u8>::from_redis_value(answer).map_err(RedisError::from);
-            let answers = answers.map_err(StoreError::Unavailable)?;
+            let answers = Vec::<u8>::from_redis_value(answer).map_err(unreadable)?;
             admitted.extend(answers.into_iter().map(|answer| answer == 1));
         }
         Ok(admitted)
@@ -74,7 +75,7 @@ impl Store {
                 pipe.arg(if applicant.in_danger { "1" } else { "" });
             }
         });
-        answer.await.map_err(of_no_device)
+        answer.await.map_err(places_unusable)
     }
 
     /// Frees the places of devices that were retired at these times. A place that is used again is kept.
@@ -87,7 +88,7 @@ impl Store {
                     pipe.arg(device.as_str()).arg(at.as_millis());
                 }
             });
-            answer.await.map_err(of_no_device)?;
+            answer.await.map_err(places_unusable)?;
         }
         Ok(())
     }
@@ -97,8 +98,8 @@ impl Store {
         let answer = self.run(|_, pipe| {
             pipe.cmd("ZCARD").arg(keys::ADMITTED);
         });
-        let count = u64::from_redis_value(answer.await.map_err(of_no_device)?);
-        count.map_err(|err| StoreError::Unavailable(err.into()))
+        let count = u64::from_redis_value(answer.await.map_err(places_unusable)?);
+        count.map_err(unreadable)
     }
 
     /// Compares the places with the device lists, and corrects the places.
@@ -108,16 +109,25 @@ impl Store {
         let listed = self.devices().await?;
         let now = self.connector.now();
         let stored: HashSet<&str> = listed.iter().map(|(device, _)| device.as_str()).collect();
-        let known: HashSet<&str> = places.iter().map(|(name, _)| name.as_str()).collect();
-        let missing: Vec<&str> = stored.difference(&known).copied().collect();
+        // A name that is no text belongs to no device. Its place is freed like any other that is not used.
+        let known: HashSet<&[u8]> = places.iter().map(|(name, _)| name.as_slice()).collect();
+        let missing: Vec<&str> = stored
+            .iter()
+            .copied()
+            .filter(|name| !known.contains(name.as_bytes()))
+            .collect();
         for chunk in missing.chunks(CHUNK) {
             self.give_places(chunk, now, false).await?;
         }
         let oldest = now - RESERVED_FOR;
+        let is_stored = |name: &[u8]| {
+            let name = std::str::from_utf8(name);
+            name.is_ok_and(|name| stored.contains(name))
+        };
         let unused = places
             .iter()
-            .filter(|(name, reserved)| *reserved < oldest && !stored.contains(name.as_str()));
-        let unused: Vec<&str> = unused.map(|(name, _)| name.as_str()).collect();
+            .filter(|(name, reserved)| *reserved < oldest && !is_stored(name));
+        let unused: Vec<&[u8]> = unused.map(|(name, _)| name.as_slice()).collect();
         for chunk in unused.chunks(CHUNK) {
             let answer = self.run(|scripts, pipe| {
                 pipe.cmd("EVALSHA").arg(&scripts.release).arg(1);
@@ -126,7 +136,7 @@ impl Store {
                     pipe.arg(*name).arg(oldest.as_millis());
                 }
             });
-            answer.await.map_err(of_no_device)?;
+            answer.await.map_err(places_unusable)?;
         }
         self.give_places(&[], now, true).await
     }
@@ -143,20 +153,16 @@ impl Store {
             pipe.arg(now.as_millis()).arg(u8::from(is_complete));
             pipe.arg(devices);
         });
-        answer.await.map_err(of_no_device).map(drop)
+        answer.await.map_err(places_unusable).map(drop)
     }
 
-    async fn places(&self) -> Result<Vec<(String, Time)>, StoreError> {
+    async fn places(&self) -> Result<Vec<(Vec<u8>, Time)>, StoreError> {
         let answer = self.run(|_, pipe| {
             pipe.cmd("ZRANGE").arg(keys::ADMITTED);
             pipe.arg(0).arg(-1).arg("WITHSCORES");
         });
-        let places = Vec::<(String, f64)>::from_redis_value(answer.await.map_err(of_no_device)?);
-        let places = places.map_err(|err| StoreError::Unavailable(err.into()))?;
-        let places = places.into_iter();
-        Ok(places
-            .map(|(name, score)| (name, time_of_score(score)))
-            .collect())
+        let places = scored_names(answer.await.map_err(places_unusable)?);
+        places.map_err(unreadable)
     }
 
     /// Makes the timers look at devices that have been silent for this long and have no deadline. Needed where the time after which
@@ -180,10 +186,16 @@ impl Store {
     }
 }
 
-/// The key belongs to no device: if it has the wrong type, the server cannot be used.
-fn of_no_device(err: StoreError) -> StoreError {
+/// The key belongs to no device. If it has the wrong type, only unknown devices are affected: the others have their place.
+fn places_unusable(err: StoreError) -> StoreError {
     match err {
-        StoreError::Refused(reason) => StoreError::Unusable(reason),
+        StoreError::Refused(reason) => {
+            StoreError::PlacesUnusable(format!("{}: {reason}", keys::ADMITTED))
+        }
         err => err,
     }
+}
+
+fn unreadable(err: impl std::fmt::Display) -> StoreError {
+    StoreError::PlacesUnusable(format!("{}: {err}", keys::ADMITTED))
 }

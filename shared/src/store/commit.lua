@@ -7,14 +7,15 @@ local deadlines_key, changed_key, log_key, history_key, channel, quarantine_key 
 --   alive             'now' for a message that proves the device alive, a time in ms (0 only lists the device)
 --   deadline          a time in ms, 'keep' or 'never'
 --   is_lost           '1' to replace a state that cannot be read
+--   may_grow          '1', or '' for a device that may not keep more events than it has
 -- Then lists, each behind its length:
 --   events            in order, for each: seq, envelope, its part for the changes stream, the alarms that belong to that
 --   samples           for the history
 --   hash values       field, value, ...; the length counts both
 --   log entries       up to the end, without a length
 local _, started_rev, started_epoch, alive, deadline, max_events, max_changes, max_quarantine = unpack(ARGV, 1, 8)
-local history_max, history_age_ms, log_max, log_age_ms, is_lost = unpack(ARGV, 9, 13)
-local first_event = 15
+local history_max, history_age_ms, log_max, log_age_ms, is_lost, may_grow = unpack(ARGV, 9, 14)
+local first_event = 16
 local event_end = first_event + 4 * tonumber(ARGV[first_event - 1])
 local first_sample = event_end + 1
 local sample_end = first_sample + tonumber(ARGV[event_end])
@@ -71,6 +72,7 @@ elseif deadline ~= 'keep' then
 end
 if seq ~= '' then
   need('XADD', events_key, '*', '', '')
+  if may_grow == '' then need('XLEN', events_key) end
   if first_change_seq then need('XADD', changes_key, '*', '', '') end
   need('HSET', partition_key, '', '')
   need('ZADD', changed_key, 0, '')
@@ -93,6 +95,7 @@ end
 if seq ~= '' then
   -- If a stream is ahead of the state, the decision is made again with a seq above both.
   if first_change_seq and last_seq(changes_key) >= tonumber(first_change_seq) then return load(true) end
+  if may_grow == '' then max_events = math.min(max_events, math.max(redis.call('XLEN', events_key), 1)) end
   for index = first_event, event_end - 1, 4 do
     local event_seq, envelope, changes_payload, changed_alarms = unpack(ARGV, index, index + 3)
     -- The first one is the first write. If it fails, nothing has been written. The ids that follow are higher.

@@ -1,104 +1,24 @@
 //! Loads what decisions need and commits them: one round trip for many devices, one script call for each.
 
+mod writes;
+
 use redis::{Pipeline, RedisResult, Value};
 
-use super::codec::{self, changed_fields, json};
-use super::memory::is_out_of_memory;
+use self::writes::{Memory, commit_arguments, retire_arguments};
+use super::codec::{self, json};
+use super::memory::{ReserveLeft, is_out_of_memory};
 use super::{Store, StoreError};
-use crate::alarm::Change;
 use crate::clock::Time;
-use crate::decide::{Deadline, Decision, Outcome, StoredDevice};
+use crate::decide::{Outcome, StoredDevice};
 use crate::device::DeviceId;
-use crate::keys;
 use crate::position::Epoch;
 use crate::redis::{Scripts, open_epoch};
-use crate::sample::Sample;
-use crate::state::DeviceState;
 
-/// Bounds of what grows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// Samples in the history of one device.
-    pub history_max: u64,
-    /// Age of a sample in milliseconds.
-    pub history_age_ms: i64,
-    /// Entries in the alarm log of one partition.
-    pub log_max: u64,
-    /// Age of an entry in milliseconds.
-    pub log_age_ms: i64,
-}
+pub(crate) use self::writes::concerns_alarms;
+pub use self::writes::{Bounds, Commit};
 
-/// Decisions to carry out at once.
-#[derive(Clone, Copy, Debug)]
-pub struct Commit<'a> {
-    /// The state from which the first one started.
-    pub stored: &'a StoredDevice,
-    /// The decisions, at least one, each from the state that the one before it leaves.
-    pub decisions: &'a [Decision],
-    /// The payload as received, if it is stored with the latest reading.
-    pub raw: Option<&'a [u8]>,
-    /// `None` in a process that does not know the configured bounds: then no sample is written, and the alarm log is bounded
-    /// by [`keys::MAX_LOG`] alone.
-    pub bounds: Option<Bounds>,
-}
-
-impl Commit<'_> {
-    /// The state after the commit.
-    pub(super) fn state(&self) -> &DeviceState {
-        let last = self.decisions.last();
-        last.map_or(&self.stored.state, |decision| &decision.state)
-    }
-
-    /// The alarm changes, in order.
-    pub(super) fn changes(&self) -> impl Iterator<Item = &Change> {
-        self.decisions.iter().flat_map(|decision| &decision.changes)
-    }
-
-    /// Whether one of the decisions has this outcome.
-    pub(super) fn has(&self, outcome: Outcome) -> bool {
-        self.decisions
-            .iter()
-            .any(|decision| decision.outcome == outcome)
-    }
-
-    /// Whether a message proves the device alive.
-    pub(super) fn is_alive(&self) -> bool {
-        self.decisions.iter().any(|decision| decision.alive)
-    }
-
-    /// The newest earlier time at which a message proved the device alive, if the index may have lost it.
-    pub(super) fn last_alive(&self) -> Option<Time> {
-        let times = self.decisions.iter().map(|decision| decision.last_alive);
-        times.max().flatten()
-    }
-
-    /// When to evaluate the device again.
-    fn deadline(&self) -> Deadline {
-        let mut deadlines = self
-            .decisions
-            .iter()
-            .rev()
-            .map(|decision| decision.deadline);
-        let decided = deadlines.find(|deadline| *deadline != Deadline::Keep);
-        decided.unwrap_or(Deadline::Keep)
-    }
-
-    /// The samples to store: none without bounds, and none while Redis is full.
-    fn samples(&self, memory: Memory) -> impl Iterator<Item = &Sample> {
-        let is_stored = self.bounds.is_some() && memory == Memory::Free;
-        let decisions = if is_stored { self.decisions } else { &[] };
-        decisions
-            .iter()
-            .filter_map(|decision| decision.sample.as_ref())
-    }
-}
-
-/// Whether Redis has memory for everything, or only for what must not be lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Memory {
-    Free,
-    Full,
-}
+/// The answer of Redis to a script that writes.
+type Answer = Result<Value, StoreError>;
 
 /// The result of a commit.
 #[derive(Clone, Debug)]
@@ -160,13 +80,21 @@ impl Store {
         commits: &[Commit<'_>],
     ) -> Result<Vec<Result<Committed, StoreError>>, StoreError> {
         let pending = self.in_doubt.pending(commits);
-        let mut answers = self
+        let answers = self
             .run_each(commits.len(), |scripts, index, pipe| {
                 self.call_write_script(scripts, &commits[index], Memory::Free, pipe);
             })
             .await?;
-        self.commit_when_full(commits, &mut answers).await?;
-        pending.answered();
+        let is_refused = |answer: &RedisResult<Value>| answer.as_ref().is_err_and(is_out_of_memory);
+        let refused = answers.iter().enumerate();
+        let refused = refused.filter(|(_, answer)| is_refused(answer));
+        let refused: Vec<usize> = refused.map(|(index, _)| index).collect();
+        let answers = answers.into_iter();
+        let mut answers: Vec<Answer> = answers
+            .map(|answer| answer.map_err(|err| self.answer_error(err)))
+            .collect();
+        let unanswered = self.commit_when_full(commits, &refused, &mut answers).await;
+        pending.answered_except(&unanswered);
         let answers = answers.into_iter().zip(commits);
         Ok(answers
             .map(|(answer, commit)| {
@@ -179,38 +107,57 @@ impl Store {
             .collect())
     }
 
-    /// Carries out the commits that were refused for lack of memory, without their samples, as long as the reserve lasts.
+    /// Carries out commits that were refused for lack of memory, as far as the reserve allows. `refused` are their indexes. Returns
+    /// the indexes of those that were sent again and got no answer. An error replaces only the answers of refused commits: the
+    /// others are done.
     async fn commit_when_full(
         &self,
         commits: &[Commit<'_>],
-        answers: &mut [RedisResult<Value>],
-    ) -> Result<(), StoreError> {
-        let refused = |answer: &RedisResult<Value>| answer.as_ref().is_err_and(is_out_of_memory);
-        let refused: Vec<usize> = (0..answers.len())
-            .filter(|index| refused(&answers[*index]))
-            .collect();
+        refused: &[usize],
+        answers: &mut [Answer],
+    ) -> Vec<usize> {
         if refused.is_empty() {
-            return Ok(());
+            return Vec::new();
         }
-        self.memory.refused();
-        // If that is not known, the refusals stand. The other commits of the batch are done, so an error may not replace their answers.
-        if !matches!(self.may_exceed_maxmemory().await, Ok(true)) {
-            return Ok(());
-        }
-        let new_answers = self
-            .run_each(refused.len(), |scripts, index, pipe| {
-                let commit = &commits[refused[index]];
-                self.call_write_script(scripts, commit, Memory::Full, pipe);
-            })
-            .await?;
-        for (index, answer) in refused.into_iter().zip(new_answers) {
-            if answer.is_ok() {
-                let samples = commits[index].samples(Memory::Free).count();
-                self.memory.count_unstored_samples(samples);
+        // If that is not known, the refusals stand.
+        let Ok(reserve) = self.reserve_left().await else {
+            return Vec::new();
+        };
+        let mut again = Vec::with_capacity(refused.len());
+        for &index in refused {
+            let commit = &commits[index];
+            match commit.memory_within(reserve) {
+                Some(memory) => again.push((index, memory)),
+                // It is not tried again. That would hold up what arrived after it.
+                None if reserve == ReserveLeft::ForAlarms => {
+                    answers[index] = Err(StoreError::RedisFull);
+                }
+                None => {}
             }
-            answers[index] = answer;
         }
-        Ok(())
+        let sent = self.run_each(again.len(), |scripts, index, pipe| {
+            let (commit, memory) = again[index];
+            self.call_write_script(scripts, &commits[commit], memory, pipe);
+        });
+        match sent.await {
+            Ok(new_answers) => {
+                for ((index, _), answer) in again.into_iter().zip(new_answers) {
+                    if answer.is_ok() {
+                        let samples = commits[index].samples(Memory::Free).count();
+                        self.memory.count_unstored_samples(samples);
+                    }
+                    answers[index] = answer.map_err(|err| self.answer_error(err));
+                }
+                Vec::new()
+            }
+            Err(err) => {
+                let again: Vec<usize> = again.into_iter().map(|(index, _)| index).collect();
+                for &index in &again {
+                    answers[index] = Err(err.clone());
+                }
+                again
+            }
+        }
     }
 
     /// Opens a new epoch in the partition of a device whose seq is lost, so that no position is used twice.
@@ -239,12 +186,8 @@ impl Store {
         StoreError::Unavailable(err)
     }
 
-    fn committed(
-        &self,
-        device: &DeviceId,
-        answer: RedisResult<Value>,
-    ) -> Result<Committed, StoreError> {
-        let value = answer.map_err(|err| self.answer_error(err))?;
+    fn committed(&self, device: &DeviceId, answer: Answer) -> Result<Committed, StoreError> {
+        let value = answer?;
         if let Value::Array(found) = &value
             && let [Value::BulkString(kind), Value::Int(at)] = found.as_slice()
             && kind == b"ok"
@@ -288,7 +231,7 @@ impl Store {
         } else {
             let script = match memory {
                 Memory::Free => &scripts.commit,
-                Memory::Full => &scripts.commit_when_full,
+                Memory::Full | Memory::OnlyReplace => &scripts.commit_when_full,
             };
             pipe.arg(script).arg(11);
         }
@@ -321,90 +264,5 @@ fn refusal_as_loaded(loaded: Result<Loaded, StoreError>) -> Result<Loaded, Store
     match loaded {
         Err(StoreError::Refused(reason)) => Ok(Loaded::Refused(reason)),
         loaded => loaded,
-    }
-}
-
-fn retire_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
-    let mut events = commit
-        .decisions
-        .iter()
-        .filter_map(|decision| decision.event.as_ref());
-    let envelope = events.next().map(|event| &event.envelope);
-    pipe.arg(commit.state().position.seq)
-        .arg(envelope.map_or("", String::as_str))
-        .arg(keys::MAX_LOG);
-}
-
-fn commit_arguments(commit: &Commit<'_>, memory: Memory, pipe: &mut Pipeline) {
-    index_arguments(commit, pipe);
-    bound_arguments(commit, memory, pipe);
-    pipe.arg(if commit.stored.lost { "1" } else { "" });
-    event_arguments(commit, pipe);
-    let samples: Vec<&Sample> = commit.samples(memory).collect();
-    pipe.arg(samples.len());
-    for sample in samples {
-        pipe.arg(sample.encode());
-    }
-    let mut fields = changed_fields(&commit.stored.state, commit.state());
-    if let Some(raw) = commit.raw {
-        fields.push(("raw", raw.to_vec()));
-    }
-    pipe.arg(fields.len() * 2);
-    for (field, value) in fields {
-        pipe.arg(field).arg(value);
-    }
-}
-
-/// Adds the number of events, and for each of them its seq, envelope, payload for the changes stream, and changed alarms.
-fn event_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
-    let events = commit.decisions.iter().filter_map(|decision| {
-        let event = decision.event.as_ref()?;
-        Some((decision, event))
-    });
-    pipe.arg(events.clone().count());
-    for (decision, event) in events {
-        let alarms: Vec<_> = decision.changes.iter().map(|c| &c.alarm).collect();
-        pipe.arg(decision.state.position.seq)
-            .arg(&event.envelope)
-            .arg(event.changes.as_deref().unwrap_or_default())
-            .arg(json(&alarms));
-    }
-}
-
-/// Adds the arguments `alive`, `deadline`.
-fn index_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
-    let is_listed = commit.stored.state.latest.is_some();
-    match (commit.is_alive(), commit.last_alive()) {
-        (true, _) => pipe.arg("now"),
-        (false, Some(last_alive)) => pipe.arg(last_alive.as_millis()),
-        (false, None) if is_listed => pipe.arg(""),
-        (false, None) => pipe.arg(0),
-    };
-    match commit.deadline() {
-        Deadline::Keep => pipe.arg("keep"),
-        Deadline::Never => pipe.arg("never"),
-        Deadline::At(time) => pipe.arg(time.as_millis()),
-    };
-}
-
-/// Adds the arguments `max_events`, `max_changes`, `max_quarantine`, `history_max`, `history_age_ms`, `log_max`,
-/// `log_age_ms`.
-fn bound_arguments(commit: &Commit<'_>, memory: Memory, pipe: &mut Pipeline) {
-    // The reserve is for alarms. Events that are not kept are missed only by clients that come back, who then get a snapshot.
-    let max_events = match memory {
-        Memory::Free => keys::MAX_EVENTS,
-        Memory::Full => keys::MIN_EVENTS,
-    };
-    pipe.arg(max_events)
-        .arg(keys::MAX_CHANGES)
-        .arg(keys::MAX_QUARANTINE);
-    match &commit.bounds {
-        Some(bounds) => {
-            pipe.arg(bounds.history_max).arg(bounds.history_age_ms);
-            pipe.arg(bounds.log_max).arg(bounds.log_age_ms);
-        }
-        None => {
-            pipe.arg("").arg("").arg(keys::MAX_LOG).arg("");
-        }
     }
 }

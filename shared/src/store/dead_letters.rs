@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use redis::{Pipeline, RedisResult, Value};
 
-use super::memory::{MIN_LETTERS, is_out_of_memory};
+use super::memory::{MIN_LETTERS, ReserveLeft, is_out_of_memory};
 use super::{Store, StoreError};
 use crate::clock::Time;
 use crate::keys;
@@ -76,16 +76,20 @@ impl Store {
         let is_full = |answer: &RedisResult<Value>| answer.as_ref().is_err_and(is_out_of_memory);
         if answers.iter().any(is_full) {
             self.memory.refused();
-            if self.may_exceed_maxmemory().await? {
+            let reserve = self.reserve_left().await?;
+            if reserve != ReserveLeft::Nothing {
+                let min_letters = match reserve {
+                    ReserveLeft::ForAll => max.min(MIN_LETTERS),
+                    // Refusing one would hold up the messages behind it.
+                    _ => 1,
+                };
                 let refused = answers.iter().zip(letters);
                 let refused = refused.filter(|(answer, _)| is_full(answer));
                 let refused: Vec<_> = refused.map(|(_, letter)| letter).collect();
                 answers.retain(|answer| !is_full(answer));
                 let new_answers = self.run_each(refused.len(), |scripts, index, pipe| {
                     pipe.cmd("EVALSHA").arg(&scripts.letter_when_full);
-                    pipe.arg(1)
-                        .arg(keys::DEAD_LETTERS)
-                        .arg(max.min(MIN_LETTERS));
+                    pipe.arg(1).arg(keys::DEAD_LETTERS).arg(min_letters);
                     fields(refused[index], now, pipe);
                 });
                 answers.extend(new_answers.await?);

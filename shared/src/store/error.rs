@@ -22,6 +22,14 @@ pub enum StoreError {
     /// The device is unknown, and the limit of devices is reached.
     #[error("the limit of devices is reached")]
     TooManyDevices,
+    /// The device is unknown, its message shows no danger, and the rest of the memory of Redis is kept for alarms.
+    #[error(
+        "Redis is full: the rest of its memory is kept for alarms, and this message of a new device shows no danger"
+    )]
+    RedisFull,
+    /// The device is unknown, and the key of the places of devices cannot be used.
+    #[error("the places of devices cannot be used: {0}")]
+    PlacesUnusable(String),
     /// The device is unknown, and its serial is not among those that are admitted.
     #[error("the serial is not among those that --admit allows")]
     NotAdmitted,
@@ -59,6 +67,8 @@ impl StoreError {
             Self::Unusable(_) => "this Redis server cannot be used",
             Self::Refused(_) => "a key of a device cannot be used",
             Self::TooManyDevices => "the limit of devices is reached",
+            Self::RedisFull => "Redis is full: its memory is kept for alarms",
+            Self::PlacesUnusable(_) => "the key of the places of devices cannot be used",
             Self::NotAdmitted => "the device is not admitted",
         }
     }
@@ -71,6 +81,8 @@ impl StoreError {
             Self::MissingRight(_) | Self::Unusable(_) => "redis_unusable",
             Self::Refused(_) => "device_refused",
             Self::TooManyDevices => "too_many_devices",
+            Self::RedisFull => "redis_full",
+            Self::PlacesUnusable(_) => "places_unusable",
             Self::NotAdmitted => "not_admitted",
         }
     }

@@ -54,7 +54,7 @@ impl CommitMark {
 }
 
 impl InDoubt {
-    /// Keeps the changes of these commits unless [`PendingCommits::answered`] is called, even if the caller is dropped.
+    /// Keeps the changes of these commits unless [`PendingCommits::answered_except`] is called, even if the caller is dropped.
     pub(super) fn pending<'a>(&'a self, commits: &'a [Commit<'a>]) -> PendingCommits<'a> {
         PendingCommits {
             in_doubt: self,
@@ -113,9 +113,12 @@ pub(super) struct PendingCommits<'a> {
 }
 
 impl PendingCommits<'_> {
-    /// Records that Redis answered. The answer may also be an error.
-    pub(super) fn answered(mut self) {
-        self.commits = &[];
+    /// Records that Redis answered all commits but those with these indexes. The answer may also be an error.
+    pub(super) fn answered_except(mut self, unanswered: &[usize]) {
+        let commits = std::mem::take(&mut self.commits);
+        for commit in unanswered.iter().filter_map(|index| commits.get(*index)) {
+            self.in_doubt.keep_in_doubt(commit);
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use super::reply::{text, time_of_score};
 use super::{Store, StoreError};
 use crate::clock::Time;
 use crate::keys;
+use crate::listening::Listening;
 
 /// Whether any ingest replica receives messages, according to the reports in Redis.
 #[derive(Clone, Debug, Default)]
@@ -19,8 +20,8 @@ pub struct IngestStatus {
     pub topics: Vec<String>,
     /// Whether the subscriptions of all replicas that report bring no message, although devices are known.
     pub is_quiet: bool,
-    /// Whether a replica reports that `--max-devices` is reached.
-    pub is_full: bool,
+    /// Whether a replica reports that it accepts no unknown device.
+    pub no_places: bool,
 }
 
 /// Version of the alarm rules of this release. It grows when a release writes alarms that the one before would not handle well.
@@ -40,15 +41,14 @@ impl IngestStatus {
 
 impl Store {
     /// Reports that this replica has an active subscription, whether it brings no message, and whether there is no place for an
-    /// unknown device. Returns the start of the time
-    /// without interruption in which at least one replica has had a subscription.
+    /// unknown device. Returns when at least one replica has had a subscription.
     pub async fn report(
         &self,
         client_id: &str,
         topics: &[String],
         is_quiet: bool,
-        is_full: bool,
-    ) -> Result<Time, StoreError> {
+        no_places: bool,
+    ) -> Result<Listening, StoreError> {
         let answer = self
             .run(|scripts, pipe| {
                 pipe.cmd("EVALSHA").arg(&scripts.heartbeat).arg(5);
@@ -56,17 +56,21 @@ impl Store {
                     .arg(keys::INGEST_LISTENING)
                     .arg(keys::INGEST_QUIET)
                     .arg(keys::INGEST_RULES)
-                    .arg(keys::INGEST_FULL);
+                    .arg(keys::INGEST_NO_PLACES);
                 pipe.arg(client_id)
                     .arg(MAX_REPORT_AGE.as_millis().to_string());
                 pipe.arg(topics.join("\n"))
                     .arg(if is_quiet { "1" } else { "" })
                     .arg(RULES_VERSION)
-                    .arg(if is_full { "1" } else { "" });
+                    .arg(if no_places { "1" } else { "" });
             })
             .await?;
-        let since = i64::from_redis_value(answer).map_err(RedisError::from);
-        Ok(Time::from_millis(since.map_err(StoreError::Unavailable)?))
+        let answer = <(i64, u64)>::from_redis_value(answer).map_err(RedisError::from);
+        let (since, before) = answer.map_err(StoreError::Unavailable)?;
+        Ok(Listening {
+            since: Time::from_millis(since),
+            before: Duration::from_millis(before),
+        })
     }
 
     /// Whether an ingest replica with earlier alarm rules is at work.
@@ -103,7 +107,7 @@ impl Store {
             match index {
                 0 => pipe.cmd("ZREM").arg(keys::INGEST_MEMBERS),
                 1 => pipe.cmd("ZREM").arg(keys::INGEST_QUIET),
-                2 => pipe.cmd("ZREM").arg(keys::INGEST_FULL),
+                2 => pipe.cmd("ZREM").arg(keys::INGEST_NO_PLACES),
                 _ => pipe.cmd("HDEL").arg(keys::INGEST_RULES),
             };
             pipe.arg(client_id);
@@ -129,7 +133,7 @@ impl Store {
                     pipe.cmd("ZCOUNT").arg(match index {
                         2 => keys::INGEST_MEMBERS,
                         3 => keys::INGEST_QUIET,
-                        _ => keys::INGEST_FULL,
+                        _ => keys::INGEST_NO_PLACES,
                     });
                     pipe.arg(recent).arg("+inf");
                 }
@@ -149,7 +153,7 @@ impl Store {
             let count = u64::from_redis_value(next()?).map_err(RedisError::from);
             count.map_err(StoreError::Unavailable)
         };
-        let (members, quiet, full) = (count()?, count()?, count()?);
+        let (members, quiet, no_places) = (count()?, count()?, count()?);
         let now = self.connector.now();
         let age = newest.first().map(|(_, score)| {
             let age_ms = now.millis_since(time_of_score(*score)).max(0);
@@ -159,7 +163,7 @@ impl Store {
             age,
             topics: topics.lines().map(str::to_owned).collect(),
             is_quiet: members > 0 && quiet >= members,
-            is_full: full > 0,
+            no_places: no_places > 0,
         })
     }
 }

@@ -1,18 +1,27 @@
 //! The memory of Redis: how much is used, and what still works when it is full.
 //!
 //! At `maxmemory` Redis refuses every command that may need memory. Only scripts with the flag `allow-oom` run. A commit that is
-//! refused is carried out by such a script, without its samples, as long as no more than `--memory-reserve` beyond `maxmemory`
-//! is used. So alarms, acknowledgements and retirements go on, and the reserve bounds what they may take. Beyond the
-//! reserve Redis cannot be used.
+//! refused is carried out by such a script, without its samples and payload, as long as no more than `--memory-reserve` beyond
+//! `maxmemory` is used. The reserve is for alarms:
+//!
+//! | used of the reserve | alarm changes, acknowledgements | new device without a danger | other commits of a stored device |
+//! |---|---|---|---|
+//! | at most half | stored | stored | stored |
+//! | more than half | stored | refused: a dead letter | stored. A new event replaces an old one, so the device takes no more memory |
+//! | all of it | not stored: Redis cannot be used | the same | the same |
+//!
+//! Commits of stored devices are never dropped. An alarm with a delay needs the readings before it, and a device that is heard
+//! must not look silent. A refused commit is tried again and holds up what arrived after it, so none is refused that may be stored.
 //!
 //! What happens to the other writes while Redis is full:
 //!
 //! | write | then |
 //! |---|---|
 //! | epochs, number of partitions, heartbeat, canary, a deadline that is moved, the place of a device | go on: they replace what is there, or are few |
+//! | payload as received | not stored, and the stored one is removed: it belongs to another reading |
 //! | thinned copy of a history | made within the reserve, one at a time: it is smaller than what it replaces |
 //! | retirement | goes on, also beyond the reserve, since it frees memory |
-//! | dead letter | stored within the reserve; from [`MIN_LETTERS`] on each replaces the oldest |
+//! | dead letter | stored within the reserve; from [`MIN_LETTERS`] on, or once half of the reserve is used, each replaces older ones of its size |
 //! | sample of the history | not stored, and counted |
 //! | recorded raw payload | not stored: the recording has a gap, which is logged |
 //! | counts of the fleet, report of watchers | not stored: each gateway counts for itself, and analytics lacks this replica |
@@ -31,7 +40,11 @@ use crate::redis::{NO_MEMORY, RedisConfig};
 pub const REDIS_FULL: &str =
     "redis full: alarms are stored and history is not, until Redis has memory again";
 
-/// Dead letters that may be added while Redis is full. From then on each replaces the oldest one.
+/// The same while more than half of the reserve is used.
+pub const REDIS_RESERVE_LOW: &str = "redis full: more than half of --memory-reserve is used: alarms are stored, history and new devices \
+     without an alarm are not, until Redis has memory again";
+
+/// Dead letters that may be added while Redis is full. From then on each replaces the oldest ones, of its size in all.
 pub(super) const MIN_LETTERS: u64 = 100;
 
 /// Redis stays full for this long after it refused a command, unless the memory is measured again.
@@ -87,8 +100,35 @@ impl MemoryUse {
     }
 
     fn is_within_reserve(self, configured: Option<u64>) -> bool {
-        self.max == 0 || self.used <= self.max.saturating_add(self.reserve(configured))
+        self.is_within(self.reserve(configured))
     }
+
+    fn is_within(self, excess: u64) -> bool {
+        self.max == 0 || self.used <= self.max.saturating_add(excess)
+    }
+
+    /// What the rest of the reserve is for.
+    fn reserve_left(self, configured: Option<u64>) -> ReserveLeft {
+        let reserve = self.reserve(configured);
+        if reserve == 0 || !self.is_within(reserve) {
+            ReserveLeft::Nothing
+        } else if self.is_within(reserve / 2) {
+            ReserveLeft::ForAll
+        } else {
+            ReserveLeft::ForAlarms
+        }
+    }
+}
+
+/// What the rest of the reserve beyond `maxmemory` is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReserveLeft {
+    /// No more than half of it is used.
+    ForAll,
+    /// More than half of it is used.
+    ForAlarms,
+    /// It is used up.
+    Nothing,
 }
 
 /// What this process knows about the memory of Redis.
@@ -105,14 +145,21 @@ struct Known {
     /// When Redis last refused a command because it has no memory.
     refused: Option<Instant>,
     is_full: bool,
+    /// More than half of the reserve was used since Redis was full.
+    is_reserve_low: bool,
 }
 
 impl MemoryWatch {
     fn change(&self, change: impl FnOnce(&mut Known)) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let was_full = known.is_full;
+        let before = *known;
         change(&mut known);
-        if known.is_full == was_full {
+        if known.is_reserve_low && !before.is_reserve_low {
+            tracing::error!(
+                "more than half of --memory-reserve is used: new devices become dead letters unless their message shows a danger"
+            );
+        }
+        if known.is_full == before.is_full {
             return;
         }
         // A refusal may come before the measurement that shows why.
@@ -139,12 +186,14 @@ impl MemoryWatch {
         });
     }
 
-    fn measured(&self, memory: MemoryUse) {
+    fn measured(&self, memory: MemoryUse, reserve: Option<u64>) {
         self.change(|known| {
             known.measured = Some((Instant::now(), memory));
             let was_refused = known.refused.is_some_and(|at| at.elapsed() < FULL_LIFE);
             known.is_full =
                 memory.is_full() || (known.is_full && (was_refused || !memory.has_room()));
+            let is_low = memory.reserve_left(reserve) == ReserveLeft::ForAlarms;
+            known.is_reserve_low = known.is_full && (is_low || known.is_reserve_low);
         });
     }
 
@@ -162,7 +211,13 @@ impl Store {
     /// Returns why this process stores less than it should; `None` while Redis has memory.
     #[must_use]
     pub fn full(&self) -> Option<&'static str> {
-        self.memory.known().is_full.then_some(REDIS_FULL)
+        let known = self.memory.known();
+        let reason = if known.is_reserve_low {
+            REDIS_RESERVE_LOW
+        } else {
+            REDIS_FULL
+        };
+        known.is_full.then_some(reason)
     }
 
     /// Returns the memory of Redis as it was measured last; `None` before the first time.
@@ -191,24 +246,32 @@ impl Store {
         // A server that does not tell its memory is taken as one without a limit.
         let memory = MemoryUse::parse(&info.map_err(StoreError::Unavailable)?);
         let memory = memory.unwrap_or_default();
-        self.memory.measured(memory);
+        let reserve = self.connector.config().memory_reserve;
+        self.memory.measured(memory, reserve);
         Ok(memory)
     }
 
-    /// Whether a write that Redis refused for lack of memory may be carried out all the same.
-    pub(super) async fn may_exceed_maxmemory(&self) -> Result<bool, StoreError> {
+    /// Returns which writes that Redis refused for lack of memory may be carried out all the same.
+    pub(super) async fn reserve_left(&self) -> Result<ReserveLeft, StoreError> {
         let recent = self.memory.known().measured;
         let recent = recent.filter(|(at, memory)| at.elapsed() < MEASURED_LIFE && memory.is_full());
         let memory = match recent {
             Some((_, memory)) => memory,
             None => self.measure_memory().await?,
         };
-        let has_reserve = memory.reserve(self.connector.config().memory_reserve) > 0;
-        let is_allowed = has_reserve && self.is_within_reserve(memory);
-        if !is_allowed {
+        let left = memory.reserve_left(self.connector.config().memory_reserve);
+        if left == ReserveLeft::Nothing {
             self.last_refusal.note(NO_MEMORY);
         }
-        Ok(is_allowed)
+        Ok(left)
+    }
+
+    /// Whether a new device is refused now unless its message shows a danger.
+    pub(crate) async fn refuses_new_devices(&self) -> Result<bool, StoreError> {
+        if !self.memory.known().is_full {
+            return Ok(false);
+        }
+        Ok(self.reserve_left().await? == ReserveLeft::ForAlarms)
     }
 
     /// Returns the error of a Redis whose reserve is used up.

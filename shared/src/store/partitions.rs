@@ -2,7 +2,7 @@
 
 use redis::{FromRedisValue, RedisError, Value};
 
-use super::reply::{items, text, time_of_score, wrong_answer};
+use super::reply::{device_of, items, scored_names, text, wrong_answer};
 use super::{Store, StoreError};
 use crate::clock::Time;
 use crate::device::DeviceId;
@@ -31,10 +31,9 @@ impl Store {
             .await?;
         let mut devices = Vec::new();
         for found in answers.into_iter().flatten() {
-            let pairs = Vec::<(String, f64)>::from_redis_value(found);
-            for (device, score) in pairs.map_err(|err| StoreError::Unavailable(err.into()))? {
-                let last = (score > 0.0).then(|| time_of_score(score));
-                devices.extend(device.parse().ok().map(|device: DeviceId| (device, last)));
+            for (name, last) in scored_names(found).map_err(StoreError::Unavailable)? {
+                let last = (last.as_millis() > 0).then_some(last);
+                devices.extend(device_of(&name).map(|device| (device, last)));
             }
         }
         Ok(devices)
@@ -64,11 +63,8 @@ impl Store {
             .await?;
         let mut due = Vec::new();
         for found in answers.into_iter().flatten() {
-            let pairs = Vec::<(String, f64)>::from_redis_value(found).unwrap_or_default();
-            due.extend(pairs.into_iter().filter_map(|(name, score)| {
-                let device = name.parse::<DeviceId>().ok()?;
-                Some((device, time_of_score(score)))
-            }));
+            let names = scored_names(found).unwrap_or_default().into_iter();
+            due.extend(names.filter_map(|(name, time)| Some((device_of(&name)?, time))));
         }
         Ok(due)
     }

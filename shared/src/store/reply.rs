@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use redis::{FromRedisValue, RedisError, RedisResult, Value};
 
 use crate::clock::Time;
+use crate::device::DeviceId;
 use crate::position::Position;
 
 /// Creates the error for a reply that the command or script should never return.
@@ -48,6 +49,19 @@ pub(super) fn bytes(value: Value) -> RedisResult<Option<Vec<u8>>> {
 )]
 pub(super) fn time_of_score(score: f64) -> Time {
     Time::from_millis(score as i64)
+}
+
+/// Reads the names of a sorted set, with their scores as times. A name need not be text: one that is not must not hide the others.
+pub(super) fn scored_names(value: Value) -> RedisResult<Vec<(Vec<u8>, Time)>> {
+    let names = Vec::<(Vec<u8>, f64)>::from_redis_value(value)?.into_iter();
+    Ok(names
+        .map(|(name, score)| (name, time_of_score(score)))
+        .collect())
+}
+
+/// Returns the device of such a name, if it is one.
+pub(super) fn device_of(name: &[u8]) -> Option<DeviceId> {
+    std::str::from_utf8(name).ok()?.parse().ok()
 }
 
 /// An entry of a stream.

@@ -110,7 +110,7 @@ impl Store {
         Ok(states)
     }
 
-    /// Returns the last payload of the device as received (valid JSON).
+    /// Returns the payload of the latest reading as received (valid JSON); `None` if it is not stored.
     pub async fn raw_payload(&self, device: &DeviceId) -> Result<Option<Vec<u8>>, StoreError> {
         let answer = self
             .run(|_, pipe| {
@@ -118,7 +118,7 @@ impl Store {
                 pipe.arg(self.keys(device).device(device)).arg("raw");
             })
             .await?;
-        // Empty if the state was reasserted (committed again after Redis lost it): the payload is not kept for that.
+        // Empty if the reading was stored while Redis was full, or if the state was reasserted (committed again after Redis lost it).
         let raw = bytes(answer).map_err(StoreError::Unavailable)?;
         Ok(raw.filter(|raw| !raw.is_empty()))
     }

@@ -18,9 +18,17 @@ async fn set_maxmemory(redis: &mut MultiplexedConnection, value: &str) -> Result
     command.exec_async(redis).await.context("setting maxmemory")
 }
 
-/// Fills Redis with foreign keys until it refuses them. Then it is full by 8 MB, so that freed buffers do not change that. The reserve is
-/// 16 MB.
-async fn fill(redis: &mut MultiplexedConnection) -> Result<()> {
+/// How much of the reserve of 16 MB is used. Freed buffers do not change that.
+#[derive(Clone, Copy)]
+enum Used {
+    /// 5 MB.
+    LessThanHalf,
+    /// 12 MB.
+    MoreThanHalf,
+}
+
+/// Fills Redis with foreign keys until it refuses them, and then lowers `maxmemory`.
+async fn fill(redis: &mut MultiplexedConnection, used: Used) -> Result<()> {
     set_maxmemory(redis, "64mb").await?;
     let value = vec![b'x'; MB];
     for number in 0.. {
@@ -32,7 +40,11 @@ async fn fill(redis: &mut MultiplexedConnection) -> Result<()> {
             Err(err) => return Err(err.into()),
         }
     }
-    set_maxmemory(redis, "56mb").await
+    let maxmemory = match used {
+        Used::LessThanHalf => "59mb",
+        Used::MoreThanHalf => "52mb",
+    };
+    set_maxmemory(redis, maxmemory).await
 }
 
 fn history_key(serial: &str) -> Result<String> {
@@ -105,7 +117,7 @@ async fn a_redis_that_others_fill_loses_no_alarm_and_heals() -> Result<()> {
         stack.shows(serial, 100).await?;
     }
 
-    fill(&mut redis).await?;
+    fill(&mut redis, Used::LessThanHalf).await?;
     stack.device("OTSM-0001").send(101).await?;
     stack.shows("OTSM-0001", 101).await?;
     tell(&stack, "degraded").await?;
@@ -193,6 +205,60 @@ async fn a_redis_that_others_fill_loses_no_alarm_and_heals() -> Result<()> {
     stack.pass()
 }
 
+#[tokio::test]
+async fn the_second_half_of_the_reserve_is_for_alarms() -> Result<()> {
+    let stack = Plan::default().start().await?;
+    let mut redis = stack.redis_connection().await?;
+    let browser = stack.browser().await?;
+    browser.subscribe("OTSM-0001").await?;
+    stack.device("OTSM-0001").send(100).await?;
+    let latest = stack.shows("OTSM-0001", 100).await?;
+    ensure!(latest["raw_message"].is_object(), "{latest}");
+
+    fill(&mut redis, Used::MoreThanHalf).await?;
+    stack.device("OTSM-0001").send(101).await?;
+    let latest = stack.shows("OTSM-0001", 101).await?;
+    // An older payload never stands beside this reading.
+    ensure!(latest["raw_message"].is_null(), "{latest}");
+    tell(&stack, "degraded").await?;
+
+    for number in 0..30 {
+        stack.device(&format!("OTSM-1{number:03}")).send(1).await?;
+    }
+    // The flood holds up neither the known detector nor a new one with gas.
+    let raised = change(&stack, &browser, ("OTSM-0001", 300), "raised").await?;
+    let id = raised["id"].as_str().context("an id")?;
+    let acknowledged = stack.acknowledge("OTSM-0001", id, "{}").await?;
+    acknowledged.expect(200)?;
+    stack.device("OTSM-0003").send(600).await?;
+    stack.shows("OTSM-0003", 600).await?;
+    eventually("every message of the flood is counted", async || {
+        let mut refused = 0.0;
+        for ingest in &stack.ingests {
+            let metric = r#"ingest_messages_rejected_total{reason="redis_full"}"#;
+            refused += ingest.metric(metric).await?;
+        }
+        ensure!((29.5..30.5).contains(&refused), "{refused}");
+        Ok(())
+    })
+    .await?;
+    let list = stack.get("/api/devices").await?.expect(200)?;
+    ensure!(list["count"] == 2, "{list}");
+    for (told, redis) in statuses(&stack).await? {
+        let reason = redis["reason"].as_str().unwrap_or_default();
+        ensure!(
+            told == "degraded" && reason.contains("--memory-reserve"),
+            "{redis}"
+        );
+    }
+
+    set_maxmemory(&mut redis, "0").await?;
+    tell(&stack, "ok").await?;
+    stack.device("OTSM-1000").send(2).await?;
+    stack.shows("OTSM-1000", 2).await?;
+    stack.pass()
+}
+
 /// Stores samples as an earlier release did, one a second up to now.
 async fn add_samples(redis: &mut MultiplexedConnection, serial: &str, count: i64) -> Result<()> {
     let key = history_key(serial)?;
@@ -220,7 +286,7 @@ async fn a_smaller_history_frees_memory_of_silent_detectors_while_redis_is_full(
     stack.device("OTSM-0001").send(100).await?;
     stack.shows("OTSM-0001", 100).await?;
     add_samples(&mut redis, "OTSM-0001", 20_000).await?;
-    fill(&mut redis).await?;
+    fill(&mut redis, Used::LessThanHalf).await?;
     eventually("the history is shorter", async || {
         let left = samples(&mut redis, "OTSM-0001").await?;
         ensure!(left <= 600, "{left} samples");

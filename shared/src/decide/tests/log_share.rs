@@ -114,14 +114,7 @@ fn acknowledgements_by_a_script() {
         let value = if number % 2 == 0 { "1200" } else { "10" };
         let decision = device.send_reading(reading(Some(value)));
         log.add(&device, &decision);
-        let ids: Vec<String> = device
-            .stored
-            .state
-            .alarms
-            .iter()
-            .map(|alarm| alarm.id.clone())
-            .collect();
-        for id in ids {
+        for id in device.open_alarm_ids() {
             let decision = device.acknowledge(&id);
             log.add(&device, &decision);
         }

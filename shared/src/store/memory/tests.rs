@@ -25,10 +25,39 @@ fn the_reserve_is_a_twentieth_and_at_least_16_mb_unless_it_is_set() {
 }
 
 #[test]
+fn half_of_the_reserve_is_for_alarms_alone() {
+    let left = |used| memory(used, 1000 * MB).reserve_left(None);
+    assert_eq!(left(1025 * MB), ReserveLeft::ForAll);
+    assert_eq!(left(1025 * MB + 1), ReserveLeft::ForAlarms);
+    assert_eq!(left(1050 * MB), ReserveLeft::ForAlarms);
+    assert_eq!(left(1050 * MB + 1), ReserveLeft::Nothing);
+    assert_eq!(
+        memory(5, 4).reserve_left(Some(0)),
+        ReserveLeft::Nothing,
+        "there is no reserve"
+    );
+    assert_eq!(memory(5, 0).reserve_left(None), ReserveLeft::ForAll);
+}
+
+#[test]
+fn a_low_reserve_is_told_until_redis_has_memory_again() {
+    let watch = MemoryWatch::default();
+    let after = |used| {
+        watch.measured(memory(used, 1000), Some(100));
+        watch.known().is_reserve_low
+    };
+    assert!(!after(1050));
+    assert!(after(1051));
+    assert!(after(1040), "it would be low again at once");
+    assert!(!after(900));
+    assert!(!after(1040));
+}
+
+#[test]
 fn a_full_redis_is_healed_once_a_hundredth_is_free() {
     let watch = MemoryWatch::default();
     let after = |used| {
-        watch.measured(memory(used, 1000));
+        watch.measured(memory(used, 1000), None);
         watch.known().is_full
     };
     assert!(!after(1000), "Redis accepts writes up to its limit");
@@ -44,6 +73,6 @@ fn a_refusal_counts_for_a_while_whatever_is_measured() {
     watch.refused();
     assert!(watch.known().is_full);
     // A server that does not tell its limit.
-    watch.measured(memory(5, 0));
+    watch.measured(memory(5, 0), None);
     assert!(watch.known().is_full);
 }

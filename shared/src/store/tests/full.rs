@@ -220,3 +220,130 @@ async fn writes_that_may_fail_do_not_make_redis_unusable() {
     assert_eq!(store.recent_refusal(), None);
     store.check_writes(0).await.expect("usable");
 }
+
+/// Leaves Redis full by three quarters of the reserve of 16 MB.
+async fn use_three_quarters_of_the_reserve(server: &RedisServer) {
+    const MB: u64 = 1 << 20;
+    let mut redis = server.connect().await;
+    // A value that Redis makes, so that no buffer of a connection counts.
+    let _: usize = redis
+        .setrange("foreign", 32 << 20, "x")
+        .await
+        .expect("written");
+    let used = server.store().measure_memory().await.expect("measured");
+    let maxmemory = used.used - 12 * MB;
+    server.config_set("maxmemory", &maxmemory.to_string()).await;
+}
+
+#[tokio::test]
+async fn while_redis_is_full_no_payload_is_stored_and_none_stands_beside_another_reading() {
+    let server = RedisServer::start().await;
+    let store = server.store();
+    let payload = async || store.raw_payload(&device()).await.expect("an answer");
+    commit_reading(&store, DEVICE, "100", 0).await;
+    assert!(payload().await.is_some());
+    server.config_set("maxmemory", FULL).await;
+    for (value, second) in [("101", 5), ("300", 10)] {
+        commit_reading(&store, DEVICE, value, second).await;
+        assert_eq!(payload().await, None, "of {value}");
+    }
+    commit_reading(&store, "NEW", "300", 0).await;
+    let new: DeviceId = "NEW".parse().expect("a serial");
+    assert_eq!(store.raw_payload(&new).await.expect("an answer"), None);
+    server.config_set("maxmemory", "0").await;
+    commit_reading(&store, DEVICE, "301", 15).await;
+    assert!(payload().await.is_some());
+}
+
+#[tokio::test]
+async fn the_second_half_of_the_reserve_is_for_alarms() {
+    let server = RedisServer::start().await;
+    let store = server.store();
+    let mut redis = server.connect().await;
+    for second in 0..3 {
+        commit_reading(&store, DEVICE, "100", second * 5).await;
+    }
+    use_three_quarters_of_the_reserve(&server).await;
+
+    // A known device goes on. What it stores replaces what there is.
+    let events = store.keys(&device()).events(&device());
+    for second in 3..6 {
+        commit_reading(&store, DEVICE, "101", second * 5).await;
+    }
+    assert_eq!(stream_length(&mut redis, &events).await, 3);
+    let snapshot = store.snapshot(&device(), None).await.expect("an answer");
+    let latest = snapshot.state.and_then(|state| state.latest);
+    assert_eq!(latest.expect("a reading").reading.value, dec("101").into());
+
+    // A device without an alarm is not added, and takes no place. It is not tried again.
+    let config = ApplyConfig {
+        places: Some(Places {
+            devices: 100,
+            reserve: 0,
+        }),
+        ..apply_config()
+    };
+    // Without a limit of devices there is no look at the memory before the commit.
+    for config in [&config, &apply_config()] {
+        let work = [
+            message_work(&reading_of("NEW", "10", 0)),
+            message_work(&reading_of("GAS", "300", 0)),
+        ];
+        let results = apply(&store, &work, config).await;
+        let refused = results[0].as_ref().expect_err("refused");
+        assert_eq!(refused.code(), "redis_full", "{refused:?}");
+        assert!(!refused.is_transient());
+        assert!(results[1].is_ok(), "{:?}", results[1]);
+    }
+    assert_eq!(store.count_devices().await.expect("an answer"), 2);
+    assert_eq!(store.count_places().await.expect("an answer"), 2);
+
+    // The alarm of the known device, the acknowledgement and the retirement go on too.
+    commit_reading(&store, DEVICE, "300", 30).await;
+    assert_eq!(stream_length(&mut redis, &events).await, 4);
+    let id = alarms_of(&store, &device()).await[0].id.clone();
+    let answer = acknowledge(&store, &device(), &id, "User", None).await;
+    assert_eq!(answer.expect("stored").answer, Acknowledged::Covered);
+    let told = store.full().expect("it is full");
+    assert!(
+        told.starts_with("redis full") && told != REDIS_FULL,
+        "{told}"
+    );
+    assert_eq!(store.recent_refusal(), None);
+    retire(&store, &device(), "User").await.expect("retired");
+}
+
+#[tokio::test]
+async fn in_the_second_half_of_the_reserve_each_dead_letter_replaces_older_ones() {
+    let server = RedisServer::start().await;
+    let store = server.store();
+    let mut redis = server.connect().await;
+    for _ in 0..50 {
+        let stored = store.dead_letter(&[letter(&[b'a'; 100])], 10_000).await;
+        stored.expect("stored");
+    }
+    use_three_quarters_of_the_reserve(&server).await;
+    let large = [b'b'; 2_000];
+    for _ in 0..3 {
+        let stored = store.dead_letter(&[letter(&large)], 10_000).await;
+        stored.expect("stored");
+    }
+    let left = stream_length(&mut redis, keys::DEAD_LETTERS).await;
+    assert!((3..20).contains(&left), "{left} letters");
+}
+
+#[tokio::test]
+async fn a_large_dead_letter_replaces_several_small_ones() {
+    let server = RedisServer::start().await;
+    let store = server.store();
+    let mut redis = server.connect().await;
+    for _ in 0..120 {
+        let stored = store.dead_letter(&[letter(&[b'a'; 100])], 10_000).await;
+        stored.expect("stored");
+    }
+    server.config_set("maxmemory", FULL).await;
+    let stored = store.dead_letter(&[letter(&[b'b'; 2_000])], 10_000).await;
+    stored.expect("stored");
+    let left = stream_length(&mut redis, keys::DEAD_LETTERS).await;
+    assert!((100..=115).contains(&left), "{left} letters");
+}

@@ -1,5 +1,9 @@
 //! Committed alarm changes that were not reported, because a commit got no answer or a job failed, are reported later, once.
 
+use redis::FromRedisValue as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
 use super::*;
 use crate::alarm::ChangeKind;
 
@@ -174,4 +178,95 @@ async fn a_change_in_doubt_is_reported_after_an_acknowledgement_was_cancelled() 
             .iter()
             .any(|change| change.kind == ChangeKind::Raised)
     );
+}
+
+/// Forwards connections to a server, until one of them sends this text. That one is cut, without the text, and no other is accepted.
+#[expect(clippy::disallowed_methods, reason = "the task ends with the test")]
+async fn cut_at(server: String, text: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await?;
+            let mut server = TcpStream::connect(&server).await?;
+            let (mut from_server, mut to_server) = server.split();
+            let (mut from_client, mut to_client) = client.split();
+            let requests = async {
+                let mut sent = Vec::new();
+                let mut buffer = [0; 4096];
+                loop {
+                    let count = from_client.read(&mut buffer).await?;
+                    sent.extend_from_slice(&buffer[..count]);
+                    if sent.windows(text.len()).any(|part| part == text.as_bytes()) {
+                        return Ok::<bool, std::io::Error>(true);
+                    }
+                    if count == 0 {
+                        return Ok(false);
+                    }
+                    to_server.write_all(&buffer[..count]).await?;
+                }
+            };
+            let is_cut = tokio::select! {
+                is_cut = requests => is_cut?,
+                _ = tokio::io::copy(&mut from_server, &mut to_client) => false,
+            };
+            if is_cut {
+                return Ok::<(), std::io::Error>(());
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn an_error_of_the_second_try_on_a_full_redis_concerns_the_refused_commits_alone() {
+    let server = RedisServer::start().await;
+    let direct = server.store();
+    let other: DeviceId = "OTHER".parse().expect("a serial");
+    commit_reading(&direct, "OTHER", "300", 0).await;
+    let mut redis = server.connect().await;
+    let digest = direct.run(|scripts, pipe| {
+        pipe.cmd("ECHO").arg(&scripts.commit_when_full);
+    });
+    let digest = String::from_redis_value(digest.await.expect("an answer")).expect("a text");
+    let address = cut_at(server.redis.address(), digest).await;
+    let store = RedisServer::store_at(&format!("redis://{address}"), None);
+    let devices = [other.clone(), device()];
+    let loaded = store.load(&devices).await.expect("an answer");
+    let loaded: Vec<Box<StoredDevice>> = loaded
+        .into_iter()
+        .map(|loaded| loaded.device().expect("a device"))
+        .collect();
+    let now = store.clock().now();
+    // A retirement is not refused. The reading is, and is sent again.
+    let decisions = [
+        decide(&loaded[0], Input::Retirement { by: "Ann" }, now, None),
+        decide_message(
+            &loaded[1],
+            &message_work(&reading_of(DEVICE, "300", 0)),
+            now,
+        ),
+    ];
+    let commits: Vec<Commit<'_>> = loaded
+        .iter()
+        .zip(&decisions)
+        .map(|(stored, decision)| Commit {
+            stored,
+            decisions: std::slice::from_ref(decision),
+            raw: None,
+            bounds: Some(apply_config().bounds),
+        })
+        .collect();
+    limit_memory(&mut redis, FreeMemory::None).await;
+    let answers = store.commit(&commits).await.expect("an answer for each");
+    assert!(matches!(answers[0], Ok(Committed::Done(_))), "{answers:?}");
+    let lost = answers[1].as_ref().expect_err("no answer");
+    assert!(lost.is_in_doubt(), "{lost:?}");
+
+    let unreported = |index: usize| {
+        let after = loaded[index].after(&decisions[index]);
+        store.take_unreported(&after).len()
+    };
+    assert_eq!(unreported(0), 0, "it was answered");
+    assert_eq!(unreported(1), 1, "it may have been carried out");
 }

@@ -193,17 +193,69 @@ async fn a_serial_that_is_not_admitted_takes_no_place_and_a_known_one_is_never_a
 }
 
 #[tokio::test]
-async fn places_under_a_wrong_key_make_redis_unusable_and_not_the_device() {
+async fn a_places_key_of_the_wrong_type_affects_unknown_devices_alone() {
     let server = RedisServer::start().await;
     let store = server.store();
     let mut redis = server.connect().await;
+    let config = limited(10, 0);
+    send(&store, &config, "KNOWN", "10").await.expect("stored");
+    let _: () = redis.del(keys::ADMITTED).await.expect("deleted");
     let _: () = redis.set(keys::ADMITTED, "x").await.expect("written");
-    let failed = send(&store, &limited(1, 0), "A", "10").await;
-    assert!(
-        failed.as_ref().is_err_and(StoreError::is_transient),
-        "{failed:?}"
-    );
-    assert_eq!(number_of_devices(&store).await, 0);
+    let work = [
+        message_work(&reading_of("NEW", "10", 5)),
+        message_work(&reading_of("KNOWN", "300", 5)),
+    ];
+    let results = apply(&store, &work, &config).await;
+    let refused = results[0].as_ref().expect_err("no place");
+    assert!(!refused.is_transient(), "{refused:?}");
+    assert!(refused.to_string().contains(keys::ADMITTED), "{refused}");
+    assert!(results[1].is_ok(), "{results:?}");
+    for failed in [
+        store.count_places().await.map(drop),
+        store.reconcile_places().await,
+    ] {
+        assert!(
+            matches!(failed, Err(StoreError::PlacesUnusable(_))),
+            "{failed:?}"
+        );
+    }
+    let device: DeviceId = "KNOWN".parse().expect("a serial");
+    retire(&store, &device, "Ann").await.expect("retired");
+
+    let _: () = redis.del(keys::ADMITTED).await.expect("deleted");
+    store.reconcile_places().await.expect("compared");
+    send(&store, &config, "NEW", "10").await.expect("stored");
+}
+
+#[tokio::test]
+async fn a_damaged_list_of_places_is_mended() {
+    let server = RedisServer::start().await;
+    let store = server.store();
+    let mut redis = server.connect().await;
+    let config = limited(2, 0);
+    send(&store, &config, "A", "10").await.expect("stored");
+    // A name that is no text, in the places and in the list of devices, and a mark that is no string.
+    let _: () = redis
+        .zadd(keys::ADMITTED, b"\xff\xfe", 5)
+        .await
+        .expect("written");
+    let device: DeviceId = "A".parse().expect("a serial");
+    let own = store.keys(&device);
+    for list in [own.seen(), own.deadlines()] {
+        let _: () = redis.zadd(list, b"\xff\xfe", 5).await.expect("written");
+    }
+    let _: () = redis.del(keys::ADMITTED_COUNTED).await.expect("deleted");
+    let _: () = redis
+        .lpush(keys::ADMITTED_COUNTED, "x")
+        .await
+        .expect("written");
+    send(&store, &config, "B", "10").await.expect("stored");
+    assert_eq!(number_of_places(&store).await, 2);
+    let devices = store.devices().await.expect("an answer");
+    assert_eq!(devices.len(), 2);
+    let later = store.clock().now() + Duration::from_hours(1);
+    let due = store.due(later, 10).await.expect("an answer");
+    assert!(due.iter().any(|(due, _)| *due == device), "{due:?}");
 }
 
 #[tokio::test]
@@ -249,7 +301,7 @@ async fn a_device_that_is_forgotten_leaves_nothing_and_frees_its_place() {
     let look = || Work {
         device: device.clone(),
         cause: Cause::Deadline {
-            listening_since: Time::default(),
+            listening: Listening::default(),
         },
         trace: None,
     };

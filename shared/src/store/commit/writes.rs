@@ -1,0 +1,219 @@
+//! What a commit writes: the decisions, and the arguments of `commit.lua` and `retire.lua`.
+
+use redis::Pipeline;
+
+use crate::alarm::Change;
+use crate::clock::Time;
+use crate::decide::{Deadline, Decision, Outcome, StoredDevice};
+use crate::keys;
+use crate::sample::Sample;
+use crate::state::DeviceState;
+use crate::store::codec::{changed_fields, json};
+use crate::store::memory::ReserveLeft;
+
+/// Bounds of what grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Samples in the history of one device.
+    pub history_max: u64,
+    /// Age of a sample in milliseconds.
+    pub history_age_ms: i64,
+    /// Entries in the alarm log of one partition.
+    pub log_max: u64,
+    /// Age of an entry in milliseconds.
+    pub log_age_ms: i64,
+}
+
+/// Decisions to carry out at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Commit<'a> {
+    /// The state from which the first one started.
+    pub stored: &'a StoredDevice,
+    /// The decisions, at least one, each from the state that the one before it leaves.
+    pub decisions: &'a [Decision],
+    /// The payload as received, if it is stored with the latest reading. It is not stored while Redis is full.
+    pub raw: Option<&'a [u8]>,
+    /// `None` in a process that does not know the configured bounds: then no sample is written, and the alarm log is bounded
+    /// by [`keys::MAX_LOG`] alone.
+    pub bounds: Option<Bounds>,
+}
+
+impl Commit<'_> {
+    /// The state after the commit.
+    pub(in crate::store) fn state(&self) -> &DeviceState {
+        let last = self.decisions.last();
+        last.map_or(&self.stored.state, |decision| &decision.state)
+    }
+
+    /// The alarm changes, in order.
+    pub(in crate::store) fn changes(&self) -> impl Iterator<Item = &Change> {
+        self.decisions.iter().flat_map(|decision| &decision.changes)
+    }
+
+    /// Whether one of the decisions has this outcome.
+    pub(in crate::store) fn has(&self, outcome: Outcome) -> bool {
+        self.decisions
+            .iter()
+            .any(|decision| decision.outcome == outcome)
+    }
+
+    /// Whether a message proves the device alive.
+    pub(in crate::store) fn is_alive(&self) -> bool {
+        self.decisions.iter().any(|decision| decision.alive)
+    }
+
+    /// The newest earlier time at which a message proved the device alive, if the index may have lost it.
+    pub(in crate::store) fn last_alive(&self) -> Option<Time> {
+        let times = self.decisions.iter().map(|decision| decision.last_alive);
+        times.max().flatten()
+    }
+
+    /// When to evaluate the device again.
+    fn deadline(&self) -> Deadline {
+        let mut deadlines = self
+            .decisions
+            .iter()
+            .rev()
+            .map(|decision| decision.deadline);
+        let decided = deadlines.find(|deadline| *deadline != Deadline::Keep);
+        decided.unwrap_or(Deadline::Keep)
+    }
+
+    /// Whether the device is not stored yet.
+    fn is_of_new_device(&self) -> bool {
+        self.stored.state.latest.is_none() && !self.stored.lost
+    }
+
+    /// What a commit that Redis refused may write all the same; `None` if it stays refused.
+    pub(super) fn memory_within(&self, reserve: ReserveLeft) -> Option<Memory> {
+        match reserve {
+            ReserveLeft::ForAll => Some(Memory::Full),
+            ReserveLeft::ForAlarms if concerns_alarms(self.decisions) => Some(Memory::Full),
+            ReserveLeft::ForAlarms => (!self.is_of_new_device()).then_some(Memory::OnlyReplace),
+            ReserveLeft::Nothing => None,
+        }
+    }
+
+    /// The samples to store: none without bounds, and none while Redis is full.
+    pub(super) fn samples(&self, memory: Memory) -> impl Iterator<Item = &Sample> {
+        let is_stored = self.bounds.is_some() && memory == Memory::Free;
+        let decisions = if is_stored { self.decisions } else { &[] };
+        decisions
+            .iter()
+            .filter_map(|decision| decision.sample.as_ref())
+    }
+}
+
+/// Whether decisions may use the whole reserve while Redis is full: they change alarms, add to the alarm log, write a lost state
+/// again, end a device, or show a danger that becomes an alarm only after a delay.
+pub(crate) fn concerns_alarms(decisions: &[Decision]) -> bool {
+    decisions.iter().any(|decision| {
+        !decision.changes.is_empty()
+            || !decision.log.is_empty()
+            || matches!(decision.outcome, Outcome::Reasserted | Outcome::Retired)
+            || decision.shows_danger()
+    })
+}
+
+/// What a commit may write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Memory {
+    /// Redis has memory for everything.
+    Free,
+    /// Redis is full: only what must not be lost.
+    Full,
+    /// The rest of the reserve is for alarms: only what replaces what the device has stored.
+    OnlyReplace,
+}
+
+pub(super) fn retire_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
+    let mut events = commit
+        .decisions
+        .iter()
+        .filter_map(|decision| decision.event.as_ref());
+    let envelope = events.next().map(|event| &event.envelope);
+    pipe.arg(commit.state().position.seq)
+        .arg(envelope.map_or("", String::as_str))
+        .arg(keys::MAX_LOG);
+}
+
+pub(super) fn commit_arguments(commit: &Commit<'_>, memory: Memory, pipe: &mut Pipeline) {
+    index_arguments(commit, pipe);
+    bound_arguments(commit, memory, pipe);
+    pipe.arg(if commit.stored.lost { "1" } else { "" });
+    pipe.arg(if memory == Memory::OnlyReplace {
+        ""
+    } else {
+        "1"
+    });
+    event_arguments(commit, pipe);
+    let samples: Vec<&Sample> = commit.samples(memory).collect();
+    pipe.arg(samples.len());
+    for sample in samples {
+        pipe.arg(sample.encode());
+    }
+    let mut fields = changed_fields(&commit.stored.state, commit.state());
+    if let Some(raw) = commit.raw {
+        // An empty one replaces that of another reading.
+        let kept = if memory == Memory::Free { raw } else { b"" };
+        fields.push(("raw", kept.to_vec()));
+    }
+    pipe.arg(fields.len() * 2);
+    for (field, value) in fields {
+        pipe.arg(field).arg(value);
+    }
+}
+
+/// Adds the number of events, and for each of them its seq, envelope, payload for the changes stream, and changed alarms.
+fn event_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
+    let events = commit.decisions.iter().filter_map(|decision| {
+        let event = decision.event.as_ref()?;
+        Some((decision, event))
+    });
+    pipe.arg(events.clone().count());
+    for (decision, event) in events {
+        let alarms: Vec<_> = decision.changes.iter().map(|c| &c.alarm).collect();
+        pipe.arg(decision.state.position.seq)
+            .arg(&event.envelope)
+            .arg(event.changes.as_deref().unwrap_or_default())
+            .arg(json(&alarms));
+    }
+}
+
+/// Adds the arguments `alive`, `deadline`.
+fn index_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
+    let is_listed = commit.stored.state.latest.is_some();
+    match (commit.is_alive(), commit.last_alive()) {
+        (true, _) => pipe.arg("now"),
+        (false, Some(last_alive)) => pipe.arg(last_alive.as_millis()),
+        (false, None) if is_listed => pipe.arg(""),
+        (false, None) => pipe.arg(0),
+    };
+    match commit.deadline() {
+        Deadline::Keep => pipe.arg("keep"),
+        Deadline::Never => pipe.arg("never"),
+        Deadline::At(time) => pipe.arg(time.as_millis()),
+    };
+}
+
+/// Adds the arguments `max_events`, `max_changes`, `max_quarantine`, `history_max`, `history_age_ms`, `log_max`,
+/// `log_age_ms`.
+fn bound_arguments(commit: &Commit<'_>, memory: Memory, pipe: &mut Pipeline) {
+    // The reserve is for alarms. Events that are not kept are missed only by clients that come back, who then get a snapshot.
+    let max_events = match memory {
+        Memory::Free => keys::MAX_EVENTS,
+        Memory::Full | Memory::OnlyReplace => keys::MIN_EVENTS,
+    };
+    pipe.arg(max_events)
+        .arg(keys::MAX_CHANGES)
+        .arg(keys::MAX_QUARANTINE);
+    match &commit.bounds {
+        Some(bounds) => {
+            pipe.arg(bounds.history_max).arg(bounds.history_age_ms);
+            pipe.arg(bounds.log_max).arg(bounds.log_age_ms);
+        }
+        None => {
+            pipe.arg("").arg("").arg(keys::MAX_LOG).arg("");
+        }
+    }
+}
