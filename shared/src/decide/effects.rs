@@ -2,10 +2,10 @@
 
 use serde_json::value::RawValue;
 
-use super::{Deadline, Decision, Draft, Outcome, RenderedEvent};
+use super::{Deadline, Decision, Draft, Outcome, RenderedEvent, StoredDevice};
 use crate::alarm::{Change, ChangeKind};
 use crate::alarm_log::AlarmLogEntry;
-use crate::alarm_log::share::{self, JoinedGroup, LastCleared, LogShare};
+use crate::alarm_log::share::{self, JoinedGroup, LastCleared};
 use crate::clock::Time;
 use crate::event::{self, Event, PayloadKind};
 use crate::sample::Sample;
@@ -112,18 +112,7 @@ pub(super) fn finish(mut draft: Draft<'_>, mut effects: Effects<'_>) -> Decision
     for joined in &log.joined_groups {
         note_group(joined, &mut draft.state, &mut effects.changes);
     }
-    let next = draft
-        .state
-        .memory
-        .log_share
-        .as_ref()
-        .and_then(LogShare::next_at);
-    // An acknowledgement does not know the deadline that is stored. The next message or deadline writes the counts.
-    if let Some(next) = next
-        && effects.deadline != Deadline::Keep
-    {
-        effects.deadline = effects.deadline.or_earlier(next);
-    }
+    effects.deadline = with_counts(effects.deadline, stored, &draft.state, draft.now);
     Decision {
         state: draft.state,
         changes: effects.changes,
@@ -159,6 +148,25 @@ fn note_group(joined: &JoinedGroup, state: &mut DeviceState, changes: &mut [Chan
         if closed.id == joined.alarm {
             closed.log_group = Some(joined.group.clone());
         }
+    }
+}
+
+/// Returns the deadline at which also the counts of the alarm log are written that wait.
+fn with_counts(
+    deadline: Deadline,
+    stored: &StoredDevice,
+    state: &DeviceState,
+    now: Time,
+) -> Deadline {
+    let next = |state: &DeviceState| state.memory.log_share.as_ref()?.next_at();
+    let Some(at) = next(state) else {
+        return deadline;
+    };
+    match deadline {
+        // The stored deadline is unknown here, and must not become later. It was set for the counts that waited before. For others
+        // the timers look at the device at once, and set it.
+        Deadline::Keep if next(&stored.state).is_none_or(|before| before > at) => Deadline::At(now),
+        deadline => deadline.or_earlier(at),
     }
 }
 

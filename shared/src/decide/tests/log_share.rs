@@ -264,6 +264,39 @@ fn a_late_acknowledgement_of_an_alarm_that_ended_never_covers_a_new_release_of_g
 }
 
 #[test]
+fn an_acknowledgement_that_is_only_counted_is_written_though_the_device_stays_silent() {
+    let mut device = TestDevice::new();
+    device.settings.chatter_calm = Duration::ZERO;
+    flap(&mut device, 2_001, |number| {
+        reading(Some(if number % 2 == 0 { "300" } else { "10" }))
+    });
+    // Everything that waits is written. One acknowledgement is written, a second one is only counted.
+    let since = device.now;
+    device.settings.offline_after = Duration::from_hours(1_000);
+    device.advance(PER_ENTRY.as_secs());
+    device.run_timer(since);
+    let mut folded = 0;
+    let mut deadline = Deadline::Keep;
+    for _ in 0..2 {
+        let decision = device.acknowledge(&device.gas_alarm_id());
+        assert_eq!(decision.outcome, Outcome::Acknowledged);
+        (folded, deadline) = (decision.folded, decision.deadline);
+        device.stored.state.alarms[0].acknowledged = None;
+    }
+    assert_eq!(folded, 1);
+    // The stored deadline is unknown here, and it must not become later. So the timers look at once, and set it.
+    assert_eq!(deadline, Deadline::At(device.now));
+    let Deadline::At(next) = device.run_timer(since).deadline else {
+        panic!("no deadline while counts wait");
+    };
+    assert!(next.millis_since(device.now) <= crate::clock::millis(PER_ENTRY));
+    device.now = next;
+    let written = device.run_timer(since).log;
+    let acknowledgement = written.first().and_then(AlarmLogEntry::acknowledgement);
+    assert!(acknowledgement.is_some(), "{written:?}");
+}
+
+#[test]
 fn alarms_that_are_logged_together_are_acknowledged_for_themselves() {
     let (mut device, old) = with_a_cleared_alarm_and_no_share();
     device.advance(1_800);
