@@ -25,7 +25,7 @@ pub const BURST: u32 = 200;
 /// One more entry may be written after this time.
 pub const PER_ENTRY: Duration = Duration::from_millis(PER_ENTRY_MS.unsigned_abs());
 /// Maximum number of groups whose entries are folded at one time: more than there are kinds.
-const MAX_FOLDED: usize = 16;
+pub(crate) const MAX_FOLDED: usize = 16;
 
 /// What a device may still write to the alarm log, and what was folded. Stored only while something of it is used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

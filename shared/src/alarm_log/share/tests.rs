@@ -332,3 +332,69 @@ fn without_a_limit_every_entry_is_written() {
     assert_eq!(counts.collect::<Vec<_>>(), [true, false]);
     assert_eq!((share, written.folded), (None, 0));
 }
+
+/// A gas alarm with every field that it can have, logged together with another one.
+fn biggest_alarm(number: usize) -> Alarm {
+    let id = |number| format!("alarm1_OTSM-0114_518f72d5b181_{number}");
+    let value = || Some("1234.5678".parse().expect("a number"));
+    let level = crate::alarm::ActiveLevel {
+        level: value(),
+        deadband: value(),
+        reached_at: Some(START),
+        latching: true,
+        off_delay_ends: Some(START),
+        ..Default::default()
+    };
+    Alarm {
+        gas_side: Some(crate::alarm::GasSide {
+            side: crate::reading::Side::High,
+            of: Condition::AlarmLevel3,
+        }),
+        message: "Gas concentration above A3 threshold (1234.5678 ppm)".to_owned(),
+        threshold: value(),
+        value: value(),
+        peak_value: value(),
+        peak: Some(Condition::AlarmLevel3),
+        count: 4_000_000_000,
+        raises: vec![START; Alarm::MAX_RAISES],
+        chatters_until: Some(START),
+        last_active: Some(START),
+        unit: "ppm".to_owned(),
+        gas_type: "Carbon Monoxide (CO)".to_owned(),
+        device_name: "Gas Sensor Block1".to_owned(),
+        reading_timestamp: Some("2026-01-28 11:37:12".to_owned()),
+        acknowledged: Some(crate::alarm::Acknowledgement::new("Asha Raman", START)),
+        seen_before: Some(1_000_000_000),
+        active_levels: vec![Some(level.clone()), Some(level.clone()), Some(level)],
+        log_group: Some(id(number)),
+        ..Alarm::new(
+            id(number + 1_000_000_000),
+            Condition::AlarmLevel3,
+            START,
+            Position {
+                seq: 1_000_000_000,
+                ..Position::default()
+            },
+        )
+    }
+}
+
+#[test]
+fn what_waits_for_the_log_takes_no_more_memory_than_the_arithmetic_says() {
+    use crate::memory_need::{FOLDED_GROUP_BYTES, MAX_FOLDED_GROUPS};
+    let mut share = exhausted(START);
+    for number in 0..2 * MAX_FOLDED {
+        for _ in 0..3 {
+            let alarm = biggest_alarm(number);
+            let entry = AlarmLogEntry::of_change(ChangeKind::Acknowledged, &alarm, START);
+            write(&mut share, vec![entry], START);
+        }
+    }
+    let share = share.expect("a share");
+    let waiting = share.alarms.iter().filter(|group| group.pending.is_some());
+    assert_eq!(waiting.count(), MAX_FOLDED);
+    let json = serde_json::to_string(&share).expect("JSON");
+    let bytes = json.len() as u64 / MAX_FOLDED_GROUPS;
+    assert!(bytes <= FOLDED_GROUP_BYTES, "{bytes} bytes");
+    assert!(2 * bytes >= FOLDED_GROUP_BYTES, "only {bytes} bytes");
+}
