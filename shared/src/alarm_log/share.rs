@@ -3,7 +3,8 @@
 //!
 //! A device has an allowance of entries (a token bucket): [`BURST`] at once (`--log-burst`), and one more per [`PER_ENTRY`]. In the default
 //! `--log-age` of 35 days that is 200 + 840 entries, 5 % of the default `--log-max`. Without an allowance, an entry is still written if
-//! it is the first of its group with that transition and level. All others are folded: one entry tells how many they were.
+//! it is the first of its group with that transition and level, or an acknowledgement: a person did that, and looks for it in the log.
+//! [`MAX_OWED`] acknowledgements may be written ahead of the allowance. All others are folded: one entry says how many they were.
 //!
 //! A group is one alarm. Only while there is no allowance, a new alarm joins the group of the last one of its kind, if that was cleared less
 //! than [`group_is_open_for`] ago: both are logged together ([`Alarm::log_group`]). So the number of groups is bounded, and with it that of
@@ -24,6 +25,8 @@ use crate::forward::UnknownFields;
 pub const BURST: u32 = 200;
 /// One more entry may be written after this time.
 pub const PER_ENTRY: Duration = Duration::from_millis(PER_ENTRY_MS.unsigned_abs());
+/// So many entries may be written for acknowledgements ahead of the allowance.
+pub const MAX_OWED: u32 = 50;
 /// Maximum number of groups whose entries are folded at one time: more than there are kinds.
 pub(crate) const MAX_FOLDED: usize = 16;
 
@@ -284,7 +287,13 @@ impl LogShare {
         let bit = bit(entry.change, alarm);
         let stands_again =
             self.alarms[index].shows_cleared && entry.change == Some(ChangeKind::Raised);
-        if self.alarms[index].written & bit == 0 || stands_again {
+        let is_acknowledgement = entry.change == Some(ChangeKind::Acknowledged);
+        let is_owed = is_acknowledgement && self.allowance_ms > -i64::from(MAX_OWED) * PER_ENTRY_MS;
+        if self.alarms[index].written & bit == 0 || stands_again || is_owed {
+            if is_owed {
+                let entries = 1 + i64::from(self.alarms[index].pending.is_some());
+                self.allowance_ms -= entries * PER_ENTRY_MS;
+            }
             // The last line of a group shows its present state, so the counts are written before it.
             self.write_counts(index, now, written);
             self.alarms[index].written |= bit;

@@ -123,35 +123,43 @@ fn counts_are_written_when_there_is_an_allowance_again() {
     assert_eq!(share.and_then(|share| share.next_at()), None);
 }
 
-#[test]
-fn the_last_acknowledgement_is_kept_with_the_counts() {
-    let mut share = exhausted(START);
-    let acknowledged = |by: &str, seen| AlarmLogEntry {
+fn acknowledged(by: &str, seen: u64) -> AlarmLogEntry {
+    AlarmLogEntry {
         by: Some(by.to_owned()),
         seen: Some(seen),
         ..entry("a", ChangeKind::Acknowledged, 1, START)
-    };
-    for (by, seen) in [("Ann", 1), ("Bob", 2), ("Cem", 3)] {
-        write(&mut share, vec![acknowledged(by, seen)], START);
     }
-    write(
-        &mut share,
-        vec![entry("a", ChangeKind::Cleared, 1, START)],
-        START,
-    );
-    write(
-        &mut share,
-        vec![entry("a", ChangeKind::Cleared, 1, START)],
-        START,
-    );
-    let written = write_all(&mut share, START);
-    assert_eq!(written[0].acknowledgement(), None);
+}
+
+#[test]
+fn an_acknowledgement_is_written_at_once_with_the_counts_before_it() {
     let mut share = exhausted(START);
-    for (by, seen) in [("Ann", 1), ("Bob", 2), ("Cem", 3)] {
-        write(&mut share, vec![acknowledged(by, seen)], START);
+    let raised = || vec![entry("a", ChangeKind::Raised, 5, START)];
+    assert_eq!(write(&mut share, raised(), START).folded, 0);
+    for (by, seen) in [("Ann", 1), ("Bob", 2)] {
+        assert_eq!(write(&mut share, raised(), START).folded, 1);
+        let written = write(&mut share, vec![acknowledged(by, seen)], START).entries;
+        assert_eq!(written.len(), 2);
+        assert!(written[0].folded.is_some());
+        assert_eq!(written[1], acknowledged(by, seen));
     }
+}
+
+#[test]
+fn acknowledgements_beyond_what_may_be_owed_are_counted_and_the_last_one_is_kept() {
+    let mut share = exhausted(START);
+    for seen in 0..u64::from(MAX_OWED) {
+        let written = write(&mut share, vec![acknowledged("Ann", seen)], START);
+        assert_eq!((written.entries.len(), written.folded), (1, 0));
+    }
+    for (by, seen) in [("Bob", 100), ("Cem", 101)] {
+        let written = write(&mut share, vec![acknowledged(by, seen)], START);
+        assert_eq!((written.entries.len(), written.folded), (0, 1));
+    }
+    let next = share.as_ref().and_then(LogShare::next_at);
+    assert_eq!(next, Some(START + PER_ENTRY * (MAX_OWED + 1)));
     let written = write_all(&mut share, START);
-    assert_eq!(written[0].acknowledgement(), Some(("Cem", 3)));
+    assert_eq!(written[0].acknowledgement(), Some(("Cem", 101)));
 }
 
 #[test]
@@ -305,7 +313,7 @@ proptest! {
         prop_assert_eq!(counted, steps.len() as u64);
         let hours = now.millis_since(START) / PER_ENTRY_MS;
         // Each of the six transitions of a group is written once, and the raise behind the first clearing, with the counts before it.
-        let bound = u64::try_from(i64::from(BURST) + hours + 1).unwrap_or(0) + 14 * groups;
+        let bound = u64::try_from(i64::from(BURST + MAX_OWED) + hours + 2).unwrap_or(0) + 14 * groups;
         prop_assert!(lines <= bound, "{} lines in {} h, {} groups", lines, hours, groups);
     }
 }
