@@ -289,7 +289,7 @@ fn an_acknowledgement_that_is_only_counted_is_written_though_the_device_stays_si
     let Deadline::At(next) = device.run_timer(since).deadline else {
         panic!("no deadline while counts wait");
     };
-    assert!(next > device.now && next <= device.now + PER_ENTRY * (MAX_OWED + 1));
+    assert!(next > device.now && next <= device.now + PER_ENTRY * (MAX_OWED + 4));
     device.now = next;
     let written = device.run_timer(since).log;
     let acknowledgement = written.first().and_then(AlarmLogEntry::acknowledgement);
