@@ -353,7 +353,6 @@ impl<'a> Draft<'a> {
         };
         let (open, closed) = (self.state.alarms.clone(), self.state.closed.clone());
         Alarms::new(&self.stored.device, open, closed, moment)
-            .with_log_share(self.state.memory.log_share.clone())
     }
 
     /// Takes over the changed alarms.

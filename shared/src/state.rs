@@ -92,6 +92,9 @@ pub struct ClosedAlarm {
     pub cleared_at: Time,
     /// When the reading was taken that cleared it.
     pub taken_at: Time,
+    /// As in [`Alarm::log_group`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_group: Option<String>,
 }
 
 impl ClosedAlarm {

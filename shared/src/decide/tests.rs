@@ -177,6 +177,16 @@ impl TestDevice {
         }))
     }
 
+    /// Acknowledges an alarm that was cleared, as a client does that does not know where it has got to.
+    pub(super) fn acknowledge_closed(&mut self, alarm: &Alarm) -> Decision {
+        self.apply(Input::Acknowledge(AcknowledgeRequest {
+            alarm_id: &alarm.id,
+            by: "User",
+            seen: self.stored.state.position,
+            closed: Some(alarm),
+        }))
+    }
+
     pub(super) fn apply(&mut self, input: Input<'_>) -> Decision {
         let decision = decide(&self.stored, input, self.now, None);
         more::check_more(&decision);
