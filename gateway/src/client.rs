@@ -245,14 +245,17 @@ impl Client {
     /// time it reconnects. The time is limited because one device that cannot be read must not block the others.
     pub(crate) async fn wait_until_caught_up(&self) {
         let caught_up = async {
-            while !self.pending_replies.is_empty() || self.outbox().has_alarms() {
+            while !self.pending_replies.are_answered() || self.outbox().has_alarms() {
                 self.pending_replies.progress.notified().await;
             }
         };
         // After a timeout the next subscription continues, too.
-        tokio::time::timeout(MAX_CATCH_UP_WAIT, caught_up)
+        if tokio::time::timeout(MAX_CATCH_UP_WAIT, caught_up)
             .await
-            .ok();
+            .is_err()
+        {
+            self.pending_replies.give_up();
+        }
     }
 
     /// Closes the connection without sending the reason. The client may reconnect and recover from its last position.

@@ -100,6 +100,7 @@ use crate::relay::{Relay, RelayConfig};
 use crate::session::Sessions;
 use crate::shutdown_tokens::ShutdownTokens;
 use crate::socket::Sockets;
+use crate::socket::context::ConnectionContext;
 use crate::state::AppState;
 use crate::status::StatusHandle;
 use crate::watches::{WatchLimits, Watches};
@@ -167,18 +168,18 @@ pub async fn serve(
         state.config.packet_rate,
         state.config.subscriptions_per_client,
     );
-    let sessions = Sessions::new(Arc::clone(&places), rate);
+    let sessions = Sessions::new(Arc::clone(&places), state.config.max_connections, rate);
     gauges::register_sessions(&meters, sessions.clone());
-    let sockets = Sockets::new(
+    let context = ConnectionContext::new(
         &state.config,
         clients.clone(),
         relay,
         monitor.clone(),
         watches,
-        sessions,
         Arc::clone(&state.metrics.socket),
         lifecycle.clone(),
     );
+    let sockets = Sockets::new(&state.config, context, sessions);
     let services = dispatch::services(&state, sockets)?;
     let lists = services.lists.run(tokens.serving.clone());
     lifecycle.spawn("device lists", lists);

@@ -13,6 +13,7 @@ use socketioxide::socket::Sid;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::client::close_reason::CloseReason;
+use crate::client_address::ClientAddress;
 use crate::packet_budget::{Budget, PacketRate};
 use crate::websocket::reader::MessageReader;
 
@@ -20,13 +21,17 @@ use crate::websocket::reader::MessageReader;
 /// waits in the client's outbox.
 const UNPOLLED_BYTES: usize = 256 * 1024;
 
+/// The sessions of one address may hold one in so many of all places. A session costs a client next to nothing: without a share, one
+/// TCP connection could take every place.
+const SHARE: usize = 2;
+
 /// One session.
 #[derive(Debug)]
 pub(crate) struct Session {
     sessions: Sessions,
     sid: OnceLock<Sid>,
     // Std mutexes: none is held across an await.
-    place: Mutex<Option<OwnedSemaphorePermit>>,
+    place: Mutex<Option<Place>>,
     budget: Mutex<Budget>,
     /// The client has asked for an upgrade to a WebSocket.
     is_upgrading: AtomicBool,
@@ -41,6 +46,26 @@ pub(crate) struct Session {
     unpolled: AtomicUsize,
     /// Why the gateway ended it.
     refused: OnceLock<CloseReason>,
+}
+
+/// The place of a session. It is free again when this is dropped.
+#[derive(Debug)]
+struct Place {
+    held: Arc<Mutex<HashMap<ClientAddress, usize>>>,
+    address: ClientAddress,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut held = lock(&self.held);
+        if let Some(count) = held.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(&self.address);
+            }
+        }
+    }
 }
 
 /// How far a session's upgrade to a WebSocket is.
@@ -62,22 +87,39 @@ pub(crate) struct Sessions {
     table: Arc<Mutex<HashMap<Sid, Weak<Session>>>>,
     /// The places of connections and sessions.
     places: Arc<Semaphore>,
+    /// Number of places that the sessions of each address hold.
+    held: Arc<Mutex<HashMap<ClientAddress, usize>>>,
+    max_per_address: usize,
     rate: PacketRate,
 }
 
 impl Sessions {
-    /// Creates the table. Sessions take their places from `places`.
-    pub(crate) fn new(places: Arc<Semaphore>, rate: PacketRate) -> Self {
+    /// Creates the table. Sessions take their places from `places`, of which there are `count`.
+    pub(crate) fn new(places: Arc<Semaphore>, count: usize, rate: PacketRate) -> Self {
         Self {
             table: Arc::default(),
             places,
+            held: Arc::default(),
+            max_per_address: count.div_ceil(SHARE),
             rate,
         }
     }
 
-    /// Takes a place for a new session; `None` if every place is taken.
-    pub(crate) fn begin(&self) -> Option<Arc<Session>> {
-        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+    /// Takes a place for a new session of a client at this address; `None` if every place is taken, or those of the address are.
+    pub(crate) fn begin(&self, address: ClientAddress) -> Option<Arc<Session>> {
+        let mut held = lock(&self.held);
+        let count = held.get(&address).copied().unwrap_or_default();
+        if count >= self.max_per_address {
+            return None;
+        }
+        let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        held.insert(address, count + 1);
+        drop(held);
+        let place = Place {
+            held: Arc::clone(&self.held),
+            address,
+            _permit: permit,
+        };
         Some(Arc::new(Session {
             sessions: self.clone(),
             sid: OnceLock::new(),

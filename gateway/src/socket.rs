@@ -11,7 +11,7 @@
 
 mod command;
 mod connection;
-mod context;
+pub(crate) mod context;
 mod engine_error;
 mod packet;
 mod polling_connection;
@@ -26,10 +26,9 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _, to_bytes};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{Extensions, HeaderMap, Method, Request, Response, StatusCode};
+use axum::http::{Extensions, Method, Request, Response, StatusCode, Uri};
 use axum::response::IntoResponse;
 use serde::Deserialize;
-use shared::lifecycle::Lifecycle;
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::extract::SocketRef;
 use socketioxide::handler::{ConnectHandler, FromConnectParts, Value};
@@ -43,24 +42,17 @@ use crate::client::close_reason::CloseReason;
 use crate::client::link::Link;
 use crate::client::log_limit::limited;
 use crate::client_address::ClientAddress;
-use crate::clients::Clients;
 use crate::config::{Config, SPARE_COMMANDS};
 use crate::error::ApiError;
 use crate::event_names::{SUBSCRIBE_DEVICE, UNSUBSCRIBE_DEVICE};
-use crate::listener::connection::ConnectionHandle;
-use crate::metrics::SocketMetrics;
-use crate::monitor::Monitor;
-use crate::packet_budget::PacketRate;
-use crate::relay::Relay;
 use crate::request_body;
 use crate::session::{Session, Sessions};
-use crate::watches::Watches;
 use crate::websocket::accept::AcceptedWebSocket;
 use command::{CommandQueue, Subscribe, Unsubscribe};
 use context::ConnectionContext;
 use engine_error::EngineError;
 use polling_connection::PollingConnection;
-use request::{Asked, PATH, canonical, session_of};
+use request::{Asked, PATH, canonical, is_socket_io, is_websocket, session_of};
 use websocket_connection::WebSocketConnection;
 
 /// How long a half-received event with attachments is kept. We accept no attachments.
@@ -83,31 +75,9 @@ struct SocketsInner {
 }
 
 impl Sockets {
-    pub(crate) fn new(
-        config: &Config,
-        clients: Clients,
-        relay: Relay,
-        monitor: Monitor,
-        watches: Watches,
-        sessions: Sessions,
-        metrics: Arc<SocketMetrics>,
-        lifecycle: Lifecycle,
-    ) -> Self {
+    pub(crate) fn new(config: &Config, context: ConnectionContext, sessions: Sessions) -> Self {
         let (service, io) = library_service(config);
-        let context = Arc::new(ConnectionContext {
-            clients,
-            relay,
-            monitor,
-            watches,
-            metrics,
-            lifecycle,
-            max_subscriptions: config.subscriptions_per_client,
-            packet_rate: PacketRate::new(config.packet_rate, config.subscriptions_per_client),
-            max_event_bytes: config.max_event_bytes,
-            connect_timeout: config.connect_timeout,
-            ping_interval: config.ping_interval,
-            ping_timeout: config.ping_timeout,
-        });
+        let context = Arc::new(context);
         let sockets = Self {
             inner: Arc::new(SocketsInner {
                 service,
@@ -160,9 +130,16 @@ impl Sockets {
         response
     }
 
+    /// Returns whether this is a polling request of a session that holds a place.
+    pub(crate) fn has_session(&self, uri: &Uri) -> bool {
+        let known = |sid| self.session(sid).is_some();
+        is_socket_io(uri) && !is_websocket(uri) && session_of(uri).is_some_and(known)
+    }
+
     /// Opens a session, which takes a place as a connection does.
     async fn open_session(&self, request: Request<Body>) -> Response<Body> {
-        let Some(session) = self.inner.sessions.begin() else {
+        let address = client_address(request.extensions());
+        let Some(session) = self.inner.sessions.begin(address) else {
             self.inner
                 .context
                 .metrics
@@ -178,10 +155,7 @@ impl Sockets {
             return EngineError::Full.into_response();
         };
         let mut request = slim(request);
-        let extensions = request.extensions_mut();
-        // The session outlives the connection on which it was opened.
-        extensions.remove::<Arc<ConnectionHandle>>();
-        extensions.insert(Arc::clone(&session));
+        request.extensions_mut().insert(Arc::clone(&session));
         let response = self.call(request).await;
         if !response.status().is_success() {
             return response;
@@ -307,24 +281,29 @@ fn library_service(config: &Config) -> (SocketIoService<NotFound>, SocketIo) {
         .build_with_inner_svc(NotFound)
 }
 
-/// Copies the parts of a request that socketioxide reads. socketioxide keeps the head of the first request until the
-/// connection ends, and the head would keep the buffer it was read into.
+/// Copies the parts of a request that are read again. socketioxide keeps the head of the first request until the session ends,
+/// and the head would keep the buffer it was read into.
 fn slim(request: Request<Body>) -> Request<Body> {
-    let (mut parts, body) = request.into_parts();
-    let mut headers = HeaderMap::new();
-    let value = parts
-        .headers
-        .get(CONTENT_TYPE)
-        .map(|value| value.as_bytes().to_vec());
-    // Cannot fail: the bytes were a header value before.
-    if let Some(value) = value.and_then(|value| value.try_into().ok()) {
-        headers.insert(CONTENT_TYPE, value);
-    }
-    parts.headers = headers;
+    let (parts, body) = request.into_parts();
+    let mut slim = Request::new(body);
+    *slim.method_mut() = parts.method;
     if let Ok(uri) = parts.uri.to_string().parse() {
-        parts.uri = uri;
+        *slim.uri_mut() = uri;
     }
-    Request::from_parts(parts, body)
+    let content_type = parts.headers.get(CONTENT_TYPE);
+    // Cannot fail: the bytes were a header value before.
+    let content_type = content_type.map(|value| value.as_bytes().to_vec().try_into());
+    if let Some(Ok(value)) = content_type {
+        slim.headers_mut().insert(CONTENT_TYPE, value);
+    }
+    let (kept, all) = (slim.extensions_mut(), &parts.extensions);
+    if let Some(address) = all.get::<ClientAddress>() {
+        kept.insert(*address);
+    }
+    if let Some(session) = all.get::<Arc<Session>>() {
+        kept.insert(Arc::clone(session));
+    }
+    slim
 }
 
 /// Registers everything on a socket before it gets the connect answer. Everything acquired here is released when the

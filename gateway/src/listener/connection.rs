@@ -47,6 +47,8 @@ pub(crate) struct ConnectionHandle {
     aborted: CancellationToken,
     /// Accepted although every regular permit was taken: the connection gets one answer and is closed.
     is_reserved: bool,
+    /// The connection may stay although it was accepted so.
+    is_kept: AtomicBool,
     /// A complete head of a request was received.
     has_request: AtomicBool,
     peer: IpAddr,
@@ -59,6 +61,7 @@ impl ConnectionHandle {
         Self {
             aborted: CancellationToken::new(),
             is_reserved,
+            is_kept: AtomicBool::new(false),
             has_request: AtomicBool::new(false),
             peer,
             accepted: Instant::now(),
@@ -79,6 +82,15 @@ impl ConnectionHandle {
     /// Returns whether the connection was accepted although every regular permit was taken.
     pub(crate) fn is_reserved(&self) -> bool {
         self.is_reserved
+    }
+
+    /// Lets a reserved connection stay for as long as its request takes.
+    pub(crate) fn keep(&self) {
+        self.is_kept.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_kept(&self) -> bool {
+        self.is_kept.load(Ordering::Relaxed)
     }
 
     /// Records that the head of a request was received.

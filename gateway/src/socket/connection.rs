@@ -17,7 +17,7 @@ use crate::event_names::SYSTEM_STATUS;
 pub(super) struct JoinedClient {
     pub(super) client: Arc<Client>,
     pub(super) subscriptions: Subscriptions,
-    _registration: Registration,
+    registration: Registration,
     _guard: CloseOnDrop,
 }
 
@@ -42,7 +42,7 @@ impl JoinedClient {
         Self {
             client,
             subscriptions,
-            _registration: registration,
+            registration,
             _guard: guard,
         }
     }
@@ -53,7 +53,7 @@ impl JoinedClient {
         client.discard_outbox();
         let devices = self.subscriptions.devices();
         context.relay.remove_client(client, devices).await;
-        self._registration
+        self.registration
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use shared::lifecycle::Lifecycle;
 
 use crate::clients::Clients;
+use crate::config::Config;
 use crate::metrics::SocketMetrics;
 use crate::monitor::Monitor;
 use crate::packet_budget::PacketRate;
@@ -14,7 +15,7 @@ use crate::watches::Watches;
 
 /// The handles and limits that the tasks of all connections share.
 #[derive(Debug)]
-pub(super) struct ConnectionContext {
+pub(crate) struct ConnectionContext {
     pub(super) clients: Clients,
     pub(super) relay: Relay,
     pub(super) monitor: Monitor,
@@ -32,4 +33,31 @@ pub(super) struct ConnectionContext {
     pub(super) ping_interval: Duration,
     /// How long after a ping something must arrive.
     pub(super) ping_timeout: Duration,
+}
+
+impl ConnectionContext {
+    pub(crate) fn new(
+        config: &Config,
+        clients: Clients,
+        relay: Relay,
+        monitor: Monitor,
+        watches: Watches,
+        metrics: Arc<SocketMetrics>,
+        lifecycle: Lifecycle,
+    ) -> Self {
+        Self {
+            clients,
+            relay,
+            monitor,
+            watches,
+            metrics,
+            lifecycle,
+            max_subscriptions: config.subscriptions_per_client,
+            packet_rate: PacketRate::new(config.packet_rate, config.subscriptions_per_client),
+            max_event_bytes: config.max_event_bytes,
+            connect_timeout: config.connect_timeout,
+            ping_interval: config.ping_interval,
+            ping_timeout: config.ping_timeout,
+        }
+    }
 }

@@ -6,12 +6,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::client::outbox::OutboxLimits;
+use crate::clients::Clients;
 use crate::interest::Linger;
 use crate::metrics::Metrics;
+use crate::monitor::Monitor;
 use crate::packet_budget::PacketRate;
-use crate::relay::RelayConfig;
+use crate::relay::{Relay, RelayConfig};
 use crate::status::StatusHandle;
-use crate::watches::WatchLimits;
+use crate::watches::{WatchLimits, Watches};
 
 #[tokio::test]
 async fn the_service_is_freed_with_its_last_handle() {
@@ -59,19 +61,18 @@ async fn the_service_is_freed_with_its_last_handle() {
     );
     let status = StatusHandle::new(std::time::Instant::now());
     let monitor = Monitor::new(status, store.clock());
-    let sockets = Sockets::new(
+    let context = ConnectionContext::new(
         &config,
         clients,
         relay,
         monitor,
         watches,
-        Sessions::new(
-            Arc::new(tokio::sync::Semaphore::new(1)),
-            PacketRate::new(100, 100),
-        ),
         Arc::clone(&metrics.socket),
         Lifecycle::new(),
     );
+    let places = Arc::new(tokio::sync::Semaphore::new(1));
+    let sessions = Sessions::new(places, 1, PacketRate::new(100, 100));
+    let sockets = Sockets::new(&config, context, sessions);
     let inner = Arc::downgrade(&sockets.inner);
     drop(sockets);
     assert!(inner.upgrade().is_none());

@@ -57,7 +57,7 @@ impl AcceptedWebSocket {
             .upgrade
             .await
             .inspect_err(|error| {
-                tracing::debug!(error = error_chain(error), "a WebSocket did not begin")
+                tracing::debug!(error = error_chain(error), "a WebSocket did not begin");
             })
             .ok()?;
         // Every connection is one of the listener.

@@ -31,7 +31,7 @@ fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     {
         frame.push(0x80 | length);
     } else {
-        frame.push(0x80 | 126);
+        frame.push(0x80 | 0x7e);
         frame.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
     }
     frame.extend(mask);
