@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use shared::clock::{Clock, Time};
 use shared::error_chain::error_chain;
 use shared::event::iso;
-use shared::store::{IngestStatus, Store, StoreError};
+use shared::store::{Fullness, IngestStatus, NO_MEMORY, Store, StoreError};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,8 @@ use crate::event_names::SYSTEM_STATUS;
 use crate::json;
 use crate::relay::Relay;
 use crate::status::{
-    Dependencies, Listening, PathObservation, PathStatus, Readiness, RedisProblem, StatusHandle,
+    Dependencies, Listening, ObservedFullness, PathObservation, PathStatus, Readiness,
+    RedisProblem, StatusHandle,
 };
 
 /// How often Redis is asked.
@@ -174,10 +175,14 @@ async fn keep_asking(store: &Store, observed: watch::Sender<PathObservation>) {
     for number in 0.. {
         ticks.tick().await;
         match ask(store, number).await {
-            Ok(ingest) => observed.send_modify(|observed| {
+            Ok((ingest, own)) => observed.send_modify(|observed| {
                 let now = Instant::now();
-                let refusal = store.recent_refusal();
-                observed.redis_full = store.full();
+                // An acknowledgement that found no memory: that is what `own` says.
+                let refusal = store.recent_refusal().filter(|reason| *reason != NO_MEMORY);
+                observed.fullness = ObservedFullness {
+                    own,
+                    ingest: ingest.fullness,
+                };
                 observed.redis_problem = refusal.map(RedisProblem::Refuses);
                 if refusal.is_none() {
                     observed.redis = Some(now);
@@ -186,7 +191,7 @@ async fn keep_asking(store: &Store, observed: watch::Sender<PathObservation>) {
                     .age
                     .and_then(|age| now.checked_sub(age))
                     .or(observed.ingest);
-                observed.no_places = ingest.is_listening() && ingest.no_places;
+                observed.places = ingest.places;
                 observed.listening = match (ingest.is_listening(), ingest.is_quiet) {
                     (false, _) => Listening::No,
                     (true, true) => Listening::Quiet,
@@ -207,9 +212,11 @@ async fn keep_asking(store: &Store, observed: watch::Sender<PathObservation>) {
     }
 }
 
-/// Checks that Redis answers and accepts writes, and reads the newest report of ingest. `number` is that of this question.
-async fn ask(store: &Store, number: u64) -> Result<IngestStatus, StoreError> {
+/// Checks that Redis answers and that our user has its rights, and reads the newest report of ingest and how full Redis is.
+/// `number` is that of this question.
+async fn ask(store: &Store, number: u64) -> Result<(IngestStatus, Fullness), StoreError> {
     store.ping().await?;
-    store.check_writes(number).await?;
-    store.ingest_status().await
+    store.check_rights(number).await?;
+    let ingest = store.ingest_status().await?;
+    Ok((ingest, store.fullness()))
 }

@@ -31,11 +31,15 @@ async fn readiness_needs_redis_and_the_subscription() {
     let no_places = Arc::new(AtomicBool::new(false));
     let has_no_places = Arc::clone(&no_places);
     let warning = move || {
-        let quiet = quiet.load(Ordering::Relaxed).then_some(Warning::Quiet);
-        has_no_places
-            .load(Ordering::Relaxed)
-            .then_some(Warning::NoPlaces)
-            .or(quiet)
+        let no_places = has_no_places.load(Ordering::Relaxed);
+        Warning {
+            is_quiet: quiet.load(Ordering::Relaxed),
+            places: if no_places {
+                PlacesLeft::NoneLeft
+            } else {
+                PlacesLeft::ForAll
+            },
+        }
     };
     serve(
         listener,
@@ -108,7 +112,7 @@ async fn idle_connections_do_not_keep_probes_waiting() {
     let address = listener.local_addr().unwrap();
     serve(
         listener,
-        router(broker, redis, || None, &lifecycle),
+        router(broker, redis, Warning::default, &lifecycle),
         &lifecycle,
     );
     // If each kept its place for its deadline, the probe would wait for more than a minute.
@@ -133,13 +137,32 @@ async fn a_full_redis_is_degraded_and_says_why() {
     let address = listener.local_addr().unwrap();
     serve(
         listener,
-        router(broker, redis, || None, &lifecycle),
+        router(broker, redis, Warning::default, &lifecycle),
         &lifecycle,
     );
     let (code, body) = get(address, "/readyz").await;
     assert_eq!((code, &body["status"]), (200, &json!("degraded")));
     let told = json!({"ok": true, "age_ms": 0, "reason": "redis full"});
     assert_eq!(body["dependencies"]["redis"], told);
+}
+
+#[test]
+fn each_state_of_the_places_has_its_own_words() {
+    let of = |places| {
+        let warning = Warning {
+            places,
+            ..Warning::default()
+        };
+        warning.of_places()
+    };
+    assert_eq!(of(PlacesLeft::ForAll), None);
+    let for_danger = of(PlacesLeft::ForDanger).unwrap();
+    assert!(for_danger.contains("unless they show a danger"));
+    assert!(
+        of(PlacesLeft::NoneLeft)
+            .unwrap()
+            .contains("also those that show a danger")
+    );
 }
 
 #[test]
