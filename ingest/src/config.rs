@@ -73,8 +73,8 @@ pub struct Config {
     #[arg(long, env, value_name = "TIME", default_value = "10m", value_parser = args::duration)]
     pub chatter_calm: Duration,
 
-    /// How many messages per second a detector may send, as an average over 10 s. Every value is judged, but history and telemetry keep
-    /// only so many, and the last one. 0: no limit
+    /// How many messages per second a detector may send. Bursts have an allowance of 10 s of that rate: twice the rate is too much
+    /// after 10 s. Every value is judged, but history and telemetry keep only so many, and the last one. 0: no limit
     #[arg(long, env, value_name = "NUMBER", default_value = "10")]
     pub device_rate: u32,
 
