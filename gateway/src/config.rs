@@ -131,7 +131,7 @@ pub struct Config {
     #[arg(long, env, value_name = "NUMBER", default_value = "100", value_parser = count(1))]
     pub packet_rate: usize,
 
-    /// The most distinct detectors that all clients of this replica may watch together. Each needs some 2 KiB of memory here,
+    /// The most distinct detectors that all clients of this replica may watch together. Each needs up to 4 KiB of memory here,
     /// and a subscription in Redis if it exists. Should exceed `--max-devices` of ingest by `--watched-per-address`, so that one
     /// address that subscribes to names that do not exist cannot keep others from watching real detectors
     #[arg(long, env, value_name = "NUMBER", default_value = "40000", value_parser = count(1))]

@@ -172,9 +172,12 @@ impl Monitor {
 async fn keep_asking(store: &Store, observed: watch::Sender<PathObservation>) {
     let mut ticks = tokio::time::interval(ASK_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last_problem = None;
     for number in 0.. {
         ticks.tick().await;
-        match ask(store, number).await {
+        let answer = ask(store, number).await;
+        log_problem(&mut last_problem, answer.as_ref().err());
+        match answer {
             Ok((ingest, own)) => observed.send_modify(|observed| {
                 let now = Instant::now();
                 // An acknowledgement that found no memory: that is what `own` says.
@@ -205,11 +208,27 @@ async fn keep_asking(store: &Store, observed: watch::Sender<PathObservation>) {
                     RedisProblem::Refuses(error.reason())
                 };
                 observed.send_modify(|observed| observed.redis_problem = Some(problem));
-                let error = error_chain(&error);
-                tracing::debug!(error, "Redis cannot be used");
             }
         }
     }
+}
+
+/// Logs when Redis cannot be used, why, and when it can again. `last` is the reason that was logged last.
+fn log_problem(last: &mut Option<&'static str>, err: Option<&StoreError>) {
+    let problem = err.map(StoreError::reason);
+    match (problem, err) {
+        (Some(reason), Some(err)) if *last != problem => {
+            let error = error_chain(err);
+            tracing::error!(
+                reason,
+                error,
+                "Redis cannot be used: clients are told that their data may be old"
+            );
+        }
+        (None, _) if last.is_some() => tracing::info!("Redis can be used again"),
+        _ => {}
+    }
+    *last = problem;
 }
 
 /// Checks that Redis answers and that our user has its rights, and reads the newest report of ingest and how full Redis is.

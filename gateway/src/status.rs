@@ -159,6 +159,7 @@ const RESERVE_LOW_AND_OWN_USED_UP: &str = "redis full: alarms are stored, histor
      acknowledgements are not, because the --memory-reserve of this gateway is used up";
 const UNCONFIRMED: &str =
     "subscriptions in Redis were lost and are being made again: events of detectors arrive late";
+const NEVER_SUBSCRIBED: &str = "this gateway has not subscribed in Redis yet";
 const NO_REPORT: &str = "no ingest reports a subscription at the broker";
 
 impl PathStatus {
@@ -208,11 +209,15 @@ impl PathStatus {
             },
             ..broker
         };
-        let has_subscriptions = observed.unconfirmed == 0;
+        let subscriptions_reason = if observed.subscribed.is_none() {
+            Some(NEVER_SUBSCRIBED)
+        } else {
+            (observed.unconfirmed > 0).then_some(UNCONFIRMED)
+        };
         let subscriptions = Dependency {
-            ok: has_subscriptions,
+            ok: subscriptions_reason.is_none(),
             age_ms: age(observed.subscribed).map(millis),
-            reason: (!has_subscriptions).then_some(UNCONFIRMED),
+            reason: subscriptions_reason,
         };
         let is_unready = observed.redis.is_none() || observed.is_draining || observed.is_broken;
         let status = if is_unready {

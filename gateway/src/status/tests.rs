@@ -17,6 +17,7 @@ fn healthy() -> PathObservation {
     PathObservation {
         redis: now,
         ingest: now,
+        subscribed: now,
         listening: Listening::Yes,
         ..PathObservation::default()
     }
@@ -34,6 +35,16 @@ fn a_gateway_is_unready_until_redis_has_answered_once() {
         Duration::ZERO,
         (Readiness::Unready, 503, true),
     );
+}
+
+#[test]
+fn a_gateway_that_never_reached_redis_does_not_claim_its_subscriptions() {
+    let now = Instant::now();
+    let status = PathStatus::evaluate(&PathObservation::default(), now, AWAY_AFTER);
+    let subscriptions = status.dependencies.subscriptions;
+    let expected = (false, None, Some(NEVER_SUBSCRIBED));
+    let found = (subscriptions.ok, subscriptions.age_ms, subscriptions.reason);
+    assert_eq!(found, expected);
 }
 
 #[test]
@@ -242,6 +253,6 @@ fn the_body_has_the_documented_fields_in_order() {
     let body = serde_json::to_string(&status).unwrap();
     assert_eq!(
         body,
-        r#"{"status":"unready","dependencies":{"redis":{"ok":false,"age_ms":null,"reason":"no answer from Redis"},"broker":{"ok":false,"age_ms":null,"reason":"unknown while Redis cannot be used"},"ingest":{"ok":false,"age_ms":null,"reason":"unknown while Redis cannot be used"},"subscriptions":{"ok":true,"age_ms":null}}}"#
+        r#"{"status":"unready","dependencies":{"redis":{"ok":false,"age_ms":null,"reason":"no answer from Redis"},"broker":{"ok":false,"age_ms":null,"reason":"unknown while Redis cannot be used"},"ingest":{"ok":false,"age_ms":null,"reason":"unknown while Redis cannot be used"},"subscriptions":{"ok":false,"age_ms":null,"reason":"this gateway has not subscribed in Redis yet"}}}"#
     );
 }
