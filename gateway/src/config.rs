@@ -260,7 +260,14 @@ impl ServiceConfig for Config {
     }
 
     fn warnings(&self) -> Vec<String> {
-        Vec::new()
+        let (all, of_one) = (self.max_watched, self.watched_per_address);
+        let one_takes_all = (all <= of_one).then(|| {
+            format!(
+                "--max-watched ({all}) is not above --watched-per-address ({of_one}): clients of one address can keep \
+                 all others from watching detectors"
+            )
+        });
+        one_takes_all.into_iter().collect()
     }
 
     fn consequences(&self) -> Vec<String> {

@@ -104,7 +104,7 @@ async fn a_flood_of_serials_stops_at_the_limit_and_gas_at_a_new_detector_is_told
         .await?;
     // Nobody watches the other two, so an operator must learn their names.
     let letters = dead_letters(&stack).await?;
-    let refused: HashSet<&str> = letters.iter().flat_map(serial_in_detail).collect();
+    let refused: HashSet<&str> = letters.iter().filter_map(serial_in_detail).collect();
     let in_danger = (0..4).map(|number| format!("OTSM-2{number:03}"));
     let in_danger: Vec<String> = in_danger
         .filter(|serial| refused.contains(&**serial))
