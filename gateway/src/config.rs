@@ -18,6 +18,9 @@ use crate::client_address::TrustedProxies;
 use crate::hosts::HostRule;
 use crate::origins::Origins;
 
+/// Places in the queue of commands of a client beyond its subscriptions.
+pub(crate) const SPARE_COMMANDS: usize = 64;
+
 /// Serves readings and alarms from Redis over Socket.IO and REST.
 ///
 /// Every flag can also be given as the environment variable named with it. A flag takes precedence over the variable. An empty
@@ -68,8 +71,9 @@ pub struct Config {
     #[arg(long, env, value_name = "NUMBER", default_value = "100", value_parser = count(1))]
     pub alerts_bound: usize,
 
-    /// The most bytes of large REST answers (over 16 KiB) that may wait for clients at the same time; further ones are
-    /// answered 503 with `Retry-After`. Must hold the list of all detectors, some 1 KiB each
+    /// The most bytes of large REST answers (over 16 KiB) that may wait for clients at the same time, and half of them for the
+    /// clients of one network address; further ones are answered 503 with `Retry-After`. Should hold the list of all
+    /// detectors twice, some 1 KiB each
     #[arg(long, env, value_name = "BYTES", default_value = "67108864", value_parser = count(1_048_576))]
     pub answer_bytes: usize,
 
@@ -132,8 +136,7 @@ pub struct Config {
     pub packet_rate: usize,
 
     /// The most distinct detectors that all clients of this replica may watch together. Each needs up to 4 KiB of memory here,
-    /// and a subscription in Redis if it exists. Should exceed `--max-devices` of ingest by `--watched-per-address`, so that one
-    /// address that subscribes to names that do not exist cannot keep others from watching real detectors
+    /// and a subscription in Redis. Not less than `--max-devices` of ingest
     #[arg(long, env, value_name = "NUMBER", default_value = "40000", value_parser = count(1))]
     pub max_watched: usize,
 
@@ -141,6 +144,12 @@ pub struct Config {
     /// proxy all clients may have one address: not less than `--max-devices` of ingest there
     #[arg(long, env, value_name = "NUMBER", default_value = "20000", value_parser = count(1))]
     pub watched_per_address: usize,
+
+    /// The most distinct names that all clients of this replica may watch together although no detector has sent under them yet,
+    /// in addition to `--max-watched`; a quarter of them for the clients of one network address. Further ones are refused once
+    /// Redis has been asked
+    #[arg(long, env, value_name = "NUMBER", default_value = "4000", value_parser = count(1))]
+    pub max_unlisted: usize,
 
     /// How long the subscription of a detector in Redis is kept after its last watcher left
     #[arg(long, env, value_name = "TIME", default_value = "30s", value_parser = args::duration)]

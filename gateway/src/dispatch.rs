@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::origins::Origins;
 use crate::refused_request;
 use crate::rest;
+use crate::rest::device_list::renderer::ListRenderer;
 use crate::rest::operator_paths::is_always_answered;
 use crate::socket::Sockets;
 use crate::socket::request::is_socket_io;
@@ -41,6 +42,8 @@ struct Parts {
 pub(crate) struct Services {
     pub(crate) main: Router,
     pub(crate) operators: Router,
+    /// Must run for as long as requests are answered.
+    pub(crate) lists: ListRenderer,
 }
 
 /// Builds the services of both ports.
@@ -71,7 +74,11 @@ pub(crate) fn services(state: &AppState, sockets: Sockets) -> anyhow::Result<Ser
     let operators = rest
         .operators
         .layer(from_fn_with_state(hosts, host_check::check_operator));
-    Ok(Services { main, operators })
+    Ok(Services {
+        main,
+        operators,
+        lists: rest.lists,
+    })
 }
 
 /// Returns the origins and hosts that the settings allow.

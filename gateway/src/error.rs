@@ -1,6 +1,8 @@
 //! Why a request is answered with an error. A typed error, because the status depends on it. The cause is logged here, once,
 //! and never sent to the client.
 
+use std::sync::Arc;
+
 use axum::http::header::{CONNECTION, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -13,7 +15,7 @@ use crate::rest::reply;
 use crate::store_reader::ReadError;
 
 /// Why a request is answered with an error. Its text is sent to the client.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum ApiError {
     /// No such device is stored, or the text cannot be a device id.
     #[error("Device not found")]
@@ -68,8 +70,8 @@ pub(crate) enum ApiError {
     Unavailable {
         /// What failed. Some routes have a sentence of their own, as in the replaced system.
         sentence: &'static str,
-        /// The cause.
-        source: ReadError,
+        /// The cause. Requests that share an answer share it.
+        source: Arc<ReadError>,
     },
     /// A bug in this service.
     #[error("Internal server error")]
@@ -104,12 +106,18 @@ impl ApiError {
             ReadError::Store(err) if err.is_out_of_memory() => STORE_FULL,
             _ => STORE_UNAVAILABLE,
         };
-        Self::Unavailable { sentence, source }
+        Self::Unavailable {
+            sentence,
+            source: Arc::new(source),
+        }
     }
 
     /// Redis could not answer, for a route with this sentence. To be used with `map_err`.
     pub(crate) fn unavailable_with(sentence: &'static str) -> impl Fn(ReadError) -> Self + Copy {
-        move |source| Self::Unavailable { sentence, source }
+        move |source| Self::Unavailable {
+            sentence,
+            source: Arc::new(source),
+        }
     }
 
     /// Returns the `error_code` for clients, from a bounded set.
@@ -125,10 +133,7 @@ impl ApiError {
             Self::Unreadable { .. } | Self::Ambiguous { .. } => "unreadable",
             Self::TooLarge => "too_large",
             Self::TooSlow | Self::SlowBody => "too_slow",
-            Self::Unavailable {
-                source: ReadError::Store(err),
-                ..
-            } if err.is_out_of_memory() => "store_full",
+            Self::Unavailable { source, .. } if is_out_of_memory(source) => "store_full",
             Self::Unavailable { .. } => "store_away",
             Self::Full => "full",
             Self::Busy => "busy",
@@ -158,7 +163,7 @@ impl IntoResponse for ApiError {
             // At `debug`: the outage itself is logged once, by the task that watches Redis.
             Self::Unavailable { source, .. } => {
                 tracing::debug!(
-                    error = error_chain(source),
+                    error = error_chain(source.as_ref()),
                     "cannot read the store for a request"
                 );
             }
@@ -187,6 +192,10 @@ impl IntoResponse for ApiError {
         response.extensions_mut().insert(body);
         response
     }
+}
+
+fn is_out_of_memory(error: &ReadError) -> bool {
+    matches!(error, ReadError::Store(error) if error.is_out_of_memory())
 }
 
 #[cfg(test)]

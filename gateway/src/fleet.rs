@@ -8,7 +8,6 @@ pub(crate) mod latest;
 pub(crate) mod totals;
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use shared::device::DeviceId;
@@ -67,10 +66,8 @@ impl FleetReporter {
         // Half an interval, so that the sample this replica made last time is always too old.
         let sample = self.store.fleet(self.interval / 2).await?;
         let unreadable = sample.unreadable.clone();
-        let totals = self.store.watchers().await.map(|reports| FleetTotals {
-            devices: BTreeMap::new(),
-            ..FleetTotals::of(&reports)
-        });
+        let reports = self.store.watchers().await;
+        let totals = reports.map(|reports| FleetTotals::of(&reports));
         let (totals, failed) = match totals {
             Ok(totals) => (Some(totals), reported.err()),
             Err(error) => (None, Some(error)),

@@ -90,7 +90,8 @@ pub(crate) fn register_watches(meters: &Meters, watches: Watches) {
     meters.gauge(
         "gateway.devices.watched",
         "Distinct devices that clients of this replica watch or wait for, at most \
-         `--max-watched`. Beyond it subscriptions to further devices are refused.",
+         `--max-watched` and `--max-unlisted` together. Beyond it subscriptions to further devices are \
+         refused.",
         move || watches.devices() as u64,
     );
 }

@@ -8,11 +8,14 @@
 //! ```
 //!
 //! Channels are subscribed to in chunks, of which few are under way at a time: the next one is sent when Redis has answered one.
-//! A chunk that fails is tried again. What was confirmed stays confirmed until the connection is lost.
+//! A chunk that fails is tried again. What was confirmed stays confirmed until the connection is lost. A chunk that Redis did not
+//! answer in time may still be carried out, so those of its channels that nobody watches any more are left.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use crate::spare_capacity::shrink_map;
 
 /// Name of a device's Redis channel. The relay also uses it as the key of the device.
 pub(crate) type Channel = Arc<str>;
@@ -54,8 +57,8 @@ pub(crate) struct Interest {
     queue: BTreeMap<Place, Channel>,
     /// The channels that nobody watches and that are not [`Subscription::Leaving`], the oldest first.
     idle: BTreeMap<u64, Channel>,
-    /// Channels that are [`Subscription::Leaving`] and whose end must be requested again.
-    leave_again: Vec<Channel>,
+    /// Channels that are [`Subscription::Leaving`] and whose end must still be requested, or requested again.
+    to_leave: Vec<Channel>,
     /// The last number given to a place in `queue` or `idle`.
     last_number: u64,
     /// Number of channels in the next chunk.
@@ -72,6 +75,9 @@ struct ChannelState {
     /// When the last watcher left; `None` while the channel is watched.
     idle: Option<Idle>,
     subscription: Subscription,
+    /// Redis did not answer an earlier request in time. It may still carry it out, so the channel must be left even if it is never
+    /// confirmed.
+    was_late: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +95,7 @@ enum Subscription {
     Requested(Urgency),
     /// Confirmed: every event published from now on arrives.
     Confirmed,
-    /// The end was requested. A new subscription waits for the answer, because one request could overtake the other.
+    /// The end was requested, or will be. A new subscription waits for the answer, because one request could overtake the other.
     Leaving,
 }
 
@@ -100,7 +106,7 @@ impl Interest {
             channels: HashMap::new(),
             queue: BTreeMap::new(),
             idle: BTreeMap::new(),
-            leave_again: Vec::new(),
+            to_leave: Vec::new(),
             last_number: 0,
             chunk: CHUNK,
             chunks_under_way: 0,
@@ -147,10 +153,14 @@ impl Interest {
             return;
         }
         if let Subscription::Queued(place) = state.subscription {
-            // There is no subscription to keep.
             self.queue.remove(&place);
-            self.channels.remove(channel);
-            return;
+            if !state.was_late {
+                // There is no subscription to keep.
+                self.channels.remove(channel);
+                return;
+            }
+            state.subscription = Subscription::Leaving;
+            self.to_leave.push(Arc::clone(channel));
         }
         self.last_number += 1;
         state.idle = Some(Idle {
@@ -191,7 +201,7 @@ impl Interest {
     }
 
     /// Handles the answer to a chunk: the channels that are confirmed, and those that failed, which are queued again.
-    /// `was_late`: Redis did not answer in time, so the next chunks are smaller. Returns the confirmed channels that are still
+    /// `was_late`: Redis did not answer in time, so the next chunks are smaller, and the failed ones may still be carried out. Returns the confirmed channels that are still
     /// watched.
     pub(crate) fn finish_subscribing(
         &mut self,
@@ -206,20 +216,7 @@ impl Interest {
             (self.chunk * 2).min(CHUNK)
         };
         for channel in failed {
-            let Some(state) = self.channels.get(&channel) else {
-                continue;
-            };
-            let urgency = match state.subscription {
-                Subscription::Requested(urgency) => urgency.min(Urgency::Watched),
-                _ => Urgency::Watched,
-            };
-            match state.idle {
-                None => self.enqueue(&channel, urgency),
-                Some(idle) => {
-                    self.idle.remove(&idle.number);
-                    self.channels.remove(&channel);
-                }
-            }
+            self.handle_failed(channel, was_late);
         }
         let mut watched = confirmed;
         watched.retain(|channel| {
@@ -227,16 +224,40 @@ impl Interest {
                 return false;
             };
             state.subscription = Subscription::Confirmed;
+            state.was_late = false;
             state.idle.is_none()
         });
         watched
+    }
+
+    /// Queues a channel again whose subscription failed. If nobody watches it any more, its subscription is given up.
+    fn handle_failed(&mut self, channel: Channel, was_late: bool) {
+        let Some(state) = self.channels.get_mut(&channel) else {
+            return;
+        };
+        state.was_late |= was_late;
+        let Some(idle) = state.idle else {
+            let urgency = match state.subscription {
+                Subscription::Requested(urgency) => urgency.min(Urgency::Watched),
+                _ => Urgency::Watched,
+            };
+            self.enqueue(&channel, urgency);
+            return;
+        };
+        self.idle.remove(&idle.number);
+        if state.was_late {
+            state.subscription = Subscription::Leaving;
+            self.to_leave.push(channel);
+        } else {
+            self.channels.remove(&channel);
+        }
     }
 
     /// Handles a lost connection, which ends every subscription. Queues all channels again, the most urgent ones first.
     /// `has_alarm`: an alarm of this channel's device may be open.
     pub(crate) fn lose_all(&mut self, has_alarm: impl Fn(&Channel) -> bool) {
         self.queue.clear();
-        self.leave_again.clear();
+        self.to_leave.clear();
         self.chunks_under_way = 0;
         self.leaving_under_way = 0;
         self.channels
@@ -250,6 +271,7 @@ impl Interest {
             self.last_number += 1;
             let place = (urgency, self.last_number);
             state.subscription = Subscription::Queued(place);
+            state.was_late = false;
             self.queue.insert(place, Arc::clone(channel));
         }
     }
@@ -263,7 +285,7 @@ impl Interest {
         }
         let mut leaving = Vec::new();
         while leaving.len() < self.chunk
-            && let Some(channel) = self.leave_again.pop()
+            && let Some(channel) = self.to_leave.pop()
         {
             leaving.push(channel);
         }
@@ -310,24 +332,35 @@ impl Interest {
     pub(crate) fn finish_leaving(&mut self, left: &[Channel], failed: Vec<Channel>) {
         self.leaving_under_way = self.leaving_under_way.saturating_sub(1);
         for channel in left {
-            match self.channels.get(channel).map(|state| state.idle) {
-                Some(None) => self.enqueue(channel, Urgency::Watched),
-                Some(Some(_)) => {
-                    self.channels.remove(channel);
-                }
-                None => {}
+            // Redis carries out requests in order, so an earlier subscription that was late has ended, too.
+            let state = self.channels.remove(channel);
+            if state.is_some_and(|state| state.idle.is_none()) {
+                self.enqueue(channel, Urgency::Watched);
             }
         }
-        self.leave_again.extend(failed);
+        self.to_leave.extend(failed);
+    }
+
+    /// Returns memory that it needed for a flood of channels. To be called regularly.
+    pub(crate) fn shrink(&mut self) {
+        shrink_map(&mut self.channels);
+        if self.to_leave.is_empty() {
+            self.to_leave = Vec::new();
+        }
     }
 
     /// Queues a watched channel, behind the others of this urgency.
     fn enqueue(&mut self, channel: &Channel, urgency: Urgency) {
         self.last_number += 1;
         let place = (urgency, self.last_number);
+        let was_late = self
+            .channels
+            .get(channel)
+            .is_some_and(|state| state.was_late);
         let state = ChannelState {
             idle: None,
             subscription: Subscription::Queued(place),
+            was_late,
         };
         self.channels.insert(Arc::clone(channel), state);
         self.queue.insert(place, Arc::clone(channel));

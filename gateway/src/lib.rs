@@ -57,6 +57,7 @@ mod request_body;
 mod rest;
 mod store_reader;
 
+mod spare_capacity;
 mod watches;
 
 #[cfg(test)]
@@ -143,12 +144,16 @@ pub async fn serve(
         Arc::clone(&state.metrics.client),
     );
     let observations = start_redis_watch(&state, &lifecycle, &tokens.serving);
-    let relay = start_relay(&state, &clients, &observations, &lifecycle, &tokens.serving);
+    let watches = Watches::new(WatchLimits::of(&state.config));
+    let relay = start_relay(
+        &state,
+        &clients,
+        &watches,
+        &observations,
+        &lifecycle,
+        &tokens.serving,
+    );
     let monitor = start_monitor(&state, &clients, &relay, &lifecycle, &tokens.serving);
-    let watches = Watches::new(WatchLimits {
-        devices: state.config.max_watched,
-        per_address: state.config.watched_per_address,
-    });
     gauges::register(&meters, clients.clone(), &relay, &monitor, &state.store);
     gauges::register_watches(&meters, watches.clone());
     start_fleet(
@@ -177,6 +182,8 @@ pub async fn serve(
         Arc::clone(&state.metrics.socket),
     );
     let services = dispatch::services(&state, sockets)?;
+    let lists = services.lists.run(tokens.serving.clone());
+    lifecycle.spawn("device lists", lists);
     let plan = start_drain(&state.config, clients, monitor, &lifecycle, tokens.clone());
     if let Some(listener) = operators {
         start_operators(
@@ -242,6 +249,7 @@ fn start_redis_watch(
 fn start_relay(
     state: &AppState,
     clients: &Clients,
+    watches: &Watches,
     observations: &watch::Receiver<RedisObservation>,
     lifecycle: &Lifecycle,
     serving: &CancellationToken,
@@ -253,8 +261,9 @@ fn start_relay(
         },
         broadcast_all: state.config.broadcast_all,
         recorder: SpanRecorder::new(&state.config.telemetry, true),
+        watches: watches.clone(),
     };
-    let metrics = &state.metrics.relay;
+    let metrics = &state.metrics;
     let store = &state.store;
     Relay::start(
         store,

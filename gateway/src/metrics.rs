@@ -310,7 +310,8 @@ impl RestMetrics {
             ),
             answers_refused: meters.count(
                 "gateway.answers.refused",
-                "Large REST answers refused because `--answer-bytes` wait for clients to read them.",
+                "Large REST answers refused because `--answer-bytes` wait for clients to read them, or \
+                 half of them for one address.",
             ),
             answers_unread: meters.count(
                 "gateway.answers.unread",

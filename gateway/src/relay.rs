@@ -37,7 +37,8 @@ use tokio_util::sync::CancellationToken;
 use crate::client::Client;
 use crate::clients::Clients;
 use crate::interest::{Interest, Linger};
-use crate::metrics::RelayMetrics;
+use crate::metrics::Metrics;
+use crate::watches::Watches;
 use command::{Join, ShardCommand};
 use fan_out::FanOutContext;
 use shard::{Shard, ShardInputs};
@@ -63,6 +64,8 @@ pub(crate) struct RelayConfig {
     pub(crate) broadcast_all: bool,
     /// Records the spans of events that were late or unreadable.
     pub(crate) recorder: SpanRecorder,
+    /// The bounds of watched devices.
+    pub(crate) watches: Watches,
 }
 
 /// The fan-out of this replica. Cheap to clone.
@@ -80,7 +83,7 @@ impl Relay {
         store: &Store,
         clients: &Clients,
         config: &RelayConfig,
-        metrics: &Arc<RelayMetrics>,
+        metrics: &Metrics,
         observations: &watch::Receiver<RedisObservation>,
         lifecycle: &Lifecycle,
         finish: &CancellationToken,
@@ -105,7 +108,7 @@ impl Relay {
                 broadcast_all: config.broadcast_all,
                 clock: store.clock(),
                 spans: EventSpans::new(config.recorder.clone(), store.clock()),
-                metrics: Arc::clone(metrics),
+                metrics: Arc::clone(&metrics.relay),
             };
             let inputs = ShardInputs {
                 commands,
@@ -114,6 +117,8 @@ impl Relay {
                 connections: connections.clone(),
                 observations: observations.clone(),
                 unlisted: unlisted.clone(),
+                watches: config.watches.clone(),
+                socket_metrics: Arc::clone(&metrics.socket),
             };
             // Rounded up, so that a small bound does not become none.
             let interest = Interest::new(Linger {
@@ -129,7 +134,7 @@ impl Relay {
             inboxes.into(),
             connections_tx,
             observations.clone(),
-            Arc::clone(metrics),
+            Arc::clone(&metrics.relay),
         );
         let finished = finish.clone();
         lifecycle.spawn("subscriber", async move {

@@ -10,7 +10,7 @@ mod answers;
 mod body;
 mod context;
 mod device_item;
-mod device_list;
+pub(crate) mod device_list;
 mod devices;
 mod edge;
 mod health;
@@ -37,6 +37,7 @@ use crate::openapi;
 use crate::origins::Origins;
 use crate::state::AppState;
 use context::RestContext;
+use device_list::renderer::ListRenderer;
 
 // One line per route, even if it is long.
 #[rustfmt::skip]
@@ -91,12 +92,14 @@ pub(crate) struct Routers {
     pub(crate) main: Router,
     /// The port for operators.
     pub(crate) operators: Router,
+    /// Must run for as long as requests are answered.
+    pub(crate) lists: ListRenderer,
 }
 
 /// Builds the services of both ports.
 pub(crate) fn routers(state: AppState, origins: &Origins) -> Routers {
     let has_operator_port = state.config.ops_port.is_some();
-    let context = RestContext::new(state, origins);
+    let (context, lists) = RestContext::new(state, origins);
     let mut main = routes();
     if !has_operator_port {
         main.extend(probe_routes());
@@ -114,6 +117,7 @@ pub(crate) fn routers(state: AppState, origins: &Origins) -> Routers {
     Routers {
         main: complete(main, context.clone()),
         operators: complete(operators, context),
+        lists,
     }
 }
 
@@ -129,7 +133,7 @@ fn complete(inner: Router<RestContext>, context: RestContext) -> Router {
     let metrics = Arc::clone(&context.metrics.rest);
     let answers = context.answers.clone();
     let inner = inner
-        .route_layer(from_fn_with_state(context.status.clone(), edge::tell_age))
+        .route_layer(from_fn_with_state(context.status.clone(), edge::add_age))
         .method_not_allowed_fallback(async || ApiError::WrongMethod)
         .fallback(unknown_route)
         .with_state(context);

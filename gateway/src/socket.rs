@@ -34,7 +34,7 @@ use crate::client::log_limit::limited;
 use crate::client::transport::Transport;
 use crate::client_address::ClientAddress;
 use crate::clients::Clients;
-use crate::config::Config;
+use crate::config::{Config, SPARE_COMMANDS};
 use crate::error::ApiError;
 use crate::event_names::{SUBSCRIBE_DEVICE, UNSUBSCRIBE_DEVICE};
 use crate::listener::connection::ConnectionHandle;
@@ -55,8 +55,6 @@ const SILENCE_GRACE: Duration = Duration::from_secs(5);
 const COMPLETION_TIMEOUT: Duration = Duration::from_secs(5);
 /// Read buffer per connection, in bytes. Small, as incoming events are small and connections many.
 const READ_BUFFER: usize = 512;
-/// Maximum number of commands that wait per connection, in addition to one for each allowed subscription.
-const SPARE_COMMANDS: usize = 64;
 /// Longest first packet of a session, in bytes. socketioxide writes some 120.
 const MAX_OPEN_PACKET: usize = 4096;
 /// How long closing one polling session may take.

@@ -156,8 +156,8 @@ pub struct Config {
     #[arg(long, env, value_name = "PATTERNS", default_value = "*")]
     pub admit: String,
 
-    /// Retire a detector that has been silent for this long, if somebody has acknowledged its `device_offline` and no other alarm of it
-    /// is open. 0s: never
+    /// Retire a detector of which nothing at all has been heard for this long, if somebody has acknowledged its `device_offline` and no
+    /// other alarm of it is open. Only time counts in which an ingest replica had its subscription. 0s: never
     #[arg(long, env, value_name = "TIME", default_value = "0s", value_parser = args::duration)]
     pub forget_after: Duration,
 

@@ -30,8 +30,9 @@ pub const ABOUT: &str = "Write the alarm log to standard output, oldest line fir
 ///
 /// Writes the lines of all detectors up to the moment of the call, in the order in which they were stored. A line has the
 /// fields of `/alarm-logs` as they were when it was stored, and: `change`, what happened; `by`, who acknowledged or retired;
-/// `seen_seq`, the highest `seq` that an acknowledgement covers; `trace`; and `folded`, the counts of a line that stands for several
-/// transitions of a detector that had written its share of the log. Nothing is written to Redis.
+/// `seen_seq`, the highest `seq` that an acknowledgement covers; `trace`; and, of a detector that had written its share of the log,
+/// `folded`, the counts of a line that stands for several transitions, and `first_alarm_id`, the first of the alarms that are logged
+/// together. Nothing is written to Redis.
 #[derive(Debug, Parser)]
 #[command(name = NAME, bin_name = "ingest export-log")]
 struct Args {
@@ -139,6 +140,8 @@ struct ExportedLine {
     #[serde(rename = "_id")]
     stored_id: String,
     alarm_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_alarm_id: Option<String>,
     state: Option<AlarmState>,
     #[serde(serialize_with = "iso_option")]
     cleared_at: Option<Time>,
@@ -196,6 +199,7 @@ impl ExportedLine {
             state: of.map(shared::alarm::Alarm::state),
             cleared_at: of.and_then(|alarm| alarm.cleared_at),
             reading_timestamp: of.and_then(|alarm| alarm.reading_timestamp.clone()),
+            first_alarm_id: of.and_then(|alarm| alarm.log_group.clone()),
             alarm_id: alarm.map(|alarm| alarm.id),
             serial_number: logged.device.clone(),
             device_id: logged.device,

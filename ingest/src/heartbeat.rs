@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use shared::clock::Time;
 use shared::error_chain::error_chain;
 use shared::lifecycle::Lifecycle;
+use shared::listening::Listening;
 use shared::store::{self, Places, PlacesLeft, Store, StoreError};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -27,9 +27,9 @@ pub(crate) struct LastHeartbeat {
     pub(crate) redis_answered_at: Option<Instant>,
     /// Whether a replica of an earlier release is at work, whose alarm rules are older; `None` before that was read.
     pub(crate) earlier_rules_at_work: Option<bool>,
-    /// Start of the time without interruption in which at least one replica has been listening. `None` while this replica is
-    /// not listening, or while Redis cannot be used: then no message is committed, so silence proves nothing.
-    pub(crate) listening_since: Option<Time>,
+    /// When at least one replica has been listening. `None` while this replica is not listening, or while Redis cannot be used:
+    /// then no message is committed, so silence proves nothing.
+    pub(crate) listening: Option<Listening>,
     /// Why Redis, which can be used, stores less than it should: it is full.
     pub(crate) redis_full: Option<&'static str>,
     /// Whether the subscription has brought no message for `--quiet-after`, although devices are known.
@@ -64,8 +64,8 @@ fn is_older_than(time: Option<Instant>, age: Duration) -> bool {
 enum Report {
     /// Redis can be used.
     Sent {
-        /// See [`LastHeartbeat::listening_since`].
-        listening_since: Option<Time>,
+        /// See [`LastHeartbeat::listening`].
+        listening: Option<Listening>,
     },
     /// Redis answers, and has refused work of this process.
     Refused { reason: &'static str },
@@ -137,8 +137,8 @@ impl Heartbeat {
                 last.is_quiet = quiet.is_quiet();
                 last.places = places.left;
                 last.places_taken = places.taken;
-                last.listening_since = match result {
-                    Ok(Report::Sent { listening_since }) => listening_since,
+                last.listening = match result {
+                    Ok(Report::Sent { listening }) => listening,
                     _ => None,
                 };
                 if problem.is_none() {
@@ -181,9 +181,9 @@ impl Heartbeat {
         self.watch_places(places, devices).await?;
         self.revisit_silent(places).await?;
         self.watch_for_silence(quiet, devices);
-        let mut listening_since = None;
+        let mut listening = None;
         if self.broker.is_subscribed() {
-            listening_since = Some(
+            listening = Some(
                 self.store
                     .report(
                         &self.client_id,
@@ -196,7 +196,7 @@ impl Heartbeat {
                     .await?,
             );
         }
-        Ok(Report::Sent { listening_since })
+        Ok(Report::Sent { listening })
     }
 
     /// Finds out whether there are places for unknown devices. A key that cannot be used is no error: only unknown devices are affected.

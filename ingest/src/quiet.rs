@@ -16,7 +16,7 @@ pub(crate) struct Observation {
     pub(crate) devices: u64,
 }
 
-/// Something to be told once.
+/// Something to be logged once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Notice {
     /// Known devices have become silent, all of them.
@@ -27,13 +27,13 @@ pub(crate) enum Notice {
     NothingEver,
 }
 
-/// Remembers what was told.
+/// Remembers what was logged.
 #[derive(Debug)]
 pub(crate) struct QuietWatch {
     /// Silence after which a subscription is quiet; zero means never.
     after: Duration,
     is_quiet: bool,
-    nothing_ever_told: bool,
+    nothing_ever_reported: bool,
 }
 
 impl QuietWatch {
@@ -41,7 +41,7 @@ impl QuietWatch {
         Self {
             after,
             is_quiet: false,
-            nothing_ever_told: false,
+            nothing_ever_reported: false,
         }
     }
 
@@ -65,7 +65,7 @@ impl QuietWatch {
             (false, true) => Some(Notice::Quiet),
             (true, false) => Some(Notice::Ended),
             _ if lasts && observed.devices == 0 && observed.received == 0 => {
-                let is_new = !std::mem::replace(&mut self.nothing_ever_told, true);
+                let is_new = !std::mem::replace(&mut self.nothing_ever_reported, true);
                 is_new.then_some(Notice::NothingEver)
             }
             _ => None,

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shared::apply::{self, Applied, ApplyConfig, Cause, Work};
-use shared::clock::Time;
 use shared::device::DeviceId;
 use shared::lifecycle::Lifecycle;
+use shared::listening::Listening;
 use shared::store::{Store, StoreError};
 use shared::trace::TraceContext;
 use tokio::sync::watch;
@@ -49,7 +49,7 @@ impl Timers {
                 _ = tick.tick() => {}
             }
             // While this replica is not listening, silence proves nothing, and no alarm may be lowered based on old values.
-            let Some(listening_since) = self.heartbeat.borrow().listening_since else {
+            let Some(listening) = self.heartbeat.borrow().listening else {
                 continue;
             };
             // The heartbeat logs the error. The deadlines stay in Redis and are found again.
@@ -64,18 +64,18 @@ impl Timers {
             let due = due.into_iter().map(|(device, _)| device);
             let added: Vec<DeviceId> = due.filter(|device| !in_doubt.contains(device)).collect();
             in_doubt.extend(added);
-            in_doubt = self.evaluate(in_doubt, listening_since).await;
+            in_doubt = self.evaluate(in_doubt, listening).await;
         }
     }
 
     /// Evaluates the deadlines of these devices. Returns the devices whose commit Redis did not confirm. They must be evaluated
     /// again, even if they are no longer due: only that shows whether their alarms changed.
-    async fn evaluate(&self, devices: Vec<DeviceId>, listening_since: Time) -> Vec<DeviceId> {
+    async fn evaluate(&self, devices: Vec<DeviceId>, listening: Listening) -> Vec<DeviceId> {
         let work: Vec<Work<'_>> = devices
             .into_iter()
             .map(|device| Work {
                 device,
-                cause: Cause::Deadline { listening_since },
+                cause: Cause::Deadline { listening },
                 trace: self.spans.recorder.begin(None),
             })
             .collect();

@@ -89,6 +89,10 @@ pub struct Alarm {
     /// level.
     #[serde(rename = "holds", default, skip_serializing_if = "Vec::is_empty")]
     pub active_levels: Vec<Option<ActiveLevel>>,
+    /// Id of the first of the alarms with which this one is logged together; `None` if it is the first itself, or alone. Only the
+    /// log uses it: see [`crate::alarm_log::share`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_group: Option<String>,
     /// Fields of a newer release.
     #[serde(flatten)]
     pub unknown: UnknownFields,
@@ -308,8 +312,15 @@ impl Alarm {
             returned: false,
             cleared_at: None,
             active_levels: Vec::new(),
+            log_group: None,
             unknown: UnknownFields::default(),
         }
+    }
+
+    /// Returns the id of the first of the alarms with which this one is logged together, which may be itself.
+    #[must_use]
+    pub fn group_id(&self) -> &str {
+        self.log_group.as_deref().unwrap_or(&self.id)
     }
 
     /// Returns the state of the alarm.

@@ -110,6 +110,25 @@ impl AlarmLogEntry {
         self.by.as_deref().zip(self.seen)
     }
 
+    /// Whether it is the first raise of an alarm that is not logged together with earlier ones. There are no earlier entries of it.
+    #[must_use]
+    pub fn begins_group(&self) -> bool {
+        let is_first = |alarm: &Alarm| {
+            alarm.raised_at == self.at && alarm.count <= 1 && alarm.log_group.is_none()
+        };
+        self.change == Some(ChangeKind::Raised)
+            && self.folded.is_none()
+            && self.alarm.as_ref().is_some_and(is_first)
+    }
+
+    /// Whether it acknowledges an alarm that had been cleared before. A newer alarm that is logged together with it may stand, so this
+    /// entry says nothing about the present state.
+    #[must_use]
+    pub fn is_late_acknowledgement(&self) -> bool {
+        let is_cleared = |alarm: &Alarm| alarm.cleared_at.is_some();
+        self.change == Some(ChangeKind::Acknowledged) && self.alarm.as_ref().is_some_and(is_cleared)
+    }
+
     /// Creates the entry of an alarm change. An acknowledgement covers the alarm's last raise or escalation.
     pub(crate) fn of_change(change: ChangeKind, alarm: &Alarm, at: Time) -> Self {
         let acknowledged = alarm.acknowledged.as_ref();

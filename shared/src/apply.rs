@@ -7,9 +7,9 @@ mod commit_loop;
 mod job;
 
 use crate::alarm::Change;
-use crate::clock::Time;
 use crate::decide::{Message, Outcome};
 use crate::device::DeviceId;
+use crate::listening::Listening;
 use crate::position::Position;
 use crate::settings::{AlarmSettings, SerialPatterns};
 use crate::store::{Bounds, Places, Store, StoreError};
@@ -45,8 +45,8 @@ pub enum Cause<'a> {
     },
     /// A deadline passed.
     Deadline {
-        /// Start of the time without interruption in which at least one ingest replica has been receiving messages.
-        listening_since: Time,
+        /// When at least one ingest replica has been receiving messages.
+        listening: Listening,
     },
 }
 

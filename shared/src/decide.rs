@@ -17,6 +17,7 @@ use crate::alarm::{Alarm, Change, ChangeKind, Kind};
 use crate::alarm_log::AlarmLogEntry;
 use crate::clock::Time;
 use crate::device::DeviceId;
+use crate::listening::Listening;
 use crate::order::Class;
 use crate::position::{Epoch, Position};
 use crate::reading::{PayloadFacts, Reading};
@@ -80,8 +81,8 @@ pub enum Input<'a> {
     },
     /// A deadline passed.
     Deadline {
-        /// Start of the time without interruption in which at least one ingest replica has been receiving messages.
-        listening_since: Time,
+        /// When at least one ingest replica has been receiving messages.
+        listening: Listening,
         /// Settings of the alarm rules.
         settings: &'a AlarmSettings,
     },
@@ -289,9 +290,9 @@ pub fn decide(
     match input {
         Input::Message { message, settings } => message::decide(draft, message, settings),
         Input::Deadline {
-            listening_since,
+            listening,
             settings,
-        } => deadline::decide(draft, listening_since, settings),
+        } => deadline::decide(draft, listening, settings),
         Input::Acknowledge(request) => acknowledge::decide(draft, request),
         Input::Retirement { by } => retire::decide(draft, by),
         Input::Reassertion(committed) => reassert::decide(draft, committed),
@@ -352,7 +353,6 @@ impl<'a> Draft<'a> {
         };
         let (open, closed) = (self.state.alarms.clone(), self.state.closed.clone());
         Alarms::new(&self.stored.device, open, closed, moment)
-            .with_log_share(self.state.memory.log_share.clone())
     }
 
     /// Takes over the changed alarms.

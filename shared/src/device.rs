@@ -8,9 +8,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::position::Epoch;
-use crate::visible_text::{escape, is_hidden};
+use crate::visible_text::is_hidden;
 
-/// A detector's serial: trimmed, 1 to 128 bytes, no control characters. [`DeviceId::of_detector`] is stricter.
+/// A detector's serial: trimmed, 1 to 128 bytes, no control characters. Two texts that differ in any character are two devices, also
+/// where a person cannot see the difference: no release may refuse a serial under which an earlier one has stored a detector.
 ///
 /// Such a text is safe in a Redis key and as the name of a Socket.IO room. It is never used as an MQTT topic level. Cheap to
 /// clone.
@@ -33,9 +34,6 @@ pub enum DeviceIdError {
     /// A control character.
     #[error("the serial has a control character")]
     ControlCharacter,
-    /// A character that is not drawn, such as a direction character.
-    #[error("the serial has a character that cannot be seen")]
-    HiddenCharacter,
 }
 
 impl DeviceId {
@@ -51,30 +49,30 @@ impl DeviceId {
         crc16::State::<crc16::XMODEM>::calculate(self.0.as_bytes()) % partitions.max(1)
     }
 
-    /// Returns the serial for a log line: quoted and escaped if it could be mistaken for another field.
+    /// Returns the serial as people read it in a log line or a dead letter. If it has other characters than ASCII letters, digits and
+    /// marks, or could be mistaken for another field, it is quoted.
+    ///
+    /// Within quotes, blanks other than the space, combining characters, and whatever is not drawn are escaped as `\u{200b}`, so
+    /// that serials which differ only in them differ here, too. Letters and digits of any alphabet stay as they are.
     #[must_use]
     pub fn for_log(&self) -> Cow<'_, str> {
         let text = self.as_str();
         let is_plain = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '=' | '\\');
         if text.chars().all(is_plain) {
-            Cow::Borrowed(text)
-        } else {
-            // `Debug` leaves some characters as they are that are not drawn.
-            Cow::Owned(escape(&format!("{text:?}")).into_owned())
+            return Cow::Borrowed(text);
         }
-    }
-
-    /// Reads a serial that a detector sent. It must not have characters that cannot be seen: two detectors would look like one. A
-    /// device of an earlier release may have them, and is still shown and retired.
-    ///
-    /// # Errors
-    /// The text is not a serial.
-    pub fn of_detector(text: &str) -> Result<Self, DeviceIdError> {
-        let device: Self = text.parse()?;
-        if device.0.chars().any(is_hidden) {
-            return Err(DeviceIdError::HiddenCharacter);
+        let mut quoted = String::with_capacity(text.len() + 16);
+        quoted.push('"');
+        for c in text.chars() {
+            match c {
+                '"' | '\\' => quoted.extend(['\\', c]),
+                ' '..='~' => quoted.push(c),
+                _ if c.is_alphanumeric() && !is_hidden(c) => quoted.extend(c.escape_debug()),
+                _ => quoted.extend(c.escape_unicode()),
+            }
         }
-        Ok(device)
+        quoted.push('"');
+        Cow::Owned(quoted)
     }
 
     /// Returns an id that no other device has, of ASCII letters, digits, `_` and `-`: front ends put it into URL paths without

@@ -31,7 +31,8 @@ pub const INGEST_MEMBERS: &str = "st:{ingest}:members";
 /// Hash of ingest client id → version of the alarm rules and time of its last report, separated by a space. Releases whose rules
 /// have no version are missing here.
 pub const INGEST_RULES: &str = "st:{ingest}:rules";
-/// Hash: `since`, the start of the time without interruption in which at least one ingest replica was subscribed; `topics`.
+/// Hash: `since`, the start of the time without interruption in which at least one ingest replica was subscribed; `until`, the time of
+/// the last report; `before`, how long one was subscribed before `since`, in milliseconds; `topics`.
 pub const INGEST_LISTENING: &str = "st:{ingest}:listening";
 
 /// Sorted set of ingest client id → time of its last report that its subscription brings no message although devices are known.

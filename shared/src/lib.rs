@@ -24,6 +24,7 @@ pub mod alarm_log;
 pub mod state;
 pub mod order;
 pub mod settings;
+pub mod listening;
 pub mod rules;
 pub mod decide;
 pub mod event;

@@ -3,6 +3,7 @@
 //! The constants are compared with a real Redis by a test of the store. They hold for the texts that detectors send; a detector that
 //! makes every text as long as it may be takes up to twice as much.
 
+use crate::alarm_log::share::MAX_FOLDED;
 use crate::keys::{MAX_CHANGES, MAX_EVENTS};
 
 /// State of a device without its payload and its alarms: fields, entries in the indexes of the partition.
@@ -11,6 +12,11 @@ pub const DEVICE_BYTES: u64 = 6 * 1024;
 pub const ALARM_BYTES: u64 = 1024;
 /// Alarms that one device can have at the same time: one of each of 12 kinds, and some of a newer release.
 pub const MAX_ALARMS: u64 = 16;
+/// Folded entries of the alarm log, of one group of alarms, in the state of a device that has written its share.
+/// Measured as JSON: see the tests.
+pub const FOLDED_GROUP_BYTES: u64 = 2 * 1024;
+/// Such groups that one device can have at the same time.
+pub const MAX_FOLDED_GROUPS: u64 = MAX_FOLDED as u64;
 /// A published event.
 pub const EVENT_BYTES: u64 = 4 * 1024;
 /// A published event with alarm changes, in the changes stream.
@@ -132,6 +138,12 @@ pub fn needs(bounds: &StoredBounds, maxmemory: u64) -> Vec<Need> {
             "alarm",
             [devices, (MAX_ALARMS, "alarms")],
             ALARM_BYTES,
+        ),
+        product(
+            "entries that wait for the alarm log",
+            "group",
+            [devices, (MAX_FOLDED_GROUPS, "groups")],
+            FOLDED_GROUP_BYTES,
         ),
         product(
             "events",

@@ -17,7 +17,6 @@ use std::time::Duration;
 use crate::alarm::{
     Acknowledgement, Alarm, Change, ChangeKind, Condition, GasSide, Kind, SettingChange,
 };
-use crate::alarm_log::share::LogShare;
 use crate::clock::Time;
 use crate::decimal::Decimal;
 use crate::device::DeviceId;
@@ -52,8 +51,6 @@ pub struct Alarms<'a> {
     earlier_release_at_work: bool,
     /// How long a chattering alarm must be calm.
     chatter_calm: Duration,
-    /// What the device may still write to the alarm log.
-    log_share: Option<LogShare>,
     /// Ids of the open alarms that an earlier release does not handle.
     unhandled: Vec<String>,
     has_held_back_danger: bool,
@@ -96,7 +93,6 @@ impl<'a> Alarms<'a> {
             closed,
             earlier_release_at_work: false,
             chatter_calm: Duration::ZERO,
-            log_share: None,
             unhandled: Vec::new(),
             has_held_back_danger: false,
             settings_held_back: Vec::new(),
@@ -112,13 +108,6 @@ impl<'a> Alarms<'a> {
     pub fn with_settings(mut self, settings: &AlarmSettings) -> Self {
         self.chatter_calm = settings.chatter_calm;
         self.beside_earlier_release(settings.earlier_release_at_work)
-    }
-
-    /// A device without a share of the alarm log makes no new alarms where it can continue earlier ones.
-    #[must_use]
-    pub fn with_log_share(mut self, share: Option<LogShare>) -> Self {
-        self.log_share = share;
-        self
     }
 
     /// Returns the alarms that are open now, oldest first, those that were cleared a short while ago, and the changes in order.

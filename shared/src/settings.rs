@@ -12,7 +12,8 @@ use crate::order::OrderSettings;
 pub struct AlarmSettings {
     /// Silence after which a device is offline.
     pub offline_after: Duration,
-    /// A device that has been silent for this long is retired, if only an acknowledged `device_offline` is open. Zero: never.
+    /// A device of which nothing has been heard for this long of listening is retired, if only an acknowledged `device_offline` is
+    /// open. Zero: never.
     pub forget_after: Duration,
     /// A device time further back than this, by the device's usual clock offset, is unusable.
     pub backlog_max: Duration,

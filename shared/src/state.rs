@@ -92,6 +92,9 @@ pub struct ClosedAlarm {
     pub cleared_at: Time,
     /// When the reading was taken that cleared it.
     pub taken_at: Time,
+    /// As in [`Alarm::log_group`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_group: Option<String>,
 }
 
 impl ClosedAlarm {
@@ -166,6 +169,9 @@ pub struct DeviceMemory {
     /// The silence limit of the ingest replica that decided last, in milliseconds.
     #[serde(default)]
     pub silence_limit_ms: i64,
+    /// Since when nothing at all was heard from the device; `None` until that is longer than the silence limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unheard: Option<Unheard>,
     /// Server time of the last decision. A later decision never has an earlier time.
     #[serde(default)]
     pub decided_at: Time,
@@ -176,6 +182,19 @@ pub struct DeviceMemory {
     /// state is an earlier point of the same history.
     #[serde(default, rename = "line", skip_serializing_if = "Vec::is_empty")]
     pub earlier_epochs: Vec<Position>,
+    /// Fields of a newer release.
+    #[serde(flatten)]
+    pub unknown: UnknownFields,
+}
+
+/// Since when nothing at all was heard from a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unheard {
+    /// Server time of the last message that proved it alive. If it is another one, the device has been heard since then, by a
+    /// release that does not know this field.
+    pub heard_at: Time,
+    /// How long this system had listened by then: [`crate::listening::Listening::total_ms`].
+    pub listened_ms: i64,
     /// Fields of a newer release.
     #[serde(flatten)]
     pub unknown: UnknownFields,

@@ -11,6 +11,8 @@ use tokio::net::{TcpSocket, TcpStream};
 
 /// Enough that one list is larger than everything the kernels of both sides hold for a connection.
 const DEVICES: usize = 1_200;
+/// An address of this machine from which no other request of a test comes.
+const OTHER_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 
 pub(crate) async fn with_devices(flags: &str) -> Result<Stack> {
     let stack = Plan::default().gateway_flags(flags).start().await?;
@@ -68,6 +70,9 @@ async fn clients_that_do_not_read_hold_a_bounded_number_of_bytes() -> Result<()>
         "{body}"
     );
     ensure!(refused.header("retry-after") == "2", "{refused:?}");
+    // The clients that do not read leave room for those of other addresses.
+    let other = http::send_from(OTHER_ADDRESS, port, "/api/devices").await?;
+    ensure!(other.expect(200)?["count"] == DEVICES, "another address");
     // Whatever is small is answered.
     stack.get("/api/devices?limit=5").await?.expect(200)?;
     stack.get("/api/devices/OTSM-0001").await?.expect(200)?;

@@ -1,9 +1,9 @@
 //! The memory that this service needs in the worst case. Pure.
 
 use shared::keys::MAX_LOG;
-use shared::memory_need::Need;
+use shared::memory_need::{ALARM_BYTES, MAX_ALARMS, Need};
 
-use super::Config;
+use super::{Config, SPARE_COMMANDS};
 
 /// What a running process takes before anybody has connected. Measured: 14 MB.
 const EMPTY_BYTES: u64 = 20 << 20;
@@ -21,12 +21,27 @@ const DEVICES_READ: u64 = 4 * 64;
 const EVENTS_KEPT: u64 = 256;
 /// One of them.
 const EVENT_BYTES: u64 = 1 << 10;
-/// What the statistics keep of a raise or an escalation in the alarm log.
-const LOG_ROW_BYTES: u64 = 80;
+/// What the statistics keep of a raise or an escalation in the alarm log: 104 bytes, in a buffer that may be half empty, and an
+/// entry of a table while it is not acknowledged.
+const LOG_ROW_BYTES: u64 = 2 * 104 + 39;
+/// A client's subscription to a device that others watch, too.
+const SUBSCRIPTION_BYTES: u64 = 400;
+/// A command of a client that waits: a serial of 128 bytes, and a position.
+const COMMAND_BYTES: u64 = 256;
+/// The most devices of which a process keeps the last committed state. A gateway keeps those of its acknowledgements, also if
+/// another process retires the device.
+const COMMITTED_STATES: u64 = 100_000;
+/// Such a state without open alarms. Measured in ingest: 3.7 KB.
+const STATE_BYTES: u64 = 6 << 10;
 
 pub(super) fn needs(config: &Config) -> Vec<Need> {
     let connections = (config.max_connections as u64, "connections");
-    let watched = (config.max_watched as u64).saturating_add(config.linger_max as u64);
+    let watched = [config.max_watched, config.max_unlisted, config.linger_max];
+    let watched = watched
+        .iter()
+        .fold(0_u64, |sum, number| sum.saturating_add(*number as u64));
+    let subscriptions = config.subscriptions_per_client as u64;
+    let commands = subscriptions.saturating_add(SPARE_COMMANDS as u64);
     vec![
         Need::fixed("the process", "measured without clients", EMPTY_BYTES),
         Need::product(
@@ -47,6 +62,18 @@ pub(super) fn needs(config: &Config) -> Vec<Need> {
             [connections, (config.client_buffer as u64, "packets")],
             PACKET_BYTES,
         ),
+        Need::product(
+            "commands of clients that wait",
+            "command",
+            [connections, (commands, "commands")],
+            COMMAND_BYTES,
+        ),
+        Need::product(
+            "subscriptions of clients",
+            "subscription",
+            [connections, (subscriptions, "subscriptions")],
+            SUBSCRIPTION_BYTES,
+        ),
         // Clients of the same device share its packets, so the true need is far lower unless all watch different devices.
         Need::product(
             "packets that wait for clients that do not read, for --alarm-deadline at most",
@@ -55,7 +82,7 @@ pub(super) fn needs(config: &Config) -> Vec<Need> {
             config.outbox_bytes as u64,
         ),
         Need::product(
-            "watched devices, --max-watched and --linger-max together",
+            "watched devices: --max-watched, --max-unlisted and --linger-max together",
             "device",
             [(watched, "devices"), (1, "channel")],
             WATCHED_BYTES,
@@ -74,6 +101,18 @@ pub(super) fn needs(config: &Config) -> Vec<Need> {
                 (MAX_LOG, "lines"),
             ],
             LOG_ROW_BYTES,
+        ),
+        Need::product(
+            "last committed states of devices with an acknowledgement",
+            "state",
+            [(COMMITTED_STATES, "devices"), (1, "state")],
+            STATE_BYTES,
+        ),
+        Need::product(
+            "open alarms in these states",
+            "alarm",
+            [(COMMITTED_STATES, "devices"), (MAX_ALARMS, "alarms")],
+            ALARM_BYTES,
         ),
         Need::fixed(
             "large answers that are being read",

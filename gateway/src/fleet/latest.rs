@@ -19,7 +19,7 @@ pub(crate) struct LatestFleetReport {
 #[derive(Debug)]
 pub(super) struct FleetReport {
     pub(super) sample: FleetSample,
-    /// Without the devices, to save memory. `None` if the reports of the replicas could not be read.
+    /// `None` if the reports of the replicas could not be read.
     pub(super) totals: Option<FleetTotals>,
 }
 

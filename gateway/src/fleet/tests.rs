@@ -1,3 +1,6 @@
+use std::collections::BTreeMap;
+
+use super::totals::watchers_by_device;
 use super::*;
 
 fn device(name: &str) -> DeviceId {
@@ -18,10 +21,11 @@ fn reports_of_all_replicas_are_added_up() {
     let reports = BTreeMap::from([("one".to_owned(), one), ("other".to_owned(), other)]);
     let totals = FleetTotals::of(&reports);
     assert_eq!((totals.connections, totals.subscriptions), (6, 6));
-    assert_eq!(totals.replicas, 2);
-    let of_b = BTreeMap::from([("one".to_owned(), 1), ("other".to_owned(), 2)]);
-    assert_eq!(totals.devices[&device("B")], of_b);
-    assert_eq!(totals.devices[&device("A")].len(), 1);
+    assert_eq!((totals.replicas, totals.rooms), (2, 2));
+    let devices = watchers_by_device(&reports);
+    let of_b = BTreeMap::from([("one", 1), ("other", 2)]);
+    assert_eq!(devices[&device("B")], of_b);
+    assert_eq!(devices[&device("A")].len(), 1);
 }
 
 #[test]

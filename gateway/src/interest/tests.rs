@@ -233,3 +233,71 @@ fn clients_that_subscribe_and_leave_while_redis_is_away_leave_nothing_behind() {
     }
     assert_eq!((interest.len(), interest.queue.len()), (0, 0));
 }
+
+#[test]
+fn a_late_subscription_that_nobody_waits_for_any_more_is_ended() {
+    let now = Instant::now();
+    let mut interest = interest();
+    interest.watch(&channel("a"));
+    let requested = interest.begin_subscribing().expect("a chunk");
+    interest.unwatch(&channel("a"), now);
+    // Redis may still carry it out.
+    interest.finish_subscribing(Vec::new(), requested, true);
+    assert_eq!(interest.lingering(), 0);
+    assert_eq!(leave_all(&mut interest, now), channels(&["a"]));
+    assert_eq!((interest.len(), interest.begin_subscribing()), (0, None));
+}
+
+#[test]
+fn a_late_subscription_that_is_given_up_before_it_is_requested_again_is_ended() {
+    let now = Instant::now();
+    let mut interest = interest();
+    interest.watch(&channel("a"));
+    let requested = interest.begin_subscribing().expect("a chunk");
+    interest.finish_subscribing(Vec::new(), requested, true);
+    interest.unwatch(&channel("a"), now);
+    assert_eq!(interest.begin_subscribing(), None);
+    assert_eq!(interest.begin_leaving(now), Some(channels(&["a"])));
+    interest.watch(&channel("a"));
+    interest.finish_leaving(&channels(&["a"]), Vec::new());
+    assert_eq!(interest.begin_subscribing(), Some(channels(&["a"])));
+}
+
+#[test]
+fn a_late_subscription_is_gone_with_its_connection() {
+    let now = Instant::now();
+    let mut interest = interest();
+    interest.watch(&channel("a"));
+    let requested = interest.begin_subscribing().expect("a chunk");
+    interest.finish_subscribing(Vec::new(), requested, true);
+    interest.lose_all(|_| false);
+    interest.unwatch(&channel("a"), now);
+    assert_eq!((interest.begin_leaving(now), interest.len()), (None, 0));
+}
+
+#[test]
+fn a_subscription_that_was_refused_need_not_be_ended() {
+    let now = Instant::now();
+    let mut interest = interest();
+    interest.watch(&channel("a"));
+    let requested = interest.begin_subscribing().expect("a chunk");
+    interest.unwatch(&channel("a"), now);
+    interest.finish_subscribing(Vec::new(), requested, false);
+    assert_eq!((interest.begin_leaving(now), interest.len()), (None, 0));
+}
+
+#[test]
+fn after_a_flood_of_channels_its_memory_is_returned() {
+    let now = Instant::now();
+    let mut interest = bounded(0);
+    let flood = numbered(20 * CHUNK);
+    subscribe(&mut interest, &flood);
+    for channel in &flood[10..] {
+        interest.unwatch(channel, now);
+    }
+    leave_all(&mut interest, now);
+    interest.shrink();
+    assert_eq!(interest.len(), 10);
+    let capacity = interest.channels.capacity();
+    assert!(capacity < 2000, "{capacity}");
+}

@@ -24,7 +24,7 @@ pub(crate) struct Join {
     /// Counts the subscription as pending until this is dropped.
     pub(crate) _reply: PendingReply,
     /// Counts the device as watched until this is dropped, even if the client unsubscribes before.
-    pub(crate) _watch: Arc<Watch>,
+    pub(crate) watch: Arc<Watch>,
 }
 
 #[derive(Debug)]

@@ -52,7 +52,8 @@ pub(super) struct WatchedDevice {
     pub(super) listing: Listing,
     /// The clients that get its events. None of them is behind `head`.
     members: Members,
-    /// Subscriptions that wait for the next load.
+    /// Subscriptions that wait for the next load. Bounded by the connected clients, each of which waits for at most
+    /// `--subscriptions-per-client` answers: those of clients that are gone are removed within a second.
     joiners: Vec<Joiner>,
     load: Option<Load>,
     /// The last position received live; `None` until the first load.
@@ -61,7 +62,7 @@ pub(super) struct WatchedDevice {
     view: MemberView,
     /// Its subscription in Redis was lost, and the events missed since are not sent yet.
     is_behind: bool,
-    /// An alarm may be open: one was when the state was loaded last, or alarms changed since.
+    /// An alarm may be open: the state was never loaded, one was when it was loaded last, or alarms changed since.
     may_have_alarms: bool,
     /// The stored state could not be read last time, so it is unknown whether it is newer than the members' view.
     is_unreadable: bool,
@@ -99,7 +100,7 @@ impl WatchedDevice {
             repair: Repair::None,
             view: MemberView::default(),
             is_behind: false,
-            may_have_alarms: false,
+            may_have_alarms: true,
             is_unreadable: false,
             pin: None,
         }
@@ -114,7 +115,7 @@ impl WatchedDevice {
         self.members.len()
     }
 
-    /// Returns whether an alarm of the device may be open. It is right after every load, and in doubt `true`.
+    /// Returns whether an alarm of the device may be open. In doubt it is `true`.
     pub(super) fn may_have_alarms(&self) -> bool {
         self.may_have_alarms
     }
@@ -125,11 +126,19 @@ impl WatchedDevice {
         self.joiners.push(Joiner::new(join));
     }
 
+    /// Removes and returns the subscriptions that wait for the next load and whose watch was refused.
+    pub(super) fn take_refused(&mut self) -> Vec<Join> {
+        let is_refused = |joiner: &mut Joiner| joiner.join.watch.refused().is_some();
+        let refused = self.joiners.extract_if(.., is_refused);
+        refused.map(|joiner| joiner.join).collect()
+    }
+
     /// Watches the device for every client from now on. Unless it was watched before, the readings published since `since`
     /// are broadcast too.
     pub(super) fn pin(&mut self, since: Option<Time>) {
         let is_new = self.head.is_none();
         if is_new {
+            self.abandon_load();
             self.require(Repair::Freshness);
         }
         self.pin = Some(Pin {
@@ -161,6 +170,16 @@ impl WatchedDevice {
         }
     }
 
+    /// Removes subscriptions of clients that are gone. A client that unsubscribed before it disconnected is not reported to this
+    /// device, but its subscription was to be answered still.
+    pub(super) fn remove_closed_joiners(&mut self) {
+        let is_open = |joiner: &Joiner| !joiner.join.client.closed().is_cancelled();
+        self.joiners.retain(is_open);
+        if let Some(load) = &mut self.load {
+            load.joiners.retain(is_open);
+        }
+    }
+
     /// Returns whether no client watches the device or waits for it.
     pub(super) fn is_unused(&self) -> bool {
         let has_joiners = |load: &Load| !load.joiners.is_empty();
@@ -176,8 +195,8 @@ impl WatchedDevice {
     /// Records that the subscription in Redis was lost: from now on events are missed.
     pub(super) fn lose_subscription(&mut self) {
         if self.listing == Listing::Listed {
-            // Before the first load no client has been told anything that could become old.
-            self.is_behind = self.head.is_some();
+            // Before the first load no client was sent anything that could become old.
+            self.is_behind = self.head.is_some() || self.load.is_some();
             self.assume_gap();
         }
     }
@@ -205,6 +224,7 @@ impl WatchedDevice {
     /// Checks the time limits; called regularly. `can_read`: Redis answers and the subscription is confirmed, so a load can
     /// check whether an overdue device is stale. Otherwise the clock alone decides.
     pub(super) fn check_time(&mut self, now: Time, can_read: bool) {
+        self.members.shrink();
         if self.view.is_overdue(now) {
             self.require(Repair::Freshness);
         }
@@ -219,11 +239,11 @@ impl WatchedDevice {
     pub(super) fn begin_load(&mut self, id: u64) -> Option<u64> {
         let joiners = std::mem::take(&mut self.joiners);
         let repair = std::mem::take(&mut self.repair);
-        let is_repair = repair == Repair::MissedEvents && self.is_served();
+        // Even if there is no member now: `head` must not stay behind, and missed readings may have to be broadcast.
+        let is_repair = repair == Repair::MissedEvents;
         let load = self.load.insert(Load::new(id, joiners, is_repair));
         let for_joiners = load.joiners.iter().filter_map(|joiner| joiner.join.since);
-        let for_members = self.members.positions();
-        let for_members = for_members.chain(self.head.filter(|_| self.pin.is_some()));
+        let for_members = self.members.positions().chain(self.head);
         let for_members = for_members.filter(|_| is_repair);
         let seqs = for_joiners.chain(for_members).map(|position| position.seq);
         let for_pin = self.pin.as_ref().and_then(|pin| pin.readings_since);
@@ -233,12 +253,20 @@ impl WatchedDevice {
     /// Handles a load that failed: its joiners wait for the next load. `is_unreadable`: Redis answered, but the stored data
     /// of the device cannot be read.
     pub(super) fn fail_load(&mut self, id: u64, is_unreadable: bool) {
+        if self.load.as_ref().is_none_or(|load| load.id != id) {
+            return;
+        }
         self.is_unreadable |= is_unreadable;
         if is_unreadable {
-            // Its subscription is confirmed. That this one device cannot be read is not a fault of the data path.
-            self.is_behind = false;
+            // That this one device cannot be read is not a fault of the data path.
+            self.clear_behind_if_confirmed();
         }
-        if let Some(load) = self.load.take_if(|load| load.id == id) {
+        self.abandon_load();
+    }
+
+    /// Gives up the load under way. Its joiners wait for the next load, which also does its repair.
+    fn abandon_load(&mut self) {
+        if let Some(load) = self.load.take() {
             let later = std::mem::replace(&mut self.joiners, load.joiners);
             self.joiners.extend(later);
             self.require(if load.is_repair {
@@ -246,6 +274,14 @@ impl WatchedDevice {
             } else {
                 Repair::Freshness
             });
+        }
+    }
+
+    /// Called when a load ends that began after the subscription was confirmed. If another gap is to be repaired, the
+    /// subscription may have been lost again during the load.
+    fn clear_behind_if_confirmed(&mut self) {
+        if self.repair != Repair::MissedEvents {
+            self.is_behind = false;
         }
     }
 
@@ -257,12 +293,12 @@ impl WatchedDevice {
         now: Time,
         fan_out: &FanOutContext,
     ) {
-        self.is_unreadable = false;
         let Some(load) = self.load.take_if(|load| load.id == id) else {
             return;
         };
+        self.is_unreadable = false;
         if load.is_repair {
-            self.is_behind = false;
+            self.clear_behind_if_confirmed();
             self.catch_up_members(snapshot, now, fan_out);
         }
         if load.is_repair || self.head.is_none() {
@@ -272,7 +308,10 @@ impl WatchedDevice {
             self.head = Some(replay::position(snapshot));
         }
         let state = snapshot.state.as_ref();
-        self.may_have_alarms = state.is_some_and(|state| !state.alarms.is_empty());
+        let has_alarms = state.is_some_and(|state| !state.alarms.is_empty());
+        let may_have_changed =
+            load.has_overflowed || load.kept.iter().any(|event| event.has_alarm_changes());
+        self.may_have_alarms = has_alarms || may_have_changed;
         self.correct_view(snapshot, now);
         self.answer(load.joiners, snapshot, now, fan_out);
         for event in &load.kept {
@@ -469,3 +508,6 @@ impl WatchedDevice {
 fn room(device: &DeviceId) -> String {
     format!("device:{device}")
 }
+
+#[cfg(test)]
+mod tests;

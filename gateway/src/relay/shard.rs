@@ -31,14 +31,17 @@ use super::unlisted::UnlistedDevices;
 use super::watch_counts::{ShardWatchCounts, WatchCounts};
 use crate::client::ClientId;
 use crate::interest::{Channel, Interest};
+use crate::metrics::SocketMetrics;
 use crate::replay::PublishedEvent;
+use crate::spare_capacity::shrink_map;
+use crate::watches::Watches;
 use listing::Lookups;
 use load_queue::LoadQueue;
 use subscribing::ChangesPause;
 
 /// After an event for more clients than this, other tasks get their turn.
 const LARGE_FAN_OUT: usize = 256;
-/// How often staleness and lingering subscriptions are checked.
+/// How often staleness, lingering subscriptions and subscriptions of clients that are gone are checked.
 const TICK: Duration = Duration::from_secs(1);
 
 /// The inputs of a shard.
@@ -50,6 +53,9 @@ pub(super) struct ShardInputs {
     pub(super) connections: watch::Receiver<Option<SubscriberConnection>>,
     pub(super) observations: watch::Receiver<RedisObservation>,
     pub(super) unlisted: UnlistedDevices,
+    /// Learns here which devices are listed.
+    pub(super) watches: Watches,
+    pub(super) socket_metrics: Arc<SocketMetrics>,
 }
 
 pub(super) struct Shard {
@@ -412,7 +418,13 @@ impl Shard {
         self.store_counts();
         let now = self.fan_out.clock.now();
         let can_read = self.connection.is_some() && self.loads.paused_until().is_none();
+        let mut unused = Vec::new();
         for (channel, device) in &mut self.devices {
+            device.remove_closed_joiners();
+            if device.is_unused() {
+                unused.push(Arc::clone(channel));
+                continue;
+            }
             let is_confirmed = self.interest.is_confirmed(channel);
             device.check_time(now, can_read && is_confirmed);
             let can_load = is_confirmed || device.listing == Listing::Unlisted;
@@ -420,6 +432,13 @@ impl Shard {
                 self.loads.push(channel);
             }
         }
+        for channel in unused {
+            self.forget_if_unused(&channel);
+        }
+        shrink_map(&mut self.devices);
+        self.lookups.shrink();
+        self.loads.shrink();
+        self.interest.shrink();
     }
 }
 

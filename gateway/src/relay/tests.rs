@@ -20,6 +20,7 @@ use test_support::server::OwnRedis;
 
 const DEVICE: &str = "OTSM-0114";
 
+mod relink;
 mod subscriptions;
 
 struct World {

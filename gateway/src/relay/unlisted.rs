@@ -19,13 +19,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::command::ShardCommand;
 use super::shard_senders::ShardSenders;
+use crate::spare_capacity::shrink_set;
 
 /// How often the partitions of unlisted devices are looked at: the first reading of a device is late by at most this.
 const INTERVAL: Duration = Duration::from_millis(250);
 /// Maximum number of devices that are looked up in one round trip.
 const CHUNK: usize = 500;
 
-/// The devices that clients of this replica wait for. Clones share them. Bounded by `--max-watched`.
+/// The devices that clients of this replica wait for. Clones share them. Bounded by `--max-unlisted`.
 #[derive(Clone, Debug)]
 pub(super) struct UnlistedDevices {
     partitions: u16,
@@ -37,7 +38,7 @@ pub(super) struct UnlistedDevices {
 #[derive(Debug, Default)]
 struct WaitingDevices {
     devices: HashSet<DeviceId>,
-    /// Those that were added since the last look.
+    /// Those that were added since the last look began.
     new: HashSet<DeviceId>,
     /// How far the partition was looked through.
     mark: Option<PartitionMark>,
@@ -87,7 +88,7 @@ impl UnlistedDevices {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks for the devices until `finish`, and tells their shards when they appear.
+    /// Looks for the devices until `finish`, and reports those that appear to their shards.
     pub(super) async fn watch(
         self,
         store: Store,
@@ -121,18 +122,46 @@ impl UnlistedDevices {
     /// Returns the devices that are listed by now.
     ///
     /// A device that is new here is looked up after its partition's mark was read. So an event before the look-up shows it as
-    /// listed, and a later one has a higher number than the mark: none is missed.
+    /// listed, and a later one has a higher number than the mark: none is missed. One that is added during the look is new at the
+    /// next look, even if it was waited for before.
     async fn look(&self, store: &Store) -> Result<Vec<DeviceId>, StoreError> {
         let mut new = HashSet::new();
         let mut marks = Vec::new();
-        for (number, partition) in &*self.waiting() {
-            new.extend(partition.new.iter().cloned());
+        for (number, partition) in &mut *self.waiting() {
+            shrink_set(&mut partition.devices);
+            new.extend(std::mem::take(&mut partition.new));
             marks.push((*number, partition.mark));
         }
+        let found = self.look_up(store, &new, &marks).await;
+        if found.is_err() {
+            self.restore_new(new);
+        }
+        found
+    }
+
+    /// Marks devices as new again after a look that failed, unless they are no longer waited for.
+    fn restore_new(&self, new: HashSet<DeviceId>) {
+        let mut waiting = self.waiting();
+        for device in new {
+            let partition = waiting.get_mut(&device.partition(self.partitions));
+            if let Some(partition) = partition
+                && partition.devices.contains(&device)
+            {
+                partition.new.insert(device);
+            }
+        }
+    }
+
+    async fn look_up(
+        &self,
+        store: &Store,
+        new: &HashSet<DeviceId>,
+        marks: &[(u16, Option<PartitionMark>)],
+    ) -> Result<Vec<DeviceId>, StoreError> {
         if marks.is_empty() {
             return Ok(Vec::new());
         }
-        let changes = store.changed_devices(&marks).await?;
+        let changes = store.changed_devices(marks).await?;
         let mut appeared = Vec::new();
         let mut unsure = Vec::new();
         {
@@ -161,9 +190,11 @@ impl UnlistedDevices {
         for ((number, _), changes) in marks.iter().zip(changes) {
             if let Some(partition) = waiting.get_mut(number) {
                 partition.mark = changes.mark;
-                partition.new.retain(|device| !new.contains(device));
             }
         }
         Ok(appeared)
     }
 }
+
+#[cfg(test)]
+mod tests;

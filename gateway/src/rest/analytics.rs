@@ -14,7 +14,7 @@ use super::context::RestContext;
 use super::reply;
 use crate::client_address::ClientAddress;
 use crate::error::ApiError;
-use crate::fleet::totals::FleetTotals;
+use crate::fleet::totals::{FleetTotals, watchers_by_device};
 
 /// Maximum number of devices in the answer: those with the most watchers.
 const MAX_DEVICES: usize = 1_000;
@@ -24,7 +24,7 @@ struct Analytics<'a> {
     /// Clients of all replicas.
     connections: u64,
     subscriptions: u64,
-    devices_watched: usize,
+    devices_watched: u64,
     replicas: Vec<ReplicaItem<'a>>,
     devices: Vec<WatchedItem<'a>>,
     /// More devices are watched than are listed.
@@ -50,7 +50,7 @@ struct ReplicaItem<'a> {
 struct WatchedItem<'a> {
     device_id: &'a DeviceId,
     watchers: u64,
-    replicas: &'a BTreeMap<String, u64>,
+    replicas: BTreeMap<&'a str, u64>,
 }
 
 /// `GET /api/analytics/connections`: the latest reports of all replicas, including this one.
@@ -73,14 +73,12 @@ pub(crate) async fn connections(
         devices_watched: report.rooms,
         age_ms: now.millis_since(report.at).max(0),
     });
-    let items = totals
-        .devices
-        .iter()
-        .map(|(device_id, replicas)| WatchedItem {
-            device_id,
-            watchers: replicas.values().sum(),
-            replicas,
-        });
+    let items = watchers_by_device(&reports).into_iter();
+    let items = items.map(|(device_id, replicas)| WatchedItem {
+        device_id,
+        watchers: replicas.values().sum(),
+        replicas,
+    });
     let mut devices: Vec<WatchedItem<'_>> = items.collect();
     devices.sort_by_key(|device| Reverse(device.watchers));
     let is_complete = reports
@@ -91,7 +89,7 @@ pub(crate) async fn connections(
     Ok(reply::ok(&Analytics {
         connections: totals.connections,
         subscriptions: totals.subscriptions,
-        devices_watched: totals.devices.len(),
+        devices_watched: totals.rooms,
         replicas: replicas.collect(),
         devices,
         more,

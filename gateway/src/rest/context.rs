@@ -10,7 +10,8 @@ use shared::device::DeviceId;
 
 use super::alarm_log::statistics::LogStatistics;
 use super::answers::AnswerLimits;
-use super::device_list::{DeviceLists, ListSource};
+use super::device_list::ListSource;
+use super::device_list::renderer::{self, DeviceLists, ListRenderer};
 use super::turns::Turns;
 use crate::metrics::Metrics;
 use crate::origins::Origins;
@@ -35,6 +36,8 @@ pub(crate) struct RestContext {
     pub(super) large_reads: Turns,
     pub(super) alert_reads: Turns,
     pub(super) answers: AnswerLimits,
+    /// What pages of devices are rendered from.
+    pub(super) list_source: ListSource,
     pub(super) device_lists: DeviceLists,
     pub(super) log_statistics: LogStatistics,
     clock: Arc<dyn Clock>,
@@ -45,44 +48,46 @@ pub(crate) struct RestContext {
 }
 
 impl RestContext {
-    pub(super) fn new(state: AppState, origins: &Origins) -> Self {
+    /// Also returns the renderer of the whole list of devices, which must run for as long as requests are answered.
+    pub(super) fn new(state: AppState, origins: &Origins) -> (Self, ListRenderer) {
         let log_statistics = LogStatistics::new(state.store.partitions());
-        Self {
-            reader: StoreReader {
-                store: state.store,
-                timeout: state.config.redis.redis_timeout,
-            },
+        let reader = StoreReader {
+            store: state.store,
+            timeout: state.config.redis.redis_timeout,
+        };
+        let answers = AnswerLimits::new(
+            state.config.answer_bytes,
+            state.config.answer_time,
+            state.config.answer_rate,
+            Arc::clone(&state.metrics.rest),
+        );
+        let list_source = ListSource {
+            reader: reader.clone(),
+            clock: Arc::clone(&state.clock),
+            limits: answers.clone(),
+        };
+        let (device_lists, renderer) = renderer::new(list_source.clone());
+        let context = Self {
+            reader,
             status: state.status,
             alerts_bound: state.config.alerts_bound,
             large_reads: Turns::new(LARGE_READS.0, LARGE_READS.1),
             alert_reads: Turns::new(ALERT_READS.0, ALERT_READS.1),
-            answers: AnswerLimits::new(
-                state.config.answer_bytes,
-                state.config.answer_time,
-                state.config.answer_rate,
-                Arc::clone(&state.metrics.rest),
-            ),
-            device_lists: DeviceLists::default(),
+            answers,
+            list_source,
+            device_lists,
             log_statistics,
             metrics: state.metrics,
             clock: state.clock,
             origin_texts: origins.to_texts().into(),
             device_count: Arc::default(),
             alarm_log_lines: Arc::default(),
-        }
+        };
+        (context, renderer)
     }
 
     pub(super) fn now(&self) -> Time {
         self.clock.now()
-    }
-
-    /// Returns what a list of devices is rendered from.
-    pub(super) fn list_source(&self) -> ListSource {
-        ListSource {
-            reader: self.reader.clone(),
-            clock: Arc::clone(&self.clock),
-            limits: self.answers.clone(),
-        }
     }
 
     pub(super) fn is_serving(&self) -> bool {

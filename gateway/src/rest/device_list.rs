@@ -1,33 +1,32 @@
-//! The list of all devices, rendered once for all who ask at the same time.
+//! The list of all devices, or a page of it.
 //!
 //! The list of a large fleet has many megabytes. It is rendered piece by piece and sent from these pieces, so 100 slow readers
-//! of one list hold it once. Its bytes count towards the limit of all answers.
+//! of one list hold it once. Its bytes count towards the limits of large answers. [`renderer`] renders the whole list.
+
+pub(crate) mod renderer;
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex as StdMutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 
 use axum::body::{Bytes, HttpBody};
 use hyper::body::{Frame, SizeHint};
 use shared::clock::Clock;
 use shared::device::DeviceId;
-use tokio::sync::Mutex;
-use tokio::time::timeout;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::answers::{AnswerLimits, HeldBytes};
 use super::device_item::DeviceItem;
+use crate::client_address::ClientAddress;
 use crate::error::ApiError;
 use crate::store_reader::StoreReader;
 
 /// The number of device states read in one round trip, and of rows in one piece. Larger reads could exceed the timeout or delay
 /// other reads.
 const CHUNK: usize = 500;
-/// Maximum time that a request waits for the list that is being rendered for earlier ones.
-const MAX_WAIT: Duration = Duration::from_secs(10);
 
-/// What a list is rendered from.
+/// What a list is rendered from. Cheap to clone.
+#[derive(Clone)]
 pub(super) struct ListSource {
     pub(super) reader: StoreReader,
     pub(super) clock: Arc<dyn Clock>,
@@ -42,7 +41,8 @@ pub(super) struct DeviceList {
     pub(super) etag: String,
     /// Number of stored devices, whether they are in the list or not.
     pub(super) known_devices: usize,
-    _held: HeldBytes,
+    /// Counts its bytes. An answer keeps this longer than the list: until its last byte is sent.
+    pub(super) held: Arc<HeldBytes>,
 }
 
 /// Which devices a client wants.
@@ -51,48 +51,7 @@ pub(super) struct Page {
     pub(super) limit: usize,
     /// The last serial of the page before.
     pub(super) after: Option<String>,
-}
-
-/// The newest complete list. Clones share it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct DeviceLists {
-    rendering: Arc<Mutex<()>>,
-    // A std lock: held for one clone or one assignment, never across an await.
-    newest: Arc<StdMutex<Option<Begun>>>,
-}
-
-#[derive(Debug)]
-struct Begun {
-    at: Instant,
-    /// Lives as long as somebody reads it.
-    list: Weak<DeviceList>,
-}
-
-impl DeviceLists {
-    /// Returns a list of all devices that was begun after this call: a client never gets states older than its request. Only one
-    /// is rendered at a time, so whoever asks meanwhile shares the next one.
-    pub(super) async fn current(&self, source: &ListSource) -> Result<Arc<DeviceList>, ApiError> {
-        let asked = Instant::now();
-        let rendering = timeout(MAX_WAIT, self.rendering.lock()).await;
-        let _rendering = rendering.map_err(|_| ApiError::TooSlow)?;
-        if let Some(list) = self.begun_since(asked) {
-            return Ok(list);
-        }
-        let at = Instant::now();
-        let list = Arc::new(render(source, None).await?);
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        *newest = Some(Begun {
-            at,
-            list: Arc::downgrade(&list),
-        });
-        Ok(list)
-    }
-
-    fn begun_since(&self, asked: Instant) -> Option<Arc<DeviceList>> {
-        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        let begun = newest.as_ref().filter(|begun| begun.at >= asked)?;
-        begun.list.upgrade()
-    }
+    pub(super) client: ClientAddress,
 }
 
 /// Reads and renders all devices, or one page of them.
@@ -113,7 +72,10 @@ pub(super) async fn render(
         let first = devices.partition_point(|device| device.as_str() <= after);
         devices.drain(..first);
     }
-    let mut rows = Rows::new(&source.limits, page.map_or(usize::MAX, |page| page.limit));
+    let mut rows = match page {
+        Some(page) => Rows::new(page.limit, source.limits.begin(page.client)),
+        None => Rows::new(usize::MAX, source.limits.begin_shared()),
+    };
     // One more than the page has, to learn whether there is another page.
     let chunk = rows.limit.saturating_add(1).min(CHUNK);
     for chunk in devices.chunks(chunk) {
@@ -152,7 +114,7 @@ struct Rows {
 }
 
 impl Rows {
-    fn new(limits: &AnswerLimits, limit: usize) -> Self {
+    fn new(limit: usize, held: HeldBytes) -> Self {
         Self {
             limit,
             count: 0,
@@ -160,7 +122,7 @@ impl Rows {
             has_more: false,
             pieces: vec![Bytes::new()],
             hasher: Xxh3Default::new(),
-            held: limits.begin(),
+            held,
         }
     }
 
@@ -205,8 +167,15 @@ impl Rows {
             etag: format!("\"{:016x}\"", self.hasher.digest()),
             pieces: self.pieces,
             known_devices,
-            _held: self.held,
+            held: Arc::new(self.held),
         }
+    }
+}
+
+impl DeviceList {
+    /// Returns its length.
+    fn bytes(&self) -> u64 {
+        self.pieces.iter().map(|piece| piece.len() as u64).sum()
     }
 }
 

@@ -29,22 +29,36 @@ pub(crate) async fn list(
 ) -> Result<Response, ApiError> {
     let query = Query::parse(raw.as_deref());
     let after = query.text("after").map(str::to_owned);
-    let list = if after.is_none() && query.text("limit").is_none() {
-        context.device_lists.current(&context.list_source()).await?
+    let (list, of_client) = if after.is_none() && query.text("limit").is_none() {
+        let shared = context.device_lists.current(client).await?;
+        (shared.list, Some(shared.of_client))
     } else {
         let limit = query.limit()?;
+        let page = Page {
+            limit,
+            after,
+            client,
+        };
         let _turn = context.large_reads.wait(client).await?;
-        Arc::new(device_list::render(&context.list_source(), Some(&Page { limit, after })).await?)
+        let page = device_list::render(&context.list_source, Some(&page)).await?;
+        (Arc::new(page), None)
     };
     context.remember_device_count(list.known_devices);
     let etag = HeaderValue::from_str(&list.etag).expect("hexadecimal digits in quotes");
     let mut response = if has_already(&headers, &list.etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        reply::bytes_of_json(StatusCode::OK, Body::new(DeviceListBody::new(list)))
+        let bytes = Arc::clone(&list.held);
+        let body = Body::new(DeviceListBody::new(list));
+        let mut response = reply::bytes_of_json(StatusCode::OK, body);
+        let counted = Counted {
+            bytes,
+            _of_client: of_client,
+        };
+        response.extensions_mut().insert(counted);
+        response
     };
     response.headers_mut().insert(ETAG, etag);
-    response.extensions_mut().insert(Counted);
     Ok(response)
 }
 

@@ -61,7 +61,7 @@ fn leads_to_stored_data(path: &str) -> bool {
 }
 
 /// Adds the header `Age` to an answer with stored data while the data path does not work: nothing newer is stored since then.
-pub(super) async fn tell_age(
+pub(super) async fn add_age(
     State(status): State<StatusHandle>,
     request: Request,
     next: Next,

@@ -10,7 +10,9 @@ use axum::http::Request;
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use serde_json::Value;
+use shared::lifecycle::Lifecycle;
 use shared::metrics::Meters;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::*;
@@ -30,8 +32,14 @@ fn gateway(redis: &str, flags: &[&str]) -> Router {
     both_ports(redis, flags).main
 }
 
+/// The services of both ports.
+struct Ports {
+    main: Router,
+    operators: Router,
+}
+
 /// Builds the services of both ports, that of the main port behind the check of origins.
-fn both_ports(redis: &str, flags: &[&str]) -> Routers {
+fn both_ports(redis: &str, flags: &[&str]) -> Ports {
     let flags = [&["--redis-timeout=500ms"], flags].concat();
     let config = test_setup::config(redis, &flags);
     let store = test_setup::store(&config);
@@ -46,8 +54,13 @@ fn both_ports(redis: &str, flags: &[&str]) -> Routers {
     let origins = origins.expect("origins were checked");
     let (clock, metrics) = (Arc::clone(&state.clock), Arc::clone(&state.metrics));
     let rest = routers(state, &origins);
+    let rendering = rest.lists.run(CancellationToken::new());
+    Lifecycle::new().spawn_short("device lists", async {
+        // It ends with the routers.
+        rendering.await.expect("it never fails");
+    });
     let cors = Cors::new(origins, clock, metrics);
-    Routers {
+    Ports {
         main: rest.main.layer(from_fn_with_state(cors, cors::check)),
         operators: rest.operators,
     }

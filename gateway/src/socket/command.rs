@@ -26,7 +26,8 @@ use crate::watches::{Watch, Watches};
 #[derive(Debug)]
 pub(super) struct ClientCommand {
     kind: CommandKind,
-    argument: Argument,
+    /// `None` if it cannot be read. A command that waits is small, whatever the client sent.
+    target: Option<Target>,
     /// The acknowledgement id under which the client expects a reply.
     ack: Option<i64>,
 }
@@ -35,6 +36,14 @@ pub(super) struct ClientCommand {
 enum CommandKind {
     Subscribe,
     Unsubscribe,
+}
+
+/// What a command is about.
+#[derive(Debug, PartialEq)]
+struct Target {
+    device: DeviceId,
+    /// The last position that the client has received.
+    since: Option<Position>,
 }
 
 /// The argument of both events. Older front ends send the bare id.
@@ -49,6 +58,18 @@ enum Argument {
         since: Option<Position>,
     },
     Unreadable(serde::de::IgnoredAny),
+}
+
+impl Argument {
+    fn target(self) -> Option<Target> {
+        let (device, since) = match self {
+            Self::Id(id) => (id, None),
+            Self::Object { device_id, since } => (device_id, since),
+            Self::Unreadable(_) => return None,
+        };
+        let device = device.parse().ok()?;
+        Some(Target { device, since })
+    }
 }
 
 /// The connection's queue of commands, stored with the socket for the extractors.
@@ -95,15 +116,9 @@ fn enqueue(socket: &Arc<Socket>, kind: CommandKind, value: &mut Value, ack: Opti
     let Some(queue) = socket.extensions.get::<CommandQueue>() else {
         return;
     };
-    let argument = match Data::<Argument>::from_message_parts(socket, value, &ack) {
-        Ok(Data(argument)) => argument,
-        Err(_) => Argument::Unreadable(serde::de::IgnoredAny),
-    };
-    let sent = queue.commands.try_send(ClientCommand {
-        kind,
-        argument,
-        ack,
-    });
+    let argument = Data::<Argument>::from_message_parts(socket, value, &ack).ok();
+    let target = argument.and_then(|Data(argument)| argument.target());
+    let sent = queue.commands.try_send(ClientCommand { kind, target, ack });
     if let Err(mpsc::error::TrySendError::Full(_)) = sent {
         queue.client.close(CloseReason::TooManyCommands);
     }
@@ -115,7 +130,12 @@ pub(super) struct Subscriptions {
     limit: usize,
     watches: Watches,
     address: ClientAddress,
+    /// The number of devices at which refused ones are forgotten.
+    next_check: usize,
 }
+
+/// The first [`Subscriptions::next_check`].
+const FIRST_CHECK: usize = 32;
 
 impl Subscriptions {
     /// Creates an empty set of at most `limit` devices.
@@ -125,6 +145,7 @@ impl Subscriptions {
             limit,
             watches,
             address,
+            next_check: FIRST_CHECK,
         }
     }
 
@@ -133,16 +154,29 @@ impl Subscriptions {
     }
 
     /// Adds a device, if the limits allow it. A device that is already subscribed to is always allowed.
-    fn add(&mut self, device: &DeviceId) -> Result<Arc<Watch>, Refusal> {
-        if let Some(watch) = self.devices.get(device) {
+    async fn add(&mut self, device: &DeviceId) -> Result<Arc<Watch>, Refusal> {
+        if let Some(watch) = self.devices.get(device)
+            && watch.refused().is_none()
+        {
             return Ok(Arc::clone(watch));
         }
+        self.forget_refused();
         if self.devices.len() >= self.limit {
             return Err(Refusal::Limit(self.limit));
         }
-        let watch = Arc::new(self.watches.begin(device, self.address)?);
+        let watch = Arc::new(self.watches.begin(device, self.address).await?);
         self.devices.insert(device.clone(), Arc::clone(&watch));
         Ok(watch)
+    }
+
+    /// Forgets the devices that were refused when they turned out not to be listed, each time there are twice as many as the last
+    /// time. So they never are more than the others, except for a few.
+    fn forget_refused(&mut self) {
+        let len = self.devices.len();
+        if len >= self.next_check.min(self.limit) {
+            self.devices.retain(|_, watch| watch.refused().is_none());
+            self.next_check = (2 * self.devices.len()).max(FIRST_CHECK);
+        }
     }
 }
 
@@ -172,12 +206,7 @@ async fn carry_out(
     relay: &Relay,
     subscriptions: &mut Subscriptions,
 ) -> Result<(), Refusal> {
-    let (device, since) = match command.argument {
-        Argument::Id(id) => (id, None),
-        Argument::Object { device_id, since } => (device_id, since),
-        Argument::Unreadable(_) => return Err(Refusal::Invalid),
-    };
-    let device: DeviceId = device.parse().map_err(|_| Refusal::Invalid)?;
+    let Target { device, since } = command.target.ok_or(Refusal::Invalid)?;
     match command.kind {
         CommandKind::Subscribe => {
             if since.is_some() {
@@ -188,7 +217,7 @@ async fn carry_out(
             if reply.is_above(subscriptions.limit) {
                 return Err(Refusal::Limit(subscriptions.limit));
             }
-            let watch = subscriptions.add(&device)?;
+            let watch = subscriptions.add(&device).await?;
             tracing::debug!(client = %client.sid(), device.id = %device.for_log(), "client subscribed to device");
             let join = Join {
                 client: Arc::clone(client),
@@ -196,7 +225,7 @@ async fn carry_out(
                 since,
                 ack: command.ack,
                 _reply: reply,
-                _watch: watch,
+                watch,
             };
             relay.join(join).await;
         }
@@ -208,3 +237,6 @@ async fn carry_out(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

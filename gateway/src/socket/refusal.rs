@@ -20,6 +20,12 @@ pub(crate) enum Refusal {
     /// The clients of the client's address watch as many devices as they may.
     #[error("no more than {0} detectors per network address")]
     AddressLimit(usize),
+    /// This replica watches as many names that are not listed as it may.
+    #[error("this replica watches no more than {0} detectors that have sent nothing yet")]
+    UnlistedLimit(usize),
+    /// The clients of the client's address watch as many names that are not listed as they may.
+    #[error("no more than {0} detectors that have sent nothing yet per network address")]
+    AddressUnlistedLimit(usize),
 }
 
 impl From<WatchRefused> for Refusal {
@@ -27,6 +33,8 @@ impl From<WatchRefused> for Refusal {
         match refused {
             WatchRefused::Full(limit) => Self::ReplicaLimit(limit),
             WatchRefused::AddressFull(limit) => Self::AddressLimit(limit),
+            WatchRefused::UnlistedFull(limit) => Self::UnlistedLimit(limit),
+            WatchRefused::AddressUnlistedFull(limit) => Self::AddressUnlistedLimit(limit),
         }
     }
 }
@@ -52,7 +60,11 @@ impl Refusal {
         let [invalid, limit] = Self::CODES;
         match self {
             Self::Invalid => invalid,
-            Self::Limit(_) | Self::ReplicaLimit(_) | Self::AddressLimit(_) => limit,
+            Self::Limit(_)
+            | Self::ReplicaLimit(_)
+            | Self::AddressLimit(_)
+            | Self::UnlistedLimit(_)
+            | Self::AddressUnlistedLimit(_) => limit,
         }
     }
 

@@ -33,7 +33,9 @@ async fn the_service_is_freed_with_its_last_handle() {
     };
     let metrics = Metrics::new(&Meters::local("gateway").unwrap());
     let clients = Clients::new(limits, Arc::clone(&metrics.client));
+    let watches = Watches::new(WatchLimits::of(&config));
     let relay_config = RelayConfig {
+        watches: watches.clone(),
         linger: Linger {
             time: config.linger,
             max: config.linger_max,
@@ -50,17 +52,13 @@ async fn the_service_is_freed_with_its_last_handle() {
         &store,
         &clients,
         &relay_config,
-        &metrics.relay,
+        &metrics,
         &observations,
         &Lifecycle::new(),
         &finish,
     );
     let status = StatusHandle::new(std::time::Instant::now());
     let monitor = Monitor::new(status, store.clock());
-    let watches = Watches::new(WatchLimits {
-        devices: config.max_watched,
-        per_address: config.watched_per_address,
-    });
     let sockets = Sockets::new(
         &config,
         clients,

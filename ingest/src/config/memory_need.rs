@@ -1,6 +1,6 @@
 //! The memory that this service needs in the worst case. Pure.
 
-use shared::memory_need::{ALARM_BYTES, MAX_ALARMS, Need};
+use shared::memory_need::{ALARM_BYTES, FOLDED_GROUP_BYTES, MAX_ALARMS, MAX_FOLDED_GROUPS, Need};
 
 use super::Config;
 
@@ -48,6 +48,12 @@ pub(super) fn needs(config: &Config) -> Vec<Need> {
             "alarm",
             [(devices, "devices"), (MAX_ALARMS, "alarms")],
             ALARM_BYTES,
+        ),
+        Need::product(
+            "entries that wait for the alarm log in these states",
+            "group",
+            [(devices, "devices"), (MAX_FOLDED_GROUPS, "groups")],
+            FOLDED_GROUP_BYTES,
         ),
     ]
 }

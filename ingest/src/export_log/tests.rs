@@ -40,6 +40,40 @@ fn an_unreadable_line_is_exported_as_it_is_stored() {
 }
 
 #[test]
+fn a_line_names_the_first_of_the_alarms_that_are_logged_together() {
+    let exported = |log_group: Option<&str>| {
+        let at = Time::from_millis(1000);
+        let alarm = shared::alarm::Alarm {
+            log_group: log_group.map(str::to_owned),
+            ..shared::alarm::Alarm::new(
+                "second".to_owned(),
+                Condition::AlarmLevel1,
+                at,
+                shared::position::Position::default(),
+            )
+        };
+        let entry = AlarmLogEntry {
+            change: Some(ChangeKind::Raised),
+            alarm: Some(alarm),
+            ..AlarmLogEntry::empty(at)
+        };
+        let line = ExportedLine::of(LoggedEntry {
+            id: "log-3-1000-0".to_owned(),
+            device: "D".to_owned(),
+            written: at,
+            entry: Ok(entry),
+        });
+        serde_json::to_value(line).unwrap()
+    };
+    let line = exported(Some("first"));
+    assert_eq!(
+        (&line["alarm_id"], &line["first_alarm_id"]),
+        (&"second".into(), &"first".into())
+    );
+    assert_eq!(exported(None).get("first_alarm_id"), None);
+}
+
+#[test]
 fn only_the_settings_of_redis_are_needed() {
     let read = |args: &[&str]| {
         let args = ["ingest"].iter().chain(args).map(Into::into);

@@ -17,6 +17,20 @@ async fn get(address: SocketAddr, path: &str) -> (u16, serde_json::Value) {
     (code, serde_json::from_str(body).unwrap())
 }
 
+/// Serves the probes at a free port.
+fn serve_probes(
+    broker: BrokerStatus,
+    redis: impl Fn() -> DependencyStatus + Send + Sync + 'static,
+    warning: impl Fn() -> Warning + Send + Sync + 'static,
+    lifecycle: &Lifecycle,
+) -> SocketAddr {
+    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = router(broker, redis, warning, lifecycle);
+    serve(listener, router, lifecycle);
+    address
+}
+
 #[tokio::test]
 async fn readiness_needs_redis_and_the_subscription() {
     let lifecycle = Lifecycle::new();
@@ -24,8 +38,6 @@ async fn readiness_needs_redis_and_the_subscription() {
     let redis_ok = Arc::new(AtomicBool::new(false));
     let redis = Arc::clone(&redis_ok);
     let redis = move || DependencyStatus::new(redis.load(Ordering::Relaxed), None);
-    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = listener.local_addr().unwrap();
     let is_quiet = Arc::new(AtomicBool::new(false));
     let quiet = Arc::clone(&is_quiet);
     let no_places = Arc::new(AtomicBool::new(false));
@@ -41,11 +53,7 @@ async fn readiness_needs_redis_and_the_subscription() {
             },
         }
     };
-    serve(
-        listener,
-        router(broker, redis, warning, &lifecycle),
-        &lifecycle,
-    );
+    let address = serve_probes(broker, redis, warning, &lifecycle);
 
     assert_eq!(get(address, "/livez").await, (200, json!({"status": "ok"})));
     let (code, body) = get(address, "/readyz").await;
@@ -67,8 +75,8 @@ async fn readiness_needs_redis_and_the_subscription() {
     is_quiet.store(true, Ordering::Relaxed);
     let (code, body) = get(address, "/readyz").await;
     assert_eq!((code, &body["status"]), (200, &json!("degraded")));
-    let told = json!({"ok": true, "age_ms": 0, "reason": QUIET});
-    assert_eq!(body["dependencies"]["broker"], told);
+    let expected = json!({"ok": true, "age_ms": 0, "reason": QUIET});
+    assert_eq!(body["dependencies"]["broker"], expected);
 
     no_places.store(true, Ordering::Relaxed);
     let (code, body) = get(address, "/readyz").await;
@@ -108,13 +116,7 @@ async fn idle_connections_do_not_keep_probes_waiting() {
     let lifecycle = Lifecycle::new();
     let (_reporter, broker) = BrokerStatus::new();
     let redis = || DependencyStatus::new(true, None);
-    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = listener.local_addr().unwrap();
-    serve(
-        listener,
-        router(broker, redis, Warning::default, &lifecycle),
-        &lifecycle,
-    );
+    let address = serve_probes(broker, redis, Warning::default, &lifecycle);
     // If each kept its place for its deadline, the probe would wait for more than a minute.
     let mut idle = Vec::new();
     for _ in 0..MAX_CONNECTIONS * 8 {
@@ -133,17 +135,11 @@ async fn a_full_redis_is_degraded_and_says_why() {
     reporter.apply(ConnectionEvent::SubAck);
     let redis =
         || DependencyStatus::new(true, Some(Duration::ZERO)).with_reason(Some("redis full"));
-    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = listener.local_addr().unwrap();
-    serve(
-        listener,
-        router(broker, redis, Warning::default, &lifecycle),
-        &lifecycle,
-    );
+    let address = serve_probes(broker, redis, Warning::default, &lifecycle);
     let (code, body) = get(address, "/readyz").await;
     assert_eq!((code, &body["status"]), (200, &json!("degraded")));
-    let told = json!({"ok": true, "age_ms": 0, "reason": "redis full"});
-    assert_eq!(body["dependencies"]["redis"], told);
+    let expected = json!({"ok": true, "age_ms": 0, "reason": "redis full"});
+    assert_eq!(body["dependencies"]["redis"], expected);
 }
 
 #[test]

@@ -45,10 +45,11 @@ struct BrokerConnection<'a> {
     session_at_exit: watch::Receiver<SessionAtExit>,
     connected_at: Option<Instant>,
     subscribed_at: Option<Instant>,
+    /// When the last message was received, or found room in the queue.
     last_message_at: Option<Instant>,
     /// A message for which the queue has no room. Nothing is read while it waits.
     waiting: Option<MqttMessage>,
-    /// Another client had taken our session, and it is not told yet that the session is ours again.
+    /// Another client had taken our session, and the log does not say yet that the session is ours again.
     is_contested: bool,
 }
 
@@ -155,13 +156,15 @@ impl BrokerConnection<'_> {
                 {
                     self.decide_session(session);
                 }
-                () = until_ours_again(ours_again_at) => self.tell_ours_again(),
+                () = until_ours_again(ours_again_at) => self.log_ours_again(),
                 room = context.queue.room(), if self.waiting.is_some() => {
                     let (Some(room), Some(message)) = (room, self.waiting.take()) else {
                         // The pipeline has ended, so the process is stopping.
                         return Err(ConnectionEnd::Stopped);
                     };
                     room.fill(message);
+                    // Only from now on more is read.
+                    self.last_message_at = Some(Instant::now());
                     return Ok(Packet::Other);
                 }
                 polled = &mut poll => return match polled {
@@ -178,7 +181,7 @@ impl BrokerConnection<'_> {
         Some(subscribed_at + SHORT_CONNECTION)
     }
 
-    fn tell_ours_again(&mut self) {
+    fn log_ours_again(&mut self) {
         self.is_contested = false;
         tracing::info!(
             broker = self.context.broker,

@@ -14,7 +14,7 @@ use super::shared_ack::SharedAck;
 pub(crate) struct MqttMessage {
     /// The topic it was published on, fit for a log and for a dead letter: at most [`DeadLetter::MAX_TEXT_BYTES`].
     pub(crate) topic: String,
-    /// A copy of the payload: rumqttc's buffer is shared by many messages and lives as long as any of them. If the payload is
+    /// A copy of the payload: the buffer of received bytes is shared by many messages and lives as long as any of them. If the payload is
     /// too large to be processed, this is only its beginning.
     pub(crate) payload: Vec<u8>,
     /// Length of the payload that the broker sent.

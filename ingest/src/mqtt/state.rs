@@ -197,7 +197,7 @@ impl ConnectionState {
     ) -> Option<StopRequest> {
         match self {
             Self::Finishing if all_acknowledged => Some(StopRequest::Disconnect),
-            // Requests with an answer are sent one after the other, since rumqttc gives all of them the same packet id.
+            // Requests with an answer are sent one after the other, because an answer is not matched with its request by packet id.
             Self::Unsubscribing {
                 filter,
                 sent: false,

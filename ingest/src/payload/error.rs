@@ -57,12 +57,6 @@ pub enum PayloadError {
         /// The other faults of the payload.
         others: Faults,
     },
-    /// The serial has a character that replaces one which could not be read.
-    #[error("`OTSM-2 Serial Number` is damaged{others}")]
-    DamagedSerial {
-        /// The other faults of the payload.
-        others: Faults,
-    },
     /// The payload is an object that names several detectors.
     #[error("`OTSM-2 Serial Number` comes more than once with different values: {}", listed(.serials))]
     AmbiguousSerial {
@@ -110,10 +104,9 @@ impl PayloadError {
             Self::TooDeep { .. } => DeadLetterReason::TooDeep,
             Self::NotAnObject => DeadLetterReason::NotAnObject,
             Self::MissingSerial { .. } => DeadLetterReason::MissingSerial,
-            Self::SerialNotText { .. }
-            | Self::BadSerial { .. }
-            | Self::DamagedSerial { .. }
-            | Self::AmbiguousSerial { .. } => DeadLetterReason::BadSerial,
+            Self::SerialNotText { .. } | Self::BadSerial { .. } | Self::AmbiguousSerial { .. } => {
+                DeadLetterReason::BadSerial
+            }
             Self::DoubtfulSerial(cause) | Self::SeveralSerials { cause, .. } => cause.reason(),
         }
     }

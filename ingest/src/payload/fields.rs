@@ -194,16 +194,10 @@ fn device(serial: Serial, faults: &Faults) -> Result<DeviceId, PayloadError> {
     match serial {
         Serial::Missing => Err(PayloadError::MissingSerial { others: others() }),
         Serial::NotText => Err(PayloadError::SerialNotText { others: others() }),
-        // Something that received the payload earlier has put it in place of a character that it could not read.
-        Serial::Text(text) if text.contains(char::REPLACEMENT_CHARACTER) => {
-            Err(PayloadError::DamagedSerial { others: others() })
-        }
-        Serial::Text(text) => {
-            DeviceId::of_detector(&text).map_err(|source| PayloadError::BadSerial {
-                source,
-                others: others(),
-            })
-        }
+        Serial::Text(text) => text.parse().map_err(|source| PayloadError::BadSerial {
+            source,
+            others: others(),
+        }),
     }
 }
 

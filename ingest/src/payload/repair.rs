@@ -226,7 +226,7 @@ impl Splitter<'_> {
             return self.broken(start);
         }
         if other.contains(&b'"') && self.pieces.len() == self.max_objects {
-            // Nothing there is read one by one, and whatever it names must be told.
+            // Nothing there is read one by one, and every detector it names must be reported.
             return self.broken(start);
         }
         if is_start && end == self.bytes.len() {

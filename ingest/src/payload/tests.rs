@@ -600,6 +600,14 @@ fn unusual_serials_are_accepted() {
         "器材",
         "OTSM-0114_alerts",
         "*",
+        // Each has been a serial since the first release.
+        "OTSM\u{200b}-7",
+        "\u{202e}7-MSTO",
+        "OTSM-7\u{ad}\u{feff}",
+        "OTSM-7\u{2028}\u{2029}x",
+        "OTSM-7\u{e0041}",
+        // Something on the way could not read a character. The device is none that another serial names.
+        "OTSM\u{fffd}7",
     ] {
         let text = format!(r#"{{"OTSM-2 Serial Number":"{serial}"}}"#);
         assert_eq!(read(&text).device.as_str(), serial);

@@ -201,7 +201,7 @@ fn parse_object(
             let err = PayloadError::DoubtfulSerial(Box::new(err));
             return (ItemContent::Refused(err), None);
         }
-        // The serials of a complete object are certain, and each of their detectors is told.
+        // The serials of a complete object are certain, and each of their detectors is reported.
         SerialState::Several if repair < Repair::Unreadable => {}
         SerialState::Several => {
             let err = PayloadError::SeveralSerials {

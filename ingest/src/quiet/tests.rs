@@ -12,7 +12,7 @@ fn observed(quiet_minutes: u64, devices: u64) -> Observation {
 }
 
 #[test]
-fn a_quiet_subscription_is_told_once_and_so_is_its_end() {
+fn a_quiet_subscription_is_reported_once_and_so_is_its_end() {
     let mut watch = QuietWatch::new(AFTER);
     assert_eq!(watch.observe(observed(9, 3)), None);
     assert_eq!(watch.observe(observed(10, 3)), Some(Notice::Quiet));
@@ -24,7 +24,7 @@ fn a_quiet_subscription_is_told_once_and_so_is_its_end() {
 }
 
 #[test]
-fn a_new_installation_without_any_message_is_told_once_and_is_not_degraded() {
+fn a_new_installation_without_any_message_is_reported_once_and_is_not_degraded() {
     let mut watch = QuietWatch::new(AFTER);
     assert_eq!(watch.observe(observed(9, 0)), None);
     assert_eq!(watch.observe(observed(10, 0)), Some(Notice::NothingEver));

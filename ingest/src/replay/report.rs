@@ -60,7 +60,7 @@ pub(super) fn text(output: Output<'_>, start: Time, file: &str) -> String {
             format!(
                 "{}  {}  {} {}{}{value}  alarm {}, {}",
                 since(found.at, start),
-                found.device,
+                found.device.for_log(),
                 found.change.kind.code(),
                 alarm.condition.code(),
                 threshold.unwrap_or_default(),

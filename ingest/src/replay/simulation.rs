@@ -15,6 +15,7 @@ use shared::alarm::{Change, ChangeKind};
 use shared::clock::Time;
 use shared::decide::{AcknowledgeRequest, Deadline, Decision, Input, Message, Outcome, decide};
 use shared::device::DeviceId;
+use shared::listening::Listening;
 use shared::position::{Epoch, Position};
 use shared::reading::Repair;
 use shared::settings::{AlarmSettings, SerialPatterns};
@@ -96,6 +97,8 @@ pub struct Simulation {
     deadlines: BTreeSet<(Time, DeviceId)>,
     /// Since when an ingest has been listening; `None` while none does.
     listening_since: Option<Time>,
+    /// How long one was listening before then.
+    listened_before: Duration,
     /// Messages that wait at the broker while no ingest listens.
     waiting: VecDeque<WaitingMessage>,
     committed: CommittedFingerprints,
@@ -125,6 +128,7 @@ impl Simulation {
             devices: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             listening_since: Some(start),
+            listened_before: Duration::ZERO,
             waiting: VecDeque::new(),
             committed,
             changes: Vec::new(),
@@ -154,9 +158,10 @@ impl Simulation {
     /// Moves the clock to the next deadline that is due at `until` at the latest, and evaluates it. Returns `false` if there is
     /// none; then the clock does not move.
     pub fn evaluate_next_deadline(&mut self, until: Time) -> bool {
-        let Some(listening_since) = self.listening_since else {
+        let Some(since) = self.listening_since else {
             return false;
         };
+        let before = self.listened_before;
         let Some((due, device)) = self.deadlines.first().filter(|(due, _)| *due <= until) else {
             return false;
         };
@@ -166,7 +171,7 @@ impl Simulation {
         self.apply(
             &device,
             Input::Deadline {
-                listening_since,
+                listening: Listening { since, before },
                 settings: &settings,
             },
         );
@@ -183,7 +188,9 @@ impl Simulation {
     pub fn set_listening(&mut self, at: Time, listening: bool) {
         self.advance_to(at);
         if !listening {
-            self.listening_since = None;
+            if let Some(since) = self.listening_since.take() {
+                self.listened_before += self.now.duration_since(since);
+            }
             self.committed = CommittedFingerprints::new(self.settings.receive_maximum);
             return;
         }

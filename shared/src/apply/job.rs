@@ -141,8 +141,8 @@ async fn decide_run<'a>(
         let before = next.as_ref().unwrap_or(&stored);
         let input = match &work.cause {
             Cause::Message { message, .. } => Input::Message { message, settings },
-            Cause::Deadline { listening_since } => Input::Deadline {
-                listening_since: *listening_since,
+            Cause::Deadline { listening } => Input::Deadline {
+                listening: *listening,
                 settings,
             },
         };

@@ -24,7 +24,9 @@ pub(super) fn decide(mut draft: Draft<'_>, request: AcknowledgeRequest<'_>) -> D
         return escalated(draft, alarm, request.by, seen_seq);
     }
     let mut effects = Effects {
-        seen: Some(seen_seq),
+        // Of a cleared alarm it covers nothing that was raised later, although the person had seen it: that is another alarm, which may
+        // be logged together with it.
+        seen: open.map(|_| seen_seq),
         ..Effects::of(Outcome::Acknowledged)
     };
     if let (Some(latest), Some(_)) = (&before.latest, open) {

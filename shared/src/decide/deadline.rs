@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use super::effects::{Effects, SampleOf, finish};
-use super::{Deadline, Decision, Draft, Outcome, retire};
+use super::{Deadline, Decision, Draft, Outcome, StoredDevice, retire};
 use crate::alarm::{Alarm, Condition, Kind};
 use crate::clock::{Time, millis};
+use crate::forward::UnknownFields;
+use crate::listening::Listening;
 use crate::rules::babbling;
 use crate::rules::calm_ends;
 use crate::rules::levels;
 use crate::rules::sensor::Finding;
 use crate::settings::AlarmSettings;
-use crate::state::{DeviceMemory, DeviceState, Freshness, Latest, freshness};
+use crate::state::{DeviceMemory, DeviceState, Freshness, Latest, Unheard, freshness};
 
 /// How soon a device is looked at again whose silence began in the past. Only the deadline itself shows since when an ingest listens.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -22,24 +24,56 @@ const FORGET_AGAIN: Duration = Duration::from_mins(10);
 /// Who retires a device that is forgotten, in the alarm log.
 const FORGOTTEN_BY: &str = "--forget-after";
 
-/// Whether a device that has been silent for this long is forgotten: somebody has acknowledged its silence, and no other alarm is open.
-fn is_forgotten(state: &DeviceState, silent_ms: i64, settings: &AlarmSettings) -> bool {
+/// Whether a device is forgotten from which nothing was heard for this long: somebody has acknowledged that it is offline, and no other
+/// alarm is open.
+fn is_forgotten(state: &DeviceState, unheard_ms: Option<i64>, settings: &AlarmSettings) -> bool {
     let after = settings.forget_after;
     let is_silence = |alarm: &Alarm| {
         let is_known = alarm.acknowledged.is_some() && alarm.is_active();
         alarm.kind() == Kind::DeviceOffline && is_known
     };
     !after.is_zero()
-        && silent_ms >= millis(after)
+        && unheard_ms.is_some_and(|unheard_ms| unheard_ms >= millis(after))
         && !state.alarms.is_empty()
         && state.alarms.iter().all(is_silence)
 }
 
-/// Returns the next deadline. The silence starts at `silent_since`. Delays up to `handled` have been looked at.
+/// Returns since when nothing was heard from a device, counted in time in which this system listened. `None` if that is less than
+/// the silence limit, or not known yet.
+fn unheard(
+    stored: &StoredDevice,
+    listening: Listening,
+    now: Time,
+    limit_ms: i64,
+) -> Option<Unheard> {
+    let heard_at = stored.last_message.unwrap_or_default();
+    let total_ms = listening.total_ms(now);
+    let known = stored.state.memory.unheard.as_ref();
+    // A message may have come since then. If Redis has lost how long this system has listened, the count begins again.
+    let known = known.filter(|known| known.heard_at == heard_at && known.listened_ms <= total_ms);
+    if known.is_some() {
+        return known.cloned();
+    }
+    // A device that is known only by a retained message may have begun at any time: its count begins now.
+    let alive_at = stored
+        .last_message
+        .map_or(now, |heard_at| heard_at.max(listening.since));
+    let unheard_ms = now.millis_since(alive_at);
+    let is_silent = stored.last_message.is_none() || unheard_ms >= limit_ms;
+    is_silent.then(|| Unheard {
+        heard_at,
+        listened_ms: total_ms.saturating_sub(unheard_ms),
+        unknown: UnknownFields::default(),
+    })
+}
+
+/// Returns the next deadline. The silence starts at `silent_since`. Delays up to `handled` have been looked at. Nothing at all has been
+/// heard for `unheard_ms` of listening, or less than the silence limit.
 pub(super) fn next(
     state: &DeviceState,
     silent_since: Time,
     (now, handled): (Time, Option<Time>),
+    unheard_ms: Option<i64>,
     settings: &AlarmSettings,
 ) -> Deadline {
     let offline = state.alarm(Kind::DeviceOffline);
@@ -69,15 +103,26 @@ pub(super) fn next(
         .map(|rate| babbling::calm_at(rate, settings.device_rate));
     let rates = publication.into_iter().chain(calm);
     let rates = rates.filter(|time| handled.is_none_or(|handled| *time > handled));
-    // The acknowledgement that it may wait for does not change the deadline, so the device is looked at again.
     let forgotten = offline
         .filter(|alarm| alarm.is_active() && !settings.forget_after.is_zero())
-        .map(|_| (silent_since + settings.forget_after).max(now + FORGET_AGAIN));
+        .map(|_| now + until_forgotten(unheard_ms, settings));
     let all = silence.into_iter().chain(delays).chain(rates);
     match all.chain(forgotten).min() {
         Some(time) => Deadline::At(time),
         None => Deadline::Never,
     }
+}
+
+/// Returns how long it takes until a device that is offline may be forgotten.
+fn until_forgotten(unheard_ms: Option<i64>, settings: &AlarmSettings) -> Duration {
+    let Some(unheard_ms) = unheard_ms else {
+        // The count begins as soon as the device has been silent for its limit. After that it survives interruptions.
+        return settings.offline_after.max(AGAIN);
+    };
+    let unheard = Duration::from_millis(unheard_ms.max(0).unsigned_abs());
+    let left = settings.forget_after.saturating_sub(unheard);
+    // The acknowledgement that it may wait for does not change the deadline, so the device is looked at again.
+    if left.is_zero() { FORGET_AGAIN } else { left }
 }
 
 /// Returns the earlier of two times: that of the last message, and that at which the reading shown was taken.
@@ -98,7 +143,7 @@ fn may_publish_latest(memory: &mut DeviceMemory, now: Time, settings: &AlarmSett
 
 pub(super) fn decide(
     mut draft: Draft<'_>,
-    listening_since: Time,
+    listening: Listening,
     settings: &AlarmSettings,
 ) -> Decision {
     let stored = draft.stored;
@@ -108,15 +153,20 @@ pub(super) fn decide(
     let now = draft.now;
     let last_message = stored.last_message.unwrap_or_default();
     // Silence begins only when an ingest replica begins to receive messages.
-    let alive_at = last_message.max(listening_since);
-    let silent_since = silent_since(&stored.state, last_message).max(listening_since);
+    let alive_at = last_message.max(listening.since);
+    let silent_since = silent_since(&stored.state, last_message).max(listening.since);
     let silent_ms = now.millis_since(silent_since);
-    if is_forgotten(&stored.state, silent_ms, settings) {
+    let limit_ms = millis(settings.offline_after);
+    let unheard = unheard(stored, listening, now, limit_ms);
+    let unheard_ms = unheard
+        .as_ref()
+        .map(|unheard| listening.total_ms(now).saturating_sub(unheard.listened_ms));
+    if is_forgotten(&stored.state, unheard_ms, settings) {
         return retire::decide(draft, FORGOTTEN_BY);
     }
+    draft.state.memory.unheard = unheard;
     let details = latest.details();
     let mut alarms = draft.alarms(now).with_settings(settings);
-    let limit_ms = millis(settings.offline_after);
     draft.state.memory.silence_limit_ms = limit_ms;
     draft.state.memory.log_burst = settings.stored_log_burst();
     let is_fresh = freshness(&draft.state, stored.last_message, now) == Freshness::Fresh;
@@ -151,6 +201,12 @@ pub(super) fn decide(
         effects.sample = Some(SampleOf::Latest(latest.clone()));
     }
     draft.take_alarms(alarms, &mut effects);
-    effects.deadline = next(&draft.state, silent_since, (now, Some(now)), settings);
+    effects.deadline = next(
+        &draft.state,
+        silent_since,
+        (now, Some(now)),
+        unheard_ms,
+        settings,
+    );
     finish(draft, effects)
 }

@@ -2,14 +2,14 @@
 
 use serde_json::value::RawValue;
 
-use super::{Deadline, Decision, Draft, Outcome, RenderedEvent};
+use super::{Deadline, Decision, Draft, Outcome, RenderedEvent, StoredDevice};
 use crate::alarm::{Change, ChangeKind};
 use crate::alarm_log::AlarmLogEntry;
-use crate::alarm_log::share::{self, LogShare};
+use crate::alarm_log::share::{self, JoinedGroup, LastCleared};
 use crate::clock::Time;
 use crate::event::{self, Event, PayloadKind};
 use crate::sample::Sample;
-use crate::state::{DeviceState, Freshness, Latest, freshness};
+use crate::state::{ClosedAlarm, DeviceState, Freshness, Latest, freshness};
 
 /// The effects of a decision before they are rendered.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
@@ -105,14 +105,14 @@ pub(super) fn finish(mut draft: Draft<'_>, mut effects: Effects<'_>) -> Decision
         .then(|| render_event(&mut draft, &effects, has_data, fresh));
     let memory = &mut draft.state.memory;
     let burst = memory.log_burst.unwrap_or(share::BURST);
-    let log = share::write(&mut memory.log_share, draft.log, draft.now, burst);
-    let next = memory.log_share.as_ref().and_then(LogShare::next_at);
-    // An acknowledgement does not know the deadline that is stored. The next message or deadline writes the counts.
-    if let Some(next) = next
-        && effects.deadline != Deadline::Keep
-    {
-        effects.deadline = effects.deadline.or_earlier(next);
+    // Most messages write nothing.
+    let cleared = stored.state.closed.iter().filter(|_| !draft.log.is_empty());
+    let cleared = cleared.map(last_cleared).collect();
+    let log = share::write(&mut memory.log_share, draft.log, cleared, draft.now, burst);
+    for joined in &log.joined_groups {
+        note_group(joined, &mut draft.state, &mut effects.changes);
     }
+    effects.deadline = with_counts(effects.deadline, stored, &draft.state, draft.now);
     Decision {
         state: draft.state,
         changes: effects.changes,
@@ -124,6 +124,49 @@ pub(super) fn finish(mut draft: Draft<'_>, mut effects: Effects<'_>) -> Decision
         last_alive: effects.last_alive,
         deadline: effects.deadline,
         outcome: effects.outcome,
+    }
+}
+
+fn last_cleared(closed: &ClosedAlarm) -> LastCleared {
+    LastCleared {
+        kind: closed.kind(),
+        id: closed.id.clone(),
+        group: closed.log_group.as_ref().unwrap_or(&closed.id).clone(),
+        cleared_at: closed.cleared_at,
+    }
+}
+
+/// Notes with a new alarm, wherever it is stored, with which others it is logged together.
+fn note_group(joined: &JoinedGroup, state: &mut DeviceState, changes: &mut [Change]) {
+    let told = changes.iter_mut().map(|change| &mut change.alarm);
+    for alarm in state.alarms.iter_mut().chain(told) {
+        if alarm.id == joined.alarm {
+            alarm.log_group = Some(joined.group.clone());
+        }
+    }
+    for closed in &mut state.closed {
+        if closed.id == joined.alarm {
+            closed.log_group = Some(joined.group.clone());
+        }
+    }
+}
+
+/// Returns the deadline at which also the counts of the alarm log are written that wait.
+fn with_counts(
+    deadline: Deadline,
+    stored: &StoredDevice,
+    state: &DeviceState,
+    now: Time,
+) -> Deadline {
+    let next = |state: &DeviceState| state.memory.log_share.as_ref()?.next_at();
+    let Some(at) = next(state) else {
+        return deadline;
+    };
+    match deadline {
+        // The stored deadline is unknown here, and must not become later. It was set for the counts that waited before. For others
+        // the timers look at the device at once, and set it.
+        Deadline::Keep if next(&stored.state).is_none_or(|before| before > at) => Deadline::At(now),
+        deadline => deadline.or_earlier(at),
     }
 }
 

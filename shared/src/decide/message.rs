@@ -60,6 +60,9 @@ pub(super) fn decide(
 
     let is_redelivered = class == Class::Duplicate && message.dup;
     let alive = !message.retain && !is_redelivered;
+    if alive {
+        draft.state.memory.unheard = None;
+    }
     let mut alarms = draft
         .alarms(taken_at(class, draft.now))
         .with_settings(settings);
@@ -159,6 +162,7 @@ fn sign_of_life(mut draft: Draft<'_>, message: &Message<'_>, settings: &AlarmSet
     order::remember(&mut draft.state.fingerprints, message.fingerprint);
     draft.state.memory.silence_limit_ms = millis(settings.offline_after);
     draft.state.memory.log_burst = settings.stored_log_burst();
+    draft.state.memory.unheard = None;
     let deadline = next_deadline(&draft, settings);
     finish(
         draft,
@@ -173,7 +177,13 @@ fn sign_of_life(mut draft: Draft<'_>, message: &Message<'_>, settings: &AlarmSet
 /// Returns the next deadline of a device that is alive.
 fn next_deadline(draft: &Draft<'_>, settings: &AlarmSettings) -> Deadline {
     let silent_since = deadline::silent_since(&draft.state, draft.now);
-    deadline::next(&draft.state, silent_since, (draft.now, None), settings)
+    deadline::next(
+        &draft.state,
+        silent_since,
+        (draft.now, None),
+        None,
+        settings,
+    )
 }
 
 /// Returns the server time at which the reading was taken.

@@ -154,10 +154,10 @@ impl TestDevice {
     }
 
     /// Decides as the timers do when a deadline has passed.
-    pub(super) fn run_timer(&mut self, listening_since: Time) -> Decision {
+    pub(super) fn run_timer(&mut self, listening: impl Into<Listening>) -> Decision {
         let settings = &self.settings.clone();
         self.apply(Input::Deadline {
-            listening_since,
+            listening: listening.into(),
             settings,
         })
     }
@@ -174,6 +174,16 @@ impl TestDevice {
             by: "User",
             seen,
             closed: None,
+        }))
+    }
+
+    /// Acknowledges an alarm that was cleared, as a client does that does not know where it has got to.
+    pub(super) fn acknowledge_closed(&mut self, alarm: &Alarm) -> Decision {
+        self.apply(Input::Acknowledge(AcknowledgeRequest {
+            alarm_id: &alarm.id,
+            by: "User",
+            seen: self.stored.state.position,
+            closed: Some(alarm),
         }))
     }
 
@@ -195,6 +205,11 @@ impl TestDevice {
     pub(super) fn gas_alarm(&self) -> Option<&Alarm> {
         let state = &self.stored.state;
         state.alarm(Kind::GasHigh).or(state.alarm(Kind::GasLow))
+    }
+
+    pub(super) fn open_alarm_ids(&self) -> Vec<String> {
+        let alarms = self.stored.state.alarms.iter();
+        alarms.map(|alarm| alarm.id.clone()).collect()
     }
 
     pub(super) fn gas_alarm_id(&self) -> String {

@@ -79,22 +79,19 @@ impl Alarms<'_> {
             raises: alarm.raises.clone(),
             cleared_at: self.moment.now,
             taken_at: self.moment.taken_at,
+            log_group: alarm.log_group.clone(),
         });
     }
 
     /// Makes a new alarm continue the one of its kind that was cleared a short while ago, and forgets it there.
     pub(super) fn continue_closed(&mut self, kind: Kind, alarm: &mut Alarm) {
+        if self.chatter_calm.is_zero() {
+            return;
+        }
         let Some(index) = self.closed.iter().position(|closed| closed.kind() == kind) else {
             return;
         };
         let closed = &self.closed[index];
-        let now = self.moment.now;
-        let log_share = self.log_share.as_ref();
-        let has_no_share =
-            log_share.is_some_and(|share| share.continues(kind, closed.cleared_at, now));
-        if self.chatter_calm.is_zero() && !has_no_share {
-            return;
-        }
         let taken_at = self.moment.taken_at;
         let began = closed.raises.first().copied().unwrap_or(closed.raised_at);
         let began = began.min(closed.raised_at) - EARLIER;
@@ -104,7 +101,7 @@ impl Alarms<'_> {
         } else {
             closed.taken_at
         };
-        if !has_no_share && (taken_at < began || taken_at > ended + REOPEN) {
+        if taken_at < began || taken_at > ended + REOPEN {
             // Its raises still count, so that a condition that comes and goes for a long time becomes one alarm.
             alarm.raises.clone_from(&closed.raises);
             return;
@@ -114,5 +111,6 @@ impl Alarms<'_> {
         alarm.raised_at = closed.raised_at;
         alarm.count = closed.count.saturating_add(1);
         alarm.raises = closed.raises;
+        alarm.log_group = closed.log_group;
     }
 }

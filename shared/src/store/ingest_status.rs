@@ -10,6 +10,7 @@ use super::reply::{text, time_of_score};
 use super::{Store, StoreError};
 use crate::clock::Time;
 use crate::keys;
+use crate::listening::Listening;
 
 /// Whether any ingest replica receives messages, according to the reports in Redis.
 #[derive(Clone, Debug, Default)]
@@ -91,9 +92,13 @@ impl IngestStatus {
 }
 
 impl Store {
-    /// Reports that this replica has an active subscription, and how full it finds Redis. Returns the start of the time without
-    /// interruption in which at least one replica has had a subscription.
-    pub async fn report(&self, client_id: &str, report: Report<'_>) -> Result<Time, StoreError> {
+    /// Reports that this replica has an active subscription, and how full it finds Redis. Returns when at least one replica has had
+    /// a subscription.
+    pub async fn report(
+        &self,
+        client_id: &str,
+        report: Report<'_>,
+    ) -> Result<Listening, StoreError> {
         let answer = self
             .run(|scripts, pipe| {
                 pipe.cmd("EVALSHA").arg(&scripts.heartbeat).arg(5);
@@ -111,8 +116,12 @@ impl Store {
                     .arg(self.fullness().word());
             })
             .await?;
-        let since = i64::from_redis_value(answer).map_err(RedisError::from);
-        Ok(Time::from_millis(since.map_err(StoreError::Unavailable)?))
+        let answer = <(i64, u64)>::from_redis_value(answer).map_err(RedisError::from);
+        let (since, before) = answer.map_err(StoreError::Unavailable)?;
+        Ok(Listening {
+            since: Time::from_millis(since),
+            before: Duration::from_millis(before),
+        })
     }
 
     /// Whether an ingest replica with earlier alarm rules is at work.

@@ -28,6 +28,7 @@ use crate::apply::{Acknowledged, Applied, ApplyConfig, Cause, Work, acknowledge,
 use crate::clock::Time;
 use crate::decide::tests::{dec, reading};
 use crate::decide::{Decision, Input, Message, decide};
+use crate::listening::Listening;
 use crate::position::Position;
 use crate::reading::{PayloadFacts, Reading};
 use crate::settings::{AlarmSettings, SerialPatterns};
@@ -542,6 +543,36 @@ async fn ingest_reports_share_the_time_since_when_any_ingest_has_been_listening(
     store.withdraw("a").await.expect("withdrawn");
     store.withdraw("b").await.expect("withdrawn");
     assert!(!status().await.is_listening());
+}
+
+#[tokio::test]
+async fn the_time_in_which_any_ingest_has_been_listening_is_counted_without_its_interruptions() {
+    let server = RedisServer::start().await;
+    let store = server.store();
+    let mut redis = server.connect().await;
+    let report = async |replica| {
+        let reported = store.report(replica, Report::default()).await;
+        reported.expect("reported")
+    };
+    let first = report("a").await;
+    assert_eq!(first.before, Duration::ZERO);
+    // The last replica stops, which withdraws its report, after an hour.
+    let hour_ms = 3_600_000;
+    let since_ms = first.since.as_millis() - 10 * hour_ms;
+    let key = crate::keys::INGEST_LISTENING;
+    let fields = [("since", since_ms), ("until", since_ms + hour_ms)];
+    let _: () = redis.hset_multiple(key, &fields).await.expect("written");
+    store.withdraw("a").await.expect("withdrawn");
+    let second = report("b").await;
+    assert_eq!(second.before, Duration::from_hours(1));
+    assert!(second.since >= first.since);
+    assert_eq!(report("a").await, second, "no interruption");
+    // A replica of an earlier release has begun after the last report of this one.
+    let fields = [("since", since_ms + hour_ms), ("until", since_ms)];
+    let _: () = redis.hset_multiple(key, &fields).await.expect("written");
+    store.withdraw("a").await.expect("withdrawn");
+    store.withdraw("b").await.expect("withdrawn");
+    assert_eq!(report("b").await.before, Duration::from_hours(1));
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use super::answer_cache::AnswerCache;
 use crate::client::{Client, ClientId};
 use crate::event_names::DEVICE_DATA;
 use crate::replay::{self, PublishedEvent};
+use crate::spare_capacity::shrink_map;
 
 /// The members of one device.
 #[derive(Debug)]
@@ -64,6 +65,11 @@ impl Members {
 
     pub(super) fn remove(&mut self, client: ClientId) {
         self.by_id.remove(&client);
+    }
+
+    /// Returns memory that it needed for a flood of clients. To be called regularly.
+    pub(super) fn shrink(&mut self) {
+        shrink_map(&mut self.by_id);
     }
 
     pub(super) fn positions(&self) -> impl Iterator<Item = Position> {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::interest::Channel;
+use crate::spare_capacity::shrink_map;
 
 /// Bounded by the watched devices: a channel is removed with its device.
 #[derive(Debug, Default)]
@@ -34,4 +35,12 @@ impl ChannelQueue {
             self.waiting.remove(&number);
         }
     }
+
+    /// Returns memory that it needed for a flood of channels. To be called regularly.
+    pub(super) fn shrink(&mut self) {
+        shrink_map(&mut self.numbers);
+    }
 }
+
+#[cfg(test)]
+mod tests;

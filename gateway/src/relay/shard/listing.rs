@@ -13,6 +13,7 @@ use super::{Completed, Shard};
 use crate::interest::{CHUNK, Channel};
 use crate::relay::command::Join;
 use crate::relay::device::{Listing, WatchedDevice};
+use crate::socket::refusal::Refusal;
 
 /// The devices that wait to be looked up in the device list.
 #[derive(Debug, Default)]
@@ -20,6 +21,13 @@ pub(super) struct Lookups {
     waiting: ChannelQueue,
     /// A look-up is under way. The next one takes everything that waits by then.
     is_under_way: bool,
+}
+
+impl Lookups {
+    /// Returns memory that it needed for a flood of devices. To be called regularly.
+    pub(super) fn shrink(&mut self) {
+        self.waiting.shrink();
+    }
 }
 
 impl Shard {
@@ -37,8 +45,11 @@ impl Shard {
         device.join(join);
         match device.listing {
             Listing::Unknown => self.lookups.waiting.push(channel),
-            Listing::Unlisted => {}
-            Listing::Listed => self.interest.watch(channel),
+            Listing::Unlisted => self.refuse_beyond_bounds(channel),
+            Listing::Listed => {
+                self.inputs.watches.record_listed(device.device());
+                self.interest.watch(channel);
+            }
         }
         self.load_if_needed(channel);
     }
@@ -62,6 +73,7 @@ impl Shard {
                 self.inputs.unlisted.remove(device.device());
             }
             device.listing = Listing::Listed;
+            self.inputs.watches.record_listed(device.device());
             self.interest.watch(channel);
         }
     }
@@ -148,8 +160,30 @@ impl Shard {
                 device.listing = Listing::Unlisted;
                 self.inputs.unlisted.add(device.device());
                 self.lookups.waiting.remove(channel);
+                self.refuse_beyond_bounds(channel);
                 self.load_if_needed(channel);
             }
         }
+    }
+
+    /// Refuses the subscriptions to a device that is not listed, if their addresses or all clients wait for too many of them.
+    fn refuse_beyond_bounds(&mut self, channel: &Channel) {
+        let Some(device) = self.devices.get_mut(channel) else {
+            return;
+        };
+        self.inputs.watches.record_unlisted(device.device());
+        for join in device.take_refused() {
+            let Some(refused) = join.watch.refused() else {
+                continue;
+            };
+            let refusal = Refusal::from(refused);
+            let counts = &self.inputs.socket_metrics.commands_refused;
+            counts.increment(refusal.code());
+            if let Some(ack) = join.ack {
+                let reply = refusal.to_reply();
+                join.client.reply(Some(&join.device), ack, reply);
+            }
+        }
+        self.forget_if_unused(channel);
     }
 }

@@ -41,6 +41,11 @@ impl LoadQueue {
         self.waiting.remove(channel);
     }
 
+    /// Returns memory that it needed for a flood of devices. To be called regularly.
+    pub(super) fn shrink(&mut self) {
+        self.waiting.shrink();
+    }
+
     /// Takes the device whose load may begin now.
     pub(super) fn pop(&mut self) -> Option<Channel> {
         if self.under_way >= MAX_LOADS || self.paused_until.is_some() {

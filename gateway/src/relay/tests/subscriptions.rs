@@ -3,12 +3,12 @@
 use super::*;
 
 /// A gateway whose Redis user may lose the right to subscribe.
-struct LimitedWorld {
-    world: World,
+pub(super) struct LimitedWorld {
+    pub(super) world: World,
 }
 
 impl LimitedWorld {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let redis = start_redis().await;
         let every_right = ["on", ">pw", "~*", "&*", "+@all"];
         set_user(&redis, &every_right);
@@ -19,7 +19,7 @@ impl LimitedWorld {
     }
 
     /// Lets the gateway subscribe to the channels of these devices only, and closes its subscriber connection.
-    fn allow_only(&self, devices: &[&str]) {
+    pub(super) fn allow_only(&self, devices: &[&str]) {
         let mut rights = vec!["resetchannels".to_owned(), format!("&{CANARY_CHANNEL}")];
         for device in devices {
             let device = device.parse().expect("a serial");
@@ -30,7 +30,7 @@ impl LimitedWorld {
         self.world.cut_subscribers();
     }
 
-    fn allow_all(&self) {
+    pub(super) fn allow_all(&self) {
         set_user(&self.world.redis, &["allchannels"]);
     }
 
@@ -195,7 +195,10 @@ fn is_subscribed(world: &World, device: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn beyond_the_bound_of_watched_devices_further_ones_are_refused() {
-    let world = World::start_on(start_redis().await, &["--max-watched=2"]).await;
+    let mut world = World::start_on(start_redis().await, &["--max-watched=2"]).await;
+    world
+        .readings_of(&["A", "B", "C"].map(str::to_owned), 1)
+        .await;
     let mut client = Client::connect(world.gateway).await;
     for device in ["A", "B"] {
         assert_eq!(client.subscribe_to(device).await["ok"], true);
@@ -217,13 +220,54 @@ async fn beyond_the_bound_of_watched_devices_further_ones_are_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_clients_of_one_address_watch_a_bounded_number_of_devices_together() {
     let flags = ["--watched-per-address=1"];
-    let world = World::start_on(start_redis().await, &flags).await;
+    let mut world = World::start_on(start_redis().await, &flags).await;
+    world.readings_of(&["A", "B"].map(str::to_owned), 1).await;
     let mut client = Client::connect(world.gateway).await;
     assert_eq!(client.subscribe_to("A").await["ok"], true);
     let mut other = Client::connect(world.gateway).await;
     let refusal = other.subscribe_to("B").await;
     assert_eq!(refusal["error"]["code"], "limit", "{refusal}");
     assert_eq!(other.subscribe_to("A").await["ok"], true);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_that_are_not_listed_never_keep_anybody_from_a_device() {
+    // All clients of one address have one place for such a name.
+    let flags = ["--max-watched=3", "--max-unlisted=4"];
+    let mut world = World::start_on(start_redis().await, &flags).await;
+    let devices = ["A", "B", "C"].map(str::to_owned);
+    world.readings_of(&devices, 1).await;
+    let mut client = Client::connect(world.gateway).await;
+    assert_eq!(client.subscribe_to("X1").await["ok"], true);
+    for name in ["X2", "X3"] {
+        let refusal = client.subscribe_to(name).await;
+        assert_eq!(refusal["error"]["code"], "limit", "{refusal}");
+    }
+    assert_eq!(world.metric("gateway_commands_refused_total").await, 2);
+    assert_eq!(world.metric("gateway_devices_watched").await, 1);
+    assert_eq!(world.metric("gateway_devices_unlisted").await, 1);
+    for device in &devices {
+        assert_eq!(client.subscribe_to(device).await["ok"], true);
+    }
+    // The name becomes a device, so another name may have its place.
+    world.reading_of("X1", 2).await;
+    eventually("the first reading was found", async || {
+        world.metric("gateway_devices_unlisted").await == 0
+    })
+    .await;
+    let mut other = Client::connect(world.gateway).await;
+    assert_eq!(other.subscribe_to("X1").await["ok"], true);
+    for device in &devices {
+        client
+            .post(&format!(r#"421["unsubscribe:device","{device}"]"#))
+            .await;
+        while client.event().await.0 != "ack" {}
+    }
+    let mut last = Client::connect(world.gateway).await;
+    for device in ["A", "X2"] {
+        let subscribed = last.subscribe_to(device).await;
+        assert_eq!(subscribed["ok"], true, "{device}: {subscribed}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -25,7 +25,7 @@ pub(super) struct LogCounts {
     rows: VecDeque<Row>,
     /// Number of rows that were removed from the front.
     removed: u64,
-    /// The newest row of each alarm that is not acknowledged, by a hash of device and alarm.
+    /// The newest row of each alarm that is not acknowledged, by a hash of device and alarm. Alarms that are logged together are one.
     unacknowledged: HashMap<u64, u64>,
     /// Secret of the hash, so that nobody can make two alarms look like one.
     hasher: RandomState,
@@ -134,8 +134,9 @@ impl LogCounts {
             return;
         };
         let seen = entry.acknowledgement().map(|(_, seen)| seen);
+        let begins_group = entry.begins_group();
         let Some(alarm) = entry.alarm else { return };
-        let key = self.hasher.hash_one((&device, &alarm.id));
+        let key = self.hasher.hash_one((&device, alarm.group_id()));
         let folded = entry.folded;
         let is_first = match entry.change {
             _ if folded.as_ref().is_some_and(|folded| folded.raises > 0) => false,
@@ -145,7 +146,7 @@ impl LogCounts {
                 }
                 return;
             }
-            Some(ChangeKind::Raised) => alarm.raised_at == entry.at,
+            Some(ChangeKind::Raised) => begins_group,
             Some(ChangeKind::Escalated) => false,
             Some(ChangeKind::Acknowledged) => {
                 if let Some(seen) = seen {

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use serde::Serialize;
-use shared::alarm::{AlarmState, ChangeKind, Condition, Severity};
+use shared::alarm::{Alarm, AlarmState, ChangeKind, Condition, Severity};
 use shared::alarm_log::Folded;
 use shared::clock::Time;
 use shared::decimal::Decimal;
@@ -36,7 +36,11 @@ pub(crate) struct LogRow {
     #[serde(rename = "_id")]
     pub(crate) stored_id: String,
     pub(crate) alarm_id: String,
-    /// The present state of the alarm, on each of its rows.
+    /// Id of the first of the alarms that are logged together, because the device had written its share of the log. Absent for all
+    /// others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) first_alarm_id: Option<String>,
+    /// The present state of the alarm, on each of its rows. Of several that are logged together, that of the newest.
     pub(crate) state: AlarmState,
     #[serde(serialize_with = "iso_option")]
     pub(crate) cleared_at: Option<Time>,
@@ -63,11 +67,11 @@ pub(crate) struct FoldedRows {
 /// Folds the transitions of one partition, newest first, into rows.
 ///
 /// Its memory is bounded by the length of the log: an alarm is forgotten once its first raise was read, since it has no earlier
-/// transition.
+/// transition. Alarms that are logged together ([`Alarm::row_id`]) are folded as one.
 #[derive(Debug, Default)]
 pub(crate) struct LogFold {
-    /// The alarms whose first raise was not read yet. By device too: in earlier releases, two devices may have alarms with the
-    /// same id.
+    /// The alarms whose first raise was not read yet, by the id of the first that is logged together with them. By device too: in
+    /// earlier releases, two devices may have alarms with the same id.
     later: HashMap<(DeviceId, String), LaterTransitions>,
     /// When a device was retired next. That closed the alarms it had raised before, even those that the retirement did not
     /// list because the device's state was lost.
@@ -79,6 +83,8 @@ pub(crate) struct LogFold {
 struct LaterTransitions {
     state: AlarmState,
     cleared_at: Option<Time>,
+    /// Only late acknowledgements were read so far. They may be of an earlier alarm than the newest.
+    is_preliminary: bool,
     /// Newest first.
     acknowledgements: Vec<LoggedAcknowledgement>,
 }
@@ -89,6 +95,27 @@ struct LoggedAcknowledgement {
     at: Time,
     /// Number of the position that the person had seen.
     seen_seq: u64,
+}
+
+impl LaterTransitions {
+    fn of(alarm: &Alarm, retired_at: Option<Time>) -> Self {
+        let (state, cleared_at) = state_of(alarm, retired_at);
+        Self {
+            state,
+            cleared_at,
+            is_preliminary: true,
+            acknowledgements: Vec::new(),
+        }
+    }
+}
+
+/// Returns the state of an alarm after this transition, and when it was cleared.
+fn state_of(alarm: &Alarm, retired_at: Option<Time>) -> (AlarmState, Option<Time>) {
+    let state = match retired_at {
+        Some(_) => AlarmState::Cleared,
+        None => alarm.state(),
+    };
+    (state, alarm.cleared_at.or(retired_at))
 }
 
 impl LogFold {
@@ -106,26 +133,24 @@ impl LogFold {
                     .map_or(entry.at, |folded| folded.until),
                 seen_seq,
             });
+        let is_late = entry.is_late_acknowledgement();
+        let begins_group = entry.begins_group();
         let Some(alarm) = entry.alarm else {
             if entry.change == Some(ChangeKind::Retired) {
                 self.retired.insert(device, entry.at);
             }
             return None;
         };
-        let key = (device.clone(), alarm.id.clone());
+        let key = (device.clone(), alarm.group_id().to_owned());
         let retired_at = self.retired.get(&device).copied();
-        let later = self.later.entry(key.clone()).or_insert_with(|| {
-            let cleared_at = alarm.cleared_at.or(retired_at);
-            let state = match retired_at {
-                Some(_) => AlarmState::Cleared,
-                None => alarm.state(),
-            };
-            LaterTransitions {
-                state,
-                cleared_at,
-                acknowledgements: Vec::new(),
-            }
-        });
+        let later = self
+            .later
+            .entry(key.clone())
+            .or_insert_with(|| LaterTransitions::of(&alarm, retired_at));
+        if later.is_preliminary {
+            (later.state, later.cleared_at) = state_of(&alarm, retired_at);
+            later.is_preliminary = is_late;
+        }
         let folded = entry.folded;
         match entry.change {
             _ if let Some(folded) = &folded => {
@@ -164,6 +189,7 @@ impl LogFold {
             id: logged.id.clone(),
             stored_id: logged.id,
             alarm_id: alarm.id,
+            first_alarm_id: alarm.log_group,
             state: later.state,
             cleared_at: later.cleared_at,
             reading_timestamp: alarm.reading_timestamp,
@@ -188,7 +214,7 @@ impl LogFold {
             return Some(row);
         }
         // A later raise of the same alarm continues it after it was cleared.
-        if entry.change == Some(ChangeKind::Raised) && alarm.raised_at == entry.at {
+        if begins_group {
             self.later.remove(&key);
         }
         Some(row)

@@ -1,3 +1,5 @@
+mod logged_together;
+
 use shared::alarm::AlarmState::{self, Acknowledged, Cleared, Unacknowledged};
 use shared::alarm::{Acknowledgement, Alarm, ChangeKind, Condition, Severity};
 use shared::alarm_log::{AlarmLogEntry, Folded, Peak};

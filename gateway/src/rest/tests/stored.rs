@@ -1,5 +1,7 @@
 //! The router on a Redis of its own. Readings are committed as ingest would.
 
+mod lists;
+
 use std::time::Duration;
 
 use serde_json::json;
@@ -520,81 +522,4 @@ async fn a_search_of_the_alarm_log_ends_at_its_bound_and_says_so() {
     let found = world.get("/alarm-logs?limit=1").await;
     assert_eq!(found["total_count"], json!(1));
     assert!(found.get("incomplete_before").is_none(), "{found}");
-}
-
-#[tokio::test]
-async fn the_list_of_devices_has_pages_and_a_tag() {
-    let mut world = World::start().await;
-    let serials = ["A-1", "B 2", "C/3", "D-4", "E-5"];
-    for serial in serials {
-        world.reading(serial, 10).await;
-    }
-    let whole = world.get("/api/devices").await;
-    check_schema("Devices", &whole);
-    assert!(whole.get("next").is_none(), "{whole}");
-    let mut paged = Vec::new();
-    let mut path = "/api/devices?limit=2".to_owned();
-    for expected in [json!("B 2"), json!("D-4"), Value::Null] {
-        let page = world.get(&path).await;
-        check_schema("Devices", &page);
-        let devices = page["devices"].as_array().expect("a list");
-        assert_eq!(page["count"], json!(devices.len()));
-        assert_eq!(page["next"], expected, "{path}");
-        paged.extend(devices.clone());
-        let after = page["next"]
-            .as_str()
-            .unwrap_or_default()
-            .replace(' ', "%20");
-        path = format!("/api/devices?limit=2&after={after}");
-    }
-    assert_eq!(json!(paged), whole["devices"]);
-    let all = world.get("/api/devices?limit=5").await;
-    assert_eq!((&all["count"], &all["next"]), (&json!(5), &Value::Null));
-    let none = world.get("/api/devices?after=Z").await;
-    assert_eq!((&none["count"], &none["next"]), (&json!(0), &Value::Null));
-    assert_eq!(world.error("GET /api/devices?limit=x").await.0, 400);
-
-    let tag_of = async |path: &str| {
-        let response = send(&world.router, request(&format!("GET {path}"))).await;
-        header(&response, "etag").expect("a tag").to_owned()
-    };
-    let tag = tag_of("/api/devices").await;
-    assert_eq!(tag_of("/api/devices").await, tag);
-    assert_ne!(tag_of("/api/devices?limit=5").await, tag);
-    for value in [tag.clone(), format!("\"x\", W/{tag}"), "*".to_owned()] {
-        let asked = with(request("GET /api/devices"), "if-none-match", &value);
-        let response = send(&world.router, asked).await;
-        assert_eq!(response.status(), 304, "{value}");
-        assert_eq!(header(&response, "etag"), Some(tag.as_str()));
-        assert_eq!(text_of(response).await, "");
-    }
-    world.reading("A-1", 11).await;
-    let asked = with(request("GET /api/devices"), "if-none-match", &tag);
-    assert_eq!(send(&world.router, asked).await.status(), 200);
-}
-
-#[tokio::test]
-async fn one_list_serves_all_who_ask_while_another_is_rendered() {
-    let mut world = World::start().await;
-    world.reading("A-1", 10).await;
-    redis_cli(&world.redis, &["CONFIG", "RESETSTAT"]);
-    let asked = (0..20).map(|_| send(&world.router, request("GET /api/devices")));
-    let answers = futures_util::future::join_all(asked).await;
-    assert!(answers.iter().all(|answer| answer.status() == 200));
-    // Every list reads 64 partitions. The first and the next one serve all.
-    let commands = redis_cli(&world.redis, &["INFO", "commandstats"]);
-    let calls = commands
-        .split("cmdstat_zrange:calls=")
-        .nth(1)
-        .expect("reads");
-    let calls: u32 = calls
-        .split(',')
-        .next()
-        .and_then(|text| text.parse().ok())
-        .expect("a number");
-    assert!(calls <= 2 * 64, "{calls}");
-    for answer in answers {
-        let list: Value = serde_json::from_str(&text_of(answer).await).expect("JSON");
-        assert_eq!(list["count"], json!(1));
-    }
 }

@@ -10,7 +10,7 @@ use rumqttc::v5::mqttbytes::QoS;
 
 use super::{ClientOptions, ConnectionEnd, Grant, Packet, Publish, Request, Subscription};
 
-/// The largest packet in MQTT. The broker cannot be told a smaller limit: it would send a larger packet again and again, and
+/// The largest packet in MQTT. There is no way to announce a smaller limit to the broker: it would send a larger packet again and again, and
 /// each time that would end the connection.
 pub(super) const MAX_PACKET_BYTES: u32 = 268_435_455;
 

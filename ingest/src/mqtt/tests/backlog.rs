@@ -117,6 +117,29 @@ async fn answers_behind_a_backlog_are_waited_for_while_it_arrives() {
 }
 
 #[tokio::test]
+async fn answers_behind_a_message_that_waited_for_room_are_waited_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = client_to(&listener, &["--mqtt-receive-maximum", "4"]);
+    let mut broker = FakeBroker::accept(&listener, 1).await;
+    let Packet::Subscribe(subscribe) = broker.read().await else {
+        panic!("no subscription");
+    };
+    // The queue has room for eight. Nothing more is read until one of them is taken.
+    broker.publish(1..=9).await;
+    broker.answer_subscription(subscribe.pkid).await;
+    // For longer than the time in which the subscription must be answered.
+    for _ in 0..4 {
+        let packet = broker.read().await;
+        assert!(matches!(packet, Packet::PingReq(_)), "{packet:?}");
+    }
+    assert!(!client.status.is_subscribed());
+    let first = client.receive().await;
+    assert_eq!(first.payload, [1]);
+    client.subscribed().await;
+    assert_eq!(client.status.connections(), 1);
+}
+
+#[tokio::test]
 async fn a_broker_that_answers_nothing_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = client_to(&listener, &[]);

@@ -61,13 +61,13 @@ async fn a_takeover_reported_by_the_broker_pauses_and_then_tries_once() {
     for _ in 0..3 {
         let mut stream = accept_subscription(&listener, 0).await;
         client.subscribed().await;
-        let told = Instant::now();
+        let logged_at = Instant::now();
         stream.write_all(&[0xe0, 2, 0x8e, 0]).await.unwrap();
         client.reaches(ConnectionState::TakenOver).await;
         assert!(!client.status.is_subscribed());
         // The next connection is made only after the pause.
         let (next, _) = timeout(LATE, listener.accept()).await.unwrap().unwrap();
-        assert!(told.elapsed() >= Duration::from_secs(1));
+        assert!(logged_at.elapsed() >= Duration::from_secs(1));
         drop(next);
         // A failed try is followed by another one, as after any lost connection.
         client.reaches(ConnectionState::Down).await;

@@ -103,7 +103,7 @@ async fn error_after(answer: &[u8]) -> String {
     stream.write_all(answer).await.unwrap();
     drop(stream);
     client.reaches(ConnectionState::Down).await;
-    eventually("the error is told", async || {
+    eventually("the error is reported", async || {
         client.status.last_error().is_some()
     })
     .await;

@@ -1,6 +1,7 @@
 //! Encodings other than UTF-8.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 /// The byte-order mark in UTF-8.
 const MARK: &[u8] = b"\xEF\xBB\xBF";
@@ -18,7 +19,8 @@ pub(in crate::payload) fn without_mark(bytes: &[u8]) -> Option<&[u8]> {
 }
 
 /// Decodes a text in UTF-16, with or without a byte-order mark; `None` if the bytes are no such text. An odd byte at the end is
-/// left out: the text is cut off there.
+/// left out: the text is cut off there. A half of a character becomes a JSON escape without its other half, so that the text that has
+/// it does not look intact.
 pub(in crate::payload) fn decode_utf16(bytes: &[u8]) -> Option<String> {
     let (is_little_endian, text) = match bytes {
         [0xFF, 0xFE, text @ ..] => (true, text),
@@ -35,9 +37,16 @@ pub(in crate::payload) fn decode_utf16(bytes: &[u8]) -> Option<String> {
             u16::from_be_bytes(pair)
         }
     });
-    let decoded: String = char::decode_utf16(units)
-        .map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER))
-        .collect();
+    let mut decoded = String::with_capacity(text.len());
+    for unit in char::decode_utf16(units) {
+        match unit {
+            Ok(c) => decoded.push(c),
+            Err(half) => {
+                // Writing to a string does not fail.
+                write!(decoded, "\\u{:04x}", half.unpaired_surrogate()).ok();
+            }
+        }
+    }
     decoded
         .trim_start()
         .starts_with(['{', '['])

@@ -48,10 +48,7 @@ impl Object {
         }
         let texts = self.values(Field::Serial);
         let texts = texts.filter_map(|json| serde_json::from_str::<String>(json).ok());
-        let usable = texts.filter(|text| !text.contains(char::REPLACEMENT_CHARACTER));
-        let serials: BTreeSet<DeviceId> = usable
-            .filter_map(|text| DeviceId::of_detector(&text).ok())
-            .collect();
+        let serials: BTreeSet<DeviceId> = texts.filter_map(|text| text.parse().ok()).collect();
         serials.into_iter().collect()
     }
 

@@ -1,6 +1,6 @@
 //! What a payload has behind the objects that are taken one by one.
 //!
-//! It is sorted by detector, so that each one is told once. The memory is bounded by the size of the payload: there are no more
+//! It is sorted by detector, so that each one is reported once. The memory is bounded by the size of the payload: there are no more
 //! ranges than objects in it, and no more detectors than serials.
 
 use std::collections::HashMap;

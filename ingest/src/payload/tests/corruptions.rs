@@ -94,7 +94,7 @@ fn no_single_byte_makes_another_value() {
         let serial = example.find("OTSM-0114").expect("the serial");
         let serial = serial..serial + "OTSM-0114".len();
         for at in 0..=example.len() {
-            // A changed serial that is a valid text cannot be told from that of another device.
+            // A changed serial that is a valid text cannot be distinguished from that of another device.
             if serial.contains(&at) || at == serial.end {
                 continue;
             }

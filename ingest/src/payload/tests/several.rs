@@ -61,7 +61,7 @@ fn check_rest(rest: &str, expected: &[&str]) {
 }
 
 #[test]
-fn each_detector_behind_64_objects_is_told_once() {
+fn each_detector_behind_64_objects_is_reported_once() {
     let a = |value: &str| object("A", &format!(r#""Offset":{value}"#));
     let b = object("B", r#""Sensor Fault":1"#);
     check_rest(&a("5"), &["unreadable A 5"]);
@@ -127,7 +127,7 @@ fn the_rest_of_many_objects_is_bounded_by_the_payload() {
 }
 
 #[test]
-fn each_detector_in_the_beginning_of_a_payload_that_is_too_large_is_told() {
+fn each_detector_in_the_beginning_of_a_payload_that_is_too_large_is_reported() {
     let text = format!(
         "[{},{},{}",
         object("A", r#""Offset":5"#),

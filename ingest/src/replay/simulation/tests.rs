@@ -7,6 +7,7 @@ mod bytes;
 mod clocks;
 mod detector;
 mod excursions;
+mod forgotten;
 mod freshness;
 mod overtaken;
 mod plant;

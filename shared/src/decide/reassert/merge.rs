@@ -53,18 +53,24 @@ pub(super) fn merge(
             }
             // Two alarms of one kind, each unknown to the other side: ours continues, at the higher level.
             Some(own) => {
-                if level(other) > level(own) && !own_is_later {
-                    let escalated = Alarm {
+                let is_escalated = level(other) > level(own) && !own_is_later;
+                let mut open = if is_escalated {
+                    Alarm {
                         id: own.id.clone(),
                         raised_at: own.raised_at,
+                        log_group: own.log_group.clone(),
                         ..other.clone()
-                    };
-                    merged.change(ChangeKind::Escalated, escalated.clone());
-                    merged.open.push(escalated);
+                    }
                 } else {
-                    merged.open.push(with_kept_reading(own, is_newer));
+                    with_kept_reading(own, is_newer)
+                };
+                let mut ended = cleared(other.clone(), now);
+                merged.separate_groups(&mut open, &mut ended);
+                if is_escalated {
+                    merged.change(ChangeKind::Escalated, open.clone());
                 }
-                merged.change(ChangeKind::Cleared, cleared(other.clone(), now));
+                merged.open.push(open);
+                merged.change(ChangeKind::Cleared, ended);
             }
             None if own_is_later => merged.end(committed, other),
             None => merged.open.push(other.clone()),
@@ -111,6 +117,16 @@ impl Merged {
     fn log(&mut self, kind: ChangeKind, alarm: &Alarm) {
         self.log
             .push(AlarmLogEntry::of_change(kind, alarm, self.now));
+    }
+
+    /// Keeps the end of one alarm from being shown as that of another one that is logged together with it.
+    fn separate_groups(&mut self, open: &mut Alarm, ended: &mut Alarm) {
+        let is_same_group = open.group_id() == ended.group_id();
+        if is_same_group && ended.log_group.take().is_none() {
+            // The group is named after the one that ends.
+            open.log_group = None;
+            self.log(ChangeKind::Raised, open);
+        }
     }
 
     /// Logs the changes of our alarm that are missing from the stored one, which is the same alarm.

@@ -603,3 +603,53 @@ fn a_second_gas_alarm_that_only_the_process_knows_is_kept() {
     reassert(&mut device, &committed);
     assert_eq!(open_ids(&device), both);
 }
+
+/// A device that has written its share, whose first alarm has cleared, and one that still has that alarm.
+fn with_a_group_to_join() -> (TestDevice, StoredDevice) {
+    let mut device = TestDevice::new();
+    device.settings.chatter_calm = Duration::ZERO;
+    device.settings.returned_levels = [false; 3];
+    device.settings.log_burst = 1;
+    device.send_value("300");
+    let standing = device.stored.clone();
+    device.send_value("10");
+    (device, standing)
+}
+
+/// Whether the newest line of the group of the open gas alarm says that it has cleared.
+fn shows_gas_as_cleared(device: &TestDevice, log: &[AlarmLogEntry]) -> bool {
+    let open = device.gas_alarm().expect("open");
+    let mut newest_first = log.iter().rev().filter_map(|entry| entry.alarm.as_ref());
+    let last = newest_first.find(|alarm| alarm.group_id() == open.group_id());
+    last.is_some_and(|alarm| alarm.cleared_at.is_some())
+}
+
+#[test]
+fn of_two_alarms_that_are_logged_together_the_end_of_one_is_not_shown_as_that_of_the_other() {
+    for stands_in_redis in [false, true] {
+        let (mut device, standing) = with_a_group_to_join();
+        let cleared = device.stored.clone();
+        device.send_value("300");
+        let committed = committed_state(&device);
+        let own = device.gas_alarm().cloned().expect("raised");
+        assert_ne!(
+            own.log_group, None,
+            "it is logged together with the first one"
+        );
+        let earlier = if stands_in_redis { standing } else { cleared };
+        let mut continued = after_rollback_to(&earlier, &device);
+        continued.settings = device.settings.clone();
+        continued.send_value("300");
+        let other = continued.gas_alarm().cloned().expect("raised");
+        assert_eq!(other.group_id(), own.group_id());
+        assert_ne!(other.id, own.id);
+        let decision = reassert(&mut continued, &committed);
+        assert_eq!(continued.gas_alarm_id(), own.id);
+        assert!(changes(&decision).contains(&(ChangeKind::Cleared, Condition::AlarmLevel1)));
+        assert!(
+            !shows_gas_as_cleared(&continued, &decision.log),
+            "{:?}",
+            decision.log
+        );
+    }
+}

@@ -150,7 +150,9 @@ async fn what_a_newer_release_stored_is_kept_by_a_deadline() {
         loop {
             let work = Work {
                 device: device(),
-                cause: Cause::Deadline { listening_since },
+                cause: Cause::Deadline {
+                    listening: listening_since.into(),
+                },
                 trace: None,
             };
             let mut applied = apply(&store, &[work], &config).await;

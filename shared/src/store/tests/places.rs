@@ -304,7 +304,7 @@ async fn a_device_that_is_forgotten_leaves_nothing_and_frees_its_place() {
     let look = || Work {
         device: device.clone(),
         cause: Cause::Deadline {
-            listening_since: Time::default(),
+            listening: Listening::default(),
         },
         trace: None,
     };

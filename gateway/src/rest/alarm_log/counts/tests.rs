@@ -24,6 +24,8 @@ struct Step {
     late: i64,
     /// The raises and the acknowledged seq of the transitions that it stands for, if it stands for several.
     folded: Option<(u32, Option<u64>)>,
+    /// The first of the alarms that it is logged together with.
+    group: Option<u8>,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -45,9 +47,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             4 => Just(None),
             1 => (0..4_u32, prop::option::of(0..12_u64)).prop_map(Some),
         ],
+        prop::option::weighted(0.3, 0..3_u8),
     )
         .prop_map(
-            |(device, alarm, change, seq, is_first_raise, late, folded)| Step {
+            |(device, alarm, change, seq, is_first_raise, late, folded, group)| Step {
                 device,
                 alarm,
                 change,
@@ -55,6 +58,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
                 is_first_raise,
                 late,
                 folded,
+                group,
             },
         );
     prop::collection::vec(step, 0..60)
@@ -78,7 +82,10 @@ fn entry(number: usize, step: &Step) -> (LogId, LoggedEntry) {
         Time::from_millis(1)
     };
     let condition = [Condition::AlarmLevel1, Condition::SensorFault][usize::from(step.alarm % 2)];
-    let alarm = Alarm::new(format!("alarm-{}", step.alarm), condition, raised, reached);
+    let alarm = Alarm {
+        log_group: step.group.map(|group| format!("alarm-{group}")),
+        ..Alarm::new(format!("alarm-{}", step.alarm), condition, raised, reached)
+    };
     let is_acknowledged = step.change == Some(ChangeKind::Acknowledged);
     let seen = is_acknowledged.then_some(step.seq);
     let seen = seen.or(step.folded.and_then(|(_, seen)| seen));
@@ -222,6 +229,7 @@ fn raise(device: u8) -> Step {
         is_first_raise: true,
         late: 0,
         folded: None,
+        group: None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The plant of [`super::week`] with gas: every excursion is told once, none is lost, and its alarm ends.
+//! The plant of [`super::week`] with gas: every excursion is reported once, none is lost, and its alarm ends.
 //!
 //! Each detector has one excursion at each of its levels, of one reading and of several: on a quiet day, while the clock is set back
 //! and forward, during the outage (so that it comes with the backlog), while no ingest listens, and beside overtaken readings.
@@ -80,23 +80,23 @@ fn check(member: &Member, gas: Gas, what: &str, count: i64, seed: u64) -> Result
     let device = member.detector.device();
     let of_gas = |found: &&CommittedChange| found.change.alarm.kind() == Kind::gas(side);
     let changes: Vec<_> = run.simulation.changes().iter().filter(of_gas).collect();
-    let is_told = changes.iter().any(|found| {
+    let is_reported = changes.iter().any(|found| {
         let is_raise = matches!(
             found.change.kind,
             ChangeKind::Raised | ChangeKind::Escalated
         );
         is_raise && found.change.alarm.condition.level_index() == Some(level)
     });
-    let told = |found: &CommittedChange| {
+    let in_words = |found: &CommittedChange| {
         let (kind, alarm) = (found.change.kind, &found.change.alarm);
         let seconds = found.at.millis_since(clocks::START) / 1_000;
         let condition = alarm.condition.code();
         format!("{seconds} s {} {condition} {}", kind.code(), found.number)
     };
-    let story: Vec<String> = run.simulation.changes().iter().map(told).collect();
+    let story: Vec<String> = run.simulation.changes().iter().map(in_words).collect();
     let story = story.join(", ");
-    if !is_told {
-        return Err(fault(format!("not told: {story}")));
+    if !is_reported {
+        return Err(fault(format!("not reported: {story}")));
     }
     let ids: BTreeSet<&str> = changes
         .iter()
@@ -133,7 +133,7 @@ fn times() -> Vec<&'static str> {
 }
 
 #[test]
-fn every_excursion_is_told_once_and_ends() {
+fn every_excursion_is_reported_once_and_ends() {
     let mut faults = Vec::new();
     for (number, member) in members().into_iter().enumerate() {
         let member = member.with_fewer_messages();
@@ -154,7 +154,7 @@ proptest! {
     /// Reach: each detector of the plant, each of its levels, one to eight readings, each time, each kind of backlog, any seed of drift,
     /// noise and delays.
     #[test]
-    fn any_excursion_is_told_once_and_ends(
+    fn any_excursion_is_reported_once_and_ends(
         number in 0..10_usize,
         gas in 0..3_usize,
         time in 0..8_usize,

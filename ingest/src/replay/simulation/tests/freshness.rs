@@ -4,7 +4,7 @@
 //!
 //! * Any clock: the clocks, cadences, delays and batches of [`super::clocks`]; phases of up to 30 messages in which only old messages
 //!   come again, two of them by turns, as a faulty bridge sends them, with DUP, retained (not the first one of all) or neither; restarts of ingest for up to
-//!   20 min. Only messages that were shown come again, and only those of a clock that moves and is not fast: without one, nothing tells an old message from a new one. A single
+//!   20 min. Only messages that were shown come again, and only those of a clock that moves and is not fast: without one, nothing distinguishes an old message from a new one. A single
 //!   message that comes again is a clock that stands still, and soon `reading_frozen`.
 //! * A sane clock: any constant offset within ±10 days, a rate off by up to 100 ppm, milliseconds or whole seconds; outages after which
 //!   the backlog comes in order, at once, in bursts, or at 1.5 to 20 times the speed at which it was recorded.
@@ -126,7 +126,7 @@ proptest! {
                 }
             }
             let (kind, back) = kinds.next().unwrap_or_default();
-            // Of a device that is known only from a retained message, nothing tells how old that was.
+            // Of a device that is known only from a retained message, nothing shows how old that was.
             let kind = if simulation.state(&device).is_some() { kind } else { 0 };
             let clock = beginnings.iter().rfind(|(begins, _)| *begins <= index);
             let repeated = match (kind, clock) {

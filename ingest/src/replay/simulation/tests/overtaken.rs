@@ -6,7 +6,7 @@
 //! one to twenty readings at each level, noisy or not; an outage at any time around the excursion, whose backlog comes beside the
 //! live readings, up to 20 messages a second.
 //!
-//! Not reached: overtaken readings that arrive one behind the other with none in order between them. They cannot be told from a
+//! Not reached: overtaken readings that arrive one behind the other with none in order between them. They cannot be distinguished from a
 //! clock that was set back.
 
 use proptest::prelude::*;

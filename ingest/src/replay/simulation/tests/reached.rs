@@ -146,7 +146,7 @@ impl Says {
     }
 }
 
-/// Checks that the danger is told.
+/// Checks that the danger is reported.
 fn check(simulation: &Simulation, device: &DeviceId, danger: Danger) -> Result<(), TestCaseError> {
     let stands = |alarm: &&Alarm| {
         let has_level = |index: usize| alarm.active_levels.get(index).is_some_and(Option::is_some);
@@ -164,13 +164,13 @@ fn check(simulation: &Simulation, device: &DeviceId, danger: Danger) -> Result<(
         Danger::High(index) | Danger::Low(index) => Some(index),
         Danger::Fault | Danger::Unreadable => None,
     };
-    let is_told = simulation.changes().iter().any(|change| {
+    let is_reported = simulation.changes().iter().any(|change| {
         let kind = change.change.kind;
         let is_raise = matches!(kind, ChangeKind::Raised | ChangeKind::Escalated);
-        let told = &change.change.alarm;
-        is_raise && told.id == alarm.id && told.condition.level_index() >= index
+        let reported = &change.change.alarm;
+        is_raise && reported.id == alarm.id && reported.condition.level_index() >= index
     });
-    prop_assert!(is_told, "{:?} was never told", danger);
+    prop_assert!(is_reported, "{:?} was never reported", danger);
     let data = simulation.data(device).expect("a known device");
     prop_assert!(data.get().contains(r#""alarm_status":"ALARM""#), "{}", data);
     let status = simulation.status(device).expect("a known device");

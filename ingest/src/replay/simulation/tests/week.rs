@@ -8,8 +8,8 @@
 //! detector whose A1 the installer raises `setting_changed`, until it is acknowledged. Nothing else is raised: twelve rows of the alarm
 //! log in a week. Outside of the outage and what follows it at once, every detector is shown as `NORMAL` and `good`.
 //!
-//! One detector is told to be silent once more: it has sent a constant zero once a minute, in whole seconds. When its clock is set back
-//! by an hour, it repeats the bytes of the hour before. Nothing tells them from old messages that a faulty bridge repeats, so no reading
+//! One detector is reported as silent once more: it has sent a constant zero once a minute, in whole seconds. When its clock is set back
+//! by an hour, it repeats the bytes of the hour before. Nothing distinguishes them from old messages that a faulty bridge repeats, so no reading
 //! becomes the latest for that hour. With any other cadence or value its messages differ.
 
 use std::collections::BTreeSet;

@@ -1,0 +1,30 @@
+use super::*;
+
+fn target(argument: &str) -> Option<Target> {
+    let argument: Argument = serde_json::from_str(argument).unwrap();
+    argument.target()
+}
+
+#[test]
+fn a_command_names_its_device_alone_or_with_a_position() {
+    let device: DeviceId = "OTSM-0114".parse().unwrap();
+    let expected = Some(Target {
+        device,
+        since: None,
+    });
+    assert_eq!(target(r#""OTSM-0114""#), expected);
+    assert_eq!(target(r#"{"deviceId":"OTSM-0114"}"#), expected);
+}
+
+#[test]
+fn a_command_that_cannot_be_read_keeps_nothing_of_what_the_client_sent() {
+    let long = "x".repeat(16_000);
+    for argument in [
+        format!("\"{long}\""),
+        format!(r#"{{"deviceId":"{long}"}}"#),
+        format!(r#"[["{long}"]]"#),
+        "\"\"".to_owned(),
+    ] {
+        assert_eq!(target(&argument), None);
+    }
+}
