@@ -135,7 +135,7 @@ pub struct Config {
     #[arg(long, env, value_name = "NUMBER", default_value = "100", value_parser = count(1))]
     pub packet_rate: usize,
 
-    /// The most distinct detectors that all clients of this replica may watch together. Each needs some 2 KiB of memory here,
+    /// The most distinct detectors that all clients of this replica may watch together. Each needs up to 4 KiB of memory here,
     /// and a subscription in Redis. Not less than `--max-devices` of ingest
     #[arg(long, env, value_name = "NUMBER", default_value = "40000", value_parser = count(1))]
     pub max_watched: usize,
@@ -269,7 +269,14 @@ impl ServiceConfig for Config {
     }
 
     fn warnings(&self) -> Vec<String> {
-        Vec::new()
+        let (all, of_one) = (self.max_watched, self.watched_per_address);
+        let one_takes_all = (all <= of_one).then(|| {
+            format!(
+                "--max-watched ({all}) is not above --watched-per-address ({of_one}): clients of one address can keep \
+                 all others from watching detectors"
+            )
+        });
+        one_takes_all.into_iter().collect()
     }
 
     fn consequences(&self) -> Vec<String> {

@@ -81,6 +81,10 @@ pub(crate) enum ApiError {
 /// The sentence of routes without one of their own.
 pub(crate) const STORE_UNAVAILABLE: &str = "The data store cannot be reached, try again later";
 
+/// The sentence if Redis answers and has no memory for what was asked, not even within `--memory-reserve`.
+pub(crate) const STORE_FULL: &str =
+    "The data store has no memory left, nothing was changed: tell an operator";
+
 /// The sentence if the stored keys of one device cannot be read. Other devices are not affected.
 pub(crate) const DEVICE_BROKEN: &str = "The stored device cannot be read";
 
@@ -99,6 +103,7 @@ impl ApiError {
     pub(crate) fn unavailable(source: ReadError) -> Self {
         let sentence = match &source {
             ReadError::Store(StoreError::Refused(_)) => DEVICE_BROKEN,
+            ReadError::Store(err) if err.is_out_of_memory() => STORE_FULL,
             _ => STORE_UNAVAILABLE,
         };
         Self::Unavailable {
@@ -128,6 +133,7 @@ impl ApiError {
             Self::Unreadable { .. } | Self::Ambiguous { .. } => "unreadable",
             Self::TooLarge => "too_large",
             Self::TooSlow | Self::SlowBody => "too_slow",
+            Self::Unavailable { source, .. } if is_out_of_memory(source) => "store_full",
             Self::Unavailable { .. } => "store_away",
             Self::Full => "full",
             Self::Busy => "busy",
@@ -186,6 +192,10 @@ impl IntoResponse for ApiError {
         response.extensions_mut().insert(body);
         response
     }
+}
+
+fn is_out_of_memory(error: &ReadError) -> bool {
+    matches!(error, ReadError::Store(error) if error.is_out_of_memory())
 }
 
 #[cfg(test)]

@@ -71,6 +71,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use axum::Router;
 use axum::extract::Request;
+use shared::check_config::ServiceConfig;
 use shared::clock::SystemClock;
 use shared::lifecycle::Lifecycle;
 use shared::metrics::Meters;
@@ -119,6 +120,9 @@ pub async fn serve(
     config: Config,
     lifecycle: Lifecycle,
 ) -> anyhow::Result<()> {
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
     let store = open_store(&config).await?;
     let meters = Meters::new("gateway", &config.telemetry)?;
     telemetry::register_metrics(&meters);

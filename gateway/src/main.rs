@@ -11,7 +11,7 @@ use shared::lifecycle::Lifecycle;
 use shared::{check_config, process};
 
 fn main() -> ExitCode {
-    let args: Vec<OsString> = std::env::args_os().collect();
+    let args: Vec<OsString> = process::with_help_flag(std::env::args_os().collect());
     if let Some(args) = process::strip_command(check_config::NAME, &args) {
         return check_config::run(args, config::connect);
     }

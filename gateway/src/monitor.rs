@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use shared::clock::{Clock, Time};
 use shared::error_chain::error_chain;
 use shared::event::iso;
-use shared::store::{IngestStatus, Store, StoreError};
+use shared::store::{Fullness, IngestStatus, NO_MEMORY, Store, StoreError};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,8 @@ use crate::event_names::SYSTEM_STATUS;
 use crate::json;
 use crate::relay::Relay;
 use crate::status::{
-    Dependencies, Listening, PathObservation, PathStatus, Readiness, RedisProblem, StatusHandle,
+    Dependencies, Listening, ObservedFullness, PathObservation, PathStatus, Readiness,
+    RedisProblem, StatusHandle,
 };
 
 /// How often Redis is asked.
@@ -171,13 +172,20 @@ impl Monitor {
 async fn keep_asking(store: &Store, observed: watch::Sender<PathObservation>) {
     let mut ticks = tokio::time::interval(ASK_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last_problem = None;
     for number in 0.. {
         ticks.tick().await;
-        match ask(store, number).await {
-            Ok(ingest) => observed.send_modify(|observed| {
+        let answer = ask(store, number).await;
+        log_problem(&mut last_problem, answer.as_ref().err());
+        match answer {
+            Ok((ingest, own)) => observed.send_modify(|observed| {
                 let now = Instant::now();
-                let refusal = store.recent_refusal();
-                observed.redis_full = store.full();
+                // An acknowledgement that found no memory: that is what `own` says.
+                let refusal = store.recent_refusal().filter(|reason| *reason != NO_MEMORY);
+                observed.fullness = ObservedFullness {
+                    own,
+                    ingest: ingest.fullness,
+                };
                 observed.redis_problem = refusal.map(RedisProblem::Refuses);
                 if refusal.is_none() {
                     observed.redis = Some(now);
@@ -186,7 +194,7 @@ async fn keep_asking(store: &Store, observed: watch::Sender<PathObservation>) {
                     .age
                     .and_then(|age| now.checked_sub(age))
                     .or(observed.ingest);
-                observed.no_places = ingest.is_listening() && ingest.no_places;
+                observed.places = ingest.places;
                 observed.listening = match (ingest.is_listening(), ingest.is_quiet) {
                     (false, _) => Listening::No,
                     (true, true) => Listening::Quiet,
@@ -200,16 +208,34 @@ async fn keep_asking(store: &Store, observed: watch::Sender<PathObservation>) {
                     RedisProblem::Refuses(error.reason())
                 };
                 observed.send_modify(|observed| observed.redis_problem = Some(problem));
-                let error = error_chain(&error);
-                tracing::debug!(error, "Redis cannot be used");
             }
         }
     }
 }
 
-/// Checks that Redis answers and accepts writes, and reads the newest report of ingest. `number` is that of this question.
-async fn ask(store: &Store, number: u64) -> Result<IngestStatus, StoreError> {
+/// Logs when Redis cannot be used, why, and when it can again. `last` is the reason that was logged last.
+fn log_problem(last: &mut Option<&'static str>, err: Option<&StoreError>) {
+    let problem = err.map(StoreError::reason);
+    match (problem, err) {
+        (Some(reason), Some(err)) if *last != problem => {
+            let error = error_chain(err);
+            tracing::error!(
+                reason,
+                error,
+                "Redis cannot be used: clients are told that their data may be old"
+            );
+        }
+        (None, _) if last.is_some() => tracing::info!("Redis can be used again"),
+        _ => {}
+    }
+    *last = problem;
+}
+
+/// Checks that Redis answers and that our user has its rights, and reads the newest report of ingest and how full Redis is.
+/// `number` is that of this question.
+async fn ask(store: &Store, number: u64) -> Result<(IngestStatus, Fullness), StoreError> {
     store.ping().await?;
-    store.check_writes(number).await?;
-    store.ingest_status().await
+    store.check_rights(number).await?;
+    let ingest = store.ingest_status().await?;
+    Ok((ingest, store.fullness()))
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use shared::clock::millis;
+use shared::store::{Fullness, NO_MEMORY, PlacesLeft, REDIS_FULL, REDIS_RESERVE_LOW};
 
 /// The state of the data path: the body of `/readyz` and, with a time, of `system:status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -13,6 +14,9 @@ pub(crate) struct PathStatus {
     /// part of the data path is not a reason to restart this process.
     #[serde(skip)]
     pub(crate) is_serving: bool,
+    /// As far as known, every new detector is watched.
+    #[serde(skip)]
+    accepts_all: bool,
     /// The overall result.
     pub(crate) status: Readiness,
     /// The state of each part.
@@ -64,14 +68,14 @@ pub(crate) struct PathObservation {
     pub(crate) redis: Option<Instant>,
     /// Why Redis could not be used when it was last asked; `None` if it could.
     pub(crate) redis_problem: Option<RedisProblem>,
-    /// Why Redis, which can be used, stores less than it should: it is full.
-    pub(crate) redis_full: Option<&'static str>,
+    /// How full Redis is.
+    pub(crate) fullness: ObservedFullness,
     /// When an ingest with an active subscription reported last, as far as known.
     pub(crate) ingest: Option<Instant>,
     /// What the ingest replicas reported when Redis was last asked.
     pub(crate) listening: Listening,
-    /// An ingest replica reports that it has no place for unknown detectors.
-    pub(crate) no_places: bool,
+    /// Which unknown detectors the ingest replicas accept.
+    pub(crate) places: PlacesLeft,
     /// When every watched device was last subscribed to.
     pub(crate) subscribed: Option<Instant>,
     /// Watched devices whose subscription was lost, and whose clients do not have every event since.
@@ -80,6 +84,40 @@ pub(crate) struct PathObservation {
     pub(crate) is_draining: bool,
     /// A part of this process does not work.
     pub(crate) is_broken: bool,
+}
+
+/// How full Redis is, as each of those sees it that write. Each judges by its own `--memory-reserve`, so a gateway alone does not
+/// know whether alarms are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ObservedFullness {
+    /// What this gateway finds. It stores acknowledgements.
+    pub(crate) own: Fullness,
+    /// What the ingest replicas report. They store alarms.
+    pub(crate) ingest: Fullness,
+}
+
+impl ObservedFullness {
+    /// Whether this gateway can store nothing.
+    fn has_no_reserve(self) -> bool {
+        self.own == Fullness::ReserveUsedUp
+    }
+
+    /// Returns what is said of a Redis that can be used.
+    fn reason(self, listening: Listening) -> Option<&'static str> {
+        if self.own == Fullness::Free && self.ingest == Fullness::Free {
+            return None;
+        }
+        if listening == Listening::No {
+            return Some(FULL_WITHOUT_INGEST);
+        }
+        // An ingest reports only while it can store alarms.
+        Some(match (self.ingest, self.has_no_reserve()) {
+            (Fullness::ReserveLow | Fullness::ReserveUsedUp, false) => REDIS_RESERVE_LOW,
+            (Fullness::ReserveLow | Fullness::ReserveUsedUp, true) => RESERVE_LOW_AND_OWN_USED_UP,
+            (Fullness::Free | Fullness::Full, false) => REDIS_FULL,
+            (Fullness::Free | Fullness::Full, true) => FULL_AND_OWN_USED_UP,
+        })
+    }
 }
 
 /// What the ingest replicas report.
@@ -108,10 +146,20 @@ const NOT_SUBSCRIBED: &str = "this gateway cannot subscribe in Redis";
 const REDIS_SILENT: &str = "no answer from Redis";
 const INGEST_UNKNOWN: &str = "unknown while Redis cannot be used";
 const QUIET: &str = "subscribed, but no message from any detector for a long time";
-const NO_PLACES: &str =
-    "new detectors are not watched: --max-devices is reached, or ingest cannot count its detectors";
+const PLACES_FOR_DANGER: &str =
+    "--max-devices is reached: a new detector is watched only if its first message shows a danger";
+const NO_PLACES: &str = "--max-devices and --alarm-reserve are used up: new detectors are not watched, not even in alarm";
+const PLACES_UNCOUNTED: &str =
+    "ingest cannot count its detectors: new detectors are not watched, not even in alarm";
+/// This gateway finds Redis full, and nobody says that alarms are stored.
+const FULL_WITHOUT_INGEST: &str = "redis full: no ingest reports that alarms are stored";
+const FULL_AND_OWN_USED_UP: &str = "redis full: alarms are stored, history is not, and acknowledgements are not, because \
+     the --memory-reserve of this gateway is used up";
+const RESERVE_LOW_AND_OWN_USED_UP: &str = "redis full: alarms are stored, history and new devices without an alarm are not, and \
+     acknowledgements are not, because the --memory-reserve of this gateway is used up";
 const UNCONFIRMED: &str =
     "subscriptions in Redis were lost and are being made again: events of detectors arrive late";
+const NEVER_SUBSCRIBED: &str = "this gateway has not subscribed in Redis yet";
 const NO_REPORT: &str = "no ingest reports a subscription at the broker";
 
 impl PathStatus {
@@ -119,9 +167,12 @@ impl PathStatus {
     pub(crate) fn evaluate(observed: &PathObservation, now: Instant, away_after: Duration) -> Self {
         let age = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at));
         let is_recent = age(observed.redis).is_some_and(|age| age <= away_after);
+        let stores_nothing =
+            observed.fullness.has_no_reserve() && observed.listening == Listening::No;
         let redis_reason = match observed.redis_problem {
             Some(RedisProblem::Refuses(reason)) => Some(reason),
             _ if !is_recent => Some(REDIS_SILENT),
+            _ if stores_nothing => Some(NO_MEMORY),
             _ if observed.is_broken => Some(NOT_SUBSCRIBED),
             _ => None,
         };
@@ -129,7 +180,7 @@ impl PathStatus {
         let redis = Dependency {
             ok: has_redis,
             age_ms: age(observed.redis).map(millis),
-            reason: redis_reason.or(observed.redis_full),
+            reason: redis_reason.or(observed.fullness.reason(observed.listening)),
         };
         let ingest_reason = match (has_redis, observed.listening != Listening::No) {
             (true, true) => None,
@@ -142,21 +193,31 @@ impl PathStatus {
             age_ms: age(observed.ingest).map(millis),
             reason: ingest_reason,
         };
-        let has_no_places = broker.ok && observed.no_places;
+        let places = if broker.ok {
+            observed.places
+        } else {
+            PlacesLeft::ForAll
+        };
         let is_quiet = broker.ok && observed.listening == Listening::Quiet;
         let ingest = Dependency {
-            reason: match (has_no_places, is_quiet) {
-                (true, _) => Some(NO_PLACES),
-                (false, true) => Some(QUIET),
-                (false, false) => broker.reason,
+            reason: match places {
+                PlacesLeft::ForDanger => Some(PLACES_FOR_DANGER),
+                PlacesLeft::NoneLeft => Some(NO_PLACES),
+                PlacesLeft::Uncounted => Some(PLACES_UNCOUNTED),
+                PlacesLeft::ForAll if is_quiet => Some(QUIET),
+                PlacesLeft::ForAll => broker.reason,
             },
             ..broker
         };
-        let has_subscriptions = observed.unconfirmed == 0;
+        let subscriptions_reason = if observed.subscribed.is_none() {
+            Some(NEVER_SUBSCRIBED)
+        } else {
+            (observed.unconfirmed > 0).then_some(UNCONFIRMED)
+        };
         let subscriptions = Dependency {
-            ok: has_subscriptions,
+            ok: subscriptions_reason.is_none(),
             age_ms: age(observed.subscribed).map(millis),
-            reason: (!has_subscriptions).then_some(UNCONFIRMED),
+            reason: subscriptions_reason,
         };
         let is_unready = observed.redis.is_none() || observed.is_draining || observed.is_broken;
         let status = if is_unready {
@@ -165,13 +226,14 @@ impl PathStatus {
             && redis.reason.is_none()
             && ingest.ok
             && subscriptions.ok
-            && !has_no_places
+            && places.accepts_all()
         {
             Readiness::Ok
         } else {
             Readiness::Degraded
         };
         Self {
+            accepts_all: places.accepts_all(),
             is_serving: observed.redis.is_some() && !observed.is_draining,
             status,
             dependencies: Dependencies {
@@ -197,12 +259,11 @@ impl PathStatus {
     pub(crate) fn is_degraded(&self) -> bool {
         let Dependencies {
             redis,
-            ingest,
             subscriptions,
             ..
         } = &self.dependencies;
         // Redis that works has a reason while it is full.
-        let stores_less = redis.reason.is_some() || ingest.reason == Some(NO_PLACES);
+        let stores_less = redis.reason.is_some() || !self.accepts_all;
         self.is_stored_data_old() || !subscriptions.ok || stores_less
     }
 

@@ -73,8 +73,8 @@ pub struct Config {
     #[arg(long, env, value_name = "TIME", default_value = "10m", value_parser = args::duration)]
     pub chatter_calm: Duration,
 
-    /// How many messages per second a detector may send, as an average over 10 s. Every value is judged, but history and telemetry keep
-    /// only so many, and the last one. 0: no limit
+    /// How many messages per second a detector may send. Bursts have an allowance of 10 s of that rate: twice the rate is too much
+    /// after 10 s. Every value is judged, but history and telemetry keep only so many, and the last one. 0: no limit
     #[arg(long, env, value_name = "NUMBER", default_value = "10")]
     pub device_rate: u32,
 
@@ -342,6 +342,21 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Says what it means if the history of all devices may take less than what is always kept of each.
+    fn history_warning(&self) -> Option<String> {
+        let bytes = self.history_bytes?;
+        let devices = u64::from(self.max_devices) + u64::from(self.alarm_reserve);
+        let kept = shared::memory_need::history_kept_anyway(devices);
+        (bytes < kept).then(|| {
+            format!(
+                "--history-bytes is {bytes} bytes: with {devices} detectors (--max-devices and --alarm-reserve) the newest 200 samples \
+                 of each take more, up to {kept} bytes. These are kept all the same, and nothing older is"
+            )
+        })
+    }
+}
+
 impl ServiceConfig for Config {
     const PLACEHOLDERS: &'static [(&'static str, &'static str)] = &[
         ("mqtt-broker", "mqtt://placeholder"),
@@ -365,7 +380,10 @@ impl ServiceConfig for Config {
         let database = database.map(|_| "MONGODB_URI is ignored: Redis holds the alarm log");
         let fixed = database.into_iter().chain(self.mqtt.warning());
         let fixed = fixed.map(str::to_owned);
-        fixed.chain(lists::warnings(self)).collect()
+        fixed
+            .chain(lists::warnings(self))
+            .chain(self.history_warning())
+            .collect()
     }
 
     fn consequences(&self) -> Vec<String> {

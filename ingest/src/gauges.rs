@@ -7,7 +7,7 @@ use shared::metrics::Meters;
 use shared::store::{Places, Store};
 use tokio::sync::watch;
 
-use crate::heartbeat::{LastHeartbeat, PlacesStatus};
+use crate::heartbeat::LastHeartbeat;
 use crate::mqtt::status::BrokerStatus;
 use crate::trimming::HistoryTotals;
 
@@ -67,8 +67,8 @@ impl Gauges {
         let heartbeat = self.heartbeat.clone();
         meters.gauge(
             "ingest.devices.room.left",
-            "1 while messages of unknown devices are accepted, 0 once `--max-devices` is reached, or while the key of the places cannot be used.",
-            move || u64::from(heartbeat.borrow().places == PlacesStatus::Available),
+            "1 while messages of all unknown devices are accepted, 0 once `--max-devices` is reached, or while the key of the places cannot be used.",
+            move || u64::from(heartbeat.borrow().places.accepts_all()),
         );
         let heartbeat = self.heartbeat.clone();
         meters.gauge(

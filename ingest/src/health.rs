@@ -21,6 +21,7 @@ use serde::Serialize;
 use serde_json::json;
 use shared::clock::millis;
 use shared::lifecycle::Lifecycle;
+use shared::store::PlacesLeft;
 use shared::visible_text::clean;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
@@ -81,7 +82,7 @@ impl DependencyStatus {
 struct ReadinessSources {
     broker: BrokerStatus,
     redis: Arc<dyn Fn() -> DependencyStatus + Send + Sync>,
-    warning: Arc<dyn Fn() -> Option<Warning> + Send + Sync>,
+    warning: Arc<dyn Fn() -> Warning + Send + Sync>,
     draining: CancellationToken,
 }
 
@@ -98,29 +99,39 @@ struct DependencyStatuses {
 }
 
 /// What an operator must know although everything works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Warning {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Warning {
     /// The subscription brings nothing although devices are known.
-    Quiet,
-    /// There is no place for an unknown device.
-    NoPlaces,
-    /// The key of the places for devices cannot be used.
-    PlacesUnusable,
+    pub(crate) is_quiet: bool,
+    /// Which unknown devices are accepted.
+    pub(crate) places: PlacesLeft,
+}
+
+impl Warning {
+    /// Returns what is said of a Redis that works.
+    fn of_places(self) -> Option<&'static str> {
+        match self.places {
+            PlacesLeft::ForAll => None,
+            PlacesLeft::ForDanger => Some(PLACES_FOR_DANGER),
+            PlacesLeft::NoneLeft => Some(NO_PLACES),
+            PlacesLeft::Uncounted => Some(PLACES_UNUSABLE),
+        }
+    }
 }
 
 /// The reason of a broker that works and brings nothing.
 const QUIET: &str = "subscribed, but no message for --quiet-after";
-/// The reason of a Redis that works and holds as many devices as it may.
-const NO_PLACES: &str =
-    "--max-devices is reached: messages of unknown detectors become dead letters";
-/// The reason of a Redis that works, but for the key of the places.
+const PLACES_FOR_DANGER: &str = "--max-devices is reached: messages of unknown detectors become dead letters, unless they show a danger: \
+     --alarm-reserve has places";
+const NO_PLACES: &str = "--max-devices and --alarm-reserve are used up: messages of unknown detectors become dead letters, \
+     also those that show a danger";
 const PLACES_UNUSABLE: &str = "the key st:{admitted}:devices cannot be used: messages of unknown detectors become dead letters";
 
 /// Returns the router with all routes. `redis` returns the last known status of Redis, without a request to Redis.
 pub(crate) fn router(
     broker: BrokerStatus,
     redis: impl Fn() -> DependencyStatus + Send + Sync + 'static,
-    warning: impl Fn() -> Option<Warning> + Send + Sync + 'static,
+    warning: impl Fn() -> Warning + Send + Sync + 'static,
     lifecycle: &Lifecycle,
 ) -> Router {
     let sources = ReadinessSources {
@@ -141,15 +152,17 @@ async fn readyz(State(sources): State<ReadinessSources>) -> Response {
     let mut broker = broker_status(&sources.broker);
     let ready = redis.ok && broker.ok && !sources.draining.is_cancelled();
     let warning = (sources.warning)();
-    match warning {
-        Some(Warning::Quiet) if broker.ok => broker = broker.with_reason(Some(QUIET)),
-        Some(Warning::NoPlaces) if redis.ok => redis = redis.with_more(NO_PLACES),
-        Some(Warning::PlacesUnusable) if redis.ok => redis = redis.with_more(PLACES_UNUSABLE),
-        _ => {}
+    if warning.is_quiet && broker.ok {
+        broker = broker.with_reason(Some(QUIET));
+    }
+    if let Some(reason) = warning.of_places()
+        && redis.ok
+    {
+        redis = redis.with_more(reason);
     }
     let (code, status) = if ready {
         // Redis has a reason while its memory is full, too.
-        let is_degraded = warning.is_some() || redis.reason.is_some();
+        let is_degraded = warning != Warning::default() || redis.reason.is_some();
         (StatusCode::OK, if is_degraded { "degraded" } else { "ok" })
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "unready")

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use shared::error_chain::error_chain;
 use shared::lifecycle::Lifecycle;
 use shared::listening::Listening;
-use shared::store::{Places, Store, StoreError};
+use shared::store::{self, Places, PlacesLeft, Store, StoreError};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
@@ -34,22 +34,10 @@ pub(crate) struct LastHeartbeat {
     pub(crate) redis_full: Option<&'static str>,
     /// Whether the subscription has brought no message for `--quiet-after`, although devices are known.
     pub(crate) is_quiet: bool,
-    /// Whether there is a place for an unknown device.
-    pub(crate) places: PlacesStatus,
+    /// Which unknown devices are accepted.
+    pub(crate) places: PlacesLeft,
     /// Number of places that are taken.
     pub(crate) places_taken: u64,
-}
-
-/// Whether an unknown device is accepted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum PlacesStatus {
-    /// There is a place for it.
-    #[default]
-    Available,
-    /// `--max-devices` is reached.
-    NoneLeft,
-    /// The key of the places cannot be used.
-    Unusable,
 }
 
 /// How often the places are compared with the device lists while their numbers differ. They do while a device is being stored.
@@ -63,7 +51,7 @@ const REVISIT_SILENT: Duration = Duration::from_mins(10);
 #[derive(Debug, Default)]
 struct PlaceWatch {
     taken: u64,
-    status: PlacesStatus,
+    left: PlacesLeft,
     compared_at: Option<Instant>,
     revisited_at: Option<Instant>,
 }
@@ -147,7 +135,7 @@ impl Heartbeat {
                 last.redis_problem = problem;
                 last.redis_full = self.store.full();
                 last.is_quiet = quiet.is_quiet();
-                last.places = places.status;
+                last.places = places.left;
                 last.places_taken = places.taken;
                 last.listening = match result {
                     Ok(Report::Sent { listening }) => listening,
@@ -199,9 +187,11 @@ impl Heartbeat {
                 self.store
                     .report(
                         &self.client_id,
-                        &self.topics,
-                        quiet.is_quiet(),
-                        places.status != PlacesStatus::Available,
+                        store::Report {
+                            topics: &self.topics,
+                            is_quiet: quiet.is_quiet(),
+                            places: places.left,
+                        },
                     )
                     .await?,
             );
@@ -211,35 +201,61 @@ impl Heartbeat {
 
     /// Finds out whether there are places for unknown devices. A key that cannot be used is no error: only unknown devices are affected.
     async fn watch_places(&self, watch: &mut PlaceWatch, devices: u64) -> Result<(), StoreError> {
-        let status = match self.count_places(watch, devices).await {
-            Ok(()) if watch.taken >= self.places.devices => PlacesStatus::NoneLeft,
-            Ok(()) => PlacesStatus::Available,
+        let all = self.places.devices + self.places.reserve;
+        let left = match self.count_places(watch, devices).await {
+            Ok(()) if watch.taken >= all => PlacesLeft::NoneLeft,
+            Ok(()) if watch.taken >= self.places.devices => PlacesLeft::ForDanger,
+            Ok(()) => PlacesLeft::ForAll,
             Err(err) if err.is_transient() => return Err(err),
             Err(err) => {
-                if watch.status != PlacesStatus::Unusable {
+                if watch.left != PlacesLeft::Uncounted {
                     let error = error_chain(&err);
                     tracing::error!(
                         error,
                         "the key of the places of devices cannot be used: messages of unknown devices become dead letters"
                     );
                 }
-                PlacesStatus::Unusable
+                PlacesLeft::Uncounted
             }
         };
-        let before = std::mem::replace(&mut watch.status, status);
-        match status {
-            PlacesStatus::NoneLeft if before != status => tracing::error!(
-                devices,
-                places_taken = watch.taken,
-                "--max-devices is reached: messages of unknown devices become dead letters, but for those in alarm, as far as \
-                 --alarm-reserve has places"
-            ),
-            PlacesStatus::Available if before != status => {
+        if left != watch.left {
+            self.log_places(left, watch.taken, devices).await;
+        }
+        watch.left = left;
+        Ok(())
+    }
+
+    /// Logs that other unknown devices are accepted than before.
+    async fn log_places(&self, left: PlacesLeft, places_taken: u64, devices: u64) {
+        match left {
+            PlacesLeft::ForAll => {
                 tracing::info!(devices, "there are places for unknown devices again");
             }
-            _ => {}
+            PlacesLeft::ForDanger => {
+                let reserve_left = self.places.devices + self.places.reserve - places_taken;
+                tracing::error!(
+                    devices,
+                    places_taken,
+                    reserve_left,
+                    "--max-devices is reached: messages of unknown devices become dead letters, unless they show a danger: \
+                     --alarm-reserve has places"
+                );
+            }
+            PlacesLeft::NoneLeft => {
+                // Without a name the line is still worth writing.
+                let last = self.store.last_place().await.ok().flatten();
+                tracing::error!(
+                    devices,
+                    places_taken,
+                    device.id =
+                        last.map(|device| tracing::field::display(device.for_log().into_owned())),
+                    "--max-devices and --alarm-reserve are used up: messages of unknown devices become dead letters, also those \
+                     that show a danger. The named device took the last place"
+                );
+            }
+            // Logged with its error.
+            PlacesLeft::Uncounted => {}
         }
-        Ok(())
     }
 
     /// Counts the places that are taken. Compares them with the device lists where the numbers differ, and now and then anyway.

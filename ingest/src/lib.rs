@@ -26,6 +26,7 @@ pub mod payload;
 mod pipeline;
 mod quiet;
 pub mod record;
+mod refused_dangers;
 pub mod replay;
 mod spans;
 mod timers;
@@ -54,7 +55,7 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::gauges::Gauges;
 use crate::health::DependencyStatus;
-use crate::heartbeat::{Heartbeat, LastHeartbeat, PlacesStatus};
+use crate::heartbeat::{Heartbeat, LastHeartbeat};
 use crate::log_lines::LogLines;
 use crate::metrics::Metrics;
 use crate::mqtt::shutdown::SessionAtExit;
@@ -241,11 +242,10 @@ fn spans(config: &Config) -> Spans {
 }
 
 /// Returns what an operator must know although everything works.
-fn warning(last: &LastHeartbeat) -> Option<health::Warning> {
-    match last.places {
-        PlacesStatus::NoneLeft => Some(health::Warning::NoPlaces),
-        PlacesStatus::Unusable => Some(health::Warning::PlacesUnusable),
-        PlacesStatus::Available => last.is_quiet.then_some(health::Warning::Quiet),
+fn warning(last: &LastHeartbeat) -> health::Warning {
+    health::Warning {
+        places: last.places,
+        is_quiet: last.is_quiet,
     }
 }
 

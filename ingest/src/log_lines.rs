@@ -1,5 +1,7 @@
 //! The log lines that detectors cause, rate-limited: one for each alarm change, dead letter and failure, none for a reading.
 
+use std::sync::{Mutex, PoisonError};
+
 use shared::alarm_log_lines::AlarmLogLines;
 use shared::clock::Time;
 use shared::device::DeviceId;
@@ -11,6 +13,7 @@ use shared::visible_text::escape;
 
 use crate::dead_letter_reason::DeadLetterReason;
 use crate::payload::RepairKinds;
+use crate::refused_dangers::RefusedDangers;
 
 /// Writes log lines within their rate limits. `held_back` in a line is the number of suppressed lines before it.
 #[derive(Debug)]
@@ -18,6 +21,8 @@ pub(crate) struct LogLines {
     /// Lines about one device: alarm changes and refused deadlines.
     pub(crate) alarms: AlarmLogLines,
     dead_letters: RateLimit,
+    // A std mutex: held for one decision, never across an await.
+    refused_dangers: Mutex<RefusedDangers>,
     repairs: RateLimit,
     failures: RateLimit,
     recordings: RateLimit,
@@ -28,6 +33,7 @@ impl Default for LogLines {
         Self {
             alarms: AlarmLogLines::default(),
             dead_letters: RateLimit::one_per_ten_seconds(),
+            refused_dangers: Mutex::default(),
             repairs: RateLimit::one_per_ten_seconds(),
             failures: RateLimit::one_per_ten_seconds(),
             recordings: RateLimit::one_per_ten_seconds(),
@@ -53,6 +59,23 @@ impl LogLines {
                 held_back,
                 "message stored as a dead letter: {}",
                 escape(detail)
+            );
+        }
+    }
+
+    /// Logs that a message which shows a danger, or may show one, is refused: nobody watches its device.
+    pub(crate) fn refused_danger(&self, device: &DeviceId, err: &StoreError, now: Time) {
+        let dangers = self.refused_dangers.lock();
+        let allowed = dangers
+            .unwrap_or_else(PoisonError::into_inner)
+            .allow(device, now);
+        if let Some(held_back) = allowed {
+            tracing::error!(
+                device.id = %device.for_log(),
+                reason = err.code(),
+                held_back,
+                "a detector that may be in danger is not watched: {}",
+                escape(&err.to_string())
             );
         }
     }

@@ -91,6 +91,24 @@ impl ParsedMessage {
         &self.parsed.reading.device
     }
 
+    /// Returns the message as a dead letter, because its device refused it.
+    fn rejected(self, err: &StoreError) -> RejectedMessage {
+        RejectedMessage {
+            detail: err.detail(self.device()),
+            reason: match err {
+                StoreError::TooManyDevices { .. } => DeadLetterReason::TooManyDevices,
+                StoreError::NotAdmitted { .. } => DeadLetterReason::NotAdmitted,
+                StoreError::RedisFull => DeadLetterReason::RedisFull,
+                _ => DeadLetterReason::CommitFailed,
+            },
+            message: self.message,
+            ack: self.ack,
+            message_fingerprint: self.message_fingerprint,
+            part: self.json.filter(|_| self.is_part),
+            trace: self.trace,
+        }
+    }
+
     /// Samples the trace if the message is already slow. This happens before the decision, so that the event carries the
     /// sampled trace to the gateways.
     fn sample_if_slow(&mut self) {
@@ -275,24 +293,15 @@ impl Pipeline {
                         failure = Some(err);
                     }
                     // The dead letter has been stored before.
-                    Err(_) if item.is_dead_letter => {
+                    Err(err) if item.is_dead_letter => {
+                        self.record_refused_danger(&item, &err);
                         let device = &item.parsed.reading.device;
                         finish(item.ack, Some(device), item.message_fingerprint, committed);
                     }
-                    Err(err) => rejected.push(RejectedMessage {
-                        message: item.message,
-                        ack: item.ack,
-                        message_fingerprint: item.message_fingerprint,
-                        part: item.json.filter(|_| item.is_part),
-                        trace: item.trace,
-                        reason: match err {
-                            StoreError::TooManyDevices => DeadLetterReason::TooManyDevices,
-                            StoreError::NotAdmitted => DeadLetterReason::NotAdmitted,
-                            StoreError::RedisFull => DeadLetterReason::RedisFull,
-                            _ => DeadLetterReason::CommitFailed,
-                        },
-                        detail: err.to_string(),
-                    }),
+                    Err(err) => {
+                        self.record_refused_danger(&item, &err);
+                        rejected.push(item.rejected(&err));
+                    }
                 }
             }
             self.dead_letter(rejected, committed).await;
@@ -436,6 +445,14 @@ impl Pipeline {
                 metrics.late.increment();
             }
             _ => {}
+        }
+    }
+
+    /// Logs that a message which may show a danger is refused.
+    fn record_refused_danger(&self, item: &ParsedMessage, err: &StoreError) {
+        if err.may_hide_danger() {
+            let now = self.store.clock().now();
+            self.log_lines.refused_danger(item.device(), err, now);
         }
     }
 

@@ -137,6 +137,9 @@ pub struct SettingChange {
     pub before: String,
     /// The value after the last change.
     pub after: String,
+    /// The last value that was another one, if the setting is now as it was before the first change: alarms may have been raised by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub between: Option<String>,
 }
 
 /// A level that keeps its alarm open: from the value that reaches it until it has returned to normal and, if it is latched,

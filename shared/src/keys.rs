@@ -38,8 +38,9 @@ pub const INGEST_LISTENING: &str = "st:{ingest}:listening";
 /// Sorted set of ingest client id → time of its last report that its subscription brings no message although devices are known.
 pub const INGEST_QUIET: &str = "st:{ingest}:quiet";
 
-/// Sorted set of ingest client id → time of its last report that it accepts no unknown device.
-pub const INGEST_NO_PLACES: &str = "st:{ingest}:no-places";
+/// Hash of ingest client id → time of its last report, which unknown devices it accepts, and how full it finds Redis, separated
+/// by spaces.
+pub const INGEST_LIMITS: &str = "st:{ingest}:limits";
 
 /// Sorted set of device → time of its last reservation: the devices that have a place among `--max-devices`.
 pub const ADMITTED: &str = "st:{admitted}:devices";

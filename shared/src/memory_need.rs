@@ -104,6 +104,12 @@ pub fn history_limit(configured: Option<u64>, maxmemory: u64) -> u64 {
     configured.unwrap_or(share)
 }
 
+/// Returns the bytes that the history of so many devices may take however little is allowed: two nodes of samples each.
+#[must_use]
+pub fn history_kept_anyway(devices: u64) -> u64 {
+    devices.saturating_mul(2 * NODE_SAMPLES * SAMPLE_BYTES)
+}
+
 /// Returns what Redis needs in the worst case, kind by kind. `maxmemory` is 0 if it is unknown or there is none.
 #[must_use]
 pub fn needs(bounds: &StoredBounds, maxmemory: u64) -> Vec<Need> {
@@ -119,9 +125,7 @@ pub fn needs(bounds: &StoredBounds, maxmemory: u64) -> Vec<Need> {
         .devices
         .saturating_mul(bounds.history_max)
         .saturating_mul(SAMPLE_BYTES);
-    let kept_anyway = bounds
-        .devices
-        .saturating_mul(2 * NODE_SAMPLES * SAMPLE_BYTES);
+    let kept_anyway = history_kept_anyway(bounds.devices);
     vec![
         product(
             "state",

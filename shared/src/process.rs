@@ -64,6 +64,19 @@ pub fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::R
     outcome
 }
 
+/// Replaces the command `help` by the flag `--help`, of the service or of the command behind it.
+#[must_use]
+pub fn with_help_flag(args: Vec<OsString>) -> Vec<OsString> {
+    match strip_command("help", &args) {
+        Some(mut rest) => {
+            rest.truncate(2);
+            rest.push("--help".into());
+            rest
+        }
+        None => args,
+    }
+}
+
 /// Returns the arguments without the name of this command; `None` if the first argument after the program's name is not that name.
 #[must_use]
 pub fn strip_command(name: &str, args: &[OsString]) -> Option<Vec<OsString>> {

@@ -207,10 +207,6 @@ pub struct SendingRate {
     pub at: Time,
     /// What it may still send at that time, in thousandths of a message.
     pub allowance: i64,
-    /// Since when messages are counted.
-    pub since: Time,
-    /// Number of messages since then.
-    pub count: u32,
     /// Fields of a newer release.
     #[serde(flatten)]
     pub unknown: UnknownFields,

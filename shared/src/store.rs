@@ -51,13 +51,13 @@ pub use self::dead_letters::DeadLetter;
 pub use self::error::StoreError;
 pub use self::export::{LogReader, Since};
 pub use self::fleet::{AlarmCounts, DeviceCounts, FleetSample, WatchReport};
-pub use self::ingest_status::{IngestStatus, MAX_REPORT_AGE};
-pub use self::memory::{MemoryUse, REDIS_FULL, REDIS_RESERVE_LOW};
+pub use self::ingest_status::{IngestStatus, MAX_REPORT_AGE, PlacesLeft, Report};
+pub use self::memory::{Fullness, MemoryUse, REDIS_FULL, REDIS_RESERVE_LOW, REDIS_RESERVE_USED_UP};
 pub use self::partitions::Survey;
 pub use self::raw_payloads::{RawPayload, RawPayloadReader};
 pub use self::snapshot::{Snapshot, StoredChanges, StoredEvent};
 pub use self::trimming::{HistoryBounds, HistoryUse, NODE};
-pub use crate::redis::{ServiceRole, Subscriber};
+pub use crate::redis::{NO_MEMORY, ServiceRole, Subscriber};
 
 /// Access to Redis. Clones are cheap and share one connection.
 #[derive(Clone, Debug)]

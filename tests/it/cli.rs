@@ -55,10 +55,14 @@ fn bad_flags_exit_2_with_one_clear_sentence() -> Result<()> {
         ("--mqtt-topic=", "--mqtt-topic"),
         ("--mqtt-topic=a/#/b", "--mqtt-topic"),
         ("--mqtt-share-group=g", "--mqtt-client-id"),
-        ("--no-such-flag", "--no-such-flag"),
+        ("--no-such-flag", "--help"),
     ] {
         check_refused("ingest", &[BROKER, REDIS, flag], named)?;
     }
+    let negative = [BROKER, REDIS, "--log-burst", "-1"];
+    check_refused("ingest", &negative, "--log-burst: invalid value `-1`")?;
+    let switch = [REDIS, "--allow-anonymous", "true"];
+    check_refused("gateway", &switch, "--allow-anonymous takes no value")?;
     check_refused(
         "ingest",
         &["--mqtt-broker=127.0.0.1:1883", REDIS],
@@ -238,5 +242,29 @@ fn the_variables_have_their_documented_names() -> Result<()> {
             "{variable} is not in `gateway --help`"
         );
     }
+    Ok(())
+}
+
+#[test]
+fn help_is_a_command_too() -> Result<()> {
+    for program in ["ingest", "gateway"] {
+        for (command, flag) in [
+            (&["help"][..], &["--help"][..]),
+            (&["help", "check-config"], &["check-config", "--help"]),
+        ] {
+            let [command, flag] = [run(program, command, &[])?, run(program, flag, &[])?];
+            ensure!(command.status.success(), "{program}: {command:?}");
+            ensure!(command.stdout == flag.stdout, "{program}: {command:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_wrong_variable_is_named() -> Result<()> {
+    let output = run("ingest", &[BROKER, REDIS], &[("LOG_BURST", "abc")])?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    let expected = "--log-burst (LOG_BURST): invalid value `abc`: expected a whole number";
+    ensure!(text.trim() == expected, "{text}");
     Ok(())
 }

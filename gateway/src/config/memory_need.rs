@@ -14,9 +14,13 @@ const WRITE_BUFFER_BYTES: u64 = 256 << 10;
 /// A packet in the queue of the Socket.IO library.
 const PACKET_BYTES: u64 = 1 << 10;
 /// A watched device and its channel. Measured with 10 000 devices: 2.5 KB.
-const WATCHED_BYTES: u64 = 8 << 10;
-/// Events that are kept for clients while devices are read from Redis: 64 devices, 256 events of 4 KB each.
-const LOADING_BYTES: u64 = 64 << 20;
+const WATCHED_BYTES: u64 = 4 << 10;
+/// Devices that are read from Redis at the same time: `MAX_LOADS` of each of the `SHARDS` of the relay.
+const DEVICES_READ: u64 = 4 * 64;
+/// Events of a device that are kept for its clients meanwhile: `MAX_KEPT` of the relay.
+const EVENTS_KEPT: u64 = 256;
+/// One of them.
+const EVENT_BYTES: u64 = 1 << 10;
 /// What the statistics keep of a raise or an escalation in the alarm log: 104 bytes, in a buffer that may be half empty, and an
 /// entry of a table while it is not acknowledged.
 const LOG_ROW_BYTES: u64 = 2 * 104 + 39;
@@ -83,10 +87,11 @@ pub(super) fn needs(config: &Config) -> Vec<Need> {
             [(watched, "devices"), (1, "channel")],
             WATCHED_BYTES,
         ),
-        Need::fixed(
+        Need::product(
             "events of devices that are being read",
-            "64 devices x 256 events x 4 KB",
-            LOADING_BYTES,
+            "event",
+            [(DEVICES_READ, "devices"), (EVENTS_KEPT, "events")],
+            EVENT_BYTES,
         ),
         Need::product(
             "statistics of the alarm log, at the highest --log-max of ingest",

@@ -59,7 +59,7 @@ fn a_bad_flag_gives_exit_code_2_and_one_sentence() {
     let cases: &[(&[&str], &str)] = &[
         (
             &["--http-port", "x"],
-            "--http-port: invalid value `x`: invalid digit found in string",
+            "--http-port: invalid value `x`: expected a whole number",
         ),
         (
             &["--linger", "30"],
@@ -79,7 +79,7 @@ fn a_bad_flag_gives_exit_code_2_and_one_sentence() {
         ),
         (
             &["--no-such-flag"],
-            "unexpected argument '--no-such-flag' found",
+            "unexpected argument '--no-such-flag' found: --help lists all settings",
         ),
     ];
     for (args, expected) in cases {
@@ -138,5 +138,16 @@ fn the_env_example_names_the_origins_of_the_replaced_front_end() {
         origins
             .into_iter()
             .any(|origin| origin == "https://*.vercel.app")
+    );
+}
+
+#[test]
+fn a_limit_that_one_address_can_use_up_is_a_warning() {
+    assert!(parse(&[]).unwrap().warnings().is_empty());
+    let small = parse(&["--max-watched=10"]).unwrap();
+    let warnings = small.warnings();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].starts_with("--max-watched (10) is not above --watched-per-address (20000)")
     );
 }

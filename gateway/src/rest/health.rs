@@ -12,6 +12,7 @@ use shared::store::IngestStatus;
 
 use super::context::RestContext;
 use super::reply;
+use crate::status::Readiness;
 
 /// The keys are those of the replaced system, which always reported "healthy". The values here are the actual state.
 #[derive(Serialize)]
@@ -35,8 +36,8 @@ struct Alive {
     status: &'static str,
 }
 
-/// `GET /health`: a degraded gateway answers 200. An outage of Redis or of ingest affects every replica, so a restart would
-/// not help.
+/// `GET /health`: `degraded` whenever `/readyz` is. A degraded gateway answers 200. An outage of Redis or of ingest affects every
+/// replica, so a restart would not help.
 pub(crate) async fn health(State(context): State<RestContext>) -> Response {
     // Both reads run concurrently, so an unresponsive Redis costs only one timeout: hosting platforms give up early.
     let reader = &context.reader;
@@ -49,7 +50,10 @@ pub(crate) async fn health(State(context): State<RestContext>) -> Response {
     }
     let mqtt_connected = ingest.as_ref().is_ok_and(IngestStatus::is_listening);
     let mongodb_connected = devices.is_ok() && ingest.is_ok();
-    let (code, status) = match (context.is_serving(), mqtt_connected && mongodb_connected) {
+    // Whatever makes `/readyz` say so counts here too, such as a full Redis.
+    let has_no_problem = context.status.current().status == Readiness::Ok;
+    let is_healthy = mqtt_connected && mongodb_connected && has_no_problem;
+    let (code, status) = match (context.is_serving(), is_healthy) {
         (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
         (true, true) => (StatusCode::OK, "healthy"),
         (true, false) => (StatusCode::OK, "degraded"),

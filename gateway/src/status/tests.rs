@@ -17,6 +17,7 @@ fn healthy() -> PathObservation {
     PathObservation {
         redis: now,
         ingest: now,
+        subscribed: now,
         listening: Listening::Yes,
         ..PathObservation::default()
     }
@@ -34,6 +35,16 @@ fn a_gateway_is_unready_until_redis_has_answered_once() {
         Duration::ZERO,
         (Readiness::Unready, 503, true),
     );
+}
+
+#[test]
+fn a_gateway_that_never_reached_redis_does_not_claim_its_subscriptions() {
+    let now = Instant::now();
+    let status = PathStatus::evaluate(&PathObservation::default(), now, AWAY_AFTER);
+    let subscriptions = status.dependencies.subscriptions;
+    let expected = (false, None, Some(NEVER_SUBSCRIBED));
+    let found = (subscriptions.ok, subscriptions.age_ms, subscriptions.reason);
+    assert_eq!(found, expected);
 }
 
 #[test]
@@ -68,16 +79,22 @@ fn an_ingest_that_receives_nothing_is_ok_and_says_so() {
 
 #[test]
 fn a_system_without_a_place_for_new_detectors_is_degraded_and_says_so() {
-    let observed = PathObservation {
-        no_places: true,
-        ..healthy()
-    };
-    check(observed, Duration::ZERO, (Readiness::Degraded, 200, true));
-    let status = PathStatus::evaluate(&observed, Instant::now(), AWAY_AFTER);
-    let ingest = status.dependencies.ingest;
-    // What is stored is current.
-    assert_eq!((ingest.ok, ingest.reason), (true, Some(NO_PLACES)));
-    assert!(!status.is_stored_data_old());
+    for (places, reason) in [
+        (PlacesLeft::ForDanger, PLACES_FOR_DANGER),
+        (PlacesLeft::NoneLeft, NO_PLACES),
+        (PlacesLeft::Uncounted, PLACES_UNCOUNTED),
+    ] {
+        let observed = PathObservation {
+            places,
+            ..healthy()
+        };
+        check(observed, Duration::ZERO, (Readiness::Degraded, 200, true));
+        let status = PathStatus::evaluate(&observed, Instant::now(), AWAY_AFTER);
+        let ingest = status.dependencies.ingest;
+        // What is stored is current.
+        assert_eq!((ingest.ok, ingest.reason), (true, Some(reason)));
+        assert!(!status.is_stored_data_old());
+    }
 }
 
 #[test]
@@ -119,16 +136,18 @@ fn a_redis_that_refuses_makes_it_degraded_at_once_and_the_status_says_why() {
 
 #[test]
 fn a_full_redis_makes_it_degraded_but_redis_is_ok_and_stored_data_is_not_old() {
-    const FULL: &str = "redis full: alarms are stored and history is not";
     let observed = PathObservation {
-        redis_full: Some(FULL),
+        fullness: ObservedFullness {
+            own: Fullness::Full,
+            ingest: Fullness::Full,
+        },
         ..healthy()
     };
     check(observed, Duration::ZERO, (Readiness::Degraded, 200, true));
     let now = Instant::now();
     let status = PathStatus::evaluate(&observed, now, AWAY_AFTER);
     let redis = status.dependencies.redis;
-    assert!(redis.ok && redis.reason == Some(FULL), "{redis:?}");
+    assert!(redis.ok && redis.reason == Some(REDIS_FULL), "{redis:?}");
     let handle = StatusHandle::new(now);
     handle.replace(status, now);
     assert_eq!(handle.data_age(now), None);
@@ -139,6 +158,54 @@ fn a_full_redis_makes_it_degraded_but_redis_is_ok_and_stored_data_is_not_old() {
     };
     let status = PathStatus::evaluate(&refused, now, AWAY_AFTER);
     assert_eq!(status.dependencies.redis.reason, Some("NOPERM"));
+}
+
+#[test]
+fn a_gateway_says_that_alarms_are_stored_only_if_an_ingest_reports_it() {
+    use Fullness::{Free, Full, ReserveLow, ReserveUsedUp};
+    for (own, ingest, listening, expected) in [
+        (Free, Free, Listening::Yes, (true, None)),
+        // Either may measure it first.
+        (Full, Free, Listening::Yes, (true, Some(REDIS_FULL))),
+        (Free, Full, Listening::Quiet, (true, Some(REDIS_FULL))),
+        // Each has its own reserve.
+        (ReserveLow, Full, Listening::Yes, (true, Some(REDIS_FULL))),
+        (
+            Full,
+            ReserveLow,
+            Listening::Yes,
+            (true, Some(REDIS_RESERVE_LOW)),
+        ),
+        (
+            ReserveUsedUp,
+            Full,
+            Listening::Yes,
+            (true, Some(FULL_AND_OWN_USED_UP)),
+        ),
+        (
+            ReserveUsedUp,
+            ReserveLow,
+            Listening::Yes,
+            (true, Some(RESERVE_LOW_AND_OWN_USED_UP)),
+        ),
+        // An ingest whose reserve is used up does not report.
+        (Full, Free, Listening::No, (true, Some(FULL_WITHOUT_INGEST))),
+        (ReserveUsedUp, Free, Listening::No, (false, Some(NO_MEMORY))),
+    ] {
+        let observed = PathObservation {
+            fullness: ObservedFullness { own, ingest },
+            listening,
+            ..healthy()
+        };
+        let status = PathStatus::evaluate(&observed, Instant::now(), AWAY_AFTER);
+        let redis = status.dependencies.redis;
+        assert_eq!(
+            (redis.ok, redis.reason),
+            expected,
+            "{own:?} {ingest:?} {listening:?}"
+        );
+        assert_eq!(status.is_stored_data_old(), listening == Listening::No);
+    }
 }
 
 #[test]
@@ -186,6 +253,6 @@ fn the_body_has_the_documented_fields_in_order() {
     let body = serde_json::to_string(&status).unwrap();
     assert_eq!(
         body,
-        r#"{"status":"unready","dependencies":{"redis":{"ok":false,"age_ms":null,"reason":"no answer from Redis"},"broker":{"ok":false,"age_ms":null,"reason":"unknown while Redis cannot be used"},"ingest":{"ok":false,"age_ms":null,"reason":"unknown while Redis cannot be used"},"subscriptions":{"ok":true,"age_ms":null}}}"#
+        r#"{"status":"unready","dependencies":{"redis":{"ok":false,"age_ms":null,"reason":"no answer from Redis"},"broker":{"ok":false,"age_ms":null,"reason":"unknown while Redis cannot be used"},"ingest":{"ok":false,"age_ms":null,"reason":"unknown while Redis cannot be used"},"subscriptions":{"ok":false,"age_ms":null,"reason":"this gateway has not subscribed in Redis yet"}}}"#
     );
 }

@@ -126,7 +126,7 @@ fn a_bad_flag_exits_with_2_and_one_sentence() {
         ),
         (
             &["--no-such-flag"],
-            "unexpected argument '--no-such-flag' found",
+            "unexpected argument '--no-such-flag' found: --help lists all settings",
         ),
         (
             &["--log-level", "a=loud"],
@@ -302,4 +302,17 @@ fn the_given_rules_are_a_settings_line_without_connections() {
     assert_eq!(rules, expected);
     let settings = crate::replay::settings::from_json(&config.given_rules).unwrap();
     assert_eq!(settings.alarms, config.settings());
+}
+
+#[test]
+fn a_history_that_holds_nothing_is_a_warning() {
+    let warnings = parse(&["--history-bytes=1"]).unwrap().warnings();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].starts_with("--history-bytes is 1 bytes"));
+    assert!(
+        parse(&["--history-bytes=1gb"])
+            .unwrap()
+            .warnings()
+            .is_empty()
+    );
 }

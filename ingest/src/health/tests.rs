@@ -21,7 +21,7 @@ async fn get(address: SocketAddr, path: &str) -> (u16, serde_json::Value) {
 fn serve_probes(
     broker: BrokerStatus,
     redis: impl Fn() -> DependencyStatus + Send + Sync + 'static,
-    warning: impl Fn() -> Option<Warning> + Send + Sync + 'static,
+    warning: impl Fn() -> Warning + Send + Sync + 'static,
     lifecycle: &Lifecycle,
 ) -> SocketAddr {
     let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -43,11 +43,15 @@ async fn readiness_needs_redis_and_the_subscription() {
     let no_places = Arc::new(AtomicBool::new(false));
     let has_no_places = Arc::clone(&no_places);
     let warning = move || {
-        let quiet = quiet.load(Ordering::Relaxed).then_some(Warning::Quiet);
-        has_no_places
-            .load(Ordering::Relaxed)
-            .then_some(Warning::NoPlaces)
-            .or(quiet)
+        let no_places = has_no_places.load(Ordering::Relaxed);
+        Warning {
+            is_quiet: quiet.load(Ordering::Relaxed),
+            places: if no_places {
+                PlacesLeft::NoneLeft
+            } else {
+                PlacesLeft::ForAll
+            },
+        }
     };
     let address = serve_probes(broker, redis, warning, &lifecycle);
 
@@ -112,7 +116,7 @@ async fn idle_connections_do_not_keep_probes_waiting() {
     let lifecycle = Lifecycle::new();
     let (_reporter, broker) = BrokerStatus::new();
     let redis = || DependencyStatus::new(true, None);
-    let address = serve_probes(broker, redis, || None, &lifecycle);
+    let address = serve_probes(broker, redis, Warning::default, &lifecycle);
     // If each kept its place for its deadline, the probe would wait for more than a minute.
     let mut idle = Vec::new();
     for _ in 0..MAX_CONNECTIONS * 8 {
@@ -131,11 +135,30 @@ async fn a_full_redis_is_degraded_and_says_why() {
     reporter.apply(ConnectionEvent::SubAck);
     let redis =
         || DependencyStatus::new(true, Some(Duration::ZERO)).with_reason(Some("redis full"));
-    let address = serve_probes(broker, redis, || None, &lifecycle);
+    let address = serve_probes(broker, redis, Warning::default, &lifecycle);
     let (code, body) = get(address, "/readyz").await;
     assert_eq!((code, &body["status"]), (200, &json!("degraded")));
     let expected = json!({"ok": true, "age_ms": 0, "reason": "redis full"});
     assert_eq!(body["dependencies"]["redis"], expected);
+}
+
+#[test]
+fn each_state_of_the_places_has_its_own_words() {
+    let of = |places| {
+        let warning = Warning {
+            places,
+            ..Warning::default()
+        };
+        warning.of_places()
+    };
+    assert_eq!(of(PlacesLeft::ForAll), None);
+    let for_danger = of(PlacesLeft::ForDanger).unwrap();
+    assert!(for_danger.contains("unless they show a danger"));
+    assert!(
+        of(PlacesLeft::NoneLeft)
+            .unwrap()
+            .contains("also those that show a danger")
+    );
 }
 
 #[test]

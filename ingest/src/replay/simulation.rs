@@ -261,7 +261,7 @@ impl Simulation {
         match refusal {
             // The dead letter is stored already.
             Some(_) if is_dead_letter => {}
-            Some(err) => self.refuse(err.code(), err.to_string()),
+            Some(err) => self.refuse(err.code(), err.detail(&device)),
             None => {
                 self.apply(&device, input);
             }
@@ -270,19 +270,20 @@ impl Simulation {
 
     /// Returns why a message of an unknown device is not accepted, if it is not.
     fn why_not_accepted(&self, device: &DeviceId, input: Input<'_>) -> Option<StoreError> {
-        if !self.settings.admit.matches(device) {
-            return Some(StoreError::NotAdmitted);
-        }
         let new = SimulatedDevice::new(device.clone(), self.epoch);
         let decision = decide(&new.stored, input, self.now, None);
-        let reserve = if decision.shows_danger() {
+        let in_danger = decision.shows_danger();
+        if !self.settings.admit.matches(device) {
+            return Some(StoreError::NotAdmitted { in_danger });
+        }
+        let reserve = if in_danger {
             self.settings.alarm_reserve
         } else {
             0
         };
         let places = self.settings.max_devices.saturating_add(reserve);
         let has_no_places = self.devices.len() >= places && !decision.outcome.is_unchanged();
-        has_no_places.then_some(StoreError::TooManyDevices)
+        has_no_places.then_some(StoreError::TooManyDevices { in_danger })
     }
 
     fn refuse(&mut self, reason: &'static str, detail: String) {

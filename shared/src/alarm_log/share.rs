@@ -7,7 +7,7 @@
 //! [`MAX_OWED`] acknowledgements may be written ahead of the allowance. All others are folded: one entry says how many they were.
 //!
 //! A group is one alarm. Only while there is no allowance, a new alarm joins the group of the last one of its kind, if that was cleared less
-//! than [`group_is_open_for`] ago: both are logged together ([`Alarm::log_group`]). So the number of groups is bounded, and with it that of
+//! than `group_is_open_for` ago: both are logged together ([`Alarm::log_group`]). So the number of groups is bounded, and with it that of
 //! first entries. The alarms themselves stay apart: each has an id of its own, and is acknowledged for itself.
 //!
 //! Time is that of the server. A device cannot gain an allowance by the times that it sends.

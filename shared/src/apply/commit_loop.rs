@@ -116,8 +116,15 @@ async fn with_places<'a>(
         Ok(admitted) => admitted.into_iter(),
         Err(err) if err.is_transient() => return Err(err),
         Err(err) => {
-            for (index, _) in unknown {
-                items[index].result = Some(Err(err.clone()));
+            for (index, decided) in unknown {
+                let err = match &err {
+                    StoreError::PlacesUnusable { reason, .. } => StoreError::PlacesUnusable {
+                        reason: reason.clone(),
+                        in_danger: decided.in_danger(),
+                    },
+                    err => err.clone(),
+                };
+                items[index].result = Some(Err(err));
             }
             return Ok(committable);
         }
@@ -126,7 +133,8 @@ async fn with_places<'a>(
         if admitted.next() == Some(true) {
             committable.push((index, decided));
         } else {
-            items[index].result = Some(Err(StoreError::TooManyDevices));
+            let in_danger = decided.in_danger();
+            items[index].result = Some(Err(StoreError::TooManyDevices { in_danger }));
         }
     }
     Ok(committable)

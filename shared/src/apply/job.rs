@@ -133,9 +133,6 @@ async fn decide_run<'a>(
         stored = ensure_numbering(store, stored).await?;
     }
     let is_new = has_message && stored.state.latest.is_none() && !stored.lost;
-    if is_new && !config.admit.matches(&stored.device) {
-        return Err(StoreError::NotAdmitted);
-    }
     let settings = &config.settings;
     let mut decisions: Vec<Decision> = Vec::with_capacity(run.len());
     let mut latest_raw = None;
@@ -159,6 +156,10 @@ async fn decide_run<'a>(
             next = Some(before.after(&decision));
         }
         decisions.push(decision);
+    }
+    if is_new && !config.admit.matches(&stored.device) {
+        let in_danger = decisions.iter().any(Decision::shows_danger);
+        return Err(StoreError::NotAdmitted { in_danger });
     }
     Ok(Decided {
         stored,

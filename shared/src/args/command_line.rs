@@ -1,6 +1,7 @@
 //! Parses a command line and reports all its problems at once: a wrong argument is skipped, and the others are still parsed.
 
 use std::ffi::{OsStr, OsString};
+use std::num::ParseIntError;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgMatches, Command, FromArgMatches};
@@ -39,7 +40,10 @@ impl CommandLine {
             let empty = arg
                 .get_env()
                 .is_some_and(|name| std::env::var_os(name).is_some_and(|value| value.is_empty()));
-            if empty { arg.env(None::<&str>) } else { arg }
+            let arg = if empty { arg.env(None::<&str>) } else { arg };
+            // `--limit -1` is a wrong value of `--limit`, not two other mistakes.
+            let takes_value = arg.get_action().takes_values();
+            arg.allow_negative_numbers(takes_value)
         });
         let mut attempt = Attempt {
             command: command.clone(),
@@ -65,7 +69,7 @@ impl CommandLine {
             ) {
                 return Err(Usage::Help(err.to_string()));
             }
-            problems.push(describe(&err, &command));
+            problems.push(describe(&err, &command, &attempt.args));
             if !attempt.skip(&err, placeholders) {
                 return Err(Usage::Problems(problems));
             }
@@ -78,7 +82,7 @@ impl CommandLine {
     /// `C` needs an argument that the command does not define. That is a bug; it is returned as an error to avoid a panic.
     pub fn config<C: FromArgMatches>(&self) -> Result<C, Usage> {
         C::from_arg_matches(&self.matches)
-            .map_err(|err| Usage::Problems(vec![describe(&err, &self.command)]))
+            .map_err(|err| Usage::Problems(vec![describe(&err, &self.command, &[])]))
     }
 
     /// Returns all problems: those of parsing, then those found by validating the parsed settings. A validation problem that
@@ -131,9 +135,7 @@ impl Attempt {
     }
 
     fn argument(&self, flag: &str) -> Option<&Arg> {
-        let long = flag.strip_prefix("--")?;
-        let mut arguments = self.command.get_arguments();
-        arguments.find(|arg| arg.get_long() == Some(long))
+        argument_of(&self.command, flag)
     }
 
     /// Removes every occurrence of an argument, with its value. Returns `false` if there is none.
@@ -203,8 +205,9 @@ fn mentions(text: &str, flag: &str) -> bool {
     })
 }
 
-/// Formats clap's error on one line, without usage and hints, and without a value that may be secret.
-fn describe(err: &clap::Error, command: &Command) -> String {
+/// Formats clap's error on one line, without usage and hints, and without a value that may be secret. `args` are those that were
+/// parsed.
+fn describe(err: &clap::Error, command: &Command, args: &[OsString]) -> String {
     if err.kind() == ErrorKind::ValueValidation
         && let Some(ContextValue::String(arg)) = err.get(ContextKind::InvalidArg)
         && let Some(source) = std::error::Error::source(err)
@@ -214,18 +217,82 @@ fn describe(err: &clap::Error, command: &Command) -> String {
             Some(ContextValue::String(value)) if !is_secret(command, flag) => format!(" `{value}`"),
             _ => String::new(),
         };
-        return format!("{flag}: invalid value{value}: {source}");
+        let variable = variable_used(command, flag, args);
+        let variable = variable.map_or_else(String::new, |name| format!(" ({name})"));
+        return format!(
+            "{flag}{variable}: invalid value{value}: {}",
+            expected(source)
+        );
+    }
+    if let Some(problem) = unexpected_word(err, command, args) {
+        return problem;
     }
     let text = err.to_string();
     let message = text.split("\n\n").next().unwrap_or(&text);
     let message = message.strip_prefix("error: ").unwrap_or(message);
-    message.split_whitespace().collect::<Vec<_>>().join(" ")
+    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    match err.kind() {
+        ErrorKind::UnknownArgument => format!("{message}: --help lists all settings"),
+        _ => message,
+    }
+}
+
+/// Returns what was expected instead of a value.
+fn expected(source: &(dyn std::error::Error + 'static)) -> String {
+    let text = source.to_string();
+    if source.is::<ParseIntError>() {
+        "expected a whole number".to_owned()
+    } else if text == "value was not a boolean" {
+        "expected true or false".to_owned()
+    } else {
+        text
+    }
+}
+
+/// Returns the environment variable that a setting was read from; `None` if it was given as a flag.
+fn variable_used(command: &Command, flag: &str, args: &[OsString]) -> Option<String> {
+    let is_given = |arg: &OsString| {
+        let text = arg.to_string_lossy();
+        text == flag || text.split_once('=').is_some_and(|(name, _)| name == flag)
+    };
+    let variable = argument_of(command, flag)?.get_env()?;
+    let is_set = std::env::var_os(variable).is_some() && !args.iter().any(is_given);
+    is_set.then(|| variable.to_string_lossy().into_owned())
+}
+
+/// Describes a word that is neither a setting nor a value.
+fn unexpected_word(err: &clap::Error, command: &Command, args: &[OsString]) -> Option<String> {
+    let context = match err.kind() {
+        ErrorKind::InvalidSubcommand => ContextKind::InvalidSubcommand,
+        ErrorKind::UnknownArgument => ContextKind::InvalidArg,
+        _ => return None,
+    };
+    let word = match err.get(context) {
+        Some(ContextValue::String(word)) if !word.starts_with('-') => word,
+        _ => return None,
+    };
+    let before = args.windows(2).find(|pair| pair[1] == word.as_str());
+    let before = before.map(|pair| pair[0].to_string_lossy());
+    let switch = before.filter(|before| {
+        let arg = argument_of(command, before);
+        arg.is_some_and(|arg| !arg.get_action().takes_values())
+    });
+    if let Some(switch) = switch {
+        return Some(format!(
+            "`{word}`: {switch} takes no value, it is given or left out"
+        ));
+    }
+    let is_command = err.kind() == ErrorKind::InvalidSubcommand;
+    is_command.then(|| format!("`{word}` is no command, and settings begin with --: see --help"))
+}
+
+fn argument_of<'a>(command: &'a Command, flag: &str) -> Option<&'a Arg> {
+    let long = flag.strip_prefix("--")?;
+    command
+        .get_arguments()
+        .find(|arg| arg.get_long() == Some(long))
 }
 
 fn is_secret(command: &Command, flag: &str) -> bool {
-    let named = |arg: &&Arg| arg.get_long() == Some(flag.trim_start_matches('-'));
-    command
-        .get_arguments()
-        .find(named)
-        .is_some_and(Arg::is_hide_env_values_set)
+    argument_of(command, flag).is_some_and(Arg::is_hide_env_values_set)
 }

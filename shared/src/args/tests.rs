@@ -124,7 +124,7 @@ fn a_problem_is_one_sentence_that_names_the_flag_and_hides_secrets() {
     );
     assert_eq!(
         problem(&["--host", "a", "--hots", "a"]),
-        "unexpected argument '--hots' found"
+        "unexpected argument '--hots' found: --help lists all settings"
     );
 }
 
@@ -245,9 +245,9 @@ fn every_problem_is_reported_once_and_the_rest_is_parsed() {
         line.problems(Vec::new()),
         [
             "--limit: invalid value `3`: expected a whole number and a unit, such as 500ms, 90s, 3m, 24h",
-            "unexpected argument '--nope' found",
-            "--port: invalid value `x`: invalid digit found in string",
-            "unexpected argument 'stray' found",
+            "unexpected argument '--nope' found: --help lists all settings",
+            "--port: invalid value `x`: expected a whole number",
+            "unexpected argument 'stray' found: --help lists all settings",
             "the following required arguments were not provided: --url <URL>",
         ]
     );
@@ -328,4 +328,22 @@ fn bytes_are_written_as_redis_writes_them() {
     for text in ["", "mb", "1.5gb", "-1", "5 mb", "1tb", "9999999999gb"] {
         assert!(bytes(text).is_err(), "{text}");
     }
+}
+
+#[test]
+fn a_negative_number_and_a_value_of_a_switch_are_named_with_their_flag() {
+    let problems = |args: &[&str]| {
+        let args = [&["--url=u"], args].concat();
+        line(&args).unwrap().problems(Vec::new())
+    };
+    assert_eq!(
+        problems(&["--port", "-1"]),
+        ["--port: invalid value `-1`: -1 is not in 0..=65535"]
+    );
+    assert_eq!(
+        problems(&["--open", "true"]),
+        ["`true`: --open takes no value, it is given or left out"]
+    );
+    let unknown = "unexpected argument '--nope' found: --help lists all settings";
+    assert_eq!(problems(&["--open", "--nope"]), [unknown]);
 }

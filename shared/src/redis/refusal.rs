@@ -7,7 +7,7 @@ use redis::RedisError;
 pub(crate) const NO_PERMISSION: &str = "NOPERM: the Redis user lacks a right";
 
 /// The reason while commits may not even use the reserve beyond `maxmemory`.
-pub(crate) const NO_MEMORY: &str = "OOM: Redis has no memory left";
+pub const NO_MEMORY: &str = "OOM: Redis has no memory left";
 
 /// Returns why the server refuses a command; `None` if the error concerns the keys of the command alone, or is no answer of
 /// the server.

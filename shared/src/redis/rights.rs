@@ -31,11 +31,7 @@ fn general_commands(role: ServiceRole) -> Vec<Command> {
     let members = keys::INGEST_MEMBERS;
     let listening = keys::INGEST_LISTENING;
     let quiet = keys::INGEST_QUIET;
-    let (no_places, admitted, counted) = (
-        keys::INGEST_NO_PLACES,
-        keys::ADMITTED,
-        keys::ADMITTED_COUNTED,
-    );
+    let (limits, admitted, counted) = (keys::INGEST_LIMITS, keys::ADMITTED, keys::ADMITTED_COUNTED);
     let rules = keys::INGEST_RULES;
     let mut commands = vec![
         command(&["TIME"]),
@@ -47,7 +43,7 @@ fn general_commands(role: ServiceRole) -> Vec<Command> {
         command(&["ZREVRANGE", members, "0", "0"]),
         command(&["ZCOUNT", members, "0", "0"]),
         command(&["ZCOUNT", quiet, "0", "0"]),
-        command(&["ZCOUNT", no_places, "0", "0"]),
+        command(&["HGETALL", limits]),
         // A retirement frees the place of its device.
         command(&["EVALSHA", "", "1", admitted]),
         command(&["ZSCORE", admitted, ""]),
@@ -63,9 +59,8 @@ fn general_commands(role: ServiceRole) -> Vec<Command> {
             command(&["ZREMRANGEBYSCORE", quiet, "0", "0"]),
             command(&["ZREM", members, ""]),
             command(&["ZREM", quiet, ""]),
-            command(&["ZADD", no_places, "0", ""]),
-            command(&["ZREMRANGEBYSCORE", no_places, "0", "0"]),
-            command(&["ZREM", no_places, ""]),
+            command(&["HSET", limits, "", ""]),
+            command(&["HDEL", limits, ""]),
             command(&["EVALSHA", "", "1", counted]),
             command(&["TYPE", admitted]),
             command(&["TYPE", counted]),

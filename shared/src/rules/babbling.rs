@@ -1,6 +1,7 @@
 //! Devices that send more than their rate. Every value is still judged, but history and telemetry are thinned.
 //!
-//! A device has an allowance of messages (a token bucket). It grows with the rate, up to ten seconds of it. The time is that at which
+//! A device has an allowance of messages (a token bucket). It grows with the rate, up to ten seconds of it, and each message takes one: at
+//! twice the rate it is used up after ten seconds, at one and a half times the rate after twenty. The time is that at which
 //! readings were taken: a backlog that is sent at once was recorded at its rate, and is within it.
 
 use std::time::Duration;
@@ -25,17 +26,10 @@ pub fn count(memory: &mut Option<SendingRate>, taken_at: Time, per_second: u32) 
     let rate = memory.get_or_insert_with(|| SendingRate {
         at: taken_at,
         allowance: most,
-        since: taken_at,
-        count: 0,
         unknown: UnknownFields::default(),
     });
     rate.allowance = allowance_at(rate, taken_at, per_second);
     rate.at = rate.at.max(taken_at);
-    if rate.at.millis_since(rate.since) >= millis(WINDOW) {
-        rate.since = rate.at;
-        rate.count = 0;
-    }
-    rate.count = rate.count.saturating_add(1);
     let is_within = rate.allowance >= ONE;
     if is_within {
         rate.allowance -= ONE;
@@ -94,12 +88,10 @@ impl Alarms<'_> {
         if finding == Finding::Ceased && self.get(Kind::Babbling).is_none() {
             return;
         }
+        // The text stays while the alarm is open, so it says only what is certain all the time.
         self.set(Condition::Babbling, finding, details, || {
-            let sent = rate.map_or(0, |rate| {
-                let seconds = rate.at.millis_since(rate.since).max(1_000) / 1_000;
-                i64::from(rate.count) / seconds
-            });
-            format!("Detector sends {sent} messages/s").as_str().into()
+            let text = format!("Detector sends more than {per_second} messages/s");
+            text.as_str().into()
         });
     }
 }

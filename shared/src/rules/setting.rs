@@ -119,6 +119,7 @@ impl Changes {
                 field: name(),
                 before: text(before),
                 after: text(&sent),
+                between: None,
             });
             if self.keeps_changed {
                 return;
@@ -174,7 +175,7 @@ impl Alarms<'_> {
                 .iter_mut()
                 .find(|known| known.field == change.field);
             match known {
-                Some(known) => known.after = change.after,
+                Some(known) => change_again(known, change.after),
                 None => settings.push(change),
             }
         }
@@ -218,10 +219,29 @@ impl Alarms<'_> {
     }
 }
 
+/// Notes a further change of the same setting.
+fn change_again(known: &mut SettingChange, after: String) {
+    let last = std::mem::replace(&mut known.after, after);
+    if known.after != known.before {
+        known.between = None;
+    } else if last != known.before {
+        known.between = Some(last);
+    }
+}
+
 fn message(changes: &[SettingChange]) -> String {
-    let parts = changes
-        .iter()
-        .map(|change| format!("{} {} to {}", change.field, change.before, change.after));
+    let parts = changes.iter().map(|change| {
+        let SettingChange {
+            field,
+            before,
+            after,
+            between,
+        } = change;
+        match between {
+            Some(between) => format!("{field} {before} to {between} and back to {after}"),
+            None => format!("{field} {before} to {after}"),
+        }
+    });
     let list: Vec<String> = parts.collect();
     format!("Detector setting changed: {}", list.join(", "))
 }

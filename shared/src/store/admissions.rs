@@ -102,6 +102,16 @@ impl Store {
         count.map_err(unreadable)
     }
 
+    /// Returns the device whose place was asked for last; `None` if there is none, or its name is not a serial.
+    pub async fn last_place(&self) -> Result<Option<DeviceId>, StoreError> {
+        let answer = self.run(|_, pipe| {
+            pipe.cmd("ZRANGE").arg(keys::ADMITTED).arg(-1).arg(-1);
+        });
+        let names = Vec::<String>::from_redis_value(answer.await.map_err(places_unusable)?);
+        let name = names.map_err(unreadable)?.pop();
+        Ok(name.and_then(|name| name.parse().ok()))
+    }
+
     /// Compares the places with the device lists, and corrects the places.
     pub async fn reconcile_places(&self) -> Result<(), StoreError> {
         // The places are read before the lists: a device that is in no list then was not stored when its place was read.
@@ -189,13 +199,14 @@ impl Store {
 /// The key belongs to no device. If it has the wrong type, only unknown devices are affected: the others have their place.
 fn places_unusable(err: StoreError) -> StoreError {
     match err {
-        StoreError::Refused(reason) => {
-            StoreError::PlacesUnusable(format!("{}: {reason}", keys::ADMITTED))
-        }
+        StoreError::Refused(reason) => unreadable(reason),
         err => err,
     }
 }
 
 fn unreadable(err: impl std::fmt::Display) -> StoreError {
-    StoreError::PlacesUnusable(format!("{}: {err}", keys::ADMITTED))
+    StoreError::PlacesUnusable {
+        reason: format!("{}: {err}", keys::ADMITTED),
+        in_danger: false,
+    }
 }

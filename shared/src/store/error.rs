@@ -2,6 +2,8 @@
 
 use redis::RedisError;
 
+use super::memory::is_out_of_memory;
+use crate::device::DeviceId;
 use crate::redis::{ConnectError, NO_PERMISSION, refusal};
 
 /// The reason why the store could not answer.
@@ -20,19 +22,38 @@ pub enum StoreError {
     #[error("the stored device cannot be used: {0}")]
     Refused(String),
     /// The device is unknown, and the limit of devices is reached.
-    #[error("the limit of devices is reached")]
-    TooManyDevices,
+    #[error("the limit of devices is reached{}", also_in_danger(*.in_danger))]
+    TooManyDevices {
+        /// A refused message shows a danger: the reserve is used up, too.
+        in_danger: bool,
+    },
     /// The device is unknown, its message shows no danger, and the rest of the memory of Redis is kept for alarms.
     #[error(
         "Redis is full: the rest of its memory is kept for alarms, and this message of a new device shows no danger"
     )]
     RedisFull,
     /// The device is unknown, and the key of the places of devices cannot be used.
-    #[error("the places of devices cannot be used: {0}")]
-    PlacesUnusable(String),
+    #[error("the places of devices cannot be used: {reason}")]
+    PlacesUnusable {
+        /// What is wrong with the key.
+        reason: String,
+        /// A refused message shows a danger.
+        in_danger: bool,
+    },
     /// The device is unknown, and its serial is not among those that are admitted.
     #[error("the serial is not among those that --admit allows")]
-    NotAdmitted,
+    NotAdmitted {
+        /// A refused message shows a danger.
+        in_danger: bool,
+    },
+}
+
+fn also_in_danger(in_danger: bool) -> &'static str {
+    if in_danger {
+        ", and --alarm-reserve is used up: this device is in danger"
+    } else {
+        ""
+    }
 }
 
 impl StoreError {
@@ -52,6 +73,32 @@ impl StoreError {
         matches!(self, Self::Unavailable(err) if err.code().is_none())
     }
 
+    /// Describes the error for the dead letter of a message, and names the device.
+    #[must_use]
+    pub fn detail(&self, device: &DeviceId) -> String {
+        format!("{self}; it is from {}", device.for_log())
+    }
+
+    /// Whether a refused message shows a danger, or may show one: then somebody must learn which device is not watched.
+    #[must_use]
+    pub fn may_hide_danger(&self) -> bool {
+        match self {
+            Self::TooManyDevices { in_danger }
+            | Self::PlacesUnusable { in_danger, .. }
+            | Self::NotAdmitted { in_danger } => *in_danger,
+            Self::Refused(_) => true,
+            Self::Unavailable(_) | Self::MissingRight(_) | Self::Unusable(_) | Self::RedisFull => {
+                false
+            }
+        }
+    }
+
+    /// Whether Redis answered, and had no memory for the request.
+    #[must_use]
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(self, Self::Unavailable(err) if is_out_of_memory(err))
+    }
+
     /// Whether a service that meets this error at its start should exit: only an operator can mend it.
     #[must_use]
     pub fn needs_operator(&self) -> bool {
@@ -66,10 +113,10 @@ impl StoreError {
             Self::MissingRight(_) => NO_PERMISSION,
             Self::Unusable(_) => "this Redis server cannot be used",
             Self::Refused(_) => "a key of a device cannot be used",
-            Self::TooManyDevices => "the limit of devices is reached",
+            Self::TooManyDevices { .. } => "the limit of devices is reached",
             Self::RedisFull => "Redis is full: its memory is kept for alarms",
-            Self::PlacesUnusable(_) => "the key of the places of devices cannot be used",
-            Self::NotAdmitted => "the device is not admitted",
+            Self::PlacesUnusable { .. } => "the key of the places of devices cannot be used",
+            Self::NotAdmitted { .. } => "the device is not admitted",
         }
     }
 
@@ -80,10 +127,10 @@ impl StoreError {
             Self::Unavailable(_) => "redis_away",
             Self::MissingRight(_) | Self::Unusable(_) => "redis_unusable",
             Self::Refused(_) => "device_refused",
-            Self::TooManyDevices => "too_many_devices",
+            Self::TooManyDevices { .. } => "too_many_devices",
             Self::RedisFull => "redis_full",
-            Self::PlacesUnusable(_) => "places_unusable",
-            Self::NotAdmitted => "not_admitted",
+            Self::PlacesUnusable { .. } => "places_unusable",
+            Self::NotAdmitted { .. } => "not_admitted",
         }
     }
 }

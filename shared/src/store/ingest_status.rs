@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use redis::{FromRedisValue, RedisError, Value};
 
+use super::memory::Fullness;
 use super::reply::{text, time_of_score};
 use super::{Store, StoreError};
 use crate::clock::Time;
@@ -20,8 +21,59 @@ pub struct IngestStatus {
     pub topics: Vec<String>,
     /// Whether the subscriptions of all replicas that report bring no message, although devices are known.
     pub is_quiet: bool,
-    /// Whether a replica reports that it accepts no unknown device.
-    pub no_places: bool,
+    /// Which unknown devices are accepted: the least that a replica which listens reports.
+    pub places: PlacesLeft,
+    /// How full Redis is: the most that a replica which listens reports. A replica whose reserve is used up does not listen.
+    pub fullness: Fullness,
+}
+
+/// Which unknown devices an ingest replica accepts; each accepts less than the one before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PlacesLeft {
+    /// All of them.
+    #[default]
+    ForAll,
+    /// `--max-devices` is reached: those whose first message shows a danger, since `--alarm-reserve` has places.
+    ForDanger,
+    /// None: `--alarm-reserve` is used up, too.
+    NoneLeft,
+    /// None: the places cannot be counted.
+    Uncounted,
+}
+
+impl PlacesLeft {
+    const ALL: [Self; 4] = [
+        Self::ForAll,
+        Self::ForDanger,
+        Self::NoneLeft,
+        Self::Uncounted,
+    ];
+
+    /// Whether a device that shows no danger is accepted.
+    #[must_use]
+    pub fn accepts_all(self) -> bool {
+        self == Self::ForAll
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::ForAll => "all",
+            Self::ForDanger => "danger",
+            Self::NoneLeft => "none",
+            Self::Uncounted => "uncounted",
+        }
+    }
+}
+
+/// What a replica reports beside that it listens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report<'a> {
+    /// The topic filters of its subscription.
+    pub topics: &'a [String],
+    /// The subscription brings no message, although devices are known.
+    pub is_quiet: bool,
+    /// Which unknown devices it accepts.
+    pub places: PlacesLeft,
 }
 
 /// Version of the alarm rules of this release. It grows when a release writes alarms that the one before would not handle well.
@@ -40,14 +92,12 @@ impl IngestStatus {
 }
 
 impl Store {
-    /// Reports that this replica has an active subscription, whether it brings no message, and whether there is no place for an
-    /// unknown device. Returns when at least one replica has had a subscription.
+    /// Reports that this replica has an active subscription, and how full it finds Redis. Returns when at least one replica has had
+    /// a subscription.
     pub async fn report(
         &self,
         client_id: &str,
-        topics: &[String],
-        is_quiet: bool,
-        no_places: bool,
+        report: Report<'_>,
     ) -> Result<Listening, StoreError> {
         let answer = self
             .run(|scripts, pipe| {
@@ -56,13 +106,14 @@ impl Store {
                     .arg(keys::INGEST_LISTENING)
                     .arg(keys::INGEST_QUIET)
                     .arg(keys::INGEST_RULES)
-                    .arg(keys::INGEST_NO_PLACES);
+                    .arg(keys::INGEST_LIMITS);
                 pipe.arg(client_id)
                     .arg(MAX_REPORT_AGE.as_millis().to_string());
-                pipe.arg(topics.join("\n"))
-                    .arg(if is_quiet { "1" } else { "" })
+                pipe.arg(report.topics.join("\n"))
+                    .arg(if report.is_quiet { "1" } else { "" })
                     .arg(RULES_VERSION)
-                    .arg(if no_places { "1" } else { "" });
+                    .arg(report.places.word())
+                    .arg(self.fullness().word());
             })
             .await?;
         let answer = <(i64, u64)>::from_redis_value(answer).map_err(RedisError::from);
@@ -107,7 +158,7 @@ impl Store {
             match index {
                 0 => pipe.cmd("ZREM").arg(keys::INGEST_MEMBERS),
                 1 => pipe.cmd("ZREM").arg(keys::INGEST_QUIET),
-                2 => pipe.cmd("ZREM").arg(keys::INGEST_NO_PLACES),
+                2 => pipe.cmd("HDEL").arg(keys::INGEST_LIMITS),
                 _ => pipe.cmd("HDEL").arg(keys::INGEST_RULES),
             };
             pipe.arg(client_id);
@@ -129,11 +180,13 @@ impl Store {
                 1 => {
                     pipe.cmd("HGET").arg(keys::INGEST_LISTENING).arg("topics");
                 }
+                2 => {
+                    pipe.cmd("HGETALL").arg(keys::INGEST_LIMITS);
+                }
                 _ => {
                     pipe.cmd("ZCOUNT").arg(match index {
-                        2 => keys::INGEST_MEMBERS,
-                        3 => keys::INGEST_QUIET,
-                        _ => keys::INGEST_NO_PLACES,
+                        3 => keys::INGEST_MEMBERS,
+                        _ => keys::INGEST_QUIET,
                     });
                     pipe.arg(recent).arg("+inf");
                 }
@@ -149,11 +202,19 @@ impl Store {
         let topics = text(next()?)
             .map_err(StoreError::Unavailable)?
             .unwrap_or_default();
+        let limits = HashMap::<String, String>::from_redis_value(next()?);
+        let limits = limits.map_err(|err| StoreError::Unavailable(err.into()))?;
+        let limits = limits
+            .values()
+            .filter_map(|report| recent_limits(report, recent));
+        let (places, fullness) = limits.fold(Default::default(), |(places, fullness), report| {
+            (report.0.max(places), report.1.max(fullness))
+        });
         let mut count = || {
             let count = u64::from_redis_value(next()?).map_err(RedisError::from);
             count.map_err(StoreError::Unavailable)
         };
-        let (members, quiet, no_places) = (count()?, count()?, count()?);
+        let (members, quiet) = (count()?, count()?);
         let now = self.connector.now();
         let age = newest.first().map(|(_, score)| {
             let age_ms = now.millis_since(time_of_score(*score)).max(0);
@@ -163,9 +224,21 @@ impl Store {
             age,
             topics: topics.lines().map(str::to_owned).collect(),
             is_quiet: members > 0 && quiet >= members,
-            no_places: no_places > 0,
+            places,
+            fullness,
         })
     }
+}
+
+/// Reads what a replica reports of its limits; `None` if the report is from before `oldest_ms`, or cannot be read.
+fn recent_limits(report: &str, oldest_ms: i64) -> Option<(PlacesLeft, Fullness)> {
+    let mut words = report.split(' ');
+    let at: i64 = words.next()?.parse().ok()?;
+    let (places, memory) = (words.next()?, words.next()?);
+    let known = PlacesLeft::ALL.into_iter();
+    let places = known.into_iter().find(|known| known.word() == places)?;
+    let fullness = Fullness::reported(memory)?;
+    (at >= oldest_ms).then_some((places, fullness))
 }
 
 /// Whether a replica whose last report was at `reported_at` has the alarm rules of this release, or later ones. `rules` is what it

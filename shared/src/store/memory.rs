@@ -44,6 +44,57 @@ pub const REDIS_FULL: &str =
 pub const REDIS_RESERVE_LOW: &str = "redis full: more than half of --memory-reserve is used: alarms are stored, history and new devices \
      without an alarm are not, until Redis has memory again";
 
+/// The same while the whole reserve is used.
+pub const REDIS_RESERVE_USED_UP: &str = "redis full: --memory-reserve is used up: nothing is stored, not even alarms, until Redis has memory again";
+
+/// How full Redis is, as one process sees it with its `--memory-reserve`; each stores less than the one before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fullness {
+    /// Everything is stored.
+    #[default]
+    Free,
+    /// Redis is at `maxmemory`: history is not stored.
+    Full,
+    /// More than half of the reserve is used: new devices without a danger are not stored either.
+    ReserveLow,
+    /// The whole reserve is used: nothing is stored.
+    ReserveUsedUp,
+}
+
+impl Fullness {
+    /// Returns what operators and clients are told; `None` while everything is stored.
+    #[must_use]
+    pub fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::Free => None,
+            Self::Full => Some(REDIS_FULL),
+            Self::ReserveLow => Some(REDIS_RESERVE_LOW),
+            Self::ReserveUsedUp => Some(REDIS_RESERVE_USED_UP),
+        }
+    }
+
+    /// Returns the word in the report of a replica.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Free => "free",
+            Self::Full => "full",
+            Self::ReserveLow => "reserve_low",
+            Self::ReserveUsedUp => "reserve_used_up",
+        }
+    }
+
+    /// Reads the word in the report of a replica.
+    pub(super) fn reported(word: &str) -> Option<Self> {
+        let all = [
+            Self::Free,
+            Self::Full,
+            Self::ReserveLow,
+            Self::ReserveUsedUp,
+        ];
+        all.into_iter().find(|known| known.word() == word)
+    }
+}
+
 /// Dead letters that may be added while Redis is full. From then on each replaces the oldest ones, of its size in all.
 pub(super) const MIN_LETTERS: u64 = 100;
 
@@ -201,6 +252,22 @@ impl MemoryWatch {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn fullness(&self, reserve: Option<u64>) -> Fullness {
+        let known = self.known();
+        let is_used_up = |(_, memory): (_, MemoryUse)| {
+            memory.is_full() && memory.reserve_left(reserve) == ReserveLeft::Nothing
+        };
+        if !known.is_full {
+            Fullness::Free
+        } else if known.measured.is_some_and(is_used_up) {
+            Fullness::ReserveUsedUp
+        } else if known.is_reserve_low {
+            Fullness::ReserveLow
+        } else {
+            Fullness::Full
+        }
+    }
+
     pub(super) fn count_unstored_samples(&self, count: usize) {
         self.unstored_samples
             .fetch_add(count as u64, Ordering::Relaxed);
@@ -211,13 +278,13 @@ impl Store {
     /// Returns why this process stores less than it should; `None` while Redis has memory.
     #[must_use]
     pub fn full(&self) -> Option<&'static str> {
-        let known = self.memory.known();
-        let reason = if known.is_reserve_low {
-            REDIS_RESERVE_LOW
-        } else {
-            REDIS_FULL
-        };
-        known.is_full.then_some(reason)
+        self.fullness().reason()
+    }
+
+    /// Returns how full Redis is, judged by the `--memory-reserve` of this process.
+    #[must_use]
+    pub fn fullness(&self) -> Fullness {
+        self.memory.fullness(self.connector.config().memory_reserve)
     }
 
     /// Returns the memory of Redis as it was measured last; `None` before the first time.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use redis::{FromRedisValue, RedisError};
 
-use super::{Store, StoreError};
+use super::{MemoryUse, Store, StoreError};
 use crate::redis::RightsCheck;
 
 /// A refusal counts for this long. Refused work is tried again more often.
@@ -37,6 +37,12 @@ impl Store {
     ///
     /// `number` chooses the partition: its remainder by the number of partitions.
     pub async fn check_writes(&self, number: u64) -> Result<(), StoreError> {
+        let memory = self.check_rights(number).await?;
+        self.check_reserve(memory)
+    }
+
+    /// As [`Self::check_writes`], but also succeeds while the reserve is used up. Returns the memory of Redis.
+    pub async fn check_rights(&self, number: u64) -> Result<MemoryUse, StoreError> {
         let partition = u16::try_from(number % u64::from(self.partitions())).unwrap_or_default();
         let check = RightsCheck::new(self.connector.role(), partition);
         let answers = self.run_each(2, |scripts, index, pipe| {
@@ -56,8 +62,7 @@ impl Store {
         if let Some(missing) = check.missing(&denied.map_err(StoreError::Unavailable)?) {
             return Err(StoreError::MissingRight(missing));
         }
-        let memory = self.memory_measured(next()?)?;
-        self.check_reserve(memory)
+        self.memory_measured(next()?)
     }
 
     /// Returns why the server refused a request of this process in the last seconds; `None` if it refused none.

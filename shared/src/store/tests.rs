@@ -489,6 +489,36 @@ async fn another_number_of_partitions_is_refused() {
     );
 }
 
+fn report_of(topics: &[String]) -> Report<'_> {
+    Report {
+        topics,
+        ..Report::default()
+    }
+}
+
+#[tokio::test]
+async fn the_replica_that_accepts_least_says_what_is_accepted() {
+    let server = RedisServer::start().await;
+    let store = server.store();
+    let left = async || store.ingest_status().await.expect("read").places;
+    assert_eq!(left().await, PlacesLeft::ForAll);
+    for (replica, places, expected) in [
+        ("a", PlacesLeft::ForDanger, PlacesLeft::ForDanger),
+        ("b", PlacesLeft::ForAll, PlacesLeft::ForDanger),
+        ("b", PlacesLeft::Uncounted, PlacesLeft::Uncounted),
+        ("b", PlacesLeft::NoneLeft, PlacesLeft::NoneLeft),
+    ] {
+        let report = Report {
+            places,
+            ..Report::default()
+        };
+        store.report(replica, report).await.expect("reported");
+        assert_eq!(left().await, expected, "{replica} {places:?}");
+    }
+    store.withdraw("b").await.expect("withdrawn");
+    assert_eq!(left().await, PlacesLeft::ForDanger);
+}
+
 #[tokio::test]
 async fn ingest_reports_share_the_time_since_when_any_ingest_has_been_listening() {
     let server = RedisServer::start().await;
@@ -497,12 +527,12 @@ async fn ingest_reports_share_the_time_since_when_any_ingest_has_been_listening(
     assert!(!status().await.is_listening());
     let topics = ["SubTronics/data".to_owned()];
     let since = store
-        .report("a", &topics, false, false)
+        .report("a", report_of(&topics))
         .await
         .expect("reported");
     assert_eq!(
         store
-            .report("b", &topics, false, false)
+            .report("b", report_of(&topics))
             .await
             .expect("reported"),
         since
@@ -521,7 +551,7 @@ async fn the_time_in_which_any_ingest_has_been_listening_is_counted_without_its_
     let store = server.store();
     let mut redis = server.connect().await;
     let report = async |replica| {
-        let reported = store.report(replica, &[], false, false).await;
+        let reported = store.report(replica, Report::default()).await;
         reported.expect("reported")
     };
     let first = report("a").await;
@@ -558,8 +588,11 @@ async fn ingest_is_quiet_when_every_replica_that_reports_is() {
         ("b", true, true),
         ("a", false, false),
     ] {
-        let reported = store.report(replica, &topics, reports_quiet, false).await;
-        reported.expect("reported");
+        let report = Report {
+            is_quiet: reports_quiet,
+            ..report_of(&topics)
+        };
+        store.report(replica, report).await.expect("reported");
         assert_eq!(is_quiet().await, expected, "{replica} {reports_quiet}");
     }
     store.withdraw("a").await.expect("withdrawn");

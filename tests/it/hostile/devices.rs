@@ -64,22 +64,21 @@ async fn a_flood_of_serials_stops_at_the_limit_and_gas_at_a_new_detector_is_told
     let list = stack.get("/api/devices").await?.expect(200)?;
     assert_eq!(list["count"], 12, "{list}");
 
-    // Everybody is told that there is no place.
+    // Everybody is told which new detectors are watched.
+    let health = stack.get("/health").await?.expect(200)?;
+    everybody_says(&stack, "danger").await?;
     browser
         .wait_for("the status", |event| {
-            event.name == "system:status" && event.body.to_string().contains("--max-devices")
+            event.name == "system:status" && event.body.to_string().contains("danger")
         })
         .await?;
-    eventually("both services say so", async || {
-        for service in [&stack.ingests[0], &stack.ingests[1]] {
-            let body = service.get("/readyz").await?.expect(200)?;
-            ensure!(body["status"] == "degraded", "{body}");
-        }
-        let body = stack.get("/readyz").await?.expect(200)?;
-        ensure!(body["status"] == "degraded", "{body}");
+    eventually("the health is no better", async || {
+        let health = stack.get("/health").await?.expect(200)?;
+        ensure!(health["status"] == "degraded", "{health}");
         Ok(())
     })
     .await?;
+    assert_eq!(health["mqtt_connected"], true, "{health}");
 
     // A new detector with gas has a place in the reserve, which ends too.
     for number in 0..4 {
@@ -97,6 +96,38 @@ async fn a_flood_of_serials_stops_at_the_limit_and_gas_at_a_new_detector_is_told
     })
     .await?;
 
+    everybody_says(&stack, "--alarm-reserve are used up").await?;
+    browser
+        .wait_for("the status", |event| {
+            event.name == "system:status" && event.body.to_string().contains("not even in alarm")
+        })
+        .await?;
+    // Nobody watches the other two, so an operator must learn their names.
+    let letters = dead_letters(&stack).await?;
+    let refused: HashSet<&str> = letters.iter().filter_map(serial_in_detail).collect();
+    let in_danger = (0..4).map(|number| format!("OTSM-2{number:03}"));
+    let in_danger: Vec<String> = in_danger
+        .filter(|serial| refused.contains(&**serial))
+        .collect();
+    assert_eq!(in_danger.len(), 2, "{refused:?}");
+    assert!(refused.contains("SPAM-39"), "{refused:?}");
+    eventually("each of them is logged", async || {
+        let errors = errors(&stack);
+        for serial in &in_danger {
+            let of_it = errors.iter().filter(|line| line["device.id"] == **serial);
+            ensure!(of_it.count() == 1, "{serial}: {errors:?}");
+        }
+        let used_up = errors
+            .iter()
+            .find(|line| text(line, "message").contains("are used up:"));
+        ensure!(
+            used_up.is_some_and(|line| !text(line, "device.id").is_empty()),
+            "{errors:?}"
+        );
+        Ok(())
+    })
+    .await?;
+
     // The neighbour is not affected.
     let from = browser.seen_count();
     stack.device(NEIGHBOUR).send(300).await?;
@@ -104,6 +135,34 @@ async fn a_flood_of_serials_stops_at_the_limit_and_gas_at_a_new_detector_is_told
         .event_after(from, "device:alerts:changed", NEIGHBOUR)
         .await?;
     stack.pass()
+}
+
+/// Waits until both services say this in `/readyz`.
+async fn everybody_says(stack: &Stack, words: &str) -> Result<()> {
+    eventually(&format!("both services say `{words}`"), async || {
+        for service in [&stack.ingests[0], &stack.ingests[1], &stack.gateways[0]] {
+            let body = service.get("/readyz").await?.expect(200)?;
+            ensure!(body["status"] == "degraded", "{body}");
+            ensure!(body.to_string().contains(words), "{body}");
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Returns the serial that the detail of a dead letter names.
+fn serial_in_detail(letter: &HashMap<String, String>) -> Option<&str> {
+    let (_, serial) = letter["detail"].rsplit_once("it is from ")?;
+    Some(serial)
+}
+
+/// Returns the log lines of both ingests at level ERROR.
+fn errors(stack: &Stack) -> Vec<Value> {
+    let outputs = stack.ingests.iter().map(|ingest| ingest.process.output());
+    let outputs: Vec<String> = outputs.collect();
+    let lines = outputs.iter().flat_map(|output| output.lines());
+    let lines = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter(|line| line["level"] == "ERROR").collect()
 }
 
 #[tokio::test]

@@ -244,18 +244,85 @@ async fn the_second_half_of_the_reserve_is_for_alarms() -> Result<()> {
     .await?;
     let list = stack.get("/api/devices").await?.expect(200)?;
     ensure!(list["count"] == 2, "{list}");
-    for (told, redis) in statuses(&stack).await? {
-        let reason = redis["reason"].as_str().unwrap_or_default();
-        ensure!(
-            told == "degraded" && reason.contains("--memory-reserve"),
-            "{redis}"
-        );
-    }
+    // The gateway learns it from the next report of ingest.
+    eventually("both services name the reserve", async || {
+        for (told, redis) in statuses(&stack).await? {
+            let reason = redis["reason"].as_str().unwrap_or_default();
+            ensure!(
+                told == "degraded" && reason.contains("--memory-reserve"),
+                "{redis}"
+            );
+        }
+        Ok(())
+    })
+    .await?;
 
     set_maxmemory(&mut redis, "0").await?;
     tell(&stack, "ok").await?;
     stack.device("OTSM-1000").send(2).await?;
     stack.shows("OTSM-1000", 2).await?;
+    stack.pass()
+}
+
+/// Returns why Redis is degraded, as the gateway says it.
+async fn reason_of_gateway(stack: &Stack) -> Result<String> {
+    let body = stack.gateways[0].get("/readyz").await?.expect(200)?;
+    ensure!(body["status"] == "degraded", "{body}");
+    let reason = &body["dependencies"]["redis"]["reason"];
+    Ok(reason.as_str().unwrap_or_default().to_owned())
+}
+
+#[tokio::test]
+async fn a_gateway_does_not_promise_alarms_that_ingest_cannot_store() -> Result<()> {
+    let plan = Plan::default().ingest_flags("--memory-reserve=0");
+    let stack = plan.start().await?;
+    let mut redis = stack.redis_connection().await?;
+    stack.device("OTSM-0001").send(100).await?;
+    stack.shows("OTSM-0001", 100).await?;
+    fill(&mut redis, Used::LessThanHalf).await?;
+    eventually("the gateway promises nothing", async || {
+        let reason = reason_of_gateway(&stack).await?;
+        let says_so = reason.starts_with("redis full") && reason.contains("no ingest reports");
+        ensure!(says_so, "{reason}");
+        let health = stack.get("/health").await?.expect(200)?;
+        ensure!(health["status"] == "degraded", "{health}");
+        Ok(())
+    })
+    .await?;
+    set_maxmemory(&mut redis, "0").await?;
+    tell(&stack, "ok").await?;
+    stack.pass()
+}
+
+#[tokio::test]
+async fn a_gateway_without_a_reserve_still_says_that_alarms_are_stored() -> Result<()> {
+    let plan = Plan::default().gateway_flags("--memory-reserve=0");
+    let stack = plan.start().await?;
+    let mut redis = stack.redis_connection().await?;
+    let browser = stack.browser().await?;
+    browser.subscribe("OTSM-0001").await?;
+    stack.device("OTSM-0001").send(100).await?;
+    stack.shows("OTSM-0001", 100).await?;
+    fill(&mut redis, Used::LessThanHalf).await?;
+    let raised = change(&stack, &browser, ("OTSM-0001", 300), "raised").await?;
+    let id = raised["id"].as_str().context("an id")?;
+    let refused = stack
+        .acknowledge("OTSM-0001", id, "{}")
+        .await?
+        .expect(503)?;
+    ensure!(refused["error_code"] == "store_full", "{refused}");
+    eventually("the gateway says both", async || {
+        let reason = reason_of_gateway(&stack).await?;
+        let says_both =
+            reason.contains("alarms are stored") && reason.contains("acknowledgements are not");
+        ensure!(says_both, "{reason}");
+        Ok(())
+    })
+    .await?;
+    // What it serves is current all the same.
+    stack.device("OTSM-0001").send(301).await?;
+    let latest = stack.shows("OTSM-0001", 301).await?;
+    ensure!(latest["data_quality"] == "good", "{latest}");
     stack.pass()
 }
 

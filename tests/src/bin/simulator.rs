@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use rumqttc::NetworkOptions;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions, Request};
+use rumqttc::{NetworkOptions, Outgoing};
 use shared::args::{Usage, duration, utc_offset};
 use shared::clock::SystemClock;
 use shared::secret::Secret;
@@ -154,9 +154,12 @@ fn rate(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "expected 0.0001 to 100000".to_owned())
 }
 
-/// What happened so far. Every published message ends as acknowledged, refused or lost.
+/// What happened so far. Every queued message ends as acknowledged, refused or lost.
 #[derive(Debug, Default)]
 struct Counters {
+    /// Handed to the MQTT client, which may have no connection.
+    queued: AtomicU64,
+    /// Sent on a connection.
     published: AtomicU64,
     acknowledged: AtomicU64,
     refused: AtomicU64,
@@ -172,14 +175,10 @@ impl Counters {
     }
 
     fn waiting(&self) -> u64 {
-        let [published, acknowledged, refused, lost] = [
-            &self.published,
-            &self.acknowledged,
-            &self.refused,
-            &self.lost,
-        ]
-        .map(|counter| counter.load(Ordering::Relaxed));
-        published.saturating_sub(acknowledged + refused + lost)
+        let [queued, acknowledged, refused, lost] =
+            [&self.queued, &self.acknowledged, &self.refused, &self.lost]
+                .map(|counter| counter.load(Ordering::Relaxed));
+        queued.saturating_sub(acknowledged + refused + lost)
     }
 
     fn set_error(&self, error: Option<String>) {
@@ -338,7 +337,7 @@ async fn publish(
                 .publish(topic, QoS::AtLeastOnce, false, payload)
                 .await
                 .context("the MQTT client is gone")?;
-            Counters::add(&counters.published, 1);
+            Counters::add(&counters.queued, 1);
         }
         // Rounds that were missed without a broker are not repeated.
         let next = round_start + interval;
@@ -370,6 +369,7 @@ async fn drive(mut events: EventLoop, counters: Arc<Counters>) {
                 };
                 Counters::add(counter, 1);
             }
+            Ok(Event::Outgoing(Outgoing::Publish(_))) => Counters::add(&counters.published, 1),
             Ok(_) => {}
             Err(err) => {
                 // Without a session, rumqttc drops these messages without counting them.

@@ -1,6 +1,7 @@
 //! What the statistics need to know of one partition's alarm log, kept up to date entry by entry, oldest first. Pure.
 //!
-//! It holds some 80 bytes per raise and escalation in the log, and 24 for each that is not acknowledged.
+//! It holds 104 bytes per raise and escalation in the log, in a buffer that may be half empty, and up to 39 for each alarm that is
+//! not acknowledged.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashMap, VecDeque};

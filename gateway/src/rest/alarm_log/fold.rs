@@ -67,7 +67,7 @@ pub(crate) struct FoldedRows {
 /// Folds the transitions of one partition, newest first, into rows.
 ///
 /// Its memory is bounded by the length of the log: an alarm is forgotten once its first raise was read, since it has no earlier
-/// transition. Alarms that are logged together ([`Alarm::row_id`]) are folded as one.
+/// transition. Alarms that are logged together ([`Alarm::group_id`]) are folded as one.
 #[derive(Debug, Default)]
 pub(crate) struct LogFold {
     /// The alarms whose first raise was not read yet, by the id of the first that is logged together with them. By device too: in

@@ -8,7 +8,7 @@ use serde_json::json;
 use shared::clock::Time;
 use shared::device::DeviceId;
 use shared::reading::Reading;
-use shared::store::Store;
+use shared::store::{Report, Store};
 
 use super::document::check_schema;
 use super::*;
@@ -388,9 +388,13 @@ async fn history_is_the_newest_samples_within_the_bounds() {
 async fn the_configuration_names_the_topics_that_the_ingests_report() {
     let world = World::start().await;
     let topics = ["SubTronics/data".to_owned(), "plant/+/gas".to_owned()];
+    let report = Report {
+        topics: &topics,
+        ..Report::default()
+    };
     world
         .store
-        .report("subtronics-ingest", &topics, false, false)
+        .report("subtronics-ingest", report)
         .await
         .expect("Redis answers");
     let settings = world.get("/config").await;

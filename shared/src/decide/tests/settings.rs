@@ -594,3 +594,24 @@ fn a_first_decimal_point_lowers_nothing_and_a_first_unit_after_an_unreadable_one
     assert_eq!(device.state_of(Kind::SettingChanged), None);
     assert_eq!(device.gas_alarm_state(), None);
 }
+
+#[test]
+fn a_setting_that_is_back_is_told_with_the_value_in_between() {
+    let with_a1 = |level: &str| edited("10", |r| r.levels[0].level = Some(dec(level)));
+    let mut device = TestDevice::new();
+    send(&mut device, with_a1("250"));
+    let mut told = |level: &str| {
+        send(&mut device, with_a1(level));
+        let alarm = device.alarm(Kind::SettingChanged).expect("told");
+        alarm.message.clone()
+    };
+    let of = |text: &str| format!("Detector setting changed: A1 level {text}");
+    assert_eq!(told("-5"), of("250 to -5"));
+    // The alarm that -5 has raised stands.
+    assert_eq!(told("250"), of("250 to -5 and back to 250"));
+    assert_eq!(told("250"), of("250 to -5 and back to 250"));
+    assert_eq!(told("300"), of("250 to 300"));
+    assert_eq!(told("250"), of("250 to 300 and back to 250"));
+    let gas = device.gas_alarm().expect("it stands");
+    assert_eq!(gas.threshold, Some(dec("-5")));
+}

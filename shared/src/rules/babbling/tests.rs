@@ -24,6 +24,22 @@ fn a_burst_of_ten_seconds_is_within_and_what_follows_has_the_rate() {
 }
 
 #[test]
+fn the_allowance_ends_the_sooner_the_more_is_sent() {
+    // The rate is 10 per second. Messages per second, and the seconds after which the first is too much.
+    for (sent, expected) in [(2_000, 0.05), (110, 1.0), (20, 10.0), (15, 20.0)] {
+        let mut rate = None;
+        let mut times = (0_u32..).map(|number| f64::from(number) * 1_000.0 / f64::from(sent));
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "some thousand milliseconds"
+        )]
+        let first = times.find(|ms| !count(&mut rate, at(*ms as i64), 10));
+        let seconds = first.expect("it ends") / 1_000.0;
+        assert!((seconds - expected).abs() < 0.5, "{sent}: {seconds}");
+    }
+}
+
+#[test]
 fn times_that_go_back_give_no_new_allowance() {
     assert_eq!(within((0..1_000).map(|step| 10_000 - step * 10)), 100);
 }

@@ -69,6 +69,7 @@ fn loss_of(
             field,
             before,
             after,
+            between: None,
         })
     };
     let level_name = || match kind {

@@ -112,17 +112,14 @@ async fn a_service_starts_and_reports_on_a_full_redis() {
         store.increment_canary().await.expect("counted"),
         before.canary + 1
     );
+    store.measure_memory().await.expect("measured");
     store
-        .report("one", &[], false, false)
+        .report("one", Report::default())
         .await
         .expect("reported");
-    assert!(
-        store
-            .ingest_status()
-            .await
-            .expect("an answer")
-            .is_listening()
-    );
+    let status = store.ingest_status().await.expect("an answer");
+    assert!(status.is_listening());
+    assert_eq!(status.fullness, Fullness::Full);
     commit_reading(&store, DEVICE, "300", 0).await;
     store
         .postpone(&device(), Time::from_millis(5))

@@ -50,7 +50,7 @@ async fn the_limit_is_exact_with_several_writers() {
             for result in apply(&store, &work, &config).await {
                 match result {
                     Ok(_) => stored += 1,
-                    Err(StoreError::TooManyDevices) => {}
+                    Err(StoreError::TooManyDevices { .. }) => {}
                     Err(err) => panic!("{err}"),
                 }
             }
@@ -73,7 +73,10 @@ async fn a_new_device_in_danger_gets_a_place_in_the_reserve_and_that_is_limited_
     send(&store, &config, "A", "10").await.expect("stored");
     let refused = send(&store, &config, "B", "10").await;
     assert!(
-        matches!(refused, Err(StoreError::TooManyDevices)),
+        matches!(
+            refused,
+            Err(StoreError::TooManyDevices { in_danger: false })
+        ),
         "{refused:?}"
     );
     send(&store, &config, "B", "2000")
@@ -87,7 +90,7 @@ async fn a_new_device_in_danger_gets_a_place_in_the_reserve_and_that_is_limited_
         .expect("stored: gas");
     let refused = send(&store, &config, "D", "300").await;
     assert!(
-        matches!(refused, Err(StoreError::TooManyDevices)),
+        matches!(refused, Err(StoreError::TooManyDevices { in_danger: true })),
         "{refused:?}"
     );
     assert_eq!(number_of_devices(&store).await, 3);
@@ -183,7 +186,7 @@ async fn a_serial_that_is_not_admitted_takes_no_place_and_a_known_one_is_never_a
     send(&store, &config, "O2-7", "10").await.expect("stored");
     let refused = send(&store, &config, "O2-8", "2000").await;
     assert!(
-        matches!(refused, Err(StoreError::NotAdmitted)),
+        matches!(refused, Err(StoreError::NotAdmitted { in_danger: true })),
         "{refused:?}"
     );
     let known = message_work(&reading_of("OTHER", "20", 5));
@@ -215,7 +218,7 @@ async fn a_places_key_of_the_wrong_type_affects_unknown_devices_alone() {
         store.reconcile_places().await,
     ] {
         assert!(
-            matches!(failed, Err(StoreError::PlacesUnusable(_))),
+            matches!(failed, Err(StoreError::PlacesUnusable { .. })),
             "{failed:?}"
         );
     }
