@@ -182,6 +182,7 @@ pub async fn serve(
         watches,
         Arc::clone(&state.metrics.socket),
         lifecycle.clone(),
+        tokens.serving.clone(),
     );
     let sockets = Sockets::new(&state.config, context, sessions);
     let services = dispatch::services(&state, sockets)?;

@@ -218,14 +218,11 @@ impl Sockets {
         };
         let context = Arc::clone(&self.inner.context);
         let address = client_address(request.extensions());
-        let lifecycle = context.lifecycle.clone();
-        lifecycle.spawn_short("websocket", async move {
+        self.inner.context.spawn("websocket", async move {
             let opening = Box::pin(accepted.open(context.max_event_bytes));
             if let Some(reader) = opening.await {
-                let hard = context.lifecycle.hard().clone();
                 let connection = WebSocketConnection::new(context, reader);
-                hard.run_until_cancelled(connection.serve_new(address))
-                    .await;
+                connection.serve_new(address).await;
             }
         });
         response

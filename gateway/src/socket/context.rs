@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::lifecycle::Lifecycle;
+use tokio_util::sync::CancellationToken;
 
 use crate::clients::Clients;
 use crate::config::Config;
@@ -21,7 +22,9 @@ pub(crate) struct ConnectionContext {
     pub(super) monitor: Monitor,
     pub(super) watches: Watches,
     pub(super) metrics: Arc<SocketMetrics>,
-    pub(super) lifecycle: Lifecycle,
+    lifecycle: Lifecycle,
+    /// Cancelled when every client should have disconnected.
+    serving: CancellationToken,
     /// Maximum number of devices that one client may subscribe to.
     pub(super) max_subscriptions: usize,
     /// How many packets a client may send.
@@ -44,6 +47,7 @@ impl ConnectionContext {
         watches: Watches,
         metrics: Arc<SocketMetrics>,
         lifecycle: Lifecycle,
+        serving: CancellationToken,
     ) -> Self {
         Self {
             clients,
@@ -52,6 +56,7 @@ impl ConnectionContext {
             watches,
             metrics,
             lifecycle,
+            serving,
             max_subscriptions: config.subscriptions_per_client,
             packet_rate: PacketRate::new(config.packet_rate, config.subscriptions_per_client),
             max_event_bytes: config.max_event_bytes,
@@ -59,5 +64,17 @@ impl ConnectionContext {
             ping_interval: config.ping_interval,
             ping_timeout: config.ping_timeout,
         }
+    }
+
+    /// Starts a task of one connection. It ends at the latest when the replica has finished its drain.
+    pub(super) fn spawn(
+        &self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let serving = self.serving.clone();
+        self.lifecycle.spawn_short(name, async move {
+            serving.run_until_cancelled(task).await;
+        });
     }
 }

@@ -81,9 +81,7 @@ impl PollingConnection {
         if let Some(reader) = reader {
             let connection = WebSocketConnection::moved(Arc::clone(context), reader);
             // In a task of its own: this one holds what socketioxide needs for its handlers.
-            context
-                .lifecycle
-                .spawn_short("websocket", connection.serve_moved(joined));
+            context.spawn("websocket", connection.serve_moved(joined));
             return;
         }
         let registration = joined.end(context).await;

@@ -69,6 +69,7 @@ async fn the_service_is_freed_with_its_last_handle() {
         watches,
         Arc::clone(&metrics.socket),
         Lifecycle::new(),
+        CancellationToken::new(),
     );
     let places = Arc::new(tokio::sync::Semaphore::new(1));
     let sessions = Sessions::new(places, 1, PacketRate::new(100, 100));

@@ -62,8 +62,7 @@ impl Sockets {
             return EngineError::BadRequest.into_response();
         }
         let sockets = self.clone();
-        let lifecycle = self.inner.context.lifecycle.clone();
-        lifecycle.clone().spawn_short("upgrade", async move {
+        self.inner.context.spawn("upgrade", async move {
             let context = Arc::clone(&sockets.inner.context);
             let upgrading = async {
                 let reader = accepted.open(context.max_event_bytes).await?;
@@ -82,8 +81,7 @@ impl Sockets {
             sockets.move_session(&session, None, &writer).await;
             drop((session, sockets));
             let connection = WebSocketConnection::new(context, reader);
-            let serving = connection.serve_unjoined(sid, address);
-            lifecycle.hard().run_until_cancelled(serving).await;
+            connection.serve_unjoined(sid, address).await;
         });
         response
     }
