@@ -101,7 +101,7 @@ use crate::relay::{Relay, RelayConfig};
 use crate::session::Sessions;
 use crate::shutdown_tokens::ShutdownTokens;
 use crate::socket::Sockets;
-use crate::socket::context::ConnectionContext;
+use crate::socket::context::{ConnectionContext, ConnectionLimits};
 use crate::state::AppState;
 use crate::status::StatusHandle;
 use crate::watches::{WatchLimits, Watches};
@@ -174,16 +174,16 @@ pub async fn serve(
     );
     let sessions = Sessions::new(Arc::clone(&places), state.config.max_connections, rate);
     gauges::register_sessions(&meters, sessions.clone());
-    let context = ConnectionContext::new(
-        &state.config,
-        clients.clone(),
+    let context = ConnectionContext {
+        clients: clients.clone(),
         relay,
-        monitor.clone(),
+        monitor: monitor.clone(),
         watches,
-        Arc::clone(&state.metrics.socket),
-        lifecycle.clone(),
-        tokens.serving.clone(),
-    );
+        metrics: Arc::clone(&state.metrics.socket),
+        lifecycle: lifecycle.clone(),
+        serving: tokens.serving.clone(),
+        limits: ConnectionLimits::new(&state.config),
+    };
     let sockets = Sockets::new(&state.config, context, sessions);
     let services = dispatch::services(&state, sockets)?;
     let lists = services.lists.run(tokens.serving.clone());

@@ -190,7 +190,8 @@ impl Sockets {
         };
         let (head, body) = slim(request).into_parts();
         // socketioxide would wait for the body for ever.
-        let bytes = match request_body::read(body, self.inner.context.max_event_bytes).await {
+        let bytes = match request_body::read(body, self.inner.context.limits.max_event_bytes).await
+        {
             Ok(bytes) => bytes,
             Err(error) => return error.into_response(),
         };
@@ -219,7 +220,7 @@ impl Sockets {
         let context = Arc::clone(&self.inner.context);
         let address = client_address(request.extensions());
         self.inner.context.spawn("websocket", async move {
-            let opening = Box::pin(accepted.open(context.max_event_bytes));
+            let opening = Box::pin(accepted.open(context.limits.max_event_bytes));
             if let Some(reader) = opening.await {
                 let connection = WebSocketConnection::new(context, reader);
                 connection.serve_new(address).await;
@@ -316,7 +317,7 @@ fn prepare(socket: &Arc<Socket>, context: &ConnectionContext) {
     let link = Link::polling(socket, Arc::clone(&session));
     let client = context.clients.create(socket.id, link);
     // If this is full, the client is disconnected (see `command`).
-    let (tx, rx) = mpsc::channel(context.max_subscriptions + SPARE_COMMANDS);
+    let (tx, rx) = mpsc::channel(context.limits.max_subscriptions + SPARE_COMMANDS);
     socket.extensions.insert(CommandQueue {
         client: Arc::clone(&client),
         commands: tx,

@@ -38,7 +38,7 @@ impl JoinedClient {
             client.send_event(SYSTEM_STATUS, &status);
         }
         let watches = context.watches.clone();
-        let subscriptions = Subscriptions::new(context.max_subscriptions, watches, address);
+        let subscriptions = Subscriptions::new(context.limits.max_subscriptions, watches, address);
         Self {
             client,
             subscriptions,

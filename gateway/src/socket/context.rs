@@ -17,14 +17,20 @@ use crate::watches::Watches;
 /// The handles and limits that the tasks of all connections share.
 #[derive(Debug)]
 pub(crate) struct ConnectionContext {
-    pub(super) clients: Clients,
-    pub(super) relay: Relay,
-    pub(super) monitor: Monitor,
-    pub(super) watches: Watches,
-    pub(super) metrics: Arc<SocketMetrics>,
-    lifecycle: Lifecycle,
+    pub(crate) clients: Clients,
+    pub(crate) relay: Relay,
+    pub(crate) monitor: Monitor,
+    pub(crate) watches: Watches,
+    pub(crate) metrics: Arc<SocketMetrics>,
+    pub(crate) lifecycle: Lifecycle,
     /// Cancelled when every client should have disconnected.
-    serving: CancellationToken,
+    pub(crate) serving: CancellationToken,
+    pub(crate) limits: ConnectionLimits,
+}
+
+/// The limits of one connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConnectionLimits {
     /// Maximum number of devices that one client may subscribe to.
     pub(super) max_subscriptions: usize,
     /// How many packets a client may send.
@@ -38,25 +44,9 @@ pub(crate) struct ConnectionContext {
     pub(super) ping_timeout: Duration,
 }
 
-impl ConnectionContext {
-    pub(crate) fn new(
-        config: &Config,
-        clients: Clients,
-        relay: Relay,
-        monitor: Monitor,
-        watches: Watches,
-        metrics: Arc<SocketMetrics>,
-        lifecycle: Lifecycle,
-        serving: CancellationToken,
-    ) -> Self {
+impl ConnectionLimits {
+    pub(crate) fn new(config: &Config) -> Self {
         Self {
-            clients,
-            relay,
-            monitor,
-            watches,
-            metrics,
-            lifecycle,
-            serving,
             max_subscriptions: config.subscriptions_per_client,
             packet_rate: PacketRate::new(config.packet_rate, config.subscriptions_per_client),
             max_event_bytes: config.max_event_bytes,
@@ -65,7 +55,9 @@ impl ConnectionContext {
             ping_timeout: config.ping_timeout,
         }
     }
+}
 
+impl ConnectionContext {
     /// Starts a task of one connection. It ends at the latest when the replica has finished its drain.
     pub(super) fn spawn(
         &self,

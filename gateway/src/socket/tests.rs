@@ -4,6 +4,7 @@ use shared::metrics::Meters;
 use shared::store::{ServiceRole, Store};
 use tokio_util::sync::CancellationToken;
 
+use super::context::ConnectionLimits;
 use super::*;
 use crate::client::outbox::OutboxLimits;
 use crate::clients::Clients;
@@ -61,16 +62,16 @@ async fn the_service_is_freed_with_its_last_handle() {
     );
     let status = StatusHandle::new(std::time::Instant::now());
     let monitor = Monitor::new(status, store.clock());
-    let context = ConnectionContext::new(
-        &config,
+    let context = ConnectionContext {
         clients,
         relay,
         monitor,
         watches,
-        Arc::clone(&metrics.socket),
-        Lifecycle::new(),
-        CancellationToken::new(),
-    );
+        metrics: Arc::clone(&metrics.socket),
+        lifecycle: Lifecycle::new(),
+        serving: CancellationToken::new(),
+        limits: ConnectionLimits::new(&config),
+    };
     let places = Arc::new(tokio::sync::Semaphore::new(1));
     let sessions = Sessions::new(places, 1, PacketRate::new(100, 100));
     let sockets = Sockets::new(&config, context, sessions);

@@ -65,10 +65,10 @@ impl Sockets {
         self.inner.context.spawn("upgrade", async move {
             let context = Arc::clone(&sockets.inner.context);
             let upgrading = async {
-                let reader = accepted.open(context.max_event_bytes).await?;
+                let reader = accepted.open(context.limits.max_event_bytes).await?;
                 wait_for_upgrade(&session, reader).await
             };
-            let reader = Box::pin(timeout(context.connect_timeout, upgrading)).await;
+            let reader = Box::pin(timeout(context.limits.connect_timeout, upgrading)).await;
             let Ok(Some(reader)) = reader else {
                 session.cancel_upgrade();
                 return;

@@ -65,7 +65,7 @@ struct ConnectError {
 impl WebSocketConnection {
     /// A WebSocket with a session of its own.
     pub(super) fn new(context: Arc<ConnectionContext>, reader: MessageReader) -> Self {
-        let budget = Budget::new(context.packet_rate, Instant::now());
+        let budget = Budget::new(context.limits.packet_rate, Instant::now());
         Self {
             context,
             reader,
@@ -87,9 +87,9 @@ impl WebSocketConnection {
         let open = Open {
             sid: sid.to_string(),
             upgrades: [],
-            ping_interval: millis(self.context.ping_interval),
-            ping_timeout: millis(self.context.ping_timeout),
-            max_payload: self.context.max_event_bytes,
+            ping_interval: millis(self.context.limits.ping_interval),
+            ping_timeout: millis(self.context.limits.ping_timeout),
+            max_payload: self.context.limits.max_event_bytes,
         };
         self.writer().send_behind(frame::text(&packet("0", &open)));
         self.serve_unjoined(sid, address).await;
@@ -99,7 +99,11 @@ impl WebSocketConnection {
     pub(super) async fn serve_unjoined(mut self, sid: Sid, address: ClientAddress) {
         let writer = Arc::clone(self.writer());
         // On the heap, as the memory is needed for a moment only.
-        let joined = Box::pin(timeout(self.context.connect_timeout, self.wait_for_join())).await;
+        let joined = Box::pin(timeout(
+            self.context.limits.connect_timeout,
+            self.wait_for_join(),
+        ))
+        .await;
         if !matches!(joined, Ok(Ok(()))) {
             tracing::debug!(client = %sid, "a WebSocket ended before its client joined");
             writer.shut_down();
@@ -160,8 +164,11 @@ impl WebSocketConnection {
     /// Reads packets and carries out commands until the connection must end.
     async fn read(&mut self, joined: &mut JoinedClient) -> CloseReason {
         let context = Arc::clone(&self.context);
-        let mut heartbeat =
-            Heartbeat::new(context.ping_interval, context.ping_timeout, Instant::now());
+        let mut heartbeat = Heartbeat::new(
+            context.limits.ping_interval,
+            context.limits.ping_timeout,
+            Instant::now(),
+        );
         loop {
             let due = heartbeat.due(self.reader.last_read());
             let received = match timeout_at(due.into(), self.reader.next()).await {
@@ -236,7 +243,7 @@ impl WebSocketConnection {
     }
 
     fn admit(&mut self, packet: &str) -> Result<(), CloseReason> {
-        let rate = self.context.packet_rate;
+        let rate = self.context.limits.packet_rate;
         self.budget.admit(rate, packet.as_bytes(), Instant::now())
     }
 
