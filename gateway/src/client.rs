@@ -1,11 +1,10 @@
 //! A connected client: sends packets to it and closes its connection.
 
 pub(crate) mod close_reason;
+pub(crate) mod link;
 pub(crate) mod log_limit;
 pub(crate) mod outbox;
 pub(crate) mod pending_replies;
-mod socket_handle;
-pub(crate) mod transport;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +16,7 @@ use serde_json::value::RawValue;
 use shared::clock::millis;
 use shared::device::DeviceId;
 use shared::error_chain::error_chain;
-use socketioxide::socket::{Sid, Socket};
+use socketioxide::socket::Sid;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -25,12 +24,12 @@ use crate::event_names::{BROADCAST_DATA, DEVICE_DATA, SERVER_DRAIN};
 use crate::json;
 use crate::metrics::ClientMetrics;
 use crate::replay::PublishedEvent;
+use crate::websocket::writer::{FrameWriter, Written};
 use close_reason::CloseReason;
+use link::Link;
 use log_limit::limited;
 use outbox::{Flushed, Outbox, OutboxLimits, Overflow, Packet, SendOutcome};
 use pending_replies::PendingReplies;
-use socket_handle::SocketHandle;
-use transport::Transport;
 
 /// Maximum time that the catch-up of one device may delay the catch-up of the client's next device.
 const MAX_CATCH_UP_WAIT: Duration = Duration::from_secs(3);
@@ -47,9 +46,8 @@ pub(crate) struct ClientId(pub(crate) u64);
 pub(crate) struct Client {
     id: ClientId,
     sid: Sid,
-    socket: SocketHandle,
-    transport: Transport,
-    // A std mutex: it is held only while packets are put into socketioxide's queue, and that never blocks.
+    link: Link,
+    // A std mutex: it is held only while packets are handed over, and that never blocks.
     outbox: Mutex<Outbox>,
     /// Notified when packets wait in the outbox.
     waiting: Notify,
@@ -70,16 +68,15 @@ struct ServerDrain {
 impl Client {
     pub(crate) fn new(
         id: ClientId,
-        socket: &Arc<Socket>,
-        transport: Transport,
+        sid: Sid,
+        link: Link,
         limits: OutboxLimits,
         metrics: Arc<ClientMetrics>,
     ) -> Self {
         Self {
             id,
-            sid: socket.id,
-            socket: SocketHandle::new(socket, transport.session()),
-            transport,
+            sid,
+            link,
             outbox: Mutex::new(Outbox::new(limits)),
             waiting: Notify::new(),
             closed: CancellationToken::new(),
@@ -107,17 +104,21 @@ impl Client {
         &self.waiting
     }
 
-    pub(crate) fn transport(&self) -> &Transport {
-        &self.transport
+    /// Returns the WebSocket that the client uses now; `None` while it polls.
+    pub(crate) fn websocket(&self) -> Option<&Arc<FrameWriter>> {
+        self.link.websocket()
     }
 
-    /// Gives back the place of the client's session once the client has a WebSocket, which has a place of its own.
-    pub(crate) fn release_place_after_upgrade(&self) {
-        if let Some(session) = self.transport.session()
-            && self.socket.has_websocket()
-        {
-            session.release_place();
-        }
+    /// Holds back everything for a client that moves from long polling to a WebSocket.
+    pub(crate) fn begin_move(&self) {
+        let _sending = self.outbox();
+        self.link.begin_move();
+    }
+
+    /// Sends everything over this WebSocket from now on.
+    pub(crate) fn finish_move(&self, writer: Arc<FrameWriter>) {
+        self.link.finish_move(writer);
+        self.waiting.notify_one();
     }
 
     pub(crate) fn pending_replies(&self) -> &Arc<PendingReplies> {
@@ -151,6 +152,9 @@ impl Client {
         event: &PublishedEvent,
         with_broadcast: bool,
     ) {
+        if !with_broadcast && self.send_frames(event) {
+            return;
+        }
         if event.has_alarm_changes() {
             let packets = event.packets().flat_map(|(name, payload)| {
                 let is_copied = with_broadcast && name == DEVICE_DATA;
@@ -162,6 +166,38 @@ impl Client {
             let copy = with_broadcast.then_some((BROADCAST_DATA, data));
             self.push_telemetry(device, std::iter::once((DEVICE_DATA, data)).chain(copy));
         }
+    }
+
+    /// Sends the frames that all clients of an event share. Returns false if the event must wait, or the client polls.
+    fn send_frames(&self, event: &PublishedEvent) -> bool {
+        let Some(writer) = self.link.websocket() else {
+            return false;
+        };
+        let mut outbox = self.outbox();
+        if !outbox.is_idle() {
+            return false;
+        }
+        let is_alarm = event.has_alarm_changes();
+        let written = writer.send(event.frames(), is_alarm);
+        match written {
+            Written::Full => return false,
+            Written::Begun => self.waiting.notify_one(),
+            Written::Whole => {}
+            Written::Closed => {
+                outbox.close(Instant::now());
+                return true;
+            }
+        }
+        drop(outbox);
+        if is_alarm {
+            self.metrics
+                .alarm_packets
+                .add(event.packets().count() as u64);
+            self.metrics.alarm_wait.record(Duration::ZERO);
+        } else {
+            self.metrics.telemetry_packets.increment();
+        }
+        true
     }
 
     /// Sends packets about a device that must all arrive: a snapshot, a replay, or the notice that the device is stale.
@@ -180,10 +216,17 @@ impl Client {
         self.push_telemetry(device, [(BROADCAST_DATA, payload)]);
     }
 
-    /// Sends the packets that wait, until socketioxide's queue is full.
+    /// Sends the packets that wait, until nothing more is accepted.
     pub(crate) fn flush(&self) -> Flushed {
         let mut outbox = self.outbox();
-        let flushed = outbox.flush(Instant::now(), |packet| self.send_now(packet));
+        let now = Instant::now();
+        let unsent = self
+            .link
+            .websocket()
+            .and_then(|writer| writer.alarm_waits());
+        let flushed = outbox
+            .check_unsent_alarm(unsent, now)
+            .and_then(|()| outbox.flush(now, |packet| self.send_now(packet)));
         self.record_counts(&mut outbox);
         drop(outbox);
         let flushed = flushed.unwrap_or_else(|overflow| {
@@ -202,14 +245,17 @@ impl Client {
     /// time it reconnects. The time is limited because one device that cannot be read must not block the others.
     pub(crate) async fn wait_until_caught_up(&self) {
         let caught_up = async {
-            while !self.pending_replies.is_empty() || self.outbox().has_alarms() {
+            while !self.pending_replies.are_answered() || self.outbox().has_alarms() {
                 self.pending_replies.progress.notified().await;
             }
         };
         // After a timeout the next subscription continues, too.
-        tokio::time::timeout(MAX_CATCH_UP_WAIT, caught_up)
+        if tokio::time::timeout(MAX_CATCH_UP_WAIT, caught_up)
             .await
-            .ok();
+            .is_err()
+        {
+            self.pending_replies.give_up();
+        }
     }
 
     /// Closes the connection without sending the reason. The client may reconnect and recover from its last position.
@@ -242,23 +288,23 @@ impl Client {
         self.record_counts(&mut outbox);
     }
 
-    /// Joins the Socket.IO room. socketioxide would never remove a client that joins after it disconnected, so this method does.
+    /// Joins the Socket.IO room of socketioxide, if the client polls. socketioxide would never remove a client that joins after it disconnected, so this method does.
     pub(crate) fn join_room(&self, room: String) {
-        self.socket.join(room);
+        self.link.join(room);
         if self.closed.is_cancelled() {
-            self.socket.leave_all();
+            self.link.leave_all();
         }
     }
 
     pub(crate) fn leave_room(&self, room: String) {
-        self.socket.leave(room);
+        self.link.leave(room);
     }
 
     /// Ends the connection without locking the outbox, which the caller may hold.
     fn abort(&self, reason: CloseReason) {
         self.count_end(reason);
         self.closed.cancel();
-        self.transport.abort();
+        self.link.abort();
     }
 
     /// Counts the end of the connection once, under the first reason.
@@ -326,14 +372,22 @@ impl Client {
         }
     }
 
-    /// Puts a packet into the socket's queue. The caller holds the lock of the outbox.
+    /// Hands a packet over. The caller holds the lock of the outbox.
     fn send_now(&self, packet: &Packet) -> SendOutcome {
-        self.socket.send(packet).unwrap_or_else(|error| {
+        let sent = self.link.send(packet).unwrap_or_else(|error| {
             let client = self.sid;
             tracing::error!(%client, error = error_chain(&error), "cannot serialise a packet");
             self.abort(CloseReason::Broken);
             SendOutcome::Closed
-        })
+        });
+        if self
+            .link
+            .websocket()
+            .is_some_and(|writer| writer.has_unsent())
+        {
+            self.waiting.notify_one();
+        }
+        sent
     }
 
     fn outbox(&self) -> MutexGuard<'_, Outbox> {

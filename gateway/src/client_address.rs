@@ -32,8 +32,8 @@ impl ClientAddress {
     }
 
     /// The address of a request that did not come over a network.
-    pub(crate) fn unknown() -> Self {
-        Self(Ipv4Addr::UNSPECIFIED.into())
+    pub(crate) const fn unknown() -> Self {
+        Self(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
     }
 }
 

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use socketioxide::socket::Socket;
+use socketioxide::socket::Sid;
 
+use crate::client::link::Link;
 use crate::client::outbox::OutboxLimits;
-use crate::client::transport::Transport;
 use crate::client::{Client, ClientId};
 use crate::metrics::ClientMetrics;
 
@@ -46,8 +46,8 @@ impl Clients {
         }
     }
 
-    /// Creates a client for a socket that is about to connect. The client is counted once it is registered.
-    pub(crate) fn create(&self, socket: &Arc<Socket>, transport: Transport) -> Arc<Client> {
+    /// Creates a client that is about to connect. The client is counted once it is registered.
+    pub(crate) fn create(&self, sid: Sid, link: Link) -> Arc<Client> {
         let ClientRegistry {
             limits,
             next_id,
@@ -56,7 +56,7 @@ impl Clients {
         } = &*self.registry;
         let id = ClientId(next_id.fetch_add(1, Ordering::Relaxed));
         let metrics = Arc::clone(metrics);
-        Arc::new(Client::new(id, socket, transport, *limits, metrics))
+        Arc::new(Client::new(id, sid, link, *limits, metrics))
     }
 
     /// Counts the client as connected until the registration is dropped.
@@ -82,7 +82,7 @@ impl Clients {
     pub(crate) fn by_transport(&self) -> TransportCounts {
         let mut counts = TransportCounts::default();
         for client in self.all() {
-            if client.transport().is_websocket() {
+            if client.websocket().is_some() {
                 counts.websocket += 1;
             } else {
                 counts.polling += 1;

@@ -130,7 +130,7 @@ pub struct Config {
     #[arg(long, env, value_name = "NUMBER", default_value = "1000", value_parser = count(1))]
     pub subscriptions_per_client: usize,
 
-    /// The most packets per second that a client may send over long polling, on average; a burst may have ten seconds' worth
+    /// The most packets per second that a client may send, on average; a burst may have ten seconds' worth
     /// and twice `--subscriptions-per-client`. A client that sends more is disconnected
     #[arg(long, env, value_name = "NUMBER", default_value = "100", value_parser = count(1))]
     pub packet_rate: usize,

@@ -98,7 +98,12 @@ impl Parts {
             let client = self.trusted_proxies.client(peer, request.headers());
             request.extensions_mut().insert(client);
         }
-        if is_full && !is_always_answered(request.uri().path()) {
+        if is_full && self.sockets.has_session(request.uri()) {
+            // The session has a place, which this connection uses.
+            if let Some(connection) = request.extensions().get::<Arc<ConnectionHandle>>() {
+                connection.keep();
+            }
+        } else if is_full && !is_always_answered(request.uri().path()) {
             return self.full.refuse(&request);
         }
         if is_socket_io(request.uri()) {

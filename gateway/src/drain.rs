@@ -43,7 +43,7 @@ impl DrainPlan {
     }
 }
 
-/// Waits for the soft stop and carries out the shutdown. A hard stop skips the rest of the closings.
+/// Waits for the soft stop and carries out the shutdown. A hard stop closes all connections at once.
 pub(crate) async fn drain(
     lifecycle: Lifecycle,
     monitor: Monitor,
@@ -69,7 +69,11 @@ pub(crate) async fn drain(
             client.close(CloseReason::Draining);
         }
     };
-    lifecycle.hard().run_until_cancelled(close).await;
+    if lifecycle.hard().run_until_cancelled(close).await.is_none() {
+        for client in clients.all() {
+            client.close(CloseReason::Draining);
+        }
+    }
     tokens.accepting.cancel();
     // Polling clients are closed by requests, for which their sessions must exist a little longer.
     let all_left = async {

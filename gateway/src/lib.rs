@@ -24,10 +24,14 @@ mod event_names;
 mod interest;
 mod json;
 pub mod listener;
+mod packet_budget;
 mod relay;
 mod replay;
 mod session;
 mod socket;
+mod spare_capacity;
+mod watches;
+mod websocket;
 
 // The state of the data path from detectors to browsers.
 mod monitor;
@@ -56,9 +60,6 @@ mod refused_request;
 mod request_body;
 mod rest;
 mod store_reader;
-
-mod spare_capacity;
-mod watches;
 
 #[cfg(test)]
 mod test_setup;
@@ -95,11 +96,12 @@ use crate::interest::Linger;
 use crate::listener::ListenerConfig;
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
+use crate::packet_budget::PacketRate;
 use crate::relay::{Relay, RelayConfig};
 use crate::session::Sessions;
-use crate::session::packets::PacketRate;
 use crate::shutdown_tokens::ShutdownTokens;
 use crate::socket::Sockets;
+use crate::socket::context::{ConnectionContext, ConnectionLimits};
 use crate::state::AppState;
 use crate::status::StatusHandle;
 use crate::watches::{WatchLimits, Watches};
@@ -170,17 +172,19 @@ pub async fn serve(
         state.config.packet_rate,
         state.config.subscriptions_per_client,
     );
-    let sessions = Sessions::new(Arc::clone(&places), rate);
+    let sessions = Sessions::new(Arc::clone(&places), state.config.max_connections, rate);
     gauges::register_sessions(&meters, sessions.clone());
-    let sockets = Sockets::new(
-        &state.config,
-        clients.clone(),
+    let context = ConnectionContext {
+        clients: clients.clone(),
         relay,
-        monitor.clone(),
+        monitor: monitor.clone(),
         watches,
-        sessions,
-        Arc::clone(&state.metrics.socket),
-    );
+        metrics: Arc::clone(&state.metrics.socket),
+        lifecycle: lifecycle.clone(),
+        serving: tokens.serving.clone(),
+        limits: ConnectionLimits::new(&state.config),
+    };
+    let sockets = Sockets::new(&state.config, context, sessions);
     let services = dispatch::services(&state, sockets)?;
     let lists = services.lists.run(tokens.serving.clone());
     lifecycle.spawn("device lists", lists);

@@ -162,6 +162,7 @@ where
 {
     let is_reserved = stream.handle().is_reserved();
     let handle = Arc::clone(stream.handle());
+    let kept = Arc::clone(&handle);
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let mut request = request.map(Body::new);
         handle.begin_request();
@@ -186,7 +187,8 @@ where
     let life = async {
         if is_reserved {
             tokio::time::sleep(RESERVE_LIFE).await;
-        } else {
+        }
+        if !is_reserved || kept.is_kept() {
             std::future::pending::<()>().await;
         }
     };

@@ -3,8 +3,9 @@
 //! The same logic serves a new subscription (with or without the client's last position) and the members of a device of
 //! which this replica missed an event. For them, `since` is the position up to which this replica has sent them everything.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use serde_json::value::RawValue;
 use shared::clock::Time;
 use shared::device::DeviceId;
@@ -15,6 +16,7 @@ use shared::state::{DeviceState, Freshness, freshness};
 use shared::store::{Snapshot, StoredChanges, StoredEvent};
 
 use crate::event_names::{DEVICE_ALERTS, DEVICE_ALERTS_CHANGED, DEVICE_DATA};
+use crate::websocket::frame;
 
 /// An event published for a device, with payloads that all members share.
 #[derive(Clone, Debug)]
@@ -34,6 +36,8 @@ pub(crate) struct PublishedEvent {
     pub(crate) data: Option<Arc<RawValue>>,
     pub(crate) alerts: Option<Arc<RawValue>>,
     pub(crate) changes: Option<Arc<RawValue>>,
+    /// Its packets as WebSocket frames, encoded for the first client that gets them.
+    frames: OnceLock<Bytes>,
 }
 
 /// The packets that bring one client up to date, in order.
@@ -103,6 +107,7 @@ impl PublishedEvent {
             data,
             alerts,
             changes,
+            frames: OnceLock::new(),
         })
     }
 
@@ -118,8 +123,16 @@ impl PublishedEvent {
         self.alerts.is_some() || self.changes.is_some()
     }
 
+    /// Its packets as WebSocket frames, which all clients share.
+    pub(crate) fn frames(&self) -> &Bytes {
+        self.frames.get_or_init(|| {
+            let packets = self.packets();
+            frame::events(packets.map(|(name, payload)| (name, &**payload)))
+        })
+    }
+
     /// Its packets, in the order in which clients get them.
-    pub(crate) fn packets(&self) -> impl Iterator<Item = (&'static str, &Arc<RawValue>)> {
+    pub(crate) fn packets(&self) -> impl Iterator<Item = (&'static str, &Arc<RawValue>)> + Clone {
         [
             (DEVICE_DATA, &self.data),
             (DEVICE_ALERTS, &self.alerts),

@@ -4,23 +4,26 @@
 //! socketioxide keeps the extensions of the request that opened a session for as long as the session lives. The [`Session`] is
 //! among them, so its place is free again exactly when socketioxide has freed everything of the session, for any reason.
 
-pub(crate) mod packets;
-
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
 use socketioxide::socket::Sid;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::client::close_reason::CloseReason;
-use crate::listener::connection::ConnectionHandle;
-use packets::{Budget, PacketRate};
+use crate::client_address::ClientAddress;
+use crate::packet_budget::{Budget, PacketRate};
+use crate::websocket::reader::MessageReader;
 
 /// Maximum number of bytes in the queue of socketioxide for a client that must poll for them; one packet may be larger. The rest
 /// waits in the client's outbox.
 const UNPOLLED_BYTES: usize = 256 * 1024;
+
+/// The sessions of one address may hold one in so many of all places. A session costs a client next to nothing: without a share, one
+/// TCP connection could take every place.
+const SHARE: usize = 2;
 
 /// One session.
 #[derive(Debug)]
@@ -28,16 +31,54 @@ pub(crate) struct Session {
     sessions: Sessions,
     sid: OnceLock<Sid>,
     // Std mutexes: none is held across an await.
-    place: Mutex<Option<OwnedSemaphorePermit>>,
+    place: Mutex<Option<Place>>,
     budget: Mutex<Budget>,
-    /// The connection on which the client asked for the upgrade to a WebSocket.
-    upgrade: Mutex<Weak<ConnectionHandle>>,
-    /// What is sent does not wait for polls any more.
+    /// The client has asked for an upgrade to a WebSocket.
     is_upgrading: AtomicBool,
+    /// The client has a WebSocket and is about to use it: polls are answered at once, with nothing.
+    is_probed: AtomicBool,
+    probed: Notify,
+    /// Held while socketioxide answers a poll.
+    polling: tokio::sync::Mutex<()>,
+    upgrade: Mutex<Upgrade>,
+    upgraded: Notify,
     /// Bytes that wait for a poll. Without pings and the connect answer, which are a few bytes.
     unpolled: AtomicUsize,
     /// Why the gateway ended it.
     refused: OnceLock<CloseReason>,
+}
+
+/// The place of a session. It is free again when this is dropped.
+#[derive(Debug)]
+struct Place {
+    held: Arc<Mutex<HashMap<ClientAddress, usize>>>,
+    address: ClientAddress,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut held = lock(&self.held);
+        if let Some(count) = held.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// How far a session's upgrade to a WebSocket is.
+#[derive(Debug, Default)]
+enum Upgrade {
+    #[default]
+    None,
+    /// The client has joined the namespace. Its task takes over the WebSocket.
+    Joined,
+    /// The WebSocket waits for the client's task.
+    Ready(MessageReader),
+    /// The client uses a WebSocket. The session has ended.
+    Done,
 }
 
 /// Every session. Clones share them.
@@ -46,29 +87,50 @@ pub(crate) struct Sessions {
     table: Arc<Mutex<HashMap<Sid, Weak<Session>>>>,
     /// The places of connections and sessions.
     places: Arc<Semaphore>,
+    /// Number of places that the sessions of each address hold.
+    held: Arc<Mutex<HashMap<ClientAddress, usize>>>,
+    max_per_address: usize,
     rate: PacketRate,
 }
 
 impl Sessions {
-    /// Creates the table. Sessions take their places from `places`.
-    pub(crate) fn new(places: Arc<Semaphore>, rate: PacketRate) -> Self {
+    /// Creates the table. Sessions take their places from `places`, of which there are `count`.
+    pub(crate) fn new(places: Arc<Semaphore>, count: usize, rate: PacketRate) -> Self {
         Self {
             table: Arc::default(),
             places,
+            held: Arc::default(),
+            max_per_address: count.div_ceil(SHARE),
             rate,
         }
     }
 
-    /// Takes a place for a new session; `None` if every place is taken.
-    pub(crate) fn begin(&self) -> Option<Arc<Session>> {
-        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+    /// Takes a place for a new session of a client at this address; `None` if every place is taken, or those of the address are.
+    pub(crate) fn begin(&self, address: ClientAddress) -> Option<Arc<Session>> {
+        let mut held = lock(&self.held);
+        let count = held.get(&address).copied().unwrap_or_default();
+        if count >= self.max_per_address {
+            return None;
+        }
+        let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        held.insert(address, count + 1);
+        drop(held);
+        let place = Place {
+            held: Arc::clone(&self.held),
+            address,
+            _permit: permit,
+        };
         Some(Arc::new(Session {
             sessions: self.clone(),
             sid: OnceLock::new(),
             place: Mutex::new(Some(place)),
             budget: Mutex::new(Budget::new(self.rate, Instant::now())),
-            upgrade: Mutex::default(),
             is_upgrading: AtomicBool::new(false),
+            is_probed: AtomicBool::new(false),
+            probed: Notify::new(),
+            polling: tokio::sync::Mutex::default(),
+            upgrade: Mutex::default(),
+            upgraded: Notify::new(),
             unpolled: AtomicUsize::new(0),
             refused: OnceLock::new(),
         }))
@@ -113,31 +175,89 @@ impl Session {
         })
     }
 
+    /// Returns the id that socketioxide has given it.
+    pub(crate) fn sid(&self) -> Option<Sid> {
+        self.sid.get().copied()
+    }
+
     /// Returns why the gateway ended the session, if it did.
     pub(crate) fn refused(&self) -> Option<CloseReason> {
         self.refused.get().copied()
     }
 
-    /// Begins an upgrade to a WebSocket on this connection. Returns false if another one is under way or done.
-    pub(crate) fn begin_upgrade(&self, connection: &Arc<ConnectionHandle>) -> bool {
-        let mut upgrade = lock(&self.upgrade);
-        let is_first = upgrade.strong_count() == 0;
-        if is_first {
-            *upgrade = Arc::downgrade(connection);
-            self.is_upgrading.store(true, Ordering::Relaxed);
-        }
-        is_first
+    /// Begins an upgrade to a WebSocket. Returns false if another one is under way or done.
+    pub(crate) fn begin_upgrade(&self) -> bool {
+        !self.is_upgrading.swap(true, Ordering::AcqRel)
     }
 
-    /// Forgets an upgrade that socketioxide has refused.
+    /// Forgets an upgrade that has failed. The client goes on polling.
     pub(crate) fn cancel_upgrade(&self) {
-        *lock(&self.upgrade) = Weak::new();
-        self.is_upgrading.store(false, Ordering::Relaxed);
+        self.is_probed.store(false, Ordering::Release);
+        self.is_upgrading.store(false, Ordering::Release);
     }
 
-    /// Returns the connection of the WebSocket, if the client asked for an upgrade.
-    pub(crate) fn websocket(&self) -> Option<Arc<ConnectionHandle>> {
-        lock(&self.upgrade).upgrade()
+    /// Answers polls with nothing from now on, also the one in flight, so that the client can stop polling.
+    pub(crate) fn begin_probe(&self) {
+        self.is_probed.store(true, Ordering::Release);
+        self.probed.notify_waiters();
+    }
+
+    /// Runs a poll. Returns `None` if it must be answered with nothing, because the client is about to use a WebSocket.
+    pub(crate) async fn poll<T>(&self, poll: impl Future<Output = T>) -> Option<T> {
+        let probed = self.probed.notified();
+        if self.is_probed.load(Ordering::Acquire) {
+            return None;
+        }
+        // A second poll at the same time is answered by socketioxide, which ends the session.
+        let _polling = self.polling.try_lock();
+        tokio::select! {
+            biased;
+            answer = poll => Some(answer),
+            () = probed => None,
+        }
+    }
+
+    /// Waits until no poll is in flight, and keeps it so while the result lives.
+    pub(crate) async fn without_poll(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.polling.lock().await
+    }
+
+    /// Records that the client joins the namespace. Returns false if the session has ended.
+    pub(crate) fn join(&self) -> bool {
+        let mut upgrade = lock(&self.upgrade);
+        let is_open = matches!(*upgrade, Upgrade::None);
+        if is_open {
+            *upgrade = Upgrade::Joined;
+        }
+        is_open
+    }
+
+    /// Gives the WebSocket to the task of the client. If no client has joined, returns it, and the session has ended.
+    pub(crate) fn offer_websocket(&self, reader: MessageReader) -> Option<MessageReader> {
+        let mut upgrade = lock(&self.upgrade);
+        if matches!(*upgrade, Upgrade::Joined) {
+            *upgrade = Upgrade::Ready(reader);
+            self.upgraded.notify_one();
+            return None;
+        }
+        *upgrade = Upgrade::Done;
+        Some(reader)
+    }
+
+    /// Waits until the client uses a WebSocket, and takes it over. The session has ended then.
+    pub(crate) async fn take_websocket(&self) -> MessageReader {
+        loop {
+            self.upgraded.notified().await;
+            let mut upgrade = lock(&self.upgrade);
+            if let Upgrade::Ready(reader) = std::mem::replace(&mut *upgrade, Upgrade::Done) {
+                return reader;
+            }
+        }
+    }
+
+    /// Returns whether the client uses a WebSocket now.
+    pub(crate) fn has_moved(&self) -> bool {
+        matches!(*lock(&self.upgrade), Upgrade::Ready(_) | Upgrade::Done)
     }
 
     /// Gives the place back. The session has a WebSocket now, whose connection has a place.
@@ -147,9 +267,6 @@ impl Session {
 
     /// Counts bytes that are about to wait for a poll. Returns false if too many wait already.
     pub(crate) fn reserve(&self, bytes: usize) -> bool {
-        if self.is_upgrading.load(Ordering::Relaxed) {
-            return true;
-        }
         let fits = |unpolled: usize| {
             let total = unpolled + bytes;
             (unpolled == 0 || total <= UNPOLLED_BYTES).then_some(total)

@@ -1,5 +1,9 @@
 //! Socket.IO: the namespace, its events, and one task per connection.
 //!
+//! Clients that poll are served by socketioxide. A WebSocket is served by our own code (`websocket_connection`), also that of a
+//! client that began with polling: when it has finished its upgrade, what socketioxide still holds is sent over the WebSocket and
+//! the session of socketioxide ends.
+//!
 //! socketioxide starts a task per event and runs the newest first. It calls the connect handler only after it has answered
 //! the client. Commands would therefore be reordered, or lost right after the connect answer. So every event handler is
 //! registered before that answer, in the connect middleware, and its extractor puts a command into the connection's queue in
@@ -7,17 +11,22 @@
 
 mod command;
 mod connection;
+pub(crate) mod context;
 mod engine_error;
+mod packet;
+mod polling_connection;
 pub(crate) mod refusal;
 pub(crate) mod request;
+mod upgrade;
+mod websocket_connection;
 
 use std::convert::Infallible;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _, to_bytes};
-use axum::http::header::{CONTENT_TYPE, SEC_WEBSOCKET_KEY};
-use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{Extensions, Method, Request, Response, StatusCode, Uri};
 use axum::response::IntoResponse;
 use serde::Deserialize;
 use socketioxide::adapter::LocalAdapter;
@@ -30,31 +39,24 @@ use tokio::sync::mpsc;
 use tower::ServiceExt;
 
 use crate::client::close_reason::CloseReason;
+use crate::client::link::Link;
 use crate::client::log_limit::limited;
-use crate::client::transport::Transport;
 use crate::client_address::ClientAddress;
-use crate::clients::Clients;
 use crate::config::{Config, SPARE_COMMANDS};
 use crate::error::ApiError;
 use crate::event_names::{SUBSCRIBE_DEVICE, UNSUBSCRIBE_DEVICE};
-use crate::listener::connection::ConnectionHandle;
-use crate::metrics::SocketMetrics;
-use crate::monitor::Monitor;
-use crate::relay::Relay;
 use crate::request_body;
 use crate::session::{Session, Sessions};
-use crate::watches::Watches;
+use crate::websocket::accept::AcceptedWebSocket;
 use command::{CommandQueue, Subscribe, Unsubscribe};
-use connection::{Connection, ConnectionContext};
+use context::ConnectionContext;
 use engine_error::EngineError;
-use request::{Asked, PATH, canonical, session_of};
+use polling_connection::PollingConnection;
+use request::{Asked, PATH, canonical, is_socket_io, is_websocket, session_of};
+use websocket_connection::WebSocketConnection;
 
-/// How late a heartbeat may be before the connection is considered dead.
-const SILENCE_GRACE: Duration = Duration::from_secs(5);
 /// How long a half-received event with attachments is kept. We accept no attachments.
 const COMPLETION_TIMEOUT: Duration = Duration::from_secs(5);
-/// Read buffer per connection, in bytes. Small, as incoming events are small and connections many.
-const READ_BUFFER: usize = 512;
 /// Longest first packet of a session, in bytes. socketioxide writes some 120.
 const MAX_OPEN_PACKET: usize = 4096;
 /// How long closing one polling session may take.
@@ -69,51 +71,30 @@ pub(crate) struct Sockets {
 struct SocketsInner {
     service: SocketIoService<NotFound>,
     sessions: Sessions,
-    max_event_bytes: usize,
-    monitor: Monitor,
-    metrics: Arc<SocketMetrics>,
+    context: Arc<ConnectionContext>,
 }
 
 impl Sockets {
-    pub(crate) fn new(
-        config: &Config,
-        clients: Clients,
-        relay: Relay,
-        monitor: Monitor,
-        watches: Watches,
-        sessions: Sessions,
-        metrics: Arc<SocketMetrics>,
-    ) -> Self {
+    pub(crate) fn new(config: &Config, context: ConnectionContext, sessions: Sessions) -> Self {
         let (service, io) = library_service(config);
-        let context = Arc::new(ConnectionContext {
-            clients,
-            relay,
-            monitor: monitor.clone(),
-            watches,
-            metrics: Arc::clone(&metrics),
-            max_subscriptions: config.subscriptions_per_client,
-            max_silence: config.ping_interval + config.ping_timeout + SILENCE_GRACE,
-        });
+        let context = Arc::new(context);
         let sockets = Self {
             inner: Arc::new(SocketsInner {
                 service,
                 sessions,
-                max_event_bytes: config.max_event_bytes,
-                monitor,
-                metrics,
+                context: Arc::clone(&context),
             }),
         };
         let connecting = Arc::clone(&context);
         // Weak, because the service holds this handler: a strong reference would keep the service alive forever.
-        let closing = Arc::downgrade(&sockets.inner);
+        let serving = Arc::downgrade(&sockets.inner);
         let handler = async move |SharedSocket(socket): SharedSocket| {
-            let Some(connection) = socket.extensions.remove::<Arc<Connection>>() else {
-                return;
-            };
+            let connection = socket.extensions.remove::<Arc<PollingConnection>>();
             // The task must not keep the socket alive. The table of socketioxide does so while the socket is connected.
             drop(socket);
-            let close_session = close_session(&connection, &closing);
-            connection.run(&context, close_session).await;
+            if let (Some(connection), Some(inner)) = (connection, serving.upgrade()) {
+                connection.run(&context, &Self { inner }).await;
+            }
         };
         let middleware = async move |SharedSocket(socket): SharedSocket| {
             prepare(&socket, &connecting);
@@ -129,9 +110,9 @@ impl Sockets {
             return EngineError::BadRequest.into_response();
         };
         *request.uri_mut() = uri.clone();
-        let refused = &self.inner.metrics.handshakes_refused;
+        let refused = &self.inner.context.metrics.handshakes_refused;
         let is_handshake = session_of(&uri).is_none();
-        if is_handshake && self.inner.monitor.is_draining() {
+        if is_handshake && self.inner.context.monitor.is_draining() {
             refused.draining.increment();
             return StatusCode::SERVICE_UNAVAILABLE.into_response();
         }
@@ -139,7 +120,8 @@ impl Sockets {
             Asked::Session => self.open_session(request).await,
             Asked::Poll(sid) => self.poll(sid, request).await,
             Asked::Packets(sid) => self.take_packets(sid, request).await,
-            Asked::Upgrade(sid) => self.upgrade(sid, request).await,
+            Asked::Upgrade(sid) => self.upgrade(sid, request),
+            Asked::WebSocket => self.open_websocket(request),
             Asked::Other => self.call(slim(request)).await,
         };
         if is_handshake && response.status().is_client_error() {
@@ -148,10 +130,22 @@ impl Sockets {
         response
     }
 
+    /// Returns whether this is a polling request of a session that holds a place.
+    pub(crate) fn has_session(&self, uri: &Uri) -> bool {
+        let known = |sid| self.session(sid).is_some();
+        is_socket_io(uri) && !is_websocket(uri) && session_of(uri).is_some_and(known)
+    }
+
     /// Opens a session, which takes a place as a connection does.
     async fn open_session(&self, request: Request<Body>) -> Response<Body> {
-        let Some(session) = self.inner.sessions.begin() else {
-            self.inner.metrics.handshakes_refused.full.increment();
+        let address = client_address(request.extensions());
+        let Some(session) = self.inner.sessions.begin(address) else {
+            self.inner
+                .context
+                .metrics
+                .handshakes_refused
+                .full
+                .increment();
             limited(|suppressed| {
                 tracing::warn!(
                     held_back = suppressed,
@@ -161,10 +155,7 @@ impl Sockets {
             return EngineError::Full.into_response();
         };
         let mut request = slim(request);
-        let extensions = request.extensions_mut();
-        // The session outlives the connection on which it was opened.
-        extensions.remove::<Arc<ConnectionHandle>>();
-        extensions.insert(Arc::clone(&session));
+        request.extensions_mut().insert(Arc::clone(&session));
         let response = self.call(request).await;
         if !response.status().is_success() {
             return response;
@@ -183,7 +174,9 @@ impl Sockets {
         let Some((session, _)) = self.session(sid) else {
             return self.refuse_unknown();
         };
-        let response = self.call(slim(request)).await;
+        let Some(response) = session.poll(self.call(slim(request))).await else {
+            return upgrade::nothing_to_poll();
+        };
         let bytes = response.body().size_hint().lower();
         // Every packet was counted with a separator, and an answer has none behind its last one.
         session.release(usize::try_from(bytes).unwrap_or(usize::MAX) + 1);
@@ -197,12 +190,13 @@ impl Sockets {
         };
         let (head, body) = slim(request).into_parts();
         // socketioxide would wait for the body for ever.
-        let bytes = match request_body::read(body, self.inner.max_event_bytes).await {
+        let bytes = match request_body::read(body, self.inner.context.limits.max_event_bytes).await
+        {
             Ok(bytes) => bytes,
             Err(error) => return error.into_response(),
         };
         if let Err(reason) = session.admit(&bytes) {
-            let refused = &self.inner.metrics.polling;
+            let refused = &self.inner.context.metrics.polling;
             let count = match reason {
                 CloseReason::RepeatedConnect => &refused.connects,
                 _ => &refused.packets,
@@ -218,20 +212,20 @@ impl Sockets {
             .await
     }
 
-    /// Gives a session a WebSocket.
-    async fn upgrade(&self, sid: &str, request: Request<Body>) -> Response<Body> {
-        let Some((session, _)) = self.session(sid) else {
-            return self.refuse_unknown();
-        };
-        let connection = request.extensions().get::<Arc<ConnectionHandle>>();
-        if connection.is_some_and(|connection| !session.begin_upgrade(connection)) {
-            self.inner.metrics.polling.upgrades.increment();
+    /// Opens a WebSocket with a session of its own.
+    fn open_websocket(&self, mut request: Request<Body>) -> Response<Body> {
+        let Some((response, accepted)) = AcceptedWebSocket::accept(&mut request) else {
             return EngineError::BadRequest.into_response();
-        }
-        let response = self.call(slim(request)).await;
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            session.cancel_upgrade();
-        }
+        };
+        let context = Arc::clone(&self.inner.context);
+        let address = client_address(request.extensions());
+        self.inner.context.spawn("websocket", async move {
+            let opening = Box::pin(accepted.open(context.limits.max_event_bytes));
+            if let Some(reader) = opening.await {
+                let connection = WebSocketConnection::new(context, reader);
+                connection.serve_new(address).await;
+            }
+        });
         response
     }
 
@@ -239,11 +233,12 @@ impl Sockets {
     fn session(&self, sid: &str) -> Option<(Arc<Session>, Sid)> {
         let sid: Sid = sid.parse().ok()?;
         let session = self.inner.sessions.find(sid)?;
-        session.refused().is_none().then_some((session, sid))
+        let has_ended = session.refused().is_some() || session.has_moved();
+        (!has_ended).then_some((session, sid))
     }
 
     fn refuse_unknown(&self) -> Response<Body> {
-        self.inner.metrics.polling.unknown.increment();
+        self.inner.context.metrics.polling.unknown.increment();
         EngineError::UnknownSession.into_response()
     }
 
@@ -279,58 +274,50 @@ fn library_service(config: &Config) -> (SocketIoService<NotFound>, SocketIo) {
         .ping_interval(config.ping_interval)
         .ping_timeout(config.ping_timeout)
         .max_payload(u64::try_from(config.max_event_bytes).unwrap_or(u64::MAX))
-        .ws_max_message_size(config.max_event_bytes)
-        .ws_max_frame_size(config.max_event_bytes)
-        .ws_read_buffer_size(READ_BUFFER)
         .max_buffer_size(config.client_buffer)
         .with_parser(parser)
         .build_with_inner_svc(NotFound)
 }
 
-/// Closes the session of a client that started with polling. A WebSocket needs no such request.
-async fn close_session(connection: &Connection, sockets: &Weak<SocketsInner>) {
-    let client = connection.client();
-    if client.transport().session().is_some()
-        && let Some(inner) = sockets.upgrade()
-    {
-        Sockets { inner }.close_polling(client.sid()).await;
-    }
-}
-
-/// Copies the parts of a request that socketioxide reads. socketioxide keeps the head of the first request until the
-/// connection ends, and the head would keep the buffer it was read into.
+/// Copies the parts of a request that are read again. socketioxide keeps the head of the first request until the session ends,
+/// and the head would keep the buffer it was read into.
 fn slim(request: Request<Body>) -> Request<Body> {
-    let (mut parts, body) = request.into_parts();
-    let mut headers = HeaderMap::new();
-    for name in [SEC_WEBSOCKET_KEY, CONTENT_TYPE] {
-        let value = parts
-            .headers
-            .get(&name)
-            .map(|value| value.as_bytes().to_vec());
-        // Cannot fail: the bytes were a header value before.
-        if let Some(value) = value.and_then(|value| value.try_into().ok()) {
-            headers.insert(name, value);
-        }
-    }
-    parts.headers = headers;
+    let (parts, body) = request.into_parts();
+    let mut slim = Request::new(body);
+    *slim.method_mut() = parts.method;
     if let Ok(uri) = parts.uri.to_string().parse() {
-        parts.uri = uri;
+        *slim.uri_mut() = uri;
     }
-    Request::from_parts(parts, body)
+    let content_type = parts.headers.get(CONTENT_TYPE);
+    // Cannot fail: the bytes were a header value before.
+    let content_type = content_type.map(|value| value.as_bytes().to_vec().try_into());
+    if let Some(Ok(value)) = content_type {
+        slim.headers_mut().insert(CONTENT_TYPE, value);
+    }
+    let (kept, all) = (slim.extensions_mut(), &parts.extensions);
+    if let Some(address) = all.get::<ClientAddress>() {
+        kept.insert(*address);
+    }
+    if let Some(session) = all.get::<Arc<Session>>() {
+        kept.insert(Arc::clone(session));
+    }
+    slim
 }
 
 /// Registers everything on a socket before it gets the connect answer. Everything acquired here is released when the
 /// socket is dropped: if the client disconnects now, no handler is called.
 fn prepare(socket: &Arc<Socket>, context: &ConnectionContext) {
     let handshake = socket.req_parts();
-    let transport = match handshake.extensions.get::<Arc<Session>>() {
-        Some(session) => Transport::Polling(Arc::clone(session)),
-        None => Transport::WebSocket(handshake.extensions.get().cloned()),
+    let Some(session) = handshake.extensions.get::<Arc<Session>>().cloned() else {
+        return;
     };
-    let session = transport.session().map(Arc::downgrade);
-    let client = context.clients.create(socket, transport);
+    if !session.join() {
+        return;
+    }
+    let link = Link::polling(socket, Arc::clone(&session));
+    let client = context.clients.create(socket.id, link);
     // If this is full, the client is disconnected (see `command`).
-    let (tx, rx) = mpsc::channel(context.max_subscriptions + SPARE_COMMANDS);
+    let (tx, rx) = mpsc::channel(context.limits.max_subscriptions + SPARE_COMMANDS);
     socket.extensions.insert(CommandQueue {
         client: Arc::clone(&client),
         commands: tx,
@@ -338,18 +325,25 @@ fn prepare(socket: &Arc<Socket>, context: &ConnectionContext) {
     socket.on(SUBSCRIBE_DEVICE, async |_: Subscribe| {});
     socket.on(UNSUBSCRIBE_DEVICE, async |_: Unsubscribe| {});
     let leaving = Arc::clone(&client);
+    let ended = Arc::downgrade(&session);
     socket.on_disconnect(async move |_: SocketRef, reason: DisconnectReason| {
+        if leaving.websocket().is_some() {
+            return;
+        }
         limited(|suppressed| {
             tracing::info!(client = %leaving.sid(), reason = %reason, held_back = suppressed, "client disconnected");
         });
-        let session = session.as_ref().and_then(Weak::upgrade);
-        let refused = session.and_then(|session| session.refused());
+        let refused = ended.upgrade().and_then(|session| session.refused());
         leaving.record_disconnect(refused.unwrap_or_else(|| close_reason(reason)));
     });
-    let address = handshake.extensions.get::<ClientAddress>().copied();
-    let address = address.unwrap_or_else(ClientAddress::unknown);
-    let connection = Connection::new(client, address, rx);
+    let address = client_address(&handshake.extensions);
+    let connection = PollingConnection::new(client, session, address, rx);
     socket.extensions.insert(Arc::new(connection));
+}
+
+fn client_address(extensions: &Extensions) -> ClientAddress {
+    let address = extensions.get::<ClientAddress>().copied();
+    address.unwrap_or_else(ClientAddress::unknown)
 }
 
 fn close_reason(reason: DisconnectReason) -> CloseReason {

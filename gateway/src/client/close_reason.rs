@@ -15,18 +15,16 @@ pub(crate) enum CloseReason {
     OutboxDeadline,
     /// The client sent commands faster than they could be carried out.
     TooManyCommands,
-    /// The client sent more packets than `--packet-rate` over long polling.
+    /// The client sent more packets than `--packet-rate`.
     TooManyPackets,
-    /// The client joined the namespace again over long polling.
+    /// The client joined the namespace again.
     RepeatedConnect,
-    /// Nothing arrived on the WebSocket for longer than a heartbeat may take.
-    Silent,
     /// This replica is shutting down.
     Draining,
     /// A part of the gateway failed.
     Broken,
 
-    // Reported by socketioxide:
+    // Ended by the client, or seen by socketioxide:
     /// The client left the namespace.
     Client,
     /// The transport was closed.
@@ -43,14 +41,13 @@ pub(crate) enum CloseReason {
 
 impl CloseReason {
     /// Every code, in the order of the variants.
-    pub(crate) const CODES: [&'static str; 15] = [
+    pub(crate) const CODES: [&'static str; 14] = [
         "outbox_packets",
         "outbox_bytes",
         "outbox_deadline",
         "too_many_commands",
         "too_many_packets",
         "repeated_connect",
-        "silent",
         "draining",
         "broken",
         "client",
@@ -60,6 +57,11 @@ impl CloseReason {
         "invalid",
         "server",
     ];
+
+    /// Returns whether the gateway ends the connection by its own decision.
+    pub(crate) fn is_ours(self) -> bool {
+        (self as usize) < (Self::Client as usize)
+    }
 
     /// Returns the code in logs and metrics.
     pub(crate) fn code(self) -> &'static str {

@@ -125,7 +125,7 @@ impl Packet {
     }
 
     /// Returns whether newer data of its device may replace the packet.
-    fn is_telemetry(&self) -> bool {
+    pub(crate) fn is_telemetry(&self) -> bool {
         matches!(self.kind, PacketKind::Event(DEVICE_DATA | BROADCAST_DATA))
     }
 
@@ -279,6 +279,21 @@ impl Outbox {
         Ok(Flushed::All)
     }
 
+    /// Ends the outbox if the rest of an alarm has waited for so long at the WebSocket.
+    ///
+    /// # Errors
+    /// It has waited too long: the client must be disconnected.
+    pub(crate) fn check_unsent_alarm(
+        &mut self,
+        wait: Option<Duration>,
+        now: Instant,
+    ) -> Result<(), Overflow> {
+        if wait.is_some_and(|wait| wait > self.limits.deadline) {
+            return Err(self.overflow(Overflow::Deadline, now));
+        }
+        Ok(())
+    }
+
     /// Returns what happened since the last call.
     pub(crate) fn take_counts(&mut self) -> OutboxCounts {
         std::mem::take(&mut self.counts)
@@ -287,6 +302,11 @@ impl Outbox {
     /// Returns whether a packet waits in the alarm lane.
     pub(crate) fn has_alarms(&self) -> bool {
         !self.alarms.is_empty()
+    }
+
+    /// Returns whether nothing waits and the client is connected, so that an event may be sent past the outbox.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.is_empty() && !self.is_closed
     }
 
     fn is_empty(&self) -> bool {

@@ -9,6 +9,8 @@ use tokio::sync::Notify;
 #[derive(Debug, Default)]
 pub(crate) struct PendingReplies {
     count: AtomicUsize,
+    /// So many of them are no longer waited for: they took too long.
+    given_up: AtomicUsize,
     /// Notified when a subscription was answered.
     pub(super) progress: Notify,
 }
@@ -23,8 +25,15 @@ impl PendingReplies {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.count.load(Ordering::Acquire) == 0
+    /// Returns whether every subscription that is waited for is answered.
+    pub(super) fn are_answered(&self) -> bool {
+        self.count.load(Ordering::Acquire) <= self.given_up.load(Ordering::Acquire)
+    }
+
+    /// Stops waiting for those that are not answered yet. One device that cannot be read would otherwise delay each later one.
+    pub(super) fn give_up(&self) {
+        let count = self.count.load(Ordering::Acquire);
+        self.given_up.store(count, Ordering::Release);
     }
 }
 
@@ -44,7 +53,12 @@ impl PendingReply {
 
 impl Drop for PendingReply {
     fn drop(&mut self) {
-        self.replies.count.fetch_sub(1, Ordering::AcqRel);
+        let before = self.replies.count.fetch_sub(1, Ordering::AcqRel);
+        let left = before - 1;
+        self.replies.given_up.fetch_min(left, Ordering::AcqRel);
         self.replies.progress.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests;

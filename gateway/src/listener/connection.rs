@@ -5,11 +5,10 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use shared::clock::millis;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
@@ -41,19 +40,19 @@ impl ConnectionPermit {
     }
 }
 
-/// Ends a connection from outside, and shows how long its peer has been silent. Every request of the connection has it
+/// Ends a connection from outside. Every request of the connection has it
 /// in its extensions.
 #[derive(Debug)]
 pub(crate) struct ConnectionHandle {
     aborted: CancellationToken,
     /// Accepted although every regular permit was taken: the connection gets one answer and is closed.
     is_reserved: bool,
+    /// The connection may stay although it was accepted so.
+    is_kept: AtomicBool,
     /// A complete head of a request was received.
     has_request: AtomicBool,
     peer: IpAddr,
     accepted: Instant,
-    /// Milliseconds from `accepted` to the last read that returned bytes.
-    last_read_ms: AtomicI64,
     answer: PresentAnswer,
 }
 
@@ -62,10 +61,10 @@ impl ConnectionHandle {
         Self {
             aborted: CancellationToken::new(),
             is_reserved,
+            is_kept: AtomicBool::new(false),
             has_request: AtomicBool::new(false),
             peer,
             accepted: Instant::now(),
-            last_read_ms: AtomicI64::new(0),
             answer: PresentAnswer::default(),
         }
     }
@@ -83,6 +82,15 @@ impl ConnectionHandle {
     /// Returns whether the connection was accepted although every regular permit was taken.
     pub(crate) fn is_reserved(&self) -> bool {
         self.is_reserved
+    }
+
+    /// Lets a reserved connection stay for as long as its request takes.
+    pub(crate) fn keep(&self) {
+        self.is_kept.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_kept(&self) -> bool {
+        self.is_kept.load(Ordering::Relaxed)
     }
 
     /// Records that the head of a request was received.
@@ -114,30 +122,27 @@ impl ConnectionHandle {
     pub(crate) fn finish_answer(&self, held: Box<dyn HeldAnswer>) {
         self.answer.finish(held);
     }
-
-    /// Returns how long the peer has sent nothing.
-    pub(crate) fn silence(&self) -> Duration {
-        let last_read = self.last_read_ms.load(Ordering::Relaxed);
-        let last_read = Duration::from_millis(last_read.unsigned_abs());
-        self.accepted.elapsed().saturating_sub(last_read)
-    }
-
-    fn record_read(&self) {
-        let elapsed = millis(self.accepted.elapsed());
-        self.last_read_ms.store(elapsed, Ordering::Relaxed);
-    }
 }
 
 /// A TCP stream that its [`ConnectionHandle`] can end.
-pub(super) struct AbortableStream {
+pub(crate) struct AbortableStream {
     stream: TcpStream,
-    handle: Arc<ConnectionHandle>,
+    handle: HandleOfStream,
     // One future for each direction, as a future wakes only the task that polled it last.
     read_aborted: Pin<Box<WaitForCancellationFutureOwned>>,
     write_aborted: Pin<Box<WaitForCancellationFutureOwned>>,
     pacer: Pacer,
-    /// Released when the stream is dropped, which is after an upgrade too.
-    _permit: OwnedSemaphorePermit,
+    /// Released when the connection is closed.
+    permit: OwnedSemaphorePermit,
+}
+
+/// The handle of a connection whose answers end with the stream.
+struct HandleOfStream(Arc<ConnectionHandle>);
+
+impl Drop for HandleOfStream {
+    fn drop(&mut self) {
+        self.0.answer.close();
+    }
 }
 
 impl AbortableStream {
@@ -147,14 +152,19 @@ impl AbortableStream {
             stream,
             read_aborted: Box::pin(handle.aborted.clone().cancelled_owned()),
             write_aborted: Box::pin(handle.aborted.clone().cancelled_owned()),
-            handle,
+            handle: HandleOfStream(handle),
             pacer: Pacer::default(),
-            _permit: permit.permit,
+            permit: permit.permit,
         }
     }
 
     pub(super) fn handle(&self) -> &Arc<ConnectionHandle> {
-        &self.handle
+        &self.handle.0
+    }
+
+    /// Returns the TCP stream and the permit, for a WebSocket. The handle cannot end the connection any more.
+    pub(crate) fn into_parts(self) -> (TcpStream, OwnedSemaphorePermit) {
+        (self.stream, self.permit)
     }
 
     fn check_write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
@@ -174,17 +184,11 @@ impl AbortableStream {
             Poll::Ready(written) => Poll::Ready(written.as_ref().copied().unwrap_or_default()),
             Poll::Pending => Poll::Pending,
         };
-        if self.pacer.is_too_slow(cx, &self.handle.answer, taken) {
-            self.handle.abort();
+        if self.pacer.is_too_slow(cx, &self.handle.0.answer, taken) {
+            self.handle.0.abort();
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         written
-    }
-}
-
-impl Drop for AbortableStream {
-    fn drop(&mut self) {
-        self.handle.answer.close();
     }
 }
 
@@ -197,12 +201,7 @@ impl AsyncRead for AbortableStream {
         if self.read_aborted.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Ok(()));
         }
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if buffer.filled().len() > before {
-            self.handle.record_read();
-        }
-        read
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
@@ -222,7 +221,7 @@ impl AsyncWrite for AbortableStream {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         // hyper flushes when its own buffer is empty.
         if let Poll::Ready(Ok(())) = flushed {
-            self.handle.answer.sent();
+            self.handle.0.answer.sent();
         }
         flushed
     }

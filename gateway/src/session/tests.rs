@@ -1,5 +1,3 @@
-use std::net::{IpAddr, Ipv4Addr};
-
 use super::*;
 
 const RATE: PacketRate = PacketRate {
@@ -7,13 +5,10 @@ const RATE: PacketRate = PacketRate {
     burst: 2,
 };
 
-fn sessions(places: usize) -> Sessions {
-    Sessions::new(Arc::new(Semaphore::new(places)), RATE)
-}
+const HERE: ClientAddress = ClientAddress::unknown();
 
-fn connection() -> Arc<ConnectionHandle> {
-    let peer = IpAddr::from(Ipv4Addr::LOCALHOST);
-    Arc::new(ConnectionHandle::new(peer, false))
+fn sessions(places: usize) -> Sessions {
+    Sessions::new(Arc::new(Semaphore::new(places)), 2 * places, RATE)
 }
 
 fn sid(text: &str) -> Sid {
@@ -23,8 +18,8 @@ fn sid(text: &str) -> Sid {
 #[test]
 fn a_session_holds_its_place_and_its_entry_until_it_is_dropped() {
     let sessions = sessions(1);
-    let session = sessions.begin().unwrap();
-    assert!(sessions.begin().is_none());
+    let session = sessions.begin(HERE).unwrap();
+    assert!(sessions.begin(HERE).is_none());
     let first = sid("AAAAAAAAAAAAAAAA");
     sessions.insert(first, &session);
     assert!(sessions.find(first).is_some());
@@ -32,37 +27,47 @@ fn a_session_holds_its_place_and_its_entry_until_it_is_dropped() {
     drop(session);
     assert!(sessions.find(first).is_none());
     assert!(sessions.table().is_empty());
-    assert!(sessions.begin().is_some());
+    assert!(sessions.begin(HERE).is_some());
 }
 
 #[test]
 fn a_session_with_a_websocket_gives_its_place_back_and_stays_known() {
     let sessions = sessions(1);
-    let session = sessions.begin().unwrap();
+    let session = sessions.begin(HERE).unwrap();
     sessions.insert(sid("AAAAAAAAAAAAAAAA"), &session);
     session.release_place();
     assert_eq!(sessions.count(), 0);
-    assert!(sessions.begin().is_some());
+    assert!(sessions.begin(HERE).is_some());
     assert!(sessions.find(sid("AAAAAAAAAAAAAAAA")).is_some());
 }
 
 #[test]
 fn a_session_has_one_upgrade_at_a_time() {
-    let session = sessions(1).begin().unwrap();
-    let (first, second) = (connection(), connection());
-    assert!(session.begin_upgrade(&first));
-    assert!(!session.begin_upgrade(&second) && !session.begin_upgrade(&first));
+    let session = sessions(1).begin(HERE).unwrap();
+    assert!(session.begin_upgrade());
+    assert!(!session.begin_upgrade());
     session.cancel_upgrade();
-    assert!(session.websocket().is_none());
-    assert!(session.begin_upgrade(&second));
-    drop(second);
-    assert!(session.begin_upgrade(&first));
-    assert!(session.websocket().is_some());
+    assert!(session.begin_upgrade());
+    assert!(!session.has_moved());
+}
+
+#[tokio::test]
+async fn a_poll_in_flight_ends_with_nothing_when_the_client_is_about_to_use_a_websocket() {
+    let session = sessions(1).begin(HERE).unwrap();
+    assert_eq!(session.poll(async { 1 }).await, Some(1));
+    let polled = tokio::join!(session.poll(std::future::pending::<()>()), async {
+        session.begin_probe();
+    });
+    assert_eq!(polled.0, None);
+    assert_eq!(session.poll(async { 1 }).await, None);
+    // The upgrade failed: the client polls again.
+    session.cancel_upgrade();
+    assert_eq!(session.poll(async { 1 }).await, Some(1));
 }
 
 #[test]
 fn a_refused_session_admits_nothing_more() {
-    let session = sessions(1).begin().unwrap();
+    let session = sessions(1).begin(HERE).unwrap();
     session.admit(b"40").unwrap();
     assert_eq!(session.admit(b"40"), Err(CloseReason::RepeatedConnect));
     assert_eq!(session.admit(b"3"), Err(CloseReason::RepeatedConnect));
@@ -71,7 +76,7 @@ fn a_refused_session_admits_nothing_more() {
 
 #[test]
 fn what_waits_for_a_poll_is_bounded() {
-    let session = sessions(1).begin().unwrap();
+    let session = sessions(1).begin(HERE).unwrap();
     assert!(session.reserve(2 * UNPOLLED_BYTES), "one may be larger");
     assert!(!session.reserve(1));
     session.release(2 * UNPOLLED_BYTES);
@@ -80,6 +85,19 @@ fn what_waits_for_a_poll_is_bounded() {
     // A poll also takes pings, which were not counted.
     session.release(UNPOLLED_BYTES + 5);
     assert!(session.reserve(UNPOLLED_BYTES));
-    assert!(session.begin_upgrade(&connection()));
-    assert!(session.reserve(1), "a WebSocket needs no polls");
+}
+
+#[test]
+fn the_sessions_of_one_address_take_half_of_the_places() {
+    let sessions = Sessions::new(Arc::new(Semaphore::new(4)), 4, RATE);
+    let other = ClientAddress::new(std::net::Ipv4Addr::LOCALHOST.into());
+    let first = sessions.begin(HERE).unwrap();
+    let second = sessions.begin(HERE).unwrap();
+    assert!(sessions.begin(HERE).is_none());
+    assert!(sessions.begin(other).is_some());
+    // A WebSocket has a place of its own.
+    second.release_place();
+    assert!(sessions.begin(HERE).is_some());
+    drop((first, second));
+    assert!(lock(&sessions.held).is_empty());
 }

@@ -12,12 +12,15 @@ use socketioxide::extract::Data;
 use socketioxide::handler::{FromMessageParts, Value};
 use socketioxide::socket::Socket;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
+use super::context::ConnectionContext;
+use super::packet::ClientEvent;
 use super::refusal::Refusal;
 use crate::client::Client;
 use crate::client::close_reason::CloseReason;
 use crate::client_address::ClientAddress;
-use crate::metrics::SocketMetrics;
+use crate::event_names::{SUBSCRIBE_DEVICE, UNSUBSCRIBE_DEVICE};
 use crate::relay::Relay;
 use crate::relay::command::Join;
 use crate::watches::{Watch, Watches};
@@ -58,6 +61,23 @@ enum Argument {
         since: Option<Position>,
     },
     Unreadable(serde::de::IgnoredAny),
+}
+
+impl ClientCommand {
+    /// Reads an event; `None` if it has another name.
+    pub(super) fn from_event(event: &ClientEvent<'_>) -> Option<Self> {
+        let kind = match event.name.as_str() {
+            SUBSCRIBE_DEVICE => CommandKind::Subscribe,
+            UNSUBSCRIBE_DEVICE => CommandKind::Unsubscribe,
+            _ => return None,
+        };
+        let argument = event.argument.map(|text| serde_json::from_str(text.get()));
+        Some(Self {
+            kind,
+            target: argument.and_then(Result::ok).and_then(Argument::target),
+            ack: event.ack,
+        })
+    }
 }
 
 impl Argument {
@@ -180,27 +200,41 @@ impl Subscriptions {
     }
 }
 
-/// Carries out the commands of one client in order. While it waits for the relay, only this client waits with it.
+/// Carries out the queued commands of one client in order, until no more can arrive, or `stop` is cancelled and the queue is
+/// empty.
 pub(super) async fn carry_out_all(
     client: &Arc<Client>,
-    mut commands: mpsc::Receiver<ClientCommand>,
-    relay: &Relay,
+    commands: &mut mpsc::Receiver<ClientCommand>,
+    stop: &CancellationToken,
+    context: &ConnectionContext,
     subscriptions: &mut Subscriptions,
-    metrics: &SocketMetrics,
 ) {
-    while let Some(command) = commands.recv().await {
-        let ack = command.ack;
-        if let Err(refusal) = carry_out(client, command, relay, subscriptions).await {
-            metrics.commands_refused.increment(refusal.code());
-            tracing::debug!(client = %client.sid(), code = refusal.code(), "command refused");
-            if let Some(ack) = ack {
-                client.reply(None, ack, refusal.to_reply());
-            }
+    while let Some(Some(command)) = stop.run_until_cancelled(commands.recv()).await {
+        carry_out(client, command, context, subscriptions).await;
+    }
+    while let Ok(command) = commands.try_recv() {
+        carry_out(client, command, context, subscriptions).await;
+    }
+}
+
+/// Carries out one command. While it waits for the relay, only this client waits with it.
+pub(super) async fn carry_out(
+    client: &Arc<Client>,
+    command: ClientCommand,
+    context: &ConnectionContext,
+    subscriptions: &mut Subscriptions,
+) {
+    let ack = command.ack;
+    if let Err(refusal) = try_to_carry_out(client, command, &context.relay, subscriptions).await {
+        context.metrics.commands_refused.increment(refusal.code());
+        tracing::debug!(client = %client.sid(), code = refusal.code(), "command refused");
+        if let Some(ack) = ack {
+            client.reply(None, ack, refusal.to_reply());
         }
     }
 }
 
-async fn carry_out(
+async fn try_to_carry_out(
     client: &Arc<Client>,
     command: ClientCommand,
     relay: &Relay,

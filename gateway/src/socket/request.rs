@@ -5,6 +5,9 @@ use axum::http::{Method, Uri};
 /// Path of every Socket.IO request.
 pub(crate) const PATH: &str = "/socket.io";
 
+/// The version of Engine.IO that is spoken.
+const VERSION: &str = "4";
+
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked<'a> {
@@ -16,7 +19,9 @@ pub(super) enum Asked<'a> {
     Packets(&'a str),
     /// A WebSocket for a session that began with polling.
     Upgrade(&'a str),
-    /// A WebSocket with a session of its own, or nothing that makes sense. socketioxide answers it.
+    /// A WebSocket with a session of its own.
+    WebSocket,
+    /// Another version of the protocol, or nothing that makes sense. socketioxide answers it.
     Other,
 }
 
@@ -25,11 +30,15 @@ impl<'a> Asked<'a> {
     pub(super) fn read(method: &Method, uri: &'a Uri) -> Self {
         let session = session_of(uri);
         let is_polling = query_value(uri, "transport") == Some("polling");
+        if query_value(uri, "EIO") != Some(VERSION) {
+            return Self::Other;
+        }
         match (session, is_websocket(uri), is_polling) {
             (None, false, true) if method == Method::GET => Self::Session,
             (Some(session), false, true) if method == Method::GET => Self::Poll(session),
             (Some(session), false, true) if method == Method::POST => Self::Packets(session),
             (Some(session), true, _) if method == Method::GET => Self::Upgrade(session),
+            (None, true, _) if method == Method::GET => Self::WebSocket,
             _ => Self::Other,
         }
     }

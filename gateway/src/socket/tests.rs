@@ -4,14 +4,17 @@ use shared::metrics::Meters;
 use shared::store::{ServiceRole, Store};
 use tokio_util::sync::CancellationToken;
 
+use super::context::ConnectionLimits;
 use super::*;
 use crate::client::outbox::OutboxLimits;
+use crate::clients::Clients;
 use crate::interest::Linger;
 use crate::metrics::Metrics;
-use crate::relay::RelayConfig;
-use crate::session::packets::PacketRate;
+use crate::monitor::Monitor;
+use crate::packet_budget::PacketRate;
+use crate::relay::{Relay, RelayConfig};
 use crate::status::StatusHandle;
-use crate::watches::WatchLimits;
+use crate::watches::{WatchLimits, Watches};
 
 #[tokio::test]
 async fn the_service_is_freed_with_its_last_handle() {
@@ -59,18 +62,19 @@ async fn the_service_is_freed_with_its_last_handle() {
     );
     let status = StatusHandle::new(std::time::Instant::now());
     let monitor = Monitor::new(status, store.clock());
-    let sockets = Sockets::new(
-        &config,
+    let context = ConnectionContext {
         clients,
         relay,
         monitor,
         watches,
-        Sessions::new(
-            Arc::new(tokio::sync::Semaphore::new(1)),
-            PacketRate::new(100, 100),
-        ),
-        Arc::clone(&metrics.socket),
-    );
+        metrics: Arc::clone(&metrics.socket),
+        lifecycle: Lifecycle::new(),
+        serving: CancellationToken::new(),
+        limits: ConnectionLimits::new(&config),
+    };
+    let places = Arc::new(tokio::sync::Semaphore::new(1));
+    let sessions = Sessions::new(places, 1, PacketRate::new(100, 100));
+    let sockets = Sockets::new(&config, context, sessions);
     let inner = Arc::downgrade(&sockets.inner);
     drop(sockets);
     assert!(inner.upgrade().is_none());
@@ -79,13 +83,13 @@ async fn the_service_is_freed_with_its_last_handle() {
 #[test]
 fn a_slim_request_keeps_what_the_library_reads() {
     let request = Request::builder()
-        .uri("/socket.io/?EIO=4&transport=websocket")
-        .header(SEC_WEBSOCKET_KEY, "key")
+        .uri("/socket.io/?EIO=4&transport=polling")
+        .header(CONTENT_TYPE, "text/plain")
         .header("cookie", "long")
         .body(Body::empty())
         .unwrap();
     let slim = slim(request);
     assert_eq!(slim.headers().len(), 1);
-    assert_eq!(slim.headers()[SEC_WEBSOCKET_KEY], "key");
-    assert_eq!(slim.uri().query(), Some("EIO=4&transport=websocket"));
+    assert_eq!(slim.headers()[CONTENT_TYPE], "text/plain");
+    assert_eq!(slim.uri().query(), Some("EIO=4&transport=polling"));
 }

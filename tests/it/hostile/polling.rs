@@ -122,19 +122,26 @@ async fn sessions_count_as_connections_until_they_end() -> Result<()> {
 
 #[tokio::test]
 async fn a_session_that_is_left_alone_gives_its_place_back() -> Result<()> {
-    for flags in [
-        // The client never joins the namespace.
-        "--connect-timeout=1s --ping-timeout=10m",
+    for (joins, flags) in [
+        (false, "--connect-timeout=1s --ping-timeout=10m"),
         // The client never answers a ping.
-        "--connect-timeout=10m --ping-timeout=1s",
+        (true, "--connect-timeout=10m --ping-timeout=10s"),
     ] {
         let flags = format!("--max-connections={PLACES} {flags}");
         let stack = Plan::default().gateway_flags(&flags).start().await?;
-        let (mut connections, _) = open_all(&stack).await?;
-        eventually("a session can be opened", async || {
-            open(&mut connections[0]).await
+        let (mut connections, sessions) = open_all(&stack).await?;
+        if joins {
+            for sid in &sessions {
+                post(&mut connections[0], sid, "40").await?;
+            }
+        }
+        eventually("every session has ended", async || {
+            let held = stack.gateways[0].metric("gateway_polling_sessions").await?;
+            ensure!(held < 0.5, "{held} sessions hold a place");
+            Ok(())
         })
         .await?;
+        open(&mut connections[0]).await?;
         stack.pass()?;
     }
     Ok(())

@@ -27,11 +27,15 @@ fn socketioxide_gets_what_was_read() {
     let canonical = "/socket.io/?EIO=4&transport=polling&sid=a";
     assert_eq!(sent.as_deref(), Some(canonical));
     let (read, sent) = get("/socket.io?EIO=4&transport=websocket");
-    assert_eq!(read, "Other");
+    assert_eq!(read, "WebSocket");
     assert_eq!(
         sent.as_deref(),
         Some("/socket.io/?EIO=4&transport=websocket")
     );
+    let (read, _) = get("/socket.io?EIO=4&transport=websocket&sid=a");
+    assert_eq!(read, "Upgrade(\"a\")");
+    let (read, _) = get("/socket.io?EIO=3&transport=websocket");
+    assert_eq!(read, "Other");
     // Read up to its second `=`, this would be an upgrade.
     let (read, sent) = get("/socket.io/?EIO=4&transport=websocket=x&sid=a");
     assert_eq!((read.as_str(), sent), ("Other", None));

@@ -102,17 +102,13 @@ fn a_reading_that_is_too_old_when_it_is_published_is_not_repeated_as_stale() {
     let mut view = fresh();
     let later = START + SECOND;
     let measured_at = later - limit() - SECOND;
-    let old = PublishedEvent {
-        measured_at,
-        ..event(true, later)
-    };
+    let mut old = event(true, later);
+    old.measured_at = measured_at;
     assert!(!view.record_event(&old));
     assert!(!view.is_overdue(later), "members were sent it as `offline`");
     let mut view = fresh();
-    let recent = PublishedEvent {
-        measured_at: later - limit() + SECOND,
-        ..event(true, later)
-    };
+    let mut recent = event(true, later);
+    recent.measured_at = later - limit() + SECOND;
     assert!(!view.record_event(&recent));
     assert!(!view.is_overdue(later + SECOND));
     assert!(view.is_overdue(later + SECOND + SECOND));

@@ -1,4 +1,4 @@
-//! The packets in the body of a polling request: how many a client may send, and that it joins a namespace once. Pure.
+//! How many packets a client may send, and that it joins a namespace once. Pure.
 
 use std::time::Instant;
 
@@ -34,7 +34,7 @@ impl PacketRate {
     }
 }
 
-/// What one session may still send.
+/// What one client may still send.
 #[derive(Debug)]
 pub(crate) struct Budget {
     /// In [`PARTS`] of a packet.
@@ -54,6 +54,11 @@ impl Budget {
         }
     }
 
+    /// Records that the client has joined the main namespace.
+    pub(crate) fn record_join(&mut self) {
+        self.has_joined = true;
+    }
+
     /// Takes the packets of a body out of the budget.
     ///
     /// # Errors
@@ -66,12 +71,17 @@ impl Budget {
     ) -> Result<(), CloseReason> {
         self.refill(rate, now);
         for packet in body.split(|byte| *byte == SEPARATOR) {
-            let left = self.left.checked_sub(PARTS);
-            self.left = left.ok_or(CloseReason::TooManyPackets)?;
+            self.take()?;
             if let Some(namespace) = joined_namespace(packet) {
                 self.join(namespace)?;
             }
         }
+        Ok(())
+    }
+
+    fn take(&mut self) -> Result<(), CloseReason> {
+        let left = self.left.checked_sub(PARTS);
+        self.left = left.ok_or(CloseReason::TooManyPackets)?;
         Ok(())
     }
 

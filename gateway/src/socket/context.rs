@@ -1,0 +1,72 @@
+//! The handles and limits that the tasks of all connections share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::lifecycle::Lifecycle;
+use tokio_util::sync::CancellationToken;
+
+use crate::clients::Clients;
+use crate::config::Config;
+use crate::metrics::SocketMetrics;
+use crate::monitor::Monitor;
+use crate::packet_budget::PacketRate;
+use crate::relay::Relay;
+use crate::watches::Watches;
+
+/// The handles and limits that the tasks of all connections share.
+#[derive(Debug)]
+pub(crate) struct ConnectionContext {
+    pub(crate) clients: Clients,
+    pub(crate) relay: Relay,
+    pub(crate) monitor: Monitor,
+    pub(crate) watches: Watches,
+    pub(crate) metrics: Arc<SocketMetrics>,
+    pub(crate) lifecycle: Lifecycle,
+    /// Cancelled when every client should have disconnected.
+    pub(crate) serving: CancellationToken,
+    pub(crate) limits: ConnectionLimits,
+}
+
+/// The limits of one connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConnectionLimits {
+    /// Maximum number of devices that one client may subscribe to.
+    pub(super) max_subscriptions: usize,
+    /// How many packets a client may send.
+    pub(super) packet_rate: PacketRate,
+    /// Longest message of a client, in bytes.
+    pub(super) max_event_bytes: usize,
+    /// How long a client may take to join the namespace, and to finish an upgrade.
+    pub(super) connect_timeout: Duration,
+    pub(super) ping_interval: Duration,
+    /// How long after a ping something must arrive.
+    pub(super) ping_timeout: Duration,
+}
+
+impl ConnectionLimits {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            max_subscriptions: config.subscriptions_per_client,
+            packet_rate: PacketRate::new(config.packet_rate, config.subscriptions_per_client),
+            max_event_bytes: config.max_event_bytes,
+            connect_timeout: config.connect_timeout,
+            ping_interval: config.ping_interval,
+            ping_timeout: config.ping_timeout,
+        }
+    }
+}
+
+impl ConnectionContext {
+    /// Starts a task of one connection. It ends at the latest when the replica has finished its drain.
+    pub(super) fn spawn(
+        &self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let serving = self.serving.clone();
+        self.lifecycle.spawn_short(name, async move {
+            serving.run_until_cancelled(task).await;
+        });
+    }
+}

@@ -1,0 +1,111 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// Describes a packet in one line.
+fn read(message: &str) -> String {
+    let event = |event: &ClientEvent<'_>| {
+        let argument = event.argument.map_or("none", RawValue::get);
+        format!(
+            "{} {:?} {} {argument}",
+            event.namespace, event.ack, event.name
+        )
+    };
+    match ClientPacket::parse(message) {
+        Ok(ClientPacket::Event(packet)) => format!("event {}", event(&packet)),
+        Ok(ClientPacket::BinaryEvent {
+            event: packet,
+            attachments,
+        }) => format!("binary {attachments} {}", event(&packet)),
+        Ok(packet) => format!("{packet:?}"),
+        Err(InvalidPacket) => "invalid".to_owned(),
+    }
+}
+
+#[test]
+fn packets_are_read_as_the_protocol_says() {
+    for (message, expected) in [
+        ("3", "Ignored"),
+        ("2", "Ignored"),
+        ("6", "Ignored"),
+        ("2probe", "Probe"),
+        ("5", "Upgrade"),
+        ("1", "Close"),
+        ("40", r#"Connect("/")"#),
+        (r#"40{"token":"x"}"#, r#"Connect("/")"#),
+        ("40/admin,", r#"Connect("/admin")"#),
+        ("40/admin?token=1,{}", r#"Connect("/admin")"#),
+        ("40/admin", r#"Connect("/admin")"#),
+        ("41", r#"Disconnect("/")"#),
+        ("41/admin,", r#"Disconnect("/admin")"#),
+        (r#"42["name"]"#, "event / None name none"),
+        (
+            r#"42["name",{"a":[1]},2]"#,
+            r#"event / None name {"a":[1]}"#,
+        ),
+        (r#"4212["name","x"]"#, r#"event / Some(12) name "x""#),
+        (
+            r#"42/admin,0["name","x"]"#,
+            r#"event /admin Some(0) name "x""#,
+        ),
+        (r#"42["na\u006de",1]"#, "event / None name 1"),
+        (
+            r#"451-["name",{"_placeholder":true,"num":0}]"#,
+            r#"binary 1 / None name {"_placeholder":true,"num":0}"#,
+        ),
+        (r#"452-/a,7["name",1]"#, "binary 2 /a Some(7) name 1"),
+        ("431[1]", "Ignored"),
+    ] {
+        assert_eq!(read(message), expected, "{message}");
+    }
+}
+
+#[test]
+fn what_the_protocol_does_not_know_is_refused() {
+    for message in [
+        "",
+        "0",
+        "7",
+        "x",
+        "4",
+        "4x",
+        "44{}",
+        "42",
+        "42{}",
+        "42[]",
+        "42[1]",
+        r#"42["open""#,
+        r#"42["name"]x"#,
+        r#"4299999999999999999999["name"]"#,
+        r#"42-1["name"]"#,
+        r#"45["name"]"#,
+        r#"45x-["name"]"#,
+        r#"45-["name"]"#,
+        r#"45+1-["name"]"#,
+        "461-[1]",
+        "é",
+    ] {
+        assert_eq!(read(message), "invalid", "{message}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_message_makes_it_panic(message in r#"[0-7]{0,3}[-/,\[\]"a-zé0-9{}:\\]{0,24}"#) {
+        read(&message);
+    }
+
+    #[test]
+    fn an_event_is_read_back(ack in proptest::option::of(0_i64..), name in ".*", argument in ".*") {
+        let values = serde_json::to_string(&(&name, &argument)).unwrap();
+        let id = ack.map(|ack| ack.to_string()).unwrap_or_default();
+        let message = format!("42{id}{values}");
+        let Ok(ClientPacket::Event(event)) = ClientPacket::parse(&message) else {
+            panic!("{message}");
+        };
+        prop_assert_eq!((event.namespace, event.ack), (MAIN, ack));
+        prop_assert_eq!(event.name, name);
+        let read: String = serde_json::from_str(event.argument.unwrap().get()).unwrap();
+        prop_assert_eq!(read, argument);
+    }
+}

@@ -1,0 +1,151 @@
+//! Moves a session from long polling to a WebSocket.
+//!
+//! ```text
+//! client                                   gateway
+//!   ├── WebSocket, then "2probe" ────────────▶│
+//!   │◀──────────────────────────── "3probe" ──┤
+//!   │◀── the poll in flight: nothing ("6") ───┤  so that the client can stop polling
+//!   ├── "5" ─────────────────────────────────▶│  from now on the client uses the WebSocket
+//!   │◀── what socketioxide still holds ───────┤  over the WebSocket, in order
+//!   │◀── everything else ─────────────────────┤
+//! ```
+
+use std::sync::Arc;
+
+use axum::body::{Body, HttpBody as _, to_bytes};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, Request, Response};
+use futures_util::FutureExt as _;
+use socketioxide::socket::Sid;
+use tokio::task::coop::unconstrained;
+use tokio::time::timeout;
+
+use super::engine_error::EngineError;
+use super::packet::ClientPacket;
+use super::request::PATH;
+use super::websocket_connection::WebSocketConnection;
+use super::{Sockets, client_address};
+use crate::client::Client;
+use crate::session::Session;
+use crate::websocket::accept::AcceptedWebSocket;
+use crate::websocket::frame;
+use crate::websocket::reader::{MessageReader, Received};
+use crate::websocket::writer::FrameWriter;
+
+/// Separates the packets in the answer to a poll.
+const SEPARATOR: u8 = 0x1e;
+/// Packets of Engine.IO that are not for the WebSocket: a ping of the session that ends, and nothing.
+const PING: &str = "2";
+const NOOP: &str = "6";
+
+/// Returns the answer to a poll that must end without packets.
+pub(super) fn nothing_to_poll() -> Response<Body> {
+    let mut response = Response::new(Body::from(NOOP));
+    let text = HeaderValue::from_static("text/plain; charset=UTF-8");
+    response.headers_mut().insert(CONTENT_TYPE, text);
+    response
+}
+
+impl Sockets {
+    /// Gives a session a WebSocket.
+    pub(super) fn upgrade(&self, sid: &str, mut request: Request<Body>) -> Response<Body> {
+        let Some((session, sid)) = self.session(sid) else {
+            return self.refuse_unknown();
+        };
+        let address = client_address(request.extensions());
+        let accepted = AcceptedWebSocket::accept(&mut request);
+        let Some((response, accepted)) = accepted else {
+            return EngineError::BadRequest.into_response();
+        };
+        if !session.begin_upgrade() {
+            self.inner.context.metrics.polling.upgrades.increment();
+            return EngineError::BadRequest.into_response();
+        }
+        let sockets = self.clone();
+        self.inner.context.spawn("upgrade", async move {
+            let context = Arc::clone(&sockets.inner.context);
+            let upgrading = async {
+                let reader = accepted.open(context.limits.max_event_bytes).await?;
+                wait_for_upgrade(&session, reader).await
+            };
+            let reader = Box::pin(timeout(context.limits.connect_timeout, upgrading)).await;
+            let Ok(Some(reader)) = reader else {
+                session.cancel_upgrade();
+                return;
+            };
+            // If the client has joined the namespace, its task goes on with the WebSocket.
+            let Some(reader) = session.offer_websocket(reader) else {
+                return;
+            };
+            let writer = Arc::clone(reader.writer());
+            sockets.move_session(&session, None, &writer).await;
+            drop((session, sockets));
+            let connection = WebSocketConnection::new(context, reader);
+            connection.serve_unjoined(sid, address).await;
+        });
+        response
+    }
+
+    /// Sends everything that socketioxide still holds for a client over its WebSocket, and ends the session of socketioxide.
+    /// Afterwards the client is sent everything over the WebSocket.
+    pub(super) async fn move_session(
+        &self,
+        session: &Session,
+        client: Option<&Client>,
+        writer: &Arc<FrameWriter>,
+    ) {
+        if let Some(client) = client {
+            client.begin_move();
+        }
+        let Some(sid) = session.sid() else { return };
+        let without_poll = session.without_poll().await;
+        while let Some(packets) = self.poll_now(sid) {
+            let packets = packets.split(|byte| *byte == SEPARATOR);
+            let packets = packets.filter_map(|packet| std::str::from_utf8(packet).ok());
+            for packet in packets.filter(|packet| ![PING, NOOP, ""].contains(packet)) {
+                writer.send_behind(frame::text(packet));
+            }
+        }
+        drop(without_poll);
+        if let Some(client) = client {
+            client.finish_move(Arc::clone(writer));
+        }
+        session.release_place();
+        self.close_polling(sid).await;
+    }
+
+    /// Takes what waits in the queue of socketioxide; `None` if nothing waits.
+    fn poll_now(&self, sid: Sid) -> Option<Vec<u8>> {
+        let request = Request::builder()
+            .uri(format!("{PATH}/?EIO=4&transport=polling&sid={sid}"))
+            .body(Body::empty())
+            .ok()?;
+        // Without a limit on what one task may do in one turn, which would look like an empty queue.
+        let response = unconstrained(self.call(request)).now_or_never()?;
+        if !response.status().is_success() {
+            return None;
+        }
+        let limit = usize::try_from(response.body().size_hint().lower()).unwrap_or(usize::MAX);
+        let body = unconstrained(to_bytes(response.into_body(), limit)).now_or_never()?;
+        body.ok()
+            .map(|bytes| bytes.to_vec())
+            .filter(|bytes| !bytes.is_empty())
+    }
+}
+
+/// Waits until the client has stopped polling; `None` if the WebSocket has ended before, or the client broke the protocol.
+async fn wait_for_upgrade(session: &Session, mut reader: MessageReader) -> Option<MessageReader> {
+    loop {
+        let Received::Text(text) = reader.next().await.ok()? else {
+            continue;
+        };
+        match ClientPacket::parse(&text) {
+            Ok(ClientPacket::Probe) => {
+                reader.writer().send_behind(frame::PROBE_ANSWER);
+                session.begin_probe();
+            }
+            Ok(ClientPacket::Upgrade) => return Some(reader),
+            _ => return None,
+        }
+    }
+}

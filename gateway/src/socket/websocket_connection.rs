@@ -1,0 +1,315 @@
+//! The connection of a client that uses a WebSocket: one task, which reads packets, carries out commands, sends pings and
+//! whatever the kernel did not take at once.
+
+mod heartbeat;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use shared::error_chain::error_chain;
+use socketioxide::socket::Sid;
+use tokio::time::{timeout, timeout_at};
+
+use super::command::{ClientCommand, carry_out};
+use super::connection::{JoinedClient, close_if_draining};
+use super::context::ConnectionContext;
+use super::packet::{ClientEvent, ClientPacket, InvalidPacket, MAIN};
+use super::refusal::Refusal;
+use crate::client::Client;
+use crate::client::close_reason::CloseReason;
+use crate::client::link::Link;
+use crate::client::log_limit::limited;
+use crate::client::outbox::Flushed;
+use crate::client_address::ClientAddress;
+use crate::packet_budget::Budget;
+use crate::websocket::frame;
+use crate::websocket::reader::{MessageReader, ReadEnd, Received};
+use crate::websocket::writer::FrameWriter;
+use heartbeat::{Due, Heartbeat};
+
+/// How often a client that takes nothing is checked for an alarm that has waited too long.
+const DEADLINE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A WebSocket with an Engine.IO session.
+pub(super) struct WebSocketConnection {
+    context: Arc<ConnectionContext>,
+    reader: MessageReader,
+    budget: Budget,
+    /// Attachments of the last event that are still to come. They are ignored.
+    attachments: u32,
+}
+
+/// The first packet of a session.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Open {
+    sid: String,
+    upgrades: [&'static str; 0],
+    ping_interval: u64,
+    ping_timeout: u64,
+    max_payload: usize,
+}
+
+/// The answer to a client that has joined the namespace.
+#[derive(Serialize)]
+struct Connected {
+    sid: String,
+}
+
+#[derive(Serialize)]
+struct ConnectError {
+    message: &'static str,
+}
+
+impl WebSocketConnection {
+    /// A WebSocket with a session of its own.
+    pub(super) fn new(context: Arc<ConnectionContext>, reader: MessageReader) -> Self {
+        let budget = Budget::new(context.limits.packet_rate, Instant::now());
+        Self {
+            context,
+            reader,
+            budget,
+            attachments: 0,
+        }
+    }
+
+    /// A WebSocket to which a client has moved from long polling.
+    pub(super) fn moved(context: Arc<ConnectionContext>, reader: MessageReader) -> Self {
+        let mut connection = Self::new(context, reader);
+        connection.budget.record_join();
+        connection
+    }
+
+    /// Opens a session and serves it until its end.
+    pub(super) async fn serve_new(self, address: ClientAddress) {
+        let sid = Sid::new();
+        let open = Open {
+            sid: sid.to_string(),
+            upgrades: [],
+            ping_interval: millis(self.context.limits.ping_interval),
+            ping_timeout: millis(self.context.limits.ping_timeout),
+            max_payload: self.context.limits.max_event_bytes,
+        };
+        self.writer().send_behind(frame::text(&packet("0", &open)));
+        self.serve_unjoined(sid, address).await;
+    }
+
+    /// Serves a session whose client has not joined the namespace.
+    pub(super) async fn serve_unjoined(mut self, sid: Sid, address: ClientAddress) {
+        let writer = Arc::clone(self.writer());
+        // On the heap, as the memory is needed for a moment only.
+        let joined = Box::pin(timeout(
+            self.context.limits.connect_timeout,
+            self.wait_for_join(),
+        ))
+        .await;
+        if !matches!(joined, Ok(Ok(()))) {
+            tracing::debug!(client = %sid, "a WebSocket ended before its client joined");
+            writer.shut_down();
+            return;
+        }
+        let client = self
+            .context
+            .clients
+            .create(sid, Link::WebSocket(Arc::clone(&writer)));
+        let connected = Connected {
+            sid: sid.to_string(),
+        };
+        writer.send_behind(frame::text(&packet("40", &connected)));
+        let joined = JoinedClient::new(&self.context, client, address);
+        self.serve_moved(joined).await;
+    }
+
+    /// Serves a client that has joined, until its connection ends.
+    pub(super) async fn serve_moved(mut self, mut joined: JoinedClient) {
+        let context = Arc::clone(&self.context);
+        let writer = Arc::clone(self.writer());
+        let client = Arc::clone(&joined.client);
+        tokio::select! {
+            () = client.closed().cancelled() => {}
+            reason = self.read(&mut joined) => end(&client, reason),
+            () = send_waiting(&client, &writer) => {}
+            () = close_if_draining(&client, context.monitor.is_draining()) => {}
+        }
+        writer.shut_down();
+        drop(Box::pin(joined.end(&context)).await);
+    }
+
+    fn writer(&self) -> &Arc<FrameWriter> {
+        self.reader.writer()
+    }
+
+    /// Waits until the client joins the namespace.
+    async fn wait_for_join(&mut self) -> Result<(), CloseReason> {
+        loop {
+            let text = match self.reader.next().await? {
+                Received::Text(text) => text,
+                Received::Control => {
+                    self.admit("")?;
+                    continue;
+                }
+                Received::Binary => return Err(CloseReason::Invalid),
+            };
+            self.admit(&text)?;
+            match ClientPacket::parse(&text)? {
+                ClientPacket::Connect(MAIN) => return Ok(()),
+                ClientPacket::Connect(namespace) => self.refuse_namespace(namespace),
+                ClientPacket::Ignored | ClientPacket::Probe | ClientPacket::Upgrade => {}
+                _ => return Err(CloseReason::Invalid),
+            }
+        }
+    }
+
+    /// Reads packets and carries out commands until the connection must end.
+    async fn read(&mut self, joined: &mut JoinedClient) -> CloseReason {
+        let context = Arc::clone(&self.context);
+        let mut heartbeat = Heartbeat::new(
+            context.limits.ping_interval,
+            context.limits.ping_timeout,
+            Instant::now(),
+        );
+        loop {
+            let due = heartbeat.due(self.reader.last_read());
+            let received = match timeout_at(due.into(), self.reader.next()).await {
+                Ok(Ok(received)) => received,
+                Ok(Err(end)) => return end.into(),
+                Err(_) => {
+                    match heartbeat.act(self.reader.last_read(), Instant::now()) {
+                        Due::Nothing => {}
+                        Due::Ping => {
+                            if self.writer().send_behind(frame::PING) {
+                                joined.client.waiting().notify_one();
+                            }
+                        }
+                        Due::Close => return CloseReason::Heartbeat,
+                    }
+                    continue;
+                }
+            };
+            if let Err(reason) = self.handle(received, joined).await {
+                return reason;
+            }
+        }
+    }
+
+    async fn handle(
+        &mut self,
+        received: Received,
+        joined: &mut JoinedClient,
+    ) -> Result<(), CloseReason> {
+        let text = match received {
+            Received::Text(text) => text,
+            Received::Binary => {
+                let left = self.attachments.checked_sub(1);
+                self.attachments = left.ok_or(CloseReason::Invalid)?;
+                return self.admit("");
+            }
+            Received::Control => return self.admit(""),
+        };
+        self.admit(&text)?;
+        match ClientPacket::parse(&text)? {
+            ClientPacket::Ignored | ClientPacket::Probe | ClientPacket::Upgrade => Ok(()),
+            ClientPacket::Close => Err(CloseReason::TransportClose),
+            _ if self.attachments > 0 => Err(CloseReason::Invalid),
+            // The budget admits one for the main namespace, which is behind us.
+            ClientPacket::Connect(namespace) => {
+                self.refuse_namespace(namespace);
+                Ok(())
+            }
+            ClientPacket::Disconnect(MAIN) => Err(CloseReason::Client),
+            ClientPacket::Disconnect(_) => Ok(()),
+            ClientPacket::Event(event) => {
+                if event.namespace != MAIN {
+                    return Err(CloseReason::Invalid);
+                }
+                if let Some(command) = ClientCommand::from_event(&event) {
+                    let JoinedClient {
+                        client,
+                        subscriptions,
+                        ..
+                    } = joined;
+                    // On the heap, as the memory is needed for a moment only.
+                    Box::pin(carry_out(client, command, &self.context, subscriptions)).await;
+                }
+                Ok(())
+            }
+            ClientPacket::BinaryEvent { event, attachments } => {
+                self.attachments = attachments;
+                refuse_attachments(&joined.client, &event);
+                Ok(())
+            }
+        }
+    }
+
+    fn admit(&mut self, packet: &str) -> Result<(), CloseReason> {
+        let rate = self.context.limits.packet_rate;
+        self.budget.admit(rate, packet.as_bytes(), Instant::now())
+    }
+
+    fn refuse_namespace(&self, namespace: &str) {
+        let error = ConnectError {
+            message: "Invalid namespace",
+        };
+        let text = packet(&format!("44{namespace},"), &error);
+        self.writer().send_behind(frame::text(&text));
+    }
+}
+
+/// No event of a client has attachments.
+fn refuse_attachments(client: &Client, event: &ClientEvent<'_>) {
+    if let Some(ack) = event.ack {
+        client.reply(None, ack, Refusal::Invalid.to_reply());
+    }
+}
+
+/// Sends what the kernel did not take at once, when it takes more.
+async fn send_waiting(client: &Client, writer: &FrameWriter) {
+    loop {
+        client.waiting().notified().await;
+        while writer.flush() || client.flush() != Flushed::All {
+            // After a timeout the client is checked for an alarm that has waited too long.
+            timeout(DEADLINE_CHECK_INTERVAL, writer.writable())
+                .await
+                .ok();
+        }
+    }
+}
+
+/// Ends the connection for this reason.
+fn end(client: &Client, reason: CloseReason) {
+    if reason.is_ours() {
+        client.close(reason);
+    } else {
+        limited(|suppressed| {
+            tracing::info!(client = %client.sid(), reason = reason.code(), held_back = suppressed, "client disconnected");
+        });
+        client.record_disconnect(reason);
+    }
+}
+
+impl From<ReadEnd> for CloseReason {
+    fn from(end: ReadEnd) -> Self {
+        match end {
+            ReadEnd::Closed => Self::TransportClose,
+            ReadEnd::Failed => Self::TransportError,
+            ReadEnd::Invalid => Self::Invalid,
+        }
+    }
+}
+
+impl From<InvalidPacket> for CloseReason {
+    fn from(_: InvalidPacket) -> Self {
+        Self::Invalid
+    }
+}
+
+fn packet(prefix: &str, content: &impl Serialize) -> String {
+    let content = serde_json::to_string(content)
+        .inspect_err(|error| tracing::error!(error = error_chain(error), "cannot write a packet"));
+    format!("{prefix}{}", content.unwrap_or_default())
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

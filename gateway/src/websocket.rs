@@ -1,0 +1,6 @@
+//! One WebSocket: its frames, and both directions of its connection. It knows nothing of clients and devices.
+
+pub(crate) mod accept;
+pub(crate) mod frame;
+pub(crate) mod reader;
+pub(crate) mod writer;
