@@ -1,6 +1,7 @@
 //! A connected client: sends packets to it and closes its connection.
 
 pub(crate) mod close_reason;
+pub(crate) mod coalescer;
 pub(crate) mod link;
 pub(crate) mod log_limit;
 pub(crate) mod outbox;
@@ -20,12 +21,14 @@ use socketioxide::socket::Sid;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::Config;
 use crate::event_names::{BROADCAST_DATA, DEVICE_DATA, SERVER_DRAIN};
 use crate::json;
 use crate::metrics::ClientMetrics;
 use crate::replay::PublishedEvent;
 use crate::websocket::writer::{FrameWriter, Written};
 use close_reason::CloseReason;
+use coalescer::Coalescer;
 use link::Link;
 use log_limit::limited;
 use outbox::{Flushed, Outbox, OutboxLimits, Overflow, Packet, SendOutcome};
@@ -55,7 +58,31 @@ pub(crate) struct Client {
     closed: CancellationToken,
     pending_replies: Arc<PendingReplies>,
     is_end_counted: AtomicBool,
-    metrics: Arc<ClientMetrics>,
+    shared: Arc<ClientContext>,
+}
+
+/// What all clients share.
+#[derive(Debug)]
+pub(crate) struct ClientContext {
+    pub(crate) limits: OutboxLimits,
+    pub(crate) coalescer: Arc<Coalescer>,
+    pub(crate) metrics: Arc<ClientMetrics>,
+}
+
+impl ClientContext {
+    pub(crate) fn new(config: &Config, metrics: Arc<ClientMetrics>) -> Self {
+        let limits = OutboxLimits {
+            packets: config.outbox_packets,
+            bytes: config.outbox_bytes,
+            deadline: config.alarm_deadline,
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            limits,
+            coalescer: Arc::new(Coalescer::new(config.coalesce, threads)),
+            metrics,
+        }
+    }
 }
 
 /// Payload of `server:drain`.
@@ -66,23 +93,17 @@ struct ServerDrain {
 }
 
 impl Client {
-    pub(crate) fn new(
-        id: ClientId,
-        sid: Sid,
-        link: Link,
-        limits: OutboxLimits,
-        metrics: Arc<ClientMetrics>,
-    ) -> Self {
+    pub(crate) fn new(id: ClientId, sid: Sid, link: Link, shared: Arc<ClientContext>) -> Self {
         Self {
             id,
             sid,
             link,
-            outbox: Mutex::new(Outbox::new(limits)),
+            outbox: Mutex::new(Outbox::new(shared.limits)),
             waiting: Notify::new(),
             closed: CancellationToken::new(),
             pending_replies: Arc::default(),
             is_end_counted: AtomicBool::new(false),
-            metrics,
+            shared,
         }
     }
 
@@ -147,12 +168,13 @@ impl Client {
     /// Sends the payloads of a published event. If it has alarm changes, all its payloads must arrive. Otherwise it is only
     /// a reading, and a newer reading may replace it. `with_broadcast`: the reading is also sent as [`BROADCAST_DATA`].
     pub(crate) fn send_published(
-        &self,
+        self: &Arc<Self>,
         device: &DeviceId,
         event: &PublishedEvent,
         with_broadcast: bool,
+        now: Instant,
     ) {
-        if !with_broadcast && self.send_frames(event) {
+        if !with_broadcast && self.send_frames(event, now) {
             return;
         }
         if event.has_alarm_changes() {
@@ -169,7 +191,7 @@ impl Client {
     }
 
     /// Sends the frames that all clients of an event share. Returns false if the event must wait, or the client polls.
-    fn send_frames(&self, event: &PublishedEvent) -> bool {
+    fn send_frames(self: &Arc<Self>, event: &PublishedEvent, now: Instant) -> bool {
         let Some(writer) = self.link.websocket() else {
             return false;
         };
@@ -178,11 +200,17 @@ impl Client {
             return false;
         }
         let is_alarm = event.has_alarm_changes();
-        let written = writer.send(event.frames(), is_alarm);
+        let coalescer = &self.shared.coalescer;
+        let written = if is_alarm {
+            writer.send(event.frames(), true)
+        } else {
+            writer.send_telemetry(event.frames(), now, coalescer.window())
+        };
         match written {
             Written::Full => return false,
             Written::Begun => self.waiting.notify_one(),
-            Written::Whole => {}
+            Written::Whole | Written::HeldBehind => {}
+            Written::Held => coalescer.add(self),
             Written::Closed => {
                 outbox.close(Instant::now());
                 return true;
@@ -190,14 +218,23 @@ impl Client {
         }
         drop(outbox);
         if is_alarm {
-            self.metrics
+            self.shared
+                .metrics
                 .alarm_packets
                 .add(event.packets().count() as u64);
-            self.metrics.alarm_wait.record(Duration::ZERO);
+            self.shared.metrics.alarm_wait.record(Duration::ZERO);
         } else {
-            self.metrics.telemetry_packets.increment();
+            self.shared.metrics.telemetry_packets.increment();
         }
         true
+    }
+
+    /// Sends the telemetry that is held.
+    fn release_held(&self, now: Instant) {
+        let writer = self.link.websocket();
+        if writer.is_some_and(|writer| writer.release(now)) {
+            self.waiting.notify_one();
+        }
     }
 
     /// Sends packets about a device that must all arrive: a snapshot, a replay, or the notice that the device is stale.
@@ -310,12 +347,12 @@ impl Client {
     /// Counts the end of the connection once, under the first reason.
     fn count_end(&self, reason: CloseReason) {
         if !self.is_end_counted.swap(true, Ordering::Relaxed) {
-            self.metrics.disconnected.increment(reason.code());
+            self.shared.metrics.disconnected.increment(reason.code());
         }
     }
 
     fn push_alarms(&self, device: Option<&DeviceId>, packets: impl IntoIterator<Item = Packet>) {
-        let count = &self.metrics.alarm_packets;
+        let count = &self.shared.metrics.alarm_packets;
         let packets = packets.into_iter().inspect(|_| count.increment());
         self.push(|outbox| {
             outbox.push_alarms(device, packets, Instant::now(), |packet| {
@@ -333,7 +370,7 @@ impl Client {
             let now = Instant::now();
             let mut waits = false;
             for (name, payload) in packets {
-                self.metrics.telemetry_packets.increment();
+                self.shared.metrics.telemetry_packets.increment();
                 waits = outbox
                     .push_telemetry(device, name, payload, now, |packet| self.send_now(packet))?;
             }
@@ -360,11 +397,11 @@ impl Client {
     fn record_counts(&self, outbox: &mut Outbox) {
         let counts = outbox.take_counts();
         if let Some(wait) = counts.longest_alarm_wait {
-            self.metrics.alarm_wait.record(wait);
+            self.shared.metrics.alarm_wait.record(wait);
         }
         for (counter, count) in [
-            (&self.metrics.conflated, counts.conflated),
-            (&self.metrics.dropped, counts.dropped),
+            (&self.shared.metrics.conflated, counts.conflated),
+            (&self.shared.metrics.dropped, counts.dropped),
         ] {
             if count > 0 {
                 counter.add(count);

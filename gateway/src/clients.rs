@@ -7,9 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use socketioxide::socket::Sid;
 
 use crate::client::link::Link;
-use crate::client::outbox::OutboxLimits;
-use crate::client::{Client, ClientId};
-use crate::metrics::ClientMetrics;
+use crate::client::{Client, ClientContext, ClientId};
 
 /// Every connected client of this replica. Clones share them.
 #[derive(Clone, Debug)]
@@ -19,9 +17,8 @@ pub(crate) struct Clients {
 
 #[derive(Debug)]
 struct ClientRegistry {
-    limits: OutboxLimits,
+    shared: Arc<ClientContext>,
     next_id: AtomicU64,
-    metrics: Arc<ClientMetrics>,
     // A std mutex: held for one insertion, removal or copy, never across an await. Bounded by the connections.
     connected: Mutex<HashMap<ClientId, Arc<Client>>>,
 }
@@ -34,11 +31,10 @@ pub(crate) struct TransportCounts {
 }
 
 impl Clients {
-    pub(crate) fn new(limits: OutboxLimits, metrics: Arc<ClientMetrics>) -> Self {
+    pub(crate) fn new(shared: ClientContext) -> Self {
         let registry = ClientRegistry {
-            limits,
+            shared: Arc::new(shared),
             next_id: AtomicU64::new(1),
-            metrics,
             connected: Mutex::default(),
         };
         Self {
@@ -48,20 +44,14 @@ impl Clients {
 
     /// Creates a client that is about to connect. The client is counted once it is registered.
     pub(crate) fn create(&self, sid: Sid, link: Link) -> Arc<Client> {
-        let ClientRegistry {
-            limits,
-            next_id,
-            metrics,
-            ..
-        } = &*self.registry;
-        let id = ClientId(next_id.fetch_add(1, Ordering::Relaxed));
-        let metrics = Arc::clone(metrics);
-        Arc::new(Client::new(id, sid, link, *limits, metrics))
+        let id = ClientId(self.registry.next_id.fetch_add(1, Ordering::Relaxed));
+        let shared = Arc::clone(&self.registry.shared);
+        Arc::new(Client::new(id, sid, link, shared))
     }
 
     /// Counts the client as connected until the registration is dropped.
     pub(crate) fn register(&self, client: &Arc<Client>) -> Registration {
-        self.registry.metrics.connected.increment();
+        self.registry.shared.metrics.connected.increment();
         self.connected().insert(client.id(), Arc::clone(client));
         Registration {
             clients: self.clone(),

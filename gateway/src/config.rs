@@ -108,6 +108,11 @@ pub struct Config {
     #[arg(long, env, value_name = "TIME", default_value = "10s", value_parser = args::duration)]
     pub connect_timeout: Duration,
 
+    /// How long readings may be held for a client that got another one just before, so that they leave together. Alarms are never
+    /// held; 0s sends every reading by itself
+    #[arg(long, env, value_name = "TIME", default_value = "10ms", value_parser = args::duration)]
+    pub coalesce: Duration,
+
     /// Packets per client in the queue of the Socket.IO library; an alarm may have to wait for that many readings
     #[arg(long, env, value_name = "NUMBER", default_value = "128", value_parser = count(16))]
     pub client_buffer: usize,
@@ -250,6 +255,9 @@ impl Config {
         // Clients are to be informed within 5 s, and detecting the silence takes up to 1 s.
         if self.redis_away_after > Duration::from_secs(4) {
             problems.push("--redis-away-after: must be at most 4s".to_owned());
+        }
+        if self.coalesce > second {
+            problems.push("--coalesce: must be at most 1s".to_owned());
         }
         problems
     }

@@ -86,7 +86,7 @@ use tower::ServiceExt;
 
 pub use crate::drain::FINISH_PERIOD;
 
-use crate::client::outbox::OutboxLimits;
+use crate::client::ClientContext;
 use crate::clients::Clients;
 use crate::config::Config;
 use crate::drain::DrainPlan;
@@ -141,10 +141,7 @@ pub async fn serve(
         serving: lifecycle.hard().child_token(),
     };
 
-    let clients = Clients::new(
-        outbox_limits(&state.config),
-        Arc::clone(&state.metrics.client),
-    );
+    let clients = start_clients(&state, &lifecycle, &tokens.serving);
     let observations = start_redis_watch(&state, &lifecycle, &tokens.serving);
     let watches = Watches::new(WatchLimits::of(&state.config));
     let relay = start_relay(
@@ -226,12 +223,17 @@ async fn open_store(config: &Config) -> anyhow::Result<Store> {
     }
 }
 
-fn outbox_limits(config: &Config) -> OutboxLimits {
-    OutboxLimits {
-        packets: config.outbox_packets,
-        bytes: config.outbox_bytes,
-        deadline: config.alarm_deadline,
+/// Creates the table of clients, and starts the tasks that send the telemetry held for them.
+fn start_clients(state: &AppState, lifecycle: &Lifecycle, finish: &CancellationToken) -> Clients {
+    let shared = ClientContext::new(&state.config, Arc::clone(&state.metrics.client));
+    for task in shared.coalescer.tasks() {
+        let finish = finish.clone();
+        lifecycle.spawn("coalescer", async move {
+            finish.run_until_cancelled(task).await;
+            Ok(())
+        });
     }
+    Clients::new(shared)
 }
 
 fn start_redis_watch(

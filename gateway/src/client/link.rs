@@ -163,7 +163,7 @@ impl PollingLink {
 impl From<Written> for SendOutcome {
     fn from(written: Written) -> Self {
         match written {
-            Written::Whole | Written::Begun => Self::Sent,
+            Written::Whole | Written::Begun | Written::Held | Written::HeldBehind => Self::Sent,
             Written::Full => Self::Full,
             Written::Closed => Self::Closed,
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use super::command::Subscriptions;
 use super::context::ConnectionContext;
@@ -29,7 +30,10 @@ impl JoinedClient {
         address: ClientAddress,
     ) -> Self {
         let registration = context.clients.register(&client);
-        let guard = CloseOnDrop(Arc::clone(&client));
+        let guard = CloseOnDrop {
+            client: Arc::clone(&client),
+            serving: context.serving.clone(),
+        };
         let total = context.clients.count();
         limited(|suppressed| {
             tracing::info!(client = %client.sid(), total, held_back = suppressed, "client connected");
@@ -58,12 +62,19 @@ impl JoinedClient {
 }
 
 /// Closes the connection when its task ends, even by a panic. Otherwise the client would still appear to be connected.
-struct CloseOnDrop(Arc<Client>);
+struct CloseOnDrop {
+    client: Arc<Client>,
+    serving: CancellationToken,
+}
 
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         // Does nothing if the connection has ended already, which is the usual case.
-        self.0.close(CloseReason::Broken);
+        self.client.close(if self.serving.is_cancelled() {
+            CloseReason::Draining
+        } else {
+            CloseReason::Broken
+        });
     }
 }
 

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::ConnectionLimits;
 use super::*;
-use crate::client::outbox::OutboxLimits;
+use crate::client::ClientContext;
 use crate::clients::Clients;
 use crate::interest::Linger;
 use crate::metrics::Metrics;
@@ -29,13 +29,8 @@ async fn the_service_is_freed_with_its_last_handle() {
         ServiceRole::Gateway,
         Arc::new(SystemClock::default()),
     );
-    let limits = OutboxLimits {
-        packets: config.outbox_packets,
-        bytes: config.outbox_bytes,
-        deadline: config.alarm_deadline,
-    };
     let metrics = Metrics::new(&Meters::local("gateway").unwrap());
-    let clients = Clients::new(limits, Arc::clone(&metrics.client));
+    let clients = Clients::new(ClientContext::new(&config, Arc::clone(&metrics.client)));
     let watches = Watches::new(WatchLimits::of(&config));
     let relay_config = RelayConfig {
         watches: watches.clone(),

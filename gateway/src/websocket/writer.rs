@@ -3,9 +3,12 @@
 //! A frame is sent whole or not at all, with one exception: the kernel may take only the beginning. The rest is kept and sent
 //! before anything else. Until then no other frame is accepted, and the caller keeps it. So beside the rest of one buffer, the
 //! writer holds only small frames: one ping, and answers to the client, which is not read while an answer waits.
+//!
+//! Telemetry may be held for a moment ([`FrameWriter::send_telemetry`]), so that several frames leave in one write. Whatever else
+//! is sent takes it along, so the order is that of the calls.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,6 +22,11 @@ use super::frame;
 
 /// Number of buffers that may wait beside answers to the client: the rest of a frame, and a ping.
 const WITHOUT_ANSWERS: usize = 2;
+/// Telemetry is held only while it has fewer bytes than this, and in fewer buffers than [`HELD_BUFFERS`].
+const HELD_BYTES: usize = 16 * 1024;
+const HELD_BUFFERS: usize = 64;
+/// Maximum number of buffers in one write.
+const WRITE_BUFFERS: usize = 64;
 
 /// The sending side of a WebSocket, and its connection.
 #[derive(Debug)]
@@ -33,8 +41,12 @@ pub(crate) struct FrameWriter {
 /// What was accepted and the kernel has not taken yet.
 #[derive(Debug, Default)]
 struct Unsent {
-    /// The rest of a frame, then control frames.
+    /// Telemetry that is held, or the rest of a frame and what came behind it.
     bytes: VecDeque<Bytes>,
+    /// How many bytes of telemetry are held; `None` if the kernel has to take more first.
+    held: Option<usize>,
+    /// When telemetry was sent last.
+    telemetry_sent: Option<Instant>,
     /// Since when an alarm is among them.
     alarm_since: Option<Instant>,
     /// Nothing more may be sent: the connection has failed, or a close frame was sent.
@@ -48,6 +60,10 @@ pub(crate) enum Written {
     Whole,
     /// They are accepted, and the kernel has their beginning: [`FrameWriter::flush`] must be called when it takes more.
     Begun,
+    /// They are accepted, and [`FrameWriter::release`] must be called at the end of the window.
+    Held,
+    /// They are accepted behind others that are held.
+    HeldBehind,
     /// Nothing was accepted: try again later.
     Full,
     /// Nothing will be accepted any more.
@@ -69,12 +85,55 @@ impl FrameWriter {
 
     /// Sends whole frames if nothing waits. `is_alarm`: their rest must not wait for long (see [`Self::alarm_waits`]). Never waits.
     pub(crate) fn send(&self, frames: &Bytes, is_alarm: bool) -> Written {
+        self.send_now(&mut self.unsent(), frames, is_alarm)
+    }
+
+    /// Sends readings as [`Self::send`] does. If others were sent less than `window` ago, they may be held until its end.
+    pub(crate) fn send_telemetry(&self, frames: &Bytes, now: Instant, window: Duration) -> Written {
         let mut unsent = self.unsent();
+        let sent = unsent.telemetry_sent;
+        let is_within = sent.is_some_and(|sent| now.saturating_duration_since(sent) < window);
+        let held = unsent.held.unwrap_or_default() + frames.len();
+        let fits = held < HELD_BYTES && unsent.bytes.len() < HELD_BUFFERS;
+        if is_within && fits && unsent.may_send() && !unsent.is_closed {
+            unsent.bytes.push_back(frames.clone());
+            return match unsent.held.replace(held) {
+                None => Written::Held,
+                Some(_) => Written::HeldBehind,
+            };
+        }
+        unsent.telemetry_sent = Some(now);
+        self.send_now(&mut unsent, frames, false)
+    }
+
+    /// Sends telemetry that is held. Returns whether something waits for the kernel now.
+    pub(crate) fn release(&self, now: Instant) -> bool {
+        let mut unsent = self.unsent();
+        if unsent.held.is_none() {
+            return false;
+        }
+        unsent.telemetry_sent = Some(now);
+        self.write(&mut unsent)
+    }
+
+    fn send_now(&self, unsent: &mut Unsent, frames: &Bytes, is_alarm: bool) -> Written {
         if unsent.is_closed {
             return Written::Closed;
         }
-        if !unsent.bytes.is_empty() {
+        if !unsent.may_send() {
             return Written::Full;
+        }
+        if unsent.held.is_some() {
+            unsent.bytes.push_back(frames.clone());
+            if self.write(unsent) {
+                unsent.alarm_since = is_alarm.then(Instant::now);
+                return Written::Begun;
+            }
+            return if unsent.is_closed {
+                Written::Closed
+            } else {
+                Written::Whole
+            };
         }
         match self.stream.try_write(frames) {
             Ok(taken) if taken == frames.len() => Written::Whole,
@@ -116,9 +175,9 @@ impl FrameWriter {
         self.write(&mut self.unsent())
     }
 
-    /// Returns whether anything waits.
+    /// Returns whether anything waits for the kernel. Nothing else is accepted until it has been sent.
     pub(crate) fn has_unsent(&self) -> bool {
-        !self.unsent().bytes.is_empty()
+        !self.unsent().may_send()
     }
 
     /// Waits until no answer to the client waits.
@@ -147,13 +206,18 @@ impl FrameWriter {
         SockRef::from(&self.stream).shutdown(Shutdown::Both).ok();
     }
 
+    /// Sends what waits and what is held. Returns whether something waits for the kernel now.
     fn write(&self, unsent: &mut Unsent) -> bool {
-        while let Some(first) = unsent.bytes.front_mut() {
-            match self.stream.try_write(first) {
-                Ok(taken) if taken == first.len() => {
-                    unsent.bytes.pop_front();
-                }
-                Ok(taken) => drop(first.split_to(taken)),
+        unsent.held = None;
+        while !unsent.bytes.is_empty() {
+            let mut slices = [IoSlice::new(&[]); WRITE_BUFFERS];
+            let mut count = 0;
+            for (slice, bytes) in slices.iter_mut().zip(&unsent.bytes) {
+                *slice = IoSlice::new(bytes);
+                count += 1;
+            }
+            match self.stream.try_write_vectored(&slices[..count]) {
+                Ok(taken) => unsent.advance(taken),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(_) => unsent.close(),
             }
@@ -168,6 +232,23 @@ impl FrameWriter {
 }
 
 impl Unsent {
+    /// Returns whether nothing waits for the kernel.
+    fn may_send(&self) -> bool {
+        self.bytes.is_empty() || self.held.is_some()
+    }
+
+    /// Forgets bytes that the kernel took.
+    fn advance(&mut self, mut taken: usize) {
+        while let Some(first) = self.bytes.front_mut() {
+            if taken < first.len() {
+                drop(first.split_to(taken));
+                return;
+            }
+            taken -= first.len();
+            self.bytes.pop_front();
+        }
+    }
+
     fn close(&mut self) {
         self.is_closed = true;
         self.free();
@@ -175,9 +256,10 @@ impl Unsent {
 
     fn free(&mut self) {
         self.bytes = VecDeque::new();
+        self.held = None;
         self.alarm_since = None;
     }
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::value::RawValue;
 use shared::clock::Time;
@@ -80,6 +81,7 @@ impl Members {
     /// `subtronics:data`.
     pub(super) fn send_event(&mut self, event: &PublishedEvent, with_broadcast: bool) -> Delivery {
         let mut delivery = Delivery::default();
+        let now = Instant::now();
         for (id, member) in &mut self.by_id {
             if is_at_or_before(event.position, member.position) {
                 continue;
@@ -90,7 +92,7 @@ impl Members {
             }
             member.position = event.position;
             let client = &member.client;
-            client.send_published(&self.device, event, with_broadcast);
+            client.send_published(&self.device, event, with_broadcast, now);
             if with_broadcast {
                 delivery.reached.insert(*id);
             }

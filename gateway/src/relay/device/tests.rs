@@ -1,12 +1,10 @@
-use std::time::Duration;
-
 use shared::clock::{Clock, SystemClock};
 use shared::metrics::Meters;
 use shared::position::Epoch;
 use shared::trace::SpanRecorder;
 
 use super::*;
-use crate::client::outbox::OutboxLimits;
+use crate::client::ClientContext;
 use crate::clients::Clients;
 use crate::metrics::Metrics;
 use crate::relay::spans::EventSpans;
@@ -17,13 +15,9 @@ const DEVICE: &str = "OTSM-0114";
 fn fan_out() -> FanOutContext {
     let metrics = Metrics::new(&Meters::local("gateway").unwrap());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let limits = OutboxLimits {
-        packets: 100,
-        bytes: 100_000,
-        deadline: Duration::from_mins(1),
-    };
+    let config = test_setup::config("127.0.0.1:6379", &[]);
     FanOutContext {
-        clients: Clients::new(limits, Arc::clone(&metrics.client)),
+        clients: Clients::new(ClientContext::new(&config, Arc::clone(&metrics.client))),
         broadcast_all: true,
         clock: Arc::clone(&clock),
         spans: EventSpans::new(SpanRecorder::disabled(), clock),

@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 use super::*;
 
 /// The two ends of a connection.
-pub(in crate::websocket) async fn pair() -> (FrameWriter, TcpStream) {
+pub(crate) async fn pair() -> (FrameWriter, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let peer = TcpStream::connect(listener.local_addr().unwrap())
         .await
@@ -29,7 +29,7 @@ fn fill(writer: &FrameWriter, frames: &Bytes, is_alarm: bool) -> Vec<u8> {
             }
             // The kernel was full exactly at the end of a frame.
             Written::Full => return accepted,
-            Written::Closed => panic!("the connection is open"),
+            other => panic!("{other:?}"),
         }
     }
 }
@@ -108,4 +108,125 @@ async fn shutting_down_wakes_a_reader() {
     );
     assert_eq!(read.0.unwrap().unwrap(), 0);
     assert_eq!(writer.send(&frame::PING, true), Written::Closed);
+}
+
+/// Reads what the peer has received by now, and nothing later.
+async fn received(writer: &FrameWriter, peer: &mut TcpStream) -> Vec<u8> {
+    let end = frame::text("end");
+    writer.send_behind(end.clone());
+    let mut all = Vec::new();
+    while !all.ends_with(&end) {
+        let read = tokio::time::timeout(LATE, peer.read_buf(&mut all));
+        assert_ne!(read.await.unwrap().unwrap(), 0);
+    }
+    all.truncate(all.len() - end.len());
+    all
+}
+
+const WINDOW: Duration = Duration::from_millis(10);
+
+fn reading(number: usize) -> Bytes {
+    frame::text(&number.to_string())
+}
+
+#[tokio::test]
+async fn telemetry_is_held_until_the_end_of_the_window_unless_something_else_is_sent() {
+    let (writer, mut peer) = pair().await;
+    let start = Instant::now();
+    let at = |millis| start + Duration::from_millis(millis);
+    let send = |number, millis| writer.send_telemetry(&reading(number), at(millis), WINDOW);
+    assert_eq!(send(1, 0), Written::Whole);
+    assert_eq!(send(2, 4), Written::Held);
+    assert_eq!(send(3, 9), Written::HeldBehind);
+    assert!(!writer.has_unsent());
+    let mut first = vec![0; reading(1).len()];
+    peer.read_exact(&mut first).await.unwrap();
+    assert_eq!(first, reading(1));
+    let mut none = [0];
+    let early = peer.try_read(&mut none).map_err(|error| error.kind());
+    assert_eq!(early, Err(io::ErrorKind::WouldBlock));
+
+    assert!(!writer.release(at(10)));
+    assert_eq!(send(4, 15), Written::Held);
+    assert_eq!(writer.send(&frame::text("alarm"), true), Written::Whole);
+    assert_eq!(send(5, 25), Written::Whole);
+    let expected = [
+        reading(2),
+        reading(3),
+        reading(4),
+        frame::text("alarm"),
+        reading(5),
+    ];
+    assert_eq!(received(&writer, &mut peer).await, expected.concat());
+}
+
+#[tokio::test]
+async fn without_a_window_nothing_is_held() {
+    let (writer, _peer) = pair().await;
+    let now = Instant::now();
+    for number in 0..10 {
+        let sent = writer.send_telemetry(&reading(number), now, Duration::ZERO);
+        assert_eq!(sent, Written::Whole);
+    }
+}
+
+#[tokio::test]
+async fn what_is_held_is_bounded_in_bytes_and_in_number() {
+    for (length, most) in [(1, HELD_BUFFERS), (5000, 3)] {
+        let (writer, mut peer) = pair().await;
+        let now = Instant::now();
+        let frames: Vec<Bytes> = (0..=most + 1).map(|_| vec![b'x'; length].into()).collect();
+        let sent: Vec<Written> = frames
+            .iter()
+            .map(|frame| writer.send_telemetry(frame, now, WINDOW))
+            .collect();
+        let held = sent
+            .iter()
+            .filter(|sent| **sent == Written::HeldBehind)
+            .count();
+        assert_eq!(
+            (sent[1], held, sent[most + 1]),
+            (Written::Held, most - 1, Written::Whole)
+        );
+        assert_eq!(received(&writer, &mut peer).await, frames.concat());
+    }
+}
+
+#[tokio::test]
+async fn what_was_held_while_the_kernel_is_full_arrives_in_order() {
+    let (writer, mut peer) = pair().await;
+    let large = Bytes::from(vec![b'x'; HELD_BYTES - 1]);
+    let mut expected = Vec::new();
+    // Held and released again and again, until the kernel takes no more.
+    let now = Instant::now();
+    for number in 0_usize.. {
+        let frames = if number % 2 == 0 {
+            &large
+        } else {
+            &reading(number)
+        };
+        match writer.send_telemetry(frames, now, WINDOW) {
+            Written::Full => break,
+            Written::Closed => panic!("the connection is open"),
+            _ => expected.extend_from_slice(frames),
+        }
+        if writer.release(now) {
+            break;
+        }
+    }
+    assert_eq!(writer.send(&large, true), Written::Full);
+    let mut received = vec![0; expected.len()];
+    let sending = async {
+        while writer.flush() {
+            writer.writable().await;
+        }
+    };
+    tokio::time::timeout(LATE, async {
+        tokio::join!(peer.read_exact(&mut received), sending)
+    })
+    .await
+    .unwrap()
+    .0
+    .unwrap();
+    assert!(received == expected);
 }
