@@ -59,6 +59,8 @@ use websocket_connection::WebSocketConnection;
 const COMPLETION_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest first packet of a session, in bytes. socketioxide writes some 120.
 const MAX_OPEN_PACKET: usize = 4096;
+/// Longest refusal of socketioxide, in bytes. It writes some 50.
+const MAX_REFUSAL: usize = 1024;
 /// How long closing one polling session may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -122,7 +124,7 @@ impl Sockets {
             Asked::Packets(sid) => self.take_packets(sid, request).await,
             Asked::Upgrade(sid) => self.upgrade(sid, request),
             Asked::WebSocket => self.open_websocket(request),
-            Asked::Other => self.call(slim(request)).await,
+            Asked::Nothing(error) => refuse(error),
         };
         if is_handshake && response.status().is_client_error() {
             refused.invalid.increment();
@@ -258,8 +260,26 @@ impl Sockets {
 
     async fn call(&self, request: Request<Body>) -> Response<Body> {
         let Ok(response) = self.inner.service.clone().oneshot(request).await;
-        response.map(Body::new)
+        let response = response.map(Body::new);
+        if response.status() != StatusCode::BAD_REQUEST {
+            return response;
+        }
+        let body = to_bytes(response.into_body(), MAX_REFUSAL).await;
+        EngineError::of_library(&body.unwrap_or_default()).into_response()
     }
+}
+
+/// Answers a request that cannot be served.
+fn refuse(error: EngineError) -> Response<Body> {
+    if error == EngineError::UnsupportedVersion {
+        limited(|suppressed| {
+            tracing::warn!(
+                held_back = suppressed,
+                "refusing a client with another version of the protocol: it needs Engine.IO 4, which Socket.IO clients have since 3.0"
+            );
+        });
+    }
+    error.into_response()
 }
 
 fn library_service(config: &Config) -> (SocketIoService<NotFound>, SocketIo) {

@@ -9,6 +9,8 @@ mod alarms;
 
 mod recovery;
 
+mod conformance;
+
 mod readme_client;
 
 mod burst;

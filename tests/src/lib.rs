@@ -2,7 +2,7 @@
 //!
 //! Read in this order. A test starts a [`stack::Stack`]: its own redis-server and mosquitto in a temporary folder, and
 //! the binaries `ingest` and `gateway`, each as a [`server_process::ServerProcess`] on a port of [`ports`]. It sends
-//! readings as a [`device::Device`], receives them as a [`browser::Browser`] or over [`http`], breaks connections with a
+//! readings as a [`device::Device`], receives them as a [`browser::Browser`], over [`http`] or a [`websocket`], breaks connections with a
 //! [`tcp_proxy::TcpProxy`], and waits with [`eventually`] until a state is reached. It never sleeps.
 //!
 //! During its faults, a fault test runs a [`ledger::Load`]. Afterwards the ledger checks that nothing was lost or
@@ -29,6 +29,8 @@ pub mod device;
 pub mod browser;
 
 pub mod http;
+
+pub mod websocket;
 
 pub mod tcp_proxy;
 

@@ -3,22 +3,30 @@
 use axum::body::Body;
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, Response, StatusCode};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::rest::reply;
 
 /// Why a request of the Engine.IO protocol is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum EngineError {
+    #[error("Transport unknown")]
+    UnknownTransport,
     /// The session has ended, or another replica has it.
     #[error("Session ID unknown")]
     UnknownSession,
+    /// A session is opened with GET.
+    #[error("Bad handshake method")]
+    BadHandshakeMethod,
     /// The session has broken a rule and is closed.
     #[error("Bad request")]
     BadRequest,
     /// Every connection is taken.
     #[error("Too many connections, try again later")]
     Full,
+    /// Another version of Engine.IO.
+    #[error("Unsupported protocol version")]
+    UnsupportedVersion,
 }
 
 /// The body, as `engine.io` of Node.js writes it.
@@ -29,19 +37,34 @@ struct ErrorBody {
 }
 
 impl EngineError {
-    /// The codes of the protocol: 1 unknown session, 3 bad request, 4 forbidden.
+    /// The codes of the protocol. 4 is "forbidden", which comes nearest.
     fn code(self) -> u8 {
         match self {
+            Self::UnknownTransport => 0,
             Self::UnknownSession => 1,
+            Self::BadHandshakeMethod => 2,
             Self::BadRequest => 3,
             Self::Full => 4,
+            Self::UnsupportedVersion => 5,
+        }
+    }
+
+    /// Reads the code of a refusal of socketioxide, which writes it as text.
+    pub(super) fn of_library(body: &[u8]) -> Self {
+        #[derive(Deserialize)]
+        struct Refusal<'a> {
+            code: &'a str,
+        }
+        match serde_json::from_slice(body) {
+            Ok(Refusal { code: "1" }) => Self::UnknownSession,
+            _ => Self::BadRequest,
         }
     }
 
     pub(crate) fn into_response(self) -> Response<Body> {
         let status = match self {
-            Self::UnknownSession | Self::BadRequest => StatusCode::BAD_REQUEST,
             Self::Full => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::BAD_REQUEST,
         };
         let body = ErrorBody {
             code: self.code(),

@@ -18,6 +18,8 @@ pub(super) enum ClientPacket<'a> {
     Connect(&'a str),
     /// The client leaves this namespace.
     Disconnect(&'a str),
+    /// A reply to an event of the server. None of ours asks for one.
+    Reply,
     /// An event.
     Event(ClientEvent<'a>),
     /// The beginning of an event with so many attachments, each of which is a binary message.
@@ -74,8 +76,7 @@ impl<'a> ClientPacket<'a> {
             ('0', _) => Ok(Self::Connect(namespace)),
             ('1', _) => Ok(Self::Disconnect(namespace)),
             ('2', _) => Ok(Self::Event(ClientEvent::parse(namespace, rest)?)),
-            // Replies to events of the server. None of ours asks for one.
-            ('3', _) => Ok(Self::Ignored),
+            ('3', _) => Ok(Self::Reply),
             ('5', Some(attachments)) => Ok(Self::BinaryEvent {
                 event: ClientEvent::parse(namespace, rest)?,
                 attachments,

@@ -2,6 +2,8 @@
 
 use axum::http::{Method, Uri};
 
+use super::engine_error::EngineError;
+
 /// Path of every Socket.IO request.
 pub(crate) const PATH: &str = "/socket.io";
 
@@ -21,25 +23,28 @@ pub(super) enum Asked<'a> {
     Upgrade(&'a str),
     /// A WebSocket with a session of its own.
     WebSocket,
-    /// Another version of the protocol, or nothing that makes sense. socketioxide answers it.
-    Other,
+    /// Nothing that can be answered.
+    Nothing(EngineError),
 }
 
 impl<'a> Asked<'a> {
     /// Reads the request. It must be the same that [`canonical`] describes.
     pub(super) fn read(method: &Method, uri: &'a Uri) -> Self {
-        let session = session_of(uri);
-        let is_polling = query_value(uri, "transport") == Some("polling");
-        if query_value(uri, "EIO") != Some(VERSION) {
-            return Self::Other;
+        let is_websocket = is_websocket(uri);
+        if !is_websocket && query_value(uri, "transport") != Some("polling") {
+            return Self::Nothing(EngineError::UnknownTransport);
         }
-        match (session, is_websocket(uri), is_polling) {
-            (None, false, true) if method == Method::GET => Self::Session,
-            (Some(session), false, true) if method == Method::GET => Self::Poll(session),
-            (Some(session), false, true) if method == Method::POST => Self::Packets(session),
-            (Some(session), true, _) if method == Method::GET => Self::Upgrade(session),
-            (None, true, _) if method == Method::GET => Self::WebSocket,
-            _ => Self::Other,
+        if query_value(uri, "EIO") != Some(VERSION) {
+            return Self::Nothing(EngineError::UnsupportedVersion);
+        }
+        match (session_of(uri), is_websocket) {
+            (None, _) if method != Method::GET => Self::Nothing(EngineError::BadHandshakeMethod),
+            (None, false) => Self::Session,
+            (None, true) => Self::WebSocket,
+            (Some(session), false) if method == Method::GET => Self::Poll(session),
+            (Some(session), false) if method == Method::POST => Self::Packets(session),
+            (Some(session), true) if method == Method::GET => Self::Upgrade(session),
+            (Some(_), _) => Self::Nothing(EngineError::BadRequest),
         }
     }
 }

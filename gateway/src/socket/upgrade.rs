@@ -141,8 +141,9 @@ async fn wait_for_upgrade(session: &Session, mut reader: MessageReader) -> Optio
         };
         match ClientPacket::parse(&text) {
             Ok(ClientPacket::Probe) => {
-                reader.writer().send_behind(frame::PROBE_ANSWER);
+                // First, so that a poll that follows the answer is answered with nothing.
                 session.begin_probe();
+                reader.writer().send_behind(frame::PROBE_ANSWER);
             }
             Ok(ClientPacket::Upgrade) => return Some(reader),
             _ => return None,

@@ -35,6 +35,7 @@ const DEADLINE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 pub(super) struct WebSocketConnection {
     context: Arc<ConnectionContext>,
     reader: MessageReader,
+    heartbeat: Heartbeat,
     budget: Budget,
     /// Attachments of the last event that are still to come. They are ignored.
     attachments: u32,
@@ -65,11 +66,13 @@ struct ConnectError {
 impl WebSocketConnection {
     /// A WebSocket with a session of its own.
     pub(super) fn new(context: Arc<ConnectionContext>, reader: MessageReader) -> Self {
-        let budget = Budget::new(context.limits.packet_rate, Instant::now());
+        let limits = context.limits;
+        let now = Instant::now();
         Self {
             context,
             reader,
-            budget,
+            heartbeat: Heartbeat::new(limits.ping_interval, limits.ping_timeout, now),
+            budget: Budget::new(limits.packet_rate, now),
             attachments: 0,
         }
     }
@@ -143,7 +146,7 @@ impl WebSocketConnection {
     /// Waits until the client joins the namespace.
     async fn wait_for_join(&mut self) -> Result<(), CloseReason> {
         loop {
-            let text = match self.reader.next().await? {
+            let text = match self.receive(None).await? {
                 Received::Text(text) => text,
                 Received::Control => {
                     self.admit("")?;
@@ -163,32 +166,34 @@ impl WebSocketConnection {
 
     /// Reads packets and carries out commands until the connection must end.
     async fn read(&mut self, joined: &mut JoinedClient) -> CloseReason {
-        let context = Arc::clone(&self.context);
-        let mut heartbeat = Heartbeat::new(
-            context.limits.ping_interval,
-            context.limits.ping_timeout,
-            Instant::now(),
-        );
         loop {
-            let due = heartbeat.due(self.reader.last_read());
-            let received = match timeout_at(due.into(), self.reader.next()).await {
-                Ok(Ok(received)) => received,
-                Ok(Err(end)) => return end.into(),
-                Err(_) => {
-                    match heartbeat.act(self.reader.last_read(), Instant::now()) {
-                        Due::Nothing => {}
-                        Due::Ping => {
-                            if self.writer().send_behind(frame::PING) {
-                                joined.client.waiting().notify_one();
-                            }
-                        }
-                        Due::Close => return CloseReason::Heartbeat,
-                    }
-                    continue;
-                }
+            let handled = match self.receive(Some(&joined.client)).await {
+                Ok(received) => self.handle(received, joined).await,
+                Err(reason) => Err(reason),
             };
-            if let Err(reason) = self.handle(received, joined).await {
+            if let Err(reason) = handled {
                 return reason;
+            }
+        }
+    }
+
+    /// Waits for the next message, and sends pings meanwhile. `client`: is told if a ping has to wait.
+    async fn receive(&mut self, client: Option<&Client>) -> Result<Received, CloseReason> {
+        loop {
+            let due = self.heartbeat.due(self.reader.last_read());
+            if let Ok(received) = timeout_at(due.into(), self.reader.next()).await {
+                return Ok(received?);
+            }
+            match self.heartbeat.act(self.reader.last_read(), Instant::now()) {
+                Due::Nothing => {}
+                Due::Ping => {
+                    if self.writer().send_behind(frame::PING)
+                        && let Some(client) = client
+                    {
+                        client.waiting().notify_one();
+                    }
+                }
+                Due::Close => return Err(CloseReason::Heartbeat),
             }
         }
     }
@@ -209,7 +214,10 @@ impl WebSocketConnection {
         };
         self.admit(&text)?;
         match ClientPacket::parse(&text)? {
-            ClientPacket::Ignored | ClientPacket::Probe | ClientPacket::Upgrade => Ok(()),
+            ClientPacket::Ignored
+            | ClientPacket::Probe
+            | ClientPacket::Upgrade
+            | ClientPacket::Reply => Ok(()),
             ClientPacket::Close => Err(CloseReason::TransportClose),
             _ if self.attachments > 0 => Err(CloseReason::Invalid),
             // The budget admits one for the main namespace, which is behind us.

@@ -54,7 +54,7 @@ fn packets_are_read_as_the_protocol_says() {
             r#"binary 1 / None name {"_placeholder":true,"num":0}"#,
         ),
         (r#"452-/a,7["name",1]"#, "binary 2 /a Some(7) name 1"),
-        ("431[1]", "Ignored"),
+        ("431[1]", "Reply"),
     ] {
         assert_eq!(read(message), expected, "{message}");
     }

@@ -35,12 +35,12 @@ fn socketioxide_gets_what_was_read() {
     let (read, _) = get("/socket.io?EIO=4&transport=websocket&sid=a");
     assert_eq!(read, "Upgrade(\"a\")");
     let (read, _) = get("/socket.io?EIO=3&transport=websocket");
-    assert_eq!(read, "Other");
+    assert_eq!(read, "Nothing(UnsupportedVersion)");
     // Read up to its second `=`, this would be an upgrade.
     let (read, sent) = get("/socket.io/?EIO=4&transport=websocket=x&sid=a");
-    assert_eq!((read.as_str(), sent), ("Other", None));
+    assert_eq!((read.as_str(), sent), ("Nothing(UnknownTransport)", None));
     let (read, _) = asked(Method::POST, "/socket.io/?EIO=4&transport=polling&sid=a");
     assert_eq!(read, "Packets(\"a\")");
     let (read, _) = asked(Method::POST, "/socket.io/?EIO=4&transport=polling");
-    assert_eq!(read, "Other");
+    assert_eq!(read, "Nothing(BadHandshakeMethod)");
 }

@@ -1,0 +1,156 @@
+//! A WebSocket client that sends exactly the bytes it is told to, and shows every frame of the server.
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::eventually::LATE;
+
+/// First byte of a whole message or control frame, by its kind.
+pub const TEXT: u8 = 0x81;
+pub const BINARY: u8 = 0x82;
+pub const CLOSE: u8 = 0x88;
+pub const PING: u8 = 0x89;
+pub const PONG: u8 = 0x8a;
+
+const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+/// One WebSocket.
+#[derive(Debug)]
+pub struct WebSocket {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+/// One frame of the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Its first byte.
+    pub kind: u8,
+    pub payload: Vec<u8>,
+}
+
+impl WebSocket {
+    /// Asks a port of the loopback interface for a WebSocket.
+    ///
+    /// # Errors
+    /// It is refused: the message has the answer's head.
+    pub async fn open(port: u16, path: &str) -> Result<Self> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await?;
+        let mut websocket = Self {
+            stream,
+            received: Vec::new(),
+        };
+        let end = b"\r\n\r\n";
+        loop {
+            let position = websocket.received.windows(4).position(|bytes| bytes == end);
+            if let Some(position) = position {
+                let head = String::from_utf8_lossy(&websocket.received[..position]).into_owned();
+                ensure!(head.starts_with("HTTP/1.1 101"), "refused: {head}");
+                // The answer to the example key of RFC 6455.
+                ensure!(head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
+                websocket.received.drain(..position + end.len());
+                return Ok(websocket);
+            }
+            ensure!(websocket.read().await?, "the connection has ended");
+        }
+    }
+
+    /// Sends a text message.
+    pub async fn send(&mut self, text: &str) -> Result<()> {
+        self.send_frame(TEXT, text.as_bytes()).await
+    }
+
+    /// Sends a frame with this first byte.
+    pub async fn send_frame(&mut self, first: u8, payload: &[u8]) -> Result<()> {
+        let length = u8::try_from(payload.len())
+            .ok()
+            .filter(|length| *length < 126);
+        let length = length.context("longer frames are not needed")?;
+        let mut frame = vec![first, 0x80 | length];
+        frame.extend(MASK);
+        let masked = payload.iter().zip(MASK.iter().cycle());
+        frame.extend(masked.map(|(byte, mask)| byte ^ mask));
+        Ok(self.stream.write_all(&frame).await?)
+    }
+
+    /// Returns the next frame; `None` if the connection has ended.
+    pub async fn next(&mut self) -> Result<Option<Frame>> {
+        loop {
+            if let Some(frame) = self.take_frame()? {
+                return Ok(Some(frame));
+            }
+            if !self.read().await? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Returns the next text message.
+    pub async fn text(&mut self) -> Result<String> {
+        let frame = self.next().await?.context("the connection has ended")?;
+        ensure!(frame.kind == TEXT, "{frame:?}");
+        Ok(String::from_utf8(frame.payload)?)
+    }
+
+    /// Returns the JSON behind this prefix in the next text message.
+    pub async fn json(&mut self, prefix: &str) -> Result<Value> {
+        let text = self.text().await?;
+        let json = text.strip_prefix(prefix);
+        let json = json.with_context(|| format!("expected {prefix}, got {text}"))?;
+        serde_json::from_str(json).with_context(|| text.clone())
+    }
+
+    /// Returns the frames until the connection ends.
+    pub async fn until_end(&mut self) -> Result<Vec<Frame>> {
+        let mut frames = Vec::new();
+        while let Some(frame) = self.next().await? {
+            frames.push(frame);
+        }
+        Ok(frames)
+    }
+
+    /// Returns false if the connection has ended.
+    async fn read(&mut self) -> Result<bool> {
+        let read = timeout(LATE, self.stream.read_buf(&mut self.received)).await;
+        match read.context("nothing arrives")? {
+            Ok(count) => Ok(count > 0),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Ok(false),
+            Err(error) => bail!(error),
+        }
+    }
+
+    fn take_frame(&mut self) -> Result<Option<Frame>> {
+        let [kind, length, ..] = self.received[..] else {
+            return Ok(None);
+        };
+        ensure!(length & 0x80 == 0, "frames of a server have no mask");
+        let (head, length) = match length {
+            126 => (4, self.number(2..4)),
+            127 => (10, self.number(2..10)),
+            length => (2, Some(usize::from(length))),
+        };
+        let Some(length) = length.filter(|length| self.received.len() >= head + length) else {
+            return Ok(None);
+        };
+        let payload = self.received[head..head + length].to_vec();
+        self.received.drain(..head + length);
+        Ok(Some(Frame { kind, payload }))
+    }
+
+    /// Reads a number that has arrived whole.
+    fn number(&self, range: std::ops::Range<usize>) -> Option<usize> {
+        let bytes = self.received.get(range)?;
+        let number = bytes
+            .iter()
+            .fold(0, |number, byte| number << 8 | usize::from(*byte));
+        Some(number)
+    }
+}
