@@ -52,7 +52,7 @@ pub(crate) struct Client {
     link: Link,
     // A std mutex: it is held only while packets are handed over, and that never blocks.
     outbox: Mutex<Outbox>,
-    /// Notified when packets wait in the outbox.
+    /// Notified when packets wait in the outbox of a client that polls.
     waiting: Notify,
     /// Cancelled when the connection ends, for any reason.
     closed: CancellationToken,
@@ -120,9 +120,10 @@ impl Client {
         &self.closed
     }
 
-    /// Returns the handle that is notified when packets wait in the outbox.
+    /// Returns the handle that is notified when packets wait in the outbox, and when frames wait for the kernel.
     pub(crate) fn waiting(&self) -> &Notify {
-        &self.waiting
+        let writer = self.link.websocket();
+        writer.map_or(&self.waiting, |writer| writer.waiting())
     }
 
     /// Returns the WebSocket that the client uses now; `None` while it polls.
@@ -139,7 +140,6 @@ impl Client {
     /// Sends everything over this WebSocket from now on.
     pub(crate) fn finish_move(&self, writer: Arc<FrameWriter>) {
         self.link.finish_move(writer);
-        self.waiting.notify_one();
     }
 
     pub(crate) fn pending_replies(&self) -> &Arc<PendingReplies> {
@@ -208,8 +208,7 @@ impl Client {
         };
         match written {
             Written::Full => return false,
-            Written::Begun => self.waiting.notify_one(),
-            Written::Whole | Written::HeldBehind => {}
+            Written::Whole | Written::Begun | Written::HeldBehind => {}
             Written::Held => coalescer.add(self),
             Written::Closed => {
                 outbox.close(Instant::now());
@@ -231,9 +230,8 @@ impl Client {
 
     /// Sends the telemetry that is held.
     fn release_held(&self, now: Instant) {
-        let writer = self.link.websocket();
-        if writer.is_some_and(|writer| writer.release(now)) {
-            self.waiting.notify_one();
+        if let Some(writer) = self.link.websocket() {
+            writer.release(now);
         }
     }
 
@@ -388,7 +386,7 @@ impl Client {
         self.record_counts(&mut outbox);
         drop(outbox);
         match pushed {
-            Ok(true) => self.waiting.notify_one(),
+            Ok(true) => self.waiting().notify_one(),
             Ok(false) => {}
             Err(overflow) => self.close(overflow.into()),
         }
@@ -411,20 +409,12 @@ impl Client {
 
     /// Hands a packet over. The caller holds the lock of the outbox.
     fn send_now(&self, packet: &Packet) -> SendOutcome {
-        let sent = self.link.send(packet).unwrap_or_else(|error| {
+        self.link.send(packet).unwrap_or_else(|error| {
             let client = self.sid;
             tracing::error!(%client, error = error_chain(&error), "cannot serialise a packet");
             self.abort(CloseReason::Broken);
             SendOutcome::Closed
-        });
-        if self
-            .link
-            .websocket()
-            .is_some_and(|writer| writer.has_unsent())
-        {
-            self.waiting.notify_one();
-        }
-        sent
+        })
     }
 
     fn outbox(&self) -> MutexGuard<'_, Outbox> {

@@ -7,10 +7,11 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use socketioxide::socket::Sid;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::sleep;
 
 use crate::client::close_reason::CloseReason;
 use crate::client_address::ClientAddress;
@@ -20,6 +21,9 @@ use crate::websocket::reader::MessageReader;
 /// Maximum number of bytes in the queue of socketioxide for a client that must poll for them; one packet may be larger. The rest
 /// waits in the client's outbox.
 const UNPOLLED_BYTES: usize = 256 * 1024;
+
+/// How long a poll may wait for packets while the client is about to use a WebSocket. As long as in the server of Node.js.
+const PROBED_POLL: Duration = Duration::from_millis(100);
 
 /// The sessions of one address may hold one in so many of all places. A session costs a client next to nothing: without a share, one
 /// TCP connection could take every place.
@@ -35,7 +39,7 @@ pub(crate) struct Session {
     budget: Mutex<Budget>,
     /// The client has asked for an upgrade to a WebSocket.
     is_upgrading: AtomicBool,
-    /// The client has a WebSocket and is about to use it: polls are answered at once, with nothing.
+    /// The client has a WebSocket and is about to use it: polls do not wait for packets any more.
     is_probed: AtomicBool,
     probed: Notify,
     /// Held while socketioxide answers a poll.
@@ -196,7 +200,7 @@ impl Session {
         self.is_upgrading.store(false, Ordering::Release);
     }
 
-    /// Answers polls with nothing from now on, also the one in flight, so that the client can stop polling.
+    /// Lets no poll wait from now on, also the one in flight, so that the client can stop polling.
     pub(crate) fn begin_probe(&self) {
         self.is_probed.store(true, Ordering::Release);
         self.probed.notify_waiters();
@@ -205,15 +209,20 @@ impl Session {
     /// Runs a poll. Returns `None` if it must be answered with nothing, because the client is about to use a WebSocket.
     pub(crate) async fn poll<T>(&self, poll: impl Future<Output = T>) -> Option<T> {
         let probed = self.probed.notified();
-        if self.is_probed.load(Ordering::Acquire) {
-            return None;
-        }
+        let is_probed = self.is_probed.load(Ordering::Acquire);
+        let nothing = async {
+            if !is_probed {
+                probed.await;
+            }
+            // What waits is still sent as long as the client polls: it may not have got the answer to its probe.
+            sleep(PROBED_POLL).await;
+        };
         // A second poll at the same time is answered by socketioxide, which ends the session.
         let _polling = self.polling.try_lock();
         tokio::select! {
             biased;
             answer = poll => Some(answer),
-            () = probed => None,
+            () = nothing => None,
         }
     }
 

@@ -79,9 +79,9 @@ impl PollingConnection {
             (reader, ()) = async { tokio::join!(moving, carrying_out) } => Some(reader),
         };
         if let Some(reader) = reader {
-            let connection = WebSocketConnection::moved(Arc::clone(context), reader);
+            let connection = WebSocketConnection::moved(Arc::clone(context), reader, true);
             // In a task of its own: this one holds what socketioxide needs for its handlers.
-            context.spawn("websocket", connection.serve_moved(joined));
+            context.spawn("websocket", connection.serve_joined(joined));
             return;
         }
         let registration = joined.end(context).await;

@@ -36,6 +36,8 @@ use crate::websocket::writer::FrameWriter;
 const SEPARATOR: u8 = 0x1e;
 /// Packets of Engine.IO that are not for the WebSocket: a ping of the session that ends, and nothing.
 const PING: &str = "2";
+/// The most frames that a client may send before it has finished an upgrade. It needs two.
+const MAX_UPGRADE_PACKETS: usize = 16;
 const NOOP: &str = "6";
 
 /// Returns the answer to a poll that must end without packets.
@@ -80,7 +82,7 @@ impl Sockets {
             let writer = Arc::clone(reader.writer());
             sockets.move_session(&session, None, &writer).await;
             drop((session, sockets));
-            let connection = WebSocketConnection::new(context, reader);
+            let connection = WebSocketConnection::moved(context, reader, false);
             connection.serve_unjoined(sid, address).await;
         });
         response
@@ -135,7 +137,7 @@ impl Sockets {
 
 /// Waits until the client has stopped polling; `None` if the WebSocket has ended before, or the client broke the protocol.
 async fn wait_for_upgrade(session: &Session, mut reader: MessageReader) -> Option<MessageReader> {
-    loop {
+    for _ in 0..MAX_UPGRADE_PACKETS {
         let Received::Text(text) = reader.next().await.ok()? else {
             continue;
         };
@@ -145,8 +147,13 @@ async fn wait_for_upgrade(session: &Session, mut reader: MessageReader) -> Optio
                 session.begin_probe();
                 reader.writer().send_behind(frame::PROBE_ANSWER);
             }
-            Ok(ClientPacket::Upgrade) => return Some(reader),
+            Ok(ClientPacket::Upgrade) => {
+                // Also without a probe, no poll may wait.
+                session.begin_probe();
+                return Some(reader);
+            }
             _ => return None,
         }
     }
+    None
 }

@@ -1,6 +1,7 @@
 //! The connection of a client that uses a WebSocket: one task, which reads packets, carries out commands, sends pings and
 //! whatever the kernel did not take at once.
 
+mod commands;
 mod heartbeat;
 
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use shared::error_chain::error_chain;
 use socketioxide::socket::Sid;
 use tokio::time::{timeout, timeout_at};
 
-use super::command::{ClientCommand, carry_out};
+use super::command::ClientCommand;
 use super::connection::{JoinedClient, close_if_draining};
 use super::context::ConnectionContext;
 use super::packet::{ClientEvent, ClientPacket, InvalidPacket, MAIN};
@@ -22,10 +23,12 @@ use crate::client::link::Link;
 use crate::client::log_limit::limited;
 use crate::client::outbox::Flushed;
 use crate::client_address::ClientAddress;
+use crate::config::SPARE_COMMANDS;
 use crate::packet_budget::Budget;
 use crate::websocket::frame;
 use crate::websocket::reader::{MessageReader, ReadEnd, Received};
 use crate::websocket::writer::FrameWriter;
+use commands::Commands;
 use heartbeat::{Due, Heartbeat};
 
 /// How often a client that takes nothing is checked for an alarm that has waited too long.
@@ -77,10 +80,18 @@ impl WebSocketConnection {
         }
     }
 
-    /// A WebSocket to which a client has moved from long polling.
-    pub(super) fn moved(context: Arc<ConnectionContext>, reader: MessageReader) -> Self {
+    /// A WebSocket to which a session has moved from long polling. `has_joined`: its client has joined the namespace.
+    pub(super) fn moved(
+        context: Arc<ConnectionContext>,
+        reader: MessageReader,
+        has_joined: bool,
+    ) -> Self {
         let mut connection = Self::new(context, reader);
-        connection.budget.record_join();
+        // When the last ping was sent over polling is not known, and the client waits for the next.
+        connection.heartbeat.ping_now(Instant::now());
+        if has_joined {
+            connection.budget.record_join();
+        }
         connection
     }
 
@@ -102,11 +113,14 @@ impl WebSocketConnection {
     pub(super) async fn serve_unjoined(mut self, sid: Sid, address: ClientAddress) {
         let writer = Arc::clone(self.writer());
         // On the heap, as the memory is needed for a moment only.
-        let joined = Box::pin(timeout(
+        let joining = Box::pin(timeout(
             self.context.limits.connect_timeout,
             self.wait_for_join(),
-        ))
-        .await;
+        ));
+        let joined = tokio::select! {
+            joined = joining => joined,
+            () = writer.keep_flushing() => return,
+        };
         if !matches!(joined, Ok(Ok(()))) {
             tracing::debug!(client = %sid, "a WebSocket ended before its client joined");
             writer.shut_down();
@@ -121,17 +135,20 @@ impl WebSocketConnection {
         };
         writer.send_behind(frame::text(&packet("40", &connected)));
         let joined = JoinedClient::new(&self.context, client, address);
-        self.serve_moved(joined).await;
+        self.serve_joined(joined).await;
     }
 
     /// Serves a client that has joined, until its connection ends.
-    pub(super) async fn serve_moved(mut self, mut joined: JoinedClient) {
+    pub(super) async fn serve_joined(mut self, mut joined: JoinedClient) {
         let context = Arc::clone(&self.context);
         let writer = Arc::clone(self.writer());
         let client = Arc::clone(&joined.client);
+        let commands = Commands::new(context.limits.max_subscriptions + SPARE_COMMANDS);
+        let subscriptions = &mut joined.subscriptions;
         tokio::select! {
             () = client.closed().cancelled() => {}
-            reason = self.read(&mut joined) => end(&client, reason),
+            reason = self.read(&client, &commands) => end(&client, reason),
+            () = commands.carry_out_all(&client, &context, subscriptions) => {}
             () = send_waiting(&client, &writer) => {}
             () = close_if_draining(&client, context.monitor.is_draining()) => {}
         }
@@ -146,7 +163,7 @@ impl WebSocketConnection {
     /// Waits until the client joins the namespace.
     async fn wait_for_join(&mut self) -> Result<(), CloseReason> {
         loop {
-            let text = match self.receive(None).await? {
+            let text = match self.receive().await? {
                 Received::Text(text) => text,
                 Received::Control => {
                     self.admit("")?;
@@ -164,11 +181,11 @@ impl WebSocketConnection {
         }
     }
 
-    /// Reads packets and carries out commands until the connection must end.
-    async fn read(&mut self, joined: &mut JoinedClient) -> CloseReason {
+    /// Reads packets until the connection must end.
+    async fn read(&mut self, client: &Client, commands: &Commands) -> CloseReason {
         loop {
-            let handled = match self.receive(Some(&joined.client)).await {
-                Ok(received) => self.handle(received, joined).await,
+            let handled = match self.receive().await {
+                Ok(received) => self.handle(received, client, commands),
                 Err(reason) => Err(reason),
             };
             if let Err(reason) = handled {
@@ -177,31 +194,35 @@ impl WebSocketConnection {
         }
     }
 
-    /// Waits for the next message, and sends pings meanwhile. `client`: is told if a ping has to wait.
-    async fn receive(&mut self, client: Option<&Client>) -> Result<Received, CloseReason> {
+    /// Waits for the next message. Sends pings meanwhile, also to a client that always has something to read.
+    async fn receive(&mut self) -> Result<Received, CloseReason> {
         loop {
             let due = self.heartbeat.due(self.reader.last_read());
-            if let Ok(received) = timeout_at(due.into(), self.reader.next()).await {
+            let message_due = self.reader.message_due();
+            let due = message_due.map_or(due, |message| due.min(message));
+            let received = timeout_at(due.into(), self.reader.next()).await;
+            let now = Instant::now();
+            let action = self.heartbeat.act(self.reader.last_read(), now);
+            if action == Due::Ping {
+                self.writer().send_small(frame::PING);
+            }
+            if let Ok(received) = received {
                 return Ok(received?);
             }
-            match self.heartbeat.act(self.reader.last_read(), Instant::now()) {
-                Due::Nothing => {}
-                Due::Ping => {
-                    if self.writer().send_behind(frame::PING)
-                        && let Some(client) = client
-                    {
-                        client.waiting().notify_one();
-                    }
-                }
-                Due::Close => return Err(CloseReason::Heartbeat),
+            if action == Due::Close {
+                return Err(CloseReason::Heartbeat);
+            }
+            if self.reader.message_due().is_some_and(|due| now >= due) {
+                return Err(CloseReason::Invalid);
             }
         }
     }
 
-    async fn handle(
+    fn handle(
         &mut self,
         received: Received,
-        joined: &mut JoinedClient,
+        client: &Client,
+        commands: &Commands,
     ) -> Result<(), CloseReason> {
         let text = match received {
             Received::Text(text) => text,
@@ -231,20 +252,12 @@ impl WebSocketConnection {
                 if event.namespace != MAIN {
                     return Err(CloseReason::Invalid);
                 }
-                if let Some(command) = ClientCommand::from_event(&event) {
-                    let JoinedClient {
-                        client,
-                        subscriptions,
-                        ..
-                    } = joined;
-                    // On the heap, as the memory is needed for a moment only.
-                    Box::pin(carry_out(client, command, &self.context, subscriptions)).await;
-                }
-                Ok(())
+                let command = ClientCommand::from_event(&event);
+                command.map_or(Ok(()), |command| commands.push(command))
             }
             ClientPacket::BinaryEvent { event, attachments } => {
                 self.attachments = attachments;
-                refuse_attachments(&joined.client, &event);
+                refuse_attachments(client, &event);
                 Ok(())
             }
         }
@@ -260,7 +273,7 @@ impl WebSocketConnection {
             message: "Invalid namespace",
         };
         let text = packet(&format!("44{namespace},"), &error);
-        self.writer().send_behind(frame::text(&text));
+        self.writer().send_small(frame::text(&text));
     }
 }
 
@@ -271,16 +284,20 @@ fn refuse_attachments(client: &Client, event: &ClientEvent<'_>) {
     }
 }
 
-/// Sends what the kernel did not take at once, when it takes more.
+/// Sends what the kernel did not take at once, when it takes more. Never returns.
 async fn send_waiting(client: &Client, writer: &FrameWriter) {
     loop {
-        client.waiting().notified().await;
-        while writer.flush() || client.flush() != Flushed::All {
-            // After a timeout the client is checked for an alarm that has waited too long.
+        loop {
+            writer.flush();
+            // This also checks how long an alarm has waited, of which the kernel has a part.
+            if client.flush() == Flushed::All && !writer.has_unsent() {
+                break;
+            }
             timeout(DEADLINE_CHECK_INTERVAL, writer.writable())
                 .await
                 .ok();
         }
+        writer.waiting().notified().await;
     }
 }
 
@@ -321,3 +338,6 @@ fn packet(prefix: &str, content: &impl Serialize) -> String {
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,9 +3,11 @@
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::task::coop::consume_budget;
+use tokio::task::yield_now;
 use tungstenite::error::{CapacityError, Error};
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
@@ -15,6 +17,12 @@ use super::writer::FrameWriter;
 
 /// Bytes that are read at once. Small, as incoming messages are small and connections many.
 const READ_BYTES: usize = 512;
+/// How long a client may take to send the rest of a message.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes that are read before other tasks have a turn.
+const TURN_BYTES: usize = 16 * 1024;
+/// How many bytes one message may need beside its longest content: headers of fragments, and the beginning of the next message.
+const MAX_OVERHEAD: usize = 16 * 1024;
 
 /// The receiving side of a WebSocket.
 #[derive(Debug)]
@@ -22,7 +30,20 @@ pub(crate) struct MessageReader {
     writer: Arc<FrameWriter>,
     // On the heap: it is larger than the rest of a waiting task.
     protocol: Box<WebSocketContext>,
+    progress: Progress,
+}
+
+/// What was received.
+#[derive(Debug)]
+struct Progress {
     last_read: Instant,
+    /// When the first byte of the unfinished message was received.
+    message_begun: Option<Instant>,
+    /// Bytes of it, and how many it may have.
+    message_bytes: usize,
+    max_message_bytes: usize,
+    /// Bytes that may be read in this turn.
+    turn_bytes: usize,
 }
 
 /// What a client sent.
@@ -58,7 +79,13 @@ impl MessageReader {
         Self {
             writer,
             protocol: Box::new(protocol),
-            last_read: Instant::now(),
+            progress: Progress {
+                last_read: Instant::now(),
+                message_begun: None,
+                message_bytes: 0,
+                max_message_bytes: max_bytes + MAX_OVERHEAD,
+                turn_bytes: 0,
+            },
         }
     }
 
@@ -69,7 +96,14 @@ impl MessageReader {
 
     /// Returns when bytes were received last.
     pub(crate) fn last_read(&self) -> Instant {
-        self.last_read
+        self.progress.last_read
+    }
+
+    /// Returns when the message must be complete of which a part was received; `None` without one.
+    pub(crate) fn message_due(&self) -> Option<Instant> {
+        self.progress
+            .message_begun
+            .map(|begun| begun + MESSAGE_TIMEOUT)
     }
 
     /// Waits for the next message or control frame. Dropping the future loses nothing.
@@ -80,8 +114,12 @@ impl MessageReader {
         loop {
             // A peer that reads nothing could otherwise make this process keep an answer to each of its pings.
             self.writer.wait_for_answers().await;
+            // A peer that always has more for us must not keep other tasks waiting.
+            consume_budget().await;
+            self.progress.turn_bytes = TURN_BYTES;
             match self.try_next() {
                 Some(received) => return received,
+                None if self.progress.turn_bytes == 0 => yield_now().await,
                 None => {
                     // It fails only when the runtime shuts down.
                     self.writer.stream().readable().await.ok();
@@ -95,10 +133,17 @@ impl MessageReader {
         let Self {
             writer,
             protocol,
-            last_read,
+            progress,
         } = self;
-        let mut stream = Stream { writer, last_read };
-        let error = match protocol.read(&mut stream) {
+        let read = protocol.read(&mut Stream { writer, progress });
+        if read.is_ok() {
+            progress.message_begun = None;
+            progress.message_bytes = 0;
+        } else if progress.message_bytes > progress.max_message_bytes {
+            writer.send_close(CloseCode::Policy.into());
+            return Some(Err(ReadEnd::Invalid));
+        }
+        let error = match read {
             Ok(Message::Text(text)) => return Some(Ok(Received::Text(text))),
             Ok(Message::Binary(_)) => return Some(Ok(Received::Binary)),
             Ok(Message::Close(close)) => {
@@ -134,20 +179,27 @@ impl MessageReader {
 /// The connection as tungstenite sees it. What it writes are answers to pings, which go the way of all frames.
 struct Stream<'a> {
     writer: &'a FrameWriter,
-    last_read: &'a mut Instant,
+    progress: &'a mut Progress,
 }
 
 impl Read for Stream<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let progress = &mut *self.progress;
+        if progress.turn_bytes == 0 || progress.message_bytes > progress.max_message_bytes {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         let read = self.writer.stream().try_read(buffer)?;
-        *self.last_read = Instant::now();
+        progress.last_read = Instant::now();
+        progress.message_begun.get_or_insert(progress.last_read);
+        progress.message_bytes += read;
+        progress.turn_bytes = progress.turn_bytes.saturating_sub(read);
         Ok(read)
     }
 }
 
 impl Write for Stream<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.writer.send_behind(Bytes::copy_from_slice(bytes));
+        self.writer.send_small(Bytes::copy_from_slice(bytes));
         Ok(bytes.len())
     }
 

@@ -1,8 +1,9 @@
 //! The sending side of a WebSocket. Any task may send: what the kernel takes at once needs no other task.
 //!
 //! A frame is sent whole or not at all, with one exception: the kernel may take only the beginning. The rest is kept and sent
-//! before anything else. Until then no other frame is accepted, and the caller keeps it. So beside the rest of one buffer, the
-//! writer holds only small frames: one ping, and answers to the client, which is not read while an answer waits.
+//! before anything else. Until then no other frame is accepted, and the caller keeps it. So beside the rest of one buffer and held
+//! telemetry, the writer holds only small frames: pings, and answers to the client, which is not read while answers wait.
+//! Whenever something waits for the kernel, [`FrameWriter::waiting`] is notified.
 //!
 //! Telemetry may be held for a moment ([`FrameWriter::send_telemetry`]), so that several frames leave in one write. Whatever else
 //! is sent takes it along, so the order is that of the calls.
@@ -16,12 +17,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use super::frame;
 
-/// Number of buffers that may wait beside answers to the client: the rest of a frame, and a ping.
-const WITHOUT_ANSWERS: usize = 2;
+/// Number of pings and answers that may wait while the client is read.
+const MAX_SMALL: usize = 2;
 /// Telemetry is held only while it has fewer bytes than this, and in fewer buffers than [`HELD_BUFFERS`].
 const HELD_BYTES: usize = 16 * 1024;
 const HELD_BUFFERS: usize = 64;
@@ -34,6 +35,7 @@ pub(crate) struct FrameWriter {
     stream: TcpStream,
     // A std mutex: held while bytes are handed to the kernel, which never blocks.
     unsent: Mutex<Unsent>,
+    waiting: Notify,
     /// The place of the connection.
     _permit: OwnedSemaphorePermit,
 }
@@ -45,6 +47,8 @@ struct Unsent {
     bytes: VecDeque<Bytes>,
     /// How many bytes of telemetry are held; `None` if the kernel has to take more first.
     held: Option<usize>,
+    /// How many of the last buffers are pings and answers to the client.
+    small: usize,
     /// When telemetry was sent last.
     telemetry_sent: Option<Instant>,
     /// Since when an alarm is among them.
@@ -58,7 +62,7 @@ struct Unsent {
 pub(crate) enum Written {
     /// The kernel has all of them.
     Whole,
-    /// They are accepted, and the kernel has their beginning: [`FrameWriter::flush`] must be called when it takes more.
+    /// They are accepted, and the kernel has some of the bytes: [`FrameWriter::flush`] must be called when it takes more.
     Begun,
     /// They are accepted, and [`FrameWriter::release`] must be called at the end of the window.
     Held,
@@ -75,6 +79,7 @@ impl FrameWriter {
         Self {
             stream,
             unsent: Mutex::default(),
+            waiting: Notify::new(),
             _permit: permit,
         }
     }
@@ -106,14 +111,13 @@ impl FrameWriter {
         self.send_now(&mut unsent, frames, false)
     }
 
-    /// Sends telemetry that is held. Returns whether something waits for the kernel now.
-    pub(crate) fn release(&self, now: Instant) -> bool {
+    /// Sends telemetry that is held.
+    pub(crate) fn release(&self, now: Instant) {
         let mut unsent = self.unsent();
-        if unsent.held.is_none() {
-            return false;
+        if unsent.held.is_some() {
+            unsent.telemetry_sent = Some(now);
+            self.write(&mut unsent);
         }
-        unsent.telemetry_sent = Some(now);
-        self.write(&mut unsent)
     }
 
     fn send_now(&self, unsent: &mut Unsent, frames: &Bytes, is_alarm: bool) -> Written {
@@ -140,24 +144,39 @@ impl FrameWriter {
             Ok(taken) => {
                 unsent.bytes.push_back(frames.slice(taken..));
                 unsent.alarm_since = is_alarm.then(Instant::now);
+                self.waiting.notify_one();
                 Written::Begun
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Written::Full,
             Err(_) => {
-                unsent.close();
+                self.fail(unsent);
                 Written::Closed
             }
         }
     }
 
-    /// Sends frames behind what waits, however much that is. Returns whether something waits now.
-    pub(crate) fn send_behind(&self, frames: Bytes) -> bool {
+    /// Sends a frame behind what waits, however much that is.
+    pub(crate) fn send_behind(&self, frame: Bytes) {
         let mut unsent = self.unsent();
-        if unsent.is_closed {
-            return false;
+        if !unsent.is_closed {
+            unsent.bytes.push_back(frame);
+            self.write(&mut unsent);
         }
-        unsent.bytes.push_back(frames);
-        self.write(&mut unsent)
+    }
+
+    /// Sends a ping, or an answer to the client, behind what waits. The client is not read while several of them wait.
+    pub(crate) fn send_small(&self, frame: Bytes) {
+        let mut unsent = self.unsent();
+        if !unsent.is_closed {
+            unsent.bytes.push_back(frame);
+            unsent.small += 1;
+            self.write(&mut unsent);
+        }
+    }
+
+    /// Returns the handle that is notified when something waits for the kernel.
+    pub(crate) fn waiting(&self) -> &Notify {
+        &self.waiting
     }
 
     /// Sends a close frame behind what waits. Nothing is accepted after it.
@@ -175,14 +194,24 @@ impl FrameWriter {
         self.write(&mut self.unsent())
     }
 
+    /// Sends what waits for the kernel, whenever it takes more. Never returns.
+    pub(crate) async fn keep_flushing(&self) {
+        loop {
+            while self.flush() {
+                self.writable().await;
+            }
+            self.waiting.notified().await;
+        }
+    }
+
     /// Returns whether anything waits for the kernel. Nothing else is accepted until it has been sent.
     pub(crate) fn has_unsent(&self) -> bool {
         !self.unsent().may_send()
     }
 
-    /// Waits until no answer to the client waits.
+    /// Waits until few answers to the client wait.
     pub(super) async fn wait_for_answers(&self) {
-        while self.unsent().bytes.len() > WITHOUT_ANSWERS {
+        while self.unsent().small > MAX_SMALL {
             self.writable().await;
             self.flush();
         }
@@ -201,7 +230,12 @@ impl FrameWriter {
 
     /// Ends the connection in both directions and wakes whoever waits for it. The descriptor is closed with the last reference.
     pub(crate) fn shut_down(&self) {
-        self.unsent().close();
+        self.fail(&mut self.unsent());
+    }
+
+    /// Keeps nothing, and lets the reading side see the end.
+    fn fail(&self, unsent: &mut Unsent) {
+        unsent.close();
         // It may have ended already.
         SockRef::from(&self.stream).shutdown(Shutdown::Both).ok();
     }
@@ -218,8 +252,11 @@ impl FrameWriter {
             }
             match self.stream.try_write_vectored(&slices[..count]) {
                 Ok(taken) => unsent.advance(taken),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
-                Err(_) => unsent.close(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.waiting.notify_one();
+                    return true;
+                }
+                Err(_) => self.fail(unsent),
             }
         }
         unsent.free();
@@ -246,6 +283,7 @@ impl Unsent {
             }
             taken -= first.len();
             self.bytes.pop_front();
+            self.small = self.small.min(self.bytes.len());
         }
     }
 
@@ -257,6 +295,7 @@ impl Unsent {
     fn free(&mut self) {
         self.bytes = VecDeque::new();
         self.held = None;
+        self.small = 0;
         self.alarm_since = None;
     }
 }

@@ -32,6 +32,11 @@ impl Heartbeat {
         }
     }
 
+    /// Makes the next ping due now.
+    pub(super) fn ping_now(&mut self, now: Instant) {
+        self.next_ping = now;
+    }
+
     /// Returns when something must be done, if nothing arrives until then.
     pub(super) fn due(&self, last_read: Instant) -> Instant {
         self.next_ping.min(last_read + self.interval + self.timeout)

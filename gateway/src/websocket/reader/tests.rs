@@ -167,3 +167,41 @@ async fn the_end_of_the_connection_is_the_end_of_the_messages() {
     drop(peer);
     assert_eq!(next(&mut reader).await, Err(ReadEnd::Closed));
 }
+
+/// An empty fragment adds nothing to its message, and no packet is counted before the message is complete.
+#[tokio::test]
+async fn fragments_without_an_end_are_bounded() {
+    let (mut reader, mut peer) = reader().await;
+    let sending = async {
+        peer.write_all(&masked(TEXT, b"")).await.unwrap();
+        let fragments = masked(0, b"").repeat(1000);
+        let mut sent = 0;
+        while peer.write_all(&fragments).await.is_ok() && sent < 100 * MAX_OVERHEAD {
+            sent += fragments.len();
+        }
+    };
+    let reading = async {
+        assert_eq!(next(&mut reader).await, Err(ReadEnd::Invalid));
+        assert!(reader.progress.message_bytes <= MAX + MAX_OVERHEAD + READ_BYTES);
+        reader.writer().shut_down();
+    };
+    tokio::join!(sending, reading);
+}
+
+#[tokio::test]
+async fn a_message_that_was_begun_must_be_completed() {
+    let (mut reader, mut peer) = reader().await;
+    let message = masked(FINAL | TEXT, b"whole");
+    assert_eq!(reader.message_due(), None);
+    peer.write_all(&message[..3]).await.unwrap();
+    let reading = async {
+        while reader.message_due().is_none() {
+            let soon = std::time::Duration::from_millis(1);
+            tokio::time::timeout(soon, reader.next()).await.ok();
+        }
+    };
+    tokio::time::timeout(LATE, reading).await.unwrap();
+    peer.write_all(&message[3..]).await.unwrap();
+    assert_eq!(next(&mut reader).await, Ok(text("whole")));
+    assert_eq!(reader.message_due(), None);
+}
