@@ -8,7 +8,7 @@ use shared::device::DeviceId;
 use shared::store::LogId;
 
 use super::LogIndex;
-use super::rows::Row;
+use super::rows::{Chunk, Row};
 use crate::rest::alarm_log::counts::Statistics;
 use crate::rest::alarm_log::place::Place;
 
@@ -159,7 +159,7 @@ impl LogIndex {
         let chunks = self.rows.chunks();
         let rows = chunks
             .filter(|chunk| filter.may_admit(chunk.since(), chunk.until()))
-            .flat_map(|chunk| chunk.rows());
+            .flat_map(Chunk::rows);
         for row in rows.filter(|row| filter.admits(row, &numbers)) {
             let count = u64::from(row.stands_for);
             if let Some((condition, severity)) = self.kinds.get(usize::from(row.kind)) {

@@ -100,7 +100,10 @@ fn entry(number: usize, step: &Step) -> (LogId, LoggedEntry) {
     let alarm = Alarm {
         log_group: step.group.map(|group| format!("alarm-{group}")),
         cleared_at: step.is_cleared.then_some(at),
-        acknowledged: (step.seq % 2 == 0).then(|| Acknowledgement::new("Bob", at)),
+        acknowledged: step
+            .seq
+            .is_multiple_of(2)
+            .then(|| Acknowledgement::new("Bob", at)),
         ..Alarm::new(format!("alarm-{}", step.alarm), condition, raised, reached)
     };
     let is_acknowledged = step.change == Some(ChangeKind::Acknowledged);
