@@ -46,7 +46,7 @@ struct Logs {
     /// Rows up to this time were not looked for. Absent if all were.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "iso_option")]
     incomplete_before: Option<Time>,
-    /// `before` of the request for the next rows. Absent if there are none.
+    /// `before` of the request for the next rows. Absent if there are certainly none.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }

@@ -45,14 +45,15 @@ pub(super) struct Found {
     pub(super) rows: Vec<LogRow>,
     /// Rows up to this time were not looked for, because [`MAX_ENTRIES`] were read.
     pub(super) incomplete_before: Option<Time>,
-    /// Where to go on; `None` if there are no more rows.
+    /// Where to go on; `None` if there are certainly no more rows.
     pub(super) next: Option<Place>,
 }
 
 /// The best rows of all partitions so far.
 struct Merged {
-    /// Newest first, one more than is wanted: it tells that there are more.
+    /// Newest first, with one more than is wanted: it tells that there are more.
     rows: Vec<FoundRow>,
+    /// Number of rows that are wanted.
     limit: usize,
     /// Of each partition that was not read to its beginning.
     unread: Vec<UnreadPart>,
@@ -76,7 +77,7 @@ impl Search<'_> {
         let filter = self.filter.rows(self.before);
         let mut merged = Merged {
             rows: Vec::new(),
-            limit: self.limit + 1,
+            limit: self.limit,
             unread: Vec::new(),
             since: filter.since,
         };
@@ -108,7 +109,7 @@ impl Search<'_> {
                 let unread = Place::after_all_at(until);
                 Some(self.before.map_or(unread, |before| before.min(unread)))
             }
-            None if merged.rows.len() > self.limit => {
+            None if merged.may_have_more() => {
                 merged.rows.truncate(self.limit);
                 merged.rows.last().map(|row| row.place)
             }
@@ -131,7 +132,7 @@ impl Merged {
         filter: &RowFilter<'_>,
         readings: Vec<(u16, Reading)>,
     ) -> Result<usize, ReadError> {
-        let limit = self.limit;
+        let limit = self.limit + 1;
         let parts = readings
             .into_iter()
             .map(|(partition, reading)| known.search(reader, partition, reading, filter, limit));
@@ -157,14 +158,24 @@ impl Merged {
         self.rows.extend(before);
         self.rows.sort_by_key(|row| Reverse(row.place));
         self.rows.dedup_by_key(|row| row.place);
-        self.rows.truncate(self.limit);
+        self.rows.truncate(self.limit + 1);
     }
 
     /// Whether a row that is wanted may be as old as this.
     fn wants(&self, until: Time) -> bool {
-        let is_full = self.rows.len() >= self.limit;
-        let oldest = self.rows.last().filter(|_| is_full).map(|row| row.place.at);
-        oldest.is_none_or(|oldest| until >= oldest) && self.since.is_none_or(|since| until >= since)
+        let last = self.limit.saturating_sub(1);
+        let oldest = self.rows.get(last).map(|row| row.place.at);
+        oldest.is_none_or(|oldest| until >= oldest) && self.is_after_since(until)
+    }
+
+    fn is_after_since(&self, until: Time) -> bool {
+        self.since.is_none_or(|since| until >= since)
+    }
+
+    /// Whether there may be rows behind those that are wanted. Nothing is read only to know it.
+    fn may_have_more(&self) -> bool {
+        let mut unread = self.unread.iter();
+        self.rows.len() > self.limit || unread.any(|unread| self.is_after_since(unread.until))
     }
 
     /// Returns the newest time that a row may have that is wanted and was not read; `None` if there can be none.

@@ -44,7 +44,7 @@ fn sizes(readings: &[(u16, Reading)]) -> Vec<(u16, usize)> {
 
 #[test]
 fn the_newest_rows_of_all_partitions_are_kept() {
-    let mut merged = merged(3);
+    let mut merged = merged(2);
     merged.add(part(0, &[50, 30, 10], None));
     merged.add(part(1, &[40, 20], None));
     let times = |merged: &Merged| -> Vec<i64> {
@@ -55,6 +55,7 @@ fn the_newest_rows_of_all_partitions_are_kept() {
     // A partition that was read further has the rows that it had before, and others.
     merged.add(part(1, &[45, 40, 20], None));
     assert_eq!(times(&merged), [50, 45, 40]);
+    assert!(merged.may_have_more());
 }
 
 #[test]
@@ -70,6 +71,11 @@ fn only_logs_that_may_have_newer_rows_are_read_on() {
     merged.add(part(0, &[50], Some(39)));
     assert_eq!(merged.newest_unread(), None);
     assert_eq!(sizes(&merged.next_readings(1000)), []);
+    assert!(merged.may_have_more());
+    // Nothing was left out.
+    merged.add(part(0, &[50], None));
+    merged.add(part(1, &[40], None));
+    assert!(!merged.may_have_more());
 }
 
 #[test]

@@ -119,6 +119,46 @@ async fn a_replica_that_was_not_asked_for_long_finds_the_newest_rows_first() {
     assert_eq!(world.get("/alarm-logs").await["total_count"], json!(2));
 }
 
+/// Returns the sizes of the pieces that were read backwards, and the number of commands that read entries of rows.
+fn read_sizes(world: &World) -> (Vec<usize>, usize) {
+    let commands = redis_cli(&world.redis, &["SLOWLOG", "GET", "-1"]);
+    let words: Vec<&str> = commands.lines().map(str::trim).collect();
+    // A piece: direction, the id to read on from, size.
+    let pieces = words.windows(3).filter(|words| words[0] == "older");
+    let sizes = pieces.map(|words| words[2].parse().expect("a size"));
+    // One entry: command, key, and its id twice.
+    let ranges = words.windows(4).filter(|words| words[0] == "XRANGE");
+    let of_rows = ranges.filter(|words| words[2] == words[3]);
+    (sizes.collect(), of_rows.count())
+}
+
+#[tokio::test]
+async fn a_search_for_one_row_reads_little_and_the_next_one_only_what_is_new() {
+    let mut world = World::start().await;
+    world.reading("OTSM-0114", 300).await;
+    // Entries of long ago: the last seconds are always read, because clocks differ.
+    let log = redis_cli(&world.redis, &["--scan", "--pattern", "st:*:log"]);
+    let replace = "redis.call('DEL', KEYS[1]) \
+        for n = 1, 5000 do redis.call('XADD', KEYS[1], n .. '-0', 'device', 'X', 'line', '{') end";
+    redis_cli(&world.redis, &["EVAL", replace, "1", &log]);
+    world.reading("OTSM-0114", 600).await;
+    world.restart_gateway();
+    for (setting, value) in [
+        ("slowlog-log-slower-than", "0"),
+        ("slowlog-max-len", "10000"),
+    ] {
+        redis_cli(&world.redis, &["CONFIG", "SET", setting, value]);
+    }
+    for expected in [vec![32; 64], Vec::new()] {
+        redis_cli(&world.redis, &["SLOWLOG", "RESET"]);
+        let found = world.get("/alarm-logs?limit=1").await;
+        assert_eq!(found["total_count"], json!(1), "{found}");
+        let (sizes, of_rows) = read_sizes(&world);
+        assert_eq!(sizes, expected);
+        assert_eq!(of_rows, 1);
+    }
+}
+
 #[tokio::test]
 async fn a_log_that_lost_entries_is_read_again() {
     let mut world = World::start().await;
