@@ -21,9 +21,9 @@ const DEVICES_READ: u64 = 4 * 64;
 const EVENTS_KEPT: u64 = 256;
 /// One of them.
 const EVENT_BYTES: u64 = 1 << 10;
-/// What the statistics keep of a raise or an escalation in the alarm log: 104 bytes, in a buffer that may be half empty, and an
-/// entry of a table while it is not acknowledged.
-const LOG_ROW_BYTES: u64 = 2 * 104 + 39;
+/// What the index of the alarm log keeps of a raise or an escalation: the row, its alarm with an entry of a table, and 56 bytes more of
+/// the alarm until the log was read to its beginning.
+const LOG_ROW_BYTES: u64 = 72 + 48 + 39 + 56;
 /// A client's subscription to a device that others watch, too.
 const SUBSCRIPTION_BYTES: u64 = 400;
 /// A command of a client that waits: a serial of 128 bytes, and a position.
@@ -94,7 +94,7 @@ pub(super) fn needs(config: &Config) -> Vec<Need> {
             EVENT_BYTES,
         ),
         Need::product(
-            "statistics of the alarm log, at the highest --log-max of ingest",
+            "index of the alarm log, at the highest --log-max of ingest",
             "line",
             [
                 (config.redis.partitions.into(), "partitions"),

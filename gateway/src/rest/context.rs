@@ -8,7 +8,7 @@ use shared::alarm_log_lines::AlarmLogLines;
 use shared::clock::{Clock, Time};
 use shared::device::DeviceId;
 
-use super::alarm_log::statistics::LogStatistics;
+use super::alarm_log::known_logs::KnownLogs;
 use super::answers::AnswerLimits;
 use super::device_list::ListSource;
 use super::device_list::renderer::{self, DeviceLists, ListRenderer};
@@ -39,7 +39,7 @@ pub(crate) struct RestContext {
     /// What pages of devices are rendered from.
     pub(super) list_source: ListSource,
     pub(super) device_lists: DeviceLists,
-    pub(super) log_statistics: LogStatistics,
+    pub(super) known_logs: KnownLogs,
     clock: Arc<dyn Clock>,
     origin_texts: Arc<[String]>,
     /// Number of devices at the last successful read.
@@ -50,7 +50,7 @@ pub(crate) struct RestContext {
 impl RestContext {
     /// Also returns the renderer of the whole list of devices, which must run for as long as requests are answered.
     pub(super) fn new(state: AppState, origins: &Origins) -> (Self, ListRenderer) {
-        let log_statistics = LogStatistics::new(state.store.partitions());
+        let known_logs = KnownLogs::new(state.store.partitions());
         let reader = StoreReader {
             store: state.store,
             timeout: state.config.redis.redis_timeout,
@@ -76,7 +76,7 @@ impl RestContext {
             answers,
             list_source,
             device_lists,
-            log_statistics,
+            known_logs,
             metrics: state.metrics,
             clock: state.clock,
             origin_texts: origins.to_texts().into(),

@@ -19,7 +19,7 @@ pub(crate) struct Scripts {
     pub(crate) heartbeat: String,
     pub(crate) canary: String,
     pub(crate) rights: String,
-    pub(crate) log_after: String,
+    pub(crate) log_piece: String,
     pub(crate) admit: String,
     pub(crate) count_places: String,
     pub(crate) release: String,
@@ -49,7 +49,7 @@ macro_rules! script {
 
 const LOAD: &str = script!(" flags=no-writes", state, "load.lua");
 const SNAPSHOT: &str = script!(" flags=no-writes", state, "snapshot.lua");
-const LOG_AFTER: &str = script!(" flags=no-writes", "log_after.lua");
+const LOG_PIECE: &str = script!(" flags=no-writes", "log_piece.lua");
 // A script with the flag `allow-oom` runs although the memory of Redis is full. `store/memory.rs` says why each of them may.
 const COMMIT: &str = script!("", state, "commit.lua");
 const COMMIT_WHEN_FULL: &str = script!(" flags=allow-oom", state, "commit.lua");
@@ -85,7 +85,7 @@ pub(crate) async fn load_scripts(redis: &mut MultiplexedConnection) -> redis::Re
         (HEARTBEAT, &mut scripts.heartbeat),
         (CANARY, &mut scripts.canary),
         (RIGHTS, &mut scripts.rights),
-        (LOG_AFTER, &mut scripts.log_after),
+        (LOG_PIECE, &mut scripts.log_piece),
         (ADMIT, &mut scripts.admit),
         (COUNT_PLACES, &mut scripts.count_places),
         (RELEASE, &mut scripts.release),

@@ -1,28 +1,32 @@
 //! Reads the alarm log.
 
+use std::fmt;
 use std::str::FromStr;
 
 use redis::{FromRedisValue as _, RedisResult, Value};
 
-use super::reply::{Entry, entries, items, stream_bound, text, wrong_answer};
+use super::reply::{Entry, entries, items, text, wrong_answer};
 use super::{Store, StoreError};
 use crate::alarm_log::AlarmLogEntry;
 use crate::clock::Time;
 use crate::keys::PartitionKeys;
 
-/// Maximum number of entries of a page.
-const PAGE: usize = 500;
-
-/// Maximum number of entries of a piece that is read on from.
+/// Maximum number of entries of a piece.
 pub const PIECE: usize = 2_000;
 
 /// The place of an entry in the log of its partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LogId {
     /// When Redis stored it, in milliseconds.
     pub millis: u64,
     /// Tells apart what was stored in the same millisecond.
     pub number: u64,
+}
+
+impl fmt::Display for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.millis, self.number)
+    }
 }
 
 impl FromStr for LogId {
@@ -40,10 +44,10 @@ impl FromStr for LogId {
     }
 }
 
-/// The entries of a partition's log after an id.
+/// A piece of a partition's log.
 #[derive(Clone, Debug)]
 pub struct LogPiece {
-    /// At most [`PIECE`], oldest first. Fewer are the end of the log.
+    /// In the order of reading. Fewer than asked for are the end of the log.
     pub entries: Vec<(LogId, LoggedEntry)>,
     /// The first and the last entry of the whole log; `None` if it is empty.
     pub ends: Option<(LogId, LogId)>,
@@ -106,53 +110,69 @@ impl LoggedEntry {
 }
 
 impl Store {
-    /// Returns a page of a partition's alarm log, newest first: entries older than `before`, a row id of that partition, and not
-    /// older than `since`. An empty page is the end of the log.
-    pub async fn alarm_log(
-        &self,
-        partition: u16,
-        before: Option<&str>,
-        since: Option<Time>,
-    ) -> Result<Vec<LoggedEntry>, StoreError> {
-        let newest = match before.and_then(stream_id_of_row) {
-            Some(id) => format!("({id}"),
-            None => "+".to_owned(),
-        };
-        let answer = self
-            .run(|_, pipe| {
-                pipe.cmd("XREVRANGE");
-                pipe.arg(PartitionKeys::new(partition).log());
-                pipe.arg(&newest).arg(stream_bound(since, "-"));
-                pipe.arg("COUNT").arg(PAGE);
-            })
-            .await?;
-        let entries = entries(answer).map_err(StoreError::Unavailable)?;
-        Ok(entries
-            .iter()
-            .map(|entry| LoggedEntry::read(partition, entry))
-            .collect())
-    }
-
-    /// Returns the next piece of a partition's alarm log after this entry, oldest first.
+    /// Returns the next newer entries of a partition's alarm log, oldest first: at most [`PIECE`] after this one, or from the
+    /// beginning.
     pub async fn alarm_log_after(
         &self,
         partition: u16,
         after: Option<LogId>,
     ) -> Result<LogPiece, StoreError> {
-        let after = after.map(|id| format!("{}-{}", id.millis, id.number));
+        self.alarm_log_piece(partition, "newer", after, PIECE).await
+    }
+
+    /// Returns the next older entries of a partition's alarm log, newest first: at most `count`, and at most [`PIECE`], before this
+    /// one, or from the end.
+    pub async fn alarm_log_before(
+        &self,
+        partition: u16,
+        before: Option<LogId>,
+        count: usize,
+    ) -> Result<LogPiece, StoreError> {
+        let count = count.min(PIECE);
+        self.alarm_log_piece(partition, "older", before, count)
+            .await
+    }
+
+    async fn alarm_log_piece(
+        &self,
+        partition: u16,
+        direction: &str,
+        from: Option<LogId>,
+        count: usize,
+    ) -> Result<LogPiece, StoreError> {
+        let from = from.map(|id| id.to_string());
         let answer = self
             .run(|scripts, pipe| {
                 let keys = PartitionKeys::new(partition);
-                pipe.cmd("EVALSHA").arg(&scripts.log_after);
+                pipe.cmd("EVALSHA").arg(&scripts.log_piece);
                 pipe.arg(2).arg(keys.log()).arg(keys.partition());
-                pipe.arg(after.as_deref().unwrap_or_default()).arg(PIECE);
+                pipe.arg(direction);
+                pipe.arg(from.as_deref().unwrap_or_default()).arg(count);
             })
             .await?;
         LogPiece::read(partition, answer).map_err(StoreError::Unavailable)
     }
-}
 
-fn stream_id_of_row(row: &str) -> Option<&str> {
-    let (_, id) = row.strip_prefix("log-")?.split_once('-')?;
-    Some(id)
+    /// Returns these entries of the alarm logs of partitions, in this order; `None` for those that are no longer there.
+    pub async fn alarm_log_entries(
+        &self,
+        ids: &[(u16, LogId)],
+    ) -> Result<Vec<Option<LoggedEntry>>, StoreError> {
+        let answers = self
+            .run_each(ids.len(), |_, index, pipe| {
+                let (partition, id) = ids[index];
+                let id = id.to_string();
+                pipe.cmd("XRANGE").arg(PartitionKeys::new(partition).log());
+                pipe.arg(&id).arg(&id);
+            })
+            .await?;
+        let read = |((partition, _), answer): (&(u16, LogId), RedisResult<Value>)| {
+            let answer = answer.map_err(|err| self.answer_error(err))?;
+            let found = entries(answer).map_err(StoreError::Unavailable)?;
+            Ok(found
+                .first()
+                .map(|entry| LoggedEntry::read(*partition, entry)))
+        };
+        ids.iter().zip(answers).map(read).collect()
+    }
 }

@@ -156,6 +156,18 @@ async fn commit_reading(store: &Store, device: &str, value: &str, second: i64) -
     applied.expect("committed")
 }
 
+/// Reads the newest entries of a partition's alarm log, newest first.
+async fn newest_entries(store: &Store, partition: u16) -> Vec<(LogId, LoggedEntry)> {
+    let piece = store.alarm_log_before(partition, None, PIECE).await;
+    piece.expect("an answer").entries
+}
+
+/// The same without their places.
+async fn log_of(store: &Store, partition: u16) -> Vec<LoggedEntry> {
+    let entries = newest_entries(store, partition).await.into_iter();
+    entries.map(|(_, logged)| logged).collect()
+}
+
 fn readable_entry(logged: &LoggedEntry) -> &AlarmLogEntry {
     logged.entry.as_ref().expect("readable")
 }
@@ -201,10 +213,7 @@ async fn a_commit_writes_state_streams_log_and_indexes_together() {
     assert_eq!(snapshot.changes[0].alarms[0].id, state.alarms[0].id);
     let devices = store.devices().await.expect("an answer");
     assert_eq!(devices.len(), 1);
-    let log = store
-        .alarm_log(device.partition(8), None, None)
-        .await
-        .expect("an answer");
+    let log = log_of(&store, device.partition(8)).await;
     assert_eq!(log.len(), 1);
     assert_eq!(readable_entry(&log[0]).change, Some(ChangeKind::Raised));
     let samples = store
@@ -220,11 +229,22 @@ async fn a_commit_writes_state_streams_log_and_indexes_together() {
             .as_deref(),
         Some(&b"{}"[..])
     );
-    let before = store
-        .alarm_log(device.partition(8), Some(&log[0].id), None)
-        .await;
+    // The same by id, and one that is not there.
+    let (id, _) = newest_entries(&store, device.partition(8)).await[0];
+    let absent = LogId {
+        number: id.number + 1,
+        ..id
+    };
+    let ids = [absent, id].map(|id| (device.partition(8), id));
+    let found = store.alarm_log_entries(&ids).await.expect("an answer");
+    let found: Vec<_> = found
+        .iter()
+        .map(|found| found.as_ref().map(|entry| &entry.id))
+        .collect();
+    assert_eq!(found, [None, Some(&log[0].id)]);
+    let before = store.alarm_log_before(device.partition(8), Some(id), 9);
     assert!(
-        before.expect("an answer").is_empty(),
+        before.await.expect("an answer").entries.is_empty(),
         "nothing is older than the oldest"
     );
 }
@@ -363,8 +383,7 @@ async fn an_acknowledgement_never_covers_an_escalation_that_happens_at_the_same_
     );
     let mut acknowledged = 0;
     for partition in 0..8 {
-        let log = store.alarm_log(partition, None, None).await;
-        let log = log.expect("an answer");
+        let log = log_of(&store, partition).await;
         acknowledged += log
             .iter()
             .filter(|logged| readable_entry(logged).acknowledgement().is_some())
@@ -694,10 +713,7 @@ async fn an_acknowledgement_with_a_future_position_covers_only_the_stored_positi
     let id = &state.alarms[0].id;
     let answer = acknowledge(&store, &device, id, "User", Some(future)).await;
     assert_eq!(answer.expect("an answer").answer, Acknowledged::Covered);
-    let log = store
-        .alarm_log(device.partition(8), None, None)
-        .await
-        .expect("an answer");
+    let log = log_of(&store, device.partition(8)).await;
     assert_eq!(
         readable_entry(&log[0]).acknowledgement(),
         Some(("User", state.position.seq))

@@ -7,7 +7,8 @@ use shared::alarm::{Condition, Severity};
 use shared::clock::Time;
 use shared::device::DeviceId;
 
-use super::fold::LogRow;
+use super::index::RowFilter;
+use super::place::Place;
 use crate::error::ApiError;
 use crate::rest::query::Query;
 use crate::store_reader::StoreReader;
@@ -30,12 +31,12 @@ pub(super) enum Choice<T> {
     Nothing,
 }
 
-impl<T: PartialEq> Choice<T> {
-    fn admits(&self, value: &T) -> bool {
+impl<T> Choice<T> {
+    /// Returns the only value that matches; `None` if all do. See [`LogFilter::admits_nothing`] for [`Choice::Nothing`].
+    fn only(&self) -> Option<&T> {
         match self {
-            Self::Any => true,
-            Self::Only(only) => only == value,
-            Self::Nothing => false,
+            Self::Only(only) => Some(only),
+            Self::Any | Self::Nothing => None,
         }
     }
 }
@@ -82,13 +83,16 @@ impl LogFilter {
             || matches!((self.since, self.until), (Some(since), Some(until)) if since > until)
     }
 
-    /// Returns whether the row matches. Both ends of the time are inclusive.
-    pub(super) fn admits(&self, row: &LogRow) -> bool {
-        self.since.is_none_or(|since| row.timestamp >= since)
-            && self.until.is_none_or(|until| row.timestamp <= until)
-            && self.device.admits(&row.device_id)
-            && self.alarm_type.admits(&row.alarm_type)
-            && self.severity.admits(&row.severity)
+    /// Returns the rows that it wants, before this place in the order of the answer.
+    pub(super) fn rows(&self, before: Option<Place>) -> RowFilter<'_> {
+        RowFilter {
+            since: self.since,
+            until: self.until,
+            before,
+            device: self.device.only(),
+            condition: self.alarm_type.only().copied(),
+            severity: self.severity.only().copied(),
+        }
     }
 }
 

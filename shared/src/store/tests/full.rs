@@ -67,12 +67,8 @@ async fn readings_alarms_acknowledgements_and_retirements_go_on_and_history_does
     .expect("it heals");
     commit_reading(&store, DEVICE, "301", 10).await;
     assert_eq!(history_length(&store, &mut redis).await, 2);
-    let log = store.alarm_log(device().partition(8), None, None).await;
-    let kinds: Vec<_> = log
-        .expect("an answer")
-        .iter()
-        .map(|e| readable_entry(e).change)
-        .collect();
+    let log = log_of(&store, device().partition(8)).await;
+    let kinds: Vec<_> = log.iter().map(|e| readable_entry(e).change).collect();
     let of_device = [Some(ChangeKind::Acknowledged), Some(ChangeKind::Raised)];
     assert!(kinds.ends_with(&of_device), "{kinds:?}");
 }

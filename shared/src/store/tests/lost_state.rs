@@ -54,10 +54,7 @@ async fn an_unreadable_state_is_quarantined_and_replaced_by_the_next_reading() {
         assert!(envelope.contains(r#""snapshot":true"#), "{envelope}");
     }
     assert_eq!(stream_length(&mut redis, &keys.quarantine()).await, 5);
-    let log = store
-        .alarm_log(device.partition(8), None, None)
-        .await
-        .expect("an answer");
+    let log = log_of(&store, device.partition(8)).await;
     assert_eq!(
         log.iter()
             .filter(|logged| readable_entry(logged).change.is_none())

@@ -237,10 +237,7 @@ async fn a_log_entry_of_a_newer_release_is_read() {
         .exec_async(&mut raw)
         .await
         .expect("stored");
-    let log = store
-        .alarm_log(device().partition(8), None, None)
-        .await
-        .expect("reads");
+    let log = log_of(&store, device().partition(8)).await;
     let change = readable_entry(&log[0]).change.expect("a change");
     assert_eq!(change.code(), "shelved");
 }

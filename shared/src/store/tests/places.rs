@@ -331,8 +331,7 @@ async fn a_device_that_is_forgotten_leaves_nothing_and_frees_its_place() {
     assert_eq!(outcome().await, Outcome::Retired);
     assert_eq!(number_of_devices(&store).await, 0);
     assert_eq!(number_of_places(&store).await, 0);
-    let log = store.alarm_log(device.partition(8), None, None).await;
-    let log = log.expect("read");
+    let log = log_of(&store, device.partition(8)).await;
     assert_eq!(
         readable_entry(&log[0]).by.as_deref(),
         Some("--forget-after")

@@ -44,9 +44,8 @@ async fn after_all_data_was_deleted_the_state_is_reasserted_before_the_next_read
         "the latest reading before the loss, and the new one"
     );
     let partition = device.partition(8);
-    let log = store.alarm_log(partition, None, None).await;
+    let log = log_of(&store, partition).await;
     let log: Vec<_> = log
-        .expect("an answer")
         .into_iter()
         .rev()
         .map(|logged| readable_entry(&logged).change)

@@ -63,8 +63,7 @@ async fn every_alarm_change_has_its_position() {
     assert_eq!(told, expected, "every reading, without a hole");
     let samples = store.history(&device, None, None, 10).await;
     assert_eq!(samples.expect("an answer").len(), values.len());
-    let log = store.alarm_log(device.partition(8), None, None).await;
-    let log = log.expect("an answer");
+    let log = log_of(&store, device.partition(8)).await;
     let logged = applied.iter().map(|applied| applied.decision.changes.len());
     assert_eq!(log.len(), logged.sum::<usize>());
 }
