@@ -83,7 +83,10 @@ async fn run(config: &Config) -> Result<()> {
     let scenarios: Vec<Scenario> = Scenario::value_variants()
         .iter()
         .copied()
-        .filter(|scenario| is_wanted(&scenario.name()))
+        .filter(|scenario| {
+            let is_named = !config.benchmarks.is_empty();
+            is_wanted(&scenario.name()) && (is_named || !scenario.takes_long())
+        })
         .collect();
     let known = |name: &String| name == NEIGHBOURS || Scenario::from_str(name, false).is_ok();
     if let Some(unknown) = config.benchmarks.iter().find(|name| !known(name)) {

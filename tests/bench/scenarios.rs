@@ -1,7 +1,9 @@
 //! What is measured. Each scenario measures one system at a time and returns its rows.
 
 pub(crate) mod flood;
+pub(crate) mod growth;
 pub(crate) mod idle;
+pub(crate) mod measure;
 pub(crate) mod memory;
 pub(crate) mod watched;
 
@@ -38,12 +40,19 @@ pub(crate) enum Scenario {
     Unwatched,
     /// Redis memory per device with full streams, without history
     Memory,
+    /// 1 to 10 007 clients and 211 to 100 003 devices at the same 2000 messages/s. Takes long: only if it is named
+    Growth,
 }
 
 impl Scenario {
     pub(crate) fn name(self) -> String {
         let value = self.to_possible_value();
         value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// Whether it is only measured if it is named.
+    pub(crate) fn takes_long(self) -> bool {
+        self == Self::Growth
     }
 
     /// Whether this system can be measured in it.
@@ -57,7 +66,7 @@ impl Scenario {
                 system.is_ours() || matches!(system.kind, Kind::Floor | Kind::SocketIo)
             }
             Self::Stalled => system.is_ours() || system.kind == Kind::SocketIo,
-            Self::Flood | Self::Memory => system.is_ours(),
+            Self::Flood | Self::Memory | Self::Growth => system.is_ours(),
             Self::Unwatched => system.is_ours() || system.kind == Kind::Scaled,
         }
     }
@@ -75,6 +84,7 @@ impl Scenario {
             Self::Idle | Self::IdleUpgraded | Self::Storm => idle::run(self, system).await,
             Self::Flood => flood::run(system).await,
             Self::Memory => memory::run(system).await,
+            Self::Growth => growth::run(system).await,
         }
     }
 }

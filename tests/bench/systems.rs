@@ -81,6 +81,7 @@ pub(crate) const SCALED: &str = "Socket.IO, Redis adapter";
 pub(crate) struct Setup {
     pub(crate) gateways: usize,
     pub(crate) gateway_flags: Option<&'static str>,
+    pub(crate) ingest_flags: Option<&'static str>,
     /// A broker in this process, instead of Mosquitto.
     pub(crate) broker: Option<u16>,
 }
@@ -90,6 +91,7 @@ impl Default for Setup {
         Self {
             gateways: 1,
             gateway_flags: None,
+            ingest_flags: None,
             broker: None,
         }
     }
@@ -212,6 +214,9 @@ async fn start_ours(folder: &Path, setup: &Setup) -> Result<Stack> {
     }
     if let Some(flags) = setup.gateway_flags {
         plan = plan.gateway_flags(flags);
+    }
+    if let Some(flags) = setup.ingest_flags {
+        plan = plan.ingest_flags(flags);
     }
     if let Some(port) = setup.broker {
         plan = plan.other_broker(port);

@@ -105,7 +105,12 @@ impl Client {
 
 fn take_event(event: &str, tallies: &mut Tallies, seen: &Seen) -> Result<()> {
     if !event.starts_with("[\"device:data\",") {
-        seen.other_events.fetch_add(1, Ordering::Relaxed);
+        let count = if event.starts_with("[\"device:alerts") {
+            &seen.alarm_events
+        } else {
+            &seen.status_events
+        };
+        count.fetch_add(1, Ordering::Relaxed);
         return Ok(());
     }
     let number = schedule::number_in(event).with_context(|| format!("no number in {event}"))?;

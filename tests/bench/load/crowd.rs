@@ -17,6 +17,8 @@ use super::tally::Sums;
 /// Clients that connect at the same time, unless all do.
 const AT_ONCE: usize = 64;
 const PAUSE: Duration = Duration::from_millis(5);
+/// Without an event for so long, no more are expected.
+const SETTLED: Duration = Duration::from_secs(1);
 /// How long the last events may take after the last message.
 const LAST_EVENTS: Duration = Duration::from_secs(20);
 
@@ -50,8 +52,10 @@ pub(crate) struct Seen {
     pub(crate) deliveries: AtomicU64,
     /// Bytes of events, with the heads of their frames.
     pub(crate) bytes: AtomicU64,
-    /// Events that are no readings, such as alarms. There should be none.
-    pub(crate) other_events: AtomicU64,
+    /// Events of alarms. There should be none.
+    pub(crate) alarm_events: AtomicU64,
+    /// Events with which a server says that it may be late: `system:status`.
+    pub(crate) status_events: AtomicU64,
     latency: Histogram,
     /// Only messages that were due in this time count for the latency.
     from_us: AtomicU64,
@@ -91,7 +95,8 @@ impl Crowd {
             ready: AtomicUsize::new(0),
             deliveries: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
-            other_events: AtomicU64::new(0),
+            alarm_events: AtomicU64::new(0),
+            status_events: AtomicU64::new(0),
             latency: Histogram::default(),
             from_us: AtomicU64::new(u64::MAX),
             until_us: AtomicU64::new(u64::MAX),
@@ -166,19 +171,25 @@ impl Crowd {
         self.seen.until_us.store(now, Ordering::Relaxed);
     }
 
-    /// Waits until no more events arrive, and compares what each client received with what was published below `end`.
-    pub(crate) async fn finish(mut self, end: u64) -> Result<Sums> {
+    /// Waits until no more events arrive.
+    pub(crate) async fn settle(&mut self) -> Result<()> {
         let begun = tokio::time::Instant::now();
         let mut before = None;
-        loop {
+        while begun.elapsed() < LAST_EVENTS {
             let now = self.seen.deliveries.load(Ordering::Relaxed);
-            if before == Some(now) || begun.elapsed() > LAST_EVENTS {
+            if before == Some(now) {
                 break;
             }
             before = Some(now);
             self.check()?;
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep(SETTLED).await;
         }
+        Ok(())
+    }
+
+    /// Compares what each client received with what was published below `end`, once no more events arrive.
+    pub(crate) async fn finish(mut self, end: u64) -> Result<Sums> {
+        self.settle().await?;
         self.stop.send_replace(true);
         let mut sums = Sums::default();
         while let Some(client) = self.clients.join_next().await {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use tests::eventually::eventually;
 
-use super::watched::number;
+use super::measure::number;
 use crate::load::broker::Broker;
 use crate::load::clock::Clock;
 use crate::report::row::{Figure, Row};

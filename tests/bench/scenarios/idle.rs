@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::Scenario;
-use super::watched::number;
+use super::measure::number;
 use crate::kernel;
 use crate::load::clock::Clock;
 use crate::load::crowd::{Crowd, Transport, Wish};
-use crate::load::publisher;
+use crate::load::publisher::{self, Publisher};
+use crate::load::schedule::Schedule;
 use crate::report::row::{Figure, Row};
 use crate::systems::{Kind, Role, Running, Setup, System};
 
@@ -18,6 +19,10 @@ const DEVICES: u64 = 101;
 const PRIME_PER_SECOND: u64 = 500;
 /// Until buffers of the handshake are freed.
 const SETTLE: Duration = Duration::from_secs(3);
+const BURST_BYTES: u64 = 64 * 1024;
+/// The length of one event.
+const EVENT_BYTES: u64 = 690;
+const BURST_PER_SECOND: u64 = 1000;
 const KIB: f64 = 1024.0;
 
 /// Measures one system.
@@ -58,7 +63,8 @@ pub(super) async fn run(scenario: Scenario, system: &System) -> Result<Vec<Row>>
         time.as_secs_f64() * 1e6 / number(CLIENTS),
         "µs each",
     );
-    let row = if scenario == Scenario::Storm {
+    let mut end = 0;
+    let mut row = if scenario == Scenario::Storm {
         let seconds = number(took) / 1e6;
         let mut row = Row::new(
             &scenario.name(),
@@ -84,6 +90,13 @@ pub(super) async fn run(scenario: Scenario, system: &System) -> Result<Vec<Row>>
             Figure::new("resident per connection", each, "KiB"),
         );
         row.more.push(connecting);
+        end = burst(&running, &mut crowd, clock).await?;
+        let kept = number(running.resident_kib(Role::Gateway)?) - number(memory);
+        row.more.push(Figure::new(
+            "kept after 64 KiB to each",
+            kept / number(CLIENTS),
+            "KiB",
+        ));
         row.more.push(Figure::new(
             "kernel memory of all sockets",
             number(kernel.socket_bytes) / KIB / KIB,
@@ -91,7 +104,28 @@ pub(super) async fn run(scenario: Scenario, system: &System) -> Result<Vec<Row>>
         ));
         row
     };
-    crowd.finish(0).await?;
+    let sums = crowd.finish(end).await?;
+    row.sums = (end > 0).then_some(sums);
     running.stop()?;
     Ok(vec![row])
+}
+
+/// Sends every client readings of [`BURST_BYTES`] together, and waits until nothing happens any more. Returns the number after
+/// the last message.
+async fn burst(running: &Running, crowd: &mut Crowd, clock: Clock) -> Result<u64> {
+    let schedule = Schedule {
+        devices: DEVICES,
+        per_second: BURST_PER_SECOND,
+        first: DEVICES,
+        start_us: clock.micros() + 100_000,
+    };
+    let once = crowd.seen.schedule.set(schedule);
+    once.ok().context("a second schedule")?;
+    let end = DEVICES + DEVICES * BURST_BYTES.div_ceil(EVENT_BYTES);
+    let publisher = Publisher::start(running.broker_port(), clock, schedule, end)?;
+    publisher.finish().await?;
+    running.processed(end).await?;
+    crowd.settle().await?;
+    tokio::time::sleep(SETTLE).await;
+    Ok(end)
 }

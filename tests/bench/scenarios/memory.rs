@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::watched::number;
+use super::measure::number;
 use crate::load::clock::Clock;
 use crate::load::publisher::Publisher;
 use crate::load::readings;
