@@ -108,7 +108,7 @@ pub(crate) enum Role {
 /// A system that is started.
 pub(crate) enum Running {
     Ours(Box<Stack>),
-    Peer(Peer),
+    Peer(Box<Peer>),
 }
 
 /// Processes that are not ours.
@@ -125,7 +125,7 @@ impl Running {
     pub(crate) async fn start(system: &System, setup: &Setup) -> Result<Self> {
         let running = match &system.kind {
             Kind::Ours(folder) => Self::Ours(Box::new(start_ours(folder, setup).await?)),
-            _ => Self::Peer(Peer::start(&system.kind, setup).await?),
+            _ => Self::Peer(Box::new(Peer::start(&system.kind, setup).await?)),
         };
         Ok(running)
     }
@@ -221,7 +221,17 @@ async fn start_ours(folder: &Path, setup: &Setup) -> Result<Stack> {
     if let Some(port) = setup.broker {
         plan = plan.other_broker(port);
     }
-    plan.start().await
+    let stack = plan.start().await?;
+    // A gateway is ready before it knows of any ingest, but then it tells its clients.
+    for gateway in &stack.gateways {
+        eventually("the gateway knows of ingest", async || {
+            let status = gateway.get("/readyz").await?.expect(200)?;
+            ensure!(status["status"] == "ok", "{status}");
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(stack)
 }
 
 impl Peer {

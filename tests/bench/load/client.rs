@@ -181,10 +181,11 @@ impl Stream {
             anyhow::Ok(stream)
         };
         let (mut stream, last) = tokio::try_join!(probe, polling.poll())?;
+        // Nothing is subscribed to yet: an event can only tell that data may be late.
         for packet in last.split(packets::SEPARATOR) {
             let packet = packets::read(packet)?;
             ensure!(
-                matches!(packet, Packet::Noop | Packet::Ping),
+                matches!(packet, Packet::Noop | Packet::Ping | Packet::Event(_)),
                 "unexpected: {packet:?}"
             );
         }

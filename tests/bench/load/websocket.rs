@@ -18,6 +18,10 @@ pub(crate) enum Frame<'a> {
 
 const FINAL: u8 = 0x80;
 const MASKED: u8 = 0x80;
+/// The next two bytes are the length.
+const LENGTH_OF_16_BITS: u8 = 126;
+/// The next eight bytes are the length.
+const LENGTH_OF_64_BITS: u8 = 127;
 const TEXT: u8 = 1;
 const CLOSE: u8 = 8;
 const PING: u8 = 9;
@@ -31,11 +35,11 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>> {
     ensure!(second & MASKED == 0, "the server masks a frame");
     ensure!(first & FINAL != 0, "the server sends a message in parts");
     let (length, head) = match second {
-        126 => match bytes.get(2..4) {
+        LENGTH_OF_16_BITS => match bytes.get(2..4) {
             Some(length) => (usize::from(u16::from_be_bytes(length.try_into()?)), 4),
             None => return Ok(None),
         },
-        127 => match bytes.get(2..10) {
+        LENGTH_OF_64_BITS => match bytes.get(2..10) {
             Some(length) => (usize::try_from(u64::from_be_bytes(length.try_into()?))?, 10),
             None => return Ok(None),
         },
@@ -66,13 +70,7 @@ pub(crate) fn write_pong(frames: &mut Vec<u8>, payload: &[u8]) -> Result<()> {
 
 fn write(frames: &mut Vec<u8>, kind: u8, payload: &[u8]) -> Result<()> {
     frames.push(FINAL | kind);
-    match u8::try_from(payload.len()) {
-        Ok(length @ ..=125) => frames.push(MASKED | length),
-        _ => {
-            frames.push(MASKED | 126);
-            frames.extend_from_slice(&u16::try_from(payload.len())?.to_be_bytes());
-        }
-    }
+    write_length(frames, MASKED, payload.len())?;
     frames.extend_from_slice(&[0; 4]);
     frames.extend_from_slice(payload);
     Ok(())
@@ -81,14 +79,19 @@ fn write(frames: &mut Vec<u8>, kind: u8, payload: &[u8]) -> Result<()> {
 /// Appends a text as a frame of a server.
 pub(crate) fn write_server_text(frames: &mut Vec<u8>, text: &str) -> Result<()> {
     frames.push(FINAL | TEXT);
-    match u8::try_from(text.len()) {
-        Ok(length @ ..=125) => frames.push(length),
+    write_length(frames, 0, text.len())?;
+    frames.extend_from_slice(text.as_bytes());
+    Ok(())
+}
+
+fn write_length(frames: &mut Vec<u8>, mask: u8, length: usize) -> Result<()> {
+    match u8::try_from(length) {
+        Ok(length) if length < LENGTH_OF_16_BITS => frames.push(mask | length),
         _ => {
-            frames.push(126);
-            frames.extend_from_slice(&u16::try_from(text.len())?.to_be_bytes());
+            frames.push(mask | LENGTH_OF_16_BITS);
+            frames.extend_from_slice(&u16::try_from(length)?.to_be_bytes());
         }
     }
-    frames.extend_from_slice(text.as_bytes());
     Ok(())
 }
 

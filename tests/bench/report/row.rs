@@ -26,12 +26,12 @@ pub(crate) struct Figure {
     pub(crate) unit: &'static str,
 }
 
-/// From the time at which a message was due until a client had it.
+/// From the time at which a message was due until a client had it, in milliseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Latency {
-    pub(crate) p50_ms: f64,
-    pub(crate) p99_ms: f64,
-    pub(crate) max_ms: f64,
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    pub(crate) max: f64,
 }
 
 impl Figure {

@@ -37,7 +37,7 @@ fn line(row: &Row, rows: &[Row]) -> String {
         format!("{}–{}", number(least), number(most))
     };
     let latency = row.latency.map_or_else(String::new, |latency| {
-        let times = [latency.p50_ms, latency.p99_ms, latency.max_ms];
+        let times = [latency.p50, latency.p99, latency.max];
         times.map(number).join(" / ")
     });
     let sums = row.sums.map_or_else(String::new, |sums| {

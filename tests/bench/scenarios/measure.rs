@@ -110,9 +110,9 @@ pub(super) async fn measure(system: &System, load: &Load) -> Result<Outcome> {
     let times = seen.latency();
     let millis = |micros: u64| number(micros) / 1000.0;
     let latency = (times.count() > 0).then(|| Latency {
-        p50_ms: millis(times.quantile(500)),
-        p99_ms: millis(times.quantile(990)),
-        max_ms: millis(times.max()),
+        p50: millis(times.quantile(500)),
+        p99: millis(times.quantile(990)),
+        max: millis(times.max()),
     });
     let took_us = after.at_us - before.at_us;
     Ok(Outcome {

@@ -133,7 +133,7 @@ async fn pipeline(name: &str, system: &System, load: &Load) -> Result<Row> {
 
 async fn latency(name: &str, system: &System, load: &Load) -> Result<Row> {
     let outcome = measure(system, load).await?;
-    let p99 = outcome.latency.map_or(0.0, |latency| latency.p99_ms);
+    let p99 = outcome.latency.map_or(0.0, |latency| latency.p99);
     Ok(row(name, system, Figure::new("p99", p99, "ms"), &outcome))
 }
 

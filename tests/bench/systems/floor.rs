@@ -80,7 +80,7 @@ async fn publish(mut connection: TcpStream, rooms: Rooms) -> Result<()> {
                 frame.clear();
                 crate::load::websocket::write_server_text(&mut frame, &event)?;
                 for client in rooms.borrow().get(serial).into_iter().flatten() {
-                    client.send(&frame)?;
+                    client.send(&frame);
                 }
             }
             used += packet.bytes;
@@ -116,24 +116,22 @@ fn value_of<'a>(payload: &'a str, before: &str) -> Option<&'a str> {
 
 impl Client {
     /// Writes at once if nothing waits.
-    fn send(&self, frame: &[u8]) -> Result<()> {
+    fn send(&self, frame: &[u8]) {
         let mut pending = self.pending.borrow_mut();
-        if pending.is_empty() {
-            let written = match self.tcp.try_write(frame) {
-                Ok(written) => written,
-                Err(err) if err.kind() == ErrorKind::WouldBlock => 0,
-                // Its own task notices it.
-                Err(_) => return Ok(()),
-            };
-            if written == frame.len() {
-                return Ok(());
-            }
+        if !pending.is_empty() {
+            pending.extend_from_slice(frame);
+            return;
+        }
+        let written = match self.tcp.try_write(frame) {
+            Ok(written) => written,
+            Err(err) if err.kind() == ErrorKind::WouldBlock => 0,
+            // Its own task notices it.
+            Err(_) => return,
+        };
+        if written < frame.len() {
             pending.extend_from_slice(&frame[written..]);
             self.has_pending.notify_one();
-        } else {
-            pending.extend_from_slice(frame);
         }
-        Ok(())
     }
 
     /// Waits until the socket takes what is pending.
@@ -174,7 +172,7 @@ async fn serve(tcp: TcpStream, rooms: Rooms) -> Result<()> {
             }
             if !is_open {
                 if received.ends_with(b"\r\n\r\n") {
-                    client.send(HANDSHAKE.as_bytes())?;
+                    client.send(HANDSHAKE.as_bytes());
                     client.send_text(OPEN)?;
                     is_open = true;
                     received = Vec::new();
@@ -200,7 +198,8 @@ impl Client {
     fn send_text(&self, text: &str) -> Result<()> {
         let mut frame = Vec::new();
         crate::load::websocket::write_server_text(&mut frame, text)?;
-        self.send(&frame)
+        self.send(&frame);
+        Ok(())
     }
 }
 
