@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 
 use super::crowd::{Seen, Transport, Wish};
@@ -14,6 +14,9 @@ use super::polling::Polling;
 use super::tally::Tally;
 use super::websocket::{self, Frame};
 use super::{readings, schedule};
+
+/// The kernel holds this much for a stalled client. By default it would hold all that is sent in a run.
+const STALLED_BUFFER: u32 = 4096;
 
 /// What one client received of each device that it watches.
 pub(crate) type Tallies = Vec<(u64, Tally)>;
@@ -25,7 +28,7 @@ pub(crate) async fn run(
     mut stop: watch::Receiver<bool>,
 ) -> Result<Tallies> {
     let mut client = Client {
-        stream: Stream::open(wish.port, wish.transport).await?,
+        stream: Stream::open(&wish).await?,
         // Every device was published once before.
         tallies: wish
             .devices
@@ -147,15 +150,20 @@ struct Stream {
 }
 
 impl Stream {
-    async fn open(port: u16, transport: Transport) -> Result<Self> {
-        match transport {
-            Transport::WebSocket => Self::open_websocket(port).await,
-            Transport::Upgrade => Self::open_polling_and_upgrade(port).await,
+    async fn open(wish: &Wish) -> Result<Self> {
+        let port = wish.port;
+        let socket = TcpSocket::new_v4()?;
+        if wish.is_stalled {
+            socket.set_recv_buffer_size(STALLED_BUFFER)?;
+        }
+        match wish.transport {
+            Transport::WebSocket => Self::open_websocket(socket, port).await,
+            Transport::Upgrade => Self::open_polling_and_upgrade(socket, port).await,
         }
     }
 
-    async fn open_websocket(port: u16) -> Result<Self> {
-        let mut stream = Self::handshake(port, "").await?;
+    async fn open_websocket(socket: TcpSocket, port: u16) -> Result<Self> {
+        let mut stream = Self::handshake(socket, port, "").await?;
         stream
             .expect(|packet| matches!(packet, Packet::Open(_)))
             .await?;
@@ -167,13 +175,13 @@ impl Stream {
     }
 
     /// As the official client does by default. The last poll is under way while the websocket is tried.
-    async fn open_polling_and_upgrade(port: u16) -> Result<Self> {
+    async fn open_polling_and_upgrade(socket: TcpSocket, port: u16) -> Result<Self> {
         let mut polling = Polling::open(port).await?;
         polling.send(packets::CONNECT).await?;
         polling.joined().await?;
         let session = format!("&sid={}", polling.session());
         let probe = async {
-            let mut stream = Self::handshake(port, &session).await?;
+            let mut stream = Self::handshake(socket, port, &session).await?;
             stream.send(packets::PROBE).await?;
             stream
                 .expect(|packet| matches!(packet, Packet::Probed))
@@ -193,8 +201,8 @@ impl Stream {
         Ok(stream)
     }
 
-    async fn handshake(port: u16, session: &str) -> Result<Self> {
-        let mut tcp = TcpStream::connect(("127.0.0.1", port)).await?;
+    async fn handshake(socket: TcpSocket, port: u16, session: &str) -> Result<Self> {
+        let mut tcp = socket.connect(([127, 0, 0, 1], port).into()).await?;
         tcp.set_nodelay(true)?;
         let request = format!(
             "GET /socket.io/?EIO=4&transport=websocket{session} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\
