@@ -28,7 +28,7 @@ pub(crate) async fn run(
     mut stop: watch::Receiver<bool>,
 ) -> Result<Tallies> {
     let mut client = Client {
-        stream: Stream::open(&wish).await?,
+        stream: Stream::open(&wish).await.context("connecting")?,
         // Every device was published once before.
         tallies: wish
             .devices
@@ -46,7 +46,7 @@ pub(crate) async fn run(
     }
     client.stream.tcp.write_all(&subscriptions).await?;
     while client.unanswered > 0 {
-        client.receive().await?;
+        client.receive().await.context("subscribing")?;
     }
     client.seen.ready.fetch_add(1, Ordering::Relaxed);
     if wish.is_stalled {
@@ -56,7 +56,11 @@ pub(crate) async fn run(
     loop {
         tokio::select! {
             // Reading is cancel-safe: what was read is in the buffer.
-            received = client.receive() => received?,
+            received = client.receive() => if received.is_err() {
+                // What it missed from then on counts as lost.
+                client.seen.closed.fetch_add(1, Ordering::Relaxed);
+                return Ok(client.tallies);
+            },
             _ = stop.wait_for(|stop| *stop) => return Ok(client.tallies),
         }
     }
@@ -189,15 +193,15 @@ impl Stream {
             anyhow::Ok(stream)
         };
         let (mut stream, last) = tokio::try_join!(probe, polling.poll())?;
-        // Nothing is subscribed to yet: an event can only tell that data may be late.
-        for packet in last.split(packets::SEPARATOR) {
-            let packet = packets::read(packet)?;
-            ensure!(
-                matches!(packet, Packet::Noop | Packet::Ping | Packet::Event(_)),
-                "unexpected: {packet:?}"
-            );
-        }
         stream.send(packets::UPGRADE).await?;
+        for packet in last.split(packets::SEPARATOR) {
+            match packets::read(packet)? {
+                Packet::Ping => stream.send(packets::PONG).await?,
+                // Nothing is subscribed to yet: an event can only tell that data may be late.
+                Packet::Noop | Packet::Event(_) => {}
+                other => bail!("unexpected: {other:?}"),
+            }
+        }
         Ok(stream)
     }
 

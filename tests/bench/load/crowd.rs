@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -56,6 +56,8 @@ pub(crate) struct Seen {
     pub(crate) alarm_events: AtomicU64,
     /// Events with which a server says that it may be late: `system:status`.
     pub(crate) status_events: AtomicU64,
+    /// Clients whose connection ended while they watched.
+    pub(crate) closed: AtomicU64,
     latency: Histogram,
     /// Only messages that were due in this time count for the latency.
     from_us: AtomicU64,
@@ -83,6 +85,8 @@ impl Seen {
 pub(crate) struct Crowd {
     pub(crate) seen: Arc<Seen>,
     clients: JoinSet<Result<Tallies>>,
+    /// What clients received whose connection has ended.
+    ended: Vec<Tallies>,
     stop: watch::Sender<bool>,
     count: usize,
 }
@@ -97,6 +101,7 @@ impl Crowd {
             bytes: AtomicU64::new(0),
             alarm_events: AtomicU64::new(0),
             status_events: AtomicU64::new(0),
+            closed: AtomicU64::new(0),
             latency: Histogram::default(),
             from_us: AtomicU64::new(u64::MAX),
             until_us: AtomicU64::new(u64::MAX),
@@ -104,6 +109,7 @@ impl Crowd {
         Self {
             seen: Arc::new(seen),
             clients: JoinSet::new(),
+            ended: Vec::new(),
             stop: watch::Sender::new(false),
             count: 0,
         }
@@ -148,15 +154,12 @@ impl Crowd {
         self.seen.ready.load(Ordering::Relaxed)
     }
 
-    /// Fails if a client has failed.
+    /// Fails if a client could not connect or subscribe.
     pub(crate) fn check(&mut self) -> Result<()> {
-        match self.clients.try_join_next() {
-            None => Ok(()),
-            Some(ended) => match ended? {
-                Ok(_) => bail!("a client ended early"),
-                Err(err) => Err(err).context("a client"),
-            },
+        while let Some(ended) = self.clients.try_join_next() {
+            self.ended.push(ended?.context("a client")?);
         }
+        Ok(())
     }
 
     /// Counts only messages that are due from now on for the latency.
@@ -191,12 +194,13 @@ impl Crowd {
     pub(crate) async fn finish(mut self, end: u64) -> Result<Sums> {
         self.settle().await?;
         self.stop.send_replace(true);
-        let mut sums = Sums::default();
         while let Some(client) = self.clients.join_next().await {
-            for (device, tally) in client?.context("a client")? {
-                if let Some(schedule) = self.seen.schedule.get() {
-                    sums += tally.sums(&schedule.turns(device, end));
-                }
+            self.ended.push(client?.context("a client")?);
+        }
+        let mut sums = Sums::default();
+        if let Some(schedule) = self.seen.schedule.get() {
+            for (device, tally) in self.ended.iter().flatten() {
+                sums += tally.sums(&schedule.turns(*device, end));
             }
         }
         Ok(sums)

@@ -1,5 +1,6 @@
 //! Clients without events: what a connection costs while nothing happens, and how long it takes until all are connected.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -104,6 +105,14 @@ pub(super) async fn run(scenario: Scenario, system: &System) -> Result<Vec<Row>>
         ));
         row
     };
+    let closed = crowd.seen.closed.load(Ordering::Relaxed);
+    if closed > 0 {
+        row.more.push(Figure::new(
+            "",
+            number(closed),
+            "clients closed by the server",
+        ));
+    }
     let sums = crowd.finish(end).await?;
     row.sums = (end > 0).then_some(sums);
     running.stop()?;

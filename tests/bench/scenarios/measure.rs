@@ -61,6 +61,7 @@ pub(super) struct Outcome {
     pub(super) bytes: u64,
     pub(super) alarm_events: u64,
     pub(super) status_events: u64,
+    pub(super) closed: u64,
     pub(super) latency: Option<Latency>,
     pub(super) sums: Sums,
 }
@@ -125,6 +126,7 @@ pub(super) async fn measure(system: &System, load: &Load) -> Result<Outcome> {
         bytes: after.bytes - before.bytes,
         alarm_events: seen.alarm_events.load(Ordering::Relaxed),
         status_events: seen.status_events.load(Ordering::Relaxed),
+        closed: seen.closed.load(Ordering::Relaxed),
         latency,
         sums,
     })

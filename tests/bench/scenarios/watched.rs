@@ -164,6 +164,7 @@ pub(super) fn row(name: &str, system: &System, figure: Figure, outcome: &Outcome
         ("left out and said so", outcome.sums.announced),
         ("events of alarms", outcome.alarm_events),
         ("times told that data may be late", outcome.status_events),
+        ("clients closed by the server", outcome.closed),
     ] {
         if count > 0 {
             row.more.push(Figure::new("", number(count), name));
