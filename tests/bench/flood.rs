@@ -9,10 +9,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::load::mqtt::{self, Version};
+
 const TICK: Duration = Duration::from_millis(5);
 /// After a pause it catches up in pieces, so that the messages keep an even pace.
 const MAX_AT_ONCE: u64 = 500;
-const ACKNOWLEDGEMENT_BYTES: u64 = 4;
 
 /// How much the detector sent.
 pub(crate) struct Sent {
@@ -29,8 +30,8 @@ pub(crate) async fn send(
 ) -> Result<Sent> {
     let mut connection = TcpStream::connect(("127.0.0.1", broker)).await?;
     connection.set_nodelay(true)?;
-    connection.write_all(&connect_packet()).await?;
-    let mut answer = [0; 4];
+    connection.write_all(&mqtt::connect()).await?;
+    let mut answer = [0; mqtt::ACCEPTED_BYTES];
     connection.read_exact(&mut answer).await?;
     ensure!(
         answer[3] == 0,
@@ -56,7 +57,8 @@ pub(crate) async fn send(
             let device_time = SystemClock::local().to_iso();
             for number in sent..due {
                 let own = template.payload(&device_time, number);
-                write_publish(&mut buffer, number, own.as_bytes())?;
+                let id = mqtt::packet_id(number)?;
+                mqtt::write_publish(&mut buffer, Version::V3, TOPIC, id, own.as_bytes())?;
             }
             packets.write_all(&buffer).await?;
             sent = due;
@@ -67,7 +69,7 @@ pub(crate) async fn send(
     let acknowledged = async {
         let mut buffer = vec![0; 64 * 1024];
         let mut bytes = 0;
-        while bytes < total * ACKNOWLEDGEMENT_BYTES {
+        while bytes < total * mqtt::ACKNOWLEDGEMENT_BYTES {
             let read = acknowledgements.read(&mut buffer).await?;
             ensure!(read > 0, "the broker closed the connection");
             bytes += u64::try_from(read)?;
@@ -118,37 +120,4 @@ impl Template {
         let value = 10 + number % 100;
         format!("{before_time}{device_time}{before_value}{value}.{number:08}{after_value}")
     }
-}
-
-fn connect_packet() -> Vec<u8> {
-    const CLEAN_SESSION: u8 = 2;
-    let id = format!("flood-{:08x}", fastrand::u32(..));
-    let mut packet = vec![0x10, u8::try_from(12 + id.len()).unwrap_or(u8::MAX)];
-    packet.extend_from_slice(b"\0\x04MQTT\x04");
-    packet.extend_from_slice(&[CLEAN_SESSION, 0, 60]);
-    packet.extend_from_slice(&[0, u8::try_from(id.len()).unwrap_or(u8::MAX)]);
-    packet.extend_from_slice(id.as_bytes());
-    packet
-}
-
-fn write_publish(buffer: &mut Vec<u8>, number: u64, payload: &[u8]) -> Result<()> {
-    buffer.push(0x32);
-    let mut length = 2 + TOPIC.len() + 2 + payload.len();
-    loop {
-        let low = u8::try_from(length & 0x7f)?;
-        length >>= 7;
-        if length == 0 {
-            buffer.push(low);
-            break;
-        }
-        buffer.push(low | 0x80);
-    }
-    buffer.extend_from_slice(&u16::try_from(TOPIC.len())?.to_be_bytes());
-    buffer.extend_from_slice(TOPIC.as_bytes());
-    let packet_id = u16::try_from(number % u64::from(u16::MAX))
-        .context("a packet id")?
-        .saturating_add(1);
-    buffer.extend_from_slice(&packet_id.to_be_bytes());
-    buffer.extend_from_slice(payload);
-    Ok(())
 }

@@ -214,12 +214,17 @@ fn fixtures_hold_no_secrets_and_no_machine_is_named() -> Result<()> {
 }
 
 #[test]
-fn the_lock_file_of_the_browser_names_no_host() -> Result<()> {
-    let lock = text(&repository::root().join("tests/js/package-lock.json"))?;
-    ensure!(
-        !lock.contains("\"resolved\""),
-        "package-lock.json names where packages come from"
-    );
+fn lock_files_of_packages_name_no_host() -> Result<()> {
+    for name in [
+        "tests/js/package-lock.json",
+        "tests/bench/peers/package-lock.json",
+    ] {
+        let lock = text(&repository::root().join(name))?;
+        ensure!(
+            !lock.contains("\"resolved\""),
+            "{name} names where packages come from"
+        );
+    }
     Ok(())
 }
 
@@ -254,6 +259,7 @@ fn scripts_can_be_run() -> Result<()> {
         "deploy/link-static",
         "deploy/restore-redis",
         "tests/run",
+        "tests/bench/run",
         ".ci/run",
     ] {
         let path = repository::root().join(name);

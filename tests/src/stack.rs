@@ -45,6 +45,7 @@ pub struct Plan {
     redis_contents: Option<PathBuf>,
     operator_port: bool,
     without_proxy: Vec<Target>,
+    other_broker: Option<u16>,
     /// Binaries that replace the built ones, by the name of the replica.
     other_binaries: HashMap<String, PathBuf>,
 }
@@ -63,6 +64,7 @@ impl Default for Plan {
             redis_contents: None,
             operator_port: false,
             without_proxy: Vec::new(),
+            other_broker: None,
             other_binaries: HashMap::new(),
         }
     }
@@ -161,6 +163,13 @@ impl Plan {
     #[must_use]
     pub fn without_proxy(mut self, target: Target) -> Self {
         self.without_proxy.push(target);
+        self
+    }
+
+    /// Connects ingest to the broker on this port, which the caller runs.
+    #[must_use]
+    pub fn other_broker(mut self, port: u16) -> Self {
+        self.other_broker = Some(port);
         self
     }
 
@@ -316,10 +325,10 @@ impl Stack {
 
     fn start_ingest(&self, plan: &Plan, index: usize) -> Result<Service> {
         let port = Port::reserve()?;
-        let broker_port = if plan.without_proxy.contains(&Target::Broker) {
-            self.broker.port()
-        } else {
-            self.broker_proxy.port()
+        let broker_port = match plan.other_broker {
+            Some(port) => port,
+            None if plan.without_proxy.contains(&Target::Broker) => self.broker.port(),
+            None => self.broker_proxy.port(),
         };
         let mut flags = vec![
             format!("--mqtt-broker=mqtt://127.0.0.1:{broker_port}"),

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -74,6 +75,22 @@ impl ServerProcess {
         let kib = line.and_then(|line| line.split_whitespace().next());
         kib.and_then(|kib| kib.parse().ok())
             .with_context(|| format!("no VmRSS in `{path}`"))
+    }
+
+    /// Returns the processor time that the process has used, with that of its ended threads.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        /// Linux shows times in hundredths of a second to programs, whatever the kernel counts in.
+        const TICK: Duration = Duration::from_millis(10);
+        let path = format!("/proc/{}/stat", self.child.id());
+        let stat = fs::read_to_string(&path).with_context(|| format!("reading `{path}`"))?;
+        // The name of the program is in parentheses and may have blanks. User and system time are the 14th and 15th field.
+        let fields = stat.rsplit_once(") ").map(|(_, fields)| fields);
+        let fields = fields.with_context(|| format!("no fields in `{path}`"))?;
+        let times = fields.split(' ').skip(11).take(2);
+        let ticks: u32 = times
+            .map(|time| Ok(time.parse::<u32>()?))
+            .sum::<Result<u32>>()?;
+        Ok(TICK * ticks)
     }
 
     /// Fails if it ended by itself.
