@@ -79,7 +79,7 @@ impl Store {
         &self,
         commits: &[Commit<'_>],
     ) -> Result<Vec<Result<Committed, StoreError>>, StoreError> {
-        let pending = self.in_doubt.pending(commits);
+        let pending = self.in_doubt.pending(commits, &self.committed_states);
         let answers = self
             .run_each(commits.len(), |scripts, index, pipe| {
                 self.call_write_script(scripts, &commits[index], Memory::Free, pipe);
@@ -98,11 +98,14 @@ impl Store {
         let answers = answers.into_iter().zip(commits);
         Ok(answers
             .map(|(answer, commit)| {
-                let committed = self.committed(&commit.stored.device, answer)?;
-                if let Committed::Done(at) = committed {
-                    self.committed_states.record(commit, at);
+                let device = &commit.stored.device;
+                let committed = self.committed(device, answer);
+                match committed {
+                    Ok(Committed::Done(at)) => self.committed_states.record(commit, at),
+                    Ok(Committed::Conflict(_)) => self.committed_states.conflicted(device),
+                    Err(_) => self.committed_states.in_doubt(device),
                 }
-                Ok(committed)
+                committed
             })
             .collect())
     }
