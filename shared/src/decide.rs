@@ -47,6 +47,8 @@ pub struct StoredDevice {
     pub lost: bool,
     /// Server time of the last message that proved the device alive.
     pub last_message: Option<Time>,
+    /// The stored deadline is at this time or earlier; `None` if that is not known.
+    pub deadline_by: Option<Time>,
 }
 
 impl StoredDevice {
@@ -65,6 +67,7 @@ impl StoredDevice {
                 .last_message
                 .max(decision.last_alive)
                 .max(decision.alive.then_some(alive_at)),
+            deadline_by: self.deadline_by,
         }
     }
 }

@@ -65,6 +65,7 @@ impl TestDevice {
                 seq_floor: 0,
                 lost: false,
                 last_message: None,
+                deadline_by: None,
             },
             settings: AlarmSettings::default(),
             now: start,

@@ -54,6 +54,8 @@ struct KeptState {
     loads: u8,
     /// Number of decisions since the last one that loaded it.
     unloaded: u8,
+    /// As in [`StoredDevice::deadline_by`].
+    deadline_by: Option<Time>,
     /// The value of [`Kept::recorded`] when it was recorded.
     recorded: u64,
 }
@@ -114,6 +116,7 @@ impl CommittedStates {
             );
             committed.recently_cleared = cleared;
             known.committed = Arc::new(committed);
+            known.deadline_by = commit.deadline_by();
             known.recorded = recorded;
             return;
         }
@@ -124,6 +127,7 @@ impl CommittedStates {
             committed: Arc::new(committed),
             loads: 0,
             unloaded: 0,
+            deadline_by: commit.deadline_by(),
             recorded,
         };
         kept.devices.insert(stored.device.clone(), state);
@@ -131,7 +135,7 @@ impl CommittedStates {
 
     /// Returns the device as this process left it, to decide from; `None` if the stored state must be loaded.
     pub(super) fn device(&self, device: &DeviceId) -> Option<Box<StoredDevice>> {
-        let committed = {
+        let (committed, deadline_by) = {
             let mut kept = self.kept();
             let known = kept.devices.get_mut(device)?;
             if known.loads > 0 {
@@ -144,7 +148,7 @@ impl CommittedStates {
                 return None;
             }
             known.unloaded += 1;
-            Arc::clone(&known.committed)
+            (Arc::clone(&known.committed), known.deadline_by)
         };
         let state = committed.state.clone();
         // The first message of a device decides about more than its state.
@@ -157,6 +161,7 @@ impl CommittedStates {
             state,
             lost: false,
             last_message: committed.last_message,
+            deadline_by,
         }))
     }
 

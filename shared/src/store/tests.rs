@@ -12,6 +12,7 @@ mod reassert;
 mod refusal;
 mod retire;
 mod runs;
+mod usual;
 mod without_load;
 
 use std::sync::Arc;

@@ -34,6 +34,7 @@ impl SimulatedDevice {
                 seq_floor: 0,
                 lost: false,
                 last_message: None,
+                deadline_by: None,
             },
             look_at: None,
             last_event: None,

@@ -79,6 +79,57 @@ impl Commit<'_> {
         decided.unwrap_or(Deadline::Keep)
     }
 
+    /// By when the device is looked at again after this commit; `None` if that is not known.
+    pub(in crate::store) fn deadline_by(&self) -> Option<Time> {
+        match self.deadline() {
+            Deadline::Keep => self.stored.deadline_by,
+            Deadline::Never => None,
+            Deadline::At(time) => {
+                let earlier = self.stored.deadline_by.filter(|_| self.is_usual());
+                let earlier = earlier.filter(|earlier| *earlier <= time);
+                Some(
+                    earlier
+                        .filter(|_| !self.writes_deadline(time))
+                        .unwrap_or(time),
+                )
+            }
+        }
+    }
+
+    /// The deadline that a usual commit writes.
+    pub(super) fn usual_deadline(&self) -> Option<Time> {
+        match self.deadline() {
+            Deadline::At(time) => self.writes_deadline(time).then_some(time),
+            Deadline::Keep | Deadline::Never => None,
+        }
+    }
+
+    /// Whether a usual commit must write this deadline: no earlier one is known to be stored that has not passed.
+    fn writes_deadline(&self, time: Time) -> bool {
+        let now = self.state().memory.decided_at;
+        let is_stored = |stored: Time| stored <= time && stored > now;
+        !self.stored.deadline_by.is_some_and(is_stored)
+    }
+
+    /// Whether it is what nearly every message is: one event of a device that is stored, without a change of an alarm and without an
+    /// entry in the log. `commit_usual.lua` writes it.
+    pub(in crate::store) fn is_usual(&self) -> bool {
+        let [decision] = self.decisions else {
+            return false;
+        };
+        let has_bounds = decision.sample.is_none() || self.bounds.is_some();
+        matches!(decision.outcome, Outcome::Message(_))
+            && decision.event.is_some()
+            && decision.changes.is_empty()
+            && decision.log.is_empty()
+            && decision.alive
+            && decision.last_alive.is_none()
+            && decision.deadline != Deadline::Never
+            && has_bounds
+            && self.stored.state.latest.is_some()
+            && !self.stored.lost
+    }
+
     /// Whether the device is not stored yet.
     fn is_of_new_device(&self) -> bool {
         self.stored.state.latest.is_none() && !self.stored.lost
@@ -135,6 +186,45 @@ pub(super) fn retire_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
     pipe.arg(commit.state().position.seq)
         .arg(envelope.map_or("", String::as_str))
         .arg(keys::MAX_LOG);
+}
+
+/// One in so many positions of a device at which a usual commit trims the history. Redis removes samples by the hundred.
+const TRIM_EVERY: u64 = 32;
+
+/// Adds the arguments of `commit_usual.lua` behind the epoch. `deadlines` is the key that is needed for a deadline.
+pub(super) fn usual_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
+    let [decision] = commit.decisions else {
+        return;
+    };
+    let seq = decision.state.position.seq;
+    let envelope = decision.event.as_ref().map_or("", |event| &event.envelope);
+    pipe.arg(seq).arg(envelope).arg(keys::MAX_EVENTS);
+    match commit.usual_deadline() {
+        Some(time) => pipe.arg(time.as_millis()),
+        None => pipe.arg(""),
+    };
+    let bounds = commit.bounds.as_ref().filter(|_| {
+        let before = commit.stored.state.position.seq;
+        before / TRIM_EVERY != seq / TRIM_EVERY
+    });
+    match &decision.sample {
+        Some(sample) => {
+            pipe.arg(sample.encode());
+            match bounds {
+                Some(bounds) => pipe.arg(bounds.history_max).arg(bounds.history_age_ms),
+                None => pipe.arg("").arg(""),
+            };
+        }
+        None => {
+            pipe.arg("").arg("").arg("");
+        }
+    }
+    for (field, value) in changed_fields(&commit.stored.state, commit.state()) {
+        pipe.arg(field).arg(value);
+    }
+    if let Some(raw) = commit.raw {
+        pipe.arg("raw").arg(raw);
+    }
 }
 
 pub(super) fn commit_arguments(commit: &Commit<'_>, memory: Memory, pipe: &mut Pipeline) {

@@ -11,6 +11,7 @@ fn stored(device: usize) -> StoredDevice {
         seq_floor: 0,
         lost: false,
         last_message: None,
+        deadline_by: None,
     }
 }
 

@@ -221,6 +221,7 @@ impl Device {
                 seq_floor: 0,
                 lost: false,
                 last_message: None,
+                deadline_by: None,
             },
             settings: AlarmSettings::default(),
             second: 0,

@@ -47,6 +47,7 @@ impl Detector {
                 seq_floor: 0,
                 lost: false,
                 last_message: None,
+                deadline_by: None,
             },
             settings,
             now: at(0),
