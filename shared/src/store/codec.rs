@@ -7,6 +7,7 @@ pub(super) mod alarm_fields;
 mod earlier_writes;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use redis::{FromRedisValue, RedisResult, Value};
 use serde::de::DeserializeOwned;
@@ -75,7 +76,7 @@ pub(super) fn decode_answer(device: &DeviceId, answer: Value) -> RedisResult<Loa
         device: device.clone(),
         epoch,
         stored_rev,
-        state,
+        state: Arc::new(state),
         seq_floor: seq_floor.max(seq.unwrap_or(0)),
         lost,
         last_message,

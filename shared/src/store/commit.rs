@@ -2,7 +2,7 @@
 
 mod writes;
 
-use redis::{Pipeline, RedisResult, Value};
+use redis::{Cmd, Pipeline, RedisResult, Value};
 
 use self::writes::{Memory, commit_arguments, retire_arguments, usual_arguments};
 use super::codec::{self, json};
@@ -116,9 +116,13 @@ impl Store {
         Ok(answers
             .map(|(answer, commit)| {
                 let device = &commit.stored.device;
+                let by_usual_script = matches!(answer, Ok(Value::Int(_)));
                 let committed = self.committed(device, answer);
                 match committed {
-                    Ok(Committed::Done(at)) => self.committed_states.record(commit, at),
+                    Ok(Committed::Done(at)) => {
+                        let deadline_by = commit.deadline_by(by_usual_script);
+                        self.committed_states.record(commit, at, deadline_by);
+                    }
                     Ok(Committed::Conflict(_)) => self.committed_states.conflicted(device),
                     Err(_) => self.committed_states.in_doubt(device),
                 }
@@ -269,22 +273,31 @@ impl Store {
 
     /// Calls `commit_usual.lua`.
     fn call_usual_script(&self, scripts: &Scripts, commit: &Commit<'_>, pipe: &mut Pipeline) {
+        /// Nearly every call fits without growing.
+        const ARGUMENTS: usize = 40;
+        const BYTES: usize = 4096;
         let device = &commit.stored.device;
         let keys = self.keys(device);
         let has_deadline = commit.usual_deadline().is_some();
-        pipe.cmd("EVALSHA").arg(&scripts.commit_usual);
-        pipe.arg(if has_deadline { 9 } else { 8 });
-        self.state_keys(device, pipe);
-        pipe.arg(keys.changed())
+        let mut call = Cmd::with_capacity(ARGUMENTS, BYTES);
+        call.arg("EVALSHA").arg(&scripts.commit_usual);
+        call.arg(if has_deadline { 9 } else { 8 })
+            .arg(keys.device(device))
+            .arg(keys.partition())
+            .arg(keys.seen())
+            .arg(keys.events(device))
+            .arg(keys.changes(device))
+            .arg(keys.changed())
             .arg(keys.history(device))
             .arg(keys.channel(device));
         if has_deadline {
-            pipe.arg(keys.deadlines());
+            call.arg(keys.deadlines());
         }
-        pipe.arg(device.as_str())
+        call.arg(device.as_str())
             .arg(&commit.stored.stored_rev)
             .arg(commit.stored.epoch.to_string());
-        usual_arguments(commit, pipe);
+        usual_arguments(commit, &mut call);
+        pipe.add_command(call);
     }
 
     /// Calls `retire.lua` or `commit.lua`. The order of keys and arguments is that of the names at the top of each script.

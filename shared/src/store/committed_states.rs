@@ -74,8 +74,8 @@ impl CommittedStates {
         }
     }
 
-    /// Records a successful commit. `at`: its server time.
-    pub(super) fn record(&self, commit: &Commit<'_>, at: Time) {
+    /// Records a successful commit. `at`: its server time. `deadline_by`: as in [`StoredDevice::deadline_by`].
+    pub(super) fn record(&self, commit: &Commit<'_>, at: Time, deadline_by: Option<Time>) {
         let stored = commit.stored;
         if commit.has(Outcome::Retired) {
             self.forget(&stored.device, stored.epoch);
@@ -88,7 +88,7 @@ impl CommittedStates {
         let last_message = stored.last_message.max(commit.last_alive());
         let mut committed = CommittedState {
             epoch: stored.epoch,
-            state: commit.state().clone(),
+            state: Arc::clone(commit.state()),
             last_message: last_message.max(commit.is_alive().then_some(at)),
             recently_cleared: cleared.collect(),
         };
@@ -116,7 +116,7 @@ impl CommittedStates {
             );
             committed.recently_cleared = cleared;
             known.committed = Arc::new(committed);
-            known.deadline_by = commit.deadline_by();
+            known.deadline_by = deadline_by;
             known.recorded = recorded;
             return;
         }
@@ -127,7 +127,7 @@ impl CommittedStates {
             committed: Arc::new(committed),
             loads: 0,
             unloaded: 0,
-            deadline_by: commit.deadline_by(),
+            deadline_by,
             recorded,
         };
         kept.devices.insert(stored.device.clone(), state);
@@ -150,7 +150,7 @@ impl CommittedStates {
             known.unloaded += 1;
             (Arc::clone(&known.committed), known.deadline_by)
         };
-        let state = committed.state.clone();
+        let state = Arc::clone(&committed.state);
         // The first message of a device decides about more than its state.
         state.latest.as_ref()?;
         Some(Box::new(StoredDevice {

@@ -1,6 +1,8 @@
 //! What a commit writes: the decisions, and the arguments of `commit.lua` and `retire.lua`.
 
-use redis::Pipeline;
+use std::sync::Arc;
+
+use redis::{Cmd, Pipeline};
 
 use crate::alarm::Change;
 use crate::clock::Time;
@@ -40,7 +42,7 @@ pub struct Commit<'a> {
 
 impl Commit<'_> {
     /// The state after the commit.
-    pub(in crate::store) fn state(&self) -> &DeviceState {
+    pub(in crate::store) fn state(&self) -> &Arc<DeviceState> {
         let last = self.decisions.last();
         last.map_or(&self.stored.state, |decision| &decision.state)
     }
@@ -79,20 +81,16 @@ impl Commit<'_> {
         decided.unwrap_or(Deadline::Keep)
     }
 
-    /// By when the device is looked at again after this commit; `None` if that is not known.
-    pub(in crate::store) fn deadline_by(&self) -> Option<Time> {
+    /// By when the device is looked at again after this commit; `None` if that is not known. `by_usual_script`: `commit_usual.lua`
+    /// has written it, which leaves an earlier deadline as it is.
+    pub(in crate::store) fn deadline_by(&self, by_usual_script: bool) -> Option<Time> {
         match self.deadline() {
             Deadline::Keep => self.stored.deadline_by,
             Deadline::Never => None,
-            Deadline::At(time) => {
-                let earlier = self.stored.deadline_by.filter(|_| self.is_usual());
-                let earlier = earlier.filter(|earlier| *earlier <= time);
-                Some(
-                    earlier
-                        .filter(|_| !self.writes_deadline(time))
-                        .unwrap_or(time),
-                )
+            Deadline::At(time) if by_usual_script && !self.writes_deadline(time) => {
+                self.stored.deadline_by
             }
+            Deadline::At(time) => Some(time),
         }
     }
 
@@ -192,16 +190,16 @@ pub(super) fn retire_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
 const TRIM_EVERY: u64 = 32;
 
 /// Adds the arguments of `commit_usual.lua` behind the epoch. `deadlines` is the key that is needed for a deadline.
-pub(super) fn usual_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
+pub(super) fn usual_arguments(commit: &Commit<'_>, call: &mut Cmd) {
     let [decision] = commit.decisions else {
         return;
     };
     let seq = decision.state.position.seq;
     let envelope = decision.event.as_ref().map_or("", |event| &event.envelope);
-    pipe.arg(seq).arg(envelope).arg(keys::MAX_EVENTS);
+    call.arg(seq).arg(envelope).arg(keys::MAX_EVENTS);
     match commit.usual_deadline() {
-        Some(time) => pipe.arg(time.as_millis()),
-        None => pipe.arg(""),
+        Some(time) => call.arg(time.as_millis()),
+        None => call.arg(""),
     };
     let bounds = commit.bounds.as_ref().filter(|_| {
         let before = commit.stored.state.position.seq;
@@ -209,21 +207,21 @@ pub(super) fn usual_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
     });
     match &decision.sample {
         Some(sample) => {
-            pipe.arg(sample.encode());
+            call.arg(sample.encode());
             match bounds {
-                Some(bounds) => pipe.arg(bounds.history_max).arg(bounds.history_age_ms),
-                None => pipe.arg("").arg(""),
+                Some(bounds) => call.arg(bounds.history_max).arg(bounds.history_age_ms),
+                None => call.arg("").arg(""),
             };
         }
         None => {
-            pipe.arg("").arg("").arg("");
+            call.arg("").arg("").arg("");
         }
     }
     for (field, value) in changed_fields(&commit.stored.state, commit.state()) {
-        pipe.arg(field).arg(value);
+        call.arg(field).arg(value);
     }
     if let Some(raw) = commit.raw {
-        pipe.arg("raw").arg(raw);
+        call.arg("raw").arg(raw);
     }
 }
 

@@ -1,13 +1,12 @@
 use super::*;
 use crate::decide::Decision;
-use crate::state::DeviceState;
 
 fn stored(device: usize) -> StoredDevice {
     StoredDevice {
         device: format!("OTSM-{device:04}").parse().expect("a serial"),
         epoch: Epoch::from_bits(1),
         stored_rev: Vec::new(),
-        state: DeviceState::default(),
+        state: Arc::default(),
         seq_floor: 0,
         lost: false,
         last_message: None,
@@ -19,14 +18,14 @@ fn stored(device: usize) -> StoredDevice {
 fn record(states: &CommittedStates, device: usize, rev: u64) {
     let stored = stored(device);
     let mut decision = Decision::unchanged(&stored, Outcome::SignOfLife);
-    decision.state.rev = rev;
+    Arc::make_mut(&mut decision.state).rev = rev;
     let commit = Commit {
         stored: &stored,
         decisions: std::slice::from_ref(&decision),
         raw: None,
         bounds: None,
     };
-    states.record(&commit, Time::from_millis(1));
+    states.record(&commit, Time::from_millis(1), None);
 }
 
 /// The numbers of the devices that are kept.

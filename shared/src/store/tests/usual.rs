@@ -146,6 +146,25 @@ async fn a_usual_commit_writes_a_deadline_only_if_it_is_earlier() {
     assert!(deadline(&mut redis, &keys).await < first);
 }
 
+/// The general script writes the deadline as it is decided, also if it is later.
+#[tokio::test]
+async fn a_deadline_that_the_other_script_moved_is_known_as_it_is_stored() {
+    let server = RedisServer::start().await;
+    let store = server.store();
+    let mut redis = server.connect().await;
+    let keys = store.keys(&device());
+    for (second, value) in [(0, "1"), (1, "300"), (2, "1"), (3, "1")] {
+        commit_reading(&store, DEVICE, value, second).await;
+        let known = store.last_committed(&device()).expect("a state");
+        let known = known.deadline_by.map(Time::as_millis);
+        assert!(known.is_some());
+        assert!(
+            deadline(&mut redis, &keys).await <= known,
+            "after {second} s"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_deadline_that_is_not_known_to_be_stored_is_written() {
     let server = RedisServer::start().await;
