@@ -11,6 +11,8 @@ mod message;
 mod reassert;
 mod retire;
 
+use std::sync::Arc;
+
 use serde_json::value::RawValue;
 
 use crate::alarm::{Alarm, Change, ChangeKind, Kind};
@@ -40,13 +42,15 @@ pub struct StoredDevice {
     /// new device with the same serial may repeat a `rev`, but never a `seq`.
     pub stored_rev: Vec<u8>,
     /// The state; empty for an unknown device.
-    pub state: DeviceState,
+    pub state: Arc<DeviceState>,
     /// The highest seq that is known to be used, where the state does not contain it.
     pub seq_floor: u64,
     /// The stored state could not be read, or is missing although the device is listed.
     pub lost: bool,
     /// Server time of the last message that proved the device alive.
     pub last_message: Option<Time>,
+    /// The stored deadline is at this time or earlier; `None` if that is not known.
+    pub deadline_by: Option<Time>,
 }
 
 impl StoredDevice {
@@ -58,13 +62,14 @@ impl StoredDevice {
             device: self.device.clone(),
             epoch: self.epoch,
             stored_rev: self.stored_rev.clone(),
-            state: decision.state.clone(),
+            state: Arc::clone(&decision.state),
             seq_floor: self.seq_floor,
             lost: self.lost && decision.outcome.is_unchanged(),
             last_message: self
                 .last_message
                 .max(decision.last_alive)
                 .max(decision.alive.then_some(alive_at)),
+            deadline_by: self.deadline_by,
         }
     }
 }
@@ -132,7 +137,7 @@ pub struct AcknowledgeRequest<'a> {
 #[derive(Clone, Debug)]
 pub struct Decision {
     /// The state after the decision.
-    pub state: DeviceState,
+    pub state: Arc<DeviceState>,
     /// Alarm changes, in order.
     pub changes: Vec<Change>,
     /// The event to publish, if clients must see this commit. Its position is the state's.
@@ -231,7 +236,7 @@ impl Decision {
     #[must_use]
     pub fn unchanged(stored: &StoredDevice, outcome: Outcome) -> Self {
         Self {
-            state: stored.state.clone(),
+            state: Arc::clone(&stored.state),
             changes: Vec::new(),
             event: None,
             log: Vec::new(),
@@ -313,7 +318,7 @@ struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     fn new(stored: &'a StoredDevice, now: Time, traceparent: Option<&'a str>) -> Self {
-        let before = &stored.state;
+        let before: &DeviceState = &stored.state;
         let now = now.max(before.memory.decided_at);
         let mut state = before.clone();
         state.rev = before.rev.saturating_add(1);

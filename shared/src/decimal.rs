@@ -1,6 +1,6 @@
 //! Exact decimals for the numbers that devices send. They print without a trailing `.0` and without an exponent.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 use rust_decimal::Decimal as Exact;
@@ -148,10 +148,41 @@ impl fmt::Display for Decimal {
 
 impl Serialize for Decimal {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // As raw JSON: a float would print an exponent or lose digits.
-        RawValue::from_string(self.to_string())
-            .map_err(serde::ser::Error::custom)?
-            .serialize(serializer)
+        let normal = self.0.normalize();
+        if normal.scale() == 0
+            && let Ok(whole) = i64::try_from(normal.mantissa())
+        {
+            return serializer.serialize_i64(whole);
+        }
+        // As raw JSON: a float would print an exponent or lose digits. An event has dozens of numbers, so none is allocated.
+        let mut text = ShortText::default();
+        write!(text, "{normal}").map_err(serde::ser::Error::custom)?;
+        let raw: &RawValue =
+            serde_json::from_str(text.as_str()).map_err(serde::ser::Error::custom)?;
+        raw.serialize(serializer)
+    }
+}
+
+/// The text of a number. A decimal has 29 digits at most, a sign and a point.
+#[derive(Default)]
+struct ShortText {
+    bytes: [u8; 32],
+    length: usize,
+}
+
+impl ShortText {
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+    }
+}
+
+impl fmt::Write for ShortText {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.length + text.len();
+        let free = self.bytes.get_mut(self.length..end).ok_or(fmt::Error)?;
+        free.copy_from_slice(text.as_bytes());
+        self.length = end;
+        Ok(())
     }
 }
 

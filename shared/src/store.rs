@@ -150,6 +150,12 @@ impl Store {
         self.committed_states.missing_from(stored)
     }
 
+    /// Returns the device as this process committed it last, to decide from without a load; `None` if it must be loaded. If another
+    /// process has changed it, the commit is a conflict.
+    pub(crate) fn last_committed(&self, device: &DeviceId) -> Option<Box<StoredDevice>> {
+        self.committed_states.device(device)
+    }
+
     /// Takes the committed alarm changes of this process that no caller has reported yet. Each is returned once.
     pub(crate) fn take_unreported(&self, loaded: &StoredDevice) -> Vec<Change> {
         self.in_doubt.take(loaded)

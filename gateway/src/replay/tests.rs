@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -402,10 +403,11 @@ fn state_in_alarm(position: Position) -> DeviceState {
         device: device(),
         epoch: position.epoch,
         stored_rev: Vec::new(),
-        state: DeviceState::default(),
+        state: Arc::default(),
         seq_floor: position.seq - 1,
         lost: false,
         last_message: None,
+        deadline_by: None,
     };
     let message = Message {
         facts: shared::reading::PayloadFacts::default(),
@@ -421,7 +423,7 @@ fn state_in_alarm(position: Position) -> DeviceState {
     };
     let state = decide(&stored, input, now(), None).state;
     assert!(!state.alarms.is_empty() && state.position == position);
-    state
+    Arc::unwrap_or_clone(state)
 }
 
 /// Returns the packets as `name`, `seq`, and `+` if they have `more`.

@@ -1,5 +1,8 @@
 //! The commit loop: load, decide, commit, and decide again about the devices whose state changed in between.
 //!
+//! Messages are decided from the state that this process committed last, where it has one. Only the commit shows whether that is
+//! still the stored state. So a decision from it that needs no commit is made again, from the loaded state.
+//!
 //! If Redis has lost a state that this process committed, that state is written again in a separate commit before the job
 //! decides. A conflict means that another writer committed first. A device has at most [`MAX_CONFLICTS`] conflicts.
 
@@ -51,20 +54,31 @@ type Undecided = Vec<(usize, Loaded)>;
 
 /// Runs until every job has a result. If this returns an error, every job without a result failed with that error.
 async fn run(store: &Store, items: &mut [Item<'_>]) -> Result<(), StoreError> {
-    let all: Vec<usize> = (0..items.len()).collect();
-    let mut undecided = load(store, items, &all).await?;
+    let mut undecided = Vec::with_capacity(items.len());
+    let mut to_load = Vec::new();
+    for (index, item) in items.iter_mut().enumerate() {
+        match item.last_committed(store) {
+            Some(stored) => undecided.push((index, Loaded::Device(stored))),
+            None => to_load.push(index),
+        }
+    }
+    undecided.extend(load(store, items, &to_load).await?);
     while !undecided.is_empty() {
         let mut round = Vec::new();
+        let mut to_load = Vec::new();
         for (index, loaded) in undecided {
             let item = &mut items[index];
             match item.decide(store, loaded).await {
-                Ok(decided) => round.extend(decided.map(|decided| (index, decided))),
+                Ok(Next::Commit(decided)) => round.push((index, decided)),
+                Ok(Next::Load) => to_load.push(index),
+                Ok(Next::Done) => {}
                 Err(err) if err.is_transient() => return Err(err),
                 Err(err) => item.result = Some(Err(err)),
             }
         }
         let round = with_places(store, items, round).await?;
         undecided = commit(store, items, round).await?;
+        undecided.extend(load(store, items, &to_load).await?);
     }
     Ok(())
 }
@@ -74,6 +88,9 @@ async fn load(
     items: &[Item<'_>],
     indexes: &[usize],
 ) -> Result<Undecided, StoreError> {
+    if indexes.is_empty() {
+        return Ok(Vec::new());
+    }
     let devices = indexes.iter().map(|index| items[*index].device());
     let devices: Vec<DeviceId> = devices.cloned().collect();
     let loaded = store.load(&devices).await?;
@@ -243,6 +260,17 @@ struct Item<'a> {
     /// Alarm changes of earlier commits.
     earlier: Unreported<'a>,
     conflicts: u32,
+    /// The next decision starts from the state that this process committed last, which may be outdated.
+    is_from_memory: bool,
+}
+
+/// What follows a decision.
+enum Next<'a> {
+    Commit(Decided<'a>),
+    /// It must be made again, from the stored state.
+    Load,
+    /// There is nothing to commit.
+    Done,
 }
 
 impl<'a> Item<'a> {
@@ -256,20 +284,29 @@ impl<'a> Item<'a> {
             job,
             result: None,
             conflicts: 0,
+            is_from_memory: false,
         }
+    }
+
+    /// Returns the state that this process committed last, if the job may decide from it.
+    fn last_committed(&mut self, store: &Store) -> Option<Box<StoredDevice>> {
+        let stored = self
+            .job
+            .may_skip_load()
+            .then(|| store.last_committed(self.device()))
+            .flatten();
+        self.is_from_memory = stored.is_some();
+        stored
     }
 
     fn device(&self) -> &DeviceId {
         self.job.device()
     }
 
-    /// Decides about a loaded device. Returns `None` if there is nothing to commit.
-    async fn decide(
-        &mut self,
-        store: &Store,
-        loaded: Loaded,
-    ) -> Result<Option<Decided<'a>>, StoreError> {
+    /// Decides about a device.
+    async fn decide(&mut self, store: &Store, loaded: Loaded) -> Result<Next<'a>, StoreError> {
         let stored = loaded.device()?;
+        let is_from_memory = std::mem::take(&mut self.is_from_memory);
         if self.job.reports_changes() {
             let unreported = store.take_unreported(&stored);
             self.earlier.changes.extend(unreported);
@@ -277,7 +314,7 @@ impl<'a> Item<'a> {
         if self.job.reasserts()
             && let Some(committed) = store.missing_from(&stored)
         {
-            return Ok(Some(reassert(store, stored, &committed)));
+            return Ok(Next::Commit(reassert(store, stored, &committed)));
         }
         let decided = self.job.decide(store, stored).await?;
         // There is also nothing to write if the index lists a deadline of a device without a readable state.
@@ -286,11 +323,14 @@ impl<'a> Item<'a> {
             let outcome = decision.outcome;
             outcome.is_unchanged() || (outcome == Outcome::Deadline && is_without_state)
         };
-        if decided.decisions.iter().all(has_nothing) {
-            self.done(decided.decisions);
-            return Ok(None);
+        if !decided.decisions.iter().all(has_nothing) {
+            return Ok(Next::Commit(decided));
         }
-        Ok(Some(decided))
+        if is_from_memory {
+            return Ok(Next::Load);
+        }
+        self.done(decided.decisions);
+        Ok(Next::Done)
     }
 
     /// The conflicts count with the first decision.

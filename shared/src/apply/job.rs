@@ -84,6 +84,13 @@ impl<'a> Job<'a> {
         matches!(self, Self::Work { .. } | Self::Reassert { .. })
     }
 
+    /// Whether it may decide from the state that this process committed last. An operator sees what is stored. A deadline is rare,
+    /// and what it decides depends on what other processes have heard.
+    pub(super) fn may_skip_load(&self) -> bool {
+        let is_message = |work: &Work<'_>| matches!(work.cause, Cause::Message { .. });
+        matches!(self, Self::Work { run, .. } if run.iter().all(is_message))
+    }
+
     /// Whether the caller reports the alarm changes of the result.
     pub(super) fn reports_changes(&self) -> bool {
         !matches!(self, Self::Reassert { .. })

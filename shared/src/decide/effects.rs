@@ -1,5 +1,7 @@
 //! The last step of every decision: renders the event, the log entries and the sample for the history.
 
+use std::sync::Arc;
+
 use serde_json::value::RawValue;
 
 use super::{Deadline, Decision, Draft, Outcome, RenderedEvent, StoredDevice};
@@ -114,7 +116,7 @@ pub(super) fn finish(mut draft: Draft<'_>, mut effects: Effects<'_>) -> Decision
     }
     effects.deadline = with_counts(effects.deadline, stored, &draft.state, draft.now);
     Decision {
-        state: draft.state,
+        state: Arc::new(draft.state),
         changes: effects.changes,
         event,
         log: log.entries,
@@ -238,9 +240,14 @@ fn render_event(
         changes: changes.as_deref(),
     });
     RenderedEvent {
-        envelope: envelope.get().to_owned(),
-        changes: changes.map(|raw| raw.get().to_owned()),
+        envelope: text_of(envelope),
+        changes: changes.map(text_of),
     }
+}
+
+/// Returns the JSON without copying it.
+fn text_of(json: Box<RawValue>) -> String {
+    Box::<str>::from(json).into_string()
 }
 
 fn sample_of(state: &DeviceState, sample: &SampleOf, fresh: Freshness, now: Time) -> Sample {

@@ -319,7 +319,7 @@ fn becomes_latest(
         in_order: judgement.may_lower
             && !matches!(class, Class::Tie(_))
             && facts.other_values.is_empty(),
-        ..judgement.latest.clone()
+        ..judgement.latest
     }
 }
 

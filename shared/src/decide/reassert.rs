@@ -7,6 +7,7 @@
 mod merge;
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use super::effects::{Effects, SampleOf, finish};
 use super::{Deadline, Decision, Draft, Outcome, StoredDevice};
@@ -22,7 +23,7 @@ pub struct CommittedState {
     /// Epoch of the partition at that commit.
     pub epoch: Epoch,
     /// The committed state.
-    pub state: DeviceState,
+    pub state: Arc<DeviceState>,
     /// Server time of the last message that proved the device alive.
     pub last_message: Option<Time>,
     /// Alarms that were cleared by the last commits, as they were then, newest last: at most [`CommittedState::MAX_RECENTLY_CLEARED`].

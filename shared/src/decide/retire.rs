@@ -1,5 +1,7 @@
 //! The end of a device: its alarms are closed, clients are informed, and its positions are never used again.
 
+use std::sync::Arc;
+
 use super::{Deadline, Decision, Draft, Outcome, RenderedEvent};
 use crate::alarm::ChangeKind;
 use crate::alarm_log::AlarmLogEntry;
@@ -50,7 +52,7 @@ pub(super) fn decide(mut draft: Draft<'_>, by: &str) -> Decision {
     draft.state.position = position;
     draft.state.alarms = open;
     Decision {
-        state: draft.state,
+        state: Arc::new(draft.state),
         event: Some(RenderedEvent {
             envelope: envelope.get().to_owned(),
             // Retirement deletes the changes stream.

@@ -61,10 +61,11 @@ impl TestDevice {
                 device: "OTSM-0114".parse().expect("a serial"),
                 epoch: Epoch::from_bits(0xabc),
                 stored_rev: Vec::new(),
-                state: DeviceState::default(),
+                state: Arc::default(),
                 seq_floor: 0,
                 lost: false,
                 last_message: None,
+                deadline_by: None,
             },
             settings: AlarmSettings::default(),
             now: start,
@@ -131,6 +132,11 @@ impl TestDevice {
         self.decide_message(&message)
     }
 
+    /// Its stored state, to be changed.
+    pub(super) fn state_mut(&mut self) -> &mut DeviceState {
+        Arc::make_mut(&mut self.stored.state)
+    }
+
     pub(super) fn next_fingerprint(&mut self) -> u64 {
         self.fingerprints += 1;
         self.fingerprints
@@ -193,13 +199,13 @@ impl TestDevice {
         if decision.alive {
             self.stored.last_message = Some(self.now);
         }
-        self.stored.state = decision.state.clone();
+        self.stored.state = Arc::clone(&decision.state);
         decision
     }
 
     /// Reads the state back from its stored form, as after a restart of everything.
     pub(super) fn restart(&mut self) {
-        self.stored.state = crate::store::round_trip(&self.stored.state);
+        self.stored.state = Arc::new(crate::store::round_trip(&self.stored.state));
     }
 
     pub(super) fn gas_alarm(&self) -> Option<&Alarm> {

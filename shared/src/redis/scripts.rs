@@ -8,6 +8,8 @@ pub(crate) struct Scripts {
     pub(crate) load: String,
     pub(crate) snapshot: String,
     pub(crate) commit: String,
+    /// What nearly every message is.
+    pub(crate) commit_usual: String,
     /// `commit.lua` for a Redis whose memory is full.
     pub(crate) commit_when_full: String,
     pub(crate) letter_when_full: String,
@@ -52,6 +54,13 @@ const SNAPSHOT: &str = script!(" flags=no-writes", state, "snapshot.lua");
 const LOG_PIECE: &str = script!(" flags=no-writes", "log_piece.lua");
 // A script with the flag `allow-oom` runs although the memory of Redis is full. `store/memory.rs` says why each of them may.
 const COMMIT: &str = script!("", state, "commit.lua");
+// The functions of `state.lua` are made only where the state has changed: that costs as much as some of the commands.
+const COMMIT_USUAL: &str = concat!(
+    "#!lua\nlocal function changed_state()\n",
+    include_str!("../store/state.lua"),
+    "\nreturn load()\nend\n",
+    include_str!("../store/commit_usual.lua")
+);
 const COMMIT_WHEN_FULL: &str = script!(" flags=allow-oom", state, "commit.lua");
 const LETTER_WHEN_FULL: &str = script!(" flags=allow-oom", "letter_when_full.lua");
 const POSTPONE: &str = script!(" flags=allow-oom", "postpone.lua");
@@ -75,6 +84,7 @@ pub(crate) async fn load_scripts(redis: &mut MultiplexedConnection) -> redis::Re
         (LOAD, &mut scripts.load),
         (SNAPSHOT, &mut scripts.snapshot),
         (COMMIT, &mut scripts.commit),
+        (COMMIT_USUAL, &mut scripts.commit_usual),
         (COMMIT_WHEN_FULL, &mut scripts.commit_when_full),
         (LETTER_WHEN_FULL, &mut scripts.letter_when_full),
         (POSTPONE, &mut scripts.postpone),

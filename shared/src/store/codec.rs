@@ -7,6 +7,7 @@ pub(super) mod alarm_fields;
 mod earlier_writes;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use redis::{FromRedisValue, RedisResult, Value};
 use serde::de::DeserializeOwned;
@@ -75,10 +76,11 @@ pub(super) fn decode_answer(device: &DeviceId, answer: Value) -> RedisResult<Loa
         device: device.clone(),
         epoch,
         stored_rev,
-        state,
+        state: Arc::new(state),
         seq_floor: seq_floor.max(seq.unwrap_or(0)),
         lost,
         last_message,
+        deadline_by: None,
     })))
 }
 
@@ -107,9 +109,11 @@ pub(super) fn changed_fields(
         fields.push(("order", json(&after.order)));
     }
     if is_new || before.fingerprints != after.fingerprints {
-        let fingerprints = after.fingerprints.iter();
-        let bytes = fingerprints.flat_map(|fingerprint| fingerprint.to_be_bytes());
-        fields.push(("prints", bytes.collect()));
+        let mut bytes = Vec::with_capacity(after.fingerprints.len() * 8);
+        for fingerprint in &after.fingerprints {
+            bytes.extend_from_slice(&fingerprint.to_be_bytes());
+        }
+        fields.push(("prints", bytes));
     }
     if is_new || before.latest != after.latest {
         fields.push(("latest", json(&after.latest)));
@@ -218,7 +222,12 @@ fn parse<T: DeserializeOwned>(text: Option<&String>) -> Option<T> {
 }
 
 pub(super) fn json<T: Serialize>(value: &T) -> Vec<u8> {
-    serde_json::to_vec(value).expect("structs of strings and numbers always serialise")
+    /// Most values fit without growing.
+    const CAPACITY: usize = 1024;
+    let mut bytes = Vec::with_capacity(CAPACITY);
+    serde_json::to_writer(&mut bytes, value)
+        .expect("structs of strings and numbers always serialise");
+    bytes
 }
 
 /// Encodes a state and decodes it again.

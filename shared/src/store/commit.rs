@@ -2,11 +2,11 @@
 
 mod writes;
 
-use redis::{Pipeline, RedisResult, Value};
+use redis::{Cmd, Pipeline, RedisResult, Value};
 
-use self::writes::{Memory, commit_arguments, retire_arguments};
+use self::writes::{Memory, commit_arguments, retire_arguments, usual_arguments};
 use super::codec::{self, json};
-use super::memory::{ReserveLeft, is_out_of_memory};
+use super::memory::ReserveLeft;
 use super::{Store, StoreError};
 use crate::clock::Time;
 use crate::decide::{Outcome, StoredDevice};
@@ -79,32 +79,86 @@ impl Store {
         &self,
         commits: &[Commit<'_>],
     ) -> Result<Vec<Result<Committed, StoreError>>, StoreError> {
-        let pending = self.in_doubt.pending(commits);
+        self.commit_by(commits, true).await
+    }
+
+    /// As [`Store::commit`]. `by_usual_script`: usual commits are tried with the script for them first.
+    pub(super) async fn commit_by(
+        &self,
+        commits: &[Commit<'_>],
+        by_usual_script: bool,
+    ) -> Result<Vec<Result<Committed, StoreError>>, StoreError> {
+        let pending = self.in_doubt.pending(commits, &self.committed_states);
         let answers = self
             .run_each(commits.len(), |scripts, index, pipe| {
-                self.call_write_script(scripts, &commits[index], Memory::Free, pipe);
+                let commit = &commits[index];
+                if by_usual_script && commit.is_usual() {
+                    self.call_usual_script(scripts, commit, pipe);
+                } else {
+                    self.call_write_script(scripts, commit, Memory::Free, pipe);
+                }
             })
             .await?;
-        let is_refused = |answer: &RedisResult<Value>| answer.as_ref().is_err_and(is_out_of_memory);
-        let refused = answers.iter().enumerate();
-        let refused = refused.filter(|(_, answer)| is_refused(answer));
-        let refused: Vec<usize> = refused.map(|(index, _)| index).collect();
-        let answers = answers.into_iter();
         let mut answers: Vec<Answer> = answers
+            .into_iter()
             .map(|answer| answer.map_err(|err| self.answer_error(err)))
             .collect();
-        let unanswered = self.commit_when_full(commits, &refused, &mut answers).await;
+        let others = indexes(&answers, |answer| {
+            answer.as_ref().is_ok_and(is_left_to_other_script)
+        });
+        let mut unanswered = self.commit_others(commits, others, &mut answers).await;
+        let refused = indexes(&answers, |answer| {
+            answer.as_ref().is_err_and(StoreError::is_out_of_memory)
+        });
+        unanswered.extend(self.commit_when_full(commits, &refused, &mut answers).await);
         pending.answered_except(&unanswered);
         let answers = answers.into_iter().zip(commits);
         Ok(answers
             .map(|(answer, commit)| {
-                let committed = self.committed(&commit.stored.device, answer)?;
-                if let Committed::Done(at) = committed {
-                    self.committed_states.record(commit, at);
+                let device = &commit.stored.device;
+                let by_usual_script = matches!(answer, Ok(Value::Int(_)));
+                let committed = self.committed(device, answer);
+                match committed {
+                    Ok(Committed::Done(at)) => {
+                        let deadline_by = commit.deadline_by(by_usual_script);
+                        self.committed_states.record(commit, at, deadline_by);
+                    }
+                    Ok(Committed::Conflict(_)) => self.committed_states.conflicted(device),
+                    Err(_) => self.committed_states.in_doubt(device),
                 }
-                Ok(committed)
+                committed
             })
             .collect())
+    }
+
+    /// Carries out the commits with these indexes, which the script for usual ones left to the other script. Returns the indexes
+    /// of those that got no answer.
+    async fn commit_others(
+        &self,
+        commits: &[Commit<'_>],
+        others: Vec<usize>,
+        answers: &mut [Answer],
+    ) -> Vec<usize> {
+        if others.is_empty() {
+            return others;
+        }
+        let sent = self.run_each(others.len(), |scripts, index, pipe| {
+            self.call_write_script(scripts, &commits[others[index]], Memory::Free, pipe);
+        });
+        match sent.await {
+            Ok(new_answers) => {
+                for (index, answer) in others.into_iter().zip(new_answers) {
+                    answers[index] = answer.map_err(|err| self.answer_error(err));
+                }
+                Vec::new()
+            }
+            Err(err) => {
+                for &index in &others {
+                    answers[index] = Err(err.clone());
+                }
+                others
+            }
+        }
     }
 
     /// Carries out commits that were refused for lack of memory, as far as the reserve allows. `refused` are their indexes. Returns
@@ -188,6 +242,9 @@ impl Store {
 
     fn committed(&self, device: &DeviceId, answer: Answer) -> Result<Committed, StoreError> {
         let value = answer?;
+        if let Value::Int(at) = value {
+            return Ok(Committed::Done(Time::from_millis(at)));
+        }
         if let Value::Array(found) = &value
             && let [Value::BulkString(kind), Value::Int(at)] = found.as_slice()
             && kind == b"ok"
@@ -212,6 +269,35 @@ impl Store {
             .arg(keys.seen())
             .arg(keys.events(device))
             .arg(keys.changes(device));
+    }
+
+    /// Calls `commit_usual.lua`.
+    fn call_usual_script(&self, scripts: &Scripts, commit: &Commit<'_>, pipe: &mut Pipeline) {
+        /// Nearly every call fits without growing.
+        const ARGUMENTS: usize = 40;
+        const BYTES: usize = 4096;
+        let device = &commit.stored.device;
+        let keys = self.keys(device);
+        let has_deadline = commit.usual_deadline().is_some();
+        let mut call = Cmd::with_capacity(ARGUMENTS, BYTES);
+        call.arg("EVALSHA").arg(&scripts.commit_usual);
+        call.arg(if has_deadline { 9 } else { 8 })
+            .arg(keys.device(device))
+            .arg(keys.partition())
+            .arg(keys.seen())
+            .arg(keys.events(device))
+            .arg(keys.changes(device))
+            .arg(keys.changed())
+            .arg(keys.history(device))
+            .arg(keys.channel(device));
+        if has_deadline {
+            call.arg(keys.deadlines());
+        }
+        call.arg(device.as_str())
+            .arg(&commit.stored.stored_rev)
+            .arg(commit.stored.epoch.to_string());
+        usual_arguments(commit, &mut call);
+        pipe.add_command(call);
     }
 
     /// Calls `retire.lua` or `commit.lua`. The order of keys and arguments is that of the names at the top of each script.
@@ -257,6 +343,18 @@ impl Store {
             pipe.arg(json(entry));
         }
     }
+}
+
+/// Returns the indexes of these answers.
+fn indexes(answers: &[Answer], is_wanted: impl Fn(&Answer) -> bool) -> Vec<usize> {
+    let answers = answers.iter().enumerate();
+    let wanted = answers.filter(|(_, answer)| is_wanted(answer));
+    wanted.map(|(index, _)| index).collect()
+}
+
+/// Whether `commit_usual.lua` has left a commit to `commit.lua`.
+fn is_left_to_other_script(answer: &Value) -> bool {
+    matches!(answer, Value::Array(found) if *found == [Value::BulkString(b"other".to_vec())])
 }
 
 /// Turns the refusal of one device into a value, so that it does not fail the other devices.

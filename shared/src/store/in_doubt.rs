@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Commit;
+use super::committed_states::CommittedStates;
 use crate::alarm::Change;
 use crate::clock::Time;
 use crate::decide::{Outcome, StoredDevice};
@@ -55,9 +56,15 @@ impl CommitMark {
 
 impl InDoubt {
     /// Keeps the changes of these commits unless [`PendingCommits::answered_except`] is called, even if the caller is dropped.
-    pub(super) fn pending<'a>(&'a self, commits: &'a [Commit<'a>]) -> PendingCommits<'a> {
+    /// The next decisions about their devices load the stored state then: it shows whether the changes are committed.
+    pub(super) fn pending<'a>(
+        &'a self,
+        commits: &'a [Commit<'a>],
+        committed_states: &'a CommittedStates,
+    ) -> PendingCommits<'a> {
         PendingCommits {
             in_doubt: self,
+            committed_states,
             commits,
         }
     }
@@ -109,6 +116,7 @@ impl InDoubt {
 /// Commits that were sent and not answered yet. Dropped without an answer, they are in doubt.
 pub(super) struct PendingCommits<'a> {
     in_doubt: &'a InDoubt,
+    committed_states: &'a CommittedStates,
     commits: &'a [Commit<'a>],
 }
 
@@ -117,15 +125,20 @@ impl PendingCommits<'_> {
     pub(super) fn answered_except(mut self, unanswered: &[usize]) {
         let commits = std::mem::take(&mut self.commits);
         for commit in unanswered.iter().filter_map(|index| commits.get(*index)) {
-            self.in_doubt.keep_in_doubt(commit);
+            self.keep(commit);
         }
+    }
+
+    fn keep(&self, commit: &Commit<'_>) {
+        self.in_doubt.keep_in_doubt(commit);
+        self.committed_states.in_doubt(&commit.stored.device);
     }
 }
 
 impl Drop for PendingCommits<'_> {
     fn drop(&mut self) {
         for commit in self.commits {
-            self.in_doubt.keep_in_doubt(commit);
+            self.keep(commit);
         }
     }
 }

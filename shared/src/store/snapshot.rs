@@ -1,6 +1,7 @@
 //! Reads devices for clients: state, events and alarms.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use redis::Value;
 use serde_json::value::RawValue;
@@ -82,7 +83,11 @@ impl Store {
         Ok(Snapshot {
             born_after,
             epoch: stored.epoch,
-            state: stored.state.latest.is_some().then_some(stored.state),
+            state: stored
+                .state
+                .latest
+                .is_some()
+                .then_some(Arc::unwrap_or_clone(stored.state)),
             last_message: stored.last_message,
             events: events.into_iter().filter_map(stored_event).collect(),
             changes: changes.into_iter().filter_map(stored_changes).collect(),
@@ -101,7 +106,7 @@ impl Store {
             for loaded in self.load(chunk).await? {
                 states.push(match loaded {
                     Loaded::Device(stored) if stored.state.latest.is_some() => {
-                        Some((stored.state, stored.last_message))
+                        Some((Arc::unwrap_or_clone(stored.state), stored.last_message))
                     }
                     Loaded::Device(_) | Loaded::Refused(_) => None,
                 });

@@ -12,6 +12,8 @@ mod reassert;
 mod refusal;
 mod retire;
 mod runs;
+mod usual;
+mod without_load;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! One device of a simulation: what the store would hold of it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use shared::alarm::{Alarm, ChangeKind};
 use shared::clock::Time;
@@ -8,7 +9,7 @@ use shared::decide::{Decision, RenderedEvent, StoredDevice};
 use shared::device::DeviceId;
 use shared::keys::MAX_CHANGES;
 use shared::position::Epoch;
-use shared::state::{DeviceState, Freshness, freshness};
+use shared::state::{Freshness, freshness};
 
 /// One device.
 #[derive(Debug)]
@@ -30,10 +31,11 @@ impl SimulatedDevice {
                 device,
                 epoch,
                 stored_rev: Vec::new(),
-                state: DeviceState::default(),
+                state: Arc::default(),
                 seq_floor: 0,
                 lost: false,
                 last_message: None,
+                deadline_by: None,
             },
             look_at: None,
             last_event: None,

@@ -87,7 +87,7 @@ fn delays_that_this_release_does_not_end_are_no_deadline() {
             alarm.chatters_until = soon;
             alarm.ceased = true;
         }
-        device.stored.state.alarms.push(alarm);
+        device.state_mut().alarms.push(alarm);
         let mut calibration = reading(Some("10"));
         "CALIBRATION".clone_into(&mut calibration.message_type);
         let decision = device.send_after(5, calibration);

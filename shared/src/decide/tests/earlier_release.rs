@@ -59,7 +59,7 @@ impl TestDevice {
 
     /// Changes the state as an earlier release does: without the fields it does not know.
     fn earlier_release_writes(&mut self, edit: impl FnOnce(&mut DeviceState)) {
-        let state = &mut self.stored.state;
+        let state = Arc::make_mut(&mut self.stored.state);
         edit(state);
         state.rev += 1;
         self.restart();
@@ -415,8 +415,8 @@ fn the_level_of_the_other_side_is_judged_by_its_own_side() {
 fn messages_in_a_row_are_counted_anew_after_an_earlier_release_has_written() {
     let mut device = TestDevice::new();
     device.send_value("10");
-    device.stored.state.memory.repaired_in_row = 9;
-    device.stored.state.memory.leds.agreeing = 3;
+    device.state_mut().memory.repaired_in_row = 9;
+    device.state_mut().memory.leds.agreeing = 3;
     device.restart();
     assert_eq!(device.stored.state.memory.repaired_in_row, 9);
     device.earlier_release_writes(|_| ());

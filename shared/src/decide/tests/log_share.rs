@@ -281,7 +281,7 @@ fn an_acknowledgement_that_is_only_counted_is_written_though_the_device_stays_si
         let decision = device.acknowledge(&device.gas_alarm_id());
         assert_eq!(decision.outcome, Outcome::Acknowledged);
         (folded, deadline) = (decision.folded, decision.deadline);
-        device.stored.state.alarms[0].acknowledged = None;
+        device.state_mut().alarms[0].acknowledged = None;
     }
     assert_eq!(folded, 1);
     // The stored deadline is unknown here, and it must not become later. So the timers look at once, and set it.

@@ -110,7 +110,7 @@ fn a_reasserted_state_is_whole_with_its_alarms() {
     device.send_value("300");
     let committed = CommittedState {
         epoch: device.stored.epoch,
-        state: device.stored.state.clone(),
+        state: Arc::clone(&device.stored.state),
         last_message: device.stored.last_message,
         recently_cleared: Vec::new(),
     };

@@ -471,7 +471,7 @@ fn a_late_message_does_not_end_a_frozen_reading() {
     }
     assert!(device.alarm(Kind::ReadingFrozen).is_some());
     // An earlier release has written, so nobody knows what repeated.
-    device.stored.state.order.same_bytes = None;
+    device.state_mut().order.same_bytes = None;
     let mut late = reading(Some("10"));
     late.device_time = same.device_time.map(|time| time - Duration::from_secs(3));
     assert_eq!(class(&device.send_message(late)), "late");

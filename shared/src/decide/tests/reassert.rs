@@ -12,7 +12,7 @@ const NEW_EPOCH: Epoch = Epoch::from_bits(0xdef);
 fn committed_state(device: &TestDevice) -> CommittedState {
     CommittedState {
         epoch: device.stored.epoch,
-        state: device.stored.state.clone(),
+        state: Arc::clone(&device.stored.state),
         last_message: device.stored.last_message,
         recently_cleared: Vec::new(),
     }
@@ -31,7 +31,7 @@ fn after_data_loss(device: &TestDevice) -> TestDevice {
 /// The same device after Redis went back to this earlier state.
 fn after_rollback_to(state: &StoredDevice, device: &TestDevice) -> TestDevice {
     let mut other = after_data_loss(device);
-    other.stored.state = state.state.clone();
+    other.stored.state = Arc::clone(&state.state);
     other.stored.last_message = state.last_message;
     other
 }
@@ -65,7 +65,7 @@ fn in_the_same_epoch_nothing_is_missing() {
     let mut device = TestDevice::new();
     device.send_value("100");
     let committed = committed_state(&device);
-    device.stored.state = DeviceState::default();
+    device.stored.state = Arc::default();
     assert!(!committed.is_missing_from(&device.stored));
 }
 
@@ -564,7 +564,7 @@ fn add_second_gas_alarm(device: &mut TestDevice) -> Alarm {
     for level in second.active_levels.iter_mut().flatten() {
         level.latching = true;
     }
-    device.stored.state.alarms.push(second.clone());
+    device.state_mut().alarms.push(second.clone());
     second
 }
 
@@ -596,7 +596,7 @@ fn a_second_gas_alarm_that_only_the_process_knows_is_kept() {
     device.send_value("310");
     let mut second = add_second_gas_alarm(&mut device);
     second.reached = device.stored.state.position;
-    *device.stored.state.alarms.last_mut().expect("the second") = second;
+    *device.state_mut().alarms.last_mut().expect("the second") = second;
     let both = open_ids(&device);
     let committed = committed_state(&device);
     let mut device = after_rollback_to(&stored, &device);

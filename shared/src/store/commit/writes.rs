@@ -1,6 +1,8 @@
 //! What a commit writes: the decisions, and the arguments of `commit.lua` and `retire.lua`.
 
-use redis::Pipeline;
+use std::sync::Arc;
+
+use redis::{Cmd, Pipeline};
 
 use crate::alarm::Change;
 use crate::clock::Time;
@@ -40,7 +42,7 @@ pub struct Commit<'a> {
 
 impl Commit<'_> {
     /// The state after the commit.
-    pub(in crate::store) fn state(&self) -> &DeviceState {
+    pub(in crate::store) fn state(&self) -> &Arc<DeviceState> {
         let last = self.decisions.last();
         last.map_or(&self.stored.state, |decision| &decision.state)
     }
@@ -77,6 +79,53 @@ impl Commit<'_> {
             .map(|decision| decision.deadline);
         let decided = deadlines.find(|deadline| *deadline != Deadline::Keep);
         decided.unwrap_or(Deadline::Keep)
+    }
+
+    /// By when the device is looked at again after this commit; `None` if that is not known. `by_usual_script`: `commit_usual.lua`
+    /// has written it, which leaves an earlier deadline as it is.
+    pub(in crate::store) fn deadline_by(&self, by_usual_script: bool) -> Option<Time> {
+        match self.deadline() {
+            Deadline::Keep => self.stored.deadline_by,
+            Deadline::Never => None,
+            Deadline::At(time) if by_usual_script && !self.writes_deadline(time) => {
+                self.stored.deadline_by
+            }
+            Deadline::At(time) => Some(time),
+        }
+    }
+
+    /// The deadline that a usual commit writes.
+    pub(super) fn usual_deadline(&self) -> Option<Time> {
+        match self.deadline() {
+            Deadline::At(time) => self.writes_deadline(time).then_some(time),
+            Deadline::Keep | Deadline::Never => None,
+        }
+    }
+
+    /// Whether a usual commit must write this deadline: no earlier one is known to be stored that has not passed.
+    fn writes_deadline(&self, time: Time) -> bool {
+        let now = self.state().memory.decided_at;
+        let is_stored = |stored: Time| stored <= time && stored > now;
+        !self.stored.deadline_by.is_some_and(is_stored)
+    }
+
+    /// Whether it is what nearly every message is: one event of a device that is stored, without a change of an alarm and without an
+    /// entry in the log. `commit_usual.lua` writes it.
+    pub(in crate::store) fn is_usual(&self) -> bool {
+        let [decision] = self.decisions else {
+            return false;
+        };
+        let has_bounds = decision.sample.is_none() || self.bounds.is_some();
+        matches!(decision.outcome, Outcome::Message(_))
+            && decision.event.is_some()
+            && decision.changes.is_empty()
+            && decision.log.is_empty()
+            && decision.alive
+            && decision.last_alive.is_none()
+            && decision.deadline != Deadline::Never
+            && has_bounds
+            && self.stored.state.latest.is_some()
+            && !self.stored.lost
     }
 
     /// Whether the device is not stored yet.
@@ -135,6 +184,45 @@ pub(super) fn retire_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
     pipe.arg(commit.state().position.seq)
         .arg(envelope.map_or("", String::as_str))
         .arg(keys::MAX_LOG);
+}
+
+/// One in so many positions of a device at which a usual commit trims the history. Redis removes samples by the hundred.
+const TRIM_EVERY: u64 = 32;
+
+/// Adds the arguments of `commit_usual.lua` behind the epoch. `deadlines` is the key that is needed for a deadline.
+pub(super) fn usual_arguments(commit: &Commit<'_>, call: &mut Cmd) {
+    let [decision] = commit.decisions else {
+        return;
+    };
+    let seq = decision.state.position.seq;
+    let envelope = decision.event.as_ref().map_or("", |event| &event.envelope);
+    call.arg(seq).arg(envelope).arg(keys::MAX_EVENTS);
+    match commit.usual_deadline() {
+        Some(time) => call.arg(time.as_millis()),
+        None => call.arg(""),
+    };
+    let bounds = commit.bounds.as_ref().filter(|_| {
+        let before = commit.stored.state.position.seq;
+        before / TRIM_EVERY != seq / TRIM_EVERY
+    });
+    match &decision.sample {
+        Some(sample) => {
+            call.arg(sample.encode());
+            match bounds {
+                Some(bounds) => call.arg(bounds.history_max).arg(bounds.history_age_ms),
+                None => call.arg("").arg(""),
+            };
+        }
+        None => {
+            call.arg("").arg("").arg("");
+        }
+    }
+    for (field, value) in changed_fields(&commit.stored.state, commit.state()) {
+        call.arg(field).arg(value);
+    }
+    if let Some(raw) = commit.raw {
+        call.arg("raw").arg(raw);
+    }
 }
 
 pub(super) fn commit_arguments(commit: &Commit<'_>, memory: Memory, pipe: &mut Pipeline) {

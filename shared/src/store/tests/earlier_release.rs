@@ -217,10 +217,11 @@ impl Device {
                 device: device(),
                 epoch: Epoch::from_bits(0xabc),
                 stored_rev: Vec::new(),
-                state: DeviceState::default(),
+                state: Arc::default(),
                 seq_floor: 0,
                 lost: false,
                 last_message: None,
+                deadline_by: None,
             },
             settings: AlarmSettings::default(),
             second: 0,
@@ -251,7 +252,7 @@ impl Device {
         let now = Time::from_millis(1_800_000_000_000 + self.second * 1_000);
         self.stored.state = decide(&self.stored, input, now, None).state;
         self.stored.last_message = Some(now);
-        self.stored.state = crate::store::round_trip(&self.stored.state);
+        self.stored.state = Arc::new(crate::store::round_trip(&self.stored.state));
         let state = &self.stored.state;
         (read_as_earlier_release(state).len(), state.alarms.len())
     }

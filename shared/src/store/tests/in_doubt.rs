@@ -81,7 +81,7 @@ async fn of_a_batch_committed_in_part_each_change_is_reported_once() {
 }
 
 /// Commits a raise through another store, and leaves it in doubt in this one, as if the answer had been lost.
-async fn raise_in_doubt(server: &RedisServer, store: &Store, reading: &Reading) {
+pub(super) async fn raise_in_doubt(server: &RedisServer, store: &Store, reading: &Reading) {
     let device = device();
     let loaded = store.load(&[device]).await.expect("an answer").pop();
     let Some(Loaded::Device(stored)) = loaded else {
@@ -96,7 +96,7 @@ async fn raise_in_doubt(server: &RedisServer, store: &Store, reading: &Reading) 
         bounds: Some(apply_config().bounds),
     };
     let commits = [commit];
-    drop(store.in_doubt.pending(&commits));
+    drop(store.in_doubt.pending(&commits, &store.committed_states));
     let answers = server.store().commit(&commits).await.expect("an answer");
     assert!(matches!(answers[0], Ok(Committed::Done(_))), "{answers:?}");
 }

@@ -36,7 +36,8 @@ async fn an_unreadable_state_is_quarantined_and_replaced_by_the_next_reading() {
         );
         let before = stream_length(&mut redis, &keys.events(&device)).await;
         let later = i64::try_from(before * 100).expect("it fits");
-        commit_reading(&store, DEVICE, "300", later).await;
+        // Another process loads the state. This one would decide from what it committed.
+        commit_reading(&server.store(), DEVICE, "300", later).await;
         let snapshot = store
             .snapshot(&device, Some(before + 1))
             .await
@@ -62,6 +63,25 @@ async fn an_unreadable_state_is_quarantined_and_replaced_by_the_next_reading() {
         5,
         "state_lost"
     );
+}
+
+#[tokio::test]
+async fn a_process_that_remembers_its_commit_notices_an_unreadable_state_within_64_messages() {
+    let server = RedisServer::start().await;
+    let store = server.store();
+    let mut redis = server.connect().await;
+    commit_reading(&store, DEVICE, "1", 0).await;
+    let keys = store.keys(&device());
+    let _: () = redis
+        .hset(keys.device(&device()), "alarms", "{")
+        .await
+        .expect("set");
+    for second in 1..=65 {
+        commit_reading(&store, DEVICE, "1", second).await;
+    }
+    assert_eq!(stream_length(&mut redis, &keys.quarantine()).await, 1);
+    let snapshot = store.snapshot(&device(), None).await.expect("readable");
+    assert!(snapshot.state.expect("a state").alarms.is_empty());
 }
 
 #[tokio::test]
@@ -92,6 +112,8 @@ async fn an_alarm_of_a_lost_state_stays_open_if_it_can_be_read() {
         let both = format!("[{},{}", unreadable.trim_matches(['[', ']']), &alarms[1..]);
         let _: () = redis.hset(&key, "alarms", both).await.expect("set");
 
+        // Another process: this one would decide from what it committed.
+        let store = server.store();
         let decision = commit_reading(&store, DEVICE, "11", 10).await.decision;
         let open: Vec<_> = decision
             .state

@@ -27,6 +27,21 @@ async fn edit(raw: &mut MultiplexedConnection, name: &str, edit: impl FnOnce(&mu
         .hset(hash(&device()), name, value.to_string())
         .await
         .expect("stored");
+    change_rev(raw).await;
+}
+
+/// Every release does so whenever it writes.
+async fn change_rev(raw: &mut MultiplexedConnection) {
+    let rev: u64 = raw
+        .hincr(hash(&device()), "rev", 1)
+        .await
+        .expect("a number");
+    let mut memory = field(raw, "memory").await;
+    memory["rules_rev"] = json!(rev);
+    let _: () = raw
+        .hset(hash(&device()), "memory", memory.to_string())
+        .await
+        .expect("stored");
 }
 
 /// A state with something unknown at every place, and an alarm of an unknown condition beside the gas alarm.

@@ -132,8 +132,8 @@ async fn a_commit_after_the_device_hash_was_lost_is_reasserted() {
     let hash = store.keys(&device).device(&device);
     let _: () = redis.del(&hash).await.expect("deleted");
     // Its `rev` starts again, far below that of the committed state.
-    let mut applied = commit_reading(&store, DEVICE, "300", 10).await;
-    let alarm = applied.decision.state.alarms.remove(0);
+    let applied = commit_reading(&store, DEVICE, "300", 10).await;
+    let alarm = applied.decision.state.alarms[0].clone();
     delete_all_data(&server).await;
     assert!(store.survey().await.is_err(), "its epochs are lost");
     store.survey().await.expect("new epochs");

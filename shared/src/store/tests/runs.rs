@@ -96,11 +96,11 @@ async fn a_run_leaves_the_state_that_single_commits_leave() {
                 )
             })
             .collect();
-        let latest = state.latest.expect("a reading");
+        let latest = state.latest.clone().expect("a reading");
         states.push((
             alarms,
             latest.reading,
-            state.fingerprints,
+            state.fingerprints.clone(),
             state.order.latest_time,
         ));
     }

@@ -1,13 +1,13 @@
 //! The log of a detector that has written its share of it: several alarms are logged together, and what is shown of them is true.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use shared::decide::{AcknowledgeRequest, Decision, Input, Message, Outcome, StoredDevice, decide};
 use shared::reading::{PayloadFacts, Reading};
 use shared::settings::AlarmSettings;
-use shared::state::DeviceState;
 
 use super::*;
 
@@ -43,10 +43,11 @@ impl Detector {
                 device: "OTSM-0114".parse().expect("a serial"),
                 epoch: Epoch::from_bits(0xabc),
                 stored_rev: Vec::new(),
-                state: DeviceState::default(),
+                state: Arc::default(),
                 seq_floor: 0,
                 lost: false,
                 last_message: None,
+                deadline_by: None,
             },
             settings,
             now: at(0),
