@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use shared::keys;
+use tests::browser::BrowserEvent;
 use tests::eventually::eventually;
 use tests::repository;
 use tests::stack::{Plan, Stack};
@@ -82,7 +83,7 @@ async fn detectors_continue_after(before: &str) -> Result<()> {
         .seen()
         .iter()
         .filter(|seen| seen.what == "event" && seen.body["deviceId"] == "OTSM-A1")
-        .filter_map(|seen| seen.seq())
+        .filter_map(BrowserEvent::seq)
         .filter(|number| (seq + 1..=reached).contains(number))
         .collect();
     ensure!(
