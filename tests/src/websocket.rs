@@ -70,6 +70,11 @@ impl WebSocket {
 
     /// Sends a frame with this first byte.
     pub async fn send_frame(&mut self, first: u8, payload: &[u8]) -> Result<()> {
+        self.send_frames(first, payload, 1).await
+    }
+
+    /// Sends the same frame so often.
+    pub async fn send_frames(&mut self, first: u8, payload: &[u8], count: usize) -> Result<()> {
         let length = u8::try_from(payload.len())
             .ok()
             .filter(|length| *length < 126);
@@ -78,7 +83,7 @@ impl WebSocket {
         frame.extend(MASK);
         let masked = payload.iter().zip(MASK.iter().cycle());
         frame.extend(masked.map(|(byte, mask)| byte ^ mask));
-        Ok(self.stream.write_all(&frame).await?)
+        Ok(self.stream.write_all(&frame.repeat(count)).await?)
     }
 
     /// Returns the next frame; `None` if the connection has ended.

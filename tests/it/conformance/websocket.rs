@@ -1,9 +1,12 @@
 //! Frames of a running gateway.
 
-use anyhow::{Result, ensure};
-use tests::websocket::{CLOSE, Frame, PING, PONG, TEXT};
+use anyhow::{Context, Result, bail, ensure};
+use tests::eventually::LATE;
+use tests::http::Connection;
+use tests::websocket::{BINARY, CLOSE, Frame, PING, PONG, TEXT, WebSocket};
+use tokio::time::timeout;
 
-use super::{expect_end, join, start};
+use super::{WEBSOCKET, expect_end, join, open_polling, paths_of, start};
 
 /// A text message that goes on in the next frame, a frame that goes on, and the last frame.
 const BEGIN: u8 = 0x01;
@@ -69,6 +72,36 @@ async fn a_client_that_breaks_the_rules_is_told_the_code() -> Result<()> {
             told == Some(code.to_be_bytes().to_vec()),
             "{first:x}: {frames:?}"
         );
+    }
+    stack.pass()
+}
+
+/// Fails unless the gateway ends the connection of a client that sends such frames without an end.
+async fn expect_end_of_flood(mut socket: WebSocket, first: u8, payload: &[u8]) -> Result<()> {
+    for _ in 0..10_000 {
+        let sending = timeout(LATE, socket.send_frames(first, payload, 1_000));
+        if sending.await.context("nothing is read")?.is_err() {
+            return Ok(());
+        }
+    }
+    bail!("ten million frames were taken");
+}
+
+#[tokio::test]
+async fn frames_that_are_no_packets_are_bounded() -> Result<()> {
+    let (stack, port) = start("").await?;
+    let mut joined = join(port).await?;
+    joined.send_frame(BEGIN, b"").await?;
+    expect_end_of_flood(joined, GO_ON, b"").await?;
+    let mut unjoined = WebSocket::open(port, WEBSOCKET).await?;
+    unjoined.send_frame(BEGIN, b"").await?;
+    expect_end_of_flood(unjoined, GO_ON, b"").await?;
+    expect_end_of_flood(join(port).await?, PONG, b"").await?;
+    for (first, payload) in [(PONG, &b""[..]), (BINARY, b"x"), (TEXT, b"2probe")] {
+        let mut connection = Connection::open(port).await?;
+        let (_, upgrade) = paths_of(&open_polling(&mut connection).await?);
+        let socket = WebSocket::open(port, &upgrade).await?;
+        expect_end_of_flood(socket, first, payload).await?;
     }
     stack.pass()
 }
