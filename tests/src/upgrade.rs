@@ -65,9 +65,21 @@ pub async fn answers(stack: &Stack) -> Result<Value> {
     }
     for path in ["/alarm-logs?limit=1000", "/alarm-logs/statistics"] {
         let answer = stack.get(path).await?;
-        answers.insert(path.to_owned(), without_time(answer.json()?));
+        let answer = with_ordered_ties(without_time(answer.json()?));
+        answers.insert(path.to_owned(), answer);
     }
     Ok(answers.into())
+}
+
+/// Orders rows of the alarm log that have the same time. In which order they come is not promised.
+pub fn with_ordered_ties(mut answer: Value) -> Value {
+    let rows = answer.get_mut("logs").and_then(Value::as_array_mut);
+    if let Some(rows) = rows {
+        for ties in rows.chunk_by_mut(|one, other| one["timestamp"] == other["timestamp"]) {
+            ties.sort_by_cached_key(|row| row["id"].to_string());
+        }
+    }
+    answer
 }
 
 /// Whether an answer has everything that an older release answered, in the same order. It may have new fields.
