@@ -87,7 +87,7 @@ async fn clients_of_both_releases_see_the_same_alarms() -> Result<()> {
         let answer = stack.gateways[gateway]
             .get("/alarm-logs?limit=1000")
             .await?;
-        answer.expect(200)
+        Ok::<_, anyhow::Error>(upgrade::with_ordered_ties(answer.expect(200)?))
     };
     let logs = [log_of(0).await?, log_of(1).await?];
     // The second gateway is of the other release.
