@@ -406,13 +406,17 @@ async fn a_device_retired_while_it_sends_is_either_deleted_or_new_and_complete()
     let server = RedisServer::start().await;
     let (_subscriber, mut events) = subscribe(&server.store()).await;
     let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    // Every second time nobody writes between the retirement and the look at the device. Otherwise it is always new already.
+    let sending = Arc::new(tokio::sync::RwLock::new(()));
     let mut writers = tokio::task::JoinSet::new();
     for writer in 0..2_i64 {
         let (store, done) = (server.store(), Arc::clone(&done));
+        let sending = Arc::clone(&sending);
         writers.spawn(async move {
             let mut second = writer;
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
                 let value = ["100", "300"][usize::from(second % 3 == 0)];
+                let _sending = sending.read().await;
                 commit_reading(&store, DEVICE, value, second).await;
                 second += 2;
             }
@@ -421,6 +425,8 @@ async fn a_device_retired_while_it_sends_is_either_deleted_or_new_and_complete()
     let store = server.store();
     let (mut retired, mut deleted, mut recreated) = (0, 0, 0);
     while retired < 100 || deleted == 0 || recreated == 0 {
+        let paused = (retired % 2 == 0).then(|| sending.write());
+        let paused = futures_util::future::OptionFuture::from(paused).await;
         match retire(&store, &device(), "Asha")
             .await
             .expect("an answer")
@@ -431,6 +437,7 @@ async fn a_device_retired_while_it_sends_is_either_deleted_or_new_and_complete()
         }
         let snapshot = store.snapshot(&device(), Some(0)).await.expect("an answer");
         let seqs: Vec<u64> = snapshot.events.iter().map(|e| e.position.seq).collect();
+        drop(paused);
         match snapshot.state {
             None => {
                 deleted += 1;
