@@ -179,7 +179,7 @@ impl IntoResponse for ApiError {
             request_id: None,
         };
         let mut response = reply::json(self.status(), &body);
-        if matches!(self, Self::Busy) {
+        if matches!(self, Self::Busy | Self::Full | Self::TooSlow) {
             let seconds = HeaderValue::from_static("2");
             response.headers_mut().insert(RETRY_AFTER, seconds);
         }

@@ -41,6 +41,15 @@ fn causes_are_not_sent() {
 }
 
 #[test]
+fn refusals_for_lack_of_capacity_say_when_to_ask_again() {
+    for error in [ApiError::Busy, ApiError::Full, ApiError::TooSlow] {
+        let code = error.code();
+        let response = error.into_response();
+        assert!(response.headers().contains_key(RETRY_AFTER), "{code}");
+    }
+}
+
+#[test]
 fn every_error_has_its_status() {
     let unreadable = ApiError::Unreadable {
         problem: "`limit` is not a number".to_owned(),
