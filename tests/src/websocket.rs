@@ -2,20 +2,13 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
+use test_support::frames;
+pub use test_support::frames::{BINARY, CLOSE, PING, PONG, TEXT};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::eventually::LATE;
-
-/// First byte of a whole message or control frame, by its kind.
-pub const TEXT: u8 = 0x81;
-pub const BINARY: u8 = 0x82;
-pub const CLOSE: u8 = 0x88;
-pub const PING: u8 = 0x89;
-pub const PONG: u8 = 0x8a;
-
-const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// One WebSocket.
 #[derive(Debug)]
@@ -75,15 +68,8 @@ impl WebSocket {
 
     /// Sends the same frame so often.
     pub async fn send_frames(&mut self, first: u8, payload: &[u8], count: usize) -> Result<()> {
-        let length = u8::try_from(payload.len())
-            .ok()
-            .filter(|length| *length < 126);
-        let length = length.context("longer frames are not needed")?;
-        let mut frame = vec![first, 0x80 | length];
-        frame.extend(MASK);
-        let masked = payload.iter().zip(MASK.iter().cycle());
-        frame.extend(masked.map(|(byte, mask)| byte ^ mask));
-        Ok(self.stream.write_all(&frame.repeat(count)).await?)
+        let frames = frames::masked(first, payload).repeat(count);
+        Ok(self.stream.write_all(&frames).await?)
     }
 
     /// Returns the next frame; `None` if the connection has ended.
@@ -133,29 +119,11 @@ impl WebSocket {
     }
 
     fn take_frame(&mut self) -> Result<Option<Frame>> {
-        let [kind, length, ..] = self.received[..] else {
+        let Some((kind, payload, length)) = frames::read(&self.received)? else {
             return Ok(None);
         };
-        ensure!(length & 0x80 == 0, "frames of a server have no mask");
-        let (head, length) = match length {
-            126 => (4, self.number(2..4)),
-            127 => (10, self.number(2..10)),
-            length => (2, Some(usize::from(length))),
-        };
-        let Some(length) = length.filter(|length| self.received.len() >= head + length) else {
-            return Ok(None);
-        };
-        let payload = self.received[head..head + length].to_vec();
-        self.received.drain(..head + length);
+        let payload = payload.to_vec();
+        self.received.drain(..length);
         Ok(Some(Frame { kind, payload }))
-    }
-
-    /// Reads a number that has arrived whole.
-    fn number(&self, range: std::ops::Range<usize>) -> Option<usize> {
-        let bytes = self.received.get(range)?;
-        let number = bytes
-            .iter()
-            .fold(0, |number, byte| number << 8 | usize::from(*byte));
-        Some(number)
     }
 }

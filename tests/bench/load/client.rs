@@ -14,6 +14,7 @@ use super::polling::Polling;
 use super::tally::Tally;
 use super::websocket::{self, Frame};
 use super::{readings, schedule};
+use test_support::frames;
 
 /// The kernel holds this much for a stalled client. By default it would hold all that is sent in a run.
 const STALLED_BUFFER: u32 = 4096;
@@ -42,7 +43,7 @@ pub(crate) async fn run(
     let mut subscriptions = Vec::new();
     for (number, device) in wish.devices.iter().enumerate() {
         let packet = packets::subscribe(number, &readings::serial(*device));
-        websocket::write_text(&mut subscriptions, &packet)?;
+        subscriptions.extend(frames::masked(frames::TEXT, packet.as_bytes()));
     }
     client.stream.tcp.write_all(&subscriptions).await?;
     while client.unanswered > 0 {
@@ -92,11 +93,13 @@ impl Client {
                         ensure!(answer.contains("\"ok\":true"), "refused: {answer}");
                         self.unanswered -= 1;
                     }
-                    Packet::Ping => websocket::write_text(&mut answers, packets::PONG)?,
+                    Packet::Ping => {
+                        answers.extend(frames::masked(frames::TEXT, packets::PONG.as_bytes()));
+                    }
                     Packet::Noop => {}
                     other => bail!("unexpected: {other:?}"),
                 },
-                Frame::Ping(payload) => websocket::write_pong(&mut answers, payload)?,
+                Frame::Ping(payload) => answers.extend(frames::masked(frames::PONG, payload)),
                 Frame::Pong => {}
                 Frame::Close => bail!("the server closed the connection"),
             }
@@ -237,8 +240,7 @@ impl Stream {
     }
 
     async fn send(&mut self, packet: &str) -> Result<()> {
-        let mut frame = Vec::new();
-        websocket::write_text(&mut frame, packet)?;
+        let frame = frames::masked(frames::TEXT, packet.as_bytes());
         Ok(self.tcp.write_all(&frame).await?)
     }
 

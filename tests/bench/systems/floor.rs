@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result, ensure};
 use shared::clock::SystemClock;
+use test_support::frames;
 use tests::device::TOPIC;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -67,7 +68,6 @@ async fn accept(listener: TcpListener, rooms: Rooms, tasks: &LocalSet) -> Result
 async fn publish(mut connection: TcpStream, rooms: Rooms) -> Result<()> {
     let mut received = Vec::with_capacity(64 * 1024);
     let mut event = String::new();
-    let mut frame = Vec::new();
     loop {
         ensure!(connection.read_buf(&mut received).await? > 0, "no broker");
         let mut used = 0;
@@ -77,8 +77,7 @@ async fn publish(mut connection: TcpStream, rooms: Rooms) -> Result<()> {
                 let payload = std::str::from_utf8(payload)?;
                 let serial = value_of(payload, "Serial Number\":\"").context("no serial")?;
                 write_event(&mut event, payload, serial)?;
-                frame.clear();
-                crate::load::websocket::write_server_text(&mut frame, &event)?;
+                let frame = frames::unmasked(frames::TEXT, event.as_bytes());
                 for client in rooms.borrow().get(serial).into_iter().flatten() {
                     client.send(&frame);
                 }
@@ -173,7 +172,7 @@ async fn serve(tcp: TcpStream, rooms: Rooms) -> Result<()> {
             if !is_open {
                 if received.ends_with(b"\r\n\r\n") {
                     client.send(HANDSHAKE.as_bytes());
-                    client.send_text(OPEN)?;
+                    client.send_text(OPEN);
                     is_open = true;
                     received = Vec::new();
                 }
@@ -181,7 +180,7 @@ async fn serve(tcp: TcpStream, rooms: Rooms) -> Result<()> {
             }
             let mut used = 0;
             while let Some((text, bytes)) = masked_text(&received[used..])? {
-                answer(&client, text, &rooms)?;
+                answer(&client, &text, &rooms)?;
                 used += bytes;
             }
             received.drain(..used);
@@ -195,19 +194,15 @@ async fn serve(tcp: TcpStream, rooms: Rooms) -> Result<()> {
 }
 
 impl Client {
-    fn send_text(&self, text: &str) -> Result<()> {
-        let mut frame = Vec::new();
-        crate::load::websocket::write_server_text(&mut frame, text)?;
-        self.send(&frame);
-        Ok(())
+    fn send_text(&self, text: &str) {
+        self.send(&frames::unmasked(frames::TEXT, text.as_bytes()));
     }
 }
 
 fn answer(client: &Rc<Client>, text: &str, rooms: &Rooms) -> Result<()> {
     if text == "40" {
-        return client.send_text(r#"40{"sid":"floor"}"#);
-    }
-    if let Some((number, request)) = text
+        client.send_text(r#"40{"sid":"floor"}"#);
+    } else if let Some((number, request)) = text
         .strip_prefix("42")
         .and_then(|rest| rest.split_once('['))
     {
@@ -217,13 +212,13 @@ fn answer(client: &Rc<Client>, text: &str, rooms: &Rooms) -> Result<()> {
             .entry(serial.to_owned())
             .or_default()
             .push(Rc::clone(client));
-        return client.send_text(&format!(r#"43{number}[{{"ok":true}}]"#));
+        client.send_text(&format!(r#"43{number}[{{"ok":true}}]"#));
     }
     Ok(())
 }
 
-/// Reads a frame of a client of this benchmark, whose mask is zero.
-fn masked_text(bytes: &[u8]) -> Result<Option<(&str, usize)>> {
+/// Reads a short frame of a client. Returns its text and its length in bytes.
+fn masked_text(bytes: &[u8]) -> Result<Option<(String, usize)>> {
     let length = match bytes {
         [_, second, ..] if second & 0x7f < 126 => usize::from(second & 0x7f),
         _ => return Ok(None),
@@ -232,5 +227,7 @@ fn masked_text(bytes: &[u8]) -> Result<Option<(&str, usize)>> {
     let Some(payload) = bytes.get(6..6 + length) else {
         return Ok(None);
     };
-    Ok(Some((std::str::from_utf8(payload)?, 6 + length)))
+    let mask = bytes[2..6].iter().cycle();
+    let text = payload.iter().zip(mask).map(|(byte, mask)| byte ^ mask);
+    Ok(Some((String::from_utf8(text.collect())?, 6 + length)))
 }

@@ -1,8 +1,10 @@
-//! Code that unit tests and system tests share: waiting for a state, free ports, servers for one test, and a sample reading.
+//! Code that unit tests and system tests share: waiting for a state, free ports, servers for one test, frames of WebSocket
+//! connections, and a sample reading.
 //!
 //! This crate depends on no other crate of the workspace. So `shared` and the services can use it in their own unit tests.
 
 pub mod eventually;
+pub mod frames;
 pub mod ports;
 pub mod sample;
 pub mod server;

@@ -1,6 +1,7 @@
 //! The rules of RFC 6455 that a client can break, seen at the connection.
 
 use test_support::eventually::LATE;
+use test_support::frames::{FINAL, masked};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -15,29 +16,10 @@ const BINARY: u8 = 0x2;
 const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 const PONG: u8 = 0xa;
-const FINAL: u8 = 0x80;
 
 async fn reader() -> (MessageReader, TcpStream) {
     let (writer, peer) = pair().await;
     (MessageReader::new(Arc::new(writer), Vec::new(), MAX), peer)
-}
-
-/// Returns a frame as a client sends it. `first`: its first byte.
-fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mask = [1, 2, 3, 4];
-    let mut frame = vec![first];
-    if let Ok(length) = u8::try_from(payload.len())
-        && length < 126
-    {
-        frame.push(0x80 | length);
-    } else {
-        frame.push(0x80 | 0x7e);
-        frame.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
-    }
-    frame.extend(mask);
-    let bytes = payload.iter().zip(mask.iter().cycle());
-    frame.extend(bytes.map(|(byte, mask)| byte ^ mask));
-    frame
 }
 
 async fn next(reader: &mut MessageReader) -> Result<Received, ReadEnd> {
@@ -172,20 +154,47 @@ async fn the_end_of_the_connection_is_the_end_of_the_messages() {
 #[tokio::test]
 async fn fragments_without_an_end_are_bounded() {
     let (mut reader, mut peer) = reader().await;
-    let sending = async {
-        peer.write_all(&masked(TEXT, b"")).await.unwrap();
-        let fragments = masked(0, b"").repeat(1000);
-        let mut sent = 0;
-        while peer.write_all(&fragments).await.is_ok() && sent < 100 * MAX_OVERHEAD {
-            sent += fragments.len();
+    let fragment = masked(0, b"");
+    let enough = (MAX + MAX_OVERHEAD + READ_BYTES) / fragment.len() + 1;
+    peer.write_all(&masked(TEXT, b"")).await.unwrap();
+    peer.write_all(&fragment.repeat(enough)).await.unwrap();
+    assert_eq!(next(&mut reader).await, Err(ReadEnd::Invalid));
+    assert!(reader.progress.message_bytes <= MAX + MAX_OVERHEAD + READ_BYTES);
+    let mut close = [0; 4];
+    let read = tokio::time::timeout(LATE, peer.read_exact(&mut close));
+    read.await.unwrap().unwrap();
+    assert_eq!(close, [FINAL | CLOSE, 2, 0x03, 0xf0]);
+}
+
+/// As long as the peer sends, other tasks must have a turn, too.
+#[tokio::test]
+async fn a_flood_leaves_turns_to_other_tasks() {
+    let (mut reader, mut peer) = reader().await;
+    let flood = masked(FINAL | PONG, b"").repeat(1000);
+    let mut turns = 0;
+    let reading = async {
+        for _ in 0..20_000 {
+            assert_eq!(next(&mut reader).await, Ok(Received::Control));
         }
     };
-    let reading = async {
-        assert_eq!(next(&mut reader).await, Err(ReadEnd::Invalid));
-        assert!(reader.progress.message_bytes <= MAX + MAX_OVERHEAD + READ_BYTES);
-        reader.writer().shut_down();
+    let others = async {
+        loop {
+            turns += 1;
+            tokio::task::yield_now().await;
+        }
     };
-    tokio::join!(sending, reading);
+    let sending = async {
+        for _ in 0..20 {
+            peer.write_all(&flood).await.unwrap();
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = reading => {}
+        () = others => {}
+        () = sending => {}
+    }
+    assert!(turns > 20, "{turns} turns in 20 000 frames");
 }
 
 #[tokio::test]

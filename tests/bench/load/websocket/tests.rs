@@ -41,14 +41,3 @@ fn control_frames_are_told_apart() {
     assert_eq!(read(b"\x8a\x00").unwrap(), Some((Frame::Pong, 2)));
     assert_eq!(read(b"\x88\x00").unwrap(), Some((Frame::Close, 2)));
 }
-
-#[test]
-fn a_client_masks_its_frames() {
-    let mut frames = Vec::new();
-    write_text(&mut frames, "40").unwrap();
-    assert_eq!(frames, b"\x81\x82\0\0\0\x0040");
-    frames.clear();
-    write_text(&mut frames, &"a".repeat(300)).unwrap();
-    assert_eq!(frames[..4], [0x81, 0xfe, 1, 44]);
-    assert_eq!(frames.len(), 308);
-}
