@@ -54,6 +54,21 @@ pub struct StoredDevice {
 }
 
 impl StoredDevice {
+    /// A device of which nothing is stored.
+    #[must_use]
+    pub fn unknown(device: DeviceId, epoch: Epoch) -> Self {
+        Self {
+            device,
+            epoch,
+            stored_rev: Vec::new(),
+            state: Arc::default(),
+            seq_floor: 0,
+            lost: false,
+            last_message: None,
+            deadline_by: None,
+        }
+    }
+
     /// The device as this decision leaves it, to be decided about again in the same commit.
     #[must_use]
     pub fn after(&self, decision: &Decision) -> Self {

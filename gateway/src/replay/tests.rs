@@ -400,14 +400,8 @@ proptest! {
 /// Builds the state of a device that raised a gas alarm at this position.
 fn state_in_alarm(position: Position) -> DeviceState {
     let stored = StoredDevice {
-        device: device(),
-        epoch: position.epoch,
-        stored_rev: Vec::new(),
-        state: Arc::default(),
         seq_floor: position.seq - 1,
-        lost: false,
-        last_message: None,
-        deadline_by: None,
+        ..StoredDevice::unknown(device(), position.epoch)
     };
     let message = Message {
         facts: shared::reading::PayloadFacts::default(),

@@ -57,16 +57,10 @@ impl TestDevice {
     pub(super) fn new() -> Self {
         let start = Time::from_millis(1_800_000_000_000);
         Self {
-            stored: StoredDevice {
-                device: "OTSM-0114".parse().expect("a serial"),
-                epoch: Epoch::from_bits(0xabc),
-                stored_rev: Vec::new(),
-                state: Arc::default(),
-                seq_floor: 0,
-                lost: false,
-                last_message: None,
-                deadline_by: None,
-            },
+            stored: StoredDevice::unknown(
+                "OTSM-0114".parse().expect("a serial"),
+                Epoch::from_bits(0xabc),
+            ),
             settings: AlarmSettings::default(),
             now: start,
             device_time: start,

@@ -1,7 +1,6 @@
 //! One device of a simulation: what the store would hold of it.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use shared::alarm::{Alarm, ChangeKind};
 use shared::clock::Time;
@@ -27,16 +26,7 @@ pub(super) struct SimulatedDevice {
 impl SimulatedDevice {
     pub(super) fn new(device: DeviceId, epoch: Epoch) -> Self {
         Self {
-            stored: StoredDevice {
-                device,
-                epoch,
-                stored_rev: Vec::new(),
-                state: Arc::default(),
-                seq_floor: 0,
-                lost: false,
-                last_message: None,
-                deadline_by: None,
-            },
+            stored: StoredDevice::unknown(device, epoch),
             look_at: None,
             last_event: None,
             log_rows: 0,

@@ -2,16 +2,10 @@ use super::*;
 use crate::decide::Decision;
 
 fn stored(device: usize) -> StoredDevice {
-    StoredDevice {
-        device: format!("OTSM-{device:04}").parse().expect("a serial"),
-        epoch: Epoch::from_bits(1),
-        stored_rev: Vec::new(),
-        state: Arc::default(),
-        seq_floor: 0,
-        lost: false,
-        last_message: None,
-        deadline_by: None,
-    }
+    StoredDevice::unknown(
+        format!("OTSM-{device:04}").parse().expect("a serial"),
+        Epoch::from_bits(1),
+    )
 }
 
 /// Records a commit of this device that leaves this `rev`.

@@ -213,16 +213,7 @@ struct Device {
 impl Device {
     fn new() -> Self {
         Self {
-            stored: StoredDevice {
-                device: device(),
-                epoch: Epoch::from_bits(0xabc),
-                stored_rev: Vec::new(),
-                state: Arc::default(),
-                seq_floor: 0,
-                lost: false,
-                last_message: None,
-                deadline_by: None,
-            },
+            stored: StoredDevice::unknown(device(), Epoch::from_bits(0xabc)),
             settings: AlarmSettings::default(),
             second: 0,
         }

@@ -1,7 +1,6 @@
 //! The log of a detector that has written its share of it: several alarms are logged together, and what is shown of them is true.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -39,16 +38,10 @@ enum Step {
 impl Detector {
     fn new(settings: AlarmSettings) -> Self {
         Self {
-            stored: StoredDevice {
-                device: "OTSM-0114".parse().expect("a serial"),
-                epoch: Epoch::from_bits(0xabc),
-                stored_rev: Vec::new(),
-                state: Arc::default(),
-                seq_floor: 0,
-                lost: false,
-                last_message: None,
-                deadline_by: None,
-            },
+            stored: StoredDevice::unknown(
+                "OTSM-0114".parse().expect("a serial"),
+                Epoch::from_bits(0xabc),
+            ),
             settings,
             now: at(0),
             log: Vec::new(),
