@@ -10,10 +10,12 @@
 //! the order of arrival. The task that carries them out starts in the connect handler.
 
 mod command;
+mod command_queue;
 mod connection;
 pub(crate) mod context;
 mod engine_error;
 mod packet;
+mod polling_commands;
 mod polling_connection;
 pub(crate) mod refusal;
 pub(crate) mod request;
@@ -35,22 +37,22 @@ use socketioxide::handler::{ConnectHandler, FromConnectParts, Value};
 use socketioxide::service::SocketIoService;
 use socketioxide::socket::{DisconnectReason, Sid, Socket};
 use socketioxide::{ParserConfig, SocketIo, TransportType};
-use tokio::sync::mpsc;
 use tower::ServiceExt;
 
 use crate::client::close_reason::CloseReason;
 use crate::client::link::Link;
 use crate::client::log_limit::limited;
 use crate::client_address::ClientAddress;
-use crate::config::{Config, SPARE_COMMANDS};
+use crate::config::Config;
 use crate::error::ApiError;
 use crate::event_names::{SUBSCRIBE_DEVICE, UNSUBSCRIBE_DEVICE};
 use crate::request_body;
 use crate::session::{Session, Sessions};
 use crate::websocket::accept::AcceptedWebSocket;
-use command::{CommandQueue, Subscribe, Unsubscribe};
+use command_queue::CommandQueue;
 use context::ConnectionContext;
 use engine_error::EngineError;
+use polling_commands::{SocketCommands, Subscribe, Unsubscribe};
 use polling_connection::PollingConnection;
 use request::{Asked, PATH, canonical, is_socket_io, is_websocket, session_of};
 use websocket_connection::WebSocketConnection;
@@ -336,11 +338,10 @@ fn prepare(socket: &Arc<Socket>, context: &ConnectionContext) {
     }
     let link = Link::polling(socket, Arc::clone(&session));
     let client = context.clients.create(socket.id, link);
-    // If this is full, the client is disconnected (see `command`).
-    let (tx, rx) = mpsc::channel(context.limits.max_subscriptions + SPARE_COMMANDS);
-    socket.extensions.insert(CommandQueue {
+    let commands = Arc::new(CommandQueue::new(context.limits.max_commands()));
+    socket.extensions.insert(SocketCommands {
         client: Arc::clone(&client),
-        commands: tx,
+        queue: Arc::clone(&commands),
     });
     socket.on(SUBSCRIBE_DEVICE, async |_: Subscribe| {});
     socket.on(UNSUBSCRIBE_DEVICE, async |_: Unsubscribe| {});
@@ -357,7 +358,7 @@ fn prepare(socket: &Arc<Socket>, context: &ConnectionContext) {
         leaving.record_disconnect(refused.unwrap_or_else(|| close_reason(reason)));
     });
     let address = client_address(&handshake.extensions);
-    let connection = PollingConnection::new(client, session, address, rx);
+    let connection = PollingConnection::new(client, session, address, commands);
     socket.extensions.insert(Arc::new(connection));
 }
 

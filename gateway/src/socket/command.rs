@@ -1,24 +1,16 @@
 //! The commands of clients, received in the order in which they were sent, and carried out one by one.
 
 use std::collections::{HashMap, HashSet};
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use serde::Deserialize;
 use shared::device::DeviceId;
 use shared::position::Position;
-use socketioxide::adapter::LocalAdapter;
-use socketioxide::extract::Data;
-use socketioxide::handler::{FromMessageParts, Value};
-use socketioxide::socket::Socket;
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::context::ConnectionContext;
 use super::packet::ClientEvent;
 use super::refusal::Refusal;
 use crate::client::Client;
-use crate::client::close_reason::CloseReason;
 use crate::client_address::ClientAddress;
 use crate::event_names::{SUBSCRIBE_DEVICE, UNSUBSCRIBE_DEVICE};
 use crate::relay::Relay;
@@ -36,7 +28,7 @@ pub(super) struct ClientCommand {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum CommandKind {
+pub(super) enum CommandKind {
     Subscribe,
     Unsubscribe,
 }
@@ -52,7 +44,7 @@ struct Target {
 /// The argument of both events. Older front ends send the bare id.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum Argument {
+pub(super) enum Argument {
     Id(String),
     #[serde(rename_all = "camelCase")]
     Object {
@@ -64,6 +56,12 @@ enum Argument {
 }
 
 impl ClientCommand {
+    /// `argument`: that of the event; `None` without one, or if it cannot be read.
+    pub(super) fn new(kind: CommandKind, argument: Option<Argument>, ack: Option<i64>) -> Self {
+        let target = argument.and_then(Argument::target);
+        Self { kind, target, ack }
+    }
+
     /// Reads an event; `None` if it has another name.
     pub(super) fn from_event(event: &ClientEvent<'_>) -> Option<Self> {
         let kind = match event.name.as_str() {
@@ -71,12 +69,9 @@ impl ClientCommand {
             UNSUBSCRIBE_DEVICE => CommandKind::Unsubscribe,
             _ => return None,
         };
-        let argument = event.argument.map(|text| serde_json::from_str(text.get()));
-        Some(Self {
-            kind,
-            target: argument.and_then(Result::ok).and_then(Argument::target),
-            ack: event.ack,
-        })
+        let argument = event.argument;
+        let argument = argument.and_then(|text| serde_json::from_str(text.get()).ok());
+        Some(Self::new(kind, argument, event.ack))
     }
 }
 
@@ -89,58 +84,6 @@ impl Argument {
         };
         let device = device.parse().ok()?;
         Some(Target { device, since })
-    }
-}
-
-/// The connection's queue of commands, stored with the socket for the extractors.
-#[derive(Clone)]
-pub(super) struct CommandQueue {
-    pub(super) client: Arc<Client>,
-    pub(super) commands: mpsc::Sender<ClientCommand>,
-}
-
-/// Extractor of `subscribe:device`. Extractors run in the order in which events arrive, handlers do not.
-pub(super) struct Subscribe;
-
-/// Extractor of `unsubscribe:device`.
-pub(super) struct Unsubscribe;
-
-impl FromMessageParts<LocalAdapter> for Subscribe {
-    type Error = Infallible;
-
-    fn from_message_parts(
-        socket: &Arc<Socket>,
-        value: &mut Value,
-        ack: &Option<i64>,
-    ) -> Result<Self, Infallible> {
-        enqueue(socket, CommandKind::Subscribe, value, *ack);
-        Ok(Self)
-    }
-}
-
-impl FromMessageParts<LocalAdapter> for Unsubscribe {
-    type Error = Infallible;
-
-    fn from_message_parts(
-        socket: &Arc<Socket>,
-        value: &mut Value,
-        ack: &Option<i64>,
-    ) -> Result<Self, Infallible> {
-        enqueue(socket, CommandKind::Unsubscribe, value, *ack);
-        Ok(Self)
-    }
-}
-
-/// Puts a command into the connection's queue. If the queue is full, the client is disconnected.
-fn enqueue(socket: &Arc<Socket>, kind: CommandKind, value: &mut Value, ack: Option<i64>) {
-    let Some(queue) = socket.extensions.get::<CommandQueue>() else {
-        return;
-    };
-    let argument = Data::<Argument>::from_message_parts(socket, value, &ack).ok();
-    let target = argument.and_then(|Data(argument)| argument.target());
-    let sent = queue.commands.try_send(ClientCommand { kind, target, ack });
-    if let Err(mpsc::error::TrySendError::Full(_)) = sent {
-        queue.client.close(CloseReason::TooManyCommands);
     }
 }
 
@@ -197,23 +140,6 @@ impl Subscriptions {
             self.devices.retain(|_, watch| watch.refused().is_none());
             self.next_check = (2 * self.devices.len()).max(FIRST_CHECK);
         }
-    }
-}
-
-/// Carries out the queued commands of one client in order, until no more can arrive, or `stop` is cancelled and the queue is
-/// empty.
-pub(super) async fn carry_out_all(
-    client: &Arc<Client>,
-    commands: &mut mpsc::Receiver<ClientCommand>,
-    stop: &CancellationToken,
-    context: &ConnectionContext,
-    subscriptions: &mut Subscriptions,
-) {
-    while let Some(Some(command)) = stop.run_until_cancelled(commands.recv()).await {
-        carry_out(client, command, context, subscriptions).await;
-    }
-    while let Ok(command) = commands.try_recv() {
-        carry_out(client, command, context, subscriptions).await;
     }
 }
 

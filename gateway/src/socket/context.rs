@@ -7,7 +7,7 @@ use shared::lifecycle::Lifecycle;
 use tokio_util::sync::CancellationToken;
 
 use crate::clients::Clients;
-use crate::config::Config;
+use crate::config::{Config, SPARE_COMMANDS};
 use crate::metrics::SocketMetrics;
 use crate::monitor::Monitor;
 use crate::packet_budget::PacketRate;
@@ -45,6 +45,11 @@ pub(crate) struct ConnectionLimits {
 }
 
 impl ConnectionLimits {
+    /// Returns how many commands of one client may wait.
+    pub(super) fn max_commands(&self) -> usize {
+        self.max_subscriptions + SPARE_COMMANDS
+    }
+
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             max_subscriptions: config.subscriptions_per_client,

@@ -1,14 +1,13 @@
 //! The connection of a client that began with long polling, until it ends or moves to a WebSocket.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::Sockets;
-use super::command::{ClientCommand, carry_out_all};
+use super::command_queue::CommandQueue;
 use super::connection::{JoinedClient, close_if_draining};
 use super::context::ConnectionContext;
 use super::websocket_connection::WebSocketConnection;
@@ -27,8 +26,7 @@ pub(super) struct PollingConnection {
     client: Arc<Client>,
     session: Arc<Session>,
     address: ClientAddress,
-    // A std mutex is enough: it is locked once, to take the receiver out.
-    commands: Mutex<Option<mpsc::Receiver<ClientCommand>>>,
+    commands: Arc<CommandQueue>,
 }
 
 impl PollingConnection {
@@ -36,27 +34,19 @@ impl PollingConnection {
         client: Arc<Client>,
         session: Arc<Session>,
         address: ClientAddress,
-        commands: mpsc::Receiver<ClientCommand>,
+        commands: Arc<CommandQueue>,
     ) -> Self {
         Self {
             client,
             session,
             address,
-            commands: Mutex::new(Some(commands)),
+            commands,
         }
     }
 
     /// Carries out commands and sends what waits until the client moves to a WebSocket or the connection ends. Then ends the
     /// session. The client stays registered as connected until the session is closed.
     pub(super) async fn run(&self, context: &Arc<ConnectionContext>, sockets: &Sockets) {
-        let commands = self
-            .commands
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let Some(mut commands) = commands else {
-            return;
-        };
         let client = &self.client;
         let mut joined = JoinedClient::new(context, Arc::clone(client), self.address);
         let has_moved = CancellationToken::new();
@@ -70,7 +60,9 @@ impl PollingConnection {
             reader
         };
         let subscriptions = &mut joined.subscriptions;
-        let carrying_out = carry_out_all(client, &mut commands, &has_moved, context, subscriptions);
+        let carrying_out = self
+            .commands
+            .carry_out_all(client, &has_moved, context, subscriptions);
         let reader = tokio::select! {
             () = client.closed().cancelled() => None,
             () = keep_flushing(client) => None,

@@ -1,7 +1,6 @@
 //! The connection of a client that uses a WebSocket: one task, which reads packets, carries out commands, sends pings and
 //! whatever the kernel did not take at once.
 
-mod commands;
 mod heartbeat;
 
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use socketioxide::socket::Sid;
 use tokio::time::{timeout, timeout_at};
 
 use super::command::ClientCommand;
+use super::command_queue::CommandQueue;
 use super::connection::{JoinedClient, close_if_draining};
 use super::context::ConnectionContext;
 use super::packet::{ClientEvent, ClientPacket, InvalidPacket, MAIN};
@@ -23,12 +23,10 @@ use crate::client::link::Link;
 use crate::client::log_limit::limited;
 use crate::client::outbox::Flushed;
 use crate::client_address::ClientAddress;
-use crate::config::SPARE_COMMANDS;
 use crate::packet_budget::Budget;
 use crate::websocket::frame;
 use crate::websocket::reader::{MessageReader, ReadEnd, Received};
 use crate::websocket::writer::FrameWriter;
-use commands::Commands;
 use heartbeat::{Due, Heartbeat};
 
 /// How often a client that takes nothing is checked for an alarm that has waited too long.
@@ -143,12 +141,12 @@ impl WebSocketConnection {
         let context = Arc::clone(&self.context);
         let writer = Arc::clone(self.writer());
         let client = Arc::clone(&joined.client);
-        let commands = Commands::new(context.limits.max_subscriptions + SPARE_COMMANDS);
+        let commands = CommandQueue::new(context.limits.max_commands());
         let subscriptions = &mut joined.subscriptions;
         tokio::select! {
             () = client.closed().cancelled() => {}
             reason = self.read(&client, &commands) => end(&client, reason),
-            () = commands.carry_out_all(&client, &context, subscriptions) => {}
+            () = commands.carry_out_all(&client, client.closed(), &context, subscriptions) => {}
             () = send_waiting(&client, &writer) => {}
             () = close_if_draining(&client, context.monitor.is_draining()) => {}
         }
@@ -182,7 +180,7 @@ impl WebSocketConnection {
     }
 
     /// Reads packets until the connection must end.
-    async fn read(&mut self, client: &Client, commands: &Commands) -> CloseReason {
+    async fn read(&mut self, client: &Client, commands: &CommandQueue) -> CloseReason {
         loop {
             let handled = match self.receive().await {
                 Ok(received) => self.handle(received, client, commands),
@@ -222,7 +220,7 @@ impl WebSocketConnection {
         &mut self,
         received: Received,
         client: &Client,
-        commands: &Commands,
+        commands: &CommandQueue,
     ) -> Result<(), CloseReason> {
         let text = match received {
             Received::Text(text) => text,

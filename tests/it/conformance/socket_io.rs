@@ -147,3 +147,29 @@ async fn what_is_no_event_ends_the_connection() -> Result<()> {
     }
     stack.pass()
 }
+
+#[tokio::test]
+async fn pings_come_while_commands_wait_for_redis() -> Result<()> {
+    let (stack, port) = start("--ping-interval=1s").await?;
+    let mut socket = join(port).await?;
+    stack.redis_proxy.cut();
+    for id in 0..3 {
+        let event = format!(r#"42{id}["subscribe:device","OTSM-{id}"]"#);
+        socket.send(&event).await?;
+    }
+    let mut pings = 0;
+    while pings < 3 {
+        let text = socket.text().await?;
+        ensure!(!text.starts_with("43"), "answered without Redis: {text}");
+        if text == "2" {
+            pings += 1;
+            socket.send("3").await?;
+        }
+    }
+    stack.redis_proxy.heal();
+    let mut answers = 0;
+    while answers < 3 {
+        answers += usize::from(socket.text().await?.starts_with("43"));
+    }
+    stack.pass()
+}

@@ -41,21 +41,3 @@ async fn an_alarm_of_which_the_kernel_has_a_part_has_a_deadline_too() {
     };
     timeout(LATE, ended).await.expect("the client is closed");
 }
-
-#[test]
-fn a_client_may_have_only_so_many_commands_waiting() {
-    let commands = Commands::new(2);
-    let subscribe = || {
-        let event = r#"42["subscribe:device","OTSM-1"]"#;
-        let Ok(ClientPacket::Event(event)) = ClientPacket::parse(event) else {
-            panic!("an event");
-        };
-        ClientCommand::from_event(&event).expect("a command")
-    };
-    assert_eq!(commands.push(subscribe()), Ok(()));
-    assert_eq!(commands.push(subscribe()), Ok(()));
-    assert_eq!(
-        commands.push(subscribe()),
-        Err(CloseReason::TooManyCommands)
-    );
-}
