@@ -5,7 +5,12 @@ use std::process::ExitCode;
 
 use ingest::config::{self, Config};
 use ingest::{commands, export_log, record, replay};
+use mimalloc::MiMalloc;
 use shared::{check_config, process};
+
+/// A message takes some hundred small allocations, which are freed at once.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = process::with_help_flag(std::env::args_os().collect());
