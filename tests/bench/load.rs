@@ -1,10 +1,11 @@
 //! The load: readings that are published at given times, and many clients that watch them. It runs in the process of the benchmark,
-//! so that it is not part of what is measured of the servers.
+//! or in others of its program, so that it is not part of what is measured of the servers.
 
 pub(crate) mod broker;
 pub(crate) mod client;
 pub(crate) mod clock;
 pub(crate) mod crowd;
+pub(crate) mod crowd_process;
 pub(crate) mod histogram;
 pub(crate) mod mqtt;
 pub(crate) mod packets;

@@ -54,6 +54,10 @@ struct Config {
     #[arg(long, hide = true, requires = "broker")]
     floor: Option<u16>,
 
+    /// Be clients of a server: the benchmark starts itself with it
+    #[arg(long, hide = true)]
+    crowd: Option<String>,
+
     /// The broker of the floor
     #[arg(long, hide = true)]
     broker: Option<u16>,
@@ -73,6 +77,9 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
+    if let Some(clients) = &config.crowd {
+        return runtime.block_on(load::crowd_process::run(clients));
+    }
     runtime.block_on(run(&config))
 }
 

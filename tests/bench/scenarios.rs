@@ -5,6 +5,7 @@ pub(crate) mod growth;
 pub(crate) mod idle;
 pub(crate) mod measure;
 pub(crate) mod memory;
+pub(crate) mod size;
 pub(crate) mod watched;
 
 use anyhow::Result;
@@ -40,6 +41,8 @@ pub(crate) enum Scenario {
     Unwatched,
     /// Redis memory per device with full streams, without history
     Memory,
+    /// 60 000 clients of four gateways, 5003 devices, 1000 messages/s. Takes long: only if it is named
+    Size,
     /// 1 to 10 007 clients and 211 to 100 003 devices at the same 2000 messages/s. Takes long: only if it is named
     Growth,
 }
@@ -52,7 +55,7 @@ impl Scenario {
 
     /// Whether it is only measured if it is named.
     pub(crate) fn takes_long(self) -> bool {
-        self == Self::Growth
+        matches!(self, Self::Size | Self::Growth)
     }
 
     /// Whether this system can be measured in it.
@@ -66,7 +69,7 @@ impl Scenario {
                 system.is_ours() || matches!(system.kind, Kind::Floor | Kind::SocketIo)
             }
             Self::Stalled => system.is_ours() || system.kind == Kind::SocketIo,
-            Self::Flood | Self::Memory | Self::Growth => system.is_ours(),
+            Self::Flood | Self::Memory | Self::Size | Self::Growth => system.is_ours(),
             Self::Unwatched => system.is_ours() || system.kind == Kind::Scaled,
         }
     }
@@ -84,6 +87,7 @@ impl Scenario {
             Self::Idle | Self::IdleUpgraded | Self::Storm => idle::run(self, system).await,
             Self::Flood => flood::run(system).await,
             Self::Memory => memory::run(system).await,
+            Self::Size => size::run(system).await,
             Self::Growth => growth::run(system).await,
         }
     }

@@ -174,6 +174,20 @@ impl Crowd {
         self.seen.until_us.store(now, Ordering::Relaxed);
     }
 
+    /// Begins with this schedule. Only messages that are due between these times count for the latency.
+    pub(crate) fn measure_between(
+        &self,
+        schedule: Schedule,
+        from_us: u64,
+        until_us: u64,
+    ) -> Result<()> {
+        let once = self.seen.schedule.set(schedule);
+        once.ok().context("a second schedule")?;
+        self.seen.from_us.store(from_us, Ordering::Relaxed);
+        self.seen.until_us.store(until_us, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Waits until no more events arrive.
     pub(crate) async fn settle(&mut self) -> Result<()> {
         let begun = tokio::time::Instant::now();

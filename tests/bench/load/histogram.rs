@@ -32,6 +32,21 @@ impl Histogram {
         self.max.fetch_max(micros, Ordering::Relaxed);
     }
 
+    /// Returns the counts of all classes and the longest time, for [`Self::add_counts`].
+    pub(crate) fn counts(&self) -> (Vec<u64>, u64) {
+        let counts = self.classes.iter();
+        let counts = counts.map(|count| count.load(Ordering::Relaxed)).collect();
+        (counts, self.max())
+    }
+
+    /// Adds the times of another histogram.
+    pub(crate) fn add_counts(&self, (counts, max): &(Vec<u64>, u64)) {
+        for (class, count) in self.classes.iter().zip(counts) {
+            class.fetch_add(*count, Ordering::Relaxed);
+        }
+        self.max.fetch_max(*max, Ordering::Relaxed);
+    }
+
     /// Returns how many times were counted.
     pub(crate) fn count(&self) -> u64 {
         let counts = self.classes.iter();

@@ -6,13 +6,15 @@
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 /// The reading of message `n` is 10, and `n` in this many decimals.
 const DIGITS: usize = 9;
 /// Whole part of every reading. It is below every alarm level.
 const WHOLE: u64 = 10;
 
 /// An even pace.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Schedule {
     /// Number of devices, which take turns.
     pub(crate) devices: u64,

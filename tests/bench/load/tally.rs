@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Turns of one device as one client received them.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub(crate) struct Tally {
 }
 
 /// Sums over clients and devices.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sums {
     pub(crate) lost: u64,
     pub(crate) duplicates: u64,

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::load::clock::Clock;
 use crate::load::crowd::{Crowd, Transport, Wish};
+use crate::load::histogram::Histogram;
 use crate::load::publisher::{self, Publisher};
 use crate::load::schedule::Schedule;
 use crate::load::tally::Sums;
@@ -108,13 +109,6 @@ pub(super) async fn measure(system: &System, load: &Load) -> Result<Outcome> {
     let seen = Arc::clone(&crowd.seen);
     let sums = crowd.finish(end).await?;
     running.stop()?;
-    let times = seen.latency();
-    let millis = |micros: u64| number(micros) / 1000.0;
-    let latency = (times.count() > 0).then(|| Latency {
-        p50: millis(times.quantile(500)),
-        p99: millis(times.quantile(990)),
-        max: millis(times.max()),
-    });
     let took_us = after.at_us - before.at_us;
     Ok(Outcome {
         ingest: after.ingest.saturating_sub(before.ingest),
@@ -127,8 +121,18 @@ pub(super) async fn measure(system: &System, load: &Load) -> Result<Outcome> {
         alarm_events: seen.alarm_events.load(Ordering::Relaxed),
         status_events: seen.status_events.load(Ordering::Relaxed),
         closed: seen.closed.load(Ordering::Relaxed),
-        latency,
+        latency: latency(seen.latency()),
         sums,
+    })
+}
+
+/// Returns what the table shows of latencies, unless there are none.
+pub(super) fn latency(times: &Histogram) -> Option<Latency> {
+    let millis = |micros: u64| number(micros) / 1000.0;
+    (times.count() > 0).then(|| Latency {
+        p50: millis(times.quantile(500)),
+        p99: millis(times.quantile(990)),
+        max: millis(times.max()),
     })
 }
 
