@@ -23,9 +23,9 @@ use serde::Serialize;
 
 use report::machine::Machine;
 use report::row::Row;
-use report::table;
+use report::{plot, table};
 use scenarios::Scenario;
-use systems::System;
+use systems::{OURS, System};
 
 /// Measures the built services with a real Redis and Mosquitto, beside other servers
 #[derive(Debug, Parser)]
@@ -49,6 +49,10 @@ struct Config {
     /// Write the figures to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+
+    /// Draw how the cost of ours grows with clients and devices as SVG. Needs `growth`
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
 
     /// Run the floor at this port: the benchmark starts itself with it
     #[arg(long, hide = true, requires = "broker")]
@@ -160,6 +164,10 @@ async fn measure(config: &Config, scenarios: &[Scenario]) -> Result<()> {
         };
         let text = serde_json::to_string_pretty(&report)?;
         fs::write(path, text).with_context(|| format!("writing `{}`", path.display()))?;
+    }
+    if let Some(path) = &config.plot {
+        let picture = plot::growth(&rows, OURS).context("--plot needs the rows of `growth`")?;
+        fs::write(path, picture).with_context(|| format!("writing `{}`", path.display()))?;
     }
     Ok(())
 }

@@ -50,7 +50,7 @@ impl System {
             named(Kind::UWebSockets, U_WEB_SOCKETS),
             named(Kind::SocketIo, SOCKET_IO),
             named(Kind::Scaled, SCALED),
-            named(Kind::Ours(own.to_owned()), "ours"),
+            named(Kind::Ours(own.to_owned()), OURS),
         ];
         for folder in binaries {
             ensure!(
@@ -74,6 +74,7 @@ impl System {
 pub(crate) const FLOOR: &str = "floor";
 pub(crate) const U_WEB_SOCKETS: &str = "Socket.IO on uWebSockets.js";
 pub(crate) const SOCKET_IO: &str = "Socket.IO";
+pub(crate) const OURS: &str = "ours";
 pub(crate) const SCALED: &str = "Socket.IO, Redis adapter";
 
 /// How a system is started. Ours has default settings except for addresses.
