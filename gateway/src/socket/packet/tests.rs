@@ -1,4 +1,4 @@
-use proptest::prelude::*;
+mod properties;
 
 use super::*;
 
@@ -86,26 +86,5 @@ fn what_the_protocol_does_not_know_is_refused() {
         "é",
     ] {
         assert_eq!(read(message), "invalid", "{message}");
-    }
-}
-
-proptest! {
-    #[test]
-    fn no_message_makes_it_panic(message in r#"[0-7]{0,3}[-/,\[\]"a-zé0-9{}:\\]{0,24}"#) {
-        read(&message);
-    }
-
-    #[test]
-    fn an_event_is_read_back(ack in proptest::option::of(0_i64..), name in ".*", argument in ".*") {
-        let values = serde_json::to_string(&(&name, &argument)).unwrap();
-        let id = ack.map(|ack| ack.to_string()).unwrap_or_default();
-        let message = format!("42{id}{values}");
-        let Ok(ClientPacket::Event(event)) = ClientPacket::parse(&message) else {
-            panic!("{message}");
-        };
-        prop_assert_eq!((event.namespace, event.ack), (MAIN, ack));
-        prop_assert_eq!(event.name, name);
-        let read: String = serde_json::from_str(event.argument.unwrap().get()).unwrap();
-        prop_assert_eq!(read, argument);
     }
 }
