@@ -6,8 +6,11 @@
 
 use crate::device::DeviceId;
 
-/// Maximum number of events kept per device, for recovery by position.
+/// Number of the latest events of a device that can be read, for recovery by position.
 pub const MAX_EVENTS: usize = 64;
+/// Number of events to which the stream of a device is trimmed: the oldest of [`MAX_EVENTS`] may need one of the 15 before it, which has the
+/// whole text. A usual commit leaves up to one node of the stream more, 4 KiB by default.
+pub const MAX_STORED_EVENTS: usize = MAX_EVENTS + 16;
 /// Maximum number of events kept per device while the memory of Redis is short.
 pub const MIN_EVENTS: usize = 8;
 /// Maximum number of events with alarm changes kept per device.

@@ -4,7 +4,7 @@
 //! makes every text as long as it may be takes up to twice as much.
 
 use crate::alarm_log::share::MAX_FOLDED;
-use crate::keys::{MAX_CHANGES, MAX_EVENTS};
+use crate::keys::{MAX_CHANGES, MAX_STORED_EVENTS};
 
 /// State of a device without its payload and its alarms: fields, entries in the indexes of the partition.
 pub const DEVICE_BYTES: u64 = 6 * 1024;
@@ -17,8 +17,8 @@ pub const MAX_ALARMS: u64 = 16;
 pub const FOLDED_GROUP_BYTES: u64 = 2 * 1024;
 /// Such groups that one device can have at the same time.
 pub const MAX_FOLDED_GROUPS: u64 = MAX_FOLDED as u64;
-/// A published event.
-pub const EVENT_BYTES: u64 = 4 * 1024;
+/// A published event that is stored whole.
+pub const EVENT_BYTES: u64 = 3 * 1024;
 /// A published event with alarm changes, in the changes stream.
 pub const CHANGE_BYTES: u64 = 3 * 1024;
 /// A line of the alarm log.
@@ -148,7 +148,7 @@ pub fn needs(bounds: &StoredBounds, maxmemory: u64) -> Vec<Need> {
         product(
             "events",
             "event",
-            [devices, (MAX_EVENTS as u64, "events")],
+            [devices, (MAX_STORED_EVENTS as u64, "events")],
             EVENT_BYTES.saturating_add(payload),
         ),
         product(

@@ -11,6 +11,7 @@ mod commit;
 mod committed_states;
 mod dead_letters;
 mod error;
+mod event_diff;
 mod export;
 mod fleet;
 mod in_doubt;
@@ -21,6 +22,7 @@ mod raw_payloads;
 mod refusals;
 mod reply;
 mod snapshot;
+mod stored_events;
 mod trimming;
 
 use std::sync::Arc;
@@ -55,7 +57,8 @@ pub use self::ingest_status::{IngestStatus, MAX_REPORT_AGE, PlacesLeft, Report};
 pub use self::memory::{Fullness, MemoryUse, REDIS_FULL, REDIS_RESERVE_LOW, REDIS_RESERVE_USED_UP};
 pub use self::partitions::Survey;
 pub use self::raw_payloads::{RawPayload, RawPayloadReader};
-pub use self::snapshot::{Snapshot, StoredChanges, StoredEvent};
+pub use self::snapshot::{Snapshot, StoredChanges};
+pub use self::stored_events::StoredEvent;
 pub use self::trimming::{HistoryBounds, HistoryUse, NODE};
 pub use crate::redis::{NO_MEMORY, ServiceRole, Subscriber};
 

@@ -54,13 +54,7 @@ const SNAPSHOT: &str = script!(" flags=no-writes", state, "snapshot.lua");
 const LOG_PIECE: &str = script!(" flags=no-writes", "log_piece.lua");
 // A script with the flag `allow-oom` runs although the memory of Redis is full. `store/memory.rs` says why each of them may.
 const COMMIT: &str = script!("", state, "commit.lua");
-// The functions of `state.lua` are made only where the state has changed: that costs as much as some of the commands.
-const COMMIT_USUAL: &str = concat!(
-    "#!lua\nlocal function changed_state()\n",
-    include_str!("../store/state.lua"),
-    "\nreturn load()\nend\n",
-    include_str!("../store/commit_usual.lua")
-);
+const COMMIT_USUAL: &str = script!("", "commit_usual.lua");
 const COMMIT_WHEN_FULL: &str = script!(" flags=allow-oom", state, "commit.lua");
 const LETTER_WHEN_FULL: &str = script!(" flags=allow-oom", "letter_when_full.lua");
 const POSTPONE: &str = script!(" flags=allow-oom", "postpone.lua");

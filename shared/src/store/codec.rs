@@ -7,6 +7,7 @@ pub(super) mod alarm_fields;
 mod earlier_writes;
 
 use std::collections::VecDeque;
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use redis::{FromRedisValue, RedisResult, Value};
@@ -84,42 +85,99 @@ pub(super) fn decode_answer(device: &DeviceId, answer: Value) -> RedisResult<Loa
     })))
 }
 
-/// Encodes the fields of the hash that differ between the two states. `rev` is always among them.
-pub(super) fn changed_fields(
-    before: &DeviceState,
-    after: &DeviceState,
-) -> Vec<(&'static str, Vec<u8>)> {
-    let mut fields = vec![("rev", after.rev.to_string().into_bytes())];
+/// A field of the hash that a commit writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Field {
+    Rev,
+    Epoch,
+    Seq,
+    Alarms,
+    More,
+    Order,
+    Fingerprints,
+    Latest,
+    Memory,
+}
+
+impl Field {
+    /// Its name in Redis.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Rev => "rev",
+            Self::Epoch => "epoch",
+            Self::Seq => "seq",
+            Self::Alarms => "alarms",
+            Self::More => "more",
+            Self::Order => "order",
+            Self::Fingerprints => "prints",
+            Self::Latest => "latest",
+            Self::Memory => "memory",
+        }
+    }
+
+    /// Writes its value in this state. Into memory, which cannot fail.
+    pub(super) fn write(self, state: &DeviceState, out: &mut impl Write) -> io::Result<()> {
+        match self {
+            Self::Rev => write!(out, "{}", state.rev),
+            Self::Epoch => write!(out, "{}", state.position.epoch),
+            Self::Seq => write!(out, "{}", state.position.seq),
+            Self::Alarms => Ok(serde_json::to_writer(out, &alarm_fields::split(state).0)?),
+            Self::More => Ok(serde_json::to_writer(out, &alarm_fields::split(state).1)?),
+            Self::Order => Ok(serde_json::to_writer(out, &state.order)?),
+            Self::Fingerprints => {
+                let mut numbers = state.fingerprints.iter();
+                numbers.try_for_each(|number| out.write_all(&number.to_be_bytes()))
+            }
+            Self::Latest => Ok(serde_json::to_writer(out, &state.latest)?),
+            Self::Memory => Ok(serde_json::to_writer(out, &state.memory)?),
+        }
+    }
+
+    /// Returns its value in this state.
+    pub(super) fn value(self, state: &DeviceState) -> Vec<u8> {
+        /// Most values fit without growing.
+        const CAPACITY: usize = 1024;
+        let mut bytes = Vec::with_capacity(CAPACITY);
+        self.write(state, &mut bytes)
+            .expect("structs of strings and numbers always serialise");
+        bytes
+    }
+}
+
+/// Returns the fields of the hash that differ between the two states. `rev` is always among them.
+pub(super) fn changed_fields(before: &DeviceState, after: &DeviceState) -> Vec<Field> {
     // Also true if the state was lost.
     let is_new = before.latest.is_none();
+    let mut fields = Vec::with_capacity(9);
+    fields.push(Field::Rev);
+    if is_new || before.position.epoch != after.position.epoch {
+        fields.push(Field::Epoch);
+    }
     if is_new || before.position != after.position {
-        fields.push(("epoch", after.position.epoch.to_string().into_bytes()));
-        fields.push(("seq", after.position.seq.to_string().into_bytes()));
+        fields.push(Field::Seq);
     }
-    let (alarms_before, more_before) = alarm_fields::split(before);
-    let (alarms, more) = alarm_fields::split(after);
-    if is_new || alarms_before != alarms {
-        fields.push(("alarms", json(&alarms)));
-    }
-    // A lost state is deleted before it is written again.
-    if more_before != more || (is_new && more != MoreAlarms::default()) {
-        fields.push(("more", json(&more)));
+    if is_new || before.alarms != after.alarms || before.closed != after.closed {
+        let (alarms_before, more_before) = alarm_fields::split(before);
+        let (alarms, more) = alarm_fields::split(after);
+        if is_new || alarms_before != alarms {
+            fields.push(Field::Alarms);
+        }
+        // A lost state is deleted before it is written again.
+        if more_before != more || (is_new && more != MoreAlarms::default()) {
+            fields.push(Field::More);
+        }
     }
     if is_new || before.order != after.order {
-        fields.push(("order", json(&after.order)));
+        fields.push(Field::Order);
     }
     if is_new || before.fingerprints != after.fingerprints {
-        let mut bytes = Vec::with_capacity(after.fingerprints.len() * 8);
-        for fingerprint in &after.fingerprints {
-            bytes.extend_from_slice(&fingerprint.to_be_bytes());
-        }
-        fields.push(("prints", bytes));
+        fields.push(Field::Fingerprints);
     }
     if is_new || before.latest != after.latest {
-        fields.push(("latest", json(&after.latest)));
+        fields.push(Field::Latest);
     }
     if is_new || before.memory != after.memory {
-        fields.push(("memory", json(&after.memory)));
+        fields.push(Field::Memory);
     }
     fields
 }
@@ -234,7 +292,10 @@ pub(super) fn json<T: Serialize>(value: &T) -> Vec<u8> {
 #[cfg(test)]
 pub(crate) fn round_trip(state: &DeviceState) -> DeviceState {
     let fields = changed_fields(&DeviceState::default(), state);
-    let stored: std::collections::HashMap<_, _> = fields.into_iter().collect();
+    let fields = fields.into_iter();
+    let stored: std::collections::HashMap<_, _> = fields
+        .map(|field| (field.name(), field.value(state)))
+        .collect();
     let text = |field| {
         stored
             .get(field)

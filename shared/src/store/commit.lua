@@ -9,14 +9,15 @@ local deadlines_key, changed_key, log_key, history_key, channel, quarantine_key 
 --   is_lost           '1' to replace a state that cannot be read
 --   may_grow          '1', or '' for a device that may not keep more events than it has
 -- Then lists, each behind its length:
---   events            in order, for each: seq, envelope, its part for the changes stream, the alarms that belong to that
+--   events            in order, for each: seq, envelope, what the events stream gets instead of the envelope, its part for the changes
+--                     stream, the alarms that belong to that
 --   samples           for the history
 --   hash values       field, value, ...; the length counts both
 --   log entries       up to the end, without a length
 local _, started_rev, started_epoch, alive, deadline, max_events, max_changes, max_quarantine = unpack(ARGV, 1, 8)
 local history_max, history_age_ms, log_max, log_age_ms, is_lost, may_grow = unpack(ARGV, 9, 14)
 local first_event = 16
-local event_end = first_event + 4 * tonumber(ARGV[first_event - 1])
+local event_end = first_event + 5 * tonumber(ARGV[first_event - 1])
 local first_sample = event_end + 1
 local sample_end = first_sample + tonumber(ARGV[event_end])
 local first_field = sample_end + 1
@@ -26,8 +27,8 @@ local max_lost_fields = 1000
 local seq = ''
 if event_end > first_event then seq = ARGV[first_event] end
 local first_change_seq
-for index = first_event, event_end - 1, 4 do
-  if ARGV[index + 2] ~= '' then
+for index = first_event, event_end - 1, 5 do
+  if ARGV[index + 3] ~= '' then
     first_change_seq = ARGV[index]
     break
   end
@@ -96,10 +97,12 @@ if seq ~= '' then
   -- If a stream is ahead of the state, the decision is made again with a seq above both.
   if first_change_seq and last_seq(changes_key) >= tonumber(first_change_seq) then return load(true) end
   if may_grow == '' then max_events = math.min(max_events, math.max(redis.call('XLEN', events_key), 1)) end
-  for index = first_event, event_end - 1, 4 do
-    local event_seq, envelope, changes_payload, changed_alarms = unpack(ARGV, index, index + 3)
+  for index = first_event, event_end - 1, 5 do
+    local event_seq, envelope, event_diff, changes_payload, changed_alarms = unpack(ARGV, index, index + 4)
+    local field, value = 'event', envelope
+    if event_diff ~= '' then field, value = 'diff', event_diff end
     -- The first one is the first write. If it fails, nothing has been written. The ids that follow are higher.
-    local added = redis.pcall('XADD', events_key, 'MAXLEN', max_events, event_seq .. '-0', 'epoch', started_epoch, 'event', envelope)
+    local added = redis.pcall('XADD', events_key, 'MAXLEN', max_events, event_seq .. '-0', 'epoch', started_epoch, field, value)
     if type(added) == 'table' then
       if index > first_event then error(added) end
       if last_seq(events_key) >= tonumber(seq) then return load(true) end
@@ -144,7 +147,7 @@ end
 if seq ~= '' then
   redis.call('HSET', partition_key, 'events', event_number)
   redis.call('ZADD', changed_key, event_number, device_id)
-  for index = first_event, event_end - 1, 4 do redis.call('SPUBLISH', channel, ARGV[index + 1]) end
+  for index = first_event, event_end - 1, 5 do redis.call('SPUBLISH', channel, ARGV[index + 1]) end
 end
 
 return {'ok', now}

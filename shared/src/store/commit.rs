@@ -2,11 +2,12 @@
 
 mod writes;
 
-use redis::{Cmd, Pipeline, RedisResult, Value};
+use redis::{Cmd, Pipeline, RedisResult, RedisWrite as _, Value};
 
 use self::writes::{Memory, commit_arguments, retire_arguments, usual_arguments};
 use super::codec::{self, json};
 use super::memory::ReserveLeft;
+use super::stored_events::StoredForms;
 use super::{Store, StoreError};
 use crate::clock::Time;
 use crate::decide::{Outcome, StoredDevice};
@@ -89,13 +90,15 @@ impl Store {
         by_usual_script: bool,
     ) -> Result<Vec<Result<Committed, StoreError>>, StoreError> {
         let pending = self.in_doubt.pending(commits, &self.committed_states);
+        let forms = commits.iter().map(|commit| self.stored_forms(commit));
+        let mut forms: Vec<StoredForms> = forms.collect();
         let answers = self
             .run_each(commits.len(), |scripts, index, pipe| {
-                let commit = &commits[index];
+                let (commit, forms) = (&commits[index], &forms[index]);
                 if by_usual_script && commit.is_usual() {
-                    self.call_usual_script(scripts, commit, pipe);
+                    self.call_usual_script(scripts, commit, forms, pipe);
                 } else {
-                    self.call_write_script(scripts, commit, Memory::Free, pipe);
+                    self.call_write_script(scripts, commit, forms, Memory::Free, pipe);
                 }
             })
             .await?;
@@ -103,25 +106,34 @@ impl Store {
             .into_iter()
             .map(|answer| answer.map_err(|err| self.answer_error(err)))
             .collect();
+        self.load_changed(commits, &mut answers).await;
         let others = indexes(&answers, |answer| {
-            answer.as_ref().is_ok_and(is_left_to_other_script)
+            answer
+                .as_ref()
+                .is_ok_and(|answer| is_word(answer, b"other"))
         });
-        let mut unanswered = self.commit_others(commits, others, &mut answers).await;
+        let others = self.commit_others(commits, &forms, others, &mut answers);
+        let mut unanswered = others.await;
         let refused = indexes(&answers, |answer| {
             answer.as_ref().is_err_and(StoreError::is_out_of_memory)
         });
-        unanswered.extend(self.commit_when_full(commits, &refused, &mut answers).await);
+        for &index in &refused {
+            forms[index] = StoredForms::all_whole(&commits[index]);
+        }
+        let again = self.commit_when_full(commits, &forms, &refused, &mut answers);
+        unanswered.extend(again.await);
         pending.answered_except(&unanswered);
-        let answers = answers.into_iter().zip(commits);
+        let answers = answers.into_iter().zip(commits).zip(forms);
         Ok(answers
-            .map(|(answer, commit)| {
+            .map(|((answer, commit), forms)| {
                 let device = &commit.stored.device;
                 let by_usual_script = matches!(answer, Ok(Value::Int(_)));
                 let committed = self.committed(device, answer);
                 match committed {
                     Ok(Committed::Done(at)) => {
                         let deadline_by = commit.deadline_by(by_usual_script);
-                        self.committed_states.record(commit, at, deadline_by);
+                        self.committed_states
+                            .record(commit, at, deadline_by, forms.whole);
                     }
                     Ok(Committed::Conflict(_)) => self.committed_states.conflicted(device),
                     Err(_) => self.committed_states.in_doubt(device),
@@ -131,11 +143,46 @@ impl Store {
             .collect())
     }
 
+    /// How the events of a commit are stored. While Redis is full, old events are removed, and with them those from which others differ.
+    fn stored_forms(&self, commit: &Commit<'_>) -> StoredForms {
+        if self.full().is_some() {
+            return StoredForms::all_whole(commit);
+        }
+        let whole = self.committed_states.whole_event(&commit.stored.device);
+        StoredForms::new(commit, whole)
+    }
+
+    /// Loads the devices of which the script for usual commits says that their state has changed.
+    async fn load_changed(&self, commits: &[Commit<'_>], answers: &mut [Answer]) {
+        let changed = indexes(answers, |answer| {
+            answer
+                .as_ref()
+                .is_ok_and(|answer| is_word(answer, b"changed"))
+        });
+        let loaded = self.run_each(changed.len(), |scripts, index, pipe| {
+            let device = &commits[changed[index]].stored.device;
+            self.call_state_script(&scripts.load, device, pipe);
+        });
+        match loaded.await {
+            Ok(loaded) => {
+                for (&index, loaded) in changed.iter().zip(loaded) {
+                    answers[index] = loaded.map_err(|err| self.answer_error(err));
+                }
+            }
+            Err(err) => {
+                for &index in &changed {
+                    answers[index] = Err(err.clone());
+                }
+            }
+        }
+    }
+
     /// Carries out the commits with these indexes, which the script for usual ones left to the other script. Returns the indexes
     /// of those that got no answer.
     async fn commit_others(
         &self,
         commits: &[Commit<'_>],
+        forms: &[StoredForms],
         others: Vec<usize>,
         answers: &mut [Answer],
     ) -> Vec<usize> {
@@ -143,7 +190,8 @@ impl Store {
             return others;
         }
         let sent = self.run_each(others.len(), |scripts, index, pipe| {
-            self.call_write_script(scripts, &commits[others[index]], Memory::Free, pipe);
+            let (commit, forms) = (&commits[others[index]], &forms[others[index]]);
+            self.call_write_script(scripts, commit, forms, Memory::Free, pipe);
         });
         match sent.await {
             Ok(new_answers) => {
@@ -167,6 +215,7 @@ impl Store {
     async fn commit_when_full(
         &self,
         commits: &[Commit<'_>],
+        forms: &[StoredForms],
         refused: &[usize],
         answers: &mut [Answer],
     ) -> Vec<usize> {
@@ -190,8 +239,8 @@ impl Store {
             }
         }
         let sent = self.run_each(again.len(), |scripts, index, pipe| {
-            let (commit, memory) = again[index];
-            self.call_write_script(scripts, &commits[commit], memory, pipe);
+            let (index, memory) = again[index];
+            self.call_write_script(scripts, &commits[index], &forms[index], memory, pipe);
         });
         match sent.await {
             Ok(new_answers) => {
@@ -272,31 +321,35 @@ impl Store {
     }
 
     /// Calls `commit_usual.lua`.
-    fn call_usual_script(&self, scripts: &Scripts, commit: &Commit<'_>, pipe: &mut Pipeline) {
+    fn call_usual_script(
+        &self,
+        scripts: &Scripts,
+        commit: &Commit<'_>,
+        forms: &StoredForms,
+        pipe: &mut Pipeline,
+    ) {
         /// Nearly every call fits without growing.
-        const ARGUMENTS: usize = 40;
+        const ARGUMENTS: usize = 32;
         const BYTES: usize = 4096;
         let device = &commit.stored.device;
         let keys = self.keys(device);
         let has_deadline = commit.usual_deadline().is_some();
         let mut call = Cmd::with_capacity(ARGUMENTS, BYTES);
         call.arg("EVALSHA").arg(&scripts.commit_usual);
-        call.arg(if has_deadline { 9 } else { 8 })
+        call.arg(if has_deadline { 8 } else { 7 })
             .arg(keys.device(device))
             .arg(keys.partition())
             .arg(keys.seen())
             .arg(keys.events(device))
-            .arg(keys.changes(device))
             .arg(keys.changed())
             .arg(keys.history(device))
             .arg(keys.channel(device));
         if has_deadline {
             call.arg(keys.deadlines());
         }
-        call.arg(device.as_str())
-            .arg(&commit.stored.stored_rev)
-            .arg(commit.stored.epoch.to_string());
-        usual_arguments(commit, &mut call);
+        call.arg(device.as_str()).arg(&commit.stored.stored_rev);
+        call.write_arg_fmt(commit.stored.epoch);
+        usual_arguments(commit, forms, &mut call);
         pipe.add_command(call);
     }
 
@@ -305,6 +358,7 @@ impl Store {
         &self,
         scripts: &Scripts,
         commit: &Commit<'_>,
+        forms: &StoredForms,
         memory: Memory,
         pipe: &mut Pipeline,
     ) {
@@ -337,7 +391,7 @@ impl Store {
         if is_retired {
             retire_arguments(commit, pipe);
         } else {
-            commit_arguments(commit, memory, pipe);
+            commit_arguments(commit, forms, memory, pipe);
         }
         for entry in commit.decisions.iter().flat_map(|decision| &decision.log) {
             pipe.arg(json(entry));
@@ -352,9 +406,9 @@ fn indexes(answers: &[Answer], is_wanted: impl Fn(&Answer) -> bool) -> Vec<usize
     wanted.map(|(index, _)| index).collect()
 }
 
-/// Whether `commit_usual.lua` has left a commit to `commit.lua`.
-fn is_left_to_other_script(answer: &Value) -> bool {
-    matches!(answer, Value::Array(found) if *found == [Value::BulkString(b"other".to_vec())])
+/// Whether `commit_usual.lua` has answered with this word.
+fn is_word(answer: &Value, word: &[u8]) -> bool {
+    matches!(answer, Value::Array(found) if matches!(&found[..], [Value::BulkString(found)] if found == word))
 }
 
 /// Turns the refusal of one device into a value, so that it does not fail the other devices.

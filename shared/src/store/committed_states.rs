@@ -1,18 +1,20 @@
-//! The state that this process last committed for each device, kept in memory for two uses.
+//! The state that this process last committed for each device, kept in memory for three uses.
 //!
 //! * If Redis loses it, it is written again.
 //! * The next message of the device is decided from it, without loading the stored state first. Another process may have
 //!   changed that: then the commit is refused, and the answer has the newer state. After a conflict the next
 //!   [`LOADS_AFTER_CONFLICT`] decisions load first, so that a device whose messages alternate between replicas costs little more than
 //!   a load for each. Each [`UNLOADED_IN_ROW`] decisions there is a load, too: then a stored field that somebody has damaged is noticed.
+//! * The events that follow are stored as the difference from one that is stored whole (`event_diff`).
 //!
-//! Bound: one state (a few kilobytes) per device, for at most [`MAX_DEVICES`] devices. If there are more, the states that were
+//! Bound: one state and one event (a few kilobytes) per device, for at most [`MAX_DEVICES`] devices. If there are more, the states that were
 //! committed longest ago are dropped.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Commit;
+use super::stored_events::WholeEvent;
 use crate::alarm::ChangeKind;
 use crate::clock::Time;
 use crate::decide::{CommittedState, Outcome, StoredDevice};
@@ -56,6 +58,8 @@ struct KeptState {
     unloaded: u8,
     /// As in [`StoredDevice::deadline_by`].
     deadline_by: Option<Time>,
+    /// The newest event that this process stored whole.
+    whole_event: Option<Arc<WholeEvent>>,
     /// The value of [`Kept::recorded`] when it was recorded.
     recorded: u64,
 }
@@ -74,8 +78,15 @@ impl CommittedStates {
         }
     }
 
-    /// Records a successful commit. `at`: its server time. `deadline_by`: as in [`StoredDevice::deadline_by`].
-    pub(super) fn record(&self, commit: &Commit<'_>, at: Time, deadline_by: Option<Time>) {
+    /// Records a successful commit. `at`: its server time. `deadline_by`: as in [`StoredDevice::deadline_by`]. `whole_event`: the newest
+    /// event that is stored whole.
+    pub(super) fn record(
+        &self,
+        commit: &Commit<'_>,
+        at: Time,
+        deadline_by: Option<Time>,
+        whole_event: Option<Arc<WholeEvent>>,
+    ) {
         let stored = commit.stored;
         if commit.has(Outcome::Retired) {
             self.forget(&stored.device, stored.epoch);
@@ -117,6 +128,7 @@ impl CommittedStates {
             committed.recently_cleared = cleared;
             known.committed = Arc::new(committed);
             known.deadline_by = deadline_by;
+            known.whole_event = whole_event;
             known.recorded = recorded;
             return;
         }
@@ -128,6 +140,7 @@ impl CommittedStates {
             loads: 0,
             unloaded: 0,
             deadline_by,
+            whole_event,
             recorded,
         };
         kept.devices.insert(stored.device.clone(), state);
@@ -163,6 +176,11 @@ impl CommittedStates {
             last_message: committed.last_message,
             deadline_by,
         }))
+    }
+
+    /// Returns the newest event of the device that this process stored whole.
+    pub(super) fn whole_event(&self, device: &DeviceId) -> Option<Arc<WholeEvent>> {
+        self.kept().devices.get(device)?.whole_event.clone()
     }
 
     /// Another process has committed a newer state.

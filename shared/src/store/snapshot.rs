@@ -7,6 +7,7 @@ use redis::Value;
 use serde_json::value::RawValue;
 
 use super::reply::{Entry, bytes, entries, items, stream_bound};
+use super::stored_events::{self, StoredEvent};
 use super::{Loaded, Store, StoreError};
 use crate::alarm::Alarm;
 use crate::clock::Time;
@@ -33,15 +34,6 @@ pub struct Snapshot {
     pub born_after: u64,
 }
 
-/// An entry of a device's events stream.
-#[derive(Clone, Debug)]
-pub struct StoredEvent {
-    /// Its position.
-    pub position: Position,
-    /// The published bytes: an [`crate::event::Event`] as JSON.
-    pub bytes: Vec<u8>,
-}
-
 /// An entry of a device's changes stream.
 #[derive(Clone, Debug)]
 pub struct StoredChanges {
@@ -63,7 +55,8 @@ impl Store {
         let answer = self
             .run(|scripts, pipe| {
                 self.call_state_script(&scripts.snapshot, device, pipe);
-                pipe.arg(since.map_or_else(String::new, |seq| seq.to_string()));
+                let first = since.map(stored_events::first_to_read);
+                pipe.arg(first.map_or_else(String::new, |seq| seq.to_string()));
             })
             .await?;
         let mut parts = items(answer).map_err(StoreError::Unavailable)?.into_iter();
@@ -89,7 +82,7 @@ impl Store {
                 .is_some()
                 .then_some(Arc::unwrap_or_clone(stored.state)),
             last_message: stored.last_message,
-            events: events.into_iter().filter_map(stored_event).collect(),
+            events: stored_events::read(events, since.unwrap_or_default()),
             changes: changes.into_iter().filter_map(stored_changes).collect(),
         })
     }
@@ -196,13 +189,6 @@ fn sample_as_json(mut entry: Entry) -> Option<Box<RawValue>> {
     }
     // Releases before 0.2 stored JSON.
     RawValue::from_string(String::from_utf8(bytes).ok()?).ok()
-}
-
-fn stored_event(mut entry: Entry) -> Option<StoredEvent> {
-    Some(StoredEvent {
-        position: entry.position()?,
-        bytes: entry.fields.remove("event")?,
-    })
 }
 
 fn stored_changes(mut entry: Entry) -> Option<StoredChanges> {

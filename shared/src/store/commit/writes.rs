@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use redis::{Cmd, Pipeline};
+use redis::{Cmd, Pipeline, RedisWrite as _};
 
 use crate::alarm::Change;
 use crate::clock::Time;
@@ -10,8 +10,9 @@ use crate::decide::{Deadline, Decision, Outcome, StoredDevice};
 use crate::keys;
 use crate::sample::Sample;
 use crate::state::DeviceState;
-use crate::store::codec::{changed_fields, json};
+use crate::store::codec::{Field, changed_fields, json};
 use crate::store::memory::ReserveLeft;
+use crate::store::stored_events::StoredForms;
 
 /// Bounds of what grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,43 +190,72 @@ pub(super) fn retire_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
 /// One in so many positions of a device at which a usual commit trims the history. Redis removes samples by the hundred.
 const TRIM_EVERY: u64 = 32;
 
-/// Adds the arguments of `commit_usual.lua` behind the epoch. `deadlines` is the key that is needed for a deadline.
-pub(super) fn usual_arguments(commit: &Commit<'_>, call: &mut Cmd) {
+/// The fields that nearly every usual commit writes, beside the payload. `commit_usual.lua` knows their names.
+const USUAL_FIELDS: [Field; 6] = [
+    Field::Rev,
+    Field::Seq,
+    Field::Order,
+    Field::Fingerprints,
+    Field::Latest,
+    Field::Memory,
+];
+
+/// Adds the arguments of `commit_usual.lua` behind the epoch.
+pub(super) fn usual_arguments(commit: &Commit<'_>, forms: &StoredForms, call: &mut Cmd) {
     let [decision] = commit.decisions else {
         return;
     };
     let seq = decision.state.position.seq;
     let envelope = decision.event.as_ref().map_or("", |event| &event.envelope);
-    call.arg(seq).arg(envelope).arg(keys::MAX_EVENTS);
-    match commit.usual_deadline() {
-        Some(time) => call.arg(time.as_millis()),
+    call.write_arg_fmt(format_args!("{seq}-0"));
+    call.arg(envelope)
+        .arg(forms.diff(0))
+        .arg(keys::MAX_STORED_EVENTS);
+    match &decision.sample {
+        Some(sample) => call.arg(sample.encode()),
         None => call.arg(""),
     };
-    let bounds = commit.bounds.as_ref().filter(|_| {
-        let before = commit.stored.state.position.seq;
-        before / TRIM_EVERY != seq / TRIM_EVERY
-    });
-    match &decision.sample {
-        Some(sample) => {
-            call.arg(sample.encode());
-            match bounds {
-                Some(bounds) => call.arg(bounds.history_max).arg(bounds.history_age_ms),
-                None => call.arg("").arg(""),
-            };
+    let trims = decision.sample.is_some()
+        && commit.stored.state.position.seq / TRIM_EVERY != seq / TRIM_EVERY;
+    match (commit.usual_deadline(), commit.bounds.filter(|_| trims)) {
+        (None, None) => call.write_arg(b""),
+        (Some(deadline), None) => {
+            call.write_arg_fmt(format_args!("{} - -", deadline.as_millis()));
         }
-        None => {
-            call.arg("").arg("").arg("");
+        (None, Some(bounds)) => {
+            let (max, age_ms) = (bounds.history_max, bounds.history_age_ms);
+            call.write_arg_fmt(format_args!("- {max} {age_ms}"));
+        }
+        (Some(deadline), Some(bounds)) => {
+            let (max, age_ms) = (bounds.history_max, bounds.history_age_ms);
+            call.write_arg_fmt(format_args!("{} {max} {age_ms}", deadline.as_millis()));
         }
     }
-    for (field, value) in changed_fields(&commit.stored.state, commit.state()) {
-        call.arg(field).arg(value);
+    let state = commit.state();
+    let fields = changed_fields(&commit.stored.state, state);
+    let has_names = fields != USUAL_FIELDS || commit.raw.is_none();
+    for field in fields {
+        if has_names {
+            call.arg(field.name());
+        }
+        field
+            .write(state, &mut call.writer_for_next_arg())
+            .expect("structs of strings and numbers always serialise");
     }
     if let Some(raw) = commit.raw {
-        call.arg("raw").arg(raw);
+        if has_names {
+            call.arg("raw");
+        }
+        call.arg(raw);
     }
 }
 
-pub(super) fn commit_arguments(commit: &Commit<'_>, memory: Memory, pipe: &mut Pipeline) {
+pub(super) fn commit_arguments(
+    commit: &Commit<'_>,
+    forms: &StoredForms,
+    memory: Memory,
+    pipe: &mut Pipeline,
+) {
     index_arguments(commit, pipe);
     bound_arguments(commit, memory, pipe);
     pipe.arg(if commit.stored.lost { "1" } else { "" });
@@ -234,35 +264,37 @@ pub(super) fn commit_arguments(commit: &Commit<'_>, memory: Memory, pipe: &mut P
     } else {
         "1"
     });
-    event_arguments(commit, pipe);
+    event_arguments(commit, forms, pipe);
     let samples: Vec<&Sample> = commit.samples(memory).collect();
     pipe.arg(samples.len());
     for sample in samples {
         pipe.arg(sample.encode());
     }
-    let mut fields = changed_fields(&commit.stored.state, commit.state());
+    let state = commit.state();
+    let fields = changed_fields(&commit.stored.state, state);
+    pipe.arg((fields.len() + usize::from(commit.raw.is_some())) * 2);
+    for field in fields {
+        pipe.arg(field.name()).arg(field.value(state));
+    }
     if let Some(raw) = commit.raw {
         // An empty one replaces that of another reading.
         let kept = if memory == Memory::Free { raw } else { b"" };
-        fields.push(("raw", kept.to_vec()));
-    }
-    pipe.arg(fields.len() * 2);
-    for (field, value) in fields {
-        pipe.arg(field).arg(value);
+        pipe.arg("raw").arg(kept);
     }
 }
 
-/// Adds the number of events, and for each of them its seq, envelope, payload for the changes stream, and changed alarms.
-fn event_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
+/// Adds the number of events, and for each of them its seq, envelope, difference, payload for the changes stream, and changed alarms.
+fn event_arguments(commit: &Commit<'_>, forms: &StoredForms, pipe: &mut Pipeline) {
     let events = commit.decisions.iter().filter_map(|decision| {
         let event = decision.event.as_ref()?;
         Some((decision, event))
     });
     pipe.arg(events.clone().count());
-    for (decision, event) in events {
+    for (index, (decision, event)) in events.enumerate() {
         let alarms: Vec<_> = decision.changes.iter().map(|c| &c.alarm).collect();
         pipe.arg(decision.state.position.seq)
             .arg(&event.envelope)
+            .arg(forms.diff(index))
             .arg(event.changes.as_deref().unwrap_or_default())
             .arg(json(&alarms));
     }
@@ -289,7 +321,7 @@ fn index_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
 fn bound_arguments(commit: &Commit<'_>, memory: Memory, pipe: &mut Pipeline) {
     // The reserve is for alarms. Events that are not kept are missed only by clients that come back, who then get a snapshot.
     let max_events = match memory {
-        Memory::Free => keys::MAX_EVENTS,
+        Memory::Free => keys::MAX_STORED_EVENTS,
         Memory::Full | Memory::OnlyReplace => keys::MIN_EVENTS,
     };
     pipe.arg(max_events)

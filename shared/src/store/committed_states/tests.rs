@@ -19,7 +19,7 @@ fn record(states: &CommittedStates, device: usize, rev: u64) {
         raw: None,
         bounds: None,
     };
-    states.record(&commit, Time::from_millis(1), None);
+    states.record(&commit, Time::from_millis(1), None, None);
 }
 
 /// The numbers of the devices that are kept.

@@ -181,6 +181,7 @@ fn parse<T: serde::de::DeserializeOwned>(fields: &HashMap<&str, Vec<u8>>, name: 
 fn read_as_earlier_release(state: &DeviceState) -> Vec<EarlierAlarm> {
     let fields: HashMap<_, _> = changed_fields(&DeviceState::default(), state)
         .into_iter()
+        .map(|field| (field.name(), field.value(state)))
         .collect();
     parse::<EarlierLatest>(&fields, "latest");
     parse::<EarlierOrder>(&fields, "order");

@@ -50,7 +50,7 @@ async fn a_device_at_all_its_bounds_takes_no_more_than_the_arithmetic_says() {
     let keys = store.keys(&device());
     let (events, changes) = (keys.events(&device()), keys.changes(&device()));
     let (max_events, max_changes) = (
-        crate::keys::MAX_EVENTS as u64,
+        crate::keys::MAX_STORED_EVENTS as u64,
         crate::keys::MAX_CHANGES as u64,
     );
     assert_eq!(stream_length(&mut redis, &events).await, max_events);

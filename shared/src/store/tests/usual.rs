@@ -29,7 +29,10 @@ async fn stored(redis: &mut MultiplexedConnection, keys: &PartitionKeys) -> Stor
             entries
         }
     };
-    let events = entries(keys.events(&device())).await;
+    let mut events = entries(keys.events(&device())).await;
+    // One of the scripts removes whole nodes of the stream.
+    let more = events.len().saturating_sub(crate::keys::MAX_EVENTS);
+    events.drain(..more);
     let samples = entries(keys.history(&device())).await;
     let mut partition: BTreeMap<String, String> =
         redis.hgetall(keys.partition()).await.expect("fields");

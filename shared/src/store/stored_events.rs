@@ -1,0 +1,123 @@
+//! How events are stored: whole, or as the difference from a whole one before. Pure.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::commit::Commit;
+use super::event_diff;
+use super::reply::Entry;
+use crate::position::Position;
+
+/// An entry of a device's events stream.
+#[derive(Clone, Debug)]
+pub struct StoredEvent {
+    /// Its position.
+    pub position: Position,
+    /// The published bytes: an [`crate::event::Event`] as JSON.
+    pub bytes: Vec<u8>,
+}
+
+/// An event that is stored whole.
+#[derive(Debug)]
+pub(super) struct WholeEvent {
+    position: Position,
+    text: Box<str>,
+}
+
+/// How the events of one commit are stored.
+#[derive(Clone, Debug, Default)]
+pub(super) struct StoredForms {
+    /// For each event its difference; empty for one that is stored whole.
+    diffs: Vec<Vec<u8>>,
+    /// The newest whole event after the commit.
+    pub(super) whole: Option<Arc<WholeEvent>>,
+}
+
+impl StoredForms {
+    /// Decides how events are stored. `whole` is the newest one that this process knows to be stored whole.
+    pub(super) fn new(commit: &Commit<'_>, whole: Option<Arc<WholeEvent>>) -> Self {
+        let born_after = commit.state().memory.born_after;
+        let mut forms = Self {
+            diffs: Vec::with_capacity(1),
+            whole,
+        };
+        for decision in commit.decisions {
+            let Some(event) = &decision.event else {
+                continue;
+            };
+            let position = decision.state.position;
+            let known = forms.whole.as_ref().filter(|whole| {
+                // Another epoch, or an earlier device with this serial, may have lost it.
+                whole.position.epoch == position.epoch && whole.position.seq > born_after
+            });
+            let diff = known.and_then(|whole| {
+                let distance = position.seq.checked_sub(whole.position.seq)?;
+                event_diff::encode(event.envelope.as_bytes(), whole.text.as_bytes(), distance)
+            });
+            if diff.is_none() {
+                forms.whole = Some(Arc::new(WholeEvent {
+                    position,
+                    text: event.envelope.as_str().into(),
+                }));
+            }
+            forms.diffs.push(diff.unwrap_or_default());
+        }
+        forms
+    }
+
+    /// Stores all events whole.
+    pub(super) fn all_whole(commit: &Commit<'_>) -> Self {
+        let mut forms = Self::default();
+        for decision in commit.decisions {
+            if let Some(event) = &decision.event {
+                forms.whole = Some(Arc::new(WholeEvent {
+                    position: decision.state.position,
+                    text: event.envelope.as_str().into(),
+                }));
+            }
+        }
+        forms
+    }
+
+    /// The difference of the event with this index; empty if it is stored whole.
+    pub(super) fn diff(&self, index: usize) -> &[u8] {
+        self.diffs.get(index).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// The lowest seq that is read, so that every event from `since` on has its whole one.
+pub(super) fn first_to_read(since: u64) -> u64 {
+    since.saturating_sub(event_diff::MAX_DISTANCE)
+}
+
+/// Returns the events of these entries from `since` on. If one cannot be read, only those behind it, so that they have no hole.
+pub(super) fn read(entries: Vec<Entry>, since: u64) -> Vec<StoredEvent> {
+    let mut whole: HashMap<u64, StoredEvent> = HashMap::new();
+    let mut events = Vec::with_capacity(entries.len());
+    for mut entry in entries {
+        let Some(position) = entry.position() else {
+            continue;
+        };
+        let bytes = match entry.fields.remove("event") {
+            Some(bytes) => {
+                let event = StoredEvent { position, bytes };
+                whole.insert(position.seq, event.clone());
+                Some(event.bytes)
+            }
+            None => entry.fields.get("diff").and_then(|diff| {
+                let seq = position.seq.checked_sub(event_diff::distance(diff)?)?;
+                let whole = whole.get(&seq)?;
+                let is_same_epoch = whole.position.epoch == position.epoch;
+                is_same_epoch
+                    .then(|| event_diff::decode(diff, &whole.bytes))
+                    .flatten()
+            }),
+        };
+        match bytes {
+            Some(bytes) if position.seq >= since => events.push(StoredEvent { position, bytes }),
+            Some(_) => {}
+            None => events.clear(),
+        }
+    }
+    events
+}
