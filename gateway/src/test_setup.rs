@@ -69,7 +69,7 @@ pub(crate) fn state(reading: Reading, position: Position, at: Time) -> DeviceSta
     let mut state = DeviceState {
         position,
         latest: Some(Latest {
-            reading,
+            reading: reading.into(),
             levels: [250, 500, 1000].map(Decimal::from_int),
             sides: [Side::High; 3],
             used: [true; 3],
@@ -133,7 +133,7 @@ pub(crate) async fn commit_all(
         device: reading.device.clone(),
         cause: Cause::Message {
             message: Message {
-                reading,
+                reading: reading.into(),
                 fingerprint,
                 dup: false,
                 retain: false,

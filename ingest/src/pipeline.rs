@@ -24,7 +24,7 @@ use shared::decide::{Message, Outcome};
 use shared::device::DeviceId;
 use shared::lifecycle::Lifecycle;
 use shared::order::Class;
-use shared::reading::Repair;
+use shared::reading::{PayloadFacts, Reading, Repair};
 use shared::store::{DeadLetter, RawPayload, Store, StoreError};
 use shared::trace::{SLOW, TraceContext};
 use tokio::sync::mpsc::Receiver;
@@ -38,7 +38,7 @@ use crate::log_lines::LogLines;
 use crate::metrics::Metrics;
 use crate::mqtt::message::MqttMessage;
 use crate::mqtt::shared_ack::SharedAck;
-use crate::payload::{self, Format, Item, ItemContent, Parsed};
+use crate::payload::{self, Format, Item, ItemContent};
 use crate::spans::Spans;
 
 /// The task that processes messages.
@@ -70,7 +70,8 @@ pub(crate) struct Recorder {
 struct ParsedMessage {
     message: Arc<MqttMessage>,
     ack: SharedAck,
-    parsed: Parsed,
+    reading: Arc<Reading>,
+    facts: PayloadFacts,
     /// The JSON of this reading, if it is not the payload.
     json: Option<Vec<u8>>,
     /// Whether the message has other items.
@@ -88,7 +89,7 @@ struct ParsedMessage {
 
 impl ParsedMessage {
     fn device(&self) -> &DeviceId {
-        &self.parsed.reading.device
+        &self.reading.device
     }
 
     /// Returns the message as a dead letter, because its device refused it.
@@ -249,7 +250,8 @@ impl Pipeline {
                 batch.parsed.push_back(ParsedMessage {
                     message: Arc::clone(&message),
                     ack,
-                    parsed,
+                    reading: Arc::new(parsed.reading),
+                    facts: parsed.facts,
                     json: item.json,
                     is_part,
                     fingerprint: item.fingerprint,
@@ -284,7 +286,7 @@ impl Pipeline {
                 match result {
                     Ok(applied) => {
                         self.record(&item, &applied);
-                        let device = &item.parsed.reading.device;
+                        let device = &item.reading.device;
                         finish(item.ack, Some(device), item.message_fingerprint, committed);
                     }
                     Err(err) if err.is_transient() => {
@@ -295,7 +297,7 @@ impl Pipeline {
                     // The dead letter has been stored before.
                     Err(err) if item.is_dead_letter => {
                         self.record_refused_danger(&item, &err);
-                        let device = &item.parsed.reading.device;
+                        let device = &item.reading.device;
                         finish(item.ack, Some(device), item.message_fingerprint, committed);
                     }
                     Err(err) => {
@@ -367,11 +369,11 @@ impl Pipeline {
             .then(|| serde_json::from_slice::<&RawValue>(raw).ok())
             .flatten();
         Work {
-            device: item.parsed.reading.device.clone(),
+            device: item.reading.device.clone(),
             cause: Cause::Message {
                 message: Message {
-                    reading: item.parsed.reading.clone(),
-                    facts: item.parsed.facts.clone(),
+                    reading: Arc::clone(&item.reading),
+                    facts: item.facts.clone(),
                     fingerprint: item.fingerprint,
                     dup: item.message.dup || item.in_doubt,
                     retain: item.message.retain,
@@ -427,7 +429,7 @@ impl Pipeline {
             .committed(&item.message, item.trace, applied, duration);
         let changes = &applied.decision.changes;
         let now = self.store.clock().now();
-        let device = &item.parsed.reading.device;
+        let device = &item.reading.device;
         self.log_lines
             .alarms
             .log_changes(device, changes, item.trace, now);
@@ -565,16 +567,27 @@ fn finish(
 /// Sorts messages by device, those of one in their order. Returns those of the first round, and those of devices that have more than
 /// [`MAX_RUN`] for later ones.
 fn by_device(messages: VecDeque<ParsedMessage>) -> (Vec<ParsedMessage>, VecDeque<ParsedMessage>) {
+    let mut places = HashMap::with_capacity(messages.len());
+    let mut counts: Vec<usize> = Vec::with_capacity(messages.len());
+    let mut place_of_each = Vec::with_capacity(messages.len());
+    for item in &messages {
+        let place = *places.entry(item.device()).or_insert(counts.len());
+        if place == counts.len() {
+            counts.push(0);
+        }
+        counts[place] += 1;
+        place_of_each.push(place);
+    }
+    // Nearly always.
+    if counts.len() == messages.len() {
+        return (messages.into(), VecDeque::new());
+    }
     let mut runs: Vec<Vec<ParsedMessage>> = Vec::new();
-    let mut indexes = HashMap::new();
+    runs.resize_with(counts.len(), Vec::new);
     let mut later = VecDeque::new();
-    for item in messages {
-        let index = *indexes.entry(item.device().clone()).or_insert_with(|| {
-            runs.push(Vec::new());
-            runs.len() - 1
-        });
-        if runs[index].len() < MAX_RUN {
-            runs[index].push(item);
+    for (item, place) in messages.into_iter().zip(place_of_each) {
+        if runs[place].len() < MAX_RUN {
+            runs[place].push(item);
         } else {
             later.push_back(item);
         }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::civil::{Date, DateTime};
+use jiff::fmt::temporal::DateTimePrinter;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
@@ -30,8 +31,13 @@ impl Time {
     /// Formats the time as RFC 3339 in UTC with milliseconds and `Z`, the format of every server time on the wire.
     #[must_use]
     pub fn to_iso(self) -> String {
-        jiff::Timestamp::from_millisecond(self.0)
-            .map_or_else(|_| String::new(), |timestamp| format!("{timestamp:.3}"))
+        const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
+        let mut text = String::with_capacity(24);
+        if let Ok(timestamp) = jiff::Timestamp::from_millisecond(self.0) {
+            // Writing to a string does not fail.
+            PRINTER.print_timestamp(&timestamp, &mut text).ok();
+        }
+        text
     }
 
     /// Parses an ISO 8601 time with a zone, a time without one (taken as UTC), or a date (taken as 00:00 UTC).

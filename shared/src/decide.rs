@@ -121,7 +121,7 @@ pub enum Input<'a> {
 #[derive(Clone, Debug)]
 pub struct Message<'a> {
     /// Its content.
-    pub reading: Reading,
+    pub reading: Arc<Reading>,
     /// What it says beside the reading.
     pub facts: PayloadFacts,
     /// Fingerprint of its bytes.

@@ -4,6 +4,7 @@
 
 mod more;
 mod skipped;
+mod telemetry;
 
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -18,6 +19,7 @@ use crate::state::{DeviceState, Freshness, Latest};
 
 pub use more::{fields_without_more, mark_all_but_last, with_more};
 pub use skipped::{skipped_before, with_skipped};
+pub use telemetry::telemetry;
 
 /// The event of one commit: an envelope around finished payloads.
 ///
@@ -248,8 +250,19 @@ pub fn device_data(
     raw_message: Option<&RawValue>,
 ) -> Option<Box<RawValue>> {
     let latest = state.latest.as_ref()?;
+    let data = device_data_of(state, latest, freshness, kind, raw_message);
+    Some(to_raw(&data))
+}
+
+fn device_data_of<'a>(
+    state: &DeviceState,
+    latest: &'a Latest,
+    freshness: Freshness,
+    kind: PayloadKind,
+    raw_message: Option<&'a RawValue>,
+) -> DeviceData<'a> {
     let since_taken_ms = latest.published_at.millis_since(latest.taken_at);
-    Some(to_raw(&DeviceData {
+    DeviceData {
         device_id: &latest.reading.device,
         data: render_data(state, latest, freshness, raw_message),
         timestamp: latest.published_at,
@@ -258,7 +271,7 @@ pub fn device_data(
         age_ms: latest.age_ms.map(|age| age.saturating_add(since_taken_ms)),
         snapshot: kind.is_snapshot(),
         stale: kind.is_stale(),
-    }))
+    }
 }
 
 /// Renders the payload of `device:alerts`: the alarms that were raised or escalated or, in a snapshot, all open ones.

@@ -108,21 +108,23 @@ impl Sample {
         let Some(text) = &self.reading_timestamp else {
             return NO_TIME;
         };
-        for (code, form) in (FIRST_FORM..).zip(FORMS) {
-            let Some(time) = Time::from_iso(text.trim_end_matches('Z')) else {
-                break;
-            };
-            // Only what comes back as the same text is stored as a number.
-            if write_time(time, form).as_ref() == Some(text) {
-                let unit = if form.1 { 1 } else { 1_000 };
-                let base = self.timestamp.as_millis().div_euclid(unit);
-                let difference = time.as_millis().div_euclid(unit).wrapping_sub(base);
-                put_number(rest, difference.into());
-                return code;
-            }
-        }
-        put_text(rest, text);
-        TIME_TEXT
+        let mut forms = (FIRST_FORM..).zip(FORMS);
+        // Only what comes back as the same text is stored as a number.
+        let found = forms
+            .find(|(_, form)| is_like(text, *form))
+            .and_then(|(code, form)| {
+                let time = Time::from_iso(text.trim_end_matches('Z'))?;
+                (write_time(time, form).as_ref() == Some(text)).then_some((code, form, time))
+            });
+        let Some((code, (_, has_millis, _), time)) = found else {
+            put_text(rest, text);
+            return TIME_TEXT;
+        };
+        let unit = if has_millis { 1 } else { 1_000 };
+        let base = self.timestamp.as_millis().div_euclid(unit);
+        let difference = time.as_millis().div_euclid(unit).wrapping_sub(base);
+        put_number(rest, difference.into());
+        code
     }
 
     /// Reads the compact form. `stored` is the time in the id of its stream entry, at most 24 days from that of the decision. `None` for
@@ -181,6 +183,17 @@ impl Sample {
 fn low_bits(time: Time) -> u32 {
     let [a, b, c, d, ..] = time.as_millis().to_le_bytes();
     u32::from_le_bytes([a, b, c, d])
+}
+
+/// Whether a text has the separator, the length and the end of this form. No other form has the same.
+fn is_like(text: &str, (separator, has_millis, end): (char, bool, &str)) -> bool {
+    let length = if has_millis { 23 } else { 19 } + end.len();
+    let bytes = text.as_bytes();
+    bytes.len() == length
+        && bytes
+            .get(10)
+            .is_some_and(|byte| char::from(*byte) == separator)
+        && text.ends_with(end)
 }
 
 fn write_time(time: Time, (separator, has_millis, end): (char, bool, &str)) -> Option<String> {

@@ -1,6 +1,7 @@
 //! The stored state of a device, and its freshness.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -42,8 +43,9 @@ pub struct DeviceState {
     reason = "stored under these names, most of them since earlier releases"
 )]
 pub struct Latest {
-    /// The reading itself.
-    pub reading: Reading,
+    /// The reading itself. Shared, because every decision copies the state before it.
+    #[serde(with = "shared_reading")]
+    pub reading: Arc<Reading>,
     /// The levels it was judged by: its own, else the last ones the device sent, else the defaults.
     pub levels: [Decimal; 3],
     /// Which side of each level is dangerous: as the device sent it, else as it sent it last, else by `--low-devices`.
@@ -262,6 +264,28 @@ impl DeviceMemory {
             self.earlier_epochs.remove(0);
         }
         self.earlier_epochs.push(last);
+    }
+}
+
+/// Stores a shared reading as the reading itself.
+mod shared_reading {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::reading::Reading;
+
+    pub(super) fn serialize<S: Serializer>(
+        reading: &Arc<Reading>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        reading.as_ref().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<Reading>, D::Error> {
+        Reading::deserialize(deserializer).map(Arc::new)
     }
 }
 

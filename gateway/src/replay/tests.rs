@@ -405,7 +405,7 @@ fn state_in_alarm(position: Position) -> DeviceState {
     };
     let message = Message {
         facts: shared::reading::PayloadFacts::default(),
-        reading: test_setup::reading("OTSM-0114", 300),
+        reading: test_setup::reading("OTSM-0114", 300).into(),
         fingerprint: 1,
         dup: false,
         retain: false,

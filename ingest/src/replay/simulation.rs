@@ -243,7 +243,7 @@ impl Simulation {
         let is_known = self.devices.contains_key(&device);
         let is_dead_letter = parsed.facts.repair == Repair::Unreadable;
         let message = Message {
-            reading: parsed.reading,
+            reading: parsed.reading.into(),
             facts: parsed.facts,
             fingerprint,
             dup: message.dup,

@@ -194,6 +194,36 @@ fn render_event(
     } else {
         PayloadKind::Live
     };
+    let envelope = Event {
+        epoch: position.epoch,
+        seq: position.seq,
+        skipped,
+        snapshot: effects.is_snapshot,
+        retired: false,
+        at: now,
+        alive: effects.alive,
+        measured_at: draft
+            .state
+            .latest
+            .as_ref()
+            .map(Latest::measured_at)
+            .filter(|measured_at| *measured_at != now),
+        traceparent: draft.traceparent.map(Into::into),
+        data: None,
+        alerts: None,
+        changes: None,
+    };
+    let is_telemetry =
+        has_data && skipped == 0 && !effects.is_snapshot && effects.changes.is_empty();
+    if is_telemetry
+        && let Some(envelope) =
+            event::telemetry(&envelope, &draft.state, fresh, effects.raw_message)
+    {
+        return RenderedEvent {
+            envelope,
+            changes: None,
+        };
+    }
     let data = has_data
         .then(|| event::device_data(&draft.state, fresh, kind, effects.raw_message))
         .flatten()
@@ -221,23 +251,10 @@ fn render_event(
         .then(|| event::device_alerts_changed(device, &effects.changes, position, now));
     let [data, alerts, changes] = event::mark_all_but_last([data, alerts, changes]);
     let envelope = event::to_raw(&Event {
-        epoch: position.epoch,
-        seq: position.seq,
-        skipped,
-        snapshot: effects.is_snapshot,
-        retired: false,
-        at: now,
-        alive: effects.alive,
-        measured_at: draft
-            .state
-            .latest
-            .as_ref()
-            .map(Latest::measured_at)
-            .filter(|measured_at| *measured_at != now),
-        traceparent: draft.traceparent.map(Into::into),
         data: data.as_deref(),
         alerts: alerts.as_deref(),
         changes: changes.as_deref(),
+        ..envelope
     });
     RenderedEvent {
         envelope: text_of(envelope),

@@ -1,5 +1,7 @@
 //! What one reading says, and what it may change.
 
+use std::sync::Arc;
+
 use super::last_known;
 use crate::alarm::Condition;
 use crate::clock::Time;
@@ -69,7 +71,7 @@ impl Role {
 
 impl Judgement {
     pub(super) fn of(
-        reading: Reading,
+        reading: Arc<Reading>,
         facts: &PayloadFacts,
         role: Role,
         (memory, now): (&DeviceMemory, Time),
@@ -139,7 +141,7 @@ impl Judgement {
     /// Judges the latest reading once more, as it was stored.
     pub(super) fn again(latest: &Latest, memory: &DeviceMemory, settings: &AlarmSettings) -> Self {
         let facts = PayloadFacts::default();
-        let reading = latest.reading.clone();
+        let reading = Arc::clone(&latest.reading);
         let at = (memory, latest.taken_at);
         let judgement = Self::of(reading, &facts, Role::Again, at, settings);
         Self {
@@ -233,10 +235,15 @@ fn extremes(values: impl Iterator<Item = Decimal>) -> Option<(Decimal, Decimal)>
 }
 
 /// Of several values of one key, the more dangerous one is shown.
-fn with_worse_value(reading: Reading, values: Option<(Decimal, Decimal)>, side: Side) -> Reading {
+fn with_worse_value(
+    mut reading: Arc<Reading>,
+    values: Option<(Decimal, Decimal)>,
+    side: Side,
+) -> Arc<Reading> {
     let worse = values.map(|(highest, lowest)| if side == Side::Low { lowest } else { highest });
-    Reading {
-        value: reading.value.and(worse),
-        ..reading
+    let value = reading.value.and(worse);
+    if value != reading.value {
+        Arc::make_mut(&mut reading).value = value;
     }
+    reading
 }

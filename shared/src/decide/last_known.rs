@@ -1,5 +1,7 @@
 //! Fills in settings that a message lacks, or that cannot be trusted, from the last ones the device sent.
 
+use std::sync::Arc;
+
 use super::Message;
 use crate::decimal::Decimal;
 use crate::reading::{PayloadFacts, Reading, Side};
@@ -15,7 +17,8 @@ pub(super) fn scaled<'a>(message: &Message<'a>, memory: &DeviceMemory) -> Option
     let places = point.as_digit()?;
     let scale = |number: Option<Decimal>| number.map(|number| number.scale_down(places));
     let mut message = message.clone();
-    let Message { reading, facts, .. } = &mut message;
+    let facts = &mut message.facts;
+    let reading = Arc::make_mut(&mut message.reading);
     reading.value = scale(sent.value);
     let others = sent.other_values.iter();
     facts.other_values = others.map(|other| other.scale_down(places)).collect();
@@ -35,10 +38,11 @@ pub(super) fn scaled<'a>(message: &Message<'a>, memory: &DeviceMemory) -> Option
 /// A message that is broken teaches no settings, so it must not be judged by them where they are less sensitive than those that are
 /// known or assumed.
 pub(super) fn with_known_settings(
-    mut reading: Reading,
+    reading: Arc<Reading>,
     memory: &DeviceMemory,
     settings: &AlarmSettings,
-) -> Reading {
+) -> Arc<Reading> {
+    let mut reading = Arc::unwrap_or_clone(reading);
     let own = std::mem::take(&mut reading.levels);
     let known = Levels::of(&reading, [false; 3], memory, settings);
     for (index, (setting, own)) in reading.levels.iter_mut().zip(own).enumerate() {
@@ -58,19 +62,19 @@ pub(super) fn with_known_settings(
     }
     reading.span_low = memory.span[0].or(reading.span_low);
     reading.span_high = memory.span[1].or(reading.span_high);
-    reading
+    Arc::new(reading)
 }
 
 /// A latching flag that is unreadable keeps its last known value. If there is none, it counts as latching: the alarm stays until
 /// somebody acknowledges it.
 pub(super) fn with_latching(
-    mut reading: Reading,
+    mut reading: Arc<Reading>,
     facts: &PayloadFacts,
     memory: &DeviceMemory,
-) -> Reading {
-    for (index, setting) in reading.levels.iter_mut().enumerate() {
-        if facts.latching_unreadable[index] && memory.latching[index].is_none() {
-            setting.latching = Some(Decimal::from_int(1));
+) -> Arc<Reading> {
+    for (index, is_unreadable) in facts.latching_unreadable.into_iter().enumerate() {
+        if is_unreadable && memory.latching[index].is_none() {
+            Arc::make_mut(&mut reading).levels[index].latching = Some(Decimal::from_int(1));
         }
     }
     reading

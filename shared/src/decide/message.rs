@@ -1,5 +1,7 @@
 //! Decisions about messages.
 
+use std::sync::Arc;
+
 use super::effects::{Effects, SampleOf, finish};
 use super::judge::{Judgement, Role};
 use super::{Deadline, Decision, Draft, Message, Outcome, deadline, last_known};
@@ -241,8 +243,10 @@ fn becomes_latest(
 ) -> Latest {
     let facts = &message.facts;
     let reading = match &draft.stored.state.latest {
-        Some(latest) if facts.repair == Repair::Unreadable => salvaged(&latest.reading, message),
-        _ => message.reading.clone(),
+        Some(latest) if facts.repair == Repair::Unreadable => {
+            Arc::new(salvaged(&latest.reading, message))
+        }
+        _ => Arc::clone(&message.reading),
     };
     let reading = if facts.repair >= Repair::Important {
         last_known::with_known_settings(reading, &draft.state.memory, settings)
@@ -330,7 +334,7 @@ fn raise_only(
     message: &Message<'_>,
     settings: &AlarmSettings,
 ) -> Judgement {
-    let reading = message.reading.clone();
+    let reading = Arc::clone(&message.reading);
     let memory = &draft.state.memory;
     let at = (memory, draft.now);
     let judgement = Judgement::of(reading, &message.facts, Role::RaiseOnly, at, settings);

@@ -23,6 +23,7 @@ mod sensor;
 mod settings;
 mod sides;
 mod stored;
+mod telemetry;
 mod two_sides;
 
 use std::time::Duration;
@@ -264,7 +265,7 @@ pub(super) fn without_span(value: &str) -> Reading {
 
 fn message(reading: Reading, fingerprint: u64) -> Message<'static> {
     Message {
-        reading,
+        reading: reading.into(),
         fingerprint,
         dup: false,
         retain: false,

@@ -134,7 +134,7 @@ fn message_work(reading: &Reading) -> Work<'static> {
         device: reading.device.clone(),
         cause: Cause::Message {
             message: Message {
-                reading: reading.clone(),
+                reading: Arc::new(reading.clone()),
                 fingerprint: time.as_millis().unsigned_abs(),
                 dup: false,
                 retain: false,

@@ -1,5 +1,7 @@
 //! Conditions without levels, and the readings that may end them.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::reading::Repair;
 use crate::settings::ZeroLevel;
@@ -60,7 +62,8 @@ fn untrusted() -> Vec<Untrusted> {
             m.facts.repair = Repair::Unreadable;
         }),
         ("late", reading(Some("5")), |m| {
-            m.reading.device_time = Some(Time::from_millis(1_799_999_000_000));
+            let reading = Arc::make_mut(&mut m.reading);
+            reading.device_time = Some(Time::from_millis(1_799_999_000_000));
         }),
         ("retained", reading(Some("5")), |m| m.retain = true),
     ]

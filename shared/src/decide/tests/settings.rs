@@ -1,5 +1,7 @@
 //! Changed settings of a detector: nothing is lowered by them until somebody acknowledges the change.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::reading::{Repair, Side};
 use ChangeKind::{Acknowledged, Cleared, Escalated, Raised};
@@ -242,7 +244,8 @@ fn late_and_retained_readings_and_broken_payloads_change_no_settings() {
     send(&mut device, reading(Some("300")));
     let higher = edited("300", |r| r.levels[0].level = Some(dec("290")));
     let late = device.send_edited(higher.clone(), |message| {
-        message.reading.device_time = Some(Time::from_millis(1_799_999_000_000));
+        let reading = Arc::make_mut(&mut message.reading);
+        reading.device_time = Some(Time::from_millis(1_799_999_000_000));
     });
     assert_eq!(changes(&late), []);
     let retained = device.send_edited(higher.clone(), |message| message.retain = true);

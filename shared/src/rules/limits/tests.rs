@@ -38,7 +38,7 @@ fn latest(reading: Reading, settings: &AlarmSettings) -> Latest {
         clock_suspect: false,
         in_order: true,
         unknown: UnknownFields::default(),
-        reading,
+        reading: reading.into(),
     }
 }
 

@@ -227,7 +227,7 @@ impl Device {
         edit(&mut reading);
         let message = crate::decide::Message {
             fingerprint: self.second.unsigned_abs(),
-            reading,
+            reading: reading.into(),
             dup: false,
             retain: false,
             live_raw_message: None,

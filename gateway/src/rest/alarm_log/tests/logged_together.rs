@@ -1,5 +1,7 @@
 //! The log of a detector that has written its share of it: several alarms are logged together, and what is shown of them is true.
 
+use std::sync::Arc;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -83,11 +85,11 @@ impl Detector {
         match step {
             Step::Sends(value) => {
                 let message = Message {
-                    reading: Reading {
+                    reading: Arc::new(Reading {
                         value: Some(decimal(value)),
                         device_time: Some(self.now),
                         ..test_support::sample::reading()
-                    },
+                    }),
                     facts: PayloadFacts::default(),
                     fingerprint: self.stored.state.rev + 1,
                     dup: false,

@@ -171,7 +171,7 @@ fn an_alarm_of_an_earlier_release_takes_the_side_of_its_level() {
         clock_suspect: false,
         in_order: true,
         unknown: UnknownFields::default(),
-        reading,
+        reading: reading.into(),
     };
     for (condition, side) in [
         (Condition::AlarmLevel1, Side::Low),
