@@ -118,7 +118,7 @@ impl Store {
             answer.as_ref().is_err_and(StoreError::is_out_of_memory)
         });
         for &index in &refused {
-            forms[index] = StoredForms::all_whole(&commits[index]);
+            forms[index] = StoredForms::all_whole(commits[index].decisions);
         }
         let again = self.commit_when_full(commits, &forms, &refused, &mut answers);
         unanswered.extend(again.await);
@@ -146,10 +146,10 @@ impl Store {
     /// How the events of a commit are stored. While Redis is full, old events are removed, and with them those from which others differ.
     fn stored_forms(&self, commit: &Commit<'_>) -> StoredForms {
         if self.full().is_some() {
-            return StoredForms::all_whole(commit);
+            return StoredForms::all_whole(commit.decisions);
         }
         let whole = self.committed_states.whole_event(&commit.stored.device);
-        StoredForms::new(commit, whole)
+        StoredForms::new(commit.decisions, whole)
     }
 
     /// Loads the devices of which the script for usual commits says that their state has changed.

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::commit::Commit;
 use super::event_diff;
 use super::reply::Entry;
+use crate::decide::Decision;
 use crate::position::Position;
 
 /// An entry of a device's events stream.
@@ -34,18 +34,18 @@ pub(super) struct StoredForms {
 }
 
 impl StoredForms {
-    /// Decides how events are stored. `whole` is the newest one that this process knows to be stored whole.
-    pub(super) fn new(commit: &Commit<'_>, whole: Option<Arc<WholeEvent>>) -> Self {
-        let born_after = commit.state().memory.born_after;
+    /// Decides how the events of these decisions are stored. `whole` is the newest one that this process knows to be stored whole.
+    pub(super) fn new(decisions: &[Decision], whole: Option<Arc<WholeEvent>>) -> Self {
         let mut forms = Self {
             diffs: Vec::with_capacity(1),
             whole,
         };
-        for decision in commit.decisions {
+        for decision in decisions {
             let Some(event) = &decision.event else {
                 continue;
             };
             let position = decision.state.position;
+            let born_after = decision.state.memory.born_after;
             let known = forms.whole.as_ref().filter(|whole| {
                 // Another epoch, or an earlier device with this serial, may have lost it.
                 whole.position.epoch == position.epoch && whole.position.seq > born_after
@@ -66,9 +66,9 @@ impl StoredForms {
     }
 
     /// Stores all events whole.
-    pub(super) fn all_whole(commit: &Commit<'_>) -> Self {
+    pub(super) fn all_whole(decisions: &[Decision]) -> Self {
         let mut forms = Self::default();
-        for decision in commit.decisions {
+        for decision in decisions {
             if let Some(event) = &decision.event {
                 forms.whole = Some(Arc::new(WholeEvent {
                     position: decision.state.position,
