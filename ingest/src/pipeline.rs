@@ -6,17 +6,22 @@
 //! Nearly every message is one item: one reading. A payload with several objects has an item for each of them. A payload that
 //! cannot be read, but names its detector, is a dead letter first, and then an item without a value.
 //!
-//! Memory bounds: a batch here, two receive windows in the queue before it, and as many fingerprints as sixteen receive
-//! windows have messages. No message is added to a batch that has items of `batch_max` devices, or as many items as a receive window has
-//! messages. So it has at most those and the items of one further message, which has no more items than serials with their key fit
+//! Under load a second batch is parsed and decided while Redis carries out the first. It begins only if it has no device of the first, so
+//! that the messages of a device are committed in their order.
+//!
+//! Memory bounds: two batches here, two receive windows in the queue before them, and as many fingerprints as sixteen receive
+//! windows have messages. No message is added to a batch that has items of `batch_max` devices, or as many items as half a receive window
+//! has messages. So it has at most those and the items of one further message, which has no more items than serials with their key fit
 //! into its payload.
 
 pub(crate) mod committed_fingerprints;
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use serde_json::value::RawValue;
 use shared::apply::{self, Applied, ApplyConfig, Cause, MAX_RUN, Work};
 use shared::backoff::Backoff;
@@ -40,6 +45,11 @@ use crate::mqtt::message::MqttMessage;
 use crate::mqtt::shared_ack::SharedAck;
 use crate::payload::{self, Format, Item, ItemContent};
 use crate::spans::Spans;
+
+/// Batches that are committed at the same time: while Redis carries out one, the next is parsed and decided.
+const MAX_UNDER_WAY: usize = 2;
+/// While a batch is under way, another one begins only if so many messages wait. Otherwise more come together for one commit.
+const WORTH_OVERLAPPING: usize = 64;
 
 /// The task that processes messages.
 pub(crate) struct Pipeline {
@@ -145,40 +155,70 @@ impl Pipeline {
             () = lifecycle.hard().cancelled() => return Ok(()),
             _ = heartbeat.wait_for(|last| last.earlier_rules_at_work.is_some()) => {}
         }
-        let mut committed = CommittedFingerprints::new(self.receive_maximum);
-        loop {
-            let first = tokio::select! {
-                () = lifecycle.hard().cancelled() => return Ok(()),
-                message = queue.recv() => match message {
-                    Some(message) => message,
-                    None => return Ok(()),
-                },
+        let committed = Mutex::new(CommittedFingerprints::new(self.receive_maximum));
+        let mut under_way = FuturesUnordered::new();
+        // The devices of each batch under way.
+        let mut devices: Vec<(u64, HashSet<DeviceId>)> = Vec::new();
+        for number in 0.. {
+            let batch = loop {
+                let is_full = under_way.len() >= MAX_UNDER_WAY || queue.len() < WORTH_OVERLAPPING;
+                let may_begin = under_way.is_empty() || !is_full;
+                tokio::select! {
+                    biased;
+                    () = lifecycle.hard().cancelled() => return Ok(()),
+                    Some(finished) = under_way.next() => devices.retain(|(number, _)| *number != finished),
+                    message = queue.recv(), if may_begin => break message.map(|first| self.next_batch(first, &mut queue)),
+                }
             };
-            let mut batch = Batch::default();
-            self.parse(first, &mut batch);
-            while batch.devices.len() < self.batch_max
-                && batch.len() < self.receive_maximum
-                && let Ok(message) = queue.try_recv()
+            let is_free = |batch: &Batch, devices: &[(u64, HashSet<DeviceId>)]| {
+                let mut others = devices.iter();
+                others.all(|(_, devices)| devices.is_disjoint(&batch.devices))
+            };
+            // The messages of a device are committed one after the other. After the last batch, all must be finished.
+            while batch
+                .as_ref()
+                .map_or(!under_way.is_empty(), |batch| !is_free(batch, &devices))
             {
-                self.parse(message, &mut batch);
+                // Only the hard token may cancel this, even during a commit: an unfinished message is not acknowledged.
+                tokio::select! {
+                    () = lifecycle.hard().cancelled() => return Ok(()),
+                    Some(finished) = under_way.next() => devices.retain(|(number, _)| *number != finished),
+                }
             }
-            let Batch {
-                parsed,
-                rejected,
-                recording,
-                ..
-            } = batch;
-            // Only the hard token may cancel this, even during a commit: an unfinished message is not acknowledged.
-            let work = async {
-                self.record_raw(recording).await;
-                self.dead_letter(rejected, &mut committed).await;
-                self.commit(parsed, &mut committed).await;
+            let Some(mut batch) = batch else {
+                break;
             };
-            tokio::select! {
-                () = lifecycle.hard().cancelled() => return Ok(()),
-                () = work => {}
-            }
+            devices.push((number, std::mem::take(&mut batch.devices)));
+            under_way.push(self.process(number, batch, &committed));
         }
+        Ok(())
+    }
+
+    /// Takes what waits in the queue.
+    fn next_batch(&self, first: MqttMessage, queue: &mut Receiver<MqttMessage>) -> Batch {
+        let max_items = self.receive_maximum.div_ceil(MAX_UNDER_WAY);
+        let mut batch = Batch::default();
+        self.parse(first, &mut batch);
+        while batch.devices.len() < self.batch_max
+            && batch.len() < max_items
+            && let Ok(message) = queue.try_recv()
+        {
+            self.parse(message, &mut batch);
+        }
+        batch
+    }
+
+    /// Commits a batch. Returns its number.
+    async fn process(
+        &self,
+        number: u64,
+        batch: Batch,
+        committed: &Mutex<CommittedFingerprints>,
+    ) -> u64 {
+        self.record_raw(batch.recording).await;
+        self.dead_letter(batch.rejected, committed).await;
+        self.commit(batch.parsed, committed).await;
+        number
     }
 
     /// Returns a message as it arrived, if an operator wants it recorded.
@@ -268,7 +308,7 @@ impl Pipeline {
     async fn commit(
         &self,
         mut messages: VecDeque<ParsedMessage>,
-        committed: &mut CommittedFingerprints,
+        committed: &Mutex<CommittedFingerprints>,
     ) {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
         while !messages.is_empty() {
@@ -325,11 +365,11 @@ impl Pipeline {
     fn acknowledge_repeats(
         &self,
         messages: VecDeque<ParsedMessage>,
-        committed: &CommittedFingerprints,
+        committed: &Mutex<CommittedFingerprints>,
     ) -> VecDeque<ParsedMessage> {
         let mut others = VecDeque::with_capacity(messages.len());
         for item in messages {
-            if item.message.dup && committed.contains(item.message_fingerprint) {
+            if item.message.dup && lock(committed).contains(item.message_fingerprint) {
                 self.metrics.committed.increment();
                 self.metrics.duplicates.increment();
                 item.ack.done();
@@ -389,7 +429,7 @@ impl Pipeline {
     async fn dead_letter(
         &self,
         rejected: Vec<RejectedMessage>,
-        committed: &mut CommittedFingerprints,
+        committed: &Mutex<CommittedFingerprints>,
     ) {
         if rejected.is_empty() {
             return;
@@ -550,16 +590,20 @@ impl OwnItem {
     }
 }
 
+fn lock(committed: &Mutex<CommittedFingerprints>) -> MutexGuard<'_, CommittedFingerprints> {
+    committed.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Finishes a part of a message. With the last part, its fingerprint is remembered: one for all parts, so that a few messages
 /// with many objects do not displace all others.
 fn finish(
     ack: SharedAck,
     device: Option<&DeviceId>,
     message_fingerprint: u64,
-    committed: &mut CommittedFingerprints,
+    committed: &Mutex<CommittedFingerprints>,
 ) {
     if ack.is_last() {
-        committed.insert(device, message_fingerprint);
+        lock(committed).insert(device, message_fingerprint);
     }
     ack.done();
 }

@@ -20,7 +20,7 @@ pub(super) fn needs(config: &Config) -> Vec<Need> {
     let payload = u64::from(config.max_payload_bytes);
     vec![
         Need::fixed("the process", "measured without messages", EMPTY_BYTES),
-        // Two windows in the queue. The batch has a third one, as it was received and as it is parsed.
+        // Two windows in the queue. Two batches have a third one, as it was received and as it is parsed.
         Need::product(
             "received messages",
             "message",
