@@ -34,7 +34,6 @@ pub struct Work<'a> {
 
 /// The cause of a decision about a device.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly every cause is a message")]
 pub enum Cause<'a> {
     /// A message arrived.
     Message {

@@ -219,7 +219,7 @@ fn of_two_alarms_of_one_kind_the_committed_one_is_kept_at_the_higher_level() {
         assert_eq!(cleared.map(|c| c.alarm.id.clone()), Some(other_id));
         // The stored reading is newer.
         let reading_of =
-            |latest: &Option<Latest>| latest.as_ref().map(|latest| latest.reading.clone());
+            |latest: &Option<Latest>| latest.as_ref().map(|latest| Arc::clone(&latest.reading));
         assert_eq!(
             reading_of(&continued.stored.state.latest),
             reading_of(&newer)

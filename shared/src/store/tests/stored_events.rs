@@ -46,9 +46,9 @@ async fn check(store: &Store, published: &[Vec<u8>]) {
 async fn most_events_are_stored_short_and_read_as_they_were_published() {
     let server = RedisServer::start().await;
     // Replicas in turn.
-    let stores = [server.store(), server.store(), server.store()];
+    let replicas = [server.store(), server.store(), server.store()];
     let mut redis = server.connect().await;
-    let stream = stores[0].keys(&device()).events(&device());
+    let stream = replicas[0].keys(&device()).events(&device());
     let mut published = Vec::new();
     for second in 0..200 {
         // Some readings change an alarm.
@@ -57,11 +57,11 @@ async fn most_events_are_stored_short_and_read_as_they_were_published() {
         } else {
             (second % 10).to_string()
         };
-        let replica = usize::try_from(second).expect("it fits") % stores.len();
-        let applied = commit_reading(&stores[replica], DEVICE, &value, second).await;
+        let turn = usize::try_from(second).expect("it fits") % replicas.len();
+        let applied = commit_reading(&replicas[turn], DEVICE, &value, second).await;
         published.push(envelope(&applied));
     }
-    check(&stores[0], &published).await;
+    check(&replicas[0], &published).await;
     let stored = entries(&mut redis, &stream).await;
     let whole = stored.iter().filter(|(_, is_whole)| *is_whole).count();
     assert!(whole * 3 <= stored.len(), "{whole} of {}", stored.len());
