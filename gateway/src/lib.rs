@@ -359,6 +359,7 @@ fn start_operators(
     let config = ListenerConfig {
         user_timeout: config.tcp_user_timeout,
         places: Arc::new(Semaphore::new(OPERATOR_CONNECTIONS)),
+        is_websocket: |_| false,
     };
     start_accepting(
         "operators' listener",
@@ -381,6 +382,7 @@ fn start_listener(
     let config = ListenerConfig {
         user_timeout: config.tcp_user_timeout,
         places,
+        is_websocket: socket::request::asks_for_websocket,
     };
     start_accepting("listener", listener, config, router, lifecycle, tokens);
 }

@@ -1,5 +1,5 @@
-//! Accepts connections and serves HTTP/1.1 on them. Every connection can be ended from outside, even if its peer does not
-//! react.
+//! Accepts connections and serves HTTP/1.1 on them, until a WebSocket takes one over. Every connection can be ended from outside,
+//! even if its peer does not react.
 //!
 //! A peer that stops reading, or disappears without notice, must not hold a task, a queue or a permit forever. The kernel
 //! detects most such peers (keepalive, user timeout). The others are ended by the connection's `ConnectionHandle`.
@@ -11,9 +11,11 @@
 
 pub(crate) mod answer;
 pub(crate) mod connection;
+mod head;
 mod idle_queue;
+mod serve;
+pub(crate) mod take_over;
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -22,34 +24,21 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, Response};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use shared::error_chain::error_chain;
 use shared::lifecycle::Lifecycle;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 
 use crate::shutdown_tokens::ShutdownTokens;
 use connection::{AbortableStream, ConnectionPermit};
 use idle_queue::IdleQueue;
+use serve::{IsWebSocket, serve};
 
 /// Maximum number of connections that the kernel holds until they are accepted. Large, as all clients may reconnect at once.
 const BACKLOG: u16 = 4096;
-/// How long a request's head may take, and how long an idle connection may stay without one.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Largest head of a request, and hyper's read buffer, in bytes.
-const MAX_BUFFER: usize = 64 * 1024;
 /// Maximum number of connections accepted beyond [`ListenerConfig::places`].
 pub(crate) const RESERVE: usize = 256;
-/// How long a request's head may take on a reserved connection.
-const RESERVE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a reserved connection may stay in all. A peer that does not read its answer would hold the place.
-const RESERVE_LIFE: Duration = Duration::from_secs(5);
-/// How long open requests may still take during the shutdown.
-const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// Pause after accepting failed, most likely because no file descriptor was free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -64,6 +53,8 @@ pub(crate) struct ListenerConfig {
     pub(crate) user_timeout: Duration,
     /// One permit per connection at a time. [`RESERVE`] more connections get an answer, the rest waits in the kernel's queue.
     pub(crate) places: Arc<Semaphore>,
+    /// Which requests ask for a WebSocket.
+    pub(crate) is_websocket: IsWebSocket,
 }
 
 /// Listens, with a queue long enough for all clients to reconnect at once.
@@ -137,7 +128,8 @@ where
         }
         let stream = AbortableStream::new(stream, peer.ip(), permit);
         idle.add_reserved(stream.handle());
-        let connection = serve_connection(stream, tokens.serving.clone(), answer.clone());
+        let is_websocket = config.is_websocket;
+        let connection = serve(stream, tokens.serving.clone(), is_websocket, answer.clone());
         lifecycle.spawn_short("connection", connection);
     }
 }
@@ -153,56 +145,4 @@ fn configure(stream: &TcpStream, user_timeout: Duration) -> io::Result<()> {
     // Some sandboxes do not support it. There, alarms for slow clients are slower, but not lost.
     socket.set_tcp_notsent_lowat(UNSENT_BYTES).ok();
     socket.set_tcp_user_timeout(Some(user_timeout))
-}
-
-async fn serve_connection<F, A>(stream: AbortableStream, serving: CancellationToken, answer: F)
-where
-    F: Fn(Request<Body>) -> A,
-    A: Future<Output = Response<Body>>,
-{
-    let is_reserved = stream.handle().is_reserved();
-    let handle = Arc::clone(stream.handle());
-    let kept = Arc::clone(&handle);
-    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let mut request = request.map(Body::new);
-        handle.begin_request();
-        request.extensions_mut().insert(Arc::clone(&handle));
-        let answered = answer(request);
-        async move { Ok::<_, Infallible>(answered.await) }
-    });
-    let mut http = http1::Builder::new();
-    let (header_timeout, keep_alive) = if is_reserved {
-        (RESERVE_TIMEOUT, false)
-    } else {
-        (HEADER_TIMEOUT, true)
-    };
-    http.timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .keep_alive(keep_alive)
-        .max_buf_size(MAX_BUFFER);
-    let connection = http
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    let life = async {
-        if is_reserved {
-            tokio::time::sleep(RESERVE_LIFE).await;
-        }
-        if !is_reserved || kept.is_kept() {
-            std::future::pending::<()>().await;
-        }
-    };
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = life => Ok(()),
-        () = serving.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            // A peer that never sent a request, or never reads its answer, must not delay the end.
-            tokio::time::timeout(LAST_ANSWERS, connection).await.unwrap_or(Ok(()))
-        }
-    };
-    if let Err(error) = ended {
-        // Peers often disconnect in the middle of a request.
-        tracing::debug!(error = error_chain(&error), "connection ended");
-    }
 }

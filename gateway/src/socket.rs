@@ -46,9 +46,11 @@ use crate::client_address::ClientAddress;
 use crate::config::Config;
 use crate::error::ApiError;
 use crate::event_names::{SUBSCRIBE_DEVICE, UNSUBSCRIBE_DEVICE};
+use crate::listener::take_over::TakeOver;
 use crate::request_body;
 use crate::session::{Session, Sessions};
-use crate::websocket::accept::AcceptedWebSocket;
+use crate::websocket::accept::accept;
+use crate::websocket::reader::MessageReader;
 use command_queue::CommandQueue;
 use context::ConnectionContext;
 use engine_error::EngineError;
@@ -124,8 +126,8 @@ impl Sockets {
             Asked::Session => self.open_session(request).await,
             Asked::Poll(sid) => self.poll(sid, request).await,
             Asked::Packets(sid) => self.take_packets(sid, request).await,
-            Asked::Upgrade(sid) => self.upgrade(sid, request),
-            Asked::WebSocket => self.open_websocket(request),
+            Asked::Upgrade(sid) => self.upgrade(sid, &request),
+            Asked::WebSocket => self.open_websocket(&request),
             Asked::Nothing(error) => refuse(error),
         };
         if is_handshake && response.status().is_client_error() {
@@ -217,19 +219,18 @@ impl Sockets {
     }
 
     /// Opens a WebSocket with a session of its own.
-    fn open_websocket(&self, mut request: Request<Body>) -> Response<Body> {
-        let Some((response, accepted)) = AcceptedWebSocket::accept(&mut request) else {
+    fn open_websocket(&self, request: &Request<Body>) -> Response<Body> {
+        let Some(mut response) = accept(request) else {
             return EngineError::BadRequest.into_response();
         };
         let context = Arc::clone(&self.inner.context);
         let address = client_address(request.extensions());
-        self.inner.context.spawn("websocket", async move {
-            let opening = Box::pin(accepted.open(context.limits.max_event_bytes));
-            if let Some(reader) = opening.await {
-                let connection = WebSocketConnection::new(context, reader);
-                connection.serve_new(address).await;
-            }
+        let take_over = TakeOver::new(move |taken| {
+            let reader = MessageReader::open(taken, context.limits.max_event_bytes);
+            let connection = WebSocketConnection::new(Arc::clone(&context), reader);
+            context.spawn("websocket", connection.serve_new(address));
         });
+        response.extensions_mut().insert(take_over);
         response
     }
 

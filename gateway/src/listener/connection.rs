@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
@@ -127,6 +128,8 @@ impl ConnectionHandle {
 /// A TCP stream that its [`ConnectionHandle`] can end.
 pub(crate) struct AbortableStream {
     stream: TcpStream,
+    /// What was received and is read again before the rest.
+    put_back: Bytes,
     handle: HandleOfStream,
     // One future for each direction, as a future wakes only the task that polled it last.
     read_aborted: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -150,6 +153,7 @@ impl AbortableStream {
         let handle = Arc::new(ConnectionHandle::new(peer, permit.is_reserved));
         Self {
             stream,
+            put_back: Bytes::new(),
             read_aborted: Box::pin(handle.aborted.clone().cancelled_owned()),
             write_aborted: Box::pin(handle.aborted.clone().cancelled_owned()),
             handle: HandleOfStream(handle),
@@ -162,8 +166,13 @@ impl AbortableStream {
         &self.handle.0
     }
 
+    /// Lets these bytes be read again.
+    pub(super) fn put_back(&mut self, bytes: Vec<u8>) {
+        self.put_back = bytes.into();
+    }
+
     /// Returns the TCP stream and the permit, for a WebSocket. The handle cannot end the connection any more.
-    pub(crate) fn into_parts(self) -> (TcpStream, OwnedSemaphorePermit) {
+    pub(super) fn into_parts(self) -> (TcpStream, OwnedSemaphorePermit) {
         (self.stream, self.permit)
     }
 
@@ -199,6 +208,15 @@ impl AsyncRead for AbortableStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.read_aborted.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        if !self.put_back.is_empty() {
+            let length = self.put_back.len().min(buffer.remaining());
+            buffer.put_slice(&self.put_back.split_to(length));
+            // An empty slice would keep the whole buffer.
+            if self.put_back.is_empty() {
+                self.put_back = Bytes::new();
+            }
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.stream).poll_read(cx, buffer)
@@ -246,4 +264,4 @@ impl AsyncWrite for AbortableStream {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -70,6 +70,8 @@ impl ConnectionContext {
         task: impl Future<Output = ()> + Send + 'static,
     ) {
         let serving = self.serving.clone();
+        // On the heap, as each function that a future passes through keeps room for it.
+        let task = Box::pin(task);
         self.lifecycle.spawn_short(name, async move {
             serving.run_until_cancelled(task).await;
         });

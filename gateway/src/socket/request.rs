@@ -85,6 +85,11 @@ pub(crate) fn is_websocket(uri: &Uri) -> bool {
     query_value(uri, "transport") == Some("websocket")
 }
 
+/// Returns whether this is a Socket.IO request for a WebSocket.
+pub(crate) fn asks_for_websocket(uri: &Uri) -> bool {
+    is_socket_io(uri) && is_websocket(uri)
+}
+
 fn query_value<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
     let pairs = uri.query()?.split('&');
     let mut pairs = pairs.filter_map(|pair| pair.split_once('='));

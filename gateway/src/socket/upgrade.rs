@@ -26,8 +26,10 @@ use super::request::PATH;
 use super::websocket_connection::WebSocketConnection;
 use super::{Sockets, client_address};
 use crate::client::Client;
+use crate::client_address::ClientAddress;
+use crate::listener::take_over::TakeOver;
 use crate::session::Session;
-use crate::websocket::accept::AcceptedWebSocket;
+use crate::websocket::accept::accept;
 use crate::websocket::frame;
 use crate::websocket::reader::{MessageReader, Received};
 use crate::websocket::writer::FrameWriter;
@@ -50,42 +52,55 @@ pub(super) fn nothing_to_poll() -> Response<Body> {
 
 impl Sockets {
     /// Gives a session a WebSocket.
-    pub(super) fn upgrade(&self, sid: &str, mut request: Request<Body>) -> Response<Body> {
+    pub(super) fn upgrade(&self, sid: &str, request: &Request<Body>) -> Response<Body> {
         let Some((session, sid)) = self.session(sid) else {
             return self.refuse_unknown();
         };
         let address = client_address(request.extensions());
-        let accepted = AcceptedWebSocket::accept(&mut request);
-        let Some((response, accepted)) = accepted else {
+        let Some(mut response) = accept(request) else {
             return EngineError::BadRequest.into_response();
         };
-        if !session.begin_upgrade() {
+        let Some(attempt) = UpgradeAttempt::begin(session) else {
             self.inner.context.metrics.polling.upgrades.increment();
             return EngineError::BadRequest.into_response();
-        }
+        };
         let sockets = self.clone();
-        self.inner.context.spawn("upgrade", async move {
+        let take_over = TakeOver::new(move |taken| {
             let context = Arc::clone(&sockets.inner.context);
-            let upgrading = async {
-                let reader = accepted.open(context.limits.max_event_bytes).await?;
-                wait_for_upgrade(&session, reader).await
-            };
-            let reader = Box::pin(timeout(context.limits.connect_timeout, upgrading)).await;
-            let Ok(Some(reader)) = reader else {
-                session.cancel_upgrade();
-                return;
-            };
-            // If the client has joined the namespace, its task goes on with the WebSocket.
-            let Some(reader) = session.offer_websocket(reader) else {
-                return;
-            };
-            let writer = Arc::clone(reader.writer());
-            sockets.move_session(&session, None, &writer).await;
-            drop((session, sockets));
-            let connection = WebSocketConnection::moved(context, reader, false);
-            connection.serve_unjoined(sid, address).await;
+            let reader = MessageReader::open(taken, context.limits.max_event_bytes);
+            context.spawn(
+                "upgrade",
+                sockets.finish_upgrade(attempt, sid, reader, address),
+            );
         });
+        response.extensions_mut().insert(take_over);
         response
+    }
+
+    /// Waits until the client uses its WebSocket. If it has joined the namespace, its task goes on with the WebSocket. Otherwise this
+    /// one does.
+    async fn finish_upgrade(
+        self,
+        attempt: UpgradeAttempt,
+        sid: Sid,
+        reader: MessageReader,
+        address: ClientAddress,
+    ) {
+        let context = Arc::clone(&self.inner.context);
+        let upgrading = wait_for_upgrade(&attempt.session, reader);
+        let upgraded = Box::pin(timeout(context.limits.connect_timeout, upgrading)).await;
+        let Ok(Some(reader)) = upgraded else {
+            return;
+        };
+        let session = attempt.finish();
+        let Some(reader) = session.offer_websocket(reader) else {
+            return;
+        };
+        let writer = Arc::clone(reader.writer());
+        Box::pin(self.move_session(&session, None, &writer)).await;
+        drop((session, self));
+        let connection = WebSocketConnection::moved(context, reader, false);
+        connection.serve_unjoined(sid, address).await;
     }
 
     /// Sends everything that socketioxide still holds for a client over its WebSocket, and ends the session of socketioxide.
@@ -132,6 +147,35 @@ impl Sockets {
         body.ok()
             .map(|bytes| bytes.to_vec())
             .filter(|bytes| !bytes.is_empty())
+    }
+}
+
+/// The upgrade of a session that is under way. If it is dropped before it is done, the client goes on polling.
+struct UpgradeAttempt {
+    session: Arc<Session>,
+    is_done: bool,
+}
+
+impl UpgradeAttempt {
+    /// Returns `None` if another one is under way or done.
+    fn begin(session: Arc<Session>) -> Option<Self> {
+        session.begin_upgrade().then_some(Self {
+            session,
+            is_done: false,
+        })
+    }
+
+    fn finish(mut self) -> Arc<Session> {
+        self.is_done = true;
+        Arc::clone(&self.session)
+    }
+}
+
+impl Drop for UpgradeAttempt {
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.session.cancel_upgrade();
+        }
     }
 }
 

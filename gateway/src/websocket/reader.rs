@@ -14,6 +14,7 @@ use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Message, Utf8Bytes};
 
 use super::writer::FrameWriter;
+use crate::listener::take_over::TakenConnection;
 
 /// Bytes that are read at once. Small, as incoming messages are small and connections many.
 const READ_BYTES: usize = 512;
@@ -68,8 +69,14 @@ pub(crate) enum ReadEnd {
 }
 
 impl MessageReader {
+    /// Reads from a connection that has changed to this protocol. `max_bytes`: longest message.
+    pub(crate) fn open(taken: TakenConnection, max_bytes: usize) -> Self {
+        let writer = FrameWriter::new(taken.stream, taken.permit);
+        Self::new(Arc::new(writer), taken.received, max_bytes)
+    }
+
     /// Reads from a connection. `received`: bytes that were received with the request. `max_bytes`: longest message.
-    pub(crate) fn new(writer: Arc<FrameWriter>, received: Vec<u8>, max_bytes: usize) -> Self {
+    fn new(writer: Arc<FrameWriter>, received: Vec<u8>, max_bytes: usize) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BYTES)
             .write_buffer_size(0)

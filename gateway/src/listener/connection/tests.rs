@@ -10,7 +10,7 @@ use super::*;
 
 const LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
-async fn pair() -> (AbortableStream, TcpStream) {
+pub(in crate::listener) async fn pair() -> (AbortableStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let peer = TcpStream::connect(listener.local_addr().unwrap())
         .await
