@@ -47,23 +47,45 @@ impl CommandQueue {
         Ok(())
     }
 
-    /// Carries out one command after the other, until `stop` is cancelled and none waits.
+    /// Carries out one command after the other. Never returns.
     pub(super) async fn carry_out_all(
         &self,
         client: &Arc<Client>,
-        stop: &CancellationToken,
         context: &ConnectionContext,
         subscriptions: &mut Subscriptions,
     ) {
         loop {
-            if let Some(command) = self.pop() {
-                // On the heap, as the memory is needed for a moment only.
-                Box::pin(carry_out(client, command, context, subscriptions)).await;
-            } else if stop.is_cancelled() {
+            self.carry_out_waiting(client, context, subscriptions).await;
+            self.arrived.notified().await;
+        }
+    }
+
+    /// Carries out one command after the other, until `stop` is cancelled and none waits.
+    pub(super) async fn carry_out_until(
+        &self,
+        stop: &CancellationToken,
+        client: &Arc<Client>,
+        context: &ConnectionContext,
+        subscriptions: &mut Subscriptions,
+    ) {
+        loop {
+            self.carry_out_waiting(client, context, subscriptions).await;
+            if stop.is_cancelled() {
                 return;
-            } else {
-                stop.run_until_cancelled(self.arrived.notified()).await;
             }
+            stop.run_until_cancelled(self.arrived.notified()).await;
+        }
+    }
+
+    async fn carry_out_waiting(
+        &self,
+        client: &Arc<Client>,
+        context: &ConnectionContext,
+        subscriptions: &mut Subscriptions,
+    ) {
+        while let Some(command) = self.pop() {
+            // On the heap, as the memory is needed for a moment only.
+            Box::pin(carry_out(client, command, context, subscriptions)).await;
         }
     }
 

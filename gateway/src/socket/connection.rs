@@ -28,7 +28,7 @@ impl JoinedClient {
         context: &ConnectionContext,
         client: Arc<Client>,
         address: ClientAddress,
-    ) -> Self {
+    ) -> Box<Self> {
         let registration = context.clients.register(&client);
         let guard = CloseOnDrop {
             client: Arc::clone(&client),
@@ -43,16 +43,16 @@ impl JoinedClient {
         }
         let watches = context.watches.clone();
         let subscriptions = Subscriptions::new(context.limits.max_subscriptions, watches, address);
-        Self {
+        Box::new(Self {
             client,
             subscriptions,
             registration,
             _guard: guard,
-        }
+        })
     }
 
     /// Ends what the client has. It stays registered as connected until the result is dropped.
-    pub(super) async fn end(self, context: &ConnectionContext) -> Registration {
+    pub(super) async fn end(self: Box<Self>, context: &ConnectionContext) -> Registration {
         let client = &self.client;
         client.discard_outbox();
         let devices = self.subscriptions.devices();
@@ -78,12 +78,8 @@ impl Drop for CloseOnDrop {
     }
 }
 
-/// Closes a client that connected just before the drain began and may have missed the announcement. Never returns unless
-/// the replica is draining.
-pub(super) async fn close_if_draining(client: &Client, is_draining: bool) {
-    if !is_draining {
-        std::future::pending::<()>().await;
-    }
+/// Closes a client that connected just before the drain began and may have missed the announcement.
+pub(super) async fn close_draining(client: &Client) {
     client.announce_drain(DRAIN_NOTICE);
     sleep(DRAIN_NOTICE).await;
     client.close(CloseReason::Draining);

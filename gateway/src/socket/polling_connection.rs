@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::OptionFuture;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::Sockets;
 use super::command_queue::CommandQueue;
-use super::connection::{JoinedClient, close_if_draining};
+use super::connection::{JoinedClient, close_draining};
 use super::context::ConnectionContext;
 use super::websocket_connection::WebSocketConnection;
 use crate::client::Client;
@@ -60,13 +61,15 @@ impl PollingConnection {
             reader
         };
         let subscriptions = &mut joined.subscriptions;
-        let carrying_out = self
-            .commands
-            .carry_out_all(client, &has_moved, context, subscriptions);
+        let carrying_out =
+            self.commands
+                .carry_out_until(&has_moved, client, context, subscriptions);
+        let is_draining = context.monitor.is_draining();
+        let closing = is_draining.then(|| Box::pin(close_draining(client)));
         let reader = tokio::select! {
             () = client.closed().cancelled() => None,
             () = keep_flushing(client) => None,
-            () = close_if_draining(client, context.monitor.is_draining()) => None,
+            Some(()) = OptionFuture::from(closing) => None,
             // Commands that were sent before the move are carried out before it is done.
             (reader, ()) = async { tokio::join!(moving, carrying_out) } => Some(reader),
         };

@@ -6,6 +6,7 @@ mod heartbeat;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::OptionFuture;
 use serde::Serialize;
 use shared::error_chain::error_chain;
 use socketioxide::socket::Sid;
@@ -13,7 +14,7 @@ use tokio::time::{timeout, timeout_at};
 
 use super::command::ClientCommand;
 use super::command_queue::CommandQueue;
-use super::connection::{JoinedClient, close_if_draining};
+use super::connection::{JoinedClient, close_draining};
 use super::context::ConnectionContext;
 use super::packet::{ClientEvent, ClientPacket, InvalidPacket, MAIN};
 use super::refusal::Refusal;
@@ -33,6 +34,9 @@ use heartbeat::{Due, Heartbeat};
 const DEADLINE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A WebSocket with an Engine.IO session.
+///
+/// Connections are many and most are idle. So whatever is needed for a moment only is on the heap meanwhile, and this itself is passed
+/// on as a box: a future keeps room for each value that passes through it.
 pub(super) struct WebSocketConnection {
     context: Arc<ConnectionContext>,
     reader: MessageReader,
@@ -66,16 +70,16 @@ struct ConnectError {
 
 impl WebSocketConnection {
     /// A WebSocket with a session of its own.
-    pub(super) fn new(context: Arc<ConnectionContext>, reader: MessageReader) -> Self {
+    pub(super) fn new(context: Arc<ConnectionContext>, reader: MessageReader) -> Box<Self> {
         let limits = context.limits;
         let now = Instant::now();
-        Self {
+        Box::new(Self {
             context,
             reader,
             heartbeat: Heartbeat::new(limits.ping_interval, limits.ping_timeout, now),
             budget: Budget::new(limits.packet_rate, now),
             attachments: 0,
-        }
+        })
     }
 
     /// A WebSocket to which a session has moved from long polling. `has_joined`: its client has joined the namespace.
@@ -83,7 +87,7 @@ impl WebSocketConnection {
         context: Arc<ConnectionContext>,
         reader: MessageReader,
         has_joined: bool,
-    ) -> Self {
+    ) -> Box<Self> {
         let mut connection = Self::new(context, reader);
         // When the last ping was sent over polling is not known, and the client waits for the next.
         connection.heartbeat.ping_now(Instant::now());
@@ -94,7 +98,7 @@ impl WebSocketConnection {
     }
 
     /// Opens a session and serves it until its end.
-    pub(super) async fn serve_new(self, address: ClientAddress) {
+    pub(super) async fn serve_new(self: Box<Self>, address: ClientAddress) {
         let sid = Sid::new();
         let open = Open {
             sid: sid.to_string(),
@@ -108,50 +112,55 @@ impl WebSocketConnection {
     }
 
     /// Serves a session whose client has not joined the namespace.
-    pub(super) async fn serve_unjoined(mut self, sid: Sid, address: ClientAddress) {
+    pub(super) async fn serve_unjoined(mut self: Box<Self>, sid: Sid, address: ClientAddress) {
+        if let Some(joined) = Box::pin(self.join(sid, address)).await {
+            self.serve_joined(joined).await;
+        }
+    }
+
+    /// Serves a client that has joined, until its connection ends.
+    pub(super) async fn serve_joined(mut self: Box<Self>, mut joined: Box<JoinedClient>) {
+        Box::pin(self.serve_until_end(&mut joined)).await;
+        self.writer().shut_down();
+        drop(Box::pin(joined.end(&self.context)).await);
+    }
+
+    /// Waits until the client joins the namespace. Returns `None` if the connection has ended.
+    async fn join(&mut self, sid: Sid, address: ClientAddress) -> Option<Box<JoinedClient>> {
         let writer = Arc::clone(self.writer());
-        // On the heap, as the memory is needed for a moment only.
-        let joining = Box::pin(timeout(
-            self.context.limits.connect_timeout,
-            self.wait_for_join(),
-        ));
+        let joining = timeout(self.context.limits.connect_timeout, self.wait_for_join());
         let joined = tokio::select! {
             joined = joining => joined,
-            () = writer.keep_flushing() => return,
+            () = writer.keep_flushing() => return None,
         };
         if !matches!(joined, Ok(Ok(()))) {
             tracing::debug!(client = %sid, "a WebSocket ended before its client joined");
             writer.shut_down();
-            return;
+            return None;
         }
-        let client = self
-            .context
-            .clients
-            .create(sid, Link::WebSocket(Arc::clone(&writer)));
+        let link = Link::WebSocket(Arc::clone(&writer));
+        let client = self.context.clients.create(sid, link);
         let connected = Connected {
             sid: sid.to_string(),
         };
         writer.send_behind(frame::text(&packet("40", &connected)));
-        let joined = JoinedClient::new(&self.context, client, address);
-        self.serve_joined(joined).await;
+        Some(JoinedClient::new(&self.context, client, address))
     }
 
-    /// Serves a client that has joined, until its connection ends.
-    pub(super) async fn serve_joined(mut self, mut joined: JoinedClient) {
+    async fn serve_until_end(&mut self, joined: &mut JoinedClient) {
         let context = Arc::clone(&self.context);
         let writer = Arc::clone(self.writer());
         let client = Arc::clone(&joined.client);
         let commands = CommandQueue::new(context.limits.max_commands());
-        let subscriptions = &mut joined.subscriptions;
+        let is_draining = context.monitor.is_draining();
+        let closing = is_draining.then(|| Box::pin(close_draining(&client)));
         tokio::select! {
             () = client.closed().cancelled() => {}
             reason = self.read(&client, &commands) => end(&client, reason),
-            () = commands.carry_out_all(&client, client.closed(), &context, subscriptions) => {}
+            () = commands.carry_out_all(&client, &context, &mut joined.subscriptions) => {}
             () = send_waiting(&client, &writer) => {}
-            () = close_if_draining(&client, context.monitor.is_draining()) => {}
+            Some(()) = OptionFuture::from(closing) => {}
         }
-        writer.shut_down();
-        drop(Box::pin(joined.end(&context)).await);
     }
 
     fn writer(&self) -> &Arc<FrameWriter> {
@@ -291,9 +300,9 @@ async fn send_waiting(client: &Client, writer: &FrameWriter) {
             if client.flush() == Flushed::All && !writer.has_unsent() {
                 break;
             }
-            timeout(DEADLINE_CHECK_INTERVAL, writer.writable())
-                .await
-                .ok();
+            // On the heap, as most clients never wait here.
+            let writable = Box::pin(timeout(DEADLINE_CHECK_INTERVAL, writer.writable()));
+            writable.await.ok();
         }
         writer.waiting().notified().await;
     }
