@@ -201,10 +201,11 @@ impl Client {
         }
         let is_alarm = event.has_alarm_changes();
         let coalescer = &self.shared.coalescer;
+        let frames = event.frames(writer.compresses());
         let written = if is_alarm {
-            writer.send(event.frames(), true)
+            writer.send(frames, true)
         } else {
-            writer.send_telemetry(event.frames(), now, coalescer.window())
+            writer.send_telemetry(frames, now, coalescer.window())
         };
         match written {
             Written::Full => return false,

@@ -113,6 +113,11 @@ pub struct Config {
     #[arg(long, env, value_name = "TIME", default_value = "10ms", value_parser = args::duration)]
     pub coalesce: Duration,
 
+    /// Compress what is sent over WebSockets to clients that offer it (`permessage-deflate`). A published event is compressed once for
+    /// all of them
+    #[arg(long, env, value_parser = BoolishValueParser::new())]
+    pub compress: bool,
+
     /// Packets per client in the queue of the Socket.IO library; an alarm may have to wait for that many readings
     #[arg(long, env, value_name = "NUMBER", default_value = "128", value_parser = count(16))]
     pub client_buffer: usize,

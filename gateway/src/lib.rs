@@ -180,6 +180,7 @@ pub async fn serve(
         lifecycle: lifecycle.clone(),
         serving: tokens.serving.clone(),
         limits: ConnectionLimits::new(&state.config),
+        compress: state.config.compress,
     };
     let sockets = Sockets::new(&state.config, context, sessions);
     let services = dispatch::services(&state, sockets)?;

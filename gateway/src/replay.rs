@@ -38,6 +38,8 @@ pub(crate) struct PublishedEvent {
     pub(crate) changes: Option<Arc<RawValue>>,
     /// Its packets as WebSocket frames, encoded for the first client that gets them.
     frames: OnceLock<Bytes>,
+    /// The same for clients with which compression was agreed on.
+    compressed_frames: OnceLock<Bytes>,
 }
 
 /// The packets that bring one client up to date, in order.
@@ -108,6 +110,7 @@ impl PublishedEvent {
             alerts,
             changes,
             frames: OnceLock::new(),
+            compressed_frames: OnceLock::new(),
         })
     }
 
@@ -123,11 +126,19 @@ impl PublishedEvent {
         self.alerts.is_some() || self.changes.is_some()
     }
 
-    /// Its packets as WebSocket frames, which all clients share.
-    pub(crate) fn frames(&self) -> &Bytes {
-        self.frames.get_or_init(|| {
+    /// Its packets as WebSocket frames, which all clients share. `compressed`: those for clients with which compression was agreed on.
+    pub(crate) fn frames(&self, compressed: bool) -> &Bytes {
+        let frames = if compressed {
+            &self.compressed_frames
+        } else {
+            &self.frames
+        };
+        frames.get_or_init(|| {
             let packets = self.packets();
-            frame::events(packets.map(|(name, payload)| (name, &**payload)))
+            frame::events(
+                packets.map(|(name, payload)| (name, &**payload)),
+                compressed,
+            )
         })
     }
 

@@ -49,7 +49,7 @@ use crate::event_names::{SUBSCRIBE_DEVICE, UNSUBSCRIBE_DEVICE};
 use crate::listener::take_over::TakeOver;
 use crate::request_body;
 use crate::session::{Session, Sessions};
-use crate::websocket::accept::accept;
+use crate::websocket::accept::{Accepted, accept};
 use crate::websocket::reader::MessageReader;
 use command_queue::CommandQueue;
 use context::ConnectionContext;
@@ -220,13 +220,17 @@ impl Sockets {
 
     /// Opens a WebSocket with a session of its own.
     fn open_websocket(&self, request: &Request<Body>) -> Response<Body> {
-        let Some(mut response) = accept(request) else {
+        let context = Arc::clone(&self.inner.context);
+        let Some(Accepted {
+            mut response,
+            compresses,
+        }) = accept(request, context.compress)
+        else {
             return EngineError::BadRequest.into_response();
         };
-        let context = Arc::clone(&self.inner.context);
         let address = client_address(request.extensions());
         let take_over = TakeOver::new(move |taken| {
-            let reader = MessageReader::open(taken, context.limits.max_event_bytes);
+            let reader = MessageReader::open(taken, context.limits.max_event_bytes, compresses);
             let connection = WebSocketConnection::new(Arc::clone(&context), reader);
             context.spawn("websocket", connection.serve_new(address));
         });

@@ -10,7 +10,7 @@ use tests::repository;
 use tests::server_process::kept_environment;
 
 /// Settings that bound nothing that a detector, a client or a request can take.
-const NO_BOUNDS: [&str; 58] = [
+const NO_BOUNDS: [&str; 59] = [
     "alarm-deadband",
     "alarm-off-delay",
     "alive-message-types",
@@ -21,6 +21,7 @@ const NO_BOUNDS: [&str; 58] = [
     "broadcast-all",
     "chatter-calm",
     "clock-tolerance",
+    "compress",
     "decimal-point",
     "device-utc-offset",
     "drain-delay",

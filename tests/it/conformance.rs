@@ -10,6 +10,7 @@ use tests::http::{self, Connection};
 use tests::stack::{Plan, Stack};
 use tests::websocket::WebSocket;
 
+mod compression;
 mod engine_io;
 mod socket_io;
 mod websocket;

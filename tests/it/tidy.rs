@@ -108,6 +108,8 @@ const PURE: [&str; 54] = [
     "gateway/src/status",
     "gateway/src/hosts",
     "gateway/src/packet_budget",
+    "gateway/src/websocket/decoder",
+    "gateway/src/websocket/deflate",
     "gateway/src/websocket/frame",
     "gateway/src/socket/packet",
     "gateway/src/socket/websocket_connection/heartbeat",

@@ -25,12 +25,21 @@ function write(what, fields = {}) {
   process.stdout.write(`${JSON.stringify({ what, ...fields })}\n`);
 }
 
+// What client and server agreed on for a WebSocket, such as compression.
+function writeExtensions(ws) {
+  if (ws?.extensions) write('extensions', { name: ws.extensions });
+}
+
 function connect(url, options) {
   socket = io(url, { forceNew: true, ...options });
   // The upgrade may be complete before the connection is answered: listen as soon as the transport is open.
-  socket.io.on('open', () => socket.io.engine.once('upgrade', ({ name }) => write('upgrade', { name })));
+  socket.io.on('open', () => socket.io.engine.once('upgrade', ({ name, ws }) => {
+    writeExtensions(ws);
+    write('upgrade', { name });
+  }));
   socket.on('connect', () => {
     deaf = false;
+    writeExtensions(socket.io.engine.transport.ws);
     write('connect', { name: socket.io.engine.transport.name, body: socket.id });
     for (const device of followed.keys()) subscribe(device);
   });

@@ -29,7 +29,8 @@ pub enum Transport {
 }
 
 impl Transport {
-    fn names(self) -> &'static [&'static str] {
+    /// Returns the names of the client library.
+    pub fn names(self) -> &'static [&'static str] {
         match self {
             Self::WebSocket => &["websocket"],
             Self::Polling => &["polling"],
@@ -50,7 +51,7 @@ pub enum Rule {
 /// One entry in the log of a browser.
 #[derive(Clone, Debug, Deserialize)]
 pub struct BrowserEvent {
-    /// `event`, `ack`, `connect`, `connect_error`, `disconnect` or `upgrade`. For a followed device also `again` (an event
+    /// `event`, `ack`, `connect`, `connect_error`, `disconnect`, `upgrade` or `extensions` (of a WebSocket). For a followed device also `again` (an event
     /// that it had already received) and `followed` (the answer to a subscription).
     pub what: String,
     /// The name of the event or of the transport, a reason, or the followed device.

@@ -31,10 +31,19 @@ impl WebSocket {
     /// # Errors
     /// It is refused: the message has the answer's head.
     pub async fn open(port: u16, path: &str) -> Result<Self> {
+        let (websocket, _) = Self::open_with(port, path, "").await?;
+        Ok(websocket)
+    }
+
+    /// The same with further header lines, each with its end. Returns the answer's head, too.
+    ///
+    /// # Errors
+    /// It is refused: the message has the answer's head.
+    pub async fn open_with(port: u16, path: &str, headers: &str) -> Result<(Self, String)> {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
         );
         stream.write_all(request.as_bytes()).await?;
         let mut websocket = Self {
@@ -50,7 +59,7 @@ impl WebSocket {
                 // The answer to the example key of RFC 6455.
                 ensure!(head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
                 websocket.received.drain(..position + end.len());
-                return Ok(websocket);
+                return Ok((websocket, head));
             }
             ensure!(websocket.read().await?, "the connection has ended");
         }

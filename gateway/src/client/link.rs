@@ -87,7 +87,8 @@ impl Link {
             if writer.has_unsent() {
                 return Ok(SendOutcome::Full);
             }
-            return Ok(writer.send(&encode(packet), !packet.is_telemetry()).into());
+            let frames = encode(packet, writer.compresses());
+            return Ok(writer.send(&frames, !packet.is_telemetry()).into());
         }
         match self {
             Self::Polling(link) if !link.is_moving.load(Ordering::Relaxed) => {
@@ -170,10 +171,10 @@ impl From<Written> for SendOutcome {
     }
 }
 
-fn encode(packet: &Packet) -> Bytes {
+fn encode(packet: &Packet, compressed: bool) -> Bytes {
     let payload = packet.payload();
     match packet.kind() {
-        PacketKind::Event(name) => frame::events(std::iter::once((name, &*payload))),
+        PacketKind::Event(name) => frame::events(std::iter::once((name, &*payload)), compressed),
         PacketKind::Reply(id) => frame::reply(id, &payload),
     }
 }

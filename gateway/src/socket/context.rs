@@ -26,6 +26,8 @@ pub(crate) struct ConnectionContext {
     /// Cancelled when every client should have disconnected.
     pub(crate) serving: CancellationToken,
     pub(crate) limits: ConnectionLimits,
+    /// Compression is agreed on with clients that offer it.
+    pub(crate) compress: bool,
 }
 
 /// The limits of one connection.

@@ -66,6 +66,7 @@ async fn the_service_is_freed_with_its_last_handle() {
         lifecycle: Lifecycle::new(),
         serving: CancellationToken::new(),
         limits: ConnectionLimits::new(&config),
+        compress: config.compress,
     };
     let places = Arc::new(tokio::sync::Semaphore::new(1));
     let sessions = Sessions::new(places, 1, PacketRate::new(100, 100));

@@ -29,7 +29,7 @@ use crate::client::Client;
 use crate::client_address::ClientAddress;
 use crate::listener::take_over::TakeOver;
 use crate::session::Session;
-use crate::websocket::accept::accept;
+use crate::websocket::accept::{Accepted, accept};
 use crate::websocket::frame;
 use crate::websocket::reader::{MessageReader, Received};
 use crate::websocket::writer::FrameWriter;
@@ -57,7 +57,12 @@ impl Sockets {
             return self.refuse_unknown();
         };
         let address = client_address(request.extensions());
-        let Some(mut response) = accept(request) else {
+        let accepted = accept(request, self.inner.context.compress);
+        let Some(Accepted {
+            mut response,
+            compresses,
+        }) = accepted
+        else {
             return EngineError::BadRequest.into_response();
         };
         let Some(attempt) = UpgradeAttempt::begin(session) else {
@@ -67,7 +72,7 @@ impl Sockets {
         let sockets = self.clone();
         let take_over = TakeOver::new(move |taken| {
             let context = Arc::clone(&sockets.inner.context);
-            let reader = MessageReader::open(taken, context.limits.max_event_bytes);
+            let reader = MessageReader::open(taken, context.limits.max_event_bytes, compresses);
             context.spawn(
                 "upgrade",
                 sockets.finish_upgrade(attempt, sid, reader, address),

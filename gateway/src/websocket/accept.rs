@@ -2,16 +2,27 @@
 
 use axum::body::Body;
 use axum::http::header::{
-    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use tungstenite::handshake::derive_accept_key;
 
+use super::deflate;
+
 /// Length of the key of a request: 16 bytes in base64.
 const KEY_LENGTH: usize = 24;
 
-/// Returns the answer to a request for a WebSocket; `None` if this is no such request.
-pub(crate) fn accept(request: &Request<Body>) -> Option<Response<Body>> {
+/// A request for a WebSocket that is accepted.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) response: Response<Body>,
+    /// Messages may be compressed.
+    pub(crate) compresses: bool,
+}
+
+/// Accepts a request for a WebSocket; `None` if this is no such request. `may_compress`: an offer of compression is accepted.
+pub(crate) fn accept(request: &Request<Body>, may_compress: bool) -> Option<Accepted> {
     let headers = request.headers();
     let key = headers.get(SEC_WEBSOCKET_KEY)?.as_bytes();
     let is_valid = request.method() == Method::GET
@@ -30,7 +41,21 @@ pub(crate) fn accept(request: &Request<Body>) -> Option<Response<Body>> {
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
-    Some(response)
+    let compresses = may_compress && offers_compression(request.headers());
+    if compresses {
+        let accepted = HeaderValue::from_static(deflate::ACCEPTED);
+        headers.insert(SEC_WEBSOCKET_EXTENSIONS, accepted);
+    }
+    Some(Accepted {
+        response,
+        compresses,
+    })
+}
+
+fn offers_compression(headers: &HeaderMap) -> bool {
+    let offers = headers.get_all(SEC_WEBSOCKET_EXTENSIONS).into_iter();
+    let mut offers = offers.filter_map(|value| value.to_str().ok());
+    offers.any(deflate::is_offered)
 }
 
 /// Returns whether one of the comma-separated words of a header is this one.
@@ -41,3 +66,6 @@ fn has_word(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
         .flat_map(|value| value.split(','));
     words.any(|value| value.trim().eq_ignore_ascii_case(word))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,23 +1,20 @@
-//! The receiving side of a WebSocket: whole text messages. The rules of RFC 6455 are those of tungstenite: masks, fragments,
-//! UTF-8, control frames and the closing handshake.
+//! The receiving side of a WebSocket: whole text messages. Pings are answered here, and so is what breaks the protocol.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tokio::task::coop::consume_budget;
 use tokio::task::yield_now;
-use tungstenite::error::{CapacityError, Error};
 use tungstenite::protocol::frame::coding::CloseCode;
-use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
-use tungstenite::{Message, Utf8Bytes};
 
+use super::decoder::{Decoded, Decoder};
+use super::frame;
 use super::writer::FrameWriter;
 use crate::listener::take_over::TakenConnection;
 
-/// Bytes that are read at once. Small, as incoming messages are small and connections many.
-const READ_BYTES: usize = 512;
+/// Bytes that are read at once.
+const READ_BYTES: usize = 2048;
 /// How long a client may take to send the rest of a message.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes that are read before other tasks have a turn.
@@ -29,8 +26,7 @@ const MAX_OVERHEAD: usize = 16 * 1024;
 #[derive(Debug)]
 pub(crate) struct MessageReader {
     writer: Arc<FrameWriter>,
-    // On the heap: it is larger than the rest of a waiting task.
-    protocol: Box<WebSocketContext>,
+    decoder: Decoder,
     progress: Progress,
 }
 
@@ -38,7 +34,7 @@ pub(crate) struct MessageReader {
 #[derive(Debug)]
 struct Progress {
     last_read: Instant,
-    /// When the first byte of the unfinished message was received.
+    /// When the first byte of the unfinished message was read.
     message_begun: Option<Instant>,
     /// Bytes of it, and how many it may have.
     message_bytes: usize,
@@ -50,7 +46,7 @@ struct Progress {
 /// What a client sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Received {
-    Text(Utf8Bytes),
+    Text(String),
     /// Bytes. Engine.IO uses them for attachments.
     Binary,
     /// A frame of the WebSocket protocol, which was handled.
@@ -69,27 +65,24 @@ pub(crate) enum ReadEnd {
 }
 
 impl MessageReader {
-    /// Reads from a connection that has changed to this protocol. `max_bytes`: longest message.
-    pub(crate) fn open(taken: TakenConnection, max_bytes: usize) -> Self {
-        let writer = FrameWriter::new(taken.stream, taken.permit);
-        Self::new(Arc::new(writer), taken.received, max_bytes)
+    /// Reads from a connection that has changed to this protocol. `max_bytes`: longest message. `compresses`: compression was agreed
+    /// on.
+    pub(crate) fn open(taken: TakenConnection, max_bytes: usize, compresses: bool) -> Self {
+        let writer = FrameWriter::new(taken.stream, taken.permit, compresses);
+        Self::new(Arc::new(writer), &taken.received, max_bytes)
     }
 
     /// Reads from a connection. `received`: bytes that were received with the request. `max_bytes`: longest message.
-    fn new(writer: Arc<FrameWriter>, received: Vec<u8>, max_bytes: usize) -> Self {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BYTES)
-            .write_buffer_size(0)
-            .max_message_size(Some(max_bytes))
-            .max_frame_size(Some(max_bytes));
-        let protocol = WebSocketContext::from_partially_read(received, Role::Server, Some(config));
+    fn new(writer: Arc<FrameWriter>, received: &[u8], max_bytes: usize) -> Self {
+        let mut decoder = Decoder::new(max_bytes, writer.compresses());
+        decoder.receive(received);
         Self {
             writer,
-            protocol: Box::new(protocol),
+            decoder,
             progress: Progress {
                 last_read: Instant::now(),
                 message_begun: None,
-                message_bytes: 0,
+                message_bytes: received.len(),
                 max_message_bytes: max_bytes + MAX_OVERHEAD,
                 turn_bytes: 0,
             },
@@ -135,83 +128,74 @@ impl MessageReader {
         }
     }
 
-    /// Returns the next message; `None` if the kernel has no more bytes.
+    /// Returns the next message; `None` if the kernel has no more bytes, or others must have a turn.
     fn try_next(&mut self) -> Option<Result<Received, ReadEnd>> {
-        let Self {
-            writer,
-            protocol,
-            progress,
-        } = self;
-        let read = protocol.read(&mut Stream { writer, progress });
-        if read.is_ok() {
-            progress.message_begun = None;
-            progress.message_bytes = 0;
-        } else if progress.message_bytes > progress.max_message_bytes {
-            writer.send_close(CloseCode::Policy.into());
-            return Some(Err(ReadEnd::Invalid));
+        loop {
+            match self.decoder.next() {
+                Ok(Some(decoded)) => {
+                    self.progress.message_bytes = 0;
+                    self.note_message();
+                    return Some(self.handle(decoded));
+                }
+                Ok(None) => self.note_message(),
+                Err(violation) => return Some(Err(self.refuse(violation.0))),
+            }
+            if self.progress.message_bytes > self.progress.max_message_bytes {
+                return Some(Err(self.refuse(CloseCode::Policy)));
+            }
+            if self.progress.turn_bytes == 0 {
+                return None;
+            }
+            match self.read() {
+                Ok(0) => return Some(Err(ReadEnd::Closed)),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(_) => return Some(Err(ReadEnd::Failed)),
+            }
         }
-        let error = match read {
-            Ok(Message::Text(text)) => return Some(Ok(Received::Text(text))),
-            Ok(Message::Binary(_)) => return Some(Ok(Received::Binary)),
-            Ok(Message::Close(close)) => {
-                let code = close.map_or(CloseCode::Normal, |close| close.code);
-                writer.send_close(code.into());
-                return Some(Err(ReadEnd::Closed));
-            }
-            Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {
-                return Some(Ok(Received::Control));
-            }
-            Err(error) => error,
-        };
-        let (end, code) = match error {
-            Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-            Error::Io(_) => (ReadEnd::Failed, None),
-            Error::ConnectionClosed | Error::AlreadyClosed => (ReadEnd::Closed, None),
-            Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
-                (ReadEnd::Closed, None)
-            }
-            Error::Capacity(CapacityError::MessageTooLong { .. }) => {
-                (ReadEnd::Invalid, Some(CloseCode::Size))
-            }
-            Error::Utf8(_) => (ReadEnd::Invalid, Some(CloseCode::Invalid)),
-            _ => (ReadEnd::Invalid, Some(CloseCode::Protocol)),
-        };
-        if let Some(code) = code {
-            writer.send_close(code.into());
-        }
-        Some(Err(end))
     }
-}
 
-/// The connection as tungstenite sees it. What it writes are answers to pings, which go the way of all frames.
-struct Stream<'a> {
-    writer: &'a FrameWriter,
-    progress: &'a mut Progress,
-}
-
-impl Read for Stream<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let progress = &mut *self.progress;
-        if progress.turn_bytes == 0 || progress.message_bytes > progress.max_message_bytes {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let read = self.writer.stream().try_read(buffer)?;
+    /// Reads what the kernel has. The buffer is on the stack, so a connection that waits has none.
+    fn read(&mut self) -> io::Result<usize> {
+        let mut buffer = [0; READ_BYTES];
+        let read = self.writer.stream().try_read(&mut buffer)?;
+        self.decoder.receive(&buffer[..read]);
+        let progress = &mut self.progress;
         progress.last_read = Instant::now();
-        progress.message_begun.get_or_insert(progress.last_read);
         progress.message_bytes += read;
         progress.turn_bytes = progress.turn_bytes.saturating_sub(read);
         Ok(read)
     }
-}
 
-impl Write for Stream<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.writer.send_small(Bytes::copy_from_slice(bytes));
-        Ok(bytes.len())
+    /// Remembers since when a message is unfinished.
+    fn note_message(&mut self) {
+        let progress = &mut self.progress;
+        if self.decoder.is_within_message() {
+            progress.message_begun.get_or_insert(progress.last_read);
+        } else {
+            progress.message_begun = None;
+        }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    fn handle(&self, decoded: Decoded) -> Result<Received, ReadEnd> {
+        match decoded {
+            Decoded::Text(text) => Ok(Received::Text(text)),
+            Decoded::Binary => Ok(Received::Binary),
+            Decoded::Pong => Ok(Received::Control),
+            Decoded::Ping(content) => {
+                self.writer.send_small(frame::pong(&content));
+                Ok(Received::Control)
+            }
+            Decoded::Close(code) => {
+                self.writer.send_close(code.into());
+                Err(ReadEnd::Closed)
+            }
+        }
+    }
+
+    fn refuse(&self, code: CloseCode) -> ReadEnd {
+        self.writer.send_close(code.into());
+        ReadEnd::Invalid
     }
 }
 

@@ -36,6 +36,7 @@ pub(crate) struct FrameWriter {
     // A std mutex: held while bytes are handed to the kernel, which never blocks.
     unsent: Mutex<Unsent>,
     waiting: Notify,
+    compresses: bool,
     /// The place of the connection.
     _permit: OwnedSemaphorePermit,
 }
@@ -75,13 +76,20 @@ pub(crate) enum Written {
 }
 
 impl FrameWriter {
-    pub(crate) fn new(stream: TcpStream, permit: OwnedSemaphorePermit) -> Self {
+    /// `compresses`: compression was agreed on with the client.
+    pub(crate) fn new(stream: TcpStream, permit: OwnedSemaphorePermit, compresses: bool) -> Self {
         Self {
             stream,
             unsent: Mutex::default(),
             waiting: Notify::new(),
+            compresses,
             _permit: permit,
         }
+    }
+
+    /// Returns whether messages may be compressed, in both directions.
+    pub(crate) fn compresses(&self) -> bool {
+        self.compresses
     }
 
     pub(super) fn stream(&self) -> &TcpStream {

@@ -46,7 +46,7 @@ async fn what_is_held_leaves_at_the_end_of_the_window_for_every_client() {
     }
     let expected: Vec<u8> = events
         .iter()
-        .flat_map(|event| event.frames().to_vec())
+        .flat_map(|event| event.frames(false).to_vec())
         .collect();
     for (_, peer) in &mut peers {
         let mut received = vec![0; expected.len()];

@@ -36,8 +36,28 @@ fn a_position_with_several_events_is_one_buffer() {
     assert_eq!(texts(&reply(7, &data)), ["437[[1]]"]);
 }
 
+#[test]
+fn only_messages_that_get_shorter_are_compressed() {
+    let short = to_raw_value("short").unwrap();
+    let long = to_raw_value(&"long ".repeat(100)).unwrap();
+    let packets = [("device:data", &*short), ("device:alerts", &*long)];
+    let frames = super::events(packets.into_iter(), true);
+    let mut socket = FrameSocket::new(Cursor::new(frames.to_vec()));
+    let first = socket.read(None).unwrap().unwrap();
+    assert!(!first.header().rsv1);
+    assert_eq!(first.payload(), br#"42["device:data","short"]"#);
+    let second = socket.read(None).unwrap().unwrap();
+    assert!(second.header().rsv1 && second.header().is_final);
+    let message = deflate::inflate(second.payload(), 1000).unwrap();
+    assert_eq!(
+        message,
+        format!(r#"42["device:alerts",{long}]"#).into_bytes()
+    );
+    assert!(socket.read(None).unwrap().is_none());
+}
+
 fn events_of(events: &[(&'static str, &RawValue)]) -> Bytes {
-    super::events(events.iter().copied())
+    super::events(events.iter().copied(), false)
 }
 
 proptest! {

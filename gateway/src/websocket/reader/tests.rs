@@ -19,7 +19,7 @@ const PONG: u8 = 0xa;
 
 async fn reader() -> (MessageReader, TcpStream) {
     let (writer, peer) = pair().await;
-    (MessageReader::new(Arc::new(writer), Vec::new(), MAX), peer)
+    (MessageReader::new(Arc::new(writer), &[], MAX), peer)
 }
 
 async fn next(reader: &mut MessageReader) -> Result<Received, ReadEnd> {
@@ -27,7 +27,7 @@ async fn next(reader: &mut MessageReader) -> Result<Received, ReadEnd> {
 }
 
 fn text(text: &str) -> Received {
-    Received::Text(text.to_owned().into())
+    Received::Text(text.to_owned())
 }
 
 #[tokio::test]
@@ -64,7 +64,7 @@ async fn bytes_that_came_with_the_request_are_read_first() {
     let (first, rest) = (masked(FINAL | TEXT, b"one"), masked(FINAL | TEXT, b"two"));
     let mut received = first;
     received.extend(&rest[..3]);
-    let mut reader = MessageReader::new(Arc::new(writer), received, MAX);
+    let mut reader = MessageReader::new(Arc::new(writer), &received, MAX);
     peer.write_all(&rest[3..]).await.unwrap();
     assert_eq!(next(&mut reader).await, Ok(text("one")));
     assert_eq!(next(&mut reader).await, Ok(text("two")));

@@ -14,7 +14,7 @@ pub(crate) async fn pair() -> (FrameWriter, TcpStream) {
     let (stream, _) = listener.accept().await.unwrap();
     let permits = std::sync::Arc::new(Semaphore::new(1));
     let permit = permits.acquire_owned().await.unwrap();
-    (FrameWriter::new(stream, permit), peer)
+    (FrameWriter::new(stream, permit, false), peer)
 }
 
 /// Sends until the kernel takes no more. Returns what was accepted.
