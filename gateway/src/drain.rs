@@ -63,8 +63,9 @@ pub(crate) async fn drain(
     }
     let close = async {
         sleep_until(started + plan.delay).await;
-        // New connections are still accepted, as clients that poll need them until they are closed. New sessions are refused.
-        for (client, after) in connected.iter().zip(plan.closings(count)) {
+        // New connections are still accepted, as clients that poll need them until they are closed. New sessions are refused. Each
+        // client is forgotten once it is closed, so that its place is free for them.
+        for (client, after) in connected.into_iter().zip(plan.closings(count)) {
             sleep_until(started + after).await;
             client.close(CloseReason::Draining);
         }

@@ -135,7 +135,8 @@ pub(crate) struct HandshakesRefused {
     pub(crate) origin: Count,
     /// The request names a host that is not allowed.
     pub(crate) host: Count,
-    /// socketioxide could not parse the request, or two servers could read it differently.
+    /// The request cannot be read, or two servers could read it differently; or the client of a WebSocket broke the protocol before
+    /// it joined the namespace, or did not join in time.
     pub(crate) invalid: Count,
 }
 

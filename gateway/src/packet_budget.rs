@@ -35,7 +35,7 @@ impl PacketRate {
 }
 
 /// What one client may still send.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Budget {
     /// In [`PARTS`] of a packet.
     left: u64,
@@ -52,11 +52,6 @@ impl Budget {
             has_joined: false,
             other_namespaces: 0,
         }
-    }
-
-    /// Records that the client has joined the main namespace.
-    pub(crate) fn record_join(&mut self) {
-        self.has_joined = true;
     }
 
     /// Takes the packets of a body out of the budget.

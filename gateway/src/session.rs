@@ -179,6 +179,11 @@ impl Session {
         })
     }
 
+    /// Returns what the client may still send, for its WebSocket.
+    pub(crate) fn budget(&self) -> Budget {
+        lock(&self.budget).clone()
+    }
+
     /// Returns the id that socketioxide has given it.
     pub(crate) fn sid(&self) -> Option<Sid> {
         self.sid.get().copied()

@@ -42,6 +42,19 @@ fn a_session_with_a_websocket_gives_its_place_back_and_stays_known() {
 }
 
 #[test]
+fn a_websocket_gets_what_is_left_of_the_budget() {
+    let session = sessions(1).begin(HERE).unwrap();
+    session.admit(b"40").unwrap();
+    let (mut budget, now) = (session.budget(), Instant::now());
+    budget.admit(RATE, b"", now).unwrap();
+    budget.admit(RATE, b"", now).unwrap_err();
+    // It has joined already, and may not again.
+    let later = now + Duration::from_secs(10);
+    let again = session.budget().admit(RATE, b"40", later);
+    assert_eq!(again, Err(CloseReason::RepeatedConnect));
+}
+
+#[test]
 fn a_session_has_one_upgrade_at_a_time() {
     let session = sessions(1).begin(HERE).unwrap();
     assert!(session.begin_upgrade());

@@ -18,6 +18,8 @@ use crate::event_names::SYSTEM_STATUS;
 pub(super) struct JoinedClient {
     pub(super) client: Arc<Client>,
     pub(super) subscriptions: Subscriptions,
+    /// It connected after the drain had begun and was not announced its end.
+    pub(super) was_draining: bool,
     registration: Registration,
     _guard: CloseOnDrop,
 }
@@ -46,6 +48,7 @@ impl JoinedClient {
         Box::new(Self {
             client,
             subscriptions,
+            was_draining: context.monitor.is_draining(),
             registration,
             _guard: guard,
         })

@@ -64,8 +64,9 @@ impl PollingConnection {
         let carrying_out =
             self.commands
                 .carry_out_until(&has_moved, client, context, subscriptions);
-        let is_draining = context.monitor.is_draining();
-        let closing = is_draining.then(|| Box::pin(close_draining(client)));
+        let closing = joined
+            .was_draining
+            .then(|| Box::pin(close_draining(client)));
         let reader = tokio::select! {
             () = client.closed().cancelled() => None,
             () = keep_flushing(client) => None,
@@ -74,7 +75,8 @@ impl PollingConnection {
             (reader, ()) = async { tokio::join!(moving, carrying_out) } => Some(reader),
         };
         if let Some(reader) = reader {
-            let connection = WebSocketConnection::moved(Arc::clone(context), reader, true);
+            let connection =
+                WebSocketConnection::moved(Arc::clone(context), reader, self.session.budget());
             // In a task of its own: this one holds what socketioxide needs for its handlers.
             context.spawn("websocket", connection.serve_joined(joined));
             return;

@@ -103,8 +103,8 @@ impl Sockets {
         };
         let writer = Arc::clone(reader.writer());
         Box::pin(self.move_session(&session, None, &writer)).await;
+        let connection = WebSocketConnection::moved(context, reader, session.budget());
         drop((session, self));
-        let connection = WebSocketConnection::moved(context, reader, false);
         connection.serve_unjoined(sid, address).await;
     }
 
@@ -125,7 +125,7 @@ impl Sockets {
             let packets = packets.split(|byte| *byte == SEPARATOR);
             let packets = packets.filter_map(|packet| std::str::from_utf8(packet).ok());
             for packet in packets.filter(|packet| ![PING, NOOP, ""].contains(packet)) {
-                writer.send_behind(frame::text(packet));
+                writer.send_moved(frame::text(packet));
             }
         }
         drop(without_poll);

@@ -82,18 +82,16 @@ impl WebSocketConnection {
         })
     }
 
-    /// A WebSocket to which a session has moved from long polling. `has_joined`: its client has joined the namespace.
+    /// A WebSocket to which a session has moved from long polling. `budget`: what its client may still send.
     pub(super) fn moved(
         context: Arc<ConnectionContext>,
         reader: MessageReader,
-        has_joined: bool,
+        budget: Budget,
     ) -> Box<Self> {
         let mut connection = Self::new(context, reader);
         // When the last ping was sent over polling is not known, and the client waits for the next.
         connection.heartbeat.ping_now(Instant::now());
-        if has_joined {
-            connection.budget.record_join();
-        }
+        connection.budget = budget;
         connection
     }
 
@@ -133,8 +131,19 @@ impl WebSocketConnection {
             joined = joining => joined,
             () = writer.keep_flushing() => return None,
         };
-        if !matches!(joined, Ok(Ok(()))) {
-            tracing::debug!(client = %sid, "a WebSocket ended before its client joined");
+        let refused = match joined {
+            Ok(Ok(())) => None,
+            Ok(Err(reason)) => Some(reason),
+            Err(_) => Some(CloseReason::Invalid),
+        };
+        if let Some(reason) = refused {
+            let code = reason.code();
+            tracing::debug!(client = %sid, reason = code, "a WebSocket ended before its client joined");
+            // Otherwise the client has left by itself.
+            if reason.is_ours() || reason == CloseReason::Invalid {
+                let refused = &self.context.metrics.handshakes_refused;
+                refused.invalid.increment();
+            }
             writer.shut_down();
             return None;
         }
@@ -152,8 +161,9 @@ impl WebSocketConnection {
         let writer = Arc::clone(self.writer());
         let client = Arc::clone(&joined.client);
         let commands = CommandQueue::new(context.limits.max_commands());
-        let is_draining = context.monitor.is_draining();
-        let closing = is_draining.then(|| Box::pin(close_draining(&client)));
+        let closing = joined
+            .was_draining
+            .then(|| Box::pin(close_draining(&client)));
         tokio::select! {
             () = client.closed().cancelled() => {}
             reason = self.read(&client, &commands) => end(&client, reason),

@@ -172,6 +172,18 @@ impl FrameWriter {
         }
     }
 
+    /// Sends a packet that a client did not get over polling, as [`Self::send_behind`] does. It may be an alarm, so its rest must not
+    /// wait for long.
+    pub(crate) fn send_moved(&self, frame: Bytes) {
+        let mut unsent = self.unsent();
+        if !unsent.is_closed {
+            unsent.bytes.push_back(frame);
+            if self.write(&mut unsent) {
+                unsent.alarm_since.get_or_insert_with(Instant::now);
+            }
+        }
+    }
+
     /// Sends a ping, or an answer to the client, behind what waits. The client is not read while several of them wait.
     pub(crate) fn send_small(&self, frame: Bytes) {
         let mut unsent = self.unsent();

@@ -68,8 +68,15 @@ async fn the_connection_ends_without_a_valid_connect_packet() -> Result<()> {
         socket.send(packet).await?;
         expect_end(socket).await?;
     }
+    // A client that leaves by itself is not counted.
+    drop(WebSocket::open(port, WEBSOCKET).await?);
+    let refused = r#"gateway_handshakes_refused_total{reason="invalid"}"#;
+    let count = stack.gateways[0].metric(refused).await?;
+    ensure!((3.5..4.5).contains(&count), "{count}");
     let (other, port) = start("--connect-timeout=1s").await?;
     expect_end(WebSocket::open(port, WEBSOCKET).await?).await?;
+    let count = other.gateways[0].metric(refused).await?;
+    ensure!((0.5..1.5).contains(&count), "{count}");
     stack.pass()?;
     other.pass()
 }

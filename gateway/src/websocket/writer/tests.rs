@@ -76,6 +76,19 @@ async fn the_wait_of_an_alarm_counts_from_the_moment_it_was_begun() {
 }
 
 #[tokio::test]
+async fn what_came_from_polling_has_a_deadline_like_an_alarm() {
+    let (writer, _peer) = pair().await;
+    assert_eq!(writer.alarm_waits(), None);
+    let packet = Bytes::from(vec![0; 100_003]);
+    while !writer.has_unsent() {
+        writer.send_moved(packet.clone());
+    }
+    let waits = writer.alarm_waits().unwrap();
+    writer.send_moved(packet);
+    assert!(writer.alarm_waits().unwrap() >= waits);
+}
+
+#[tokio::test]
 async fn nothing_follows_a_close_frame() {
     let (writer, mut peer) = pair().await;
     writer.send_close(1000);
