@@ -83,6 +83,22 @@ impl ClientContext {
             metrics,
         }
     }
+
+    /// Counts an event that so many clients got at once.
+    pub(crate) fn count_at_once(&self, event: &PublishedEvent, clients: u64) {
+        if clients == 0 {
+            return;
+        }
+        if event.has_alarm_changes() {
+            let packets = event.packets().count() as u64;
+            self.metrics.alarm_packets.add(packets * clients);
+            for _ in 0..clients {
+                self.metrics.alarm_wait.record(Duration::ZERO);
+            }
+        } else {
+            self.metrics.telemetry_packets.add(clients);
+        }
+    }
 }
 
 /// Payload of `server:drain`.
@@ -167,15 +183,17 @@ impl Client {
 
     /// Sends the payloads of a published event. If it has alarm changes, all its payloads must arrive. Otherwise it is only
     /// a reading, and a newer reading may replace it. `with_broadcast`: the reading is also sent as [`BROADCAST_DATA`].
+    /// Returns whether it left at once, as frames. The caller counts those, once for all clients:
+    /// [`ClientContext::count_at_once`].
     pub(crate) fn send_published(
         self: &Arc<Self>,
         device: &DeviceId,
         event: &PublishedEvent,
         with_broadcast: bool,
         now: Instant,
-    ) {
-        if !with_broadcast && self.send_frames(event, now) {
-            return;
+    ) -> bool {
+        if !with_broadcast && let Some(was_sent) = self.send_frames(event, now) {
+            return was_sent;
         }
         if event.has_alarm_changes() {
             let packets = event.packets().flat_map(|(name, payload)| {
@@ -188,45 +206,34 @@ impl Client {
             let copy = with_broadcast.then_some((BROADCAST_DATA, data));
             self.push_telemetry(device, std::iter::once((DEVICE_DATA, data)).chain(copy));
         }
+        false
     }
 
-    /// Sends the frames that all clients of an event share. Returns false if the event must wait, or the client polls.
-    fn send_frames(self: &Arc<Self>, event: &PublishedEvent, now: Instant) -> bool {
-        let Some(writer) = self.link.websocket() else {
-            return false;
-        };
+    /// Sends the frames that all clients of an event share. Returns whether they were sent; `None` if the event must wait, or the
+    /// client polls.
+    fn send_frames(self: &Arc<Self>, event: &PublishedEvent, now: Instant) -> Option<bool> {
+        let writer = self.link.websocket()?;
         let mut outbox = self.outbox();
         if !outbox.is_idle() {
-            return false;
+            return None;
         }
-        let is_alarm = event.has_alarm_changes();
         let coalescer = &self.shared.coalescer;
         let frames = event.frames(writer.compresses());
-        let written = if is_alarm {
+        let written = if event.has_alarm_changes() {
             writer.send(frames, true)
         } else {
             writer.send_telemetry(frames, now, coalescer.window())
         };
         match written {
-            Written::Full => return false,
+            Written::Full => return None,
             Written::Whole | Written::Begun | Written::HeldBehind => {}
             Written::Held => coalescer.add(self),
             Written::Closed => {
                 outbox.close(Instant::now());
-                return true;
+                return Some(false);
             }
         }
-        drop(outbox);
-        if is_alarm {
-            self.shared
-                .metrics
-                .alarm_packets
-                .add(event.packets().count() as u64);
-            self.shared.metrics.alarm_wait.record(Duration::ZERO);
-        } else {
-            self.shared.metrics.telemetry_packets.increment();
-        }
-        true
+        Some(true)
     }
 
     /// Sends the telemetry that is held.

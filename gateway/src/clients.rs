@@ -59,6 +59,11 @@ impl Clients {
         }
     }
 
+    /// Returns what all clients share.
+    pub(crate) fn shared(&self) -> &ClientContext {
+        &self.registry.shared
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.connected().len()
     }

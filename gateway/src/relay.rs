@@ -2,7 +2,7 @@
 //! order.
 //!
 //! ```text
-//!                        ┌─ subscriber: one connection on which Redis pushes published events
+//!              Redis pushes published events: one connection per shard
 //!                        ▼
 //! commands ─▶ shards (one task each) ─▶ device: members, joiners, repair ─▶ client
 //! ```
@@ -19,7 +19,6 @@ mod fan_out;
 mod shard;
 mod shard_senders;
 mod spans;
-mod subscriber;
 mod unlisted;
 pub(crate) mod watch_counts;
 
@@ -30,7 +29,6 @@ use shared::store::Store;
 use shared::trace::SpanRecorder;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -44,14 +42,12 @@ use fan_out::FanOutContext;
 use shard::{Shard, ShardInputs};
 use shard_senders::ShardSenders;
 use spans::EventSpans;
-use subscriber::{ShardInbox, SubscriberConnection};
 use unlisted::UnlistedDevices;
 use watch_counts::{ShardWatchCounts, WatchCounts};
 
-/// Number of shards. Each is one task.
-const SHARDS: usize = 4;
-/// Maximum number of events that wait for one shard. Further ones are dropped, and the shard catches up from the streams.
-const MAX_EVENTS: usize = 8192;
+/// Maximum number of shards: each is one task with one connection to Redis. There are not more than processors, since a further
+/// connection only costs: Redis writes to each of them.
+const MAX_SHARDS: usize = 4;
 /// Maximum number of commands that wait for one shard. When it is reached, the client's task waits.
 const MAX_COMMANDS: usize = 1024;
 
@@ -72,7 +68,6 @@ pub(crate) struct RelayConfig {
 #[derive(Clone, Debug)]
 pub(crate) struct Relay {
     shards: ShardSenders,
-    connections: watch::Receiver<Option<SubscriberConnection>>,
     counts: Arc<[ShardWatchCounts]>,
     unlisted: UnlistedDevices,
 }
@@ -88,33 +83,23 @@ impl Relay {
         lifecycle: &Lifecycle,
         finish: &CancellationToken,
     ) -> Self {
-        let (connections_tx, connections) = watch::channel(None);
+        let shards = shard_count();
         let counts: Arc<[ShardWatchCounts]> =
-            (0..SHARDS).map(|_| ShardWatchCounts::default()).collect();
+            (0..shards).map(|_| ShardWatchCounts::default()).collect();
         let unlisted = UnlistedDevices::new(store);
-        let mut inboxes = Vec::with_capacity(SHARDS);
-        let mut senders = Vec::with_capacity(SHARDS);
-        for number in 0..SHARDS {
-            let (messages_tx, messages) = mpsc::channel(MAX_EVENTS);
+        let mut senders = Vec::with_capacity(shards);
+        for number in 0..shards {
             let (commands_tx, commands) = mpsc::channel(MAX_COMMANDS);
-            let has_overflowed = Arc::new(AtomicBool::new(false));
-            inboxes.push(ShardInbox {
-                messages: messages_tx,
-                has_overflowed: Arc::clone(&has_overflowed),
-            });
             senders.push(commands_tx);
             let fan_out = FanOutContext {
                 clients: clients.clone(),
                 broadcast_all: config.broadcast_all,
                 clock: store.clock(),
-                spans: EventSpans::new(config.recorder.clone(), store.clock()),
+                spans: EventSpans::new(config.recorder.clone()),
                 metrics: Arc::clone(&metrics.relay),
             };
             let inputs = ShardInputs {
                 commands,
-                messages,
-                has_overflowed,
-                connections: connections.clone(),
                 observations: observations.clone(),
                 unlisted: unlisted.clone(),
                 watches: config.watches.clone(),
@@ -122,25 +107,13 @@ impl Relay {
             };
             // Rounded up, so that a small bound does not become none.
             let interest = Interest::new(Linger {
-                max: config.linger.max.div_ceil(SHARDS),
+                max: config.linger.max.div_ceil(shards),
                 ..config.linger
             });
             let counts = Arc::clone(&counts);
             let shard = Shard::new(number, store.clone(), fan_out, interest, inputs, counts);
             lifecycle.spawn("relay shard", shard.run(finish.clone()));
         }
-        let subscriber = subscriber::keep_connected(
-            store.clone(),
-            inboxes.into(),
-            connections_tx,
-            observations.clone(),
-            Arc::clone(&metrics.relay),
-        );
-        let finished = finish.clone();
-        lifecycle.spawn("subscriber", async move {
-            finished.run_until_cancelled(subscriber).await;
-            Ok(())
-        });
         let shards = ShardSenders::new(store.clone(), senders);
         let watching = unlisted.clone();
         let watching = watching.watch(store.clone(), shards.clone(), finish.clone());
@@ -153,15 +126,14 @@ impl Relay {
         }
         Self {
             shards,
-            connections,
             counts,
             unlisted,
         }
     }
 
-    /// Returns whether the Redis connection that receives published events is open.
+    /// Returns whether every Redis connection that receives published events is open.
     pub(crate) fn is_connected(&self) -> bool {
-        self.connections.borrow().is_some()
+        self.counts.iter().all(ShardWatchCounts::is_connected)
     }
 
     /// Answers a subscription, and sends the client the device's events from then on.
@@ -202,6 +174,11 @@ impl Relay {
     pub(crate) fn watch_counts(&self) -> WatchCounts {
         WatchCounts::sum(&*self.counts)
     }
+}
+
+fn shard_count() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    processors.min(MAX_SHARDS)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Returns memory that a hash table no longer needs. A hash table grows with its entries and never shrinks by itself, so after a
-//! flood it would keep the memory of the flood.
+//! Returns memory that a hash table or a vector no longer needs. It grows with its entries and never shrinks by itself, so after
+//! a flood it would keep the memory of the flood.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -15,6 +15,14 @@ pub(crate) fn shrink_map<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
 /// Shrinks the set as [`shrink_map`] does.
 pub(crate) fn shrink_set<T: Eq + Hash>(set: &mut HashSet<T>) {
     set.shrink_to(target(set.len()));
+}
+
+/// Shrinks the vector if at most a quarter of it is used; then half of it is used. The elements that are left are moved.
+pub(crate) fn shrink_vec<T>(vec: &mut Vec<T>) {
+    let target = target(vec.len());
+    if vec.capacity() > 2 * target {
+        vec.shrink_to(target);
+    }
 }
 
 /// A table has a power of two of places and shrinks only to a smaller power. So with this target nothing happens while more than

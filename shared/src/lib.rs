@@ -34,6 +34,7 @@ pub mod keys;
 pub mod memory_need;
 
 // Redis.
+pub mod resp;
 pub mod redis;
 pub mod store;
 pub mod apply;

@@ -7,6 +7,7 @@
 mod config;
 mod connect_error;
 mod epochs;
+mod push_connection;
 mod refusal;
 mod rights;
 mod scripts;
@@ -15,8 +16,8 @@ mod server_check;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, PushInfo};
 use tokio::sync::Mutex;
 
 use crate::clock::{Clock, SystemClock, Time};
@@ -26,6 +27,7 @@ pub use self::config::{RedisConfig, RedisUrl};
 pub use self::connect_error::ConnectError;
 pub(crate) use self::epochs::open_epoch;
 use self::epochs::open_epochs;
+pub use self::push_connection::PushConnection;
 pub use self::refusal::NO_MEMORY;
 pub(crate) use self::refusal::{NO_PERMISSION, refusal};
 pub(crate) use self::rights::RightsCheck;
@@ -42,15 +44,6 @@ pub(crate) struct Connection {
     pub(crate) scripts: Arc<Scripts>,
     pub(crate) run_id: Arc<str>,
     generation: u64,
-}
-
-/// A connection for subscriptions, and the run of the server that it belongs to.
-#[derive(Clone, Debug)]
-pub struct Subscriber {
-    /// The connection.
-    pub connection: MultiplexedConnection,
-    /// `run_id` of its server.
-    pub run_id: Arc<str>,
 }
 
 /// Keeps one connection, and replaces it by a new, checked one when it failed.
@@ -138,24 +131,12 @@ impl RedisConnector {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Opens a separate connection for subscriptions. The redis crate applies no response timeout to subscribe commands.
-    pub(crate) async fn subscriber(
+    /// Opens a separate connection for subscriptions, and subscribes to one channel.
+    pub(crate) async fn push_connection(
         &self,
-        pushes: impl Fn(PushInfo) + Send + Sync + 'static,
-    ) -> Result<Subscriber, ConnectError> {
-        // The redis crate drops a push if its sender returns an error. This sender never does.
-        let sender = move |push: PushInfo| -> Result<(), std::convert::Infallible> {
-            pushes(push);
-            Ok(())
-        };
-        let config = self.connection_config().set_push_sender(sender);
-        let mut connection = self.open(config).await?;
-        let server = read_server_info(&mut connection).await?;
-        server.check_role()?;
-        Ok(Subscriber {
-            connection,
-            run_id: server.run_id.into(),
-        })
+        channel: &str,
+    ) -> Result<PushConnection, ConnectError> {
+        PushConnection::open(&self.config, channel).await
     }
 
     /// Opens a connection for reading. That changes nothing on the server: it records no partitions and opens no epochs.

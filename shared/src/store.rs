@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use redis::{Pipeline, PushInfo, RedisError, RedisResult, Value};
+use redis::{Pipeline, RedisError, RedisResult, Value};
 
 use self::committed_states::CommittedStates;
 use self::in_doubt::InDoubt;
@@ -60,7 +60,7 @@ pub use self::raw_payloads::{RawPayload, RawPayloadReader};
 pub use self::snapshot::{Snapshot, StoredChanges};
 pub use self::stored_events::StoredEvent;
 pub use self::trimming::{HistoryBounds, HistoryUse, NODE};
-pub use crate::redis::{NO_MEMORY, ServiceRole, Subscriber};
+pub use crate::redis::{NO_MEMORY, PushConnection, ServiceRole};
 
 /// Access to Redis. Clones are cheap and share one connection.
 #[derive(Clone, Debug)]
@@ -112,12 +112,15 @@ impl Store {
         self.keys(device).channel(device)
     }
 
-    /// Opens a separate connection for subscriptions (RESP3). Pushed messages go to `pushes`, which must not block.
-    pub async fn subscriber(
-        &self,
-        pushes: impl Fn(PushInfo) + Send + Sync + 'static,
-    ) -> Result<Subscriber, StoreError> {
-        Ok(self.connector.subscriber(pushes).await?)
+    /// Opens a separate connection for subscriptions, which is subscribed to this channel.
+    pub async fn push_connection(&self, channel: &str) -> Result<PushConnection, StoreError> {
+        Ok(self.connector.push_connection(channel).await?)
+    }
+
+    /// Returns how long Redis may take to answer.
+    #[must_use]
+    pub fn response_timeout(&self) -> Duration {
+        self.connector.config().redis_timeout
     }
 
     /// Opens a new connection to the configured address and returns the `run_id` of the server. Drops the current connection

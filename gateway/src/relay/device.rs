@@ -348,11 +348,12 @@ impl WatchedDevice {
             return;
         }
         self.head = Some(event.position);
-        let _span = fan_out.spans.begin(event, &self.device).entered();
+        let span = fan_out.spans.begin(event, &self.device).entered();
         self.send_event(event, fan_out, fan_out.broadcast_all);
-        fan_out
-            .metrics
-            .record_latency(event.at, fan_out.clock.now());
+        drop(span);
+        let now = fan_out.clock.now();
+        fan_out.metrics.record_latency(event.at, now);
+        fan_out.spans.record_if_late(event, &self.device, now);
         if event.retired {
             self.show_removal();
         }
@@ -370,6 +371,8 @@ impl WatchedDevice {
     ) {
         let broadcast = event.data.as_ref().filter(|_| with_broadcast);
         let delivery = self.members.send_event(event, broadcast.is_some());
+        let shared = fan_out.clients.shared();
+        shared.count_at_once(event, delivery.at_once);
         if delivery.has_gap {
             self.require(Repair::MissedEvents);
         }
@@ -428,6 +431,7 @@ impl WatchedDevice {
             (Some(missed), _) => {
                 for event in &missed {
                     drop(fan_out.spans.begin(event, &self.device));
+                    fan_out.spans.record_if_late(event, &self.device, now);
                     fan_out.metrics.record_latency(event.at, now);
                 }
             }

@@ -1,22 +1,25 @@
 //! One shard: the task that owns its devices, so that nothing sent about a device overtakes anything else about it.
 
+mod awaited_answers;
 mod channel_queue;
+mod link;
 mod listing;
 mod load_queue;
 mod subscribing;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use shared::error_chain::error_chain;
+use shared::keys::CANARY_CHANNEL;
 use shared::position::Epoch;
 use shared::rate_limit::RateLimit;
 use shared::redis_watch::RedisObservation;
+use shared::resp::Value;
 use shared::store::{Snapshot, Store, StoreError};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -26,7 +29,6 @@ use super::acks;
 use super::command::ShardCommand;
 use super::device::{Listing, WatchedDevice};
 use super::fan_out::FanOutContext;
-use super::subscriber::{ChangeAnswer, Message, SubscriberConnection, SubscriptionChange};
 use super::unlisted::UnlistedDevices;
 use super::watch_counts::{ShardWatchCounts, WatchCounts};
 use crate::client::ClientId;
@@ -35,22 +37,22 @@ use crate::metrics::SocketMetrics;
 use crate::replay::PublishedEvent;
 use crate::spare_capacity::shrink_map;
 use crate::watches::Watches;
+use awaited_answers::{SubscriptionChange, Unexpected};
+use link::{Link, LinkEvent, LostReason, OpenLink};
 use listing::Lookups;
 use load_queue::LoadQueue;
 use subscribing::ChangesPause;
 
 /// After an event for more clients than this, other tasks get their turn.
 const LARGE_FAN_OUT: usize = 256;
+/// So many values are handled in a row.
+const VALUES_IN_A_ROW: usize = 128;
 /// How often staleness, lingering subscriptions and subscriptions of clients that are gone are checked.
 const TICK: Duration = Duration::from_secs(1);
 
 /// The inputs of a shard.
 pub(super) struct ShardInputs {
     pub(super) commands: mpsc::Receiver<ShardCommand>,
-    pub(super) messages: mpsc::Receiver<Message>,
-    /// Set when messages were dropped because the queue was full.
-    pub(super) has_overflowed: Arc<AtomicBool>,
-    pub(super) connections: watch::Receiver<Option<SubscriberConnection>>,
     pub(super) observations: watch::Receiver<RedisObservation>,
     pub(super) unlisted: UnlistedDevices,
     /// Learns here which devices are listed.
@@ -68,7 +70,9 @@ pub(super) struct Shard {
     /// Limits log lines about subscriptions that Redis did not confirm.
     unconfirmed: RateLimit,
     inputs: ShardInputs,
-    connection: Option<SubscriberConnection>,
+    link: Link,
+    /// Events are dropped until the shard has caught up with its connection.
+    is_skipping: bool,
     /// The partitions' epochs, as last observed.
     epochs: Arc<[Option<Epoch>]>,
     interest: Interest,
@@ -85,12 +89,6 @@ pub(super) struct Shard {
 
 /// Work that ended, with its result.
 enum Completed {
-    SubscriptionChange {
-        /// Generation of the connection on which it was requested.
-        generation: u64,
-        change: SubscriptionChange,
-        answer: ChangeAnswer,
-    },
     Lookup {
         channels: Vec<Channel>,
         /// Whether each device is listed.
@@ -115,13 +113,14 @@ impl Shard {
         counts: Arc<[ShardWatchCounts]>,
     ) -> Self {
         Self {
+            link: Link::new(store.clone(), number),
+            is_skipping: false,
             store,
             fan_out,
             unreadable_events: RateLimit::one_per_ten_seconds(),
             unreadable_devices: RateLimit::one_per_ten_seconds(),
             unconfirmed: RateLimit::one_per_ten_seconds(),
             inputs,
-            connection: None,
             epochs: Arc::default(),
             interest,
             changes_pause: ChangesPause::new(),
@@ -138,37 +137,23 @@ impl Shard {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            if self.inputs.has_overflowed.swap(false, Ordering::Acquire) {
-                self.fan_out.metrics.overruns.increment();
-                tracing::warn!(
-                    "events were published faster than they could be processed, catching up"
-                );
-                self.assume_gaps();
-            }
             self.begin_work();
             let paused_until = self.loads.paused_until();
             let changes_paused_until = self.changes_pause.until();
             tokio::select! {
                 () = finish.cancelled() => return Ok(()),
-                message = self.inputs.messages.recv() => match message {
-                    Some(message) => {
-                        if self.receive(&message) > LARGE_FAN_OUT {
-                            tokio::task::yield_now().await;
-                        }
+                event = self.link.ready() => {
+                    if self.handle_link(event) > LARGE_FAN_OUT {
+                        tokio::task::yield_now().await;
                     }
-                    None => return Ok(()),
-                },
+                }
                 command = self.inputs.commands.recv() => match command {
                     Some(command) => self.carry_out(command),
                     None => return Ok(()),
                 },
                 Some(completed) = self.work.next() => self.complete(completed),
-                changed = self.inputs.connections.changed() => match changed {
-                    Ok(()) => self.use_new_connection(),
-                    Err(_) => return Ok(()),
-                },
                 // Never happens without the task that watches Redis.
-                Ok(()) = self.inputs.observations.changed() => self.check_epochs(),
+                Ok(()) = self.inputs.observations.changed() => self.observe(),
                 _ = ticks.tick() => self.tick(),
                 () = sleep_until(paused_until) => self.loads.resume(),
                 () = sleep_until(changes_paused_until) => self.changes_pause.end(),
@@ -240,9 +225,138 @@ impl Shard {
         }
     }
 
-    /// Passes a published message to its device. Returns the number of clients that get it.
-    fn receive(&mut self, message: &Message) -> usize {
-        let Some((channel, device)) = self.devices.get_key_value(message.channel.as_str()) else {
+    /// Returns the number of clients that got something.
+    fn handle_link(&mut self, event: LinkEvent) -> usize {
+        match event {
+            LinkEvent::Opened(connection) => {
+                let observed = self.inputs.observations.borrow().clone();
+                self.link.begin(connection, &observed);
+                self.counts[self.number].record_connected(true);
+                self.changes_pause.reset();
+                self.loads.resume();
+            }
+            LinkEvent::Arrived => {
+                let Some(mut open) = self.link.take() else {
+                    return 0;
+                };
+                let handled = self.handle_values(&mut open);
+                match handled {
+                    Ok(reached) => {
+                        self.link.put_back(open);
+                        return reached;
+                    }
+                    Err(reason) => self.lose_link(&reason, &open),
+                }
+            }
+            LinkEvent::Check => {
+                if let Some(mut open) = self.link.take() {
+                    match self.check(&mut open) {
+                        Ok(()) => self.link.put_back(open),
+                        Err(reason) => self.lose_link(&reason, &open),
+                    }
+                }
+            }
+            LinkEvent::Lost(reason) => {
+                if let Some(open) = self.link.take() {
+                    self.lose_link(&reason, &open);
+                }
+            }
+        }
+        0
+    }
+
+    /// Handles values that have arrived. Returns the number of clients that got something.
+    fn handle_values(&mut self, open: &mut OpenLink) -> Result<usize, LostReason> {
+        let mut reached = 0;
+        for _ in 0..VALUES_IN_A_ROW {
+            let value = open.connection.next_value();
+            let value = value.map_err(|error| LostReason::Unreadable(error.to_string()))?;
+            let Some(value) = value else {
+                open.has_values = false;
+                self.skip_if_necessary(open);
+                break;
+            };
+            let answered = match value {
+                Value::Message { channel, .. } if channel == CANARY_CHANNEL.as_bytes() => {
+                    open.record_canary();
+                    continue;
+                }
+                Value::Message { channel, payload } => {
+                    if !self.is_skipping {
+                        reached += self.receive(channel, payload);
+                        if reached > LARGE_FAN_OUT {
+                            break;
+                        }
+                    }
+                    continue;
+                }
+                Value::Subscribed(channel) => {
+                    let change = SubscriptionChange::Subscribe;
+                    open.awaited.confirm(change, channel)
+                }
+                Value::Unsubscribed(channel) => {
+                    let change = SubscriptionChange::Unsubscribe;
+                    open.awaited.confirm(change, channel)
+                }
+                Value::Refused(text) => open.awaited.refuse(text),
+                Value::Answer => open.awaited.answer().map(|()| None),
+                Value::OtherPush => continue,
+            };
+            match answered {
+                Ok(Some(answer)) => self.finish_change(answer)?,
+                Ok(None) => {}
+                Err(Unexpected) => {
+                    let what = "an answer to no request, or it ended a subscription";
+                    return Err(LostReason::Unreadable(what.to_owned()));
+                }
+            }
+            open.record_answer();
+        }
+        Ok(reached)
+    }
+
+    fn check(&mut self, open: &mut OpenLink) -> Result<(), LostReason> {
+        let now = std::time::Instant::now();
+        open.check(now)?;
+        while let Some(late) = open.awaited.take_late(now) {
+            self.finish_change(late)?;
+        }
+        Ok(())
+    }
+
+    /// Called when everything that was received is handled. Drops events from now on if the shard cannot keep up, until it has.
+    /// Then it reads what it missed.
+    fn skip_if_necessary(&mut self, open: &mut OpenLink) {
+        let must_skip = open.must_skip();
+        if must_skip && !self.is_skipping {
+            self.fan_out.metrics.overruns.increment();
+            tracing::warn!(
+                shard = self.number,
+                "events were published faster than they could be processed, catching up"
+            );
+        }
+        let was_skipping = std::mem::replace(&mut self.is_skipping, must_skip);
+        if was_skipping && !must_skip {
+            self.assume_gaps();
+        }
+    }
+
+    /// Gives up the connection. Every subscription ends with it.
+    fn lose_link(&mut self, reason: &LostReason, open: &OpenLink) {
+        let counts = &self.fan_out.metrics.subscriber_lost;
+        self.link.lose(reason, open.since, counts);
+        self.is_skipping = false;
+        self.changes_pause.reset();
+        self.lose_subscriptions();
+        self.loads.resume();
+        self.counts[self.number].record_connected(false);
+    }
+
+    /// Passes a published event to its device. Returns the number of clients that get it.
+    fn receive(&mut self, channel: &[u8], payload: &[u8]) -> usize {
+        // We subscribe only to channels with UTF-8 names.
+        let device = std::str::from_utf8(channel).ok();
+        let Some(device) = device.and_then(|channel| self.devices.get_mut(channel)) else {
             return 0;
         };
         let reached = if self.fan_out.broadcast_all {
@@ -250,34 +364,33 @@ impl Shard {
         } else {
             device.member_count()
         };
-        let channel = Arc::clone(channel);
         self.fan_out.metrics.events.increment();
-        if let Some(device) = self.devices.get_mut(&channel) {
-            match PublishedEvent::parse(&message.bytes) {
-                Ok(event) => device.receive(&Arc::new(event), &self.fan_out),
-                Err(error) => {
-                    self.fan_out.metrics.unreadable.increment();
-                    let now = self.fan_out.clock.now();
-                    if let Some(suppressed) = self.unreadable_events.allow(now) {
-                        self.fan_out.spans.record_unreadable(device.device());
-                        let error = error_chain(&error);
-                        tracing::warn!(error, channel = %channel, held_back = suppressed, "cannot read a published event");
-                    }
-                    device.assume_gap();
+        match PublishedEvent::parse(payload) {
+            Ok(event) => device.receive(&Arc::new(event), &self.fan_out),
+            Err(error) => {
+                self.fan_out.metrics.unreadable.increment();
+                let now = self.fan_out.clock.now();
+                if let Some(suppressed) = self.unreadable_events.allow(now) {
+                    self.fan_out.spans.record_unreadable(device.device());
+                    let channel = String::from_utf8_lossy(channel);
+                    let error = error_chain(&error);
+                    tracing::warn!(error, %channel, held_back = suppressed, "cannot read a published event");
                 }
+                device.assume_gap();
             }
         }
-        self.load_if_needed(&channel);
+        if device.needs_load() {
+            let channel = std::str::from_utf8(channel).ok();
+            let known = channel.and_then(|channel| self.devices.get_key_value(channel));
+            if let Some(channel) = known.map(|(channel, _)| Arc::clone(channel)) {
+                self.load_if_needed(&channel);
+            }
+        }
         reached
     }
 
     fn complete(&mut self, completed: Completed) {
         match completed {
-            Completed::SubscriptionChange {
-                generation,
-                change,
-                answer,
-            } => self.finish_change(generation, change, answer),
             Completed::Lookup { channels, result } => self.finish_lookup(&channels, result),
             Completed::Load {
                 channel,
@@ -378,12 +491,20 @@ impl Shard {
         }));
     }
 
-    /// Checks for new epochs. A new epoch means that Redis may have lost data, perhaps without any other sign.
-    fn check_epochs(&mut self) {
-        let epochs = Arc::clone(&self.inputs.observations.borrow_and_update().epochs);
+    /// Uses what was observed with other connections. A new epoch means that Redis may have lost data, perhaps without any other
+    /// sign.
+    fn observe(&mut self) {
+        let observed = self.inputs.observations.borrow_and_update().clone();
+        let epochs = Arc::clone(&observed.epochs);
         let before = std::mem::replace(&mut self.epochs, epochs);
         if !before.is_empty() && before != self.epochs {
             self.assume_gaps();
+        }
+        if let Some(mut open) = self.link.take() {
+            match open.observe(&observed, std::time::Instant::now()) {
+                Ok(()) => self.link.put_back(open),
+                Err(reason) => self.lose_link(&reason, &open),
+            }
         }
     }
 
@@ -417,7 +538,7 @@ impl Shard {
     fn tick(&mut self) {
         self.store_counts();
         let now = self.fan_out.clock.now();
-        let can_read = self.connection.is_some() && self.loads.paused_until().is_none();
+        let can_read = self.link.is_open() && self.loads.paused_until().is_none();
         let mut unused = Vec::new();
         for (channel, device) in &mut self.devices {
             device.remove_closed_joiners();

@@ -2,7 +2,6 @@
 //! commit's span. Otherwise an event gets a span only if it is late or unreadable, and that span starts a new trace.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::trace::SpanKind;
@@ -11,7 +10,7 @@ use opentelemetry_semantic_conventions::attribute::{
     DEVICE_ID, ERROR_TYPE, MESSAGING_DESTINATION_TEMPLATE, MESSAGING_OPERATION_NAME,
     MESSAGING_OPERATION_TYPE, MESSAGING_SYSTEM,
 };
-use shared::clock::Clock;
+use shared::clock::Time;
 use shared::device::DeviceId;
 use shared::error_chain::error_chain;
 use shared::keys::CHANNEL_TEMPLATE;
@@ -25,34 +24,30 @@ use crate::replay::PublishedEvent;
 /// Records the spans of events.
 pub(super) struct EventSpans {
     recorder: SpanRecorder,
-    clock: Arc<dyn Clock>,
     /// Limits the spans of late events, since an outage makes every event late. Does not apply to sampled commits.
     late_spans: RateLimit,
 }
 
 impl EventSpans {
-    pub(super) fn new(recorder: SpanRecorder, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(recorder: SpanRecorder) -> Self {
         Self {
             recorder,
-            clock,
             late_spans: RateLimit::six_hundred_per_minute(),
         }
     }
 
     /// If the commit of this event was sampled, returns the event's span, which ends when it is dropped. Otherwise returns a
-    /// disabled span. In that case a late event is recorded now.
+    /// disabled span.
     pub(super) fn begin(&self, event: &PublishedEvent, device: &DeviceId) -> Span {
-        let traceparent = event.traceparent.as_deref();
-        // `-01` are the W3C trace flags of a sampled trace.
-        if let Some(traceparent) = traceparent.filter(|text| text.ends_with("-01")) {
-            return child(traceparent, device);
-        }
-        let now = self.clock.now();
+        sampled(event).map_or_else(Span::none, |traceparent| child(traceparent, device))
+    }
+
+    /// Records a span of an event that is late at this time, unless its commit was sampled: then it has a span already.
+    pub(super) fn record_if_late(&self, event: &PublishedEvent, device: &DeviceId, now: Time) {
         let delay = now.duration_since(event.at);
-        if delay > SLOW && self.late_spans.allow(now).is_some() {
+        if delay > SLOW && sampled(event).is_none() && self.late_spans.allow(now).is_some() {
             self.record(device, delay, None);
         }
-        Span::none()
     }
 
     /// Records that an event of this device could not be read.
@@ -83,6 +78,13 @@ impl EventSpans {
             error: error.map(str::to_owned),
         });
     }
+}
+
+/// Returns the trace of the event's commit, if the commit was sampled.
+fn sampled(event: &PublishedEvent) -> Option<&str> {
+    let traceparent = event.traceparent.as_deref();
+    // `-01` are the W3C trace flags of a sampled trace.
+    traceparent.filter(|text| text.ends_with("-01"))
 }
 
 fn child(traceparent: &str, device: &DeviceId) -> Span {

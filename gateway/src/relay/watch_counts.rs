@@ -1,6 +1,6 @@
 //! Counts of watched devices and subscriptions, for the gauges.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The counts of one shard at its last tick.
 #[derive(Debug, Default)]
@@ -10,6 +10,7 @@ pub(super) struct ShardWatchCounts {
     channels: AtomicU64,
     lingering: AtomicU64,
     unconfirmed: AtomicU64,
+    is_connected: AtomicBool,
 }
 
 /// The counts of one shard, or of all together.
@@ -44,6 +45,16 @@ impl ShardWatchCounts {
         self.unconfirmed
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
             .ok();
+    }
+
+    /// Records whether the shard's connection for published events is open.
+    pub(super) fn record_connected(&self, is_connected: bool) {
+        self.is_connected.store(is_connected, Ordering::Relaxed);
+    }
+
+    /// Returns whether the shard's connection for published events is open.
+    pub(super) fn is_connected(&self) -> bool {
+        self.is_connected.load(Ordering::Relaxed)
     }
 
     pub(super) fn load(&self) -> WatchCounts {

@@ -32,3 +32,20 @@ fn a_small_table_is_left_alone() {
     shrink_map(&mut map);
     assert_eq!(map.capacity(), capacity);
 }
+
+#[test]
+fn a_vector_shrinks_once_most_elements_are_gone() {
+    let mut vec: Vec<u32> = (0..100_000).collect();
+    let full = vec.capacity();
+    vec.truncate(full / 4 + 1);
+    shrink_vec(&mut vec);
+    assert_eq!(vec.capacity(), full);
+    vec.truncate(3000);
+    shrink_vec(&mut vec);
+    assert!(
+        (6000..=12_000).contains(&vec.capacity()),
+        "{}",
+        vec.capacity()
+    );
+    assert_eq!(vec.last(), Some(&2999));
+}

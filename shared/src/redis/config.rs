@@ -10,6 +10,9 @@ use redis::{Client, IntoConnectionInfo, ProtocolVersion};
 /// The shortest time that may be set. Over a network, Redis does not answer reliably in less, and the service would only reconnect.
 const MIN_TIME: Duration = Duration::from_millis(100);
 
+/// A connection ends if the kernel of the server has not acknowledged bytes for so long.
+pub(super) const USER_TIMEOUT: Duration = Duration::from_secs(20);
+
 fn at_least_min_time(text: &str) -> Result<Duration, String> {
     let time = crate::args::duration(text)?;
     if time < MIN_TIME {
@@ -95,7 +98,7 @@ impl FromStr for RedisUrl {
             .set_protocol(ProtocolVersion::RESP3);
         let tcp = TcpSettings::default()
             .set_nodelay(true)
-            .set_user_timeout(Duration::from_secs(20));
+            .set_user_timeout(USER_TIMEOUT);
         let info = info.set_redis_settings(settings).set_tcp_settings(tcp);
         let client = Client::open(info).map_err(|err| err.to_string())?;
         let port = url.port().unwrap_or(6379);

@@ -19,6 +19,22 @@ pub(super) struct ServerInfo {
 }
 
 impl ServerInfo {
+    /// Reads the answer to `INFO`.
+    pub(super) fn read(info: &str) -> Self {
+        let field = |name: &str| {
+            let line = info
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            line.unwrap_or_default().trim().to_owned()
+        };
+        Self {
+            is_replica: field("role") == "slave",
+            version: field("redis_version"),
+            maxmemory: field("maxmemory").parse().unwrap_or_default(),
+            run_id: field("run_id"),
+        }
+    }
+
     /// Rejects a replica: its data may be old, and it accepts no writes.
     pub(super) fn check_role(&self) -> Result<(), ConnectError> {
         if self.is_replica {
@@ -48,18 +64,7 @@ pub(super) async fn read_server_info(
     redis: &mut MultiplexedConnection,
 ) -> Result<ServerInfo, ConnectError> {
     let info: String = redis::cmd("INFO").query_async(redis).await?;
-    let field = |name: &str| {
-        let line = info
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        line.unwrap_or_default().trim().to_owned()
-    };
-    Ok(ServerInfo {
-        is_replica: field("role") == "slave",
-        version: field("redis_version"),
-        maxmemory: field("maxmemory").parse().unwrap_or_default(),
-        run_id: field("run_id"),
-    })
+    Ok(ServerInfo::read(&info))
 }
 
 /// Checks role, version and settings. `at_start` is true for the process's first connection.

@@ -1,5 +1,6 @@
 //! The clients that get a device's events, each with the position up to which it has them.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,13 +15,16 @@ use super::answer_cache::AnswerCache;
 use crate::client::{Client, ClientId};
 use crate::event_names::DEVICE_DATA;
 use crate::replay::{self, PublishedEvent};
-use crate::spare_capacity::shrink_map;
+use crate::spare_capacity::{shrink_map, shrink_vec};
 
 /// The members of one device.
 #[derive(Debug)]
 pub(super) struct Members {
     device: DeviceId,
-    by_id: HashMap<ClientId, Member>,
+    /// In no particular order: the last one takes the place of one that is removed. A vector, since each event goes through it.
+    list: Vec<Member>,
+    /// The index of each member in `list`.
+    places: HashMap<ClientId, usize>,
 }
 
 #[derive(Debug)]
@@ -33,8 +37,10 @@ struct Member {
 /// The result of sending an event to the members.
 #[derive(Debug, Default)]
 pub(super) struct Delivery {
-    /// Members that got the event and its broadcast.
+    /// Members that got the event with its broadcast. Empty without a broadcast.
     pub(super) reached: HashSet<ClientId>,
+    /// Number of members that took the event at once, without their outbox. They are not counted yet.
+    pub(super) at_once: u64,
     /// At least one member misses an earlier event. It was not sent this one.
     pub(super) has_gap: bool,
 }
@@ -43,16 +49,17 @@ impl Members {
     pub(super) fn new(device: DeviceId) -> Self {
         Self {
             device,
-            by_id: HashMap::new(),
+            list: Vec::new(),
+            places: HashMap::new(),
         }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.by_id.len()
+        self.list.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
+        self.list.is_empty()
     }
 
     /// Adds a client that has everything up to this position.
@@ -61,20 +68,33 @@ impl Members {
             client: Arc::clone(client),
             position,
         };
-        self.by_id.insert(client.id(), member);
+        match self.places.entry(client.id()) {
+            Entry::Occupied(place) => self.list[*place.get()] = member,
+            Entry::Vacant(place) => {
+                place.insert(self.list.len());
+                self.list.push(member);
+            }
+        }
     }
 
     pub(super) fn remove(&mut self, client: ClientId) {
-        self.by_id.remove(&client);
+        let Some(place) = self.places.remove(&client) else {
+            return;
+        };
+        self.list.swap_remove(place);
+        if let Some(moved) = self.list.get(place) {
+            self.places.insert(moved.client.id(), place);
+        }
     }
 
     /// Returns memory that it needed for a flood of clients. To be called regularly.
     pub(super) fn shrink(&mut self) {
-        shrink_map(&mut self.by_id);
+        shrink_map(&mut self.places);
+        shrink_vec(&mut self.list);
     }
 
     pub(super) fn positions(&self) -> impl Iterator<Item = Position> {
-        self.by_id.values().map(|member| member.position)
+        self.list.iter().map(|member| member.position)
     }
 
     /// Sends an event to each member for which it is the next one. `with_broadcast`: also sends its reading as
@@ -82,7 +102,7 @@ impl Members {
     pub(super) fn send_event(&mut self, event: &PublishedEvent, with_broadcast: bool) -> Delivery {
         let mut delivery = Delivery::default();
         let now = Instant::now();
-        for (id, member) in &mut self.by_id {
+        for member in &mut self.list {
             if is_at_or_before(event.position, member.position) {
                 continue;
             }
@@ -92,9 +112,10 @@ impl Members {
             }
             member.position = event.position;
             let client = &member.client;
-            client.send_published(&self.device, event, with_broadcast, now);
+            let was_at_once = client.send_published(&self.device, event, with_broadcast, now);
+            delivery.at_once += u64::from(was_at_once);
             if with_broadcast {
-                delivery.reached.insert(*id);
+                delivery.reached.insert(client.id());
             }
         }
         delivery
@@ -102,7 +123,7 @@ impl Members {
 
     /// Sends every member a `device:data` that has no position of its own.
     pub(super) fn send_data(&self, data: &Arc<RawValue>) {
-        for member in self.by_id.values() {
+        for member in &self.list {
             let packet = (DEVICE_DATA, data);
             member.client.send_complete(&self.device, [packet]);
         }
@@ -111,7 +132,7 @@ impl Members {
     /// Sends every member the events it missed. Returns the answers that were sent.
     pub(super) fn catch_up(&mut self, snapshot: &Snapshot, now: Time) -> AnswerCache<Position> {
         let mut answers = AnswerCache::new();
-        for member in self.by_id.values_mut() {
+        for member in &mut self.list {
             let since = member.position;
             let answer = answers.get(since, || {
                 replay::catch_up(&self.device, since, snapshot, now)
@@ -131,3 +152,6 @@ impl Members {
 pub(super) fn is_at_or_before(event: Position, reached: Position) -> bool {
     event.epoch == reached.epoch && event.seq <= reached.seq
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,8 +19,8 @@ fn fan_out() -> FanOutContext {
     FanOutContext {
         clients: Clients::new(ClientContext::new(&config, Arc::clone(&metrics.client))),
         broadcast_all: true,
-        clock: Arc::clone(&clock),
-        spans: EventSpans::new(SpanRecorder::disabled(), clock),
+        clock,
+        spans: EventSpans::new(SpanRecorder::disabled()),
         metrics: Arc::clone(&metrics.relay),
     }
 }

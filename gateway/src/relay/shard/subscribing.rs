@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use redis::RedisError;
 use shared::backoff::Backoff;
-use shared::error_chain::error_chain;
 use tokio::time::Instant;
 
-use super::{Completed, Shard};
-use crate::interest::Channel;
+use super::Shard;
+use super::awaited_answers::{ChangeAnswer, ChangeError, SubscriptionChange};
+use super::link::LostReason;
 use crate::relay::device::WatchedDevice;
-use crate::relay::subscriber::{ChangeAnswer, SubscriptionChange, change_subscriptions};
 
 /// The pause after Redis did not confirm a change of subscriptions.
 #[derive(Debug)]
@@ -38,7 +36,7 @@ impl ChangesPause {
         self.until = None;
     }
 
-    fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.until = None;
         self.backoff.reset();
     }
@@ -51,48 +49,32 @@ impl ChangesPause {
 impl Shard {
     /// Requests the changes of subscriptions that may be requested now.
     pub(super) fn begin_changes(&mut self) {
-        if self.connection.is_none() || self.changes_pause.until().is_some() {
+        if self.changes_pause.until().is_some() {
             return;
         }
-        while let Some(channels) = self.interest.begin_subscribing() {
-            self.change(SubscriptionChange::Subscribe, channels);
-        }
-        while let Some(channels) = self.interest.begin_leaving(std::time::Instant::now()) {
-            self.change(SubscriptionChange::Unsubscribe, channels);
-        }
-    }
-
-    fn change(&mut self, change: SubscriptionChange, channels: Vec<Channel>) {
-        let Some(connection) = self.connection.clone() else {
+        let Some(open) = self.link.open_mut() else {
             return;
         };
-        self.work.push(Box::pin(async move {
-            let answer = change_subscriptions(change, channels, connection.connection).await;
-            Completed::SubscriptionChange {
-                generation: connection.generation,
-                change,
-                answer,
-            }
-        }));
+        while let Some(channels) = self.interest.begin_subscribing() {
+            open.request(SubscriptionChange::Subscribe, channels);
+        }
+        while let Some(channels) = self.interest.begin_leaving(std::time::Instant::now()) {
+            open.request(SubscriptionChange::Unsubscribe, channels);
+        }
     }
 
-    pub(super) fn finish_change(
-        &mut self,
-        generation: u64,
-        change: SubscriptionChange,
-        answer: ChangeAnswer,
-    ) {
-        let current = self.connection.as_ref();
-        if current.map(|connection| connection.generation) != Some(generation) {
-            // Requested on a connection that was lost: everything was requested again since.
-            return;
-        }
+    /// Handles the answer to a chunk.
+    ///
+    /// # Errors
+    /// The connection is of no more use.
+    pub(super) fn finish_change(&mut self, answer: ChangeAnswer) -> Result<(), LostReason> {
         let ChangeAnswer {
+            change,
             confirmed,
             failed,
             error,
         } = answer;
-        let was_late = error.as_ref().is_some_and(RedisError::is_timeout);
+        let was_late = error == Some(ChangeError::Late);
         match change {
             SubscriptionChange::Subscribe => {
                 // Events published from now on arrive. Those published before must be loaded.
@@ -109,44 +91,33 @@ impl Shard {
             SubscriptionChange::Unsubscribe => self.interest.finish_leaving(&confirmed, failed),
         }
         match error {
-            None => self.changes_pause.reset(),
+            None => {
+                self.changes_pause.reset();
+                Ok(())
+            }
             Some(error) => self.handle_failed_change(&error),
         }
     }
 
     /// Tries again later on the same connection, so that what is confirmed stays confirmed. Gives the connection up only if it is
-    /// of no more use; then the subscriber task opens another one.
-    fn handle_failed_change(&mut self, error: &RedisError) {
+    /// of no more use.
+    fn handle_failed_change(&mut self, error: &ChangeError) -> Result<(), LostReason> {
         self.fan_out.metrics.subscriptions_failed.increment();
         if let Some(suppressed) = self.unconfirmed.allow(self.fan_out.clock.now()) {
-            let error = error_chain(error);
             tracing::warn!(
-                error,
+                %error,
                 held_back = suppressed,
                 "Redis did not confirm subscriptions, trying again"
             );
         }
-        let is_elsewhere = matches!(
-            error.code(),
-            Some("MOVED" | "ASK" | "CLUSTERDOWN" | "MASTERDOWN")
-        );
-        if error.is_timeout() || (error.code().is_some() && !is_elsewhere) {
-            self.changes_pause.begin();
-        } else if let Some(connection) = self.connection.take() {
-            connection.lost.cancel();
-            self.lose_subscriptions();
+        if error.is_elsewhere() {
+            return Err(LostReason::Moved);
         }
+        self.changes_pause.begin();
+        Ok(())
     }
 
-    pub(super) fn use_new_connection(&mut self) {
-        self.connection
-            .clone_from(&self.inputs.connections.borrow_and_update());
-        self.changes_pause.reset();
-        self.lose_subscriptions();
-        self.loads.resume();
-    }
-
-    fn lose_subscriptions(&mut self) {
+    pub(super) fn lose_subscriptions(&mut self) {
         for device in self.devices.values_mut() {
             device.lose_subscription();
         }

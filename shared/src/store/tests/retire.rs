@@ -1,7 +1,6 @@
 //! Retiring a device, and a new device with the same serial.
 
 use serde_json::Value as Json;
-use tokio::sync::mpsc;
 
 use super::*;
 use crate::apply::{Retired, retire};
@@ -61,30 +60,19 @@ fn neighbour() -> String {
         .expect("eight partitions")
 }
 
-/// Receives the device's events as they are published.
-async fn subscribe(store: &Store) -> (MultiplexedConnection, mpsc::Receiver<Json>) {
-    let (sender, events) = mpsc::channel(100_000);
-    let mut subscriber = store
-        .subscriber(move |push| {
-            if push.kind == redis::PushKind::SMessage
-                && let Some(Value::BulkString(bytes)) = push.data.last()
-            {
-                let event = serde_json::from_slice(bytes).expect("JSON");
-                match sender.try_send(event) {
-                    // The test has ended and dropped the receiver.
-                    Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
-                    Err(mpsc::error::TrySendError::Full(_)) => panic!("more events than expected"),
-                }
-            }
-        })
-        .await
-        .expect("connects");
-    redis::cmd("SSUBSCRIBE")
-        .arg(store.channel(&device()))
-        .exec_async(&mut subscriber.connection)
-        .await
-        .expect("subscribes");
-    (subscriber.connection, events)
+/// The device's events as they are published.
+struct Events(PushConnection);
+
+impl Events {
+    async fn subscribe(store: &Store) -> Self {
+        let connection = store.push_connection(&store.channel(&device())).await;
+        Self(connection.expect("subscribes"))
+    }
+
+    async fn recv(&mut self) -> Json {
+        let (_, bytes) = next_message(&mut self.0).await;
+        serde_json::from_slice(&bytes).expect("JSON")
+    }
 }
 
 #[tokio::test]
@@ -92,7 +80,7 @@ async fn retiring_deletes_everything_but_the_alarm_log_and_the_highest_seq() {
     let server = RedisServer::start().await;
     let store = server.store();
     let mut redis = server.connect().await;
-    let (_subscriber, mut events) = subscribe(&store).await;
+    let mut events = Events::subscribe(&store).await;
     let near = neighbour();
     for (second, value) in [(0_i64, "100"), (5, "300")] {
         for name in [DEVICE, &near] {
@@ -128,10 +116,8 @@ async fn retiring_deletes_everything_but_the_alarm_log_and_the_highest_seq() {
         events.recv().await,
         events.recv().await,
     ]
-    .into_iter()
-    .flatten()
     .map(|event| event["seq"].clone())
-    .collect();
+    .to_vec();
     assert_eq!(seqs, [1, 2, 3], "the last event is the retirement");
 
     let near_after = store.snapshot(&near, Some(1)).await.expect("an answer");
@@ -404,7 +390,7 @@ async fn a_retirement_that_would_fail_halfway_writes_nothing() {
 #[tokio::test]
 async fn a_device_retired_while_it_sends_is_either_deleted_or_new_and_complete() {
     let server = RedisServer::start().await;
-    let (_subscriber, mut events) = subscribe(&server.store()).await;
+    let mut events = Events::subscribe(&server.store()).await;
     let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
     // Every second time nobody writes between the retirement and the look at the device. Otherwise it is always new already.
     let sending = Arc::new(tokio::sync::RwLock::new(()));
@@ -466,7 +452,7 @@ async fn a_device_retired_while_it_sends_is_either_deleted_or_new_and_complete()
     let mut seq = 0;
     let mut raised = std::collections::HashSet::new();
     while seq < last_seq {
-        let event = events.recv().await.expect("an event");
+        let event = events.recv().await;
         seq += 1;
         assert_eq!(event["seq"], seq, "a seq was used twice or left out");
         for alert in event["changes"]["alerts"].as_array().into_iter().flatten() {

@@ -1,0 +1,120 @@
+use shared::metrics::Meters;
+use shared::position::Epoch;
+use socketioxide::socket::Sid;
+use test_support::eventually::LATE;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+use super::*;
+use crate::client::ClientContext;
+use crate::client::link::Link;
+use crate::clients::Clients;
+use crate::metrics::Metrics;
+use crate::test_setup;
+use crate::websocket::frame;
+use crate::websocket::writer::tests::pair;
+
+fn position(seq: u64) -> Position {
+    let epoch = Epoch::from_bits(1);
+    Position { epoch, seq }
+}
+
+fn event(seq: u64) -> PublishedEvent {
+    let text = format!(r#"{{"epoch":"000000000001","seq":{seq},"at":1,"data":{{"seq":{seq}}}}}"#);
+    PublishedEvent::parse(text.as_bytes()).unwrap()
+}
+
+fn clients(metrics: &Metrics) -> Clients {
+    let config = test_setup::config("127.0.0.1:6379", &["--coalesce=0s"]);
+    Clients::new(ClientContext::new(&config, Arc::clone(&metrics.client)))
+}
+
+async fn connect(clients: &Clients) -> (Arc<Client>, TcpStream) {
+    let (writer, peer) = pair().await;
+    let link = Link::WebSocket(Arc::new(writer));
+    (clients.create(Sid::new(), link), peer)
+}
+
+/// Asserts that exactly these frames are sent to the client next.
+async fn expect(peer: &mut TcpStream, frames: &[u8]) {
+    let mut received = vec![0; frames.len()];
+    let read = tokio::time::timeout(LATE, peer.read_exact(&mut received));
+    read.await.unwrap().unwrap();
+    assert_eq!(received, frames);
+}
+
+#[tokio::test]
+async fn each_member_gets_an_event_once_whoever_left_before() {
+    // The first, the last and one in between leave. One comes back.
+    let metrics = Metrics::new(&Meters::local("gateway").unwrap());
+    let clients = clients(&metrics);
+    let mut members = Members::new("OTSM-0114".parse().unwrap());
+    let mut peers = Vec::new();
+    for _ in 0..7 {
+        let (client, peer) = connect(&clients).await;
+        members.insert(&client, position(0));
+        peers.push((client, peer));
+    }
+    for left in [0, 6, 3, 3] {
+        members.remove(peers[left].0.id());
+    }
+    members.insert(&peers[3].0, position(0));
+    members.insert(&peers[4].0, position(0));
+    assert_eq!(members.len(), 5);
+
+    let event = event(1);
+    let delivery = members.send_event(&event, false);
+    assert!(!delivery.has_gap);
+    assert_eq!(delivery.at_once, 5);
+    // They have it already.
+    assert_eq!(members.send_event(&event, false).at_once, 0);
+
+    let marker = RawValue::from_string("1".to_owned()).unwrap();
+    let end = frame::events(std::iter::once((DEVICE_DATA, &*marker)));
+    let marker = Arc::from(marker);
+    for (number, (client, peer)) in peers.iter_mut().enumerate() {
+        client.send_event(DEVICE_DATA, &marker);
+        if number != 0 && number != 6 {
+            expect(peer, event.frames()).await;
+        }
+        expect(peer, &end).await;
+    }
+}
+
+#[tokio::test]
+async fn a_member_that_misses_an_event_is_not_sent_the_next_one() {
+    let metrics = Metrics::new(&Meters::local("gateway").unwrap());
+    let clients = clients(&metrics);
+    let mut members = Members::new("OTSM-0114".parse().unwrap());
+    let (ahead, _ahead) = connect(&clients).await;
+    let (behind, _behind) = connect(&clients).await;
+    members.insert(&behind, position(0));
+    members.insert(&ahead, position(1));
+    let delivery = members.send_event(&event(2), false);
+    assert!(delivery.has_gap);
+    assert_eq!(delivery.at_once, 1);
+    assert_eq!(
+        members.positions().collect::<Vec<_>>(),
+        [position(0), position(2)]
+    );
+}
+
+#[tokio::test]
+async fn what_clients_got_at_once_is_counted_as_often_as_there_are_clients() {
+    let meters = Meters::local("gateway").unwrap();
+    let metrics = Metrics::new(&meters);
+    let clients = clients(&metrics);
+    let shared = clients.shared();
+    shared.count_at_once(&event(1), 3);
+    let alarm = r#"{"epoch":"000000000001","seq":2,"at":1,"data":{"a":1},"changes":{"b":1}}"#;
+    let alarm = PublishedEvent::parse(alarm.as_bytes()).unwrap();
+    shared.count_at_once(&alarm, 2);
+    shared.count_at_once(&alarm, 0);
+    assert_eq!(metrics.client.telemetry_packets.get(), 3);
+    assert_eq!(metrics.client.alarm_packets.get(), 4);
+    let text = metrics.to_text();
+    assert!(
+        text.contains("gateway_alarm_wait_seconds_count 2"),
+        "{text}"
+    );
+}

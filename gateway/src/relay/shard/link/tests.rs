@@ -1,0 +1,133 @@
+use shared::keys::CANARY_CHANNEL;
+use shared::resp::Value;
+use test_support::eventually::LATE;
+use test_support::server::OwnRedis;
+
+use super::*;
+use crate::test_setup::{self, start_redis};
+
+const TIMEOUT: Duration = Duration::from_millis(400);
+
+async fn store(redis: &OwnRedis) -> Store {
+    let store = test_setup::store(&test_setup::config(&redis.address(), &[]));
+    test_support::eventually::holds("Redis answers", async || store.ping().await.is_ok()).await;
+    store
+}
+
+/// Opens a connection that is subscribed to this channel.
+async fn open(store: &Store, channel: &str) -> OpenLink {
+    let connection = store.push_connection(channel).await.expect("subscribes");
+    OpenLink::new(connection, TIMEOUT, &RedisObservation::default())
+}
+
+/// Handles what arrives and what is due, until the connection is lost or `until` ends.
+async fn run(open: &mut OpenLink, until: impl Future<Output = ()>) -> Result<(), LostReason> {
+    tokio::pin!(until);
+    loop {
+        let event = tokio::select! {
+            event = open.ready() => event,
+            () = &mut until => return Ok(()),
+        };
+        match event {
+            LinkEvent::Arrived => loop {
+                let is_canary = match open.connection.next_value().expect("RESP3") {
+                    Some(Value::Message { channel, .. }) => channel == CANARY_CHANNEL.as_bytes(),
+                    Some(Value::Answer) => {
+                        open.awaited.answer().expect("it was asked");
+                        open.record_answer();
+                        false
+                    }
+                    Some(_) => false,
+                    None => break,
+                };
+                if is_canary {
+                    open.record_canary();
+                }
+            },
+            LinkEvent::Check => open.check(Instant::now())?,
+            LinkEvent::Lost(reason) => return Err(reason),
+            LinkEvent::Opened(_) => {}
+        }
+        open.has_values = false;
+    }
+}
+
+/// Lets the canary's count grow this often, and reports each count to the connection.
+async fn grow_canary(store: &Store, open: &mut OpenLink, times: u64) -> Result<(), LostReason> {
+    for canary in 1..=times {
+        store.increment_canary().await.expect("published");
+        run(open, tokio::time::sleep(Duration::from_millis(200))).await?;
+        let observed = RedisObservation {
+            canary,
+            ..RedisObservation::default()
+        };
+        open.observe(&observed, Instant::now())?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_connection_that_does_not_receive_the_canary_is_deaf_although_it_answers() {
+    let redis = start_redis().await;
+    let store = store(&redis).await;
+    let began = Instant::now();
+    let mut deaf = open(&store, "another channel").await;
+    let lost = tokio::time::timeout(LATE, grow_canary(&store, &mut deaf, u64::MAX)).await;
+    let lost = lost.expect("it is found to be deaf");
+    assert!(matches!(lost, Err(LostReason::Deaf)), "{lost:?}");
+    assert!(began.elapsed() >= Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn a_connection_that_receives_the_canary_is_kept() {
+    let redis = start_redis().await;
+    let store = store(&redis).await;
+    let mut open = open(&store, CANARY_CHANNEL).await;
+    // For longer than a deaf one is kept.
+    let kept = grow_canary(&store, &mut open, 20).await;
+    assert!(kept.is_ok(), "{kept:?}");
+}
+
+#[tokio::test]
+async fn a_connection_to_a_server_that_does_not_answer_is_given_up() {
+    let mut redis = start_redis().await;
+    let store = store(&redis).await;
+    let mut open = open(&store, CANARY_CHANNEL).await;
+    redis.server.process.pause().expect("it stops");
+    let lost = run(&mut open, tokio::time::sleep(LATE)).await;
+    redis.server.process.resume().expect("it continues");
+    assert!(matches!(lost, Err(LostReason::Silent)), "{lost:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_ends_closes_the_connection() {
+    let mut redis = start_redis().await;
+    let store = store(&redis).await;
+    let mut open = open(&store, CANARY_CHANNEL).await;
+    let ended = redis.server.process.terminate().await;
+    ended.expect("redis ends");
+    let lost = run(&mut open, tokio::time::sleep(LATE)).await;
+    assert!(matches!(lost, Err(LostReason::Closed(_))), "{lost:?}");
+}
+
+#[tokio::test]
+async fn only_a_change_to_another_server_is_a_loss() {
+    let redis = start_redis().await;
+    let store = store(&redis).await;
+    let connection = store.push_connection(CANARY_CHANNEL).await;
+    let connection = connection.expect("subscribes");
+    let at = |run_id: &str| RedisObservation {
+        run_id: Some(run_id.into()),
+        ..RedisObservation::default()
+    };
+    let own = connection.run_id().to_string();
+    // What was observed before may be the server before this one.
+    let mut open = OpenLink::new(connection, TIMEOUT, &at("before"));
+    let now = Instant::now();
+    for run_id in ["before", &own] {
+        assert!(open.observe(&at(run_id), now).is_ok());
+    }
+    assert!(open.observe(&RedisObservation::default(), now).is_ok());
+    let lost = open.observe(&at("other"), now);
+    assert!(matches!(lost, Err(LostReason::Elsewhere)), "{lost:?}");
+}
