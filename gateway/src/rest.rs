@@ -8,6 +8,7 @@ mod alerts;
 mod analytics;
 mod answers;
 mod body;
+mod compression;
 mod context;
 mod device_item;
 pub(crate) mod device_list;
@@ -99,6 +100,7 @@ pub(crate) struct Routers {
 /// Builds the services of both ports.
 pub(crate) fn routers(state: AppState, origins: &Origins) -> Routers {
     let has_operator_port = state.config.ops_port.is_some();
+    let compresses = state.config.compress;
     let (context, lists) = RestContext::new(state, origins);
     let mut main = routes();
     if !has_operator_port {
@@ -115,8 +117,8 @@ pub(crate) fn routers(state: AppState, origins: &Origins) -> Routers {
             .collect(),
     );
     Routers {
-        main: complete(main, context.clone()),
-        operators: complete(operators, context),
+        main: complete(main, context.clone(), compresses),
+        operators: complete(operators, context, compresses),
         lists,
     }
 }
@@ -129,7 +131,7 @@ fn router(routes: Vec<(Method, &'static str, MethodRouter<RestContext>)>) -> Rou
 }
 
 /// Adds what every route needs.
-fn complete(inner: Router<RestContext>, context: RestContext) -> Router {
+fn complete(inner: Router<RestContext>, context: RestContext, compresses: bool) -> Router {
     let metrics = Arc::clone(&context.metrics.rest);
     let answers = context.answers.clone();
     let inner = inner
@@ -137,11 +139,16 @@ fn complete(inner: Router<RestContext>, context: RestContext) -> Router {
         .method_not_allowed_fallback(async || ApiError::WrongMethod)
         .fallback(unknown_route)
         .with_state(context);
-    let inner = edge::bound_and_observe(inner, answers, metrics);
+    let inner = edge::bound_and_observe(inner, answers.clone(), metrics);
     // A trailing slash matches every route, so it must be removed before the route is chosen.
-    Router::new()
+    let complete = Router::new()
         .fallback_service(NormalizePath::trim_trailing_slash(inner))
-        .layer(from_fn(edge::complete))
+        .layer(from_fn(edge::complete));
+    if compresses {
+        complete.layer(from_fn_with_state(answers, compression::compress))
+    } else {
+        complete
+    }
 }
 
 async fn unknown_route() -> ApiError {
