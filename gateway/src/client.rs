@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use shared::clock::millis;
@@ -192,7 +193,7 @@ impl Client {
         with_broadcast: bool,
         now: Instant,
     ) -> bool {
-        if !with_broadcast && let Some(was_sent) = self.send_frames(event, now) {
+        if !with_broadcast && let Some(was_sent) = self.send_frames(event, |compressed| event.frames(compressed), now) {
             return was_sent;
         }
         if event.has_alarm_changes() {
@@ -209,16 +210,21 @@ impl Client {
         false
     }
 
-    /// Sends the frames that all clients of an event share. Returns whether they were sent; `None` if the event must wait, or the
-    /// client polls.
-    fn send_frames(self: &Arc<Self>, event: &PublishedEvent, now: Instant) -> Option<bool> {
+    /// Sends these frames of an event, which several clients share. `frames` returns them compressed or not. Returns whether they were
+    /// sent; `None` if the event must wait, or the client polls.
+    pub(crate) fn send_frames<'a>(
+        self: &Arc<Self>,
+        event: &PublishedEvent,
+        frames: impl FnOnce(bool) -> &'a Bytes,
+        now: Instant,
+    ) -> Option<bool> {
         let writer = self.link.websocket()?;
         let mut outbox = self.outbox();
         if !outbox.is_idle() {
             return None;
         }
         let coalescer = &self.shared.coalescer;
-        let frames = event.frames(writer.compresses());
+        let frames = frames(writer.compresses());
         let written = if event.has_alarm_changes() {
             writer.send(frames, true)
         } else {

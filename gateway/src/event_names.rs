@@ -7,6 +7,8 @@ pub(crate) const UNSUBSCRIBE_DEVICE: &str = "unsubscribe:device";
 
 /// The reading of a device.
 pub(crate) const DEVICE_DATA: &str = "device:data";
+/// The fields of a reading that differ from the one before, for clients that ask for them.
+pub(crate) const DEVICE_DATA_CHANGED: &str = "device:data:changed";
 /// The alarms of a device that were raised or escalated, or all open ones in a snapshot.
 pub(crate) const DEVICE_ALERTS: &str = "device:alerts";
 /// The alarm transitions of a device.

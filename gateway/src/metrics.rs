@@ -220,8 +220,9 @@ impl RelayMetrics {
         );
         let [closed, silent, deaf, elsewhere] = meters.count_of_each(
             "gateway.subscriber.lost",
-            "Times the Redis connection that receives published events was lost or given up, by \
-             reason. `deaf`: it was open, but nothing was received.",
+            "Times a Redis connection that receives published events was lost or given up, by \
+             reason. A replica has one per processor, at most four. `deaf`: it was open, but nothing \
+             was received.",
             "reason",
             ["closed", "silent", "deaf", "elsewhere"],
         );
@@ -247,8 +248,8 @@ impl RelayMetrics {
             ),
             overruns: meters.count(
                 "gateway.lagging",
-                "Times this replica dropped events because they were published faster than it \
-                 processed them. It then reads them from the event streams in Redis.",
+                "Times a part of this replica dropped events, because it had not kept up with what was \
+                 published for 3 s. It then reads them from the event streams in Redis.",
             ),
             latency: meters.durations(
                 "gateway.event.latency",

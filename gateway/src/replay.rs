@@ -3,7 +3,10 @@
 //! The same logic serves a new subscription (with or without the client's last position) and the members of a device of
 //! which this replica missed an event. For them, `since` is the position up to which this replica has sent them everything.
 
-use std::sync::{Arc, OnceLock};
+mod changed_fields;
+mod shared_frames;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -15,8 +18,8 @@ use shared::position::Position;
 use shared::state::{DeviceState, Freshness, freshness};
 use shared::store::{Snapshot, StoredChanges, StoredEvent};
 
-use crate::event_names::{DEVICE_ALERTS, DEVICE_ALERTS_CHANGED, DEVICE_DATA};
-use crate::websocket::frame;
+use crate::event_names::{DEVICE_ALERTS, DEVICE_ALERTS_CHANGED, DEVICE_DATA, DEVICE_DATA_CHANGED};
+use shared_frames::SharedFrames;
 
 /// An event published for a device, with payloads that all members share.
 #[derive(Clone, Debug)]
@@ -36,10 +39,15 @@ pub(crate) struct PublishedEvent {
     pub(crate) data: Option<Arc<RawValue>>,
     pub(crate) alerts: Option<Arc<RawValue>>,
     pub(crate) changes: Option<Arc<RawValue>>,
-    /// Its packets as WebSocket frames, encoded for the first client that gets them.
-    frames: OnceLock<Bytes>,
-    /// The same for clients with which compression was agreed on.
-    compressed_frames: OnceLock<Bytes>,
+    frames: SharedFrames,
+}
+
+/// A published event for clients that have the reading before and want only the changed fields.
+#[derive(Debug)]
+pub(crate) struct ChangedEvent<'a> {
+    event: &'a PublishedEvent,
+    data: Box<RawValue>,
+    frames: SharedFrames,
 }
 
 /// The packets that bring one client up to date, in order.
@@ -109,8 +117,7 @@ impl PublishedEvent {
             data,
             alerts,
             changes,
-            frames: OnceLock::new(),
-            compressed_frames: OnceLock::new(),
+            frames: SharedFrames::default(),
         })
     }
 
@@ -128,17 +135,19 @@ impl PublishedEvent {
 
     /// Its packets as WebSocket frames, which all clients share. `compressed`: those for clients with which compression was agreed on.
     pub(crate) fn frames(&self, compressed: bool) -> &Bytes {
-        let frames = if compressed {
-            &self.compressed_frames
-        } else {
-            &self.frames
-        };
-        frames.get_or_init(|| {
-            let packets = self.packets();
-            frame::events(
-                packets.map(|(name, payload)| (name, &**payload)),
-                compressed,
-            )
+        let packets = self.packets();
+        let packets = packets.map(|(name, payload)| (name, &**payload));
+        self.frames.get(packets, compressed)
+    }
+
+    /// Returns its packets for clients that only want the changed fields of a reading, and have the reading `before` since the
+    /// position `base`. `None` if they need the packets as they are.
+    pub(crate) fn changed(&self, before: &RawValue, base: Position) -> Option<ChangedEvent<'_>> {
+        let data = changed_fields::render(before, base, self.data.as_deref()?)?;
+        Some(ChangedEvent {
+            event: self,
+            data,
+            frames: SharedFrames::default(),
         })
     }
 
@@ -151,6 +160,16 @@ impl PublishedEvent {
         ]
         .into_iter()
         .filter_map(|(name, payload)| Some((name, payload.as_ref()?)))
+    }
+}
+
+impl ChangedEvent<'_> {
+    /// Its packets as WebSocket frames, as [`PublishedEvent::frames`].
+    pub(crate) fn frames(&self, compressed: bool) -> &Bytes {
+        let others = self.event.packets().filter(|(name, _)| *name != DEVICE_DATA);
+        let others = others.map(|(name, payload)| (name, &**payload));
+        let packets = std::iter::once((DEVICE_DATA_CHANGED, &*self.data)).chain(others);
+        self.frames.get(packets, compressed)
     }
 }
 

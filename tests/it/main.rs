@@ -9,6 +9,8 @@ mod alarms;
 
 mod recovery;
 
+mod changed_fields;
+
 mod conformance;
 
 mod python_client;

@@ -19,6 +19,8 @@ pub(crate) struct Join {
     pub(crate) device: DeviceId,
     /// The last position the client has received; `None` if it asks for a snapshot.
     pub(crate) since: Option<Position>,
+    /// The client wants only the changed fields of readings, where that is possible.
+    pub(crate) changes: bool,
     /// The Socket.IO acknowledgement id of the reply; `None` if the client expects no reply.
     pub(crate) ack: Option<i64>,
     /// Counts the subscription as pending until this is dropped.

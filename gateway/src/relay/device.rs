@@ -502,7 +502,7 @@ impl WatchedDevice {
                 .any(|joiner| joiner.belongs_to(client.id()));
             if !has_left && !waits_again {
                 client.join_room(room(&self.device));
-                self.members.insert(client, answer.position);
+                self.members.insert(client, answer.position, join.changes);
             }
         }
     }

@@ -39,6 +39,8 @@ struct Target {
     device: DeviceId,
     /// The last position that the client has received.
     since: Option<Position>,
+    /// The client wants only the changed fields of readings.
+    changes: bool,
 }
 
 /// The argument of both events. Older front ends send the bare id.
@@ -51,6 +53,8 @@ pub(super) enum Argument {
         device_id: String,
         #[serde(default)]
         since: Option<Position>,
+        #[serde(default)]
+        changes: Option<bool>,
     },
     Unreadable(serde::de::IgnoredAny),
 }
@@ -77,13 +81,21 @@ impl ClientCommand {
 
 impl Argument {
     fn target(self) -> Option<Target> {
-        let (device, since) = match self {
-            Self::Id(id) => (id, None),
-            Self::Object { device_id, since } => (device_id, since),
+        let (device, since, changes) = match self {
+            Self::Id(id) => (id, None, None),
+            Self::Object {
+                device_id,
+                since,
+                changes,
+            } => (device_id, since, changes),
             Self::Unreadable(_) => return None,
         };
         let device = device.parse().ok()?;
-        Some(Target { device, since })
+        Some(Target {
+            device,
+            since,
+            changes: changes.unwrap_or_default(),
+        })
     }
 }
 
@@ -166,7 +178,11 @@ async fn try_to_carry_out(
     relay: &Relay,
     subscriptions: &mut Subscriptions,
 ) -> Result<(), Refusal> {
-    let Target { device, since } = command.target.ok_or(Refusal::Invalid)?;
+    let Target {
+        device,
+        since,
+        changes,
+    } = command.target.ok_or(Refusal::Invalid)?;
     match command.kind {
         CommandKind::Subscribe => {
             if since.is_some() {
@@ -183,6 +199,7 @@ async fn try_to_carry_out(
                 client: Arc::clone(client),
                 device,
                 since,
+                changes,
                 ack: command.ack,
                 _reply: reply,
                 watch,

@@ -1,6 +1,5 @@
 //! The clients that get a device's events, each with the position up to which it has them.
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,7 +13,7 @@ use shared::store::Snapshot;
 use super::answer_cache::AnswerCache;
 use crate::client::{Client, ClientId};
 use crate::event_names::DEVICE_DATA;
-use crate::replay::{self, PublishedEvent};
+use crate::replay::{self, ChangedEvent, PublishedEvent};
 use crate::spare_capacity::{shrink_map, shrink_vec};
 
 /// The members of one device.
@@ -25,6 +24,16 @@ pub(super) struct Members {
     list: Vec<Member>,
     /// The index of each member in `list`.
     places: HashMap<ClientId, usize>,
+    /// The last reading that was sent, if a member wants only what changes.
+    last: Option<LastReading>,
+    /// Number of members that want only the changed fields of readings.
+    changes_wanted: usize,
+}
+
+#[derive(Debug)]
+struct LastReading {
+    position: Position,
+    data: Arc<RawValue>,
 }
 
 #[derive(Debug)]
@@ -32,6 +41,9 @@ struct Member {
     client: Arc<Client>,
     /// The last position sent to it.
     position: Position,
+    wants_changes: bool,
+    /// The last `device:data` sent to it was [`Members::last`], or changed fields that lead to it.
+    has_last: bool,
 }
 
 /// The result of sending an event to the members.
@@ -51,6 +63,8 @@ impl Members {
             device,
             list: Vec::new(),
             places: HashMap::new(),
+            last: None,
+            changes_wanted: 0,
         }
     }
 
@@ -62,26 +76,27 @@ impl Members {
         self.list.is_empty()
     }
 
-    /// Adds a client that has everything up to this position.
-    pub(super) fn insert(&mut self, client: &Arc<Client>, position: Position) {
+    /// Adds a client that has everything up to this position. `wants_changes`: it wants only the changed fields of readings, once it
+    /// has a live reading.
+    pub(super) fn insert(&mut self, client: &Arc<Client>, position: Position, wants_changes: bool) {
+        self.remove(client.id());
+        self.changes_wanted += usize::from(wants_changes);
         let member = Member {
             client: Arc::clone(client),
             position,
+            wants_changes,
+            has_last: false,
         };
-        match self.places.entry(client.id()) {
-            Entry::Occupied(place) => self.list[*place.get()] = member,
-            Entry::Vacant(place) => {
-                place.insert(self.list.len());
-                self.list.push(member);
-            }
-        }
+        self.places.insert(client.id(), self.list.len());
+        self.list.push(member);
     }
 
     pub(super) fn remove(&mut self, client: ClientId) {
         let Some(place) = self.places.remove(&client) else {
             return;
         };
-        self.list.swap_remove(place);
+        let removed = self.list.swap_remove(place);
+        self.changes_wanted -= usize::from(removed.wants_changes);
         if let Some(moved) = self.list.get(place) {
             self.places.insert(moved.client.id(), place);
         }
@@ -102,7 +117,11 @@ impl Members {
     pub(super) fn send_event(&mut self, event: &PublishedEvent, with_broadcast: bool) -> Delivery {
         let mut delivery = Delivery::default();
         let now = Instant::now();
+        let changed = self.changed_event(event, with_broadcast);
         for member in &mut self.list {
+            // The reading becomes the last one, whether this member gets it or not.
+            let had_last = member.has_last;
+            member.has_last &= event.data.is_none();
             if is_at_or_before(event.position, member.position) {
                 continue;
             }
@@ -111,8 +130,14 @@ impl Members {
                 continue;
             }
             member.position = event.position;
+            member.has_last |= event.data.is_some();
             let client = &member.client;
-            let was_at_once = client.send_published(&self.device, event, with_broadcast, now);
+            let changed = changed.as_ref();
+            let changed = changed.filter(|_| member.wants_changes && had_last);
+            // What has to wait may be replaced or follow something that is, so it is sent in full.
+            let was_at_once = changed
+                .and_then(|changed| client.send_frames(event, |compressed| changed.frames(compressed), now))
+                .unwrap_or_else(|| client.send_published(&self.device, event, with_broadcast, now));
             delivery.at_once += u64::from(was_at_once);
             if with_broadcast {
                 delivery.reached.insert(client.id());
@@ -121,9 +146,33 @@ impl Members {
         delivery
     }
 
+    /// Returns an event as it is for members that have the last reading and want only what has changed since. Remembers its reading as
+    /// the last one.
+    fn changed_event<'a>(
+        &mut self,
+        event: &'a PublishedEvent,
+        with_broadcast: bool,
+    ) -> Option<ChangedEvent<'a>> {
+        let data = event.data.as_ref()?;
+        if self.changes_wanted == 0 {
+            self.last = None;
+            return None;
+        }
+        let last = LastReading {
+            position: event.position,
+            data: Arc::clone(data),
+        };
+        let before = self.last.replace(last)?;
+        if with_broadcast {
+            return None;
+        }
+        event.changed(&before.data, before.position)
+    }
+
     /// Sends every member a `device:data` that has no position of its own.
-    pub(super) fn send_data(&self, data: &Arc<RawValue>) {
-        for member in &self.list {
+    pub(super) fn send_data(&mut self, data: &Arc<RawValue>) {
+        for member in &mut self.list {
+            member.has_last = false;
             let packet = (DEVICE_DATA, data);
             member.client.send_complete(&self.device, [packet]);
         }
@@ -133,6 +182,7 @@ impl Members {
     pub(super) fn catch_up(&mut self, snapshot: &Snapshot, now: Time) -> AnswerCache<Position> {
         let mut answers = AnswerCache::new();
         for member in &mut self.list {
+            member.has_last = false;
             let since = member.position;
             let answer = answers.get(since, || {
                 replay::catch_up(&self.device, since, snapshot, now)

@@ -11,9 +11,19 @@ fn a_command_names_its_device_alone_or_with_a_position() {
     let expected = Some(Target {
         device,
         since: None,
+        changes: false,
     });
     assert_eq!(target(r#""OTSM-0114""#), expected);
-    assert_eq!(target(r#"{"deviceId":"OTSM-0114"}"#), expected);
+    for object in [
+        r#"{"deviceId":"OTSM-0114"}"#,
+        r#"{"deviceId":"OTSM-0114","changes":false}"#,
+        r#"{"deviceId":"OTSM-0114","changes":null}"#,
+    ] {
+        assert_eq!(target(object), expected);
+    }
+    let wanted = target(r#"{"deviceId":"OTSM-0114","changes":true}"#);
+    assert!(wanted.is_some_and(|target| target.changes));
+    assert_eq!(target(r#"{"deviceId":"OTSM-0114","changes":"yes"}"#), None);
 }
 
 #[test]
