@@ -160,10 +160,10 @@ fn scan(bytes: &[u8]) -> Result<Option<Scanned>, Malformed> {
     let scanned = if kind == b'>' {
         scan_push(bytes)?
     } else {
-        skip(bytes, 0)?.map(|(end, text)| Scanned {
-            length: end,
+        skip(bytes, 0)?.map(|skipped| Scanned {
+            length: skipped.end,
             kind,
-            texts: [text, None, None],
+            texts: [skipped.text, None, None],
         })
     };
     let too_large = match &scanned {
@@ -184,13 +184,13 @@ fn scan_push(bytes: &[u8]) -> Result<Option<Scanned>, Malformed> {
     let mut texts = [None, None, None];
     let mut texts_left = texts.iter_mut();
     for _ in 0..header.elements {
-        let Some((end, text)) = skip(bytes, at)? else {
+        let Some(skipped) = skip(bytes, at)? else {
             return Ok(None);
         };
         if let Some(place) = texts_left.next() {
-            *place = text;
+            *place = skipped.text;
         }
-        at = end;
+        at = skipped.end;
     }
     Ok(Some(Scanned {
         length: at,
@@ -199,8 +199,14 @@ fn scan_push(bytes: &[u8]) -> Result<Option<Scanned>, Malformed> {
     }))
 }
 
-/// Returns where the value at `at` ends, and its text if it is one; `None` if it has not arrived as a whole.
-fn skip(bytes: &[u8], at: usize) -> Result<Option<(usize, Option<Range<usize>>)>, Malformed> {
+/// Where a value ends, and its text if it is one.
+struct Skipped {
+    end: usize,
+    text: Option<Range<usize>>,
+}
+
+/// Skips the value at `at`, with all that belongs to it; `None` if it has not arrived as a whole.
+fn skip(bytes: &[u8], at: usize) -> Result<Option<Skipped>, Malformed> {
     let Some(first) = read_header(bytes, at)? else {
         return Ok(None);
     };
@@ -218,7 +224,10 @@ fn skip(bytes: &[u8], at: usize) -> Result<Option<(usize, Option<Range<usize>>)>
             return Err(Malformed::TooLarge);
         }
     }
-    Ok(Some((end, first.text)))
+    Ok(Some(Skipped {
+        end,
+        text: first.text,
+    }))
 }
 
 fn read_header(bytes: &[u8], at: usize) -> Result<Option<Header>, Malformed> {

@@ -112,18 +112,20 @@ async fn the_first_reading_is_whole_and_the_others_have_what_changed() -> Result
 async fn what_is_recovered_is_whole_and_so_is_the_first_reading_after_it() -> Result<()> {
     let stack = Stack::start().await?;
     let device = stack.device(SERIAL);
+    device.send(0).await?;
+    stack.shows(SERIAL, 0).await?;
     let plain = stack.browser().await?;
     plain.subscribe(SERIAL).await?;
     let browser = stack.browser().await?;
     subscribe(&browser, None).await?;
-    for (seq, value) in [(1, 1), (2, 2)] {
+    for (seq, value) in [(2, 1), (3, 2)] {
         device.send(value).await?;
         reading(&browser, 0, seq).await?;
     }
-    let last = reading(&browser, 0, 2).await?;
+    let last = reading(&browser, 0, 3).await?;
     assert_eq!(last.name, CHANGED);
     browser.disconnect().await?;
-    for (seq, value) in [(3, 3), (4, 300)] {
+    for (seq, value) in [(4, 3), (5, 300)] {
         device.send(value).await?;
         reading(&plain, 0, seq).await?;
     }
@@ -131,14 +133,14 @@ async fn what_is_recovered_is_whole_and_so_is_the_first_reading_after_it() -> Re
     browser.reconnect().await?;
     let answer = subscribe(&browser, Some(&last.body)).await?;
     assert_eq!(answer["recovered"], true, "{answer}");
-    for (seq, value) in [(5, 5), (6, 6)] {
+    for (seq, value) in [(6, 5), (7, 6)] {
         device.send(value).await?;
         reading(&browser, from, seq).await?;
     }
     let names = browser.seen_after(from).into_iter().filter(is_reading);
     let names: Vec<String> = names.map(|event| event.name).collect();
     assert_eq!(names, [DATA, DATA, DATA, CHANGED]);
-    reading(&plain, 0, 6).await?;
+    reading(&plain, 0, 7).await?;
     have_the_same(&browser, &plain, 1)?;
     stack.pass()
 }

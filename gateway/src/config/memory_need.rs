@@ -17,7 +17,7 @@ const WRITE_BUFFER_BYTES: u64 = 256 << 10;
 const PACKET_BYTES: u64 = 1 << 10;
 /// A watched device and its channel. Measured with 10 000 devices: 2.5 KB.
 const WATCHED_BYTES: u64 = 4 << 10;
-/// Devices that are read from Redis at the same time: `MAX_LOADS` of each of the `SHARDS` of the relay.
+/// Devices that are read from Redis at the same time: `MAX_LOADS` of each of the shards of the relay, of which there are `MAX_SHARDS` at most.
 const DEVICES_READ: u64 = 4 * 64;
 /// Events of a device that are kept for its clients meanwhile: `MAX_KEPT` of the relay.
 const EVENTS_KEPT: u64 = 256;

@@ -194,7 +194,7 @@ fn what_is_not_a_value_is_refused() {
         let shown = String::from_utf8_lossy(bytes);
         assert_eq!(read(bytes), Err(malformed), "{shown:?}");
     }
-    assert_eq!(read(&[b'+'; MAX_LINE + 2]), Err(Malformed::TooLarge));
+    assert_eq!(read(&vec![b'+'; MAX_LINE + 2]), Err(Malformed::TooLarge));
 }
 
 #[test]

@@ -43,6 +43,11 @@ impl Drop for Garbler {
     }
 }
 
+/// Waits until the flood begins, and returns true while it lasts. Returns false at the end of the test.
+async fn is_flooding(floods: &mut watch::Receiver<bool>) -> bool {
+    floods.wait_for(|is_flooding| *is_flooding).await.is_ok()
+}
+
 async fn forward(
     mut client: TcpStream,
     mut server: TcpStream,
@@ -72,7 +77,7 @@ async fn forward(
                 let inserted = *insertions.borrow_and_update();
                 client.write_all(inserted).await
             }
-            Ok(_) = floods.wait_for(|is_flooding| *is_flooding), if subscribes => {
+            true = is_flooding(&mut floods), if subscribes => {
                 client.write_all(&flood).await
             }
         };
