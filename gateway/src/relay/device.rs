@@ -28,6 +28,7 @@ use shared::store::Snapshot;
 use super::acks;
 use super::command::Join;
 use super::fan_out::FanOutContext;
+use super::spans;
 use crate::client::{Client, ClientId};
 use crate::replay::{self, CatchUp, PublishedEvent};
 use answer_cache::AnswerCache;
@@ -348,7 +349,7 @@ impl WatchedDevice {
             return;
         }
         self.head = Some(event.position);
-        let span = fan_out.spans.begin(event, &self.device).entered();
+        let span = spans::begin(event, &self.device).entered();
         self.send_event(event, fan_out, fan_out.broadcast_all);
         drop(span);
         let now = fan_out.clock.now();
@@ -430,7 +431,7 @@ impl WatchedDevice {
         match (replay::missed(head, snapshot), &snapshot.state) {
             (Some(missed), _) => {
                 for event in &missed {
-                    drop(fan_out.spans.begin(event, &self.device));
+                    drop(spans::begin(event, &self.device));
                     fan_out.spans.record_if_late(event, &self.device, now);
                     fan_out.metrics.record_latency(event.at, now);
                 }

@@ -36,12 +36,6 @@ impl EventSpans {
         }
     }
 
-    /// If the commit of this event was sampled, returns the event's span, which ends when it is dropped. Otherwise returns a
-    /// disabled span.
-    pub(super) fn begin(&self, event: &PublishedEvent, device: &DeviceId) -> Span {
-        sampled(event).map_or_else(Span::none, |traceparent| child(traceparent, device))
-    }
-
     /// Records a span of an event that is late at this time, unless its commit was sampled: then it has a span already.
     pub(super) fn record_if_late(&self, event: &PublishedEvent, device: &DeviceId, now: Time) {
         let delay = now.duration_since(event.at);
@@ -78,6 +72,12 @@ impl EventSpans {
             error: error.map(str::to_owned),
         });
     }
+}
+
+/// If the commit of this event was sampled, returns the event's span, which ends when it is dropped. Otherwise returns a disabled
+/// span.
+pub(super) fn begin(event: &PublishedEvent, device: &DeviceId) -> Span {
+    sampled(event).map_or_else(Span::none, |traceparent| child(traceparent, device))
 }
 
 /// Returns the trace of the event's commit, if the commit was sampled.

@@ -222,7 +222,6 @@ pub(super) struct OpenLink {
     checks: Interval,
     timeout: Duration,
     last_ping: Instant,
-    is_ping_answered: bool,
     last_arrival: Instant,
     /// At the last check nothing had arrived for too long. One more check, since this process itself may have been paused.
     is_suspect: bool,
@@ -252,7 +251,6 @@ impl OpenLink {
             checks,
             timeout,
             last_ping: now,
-            is_ping_answered: true,
             last_arrival: now,
             is_suspect: false,
             canary: CanaryCheck::new(now),
@@ -297,11 +295,6 @@ impl OpenLink {
         self.has_canary_arrived = true;
     }
 
-    /// Records that Redis answered a request.
-    pub(super) fn record_answer(&mut self) {
-        self.is_ping_answered = !self.awaited.is_ping_pending();
-    }
-
     /// Sends a `PING` if it is time for one. Returns an error if the connection does not answer, even if it was not closed.
     ///
     /// The answer to the `PING` comes behind everything that was requested before. While anything arrives, the connection works,
@@ -310,12 +303,11 @@ impl OpenLink {
         if self.awaited.are_too_many() {
             return Err(LostReason::Silent);
         }
-        if self.is_ping_answered {
+        if !self.awaited.is_ping_pending() {
             if now.saturating_duration_since(self.last_ping) >= PING_INTERVAL {
                 self.connection.send(&redis::cmd("PING"));
                 self.awaited.begin_ping();
                 self.last_ping = now;
-                self.is_ping_answered = false;
             }
             self.is_suspect = false;
             return Ok(());

@@ -101,7 +101,6 @@ impl Shard {
                     return Err(LostReason::Unreadable(what.to_owned()));
                 }
             }
-            open.record_answer();
         }
         Ok(reached)
     }

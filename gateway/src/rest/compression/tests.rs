@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 
 fn limits(bytes: usize) -> AnswerLimits {
     let metrics = Metrics::new(&Meters::local("gateway").unwrap());
-    AnswerLimits::new(bytes, Duration::from_secs(60), 1, Arc::clone(&metrics.rest))
+    AnswerLimits::new(bytes, Duration::from_mins(1), 1, Arc::clone(&metrics.rest))
 }
 
 fn decompress(bytes: &[u8]) -> Vec<u8> {
