@@ -193,7 +193,10 @@ impl Client {
         with_broadcast: bool,
         now: Instant,
     ) -> bool {
-        if !with_broadcast && let Some(was_sent) = self.send_frames(event, |compressed| event.frames(compressed), now) {
+        if !with_broadcast
+            && let Some(was_sent) =
+                self.send_frames(event, |compressed| event.frames(compressed), now)
+        {
             return was_sent;
         }
         if event.has_alarm_changes() {

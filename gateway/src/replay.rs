@@ -166,7 +166,10 @@ impl PublishedEvent {
 impl ChangedEvent<'_> {
     /// Its packets as WebSocket frames, as [`PublishedEvent::frames`].
     pub(crate) fn frames(&self, compressed: bool) -> &Bytes {
-        let others = self.event.packets().filter(|(name, _)| *name != DEVICE_DATA);
+        let others = self
+            .event
+            .packets()
+            .filter(|(name, _)| *name != DEVICE_DATA);
         let others = others.map(|(name, payload)| (name, &**payload));
         let packets = std::iter::once((DEVICE_DATA_CHANGED, &*self.data)).chain(others);
         self.frames.get(packets, compressed)

@@ -136,7 +136,9 @@ impl Members {
             let changed = changed.filter(|_| member.wants_changes && had_last);
             // What has to wait may be replaced or follow something that is, so it is sent in full.
             let was_at_once = changed
-                .and_then(|changed| client.send_frames(event, |compressed| changed.frames(compressed), now))
+                .and_then(|changed| {
+                    client.send_frames(event, |compressed| changed.frames(compressed), now)
+                })
                 .unwrap_or_else(|| client.send_published(&self.device, event, with_broadcast, now));
             delivery.at_once += u64::from(was_at_once);
             if with_broadcast {

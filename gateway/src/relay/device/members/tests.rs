@@ -151,7 +151,7 @@ async fn a_member_that_wants_changes_gets_a_whole_reading_first_and_after_everyt
         assert_eq!(members.send_event(&events[number - 1], false).at_once, 2);
     };
     send(&mut members, 1);
-    expect(&mut peer, events[0].frames()).await;
+    expect(&mut peer, events[0].frames(false)).await;
     send(&mut members, 2);
     expect(&mut peer, &changed(&events[0], &events[1])).await;
     // Shown as stale: the client has another reading then.
@@ -160,23 +160,23 @@ async fn a_member_that_wants_changes_gets_a_whole_reading_first_and_after_everyt
     let stale = frame::events(std::iter::once((DEVICE_DATA, &*stale)));
     expect(&mut peer, &stale).await;
     send(&mut members, 3);
-    expect(&mut peer, events[2].frames()).await;
+    expect(&mut peer, events[2].frames(false)).await;
     send(&mut members, 4);
     expect(&mut peer, &changed(&events[2], &events[3])).await;
     // Subscribed again. It may have been answered with a snapshot.
     members.insert(&client, position(4), true);
     send(&mut members, 5);
-    expect(&mut peer, events[4].frames()).await;
+    expect(&mut peer, events[4].frames(false)).await;
     // An older event, for a client that has just joined.
     members.send_event(&events[3], false);
     send(&mut members, 6);
-    expect(&mut peer, events[5].frames()).await;
+    expect(&mut peer, events[5].frames(false)).await;
     // It wants everything again.
     members.insert(&client, position(6), false);
     send(&mut members, 7);
-    expect(&mut peer, events[6].frames()).await;
-    expect(&mut plain_peer, events[0].frames()).await;
-    expect(&mut plain_peer, events[1].frames()).await;
+    expect(&mut peer, events[6].frames(false)).await;
+    expect(&mut plain_peer, events[0].frames(false)).await;
+    expect(&mut plain_peer, events[1].frames(false)).await;
 }
 
 #[tokio::test]
