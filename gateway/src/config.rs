@@ -113,8 +113,8 @@ pub struct Config {
     #[arg(long, env, value_name = "TIME", default_value = "10ms", value_parser = args::duration)]
     pub coalesce: Duration,
 
-    /// Compress what is sent to clients that ask for it: WebSockets with `permessage-deflate`, and REST answers with gzip. A
-    /// published event is compressed once for all of them
+    /// Compress what is sent to a client that asks for it: over a WebSocket with `permessage-deflate`, and REST answers with gzip.
+    /// A published event is compressed once for all of them
     #[arg(long, env, value_parser = BoolishValueParser::new())]
     pub compress: bool,
 

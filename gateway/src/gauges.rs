@@ -80,7 +80,7 @@ fn register_relay(meters: &Meters, relay: &Relay) {
     let relay = relay.clone();
     meters.gauge(
         "gateway.subscriber.up",
-        "1 while the Redis connection that receives published events is open, else 0.",
+        "1 while every Redis connection that receives published events is open, else 0.",
         move || u64::from(relay.is_connected()),
     );
 }

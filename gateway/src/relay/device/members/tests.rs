@@ -1,3 +1,4 @@
+use bytes::Bytes;
 use shared::metrics::Meters;
 use shared::position::Epoch;
 use socketioxide::socket::Sid;
@@ -74,7 +75,7 @@ async fn each_member_gets_an_event_once_whoever_left_before() {
     assert_eq!(members.send_event(&event, false).at_once, 0);
 
     let marker = RawValue::from_string("1".to_owned()).unwrap();
-    let end = frame::events(std::iter::once((DEVICE_DATA, &*marker)));
+    let end = frame::events(std::iter::once((DEVICE_DATA, &*marker)), false);
     let marker = Arc::from(marker);
     for (number, (client, peer)) in peers.iter_mut().enumerate() {
         client.send_event(DEVICE_DATA, &marker);
@@ -157,7 +158,7 @@ async fn a_member_that_wants_changes_gets_a_whole_reading_first_and_after_everyt
     // Shown as stale: the client has another reading then.
     let stale = Arc::from(RawValue::from_string(r#"{"stale":true}"#.to_owned()).unwrap());
     members.send_data(&stale);
-    let stale = frame::events(std::iter::once((DEVICE_DATA, &*stale)));
+    let stale = frame::events(std::iter::once((DEVICE_DATA, &*stale)), false);
     expect(&mut peer, &stale).await;
     send(&mut members, 3);
     expect(&mut peer, events[2].frames(false)).await;
@@ -201,7 +202,7 @@ async fn readings_that_wait_for_a_slow_member_are_whole() {
         assert_eq!(members.send_event(event, false).at_once, 0);
     }
     let whole = shared::event::with_skipped(events[3].data.as_ref().unwrap(), 1).unwrap();
-    let whole = frame::events(std::iter::once((DEVICE_DATA, &*whole)));
+    let whole = frame::events(std::iter::once((DEVICE_DATA, &*whole)), false);
     let mut received = Vec::new();
     while !received.ends_with(&whole) {
         writer.flush();
