@@ -17,7 +17,7 @@ const WEBSOCKET: &str =
     "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 const PLAIN: &str = "GET /plain HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// The answers of a small service: it echoes bodies, and accepts or refuses WebSockets.
+/// The answers of a small service: it echoes a body, and accepts or refuses a WebSocket.
 async fn answer(request: Request<Body>, taken: mpsc::Sender<TakenConnection>) -> Response<Body> {
     if request.headers().get(UPGRADE).is_none() {
         let body = to_bytes(request.into_body(), 1000).await.unwrap();
