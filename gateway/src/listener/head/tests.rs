@@ -68,7 +68,7 @@ fn everything_else_is_for_hyper() {
     ] {
         assert!(is_other(&with(header)), "{header}");
     }
-    let many: String = (0..MAX_HEADERS).map(|n| format!("a{n}: b\r\n")).collect();
+    let many = "a: b\r\n".repeat(MAX_HEADERS);
     assert!(is_other(&with(many.trim_end())));
     // Known to be wrong before its end.
     assert!(is_other("\x16\x03\x01"));

@@ -69,10 +69,10 @@ fn expected(bytes: &[u8]) -> (Vec<Decoded>, Result<(), Violation>) {
         .max_message_size(Some(MAX))
         .max_frame_size(Some(MAX));
     let mut stream = Received(bytes);
-    let mut context = WebSocketContext::new(Role::Server, Some(config));
+    let mut protocol = WebSocketContext::new(Role::Server, Some(config));
     let mut taken = Vec::new();
     loop {
-        let decoded = match context.read(&mut stream) {
+        let decoded = match protocol.read(&mut stream) {
             Ok(Message::Text(text)) => Decoded::Text(text.to_string()),
             Ok(Message::Binary(_)) => Decoded::Binary,
             Ok(Message::Ping(content)) => Decoded::Ping(content.to_vec()),
