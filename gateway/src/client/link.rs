@@ -87,7 +87,8 @@ impl Link {
             if writer.has_unsent() {
                 return Ok(SendOutcome::Full);
             }
-            let frames = encode(packet, writer.compresses());
+            // Not compressed: only this client has it, and others would wait.
+            let frames = encode(packet);
             return Ok(writer.send(&frames, !packet.is_telemetry()).into());
         }
         match self {
@@ -171,10 +172,10 @@ impl From<Written> for SendOutcome {
     }
 }
 
-fn encode(packet: &Packet, compressed: bool) -> Bytes {
+fn encode(packet: &Packet) -> Bytes {
     let payload = packet.payload();
     match packet.kind() {
-        PacketKind::Event(name) => frame::events(std::iter::once((name, &*payload)), compressed),
+        PacketKind::Event(name) => frame::events(std::iter::once((name, &*payload)), false),
         PacketKind::Reply(id) => frame::reply(id, &payload),
     }
 }

@@ -7,8 +7,8 @@ use super::{Config, SPARE_COMMANDS};
 
 /// What a running process takes before anybody has connected. Measured: 14 MB.
 const EMPTY_BYTES: u64 = 20 << 20;
-/// A connected client to which nothing waits to be sent. Measured: 4 KB with a WebSocket. One
-/// that polls has a session of the library, too.
+/// A connected client to which nothing waits to be sent. Measured: 4 KB with a WebSocket. A client that polls also has a session of the
+/// library, for which the rest is.
 const CONNECTION_BYTES: u64 = 40 << 10;
 /// What waits for a client that does not read, beside its outbox: over long polling up to 256 KiB in the library's queue, over a
 /// WebSocket less.

@@ -171,6 +171,11 @@ impl AbortableStream {
         self.put_back = bytes.into();
     }
 
+    /// Returns the bytes that were put back and not read again.
+    pub(super) fn take_put_back(&mut self) -> Bytes {
+        std::mem::take(&mut self.put_back)
+    }
+
     /// Returns the TCP stream and the permit, for a WebSocket. The handle cannot end the connection any more.
     pub(super) fn into_parts(self) -> (TcpStream, OwnedSemaphorePermit) {
         (self.stream, self.permit)

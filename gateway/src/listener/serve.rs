@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -129,31 +128,36 @@ async fn read_first_head(
     } else {
         HEADER_TIMEOUT
     };
-    let mut reading = pin!(timeout(limit, read_head(stream)));
+    let mut received = Vec::new();
     let read = tokio::select! {
         biased;
-        read = &mut reading => read,
+        read = timeout(limit, read_head(stream, &mut received)) => read,
+        // A peer that has sent nothing gets no answer.
         () = serving.cancelled() => {
-            let Ok(read) = timeout(LAST_ANSWERS, reading).await else {
+            if received.is_empty() {
                 return Ok(None);
-            };
-            read
+            }
+            timeout(LAST_ANSWERS, read_head(stream, &mut received)).await
         }
     };
-    Ok(read.context("no request arrived in time")??)
+    let head = read.context("no request arrived in time")??;
+    Ok(head.map(|head| (head, received)))
 }
 
-async fn read_head(stream: &mut AbortableStream) -> io::Result<Option<(Head, Vec<u8>)>> {
-    let mut received = Vec::new();
+/// Reads a head behind what was `received` of it; `None` if the peer ends the connection before. Dropping the future loses nothing.
+async fn read_head(
+    stream: &mut AbortableStream,
+    received: &mut Vec<u8>,
+) -> io::Result<Option<Head>> {
     loop {
         let seen = received.len();
-        received.reserve(READ_BYTES);
-        if stream.read_buf(&mut received).await? == 0 {
+        received.reserve_exact(READ_BYTES);
+        if stream.read_buf(received).await? == 0 {
             return Ok(None);
         }
-        match Head::parse(&received, seen) {
+        match Head::parse(received, seen) {
             Head::Incomplete if received.len() < MAX_BUFFER => {}
-            head => return Ok(Some((head, received))),
+            head => return Ok(Some(head)),
         }
     }
 }
@@ -215,9 +219,11 @@ where
         .max_buf_size(MAX_BUFFER);
     let mut connection = http.serve_connection(TokioIo::new(stream), service);
     tokio::select! {
+        biased;
+        // First, so that it knows of the request before it is told to end.
         ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => ended?,
         () = serving.cancelled() => {
-            Pin::new(&mut connection).graceful_shutdown();
+            std::pin::Pin::new(&mut connection).graceful_shutdown();
             // A peer that never sent a request, or never reads its answer, must not delay the end.
             let ending = poll_fn(|cx| connection.poll_without_shutdown(cx));
             let Ok(ended) = timeout(LAST_ANSWERS, ending).await else {
@@ -229,7 +235,9 @@ where
     let parts = connection.into_parts();
     let mut stream = parts.io.into_inner();
     if let Some(take_over) = lock(&taking).take() {
-        return Ok(Some((stream, parts.read_buf.to_vec(), take_over)));
+        let mut received = parts.read_buf.to_vec();
+        received.extend(stream.take_put_back());
+        return Ok(Some((stream, received, take_over)));
     }
     stream.shutdown().await?;
     Ok(None)

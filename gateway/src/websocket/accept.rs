@@ -5,7 +5,9 @@ use axum::http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use axum::http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
+};
 use tungstenite::handshake::derive_accept_key;
 
 use super::deflate;
@@ -26,6 +28,7 @@ pub(crate) fn accept(request: &Request<Body>, may_compress: bool) -> Option<Acce
     let headers = request.headers();
     let key = headers.get(SEC_WEBSOCKET_KEY)?.as_bytes();
     let is_valid = request.method() == Method::GET
+        && request.version() >= Version::HTTP_11
         && has_word(headers, &UPGRADE, "websocket")
         && has_word(headers, &CONNECTION, "upgrade")
         && has_word(headers, &SEC_WEBSOCKET_VERSION, "13")

@@ -71,9 +71,14 @@ impl Decoder {
         self.received.extend_from_slice(bytes);
     }
 
+    /// Returns whether some fragments of a message were received.
+    pub(super) fn has_fragments(&self) -> bool {
+        self.message.is_some()
+    }
+
     /// Returns whether a part of a message or frame was received.
     pub(super) fn is_within_message(&self) -> bool {
-        self.message.is_some() || !self.received.is_empty()
+        self.has_fragments() || !self.received.is_empty()
     }
 
     /// Takes out the next message or control frame; `None` if more bytes are needed.

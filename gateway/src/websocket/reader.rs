@@ -134,6 +134,10 @@ impl MessageReader {
             match self.decoder.next() {
                 Ok(Some(decoded)) => {
                     self.progress.message_bytes = 0;
+                    // What follows is another message, unless this was a control frame between two fragments.
+                    if !self.decoder.has_fragments() {
+                        self.progress.message_begun = None;
+                    }
                     self.note_message();
                     return Some(self.handle(decoded));
                 }

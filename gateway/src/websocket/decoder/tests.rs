@@ -124,6 +124,13 @@ proptest! {
         bytes.truncate(bytes.len().saturating_sub(cut));
         let (taken, result) = decode(&bytes, step, false);
         let (expected, expected_result) = expected(&bytes);
+        if expected_result == Err(NOT_TEXT) {
+            // tungstenite refuses the first fragment that is not UTF-8, this decoder the whole message. Control frames may come before.
+            prop_assert!(taken.starts_with(&expected));
+            let is_control = |decoded: &Decoded| !matches!(decoded, Decoded::Text(_) | Decoded::Binary);
+            prop_assert!(taken[expected.len()..].iter().all(is_control));
+            return Ok(());
+        }
         prop_assert_eq!(taken, expected);
         // Of several broken rules the two may name another first, and this decoder does not wait for the content of a frame that it
         // will refuse.

@@ -214,3 +214,41 @@ async fn a_message_that_was_begun_must_be_completed() {
     assert_eq!(next(&mut reader).await, Ok(text("whole")));
     assert_eq!(reader.message_due(), None);
 }
+
+#[tokio::test]
+async fn the_time_of_a_message_begins_with_its_own_first_byte() {
+    let (mut reader, mut peer) = reader().await;
+    let message = masked(FINAL | TEXT, b"0123456789");
+    let half = message.len() / 2;
+    peer.write_all(&message[..half]).await.unwrap();
+    wait_until_read(&mut reader).await;
+    let mut due = reader.message_due().unwrap();
+    // Every part that arrives ends within a message.
+    for _ in 0..3 {
+        let part = [&message[half..], &message[..half]].concat();
+        peer.write_all(&part).await.unwrap();
+        assert_eq!(next(&mut reader).await, Ok(text("0123456789")));
+        let later = reader.message_due().unwrap();
+        assert!(later > due);
+        due = later;
+    }
+    // A control frame between fragments is no message of its own.
+    let mut part = message[half..].to_vec();
+    part.extend(masked(TEXT, b"a"));
+    peer.write_all(&part).await.unwrap();
+    assert_eq!(next(&mut reader).await, Ok(text("0123456789")));
+    let due = reader.message_due().unwrap();
+    peer.write_all(&masked(FINAL | PONG, b"")).await.unwrap();
+    assert_eq!(next(&mut reader).await, Ok(Received::Control));
+    assert_eq!(reader.message_due(), Some(due));
+}
+
+/// Reads what has arrived, which is no whole message.
+async fn wait_until_read(reader: &mut MessageReader) {
+    while reader.message_due().is_none() {
+        let reading = reader.next();
+        tokio::pin!(reading);
+        assert!(futures_util::poll!(&mut reading).is_pending());
+        tokio::task::yield_now().await;
+    }
+}
