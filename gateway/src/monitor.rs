@@ -102,7 +102,9 @@ impl Monitor {
         let mut asking = pin!(keep_asking(&store, observed));
         // Clients that connected before Redis first answered were sent a degraded status.
         let mut was_sent_degraded = true;
-        let mut disconnected_since: Option<Instant> = None;
+        // For each connection of the relay.
+        let mut disconnected_since: Vec<Option<Instant>> =
+            relay.connections().map(|_| None).collect();
         let mut subscribed: Option<Instant> = None;
         let mut ticks = tokio::time::interval(EVALUATE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -118,13 +120,15 @@ impl Monitor {
             // While Redis refuses, or does not answer, that is why the relay has no connection.
             let refuses = matches!(observed.redis_problem, Some(RedisProblem::Refuses(_)));
             let answers = !refuses && observed.redis.is_some_and(|at| at.elapsed() <= away_after);
-            disconnected_since = if relay.is_connected() || !answers {
-                None
-            } else {
-                disconnected_since.or_else(|| Some(Instant::now()))
-            };
-            observed.is_broken =
-                disconnected_since.is_some_and(|since| since.elapsed() > BROKEN_AFTER);
+            for (since, is_open) in disconnected_since.iter_mut().zip(relay.connections()) {
+                *since = if is_open || !answers {
+                    None
+                } else {
+                    since.or_else(|| Some(Instant::now()))
+                };
+            }
+            let mut disconnected = disconnected_since.iter().flatten();
+            observed.is_broken = disconnected.any(|since| since.elapsed() > BROKEN_AFTER);
             let now = Instant::now();
             observed.unconfirmed = relay.watch_counts().unconfirmed;
             if observed.unconfirmed == 0 && relay.is_connected() {

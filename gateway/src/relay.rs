@@ -133,7 +133,12 @@ impl Relay {
 
     /// Returns whether every Redis connection that receives published events is open.
     pub(crate) fn is_connected(&self) -> bool {
-        self.counts.iter().all(ShardWatchCounts::is_connected)
+        self.connections().all(|is_open| is_open)
+    }
+
+    /// Returns for each Redis connection that receives published events whether it is open.
+    pub(crate) fn connections(&self) -> impl Iterator<Item = bool> {
+        self.counts.iter().map(ShardWatchCounts::is_connected)
     }
 
     /// Answers a subscription, and sends the client the device's events from then on.

@@ -108,7 +108,7 @@ impl Shard {
         counts: Arc<[ShardWatchCounts]>,
     ) -> Self {
         Self {
-            link: Link::new(store.clone(), number),
+            link: Link::new(store.clone(), number, inputs.observations.clone()),
             is_skipping: false,
             store,
             fan_out,

@@ -133,6 +133,7 @@ impl PushConnection {
         // Redis may be slow to read. Then what it pushes is read all the same.
         while !self.unsent.is_empty() {
             match Pin::new(&mut *self.stream).poll_write(context, &self.unsent) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(written) => {
                     self.unsent.advance(written?);
                     self.needs_flush = true;

@@ -25,6 +25,7 @@ use shared::keys::CANARY_CHANNEL;
 use shared::metrics::Count;
 use shared::redis_watch::RedisObservation;
 use shared::store::{PushConnection, Store, StoreError};
+use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, Sleep, interval, sleep};
 
 use super::awaited_answers::{AwaitedAnswers, SubscriptionChange};
@@ -50,11 +51,15 @@ pub(super) struct Link {
     state: State,
     backoff: Backoff,
     is_failure_logged: bool,
+    observations: watch::Receiver<RedisObservation>,
 }
+
+/// A connection that was opened, and the `run_id` observed at the configured address before that.
+type Opened = (PushConnection, Option<Arc<str>>);
 
 enum State {
     Pausing(Pin<Box<Sleep>>),
-    Opening(BoxFuture<'static, Result<PushConnection, StoreError>>),
+    Opening(BoxFuture<'static, Result<Opened, StoreError>>),
     Open(Box<OpenLink>),
     /// The shard handles what has arrived.
     Taken,
@@ -63,7 +68,7 @@ enum State {
 /// What a link is ready for.
 pub(super) enum LinkEvent {
     /// It is open.
-    Opened(PushConnection),
+    Opened(Opened),
     /// Something has arrived.
     Arrived,
     /// It is time to look at the connection.
@@ -76,7 +81,7 @@ pub(super) enum LinkEvent {
 #[derive(Debug)]
 pub(super) enum LostReason {
     Closed(io::Error),
-    /// Something that is not RESP3, or answers nothing, has arrived.
+    /// Something that is not RESP3, answers nothing, or ends a subscription unasked has arrived.
     Unreadable(String),
     /// Another server has the channels.
     Moved,
@@ -98,7 +103,7 @@ impl LostReason {
     fn to_text(&self) -> String {
         match self {
             Self::Closed(error) => format!("the connection was closed: {error}"),
-            Self::Unreadable(what) => format!("Redis sent what cannot be read: {what}"),
+            Self::Unreadable(what) => format!("Redis sent what cannot be used: {what}"),
             Self::Moved => "Redis does not serve the channels".to_owned(),
             Self::Silent => "Redis does not answer".to_owned(),
             Self::Deaf => "Redis answers, but no published message arrives".to_owned(),
@@ -108,13 +113,18 @@ impl LostReason {
 }
 
 impl Link {
-    pub(super) fn new(store: Store, shard: usize) -> Self {
+    pub(super) fn new(
+        store: Store,
+        shard: usize,
+        observations: watch::Receiver<RedisObservation>,
+    ) -> Self {
         Self {
-            state: State::Opening(open(store.clone())),
+            state: State::Opening(open(store.clone(), &observations)),
             store,
             shard,
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)),
             is_failure_logged: false,
+            observations,
         }
     }
 
@@ -146,11 +156,12 @@ impl Link {
     }
 
     /// Records that the connection was opened.
-    pub(super) fn begin(&mut self, connection: PushConnection, observed: &RedisObservation) {
+    pub(super) fn begin(&mut self, (connection, observed_run_id): Opened) {
         tracing::info!(shard = self.shard, "subscribed to Redis");
         self.is_failure_logged = false;
         let timeout = self.store.response_timeout();
-        let open = OpenLink::new(connection, timeout, observed);
+        let canary = self.observations.borrow().canary;
+        let open = OpenLink::new(connection, timeout, canary, observed_run_id);
         self.state = State::Open(Box::new(open));
     }
 
@@ -175,12 +186,12 @@ impl Link {
             match &mut self.state {
                 State::Pausing(pause) => {
                     pause.as_mut().await;
-                    self.state = State::Opening(open(self.store.clone()));
+                    self.state = State::Opening(open(self.store.clone(), &self.observations));
                 }
                 State::Opening(opening) => match opening.await {
-                    Ok(connection) => {
+                    Ok(opened) => {
                         self.state = State::Taken;
-                        return LinkEvent::Opened(connection);
+                        return LinkEvent::Opened(opened);
                     }
                     Err(error) => {
                         if !self.is_failure_logged {
@@ -207,8 +218,16 @@ impl Link {
     }
 }
 
-fn open(store: Store) -> BoxFuture<'static, Result<PushConnection, StoreError>> {
-    Box::pin(async move { store.push_connection(CANARY_CHANNEL).await })
+fn open(
+    store: Store,
+    observations: &watch::Receiver<RedisObservation>,
+) -> BoxFuture<'static, Result<Opened, StoreError>> {
+    // If the address moves to another server meanwhile, that is a change.
+    let run_id_before = observations.borrow().run_id.clone();
+    Box::pin(async move {
+        let connection = store.push_connection(CANARY_CHANNEL).await?;
+        Ok((connection, run_id_before))
+    })
 }
 
 /// An open connection, with the data to check whether it still works.
@@ -238,7 +257,8 @@ impl OpenLink {
     pub(super) fn new(
         connection: PushConnection,
         timeout: Duration,
-        observed: &RedisObservation,
+        canary_count: u64,
+        observed_run_id: Option<Arc<str>>,
     ) -> Self {
         let now = Instant::now();
         let mut checks = interval(CHECK_INTERVAL);
@@ -254,9 +274,9 @@ impl OpenLink {
             last_arrival: now,
             is_suspect: false,
             canary: CanaryCheck::new(now),
-            canary_count: observed.canary,
+            canary_count,
             has_canary_arrived: false,
-            observed_run_id: observed.run_id.clone(),
+            observed_run_id,
             behind_since: None,
         }
     }
@@ -314,7 +334,9 @@ impl OpenLink {
         }
         let silent_since = self.last_ping.max(self.last_arrival);
         let was_suspect = self.is_suspect;
-        self.is_suspect = now.saturating_duration_since(silent_since) >= self.timeout;
+        // Nothing is read while the shard is busy with what has arrived.
+        self.is_suspect =
+            !self.has_values && now.saturating_duration_since(silent_since) >= self.timeout;
         if was_suspect && self.is_suspect {
             return Err(LostReason::Silent);
         }

@@ -19,12 +19,12 @@ impl Shard {
     /// Handles what the connection is ready for. Returns the number of clients that got something.
     pub(super) fn handle_link(&mut self, event: LinkEvent) -> usize {
         match event {
-            LinkEvent::Opened(connection) => {
-                let observed = self.inputs.observations.borrow().clone();
-                self.link.begin(connection, &observed);
+            LinkEvent::Opened(opened) => {
+                self.link.begin(opened);
                 self.counts[self.number].record_connected(true);
                 self.changes_pause.reset();
                 self.loads.resume();
+                self.observe();
             }
             LinkEvent::Arrived => {
                 let Some(mut open) = self.link.take() else {

@@ -17,7 +17,7 @@ async fn store(redis: &OwnRedis) -> Store {
 /// Opens a connection that is subscribed to this channel.
 async fn open(store: &Store, channel: &str) -> OpenLink {
     let connection = store.push_connection(channel).await.expect("subscribes");
-    OpenLink::new(connection, TIMEOUT, &RedisObservation::default())
+    OpenLink::new(connection, TIMEOUT, 0, None)
 }
 
 /// Handles what arrives and what is due, until the connection is lost or `until` ends.
@@ -121,7 +121,7 @@ async fn only_a_change_to_another_server_is_a_loss() {
     };
     let own = connection.run_id().to_string();
     // What was observed before may be the server before this one.
-    let mut open = OpenLink::new(connection, TIMEOUT, &at("before"));
+    let mut open = OpenLink::new(connection, TIMEOUT, 0, at("before").run_id);
     let now = Instant::now();
     for run_id in ["before", &own] {
         assert!(open.observe(&at(run_id), now).is_ok());
