@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, VARY};
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use flate2::Compression;
@@ -37,6 +37,15 @@ pub(super) async fn compress(
     let is_accepted = accepts_gzip(request.headers());
     let client = request.extensions().get::<ClientAddress>().copied();
     let mut response = next.run(request).await;
+    if response.status() == StatusCode::NOT_MODIFIED {
+        // As the answer that the client keeps (RFC 9110, 15.4.5).
+        let headers = response.headers_mut();
+        headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
+        if is_accepted {
+            weaken_etag(headers);
+        }
+        return response;
+    }
     let is_worth_it = response.body().size_hint().lower() >= MIN_BYTES;
     if !is_worth_it || response.headers().contains_key(CONTENT_ENCODING) {
         return response;

@@ -143,7 +143,9 @@ impl Store {
             .collect())
     }
 
-    /// How the events of a commit are stored. While Redis is full, old events are removed, and with them those from which others differ.
+    /// How the events of a commit are stored. While this process is refused for lack of memory, it removes old events, and with them
+    /// those from which others differ. An event of another process whose whole one is gone cannot be replayed: clients that missed it
+    /// get a snapshot.
     fn stored_forms(&self, commit: &Commit<'_>) -> StoredForms {
         if self.full().is_some() {
             return StoredForms::all_whole(commit.decisions);

@@ -23,8 +23,9 @@ local partition = pcall('HMGET', partition_key, 'epoch', 'events')
 if stored.err or partition.err then return other end
 if (stored[1] or '') .. ' ' .. (stored[2] or '') ~= started_rev or partition[1] ~= started_epoch then return {'changed'} end
 
--- Types and rights that the first writes do not show. These are harmless without the others: they say that the device is alive, which it
--- is, that it must be read again, and that a timer must look at it. Each shows that it may be done with its key, and the first that the
+-- Types and rights that the first writes do not show. These are harmless without the others: they say that something was heard of the
+-- device, which is so (whether it is shown as current also depends on the time of its reading), that it must be read again, and that a
+-- timer must look at it. Each shows that it may be done with its key, and the first that the
 -- user may run its command.
 local may = redis.acl_check_cmd
 if not (may('HSET', device_key, '', '') and may('HSET', partition_key, '', '') and may('SPUBLISH', channel, '')) then return other end

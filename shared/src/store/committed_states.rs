@@ -2,12 +2,12 @@
 //!
 //! * If Redis loses it, it is written again.
 //! * The next message of the device is decided from it, without loading the stored state first. Another process may have
-//!   changed that: then the commit is refused, and the answer has the newer state. After a conflict the next
+//!   changed that: then the commit is refused, and the newer state is loaded. After a conflict the next
 //!   [`LOADS_AFTER_CONFLICT`] decisions load first, so that a device whose messages alternate between replicas costs little more than
 //!   a load for each. Each [`UNLOADED_IN_ROW`] decisions there is a load, too: then a stored field that somebody has damaged is noticed.
 //! * The events that follow are stored as the difference from one that is stored whole (`event_diff`).
 //!
-//! Bound: one state and one event (a few kilobytes) per device, for at most [`MAX_DEVICES`] devices. If there are more, the states that were
+//! Bound: one state and one event (a few kilobytes, the event at most four) per device, for at most [`MAX_DEVICES`] devices. If there are more, the states that were
 //! committed longest ago are dropped.
 
 use std::collections::HashMap;

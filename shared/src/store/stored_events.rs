@@ -24,6 +24,16 @@ pub(super) struct WholeEvent {
     text: Box<str>,
 }
 
+/// Longest whole event that is remembered, in bytes. One that is longer, as with a copy of a large payload, is stored whole every time.
+const MAX_REMEMBERED: usize = 4096;
+
+impl WholeEvent {
+    fn remembered(position: Position, envelope: &str) -> Option<Arc<Self>> {
+        let text = envelope.into();
+        (envelope.len() <= MAX_REMEMBERED).then(|| Arc::new(Self { position, text }))
+    }
+}
+
 /// How the events of one commit are stored.
 #[derive(Clone, Debug, Default)]
 pub(super) struct StoredForms {
@@ -55,10 +65,7 @@ impl StoredForms {
                 event_diff::encode(event.envelope.as_bytes(), whole.text.as_bytes(), distance)
             });
             if diff.is_none() {
-                forms.whole = Some(Arc::new(WholeEvent {
-                    position,
-                    text: event.envelope.as_str().into(),
-                }));
+                forms.whole = WholeEvent::remembered(position, &event.envelope);
             }
             forms.diffs.push(diff.unwrap_or_default());
         }
@@ -70,10 +77,7 @@ impl StoredForms {
         let mut forms = Self::default();
         for decision in decisions {
             if let Some(event) = &decision.event {
-                forms.whole = Some(Arc::new(WholeEvent {
-                    position: decision.state.position,
-                    text: event.envelope.as_str().into(),
-                }));
+                forms.whole = WholeEvent::remembered(decision.state.position, &event.envelope);
             }
         }
         forms

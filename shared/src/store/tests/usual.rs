@@ -182,7 +182,7 @@ async fn a_deadline_that_is_not_known_to_be_stored_is_written() {
 
 /// What stands in the way of a usual commit is told by the other script, as it always was.
 #[tokio::test]
-async fn a_key_of_the_wrong_type_is_refused_before_anything_is_written() {
+async fn a_key_of_the_wrong_type_is_refused_before_the_device_is_written() {
     let server = RedisServer::start().await;
     let store = server.store();
     let mut redis = server.connect().await;
