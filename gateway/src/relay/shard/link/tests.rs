@@ -130,3 +130,20 @@ async fn only_a_change_to_another_server_is_a_loss() {
     let lost = open.observe(&at("other"), now);
     assert!(matches!(lost, Err(LostReason::Elsewhere)), "{lost:?}");
 }
+
+#[tokio::test]
+async fn a_connection_is_not_silent_while_what_has_arrived_is_handled() {
+    let redis = start_redis().await;
+    let store = store(&redis).await;
+    let mut open = open(&store, CANARY_CHANNEL).await;
+    let asked = Instant::now() + PING_INTERVAL;
+    open.check(asked).expect("asked");
+    let late = asked + TIMEOUT;
+    open.has_values = true;
+    for _ in 0..3 {
+        open.check(late).expect("busy");
+    }
+    open.has_values = false;
+    open.check(late).expect("only suspect");
+    assert!(matches!(open.check(late), Err(LostReason::Silent)));
+}
