@@ -9,8 +9,10 @@ use crate::device::DeviceId;
 /// Number of the latest events of a device that can be read, for recovery by position.
 pub const MAX_EVENTS: usize = 64;
 /// Number of events to which the stream of a device is trimmed: the oldest of [`MAX_EVENTS`] may need one of the 15 before it, which has the
-/// whole text. A usual commit leaves up to one node of the stream more, 4 KiB by default.
+/// whole text. Usual commits leave up to [`TRIM_EVERY`] more, and up to one node of the stream, 4 KiB by default.
 pub const MAX_STORED_EVENTS: usize = MAX_EVENTS + 16;
+/// One in so many positions of a device at which a usual commit trims its events and its history.
+pub const TRIM_EVERY: u64 = 16;
 /// Maximum number of events kept per device while the memory of Redis is short.
 pub const MIN_EVENTS: usize = 8;
 /// Maximum number of events with alarm changes kept per device.
@@ -93,7 +95,7 @@ impl PartitionKeys {
         format!("{}:{name}:{device}", self.tag)
     }
 
-    /// Hash: the partition's epoch, the `run_id` of the server it was opened on, a counter of events, and in `retired` the
+    /// Hash: the partition's epoch, the `run_id` of the server it was opened on, a counter of listed devices (`events`), and in `retired` the
     /// highest seq that a retired device had.
     #[must_use]
     pub fn partition(&self) -> String {
@@ -112,9 +114,10 @@ impl PartitionKeys {
         self.key("deadlines")
     }
 
-    /// Sorted set of device → number of its last event within the partition.
+    /// Sorted set of device → the number under which it was listed in its partition. Earlier releases number every event of a
+    /// device, hence the name of the key.
     #[must_use]
-    pub fn changed(&self) -> String {
+    pub fn listings(&self) -> String {
         self.key("changed")
     }
 

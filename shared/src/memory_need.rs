@@ -4,7 +4,7 @@
 //! makes every text as long as it may be takes up to twice as much.
 
 use crate::alarm_log::share::MAX_FOLDED;
-use crate::keys::{MAX_CHANGES, MAX_STORED_EVENTS};
+use crate::keys::{MAX_CHANGES, MAX_STORED_EVENTS, TRIM_EVERY};
 
 /// State of a device without its payload and its alarms: fields, entries in the indexes of the partition.
 pub const DEVICE_BYTES: u64 = 6 * 1024;
@@ -148,7 +148,7 @@ pub fn needs(bounds: &StoredBounds, maxmemory: u64) -> Vec<Need> {
         product(
             "events",
             "event",
-            [devices, (MAX_STORED_EVENTS as u64, "events")],
+            [devices, (MAX_STORED_EVENTS as u64 + TRIM_EVERY, "events")],
             EVENT_BYTES.saturating_add(payload),
         ),
         product(

@@ -5,7 +5,6 @@
 
 mod admissions;
 mod alarm_log;
-mod changed_devices;
 mod codec;
 mod commit;
 mod committed_states;
@@ -17,6 +16,7 @@ mod fleet;
 mod in_doubt;
 mod ingest_status;
 mod memory;
+mod new_listings;
 mod partitions;
 mod raw_payloads;
 mod refusals;
@@ -46,7 +46,6 @@ use crate::redis::{Connection, RedisConfig, RedisConnector, Scripts, load_script
 
 pub use self::admissions::{Applicant, Places, RESERVED_FOR};
 pub use self::alarm_log::{LogId, LogPiece, LoggedEntry, PIECE};
-pub use self::changed_devices::{PartitionChanges, PartitionMark};
 pub(crate) use self::commit::concerns_alarms;
 pub use self::commit::{Bounds, Commit, Committed, Loaded};
 pub use self::dead_letters::DeadLetter;
@@ -55,6 +54,7 @@ pub use self::export::{LogReader, Since};
 pub use self::fleet::{AlarmCounts, DeviceCounts, FleetSample, WatchReport};
 pub use self::ingest_status::{IngestStatus, MAX_REPORT_AGE, PlacesLeft, Report};
 pub use self::memory::{Fullness, MemoryUse, REDIS_FULL, REDIS_RESERVE_LOW, REDIS_RESERVE_USED_UP};
+pub use self::new_listings::{NewListings, PartitionMark};
 pub use self::partitions::Survey;
 pub use self::raw_payloads::{RawPayload, RawPayloadReader};
 pub use self::snapshot::{Snapshot, StoredChanges};

@@ -1,7 +1,7 @@
 //! Devices that clients wait for although they are not in the device list: they have sent nothing yet, or do not exist.
 //!
 //! They get no channel in Redis. Instead, one task looks at their partitions several times a second and asks for the devices
-//! that had an event since its last look. The cost depends on the events, not on how many names clients wait for.
+//! that were listed since its last look. The cost depends on those, not on how many names clients wait for.
 //!
 //! ```text
 //! subscribed ── not listed ──▶ waits here ── first event ──▶ gets a channel, and what it sent since is read from its stream
@@ -121,8 +121,8 @@ impl UnlistedDevices {
 
     /// Returns the devices that are listed by now.
     ///
-    /// A device that is new here is looked up after its partition's mark was read. So an event before the look-up shows it as
-    /// listed, and a later one has a higher number than the mark: none is missed. One that is added during the look is new at the
+    /// A device that is new here is looked up after its partition's mark was read. So if it is listed before the look-up, that
+    /// shows it, and later it gets a higher number than the mark: none is missed. One that is added during the look is new at the
     /// next look, even if it was waited for before.
     async fn look(&self, store: &Store) -> Result<Vec<DeviceId>, StoreError> {
         let mut new = HashSet::new();
@@ -161,16 +161,16 @@ impl UnlistedDevices {
         if marks.is_empty() {
             return Ok(Vec::new());
         }
-        let changes = store.changed_devices(marks).await?;
+        let listings = store.new_listings(marks).await?;
         let mut appeared = Vec::new();
         let mut unsure = Vec::new();
         {
             let waiting = self.waiting();
-            for ((number, _), changes) in marks.iter().zip(&changes) {
+            for ((number, _), listings) in marks.iter().zip(&listings) {
                 let Some(partition) = waiting.get(number) else {
                     continue;
                 };
-                match &changes.devices {
+                match &listings.devices {
                     Some(devices) => {
                         let is_waiting = |device: &&DeviceId| partition.devices.contains(*device);
                         appeared.extend(devices.iter().filter(is_waiting).cloned());
@@ -187,9 +187,9 @@ impl UnlistedDevices {
         }
         // Only now, so that a look that failed is repeated as a whole.
         let mut waiting = self.waiting();
-        for ((number, _), changes) in marks.iter().zip(changes) {
+        for ((number, _), listings) in marks.iter().zip(listings) {
             if let Some(partition) = waiting.get_mut(number) {
-                partition.mark = changes.mark;
+                partition.mark = listings.mark;
             }
         }
         Ok(appeared)

@@ -24,13 +24,13 @@ fn the_arithmetic_is_printed_line_by_line() {
             "memory of Redis: 7000 KB for state = 1000 devices x 1 state x 7168 B per device",
             "memory of Redis: 16 MB for open alarms = 1000 devices x 16 alarms x 1024 B per alarm",
             "memory of Redis: 32 MB for entries that wait for the alarm log = 1000 devices x 16 groups x 2048 B per group",
-            "memory of Redis: 235 MB for events = 1000 devices x 80 events x 3072 B per event",
+            "memory of Redis: 282 MB for events = 1000 devices x 96 events x 3072 B per event",
             "memory of Redis: 586 MB for alarm changes = 1000 devices x 200 changes x 3072 B per change",
             "memory of Redis: 512 MB for history = 512 MB, half of maxmemory, or 200 samples of each device if that is more",
             "memory of Redis: 1250 MB for alarm log = 64 partitions x 20000 lines x 1024 B per line",
             "memory of Redis: 21 MB for dead letters = 1000 letters x 1 stream x 21 KB per letter",
             "memory of Redis: 0 B for recorded payloads = 0 payloads x 1 stream x 6144 B per payload",
-            "memory of Redis: 2657 MB in the worst case",
+            "memory of Redis: 2704 MB in the worst case",
         ]
     );
 }
@@ -73,7 +73,7 @@ fn maxmemory_is_compared_with_the_worst_case() {
     assert!(compare(&bounds(), 0).starts_with("warning: maxmemory is not set"));
     assert!(
         compare(&bounds(), 1 << 30)
-            .starts_with("warning: maxmemory is 1024 MB, the worst case is 2657 MB")
+            .starts_with("warning: maxmemory is 1024 MB, the worst case is 2704 MB")
     );
     assert!(compare(&bounds(), 8 << 30).starts_with("maxmemory is 8192 MB, enough"));
 }

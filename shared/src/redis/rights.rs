@@ -89,7 +89,7 @@ fn general_commands(role: ServiceRole) -> Vec<Command> {
 fn partition_commands(role: ServiceRole, keys: &PartitionKeys, device: &DeviceId) -> Vec<Command> {
     let state = keys.device(device);
     let [partition, seen, deadlines] = [keys.partition(), keys.seen(), keys.deadlines()];
-    let [event_numbers, log, quarantine] = [keys.changed(), keys.log(), keys.quarantine()];
+    let [listings, log, quarantine] = [keys.listings(), keys.log(), keys.quarantine()];
     let [events, changes, history] = [
         keys.events(device),
         keys.changes(device),
@@ -113,7 +113,7 @@ fn partition_commands(role: ServiceRole, keys: &PartitionKeys, device: &DeviceId
         command(&["ZADD", &seen, "0", ""]),
         command(&["ZADD", &deadlines, "0", ""]),
         command(&["ZREM", &deadlines, ""]),
-        command(&["ZADD", &event_numbers, "0", ""]),
+        command(&["ZADD", &listings, "0", ""]),
         command(&["XREVRANGE", &log, "+", "-"]),
         command(&["SPUBLISH", &channel, ""]),
     ];
@@ -128,13 +128,14 @@ fn partition_commands(role: ServiceRole, keys: &PartitionKeys, device: &DeviceId
     for stream in [&history, &log] {
         commands.push(command(&["XTRIM", stream, "MINID", "0"]));
     }
+    commands.push(command(&["XDEL", &history, "0"]));
     // A call of a script needs the right to read and write each key that it names, and the scripts name the channel too.
     let named = [
         &state,
         &partition,
         &seen,
         &deadlines,
-        &event_numbers,
+        &listings,
         &log,
         &quarantine,
         &events,
@@ -170,8 +171,8 @@ fn partition_commands(role: ServiceRole, keys: &PartitionKeys, device: &DeviceId
             command(&["SUNSUBSCRIBE", &channel]),
             command(&["UNLINK", &state, &events, &changes, &history]),
             command(&["ZREM", &seen, ""]),
-            command(&["ZREM", &event_numbers, ""]),
-            command(&["ZRANGE", &event_numbers, "0", "0"]),
+            command(&["ZREM", &listings, ""]),
+            command(&["ZRANGE", &listings, "0", "0"]),
         ],
     });
     commands

@@ -1,7 +1,7 @@
 -- The one writer of device state: compares rev and epoch, then writes state, streams, log and indexes, and publishes.
 --
 -- KEYS   those of state.lua, then as named in the next line
-local deadlines_key, changed_key, log_key, history_key, channel, quarantine_key = unpack(KEYS, 6, 11)
+local deadlines_key, listings_key, log_key, history_key, channel, quarantine_key = unpack(KEYS, 6, 11)
 -- ARGV   as named in the next lines. '' means: none.
 --   started_rev       rev and seq the first decision started from, separated by a space
 --   alive             'now' for a message that proves the device alive, a time in ms (0 only lists the device)
@@ -38,9 +38,8 @@ end
 local now = time_ms()
 local changed_state = conflict(started_rev, started_epoch, seq)
 if changed_state then return changed_state end
-local event_number = (tonumber(redis.call('HGET', partition_key, 'events')) or 0) + 1
 local refusal = wrong_type({
-  [seen_key] = 'zset', [deadlines_key] = 'zset', [changed_key] = 'zset',
+  [seen_key] = 'zset', [deadlines_key] = 'zset', [listings_key] = 'zset',
   [events_key] = 'stream', [changes_key] = 'stream', [log_key] = 'stream', [history_key] = 'stream', [quarantine_key] = 'stream',
 })
 if refusal then return refusal end
@@ -65,7 +64,11 @@ end
 
 -- Every command that this call runs from here on.
 if field_end > first_field then need('HSET', device_key, '', '') end
-if alive ~= '' then need('ZADD', seen_key, 0, '') end
+if alive ~= '' then
+  need('ZADD', seen_key, 0, '')
+  need('HSET', partition_key, '', '')
+  need('ZADD', listings_key, 0, '')
+end
 if deadline == 'never' then
   need('ZREM', deadlines_key, '')
 elseif deadline ~= 'keep' then
@@ -75,8 +78,6 @@ if seq ~= '' then
   need('XADD', events_key, '*', '', '')
   if may_grow == '' then need('XLEN', events_key) end
   if first_change_seq then need('XADD', changes_key, '*', '', '') end
-  need('HSET', partition_key, '', '')
-  need('ZADD', changed_key, 0, '')
   need('SPUBLISH', channel, '')
 end
 if is_lost == '1' then
@@ -123,7 +124,13 @@ end
 if field_end > first_field then redis.call('HSET', device_key, unpack(ARGV, first_field, field_end - 1)) end
 
 if alive ~= '' then
-  redis.call('ZADD', seen_key, 'GT', alive == 'now' and now or alive, device_id)
+  local is_new = redis.call('ZADD', seen_key, 'GT', alive == 'now' and now or alive, device_id)
+  -- Gateways where somebody waits for the device find it by this number.
+  if is_new == 1 then
+    local number = (tonumber(redis.call('HGET', partition_key, 'events')) or 0) + 1
+    redis.call('HSET', partition_key, 'events', number)
+    redis.call('ZADD', listings_key, number, device_id)
+  end
 end
 
 if deadline == 'never' then
@@ -145,8 +152,6 @@ for index = field_end, #ARGV do
 end
 
 if seq ~= '' then
-  redis.call('HSET', partition_key, 'events', event_number)
-  redis.call('ZADD', changed_key, event_number, device_id)
   for index = first_event, event_end - 1, 5 do redis.call('SPUBLISH', channel, ARGV[index + 1]) end
 end
 

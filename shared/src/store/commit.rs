@@ -343,7 +343,7 @@ impl Store {
             .arg(keys.partition())
             .arg(keys.seen())
             .arg(keys.events(device))
-            .arg(keys.changed())
+            .arg(keys.listings())
             .arg(keys.history(device))
             .arg(keys.channel(device));
         if has_deadline {
@@ -379,7 +379,7 @@ impl Store {
         }
         self.state_keys(device, pipe);
         pipe.arg(keys.deadlines())
-            .arg(keys.changed())
+            .arg(keys.listings())
             .arg(keys.log())
             .arg(keys.history(device))
             .arg(keys.channel(device));

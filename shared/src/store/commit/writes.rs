@@ -187,9 +187,6 @@ pub(super) fn retire_arguments(commit: &Commit<'_>, pipe: &mut Pipeline) {
         .arg(keys::MAX_LOG);
 }
 
-/// One in so many positions of a device at which a usual commit trims the history. Redis removes samples by the hundred.
-const TRIM_EVERY: u64 = 32;
-
 /// The fields that nearly every usual commit writes, beside the payload. `commit_usual.lua` knows their names.
 const USUAL_FIELDS: [Field; 6] = [
     Field::Rev,
@@ -208,28 +205,26 @@ pub(super) fn usual_arguments(commit: &Commit<'_>, forms: &StoredForms, call: &m
     let seq = decision.state.position.seq;
     let envelope = decision.event.as_ref().map_or("", |event| &event.envelope);
     call.write_arg_fmt(format_args!("{seq}-0"));
-    call.arg(envelope)
-        .arg(forms.diff(0))
-        .arg(keys::MAX_STORED_EVENTS);
+    call.arg(envelope).arg(forms.diff(0));
     match &decision.sample {
         Some(sample) => call.arg(sample.encode()),
         None => call.arg(""),
     };
-    let trims = decision.sample.is_some()
-        && commit.stored.state.position.seq / TRIM_EVERY != seq / TRIM_EVERY;
-    match (commit.usual_deadline(), commit.bounds.filter(|_| trims)) {
-        (None, None) => call.write_arg(b""),
-        (Some(deadline), None) => {
-            call.write_arg_fmt(format_args!("{} - -", deadline.as_millis()));
-        }
-        (None, Some(bounds)) => {
-            let (max, age_ms) = (bounds.history_max, bounds.history_age_ms);
-            call.write_arg_fmt(format_args!("- {max} {age_ms}"));
-        }
-        (Some(deadline), Some(bounds)) => {
-            let (max, age_ms) = (bounds.history_max, bounds.history_age_ms);
-            call.write_arg_fmt(format_args!("{} {max} {age_ms}", deadline.as_millis()));
-        }
+    match commit.usual_deadline() {
+        Some(deadline) => call.write_arg_fmt(deadline.as_millis()),
+        None => call.write_arg(b""),
+    }
+    let started_at = commit.stored.state.position.seq;
+    let bounds = commit.bounds.filter(|_| decision.sample.is_some());
+    match bounds {
+        _ if started_at / keys::TRIM_EVERY == seq / keys::TRIM_EVERY => call.write_arg(b""),
+        Some(bounds) => call.write_arg_fmt(format_args!(
+            "{} {} {}",
+            keys::MAX_STORED_EVENTS,
+            bounds.history_max,
+            bounds.history_age_ms
+        )),
+        None => call.write_arg_fmt(format_args!("{} - -", keys::MAX_STORED_EVENTS)),
     }
     let state = commit.state();
     let fields = changed_fields(&commit.stored.state, state);

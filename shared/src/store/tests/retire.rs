@@ -42,7 +42,7 @@ async fn log_entries(redis: &mut MultiplexedConnection, store: &Store) -> Vec<Js
 async fn stored_keys(redis: &mut MultiplexedConnection, store: &Store) -> Vec<String> {
     let keys = store.keys(&device());
     let mut found: Vec<String> = redis.keys(format!("*{DEVICE}")).await.expect("an answer");
-    for index in [keys.seen(), keys.deadlines(), keys.changed()] {
+    for index in [keys.seen(), keys.deadlines(), keys.listings()] {
         let listed: Option<f64> = redis.zscore(&index, DEVICE).await.expect("an answer");
         found.extend(listed.map(|_| index));
     }
@@ -377,7 +377,7 @@ async fn a_retirement_that_would_fail_halfway_writes_nothing() {
     let store = server.store();
     commit_reading(&store, DEVICE, "300", 0).await;
     let mut redis = server.connect().await;
-    let changed = store.keys(&device()).changed();
+    let changed = store.keys(&device()).listings();
     let _: () = redis.del(&changed).await.expect("deleted");
     let _: () = redis.set(&changed, "x").await.expect("set");
     let before = load_device(&store).await;

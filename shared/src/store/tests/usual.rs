@@ -13,7 +13,7 @@ struct Stored {
     events: Vec<(String, Vec<Vec<u8>>)>,
     samples: Vec<Vec<Vec<u8>>>,
     seen: Vec<String>,
-    changed: Vec<(String, u64)>,
+    listings: Vec<(String, u64)>,
 }
 
 async fn stored(redis: &mut MultiplexedConnection, keys: &PartitionKeys) -> Stored {
@@ -43,8 +43,8 @@ async fn stored(redis: &mut MultiplexedConnection, keys: &PartitionKeys) -> Stor
         events,
         samples: samples.into_iter().map(|(_, fields)| fields).collect(),
         seen: redis.zrange(keys.seen(), 0, -1).await.expect("members"),
-        changed: redis
-            .zrange_withscores(keys.changed(), 0, -1)
+        listings: redis
+            .zrange_withscores(keys.listings(), 0, -1)
             .await
             .expect("members"),
     }
@@ -63,6 +63,12 @@ async fn deadline(redis: &mut MultiplexedConnection, keys: &PartitionKeys) -> Op
         .await
         .expect("a score");
     score
+}
+
+/// The length of a stream; `None` if it is something else.
+async fn length(redis: &mut MultiplexedConnection, stream: &str) -> Option<usize> {
+    let length = redis::cmd("XLEN").arg(stream).query_async(redis).await;
+    length.ok()
 }
 
 /// Gives the device's partition of this server the epoch of another.
@@ -188,18 +194,14 @@ async fn a_key_of_the_wrong_type_is_refused_before_the_device_is_written() {
     let mut redis = server.connect().await;
     let keys = store.keys(&device());
     commit_reading(&store, DEVICE, "1", 0).await;
-    let others = [
-        keys.seen(),
-        keys.changed(),
-        keys.history(&device()),
-        keys.events(&device()),
-    ];
+    let others = [keys.seen(), keys.history(&device()), keys.events(&device())];
     let mut second = 1;
     for key in others {
         let copy = format!("{key}:copy");
         let _: () = redis.rename(&key, &copy).await.expect("renamed");
         let _: () = redis.set(&key, "text").await.expect("set");
         let unchanged = fields(&mut redis, &keys).await;
+        let samples: Option<usize> = length(&mut redis, &keys.history(&device())).await;
         for _ in 0..2 {
             second += 1;
             let refused = apply_reading(&store, &reading_of(DEVICE, "2", second)).await;
@@ -207,6 +209,8 @@ async fn a_key_of_the_wrong_type_is_refused_before_the_device_is_written() {
             assert_eq!(err.code(), "device_refused", "{key}: {err}");
         }
         assert_eq!(fields(&mut redis, &keys).await, unchanged, "{key}");
+        let still: Option<usize> = length(&mut redis, &keys.history(&device())).await;
+        assert_eq!(still, samples, "{key}");
         let _: () = redis.rename(&copy, &key).await.expect("renamed");
         second += 1;
         commit_reading(&store, DEVICE, "2", second).await;
@@ -229,6 +233,30 @@ async fn an_event_stream_that_is_ahead_moves_the_position_above_it() {
     assert_eq!(applied.decision.state.position.seq, 10);
     let samples = store.history(&device(), None, None, 10).await;
     assert_eq!(samples.expect("an answer").len(), 2, "one for each reading");
+}
+
+#[tokio::test]
+async fn a_stored_device_that_is_missing_in_the_list_is_listed_again() {
+    let server = RedisServer::start().await;
+    let store = server.store();
+    let mut redis = server.connect().await;
+    let keys = store.keys(&device());
+    commit_reading(&store, DEVICE, "1", 0).await;
+    let marks = |mark| [(device().partition(store.partitions()), mark)];
+    let first = store.new_listings(&marks(None)).await.expect("listings");
+    let _: () = redis.zrem(keys.seen(), DEVICE).await.expect("removed");
+    commit_reading(&store, DEVICE, "2", 1).await;
+    commit_reading(&store, DEVICE, "3", 2).await;
+    let found = store.new_listings(&marks(first[0].mark)).await;
+    let found = found.expect("listings");
+    assert_eq!(found[0].devices.as_deref(), Some(&[device()][..]));
+    let again = store.new_listings(&marks(found[0].mark)).await;
+    assert_eq!(
+        again.expect("listings")[0].devices.as_deref(),
+        Some(&[][..])
+    );
+    let samples = store.history(&device(), None, None, 100).await;
+    assert_eq!(samples.expect("samples").len(), 3, "one for each reading");
 }
 
 /// Rights may change at any time, and Redis does not undo what a script has written before it failed.
@@ -255,10 +283,7 @@ async fn without_a_right_nothing_of_a_usual_commit_is_written() {
             "{command}: {failed:?}"
         );
         acl(&redis, &[&format!("+{command}")]).await;
-        let mut after = stored(&mut redis, &keys).await;
-        // Only that the device must be read again.
-        after.changed.clone_from(&before.changed);
-        assert_eq!(after, before, "{command}");
+        assert_eq!(stored(&mut redis, &keys).await, before, "{command}");
         commit_reading(&admin, DEVICE, "2", second + 1).await;
     }
 }

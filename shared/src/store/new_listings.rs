@@ -1,4 +1,4 @@
-//! Looks for devices by name: which are listed, and which had an event since an earlier look. Used to wait for devices that
+//! Looks for devices by name: which are listed, and which were listed since an earlier look. Used to wait for devices that
 //! have sent nothing yet.
 
 use redis::{FromRedisValue, Value};
@@ -9,23 +9,23 @@ use crate::device::DeviceId;
 use crate::keys::PartitionKeys;
 use crate::position::Epoch;
 
-/// Maximum number of changed devices that one look returns per partition. The rest follows at the next look.
+/// Maximum number of devices that one look returns per partition. The rest follows at the next look.
 const PAGE: usize = 1000;
 
 /// How far a partition was looked through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartitionMark {
     epoch: Epoch,
-    /// The number of the last event.
-    event: u64,
+    /// The number of the last listing.
+    number: u64,
 }
 
 /// What one look at a partition found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PartitionChanges {
+pub struct NewListings {
     /// From where the next look continues; `None` if the partition has no epoch.
     pub mark: Option<PartitionMark>,
-    /// The devices with an event since the mark of the earlier look. `None`: that is not known, since there was no earlier look,
+    /// The devices listed since the mark of the earlier look, and some that were listed before. `None`: that is not known, since there was no earlier look,
     /// or Redis may have lost data since.
     pub devices: Option<Vec<DeviceId>>,
 }
@@ -55,11 +55,11 @@ impl Store {
 
     /// Looks at these partitions, each with the mark of the earlier look, in one round trip. The answers are in the same order.
     ///
-    /// An event that is committed after this look has a higher number than the mark that is returned.
-    pub async fn changed_devices(
+    /// A device that is listed after this look has a higher number than the mark that is returned.
+    pub async fn new_listings(
         &self,
         partitions: &[(u16, Option<PartitionMark>)],
-    ) -> Result<Vec<PartitionChanges>, StoreError> {
+    ) -> Result<Vec<NewListings>, StoreError> {
         let answers = self
             .run_each(partitions.len() * 2, |_, index, pipe| {
                 let (number, mark) = partitions[index / 2];
@@ -71,9 +71,9 @@ impl Store {
                     // Without a mark nothing is asked for: the highest number is infinite.
                     let after = mark.map_or_else(
                         || "(+inf".to_owned(),
-                        |mark| format!("({event}", event = mark.event),
+                        |mark| format!("({number}", number = mark.number),
                     );
-                    pipe.cmd("ZRANGE").arg(keys.changed()).arg(after);
+                    pipe.cmd("ZRANGE").arg(keys.listings()).arg(after);
                     pipe.arg("+inf").arg("BYSCORE");
                     pipe.arg("LIMIT").arg(0).arg(PAGE).arg("WITHSCORES");
                 }
@@ -91,14 +91,14 @@ impl Store {
                 },
                 None => Ok(Value::Nil),
             };
-            let (partition, changed) = (next()?, next()?);
+            let (partition, listed) = (next()?, next()?);
             let mark = mark_of(partition).map_err(StoreError::Unavailable)?;
-            let changed = Vec::<(String, f64)>::from_redis_value(match changed {
+            let listed = Vec::<(String, f64)>::from_redis_value(match listed {
                 Value::Nil => Value::Array(Vec::new()),
-                changed => changed,
+                listed => listed,
             });
-            let changed = changed.map_err(|err| StoreError::Unavailable(err.into()))?;
-            found.push(changes(*before, mark, changed));
+            let listed = listed.map_err(|err| StoreError::Unavailable(err.into()))?;
+            found.push(since(*before, mark, listed));
         }
         Ok(found)
     }
@@ -108,8 +108,9 @@ fn mark_of(partition: Value) -> redis::RedisResult<Option<PartitionMark>> {
     let mut fields = items(partition)?.into_iter();
     let mut field = || text(fields.next().unwrap_or(Value::Nil));
     let epoch = field()?.and_then(|epoch| epoch.parse().ok());
-    let event = field()?.and_then(|event| event.parse().ok()).unwrap_or(0);
-    Ok(epoch.map(|epoch| PartitionMark { epoch, event }))
+    let number = field()?.and_then(|number| number.parse().ok());
+    let number = number.unwrap_or(0);
+    Ok(epoch.map(|epoch| PartitionMark { epoch, number }))
 }
 
 #[expect(
@@ -117,30 +118,30 @@ fn mark_of(partition: Value) -> redis::RedisResult<Option<PartitionMark>> {
     clippy::cast_sign_loss,
     reason = "scores are whole numbers from 0 on, below 2^53"
 )]
-fn changes(
+fn since(
     before: Option<PartitionMark>,
     mark: Option<PartitionMark>,
-    changed: Vec<(String, f64)>,
-) -> PartitionChanges {
+    listed: Vec<(String, f64)>,
+) -> NewListings {
     let is_continued = match (before, mark) {
-        (Some(before), Some(mark)) => before.epoch == mark.epoch && before.event <= mark.event,
+        (Some(before), Some(mark)) => before.epoch == mark.epoch && before.number <= mark.number,
         _ => false,
     };
     if !is_continued {
-        return PartitionChanges {
+        return NewListings {
             mark,
             devices: None,
         };
     }
-    let is_full = changed.len() == PAGE;
-    let last = changed.last().map(|(_, number)| *number as u64);
+    let is_full = listed.len() == PAGE;
+    let last = listed.last().map(|(_, number)| *number as u64);
     let mark = mark.map(|mark| PartitionMark {
-        event: last.filter(|_| is_full).unwrap_or(mark.event),
+        number: last.filter(|_| is_full).unwrap_or(mark.number),
         ..mark
     });
-    let devices = changed.into_iter();
+    let devices = listed.into_iter();
     let devices = devices.filter_map(|(name, _)| name.parse().ok());
-    PartitionChanges {
+    NewListings {
         mark,
         devices: Some(devices.collect()),
     }
