@@ -128,7 +128,6 @@ fn partition_commands(role: ServiceRole, keys: &PartitionKeys, device: &DeviceId
     for stream in [&history, &log] {
         commands.push(command(&["XTRIM", stream, "MINID", "0"]));
     }
-    commands.push(command(&["XDEL", &history, "0"]));
     // A call of a script needs the right to read and write each key that it names, and the scripts name the channel too.
     let named = [
         &state,
@@ -154,6 +153,7 @@ fn partition_commands(role: ServiceRole, keys: &PartitionKeys, device: &DeviceId
                 command(&["ZRANGEBYSCORE", &deadlines, "0", "0"]),
                 command(&["XTRIM", &events, "MAXLEN", "0"]),
                 command(&["XLEN", &history]),
+                command(&["XDEL", &history, "0"]),
                 command(&["MEMORY", "USAGE", &history]),
                 command(&["XRANGE", &history, "-", "+"]),
                 command(&["XADD", &copy, "*", "", ""]),
