@@ -338,12 +338,11 @@ impl Store {
         let has_deadline = commit.usual_deadline().is_some();
         let mut call = Cmd::with_capacity(ARGUMENTS, BYTES);
         call.arg("EVALSHA").arg(&scripts.commit_usual);
-        call.arg(if has_deadline { 8 } else { 7 })
+        call.arg(if has_deadline { 7 } else { 6 })
             .arg(keys.device(device))
             .arg(keys.partition())
             .arg(keys.seen())
             .arg(keys.events(device))
-            .arg(keys.listings())
             .arg(keys.history(device))
             .arg(keys.channel(device));
         if has_deadline {

@@ -4,7 +4,7 @@
 -- argument costs, because Lua hashes it.
 --
 -- KEYS   as named in the next line. Without a deadline there is no deadlines_key.
-local device_key, partition_key, seen_key, events_key, listings_key, history_key, channel, deadlines_key = unpack(KEYS, 1, 8)
+local device_key, partition_key, seen_key, events_key, history_key, channel, deadlines_key = unpack(KEYS, 1, 7)
 -- ARGV   as named in the next lines. '' means: none.
 --   event_id    the id of the entry in the events stream
 --   event_diff  what the events stream gets instead of the envelope
