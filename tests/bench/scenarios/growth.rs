@@ -1,4 +1,6 @@
-//! Whether the cost of each message and each delivery stays the same while devices and clients become many.
+//! Whether the cost of each message and each delivery stays the same while devices and clients become many and histories long.
+
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -30,19 +32,41 @@ pub(super) async fn run(system: &System) -> Result<Vec<Row>> {
     for devices in [211, 1009, 10_007, 100_003] {
         let load = Load {
             devices,
-            per_second: PER_SECOND,
-            clients: 0,
             ingest_flags: Some(MAX_DEVICES),
-            ..LOAD
+            ..COMMITS
         };
-        let outcome = measure(system, &load).await?;
-        let cost = per(outcome.ingest + outcome.redis, outcome.messages);
-        let figure = Figure::new("ingest and Redis per message", cost, "µs");
-        let name = format!("growth: devices {devices}");
-        let mut row = watched::row(&name, system, figure, &outcome);
-        row.latency = None;
-        row.sums = None;
-        rows.push(row);
+        rows.push(per_commit(&format!("growth: devices {devices}"), system, &load).await?);
+    }
+    // What a history has to hold before it is full, and how long that takes at nine samples a second.
+    for (name, flag, warm_up) in [
+        ("growing", None, 3),
+        ("full", Some("--history-max=300"), 40),
+    ] {
+        let load = Load {
+            ingest_flags: flag,
+            warm_up: Duration::from_secs(warm_up),
+            ..COMMITS
+        };
+        rows.push(per_commit(&format!("growth: history {name}"), system, &load).await?);
     }
     Ok(rows)
+}
+
+/// Readings that nobody watches.
+const COMMITS: Load = Load {
+    devices: 211,
+    per_second: PER_SECOND,
+    clients: 0,
+    ..LOAD
+};
+
+/// Measures what a message costs ingest and Redis.
+async fn per_commit(name: &str, system: &System, load: &Load) -> Result<Row> {
+    let outcome = measure(system, load).await?;
+    let cost = per(outcome.ingest + outcome.redis, outcome.messages);
+    let figure = Figure::new("ingest and Redis per message", cost, "µs");
+    let mut row = watched::row(name, system, figure, &outcome);
+    row.latency = None;
+    row.sums = None;
+    Ok(row)
 }
