@@ -21,7 +21,6 @@ use super::reply::{bytes, items, text, time_of_score, wrong_answer};
 use crate::alarm::Alarm;
 use crate::decide::StoredDevice;
 use crate::device::DeviceId;
-use crate::order;
 use crate::position::{Epoch, Position};
 use crate::state::{DeviceMemory, DeviceState, Latest};
 
@@ -63,7 +62,6 @@ pub(super) fn decode_answer(device: &DeviceId, answer: Value) -> RedisResult<Loa
         latest: text(next())?,
         memory: text(next())?,
         more: text(next())?,
-        newest_fingerprints: bytes(next())?,
     };
     // A device that is listed in `seen` has been stored. If its hash is missing, its state is lost.
     let is_new = fields.rev.is_none() && fields.latest.is_none() && !is_listed;
@@ -97,13 +95,9 @@ pub(super) enum Field {
     More,
     Order,
     Fingerprints,
-    NewestFingerprints,
     Latest,
     Memory,
 }
-
-/// How many of the newest fingerprints have a field of their own. A commit writes them there instead of all, but once in so many revs.
-const NEWEST: usize = 8;
 
 impl Field {
     /// Its name in Redis.
@@ -116,7 +110,6 @@ impl Field {
             Self::More => "more",
             Self::Order => "order",
             Self::Fingerprints => "prints",
-            Self::NewestFingerprints => "newest",
             Self::Latest => "latest",
             Self::Memory => "memory",
         }
@@ -131,11 +124,9 @@ impl Field {
             Self::Alarms => Ok(serde_json::to_writer(out, &alarm_fields::split(state).0)?),
             Self::More => Ok(serde_json::to_writer(out, &alarm_fields::split(state).1)?),
             Self::Order => Ok(serde_json::to_writer(out, &state.order)?),
-            Self::Fingerprints => write_fingerprints(state.fingerprints.iter(), out),
-            Self::NewestFingerprints => {
-                let numbers = &state.fingerprints;
-                let older = numbers.len().saturating_sub(NEWEST);
-                write_fingerprints(numbers.range(older..), out)
+            Self::Fingerprints => {
+                let mut numbers = state.fingerprints.iter();
+                numbers.try_for_each(|number| out.write_all(&number.to_be_bytes()))
             }
             Self::Latest => Ok(serde_json::to_writer(out, &state.latest)?),
             Self::Memory => Ok(serde_json::to_writer(out, &state.memory)?),
@@ -157,7 +148,7 @@ impl Field {
 pub(super) fn changed_fields(before: &DeviceState, after: &DeviceState) -> Vec<Field> {
     // Also true if the state was lost.
     let is_new = before.latest.is_none();
-    let mut fields = Vec::with_capacity(10);
+    let mut fields = Vec::with_capacity(9);
     fields.push(Field::Rev);
     if is_new || before.position.epoch != after.position.epoch {
         fields.push(Field::Epoch);
@@ -179,11 +170,8 @@ pub(super) fn changed_fields(before: &DeviceState, after: &DeviceState) -> Vec<F
     if is_new || before.order != after.order {
         fields.push(Field::Order);
     }
-    if is_new || !has_only_newest(before, after) {
-        // The newest of before may have been dropped.
-        fields.extend([Field::Fingerprints, Field::NewestFingerprints]);
-    } else if before.fingerprints != after.fingerprints {
-        fields.push(Field::NewestFingerprints);
+    if is_new || before.fingerprints != after.fingerprints {
+        fields.push(Field::Fingerprints);
     }
     if is_new || before.latest != after.latest {
         fields.push(Field::Latest);
@@ -192,41 +180,6 @@ pub(super) fn changed_fields(before: &DeviceState, after: &DeviceState) -> Vec<F
         fields.push(Field::Memory);
     }
     fields
-}
-
-/// Whether the fingerprints that were added since all of them were written are among the newest. A decision adds at most one, except
-/// one that writes a lost state again.
-fn has_only_newest(before: &DeviceState, after: &DeviceState) -> bool {
-    let period = |state: &DeviceState| state.rev / NEWEST as u64;
-    if period(before) != period(after) {
-        return false;
-    }
-    if before.fingerprints == after.fingerprints {
-        return true;
-    }
-    let (earlier, newest_first) = (
-        before.fingerprints.iter().rev(),
-        after.fingerprints.iter().rev(),
-    );
-    let is_new = |number: &&u64| Some(*number) != before.fingerprints.back();
-    let added = newest_first.clone().take_while(is_new).count();
-    let kept = after.fingerprints.len() - added;
-    added as u64 <= after.rev.saturating_sub(before.rev)
-        && newest_first.skip(added).eq(earlier.take(kept))
-}
-
-fn write_fingerprints<'a>(
-    mut numbers: impl Iterator<Item = &'a u64>,
-    out: &mut impl Write,
-) -> io::Result<()> {
-    numbers.try_for_each(|number| out.write_all(&number.to_be_bytes()))
-}
-
-/// Returns `None` for bytes that are not fingerprints.
-fn read_fingerprints(bytes: &[u8]) -> Option<impl Iterator<Item = u64>> {
-    let (chunks, rest) = bytes.as_chunks();
-    let numbers = chunks.iter().map(|chunk| u64::from_be_bytes(*chunk));
-    rest.is_empty().then_some(numbers)
 }
 
 /// The alarms of [`MoreAlarms`], not decoded yet.
@@ -243,10 +196,8 @@ struct Fields {
     seq: Option<String>,
     alarms: Option<String>,
     order: Option<String>,
-    /// Stored as `prints`: 8 bytes each, big-endian. Those that were added since are in `newest_fingerprints`.
+    /// Stored as `prints`: 8 bytes each, big-endian.
     fingerprints: Option<Vec<u8>>,
-    /// Stored as `newest` in the same way. Earlier releases do not know it.
-    newest_fingerprints: Option<Vec<u8>>,
     latest: Option<String>,
     memory: Option<String>,
     /// Alarms that earlier releases do not know.
@@ -289,11 +240,12 @@ impl Fields {
 
     /// Decodes the state. Returns `None` if a field is missing or cannot be read.
     fn decode(&self) -> Option<DeviceState> {
-        let fingerprints = read_fingerprints(self.fingerprints.as_ref()?)?;
-        let mut fingerprints: VecDeque<u64> = fingerprints.collect();
-        for number in read_fingerprints(self.newest_fingerprints.as_deref().unwrap_or_default())? {
-            order::remember(&mut fingerprints, number);
+        let fingerprints = self.fingerprints.as_ref()?;
+        if fingerprints.len() % 8 != 0 {
+            return None;
         }
+        let number = |chunk: &[u8]| chunk.try_into().map(u64::from_be_bytes).unwrap_or_default();
+        let fingerprints: VecDeque<u64> = fingerprints.chunks_exact(8).map(number).collect();
         let more: MoreAlarms = match &self.more {
             Some(_) => parse(self.more.as_ref())?,
             None => MoreAlarms::default(),
@@ -339,10 +291,26 @@ pub(super) fn json<T: Serialize>(value: &T) -> Vec<u8> {
 /// Encodes a state and decodes it again.
 #[cfg(test)]
 pub(crate) fn round_trip(state: &DeviceState) -> DeviceState {
-    let mut hash = tests::Hash::default();
-    hash.write(&DeviceState::default(), state);
-    hash.read().expect("what was stored can be read")
+    let fields = changed_fields(&DeviceState::default(), state);
+    let fields = fields.into_iter();
+    let stored: std::collections::HashMap<_, _> = fields
+        .map(|field| (field.name(), field.value(state)))
+        .collect();
+    let text = |field| {
+        stored
+            .get(field)
+            .and_then(|bytes| String::from_utf8(bytes.clone()).ok())
+    };
+    let fields = Fields {
+        rev: stored.get("rev").cloned(),
+        epoch: text("epoch"),
+        seq: text("seq"),
+        alarms: text("alarms"),
+        order: text("order"),
+        fingerprints: stored.get("prints").cloned(),
+        latest: text("latest"),
+        memory: text("memory"),
+        more: text("more"),
+    };
+    fields.decode().expect("what was stored can be read")
 }
-
-#[cfg(test)]
-mod tests;

@@ -11,7 +11,7 @@ local device_key, partition_key, seen_key, events_key, history_key, channel, dea
 --   deadline    a time in ms at which the device must be looked at, at the latest. Most commits have none
 --   trim        '' for most commits, else `EVENTS SAMPLES AGE`, to which the events stream and the history are trimmed. AGE is in ms.
 --               SAMPLES and AGE are '-' if the history is not trimmed
--- Then the values of `rev seq order newest latest memory raw` for the hash. If others change, pairs of field and value instead.
+-- Then the values of `rev seq order prints latest memory raw` for the hash. If others change, pairs of field and value instead.
 local device_id, started_rev, started_epoch, event_id, envelope, event_diff, sample, deadline, trim = unpack(ARGV, 1, 9)
 local first_value = 10
 local last_value = 16
@@ -71,8 +71,8 @@ end
 if type(added) == 'table' then return give_up() end
 
 if #ARGV == last_value then
-  local rev, seq, order, newest, latest, memory, raw = unpack(ARGV, first_value)
-  redis.call('HSET', device_key, 'rev', rev, 'seq', seq, 'order', order, 'newest', newest, 'latest', latest, 'memory', memory, 'raw', raw)
+  local rev, seq, order, prints, latest, memory, raw = unpack(ARGV, first_value)
+  redis.call('HSET', device_key, 'rev', rev, 'seq', seq, 'order', order, 'prints', prints, 'latest', latest, 'memory', memory, 'raw', raw)
 else
   redis.call('HSET', device_key, unpack(ARGV, first_value))
 end

@@ -1,7 +1,7 @@
 -- Loads the state of one device, and compares it with an earlier one. This text is prepended to every script that answers with
 -- the state of a device.
 --
--- Answer of `load`: {'state', epoch, last_message, seq_floor, rev, event_epoch, seq, alarms, order, prints, latest, memory, more, newest},
+-- Answer of `load`: {'state', epoch, last_message, seq_floor, rev, event_epoch, seq, alarms, order, prints, latest, memory, more},
 -- or {'refused', reason} if a key has the wrong type.
 --
 -- seq_floor is the highest seq known to be used. It is read from the streams only if the hash has no seq, or a wrong
@@ -56,7 +56,7 @@ end
 local function load(read_streams)
   local wrong_type
   local fields, epoch, last_message
-  fields, wrong_type = read('HMGET', device_key, 'rev', 'epoch', 'seq', 'alarms', 'order', 'prints', 'latest', 'memory', 'more', 'newest')
+  fields, wrong_type = read('HMGET', device_key, 'rev', 'epoch', 'seq', 'alarms', 'order', 'prints', 'latest', 'memory', 'more')
   if wrong_type then return refused(device_key, wrong_type) end
   local rev, seq = fields[1], fields[3]
   epoch, wrong_type = read('HGET', partition_key, 'epoch')
@@ -70,7 +70,7 @@ local function load(read_streams)
     seq_floor = math.max(last_seq(events_key), last_seq(changes_key))
   end
   if not is_stored(rev) then seq_floor = math.max(seq_floor, retired_seq()) end
-  return {'state', epoch, last_message, seq_floor, unpack(fields, 1, 10)}
+  return {'state', epoch, last_message, seq_floor, unpack(fields, 1, 9)}
 end
 
 -- Compares the stored state with the one a decision started from. Returns nil if they are the same, else the answer of the

@@ -192,7 +192,7 @@ const USUAL_FIELDS: [Field; 6] = [
     Field::Rev,
     Field::Seq,
     Field::Order,
-    Field::NewestFingerprints,
+    Field::Fingerprints,
     Field::Latest,
     Field::Memory,
 ];
