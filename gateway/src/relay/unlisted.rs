@@ -4,7 +4,7 @@
 //! that were listed since its last look. The cost depends on those, not on how many names clients wait for.
 //!
 //! ```text
-//! subscribed ── not listed ──▶ waits here ── first event ──▶ gets a channel, and what it sent since is read from its stream
+//! subscribed ── not listed ──▶ waits here ── listed ──▶ gets a channel, and what it sent since is read from its stream
 //! ```
 
 use std::collections::{HashMap, HashSet};

@@ -38,10 +38,15 @@ end
 local now = time_ms()
 local changed_state = conflict(started_rev, started_epoch, seq)
 if changed_state then return changed_state end
-local refusal = wrong_type({
-  [seen_key] = 'zset', [deadlines_key] = 'zset', [listings_key] = 'zset',
+local expected = {
+  [seen_key] = 'zset', [deadlines_key] = 'zset',
   [events_key] = 'stream', [changes_key] = 'stream', [log_key] = 'stream', [history_key] = 'stream', [quarantine_key] = 'stream',
-})
+}
+-- Only a device that is not listed yet gets a number.
+local is_listed = read('ZSCORE', seen_key, device_id)
+local gets_number = alive ~= '' and not is_listed
+if gets_number then expected[listings_key] = 'zset' end
+local refusal = wrong_type(expected)
 if refusal then return refusal end
 -- A lost state is copied whole into one stream entry, which Lua can do with some thousand arguments.
 if is_lost == '1' and redis.call('HLEN', device_key) > max_lost_fields then
@@ -64,8 +69,8 @@ end
 
 -- Every command that this call runs from here on.
 if field_end > first_field then need('HSET', device_key, '', '') end
-if alive ~= '' then
-  need('ZADD', seen_key, 0, '')
+if alive ~= '' then need('ZADD', seen_key, 0, '') end
+if gets_number then
   need('HSET', partition_key, '', '')
   need('ZADD', listings_key, 0, '')
 end
@@ -124,13 +129,13 @@ end
 if field_end > first_field then redis.call('HSET', device_key, unpack(ARGV, first_field, field_end - 1)) end
 
 if alive ~= '' then
-  local is_new = redis.call('ZADD', seen_key, 'GT', alive == 'now' and now or alive, device_id)
+  redis.call('ZADD', seen_key, 'GT', alive == 'now' and now or alive, device_id)
+end
+if gets_number then
   -- Gateways where somebody waits for the device find it by this number.
-  if is_new == 1 then
-    local number = (tonumber(redis.call('HGET', partition_key, 'events')) or 0) + 1
-    redis.call('HSET', partition_key, 'events', number)
-    redis.call('ZADD', listings_key, number, device_id)
-  end
+  local number = (tonumber(redis.call('HGET', partition_key, 'events')) or 0) + 1
+  redis.call('HSET', partition_key, 'events', number)
+  redis.call('ZADD', listings_key, number, device_id)
 end
 
 if deadline == 'never' then

@@ -30,10 +30,12 @@ if not (may('HSET', device_key, '', '') and may('SPUBLISH', channel, '')) then r
 local max_events, max_samples, max_age
 if trim ~= '' then
   max_events, max_samples, max_age = string.match(trim, '^(%S+) (%S+) (%S+)$')
-  if max_age ~= '-' and not may('XTRIM', history_key, 'MINID', 0) then return other end
+  if max_samples == '-' then max_samples, max_age = nil, nil end
+  if max_samples and not may('XTRIM', history_key, 'MINID', 0) then return other end
 end
 
--- The sample is the first write: it shows the type of its key, and its id is the server time. It is removed if a later one fails.
+-- The sample is the first write: it shows the type of its key, and its id is the server time. It is removed if a later one fails; then
+-- an empty stream may stay.
 local now, sample_id
 if sample == '' then
   local time = redis.call('TIME')
@@ -76,7 +78,7 @@ if #ARGV == last_value then
 else
   redis.call('HSET', device_key, unpack(ARGV, first_value))
 end
-if max_age and max_age ~= '-' then
+if max_samples then
   redis.call('XTRIM', history_key, 'MAXLEN', '~', max_samples)
   redis.call('XTRIM', history_key, 'MINID', '~', now - max_age)
 end

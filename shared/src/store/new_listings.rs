@@ -25,7 +25,8 @@ pub struct PartitionMark {
 pub struct NewListings {
     /// From where the next look continues; `None` if the partition has no epoch.
     pub mark: Option<PartitionMark>,
-    /// The devices listed since the mark of the earlier look, and some that were listed before. `None`: that is not known, since there was no earlier look,
+    /// The devices listed since the mark of the earlier look. An ingest of an earlier release numbers every event, so devices that were
+    /// listed before may be among them. `None`: that is not known, since there was no earlier look,
     /// or Redis may have lost data since.
     pub devices: Option<Vec<DeviceId>>,
 }

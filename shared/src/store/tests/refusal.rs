@@ -142,6 +142,30 @@ async fn the_documented_rights_are_enough() {
 }
 
 #[tokio::test]
+async fn a_right_that_only_a_new_device_needs_stops_its_first_commit() {
+    for rules in [
+        "-zadd (+zadd ~st:{p0?}:seen) (+zadd ~st:{p0?}:deadlines)",
+        "-hset (+hset ~st:{p0?}:device*)",
+    ] {
+        let server = RedisServer::with_digests().await;
+        server.set_rights("").await;
+        let store = server.limited_store(ServiceRole::Ingest);
+        store.ping().await.unwrap();
+        let before = server.digest().await;
+        server.set_rights(rules).await;
+        let err = commit(&store, "20").await.expect_err(rules);
+        assert!(
+            err.reason().starts_with("NOPERM"),
+            "{rules}: {}",
+            err.reason()
+        );
+        assert_eq!(server.digest().await, before, "{rules}");
+        server.set_rights("").await;
+        commit(&store, "20").await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_right_that_is_lost_while_running_stops_commits_before_their_first_write() {
     let server = RedisServer::with_digests().await;
     server.set_rights("").await;
@@ -159,10 +183,8 @@ async fn a_right_that_is_lost_while_running_stops_commits_before_their_first_wri
         "-evalsha",
         "resetchannels &st:{canary}:live",
         // The right to one command on some of its keys only.
-        "-zadd (+zadd ~st:{p0?}:seen) (+zadd ~st:{p0?}:deadlines)",
         "-zadd (+zadd ~st:{p0?}:seen) (+zadd ~st:{p0?}:changed)",
         "-zadd (+zadd ~st:{p0?}:deadlines) (+zadd ~st:{p0?}:changed)",
-        "-hset (+hset ~st:{p0?}:device*)",
         "-hset (+hset ~st:{p0?}:partition)",
         "-xadd (+xadd ~st:{p0?}:[^e]*)",
         "-xadd (+xadd ~st:{p0?}:[^c]*)",

@@ -377,9 +377,9 @@ async fn a_retirement_that_would_fail_halfway_writes_nothing() {
     let store = server.store();
     commit_reading(&store, DEVICE, "300", 0).await;
     let mut redis = server.connect().await;
-    let changed = store.keys(&device()).listings();
-    let _: () = redis.del(&changed).await.expect("deleted");
-    let _: () = redis.set(&changed, "x").await.expect("set");
+    let listings = store.keys(&device()).listings();
+    let _: () = redis.del(&listings).await.expect("deleted");
+    let _: () = redis.set(&listings, "x").await.expect("set");
     let before = load_device(&store).await;
     let refused = retire(&store, &device(), "Asha").await;
     assert_eq!(refused.expect_err("refused").code(), "device_refused");

@@ -218,6 +218,39 @@ async fn a_key_of_the_wrong_type_is_refused_before_the_device_is_written() {
 }
 
 #[tokio::test]
+async fn a_listed_device_needs_no_number() {
+    let server = RedisServer::start().await;
+    let store = server.store();
+    let mut redis = server.connect().await;
+    let keys = store.keys(&device());
+    commit_reading(&store, DEVICE, "1", 0).await;
+    let _: () = redis.del(keys.listings()).await.expect("deleted");
+    let _: () = redis.set(keys.listings(), "text").await.expect("set");
+    // One without and one with a change of an alarm.
+    for (second, value) in [(1, "2"), (2, "300")] {
+        commit_reading(&store, DEVICE, value, second).await;
+    }
+    let _: () = redis.zrem(keys.seen(), DEVICE).await.expect("removed");
+    let refused = apply_reading(&store, &reading_of(DEVICE, "2", 3)).await;
+    let err = refused.expect_err("it cannot be listed");
+    assert_eq!(err.code(), "device_refused", "{err}");
+}
+
+#[tokio::test]
+async fn without_the_right_to_remove_a_sample_there_is_one_of_each_reading() {
+    let server = RedisServer::start().await;
+    let store = server.store();
+    let mut redis = server.connect().await;
+    commit_reading(&store, DEVICE, "1", 0).await;
+    let mut command = redis::cmd("ACL");
+    command.arg(&["SETUSER", "default", "-xdel"]);
+    command.exec_async(&mut redis).await.expect("set");
+    commit_reading(&store, DEVICE, "2", 1).await;
+    let samples = length(&mut redis, &store.keys(&device()).history(&device())).await;
+    assert_eq!(samples, Some(2));
+}
+
+#[tokio::test]
 async fn an_event_stream_that_is_ahead_moves_the_position_above_it() {
     let server = RedisServer::start().await;
     let store = server.store();
