@@ -36,6 +36,8 @@ end
 -- Answer: {'ok', server time in ms}, or a changed state or refusal as in state.lua.
 
 local now = time_ms()
+-- The time since when entries of at most this age were written. An age may be longer than the time since 1970.
+local function oldest(age_ms) return math.max(now - tonumber(age_ms), 0) end
 local changed_state = conflict(started_rev, started_epoch, seq)
 if changed_state then return changed_state end
 local expected = {
@@ -148,12 +150,12 @@ for index = first_sample, sample_end - 1 do
   redis.call('XADD', history_key, 'MAXLEN', '~', history_max, '*', 's', ARGV[index])
 end
 if sample_end > first_sample then
-  redis.call('XTRIM', history_key, 'MINID', '~', now - tonumber(history_age_ms))
+  redis.call('XTRIM', history_key, 'MINID', '~', oldest(history_age_ms))
 end
 
 for index = field_end, #ARGV do
   redis.call('XADD', log_key, 'MAXLEN', '~', log_max, '*', 'device', device_id, 'line', ARGV[index])
-  if log_age_ms ~= '' then redis.call('XTRIM', log_key, 'MINID', '~', now - tonumber(log_age_ms)) end
+  if log_age_ms ~= '' then redis.call('XTRIM', log_key, 'MINID', '~', oldest(log_age_ms)) end
 end
 
 if seq ~= '' then

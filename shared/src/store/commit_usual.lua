@@ -80,7 +80,7 @@ else
 end
 if max_samples then
   redis.call('XTRIM', history_key, 'MAXLEN', '~', max_samples)
-  redis.call('XTRIM', history_key, 'MINID', '~', now - max_age)
+  redis.call('XTRIM', history_key, 'MINID', '~', math.max(now - max_age, 0))
 end
 redis.call('SPUBLISH', channel, envelope)
 return now

@@ -237,3 +237,23 @@ async fn a_copy_that_lost_its_beginning_does_not_replace_the_history() {
         .expect("a length");
     assert_eq!(length, 1_000);
 }
+
+/// Nothing may be written by half because of a setting.
+#[tokio::test]
+async fn an_age_may_be_longer_than_the_time_since_1970() {
+    let server = RedisServer::start().await;
+    let store = server.store();
+    let hundred_years = 100 * 365 * 86_400_000;
+    let mut config = apply_config();
+    config.bounds.history_age_ms = hundred_years;
+    config.bounds.log_age_ms = hundred_years;
+    // Usual commits that trim, and some that change an alarm.
+    for second in 0..40 {
+        let value = if second % 10 == 9 { "300" } else { "20" };
+        let work = [message_work(&reading_of(DEVICE, value, second))];
+        let applied = apply(&store, &work, &config).await;
+        assert!(applied[0].is_ok(), "{second}: {applied:?}");
+    }
+    let samples = store.history(&device(), None, None, 100).await;
+    assert_eq!(samples.expect("an answer").len(), 40);
+}
