@@ -15,12 +15,16 @@ use tests::upgrade::{answers, keeps, oxygen, with_ordered_ties};
 /// an object again. The second one is the last with one gas alarm per device.
 const BEFORE: [&str; 2] = ["4f11f68", ONE_GAS_ALARM];
 const ONE_GAS_ALARM: &str = "e00dc9d";
+/// What was recorded grows older, and must not be trimmed for its age.
+const KEEP_EVERYTHING: &str = "--history-age=36500d --log-age=36500d";
 /// The year 2286, in milliseconds.
 const IN_THE_FUTURE: i64 = 10_000_000_000_000;
 
 fn plan_after_upgrade(before: &str) -> Plan {
     let fixtures = repository::root().join("tests/fixtures/redis");
-    Plan::default().redis_contents(fixtures.join(format!("{before}.aof")))
+    Plan::default()
+        .redis_contents(fixtures.join(format!("{before}.aof")))
+        .ingest_flags(KEEP_EVERYTHING)
 }
 
 async fn stack_after_upgrade(before: &str) -> Result<Stack> {
