@@ -1,6 +1,7 @@
 //! Start and end of a process: signals, a soft and a hard cancellation token, and tracked tasks.
 //!
-//! The first signal begins the drain (soft token). The second signal, or the end of the drain period, ends it (hard token). A
+//! The first signal begins the drain (soft token). A second signal, or the end of the drain period, ends it (hard token). A signal
+//! that is repeated within [`SAME_SIGNAL`] counts once. A
 //! task that ends without being asked to ends the process with an error: a service that lost a task looks alive and is not.
 
 use std::any::Any;
@@ -13,13 +14,16 @@ use std::time::Duration;
 use anyhow::anyhow;
 use futures_util::FutureExt;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 /// How long tasks may take to end after the hard token. Then they are abandoned.
 pub const LAST_WAIT: Duration = Duration::from_secs(5);
+
+/// Platforms and shells often send the same signal twice, to the process and to its group. It counts as one within this time.
+pub const SAME_SIGNAL: Duration = Duration::from_secs(1);
 
 /// The lifecycle of one process or, in tests, of one service within it. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -56,7 +60,8 @@ impl Lifecycle {
         Self::default()
     }
 
-    /// Handles SIGTERM and SIGINT: the first signal begins the drain, the second stops at once.
+    /// Handles SIGTERM and SIGINT: the first signal begins the drain, a second one stops at once. The same signal within
+    /// [`SAME_SIGNAL`] is no second one.
     ///
     /// # Errors
     /// The handlers could not be installed.
@@ -65,18 +70,13 @@ impl Lifecycle {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let lifecycle = self.clone();
         let listen = async move {
+            let mut first = None;
             loop {
                 let name = tokio::select! {
                     _ = terminate.recv() => "SIGTERM",
                     _ = interrupt.recv() => "SIGINT",
                 };
-                if lifecycle.soft().is_cancelled() {
-                    tracing::warn!(signal = name, "second signal: stopping at once");
-                    lifecycle.hard().cancel();
-                } else {
-                    tracing::info!(signal = name, "stopping: finishing the work that was begun");
-                    lifecycle.request_stop();
-                }
+                lifecycle.receive_signal(name, &mut first);
             }
         };
         #[expect(
@@ -85,6 +85,21 @@ impl Lifecycle {
         )]
         tokio::spawn(listen);
         Ok(())
+    }
+
+    /// Does what a signal asks for. `first` is the one that began the drain, and when it came.
+    fn receive_signal(&self, name: &'static str, first: &mut Option<(&'static str, Instant)>) {
+        let is_repeated = |(same, at): (&str, Instant)| same == name && at.elapsed() < SAME_SIGNAL;
+        if first.is_some_and(is_repeated) {
+            tracing::info!(signal = name, "the same signal again: it counts once");
+        } else if self.soft().is_cancelled() {
+            tracing::warn!(signal = name, "second signal: stopping at once");
+            self.hard().cancel();
+        } else {
+            tracing::info!(signal = name, "stopping: finishing the work that was begun");
+            *first = Some((name, Instant::now()));
+            self.request_stop();
+        }
     }
 
     /// Starts a task that the process needs. If the task ends before a stop was requested, fails or panics, the process ends

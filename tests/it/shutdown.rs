@@ -1,9 +1,13 @@
 //! SIGTERM ends both services with exit code 0, and no message is lost. Without Redis, both services stay alive.
 
 use anyhow::{Result, ensure};
+use rustix::process::Signal;
 use serde_json::Value;
+use shared::lifecycle::SAME_SIGNAL;
+use tests::eventually::eventually;
 use tests::stack::{Plan, Stack};
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
 
 #[tokio::test]
 async fn sigterm_ends_both_services_with_exit_code_0() -> Result<()> {
@@ -26,6 +30,48 @@ async fn sigterm_ends_both_services_with_exit_code_0() -> Result<()> {
             seen.what == "disconnect"
         })
         .await?;
+    stack.pass()
+}
+
+#[tokio::test]
+async fn sigterm_twice_within_a_second_is_one_signal_and_a_later_one_ends_the_process() -> Result<()>
+{
+    let plan = Plan::default().gateway_flags("--drain-delay=10m");
+    let mut stack = plan.start().await?;
+    let gateway = &mut stack.gateways[0].process;
+    let begun = Instant::now();
+    gateway.signal(Signal::TERM)?;
+    eventually("the drain begins", async || {
+        let output = gateway.output();
+        ensure!(output.contains("stopping: finishing the work"), "not yet");
+        Ok(())
+    })
+    .await?;
+    gateway.signal(Signal::TERM)?;
+    let is_same = eventually("the second signal arrives", async || {
+        let output = gateway.output();
+        let is_same = output.contains("the same signal again");
+        ensure!(is_same || output.contains("second signal"), "not yet");
+        Ok(is_same)
+    })
+    .await?;
+    // On a very busy machine more than a second may have passed.
+    ensure!(
+        is_same || begun.elapsed() >= SAME_SIGNAL,
+        "it ended at once"
+    );
+    if is_same {
+        gateway.check_alive()?;
+        sleep(SAME_SIGNAL).await;
+        gateway.signal(Signal::TERM)?;
+    }
+    let status = gateway.wait().await?;
+    ensure!(status.code() == Some(0), "{status}");
+    ensure!(
+        gateway.output().contains("second signal"),
+        "{}",
+        gateway.output()
+    );
     stack.pass()
 }
 
@@ -89,7 +135,7 @@ async fn when_a_member_leaves_the_share_group_the_other_member_gets_all_messages
 async fn without_redis_both_services_are_live_and_ingest_is_not_ready() -> Result<()> {
     let mut stack = Stack::start().await?;
     stack.redis_proxy.cut();
-    tests::eventually::eventually("an ingest that is not ready", async || {
+    eventually("an ingest that is not ready", async || {
         let answer = stack.ingests[0].get("/readyz").await?;
         ensure!(answer.status == 503, "{answer:?}");
         let body: Value = answer.json()?;

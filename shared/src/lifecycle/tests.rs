@@ -115,3 +115,36 @@ async fn the_hard_token_ends_the_drain_early() {
     assert_eq!(ending(lifecycle, LONG).await, "");
     assert!(start.elapsed() < LONG);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_same_signal_within_a_second_counts_once() {
+    for (second, after, stops) in [
+        ("SIGTERM", Duration::ZERO, false),
+        ("SIGTERM", Duration::from_millis(999), false),
+        ("SIGTERM", Duration::from_secs(1), true),
+        ("SIGTERM", Duration::from_secs(9), true),
+        // Somebody is impatient.
+        ("SIGINT", Duration::ZERO, true),
+    ] {
+        let lifecycle = Lifecycle::new();
+        let mut first = None;
+        lifecycle.receive_signal("SIGTERM", &mut first);
+        assert!(lifecycle.soft().is_cancelled());
+        tokio::time::advance(after).await;
+        lifecycle.receive_signal(second, &mut first);
+        let stopped = lifecycle.hard().is_cancelled();
+        assert_eq!(stopped, stops, "{second} after {after:?}");
+        // The time counts from the first one: a flood of signals stops at once, too.
+        tokio::time::advance(SAME_SIGNAL).await;
+        lifecycle.receive_signal("SIGTERM", &mut first);
+        assert!(lifecycle.hard().is_cancelled());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_during_a_stop_for_another_reason_stops_at_once() {
+    let lifecycle = Lifecycle::new();
+    lifecycle.request_stop();
+    lifecycle.receive_signal("SIGTERM", &mut None);
+    assert!(lifecycle.hard().is_cancelled());
+}
