@@ -10,7 +10,7 @@ use clap::builder::{BoolishValueParser, StringValueParser, TypedValueParser};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Parser};
 use shared::args::{self, SettingDisplay, Usage};
-use shared::check_config::{self, ConnectionCheck, ServiceConfig};
+use shared::check_config::{self, ConnectionCheck, ServiceConfig, StartReport};
 use shared::redis::{RedisConfig, ServiceRole};
 use shared::telemetry::config::TelemetryConfig;
 
@@ -202,6 +202,10 @@ pub struct Config {
 
     #[command(flatten)]
     pub telemetry: TelemetryConfig,
+
+    /// What is told about the given settings at the start.
+    #[arg(skip)]
+    pub start_report: StartReport,
 }
 
 impl Config {
@@ -279,6 +283,14 @@ impl ServiceConfig for Config {
             self.http_port = port;
         }
         self.validate()
+    }
+
+    fn start_report(&self) -> &StartReport {
+        &self.start_report
+    }
+
+    fn set_start_report(&mut self, report: StartReport) {
+        self.start_report = report;
     }
 
     fn warnings(&self) -> Vec<String> {

@@ -120,7 +120,7 @@ pub async fn serve(
     config: Config,
     lifecycle: Lifecycle,
 ) -> anyhow::Result<()> {
-    for warning in config.warnings() {
+    for warning in config.all_warnings() {
         tracing::warn!("{warning}");
     }
     let store = open_store(&config).await?;
@@ -136,6 +136,10 @@ pub async fn serve(
     descriptors::check(&state.config);
     let address = listener.local_addr()?;
     let operators = bind_operators(&state.config)?;
+    let operators_address = operators
+        .as_ref()
+        .map(TcpListener::local_addr)
+        .transpose()?;
     let tokens = ShutdownTokens {
         accepting: lifecycle.hard().child_token(),
         serving: lifecycle.hard().child_token(),
@@ -204,7 +208,12 @@ pub async fn serve(
         &lifecycle,
         tokens,
     );
-    tracing::info!(%address, config = ?state.config, "gateway running");
+    tracing::info!(
+        %address,
+        operators_address = operators_address.map(tracing::field::display),
+        settings = %state.config.start_report.changed_settings,
+        "gateway running"
+    );
 
     let ended = lifecycle.wait(plan.longest()).await;
     meters.flush().await;

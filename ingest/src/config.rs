@@ -12,7 +12,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, CommandFactory, Parser};
 use serde_json::{Map, Value};
 use shared::args::{self, SettingDisplay, Usage};
-use shared::check_config::{self, ConnectionCheck, ServiceConfig};
+use shared::check_config::{self, ConnectionCheck, ServiceConfig, StartReport};
 use shared::decimal::Decimal;
 use shared::keys::MAX_LOG;
 use shared::memory_need::StoredBounds;
@@ -224,6 +224,10 @@ pub struct Config {
     /// The settings of the rules and the parser that were given, as the settings line of a replay file.
     #[arg(skip)]
     pub given_rules: Map<String, Value>,
+
+    /// What is told about the given settings at the start.
+    #[arg(skip)]
+    pub start_report: StartReport,
 }
 
 /// Settings that do not concern the rules and the parser, beside those of the connections.
@@ -373,6 +377,14 @@ impl ServiceConfig for Config {
         let mut problems = self.mqtt.read_files();
         problems.extend(self.validate());
         problems
+    }
+
+    fn start_report(&self) -> &StartReport {
+        &self.start_report
+    }
+
+    fn set_start_report(&mut self, report: StartReport) {
+        self.start_report = report;
     }
 
     fn warnings(&self) -> Vec<String> {

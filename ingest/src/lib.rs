@@ -70,7 +70,7 @@ use crate::trimming::{HistoryTotals, Trimming};
 /// The HTTP port cannot be opened, Redis is not usable (version, eviction policy, partitions), or a task failed or ended
 /// early.
 pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
-    for warning in config.warnings() {
+    for warning in config.all_warnings() {
         tracing::warn!("{warning}");
     }
     let address = SocketAddr::new(config.listen_address, config.http_port);
@@ -78,11 +78,15 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let store = open_store(&config).await?;
     let meters = Meters::new("ingest", &config.telemetry)?;
     telemetry::register_metrics(&meters);
-    log_start(&config, address);
-
+    let address = listener.local_addr()?;
     let gauges = start_tasks(&config, &lifecycle, store, Metrics::new(&meters))?;
     serve_http(listener, &gauges, &meters, &lifecycle);
     gauges.register(&meters);
+    tracing::info!(
+        %address,
+        settings = %config.start_report.changed_settings,
+        "ingest running"
+    );
 
     let outcome = lifecycle.wait(config.drain_period).await;
     meters.flush().await;
@@ -101,20 +105,6 @@ async fn open_store(config: &Config) -> anyhow::Result<Store> {
         Err(err) if err.needs_operator() => Err(err.into()),
         _ => Ok(store),
     }
-}
-
-fn log_start(config: &Config, address: SocketAddr) {
-    tracing::info!(
-        broker = %config.mqtt.mqtt_broker,
-        redis = %config.redis.redis_url,
-        topics = ?config.mqtt.filters(),
-        client_id = config.mqtt.client_id(),
-        %address,
-        offline_after = ?config.offline_after,
-        alarm_off_delay = ?config.alarm_off_delay,
-        alarm_deadband = %config.alarm_deadband,
-        "ingest starts"
-    );
 }
 
 /// Starts every task but the HTTP server, and returns the sources of the metrics about them.

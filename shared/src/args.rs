@@ -10,10 +10,15 @@ use crate::decimal::Decimal;
 use crate::secret::Secret;
 
 mod command_line;
+mod flag;
 mod listing;
+mod problem_text;
+mod unknown_variables;
+mod variables;
 
 pub use command_line::CommandLine;
 pub use listing::SettingDisplay;
+pub use variables::VARIABLES;
 
 /// The reason why a service does not start: help was requested, or the settings are wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,6 +21,15 @@ pub const NAME: &str = "check-config";
 
 const ABOUT: &str = "Print the effective settings and every problem with them, then exit";
 
+/// What is told about the given settings when the service starts.
+#[derive(Clone, Debug, Default)]
+pub struct StartReport {
+    /// The settings that differ from their defaults, as flags on one line, without secrets.
+    pub changed_settings: String,
+    /// One sentence per variable of the environment that looks like a mistyped setting.
+    pub unknown_variables: Vec<String>,
+}
+
 /// Settings of a service that can be checked without running it.
 pub trait ServiceConfig: Parser {
     /// Values by flag, without its dashes, for required settings that are missing or invalid.
@@ -31,8 +40,21 @@ pub trait ServiceConfig: Parser {
     /// Derives settings from others. Returns every inconsistency, one sentence each.
     fn complete(&mut self, matches: &ArgMatches) -> Vec<String>;
 
-    /// Returns warnings for the operator at start-up, one sentence each.
+    /// Returns what is told about the given settings.
+    fn start_report(&self) -> &StartReport;
+
+    /// Keeps what is told about the given settings.
+    fn set_start_report(&mut self, report: StartReport);
+
+    /// Returns warnings for the operator about values of settings, one sentence each.
     fn warnings(&self) -> Vec<String>;
+
+    /// Returns all warnings for the operator at start-up, one sentence each.
+    fn all_warnings(&self) -> Vec<String> {
+        let mut warnings = self.start_report().unknown_variables.clone();
+        warnings.extend(self.warnings());
+        warnings
+    }
 
     /// Returns what the settings amount to, one line each. It is printed after them.
     fn consequences(&self) -> Vec<String> {
@@ -98,6 +120,10 @@ impl<C: ServiceConfig> Checked<C> {
         let mut config: C = line.config()?;
         let validation_problems = config.complete(&line.matches);
         let problems = line.problems(validation_problems);
+        config.set_start_report(StartReport {
+            changed_settings: line.changed_settings(&config.setting_displays()),
+            unknown_variables: line.unknown_variables(),
+        });
         Ok(Self {
             config,
             line,
@@ -165,7 +191,7 @@ fn print_settings<C: ServiceConfig>(checked: &Checked<C>) -> io::Result<()> {
         }
     }
     let mut errors = io::stderr().lock();
-    for warning in checked.config.warnings() {
+    for warning in checked.config.all_warnings() {
         writeln!(errors, "warning: {warning}")?;
     }
     Ok(())

@@ -4,11 +4,13 @@ use std::fs;
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use shared::args::VARIABLES;
 use tests::eventually::eventually;
 use tests::ports::Port;
 use tests::repository;
 use tests::server_process::kept_environment;
-use tests::stack::Plan;
+use tests::stack::{Plan, Service};
 
 const REDIS: &str = "--redis-url=redis://127.0.0.1:1";
 const BROKER: &str = "--mqtt-broker=mqtt://127.0.0.1:1";
@@ -40,8 +42,16 @@ fn check_refused(program: &str, arguments: &[&str], named: &str) -> Result<()> {
 
 #[test]
 fn bad_flags_exit_2_with_one_clear_sentence() -> Result<()> {
-    check_refused("ingest", &[BROKER], "--redis-url")?;
-    check_refused("ingest", &[REDIS], "--mqtt-broker")?;
+    check_refused(
+        "ingest",
+        &[BROKER],
+        "--redis-url is missing: give this flag or the variable REDIS_URL",
+    )?;
+    check_refused(
+        "ingest",
+        &[REDIS],
+        "--mqtt-broker is missing: give this flag or the variable MQTT_BROKER",
+    )?;
     for (flag, named) in [
         ("--offline-after=3", "--offline-after"),
         ("--offline-after=soon", "--offline-after"),
@@ -56,6 +66,9 @@ fn bad_flags_exit_2_with_one_clear_sentence() -> Result<()> {
         ("--mqtt-topic=a/#/b", "--mqtt-topic"),
         ("--mqtt-share-group=g", "--mqtt-client-id"),
         ("--no-such-flag", "--help"),
+        ("--redis-uri=x", "did you mean --redis-url?"),
+        ("--zero-level=unsed", "did you mean unused?"),
+        ("chek-config", "did you mean `check-config`?"),
     ] {
         check_refused("ingest", &[BROKER, REDIS, flag], named)?;
     }
@@ -198,6 +211,10 @@ fn help_lists_the_variables_of_the_example_and_no_others() -> Result<()> {
     example.sort();
     example.dedup();
     assert_eq!(example, described, "`.env.example` and --help differ");
+    assert_eq!(
+        VARIABLES, described,
+        "`shared::args::VARIABLES` and --help differ"
+    );
     Ok(())
 }
 
@@ -267,4 +284,90 @@ fn a_wrong_variable_is_named() -> Result<()> {
     let expected = "--log-burst (LOG_BURST): invalid value `abc`: expected a whole number";
     ensure!(text.trim() == expected, "{text}");
     Ok(())
+}
+
+#[test]
+fn a_mistyped_variable_is_named_by_check_config_and_is_no_error() -> Result<()> {
+    let variables = [
+        ("ALOWED_ORIGINS", "https://dashboard.example"),
+        ("MQTT_BROKER_URL", "mqtt://broker.example"),
+        ("REDIS_URI", "redis://redis.example"),
+        // Those of the other service, of Kubernetes and of nobody.
+        ("ALLOWED_HOSTS", "gas.example"),
+        ("DEVICE_RATE", "10"),
+        ("REDIS_SERVICE_HOST", "10.0.0.1"),
+        ("REDIS_PORT", "tcp://10.0.0.1:6379"),
+        ("OFFLINE_AFTR", ""),
+    ];
+    for (program, needed) in [
+        ("ingest", [BROKER, REDIS]),
+        ("gateway", ["--allow-anonymous", REDIS]),
+    ] {
+        let arguments = [&["check-config"], &needed[..]].concat();
+        let output = run(program, &arguments, &variables)?;
+        let text = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(0), "{program}: {text}");
+        let warnings: Vec<&str> = text.lines().collect();
+        let expected = [
+            ("ALOWED_ORIGINS", "ALLOWED_ORIGINS"),
+            ("MQTT_BROKER_URL", "MQTT_BROKER"),
+            ("REDIS_URI", "REDIS_URL"),
+        ];
+        let expected = expected.map(|(name, meant)| {
+            format!("warning: the variable {name} is no setting and has no effect: did you mean {meant}?")
+        });
+        assert_eq!(warnings, expected, "{program}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_start_is_one_readable_line_with_the_mistyped_variables_before_it() -> Result<()> {
+    let plan = Plan::default()
+        .operator_port()
+        .variable("ALOWED_ORIGINS", "https://dashboard.example")
+        .variable("MQTT_PASSWORD", "hunter2secret")
+        .ingest_flags("--mqtt-username=user");
+    let stack = plan.start().await?;
+    let line = |service: &Service, message: &str| -> Result<(Value, usize)> {
+        let output = service.process.output();
+        let mut lines = output.lines().enumerate();
+        let found = lines.find_map(|(number, line)| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            let text = line["message"].as_str()?;
+            text.starts_with(message).then(|| (line.clone(), number))
+        });
+        found.with_context(|| format!("no line `{message}`: {output}"))
+    };
+    let (gateway, ingest) = (&stack.gateways[0], &stack.ingests[0]);
+    for (service, message) in [(gateway, "gateway running"), (ingest, "ingest running")] {
+        let (start, place) = line(service, message)?;
+        assert_eq!(
+            start["address"],
+            format!("127.0.0.1:{}", service.port()),
+            "{start}"
+        );
+        let settings = start["settings"].as_str().context("no settings")?;
+        ensure!(
+            settings.contains("--redis-url=redis://127.0.0.1:"),
+            "{start}"
+        );
+        ensure!(
+            settings.contains(&format!("--http-port={}", service.port())),
+            "{start}"
+        );
+        // Its default.
+        ensure!(!settings.contains("--redis-timeout"), "{start}");
+        ensure!(!settings.contains("hunter2"), "{start}");
+        let (_, warning) = line(service, "the variable ALOWED_ORIGINS is no setting")?;
+        ensure!(warning < place, "the warning comes late");
+    }
+    let (start, _) = line(gateway, "gateway running")?;
+    let operators = format!("127.0.0.1:{}", gateway.operator_port());
+    assert_eq!(start["operators_address"], operators, "{start}");
+    let (start, _) = line(ingest, "ingest running")?;
+    let settings = start["settings"].as_str().unwrap_or_default();
+    ensure!(settings.contains("--mqtt-username=***"), "{start}");
+    ensure!(settings.contains("--mqtt-password=***"), "{start}");
+    stack.pass()
 }

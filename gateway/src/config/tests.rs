@@ -78,8 +78,8 @@ fn a_bad_flag_gives_exit_code_2_and_one_sentence() {
             "--outbox-packets: invalid value `0`: 0 is not in 16..=4294967295",
         ),
         (
-            &["--no-such-flag"],
-            "unexpected argument '--no-such-flag' found: --help lists all settings",
+            &["--linge-max"],
+            "--linge-max is no setting: did you mean --linger-max? If not, try --help",
         ),
     ];
     for (args, expected) in cases {
@@ -118,6 +118,25 @@ fn flag_and_variable_have_the_same_name() {
             Some(long.to_uppercase().replace('-', "_").as_str())
         );
     }
+}
+
+#[test]
+fn every_variable_is_in_the_list_of_both_services() {
+    for arg in Config::command().get_arguments() {
+        let variable = arg.get_env().and_then(|name| name.to_str());
+        if let (Some(variable), false) = (variable, arg.is_hide_set()) {
+            assert!(args::VARIABLES.contains(&variable), "{variable}");
+        }
+    }
+}
+
+#[test]
+fn the_start_line_has_what_differs_from_the_defaults() {
+    let config = parse(&["--port=8080", "--compress", "--linger=30s"]);
+    assert_eq!(
+        config.unwrap().start_report.changed_settings,
+        "--redis-url=redis://h:6379 --http-port=8080 --port=8080 --allow-anonymous --compress"
+    );
 }
 
 #[test]

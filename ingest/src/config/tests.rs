@@ -122,11 +122,11 @@ fn a_bad_flag_exits_with_2_and_one_sentence() {
         ),
         (
             &["--zero-level", "maybe"],
-            "invalid value 'maybe' for '--zero-level <ZERO_LEVEL>' [possible values: value, unused]",
+            "--zero-level: invalid value `maybe`: expected value or unused",
         ),
         (
             &["--no-such-flag"],
-            "unexpected argument '--no-such-flag' found: --help lists all settings",
+            "--no-such-flag is no setting: try --help",
         ),
         (
             &["--log-level", "a=loud"],
@@ -148,7 +148,8 @@ fn missing_settings_are_named() {
     let usage = Config::try_from_args(["ingest"]).unwrap_err();
     assert_eq!(
         usage.to_string(),
-        "the following required arguments were not provided: --mqtt-broker <URL> --redis-url <URL>"
+        "--mqtt-broker is missing: give this flag or the variable MQTT_BROKER\n\
+         --redis-url is missing: give this flag or the variable REDIS_URL"
     );
 }
 
@@ -277,6 +278,30 @@ fn flag_and_variable_have_the_same_name() {
         };
         assert_eq!(env.to_str(), Some(expected.as_str()));
     }
+}
+
+#[test]
+fn every_variable_is_in_the_list_of_both_services() {
+    for arg in Config::command().get_arguments() {
+        let variable = arg.get_env().and_then(|name| name.to_str());
+        if let (Some(variable), false) = (variable, arg.is_hide_set()) {
+            assert!(args::VARIABLES.contains(&variable), "{variable}");
+        }
+    }
+}
+
+#[test]
+fn the_start_line_has_what_differs_from_the_defaults() {
+    let config = parse(&[
+        "--mqtt-password=hunter2",
+        "--mqtt-username=user",
+        "--offline-after=90s",
+        "--log-burst=200",
+    ]);
+    assert_eq!(
+        config.unwrap().start_report.changed_settings,
+        "--mqtt-broker=mqtt://h:1883 --mqtt-username=*** --mqtt-password=*** --redis-url=redis://h:6379 --offline-after=90s"
+    );
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! Parses a command line and reports all its problems at once: a wrong argument is skipped, and the others are still parsed.
 
 use std::ffi::{OsStr, OsString};
-use std::num::ParseIntError;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgMatches, Command, FromArgMatches};
 
 use super::Usage;
+use super::flag::{argument_of, flag_of, is_flag, mentions};
+use super::problem_text::describe;
+use super::unknown_variables;
 
 /// A parsed command line with its environment variables, and the problems found in them.
 #[derive(Clone, Debug)]
@@ -36,6 +38,8 @@ impl CommandLine {
         I: IntoIterator,
         I::Item: Into<OsString>,
     {
+        // With every variable, for the texts of problems.
+        let described = command.clone();
         let command = command.mut_args(|arg| {
             let empty = arg
                 .get_env()
@@ -69,7 +73,7 @@ impl CommandLine {
             ) {
                 return Err(Usage::Help(err.to_string()));
             }
-            problems.push(describe(&err, &command, &attempt.args));
+            problems.extend(describe(&err, &described, &attempt.args));
             if !attempt.skip(&err, placeholders) {
                 return Err(Usage::Problems(problems));
             }
@@ -82,7 +86,7 @@ impl CommandLine {
     /// `C` needs an argument that the command does not define. That is a bug; it is returned as an error to avoid a panic.
     pub fn config<C: FromArgMatches>(&self) -> Result<C, Usage> {
         C::from_arg_matches(&self.matches)
-            .map_err(|err| Usage::Problems(vec![describe(&err, &self.command, &[])]))
+            .map_err(|err| Usage::Problems(describe(&err, &self.command, &[])))
     }
 
     /// Returns all problems: those of parsing, then those found by validating the parsed settings. A validation problem that
@@ -92,6 +96,20 @@ impl CommandLine {
         let is_real = |text: &String| !self.invalid.iter().any(|flag| mentions(text, flag));
         let real_problems = validation_problems.into_iter().filter(is_real);
         self.problems.iter().cloned().chain(real_problems).collect()
+    }
+
+    /// Returns one sentence per variable of the environment that looks like a mistyped setting of either service. It may belong to
+    /// another program, so it is no problem.
+    #[must_use]
+    pub fn unknown_variables(&self) -> Vec<String> {
+        let own = self.command.get_arguments().filter_map(Arg::get_env);
+        let own: Vec<&str> = own.filter_map(OsStr::to_str).collect();
+        // An empty one is treated as unset.
+        let set = std::env::vars_os().filter(|(_, value)| !value.is_empty());
+        let set: Vec<String> = set
+            .filter_map(|(name, _)| name.into_string().ok())
+            .collect();
+        unknown_variables::warnings(&set, &own)
     }
 }
 
@@ -186,113 +204,4 @@ impl Attempt {
         });
         true
     }
-}
-
-/// Returns the flag of an argument in clap's notation: `--redis-url` for `--redis-url <URL>`.
-fn flag_of(arg: &str) -> &str {
-    arg.split_whitespace().next().unwrap_or(arg)
-}
-
-fn is_flag(arg: &OsStr) -> bool {
-    arg.as_encoded_bytes().starts_with(b"--")
-}
-
-/// Whether the text contains exactly this flag, not a longer one that begins with it.
-fn mentions(text: &str, flag: &str) -> bool {
-    text.match_indices(flag).any(|(at, _)| {
-        let following = &text[at + flag.len()..];
-        !following.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '-')
-    })
-}
-
-/// Formats clap's error on one line, without usage and hints, and without a value that may be secret. `args` are those that were
-/// parsed.
-fn describe(err: &clap::Error, command: &Command, args: &[OsString]) -> String {
-    if err.kind() == ErrorKind::ValueValidation
-        && let Some(ContextValue::String(arg)) = err.get(ContextKind::InvalidArg)
-        && let Some(source) = std::error::Error::source(err)
-    {
-        let flag = flag_of(arg);
-        let value = match err.get(ContextKind::InvalidValue) {
-            Some(ContextValue::String(value)) if !is_secret(command, flag) => format!(" `{value}`"),
-            _ => String::new(),
-        };
-        let variable = variable_used(command, flag, args);
-        let variable = variable.map_or_else(String::new, |name| format!(" ({name})"));
-        return format!(
-            "{flag}{variable}: invalid value{value}: {}",
-            expected(source)
-        );
-    }
-    if let Some(problem) = unexpected_word(err, command, args) {
-        return problem;
-    }
-    let text = err.to_string();
-    let message = text.split("\n\n").next().unwrap_or(&text);
-    let message = message.strip_prefix("error: ").unwrap_or(message);
-    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
-    match err.kind() {
-        ErrorKind::UnknownArgument => format!("{message}: --help lists all settings"),
-        _ => message,
-    }
-}
-
-/// Returns what was expected instead of a value.
-fn expected(source: &(dyn std::error::Error + 'static)) -> String {
-    let text = source.to_string();
-    if source.is::<ParseIntError>() {
-        "expected a whole number".to_owned()
-    } else if text == "value was not a boolean" {
-        "expected true or false".to_owned()
-    } else {
-        text
-    }
-}
-
-/// Returns the environment variable that a setting was read from; `None` if it was given as a flag.
-fn variable_used(command: &Command, flag: &str, args: &[OsString]) -> Option<String> {
-    let is_given = |arg: &OsString| {
-        let text = arg.to_string_lossy();
-        text == flag || text.split_once('=').is_some_and(|(name, _)| name == flag)
-    };
-    let variable = argument_of(command, flag)?.get_env()?;
-    let is_set = std::env::var_os(variable).is_some() && !args.iter().any(is_given);
-    is_set.then(|| variable.to_string_lossy().into_owned())
-}
-
-/// Describes a word that is neither a setting nor a value.
-fn unexpected_word(err: &clap::Error, command: &Command, args: &[OsString]) -> Option<String> {
-    let context = match err.kind() {
-        ErrorKind::InvalidSubcommand => ContextKind::InvalidSubcommand,
-        ErrorKind::UnknownArgument => ContextKind::InvalidArg,
-        _ => return None,
-    };
-    let word = match err.get(context) {
-        Some(ContextValue::String(word)) if !word.starts_with('-') => word,
-        _ => return None,
-    };
-    let before = args.windows(2).find(|pair| pair[1] == word.as_str());
-    let before = before.map(|pair| pair[0].to_string_lossy());
-    let switch = before.filter(|before| {
-        let arg = argument_of(command, before);
-        arg.is_some_and(|arg| !arg.get_action().takes_values())
-    });
-    if let Some(switch) = switch {
-        return Some(format!(
-            "`{word}`: {switch} takes no value, it is given or left out"
-        ));
-    }
-    let is_command = err.kind() == ErrorKind::InvalidSubcommand;
-    is_command.then(|| format!("`{word}` is no command, and settings begin with --: see --help"))
-}
-
-fn argument_of<'a>(command: &'a Command, flag: &str) -> Option<&'a Arg> {
-    let long = flag.strip_prefix("--")?;
-    command
-        .get_arguments()
-        .find(|arg| arg.get_long() == Some(long))
-}
-
-fn is_secret(command: &Command, flag: &str) -> bool {
-    argument_of(command, flag).is_some_and(Arg::is_hide_env_values_set)
 }

@@ -31,6 +31,55 @@ impl CommandLine {
             .collect()
     }
 
+    /// Returns the settings that differ from their defaults, as flags on one line: `--flag=value --switch`. A setting in `displays` is
+    /// shown as its entry says. For all others, a value that `--help` hides is masked.
+    #[must_use]
+    pub fn changed_settings(&self, displays: &[SettingDisplay]) -> String {
+        let settings = self.command.get_arguments();
+        let changed: Vec<String> = settings
+            .filter_map(|arg| self.changed_setting(arg, displays))
+            .collect();
+        changed.join(" ")
+    }
+
+    /// Returns a setting as a flag; `None` if it has its default.
+    fn changed_setting(&self, arg: &Arg, displays: &[SettingDisplay]) -> Option<String> {
+        let long = arg.get_long()?;
+        let display = displays.iter().find(|display| display.flag == long);
+        let has_other_source = display.is_some_and(|display| display.source.is_some());
+        if !has_other_source && !self.differs_from_default(arg) {
+            return None;
+        }
+        if matches!(arg.get_action(), ArgAction::SetTrue) {
+            return Some(format!("--{long}"));
+        }
+        let value = match display {
+            Some(display) => display.value.clone(),
+            None => self.given_value(arg),
+        };
+        let value = value.escape_debug().to_string();
+        Some(if value.is_empty() || value.contains(' ') {
+            format!("--{long}=\"{value}\"")
+        } else {
+            format!("--{long}={value}")
+        })
+    }
+
+    /// Whether a setting was given, with another value than its default.
+    fn differs_from_default(&self, arg: &Arg) -> bool {
+        let id = arg.get_id().as_str();
+        let source = self.matches.value_source(id);
+        if source.is_none_or(|source| source == ValueSource::DefaultValue) {
+            return false;
+        }
+        if matches!(arg.get_action(), ArgAction::SetTrue) {
+            return self.matches.get_flag(id);
+        }
+        let given = self.matches.get_raw(id).into_iter().flatten();
+        let defaults = arg.get_default_values().iter();
+        !given.eq(defaults.map(clap::builder::OsStr::as_os_str))
+    }
+
     /// Returns the line of a setting; `None` for one that is not listed.
     fn line(&self, arg: &Arg, displays: &[SettingDisplay]) -> Option<String> {
         let long = arg.get_long()?;

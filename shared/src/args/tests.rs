@@ -120,11 +120,11 @@ fn a_problem_is_one_sentence_that_names_the_flag_and_hides_secrets() {
     );
     assert_eq!(
         problem(&[]),
-        "the following required arguments were not provided: --host <HOST>"
+        "--host is missing: give this flag or the variable SHARED_ARGS_TEST_HOST"
     );
     assert_eq!(
         problem(&["--host", "a", "--hots", "a"]),
-        "unexpected argument '--hots' found: --help lists all settings"
+        "--hots is no setting: did you mean --host? If not, try --help"
     );
 }
 
@@ -232,7 +232,7 @@ fn every_problem_is_reported_once_and_the_rest_is_parsed() {
         "--limit=3",
         "--port",
         "x",
-        "--nope",
+        "--quux",
         "hunter2",
         "--port=y",
         "--name",
@@ -245,10 +245,10 @@ fn every_problem_is_reported_once_and_the_rest_is_parsed() {
         line.problems(Vec::new()),
         [
             "--limit: invalid value `3`: expected a whole number and a unit, such as 500ms, 90s, 3m, 24h",
-            "unexpected argument '--nope' found: --help lists all settings",
+            "--quux is no setting: try --help",
             "--port: invalid value `x`: expected a whole number",
-            "unexpected argument 'stray' found: --help lists all settings",
-            "the following required arguments were not provided: --url <URL>",
+            "`stray` belongs to no setting, and settings begin with --: try --help",
+            "--url is missing: give this flag or the variable SHARED_ARGS_TEST_URL",
         ]
     );
     let parsed: Listed = line.config().unwrap();
@@ -315,6 +315,50 @@ fn a_listing_shows_where_a_value_came_from_and_masks_secrets() {
 }
 
 #[test]
+fn the_settings_that_differ_from_their_defaults_are_one_line_of_flags() {
+    let changed =
+        |args: &[&str], displays: &[SettingDisplay]| line(args).unwrap().changed_settings(displays);
+    assert_eq!(
+        changed(
+            &[
+                "--url",
+                "x://u:hunter2@h",
+                "--limit=3m",
+                "--port=81",
+                "--name",
+                "a \"b\"\n",
+                "--open",
+                "--old=hunter2",
+            ],
+            &[]
+        ),
+        r#"--url=*** --port=81 --name="a \"b\"\n" --open --old=***"#
+    );
+    let displays = [
+        SettingDisplay {
+            flag: "url",
+            value: "x://h".to_owned(),
+            source: None,
+        },
+        SettingDisplay {
+            flag: "port",
+            value: "8080".to_owned(),
+            source: Some("--old"),
+        },
+        // As it is by default.
+        SettingDisplay {
+            flag: "limit",
+            value: "3m".to_owned(),
+            source: None,
+        },
+    ];
+    assert_eq!(
+        changed(&["--url=x://u:hunter2@h", "--name="], &displays),
+        r#"--url=x://h --port=8080 --name="""#
+    );
+}
+
+#[test]
 fn bytes_are_written_as_redis_writes_them() {
     for (text, expected) in [
         ("0", 0),
@@ -344,6 +388,6 @@ fn a_negative_number_and_a_value_of_a_switch_are_named_with_their_flag() {
         problems(&["--open", "true"]),
         ["`true`: --open takes no value, it is given or left out"]
     );
-    let unknown = "unexpected argument '--nope' found: --help lists all settings";
-    assert_eq!(problems(&["--open", "--nope"]), [unknown]);
+    let unknown = "--quux is no setting: try --help";
+    assert_eq!(problems(&["--open", "--quux"]), [unknown]);
 }

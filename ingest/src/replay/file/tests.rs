@@ -55,7 +55,7 @@ fn a_line_that_cannot_be_read_is_named() {
     for (lines, named) in [
         (
             &[r#"{"settings":{"ofline_after":"3m"}}"#][..],
-            "line 1: unexpected argument '--ofline-after'",
+            "line 1: --ofline-after is no setting: did you mean --offline-after?",
         ),
         (
             &[r#"{"settings":{"offline_after":"3"}}"#],
