@@ -16,7 +16,7 @@ use shared::telemetry::config::TelemetryConfig;
 
 use crate::client_address::TrustedProxies;
 use crate::hosts::HostRule;
-use crate::origins::Origins;
+use crate::origins::{OriginError, Origins};
 
 /// Places in the queue of commands of a client beyond its subscriptions.
 pub(crate) const SPARE_COMMANDS: usize = 64;
@@ -27,6 +27,10 @@ pub(crate) const SPARE_COMMANDS: usize = 64;
 /// variable is ignored. Times need a unit: 500ms, 90s, 3m, 24h.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "gateway", version)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub struct Config {
     #[command(flatten)]
     pub redis: RedisConfig,
@@ -48,9 +52,15 @@ pub struct Config {
     #[arg(long, env, value_name = "ADDRESS", default_value = "0.0.0.0")]
     pub listen_address: IpAddr,
 
-    /// Origins whose pages may use this service, in addition to those of local development; a comma list, or several flags
+    /// Origins whose pages may use this service, in addition to those of local development: `https://gas.example.com`,
+    /// `https://*.example.com` (one label), the origin of an app such as `capacitor://localhost`, or `null`; a comma list, or several
+    /// flags
     #[arg(long, env, value_name = "ORIGIN", value_delimiter = ',', value_parser = trimmed())]
     pub allowed_origins: Vec<String>,
+
+    /// Do not allow the origins of local development, such as `http://localhost:5173`
+    #[arg(long, env, value_parser = BoolishValueParser::new())]
+    pub no_default_origins: bool,
 
     /// Names under which this service is addressed, such as `gas.example.com` or `*.example.com`; a comma list, or several
     /// flags. Requests with another `Host` are refused, except `localhost`, the hosts of the allowed origins, and addresses.
@@ -218,6 +228,10 @@ impl Config {
         Self::from_args(args)
     }
 
+    fn origins(&self) -> Result<Origins, OriginError> {
+        Origins::from_config(&self.allowed_origins, !self.no_default_origins, Vec::new())
+    }
+
     /// Returns all problems of the settings, one sentence each.
     pub fn validate(&self) -> Vec<String> {
         let mut problems = Vec::new();
@@ -227,7 +241,7 @@ impl Config {
                     .to_owned(),
             );
         }
-        if let Err(err) = Origins::from_config(&self.allowed_origins, Vec::new()) {
+        if let Err(err) = self.origins() {
             problems.push(format!("--allowed-origins: {err}"));
         }
         if let Err(err) = HostRule::parse_all(&self.allowed_hosts) {
@@ -301,7 +315,12 @@ impl ServiceConfig for Config {
                  all others from watching detectors"
             )
         });
-        one_takes_all.into_iter().collect()
+        let allows_null = self.origins().is_ok_and(|origins| origins.allows_null());
+        let null = allows_null.then(|| {
+            "--allowed-origins has `null`, which any website can take as its origin: its pages may use this service as the user"
+                .to_owned()
+        });
+        one_takes_all.into_iter().chain(null).collect()
     }
 
     fn consequences(&self) -> Vec<String> {

@@ -84,7 +84,11 @@ pub(crate) fn services(state: &AppState, sockets: Sockets) -> anyhow::Result<Ser
 /// Returns the origins and hosts that the settings allow.
 fn allowed(config: &Config) -> anyhow::Result<(Origins, Hosts)> {
     let entries = HostRule::parse_all(&config.allowed_hosts)?;
-    let origins = Origins::from_config(&config.allowed_origins, entries.clone())?;
+    let origins = Origins::from_config(
+        &config.allowed_origins,
+        !config.no_default_origins,
+        entries.clone(),
+    )?;
     let hosts = Hosts::new(origins.hosts(), &entries);
     Ok((origins, hosts))
 }

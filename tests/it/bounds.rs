@@ -10,7 +10,7 @@ use tests::repository;
 use tests::server_process::kept_environment;
 
 /// Settings that bound nothing that a detector, a client or a request can take.
-const NO_BOUNDS: [&str; 59] = [
+const NO_BOUNDS: [&str; 60] = [
     "alarm-deadband",
     "alarm-off-delay",
     "alive-message-types",
@@ -50,6 +50,7 @@ const NO_BOUNDS: [&str; 59] = [
     "mqtt-username",
     "mqtt-username-file",
     "mqtt-version",
+    "no-default-origins",
     "normal-words",
     "offline-after",
     "ops-port",

@@ -89,6 +89,11 @@ fn bad_flags_exit_2_with_one_clear_sentence() -> Result<()> {
     for (flag, named) in [
         ("--allowed-origins=*", "--allowed-origins"),
         ("--allowed-origins=https://*.*.example", "--allowed-origins"),
+        ("--allowed-origins=capacitor://*", "--allowed-origins"),
+        (
+            "--allowed-origins=wss://dashboard.example",
+            "--allowed-origins",
+        ),
         ("--http-port=web", "--http-port"),
         ("--drain-period=10", "--drain-period"),
         ("stray", "stray"),

@@ -67,6 +67,7 @@ mod recording;
 mod full;
 mod answers;
 mod hosts;
+mod origins;
 
 mod cli;
 

@@ -161,6 +161,17 @@ fn the_env_example_names_the_origins_of_the_replaced_front_end() {
 }
 
 #[test]
+fn the_origin_null_is_a_warning() {
+    let config = parse(&["--allowed-origins=https://a.example,null"]).unwrap();
+    let warnings = config.warnings();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].starts_with("--allowed-origins has `null`"),
+        "{warnings:?}"
+    );
+}
+
+#[test]
 fn a_limit_that_one_address_can_use_up_is_a_warning() {
     assert!(parse(&[]).unwrap().warnings().is_empty());
     let small = parse(&["--max-watched=10"]).unwrap();

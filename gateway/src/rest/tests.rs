@@ -50,7 +50,11 @@ fn both_ports(redis: &str, flags: &[&str]) -> Ports {
         status: StatusHandle::new(std::time::Instant::now()),
         metrics: Metrics::new(meters()),
     };
-    let origins = Origins::from_config(&state.config.allowed_origins, Vec::new());
+    let origins = Origins::from_config(
+        &state.config.allowed_origins,
+        !state.config.no_default_origins,
+        Vec::new(),
+    );
     let origins = origins.expect("origins were checked");
     let (clock, metrics) = (Arc::clone(&state.clock), Arc::clone(&state.metrics));
     let rest = routers(state, &origins);

@@ -73,6 +73,7 @@ pub const VARIABLES: &[&str] = &[
     "MQTT_USERNAME_FILE",
     "MQTT_VERSION",
     "NORMAL_WORDS",
+    "NO_DEFAULT_ORIGINS",
     "OFFLINE_AFTER",
     "OPS_PORT",
     "OTEL_EXPORTER",
