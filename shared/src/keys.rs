@@ -27,6 +27,12 @@ pub const MAX_QUARANTINE: usize = 100;
 pub const PARTITIONS: &str = "st:partitions";
 /// Stream of messages that can never be processed.
 pub const DEAD_LETTERS: &str = "st:dead-letters";
+/// The name that [`DEAD_LETTERS`] gets at this server time if it is not a stream.
+#[must_use]
+pub fn dead_letters_aside(millis: i64) -> String {
+    format!("{DEAD_LETTERS}:aside:{millis}")
+}
+
 /// Stream of the last received payloads, while an ingest records them.
 pub const RAW_PAYLOADS: &str = "st:{raw}:payloads";
 /// String: the settings under which the last of them was received, as JSON.

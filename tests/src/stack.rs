@@ -18,7 +18,7 @@ use crate::excerpt::excerpt;
 use crate::http::{self, Response};
 use crate::ports::Port;
 use crate::repository;
-use crate::server::{self, Server};
+use crate::server::{self, PASSWORD, Server};
 use crate::server_process::ServerProcess;
 use crate::tcp_proxy::TcpProxy;
 
@@ -277,6 +277,7 @@ pub struct Stack {
     pub redis: Server,
     pub broker: Server,
     passed: bool,
+    redis_users: PathBuf,
     folder: TempDir,
 }
 
@@ -294,7 +295,10 @@ impl Stack {
         if let Some(append_only_file) = &plan.redis_contents {
             server::prepare_redis(folder.path(), append_only_file)?;
         }
-        let redis = server::redis(folder.path(), &plan.redis_flags)?;
+        let users = server::redis_users(folder.path())?;
+        let mut redis_flags = vec!["--aclfile".to_owned(), users.display().to_string()];
+        redis_flags.extend(plan.redis_flags.iter().cloned());
+        let redis = server::redis(folder.path(), &redis_flags)?;
         let broker = server::mosquitto(folder.path(), &plan.broker_lines)?;
         redis.listens().await?;
         broker.listens().await?;
@@ -307,6 +311,7 @@ impl Stack {
             redis,
             broker,
             passed: false,
+            redis_users: users,
             folder,
         };
         for index in 0..plan.ingests {
@@ -332,7 +337,7 @@ impl Stack {
         };
         let mut flags = vec![
             format!("--mqtt-broker=mqtt://127.0.0.1:{broker_port}"),
-            self.redis_flag(plan),
+            self.redis_flag(plan, "ingest", index),
             format!("--http-port={}", port.number()),
             format!("--mqtt-client-id=ingest-{index}"),
             "--listen-address=127.0.0.1".to_owned(),
@@ -347,7 +352,7 @@ impl Stack {
     fn start_gateway(&self, plan: &Plan, index: usize) -> Result<Service> {
         let port = Port::reserve()?;
         let mut flags = vec![
-            self.redis_flag(plan),
+            self.redis_flag(plan, "gateway", index),
             format!("--http-port={}", port.number()),
             "--listen-address=127.0.0.1".to_owned(),
             "--allow-anonymous".to_owned(),
@@ -364,13 +369,22 @@ impl Stack {
         self.start_service("gateway", index, flags, plan, port, operator_port)
     }
 
-    fn redis_flag(&self, plan: &Plan) -> String {
+    /// Returns the flag with which a replica reaches Redis, as the user of its service in `deploy/redis-users.acl`. Only our own
+    /// connections have all rights.
+    fn redis_flag(&self, plan: &Plan, program: &str, index: usize) -> String {
         let port = if plan.without_proxy.contains(&Target::Redis) {
             self.redis.port()
         } else {
             self.redis_proxy.port()
         };
-        format!("--redis-url=redis://127.0.0.1:{port}")
+        // Other releases need other rights.
+        let name = format!("{program}-{index}");
+        let user = if plan.other_binaries.contains_key(&name) {
+            String::new()
+        } else {
+            format!("{program}:{PASSWORD}@")
+        };
+        format!("--redis-url=redis://{user}127.0.0.1:{port}")
     }
 
     fn start_service(
@@ -404,6 +418,11 @@ impl Stack {
     /// Returns the folder in which Redis and the broker store their data.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Returns the file with the users of the services, for another Redis that takes the place of the first one.
+    pub fn redis_users(&self) -> &Path {
+        &self.redis_users
     }
 
     /// Returns the MQTT connection that all detectors of this test share.

@@ -95,7 +95,9 @@ impl FromStr for RedisUrl {
         let settings = info
             .redis_settings()
             .clone()
-            .set_protocol(ProtocolVersion::RESP3);
+            .set_protocol(ProtocolVersion::RESP3)
+            // The user need not have the right to `CLIENT SETINFO`, and Redis would log each refusal.
+            .set_skip_set_lib_name();
         let tcp = TcpSettings::default()
             .set_nodelay(true)
             .set_user_timeout(USER_TIMEOUT);

@@ -1,5 +1,6 @@
 //! The rights that the Redis user of a service needs: every command, key pattern and channel. They are checked on every new
-//! connection before anything is written, and then once a second. The scripts check them again before their first write.
+//! connection before anything is written, and then once a second. The scripts check them again before their first write. A test
+//! compares them with `deploy/redis-users.acl`.
 
 use redis::aio::MultiplexedConnection;
 
@@ -20,6 +21,9 @@ pub enum ServiceRole {
 /// Stands for every device in the names of keys and channels.
 const ANY_DEVICE: &str = "any-device";
 
+/// Stands for every replica of the gateway in the names of keys.
+const ANY_REPLICA: &str = "any-replica";
+
 type Command = Vec<String>;
 
 fn command(words: &[&str]) -> Command {
@@ -35,11 +39,16 @@ fn general_commands(role: ServiceRole) -> Vec<Command> {
     let rules = keys::INGEST_RULES;
     let mut commands = vec![
         command(&["TIME"]),
+        command(&["INFO"]),
+        command(&["SCRIPT", "LOAD", ""]),
         command(&["GET", keys::PARTITIONS]),
         command(&["SET", keys::PARTITIONS, "1", "NX"]),
+        command(&["EVAL", "", "1", keys::PARTITIONS]),
         command(&["GET", keys::CANARY]),
         command(&["INCR", keys::CANARY]),
         command(&["SPUBLISH", keys::CANARY_CHANNEL, ""]),
+        command(&["EVALSHA", "", "1", keys::CANARY]),
+        command(&["EVALSHA", "", "1", keys::CANARY_CHANNEL]),
         command(&["ZREVRANGE", members, "0", "0"]),
         command(&["ZCOUNT", members, "0", "0"]),
         command(&["ZCOUNT", quiet, "0", "0"]),
@@ -52,6 +61,12 @@ fn general_commands(role: ServiceRole) -> Vec<Command> {
     ];
     commands.extend(match role {
         ServiceRole::Ingest => vec![
+            command(&["EVALSHA", "", "1", listening]),
+            command(&["EVALSHA", "", "1", members]),
+            command(&["EVALSHA", "", "1", quiet]),
+            command(&["EVALSHA", "", "1", limits]),
+            command(&["EVALSHA", "", "1", rules]),
+            command(&["EVALSHA", "", "1", keys::DEAD_LETTERS]),
             command(&["HSET", listening, "topics", ""]),
             command(&["ZADD", members, "0", ""]),
             command(&["ZADD", quiet, "0", ""]),
@@ -76,11 +91,30 @@ fn general_commands(role: ServiceRole) -> Vec<Command> {
             command(&["XLEN", keys::DEAD_LETTERS]),
             command(&["XRANGE", keys::DEAD_LETTERS, "-", "+"]),
             command(&["XTRIM", keys::DEAD_LETTERS, "MAXLEN", "0"]),
+            command(&["RENAME", keys::DEAD_LETTERS, &keys::dead_letters_aside(0)]),
+            command(&["SET", keys::RAW_SETTINGS, ""]),
+            command(&["GET", keys::RAW_SETTINGS]),
+            command(&["XADD", keys::RAW_PAYLOADS, "*", "", ""]),
+            command(&["XRANGE", keys::RAW_PAYLOADS, "-", "+"]),
+            command(&["XREVRANGE", keys::RAW_PAYLOADS, "+", "-"]),
         ],
-        ServiceRole::Gateway => vec![
-            command(&["SSUBSCRIBE", keys::CANARY_CHANNEL]),
-            command(&["PING"]),
-        ],
+        ServiceRole::Gateway => {
+            let report = keys::watchers_of(ANY_REPLICA);
+            vec![
+                command(&["SSUBSCRIBE", keys::CANARY_CHANNEL]),
+                command(&["PING"]),
+                command(&["GET", keys::FLEET_SAMPLE]),
+                command(&["SET", keys::FLEET_SAMPLE, ""]),
+                command(&["ZADD", keys::WATCHERS, "0", ""]),
+                command(&["ZREMRANGEBYSCORE", keys::WATCHERS, "0", "0"]),
+                command(&["ZREM", keys::WATCHERS, ""]),
+                command(&["ZRANGE", keys::WATCHERS, "0", "0"]),
+                command(&["GET", &report]),
+                command(&["SET", &report, ""]),
+                command(&["DEL", &report]),
+                command(&["XLEN", keys::DEAD_LETTERS]),
+            ]
+        }
     });
     commands
 }
@@ -112,6 +146,10 @@ fn partition_commands(role: ServiceRole, keys: &PartitionKeys, device: &DeviceId
         command(&["ZCARD", &seen]),
         command(&["ZADD", &seen, "0", ""]),
         command(&["ZADD", &deadlines, "0", ""]),
+        // `--forget-after` of ingest retires devices, too.
+        command(&["UNLINK", &state, &events, &changes, &history]),
+        command(&["ZREM", &seen, ""]),
+        command(&["ZREM", &listings, ""]),
         command(&["ZREM", &deadlines, ""]),
         command(&["ZADD", &listings, "0", ""]),
         command(&["XREVRANGE", &log, "+", "-"]),
@@ -151,6 +189,7 @@ fn partition_commands(role: ServiceRole, keys: &PartitionKeys, device: &DeviceId
             let copy = keys.thinned(device, 0);
             vec![
                 command(&["ZRANGEBYSCORE", &deadlines, "0", "0"]),
+                command(&["ZRANGEBYSCORE", &seen, "0", "0"]),
                 command(&["XTRIM", &events, "MAXLEN", "0"]),
                 command(&["XLEN", &history]),
                 command(&["XDEL", &history, "0"]),
@@ -169,9 +208,6 @@ fn partition_commands(role: ServiceRole, keys: &PartitionKeys, device: &DeviceId
             command(&["XLEN", &log]),
             command(&["SSUBSCRIBE", &channel]),
             command(&["SUNSUBSCRIBE", &channel]),
-            command(&["UNLINK", &state, &events, &changes, &history]),
-            command(&["ZREM", &seen, ""]),
-            command(&["ZREM", &listings, ""]),
             command(&["ZRANGE", &listings, "0", "0"]),
         ],
     });
@@ -206,7 +242,7 @@ impl RightsCheck {
     pub(crate) fn missing(&self, denied: &[usize]) -> Option<String> {
         let mut denied = denied.iter().filter_map(|index| self.commands.get(*index));
         let first = denied.next()?;
-        let is_script = first.first().is_some_and(|name| name == "EVALSHA");
+        let is_script = first.first().is_some_and(|name| name.starts_with("EVAL"));
         let target = if is_script {
             first.last()
         } else {
@@ -218,7 +254,7 @@ impl RightsCheck {
             count => format!(" and {count} more"),
         };
         Some(format!(
-            "it may not run `{name} {}`{others}; allow the keys `~st:*`, the channels `&st:*` and the commands that deploy/README.md lists",
+            "it may not run `{name} {}`{others}; allow what deploy/redis-users.acl lists",
             target.map_or("", String::as_str)
         ))
     }

@@ -101,7 +101,7 @@ impl Store {
         };
         if matches!(err, StoreError::Refused(_)) {
             // The key is not a stream. It is kept under another name, and the next try creates the stream.
-            let aside = format!("{}:aside:{}", keys::DEAD_LETTERS, now.as_millis());
+            let aside = keys::dead_letters_aside(now.as_millis());
             self.run(|_, pipe| {
                 pipe.cmd("RENAME").arg(keys::DEAD_LETTERS).arg(&aside);
             })

@@ -426,7 +426,11 @@ impl Replica {
         std::fs::create_dir(&folder).context("cannot create a folder for the replica")?;
         let master_address = format!("127.0.0.1 {}", stack.redis.port());
         let number = port.number().to_string();
+        // Replication does not copy users.
+        let users = stack.redis_users().display().to_string();
         let flags = [
+            "--aclfile",
+            &users,
             "--port",
             &number,
             "--bind",

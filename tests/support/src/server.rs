@@ -58,6 +58,20 @@ pub fn redis(folder: &Path, more: &[String]) -> Result<Server> {
     Ok(Server::new(process, port))
 }
 
+/// The password of the users in the file of [`redis_users`].
+pub const PASSWORD: &str = "anything";
+
+/// Writes the users of `deploy/redis-users.acl` into this folder, each with [`PASSWORD`]. Returns the path of the file for `--aclfile`.
+pub fn redis_users(folder: &Path) -> Result<PathBuf> {
+    let shipped = deployed("redis-users.acl");
+    let users =
+        fs::read_to_string(&shipped).with_context(|| format!("reading `{}`", shipped.display()))?;
+    let own = folder.join("redis-users.acl");
+    let users = users.replace(" reset on ", &format!(" reset on >{PASSWORD} "));
+    fs::write(&own, users).context("writing the users of Redis")?;
+    Ok(own)
+}
+
 /// Makes a Redis that is started in this folder load these commands: an append-only file in the protocol of Redis.
 pub fn prepare_redis(folder: &Path, commands: &Path) -> Result<()> {
     let files = folder.join("appendonlydir");

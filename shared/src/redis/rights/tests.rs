@@ -1,3 +1,5 @@
+mod users;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 

@@ -92,7 +92,7 @@ async fn a_right_that_is_missing_at_the_connect_is_named_and_nothing_is_written(
             "SET st:partitions",
         ),
         (
-            "resetkeys ~st:partitions ~st:{canary}:* ~st:{ingest}:* ~st:{admitted}:* ~st:dead-letters ~st:{p0?}:[^l]*",
+            "resetkeys ~st:partitions ~st:{canary}:* ~st:{ingest}:* ~st:{admitted}:* ~st:{raw}:* ~st:dead-letters* ~st:{p0?}:[^l]*",
             ServiceRole::Ingest,
             "st:{p00}:log",
         ),
@@ -108,7 +108,7 @@ async fn a_right_that_is_missing_at_the_connect_is_named_and_nothing_is_written(
         assert_eq!(server.digest().await, EMPTY, "{rules}");
     }
     // Each service needs its own rights only.
-    server.set_rights("-ssubscribe -unlink").await;
+    server.set_rights("-ssubscribe -ping").await;
     server
         .limited_store(ServiceRole::Ingest)
         .ping()
