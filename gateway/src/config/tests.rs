@@ -121,16 +121,6 @@ fn flag_and_variable_have_the_same_name() {
 }
 
 #[test]
-fn every_variable_is_in_the_list_of_both_services() {
-    for arg in Config::command().get_arguments() {
-        let variable = arg.get_env().and_then(|name| name.to_str());
-        if let (Some(variable), false) = (variable, arg.is_hide_set()) {
-            assert!(args::VARIABLES.contains(&variable), "{variable}");
-        }
-    }
-}
-
-#[test]
 fn the_start_line_has_what_differs_from_the_defaults() {
     let config = parse(&["--port=8080", "--compress", "--linger=30s"]);
     assert_eq!(

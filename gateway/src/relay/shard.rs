@@ -6,6 +6,7 @@ mod link;
 mod listing;
 mod load_queue;
 mod receiving;
+mod retry;
 mod subscribing;
 
 use std::collections::HashMap;

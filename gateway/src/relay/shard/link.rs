@@ -29,6 +29,7 @@ use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, Sleep, interval, sleep};
 
 use super::awaited_answers::{AwaitedAnswers, SubscriptionChange};
+use super::retry;
 use crate::interest::Channel;
 use crate::metrics::SubscriberLost;
 use crate::relay::canary_check::CanaryCheck;
@@ -37,8 +38,6 @@ use crate::relay::canary_check::CanaryCheck;
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// How often the connection is checked with a `PING`.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
-/// The longest pause between two attempts. When Redis is back, alarms wait for this.
-const MAX_PAUSE: Duration = Duration::from_millis(500);
 /// A connection that lasted longer than this resets the backoff.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
 /// How long a shard may go without having received everything that Redis has sent it. Then it skips what waits, and reads the
@@ -124,7 +123,7 @@ impl Link {
             state: State::Opening(open(store.clone(), &observations)),
             store,
             shard,
-            backoff: Backoff::new(Duration::from_millis(100), MAX_PAUSE),
+            backoff: retry::backoff(),
             is_failure_logged: false,
             observations,
         }

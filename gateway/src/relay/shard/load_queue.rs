@@ -6,6 +6,7 @@ use shared::backoff::Backoff;
 use tokio::time::Instant;
 
 use super::channel_queue::ChannelQueue;
+use super::retry;
 use crate::interest::Channel;
 
 /// Maximum number of loads at a time, so that a replica that reconnected catches up without flooding Redis.
@@ -28,7 +29,7 @@ impl LoadQueue {
             waiting: ChannelQueue::default(),
             under_way: 0,
             last_id: 0,
-            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)),
+            backoff: retry::backoff(),
             paused_until: None,
         }
     }

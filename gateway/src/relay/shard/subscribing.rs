@@ -1,13 +1,12 @@
 //! Subscribes a shard's channels in Redis, and ends subscriptions that are no longer needed.
 
-use std::time::Duration;
-
 use shared::backoff::Backoff;
 use tokio::time::Instant;
 
 use super::Shard;
 use super::awaited_answers::{ChangeAnswer, ChangeError, SubscriptionChange};
 use super::link::LostReason;
+use super::retry;
 use crate::relay::device::WatchedDevice;
 
 /// The pause after Redis did not confirm a change of subscriptions.
@@ -20,7 +19,7 @@ pub(super) struct ChangesPause {
 impl ChangesPause {
     pub(super) fn new() -> Self {
         Self {
-            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)),
+            backoff: retry::backoff(),
             until: None,
         }
     }

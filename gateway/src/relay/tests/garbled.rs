@@ -87,8 +87,8 @@ async fn forward(
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_cannot_be_read_ends_the_connection_and_leaves_no_gap() {
+/// Starts a gateway behind a garbler, and a client that has the first reading of its device.
+async fn start_with_a_subscriber() -> (Garbler, World, Client) {
     let redis = start_redis().await;
     let garbler = Garbler::start(redis.address()).await;
     let address = garbler.address.clone();
@@ -97,6 +97,12 @@ async fn what_cannot_be_read_ends_the_connection_and_leaves_no_gap() {
     client.subscribe().await;
     world.reading(1).await;
     client.expect(DEVICE_DATA, 1).await;
+    (garbler, world, client)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_read_ends_the_connection_and_leaves_no_gap() {
+    let (garbler, mut world, mut client) = start_with_a_subscriber().await;
     let inserted: [&[u8]; 6] = [
         // No value begins like this.
         b"\x16\x03\x01",
@@ -135,14 +141,7 @@ async fn what_cannot_be_read_ends_the_connection_and_leaves_no_gap() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_published_faster_than_it_can_be_handled_is_skipped_and_caught_up() {
-    let redis = start_redis().await;
-    let garbler = Garbler::start(redis.address()).await;
-    let address = garbler.address.clone();
-    let mut world = World::start_at(redis, &address, &[]).await;
-    let mut client = Client::connect(world.gateway).await;
-    client.subscribe().await;
-    world.reading(1).await;
-    client.expect(DEVICE_DATA, 1).await;
+    let (garbler, mut world, mut client) = start_with_a_subscriber().await;
     garbler.is_flooding.send_replace(true);
     let lagging = async || world.metric("gateway_lagging_total").await;
     eventually("a shard lags", async || lagging().await >= 1).await;

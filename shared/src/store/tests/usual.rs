@@ -245,6 +245,13 @@ async fn without_the_right_to_remove_a_sample_there_is_one_of_each_reading() {
     let mut command = redis::cmd("ACL");
     command.arg(&["SETUSER", "default", "-xdel"]);
     command.exec_async(&mut redis).await.expect("set");
+    // The entry of a later event: the commit fails behind its sample.
+    let events = store.keys(&device()).events(&device());
+    redis::cmd("XADD")
+        .arg(&[&events, "9-0", "epoch", "0", "event", "{}"])
+        .exec_async(&mut redis)
+        .await
+        .expect("added");
     commit_reading(&store, DEVICE, "2", 1).await;
     let samples = length(&mut redis, &store.keys(&device()).history(&device())).await;
     assert_eq!(samples, Some(2));
