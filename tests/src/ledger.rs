@@ -244,6 +244,37 @@ pub fn delivered_tokens(proxy: &TcpProxy) -> HashSet<String> {
     tokens
 }
 
+/// Returns how many messages the broker has delivered through this proxy, and how many acknowledgements it was sent.
+pub fn deliveries_and_acknowledgements(proxy: &TcpProxy) -> (u32, u32) {
+    const PUBLISH: u8 = 3;
+    const PUBACK: u8 = 4;
+    let count = |pieces: Vec<Vec<u8>>, kind: u8| {
+        let types = pieces.iter().flat_map(|piece| packet_types(piece));
+        types.map(|found| u32::from(found == kind)).sum()
+    };
+    (
+        count(proxy.recorded(), PUBLISH),
+        count(proxy.recorded_from_clients(), PUBACK),
+    )
+}
+
+/// Returns the type of each whole MQTT packet (MQTT 5.0, section 2.1).
+fn packet_types(mut bytes: &[u8]) -> impl Iterator<Item = u8> {
+    std::iter::from_fn(move || {
+        let mut length = 0;
+        for index in 0..4 {
+            let digit = *bytes.get(1 + index)?;
+            length |= usize::from(digit & 0x7f) << (7 * index);
+            if digit & 0x80 == 0 {
+                let kind = bytes[0] >> 4;
+                bytes = bytes.get(2 + index + length..)?;
+                return Some(kind);
+            }
+        }
+        None
+    })
+}
+
 async fn publish(
     device: Device,
     mut story: Story,

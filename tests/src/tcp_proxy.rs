@@ -28,7 +28,8 @@ pub struct TcpProxy {
 struct Shared {
     target: AtomicU16,
     latency: Latency,
-    recording: Recording,
+    requests: Recording,
+    answers: Recording,
     unanswered: UnansweredText,
     inner: Mutex<Inner>,
 }
@@ -62,7 +63,8 @@ impl TcpProxy {
         let shared = Arc::new(Shared {
             target: AtomicU16::new(target),
             latency: Latency::default(),
-            recording: Recording::default(),
+            requests: Recording::default(),
+            answers: Recording::default(),
             unanswered: UnansweredText::default(),
             inner: Mutex::new(Inner {
                 mode: Mode::Forwarded,
@@ -146,14 +148,20 @@ impl TcpProxy {
         self.shared.target.store(target, Ordering::Relaxed);
     }
 
-    /// Records the bytes that the server sends from now on, see [`Self::recorded`].
+    /// Records the bytes of both directions from now on, see [`Self::recorded`] and [`Self::recorded_from_clients`].
     pub fn record(&self) {
-        self.shared.recording.start();
+        self.shared.requests.start();
+        self.shared.answers.start();
     }
 
     /// Returns the bytes forwarded to the clients since [`Self::record`], one piece per connection.
     pub fn recorded(&self) -> Vec<Vec<u8>> {
-        self.shared.recording.pieces()
+        self.shared.answers.pieces()
+    }
+
+    /// Returns the bytes forwarded to the server since [`Self::record`], one piece per connection.
+    pub fn recorded_from_clients(&self) -> Vec<Vec<u8>> {
+        self.shared.requests.pieces()
     }
 
     /// Returns the number of open connections.
@@ -230,13 +238,14 @@ async fn forward(client: TcpStream, connection: Arc<Connection>, shared: Arc<Sha
         &connection,
         &shared.latency,
         &shared.unanswered,
+        &shared.requests,
     );
     let answers = pump::answers(
         from_server,
         to_client,
         &connection,
         &shared.latency,
-        &shared.recording,
+        &shared.answers,
     );
     tokio::join!(requests, answers);
 }

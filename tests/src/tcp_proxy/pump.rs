@@ -46,7 +46,7 @@ impl Latency {
     }
 }
 
-/// The bytes forwarded from servers, in memory.
+/// The bytes forwarded in one direction, in memory.
 #[derive(Debug, Default)]
 pub(super) struct Recording {
     // `None` until recording starts. One piece per connection.
@@ -125,10 +125,12 @@ pub(super) async fn requests(
     connection: &Connection,
     latency: &Latency,
     unanswered: &UnansweredText,
+    recording: &Recording,
 ) {
     let stopped = &connection.requests_stopped;
     let (late, waiting) = mpsc::channel(WAITING);
     let mut last = Vec::new();
+    let mut piece = None;
     // Before the request is forwarded, so that its answer cannot pass first.
     let inspect = |bytes: &[u8]| {
         if unanswered.has_passed(&mut last, bytes) {
@@ -137,7 +139,8 @@ pub(super) async fn requests(
     };
     tokio::join!(
         read(from, late, stopped, latency, inspect),
-        write(to, waiting, stopped, |_| {})
+        write(to, waiting, stopped, |bytes| recording
+            .piece(&mut piece, bytes))
     );
 }
 
