@@ -22,6 +22,7 @@ use socketioxide::socket::Sid;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::identity::Identity;
 use crate::config::Config;
 use crate::event_names::{BROADCAST_DATA, DEVICE_DATA, SERVER_DRAIN};
 use crate::json;
@@ -43,7 +44,7 @@ const MAX_CATCH_UP_WAIT: Duration = Duration::from_secs(3);
 pub(crate) const DRAIN_NOTICE: Duration = Duration::from_millis(100);
 
 /// Number of a client; unique within this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ClientId(pub(crate) u64);
 
 /// A connected client.
@@ -51,6 +52,8 @@ pub(crate) struct Client {
     id: ClientId,
     sid: Sid,
     link: Link,
+    // A std mutex: held for a copy.
+    identity: Mutex<Arc<Identity>>,
     // A std mutex: it is held only while packets are handed over, and that never blocks.
     outbox: Mutex<Outbox>,
     /// Notified when packets wait in the outbox of a client that polls.
@@ -110,11 +113,18 @@ struct ServerDrain {
 }
 
 impl Client {
-    pub(crate) fn new(id: ClientId, sid: Sid, link: Link, shared: Arc<ClientContext>) -> Self {
+    pub(crate) fn new(
+        id: ClientId,
+        sid: Sid,
+        link: Link,
+        identity: Arc<Identity>,
+        shared: Arc<ClientContext>,
+    ) -> Self {
         Self {
             id,
             sid,
             link,
+            identity: Mutex::new(identity),
             outbox: Mutex::new(Outbox::new(shared.limits)),
             waiting: Notify::new(),
             closed: CancellationToken::new(),
@@ -130,6 +140,25 @@ impl Client {
 
     pub(crate) fn sid(&self) -> Sid {
         self.sid
+    }
+
+    /// Returns who the client is.
+    pub(crate) fn identity(&self) -> Arc<Identity> {
+        Arc::clone(&self.lock_identity())
+    }
+
+    /// Replaces who the client is, as its token is replaced.
+    pub(crate) fn set_identity(&self, identity: Arc<Identity>) {
+        *self.lock_identity() = identity;
+    }
+
+    fn lock_identity(&self) -> MutexGuard<'_, Arc<Identity>> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns whether the client may be sent readings of every device.
+    fn reads_all(&self) -> bool {
+        self.lock_identity().permission().reads_all()
     }
 
     /// Returns the token that is cancelled when the connection ends, for any reason.
@@ -193,6 +222,7 @@ impl Client {
         with_broadcast: bool,
         now: Instant,
     ) -> bool {
+        let with_broadcast = with_broadcast && self.reads_all();
         if !with_broadcast
             && let Some(was_sent) =
                 self.send_frames(event, |compressed| event.frames(compressed), now)
@@ -263,8 +293,11 @@ impl Client {
         self.push_alarms(Some(device), packets);
     }
 
-    /// Sends a reading to a client that may not have subscribed to the device.
+    /// Sends a reading to a client that may not have subscribed to the device, if it may read every device.
     pub(crate) fn broadcast(&self, device: &DeviceId, payload: &Arc<RawValue>) {
+        if !self.reads_all() {
+            return;
+        }
         self.push_telemetry(device, [(BROADCAST_DATA, payload)]);
     }
 

@@ -1,12 +1,14 @@
 //! Every setting of this service. The doc comments are the texts of `gateway --help`.
 
 mod memory_need;
+pub(crate) mod tokens;
+mod value_parsers;
 
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use clap::builder::{BoolishValueParser, StringValueParser, TypedValueParser};
+use clap::builder::BoolishValueParser;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Parser};
 use shared::args::{self, SettingDisplay, Usage};
@@ -14,6 +16,10 @@ use shared::check_config::{self, ConnectionCheck, ServiceConfig, StartReport};
 use shared::redis::{RedisConfig, ServiceRole};
 use shared::telemetry::config::TelemetryConfig;
 
+use self::tokens::TokenConfig;
+use self::value_parsers::{count, trimmed};
+use crate::access::Access;
+use crate::access::anonymous::Anonymous;
 use crate::client_address::TrustedProxies;
 use crate::hosts::HostRule;
 use crate::origins::{OriginError, Origins};
@@ -27,10 +33,6 @@ pub(crate) const SPARE_COMMANDS: usize = 64;
 /// variable is ignored. Times need a unit: 500ms, 90s, 3m, 24h.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "gateway", version)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a switch of the command line"
-)]
 pub struct Config {
     #[command(flatten)]
     pub redis: RedisConfig,
@@ -68,9 +70,14 @@ pub struct Config {
     #[arg(long, env, value_name = "HOST", value_delimiter = ',', value_parser = trimmed())]
     pub allowed_hosts: Vec<String>,
 
-    /// Serve every client that can reach this port, and let them acknowledge alarms
-    #[arg(long, env, value_parser = BoolishValueParser::new())]
-    pub allow_anonymous: bool,
+    /// What clients without a token may do: `none`, `read` (see every detector) or `all` (also acknowledge alarms). Without a value:
+    /// all
+    #[arg(long, env, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_value = "none",
+        default_missing_value = "all", hide_default_value = false, value_parser = Anonymous::parse)]
+    pub allow_anonymous: Anonymous,
+
+    #[command(flatten)]
+    pub tokens: TokenConfig,
 
     /// Send every reading of every detector to every client as `subtronics:data`, for debugging. New detectors are looked
     /// for once a second; readings of a new detector before that may be missing or late
@@ -235,12 +242,14 @@ impl Config {
     /// Returns all problems of the settings, one sentence each.
     pub fn validate(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        if !self.allow_anonymous {
+        if self.allow_anonymous == Anonymous::None && !self.tokens.has_keys() {
             problems.push(
-                "no authentication is configured: pass --allow-anonymous to serve every client"
+                "no authentication is configured: pass --token-key-files or --token-secret-file to serve clients with tokens, or \
+                 --allow-anonymous to serve every client"
                     .to_owned(),
             );
         }
+        problems.extend(Access::problems(&self.tokens));
         if let Err(err) = self.origins() {
             problems.push(format!("--allowed-origins: {err}"));
         }
@@ -320,7 +329,11 @@ impl ServiceConfig for Config {
             "--allowed-origins has `null`, which any website can take as its origin: its pages may use this service as the user"
                 .to_owned()
         });
-        one_takes_all.into_iter().chain(null).collect()
+        let anonymous = (self.allow_anonymous == Anonymous::All).then(|| {
+            "--allow-anonymous=all: whoever reaches this port sees every detector and may acknowledge every alarm".to_owned()
+        });
+        let warnings = [one_takes_all, null, anonymous];
+        warnings.into_iter().flatten().collect()
     }
 
     fn consequences(&self) -> Vec<String> {
@@ -340,6 +353,11 @@ impl ServiceConfig for Config {
                 value: self.http_port.to_string(),
                 source: from_port.then_some("--port"),
             },
+            SettingDisplay {
+                flag: "allow-anonymous",
+                value: self.allow_anonymous.to_string(),
+                source: None,
+            },
         ]
     }
 }
@@ -350,16 +368,6 @@ pub async fn connect(config: &Config) -> Vec<ConnectionCheck> {
         vec![check_config::check_redis(&config.redis, ServiceRole::Gateway, None).await];
     checks.extend(check_config::check_collectors(&config.telemetry).await);
     checks
-}
-
-fn count(minimum: u64) -> impl TypedValueParser<Value = usize> {
-    clap::value_parser!(u64)
-        .range(minimum..=u64::from(u32::MAX))
-        .map(|number| usize::try_from(number).unwrap_or(usize::MAX))
-}
-
-fn trimmed() -> impl TypedValueParser<Value = String> {
-    StringValueParser::new().map(|text| text.trim().to_owned())
 }
 
 #[cfg(test)]

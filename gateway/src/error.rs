@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use axum::http::header::{CONNECTION, RETRY_AFTER};
+use axum::http::header::{CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -11,6 +11,7 @@ use shared::error_chain::error_chain;
 use shared::store::StoreError;
 use shared::visible_text::clean;
 
+use crate::access::NotAdmitted;
 use crate::rest::reply;
 use crate::store_reader::ReadError;
 
@@ -41,6 +42,12 @@ pub(crate) enum ApiError {
         /// What is wrong, for the author of the client.
         problem: &'static str,
     },
+    /// The client is not admitted.
+    #[error("{0}")]
+    Unauthorized(NotAdmitted),
+    /// The client may not do this. The answer is the same whether what it is about exists or not.
+    #[error("Not allowed")]
+    Forbidden,
     /// Only operators may do this, and they do it at another port.
     #[error("Detectors are retired at the port for operators (--ops-port), never here")]
     OperatorsOnly,
@@ -129,6 +136,8 @@ impl ApiError {
             Self::WrongMethod => "wrong_method",
             Self::RefusedOrigin => "refused_origin",
             Self::RefusedHost => "refused_host",
+            Self::Unauthorized(_) => "unauthorized",
+            Self::Forbidden => "forbidden",
             Self::OperatorsOnly => "operators_only",
             Self::Unreadable { .. } | Self::Ambiguous { .. } => "unreadable",
             Self::TooLarge => "too_large",
@@ -145,7 +154,10 @@ impl ApiError {
         match self {
             Self::UnknownDevice | Self::UnknownAlert | Self::UnknownRoute => StatusCode::NOT_FOUND,
             Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
-            Self::RefusedOrigin | Self::RefusedHost | Self::OperatorsOnly => StatusCode::FORBIDDEN,
+            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+            Self::RefusedOrigin | Self::RefusedHost | Self::OperatorsOnly | Self::Forbidden => {
+                StatusCode::FORBIDDEN
+            }
             Self::Unreadable { .. } | Self::Ambiguous { .. } => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
@@ -183,6 +195,10 @@ impl IntoResponse for ApiError {
             let seconds = HeaderValue::from_static("2");
             response.headers_mut().insert(RETRY_AFTER, seconds);
         }
+        if let Self::Unauthorized(reason) = &self {
+            let challenge = HeaderValue::from_static(challenge(*reason));
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
         if matches!(self, Self::Ambiguous { .. } | Self::SlowBody) {
             // What follows on the connection is the rest of this request, or may be.
             let close = HeaderValue::from_static("close");
@@ -191,6 +207,14 @@ impl IntoResponse for ApiError {
         // `rest::edge::complete` renders the body again with the request id, if the request has one.
         response.extensions_mut().insert(body);
         response
+    }
+}
+
+/// Returns what a client is told to send (RFC 6750, section 3).
+fn challenge(reason: NotAdmitted) -> &'static str {
+    match reason {
+        NotAdmitted::TokenRequired => "Bearer",
+        NotAdmitted::Invalid | NotAdmitted::Expired => r#"Bearer error="invalid_token""#,
     }
 }
 

@@ -4,6 +4,8 @@
 pub(crate) const SUBSCRIBE_DEVICE: &str = "subscribe:device";
 /// From a client: stop sending the events of a device.
 pub(crate) const UNSUBSCRIBE_DEVICE: &str = "unsubscribe:device";
+/// From a client: replace the token of this connection.
+pub(crate) const AUTH_REFRESH: &str = "auth:refresh";
 
 /// The reading of a device.
 pub(crate) const DEVICE_DATA: &str = "device:data";
@@ -17,5 +19,7 @@ pub(crate) const DEVICE_ALERTS_CHANGED: &str = "device:alerts:changed";
 pub(crate) const BROADCAST_DATA: &str = "subtronics:data";
 /// The state of the data path.
 pub(crate) const SYSTEM_STATUS: &str = "system:status";
+/// The announcement that the token of this connection expires.
+pub(crate) const AUTH_EXPIRING: &str = "auth:expiring";
 /// The announcement that this replica will close the connection.
 pub(crate) const SERVER_DRAIN: &str = "server:drain";

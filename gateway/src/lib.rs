@@ -46,6 +46,9 @@ mod fleet;
 mod gauges;
 mod metrics;
 
+// Who may do what.
+mod access;
+
 // HTTP requests and responses.
 mod client_address;
 mod cors;
@@ -86,6 +89,8 @@ use tower::ServiceExt;
 
 pub use crate::drain::FINISH_PERIOD;
 
+use crate::access::Access;
+use crate::access::expiry::TokenExpiry;
 use crate::client::ClientContext;
 use crate::clients::Clients;
 use crate::config::Config;
@@ -126,13 +131,7 @@ pub async fn serve(
     let store = open_store(&config).await?;
     let meters = Meters::new("gateway", &config.telemetry)?;
     telemetry::register_metrics(&meters);
-    let state = AppState {
-        clock: store.clock(),
-        store,
-        config: Arc::new(config),
-        status: StatusHandle::new(Instant::now()),
-        metrics: Metrics::new(&meters),
-    };
+    let state = make_state(config, store, &meters)?;
     descriptors::check(&state.config);
     let address = listener.local_addr()?;
     let operators = bind_operators(&state.config)?;
@@ -175,7 +174,10 @@ pub async fn serve(
     );
     let sessions = Sessions::new(Arc::clone(&places), state.config.max_connections, rate);
     gauges::register_sessions(&meters, sessions.clone());
+    let token_expiry = start_token_expiry(&state, &lifecycle, &tokens.serving);
     let context = ConnectionContext {
+        access: state.access.clone(),
+        token_expiry,
         clients: clients.clone(),
         relay,
         monitor: monitor.clone(),
@@ -231,6 +233,36 @@ async fn open_store(config: &Config) -> anyhow::Result<Store> {
         Err(err) if err.needs_operator() => Err(err.into()),
         _ => Ok(store),
     }
+}
+
+/// Reads the keys of tokens, and makes the handles that every part uses.
+fn make_state(config: Config, store: Store, meters: &Meters) -> anyhow::Result<AppState> {
+    let clock = store.clock();
+    let access = Access::new(&config.tokens, config.allow_anonymous, Arc::clone(&clock));
+    Ok(AppState {
+        clock,
+        store,
+        access: access.map_err(|problems| anyhow::anyhow!(problems.join("; ")))?,
+        config: Arc::new(config),
+        status: StatusHandle::new(Instant::now()),
+        metrics: Metrics::new(meters),
+    })
+}
+
+/// Starts the task that ends connections whose tokens have expired.
+fn start_token_expiry(
+    state: &AppState,
+    lifecycle: &Lifecycle,
+    serving: &CancellationToken,
+) -> TokenExpiry {
+    let expiry = TokenExpiry::new(&state.config.tokens, Arc::clone(&state.clock));
+    let running = expiry.clone().run();
+    let serving = serving.clone();
+    lifecycle.spawn("token expiry", async move {
+        serving.run_until_cancelled(running).await;
+        Ok(())
+    });
+    expiry
 }
 
 /// Creates the table of clients, and starts the tasks that send the telemetry held for them.

@@ -11,6 +11,7 @@ use shared::alarm::ChangeKind;
 use shared::clock::Time;
 use shared::metrics::{Count, Durations, LabelledCount, Meters};
 
+use crate::access::REFUSAL_CODES;
 use crate::client::close_reason::CloseReason;
 use crate::replay::Outcome;
 use crate::socket::refusal::Refusal;
@@ -33,11 +34,17 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn new(meters: &Meters) -> Arc<Self> {
+        let [socket_refused, rest_refused] = meters.count_by_two(
+            "gateway.access.refused",
+            "Clients that were not admitted, and requests that their senders may not make, by door and reason.",
+            ("door", ["socket", "rest"]),
+            ("reason", &REFUSAL_CODES),
+        );
         Arc::new(Self {
             client: Arc::new(ClientMetrics::new(meters)),
-            socket: Arc::new(SocketMetrics::new(meters)),
+            socket: Arc::new(SocketMetrics::new(meters, socket_refused)),
             relay: Arc::new(RelayMetrics::new(meters)),
-            rest: Arc::new(RestMetrics::new(meters)),
+            rest: Arc::new(RestMetrics::new(meters, rest_refused)),
             reader: Box::new(meters.reader()),
         })
     }
@@ -109,6 +116,8 @@ pub(crate) struct SocketMetrics {
     pub(crate) handshakes_refused: HandshakesRefused,
     pub(crate) polling: PollingRefused,
     pub(crate) commands_refused: LabelledCount,
+    /// Clients that did not join because of their token, or because they have none.
+    pub(crate) not_admitted: LabelledCount,
 }
 
 /// Requests of long polling sessions that were refused, by reason.
@@ -141,7 +150,7 @@ pub(crate) struct HandshakesRefused {
 }
 
 impl SocketMetrics {
-    fn new(meters: &Meters) -> Self {
+    fn new(meters: &Meters, not_admitted: LabelledCount) -> Self {
         let [draining, full, origin, host, invalid] = meters.count_of_each(
             "gateway.handshakes.refused",
             "Socket.IO connection attempts that were refused, by reason.",
@@ -177,6 +186,7 @@ impl SocketMetrics {
                 "code",
                 &Refusal::CODES,
             ),
+            not_admitted,
         }
     }
 }
@@ -273,6 +283,8 @@ pub(crate) struct RestMetrics {
     pub(crate) acknowledgements: Acknowledgements,
     pub(crate) retired: Count,
     pub(crate) alarm_changes: LabelledCount,
+    /// Requests that their senders may not make.
+    pub(crate) access_refused: LabelledCount,
     /// Large answers that were refused, because others wait for their clients.
     pub(crate) answers_refused: Count,
     /// Large answers that were not read fast enough.
@@ -289,7 +301,7 @@ pub(crate) struct Acknowledgements {
 }
 
 impl RestMetrics {
-    fn new(meters: &Meters) -> Self {
+    fn new(meters: &Meters, access_refused: LabelledCount) -> Self {
         let [covered, escalated, not_found] = meters.count_of_each(
             "gateway.acknowledgements",
             "Requests to acknowledge an alarm, by outcome.",
@@ -310,6 +322,7 @@ impl RestMetrics {
                 "change",
                 &CHANGES_BY_PEOPLE,
             ),
+            access_refused,
             answers_refused: meters.count(
                 "gateway.answers.refused",
                 "Large REST answers refused because `--answer-bytes` wait for clients to read them, or \

@@ -1,8 +1,10 @@
 //! The REST API. Every route is listed here; `rest/` has one file per resource. `openapi.json` describes requests and answers.
 //!
-//! With `--ops-port`, the routes for operators are on that port alone: nothing on the main port can keep them busy, and nobody
-//! who reaches only the main port can retire a device.
+//! Each route names what a request needs. `access_check` refuses others before anything is read.
+//!
+//! With `--ops-port`, the routes for probes and metrics are on that port alone: nothing on the main port can keep them busy.
 
+mod access_check;
 mod alarm_log;
 mod alerts;
 mod analytics;
@@ -33,52 +35,62 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, post};
 use tower_http::normalize_path::NormalizePath;
 
+use crate::access::permission::Verb;
 use crate::error::ApiError;
 use crate::openapi;
 use crate::origins::Origins;
 use crate::state::AppState;
+use access_check::{AccessCheck, Needs};
 use context::RestContext;
 use device_list::renderer::ListRenderer;
 
+/// A route: its method, its path, what a request needs, and what answers it.
+type Route = (Method, &'static str, Needs, MethodRouter<RestContext>);
+
 // One line per route, even if it is long.
 #[rustfmt::skip]
-fn routes() -> Vec<(Method, &'static str, MethodRouter<RestContext>)> {
+fn routes() -> Vec<Route> {
     use Method as M;
+    const SEE: Needs = Needs::Device(Verb::Read);
+    const ACK: Needs = Needs::Device(Verb::Ack);
     vec![
-        (M::GET, "/devices/{deviceId}/subtronics/telemetry/latest", get(telemetry::latest)),
-        (M::GET, "/devices/{deviceId}/subtronics/alerts", get(alerts::list)),
-        (M::POST, "/devices/{deviceId}/subtronics/alerts/{alertId}/acknowledge", post(alerts::acknowledge)),
-        (M::GET, "/devices/{deviceId}/alarm-logs", get(alarm_log::of_device)),
-        (M::GET, "/alarm-logs", get(alarm_log::of_all)),
-        (M::GET, "/alarm-logs/statistics", get(alarm_log::statistics)),
-        (M::GET, "/api/devices", get(devices::list)),
-        (M::GET, "/api/devices/{deviceId}", get(devices::one)),
-        // The main port refuses it, see `operator_routes`.
-        (M::DELETE, "/api/devices/{deviceId}", delete(devices::refuse_to_retire)),
-        (M::GET, "/api/devices/{deviceId}/history", get(history::samples)),
-        (M::GET, "/api/analytics/connections", get(analytics::connections)),
-        (M::GET, "/health", get(health::health)),
-        (M::GET, "/config", get(settings::show)),
-        (M::GET, "/openapi.json", get(openapi::document)),
+        (M::GET, "/devices/{deviceId}/subtronics/telemetry/latest", SEE, get(telemetry::latest)),
+        (M::GET, "/devices/{deviceId}/subtronics/alerts", SEE, get(alerts::list)),
+        (M::POST, "/devices/{deviceId}/subtronics/alerts/{alertId}/acknowledge", ACK, post(alerts::acknowledge)),
+        (M::GET, "/devices/{deviceId}/alarm-logs", SEE, get(alarm_log::of_device)),
+        (M::GET, "/alarm-logs", Needs::Read, get(alarm_log::of_all)),
+        (M::GET, "/alarm-logs/statistics", Needs::Read, get(alarm_log::statistics)),
+        (M::GET, "/api/devices", Needs::Read, get(devices::list)),
+        (M::GET, "/api/devices/{deviceId}", SEE, get(devices::one)),
+        (M::GET, "/api/devices/{deviceId}/history", SEE, get(history::samples)),
+        (M::GET, "/api/analytics/connections", Needs::Overview, get(analytics::connections)),
+        (M::GET, "/health", Needs::Nothing, get(health::health)),
+        (M::GET, "/config", Needs::Read, get(settings::show)),
+        (M::GET, "/openapi.json", Needs::Nothing, get(openapi::document)),
     ]
 }
 
-/// The routes that are always answered. On the main port without `--ops-port`, else on that port.
-fn probe_routes() -> Vec<(Method, &'static str, MethodRouter<RestContext>)> {
+/// The routes for programs that watch this service, which are always answered. On the main port without `--ops-port`, else on that
+/// port, where nothing but the network protects them.
+fn probe_routes(metrics: Needs) -> Vec<Route> {
     vec![
-        (Method::GET, "/livez", get(health::livez)),
-        (Method::GET, "/readyz", get(health::readyz)),
-        (Method::GET, "/metrics", get(health::metrics)),
+        (Method::GET, "/livez", Needs::Nothing, get(health::livez)),
+        (Method::GET, "/readyz", Needs::Nothing, get(health::readyz)),
+        (Method::GET, "/metrics", metrics, get(health::metrics)),
     ]
 }
 
-/// The routes that are only on the port for operators. There is no authentication yet: whoever reaches that port is one.
-fn operator_routes() -> Vec<(Method, &'static str, MethodRouter<RestContext>)> {
-    vec![(
-        Method::DELETE,
-        "/api/devices/{deviceId}",
-        delete(devices::retire),
-    )]
+const RETIRE: &str = "/api/devices/{deviceId}";
+
+/// The route that retires a device. With tokens, whoever may operate the device retires it, at both ports. Without tokens, whoever
+/// reaches the port for operators does, and nobody else.
+fn retire_route(has_tokens: bool, is_for_operators: bool) -> Route {
+    let (needs, handler) = match (has_tokens, is_for_operators) {
+        (true, _) => (Needs::Device(Verb::Operate), delete(devices::retire)),
+        (false, true) => (Needs::Nothing, delete(devices::retire)),
+        (false, false) => (Needs::Nothing, delete(devices::refuse_to_retire)),
+    };
+    (Method::DELETE, RETIRE, needs, handler)
 }
 
 /// Methods that existing front ends call on a path that serves only other methods. The answer is 404, as for an unknown route,
@@ -101,21 +113,26 @@ pub(crate) struct Routers {
 pub(crate) fn routers(state: AppState, origins: &Origins) -> Routers {
     let has_operator_port = state.config.ops_port.is_some();
     let compresses = state.config.compress;
+    let access = state.access.clone();
+    let has_tokens = access.has_tokens();
     let (context, lists) = RestContext::new(state, origins);
+    let check = |needs| AccessCheck {
+        access: access.clone(),
+        refused: context.metrics.rest.access_refused.clone(),
+        needs,
+    };
     let mut main = routes();
+    main.push(retire_route(has_tokens, false));
     if !has_operator_port {
-        main.extend(probe_routes());
+        main.extend(probe_routes(Needs::Overview));
     }
-    let mut main = router(main);
+    let mut main = router(main, check);
     for (path, handler) in methods_answered_404() {
         main = main.route(path, handler);
     }
-    let operators = router(
-        probe_routes()
-            .into_iter()
-            .chain(operator_routes())
-            .collect(),
-    );
+    let mut operators = probe_routes(Needs::Nothing);
+    operators.push(retire_route(has_tokens, true));
+    let operators = router(operators, check);
     Routers {
         main: complete(main, context.clone(), compresses),
         operators: complete(operators, context, compresses),
@@ -123,10 +140,11 @@ pub(crate) fn routers(state: AppState, origins: &Origins) -> Routers {
     }
 }
 
-fn router(routes: Vec<(Method, &'static str, MethodRouter<RestContext>)>) -> Router<RestContext> {
+fn router(routes: Vec<Route>, check: impl Fn(Needs) -> AccessCheck) -> Router<RestContext> {
     let routes = routes.into_iter();
-    routes.fold(Router::new(), |router, (_, path, handler)| {
-        router.route(path, handler)
+    routes.fold(Router::new(), |router, (_, path, needs, handler)| {
+        let check = from_fn_with_state(check(needs), access_check::check);
+        router.route(path, handler.route_layer(check))
     })
 }
 

@@ -37,6 +37,8 @@ pub(crate) struct Session {
     // Std mutexes: none is held across an await.
     place: Mutex<Option<Place>>,
     budget: Mutex<Budget>,
+    /// The token in the head of the request that opened it, until the client joins.
+    token: Mutex<Option<Box<str>>>,
     /// The client has asked for an upgrade to a WebSocket.
     is_upgrading: AtomicBool,
     /// The client has a WebSocket and is about to use it: polls do not wait for packets any more.
@@ -109,8 +111,12 @@ impl Sessions {
         }
     }
 
-    /// Takes a place for a new session of a client at this address; `None` if every place is taken, or those of the address are.
-    pub(crate) fn begin(&self, address: ClientAddress) -> Option<Arc<Session>> {
+    /// Takes a place for a new session of a client at this address, with this token in the head of its request; `None` if every place is taken, or those of the address are.
+    pub(crate) fn begin(
+        &self,
+        address: ClientAddress,
+        token: Option<Box<str>>,
+    ) -> Option<Arc<Session>> {
         let mut held = lock(&self.held);
         let count = held.get(&address).copied().unwrap_or_default();
         if count >= self.max_per_address {
@@ -129,6 +135,7 @@ impl Sessions {
             sid: OnceLock::new(),
             place: Mutex::new(Some(place)),
             budget: Mutex::new(Budget::new(self.rate, Instant::now())),
+            token: Mutex::new(token),
             is_upgrading: AtomicBool::new(false),
             is_probed: AtomicBool::new(false),
             probed: Notify::new(),
@@ -182,6 +189,11 @@ impl Session {
     /// Returns what the client may still send, for its WebSocket.
     pub(crate) fn budget(&self) -> Budget {
         lock(&self.budget).clone()
+    }
+
+    /// Takes the token that the client sent before it joined.
+    pub(crate) fn take_token(&self) -> Option<Box<str>> {
+        lock(&self.token).take()
     }
 
     /// Returns the id that socketioxide has given it.

@@ -19,6 +19,7 @@ mod polling_commands;
 mod polling_connection;
 pub(crate) mod refusal;
 pub(crate) mod request;
+mod token_refresh;
 mod upgrade;
 mod websocket_connection;
 
@@ -32,20 +33,22 @@ use axum::http::{Extensions, Method, Request, Response, StatusCode, Uri};
 use axum::response::IntoResponse;
 use serde::Deserialize;
 use socketioxide::adapter::LocalAdapter;
-use socketioxide::extract::SocketRef;
+use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::{ConnectHandler, FromConnectParts, Value};
 use socketioxide::service::SocketIoService;
 use socketioxide::socket::{DisconnectReason, Sid, Socket};
 use socketioxide::{ParserConfig, SocketIo, TransportType};
 use tower::ServiceExt;
 
+use crate::access::NotAdmitted;
+use crate::access::credential::{self, JoinPayload};
 use crate::client::close_reason::CloseReason;
 use crate::client::link::Link;
 use crate::client::log_limit::limited;
 use crate::client_address::ClientAddress;
 use crate::config::Config;
 use crate::error::ApiError;
-use crate::event_names::{SUBSCRIBE_DEVICE, UNSUBSCRIBE_DEVICE};
+use crate::event_names::{AUTH_REFRESH, SUBSCRIBE_DEVICE, UNSUBSCRIBE_DEVICE};
 use crate::listener::take_over::TakeOver;
 use crate::request_body;
 use crate::session::{Session, Sessions};
@@ -54,7 +57,7 @@ use crate::websocket::reader::MessageReader;
 use command_queue::CommandQueue;
 use context::ConnectionContext;
 use engine_error::EngineError;
-use polling_commands::{SocketCommands, Subscribe, Unsubscribe};
+use polling_commands::{Refresh, SocketCommands, Subscribe, Unsubscribe};
 use polling_connection::PollingConnection;
 use request::{Asked, PATH, canonical, is_socket_io, is_websocket, session_of};
 use websocket_connection::WebSocketConnection;
@@ -102,9 +105,8 @@ impl Sockets {
                 connection.run(&context, &Self { inner }).await;
             }
         };
-        let middleware = async move |SharedSocket(socket): SharedSocket| {
-            prepare(&socket, &connecting);
-            Ok::<(), Infallible>(())
+        let middleware = async move |Joining { socket, token }: Joining| {
+            prepare(&socket, token.as_deref(), &connecting)
         };
         io.ns("/", handler.with(middleware));
         sockets
@@ -112,6 +114,8 @@ impl Sockets {
 
     /// Answers a request below [`PATH`] whose origin was checked.
     pub(crate) async fn answer(&self, mut request: Request<Body>) -> Response<Body> {
+        let access = &self.inner.context.access;
+        let token = credential::of_head(request.headers(), request.uri(), access.is_query_read());
         let Some(uri) = canonical(request.uri()) else {
             return EngineError::BadRequest.into_response();
         };
@@ -123,11 +127,11 @@ impl Sockets {
             return StatusCode::SERVICE_UNAVAILABLE.into_response();
         }
         let response = match Asked::read(request.method(), &uri) {
-            Asked::Session => self.open_session(request).await,
+            Asked::Session => self.open_session(request, token).await,
             Asked::Poll(sid) => self.poll(sid, request).await,
             Asked::Packets(sid) => self.take_packets(sid, request).await,
             Asked::Upgrade(sid) => self.upgrade(sid, &request),
-            Asked::WebSocket => self.open_websocket(&request),
+            Asked::WebSocket => self.open_websocket(&request, token),
             Asked::Nothing(error) => refuse(error),
         };
         if is_handshake && response.status().is_client_error() {
@@ -143,9 +147,13 @@ impl Sockets {
     }
 
     /// Opens a session, which takes a place as a connection does.
-    async fn open_session(&self, request: Request<Body>) -> Response<Body> {
+    async fn open_session(
+        &self,
+        request: Request<Body>,
+        token: Option<Box<str>>,
+    ) -> Response<Body> {
         let address = client_address(request.extensions());
-        let Some(session) = self.inner.sessions.begin(address) else {
+        let Some(session) = self.inner.sessions.begin(address, token) else {
             self.inner
                 .context
                 .metrics
@@ -219,7 +227,7 @@ impl Sockets {
     }
 
     /// Opens a WebSocket with a session of its own.
-    fn open_websocket(&self, request: &Request<Body>) -> Response<Body> {
+    fn open_websocket(&self, request: &Request<Body>, token: Option<Box<str>>) -> Response<Body> {
         let context = Arc::clone(&self.inner.context);
         let Some(Accepted {
             mut response,
@@ -232,7 +240,7 @@ impl Sockets {
         let take_over = TakeOver::new(move |taken| {
             let reader = MessageReader::open(taken, context.limits.max_event_bytes, compresses);
             let connection = WebSocketConnection::new(Arc::clone(&context), reader);
-            context.spawn("websocket", connection.serve_new(address));
+            context.spawn("websocket", connection.serve_new(address, token));
         });
         response.extensions_mut().insert(take_over);
         response
@@ -332,17 +340,26 @@ fn slim(request: Request<Body>) -> Request<Body> {
 }
 
 /// Registers everything on a socket before it gets the connect answer. Everything acquired here is released when the
-/// socket is dropped: if the client disconnects now, no handler is called.
-fn prepare(socket: &Arc<Socket>, context: &ConnectionContext) {
+/// socket is dropped: if the client disconnects now, no handler is called. `token`: the one with which it joins.
+///
+/// # Errors
+/// The client is not admitted. socketioxide tells it why.
+fn prepare(
+    socket: &Arc<Socket>,
+    token: Option<&str>,
+    context: &ConnectionContext,
+) -> Result<(), NotAdmitted> {
     let handshake = socket.req_parts();
     let Some(session) = handshake.extensions.get::<Arc<Session>>().cloned() else {
-        return;
+        return Ok(());
     };
+    let of_session = session.take_token();
+    let identity = context.admit(token.or(of_session.as_deref()))?;
     if !session.join() {
-        return;
+        return Ok(());
     }
     let link = Link::polling(socket, Arc::clone(&session));
-    let client = context.clients.create(socket.id, link);
+    let client = context.clients.create(socket.id, link, identity);
     let commands = Arc::new(CommandQueue::new(context.limits.max_commands()));
     socket.extensions.insert(SocketCommands {
         client: Arc::clone(&client),
@@ -350,6 +367,7 @@ fn prepare(socket: &Arc<Socket>, context: &ConnectionContext) {
     });
     socket.on(SUBSCRIBE_DEVICE, async |_: Subscribe| {});
     socket.on(UNSUBSCRIBE_DEVICE, async |_: Unsubscribe| {});
+    socket.on(AUTH_REFRESH, async |_: Refresh| {});
     let leaving = Arc::clone(&client);
     let ended = Arc::downgrade(&session);
     socket.on_disconnect(async move |_: SocketRef, reason: DisconnectReason| {
@@ -365,6 +383,7 @@ fn prepare(socket: &Arc<Socket>, context: &ConnectionContext) {
     let address = client_address(&handshake.extensions);
     let connection = PollingConnection::new(client, session, address, commands);
     socket.extensions.insert(Arc::new(connection));
+    Ok(())
 }
 
 fn client_address(extensions: &Extensions) -> ClientAddress {
@@ -395,6 +414,24 @@ impl FromConnectParts<LocalAdapter> for SharedSocket {
 
     fn from_connect_parts(socket: &Arc<Socket>, _: &Option<Value>) -> Result<Self, Infallible> {
         Ok(Self(Arc::clone(socket)))
+    }
+}
+
+/// Extractor of the shared socket and of the token with which its client joins.
+struct Joining {
+    socket: Arc<Socket>,
+    token: Option<Box<str>>,
+}
+
+impl FromConnectParts<LocalAdapter> for Joining {
+    type Error = Infallible;
+
+    fn from_connect_parts(socket: &Arc<Socket>, auth: &Option<Value>) -> Result<Self, Infallible> {
+        let TryData(payload) = TryData::<JoinPayload>::from_connect_parts(socket, auth)?;
+        Ok(Self {
+            socket: Arc::clone(socket),
+            token: payload.unwrap_or_default().token(),
+        })
     }
 }
 

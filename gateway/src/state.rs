@@ -5,6 +5,7 @@ use std::sync::Arc;
 use shared::clock::Clock;
 use shared::store::Store;
 
+use crate::access::Access;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::status::StatusHandle;
@@ -13,6 +14,7 @@ use crate::status::StatusHandle;
 #[derive(Clone)]
 pub(crate) struct AppState {
     pub(crate) store: Store,
+    pub(crate) access: Access,
     pub(crate) config: Arc<Config>,
     pub(crate) status: StatusHandle,
     pub(crate) metrics: Arc<Metrics>,

@@ -17,6 +17,8 @@ use shared::store::{Bounds, ServiceRole, Store};
 use test_support::sample;
 use test_support::server::OwnRedis;
 
+use crate::access::Access;
+use crate::access::identity::Identity;
 use crate::config::Config;
 
 const DAY_MS: i64 = 86_400_000;
@@ -40,8 +42,26 @@ pub(crate) fn redis_cli(redis: &OwnRedis, arguments: &[&str]) -> String {
 /// Builds the settings of a gateway on the Redis at this address, with these further flags.
 pub(crate) fn config(redis: &str, flags: &[&str]) -> Config {
     let url = format!("redis://{redis}");
-    let fixed = ["gateway", "--allow-anonymous", "--redis-url", &url];
-    Config::try_from_args(fixed.iter().chain(flags)).expect("flags")
+    let mut all = vec!["gateway", "--redis-url", &url];
+    let is_anonymity = |flag: &&str| flag.starts_with("--allow-anonymous");
+    if !flags.iter().any(is_anonymity) {
+        all.push("--allow-anonymous");
+    }
+    all.extend(flags);
+    Config::try_from_args(all).expect("flags")
+}
+
+/// Builds the identity of a client that needs no token.
+pub(crate) fn anyone() -> Arc<Identity> {
+    let config = config("127.0.0.1:1", &[]);
+    let access = access(&config).admit(None);
+    access.expect("clients without a token are allowed")
+}
+
+/// Builds what decides who is admitted with these settings.
+pub(crate) fn access(config: &Config) -> Access {
+    let clock = Arc::new(SystemClock::default());
+    Access::new(&config.tokens, config.allow_anonymous, clock).expect("keys")
 }
 
 /// Opens the store of this configuration.

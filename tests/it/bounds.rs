@@ -10,7 +10,7 @@ use tests::repository;
 use tests::server_process::kept_environment;
 
 /// Settings that bound nothing that a detector, a client or a request can take.
-const NO_BOUNDS: [&str; 60] = [
+const NO_BOUNDS: [&str; 68] = [
     "alarm-deadband",
     "alarm-off-delay",
     "alive-message-types",
@@ -67,6 +67,14 @@ const NO_BOUNDS: [&str; 60] = [
     "replica-name",
     "report-interval",
     "returned-levels",
+    "token-audience",
+    "token-grace",
+    "token-in-query",
+    "token-issuer",
+    "token-key-files",
+    "token-leeway",
+    "token-notice",
+    "token-secret-file",
     "trusted-proxies",
     "unit-codes",
     "version",
@@ -125,7 +133,7 @@ fn settings(service: &str) -> Result<BTreeMap<String, Option<String>>> {
     for line in help.lines().map(str::trim) {
         if let Some(flag) = line.strip_prefix("--") {
             // A text that begins with the name of another setting has no value behind it.
-            let mut words = flag.split(' ');
+            let mut words = flag.split([' ', '[']);
             let flag = words.next().unwrap_or_default();
             let value = words.next().unwrap_or_default();
             if value.is_empty() || value.starts_with('<') {

@@ -5,6 +5,8 @@
 
 mod live_path;
 
+mod doors;
+
 mod alarms;
 
 mod recovery;

@@ -16,7 +16,7 @@
 //!
 //! Only the simulator of `deploy/demo` uses [`scenario`].
 
-pub use test_support::{eventually, ports, server, server_process};
+pub use test_support::{eventually, ports, server, server_process, tokens};
 
 pub mod stack;
 

@@ -355,8 +355,11 @@ impl Stack {
             self.redis_flag(plan, "gateway", index),
             format!("--http-port={}", port.number()),
             "--listen-address=127.0.0.1".to_owned(),
-            "--allow-anonymous".to_owned(),
         ];
+        let is_anonymity = |flag: &String| flag.starts_with("--allow-anonymous");
+        if !plan.gateway_flags.iter().any(is_anonymity) {
+            flags.push("--allow-anonymous".to_owned());
+        }
         let is_drain = |flag: &String| flag.starts_with("--drain-period");
         if !plan.gateway_flags.iter().any(is_drain) {
             flags.push("--drain-period=200ms".to_owned());

@@ -19,6 +19,10 @@ pub(crate) enum CloseReason {
     TooManyPackets,
     /// The client joined the namespace again.
     RepeatedConnect,
+    /// The client's token has expired.
+    TokenExpired,
+    /// The client's new token does not allow everything that the client has subscribed to.
+    AccessNarrowed,
     /// This replica is shutting down.
     Draining,
     /// A part of the gateway failed.
@@ -41,13 +45,15 @@ pub(crate) enum CloseReason {
 
 impl CloseReason {
     /// Every code, in the order of the variants.
-    pub(crate) const CODES: [&'static str; 14] = [
+    pub(crate) const CODES: [&'static str; 16] = [
         "outbox_packets",
         "outbox_bytes",
         "outbox_deadline",
         "too_many_commands",
         "too_many_packets",
         "repeated_connect",
+        "token_expired",
+        "access_narrowed",
         "draining",
         "broken",
         "client",

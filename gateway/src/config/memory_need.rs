@@ -36,6 +36,9 @@ const COMMITTED_STATES: u64 = 100_000;
 /// Such a state without open alarms. Measured in ingest: 3.7 KB.
 const STATE_BYTES: u64 = 6 << 10;
 
+/// What a client's token says of its devices, and a new token that waits.
+const TOKEN_BYTES: u64 = 24 << 10;
+
 pub(super) fn needs(config: &Config) -> Vec<Need> {
     let connections = (config.max_connections as u64, "connections");
     let watched = [config.max_watched, config.max_unlisted, config.linger_max];
@@ -44,7 +47,15 @@ pub(super) fn needs(config: &Config) -> Vec<Need> {
         .fold(0_u64, |sum, number| sum.saturating_add(*number as u64));
     let subscriptions = config.subscriptions_per_client as u64;
     let commands = subscriptions.saturating_add(SPARE_COMMANDS as u64);
-    vec![
+    let of_tokens = config.tokens.has_keys().then(|| {
+        Need::product(
+            "what the tokens of clients allow, and new tokens that wait",
+            "client",
+            [connections, (1, "client")],
+            TOKEN_BYTES,
+        )
+    });
+    let mut needs = vec![
         Need::fixed("the process", "measured without clients", EMPTY_BYTES),
         Need::product(
             "connections",
@@ -121,5 +132,7 @@ pub(super) fn needs(config: &Config) -> Vec<Need> {
             "--answer-bytes",
             config.answer_bytes as u64,
         ),
-    ]
+    ];
+    needs.extend(of_tokens);
+    needs
 }

@@ -2,7 +2,12 @@ use clap::CommandFactory;
 
 use super::*;
 
-const NEEDED: [&str; 4] = ["gateway", "--redis-url", "redis://h", "--allow-anonymous"];
+const NEEDED: [&str; 4] = [
+    "gateway",
+    "--redis-url",
+    "redis://h",
+    "--allow-anonymous=read",
+];
 
 fn parse(more: &[&str]) -> Result<Config, Usage> {
     Config::try_from_args(NEEDED.iter().chain(more))
@@ -48,7 +53,8 @@ fn without_authentication_it_starts_only_if_anonymous_access_is_allowed() {
     assert_eq!(
         (usage.to_string().as_str(), usage.exit_code()),
         (
-            "no authentication is configured: pass --allow-anonymous to serve every client",
+            "no authentication is configured: pass --token-key-files or --token-secret-file to serve clients with tokens, or \
+             --allow-anonymous to serve every client",
             2
         )
     );
@@ -125,7 +131,7 @@ fn the_start_line_has_what_differs_from_the_defaults() {
     let config = parse(&["--port=8080", "--compress", "--linger=30s"]);
     assert_eq!(
         config.unwrap().start_report.changed_settings,
-        "--redis-url=redis://h:6379 --http-port=8080 --port=8080 --allow-anonymous --compress"
+        "--redis-url=redis://h:6379 --http-port=8080 --port=8080 --allow-anonymous=read --compress"
     );
 }
 
@@ -170,4 +176,75 @@ fn a_limit_that_one_address_can_use_up_is_a_warning() {
     assert!(
         warnings[0].starts_with("--max-watched (10) is not above --watched-per-address (20000)")
     );
+}
+
+#[test]
+fn what_anonymous_clients_may_do_is_a_word_or_that_of_the_former_switch() {
+    for (text, expected) in [
+        ("none", Some(Anonymous::None)),
+        ("false", Some(Anonymous::None)),
+        ("Read", Some(Anonymous::Read)),
+        ("all", Some(Anonymous::All)),
+        ("TRUE", Some(Anonymous::All)),
+        ("yes", Some(Anonymous::All)),
+        ("1", Some(Anonymous::All)),
+        ("write", None),
+        ("", None),
+    ] {
+        assert_eq!(Anonymous::parse(text).ok(), expected, "{text}");
+    }
+}
+
+#[test]
+fn that_everybody_may_do_everything_is_a_warning() {
+    let config = |flag| Config::try_from_args(["gateway", "--redis-url", "redis://h", flag]);
+    for flag in ["--allow-anonymous", "--allow-anonymous=all"] {
+        let warnings = config(flag).unwrap().warnings();
+        assert!(warnings[0].starts_with("--allow-anonymous=all: whoever"));
+    }
+}
+
+#[test]
+fn tokens_need_keys_issuer_and_audience() {
+    let folder = tempfile::tempdir().unwrap();
+    let dashes = "-".repeat(5);
+    let file = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.display().to_string()
+    };
+    let secret = format!("--token-secret-file={}", file("secret", &"x".repeat(32)));
+    let short = format!("--token-secret-file={}", file("short", "x"));
+    let pem = format!(
+        "--token-secret-file={}",
+        file("pem", &format!("{dashes}BEGIN PUBLIC KEY{dashes}"))
+    );
+    let private = format!(
+        "--token-key-files={}",
+        file("key", &format!("{dashes}BEGIN PRIVATE KEY{dashes}"))
+    );
+    let nothing = format!("--token-key-files={}", file("nothing", ""));
+    let (issuer, audience) = ("--token-issuer=https://login.test", "--token-audience=gas");
+    for (flags, expected) in [
+        (vec![&*secret, issuer, audience], None),
+        (vec![&*secret, issuer], Some("--token-audience: required")),
+        (vec![&*secret, audience], Some("--token-issuer: required")),
+        (vec![issuer], Some("--token-issuer: has no effect without")),
+        (vec!["--token-in-query"], Some("--token-in-query: has no")),
+        (vec![&*short, issuer, audience], Some("at least 32 bytes")),
+        (vec![&*pem, issuer, audience], Some("--token-key-files")),
+        (vec![&*private, issuer, audience], Some("private key")),
+        (vec![&*nothing, issuer, audience], Some("public key in PEM")),
+        (
+            vec!["--token-secret-file=/nowhere", issuer, audience],
+            Some("--token-secret-file: cannot use `/nowhere`: No such file"),
+        ),
+    ] {
+        let found = parse(&flags).err().map(|usage| usage.to_string());
+        match (&found, expected) {
+            (None, None) => {}
+            (Some(found), Some(expected)) => assert!(found.contains(expected), "{found}"),
+            _ => panic!("{flags:?}: {found:?}"),
+        }
+    }
 }

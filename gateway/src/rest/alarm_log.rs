@@ -8,6 +8,8 @@ pub(crate) mod known_logs;
 mod place;
 mod search;
 
+use std::sync::Arc;
+
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -16,6 +18,7 @@ use shared::clock::Time;
 use shared::device::DeviceId;
 use shared::event::iso_option;
 
+use super::access_check::Caller;
 use super::context::RestContext;
 use super::path::DevicePath;
 use super::query::Query;
@@ -84,11 +87,15 @@ pub(crate) async fn of_device(
 /// `GET /alarm-logs`
 pub(crate) async fn of_all(
     State(context): State<RestContext>,
+    caller: Caller,
     client: ClientAddress,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, ApiError> {
     let query = Query::parse(raw.as_deref());
-    let filter = LogFilter::of_rows(&query)?;
+    let filter = LogFilter {
+        reader: caller.limited().map(Arc::clone),
+        ..LogFilter::of_rows(&query)?
+    };
     let found = search(&context, client, &query, &filter).await?;
     Ok(reply::ok(&Logs::of(found)))
 }
@@ -96,11 +103,15 @@ pub(crate) async fn of_all(
 /// `GET /alarm-logs/statistics`
 pub(crate) async fn statistics(
     State(context): State<RestContext>,
+    caller: Caller,
     client: ClientAddress,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, ApiError> {
     let query = Query::parse(raw.as_deref());
-    let filter = LogFilter::of_counts(&query)?;
+    let filter = LogFilter {
+        reader: caller.limited().map(Arc::clone),
+        ..LogFilter::of_counts(&query)?
+    };
     let unavailable = ApiError::unavailable_with(STATISTICS_UNAVAILABLE);
     let _turn = context.large_reads.wait(client).await?;
     let rows = filter.rows(None);

@@ -10,6 +10,7 @@ use shared::apply::{self, Acknowledged};
 use shared::event;
 use shared::position::Position;
 
+use super::access_check::Caller;
 use super::context::RestContext;
 use super::path::{AlertPath, DevicePath};
 use super::{body, reply};
@@ -73,11 +74,12 @@ struct AcknowledgeReply {
 /// `POST /devices/{deviceId}/subtronics/alerts/{alertId}/acknowledge`
 pub(crate) async fn acknowledge(
     State(context): State<RestContext>,
+    caller: Caller,
     alert: AlertPath,
     request: Request,
 ) -> Result<Response, ApiError> {
     let body = AcknowledgeBody::parse(&body::read(request).await?)?;
-    let name = body.name()?;
+    let name = body.name(caller.name())?;
     let reader = &context.reader;
     let answer = apply::acknowledge(&reader.store, &alert.device, &alert.id, &name, body.seen);
     let answer = reader
@@ -114,8 +116,10 @@ impl AcknowledgeBody {
         body::parse(bytes)
     }
 
-    fn name(&self) -> Result<Cow<'_, str>, ApiError> {
-        body::name("acknowledged_by", self.acknowledged_by.as_deref())
+    /// Returns who acknowledges. `holder`: the name of the holder of a token, beside which the word of the body does not count.
+    fn name<'a>(&'a self, holder: Option<&'a str>) -> Result<Cow<'a, str>, ApiError> {
+        let name = holder.or(self.acknowledged_by.as_deref());
+        body::name("acknowledged_by", name)
     }
 }
 

@@ -17,6 +17,8 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use super::answers::{AnswerLimits, HeldBytes};
 use super::device_item::DeviceItem;
+use crate::access::identity::Identity;
+use crate::access::permission::Verb;
 use crate::client_address::ClientAddress;
 use crate::error::ApiError;
 use crate::store_reader::StoreReader;
@@ -39,25 +41,28 @@ pub(super) struct DeviceList {
     pieces: Vec<Bytes>,
     /// For the header `ETag`. It depends on the content alone.
     pub(super) etag: String,
-    /// Number of stored devices, whether they are in the list or not.
+    /// Number of stored devices that the client may see, whether they are in the list or not.
     pub(super) known_devices: usize,
     /// Counts its bytes. An answer keeps this longer than the list: until its last byte is sent.
     pub(super) held: Arc<HeldBytes>,
 }
 
-/// Which devices a client wants.
+/// Which of all devices a client wants or may see.
 #[derive(Debug)]
-pub(super) struct Page {
-    pub(super) limit: usize,
+pub(super) struct Part {
+    /// `None`: it does not want a page, so the answer names no next one.
+    pub(super) limit: Option<usize>,
     /// The last serial of the page before.
     pub(super) after: Option<String>,
     pub(super) client: ClientAddress,
+    /// Who may not read every device.
+    pub(super) reader: Option<Arc<Identity>>,
 }
 
-/// Reads and renders all devices, or one page of them.
+/// Reads and renders all devices, or a part of them.
 pub(super) async fn render(
     source: &ListSource,
-    page: Option<&Page>,
+    part: Option<&Part>,
 ) -> Result<DeviceList, ApiError> {
     let reader = &source.reader;
     let devices = reader.with_timeout(reader.store.devices()).await;
@@ -66,14 +71,22 @@ pub(super) async fn render(
         .into_iter()
         .map(|(device, _)| device)
         .collect();
+    if let Some(reader) = part.and_then(|part| part.reader.as_ref()) {
+        let permission = reader.permission();
+        devices.retain(|device| permission.allows(Verb::Read, device.as_str()));
+    }
     devices.sort_unstable();
     let known_devices = devices.len();
-    if let Some(after) = page.and_then(|page| page.after.as_deref()) {
+    if let Some(after) = part.and_then(|part| part.after.as_deref()) {
         let first = devices.partition_point(|device| device.as_str() <= after);
         devices.drain(..first);
     }
-    let mut rows = match page {
-        Some(page) => Rows::new(page.limit, source.limits.begin(page.client)),
+    let limit = part.and_then(|part| part.limit);
+    let mut rows = match part {
+        Some(part) => Rows::new(
+            limit.unwrap_or(usize::MAX),
+            source.limits.begin(part.client),
+        ),
         None => Rows::new(usize::MAX, source.limits.begin_shared()),
     };
     // One more than the page has, to learn whether there is another page.
@@ -98,7 +111,7 @@ pub(super) async fn render(
             break;
         }
     }
-    Ok(rows.finish(page.is_some(), known_devices))
+    Ok(rows.finish(limit.is_some(), known_devices))
 }
 
 /// The rows rendered so far.

@@ -10,10 +10,11 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use shared::apply::{self, Retired};
 
+use super::access_check::Caller;
 use super::answers::Counted;
 use super::context::RestContext;
 use super::device_item::DeviceItem;
-use super::device_list::{self, DeviceListBody, Page};
+use super::device_list::{self, DeviceListBody, Part};
 use super::path::DevicePath;
 use super::query::Query;
 use super::{body, reply};
@@ -23,27 +24,33 @@ use crate::error::ApiError;
 /// `GET /api/devices`: all devices, or one page of them with `limit` or `after`.
 pub(crate) async fn list(
     State(context): State<RestContext>,
+    caller: Caller,
     client: ClientAddress,
     RawQuery(raw): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let query = Query::parse(raw.as_deref());
     let after = query.text("after").map(str::to_owned);
-    let (list, of_client) = if after.is_none() && query.text("limit").is_none() {
+    let is_whole = after.is_none() && query.text("limit").is_none();
+    let limited = caller.limited();
+    let (list, of_client) = if is_whole && limited.is_none() {
         let shared = context.device_lists.current(client).await?;
         (shared.list, Some(shared.of_client))
     } else {
-        let limit = query.limit()?;
-        let page = Page {
+        let limit = if is_whole { None } else { Some(query.limit()?) };
+        let part = Part {
             limit,
             after,
             client,
+            reader: limited.map(Arc::clone),
         };
         let _turn = context.large_reads.wait(client).await?;
-        let page = device_list::render(&context.list_source, Some(&page)).await?;
+        let page = device_list::render(&context.list_source, Some(&part)).await?;
         (Arc::new(page), None)
     };
-    context.remember_device_count(list.known_devices);
+    if limited.is_none() {
+        context.remember_device_count(list.known_devices);
+    }
     let etag = HeaderValue::from_str(&list.etag).expect("hexadecimal digits in quotes");
     let mut response = if has_already(&headers, &list.etag) {
         StatusCode::NOT_MODIFIED.into_response()
@@ -107,7 +114,7 @@ struct RetireReply {
     success: bool,
 }
 
-/// `DELETE /api/devices/{deviceId}` on the main port. Anybody who reaches it may read and acknowledge, and nothing more.
+/// `DELETE /api/devices/{deviceId}` on the main port, if nobody can have a token.
 pub(crate) async fn refuse_to_retire() -> ApiError {
     ApiError::OperatorsOnly
 }
@@ -115,11 +122,12 @@ pub(crate) async fn refuse_to_retire() -> ApiError {
 /// `DELETE /api/devices/{deviceId}`: closes the device's alarms and deletes it. Its next message creates a new device.
 pub(crate) async fn retire(
     State(context): State<RestContext>,
+    caller: Caller,
     DevicePath(device): DevicePath,
     request: Request,
 ) -> Result<Response, ApiError> {
     let body: RetireBody = body::parse(&body::read(request).await?)?;
-    let name = body::name("retired_by", body.retired_by.as_deref())?;
+    let name = body::name("retired_by", caller.name().or(body.retired_by.as_deref()))?;
     let reader = &context.reader;
     let answer = apply::retire(&reader.store, &device, &name);
     let answer = reader

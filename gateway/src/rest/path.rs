@@ -20,7 +20,7 @@ impl<S: Send + Sync> FromRequestParts<S> for DevicePath {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let params = decode(parts, state).await?;
-        let device = parameter(&params, "deviceId").and_then(|text| text.parse().ok());
+        let device = device_text(&params).and_then(|text| text.parse().ok());
         device.map(Self).ok_or(ApiError::UnknownDevice)
     }
 }
@@ -30,7 +30,7 @@ impl<S: Send + Sync> FromRequestParts<S> for AlertPath {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let params = decode(parts, state).await?;
-        let device = parameter(&params, "deviceId").and_then(|text| text.parse().ok());
+        let device = device_text(&params).and_then(|text| text.parse().ok());
         let id = parameter(&params, "alertId").map(str::to_owned);
         match (device, id) {
             (Some(device), Some(id)) => Ok(Self { device, id }),
@@ -39,7 +39,16 @@ impl<S: Send + Sync> FromRequestParts<S> for AlertPath {
     }
 }
 
-async fn decode<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<RawPathParams, ApiError> {
+/// Returns the `{deviceId}` of a route as it stands in the path.
+pub(super) fn device_text(params: &RawPathParams) -> Option<&str> {
+    parameter(params, "deviceId")
+}
+
+/// Reads the parameters of the path.
+pub(super) async fn decode<S: Send + Sync>(
+    parts: &mut Parts,
+    state: &S,
+) -> Result<RawPathParams, ApiError> {
     let params = RawPathParams::from_request_parts(parts, state).await;
     params.map_err(|_| ApiError::Unreadable {
         problem: "the path is not percent-encoded UTF-8".to_owned(),

@@ -1,5 +1,6 @@
 //! The router as a client sees it. The tests in `stored` have a Redis of their own. The others have none.
 
+mod access;
 mod document;
 mod stored;
 
@@ -46,6 +47,7 @@ fn both_ports(redis: &str, flags: &[&str]) -> Ports {
     let state = AppState {
         clock: store.clock(),
         store,
+        access: test_setup::access(&config),
         config: Arc::new(config),
         status: StatusHandle::new(std::time::Instant::now()),
         metrics: Metrics::new(meters()),

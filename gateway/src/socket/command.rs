@@ -4,31 +4,43 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use shared::device::DeviceId;
 use shared::position::Position;
 
 use super::context::ConnectionContext;
 use super::packet::ClientEvent;
 use super::refusal::Refusal;
+use super::token_refresh;
+use crate::access::permission::Verb;
 use crate::client::Client;
 use crate::client_address::ClientAddress;
-use crate::event_names::{SUBSCRIBE_DEVICE, UNSUBSCRIBE_DEVICE};
+use crate::event_names::{AUTH_REFRESH, SUBSCRIBE_DEVICE, UNSUBSCRIBE_DEVICE};
 use crate::relay::Relay;
 use crate::relay::command::Join;
 use crate::watches::{Watch, Watches};
 
-/// One event of a client.
+/// One event of a client. While it waits it is small, whatever the client sent: the queue has room for one token.
 #[derive(Debug)]
 pub(super) struct ClientCommand {
-    kind: CommandKind,
-    /// `None` if it cannot be read. A command that waits is small, whatever the client sent.
-    target: Option<Target>,
+    order: Order,
     /// The acknowledgement id under which the client expects a reply.
     ack: Option<i64>,
 }
 
+#[derive(Debug)]
+enum Order {
+    Subscribe(Target),
+    Unsubscribe(Target),
+    /// Replace the token of the connection.
+    Refresh(Box<str>),
+    /// It cannot be read.
+    Unreadable(Refusal),
+}
+
+/// An event that clients send about a device.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum CommandKind {
+pub(super) enum DeviceCommand {
     Subscribe,
     Unsubscribe,
 }
@@ -43,7 +55,16 @@ struct Target {
     changes: bool,
 }
 
-/// The argument of both events. Older front ends send the bare id.
+/// The argument of `auth:refresh`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum TokenArgument {
+    Token(Box<str>),
+    Object { token: Box<str> },
+    Unreadable(serde::de::IgnoredAny),
+}
+
+/// The argument of the events about a device. Older front ends send the bare id.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Argument {
@@ -61,21 +82,49 @@ pub(super) enum Argument {
 
 impl ClientCommand {
     /// `argument`: that of the event; `None` without one, or if it cannot be read.
-    pub(super) fn new(kind: CommandKind, argument: Option<Argument>, ack: Option<i64>) -> Self {
-        let target = argument.and_then(Argument::target);
-        Self { kind, target, ack }
+    pub(super) fn of_device(
+        command: DeviceCommand,
+        argument: Option<Argument>,
+        ack: Option<i64>,
+    ) -> Self {
+        let order = match (argument.and_then(Argument::target), command) {
+            (Some(target), DeviceCommand::Subscribe) => Order::Subscribe(target),
+            (Some(target), DeviceCommand::Unsubscribe) => Order::Unsubscribe(target),
+            (None, _) => Order::Unreadable(Refusal::Invalid),
+        };
+        Self { order, ack }
+    }
+
+    /// `argument`: that of the event; `None` without one, or if it cannot be read.
+    pub(super) fn refresh(argument: Option<TokenArgument>, ack: Option<i64>) -> Self {
+        let order = match argument {
+            Some(TokenArgument::Token(token) | TokenArgument::Object { token }) => {
+                Order::Refresh(token)
+            }
+            Some(TokenArgument::Unreadable(_)) | None => Order::Unreadable(Refusal::NoToken),
+        };
+        Self { order, ack }
+    }
+
+    /// Whether it holds a token.
+    pub(super) fn has_token(&self) -> bool {
+        matches!(self.order, Order::Refresh(_))
     }
 
     /// Reads an event; `None` if it has another name.
     pub(super) fn from_event(event: &ClientEvent<'_>) -> Option<Self> {
-        let kind = match event.name.as_str() {
-            SUBSCRIBE_DEVICE => CommandKind::Subscribe,
-            UNSUBSCRIBE_DEVICE => CommandKind::Unsubscribe,
+        let argument = event.argument.map(RawValue::get);
+        let command = match event.name.as_str() {
+            SUBSCRIBE_DEVICE => DeviceCommand::Subscribe,
+            UNSUBSCRIBE_DEVICE => DeviceCommand::Unsubscribe,
+            AUTH_REFRESH => {
+                let argument = argument.and_then(|text| serde_json::from_str(text).ok());
+                return Some(Self::refresh(argument, event.ack));
+            }
             _ => return None,
         };
-        let argument = event.argument;
-        let argument = argument.and_then(|text| serde_json::from_str(text.get()).ok());
-        Some(Self::new(kind, argument, event.ack))
+        let argument = argument.and_then(|text| serde_json::from_str(text).ok());
+        Some(Self::of_device(command, argument, event.ack))
     }
 }
 
@@ -163,7 +212,7 @@ pub(super) async fn carry_out(
     subscriptions: &mut Subscriptions,
 ) {
     let ack = command.ack;
-    if let Err(refusal) = try_to_carry_out(client, command, &context.relay, subscriptions).await {
+    if let Err(refusal) = try_to_carry_out(client, command, context, subscriptions).await {
         context.metrics.commands_refused.increment(refusal.code());
         tracing::debug!(client = %client.sid(), code = refusal.code(), "command refused");
         if let Some(ack) = ack {
@@ -175,6 +224,32 @@ pub(super) async fn carry_out(
 async fn try_to_carry_out(
     client: &Arc<Client>,
     command: ClientCommand,
+    context: &ConnectionContext,
+    subscriptions: &mut Subscriptions,
+) -> Result<(), Refusal> {
+    let relay = &context.relay;
+    match command.order {
+        Order::Subscribe(target) => {
+            subscribe(client, target, command.ack, relay, subscriptions).await
+        }
+        Order::Unsubscribe(target) => {
+            subscriptions.devices.remove(&target.device);
+            // The relay replies, after everything it has sent about the device.
+            relay.leave(client, target.device, command.ack).await;
+            Ok(())
+        }
+        Order::Refresh(token) => {
+            let subscribed = subscriptions.devices.keys();
+            token_refresh::refresh(client, &token, command.ack, context, subscribed)
+        }
+        Order::Unreadable(refusal) => Err(refusal),
+    }
+}
+
+async fn subscribe(
+    client: &Arc<Client>,
+    target: Target,
+    ack: Option<i64>,
     relay: &Relay,
     subscriptions: &mut Subscriptions,
 ) -> Result<(), Refusal> {
@@ -182,36 +257,32 @@ async fn try_to_carry_out(
         device,
         since,
         changes,
-    } = command.target.ok_or(Refusal::Invalid)?;
-    match command.kind {
-        CommandKind::Subscribe => {
-            if since.is_some() {
-                // A client that catches up on many devices does so on one after the other.
-                client.wait_until_caught_up().await;
-            }
-            let reply = client.pending_replies().begin();
-            if reply.is_above(subscriptions.limit) {
-                return Err(Refusal::Limit(subscriptions.limit));
-            }
-            let watch = subscriptions.add(&device).await?;
-            tracing::debug!(client = %client.sid(), device.id = %device.for_log(), "client subscribed to device");
-            let join = Join {
-                client: Arc::clone(client),
-                device,
-                since,
-                changes,
-                ack: command.ack,
-                _reply: reply,
-                watch,
-            };
-            relay.join(join).await;
-        }
-        CommandKind::Unsubscribe => {
-            subscriptions.devices.remove(&device);
-            // The relay replies, after everything it has sent about the device.
-            relay.leave(client, device, command.ack).await;
-        }
+    } = target;
+    // First: the answer must not depend on whether the device exists.
+    let identity = client.identity();
+    if !identity.permission().allows(Verb::Read, device.as_str()) {
+        return Err(Refusal::Forbidden);
     }
+    if since.is_some() {
+        // A client that catches up on many devices does so on one after the other.
+        client.wait_until_caught_up().await;
+    }
+    let reply = client.pending_replies().begin();
+    if reply.is_above(subscriptions.limit) {
+        return Err(Refusal::Limit(subscriptions.limit));
+    }
+    let watch = subscriptions.add(&device).await?;
+    tracing::debug!(client = %client.sid(), device.id = %device.for_log(), "client subscribed to device");
+    let join = Join {
+        client: Arc::clone(client),
+        device,
+        since,
+        changes,
+        ack,
+        _reply: reply,
+        watch,
+    };
+    relay.join(join).await;
     Ok(())
 }
 

@@ -33,13 +33,14 @@ impl CommandQueue {
         }
     }
 
-    /// Adds a command.
+    /// Adds a command. No two with a token may wait, as tokens are long.
     ///
     /// # Errors
     /// Too many wait already: the client must be disconnected.
     pub(super) fn push(&self, command: ClientCommand) -> Result<(), CloseReason> {
         let mut commands = self.commands();
-        if commands.len() >= self.max {
+        let is_second_token = command.has_token() && commands.iter().any(ClientCommand::has_token);
+        if commands.len() >= self.max || is_second_token {
             return Err(CloseReason::TooManyCommands);
         }
         commands.push_back(command);

@@ -32,6 +32,7 @@ impl JoinedClient {
         address: ClientAddress,
     ) -> Box<Self> {
         let registration = context.clients.register(&client);
+        context.token_expiry.watch(&client);
         let guard = CloseOnDrop {
             client: Arc::clone(&client),
             serving: context.serving.clone(),
@@ -58,6 +59,7 @@ impl JoinedClient {
     pub(super) async fn end(self: Box<Self>, context: &ConnectionContext) -> Registration {
         let client = &self.client;
         client.discard_outbox();
+        context.token_expiry.forget(client);
         let devices = self.subscriptions.devices();
         context.relay.remove_client(client, devices).await;
         self.registration

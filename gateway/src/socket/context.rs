@@ -6,6 +6,9 @@ use std::time::Duration;
 use shared::lifecycle::Lifecycle;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::expiry::TokenExpiry;
+use crate::access::identity::Identity;
+use crate::access::{Access, NotAdmitted};
 use crate::clients::Clients;
 use crate::config::{Config, SPARE_COMMANDS};
 use crate::metrics::SocketMetrics;
@@ -15,8 +18,9 @@ use crate::relay::Relay;
 use crate::watches::Watches;
 
 /// The handles and limits that the tasks of all connections share.
-#[derive(Debug)]
 pub(crate) struct ConnectionContext {
+    pub(crate) access: Access,
+    pub(crate) token_expiry: TokenExpiry,
     pub(crate) clients: Clients,
     pub(crate) relay: Relay,
     pub(crate) monitor: Monitor,
@@ -65,6 +69,13 @@ impl ConnectionLimits {
 }
 
 impl ConnectionContext {
+    /// Returns who presents this token, and counts clients that are not admitted.
+    pub(super) fn admit(&self, token: Option<&str>) -> Result<Arc<Identity>, NotAdmitted> {
+        self.access.admit(token).inspect_err(|error| {
+            self.metrics.not_admitted.increment(error.code());
+        })
+    }
+
     /// Starts a task of one connection. It ends at the latest when the replica has finished its drain.
     pub(super) fn spawn(
         &self,

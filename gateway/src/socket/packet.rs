@@ -14,8 +14,8 @@ pub(super) enum ClientPacket<'a> {
     Upgrade,
     /// The first packet of an upgrade.
     Probe,
-    /// The client joins this namespace.
-    Connect(&'a str),
+    /// The client joins this namespace, with this JSON text, which may be empty.
+    Connect(&'a str, &'a str),
     /// The client leaves this namespace.
     Disconnect(&'a str),
     /// A reply to an event of the server. None of ours asks for one.
@@ -73,7 +73,7 @@ impl<'a> ClientPacket<'a> {
         };
         let namespace = split_namespace(&mut rest);
         match (kind, attachments) {
-            ('0', _) => Ok(Self::Connect(namespace)),
+            ('0', _) => Ok(Self::Connect(namespace, rest)),
             ('1', _) => Ok(Self::Disconnect(namespace)),
             ('2', _) => Ok(Self::Event(ClientEvent::parse(namespace, rest)?)),
             ('3', _) => Ok(Self::Reply),

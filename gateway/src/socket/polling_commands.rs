@@ -8,7 +8,7 @@ use socketioxide::extract::Data;
 use socketioxide::handler::{FromMessageParts, Value};
 use socketioxide::socket::Socket;
 
-use super::command::{Argument, ClientCommand, CommandKind};
+use super::command::{Argument, ClientCommand, DeviceCommand, TokenArgument};
 use super::command_queue::CommandQueue;
 use crate::client::Client;
 
@@ -25,6 +25,9 @@ pub(super) struct Subscribe;
 /// Extractor of `unsubscribe:device`.
 pub(super) struct Unsubscribe;
 
+/// Extractor of `auth:refresh`.
+pub(super) struct Refresh;
+
 impl FromMessageParts<LocalAdapter> for Subscribe {
     type Error = Infallible;
 
@@ -33,7 +36,7 @@ impl FromMessageParts<LocalAdapter> for Subscribe {
         value: &mut Value,
         ack: &Option<i64>,
     ) -> Result<Self, Infallible> {
-        enqueue(socket, CommandKind::Subscribe, value, *ack);
+        enqueue_of_device(socket, DeviceCommand::Subscribe, value, *ack);
         Ok(Self)
     }
 }
@@ -46,18 +49,42 @@ impl FromMessageParts<LocalAdapter> for Unsubscribe {
         value: &mut Value,
         ack: &Option<i64>,
     ) -> Result<Self, Infallible> {
-        enqueue(socket, CommandKind::Unsubscribe, value, *ack);
+        enqueue_of_device(socket, DeviceCommand::Unsubscribe, value, *ack);
         Ok(Self)
     }
 }
 
+impl FromMessageParts<LocalAdapter> for Refresh {
+    type Error = Infallible;
+
+    fn from_message_parts(
+        socket: &Arc<Socket>,
+        value: &mut Value,
+        ack: &Option<i64>,
+    ) -> Result<Self, Infallible> {
+        let argument = Data::<TokenArgument>::from_message_parts(socket, value, ack).ok();
+        let argument = argument.map(|Data(argument)| argument);
+        enqueue(socket, ClientCommand::refresh(argument, *ack));
+        Ok(Self)
+    }
+}
+
+fn enqueue_of_device(
+    socket: &Arc<Socket>,
+    command: DeviceCommand,
+    value: &mut Value,
+    ack: Option<i64>,
+) {
+    let argument = Data::<Argument>::from_message_parts(socket, value, &ack).ok();
+    let argument = argument.map(|Data(argument)| argument);
+    enqueue(socket, ClientCommand::of_device(command, argument, ack));
+}
+
 /// Puts a command into the connection's queue. If the queue is full, the client is disconnected.
-fn enqueue(socket: &Arc<Socket>, kind: CommandKind, value: &mut Value, ack: Option<i64>) {
+fn enqueue(socket: &Arc<Socket>, command: ClientCommand) {
     let Some(SocketCommands { client, queue }) = socket.extensions.get() else {
         return;
     };
-    let argument = Data::<Argument>::from_message_parts(socket, value, &ack).ok();
-    let command = ClientCommand::new(kind, argument.map(|Data(argument)| argument), ack);
     if let Err(reason) = queue.push(command) {
         client.close(reason);
     }

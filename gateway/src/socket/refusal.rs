@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::access::NotAdmitted;
 use crate::json;
 use crate::watches::WatchRefused;
 
@@ -11,6 +12,18 @@ use crate::watches::WatchRefused;
 pub(crate) enum Refusal {
     #[error("expected a device id of 1 to 128 bytes, or an object with `deviceId` and `since`")]
     Invalid,
+    /// The client may not read the device, which need not exist.
+    #[error("not allowed")]
+    Forbidden,
+    /// The new token of the client is refused.
+    #[error("{0}")]
+    Unauthorized(NotAdmitted),
+    /// The new token of the client is that of somebody else.
+    #[error("the token has another subject")]
+    OtherSubject,
+    /// `auth:refresh` without a token.
+    #[error("expected a token, or an object with `token`")]
+    NoToken,
     /// The client already has the maximum number of subscriptions.
     #[error("no more than {0} subscriptions per connection")]
     Limit(usize),
@@ -53,13 +66,15 @@ struct RefusalError {
 
 impl Refusal {
     /// Every code.
-    pub(crate) const CODES: [&'static str; 2] = ["invalid", "limit"];
+    pub(crate) const CODES: [&'static str; 4] = ["invalid", "limit", "forbidden", "unauthorized"];
 
     /// Returns the code for the client, logs and metrics.
     pub(crate) fn code(self) -> &'static str {
-        let [invalid, limit] = Self::CODES;
+        let [invalid, limit, forbidden, unauthorized] = Self::CODES;
         match self {
-            Self::Invalid => invalid,
+            Self::Invalid | Self::NoToken => invalid,
+            Self::Forbidden => forbidden,
+            Self::Unauthorized(_) | Self::OtherSubject => unauthorized,
             Self::Limit(_)
             | Self::ReplicaLimit(_)
             | Self::AddressLimit(_)

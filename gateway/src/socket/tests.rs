@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::ConnectionLimits;
 use super::*;
+use crate::access::expiry::TokenExpiry;
 use crate::client::ClientContext;
 use crate::clients::Clients;
 use crate::interest::Linger;
@@ -14,6 +15,7 @@ use crate::monitor::Monitor;
 use crate::packet_budget::PacketRate;
 use crate::relay::{Relay, RelayConfig};
 use crate::status::StatusHandle;
+use crate::test_setup;
 use crate::watches::{WatchLimits, Watches};
 
 #[tokio::test]
@@ -58,6 +60,8 @@ async fn the_service_is_freed_with_its_last_handle() {
     let status = StatusHandle::new(std::time::Instant::now());
     let monitor = Monitor::new(status, store.clock());
     let context = ConnectionContext {
+        access: test_setup::access(&config),
+        token_expiry: TokenExpiry::new(&config.tokens, store.clock()),
         clients,
         relay,
         monitor,

@@ -104,8 +104,9 @@ impl Sockets {
         let writer = Arc::clone(reader.writer());
         Box::pin(self.move_session(&session, None, &writer)).await;
         let connection = WebSocketConnection::moved(context, reader, session.budget());
+        let token = session.take_token();
         drop((session, self));
-        connection.serve_unjoined(sid, address).await;
+        connection.serve_unjoined(sid, address, token).await;
     }
 
     /// Sends everything that socketioxide still holds for a client over its WebSocket, and ends the session of socketioxide.

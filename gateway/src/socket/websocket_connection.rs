@@ -18,6 +18,8 @@ use super::connection::{JoinedClient, close_draining};
 use super::context::ConnectionContext;
 use super::packet::{ClientEvent, ClientPacket, InvalidPacket, MAIN};
 use super::refusal::Refusal;
+use crate::access::credential::JoinPayload;
+use crate::access::identity::Identity;
 use crate::client::Client;
 use crate::client::close_reason::CloseReason;
 use crate::client::link::Link;
@@ -64,8 +66,8 @@ struct Connected {
 }
 
 #[derive(Serialize)]
-struct ConnectError {
-    message: &'static str,
+struct ConnectError<'a> {
+    message: &'a str,
 }
 
 impl WebSocketConnection {
@@ -96,7 +98,11 @@ impl WebSocketConnection {
     }
 
     /// Opens a session and serves it until its end.
-    pub(super) async fn serve_new(self: Box<Self>, address: ClientAddress) {
+    pub(super) async fn serve_new(
+        self: Box<Self>,
+        address: ClientAddress,
+        token: Option<Box<str>>,
+    ) {
         let sid = Sid::new();
         let open = Open {
             sid: sid.to_string(),
@@ -106,12 +112,17 @@ impl WebSocketConnection {
             max_payload: self.context.limits.max_event_bytes,
         };
         self.writer().send_behind(frame::text(&packet("0", &open)));
-        self.serve_unjoined(sid, address).await;
+        self.serve_unjoined(sid, address, token).await;
     }
 
-    /// Serves a session whose client has not joined the namespace.
-    pub(super) async fn serve_unjoined(mut self: Box<Self>, sid: Sid, address: ClientAddress) {
-        if let Some(joined) = Box::pin(self.join(sid, address)).await {
+    /// Serves a session whose client has not joined the namespace. `token`: the one in the head of its first request.
+    pub(super) async fn serve_unjoined(
+        mut self: Box<Self>,
+        sid: Sid,
+        address: ClientAddress,
+        token: Option<Box<str>>,
+    ) {
+        if let Some(joined) = Box::pin(self.join(sid, address, token)).await {
             self.serve_joined(joined).await;
         }
     }
@@ -124,19 +135,23 @@ impl WebSocketConnection {
     }
 
     /// Waits until the client joins the namespace. Returns `None` if the connection has ended.
-    async fn join(&mut self, sid: Sid, address: ClientAddress) -> Option<Box<JoinedClient>> {
+    async fn join(
+        &mut self,
+        sid: Sid,
+        address: ClientAddress,
+        token: Option<Box<str>>,
+    ) -> Option<Box<JoinedClient>> {
         let writer = Arc::clone(self.writer());
-        let joining = timeout(self.context.limits.connect_timeout, self.wait_for_join());
+        let joining = timeout(
+            self.context.limits.connect_timeout,
+            self.wait_for_join(token.as_deref()),
+        );
         let joined = tokio::select! {
             joined = joining => joined,
             () = writer.keep_flushing() => return None,
         };
-        let refused = match joined {
-            Ok(Ok(())) => None,
-            Ok(Err(reason)) => Some(reason),
-            Err(_) => Some(CloseReason::Invalid),
-        };
-        if let Some(reason) = refused {
+        let joined = joined.unwrap_or(Err(CloseReason::Invalid));
+        let identity = joined.map_err(|reason| {
             let code = reason.code();
             tracing::debug!(client = %sid, reason = code, "a WebSocket ended before its client joined");
             // Otherwise the client has left by itself.
@@ -145,10 +160,10 @@ impl WebSocketConnection {
                 refused.invalid.increment();
             }
             writer.shut_down();
-            return None;
-        }
+        });
+        let identity = identity.ok()?;
         let link = Link::WebSocket(Arc::clone(&writer));
-        let client = self.context.clients.create(sid, link);
+        let client = self.context.clients.create(sid, link, identity);
         let connected = Connected {
             sid: sid.to_string(),
         };
@@ -177,8 +192,9 @@ impl WebSocketConnection {
         self.reader.writer()
     }
 
-    /// Waits until the client joins the namespace.
-    async fn wait_for_join(&mut self) -> Result<(), CloseReason> {
+    /// Waits until the client joins the namespace, and returns who it is. A client that is not admitted may stay for as long as it may
+    /// take to join: it closes the connection once it has read why.
+    async fn wait_for_join(&mut self, token: Option<&str>) -> Result<Arc<Identity>, CloseReason> {
         loop {
             let text = match self.receive().await? {
                 Received::Text(text) => text,
@@ -190,8 +206,14 @@ impl WebSocketConnection {
             };
             self.admit(&text)?;
             match ClientPacket::parse(&text)? {
-                ClientPacket::Connect(MAIN) => return Ok(()),
-                ClientPacket::Connect(namespace) => self.refuse_namespace(namespace),
+                ClientPacket::Connect(MAIN, payload) => {
+                    let sent = JoinPayload::parse(payload).token();
+                    match self.context.admit(sent.as_deref().or(token)) {
+                        Ok(identity) => return Ok(identity),
+                        Err(error) => self.refuse_to_join("44", &error.to_string()),
+                    }
+                }
+                ClientPacket::Connect(namespace, _) => self.refuse_namespace(namespace),
                 ClientPacket::Ignored | ClientPacket::Probe | ClientPacket::Upgrade => {}
                 _ => return Err(CloseReason::Invalid),
             }
@@ -259,7 +281,7 @@ impl WebSocketConnection {
             ClientPacket::Close => Err(CloseReason::TransportClose),
             _ if self.attachments > 0 => Err(CloseReason::Invalid),
             // The budget admits one for the main namespace, which is behind us.
-            ClientPacket::Connect(namespace) => {
+            ClientPacket::Connect(namespace, _) => {
                 self.refuse_namespace(namespace);
                 Ok(())
             }
@@ -286,10 +308,11 @@ impl WebSocketConnection {
     }
 
     fn refuse_namespace(&self, namespace: &str) {
-        let error = ConnectError {
-            message: "Invalid namespace",
-        };
-        let text = packet(&format!("44{namespace},"), &error);
+        self.refuse_to_join(&format!("44{namespace},"), "Invalid namespace");
+    }
+
+    fn refuse_to_join(&self, prefix: &str, message: &str) {
+        let text = packet(prefix, &ConnectError { message });
         self.writer().send_small(frame::text(&text));
     }
 }

@@ -1,5 +1,5 @@
 //! Code that unit tests and system tests share: waiting for a state, free ports, servers for one test, frames of WebSocket
-//! connections, and a sample reading.
+//! connections, tokens, and a sample reading.
 //!
 //! This crate depends on no other crate of the workspace. So `shared` and the services can use it in their own unit tests.
 
@@ -9,3 +9,4 @@ pub mod ports;
 pub mod sample;
 pub mod server;
 pub mod server_process;
+pub mod tokens;

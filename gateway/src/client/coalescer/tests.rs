@@ -34,7 +34,11 @@ async fn what_is_held_leaves_at_the_end_of_the_window_for_every_client() {
     // More than one task sends to before it lets others run.
     for _ in 0..3 * CLIENTS_IN_A_ROW {
         let (writer, peer) = pair().await;
-        let client = clients.create(Sid::new(), Link::WebSocket(Arc::new(writer)));
+        let client = clients.create(
+            Sid::new(),
+            Link::WebSocket(Arc::new(writer)),
+            test_setup::anyone(),
+        );
         peers.push((client, peer));
     }
     let events = [event(1), event(2), event(3)];

@@ -1,5 +1,7 @@
 //! Which rows of the alarm log a query wants.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::Error as UnknownValue;
@@ -9,6 +11,7 @@ use shared::device::DeviceId;
 
 use super::index::RowFilter;
 use super::place::Place;
+use crate::access::identity::Identity;
 use crate::error::ApiError;
 use crate::rest::query::Query;
 use crate::store_reader::StoreReader;
@@ -21,6 +24,8 @@ pub(super) struct LogFilter {
     pub(super) device: Choice<DeviceId>,
     pub(super) alarm_type: Choice<Condition>,
     pub(super) severity: Choice<Severity>,
+    /// Who asks and may not read every device.
+    pub(super) reader: Option<Arc<Identity>>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -60,6 +65,7 @@ impl LogFilter {
             device: Choice::of_text(query.text("device_id")),
             alarm_type: Choice::Any,
             severity: Choice::Any,
+            reader: None,
         })
     }
 
@@ -92,6 +98,7 @@ impl LogFilter {
             device: self.device.only(),
             condition: self.alarm_type.only().copied(),
             severity: self.severity.only().copied(),
+            readable: self.reader.as_ref().map(|reader| reader.permission()),
         }
     }
 }

@@ -3,7 +3,7 @@ use super::*;
 #[track_caller]
 fn check(body: &str, expected: Result<(&str, Option<u64>), &str>) {
     let read = AcknowledgeBody::parse(body.as_bytes()).and_then(|body| {
-        let name = body.name()?.into_owned();
+        let name = body.name(None)?.into_owned();
         Ok((name, body.seen.map(|seen| seen.seq)))
     });
     match (read, expected) {

@@ -26,7 +26,11 @@ async fn an_alarm_of_which_the_kernel_has_a_part_has_a_deadline_too() {
     let clients = Clients::new(ClientContext::new(&config, Arc::clone(&metrics.client)));
     let (writer, _peer) = pair().await;
     let writer = Arc::new(writer);
-    let client = clients.create(Sid::new(), Link::WebSocket(Arc::clone(&writer)));
+    let client = clients.create(
+        Sid::new(),
+        Link::WebSocket(Arc::clone(&writer)),
+        test_setup::anyone(),
+    );
     let device = "OTSM-0114".parse().unwrap();
     let mut seq = 0;
     while !writer.has_unsent() {

@@ -37,7 +37,7 @@ fn clients(metrics: &Metrics) -> Clients {
 async fn connect(clients: &Clients) -> (Arc<Client>, TcpStream) {
     let (writer, peer) = pair().await;
     let link = Link::WebSocket(Arc::new(writer));
-    (clients.create(Sid::new(), link), peer)
+    (clients.create(Sid::new(), link, test_setup::anyone()), peer)
 }
 
 /// Asserts that exactly these frames are sent to the client next.

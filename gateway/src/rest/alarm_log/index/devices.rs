@@ -30,6 +30,13 @@ impl Devices {
         Some(&self.slot(number)?.id)
     }
 
+    /// Returns the device of each number.
+    pub(super) fn ids(&self) -> impl Iterator<Item = Option<&DeviceId>> {
+        self.slots
+            .iter()
+            .map(|slot| slot.as_ref().map(|slot| &slot.id))
+    }
+
     fn slot(&self, number: u32) -> Option<&Device> {
         self.slots.get(number as usize)?.as_ref()
     }

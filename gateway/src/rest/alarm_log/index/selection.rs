@@ -9,6 +9,7 @@ use shared::store::LogId;
 
 use super::LogIndex;
 use super::rows::{Chunk, Row};
+use crate::access::permission::{Permission, Verb};
 use crate::rest::alarm_log::counts::Statistics;
 use crate::rest::alarm_log::place::Place;
 
@@ -23,6 +24,8 @@ pub(in crate::rest::alarm_log) struct RowFilter<'a> {
     pub(in crate::rest::alarm_log) device: Option<&'a DeviceId>,
     pub(in crate::rest::alarm_log) condition: Option<Condition>,
     pub(in crate::rest::alarm_log) severity: Option<Severity>,
+    /// Only rows of devices that may be read.
+    pub(in crate::rest::alarm_log) readable: Option<&'a Permission>,
 }
 
 /// A row that was found.
@@ -76,8 +79,17 @@ impl FoundRow {
 /// A filter in the numbers of one partition.
 struct Numbers {
     device: Option<u32>,
+    /// Whether the device with this number may be read; `None` if all may.
+    readable: Option<Vec<bool>>,
     /// Whether the kind with this number matches.
     kinds: Vec<bool>,
+}
+
+impl Numbers {
+    fn may_read(&self, device: u32) -> bool {
+        let readable = self.readable.as_ref();
+        readable.is_none_or(|readable| readable.get(device as usize) == Some(&true))
+    }
 }
 
 impl LogIndex {
@@ -91,8 +103,14 @@ impl LogIndex {
             filter.condition.is_none_or(|only| only == *condition)
                 && filter.severity.is_none_or(|only| only == *severity)
         });
+        let readable = filter.readable.map(|permission| {
+            let is_readable = |device: &DeviceId| permission.allows(Verb::Read, device.as_str());
+            let ids = self.devices.ids();
+            ids.map(|id| id.is_some_and(is_readable)).collect()
+        });
         Some(Numbers {
             device,
+            readable,
             kinds: kinds.collect(),
         })
     }
@@ -188,6 +206,7 @@ impl RowFilter<'_> {
         self.since.is_none_or(|since| row.at >= since)
             && self.until.is_none_or(|until| row.at <= until)
             && numbers.device.is_none_or(|device| row.device == device)
+            && numbers.may_read(row.device)
             && numbers.kinds.get(usize::from(row.kind)) == Some(&true)
     }
 }

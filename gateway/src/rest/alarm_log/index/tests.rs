@@ -283,6 +283,7 @@ prop_compose! {
         ])),
     ) -> (RowFilter<'static>, Option<DeviceId>) {
         let filter = RowFilter {
+            readable: None,
             since: since.map(Time::from_millis),
             until: until.map(Time::from_millis),
             before: before.map(|(at, millis)| {

@@ -1,0 +1,53 @@
+//! Where a token is in a request, or in the packet with which a client joins the namespace.
+
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, Uri};
+use serde::Deserialize;
+
+/// The scheme of the header `Authorization` (RFC 6750, section 2.1). Others are for a proxy in front.
+const SCHEME: &str = "bearer";
+/// The query parameter, if it is allowed.
+const PARAMETER: &str = "token";
+
+/// Returns the token in the head of a request. `is_query_read`: the query counts, too; it stands in the logs of many proxies.
+pub(crate) fn of_head(headers: &HeaderMap, uri: &Uri, is_query_read: bool) -> Option<Box<str>> {
+    of_headers(headers).or_else(|| is_query_read.then(|| of_query(uri)).flatten())
+}
+
+fn of_headers(headers: &HeaderMap) -> Option<Box<str>> {
+    let value = headers.get(AUTHORIZATION)?;
+    // A value that is no text cannot be a token. It is none of ours, which is not the same as no token.
+    let Ok(text) = value.to_str() else {
+        return Some("".into());
+    };
+    let (scheme, token) = text.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case(SCHEME)
+        .then(|| token.trim().into())
+}
+
+fn of_query(uri: &Uri) -> Option<Box<str>> {
+    let mut pairs = url::form_urlencoded::parse(uri.query()?.as_bytes());
+    pairs.find_map(|(name, value)| (name == PARAMETER).then(|| value.as_ref().into()))
+}
+
+/// What a client sends when it joins the namespace (`auth` of the official client). Other fields are the client's own.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct JoinPayload {
+    #[serde(default)]
+    token: Option<String>,
+}
+
+impl JoinPayload {
+    /// Reads the text behind the packet `40`. Without a text, or with one that is not an object, there is no token.
+    pub(crate) fn parse(text: &str) -> Self {
+        serde_json::from_str(text).unwrap_or_default()
+    }
+
+    /// Returns the token. An empty one is none: applications send it before anybody has signed in.
+    pub(crate) fn token(self) -> Option<Box<str>> {
+        self.token
+            .filter(|token| !token.is_empty())
+            .map(String::into_boxed_str)
+    }
+}

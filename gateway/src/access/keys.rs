@@ -1,0 +1,129 @@
+//! The keys with which tokens are checked. Each key counts for one algorithm alone (RFC 8725, section 3.1): a token that names
+//! another one, or none, is refused before its signature is looked at.
+
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+
+use super::NotAdmitted;
+use super::claims::{ClaimRules, Claims};
+use crate::config::tokens::TokenConfig;
+
+/// The longest token, in bytes. It must fit into the head of a request.
+const MAX_TOKEN: usize = 8 * 1024;
+/// The shortest secret, in bytes (RFC 7518, section 3.2: as long as the hash).
+const MIN_SECRET: usize = 32;
+/// Bytes of a point of the curve P-256, uncompressed.
+const P256_POINT: usize = 65;
+
+/// Every key.
+#[derive(Default)]
+pub(super) struct Keys(Vec<Key>);
+
+struct Key {
+    algorithm: Algorithm,
+    key: DecodingKey,
+}
+
+impl Keys {
+    /// # Errors
+    /// A file cannot be used. One sentence per problem.
+    pub(super) fn read(config: &TokenConfig) -> Result<Self, Vec<String>> {
+        let secret = config.token_secret_file.iter();
+        let secret =
+            secret.map(|path| of_file("--token-secret-file", path, |bytes| of_secret(&bytes)));
+        let public = config.token_key_files.iter();
+        let public = public.map(|path| of_file("--token-key-files", path, |bytes| of_pem(&bytes)));
+        let (mut keys, mut problems) = (Vec::new(), Vec::new());
+        for key in secret.chain(public) {
+            match key {
+                Ok(key) => keys.push(key),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        if problems.is_empty() {
+            Ok(Self(keys))
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// Checks the signature, the issuer and the audience of a token, and that it expires at all.
+    pub(super) fn verify(&self, token: &str, rules: &ClaimRules) -> Result<Claims, NotAdmitted> {
+        if token.len() > MAX_TOKEN {
+            return Err(NotAdmitted::Invalid);
+        }
+        let header = decode_header(token).map_err(|_| NotAdmitted::Invalid)?;
+        let keys = self.0.iter().filter(|key| key.algorithm == header.alg);
+        for key in keys {
+            match decode::<Claims>(token, &key.key, &validation(key.algorithm, rules)) {
+                Ok(data) => return Ok(data.claims),
+                // Another key of this algorithm may have signed it.
+                Err(error) if matches!(error.kind(), ErrorKind::InvalidSignature) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "refusing a token");
+                    return Err(NotAdmitted::Invalid);
+                }
+            }
+        }
+        Err(NotAdmitted::Invalid)
+    }
+}
+
+/// Times are checked in [`Claims`], by the clock of the service.
+fn validation(algorithm: Algorithm, rules: &ClaimRules) -> Validation {
+    let mut validation = Validation::new(algorithm);
+    validation.set_issuer(&[&rules.issuer]);
+    validation.set_audience(&[&rules.audience]);
+    validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+    validation.validate_exp = false;
+    validation
+}
+
+fn of_file(
+    flag: &str,
+    path: &std::path::Path,
+    read: impl FnOnce(Vec<u8>) -> Result<Key, String>,
+) -> Result<Key, String> {
+    let shown = path.display();
+    let bytes = std::fs::read(path).map_err(|error| error.to_string());
+    bytes
+        .and_then(read)
+        .map_err(|problem| format!("{flag}: cannot use `{shown}`: {problem}"))
+}
+
+/// A secret for HS256. Line breaks at the end do not count: editors and secret stores add them.
+fn of_secret(bytes: &[u8]) -> Result<Key, String> {
+    let secret = bytes.trim_ascii_end();
+    if secret.starts_with(b"-----") {
+        // Whoever has a public key could sign tokens with it.
+        return Err("it is a key in PEM; public keys belong into --token-key-files".to_owned());
+    }
+    if secret.len() < MIN_SECRET {
+        return Err(format!("a secret has at least {MIN_SECRET} bytes"));
+    }
+    Ok(Key {
+        algorithm: Algorithm::HS256,
+        key: DecodingKey::from_secret(secret),
+    })
+}
+
+/// A public key in PEM: RSA for RS256, P-256 for ES256, Ed25519 for `EdDSA`.
+fn of_pem(bytes: &[u8]) -> Result<Key, String> {
+    if bytes.windows(11).any(|part| part == b"PRIVATE KEY") {
+        return Err(
+            "it is a private key; only its public half is needed here (`openssl pkey -pubout`)"
+                .to_owned(),
+        );
+    }
+    let ed = DecodingKey::from_ed_pem(bytes).map(|key| (Algorithm::EdDSA, key));
+    let ec = || DecodingKey::from_ec_pem(bytes).map(|key| (Algorithm::ES256, key));
+    let rsa = || DecodingKey::from_rsa_pem(bytes).map(|key| (Algorithm::RS256, key));
+    let (algorithm, key) = ed.or_else(|_| ec()).or_else(|_| rsa()).map_err(|_| {
+        "expected a public key in PEM: RSA, P-256 or Ed25519, in a block `PUBLIC KEY`".to_owned()
+    })?;
+    let length = key.try_get_as_bytes().map_or(0, <[u8]>::len);
+    if algorithm == Algorithm::ES256 && length != P256_POINT {
+        return Err("of the elliptic curves, only P-256 (ES256) is supported".to_owned());
+    }
+    Ok(Key { algorithm, key })
+}

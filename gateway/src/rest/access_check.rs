@@ -1,0 +1,106 @@
+//! Checks who sends a request and what it needs, before anything is read.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::Response;
+use shared::device::DeviceId;
+use shared::metrics::LabelledCount;
+
+use super::path;
+use crate::access::credential;
+use crate::access::identity::Identity;
+use crate::access::permission::Verb;
+use crate::access::{Access, FORBIDDEN};
+use crate::error::ApiError;
+
+/// What a request needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Needs {
+    /// Nothing.
+    Nothing,
+    /// To read any device. The answer has those that the client may read.
+    Read,
+    /// To do this with the device in the path.
+    Device(Verb),
+    /// To read every device, or to be an administrator.
+    Overview,
+}
+
+/// What the check works with.
+#[derive(Clone)]
+pub(super) struct AccessCheck {
+    pub(super) access: Access,
+    pub(super) refused: LabelledCount,
+    pub(super) needs: Needs,
+}
+
+/// Who sends a request. `None` if the route needs nothing.
+#[derive(Clone, Debug)]
+pub(super) struct Caller(pub(super) Option<Arc<Identity>>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(parts.extensions.get::<Arc<Identity>>().cloned()))
+    }
+}
+
+impl Caller {
+    /// Returns who may not read every device.
+    pub(super) fn limited(&self) -> Option<&Arc<Identity>> {
+        let identity = self.0.as_ref()?;
+        (!identity.permission().reads_all()).then_some(identity)
+    }
+
+    /// Returns the name of the holder of a token; `None` for an anonymous client.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.0.as_ref()?.shown_name()
+    }
+}
+
+/// Refuses requests of clients that are not admitted, or that may not do what they ask for.
+pub(super) async fn check(
+    State(check): State<AccessCheck>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    if check.needs == Needs::Nothing {
+        return Ok(next.run(request).await);
+    }
+    let access = &check.access;
+    let token = credential::of_head(request.headers(), request.uri(), access.is_query_read());
+    let admitted = access.admit(token.as_deref());
+    let identity =
+        admitted.map_err(|error| check.refuse(error.code(), ApiError::Unauthorized(error)))?;
+    let permission = identity.permission();
+    let is_allowed = match check.needs {
+        Needs::Nothing => true,
+        Needs::Read => permission.has(Verb::Read),
+        Needs::Device(verb) => {
+            let (mut parts, body) = request.into_parts();
+            let params = path::decode(&mut parts, &()).await?;
+            request = Request::from_parts(parts, body);
+            let text = path::device_text(&params).unwrap_or_default();
+            // The id as it is stored; a text that is no id is the same for all.
+            let id: Option<DeviceId> = text.parse().ok();
+            permission.allows(verb, id.as_ref().map_or(text, DeviceId::as_str))
+        }
+        Needs::Overview => permission.reads_all() || permission.has(Verb::Admin),
+    };
+    if !is_allowed {
+        return Err(check.refuse(FORBIDDEN, ApiError::Forbidden));
+    }
+    request.extensions_mut().insert(identity);
+    Ok(next.run(request).await)
+}
+
+impl AccessCheck {
+    fn refuse(&self, code: &'static str, error: ApiError) -> ApiError {
+        self.refused.increment(code);
+        error
+    }
+}
