@@ -12,6 +12,7 @@ pub(crate) mod expiry;
 pub(crate) mod identity;
 mod keys;
 pub(crate) mod permission;
+pub(crate) mod revocations;
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use anonymous::Anonymous;
 use claims::ClaimRules;
 use identity::Identity;
 use keys::Keys;
+use revocations::Revocations;
 
 /// Why a client is not admitted. The text is sent to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +37,9 @@ pub(crate) enum NotAdmitted {
     /// Its token has expired.
     #[error("expired token")]
     Expired,
+    /// Its token, or every token of its subject, is revoked.
+    #[error("revoked token")]
+    Revoked,
 }
 
 impl NotAdmitted {
@@ -45,10 +50,11 @@ impl NotAdmitted {
 }
 
 /// The codes of refusals in metrics: those of [`NotAdmitted`], and [`FORBIDDEN`].
-pub(crate) const REFUSAL_CODES: [&str; 4] = [
+pub(crate) const REFUSAL_CODES: [&str; 5] = [
     "token_required",
     "invalid_token",
     "expired_token",
+    "revoked_token",
     FORBIDDEN,
 ];
 /// Code of a refusal: who was admitted may not do what it asks for.
@@ -64,6 +70,7 @@ struct AccessInner {
     anonymous: Option<Arc<Identity>>,
     /// `None` if no token can be checked.
     tokens: Option<Tokens>,
+    revocations: Revocations,
     is_query_read: bool,
     clock: Arc<dyn Clock>,
 }
@@ -91,6 +98,7 @@ impl Access {
         let inner = AccessInner {
             anonymous,
             tokens,
+            revocations: Revocations::default(),
             is_query_read: config.token_in_query,
             clock,
         };
@@ -121,7 +129,22 @@ impl Access {
             let anonymous = self.inner.anonymous.as_ref();
             return anonymous.cloned().ok_or(NotAdmitted::TokenRequired);
         };
-        tokens.check(token, self.now()).map(Arc::new)
+        let identity = tokens.check(token, self.now())?;
+        if self.is_revoked(&identity) {
+            return Err(NotAdmitted::Revoked);
+        }
+        Ok(Arc::new(identity))
+    }
+
+    /// Returns whether the token of this identity was revoked meanwhile.
+    pub(crate) fn is_revoked(&self, identity: &Identity) -> bool {
+        let token = identity.token.as_ref();
+        token.is_some_and(|token| self.inner.revocations.contain(token, self.now()))
+    }
+
+    /// Returns what is revoked.
+    pub(crate) fn revocations(&self) -> &Revocations {
+        &self.inner.revocations
     }
 
     /// Returns the time by which tokens expire.

@@ -23,6 +23,7 @@ use crate::access::anonymous::Anonymous;
 use crate::client_address::TrustedProxies;
 use crate::hosts::HostRule;
 use crate::origins::{OriginError, Origins};
+use crate::token_command;
 
 /// Places in the queue of commands of a client beyond its subscriptions.
 pub(crate) const SPARE_COMMANDS: usize = 64;
@@ -298,7 +299,8 @@ impl Config {
 impl ServiceConfig for Config {
     const PLACEHOLDERS: &'static [(&'static str, &'static str)] =
         &[("redis-url", "redis://placeholder")];
-    const COMMANDS: &'static [(&'static str, &'static str)] = &[];
+    const COMMANDS: &'static [(&'static str, &'static str)] =
+        &[(token_command::NAME, token_command::ABOUT)];
 
     fn complete(&mut self, matches: &ArgMatches) -> Vec<String> {
         let unset = matches.value_source("http_port") == Some(ValueSource::DefaultValue);

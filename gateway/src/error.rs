@@ -214,7 +214,9 @@ impl IntoResponse for ApiError {
 fn challenge(reason: NotAdmitted) -> &'static str {
     match reason {
         NotAdmitted::TokenRequired => "Bearer",
-        NotAdmitted::Invalid | NotAdmitted::Expired => r#"Bearer error="invalid_token""#,
+        NotAdmitted::Invalid | NotAdmitted::Expired | NotAdmitted::Revoked => {
+            r#"Bearer error="invalid_token""#
+        }
     }
 }
 

@@ -48,6 +48,7 @@ mod metrics;
 
 // Who may do what.
 mod access;
+pub mod token_command;
 
 // HTTP requests and responses.
 mod client_address;
@@ -92,6 +93,7 @@ pub use crate::drain::FINISH_PERIOD;
 use crate::access::Access;
 use crate::access::expiry::TokenExpiry;
 use crate::client::ClientContext;
+use crate::client::close_reason::CloseReason;
 use crate::clients::Clients;
 use crate::config::Config;
 use crate::drain::DrainPlan;
@@ -175,6 +177,7 @@ pub async fn serve(
     let sessions = Sessions::new(Arc::clone(&places), state.config.max_connections, rate);
     gauges::register_sessions(&meters, sessions.clone());
     let token_expiry = start_token_expiry(&state, &lifecycle, &tokens.serving);
+    start_revocations(&state, &clients, &lifecycle, &tokens.serving);
     let context = ConnectionContext {
         access: state.access.clone(),
         token_expiry,
@@ -263,6 +266,33 @@ fn start_token_expiry(
         Ok(())
     });
     expiry
+}
+
+/// Starts the task that ends connections whose tokens are revoked.
+fn start_revocations(
+    state: &AppState,
+    clients: &Clients,
+    lifecycle: &Lifecycle,
+    serving: &CancellationToken,
+) {
+    if !state.access.has_tokens() {
+        return;
+    }
+    let (access, clients) = (state.access.clone(), clients.clone());
+    let close_revoked = move || {
+        for client in clients.all() {
+            if access.is_revoked(&client.identity()) {
+                client.close(CloseReason::TokenRevoked);
+            }
+        }
+    };
+    let revocations = state.access.revocations().clone();
+    let following = revocations.follow(state.store.clone(), close_revoked);
+    let serving = serving.clone();
+    lifecycle.spawn("revocations", async move {
+        serving.run_until_cancelled(following).await;
+        Ok(())
+    });
 }
 
 /// Creates the table of clients, and starts the tasks that send the telemetry held for them.

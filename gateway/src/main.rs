@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use gateway::config::{self, Config};
-use gateway::listener;
+use gateway::{listener, token_command};
 use shared::lifecycle::Lifecycle;
 use shared::{check_config, process};
 
@@ -14,6 +14,9 @@ fn main() -> ExitCode {
     let args: Vec<OsString> = process::with_help_flag(std::env::args_os().collect());
     if let Some(args) = process::strip_command(check_config::NAME, &args) {
         return check_config::run(args, config::connect);
+    }
+    if let Some(args) = process::strip_command(token_command::NAME, &args) {
+        return token_command::run(args);
     }
     let config = Config::try_from_args(args);
     process::run("gateway", config, |config| &config.telemetry, serve)

@@ -78,6 +78,11 @@ pub fn watchers_of(replica: &str) -> String {
     format!("{WATCHERS}:{replica}")
 }
 
+/// Sorted set of a revoked token or subject → time until which it is. Their spelling is that of [`crate::store::Revoked`].
+pub const REVOKED: &str = "st:{fleet}:revoked";
+/// Counter of the changes of [`REVOKED`].
+pub const REVOKED_CHANGES: &str = "st:{fleet}:revoked:changes";
+
 /// Keys of one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionKeys {

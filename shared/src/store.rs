@@ -21,6 +21,7 @@ mod partitions;
 mod raw_payloads;
 mod refusals;
 mod reply;
+mod revoked;
 mod snapshot;
 mod stored_events;
 mod trimming;
@@ -57,6 +58,7 @@ pub use self::memory::{Fullness, MemoryUse, REDIS_FULL, REDIS_RESERVE_LOW, REDIS
 pub use self::new_listings::{NewListings, PartitionMark};
 pub use self::partitions::Survey;
 pub use self::raw_payloads::{RawPayload, RawPayloadReader};
+pub use self::revoked::{MAX_REVOKED, Revoked, RevokedUntil};
 pub use self::snapshot::{Snapshot, StoredChanges};
 pub use self::stored_events::StoredEvent;
 pub use self::trimming::{HistoryBounds, HistoryUse, NODE};

@@ -1,6 +1,9 @@
 //! Who may see and do what, at every door of a running gateway: long polling, WebSocket, the upgrade from one to the other, REST, a
 //! new token, and recovery.
 
+mod revocation;
+mod token_command;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tests::browser::{Browser, BrowserEvent, Transport};
@@ -85,8 +88,12 @@ fn credentials(issuer: &TokenIssuer, stranger: &TokenIssuer) -> Result<Vec<Crede
 
 /// Starts a stack that asks for tokens, with a reading and an open alarm of both devices.
 async fn start(issuer: &TokenIssuer, flags: &str) -> Result<Stack> {
+    start_plan(issuer, Plan::default(), flags).await
+}
+
+async fn start_plan(issuer: &TokenIssuer, plan: Plan, flags: &str) -> Result<Stack> {
     let flags = format!("{} {flags}", issuer.flags().join(" "));
-    let plan = Plan::default().operator_port().gateway_flags(&flags);
+    let plan = plan.operator_port().gateway_flags(&flags);
     let stack = plan.start().await?;
     let all = issuer.token(Signed::Hs256, json!({}))?;
     for device in [OURS, OTHER] {
@@ -113,6 +120,10 @@ async fn rest(stack: &Stack, method: &str, path: &str, token: Option<&str>) -> R
 }
 
 async fn open(stack: &Stack, transport: Transport, token: Option<&str>) -> Result<Browser> {
+    open_at(stack.gateways[0].port(), transport, token).await
+}
+
+async fn open_at(port: u16, transport: Transport, token: Option<&str>) -> Result<Browser> {
     let mut options = json!({
         "transports": transport.names(),
         "reconnectionDelay": 50,
@@ -122,7 +133,7 @@ async fn open(stack: &Stack, transport: Transport, token: Option<&str>) -> Resul
     if let Some(token) = token {
         options["auth"] = json!({"token": token});
     }
-    Browser::open(stack.gateways[0].port(), options).await
+    Browser::open(port, options).await
 }
 
 fn joined(seen: &BrowserEvent) -> bool {

@@ -20,6 +20,8 @@ pub(super) struct Claims {
     sub: String,
     #[serde(default)]
     name: Option<String>,
+    #[serde(default)]
+    jti: Option<String>,
     exp: f64,
     #[serde(default)]
     nbf: Option<f64>,
@@ -101,7 +103,12 @@ impl Claims {
             _ if is_limited => Vec::new(),
             patterns => patterns.ok_or(NotAdmitted::Invalid)?,
         };
+        let id = self
+            .jti
+            .as_deref()
+            .map(|id| shown(id).ok_or(NotAdmitted::Invalid));
         let token = TokenFacts {
+            id: id.transpose()?,
             subject,
             name,
             expires,

@@ -16,6 +16,8 @@ pub(crate) struct Identity {
 /// What a token says about its holder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TokenFacts {
+    /// Claim `jti`: the id of the token.
+    pub(crate) id: Option<Box<str>>,
     /// Claim `sub`.
     pub(crate) subject: Box<str>,
     /// Claim `name`: what people call the holder.

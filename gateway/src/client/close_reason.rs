@@ -21,6 +21,8 @@ pub(crate) enum CloseReason {
     RepeatedConnect,
     /// The client's token has expired.
     TokenExpired,
+    /// The client's token was revoked.
+    TokenRevoked,
     /// The client's new token does not allow everything that the client has subscribed to.
     AccessNarrowed,
     /// This replica is shutting down.
@@ -45,7 +47,7 @@ pub(crate) enum CloseReason {
 
 impl CloseReason {
     /// Every code, in the order of the variants.
-    pub(crate) const CODES: [&'static str; 16] = [
+    pub(crate) const CODES: [&'static str; 17] = [
         "outbox_packets",
         "outbox_bytes",
         "outbox_deadline",
@@ -53,6 +55,7 @@ impl CloseReason {
         "too_many_packets",
         "repeated_connect",
         "token_expired",
+        "token_revoked",
         "access_narrowed",
         "draining",
         "broken",

@@ -37,6 +37,10 @@ impl JoinedClient {
             client: Arc::clone(&client),
             serving: context.serving.clone(),
         };
+        // After it is registered: whoever is registered is closed when its token is revoked.
+        if context.access.is_revoked(&client.identity()) {
+            client.close(CloseReason::TokenRevoked);
+        }
         let total = context.clients.count();
         limited(|suppressed| {
             tracing::info!(client = %client.sid(), total, held_back = suppressed, "client connected");

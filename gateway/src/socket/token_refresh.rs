@@ -48,6 +48,10 @@ pub(super) fn refresh<'a>(
     context.token_expiry.forget(client);
     client.set_identity(identity);
     context.token_expiry.watch(client);
+    // It may have been revoked since it was admitted.
+    if context.access.is_revoked(&client.identity()) {
+        client.close(CloseReason::TokenRevoked);
+    }
     if let Some(ack) = ack {
         let reply = Refreshed {
             ok: true,

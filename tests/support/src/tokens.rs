@@ -114,8 +114,13 @@ impl TokenIssuer {
         )?)
     }
 
+    /// Returns the file with a private key: `rsa`, `ec` or `ed`.
+    pub fn private_key(&self, name: &str) -> PathBuf {
+        self.path(name)
+    }
+
     fn private(&self, name: &str) -> Result<Vec<u8>> {
-        std::fs::read(self.path(name)).context("a private key")
+        std::fs::read(self.private_key(name)).context("a private key")
     }
 
     fn path(&self, name: &str) -> PathBuf {

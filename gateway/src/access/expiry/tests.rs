@@ -27,6 +27,7 @@ fn second(seconds: i64) -> Time {
 
 fn expiring_at(seconds: i64) -> Arc<Identity> {
     let token = TokenFacts {
+        id: None,
         subject: "user-1".into(),
         name: None,
         expires: second(seconds),

@@ -1,0 +1,79 @@
+//! Revokes tokens in Redis, where every replica looks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::Parser;
+use shared::args;
+use shared::clock::SystemClock;
+use shared::redis::RedisConfig;
+use shared::store::{MAX_REVOKED, Revoked, ServiceRole, Store};
+
+/// Revoke a token, or every token of a subject
+///
+/// It takes effect at all replicas within a second, also on open connections, and ends by itself. A replica that cannot reach Redis
+/// goes on with what it knows.
+#[derive(Debug, Parser)]
+#[command(name = "revoke", bin_name = "gateway token revoke")]
+pub(super) struct RevokeArgs {
+    /// Id of the token (claim `jti`)
+    #[arg(
+        long,
+        value_name = "TEXT",
+        required_unless_present = "subject",
+        conflicts_with = "subject"
+    )]
+    id: Option<String>,
+
+    /// Subject (claim `sub`) whose tokens are all revoked, also those that are issued later
+    #[arg(long, value_name = "TEXT")]
+    subject: Option<String>,
+
+    /// How long it is revoked; longer than any token is valid
+    #[arg(long = "for", value_name = "TIME", default_value = "30d", value_parser = args::duration)]
+    revoked_for: Duration,
+
+    /// End the revocation instead
+    #[arg(long)]
+    lift: bool,
+
+    #[command(flatten)]
+    redis: RedisConfig,
+}
+
+#[expect(clippy::print_stdout, reason = "the output of the command")]
+pub(super) async fn revoke(args: RevokeArgs) -> anyhow::Result<()> {
+    let what = match (args.id, args.subject) {
+        (Some(id), _) => Revoked::Token(id),
+        (None, Some(subject)) => Revoked::Subject(subject),
+        (None, None) => bail!("--id or --subject is required"),
+    };
+    let server = args.redis.redis_url.to_string();
+    let store = Store::new(
+        args.redis,
+        ServiceRole::Gateway,
+        Arc::new(SystemClock::default()),
+    );
+    let cannot = || format!("cannot change what is revoked at `{server}`");
+    if args.lift {
+        let was_there = store.lift_revocation(&what).await.with_context(cannot)?;
+        if !was_there {
+            bail!("{what} is not revoked");
+        }
+        println!("{what} is no longer revoked");
+        return Ok(());
+    }
+    let known = store.revoked().await.with_context(cannot)?;
+    if known.len() >= MAX_REVOKED {
+        bail!(
+            "{MAX_REVOKED} revocations are stored, which is the most: lift some, or wait for their end"
+        );
+    }
+    // Measures how far this machine's clock is off.
+    store.ping().await.with_context(cannot)?;
+    let until = store.clock().now() + args.revoked_for;
+    store.revoke(&what, until).await.with_context(cannot)?;
+    println!("{what} is revoked until {}", until.to_iso());
+    Ok(())
+}
