@@ -48,6 +48,7 @@ mod metrics;
 
 // Who may do what.
 mod access;
+mod audit;
 pub mod token_command;
 
 // HTTP requests and responses.
@@ -92,6 +93,7 @@ pub use crate::drain::FINISH_PERIOD;
 
 use crate::access::Access;
 use crate::access::expiry::TokenExpiry;
+use crate::audit::AuditTrail;
 use crate::client::ClientContext;
 use crate::client::close_reason::CloseReason;
 use crate::clients::Clients;
@@ -133,7 +135,11 @@ pub async fn serve(
     let store = open_store(&config).await?;
     let meters = Meters::new("gateway", &config.telemetry)?;
     telemetry::register_metrics(&meters);
-    let state = make_state(config, store, &meters)?;
+    let tokens = ShutdownTokens {
+        accepting: lifecycle.hard().child_token(),
+        serving: lifecycle.hard().child_token(),
+    };
+    let state = make_state(config, store, &meters, &lifecycle, &tokens.serving)?;
     descriptors::check(&state.config);
     let address = listener.local_addr()?;
     let operators = bind_operators(&state.config)?;
@@ -141,10 +147,6 @@ pub async fn serve(
         .as_ref()
         .map(TcpListener::local_addr)
         .transpose()?;
-    let tokens = ShutdownTokens {
-        accepting: lifecycle.hard().child_token(),
-        serving: lifecycle.hard().child_token(),
-    };
 
     let clients = start_clients(&state, &lifecycle, &tokens.serving);
     let observations = start_redis_watch(&state, &lifecycle, &tokens.serving);
@@ -180,6 +182,7 @@ pub async fn serve(
     start_revocations(&state, &clients, &lifecycle, &tokens.serving);
     let context = ConnectionContext {
         access: state.access.clone(),
+        audit: state.audit.clone(),
         token_expiry,
         clients: clients.clone(),
         relay,
@@ -239,16 +242,32 @@ async fn open_store(config: &Config) -> anyhow::Result<Store> {
 }
 
 /// Reads the keys of tokens, and makes the handles that every part uses.
-fn make_state(config: Config, store: Store, meters: &Meters) -> anyhow::Result<AppState> {
+fn make_state(
+    config: Config,
+    store: Store,
+    meters: &Meters,
+    lifecycle: &Lifecycle,
+    serving: &CancellationToken,
+) -> anyhow::Result<AppState> {
     let clock = store.clock();
     let access = Access::new(&config.tokens, config.allow_anonymous, Arc::clone(&clock));
+    let metrics = Metrics::new(meters);
+    let lost = metrics.rest.audit_lost.clone();
+    let (audit, writer) = AuditTrail::new(Arc::clone(&clock), lost);
+    let writing = writer.run(store.clone(), serving.clone());
+    lifecycle.spawn("audit trail", async move {
+        writing.await;
+        Ok(())
+    });
+    audit.started(&config.start_report.changed_settings);
     Ok(AppState {
+        audit,
         clock,
         store,
         access: access.map_err(|problems| anyhow::anyhow!(problems.join("; ")))?,
         config: Arc::new(config),
         status: StatusHandle::new(Instant::now()),
-        metrics: Metrics::new(meters),
+        metrics,
     })
 }
 

@@ -283,6 +283,8 @@ pub(crate) struct RestMetrics {
     pub(crate) acknowledgements: Acknowledgements,
     pub(crate) retired: Count,
     pub(crate) alarm_changes: LabelledCount,
+    /// Entries of the audit trail that could not be written.
+    pub(crate) audit_lost: Count,
     /// Requests that their senders may not make.
     pub(crate) access_refused: LabelledCount,
     /// Large answers that were refused, because others wait for their clients.
@@ -321,6 +323,10 @@ impl RestMetrics {
                 "Alarm changes caused by acknowledgements and retirements.",
                 "change",
                 &CHANGES_BY_PEOPLE,
+            ),
+            audit_lost: meters.count(
+                "gateway.audit.lost",
+                "Entries of the audit trail that could not be written, because Redis was unavailable or had no memory.",
             ),
             access_refused,
             answers_refused: meters.count(

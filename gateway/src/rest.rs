@@ -9,6 +9,7 @@ mod alarm_log;
 mod alerts;
 mod analytics;
 mod answers;
+mod audit;
 mod body;
 mod compression;
 mod context;
@@ -64,6 +65,7 @@ fn routes() -> Vec<Route> {
         (M::GET, "/api/devices/{deviceId}", SEE, get(devices::one)),
         (M::GET, "/api/devices/{deviceId}/history", SEE, get(history::samples)),
         (M::GET, "/api/analytics/connections", Needs::Overview, get(analytics::connections)),
+        (M::GET, "/api/audit", Needs::Administrator, get(audit::list)),
         (M::GET, "/health", Needs::Nothing, get(health::health)),
         (M::GET, "/config", Needs::Read, get(settings::show)),
         (M::GET, "/openapi.json", Needs::Nothing, get(openapi::document)),
@@ -119,6 +121,7 @@ pub(crate) fn routers(state: AppState, origins: &Origins) -> Routers {
     let check = |needs| AccessCheck {
         access: access.clone(),
         refused: context.metrics.rest.access_refused.clone(),
+        audit: context.audit.clone(),
         needs,
     };
     let mut main = routes();

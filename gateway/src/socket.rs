@@ -354,7 +354,8 @@ fn prepare(
         return Ok(());
     };
     let of_session = session.take_token();
-    let identity = context.admit(token.or(of_session.as_deref()))?;
+    let address = client_address(&handshake.extensions);
+    let identity = context.admit(token.or(of_session.as_deref()), address)?;
     if !session.join() {
         return Ok(());
     }
@@ -380,7 +381,6 @@ fn prepare(
         let refused = ended.upgrade().and_then(|session| session.refused());
         leaving.record_disconnect(refused.unwrap_or_else(|| close_reason(reason)));
     });
-    let address = client_address(&handshake.extensions);
     let connection = PollingConnection::new(client, session, address, commands);
     socket.extensions.insert(Arc::new(connection));
     Ok(())

@@ -6,6 +6,7 @@ use shared::clock::Clock;
 use shared::store::Store;
 
 use crate::access::Access;
+use crate::audit::AuditTrail;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::status::StatusHandle;
@@ -15,6 +16,7 @@ use crate::status::StatusHandle;
 pub(crate) struct AppState {
     pub(crate) store: Store,
     pub(crate) access: Access,
+    pub(crate) audit: AuditTrail,
     pub(crate) config: Arc<Config>,
     pub(crate) status: StatusHandle,
     pub(crate) metrics: Arc<Metrics>,

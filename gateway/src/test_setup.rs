@@ -9,6 +9,7 @@ use shared::clock::{SystemClock, Time};
 use shared::decide::Message;
 use shared::decimal::Decimal;
 use shared::forward::UnknownFields;
+use shared::metrics::Count;
 use shared::position::Position;
 use shared::reading::{PayloadFacts, Reading, Side};
 use shared::settings::{AlarmSettings, SerialPatterns};
@@ -19,6 +20,7 @@ use test_support::server::OwnRedis;
 
 use crate::access::Access;
 use crate::access::identity::Identity;
+use crate::audit::AuditTrail;
 use crate::config::Config;
 
 const DAY_MS: i64 = 86_400_000;
@@ -62,6 +64,11 @@ pub(crate) fn anyone() -> Arc<Identity> {
 pub(crate) fn access(config: &Config) -> Access {
     let clock = Arc::new(SystemClock::default());
     Access::new(&config.tokens, config.allow_anonymous, clock).expect("keys")
+}
+
+/// Builds an audit trail that nobody writes.
+pub(crate) fn audit(store: &Store) -> AuditTrail {
+    AuditTrail::new(store.clock(), Count::default()).0
 }
 
 /// Opens the store of this configuration.

@@ -78,8 +78,15 @@ pub fn watchers_of(replica: &str) -> String {
     format!("{WATCHERS}:{replica}")
 }
 
+/// Stream of what people did and of what was refused, each as JSON.
+pub const AUDIT: &str = "st:{fleet}:audit";
+/// Maximum number of entries of [`AUDIT`].
+pub const MAX_AUDIT: u64 = 50_000;
+
 /// Sorted set of a revoked token or subject → time until which it is. Their spelling is that of [`crate::store::Revoked`].
 pub const REVOKED: &str = "st:{fleet}:revoked";
+/// Maximum number of entries of [`REVOKED`].
+pub const MAX_REVOKED: u64 = 100_000;
 /// Counter of the changes of [`REVOKED`].
 pub const REVOKED_CHANGES: &str = "st:{fleet}:revoked:changes";
 

@@ -4,7 +4,7 @@
 //! makes every text as long as it may be takes up to twice as much.
 
 use crate::alarm_log::share::MAX_FOLDED;
-use crate::keys::{MAX_CHANGES, MAX_STORED_EVENTS, TRIM_EVERY};
+use crate::keys::{MAX_AUDIT, MAX_CHANGES, MAX_REVOKED, MAX_STORED_EVENTS, TRIM_EVERY};
 
 /// State of a device without its payload and its alarms: fields, entries in the indexes of the partition.
 pub const DEVICE_BYTES: u64 = 6 * 1024;
@@ -27,6 +27,11 @@ pub const LOG_BYTES: u64 = 1024;
 pub const SAMPLE_BYTES: u64 = 40;
 /// What a dead letter or a recorded payload takes beside its payload. Redis rounds up large ones.
 pub const LETTER_BYTES: u64 = 5 * 1024;
+
+/// An entry of the audit trail.
+pub const AUDIT_BYTES: u64 = 1024;
+/// A revoked token or subject, of up to 128 characters.
+pub const REVOKED_BYTES: u64 = 256;
 
 /// The bounds that are set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,6 +198,18 @@ pub fn needs(bounds: &StoredBounds, maxmemory: u64) -> Vec<Need> {
             "payload",
             [(bounds.recorded, "payloads"), (1, "stream")],
             LETTER_BYTES.saturating_add(bounds.payload_bytes),
+        ),
+        product(
+            "audit trail",
+            "entry",
+            [(MAX_AUDIT, "entries"), (1, "stream")],
+            AUDIT_BYTES,
+        ),
+        product(
+            "revoked tokens and subjects",
+            "entry",
+            [(MAX_REVOKED, "entries"), (1, "set")],
+            REVOKED_BYTES,
         ),
     ]
 }

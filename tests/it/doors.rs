@@ -1,6 +1,7 @@
 //! Who may see and do what, at every door of a running gateway: long polling, WebSocket, the upgrade from one to the other, REST, a
 //! new token, and recovery.
 
+mod audit;
 mod revocation;
 mod token_command;
 

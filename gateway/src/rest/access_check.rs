@@ -14,6 +14,8 @@ use crate::access::credential;
 use crate::access::identity::Identity;
 use crate::access::permission::Verb;
 use crate::access::{Access, FORBIDDEN};
+use crate::audit::{Actor, AuditTrail};
+use crate::client_address::ClientAddress;
 use crate::error::ApiError;
 
 /// What a request needs.
@@ -27,6 +29,8 @@ pub(super) enum Needs {
     Device(Verb),
     /// To read every device, or to be an administrator.
     Overview,
+    /// To be an administrator.
+    Administrator,
 }
 
 /// What the check works with.
@@ -34,6 +38,7 @@ pub(super) enum Needs {
 pub(super) struct AccessCheck {
     pub(super) access: Access,
     pub(super) refused: LabelledCount,
+    pub(super) audit: AuditTrail,
     pub(super) needs: Needs,
 }
 
@@ -56,6 +61,14 @@ impl Caller {
         (!identity.permission().reads_all()).then_some(identity)
     }
 
+    /// Returns who acts from this address.
+    pub(super) fn at(&self, address: ClientAddress) -> Actor<'_> {
+        Actor {
+            identity: self.0.as_deref(),
+            address,
+        }
+    }
+
     /// Returns the name of the holder of a token; `None` for an anonymous client.
     pub(super) fn name(&self) -> Option<&str> {
         self.0.as_ref()?.shown_name()
@@ -74,8 +87,10 @@ pub(super) async fn check(
     let access = &check.access;
     let token = credential::of_head(request.headers(), request.uri(), access.is_query_read());
     let admitted = access.admit(token.as_deref());
-    let identity =
-        admitted.map_err(|error| check.refuse(error.code(), ApiError::Unauthorized(error)))?;
+    let identity = admitted.map_err(|error| {
+        check.refuse(error.code(), None, &request);
+        ApiError::Unauthorized(error)
+    })?;
     let permission = identity.permission();
     let is_allowed = match check.needs {
         Needs::Nothing => true,
@@ -90,17 +105,25 @@ pub(super) async fn check(
             permission.allows(verb, id.as_ref().map_or(text, DeviceId::as_str))
         }
         Needs::Overview => permission.reads_all() || permission.has(Verb::Admin),
+        Needs::Administrator => permission.has(Verb::Admin),
     };
     if !is_allowed {
-        return Err(check.refuse(FORBIDDEN, ApiError::Forbidden));
+        check.refuse(FORBIDDEN, Some(&identity), &request);
+        return Err(ApiError::Forbidden);
     }
     request.extensions_mut().insert(identity);
     Ok(next.run(request).await)
 }
 
 impl AccessCheck {
-    fn refuse(&self, code: &'static str, error: ApiError) -> ApiError {
+    fn refuse(&self, code: &'static str, identity: Option<&Identity>, request: &Request) {
         self.refused.increment(code);
-        error
+        let address = request.extensions().get::<ClientAddress>().copied();
+        let actor = Actor {
+            identity,
+            address: address.unwrap_or_else(ClientAddress::unknown),
+        };
+        let asked = format!("{} {}", request.method(), request.uri().path());
+        self.audit.refused(actor, code, &asked, None);
     }
 }

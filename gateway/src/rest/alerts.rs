@@ -75,6 +75,7 @@ struct AcknowledgeReply {
 pub(crate) async fn acknowledge(
     State(context): State<RestContext>,
     caller: Caller,
+    client: ClientAddress,
     alert: AlertPath,
     request: Request,
 ) -> Result<Response, ApiError> {
@@ -94,6 +95,12 @@ pub(crate) async fn acknowledge(
     };
     count.increment();
     context.record_changes(&alert.device, &answer.changes);
+    if answer.answer != Acknowledged::NotFound {
+        let actor = caller.at(client);
+        let detail = Some(alert.id.as_str());
+        let audit = &context.audit;
+        audit.changed("acknowledged", actor, &name, &alert.device, detail);
+    }
     match answer.answer {
         Acknowledged::NotFound => Err(ApiError::UnknownAlert),
         answer => Ok(reply::ok(&AcknowledgeReply {

@@ -13,6 +13,7 @@ use super::answers::AnswerLimits;
 use super::device_list::ListSource;
 use super::device_list::renderer::{self, DeviceLists, ListRenderer};
 use super::turns::Turns;
+use crate::audit::AuditTrail;
 use crate::metrics::Metrics;
 use crate::origins::Origins;
 use crate::state::AppState;
@@ -30,6 +31,7 @@ const ALERT_READS: (usize, usize) = (16, 4);
 pub(crate) struct RestContext {
     pub(super) reader: StoreReader,
     pub(super) status: StatusHandle,
+    pub(super) audit: AuditTrail,
     pub(super) metrics: Arc<Metrics>,
     /// Maximum number of alerts of one device in an answer.
     pub(super) alerts_bound: usize,
@@ -70,6 +72,7 @@ impl RestContext {
         let context = Self {
             reader,
             status: state.status,
+            audit: state.audit,
             alerts_bound: state.config.alerts_bound,
             large_reads: Turns::new(LARGE_READS.0, LARGE_READS.1),
             alert_reads: Turns::new(ALERT_READS.0, ALERT_READS.1),

@@ -123,6 +123,7 @@ pub(crate) async fn refuse_to_retire() -> ApiError {
 pub(crate) async fn retire(
     State(context): State<RestContext>,
     caller: Caller,
+    client: ClientAddress,
     DevicePath(device): DevicePath,
     request: Request,
 ) -> Result<Response, ApiError> {
@@ -139,6 +140,10 @@ pub(crate) async fn retire(
         Retired::NotFound => Err(ApiError::UnknownDevice),
         Retired::Done => {
             context.metrics.rest.retired.increment();
+            let actor = caller.at(client);
+            context
+                .audit
+                .changed("retired", actor, &name, &device, None);
             tracing::info!(device.id = %device.for_log(), "device retired");
             Ok(reply::ok(&RetireReply { success: true }))
         }

@@ -46,6 +46,7 @@ fn both_ports(redis: &str, flags: &[&str]) -> Ports {
     let store = test_setup::store(&config);
     let state = AppState {
         clock: store.clock(),
+        audit: test_setup::audit(&store),
         store,
         access: test_setup::access(&config),
         config: Arc::new(config),

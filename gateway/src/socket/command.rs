@@ -13,6 +13,7 @@ use super::packet::ClientEvent;
 use super::refusal::Refusal;
 use super::token_refresh;
 use crate::access::permission::Verb;
+use crate::audit::Actor;
 use crate::client::Client;
 use crate::client_address::ClientAddress;
 use crate::event_names::{AUTH_REFRESH, SUBSCRIBE_DEVICE, UNSUBSCRIBE_DEVICE};
@@ -104,6 +105,24 @@ impl ClientCommand {
             Some(TokenArgument::Unreadable(_)) | None => Order::Unreadable(Refusal::NoToken),
         };
         Self { order, ack }
+    }
+
+    /// Returns the name of its event.
+    fn name(&self) -> &'static str {
+        match self.order {
+            Order::Subscribe(_) => SUBSCRIBE_DEVICE,
+            Order::Unsubscribe(_) => UNSUBSCRIBE_DEVICE,
+            Order::Refresh(_) => AUTH_REFRESH,
+            Order::Unreadable(_) => "",
+        }
+    }
+
+    /// Returns the device that it asks for.
+    fn device(&self) -> Option<DeviceId> {
+        match &self.order {
+            Order::Subscribe(target) => Some(target.device.clone()),
+            _ => None,
+        }
     }
 
     /// Whether it holds a token.
@@ -212,8 +231,18 @@ pub(super) async fn carry_out(
     subscriptions: &mut Subscriptions,
 ) {
     let ack = command.ack;
+    let (asked, device) = (command.name(), command.device());
     if let Err(refusal) = try_to_carry_out(client, command, context, subscriptions).await {
         context.metrics.commands_refused.increment(refusal.code());
+        if let Some(reason) = refusal.for_audit() {
+            let identity = client.identity();
+            let actor = Actor {
+                identity: Some(&identity),
+                address: subscriptions.address,
+            };
+            let device = device.as_ref().map(DeviceId::as_str);
+            context.audit.refused(actor, reason, asked, device);
+        }
         tracing::debug!(client = %client.sid(), code = refusal.code(), "command refused");
         if let Some(ack) = ack {
             client.reply(None, ack, refusal.to_reply());

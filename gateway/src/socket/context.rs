@@ -9,6 +9,8 @@ use tokio_util::sync::CancellationToken;
 use crate::access::expiry::TokenExpiry;
 use crate::access::identity::Identity;
 use crate::access::{Access, NotAdmitted};
+use crate::audit::{Actor, AuditTrail};
+use crate::client_address::ClientAddress;
 use crate::clients::Clients;
 use crate::config::{Config, SPARE_COMMANDS};
 use crate::metrics::SocketMetrics;
@@ -20,6 +22,7 @@ use crate::watches::Watches;
 /// The handles and limits that the tasks of all connections share.
 pub(crate) struct ConnectionContext {
     pub(crate) access: Access,
+    pub(crate) audit: AuditTrail,
     pub(crate) token_expiry: TokenExpiry,
     pub(crate) clients: Clients,
     pub(crate) relay: Relay,
@@ -69,10 +72,19 @@ impl ConnectionLimits {
 }
 
 impl ConnectionContext {
-    /// Returns who presents this token, and counts clients that are not admitted.
-    pub(super) fn admit(&self, token: Option<&str>) -> Result<Arc<Identity>, NotAdmitted> {
+    /// Returns who presents this token. Clients that are not admitted are counted, and are in the audit trail.
+    pub(super) fn admit(
+        &self,
+        token: Option<&str>,
+        address: ClientAddress,
+    ) -> Result<Arc<Identity>, NotAdmitted> {
         self.access.admit(token).inspect_err(|error| {
             self.metrics.not_admitted.increment(error.code());
+            let actor = Actor {
+                identity: None,
+                address,
+            };
+            self.audit.refused(actor, error.code(), "connect", None);
         })
     }
 

@@ -83,6 +83,15 @@ impl Refusal {
         }
     }
 
+    /// Returns the reason for the audit trail; `None` for what is no question of permission.
+    pub(crate) fn for_audit(self) -> Option<&'static str> {
+        match self {
+            Self::Unauthorized(error) => Some(error.code()),
+            Self::Forbidden | Self::OtherSubject => Some(self.code()),
+            _ => None,
+        }
+    }
+
     /// Renders the reply to the client.
     pub(crate) fn to_reply(self) -> Box<RawValue> {
         let error = RefusalError {

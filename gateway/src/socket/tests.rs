@@ -61,6 +61,7 @@ async fn the_service_is_freed_with_its_last_handle() {
     let monitor = Monitor::new(status, store.clock());
     let context = ConnectionContext {
         access: test_setup::access(&config),
+        audit: test_setup::audit(&store),
         token_expiry: TokenExpiry::new(&config.tokens, store.clock()),
         clients,
         relay,

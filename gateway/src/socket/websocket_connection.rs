@@ -144,7 +144,7 @@ impl WebSocketConnection {
         let writer = Arc::clone(self.writer());
         let joining = timeout(
             self.context.limits.connect_timeout,
-            self.wait_for_join(token.as_deref()),
+            self.wait_for_join(token.as_deref(), address),
         );
         let joined = tokio::select! {
             joined = joining => joined,
@@ -194,7 +194,11 @@ impl WebSocketConnection {
 
     /// Waits until the client joins the namespace, and returns who it is. A client that is not admitted may stay for as long as it may
     /// take to join: it closes the connection once it has read why.
-    async fn wait_for_join(&mut self, token: Option<&str>) -> Result<Arc<Identity>, CloseReason> {
+    async fn wait_for_join(
+        &mut self,
+        token: Option<&str>,
+        address: ClientAddress,
+    ) -> Result<Arc<Identity>, CloseReason> {
         loop {
             let text = match self.receive().await? {
                 Received::Text(text) => text,
@@ -208,7 +212,7 @@ impl WebSocketConnection {
             match ClientPacket::parse(&text)? {
                 ClientPacket::Connect(MAIN, payload) => {
                     let sent = JoinPayload::parse(payload).token();
-                    match self.context.admit(sent.as_deref().or(token)) {
+                    match self.context.admit(sent.as_deref().or(token), address) {
                         Ok(identity) => return Ok(identity),
                         Err(error) => self.refuse_to_join("44", &error.to_string()),
                     }

@@ -7,8 +7,10 @@ use anyhow::{Context as _, bail};
 use clap::Parser;
 use shared::args;
 use shared::clock::SystemClock;
+use shared::error_chain::error_chain;
+use shared::keys::MAX_REVOKED;
 use shared::redis::RedisConfig;
-use shared::store::{MAX_REVOKED, Revoked, ServiceRole, Store};
+use shared::store::{AuditEntry, Revoked, ServiceRole, Store};
 
 /// Revoke a token, or every token of a subject
 ///
@@ -61,11 +63,12 @@ pub(super) async fn revoke(args: RevokeArgs) -> anyhow::Result<()> {
         if !was_there {
             bail!("{what} is not revoked");
         }
+        audit(&store, "revocation_lifted", &what).await;
         println!("{what} is no longer revoked");
         return Ok(());
     }
     let known = store.revoked().await.with_context(cannot)?;
-    if known.len() >= MAX_REVOKED {
+    if known.len() as u64 >= MAX_REVOKED {
         bail!(
             "{MAX_REVOKED} revocations are stored, which is the most: lift some, or wait for their end"
         );
@@ -74,6 +77,22 @@ pub(super) async fn revoke(args: RevokeArgs) -> anyhow::Result<()> {
     store.ping().await.with_context(cannot)?;
     let until = store.clock().now() + args.revoked_for;
     store.revoke(&what, until).await.with_context(cannot)?;
+    audit(&store, "revoked", &what).await;
     println!("{what} is revoked until {}", until.to_iso());
     Ok(())
+}
+
+/// Writes it into the audit trail. It is done already, so a failure is a warning.
+async fn audit(store: &Store, action: &str, what: &Revoked) {
+    let entry = AuditEntry {
+        action: action.to_owned(),
+        detail: Some(what.to_string()),
+        ..AuditEntry::default()
+    };
+    if let Err(error) = store.write_audit(&entry).await {
+        tracing::warn!(
+            error = error_chain(&error),
+            "cannot write it into the audit trail"
+        );
+    }
 }

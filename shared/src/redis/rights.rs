@@ -109,6 +109,8 @@ fn general_commands(role: ServiceRole) -> Vec<Command> {
                 command(&["ZREMRANGEBYSCORE", keys::WATCHERS, "0", "0"]),
                 command(&["ZREM", keys::WATCHERS, ""]),
                 command(&["ZRANGE", keys::WATCHERS, "0", "0"]),
+                command(&["XADD", keys::AUDIT, "*", "", ""]),
+                command(&["XREVRANGE", keys::AUDIT, "+", "-"]),
                 command(&["GET", keys::REVOKED_CHANGES]),
                 command(&["INCR", keys::REVOKED_CHANGES]),
                 command(&["ZADD", keys::REVOKED, "0", ""]),

@@ -9,9 +9,6 @@ use super::{Store, StoreError};
 use crate::clock::Time;
 use crate::keys;
 
-/// Maximum number of entries.
-pub const MAX_REVOKED: usize = 100_000;
-
 /// What is revoked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Revoked {

@@ -62,10 +62,11 @@ const ANY_READER: &[&str] = &[
     "other site",
 ];
 const OVERVIEW: &[&str] = &["reader", "acknowledger", "operator", "admin"];
+const ADMINISTRATOR: &[&str] = &["admin"];
 const OPERATE: &[&str] = &["one device", "operator"];
 
 #[rustfmt::skip]
-const ROUTES: [Expected; 12] = [
+const ROUTES: [Expected; 13] = [
     Expected { line: "GET /devices/OTSM-0114/subtronics/telemetry/latest", allowed: READ },
     Expected { line: "GET /devices/OTSM-0114/subtronics/alerts", allowed: READ },
     Expected { line: "POST /devices/OTSM-0114/subtronics/alerts/a1/acknowledge", allowed: ACKNOWLEDGE },
@@ -77,6 +78,7 @@ const ROUTES: [Expected; 12] = [
     Expected { line: "GET /api/devices", allowed: ANY_READER },
     Expected { line: "GET /config", allowed: ANY_READER },
     Expected { line: "GET /api/analytics/connections", allowed: OVERVIEW },
+    Expected { line: "GET /api/audit", allowed: ADMINISTRATOR },
     Expected { line: "DELETE /api/devices/OTSM-0114", allowed: OPERATE },
 ];
 

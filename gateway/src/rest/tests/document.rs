@@ -1,5 +1,8 @@
 use std::collections::BTreeSet;
 
+use serde_json::json;
+use test_support::tokens::{Signed, TokenIssuer};
+
 use super::*;
 use crate::openapi::DOCUMENT;
 
@@ -33,7 +36,14 @@ fn the_document_has_every_route_and_no_other() {
 
 #[tokio::test]
 async fn every_documented_operation_is_served() {
-    let ports = both_ports("127.255.255.253:1", &[]);
+    // Of a client that may do everything.
+    let issuer = TokenIssuer::new().expect("keys");
+    let flags = issuer.flags();
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let verbs = json!({"verbs": ["read", "ack", "operate", "admin"]});
+    let token = issuer.token(Signed::Hs256, verbs).expect("a token");
+    let ask = |line: &str| with(request(line), "authorization", &format!("Bearer {token}"));
+    let ports = both_ports("127.255.255.253:1", &flags);
     for (method, path) in documented(&document()) {
         let router = match method.as_str() {
             "DELETE" => &ports.operators,
@@ -42,10 +52,10 @@ async fn every_documented_operation_is_served() {
         let path = path
             .replace("{deviceId}", "OTSM-0114")
             .replace("{alertId}", "a1");
-        let response = send(router, request(&format!("{method} {path}"))).await;
+        let response = send(router, ask(&format!("{method} {path}"))).await;
         let status = response.status().as_u16();
         assert!(matches!(status, 200 | 503), "{method} {path}: {status}");
-        let slashed = send(router, request(&format!("{method} {path}/"))).await;
+        let slashed = send(router, ask(&format!("{method} {path}/"))).await;
         assert_eq!(slashed.status().as_u16(), status, "{method} {path}/");
     }
 }
