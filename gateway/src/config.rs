@@ -297,8 +297,7 @@ impl Config {
 }
 
 impl ServiceConfig for Config {
-    const PLACEHOLDERS: &'static [(&'static str, &'static str)] =
-        &[("redis-url", "redis://placeholder")];
+    const PLACEHOLDERS: &'static [(&'static str, &'static str)] = &[];
     const COMMANDS: &'static [(&'static str, &'static str)] =
         &[(token_command::NAME, token_command::ABOUT)];
 
@@ -307,7 +306,9 @@ impl ServiceConfig for Config {
         if let (Some(port), true) = (self.port, unset) {
             self.http_port = port;
         }
-        self.validate()
+        let mut problems = self.redis.read_files();
+        problems.extend(self.validate());
+        problems
     }
 
     fn start_report(&self) -> &StartReport {
@@ -344,12 +345,7 @@ impl ServiceConfig for Config {
 
     fn setting_displays(&self) -> Vec<SettingDisplay> {
         let from_port = self.port == Some(self.http_port);
-        vec![
-            SettingDisplay {
-                flag: "redis-url",
-                value: self.redis.redis_url.to_string(),
-                source: None,
-            },
+        let own = [
             SettingDisplay {
                 flag: "http-port",
                 value: self.http_port.to_string(),
@@ -360,7 +356,8 @@ impl ServiceConfig for Config {
                 value: self.allow_anonymous.to_string(),
                 source: None,
             },
-        ]
+        ];
+        self.redis.url_display().into_iter().chain(own).collect()
     }
 }
 

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Command;
+use revoke::RevokeArgs;
 use shared::args::{self, Usage};
 use shared::error_chain::error_chain;
 use shared::{process, telemetry};
@@ -41,7 +42,7 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         args::parse(args).map(|args| ("inspect", inspect::inspect(&args)))
     } else if let Some(args) = revoke {
         telemetry::log_warnings_to_stderr();
-        args::parse(args).map(|args| ("revoke", process::block_on(revoke::revoke(args))))
+        RevokeArgs::parse(args).map(|args| ("revoke", process::block_on(revoke::revoke(args))))
     } else {
         return process::print_usage(&usage(&args));
     };

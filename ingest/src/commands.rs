@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory, FromArgMatches};
 use shared::args::{CommandLine, Usage};
+use shared::redis::RedisConfig;
 
 /// Name of the command that plays a file of messages against the alarm rules.
 pub const REPLAY: &str = "replay";
@@ -15,11 +16,14 @@ pub const RECORD: &str = "record";
 /// Description of [`RECORD`].
 pub const RECORD_ABOUT: &str = "Write the recorded payloads (--record-raw) as a file for replay";
 
-/// Reads the arguments of a command that only reads Redis. The number of partitions is read there, too.
+/// Reads the arguments of a command that only reads Redis, whose settings are at `redis`. The number of partitions is read there, too.
 ///
 /// # Errors
 /// Help was requested, or an argument is missing or wrong.
-pub(crate) fn read_args<C>(args: Vec<OsString>) -> Result<C, Usage>
+pub(crate) fn read_args<C>(
+    args: Vec<OsString>,
+    redis: impl FnOnce(&mut C) -> &mut RedisConfig,
+) -> Result<C, Usage>
 where
     C: CommandFactory + FromArgMatches,
 {
@@ -27,9 +31,10 @@ where
     let command = unused.into_iter().fold(C::command(), |command, id| {
         command.mut_arg(id, |arg| arg.hide(true))
     });
-    let line = CommandLine::parse(command, args, &[("redis-url", "redis://placeholder")])?;
-    match line.problems(Vec::new()) {
-        problems if problems.is_empty() => line.config(),
+    let line = CommandLine::parse(command, args, &[])?;
+    let mut config = line.config()?;
+    match line.problems(redis(&mut config).read_files()) {
+        problems if problems.is_empty() => Ok(config),
         problems => Err(Usage::Problems(problems)),
     }
 }

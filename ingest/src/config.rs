@@ -362,10 +362,8 @@ impl Config {
 }
 
 impl ServiceConfig for Config {
-    const PLACEHOLDERS: &'static [(&'static str, &'static str)] = &[
-        ("mqtt-broker", "mqtt://placeholder"),
-        ("redis-url", "redis://placeholder"),
-    ];
+    const PLACEHOLDERS: &'static [(&'static str, &'static str)] =
+        &[("mqtt-broker", "mqtt://placeholder")];
     const COMMANDS: &'static [(&'static str, &'static str)] = &[
         (export_log::NAME, export_log::ABOUT),
         (commands::REPLAY, commands::REPLAY_ABOUT),
@@ -374,7 +372,8 @@ impl ServiceConfig for Config {
 
     fn complete(&mut self, matches: &ArgMatches) -> Vec<String> {
         self.given_rules = given_rules(matches);
-        let mut problems = self.mqtt.read_files();
+        let mut problems = self.redis.read_files();
+        problems.extend(self.mqtt.read_files());
         problems.extend(self.validate());
         problems
     }
@@ -407,11 +406,7 @@ impl ServiceConfig for Config {
 
     fn setting_displays(&self) -> Vec<SettingDisplay> {
         let mut all = self.mqtt.setting_displays();
-        all.push(SettingDisplay {
-            flag: "redis-url",
-            value: self.redis.redis_url.to_string(),
-            source: None,
-        });
+        all.extend(self.redis.url_display());
         all
     }
 }

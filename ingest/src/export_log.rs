@@ -59,7 +59,7 @@ fn since(text: &str) -> Result<Since, String> {
 /// Runs the command. Exits with 0 if everything is written, with 1 if Redis could not be read to the end or holds no data of
 /// this system. `args` begin with the name of the program, without that of the command.
 pub fn run(args: Vec<OsString>) -> ExitCode {
-    let args = match commands::read_args::<Args>(args) {
+    let args = match commands::read_args(args, |args: &mut Args| &mut args.redis) {
         Ok(args) => args,
         Err(usage) => return process::print_usage(&usage),
     };
@@ -73,7 +73,7 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
 }
 
 async fn export(args: Args) -> anyhow::Result<()> {
-    let server = args.redis.redis_url.to_string();
+    let server = args.redis.shown_url().to_owned();
     let since = args.since.unwrap_or(Since::Beginning);
     let mut reader = LogReader::open(args.redis, since)
         .await

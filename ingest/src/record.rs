@@ -42,7 +42,7 @@ struct Args {
 /// Runs the command. Exits with 0 if everything is written, with 1 if Redis cannot be read or nothing is recorded. `args` begin
 /// with the name of the program, without that of the command.
 pub fn run(args: Vec<OsString>) -> ExitCode {
-    let args: Args = match commands::read_args(args) {
+    let args = match commands::read_args(args, |args: &mut Args| &mut args.redis) {
         Ok(args) => args,
         Err(usage) => return process::print_usage(&usage),
     };
@@ -57,7 +57,7 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
 }
 
 async fn record(args: Args) -> anyhow::Result<()> {
-    let server = args.redis.redis_url.to_string();
+    let server = args.redis.shown_url().to_owned();
     let mut reader = RawPayloadReader::open(args.redis)
         .await
         .with_context(|| format!("cannot read the recorded payloads at `{server}`"))?;

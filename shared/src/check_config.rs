@@ -224,7 +224,7 @@ pub async fn check_redis(
 ) -> ConnectionCheck {
     let found = redis::inspect(config.clone(), role).await;
     ConnectionCheck {
-        target: config.redis_url.to_string(),
+        target: config.shown_url().to_owned(),
         outcome: found.map_err(Into::into).map(|found| {
             let partitions = found.partitions.map_or_else(
                 || "empty".to_owned(),

@@ -33,6 +33,9 @@ pub mod device_status;
 pub mod keys;
 pub mod memory_need;
 
+// Connections to servers.
+pub mod tls;
+
 // Redis.
 pub mod resp;
 pub mod redis;

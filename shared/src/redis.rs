@@ -4,8 +4,10 @@
 //! checks the server and the rights of our user, measures the clock, records the number of partitions, loads the scripts and
 //! opens epochs.
 
+mod command_connection;
 mod config;
 mod connect_error;
+mod dialer;
 mod epochs;
 mod push_connection;
 mod refusal;
@@ -16,15 +18,15 @@ mod server_check;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use redis::AsyncConnectionConfig;
-use redis::aio::MultiplexedConnection;
 use tokio::sync::Mutex;
 
 use crate::clock::{Clock, SystemClock, Time};
 use crate::keys;
 
+pub(crate) use self::command_connection::CommandConnection;
 pub use self::config::{RedisConfig, RedisUrl};
 pub use self::connect_error::ConnectError;
+use self::dialer::Dialer;
 pub(crate) use self::epochs::open_epoch;
 use self::epochs::open_epochs;
 pub use self::push_connection::PushConnection;
@@ -40,7 +42,7 @@ use self::server_check::{check_server, read_server_info};
 /// A checked connection, with the scripts that are loaded on its server.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
-    pub(crate) redis: MultiplexedConnection,
+    pub(crate) redis: CommandConnection,
     pub(crate) scripts: Arc<Scripts>,
     pub(crate) run_id: Arc<str>,
     generation: u64,
@@ -50,6 +52,7 @@ pub(crate) struct Connection {
 #[derive(Debug)]
 pub(crate) struct RedisConnector {
     config: RedisConfig,
+    dialer: Dialer,
     role: ServiceRole,
     clock: Arc<SystemClock>,
     current: RwLock<Option<Connection>>,
@@ -61,13 +64,8 @@ pub(crate) struct RedisConnector {
 
 impl RedisConnector {
     pub(crate) fn new(config: RedisConfig, role: ServiceRole, clock: Arc<SystemClock>) -> Self {
-        if config.redis_url.uses_tls() {
-            // TLS panics without a crypto provider. An error here means that the process already has one.
-            rustls::crypto::ring::default_provider()
-                .install_default()
-                .ok();
-        }
         Self {
+            dialer: Dialer::new(&config),
             config,
             role,
             clock,
@@ -136,12 +134,13 @@ impl RedisConnector {
         &self,
         channel: &str,
     ) -> Result<PushConnection, ConnectError> {
-        PushConnection::open(&self.config, channel).await
+        let limit = self.config.redis_timeout * 2;
+        PushConnection::open(&self.dialer, limit, channel).await
     }
 
     /// Opens a connection for reading. That changes nothing on the server: it records no partitions and opens no epochs.
-    pub(crate) async fn reader(&self) -> Result<MultiplexedConnection, ConnectError> {
-        let mut connection = self.open(self.connection_config()).await?;
+    pub(crate) async fn reader(&self) -> Result<CommandConnection, ConnectError> {
+        let mut connection = self.dialer.commands().await?;
         read_server_info(&mut connection).await?;
         Ok(connection)
     }
@@ -150,7 +149,7 @@ impl RedisConnector {
     /// server of the current connection (after a failover, or because the name resolves to another server), the current
     /// connection is dropped.
     pub(crate) async fn identify_server(&self) -> Result<Arc<str>, ConnectError> {
-        let mut fresh = self.open(self.connection_config()).await?;
+        let mut fresh = self.dialer.commands().await?;
         let server = read_server_info(&mut fresh).await?;
         let current = self.current().map(|connection| connection.run_id);
         // A replica at this address will become the master. Commits to the old master will be lost.
@@ -169,30 +168,8 @@ impl RedisConnector {
             .clone()
     }
 
-    fn connection_config(&self) -> AsyncConnectionConfig {
-        AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.config.redis_timeout))
-            .set_response_timeout(Some(self.config.redis_timeout))
-            .set_pipeline_buffer_size(1024)
-    }
-
-    async fn open(
-        &self,
-        config: AsyncConnectionConfig,
-    ) -> Result<MultiplexedConnection, ConnectError> {
-        let client = self.config.redis_url.client();
-        let connecting = client.get_multiplexed_async_connection_with_config(&config);
-        // The redis crate's own timeout covers the socket, not the handshake that follows it.
-        match tokio::time::timeout(self.config.redis_timeout * 2, connecting).await {
-            Ok(connection) => connection.map_err(ConnectError::from),
-            Err(_) => Err(ConnectError::Unavailable(
-                (redis::ErrorKind::Io, "no answer while connecting").into(),
-            )),
-        }
-    }
-
     async fn connect(&self, generation: u64) -> Result<Connection, ConnectError> {
-        let mut redis = self.open(self.connection_config()).await?;
+        let mut redis = self.dialer.commands().await?;
         let run_id = check_server(&mut redis, generation == 1).await?.run_id;
         // Nothing is written before this.
         check_rights(&mut redis, self.role, self.config.partitions).await?;
@@ -200,7 +177,7 @@ impl RedisConnector {
         self.record_partitions(&mut redis).await?;
         let scripts = load_scripts(&mut redis).await?;
         open_epochs(&mut redis, &scripts, self.config.partitions, &run_id).await?;
-        tracing::info!(server = %self.config.redis_url, "connected to Redis");
+        tracing::info!(server = self.config.shown_url(), "connected to Redis");
         Ok(Connection {
             redis,
             scripts: Arc::new(scripts),
@@ -212,7 +189,7 @@ impl RedisConnector {
     /// Measures the offset of this machine's clock from Redis `TIME`.
     pub(crate) async fn measure_clock(
         &self,
-        redis: &mut MultiplexedConnection,
+        redis: &mut CommandConnection,
     ) -> Result<(), redis::RedisError> {
         let asked = SystemClock::local();
         let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(redis).await?;
@@ -223,10 +200,7 @@ impl RedisConnector {
     }
 
     /// Records the number of partitions if none is recorded yet, and compares it with the configured one.
-    async fn record_partitions(
-        &self,
-        redis: &mut MultiplexedConnection,
-    ) -> Result<(), ConnectError> {
+    async fn record_partitions(&self, redis: &mut CommandConnection) -> Result<(), ConnectError> {
         let configured = self.config.partitions;
         let mut pipe = redis::pipe();
         // By a script: a full Redis refuses `SET`, even where the number is recorded already.
@@ -269,7 +243,7 @@ pub async fn inspect(
     role: ServiceRole,
 ) -> Result<ServerSummary, ConnectError> {
     let connector = RedisConnector::new(config, role, Arc::default());
-    let mut redis = connector.open(connector.connection_config()).await?;
+    let mut redis = connector.dialer.commands().await?;
     let server = check_server(&mut redis, true).await?;
     check_rights(&mut redis, role, connector.config.partitions).await?;
     let recorded: Option<u16> = redis::cmd("GET")

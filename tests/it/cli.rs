@@ -45,7 +45,7 @@ fn bad_flags_exit_2_with_one_clear_sentence() -> Result<()> {
     check_refused(
         "ingest",
         &[BROKER],
-        "--redis-url is missing: give this flag or the variable REDIS_URL",
+        "--redis-url (variable REDIS_URL) or --redis-url-file (variable REDIS_URL_FILE) is required",
     )?;
     check_refused(
         "ingest",

@@ -1,11 +1,12 @@
 //! Revokes tokens in Redis, where every replica looks.
 
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Parser;
-use shared::args;
+use shared::args::{self, Usage};
 use shared::clock::SystemClock;
 use shared::error_chain::error_chain;
 use shared::keys::MAX_REVOKED;
@@ -44,6 +45,17 @@ pub(super) struct RevokeArgs {
     redis: RedisConfig,
 }
 
+impl RevokeArgs {
+    /// Reads the arguments, and the files that they name.
+    pub(super) fn parse(args: Vec<OsString>) -> Result<Self, Usage> {
+        let mut args: Self = args::parse(args)?;
+        match args.redis.read_files() {
+            problems if problems.is_empty() => Ok(args),
+            problems => Err(Usage::Problems(problems)),
+        }
+    }
+}
+
 #[expect(clippy::print_stdout, reason = "the output of the command")]
 pub(super) async fn revoke(args: RevokeArgs) -> anyhow::Result<()> {
     let what = match (args.id, args.subject) {
@@ -51,7 +63,7 @@ pub(super) async fn revoke(args: RevokeArgs) -> anyhow::Result<()> {
         (None, Some(subject)) => Revoked::Subject(subject),
         (None, None) => bail!("--id or --subject is required"),
     };
-    let server = args.redis.redis_url.to_string();
+    let server = args.redis.server();
     let store = Store::new(
         args.redis,
         ServiceRole::Gateway,

@@ -149,7 +149,7 @@ fn missing_settings_are_named() {
     assert_eq!(
         usage.to_string(),
         "--mqtt-broker is missing: give this flag or the variable MQTT_BROKER\n\
-         --redis-url is missing: give this flag or the variable REDIS_URL"
+         --redis-url (variable REDIS_URL) or --redis-url-file (variable REDIS_URL_FILE) is required"
     );
 }
 

@@ -77,7 +77,7 @@ fn a_line_names_the_first_of_the_alarms_that_are_logged_together() {
 fn only_the_settings_of_redis_are_needed() {
     let read = |args: &[&str]| {
         let args = ["ingest"].iter().chain(args).map(Into::into);
-        commands::read_args::<Args>(args.collect())
+        commands::read_args(args.collect(), |args: &mut Args| &mut args.redis)
     };
     let args = read(&["--redis-url", "redis://h", "--since", "24h"]).unwrap();
     assert_eq!(args.since, Some(Since::Ago(Duration::from_hours(24))));

@@ -1,7 +1,6 @@
 //! Opening the epochs of partitions.
 
-use redis::aio::MultiplexedConnection;
-
+use super::command_connection::CommandConnection;
 use super::refusal::refusal;
 use super::scripts::Scripts;
 use crate::error_chain::error_chain;
@@ -12,7 +11,7 @@ use crate::position::Epoch;
 ///
 /// A partition whose hash has the wrong type does not stop the others. The commits of its devices are refused one by one.
 pub(super) async fn open_epochs(
-    redis: &mut MultiplexedConnection,
+    redis: &mut CommandConnection,
     scripts: &Scripts,
     partitions: u16,
     run_id: &str,

@@ -2,35 +2,24 @@
 //! socket and whoever handles a message.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use futures_util::future::select_ok;
-use redis::{Cmd, ConnectionAddr, ErrorKind, RedisError, Value as Answer};
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
-use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
+use redis::{Cmd, RedisError, Value as Answer};
+use tokio::io::{AsyncReadExt, AsyncWrite};
 
-use super::config::{RedisConfig, USER_TIMEOUT};
 use super::connect_error::ConnectError;
+use super::dialer::{Dialer, in_time};
 use super::server_check::ServerInfo;
 use crate::resp::{Malformed, Value, ValueReader};
-
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+use crate::tls::ClientStream;
 
 /// An open, checked connection for subscriptions (RESP3).
 pub struct PushConnection {
-    stream: Box<dyn Stream>,
+    stream: ClientStream,
     reader: ValueReader,
     /// Commands that the kernel has not taken yet. Bounded by the owner, which must not request without end.
     unsent: BytesMut,
@@ -51,10 +40,14 @@ impl std::fmt::Debug for PushConnection {
 
 impl PushConnection {
     /// Connects, logs in, checks that the server is a master, and subscribes to one channel.
-    pub(super) async fn open(config: &RedisConfig, channel: &str) -> Result<Self, ConnectError> {
-        let info = config.redis_url.client().get_connection_info();
-        let connecting = connect(info.addr());
-        let stream = in_time(config.redis_timeout * 2, connecting).await?;
+    /// `limit`: how long the answer to the login may take, and all further ones.
+    pub(super) async fn open(
+        dialer: &Dialer,
+        limit: Duration,
+        channel: &str,
+    ) -> Result<Self, ConnectError> {
+        let login = dialer.login()?;
+        let stream = dialer.stream().await?;
         let mut connection = Self {
             stream,
             reader: ValueReader::default(),
@@ -64,30 +57,29 @@ impl PushConnection {
             has_waited: false,
             run_id: Arc::default(),
         };
-        let settings = info.redis_settings();
         let mut hello = redis::cmd("HELLO");
         hello.arg(3);
-        if let Some(password) = settings.password() {
-            let user = settings.username().unwrap_or("default");
+        if let Some(password) = login.password() {
+            let user = login.username().unwrap_or("default");
             hello.arg("AUTH").arg(user).arg(password);
         }
+        if let Err(error) = in_time(limit, connection.ask(&hello)).await {
+            return Err(dialer.explain(error).await);
+        }
         let asked = async {
-            connection.ask(&hello).await?;
-            if settings.db() != 0 {
-                connection
-                    .ask(redis::cmd("SELECT").arg(settings.db()))
-                    .await?;
+            if login.db() != 0 {
+                connection.ask(redis::cmd("SELECT").arg(login.db())).await?;
             }
             let text = connection.ask(&redis::cmd("INFO")).await?;
             let text = redis::from_redis_value::<String>(text).map_err(RedisError::from)?;
-            let server = ServerInfo::read(&text);
-            server.check_role()?;
             connection
                 .ask(redis::cmd("SSUBSCRIBE").arg(channel))
                 .await?;
-            Ok(server.run_id.into())
+            Ok(ServerInfo::read(&text))
         };
-        connection.run_id = in_time(config.redis_timeout * 2, asked).await?;
+        let server = in_time(limit, asked).await?;
+        server.check_role()?;
+        connection.run_id = server.run_id.into();
         Ok(connection)
     }
 
@@ -132,7 +124,7 @@ impl PushConnection {
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Redis may be slow to read. Then what it pushes is read all the same.
         while !self.unsent.is_empty() {
-            match Pin::new(&mut *self.stream).poll_write(context, &self.unsent) {
+            match Pin::new(&mut self.stream).poll_write(context, &self.unsent) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(written) => {
                     self.unsent.advance(written?);
@@ -142,7 +134,7 @@ impl PushConnection {
             }
         }
         if self.needs_flush {
-            match Pin::new(&mut *self.stream).poll_flush(context) {
+            match Pin::new(&mut self.stream).poll_flush(context) {
                 Poll::Ready(flushed) => {
                     flushed?;
                     self.needs_flush = false;
@@ -181,70 +173,4 @@ impl PushConnection {
 
 fn io_error(error: io::Error) -> RedisError {
     error.into()
-}
-
-async fn in_time<T>(
-    limit: Duration,
-    work: impl Future<Output = Result<T, ConnectError>>,
-) -> Result<T, ConnectError> {
-    timeout(limit, work).await.unwrap_or_else(|_| {
-        Err(ConnectError::Unavailable(
-            (ErrorKind::Io, "no answer while connecting").into(),
-        ))
-    })
-}
-
-async fn connect(address: &ConnectionAddr) -> Result<Box<dyn Stream>, ConnectError> {
-    match address {
-        ConnectionAddr::Tcp(host, port) => {
-            let stream = connect_tcp(host, *port).await.map_err(io_error)?;
-            Ok(Box::new(stream))
-        }
-        ConnectionAddr::TcpTls {
-            host,
-            port,
-            insecure: false,
-            ..
-        } => {
-            let connector = TlsConnector::from(tls_config()?);
-            let name = ServerName::try_from(host.clone());
-            let name = name.map_err(|error| io_error(io::Error::other(error)))?;
-            let stream = connect_tcp(host, *port).await.map_err(io_error)?;
-            let stream = connector.connect(name, stream).await.map_err(io_error)?;
-            Ok(Box::new(stream))
-        }
-        _ => Err(ConnectError::Unusable(format!(
-            "{address} cannot be used: only redis:// and rediss:// can, and rediss:// not without a check of its certificate"
-        ))),
-    }
-}
-
-/// Connects to the address of this host that answers first.
-async fn connect_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
-    if addresses.is_empty() {
-        return Err(io::Error::other("the name of the host has no address"));
-    }
-    let attempts = addresses.into_iter().map(TcpStream::connect).map(Box::pin);
-    let (stream, _) = select_ok(attempts).await?;
-    stream.set_nodelay(true)?;
-    SockRef::from(&stream).set_tcp_user_timeout(Some(USER_TIMEOUT))?;
-    Ok(stream)
-}
-
-/// Returns a configuration that trusts the certificate authorities of the system, as the redis crate does.
-fn tls_config() -> Result<Arc<ClientConfig>, ConnectError> {
-    let mut native = rustls_native_certs::load_native_certs();
-    if let Some(error) = native.errors.pop() {
-        return Err(io_error(io::Error::other(error)).into());
-    }
-    let mut roots = RootCertStore::empty();
-    for certificate in native.certs {
-        let added = roots.add(certificate);
-        added.map_err(|error| io_error(io::Error::other(error)))?;
-    }
-    let config = ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
 }

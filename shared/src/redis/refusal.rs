@@ -6,6 +6,12 @@ use redis::RedisError;
 /// user.
 pub(crate) const NO_PERMISSION: &str = "NOPERM: the Redis user lacks a right";
 
+/// The reason while the server does not know our user, or has another password for it.
+pub(super) const WRONG_PASSWORD: &str = "WRONGPASS: Redis does not accept the user or password";
+
+/// The reason while the server wants a password and none is given.
+pub(super) const NO_AUTHENTICATION: &str = "NOAUTH: Redis wants a user and password";
+
 /// The reason while commits may not even use the reserve beyond `maxmemory`.
 pub const NO_MEMORY: &str = "OOM: Redis has no memory left";
 
@@ -18,7 +24,8 @@ pub(crate) fn refusal(err: &RedisError) -> Option<&'static str> {
         "WRONGTYPE" => return None,
         "ERR" => return refusal_of_general_error(err.detail().unwrap_or_default()),
         "NOPERM" => NO_PERMISSION,
-        "NOAUTH" | "WRONGPASS" => "NOAUTH: Redis does not accept the user or password",
+        "WRONGPASS" => WRONG_PASSWORD,
+        "NOAUTH" => NO_AUTHENTICATION,
         "MISCONF" => "MISCONF: Redis cannot save its data",
         "NOREPLICAS" => "NOREPLICAS: Redis has too few replicas",
         "READONLY" => "READONLY: the server is a replica",

@@ -2,7 +2,7 @@
 //! connection before anything is written, and then once a second. The scripts check them again before their first write. A test
 //! compares them with `deploy/redis-users.acl`.
 
-use redis::aio::MultiplexedConnection;
+use redis::aio::ConnectionLike;
 
 use super::connect_error::ConnectError;
 use super::scripts::RIGHTS;
@@ -270,7 +270,7 @@ impl RightsCheck {
 
 /// Checks the rights on every partition. Writes nothing and loads no script.
 pub(super) async fn check_rights(
-    redis: &mut MultiplexedConnection,
+    redis: &mut (impl ConnectionLike + Send),
     role: ServiceRole,
     partitions: u16,
 ) -> Result<(), ConnectError> {

@@ -1,6 +1,6 @@
 //! The Lua scripts, loaded on every new connection.
 
-use redis::aio::MultiplexedConnection;
+use redis::aio::ConnectionLike;
 
 /// The SHA-1 digests of the loaded scripts, for `EVALSHA`.
 #[derive(Debug, Default)]
@@ -72,7 +72,9 @@ pub(super) const RECORD_PARTITIONS: &str = script!(" flags=allow-oom", "record_p
 pub(super) const RIGHTS: &str = script!(" flags=allow-oom", "rights.lua");
 
 /// Loads all scripts into the server's cache.
-pub(crate) async fn load_scripts(redis: &mut MultiplexedConnection) -> redis::RedisResult<Scripts> {
+pub(crate) async fn load_scripts(
+    redis: &mut (impl ConnectionLike + Send),
+) -> redis::RedisResult<Scripts> {
     let mut scripts = Scripts::default();
     let texts = [
         (LOAD, &mut scripts.load),

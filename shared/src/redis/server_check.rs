@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 
-use redis::aio::MultiplexedConnection;
-
+use super::command_connection::CommandConnection;
 use super::connect_error::ConnectError;
 
 /// The oldest version of Redis that supports the scripts.
@@ -61,7 +60,7 @@ impl ServerInfo {
 }
 
 pub(super) async fn read_server_info(
-    redis: &mut MultiplexedConnection,
+    redis: &mut CommandConnection,
 ) -> Result<ServerInfo, ConnectError> {
     let info: String = redis::cmd("INFO").query_async(redis).await?;
     Ok(ServerInfo::read(&info))
@@ -69,7 +68,7 @@ pub(super) async fn read_server_info(
 
 /// Checks role, version and settings. `at_start` is true for the process's first connection.
 pub(super) async fn check_server(
-    redis: &mut MultiplexedConnection,
+    redis: &mut CommandConnection,
     at_start: bool,
 ) -> Result<ServerInfo, ConnectError> {
     let server = read_server_info(redis).await?;
@@ -81,10 +80,7 @@ pub(super) async fn check_server(
 
 /// Checks the eviction policy and the append-only file. A wrong eviction policy is an error at the start of the process. Later
 /// it is only logged: alarms on an unsafe server are better than no alarms.
-async fn check_settings(
-    redis: &mut MultiplexedConnection,
-    at_start: bool,
-) -> Result<(), ConnectError> {
+async fn check_settings(redis: &mut CommandConnection, at_start: bool) -> Result<(), ConnectError> {
     let mut command = redis::cmd("CONFIG");
     command.arg("GET").arg("maxmemory-policy").arg("appendonly");
     let answer: Result<HashMap<String, String>, _> = command.query_async(redis).await;

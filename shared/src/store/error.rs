@@ -12,6 +12,14 @@ pub enum StoreError {
     /// Redis cannot be reached, did not answer in time, or refuses to work for us: try again later.
     #[error("redis is unavailable")]
     Unavailable(#[source] RedisError),
+    /// Redis or this client refuses the other: an operator must act.
+    #[error("redis and this service refuse each other: {advice}")]
+    Rejected {
+        /// Why, in words that may be shown to anybody.
+        reason: &'static str,
+        /// Why, and the settings to look at.
+        advice: String,
+    },
     /// The user of the connection lacks a right: an operator must act.
     #[error("the Redis user lacks a right: {0}")]
     MissingRight(String),
@@ -62,7 +70,10 @@ impl StoreError {
     pub fn is_transient(&self) -> bool {
         matches!(
             self,
-            Self::Unavailable(_) | Self::MissingRight(_) | Self::Unusable(_)
+            Self::Unavailable(_)
+                | Self::Rejected { .. }
+                | Self::MissingRight(_)
+                | Self::Unusable(_)
         )
     }
 
@@ -87,9 +98,11 @@ impl StoreError {
             | Self::PlacesUnusable { in_danger, .. }
             | Self::NotAdmitted { in_danger } => *in_danger,
             Self::Refused(_) => true,
-            Self::Unavailable(_) | Self::MissingRight(_) | Self::Unusable(_) | Self::RedisFull => {
-                false
-            }
+            Self::Unavailable(_)
+            | Self::Rejected { .. }
+            | Self::MissingRight(_)
+            | Self::Unusable(_)
+            | Self::RedisFull => false,
         }
     }
 
@@ -102,7 +115,10 @@ impl StoreError {
     /// Whether a service that meets this error at its start should exit: only an operator can mend it.
     #[must_use]
     pub fn needs_operator(&self) -> bool {
-        matches!(self, Self::MissingRight(_) | Self::Unusable(_))
+        matches!(
+            self,
+            Self::Rejected { .. } | Self::MissingRight(_) | Self::Unusable(_)
+        )
     }
 
     /// Returns why Redis cannot be used, in words that may be shown to anybody.
@@ -110,6 +126,7 @@ impl StoreError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Unavailable(err) => refusal(err).unwrap_or("no answer from Redis"),
+            Self::Rejected { reason, .. } => reason,
             Self::MissingRight(_) => NO_PERMISSION,
             Self::Unusable(_) => "this Redis server cannot be used",
             Self::Refused(_) => "a key of a device cannot be used",
@@ -125,7 +142,7 @@ impl StoreError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Unavailable(_) => "redis_away",
-            Self::MissingRight(_) | Self::Unusable(_) => "redis_unusable",
+            Self::Rejected { .. } | Self::MissingRight(_) | Self::Unusable(_) => "redis_unusable",
             Self::Refused(_) => "device_refused",
             Self::TooManyDevices { .. } => "too_many_devices",
             Self::RedisFull => "redis_full",
@@ -139,6 +156,7 @@ impl From<ConnectError> for StoreError {
     fn from(err: ConnectError) -> Self {
         match err {
             ConnectError::Unavailable(err) => Self::Unavailable(err),
+            ConnectError::Rejected { reason, advice } => Self::Rejected { reason, advice },
             ConnectError::MissingRight(what) => Self::MissingRight(what),
             ConnectError::Unusable(why) => Self::Unusable(why),
         }

@@ -5,14 +5,13 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use redis::{RedisError, Value};
 
 use super::reply::{entries, stream_bound, wrong_answer};
 use super::{LoggedEntry, StoreError};
 use crate::clock::{Time, millis};
 use crate::keys::{self, PartitionKeys};
-use crate::redis::{RedisConfig, RedisConnector, ServiceRole};
+use crate::redis::{CommandConnection, RedisConfig, RedisConnector, ServiceRole};
 
 /// Maximum number of entries in memory at the same time, over all partitions: about 16 MB with entries of 1 KB.
 const MAX_BUFFERED: usize = 16_384;
@@ -35,7 +34,7 @@ pub enum Since {
 /// Reads the entries that were written before it was opened.
 #[derive(Debug)]
 pub struct LogReader {
-    redis: MultiplexedConnection,
+    redis: CommandConnection,
     cursors: Vec<Cursor>,
     /// The oldest buffered entry of each partition.
     heads: BinaryHeap<Reverse<(StreamId, usize)>>,

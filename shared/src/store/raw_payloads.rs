@@ -3,7 +3,6 @@
 //! Bounded by their number; `--max-payload-bytes` bounds a payload, and its topic is stored as in a dead letter.
 
 use redis::Value;
-use redis::aio::MultiplexedConnection;
 
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use super::reply::{Entry, entries};
 use super::{DeadLetter, Store, StoreError};
 use crate::clock::Time;
 use crate::keys;
-use crate::redis::{RedisConfig, RedisConnector, ServiceRole};
+use crate::redis::{CommandConnection, RedisConfig, RedisConnector, ServiceRole};
 
 /// Maximum number of payloads read at once: about 6 MB with the largest payloads that are accepted by default.
 const PAGE: usize = 100;
@@ -66,7 +65,7 @@ impl Store {
 /// Reads the payloads that were recorded before it was opened, oldest first.
 #[derive(Debug)]
 pub struct RawPayloadReader {
-    redis: MultiplexedConnection,
+    redis: CommandConnection,
     /// The settings under which the last payload was received, as JSON.
     settings: Option<String>,
     /// Where the next page begins.

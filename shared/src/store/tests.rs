@@ -68,11 +68,8 @@ impl RedisServer {
 
     fn store_at(url: &str, memory_reserve: Option<u64>) -> Store {
         let config = RedisConfig {
-            redis_url: url.parse().expect("a URL"),
-            redis_timeout: Duration::from_secs(2),
-            redis_watch: Duration::from_secs(1),
             memory_reserve,
-            partitions: 8,
+            ..RedisConfig::at(url)
         };
         Store::new(
             config,
@@ -632,13 +629,7 @@ async fn a_rediss_url_starts_a_tls_handshake() {
         .await
         .expect("a port");
     let port = listener.local_addr().expect("bound").port();
-    let config = RedisConfig {
-        redis_url: format!("rediss://127.0.0.1:{port}").parse().expect("a URL"),
-        redis_timeout: Duration::from_secs(2),
-        redis_watch: Duration::from_secs(1),
-        memory_reserve: None,
-        partitions: 8,
-    };
+    let config = RedisConfig::at(&format!("rediss://127.0.0.1:{port}"));
     let store = Store::new(
         config,
         ServiceRole::Ingest,

@@ -3,6 +3,7 @@
 //!
 //! This crate depends on no other crate of the workspace. So `shared` and the services can use it in their own unit tests.
 
+pub mod certificates;
 pub mod eventually;
 pub mod frames;
 pub mod ports;

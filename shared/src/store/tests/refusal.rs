@@ -28,14 +28,11 @@ impl RedisServer {
     /// A store that connects as the limited user.
     fn limited_store(&self, role: ServiceRole) -> Store {
         let url = format!("redis://{USER}:pass@{}", self.redis.address());
-        let config = RedisConfig {
-            redis_url: url.parse().expect("a URL"),
-            redis_timeout: Duration::from_secs(2),
-            redis_watch: Duration::from_secs(1),
-            memory_reserve: None,
-            partitions: 8,
-        };
-        Store::new(config, role, Arc::new(SystemClock::default()))
+        Store::new(
+            RedisConfig::at(&url),
+            role,
+            Arc::new(SystemClock::default()),
+        )
     }
 
     pub(super) async fn config_set(&self, name: &str, value: &str) {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use clap::Parser;
 use redis::AsyncConnectionConfig;
+use redis::aio::MultiplexedConnection;
 use test_support::eventually::LATE;
 use test_support::server::{self, OwnRedis, PASSWORD};
 
