@@ -11,7 +11,7 @@ pub enum ConnectError {
     #[error("redis is unavailable")]
     Unavailable(#[source] RedisError),
     /// Redis or this client refuses the other: an operator must act.
-    #[error("redis and this service refuse each other: {advice}")]
+    #[error("no connection to Redis: {advice}")]
     Rejected {
         /// Why, in words that may be shown to anybody.
         reason: &'static str,

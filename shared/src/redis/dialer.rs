@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::select_ok;
 use redis::{AsyncConnectionConfig, ConnectionAddr, ErrorKind, RedisConnectionInfo, RedisError};
 use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -70,9 +71,14 @@ impl Dialer {
                     .map_err(|error| tls_error(error, tls, host)),
             }
         };
-        timeout(self.timeout * 2, opening)
-            .await
-            .unwrap_or_else(|_| Err(no_answer().into()))
+        match (timeout(self.timeout * 2, opening).await, &self.tls) {
+            (Ok(opened), _) => opened,
+            // It may wait for the end of a line, which the first message of TLS does not have.
+            (Err(_), Some(tls)) if self.probe(speaks_plainly).await == Some(true) => {
+                Err(rejected(&TlsFault::PlainServer, tls, host))
+            }
+            (Err(_), _) => Err(no_answer().into()),
+        }
     }
 
     /// Returns why a stream failed before the first answer on it. May open another connection to find out.
@@ -104,9 +110,10 @@ impl Dialer {
         fault.map_or_else(|| error.into(), |fault| rejected(&fault, tls, host))
     }
 
+    /// Asks on a connection of its own; `None` without an answer.
     async fn probe<T>(&self, ask: impl AsyncFnOnce(TcpStream) -> T) -> Option<T> {
-        let tcp = timeout(self.timeout, self.tcp()).await.ok()?.ok()?;
-        Some(ask(tcp).await)
+        let asked = async { Some(ask(self.tcp().await.ok()?).await) };
+        timeout(self.timeout, asked).await.ok().flatten()
     }
 
     async fn tcp(&self) -> Result<TcpStream, ConnectError> {
@@ -145,6 +152,15 @@ fn rejected(fault: &TlsFault, tls: &ClientTls, host: &str) -> ConnectError {
     }
 }
 
+/// Returns whether the server answers a command without TLS. It need not be logged in to.
+async fn speaks_plainly(mut tcp: TcpStream) -> bool {
+    let asked = async {
+        tcp.write_all(b"PING\r\n").await?;
+        tcp.read_u8().await
+    };
+    asked.await.is_ok_and(|first| matches!(first, b'+' | b'-'))
+}
+
 /// Limits the time of a request.
 pub(super) async fn in_time<T>(
     limit: Duration,
@@ -170,3 +186,6 @@ async fn connect_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     SockRef::from(&stream).set_tcp_user_timeout(Some(USER_TIMEOUT))?;
     Ok(stream)
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use rustls::pki_types::UnixTime;
@@ -44,6 +45,10 @@ impl TlsFault {
         {
             let inner: &(dyn StdError + 'static) = inner;
             return Self::of(inner);
+        }
+        // The redis crate shares its causes.
+        if let Some(error) = error.downcast_ref::<Arc<dyn StdError + Send + Sync>>() {
+            return Self::of(&**error);
         }
         error.source().and_then(Self::of)
     }

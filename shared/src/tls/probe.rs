@@ -1,21 +1,17 @@
-//! Finds out why a server closed a connection without a word: asks once more, on a connection of its own.
+//! Finds out why a server closed a connection without a word: asks once more, on a connection of its own. The caller limits the time.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::crypto::ring;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use super::client::ClientTls;
 use super::fault::TlsFault;
 use super::stream::{ClientStream, TlsError};
 
-/// How long an answer may take.
-const LIMIT: Duration = Duration::from_secs(1);
 /// The first byte of a server that speaks TLS: a handshake, or an alert.
 const TLS_RECORDS: [u8; 2] = [0x16, 0x15];
 
@@ -28,8 +24,7 @@ pub async fn speaks_tls(mut tcp: TcpStream) -> bool {
         tcp.write_all(&hello).await?;
         tcp.read_u8().await
     };
-    let answer = timeout(LIMIT, asked).await;
-    answer.is_ok_and(|answer| answer.is_ok_and(|first| TLS_RECORDS.contains(&first)))
+    asked.await.is_ok_and(|first| TLS_RECORDS.contains(&first))
 }
 
 /// Returns why the server refuses this client after a handshake that succeeded; `None` if it does not. With TLS 1.3 a server looks at the
@@ -39,17 +34,11 @@ pub async fn refusal_after_handshake(
     host: &str,
     tls: &ClientTls,
 ) -> Option<TlsFault> {
-    let asked = async {
-        match ClientStream::secure(tcp, host, tls).await {
-            Ok(mut stream) => {
-                let error = stream.read_u8().await.err()?;
-                TlsFault::of(&error)
-            }
-            Err(TlsError::Fault(fault)) => Some(fault),
-            Err(_) => None,
-        }
-    };
-    timeout(LIMIT, asked).await.ok().flatten()
+    match ClientStream::secure(tcp, host, tls).await {
+        Ok(mut stream) => TlsFault::of(&stream.read_u8().await.err()?),
+        Err(TlsError::Fault(fault)) => Some(fault),
+        Err(_) => None,
+    }
 }
 
 /// Returns the first message of a client that trusts nobody and does not know the name of the server.
