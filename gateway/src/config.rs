@@ -6,6 +6,7 @@ mod value_parsers;
 
 use std::ffi::OsString;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
@@ -22,6 +23,7 @@ use crate::access::Access;
 use crate::access::anonymous::Anonymous;
 use crate::client_address::TrustedProxies;
 use crate::hosts::HostRule;
+use crate::listener::certificate::CertificateFiles;
 use crate::origins::{OriginError, Origins};
 use crate::token_command;
 
@@ -54,6 +56,15 @@ pub struct Config {
     /// Address to listen on
     #[arg(long, env, value_name = "ADDRESS", default_value = "0.0.0.0")]
     pub listen_address: IpAddr,
+
+    /// File with the certificate (PEM) of this service, and those that lead from it to an authority: the main port serves HTTPS with it,
+    /// and nothing else. Read again when it changes; connections that are open go on. The port for operators stays without TLS
+    #[arg(long, env, value_name = "PATH")]
+    pub tls_cert_file: Option<PathBuf>,
+
+    /// File with the key (PEM, not encrypted) of `--tls-cert-file`
+    #[arg(long, env, value_name = "PATH")]
+    pub tls_key_file: Option<PathBuf>,
 
     /// Origins whose pages may use this service, in addition to those of local development: `https://gas.example.com`,
     /// `https://*.example.com` (one label), the origin of an app such as `capacitor://localhost`, or `null`; a comma list, or several
@@ -240,6 +251,12 @@ impl Config {
         Origins::from_config(&self.allowed_origins, !self.no_default_origins, Vec::new())
     }
 
+    /// Returns the files of the certificate of the main port, if it has one.
+    pub(crate) fn certificate_files(&self) -> Result<Option<CertificateFiles>, String> {
+        let (certificate, key) = (&self.tls_cert_file, &self.tls_key_file);
+        CertificateFiles::from_settings(certificate.as_deref(), key.as_deref())
+    }
+
     /// Returns all problems of the settings, one sentence each.
     pub fn validate(&self) -> Vec<String> {
         let mut problems = Vec::new();
@@ -259,6 +276,10 @@ impl Config {
         }
         if let Err(err) = TrustedProxies::parse(&self.trusted_proxies) {
             problems.push(format!("--trusted-proxies: {err}"));
+        }
+        match self.certificate_files() {
+            Ok(files) => problems.extend(files.and_then(|files| files.read().err())),
+            Err(problem) => problems.push(problem),
         }
         if self.ops_port == Some(self.http_port) {
             problems.push("--ops-port: must differ from --http-port".to_owned());

@@ -29,6 +29,7 @@ mod relay;
 mod replay;
 mod session;
 mod socket;
+mod shared_stream;
 mod spare_capacity;
 mod watches;
 mod websocket;
@@ -103,6 +104,7 @@ use crate::fleet::FleetReporter;
 use crate::fleet::latest::LatestFleetReport;
 use crate::interest::Linger;
 use crate::listener::ListenerConfig;
+use crate::listener::certificate::ServerCertificate;
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
 use crate::packet_budget::PacketRate;
@@ -141,6 +143,7 @@ pub async fn serve(
     };
     let state = make_state(config, store, &meters, &lifecycle, &tokens.serving)?;
     descriptors::check(&state.config);
+    let certificate = open_certificate(&state, &lifecycle)?;
     let address = listener.local_addr()?;
     let operators = bind_operators(&state.config)?;
     let operators_address = operators
@@ -212,6 +215,7 @@ pub async fn serve(
         listener,
         &state.config,
         places,
+        certificate,
         services.main,
         &lifecycle,
         tokens,
@@ -312,6 +316,24 @@ fn start_revocations(
         serving.run_until_cancelled(following).await;
         Ok(())
     });
+}
+
+/// Reads the certificate of the main port, if it has one, and starts the task that reads it again when it changes.
+fn open_certificate(
+    state: &AppState,
+    lifecycle: &Lifecycle,
+) -> anyhow::Result<Option<Arc<ServerCertificate>>> {
+    let files = state
+        .config
+        .certificate_files()
+        .map_err(anyhow::Error::msg)?;
+    let Some(files) = files else { return Ok(None) };
+    let metrics = Arc::clone(&state.metrics.tls);
+    let certificate = ServerCertificate::open(files, metrics).map_err(anyhow::Error::msg)?;
+    let certificate = Arc::new(certificate);
+    let looking = Arc::clone(&certificate).keep_current(lifecycle.soft().clone());
+    lifecycle.spawn("certificate", looking);
+    Ok(Some(certificate))
 }
 
 /// Creates the table of clients, and starts the tasks that send the telemetry held for them.
@@ -451,6 +473,7 @@ fn start_operators(
         user_timeout: config.tcp_user_timeout,
         places: Arc::new(Semaphore::new(OPERATOR_CONNECTIONS)),
         is_websocket: |_| false,
+        certificate: None,
     };
     start_accepting(
         "operators' listener",
@@ -466,6 +489,7 @@ fn start_listener(
     listener: TcpListener,
     config: &Config,
     places: Arc<Semaphore>,
+    certificate: Option<Arc<ServerCertificate>>,
     router: Router,
     lifecycle: &Lifecycle,
     tokens: ShutdownTokens,
@@ -474,6 +498,7 @@ fn start_listener(
         user_timeout: config.tcp_user_timeout,
         places,
         is_websocket: socket::request::asks_for_websocket,
+        certificate,
     };
     start_accepting("listener", listener, config, router, lifecycle, tokens);
 }

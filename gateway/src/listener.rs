@@ -10,8 +10,10 @@
 //! room (`idle_queue`).
 
 pub(crate) mod answer;
+pub(crate) mod certificate;
 pub(crate) mod connection;
 mod head;
+mod http_stream;
 mod idle_queue;
 mod serve;
 pub(crate) mod take_over;
@@ -31,6 +33,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::shutdown_tokens::ShutdownTokens;
+use certificate::ServerCertificate;
 use connection::{AbortableStream, ConnectionPermit};
 use idle_queue::IdleQueue;
 use serve::{IsWebSocket, serve};
@@ -55,6 +58,8 @@ pub(crate) struct ListenerConfig {
     pub(crate) places: Arc<Semaphore>,
     /// Which requests ask for a WebSocket.
     pub(crate) is_websocket: IsWebSocket,
+    /// The certificate with which all connections use TLS; `None`: without TLS.
+    pub(crate) certificate: Option<Arc<ServerCertificate>>,
 }
 
 /// Listens, with a queue long enough for all clients to reconnect at once.
@@ -129,7 +134,9 @@ where
         let stream = AbortableStream::new(stream, peer.ip(), permit);
         idle.add_reserved(stream.handle());
         let is_websocket = config.is_websocket;
-        let connection = serve(stream, tokens.serving.clone(), is_websocket, answer.clone());
+        let certificate = config.certificate.clone();
+        let serving = tokens.serving.clone();
+        let connection = serve(stream, certificate, serving, is_websocket, answer.clone());
         lifecycle.spawn_short("connection", connection);
     }
 }

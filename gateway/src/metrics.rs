@@ -29,6 +29,7 @@ pub(crate) struct Metrics {
     pub(crate) socket: Arc<SocketMetrics>,
     pub(crate) relay: Arc<RelayMetrics>,
     pub(crate) rest: Arc<RestMetrics>,
+    pub(crate) tls: Arc<TlsMetrics>,
     reader: Box<dyn Fn() -> String + Send + Sync>,
 }
 
@@ -45,6 +46,7 @@ impl Metrics {
             socket: Arc::new(SocketMetrics::new(meters, socket_refused)),
             relay: Arc::new(RelayMetrics::new(meters)),
             rest: Arc::new(RestMetrics::new(meters, rest_refused)),
+            tls: Arc::new(TlsMetrics::new(meters)),
             reader: Box::new(meters.reader()),
         })
     }
@@ -58,6 +60,33 @@ impl Metrics {
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Metrics")
+    }
+}
+
+/// TLS of the main port.
+#[derive(Debug)]
+pub(crate) struct TlsMetrics {
+    pub(crate) handshake_failed: Count,
+    pub(crate) reloaded: Count,
+    pub(crate) reload_failed: Count,
+}
+
+impl TlsMetrics {
+    fn new(meters: &Meters) -> Self {
+        let [reloaded, reload_failed] = meters.count_of_each(
+            "gateway.certificate.reloads",
+            "Times the files of the certificate changed, by outcome. `failed`: they cannot be used, and the old certificate stays.",
+            "outcome",
+            ["done", "failed"],
+        );
+        Self {
+            handshake_failed: meters.count(
+                "gateway.tls.handshakes_failed",
+                "TLS handshakes of clients that failed or took too long.",
+            ),
+            reloaded,
+            reload_failed,
+        }
     }
 }
 

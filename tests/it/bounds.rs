@@ -10,7 +10,7 @@ use tests::repository;
 use tests::server_process::kept_environment;
 
 /// Settings that bound nothing that a detector, a client or a request can take.
-const NO_BOUNDS: [&str; 68] = [
+const NO_BOUNDS: [&str; 77] = [
     "alarm-deadband",
     "alarm-off-delay",
     "alive-message-types",
@@ -35,9 +35,12 @@ const NO_BOUNDS: [&str; 68] = [
     "low-devices",
     "maintenance-message-types",
     "mqtt-broker",
+    "mqtt-ca-file",
+    "mqtt-cert-file",
     "mqtt-client-id",
     "mqtt-connect-timeout",
     "mqtt-keep-alive",
+    "mqtt-key-file",
     "mqtt-password",
     "mqtt-password-file",
     "mqtt-session-expiry",
@@ -61,12 +64,18 @@ const NO_BOUNDS: [&str; 68] = [
     "ping-interval",
     "quiet-after",
     "redis-away-after",
+    "redis-ca-file",
+    "redis-cert-file",
+    "redis-key-file",
     "redis-timeout",
     "redis-url",
+    "redis-url-file",
     "redis-watch",
     "replica-name",
     "report-interval",
     "returned-levels",
+    "tls-cert-file",
+    "tls-key-file",
     "token-audience",
     "token-grace",
     "token-in-query",

@@ -13,9 +13,12 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::answer::{AnswerPace, HeldAnswer, Pacer, PresentAnswer};
+use super::http_stream::HttpStream;
+use crate::shared_stream::SharedStream;
 
 /// The permit that an accepted connection holds until it is closed. It limits the number of connections.
 pub(super) struct ConnectionPermit {
@@ -52,6 +55,8 @@ pub(crate) struct ConnectionHandle {
     is_kept: AtomicBool,
     /// A complete head of a request was received.
     has_request: AtomicBool,
+    /// It is over TLS.
+    is_secure: AtomicBool,
     peer: IpAddr,
     accepted: Instant,
     answer: PresentAnswer,
@@ -64,6 +69,7 @@ impl ConnectionHandle {
             is_reserved,
             is_kept: AtomicBool::new(false),
             has_request: AtomicBool::new(false),
+            is_secure: AtomicBool::new(false),
             peer,
             accepted: Instant::now(),
             answer: PresentAnswer::default(),
@@ -104,6 +110,15 @@ impl ConnectionHandle {
         self.has_request.load(Ordering::Relaxed)
     }
 
+    /// Returns the scheme of the URLs that lead to this connection, even behind a proxy that terminates TLS.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.is_secure.load(Ordering::Relaxed) {
+            "https"
+        } else {
+            "http"
+        }
+    }
+
     /// Returns the time since the connection was accepted.
     pub(super) fn age(&self) -> Duration {
         self.accepted.elapsed()
@@ -125,9 +140,9 @@ impl ConnectionHandle {
     }
 }
 
-/// A TCP stream that its [`ConnectionHandle`] can end.
+/// A stream that its [`ConnectionHandle`] can end.
 pub(crate) struct AbortableStream {
-    stream: TcpStream,
+    stream: HttpStream,
     /// What was received and is read again before the rest.
     put_back: Bytes,
     handle: HandleOfStream,
@@ -152,7 +167,7 @@ impl AbortableStream {
     pub(super) fn new(stream: TcpStream, peer: IpAddr, permit: ConnectionPermit) -> Self {
         let handle = Arc::new(ConnectionHandle::new(peer, permit.is_reserved));
         Self {
-            stream,
+            stream: HttpStream::Plain(stream),
             put_back: Bytes::new(),
             read_aborted: Box::pin(handle.aborted.clone().cancelled_owned()),
             write_aborted: Box::pin(handle.aborted.clone().cancelled_owned()),
@@ -160,6 +175,24 @@ impl AbortableStream {
             pacer: Pacer::default(),
             permit: permit.permit,
         }
+    }
+
+    /// Completes the TLS handshake.
+    ///
+    /// # Errors
+    /// The peer does not speak TLS, does not accept the certificate, or the connection is ended.
+    pub(super) async fn secure(mut self, acceptor: TlsAcceptor) -> io::Result<Self> {
+        let HttpStream::Plain(tcp) = self.stream else {
+            return Ok(self);
+        };
+        let aborted = self.handle.0.aborted.clone();
+        let accepted = tokio::select! {
+            accepted = acceptor.accept(tcp) => accepted?,
+            () = aborted.cancelled() => return Err(io::ErrorKind::ConnectionAborted.into()),
+        };
+        self.stream = HttpStream::Tls(Box::new(accepted));
+        self.handle.0.is_secure.store(true, Ordering::Relaxed);
+        Ok(self)
     }
 
     pub(super) fn handle(&self) -> &Arc<ConnectionHandle> {
@@ -176,9 +209,9 @@ impl AbortableStream {
         std::mem::take(&mut self.put_back)
     }
 
-    /// Returns the TCP stream and the permit, for a WebSocket. The handle cannot end the connection any more.
-    pub(super) fn into_parts(self) -> (TcpStream, OwnedSemaphorePermit) {
-        (self.stream, self.permit)
+    /// Returns the stream and the permit, for a WebSocket. The handle cannot end the connection any more.
+    pub(super) fn into_parts(self) -> (SharedStream, OwnedSemaphorePermit) {
+        (self.stream.into_shared(), self.permit)
     }
 
     fn check_write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use axum::body::Body;
 use axum::http::{Request, Response, Uri};
 use hyper::body::Incoming;
@@ -18,6 +18,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::certificate::ServerCertificate;
 use super::connection::{AbortableStream, ConnectionHandle};
 use super::head::Head;
 use super::take_over::{TakeOver, TakenConnection};
@@ -43,9 +44,10 @@ pub(crate) type IsWebSocket = fn(&Uri) -> bool;
 /// A connection that a WebSocket takes over: its stream, and what was received behind the request.
 type Taken = (AbortableStream, Vec<u8>, TakeOver);
 
-/// Serves a connection. Its first request is not read by hyper if it asks for a WebSocket.
+/// Serves a connection, over TLS if there is a certificate. Its first request is not read by hyper if it asks for a WebSocket.
 pub(super) async fn serve<F, A>(
     stream: AbortableStream,
+    certificate: Option<Arc<ServerCertificate>>,
     serving: CancellationToken,
     is_websocket: IsWebSocket,
     answer: F,
@@ -63,7 +65,16 @@ pub(super) async fn serve<F, A>(
         }
     };
     // On the heap, so that nothing of it is left when a WebSocket begins.
-    let served = Box::pin(serve_until_taken(stream, &serving, is_websocket, &answer));
+    let served = Box::pin(async {
+        let stream = match certificate {
+            None => Some(stream),
+            Some(certificate) => secure(stream, &certificate, &serving).await?,
+        };
+        match stream {
+            Some(stream) => serve_until_taken(stream, &serving, is_websocket, &answer).await,
+            None => Ok(None),
+        }
+    });
     let ended = tokio::select! {
         ended = served => ended,
         () = life => Ok(None),
@@ -83,6 +94,36 @@ pub(super) async fn serve<F, A>(
             let error = error_chain(error.as_ref());
             tracing::debug!(error, "connection ended");
         }
+    }
+}
+
+/// Completes the TLS handshake, in the time that the head of a request may take. `None` if the shutdown begins before.
+async fn secure(
+    stream: AbortableStream,
+    certificate: &ServerCertificate,
+    serving: &CancellationToken,
+) -> anyhow::Result<Option<AbortableStream>> {
+    let limit = head_limit(stream.handle());
+    let accepting = timeout(limit, stream.secure(certificate.acceptor()));
+    let Some(accepted) = serving.run_until_cancelled(accepting).await else {
+        return Ok(None);
+    };
+    let outcome = match accepted {
+        Ok(outcome) => outcome.context("no TLS with the peer"),
+        Err(_) => Err(anyhow!("the TLS handshake took too long")),
+    };
+    if outcome.is_err() {
+        certificate.metrics().handshake_failed.increment();
+    }
+    outcome.map(Some)
+}
+
+/// Returns how long the head of a request may take.
+fn head_limit(handle: &ConnectionHandle) -> Duration {
+    if handle.is_reserved() {
+        RESERVE_TIMEOUT
+    } else {
+        HEADER_TIMEOUT
     }
 }
 
@@ -123,11 +164,7 @@ async fn read_first_head(
     stream: &mut AbortableStream,
     serving: &CancellationToken,
 ) -> anyhow::Result<Option<(Head, Vec<u8>)>> {
-    let limit = if stream.handle().is_reserved() {
-        RESERVE_TIMEOUT
-    } else {
-        HEADER_TIMEOUT
-    };
+    let limit = head_limit(stream.handle());
     let mut received = Vec::new();
     let read = tokio::select! {
         biased;
@@ -193,11 +230,6 @@ where
     A: Future<Output = Response<Body>>,
 {
     let handle = Arc::clone(stream.handle());
-    let (header_timeout, keep_alive) = if handle.is_reserved() {
-        (RESERVE_TIMEOUT, false)
-    } else {
-        (HEADER_TIMEOUT, true)
-    };
     let prepared = Mutex::new(prepared);
     let taking = Mutex::new(None);
     let service = service_fn(|request: Request<Incoming>| {
@@ -214,8 +246,8 @@ where
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .keep_alive(keep_alive)
+        .header_read_timeout(head_limit(&handle))
+        .keep_alive(!handle.is_reserved())
         .max_buf_size(MAX_BUFFER);
     let mut connection = http.serve_connection(TokioIo::new(stream), service);
     tokio::select! {

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
+
+use crate::shared_stream::SharedStream;
 
 /// A connection that does not speak HTTP any more.
 #[derive(Debug)]
 pub(crate) struct TakenConnection {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: SharedStream,
     /// What was received behind the request.
     pub(crate) received: Vec<u8>,
     /// The place of the connection.

@@ -19,12 +19,11 @@ use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
 use super::operator_paths::is_probe;
+use crate::listener::connection::ConnectionHandle;
 use crate::metrics::RestMetrics;
 
 /// Maximum number of characters of a path in a span. The rest is cut off.
 const MAX_PATH_CHARS: usize = 256;
-/// The scheme that this process serves, even behind a proxy that terminates TLS.
-const SCHEME: &str = "http";
 /// `error.type` if the client disconnected before it was answered. The semantic conventions define no value for that.
 const GIVEN_UP: &str = "given_up";
 
@@ -40,6 +39,7 @@ pub(super) async fn observe(
         method: method(request.method()),
         route: route.as_ref().map(MatchedPath::as_str),
         path: request.uri().path().chars().take(MAX_PATH_CHARS).collect(),
+        scheme: scheme(&request),
     };
     let span = tracing::info_span!(
         "request",
@@ -49,7 +49,7 @@ pub(super) async fn observe(
         { HTTP_REQUEST_METHOD } = info.method,
         { HTTP_ROUTE } = info.route,
         { URL_PATH } = info.path,
-        { URL_SCHEME } = SCHEME,
+        { URL_SCHEME } = info.scheme,
         { HTTP_RESPONSE_STATUS_CODE } = Empty,
         { ERROR_TYPE } = Empty,
     );
@@ -67,24 +67,23 @@ pub(super) async fn observe(
 
 /// Records the metric of a request that was refused before routing.
 pub(crate) fn record_refused(metrics: &RestMetrics, request: &Request, status: u16) {
-    let method = method(request.method());
-    record(metrics, method, None, Some(status), Duration::ZERO);
+    let info = RequestInfo {
+        method: method(request.method()),
+        route: None,
+        path: String::new(),
+        scheme: scheme(request),
+    };
+    record(metrics, &info, Some(status), Duration::ZERO);
 }
 
 /// Records the metric of a request. `status` is `None` if the client disconnected before it was answered.
-fn record(
-    metrics: &RestMetrics,
-    method: &'static str,
-    route: Option<&str>,
-    status: Option<u16>,
-    took: Duration,
-) {
+fn record(metrics: &RestMetrics, info: &RequestInfo<'_>, status: Option<u16>, took: Duration) {
     let mut labels = vec![
-        KeyValue::new(HTTP_REQUEST_METHOD, method),
-        KeyValue::new(URL_SCHEME, SCHEME),
+        KeyValue::new(HTTP_REQUEST_METHOD, info.method),
+        KeyValue::new(URL_SCHEME, info.scheme),
     ];
     labels.extend(status_label(status));
-    labels.extend(route_label(route));
+    labels.extend(route_label(info.route));
     labels.extend(error_label(error_of(status)));
     metrics.requests.record_with(took, &labels);
 }
@@ -111,9 +110,8 @@ impl Drop for RequestRecord<'_> {
             self.span.record("otel.status_code", "ERROR");
             self.span.record(ERROR_TYPE, error.as_ref());
         }
-        let RequestInfo { method, route, .. } = self.info;
-        record(self.metrics, method, route, self.status, took);
         let info = &self.info;
+        record(self.metrics, info, self.status, took);
         info.record_span_if_notable(&self.span, self.status, error, took);
     }
 }
@@ -123,6 +121,7 @@ struct RequestInfo<'a> {
     method: &'static str,
     route: Option<&'a str>,
     path: String,
+    scheme: &'static str,
 }
 
 impl RequestInfo<'_> {
@@ -155,7 +154,7 @@ impl RequestInfo<'_> {
         let mut attributes = vec![
             KeyValue::new(HTTP_REQUEST_METHOD, self.method),
             KeyValue::new(URL_PATH, self.path.clone()),
-            KeyValue::new(URL_SCHEME, SCHEME),
+            KeyValue::new(URL_SCHEME, self.scheme),
         ];
         attributes.extend(route_label(self.route));
         attributes.extend(status_label(status));
@@ -193,6 +192,11 @@ fn route_label(route: Option<&str>) -> Option<KeyValue> {
 
 fn error_label(error: Option<Cow<'static, str>>) -> Option<KeyValue> {
     error.map(|error| KeyValue::new(ERROR_TYPE, error))
+}
+
+fn scheme(request: &Request) -> &'static str {
+    let connection = request.extensions().get::<Arc<ConnectionHandle>>();
+    connection.map_or("http", |connection| connection.scheme())
 }
 
 /// Returns the method as a metric label. A client can send any text, so unknown methods become `_OTHER`.

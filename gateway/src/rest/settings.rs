@@ -1,5 +1,8 @@
 //! `/config`: addresses and topics, with the keys of the replaced system.
 
+use std::sync::Arc;
+
+use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::header::HOST;
@@ -9,6 +12,7 @@ use serde::Serialize;
 use super::context::RestContext;
 use super::reply;
 use crate::error::ApiError;
+use crate::listener::connection::ConnectionHandle;
 
 #[derive(Serialize)]
 struct ConfigReply {
@@ -41,12 +45,14 @@ struct Endpoints {
 /// `GET /config`
 pub(crate) async fn show(
     State(context): State<RestContext>,
+    connection: Option<Extension<Arc<ConnectionHandle>>>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let reader = &context.reader;
     let ingest = reader.with_timeout(reader.store.ingest_status()).await;
     let ingest = ingest.map_err(ApiError::unavailable)?;
-    let base = base_url(&headers);
+    let scheme = connection.map_or("http", |Extension(connection)| connection.scheme());
+    let base = base_url(scheme, &headers);
     Ok(reply::ok(&ConfigReply {
         mqtt_broker: "",
         mqtt_topics: Topics {
@@ -68,12 +74,12 @@ pub(crate) async fn show(
 }
 
 /// Returns the address at which the client reached the gateway, taken from the request.
-fn base_url(headers: &HeaderMap) -> String {
+fn base_url(own_scheme: &str, headers: &HeaderMap) -> String {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let forwarded = text("x-forwarded-proto").and_then(|list| list.split(',').next());
     let scheme = match forwarded.map(str::trim) {
         Some("https") => "https",
-        _ => "http",
+        _ => own_scheme,
     };
     let host = text(HOST.as_str()).unwrap_or_default();
     format!("{scheme}://{host}")

@@ -63,7 +63,7 @@ pub(super) async fn revoke(args: RevokeArgs) -> anyhow::Result<()> {
         (None, Some(subject)) => Revoked::Subject(subject),
         (None, None) => bail!("--id or --subject is required"),
     };
-    let server = args.redis.server();
+    let server = args.redis.shown_url().to_owned();
     let store = Store::new(
         args.redis,
         ServiceRole::Gateway,

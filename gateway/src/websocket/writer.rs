@@ -10,16 +10,14 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::net::Shutdown;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use socket2::SockRef;
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use super::frame;
+use crate::shared_stream::SharedStream;
 
 /// Number of pings and answers that may wait while the client is read.
 const MAX_SMALL: usize = 2;
@@ -32,7 +30,7 @@ const WRITE_BUFFERS: usize = 64;
 /// The sending side of a WebSocket, and its connection.
 #[derive(Debug)]
 pub(crate) struct FrameWriter {
-    stream: TcpStream,
+    stream: SharedStream,
     // A std mutex: held while bytes are handed to the kernel, which never blocks.
     unsent: Mutex<Unsent>,
     waiting: Notify,
@@ -48,6 +46,8 @@ struct Unsent {
     bytes: VecDeque<Bytes>,
     /// How many bytes of telemetry are held; `None` if the kernel has to take more first.
     held: Option<usize>,
+    /// The stream itself keeps bytes that the kernel has to take first.
+    is_in_stream: bool,
     /// How many of the last buffers are pings and answers to the client.
     small: usize,
     /// When telemetry was sent last.
@@ -77,7 +77,11 @@ pub(crate) enum Written {
 
 impl FrameWriter {
     /// `compresses`: compression was agreed on with the client.
-    pub(crate) fn new(stream: TcpStream, permit: OwnedSemaphorePermit, compresses: bool) -> Self {
+    pub(crate) fn new(
+        stream: SharedStream,
+        permit: OwnedSemaphorePermit,
+        compresses: bool,
+    ) -> Self {
         Self {
             stream,
             unsent: Mutex::default(),
@@ -92,7 +96,7 @@ impl FrameWriter {
         self.compresses
     }
 
-    pub(super) fn stream(&self) -> &TcpStream {
+    pub(super) fn stream(&self) -> &SharedStream {
         &self.stream
     }
 
@@ -148,9 +152,17 @@ impl FrameWriter {
             };
         }
         match self.stream.try_write(frames) {
-            Ok(taken) if taken == frames.len() => Written::Whole,
+            Ok(taken) if taken == frames.len() && !self.keeps_bytes(unsent) => {
+                if unsent.is_closed {
+                    Written::Closed
+                } else {
+                    Written::Whole
+                }
+            }
             Ok(taken) => {
-                unsent.bytes.push_back(frames.slice(taken..));
+                if taken < frames.len() {
+                    unsent.bytes.push_back(frames.slice(taken..));
+                }
                 unsent.alarm_since = is_alarm.then(Instant::now);
                 self.waiting.notify_one();
                 Written::Begun
@@ -256,8 +268,20 @@ impl FrameWriter {
     /// Keeps nothing, and lets the reading side see the end.
     fn fail(&self, unsent: &mut Unsent) {
         unsent.close();
-        // It may have ended already.
-        SockRef::from(&self.stream).shutdown(Shutdown::Both).ok();
+        self.stream.shut_down();
+    }
+
+    /// Returns whether the stream itself keeps bytes that the kernel does not take.
+    fn keeps_bytes(&self, unsent: &mut Unsent) -> bool {
+        unsent.is_in_stream = match self.stream.try_flush() {
+            Ok(()) => false,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
+            Err(_) => {
+                self.fail(unsent);
+                false
+            }
+        };
+        unsent.is_in_stream
     }
 
     /// Sends what waits and what is held. Returns whether something waits for the kernel now.
@@ -279,6 +303,10 @@ impl FrameWriter {
                 Err(_) => self.fail(unsent),
             }
         }
+        if self.keeps_bytes(unsent) {
+            self.waiting.notify_one();
+            return true;
+        }
         unsent.free();
         false
     }
@@ -291,7 +319,7 @@ impl FrameWriter {
 impl Unsent {
     /// Returns whether nothing waits for the kernel.
     fn may_send(&self) -> bool {
-        self.bytes.is_empty() || self.held.is_some()
+        (self.bytes.is_empty() || self.held.is_some()) && !self.is_in_stream
     }
 
     /// Forgets bytes that the kernel took.
@@ -314,6 +342,7 @@ impl Unsent {
 
     fn free(&mut self) {
         self.bytes = VecDeque::new();
+        self.is_in_stream = false;
         self.held = None;
         self.small = 0;
         self.alarm_since = None;

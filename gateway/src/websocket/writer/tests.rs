@@ -1,9 +1,15 @@
 use test_support::eventually::LATE;
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::*;
+use crate::shared_stream::tests::tls_pair;
+
+async fn permit() -> OwnedSemaphorePermit {
+    let permits = std::sync::Arc::new(Semaphore::new(1));
+    permits.acquire_owned().await.unwrap()
+}
 
 /// The two ends of a connection.
 pub(crate) async fn pair() -> (FrameWriter, TcpStream) {
@@ -12,9 +18,8 @@ pub(crate) async fn pair() -> (FrameWriter, TcpStream) {
         .await
         .unwrap();
     let (stream, _) = listener.accept().await.unwrap();
-    let permits = std::sync::Arc::new(Semaphore::new(1));
-    let permit = permits.acquire_owned().await.unwrap();
-    (FrameWriter::new(stream, permit, false), peer)
+    let stream = SharedStream::Plain(stream);
+    (FrameWriter::new(stream, permit().await, false), peer)
 }
 
 /// Sends until the kernel takes no more. Returns what was accepted.
@@ -36,9 +41,19 @@ fn fill(writer: &FrameWriter, frames: &Bytes, is_alarm: bool) -> Vec<u8> {
 
 #[tokio::test]
 async fn what_is_accepted_arrives_whole_and_in_order() {
-    let (writer, mut peer) = pair().await;
+    let (writer, peer) = pair().await;
+    check_order(&writer, peer).await;
+}
+
+#[tokio::test]
+async fn over_tls_what_is_accepted_arrives_whole_and_in_order() {
+    let (stream, peer) = tls_pair().await;
+    check_order(&FrameWriter::new(stream, permit().await, false), peer).await;
+}
+
+async fn check_order(writer: &FrameWriter, mut peer: impl AsyncRead + Unpin) {
     let frames: Bytes = (0..100_000_u32).flat_map(u32::to_be_bytes).collect();
-    let mut expected = fill(&writer, &frames, false);
+    let mut expected = fill(writer, &frames, false);
     // Behind the rest, nothing but small frames is accepted.
     if writer.has_unsent() {
         assert_eq!(writer.send(&frames, false), Written::Full);
@@ -63,8 +78,17 @@ async fn what_is_accepted_arrives_whole_and_in_order() {
 
 #[tokio::test]
 async fn the_wait_of_an_alarm_counts_from_the_moment_it_was_begun() {
-    for is_alarm in [true, false] {
-        let (writer, _peer) = pair().await;
+    for (is_alarm, is_secure) in [(true, false), (false, false), (true, true), (false, true)] {
+        let (_plain, _secure);
+        let writer = if is_secure {
+            let (stream, peer) = tls_pair().await;
+            _secure = peer;
+            FrameWriter::new(stream, permit().await, false)
+        } else {
+            let (writer, peer) = pair().await;
+            _plain = peer;
+            writer
+        };
         let frames = Bytes::from(vec![0; 100_003]);
         // Until one is begun: the kernel may be full exactly at the end of a frame.
         while !writer.has_unsent() {
