@@ -81,12 +81,21 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     let gauges = start_tasks(&config, &lifecycle, store, Metrics::new(&meters))?;
     serve_http(listener, &gauges, &meters, &lifecycle);
+    let mut broker = gauges.broker.clone();
     gauges.register(&meters);
-    tracing::info!(
-        %address,
-        settings = %config.start_report.changed_settings,
-        "ingest running"
-    );
+    let stopped = lifecycle.soft();
+    // A broker that refuses us stops the process. One that is away may come.
+    if stopped
+        .run_until_cancelled(broker.first_try())
+        .await
+        .is_some()
+    {
+        tracing::info!(
+            %address,
+            settings = %config.start_report.changed_settings,
+            "ingest running"
+        );
+    }
 
     let outcome = lifecycle.wait(config.drain_period).await;
     meters.flush().await;

@@ -17,13 +17,12 @@ pub(crate) mod shared_ack;
 pub(crate) mod shutdown;
 pub(crate) mod state;
 pub(crate) mod status;
-mod tls;
 pub(crate) mod version;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use shared::backoff::Backoff;
 use shared::lifecycle::Lifecycle;
 use tokio::sync::mpsc::Receiver;
@@ -54,11 +53,12 @@ const MAX_SHORT_CONNECTIONS: u32 = 5;
 /// Starts the task that owns the connection. Returns the queue of received messages, and the status of the connection.
 ///
 /// The task ends soon after a stop is requested. It then closes the queue, but queued messages can still be received. In a
-/// share group, the task waits for `session_at_exit` before it ends. A payload longer than `max_payload_bytes` is
+/// share group, the task waits for `session_at_exit` before it ends. It fails if its first try shows that the broker and this client refuse
+/// each other. A payload longer than `max_payload_bytes` is
 /// cut to the part that a dead letter keeps.
 ///
 /// # Errors
-/// TLS is configured and the system has no readable certificate authority.
+/// TLS is configured, and a file for it cannot be used, or the system has no readable certificate authority.
 pub(crate) fn start(
     config: &MqttConfig,
     lifecycle: &Lifecycle,
@@ -96,7 +96,7 @@ pub(crate) fn start(
         hard: lifecycle.hard().clone(),
     };
     lifecycle.spawn("mqtt", async move {
-        keep_connected(&context).await;
+        keep_connected(&context).await?;
         remove_empty_session(&context).await;
         context.status.apply(ConnectionEvent::Stopped);
         Ok(())
@@ -106,15 +106,20 @@ pub(crate) fn start(
 
 /// Keeps the connection up until a stop is requested. While another client has our session, tries again only once per
 /// `--mqtt-takeover-retry`: two clients would otherwise disconnect each other for ever.
-async fn keep_connected(context: &ConnectionContext) {
+///
+/// # Errors
+/// At the first try the broker or this client refuses the other: an operator must act. Later that is tried again, as somebody may change
+/// a password or a certificate at both ends.
+async fn keep_connected(context: &ConnectionContext) -> anyhow::Result<()> {
     let mut backoff = Backoff::new(MIN_RECONNECT_DELAY, MAX_RECONNECT_DELAY);
     let mut short_connections = 0;
     // From a takeover until a subscription has lasted.
     let mut is_contested = false;
+    let mut is_first = true;
     loop {
         tokio::select! {
             biased;
-            () = context.soft.cancelled() => return,
+            () = context.soft.cancelled() => return Ok(()),
             () = context.queue.wait_for_free_window() => {}
         }
         let EndedConnection {
@@ -129,12 +134,16 @@ async fn keep_connected(context: &ConnectionContext) {
         } else {
             0
         };
-        let is_taken_over = match end {
-            ConnectionEnd::Stopped => return,
+        let is_taken_over = match &end {
+            ConnectionEnd::Stopped => return Ok(()),
             ConnectionEnd::TakenOver => true,
             ConnectionEnd::Closed if short_connections == MAX_SHORT_CONNECTIONS => true,
             ConnectionEnd::Closed => is_contested && was_short,
-            ConnectionEnd::Lost(_) | ConnectionEnd::Unreadable(_) => false,
+            ConnectionEnd::Refused(reason) if is_first => bail!("{}: {reason}", context.broker),
+            ConnectionEnd::Refused(_)
+            | ConnectionEnd::Failed(_)
+            | ConnectionEnd::Lost(_)
+            | ConnectionEnd::Unreadable(_) => false,
         };
         let pause = if is_taken_over {
             report_taken_over(context, &end, is_contested);
@@ -142,27 +151,37 @@ async fn keep_connected(context: &ConnectionContext) {
             short_connections = 0;
             context.takeover_retry
         } else {
-            report_lost(context, &end.to_string());
+            report_lost(context, &end);
             if was_subscribed && short_connections <= 1 {
                 backoff.reset();
             }
             backoff.pause()
         };
+        is_first = false;
         tokio::select! {
-            () = context.soft.cancelled() => return,
+            () = context.soft.cancelled() => return Ok(()),
             () = tokio::time::sleep(pause) => {}
         }
     }
 }
 
-fn report_lost(context: &ConnectionContext, error: &str) {
+fn report_lost(context: &ConnectionContext, end: &ConnectionEnd) {
     let broker = &context.broker;
-    if context.status.apply(ConnectionEvent::Lost) {
+    let error = end.to_string();
+    let was_up = context.status.apply(ConnectionEvent::Lost);
+    let is_new = context.status.set_error(&error);
+    let is_refused = matches!(end, ConnectionEnd::Refused(_));
+    if is_refused && (was_up || is_new) {
+        tracing::error!(
+            broker,
+            error,
+            "the MQTT broker and this service refuse each other: trying again"
+        );
+    } else if was_up {
         tracing::warn!(broker, error, "MQTT broker unavailable: trying again");
     } else {
         tracing::debug!(broker, error, "MQTT broker still unavailable");
     }
-    context.status.set_error(error);
 }
 
 /// Reports that another client took over our session: loudly the first time, until the session was ours again.

@@ -9,9 +9,20 @@ use clap::builder::{
 };
 use shared::args::{self, SettingDisplay};
 use shared::secret::Secret;
+use shared::tls::{TlsFiles, TlsSettings};
 
 use super::broker_url::BrokerUrl;
 use super::version::MqttVersion;
+
+/// The names of the settings for TLS to the broker.
+pub(super) const TLS_SETTINGS: TlsSettings = TlsSettings {
+    ca_file: "--mqtt-ca-file",
+    cert_file: "--mqtt-cert-file",
+    key_file: "--mqtt-key-file",
+    address: "--mqtt-broker",
+    tls_scheme: "mqtts://",
+    plain_scheme: "mqtt://",
+};
 
 /// The connection to the broker.
 #[derive(Args, Clone, Debug)]
@@ -20,7 +31,7 @@ use super::version::MqttVersion;
     reason = "the names of flags and variables are those of the fields"
 )]
 pub struct MqttConfig {
-    /// The broker: `mqtt://HOST[:1883]`, or `mqtts://HOST[:8883]` for TLS with the system's certificate authorities
+    /// The broker: `mqtt://HOST[:1883]`, or `mqtts://HOST[:8883]` for TLS
     #[arg(long, env, value_name = "URL", hide_env_values = true)]
     pub mqtt_broker: BrokerUrl,
 
@@ -39,6 +50,20 @@ pub struct MqttConfig {
     /// File whose first line is the password
     #[arg(long, env, value_name = "PATH")]
     pub mqtt_password_file: Option<PathBuf>,
+
+    /// File with the certificates (PEM) of the authorities that may issue the certificate of the broker, for `mqtts://`. Default: those of
+    /// the system, or of the file in the variable `SSL_CERT_FILE`
+    #[arg(long, env, value_name = "PATH")]
+    pub mqtt_ca_file: Option<PathBuf>,
+
+    /// File with the certificate (PEM) that this client shows to the broker, and those that lead from it to an authority. Read again
+    /// for the next connection when it has changed, as are the other files for TLS
+    #[arg(long, env, value_name = "PATH")]
+    pub mqtt_cert_file: Option<PathBuf>,
+
+    /// File with the key (PEM, not encrypted) of `--mqtt-cert-file`
+    #[arg(long, env, value_name = "PATH")]
+    pub mqtt_key_file: Option<PathBuf>,
 
     /// Topics on which detectors publish. Can be given several times or as a comma-separated list; wildcards are allowed
     #[arg(
@@ -128,7 +153,7 @@ impl MqttConfig {
         )
     }
 
-    /// Replaces the secrets that are given as files by the contents of the files, and returns all problems.
+    /// Replaces the secrets that are given as files by the contents of the files, checks the files for TLS, and returns all problems.
     pub(crate) fn read_files(&mut self) -> Vec<String> {
         let secrets = [
             (
@@ -149,7 +174,19 @@ impl MqttConfig {
                 Err(problem) => problems.push(problem),
             }
         }
+        problems.extend(
+            self.tls_files()
+                .problems(&TLS_SETTINGS, self.mqtt_broker.tls),
+        );
         problems
+    }
+
+    pub(super) fn tls_files(&self) -> TlsFiles {
+        TlsFiles {
+            authorities: self.mqtt_ca_file.clone(),
+            certificate: self.mqtt_cert_file.clone(),
+            key: self.mqtt_key_file.clone(),
+        }
     }
 
     /// Returns all problems of these settings, one sentence each.

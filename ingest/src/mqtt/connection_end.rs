@@ -1,5 +1,7 @@
 //! Why a connection to the broker ended.
 
+use std::io;
+
 /// The reason why a connection ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectionEnd {
@@ -15,6 +17,12 @@ pub(super) enum ConnectionEnd {
     /// The broker sent bytes that are no packet.
     #[error("the broker sent a packet that cannot be read: {0}")]
     Unreadable(String),
+    /// The broker or this client refuses the other: an operator must act.
+    #[error("{0}")]
+    Refused(String),
+    /// The connection could not be made, or was lost.
+    #[error("{0}")]
+    Failed(io::Error),
     /// Any other reason.
     #[error("{0}")]
     Lost(String),

@@ -17,14 +17,13 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 pub(super) use rumqttc::v5::mqttbytes::QoS;
-use rustls::ClientConfig;
+use shared::tls::ClientTls;
 use shared::trace::RemoteContext;
 use tokio::sync::mpsc;
 
 pub(super) use self::event_loop::EventLoop;
-use super::config::MqttConfig;
+use super::config::{MqttConfig, TLS_SETTINGS};
 use super::connection_end::ConnectionEnd;
-use super::tls;
 use super::version::MqttVersion;
 
 /// The options of a connection.
@@ -34,7 +33,7 @@ pub(super) struct ClientOptions {
     /// Host name or IP address; an IPv6 address is in brackets.
     host: String,
     port: u16,
-    tls: Option<Arc<ClientConfig>>,
+    tls: Option<Arc<ClientTls>>,
     client_id: String,
     /// User name and password.
     credentials: Option<(String, String)>,
@@ -118,7 +117,7 @@ impl ClientOptions {
     /// Creates the options of the configured version.
     ///
     /// # Errors
-    /// TLS is configured and the system has no readable certificate authority.
+    /// TLS is configured, and a file for it cannot be used, or the system has no readable certificate authority.
     pub(super) fn new(config: &MqttConfig) -> anyhow::Result<Self> {
         let broker = &config.mqtt_broker;
         let credentials = config.mqtt_username.as_ref().map(|username| {
@@ -126,11 +125,17 @@ impl ClientOptions {
             let password = password.map_or("", |password| password.expose());
             (username.expose().to_owned(), password.to_owned())
         });
+        let tls = broker
+            .tls
+            .then(|| ClientTls::new(config.tls_files(), &TLS_SETTINGS));
+        if let Some(tls) = &tls {
+            tls.config().map_err(anyhow::Error::msg)?;
+        }
         Ok(Self {
             version: config.mqtt_version,
             host: broker.host.clone(),
             port: broker.port,
-            tls: broker.tls.then(tls::config).transpose()?,
+            tls: tls.map(Arc::new),
             client_id: config.client_id().to_owned(),
             credentials,
             keep_alive: config.mqtt_keep_alive,
@@ -161,6 +166,11 @@ impl ClientOptions {
 
     pub(super) fn client_id(&self) -> &str {
         &self.client_id
+    }
+
+    /// Returns the host without the brackets of an IPv6 address.
+    fn plain_host(&self) -> &str {
+        self.host.trim_start_matches('[').trim_end_matches(']')
     }
 
     fn keep_alive_seconds(&self) -> u16 {
@@ -203,6 +213,13 @@ impl ClientOptions {
             MqttVersion::V5 => v5::unanswered(end),
         }
     }
+}
+
+/// The end of a connection whose user or password the broker does not accept. `code`: that of its answer.
+fn login_refused(code: &str) -> ConnectionEnd {
+    ConnectionEnd::Refused(format!(
+        "the broker does not accept the user name or password ({code}): check --mqtt-username and --mqtt-password"
+    ))
 }
 
 /// The requests of one connection. Cheap to clone.

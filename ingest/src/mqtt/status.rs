@@ -114,6 +114,16 @@ impl BrokerStatus {
         self.observed.borrow().last_error.clone()
     }
 
+    /// Waits until the first try to connect has succeeded or failed. Never returns if its task ends before. Cancel-safe.
+    pub(crate) async fn first_try(&mut self) {
+        let is_over = |observed: &Observed| {
+            observed.last_error.is_some() || observed.state != ConnectionState::Connecting
+        };
+        if self.observed.wait_for(is_over).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Waits for the next change; never returns once the connection's task has ended. Cancel-safe.
     pub(crate) async fn changed(&mut self) {
         if self.observed.changed().await.is_err() {
@@ -175,9 +185,13 @@ impl StatusReporter {
         })
     }
 
-    pub(super) fn set_error(&self, error: &str) {
-        self.observed
-            .send_modify(|observed| observed.last_error = Some(error.to_owned()));
+    /// Records why the last connection ended. Returns whether that is new.
+    pub(super) fn set_error(&self, error: &str) -> bool {
+        self.observed.send_if_modified(|observed| {
+            let is_new = observed.last_error.as_deref() != Some(error);
+            observed.last_error = Some(error.to_owned());
+            is_new
+        })
     }
 
     pub(super) fn count_received(&self) {

@@ -1,6 +1,7 @@
 //! The client against a real mosquitto. Each test starts its own.
 
 mod backlog;
+mod refused;
 mod takeover;
 mod versions;
 

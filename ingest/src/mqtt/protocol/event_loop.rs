@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
+use shared::tls::ClientStream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::stream::{self, Stream};
+use super::stream;
 use super::{ClientOptions, ConnectionEnd, Packet, Publish, Request};
 
 /// How many bytes are read at once. Packets that are longer are read in pieces.
@@ -26,7 +27,7 @@ pub(in crate::mqtt) struct EventLoop {
 }
 
 struct Connection {
-    reader: ReadHalf<Box<dyn Stream>>,
+    reader: ReadHalf<ClientStream>,
     writer: Writer,
     received: BytesMut,
     keep_alive: Duration,
@@ -38,7 +39,7 @@ struct Connection {
 }
 
 struct Writer {
-    stream: WriteHalf<Box<dyn Stream>>,
+    stream: WriteHalf<ClientStream>,
     waiting: BytesMut,
     /// Whether written bytes may still be in a buffer of TLS.
     is_flushed: bool,
@@ -110,9 +111,18 @@ impl EventLoop {
 impl Connection {
     /// Connects, and waits for the CONNACK.
     async fn open(options: &ClientOptions) -> Result<(Self, Packet), ConnectionEnd> {
-        let stream = stream::connect(&options.host, options.port, options.tls.as_ref())
-            .await
-            .map_err(|err| ConnectionEnd::Lost(format!("{err:#}")))?;
+        let stream = stream::connect(options).await?;
+        match Self::log_in(options, stream).await {
+            Ok(opened) => Ok(opened),
+            Err(end) => Err(options.unanswered(stream::explain(options, end).await)),
+        }
+    }
+
+    /// Sends CONNECT, and waits for the CONNACK.
+    async fn log_in(
+        options: &ClientOptions,
+        stream: ClientStream,
+    ) -> Result<(Self, Packet), ConnectionEnd> {
         let (reader, writer) = tokio::io::split(stream);
         let mut connection = Self {
             reader,
@@ -133,11 +143,11 @@ impl Connection {
             connection.writer.write().await?;
         }
         loop {
-            match options.read(&mut connection.received) {
-                Ok(Some(Packet::ConnAck {
+            match options.read(&mut connection.received)? {
+                Some(Packet::ConnAck {
                     session_present,
                     keep_alive,
-                })) => {
+                }) => {
                     connection.keep_alive = keep_alive.unwrap_or(options.keep_alive);
                     connection.next_ping = Instant::now() + connection.keep_alive;
                     let packet = Packet::ConnAck {
@@ -146,15 +156,13 @@ impl Connection {
                     };
                     return Ok((connection, packet));
                 }
-                Ok(Some(_)) => {
+                Some(_) => {
                     let error = "the first packet of the broker is no CONNACK";
                     return Err(ConnectionEnd::Lost(error.to_owned()));
                 }
-                Ok(None) => {}
-                Err(end) => return Err(options.unanswered(end)),
+                None => {}
             }
-            let read = connection.read().await;
-            read.map_err(|end| options.unanswered(end))?;
+            connection.read().await?;
         }
     }
 
@@ -234,14 +242,14 @@ impl Connection {
 
 /// Reads what has arrived. Cancel-safe.
 async fn read(
-    reader: &mut ReadHalf<Box<dyn Stream>>,
+    reader: &mut ReadHalf<ClientStream>,
     received: &mut BytesMut,
 ) -> Result<(), ConnectionEnd> {
     received.reserve(READ_BYTES);
     match reader.read_buf(received).await {
         Ok(0) => Err(ConnectionEnd::Closed),
         Ok(_) => Ok(()),
-        Err(err) => Err(ConnectionEnd::Lost(err.to_string())),
+        Err(err) => Err(ConnectionEnd::Failed(err)),
     }
 }
 
@@ -260,6 +268,6 @@ impl Writer {
             self.is_flushed = false;
             self.stream.write_buf(&mut self.waiting).await.map(drop)
         };
-        result.map_err(|err| ConnectionEnd::Lost(err.to_string()))
+        result.map_err(ConnectionEnd::Failed)
     }
 }

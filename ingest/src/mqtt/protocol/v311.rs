@@ -8,7 +8,9 @@ use rumqttc::mqttbytes::v4::{
 use rumqttc::mqttbytes::{Error, QoS as V311QoS};
 use rumqttc::v5::mqttbytes::QoS;
 
-use super::{ClientOptions, ConnectionEnd, Grant, Packet, Publish, Request, Subscription};
+use super::{
+    ClientOptions, ConnectionEnd, Grant, Packet, Publish, Request, Subscription, login_refused,
+};
 
 /// The largest packet in MQTT. There is no way to announce a smaller limit to the broker: it would send a larger packet again and again, and
 /// each time that would end the connection.
@@ -85,8 +87,13 @@ fn read_packet(packet: V311Packet) -> Result<Packet, ConnectionEnd> {
             keep_alive: None,
         },
         V311Packet::ConnAck(ConnAck { code, .. }) => {
-            let error = format!("the broker refuses the connection: {code:?}");
-            return Err(ConnectionEnd::Lost(error));
+            let code_text = format!("{code:?}");
+            return Err(match code {
+                ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized => {
+                    login_refused(&code_text)
+                }
+                _ => ConnectionEnd::Lost(format!("the broker refuses the connection: {code_text}")),
+            });
         }
         V311Packet::SubAck(answer) => {
             let grants = answer.return_codes.into_iter().map(|code| match code {

@@ -11,7 +11,9 @@ use rumqttc::v5::mqttbytes::v5::{
 };
 use shared::trace::RemoteContext;
 
-use super::{ClientOptions, ConnectionEnd, Grant, Packet, Publish, Request, Subscription};
+use super::{
+    ClientOptions, ConnectionEnd, Grant, Packet, Publish, Request, Subscription, login_refused,
+};
 
 /// What to do if the broker speaks an older version only.
 const TRY_OLDER: &str = "set --mqtt-version=3.1.1";
@@ -184,13 +186,17 @@ fn disconnected(disconnect: &Disconnect) -> ConnectionEnd {
 }
 
 fn refused(code: ConnectReturnCode) -> ConnectionEnd {
-    ConnectionEnd::Lost(match code {
+    match code {
         ConnectReturnCode::RefusedProtocolVersion
         | ConnectReturnCode::UnsupportedProtocolVersion => {
-            format!("the broker does not speak MQTT 5: {TRY_OLDER}")
+            ConnectionEnd::Lost(format!("the broker does not speak MQTT 5: {TRY_OLDER}"))
         }
-        code => format!("the broker refuses the connection: {code:?}"),
-    })
+        ConnectReturnCode::BadUserNamePassword
+        | ConnectReturnCode::NotAuthorized
+        | ConnectReturnCode::BadAuthenticationMethod
+        | ConnectReturnCode::Banned => login_refused(&format!("{code:?}")),
+        code => ConnectionEnd::Lost(format!("the broker refuses the connection: {code:?}")),
+    }
 }
 
 /// Describes why there is no answer to CONNECT that can be read. A broker that knows only older versions answers in the format

@@ -69,6 +69,9 @@ async fn a_takeover_reported_by_the_broker_pauses_and_then_tries_once() {
         let (next, _) = timeout(LATE, listener.accept()).await.unwrap().unwrap();
         assert!(logged_at.elapsed() >= Duration::from_secs(1));
         drop(next);
+        // It asks once whether the broker speaks TLS.
+        let (asked, _) = timeout(LATE, listener.accept()).await.unwrap().unwrap();
+        drop(asked);
         // A failed try is followed by another one, as after any lost connection.
         client.reaches(ConnectionState::Down).await;
     }
