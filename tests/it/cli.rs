@@ -346,7 +346,9 @@ async fn the_start_is_one_readable_line_with_the_mistyped_variables_before_it() 
     };
     let (gateway, ingest) = (&stack.gateways[0], &stack.ingests[0]);
     for (service, message) in [(gateway, "gateway running"), (ingest, "ingest running")] {
-        let (start, place) = line(service, message)?;
+        let started = format!("`{message}` is logged");
+        let found = eventually(&started, async || line(service, message));
+        let (start, place) = found.await?;
         assert_eq!(
             start["address"],
             format!("127.0.0.1:{}", service.port()),

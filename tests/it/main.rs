@@ -70,6 +70,7 @@ mod full;
 mod answers;
 mod hosts;
 mod origins;
+mod tls;
 
 mod cli;
 

@@ -1,5 +1,7 @@
 //! A fake browser: the official JavaScript client in its own Node process, and a log of everything it received.
 
+use std::fs;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -104,13 +106,32 @@ pub struct Browser {
 impl Browser {
     /// Starts a client and waits until it is connected to the gateway on this port.
     pub async fn connect(port: u16, transport: Transport) -> Result<Self> {
-        let options = json!({
+        let url = format!("http://127.0.0.1:{port}");
+        Self::connect_to(url, transport, &Value::Null).await
+    }
+
+    /// As [`Self::connect`], over HTTPS. `authority` is the file with the certificate of whom the client trusts.
+    pub async fn connect_over_tls(
+        port: u16,
+        transport: Transport,
+        authority: &Path,
+    ) -> Result<Self> {
+        let authority = fs::read_to_string(authority).context("the authority")?;
+        let url = format!("https://localhost:{port}");
+        Self::connect_to(url, transport, &authority.into()).await
+    }
+
+    async fn connect_to(url: String, transport: Transport, authority: &Value) -> Result<Self> {
+        let mut options = json!({
             "transports": transport.names(),
             "reconnectionDelay": 50,
             "reconnectionDelayMax": 200,
             "randomizationFactor": 0,
         });
-        let browser = Self::open(port, options).await?;
+        if !authority.is_null() {
+            options["ca"] = authority.clone();
+        }
+        let browser = Self::start(url, options).await?;
         browser
             .wait_for("the connection", |seen| seen.what == "connect")
             .await?;
@@ -124,6 +145,10 @@ impl Browser {
 
     /// Starts a client with these options of socket.io-client and lets it connect in the background.
     pub async fn open(port: u16, options: Value) -> Result<Self> {
+        Self::start(format!("http://127.0.0.1:{port}"), options).await
+    }
+
+    async fn start(url: String, options: Value) -> Result<Self> {
         let mut child = Command::new("node")
             .arg(repository::script("agent.mjs")?)
             .env_clear()
@@ -140,7 +165,7 @@ impl Browser {
         let mut tasks = JoinSet::new();
         tasks.spawn(keep(output, Arc::clone(&log), grown));
         let browser = Self {
-            url: format!("http://127.0.0.1:{port}"),
+            url,
             commands: tokio::sync::Mutex::new(commands),
             log,
             length,

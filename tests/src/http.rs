@@ -9,7 +9,7 @@ use hyper::client::conn::http1::SendRequest;
 use hyper::{HeaderMap, Request};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
@@ -115,7 +115,11 @@ impl Connection {
         Self::over(stream, port).await
     }
 
-    async fn over(stream: TcpStream, port: u16) -> Result<Self> {
+    /// Speaks HTTP over a stream that is connected to this port.
+    pub async fn over<S>(stream: S, port: u16) -> Result<Self>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let (sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let mut driver = JoinSet::new();

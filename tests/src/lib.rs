@@ -3,7 +3,7 @@
 //! Read in this order. A test starts a [`stack::Stack`]: its own redis-server and mosquitto in a temporary folder, and
 //! the binaries `ingest` and `gateway`, each as a [`server_process::ServerProcess`] on a port of [`ports`]. It sends
 //! readings as a [`device::Device`], receives them as a [`browser::Browser`], over [`http`] or a [`websocket`], breaks connections with a
-//! [`tcp_proxy::TcpProxy`], and waits with [`eventually`] until a state is reached. It never sleeps.
+//! [`tcp_proxy::TcpProxy`], encrypts them with a [`tls::TlsSetup`], and waits with [`eventually`] until a state is reached. It never sleeps.
 //!
 //! During its faults, a fault test runs a [`ledger::Load`]. Afterwards the ledger checks that nothing was lost or
 //! duplicated. A [`seed::Seed`] chooses when the faults happen, and the measured times go to the [`report`].
@@ -33,6 +33,8 @@ pub mod http;
 pub mod websocket;
 
 pub mod tcp_proxy;
+
+pub mod tls;
 
 pub mod repository;
 

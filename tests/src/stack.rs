@@ -22,6 +22,9 @@ use crate::server::{self, PASSWORD, Server};
 use crate::server_process::ServerProcess;
 use crate::tcp_proxy::TcpProxy;
 
+/// The name of the servers in their certificates.
+pub(crate) const HOST: &str = "localhost";
+
 /// A server that the services reach through a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -46,6 +49,8 @@ pub struct Plan {
     operator_port: bool,
     without_proxy: Vec<Target>,
     other_broker: Option<u16>,
+    /// The ports of Redis and of the broker for TLS.
+    tls_ports: Option<(u16, u16)>,
     /// Binaries that replace the built ones, by the name of the replica.
     other_binaries: HashMap<String, PathBuf>,
 }
@@ -65,6 +70,7 @@ impl Default for Plan {
             operator_port: false,
             without_proxy: Vec::new(),
             other_broker: None,
+            tls_ports: None,
             other_binaries: HashMap::new(),
         }
     }
@@ -170,6 +176,13 @@ impl Plan {
     #[must_use]
     pub fn other_broker(mut self, port: u16) -> Self {
         self.other_broker = Some(port);
+        self
+    }
+
+    /// Connects the services to these ports of Redis and the broker over TLS, without a proxy.
+    #[must_use]
+    pub(crate) fn over_tls(mut self, redis: u16, broker: u16) -> Self {
+        self.tls_ports = Some((redis, broker));
         self
     }
 
@@ -335,8 +348,12 @@ impl Stack {
             None if plan.without_proxy.contains(&Target::Broker) => self.broker.port(),
             None => self.broker_proxy.port(),
         };
+        let broker = match plan.tls_ports {
+            Some((_, port)) => format!("mqtts://{HOST}:{port}"),
+            None => format!("mqtt://127.0.0.1:{broker_port}"),
+        };
         let mut flags = vec![
-            format!("--mqtt-broker=mqtt://127.0.0.1:{broker_port}"),
+            format!("--mqtt-broker={broker}"),
             self.redis_flag(plan, "ingest", index),
             format!("--http-port={}", port.number()),
             format!("--mqtt-client-id=ingest-{index}"),
@@ -387,7 +404,10 @@ impl Stack {
         } else {
             format!("{program}:{PASSWORD}@")
         };
-        format!("--redis-url=redis://{user}127.0.0.1:{port}")
+        match plan.tls_ports {
+            Some((port, _)) => format!("--redis-url=rediss://{user}{HOST}:{port}"),
+            None => format!("--redis-url=redis://{user}127.0.0.1:{port}"),
+        }
     }
 
     fn start_service(
