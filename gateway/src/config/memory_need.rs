@@ -10,6 +10,8 @@ const EMPTY_BYTES: u64 = 20 << 20;
 /// A connected client to which nothing waits to be sent. Measured: 4 KB with a WebSocket. A client that polls also has a session of the
 /// library, for which the rest is.
 const CONNECTION_BYTES: u64 = 40 << 10;
+/// What TLS adds to a connection. Measured with a WebSocket: 7 KB.
+const TLS_BYTES: u64 = 16 << 10;
 /// What waits for a client that does not read, beside its outbox: over long polling up to 256 KiB in the library's queue, over a
 /// WebSocket less.
 const WRITE_BUFFER_BYTES: u64 = 256 << 10;
@@ -40,6 +42,7 @@ const STATE_BYTES: u64 = 6 << 10;
 const TOKEN_BYTES: u64 = 24 << 10;
 
 pub(super) fn needs(config: &Config) -> Vec<Need> {
+    let tls_bytes = config.tls_cert_file.as_ref().map_or(0, |_| TLS_BYTES);
     let connections = (config.max_connections as u64, "connections");
     let watched = [config.max_watched, config.max_unlisted, config.linger_max];
     let watched = watched
@@ -61,7 +64,7 @@ pub(super) fn needs(config: &Config) -> Vec<Need> {
             "connections",
             "connection",
             [connections, (1, "client")],
-            CONNECTION_BYTES,
+            CONNECTION_BYTES + tls_bytes,
         ),
         Need::product(
             "packets in front of the outboxes of clients that do not read",
