@@ -23,7 +23,7 @@ use crate::access::Access;
 use crate::access::anonymous::Anonymous;
 use crate::client_address::TrustedProxies;
 use crate::hosts::HostRule;
-use crate::listener::certificate::CertificateFiles;
+use crate::listener::certificate_files::CertificateFiles;
 use crate::origins::{OriginError, Origins};
 use crate::token_command;
 

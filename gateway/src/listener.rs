@@ -11,6 +11,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod certificate;
+pub(crate) mod certificate_files;
 pub(crate) mod connection;
 mod head;
 mod http_stream;

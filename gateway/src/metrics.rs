@@ -75,7 +75,7 @@ impl TlsMetrics {
     fn new(meters: &Meters) -> Self {
         let [reloaded, reload_failed] = meters.count_of_each(
             "gateway.certificate.reloads",
-            "Times the files of the certificate changed, by outcome. `failed`: they cannot be used, and the old certificate stays.",
+            "Times the files of the certificate changed, by outcome.",
             "outcome",
             ["done", "failed"],
         );

@@ -17,7 +17,7 @@ pub fn read_certificates(flag: &str, path: &Path) -> Result<Vec<CertificateDer<'
         certificates.map_err(|err| format!("{flag}: `{}` {}", path.display(), reason(&err)))?;
     if certificates.is_empty() {
         return Err(format!(
-            "{flag}: `{}` has no certificate: expected PEM, with a line `-----BEGIN CERTIFICATE-----`",
+            "{flag}: `{}` has no certificate: expected PEM, with a line of `BEGIN CERTIFICATE`",
             path.display()
         ));
     }
@@ -36,7 +36,7 @@ pub fn read_key(flag: &str, path: &Path) -> Result<PrivateKeyDer<'static>, Strin
             format!("{flag}: the key in `{shown}` is encrypted: store it without a passphrase")
         }
         PemError::NoItemsFound => format!(
-            "{flag}: `{shown}` has no private key: expected PEM, with a line such as `-----BEGIN PRIVATE KEY-----`"
+            "{flag}: `{shown}` has no private key: expected PEM, with a line of `BEGIN PRIVATE KEY`"
         ),
         err => format!("{flag}: `{shown}` {}", reason(&err)),
     })

@@ -43,10 +43,10 @@ impl TlsBroker {
             folder,
         }
     }
+}
 
-    fn url(&self, scheme: &str, port: u16) -> String {
-        format!("{scheme}://{HOST}:{port}")
-    }
+fn url_of(scheme: &str, port: u16) -> String {
+    format!("{scheme}://{HOST}:{port}")
 }
 
 /// Returns settings of a connection with these files.
@@ -95,19 +95,19 @@ async fn what_goes_wrong_at_the_first_try_ends_the_process_and_is_named() {
         .issue("strange", &["client"], Validity::Valid)
         .unwrap();
     let (tls_port, plain_port) = (server.tls_port.number(), server.broker.port());
-    let good = server.url("mqtts", tls_port);
+    let good = url_of("mqtts", tls_port);
     let client = TestClient::start(&config(&good, &ca, Some(&server.client), &[]));
     client.subscribed().await;
     client.stop().await;
     for (url, ca, client, expected) in [
         (
-            server.url("mqtt", tls_port),
+            url_of("mqtt", tls_port),
             &ca,
             None,
             "give mqtts:// in --mqtt-broker",
         ),
         (
-            server.url("mqtts", plain_port),
+            url_of("mqtts", plain_port),
             &ca,
             Some(&server.client),
             "the server does not speak TLS at this port: give its TLS port, or mqtt://",
@@ -147,7 +147,7 @@ async fn what_goes_wrong_at_the_first_try_ends_the_process_and_is_named() {
 #[tokio::test]
 async fn an_expired_certificate_is_named() {
     let server = TlsBroker::start(Validity::Expired).await;
-    let url = server.url("mqtts", server.tls_port.number());
+    let url = url_of("mqtts", server.tls_port.number());
     let error = refused(&config(
         &url,
         &server.authority.file(),

