@@ -37,7 +37,15 @@ struct Inner {
     soft: CancellationToken,
     tasks: TaskTracker,
     // A std mutex: it is held for one assignment and never across an await.
-    failure: Mutex<Option<anyhow::Error>>,
+    failure: Mutex<Option<Failure>>,
+}
+
+/// Why the process ends.
+#[derive(Debug)]
+enum Failure {
+    /// A task ended without a reason of its own: often because another one failed, which may be noted later.
+    Ended(anyhow::Error),
+    Failed(anyhow::Error),
 }
 
 impl Default for Inner {
@@ -113,7 +121,10 @@ impl Lifecycle {
         let watched = async move {
             let failure = match AssertUnwindSafe(task).catch_unwind().await {
                 Ok(Ok(())) if lifecycle.soft().is_cancelled() => return,
-                Ok(Ok(())) => anyhow!("task `{name}` ended without being asked to"),
+                Ok(Ok(())) => {
+                    let ended = anyhow!("task `{name}` ended without being asked to");
+                    return lifecycle.note(Failure::Ended(ended));
+                }
                 Ok(Err(err)) => err.context(format!("task `{name}` failed")),
                 Err(panic) => anyhow!("task `{name}` panicked: {}", panic_text(panic.as_ref())),
             };
@@ -157,12 +168,19 @@ impl Lifecycle {
 
     /// Ends the process with an error. [`Lifecycle::wait`] returns the first failure.
     pub fn fail(&self, failure: anyhow::Error) {
+        self.note(Failure::Failed(failure));
+    }
+
+    fn note(&self, failure: Failure) {
         let mut first = self
             .inner
             .failure
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        first.get_or_insert(failure);
+        match (&*first, &failure) {
+            (None, _) | (Some(Failure::Ended(_)), Failure::Failed(_)) => *first = Some(failure),
+            _ => {}
+        }
         drop(first);
         // No drain: unfinished work is still in the broker and in Redis.
         self.inner.hard.cancel();
@@ -191,7 +209,7 @@ impl Lifecycle {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         match (failure.take(), all_ended) {
-            (Some(failure), _) => Err(failure),
+            (Some(Failure::Failed(failure) | Failure::Ended(failure)), _) => Err(failure),
             (None, Ok(())) => Ok(()),
             (None, Err(_)) => Err(anyhow!(
                 "{} tasks did not end and were abandoned",

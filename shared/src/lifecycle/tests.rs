@@ -40,6 +40,31 @@ async fn an_error_ends_the_process_and_keeps_its_cause() {
     );
 }
 
+/// The end of one task can end another one first: the reader of a queue ends when the writer drops it, a moment before the writer
+/// reports its error.
+#[tokio::test(start_paused = true)]
+async fn an_error_counts_more_than_the_end_of_a_task_that_it_caused() {
+    for is_first in [true, false] {
+        let lifecycle = Lifecycle::new();
+        let hard = lifecycle.hard().clone();
+        lifecycle.spawn("writer", async move {
+            if !is_first {
+                hard.cancelled().await;
+            }
+            Err(anyhow!("refused"))
+        });
+        let hard = lifecycle.hard().clone();
+        lifecycle.spawn("reader", async move {
+            if is_first {
+                hard.cancelled().await;
+            }
+            Ok(())
+        });
+        let text = ending(lifecycle, LONG).await;
+        assert_eq!(text, "task `writer` failed: refused");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_panic_ends_the_process_with_its_message() {
     let lifecycle = Lifecycle::new();
