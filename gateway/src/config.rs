@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use clap::builder::{BoolishValueParser, StringValueParser, TypedValueParser};
+use clap::builder::{BoolishValueParser, PossibleValuesParser, StringValueParser, TypedValueParser};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Parser};
 use shared::args::{self, SettingDisplay, Usage};
@@ -14,6 +14,7 @@ use shared::check_config::{self, ConnectionCheck, ServiceConfig, StartReport};
 use shared::redis::{RedisConfig, ServiceRole};
 use shared::telemetry::config::TelemetryConfig;
 
+use crate::admission::limit::{ALL, Limit};
 use crate::client_address::TrustedProxies;
 use crate::hosts::HostRule;
 use crate::origins::{OriginError, Origins};
@@ -188,6 +189,31 @@ pub struct Config {
     #[arg(long, env, value_name = "NUMBER", default_value = "20000", value_parser = count(1))]
     pub max_connections: usize,
 
+    /// The most Socket.IO connections, over any transport, that all clients of one network address (IPv6: one /64 network) may have
+    /// at the same time; further ones are answered 429. 0 is no limit
+    #[arg(long, env, value_name = "NUMBER", default_value = "5000", value_parser = count(0))]
+    pub max_connections_per_address: usize,
+
+    /// The most Socket.IO connections per second that all clients together may open, on average; a burst may have ten seconds' worth.
+    /// Further ones are answered 503, first those of addresses that opened most lately. 0 is no limit
+    #[arg(long, env, value_name = "NUMBER", default_value = "2000", value_parser = count(0))]
+    pub handshake_rate: usize,
+
+    /// The same for all clients of one network address; further ones are answered 429
+    #[arg(long, env, value_name = "NUMBER", default_value = "200", value_parser = count(0))]
+    pub handshake_rate_per_address: usize,
+
+    /// What all clients of one network address may ask of REST per second, on average; a burst may have ten seconds' worth. Most
+    /// requests count as 1, those that read much as up to 20. Further ones are answered 429; the last tenth is for acknowledgements.
+    /// 0 is no limit
+    #[arg(long, env, value_name = "NUMBER", default_value = "1000", value_parser = count(0))]
+    pub request_rate: usize,
+
+    /// Limits that only count what exceeds them (`gateway_limited_total`) and refuse nobody, to find the right value: the names of
+    /// their flags without `--`, or `all`; a comma list, or several flags
+    #[arg(long, env, value_name = "LIMIT", value_delimiter = ',', value_parser = limits())]
+    pub limits_dry_run: Vec<String>,
+
     /// How long a shutdown waits between being not ready and closing the first client, for load balancers to notice
     #[arg(long, env, value_name = "TIME", default_value = "0s", value_parser = args::duration)]
     pub drain_delay: Duration,
@@ -356,6 +382,10 @@ fn count(minimum: u64) -> impl TypedValueParser<Value = usize> {
     clap::value_parser!(u64)
         .range(minimum..=u64::from(u32::MAX))
         .map(|number| usize::try_from(number).unwrap_or(usize::MAX))
+}
+
+fn limits() -> PossibleValuesParser {
+    PossibleValuesParser::new(Limit::SETTINGS.into_iter().chain([ALL]))
 }
 
 fn trimmed() -> impl TypedValueParser<Value = String> {

@@ -17,6 +17,9 @@
 pub mod config;
 mod state;
 
+// Who may connect and ask.
+mod admission;
+
 // From Redis to a browser.
 mod client;
 mod clients;
@@ -86,6 +89,8 @@ use tower::ServiceExt;
 
 pub use crate::drain::FINISH_PERIOD;
 
+use crate::admission::Admission;
+use crate::admission::enforcement::Enforcement;
 use crate::client::ClientContext;
 use crate::clients::Clients;
 use crate::config::Config;
@@ -126,12 +131,15 @@ pub async fn serve(
     let store = open_store(&config).await?;
     let meters = Meters::new("gateway", &config.telemetry)?;
     telemetry::register_metrics(&meters);
+    let metrics = Metrics::new(&meters);
+    let enforcement = Enforcement::new(&config.limits_dry_run, Arc::clone(&metrics.limits));
     let state = AppState {
         clock: store.clock(),
         store,
+        admission: Admission::new(&config, enforcement, Instant::now()),
         config: Arc::new(config),
         status: StatusHandle::new(Instant::now()),
-        metrics: Metrics::new(&meters),
+        metrics,
     };
     descriptors::check(&state.config);
     let address = listener.local_addr()?;
@@ -180,6 +188,7 @@ pub async fn serve(
         relay,
         monitor: monitor.clone(),
         watches,
+        admission: state.admission.clone(),
         metrics: Arc::clone(&state.metrics.socket),
         lifecycle: lifecycle.clone(),
         serving: tokens.serving.clone(),

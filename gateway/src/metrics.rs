@@ -11,6 +11,7 @@ use shared::alarm::ChangeKind;
 use shared::clock::Time;
 use shared::metrics::{Count, Durations, LabelledCount, Meters};
 
+use crate::admission::limit::Limit;
 use crate::client::close_reason::CloseReason;
 use crate::replay::Outcome;
 use crate::socket::refusal::Refusal;
@@ -28,6 +29,7 @@ pub(crate) struct Metrics {
     pub(crate) socket: Arc<SocketMetrics>,
     pub(crate) relay: Arc<RelayMetrics>,
     pub(crate) rest: Arc<RestMetrics>,
+    pub(crate) limits: Arc<LimitMetrics>,
     reader: Box<dyn Fn() -> String + Send + Sync>,
 }
 
@@ -38,6 +40,7 @@ impl Metrics {
             socket: Arc::new(SocketMetrics::new(meters)),
             relay: Arc::new(RelayMetrics::new(meters)),
             rest: Arc::new(RestMetrics::new(meters)),
+            limits: Arc::new(LimitMetrics::new(meters)),
             reader: Box::new(meters.reader()),
         })
     }
@@ -51,6 +54,27 @@ impl Metrics {
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Metrics")
+    }
+}
+
+/// What exceeded a limit, by limit.
+#[derive(Debug)]
+pub(crate) struct LimitMetrics {
+    pub(crate) refused: LabelledCount,
+    /// Would have been refused if the limit were not only tried out.
+    pub(crate) dry_run: LabelledCount,
+}
+
+impl LimitMetrics {
+    pub(crate) fn new(meters: &Meters) -> Self {
+        let [refused, dry_run] = meters.count_by_two(
+            "gateway.limited",
+            "What exceeded a limit, by limit. `dry_run`: it was admitted, because the limit is in \
+             `--limits-dry-run`.",
+            ("action", ["refused", "dry_run"]),
+            ("limit", &Limit::CODES),
+        );
+        Self { refused, dry_run }
     }
 }
 
@@ -131,6 +155,8 @@ pub(crate) struct HandshakesRefused {
     pub(crate) draining: Count,
     /// Every connection is taken.
     pub(crate) full: Count,
+    /// The client exceeds a limit of connections or handshakes.
+    pub(crate) limited: Count,
     /// The page's origin is not allowed.
     pub(crate) origin: Count,
     /// The request names a host that is not allowed.
@@ -142,11 +168,11 @@ pub(crate) struct HandshakesRefused {
 
 impl SocketMetrics {
     fn new(meters: &Meters) -> Self {
-        let [draining, full, origin, host, invalid] = meters.count_of_each(
+        let [draining, full, limited, origin, host, invalid] = meters.count_of_each(
             "gateway.handshakes.refused",
             "Socket.IO connection attempts that were refused, by reason.",
             "reason",
-            ["draining", "full", "origin", "host", "invalid"],
+            ["draining", "full", "limited", "origin", "host", "invalid"],
         );
         let [unknown, packets, connects, upgrades] = meters.count_of_each(
             "gateway.polling.refused",
@@ -161,6 +187,7 @@ impl SocketMetrics {
             handshakes_refused: HandshakesRefused {
                 draining,
                 full,
+                limited,
                 origin,
                 host,
                 invalid,

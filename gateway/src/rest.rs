@@ -19,6 +19,7 @@ mod history;
 pub(crate) mod operator_paths;
 mod path;
 mod query;
+mod rate;
 pub(crate) mod reply;
 pub(crate) mod request_telemetry;
 mod settings;
@@ -33,6 +34,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, post};
 use tower_http::normalize_path::NormalizePath;
 
+use crate::admission::Admission;
 use crate::error::ApiError;
 use crate::openapi;
 use crate::origins::Origins;
@@ -101,6 +103,7 @@ pub(crate) struct Routers {
 pub(crate) fn routers(state: AppState, origins: &Origins) -> Routers {
     let has_operator_port = state.config.ops_port.is_some();
     let compresses = state.config.compress;
+    let admission = state.admission.clone();
     let (context, lists) = RestContext::new(state, origins);
     let mut main = routes();
     if !has_operator_port {
@@ -117,8 +120,9 @@ pub(crate) fn routers(state: AppState, origins: &Origins) -> Routers {
             .collect(),
     );
     Routers {
-        main: complete(main, context.clone(), compresses),
-        operators: complete(operators, context, compresses),
+        main: complete(main, context.clone(), compresses, Some(admission)),
+        // Nothing that clients do may keep operators from their port.
+        operators: complete(operators, context, compresses, None),
         lists,
     }
 }
@@ -130,8 +134,13 @@ fn router(routes: Vec<(Method, &'static str, MethodRouter<RestContext>)>) -> Rou
     })
 }
 
-/// Adds what every route needs.
-fn complete(inner: Router<RestContext>, context: RestContext, compresses: bool) -> Router {
+/// Adds what every route needs. Without `admission`, requests may come at any rate.
+fn complete(
+    inner: Router<RestContext>,
+    context: RestContext,
+    compresses: bool,
+    admission: Option<Admission>,
+) -> Router {
     let metrics = Arc::clone(&context.metrics.rest);
     let answers = context.answers.clone();
     let inner = inner
@@ -139,7 +148,7 @@ fn complete(inner: Router<RestContext>, context: RestContext, compresses: bool) 
         .method_not_allowed_fallback(async || ApiError::WrongMethod)
         .fallback(unknown_route)
         .with_state(context);
-    let inner = edge::bound_and_observe(inner, answers.clone(), metrics);
+    let inner = edge::bound_and_observe(inner, answers.clone(), admission, metrics);
     // A trailing slash matches every route, so it must be removed before the route is chosen.
     let complete = Router::new()
         .fallback_service(NormalizePath::trim_trailing_slash(inner))

@@ -13,6 +13,7 @@ use socketioxide::socket::Sid;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
+use crate::admission::connections::SessionPlace;
 use crate::client::close_reason::CloseReason;
 use crate::client_address::ClientAddress;
 use crate::packet_budget::{Budget, PacketRate};
@@ -36,6 +37,8 @@ pub(crate) struct Session {
     sid: OnceLock<Sid>,
     // Std mutexes: none is held across an await.
     place: Mutex<Option<Place>>,
+    /// Counts it for its caller, until its WebSocket has this.
+    counted: Mutex<Option<SessionPlace>>,
     budget: Mutex<Budget>,
     /// The client has asked for an upgrade to a WebSocket.
     is_upgrading: AtomicBool,
@@ -128,6 +131,7 @@ impl Sessions {
             sessions: self.clone(),
             sid: OnceLock::new(),
             place: Mutex::new(Some(place)),
+            counted: Mutex::default(),
             budget: Mutex::new(Budget::new(self.rate, Instant::now())),
             is_upgrading: AtomicBool::new(false),
             is_probed: AtomicBool::new(false),
@@ -182,6 +186,16 @@ impl Session {
     /// Returns what the client may still send, for its WebSocket.
     pub(crate) fn budget(&self) -> Budget {
         lock(&self.budget).clone()
+    }
+
+    /// Keeps what counts the session for its caller.
+    pub(crate) fn keep_counted(&self, counted: SessionPlace) {
+        *lock(&self.counted) = Some(counted);
+    }
+
+    /// Hands what counts the session over to its WebSocket.
+    pub(crate) fn take_counted(&self) -> Option<SessionPlace> {
+        lock(&self.counted).take()
     }
 
     /// Returns the id that socketioxide has given it.

@@ -24,7 +24,7 @@ mod websocket_connection;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, HttpBody as _, to_bytes};
 use axum::http::header::CONTENT_TYPE;
@@ -39,6 +39,8 @@ use socketioxide::socket::{DisconnectReason, Sid, Socket};
 use socketioxide::{ParserConfig, SocketIo, TransportType};
 use tower::ServiceExt;
 
+use crate::admission::caller::Caller;
+use crate::admission::connections::SessionPlace;
 use crate::client::close_reason::CloseReason;
 use crate::client::link::Link;
 use crate::client::log_limit::limited;
@@ -123,11 +125,17 @@ impl Sockets {
             return StatusCode::SERVICE_UNAVAILABLE.into_response();
         }
         let response = match Asked::read(request.method(), &uri) {
-            Asked::Session => self.open_session(request).await,
+            Asked::Session => match self.admit(&request) {
+                Ok(counted) => self.open_session(request, counted).await,
+                Err(limited) => return limited.into_response(),
+            },
             Asked::Poll(sid) => self.poll(sid, request).await,
             Asked::Packets(sid) => self.take_packets(sid, request).await,
             Asked::Upgrade(sid) => self.upgrade(sid, &request),
-            Asked::WebSocket => self.open_websocket(&request),
+            Asked::WebSocket => match self.admit(&request) {
+                Ok(counted) => self.open_websocket(&request, counted),
+                Err(limited) => return limited.into_response(),
+            },
             Asked::Nothing(error) => refuse(error),
         };
         if is_handshake && response.status().is_client_error() {
@@ -142,8 +150,23 @@ impl Sockets {
         is_socket_io(uri) && !is_websocket(uri) && session_of(uri).is_some_and(known)
     }
 
+    /// Counts a new session for its caller.
+    fn admit(&self, request: &Request<Body>) -> Result<SessionPlace, EngineError> {
+        let context = &self.inner.context;
+        let caller = Caller::Address(client_address(request.extensions()));
+        let admitted = context.admission.open_session(caller, Instant::now());
+        admitted.map_err(|limited| {
+            context.metrics.handshakes_refused.limited.increment();
+            EngineError::Limited(limited)
+        })
+    }
+
     /// Opens a session, which takes a place as a connection does.
-    async fn open_session(&self, request: Request<Body>) -> Response<Body> {
+    async fn open_session(
+        &self,
+        request: Request<Body>,
+        counted: SessionPlace,
+    ) -> Response<Body> {
         let address = client_address(request.extensions());
         let Some(session) = self.inner.sessions.begin(address) else {
             self.inner
@@ -160,6 +183,7 @@ impl Sockets {
             });
             return EngineError::Full.into_response();
         };
+        session.keep_counted(counted);
         let mut request = slim(request);
         request.extensions_mut().insert(Arc::clone(&session));
         let response = self.call(request).await;
@@ -219,7 +243,7 @@ impl Sockets {
     }
 
     /// Opens a WebSocket with a session of its own.
-    fn open_websocket(&self, request: &Request<Body>) -> Response<Body> {
+    fn open_websocket(&self, request: &Request<Body>, counted: SessionPlace) -> Response<Body> {
         let context = Arc::clone(&self.inner.context);
         let Some(Accepted {
             mut response,
@@ -231,7 +255,7 @@ impl Sockets {
         let address = client_address(request.extensions());
         let take_over = TakeOver::new(move |taken| {
             let reader = MessageReader::open(taken, context.limits.max_event_bytes, compresses);
-            let connection = WebSocketConnection::new(Arc::clone(&context), reader);
+            let connection = WebSocketConnection::new(Arc::clone(&context), reader, Some(counted));
             context.spawn("websocket", connection.serve_new(address));
         });
         response.extensions_mut().insert(take_over);

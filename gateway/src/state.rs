@@ -5,6 +5,7 @@ use std::sync::Arc;
 use shared::clock::Clock;
 use shared::store::Store;
 
+use crate::admission::Admission;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::status::StatusHandle;
@@ -17,4 +18,5 @@ pub(crate) struct AppState {
     pub(crate) status: StatusHandle,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) admission: Admission,
 }

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use shared::apply::{ApplyConfig, Cause, Work, apply};
 use shared::clock::{SystemClock, Time};
@@ -17,7 +17,10 @@ use shared::store::{Bounds, ServiceRole, Store};
 use test_support::sample;
 use test_support::server::OwnRedis;
 
+use crate::admission::Admission;
+use crate::admission::enforcement::Enforcement;
 use crate::config::Config;
+use crate::metrics::Metrics;
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -42,6 +45,12 @@ pub(crate) fn config(redis: &str, flags: &[&str]) -> Config {
     let url = format!("redis://{redis}");
     let fixed = ["gateway", "--allow-anonymous", "--redis-url", &url];
     Config::try_from_args(fixed.iter().chain(flags)).expect("flags")
+}
+
+/// Builds the limits of this configuration.
+pub(crate) fn admission(config: &Config, metrics: &Metrics) -> Admission {
+    let enforcement = Enforcement::new(&config.limits_dry_run, Arc::clone(&metrics.limits));
+    Admission::new(config, enforcement, Instant::now())
 }
 
 /// Opens the store of this configuration.

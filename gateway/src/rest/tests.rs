@@ -43,12 +43,14 @@ fn both_ports(redis: &str, flags: &[&str]) -> Ports {
     let flags = [&["--redis-timeout=500ms"], flags].concat();
     let config = test_setup::config(redis, &flags);
     let store = test_setup::store(&config);
+    let metrics = Metrics::new(meters());
     let state = AppState {
         clock: store.clock(),
         store,
+        admission: test_setup::admission(&config, &metrics),
         config: Arc::new(config),
         status: StatusHandle::new(std::time::Instant::now()),
-        metrics: Metrics::new(meters()),
+        metrics,
     };
     let origins = Origins::from_config(
         &state.config.allowed_origins,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use shared::lifecycle::Lifecycle;
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::Admission;
 use crate::clients::Clients;
 use crate::config::{Config, SPARE_COMMANDS};
 use crate::metrics::SocketMetrics;
@@ -21,6 +22,8 @@ pub(crate) struct ConnectionContext {
     pub(crate) relay: Relay,
     pub(crate) monitor: Monitor,
     pub(crate) watches: Watches,
+    /// Decides who may open a session.
+    pub(crate) admission: Admission,
     pub(crate) metrics: Arc<SocketMetrics>,
     pub(crate) lifecycle: Lifecycle,
     /// Cancelled when every client should have disconnected.

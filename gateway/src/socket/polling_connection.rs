@@ -76,7 +76,7 @@ impl PollingConnection {
         };
         if let Some(reader) = reader {
             let connection =
-                WebSocketConnection::moved(Arc::clone(context), reader, self.session.budget());
+                WebSocketConnection::moved(Arc::clone(context), reader, &self.session);
             // In a task of its own: this one holds what socketioxide needs for its handlers.
             context.spawn("websocket", connection.serve_joined(joined));
             return;

@@ -1,0 +1,147 @@
+//! Decides who may open a session or send a request now: the limits per caller, and those of all handshakes together.
+//!
+//! Each can be tried out (`--limits-dry-run`). Then what exceeds it is counted exactly as if it were refused, and admitted.
+
+pub(crate) mod caller;
+pub(crate) mod connections;
+pub(crate) mod enforcement;
+mod handshakes;
+pub(crate) mod limit;
+pub(crate) mod limited;
+mod usage;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::config::Config;
+use caller::Caller;
+use connections::{Connections, SessionPlace};
+use enforcement::Enforcement;
+use handshakes::Handshakes;
+use limit::Limit;
+use limited::Limited;
+use usage::{Rate, Usages, must_wait};
+
+/// The most callers of which is known what they have used lately, for handshakes and for requests each.
+pub(crate) const MAX_CALLERS: usize = 65_536;
+
+/// How long a client should wait that has as many sessions as it may have: nobody knows when one ends.
+const UNTIL_A_SESSION_ENDS: Duration = Duration::from_secs(10);
+
+/// The part of its request rate that a caller can use only to acknowledge alarms.
+const KEPT_FOR_ACKNOWLEDGEMENTS: f64 = 0.1;
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Acknowledge,
+    Other,
+}
+
+/// The limits. Clones share what they count.
+#[derive(Clone, Debug)]
+pub(crate) struct Admission {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    enforcement: Enforcement,
+    connections: Connections,
+    request_rate: Option<Rate>,
+    // Std mutexes: held for one decision, never across an await.
+    handshakes: Mutex<Handshakes<Caller>>,
+    requests: Mutex<Usages<Caller>>,
+}
+
+impl Admission {
+    pub(crate) fn new(config: &Config, enforcement: Enforcement, now: Instant) -> Self {
+        let handshakes = Handshakes::new(
+            Rate::new(config.handshake_rate_per_address),
+            Rate::new(config.handshake_rate),
+            MAX_CALLERS,
+            now,
+        );
+        Self {
+            shared: Arc::new(Shared {
+                enforcement,
+                connections: Connections::new(config.max_connections_per_address),
+                request_rate: Rate::new(config.request_rate),
+                handshakes: Mutex::new(handshakes),
+                requests: Mutex::new(Usages::new(MAX_CALLERS)),
+            }),
+        }
+    }
+
+    /// Counts a new session of this caller.
+    ///
+    /// # Errors
+    /// The caller must be refused.
+    pub(crate) fn open_session(
+        &self,
+        caller: Caller,
+        now: Instant,
+    ) -> Result<SessionPlace, Limited> {
+        let place = match self.shared.connections.take(caller) {
+            Some(place) => place,
+            None => {
+                let limit = Limit::MaxConnectionsPerAddress;
+                self.exceed(limit, caller, UNTIL_A_SESSION_ENDS)?;
+                SessionPlace::uncounted()
+            }
+        };
+        let handshakes = self.shared.handshakes.lock();
+        let mut handshakes = handshakes.unwrap_or_else(PoisonError::into_inner);
+        let excess = handshakes.excess(caller, now);
+        if let Some(wait) = excess.of_caller {
+            self.exceed(Limit::HandshakeRatePerAddress, caller, wait)?;
+        }
+        if let Some(wait) = excess.of_all {
+            self.exceed(Limit::HandshakeRate, caller, wait)?;
+        }
+        handshakes.add(caller, excess, now);
+        Ok(place)
+    }
+
+    /// Counts a request of this caller, which costs so much.
+    ///
+    /// # Errors
+    /// The caller must be refused.
+    pub(crate) fn begin_request(
+        &self,
+        caller: Caller,
+        cost: u32,
+        purpose: Purpose,
+        now: Instant,
+    ) -> Result<(), Limited> {
+        let Some(rate) = self.shared.request_rate else {
+            return Ok(());
+        };
+        let bound = match purpose {
+            Purpose::Acknowledge => rate.burst,
+            Purpose::Other => rate.burst * (1.0 - KEPT_FOR_ACKNOWLEDGEMENTS),
+        };
+        // With a small rate too, every request is possible.
+        let cost = f64::from(cost).min(bound / 2.0);
+        let requests = self.shared.requests.lock();
+        let mut requests = requests.unwrap_or_else(PoisonError::into_inner);
+        match must_wait(requests.of(caller, now), cost, bound) {
+            Some(wait) => self.exceed(Limit::RequestRate, caller, wait),
+            None => {
+                requests.add(caller, cost, now);
+                Ok(())
+            }
+        }
+    }
+
+    /// Counts what exceeds a limit. An error if it is refused.
+    fn exceed(&self, limit: Limit, caller: Caller, wait: Duration) -> Result<(), Limited> {
+        if self.shared.enforcement.refuses(limit, caller) {
+            return Err(Limited::new(limit, wait));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

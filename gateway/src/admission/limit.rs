@@ -1,0 +1,54 @@
+//! The limits of this service that can be tried out. Each is named after its setting.
+
+/// All limits in a list of settings.
+pub(crate) const ALL: &str = "all";
+
+/// A limit that refuses clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    MaxConnectionsPerAddress,
+    HandshakeRatePerAddress,
+    HandshakeRate,
+    RequestRate,
+}
+
+impl Limit {
+    /// Every limit, in the order of [`Self::CODES`].
+    pub(super) const ALL: [Self; 4] = [
+        Self::MaxConnectionsPerAddress,
+        Self::HandshakeRatePerAddress,
+        Self::HandshakeRate,
+        Self::RequestRate,
+    ];
+
+    /// Every code.
+    pub(crate) const CODES: [&'static str; 4] = [
+        "max_connections_per_address",
+        "handshake_rate_per_address",
+        "handshake_rate",
+        "request_rate",
+    ];
+
+    /// Every setting, without the leading dashes.
+    pub(crate) const SETTINGS: [&'static str; 4] = [
+        "max-connections-per-address",
+        "handshake-rate-per-address",
+        "handshake-rate",
+        "request-rate",
+    ];
+
+    /// Returns the code for metrics and logs.
+    pub(crate) const fn code(self) -> &'static str {
+        Self::CODES[self as usize]
+    }
+
+    /// Finds the limit of a setting.
+    pub(super) fn of_setting(setting: &str) -> Option<Self> {
+        let all = Self::ALL.into_iter().zip(Self::SETTINGS);
+        let mut found = all.filter(|(_, known)| *known == setting);
+        found.next().map(|(limit, _)| limit)
+    }
+}
+
+#[cfg(test)]
+mod tests;
