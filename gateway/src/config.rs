@@ -6,7 +6,9 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use clap::builder::{BoolishValueParser, PossibleValuesParser, StringValueParser, TypedValueParser};
+use clap::builder::{
+    BoolishValueParser, PossibleValuesParser, StringValueParser, TypedValueParser,
+};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Parser};
 use shared::args::{self, SettingDisplay, Usage};

@@ -162,11 +162,7 @@ impl Sockets {
     }
 
     /// Opens a session, which takes a place as a connection does.
-    async fn open_session(
-        &self,
-        request: Request<Body>,
-        counted: SessionPlace,
-    ) -> Response<Body> {
+    async fn open_session(&self, request: Request<Body>, counted: SessionPlace) -> Response<Body> {
         let address = client_address(request.extensions());
         let Some(session) = self.inner.sessions.begin(address) else {
             self.inner

@@ -27,7 +27,11 @@ impl Enforcement {
     /// `tried_out`: settings of limits, or [`ALL`].
     pub(crate) fn new(tried_out: &[String], metrics: Arc<LimitMetrics>) -> Self {
         let all = tried_out.iter().any(|setting| setting == ALL);
-        let named = |limit: &Limit| tried_out.iter().any(|s| Limit::of_setting(s) == Some(*limit));
+        let named = |limit: &Limit| {
+            tried_out
+                .iter()
+                .any(|s| Limit::of_setting(s) == Some(*limit))
+        };
         let limits = Limit::ALL.into_iter();
         Self {
             shared: Arc::new(Shared {

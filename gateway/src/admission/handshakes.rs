@@ -47,21 +47,28 @@ impl<K: Copy + Eq + Hash> Handshakes<K> {
     /// Returns what a session of this caller would exceed now.
     pub(super) fn excess(&self, caller: K, now: Instant) -> Excess {
         let used = self.callers.of(caller, now);
-        let of_caller = self.of_caller.and_then(|rate| must_wait(used, 1.0, rate.burst));
+        let of_caller = self
+            .of_caller
+            .and_then(|rate| must_wait(used, 1.0, rate.burst));
         let of_all = self.of_all.and_then(|all| {
-            let own = self.of_caller.unwrap_or(all);
-            let share = (used / own.burst).min(1.0);
+            let own = self
+                .of_caller
+                .map_or(all.burst, |own| own.burst.min(all.burst));
+            let share = (used / own).min(1.0);
             let bound = all.burst * (1.0 - KEPT_FOR_OTHERS * share);
             must_wait(self.all.at(now), 1.0, bound)
         });
         Excess { of_caller, of_all }
     }
 
-    /// Counts a session that is opened, for every limit that it does not exceed. A refused one would not count, so one that is
+    /// Counts a session that is opened, towards every limit that it does not exceed. A refused one would not count, so one that is
     /// admitted nevertheless must not either.
     pub(super) fn add(&mut self, caller: K, excess: Excess, now: Instant) {
-        let is_limited = self.of_caller.is_some() || self.of_all.is_some();
-        if is_limited && excess.of_caller.is_none() {
+        let is_within_own = self.of_caller.is_some() && excess.of_caller.is_none();
+        // Without a rate of its own, what a caller used is only for its share of that of all.
+        let is_shared =
+            self.of_caller.is_none() && self.of_all.is_some() && excess.of_all.is_none();
+        if is_within_own || is_shared {
             self.callers.add(caller, 1.0, now);
         }
         if excess.of_all.is_none() {

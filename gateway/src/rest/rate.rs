@@ -13,8 +13,7 @@ use crate::client_address::ClientAddress;
 use crate::error::ApiError;
 
 /// The route that acknowledges an alarm.
-pub(super) const ACKNOWLEDGE: &str =
-    "/devices/{deviceId}/subtronics/alerts/{alertId}/acknowledge";
+pub(super) const ACKNOWLEDGE: &str = "/devices/{deviceId}/subtronics/alerts/{alertId}/acknowledge";
 
 /// What a request costs that reads one device, or nothing.
 const USUAL: u32 = 1;
@@ -59,3 +58,6 @@ fn cost(route: &str) -> u32 {
     let found = heavy.find(|(path, _)| *path == route);
     found.map_or(USUAL, |(_, cost)| cost)
 }
+
+#[cfg(test)]
+mod tests;

@@ -434,7 +434,7 @@ async fn a_panic_is_answered_with_json_and_counted() {
         4096,
         Arc::clone(&metrics.rest),
     );
-    let router = edge::bound_and_observe(handlers, limits, Arc::clone(&metrics.rest));
+    let router = edge::bound_and_observe(handlers, limits, None, Arc::clone(&metrics.rest));
     let response = router.oneshot(request("GET /")).await.expect("infallible");
     assert_eq!(
         error_of(response).await,

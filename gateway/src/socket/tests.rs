@@ -62,7 +62,7 @@ async fn the_service_is_freed_with_its_last_handle() {
         relay,
         monitor,
         watches,
-        admission: test_setup::admission(&config, &metrics),
+        admission: crate::test_setup::admission(&config, &metrics),
         metrics: Arc::clone(&metrics.socket),
         lifecycle: Lifecycle::new(),
         serving: CancellationToken::new(),
