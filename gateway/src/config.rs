@@ -105,6 +105,11 @@ pub struct Config {
     #[arg(long, env, value_name = "NETWORK", value_delimiter = ',', value_parser = trimmed())]
     pub trusted_proxies: Vec<String>,
 
+    /// Every connection to the main port begins with a header of the PROXY protocol (version 1 or 2), whose address then is that of
+    /// the peer. Connections without it, and those of peers that `--trusted-proxies` does not list, are closed
+    #[arg(long, env, value_parser = BoolishValueParser::new())]
+    pub proxy_protocol: bool,
+
     /// Longest message that a client may send
     #[arg(long, env, value_name = "BYTES", default_value = "16384", value_parser = count(1024))]
     pub max_event_bytes: usize,
@@ -277,6 +282,9 @@ impl Config {
         }
         if let Err(err) = TrustedProxies::parse(&self.trusted_proxies) {
             problems.push(format!("--trusted-proxies: {err}"));
+        }
+        if self.proxy_protocol && self.trusted_proxies.is_empty() {
+            problems.push("--proxy-protocol: list the proxies in --trusted-proxies".to_owned());
         }
         if self.ops_port == Some(self.http_port) {
             problems.push("--ops-port: must differ from --http-port".to_owned());

@@ -92,6 +92,7 @@ pub use crate::drain::FINISH_PERIOD;
 use crate::admission::Admission;
 use crate::admission::enforcement::Enforcement;
 use crate::client::ClientContext;
+use crate::client_address::TrustedProxies;
 use crate::clients::Clients;
 use crate::config::Config;
 use crate::drain::DrainPlan;
@@ -99,6 +100,7 @@ use crate::fleet::FleetReporter;
 use crate::fleet::latest::LatestFleetReport;
 use crate::interest::Linger;
 use crate::listener::ListenerConfig;
+use crate::listener::proxy_protocol::ProxyProtocol;
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
 use crate::packet_budget::PacketRate;
@@ -212,6 +214,7 @@ pub async fn serve(
     start_listener(
         listener,
         &state.config,
+        proxy_protocol(&state.config, &meters)?,
         places,
         services.main,
         &lifecycle,
@@ -379,6 +382,7 @@ fn start_operators(
         user_timeout: config.tcp_user_timeout,
         places: Arc::new(Semaphore::new(OPERATOR_CONNECTIONS)),
         is_websocket: |_| false,
+        proxy_protocol: None,
     };
     start_accepting(
         "operators' listener",
@@ -393,6 +397,7 @@ fn start_operators(
 fn start_listener(
     listener: TcpListener,
     config: &Config,
+    proxy_protocol: Option<Arc<ProxyProtocol>>,
     places: Arc<Semaphore>,
     router: Router,
     lifecycle: &Lifecycle,
@@ -402,8 +407,23 @@ fn start_listener(
         user_timeout: config.tcp_user_timeout,
         places,
         is_websocket: socket::request::asks_for_websocket,
+        proxy_protocol,
     };
     start_accepting("listener", listener, config, router, lifecycle, tokens);
+}
+
+/// Returns whose headers in front of connections are read, if they are.
+fn proxy_protocol(config: &Config, meters: &Meters) -> anyhow::Result<Option<Arc<ProxyProtocol>>> {
+    let refused = meters.count(
+        "gateway.proxy.refused",
+        "Connections closed because `--proxy-protocol` is given, and their peer is none of \
+         `--trusted-proxies`, or began with something else than a PROXY header.",
+    );
+    if !config.proxy_protocol {
+        return Ok(None);
+    }
+    let proxies = TrustedProxies::parse(&config.trusted_proxies)?;
+    Ok(Some(Arc::new(ProxyProtocol { proxies, refused })))
 }
 
 fn start_accepting(

@@ -13,6 +13,7 @@ pub(crate) mod answer;
 pub(crate) mod connection;
 mod head;
 mod idle_queue;
+pub(crate) mod proxy_protocol;
 mod serve;
 pub(crate) mod take_over;
 
@@ -33,6 +34,7 @@ use tokio::sync::Semaphore;
 use crate::shutdown_tokens::ShutdownTokens;
 use connection::{AbortableStream, ConnectionPermit};
 use idle_queue::IdleQueue;
+use proxy_protocol::ProxyProtocol;
 use serve::{IsWebSocket, serve};
 
 /// Maximum number of connections that the kernel holds until they are accepted. Large, as all clients may reconnect at once.
@@ -55,6 +57,8 @@ pub(crate) struct ListenerConfig {
     pub(crate) places: Arc<Semaphore>,
     /// Which requests ask for a WebSocket.
     pub(crate) is_websocket: IsWebSocket,
+    /// Every connection begins with a header of the PROXY protocol.
+    pub(crate) proxy_protocol: Option<Arc<ProxyProtocol>>,
 }
 
 /// Listens, with a queue long enough for all clients to reconnect at once.
@@ -128,8 +132,13 @@ where
         }
         let stream = AbortableStream::new(stream, peer.ip(), permit);
         idle.add_reserved(stream.handle());
-        let is_websocket = config.is_websocket;
-        let connection = serve(stream, tokens.serving.clone(), is_websocket, answer.clone());
+        let connection = serve(
+            stream,
+            tokens.serving.clone(),
+            config.proxy_protocol.clone(),
+            config.is_websocket,
+            answer.clone(),
+        );
         lifecycle.spawn_short("connection", connection);
     }
 }

@@ -4,8 +4,8 @@ use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -53,6 +53,8 @@ pub(crate) struct ConnectionHandle {
     /// A complete head of a request was received.
     has_request: AtomicBool,
     peer: IpAddr,
+    /// Told by the proxy that has opened the connection.
+    client: OnceLock<IpAddr>,
     accepted: Instant,
     answer: PresentAnswer,
 }
@@ -65,6 +67,7 @@ impl ConnectionHandle {
             is_kept: AtomicBool::new(false),
             has_request: AtomicBool::new(false),
             peer,
+            client: OnceLock::new(),
             accepted: Instant::now(),
             answer: PresentAnswer::default(),
         }
@@ -109,9 +112,15 @@ impl ConnectionHandle {
         self.accepted.elapsed()
     }
 
-    /// Returns the address of the peer, which may be a proxy.
+    /// Returns the address of the peer, which may be a proxy, or the one that the proxy told in front of the connection.
     pub(crate) fn peer(&self) -> IpAddr {
-        self.peer
+        self.client.get().copied().unwrap_or(self.peer)
+    }
+
+    /// Records the address of the client for which a proxy has opened the connection.
+    pub(super) fn set_client(&self, client: IpAddr) {
+        // Called once per connection.
+        self.client.set(client).ok();
     }
 
     /// Ends the connection if its peer does not take the present answer at this pace.

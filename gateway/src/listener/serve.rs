@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::{AbortableStream, ConnectionHandle};
 use super::head::Head;
+use super::proxy_protocol::ProxyProtocol;
 use super::take_over::{TakeOver, TakenConnection};
 
 /// How long a request's head may take, and how long an idle connection may stay without one.
@@ -47,6 +48,7 @@ type Taken = (AbortableStream, Vec<u8>, TakeOver);
 pub(super) async fn serve<F, A>(
     stream: AbortableStream,
     serving: CancellationToken,
+    proxy_protocol: Option<Arc<ProxyProtocol>>,
     is_websocket: IsWebSocket,
     answer: F,
 ) where
@@ -63,7 +65,13 @@ pub(super) async fn serve<F, A>(
         }
     };
     // On the heap, so that nothing of it is left when a WebSocket begins.
-    let served = Box::pin(serve_until_taken(stream, &serving, is_websocket, &answer));
+    let served = Box::pin(serve_until_taken(
+        stream,
+        &serving,
+        proxy_protocol,
+        is_websocket,
+        &answer,
+    ));
     let ended = tokio::select! {
         ended = served => ended,
         () = life => Ok(None),
@@ -90,6 +98,7 @@ pub(super) async fn serve<F, A>(
 async fn serve_until_taken<F, A>(
     mut stream: AbortableStream,
     serving: &CancellationToken,
+    proxy_protocol: Option<Arc<ProxyProtocol>>,
     is_websocket: IsWebSocket,
     answer: &F,
 ) -> anyhow::Result<Option<Taken>>
@@ -97,6 +106,13 @@ where
     F: Fn(Request<Body>) -> A,
     A: Future<Output = Response<Body>>,
 {
+    if let Some(proxy_protocol) = proxy_protocol {
+        let beginning = timeout(head_timeout(&stream), proxy_protocol.begin(&mut stream));
+        let Some(begun) = serving.run_until_cancelled(beginning).await else {
+            return Ok(None);
+        };
+        begun.context("no PROXY header arrived in time")??;
+    }
     let Some((head, received)) = read_first_head(&mut stream, serving).await? else {
         return Ok(None);
     };
@@ -118,16 +134,21 @@ where
     Box::pin(serve_http(stream, serving, prepared, answer)).await
 }
 
+/// Returns how long the head of a request may take, and what a proxy sends before it.
+fn head_timeout(stream: &AbortableStream) -> Duration {
+    if stream.handle().is_reserved() {
+        RESERVE_TIMEOUT
+    } else {
+        HEADER_TIMEOUT
+    }
+}
+
 /// Reads the head of the first request. `None` if there is none.
 async fn read_first_head(
     stream: &mut AbortableStream,
     serving: &CancellationToken,
 ) -> anyhow::Result<Option<(Head, Vec<u8>)>> {
-    let limit = if stream.handle().is_reserved() {
-        RESERVE_TIMEOUT
-    } else {
-        HEADER_TIMEOUT
-    };
+    let limit = head_timeout(stream);
     let mut received = Vec::new();
     let read = tokio::select! {
         biased;

@@ -45,6 +45,7 @@ async fn with_peer<T>(
     let serving = serve(
         stream,
         CancellationToken::new(),
+        None,
         |uri| uri.path() != "/plain",
         |request| {
             requests.fetch_add(1, Ordering::Relaxed);
@@ -193,6 +194,7 @@ async fn aborting_the_connection_ends_a_request_that_is_half_sent() {
     let serving = serve(
         stream,
         CancellationToken::new(),
+        None,
         |_| true,
         async |_| Response::new(Body::empty()),
     );
