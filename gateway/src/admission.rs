@@ -7,6 +7,7 @@ pub(crate) mod connections;
 pub(crate) mod enforcement;
 mod handshakes;
 pub(crate) mod limit;
+pub(crate) mod limit_metrics;
 pub(crate) mod limited;
 mod usage;
 
@@ -136,7 +137,7 @@ impl Admission {
 
     /// Counts what exceeds a limit. An error if it is refused.
     fn exceed(&self, limit: Limit, caller: Caller, wait: Duration) -> Result<(), Limited> {
-        if self.shared.enforcement.refuses(limit, caller) {
+        if self.shared.enforcement.refuses(limit, Some(caller)) {
             return Err(Limited::new(limit, wait));
         }
         Ok(())

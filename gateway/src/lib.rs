@@ -138,7 +138,7 @@ pub async fn serve(
     let state = AppState {
         clock: store.clock(),
         store,
-        admission: Admission::new(&config, enforcement, Instant::now()),
+        admission: Admission::new(&config, enforcement.clone(), Instant::now()),
         config: Arc::new(config),
         status: StatusHandle::new(Instant::now()),
         metrics,
@@ -157,7 +157,7 @@ pub async fn serve(
 
     let clients = start_clients(&state, &lifecycle, &tokens.serving);
     let observations = start_redis_watch(&state, &lifecycle, &tokens.serving);
-    let watches = Watches::new(WatchLimits::of(&state.config));
+    let watches = Watches::new(WatchLimits::of(&state.config), enforcement.clone());
     let relay = start_relay(
         &state,
         &clients,
@@ -183,7 +183,12 @@ pub async fn serve(
         state.config.packet_rate,
         state.config.subscriptions_per_client,
     );
-    let sessions = Sessions::new(Arc::clone(&places), state.config.max_connections, rate);
+    let sessions = Sessions::new(
+        Arc::clone(&places),
+        state.config.max_connections,
+        rate,
+        enforcement.clone(),
+    );
     gauges::register_sessions(&meters, sessions.clone());
     let context = ConnectionContext {
         clients: clients.clone(),
@@ -191,6 +196,7 @@ pub async fn serve(
         monitor: monitor.clone(),
         watches,
         admission: state.admission.clone(),
+        enforcement,
         metrics: Arc::clone(&state.metrics.socket),
         lifecycle: lifecycle.clone(),
         serving: tokens.serving.clone(),

@@ -11,7 +11,7 @@ use shared::alarm::ChangeKind;
 use shared::clock::Time;
 use shared::metrics::{Count, Durations, LabelledCount, Meters};
 
-use crate::admission::limit::Limit;
+use crate::admission::limit_metrics::LimitMetrics;
 use crate::client::close_reason::CloseReason;
 use crate::replay::Outcome;
 use crate::socket::refusal::Refusal;
@@ -54,27 +54,6 @@ impl Metrics {
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Metrics")
-    }
-}
-
-/// What exceeded a limit, by limit.
-#[derive(Debug)]
-pub(crate) struct LimitMetrics {
-    pub(crate) refused: LabelledCount,
-    /// Would have been refused if the limit were not only tried out.
-    pub(crate) dry_run: LabelledCount,
-}
-
-impl LimitMetrics {
-    pub(crate) fn new(meters: &Meters) -> Self {
-        let [refused, dry_run] = meters.count_by_two(
-            "gateway.limited",
-            "What exceeded a limit, by limit. `dry_run`: it was admitted, because the limit is in \
-             `--limits-dry-run`.",
-            ("action", ["refused", "dry_run"]),
-            ("limit", &Limit::CODES),
-        );
-        Self { refused, dry_run }
     }
 }
 

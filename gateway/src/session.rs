@@ -14,6 +14,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
 use crate::admission::connections::SessionPlace;
+use crate::admission::enforcement::Enforcement;
+use crate::admission::limit::Limit;
 use crate::client::close_reason::CloseReason;
 use crate::client_address::ClientAddress;
 use crate::packet_budget::{Budget, PacketRate};
@@ -98,17 +100,24 @@ pub(crate) struct Sessions {
     held: Arc<Mutex<HashMap<ClientAddress, usize>>>,
     max_per_address: usize,
     rate: PacketRate,
+    enforcement: Enforcement,
 }
 
 impl Sessions {
     /// Creates the table. Sessions take their places from `places`, of which there are `count`.
-    pub(crate) fn new(places: Arc<Semaphore>, count: usize, rate: PacketRate) -> Self {
+    pub(crate) fn new(
+        places: Arc<Semaphore>,
+        count: usize,
+        rate: PacketRate,
+        enforcement: Enforcement,
+    ) -> Self {
         Self {
             table: Arc::default(),
             places,
             held: Arc::default(),
             max_per_address: count.div_ceil(SHARE),
             rate,
+            enforcement,
         }
     }
 
@@ -177,7 +186,11 @@ impl Session {
         if let Some(refused) = self.refused.get() {
             return Err(*refused);
         }
-        let admitted = lock(&self.budget).admit(self.sessions.rate, body, Instant::now());
+        let Sessions {
+            rate, enforcement, ..
+        } = &self.sessions;
+        let refuses = || enforcement.refuses(Limit::PacketRate, None);
+        let admitted = lock(&self.budget).admit(*rate, body, Instant::now(), refuses);
         admitted.inspect_err(|reason| {
             self.refused.set(*reason).ok();
         })

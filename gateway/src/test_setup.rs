@@ -9,6 +9,7 @@ use shared::clock::{SystemClock, Time};
 use shared::decide::Message;
 use shared::decimal::Decimal;
 use shared::forward::UnknownFields;
+use shared::metrics::Meters;
 use shared::position::Position;
 use shared::reading::{PayloadFacts, Reading, Side};
 use shared::settings::{AlarmSettings, SerialPatterns};
@@ -19,8 +20,8 @@ use test_support::server::OwnRedis;
 
 use crate::admission::Admission;
 use crate::admission::enforcement::Enforcement;
+use crate::admission::limit_metrics::LimitMetrics;
 use crate::config::Config;
-use crate::metrics::Metrics;
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -47,10 +48,16 @@ pub(crate) fn config(redis: &str, flags: &[&str]) -> Config {
     Config::try_from_args(fixed.iter().chain(flags)).expect("flags")
 }
 
+/// Refuses what exceeds limits, except those of these settings.
+pub(crate) fn enforcement(tried_out: &[&str]) -> Enforcement {
+    let meters = Meters::local("gateway").expect("meters");
+    let tried_out: Vec<String> = tried_out.iter().map(|text| (*text).to_owned()).collect();
+    Enforcement::new(&tried_out, Arc::new(LimitMetrics::new(&meters)))
+}
+
 /// Builds the limits of this configuration.
-pub(crate) fn admission(config: &Config, metrics: &Metrics) -> Admission {
-    let enforcement = Enforcement::new(&config.limits_dry_run, Arc::clone(&metrics.limits));
-    Admission::new(config, enforcement, Instant::now())
+pub(crate) fn admission(config: &Config) -> Admission {
+    Admission::new(config, enforcement(&[]), Instant::now())
 }
 
 /// Opens the store of this configuration.

@@ -7,7 +7,7 @@ use shared::rate_limit::RateLimit;
 
 use super::caller::Caller;
 use super::limit::{ALL, Limit};
-use crate::metrics::LimitMetrics;
+use super::limit_metrics::LimitMetrics;
 
 /// Counts and decides for every limit. Clones share the counts.
 #[derive(Clone, Debug)]
@@ -42,8 +42,8 @@ impl Enforcement {
         }
     }
 
-    /// Counts that this caller exceeds a limit. Returns whether to refuse it.
-    pub(crate) fn refuses(&self, limit: Limit, caller: Caller) -> bool {
+    /// Counts that somebody exceeds a limit: this caller, if it is known. Returns whether to refuse it.
+    pub(crate) fn refuses(&self, limit: Limit, caller: Option<Caller>) -> bool {
         let shared = &self.shared;
         let refuses = !shared.tried_out.contains(&limit);
         let (metric, action) = if refuses {
@@ -54,7 +54,14 @@ impl Enforcement {
         metric.increment(limit.code());
         if let Some(suppressed) = shared.log_limit.allow(SystemClock::local()) {
             let limit = limit.code();
-            tracing::warn!(limit, action, %caller, held_back = suppressed, "a client exceeds a limit");
+            let caller = caller.map(tracing::field::display);
+            tracing::warn!(
+                limit,
+                action,
+                caller,
+                held_back = suppressed,
+                "a client exceeds a limit"
+            );
         }
         refuses
     }

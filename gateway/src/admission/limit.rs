@@ -10,31 +10,51 @@ pub(crate) enum Limit {
     HandshakeRatePerAddress,
     HandshakeRate,
     RequestRate,
+    PacketRate,
+    SubscriptionsPerClient,
+    MaxWatched,
+    WatchedPerAddress,
+    MaxUnlisted,
 }
 
 impl Limit {
     /// Every limit, in the order of [`Self::CODES`].
-    pub(super) const ALL: [Self; 4] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::MaxConnectionsPerAddress,
         Self::HandshakeRatePerAddress,
         Self::HandshakeRate,
         Self::RequestRate,
+        Self::PacketRate,
+        Self::SubscriptionsPerClient,
+        Self::MaxWatched,
+        Self::WatchedPerAddress,
+        Self::MaxUnlisted,
     ];
 
     /// Every code.
-    pub(crate) const CODES: [&'static str; 4] = [
+    pub(crate) const CODES: [&'static str; 9] = [
         "max_connections_per_address",
         "handshake_rate_per_address",
         "handshake_rate",
         "request_rate",
+        "packet_rate",
+        "subscriptions_per_client",
+        "max_watched",
+        "watched_per_address",
+        "max_unlisted",
     ];
 
     /// Every setting, without the leading dashes.
-    pub(crate) const SETTINGS: [&'static str; 4] = [
+    pub(crate) const SETTINGS: [&'static str; 9] = [
         "max-connections-per-address",
         "handshake-rate-per-address",
         "handshake-rate",
         "request-rate",
+        "packet-rate",
+        "subscriptions-per-client",
+        "max-watched",
+        "watched-per-address",
+        "max-unlisted",
     ];
 
     /// Returns the code for metrics and logs.

@@ -29,9 +29,7 @@ impl Limited {
     pub(crate) const fn status(self) -> StatusCode {
         match self.limit {
             Limit::HandshakeRate => StatusCode::SERVICE_UNAVAILABLE,
-            Limit::MaxConnectionsPerAddress
-            | Limit::HandshakeRatePerAddress
-            | Limit::RequestRate => StatusCode::TOO_MANY_REQUESTS,
+            _ => StatusCode::TOO_MANY_REQUESTS,
         }
     }
 
@@ -49,7 +47,7 @@ impl Limited {
                 "Too many new connections from this network address, try again later"
             }
             Limit::HandshakeRate => "Too many new connections, try again later",
-            Limit::RequestRate => "Too many requests from this network address, try again later",
+            _ => "Too many requests from this network address, try again later",
         }
     }
 }

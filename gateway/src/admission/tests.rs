@@ -4,9 +4,9 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use shared::metrics::{LabelledCount, Meters};
 
+use super::limit_metrics::LimitMetrics;
 use super::*;
 use crate::client_address::ClientAddress;
-use crate::metrics::LimitMetrics;
 use crate::test_setup;
 
 fn caller(last: u8) -> Caller {

@@ -47,7 +47,7 @@ fn both_ports(redis: &str, flags: &[&str]) -> Ports {
     let state = AppState {
         clock: store.clock(),
         store,
-        admission: test_setup::admission(&config, &metrics),
+        admission: test_setup::admission(&config),
         config: Arc::new(config),
         status: StatusHandle::new(std::time::Instant::now()),
         metrics,

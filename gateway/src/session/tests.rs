@@ -1,4 +1,5 @@
 use super::*;
+use crate::test_setup;
 
 const RATE: PacketRate = PacketRate {
     per_second: 1,
@@ -8,7 +9,12 @@ const RATE: PacketRate = PacketRate {
 const HERE: ClientAddress = ClientAddress::unknown();
 
 fn sessions(places: usize) -> Sessions {
-    Sessions::new(Arc::new(Semaphore::new(places)), 2 * places, RATE)
+    Sessions::new(
+        Arc::new(Semaphore::new(places)),
+        2 * places,
+        RATE,
+        test_setup::enforcement(&[]),
+    )
 }
 
 fn sid(text: &str) -> Sid {
@@ -46,11 +52,11 @@ fn a_websocket_gets_what_is_left_of_the_budget() {
     let session = sessions(1).begin(HERE).unwrap();
     session.admit(b"40").unwrap();
     let (mut budget, now) = (session.budget(), Instant::now());
-    budget.admit(RATE, b"", now).unwrap();
-    budget.admit(RATE, b"", now).unwrap_err();
+    budget.admit(RATE, b"", now, || true).unwrap();
+    budget.admit(RATE, b"", now, || true).unwrap_err();
     // It has joined already, and may not again.
     let later = now + Duration::from_secs(10);
-    let again = session.budget().admit(RATE, b"40", later);
+    let again = session.budget().admit(RATE, b"40", later, || true);
     assert_eq!(again, Err(CloseReason::RepeatedConnect));
 }
 
@@ -104,7 +110,12 @@ fn what_waits_for_a_poll_is_bounded() {
 
 #[test]
 fn the_sessions_of_one_address_take_half_of_the_places() {
-    let sessions = Sessions::new(Arc::new(Semaphore::new(4)), 4, RATE);
+    let sessions = Sessions::new(
+        Arc::new(Semaphore::new(4)),
+        4,
+        RATE,
+        test_setup::enforcement(&[]),
+    );
     let other = ClientAddress::new(std::net::Ipv4Addr::LOCALHOST.into());
     let first = sessions.begin(HERE).unwrap();
     let second = sessions.begin(HERE).unwrap();

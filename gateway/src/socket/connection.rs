@@ -44,7 +44,12 @@ impl JoinedClient {
             client.send_event(SYSTEM_STATUS, &status);
         }
         let watches = context.watches.clone();
-        let subscriptions = Subscriptions::new(context.limits.max_subscriptions, watches, address);
+        let subscriptions = Subscriptions::new(
+            context.limits.max_subscriptions,
+            watches,
+            address,
+            context.enforcement.clone(),
+        );
         Box::new(Self {
             client,
             subscriptions,

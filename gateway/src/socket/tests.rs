@@ -14,6 +14,7 @@ use crate::monitor::Monitor;
 use crate::packet_budget::PacketRate;
 use crate::relay::{Relay, RelayConfig};
 use crate::status::StatusHandle;
+use crate::test_setup;
 use crate::watches::{WatchLimits, Watches};
 
 #[tokio::test]
@@ -31,7 +32,8 @@ async fn the_service_is_freed_with_its_last_handle() {
     );
     let metrics = Metrics::new(&Meters::local("gateway").unwrap());
     let clients = Clients::new(ClientContext::new(&config, Arc::clone(&metrics.client)));
-    let watches = Watches::new(WatchLimits::of(&config));
+    let enforcement = test_setup::enforcement(&[]);
+    let watches = Watches::new(WatchLimits::of(&config), enforcement.clone());
     let relay_config = RelayConfig {
         watches: watches.clone(),
         linger: Linger {
@@ -62,7 +64,8 @@ async fn the_service_is_freed_with_its_last_handle() {
         relay,
         monitor,
         watches,
-        admission: crate::test_setup::admission(&config, &metrics),
+        admission: test_setup::admission(&config),
+        enforcement: enforcement.clone(),
         metrics: Arc::clone(&metrics.socket),
         lifecycle: Lifecycle::new(),
         serving: CancellationToken::new(),
@@ -70,7 +73,7 @@ async fn the_service_is_freed_with_its_last_handle() {
         compress: config.compress,
     };
     let places = Arc::new(tokio::sync::Semaphore::new(1));
-    let sessions = Sessions::new(places, 1, PacketRate::new(100, 100));
+    let sessions = Sessions::new(places, 1, PacketRate::new(100, 100), enforcement);
     let sockets = Sockets::new(&config, context, sessions);
     let inner = Arc::downgrade(&sockets.inner);
     drop(sockets);

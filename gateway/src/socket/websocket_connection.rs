@@ -19,6 +19,7 @@ use super::context::ConnectionContext;
 use super::packet::{ClientEvent, ClientPacket, InvalidPacket, MAIN};
 use super::refusal::Refusal;
 use crate::admission::connections::SessionPlace;
+use crate::admission::limit::Limit;
 use crate::client::Client;
 use crate::client::close_reason::CloseReason;
 use crate::client::link::Link;
@@ -291,7 +292,10 @@ impl WebSocketConnection {
 
     fn admit(&mut self, packet: &str) -> Result<(), CloseReason> {
         let rate = self.context.limits.packet_rate;
-        self.budget.admit(rate, packet.as_bytes(), Instant::now())
+        let enforcement = &self.context.enforcement;
+        let refuses = || enforcement.refuses(Limit::PacketRate, None);
+        let now = Instant::now();
+        self.budget.admit(rate, packet.as_bytes(), now, refuses)
     }
 
     fn refuse_namespace(&self, namespace: &str) {

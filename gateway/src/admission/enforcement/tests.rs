@@ -13,7 +13,7 @@ fn refusing(tried_out: &[&str]) -> Vec<&'static str> {
     let enforcement = Enforcement::new(&tried_out, Arc::clone(&metrics));
     let caller = Caller::Address(ClientAddress::unknown());
     let all = Limit::ALL.into_iter().zip(Limit::SETTINGS);
-    let refusing = all.filter(|(limit, _)| enforcement.refuses(*limit, caller));
+    let refusing = all.filter(|(limit, _)| enforcement.refuses(*limit, Some(caller)));
     let refusing: Vec<_> = refusing.map(|(_, setting)| setting).collect();
     let count = |counts: &shared::metrics::LabelledCount| counts.get().map(|(_, n)| n).sum::<u64>();
     assert_eq!(count(&metrics.refused), refusing.len() as u64);

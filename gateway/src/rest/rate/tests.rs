@@ -3,11 +3,9 @@ use axum::body::Body;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
-use shared::metrics::Meters;
 use tower::ServiceExt;
 
 use super::*;
-use crate::metrics::Metrics;
 use crate::rest::{probe_routes, routes};
 use crate::test_setup;
 
@@ -38,8 +36,7 @@ async fn only_the_client_that_asks_for_too_much_is_refused_and_probes_are_free()
     const ONE: [u8; 4] = [192, 0, 2, 1];
     const OTHER: [u8; 4] = [192, 0, 2, 2];
     let config = test_setup::config("127.0.0.1:6379", &["--request-rate=10"]);
-    let metrics = Metrics::new(&Meters::local("gateway").unwrap());
-    let admission = test_setup::admission(&config, &metrics);
+    let admission = test_setup::admission(&config);
     let mut router = Router::new();
     for (_, path, _) in routes().iter().chain(&probe_routes()) {
         if !path.ends_with("acknowledge") && *path != "/api/devices/{deviceId}" {
