@@ -91,8 +91,8 @@ pub use crate::drain::FINISH_PERIOD;
 
 use crate::admission::Admission;
 use crate::admission::enforcement::Enforcement;
+use crate::admission::limit::Limit;
 use crate::client::ClientContext;
-use crate::client_address::TrustedProxies;
 use crate::clients::Clients;
 use crate::config::Config;
 use crate::drain::DrainPlan;
@@ -177,6 +177,7 @@ pub async fn serve(
         &lifecycle,
         &tokens.serving,
     );
+    let serves_excess = enforcement.tries_out(Limit::MaxConnections);
     // Connections and long polling sessions share them.
     let places = Arc::new(Semaphore::new(state.config.max_connections));
     let rate = PacketRate::new(
@@ -196,7 +197,7 @@ pub async fn serve(
         monitor: monitor.clone(),
         watches,
         admission: state.admission.clone(),
-        enforcement,
+        enforcement: enforcement.clone(),
         metrics: Arc::clone(&state.metrics.socket),
         lifecycle: lifecycle.clone(),
         serving: tokens.serving.clone(),
@@ -204,7 +205,7 @@ pub async fn serve(
         compress: state.config.compress,
     };
     let sockets = Sockets::new(&state.config, context, sessions);
-    let services = dispatch::services(&state, sockets)?;
+    let services = dispatch::services(&state, sockets, enforcement)?;
     let lists = services.lists.run(tokens.serving.clone());
     lifecycle.spawn("device lists", lists);
     let plan = start_drain(&state.config, clients, monitor, &lifecycle, tokens.clone());
@@ -220,8 +221,8 @@ pub async fn serve(
     start_listener(
         listener,
         &state.config,
-        proxy_protocol(&state.config, &meters)?,
-        places,
+        ProxyProtocol::of(&state.config, &meters)?,
+        (places, serves_excess),
         services.main,
         &lifecycle,
         tokens,
@@ -387,6 +388,7 @@ fn start_operators(
     let config = ListenerConfig {
         user_timeout: config.tcp_user_timeout,
         places: Arc::new(Semaphore::new(OPERATOR_CONNECTIONS)),
+        serves_excess: false,
         is_websocket: |_| false,
         proxy_protocol: None,
     };
@@ -404,7 +406,7 @@ fn start_listener(
     listener: TcpListener,
     config: &Config,
     proxy_protocol: Option<Arc<ProxyProtocol>>,
-    places: Arc<Semaphore>,
+    (places, serves_excess): (Arc<Semaphore>, bool),
     router: Router,
     lifecycle: &Lifecycle,
     tokens: ShutdownTokens,
@@ -412,24 +414,11 @@ fn start_listener(
     let config = ListenerConfig {
         user_timeout: config.tcp_user_timeout,
         places,
+        serves_excess,
         is_websocket: socket::request::asks_for_websocket,
         proxy_protocol,
     };
     start_accepting("listener", listener, config, router, lifecycle, tokens);
-}
-
-/// Returns whose headers in front of connections are read, if they are.
-fn proxy_protocol(config: &Config, meters: &Meters) -> anyhow::Result<Option<Arc<ProxyProtocol>>> {
-    let refused = meters.count(
-        "gateway.proxy.refused",
-        "Connections closed because `--proxy-protocol` is given, and their peer is none of \
-         `--trusted-proxies`, or began with something else than a PROXY header.",
-    );
-    if !config.proxy_protocol {
-        return Ok(None);
-    }
-    let proxies = TrustedProxies::parse(&config.trusted_proxies)?;
-    Ok(Some(Arc::new(ProxyProtocol { proxies, refused })))
 }
 
 fn start_accepting(

@@ -32,7 +32,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::shutdown_tokens::ShutdownTokens;
-use connection::{AbortableStream, ConnectionPermit};
+use connection::{AbortableStream, ConnectionPermit, PermitKind};
 use idle_queue::IdleQueue;
 use proxy_protocol::ProxyProtocol;
 use serve::{IsWebSocket, serve};
@@ -55,6 +55,8 @@ pub(crate) struct ListenerConfig {
     pub(crate) user_timeout: Duration,
     /// One permit per connection at a time. [`RESERVE`] more connections get an answer, the rest waits in the kernel's queue.
     pub(crate) places: Arc<Semaphore>,
+    /// Connections beyond the places are served as all others are. The limit is only tried out.
+    pub(crate) serves_excess: bool,
     /// Which requests ask for a WebSocket.
     pub(crate) is_websocket: IsWebSocket,
     /// Every connection begins with a header of the PROXY protocol.
@@ -91,27 +93,32 @@ where
     // The caller may have created the listener with the short default queue. Listening again changes only its length.
     SockRef::from(&listener).listen(i32::from(BACKLOG))?;
     let regular = config.places;
-    let reserve = Arc::new(Semaphore::new(RESERVE));
+    let (number, excess) = if config.serves_excess {
+        (Semaphore::MAX_PERMITS, PermitKind::Excess)
+    } else {
+        (RESERVE, PermitKind::Reserved)
+    };
+    let further = Arc::new(Semaphore::new(number));
     let mut idle = IdleQueue::default();
     loop {
         let accepted = async {
             // The semaphores are never closed: they live as long as this loop.
-            let mut permit = loop {
+            let (mut permit, mut kind) = loop {
                 tokio::select! {
                     biased;
-                    Ok(permit) = Arc::clone(&regular).acquire_owned() => break ConnectionPermit::regular(permit),
-                    Ok(permit) = Arc::clone(&reserve).acquire_owned() => break ConnectionPermit::reserved(permit),
+                    Ok(permit) = Arc::clone(&regular).acquire_owned() => break (permit, PermitKind::Regular),
+                    Ok(permit) = Arc::clone(&further).acquire_owned() => break (permit, excess),
                     () = idle.close_oldest() => {}
                 }
             };
             let stream = listener.accept().await;
             // A regular permit may have been released since.
-            if permit.is_reserved
+            if kind != PermitKind::Regular
                 && let Ok(released) = Arc::clone(&regular).try_acquire_owned()
             {
-                permit = ConnectionPermit::regular(released);
+                (permit, kind) = (released, PermitKind::Regular);
             }
-            (stream, permit)
+            (stream, ConnectionPermit { permit, kind })
         };
         let (accepted, permit) = tokio::select! {
             () = tokens.accepting.cancelled() => return Ok(()),

@@ -13,6 +13,7 @@ use socketioxide::socket::Sid;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
+use crate::admission::caller::Caller;
 use crate::admission::connections::SessionPlace;
 use crate::admission::enforcement::Enforcement;
 use crate::admission::limit::Limit;
@@ -121,25 +122,22 @@ impl Sessions {
         }
     }
 
-    /// Takes a place for a new session of a client at this address; `None` if every place is taken, or those of the address are.
+    /// Takes a place for a new session of a client at this address; `None` if it is refused because every place is taken, or those
+    /// of the address are.
     pub(crate) fn begin(&self, address: ClientAddress) -> Option<Arc<Session>> {
-        let mut held = lock(&self.held);
-        let count = held.get(&address).copied().unwrap_or_default();
-        if count >= self.max_per_address {
+        let place = self.take_place(address);
+        let caller = Caller::Address(address);
+        if place.is_none()
+            && self
+                .enforcement
+                .refuses(Limit::MaxConnections, Some(caller))
+        {
             return None;
         }
-        let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
-        held.insert(address, count + 1);
-        drop(held);
-        let place = Place {
-            held: Arc::clone(&self.held),
-            address,
-            _permit: permit,
-        };
         Some(Arc::new(Session {
             sessions: self.clone(),
             sid: OnceLock::new(),
-            place: Mutex::new(Some(place)),
+            place: Mutex::new(place),
             counted: Mutex::default(),
             budget: Mutex::new(Budget::new(self.rate, Instant::now())),
             is_upgrading: AtomicBool::new(false),
@@ -151,6 +149,22 @@ impl Sessions {
             unpolled: AtomicUsize::new(0),
             refused: OnceLock::new(),
         }))
+    }
+
+    fn take_place(&self, address: ClientAddress) -> Option<Place> {
+        let mut held = lock(&self.held);
+        let count = held.get(&address).copied().unwrap_or_default();
+        if count >= self.max_per_address {
+            return None;
+        }
+        let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        held.insert(address, count + 1);
+        drop(held);
+        Some(Place {
+            held: Arc::clone(&self.held),
+            address,
+            _permit: permit,
+        })
     }
 
     /// Makes a session known under the id that socketioxide has given it. The entry lives as long as the session.

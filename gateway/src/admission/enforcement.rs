@@ -42,10 +42,15 @@ impl Enforcement {
         }
     }
 
+    /// Returns whether this limit refuses nobody.
+    pub(crate) fn tries_out(&self, limit: Limit) -> bool {
+        self.shared.tried_out.contains(&limit)
+    }
+
     /// Counts that somebody exceeds a limit: this caller, if it is known. Returns whether to refuse it.
     pub(crate) fn refuses(&self, limit: Limit, caller: Option<Caller>) -> bool {
         let shared = &self.shared;
-        let refuses = !shared.tried_out.contains(&limit);
+        let refuses = !self.tries_out(limit);
         let (metric, action) = if refuses {
             (&shared.metrics.refused, "refused")
         } else {

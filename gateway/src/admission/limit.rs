@@ -6,6 +6,7 @@ pub(crate) const ALL: &str = "all";
 /// A limit that refuses clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {
+    MaxConnections,
     MaxConnectionsPerAddress,
     HandshakeRatePerAddress,
     HandshakeRate,
@@ -19,7 +20,8 @@ pub(crate) enum Limit {
 
 impl Limit {
     /// Every limit, in the order of [`Self::CODES`].
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
+        Self::MaxConnections,
         Self::MaxConnectionsPerAddress,
         Self::HandshakeRatePerAddress,
         Self::HandshakeRate,
@@ -32,7 +34,8 @@ impl Limit {
     ];
 
     /// Every code.
-    pub(crate) const CODES: [&'static str; 9] = [
+    pub(crate) const CODES: [&'static str; 10] = [
+        "max_connections",
         "max_connections_per_address",
         "handshake_rate_per_address",
         "handshake_rate",
@@ -45,7 +48,8 @@ impl Limit {
     ];
 
     /// Every setting, without the leading dashes.
-    pub(crate) const SETTINGS: [&'static str; 9] = [
+    pub(crate) const SETTINGS: [&'static str; 10] = [
+        "max-connections",
         "max-connections-per-address",
         "handshake-rate-per-address",
         "handshake-rate",

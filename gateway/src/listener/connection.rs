@@ -17,28 +17,21 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::answer::{AnswerPace, HeldAnswer, Pacer, PresentAnswer};
 
-/// The permit that an accepted connection holds until it is closed. It limits the number of connections.
-pub(super) struct ConnectionPermit {
-    permit: OwnedSemaphorePermit,
-    pub(super) is_reserved: bool,
+/// What kind of permit a connection has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PermitKind {
+    /// Any connection may get it.
+    Regular,
+    /// One of the few that are used when all regular ones are taken: the connection gets one answer and is closed.
+    Reserved,
+    /// All regular ones are taken, and that limit is only tried out.
+    Excess,
 }
 
-impl ConnectionPermit {
-    /// Wraps a permit that any connection may get.
-    pub(super) fn regular(permit: OwnedSemaphorePermit) -> Self {
-        Self {
-            permit,
-            is_reserved: false,
-        }
-    }
-
-    /// Wraps one of the few permits that are used when all regular ones are taken.
-    pub(super) fn reserved(permit: OwnedSemaphorePermit) -> Self {
-        Self {
-            permit,
-            is_reserved: true,
-        }
-    }
+/// The permit that an accepted connection holds until it is closed. It limits the number of connections.
+pub(super) struct ConnectionPermit {
+    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) kind: PermitKind,
 }
 
 /// Ends a connection from outside. Every request of the connection has it
@@ -46,9 +39,8 @@ impl ConnectionPermit {
 #[derive(Debug)]
 pub(crate) struct ConnectionHandle {
     aborted: CancellationToken,
-    /// Accepted although every regular permit was taken: the connection gets one answer and is closed.
-    is_reserved: bool,
-    /// The connection may stay although it was accepted so.
+    permit: PermitKind,
+    /// The connection may stay although its permit is reserved.
     is_kept: AtomicBool,
     /// A complete head of a request was received.
     has_request: AtomicBool,
@@ -60,10 +52,10 @@ pub(crate) struct ConnectionHandle {
 }
 
 impl ConnectionHandle {
-    pub(crate) fn new(peer: IpAddr, is_reserved: bool) -> Self {
+    pub(crate) fn new(peer: IpAddr, permit: PermitKind) -> Self {
         Self {
             aborted: CancellationToken::new(),
-            is_reserved,
+            permit,
             is_kept: AtomicBool::new(false),
             has_request: AtomicBool::new(false),
             peer,
@@ -84,8 +76,13 @@ impl ConnectionHandle {
     }
 
     /// Returns whether the connection was accepted although every regular permit was taken.
-    pub(crate) fn is_reserved(&self) -> bool {
-        self.is_reserved
+    pub(crate) fn exceeds_places(&self) -> bool {
+        self.permit != PermitKind::Regular
+    }
+
+    /// Returns whether the connection gets one answer and is closed.
+    pub(super) fn is_reserved(&self) -> bool {
+        self.permit == PermitKind::Reserved
     }
 
     /// Lets a reserved connection stay for as long as its request takes.
@@ -159,7 +156,7 @@ impl Drop for HandleOfStream {
 
 impl AbortableStream {
     pub(super) fn new(stream: TcpStream, peer: IpAddr, permit: ConnectionPermit) -> Self {
-        let handle = Arc::new(ConnectionHandle::new(peer, permit.is_reserved));
+        let handle = Arc::new(ConnectionHandle::new(peer, permit.kind));
         Self {
             stream,
             put_back: Bytes::new(),

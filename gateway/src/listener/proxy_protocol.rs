@@ -4,14 +4,16 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use shared::metrics::Count;
+use shared::metrics::{Count, Meters};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::connection::AbortableStream;
 use crate::client::log_limit::limited;
 use crate::client_address::TrustedProxies;
+use crate::config::Config;
 
 /// How a header of version 2 begins.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
@@ -26,15 +28,32 @@ const MAX_REST: usize = 4096;
 /// Whose headers are read. Every connection must begin with one.
 #[derive(Clone, Debug)]
 pub(crate) struct ProxyProtocol {
-    pub(crate) proxies: TrustedProxies,
+    proxies: TrustedProxies,
     /// Connections that were refused.
-    pub(crate) refused: Count,
+    refused: Count,
 }
 
 /// The client of a connection; `None` if the proxy has opened it for itself, to check this service.
 type Client = Option<IpAddr>;
 
 impl ProxyProtocol {
+    /// Returns `None` if the settings do not ask for it.
+    ///
+    /// # Errors
+    /// The networks of proxies cannot be used. `Config::validate` would have refused them.
+    pub(crate) fn of(config: &Config, meters: &Meters) -> anyhow::Result<Option<Arc<Self>>> {
+        let refused = meters.count(
+            "gateway.proxy.refused",
+            "Connections closed because `--proxy-protocol` is given, and their peer is none of \
+             `--trusted-proxies`, or began with something else than a PROXY header.",
+        );
+        if !config.proxy_protocol {
+            return Ok(None);
+        }
+        let proxies = TrustedProxies::parse(&config.trusted_proxies)?;
+        Ok(Some(Arc::new(Self { proxies, refused })))
+    }
+
     /// Reads the header of a connection, and lets its handle tell the address of the client from now on.
     ///
     /// # Errors
