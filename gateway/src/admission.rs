@@ -9,7 +9,7 @@ mod handshakes;
 pub(crate) mod limit;
 pub(crate) mod limit_metrics;
 pub(crate) mod limited;
-mod usage;
+pub(crate) mod usage;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,10 +21,7 @@ use enforcement::Enforcement;
 use handshakes::Handshakes;
 use limit::Limit;
 use limited::Limited;
-use usage::{Rate, Usages, must_wait};
-
-/// The most callers of which is known what they have used lately, for handshakes and for requests each.
-pub(crate) const MAX_CALLERS: usize = 65_536;
+use usage::{MAX_CALLERS, Rate, Usages, must_wait};
 
 /// How long a client should wait that has as many sessions as it may have: nobody knows when one ends.
 const UNTIL_A_SESSION_ENDS: Duration = Duration::from_secs(10);

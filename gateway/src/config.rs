@@ -356,7 +356,13 @@ impl ServiceConfig for Config {
             "--allowed-origins has `null`, which any website can take as its origin: its pages may use this service as the user"
                 .to_owned()
         });
-        one_takes_all.into_iter().chain(null).collect()
+        let unreachable = self.proxy_protocol && self.ops_port.is_none();
+        let unreachable = unreachable.then(|| {
+            "--proxy-protocol without --ops-port: probes must come through a proxy, all other connections are closed"
+                .to_owned()
+        });
+        let warnings = [one_takes_all, null, unreachable];
+        warnings.into_iter().flatten().collect()
     }
 
     fn consequences(&self) -> Vec<String> {

@@ -134,7 +134,16 @@ impl Sessions {
         {
             return None;
         }
-        Some(Arc::new(Session {
+        Some(self.create(place))
+    }
+
+    /// Opens a session without a place, over a connection that has none either because that limit is only tried out. Both count as one.
+    pub(crate) fn begin_beyond(&self) -> Arc<Session> {
+        self.create(None)
+    }
+
+    fn create(&self, place: Option<Place>) -> Arc<Session> {
+        Arc::new(Session {
             sessions: self.clone(),
             sid: OnceLock::new(),
             place: Mutex::new(place),
@@ -148,7 +157,7 @@ impl Sessions {
             upgraded: Notify::new(),
             unpolled: AtomicUsize::new(0),
             refused: OnceLock::new(),
-        }))
+        })
     }
 
     fn take_place(&self, address: ClientAddress) -> Option<Place> {

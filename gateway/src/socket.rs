@@ -48,6 +48,7 @@ use crate::client_address::ClientAddress;
 use crate::config::Config;
 use crate::error::ApiError;
 use crate::event_names::{SUBSCRIBE_DEVICE, UNSUBSCRIBE_DEVICE};
+use crate::listener::connection::ConnectionHandle;
 use crate::listener::take_over::TakeOver;
 use crate::request_body;
 use crate::session::{Session, Sessions};
@@ -164,7 +165,14 @@ impl Sockets {
     /// Opens a session, which takes a place as a connection does.
     async fn open_session(&self, request: Request<Body>, counted: SessionPlace) -> Response<Body> {
         let address = client_address(request.extensions());
-        let Some(session) = self.inner.sessions.begin(address) else {
+        let connection = request.extensions().get::<Arc<ConnectionHandle>>();
+        let exceeds_places = connection.is_some_and(|connection| connection.exceeds_places());
+        let session = if exceeds_places {
+            Some(self.inner.sessions.begin_beyond())
+        } else {
+            self.inner.sessions.begin(address)
+        };
+        let Some(session) = session else {
             self.inner
                 .context
                 .metrics

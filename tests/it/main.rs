@@ -65,6 +65,7 @@ mod scenarios;
 mod recording;
 
 mod full;
+mod limits;
 mod answers;
 mod hosts;
 mod origins;

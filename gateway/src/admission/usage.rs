@@ -8,6 +8,9 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
+/// The most callers of which is known what they have used lately, for handshakes and for requests each.
+pub(crate) const MAX_CALLERS: usize = 65_536;
+
 /// The time in which what was used fades to `1/e`.
 const FADE: Duration = Duration::from_secs(10);
 /// A caller that has used less than this may be forgotten: nobody is admitted twice for it.

@@ -4,6 +4,7 @@ use shared::keys::MAX_LOG;
 use shared::memory_need::{ALARM_BYTES, MAX_ALARMS, Need};
 
 use super::{Config, SPARE_COMMANDS};
+use crate::admission::usage::MAX_CALLERS;
 
 /// What a running process takes before anybody has connected. Measured: 14 MB.
 const EMPTY_BYTES: u64 = 20 << 20;
@@ -26,6 +27,8 @@ const EVENT_BYTES: u64 = 1 << 10;
 /// What the index of the alarm log keeps of a raise or an escalation: the row, its alarm with an entry of a table, and 56 bytes more of
 /// the alarm until the log was read to its beginning.
 const LOG_ROW_BYTES: u64 = 72 + 48 + 39 + 56;
+/// An address of which it is known what it used lately, with its share of a table that has grown.
+const CALLER_BYTES: u64 = 112;
 /// A client's subscription to a device that others watch, too.
 const SUBSCRIPTION_BYTES: u64 = 400;
 /// A command of a client that waits: a serial of 128 bytes, and a position.
@@ -115,6 +118,12 @@ pub(super) fn needs(config: &Config) -> Vec<Need> {
             "alarm",
             [(COMMITTED_STATES, "devices"), (MAX_ALARMS, "alarms")],
             ALARM_BYTES,
+        ),
+        Need::product(
+            "what addresses used lately, for handshakes and for requests",
+            "address",
+            [(MAX_CALLERS as u64, "addresses"), (2, "tables")],
+            CALLER_BYTES,
         ),
         Need::fixed(
             "large answers that are being read",
