@@ -171,7 +171,6 @@ async fn a_replica_has_so_many_connections() -> Result<()> {
         };
         ensure!(refused == if dry { 0 } else { TRIED }, "{refused}");
         ensure!(is_close(counted, TRIED), "{counted}");
-        good.browser.subscribe("OTSM-0001").await?;
         ensure!(http::send(port, "GET", "/livez", &[], b"").await?.status == 200);
         drop((held, excess));
         report::line(&format!(
