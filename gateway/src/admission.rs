@@ -20,6 +20,7 @@ use connections::{Connections, SessionPlace};
 use enforcement::Enforcement;
 use handshakes::Handshakes;
 use limit::Limit;
+use limit_metrics::LimitMetrics;
 use limited::Limited;
 use usage::{MAX_CALLERS, Rate, Usages, must_wait};
 
@@ -53,7 +54,7 @@ struct Shared {
 }
 
 impl Admission {
-    pub(crate) fn new(config: &Config, enforcement: Enforcement, now: Instant) -> Self {
+    pub(crate) fn new(config: &Config, metrics: &Arc<LimitMetrics>, now: Instant) -> Self {
         let handshakes = Handshakes::new(
             Rate::new(config.handshake_rate_per_address),
             Rate::new(config.handshake_rate),
@@ -62,13 +63,18 @@ impl Admission {
         );
         Self {
             shared: Arc::new(Shared {
-                enforcement,
+                enforcement: Enforcement::new(&config.limits_dry_run, Arc::clone(metrics)),
                 connections: Connections::new(config.max_connections_per_address),
                 request_rate: Rate::new(config.request_rate),
                 handshakes: Mutex::new(handshakes),
                 requests: Mutex::new(Usages::new(MAX_CALLERS)),
             }),
         }
+    }
+
+    /// Returns what happens to those that exceed a limit, for the limits of other parts.
+    pub(crate) fn enforcement(&self) -> &Enforcement {
+        &self.shared.enforcement
     }
 
     /// Counts a new session of this caller.
@@ -80,14 +86,11 @@ impl Admission {
         caller: Caller,
         now: Instant,
     ) -> Result<SessionPlace, Limited> {
-        let place = match self.shared.connections.take(caller) {
-            Some(place) => place,
-            None => {
-                let limit = Limit::MaxConnectionsPerAddress;
-                self.exceed(limit, caller, UNTIL_A_SESSION_ENDS)?;
-                SessionPlace::uncounted()
-            }
-        };
+        let place = self.shared.connections.take(caller);
+        if place.is_none() {
+            let limit = Limit::MaxConnectionsPerAddress;
+            self.exceed(limit, caller, UNTIL_A_SESSION_ENDS)?;
+        }
         let handshakes = self.shared.handshakes.lock();
         let mut handshakes = handshakes.unwrap_or_else(PoisonError::into_inner);
         let excess = handshakes.excess(caller, now);
@@ -98,7 +101,7 @@ impl Admission {
             self.exceed(Limit::HandshakeRate, caller, wait)?;
         }
         handshakes.add(caller, excess, now);
-        Ok(place)
+        Ok(place.unwrap_or_else(SessionPlace::uncounted))
     }
 
     /// Counts a request of this caller, which costs so much.
@@ -123,13 +126,11 @@ impl Admission {
         let cost = f64::from(cost).min(bound / 2.0);
         let requests = self.shared.requests.lock();
         let mut requests = requests.unwrap_or_else(PoisonError::into_inner);
-        match must_wait(requests.of(caller, now), cost, bound) {
-            Some(wait) => self.exceed(Limit::RequestRate, caller, wait),
-            None => {
-                requests.add(caller, cost, now);
-                Ok(())
-            }
+        if let Some(wait) = must_wait(requests.of(caller, now), cost, bound) {
+            return self.exceed(Limit::RequestRate, caller, wait);
         }
+        requests.add(caller, cost, now);
+        Ok(())
     }
 
     /// Counts what exceeds a limit. An error if it is refused.

@@ -53,18 +53,14 @@ pub(crate) struct Services {
 ///
 /// # Errors
 /// The configured origins or hosts cannot be used. `Config::validate` would have refused them.
-pub(crate) fn services(
-    state: &AppState,
-    sockets: Sockets,
-    enforcement: Enforcement,
-) -> anyhow::Result<Services> {
+pub(crate) fn services(state: &AppState, sockets: Sockets) -> anyhow::Result<Services> {
     let (origins, hosts) = allowed(&state.config)?;
     let (clock, metrics) = (&state.clock, &state.metrics);
     let rest = rest::routers(state.clone(), &origins);
     let parts = Parts {
         sockets,
         rest: rest.main,
-        enforcement,
+        enforcement: state.admission.enforcement().clone(),
         trusted_proxies: Arc::new(TrustedProxies::parse(&state.config.trusted_proxies)?),
         full: Arc::new(Full {
             clock: Arc::clone(clock),

@@ -90,7 +90,6 @@ use tower::ServiceExt;
 pub use crate::drain::FINISH_PERIOD;
 
 use crate::admission::Admission;
-use crate::admission::enforcement::Enforcement;
 use crate::admission::limit::Limit;
 use crate::client::ClientContext;
 use crate::clients::Clients;
@@ -134,11 +133,10 @@ pub async fn serve(
     let meters = Meters::new("gateway", &config.telemetry)?;
     telemetry::register_metrics(&meters);
     let metrics = Metrics::new(&meters);
-    let enforcement = Enforcement::new(&config.limits_dry_run, Arc::clone(&metrics.limits));
     let state = AppState {
         clock: store.clock(),
         store,
-        admission: Admission::new(&config, enforcement.clone(), Instant::now()),
+        admission: Admission::new(&config, &metrics.limits, Instant::now()),
         config: Arc::new(config),
         status: StatusHandle::new(Instant::now()),
         metrics,
@@ -157,6 +155,7 @@ pub async fn serve(
 
     let clients = start_clients(&state, &lifecycle, &tokens.serving);
     let observations = start_redis_watch(&state, &lifecycle, &tokens.serving);
+    let enforcement = state.admission.enforcement();
     let watches = Watches::new(WatchLimits::of(&state.config), enforcement.clone());
     let relay = start_relay(
         &state,
@@ -177,19 +176,9 @@ pub async fn serve(
         &lifecycle,
         &tokens.serving,
     );
-    let serves_excess = enforcement.tries_out(Limit::MaxConnections);
     // Connections and long polling sessions share them.
     let places = Arc::new(Semaphore::new(state.config.max_connections));
-    let rate = PacketRate::new(
-        state.config.packet_rate,
-        state.config.subscriptions_per_client,
-    );
-    let sessions = Sessions::new(
-        Arc::clone(&places),
-        state.config.max_connections,
-        rate,
-        enforcement.clone(),
-    );
+    let sessions = new_sessions(&state, &places);
     gauges::register_sessions(&meters, sessions.clone());
     let context = ConnectionContext {
         clients: clients.clone(),
@@ -197,7 +186,6 @@ pub async fn serve(
         monitor: monitor.clone(),
         watches,
         admission: state.admission.clone(),
-        enforcement: enforcement.clone(),
         metrics: Arc::clone(&state.metrics.socket),
         lifecycle: lifecycle.clone(),
         serving: tokens.serving.clone(),
@@ -205,7 +193,7 @@ pub async fn serve(
         compress: state.config.compress,
     };
     let sockets = Sockets::new(&state.config, context, sessions);
-    let services = dispatch::services(&state, sockets, enforcement)?;
+    let services = dispatch::services(&state, sockets)?;
     let lists = services.lists.run(tokens.serving.clone());
     lifecycle.spawn("device lists", lists);
     let plan = start_drain(&state.config, clients, monitor, &lifecycle, tokens.clone());
@@ -220,9 +208,9 @@ pub async fn serve(
     }
     start_listener(
         listener,
-        &state.config,
+        &state,
+        places,
         ProxyProtocol::of(&state.config, &meters)?,
-        (places, serves_excess),
         services.main,
         &lifecycle,
         tokens,
@@ -237,6 +225,19 @@ pub async fn serve(
     let ended = lifecycle.wait(plan.longest()).await;
     meters.flush().await;
     ended
+}
+
+/// Creates the table of long polling sessions, which take their places from these.
+fn new_sessions(state: &AppState, places: &Arc<Semaphore>) -> Sessions {
+    let config = &state.config;
+    let rate = PacketRate::new(config.packet_rate, config.subscriptions_per_client);
+    let enforcement = state.admission.enforcement().clone();
+    Sessions::new(
+        Arc::clone(places),
+        config.max_connections,
+        rate,
+        enforcement,
+    )
 }
 
 /// Fails if Redis is unusable, because waiting does not help. An unavailable Redis is not a failure: it may come back.
@@ -404,17 +405,20 @@ fn start_operators(
 
 fn start_listener(
     listener: TcpListener,
-    config: &Config,
+    state: &AppState,
+    places: Arc<Semaphore>,
     proxy_protocol: Option<Arc<ProxyProtocol>>,
-    (places, serves_excess): (Arc<Semaphore>, bool),
     router: Router,
     lifecycle: &Lifecycle,
     tokens: ShutdownTokens,
 ) {
     let config = ListenerConfig {
-        user_timeout: config.tcp_user_timeout,
+        user_timeout: state.config.tcp_user_timeout,
         places,
-        serves_excess,
+        serves_excess: state
+            .admission
+            .enforcement()
+            .tries_out(Limit::MaxConnections),
         is_websocket: socket::request::asks_for_websocket,
         proxy_protocol,
     };

@@ -50,14 +50,18 @@ pub(crate) fn config(redis: &str, flags: &[&str]) -> Config {
 
 /// Refuses what exceeds limits, except those of these settings.
 pub(crate) fn enforcement(tried_out: &[&str]) -> Enforcement {
-    let meters = Meters::local("gateway").expect("meters");
     let tried_out: Vec<String> = tried_out.iter().map(|text| (*text).to_owned()).collect();
-    Enforcement::new(&tried_out, Arc::new(LimitMetrics::new(&meters)))
+    Enforcement::new(&tried_out, limit_metrics())
 }
 
 /// Builds the limits of this configuration.
 pub(crate) fn admission(config: &Config) -> Admission {
-    Admission::new(config, enforcement(&[]), Instant::now())
+    Admission::new(config, &limit_metrics(), Instant::now())
+}
+
+fn limit_metrics() -> Arc<LimitMetrics> {
+    let meters = Meters::local("gateway").expect("meters");
+    Arc::new(LimitMetrics::new(&meters))
 }
 
 /// Opens the store of this configuration.

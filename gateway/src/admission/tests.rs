@@ -4,7 +4,6 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use shared::metrics::{LabelledCount, Meters};
 
-use super::limit_metrics::LimitMetrics;
 use super::*;
 use crate::client_address::ClientAddress;
 use crate::test_setup;
@@ -20,8 +19,7 @@ fn admission(flags: &[&str]) -> (Admission, Arc<LimitMetrics>) {
 
 fn counting(config: &Config) -> (Admission, Arc<LimitMetrics>) {
     let metrics = Arc::new(LimitMetrics::new(&Meters::local("gateway").unwrap()));
-    let enforcement = Enforcement::new(&config.limits_dry_run, Arc::clone(&metrics));
-    (Admission::new(config, enforcement, Instant::now()), metrics)
+    (Admission::new(config, &metrics, Instant::now()), metrics)
 }
 
 /// Other limits are off.

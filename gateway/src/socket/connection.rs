@@ -48,7 +48,7 @@ impl JoinedClient {
             context.limits.max_subscriptions,
             watches,
             address,
-            context.enforcement.clone(),
+            context.admission.enforcement().clone(),
         );
         Box::new(Self {
             client,

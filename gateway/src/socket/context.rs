@@ -7,7 +7,6 @@ use shared::lifecycle::Lifecycle;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admission;
-use crate::admission::enforcement::Enforcement;
 use crate::clients::Clients;
 use crate::config::{Config, SPARE_COMMANDS};
 use crate::metrics::SocketMetrics;
@@ -23,10 +22,8 @@ pub(crate) struct ConnectionContext {
     pub(crate) relay: Relay,
     pub(crate) monitor: Monitor,
     pub(crate) watches: Watches,
-    /// Decides who may open a session.
+    /// Decides who may open a session, and what happens to a client that exceeds a limit.
     pub(crate) admission: Admission,
-    /// Decides what happens to a client that exceeds a limit.
-    pub(crate) enforcement: Enforcement,
     pub(crate) metrics: Arc<SocketMetrics>,
     pub(crate) lifecycle: Lifecycle,
     /// Cancelled when every client should have disconnected.

@@ -65,7 +65,6 @@ async fn the_service_is_freed_with_its_last_handle() {
         monitor,
         watches,
         admission: test_setup::admission(&config),
-        enforcement: enforcement.clone(),
         metrics: Arc::clone(&metrics.socket),
         lifecycle: Lifecycle::new(),
         serving: CancellationToken::new(),

@@ -292,7 +292,7 @@ impl WebSocketConnection {
 
     fn admit(&mut self, packet: &str) -> Result<(), CloseReason> {
         let rate = self.context.limits.packet_rate;
-        let enforcement = &self.context.enforcement;
+        let enforcement = self.context.admission.enforcement();
         let refuses = || enforcement.refuses(Limit::PacketRate, None);
         let now = Instant::now();
         self.budget.admit(rate, packet.as_bytes(), now, refuses)
