@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use caller::Caller;
-use connections::{Connections, SessionPlace};
+use connections::{CallerPlace, Connections};
 use enforcement::Enforcement;
 use handshakes::Handshakes;
 use limit::Limit;
@@ -46,6 +46,7 @@ pub(crate) struct Admission {
 #[derive(Debug)]
 struct Shared {
     enforcement: Enforcement,
+    sessions: Connections,
     connections: Connections,
     request_rate: Option<Rate>,
     // Std mutexes: held for one decision, never across an await.
@@ -64,7 +65,8 @@ impl Admission {
         Self {
             shared: Arc::new(Shared {
                 enforcement: Enforcement::new(&config.limits_dry_run, Arc::clone(metrics)),
-                connections: Connections::new(config.max_connections_per_address),
+                sessions: Connections::new(config.max_connections_per_address),
+                connections: Connections::new(config.max_tcp_connections_per_address),
                 request_rate: Rate::new(config.request_rate),
                 handshakes: Mutex::new(handshakes),
                 requests: Mutex::new(Usages::new(MAX_CALLERS)),
@@ -77,6 +79,16 @@ impl Admission {
         &self.shared.enforcement
     }
 
+    /// Counts a new TCP connection of this caller, whatever it is for; `None` if it must be refused.
+    pub(crate) fn open_connection(&self, caller: Caller) -> Option<CallerPlace> {
+        let place = self.shared.connections.take(caller);
+        let limit = Limit::MaxTcpConnectionsPerAddress;
+        if place.is_none() && self.shared.enforcement.refuses(limit, Some(caller)) {
+            return None;
+        }
+        Some(place.unwrap_or_else(CallerPlace::uncounted))
+    }
+
     /// Counts a new session of this caller.
     ///
     /// # Errors
@@ -85,8 +97,8 @@ impl Admission {
         &self,
         caller: Caller,
         now: Instant,
-    ) -> Result<SessionPlace, Limited> {
-        let place = self.shared.connections.take(caller);
+    ) -> Result<CallerPlace, Limited> {
+        let place = self.shared.sessions.take(caller);
         if place.is_none() {
             let limit = Limit::MaxConnectionsPerAddress;
             self.exceed(limit, caller, UNTIL_A_SESSION_ENDS)?;
@@ -101,7 +113,7 @@ impl Admission {
             self.exceed(Limit::HandshakeRate, caller, wait)?;
         }
         handshakes.add(caller, excess, now);
-        Ok(place.unwrap_or_else(SessionPlace::uncounted))
+        Ok(place.unwrap_or_else(CallerPlace::uncounted))
     }
 
     /// Counts a request of this caller, which costs so much.

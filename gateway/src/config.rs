@@ -201,6 +201,11 @@ pub struct Config {
     #[arg(long, env, value_name = "NUMBER", default_value = "5000", value_parser = count(0))]
     pub max_connections_per_address: usize,
 
+    /// The most TCP connections that one network address may have at the same time, unless it is a trusted proxy. Further ones get one
+    /// answer, 503 except for probes, or are closed. A browser may have six. 0 is no limit
+    #[arg(long, env, value_name = "NUMBER", default_value = "10000", value_parser = count(0))]
+    pub max_tcp_connections_per_address: usize,
+
     /// The most Socket.IO connections per second that all clients together may open, on average; a burst may have ten seconds' worth.
     /// Further ones are answered 503, first those of addresses that opened most lately. 0 is no limit
     #[arg(long, env, value_name = "NUMBER", default_value = "2000", value_parser = count(0))]

@@ -101,6 +101,7 @@ impl Parts {
     async fn answer(&self, mut request: Request) -> Response<Body> {
         let connection = request.extensions().get::<Arc<ConnectionHandle>>();
         let is_full = connection.is_some_and(|connection| connection.exceeds_places());
+        let is_counted = connection.is_some_and(|connection| connection.is_counted());
         let peer = connection.map(|connection| connection.peer());
         if let Some(peer) = peer {
             let client = self.trusted_proxies.client(peer, request.headers());
@@ -113,7 +114,7 @@ impl Parts {
             }
         } else if is_full
             && !is_always_answered(request.uri().path())
-            && self.enforcement.refuses(Limit::MaxConnections, None)
+            && (is_counted || self.enforcement.refuses(Limit::MaxConnections, None))
         {
             return self.full.refuse(&request);
         }
@@ -138,7 +139,7 @@ impl Full {
         if let Some(suppressed) = self.log_limit.allow(self.clock.now()) {
             tracing::warn!(
                 held_back = suppressed,
-                "all connections are taken, refusing requests"
+                "all connections are taken, or those of an address, refusing requests"
             );
         }
         ApiError::Full.into_response()

@@ -92,6 +92,7 @@ pub use crate::drain::FINISH_PERIOD;
 use crate::admission::Admission;
 use crate::admission::limit::Limit;
 use crate::client::ClientContext;
+use crate::client_address::TrustedProxies;
 use crate::clients::Clients;
 use crate::config::Config;
 use crate::drain::DrainPlan;
@@ -99,6 +100,7 @@ use crate::fleet::FleetReporter;
 use crate::fleet::latest::LatestFleetReport;
 use crate::interest::Linger;
 use crate::listener::ListenerConfig;
+use crate::listener::address_limit::AddressLimit;
 use crate::listener::proxy_protocol::ProxyProtocol;
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
@@ -210,11 +212,11 @@ pub async fn serve(
         listener,
         &state,
         places,
-        ProxyProtocol::of(&state.config, &meters)?,
+        &meters,
         services.main,
         &lifecycle,
         tokens,
-    );
+    )?;
     tracing::info!(
         %address,
         operators_address = operators_address.map(tracing::field::display),
@@ -390,6 +392,7 @@ fn start_operators(
         user_timeout: config.tcp_user_timeout,
         places: Arc::new(Semaphore::new(OPERATOR_CONNECTIONS)),
         serves_excess: false,
+        address_limit: None,
         is_websocket: |_| false,
         proxy_protocol: None,
     };
@@ -407,11 +410,15 @@ fn start_listener(
     listener: TcpListener,
     state: &AppState,
     places: Arc<Semaphore>,
-    proxy_protocol: Option<Arc<ProxyProtocol>>,
+    meters: &Meters,
     router: Router,
     lifecycle: &Lifecycle,
     tokens: ShutdownTokens,
-) {
+) -> anyhow::Result<()> {
+    let limit = AddressLimit {
+        admission: state.admission.clone(),
+        proxies: Arc::new(TrustedProxies::parse(&state.config.trusted_proxies)?),
+    };
     let config = ListenerConfig {
         user_timeout: state.config.tcp_user_timeout,
         places,
@@ -420,9 +427,11 @@ fn start_listener(
             .enforcement()
             .tries_out(Limit::MaxConnections),
         is_websocket: socket::request::asks_for_websocket,
-        proxy_protocol,
+        proxy_protocol: ProxyProtocol::of(&state.config, limit.clone(), meters),
+        address_limit: Some(limit),
     };
     start_accepting("listener", listener, config, router, lifecycle, tokens);
+    Ok(())
 }
 
 fn start_accepting(

@@ -9,6 +9,7 @@
 //! the replica killed with all its clients. When these places are taken too, the oldest connection without a request makes
 //! room (`idle_queue`).
 
+pub(crate) mod address_limit;
 pub(crate) mod answer;
 pub(crate) mod connection;
 mod head;
@@ -31,7 +32,9 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 
+use crate::admission::connections::CallerPlace;
 use crate::shutdown_tokens::ShutdownTokens;
+use address_limit::AddressLimit;
 use connection::{AbortableStream, ConnectionPermit, PermitKind};
 use idle_queue::IdleQueue;
 use proxy_protocol::ProxyProtocol;
@@ -57,6 +60,8 @@ pub(crate) struct ListenerConfig {
     pub(crate) places: Arc<Semaphore>,
     /// Connections beyond the places are served as all others are. The limit is only tried out.
     pub(crate) serves_excess: bool,
+    /// The most connections of one address. [`RESERVE`] more of all such addresses together get an answer, the rest is closed.
+    pub(crate) address_limit: Option<AddressLimit>,
     /// Which requests ask for a WebSocket.
     pub(crate) is_websocket: IsWebSocket,
     /// Every connection begins with a header of the PROXY protocol.
@@ -99,6 +104,7 @@ where
         (RESERVE, PermitKind::Reserved)
     };
     let further = Arc::new(Semaphore::new(number));
+    let of_full_addresses = Arc::new(Semaphore::new(RESERVE));
     let mut idle = IdleQueue::default();
     loop {
         let accepted = async {
@@ -118,9 +124,9 @@ where
             {
                 (permit, kind) = (released, PermitKind::Regular);
             }
-            (stream, ConnectionPermit { permit, kind })
+            (stream, permit, kind)
         };
-        let (accepted, permit) = tokio::select! {
+        let (accepted, mut permit, mut kind) = tokio::select! {
             () = tokens.accepting.cancelled() => return Ok(()),
             accepted = accepted => accepted,
         };
@@ -137,6 +143,23 @@ where
             tracing::debug!(error, "connection was closed right after it was accepted");
             continue;
         }
+        let limit = config.address_limit.as_ref();
+        let of_address = match limit.map(|limit| limit.take(peer.ip())) {
+            Some(Some(place)) => place,
+            None => CallerPlace::uncounted(),
+            Some(None) => {
+                let Ok(reserved) = Arc::clone(&of_full_addresses).try_acquire_owned() else {
+                    continue;
+                };
+                (permit, kind) = (reserved, PermitKind::AddressFull);
+                CallerPlace::uncounted()
+            }
+        };
+        let permit = ConnectionPermit {
+            permit,
+            kind,
+            of_address,
+        };
         let stream = AbortableStream::new(stream, peer.ip(), permit);
         idle.add_reserved(stream.handle());
         let connection = serve(

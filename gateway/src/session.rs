@@ -14,7 +14,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
 use crate::admission::caller::Caller;
-use crate::admission::connections::SessionPlace;
+use crate::admission::connections::CallerPlace;
 use crate::admission::enforcement::Enforcement;
 use crate::admission::limit::Limit;
 use crate::client::close_reason::CloseReason;
@@ -41,7 +41,7 @@ pub(crate) struct Session {
     // Std mutexes: none is held across an await.
     place: Mutex<Option<Place>>,
     /// Counts it for its caller, until its WebSocket has this.
-    counted: Mutex<Option<SessionPlace>>,
+    counted: Mutex<Option<CallerPlace>>,
     budget: Mutex<Budget>,
     /// The client has asked for an upgrade to a WebSocket.
     is_upgrading: AtomicBool,
@@ -225,12 +225,12 @@ impl Session {
     }
 
     /// Keeps what counts the session for its caller.
-    pub(crate) fn keep_counted(&self, counted: SessionPlace) {
+    pub(crate) fn keep_counted(&self, counted: CallerPlace) {
         *lock(&self.counted) = Some(counted);
     }
 
     /// Hands what counts the session over to its WebSocket.
-    pub(crate) fn take_counted(&self) -> Option<SessionPlace> {
+    pub(crate) fn take_counted(&self) -> Option<CallerPlace> {
         lock(&self.counted).take()
     }
 

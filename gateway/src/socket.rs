@@ -40,7 +40,7 @@ use socketioxide::{ParserConfig, SocketIo, TransportType};
 use tower::ServiceExt;
 
 use crate::admission::caller::Caller;
-use crate::admission::connections::SessionPlace;
+use crate::admission::connections::CallerPlace;
 use crate::client::close_reason::CloseReason;
 use crate::client::link::Link;
 use crate::client::log_limit::limited;
@@ -152,7 +152,7 @@ impl Sockets {
     }
 
     /// Counts a new session for its caller.
-    fn admit(&self, request: &Request<Body>) -> Result<SessionPlace, EngineError> {
+    fn admit(&self, request: &Request<Body>) -> Result<CallerPlace, EngineError> {
         let context = &self.inner.context;
         let caller = Caller::Address(client_address(request.extensions()));
         let admitted = context.admission.open_session(caller, Instant::now());
@@ -163,7 +163,7 @@ impl Sockets {
     }
 
     /// Opens a session, which takes a place as a connection does.
-    async fn open_session(&self, request: Request<Body>, counted: SessionPlace) -> Response<Body> {
+    async fn open_session(&self, request: Request<Body>, counted: CallerPlace) -> Response<Body> {
         let address = client_address(request.extensions());
         let connection = request.extensions().get::<Arc<ConnectionHandle>>();
         let exceeds_places = connection.is_some_and(|connection| connection.exceeds_places());
@@ -247,7 +247,7 @@ impl Sockets {
     }
 
     /// Opens a WebSocket with a session of its own.
-    fn open_websocket(&self, request: &Request<Body>, counted: SessionPlace) -> Response<Body> {
+    fn open_websocket(&self, request: &Request<Body>, counted: CallerPlace) -> Response<Body> {
         let context = Arc::clone(&self.inner.context);
         let Some(Accepted {
             mut response,

@@ -1,29 +1,29 @@
-//! The sessions that are open, per caller.
+//! What each caller has open: sessions of Socket.IO, or connections.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::caller::Caller;
 
-/// Counts the open sessions of each caller. Clones share the counts.
+/// Counts what each caller has open. Clones share the counts.
 #[derive(Clone, Debug)]
 pub(super) struct Connections {
     /// 0 is no limit.
     max: usize,
-    // A std mutex: held for one change. Only callers with an open session are in it.
+    // A std mutex: held for one change. Only callers that have something open are in it.
     held: Arc<Mutex<HashMap<Caller, usize>>>,
 }
 
-/// An open session. It counts until this is dropped.
+/// An open session or connection. It counts until this is dropped.
 #[derive(Debug)]
-pub(crate) struct SessionPlace {
+pub(crate) struct CallerPlace {
     /// `None` if it does not count.
     counted: Option<(Connections, Caller)>,
 }
 
-impl SessionPlace {
-    /// A session that counts for nobody.
-    pub(super) const fn uncounted() -> Self {
+impl CallerPlace {
+    /// What counts for nobody.
+    pub(crate) const fn uncounted() -> Self {
         Self { counted: None }
     }
 }
@@ -36,10 +36,10 @@ impl Connections {
         }
     }
 
-    /// Counts one more session; `None` if the caller has as many as it may have.
-    pub(super) fn take(&self, caller: Caller) -> Option<SessionPlace> {
+    /// Counts one more; `None` if the caller has as many as it may have.
+    pub(super) fn take(&self, caller: Caller) -> Option<CallerPlace> {
         if self.max == 0 {
-            return Some(SessionPlace::uncounted());
+            return Some(CallerPlace::uncounted());
         }
         let mut held = self.held();
         let count = held.entry(caller).or_default();
@@ -48,7 +48,7 @@ impl Connections {
         }
         *count += 1;
         drop(held);
-        Some(SessionPlace {
+        Some(CallerPlace {
             counted: Some((self.clone(), caller)),
         })
     }
@@ -58,7 +58,7 @@ impl Connections {
     }
 }
 
-impl Drop for SessionPlace {
+impl Drop for CallerPlace {
     fn drop(&mut self) {
         let Some((connections, caller)) = &self.counted else {
             return;

@@ -7,6 +7,7 @@ pub(crate) const ALL: &str = "all";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {
     MaxConnections,
+    MaxTcpConnectionsPerAddress,
     MaxConnectionsPerAddress,
     HandshakeRatePerAddress,
     HandshakeRate,
@@ -20,8 +21,9 @@ pub(crate) enum Limit {
 
 impl Limit {
     /// Every limit, in the order of [`Self::CODES`].
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::MaxConnections,
+        Self::MaxTcpConnectionsPerAddress,
         Self::MaxConnectionsPerAddress,
         Self::HandshakeRatePerAddress,
         Self::HandshakeRate,
@@ -34,8 +36,9 @@ impl Limit {
     ];
 
     /// Every code.
-    pub(crate) const CODES: [&'static str; 10] = [
+    pub(crate) const CODES: [&'static str; 11] = [
         "max_connections",
+        "max_tcp_connections_per_address",
         "max_connections_per_address",
         "handshake_rate_per_address",
         "handshake_rate",
@@ -48,8 +51,9 @@ impl Limit {
     ];
 
     /// Every setting, without the leading dashes.
-    pub(crate) const SETTINGS: [&'static str; 10] = [
+    pub(crate) const SETTINGS: [&'static str; 11] = [
         "max-connections",
+        "max-tcp-connections-per-address",
         "max-connections-per-address",
         "handshake-rate-per-address",
         "handshake-rate",

@@ -15,6 +15,8 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use crate::admission::connections::CallerPlace;
+
 use super::answer::{AnswerPace, HeldAnswer, Pacer, PresentAnswer};
 
 /// What kind of permit a connection has.
@@ -26,12 +28,31 @@ pub(crate) enum PermitKind {
     Reserved,
     /// All regular ones are taken, and that limit is only tried out.
     Excess,
+    /// As reserved, because the clients of the peer's address have as many connections as they may have.
+    AddressFull,
 }
 
 /// The permit that an accepted connection holds until it is closed. It limits the number of connections.
 pub(super) struct ConnectionPermit {
     pub(super) permit: OwnedSemaphorePermit,
     pub(super) kind: PermitKind,
+    pub(super) of_address: CallerPlace,
+}
+
+/// What counts a connection until its end.
+#[derive(Debug)]
+pub(crate) struct ConnectionPlaces {
+    _permit: OwnedSemaphorePermit,
+    of_address: CallerPlace,
+}
+
+impl ConnectionPlaces {
+    pub(crate) fn new(permit: OwnedSemaphorePermit, of_address: CallerPlace) -> Self {
+        Self {
+            _permit: permit,
+            of_address,
+        }
+    }
 }
 
 /// Ends a connection from outside. Every request of the connection has it
@@ -75,14 +96,19 @@ impl ConnectionHandle {
         self.aborted.is_cancelled()
     }
 
-    /// Returns whether the connection was accepted although every regular permit was taken.
+    /// Returns whether the connection was accepted although it has no regular permit.
     pub(crate) fn exceeds_places(&self) -> bool {
         self.permit != PermitKind::Regular
     }
 
+    /// Returns whether the limit that the connection exceeds was counted when it was accepted.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.permit == PermitKind::AddressFull
+    }
+
     /// Returns whether the connection gets one answer and is closed.
     pub(super) fn is_reserved(&self) -> bool {
-        self.permit == PermitKind::Reserved
+        matches!(self.permit, PermitKind::Reserved | PermitKind::AddressFull)
     }
 
     /// Lets a reserved connection stay for as long as its request takes.
@@ -142,7 +168,7 @@ pub(crate) struct AbortableStream {
     write_aborted: Pin<Box<WaitForCancellationFutureOwned>>,
     pacer: Pacer,
     /// Released when the connection is closed.
-    permit: OwnedSemaphorePermit,
+    places: ConnectionPlaces,
 }
 
 /// The handle of a connection whose answers end with the stream.
@@ -164,7 +190,7 @@ impl AbortableStream {
             write_aborted: Box::pin(handle.aborted.clone().cancelled_owned()),
             handle: HandleOfStream(handle),
             pacer: Pacer::default(),
-            permit: permit.permit,
+            places: ConnectionPlaces::new(permit.permit, permit.of_address),
         }
     }
 
@@ -182,9 +208,14 @@ impl AbortableStream {
         std::mem::take(&mut self.put_back)
     }
 
-    /// Returns the TCP stream and the permit, for a WebSocket. The handle cannot end the connection any more.
-    pub(super) fn into_parts(self) -> (TcpStream, OwnedSemaphorePermit) {
-        (self.stream, self.permit)
+    /// Counts the connection for its client, from now on.
+    pub(super) fn count_for(&mut self, client: CallerPlace) {
+        self.places.of_address = client;
+    }
+
+    /// Returns the TCP stream and what counts it, for a WebSocket. The handle cannot end the connection any more.
+    pub(super) fn into_parts(self) -> (TcpStream, ConnectionPlaces) {
+        (self.stream, self.places)
     }
 
     fn check_write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {

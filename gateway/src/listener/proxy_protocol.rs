@@ -10,9 +10,9 @@ use anyhow::{Context as _, ensure};
 use shared::metrics::{Count, Meters};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
+use super::address_limit::AddressLimit;
 use super::connection::AbortableStream;
 use crate::client::log_limit::limited;
-use crate::client_address::TrustedProxies;
 use crate::config::Config;
 
 /// How a header of version 2 begins.
@@ -28,7 +28,7 @@ const MAX_REST: usize = 4096;
 /// Whose headers are read. Every connection must begin with one.
 #[derive(Clone, Debug)]
 pub(crate) struct ProxyProtocol {
-    proxies: TrustedProxies,
+    limit: AddressLimit,
     /// Connections that were refused.
     refused: Count,
 }
@@ -37,27 +37,24 @@ pub(crate) struct ProxyProtocol {
 type Client = Option<IpAddr>;
 
 impl ProxyProtocol {
-    /// Returns `None` if the settings do not ask for it.
-    ///
-    /// # Errors
-    /// The networks of proxies cannot be used. `Config::validate` would have refused them.
-    pub(crate) fn of(config: &Config, meters: &Meters) -> anyhow::Result<Option<Arc<Self>>> {
+    /// Returns `None` if the settings do not ask for it. `limit` knows the trusted proxies, and counts their clients.
+    pub(crate) fn of(config: &Config, limit: AddressLimit, meters: &Meters) -> Option<Arc<Self>> {
         let refused = meters.count(
             "gateway.proxy.refused",
             "Connections closed because `--proxy-protocol` is given, and their peer is none of \
              `--trusted-proxies`, or began with something else than a PROXY header.",
         );
         if !config.proxy_protocol {
-            return Ok(None);
+            return None;
         }
-        let proxies = TrustedProxies::parse(&config.trusted_proxies)?;
-        Ok(Some(Arc::new(Self { proxies, refused })))
+        Some(Arc::new(Self { limit, refused }))
     }
 
     /// Reads the header of a connection, and lets its handle tell the address of the client from now on.
     ///
     /// # Errors
-    /// The peer is no trusted proxy, or what it sends is no header. The connection must be closed.
+    /// The peer is no trusted proxy, what it sends is no header, or the client has too many connections. The connection must be
+    /// closed.
     pub(super) async fn begin(&self, stream: &mut AbortableStream) -> anyhow::Result<()> {
         let peer = stream.handle().peer();
         let client = self.read(peer, stream).await.inspect_err(|_| {
@@ -72,12 +69,17 @@ impl ProxyProtocol {
         })?;
         if let Some(client) = client {
             stream.handle().set_client(client);
+            let place = self.limit.take(client);
+            stream.count_for(place.context("the client has too many connections")?);
         }
         Ok(())
     }
 
     async fn read(&self, peer: IpAddr, stream: &mut AbortableStream) -> anyhow::Result<Client> {
-        ensure!(self.proxies.contains(peer), "the peer is no trusted proxy");
+        ensure!(
+            self.limit.proxies.contains(peer),
+            "the peer is no trusted proxy"
+        );
         read_header(stream).await.context("no PROXY header")
     }
 }

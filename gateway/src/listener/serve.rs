@@ -78,11 +78,11 @@ pub(super) async fn serve<F, A>(
     };
     match ended {
         Ok(Some((stream, received, take_over))) => {
-            let (stream, permit) = stream.into_parts();
+            let (stream, places) = stream.into_parts();
             take_over.begin(TakenConnection {
                 stream,
                 received,
-                permit,
+                places,
             });
         }
         Ok(None) => {}

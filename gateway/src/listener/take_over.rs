@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
+
+use super::connection::ConnectionPlaces;
 
 /// A connection that does not speak HTTP any more.
 #[derive(Debug)]
@@ -12,8 +13,8 @@ pub(crate) struct TakenConnection {
     pub(crate) stream: TcpStream,
     /// What was received behind the request.
     pub(crate) received: Vec<u8>,
-    /// The place of the connection.
-    pub(crate) permit: OwnedSemaphorePermit,
+    /// What counts the connection.
+    pub(crate) places: ConnectionPlaces,
 }
 
 type Begin = Box<dyn FnOnce(TakenConnection) + Send>;

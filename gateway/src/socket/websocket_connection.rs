@@ -18,7 +18,7 @@ use super::connection::{JoinedClient, close_draining};
 use super::context::ConnectionContext;
 use super::packet::{ClientEvent, ClientPacket, InvalidPacket, MAIN};
 use super::refusal::Refusal;
-use crate::admission::connections::SessionPlace;
+use crate::admission::connections::CallerPlace;
 use crate::admission::limit::Limit;
 use crate::client::Client;
 use crate::client::close_reason::CloseReason;
@@ -48,7 +48,7 @@ pub(super) struct WebSocketConnection {
     /// Attachments of the last event that are still to come. They are ignored.
     attachments: u32,
     /// Counts the session for its caller.
-    _counted: Option<SessionPlace>,
+    _counted: Option<CallerPlace>,
 }
 
 /// The first packet of a session.
@@ -78,7 +78,7 @@ impl WebSocketConnection {
     pub(super) fn new(
         context: Arc<ConnectionContext>,
         reader: MessageReader,
-        counted: Option<SessionPlace>,
+        counted: Option<CallerPlace>,
     ) -> Box<Self> {
         let limits = context.limits;
         let now = Instant::now();

@@ -17,9 +17,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::Notify;
 
 use super::frame;
+use crate::listener::connection::ConnectionPlaces;
 
 /// Number of pings and answers that may wait while the client is read.
 const MAX_SMALL: usize = 2;
@@ -38,7 +39,7 @@ pub(crate) struct FrameWriter {
     waiting: Notify,
     compresses: bool,
     /// The place of the connection.
-    _permit: OwnedSemaphorePermit,
+    _places: ConnectionPlaces,
 }
 
 /// What was accepted and the kernel has not taken yet.
@@ -77,13 +78,13 @@ pub(crate) enum Written {
 
 impl FrameWriter {
     /// `compresses`: compression was agreed on with the client.
-    pub(crate) fn new(stream: TcpStream, permit: OwnedSemaphorePermit, compresses: bool) -> Self {
+    pub(crate) fn new(stream: TcpStream, places: ConnectionPlaces, compresses: bool) -> Self {
         Self {
             stream,
             unsent: Mutex::default(),
             waiting: Notify::new(),
             compresses,
-            _permit: permit,
+            _places: places,
         }
     }
 

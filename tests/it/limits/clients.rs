@@ -1,13 +1,16 @@
 //! The limits of what clients watch and send, and of all connections.
 
+use std::net::Ipv4Addr;
+
 use anyhow::{Result, ensure};
 use tests::browser::{Browser, Transport};
 use tests::eventually::eventually;
 use tests::http::{self, Connection};
 use tests::report;
 use tests::websocket::WebSocket;
+use tokio::net::TcpSocket;
 
-use super::{Good, POLLING, WEBSOCKET, is_close};
+use super::{BAD, Good, POLLING, WEBSOCKET, is_close};
 
 #[tokio::test]
 async fn a_client_sends_so_many_packets_per_second() -> Result<()> {
@@ -126,6 +129,47 @@ async fn a_replica_and_an_address_watch_so_many_devices() -> Result<()> {
                 "limits: {setting}, {TRIED} devices, dry run {dry}: {counted} counted, {refused} refused"
             ));
         }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_address_cannot_take_every_connection() -> Result<()> {
+    const MAX: usize = 100;
+    const TRIED: usize = 400;
+    for dry in [false, true] {
+        let flags = format!("--max-connections=300 --max-tcp-connections-per-address={MAX}");
+        let mut good = Good::start(&flags, "max-tcp-connections-per-address", dry).await?;
+        let port = good.port();
+        let mut idle = Vec::new();
+        for _ in 0..TRIED {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind((BAD, 0).into())?;
+            idle.push(socket.connect((Ipv4Addr::LOCALHOST, port).into()).await?);
+        }
+        eventually("every connection was accepted", async || {
+            let (refused, tried) = good.counts("max_tcp_connections_per_address").await?;
+            ensure!(is_close(refused + tried, TRIED - MAX), "{refused} {tried}");
+            Ok(())
+        })
+        .await?;
+        good.receives_a_reading().await?;
+        if !dry {
+            let refusal = eventually("one more gets an answer", async || {
+                http::send_from(BAD, port, "/api/devices").await
+            })
+            .await?;
+            let refusal = refusal.expect(503)?;
+            ensure!(refusal["error_code"] == "full", "{refusal}");
+            // All places but those of one address are free.
+            good.stack.get("/api/devices").await?.expect(200)?;
+            Browser::connect(port, Transport::Upgrade).await?;
+        }
+        ensure!(idle.len() == TRIED, "they are held until here");
+        let counted = good.ends("max_tcp_connections_per_address", dry).await?;
+        report::line(&format!(
+            "limits: {TRIED} idle connections of one address, {MAX} allowed, dry run {dry}: {counted} counted"
+        ));
     }
     Ok(())
 }

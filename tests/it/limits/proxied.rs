@@ -27,15 +27,17 @@ impl Forwarder {
     async fn start(stack: &Stack) -> Result<Self> {
         let ports = [Port::reserve()?, Port::reserve()?];
         let gateway = stack.gateways[0].port();
-        let mut text = "defaults\n    mode tcp\n    timeout connect 5s\n    timeout client 60s\n    timeout server 60s\n".to_owned();
+        let mut sections = vec![
+            "defaults\n    mode tcp\n    timeout connect 5s\n    timeout client 60s\n    timeout server 60s\n".to_owned(),
+        ];
         for (port, option) in ports.iter().zip(["send-proxy", "send-proxy-v2"]) {
             let port = port.number();
-            text += &format!(
+            sections.push(format!(
                 "listen {option}\n    bind 127.0.0.1:{port}\n    server gateway 127.0.0.1:{gateway} {option}\n"
-            );
+            ));
         }
         let file = stack.folder().join("forwarder.cfg");
-        std::fs::write(&file, text).context("cannot write the configuration")?;
+        std::fs::write(&file, sections.concat()).context("cannot write the configuration")?;
         let arguments = ["-db".into(), "-f".into(), file.into_os_string()];
         let process =
             ServerProcess::start("haproxy", Path::new("haproxy"), arguments, stack.folder())?;

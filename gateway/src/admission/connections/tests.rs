@@ -23,7 +23,7 @@ fn each_caller_has_so_many_sessions_until_they_end() {
 fn a_caller_that_is_refused_first_leaves_nothing_behind() {
     let connections = Connections::new(1);
     drop(connections.take(caller(1)).unwrap());
-    drop(SessionPlace::uncounted());
+    drop(CallerPlace::uncounted());
     assert!(connections.held().is_empty());
 }
 

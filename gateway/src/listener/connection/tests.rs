@@ -21,6 +21,7 @@ pub(in crate::listener) async fn pair() -> (AbortableStream, TcpStream) {
     let permit = ConnectionPermit {
         permit,
         kind: PermitKind::Regular,
+        of_address: CallerPlace::uncounted(),
     };
     (AbortableStream::new(stream, LOCAL, permit), peer)
 }

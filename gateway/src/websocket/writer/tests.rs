@@ -4,6 +4,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::*;
+use crate::admission::connections::CallerPlace;
 
 /// The two ends of a connection.
 pub(crate) async fn pair() -> (FrameWriter, TcpStream) {
@@ -14,7 +15,8 @@ pub(crate) async fn pair() -> (FrameWriter, TcpStream) {
     let (stream, _) = listener.accept().await.unwrap();
     let permits = std::sync::Arc::new(Semaphore::new(1));
     let permit = permits.acquire_owned().await.unwrap();
-    (FrameWriter::new(stream, permit, false), peer)
+    let places = ConnectionPlaces::new(permit, CallerPlace::uncounted());
+    (FrameWriter::new(stream, places, false), peer)
 }
 
 /// Sends until the kernel takes no more. Returns what was accepted.
