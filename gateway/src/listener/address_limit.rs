@@ -26,3 +26,6 @@ impl AddressLimit {
         self.admission.open_connection(caller)
     }
 }
+
+#[cfg(test)]
+mod tests;
