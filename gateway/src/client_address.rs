@@ -1,7 +1,8 @@
 //! The address of the client behind a request. Limits per address use it.
 //!
 //! A proxy hides the clients behind its own address and tells theirs in a header. Anybody can send such a header, so it counts
-//! only on connections of a proxy in `--trusted-proxies`.
+//! only on connections of a proxy in `--trusted-proxies`. A proxy may also tell the peer of a whole connection in front of it
+//! (`listener::proxy_protocol`).
 
 use std::convert::Infallible;
 use std::fmt;
@@ -108,7 +109,8 @@ impl TrustedProxies {
         ClientAddress::new(client)
     }
 
-    fn contains(&self, address: IpAddr) -> bool {
+    /// Returns whether this address is a trusted proxy.
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(address))
     }
 }

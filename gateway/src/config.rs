@@ -18,7 +18,7 @@ use shared::redis::{RedisConfig, ServiceRole};
 use shared::telemetry::config::TelemetryConfig;
 
 use self::tokens::TokenConfig;
-use self::value_parsers::{count, trimmed};
+use self::value_parsers::{count, limits, trimmed};
 use crate::access::Access;
 use crate::access::anonymous::Anonymous;
 use crate::client_address::TrustedProxies;
@@ -36,6 +36,10 @@ pub(crate) const SPARE_COMMANDS: usize = 64;
 /// variable is ignored. Times need a unit: 500ms, 90s, 3m, 24h.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "gateway", version)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub struct Config {
     #[command(flatten)]
     pub redis: RedisConfig,
@@ -120,6 +124,11 @@ pub struct Config {
     /// networks such as 10.0.0.0/8; a comma list, or several flags
     #[arg(long, env, value_name = "NETWORK", value_delimiter = ',', value_parser = trimmed())]
     pub trusted_proxies: Vec<String>,
+
+    /// Every connection to the main port begins with a header of the PROXY protocol (version 1 or 2), whose address then is that of
+    /// the peer. Connections without it, and those of peers that `--trusted-proxies` does not list, are closed
+    #[arg(long, env, value_parser = BoolishValueParser::new())]
+    pub proxy_protocol: bool,
 
     /// Longest message that a client may send
     #[arg(long, env, value_name = "BYTES", default_value = "16384", value_parser = count(1024))]
@@ -207,6 +216,36 @@ pub struct Config {
     #[arg(long, env, value_name = "NUMBER", default_value = "20000", value_parser = count(1))]
     pub max_connections: usize,
 
+    /// The most Socket.IO connections, over any transport, that all clients of one network address (IPv6: one /64 network) may have
+    /// at the same time; further ones are answered 429. 0 is no limit
+    #[arg(long, env, value_name = "NUMBER", default_value = "5000", value_parser = count(0))]
+    pub max_connections_per_address: usize,
+
+    /// The most TCP connections that one network address may have at the same time, unless it is a trusted proxy. Further ones get one
+    /// answer, 503 except for probes, or are closed. A browser may have six. 0 is no limit
+    #[arg(long, env, value_name = "NUMBER", default_value = "10000", value_parser = count(0))]
+    pub max_tcp_connections_per_address: usize,
+
+    /// The most Socket.IO connections per second that all clients together may open, on average; a burst may have ten seconds' worth.
+    /// Further ones are answered 503, first those of addresses that opened most lately. 0 is no limit
+    #[arg(long, env, value_name = "NUMBER", default_value = "2000", value_parser = count(0))]
+    pub handshake_rate: usize,
+
+    /// The same for all clients of one network address; further ones are answered 429
+    #[arg(long, env, value_name = "NUMBER", default_value = "200", value_parser = count(0))]
+    pub handshake_rate_per_address: usize,
+
+    /// What all clients of one network address may ask of REST per second, on average; a burst may have ten seconds' worth. Most
+    /// requests count as 1, those that read much as up to 20. Further ones are answered 429; the last tenth is for acknowledgements.
+    /// 0 is no limit
+    #[arg(long, env, value_name = "NUMBER", default_value = "1000", value_parser = count(0))]
+    pub request_rate: usize,
+
+    /// Limits that only count what exceeds them (`gateway_limited_total`) and refuse nobody, to find the right value: the names of
+    /// their flags without `--`, or `all`; a comma list, or several flags
+    #[arg(long, env, value_name = "LIMIT", value_delimiter = ',', value_parser = limits())]
+    pub limits_dry_run: Vec<String>,
+
     /// How long a shutdown waits between being not ready and closing the first client, for load balancers to notice
     #[arg(long, env, value_name = "TIME", default_value = "0s", value_parser = args::duration)]
     pub drain_delay: Duration,
@@ -280,6 +319,9 @@ impl Config {
         match self.certificate_files() {
             Ok(files) => problems.extend(files.and_then(|files| files.read().err())),
             Err(problem) => problems.push(problem),
+        }
+        if self.proxy_protocol && self.trusted_proxies.is_empty() {
+            problems.push("--proxy-protocol: list the proxies in --trusted-proxies".to_owned());
         }
         if self.ops_port == Some(self.http_port) {
             problems.push("--ops-port: must differ from --http-port".to_owned());
@@ -356,7 +398,12 @@ impl ServiceConfig for Config {
         let anonymous = (self.allow_anonymous == Anonymous::All).then(|| {
             "--allow-anonymous=all: whoever reaches this port sees every detector and may acknowledge every alarm".to_owned()
         });
-        let warnings = [one_takes_all, null, anonymous];
+        let unreachable = self.proxy_protocol && self.ops_port.is_none();
+        let unreachable = unreachable.then(|| {
+            "--proxy-protocol without --ops-port: probes must come through a proxy, all other connections are closed"
+                .to_owned()
+        });
+        let warnings = [one_takes_all, null, anonymous, unreachable];
         warnings.into_iter().flatten().collect()
     }
 

@@ -28,7 +28,7 @@ pub(crate) fn check(config: &Config) {
 fn needed(config: &Config) -> usize {
     let main = config.max_connections.saturating_add(RESERVE);
     let operators = match config.ops_port {
-        Some(_) => crate::OPERATOR_CONNECTIONS + RESERVE,
+        Some(_) => crate::ports::OPERATOR_CONNECTIONS + RESERVE,
         None => 0,
     };
     main.saturating_add(operators + OWN)

@@ -12,6 +12,8 @@ use shared::clock::Clock;
 use shared::rate_limit::RateLimit;
 use tower::ServiceExt;
 
+use crate::admission::enforcement::Enforcement;
+use crate::admission::limit::Limit;
 use crate::client_address::TrustedProxies;
 use crate::config::Config;
 use crate::cors::{self, Cors};
@@ -35,6 +37,7 @@ struct Parts {
     sockets: Sockets,
     rest: Router,
     full: Arc<Full>,
+    enforcement: Enforcement,
     trusted_proxies: Arc<TrustedProxies>,
 }
 
@@ -57,6 +60,7 @@ pub(crate) fn services(state: &AppState, sockets: Sockets) -> anyhow::Result<Ser
     let parts = Parts {
         sockets,
         rest: rest.main,
+        enforcement: state.admission.enforcement().clone(),
         trusted_proxies: Arc::new(TrustedProxies::parse(&state.config.trusted_proxies)?),
         full: Arc::new(Full {
             clock: Arc::clone(clock),
@@ -96,7 +100,8 @@ fn allowed(config: &Config) -> anyhow::Result<(Origins, Hosts)> {
 impl Parts {
     async fn answer(&self, mut request: Request) -> Response<Body> {
         let connection = request.extensions().get::<Arc<ConnectionHandle>>();
-        let is_full = connection.is_some_and(|connection| connection.is_reserved());
+        let is_full = connection.is_some_and(|connection| connection.exceeds_places());
+        let is_counted = connection.is_some_and(|connection| connection.is_counted());
         let peer = connection.map(|connection| connection.peer());
         if let Some(peer) = peer {
             let client = self.trusted_proxies.client(peer, request.headers());
@@ -107,7 +112,10 @@ impl Parts {
             if let Some(connection) = request.extensions().get::<Arc<ConnectionHandle>>() {
                 connection.keep();
             }
-        } else if is_full && !is_always_answered(request.uri().path()) {
+        } else if is_full
+            && !is_always_answered(request.uri().path())
+            && (is_counted || self.enforcement.refuses(Limit::MaxConnections, None))
+        {
             return self.full.refuse(&request);
         }
         if is_socket_io(request.uri()) {
@@ -131,7 +139,7 @@ impl Full {
         if let Some(suppressed) = self.log_limit.allow(self.clock.now()) {
             tracing::warn!(
                 held_back = suppressed,
-                "all connections are taken, refusing requests"
+                "all connections are taken, or those of an address, refusing requests"
             );
         }
         ApiError::Full.into_response()

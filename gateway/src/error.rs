@@ -12,6 +12,7 @@ use shared::store::StoreError;
 use shared::visible_text::clean;
 
 use crate::access::NotAdmitted;
+use crate::admission::limited::Limited;
 use crate::rest::reply;
 use crate::store_reader::ReadError;
 
@@ -69,6 +70,9 @@ pub(crate) enum ApiError {
     /// This replica has as many connections as it may have.
     #[error("Too many connections, try again later")]
     Full,
+    /// The client exceeds a limit.
+    #[error(transparent)]
+    Limited(Limited),
     /// As many bytes of answers as allowed wait for clients to read them.
     #[error("Too many large answers, try again later")]
     Busy,
@@ -145,8 +149,18 @@ impl ApiError {
             Self::Unavailable { source, .. } if is_out_of_memory(source) => "store_full",
             Self::Unavailable { .. } => "store_away",
             Self::Full => "full",
+            Self::Limited(_) => "limited",
             Self::Busy => "busy",
             Self::Bug => "internal",
+        }
+    }
+
+    /// Returns the value of `Retry-After`, if trying again may help.
+    fn retry_after(&self) -> Option<HeaderValue> {
+        match self {
+            Self::Busy | Self::Full | Self::TooSlow => Some(HeaderValue::from_static("2")),
+            Self::Limited(limited) => Some(limited.retry_after()),
+            _ => None,
         }
     }
 
@@ -161,6 +175,7 @@ impl ApiError {
             Self::Unreadable { .. } | Self::Ambiguous { .. } => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
+            Self::Limited(limited) => limited.status(),
             Self::TooSlow | Self::Full | Self::Busy | Self::Unavailable { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -191,8 +206,7 @@ impl IntoResponse for ApiError {
             request_id: None,
         };
         let mut response = reply::json(self.status(), &body);
-        if matches!(self, Self::Busy | Self::Full | Self::TooSlow) {
-            let seconds = HeaderValue::from_static("2");
+        if let Some(seconds) = self.retry_after() {
             response.headers_mut().insert(RETRY_AFTER, seconds);
         }
         if let Self::Unauthorized(reason) = &self {

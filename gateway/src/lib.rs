@@ -17,6 +17,9 @@
 pub mod config;
 mod state;
 
+// Who may connect and ask.
+mod admission;
+
 // From Redis to a browser.
 mod client;
 mod clients;
@@ -25,6 +28,7 @@ mod interest;
 mod json;
 pub mod listener;
 mod packet_budget;
+mod ports;
 mod relay;
 mod replay;
 mod session;
@@ -70,13 +74,9 @@ mod store_reader;
 #[cfg(test)]
 mod test_setup;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::Context as _;
-use axum::Router;
-use axum::extract::Request;
 use shared::check_config::ServiceConfig;
 use shared::clock::SystemClock;
 use shared::lifecycle::Lifecycle;
@@ -88,12 +88,12 @@ use shared::trace::SpanRecorder;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
 
 pub use crate::drain::FINISH_PERIOD;
 
 use crate::access::Access;
 use crate::access::expiry::TokenExpiry;
+use crate::admission::Admission;
 use crate::audit::AuditTrail;
 use crate::client::ClientContext;
 use crate::client::close_reason::CloseReason;
@@ -103,8 +103,6 @@ use crate::drain::DrainPlan;
 use crate::fleet::FleetReporter;
 use crate::fleet::latest::LatestFleetReport;
 use crate::interest::Linger;
-use crate::listener::ListenerConfig;
-use crate::listener::certificate::ServerCertificate;
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
 use crate::packet_budget::PacketRate;
@@ -116,10 +114,6 @@ use crate::socket::context::{ConnectionContext, ConnectionLimits};
 use crate::state::AppState;
 use crate::status::StatusHandle;
 use crate::watches::{WatchLimits, Watches};
-
-/// Maximum number of connections at the port for operators, besides those that get one answer each. A few probes and one
-/// collection of metrics.
-const OPERATOR_CONNECTIONS: usize = 32;
 
 /// Serves until the lifecycle ends. Redis may still be unavailable: `/readyz` answers 503 until Redis has answered once.
 ///
@@ -143,9 +137,9 @@ pub async fn serve(
     };
     let state = make_state(config, store, &meters, &lifecycle, &tokens.serving)?;
     descriptors::check(&state.config);
-    let certificate = open_certificate(&state, &lifecycle)?;
+    let certificate = ports::open_certificate(&state, &lifecycle)?;
     let address = listener.local_addr()?;
-    let operators = bind_operators(&state.config)?;
+    let operators = ports::bind_operators(&state.config)?;
     let operators_address = operators
         .as_ref()
         .map(TcpListener::local_addr)
@@ -153,7 +147,8 @@ pub async fn serve(
 
     let clients = start_clients(&state, &lifecycle, &tokens.serving);
     let observations = start_redis_watch(&state, &lifecycle, &tokens.serving);
-    let watches = Watches::new(WatchLimits::of(&state.config));
+    let enforcement = state.admission.enforcement();
+    let watches = Watches::new(WatchLimits::of(&state.config), enforcement.clone());
     let relay = start_relay(
         &state,
         &clients,
@@ -175,11 +170,7 @@ pub async fn serve(
     );
     // Connections and long polling sessions share them.
     let places = Arc::new(Semaphore::new(state.config.max_connections));
-    let rate = PacketRate::new(
-        state.config.packet_rate,
-        state.config.subscriptions_per_client,
-    );
-    let sessions = Sessions::new(Arc::clone(&places), state.config.max_connections, rate);
+    let sessions = new_sessions(&state, &places);
     gauges::register_sessions(&meters, sessions.clone());
     let token_expiry = start_token_expiry(&state, &lifecycle, &tokens.serving);
     start_revocations(&state, &clients, &lifecycle, &tokens.serving);
@@ -191,6 +182,7 @@ pub async fn serve(
         relay,
         monitor: monitor.clone(),
         watches,
+        admission: state.admission.clone(),
         metrics: Arc::clone(&state.metrics.socket),
         lifecycle: lifecycle.clone(),
         serving: tokens.serving.clone(),
@@ -203,19 +195,16 @@ pub async fn serve(
     lifecycle.spawn("device lists", lists);
     let plan = start_drain(&state.config, clients, monitor, &lifecycle, tokens.clone());
     if let Some(listener) = operators {
-        start_operators(
-            listener,
-            &state.config,
-            services.operators,
-            &lifecycle,
-            &tokens,
-        );
+        let config = ports::operator_port(&state.config);
+        let router = services.operators;
+        let name = "operators' listener";
+        ports::serve(name, listener, config, router, &lifecycle, tokens.clone());
     }
-    start_listener(
+    let config = ports::main_port(&state, places, certificate, &meters)?;
+    ports::serve(
+        "listener",
         listener,
-        &state.config,
-        places,
-        certificate,
+        config,
         services.main,
         &lifecycle,
         tokens,
@@ -230,6 +219,19 @@ pub async fn serve(
     let ended = lifecycle.wait(plan.longest()).await;
     meters.flush().await;
     ended
+}
+
+/// Creates the table of long polling sessions, which take their places from these.
+fn new_sessions(state: &AppState, places: &Arc<Semaphore>) -> Sessions {
+    let config = &state.config;
+    let rate = PacketRate::new(config.packet_rate, config.subscriptions_per_client);
+    let enforcement = state.admission.enforcement().clone();
+    Sessions::new(
+        Arc::clone(places),
+        config.max_connections,
+        rate,
+        enforcement,
+    )
 }
 
 /// Fails if Redis is unusable, because waiting does not help. An unavailable Redis is not a failure: it may come back.
@@ -257,6 +259,7 @@ fn make_state(
     let access = Access::new(&config.tokens, config.allow_anonymous, Arc::clone(&clock));
     let metrics = Metrics::new(meters);
     let lost = metrics.rest.audit_lost.clone();
+    let admission = Admission::new(&config, &metrics.limits, Instant::now());
     let (audit, writer) = AuditTrail::new(Arc::clone(&clock), lost);
     let writing = writer.run(store.clone(), serving.clone());
     lifecycle.spawn("audit trail", async move {
@@ -265,6 +268,7 @@ fn make_state(
     });
     audit.started(&config.start_report.changed_settings);
     Ok(AppState {
+        admission,
         audit,
         clock,
         store,
@@ -316,24 +320,6 @@ fn start_revocations(
         serving.run_until_cancelled(following).await;
         Ok(())
     });
-}
-
-/// Reads the certificate of the main port, if it has one, and starts the task that reads it again when it changes.
-fn open_certificate(
-    state: &AppState,
-    lifecycle: &Lifecycle,
-) -> anyhow::Result<Option<Arc<ServerCertificate>>> {
-    let files = state
-        .config
-        .certificate_files()
-        .map_err(anyhow::Error::msg)?;
-    let Some(files) = files else { return Ok(None) };
-    let metrics = Arc::clone(&state.metrics.tls);
-    let certificate = ServerCertificate::open(files, metrics).map_err(anyhow::Error::msg)?;
-    let certificate = Arc::new(certificate);
-    let looking = Arc::clone(&certificate).keep_current(lifecycle.soft().clone());
-    lifecycle.spawn("certificate", looking);
-    Ok(Some(certificate))
 }
 
 /// Creates the table of clients, and starts the tasks that send the telemetry held for them.
@@ -449,75 +435,4 @@ fn start_drain(
     let draining = drain::drain(lifecycle.clone(), monitor, clients, plan, tokens);
     lifecycle.spawn("drain", draining);
     plan
-}
-
-fn bind_operators(config: &Config) -> anyhow::Result<Option<TcpListener>> {
-    let Some(port) = config.ops_port else {
-        return Ok(None);
-    };
-    let address = SocketAddr::new(config.listen_address, port);
-    let listener = listener::bind(address);
-    let listener = listener.with_context(|| format!("--ops-port: cannot listen on `{address}`"));
-    listener.map(Some)
-}
-
-/// Serves the port for operators. Its connections are its own, so clients cannot take them.
-fn start_operators(
-    listener: TcpListener,
-    config: &Config,
-    router: Router,
-    lifecycle: &Lifecycle,
-    tokens: &ShutdownTokens,
-) {
-    let config = ListenerConfig {
-        user_timeout: config.tcp_user_timeout,
-        places: Arc::new(Semaphore::new(OPERATOR_CONNECTIONS)),
-        is_websocket: |_| false,
-        certificate: None,
-    };
-    start_accepting(
-        "operators' listener",
-        listener,
-        config,
-        router,
-        lifecycle,
-        tokens.clone(),
-    );
-}
-
-fn start_listener(
-    listener: TcpListener,
-    config: &Config,
-    places: Arc<Semaphore>,
-    certificate: Option<Arc<ServerCertificate>>,
-    router: Router,
-    lifecycle: &Lifecycle,
-    tokens: ShutdownTokens,
-) {
-    let config = ListenerConfig {
-        user_timeout: config.tcp_user_timeout,
-        places,
-        is_websocket: socket::request::asks_for_websocket,
-        certificate,
-    };
-    start_accepting("listener", listener, config, router, lifecycle, tokens);
-}
-
-fn start_accepting(
-    name: &'static str,
-    listener: TcpListener,
-    config: ListenerConfig,
-    router: Router,
-    lifecycle: &Lifecycle,
-    tokens: ShutdownTokens,
-) {
-    let answer = move |request: Request| {
-        let router = router.clone();
-        async move {
-            let Ok(response) = router.oneshot(request).await;
-            response
-        }
-    };
-    let accepting = listener::accept(listener, config, lifecycle.clone(), tokens, answer);
-    lifecycle.spawn(name, accepting);
 }

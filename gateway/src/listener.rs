@@ -9,6 +9,7 @@
 //! the replica killed with all its clients. When these places are taken too, the oldest connection without a request makes
 //! room (`idle_queue`).
 
+pub(crate) mod address_limit;
 pub(crate) mod answer;
 pub(crate) mod certificate;
 pub(crate) mod certificate_files;
@@ -16,6 +17,8 @@ pub(crate) mod connection;
 mod head;
 mod http_stream;
 mod idle_queue;
+pub(crate) mod preamble;
+pub(crate) mod proxy_protocol;
 mod serve;
 pub(crate) mod take_over;
 
@@ -33,10 +36,12 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 
+use crate::admission::connections::CallerPlace;
 use crate::shutdown_tokens::ShutdownTokens;
-use certificate::ServerCertificate;
-use connection::{AbortableStream, ConnectionPermit};
+use address_limit::AddressLimit;
+use connection::{AbortableStream, ConnectionPermit, PermitKind};
 use idle_queue::IdleQueue;
+use preamble::Preamble;
 use serve::{IsWebSocket, serve};
 
 /// Maximum number of connections that the kernel holds until they are accepted. Large, as all clients may reconnect at once.
@@ -57,10 +62,14 @@ pub(crate) struct ListenerConfig {
     pub(crate) user_timeout: Duration,
     /// One permit per connection at a time. [`RESERVE`] more connections get an answer, the rest waits in the kernel's queue.
     pub(crate) places: Arc<Semaphore>,
+    /// Connections beyond the places are served as all others are. The limit is only tried out.
+    pub(crate) serves_excess: bool,
+    /// The most connections of one address. [`RESERVE`] more of all such addresses together get an answer, the rest is closed.
+    pub(crate) address_limit: Option<AddressLimit>,
     /// Which requests ask for a WebSocket.
     pub(crate) is_websocket: IsWebSocket,
-    /// The certificate with which all connections use TLS; `None`: without TLS.
-    pub(crate) certificate: Option<Arc<ServerCertificate>>,
+    /// What comes before HTTP on every connection.
+    pub(crate) preamble: Preamble,
 }
 
 /// Listens, with a queue long enough for all clients to reconnect at once.
@@ -93,29 +102,35 @@ where
     // The caller may have created the listener with the short default queue. Listening again changes only its length.
     SockRef::from(&listener).listen(i32::from(BACKLOG))?;
     let regular = config.places;
-    let reserve = Arc::new(Semaphore::new(RESERVE));
+    let (number, excess) = if config.serves_excess {
+        (Semaphore::MAX_PERMITS, PermitKind::Excess)
+    } else {
+        (RESERVE, PermitKind::Reserved)
+    };
+    let further = Arc::new(Semaphore::new(number));
+    let of_full_addresses = Arc::new(Semaphore::new(RESERVE));
     let mut idle = IdleQueue::default();
     loop {
         let accepted = async {
             // The semaphores are never closed: they live as long as this loop.
-            let mut permit = loop {
+            let (mut permit, mut kind) = loop {
                 tokio::select! {
                     biased;
-                    Ok(permit) = Arc::clone(&regular).acquire_owned() => break ConnectionPermit::regular(permit),
-                    Ok(permit) = Arc::clone(&reserve).acquire_owned() => break ConnectionPermit::reserved(permit),
+                    Ok(permit) = Arc::clone(&regular).acquire_owned() => break (permit, PermitKind::Regular),
+                    Ok(permit) = Arc::clone(&further).acquire_owned() => break (permit, excess),
                     () = idle.close_oldest() => {}
                 }
             };
             let stream = listener.accept().await;
             // A regular permit may have been released since.
-            if permit.is_reserved
+            if kind != PermitKind::Regular
                 && let Ok(released) = Arc::clone(&regular).try_acquire_owned()
             {
-                permit = ConnectionPermit::regular(released);
+                (permit, kind) = (released, PermitKind::Regular);
             }
-            (stream, permit)
+            (stream, permit, kind)
         };
-        let (accepted, permit) = tokio::select! {
+        let (accepted, mut permit, mut kind) = tokio::select! {
             () = tokens.accepting.cancelled() => return Ok(()),
             accepted = accepted => accepted,
         };
@@ -132,12 +147,32 @@ where
             tracing::debug!(error, "connection was closed right after it was accepted");
             continue;
         }
+        let limit = config.address_limit.as_ref();
+        let of_address = match limit.map(|limit| limit.take(peer.ip())) {
+            Some(Some(place)) => place,
+            None => CallerPlace::uncounted(),
+            Some(None) => {
+                let Ok(reserved) = Arc::clone(&of_full_addresses).try_acquire_owned() else {
+                    continue;
+                };
+                (permit, kind) = (reserved, PermitKind::AddressFull);
+                CallerPlace::uncounted()
+            }
+        };
+        let permit = ConnectionPermit {
+            permit,
+            kind,
+            of_address,
+        };
         let stream = AbortableStream::new(stream, peer.ip(), permit);
         idle.add_reserved(stream.handle());
-        let is_websocket = config.is_websocket;
-        let certificate = config.certificate.clone();
-        let serving = tokens.serving.clone();
-        let connection = serve(stream, certificate, serving, is_websocket, answer.clone());
+        let connection = serve(
+            stream,
+            config.preamble.clone(),
+            tokens.serving.clone(),
+            config.is_websocket,
+            answer.clone(),
+        );
         lifecycle.spawn_short("connection", connection);
     }
 }

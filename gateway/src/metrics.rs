@@ -12,6 +12,7 @@ use shared::clock::Time;
 use shared::metrics::{Count, Durations, LabelledCount, Meters};
 
 use crate::access::REFUSAL_CODES;
+use crate::admission::limit_metrics::LimitMetrics;
 use crate::client::close_reason::CloseReason;
 use crate::replay::Outcome;
 use crate::socket::refusal::Refusal;
@@ -30,6 +31,7 @@ pub(crate) struct Metrics {
     pub(crate) relay: Arc<RelayMetrics>,
     pub(crate) rest: Arc<RestMetrics>,
     pub(crate) tls: Arc<TlsMetrics>,
+    pub(crate) limits: Arc<LimitMetrics>,
     reader: Box<dyn Fn() -> String + Send + Sync>,
 }
 
@@ -47,6 +49,7 @@ impl Metrics {
             relay: Arc::new(RelayMetrics::new(meters)),
             rest: Arc::new(RestMetrics::new(meters, rest_refused)),
             tls: Arc::new(TlsMetrics::new(meters)),
+            limits: Arc::new(LimitMetrics::new(meters)),
             reader: Box::new(meters.reader()),
         })
     }
@@ -169,6 +172,8 @@ pub(crate) struct HandshakesRefused {
     pub(crate) draining: Count,
     /// Every connection is taken.
     pub(crate) full: Count,
+    /// The client exceeds a limit of connections or handshakes.
+    pub(crate) limited: Count,
     /// The page's origin is not allowed.
     pub(crate) origin: Count,
     /// The request names a host that is not allowed.
@@ -180,11 +185,11 @@ pub(crate) struct HandshakesRefused {
 
 impl SocketMetrics {
     fn new(meters: &Meters, not_admitted: LabelledCount) -> Self {
-        let [draining, full, origin, host, invalid] = meters.count_of_each(
+        let [draining, full, limited, origin, host, invalid] = meters.count_of_each(
             "gateway.handshakes.refused",
             "Socket.IO connection attempts that were refused, by reason.",
             "reason",
-            ["draining", "full", "origin", "host", "invalid"],
+            ["draining", "full", "limited", "origin", "host", "invalid"],
         );
         let [unknown, packets, connects, upgrades] = meters.count_of_each(
             "gateway.polling.refused",
@@ -199,6 +204,7 @@ impl SocketMetrics {
             handshakes_refused: HandshakesRefused {
                 draining,
                 full,
+                limited,
                 origin,
                 host,
                 invalid,

@@ -32,6 +32,11 @@ impl PacketRate {
                 .saturating_add(subscriptions.saturating_mul(2)),
         }
     }
+
+    /// Returns a full budget, in [`PARTS`] of a packet.
+    fn full(self) -> u64 {
+        u64::from(self.burst) * PARTS
+    }
 }
 
 /// What one client may still send.
@@ -47,14 +52,15 @@ pub(crate) struct Budget {
 impl Budget {
     pub(crate) fn new(rate: PacketRate, now: Instant) -> Self {
         Self {
-            left: u64::from(rate.burst) * PARTS,
+            left: rate.full(),
             counted: now,
             has_joined: false,
             other_namespaces: 0,
         }
     }
 
-    /// Takes the packets of a body out of the budget.
+    /// Takes the packets of a body out of the budget. `refuses` is asked when they are too many. If it says no, the client has a full
+    /// budget again, as one that was disconnected and came back.
     ///
     /// # Errors
     /// They are too many, or one of them joins a namespace again. The session must be closed.
@@ -63,20 +69,21 @@ impl Budget {
         rate: PacketRate,
         body: &[u8],
         now: Instant,
+        refuses: impl Fn() -> bool,
     ) -> Result<(), CloseReason> {
         self.refill(rate, now);
         for packet in body.split(|byte| *byte == SEPARATOR) {
-            self.take()?;
+            if self.left < PARTS {
+                if refuses() {
+                    return Err(CloseReason::TooManyPackets);
+                }
+                self.left = rate.full();
+            }
+            self.left -= PARTS;
             if let Some(namespace) = joined_namespace(packet) {
                 self.join(namespace)?;
             }
         }
-        Ok(())
-    }
-
-    fn take(&mut self) -> Result<(), CloseReason> {
-        let left = self.left.checked_sub(PARTS);
-        self.left = left.ok_or(CloseReason::TooManyPackets)?;
         Ok(())
     }
 
@@ -85,8 +92,7 @@ impl Budget {
         let millis = u64::try_from(millis).unwrap_or(u64::MAX);
         // One packet per second is one part per millisecond.
         let gained = millis.saturating_mul(u64::from(rate.per_second));
-        let full = u64::from(rate.burst) * PARTS;
-        self.left = self.left.saturating_add(gained).min(full);
+        self.left = self.left.saturating_add(gained).min(rate.full());
         self.counted = self.counted.max(now);
     }
 

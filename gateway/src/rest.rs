@@ -22,6 +22,7 @@ mod history;
 pub(crate) mod operator_paths;
 mod path;
 mod query;
+mod rate;
 pub(crate) mod reply;
 pub(crate) mod request_telemetry;
 mod settings;
@@ -37,6 +38,7 @@ use axum::routing::{MethodRouter, delete, get, post};
 use tower_http::normalize_path::NormalizePath;
 
 use crate::access::permission::Verb;
+use crate::admission::Admission;
 use crate::error::ApiError;
 use crate::openapi;
 use crate::origins::Origins;
@@ -117,6 +119,7 @@ pub(crate) fn routers(state: AppState, origins: &Origins) -> Routers {
     let compresses = state.config.compress;
     let access = state.access.clone();
     let has_tokens = access.has_tokens();
+    let admission = state.admission.clone();
     let (context, lists) = RestContext::new(state, origins);
     let check = |needs| AccessCheck {
         access: access.clone(),
@@ -137,8 +140,9 @@ pub(crate) fn routers(state: AppState, origins: &Origins) -> Routers {
     operators.push(retire_route(has_tokens, true));
     let operators = router(operators, check);
     Routers {
-        main: complete(main, context.clone(), compresses),
-        operators: complete(operators, context, compresses),
+        main: complete(main, context.clone(), compresses, Some(admission)),
+        // Nothing that clients do may keep operators from their port.
+        operators: complete(operators, context, compresses, None),
         lists,
     }
 }
@@ -151,8 +155,13 @@ fn router(routes: Vec<Route>, check: impl Fn(Needs) -> AccessCheck) -> Router<Re
     })
 }
 
-/// Adds what every route needs.
-fn complete(inner: Router<RestContext>, context: RestContext, compresses: bool) -> Router {
+/// Adds what every route needs. Without `admission`, requests may come at any rate.
+fn complete(
+    inner: Router<RestContext>,
+    context: RestContext,
+    compresses: bool,
+    admission: Option<Admission>,
+) -> Router {
     let metrics = Arc::clone(&context.metrics.rest);
     let answers = context.answers.clone();
     let inner = inner
@@ -160,7 +169,7 @@ fn complete(inner: Router<RestContext>, context: RestContext, compresses: bool) 
         .method_not_allowed_fallback(async || ApiError::WrongMethod)
         .fallback(unknown_route)
         .with_state(context);
-    let inner = edge::bound_and_observe(inner, answers.clone(), metrics);
+    let inner = edge::bound_and_observe(inner, answers.clone(), admission, metrics);
     // A trailing slash matches every route, so it must be removed before the route is chosen.
     let complete = Router::new()
         .fallback_service(NormalizePath::trim_trailing_slash(inner))

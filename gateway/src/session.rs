@@ -13,6 +13,10 @@ use socketioxide::socket::Sid;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
+use crate::admission::caller::Caller;
+use crate::admission::connections::CallerPlace;
+use crate::admission::enforcement::Enforcement;
+use crate::admission::limit::Limit;
 use crate::client::close_reason::CloseReason;
 use crate::client_address::ClientAddress;
 use crate::packet_budget::{Budget, PacketRate};
@@ -36,6 +40,8 @@ pub(crate) struct Session {
     sid: OnceLock<Sid>,
     // Std mutexes: none is held across an await.
     place: Mutex<Option<Place>>,
+    /// Counts it for its caller, until its WebSocket has this.
+    counted: Mutex<Option<CallerPlace>>,
     budget: Mutex<Budget>,
     /// The token in the head of the request that opened it, until the client joins.
     token: Mutex<Option<Box<str>>>,
@@ -97,45 +103,55 @@ pub(crate) struct Sessions {
     held: Arc<Mutex<HashMap<ClientAddress, usize>>>,
     max_per_address: usize,
     rate: PacketRate,
+    enforcement: Enforcement,
 }
 
 impl Sessions {
     /// Creates the table. Sessions take their places from `places`, of which there are `count`.
-    pub(crate) fn new(places: Arc<Semaphore>, count: usize, rate: PacketRate) -> Self {
+    pub(crate) fn new(
+        places: Arc<Semaphore>,
+        count: usize,
+        rate: PacketRate,
+        enforcement: Enforcement,
+    ) -> Self {
         Self {
             table: Arc::default(),
             places,
             held: Arc::default(),
             max_per_address: count.div_ceil(SHARE),
             rate,
+            enforcement,
         }
     }
 
-    /// Takes a place for a new session of a client at this address, with this token in the head of its request; `None` if every place is taken, or those of the address are.
-    pub(crate) fn begin(
-        &self,
-        address: ClientAddress,
-        token: Option<Box<str>>,
-    ) -> Option<Arc<Session>> {
-        let mut held = lock(&self.held);
-        let count = held.get(&address).copied().unwrap_or_default();
-        if count >= self.max_per_address {
+    /// Takes a place for a new session of a client at this address; `None` if it is refused because every place is taken, or those
+    /// of the address are.
+    pub(crate) fn begin(&self, address: ClientAddress) -> Option<Arc<Session>> {
+        let place = self.take_place(address);
+        let caller = Caller::Address(address);
+        if place.is_none()
+            && self
+                .enforcement
+                .refuses(Limit::MaxConnections, Some(caller))
+        {
             return None;
         }
-        let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
-        held.insert(address, count + 1);
-        drop(held);
-        let place = Place {
-            held: Arc::clone(&self.held),
-            address,
-            _permit: permit,
-        };
-        Some(Arc::new(Session {
+        Some(self.create(place))
+    }
+
+    /// Opens a session without a place, over a connection that has none either because that limit is only tried out. Both count as one.
+    pub(crate) fn begin_beyond(&self) -> Arc<Session> {
+        self.create(None)
+    }
+
+    fn create(&self, place: Option<Place>) -> Arc<Session> {
+        Arc::new(Session {
             sessions: self.clone(),
             sid: OnceLock::new(),
-            place: Mutex::new(Some(place)),
+            place: Mutex::new(place),
+            counted: Mutex::default(),
             budget: Mutex::new(Budget::new(self.rate, Instant::now())),
-            token: Mutex::new(token),
+            token: Mutex::default(),
             is_upgrading: AtomicBool::new(false),
             is_probed: AtomicBool::new(false),
             probed: Notify::new(),
@@ -144,7 +160,23 @@ impl Sessions {
             upgraded: Notify::new(),
             unpolled: AtomicUsize::new(0),
             refused: OnceLock::new(),
-        }))
+        })
+    }
+
+    fn take_place(&self, address: ClientAddress) -> Option<Place> {
+        let mut held = lock(&self.held);
+        let count = held.get(&address).copied().unwrap_or_default();
+        if count >= self.max_per_address {
+            return None;
+        }
+        let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        held.insert(address, count + 1);
+        drop(held);
+        Some(Place {
+            held: Arc::clone(&self.held),
+            address,
+            _permit: permit,
+        })
     }
 
     /// Makes a session known under the id that socketioxide has given it. The entry lives as long as the session.
@@ -180,7 +212,11 @@ impl Session {
         if let Some(refused) = self.refused.get() {
             return Err(*refused);
         }
-        let admitted = lock(&self.budget).admit(self.sessions.rate, body, Instant::now());
+        let Sessions {
+            rate, enforcement, ..
+        } = &self.sessions;
+        let refuses = || enforcement.refuses(Limit::PacketRate, None);
+        let admitted = lock(&self.budget).admit(*rate, body, Instant::now(), refuses);
         admitted.inspect_err(|reason| {
             self.refused.set(*reason).ok();
         })
@@ -191,9 +227,24 @@ impl Session {
         lock(&self.budget).clone()
     }
 
+    /// Keeps the token in the head of the request that opened it.
+    pub(crate) fn keep_token(&self, token: Option<Box<str>>) {
+        *lock(&self.token) = token;
+    }
+
     /// Takes the token that the client sent before it joined.
     pub(crate) fn take_token(&self) -> Option<Box<str>> {
         lock(&self.token).take()
+    }
+
+    /// Keeps what counts the session for its caller.
+    pub(crate) fn keep_counted(&self, counted: CallerPlace) {
+        *lock(&self.counted) = Some(counted);
+    }
+
+    /// Hands what counts the session over to its WebSocket.
+    pub(crate) fn take_counted(&self) -> Option<CallerPlace> {
+        lock(&self.counted).take()
     }
 
     /// Returns the id that socketioxide has given it.

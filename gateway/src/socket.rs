@@ -25,7 +25,7 @@ mod websocket_connection;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, HttpBody as _, to_bytes};
 use axum::http::header::CONTENT_TYPE;
@@ -42,6 +42,8 @@ use tower::ServiceExt;
 
 use crate::access::NotAdmitted;
 use crate::access::credential::{self, JoinPayload};
+use crate::admission::caller::Caller;
+use crate::admission::connections::CallerPlace;
 use crate::client::close_reason::CloseReason;
 use crate::client::link::Link;
 use crate::client::log_limit::limited;
@@ -49,6 +51,7 @@ use crate::client_address::ClientAddress;
 use crate::config::Config;
 use crate::error::ApiError;
 use crate::event_names::{AUTH_REFRESH, SUBSCRIBE_DEVICE, UNSUBSCRIBE_DEVICE};
+use crate::listener::connection::ConnectionHandle;
 use crate::listener::take_over::TakeOver;
 use crate::request_body;
 use crate::session::{Session, Sessions};
@@ -127,11 +130,17 @@ impl Sockets {
             return StatusCode::SERVICE_UNAVAILABLE.into_response();
         }
         let response = match Asked::read(request.method(), &uri) {
-            Asked::Session => self.open_session(request, token).await,
+            Asked::Session => match self.admit(&request) {
+                Ok(counted) => self.open_session(request, token, counted).await,
+                Err(limited) => return limited.into_response(),
+            },
             Asked::Poll(sid) => self.poll(sid, request).await,
             Asked::Packets(sid) => self.take_packets(sid, request).await,
             Asked::Upgrade(sid) => self.upgrade(sid, &request),
-            Asked::WebSocket => self.open_websocket(&request, token),
+            Asked::WebSocket => match self.admit(&request) {
+                Ok(counted) => self.open_websocket(&request, token, counted),
+                Err(limited) => return limited.into_response(),
+            },
             Asked::Nothing(error) => refuse(error),
         };
         if is_handshake && response.status().is_client_error() {
@@ -146,14 +155,33 @@ impl Sockets {
         is_socket_io(uri) && !is_websocket(uri) && session_of(uri).is_some_and(known)
     }
 
+    /// Counts a new session for its caller.
+    fn admit(&self, request: &Request<Body>) -> Result<CallerPlace, EngineError> {
+        let context = &self.inner.context;
+        let caller = Caller::Address(client_address(request.extensions()));
+        let admitted = context.admission.open_session(caller, Instant::now());
+        admitted.map_err(|limited| {
+            context.metrics.handshakes_refused.limited.increment();
+            EngineError::Limited(limited)
+        })
+    }
+
     /// Opens a session, which takes a place as a connection does.
     async fn open_session(
         &self,
         request: Request<Body>,
         token: Option<Box<str>>,
+        counted: CallerPlace,
     ) -> Response<Body> {
         let address = client_address(request.extensions());
-        let Some(session) = self.inner.sessions.begin(address, token) else {
+        let connection = request.extensions().get::<Arc<ConnectionHandle>>();
+        let exceeds_places = connection.is_some_and(|connection| connection.exceeds_places());
+        let session = if exceeds_places {
+            Some(self.inner.sessions.begin_beyond())
+        } else {
+            self.inner.sessions.begin(address)
+        };
+        let Some(session) = session else {
             self.inner
                 .context
                 .metrics
@@ -168,6 +196,8 @@ impl Sockets {
             });
             return EngineError::Full.into_response();
         };
+        session.keep_counted(counted);
+        session.keep_token(token);
         let mut request = slim(request);
         request.extensions_mut().insert(Arc::clone(&session));
         let response = self.call(request).await;
@@ -227,7 +257,12 @@ impl Sockets {
     }
 
     /// Opens a WebSocket with a session of its own.
-    fn open_websocket(&self, request: &Request<Body>, token: Option<Box<str>>) -> Response<Body> {
+    fn open_websocket(
+        &self,
+        request: &Request<Body>,
+        token: Option<Box<str>>,
+        counted: CallerPlace,
+    ) -> Response<Body> {
         let context = Arc::clone(&self.inner.context);
         let Some(Accepted {
             mut response,
@@ -239,7 +274,7 @@ impl Sockets {
         let address = client_address(request.extensions());
         let take_over = TakeOver::new(move |taken| {
             let reader = MessageReader::open(taken, context.limits.max_event_bytes, compresses);
-            let connection = WebSocketConnection::new(Arc::clone(&context), reader);
+            let connection = WebSocketConnection::new(Arc::clone(&context), reader, Some(counted));
             context.spawn("websocket", connection.serve_new(address, token));
         });
         response.extensions_mut().insert(take_over);

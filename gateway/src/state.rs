@@ -6,6 +6,7 @@ use shared::clock::Clock;
 use shared::store::Store;
 
 use crate::access::Access;
+use crate::admission::Admission;
 use crate::audit::AuditTrail;
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -21,4 +22,5 @@ pub(crate) struct AppState {
     pub(crate) status: StatusHandle,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) admission: Admission,
 }

@@ -2,14 +2,14 @@
 
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use shared::apply::{ApplyConfig, Cause, Work, apply};
 use shared::clock::{SystemClock, Time};
 use shared::decide::Message;
 use shared::decimal::Decimal;
 use shared::forward::UnknownFields;
-use shared::metrics::Count;
+use shared::metrics::{Count, Meters};
 use shared::position::Position;
 use shared::reading::{PayloadFacts, Reading, Side};
 use shared::settings::{AlarmSettings, SerialPatterns};
@@ -20,6 +20,9 @@ use test_support::server::OwnRedis;
 
 use crate::access::Access;
 use crate::access::identity::Identity;
+use crate::admission::Admission;
+use crate::admission::enforcement::Enforcement;
+use crate::admission::limit_metrics::LimitMetrics;
 use crate::audit::AuditTrail;
 use crate::config::Config;
 
@@ -69,6 +72,22 @@ pub(crate) fn access(config: &Config) -> Access {
 /// Builds an audit trail that nobody writes.
 pub(crate) fn audit(store: &Store) -> AuditTrail {
     AuditTrail::new(store.clock(), Count::default()).0
+}
+
+/// Refuses what exceeds limits, except those of these settings.
+pub(crate) fn enforcement(tried_out: &[&str]) -> Enforcement {
+    let tried_out: Vec<String> = tried_out.iter().map(|text| (*text).to_owned()).collect();
+    Enforcement::new(&tried_out, limit_metrics())
+}
+
+/// Builds the limits of this configuration.
+pub(crate) fn admission(config: &Config) -> Admission {
+    Admission::new(config, &limit_metrics(), Instant::now())
+}
+
+fn limit_metrics() -> Arc<LimitMetrics> {
+    let meters = Meters::local("gateway").expect("meters");
+    Arc::new(LimitMetrics::new(&meters))
 }
 
 /// Opens the store of this configuration.

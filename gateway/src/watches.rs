@@ -17,6 +17,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use shared::device::DeviceId;
 use tokio::sync::Notify;
 
+use crate::admission::caller::Caller;
+use crate::admission::enforcement::Enforcement;
+use crate::admission::limit::Limit;
 use crate::client_address::ClientAddress;
 use crate::config::Config;
 
@@ -60,6 +63,16 @@ pub(crate) enum WatchRefused {
     AddressUnlistedFull(usize),
 }
 
+impl WatchRefused {
+    const fn limit(self) -> Limit {
+        match self {
+            Self::Full(_) => Limit::MaxWatched,
+            Self::AddressFull(_) => Limit::WatchedPerAddress,
+            Self::UnlistedFull(_) | Self::AddressUnlistedFull(_) => Limit::MaxUnlisted,
+        }
+    }
+}
+
 /// The watched devices. Clones share them. Bounded by [`WatchLimits`].
 #[derive(Clone, Debug)]
 pub(crate) struct Watches {
@@ -69,6 +82,7 @@ pub(crate) struct Watches {
 #[derive(Debug)]
 struct Shared {
     limits: WatchLimits,
+    enforcement: Enforcement,
     // A std mutex: held for one change, never across an await.
     table: Mutex<Table>,
     /// Notified when there may be room for another device.
@@ -133,10 +147,11 @@ struct NoRoom {
 }
 
 impl Watches {
-    pub(crate) fn new(limits: WatchLimits) -> Self {
+    pub(crate) fn new(limits: WatchLimits, enforcement: Enforcement) -> Self {
         Self {
             shared: Arc::new(Shared {
                 limits,
+                enforcement,
                 table: Mutex::default(),
                 changed: Notify::new(),
             }),
@@ -158,9 +173,27 @@ impl Watches {
             match self.try_begin(device, address) {
                 Ok(watch) => return Ok(watch),
                 Err(no_room) if no_room.may_change => changed.await,
-                Err(no_room) => return Err(no_room.refused),
+                Err(no_room) => return self.exceed(device, address, no_room.refused),
             }
         }
+    }
+
+    /// Refuses a watch. One that is admitted nevertheless counts for nothing, as if it were refused.
+    fn exceed(
+        &self,
+        device: &DeviceId,
+        address: ClientAddress,
+        refused: WatchRefused,
+    ) -> Result<Watch, WatchRefused> {
+        if self.shared.refuses(refused, address) {
+            return Err(refused);
+        }
+        Ok(Watch {
+            watches: self.clone(),
+            device: device.clone(),
+            address,
+            refused: Arc::default(),
+        })
     }
 
     fn try_begin(&self, device: &DeviceId, address: ClientAddress) -> Result<Watch, NoRoom> {
@@ -257,7 +290,6 @@ impl Watches {
         }
         if listing == Listing::Unlisted {
             self.shared
-                .limits
                 .refuse_places(watched, &table.all, &mut table.addresses);
             if watched.places.is_empty() {
                 table.devices.remove(device);
@@ -278,21 +310,27 @@ impl Watches {
     }
 }
 
-impl WatchLimits {
+impl Shared {
+    fn refuses(&self, refused: WatchRefused, address: ClientAddress) -> bool {
+        let caller = Caller::Address(address);
+        self.enforcement.refuses(refused.limit(), Some(caller))
+    }
+
     /// Takes away the places of a device that is not listed, as far as there are too many. They are counted already.
     fn refuse_places(
-        self,
+        &self,
         watched: &mut Watched,
         all: &Counts,
         addresses: &mut HashMap<ClientAddress, Counts>,
     ) {
-        let is_full = all.unlisted > self.unlisted;
+        let limits = self.limits;
+        let is_full = all.unlisted > limits.unlisted;
         watched.places.retain(|address, place| {
             let counts = addresses.entry(*address).or_default();
             let refused = if is_full {
-                WatchRefused::UnlistedFull(self.unlisted)
-            } else if counts.unlisted > self.unlisted_per_address {
-                WatchRefused::AddressUnlistedFull(self.unlisted_per_address)
+                WatchRefused::UnlistedFull(limits.unlisted)
+            } else if counts.unlisted > limits.unlisted_per_address {
+                WatchRefused::AddressUnlistedFull(limits.unlisted_per_address)
             } else {
                 return true;
             };
@@ -300,8 +338,10 @@ impl WatchLimits {
             if counts.is_empty() {
                 addresses.remove(address);
             }
-            // Set only here, and never twice: the place is gone.
-            place.refused.set(refused).ok();
+            if self.refuses(refused, *address) {
+                // Set only here, and never twice: the place is gone.
+                place.refused.set(refused).ok();
+            }
             false
         });
     }
@@ -343,7 +383,10 @@ impl Drop for Watch {
         let Some(watched) = table.devices.get_mut(&self.device) else {
             return;
         };
-        let Some(place) = watched.places.get_mut(&self.address) else {
+        let place = watched.places.get_mut(&self.address);
+        // A watch beyond a limit that is only tried out has none, and another one may have begun since.
+        let own = place.filter(|place| Arc::ptr_eq(&place.refused, &self.refused));
+        let Some(place) = own else {
             return;
         };
         place.watches -= 1;

@@ -204,11 +204,16 @@ impl Running {
     }
 }
 
+/// All load comes from one address.
+const NO_LIMITS: &str = "--max-connections-per-address=0 --max-tcp-connections-per-address=0 --handshake-rate=0 \
+                         --handshake-rate-per-address=0 --request-rate=0";
+
 async fn start_ours(folder: &Path, setup: &Setup) -> Result<Stack> {
     let mut plan = Plan::default()
         .gateways(setup.gateways)
         .without_proxy(Target::Broker)
         .without_proxy(Target::Redis)
+        .gateway_flags(NO_LIMITS)
         .replica_from("ingest-0", folder);
     for gateway in 0..setup.gateways {
         plan = plan.replica_from(&format!("gateway-{gateway}"), folder);

@@ -10,7 +10,7 @@ use tests::repository;
 use tests::server_process::kept_environment;
 
 /// Settings that bound nothing that a detector, a client or a request can take.
-const NO_BOUNDS: [&str; 77] = [
+const NO_BOUNDS: [&str; 79] = [
     "alarm-deadband",
     "alarm-off-delay",
     "alive-message-types",
@@ -28,6 +28,7 @@ const NO_BOUNDS: [&str; 77] = [
     "drain-period",
     "help",
     "http-port",
+    "limits-dry-run",
     "listen-address",
     "live-raw-message",
     "log-format",
@@ -62,6 +63,7 @@ const NO_BOUNDS: [&str; 77] = [
     "otel-traces-sampler-arg",
     "partitions",
     "ping-interval",
+    "proxy-protocol",
     "quiet-after",
     "redis-away-after",
     "redis-ca-file",

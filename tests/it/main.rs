@@ -67,6 +67,7 @@ mod scenarios;
 mod recording;
 
 mod full;
+mod limits;
 mod answers;
 mod hosts;
 mod origins;

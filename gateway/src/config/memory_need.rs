@@ -4,6 +4,7 @@ use shared::keys::MAX_LOG;
 use shared::memory_need::{ALARM_BYTES, MAX_ALARMS, Need};
 
 use super::{Config, SPARE_COMMANDS};
+use crate::admission::usage::MAX_CALLERS;
 
 /// What a running process takes before anybody has connected. Measured: 14 MB.
 const EMPTY_BYTES: u64 = 20 << 20;
@@ -28,6 +29,8 @@ const EVENT_BYTES: u64 = 1 << 10;
 /// What the index of the alarm log keeps of a raise or an escalation: the row, its alarm with an entry of a table, and 56 bytes more of
 /// the alarm until the log was read to its beginning.
 const LOG_ROW_BYTES: u64 = 72 + 48 + 39 + 56;
+/// An address of which it is known what it used lately, with its share of a table that has grown.
+const CALLER_BYTES: u64 = 112;
 /// A client's subscription to a device that others watch, too.
 const SUBSCRIPTION_BYTES: u64 = 400;
 /// A command of a client that waits: a serial of 128 bytes, and a position.
@@ -50,14 +53,6 @@ pub(super) fn needs(config: &Config) -> Vec<Need> {
         .fold(0_u64, |sum, number| sum.saturating_add(*number as u64));
     let subscriptions = config.subscriptions_per_client as u64;
     let commands = subscriptions.saturating_add(SPARE_COMMANDS as u64);
-    let of_tokens = config.tokens.has_keys().then(|| {
-        Need::product(
-            "what the tokens of clients allow, and new tokens that wait",
-            "client",
-            [connections, (1, "client")],
-            TOKEN_BYTES,
-        )
-    });
     let mut needs = vec![
         Need::fixed("the process", "measured without clients", EMPTY_BYTES),
         Need::product(
@@ -130,12 +125,30 @@ pub(super) fn needs(config: &Config) -> Vec<Need> {
             [(COMMITTED_STATES, "devices"), (MAX_ALARMS, "alarms")],
             ALARM_BYTES,
         ),
+        Need::product(
+            "what addresses used lately, for handshakes and for requests",
+            "address",
+            [(MAX_CALLERS as u64, "addresses"), (2, "tables")],
+            CALLER_BYTES,
+        ),
         Need::fixed(
             "large answers that are being read",
             "--answer-bytes",
             config.answer_bytes as u64,
         ),
     ];
-    needs.extend(of_tokens);
+    needs.extend(of_tokens(config));
     needs
+}
+
+fn of_tokens(config: &Config) -> Option<Need> {
+    let connections = (config.max_connections as u64, "connections");
+    config.tokens.has_keys().then(|| {
+        Need::product(
+            "what the tokens of clients allow, and new tokens that wait",
+            "client",
+            [connections, (1, "client")],
+            TOKEN_BYTES,
+        )
+    })
 }

@@ -168,6 +168,33 @@ fn the_origin_null_is_a_warning() {
 }
 
 #[test]
+fn the_proxy_protocol_needs_proxies_and_a_port_for_probes() {
+    let usage = parse(&["--proxy-protocol"]).unwrap_err();
+    assert_eq!(
+        usage.to_string(),
+        "--proxy-protocol: list the proxies in --trusted-proxies"
+    );
+    let flags = ["--proxy-protocol", "--trusted-proxies=10.0.0.0/8"];
+    let warnings = parse(&flags).unwrap().warnings();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].starts_with("--proxy-protocol without --ops-port"),
+        "{warnings:?}"
+    );
+    let complete = parse(&[&flags[..], &["--ops-port=3004"]].concat()).unwrap();
+    assert!(complete.warnings().is_empty());
+}
+
+#[test]
+fn a_limit_to_try_out_must_exist() {
+    let config = parse(&["--limits-dry-run=request-rate,packet-rate"]).unwrap();
+    assert_eq!(config.limits_dry_run, ["request-rate", "packet-rate"]);
+    let usage = parse(&["--limits-dry-run=request-rates"]).unwrap_err();
+    let text = usage.to_string();
+    assert!(text.contains("did you mean request-rate?"), "{text}");
+}
+
+#[test]
 fn a_limit_that_one_address_can_use_up_is_a_warning() {
     assert!(parse(&[]).unwrap().warnings().is_empty());
     let small = parse(&["--max-watched=10"]).unwrap();

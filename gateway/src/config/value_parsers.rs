@@ -1,6 +1,8 @@
 //! Parsers of values of flags.
 
-use clap::builder::{StringValueParser, TypedValueParser};
+use clap::builder::{PossibleValuesParser, StringValueParser, TypedValueParser};
+
+use crate::admission::limit::{ALL, Limit};
 
 /// A number from `minimum` on.
 pub(super) fn count(minimum: u64) -> impl TypedValueParser<Value = usize> {
@@ -12,4 +14,9 @@ pub(super) fn count(minimum: u64) -> impl TypedValueParser<Value = usize> {
 /// A text without the space around it.
 pub(super) fn trimmed() -> impl TypedValueParser<Value = String> {
     StringValueParser::new().map(|text| text.trim().to_owned())
+}
+
+/// A limit that can be tried out, or all.
+pub(super) fn limits() -> PossibleValuesParser {
+    PossibleValuesParser::new(Limit::SETTINGS.into_iter().chain([ALL]))
 }

@@ -4,8 +4,8 @@ use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -16,30 +16,44 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use crate::admission::connections::CallerPlace;
+
 use super::answer::{AnswerPace, HeldAnswer, Pacer, PresentAnswer};
 use super::http_stream::HttpStream;
 use crate::shared_stream::SharedStream;
 
-/// The permit that an accepted connection holds until it is closed. It limits the number of connections.
-pub(super) struct ConnectionPermit {
-    permit: OwnedSemaphorePermit,
-    pub(super) is_reserved: bool,
+/// What kind of permit a connection has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PermitKind {
+    /// Any connection may get it.
+    Regular,
+    /// One of the few that are used when all regular ones are taken: the connection gets one answer and is closed.
+    Reserved,
+    /// All regular ones are taken, and that limit is only tried out.
+    Excess,
+    /// As reserved, because the clients of the peer's address have as many connections as they may have.
+    AddressFull,
 }
 
-impl ConnectionPermit {
-    /// Wraps a permit that any connection may get.
-    pub(super) fn regular(permit: OwnedSemaphorePermit) -> Self {
-        Self {
-            permit,
-            is_reserved: false,
-        }
-    }
+/// The permit that an accepted connection holds until it is closed. It limits the number of connections.
+pub(super) struct ConnectionPermit {
+    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) kind: PermitKind,
+    pub(super) of_address: CallerPlace,
+}
 
-    /// Wraps one of the few permits that are used when all regular ones are taken.
-    pub(super) fn reserved(permit: OwnedSemaphorePermit) -> Self {
+/// What counts a connection until its end.
+#[derive(Debug)]
+pub(crate) struct ConnectionPlaces {
+    _permit: OwnedSemaphorePermit,
+    of_address: CallerPlace,
+}
+
+impl ConnectionPlaces {
+    pub(crate) fn new(permit: OwnedSemaphorePermit, of_address: CallerPlace) -> Self {
         Self {
-            permit,
-            is_reserved: true,
+            _permit: permit,
+            of_address,
         }
     }
 }
@@ -49,28 +63,30 @@ impl ConnectionPermit {
 #[derive(Debug)]
 pub(crate) struct ConnectionHandle {
     aborted: CancellationToken,
-    /// Accepted although every regular permit was taken: the connection gets one answer and is closed.
-    is_reserved: bool,
-    /// The connection may stay although it was accepted so.
+    permit: PermitKind,
+    /// The connection may stay although its permit is reserved.
     is_kept: AtomicBool,
     /// A complete head of a request was received.
     has_request: AtomicBool,
     /// It is over TLS.
     is_secure: AtomicBool,
     peer: IpAddr,
+    /// Told by the proxy that has opened the connection.
+    client: OnceLock<IpAddr>,
     accepted: Instant,
     answer: PresentAnswer,
 }
 
 impl ConnectionHandle {
-    pub(crate) fn new(peer: IpAddr, is_reserved: bool) -> Self {
+    pub(crate) fn new(peer: IpAddr, permit: PermitKind) -> Self {
         Self {
             aborted: CancellationToken::new(),
-            is_reserved,
+            permit,
             is_kept: AtomicBool::new(false),
             has_request: AtomicBool::new(false),
             is_secure: AtomicBool::new(false),
             peer,
+            client: OnceLock::new(),
             accepted: Instant::now(),
             answer: PresentAnswer::default(),
         }
@@ -86,9 +102,19 @@ impl ConnectionHandle {
         self.aborted.is_cancelled()
     }
 
-    /// Returns whether the connection was accepted although every regular permit was taken.
-    pub(crate) fn is_reserved(&self) -> bool {
-        self.is_reserved
+    /// Returns whether the connection was accepted although it has no regular permit.
+    pub(crate) fn exceeds_places(&self) -> bool {
+        self.permit != PermitKind::Regular
+    }
+
+    /// Returns whether the limit that the connection exceeds was counted when it was accepted.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.permit == PermitKind::AddressFull
+    }
+
+    /// Returns whether the connection gets one answer and is closed.
+    pub(super) fn is_reserved(&self) -> bool {
+        matches!(self.permit, PermitKind::Reserved | PermitKind::AddressFull)
     }
 
     /// Lets a reserved connection stay for as long as its request takes.
@@ -124,9 +150,15 @@ impl ConnectionHandle {
         self.accepted.elapsed()
     }
 
-    /// Returns the address of the peer, which may be a proxy.
+    /// Returns the address of the peer, which may be a proxy, or the one that the proxy told in front of the connection.
     pub(crate) fn peer(&self) -> IpAddr {
-        self.peer
+        self.client.get().copied().unwrap_or(self.peer)
+    }
+
+    /// Records the address of the client for which a proxy has opened the connection.
+    pub(super) fn set_client(&self, client: IpAddr) {
+        // Called once per connection.
+        self.client.set(client).ok();
     }
 
     /// Ends the connection if its peer does not take the present answer at this pace.
@@ -151,7 +183,7 @@ pub(crate) struct AbortableStream {
     write_aborted: Pin<Box<WaitForCancellationFutureOwned>>,
     pacer: Pacer,
     /// Released when the connection is closed.
-    permit: OwnedSemaphorePermit,
+    places: ConnectionPlaces,
 }
 
 /// The handle of a connection whose answers end with the stream.
@@ -165,7 +197,7 @@ impl Drop for HandleOfStream {
 
 impl AbortableStream {
     pub(super) fn new(stream: TcpStream, peer: IpAddr, permit: ConnectionPermit) -> Self {
-        let handle = Arc::new(ConnectionHandle::new(peer, permit.is_reserved));
+        let handle = Arc::new(ConnectionHandle::new(peer, permit.kind));
         Self {
             stream: HttpStream::Plain(stream),
             put_back: Bytes::new(),
@@ -173,7 +205,7 @@ impl AbortableStream {
             write_aborted: Box::pin(handle.aborted.clone().cancelled_owned()),
             handle: HandleOfStream(handle),
             pacer: Pacer::default(),
-            permit: permit.permit,
+            places: ConnectionPlaces::new(permit.permit, permit.of_address),
         }
     }
 
@@ -209,9 +241,14 @@ impl AbortableStream {
         std::mem::take(&mut self.put_back)
     }
 
-    /// Returns the stream and the permit, for a WebSocket. The handle cannot end the connection any more.
-    pub(super) fn into_parts(self) -> (SharedStream, OwnedSemaphorePermit) {
-        (self.stream.into_shared(), self.permit)
+    /// Counts the connection for its client, from now on.
+    pub(super) fn count_for(&mut self, client: CallerPlace) {
+        self.places.of_address = client;
+    }
+
+    /// Returns the stream and what counts it, for a WebSocket. The handle cannot end the connection any more.
+    pub(super) fn into_parts(self) -> (SharedStream, ConnectionPlaces) {
+        (self.stream.into_shared(), self.places)
     }
 
     fn check_write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use axum::body::Body;
 use axum::http::{Request, Response, Uri};
 use hyper::body::Incoming;
@@ -18,9 +18,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::certificate::ServerCertificate;
 use super::connection::{AbortableStream, ConnectionHandle};
 use super::head::Head;
+use super::preamble::Preamble;
 use super::take_over::{TakeOver, TakenConnection};
 
 /// How long a request's head may take, and how long an idle connection may stay without one.
@@ -44,10 +44,10 @@ pub(crate) type IsWebSocket = fn(&Uri) -> bool;
 /// A connection that a WebSocket takes over: its stream, and what was received behind the request.
 type Taken = (AbortableStream, Vec<u8>, TakeOver);
 
-/// Serves a connection, over TLS if there is a certificate. Its first request is not read by hyper if it asks for a WebSocket.
+/// Serves a connection. Its first request is not read by hyper if it asks for a WebSocket.
 pub(super) async fn serve<F, A>(
     stream: AbortableStream,
-    certificate: Option<Arc<ServerCertificate>>,
+    preamble: Preamble,
     serving: CancellationToken,
     is_websocket: IsWebSocket,
     answer: F,
@@ -66,11 +66,7 @@ pub(super) async fn serve<F, A>(
     };
     // On the heap, so that nothing of it is left when a WebSocket begins.
     let served = Box::pin(async {
-        let stream = match certificate {
-            None => Some(stream),
-            Some(certificate) => secure(stream, &certificate, &serving).await?,
-        };
-        match stream {
+        match preamble.read(stream, &serving).await? {
             Some(stream) => serve_until_taken(stream, &serving, is_websocket, &answer).await,
             None => Ok(None),
         }
@@ -81,11 +77,11 @@ pub(super) async fn serve<F, A>(
     };
     match ended {
         Ok(Some((stream, received, take_over))) => {
-            let (stream, permit) = stream.into_parts();
+            let (stream, places) = stream.into_parts();
             take_over.begin(TakenConnection {
                 stream,
                 received,
-                permit,
+                places,
             });
         }
         Ok(None) => {}
@@ -97,29 +93,8 @@ pub(super) async fn serve<F, A>(
     }
 }
 
-/// Completes the TLS handshake, in the time that the head of a request may take. `None` if the shutdown begins before.
-async fn secure(
-    stream: AbortableStream,
-    certificate: &ServerCertificate,
-    serving: &CancellationToken,
-) -> anyhow::Result<Option<AbortableStream>> {
-    let limit = head_limit(stream.handle());
-    let accepting = timeout(limit, stream.secure(certificate.acceptor()));
-    let Some(accepted) = serving.run_until_cancelled(accepting).await else {
-        return Ok(None);
-    };
-    let outcome = match accepted {
-        Ok(outcome) => outcome.context("no TLS with the peer"),
-        Err(_) => Err(anyhow!("the TLS handshake took too long")),
-    };
-    if outcome.is_err() {
-        certificate.metrics().handshake_failed.increment();
-    }
-    outcome.map(Some)
-}
-
 /// Returns how long the head of a request may take.
-fn head_limit(handle: &ConnectionHandle) -> Duration {
+pub(super) fn head_limit(handle: &ConnectionHandle) -> Duration {
     if handle.is_reserved() {
         RESERVE_TIMEOUT
     } else {

@@ -3,8 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::OwnedSemaphorePermit;
-
+use super::connection::ConnectionPlaces;
 use crate::shared_stream::SharedStream;
 
 /// A connection that does not speak HTTP any more.
@@ -13,8 +12,8 @@ pub(crate) struct TakenConnection {
     pub(crate) stream: SharedStream,
     /// What was received behind the request.
     pub(crate) received: Vec<u8>,
-    /// The place of the connection.
-    pub(crate) permit: OwnedSemaphorePermit,
+    /// What counts the connection.
+    pub(crate) places: ConnectionPlaces,
 }
 
 type Begin = Box<dyn FnOnce(TakenConnection) + Send>;

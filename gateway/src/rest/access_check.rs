@@ -44,9 +44,9 @@ pub(super) struct AccessCheck {
 
 /// Who sends a request. `None` if the route needs nothing.
 #[derive(Clone, Debug)]
-pub(super) struct Caller(pub(super) Option<Arc<Identity>>);
+pub(super) struct Requester(pub(super) Option<Arc<Identity>>);
 
-impl<S: Send + Sync> FromRequestParts<S> for Caller {
+impl<S: Send + Sync> FromRequestParts<S> for Requester {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
@@ -54,7 +54,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     }
 }
 
-impl Caller {
+impl Requester {
     /// Returns who may not read every device.
     pub(super) fn limited(&self) -> Option<&Arc<Identity>> {
         let identity = self.0.as_ref()?;

@@ -18,7 +18,7 @@ use shared::clock::Time;
 use shared::device::DeviceId;
 use shared::event::iso_option;
 
-use super::access_check::Caller;
+use super::access_check::Requester;
 use super::context::RestContext;
 use super::path::DevicePath;
 use super::query::Query;
@@ -87,13 +87,13 @@ pub(crate) async fn of_device(
 /// `GET /alarm-logs`
 pub(crate) async fn of_all(
     State(context): State<RestContext>,
-    caller: Caller,
+    requester: Requester,
     client: ClientAddress,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, ApiError> {
     let query = Query::parse(raw.as_deref());
     let filter = LogFilter {
-        reader: caller.limited().map(Arc::clone),
+        reader: requester.limited().map(Arc::clone),
         ..LogFilter::of_rows(&query)?
     };
     let found = search(&context, client, &query, &filter).await?;
@@ -103,13 +103,13 @@ pub(crate) async fn of_all(
 /// `GET /alarm-logs/statistics`
 pub(crate) async fn statistics(
     State(context): State<RestContext>,
-    caller: Caller,
+    requester: Requester,
     client: ClientAddress,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, ApiError> {
     let query = Query::parse(raw.as_deref());
     let filter = LogFilter {
-        reader: caller.limited().map(Arc::clone),
+        reader: requester.limited().map(Arc::clone),
         ..LogFilter::of_counts(&query)?
     };
     let unavailable = ApiError::unavailable_with(STATISTICS_UNAVAILABLE);

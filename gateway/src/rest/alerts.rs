@@ -10,7 +10,7 @@ use shared::apply::{self, Acknowledged};
 use shared::event;
 use shared::position::Position;
 
-use super::access_check::Caller;
+use super::access_check::Requester;
 use super::context::RestContext;
 use super::path::{AlertPath, DevicePath};
 use super::{body, reply};
@@ -74,13 +74,13 @@ struct AcknowledgeReply {
 /// `POST /devices/{deviceId}/subtronics/alerts/{alertId}/acknowledge`
 pub(crate) async fn acknowledge(
     State(context): State<RestContext>,
-    caller: Caller,
+    requester: Requester,
     client: ClientAddress,
     alert: AlertPath,
     request: Request,
 ) -> Result<Response, ApiError> {
     let body = AcknowledgeBody::parse(&body::read(request).await?)?;
-    let name = body.name(caller.name())?;
+    let name = body.name(requester.name())?;
     let reader = &context.reader;
     let answer = apply::acknowledge(&reader.store, &alert.device, &alert.id, &name, body.seen);
     let answer = reader
@@ -96,7 +96,7 @@ pub(crate) async fn acknowledge(
     count.increment();
     context.record_changes(&alert.device, &answer.changes);
     if answer.answer != Acknowledged::NotFound {
-        let actor = caller.at(client);
+        let actor = requester.at(client);
         let detail = Some(alert.id.as_str());
         let audit = &context.audit;
         audit.changed("acknowledged", actor, &name, &alert.device, detail);

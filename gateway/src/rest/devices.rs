@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use shared::apply::{self, Retired};
 
-use super::access_check::Caller;
+use super::access_check::Requester;
 use super::answers::Counted;
 use super::context::RestContext;
 use super::device_item::DeviceItem;
@@ -24,7 +24,7 @@ use crate::error::ApiError;
 /// `GET /api/devices`: all devices, or one page of them with `limit` or `after`.
 pub(crate) async fn list(
     State(context): State<RestContext>,
-    caller: Caller,
+    requester: Requester,
     client: ClientAddress,
     RawQuery(raw): RawQuery,
     headers: HeaderMap,
@@ -32,7 +32,7 @@ pub(crate) async fn list(
     let query = Query::parse(raw.as_deref());
     let after = query.text("after").map(str::to_owned);
     let is_whole = after.is_none() && query.text("limit").is_none();
-    let limited = caller.limited();
+    let limited = requester.limited();
     let (list, of_client) = if is_whole && limited.is_none() {
         let shared = context.device_lists.current(client).await?;
         (shared.list, Some(shared.of_client))
@@ -122,13 +122,16 @@ pub(crate) async fn refuse_to_retire() -> ApiError {
 /// `DELETE /api/devices/{deviceId}`: closes the device's alarms and deletes it. Its next message creates a new device.
 pub(crate) async fn retire(
     State(context): State<RestContext>,
-    caller: Caller,
+    requester: Requester,
     client: ClientAddress,
     DevicePath(device): DevicePath,
     request: Request,
 ) -> Result<Response, ApiError> {
     let body: RetireBody = body::parse(&body::read(request).await?)?;
-    let name = body::name("retired_by", caller.name().or(body.retired_by.as_deref()))?;
+    let name = body::name(
+        "retired_by",
+        requester.name().or(body.retired_by.as_deref()),
+    )?;
     let reader = &context.reader;
     let answer = apply::retire(&reader.store, &device, &name);
     let answer = reader
@@ -140,7 +143,7 @@ pub(crate) async fn retire(
         Retired::NotFound => Err(ApiError::UnknownDevice),
         Retired::Done => {
             context.metrics.rest.retired.increment();
-            let actor = caller.at(client);
+            let actor = requester.at(client);
             context
                 .audit
                 .changed("retired", actor, &name, &device, None);

@@ -13,8 +13,10 @@ use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::answers::{self, AnswerLimits};
+use super::rate;
 use super::reply;
 use super::request_telemetry::observe;
+use crate::admission::Admission;
 use crate::error::{ApiError, ErrorBody};
 use crate::metrics::RestMetrics;
 use crate::status::StatusHandle;
@@ -78,16 +80,22 @@ pub(super) async fn add_age(
     response
 }
 
-/// Adds the layers around all routes. The telemetry layer is the outermost, so that requests whose handler panics or takes
+/// Adds the layers around all routes, the rate of requests only with `admission`. The telemetry layer is the outermost, so that requests whose handler panics or takes
 /// too long are counted and recorded too.
 pub(super) fn bound_and_observe(
     handlers: Router,
     answers: AnswerLimits,
+    admission: Option<Admission>,
     metrics: Arc<RestMetrics>,
 ) -> Router {
-    handlers
+    let bounded = handlers
         .layer(from_fn_with_state(answers, answers::limit))
-        .layer(from_fn(bound))
+        .layer(from_fn(bound));
+    let limited = match admission {
+        Some(admission) => bounded.layer(from_fn_with_state(admission, rate::admit)),
+        None => bounded,
+    };
+    limited
         .layer(CatchPanicLayer::custom(after_panic))
         .layer(from_fn_with_state(metrics, observe))
 }

@@ -44,14 +44,16 @@ fn both_ports(redis: &str, flags: &[&str]) -> Ports {
     let flags = [&["--redis-timeout=500ms"], flags].concat();
     let config = test_setup::config(redis, &flags);
     let store = test_setup::store(&config);
+    let metrics = Metrics::new(meters());
     let state = AppState {
         clock: store.clock(),
         audit: test_setup::audit(&store),
         store,
         access: test_setup::access(&config),
+        admission: test_setup::admission(&config),
         config: Arc::new(config),
         status: StatusHandle::new(std::time::Instant::now()),
-        metrics: Metrics::new(meters()),
+        metrics,
     };
     let origins = Origins::from_config(
         &state.config.allowed_origins,
@@ -435,7 +437,7 @@ async fn a_panic_is_answered_with_json_and_counted() {
         4096,
         Arc::clone(&metrics.rest),
     );
-    let router = edge::bound_and_observe(handlers, limits, Arc::clone(&metrics.rest));
+    let router = edge::bound_and_observe(handlers, limits, None, Arc::clone(&metrics.rest));
     let response = router.oneshot(request("GET /")).await.expect("infallible");
     assert_eq!(
         error_of(response).await,

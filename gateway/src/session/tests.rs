@@ -1,4 +1,5 @@
 use super::*;
+use crate::test_setup;
 
 const RATE: PacketRate = PacketRate {
     per_second: 1,
@@ -8,7 +9,12 @@ const RATE: PacketRate = PacketRate {
 const HERE: ClientAddress = ClientAddress::unknown();
 
 fn sessions(places: usize) -> Sessions {
-    Sessions::new(Arc::new(Semaphore::new(places)), 2 * places, RATE)
+    Sessions::new(
+        Arc::new(Semaphore::new(places)),
+        2 * places,
+        RATE,
+        test_setup::enforcement(&[]),
+    )
 }
 
 fn sid(text: &str) -> Sid {
@@ -18,8 +24,8 @@ fn sid(text: &str) -> Sid {
 #[test]
 fn a_session_holds_its_place_and_its_entry_until_it_is_dropped() {
     let sessions = sessions(1);
-    let session = sessions.begin(HERE, None).unwrap();
-    assert!(sessions.begin(HERE, None).is_none());
+    let session = sessions.begin(HERE).unwrap();
+    assert!(sessions.begin(HERE).is_none());
     let first = sid("AAAAAAAAAAAAAAAA");
     sessions.insert(first, &session);
     assert!(sessions.find(first).is_some());
@@ -27,36 +33,36 @@ fn a_session_holds_its_place_and_its_entry_until_it_is_dropped() {
     drop(session);
     assert!(sessions.find(first).is_none());
     assert!(sessions.table().is_empty());
-    assert!(sessions.begin(HERE, None).is_some());
+    assert!(sessions.begin(HERE).is_some());
 }
 
 #[test]
 fn a_session_with_a_websocket_gives_its_place_back_and_stays_known() {
     let sessions = sessions(1);
-    let session = sessions.begin(HERE, None).unwrap();
+    let session = sessions.begin(HERE).unwrap();
     sessions.insert(sid("AAAAAAAAAAAAAAAA"), &session);
     session.release_place();
     assert_eq!(sessions.count(), 0);
-    assert!(sessions.begin(HERE, None).is_some());
+    assert!(sessions.begin(HERE).is_some());
     assert!(sessions.find(sid("AAAAAAAAAAAAAAAA")).is_some());
 }
 
 #[test]
 fn a_websocket_gets_what_is_left_of_the_budget() {
-    let session = sessions(1).begin(HERE, None).unwrap();
+    let session = sessions(1).begin(HERE).unwrap();
     session.admit(b"40").unwrap();
     let (mut budget, now) = (session.budget(), Instant::now());
-    budget.admit(RATE, b"", now).unwrap();
-    budget.admit(RATE, b"", now).unwrap_err();
+    budget.admit(RATE, b"", now, || true).unwrap();
+    budget.admit(RATE, b"", now, || true).unwrap_err();
     // It has joined already, and may not again.
     let later = now + Duration::from_secs(10);
-    let again = session.budget().admit(RATE, b"40", later);
+    let again = session.budget().admit(RATE, b"40", later, || true);
     assert_eq!(again, Err(CloseReason::RepeatedConnect));
 }
 
 #[test]
 fn a_session_has_one_upgrade_at_a_time() {
-    let session = sessions(1).begin(HERE, None).unwrap();
+    let session = sessions(1).begin(HERE).unwrap();
     assert!(session.begin_upgrade());
     assert!(!session.begin_upgrade());
     session.cancel_upgrade();
@@ -66,7 +72,7 @@ fn a_session_has_one_upgrade_at_a_time() {
 
 #[tokio::test]
 async fn a_poll_in_flight_ends_with_nothing_when_the_client_is_about_to_use_a_websocket() {
-    let session = sessions(1).begin(HERE, None).unwrap();
+    let session = sessions(1).begin(HERE).unwrap();
     assert_eq!(session.poll(async { 1 }).await, Some(1));
     let polled = tokio::join!(session.poll(std::future::pending::<()>()), async {
         session.begin_probe();
@@ -82,7 +88,7 @@ async fn a_poll_in_flight_ends_with_nothing_when_the_client_is_about_to_use_a_we
 
 #[test]
 fn a_refused_session_admits_nothing_more() {
-    let session = sessions(1).begin(HERE, None).unwrap();
+    let session = sessions(1).begin(HERE).unwrap();
     session.admit(b"40").unwrap();
     assert_eq!(session.admit(b"40"), Err(CloseReason::RepeatedConnect));
     assert_eq!(session.admit(b"3"), Err(CloseReason::RepeatedConnect));
@@ -91,7 +97,7 @@ fn a_refused_session_admits_nothing_more() {
 
 #[test]
 fn what_waits_for_a_poll_is_bounded() {
-    let session = sessions(1).begin(HERE, None).unwrap();
+    let session = sessions(1).begin(HERE).unwrap();
     assert!(session.reserve(2 * UNPOLLED_BYTES), "one may be larger");
     assert!(!session.reserve(1));
     session.release(2 * UNPOLLED_BYTES);
@@ -104,15 +110,20 @@ fn what_waits_for_a_poll_is_bounded() {
 
 #[test]
 fn the_sessions_of_one_address_take_half_of_the_places() {
-    let sessions = Sessions::new(Arc::new(Semaphore::new(4)), 4, RATE);
+    let sessions = Sessions::new(
+        Arc::new(Semaphore::new(4)),
+        4,
+        RATE,
+        test_setup::enforcement(&[]),
+    );
     let other = ClientAddress::new(std::net::Ipv4Addr::LOCALHOST.into());
-    let first = sessions.begin(HERE, None).unwrap();
-    let second = sessions.begin(HERE, None).unwrap();
-    assert!(sessions.begin(HERE, None).is_none());
-    assert!(sessions.begin(other, None).is_some());
+    let first = sessions.begin(HERE).unwrap();
+    let second = sessions.begin(HERE).unwrap();
+    assert!(sessions.begin(HERE).is_none());
+    assert!(sessions.begin(other).is_some());
     // A WebSocket has a place of its own.
     second.release_place();
-    assert!(sessions.begin(HERE, None).is_some());
+    assert!(sessions.begin(HERE).is_some());
     drop((first, second));
     assert!(lock(&sessions.held).is_empty());
 }

@@ -13,6 +13,9 @@ use super::packet::ClientEvent;
 use super::refusal::Refusal;
 use super::token_refresh;
 use crate::access::permission::Verb;
+use crate::admission::caller::Caller;
+use crate::admission::enforcement::Enforcement;
+use crate::admission::limit::Limit;
 use crate::audit::Actor;
 use crate::client::Client;
 use crate::client_address::ClientAddress;
@@ -170,7 +173,10 @@ impl Argument {
 /// The devices a client subscribed to.
 pub(super) struct Subscriptions {
     devices: HashMap<DeviceId, Arc<Watch>>,
+    /// Those of them that exceed a limit that is only tried out. As if they were refused, they do not count.
+    uncounted: HashSet<DeviceId>,
     limit: usize,
+    enforcement: Enforcement,
     watches: Watches,
     address: ClientAddress,
     /// The number of devices at which refused ones are forgotten.
@@ -182,10 +188,17 @@ const FIRST_CHECK: usize = 32;
 
 impl Subscriptions {
     /// Creates an empty set of at most `limit` devices.
-    pub(super) fn new(limit: usize, watches: Watches, address: ClientAddress) -> Self {
+    pub(super) fn new(
+        limit: usize,
+        watches: Watches,
+        address: ClientAddress,
+        enforcement: Enforcement,
+    ) -> Self {
         Self {
             devices: HashMap::new(),
+            uncounted: HashSet::new(),
             limit,
+            enforcement,
             watches,
             address,
             next_check: FIRST_CHECK,
@@ -196,20 +209,39 @@ impl Subscriptions {
         self.devices.keys().cloned().collect()
     }
 
-    /// Adds a device, if the limits allow it. A device that is already subscribed to is always allowed.
-    async fn add(&mut self, device: &DeviceId) -> Result<Arc<Watch>, Refusal> {
-        if let Some(watch) = self.devices.get(device)
-            && watch.refused().is_none()
-        {
-            return Ok(Arc::clone(watch));
+    /// Adds a device, if the limits allow it. A device that is already subscribed to is always allowed, unless `too_many_wait`: as
+    /// many subscriptions of the client as allowed are not answered yet.
+    async fn add(&mut self, device: &DeviceId, too_many_wait: bool) -> Result<Arc<Watch>, Refusal> {
+        let known = self.devices.get(device);
+        let known = known.filter(|watch| watch.refused().is_none()).cloned();
+        if known.is_none() {
+            self.forget_refused();
         }
-        self.forget_refused();
-        if self.devices.len() >= self.limit {
+        let is_full = known.is_none() && self.devices.len() - self.uncounted.len() >= self.limit;
+        let exceeds = too_many_wait || is_full;
+        if exceeds && self.refuses() {
             return Err(Refusal::Limit(self.limit));
+        }
+        if let Some(known) = known {
+            return Ok(known);
         }
         let watch = Arc::new(self.watches.begin(device, self.address).await?);
         self.devices.insert(device.clone(), Arc::clone(&watch));
+        if exceeds {
+            self.uncounted.insert(device.clone());
+        }
         Ok(watch)
+    }
+
+    fn remove(&mut self, device: &DeviceId) {
+        self.devices.remove(device);
+        self.uncounted.remove(device);
+    }
+
+    fn refuses(&self) -> bool {
+        let caller = Caller::Address(self.address);
+        let limit = Limit::SubscriptionsPerClient;
+        self.enforcement.refuses(limit, Some(caller))
     }
 
     /// Forgets the devices that were refused when they turned out not to be listed, each time there are twice as many as the last
@@ -218,6 +250,8 @@ impl Subscriptions {
         let len = self.devices.len();
         if len >= self.next_check.min(self.limit) {
             self.devices.retain(|_, watch| watch.refused().is_none());
+            let devices = &self.devices;
+            self.uncounted.retain(|device| devices.contains_key(device));
             self.next_check = (2 * self.devices.len()).max(FIRST_CHECK);
         }
     }
@@ -262,7 +296,7 @@ async fn try_to_carry_out(
             subscribe(client, target, command.ack, relay, subscriptions).await
         }
         Order::Unsubscribe(target) => {
-            subscriptions.devices.remove(&target.device);
+            subscriptions.remove(&target.device);
             // The relay replies, after everything it has sent about the device.
             relay.leave(client, target.device, command.ack).await;
             Ok(())
@@ -297,10 +331,8 @@ async fn subscribe(
         client.wait_until_caught_up().await;
     }
     let reply = client.pending_replies().begin();
-    if reply.is_above(subscriptions.limit) {
-        return Err(Refusal::Limit(subscriptions.limit));
-    }
-    let watch = subscriptions.add(&device).await?;
+    let too_many_wait = reply.is_above(subscriptions.limit);
+    let watch = subscriptions.add(&device, too_many_wait).await?;
     tracing::debug!(client = %client.sid(), device.id = %device.for_log(), "client subscribed to device");
     let join = Join {
         client: Arc::clone(client),

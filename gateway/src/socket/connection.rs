@@ -49,7 +49,12 @@ impl JoinedClient {
             client.send_event(SYSTEM_STATUS, &status);
         }
         let watches = context.watches.clone();
-        let subscriptions = Subscriptions::new(context.limits.max_subscriptions, watches, address);
+        let subscriptions = Subscriptions::new(
+            context.limits.max_subscriptions,
+            watches,
+            address,
+            context.admission.enforcement().clone(),
+        );
         Box::new(Self {
             client,
             subscriptions,

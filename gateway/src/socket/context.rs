@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::expiry::TokenExpiry;
 use crate::access::identity::Identity;
 use crate::access::{Access, NotAdmitted};
+use crate::admission::Admission;
 use crate::audit::{Actor, AuditTrail};
 use crate::client_address::ClientAddress;
 use crate::clients::Clients;
@@ -28,6 +29,8 @@ pub(crate) struct ConnectionContext {
     pub(crate) relay: Relay,
     pub(crate) monitor: Monitor,
     pub(crate) watches: Watches,
+    /// Decides who may open a session, and what happens to a client that exceeds a limit.
+    pub(crate) admission: Admission,
     pub(crate) metrics: Arc<SocketMetrics>,
     pub(crate) lifecycle: Lifecycle,
     /// Cancelled when every client should have disconnected.

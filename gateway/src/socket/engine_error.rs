@@ -5,6 +5,7 @@ use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
+use crate::admission::limited::Limited;
 use crate::rest::reply;
 
 /// Why a request of the Engine.IO protocol is refused.
@@ -24,6 +25,9 @@ pub(crate) enum EngineError {
     /// Every connection is taken.
     #[error("Too many connections, try again later")]
     Full,
+    /// The client exceeds a limit.
+    #[error(transparent)]
+    Limited(Limited),
     /// Another version of Engine.IO.
     #[error("Unsupported protocol version")]
     UnsupportedVersion,
@@ -44,7 +48,7 @@ impl EngineError {
             Self::UnknownSession => 1,
             Self::BadHandshakeMethod => 2,
             Self::BadRequest => 3,
-            Self::Full => 4,
+            Self::Full | Self::Limited(_) => 4,
             Self::UnsupportedVersion => 5,
         }
     }
@@ -64,6 +68,7 @@ impl EngineError {
     pub(crate) fn into_response(self) -> Response<Body> {
         let status = match self {
             Self::Full => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Limited(limited) => limited.status(),
             _ => StatusCode::BAD_REQUEST,
         };
         let body = ErrorBody {
@@ -71,8 +76,12 @@ impl EngineError {
             message: self.to_string(),
         };
         let mut response = reply::json(status, &body);
-        if self == Self::Full {
-            let seconds = HeaderValue::from_static("2");
+        let retry_after = match self {
+            Self::Full => Some(HeaderValue::from_static("2")),
+            Self::Limited(limited) => Some(limited.retry_after()),
+            _ => None,
+        };
+        if let Some(seconds) = retry_after {
             response.headers_mut().insert(RETRY_AFTER, seconds);
         }
         response

@@ -75,8 +75,7 @@ impl PollingConnection {
             (reader, ()) = async { tokio::join!(moving, carrying_out) } => Some(reader),
         };
         if let Some(reader) = reader {
-            let connection =
-                WebSocketConnection::moved(Arc::clone(context), reader, self.session.budget());
+            let connection = WebSocketConnection::moved(Arc::clone(context), reader, &self.session);
             // In a task of its own: this one holds what socketioxide needs for its handlers.
             context.spawn("websocket", connection.serve_joined(joined));
             return;

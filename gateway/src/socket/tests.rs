@@ -33,7 +33,8 @@ async fn the_service_is_freed_with_its_last_handle() {
     );
     let metrics = Metrics::new(&Meters::local("gateway").unwrap());
     let clients = Clients::new(ClientContext::new(&config, Arc::clone(&metrics.client)));
-    let watches = Watches::new(WatchLimits::of(&config));
+    let enforcement = test_setup::enforcement(&[]);
+    let watches = Watches::new(WatchLimits::of(&config), enforcement.clone());
     let relay_config = RelayConfig {
         watches: watches.clone(),
         linger: Linger {
@@ -67,6 +68,7 @@ async fn the_service_is_freed_with_its_last_handle() {
         relay,
         monitor,
         watches,
+        admission: test_setup::admission(&config),
         metrics: Arc::clone(&metrics.socket),
         lifecycle: Lifecycle::new(),
         serving: CancellationToken::new(),
@@ -74,7 +76,7 @@ async fn the_service_is_freed_with_its_last_handle() {
         compress: config.compress,
     };
     let places = Arc::new(tokio::sync::Semaphore::new(1));
-    let sessions = Sessions::new(places, 1, PacketRate::new(100, 100));
+    let sessions = Sessions::new(places, 1, PacketRate::new(100, 100), enforcement);
     let sockets = Sockets::new(&config, context, sessions);
     let inner = Arc::downgrade(&sockets.inner);
     drop(sockets);

@@ -103,7 +103,7 @@ impl Sockets {
         };
         let writer = Arc::clone(reader.writer());
         Box::pin(self.move_session(&session, None, &writer)).await;
-        let connection = WebSocketConnection::moved(context, reader, session.budget());
+        let connection = WebSocketConnection::moved(context, reader, &session);
         let token = session.take_token();
         drop((session, self));
         connection.serve_unjoined(sid, address, token).await;

@@ -20,6 +20,8 @@ use super::packet::{ClientEvent, ClientPacket, InvalidPacket, MAIN};
 use super::refusal::Refusal;
 use crate::access::credential::JoinPayload;
 use crate::access::identity::Identity;
+use crate::admission::connections::CallerPlace;
+use crate::admission::limit::Limit;
 use crate::client::Client;
 use crate::client::close_reason::CloseReason;
 use crate::client::link::Link;
@@ -27,6 +29,7 @@ use crate::client::log_limit::limited;
 use crate::client::outbox::Flushed;
 use crate::client_address::ClientAddress;
 use crate::packet_budget::Budget;
+use crate::session::Session;
 use crate::websocket::frame;
 use crate::websocket::reader::{MessageReader, ReadEnd, Received};
 use crate::websocket::writer::FrameWriter;
@@ -46,6 +49,8 @@ pub(super) struct WebSocketConnection {
     budget: Budget,
     /// Attachments of the last event that are still to come. They are ignored.
     attachments: u32,
+    /// Counts the session for its caller.
+    _counted: Option<CallerPlace>,
 }
 
 /// The first packet of a session.
@@ -72,7 +77,11 @@ struct ConnectError<'a> {
 
 impl WebSocketConnection {
     /// A WebSocket with a session of its own.
-    pub(super) fn new(context: Arc<ConnectionContext>, reader: MessageReader) -> Box<Self> {
+    pub(super) fn new(
+        context: Arc<ConnectionContext>,
+        reader: MessageReader,
+        counted: Option<CallerPlace>,
+    ) -> Box<Self> {
         let limits = context.limits;
         let now = Instant::now();
         Box::new(Self {
@@ -81,19 +90,20 @@ impl WebSocketConnection {
             heartbeat: Heartbeat::new(limits.ping_interval, limits.ping_timeout, now),
             budget: Budget::new(limits.packet_rate, now),
             attachments: 0,
+            _counted: counted,
         })
     }
 
-    /// A WebSocket to which a session has moved from long polling. `budget`: what its client may still send.
+    /// A WebSocket to which a session has moved from long polling.
     pub(super) fn moved(
         context: Arc<ConnectionContext>,
         reader: MessageReader,
-        budget: Budget,
+        session: &Session,
     ) -> Box<Self> {
-        let mut connection = Self::new(context, reader);
+        let mut connection = Self::new(context, reader, session.take_counted());
         // When the last ping was sent over polling is not known, and the client waits for the next.
         connection.heartbeat.ping_now(Instant::now());
-        connection.budget = budget;
+        connection.budget = session.budget();
         connection
     }
 
@@ -308,7 +318,10 @@ impl WebSocketConnection {
 
     fn admit(&mut self, packet: &str) -> Result<(), CloseReason> {
         let rate = self.context.limits.packet_rate;
-        self.budget.admit(rate, packet.as_bytes(), Instant::now())
+        let enforcement = self.context.admission.enforcement();
+        let refuses = || enforcement.refuses(Limit::PacketRate, None);
+        let now = Instant::now();
+        self.budget.admit(rate, packet.as_bytes(), now, refuses)
     }
 
     fn refuse_namespace(&self, namespace: &str) {

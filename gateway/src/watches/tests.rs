@@ -1,6 +1,7 @@
 use futures_util::FutureExt;
 
 use super::*;
+use crate::test_setup;
 
 const LIMITS: WatchLimits = WatchLimits {
     devices: 3,
@@ -15,6 +16,11 @@ fn device(name: &str) -> DeviceId {
 
 fn address(last: u8) -> ClientAddress {
     ClientAddress::new([10, 0, 0, last].into())
+}
+
+/// The limits of these settings are only tried out.
+fn watches(tried_out: &[&str]) -> Watches {
+    Watches::new(LIMITS, test_setup::enforcement(tried_out))
 }
 
 /// Begins a watch, and looks the device up.
@@ -32,7 +38,7 @@ fn begin(watches: &Watches, name: &str, last: u8, is_listed: bool) -> Result<Wat
 
 #[test]
 fn distinct_devices_are_bounded_in_all_and_per_address() {
-    let watches = Watches::new(LIMITS);
+    let watches = watches(&[]);
     let begin = |name: &str, last| begin(&watches, name, last, true);
     let [a, _b] = ["A", "B"].map(|name| begin(name, 1).unwrap());
     assert_eq!(begin("C", 1).unwrap_err(), WatchRefused::AddressFull(2));
@@ -47,7 +53,7 @@ fn distinct_devices_are_bounded_in_all_and_per_address() {
 
 #[test]
 fn names_that_are_not_listed_take_no_room_from_devices() {
-    let watches = Watches::new(LIMITS);
+    let watches = watches(&[]);
     let invent = |name: &str, last| begin(&watches, name, last, false);
     let mut held: Vec<Watch> = ["X1", "X2"].map(|name| invent(name, 1).unwrap()).into();
     let of_address = WatchRefused::AddressUnlistedFull(2);
@@ -70,7 +76,7 @@ fn names_that_are_not_listed_take_no_room_from_devices() {
 
 #[test]
 fn a_refused_watch_holds_nothing_and_another_one_may_begin() {
-    let watches = Watches::new(LIMITS);
+    let watches = watches(&[]);
     let kept = ["X1", "X2"].map(|name| begin(&watches, name, 1, false).unwrap());
     let begun = watches.begin(&device("X3"), address(1)).now_or_never();
     let refused = begun.expect("no wait").unwrap();
@@ -88,7 +94,7 @@ fn a_refused_watch_holds_nothing_and_another_one_may_begin() {
 
 #[test]
 fn a_name_that_appears_becomes_a_device() {
-    let watches = Watches::new(LIMITS);
+    let watches = watches(&[]);
     let names = ["X1", "X2"].map(|name| begin(&watches, name, 1, false).unwrap());
     let devices = ["A", "B"].map(|name| begin(&watches, name, 1, true).unwrap());
     watches.record_listed(&device("X1"));
@@ -104,7 +110,7 @@ fn a_name_that_appears_becomes_a_device() {
 
 #[test]
 fn a_device_waits_while_names_that_were_not_looked_up_are_in_its_way() {
-    let watches = Watches::new(LIMITS);
+    let watches = watches(&[]);
     let begin = |name: &str, last| {
         Box::pin({
             let (watches, device) = (watches.clone(), device(name));
@@ -131,9 +137,37 @@ fn a_device_waits_while_names_that_were_not_looked_up_are_in_its_way() {
 
 #[test]
 fn watches_that_ended_leave_nothing_behind() {
-    let watches = Watches::new(LIMITS);
+    let watches = watches(&[]);
     let all = ["A", "B", "A"].map(|name| begin(&watches, name, 1, true).unwrap());
     drop(all);
     assert_eq!(watches.devices(), 0);
     assert!(watches.table().addresses.is_empty());
+}
+
+#[test]
+fn a_limit_that_is_tried_out_refuses_nothing_and_counts_nothing_beyond_it() {
+    let watches = watches(&["max-watched", "watched-per-address", "max-unlisted"]);
+    let listed = |name: &str, last| begin(&watches, name, last, true).unwrap();
+    let held: Vec<Watch> = ["A", "B", "C", "D"].map(|name| listed(name, 1)).into();
+    // As if `C` and `D` had been refused.
+    assert_eq!(watches.devices(), 2);
+    let other = [listed("C", 2), listed("D", 2)];
+    assert_eq!(watches.devices(), 3);
+    // The client of `C` at the first address leaves, and that at the second one stays counted.
+    drop(held);
+    assert_eq!(watches.devices(), 1);
+    let _e = listed("E", 2);
+    assert_eq!(watches.devices(), 2);
+    drop(other);
+    let names = ["X1", "X2", "X3"].map(|name| begin(&watches, name, 3, false).unwrap());
+    assert_eq!(watches.devices(), 3);
+    // The same name once more, when there is room for it.
+    let [first, _, third] = names;
+    drop(first);
+    let again = begin(&watches, "X3", 3, false).unwrap();
+    assert_eq!(watches.devices(), 3);
+    drop(third);
+    assert_eq!(watches.devices(), 3);
+    drop(again);
+    assert_eq!(watches.devices(), 2);
 }

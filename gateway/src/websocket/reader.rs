@@ -68,7 +68,7 @@ impl MessageReader {
     /// Reads from a connection that has changed to this protocol. `max_bytes`: longest message. `compresses`: compression was agreed
     /// on.
     pub(crate) fn open(taken: TakenConnection, max_bytes: usize, compresses: bool) -> Self {
-        let writer = FrameWriter::new(taken.stream, taken.permit, compresses);
+        let writer = FrameWriter::new(taken.stream, taken.places, compresses);
         Self::new(Arc::new(writer), &taken.received, max_bytes)
     }
 

@@ -14,9 +14,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::Notify;
 
 use super::frame;
+use crate::listener::connection::ConnectionPlaces;
 use crate::shared_stream::SharedStream;
 
 /// Number of pings and answers that may wait while the client is read.
@@ -36,7 +37,7 @@ pub(crate) struct FrameWriter {
     waiting: Notify,
     compresses: bool,
     /// The place of the connection.
-    _permit: OwnedSemaphorePermit,
+    _places: ConnectionPlaces,
 }
 
 /// What was accepted and the kernel has not taken yet.
@@ -77,17 +78,13 @@ pub(crate) enum Written {
 
 impl FrameWriter {
     /// `compresses`: compression was agreed on with the client.
-    pub(crate) fn new(
-        stream: SharedStream,
-        permit: OwnedSemaphorePermit,
-        compresses: bool,
-    ) -> Self {
+    pub(crate) fn new(stream: SharedStream, places: ConnectionPlaces, compresses: bool) -> Self {
         Self {
             stream,
             unsent: Mutex::default(),
             waiting: Notify::new(),
             compresses,
-            _permit: permit,
+            _places: places,
         }
     }
 

@@ -18,7 +18,11 @@ pub(in crate::listener) async fn pair() -> (AbortableStream, TcpStream) {
     let (stream, _) = listener.accept().await.unwrap();
     let permits = Arc::new(Semaphore::new(1));
     let permit = permits.acquire_owned().await.unwrap();
-    let permit = ConnectionPermit::regular(permit);
+    let permit = ConnectionPermit {
+        permit,
+        kind: PermitKind::Regular,
+        of_address: CallerPlace::uncounted(),
+    };
     (AbortableStream::new(stream, LOCAL, permit), peer)
 }
 

@@ -1,11 +1,12 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
+use crate::listener::connection::PermitKind;
 
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 fn reserved() -> Arc<ConnectionHandle> {
-    Arc::new(ConnectionHandle::new(PEER, true))
+    Arc::new(ConnectionHandle::new(PEER, PermitKind::Reserved))
 }
 
 #[tokio::test]
@@ -29,7 +30,7 @@ async fn the_oldest_connection_without_a_request_makes_room() {
 #[tokio::test]
 async fn regular_and_ended_connections_are_not_kept() {
     let mut queue = IdleQueue::default();
-    let regular = Arc::new(ConnectionHandle::new(PEER, false));
+    let regular = Arc::new(ConnectionHandle::new(PEER, PermitKind::Regular));
     queue.add_reserved(&regular);
     for _ in 0..1000 {
         queue.add_reserved(&reserved());

@@ -44,7 +44,7 @@ async fn with_peer<T>(
     let requests = AtomicUsize::new(0);
     let serving = serve(
         stream,
-        None,
+        Preamble::default(),
         CancellationToken::new(),
         |uri| uri.path() != "/plain",
         |request| {
@@ -198,7 +198,7 @@ async fn aborting_the_connection_ends_a_request_that_is_half_sent() {
     let handle = Arc::clone(stream.handle());
     let serving = serve(
         stream,
-        None,
+        Preamble::default(),
         CancellationToken::new(),
         |_| true,
         async |_| Response::new(Body::empty()),

@@ -9,6 +9,7 @@ use tower::ServiceExt;
 
 use super::super::tests::meters;
 use super::*;
+use crate::listener::connection::PermitKind;
 use crate::metrics::Metrics;
 
 fn limits(bytes: usize) -> AnswerLimits {
@@ -146,7 +147,10 @@ async fn bytes_counted_while_an_answer_was_built_count_until_it_is_sent() {
     let router = Router::new()
         .route("/", answer)
         .layer(from_fn_with_state(limits.clone(), limit));
-    let connection = Arc::new(ConnectionHandle::new([192, 0, 2, 1].into(), false));
+    let connection = Arc::new(ConnectionHandle::new(
+        [192, 0, 2, 1].into(),
+        PermitKind::Regular,
+    ));
     let mut request = Request::get("/").body(Body::empty()).expect("a request");
     request.extensions_mut().insert(Arc::clone(&connection));
     let Ok(response) = router.oneshot(request).await;

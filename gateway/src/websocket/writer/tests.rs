@@ -4,11 +4,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::*;
+use crate::admission::connections::CallerPlace;
 use crate::shared_stream::tests::tls_pair;
 
-async fn permit() -> OwnedSemaphorePermit {
+async fn places() -> ConnectionPlaces {
     let permits = std::sync::Arc::new(Semaphore::new(1));
-    permits.acquire_owned().await.unwrap()
+    let permit = permits.acquire_owned().await.unwrap();
+    ConnectionPlaces::new(permit, CallerPlace::uncounted())
 }
 
 /// The two ends of a connection.
@@ -19,7 +21,7 @@ pub(crate) async fn pair() -> (FrameWriter, TcpStream) {
         .unwrap();
     let (stream, _) = listener.accept().await.unwrap();
     let stream = SharedStream::Plain(stream);
-    (FrameWriter::new(stream, permit().await, false), peer)
+    (FrameWriter::new(stream, places().await, false), peer)
 }
 
 /// Sends until the kernel takes no more. Returns what was accepted.
@@ -48,7 +50,7 @@ async fn what_is_accepted_arrives_whole_and_in_order() {
 #[tokio::test]
 async fn over_tls_what_is_accepted_arrives_whole_and_in_order() {
     let (stream, peer) = tls_pair().await;
-    check_order(&FrameWriter::new(stream, permit().await, false), peer).await;
+    check_order(&FrameWriter::new(stream, places().await, false), peer).await;
 }
 
 async fn check_order(writer: &FrameWriter, mut peer: impl AsyncRead + Unpin) {
@@ -83,7 +85,7 @@ async fn the_wait_of_an_alarm_counts_from_the_moment_it_was_begun() {
         let writer = if is_secure {
             let (stream, peer) = tls_pair().await;
             _secure = peer;
-            FrameWriter::new(stream, permit().await, false)
+            FrameWriter::new(stream, places().await, false)
         } else {
             let (writer, peer) = pair().await;
             _plain = peer;

@@ -1,0 +1,64 @@
+//! Refuses clients that ask for too much, before anything is read for them.
+
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::operator_paths::is_probe;
+use crate::admission::caller::Caller;
+use crate::admission::{Admission, Purpose};
+use crate::client_address::ClientAddress;
+use crate::error::ApiError;
+
+/// The route that acknowledges an alarm.
+pub(super) const ACKNOWLEDGE: &str = "/devices/{deviceId}/subtronics/alerts/{alertId}/acknowledge";
+
+/// What a request costs that reads one device, or nothing.
+const USUAL: u32 = 1;
+
+/// The routes that read more than one device, with what a request costs.
+pub(super) const HEAVY: [(&str, u32); 7] = [
+    ("/api/devices/{deviceId}/history", 5),
+    ("/api/analytics/connections", 5),
+    ("/devices/{deviceId}/alarm-logs", 10),
+    ("/alarm-logs", 10),
+    ("/api/audit", 10),
+    ("/alarm-logs/statistics", 20),
+    ("/api/devices", 20),
+];
+
+/// Middleware. Counts every request except probes and the collection of metrics.
+pub(super) async fn admit(
+    State(admission): State<Admission>,
+    address: ClientAddress,
+    request: Request,
+    next: Next,
+) -> Response {
+    let route = request.extensions().get::<MatchedPath>();
+    let route = route.map_or("", MatchedPath::as_str);
+    if is_probe(route) {
+        return next.run(request).await;
+    }
+    let purpose = if route == ACKNOWLEDGE {
+        Purpose::Acknowledge
+    } else {
+        Purpose::Other
+    };
+    let caller = Caller::Address(address);
+    let admitted = admission.begin_request(caller, cost(route), purpose, Instant::now());
+    match admitted {
+        Ok(()) => next.run(request).await,
+        Err(limited) => ApiError::Limited(limited).into_response(),
+    }
+}
+
+fn cost(route: &str) -> u32 {
+    let mut heavy = HEAVY.into_iter();
+    let found = heavy.find(|(path, _)| *path == route);
+    found.map_or(USUAL, |(_, cost)| cost)
+}
+
+#[cfg(test)]
+mod tests;
