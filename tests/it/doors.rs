@@ -5,7 +5,7 @@ mod audit;
 mod revocation;
 mod token_command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use tests::browser::{Browser, BrowserEvent, Transport};
 use tests::eventually::eventually;
@@ -386,14 +386,31 @@ async fn a_token_is_replaced_before_it_expires() -> Result<()> {
     stack.pass()
 }
 
+/// Connects with a token that expires soon, but not before a slow machine has connected.
+async fn connected_for_a_short_time(
+    stack: &Stack,
+    issuer: &TokenIssuer,
+    transport: Transport,
+) -> Result<Browser> {
+    for seconds in [3, 10, 30] {
+        let token = issuer.token(Signed::Es256, json!({"exp": seconds_from_now(seconds)}))?;
+        let browser = open(stack, transport, Some(&token)).await?;
+        let answer = browser.wait_for("the answer to joining", joined).await?;
+        if answer.what == "connect" {
+            return Ok(browser);
+        }
+        ensure!(answer.name == "expired token", "{answer:?}");
+    }
+    bail!("no client connected within 30 s")
+}
+
 #[tokio::test]
 async fn a_client_whose_token_has_expired_is_disconnected() -> Result<()> {
     let issuer = TokenIssuer::new()?;
     let flags = "--allow-anonymous=none --token-notice=1s --token-grace=0s --token-leeway=0s";
     let stack = start(&issuer, flags).await?;
     for transport in TRANSPORTS {
-        let short = issuer.token(Signed::Es256, json!({"exp": seconds_from_now(10)}))?;
-        let browser = connected(&stack, transport, &short).await?;
+        let browser = connected_for_a_short_time(&stack, &issuer, transport).await?;
         let from = browser.seen_count();
         browser
             .wait_after(from, "the end", |seen| seen.what == "disconnect")
@@ -405,7 +422,7 @@ async fn a_client_whose_token_has_expired_is_disconnected() -> Result<()> {
         ensure!(refused.name == "expired token", "{refused:?}");
     }
     let ended = r#"gateway_disconnections_total{reason="token_expired"}"#;
-    ensure!((stack.gateways[0].metric(ended).await? - 3.0).abs() < 0.5);
+    ensure!(stack.gateways[0].metric(ended).await? > 2.5);
     stack.pass()
 }
 

@@ -27,6 +27,8 @@ struct ExpiryInner {
     // A std mutex: held for a few moves in memory, never across an await.
     due: Mutex<BTreeMap<(Time, ClientId), Due>>,
     notice: Duration,
+    /// From the end of a token to that of its connections. Not shorter than the leeway: a client that is closed before could
+    /// connect again with the same token.
     grace: Duration,
     clock: Arc<dyn Clock>,
 }
@@ -51,7 +53,7 @@ impl TokenExpiry {
             inner: Arc::new(ExpiryInner {
                 due: Mutex::default(),
                 notice: config.token_notice,
-                grace: config.token_grace,
+                grace: config.token_grace.max(config.token_leeway),
                 clock,
             }),
         }

@@ -37,7 +37,7 @@ pub struct TokenConfig {
     #[arg(long, env, value_name = "TIME", default_value = "60s", value_parser = args::duration)]
     pub token_notice: Duration,
 
-    /// How long a client may stay connected when its token has expired, to send a new one with `auth:refresh`
+    /// How long a client may stay connected when its token has expired, to send a new one with `auth:refresh`; not shorter than the leeway
     #[arg(long, env, value_name = "TIME", default_value = "30s", value_parser = args::duration)]
     pub token_grace: Duration,
 

@@ -22,6 +22,11 @@ use super::answer::{AnswerPace, HeldAnswer, Pacer, PresentAnswer};
 use super::http_stream::HttpStream;
 use crate::shared_stream::SharedStream;
 
+/// How long a request's head may take, and how long an idle connection may stay without one.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a request's head may take on a reserved connection.
+const RESERVE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// What kind of permit a connection has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PermitKind {
@@ -115,6 +120,15 @@ impl ConnectionHandle {
     /// Returns whether the connection gets one answer and is closed.
     pub(super) fn is_reserved(&self) -> bool {
         matches!(self.permit, PermitKind::Reserved | PermitKind::AddressFull)
+    }
+
+    /// Returns how long the head of a request may take, and each part of what comes before it.
+    pub(super) fn head_limit(&self) -> Duration {
+        if self.is_reserved() {
+            RESERVE_TIMEOUT
+        } else {
+            HEADER_TIMEOUT
+        }
     }
 
     /// Lets a reserved connection stay for as long as its request takes.

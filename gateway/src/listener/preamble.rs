@@ -9,7 +9,6 @@ use tokio_util::sync::CancellationToken;
 use super::certificate::ServerCertificate;
 use super::connection::AbortableStream;
 use super::proxy_protocol::ProxyProtocol;
-use super::serve::head_limit;
 
 /// What comes before HTTP on every connection of a listener.
 #[derive(Clone, Debug, Default)]
@@ -30,7 +29,7 @@ impl Preamble {
         mut stream: AbortableStream,
         serving: &CancellationToken,
     ) -> anyhow::Result<Option<AbortableStream>> {
-        let limit = head_limit(stream.handle());
+        let limit = stream.handle().head_limit();
         if let Some(proxy_protocol) = &self.proxy_protocol {
             let beginning = timeout(limit, proxy_protocol.begin(&mut stream));
             let Some(begun) = serving.run_until_cancelled(beginning).await else {

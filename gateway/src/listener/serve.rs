@@ -23,14 +23,10 @@ use super::head::Head;
 use super::preamble::Preamble;
 use super::take_over::{TakeOver, TakenConnection};
 
-/// How long a request's head may take, and how long an idle connection may stay without one.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest head of a request, and hyper's read buffer, in bytes.
 const MAX_BUFFER: usize = 64 * 1024;
 /// Bytes that are read at once. Most heads are shorter.
 const READ_BYTES: usize = 1024;
-/// How long a request's head may take on a reserved connection.
-const RESERVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a reserved connection may stay in all. A peer that does not read its answer would hold the place.
 const RESERVE_LIFE: Duration = Duration::from_secs(5);
 /// How long open requests may still take during the shutdown.
@@ -93,15 +89,6 @@ pub(super) async fn serve<F, A>(
     }
 }
 
-/// Returns how long the head of a request may take.
-pub(super) fn head_limit(handle: &ConnectionHandle) -> Duration {
-    if handle.is_reserved() {
-        RESERVE_TIMEOUT
-    } else {
-        HEADER_TIMEOUT
-    }
-}
-
 /// Returns the connection if a WebSocket takes it over.
 async fn serve_until_taken<F, A>(
     mut stream: AbortableStream,
@@ -139,7 +126,7 @@ async fn read_first_head(
     stream: &mut AbortableStream,
     serving: &CancellationToken,
 ) -> anyhow::Result<Option<(Head, Vec<u8>)>> {
-    let limit = head_limit(stream.handle());
+    let limit = stream.handle().head_limit();
     let mut received = Vec::new();
     let read = tokio::select! {
         biased;
@@ -221,7 +208,7 @@ where
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(head_limit(&handle))
+        .header_read_timeout(handle.head_limit())
         .keep_alive(!handle.is_reserved())
         .max_buf_size(MAX_BUFFER);
     let mut connection = http.serve_connection(TokioIo::new(stream), service);
