@@ -111,7 +111,12 @@ where
         let mut response = timeout(WEBSOCKET_ANSWER, answering).await?;
         if let Some(take_over) = response.extensions_mut().remove() {
             let head = switching_head(&response);
-            timeout(WEBSOCKET_ANSWER, stream.write_all(&head)).await??;
+            let sending = async {
+                stream.write_all(&head).await?;
+                // TLS may have accepted what the kernel has not.
+                stream.flush().await
+            };
+            timeout(WEBSOCKET_ANSWER, sending).await??;
             return Ok(Some((stream, received[length..].to_vec(), take_over)));
         }
         // hyper reads the head again, so that it sends this answer as it sends all others.

@@ -5,8 +5,16 @@ use std::collections::BTreeSet;
 
 use super::variables::VARIABLES;
 
-/// Beginnings of names that platforms and libraries set, and that are close to ours by chance.
-const SET_BY_OTHERS: [&str; 5] = ["KUBERNETES_", "OTEL_", "RENDER_", "NPM_", "FLY_"];
+/// Beginnings of names that platforms set or libraries read, and that are close to ours by chance.
+const SET_BY_OTHERS: [&str; 6] = [
+    "KUBERNETES_",
+    "OTEL_",
+    "RENDER_",
+    "NPM_",
+    "FLY_",
+    // Where the authorities of the system are.
+    "SSL_CERT_",
+];
 
 /// Set by hosting platforms. The gateway has a hidden setting of this name.
 const PORT: &str = "PORT";

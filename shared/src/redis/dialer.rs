@@ -1,5 +1,6 @@
 //! Opens the streams to Redis, over TCP or TLS, and says why if the two sides refuse each other.
 
+use std::error::Error as _;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -45,15 +46,14 @@ impl Dialer {
 
     /// Opens a connection for commands, and logs in.
     pub(super) async fn commands(&self) -> Result<CommandConnection, ConnectError> {
-        // Our own time limit covers what follows the opening.
+        // The time limit of the opening is our own.
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
             .set_response_timeout(Some(self.timeout))
             .set_pipeline_buffer_size(1024);
         let stream = self.stream().await?;
         let opening = CommandConnection::open(stream, self.login()?, config);
-        let opened = in_time(self.timeout * 2, opening).await;
-        match opened {
+        match in_time(self.timeout, opening).await {
             Ok(connection) => Ok(connection),
             Err(error) => Err(self.explain(error).await),
         }
@@ -86,9 +86,11 @@ impl Dialer {
         let Ok((host, _)) = self.address() else {
             return error.into();
         };
+        // Not an answer that is late, which has no cause.
+        let is_dropped = error.is_connection_dropped() && error.source().is_some();
         let Some(tls) = &self.tls else {
             // What a TLS server sends, if anything, is no answer.
-            let may_be_tls = error.is_connection_dropped() || error.kind() == ErrorKind::Parse;
+            let may_be_tls = is_dropped || error.kind() == ErrorKind::Parse;
             if may_be_tls && self.probe(speaks_tls).await == Some(true) {
                 return ConnectError::Rejected {
                     reason: "TLS: the server speaks it, this service does not",
@@ -101,7 +103,7 @@ impl Dialer {
         };
         let fault = match TlsFault::of(&error) {
             Some(fault) => Some(fault),
-            None if error.is_connection_dropped() => self
+            None if is_dropped => self
                 .probe(async |tcp| refusal_after_handshake(tcp, host, tls).await)
                 .await
                 .flatten(),
