@@ -116,7 +116,7 @@ impl Parts {
             && !is_always_answered(request.uri().path())
             && (is_counted || self.enforcement.refuses(Limit::MaxConnections, None))
         {
-            return self.full.refuse(&request);
+            return self.full.refuse(&request, is_counted);
         }
         if is_socket_io(request.uri()) {
             return self.sockets.answer(request).await;
@@ -126,7 +126,7 @@ impl Parts {
     }
 }
 
-/// Refuses requests while every connection is taken.
+/// Refuses requests while every connection is taken, or those of an address.
 struct Full {
     clock: Arc<dyn Clock>,
     log_limit: RateLimit,
@@ -134,12 +134,17 @@ struct Full {
 }
 
 impl Full {
-    fn refuse(&self, request: &Request) -> Response<Body> {
+    /// `is_counted`: only the connections of the peer's address are taken, which was counted and logged already.
+    fn refuse(&self, request: &Request, is_counted: bool) -> Response<Body> {
+        if is_counted {
+            refused_request::count(&self.metrics, request, |refused| &refused.limited, 503);
+            return ApiError::Full.into_response();
+        }
         refused_request::count(&self.metrics, request, |refused| &refused.full, 503);
         if let Some(suppressed) = self.log_limit.allow(self.clock.now()) {
             tracing::warn!(
                 held_back = suppressed,
-                "all connections are taken, or those of an address, refusing requests"
+                "all connections are taken, refusing requests"
             );
         }
         ApiError::Full.into_response()

@@ -21,7 +21,8 @@ impl IdleQueue {
     /// Adds a connection if it is a reserved one.
     pub(super) fn add_reserved(&mut self, connection: &Arc<ConnectionHandle>) {
         self.remove_busy();
-        if connection.is_reserved() {
+        // Those of an address that has too many have permits of their own.
+        if connection.is_reserved() && !connection.is_counted() {
             self.connections.push_back(Arc::clone(connection));
         }
     }

@@ -28,10 +28,17 @@ async fn the_oldest_connection_without_a_request_makes_room() {
 }
 
 #[tokio::test]
-async fn regular_and_ended_connections_are_not_kept() {
+async fn other_and_ended_connections_are_not_kept() {
     let mut queue = IdleQueue::default();
-    let regular = Arc::new(ConnectionHandle::new(PEER, PermitKind::Regular));
-    queue.add_reserved(&regular);
+    for kind in [
+        PermitKind::Regular,
+        PermitKind::Excess,
+        PermitKind::AddressFull,
+    ] {
+        let other = Arc::new(ConnectionHandle::new(PEER, kind));
+        queue.add_reserved(&other);
+        assert!(queue.connections.is_empty(), "{kind:?}");
+    }
     for _ in 0..1000 {
         queue.add_reserved(&reserved());
     }
