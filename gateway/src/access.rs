@@ -40,6 +40,9 @@ pub(crate) enum NotAdmitted {
     /// Its token, or every token of its subject, is revoked.
     #[error("revoked token")]
     Revoked,
+    /// As many connections as allowed have tokens of its subject.
+    #[error("too many connections")]
+    TooManyConnections,
 }
 
 impl NotAdmitted {
@@ -50,11 +53,12 @@ impl NotAdmitted {
 }
 
 /// The codes of refusals in metrics: those of [`NotAdmitted`], and [`FORBIDDEN`].
-pub(crate) const REFUSAL_CODES: [&str; 5] = [
+pub(crate) const REFUSAL_CODES: [&str; 6] = [
     "token_required",
     "invalid_token",
     "expired_token",
     "revoked_token",
+    "too_many_connections",
     FORBIDDEN,
 ];
 /// Code of a refusal: who was admitted may not do what it asks for.

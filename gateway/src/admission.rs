@@ -11,6 +11,7 @@ pub(crate) mod limit_metrics;
 pub(crate) mod limited;
 pub(crate) mod usage;
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,9 @@ struct Shared {
     enforcement: Enforcement,
     sessions: Connections,
     connections: Connections,
+    of_subjects: Connections,
+    /// Makes callers of subjects, so that nobody can choose two with one hash.
+    hasher: RandomState,
     request_rate: Option<Rate>,
     // Std mutexes: held for one decision, never across an await.
     handshakes: Mutex<Handshakes<Caller>>,
@@ -67,6 +71,8 @@ impl Admission {
                 enforcement: Enforcement::new(&config.limits_dry_run, Arc::clone(metrics)),
                 sessions: Connections::new(config.max_connections_per_address),
                 connections: Connections::new(config.max_tcp_connections_per_address),
+                of_subjects: Connections::new(config.max_connections_per_subject),
+                hasher: RandomState::new(),
                 request_rate: Rate::new(config.request_rate),
                 handshakes: Mutex::new(handshakes),
                 requests: Mutex::new(Usages::new(MAX_CALLERS)),
@@ -83,6 +89,22 @@ impl Admission {
     pub(crate) fn open_connection(&self, caller: Caller) -> Option<CallerPlace> {
         let place = self.shared.connections.take(caller);
         let limit = Limit::MaxTcpConnectionsPerAddress;
+        if place.is_none() && self.shared.enforcement.refuses(limit, Some(caller)) {
+            return None;
+        }
+        Some(place.unwrap_or_else(CallerPlace::uncounted))
+    }
+
+    /// Returns the caller of a subject.
+    pub(crate) fn subject(&self, subject: &str) -> Caller {
+        Caller::Subject(self.shared.hasher.hash_one(subject))
+    }
+
+    /// Counts a client that has shown a token of this subject; `None` if it must be refused.
+    pub(crate) fn join(&self, subject: &str) -> Option<CallerPlace> {
+        let caller = self.subject(subject);
+        let place = self.shared.of_subjects.take(caller);
+        let limit = Limit::MaxConnectionsPerSubject;
         if place.is_none() && self.shared.enforcement.refuses(limit, Some(caller)) {
             return None;
         }

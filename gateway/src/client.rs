@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::identity::Identity;
+use crate::admission::connections::CallerPlace;
 use crate::config::Config;
 use crate::event_names::{BROADCAST_DATA, DEVICE_DATA, SERVER_DRAIN};
 use crate::json;
@@ -54,6 +55,8 @@ pub(crate) struct Client {
     link: Link,
     // A std mutex: held for a copy.
     identity: Mutex<Arc<Identity>>,
+    /// Counts it for the subject of its token.
+    _place: CallerPlace,
     // A std mutex: it is held only while packets are handed over, and that never blocks.
     outbox: Mutex<Outbox>,
     /// Notified when packets wait in the outbox of a client that polls.
@@ -117,7 +120,7 @@ impl Client {
         id: ClientId,
         sid: Sid,
         link: Link,
-        identity: Arc<Identity>,
+        (identity, place): (Arc<Identity>, CallerPlace),
         shared: Arc<ClientContext>,
     ) -> Self {
         Self {
@@ -125,6 +128,7 @@ impl Client {
             sid,
             link,
             identity: Mutex::new(identity),
+            _place: place,
             outbox: Mutex::new(Outbox::new(shared.limits)),
             waiting: Notify::new(),
             closed: CancellationToken::new(),

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use socketioxide::socket::Sid;
 
 use crate::access::identity::Identity;
+use crate::admission::connections::CallerPlace;
 use crate::client::link::Link;
 use crate::client::{Client, ClientContext, ClientId};
 
@@ -44,10 +45,15 @@ impl Clients {
     }
 
     /// Creates a client that is about to connect. The client is counted once it is registered.
-    pub(crate) fn create(&self, sid: Sid, link: Link, identity: Arc<Identity>) -> Arc<Client> {
+    pub(crate) fn create(
+        &self,
+        sid: Sid,
+        link: Link,
+        admitted: (Arc<Identity>, CallerPlace),
+    ) -> Arc<Client> {
         let id = ClientId(self.registry.next_id.fetch_add(1, Ordering::Relaxed));
         let shared = Arc::clone(&self.registry.shared);
-        Arc::new(Client::new(id, sid, link, identity, shared))
+        Arc::new(Client::new(id, sid, link, admitted, shared))
     }
 
     /// Counts the client as connected until the registration is dropped.

@@ -221,6 +221,10 @@ pub struct Config {
     #[arg(long, env, value_name = "NUMBER", default_value = "5000", value_parser = count(0))]
     pub max_connections_per_address: usize,
 
+    /// The most Socket.IO connections that all clients with tokens of one subject may have at the same time. 0 is no limit
+    #[arg(long, env, value_name = "NUMBER", default_value = "500", value_parser = count(0))]
+    pub max_connections_per_subject: usize,
+
     /// The most TCP connections that one network address may have at the same time, unless it is a trusted proxy. Further ones get one
     /// answer, 503 except for probes, or are closed. A browser may have six. 0 is no limit
     #[arg(long, env, value_name = "NUMBER", default_value = "10000", value_parser = count(0))]
@@ -235,7 +239,7 @@ pub struct Config {
     #[arg(long, env, value_name = "NUMBER", default_value = "200", value_parser = count(0))]
     pub handshake_rate_per_address: usize,
 
-    /// What all clients of one network address may ask of REST per second, on average; a burst may have ten seconds' worth. Most
+    /// What all clients of one network address, and all with tokens of one subject, may ask of REST per second, on average; a burst may have ten seconds' worth. Most
     /// requests count as 1, those that read much as up to 20. Further ones are answered 429; the last tenth is for acknowledgements.
     /// 0 is no limit
     #[arg(long, env, value_name = "NUMBER", default_value = "1000", value_parser = count(0))]

@@ -227,7 +227,7 @@ impl IntoResponse for ApiError {
 /// Returns what a client is told to send (RFC 6750, section 3).
 fn challenge(reason: NotAdmitted) -> &'static str {
     match reason {
-        NotAdmitted::TokenRequired => "Bearer",
+        NotAdmitted::TokenRequired | NotAdmitted::TooManyConnections => "Bearer",
         NotAdmitted::Invalid | NotAdmitted::Expired | NotAdmitted::Revoked => {
             r#"Bearer error="invalid_token""#
         }

@@ -125,6 +125,7 @@ pub(crate) fn routers(state: AppState, origins: &Origins) -> Routers {
         access: access.clone(),
         refused: context.metrics.rest.access_refused.clone(),
         audit: context.audit.clone(),
+        admission: admission.clone(),
         needs,
     };
     let mut main = routes();

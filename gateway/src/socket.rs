@@ -390,12 +390,14 @@ fn prepare(
     };
     let of_session = session.take_token();
     let address = client_address(&handshake.extensions);
-    let identity = context.admit(token.or(of_session.as_deref()), address)?;
+    let admitted = context.admit(token.or(of_session.as_deref()), address)?;
     if !session.join() {
         return Ok(());
     }
     let link = Link::polling(socket, Arc::clone(&session));
-    let client = context.clients.create(socket.id, link, identity);
+    let client = context
+        .clients
+        .create(socket.id, link, admitted.into_parts());
     let commands = Arc::new(CommandQueue::new(context.limits.max_commands()));
     socket.extensions.insert(SocketCommands {
         client: Arc::clone(&client),

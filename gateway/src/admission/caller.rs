@@ -9,12 +9,15 @@ use crate::client_address::ClientAddress;
 pub(crate) enum Caller {
     /// All clients of one network address.
     Address(ClientAddress),
+    /// All clients whose tokens have one subject, by its hash: a subject is a text, and there may be many.
+    Subject(u64),
 }
 
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => address.fmt(f),
+            Self::Subject(hash) => write!(f, "subject {hash:016x}"),
         }
     }
 }

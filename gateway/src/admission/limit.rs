@@ -9,6 +9,7 @@ pub(crate) enum Limit {
     MaxConnections,
     MaxTcpConnectionsPerAddress,
     MaxConnectionsPerAddress,
+    MaxConnectionsPerSubject,
     HandshakeRatePerAddress,
     HandshakeRate,
     RequestRate,
@@ -21,10 +22,11 @@ pub(crate) enum Limit {
 
 impl Limit {
     /// Every limit, in the order of [`Self::CODES`].
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::MaxConnections,
         Self::MaxTcpConnectionsPerAddress,
         Self::MaxConnectionsPerAddress,
+        Self::MaxConnectionsPerSubject,
         Self::HandshakeRatePerAddress,
         Self::HandshakeRate,
         Self::RequestRate,
@@ -36,10 +38,11 @@ impl Limit {
     ];
 
     /// Every code.
-    pub(crate) const CODES: [&'static str; 11] = [
+    pub(crate) const CODES: [&'static str; 12] = [
         "max_connections",
         "max_tcp_connections_per_address",
         "max_connections_per_address",
+        "max_connections_per_subject",
         "handshake_rate_per_address",
         "handshake_rate",
         "request_rate",
@@ -51,10 +54,11 @@ impl Limit {
     ];
 
     /// Every setting, without the leading dashes.
-    pub(crate) const SETTINGS: [&'static str; 11] = [
+    pub(crate) const SETTINGS: [&'static str; 12] = [
         "max-connections",
         "max-tcp-connections-per-address",
         "max-connections-per-address",
+        "max-connections-per-subject",
         "handshake-rate-per-address",
         "handshake-rate",
         "request-rate",

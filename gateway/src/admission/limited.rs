@@ -47,7 +47,7 @@ impl Limited {
                 "Too many new connections from this network address, try again later"
             }
             Limit::HandshakeRate => "Too many new connections, try again later",
-            _ => "Too many requests from this network address, try again later",
+            _ => "Too many requests, try again later",
         }
     }
 }

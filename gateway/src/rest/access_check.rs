@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
 use shared::device::DeviceId;
 use shared::metrics::LabelledCount;
 
-use super::path;
+use super::{path, rate};
 use crate::access::credential;
 use crate::access::identity::Identity;
 use crate::access::permission::Verb;
 use crate::access::{Access, FORBIDDEN};
+use crate::admission::Admission;
 use crate::audit::{Actor, AuditTrail};
 use crate::client_address::ClientAddress;
 use crate::error::ApiError;
@@ -39,6 +40,8 @@ pub(super) struct AccessCheck {
     pub(super) access: Access,
     pub(super) refused: LabelledCount,
     pub(super) audit: AuditTrail,
+    /// Limits what one subject asks, from whatever addresses.
+    pub(super) admission: Admission,
     pub(super) needs: Needs,
 }
 
@@ -91,6 +94,12 @@ pub(super) async fn check(
         check.refuse(error.code(), None, &request);
         ApiError::Unauthorized(error)
     })?;
+    if let Some(subject) = identity.subject() {
+        let route = request.extensions().get::<MatchedPath>();
+        let route = route.map_or("", MatchedPath::as_str);
+        let caller = check.admission.subject(subject);
+        rate::count(&check.admission, caller, route).map_err(ApiError::Limited)?;
+    }
     let permission = identity.permission();
     let is_allowed = match check.needs {
         Needs::Nothing => true,

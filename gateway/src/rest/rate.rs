@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::operator_paths::is_probe;
 use crate::admission::caller::Caller;
+use crate::admission::limited::Limited;
 use crate::admission::{Admission, Purpose};
 use crate::client_address::ClientAddress;
 use crate::error::ApiError;
@@ -41,17 +42,23 @@ pub(super) async fn admit(
     if is_probe(route) {
         return next.run(request).await;
     }
+    match count(&admission, Caller::Address(address), route) {
+        Ok(()) => next.run(request).await,
+        Err(limited) => ApiError::Limited(limited).into_response(),
+    }
+}
+
+/// Counts a request of this caller for this route.
+///
+/// # Errors
+/// The caller has sent too many.
+pub(super) fn count(admission: &Admission, caller: Caller, route: &str) -> Result<(), Limited> {
     let purpose = if route == ACKNOWLEDGE {
         Purpose::Acknowledge
     } else {
         Purpose::Other
     };
-    let caller = Caller::Address(address);
-    let admitted = admission.begin_request(caller, cost(route), purpose, Instant::now());
-    match admitted {
-        Ok(()) => next.run(request).await,
-        Err(limited) => ApiError::Limited(limited).into_response(),
-    }
+    admission.begin_request(caller, cost(route), purpose, Instant::now())
 }
 
 fn cost(route: &str) -> u32 {

@@ -10,6 +10,7 @@ use crate::access::expiry::TokenExpiry;
 use crate::access::identity::Identity;
 use crate::access::{Access, NotAdmitted};
 use crate::admission::Admission;
+use crate::admission::connections::CallerPlace;
 use crate::audit::{Actor, AuditTrail};
 use crate::client_address::ClientAddress;
 use crate::clients::Clients;
@@ -74,14 +75,37 @@ impl ConnectionLimits {
     }
 }
 
+/// Who has joined.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) identity: Arc<Identity>,
+    /// Counts the client for the subject of its token.
+    pub(crate) place: CallerPlace,
+}
+
+impl Admitted {
+    pub(super) fn into_parts(self) -> (Arc<Identity>, CallerPlace) {
+        (self.identity, self.place)
+    }
+}
+
 impl ConnectionContext {
-    /// Returns who presents this token. Clients that are not admitted are counted, and are in the audit trail.
+    /// Returns who presents this token, with its place among the clients of its subject. Clients that are not admitted are counted, and are
+    /// in the audit trail.
     pub(super) fn admit(
         &self,
         token: Option<&str>,
         address: ClientAddress,
-    ) -> Result<Arc<Identity>, NotAdmitted> {
-        self.access.admit(token).inspect_err(|error| {
+    ) -> Result<Admitted, NotAdmitted> {
+        let admitted = self.access.admit(token).and_then(|identity| {
+            let place = match identity.subject() {
+                Some(subject) => self.admission.join(subject),
+                None => Some(CallerPlace::uncounted()),
+            };
+            let place = place.ok_or(NotAdmitted::TooManyConnections)?;
+            Ok(Admitted { identity, place })
+        });
+        admitted.inspect_err(|error| {
             self.metrics.not_admitted.increment(error.code());
             let actor = Actor {
                 identity: None,

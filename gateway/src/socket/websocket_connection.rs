@@ -15,11 +15,10 @@ use tokio::time::{timeout, timeout_at};
 use super::command::ClientCommand;
 use super::command_queue::CommandQueue;
 use super::connection::{JoinedClient, close_draining};
-use super::context::ConnectionContext;
+use super::context::{Admitted, ConnectionContext};
 use super::packet::{ClientEvent, ClientPacket, InvalidPacket, MAIN};
 use super::refusal::Refusal;
 use crate::access::credential::JoinPayload;
-use crate::access::identity::Identity;
 use crate::admission::connections::CallerPlace;
 use crate::admission::limit::Limit;
 use crate::client::Client;
@@ -161,7 +160,7 @@ impl WebSocketConnection {
             () = writer.keep_flushing() => return None,
         };
         let joined = joined.unwrap_or(Err(CloseReason::Invalid));
-        let identity = joined.map_err(|reason| {
+        let admitted = joined.map_err(|reason| {
             let code = reason.code();
             tracing::debug!(client = %sid, reason = code, "a WebSocket ended before its client joined");
             // Otherwise the client has left by itself.
@@ -171,9 +170,12 @@ impl WebSocketConnection {
             }
             writer.shut_down();
         });
-        let identity = identity.ok()?;
+        let admitted = admitted.ok()?;
         let link = Link::WebSocket(Arc::clone(&writer));
-        let client = self.context.clients.create(sid, link, identity);
+        let client = self
+            .context
+            .clients
+            .create(sid, link, admitted.into_parts());
         let connected = Connected {
             sid: sid.to_string(),
         };
@@ -208,7 +210,7 @@ impl WebSocketConnection {
         &mut self,
         token: Option<&str>,
         address: ClientAddress,
-    ) -> Result<Arc<Identity>, CloseReason> {
+    ) -> Result<Admitted, CloseReason> {
         loop {
             let text = match self.receive().await? {
                 Received::Text(text) => text,
@@ -223,7 +225,7 @@ impl WebSocketConnection {
                 ClientPacket::Connect(MAIN, payload) => {
                     let sent = JoinPayload::parse(payload).token();
                     match self.context.admit(sent.as_deref().or(token), address) {
-                        Ok(identity) => return Ok(identity),
+                        Ok(admitted) => return Ok(admitted),
                         Err(error) => self.refuse_to_join("44", &error.to_string()),
                     }
                 }

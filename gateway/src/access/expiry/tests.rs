@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use super::*;
 use crate::access::identity::{Identity, TokenFacts};
 use crate::access::permission::Permission;
+use crate::admission::connections::CallerPlace;
 use crate::client::ClientContext;
 use crate::client::link::Link;
 use crate::clients::Clients;
@@ -40,7 +41,11 @@ async fn client(identity: Arc<Identity>) -> (Arc<Client>, TcpStream) {
     let metrics = Metrics::new(&Meters::local("gateway").unwrap());
     let clients = Clients::new(ClientContext::new(&config, Arc::clone(&metrics.client)));
     let (writer, peer) = pair().await;
-    let client = clients.create(Sid::new(), Link::WebSocket(Arc::new(writer)), identity);
+    let client = clients.create(
+        Sid::new(),
+        Link::WebSocket(Arc::new(writer)),
+        (identity, CallerPlace::uncounted()),
+    );
     (client, peer)
 }
 

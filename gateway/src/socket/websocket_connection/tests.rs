@@ -2,6 +2,7 @@ use shared::metrics::Meters;
 use test_support::eventually::LATE;
 
 use super::*;
+use crate::admission::connections::CallerPlace;
 use crate::client::ClientContext;
 use crate::clients::Clients;
 use crate::metrics::Metrics;
@@ -29,7 +30,7 @@ async fn an_alarm_of_which_the_kernel_has_a_part_has_a_deadline_too() {
     let client = clients.create(
         Sid::new(),
         Link::WebSocket(Arc::clone(&writer)),
-        test_setup::anyone(),
+        (test_setup::anyone(), CallerPlace::uncounted()),
     );
     let device = "OTSM-0114".parse().unwrap();
     let mut seq = 0;
