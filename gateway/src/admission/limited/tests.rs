@@ -25,6 +25,6 @@ fn only_the_limit_of_all_is_not_the_fault_of_the_client() {
         };
         assert_eq!(limited.status(), expected, "{limit:?}");
         let is_of_address = limited.to_string().contains("network address");
-        assert_eq!(is_of_address, expected == 429, "{limited}");
+        assert!(!is_of_address || expected == 429, "{limited}");
     }
 }
