@@ -3,6 +3,8 @@
 //!
 //! ```text
 //! request ─ credential ─▶ Access::admit ─ keys, claims ─▶ Identity ─ permission ─▶ may it read this device?
+//!                                            ▲
+//!                              remote_keys ──┘ are fetched from an identity provider
 //! ```
 
 pub(crate) mod anonymous;
@@ -10,8 +12,11 @@ mod claims;
 pub(crate) mod credential;
 pub(crate) mod expiry;
 pub(crate) mod identity;
+mod key_set;
 mod keys;
 pub(crate) mod permission;
+mod published_keys;
+pub(crate) mod remote_keys;
 pub(crate) mod revocations;
 
 use std::sync::Arc;
@@ -19,10 +24,13 @@ use std::sync::Arc;
 use shared::clock::{Clock, Time};
 
 use crate::config::tokens::TokenConfig;
+use crate::http_client::server_url::ServerUrl;
 use anonymous::Anonymous;
-use claims::ClaimRules;
+use claims::{ClaimRules, Claims};
 use identity::Identity;
-use keys::Keys;
+use keys::{Key, NotVerified};
+use published_keys::PublishedKeys;
+use remote_keys::{KeysAway, RemoteKeys};
 use revocations::Revocations;
 
 /// Why a client is not admitted. The text is sent to the client.
@@ -43,6 +51,9 @@ pub(crate) enum NotAdmitted {
     /// As many connections as allowed have tokens of its subject.
     #[error("too many connections")]
     TooManyConnections,
+    /// No key is known that has signed its token, and the keys cannot be fetched now.
+    #[error("the keys of tokens cannot be fetched, try again later")]
+    KeysAway,
 }
 
 impl NotAdmitted {
@@ -53,12 +64,13 @@ impl NotAdmitted {
 }
 
 /// The codes of refusals in metrics: those of [`NotAdmitted`], and [`FORBIDDEN`].
-pub(crate) const REFUSAL_CODES: [&str; 6] = [
+pub(crate) const REFUSAL_CODES: [&str; 7] = [
     "token_required",
     "invalid_token",
     "expired_token",
     "revoked_token",
     "too_many_connections",
+    "keys_away",
     FORBIDDEN,
 ];
 /// Code of a refusal: who was admitted may not do what it asks for.
@@ -80,7 +92,10 @@ struct AccessInner {
 }
 
 struct Tokens {
-    keys: Keys,
+    /// Those that are given as files.
+    keys: Vec<Key>,
+    /// Those that an identity provider publishes, and where.
+    published: Option<(RemoteKeys, ServerUrl)>,
     rules: ClaimRules,
 }
 
@@ -126,14 +141,75 @@ impl Access {
         self.inner.is_query_read
     }
 
+    /// Returns the keys that an identity provider publishes, and where, if there are such.
+    fn published(&self) -> Option<&(RemoteKeys, ServerUrl)> {
+        self.inner.tokens.as_ref()?.published.as_ref()
+    }
+
+    /// Returns the keys that an identity provider publishes, if there are such.
+    pub(crate) fn remote_keys(&self) -> Option<&RemoteKeys> {
+        self.published().map(|(keys, _)| keys)
+    }
+
+    /// Fetches the published keys for as long as it runs. `None` if there are none.
+    pub(crate) fn follow_keys(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let (keys, url) = self.published()?.clone();
+        Some(keys.follow(PublishedKeys::new(url)))
+    }
+
     /// Returns who presents this token. Without one, the client is anonymous. A token that is refused does not make it so: its user
     /// would wonder why less is shown. Where no token can be checked, none counts: clients of the replaced system may send some.
-    pub(crate) fn admit(&self, token: Option<&str>) -> Result<Arc<Identity>, NotAdmitted> {
+    ///
+    /// Only a token whose key is not known waits, until the published keys were fetched again, or for a few seconds.
+    pub(crate) async fn admit(&self, token: Option<&str>) -> Result<Arc<Identity>, NotAdmitted> {
         let (Some(token), Some(tokens)) = (token, self.inner.tokens.as_ref()) else {
-            let anonymous = self.inner.anonymous.as_ref();
-            return anonymous.cloned().ok_or(NotAdmitted::TokenRequired);
+            return self.admit_without_token();
         };
-        let identity = tokens.check(token, self.now())?;
+        let claims = match &tokens.published {
+            Some((published, _)) => published.find(|keys| tokens.verify(token, keys)).await?,
+            None => tokens.verify(token, &[]),
+        };
+        self.admit_claims(claims.unwrap_or(Err(NotAdmitted::Invalid))?, &tokens.rules)
+    }
+
+    /// As [`Self::admit`], and never waits: for a token whose key is not known, the keys are away.
+    pub(crate) fn admit_now(&self, token: Option<&str>) -> Result<Arc<Identity>, NotAdmitted> {
+        let (Some(token), Some(tokens)) = (token, self.inner.tokens.as_ref()) else {
+            return self.admit_without_token();
+        };
+        let (published, without_key) = match &tokens.published {
+            Some((published, _)) => (published.current(), NotAdmitted::KeysAway),
+            None => (Arc::default(), NotAdmitted::Invalid),
+        };
+        let claims = tokens
+            .verify(token, &published)
+            .unwrap_or(Err(without_key))?;
+        self.admit_claims(claims, &tokens.rules)
+    }
+
+    /// Waits until the key of a token is known, or for a few seconds.
+    pub(crate) async fn wait_for_key(&self, token: &str) {
+        let Some(tokens) = self.inner.tokens.as_ref() else {
+            return;
+        };
+        if let Some((published, _)) = &tokens.published {
+            let verified = published.find(|keys| tokens.verify(token, keys)).await;
+            // Whether it counts is decided later.
+            verified.ok();
+        }
+    }
+
+    fn admit_without_token(&self) -> Result<Arc<Identity>, NotAdmitted> {
+        let anonymous = self.inner.anonymous.as_ref();
+        anonymous.cloned().ok_or(NotAdmitted::TokenRequired)
+    }
+
+    fn admit_claims(
+        &self,
+        claims: Claims,
+        rules: &ClaimRules,
+    ) -> Result<Arc<Identity>, NotAdmitted> {
+        let identity = claims.into_identity(rules, self.now())?;
         if self.is_revoked(&identity) {
             return Err(NotAdmitted::Revoked);
         }
@@ -170,8 +246,14 @@ impl Tokens {
             };
         }
         let rules = ClaimRules::new(config);
-        match (Keys::read(config), rules) {
-            (Ok(keys), Ok(rules)) => Ok(Some(Self { keys, rules })),
+        let published = config.token_jwks_url.clone();
+        let published = published.map(|url| (RemoteKeys::new("tokens"), url));
+        match (Key::read_files(config), rules) {
+            (Ok(keys), Ok(rules)) => Ok(Some(Self {
+                keys,
+                published,
+                rules,
+            })),
             (keys, rules) => {
                 let problems = [keys.err(), rules.err()];
                 Err(problems.into_iter().flatten().flatten().collect())
@@ -179,9 +261,20 @@ impl Tokens {
         }
     }
 
-    fn check(&self, token: &str, now: Time) -> Result<Identity, NotAdmitted> {
-        let claims = self.keys.verify(token, &self.rules)?;
-        claims.into_identity(&self.rules, now)
+    /// Returns the claims of a token that one of the keys has signed; `None` if none of them has.
+    fn verify(&self, token: &str, published: &[Key]) -> Option<Result<Claims, NotAdmitted>> {
+        let keys = self.keys.iter().chain(published);
+        match keys::verify(token, keys, &self.rules) {
+            Ok(claims) => Some(Ok(claims)),
+            Err(NotVerified::Refused) => Some(Err(NotAdmitted::Invalid)),
+            Err(NotVerified::NoKey) => None,
+        }
+    }
+}
+
+impl From<KeysAway> for NotAdmitted {
+    fn from(_: KeysAway) -> Self {
+        Self::KeysAway
     }
 }
 

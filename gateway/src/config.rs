@@ -305,7 +305,7 @@ impl Config {
         let mut problems = Vec::new();
         if self.allow_anonymous == Anonymous::None && !self.tokens.has_keys() {
             problems.push(
-                "no authentication is configured: pass --token-key-files or --token-secret-file to serve clients with tokens, or \
+                "no authentication is configured: pass --token-key-files, --token-secret-file or --token-jwks-url to serve clients with tokens, or \
                  --allow-anonymous to serve every client"
                     .to_owned(),
             );

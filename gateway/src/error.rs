@@ -46,6 +46,9 @@ pub(crate) enum ApiError {
     /// The client is not admitted.
     #[error("{0}")]
     Unauthorized(NotAdmitted),
+    /// Whether the client is admitted cannot be decided now.
+    #[error("{}", NotAdmitted::KeysAway)]
+    KeysAway,
     /// The client may not do this. The answer is the same whether what it is about exists or not.
     #[error("Not allowed")]
     Forbidden,
@@ -141,6 +144,7 @@ impl ApiError {
             Self::RefusedOrigin => "refused_origin",
             Self::RefusedHost => "refused_host",
             Self::Unauthorized(_) => "unauthorized",
+            Self::KeysAway => "keys_away",
             Self::Forbidden => "forbidden",
             Self::OperatorsOnly => "operators_only",
             Self::Unreadable { .. } | Self::Ambiguous { .. } => "unreadable",
@@ -158,7 +162,9 @@ impl ApiError {
     /// Returns the value of `Retry-After`, if trying again may help.
     fn retry_after(&self) -> Option<HeaderValue> {
         match self {
-            Self::Busy | Self::Full | Self::TooSlow => Some(HeaderValue::from_static("2")),
+            Self::Busy | Self::Full | Self::TooSlow | Self::KeysAway => {
+                Some(HeaderValue::from_static("2"))
+            }
             Self::Limited(limited) => Some(limited.retry_after()),
             _ => None,
         }
@@ -176,10 +182,19 @@ impl ApiError {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::Limited(limited) => limited.status(),
-            Self::TooSlow | Self::Full | Self::Busy | Self::Unavailable { .. } => {
+            Self::TooSlow | Self::Full | Self::Busy | Self::KeysAway | Self::Unavailable { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Bug => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl From<NotAdmitted> for ApiError {
+    fn from(reason: NotAdmitted) -> Self {
+        match reason {
+            NotAdmitted::KeysAway => Self::KeysAway,
+            reason => Self::Unauthorized(reason),
         }
     }
 }
@@ -228,9 +243,10 @@ impl IntoResponse for ApiError {
 fn challenge(reason: NotAdmitted) -> &'static str {
     match reason {
         NotAdmitted::TokenRequired | NotAdmitted::TooManyConnections => "Bearer",
-        NotAdmitted::Invalid | NotAdmitted::Expired | NotAdmitted::Revoked => {
-            r#"Bearer error="invalid_token""#
-        }
+        NotAdmitted::Invalid
+        | NotAdmitted::Expired
+        | NotAdmitted::Revoked
+        | NotAdmitted::KeysAway => r#"Bearer error="invalid_token""#,
     }
 }
 

@@ -3,6 +3,7 @@
 use shared::metrics::Meters;
 use shared::store::Store;
 
+use crate::access::remote_keys::RemoteKeys;
 use crate::clients::Clients;
 use crate::monitor::Monitor;
 use crate::relay::Relay;
@@ -82,6 +83,25 @@ fn register_relay(meters: &Meters, relay: &Relay) {
         "gateway.subscriber.up",
         "1 while every Redis connection that receives published events is open, else 0.",
         move || u64::from(relay.is_connected()),
+    );
+}
+
+/// Registers what is known about the published keys of tokens. `keys`: `None` without such.
+pub(crate) fn register_keys(meters: &Meters, keys: Option<RemoteKeys>) {
+    let fetches = keys.clone();
+    meters.observed_counts(
+        "gateway.jwks.fetches",
+        "Fetches of the keys at `--token-jwks-url`, by outcome. After a failure the keys before go on to count.",
+        move |observe| {
+            let (good, failed) = fetches.as_ref().map_or((0, 0), RemoteKeys::fetches);
+            observe(good, &[("outcome", "fetched")]);
+            observe(failed, &[("outcome", "failed")]);
+        },
+    );
+    meters.gauge(
+        "gateway.jwks.keys",
+        "Keys of tokens that `--token-jwks-url` has published. 0 until they are fetched once.",
+        move || keys.as_ref().map_or(0, RemoteKeys::count) as u64,
     );
 }
 

@@ -64,6 +64,7 @@ mod dispatch;
 mod error;
 mod host_check;
 mod hosts;
+mod http_client;
 mod openapi;
 mod origins;
 mod refused_request;
@@ -174,6 +175,7 @@ pub async fn serve(
     gauges::register_sessions(&meters, sessions.clone());
     let token_expiry = start_token_expiry(&state, &lifecycle, &tokens.serving);
     start_revocations(&state, &clients, &lifecycle, &tokens.serving);
+    start_token_keys(&state, &meters, &lifecycle, &tokens.serving);
     let context = ConnectionContext {
         access: state.access.clone(),
         audit: state.audit.clone(),
@@ -320,6 +322,23 @@ fn start_revocations(
         serving.run_until_cancelled(following).await;
         Ok(())
     });
+}
+
+/// Starts the task that fetches the published keys of tokens.
+fn start_token_keys(
+    state: &AppState,
+    meters: &Meters,
+    lifecycle: &Lifecycle,
+    serving: &CancellationToken,
+) {
+    gauges::register_keys(meters, state.access.remote_keys().cloned());
+    if let Some(following) = state.access.follow_keys() {
+        let serving = serving.clone();
+        lifecycle.spawn("token keys", async move {
+            serving.run_until_cancelled(following).await;
+            Ok(())
+        });
+    }
 }
 
 /// Creates the table of clients, and starts the tasks that send the telemetry held for them.

@@ -60,6 +60,7 @@ use crate::websocket::reader::MessageReader;
 use command_queue::CommandQueue;
 use context::ConnectionContext;
 use engine_error::EngineError;
+use packet::{ClientPacket, MAIN};
 use polling_commands::{Refresh, SocketCommands, Subscribe, Unsubscribe};
 use polling_connection::PollingConnection;
 use request::{Asked, PATH, canonical, is_socket_io, is_websocket, session_of};
@@ -197,6 +198,7 @@ impl Sockets {
             return EngineError::Full.into_response();
         };
         session.keep_counted(counted);
+        self.wait_for_keys(token.as_deref()).await;
         session.keep_token(token);
         let mut request = slim(request);
         request.extensions_mut().insert(Arc::clone(&session));
@@ -252,8 +254,19 @@ impl Sockets {
             self.close_polling(sid).await;
             return EngineError::BadRequest.into_response();
         }
+        // Not in the connect middleware: there an upgrade to a WebSocket would overtake the answer. A client waits for the answer to
+        // its packets before it moves.
+        self.wait_for_keys(joining_token(&bytes).as_deref()).await;
         self.call(Request::from_parts(head, Body::from(bytes)))
             .await
+    }
+
+    /// Waits until it can be told whether a token counts. The connect middleware must not wait for that.
+    async fn wait_for_keys(&self, token: Option<&str>) {
+        if let Some(token) = token {
+            // On the heap, as most clients never wait here.
+            Box::pin(self.inner.context.access.wait_for_key(token)).await;
+        }
     }
 
     /// Opens a WebSocket with a session of its own.
@@ -317,6 +330,17 @@ impl Sockets {
         let body = to_bytes(response.into_body(), MAX_REFUSAL).await;
         EngineError::of_library(&body.unwrap_or_default()).into_response()
     }
+}
+
+/// Returns the token with which a client joins the namespace, if that is what it sends.
+fn joining_token(packets: &[u8]) -> Option<Box<str>> {
+    let packets = std::str::from_utf8(packets).ok()?;
+    let packets = packets.split(char::from(upgrade::SEPARATOR));
+    let mut joining = packets.filter(|packet| packet.starts_with("40"));
+    joining.find_map(|packet| match ClientPacket::parse(packet) {
+        Ok(ClientPacket::Connect(MAIN, payload)) => JoinPayload::parse(payload).token(),
+        _ => None,
+    })
 }
 
 /// Answers a request that cannot be served.
@@ -390,7 +414,7 @@ fn prepare(
     };
     let of_session = session.take_token();
     let address = client_address(&handshake.extensions);
-    let admitted = context.admit(token.or(of_session.as_deref()), address)?;
+    let admitted = context.admit_now(token.or(of_session.as_deref()), address)?;
     if !session.join() {
         return Ok(());
     }

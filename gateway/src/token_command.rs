@@ -39,7 +39,8 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     let done = if let Some(args) = mint {
         args::parse(args).map(|args| ("mint", mint::mint(&args)))
     } else if let Some(args) = inspect {
-        args::parse(args).map(|args| ("inspect", inspect::inspect(&args)))
+        telemetry::log_warnings_to_stderr();
+        args::parse(args).map(|args| ("inspect", process::block_on(inspect::inspect(args))))
     } else if let Some(args) = revoke {
         telemetry::log_warnings_to_stderr();
         RevokeArgs::parse(args).map(|args| ("revoke", process::block_on(revoke::revoke(args))))

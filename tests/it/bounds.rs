@@ -10,7 +10,7 @@ use tests::repository;
 use tests::server_process::kept_environment;
 
 /// Settings that bound nothing that a detector, a client or a request can take.
-const NO_BOUNDS: [&str; 79] = [
+const NO_BOUNDS: [&str; 80] = [
     "alarm-deadband",
     "alarm-off-delay",
     "alive-message-types",
@@ -82,6 +82,7 @@ const NO_BOUNDS: [&str; 79] = [
     "token-grace",
     "token-in-query",
     "token-issuer",
+    "token-jwks-url",
     "token-key-files",
     "token-leeway",
     "token-notice",

@@ -2,6 +2,7 @@
 //! new token, and recovery.
 
 mod audit;
+mod jwks;
 mod limits;
 mod revocation;
 mod token_command;

@@ -12,7 +12,8 @@
 //! [`latencies`].
 //!
 //! [`manifests`] renders the Kubernetes manifests, and [`containers`] runs them. [`documented_metrics`] reads the metrics
-//! that the documents describe, [`collector`] receives the telemetry of the services, and [`upgrade`] compares two releases.
+//! that the documents describe, [`collector`] receives the telemetry of the services, [`key_server`] publishes keys of tokens, and
+//! [`upgrade`] compares two releases.
 //!
 //! Only the simulator of `deploy/demo` uses [`scenario`].
 
@@ -65,3 +66,5 @@ pub mod import_graph;
 pub mod scenario;
 
 pub mod collector;
+
+pub mod key_server;

@@ -3,9 +3,9 @@
 
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use serde::de::DeserializeOwned;
 
-use super::NotAdmitted;
-use super::claims::{ClaimRules, Claims};
+use super::claims::ClaimRules;
 use crate::config::tokens::TokenConfig;
 
 /// The longest token, in bytes. It must fit into the head of a request.
@@ -15,19 +15,31 @@ const MIN_SECRET: usize = 32;
 /// Bytes of a point of the curve P-256, uncompressed.
 const P256_POINT: usize = 65;
 
-/// Every key.
-#[derive(Default)]
-pub(super) struct Keys(Vec<Key>);
-
-struct Key {
-    algorithm: Algorithm,
-    key: DecodingKey,
+/// One key.
+#[derive(Clone)]
+pub(super) struct Key {
+    pub(super) algorithm: Algorithm,
+    /// The name by which tokens refer to it; `None` for a key from a file, and for one that was published without.
+    pub(super) id: Option<Box<str>>,
+    /// What checks signatures: a public key, or the secret.
+    pub(super) verifier: DecodingKey,
 }
 
-impl Keys {
+/// Why a token is not verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotVerified {
+    /// It is refused, whatever other keys there may be.
+    Refused,
+    /// None of the keys has signed it.
+    NoKey,
+}
+
+impl Key {
+    /// Reads the keys that are given as files.
+    ///
     /// # Errors
     /// A file cannot be used. One sentence per problem.
-    pub(super) fn read(config: &TokenConfig) -> Result<Self, Vec<String>> {
+    pub(super) fn read_files(config: &TokenConfig) -> Result<Vec<Self>, Vec<String>> {
         let secret = config.token_secret_file.iter();
         let secret =
             secret.map(|path| of_file("--token-secret-file", path, |bytes| of_secret(&bytes)));
@@ -41,31 +53,48 @@ impl Keys {
             }
         }
         if problems.is_empty() {
-            Ok(Self(keys))
+            Ok(keys)
         } else {
             Err(problems)
         }
     }
 
-    /// Checks the signature, the issuer and the audience of a token, and that it expires at all.
-    pub(super) fn verify(&self, token: &str, rules: &ClaimRules) -> Result<Claims, NotAdmitted> {
-        if token.len() > MAX_TOKEN {
-            return Err(NotAdmitted::Invalid);
-        }
-        let header = decode_header(token).map_err(|_| NotAdmitted::Invalid)?;
-        let keys = self.0.iter().filter(|key| key.algorithm == header.alg);
-        for key in keys {
-            match decode::<Claims>(token, &key.key, &validation(key.algorithm, rules)) {
-                Ok(data) => return Ok(data.claims),
-                // Another key of this algorithm may have signed it.
-                Err(error) if matches!(error.kind(), ErrorKind::InvalidSignature) => {}
-                Err(error) => {
-                    tracing::debug!(%error, "refusing a token");
-                    return Err(NotAdmitted::Invalid);
-                }
+    /// Returns whether it may have signed a token with this header.
+    fn may_have_signed(&self, algorithm: Algorithm, id: Option<&str>) -> bool {
+        let is_named = match (&self.id, id) {
+            (Some(own), Some(named)) => **own == *named,
+            (None, _) | (_, None) => true,
+        };
+        self.algorithm == algorithm && is_named
+    }
+}
+
+/// Checks the signature, the issuer and the audience of a token, and that it expires at all. Returns its claims.
+pub(super) fn verify<'a, C: DeserializeOwned>(
+    token: &str,
+    keys: impl Iterator<Item = &'a Key>,
+    rules: &ClaimRules,
+) -> Result<C, NotVerified> {
+    if token.len() > MAX_TOKEN {
+        return Err(NotVerified::Refused);
+    }
+    let header = decode_header(token).map_err(|_| NotVerified::Refused)?;
+    let id = header.kid.as_deref();
+    for key in keys.filter(|key| key.may_have_signed(header.alg, id)) {
+        match decode::<C>(token, &key.verifier, &validation(key.algorithm, rules)) {
+            Ok(data) => return Ok(data.claims),
+            // Another key of this algorithm may have signed it.
+            Err(error) if matches!(error.kind(), ErrorKind::InvalidSignature) => {}
+            Err(error) => {
+                tracing::debug!(%error, "refusing a token");
+                return Err(NotVerified::Refused);
             }
         }
-        Err(NotAdmitted::Invalid)
+    }
+    // No other key can check the rest: symmetric ones are never published.
+    match header.alg {
+        Algorithm::RS256 | Algorithm::ES256 | Algorithm::EdDSA => Err(NotVerified::NoKey),
+        _ => Err(NotVerified::Refused),
     }
 }
 
@@ -103,7 +132,8 @@ fn of_secret(bytes: &[u8]) -> Result<Key, String> {
     }
     Ok(Key {
         algorithm: Algorithm::HS256,
-        key: DecodingKey::from_secret(secret),
+        id: None,
+        verifier: DecodingKey::from_secret(secret),
     })
 }
 
@@ -125,5 +155,9 @@ fn of_pem(bytes: &[u8]) -> Result<Key, String> {
     if algorithm == Algorithm::ES256 && length != P256_POINT {
         return Err("of the elliptic curves, only P-256 (ES256) is supported".to_owned());
     }
-    Ok(Key { algorithm, key })
+    Ok(Key {
+        algorithm,
+        id: None,
+        verifier: key,
+    })
 }

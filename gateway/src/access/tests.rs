@@ -33,7 +33,7 @@ fn each_algorithm_is_accepted_with_its_own_key() {
     let access = access(&issuer, &[]);
     for signed in ALL {
         let token = issuer.token(signed, json!({})).expect("a token");
-        let identity = access.admit(Some(&token)).expect("admitted");
+        let identity = access.admit_now(Some(&token)).expect("admitted");
         assert_eq!(identity.subject(), Some("user-1"), "{signed:?}");
         assert_eq!(identity.shown_name(), Some("Ada Example"));
         assert!(identity.permission().allows(Verb::Ack, "OTSM-0114"));
@@ -48,7 +48,7 @@ fn keys_of_somebody_else_are_refused() {
     for signed in ALL {
         let token = theirs.token(signed, json!({})).expect("a token");
         assert_eq!(
-            access.admit(Some(&token)),
+            access.admit_now(Some(&token)),
             Err(NotAdmitted::Invalid),
             "{signed:?}"
         );
@@ -62,7 +62,7 @@ fn a_public_key_is_no_secret() {
     for signed in [Signed::Rs256, Signed::Es256, Signed::EdDsa] {
         let token = issuer.confused_token(signed, json!({})).expect("a token");
         assert_eq!(
-            access.admit(Some(&token)),
+            access.admit_now(Some(&token)),
             Err(NotAdmitted::Invalid),
             "{signed:?}"
         );
@@ -91,7 +91,7 @@ fn without_a_signature_nothing_is_believed() {
         ] {
             let token = format!("{header_of_none}.{rest}");
             assert_eq!(
-                access.admit(Some(&token)),
+                access.admit_now(Some(&token)),
                 Err(NotAdmitted::Invalid),
                 "{token}"
             );
@@ -111,7 +111,11 @@ fn without_a_signature_nothing_is_believed() {
         format!(" {good}"),
         "x".repeat(9000),
     ] {
-        assert_eq!(access.admit(Some(&bad)), Err(NotAdmitted::Invalid), "{bad}");
+        assert_eq!(
+            access.admit_now(Some(&bad)),
+            Err(NotAdmitted::Invalid),
+            "{bad}"
+        );
     }
 }
 
@@ -152,7 +156,7 @@ fn claims_decide() {
         (json!({"devices": vec!["x"; 257]}), invalid),
     ] {
         let token = token(&issuer, changes.clone());
-        let admitted = access.admit(Some(&token)).map(drop);
+        let admitted = access.admit_now(Some(&token)).map(drop);
         assert_eq!(admitted, expected, "{changes}");
     }
 }
@@ -173,7 +177,7 @@ fn a_token_allows_no_more_than_it_says() {
         (json!({"zones": []}), false),
     ] {
         let token = token(&issuer, changes.clone());
-        let identity = access.admit(Some(&token)).expect("admitted");
+        let identity = access.admit_now(Some(&token)).expect("admitted");
         let permission = identity.permission();
         assert_eq!(
             permission.allows(Verb::Read, "OTSM-0114"),
@@ -188,7 +192,7 @@ fn a_token_allows_no_more_than_it_says() {
 fn without_a_token_the_setting_decides() {
     let issuer = issuer();
     let verbs = |setting: &str| {
-        let admitted = access(&issuer, &[setting]).admit(None);
+        let admitted = access(&issuer, &[setting]).admit_now(None);
         admitted.map(|identity| {
             let verbs = [Verb::Read, Verb::Ack, Verb::Operate, Verb::Admin];
             verbs.map(|verb| identity.permission().allows(verb, "OTSM-0114"))
@@ -212,13 +216,16 @@ fn a_refused_token_does_not_make_its_user_anonymous() {
     let issuer = issuer();
     let expired = token(&issuer, json!({"exp": seconds_from_now(-3600)}));
     let with_keys = access(&issuer, &["--allow-anonymous=all"]);
-    assert_eq!(with_keys.admit(Some(&expired)), Err(NotAdmitted::Expired));
-    assert_eq!(with_keys.admit(Some("")), Err(NotAdmitted::Invalid));
+    assert_eq!(
+        with_keys.admit_now(Some(&expired)),
+        Err(NotAdmitted::Expired)
+    );
+    assert_eq!(with_keys.admit_now(Some("")), Err(NotAdmitted::Invalid));
 }
 
 #[test]
 fn where_no_token_can_be_checked_none_counts() {
     let without_keys = test_setup::access(&test_setup::config("127.0.0.1:1", &[]));
-    let identity = without_keys.admit(Some("123")).expect("admitted");
+    let identity = without_keys.admit_now(Some("123")).expect("admitted");
     assert_eq!(identity.subject(), None);
 }

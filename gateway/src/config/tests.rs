@@ -53,7 +53,7 @@ fn without_authentication_it_starts_only_if_anonymous_access_is_allowed() {
     assert_eq!(
         (usage.to_string().as_str(), usage.exit_code()),
         (
-            "no authentication is configured: pass --token-key-files or --token-secret-file to serve clients with tokens, or \
+            "no authentication is configured: pass --token-key-files, --token-secret-file or --token-jwks-url to serve clients with tokens, or \
              --allow-anonymous to serve every client",
             2
         )

@@ -8,6 +8,7 @@ use clap::builder::BoolishValueParser;
 use shared::args;
 
 use super::value_parsers::trimmed;
+use crate::http_client::server_url::ServerUrl;
 
 /// How tokens (JWT) are checked.
 #[derive(Args, Clone, Debug)]
@@ -20,6 +21,11 @@ pub struct TokenConfig {
     /// Files with public keys of tokens, in PEM: RSA (RS256), P-256 (ES256) or Ed25519 (`EdDSA`); a comma list, or several flags
     #[arg(long, env, value_name = "FILE", value_delimiter = ',')]
     pub token_key_files: Vec<PathBuf>,
+
+    /// Address at which an identity provider publishes its public keys of tokens (JWKS): https, or http on this machine. They are
+    /// fetched every 15 minutes, and when a token names a key that is not known
+    #[arg(long, env, value_name = "URL")]
+    pub(crate) token_jwks_url: Option<ServerUrl>,
 
     /// Who must have issued a token (claim `iss`); required with a key
     #[arg(long, env, value_name = "TEXT", value_parser = trimmed())]
@@ -50,7 +56,9 @@ pub struct TokenConfig {
 impl TokenConfig {
     /// Returns whether tokens can be checked.
     pub(crate) fn has_keys(&self) -> bool {
-        self.token_secret_file.is_some() || !self.token_key_files.is_empty()
+        self.token_secret_file.is_some()
+            || !self.token_key_files.is_empty()
+            || self.token_jwks_url.is_some()
     }
 
     /// Returns the flags that are given although they need a key.

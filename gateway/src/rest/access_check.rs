@@ -89,10 +89,10 @@ pub(super) async fn check(
     }
     let access = &check.access;
     let token = credential::of_head(request.headers(), request.uri(), access.is_query_read());
-    let admitted = access.admit(token.as_deref());
+    let admitted = access.admit(token.as_deref()).await;
     let identity = admitted.map_err(|error| {
         check.refuse(error.code(), None, &request);
-        ApiError::Unauthorized(error)
+        ApiError::from(error)
     })?;
     if let Some(subject) = identity.subject() {
         let route = request.extensions().get::<MatchedPath>();

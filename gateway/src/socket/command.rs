@@ -303,7 +303,7 @@ async fn try_to_carry_out(
         }
         Order::Refresh(token) => {
             let subscribed = subscriptions.devices.keys();
-            token_refresh::refresh(client, &token, command.ack, context, subscribed)
+            token_refresh::refresh(client, &token, command.ack, context, subscribed).await
         }
         Order::Unreadable(refusal) => Err(refusal),
     }

@@ -92,12 +92,29 @@ impl Admitted {
 impl ConnectionContext {
     /// Returns who presents this token, with its place among the clients of its subject. Clients that are not admitted are counted, and are
     /// in the audit trail.
-    pub(super) fn admit(
+    pub(super) async fn admit(
         &self,
         token: Option<&str>,
         address: ClientAddress,
     ) -> Result<Admitted, NotAdmitted> {
-        let admitted = self.access.admit(token).and_then(|identity| {
+        self.placed(self.access.admit(token).await, address)
+    }
+
+    /// As [`Self::admit`], and never waits.
+    pub(super) fn admit_now(
+        &self,
+        token: Option<&str>,
+        address: ClientAddress,
+    ) -> Result<Admitted, NotAdmitted> {
+        self.placed(self.access.admit_now(token), address)
+    }
+
+    fn placed(
+        &self,
+        admitted: Result<Arc<Identity>, NotAdmitted>,
+        address: ClientAddress,
+    ) -> Result<Admitted, NotAdmitted> {
+        let admitted = admitted.and_then(|identity| {
             let place = match identity.subject() {
                 Some(subject) => self.admission.join(subject),
                 None => Some(CallerPlace::uncounted()),

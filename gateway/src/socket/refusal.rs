@@ -66,14 +66,21 @@ struct RefusalError {
 
 impl Refusal {
     /// Every code.
-    pub(crate) const CODES: [&'static str; 4] = ["invalid", "limit", "forbidden", "unauthorized"];
+    pub(crate) const CODES: [&'static str; 5] = [
+        "invalid",
+        "limit",
+        "forbidden",
+        "unauthorized",
+        "unavailable",
+    ];
 
     /// Returns the code for the client, logs and metrics.
     pub(crate) fn code(self) -> &'static str {
-        let [invalid, limit, forbidden, unauthorized] = Self::CODES;
+        let [invalid, limit, forbidden, unauthorized, unavailable] = Self::CODES;
         match self {
             Self::Invalid | Self::NoToken => invalid,
             Self::Forbidden => forbidden,
+            Self::Unauthorized(NotAdmitted::KeysAway) => unavailable,
             Self::Unauthorized(_) | Self::OtherSubject => unauthorized,
             Self::Limit(_)
             | Self::ReplicaLimit(_)

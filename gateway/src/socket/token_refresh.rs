@@ -26,14 +26,14 @@ struct Refreshed {
 ///
 /// # Errors
 /// The token is refused, and the connection goes on with the one before.
-pub(super) fn refresh<'a>(
+pub(super) async fn refresh<'a>(
     client: &Arc<Client>,
     token: &str,
     ack: Option<i64>,
     context: &ConnectionContext,
     mut subscribed: impl Iterator<Item = &'a DeviceId>,
 ) -> Result<(), Refusal> {
-    let admitted = context.access.admit(Some(token));
+    let admitted = context.access.admit(Some(token)).await;
     let identity = admitted.map_err(Refusal::Unauthorized)?;
     let before = client.identity();
     if before.subject().is_some() && before.subject() != identity.subject() {

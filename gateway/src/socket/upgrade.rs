@@ -35,7 +35,7 @@ use crate::websocket::reader::{MessageReader, Received};
 use crate::websocket::writer::FrameWriter;
 
 /// Separates the packets in the answer to a poll.
-const SEPARATOR: u8 = 0x1e;
+pub(super) const SEPARATOR: u8 = 0x1e;
 /// Packets of Engine.IO that are not for the WebSocket: a ping of the session that ends, and nothing.
 const PING: &str = "2";
 /// The most frames that a client may send before it has finished an upgrade. It needs two.

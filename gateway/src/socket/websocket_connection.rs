@@ -224,7 +224,8 @@ impl WebSocketConnection {
             match ClientPacket::parse(&text)? {
                 ClientPacket::Connect(MAIN, payload) => {
                     let sent = JoinPayload::parse(payload).token();
-                    match self.context.admit(sent.as_deref().or(token), address) {
+                    let admitting = self.context.admit(sent.as_deref().or(token), address);
+                    match admitting.await {
                         Ok(admitted) => return Ok(admitted),
                         Err(error) => self.refuse_to_join("44", &error.to_string()),
                     }

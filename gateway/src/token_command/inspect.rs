@@ -10,14 +10,14 @@ use serde::Serialize;
 use serde_json::Value;
 use shared::clock::SystemClock;
 
-use crate::access::Access;
 use crate::access::anonymous::Anonymous;
+use crate::access::{Access, NotAdmitted};
 use crate::config::tokens::TokenConfig;
 
 /// Read a token from standard input, and print what it says and whether it is accepted
 ///
 /// What it says is printed even if its signature is wrong. With the keys of the gateway it is checked as the gateway does, except
-/// that nobody is asked whether it is revoked. Exits with 1 if it is refused.
+/// that nobody is asked whether it is revoked; published keys are fetched. Exits with 1 if it is refused.
 #[derive(Debug, Parser)]
 #[command(name = "inspect", bin_name = "gateway token inspect")]
 pub(super) struct InspectArgs {
@@ -33,7 +33,7 @@ struct Inspected {
 }
 
 #[expect(clippy::print_stdout, reason = "the output of the command")]
-pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
+pub(super) async fn inspect(args: InspectArgs) -> anyhow::Result<()> {
     let mut token = String::new();
     std::io::stdin()
         .take(64 << 10)
@@ -45,7 +45,15 @@ pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
         let clock = Arc::new(SystemClock::default());
         let access = Access::new(&args.tokens, Anonymous::None, clock);
         let access = access.map_err(|problems| anyhow::anyhow!(problems.join("; ")))?;
-        Some(access.admit(Some(token)).err())
+        let admitted = match access.follow_keys() {
+            // It never ends.
+            Some(fetching) => tokio::select! {
+                admitted = access.admit(Some(token)) => admitted,
+                () = fetching => Err(NotAdmitted::KeysAway),
+            },
+            None => access.admit(Some(token)).await,
+        };
+        Some(admitted.err())
     } else {
         None
     };

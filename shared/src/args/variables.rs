@@ -117,6 +117,7 @@ pub const VARIABLES: &[&str] = &[
     "TOKEN_GRACE",
     "TOKEN_IN_QUERY",
     "TOKEN_ISSUER",
+    "TOKEN_JWKS_URL",
     "TOKEN_KEY_FILES",
     "TOKEN_LEEWAY",
     "TOKEN_NOTICE",

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
+use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -79,7 +80,32 @@ impl TokenIssuer {
 
     /// Returns a token with these claims in addition to [`claims`]; `null` leaves one out.
     pub fn token(&self, signed: Signed, changes: Value) -> Result<String> {
-        let (algorithm, key) = match signed {
+        let (algorithm, key) = self.signing_key(signed)?;
+        Ok(encode(&Header::new(algorithm), &claims(changes), &key)?)
+    }
+
+    /// As [`Self::token`], with a header that names the key (`kid`).
+    pub fn named_token(&self, signed: Signed, key_id: &str, changes: Value) -> Result<String> {
+        let (algorithm, key) = self.signing_key(signed)?;
+        let header = Header {
+            kid: Some(key_id.to_owned()),
+            ..Header::new(algorithm)
+        };
+        Ok(encode(&header, &claims(changes), &key)?)
+    }
+
+    /// Returns a public key as an identity provider publishes it (JWK), under this name. The secret is published, too, as nobody
+    /// should.
+    pub fn published_key(&self, signed: Signed, key_id: &str) -> Result<Value> {
+        let (algorithm, key) = self.signing_key(signed)?;
+        let mut published = serde_json::to_value(Jwk::from_encoding_key(&key, algorithm)?)?;
+        published["kid"] = json!(key_id);
+        published["use"] = json!("sig");
+        Ok(published)
+    }
+
+    fn signing_key(&self, signed: Signed) -> Result<(Algorithm, EncodingKey)> {
+        Ok(match signed {
             Signed::Hs256 => {
                 let secret = std::fs::read(self.path("secret"))?;
                 (
@@ -99,8 +125,7 @@ impl TokenIssuer {
                 Algorithm::EdDSA,
                 EncodingKey::from_ed_pem(&self.private("ed")?)?,
             ),
-        };
-        Ok(encode(&Header::new(algorithm), &claims(changes), &key)?)
+        })
     }
 
     /// Returns a token that is signed with HS256 and a public key as its secret.
