@@ -1,5 +1,7 @@
 //! Which tokens are accepted. The keys are made by `openssl`, the tokens signed by the library.
 
+mod properties;
+
 use serde_json::{Value, json};
 use shared::clock::SystemClock;
 use test_support::tokens::{Signed, TokenIssuer, seconds_from_now};

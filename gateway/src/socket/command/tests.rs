@@ -1,3 +1,5 @@
+mod properties;
+
 use super::*;
 
 fn target(argument: &str) -> Option<Target> {

@@ -1,0 +1,59 @@
+//! Whatever argument an event has: it is a command, or it is refused.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn json_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        ".{0,140}".prop_map(Value::from),
+        "[0-9a-f]{12}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        let key = prop_oneof![
+            Just("deviceId".to_owned()),
+            Just("since".to_owned()),
+            Just("changes".to_owned()),
+            Just("epoch".to_owned()),
+            Just("seq".to_owned()),
+            Just("token".to_owned()),
+            ".{0,5}",
+        ];
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::vec((key, inner), 0..4)
+                .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn an_event_is_carried_out_only_if_it_names_what_it_is_about(
+        name in prop_oneof![Just(SUBSCRIBE_DEVICE), Just(UNSUBSCRIBE_DEVICE), Just(AUTH_REFRESH)],
+        argument in json_value(),
+    ) {
+        let text = serde_json::to_string(&json!([name, argument])).expect("JSON");
+        let packet = format!("42{text}");
+        let parsed = crate::socket::packet::ClientPacket::parse(&packet);
+        let Ok(crate::socket::packet::ClientPacket::Event(event)) = parsed else {
+            return Err(TestCaseError::fail(format!("{packet}: {parsed:?}")));
+        };
+        let command = ClientCommand::from_event(&event).expect("a known name");
+        let of_object = |field: &str| argument.get(field).and_then(Value::as_str);
+        let expected = |field: &str| argument.as_str().or_else(|| of_object(field));
+        match command.order {
+            Order::Subscribe(target) | Order::Unsubscribe(target) => {
+                let named = expected("deviceId").map(str::trim);
+                prop_assert_eq!(named, Some(target.device.as_str()));
+            }
+            Order::Refresh(token) => prop_assert_eq!(expected("token"), Some(&*token)),
+            Order::Unreadable(_) => {}
+        }
+    }
+}
