@@ -8,7 +8,8 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, HOST, HeaderName, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, HOST,
+    HeaderName, ORIGIN, VARY,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
@@ -23,6 +24,8 @@ use crate::refused_request;
 
 const METHODS: &str = "GET, POST, PUT, DELETE, OPTIONS, PATCH";
 const HEADERS: &str = "Content-Type, Authorization, Accept, X-Request-ID, X-Internal-Request-ID";
+/// What pages may read of an answer: when to try again, and what to send with the next request.
+const EXPOSED: &str = "ETag, Retry-After, WWW-Authenticate, X-Request-ID";
 /// Seconds for which a browser may remember a preflight. Browsers have their own limits (two hours in Chromium). Long, as
 /// the existing front end sends a preflight before every GET.
 const MAX_AGE: &str = "7200";
@@ -63,6 +66,8 @@ pub(crate) async fn check(State(cors): State<Cors>, request: Request, next: Next
             set(headers, ACCESS_CONTROL_ALLOW_METHODS, METHODS);
             set(headers, ACCESS_CONTROL_ALLOW_HEADERS, HEADERS);
             set(headers, ACCESS_CONTROL_MAX_AGE, MAX_AGE);
+        } else {
+            set(headers, ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
         }
     }
     response

@@ -305,6 +305,10 @@ async fn an_allowed_origin_is_echoed_with_credentials() {
                 header(&response, "access-control-allow-credentials"),
                 Some("true")
             );
+            assert_eq!(
+                header(&response, "access-control-expose-headers"),
+                Some("ETag, Retry-After, WWW-Authenticate, X-Request-ID")
+            );
             assert_eq!(header(&response, "vary"), Some("Origin"));
             assert_eq!(header(&response, "cache-control"), Some("no-store"));
         }
