@@ -48,6 +48,14 @@ pub(crate) const DRAIN_NOTICE: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ClientId(pub(crate) u64);
 
+/// Who has joined.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) identity: Arc<Identity>,
+    /// Counts the client for the subject of its token.
+    pub(crate) place: CallerPlace,
+}
+
 /// A connected client.
 pub(crate) struct Client {
     id: ClientId,
@@ -120,15 +128,15 @@ impl Client {
         id: ClientId,
         sid: Sid,
         link: Link,
-        (identity, place): (Arc<Identity>, CallerPlace),
+        admitted: Admitted,
         shared: Arc<ClientContext>,
     ) -> Self {
         Self {
             id,
             sid,
             link,
-            identity: Mutex::new(identity),
-            _place: place,
+            identity: Mutex::new(admitted.identity),
+            _place: admitted.place,
             outbox: Mutex::new(Outbox::new(shared.limits)),
             waiting: Notify::new(),
             closed: CancellationToken::new(),

@@ -6,10 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use socketioxide::socket::Sid;
 
-use crate::access::identity::Identity;
-use crate::admission::connections::CallerPlace;
 use crate::client::link::Link;
-use crate::client::{Client, ClientContext, ClientId};
+use crate::client::{Admitted, Client, ClientContext, ClientId};
 
 /// Every connected client of this replica. Clones share them.
 #[derive(Clone, Debug)]
@@ -45,12 +43,7 @@ impl Clients {
     }
 
     /// Creates a client that is about to connect. The client is counted once it is registered.
-    pub(crate) fn create(
-        &self,
-        sid: Sid,
-        link: Link,
-        admitted: (Arc<Identity>, CallerPlace),
-    ) -> Arc<Client> {
+    pub(crate) fn create(&self, sid: Sid, link: Link, admitted: Admitted) -> Arc<Client> {
         let id = ClientId(self.registry.next_id.fetch_add(1, Ordering::Relaxed));
         let shared = Arc::clone(&self.registry.shared);
         Arc::new(Client::new(id, sid, link, admitted, shared))

@@ -419,9 +419,7 @@ fn prepare(
         return Ok(());
     }
     let link = Link::polling(socket, Arc::clone(&session));
-    let client = context
-        .clients
-        .create(socket.id, link, admitted.into_parts());
+    let client = context.clients.create(socket.id, link, admitted);
     let commands = Arc::new(CommandQueue::new(context.limits.max_commands()));
     socket.extensions.insert(SocketCommands {
         client: Arc::clone(&client),

@@ -21,9 +21,11 @@ use test_support::server::OwnRedis;
 use crate::access::Access;
 use crate::access::identity::Identity;
 use crate::admission::Admission;
+use crate::admission::connections::CallerPlace;
 use crate::admission::enforcement::Enforcement;
 use crate::admission::limit_metrics::LimitMetrics;
 use crate::audit::AuditTrail;
+use crate::client::Admitted;
 use crate::config::Config;
 
 const DAY_MS: i64 = 86_400_000;
@@ -56,11 +58,19 @@ pub(crate) fn config(redis: &str, flags: &[&str]) -> Config {
     Config::try_from_args(all).expect("flags")
 }
 
-/// Builds the identity of a client that needs no token.
-pub(crate) fn anyone() -> Arc<Identity> {
+/// Builds what a client has that needs no token.
+pub(crate) fn anyone() -> Admitted {
     let config = config("127.0.0.1:1", &[]);
-    let access = access(&config).admit_now(None);
-    access.expect("clients without a token are allowed")
+    let identity = access(&config).admit_now(None);
+    admitted(identity.expect("clients without a token are allowed"))
+}
+
+/// Builds what a client with this identity has.
+pub(crate) fn admitted(identity: Arc<Identity>) -> Admitted {
+    Admitted {
+        identity,
+        place: CallerPlace::uncounted(),
+    }
 }
 
 /// Builds what decides who is admitted with these settings.

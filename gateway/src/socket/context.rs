@@ -12,6 +12,7 @@ use crate::access::{Access, NotAdmitted};
 use crate::admission::Admission;
 use crate::admission::connections::CallerPlace;
 use crate::audit::{Actor, AuditTrail};
+use crate::client::Admitted;
 use crate::client_address::ClientAddress;
 use crate::clients::Clients;
 use crate::config::{Config, SPARE_COMMANDS};
@@ -72,20 +73,6 @@ impl ConnectionLimits {
             ping_interval: config.ping_interval,
             ping_timeout: config.ping_timeout,
         }
-    }
-}
-
-/// Who has joined.
-#[derive(Debug)]
-pub(crate) struct Admitted {
-    pub(crate) identity: Arc<Identity>,
-    /// Counts the client for the subject of its token.
-    pub(crate) place: CallerPlace,
-}
-
-impl Admitted {
-    pub(super) fn into_parts(self) -> (Arc<Identity>, CallerPlace) {
-        (self.identity, self.place)
     }
 }
 

@@ -15,17 +15,17 @@ use tokio::time::{timeout, timeout_at};
 use super::command::ClientCommand;
 use super::command_queue::CommandQueue;
 use super::connection::{JoinedClient, close_draining};
-use super::context::{Admitted, ConnectionContext};
+use super::context::ConnectionContext;
 use super::packet::{ClientEvent, ClientPacket, InvalidPacket, MAIN};
 use super::refusal::Refusal;
 use crate::access::credential::JoinPayload;
 use crate::admission::connections::CallerPlace;
 use crate::admission::limit::Limit;
-use crate::client::Client;
 use crate::client::close_reason::CloseReason;
 use crate::client::link::Link;
 use crate::client::log_limit::limited;
 use crate::client::outbox::Flushed;
+use crate::client::{Admitted, Client};
 use crate::client_address::ClientAddress;
 use crate::packet_budget::Budget;
 use crate::session::Session;
@@ -172,10 +172,7 @@ impl WebSocketConnection {
         });
         let admitted = admitted.ok()?;
         let link = Link::WebSocket(Arc::clone(&writer));
-        let client = self
-            .context
-            .clients
-            .create(sid, link, admitted.into_parts());
+        let client = self.context.clients.create(sid, link, admitted);
         let connected = Connected {
             sid: sid.to_string(),
         };

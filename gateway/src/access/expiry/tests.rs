@@ -8,7 +8,6 @@ use tokio::net::TcpStream;
 use super::*;
 use crate::access::identity::{Identity, TokenFacts};
 use crate::access::permission::Permission;
-use crate::admission::connections::CallerPlace;
 use crate::client::ClientContext;
 use crate::client::link::Link;
 use crate::clients::Clients;
@@ -44,7 +43,7 @@ async fn client(identity: Arc<Identity>) -> (Arc<Client>, TcpStream) {
     let client = clients.create(
         Sid::new(),
         Link::WebSocket(Arc::new(writer)),
-        (identity, CallerPlace::uncounted()),
+        test_setup::admitted(identity),
     );
     (client, peer)
 }
@@ -117,7 +116,7 @@ async fn a_new_token_counts_from_then_on() {
 #[tokio::test]
 async fn who_has_no_token_stays() {
     let expiry = expiry();
-    let (client, _peer) = client(test_setup::anyone()).await;
+    let (client, _peer) = client(test_setup::anyone().identity).await;
     expiry.watch(&client);
     expiry.act(Time::from_millis(i64::MAX));
     assert!(!is_closed(&client));

@@ -5,7 +5,6 @@ use test_support::eventually::LATE;
 use tokio::io::AsyncReadExt;
 
 use super::*;
-use crate::admission::connections::CallerPlace;
 use crate::client::ClientContext;
 use crate::client::link::Link;
 use crate::clients::Clients;
@@ -38,7 +37,7 @@ async fn what_is_held_leaves_at_the_end_of_the_window_for_every_client() {
         let client = clients.create(
             Sid::new(),
             Link::WebSocket(Arc::new(writer)),
-            (test_setup::anyone(), CallerPlace::uncounted()),
+            test_setup::anyone(),
         );
         peers.push((client, peer));
     }

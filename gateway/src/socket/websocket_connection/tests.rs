@@ -2,7 +2,6 @@ use shared::metrics::Meters;
 use test_support::eventually::LATE;
 
 use super::*;
-use crate::admission::connections::CallerPlace;
 use crate::client::ClientContext;
 use crate::clients::Clients;
 use crate::metrics::Metrics;
@@ -30,7 +29,7 @@ async fn an_alarm_of_which_the_kernel_has_a_part_has_a_deadline_too() {
     let client = clients.create(
         Sid::new(),
         Link::WebSocket(Arc::clone(&writer)),
-        (test_setup::anyone(), CallerPlace::uncounted()),
+        test_setup::anyone(),
     );
     let device = "OTSM-0114".parse().unwrap();
     let mut seq = 0;

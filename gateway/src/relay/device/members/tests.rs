@@ -7,7 +7,6 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::admission::connections::CallerPlace;
 use crate::client::ClientContext;
 use crate::client::link::Link;
 use crate::clients::Clients;
@@ -38,14 +37,7 @@ fn clients(metrics: &Metrics) -> Clients {
 async fn connect(clients: &Clients) -> (Arc<Client>, TcpStream) {
     let (writer, peer) = pair().await;
     let link = Link::WebSocket(Arc::new(writer));
-    (
-        clients.create(
-            Sid::new(),
-            link,
-            (test_setup::anyone(), CallerPlace::uncounted()),
-        ),
-        peer,
-    )
+    (clients.create(Sid::new(), link, test_setup::anyone()), peer)
 }
 
 /// Asserts that exactly these frames are sent to the client next.
