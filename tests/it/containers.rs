@@ -12,7 +12,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tests::browser::{Browser, Transport};
-use tests::containers::{Podman, PublishedPort, pod};
+use tests::containers::{Podman, PublishedPort, pod, secrets_as_config_maps};
 use tests::device::{Device, Publisher};
 use tests::eventually::eventually;
 use tests::http;
@@ -211,6 +211,7 @@ impl Replicas {
             .filter(|object| object["kind"] == "ConfigMap")
             .cloned()
             .collect();
+        played.extend(secrets_as_config_maps(objects)?);
         for index in 0..count {
             let own = format!("{name}-{index}");
             let (object, published) = pod(&own, template, objects, names)?;

@@ -7,12 +7,16 @@ use serde_json::{Value, json};
 use tests::manifests::{self, FOLDERS, documents, find, list, objects, pod_template, variables};
 use tests::repository;
 
+mod compose;
 mod files;
 mod memory;
 mod network;
+mod production;
+mod secrets;
 mod settings;
 mod times;
 
+use secrets::Secrets;
 use settings::Settings;
 
 fn text(path: &str) -> Result<String> {
@@ -240,6 +244,7 @@ fn the_check_for_restricted_pods_finds_every_breach() -> Result<()> {
 #[test]
 fn manifests_contain_only_settings_that_the_programs_accept() -> Result<()> {
     let settings = Settings::of_all()?;
+    let secrets = Secrets::make()?;
     for kustomization in FOLDERS {
         let objects = objects(kustomization)?;
         let mut checked = 0;
@@ -258,7 +263,7 @@ fn manifests_contain_only_settings_that_the_programs_accept() -> Result<()> {
                 // The base does not configure who may connect.
                 if kustomization != "k8s/base" {
                     program
-                        .check_values(&container["args"], &variables)
+                        .check_values(&container["args"], &variables, &secrets)
                         .with_context(place)?;
                 }
             }
@@ -274,10 +279,7 @@ fn manifests_contain_only_settings_that_the_programs_accept() -> Result<()> {
 #[test]
 fn every_reference_exists() -> Result<()> {
     // Created separately, as k8s/README.md describes.
-    let outside = [
-        ("k8s/base", ["redis", "broker"]),
-        ("k8s/overlays/prod", ["redis", "broker"]),
-    ];
+    let outside = ["redis-gateway", "redis-ingest", "broker", "tokens"];
     for kustomization in FOLDERS {
         let objects = objects(kustomization)?;
         for object in &objects {
@@ -306,8 +308,14 @@ fn every_reference_exists() -> Result<()> {
                         &volume["persistentVolumeClaim"]["claimName"],
                     ),
                 ] {
-                    if let Some(found) = found.as_str() {
-                        find(&objects, kind, found)?;
+                    let Some(found) = found.as_str() else {
+                        continue;
+                    };
+                    let is_outside = kind == "Secret"
+                        && kustomization != "k8s/overlays/dev"
+                        && outside.contains(&found);
+                    if !is_outside {
+                        find(&objects, kind, found).context(kustomization)?;
                     }
                 }
             }
@@ -321,18 +329,6 @@ fn every_reference_exists() -> Result<()> {
                         mount["name"]
                     );
                 }
-            }
-            for variable in containers(template).flat_map(|container| list(&container["env"])) {
-                let Some(secret) = variable["valueFrom"]["secretKeyRef"]["name"].as_str() else {
-                    continue;
-                };
-                let is_outside = outside
-                    .iter()
-                    .any(|(folder, names)| *folder == kustomization && names.contains(&secret));
-                ensure!(
-                    is_outside || find(&objects, "Secret", secret).is_ok(),
-                    "{kustomization}: no secret {secret}"
-                );
             }
         }
         for service in objects.iter().filter(|object| object["kind"] == "Service") {
@@ -410,35 +406,6 @@ fn the_gateway_accepts_the_host_of_the_ingress() -> Result<()> {
             );
         }
     }
-    Ok(())
-}
-
-#[test]
-fn production_contains_no_secret_and_uses_tls() -> Result<()> {
-    let objects = objects("k8s/overlays/prod")?;
-    ensure!(
-        objects.iter().all(|object| object["kind"] != "Secret"),
-        "a secret in the repository"
-    );
-    let ingest =
-        pod_template(find(&objects, "StatefulSet", "subtronics-ingest")?).context("pods")?;
-    let variables = variables(&objects, &ingest["spec"]["containers"][0])?;
-    let broker = variables.iter().find(|(name, _)| name == "MQTT_BROKER");
-    let broker = broker
-        .and_then(|(_, value)| value.as_deref())
-        .unwrap_or_default();
-    ensure!(broker.starts_with("mqtts://"), "{broker}");
-    let ingress = find(&objects, "Ingress", "gateway")?;
-    assert_eq!(
-        ingress["spec"]["tls"][0]["hosts"][0],
-        ingress["spec"]["rules"][0]["host"]
-    );
-    let annotations = &ingress["metadata"]["annotations"];
-    ensure!(
-        !annotations["cert-manager.io/cluster-issuer"].is_null(),
-        "no issuer"
-    );
-    assert_eq!(annotations["haproxy.org/ssl-redirect-port"], "443");
     Ok(())
 }
 

@@ -267,6 +267,7 @@ fn scripts_can_be_run() -> Result<()> {
     for name in [
         "deploy/demo",
         "deploy/link-static",
+        "deploy/make-secrets",
         "deploy/restore-redis",
         "tests/run",
         "tests/bench/run",

@@ -148,6 +148,13 @@ impl Browser {
         Self::start(format!("http://127.0.0.1:{port}"), options).await
     }
 
+    /// As [`Self::open`], over HTTPS. `authority` is the file with the certificate of whom the client trusts.
+    pub async fn open_over_tls(port: u16, mut options: Value, authority: &Path) -> Result<Self> {
+        let authority = fs::read_to_string(authority).context("the authority")?;
+        options["ca"] = authority.into();
+        Self::start(format!("https://localhost:{port}"), options).await
+    }
+
     async fn start(url: String, options: Value) -> Result<Self> {
         let mut child = Command::new("node")
             .arg(repository::script("agent.mjs")?)

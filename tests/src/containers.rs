@@ -351,11 +351,30 @@ impl Drop for Podman {
     }
 }
 
+/// Returns the secrets among these objects as config maps.
+pub fn secrets_as_config_maps(objects: &[Value]) -> Result<Vec<Value>> {
+    let secrets = objects.iter().filter(|object| object["kind"] == "Secret");
+    let mut maps = Vec::new();
+    for object in secrets {
+        let name = object["metadata"]["name"].as_str().context("a name")?;
+        let keys = object["data"].as_object().context("no data")?.keys();
+        let mut map = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {}
+        });
+        for key in keys {
+            map["data"][key] = secret(objects, name, key)?.into();
+        }
+        maps.push(map);
+    }
+    Ok(maps)
+}
+
 /// Renders the pod that a controller would create from this template, adapted to podman:
 /// * Its ports are published on the loopback interface.
 /// * Host aliases resolve the service names in `names`.
 /// * It has no probes: podman would run them with a shell, which the images do not have.
-/// * The values of secrets are inserted: releases of podman expect secrets in different forms.
+/// * The values of secrets are inserted, and their volumes become those of [`secrets_as_config_maps`]: releases of podman expect
+///   secrets in different forms.
 pub fn pod(
     name: &str,
     template: &Value,
@@ -367,6 +386,11 @@ pub fn pod(
         .iter()
         .map(|(name, address)| json!({"ip": address.to_string(), "hostnames": [name]}));
     spec["hostAliases"] = aliases.collect();
+    for volume in spec["volumes"].as_array_mut().into_iter().flatten() {
+        if let Some(secret) = volume["secret"]["secretName"].as_str() {
+            *volume = json!({"name": volume["name"], "configMap": {"name": secret}});
+        }
+    }
     let mut published = Vec::new();
     let Some(containers) = spec["containers"].as_array_mut() else {
         bail!("{name} has no containers");

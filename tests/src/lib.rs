@@ -15,7 +15,7 @@
 //! that the documents describe, [`collector`] receives the telemetry of the services, [`key_server`] publishes keys of tokens, and
 //! [`upgrade`] compares two releases.
 //!
-//! Only the simulator of `deploy/demo` uses [`scenario`].
+//! Only the simulator of `deploy/demo` uses [`scenario`] and [`tls_tunnel`].
 
 pub use test_support::{eventually, ports, server, server_process, tokens};
 
@@ -64,6 +64,8 @@ pub mod containers;
 pub mod import_graph;
 
 pub mod scenario;
+
+pub mod tls_tunnel;
 
 pub mod collector;
 

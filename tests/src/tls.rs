@@ -1,7 +1,7 @@
 //! A stack whose connections all use TLS: Redis and the broker require a certificate of their clients, the gateway serves HTTPS.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use shared::tls::{ClientStream, ClientTls, TlsFiles, TlsSettings};
@@ -119,12 +119,17 @@ impl TlsSetup {
 
     /// Connects to a port of the loopback interface, as a client that trusts the authority.
     pub async fn connect(&self, port: u16) -> Result<ClientStream> {
-        let files = TlsFiles {
-            authorities: Some(self.authority.file()),
-            ..TlsFiles::default()
-        };
-        let tls = ClientTls::new(files, &SETTINGS);
-        let tcp = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
-        Ok(ClientStream::secure(tcp, HOST, &tls).await?)
+        connect(port, &self.authority.file()).await
     }
+}
+
+/// Connects to a port of the loopback interface, as a client that trusts the authority in this file.
+pub async fn connect(port: u16, authority: &Path) -> Result<ClientStream> {
+    let files = TlsFiles {
+        authorities: Some(authority.to_owned()),
+        ..TlsFiles::default()
+    };
+    let tls = ClientTls::new(files, &SETTINGS);
+    let tcp = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+    Ok(ClientStream::secure(tcp, HOST, &tls).await?)
 }

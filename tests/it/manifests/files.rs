@@ -7,12 +7,14 @@ use serde_json::{Value, json};
 use tests::manifests::{self, documents, list};
 use tests::repository;
 
+use super::secrets::Secrets;
 use super::settings::{self, Settings};
 use super::text;
 
 #[test]
 fn compose_and_the_hosting_file_contain_only_settings_that_the_programs_accept() -> Result<()> {
     let settings = Settings::of_all()?;
+    let secrets = Secrets::make()?;
     let compose = documents(&text("deploy/compose.yaml")?)?;
     let services = compose[0]["services"].as_object().context("no services")?;
     let mut checked = 0;
@@ -21,7 +23,7 @@ fn compose_and_the_hosting_file_contain_only_settings_that_the_programs_accept()
             checked += 1;
             let variables = settings::of_map(&service["environment"])?;
             program.check_names(&service["command"], &variables)?;
-            program.check_values(&service["command"], &variables)?;
+            program.check_values(&service["command"], &variables, &secrets)?;
         }
     }
     assert_eq!(
@@ -51,7 +53,7 @@ fn compose_and_the_hosting_file_contain_only_settings_that_the_programs_accept()
         let variables = settings::of_list(&service["envVars"])?;
         let arguments: Vec<&str> = command.split_whitespace().skip(1).collect();
         program.check_names(&json!(arguments), &variables)?;
-        program.check_values(&json!(arguments), &variables)?;
+        program.check_values(&json!(arguments), &variables, &secrets)?;
         if program.is("gateway") {
             assert_eq!(service["healthCheckPath"], "/health");
         }
@@ -126,7 +128,7 @@ fn copied_configurations_are_identical() -> Result<()> {
         .context("another mosquitto.conf")?;
     assert_eq!(
         own,
-        "\nlistener 1883\npersistence_location /mosquitto/data/\n"
+        "\nlistener 1883\npersistence_location /mosquitto/data/\n# Nobody reaches it from outside of the cluster.\nallow_anonymous true\n"
     );
     Ok(())
 }

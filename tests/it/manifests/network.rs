@@ -102,8 +102,8 @@ fn connected(objects: &[Value], object: &Value, program: &str) -> Result<BTreeSe
         found.and_then(|(_, value)| value.clone())
     };
     // That of production is created separately, like the example in the instructions.
-    let named = list(&container["env"]).find(|variable| variable["name"] == "REDIS_URL");
-    let named = &named.context("no Redis")?["valueFrom"]["secretKeyRef"]["name"];
+    let mounted = list(&template["spec"]["volumes"]).find(|volume| volume["name"] == "redis");
+    let named = &mounted.context("no Redis")?["secret"]["secretName"];
     let redis = secret(objects, named.as_str().context("no secret")?, "url").or_else(|_| {
         let readme = text("k8s/README.md")?;
         let example = readme
@@ -228,8 +228,7 @@ fn policies_choose_pods_and_agree_on_both_sides() -> Result<()> {
 }
 
 /// Where the `HAProxy` Kubernetes Ingress Controller reads the annotations used here. It ignores them elsewhere.
-const READ: [(&str, &[&str]); 8] = [
-    ("haproxy.org/allow-list", &["Ingress"]),
+const READ: [(&str, &[&str]); 7] = [
     ("haproxy.org/ssl-redirect", &["Ingress"]),
     ("haproxy.org/ssl-redirect-port", &["Ingress"]),
     ("haproxy.org/cookie-persistence", &["Service"]),
@@ -265,34 +264,6 @@ fn annotations_are_where_the_controller_reads_them() -> Result<()> {
             "{kustomization}: polling has no affinity"
         );
     }
-    Ok(())
-}
-
-#[test]
-fn a_gateway_without_authentication_is_reachable_only_from_some_networks() -> Result<()> {
-    let objects = objects("k8s/overlays/prod")?;
-    let ingress = find(&objects, "Ingress", "gateway")?;
-    let allowed = &ingress["metadata"]["annotations"]["haproxy.org/allow-list"];
-    ensure!(
-        allowed
-            .as_str()
-            .is_some_and(|ranges| !ranges.is_empty() && !ranges.contains("/0")),
-        "{allowed}"
-    );
-    // A host on the internet must configure it explicitly.
-    let hosting = documents(&text("deploy/render.yaml")?)?;
-    let gateway = list(&hosting[0]["services"])
-        .find(|service| service["healthCheckPath"] == "/health")
-        .context("no gateway")?;
-    ensure!(
-        !gateway["dockerCommand"].to_string().contains("anonymous"),
-        "{gateway}"
-    );
-    let asked = json!({"key": "ALLOW_ANONYMOUS", "sync": false});
-    ensure!(
-        list(&gateway["envVars"]).any(|variable| *variable == asked),
-        "{gateway}"
-    );
     Ok(())
 }
 

@@ -8,6 +8,8 @@ use tests::manifests;
 use tests::repository;
 use tests::server_process::kept_environment;
 
+use super::secrets::Secrets;
+
 /// The flags and variables of one program.
 #[derive(Debug)]
 pub(super) struct Program {
@@ -121,6 +123,7 @@ impl Program {
         &self,
         arguments: &Value,
         variables: &[(String, Option<String>)],
+        secrets: &Secrets,
     ) -> Result<()> {
         // The simulator has no such command.
         if self.is("simulator") {
@@ -134,8 +137,8 @@ impl Program {
             .envs(kept_environment());
         for (name, value) in variables {
             let value = match value {
-                Some(value) => value,
-                None => stand_in(name)?,
+                Some(value) => secrets.mounted(value)?,
+                None => stand_in(name)?.to_owned(),
             };
             command.env(name, value);
         }
@@ -176,7 +179,8 @@ fn stand_in(variable: &str) -> Result<&'static str> {
         "MQTT_CLIENT_ID" => "subtronics-ingest-0",
         "MQTT_USERNAME" | "MQTT_PASSWORD" => "anything",
         "REPLICA_NAME" => "gateway-0123456789-abcde",
-        "ALLOW_ANONYMOUS" => "true",
+        "TOKEN_ISSUER" => "https://login.example.com",
+        "TOKEN_AUDIENCE" => "gas-detection",
         "ALLOWED_ORIGINS" => "https://dashboard.example.com",
         "ALLOWED_HOSTS" => "subtronics-gateway.onrender.com",
         other => bail!("nothing stands in for {other}"),

@@ -5,6 +5,8 @@
 //! acknowledgements.
 
 use std::io::{IsTerminal, Write};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +21,9 @@ use rumqttc::{NetworkOptions, Outgoing};
 use shared::args::{Usage, duration, utc_offset};
 use shared::clock::SystemClock;
 use shared::secret::Secret;
+use shared::tls::TlsSettings;
 use tests::scenario::{Detector, PayloadFormat, Scenario, Setting};
+use tests::tls_tunnel::{TlsServer, TlsTunnel};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -30,20 +34,33 @@ const QUEUE_MESSAGES: usize = 1000;
 /// Maximum number of messages sent without an acknowledgement. The broker may ask for fewer when it accepts the connection.
 const WINDOW_MESSAGES: u16 = 1000;
 
+const TLS_SETTINGS: TlsSettings = TlsSettings {
+    ca_file: "--mqtt-ca-file",
+    cert_file: "",
+    key_file: "",
+    address: "--mqtt-broker",
+    tls_scheme: "mqtts://",
+    plain_scheme: "mqtt://",
+};
+
 /// Publishes the readings of simulated gas detectors.
 #[derive(Debug, Parser)]
 #[command(name = "simulator")]
 struct Config {
-    /// Broker to publish to: `mqtt://host:port`
+    /// Broker to publish to: `mqtt://host:port`, or `mqtts://host:port` for TLS
     #[arg(long, env = "MQTT_BROKER", value_parser = broker)]
     mqtt_broker: Broker,
+
+    /// File with the authorities that are trusted with `mqtts://` [default: those of the system]
+    #[arg(long, env = "MQTT_CA_FILE")]
+    mqtt_ca_file: Option<PathBuf>,
 
     /// Topic to publish on
     #[arg(long, env = "MQTT_TOPIC_SUBTRONICS", default_value = "SubTronics/data")]
     mqtt_topic: String,
 
     /// User of the broker
-    #[arg(long, env = "MQTT_USERNAME", requires = "mqtt_password")]
+    #[arg(long, env = "MQTT_USERNAME", requires = "its_password")]
     mqtt_username: Option<String>,
 
     /// Password of the user
@@ -51,9 +68,19 @@ struct Config {
         long,
         env = "MQTT_PASSWORD",
         hide_env_values = true,
-        requires = "mqtt_username"
+        requires = "mqtt_username",
+        group = "its_password"
     )]
     mqtt_password: Option<Secret<String>>,
+
+    /// File with the password, instead
+    #[arg(
+        long,
+        env = "MQTT_PASSWORD_FILE",
+        requires = "mqtt_username",
+        group = "its_password"
+    )]
+    mqtt_password_file: Option<PathBuf>,
 
     /// Number of detectors
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -108,12 +135,16 @@ struct Config {
 struct Broker {
     host: String,
     port: u16,
+    uses_tls: bool,
 }
 
 fn broker(text: &str) -> Result<Broker, String> {
-    let rest = text
-        .strip_prefix("mqtt://")
-        .ok_or("expected an address such as mqtt://localhost:1883")?;
+    let (scheme, rest) = text.split_once("://").unwrap_or_default();
+    let (uses_tls, default_port) = match scheme {
+        "mqtt" => (false, 1883),
+        "mqtts" => (true, 8883),
+        _ => return Err("expected an address such as mqtt://localhost:1883".to_owned()),
+    };
     let address = rest.strip_suffix('/').unwrap_or(rest);
     let (host, port) = match address.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (
@@ -121,7 +152,7 @@ fn broker(text: &str) -> Result<Broker, String> {
             port.parse()
                 .map_err(|_| "the port is not a number up to 65535")?,
         ),
-        _ => (address, 1883),
+        _ => (address, default_port),
     };
     let host = host.trim_start_matches('[').trim_end_matches(']');
     if host.is_empty() || host.contains(['/', '@']) {
@@ -132,6 +163,7 @@ fn broker(text: &str) -> Result<Broker, String> {
     Ok(Broker {
         host: host.to_owned(),
         port,
+        uses_tls,
     })
 }
 
@@ -241,9 +273,9 @@ async fn main() -> Result<ExitCode> {
     let detectors = detectors(&config);
     let count = detectors.len();
     let counters = Arc::new(Counters::default());
-    let (client, events) = AsyncClient::new(options(&config), QUEUE_MESSAGES);
-
     let mut tasks = JoinSet::new();
+    let address = open_tunnel(&config, &mut tasks).await?;
+    let (client, events) = AsyncClient::new(options(&config, &address)?, QUEUE_MESSAGES);
     tasks.spawn(drive(events, Arc::clone(&counters)));
     tasks.spawn(show_progress(Arc::clone(&counters), count));
 
@@ -300,20 +332,54 @@ fn detectors(config: &Config) -> Vec<Detector> {
     )
 }
 
-fn options(config: &Config) -> MqttOptions {
+/// Returns where the MQTT client connects to. For a broker with TLS, that is a port of this machine which leads to it.
+async fn open_tunnel(config: &Config, tasks: &mut JoinSet<()>) -> Result<(String, u16)> {
+    let Broker {
+        host,
+        port,
+        uses_tls,
+    } = config.mqtt_broker.clone();
+    if !uses_tls {
+        return Ok((host, port));
+    }
+    let server = TlsServer {
+        host,
+        port,
+        authorities: config.mqtt_ca_file.clone(),
+    };
+    let tunnel = TlsTunnel::open(server, &TLS_SETTINGS).await?;
+    let address = (Ipv4Addr::LOCALHOST.to_string(), tunnel.port()?);
+    tasks.spawn(async {
+        // The caller stops when one of its tasks ends.
+        if let Err(err) = tunnel.run().await {
+            writeln!(std::io::stderr(), "{err:#}").ok();
+        }
+    });
+    Ok(address)
+}
+
+fn options(config: &Config, (host, port): &(String, u16)) -> Result<MqttOptions> {
     let id = format!("simulator-{:08x}", fastrand::u32(..));
-    let broker = &config.mqtt_broker;
-    let mut options = MqttOptions::new(id, broker.host.as_str(), broker.port);
+    let mut options = MqttOptions::new(id, host.as_str(), *port);
     options.set_keep_alive(Duration::from_secs(30));
     options.set_clean_start(true);
     options.set_outgoing_inflight_upper_limit(WINDOW_MESSAGES);
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
     options.set_network_options(network);
-    if let (Some(username), Some(password)) = (&config.mqtt_username, &config.mqtt_password) {
+    let password = match &config.mqtt_password_file {
+        Some(path) => {
+            let text = std::fs::read_to_string(path);
+            let text =
+                text.with_context(|| format!("--mqtt-password-file `{}`", path.display()))?;
+            Some(Secret::new(text.trim_end().to_owned()))
+        }
+        None => config.mqtt_password.clone(),
+    };
+    if let (Some(username), Some(password)) = (&config.mqtt_username, &password) {
         options.set_credentials(username, password.expose());
     }
-    options
+    Ok(options)
 }
 
 /// Publishes at an even pace, one detector after the other, until it is dropped.

@@ -85,7 +85,8 @@ pub fn prepare_redis(folder: &Path, commands: &Path) -> Result<()> {
 /// Name that Redis gives to the first base file of its append-only files.
 pub const AOF_BASE: &str = "appendonly.aof.1.base.aof";
 
-/// Starts Mosquitto with `deploy/mosquitto.conf` and these lines. Its data is in the folder.
+/// Starts Mosquitto with `deploy/mosquitto.conf` and these lines. Everybody may connect, unless they say otherwise. Its data is in the
+/// folder.
 pub fn mosquitto(folder: &Path, more: &[String]) -> Result<Server> {
     let port = Port::reserve()?;
     let shipped = deployed("mosquitto.conf");
@@ -93,7 +94,7 @@ pub fn mosquitto(folder: &Path, more: &[String]) -> Result<Server> {
         fs::read_to_string(&shipped).with_context(|| format!("reading `{}`", shipped.display()))?;
     let own = folder.join("mosquitto.conf");
     let text = format!(
-        "{shipped}\n{}\nlistener {} 127.0.0.1\npersistence_location {}/\nuser root\n",
+        "{shipped}\nallow_anonymous true\n{}\nlistener {} 127.0.0.1\npersistence_location {}/\nuser root\n",
         more.join("\n"),
         port.number(),
         folder.display()
