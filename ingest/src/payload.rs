@@ -6,8 +6,8 @@
 //!
 //! No number is guessed. An unreadable field makes the reading doubtful, or is `None`.
 //!
-//! A payload that is one JSON object takes the short way, through `document` and `fields`. Only if that fails,
-//! `repair` finds the objects of the payload and makes JSON of them, which then takes the same way.
+//! A payload that is one JSON object with a serial in its root takes the short way, through `document` and `fields`. Only if that
+//! fails, `repair` finds the objects of the payload and makes JSON of them, which then takes the same way.
 
 mod device_time;
 mod document;
@@ -102,7 +102,8 @@ impl Item<'_> {
 pub enum ItemContent {
     /// A reading, after a repair if need be.
     Reading(Parsed),
-    /// An object that cannot be read as a whole, but whose serial is certain. It is a dead letter, too.
+    /// An object that cannot be read as a whole, or names its detector elsewhere than in its root. The serial is certain. It is a
+    /// dead letter, too.
     Unreadable(Parsed, PayloadError),
     /// A detector that the dead letter before it names, beside others. As unreadable, and no dead letter of its own.
     Named(Parsed),
@@ -131,6 +132,10 @@ pub fn read_received<'a>(bytes: &'a [u8], size_bytes: usize, format: &Format) ->
         return named::with_named(tolerant::read_beginning(bytes, err, format), format);
     }
     match parse_strictly(bytes, format) {
+        // Its detector may be named elsewhere than in its root.
+        Ok(ItemContent::Refused(err)) => {
+            named::with_named(tolerant::read(bytes, err, format), format)
+        }
         Ok(content) => {
             let item = Item {
                 repairs: kinds_of(&content),

@@ -88,9 +88,14 @@ impl PayloadError {
     /// Describes the fault for the dead letter, and names the detector if it is known.
     #[must_use]
     pub fn detail(&self, device: Option<&DeviceId>) -> String {
-        match device {
-            Some(device) => format!("{self}; it is from {}", device.for_log()),
-            None => self.to_string(),
+        let Some(device) = device.map(DeviceId::for_log) else {
+            return self.to_string();
+        };
+        match self {
+            Self::MissingSerial { .. } | Self::BadSerial { .. } => {
+                format!("{self}; it names {device} elsewhere than in its root")
+            }
+            _ => format!("{self}; it is from {device}"),
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! [`split`] finds the objects of a payload, and gives each one a text that is valid JSON:
 //! * an object whose faults leave no doubt about what it says: the repaired text, and what was repaired;
-//! * any other object: a text with those known keys whose values are complete.
+//! * any other object: a text with those known keys whose values are complete. So is one that is complete and names a detector,
+//!   but not in its root: whose values it has is not certain.
 //!
 //! The work is linear in the size of the payload: [`MAX_ATTEMPTS`] bounds how often bytes are read again. The depth of nesting
 //! and the number of objects are bounded, too.
@@ -49,7 +50,8 @@ pub(super) struct Piece {
 pub(super) enum Content {
     /// An object that is complete.
     Whole(Object),
-    /// Bytes that cannot be read as a whole. The object has what could be found.
+    /// Bytes that cannot be read as a whole, or that name a detector elsewhere than in their root. The object has what could be
+    /// found.
     Broken(Object),
     /// Neither an object nor a part of one.
     NotAnObject,
@@ -73,9 +75,26 @@ pub(super) fn split(bytes: &[u8], max_objects: usize) -> (Vec<Piece>, Rest) {
         ..
     } = splitter;
     for piece in &mut pieces {
+        find_serials_elsewhere(bytes, piece);
         piece.notes.add_all(around);
     }
     (pieces, rest)
+}
+
+/// Finds the detectors of a complete object whose root names none.
+fn find_serials_elsewhere(bytes: &[u8], piece: &mut Piece) {
+    let names_none =
+        matches!(&piece.content, Content::Whole(object) if object.serials().is_empty());
+    if !names_none {
+        return;
+    }
+    let object = salvage(&bytes[piece.range.clone()]);
+    if !object.serials().is_empty() {
+        piece.content = Content::Broken(object);
+        piece
+            .notes
+            .content(RepairKind::Unreadable, Repair::Unreadable);
+    }
 }
 
 struct Splitter<'a> {
@@ -258,14 +277,16 @@ impl Splitter<'_> {
     }
 
     fn push(&mut self, range: Range<usize>, content: Content, notes: Notes) {
-        if self.pieces.len() == self.max_objects {
-            self.rest.add(range, &content);
-            return;
-        }
-        self.pieces.push(Piece {
+        let mut piece = Piece {
             range,
             content,
             notes,
-        });
+        };
+        if self.pieces.len() == self.max_objects {
+            find_serials_elsewhere(self.bytes, &mut piece);
+            self.rest.add(piece.range, &piece.content);
+            return;
+        }
+        self.pieces.push(piece);
     }
 }

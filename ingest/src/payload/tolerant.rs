@@ -1,4 +1,4 @@
-//! Makes items of a payload that is not one JSON object in UTF-8.
+//! Makes items of a payload that is not one JSON object in UTF-8 with a usable serial in its root.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -6,14 +6,13 @@ use std::ops::Range;
 use shared::device::DeviceId;
 use shared::reading::{PayloadFacts, Repair};
 
-use super::document::Document;
 use super::error::PayloadError;
 use super::kind::RepairKind;
 use super::repair::{self, Content, Notes, Object, Piece, Rest, SerialState};
 use super::repeats::lowest_and_highest;
 use super::{Format, Item, ItemContent, Parsed, RepairKinds, kinds_of, parse_strictly};
 
-/// Reads the objects of a payload. `err` is the reason why it is not one JSON object.
+/// Reads the objects of a payload. `err` is the reason why it is not one JSON object, or why its root names no detector.
 pub(super) fn read<'a>(bytes: &'a [u8], err: PayloadError, format: &Format) -> Vec<Item<'a>> {
     let mut encoding = Notes::default();
     let text = if let Some(text) = repair::decode_utf16(bytes) {
@@ -45,7 +44,7 @@ pub(super) fn read<'a>(bytes: &'a [u8], err: PayloadError, format: &Format) -> V
             let items = pieces.into_iter().chain([last]).map(|piece| {
                 let bytes = part(&text, piece.range.clone());
                 let raw = &text[piece.range.clone()];
-                let err = fault_of(&piece.content, raw);
+                let err = fault_of(&piece.content, raw, format);
                 item(piece, raw, bytes, err, format)
             });
             items.chain(rest).collect()
@@ -130,13 +129,13 @@ fn part<'a>(text: &Cow<'a, [u8]>, range: Range<usize>) -> Cow<'a, [u8]> {
     }
 }
 
-/// The reason why one of several pieces is not a JSON object in UTF-8.
-fn fault_of(content: &Content, raw: &[u8]) -> PayloadError {
+/// The reason why one of several pieces is not a JSON object in UTF-8, or why its root names no detector.
+fn fault_of(content: &Content, raw: &[u8], format: &Format) -> PayloadError {
     match content {
-        Content::Whole(_) | Content::Broken(_) => {
-            let fault = Document::read(raw).err();
-            fault.unwrap_or(PayloadError::NotAnObject)
-        }
+        Content::Whole(_) | Content::Broken(_) => match parse_strictly(raw, format) {
+            Err(err) | Ok(ItemContent::Refused(err)) => err,
+            Ok(_) => PayloadError::NotAnObject,
+        },
         Content::NotAnObject => PayloadError::NotAnObject,
     }
 }

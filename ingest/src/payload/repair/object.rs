@@ -9,7 +9,7 @@ use shared::reading::Repair;
 use super::notes::{Notes, is_blank, is_white_space};
 use super::string::{self, JsonString};
 use super::token::{self, Token};
-use crate::payload::document::MAX_DEPTH;
+use crate::payload::document::{JsonValue, MAX_DEPTH};
 use crate::payload::field::{Field, Place};
 use crate::payload::kind::RepairKind;
 use crate::payload::repeats::say_the_same;
@@ -57,10 +57,17 @@ impl Object {
         if self.has_damaged_serial {
             return SerialState::Damaged;
         }
-        let mut serials = self.values(Field::Serial);
-        match serials.next() {
-            None => SerialState::Missing,
-            Some(first) if serials.all(|other| say_the_same(first, other)) => SerialState::Certain,
+        let names_any = |json: &&str| match JsonValue::of(json) {
+            JsonValue::Null => false,
+            JsonValue::Text(text) => !text.trim().is_empty(),
+            _ => true,
+        };
+        let mut named = self.values(Field::Serial).filter(names_any);
+        match named.next() {
+            None if !self.has_serial() => SerialState::Missing,
+            // What is empty names no other detector.
+            None => SerialState::Certain,
+            Some(first) if named.all(|other| say_the_same(first, other)) => SerialState::Certain,
             Some(_) => SerialState::Several,
         }
     }
@@ -128,13 +135,15 @@ pub(super) fn read_value(
     reader.skip_white_space();
     let start = reader.object.json.len();
     let is_string = reader.byte() == Some(b'"');
+    // An object or an array is no serial: none is cut off there.
+    let is_nested = matches!(reader.byte(), Some(b'{' | b'['));
     let is_read = reader.scalar(Some(field), field.repair()).is_ok();
     let ends_the_bytes = || is_string && bytes[reader.at..].iter().all(|byte| is_blank(*byte));
     let is_complete = is_read && (ends_the_bytes() || reader.check_end_of_value().is_ok());
     let end = reader.at;
     *object = reader.object;
     if !is_complete {
-        object.has_damaged_serial |= field == Field::Serial;
+        object.has_damaged_serial |= field == Field::Serial && !is_nested;
         return None;
     }
     object.known.push((field, start..object.json.len()));

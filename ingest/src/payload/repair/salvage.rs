@@ -1,7 +1,8 @@
-//! Finds what can be found in bytes that are no object: cut off, or with a fault that leaves doubt about the rest.
+//! Finds what can be found in bytes that are no object: cut off, or with a fault that leaves doubt about the rest. Also in an
+//! object whose root names no detector.
 //!
 //! Up to the fault the keys are those of an object. Behind it the structure is unknown, so every known key counts wherever it
-//! stands. If neither has a serial, one that stands anywhere counts. Values count only if they are complete.
+//! stands. If neither has a usable serial, one that stands anywhere counts. Values count only if they are complete.
 
 use std::ops::Range;
 
@@ -28,8 +29,8 @@ pub(in crate::payload) fn salvage(bytes: &[u8]) -> Object {
         (Object::default(), 0)
     };
     search(bytes, from, |_| true, &mut found);
-    if !found.has_serial() {
-        // An inner object that is never closed has taken the keys behind it for its own.
+    if found.serials().is_empty() {
+        // An inner object has the serial, or one that is never closed has taken the keys behind it for its own.
         search(bytes, 0, |field| field == Field::Serial, &mut found);
     }
     let rendered = render(&found);

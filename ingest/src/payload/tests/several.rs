@@ -1,4 +1,5 @@
-//! Payloads that name several detectors: in objects behind the first 64, in one object, and in objects that are cut off.
+//! Payloads that name several detectors: in objects behind the first 64, in one object, and in objects that are cut off. Objects
+//! that name a detector elsewhere than in their root.
 
 use std::fmt::Write as _;
 
@@ -206,6 +207,83 @@ fn an_object_that_names_one_detector_twice_is_about_it() {
     }
     let none = r#"{"OTSM-2 Serial Number":null,"OTSM-2 Serial Number":null}"#;
     check(none, &["refused missing_serial"]);
+}
+
+#[test]
+fn a_detector_that_is_not_named_in_the_root_is_told() {
+    let inner = r#""Parameters":{"OTSM-2 Serial Number":"A","Offset":1200}"#;
+    // Nothing in the root names a detector.
+    for root in [
+        "",
+        r#""OTSM-2 S[erial Number":"A","#,
+        r#""OTSM-2 Serial Number":null,"#,
+        r#""OTSM-2 Serial Number":"","#,
+        r#""otsm-2 serial number ":"  ","#,
+    ] {
+        let text = format!("{{{root}{inner}}}");
+        check(&text, &["unreadable A 1200"]);
+        // Also if the framing, or something else, was repaired.
+        check(&format!("{text}\0"), &["unreadable A 1200"]);
+        check(&text.replace("1200", "1200,"), &["unreadable A 1200"]);
+        check(&text.replace("1200", "nan"), &["unreadable A"]);
+        check(&text.replace("1200}}", "1200}"), &["unreadable A 1200"]);
+        check(&format!("[{text}]"), &["unreadable A 1200"]);
+        let b = object("B", r#""Offset":5"#);
+        check(&format!("{text}{b}"), &["unreadable A 1200", "reading B 5"]);
+        check_rest(&text, &["unreadable A 1200"]);
+    }
+    // What stands in other inner objects is not known to be a reading.
+    for text in [
+        r#"{"data":{"OTSM-2 Serial Number":"A","Parameters":{"Offset":1200}}}"#,
+        r#"{"data":[[{"otsm-2 serial number":"A","Sensor Reading":1200}]]}"#,
+    ] {
+        check(text, &["unreadable A"]);
+        check_rest(text, &["unreadable A"]);
+    }
+    // The root has something else, or there are several: it is not certain that the payload is from it.
+    for other in ["7", "{}", "[]", "true", r#""\u0007""#] {
+        let text = format!(r#"{{"OTSM-2 Serial Number":{other},{inner}}}"#);
+        check(&text, &["refused bad_serial", "named A"]);
+        check_rest(&text, &["refused too_large", "named A"]);
+    }
+    let two = format!(
+        r#"{{"devices":[{},{}]}}"#,
+        object("A", r#""Offset":5"#),
+        object("B", r#""Offset":1200"#)
+    );
+    check(&two, &["refused missing_serial", "named A", "named B"]);
+    check_rest(&two, &["refused too_large", "named A", "named B"]);
+    // A root that names a detector is about it.
+    let text = format!(r#"{{"OTSM-2 Serial Number":"B",{inner}}}"#);
+    check(&text, &["reading B 1200"]);
+    // Nobody is named.
+    for value in ["7", "{}", "null", r#""""#] {
+        let text = format!(r#"{{"Parameters":{{"OTSM-2 Serial Number":{value}}}}}"#);
+        check(&text, &["refused missing_serial"]);
+    }
+    check(
+        r#"{"Parameters":{"Gas":"OTSM-2 Serial Number","A":"A"}}"#,
+        &["refused missing_serial"],
+    );
+}
+
+#[test]
+fn a_dead_letter_says_where_the_detector_is_named() {
+    let text = r#"{"Parameters":{"OTSM-2 Serial Number":"A","Offset":1200}}"#;
+    let items = items(text.as_bytes());
+    let [
+        Item {
+            content: ItemContent::Unreadable(parsed, err),
+            ..
+        },
+    ] = items.as_slice()
+    else {
+        panic!("{items:?}");
+    };
+    assert_eq!(
+        err.detail(Some(&parsed.reading.device)),
+        "`OTSM-2 Serial Number` is missing; it names A elsewhere than in its root"
+    );
 }
 
 #[test]

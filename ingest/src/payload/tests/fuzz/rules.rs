@@ -62,8 +62,8 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
             ItemContent::Unreadable(parsed, _) => {
                 check_item(item, parsed, bytes)?;
                 require(
-                    "JSON is readable, unless it is deep",
-                    !is_json || braces > 32,
+                    "JSON is readable, unless it is deep or its root names no detector",
+                    !is_json || braces > 32 || !names_detector(bytes),
                 )?;
                 require("it has no value", parsed.reading.value.is_none())?;
                 require("it is marked", parsed.facts.repair == Repair::Unreadable)?;
@@ -139,6 +139,22 @@ fn simple_value(root: &Object) -> Option<Decimal> {
     });
     let (_, raw) = found?;
     number::number(&document::JsonValue::of(raw.get()))
+}
+
+/// Whether the root of the JSON names a detector, or the root of each object of an array does.
+fn names_detector(json: &[u8]) -> bool {
+    let of_array = serde_json::from_slice::<Vec<Object>>(json).ok();
+    let of_object = || Some(vec![serde_json::from_slice::<Object>(json).ok()?]);
+    let names = |object: &Object| {
+        let mut entries = object.iter();
+        entries.any(|(key, raw)| {
+            let text: Option<String> = serde_json::from_str(raw.get()).ok();
+            let device = text.and_then(|text| text.parse::<shared::device::DeviceId>().ok());
+            same(key, "OTSM-2 Serial Number") && device.is_some()
+        })
+    };
+    let objects = of_array.or_else(of_object);
+    objects.is_some_and(|objects| objects.iter().all(names))
 }
 
 /// Whether two keys are the same without case and blanks around them.
