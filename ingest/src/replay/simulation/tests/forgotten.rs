@@ -27,7 +27,7 @@ enum Kind {
     CutOff,
     /// A reading that the broker had retained.
     Retained,
-    /// The last message that was sent, once more.
+    /// The last message that was sent, once more, with its RETAIN flag.
     Redelivered,
 }
 
@@ -80,6 +80,7 @@ struct World {
     ready_ms: Option<i64>,
     waiting: Vec<Kind>,
     last_sent: Vec<u8>,
+    was_retained: bool,
     sent: usize,
     changes_seen: usize,
     forgotten: usize,
@@ -98,6 +99,7 @@ impl World {
             ready_ms: None,
             waiting: Vec::new(),
             last_sent: Vec::new(),
+            was_retained: false,
             sent: 0,
             changes_seen: 0,
             forgotten: 0,
@@ -195,12 +197,14 @@ impl World {
         self.sent += 1;
         let is_known = self.is_known();
         let payload = self.payload(kind);
+        let dup = kind == Kind::Redelivered;
+        let retain = kind == Kind::Retained || (dup && self.was_retained);
         let delivery = Delivery {
             payload: &payload,
-            retain: kind == Kind::Retained,
-            dup: kind == Kind::Redelivered,
+            retain,
+            dup,
         };
-        if kind == Kind::Redelivered && (!is_known || self.last_sent.is_empty()) {
+        if dup && (!is_known || self.last_sent.is_empty()) {
             return;
         }
         self.simulation.publish(self.simulation.now(), delivery);
@@ -210,6 +214,7 @@ impl World {
             self.waiting.push(kind);
         }
         self.last_sent = payload;
+        self.was_retained = retain;
     }
 
     /// Notes that a message was processed. Returns whether the device is known then.
@@ -296,6 +301,30 @@ fn a_device_that_is_known_only_by_a_retained_message_is_kept_as_long_as_any_othe
     world.listen_for(FORGET_MS - LIMIT_MS - 2_000);
     assert!(world.is_known());
     world.listen_for(LIMIT_MS + LATE_MS);
+    assert_eq!(world.forgotten, 1);
+}
+
+/// The retained message says nothing new, so ingest does not remember it: only its RETAIN flag shows that the device sent nothing.
+#[test]
+fn a_retained_message_that_is_delivered_again_does_not_keep_a_silent_device() {
+    let mut world = World::new();
+    world.send(Kind::Reading(10));
+    world.send(Kind::Retained);
+    let steps = [
+        Step::Interruption {
+            minutes: 2,
+            sent: None,
+        },
+        Step::Acknowledge,
+        Step::Listen { minutes: 720 },
+        Step::Send(Kind::Redelivered),
+    ];
+    for step in steps {
+        world.take(step).expect("it is kept");
+    }
+    world.listen_for(FORGET_MS - 731 * MINUTE_MS);
+    assert!(world.is_known());
+    world.listen_for(MINUTE_MS + LATE_MS);
     assert_eq!(world.forgotten, 1);
 }
 
