@@ -8,12 +8,12 @@
 //! ```
 
 pub(crate) mod anonymous;
-mod claims;
+pub(crate) mod claims;
 pub(crate) mod credential;
 pub(crate) mod expiry;
 pub(crate) mod identity;
 mod key_set;
-mod keys;
+pub(crate) mod keys;
 pub(crate) mod permission;
 mod published_keys;
 pub(crate) mod remote_keys;
@@ -51,8 +51,8 @@ pub(crate) enum NotAdmitted {
     /// As many connections as allowed have tokens of its subject.
     #[error("too many connections")]
     TooManyConnections,
-    /// No key is known that has signed its token, and the keys cannot be fetched now.
-    #[error("the keys of tokens cannot be fetched, try again later")]
+    /// No key is known that has signed its token, and the keys cannot be fetched now; or it is not known yet what is revoked.
+    #[error("the token cannot be checked now, try again later")]
     KeysAway,
 }
 
@@ -169,6 +169,7 @@ impl Access {
             Some((published, _)) => published.find(|keys| tokens.verify(token, keys)).await?,
             None => tokens.verify(token, &[]),
         };
+        self.inner.revocations.wait_until_known().await;
         self.admit_claims(claims.unwrap_or(Err(NotAdmitted::Invalid))?, &tokens.rules)
     }
 
@@ -187,11 +188,12 @@ impl Access {
         self.admit_claims(claims, &tokens.rules)
     }
 
-    /// Waits until the key of a token is known, or for a few seconds.
+    /// Waits until the key of a token is known, and what is revoked, or for a few seconds.
     pub(crate) async fn wait_for_key(&self, token: &str) {
         let Some(tokens) = self.inner.tokens.as_ref() else {
             return;
         };
+        self.inner.revocations.wait_until_known().await;
         if let Some((published, _)) = &tokens.published {
             let verified = published.find(|keys| tokens.verify(token, keys)).await;
             // Whether it counts is decided later.
@@ -210,6 +212,9 @@ impl Access {
         rules: &ClaimRules,
     ) -> Result<Arc<Identity>, NotAdmitted> {
         let identity = claims.into_identity(rules, self.now())?;
+        if !self.inner.revocations.are_known() {
+            return Err(NotAdmitted::KeysAway);
+        }
         if self.is_revoked(&identity) {
             return Err(NotAdmitted::Revoked);
         }

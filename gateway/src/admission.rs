@@ -55,17 +55,20 @@ struct Shared {
     request_rate: Option<Rate>,
     // Std mutexes: held for one decision, never across an await.
     handshakes: Mutex<Handshakes<Caller>>,
+    tls_handshakes: Mutex<Handshakes<Caller>>,
     requests: Mutex<Usages<Caller>>,
 }
 
 impl Admission {
     pub(crate) fn new(config: &Config, metrics: &Arc<LimitMetrics>, now: Instant) -> Self {
-        let handshakes = Handshakes::new(
-            Rate::new(config.handshake_rate_per_address),
-            Rate::new(config.handshake_rate),
-            MAX_CALLERS,
-            now,
-        );
+        let handshakes = || {
+            Mutex::new(Handshakes::new(
+                Rate::new(config.handshake_rate_per_address),
+                Rate::new(config.handshake_rate),
+                MAX_CALLERS,
+                now,
+            ))
+        };
         Self {
             shared: Arc::new(Shared {
                 enforcement: Enforcement::new(&config.limits_dry_run, Arc::clone(metrics)),
@@ -74,7 +77,8 @@ impl Admission {
                 of_subjects: Connections::new(config.max_connections_per_subject),
                 hasher: RandomState::new(),
                 request_rate: Rate::new(config.request_rate),
-                handshakes: Mutex::new(handshakes),
+                handshakes: handshakes(),
+                tls_handshakes: handshakes(),
                 requests: Mutex::new(Usages::new(MAX_CALLERS)),
             }),
         }
@@ -125,8 +129,25 @@ impl Admission {
             let limit = Limit::MaxConnectionsPerAddress;
             self.exceed(limit, caller, UNTIL_A_SESSION_ENDS)?;
         }
-        let handshakes = self.shared.handshakes.lock();
-        let mut handshakes = handshakes.unwrap_or_else(PoisonError::into_inner);
+        self.count_handshake(&self.shared.handshakes, caller, now)?;
+        Ok(place.unwrap_or_else(CallerPlace::uncounted))
+    }
+
+    /// Counts a TLS handshake of this caller: its signature costs more than whatever is asked for afterwards.
+    ///
+    /// # Errors
+    /// The connection must be closed.
+    pub(crate) fn begin_tls(&self, caller: Caller, now: Instant) -> Result<(), Limited> {
+        self.count_handshake(&self.shared.tls_handshakes, caller, now)
+    }
+
+    fn count_handshake(
+        &self,
+        handshakes: &Mutex<Handshakes<Caller>>,
+        caller: Caller,
+        now: Instant,
+    ) -> Result<(), Limited> {
+        let mut handshakes = handshakes.lock().unwrap_or_else(PoisonError::into_inner);
         let excess = handshakes.excess(caller, now);
         if let Some(wait) = excess.of_caller {
             self.exceed(Limit::HandshakeRatePerAddress, caller, wait)?;
@@ -135,7 +156,7 @@ impl Admission {
             self.exceed(Limit::HandshakeRate, caller, wait)?;
         }
         handshakes.add(caller, excess, now);
-        Ok(place.unwrap_or_else(CallerPlace::uncounted))
+        Ok(())
     }
 
     /// Counts a request of this caller, which costs so much.

@@ -1,6 +1,7 @@
 //! Writes what people did and what was refused into the audit trail in Redis, beside the requests: none waits for it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use opentelemetry::trace::TraceContextExt as _;
 use shared::clock::Clock;
@@ -8,9 +9,10 @@ use shared::device::DeviceId;
 use shared::error_chain::error_chain;
 use shared::metrics::Count;
 use shared::rate_limit::RateLimit;
-use shared::store::{AuditEntry, Store};
+use shared::store::{AuditEntry, AuditPart, Store};
 use shared::visible_text::{clean, cut};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
@@ -18,16 +20,19 @@ use crate::access::identity::Identity;
 use crate::client::log_limit::limited;
 use crate::client_address::ClientAddress;
 
-/// Entries that may wait for Redis.
+/// Entries of each part that may wait for Redis.
 const WAITING: usize = 1024;
+/// Pause before the next try to write what somebody did.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// The longest text of an entry, in bytes.
 const MAX_TEXT: usize = 256;
 
 /// Takes entries. Clones share everything.
 #[derive(Clone)]
 pub(crate) struct AuditTrail {
-    sender: Sender<AuditEntry>,
-    /// Refusals can come in any number. What people did is never left out.
+    done: Sender<AuditEntry>,
+    refused: Sender<AuditEntry>,
+    /// Refusals can come in any number.
     refusals: Arc<RateLimit>,
     clock: Arc<dyn Clock>,
     lost: Count,
@@ -43,14 +48,21 @@ pub(crate) struct Actor<'a> {
 impl AuditTrail {
     /// Also returns what writes the entries. `lost`: counts those that could not be written.
     pub(crate) fn new(clock: Arc<dyn Clock>, lost: Count) -> (Self, AuditWriter) {
-        let (sender, waiting) = channel(WAITING);
+        let (done, waiting_done) = channel(WAITING);
+        let (refused, waiting_refused) = channel(WAITING);
         let trail = Self {
-            sender,
+            done,
+            refused,
             refusals: Arc::new(RateLimit::six_hundred_per_minute()),
             clock,
             lost: lost.clone(),
         };
-        (trail, AuditWriter { waiting, lost })
+        let writer = AuditWriter {
+            done: waiting_done,
+            refused: waiting_refused,
+            lost,
+        };
+        (trail, writer)
     }
 
     /// Adds that somebody changed something about a device. `detail`: the alarm.
@@ -62,12 +74,15 @@ impl AuditTrail {
         device: &DeviceId,
         detail: Option<&str>,
     ) {
-        self.add(AuditEntry {
-            name: Some(shown(name)),
-            device_id: Some(shown(device.as_str())),
-            detail: detail.map(shown),
-            ..entry(action, actor)
-        });
+        self.add(
+            &self.done,
+            AuditEntry {
+                name: Some(shown(name)),
+                device_id: Some(shown(device.as_str())),
+                detail: detail.map(shown),
+                ..entry(action, actor)
+            },
+        );
     }
 
     /// Adds that somebody was refused. `asked`: what for; `device`: as the client wrote it.
@@ -79,27 +94,33 @@ impl AuditTrail {
         device: Option<&str>,
     ) {
         if let Some(left_out) = self.refusals.allow(self.clock.now()) {
-            self.add(AuditEntry {
-                reason: Some(reason.to_owned()),
-                detail: Some(shown(asked)),
-                device_id: device.map(shown),
-                left_out,
-                ..entry("refused", actor)
-            });
+            self.add(
+                &self.refused,
+                AuditEntry {
+                    reason: Some(reason.to_owned()),
+                    detail: Some(shown(asked)),
+                    device_id: device.map(shown),
+                    left_out,
+                    ..entry("refused", actor)
+                },
+            );
         }
     }
 
     /// Adds that this replica started with these settings.
     pub(crate) fn started(&self, settings: &str) {
-        self.add(AuditEntry {
-            action: "started".to_owned(),
-            detail: Some(shown(settings)),
-            ..AuditEntry::default()
-        });
+        self.add(
+            &self.done,
+            AuditEntry {
+                action: "started".to_owned(),
+                detail: Some(shown(settings)),
+                ..AuditEntry::default()
+            },
+        );
     }
 
-    fn add(&self, entry: AuditEntry) {
-        if self.sender.try_send(entry).is_err() {
+    fn add(&self, part: &Sender<AuditEntry>, entry: AuditEntry) {
+        if part.try_send(entry).is_err() {
             self.lost.increment();
         }
     }
@@ -125,33 +146,71 @@ fn shown(text: &str) -> String {
 
 /// Writes the entries that were added.
 pub(crate) struct AuditWriter {
-    waiting: Receiver<AuditEntry>,
+    done: Receiver<AuditEntry>,
+    refused: Receiver<AuditEntry>,
     lost: Count,
 }
 
 impl AuditWriter {
     /// Writes until `finish` is cancelled, and then what still waits.
-    pub(crate) async fn run(mut self, store: Store, finish: CancellationToken) {
-        while let Some(Some(entry)) = finish.run_until_cancelled(self.waiting.recv()).await {
-            self.write(&store, &entry).await;
-        }
-        while let Ok(entry) = self.waiting.try_recv() {
-            self.write(&store, &entry).await;
-        }
+    pub(crate) async fn run(self, store: Store, finish: CancellationToken) {
+        let Self {
+            mut done,
+            mut refused,
+            lost,
+        } = self;
+        let writing_done = async {
+            while let Some(Some(entry)) = finish.run_until_cancelled(done.recv()).await {
+                // What somebody did is written as soon as Redis can.
+                while !write(&store, AuditPart::Done, &entry).await {
+                    let pause = finish.run_until_cancelled(sleep(RETRY_PAUSE));
+                    if pause.await.is_none() {
+                        lost.increment();
+                        break;
+                    }
+                }
+            }
+            write_rest(&store, AuditPart::Done, &mut done, &lost).await;
+        };
+        let writing_refused = async {
+            while let Some(Some(entry)) = finish.run_until_cancelled(refused.recv()).await {
+                if !write(&store, AuditPart::Refused, &entry).await {
+                    lost.increment();
+                }
+            }
+            write_rest(&store, AuditPart::Refused, &mut refused, &lost).await;
+        };
+        tokio::join!(writing_done, writing_refused);
     }
+}
 
-    async fn write(&self, store: &Store, entry: &AuditEntry) {
-        if let Err(error) = store.write_audit(entry).await {
-            self.lost.increment();
-            limited(|held_back| {
-                tracing::warn!(
-                    held_back,
-                    error = error_chain(&error),
-                    action = entry.action,
-                    subject = entry.subject,
-                    "cannot write an entry of the audit trail"
-                );
-            });
+/// Writes what waits, each entry with one try.
+async fn write_rest(
+    store: &Store,
+    part: AuditPart,
+    waiting: &mut Receiver<AuditEntry>,
+    lost: &Count,
+) {
+    while let Ok(entry) = waiting.try_recv() {
+        if !write(store, part, &entry).await {
+            lost.increment();
         }
     }
+}
+
+/// Returns whether it was written.
+async fn write(store: &Store, part: AuditPart, entry: &AuditEntry) -> bool {
+    let written = store.write_audit(part, entry).await;
+    if let Err(error) = &written {
+        limited(|held_back| {
+            tracing::warn!(
+                held_back,
+                error = error_chain(error),
+                action = entry.action,
+                subject = entry.subject,
+                "cannot write an entry of the audit trail"
+            );
+        });
+    }
+    written.is_ok()
 }

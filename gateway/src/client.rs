@@ -64,7 +64,7 @@ pub(crate) struct Client {
     // A std mutex: held for a copy.
     identity: Mutex<Arc<Identity>>,
     /// Counts it for the subject of its token.
-    _place: CallerPlace,
+    place: Mutex<CallerPlace>,
     // A std mutex: it is held only while packets are handed over, and that never blocks.
     outbox: Mutex<Outbox>,
     /// Notified when packets wait in the outbox of a client that polls.
@@ -136,7 +136,7 @@ impl Client {
             sid,
             link,
             identity: Mutex::new(admitted.identity),
-            _place: admitted.place,
+            place: Mutex::new(admitted.place),
             outbox: Mutex::new(Outbox::new(shared.limits)),
             waiting: Notify::new(),
             closed: CancellationToken::new(),
@@ -162,6 +162,11 @@ impl Client {
     /// Replaces who the client is, as its token is replaced.
     pub(crate) fn set_identity(&self, identity: Arc<Identity>) {
         *self.lock_identity() = identity;
+    }
+
+    /// Counts the client for the subject of its first token from now on.
+    pub(crate) fn set_place(&self, place: CallerPlace) {
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
     }
 
     fn lock_identity(&self) -> MutexGuard<'_, Arc<Identity>> {
@@ -360,12 +365,17 @@ impl Client {
         if self.closed.is_cancelled() {
             return;
         }
-        let (client, code) = (self.sid, reason.code());
+        let (client, code) = (self.id.0, reason.code());
         if reason == CloseReason::Draining {
-            tracing::debug!(%client, reason = code, "closing the connection of a client");
+            tracing::debug!(client, reason = code, "closing the connection of a client");
         } else {
             limited(|suppressed| {
-                tracing::warn!(%client, reason = code, held_back = suppressed, "closing the connection of a client");
+                tracing::warn!(
+                    client,
+                    reason = code,
+                    held_back = suppressed,
+                    "closing the connection of a client"
+                );
             });
         }
         self.abort(reason);

@@ -88,6 +88,7 @@ pub(crate) fn main_port(
         is_websocket: socket::request::asks_for_websocket,
         preamble: Preamble {
             proxy_protocol: ProxyProtocol::of(&state.config, limit.clone(), meters),
+            address_limit: Some(limit.clone()),
             certificate,
         },
         address_limit: Some(limit),

@@ -66,7 +66,7 @@ fn routes() -> Vec<Route> {
         (M::GET, "/api/devices", Needs::Read, get(devices::list)),
         (M::GET, "/api/devices/{deviceId}", SEE, get(devices::one)),
         (M::GET, "/api/devices/{deviceId}/history", SEE, get(history::samples)),
-        (M::GET, "/api/analytics/connections", Needs::Overview, get(analytics::connections)),
+        (M::GET, "/api/analytics/connections", Needs::ReadsAllOrAdmin, get(analytics::connections)),
         (M::GET, "/api/audit", Needs::Administrator, get(audit::list)),
         (M::GET, "/health", Needs::Nothing, get(health::health)),
         (M::GET, "/config", Needs::Read, get(settings::show)),
@@ -121,25 +121,25 @@ pub(crate) fn routers(state: AppState, origins: &Origins) -> Routers {
     let has_tokens = access.has_tokens();
     let admission = state.admission.clone();
     let (context, lists) = RestContext::new(state, origins);
-    let check = |needs| AccessCheck {
+    let check = |needs, admission| AccessCheck {
         access: access.clone(),
         refused: context.metrics.rest.access_refused.clone(),
         audit: context.audit.clone(),
-        admission: admission.clone(),
+        admission,
         needs,
     };
     let mut main = routes();
     main.push(retire_route(has_tokens, false));
     if !has_operator_port {
-        main.extend(probe_routes(Needs::Overview));
+        main.extend(probe_routes(Needs::ReadsAllOrAdmin));
     }
-    let mut main = router(main, check);
+    let mut main = router(main, |needs| check(needs, Some(admission.clone())));
     for (path, handler) in methods_answered_404() {
         main = main.route(path, handler);
     }
     let mut operators = probe_routes(Needs::Nothing);
     operators.push(retire_route(has_tokens, true));
-    let operators = router(operators, check);
+    let operators = router(operators, |needs| check(needs, None));
     Routers {
         main: complete(main, context.clone(), compresses, Some(admission)),
         // Nothing that clients do may keep operators from their port.

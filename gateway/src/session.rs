@@ -45,6 +45,9 @@ pub(crate) struct Session {
     budget: Mutex<Budget>,
     /// The token in the head of the request that opened it, until the client joins.
     token: Mutex<Option<Box<str>>>,
+    /// The client's packet for joining the namespace is handled.
+    is_joining: AtomicBool,
+    join_ended: Notify,
     /// The client has asked for an upgrade to a WebSocket.
     is_upgrading: AtomicBool,
     /// The client has a WebSocket and is about to use it: polls do not wait for packets any more.
@@ -152,6 +155,8 @@ impl Sessions {
             counted: Mutex::default(),
             budget: Mutex::new(Budget::new(self.rate, Instant::now())),
             token: Mutex::default(),
+            is_joining: AtomicBool::new(false),
+            join_ended: Notify::new(),
             is_upgrading: AtomicBool::new(false),
             is_probed: AtomicBool::new(false),
             probed: Notify::new(),
@@ -297,6 +302,26 @@ impl Session {
     /// Waits until no poll is in flight, and keeps it so while the result lives.
     pub(crate) async fn without_poll(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.polling.lock().await
+    }
+
+    /// Records that the client's packet for joining the namespace has arrived. socketioxide answers the packet before it handles it, and
+    /// the client may then finish its upgrade: that must wait for [`Self::end_join`].
+    pub(crate) fn begin_join(&self) {
+        self.is_joining.store(true, Ordering::Release);
+    }
+
+    /// Records that the packet was handled: the client has joined, or was refused.
+    pub(crate) fn end_join(&self) {
+        self.is_joining.store(false, Ordering::Release);
+        self.join_ended.notify_waiters();
+    }
+
+    /// Waits while a packet for joining is handled.
+    pub(crate) async fn wait_for_join(&self) {
+        let ended = self.join_ended.notified();
+        if self.is_joining.load(Ordering::Acquire) {
+            ended.await;
+        }
     }
 
     /// Records that the client joins the namespace. Returns false if the session has ended.

@@ -256,7 +256,10 @@ impl Sockets {
         }
         // Not in the connect middleware: there an upgrade to a WebSocket would overtake the answer. A client waits for the answer to
         // its packets before it moves.
-        self.wait_for_keys(joining_token(&bytes).as_deref()).await;
+        if let Some(payload) = join_payload(&bytes) {
+            session.begin_join();
+            self.wait_for_keys(payload.token().as_deref()).await;
+        }
         self.call(Request::from_parts(head, Body::from(bytes)))
             .await
     }
@@ -332,13 +335,13 @@ impl Sockets {
     }
 }
 
-/// Returns the token with which a client joins the namespace, if that is what it sends.
-fn joining_token(packets: &[u8]) -> Option<Box<str>> {
+/// Returns what a client sends with the packet for joining the namespace, if that is among these.
+fn join_payload(packets: &[u8]) -> Option<JoinPayload> {
     let packets = std::str::from_utf8(packets).ok()?;
     let packets = packets.split(char::from(upgrade::SEPARATOR));
     let mut joining = packets.filter(|packet| packet.starts_with("40"));
     joining.find_map(|packet| match ClientPacket::parse(packet) {
-        Ok(ClientPacket::Connect(MAIN, payload)) => JoinPayload::parse(payload).token(),
+        Ok(ClientPacket::Connect(MAIN, payload)) => Some(JoinPayload::parse(payload)),
         _ => None,
     })
 }
@@ -412,6 +415,8 @@ fn prepare(
     let Some(session) = handshake.extensions.get::<Arc<Session>>().cloned() else {
         return Ok(());
     };
+    // When this is over, the client has joined or is refused.
+    let _ended = JoinEnd(Arc::clone(&session));
     let of_session = session.take_token();
     let address = client_address(&handshake.extensions);
     let admitted = context.admit_now(token.or(of_session.as_deref()), address)?;
@@ -435,7 +440,7 @@ fn prepare(
             return;
         }
         limited(|suppressed| {
-            tracing::info!(client = %leaving.sid(), reason = %reason, held_back = suppressed, "client disconnected");
+            tracing::info!(client = leaving.id().0, reason = %reason, held_back = suppressed, "client disconnected");
         });
         let refused = ended.upgrade().and_then(|session| session.refused());
         leaving.record_disconnect(refused.unwrap_or_else(|| close_reason(reason)));
@@ -462,6 +467,15 @@ fn close_reason(reason: DisconnectReason) -> CloseReason {
         DisconnectReason::ServerNSDisconnect | DisconnectReason::ClosingServer => {
             CloseReason::Server
         }
+    }
+}
+
+/// The end of handling the packet for joining.
+struct JoinEnd(Arc<Session>);
+
+impl Drop for JoinEnd {
+    fn drop(&mut self) {
+        self.0.end_join();
     }
 }
 

@@ -78,16 +78,18 @@ pub fn watchers_of(replica: &str) -> String {
     format!("{WATCHERS}:{replica}")
 }
 
-/// Stream of what people did and of what was refused, each as JSON.
+/// Stream of what people did, each as JSON.
 pub const AUDIT: &str = "st:{fleet}:audit";
-/// Maximum number of entries of [`AUDIT`].
+/// Stream of what was refused, each as JSON. Anybody can be refused as often as it likes, and must not push out what people did.
+pub const AUDIT_REFUSED: &str = "st:{fleet}:audit:refused";
+/// Maximum number of entries of [`AUDIT`], and of [`AUDIT_REFUSED`].
 pub const MAX_AUDIT: u64 = 50_000;
 
 /// Sorted set of a revoked token or subject → time until which it is. Their spelling is that of [`crate::store::Revoked`].
 pub const REVOKED: &str = "st:{fleet}:revoked";
 /// Maximum number of entries of [`REVOKED`].
 pub const MAX_REVOKED: u64 = 100_000;
-/// Counter of the changes of [`REVOKED`].
+/// String: another one after each change of [`REVOKED`]. Without it Redis has lost its data, or nothing was revoked yet.
 pub const REVOKED_CHANGES: &str = "st:{fleet}:revoked:changes";
 
 /// Keys of one partition.

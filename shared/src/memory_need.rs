@@ -202,7 +202,7 @@ pub fn needs(bounds: &StoredBounds, maxmemory: u64) -> Vec<Need> {
         product(
             "audit trail",
             "entry",
-            [(MAX_AUDIT, "entries"), (1, "stream")],
+            [(MAX_AUDIT, "entries"), (2, "streams")],
             AUDIT_BYTES,
         ),
         product(

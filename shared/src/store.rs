@@ -48,7 +48,7 @@ use crate::redis::{Connection, RedisConfig, RedisConnector, Scripts, load_script
 
 pub use self::admissions::{Applicant, Places, RESERVED_FOR};
 pub use self::alarm_log::{LogId, LogPiece, LoggedEntry, PIECE};
-pub use self::audit::{AuditEntry, AuditPage, is_audit_place};
+pub use self::audit::{AuditEntry, AuditPage, AuditPart, is_audit_place};
 pub(crate) use self::commit::concerns_alarms;
 pub use self::commit::{Bounds, Commit, Committed, Loaded};
 pub use self::dead_letters::DeadLetter;
@@ -60,7 +60,7 @@ pub use self::memory::{Fullness, MemoryUse, REDIS_FULL, REDIS_RESERVE_LOW, REDIS
 pub use self::new_listings::{NewListings, PartitionMark};
 pub use self::partitions::Survey;
 pub use self::raw_payloads::{RawPayload, RawPayloadReader};
-pub use self::revoked::{Revoked, RevokedUntil};
+pub use self::revoked::{Revoked, RevokedChange, RevokedUntil};
 pub use self::snapshot::{Snapshot, StoredChanges};
 pub use self::stored_events::StoredEvent;
 pub use self::trimming::{HistoryBounds, HistoryUse, NODE};

@@ -406,6 +406,35 @@ async fn connected_for_a_short_time(
     bail!("no client connected within 30 s")
 }
 
+/// What was asked for with the former token may still be on its way, also of a device that the client has left.
+#[tokio::test]
+async fn a_token_that_allows_less_ends_the_connection_whatever_is_subscribed_to() -> Result<()> {
+    let issuer = TokenIssuer::new()?;
+    let stack = start(&issuer, "--allow-anonymous=none").await?;
+    let token = |devices: Value| issuer.token(Signed::Hs256, json!({"devices": devices}));
+    for (before, after, ends) in [
+        (json!(["*"]), json!([OTHER]), true),
+        (json!([OURS, OTHER]), json!([OTHER]), true),
+        (json!(["OTSM-*"]), json!(["OTSM-0*"]), true),
+        (json!(["OTSM-0*"]), json!(["OTSM-*"]), false),
+        (json!([OURS]), json!([OTHER, OURS]), false),
+    ] {
+        let browser = connected(&stack, Transport::WebSocket, &token(before.clone())?).await?;
+        browser.emit("subscribe:device", json!(OURS)).await?;
+        browser.emit("unsubscribe:device", json!(OURS)).await?;
+        let refreshed = json!({"token": token(after.clone())?});
+        if ends {
+            browser.emit("auth:refresh", refreshed).await?;
+            let is_end = |seen: &BrowserEvent| seen.what == "disconnect";
+            browser.wait_for("the end", is_end).await?;
+        } else {
+            let answer = browser.ask("auth:refresh", refreshed).await?;
+            ensure!(answer["ok"] == true, "{before} {after}: {answer}");
+        }
+    }
+    stack.pass()
+}
+
 #[tokio::test]
 async fn a_client_whose_token_has_expired_is_disconnected() -> Result<()> {
     let issuer = TokenIssuer::new()?;

@@ -11,6 +11,8 @@ use super::identity::{Identity, TokenFacts};
 use super::permission::{DevicePattern, MAX_PATTERNS, Permission, Verb};
 use crate::config::tokens::TokenConfig;
 
+/// A longer one would make tokens count for longer than their issuer wants.
+const MAX_LEEWAY: Duration = Duration::from_mins(10);
 /// The longest subject and the longest name, in characters, as in the body of an acknowledgement.
 const MAX_NAME: usize = 128;
 
@@ -62,6 +64,9 @@ impl ClaimRules {
         };
         let issuer = required("--token-issuer", &config.token_issuer);
         let audience = required("--token-audience", &config.token_audience);
+        if config.token_leeway > MAX_LEEWAY {
+            problems.push("--token-leeway: must be at most 10m".to_owned());
+        }
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -90,7 +95,7 @@ impl Claims {
                 return Err(NotAdmitted::Invalid);
             }
         }
-        let subject = shown(&self.sub).ok_or(NotAdmitted::Invalid)?;
+        let subject = exact(&self.sub).ok_or(NotAdmitted::Invalid)?;
         let name = self.name.as_deref().and_then(shown);
         if self.devices.len() > MAX_PATTERNS {
             return Err(NotAdmitted::Invalid);
@@ -106,7 +111,7 @@ impl Claims {
         let id = self
             .jti
             .as_deref()
-            .map(|id| shown(id).ok_or(NotAdmitted::Invalid));
+            .map(|id| exact(id).ok_or(NotAdmitted::Invalid));
         let token = TokenFacts {
             id: id.transpose()?,
             subject,
@@ -129,6 +134,11 @@ fn time(seconds: f64) -> Option<Time> {
     // Until the year 9999.
     let is_time = (0.0..253_402_300_800.0).contains(&seconds);
     is_time.then(|| Time::from_millis((seconds * 1000.0) as i64))
+}
+
+/// Returns a text that is told apart from others as it is: nothing of it may be left out to show it.
+pub(crate) fn exact(text: &str) -> Option<Box<str>> {
+    shown(text).filter(|shown| **shown == *text)
 }
 
 /// Returns a text that may stand in logs and in the alarm log.

@@ -3,22 +3,35 @@
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, Uri};
 use serde::Deserialize;
+use serde_json::Value;
+
+use super::keys::MAX_TOKEN;
 
 /// The scheme of the header `Authorization` (RFC 6750, section 2.1). Others are for a proxy in front.
 const SCHEME: &str = "bearer";
+/// Stands for a token that cannot be one of ours, which is not the same as no token.
+const UNREADABLE: &str = "";
+/// The field of the payload.
+const FIELD: &str = "token";
 /// The query parameter, if it is allowed.
 const PARAMETER: &str = "token";
 
 /// Returns the token in the head of a request. `is_query_read`: the query counts, too; it stands in the logs of many proxies.
 pub(crate) fn of_head(headers: &HeaderMap, uri: &Uri, is_query_read: bool) -> Option<Box<str>> {
-    of_headers(headers).or_else(|| is_query_read.then(|| of_query(uri)).flatten())
+    let token = of_headers(headers).or_else(|| is_query_read.then(|| of_query(uri)).flatten())?;
+    // It is kept until the client joins.
+    Some(if token.len() > MAX_TOKEN {
+        UNREADABLE.into()
+    } else {
+        token
+    })
 }
 
 fn of_headers(headers: &HeaderMap) -> Option<Box<str>> {
     let value = headers.get(AUTHORIZATION)?;
     // A value that is no text cannot be a token. It is none of ours, which is not the same as no token.
     let Ok(text) = value.to_str() else {
-        return Some("".into());
+        return Some(UNREADABLE.into());
     };
     let (scheme, token) = text.split_once(' ')?;
     scheme
@@ -33,10 +46,8 @@ fn of_query(uri: &Uri) -> Option<Box<str>> {
 
 /// What a client sends when it joins the namespace (`auth` of the official client). Other fields are the client's own.
 #[derive(Debug, Default, Deserialize)]
-pub(crate) struct JoinPayload {
-    #[serde(default)]
-    token: Option<String>,
-}
+#[serde(transparent)]
+pub(crate) struct JoinPayload(Value);
 
 impl JoinPayload {
     /// Reads the text behind the packet `40`. Without a text, or with one that is not an object, there is no token.
@@ -44,10 +55,17 @@ impl JoinPayload {
         serde_json::from_str(text).unwrap_or_default()
     }
 
-    /// Returns the token. An empty one is none: applications send it before anybody has signed in.
+    /// Returns the token. An empty one is none: applications send it before anybody has signed in. What is no text is a token that cannot
+    /// be one of ours.
     pub(crate) fn token(self) -> Option<Box<str>> {
-        self.token
-            .filter(|token| !token.is_empty())
-            .map(String::into_boxed_str)
+        let Value::Object(mut fields) = self.0 else {
+            return None;
+        };
+        match fields.remove(FIELD)? {
+            Value::Null => None,
+            Value::String(text) if text.is_empty() => None,
+            Value::String(text) => Some(text.into_boxed_str()),
+            _ => Some(UNREADABLE.into()),
+        }
     }
 }

@@ -5,12 +5,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 
-use super::keys::Key;
+use super::keys::{Key, RSA_BITS, bits};
 
 /// The most keys of a set. A token may have to be tried with each.
 const MAX_KEYS: usize = 32;
-/// Lengths of the modulus of an RSA key, in bits: shorter ones are not safe, and longer ones cost much for each token.
-const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
 /// Bytes of a coordinate of P-256, and of a public key of Ed25519.
 const COORDINATE: usize = 32;
 
@@ -95,13 +93,9 @@ impl PublishedKey {
 
     fn rsa(&self) -> Option<DecodingKey> {
         let (modulus, exponent) = (bytes(self.n.as_ref())?, bytes(self.e.as_ref())?);
-        let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
-        let significant = &modulus[zeros..];
-        let bits =
-            significant.len() * 8 - usize::try_from(significant.first()?.leading_zeros()).ok()?;
         RSA_BITS
-            .contains(&bits)
-            .then(|| DecodingKey::from_rsa_raw_components(significant, &exponent))
+            .contains(&bits(&modulus))
+            .then(|| DecodingKey::from_rsa_raw_components(&modulus, &exponent))
     }
 
     fn p256(&self) -> Option<DecodingKey> {

@@ -9,9 +9,13 @@ use super::claims::ClaimRules;
 use crate::config::tokens::TokenConfig;
 
 /// The longest token, in bytes. It must fit into the head of a request.
-const MAX_TOKEN: usize = 8 * 1024;
+pub(super) const MAX_TOKEN: usize = 8 * 1024;
 /// The shortest secret, in bytes (RFC 7518, section 3.2: as long as the hash).
 const MIN_SECRET: usize = 32;
+/// Lengths of the modulus of an RSA key, in bits: shorter ones are not safe, and longer ones cost much for each token.
+pub(super) const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
+/// How a block of PEM begins.
+const BLOCK: &[u8] = b"-----BEGIN";
 /// Bytes of a point of the curve P-256, uncompressed.
 const P256_POINT: usize = 65;
 
@@ -79,8 +83,14 @@ pub(super) fn verify<'a, C: DeserializeOwned>(
         return Err(NotVerified::Refused);
     }
     let header = decode_header(token).map_err(|_| NotVerified::Refused)?;
+    // What must be understood is not (RFC 7515, section 4.1.11).
+    if header.extras.inner().contains_key("crit") {
+        return Err(NotVerified::Refused);
+    }
     let id = header.kid.as_deref();
+    let mut was_named = false;
     for key in keys.filter(|key| key.may_have_signed(header.alg, id)) {
+        was_named |= key.id.is_some() && id.is_some();
         match decode::<C>(token, &key.verifier, &validation(key.algorithm, rules)) {
             Ok(data) => return Ok(data.claims),
             // Another key of this algorithm may have signed it.
@@ -91,14 +101,15 @@ pub(super) fn verify<'a, C: DeserializeOwned>(
             }
         }
     }
-    // No other key can check the rest: symmetric ones are never published.
+    // No other key can check the rest: symmetric ones are never published, and the key that is named is known.
     match header.alg {
+        _ if was_named => Err(NotVerified::Refused),
         Algorithm::RS256 | Algorithm::ES256 | Algorithm::EdDSA => Err(NotVerified::NoKey),
         _ => Err(NotVerified::Refused),
     }
 }
 
-/// Times are checked in [`Claims`], by the clock of the service.
+/// Times are checked with the other claims, by the clock of the service.
 fn validation(algorithm: Algorithm, rules: &ClaimRules) -> Validation {
     let mut validation = Validation::new(algorithm);
     validation.set_issuer(&[&rules.issuer]);
@@ -122,6 +133,18 @@ fn of_file(
 
 /// A secret for HS256. Line breaks at the end do not count: editors and secret stores add them.
 fn of_secret(bytes: &[u8]) -> Result<Key, String> {
+    Ok(Key {
+        algorithm: Algorithm::HS256,
+        id: None,
+        verifier: DecodingKey::from_secret(secret(bytes)?),
+    })
+}
+
+/// Returns the secret in the content of a file.
+///
+/// # Errors
+/// It cannot be used.
+pub(crate) fn secret(bytes: &[u8]) -> Result<&[u8], String> {
     let secret = bytes.trim_ascii_end();
     if secret.starts_with(b"-----") {
         // Whoever has a public key could sign tokens with it.
@@ -130,11 +153,39 @@ fn of_secret(bytes: &[u8]) -> Result<Key, String> {
     if secret.len() < MIN_SECRET {
         return Err(format!("a secret has at least {MIN_SECRET} bytes"));
     }
-    Ok(Key {
-        algorithm: Algorithm::HS256,
-        id: None,
-        verifier: DecodingKey::from_secret(secret),
-    })
+    Ok(secret)
+}
+
+/// Returns the length of a number without its leading zeros.
+pub(super) fn bits(number: &[u8]) -> usize {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    let significant = &number[zeros..];
+    let unused = significant.first().map_or(0, |byte| byte.leading_zeros());
+    significant.len() * 8 - unused as usize
+}
+
+/// Returns the length of the modulus of an RSA key in DER (RFC 8017, A.1.1): a sequence that begins with it.
+fn modulus_bits(der: &[u8]) -> Option<usize> {
+    const SEQUENCE: u8 = 0x30;
+    const INTEGER: u8 = 0x02;
+    let sequence = content_of(der, SEQUENCE)?;
+    content_of(sequence, INTEGER).map(bits)
+}
+
+/// Returns the content of the first value in DER, which must have this tag.
+fn content_of(der: &[u8], tag: u8) -> Option<&[u8]> {
+    let (&found, rest) = der.split_first()?;
+    let (&first, rest) = rest.split_first()?;
+    let (length, rest) = if first < 0x80 {
+        (usize::from(first), rest)
+    } else {
+        let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+        let length = digits
+            .iter()
+            .fold(0_usize, |sum, digit| (sum << 8) | usize::from(*digit));
+        (length, rest)
+    };
+    (found == tag).then(|| rest.get(..length)).flatten()
 }
 
 /// A public key in PEM: RSA for RS256, P-256 for ES256, Ed25519 for `EdDSA`.
@@ -145,14 +196,25 @@ fn of_pem(bytes: &[u8]) -> Result<Key, String> {
                 .to_owned(),
         );
     }
+    let blocks = bytes.windows(BLOCK.len()).filter(|part| *part == BLOCK);
+    if blocks.count() > 1 {
+        return Err("it has several keys; give each a file of its own".to_owned());
+    }
     let ed = DecodingKey::from_ed_pem(bytes).map(|key| (Algorithm::EdDSA, key));
     let ec = || DecodingKey::from_ec_pem(bytes).map(|key| (Algorithm::ES256, key));
     let rsa = || DecodingKey::from_rsa_pem(bytes).map(|key| (Algorithm::RS256, key));
     let (algorithm, key) = ed.or_else(|_| ec()).or_else(|_| rsa()).map_err(|_| {
         "expected a public key in PEM: RSA, P-256 or Ed25519, in a block `PUBLIC KEY`".to_owned()
     })?;
-    let length = key.try_get_as_bytes().map_or(0, <[u8]>::len);
-    if algorithm == Algorithm::ES256 && length != P256_POINT {
+    let content = key.try_get_as_bytes().unwrap_or_default();
+    if algorithm == Algorithm::RS256 && !RSA_BITS.contains(&modulus_bits(content).unwrap_or(0)) {
+        return Err(format!(
+            "an RSA key has {} to {} bits",
+            RSA_BITS.start(),
+            RSA_BITS.end()
+        ));
+    }
+    if algorithm == Algorithm::ES256 && content.len() != P256_POINT {
         return Err("of the elliptic curves, only P-256 (ES256) is supported".to_owned());
     }
     Ok(Key {

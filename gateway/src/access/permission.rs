@@ -16,7 +16,7 @@ pub(crate) enum Verb {
     Ack,
     /// Change devices: retire them.
     Operate,
-    /// See how the service is used.
+    /// See how the service is used, and the audit trail. Only with every device.
     Admin,
 }
 
@@ -85,10 +85,27 @@ impl Permission {
             && self.devices.iter().any(|pattern| pattern.matches(device))
     }
 
+    /// Returns whether every device may be read that `other` may read.
+    pub(crate) fn reads_all_of(&self, other: &Self) -> bool {
+        // A pattern that matches the text of another one matches whatever that one does: only a `*` matches a `*`.
+        let is_covered =
+            |theirs: &DevicePattern| self.devices.iter().any(|ours| ours.matches(&theirs.0));
+        !other.has(Verb::Read) || (self.has(Verb::Read) && other.devices.iter().all(is_covered))
+    }
+
+    /// Returns whether it is that of an administrator, who may see what is about every device.
+    pub(crate) fn administers(&self) -> bool {
+        self.has(Verb::Admin) && self.has_all_devices()
+    }
+
+    fn has_all_devices(&self) -> bool {
+        let mut patterns = self.devices.iter();
+        patterns.any(|pattern| pattern.0.bytes().all(|byte| byte == b'*'))
+    }
+
     /// Returns whether every device may be read.
     pub(crate) fn reads_all(&self) -> bool {
-        let mut patterns = self.devices.iter();
-        self.has(Verb::Read) && patterns.any(|pattern| &*pattern.0 == DevicePattern::ALL)
+        self.has(Verb::Read) && self.has_all_devices()
     }
 }
 

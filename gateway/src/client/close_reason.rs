@@ -23,7 +23,7 @@ pub(crate) enum CloseReason {
     TokenExpired,
     /// The client's token was revoked.
     TokenRevoked,
-    /// The client's new token does not allow everything that the client has subscribed to.
+    /// The client's new token allows fewer devices than the one before.
     AccessNarrowed,
     /// This replica is shutting down.
     Draining,

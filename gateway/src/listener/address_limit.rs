@@ -3,10 +3,12 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::admission::Admission;
 use crate::admission::caller::Caller;
 use crate::admission::connections::CallerPlace;
+use crate::admission::limited::Limited;
 use crate::client_address::{ClientAddress, TrustedProxies};
 
 /// Counts connections by the address of their peers.
@@ -24,6 +26,18 @@ impl AddressLimit {
         }
         let caller = Caller::Address(ClientAddress::new(peer));
         self.admission.open_connection(caller)
+    }
+
+    /// Counts a TLS handshake of this peer.
+    ///
+    /// # Errors
+    /// The connection must be closed.
+    pub(super) fn begin_tls(&self, peer: IpAddr) -> Result<(), Limited> {
+        if self.proxies.contains(peer) {
+            return Ok(());
+        }
+        let caller = Caller::Address(ClientAddress::new(peer));
+        self.admission.begin_tls(caller, Instant::now())
     }
 }
 

@@ -6,6 +6,7 @@ use anyhow::{Context as _, anyhow};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::address_limit::AddressLimit;
 use super::certificate::ServerCertificate;
 use super::connection::AbortableStream;
 use super::proxy_protocol::ProxyProtocol;
@@ -15,6 +16,8 @@ use super::proxy_protocol::ProxyProtocol;
 pub(crate) struct Preamble {
     /// Every connection begins with a header of the PROXY protocol.
     pub(crate) proxy_protocol: Option<Arc<ProxyProtocol>>,
+    /// How many TLS handshakes a network address may begin; `None`: any number.
+    pub(crate) address_limit: Option<AddressLimit>,
     /// The certificate with which all connections use TLS; `None`: without TLS.
     pub(crate) certificate: Option<Arc<ServerCertificate>>,
 }
@@ -40,6 +43,9 @@ impl Preamble {
         let Some(certificate) = &self.certificate else {
             return Ok(Some(stream));
         };
+        if let Some(limit) = &self.address_limit {
+            limit.begin_tls(stream.handle().peer())?;
+        }
         let accepting = timeout(limit, stream.secure(certificate.acceptor()));
         let Some(accepted) = serving.run_until_cancelled(accepting).await else {
             return Ok(None);

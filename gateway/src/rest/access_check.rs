@@ -29,7 +29,7 @@ pub(super) enum Needs {
     /// To do this with the device in the path.
     Device(Verb),
     /// To read every device, or to be an administrator.
-    Overview,
+    ReadsAllOrAdmin,
     /// To be an administrator.
     Administrator,
 }
@@ -40,8 +40,8 @@ pub(super) struct AccessCheck {
     pub(super) access: Access,
     pub(super) refused: LabelledCount,
     pub(super) audit: AuditTrail,
-    /// Limits what one subject asks, from whatever addresses.
-    pub(super) admission: Admission,
+    /// Limits what one subject asks, from whatever addresses; `None` at the port for operators.
+    pub(super) admission: Option<Admission>,
     pub(super) needs: Needs,
 }
 
@@ -94,11 +94,11 @@ pub(super) async fn check(
         check.refuse(error.code(), None, &request);
         ApiError::from(error)
     })?;
-    if let Some(subject) = identity.subject() {
+    if let (Some(subject), Some(admission)) = (identity.subject(), &check.admission) {
         let route = request.extensions().get::<MatchedPath>();
         let route = route.map_or("", MatchedPath::as_str);
-        let caller = check.admission.subject(subject);
-        rate::count(&check.admission, caller, route).map_err(ApiError::Limited)?;
+        let caller = admission.subject(subject);
+        rate::count(admission, caller, route, request.method()).map_err(ApiError::Limited)?;
     }
     let permission = identity.permission();
     let is_allowed = match check.needs {
@@ -113,8 +113,8 @@ pub(super) async fn check(
             let id: Option<DeviceId> = text.parse().ok();
             permission.allows(verb, id.as_ref().map_or(text, DeviceId::as_str))
         }
-        Needs::Overview => permission.reads_all() || permission.has(Verb::Admin),
-        Needs::Administrator => permission.has(Verb::Admin),
+        Needs::ReadsAllOrAdmin => permission.reads_all() || permission.administers(),
+        Needs::Administrator => permission.administers(),
     };
     if !is_allowed {
         check.refuse(FORBIDDEN, Some(&identity), &request);

@@ -8,8 +8,6 @@ pub(crate) mod known_logs;
 mod place;
 mod search;
 
-use std::sync::Arc;
-
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -92,10 +90,7 @@ pub(crate) async fn of_all(
     RawQuery(raw): RawQuery,
 ) -> Result<Response, ApiError> {
     let query = Query::parse(raw.as_deref());
-    let filter = LogFilter {
-        reader: requester.limited().map(Arc::clone),
-        ..LogFilter::of_rows(&query)?
-    };
+    let filter = LogFilter::of_rows(&query)?.for_reader(requester.limited());
     let found = search(&context, client, &query, &filter).await?;
     Ok(reply::ok(&Logs::of(found)))
 }
@@ -108,10 +103,7 @@ pub(crate) async fn statistics(
     RawQuery(raw): RawQuery,
 ) -> Result<Response, ApiError> {
     let query = Query::parse(raw.as_deref());
-    let filter = LogFilter {
-        reader: requester.limited().map(Arc::clone),
-        ..LogFilter::of_counts(&query)?
-    };
+    let filter = LogFilter::of_counts(&query)?.for_reader(requester.limited());
     let unavailable = ApiError::unavailable_with(STATISTICS_UNAVAILABLE);
     let _turn = context.large_reads.wait(client).await?;
     let rows = filter.rows(None);

@@ -4,7 +4,7 @@ use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use shared::store::{AuditEntry, is_audit_place};
+use shared::store::{AuditEntry, AuditPart, is_audit_place};
 
 use super::context::RestContext;
 use super::query::Query;
@@ -21,7 +21,7 @@ struct Audit {
     next: Option<String>,
 }
 
-/// `GET /api/audit`: the newest entries, newest first.
+/// `GET /api/audit`: the newest entries of one part, newest first.
 pub(crate) async fn list(
     State(context): State<RestContext>,
     client: ClientAddress,
@@ -34,10 +34,21 @@ pub(crate) async fn list(
             problem: "`before` is not the `next` of an answer".to_owned(),
         });
     }
+    let part = match query.text("part") {
+        None | Some("done") => AuditPart::Done,
+        Some("refused") => AuditPart::Refused,
+        Some(_) => {
+            return Err(ApiError::Unreadable {
+                problem: "`part` is not `done` or `refused`".to_owned(),
+            });
+        }
+    };
     let limit = query.limit()?;
     let _turn = context.large_reads.wait(client).await?;
     let reader = &context.reader;
-    let page = reader.with_timeout(reader.store.audit(before, limit)).await;
+    let page = reader
+        .with_timeout(reader.store.audit(part, before, limit))
+        .await;
     let page = page.map_err(ApiError::unavailable)?;
     Ok(reply::ok(&Audit {
         count: page.entries.len(),

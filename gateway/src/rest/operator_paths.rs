@@ -8,7 +8,7 @@ pub(crate) fn is_always_answered(path: &str) -> bool {
     ALWAYS_ANSWERED.contains(&path)
 }
 
-/// Returns whether this path is requested regularly by machines.
+/// Returns whether this path is requested regularly by machines: their requests are no news.
 pub(super) fn is_probe(path: &str) -> bool {
     path == "/health" || is_always_answered(path)
 }

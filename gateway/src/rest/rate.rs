@@ -3,10 +3,12 @@
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::Method;
+use axum::http::header::AUTHORIZATION;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::operator_paths::is_probe;
+use super::operator_paths::is_always_answered;
 use crate::admission::caller::Caller;
 use crate::admission::limited::Limited;
 use crate::admission::{Admission, Purpose};
@@ -39,10 +41,17 @@ pub(super) async fn admit(
 ) -> Response {
     let route = request.extensions().get::<MatchedPath>();
     let route = route.map_or("", MatchedPath::as_str);
-    if is_probe(route) {
+    // A token costs more than the answer to a probe.
+    let has_token = request.headers().contains_key(AUTHORIZATION);
+    if is_always_answered(route) && !has_token {
         return next.run(request).await;
     }
-    match count(&admission, Caller::Address(address), route) {
+    match count(
+        &admission,
+        Caller::Address(address),
+        route,
+        request.method(),
+    ) {
         Ok(()) => next.run(request).await,
         Err(limited) => ApiError::Limited(limited).into_response(),
     }
@@ -52,8 +61,13 @@ pub(super) async fn admit(
 ///
 /// # Errors
 /// The caller has sent too many.
-pub(super) fn count(admission: &Admission, caller: Caller, route: &str) -> Result<(), Limited> {
-    let purpose = if route == ACKNOWLEDGE {
+pub(super) fn count(
+    admission: &Admission,
+    caller: Caller,
+    route: &str,
+    method: &Method,
+) -> Result<(), Limited> {
+    let purpose = if route == ACKNOWLEDGE && method == Method::POST {
         Purpose::Acknowledge
     } else {
         Purpose::Other

@@ -127,3 +127,17 @@ fn the_sessions_of_one_address_take_half_of_the_places() {
     drop((first, second));
     assert!(lock(&sessions.held).is_empty());
 }
+
+#[tokio::test]
+async fn an_upgrade_waits_for_the_packet_that_joins() {
+    let session = sessions(1).begin(HERE).unwrap();
+    // Without one it does not wait.
+    session.wait_for_join().await;
+    session.begin_join();
+    let mut waiting = std::pin::pin!(session.wait_for_join());
+    assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+    assert!(session.join());
+    session.end_join();
+    waiting.await;
+    session.wait_for_join().await;
+}

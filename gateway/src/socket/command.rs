@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -181,6 +182,29 @@ pub(super) struct Subscriptions {
     address: ClientAddress,
     /// The number of devices at which refused ones are forgotten.
     next_check: usize,
+    refreshes: Refreshes,
+}
+
+/// How often the client may replace its token: a signature costs more than any other command.
+#[derive(Debug)]
+struct Refreshes {
+    /// The end of the time that those until now have used up.
+    used_until: Option<Instant>,
+}
+
+impl Refreshes {
+    /// On average.
+    const INTERVAL: Duration = Duration::from_secs(10);
+    const BURST: u32 = 10;
+
+    fn admit(&mut self, now: Instant) -> bool {
+        let used = self.used_until.map_or(now, |until| until.max(now));
+        let is_free = used - now <= Self::INTERVAL * (Self::BURST - 1);
+        if is_free {
+            self.used_until = Some(used + Self::INTERVAL);
+        }
+        is_free
+    }
 }
 
 /// The first [`Subscriptions::next_check`].
@@ -202,6 +226,7 @@ impl Subscriptions {
             watches,
             address,
             next_check: FIRST_CHECK,
+            refreshes: Refreshes { used_until: None },
         }
     }
 
@@ -277,7 +302,11 @@ pub(super) async fn carry_out(
             let device = device.as_ref().map(DeviceId::as_str);
             context.audit.refused(actor, reason, asked, device);
         }
-        tracing::debug!(client = %client.sid(), code = refusal.code(), "command refused");
+        tracing::debug!(
+            client = client.id().0,
+            code = refusal.code(),
+            "command refused"
+        );
         if let Some(ack) = ack {
             client.reply(None, ack, refusal.to_reply());
         }
@@ -302,8 +331,10 @@ async fn try_to_carry_out(
             Ok(())
         }
         Order::Refresh(token) => {
-            let subscribed = subscriptions.devices.keys();
-            token_refresh::refresh(client, &token, command.ack, context, subscribed).await
+            if !subscriptions.refreshes.admit(Instant::now()) {
+                return Err(Refusal::TooManyTokens);
+            }
+            token_refresh::refresh(client, &token, command.ack, context).await
         }
         Order::Unreadable(refusal) => Err(refusal),
     }
@@ -333,7 +364,7 @@ async fn subscribe(
     let reply = client.pending_replies().begin();
     let too_many_wait = reply.is_above(subscriptions.limit);
     let watch = subscriptions.add(&device, too_many_wait).await?;
-    tracing::debug!(client = %client.sid(), device.id = %device.for_log(), "client subscribed to device");
+    tracing::debug!(client = client.id().0, device.id = %device.for_log(), "client subscribed to device");
     let join = Join {
         client: Arc::clone(client),
         device,

@@ -43,7 +43,12 @@ impl JoinedClient {
         }
         let total = context.clients.count();
         limited(|suppressed| {
-            tracing::info!(client = %client.sid(), total, held_back = suppressed, "client connected");
+            tracing::info!(
+                client = client.id().0,
+                total,
+                held_back = suppressed,
+                "client connected"
+            );
         });
         if let Some(status) = context.monitor.degraded_payload() {
             client.send_event(SYSTEM_STATUS, &status);

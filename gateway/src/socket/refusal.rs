@@ -21,6 +21,9 @@ pub(crate) enum Refusal {
     /// The new token of the client is that of somebody else.
     #[error("the token has another subject")]
     OtherSubject,
+    /// The client replaces its token too often.
+    #[error("too many new tokens, try again later")]
+    TooManyTokens,
     /// `auth:refresh` without a token.
     #[error("expected a token, or an object with `token`")]
     NoToken,
@@ -82,7 +85,8 @@ impl Refusal {
             Self::Forbidden => forbidden,
             Self::Unauthorized(NotAdmitted::KeysAway) => unavailable,
             Self::Unauthorized(_) | Self::OtherSubject => unauthorized,
-            Self::Limit(_)
+            Self::TooManyTokens
+            | Self::Limit(_)
             | Self::ReplicaLimit(_)
             | Self::AddressLimit(_)
             | Self::UnlistedLimit(_)

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use shared::device::DeviceId;
 
 use super::context::ConnectionContext;
 use super::refusal::Refusal;
-use crate::access::permission::Verb;
+use crate::access::NotAdmitted;
 use crate::client::Client;
 use crate::client::close_reason::CloseReason;
 use crate::json;
@@ -21,17 +20,16 @@ struct Refreshed {
     expires_in_ms: i64,
 }
 
-/// Takes a new token. `subscribed`: the devices of the client. If there is one that the new token does not allow, the connection is closed: what
-/// was sent until now may still be on its way.
+/// Takes a new token. If it allows fewer devices than the one before, the connection is closed: what was asked for until now may still be
+/// on its way, also of devices that the client has left.
 ///
 /// # Errors
 /// The token is refused, and the connection goes on with the one before.
-pub(super) async fn refresh<'a>(
+pub(super) async fn refresh(
     client: &Arc<Client>,
     token: &str,
     ack: Option<i64>,
     context: &ConnectionContext,
-    mut subscribed: impl Iterator<Item = &'a DeviceId>,
 ) -> Result<(), Refusal> {
     let admitted = context.access.admit(Some(token)).await;
     let identity = admitted.map_err(Refusal::Unauthorized)?;
@@ -39,10 +37,16 @@ pub(super) async fn refresh<'a>(
     if before.subject().is_some() && before.subject() != identity.subject() {
         return Err(Refusal::OtherSubject);
     }
-    let permission = identity.permission();
-    if !subscribed.all(|device| permission.allows(Verb::Read, device.as_str())) {
+    if !identity.permission().reads_all_of(before.permission()) {
         client.close(CloseReason::AccessNarrowed);
         return Ok(());
+    }
+    if before.subject().is_none()
+        && let Some(subject) = identity.subject()
+    {
+        let place = context.admission.join(subject);
+        let place = place.ok_or(Refusal::Unauthorized(NotAdmitted::TooManyConnections))?;
+        client.set_place(place);
     }
     let expires = identity.expires().unwrap_or_default();
     context.token_expiry.forget(client);

@@ -97,6 +97,9 @@ impl Sockets {
         let Ok(Some(reader)) = upgraded else {
             return;
         };
+        // A packet that was answered before may still be handled: without it the client would wait in vain.
+        let joining = attempt.session.wait_for_join();
+        timeout(context.limits.connect_timeout, joining).await.ok();
         let session = attempt.finish();
         let Some(reader) = session.offer_websocket(reader) else {
             return;

@@ -364,7 +364,12 @@ fn end(client: &Client, reason: CloseReason) {
         client.close(reason);
     } else {
         limited(|suppressed| {
-            tracing::info!(client = %client.sid(), reason = reason.code(), held_back = suppressed, "client disconnected");
+            tracing::info!(
+                client = client.id().0,
+                reason = reason.code(),
+                held_back = suppressed,
+                "client disconnected"
+            );
         });
         client.record_disconnect(reason);
     }

@@ -45,6 +45,7 @@ pub(super) async fn inspect(args: InspectArgs) -> anyhow::Result<()> {
         let clock = Arc::new(SystemClock::default());
         let access = Access::new(&args.tokens, Anonymous::None, clock);
         let access = access.map_err(|problems| anyhow::anyhow!(problems.join("; ")))?;
+        access.revocations().set(Vec::new());
         let admitted = match access.follow_keys() {
             // It never ends.
             Some(fetching) => tokio::select! {

@@ -10,7 +10,9 @@ use serde::Serialize;
 use shared::args;
 use shared::clock::{Clock as _, SystemClock, millis};
 
-use crate::access::permission::Verb;
+use crate::access::claims::exact;
+use crate::access::keys::secret;
+use crate::access::permission::{DevicePattern, MAX_PATTERNS, Verb};
 
 /// Print a new token
 ///
@@ -93,6 +95,7 @@ fn verb(text: &str) -> Result<Verb, String> {
 
 #[expect(clippy::print_stdout, reason = "the output of the command")]
 pub(super) fn mint(args: &MintArgs) -> anyhow::Result<()> {
+    check(args)?;
     let (algorithm, key) = signing_key(args)?;
     let now = SystemClock::default().now();
     let claims = MintedClaims {
@@ -108,6 +111,26 @@ pub(super) fn mint(args: &MintArgs) -> anyhow::Result<()> {
     };
     let token = encode(&Header::new(algorithm), &claims, &key).context("cannot sign the token")?;
     println!("{token}");
+    Ok(())
+}
+
+/// Refuses what a gateway would refuse.
+fn check(args: &MintArgs) -> anyhow::Result<()> {
+    if exact(&args.subject).is_none() {
+        bail!(
+            "--subject: expected 1 to 128 characters that can be seen, without blanks around them"
+        );
+    }
+    let is_pattern = |text: &String| DevicePattern::parse(text).is_some();
+    if args.devices.len() > MAX_PATTERNS || !args.devices.iter().all(is_pattern) {
+        bail!("--devices: expected up to {MAX_PATTERNS} ids or patterns of 1 to 128 bytes");
+    }
+    if args.token_issuer.is_empty() || args.token_audience.is_empty() {
+        bail!("--token-issuer and --token-audience are required");
+    }
+    if !args.verbs.contains(&Verb::Read) && !args.verbs.contains(&Verb::Admin) {
+        bail!("--verbs: whoever acknowledges or operates also needs read");
+    }
     Ok(())
 }
 
@@ -130,7 +153,13 @@ fn signing_key(args: &MintArgs) -> anyhow::Result<(Algorithm, EncodingKey)> {
     let Some(path) = &args.token_secret_file else {
         bail!("--token-secret-file or --signing-key-file is required");
     };
-    let secret = read(path)?;
-    let key = EncodingKey::from_secret(secret.trim_ascii_end());
+    let content = read(path)?;
+    let secret = secret(&content).map_err(|problem| {
+        anyhow::anyhow!(
+            "--token-secret-file: cannot use `{}`: {problem}",
+            path.display()
+        )
+    })?;
+    let key = EncodingKey::from_secret(secret);
     Ok((Algorithm::HS256, key))
 }

@@ -11,7 +11,9 @@ use shared::clock::SystemClock;
 use shared::error_chain::error_chain;
 use shared::keys::MAX_REVOKED;
 use shared::redis::RedisConfig;
-use shared::store::{AuditEntry, Revoked, ServiceRole, Store};
+use shared::store::{AuditEntry, AuditPart, Revoked, ServiceRole, Store};
+
+use crate::access::claims::exact;
 
 /// Revoke a token, or every token of a subject
 ///
@@ -63,6 +65,17 @@ pub(super) async fn revoke(args: RevokeArgs) -> anyhow::Result<()> {
         (None, Some(subject)) => Revoked::Subject(subject),
         (None, None) => bail!("--id or --subject is required"),
     };
+    let text = match &what {
+        Revoked::Token(text) | Revoked::Subject(text) => text,
+    };
+    if exact(text).is_none() {
+        bail!(
+            "no token has this id or subject: it is empty, longer than 128 characters, or has characters or blanks that cannot be seen"
+        );
+    }
+    if args.revoked_for.is_zero() && !args.lift {
+        bail!("--for 0s revokes nothing");
+    }
     let server = args.redis.shown_url().to_owned();
     let store = Store::new(
         args.redis,
@@ -101,7 +114,7 @@ async fn audit(store: &Store, action: &str, what: &Revoked) {
         detail: Some(what.to_string()),
         ..AuditEntry::default()
     };
-    if let Err(error) = store.write_audit(&entry).await {
+    if let Err(error) = store.write_audit(AuditPart::Done, &entry).await {
         tracing::warn!(
             error = error_chain(&error),
             "cannot write it into the audit trail"

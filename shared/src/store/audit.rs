@@ -6,7 +6,7 @@ use super::codec::json;
 use super::reply::entries;
 use super::{Store, StoreError};
 use crate::clock::Time;
-use crate::keys::{AUDIT, MAX_AUDIT};
+use crate::keys::{AUDIT, AUDIT_REFUSED, MAX_AUDIT};
 
 /// One entry. Absent fields are unknown, or do not apply.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +47,24 @@ const fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
+/// Which part of the trail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditPart {
+    /// What people did.
+    Done,
+    /// What was refused.
+    Refused,
+}
+
+impl AuditPart {
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Done => AUDIT,
+            Self::Refused => AUDIT_REFUSED,
+        }
+    }
+}
+
 /// Some entries, newest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditPage {
@@ -58,23 +76,28 @@ pub struct AuditPage {
 
 impl Store {
     /// Appends an entry.
-    pub async fn write_audit(&self, entry: &AuditEntry) -> Result<(), StoreError> {
+    pub async fn write_audit(&self, part: AuditPart, entry: &AuditEntry) -> Result<(), StoreError> {
         let entry = AuditEntry {
             at: self.connector.now(),
             ..entry.clone()
         };
         let answer = self.run(|_, pipe| {
-            pipe.cmd("XADD").arg(AUDIT).arg("MAXLEN").arg("~");
+            pipe.cmd("XADD").arg(part.key()).arg("MAXLEN").arg("~");
             pipe.arg(MAX_AUDIT).arg("*").arg("e").arg(json(&entry));
         });
         answer.await.map(drop)
     }
 
     /// Reads at most `limit` entries, newest first. `before`: [`AuditPage::before`] of another page.
-    pub async fn audit(&self, before: Option<&str>, limit: usize) -> Result<AuditPage, StoreError> {
+    pub async fn audit(
+        &self,
+        part: AuditPart,
+        before: Option<&str>,
+        limit: usize,
+    ) -> Result<AuditPage, StoreError> {
         let start = before.map_or_else(|| "+".to_owned(), |before| format!("({before}"));
         let answer = self.run(|_, pipe| {
-            pipe.cmd("XREVRANGE").arg(AUDIT).arg(&start).arg("-");
+            pipe.cmd("XREVRANGE").arg(part.key()).arg(&start).arg("-");
             // One more, to learn whether there is another page.
             pipe.arg("COUNT").arg(limit + 1);
         });

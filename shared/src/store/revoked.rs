@@ -18,6 +18,27 @@ pub enum Revoked {
     Subject(String),
 }
 
+/// Tells one state of what is revoked from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RevokedChange {
+    /// Another one means that Redis has lost what was revoked before.
+    pub generation: u64,
+    change: u64,
+}
+
+impl RevokedChange {
+    /// A text that is none of ours is a generation of its own.
+    fn parse(text: &[u8]) -> Self {
+        let parts = std::str::from_utf8(text)
+            .ok()
+            .and_then(|text| text.split_once('-'));
+        let number = |text| u64::from_str_radix(text, 16).ok();
+        let parts = parts.and_then(|(one, two)| Some((number(one)?, number(two)?)));
+        let (generation, change) = parts.unwrap_or_default();
+        Self { generation, change }
+    }
+}
+
 /// An entry, and when it ends.
 pub type RevokedUntil = (Revoked, Time);
 
@@ -47,14 +68,13 @@ impl Revoked {
 }
 
 impl Store {
-    /// Returns a number that differs after each change of what is revoked.
-    pub async fn revoked_changes(&self) -> Result<u64, StoreError> {
+    /// Returns what differs after each change of what is revoked; `None` if Redis has lost its data, or nothing was revoked yet.
+    pub async fn revoked_changes(&self) -> Result<Option<RevokedChange>, StoreError> {
         let answer = self.run(|_, pipe| {
             pipe.cmd("GET").arg(keys::REVOKED_CHANGES);
         });
-        let changes = bytes(answer.await?).map_err(StoreError::Unavailable)?;
-        let changes = changes.and_then(|digits| String::from_utf8(digits).ok()?.parse().ok());
-        Ok(changes.unwrap_or_default())
+        let text = bytes(answer.await?).map_err(StoreError::Unavailable)?;
+        Ok(text.map(|text| RevokedChange::parse(&text)))
     }
 
     /// Returns everything that is revoked, also what has ended and was not removed yet.
@@ -70,10 +90,11 @@ impl Store {
             .collect())
     }
 
-    /// Revokes a token or a subject until this time. Removes what has ended.
+    /// Revokes a token or a subject until this time, unless it is revoked for longer already. Removes what has ended.
     pub async fn revoke(&self, what: &Revoked, until: Time) -> Result<(), StoreError> {
         let now = self.connector.now();
-        // Whoever sees the new count reads the change.
+        let change = self.new_change().await?;
+        // Last: whoever sees it reads the change.
         let answers = self.run_each(3, |_, index, pipe| {
             match index {
                 0 => {
@@ -81,10 +102,11 @@ impl Store {
                     ended.arg("-inf").arg(now.as_millis())
                 }
                 1 => {
-                    let added = pipe.cmd("ZADD").arg(keys::REVOKED);
+                    // A later end only: an earlier revocation must not become shorter.
+                    let added = pipe.cmd("ZADD").arg(keys::REVOKED).arg("GT");
                     added.arg(until.as_millis()).arg(what.to_string())
                 }
-                _ => pipe.cmd("INCR").arg(keys::REVOKED_CHANGES),
+                _ => pipe.cmd("SET").arg(keys::REVOKED_CHANGES).arg(&change),
             };
         });
         for answer in answers.await? {
@@ -95,10 +117,11 @@ impl Store {
 
     /// Ends a revocation. Returns whether there was one.
     pub async fn lift_revocation(&self, what: &Revoked) -> Result<bool, StoreError> {
+        let change = self.new_change().await?;
         let answers = self.run_each(2, |_, index, pipe| {
             match index {
                 0 => pipe.cmd("ZREM").arg(keys::REVOKED).arg(what.to_string()),
-                _ => pipe.cmd("INCR").arg(keys::REVOKED_CHANGES),
+                _ => pipe.cmd("SET").arg(keys::REVOKED_CHANGES).arg(&change),
             };
         });
         let mut was_there = false;
@@ -107,5 +130,13 @@ impl Store {
             was_there |= index == 0 && answer == Value::Int(1);
         }
         Ok(was_there)
+    }
+
+    /// Returns the next text of [`keys::REVOKED_CHANGES`]: the generation, and something new. Not a counter: one that begins again in an
+    /// empty Redis may reach a number that a gateway has seen before.
+    async fn new_change(&self) -> Result<String, StoreError> {
+        let current = self.revoked_changes().await?;
+        let generation = current.map_or_else(|| fastrand::u64(..), |change| change.generation);
+        Ok(format!("{generation:016x}-{:016x}", fastrand::u64(..)))
     }
 }

@@ -13,8 +13,10 @@ pub struct FileStamps(Vec<Option<Stamp>>);
 struct Stamp {
     inode: u64,
     bytes: u64,
-    /// Seconds and nanoseconds.
+    /// Of the content, in seconds and nanoseconds.
     changed: (i64, i64),
+    /// Of the content, the owner or the rights: a file that could not be read may be readable now.
+    status_changed: (i64, i64),
 }
 
 impl FileStamps {
@@ -31,6 +33,7 @@ fn stamp(path: &Path) -> Option<Stamp> {
         inode: found.ino(),
         bytes: found.size(),
         changed: (found.mtime(), found.mtime_nsec()),
+        status_changed: (found.ctime(), found.ctime_nsec()),
     })
 }
 

@@ -146,3 +146,26 @@ async fn a_revocation_holds_while_redis_is_away_and_until_it_is_lifted() -> Resu
     .await?;
     stack.pass()
 }
+
+#[tokio::test]
+async fn a_revocation_holds_when_redis_has_lost_its_data() -> Result<()> {
+    let issuer = TokenIssuer::new()?;
+    let plan = Plan::default().gateways(2);
+    let stack = start_plan(&issuer, plan, "--allow-anonymous=none").await?;
+    let token = |subject: &str| issuer.token(Signed::EdDsa, json!({"sub": subject}));
+    let (first, second) = (token("user-8")?, token("user-9")?);
+    revoke(&stack, &["--subject=user-8", "--for=1h"]).await?;
+    eventually("it is refused", async || {
+        is_refused_everywhere(&stack, &first).await
+    })
+    .await?;
+    let mut redis = stack.redis_connection().await?;
+    redis::cmd("FLUSHALL").query_async::<()>(&mut redis).await?;
+    revoke(&stack, &["--subject=user-9", "--for=1h"]).await?;
+    eventually("both are refused", async || {
+        is_refused_everywhere(&stack, &second).await?;
+        is_refused_everywhere(&stack, &first).await
+    })
+    .await?;
+    stack.pass()
+}

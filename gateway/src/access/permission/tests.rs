@@ -56,6 +56,32 @@ fn only_a_star_alone_is_every_device() {
     assert!(!Permission::default().reads_all());
 }
 
+#[test]
+fn a_permission_is_compared_by_what_may_be_read() {
+    let reading = |texts: &[&str]| {
+        let patterns = texts.iter().map(|text| pattern(text)).collect();
+        Permission::new(vec![Verb::Read], patterns)
+    };
+    for (ours, theirs, covers) in [
+        (&["*"][..], &["OTSM-*", "x"][..], true),
+        (&["OTSM-*"], &["OTSM-01*", "OTSM-0200"], true),
+        (&["OTSM-01*"], &["OTSM-*"], false),
+        (&["OTSM-01*"], &["OTSM-01*"], true),
+        (&["OTSM-01*"], &["OTSM-01*", "OTSM-02"], false),
+        (&["a*b"], &["a*"], false),
+        (&["a*"], &["a*b"], true),
+        (&["a*", "b*"], &["b1", "a1"], true),
+        (&[], &["a"], false),
+        (&["a"], &[], true),
+    ] {
+        let found = reading(ours).reads_all_of(&reading(theirs));
+        assert_eq!(found, covers, "{ours:?} {theirs:?}");
+    }
+    let blind = Permission::new(vec![Verb::Ack], vec![pattern("*")]);
+    assert!(!blind.reads_all_of(&reading(&["a"])));
+    assert!(reading(&[]).reads_all_of(&blind));
+}
+
 /// What the rule says, slowly.
 fn matches_slowly(pattern: &[char], device: &[char]) -> bool {
     match pattern.split_first() {

@@ -12,6 +12,7 @@ use shared::device::DeviceId;
 use super::index::RowFilter;
 use super::place::Place;
 use crate::access::identity::Identity;
+use crate::access::permission::Verb;
 use crate::error::ApiError;
 use crate::rest::query::Query;
 use crate::store_reader::StoreReader;
@@ -79,6 +80,17 @@ impl LogFilter {
             severity: Choice::of_text(query.text("severity")),
             ..Self::of_counts(query)?
         })
+    }
+
+    /// Limits it to the devices that this client may read. One that it may not read is as one that does not exist: nothing is read for it.
+    pub(super) fn for_reader(mut self, reader: Option<&Arc<Identity>>) -> Self {
+        self.reader = reader.map(Arc::clone);
+        if let (Choice::Only(device), Some(reader)) = (&self.device, reader)
+            && !reader.permission().allows(Verb::Read, device.as_str())
+        {
+            self.device = Choice::Nothing;
+        }
+        self
     }
 
     /// Returns whether no row can match, because a word in the query names nothing.

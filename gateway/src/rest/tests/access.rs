@@ -32,6 +32,14 @@ fn clients(issuer: &TokenIssuer) -> BTreeMap<&'static str, Option<String>> {
         ("acknowledger", token(json!({"verbs": ["read", "ack"]}))),
         ("operator", token(json!({"verbs": ["read", "operate"]}))),
         ("admin", token(json!({"verbs": ["admin"]}))),
+        (
+            "admin of some",
+            token(json!({"verbs": ["admin"], "devices": ["OTSM-01*"]})),
+        ),
+        (
+            "admin of a site",
+            token(json!({"verbs": ["admin"], "sites": ["Harbour"]})),
+        ),
     ])
 }
 

@@ -40,3 +40,18 @@ fn a_command_that_cannot_be_read_keeps_nothing_of_what_the_client_sent() {
         assert_eq!(target(&argument), None);
     }
 }
+
+#[test]
+fn a_token_may_be_replaced_ten_times_at_once_and_then_every_ten_seconds() {
+    let mut refreshes = Refreshes { used_until: None };
+    let start = Instant::now();
+    let admitted = |refreshes: &mut Refreshes, seconds, tries| {
+        let now = start + Duration::from_secs(seconds);
+        (0..tries).filter(|_| refreshes.admit(now)).count()
+    };
+    assert_eq!(admitted(&mut refreshes, 0, 20), 10);
+    assert_eq!(admitted(&mut refreshes, 9, 20), 0);
+    assert_eq!(admitted(&mut refreshes, 10, 20), 1);
+    assert_eq!(admitted(&mut refreshes, 45, 20), 3);
+    assert_eq!(admitted(&mut refreshes, 1000, 20), 10);
+}
