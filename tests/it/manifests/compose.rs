@@ -258,6 +258,19 @@ impl Compose {
             .to_owned())
     }
 
+    /// Revokes every token of the subject, with the settings of a gateway.
+    fn revoke(&self) -> Result<()> {
+        let environment = &self.services["gateway-1"]["environment"];
+        let mut command = std::process::Command::new(repository::binary("gateway")?);
+        command.args(["token", "revoke", "--subject=viewer-1"]);
+        for name in ["REDIS_URL_FILE", "REDIS_CA_FILE"] {
+            let value = environment[name].as_str().context("no Redis")?;
+            command.env(name, self.placed(value));
+        }
+        run(&mut command)?;
+        Ok(())
+    }
+
     /// Returns what the processes printed.
     fn output(&self) -> String {
         let outputs = self
@@ -298,6 +311,15 @@ async fn a_reading_reaches(compose: &Compose) -> Result<()> {
     refused
         .wait_for("the refusal", |seen| seen.what == "connect_error")
         .await?;
+
+    compose.revoke()?;
+    browser
+        .wait_for("the end of its connection", |seen| {
+            seen.what == "disconnect"
+        })
+        .await?;
+    let refused = compose.get("/api/devices", Some(&token)).await?;
+    ensure!(refused.status == 401, "{refused:?}");
     Ok(())
 }
 
