@@ -384,3 +384,6 @@ async fn sleep_until(time: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -373,13 +373,13 @@ impl OpenLink {
 
     /// Called when everything that was received is handled. Returns whether what waits must be skipped: the shard has not received
     /// everything for [`MAX_LAG`], and has not caught up since.
-    pub(super) fn must_skip(&mut self) -> bool {
+    pub(super) fn must_skip(&mut self, now: Instant) -> bool {
         if self.connection.take_has_waited() {
             self.behind_since = None;
             return false;
         }
-        let since = *self.behind_since.get_or_insert_with(Instant::now);
-        since.elapsed() >= MAX_LAG
+        let since = *self.behind_since.get_or_insert(now);
+        now.saturating_duration_since(since) >= MAX_LAG
     }
 }
 

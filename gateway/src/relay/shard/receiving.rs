@@ -117,7 +117,7 @@ impl Shard {
     /// Called when everything that was received is handled. Drops events from now on if the shard cannot keep up, until it has.
     /// Then it reads what it missed.
     fn skip_if_necessary(&mut self, open: &mut OpenLink) {
-        let must_skip = open.must_skip();
+        let must_skip = open.must_skip(Instant::now());
         if must_skip && !self.is_skipping {
             self.fan_out.metrics.overruns.increment();
             tracing::warn!(

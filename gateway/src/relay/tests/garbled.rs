@@ -1,4 +1,4 @@
-//! A connection for published events on which something other than RESP3 arrives, or more than the gateway can handle.
+//! A connection for published events on which something other than RESP3 arrives.
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -9,7 +9,6 @@ use super::*;
 struct Garbler {
     address: String,
     inserted: watch::Sender<&'static [u8]>,
-    is_flooding: watch::Sender<bool>,
     lifecycle: Lifecycle,
 }
 
@@ -18,20 +17,18 @@ impl Garbler {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
         let (inserted, insertions) = watch::channel(&b""[..]);
-        let (is_flooding, floods) = watch::channel(false);
         let lifecycle = Lifecycle::new();
         let tasks = lifecycle.clone();
         lifecycle.spawn_short("garbler", async move {
             while let Ok((client, _)) = listener.accept().await {
                 let server = TcpStream::connect(&redis).await.expect("redis");
-                let forwarding = forward(client, server, insertions.clone(), floods.clone());
+                let forwarding = forward(client, server, insertions.clone());
                 tasks.spawn_short("garbled", forwarding);
             }
         });
         Self {
             address,
             inserted,
-            is_flooding,
             lifecycle,
         }
     }
@@ -43,18 +40,11 @@ impl Drop for Garbler {
     }
 }
 
-/// Waits until the flood begins, and returns true while it lasts. Returns false at the end of the test.
-async fn is_flooding(floods: &mut watch::Receiver<bool>) -> bool {
-    floods.wait_for(|is_flooding| *is_flooding).await.is_ok()
-}
-
 async fn forward(
     mut client: TcpStream,
     mut server: TcpStream,
     mut insertions: watch::Receiver<&'static [u8]>,
-    mut floods: watch::Receiver<bool>,
 ) {
-    let flood = b">3\r\n$8\r\nsmessage\r\n$4\r\nst:x\r\n$1\r\n1\r\n".repeat(4000);
     let mut subscribes = false;
     // Large enough for everything that Redis sends at once: nothing is inserted into it.
     let (mut request, mut answer) = (vec![0; 4096], vec![0; 1024 * 1024]);
@@ -76,9 +66,6 @@ async fn forward(
             Ok(()) = insertions.changed(), if subscribes => {
                 let inserted = *insertions.borrow_and_update();
                 client.write_all(inserted).await
-            }
-            true = is_flooding(&mut floods), if subscribes => {
-                client.write_all(&flood).await
             }
         };
         if forwarded.is_err() {
@@ -136,23 +123,5 @@ async fn what_cannot_be_read_ends_the_connection_and_leaves_no_gap() {
                 && world.metric("gateway_subscriber_up").await == 1
         })
         .await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_published_faster_than_it_can_be_handled_is_skipped_and_caught_up() {
-    let (garbler, mut world, mut client) = start_with_a_subscriber().await;
-    garbler.is_flooding.send_replace(true);
-    let lagging = async || world.metric("gateway_lagging_total").await;
-    eventually("a shard lags", async || lagging().await >= 1).await;
-    // Among what is skipped.
-    for _ in 0..3 {
-        world.reading(10).await;
-    }
-    garbler.is_flooding.send_replace(false);
-    world.reading(10).await;
-    for seq in 2..=5 {
-        let data = client.expect(DEVICE_DATA, seq).await;
-        assert_eq!(data.get("snapshot"), None, "{data}");
     }
 }

@@ -1,3 +1,4 @@
+use futures_util::FutureExt;
 use shared::keys::CANARY_CHANNEL;
 use shared::resp::Value;
 use test_support::eventually::LATE;
@@ -12,6 +13,20 @@ async fn store(redis: &OwnRedis) -> Store {
     let store = test_setup::store(&test_setup::config(&redis.address(), &[]));
     test_support::eventually::holds("Redis answers", async || store.ping().await.is_ok()).await;
     store
+}
+
+impl OpenLink {
+    /// Makes it a connection on which more has always arrived, for as long as a shard may lag.
+    pub(in crate::relay::shard) fn fall_behind(&mut self) {
+        self.connection.take_has_waited();
+        let now = Instant::now();
+        self.behind_since = now.checked_sub(MAX_LAG);
+    }
+
+    /// Returns whether the canary has arrived since this was last asked.
+    pub(in crate::relay::shard) fn take_has_canary_arrived(&mut self) -> bool {
+        std::mem::take(&mut self.has_canary_arrived)
+    }
 }
 
 /// Opens a connection that is subscribed to this channel.
@@ -146,4 +161,45 @@ async fn a_connection_is_not_silent_while_what_has_arrived_is_handled() {
     open.has_values = false;
     open.check(late).expect("only suspect");
     assert!(matches!(open.check(late), Err(LostReason::Silent)));
+}
+
+#[tokio::test]
+async fn what_waits_is_skipped_if_there_was_more_for_three_seconds() {
+    let redis = start_redis().await;
+    let store = store(&redis).await;
+    let mut open = open(&store, CANARY_CHANNEL).await;
+    open.connection.take_has_waited();
+    let began = Instant::now();
+    let after = |ms: u64| began + Duration::from_millis(ms);
+    assert!(!open.must_skip(began));
+    assert!(!open.must_skip(after(2_999)));
+    assert!(open.must_skip(after(3_000)));
+    assert!(open.must_skip(after(60_000)));
+    // Once everything was received, the time begins anew.
+    assert!(open.connection.receive().now_or_never().is_none());
+    assert!(!open.must_skip(after(60_001)));
+    assert!(!open.must_skip(after(60_002)));
+    assert!(!open.must_skip(after(63_001)));
+    assert!(open.must_skip(after(63_002)));
+}
+
+/// Redis writes this message at once, and the connection reads it in three parts.
+#[tokio::test]
+async fn a_connection_waits_only_when_everything_was_received() {
+    const LENGTH: usize = 40 * 1024;
+    let redis = start_redis().await;
+    let store = store(&redis).await;
+    let mut connection = open(&store, CANARY_CHANNEL).await.connection;
+    test_setup::redis_cli(&redis, &["SPUBLISH", CANARY_CHANNEL, &"1".repeat(LENGTH)]);
+    let first = tokio::time::timeout(LATE, connection.receive()).await;
+    first.expect("it arrives").expect("it is open");
+    connection.take_has_waited();
+    while connection.next_value().expect("RESP3").is_none() {
+        assert!(!connection.has_caught_up());
+        assert!(connection.receive().now_or_never().is_some());
+    }
+    assert!(!connection.take_has_waited());
+    assert!(connection.receive().now_or_never().is_none());
+    assert!(connection.take_has_waited() && connection.has_caught_up());
+    assert!(!connection.take_has_waited());
 }
