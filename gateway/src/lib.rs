@@ -231,6 +231,7 @@ fn new_sessions(state: &AppState, places: &Arc<Semaphore>) -> Sessions {
     Sessions::new(
         Arc::clone(places),
         config.max_connections,
+        config.client_buffer,
         rate,
         enforcement,
     )

@@ -5,7 +5,7 @@
 //! among them, so its place is free again exactly when socketioxide has freed everything of the session, for any reason.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,9 @@ use crate::websocket::reader::MessageReader;
 /// Maximum number of bytes in the queue of socketioxide for a client that must poll for them; one packet may be larger. The rest
 /// waits in the client's outbox.
 const UNPOLLED_BYTES: usize = 256 * 1024;
+
+/// Separates the packets in the answer to a poll.
+pub(crate) const SEPARATOR: u8 = 0x1e;
 
 /// How long a poll may wait for packets while the client is about to use a WebSocket. As long as in the server of Node.js.
 const PROBED_POLL: Duration = Duration::from_millis(100);
@@ -57,10 +60,17 @@ pub(crate) struct Session {
     polling: tokio::sync::Mutex<()>,
     upgrade: Mutex<Upgrade>,
     upgraded: Notify,
-    /// Bytes that wait for a poll. Without pings and the connect answer, which are a few bytes.
-    unpolled: AtomicUsize,
+    unpolled: Mutex<Unpolled>,
     /// Why the gateway ended it.
     refused: OnceLock<CloseReason>,
+}
+
+/// The events and replies in the queue of socketioxide, which wait for a poll. Without its own packets, which are a few bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Unpolled {
+    packets: usize,
+    /// With a separator for each.
+    bytes: usize,
 }
 
 /// The place of a session. It is free again when this is dropped.
@@ -105,15 +115,18 @@ pub(crate) struct Sessions {
     /// Number of places that the sessions of each address hold.
     held: Arc<Mutex<HashMap<ClientAddress, usize>>>,
     max_per_address: usize,
+    max_unpolled: usize,
     rate: PacketRate,
     enforcement: Enforcement,
 }
 
 impl Sessions {
-    /// Creates the table. Sessions take their places from `places`, of which there are `count`.
+    /// Creates the table. Sessions take their places from `places`, of which there are `count`. For each, at most `max_unpolled`
+    /// events and replies wait for a poll.
     pub(crate) fn new(
         places: Arc<Semaphore>,
         count: usize,
+        max_unpolled: usize,
         rate: PacketRate,
         enforcement: Enforcement,
     ) -> Self {
@@ -122,6 +135,7 @@ impl Sessions {
             places,
             held: Arc::default(),
             max_per_address: count.div_ceil(SHARE),
+            max_unpolled,
             rate,
             enforcement,
         }
@@ -163,7 +177,7 @@ impl Sessions {
             polling: tokio::sync::Mutex::default(),
             upgrade: Mutex::default(),
             upgraded: Notify::new(),
-            unpolled: AtomicUsize::new(0),
+            unpolled: Mutex::default(),
             refused: OnceLock::new(),
         })
     }
@@ -367,22 +381,37 @@ impl Session {
         *lock(&self.place) = None;
     }
 
-    /// Counts bytes that are about to wait for a poll. Returns false if too many wait already.
+    /// Counts a packet of so many bytes that is about to wait for a poll. Returns false if too much waits already.
     pub(crate) fn reserve(&self, bytes: usize) -> bool {
-        let fits = |unpolled: usize| {
-            let total = unpolled + bytes;
-            (unpolled == 0 || total <= UNPOLLED_BYTES).then_some(total)
+        let mut unpolled = lock(&self.unpolled);
+        let total = unpolled.bytes + bytes;
+        let fits = unpolled.packets == 0 || total <= UNPOLLED_BYTES;
+        if !fits || unpolled.packets >= self.sessions.max_unpolled {
+            return false;
+        }
+        *unpolled = Unpolled {
+            packets: unpolled.packets + 1,
+            bytes: total,
         };
-        let (set, get) = (Ordering::Relaxed, Ordering::Relaxed);
-        self.unpolled.fetch_update(set, get, fits).is_ok()
+        true
     }
 
-    /// Records that so many bytes do not wait any more.
+    /// Records that a packet of so many bytes does not wait any more.
     pub(crate) fn release(&self, bytes: usize) {
-        let (set, get) = (Ordering::Relaxed, Ordering::Relaxed);
-        let less = |unpolled: usize| Some(unpolled.saturating_sub(bytes));
-        // Never fails: the closure always returns a number.
-        self.unpolled.fetch_update(set, get, less).ok();
+        let mut unpolled = lock(&self.unpolled);
+        unpolled.packets = unpolled.packets.saturating_sub(1);
+        unpolled.bytes = unpolled.bytes.saturating_sub(bytes);
+    }
+
+    /// Records that the packets of this answer to a poll do not wait any more.
+    pub(crate) fn record_polled(&self, answer: &[u8]) {
+        for packet in answer.split(|byte| *byte == SEPARATOR) {
+            // The others are of socketioxide, and were not counted.
+            let is_counted = packet.starts_with(b"42") || packet.starts_with(b"43");
+            if is_counted {
+                self.release(packet.len() + 1);
+            }
+        }
     }
 }
 

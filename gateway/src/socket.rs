@@ -14,7 +14,9 @@ mod command_queue;
 mod connection;
 pub(crate) mod context;
 mod engine_error;
+mod open_packet;
 mod packet;
+mod polling_answer;
 mod polling_commands;
 mod polling_connection;
 pub(crate) mod refusal;
@@ -27,11 +29,10 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::body::{Body, HttpBody as _, to_bytes};
+use axum::body::{Body, to_bytes};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{Extensions, Method, Request, Response, StatusCode, Uri};
 use axum::response::IntoResponse;
-use serde::Deserialize;
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::{ConnectHandler, FromConnectParts, Value};
@@ -54,13 +55,15 @@ use crate::event_names::{AUTH_REFRESH, SUBSCRIBE_DEVICE, UNSUBSCRIBE_DEVICE};
 use crate::listener::connection::ConnectionHandle;
 use crate::listener::take_over::TakeOver;
 use crate::request_body;
-use crate::session::{Session, Sessions};
+use crate::session::{SEPARATOR, Session, Sessions};
 use crate::websocket::accept::{Accepted, accept};
 use crate::websocket::reader::MessageReader;
 use command_queue::CommandQueue;
 use context::ConnectionContext;
 use engine_error::EngineError;
+use open_packet::OpenPacket;
 use packet::{ClientPacket, MAIN};
+use polling_answer::polling_answer;
 use polling_commands::{Refresh, SocketCommands, Subscribe, Unsubscribe};
 use polling_connection::PollingConnection;
 use request::{Asked, PATH, canonical, is_socket_io, is_websocket, session_of};
@@ -72,6 +75,11 @@ const COMPLETION_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_OPEN_PACKET: usize = 4096;
 /// Longest refusal of socketioxide, in bytes. It writes some 50.
 const MAX_REFUSAL: usize = 1024;
+/// Maximum number of bytes in the answer to a poll; one packet may be larger. A client far away gets no more per round trip.
+const POLL_BYTES: usize = 128 * 1024;
+/// So many packets of its own may wait in the queue of socketioxide, besides `--client-buffer` of ours: the ping, and the answers to a
+/// client that joins. It gives up a client whose ping finds no room.
+const LIBRARY_PACKETS: usize = 4;
 /// How long closing one polling session may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -206,13 +214,20 @@ impl Sockets {
         if !response.status().is_success() {
             return response;
         }
-        let (head, body) = response.into_parts();
-        let opened = to_bytes(body, MAX_OPEN_PACKET).await.unwrap_or_default();
-        let Some(sid) = opened_sid(&opened) else {
+        let opened = to_bytes(response.into_body(), MAX_OPEN_PACKET).await;
+        let opened = OpenPacket::parse(&opened.unwrap_or_default());
+        let Some((sid, open)) = opened.and_then(|open| Some((open.sid.parse::<Sid>().ok()?, open)))
+        else {
             return ApiError::Bug.into_response();
         };
         self.inner.sessions.insert(sid, &session);
-        Response::from_parts(head, Body::from(opened))
+        // The limit of socketioxide is that of the answers to polls.
+        let open = OpenPacket {
+            max_payload: self.inner.context.limits.max_event_bytes,
+            ..open
+        };
+        let opened = open.to_text().map(polling_answer);
+        opened.unwrap_or_else(|| ApiError::Bug.into_response())
     }
 
     /// Sends a client what waits for it.
@@ -223,10 +238,11 @@ impl Sockets {
         let Some(response) = session.poll(self.call(slim(request))).await else {
             return upgrade::nothing_to_poll();
         };
-        let bytes = response.body().size_hint().lower();
-        // Every packet was counted with a separator, and an answer has none behind its last one.
-        session.release(usize::try_from(bytes).unwrap_or(usize::MAX) + 1);
-        response
+        let (head, body) = response.into_parts();
+        // It is in memory as a whole.
+        let answer = to_bytes(body, usize::MAX).await.unwrap_or_default();
+        session.record_polled(&answer);
+        Response::from_parts(head, Body::from(answer))
     }
 
     /// Passes on the packets of a client.
@@ -338,7 +354,7 @@ impl Sockets {
 /// Returns what a client sends with the packet for joining the namespace, if that is among these.
 fn join_payload(packets: &[u8]) -> Option<JoinPayload> {
     let packets = std::str::from_utf8(packets).ok()?;
-    let packets = packets.split(char::from(upgrade::SEPARATOR));
+    let packets = packets.split(char::from(SEPARATOR));
     let mut joining = packets.filter(|packet| packet.starts_with("40"));
     joining.find_map(|packet| match ClientPacket::parse(packet) {
         Ok(ClientPacket::Connect(MAIN, payload)) => Some(JoinPayload::parse(payload)),
@@ -370,8 +386,9 @@ fn library_service(config: &Config) -> (SocketIoService<NotFound>, SocketIo) {
         .connect_timeout(config.connect_timeout)
         .ping_interval(config.ping_interval)
         .ping_timeout(config.ping_timeout)
-        .max_payload(u64::try_from(config.max_event_bytes).unwrap_or(u64::MAX))
-        .max_buffer_size(config.client_buffer)
+        // Bounds the answers to polls. What a client sends has been measured before.
+        .max_payload(config.max_event_bytes.max(POLL_BYTES) as u64)
+        .max_buffer_size(config.client_buffer + LIBRARY_PACKETS)
         .with_parser(parser)
         .build_with_inner_svc(NotFound)
 }
@@ -506,16 +523,6 @@ impl FromConnectParts<LocalAdapter> for Joining {
             token: payload.unwrap_or_default().token(),
         })
     }
-}
-
-/// Returns the session id in the first packet of a session: `0{"sid":"…",…}`.
-fn opened_sid(packet: &[u8]) -> Option<Sid> {
-    #[derive(Deserialize)]
-    struct Open {
-        sid: String,
-    }
-    let open: Open = serde_json::from_slice(packet.strip_prefix(b"0")?).ok()?;
-    open.sid.parse().ok()
 }
 
 /// Answers requests that socketioxide does not handle.

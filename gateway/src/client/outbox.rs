@@ -16,8 +16,8 @@
 //! **Bounds.** Both lanes together hold at most [`OutboxLimits::packets`] and [`OutboxLimits::bytes`]. Every payload counts
 //! in full, although all clients of a device share it. No alarm waits longer than [`OutboxLimits::deadline`]. A client that
 //! exceeds a bound is disconnected and nothing more is kept for it. One client therefore costs at most these bytes and what is in
-//! front of them: over long polling the library's queue (`--client-buffer` packets; at most 256 KiB or one packet), over a
-//! WebSocket the rest of one event and 16 KiB of readings. A replica costs at most `--max-connections` times that.
+//! front of them: over long polling the library's queue (`--client-buffer` packets; at most 256 KiB or one packet) and 128 KiB in the
+//! answer to a poll, over a WebSocket the rest of one event and 16 KiB of readings. A replica costs at most `--max-connections` times that.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, VecDeque};

@@ -16,7 +16,7 @@ const TLS_BYTES: u64 = 16 << 10;
 /// What waits for a client that does not read, beside its outbox: over long polling up to 256 KiB in the library's queue, over a
 /// WebSocket less.
 const WRITE_BUFFER_BYTES: u64 = 256 << 10;
-/// A packet in the queue of the Socket.IO library.
+/// A packet in the queue of the Socket.IO library, or in the answer to a poll.
 const PACKET_BYTES: u64 = 1 << 10;
 /// A watched device and its channel. Measured with 10 000 devices: 2.5 KB.
 const WATCHED_BYTES: u64 = 4 << 10;

@@ -19,6 +19,7 @@ use test_support::server::OwnRedis;
 const DEVICE: &str = "OTSM-0114";
 
 mod garbled;
+mod rare_polls;
 mod relink;
 mod subscriptions;
 

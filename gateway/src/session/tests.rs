@@ -6,12 +6,15 @@ const RATE: PacketRate = PacketRate {
     burst: 2,
 };
 
+const MAX_UNPOLLED: usize = 3;
+
 const HERE: ClientAddress = ClientAddress::unknown();
 
 fn sessions(places: usize) -> Sessions {
     Sessions::new(
         Arc::new(Semaphore::new(places)),
         2 * places,
+        MAX_UNPOLLED,
         RATE,
         test_setup::enforcement(&[]),
     )
@@ -103,9 +106,29 @@ fn what_waits_for_a_poll_is_bounded() {
     session.release(2 * UNPOLLED_BYTES);
     assert!(session.reserve(UNPOLLED_BYTES - 1) && session.reserve(1));
     assert!(!session.reserve(1));
-    // A poll also takes pings, which were not counted.
-    session.release(UNPOLLED_BYTES + 5);
-    assert!(session.reserve(UNPOLLED_BYTES));
+    session.release(UNPOLLED_BYTES - 1);
+    assert!(session.reserve(1) && session.reserve(1));
+    assert!(!session.reserve(1), "there are three packets");
+}
+
+#[test]
+fn a_poll_makes_room_for_the_packets_that_it_takes() {
+    let session = sessions(1).begin(HERE).unwrap();
+    let packets = [r#"42["a",1]"#, r#"437[{"ok":true}]"#, r#"42["b",2]"#];
+    let fill = || packets.map(|packet| session.reserve(packet.len() + 1));
+    assert_eq!(fill(), [true; 3]);
+    // Pings, the connect answer and others were not counted.
+    for uncounted in ["", "2", "6", r#"40{"sid":"A"}"#, r#"44{"message":"no"}"#] {
+        session.record_polled(uncounted.as_bytes());
+        assert!(!session.reserve(1), "{uncounted}");
+    }
+    session.record_polled(b"2\x1e42[\"a\",1]");
+    assert!(session.reserve(10) && !session.reserve(1));
+    let all = packets.join("\u{1e}");
+    session.record_polled(all.as_bytes());
+    assert_eq!(fill(), [true; 3]);
+    session.record_polled(all.as_bytes());
+    assert_eq!(lock(&session.unpolled).bytes, 0);
 }
 
 #[test]
@@ -113,6 +136,7 @@ fn the_sessions_of_one_address_take_half_of_the_places() {
     let sessions = Sessions::new(
         Arc::new(Semaphore::new(4)),
         4,
+        MAX_UNPOLLED,
         RATE,
         test_setup::enforcement(&[]),
     );

@@ -76,7 +76,7 @@ async fn the_service_is_freed_with_its_last_handle() {
         compress: config.compress,
     };
     let places = Arc::new(tokio::sync::Semaphore::new(1));
-    let sessions = Sessions::new(places, 1, PacketRate::new(100, 100), enforcement);
+    let sessions = Sessions::new(places, 1, 16, PacketRate::new(100, 100), enforcement);
     let sockets = Sockets::new(&config, context, sessions);
     let inner = Arc::downgrade(&sockets.inner);
     drop(sockets);

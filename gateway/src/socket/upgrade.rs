@@ -13,8 +13,7 @@
 use std::sync::Arc;
 
 use axum::body::{Body, HttpBody as _, to_bytes};
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderValue, Request, Response};
+use axum::http::{Request, Response};
 use futures_util::FutureExt as _;
 use socketioxide::socket::Sid;
 use tokio::task::coop::unconstrained;
@@ -22,20 +21,19 @@ use tokio::time::timeout;
 
 use super::engine_error::EngineError;
 use super::packet::ClientPacket;
+use super::polling_answer::polling_answer;
 use super::request::PATH;
 use super::websocket_connection::WebSocketConnection;
 use super::{Sockets, client_address};
 use crate::client::Client;
 use crate::client_address::ClientAddress;
 use crate::listener::take_over::TakeOver;
-use crate::session::Session;
+use crate::session::{SEPARATOR, Session};
 use crate::websocket::accept::{Accepted, accept};
 use crate::websocket::frame;
 use crate::websocket::reader::{MessageReader, Received};
 use crate::websocket::writer::FrameWriter;
 
-/// Separates the packets in the answer to a poll.
-pub(super) const SEPARATOR: u8 = 0x1e;
 /// Packets of Engine.IO that are not for the WebSocket: a ping of the session that ends, and nothing.
 const PING: &str = "2";
 /// The most frames that a client may send before it has finished an upgrade. It needs two.
@@ -44,10 +42,7 @@ const NOOP: &str = "6";
 
 /// Returns the answer to a poll that must end without packets.
 pub(super) fn nothing_to_poll() -> Response<Body> {
-    let mut response = Response::new(Body::from(NOOP));
-    let text = HeaderValue::from_static("text/plain; charset=UTF-8");
-    response.headers_mut().insert(CONTENT_TYPE, text);
-    response
+    polling_answer(NOOP)
 }
 
 impl Sockets {

@@ -16,6 +16,7 @@ use super::command::ClientCommand;
 use super::command_queue::CommandQueue;
 use super::connection::{JoinedClient, close_draining};
 use super::context::ConnectionContext;
+use super::open_packet::OpenPacket;
 use super::packet::{ClientEvent, ClientPacket, InvalidPacket, MAIN};
 use super::refusal::Refusal;
 use crate::access::credential::JoinPayload;
@@ -50,17 +51,6 @@ pub(super) struct WebSocketConnection {
     attachments: u32,
     /// Counts the session for its caller.
     _counted: Option<CallerPlace>,
-}
-
-/// The first packet of a session.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Open {
-    sid: String,
-    upgrades: [&'static str; 0],
-    ping_interval: u64,
-    ping_timeout: u64,
-    max_payload: usize,
 }
 
 /// The answer to a client that has joined the namespace.
@@ -113,9 +103,9 @@ impl WebSocketConnection {
         token: Option<Box<str>>,
     ) {
         let sid = Sid::new();
-        let open = Open {
+        let open = OpenPacket {
             sid: sid.to_string(),
-            upgrades: [],
+            upgrades: Vec::new(),
             ping_interval: millis(self.context.limits.ping_interval),
             ping_timeout: millis(self.context.limits.ping_timeout),
             max_payload: self.context.limits.max_event_bytes,
