@@ -9,29 +9,38 @@
 
 pub(crate) mod anonymous;
 pub(crate) mod claims;
+mod cookie;
 pub(crate) mod credential;
 pub(crate) mod expiry;
 pub(crate) mod identity;
 mod key_set;
 pub(crate) mod keys;
+mod own_pages;
 pub(crate) mod permission;
 mod published_keys;
 pub(crate) mod remote_keys;
 pub(crate) mod revocations;
+mod sealed;
+pub(crate) mod sign_in;
+pub(crate) mod web_session;
 
 use std::sync::Arc;
 
+use axum::http::{HeaderMap, Uri};
 use shared::clock::{Clock, Time};
 
+use crate::config::sign_in::SignInConfig;
 use crate::config::tokens::TokenConfig;
 use crate::http_client::server_url::ServerUrl;
 use anonymous::Anonymous;
 use claims::{ClaimRules, Claims};
+use credential::Credential;
 use identity::Identity;
 use keys::{Key, NotVerified};
 use published_keys::PublishedKeys;
 use remote_keys::{KeysAway, RemoteKeys};
 use revocations::Revocations;
+use sign_in::SignIn;
 
 /// Why a client is not admitted. The text is sent to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +73,7 @@ impl NotAdmitted {
 }
 
 /// The codes of refusals in metrics: those of [`NotAdmitted`], and [`FORBIDDEN`].
-pub(crate) const REFUSAL_CODES: [&str; 7] = [
+pub(crate) const REFUSAL_CODES: [&str; 8] = [
     "token_required",
     "invalid_token",
     "expired_token",
@@ -72,9 +81,13 @@ pub(crate) const REFUSAL_CODES: [&str; 7] = [
     "too_many_connections",
     "keys_away",
     FORBIDDEN,
+    CSRF,
 ];
 /// Code of a refusal: who was admitted may not do what it asks for.
 pub(crate) const FORBIDDEN: &str = "forbidden";
+
+/// Code of a refusal: a page of somebody else may have sent the request.
+pub(crate) const CSRF: &str = "csrf";
 
 /// Decides who is admitted. Clones share it.
 #[derive(Clone)]
@@ -86,6 +99,8 @@ struct AccessInner {
     anonymous: Option<Arc<Identity>>,
     /// `None` if no token can be checked.
     tokens: Option<Tokens>,
+    /// `None` if nobody can sign in.
+    sign_in: Option<SignIn>,
     revocations: Revocations,
     is_query_read: bool,
     clock: Arc<dyn Clock>,
@@ -100,16 +115,17 @@ struct Tokens {
 }
 
 impl Access {
-    /// Reads the keys.
+    /// Reads keys and secrets. `sign_in`: `None` if nobody signs in.
     ///
     /// # Errors
-    /// A key cannot be read, or a setting is missing beside it. One sentence per problem.
+    /// A file cannot be read, or a setting is missing beside it. One sentence per problem.
     pub(crate) fn new(
         config: &TokenConfig,
+        sign_in: Option<&SignInConfig>,
         anonymous: Anonymous,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Vec<String>> {
-        let tokens = Tokens::read(config)?;
+        let (tokens, sign_in) = read(config, sign_in)?;
         let anonymous = match anonymous {
             Anonymous::None => None,
             allowed => Some(Arc::new(Identity::anonymous(allowed))),
@@ -117,6 +133,7 @@ impl Access {
         let inner = AccessInner {
             anonymous,
             tokens,
+            sign_in,
             revocations: Revocations::default(),
             is_query_read: config.token_in_query,
             clock,
@@ -127,18 +144,37 @@ impl Access {
     }
 
     /// Returns what is wrong with these settings, one sentence per problem.
-    pub(crate) fn problems(config: &TokenConfig) -> Vec<String> {
-        Tokens::read(config).err().unwrap_or_default()
+    pub(crate) fn problems(config: &TokenConfig, sign_in: &SignInConfig) -> Vec<String> {
+        read(config, Some(sign_in)).err().unwrap_or_default()
     }
 
-    /// Returns whether tokens can be checked.
-    pub(crate) fn has_tokens(&self) -> bool {
-        self.inner.tokens.is_some()
+    /// Returns whether clients can show who they are: with tokens, or because people sign in.
+    pub(crate) fn has_credentials(&self) -> bool {
+        self.inner.tokens.is_some() || self.inner.sign_in.is_some()
     }
 
-    /// Returns whether a token in the query of a request counts.
-    pub(crate) fn is_query_read(&self) -> bool {
-        self.inner.is_query_read
+    /// Returns what signs people in; `None` if nobody can sign in.
+    pub(crate) fn sign_in(&self) -> Option<&SignIn> {
+        self.inner.sign_in.as_ref()
+    }
+
+    /// Returns with what a request shows who sends it. The host that it names must have been checked.
+    pub(crate) fn credential(&self, headers: &HeaderMap, uri: &Uri) -> Credential {
+        let token = credential::of_head(headers, uri, self.inner.is_query_read);
+        let session = || self.sign_in()?.sessions().of_head(headers);
+        match token {
+            Some(token) => Credential::Token(token),
+            None => session().map_or(Credential::None, Credential::WebSession),
+        }
+    }
+
+    /// Returns whether a request that changes something was meant by its sender. A browser adds the cookie of a session to requests of
+    /// foreign pages, too.
+    pub(crate) fn is_meant(&self, identity: &Identity, headers: &HeaderMap) -> bool {
+        match (identity.web_session(), self.sign_in()) {
+            (Some(session), Some(sign_in)) => sign_in.sessions().is_of_own_page(headers, session),
+            _ => true,
+        }
     }
 
     /// Returns the keys that an identity provider publishes, and where, if there are such.
@@ -157,68 +193,91 @@ impl Access {
         Some(keys.follow(PublishedKeys::new(url)))
     }
 
-    /// Returns who presents this token. Without one, the client is anonymous. A token that is refused does not make it so: its user
+    /// Returns who shows this. Without anything, the client is anonymous. A token that is refused does not make it so: its user
     /// would wonder why less is shown. Where no token can be checked, none counts: clients of the replaced system may send some.
     ///
-    /// Only a token whose key is not known waits, until the published keys were fetched again, or for a few seconds.
-    pub(crate) async fn admit(&self, token: Option<&str>) -> Result<Arc<Identity>, NotAdmitted> {
-        let (Some(token), Some(tokens)) = (token, self.inner.tokens.as_ref()) else {
-            return self.admit_without_token();
+    /// Only a token whose key is not known waits, until the published keys were fetched again, and after a start whatever can be
+    /// revoked, until it is known what is revoked. Neither waits for longer than a few seconds.
+    pub(crate) async fn admit(
+        &self,
+        credential: &Credential,
+    ) -> Result<Arc<Identity>, NotAdmitted> {
+        let Some((token, tokens)) = self.checked_token(credential) else {
+            if matches!(credential, Credential::WebSession(_)) {
+                self.inner.revocations.wait_until_known().await;
+            }
+            return self.admit_without_token(credential);
         };
         let claims = match &tokens.published {
             Some((published, _)) => published.find(|keys| tokens.verify(token, keys)).await?,
             None => tokens.verify(token, &[]),
         };
         self.inner.revocations.wait_until_known().await;
-        self.admit_claims(claims.unwrap_or(Err(NotAdmitted::Invalid))?, &tokens.rules)
+        let claims = claims.unwrap_or(Err(NotAdmitted::Invalid))?;
+        self.admit_identity(Arc::new(claims.into_identity(&tokens.rules, self.now())?))
     }
 
     /// As [`Self::admit`], and never waits: for a token whose key is not known, the keys are away.
-    pub(crate) fn admit_now(&self, token: Option<&str>) -> Result<Arc<Identity>, NotAdmitted> {
-        let (Some(token), Some(tokens)) = (token, self.inner.tokens.as_ref()) else {
-            return self.admit_without_token();
+    pub(crate) fn admit_now(&self, credential: &Credential) -> Result<Arc<Identity>, NotAdmitted> {
+        let Some((token, tokens)) = self.checked_token(credential) else {
+            return self.admit_without_token(credential);
         };
         let (published, without_key) = match &tokens.published {
             Some((published, _)) => (published.current(), NotAdmitted::KeysAway),
             None => (Arc::default(), NotAdmitted::Invalid),
         };
-        let claims = tokens
-            .verify(token, &published)
-            .unwrap_or(Err(without_key))?;
-        self.admit_claims(claims, &tokens.rules)
+        let claims = tokens.verify(token, &published);
+        let claims = claims.unwrap_or(Err(without_key))?;
+        self.admit_identity(Arc::new(claims.into_identity(&tokens.rules, self.now())?))
     }
 
-    /// Waits until the key of a token is known, and what is revoked, or for a few seconds.
-    pub(crate) async fn wait_for_key(&self, token: &str) {
-        let Some(tokens) = self.inner.tokens.as_ref() else {
+    /// Waits until it is known whether a token or a session counts, or for a few seconds.
+    pub(crate) async fn wait_for_key(&self, credential: &Credential) {
+        let checked = self.checked_token(credential);
+        if checked.is_none() && !matches!(credential, Credential::WebSession(_)) {
             return;
-        };
+        }
         self.inner.revocations.wait_until_known().await;
-        if let Some((published, _)) = &tokens.published {
+        if let Some((token, tokens)) = checked
+            && let Some((published, _)) = &tokens.published
+        {
             let verified = published.find(|keys| tokens.verify(token, keys)).await;
             // Whether it counts is decided later.
             verified.ok();
         }
     }
 
-    fn admit_without_token(&self) -> Result<Arc<Identity>, NotAdmitted> {
+    /// Returns the token, and with what it is checked.
+    fn checked_token<'a>(&'a self, credential: &'a Credential) -> Option<(&'a str, &'a Tokens)> {
+        match credential {
+            Credential::Token(token) => Some((token, self.inner.tokens.as_ref()?)),
+            Credential::None | Credential::WebSession(_) => None,
+        }
+    }
+
+    fn admit_without_token(&self, credential: &Credential) -> Result<Arc<Identity>, NotAdmitted> {
+        if let Credential::WebSession(identity) = credential {
+            let has_ended = identity
+                .expires()
+                .is_none_or(|expires| expires <= self.now());
+            if has_ended {
+                return Err(NotAdmitted::Expired);
+            }
+            return self.admit_identity(Arc::clone(identity));
+        }
         let anonymous = self.inner.anonymous.as_ref();
         anonymous.cloned().ok_or(NotAdmitted::TokenRequired)
     }
 
-    fn admit_claims(
-        &self,
-        claims: Claims,
-        rules: &ClaimRules,
-    ) -> Result<Arc<Identity>, NotAdmitted> {
-        let identity = claims.into_identity(rules, self.now())?;
+    /// Checks whether a token or a session that would count is revoked.
+    fn admit_identity(&self, identity: Arc<Identity>) -> Result<Arc<Identity>, NotAdmitted> {
         if !self.inner.revocations.are_known() {
             return Err(NotAdmitted::KeysAway);
         }
         if self.is_revoked(&identity) {
             return Err(NotAdmitted::Revoked);
         }
-        Ok(Arc::new(identity))
+        Ok(identity)
     }
 
     /// Returns whether the token of this identity was revoked meanwhile.
@@ -235,6 +294,22 @@ impl Access {
     /// Returns the time by which tokens expire.
     pub(crate) fn now(&self) -> Time {
         self.inner.clock.now()
+    }
+}
+
+/// Reads the keys of tokens, and what signs people in.
+fn read(
+    config: &TokenConfig,
+    sign_in: Option<&SignInConfig>,
+) -> Result<(Option<Tokens>, Option<SignIn>), Vec<String>> {
+    let tokens = Tokens::read(config);
+    let sign_in = sign_in.map(|sign_in| SignIn::new(sign_in, config.token_leeway));
+    match (tokens, sign_in.transpose()) {
+        (Ok(tokens), Ok(sign_in)) => Ok((tokens, sign_in.flatten())),
+        (tokens, sign_in) => {
+            let problems = [tokens.err(), sign_in.err()];
+            Err(problems.into_iter().flatten().flatten().collect())
+        }
     }
 }
 

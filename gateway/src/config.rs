@@ -1,6 +1,7 @@
 //! Every setting of this service. The doc comments are the texts of `gateway --help`.
 
 mod memory_need;
+pub(crate) mod sign_in;
 pub(crate) mod tokens;
 mod value_parsers;
 
@@ -17,6 +18,7 @@ use shared::check_config::{self, ConnectionCheck, ServiceConfig, StartReport};
 use shared::redis::{RedisConfig, ServiceRole};
 use shared::telemetry::config::TelemetryConfig;
 
+use self::sign_in::SignInConfig;
 use self::tokens::TokenConfig;
 use self::value_parsers::{count, limits, trimmed};
 use crate::access::Access;
@@ -94,6 +96,9 @@ pub struct Config {
 
     #[command(flatten)]
     pub tokens: TokenConfig,
+
+    #[command(flatten)]
+    pub sign_in: SignInConfig,
 
     /// Send every reading of every detector to every client as `subtronics:data`, for debugging. New detectors are looked
     /// for once a second; readings of a new detector before that may be missing or late
@@ -303,14 +308,16 @@ impl Config {
     /// Returns all problems of the settings, one sentence each.
     pub fn validate(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        if self.allow_anonymous == Anonymous::None && !self.tokens.has_keys() {
+        let has_credentials = self.tokens.has_keys() || self.sign_in.is_on();
+        if self.allow_anonymous == Anonymous::None && !has_credentials {
             problems.push(
-                "no authentication is configured: pass --token-key-files, --token-secret-file or --token-jwks-url to serve clients with tokens, or \
+                "no authentication is configured: pass --token-key-files, --token-secret-file or --token-jwks-url to serve clients with tokens, --oidc-issuer \
+                 to let people sign in, or \
                  --allow-anonymous to serve every client"
                     .to_owned(),
             );
         }
-        problems.extend(Access::problems(&self.tokens));
+        problems.extend(Access::problems(&self.tokens, &self.sign_in));
         if let Err(err) = self.origins() {
             problems.push(format!("--allowed-origins: {err}"));
         }

@@ -93,7 +93,9 @@ fn allowed(config: &Config) -> anyhow::Result<(Origins, Hosts)> {
         !config.no_default_origins,
         entries.clone(),
     )?;
-    let hosts = Hosts::new(origins.hosts(), &entries);
+    let public = config.sign_in.public_url.iter();
+    let public = public.map(|url| HostRule::Exact(url.host().to_owned()));
+    let hosts = Hosts::new(origins.hosts().chain(public), &entries);
     Ok((origins, hosts))
 }
 

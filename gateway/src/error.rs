@@ -12,6 +12,7 @@ use shared::store::StoreError;
 use shared::visible_text::clean;
 
 use crate::access::NotAdmitted;
+use crate::access::sign_in::SignInError;
 use crate::admission::limited::Limited;
 use crate::rest::reply;
 use crate::store_reader::ReadError;
@@ -49,6 +50,15 @@ pub(crate) enum ApiError {
     /// Whether the client is admitted cannot be decided now.
     #[error("{}", NotAdmitted::KeysAway)]
     KeysAway,
+    /// A page of somebody else may have sent the request: the cookie of somebody who has signed in does not suffice to change something.
+    #[error("Send the csrf_token of /auth/session in X-CSRF-Token, from a page of this service")]
+    NotMeant,
+    /// Nobody can sign in.
+    #[error("Nobody can sign in here")]
+    NoSignIn,
+    /// Somebody is not signed in.
+    #[error("{0}")]
+    SignIn(SignInError),
     /// The client may not do this. The answer is the same whether what it is about exists or not.
     #[error("Not allowed")]
     Forbidden,
@@ -145,6 +155,13 @@ impl ApiError {
             Self::RefusedHost => "refused_host",
             Self::Unauthorized(_) => "unauthorized",
             Self::KeysAway => "keys_away",
+            Self::NotMeant => "csrf",
+            Self::NoSignIn => "no_sign_in",
+            Self::SignIn(error) => match error {
+                SignInError::ProviderAway => "provider_away",
+                SignInError::Busy => "busy",
+                _ => "sign_in",
+            },
             Self::Forbidden => "forbidden",
             Self::OperatorsOnly => "operators_only",
             Self::Unreadable { .. } | Self::Ambiguous { .. } => "unreadable",
@@ -165,6 +182,9 @@ impl ApiError {
             Self::Busy | Self::Full | Self::TooSlow | Self::KeysAway => {
                 Some(HeaderValue::from_static("2"))
             }
+            Self::SignIn(SignInError::ProviderAway | SignInError::Busy) => {
+                Some(HeaderValue::from_static("2"))
+            }
             Self::Limited(limited) => Some(limited.retry_after()),
             _ => None,
         }
@@ -172,12 +192,24 @@ impl ApiError {
 
     fn status(&self) -> StatusCode {
         match self {
-            Self::UnknownDevice | Self::UnknownAlert | Self::UnknownRoute => StatusCode::NOT_FOUND,
+            Self::UnknownDevice | Self::UnknownAlert | Self::UnknownRoute | Self::NoSignIn => {
+                StatusCode::NOT_FOUND
+            }
             Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
-            Self::RefusedOrigin | Self::RefusedHost | Self::OperatorsOnly | Self::Forbidden => {
-                StatusCode::FORBIDDEN
-            }
+            Self::RefusedOrigin
+            | Self::RefusedHost
+            | Self::OperatorsOnly
+            | Self::NotMeant
+            | Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::SignIn(error) => match error {
+                SignInError::ForeignReturn | SignInError::NotBegun => StatusCode::BAD_REQUEST,
+                SignInError::ProviderAway | SignInError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+                SignInError::Refused(_)
+                | SignInError::Code
+                | SignInError::Untrusted
+                | SignInError::TooManyClaims => StatusCode::FORBIDDEN,
+            },
             Self::Unreadable { .. } | Self::Ambiguous { .. } => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
@@ -196,6 +228,12 @@ impl From<NotAdmitted> for ApiError {
             NotAdmitted::KeysAway => Self::KeysAway,
             reason => Self::Unauthorized(reason),
         }
+    }
+}
+
+impl From<SignInError> for ApiError {
+    fn from(error: SignInError) -> Self {
+        Self::SignIn(error)
     }
 }
 

@@ -86,22 +86,35 @@ fn register_relay(meters: &Meters, relay: &Relay) {
     );
 }
 
-/// Registers what is known about the published keys of tokens. `keys`: `None` without such.
-pub(crate) fn register_keys(meters: &Meters, keys: Option<RemoteKeys>) {
-    let fetches = keys.clone();
+/// Registers what is known about published keys: of tokens, and of the provider with which people sign in. `None` without such.
+pub(crate) fn register_keys(
+    meters: &Meters,
+    tokens: Option<RemoteKeys>,
+    sign_in: Option<RemoteKeys>,
+) {
+    let all = [("tokens", tokens), ("sign_in", sign_in)];
+    let fetches = all.clone();
     meters.observed_counts(
         "gateway.jwks.fetches",
-        "Fetches of the keys at `--token-jwks-url`, by outcome. After a failure the keys before go on to count.",
+        "Fetches of published keys, by what they are for (`--token-jwks-url`, `--oidc-issuer`) and outcome. After a failure the keys \
+         before go on to count.",
         move |observe| {
-            let (good, failed) = fetches.as_ref().map_or((0, 0), RemoteKeys::fetches);
-            observe(good, &[("outcome", "fetched")]);
-            observe(failed, &[("outcome", "failed")]);
+            for (of, keys) in &fetches {
+                let (good, failed) = keys.as_ref().map_or((0, 0), RemoteKeys::fetches);
+                observe(good, &[("of", of), ("outcome", "fetched")]);
+                observe(failed, &[("of", of), ("outcome", "failed")]);
+            }
         },
     );
-    meters.gauge(
+    meters.gauges(
         "gateway.jwks.keys",
-        "Keys of tokens that `--token-jwks-url` has published. 0 until they are fetched once.",
-        move || keys.as_ref().map_or(0, RemoteKeys::count) as u64,
+        "Published keys, by what they are for. 0 until they are fetched once.",
+        move |observe| {
+            for (of, keys) in &all {
+                let count = keys.as_ref().map_or(0, RemoteKeys::count);
+                observe(count as u64, &[("of", of)]);
+            }
+        },
     );
 }
 

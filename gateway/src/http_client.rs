@@ -8,8 +8,8 @@ use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
-use axum::http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
-use axum::http::{Method, Request, StatusCode};
+use axum::http::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, USER_AGENT};
+use axum::http::{HeaderValue, Method, Request, StatusCode};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1;
@@ -17,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use url::form_urlencoded;
 
 use self::server_url::ServerUrl;
 use self::tls::Tls;
@@ -81,6 +82,28 @@ impl HttpClient {
         } else {
             Err(HttpError::Status(answer.status))
         }
+    }
+
+    /// Sends the fields of a form. `authorization`: the value of that header.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub(crate) async fn post_form(
+        &self,
+        url: &ServerUrl,
+        fields: &[(&str, &str)],
+        authorization: Option<HeaderValue>,
+    ) -> Result<Answer, HttpError> {
+        let form = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(fields)
+            .finish();
+        let mut request =
+            head(Method::POST, url).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        if let Some(authorization) = authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let request = request.body(Full::from(form))?;
+        self.send(url, request).await
     }
 
     async fn send(

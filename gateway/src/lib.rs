@@ -94,6 +94,7 @@ pub use crate::drain::FINISH_PERIOD;
 
 use crate::access::Access;
 use crate::access::expiry::TokenExpiry;
+use crate::access::sign_in::SignIn;
 use crate::admission::Admission;
 use crate::audit::AuditTrail;
 use crate::client::ClientContext;
@@ -175,7 +176,7 @@ pub async fn serve(
     gauges::register_sessions(&meters, sessions.clone());
     let token_expiry = start_token_expiry(&state, &lifecycle, &tokens.serving);
     start_revocations(&state, &clients, &lifecycle, &tokens.serving);
-    start_token_keys(&state, &meters, &lifecycle, &tokens.serving);
+    start_keys(&state, &meters, &lifecycle, &tokens.serving);
     let context = ConnectionContext {
         access: state.access.clone(),
         audit: state.audit.clone(),
@@ -259,7 +260,12 @@ fn make_state(
     serving: &CancellationToken,
 ) -> anyhow::Result<AppState> {
     let clock = store.clock();
-    let access = Access::new(&config.tokens, config.allow_anonymous, Arc::clone(&clock));
+    let access = Access::new(
+        &config.tokens,
+        Some(&config.sign_in),
+        config.allow_anonymous,
+        Arc::clone(&clock),
+    );
     let metrics = Metrics::new(meters);
     let lost = metrics.rest.audit_lost.clone();
     let admission = Admission::new(&config, &metrics.limits, Instant::now());
@@ -305,7 +311,7 @@ fn start_revocations(
     lifecycle: &Lifecycle,
     serving: &CancellationToken,
 ) {
-    if !state.access.has_tokens() {
+    if !state.access.has_credentials() {
         return;
     }
     let (access, clients) = (state.access.clone(), clients.clone());
@@ -325,17 +331,30 @@ fn start_revocations(
     });
 }
 
-/// Starts the task that fetches the published keys of tokens.
-fn start_token_keys(
+/// Starts the tasks that fetch published keys.
+fn start_keys(
     state: &AppState,
     meters: &Meters,
     lifecycle: &Lifecycle,
     serving: &CancellationToken,
 ) {
-    gauges::register_keys(meters, state.access.remote_keys().cloned());
-    if let Some(following) = state.access.follow_keys() {
+    let access = &state.access;
+    let (tokens, sign_in) = (access.remote_keys().cloned(), access.sign_in());
+    gauges::register_keys(
+        meters,
+        tokens,
+        sign_in.map(|sign_in| sign_in.keys().clone()),
+    );
+    if let Some(following) = access.follow_keys() {
         let serving = serving.clone();
         lifecycle.spawn("token keys", async move {
+            serving.run_until_cancelled(following).await;
+            Ok(())
+        });
+    }
+    if let Some(following) = sign_in.map(SignIn::follow_keys) {
+        let serving = serving.clone();
+        lifecycle.spawn("identity provider", async move {
             serving.run_until_cancelled(following).await;
             Ok(())
         });

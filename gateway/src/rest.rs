@@ -10,6 +10,7 @@ mod alerts;
 mod analytics;
 mod answers;
 mod audit;
+mod auth;
 mod body;
 mod compression;
 mod context;
@@ -68,6 +69,10 @@ fn routes() -> Vec<Route> {
         (M::GET, "/api/devices/{deviceId}/history", SEE, get(history::samples)),
         (M::GET, "/api/analytics/connections", Needs::ReadsAllOrAdmin, get(analytics::connections)),
         (M::GET, "/api/audit", Needs::Administrator, get(audit::list)),
+        (M::GET, "/auth/login", Needs::Nothing, get(auth::login)),
+        (M::GET, "/auth/callback", Needs::Nothing, get(auth::callback)),
+        (M::GET, "/auth/session", Needs::Holder, get(auth::session)),
+        (M::POST, "/auth/logout", Needs::Holder, post(auth::logout)),
         (M::GET, "/health", Needs::Nothing, get(health::health)),
         (M::GET, "/config", Needs::Read, get(settings::show)),
         (M::GET, "/openapi.json", Needs::Nothing, get(openapi::document)),
@@ -86,10 +91,10 @@ fn probe_routes(metrics: Needs) -> Vec<Route> {
 
 const RETIRE: &str = "/api/devices/{deviceId}";
 
-/// The route that retires a device. With tokens, whoever may operate the device retires it, at both ports. Without tokens, whoever
+/// The route that retires a device. With tokens or people who sign in, whoever may operate the device retires it, at both ports. Without tokens, whoever
 /// reaches the port for operators does, and nobody else.
-fn retire_route(has_tokens: bool, is_for_operators: bool) -> Route {
-    let (needs, handler) = match (has_tokens, is_for_operators) {
+fn retire_route(has_credentials: bool, is_for_operators: bool) -> Route {
+    let (needs, handler) = match (has_credentials, is_for_operators) {
         (true, _) => (Needs::Device(Verb::Operate), delete(devices::retire)),
         (false, true) => (Needs::Nothing, delete(devices::retire)),
         (false, false) => (Needs::Nothing, delete(devices::refuse_to_retire)),
@@ -118,7 +123,7 @@ pub(crate) fn routers(state: AppState, origins: &Origins) -> Routers {
     let has_operator_port = state.config.ops_port.is_some();
     let compresses = state.config.compress;
     let access = state.access.clone();
-    let has_tokens = access.has_tokens();
+    let has_credentials = access.has_credentials();
     let admission = state.admission.clone();
     let (context, lists) = RestContext::new(state, origins);
     let check = |needs, admission| AccessCheck {
@@ -129,7 +134,7 @@ pub(crate) fn routers(state: AppState, origins: &Origins) -> Routers {
         needs,
     };
     let mut main = routes();
-    main.push(retire_route(has_tokens, false));
+    main.push(retire_route(has_credentials, false));
     if !has_operator_port {
         main.extend(probe_routes(Needs::ReadsAllOrAdmin));
     }
@@ -138,7 +143,7 @@ pub(crate) fn routers(state: AppState, origins: &Origins) -> Routers {
         main = main.route(path, handler);
     }
     let mut operators = probe_routes(Needs::Nothing);
-    operators.push(retire_route(has_tokens, true));
+    operators.push(retire_route(has_credentials, true));
     let operators = router(operators, |needs| check(needs, None));
     Routers {
         main: complete(main, context.clone(), compresses, Some(admission)),

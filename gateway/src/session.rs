@@ -13,6 +13,7 @@ use socketioxide::socket::Sid;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
+use crate::access::credential::Credential;
 use crate::admission::caller::Caller;
 use crate::admission::connections::CallerPlace;
 use crate::admission::enforcement::Enforcement;
@@ -46,8 +47,8 @@ pub(crate) struct Session {
     /// Counts it for its caller, until its WebSocket has this.
     counted: Mutex<Option<CallerPlace>>,
     budget: Mutex<Budget>,
-    /// The token in the head of the request that opened it, until the client joins.
-    token: Mutex<Option<Box<str>>>,
+    /// The credential in the head of the request that opened it, until the client joins.
+    credential: Mutex<Credential>,
     /// The client's packet for joining the namespace is handled.
     is_joining: AtomicBool,
     join_ended: Notify,
@@ -168,7 +169,7 @@ impl Sessions {
             place: Mutex::new(place),
             counted: Mutex::default(),
             budget: Mutex::new(Budget::new(self.rate, Instant::now())),
-            token: Mutex::default(),
+            credential: Mutex::default(),
             is_joining: AtomicBool::new(false),
             join_ended: Notify::new(),
             is_upgrading: AtomicBool::new(false),
@@ -246,14 +247,14 @@ impl Session {
         lock(&self.budget).clone()
     }
 
-    /// Keeps the token in the head of the request that opened it.
-    pub(crate) fn keep_token(&self, token: Option<Box<str>>) {
-        *lock(&self.token) = token;
+    /// Keeps the credential in the head of the request that opened it.
+    pub(crate) fn keep_credential(&self, credential: Credential) {
+        *lock(&self.credential) = credential;
     }
 
-    /// Takes the token that the client sent before it joined.
-    pub(crate) fn take_token(&self) -> Option<Box<str>> {
-        lock(&self.token).take()
+    /// Takes the credential that the client sent before it joined.
+    pub(crate) fn take_credential(&self) -> Credential {
+        std::mem::take(&mut *lock(&self.credential))
     }
 
     /// Keeps what counts the session for its caller.

@@ -42,7 +42,7 @@ use socketioxide::{ParserConfig, SocketIo, TransportType};
 use tower::ServiceExt;
 
 use crate::access::NotAdmitted;
-use crate::access::credential::{self, JoinPayload};
+use crate::access::credential::{Credential, JoinPayload};
 use crate::admission::caller::Caller;
 use crate::admission::connections::CallerPlace;
 use crate::client::close_reason::CloseReason;
@@ -117,8 +117,8 @@ impl Sockets {
                 connection.run(&context, &Self { inner }).await;
             }
         };
-        let middleware = async move |Joining { socket, token }: Joining| {
-            prepare(&socket, token.as_deref(), &connecting)
+        let middleware = async move |Joining { socket, credential }: Joining| {
+            prepare(&socket, credential, &connecting)
         };
         io.ns("/", handler.with(middleware));
         sockets
@@ -127,7 +127,7 @@ impl Sockets {
     /// Answers a request below [`PATH`] whose origin was checked.
     pub(crate) async fn answer(&self, mut request: Request<Body>) -> Response<Body> {
         let access = &self.inner.context.access;
-        let token = credential::of_head(request.headers(), request.uri(), access.is_query_read());
+        let credential = access.credential(request.headers(), request.uri());
         let Some(uri) = canonical(request.uri()) else {
             return EngineError::BadRequest.into_response();
         };
@@ -140,14 +140,14 @@ impl Sockets {
         }
         let response = match Asked::read(request.method(), &uri) {
             Asked::Session => match self.admit(&request) {
-                Ok(counted) => self.open_session(request, token, counted).await,
+                Ok(counted) => self.open_session(request, credential, counted).await,
                 Err(limited) => return limited.into_response(),
             },
             Asked::Poll(sid) => self.poll(sid, request).await,
             Asked::Packets(sid) => self.take_packets(sid, request).await,
             Asked::Upgrade(sid) => self.upgrade(sid, &request),
             Asked::WebSocket => match self.admit(&request) {
-                Ok(counted) => self.open_websocket(&request, token, counted),
+                Ok(counted) => self.open_websocket(&request, credential, counted),
                 Err(limited) => return limited.into_response(),
             },
             Asked::Nothing(error) => refuse(error),
@@ -179,7 +179,7 @@ impl Sockets {
     async fn open_session(
         &self,
         request: Request<Body>,
-        token: Option<Box<str>>,
+        credential: Credential,
         counted: CallerPlace,
     ) -> Response<Body> {
         let address = client_address(request.extensions());
@@ -206,8 +206,8 @@ impl Sockets {
             return EngineError::Full.into_response();
         };
         session.keep_counted(counted);
-        self.wait_for_keys(token.as_deref()).await;
-        session.keep_token(token);
+        self.wait_for_key(&credential).await;
+        session.keep_credential(credential);
         let mut request = slim(request);
         request.extensions_mut().insert(Arc::clone(&session));
         let response = self.call(request).await;
@@ -272,27 +272,25 @@ impl Sockets {
         }
         // Not in the connect middleware: there an upgrade to a WebSocket would overtake the answer. A client waits for the answer to
         // its packets before it moves.
-        if let Some(payload) = join_payload(&bytes) {
+        if let Some(credential) = joining_credential(&bytes) {
             session.begin_join();
-            self.wait_for_keys(payload.token().as_deref()).await;
+            self.wait_for_key(&credential).await;
         }
         self.call(Request::from_parts(head, Body::from(bytes)))
             .await
     }
 
     /// Waits until it can be told whether a token counts. The connect middleware must not wait for that.
-    async fn wait_for_keys(&self, token: Option<&str>) {
-        if let Some(token) = token {
-            // On the heap, as most clients never wait here.
-            Box::pin(self.inner.context.access.wait_for_key(token)).await;
-        }
+    async fn wait_for_key(&self, credential: &Credential) {
+        // On the heap, as most clients never wait here.
+        Box::pin(self.inner.context.access.wait_for_key(credential)).await;
     }
 
     /// Opens a WebSocket with a session of its own.
     fn open_websocket(
         &self,
         request: &Request<Body>,
-        token: Option<Box<str>>,
+        credential: Credential,
         counted: CallerPlace,
     ) -> Response<Body> {
         let context = Arc::clone(&self.inner.context);
@@ -307,7 +305,7 @@ impl Sockets {
         let take_over = TakeOver::new(move |taken| {
             let reader = MessageReader::open(taken, context.limits.max_event_bytes, compresses);
             let connection = WebSocketConnection::new(Arc::clone(&context), reader, Some(counted));
-            context.spawn("websocket", connection.serve_new(address, token));
+            context.spawn("websocket", connection.serve_new(address, credential));
         });
         response.extensions_mut().insert(take_over);
         response
@@ -351,13 +349,13 @@ impl Sockets {
     }
 }
 
-/// Returns what a client sends with the packet for joining the namespace, if that is among these.
-fn join_payload(packets: &[u8]) -> Option<JoinPayload> {
+/// Returns the credential with which a client joins the namespace, if that is what it sends.
+fn joining_credential(packets: &[u8]) -> Option<Credential> {
     let packets = std::str::from_utf8(packets).ok()?;
     let packets = packets.split(char::from(SEPARATOR));
     let mut joining = packets.filter(|packet| packet.starts_with("40"));
     joining.find_map(|packet| match ClientPacket::parse(packet) {
-        Ok(ClientPacket::Connect(MAIN, payload)) => Some(JoinPayload::parse(payload)),
+        Ok(ClientPacket::Connect(MAIN, payload)) => Some(JoinPayload::parse(payload).credential()),
         _ => None,
     })
 }
@@ -419,13 +417,13 @@ fn slim(request: Request<Body>) -> Request<Body> {
 }
 
 /// Registers everything on a socket before it gets the connect answer. Everything acquired here is released when the
-/// socket is dropped: if the client disconnects now, no handler is called. `token`: the one with which it joins.
+/// socket is dropped: if the client disconnects now, no handler is called. `credential`: the one with which it joins.
 ///
 /// # Errors
 /// The client is not admitted. socketioxide tells it why.
 fn prepare(
     socket: &Arc<Socket>,
-    token: Option<&str>,
+    credential: Credential,
     context: &ConnectionContext,
 ) -> Result<(), NotAdmitted> {
     let handshake = socket.req_parts();
@@ -434,9 +432,9 @@ fn prepare(
     };
     // When this is over, the client has joined or is refused.
     let _ended = JoinEnd(Arc::clone(&session));
-    let of_session = session.take_token();
+    let of_session = session.take_credential();
     let address = client_address(&handshake.extensions);
-    let admitted = context.admit_now(token.or(of_session.as_deref()), address)?;
+    let admitted = context.admit_now(&credential.or(of_session), address)?;
     if !session.join() {
         return Ok(());
     }
@@ -507,10 +505,10 @@ impl FromConnectParts<LocalAdapter> for SharedSocket {
     }
 }
 
-/// Extractor of the shared socket and of the token with which its client joins.
+/// Extractor of the shared socket and of the credential with which its client joins.
 struct Joining {
     socket: Arc<Socket>,
-    token: Option<Box<str>>,
+    credential: Credential,
 }
 
 impl FromConnectParts<LocalAdapter> for Joining {
@@ -520,7 +518,7 @@ impl FromConnectParts<LocalAdapter> for Joining {
         let TryData(payload) = TryData::<JoinPayload>::from_connect_parts(socket, auth)?;
         Ok(Self {
             socket: Arc::clone(socket),
-            token: payload.unwrap_or_default().token(),
+            credential: payload.unwrap_or_default().credential(),
         })
     }
 }

@@ -19,6 +19,7 @@ use test_support::sample;
 use test_support::server::OwnRedis;
 
 use crate::access::Access;
+use crate::access::credential::Credential;
 use crate::access::identity::Identity;
 use crate::admission::Admission;
 use crate::admission::connections::CallerPlace;
@@ -61,7 +62,7 @@ pub(crate) fn config(redis: &str, flags: &[&str]) -> Config {
 /// Builds what a client has that needs no token.
 pub(crate) fn anyone() -> Admitted {
     let config = config("127.0.0.1:1", &[]);
-    let identity = access(&config).admit_now(None);
+    let identity = access(&config).admit_now(&Credential::None);
     admitted(identity.expect("clients without a token are allowed"))
 }
 
@@ -76,7 +77,8 @@ pub(crate) fn admitted(identity: Arc<Identity>) -> Admitted {
 /// Builds what decides who is admitted with these settings.
 pub(crate) fn access(config: &Config) -> Access {
     let clock = Arc::new(SystemClock::default());
-    let access = Access::new(&config.tokens, config.allow_anonymous, clock).expect("keys");
+    let sign_in = Some(&config.sign_in);
+    let access = Access::new(&config.tokens, sign_in, config.allow_anonymous, clock).expect("keys");
     access.revocations().set(Vec::new());
     access
 }

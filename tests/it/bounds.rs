@@ -10,7 +10,7 @@ use tests::repository;
 use tests::server_process::kept_environment;
 
 /// Settings that bound nothing that a detector, a client or a request can take.
-const NO_BOUNDS: [&str; 80] = [
+const NO_BOUNDS: [&str; 85] = [
     "alarm-deadband",
     "alarm-off-delay",
     "alive-message-types",
@@ -57,6 +57,9 @@ const NO_BOUNDS: [&str; 80] = [
     "no-default-origins",
     "normal-words",
     "offline-after",
+    "oidc-client-id",
+    "oidc-client-secret-file",
+    "oidc-issuer",
     "ops-port",
     "otel-exporter",
     "otel-exporter-otlp-endpoint",
@@ -64,6 +67,7 @@ const NO_BOUNDS: [&str; 80] = [
     "partitions",
     "ping-interval",
     "proxy-protocol",
+    "public-url",
     "quiet-after",
     "redis-away-after",
     "redis-ca-file",
@@ -76,6 +80,7 @@ const NO_BOUNDS: [&str; 80] = [
     "replica-name",
     "report-interval",
     "returned-levels",
+    "session-key-file",
     "tls-cert-file",
     "tls-key-file",
     "token-audience",

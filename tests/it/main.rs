@@ -6,6 +6,7 @@
 mod live_path;
 
 mod doors;
+mod sign_in;
 
 mod alarms;
 

@@ -12,8 +12,8 @@
 //! [`latencies`].
 //!
 //! [`manifests`] renders the Kubernetes manifests, and [`containers`] runs them. [`documented_metrics`] reads the metrics
-//! that the documents describe, [`collector`] receives the telemetry of the services, [`key_server`] publishes keys of tokens, and
-//! [`upgrade`] compares two releases.
+//! that the documents describe, [`collector`] receives the telemetry of the services, [`key_server`] publishes keys of tokens, a
+//! [`visitor::Visitor`] signs in at an [`identity_provider`], and [`upgrade`] compares two releases.
 //!
 //! Only the simulator of `deploy/demo` uses [`scenario`] and [`tls_tunnel`].
 
@@ -70,3 +70,7 @@ pub mod tls_tunnel;
 pub mod collector;
 
 pub mod key_server;
+
+pub mod identity_provider;
+
+pub mod visitor;

@@ -45,7 +45,7 @@ pub(super) struct Claims {
 pub(super) struct ClaimRules {
     pub(super) issuer: String,
     pub(super) audience: String,
-    leeway: Duration,
+    pub(super) leeway: Duration,
 }
 
 impl ClaimRules {

@@ -1,10 +1,13 @@
 //! Where a token is in a request, or in the packet with which a client joins the namespace.
 
+use std::sync::Arc;
+
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, Uri};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::identity::Identity;
 use super::keys::MAX_TOKEN;
 
 /// The scheme of the header `Authorization` (RFC 6750, section 2.1). Others are for a proxy in front.
@@ -16,8 +19,35 @@ const FIELD: &str = "token";
 /// The query parameter, if it is allowed.
 const PARAMETER: &str = "token";
 
+/// With what a client shows who it is.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Credential {
+    /// With nothing.
+    #[default]
+    None,
+    Token(Box<str>),
+    /// With the cookie of somebody who has signed in. It was opened, and may have expired.
+    WebSession(Arc<Identity>),
+}
+
+impl Credential {
+    /// Returns the other one if this is nothing.
+    pub(crate) fn or(self, other: Self) -> Self {
+        match self {
+            Self::None => other,
+            own => own,
+        }
+    }
+}
+
+impl From<Option<Box<str>>> for Credential {
+    fn from(token: Option<Box<str>>) -> Self {
+        token.map_or(Self::None, Self::Token)
+    }
+}
+
 /// Returns the token in the head of a request. `is_query_read`: the query counts, too; it stands in the logs of many proxies.
-pub(crate) fn of_head(headers: &HeaderMap, uri: &Uri, is_query_read: bool) -> Option<Box<str>> {
+pub(super) fn of_head(headers: &HeaderMap, uri: &Uri, is_query_read: bool) -> Option<Box<str>> {
     let token = of_headers(headers).or_else(|| is_query_read.then(|| of_query(uri)).flatten())?;
     // It is kept until the client joins.
     Some(if token.len() > MAX_TOKEN {
@@ -57,15 +87,15 @@ impl JoinPayload {
 
     /// Returns the token. An empty one is none: applications send it before anybody has signed in. What is no text is a token that cannot
     /// be one of ours.
-    pub(crate) fn token(self) -> Option<Box<str>> {
+    pub(crate) fn credential(self) -> Credential {
         let Value::Object(mut fields) = self.0 else {
-            return None;
+            return Credential::None;
         };
-        match fields.remove(FIELD)? {
-            Value::Null => None,
-            Value::String(text) if text.is_empty() => None,
-            Value::String(text) => Some(text.into_boxed_str()),
-            _ => Some(UNREADABLE.into()),
+        match fields.remove(FIELD) {
+            None | Some(Value::Null) => Credential::None,
+            Some(Value::String(text)) if text.is_empty() => Credential::None,
+            Some(Value::String(text)) => Credential::Token(text.into_boxed_str()),
+            Some(_) => Credential::Token(UNREADABLE.into()),
         }
     }
 }

@@ -11,6 +11,8 @@ pub(crate) struct Identity {
     /// `None` for an anonymous client.
     pub(super) token: Option<TokenFacts>,
     permission: Permission,
+    /// The holder has signed in with a browser, and the token is a cookie of ours.
+    is_web_session: bool,
 }
 
 /// What a token says about its holder.
@@ -36,6 +38,7 @@ impl Identity {
         Self {
             token: None,
             permission: Permission::with_all_devices(verbs),
+            is_web_session: false,
         }
     }
 
@@ -43,6 +46,14 @@ impl Identity {
         Self {
             token: Some(token),
             permission,
+            is_web_session: false,
+        }
+    }
+
+    pub(super) fn of_web_session(token: TokenFacts, permission: Permission) -> Self {
+        Self {
+            is_web_session: true,
+            ..Self::of_token(token, permission)
         }
     }
 
@@ -58,6 +69,17 @@ impl Identity {
     /// Returns the subject of its token; `None` for an anonymous client.
     pub(crate) fn subject(&self) -> Option<&str> {
         self.token.as_ref().map(|token| &*token.subject)
+    }
+
+    /// Returns the name that its token has.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.token.as_ref()?.name.as_deref()
+    }
+
+    /// Returns the id of its session, if it has signed in with a browser.
+    pub(crate) fn web_session(&self) -> Option<&str> {
+        let token = self.token.as_ref().filter(|_| self.is_web_session)?;
+        token.id.as_deref()
     }
 
     /// Returns the name that others are shown; `None` for an anonymous client, which may name itself.

@@ -72,6 +72,15 @@ impl Permission {
         Self::new(verbs, vec![DevicePattern(DevicePattern::ALL.into())])
     }
 
+    pub(crate) fn verbs(&self) -> &[Verb] {
+        &self.verbs
+    }
+
+    /// Returns the patterns of devices as text.
+    pub(crate) fn devices(&self) -> impl Iterator<Item = &str> {
+        self.devices.iter().map(|pattern| &*pattern.0)
+    }
+
     /// Returns whether this may be done with any device at all.
     pub(crate) fn has(&self, verb: Verb) -> bool {
         self.verbs.contains(&verb)

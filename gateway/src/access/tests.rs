@@ -18,9 +18,13 @@ fn access(issuer: &TokenIssuer, flags: &[&str]) -> Access {
     all.extend(flags);
     let config = test_setup::config("127.0.0.1:1", &all);
     let clock = Arc::new(SystemClock::default());
-    let access = Access::new(&config.tokens, config.allow_anonymous, clock).expect("keys");
+    let access = Access::new(&config.tokens, None, config.allow_anonymous, clock).expect("keys");
     access.revocations().set(Vec::new());
     access
+}
+
+fn of_token(token: &str) -> Credential {
+    Credential::Token(token.into())
 }
 
 fn issuer() -> TokenIssuer {
@@ -37,7 +41,7 @@ fn each_algorithm_is_accepted_with_its_own_key() {
     let access = access(&issuer, &[]);
     for signed in ALL {
         let token = issuer.token(signed, json!({})).expect("a token");
-        let identity = access.admit_now(Some(&token)).expect("admitted");
+        let identity = access.admit_now(&of_token(&token)).expect("admitted");
         assert_eq!(identity.subject(), Some("user-1"), "{signed:?}");
         assert_eq!(identity.shown_name(), Some("Ada Example"));
         assert!(identity.permission().allows(Verb::Ack, "OTSM-0114"));
@@ -52,7 +56,7 @@ fn keys_of_somebody_else_are_refused() {
     for signed in ALL {
         let token = theirs.token(signed, json!({})).expect("a token");
         assert_eq!(
-            access.admit_now(Some(&token)),
+            access.admit_now(&of_token(&token)),
             Err(NotAdmitted::Invalid),
             "{signed:?}"
         );
@@ -66,7 +70,7 @@ fn a_public_key_is_no_secret() {
     for signed in [Signed::Rs256, Signed::Es256, Signed::EdDsa] {
         let token = issuer.confused_token(signed, json!({})).expect("a token");
         assert_eq!(
-            access.admit_now(Some(&token)),
+            access.admit_now(&of_token(&token)),
             Err(NotAdmitted::Invalid),
             "{signed:?}"
         );
@@ -95,7 +99,7 @@ fn without_a_signature_nothing_is_believed() {
         ] {
             let token = format!("{header_of_none}.{rest}");
             assert_eq!(
-                access.admit_now(Some(&token)),
+                access.admit_now(&of_token(&token)),
                 Err(NotAdmitted::Invalid),
                 "{token}"
             );
@@ -116,7 +120,7 @@ fn without_a_signature_nothing_is_believed() {
         "x".repeat(9000),
     ] {
         assert_eq!(
-            access.admit_now(Some(&bad)),
+            access.admit_now(&of_token(&bad)),
             Err(NotAdmitted::Invalid),
             "{bad}"
         );
@@ -163,7 +167,7 @@ fn claims_decide() {
         (json!({"devices": vec!["x"; 257]}), invalid),
     ] {
         let token = token(&issuer, changes.clone());
-        let admitted = access.admit_now(Some(&token)).map(drop);
+        let admitted = access.admit_now(&of_token(&token)).map(drop);
         assert_eq!(admitted, expected, "{changes}");
     }
 }
@@ -184,7 +188,7 @@ fn a_token_allows_no_more_than_it_says() {
         (json!({"zones": []}), false),
     ] {
         let token = token(&issuer, changes.clone());
-        let identity = access.admit_now(Some(&token)).expect("admitted");
+        let identity = access.admit_now(&of_token(&token)).expect("admitted");
         let permission = identity.permission();
         assert_eq!(
             permission.allows(Verb::Read, "OTSM-0114"),
@@ -199,7 +203,7 @@ fn a_token_allows_no_more_than_it_says() {
 fn without_a_token_the_setting_decides() {
     let issuer = issuer();
     let verbs = |setting: &str| {
-        let admitted = access(&issuer, &[setting]).admit_now(None);
+        let admitted = access(&issuer, &[setting]).admit_now(&Credential::None);
         admitted.map(|identity| {
             let verbs = [Verb::Read, Verb::Ack, Verb::Operate, Verb::Admin];
             verbs.map(|verb| identity.permission().allows(verb, "OTSM-0114"))
@@ -224,16 +228,19 @@ fn a_refused_token_does_not_make_its_user_anonymous() {
     let expired = token(&issuer, json!({"exp": seconds_from_now(-3600)}));
     let with_keys = access(&issuer, &["--allow-anonymous=all"]);
     assert_eq!(
-        with_keys.admit_now(Some(&expired)),
+        with_keys.admit_now(&of_token(&expired)),
         Err(NotAdmitted::Expired)
     );
-    assert_eq!(with_keys.admit_now(Some("")), Err(NotAdmitted::Invalid));
+    assert_eq!(
+        with_keys.admit_now(&of_token("")),
+        Err(NotAdmitted::Invalid)
+    );
 }
 
 #[test]
 fn where_no_token_can_be_checked_none_counts() {
     let without_keys = test_setup::access(&test_setup::config("127.0.0.1:1", &[]));
-    let identity = without_keys.admit_now(Some("123")).expect("admitted");
+    let identity = without_keys.admit_now(&of_token("123")).expect("admitted");
     assert_eq!(identity.subject(), None);
 }
 
@@ -244,9 +251,9 @@ fn until_it_is_known_what_is_revoked_no_token_counts() {
     let flags: Vec<&str> = of_issuer.iter().map(String::as_str).collect();
     let config = test_setup::config("127.0.0.1:1", &flags);
     let clock = Arc::new(SystemClock::default());
-    let access = Access::new(&config.tokens, config.allow_anonymous, clock).expect("keys");
-    let token = token(&issuer, json!({}));
-    assert_eq!(access.admit_now(Some(&token)), Err(NotAdmitted::KeysAway));
+    let access = Access::new(&config.tokens, None, config.allow_anonymous, clock).expect("keys");
+    let token = of_token(&token(&issuer, json!({})));
+    assert_eq!(access.admit_now(&token), Err(NotAdmitted::KeysAway));
     access.revocations().set(Vec::new());
-    assert!(access.admit_now(Some(&token)).is_ok());
+    assert!(access.admit_now(&token).is_ok());
 }

@@ -53,8 +53,8 @@ fn without_authentication_it_starts_only_if_anonymous_access_is_allowed() {
     assert_eq!(
         (usage.to_string().as_str(), usage.exit_code()),
         (
-            "no authentication is configured: pass --token-key-files, --token-secret-file or --token-jwks-url to serve clients with tokens, or \
-             --allow-anonymous to serve every client",
+            "no authentication is configured: pass --token-key-files, --token-secret-file or --token-jwks-url to serve clients with tokens, --oidc-issuer \
+             to let people sign in, or --allow-anonymous to serve every client",
             2
         )
     );

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-use url::{Host, Url};
+use serde::Deserialize;
+use url::{Host, Origin, Url};
 
 /// An `https` address, or an `http` address of this machine: what such a server says decides who is admitted, so nobody on the way
 /// may change it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub(crate) struct ServerUrl(Url);
 
 /// The text is no address that can be used.
@@ -35,13 +37,46 @@ impl FromStr for ServerUrl {
     }
 }
 
+impl TryFrom<String> for ServerUrl {
+    type Error = ServerUrlError;
+
+    fn try_from(text: String) -> Result<Self, ServerUrlError> {
+        text.parse()
+    }
+}
+
 impl ServerUrl {
     pub(crate) fn uses_tls(&self) -> bool {
         self.0.scheme() == "https"
     }
 
+    pub(crate) fn scheme(&self) -> &str {
+        self.0.scheme()
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        self.0.origin()
+    }
+
+    /// Returns whether it has neither path nor query.
+    pub(crate) fn is_origin(&self) -> bool {
+        self.0.path() == "/" && self.0.query().is_none()
+    }
+
+    /// Returns the address with these parameters behind those that it has.
+    pub(crate) fn with_query(&self, parameters: &[(&str, &str)]) -> Url {
+        let mut url = self.0.clone();
+        url.query_pairs_mut().extend_pairs(parameters);
+        url
+    }
+
+    /// Returns the address that a link on its page leads to.
+    pub(crate) fn resolve(&self, link: &str) -> Option<Url> {
+        self.0.join(link).ok()
+    }
+
     /// Returns the name or the address of the host, without the brackets of IPv6.
-    pub(super) fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         let host = self.0.host_str().unwrap_or_default();
         host.trim_start_matches('[').trim_end_matches(']')
     }

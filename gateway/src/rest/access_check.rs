@@ -10,10 +10,9 @@ use shared::device::DeviceId;
 use shared::metrics::LabelledCount;
 
 use super::{path, rate};
-use crate::access::credential;
 use crate::access::identity::Identity;
 use crate::access::permission::Verb;
-use crate::access::{Access, FORBIDDEN};
+use crate::access::{Access, CSRF, FORBIDDEN, NotAdmitted};
 use crate::admission::Admission;
 use crate::audit::{Actor, AuditTrail};
 use crate::client_address::ClientAddress;
@@ -24,6 +23,8 @@ use crate::error::ApiError;
 pub(super) enum Needs {
     /// Nothing.
     Nothing,
+    /// To be no anonymous client.
+    Holder,
     /// To read any device. The answer has those that the client may read.
     Read,
     /// To do this with the device in the path.
@@ -72,6 +73,16 @@ impl Requester {
         }
     }
 
+    /// Returns who sends the request.
+    ///
+    /// # Errors
+    /// The client is anonymous.
+    pub(super) fn holder(&self) -> Result<&Identity, ApiError> {
+        let holder = self.0.as_deref();
+        let holder = holder.filter(|identity| identity.subject().is_some());
+        holder.ok_or(ApiError::Unauthorized(NotAdmitted::TokenRequired))
+    }
+
     /// Returns the name of the holder of a token; `None` for an anonymous client.
     pub(super) fn name(&self) -> Option<&str> {
         self.0.as_ref()?.shown_name()
@@ -88,8 +99,8 @@ pub(super) async fn check(
         return Ok(next.run(request).await);
     }
     let access = &check.access;
-    let token = credential::of_head(request.headers(), request.uri(), access.is_query_read());
-    let admitted = access.admit(token.as_deref()).await;
+    let credential = access.credential(request.headers(), request.uri());
+    let admitted = access.admit(&credential).await;
     let identity = admitted.map_err(|error| {
         check.refuse(error.code(), None, &request);
         ApiError::from(error)
@@ -100,9 +111,18 @@ pub(super) async fn check(
         let caller = admission.subject(subject);
         rate::count(admission, caller, route, request.method()).map_err(ApiError::Limited)?;
     }
+    if !request.method().is_safe() && !access.is_meant(&identity, request.headers()) {
+        check.refuse(CSRF, Some(&identity), &request);
+        return Err(ApiError::NotMeant);
+    }
     let permission = identity.permission();
     let is_allowed = match check.needs {
-        Needs::Nothing => true,
+        Needs::Holder if identity.subject().is_none() => {
+            let reason = NotAdmitted::TokenRequired;
+            check.refuse(reason.code(), None, &request);
+            return Err(reason.into());
+        }
+        Needs::Nothing | Needs::Holder => true,
         Needs::Read => permission.has(Verb::Read),
         Needs::Device(verb) => {
             let (mut parts, body) = request.into_parts();

@@ -13,6 +13,7 @@ use super::answers::AnswerLimits;
 use super::device_list::ListSource;
 use super::device_list::renderer::{self, DeviceLists, ListRenderer};
 use super::turns::Turns;
+use crate::access::Access;
 use crate::audit::AuditTrail;
 use crate::metrics::Metrics;
 use crate::origins::Origins;
@@ -29,6 +30,7 @@ const ALERT_READS: (usize, usize) = (16, 4);
 /// The handles and limits that all REST handlers share. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct RestContext {
+    pub(super) access: Access,
     pub(super) reader: StoreReader,
     pub(super) status: StatusHandle,
     pub(super) audit: AuditTrail,
@@ -70,6 +72,7 @@ impl RestContext {
         };
         let (device_lists, renderer) = renderer::new(list_source.clone());
         let context = Self {
+            access: state.access,
             reader,
             status: state.status,
             audit: state.audit,

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::Method;
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, COOKIE};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -41,9 +41,10 @@ pub(super) async fn admit(
 ) -> Response {
     let route = request.extensions().get::<MatchedPath>();
     let route = route.map_or("", MatchedPath::as_str);
-    // A token costs more than the answer to a probe.
-    let has_token = request.headers().contains_key(AUTHORIZATION);
-    if is_always_answered(route) && !has_token {
+    // A token costs more than the answer to a probe, and so does the cookie of a session.
+    let headers = request.headers();
+    let has_credential = headers.contains_key(AUTHORIZATION) || headers.contains_key(COOKIE);
+    if is_always_answered(route) && !has_credential {
         return next.run(request).await;
     }
     match count(

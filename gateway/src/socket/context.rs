@@ -6,6 +6,7 @@ use std::time::Duration;
 use shared::lifecycle::Lifecycle;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::credential::Credential;
 use crate::access::expiry::TokenExpiry;
 use crate::access::identity::Identity;
 use crate::access::{Access, NotAdmitted};
@@ -77,23 +78,23 @@ impl ConnectionLimits {
 }
 
 impl ConnectionContext {
-    /// Returns who presents this token, with its place among the clients of its subject. Clients that are not admitted are counted, and are
+    /// Returns who shows this, with its place among the clients of its subject. Clients that are not admitted are counted, and are
     /// in the audit trail.
     pub(super) async fn admit(
         &self,
-        token: Option<&str>,
+        credential: &Credential,
         address: ClientAddress,
     ) -> Result<Admitted, NotAdmitted> {
-        self.placed(self.access.admit(token).await, address)
+        self.placed(self.access.admit(credential).await, address)
     }
 
     /// As [`Self::admit`], and never waits.
     pub(super) fn admit_now(
         &self,
-        token: Option<&str>,
+        credential: &Credential,
         address: ClientAddress,
     ) -> Result<Admitted, NotAdmitted> {
-        self.placed(self.access.admit_now(token), address)
+        self.placed(self.access.admit_now(credential), address)
     }
 
     fn placed(

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::context::ConnectionContext;
 use super::refusal::Refusal;
 use crate::access::NotAdmitted;
+use crate::access::credential::Credential;
 use crate::client::Client;
 use crate::client::close_reason::CloseReason;
 use crate::json;
@@ -27,11 +28,11 @@ struct Refreshed {
 /// The token is refused, and the connection goes on with the one before.
 pub(super) async fn refresh(
     client: &Arc<Client>,
-    token: &str,
+    token: Box<str>,
     ack: Option<i64>,
     context: &ConnectionContext,
 ) -> Result<(), Refusal> {
-    let admitted = context.access.admit(Some(token)).await;
+    let admitted = context.access.admit(&Credential::Token(token)).await;
     let identity = admitted.map_err(Refusal::Unauthorized)?;
     let before = client.identity();
     if before.subject().is_some() && before.subject() != identity.subject() {

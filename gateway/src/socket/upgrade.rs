@@ -102,9 +102,9 @@ impl Sockets {
         let writer = Arc::clone(reader.writer());
         Box::pin(self.move_session(&session, None, &writer)).await;
         let connection = WebSocketConnection::moved(context, reader, &session);
-        let token = session.take_token();
+        let credential = session.take_credential();
         drop((session, self));
-        connection.serve_unjoined(sid, address, token).await;
+        connection.serve_unjoined(sid, address, credential).await;
     }
 
     /// Sends everything that socketioxide still holds for a client over its WebSocket, and ends the session of socketioxide.

@@ -19,7 +19,7 @@ use super::context::ConnectionContext;
 use super::open_packet::OpenPacket;
 use super::packet::{ClientEvent, ClientPacket, InvalidPacket, MAIN};
 use super::refusal::Refusal;
-use crate::access::credential::JoinPayload;
+use crate::access::credential::{Credential, JoinPayload};
 use crate::admission::connections::CallerPlace;
 use crate::admission::limit::Limit;
 use crate::client::close_reason::CloseReason;
@@ -97,11 +97,7 @@ impl WebSocketConnection {
     }
 
     /// Opens a session and serves it until its end.
-    pub(super) async fn serve_new(
-        self: Box<Self>,
-        address: ClientAddress,
-        token: Option<Box<str>>,
-    ) {
+    pub(super) async fn serve_new(self: Box<Self>, address: ClientAddress, credential: Credential) {
         let sid = Sid::new();
         let open = OpenPacket {
             sid: sid.to_string(),
@@ -111,17 +107,17 @@ impl WebSocketConnection {
             max_payload: self.context.limits.max_event_bytes,
         };
         self.writer().send_behind(frame::text(&packet("0", &open)));
-        self.serve_unjoined(sid, address, token).await;
+        self.serve_unjoined(sid, address, credential).await;
     }
 
-    /// Serves a session whose client has not joined the namespace. `token`: the one in the head of its first request.
+    /// Serves a session whose client has not joined the namespace. `credential`: the one in the head of its first request.
     pub(super) async fn serve_unjoined(
         mut self: Box<Self>,
         sid: Sid,
         address: ClientAddress,
-        token: Option<Box<str>>,
+        credential: Credential,
     ) {
-        if let Some(joined) = Box::pin(self.join(sid, address, token)).await {
+        if let Some(joined) = Box::pin(self.join(sid, address, credential)).await {
             self.serve_joined(joined).await;
         }
     }
@@ -138,12 +134,12 @@ impl WebSocketConnection {
         &mut self,
         sid: Sid,
         address: ClientAddress,
-        token: Option<Box<str>>,
+        credential: Credential,
     ) -> Option<Box<JoinedClient>> {
         let writer = Arc::clone(self.writer());
         let joining = timeout(
             self.context.limits.connect_timeout,
-            self.wait_for_join(token.as_deref(), address),
+            self.wait_for_join(credential, address),
         );
         let joined = tokio::select! {
             joined = joining => joined,
@@ -195,7 +191,7 @@ impl WebSocketConnection {
     /// take to join: it closes the connection once it has read why.
     async fn wait_for_join(
         &mut self,
-        token: Option<&str>,
+        credential: Credential,
         address: ClientAddress,
     ) -> Result<Admitted, CloseReason> {
         loop {
@@ -210,9 +206,9 @@ impl WebSocketConnection {
             self.admit(&text)?;
             match ClientPacket::parse(&text)? {
                 ClientPacket::Connect(MAIN, payload) => {
-                    let sent = JoinPayload::parse(payload).token();
-                    let admitting = self.context.admit(sent.as_deref().or(token), address);
-                    match admitting.await {
+                    let sent = JoinPayload::parse(payload).credential();
+                    let shown = sent.or(credential.clone());
+                    match self.context.admit(&shown, address).await {
                         Ok(admitted) => return Ok(admitted),
                         Err(error) => self.refuse_to_join("44", &error.to_string()),
                     }

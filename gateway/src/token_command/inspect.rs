@@ -11,6 +11,7 @@ use serde_json::Value;
 use shared::clock::SystemClock;
 
 use crate::access::anonymous::Anonymous;
+use crate::access::credential::Credential;
 use crate::access::{Access, NotAdmitted};
 use crate::config::tokens::TokenConfig;
 
@@ -43,16 +44,17 @@ pub(super) async fn inspect(args: InspectArgs) -> anyhow::Result<()> {
     let decoded = insecure_decode::<Value>(token).context("this is no token (JWT)")?;
     let refused = if args.tokens.has_keys() {
         let clock = Arc::new(SystemClock::default());
-        let access = Access::new(&args.tokens, Anonymous::None, clock);
+        let access = Access::new(&args.tokens, None, Anonymous::None, clock);
         let access = access.map_err(|problems| anyhow::anyhow!(problems.join("; ")))?;
         access.revocations().set(Vec::new());
+        let credential = Credential::Token(token.into());
         let admitted = match access.follow_keys() {
             // It never ends.
             Some(fetching) => tokio::select! {
-                admitted = access.admit(Some(token)) => admitted,
+                admitted = access.admit(&credential) => admitted,
                 () = fetching => Err(NotAdmitted::KeysAway),
             },
-            None => access.admit(Some(token)).await,
+            None => access.admit(&credential).await,
         };
         Some(admitted.err())
     } else {

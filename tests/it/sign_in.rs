@@ -1,0 +1,359 @@
+//! People sign in with a browser, at two replicas.
+
+use std::io::Write as _;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
+use tests::browser::{Browser, BrowserEvent, Transport};
+use tests::eventually::eventually;
+use tests::http::Response;
+use tests::identity_provider::{CLIENT, IdentityProvider};
+use tests::stack::{Plan, Stack};
+use tests::visitor::Visitor;
+
+const DEVICE: &str = "OTSM-0114";
+/// Where the provider sends browsers back. The visitors of these tests go to the replica that they want.
+const PUBLIC: &str = "http://127.0.0.1:3002";
+/// An allowed origin that is not the gateway itself.
+const OTHER_PAGE: &str = "http://localhost:5173";
+
+struct World {
+    provider: IdentityProvider,
+    stack: Stack,
+    /// Deleted with this.
+    _files: Vec<NamedTempFile>,
+}
+
+fn file(content: &str) -> Result<NamedTempFile> {
+    let mut file = NamedTempFile::new()?;
+    file.write_all(content.as_bytes())?;
+    Ok(file)
+}
+
+/// Starts two replicas at which people sign in, with an open alarm.
+async fn start(flags: &str) -> Result<World> {
+    let provider = IdentityProvider::start().await?;
+    let (stack, files) = start_with(&provider.issuer(), flags).await?;
+    stack.device(DEVICE).send(300).await?;
+    Ok(World {
+        provider,
+        stack,
+        _files: files,
+    })
+}
+
+async fn start_with(issuer: &str, flags: &str) -> Result<(Stack, Vec<NamedTempFile>)> {
+    let files = vec![file(&"k".repeat(32))?, file("secret of the client\n")?];
+    let path = |index: usize| {
+        files
+            .get(index)
+            .map(|file| file.path().display().to_string())
+    };
+    let flags = format!(
+        "--allow-anonymous=none --oidc-issuer={issuer} --oidc-client-id={CLIENT} --public-url={PUBLIC} \
+         --session-key-file={} --oidc-client-secret-file={}{flags}",
+        path(0).context("a key")?,
+        path(1).context("a secret")?,
+    );
+    let plan = Plan::default().gateways(2).gateway_flags(&flags);
+    Ok((plan.start().await?, files))
+}
+
+impl World {
+    fn ports(&self) -> [u16; 2] {
+        [0, 1].map(|index| self.stack.gateways[index].port())
+    }
+
+    /// Signs in, and returns the browser and what a page must send with changes.
+    async fn signed_in(&self) -> Result<(Visitor, String)> {
+        let mut visitor = Visitor::default();
+        let [port, _] = self.ports();
+        visitor.sign_in(port).await?;
+        let session = session(&mut visitor, port).await?;
+        let token = session["csrf_token"].as_str().context("a token")?;
+        Ok((visitor, token.to_owned()))
+    }
+}
+
+async fn session(visitor: &mut Visitor, port: u16) -> Result<Value> {
+    visitor.get(port, "/auth/session").await?.expect(200)
+}
+
+fn is_refused(answer: &Response, status: u16, code: &str) -> Result<()> {
+    let body = answer.expect(status)?;
+    ensure!(body["error_code"] == code, "{body}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn whoever_signs_in_at_one_replica_is_known_to_the_other() -> Result<()> {
+    let mut world = start("").await?;
+    let [first, second] = world.ports();
+    world
+        .provider
+        .set_claims(json!({"devices": ["OTSM-01*"], "verbs": ["read"]}))
+        .await?;
+    let mut visitor = Visitor::default();
+    is_refused(
+        &visitor.get(first, "/auth/session").await?,
+        401,
+        "unauthorized",
+    )?;
+    let callback = visitor
+        .come_back_from_provider(first, "/devices%3Ftab=1")
+        .await?;
+    // The provider sends the browser to the other replica.
+    let answer = visitor.get(second, &callback).await?;
+    ensure!(answer.status == 303, "{answer:?}");
+    ensure!(answer.header("location") == "/devices?tab=1", "{answer:?}");
+    ensure!(answer.header("cache-control") == "no-store", "{answer:?}");
+    ensure!(visitor.cookie_names() == ["gateway-session"], "{visitor:?}");
+    for port in [first, second] {
+        let session = session(&mut visitor, port).await?;
+        ensure!(session["subject"] == "user-1", "{session}");
+        ensure!(session["name"] == "Ada Example", "{session}");
+        ensure!(session["devices"] == json!(["OTSM-01*"]), "{session}");
+        ensure!(session["verbs"] == json!(["read"]), "{session}");
+        ensure!(session["expires"].is_string(), "{session}");
+        let path = format!("/api/devices/{DEVICE}");
+        visitor.get(port, &path).await?.expect(200)?;
+        is_refused(
+            &visitor.get(port, "/api/devices/OTSM-0200").await?,
+            403,
+            "forbidden",
+        )?;
+    }
+    world.stack.pass()
+}
+
+#[tokio::test]
+async fn what_comes_back_from_elsewhere_signs_nobody_in() -> Result<()> {
+    let world = start("").await?;
+    let [port, _] = world.ports();
+    for back in [
+        "https://evil.example/",
+        "//evil.example",
+        "/%5Cevil.example",
+        "evil",
+    ] {
+        let path = format!("/auth/login?return={back}");
+        is_refused(&Visitor::default().get(port, &path).await?, 400, "sign_in")?;
+    }
+    let mut visitor = Visitor::default();
+    let callback = visitor.come_back_from_provider(port, "/").await?;
+    let other = visitor.clone().come_back_from_provider(port, "/").await?;
+    let issuer = world.provider.issuer();
+    for (path, mut visitor, status) in [
+        // Another attempt: its state and its code are not those of this browser.
+        (other, visitor.clone(), 400),
+        (callback.clone(), Visitor::default(), 400),
+        (callback.replace("state=", "state=x"), visitor.clone(), 400),
+        (callback.replace("code=", "code=x"), visitor.clone(), 403),
+        (callback.replace("code=", "cod="), visitor.clone(), 403),
+        (format!("{callback}&iss={issuer}x"), visitor.clone(), 403),
+        (
+            format!("{callback}&error=access_denied"),
+            visitor.clone(),
+            403,
+        ),
+    ] {
+        let answer = visitor.get(port, &path).await?;
+        ensure!(answer.status == status, "{path}: {answer:?}");
+        is_refused(&answer, status, "sign_in")?;
+        is_refused(
+            &visitor.get(port, "/auth/session").await?,
+            401,
+            "unauthorized",
+        )?;
+    }
+    // The code is still good, once.
+    let before = visitor.clone();
+    let answer = visitor
+        .get(port, &format!("{callback}&iss={issuer}"))
+        .await?;
+    ensure!(answer.status == 303, "{answer:?}");
+    session(&mut visitor, port).await?;
+    is_refused(&visitor.get(port, &callback).await?, 400, "sign_in")?;
+    let mut thief = before;
+    is_refused(&thief.get(port, &callback).await?, 403, "sign_in")?;
+    world.stack.pass()
+}
+
+#[tokio::test]
+async fn an_id_token_for_something_else_signs_nobody_in() -> Result<()> {
+    let mut world = start("").await?;
+    let [port, _] = world.ports();
+    let long: Vec<String> = (0..100).map(|number| format!("{number:0>64}")).collect();
+    for claims in [
+        json!({"nonce": "of another attempt"}),
+        json!({"nonce": null}),
+        json!({"aud": "another client"}),
+        json!({"azp": "another client"}),
+        json!({"iss": "https://login.example.com"}),
+        json!({"exp": 1}),
+        json!({"exp": null}),
+        json!({"sub": null}),
+        json!({"verbs": ["everything"]}),
+        json!({"devices": long}),
+    ] {
+        world.provider.set_claims(claims.clone()).await?;
+        let mut visitor = Visitor::default();
+        let callback = visitor.come_back_from_provider(port, "/").await?;
+        let answer = visitor.get(port, &callback).await?;
+        is_refused(&answer, 403, "sign_in").with_context(|| claims.to_string())?;
+        is_refused(
+            &visitor.get(port, "/auth/session").await?,
+            401,
+            "unauthorized",
+        )?;
+    }
+    world.stack.pass()
+}
+
+#[tokio::test]
+async fn only_a_page_of_the_gateway_changes_something() -> Result<()> {
+    let world = start("").await?;
+    let [port, _] = world.ports();
+    let (mut visitor, token) = world.signed_in().await?;
+    let alerts = format!("/devices/{DEVICE}/subtronics/alerts");
+    let alarm = eventually("its alarm is there", async || {
+        let alerts = visitor.get(port, &alerts).await?.expect(200)?;
+        let alarm = alerts[0]["id"].as_str().context("an alarm")?;
+        Ok(alarm.to_owned())
+    })
+    .await?;
+    let acknowledge = format!("{alerts}/{alarm}/acknowledge");
+    let own = format!("http://127.0.0.1:{port}");
+    let own = ("origin", own.as_str());
+    let csrf = ("x-csrf-token", token.as_str());
+    let (_, of_other) = world.signed_in().await?;
+    for headers in [
+        &[][..],
+        &[own],
+        &[csrf],
+        &[own, ("x-csrf-token", &of_other)],
+        &[csrf, ("sec-fetch-site", "none")],
+    ] {
+        let answer = visitor.send(port, "POST", &acknowledge, headers).await?;
+        is_refused(&answer, 403, "csrf").with_context(|| format!("{headers:?}"))?;
+        let answer = visitor.send(port, "POST", "/auth/logout", headers).await?;
+        is_refused(&answer, 403, "csrf").with_context(|| format!("{headers:?}"))?;
+    }
+    // For these, the cookie does not even count for reading.
+    for headers in [
+        &[csrf, ("origin", OTHER_PAGE)][..],
+        &[csrf, own, ("sec-fetch-site", "cross-site")],
+        &[csrf, ("sec-fetch-site", "same-site")],
+    ] {
+        for (method, path) in [("POST", &acknowledge), ("GET", &alerts)] {
+            let answer = visitor.send(port, method, path, headers).await?;
+            is_refused(&answer, 401, "unauthorized").with_context(|| format!("{headers:?}"))?;
+        }
+    }
+    let evil = [csrf, ("origin", "https://evil.example")];
+    let answer = visitor.send(port, "POST", &acknowledge, &evil).await?;
+    is_refused(&answer, 403, "refused_origin")?;
+
+    let answer = visitor
+        .send(port, "POST", &acknowledge, &[own, csrf])
+        .await?;
+    answer.expect(200)?;
+    let alerts = visitor.get(port, &alerts).await?.expect(200)?;
+    ensure!(alerts[0]["acknowledged_by"] == "Ada Example", "{alerts}");
+    world.stack.pass()
+}
+
+async fn open(port: u16, transport: Transport, visitor: &Visitor, origin: &str) -> Result<Browser> {
+    let options = json!({
+        "transports": transport.names(),
+        "reconnection": false,
+        "extraHeaders": {"cookie": visitor.cookie_header(), "origin": origin},
+    });
+    Browser::open(port, options).await
+}
+
+fn joined(seen: &BrowserEvent) -> bool {
+    seen.what == "connect" || seen.what == "connect_error"
+}
+
+#[tokio::test]
+async fn a_session_opens_live_data_and_ends_with_it_everywhere() -> Result<()> {
+    let world = start("").await?;
+    let (mut visitor, token) = world.signed_in().await?;
+    let before = visitor.clone();
+    let [first, second] = world.ports();
+    let mut open_ones = Vec::new();
+    for port in [first, second] {
+        let own = format!("http://127.0.0.1:{port}");
+        for transport in [Transport::WebSocket, Transport::Polling, Transport::Upgrade] {
+            let browser = open(port, transport, &visitor, &own).await?;
+            let answer = browser.wait_for("the answer to joining", joined).await?;
+            ensure!(answer.what == "connect", "{transport:?}: {answer:?}");
+            let answer = browser.subscribe(DEVICE).await?;
+            ensure!(answer["ok"] == true, "{answer}");
+            open_ones.push(browser);
+            let foreign = open(port, transport, &visitor, OTHER_PAGE).await?;
+            let answer = foreign.wait_for("the answer to joining", joined).await?;
+            ensure!(answer.name == "token required", "{transport:?}: {answer:?}");
+        }
+    }
+    let own = format!("http://127.0.0.1:{second}");
+    let headers = [("origin", own.as_str()), ("x-csrf-token", &token)];
+    let answer = visitor
+        .send(second, "POST", "/auth/logout", &headers)
+        .await?;
+    answer.expect(200)?;
+    ensure!(visitor.cookie_names().is_empty(), "{visitor:?}");
+    for browser in &open_ones {
+        let ends = |seen: &BrowserEvent| seen.what == "disconnect";
+        browser.wait_for("the end of the session", ends).await?;
+    }
+    // A copy of the cookie is worth nothing.
+    for port in [first, second] {
+        let mut thief = before.clone();
+        eventually("the session is refused", async || {
+            let answer = thief.get(port, "/auth/session").await?.expect(401)?;
+            ensure!(answer["error"] == "revoked token", "{answer}");
+            Ok(())
+        })
+        .await?;
+    }
+    world.stack.pass()
+}
+
+#[tokio::test]
+async fn a_session_ends_by_itself() -> Result<()> {
+    let world = start(" --session-time=1s --token-grace=1s").await?;
+    let [port, _] = world.ports();
+    let mut visitor = Visitor::default();
+    visitor.sign_in(port).await?;
+    // The visitor keeps the cookie for longer than a browser does.
+    eventually("the session has expired", async || {
+        let answer = visitor.get(port, "/auth/session").await?.expect(401)?;
+        ensure!(answer["error"] == "expired token", "{answer}");
+        Ok(())
+    })
+    .await?;
+    world.stack.pass()
+}
+
+#[tokio::test]
+async fn while_the_provider_is_away_nobody_signs_in_and_whoever_has_goes_on() -> Result<()> {
+    // Nothing listens there.
+    let (stack, _files) = start_with("http://127.0.0.1:1", "").await?;
+    let answer = stack.gateways[0].get("/auth/login").await?;
+    ensure!(answer.header("retry-after") == "2", "{answer:?}");
+    is_refused(&answer, 503, "provider_away")?;
+    stack.pass()?;
+
+    let mut world = start("").await?;
+    let [port, _] = world.ports();
+    let (mut visitor, _) = world.signed_in().await?;
+    let mut late = Visitor::default();
+    let callback = late.come_back_from_provider(port, "/").await?;
+    world.provider.end().await?;
+    session(&mut visitor, port).await?;
+    is_refused(&late.get(port, &callback).await?, 503, "provider_away")?;
+    world.stack.pass()
+}
