@@ -27,6 +27,7 @@ pub(crate) mod web_session;
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, Uri};
+use shared::check_config::ConnectionCheck;
 use shared::clock::{Clock, Time};
 
 use crate::config::sign_in::SignInConfig;
@@ -38,7 +39,7 @@ use credential::Credential;
 use identity::Identity;
 use keys::{Key, NotVerified};
 use published_keys::PublishedKeys;
-use remote_keys::{KeysAway, RemoteKeys};
+use remote_keys::{KeySource as _, KeysAway, RemoteKeys};
 use revocations::Revocations;
 use sign_in::SignIn;
 
@@ -191,6 +192,24 @@ impl Access {
     pub(crate) fn follow_keys(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
         let (keys, url) = self.published()?.clone();
         Some(keys.follow(PublishedKeys::new(url)))
+    }
+
+    /// Checks whether those who publish keys answer.
+    pub(crate) async fn check_connections(&self) -> Vec<ConnectionCheck> {
+        let mut checks = Vec::new();
+        if let Some((_, url)) = self.published() {
+            let keys = PublishedKeys::new(url.clone()).fetch().await;
+            checks.push(ConnectionCheck {
+                target: format!("keys of tokens {url}"),
+                outcome: keys
+                    .map(|keys| format!("{} keys", keys.len()))
+                    .map_err(Into::into),
+            });
+        }
+        if let Some(sign_in) = self.sign_in() {
+            checks.push(sign_in.check().await);
+        }
+        checks
     }
 
     /// Returns who shows this. Without anything, the client is anonymous. A token that is refused does not make it so: its user

@@ -8,6 +8,7 @@ mod value_parsers;
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
@@ -15,6 +16,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Parser};
 use shared::args::{self, SettingDisplay, Usage};
 use shared::check_config::{self, ConnectionCheck, ServiceConfig, StartReport};
+use shared::clock::SystemClock;
 use shared::redis::{RedisConfig, ServiceRole};
 use shared::telemetry::config::TelemetryConfig;
 
@@ -444,6 +446,17 @@ impl ServiceConfig for Config {
 pub async fn connect(config: &Config) -> Vec<ConnectionCheck> {
     let mut checks =
         vec![check_config::check_redis(&config.redis, ServiceRole::Gateway, None).await];
+    let clock = Arc::new(SystemClock::default());
+    let access = Access::new(
+        &config.tokens,
+        Some(&config.sign_in),
+        config.allow_anonymous,
+        clock,
+    );
+    // Its problems were told before.
+    if let Ok(access) = access {
+        checks.extend(access.check_connections().await);
+    }
     checks.extend(check_config::check_collectors(&config.telemetry).await);
     checks
 }

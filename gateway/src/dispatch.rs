@@ -152,3 +152,6 @@ impl Full {
         ApiError::Full.into_response()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue};
 use serde::Deserialize;
+use shared::check_config::ConnectionCheck;
 use shared::clock::Time;
 use shared::secret::Secret;
 use shared::visible_text::clean;
@@ -197,6 +198,15 @@ impl SignIn {
     /// Fetches the addresses and keys of the provider for as long as it runs.
     pub(crate) fn follow_keys(&self) -> impl Future<Output = ()> + Send + use<> {
         self.inner.provider.follow()
+    }
+
+    /// Checks whether the provider answers.
+    pub(super) async fn check(&self) -> ConnectionCheck {
+        let provider = &self.inner.provider;
+        ConnectionCheck {
+            target: format!("identity provider {}", provider.issuer()),
+            outcome: provider.check().await.map(|keys| format!("{keys} keys")),
+        }
     }
 
     /// Begins: the browser goes to the provider. `back`: where it goes in the end.

@@ -5,8 +5,11 @@ use serde_json::{Value, json};
 use tests::browser::BrowserEvent;
 use tests::eventually::eventually;
 use tests::key_server::KeyServer;
+use tests::repository;
+use tests::server_process::kept_environment;
 use tests::stack::{Plan, Stack};
 use tests::tokens::{AUDIENCE, ISSUER, Signed, TokenIssuer};
+use tokio::process::Command;
 
 use super::token_command::token_command;
 use super::{OURS, TRANSPORTS, connected, joined, open, rest};
@@ -141,11 +144,42 @@ async fn while_nobody_publishes_keys_the_known_ones_count_and_others_may_try_aga
     answers(&stack, &of_first, 200).await?;
     connected(&stack, TRANSPORTS[0], &of_first).await?;
     let failed = stack.gateways[0]
-        .metric("gateway_jwks_fetches_total{outcome=\"failed\"")
+        .metric("gateway_jwks_fetches_total{of=\"tokens\",outcome=\"failed\"")
         .await?;
     ensure!(failed > 0.0, "{failed}");
-    let known = stack.gateways[0].metric("gateway_jwks_keys").await?;
+    let known = stack.gateways[0]
+        .metric("gateway_jwks_keys{of=\"tokens\"")
+        .await?;
     ensure!(known.to_string() == "3", "{known}");
+    stack.pass()
+}
+
+#[tokio::test]
+async fn a_check_of_the_settings_asks_for_the_keys() -> Result<()> {
+    let issuer = TokenIssuer::new()?;
+    let server = KeyServer::start().await?;
+    server.publish(&keys(&issuer, "k")?);
+    let stack = start(&server).await?;
+    let check = async || {
+        let output = Command::new(repository::binary("gateway")?)
+            .args(["check-config", "--connect"])
+            .arg(format!(
+                "--redis-url=redis://127.0.0.1:{}",
+                stack.redis.port()
+            ))
+            .args(flags(&server))
+            .env_clear()
+            .envs(kept_environment())
+            .output()
+            .await?;
+        anyhow::Ok(String::from_utf8(output.stdout)?)
+    };
+    let named = format!("connect keys of tokens {}", server.url());
+    let text = check().await?;
+    ensure!(text.contains(&format!("{named}: ok, 3 keys")), "{text}");
+    server.leave();
+    let text = check().await?;
+    ensure!(text.contains(&format!("{named}: FAILED")), "{text}");
     stack.pass()
 }
 

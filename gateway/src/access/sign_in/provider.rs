@@ -130,6 +130,16 @@ impl Provider {
         self.keys.clone().follow(self.source.clone())
     }
 
+    /// Fetches addresses and keys once, and returns the number of keys.
+    pub(super) async fn check(&self) -> anyhow::Result<usize> {
+        Ok(self.source.fetch().await?.len())
+    }
+
+    /// Returns the name of the provider, which is also its address.
+    pub(super) fn issuer(&self) -> &str {
+        &self.source.issuer
+    }
+
     /// Returns what the provider says about itself. Waits for a few seconds if that was not fetched yet.
     async fn metadata(&self) -> Result<Arc<Metadata>, ProviderAway> {
         let found = self.keys.find(|_| self.source.found()).await;
@@ -179,8 +189,13 @@ impl Provider {
             .post_form(&metadata.token_endpoint, &fields, authorization)
             .await;
         let answer = answer.map_err(|error| {
-            let error = error_chain(&error);
-            tracing::warn!(error, "the identity provider does not exchange a code");
+            limited(|suppressed| {
+                tracing::warn!(
+                    error = error_chain(&error),
+                    held_back = suppressed,
+                    "the identity provider does not exchange a code"
+                );
+            });
             TokenError::Away
         })?;
         match answer.status {
