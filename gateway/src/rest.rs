@@ -91,8 +91,8 @@ fn probe_routes(metrics: Needs) -> Vec<Route> {
 
 const RETIRE: &str = "/api/devices/{deviceId}";
 
-/// The route that retires a device. With tokens or people who sign in, whoever may operate the device retires it, at both ports. Without tokens, whoever
-/// reaches the port for operators does, and nobody else.
+/// The route that retires a device. With tokens or people who sign in, whoever may operate the device retires it, at both ports. Without
+/// them, whoever reaches the port for operators does, and nobody else.
 fn retire_route(has_credentials: bool, is_for_operators: bool) -> Route {
     let (needs, handler) = match (has_credentials, is_for_operators) {
         (true, _) => (Needs::Device(Verb::Operate), delete(devices::retire)),

@@ -213,7 +213,7 @@ async fn an_id_token_for_something_else_signs_nobody_in() -> Result<()> {
 
 #[tokio::test]
 async fn only_a_page_of_the_gateway_changes_something() -> Result<()> {
-    let world = start("").await?;
+    let mut world = start("").await?;
     let [port, _] = world.ports();
     let (mut visitor, token) = world.signed_in().await?;
     let alerts = format!("/devices/{DEVICE}/subtronics/alerts");
@@ -261,6 +261,22 @@ async fn only_a_page_of_the_gateway_changes_something() -> Result<()> {
     answer.expect(200)?;
     let alerts = visitor.get(port, &alerts).await?.expect(200)?;
     ensure!(alerts[0]["acknowledged_by"] == "Ada Example", "{alerts}");
+
+    let claims = json!({"sub": "admin-1", "verbs": ["admin"]});
+    world.provider.set_claims(claims).await?;
+    let (mut admin, _) = world.signed_in().await?;
+    let asked = format!("POST {acknowledge}");
+    eventually("the refusals are in the audit trail", async || {
+        let trail = admin.get(port, "/api/audit?part=refused").await?;
+        let trail = trail.expect(200)?;
+        let entries = trail["entries"].as_array().context("entries")?;
+        let is_told = entries.iter().any(|entry| {
+            entry["reason"] == "csrf" && entry["detail"] == asked && entry["subject"] == "user-1"
+        });
+        ensure!(is_told, "{trail}");
+        Ok(())
+    })
+    .await?;
     world.stack.pass()
 }
 
@@ -318,6 +334,30 @@ async fn a_session_opens_live_data_and_ends_with_it_everywhere() -> Result<()> {
             Ok(())
         })
         .await?;
+    }
+    world.stack.pass()
+}
+
+#[tokio::test]
+async fn sessions_of_one_user_share_its_connections() -> Result<()> {
+    let world = start(" --max-connections-per-subject=1").await?;
+    let [port, _] = world.ports();
+    let own = format!("http://127.0.0.1:{port}");
+    let mut open_ones = Vec::new();
+    for (transport, expected) in [
+        (Transport::WebSocket, "connect"),
+        (Transport::WebSocket, "connect_error"),
+        (Transport::Polling, "connect_error"),
+    ] {
+        // Each has a session of its own.
+        let (visitor, _) = world.signed_in().await?;
+        let browser = open(port, transport, &visitor, &own).await?;
+        let answer = browser.wait_for("the answer to joining", joined).await?;
+        ensure!(answer.what == expected, "{transport:?}: {answer:?}");
+        if expected == "connect_error" {
+            ensure!(answer.name == "too many connections", "{answer:?}");
+        }
+        open_ones.push(browser);
     }
     world.stack.pass()
 }

@@ -2,11 +2,16 @@
 
 mod properties;
 
+use std::io::Write as _;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use shared::clock::SystemClock;
+use shared::store::Revoked;
 use test_support::tokens::{Signed, TokenIssuer, seconds_from_now};
 
-use super::permission::Verb;
+use super::identity::TokenFacts;
+use super::permission::{Permission, Verb};
 use super::*;
 use crate::test_setup;
 
@@ -256,4 +261,49 @@ fn until_it_is_known_what_is_revoked_no_token_counts() {
     assert_eq!(access.admit_now(&token), Err(NotAdmitted::KeysAway));
     access.revocations().set(Vec::new());
     assert!(access.admit_now(&token).is_ok());
+}
+
+#[test]
+fn a_session_counts_as_a_token_does() {
+    let mut key = tempfile::NamedTempFile::new().expect("a file");
+    key.write_all(&[b'k'; 32]).expect("written");
+    let flags = [
+        "--oidc-issuer=https://login.example.com",
+        "--oidc-client-id=dashboard",
+        "--public-url=https://gas.example.com",
+        &format!("--session-key-file={}", key.path().display()),
+    ];
+    let config = test_setup::config("127.0.0.1:1", &flags);
+    let clock = Arc::new(SystemClock::default());
+    let access = Access::new(
+        &config.tokens,
+        Some(&config.sign_in),
+        config.allow_anonymous,
+        clock,
+    );
+    let access = access.expect("keys");
+    let session = |expires| {
+        let facts = TokenFacts {
+            id: Some("session-1".into()),
+            subject: "user-1".into(),
+            name: None,
+            expires,
+        };
+        let permission = Permission::with_all_devices(vec![Verb::Read]);
+        Credential::WebSession(Arc::new(Identity::of_web_session(facts, permission)))
+    };
+    let now = access.now();
+    let later = now + Duration::from_hours(1);
+    let refused = |expires| access.admit_now(&session(expires)).err();
+    assert_eq!(refused(later), Some(NotAdmitted::KeysAway));
+    access.revocations().set(Vec::new());
+    assert_eq!(refused(later), None);
+    assert_eq!(refused(now), Some(NotAdmitted::Expired));
+    for revoked in [
+        Revoked::Token("session-1".to_owned()),
+        Revoked::Subject("user-1".to_owned()),
+    ] {
+        access.revocations().set(vec![(revoked.clone(), later)]);
+        assert_eq!(refused(later), Some(NotAdmitted::Revoked), "{revoked:?}");
+    }
 }
