@@ -179,10 +179,11 @@ impl ApiError {
     /// Returns the value of `Retry-After`, if trying again may help.
     fn retry_after(&self) -> Option<HeaderValue> {
         match self {
-            Self::Busy | Self::Full | Self::TooSlow | Self::KeysAway => {
-                Some(HeaderValue::from_static("2"))
-            }
-            Self::SignIn(SignInError::ProviderAway | SignInError::Busy) => {
+            Self::Busy
+            | Self::Full
+            | Self::TooSlow
+            | Self::KeysAway
+            | Self::SignIn(SignInError::ProviderAway | SignInError::Busy) => {
                 Some(HeaderValue::from_static("2"))
             }
             Self::Limited(limited) => Some(limited.retry_after()),

@@ -79,6 +79,8 @@ const HOLDER: &[&str] = &[
     "acknowledger",
     "operator",
     "admin",
+    "admin of some",
+    "admin of a site",
 ];
 const OPERATE: &[&str] = &["one device", "operator"];
 
