@@ -14,12 +14,12 @@ fn caller(last: u8) -> Caller {
 
 /// Limits with these flags, and what they count.
 fn admission(flags: &[&str]) -> (Admission, Arc<LimitMetrics>) {
-    counting(&test_setup::config("127.0.0.1:6379", flags))
+    counting(&test_setup::config("127.0.0.1:6379", flags), Instant::now())
 }
 
-fn counting(config: &Config) -> (Admission, Arc<LimitMetrics>) {
+fn counting(config: &Config, start: Instant) -> (Admission, Arc<LimitMetrics>) {
     let metrics = Arc::new(LimitMetrics::new(&Meters::local("gateway").unwrap()));
-    (Admission::new(config, &metrics, Instant::now()), metrics)
+    (Admission::new(config, &metrics, start), metrics)
 }
 
 /// Other limits are off.
@@ -118,9 +118,9 @@ fn a_dry_run_counts_exactly_what_would_be_refused() {
     let mut runner = TestRunner::default();
     let compared = runner.run(&steps(), |steps| {
         for (refusing, trying) in &configs {
-            let (admission, refused) = counting(refusing);
+            let (admission, refused) = counting(refusing, start);
             let limited = carry_out(&admission, &steps, start);
-            let (admission, tried) = counting(trying);
+            let (admission, tried) = counting(trying, start);
             prop_assert_eq!(carry_out(&admission, &steps, start), 0);
             prop_assert_eq!(counts(&refused.refused), counts(&tried.dry_run));
             prop_assert_eq!(counts(&refused.refused).values().sum::<u64>(), limited);
