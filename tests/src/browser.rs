@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -10,14 +9,13 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::eventually::LATE;
-use crate::repository;
-use crate::server_process::kept_environment;
+use crate::node_script::NodeScript;
 
 /// How the client reaches the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,17 +154,11 @@ impl Browser {
     }
 
     async fn start(url: String, options: Value) -> Result<Self> {
-        let mut child = Command::new("node")
-            .arg(repository::script("agent.mjs")?)
-            .env_clear()
-            .envs(kept_environment())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("`node` is missing: install Node 20")?;
-        let commands = child.stdin.take().context("stdin of the browser")?;
-        let output = child.stdout.take().context("stdout of the browser")?;
+        let NodeScript {
+            child,
+            commands,
+            output,
+        } = NodeScript::start("agent.mjs")?;
         let log = Arc::<Mutex<Vec<BrowserEvent>>>::default();
         let (grown, length) = watch::channel(0);
         let mut tasks = JoinSet::new();

@@ -1,18 +1,16 @@
 //! Many browsers: official JavaScript clients in one Node process, which all do the same at once.
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::time::timeout;
 
 use crate::eventually::{LATE, eventually};
-use crate::repository;
-use crate::server_process::kept_environment;
+use crate::node_script::NodeScript;
 
 /// The state of all clients of a crowd together.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -55,17 +53,11 @@ pub struct Crowd {
 impl Crowd {
     /// Connects one client per list. Each subscribes to the devices of its list. Waits until every subscription is answered.
     pub async fn open(port: u16, clients: &[Vec<String>]) -> Result<Self> {
-        let mut child = Command::new("node")
-            .arg(repository::script("crowd.mjs")?)
-            .env_clear()
-            .envs(kept_environment())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("`node` is missing: install Node 20")?;
-        let commands = child.stdin.take().context("stdin of the crowd")?;
-        let output = child.stdout.take().context("stdout of the crowd")?;
+        let NodeScript {
+            child,
+            commands,
+            output,
+        } = NodeScript::start("crowd.mjs")?;
         let mut crowd = Self {
             size: clients.len(),
             commands,

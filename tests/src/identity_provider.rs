@@ -1,15 +1,12 @@
 //! An identity provider with which people sign in: the npm package `oauth2-mock-server`.
 
-use std::process::Stdio;
-
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout};
 
-use crate::repository;
-use crate::server_process::kept_environment;
+use crate::node_script::NodeScript;
 
 /// How the provider knows the gateway.
 pub const CLIENT: &str = "dashboard";
@@ -32,17 +29,11 @@ struct Answer {
 impl IdentityProvider {
     /// Starts a provider that signs in a user who may read and acknowledge every device.
     pub async fn start() -> Result<Self> {
-        let mut child = Command::new("node")
-            .arg(repository::script("identity_provider.mjs")?)
-            .env_clear()
-            .envs(kept_environment())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("`node` is missing: install Node 20")?;
-        let commands = child.stdin.take().context("stdin of the provider")?;
-        let output = child.stdout.take().context("stdout of the provider")?;
+        let NodeScript {
+            child,
+            commands,
+            output,
+        } = NodeScript::start("identity_provider.mjs")?;
         let mut provider = Self {
             port: 0,
             commands,

@@ -29,6 +29,8 @@ pub mod device;
 
 pub mod browser;
 
+mod node_script;
+
 pub mod http;
 
 pub mod websocket;

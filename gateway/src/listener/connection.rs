@@ -19,7 +19,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use crate::admission::connections::CallerPlace;
 
 use super::answer::{AnswerPace, HeldAnswer, Pacer, PresentAnswer};
-use super::http_stream::HttpStream;
+use super::http_stream::{HttpStream, into_shared};
 use crate::shared_stream::SharedStream;
 
 /// How long a request's head may take, and how long an idle connection may stay without one.
@@ -262,7 +262,7 @@ impl AbortableStream {
 
     /// Returns the stream and what counts it, for a WebSocket. The handle cannot end the connection any more.
     pub(super) fn into_parts(self) -> (SharedStream, ConnectionPlaces) {
-        (self.stream.into_shared(), self.places)
+        (into_shared(self.stream), self.places)
     }
 
     fn check_write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {

@@ -9,8 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::client::ClientTls;
+use super::client_stream::{ClientStream, TlsError};
 use super::fault::TlsFault;
-use super::stream::{ClientStream, TlsError};
 
 /// The first byte of a server that speaks TLS: a handshake, or an alert.
 const TLS_RECORDS: [u8; 2] = [0x16, 0x15];
