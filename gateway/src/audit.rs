@@ -1,5 +1,6 @@
 //! Writes what people did and what was refused into the audit trail in Redis, beside the requests: none waits for it.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,12 +86,12 @@ impl AuditTrail {
         );
     }
 
-    /// Adds that somebody was refused. `asked`: what for; `device`: as the client wrote it.
+    /// Adds that somebody was refused. `asked`: what for, made into text only if it is added; `device`: as the client wrote it.
     pub(crate) fn refused(
         &self,
         actor: Actor<'_>,
         reason: &'static str,
-        asked: &str,
+        asked: impl fmt::Display,
         device: Option<&str>,
     ) {
         if let Some(left_out) = self.refusals.allow(self.clock.now()) {
@@ -98,7 +99,7 @@ impl AuditTrail {
                 &self.refused,
                 AuditEntry {
                     reason: Some(reason.to_owned()),
-                    detail: Some(shown(asked)),
+                    detail: Some(shown(&asked.to_string())),
                     device_id: device.map(shown),
                     left_out,
                     ..entry("refused", actor)

@@ -152,7 +152,7 @@ impl AccessCheck {
             identity,
             address: address.unwrap_or_else(ClientAddress::unknown),
         };
-        let asked = format!("{} {}", request.method(), request.uri().path());
-        self.audit.refused(actor, code, &asked, None);
+        let asked = format_args!("{} {}", request.method(), request.uri().path());
+        self.audit.refused(actor, code, asked, None);
     }
 }
