@@ -1,7 +1,7 @@
 //! The address of the client behind a request. Limits per address use it.
 //!
 //! A proxy hides the clients behind its own address and tells theirs in a header. Anybody can send such a header, so it counts
-//! only on connections of a proxy in `--trusted-proxies`. A proxy may also tell the peer of a whole connection in front of it
+//! only on connections of a proxy in `--trusted-proxies`. A proxy may also send the peer of a whole connection in front of it
 //! (`listener::proxy_protocol`).
 
 use std::convert::Infallible;

@@ -453,7 +453,7 @@ pub async fn connect(config: &Config) -> Vec<ConnectionCheck> {
         config.allow_anonymous,
         clock,
     );
-    // Its problems were told before.
+    // Its problems were reported before.
     if let Ok(access) = access {
         checks.extend(access.check_connections().await);
     }

@@ -278,7 +278,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// Returns what a client is told to send (RFC 6750, section 3).
+/// Returns the header that asks a client for a token (RFC 6750, section 3).
 fn challenge(reason: NotAdmitted) -> &'static str {
     match reason {
         NotAdmitted::TokenRequired | NotAdmitted::TooManyConnections => "Bearer",

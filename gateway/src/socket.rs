@@ -280,7 +280,7 @@ impl Sockets {
             .await
     }
 
-    /// Waits until it can be told whether a token counts. The connect middleware must not wait for that.
+    /// Waits until it can be decided whether a token is valid. The connect middleware must not wait for that.
     async fn wait_for_key(&self, credential: &Credential) {
         // On the heap, as most clients never wait here.
         Box::pin(self.inner.context.access.wait_for_key(credential)).await;
@@ -420,7 +420,7 @@ fn slim(request: Request<Body>) -> Request<Body> {
 /// socket is dropped: if the client disconnects now, no handler is called. `credential`: the one with which it joins.
 ///
 /// # Errors
-/// The client is not admitted. socketioxide tells it why.
+/// The client is not admitted. socketioxide sends it the reason.
 fn prepare(
     socket: &Arc<Socket>,
     credential: Credential,

@@ -53,7 +53,7 @@ impl TlsTunnel {
     /// Returns its port.
     ///
     /// # Errors
-    /// The operating system does not tell it.
+    /// The operating system cannot name the port.
     pub fn port(&self) -> Result<u16> {
         Ok(self.listener.local_addr().context("its port")?.port())
     }

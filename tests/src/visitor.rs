@@ -1,4 +1,4 @@
-//! What a browser does for somebody who signs in: it keeps cookies and follows redirects when it is told to. What the cookies may be sent
+//! What a browser does for somebody who signs in: it keeps cookies and follows redirects when a test asks for it. What the cookies may be sent
 //! to is not checked.
 
 use std::collections::BTreeMap;

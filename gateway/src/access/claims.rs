@@ -136,7 +136,7 @@ fn time(seconds: f64) -> Option<Time> {
     is_time.then(|| Time::from_millis((seconds * 1000.0) as i64))
 }
 
-/// Returns a text that is told apart from others as it is: nothing of it may be left out to show it.
+/// Returns a text that identifies something. It must be short and visible as it is: cleaned or cut, two of them could look the same.
 pub(crate) fn exact(text: &str) -> Option<Box<str>> {
     shown(text).filter(|shown| **shown == *text)
 }

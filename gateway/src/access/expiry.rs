@@ -1,4 +1,4 @@
-//! Tells clients that their token will expire, and closes those whose token has. One task does it for all clients.
+//! Sends `auth:expiring` to clients whose token expires soon, and disconnects those whose token has. One task does it for all clients.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -14,7 +14,7 @@ use crate::config::tokens::TokenConfig;
 use crate::event_names::AUTH_EXPIRING;
 use crate::json;
 
-/// How often it is looked for clients that must be told or closed.
+/// Pause between two searches for tokens that expire.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The clients whose tokens expire. Clones share them. Each client has one entry: connections bound their number.
@@ -80,7 +80,7 @@ impl TokenExpiry {
         }
     }
 
-    /// Tells and closes clients for as long as it runs.
+    /// Notifies and disconnects clients for as long as it runs.
     pub(crate) async fn run(self) {
         let mut ticks = interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -90,7 +90,7 @@ impl TokenExpiry {
         }
     }
 
-    /// Tells and closes the clients whose time has come.
+    /// Notifies and disconnects the clients whose time has come.
     pub(crate) fn act(&self, now: Time) {
         while let Some((id, due)) = self.pop_due(now) {
             let Some(client) = due.client.upgrade() else {

@@ -39,7 +39,7 @@ pub struct TokenConfig {
     #[arg(long, env, value_name = "TIME", default_value = "10s", value_parser = args::duration)]
     pub token_leeway: Duration,
 
-    /// How long before its token expires a client is told so with `auth:expiring`
+    /// How long before its token expires a client gets `auth:expiring`
     #[arg(long, env, value_name = "TIME", default_value = "60s", value_parser = args::duration)]
     pub token_notice: Duration,
 

@@ -76,7 +76,7 @@ pub(crate) struct ConnectionHandle {
     /// It is over TLS.
     is_secure: AtomicBool,
     peer: IpAddr,
-    /// Told by the proxy that has opened the connection.
+    /// Sent by the proxy that has opened the connection.
     client: OnceLock<IpAddr>,
     accepted: Instant,
     answer: PresentAnswer,
@@ -164,7 +164,7 @@ impl ConnectionHandle {
         self.accepted.elapsed()
     }
 
-    /// Returns the address of the peer, which may be a proxy, or the one that the proxy told in front of the connection.
+    /// Returns the address of the peer, which may be a proxy, or the one that the proxy sent in front of the connection.
     pub(crate) fn peer(&self) -> IpAddr {
         self.client.get().copied().unwrap_or(self.peer)
     }

@@ -1,4 +1,4 @@
-//! The header that a proxy sends in front of a connection to tell whose it is: the PROXY protocol of `HAProxy`, versions 1 and 2.
+//! The header that a proxy sends in front of a connection, with the address of its client: the PROXY protocol of `HAProxy`, versions 1 and 2.
 //!
 //! Only the header is read, not a byte behind it. So whatever follows, be it HTTP or TLS, is read by others as if there were no proxy.
 
@@ -21,7 +21,7 @@ const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 const PREFIX: &[u8] = b"PROXY ";
 /// Longest header of version 1, in bytes.
 const MAX_LINE: usize = 107;
-/// The most bytes of a header of version 2 behind its first 16: two addresses, and what else a proxy tells. `HAProxy` and load
+/// The most bytes of a header of version 2 behind its first 16: two addresses, and what else a proxy sends. `HAProxy` and load
 /// balancers of clouds send some 200.
 const MAX_REST: usize = 4096;
 
@@ -50,7 +50,7 @@ impl ProxyProtocol {
         Some(Arc::new(Self { limit, refused }))
     }
 
-    /// Reads the header of a connection, and lets its handle tell the address of the client from now on.
+    /// Reads the header of a connection, and sets the address of the client in its handle.
     ///
     /// # Errors
     /// The peer is no trusted proxy, what it sends is no header, or the client has too many connections. The connection must be

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What the client is told about its session.
+/// What is sent to the client about its session.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct OpenPacket {

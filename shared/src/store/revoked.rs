@@ -18,7 +18,7 @@ pub enum Revoked {
     Subject(String),
 }
 
-/// Tells one state of what is revoked from another.
+/// Identifies one state of what is revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RevokedChange {
     /// Another one means that Redis has lost what was revoked before.

@@ -1,4 +1,4 @@
-//! Tells whether files were replaced or changed.
+//! Detects whether files were replaced or changed.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -78,7 +78,7 @@ impl Attempt {
         &self.verifier
     }
 
-    /// Returns what the provider is told first: the hash of the verifier (`S256`).
+    /// Returns what is sent to the provider first: the hash of the verifier (`S256`).
     pub(super) fn challenge(&self) -> String {
         URL_SAFE_NO_PAD.encode(digest(&SHA256, self.verifier.as_bytes()))
     }

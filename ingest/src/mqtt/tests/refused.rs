@@ -199,7 +199,7 @@ async fn a_login_that_is_refused_later_is_tried_again() {
     client.reaches(ConnectionState::Down).await;
     for _ in 0..2 {
         answer(&listener, &[0x20, 2, 0, 5]).await;
-        eventually("the reason is told", async || {
+        eventually("the status has the reason", async || {
             client
                 .status
                 .last_error()

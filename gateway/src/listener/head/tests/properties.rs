@@ -26,7 +26,7 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(part, 0..8).prop_map(|parts| parts.concat())
 }
 
-/// What is told of a head: its length if it is for a WebSocket.
+/// What is read from a head: its length if it is for a WebSocket.
 fn told(head: &Head) -> Result<usize, &'static str> {
     match head {
         Head::WebSocket(_, length) => Ok(*length),
