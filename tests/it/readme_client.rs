@@ -3,13 +3,15 @@
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
-use test_support::eventually::LATE;
+use serde_json::json;
+use test_support::eventually::{LATE, eventually};
 use test_support::server_process::kept_environment;
-use tests::repository;
-use tests::stack::Plan;
+use test_support::tokens::{Signed, TokenIssuer};
+use tests::stack::{Plan, Stack};
 use tests::tcp_proxy::TcpProxy;
+use tests::{http, repository};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{ChildStdout, Command};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 const SERIAL: &str = "OTSM-0001";
@@ -40,25 +42,69 @@ impl Shown {
     }
 }
 
-#[tokio::test]
-async fn it_shows_every_event_once_in_order_across_lost_connections() -> Result<()> {
-    let plan = Plan::default().every_raise_is_an_alarm();
-    let stack = plan.start().await?;
-    let device = stack.device(SERIAL);
-    device.send(1).await?;
-    stack.shows(SERIAL, 1).await?;
-    let proxy = TcpProxy::start(stack.gateways[0].port()).await?;
-    let mut client = Command::new("node")
+fn start(url: &str, token: Option<&str>) -> Result<Child> {
+    let mut client = Command::new("node");
+    client
         .arg(repository::script("follow.mjs")?)
-        .arg(format!("http://127.0.0.1:{}", proxy.port()))
-        .arg(SERIAL)
+        .args([url, SERIAL])
         .env_clear()
         .envs(kept_environment())
+        .envs(token.map(|token| ("TOKEN", token)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .context("`node` is missing: install Node 20")?;
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    client.spawn().context("`node` is missing: install Node 20")
+}
+
+#[tokio::test]
+async fn it_ends_and_says_why_if_its_token_is_refused() -> Result<()> {
+    let (issuer, stranger) = (TokenIssuer::new()?, TokenIssuer::new()?);
+    let stack = start_stack(&issuer).await?;
+    let url = format!("http://127.0.0.1:{}", stack.gateways[0].port());
+    let forged = stranger.token(Signed::Es256, json!({}))?;
+    for (token, reason) in [
+        (None, "token required\n"),
+        (Some(forged.as_str()), "invalid token\n"),
+    ] {
+        let client = start(&url, token)?.wait_with_output();
+        let output = timeout(LATE, client).await.context("it ends")??;
+        assert_eq!(
+            (output.status.code(), String::from_utf8(output.stderr)?),
+            (Some(1), reason.to_owned())
+        );
+        assert!(output.stdout.is_empty());
+    }
+    stack.pass()
+}
+
+/// Starts a stack that admits nobody without a token.
+async fn start_stack(issuer: &TokenIssuer) -> Result<Stack> {
+    let flags = format!("{} --allow-anonymous=none", issuer.flags().join(" "));
+    let plan = Plan::default().every_raise_is_an_alarm();
+    plan.gateway_flags(&flags).start().await
+}
+
+#[tokio::test]
+async fn it_shows_every_event_once_in_order_across_lost_connections() -> Result<()> {
+    let issuer = TokenIssuer::new()?;
+    let stack = start_stack(&issuer).await?;
+    let token = issuer.token(Signed::Es256, json!({}))?;
+    let device = stack.device(SERIAL);
+    device.send(1).await?;
+    let authorization = format!("Bearer {token}");
+    let headers = [("authorization", authorization.as_str())];
+    let path = format!("/devices/{SERIAL}/subtronics/telemetry/latest");
+    eventually("the device is known", async || {
+        let port = stack.gateways[0].port();
+        http::send(port, "GET", &path, &headers, b"")
+            .await?
+            .expect(200)
+    })
+    .await?;
+    let proxy = TcpProxy::start(stack.gateways[0].port()).await?;
+    let url = format!("http://127.0.0.1:{}", proxy.port());
+    let mut client = start(&url, Some(&token))?;
     let output = client.stdout.take().context("stdout of the client")?;
     let mut shown = Shown(BufReader::new(output).lines());
     assert_eq!(shown.next().await?, "1 device:data");

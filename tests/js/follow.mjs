@@ -5,7 +5,12 @@ const [url, ...ids] = process.argv.slice(2);
 const devices = new Map(ids.map((id) => [id, { since: undefined, shown: new Set() }]));
 const show = (name, body) => console.log(body.deviceId, body.seq, name, JSON.stringify(body.data ?? body.alerts));
 
-const socket = io(url);
+const socket = io(url, { auth: { token: process.env.TOKEN } });
+// The library tries again by itself only while the socket is active: not if the gateway refuses the token.
+socket.on('connect_error', (error) => {
+  console.error(error.message);
+  if (!socket.active) process.exitCode = 1;
+});
 socket.on('connect', () => devices.forEach((device, deviceId) => {
   socket.emit('subscribe:device', { deviceId, since: device.since }, (answer) => {
     if (answer.ok) isWhole(device, answer);
