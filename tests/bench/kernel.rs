@@ -11,6 +11,9 @@ const PAGE_BYTES: u64 = 4096;
 pub(crate) struct Counts {
     pub(crate) listen_overflows: u64,
     pub(crate) retransmits: u64,
+    /// Segments that are sent although nothing was lost: they ask for an acknowledgement that is some milliseconds late (RFC 8985, tail loss
+    /// probe). The kernel counts nearly all of them as retransmitted, too.
+    pub(crate) loss_probes: u64,
     pub(crate) socket_bytes: u64,
 }
 
@@ -27,6 +30,7 @@ pub(crate) fn read() -> Result<Counts> {
     Ok(Counts {
         listen_overflows: value(&netstat, "TcpExt:", "ListenOverflows")?,
         retransmits: value(&snmp, "Tcp:", "RetransSegs")?,
+        loss_probes: value(&netstat, "TcpExt:", "TCPLossProbes")?,
         socket_bytes: pages.1.trim().parse::<u64>()? * PAGE_BYTES,
     })
 }

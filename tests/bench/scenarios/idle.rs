@@ -74,11 +74,14 @@ pub(super) async fn run(scenario: Scenario, system: &System) -> Result<Vec<Row>>
         );
         let overflows = kernel.listen_overflows - kernel_before.listen_overflows;
         let again = kernel.retransmits - kernel_before.retransmits;
+        let probes = kernel.loss_probes - kernel_before.loss_probes;
         row.more.push(connecting);
         row.more
             .push(Figure::new("", number(overflows), "listen overflows"));
         row.more
             .push(Figure::new("", number(again), "segments sent again"));
+        row.more
+            .push(Figure::new("", number(probes), "loss probes"));
         row
     } else {
         tokio::time::sleep(SETTLE).await;
