@@ -25,11 +25,14 @@ pub(crate) mod sign_in;
 pub(crate) mod web_session;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::http::{HeaderMap, Uri};
 use shared::check_config::ConnectionCheck;
 use shared::clock::{Clock, Time};
 
+use crate::admission::limited::Limited;
+use crate::admission::signature_checks::{Payer, SignatureCheck};
 use crate::config::sign_in::SignInConfig;
 use crate::config::tokens::TokenConfig;
 use crate::http_client::server_url::ServerUrl;
@@ -37,7 +40,7 @@ use anonymous::Anonymous;
 use claims::{ClaimRules, Claims};
 use credential::Credential;
 use identity::Identity;
-use keys::{Key, NotVerified};
+use keys::{Key, NotVerifiedReason};
 use published_keys::PublishedKeys;
 use remote_keys::{KeySource as _, KeysAway, RemoteKeys};
 use revocations::Revocations;
@@ -61,6 +64,9 @@ pub(crate) enum NotAdmitted {
     /// As many connections as allowed have tokens of its subject.
     #[error("too many connections")]
     TooManyConnections,
+    /// Too many signatures of its caller's tokens were wrong: it is not checked.
+    #[error("{0}")]
+    Limited(Limited),
     /// No key is known that has signed its token, and the keys cannot be fetched now; or it is not known yet what is revoked.
     #[error("the token cannot be checked now, try again later")]
     KeysAway,
@@ -68,22 +74,35 @@ pub(crate) enum NotAdmitted {
 
 impl NotAdmitted {
     /// Returns the code in logs and metrics, one of [`REFUSAL_CODES`].
-    pub(crate) fn code(self) -> &'static str {
-        REFUSAL_CODES[self as usize]
+    pub(crate) const fn code(self) -> &'static str {
+        match self {
+            Self::TokenRequired => "token_required",
+            Self::Invalid => "invalid_token",
+            Self::Expired => "expired_token",
+            Self::Revoked => "revoked_token",
+            Self::TooManyConnections => "too_many_connections",
+            Self::Limited(_) => LIMITED,
+            Self::KeysAway => "keys_away",
+        }
     }
 }
 
-/// The codes of refusals in metrics: those of [`NotAdmitted`], and [`FORBIDDEN`].
-pub(crate) const REFUSAL_CODES: [&str; 8] = [
-    "token_required",
-    "invalid_token",
-    "expired_token",
-    "revoked_token",
-    "too_many_connections",
-    "keys_away",
+/// The codes of refusals in metrics.
+pub(crate) const REFUSAL_CODES: [&str; 9] = [
+    NotAdmitted::TokenRequired.code(),
+    NotAdmitted::Invalid.code(),
+    NotAdmitted::Expired.code(),
+    NotAdmitted::Revoked.code(),
+    NotAdmitted::TooManyConnections.code(),
+    LIMITED,
+    NotAdmitted::KeysAway.code(),
     FORBIDDEN,
     CSRF,
 ];
+
+/// Code of a refusal: a limit of tokens is exceeded.
+const LIMITED: &str = "limited";
+
 /// Code of a refusal: who was admitted may not do what it asks for.
 pub(crate) const FORBIDDEN: &str = "forbidden";
 
@@ -217,9 +236,12 @@ impl Access {
     ///
     /// Only a token whose key is not known waits, until the published keys were fetched again, and after a start whatever can be
     /// revoked, until it is known what is revoked. Neither waits for longer than a few seconds.
+    ///
+    /// `payer`: pays for the check of a token; `None` if it is for nobody.
     pub(crate) async fn admit(
         &self,
         credential: &Credential,
+        payer: Option<Payer<'_>>,
     ) -> Result<Arc<Identity>, NotAdmitted> {
         let Some((token, tokens)) = self.checked_token(credential) else {
             if matches!(credential, Credential::WebSession(_)) {
@@ -227,9 +249,15 @@ impl Access {
             }
             return self.admit_without_token(credential);
         };
+        let check = begin_check(payer, token)?;
+        let check = check.as_ref();
         let claims = match &tokens.published {
-            Some((published, _)) => published.find(|keys| tokens.verify(token, keys)).await?,
-            None => tokens.verify(token, &[]),
+            Some((published, _)) => {
+                published
+                    .find(|keys| tokens.verify(token, keys, check))
+                    .await?
+            }
+            None => tokens.verify(token, &[], check),
         };
         self.inner.revocations.wait_until_known().await;
         let claims = claims.unwrap_or(Err(NotAdmitted::Invalid))?;
@@ -237,7 +265,11 @@ impl Access {
     }
 
     /// As [`Self::admit`], and never waits: for a token whose key is not known, the keys are away.
-    pub(crate) fn admit_now(&self, credential: &Credential) -> Result<Arc<Identity>, NotAdmitted> {
+    pub(crate) fn admit_now(
+        &self,
+        credential: &Credential,
+        payer: Option<Payer<'_>>,
+    ) -> Result<Arc<Identity>, NotAdmitted> {
         let Some((token, tokens)) = self.checked_token(credential) else {
             return self.admit_without_token(credential);
         };
@@ -245,13 +277,14 @@ impl Access {
             Some((published, _)) => (published.current(), NotAdmitted::KeysAway),
             None => (Arc::default(), NotAdmitted::Invalid),
         };
-        let claims = tokens.verify(token, &published);
+        let check = begin_check(payer, token)?;
+        let claims = tokens.verify(token, &published, check.as_ref());
         let claims = claims.unwrap_or(Err(without_key))?;
         self.admit_identity(Arc::new(claims.into_identity(&tokens.rules, self.now())?))
     }
 
     /// Waits until it is known whether a token or a session counts, or for a few seconds.
-    pub(crate) async fn wait_for_key(&self, credential: &Credential) {
+    pub(crate) async fn wait_for_key(&self, credential: &Credential, payer: Payer<'_>) {
         let checked = self.checked_token(credential);
         if checked.is_none() && !matches!(credential, Credential::WebSession(_)) {
             return;
@@ -259,10 +292,11 @@ impl Access {
         self.inner.revocations.wait_until_known().await;
         if let Some((token, tokens)) = checked
             && let Some((published, _)) = &tokens.published
+            && let Some(check) = payer.begin_first(token, Instant::now())
         {
-            let verified = published.find(|keys| tokens.verify(token, keys)).await;
+            let verified = published.find(|keys| tokens.verify(token, keys, Some(&check)));
             // Whether it counts is decided later.
-            verified.ok();
+            verified.await.ok();
         }
     }
 
@@ -361,14 +395,35 @@ impl Tokens {
     }
 
     /// Returns the claims of a token that one of the keys has signed; `None` if none of them has.
-    fn verify(&self, token: &str, published: &[Key]) -> Option<Result<Claims, NotAdmitted>> {
+    fn verify(
+        &self,
+        token: &str,
+        published: &[Key],
+        check: Option<&SignatureCheck<'_>>,
+    ) -> Option<Result<Claims, NotAdmitted>> {
         let keys = self.keys.iter().chain(published);
-        match keys::verify(token, keys, &self.rules) {
+        let verified = keys::verify(token, keys, &self.rules);
+        if let Some(check) = check {
+            match &verified {
+                Ok(_) => check.was_good(),
+                Err(error) => check.was_in_vain(error.wrong_signatures, Instant::now()),
+            }
+        }
+        match verified.map_err(|error| error.reason) {
             Ok(claims) => Some(Ok(claims)),
-            Err(NotVerified::Refused) => Some(Err(NotAdmitted::Invalid)),
-            Err(NotVerified::NoKey) => None,
+            Err(NotVerifiedReason::Refused) => Some(Err(NotAdmitted::Invalid)),
+            Err(NotVerifiedReason::NoKey) => None,
         }
     }
+}
+
+/// Begins to check a token, for whoever pays for it.
+fn begin_check<'a>(
+    payer: Option<Payer<'a>>,
+    token: &str,
+) -> Result<Option<SignatureCheck<'a>>, NotAdmitted> {
+    let check = payer.map(|payer| payer.begin(token, Instant::now()));
+    check.transpose().map_err(NotAdmitted::Limited)
 }
 
 impl From<KeysAway> for NotAdmitted {

@@ -9,6 +9,7 @@ mod handshakes;
 pub(crate) mod limit;
 pub(crate) mod limit_metrics;
 pub(crate) mod limited;
+pub(crate) mod signature_checks;
 pub(crate) mod usage;
 
 use std::hash::{BuildHasher as _, RandomState};
@@ -23,6 +24,7 @@ use handshakes::Handshakes;
 use limit::Limit;
 use limit_metrics::LimitMetrics;
 use limited::Limited;
+use signature_checks::{Payer, SignatureChecks};
 use usage::{MAX_CALLERS, Rate, Usages, must_wait};
 
 /// How long a client should wait that has as many sessions as it may have: nobody knows when one ends.
@@ -53,6 +55,7 @@ struct Shared {
     /// Makes callers of subjects, so that nobody can choose two with one hash.
     hasher: RandomState,
     request_rate: Option<Rate>,
+    signature_checks: SignatureChecks,
     // Std mutexes: held for one decision, never across an await.
     handshakes: Mutex<Handshakes<Caller>>,
     tls_handshakes: Mutex<Handshakes<Caller>>,
@@ -69,9 +72,12 @@ impl Admission {
                 now,
             ))
         };
+        let enforcement = Enforcement::new(&config.limits_dry_run, Arc::clone(metrics));
+        let wrong_signatures = config.wrong_signature_rate;
         Self {
             shared: Arc::new(Shared {
-                enforcement: Enforcement::new(&config.limits_dry_run, Arc::clone(metrics)),
+                signature_checks: SignatureChecks::new(wrong_signatures, enforcement.clone()),
+                enforcement,
                 sessions: Connections::new(config.max_connections_per_address),
                 connections: Connections::new(config.max_tcp_connections_per_address),
                 of_subjects: Connections::new(config.max_connections_per_subject),
@@ -97,6 +103,11 @@ impl Admission {
             return None;
         }
         Some(place.unwrap_or_else(CallerPlace::uncounted))
+    }
+
+    /// Returns who pays for the checks of a token that this caller shows.
+    pub(crate) fn payer(&self, caller: Caller) -> Payer<'_> {
+        self.shared.signature_checks.payer(caller)
     }
 
     /// Returns the caller of a subject.

@@ -252,6 +252,12 @@ pub struct Config {
     #[arg(long, env, value_name = "NUMBER", default_value = "1000", value_parser = count(0))]
     pub request_rate: usize,
 
+    /// The most signatures of tokens that may turn out wrong per second for all clients of one network address, on average; a burst may
+    /// have ten seconds' worth. Beyond it, tokens that were not good lately are refused without a check, with 429 or `connect_error`.
+    /// 0 is no limit
+    #[arg(long, env, value_name = "NUMBER", default_value = "200", value_parser = count(0))]
+    pub wrong_signature_rate: usize,
+
     /// Limits that only count what exceeds them (`gateway_limited_total`) and refuse nobody, to find the right value: the names of
     /// their flags without `--`, or `all`; a comma list, or several flags
     #[arg(long, env, value_name = "LIMIT", value_delimiter = ',', value_parser = limits())]

@@ -227,6 +227,7 @@ impl From<NotAdmitted> for ApiError {
     fn from(reason: NotAdmitted) -> Self {
         match reason {
             NotAdmitted::KeysAway => Self::KeysAway,
+            NotAdmitted::Limited(limited) => Self::Limited(limited),
             reason => Self::Unauthorized(reason),
         }
     }
@@ -285,6 +286,7 @@ fn challenge(reason: NotAdmitted) -> &'static str {
         NotAdmitted::Invalid
         | NotAdmitted::Expired
         | NotAdmitted::Revoked
+        | NotAdmitted::Limited(_)
         | NotAdmitted::KeysAway => r#"Bearer error="invalid_token""#,
     }
 }

@@ -206,7 +206,7 @@ impl Sockets {
             return EngineError::Full.into_response();
         };
         session.keep_counted(counted);
-        self.wait_for_key(&credential).await;
+        self.wait_for_key(&credential, address).await;
         session.keep_credential(credential);
         let mut request = slim(request);
         request.extensions_mut().insert(Arc::clone(&session));
@@ -250,6 +250,7 @@ impl Sockets {
         let Some((session, sid)) = self.session(sid) else {
             return self.refuse_unknown();
         };
+        let address = client_address(request.extensions());
         let (head, body) = slim(request).into_parts();
         // socketioxide would wait for the body for ever.
         let bytes = match request_body::read(body, self.inner.context.limits.max_event_bytes).await
@@ -274,16 +275,18 @@ impl Sockets {
         // its packets before it moves.
         if let Some(credential) = joining_credential(&bytes) {
             session.begin_join();
-            self.wait_for_key(&credential).await;
+            self.wait_for_key(&credential, address).await;
         }
         self.call(Request::from_parts(head, Body::from(bytes)))
             .await
     }
 
     /// Waits until it can be decided whether a token is valid. The connect middleware must not wait for that.
-    async fn wait_for_key(&self, credential: &Credential) {
+    async fn wait_for_key(&self, credential: &Credential, address: ClientAddress) {
+        let context = &self.inner.context;
+        let payer = context.payer(address);
         // On the heap, as most clients never wait here.
-        Box::pin(self.inner.context.access.wait_for_key(credential)).await;
+        Box::pin(context.access.wait_for_key(credential, payer)).await;
     }
 
     /// Opens a WebSocket with a session of its own.

@@ -62,7 +62,7 @@ pub(crate) fn config(redis: &str, flags: &[&str]) -> Config {
 /// Builds what a client has that needs no token.
 pub(crate) fn anyone() -> Admitted {
     let config = config("127.0.0.1:1", &[]);
-    let identity = access(&config).admit_now(&Credential::None);
+    let identity = access(&config).admit_now(&Credential::None, None);
     admitted(identity.expect("clients without a token are allowed"))
 }
 

@@ -29,9 +29,17 @@ pub(super) struct Key {
     pub(super) verifier: DecodingKey,
 }
 
+/// A token is not verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NotVerified {
+    pub(super) reason: NotVerifiedReason,
+    /// Signatures that were computed, and are not that of the token.
+    pub(super) wrong_signatures: u32,
+}
+
 /// Why a token is not verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NotVerified {
+pub(super) enum NotVerifiedReason {
     /// It is refused, whatever other keys there may be.
     Refused,
     /// None of the keys has signed it.
@@ -79,13 +87,18 @@ pub(super) fn verify<'a, C: DeserializeOwned>(
     keys: impl Iterator<Item = &'a Key>,
     rules: &ClaimRules,
 ) -> Result<C, NotVerified> {
+    let mut wrong_signatures = 0;
+    let refused = |wrong_signatures| NotVerified {
+        reason: NotVerifiedReason::Refused,
+        wrong_signatures,
+    };
     if token.len() > MAX_TOKEN {
-        return Err(NotVerified::Refused);
+        return Err(refused(0));
     }
-    let header = decode_header(token).map_err(|_| NotVerified::Refused)?;
+    let header = decode_header(token).map_err(|_| refused(0))?;
     // What must be understood is not (RFC 7515, section 4.1.11).
     if header.extras.inner().contains_key("crit") {
-        return Err(NotVerified::Refused);
+        return Err(refused(0));
     }
     let id = header.kid.as_deref();
     let mut was_named = false;
@@ -94,19 +107,23 @@ pub(super) fn verify<'a, C: DeserializeOwned>(
         match decode::<C>(token, &key.verifier, &validation(key.algorithm, rules)) {
             Ok(data) => return Ok(data.claims),
             // Another key of this algorithm may have signed it.
-            Err(error) if matches!(error.kind(), ErrorKind::InvalidSignature) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::InvalidSignature) => {
+                wrong_signatures += 1;
+            }
             Err(error) => {
                 tracing::debug!(%error, "refusing a token");
-                return Err(NotVerified::Refused);
+                return Err(refused(wrong_signatures));
             }
         }
     }
     // No other key can check the rest: symmetric ones are never published, and the key that is named is known.
-    match header.alg {
-        _ if was_named => Err(NotVerified::Refused),
-        Algorithm::RS256 | Algorithm::ES256 | Algorithm::EdDSA => Err(NotVerified::NoKey),
-        _ => Err(NotVerified::Refused),
-    }
+    Err(match header.alg {
+        Algorithm::RS256 | Algorithm::ES256 | Algorithm::EdDSA if !was_named => NotVerified {
+            reason: NotVerifiedReason::NoKey,
+            wrong_signatures,
+        },
+        _ => refused(wrong_signatures),
+    })
 }
 
 /// Times are checked with the other claims, by the clock of the service.

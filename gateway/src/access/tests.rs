@@ -46,7 +46,7 @@ fn each_algorithm_is_accepted_with_its_own_key() {
     let access = access(&issuer, &[]);
     for signed in ALL {
         let token = issuer.token(signed, json!({})).expect("a token");
-        let identity = access.admit_now(&of_token(&token)).expect("admitted");
+        let identity = access.admit_now(&of_token(&token), None).expect("admitted");
         assert_eq!(identity.subject(), Some("user-1"), "{signed:?}");
         assert_eq!(identity.shown_name(), Some("Ada Example"));
         assert!(identity.permission().allows(Verb::Ack, "OTSM-0114"));
@@ -61,7 +61,7 @@ fn keys_of_somebody_else_are_refused() {
     for signed in ALL {
         let token = theirs.token(signed, json!({})).expect("a token");
         assert_eq!(
-            access.admit_now(&of_token(&token)),
+            access.admit_now(&of_token(&token), None),
             Err(NotAdmitted::Invalid),
             "{signed:?}"
         );
@@ -75,7 +75,7 @@ fn a_public_key_is_no_secret() {
     for signed in [Signed::Rs256, Signed::Es256, Signed::EdDsa] {
         let token = issuer.confused_token(signed, json!({})).expect("a token");
         assert_eq!(
-            access.admit_now(&of_token(&token)),
+            access.admit_now(&of_token(&token), None),
             Err(NotAdmitted::Invalid),
             "{signed:?}"
         );
@@ -104,7 +104,7 @@ fn without_a_signature_nothing_is_believed() {
         ] {
             let token = format!("{header_of_none}.{rest}");
             assert_eq!(
-                access.admit_now(&of_token(&token)),
+                access.admit_now(&of_token(&token), None),
                 Err(NotAdmitted::Invalid),
                 "{token}"
             );
@@ -125,7 +125,7 @@ fn without_a_signature_nothing_is_believed() {
         "x".repeat(9000),
     ] {
         assert_eq!(
-            access.admit_now(&of_token(&bad)),
+            access.admit_now(&of_token(&bad), None),
             Err(NotAdmitted::Invalid),
             "{bad}"
         );
@@ -172,7 +172,7 @@ fn claims_decide() {
         (json!({"devices": vec!["x"; 257]}), invalid),
     ] {
         let token = token(&issuer, changes.clone());
-        let admitted = access.admit_now(&of_token(&token)).map(drop);
+        let admitted = access.admit_now(&of_token(&token), None).map(drop);
         assert_eq!(admitted, expected, "{changes}");
     }
 }
@@ -193,7 +193,7 @@ fn a_token_allows_no_more_than_it_says() {
         (json!({"zones": []}), false),
     ] {
         let token = token(&issuer, changes.clone());
-        let identity = access.admit_now(&of_token(&token)).expect("admitted");
+        let identity = access.admit_now(&of_token(&token), None).expect("admitted");
         let permission = identity.permission();
         assert_eq!(
             permission.allows(Verb::Read, "OTSM-0114"),
@@ -208,7 +208,7 @@ fn a_token_allows_no_more_than_it_says() {
 fn without_a_token_the_setting_decides() {
     let issuer = issuer();
     let verbs = |setting: &str| {
-        let admitted = access(&issuer, &[setting]).admit_now(&Credential::None);
+        let admitted = access(&issuer, &[setting]).admit_now(&Credential::None, None);
         admitted.map(|identity| {
             let verbs = [Verb::Read, Verb::Ack, Verb::Operate, Verb::Admin];
             verbs.map(|verb| identity.permission().allows(verb, "OTSM-0114"))
@@ -233,11 +233,11 @@ fn a_refused_token_does_not_make_its_user_anonymous() {
     let expired = token(&issuer, json!({"exp": seconds_from_now(-3600)}));
     let with_keys = access(&issuer, &["--allow-anonymous=all"]);
     assert_eq!(
-        with_keys.admit_now(&of_token(&expired)),
+        with_keys.admit_now(&of_token(&expired), None),
         Err(NotAdmitted::Expired)
     );
     assert_eq!(
-        with_keys.admit_now(&of_token("")),
+        with_keys.admit_now(&of_token(""), None),
         Err(NotAdmitted::Invalid)
     );
 }
@@ -245,7 +245,9 @@ fn a_refused_token_does_not_make_its_user_anonymous() {
 #[test]
 fn where_no_token_can_be_checked_none_counts() {
     let without_keys = test_setup::access(&test_setup::config("127.0.0.1:1", &[]));
-    let identity = without_keys.admit_now(&of_token("123")).expect("admitted");
+    let identity = without_keys
+        .admit_now(&of_token("123"), None)
+        .expect("admitted");
     assert_eq!(identity.subject(), None);
 }
 
@@ -258,9 +260,9 @@ fn until_it_is_known_what_is_revoked_no_token_counts() {
     let clock = Arc::new(SystemClock::default());
     let access = Access::new(&config.tokens, None, config.allow_anonymous, clock).expect("keys");
     let token = of_token(&token(&issuer, json!({})));
-    assert_eq!(access.admit_now(&token), Err(NotAdmitted::KeysAway));
+    assert_eq!(access.admit_now(&token, None), Err(NotAdmitted::KeysAway));
     access.revocations().set(Vec::new());
-    assert!(access.admit_now(&token).is_ok());
+    assert!(access.admit_now(&token, None).is_ok());
 }
 
 #[test]
@@ -294,7 +296,7 @@ fn a_session_counts_as_a_token_does() {
     };
     let now = access.now();
     let later = now + Duration::from_hours(1);
-    let refused = |expires| access.admit_now(&session(expires)).err();
+    let refused = |expires| access.admit_now(&session(expires), None).err();
     assert_eq!(refused(later), Some(NotAdmitted::KeysAway));
     access.revocations().set(Vec::new());
     assert_eq!(refused(later), None);

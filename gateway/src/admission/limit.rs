@@ -13,6 +13,7 @@ pub(crate) enum Limit {
     HandshakeRatePerAddress,
     HandshakeRate,
     RequestRate,
+    WrongSignatureRate,
     PacketRate,
     SubscriptionsPerClient,
     MaxWatched,
@@ -22,7 +23,7 @@ pub(crate) enum Limit {
 
 impl Limit {
     /// Every limit, in the order of [`Self::CODES`].
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::MaxConnections,
         Self::MaxTcpConnectionsPerAddress,
         Self::MaxConnectionsPerAddress,
@@ -30,6 +31,7 @@ impl Limit {
         Self::HandshakeRatePerAddress,
         Self::HandshakeRate,
         Self::RequestRate,
+        Self::WrongSignatureRate,
         Self::PacketRate,
         Self::SubscriptionsPerClient,
         Self::MaxWatched,
@@ -38,7 +40,7 @@ impl Limit {
     ];
 
     /// Every code.
-    pub(crate) const CODES: [&'static str; 12] = [
+    pub(crate) const CODES: [&'static str; 13] = [
         "max_connections",
         "max_tcp_connections_per_address",
         "max_connections_per_address",
@@ -46,6 +48,7 @@ impl Limit {
         "handshake_rate_per_address",
         "handshake_rate",
         "request_rate",
+        "wrong_signature_rate",
         "packet_rate",
         "subscriptions_per_client",
         "max_watched",
@@ -54,7 +57,7 @@ impl Limit {
     ];
 
     /// Every setting, without the leading dashes.
-    pub(crate) const SETTINGS: [&'static str; 12] = [
+    pub(crate) const SETTINGS: [&'static str; 13] = [
         "max-connections",
         "max-tcp-connections-per-address",
         "max-connections-per-address",
@@ -62,6 +65,7 @@ impl Limit {
         "handshake-rate-per-address",
         "handshake-rate",
         "request-rate",
+        "wrong-signature-rate",
         "packet-rate",
         "subscriptions-per-client",
         "max-watched",

@@ -47,6 +47,7 @@ impl Limited {
                 "Too many new connections from this network address, try again later"
             }
             Limit::HandshakeRate => "Too many new connections, try again later",
+            Limit::WrongSignatureRate => "Too many tokens with a wrong signature, try again later",
             _ => "Too many requests, try again later",
         }
     }

@@ -126,9 +126,9 @@ pub(super) fn needs(config: &Config) -> Vec<Need> {
             ALARM_BYTES,
         ),
         Need::product(
-            "what addresses used lately, for handshakes and for requests",
+            "what addresses used lately, for handshakes, for requests and for signatures of tokens",
             "address",
-            [(MAX_CALLERS as u64, "addresses"), (2, "tables")],
+            [(MAX_CALLERS as u64, "addresses"), (3, "tables")],
             CALLER_BYTES,
         ),
         Need::fixed(

@@ -14,6 +14,7 @@ use crate::access::identity::Identity;
 use crate::access::permission::Verb;
 use crate::access::{Access, CSRF, FORBIDDEN, NotAdmitted};
 use crate::admission::Admission;
+use crate::admission::caller::Caller;
 use crate::audit::{Actor, AuditTrail};
 use crate::client_address::ClientAddress;
 use crate::error::ApiError;
@@ -100,7 +101,9 @@ pub(super) async fn check(
     }
     let access = &check.access;
     let credential = access.credential(request.headers(), request.uri());
-    let admitted = access.admit(&credential).await;
+    let payer = check.admission.as_ref();
+    let payer = payer.map(|admission| admission.payer(Caller::Address(address(&request))));
+    let admitted = access.admit(&credential, payer).await;
     let identity = admitted.map_err(|error| {
         check.refuse(error.code(), None, &request);
         ApiError::from(error)
@@ -147,12 +150,16 @@ pub(super) async fn check(
 impl AccessCheck {
     fn refuse(&self, code: &'static str, identity: Option<&Identity>, request: &Request) {
         self.refused.increment(code);
-        let address = request.extensions().get::<ClientAddress>().copied();
         let actor = Actor {
             identity,
-            address: address.unwrap_or_else(ClientAddress::unknown),
+            address: address(request),
         };
         let asked = format_args!("{} {}", request.method(), request.uri().path());
         self.audit.refused(actor, code, asked, None);
     }
+}
+
+fn address(request: &Request) -> ClientAddress {
+    let address = request.extensions().get::<ClientAddress>().copied();
+    address.unwrap_or_else(ClientAddress::unknown)
 }

@@ -334,7 +334,8 @@ async fn try_to_carry_out(
             if !subscriptions.refreshes.admit(Instant::now()) {
                 return Err(Refusal::TooManyTokens);
             }
-            token_refresh::refresh(client, token, command.ack, context).await
+            let address = subscriptions.address;
+            token_refresh::refresh(client, token, command.ack, address, context).await
         }
         Order::Unreadable(refusal) => Err(refusal),
     }

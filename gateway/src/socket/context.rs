@@ -11,7 +11,9 @@ use crate::access::expiry::TokenExpiry;
 use crate::access::identity::Identity;
 use crate::access::{Access, NotAdmitted};
 use crate::admission::Admission;
+use crate::admission::caller::Caller;
 use crate::admission::connections::CallerPlace;
+use crate::admission::signature_checks::Payer;
 use crate::audit::{Actor, AuditTrail};
 use crate::client::Admitted;
 use crate::client_address::ClientAddress;
@@ -85,7 +87,8 @@ impl ConnectionContext {
         credential: &Credential,
         address: ClientAddress,
     ) -> Result<Admitted, NotAdmitted> {
-        self.placed(self.access.admit(credential).await, address)
+        let payer = self.payer(address);
+        self.placed(self.access.admit(credential, Some(payer)).await, address)
     }
 
     /// As [`Self::admit`], and never waits.
@@ -94,7 +97,13 @@ impl ConnectionContext {
         credential: &Credential,
         address: ClientAddress,
     ) -> Result<Admitted, NotAdmitted> {
-        self.placed(self.access.admit_now(credential), address)
+        let payer = self.payer(address);
+        self.placed(self.access.admit_now(credential, Some(payer)), address)
+    }
+
+    /// Returns who pays for the check of a token that somebody at this address shows.
+    pub(super) fn payer(&self, address: ClientAddress) -> Payer<'_> {
+        self.admission.payer(Caller::Address(address))
     }
 
     fn placed(

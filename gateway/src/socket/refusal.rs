@@ -68,29 +68,35 @@ struct RefusalError {
 }
 
 impl Refusal {
+    const INVALID: &'static str = "invalid";
+    const LIMIT: &'static str = "limit";
+    const FORBIDDEN: &'static str = "forbidden";
+    const UNAUTHORIZED: &'static str = "unauthorized";
+    const UNAVAILABLE: &'static str = "unavailable";
+
     /// Every code.
     pub(crate) const CODES: [&'static str; 5] = [
-        "invalid",
-        "limit",
-        "forbidden",
-        "unauthorized",
-        "unavailable",
+        Self::INVALID,
+        Self::LIMIT,
+        Self::FORBIDDEN,
+        Self::UNAUTHORIZED,
+        Self::UNAVAILABLE,
     ];
 
     /// Returns the code for the client, logs and metrics.
     pub(crate) fn code(self) -> &'static str {
-        let [invalid, limit, forbidden, unauthorized, unavailable] = Self::CODES;
         match self {
-            Self::Invalid | Self::NoToken => invalid,
-            Self::Forbidden => forbidden,
-            Self::Unauthorized(NotAdmitted::KeysAway) => unavailable,
-            Self::Unauthorized(_) | Self::OtherSubject => unauthorized,
-            Self::TooManyTokens
+            Self::Invalid | Self::NoToken => Self::INVALID,
+            Self::Forbidden => Self::FORBIDDEN,
+            Self::Unauthorized(NotAdmitted::KeysAway) => Self::UNAVAILABLE,
+            Self::Unauthorized(NotAdmitted::Limited(_))
+            | Self::TooManyTokens
             | Self::Limit(_)
             | Self::ReplicaLimit(_)
             | Self::AddressLimit(_)
             | Self::UnlistedLimit(_)
-            | Self::AddressUnlistedLimit(_) => limit,
+            | Self::AddressUnlistedLimit(_) => Self::LIMIT,
+            Self::Unauthorized(_) | Self::OtherSubject => Self::UNAUTHORIZED,
         }
     }
 

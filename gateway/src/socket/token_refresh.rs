@@ -10,6 +10,7 @@ use crate::access::NotAdmitted;
 use crate::access::credential::Credential;
 use crate::client::Client;
 use crate::client::close_reason::CloseReason;
+use crate::client_address::ClientAddress;
 use crate::json;
 
 /// The reply to `auth:refresh`.
@@ -30,11 +31,18 @@ pub(super) async fn refresh(
     client: &Arc<Client>,
     token: Box<str>,
     ack: Option<i64>,
+    address: ClientAddress,
     context: &ConnectionContext,
 ) -> Result<(), Refusal> {
-    let admitted = context.access.admit(&Credential::Token(token)).await;
-    let identity = admitted.map_err(Refusal::Unauthorized)?;
     let before = client.identity();
+    // Whoever has shown who it is needs not suffer from what others at its address do.
+    let payer = match before.subject() {
+        Some(subject) => context.admission.payer(context.admission.subject(subject)),
+        None => context.payer(address),
+    };
+    let credential = Credential::Token(token);
+    let admitted = context.access.admit(&credential, Some(payer)).await;
+    let identity = admitted.map_err(Refusal::Unauthorized)?;
     if before.subject().is_some() && before.subject() != identity.subject() {
         return Err(Refusal::OtherSubject);
     }

@@ -51,10 +51,10 @@ pub(super) async fn inspect(args: InspectArgs) -> anyhow::Result<()> {
         let admitted = match access.follow_keys() {
             // It never ends.
             Some(fetching) => tokio::select! {
-                admitted = access.admit(&credential) => admitted,
+                admitted = access.admit(&credential, None) => admitted,
                 () = fetching => Err(NotAdmitted::KeysAway),
             },
-            None => access.admit(&credential).await,
+            None => access.admit(&credential, None).await,
         };
         Some(admitted.err())
     } else {

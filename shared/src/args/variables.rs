@@ -131,5 +131,6 @@ pub const VARIABLES: &[&str] = &[
     "TRUSTED_PROXIES",
     "UNIT_CODES",
     "WATCHED_PER_ADDRESS",
+    "WRONG_SIGNATURE_RATE",
     "ZERO_LEVEL",
 ];

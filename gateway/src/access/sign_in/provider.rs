@@ -16,7 +16,7 @@ use url::{Url, form_urlencoded};
 use super::attempt::Attempt;
 use crate::access::claims::ClaimRules;
 use crate::access::key_set::{self, KeySetError};
-use crate::access::keys::{self, Key, NotVerified};
+use crate::access::keys::{self, Key, NotVerifiedReason};
 use crate::access::remote_keys::{KeySource, KeysAway, RemoteKeys};
 use crate::client::log_limit::limited;
 use crate::http_client::server_url::{ServerUrl, ServerUrlError};
@@ -223,10 +223,13 @@ impl Provider {
         token: &str,
         rules: &ClaimRules,
     ) -> Result<C, TokenError> {
-        let check = |published: &[Key]| match keys::verify(token, published.iter(), rules) {
-            Ok(claims) => Some(Ok(claims)),
-            Err(NotVerified::Refused) => Some(Err(TokenError::Untrusted)),
-            Err(NotVerified::NoKey) => None,
+        let check = |published: &[Key]| {
+            let verified = keys::verify(token, published.iter(), rules);
+            match verified.map_err(|error| error.reason) {
+                Ok(claims) => Some(Ok(claims)),
+                Err(NotVerifiedReason::Refused) => Some(Err(TokenError::Untrusted)),
+                Err(NotVerifiedReason::NoKey) => None,
+            }
         };
         let verified = self.keys.find(check).await;
         let verified = verified.map_err(|KeysAway| TokenError::Away)?;

@@ -67,7 +67,7 @@ proptest! {
             }
             prop_assume!(bad != good);
             let bad: String = bad.into_iter().collect();
-            prop_assert!(access.admit_now(&of_token(&bad)).is_err(), "{}", bad);
+            prop_assert!(access.admit_now(&of_token(&bad), None).is_err(), "{}", bad);
         }
     }
 
@@ -75,7 +75,7 @@ proptest! {
     fn any_text_is_refused(text in proptest::collection::vec(character(), 0..200)) {
         let (_, access) = &*DOOR;
         let text: String = text.into_iter().collect();
-        prop_assert!(access.admit_now(&of_token(&text)).is_err());
+        prop_assert!(access.admit_now(&of_token(&text), None).is_err());
     }
 
     #[test]
@@ -85,7 +85,7 @@ proptest! {
         let token = issuer.token(Signed::Hs256, claims).expect("a token");
         // What was left out is as the issuer of these tests has it: all devices, and all verbs but `admin`.
         let said = insecure_claims(&token);
-        if let Ok(identity) = access.admit_now(&of_token(&token)) {
+        if let Ok(identity) = access.admit_now(&of_token(&token), None) {
             let permission = identity.permission();
             prop_assert_eq!(identity.subject().map(str::len).unwrap_or_default() > 0, true);
             let verbs = said["verbs"].as_array().cloned().unwrap_or_default();
