@@ -33,6 +33,7 @@ const MAX_TEXT: usize = 256;
 pub(crate) struct AuditTrail {
     done: Sender<AuditEntry>,
     refused: Sender<AuditEntry>,
+    sessions: Sender<AuditEntry>,
     /// Refusals can come in any number.
     refusals: Arc<RateLimit>,
     clock: Arc<dyn Clock>,
@@ -51,9 +52,11 @@ impl AuditTrail {
     pub(crate) fn new(clock: Arc<dyn Clock>, lost: Count) -> (Self, AuditWriter) {
         let (done, waiting_done) = channel(WAITING);
         let (refused, waiting_refused) = channel(WAITING);
+        let (sessions, waiting_sessions) = channel(WAITING);
         let trail = Self {
             done,
             refused,
+            sessions,
             refusals: Arc::new(RateLimit::six_hundred_per_minute()),
             clock,
             lost: lost.clone(),
@@ -61,6 +64,7 @@ impl AuditTrail {
         let writer = AuditWriter {
             done: waiting_done,
             refused: waiting_refused,
+            sessions: waiting_sessions,
             lost,
         };
         (trail, writer)
@@ -108,6 +112,17 @@ impl AuditTrail {
         }
     }
 
+    /// Adds that somebody signed in or out. `session`: its id, if it has one.
+    pub(crate) fn session(&self, action: &'static str, actor: Actor<'_>, session: Option<&str>) {
+        self.add(
+            &self.sessions,
+            AuditEntry {
+                detail: session.map(shown),
+                ..entry(action, actor)
+            },
+        );
+    }
+
     /// Adds that this replica started with these settings.
     pub(crate) fn started(&self, settings: &str) {
         self.add(
@@ -149,6 +164,7 @@ fn shown(text: &str) -> String {
 pub(crate) struct AuditWriter {
     done: Receiver<AuditEntry>,
     refused: Receiver<AuditEntry>,
+    sessions: Receiver<AuditEntry>,
     lost: Count,
 }
 
@@ -156,23 +172,13 @@ impl AuditWriter {
     /// Writes until `finish` is cancelled, and then what still waits.
     pub(crate) async fn run(self, store: Store, finish: CancellationToken) {
         let Self {
-            mut done,
+            done,
             mut refused,
+            sessions,
             lost,
         } = self;
-        let writing_done = async {
-            while let Some(Some(entry)) = finish.run_until_cancelled(done.recv()).await {
-                // What somebody did is written as soon as Redis can.
-                while !write(&store, AuditPart::Done, &entry).await {
-                    let pause = finish.run_until_cancelled(sleep(RETRY_PAUSE));
-                    if pause.await.is_none() {
-                        lost.increment();
-                        break;
-                    }
-                }
-            }
-            write_rest(&store, AuditPart::Done, &mut done, &lost).await;
-        };
+        let writing_done = write_all(&store, AuditPart::Done, done, &lost, &finish);
+        let writing_sessions = write_all(&store, AuditPart::Sessions, sessions, &lost, &finish);
         let writing_refused = async {
             while let Some(Some(entry)) = finish.run_until_cancelled(refused.recv()).await {
                 if !write(&store, AuditPart::Refused, &entry).await {
@@ -181,8 +187,28 @@ impl AuditWriter {
             }
             write_rest(&store, AuditPart::Refused, &mut refused, &lost).await;
         };
-        tokio::join!(writing_done, writing_refused);
+        tokio::join!(writing_done, writing_sessions, writing_refused);
     }
+}
+
+/// Writes each entry as soon as Redis can, until `finish` is cancelled, and then what still waits.
+async fn write_all(
+    store: &Store,
+    part: AuditPart,
+    mut waiting: Receiver<AuditEntry>,
+    lost: &Count,
+    finish: &CancellationToken,
+) {
+    while let Some(Some(entry)) = finish.run_until_cancelled(waiting.recv()).await {
+        while !write(store, part, &entry).await {
+            let pause = finish.run_until_cancelled(sleep(RETRY_PAUSE));
+            if pause.await.is_none() {
+                lost.increment();
+                break;
+            }
+        }
+    }
+    write_rest(store, part, &mut waiting, lost).await;
 }
 
 /// Writes what waits, each entry with one try.

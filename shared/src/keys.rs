@@ -82,7 +82,10 @@ pub fn watchers_of(replica: &str) -> String {
 pub const AUDIT: &str = "st:{fleet}:audit";
 /// Stream of what was refused, each as JSON. Anybody can be refused as often as it likes, and must not push out what people did.
 pub const AUDIT_REFUSED: &str = "st:{fleet}:audit:refused";
-/// Maximum number of entries of [`AUDIT`], and of [`AUDIT_REFUSED`].
+/// Stream of who signed in and out, each as JSON. Anybody with an account can sign in as often as it likes, and must not push out what
+/// people did either.
+pub const AUDIT_SESSIONS: &str = "st:{fleet}:audit:sessions";
+/// Maximum number of entries of [`AUDIT`], of [`AUDIT_REFUSED`] and of [`AUDIT_SESSIONS`].
 pub const MAX_AUDIT: u64 = 50_000;
 
 /// Sorted set of a revoked token or subject → time until which it is. Their spelling is that of [`crate::store::Revoked`].

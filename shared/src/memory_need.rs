@@ -202,7 +202,7 @@ pub fn needs(bounds: &StoredBounds, maxmemory: u64) -> Vec<Need> {
         product(
             "audit trail",
             "entry",
-            [(MAX_AUDIT, "entries"), (2, "streams")],
+            [(MAX_AUDIT, "entries"), (3, "streams")],
             AUDIT_BYTES,
         ),
         product(

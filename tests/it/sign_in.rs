@@ -76,6 +76,26 @@ impl World {
     }
 }
 
+/// Waits until a part of the audit trail has an entry with these fields, and returns it.
+async fn audited(admin: &mut Visitor, port: u16, part: &str, wanted: &Value) -> Result<Value> {
+    let path = format!("/api/audit?part={part}");
+    let wanted_fields = wanted.as_object().context("an object")?;
+    eventually("the entry of the audit trail", async || {
+        let trail = admin.get(port, &path).await?.expect(200)?;
+        let entries = trail["entries"].as_array().context("entries")?;
+        let matches = |entry: &&Value| {
+            wanted_fields
+                .iter()
+                .all(|(name, value)| entry[name] == *value)
+        };
+        let found = entries.iter().find(matches);
+        found
+            .cloned()
+            .with_context(|| format!("no {wanted} in {trail}"))
+    })
+    .await
+}
+
 async fn session(visitor: &mut Visitor, port: u16) -> Result<Value> {
     visitor.get(port, "/auth/session").await?.expect(200)
 }
@@ -266,17 +286,77 @@ async fn only_a_page_of_the_gateway_changes_something() -> Result<()> {
     world.provider.set_claims(claims).await?;
     let (mut admin, _) = world.signed_in().await?;
     let asked = format!("POST {acknowledge}");
-    eventually("the refusals are in the audit trail", async || {
-        let trail = admin.get(port, "/api/audit?part=refused").await?;
-        let trail = trail.expect(200)?;
-        let entries = trail["entries"].as_array().context("entries")?;
-        let is_told = entries.iter().any(|entry| {
-            entry["reason"] == "csrf" && entry["detail"] == asked && entry["subject"] == "user-1"
-        });
-        ensure!(is_told, "{trail}");
-        Ok(())
-    })
-    .await?;
+    let refusal = json!({"reason": "csrf", "detail": asked, "subject": "user-1"});
+    audited(&mut admin, port, "refused", &refusal).await?;
+    world.stack.pass()
+}
+
+#[tokio::test]
+async fn who_signs_in_and_out_and_who_is_refused_is_in_the_audit_trail() -> Result<()> {
+    let mut world = start("").await?;
+    let [port, _] = world.ports();
+    let (mut visitor, token) = world.signed_in().await?;
+    let own = format!("http://127.0.0.1:{port}");
+    let headers = [("origin", own.as_str()), ("x-csrf-token", &token)];
+    let answer = visitor.send(port, "POST", "/auth/logout", &headers).await?;
+    answer.expect(200)?;
+    let foreign = "/auth/login?return=https://evil.example/";
+    is_refused(&visitor.get(port, foreign).await?, 400, "sign_in")?;
+    let callback = visitor.come_back_from_provider(port, "/").await?;
+    is_refused(
+        &visitor
+            .clone()
+            .get(port, &format!("{callback}&error=access_denied"))
+            .await?,
+        403,
+        "sign_in",
+    )?;
+    is_refused(
+        &Visitor::default().get(port, &callback).await?,
+        400,
+        "sign_in",
+    )?;
+
+    let claims = json!({"sub": "admin-1", "verbs": ["admin"]});
+    world.provider.set_claims(claims).await?;
+    let (mut admin, _) = world.signed_in().await?;
+    let here = "127.0.0.1";
+    let wanted =
+        json!({"action": "signed_in", "subject": "user-1", "name": "Ada Example", "address": here});
+    let signed_in = audited(&mut admin, port, "sessions", &wanted).await?;
+    ensure!(signed_in["detail"].is_string(), "{signed_in}");
+    let mut wanted = wanted;
+    wanted["action"] = json!("signed_out");
+    // The same session.
+    wanted["detail"] = signed_in["detail"].clone();
+    audited(&mut admin, port, "sessions", &wanted).await?;
+    for (reason, detail) in [
+        (
+            "sign_in_foreign_return",
+            "GET /auth/login: return: expected a path of this service, such as `/`",
+        ),
+        (
+            "sign_in_refused",
+            "GET /auth/callback: The identity provider has not signed you in: access_denied",
+        ),
+        (
+            "sign_in_not_begun",
+            "GET /auth/callback: The sign-in was begun elsewhere, or took too long: begin again at /auth/login",
+        ),
+    ] {
+        let wanted =
+            json!({"action": "refused", "reason": reason, "detail": detail, "address": here});
+        audited(&mut admin, port, "refused", &wanted).await?;
+    }
+    // Nobody is told what a code or a state was.
+    for part in ["refused", "sessions"] {
+        let path = format!("/api/audit?part={part}");
+        let trail = admin.get(port, &path).await?.expect(200)?.to_string();
+        ensure!(
+            !trail.contains("state=") && !trail.contains("code="),
+            "{trail}"
+        );
+    }
     world.stack.pass()
 }
 

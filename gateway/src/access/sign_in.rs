@@ -33,6 +33,7 @@ use url::Url;
 
 use super::claims::{ClaimRules, Claims};
 use super::cookie::Cookie;
+use super::identity::Identity;
 use super::remote_keys::RemoteKeys;
 use super::sealed::{Seal, SealSecret};
 use super::web_session::WebSessions;
@@ -85,6 +86,21 @@ struct Inner {
     cookie: Cookie,
     public_url: ServerUrl,
     exchanges: Semaphore,
+}
+
+impl SignInError {
+    /// Returns the reason for the audit trail; `None` if it says nothing about whoever signs in.
+    pub(crate) const fn for_audit(&self) -> Option<&'static str> {
+        match self {
+            Self::ForeignReturn => Some("sign_in_foreign_return"),
+            Self::NotBegun => Some("sign_in_not_begun"),
+            Self::Refused(_) => Some("sign_in_refused"),
+            Self::Code => Some("sign_in_code"),
+            Self::Untrusted => Some("sign_in_untrusted"),
+            Self::TooManyClaims => Some("sign_in_too_many_claims"),
+            Self::ProviderAway | Self::Busy => None,
+        }
+    }
 }
 
 /// Where a browser goes next, and the cookies that it keeps or deletes.
@@ -224,13 +240,13 @@ impl SignIn {
         })
     }
 
-    /// Ends: the browser has come back from the provider.
+    /// Ends: the browser has come back from the provider. Returns who has signed in, and where the browser goes.
     pub(crate) async fn finish(
         &self,
         callback: Callback,
         headers: &HeaderMap,
         now: Time,
-    ) -> Result<Step, SignInError> {
+    ) -> Result<(Identity, Step), SignInError> {
         let inner = &self.inner;
         let attempt = self.attempt(&callback, headers, now)?;
         // Another provider could lead the browser here with its own code.
@@ -258,12 +274,13 @@ impl SignIn {
         let identity = claims.claims.into_identity(&inner.rules, now);
         let identity = identity.map_err(|_| SignInError::Untrusted)?;
         let session = inner.sessions.begin(&identity, now);
-        let session = session.map_err(|_| SignInError::TooManyClaims)?;
+        let (identity, session) = session.map_err(|_| SignInError::TooManyClaims)?;
         let delete = inner.cookie.delete();
-        Ok(Step {
+        let step = Step {
             location: location_value(attempt.back())?,
             cookies: std::iter::once(session).chain(delete).collect(),
-        })
+        };
+        Ok((identity, step))
     }
 }
 

@@ -52,22 +52,34 @@ impl WebSessions {
         }
     }
 
-    /// Begins a session of somebody who has just signed in. Returns the value of `Set-Cookie`.
+    /// Begins a session of somebody who has just signed in. Returns who has it, and the value of `Set-Cookie`.
     ///
     /// # Errors
     /// The claims are too long for a cookie.
-    pub(super) fn begin(&self, identity: &Identity, now: Time) -> Result<HeaderValue, TooLong> {
+    pub(super) fn begin(
+        &self,
+        identity: &Identity,
+        now: Time,
+    ) -> Result<(Identity, HeaderValue), TooLong> {
         let permission = identity.permission();
+        let expires = now + self.time;
         let session = WebSession {
             id: URL_SAFE_NO_PAD.encode(random_bytes::<16>()).into(),
             subject: identity.subject().unwrap_or_default().into(),
             name: identity.name().map(Into::into),
             verbs: permission.verbs().to_vec(),
             devices: permission.devices().map(Into::into).collect(),
-            expires_ms: (now + self.time).as_millis(),
+            expires_ms: expires.as_millis(),
         };
         let sealed = self.seal.seal(&session)?;
-        self.cookie.keep(&sealed, self.time).ok_or(TooLong)
+        let cookie = self.cookie.keep(&sealed, self.time).ok_or(TooLong)?;
+        let facts = TokenFacts {
+            id: Some(session.id),
+            subject: session.subject,
+            name: session.name,
+            expires,
+        };
+        Ok((Identity::of_web_session(facts, permission.clone()), cookie))
     }
 
     /// Returns the value of `Set-Cookie` that ends the session of a browser.

@@ -1,4 +1,4 @@
-//! The audit trail: what people did, and what was refused.
+//! The audit trail: what people did, what was refused, and who signed in and out.
 
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
@@ -37,9 +37,10 @@ pub(crate) async fn list(
     let part = match query.text("part") {
         None | Some("done") => AuditPart::Done,
         Some("refused") => AuditPart::Refused,
+        Some("sessions") => AuditPart::Sessions,
         Some(_) => {
             return Err(ApiError::Unreadable {
-                problem: "`part` is not `done` or `refused`".to_owned(),
+                problem: "`part` is not `done`, `refused` or `sessions`".to_owned(),
             });
         }
     };

@@ -14,7 +14,9 @@ use super::context::RestContext;
 use super::query::Query;
 use super::reply;
 use crate::access::permission::Verb;
-use crate::access::sign_in::{Callback, SignIn, Step};
+use crate::access::sign_in::{Callback, SignIn, SignInError, Step};
+use crate::audit::Actor;
+use crate::client_address::ClientAddress;
 use crate::error::ApiError;
 
 #[derive(Serialize)]
@@ -37,17 +39,20 @@ struct LogoutReply {
 /// `GET /auth/login`: sends the browser to the identity provider.
 pub(crate) async fn login(
     State(context): State<RestContext>,
+    client: ClientAddress,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let query = Query::parse(query.as_deref());
     let sign_in = sign_in(&context)?;
-    let step = sign_in.begin(query.text("return"), context.now()).await?;
+    let begun = sign_in.begin(query.text("return"), context.now()).await;
+    let step = begun.inspect_err(|error| refused(&context, client, error, "GET /auth/login"))?;
     Ok(redirect(step))
 }
 
 /// `GET /auth/callback`: the identity provider sends the browser here.
 pub(crate) async fn callback(
     State(context): State<RestContext>,
+    client: ClientAddress,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
@@ -60,13 +65,22 @@ pub(crate) async fn callback(
         iss: text("iss"),
     };
     let sign_in = sign_in(&context)?;
-    let step = sign_in.finish(callback, &headers, context.now()).await?;
+    let finished = sign_in.finish(callback, &headers, context.now()).await;
+    let (identity, step) =
+        finished.inspect_err(|error| refused(&context, client, error, "GET /auth/callback"))?;
+    let actor = Actor {
+        identity: Some(&identity),
+        address: client,
+    };
+    let session = identity.web_session();
+    context.audit.session("signed_in", actor, session);
     Ok(redirect(step))
 }
 
 /// `POST /auth/logout`: ends the session at every replica, with its connections.
 pub(crate) async fn logout(
     State(context): State<RestContext>,
+    client: ClientAddress,
     requester: Requester,
 ) -> Result<Response, ApiError> {
     let sign_in = sign_in(&context)?;
@@ -78,6 +92,12 @@ pub(crate) async fn logout(
         let session = Revoked::Token(session.to_owned());
         let revoking = context.reader.store.revoke(&session, ends);
         revoked = context.reader.with_timeout(revoking).await;
+        if revoked.is_ok() {
+            let actor = requester.at(client);
+            context
+                .audit
+                .session("signed_out", actor, holder.web_session());
+        }
     }
     // The browser forgets it in any case.
     let mut response = match revoked {
@@ -104,6 +124,18 @@ pub(crate) async fn session(
         expires: holder.expires().unwrap_or_default(),
         csrf_token: sign_in.and_then(|sign_in| sign_in.sessions().csrf_token(holder)),
     }))
+}
+
+/// Adds a sign-in that was refused to the audit trail.
+fn refused(context: &RestContext, client: ClientAddress, error: &SignInError, asked: &str) {
+    if let Some(reason) = error.for_audit() {
+        let actor = Actor {
+            identity: None,
+            address: client,
+        };
+        let asked = format_args!("{asked}: {error}");
+        context.audit.refused(actor, reason, asked, None);
+    }
 }
 
 fn sign_in(context: &RestContext) -> Result<&SignIn, ApiError> {

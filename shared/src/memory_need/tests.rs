@@ -30,9 +30,9 @@ fn the_arithmetic_is_printed_line_by_line() {
             "memory of Redis: 1250 MB for alarm log = 64 partitions x 20000 lines x 1024 B per line",
             "memory of Redis: 21 MB for dead letters = 1000 letters x 1 stream x 21 KB per letter",
             "memory of Redis: 0 B for recorded payloads = 0 payloads x 1 stream x 6144 B per payload",
-            "memory of Redis: 98 MB for audit trail = 50000 entries x 2 streams x 1024 B per entry",
+            "memory of Redis: 147 MB for audit trail = 50000 entries x 3 streams x 1024 B per entry",
             "memory of Redis: 25 MB for revoked tokens and subjects = 100000 entries x 1 set x 256 B per entry",
-            "memory of Redis: 2826 MB in the worst case",
+            "memory of Redis: 2875 MB in the worst case",
         ]
     );
 }
@@ -75,7 +75,7 @@ fn maxmemory_is_compared_with_the_worst_case() {
     assert!(compare(&bounds(), 0).starts_with("warning: maxmemory is not set"));
     assert!(
         compare(&bounds(), 1 << 30)
-            .starts_with("warning: maxmemory is 1024 MB, the worst case is 2826 MB")
+            .starts_with("warning: maxmemory is 1024 MB, the worst case is 2875 MB")
     );
     assert!(compare(&bounds(), 8 << 30).starts_with("maxmemory is 8192 MB, enough"));
 }

@@ -113,6 +113,8 @@ fn general_commands(role: ServiceRole) -> Vec<Command> {
                 command(&["XREVRANGE", keys::AUDIT, "+", "-"]),
                 command(&["XADD", keys::AUDIT_REFUSED, "*", "", ""]),
                 command(&["XREVRANGE", keys::AUDIT_REFUSED, "+", "-"]),
+                command(&["XADD", keys::AUDIT_SESSIONS, "*", "", ""]),
+                command(&["XREVRANGE", keys::AUDIT_SESSIONS, "+", "-"]),
                 command(&["GET", keys::REVOKED_CHANGES]),
                 command(&["SET", keys::REVOKED_CHANGES, ""]),
                 command(&["ZADD", keys::REVOKED, "0", ""]),

@@ -6,7 +6,7 @@ use super::codec::json;
 use super::reply::entries;
 use super::{Store, StoreError};
 use crate::clock::Time;
-use crate::keys::{AUDIT, AUDIT_REFUSED, MAX_AUDIT};
+use crate::keys::{AUDIT, AUDIT_REFUSED, AUDIT_SESSIONS, MAX_AUDIT};
 
 /// One entry. Absent fields are unknown, or do not apply.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,7 +14,8 @@ use crate::keys::{AUDIT, AUDIT_REFUSED, MAX_AUDIT};
 pub struct AuditEntry {
     /// Server time at which it was written; set when it is stored.
     pub at: Time,
-    /// What happened: `acknowledged`, `retired`, `refused`, `revoked`, `revocation_lifted` or `started`.
+    /// What happened: `acknowledged`, `retired`, `refused`, `revoked`, `revocation_lifted`, `signed_in`, `signed_out` or
+    /// `started`.
     pub action: String,
     /// Claim `sub` of the token of whoever did it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -28,7 +29,7 @@ pub struct AuditEntry {
     /// The device that it was about, as the client wrote it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_id: Option<String>,
-    /// Id of the alarm, or what was revoked, asked for or set.
+    /// Id of the alarm or of the session, or what was revoked, asked for or set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// Why it was refused.
@@ -54,6 +55,8 @@ pub enum AuditPart {
     Done,
     /// What was refused.
     Refused,
+    /// Who signed in and out.
+    Sessions,
 }
 
 impl AuditPart {
@@ -61,6 +64,7 @@ impl AuditPart {
         match self {
             Self::Done => AUDIT,
             Self::Refused => AUDIT_REFUSED,
+            Self::Sessions => AUDIT_SESSIONS,
         }
     }
 }

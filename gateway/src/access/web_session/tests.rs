@@ -36,11 +36,22 @@ fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
 
 /// Returns the cookie as a browser sends it.
 fn cookie(sessions: &WebSessions) -> String {
-    let kept = sessions
+    let (identity, kept) = sessions
         .begin(&ada(&["OTSM-01*"]), NOW)
         .expect("short enough");
+    assert_eq!(
+        identity,
+        *sessions
+            .of_head(&headers(&[("cookie", pair(&kept))]))
+            .expect("the session"),
+        "who has it is who its requests come from"
+    );
+    pair(&kept).to_owned()
+}
+
+fn pair(kept: &HeaderValue) -> &str {
     let kept = kept.to_str().expect("text");
-    kept.split(';').next().expect("a pair").to_owned()
+    kept.split(';').next().expect("a pair")
 }
 
 const OWN: (&str, &str) = ("origin", "https://gas.test");
@@ -71,7 +82,7 @@ fn every_replica_knows_who_has_signed_in() {
 fn a_browser_keeps_the_cookie_from_pages_and_other_hosts() {
     let kept = |public_url| {
         let sessions = sessions(public_url, 1);
-        let kept = sessions.begin(&ada(&["*"]), NOW).expect("short enough");
+        let (_, kept) = sessions.begin(&ada(&["*"]), NOW).expect("short enough");
         kept.to_str().expect("text").to_owned()
     };
     let secure = kept("https://gas.test");
@@ -166,5 +177,5 @@ fn permissions_that_do_not_fit_are_refused() {
     let devices: Vec<String> = (0..100).map(|number| format!("{number:0>64}")).collect();
     let devices: Vec<&str> = devices.iter().map(String::as_str).collect();
     assert!(sessions.begin(&ada(&devices[..30]), NOW).is_ok());
-    assert_eq!(sessions.begin(&ada(&devices), NOW), Err(TooLong));
+    assert_eq!(sessions.begin(&ada(&devices), NOW).err(), Some(TooLong));
 }
