@@ -1,6 +1,6 @@
 //! The users in `deploy/redis-users.acl` may do exactly what the services do.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Parser;
 use redis::AsyncConnectionConfig;
@@ -48,10 +48,23 @@ impl RedisWithUsers {
         format!("redis://{user}:{PASSWORD}@{}", self.redis.address())
     }
 
-    async fn set_user(&mut self, user: &str, rule: &str) {
+    async fn set_user(&mut self, user: &str, rights: &Rights) {
         let mut command = redis::cmd("ACL");
-        command.arg("SETUSER").arg(user).arg(rule);
-        command.exec_async(&mut self.admin).await.expect(rule);
+        command.arg("SETUSER").arg(user).arg(rights.rules());
+        command.exec_async(&mut self.admin).await.expect(user);
+    }
+
+    /// Whether this user has all rights of this service.
+    async fn has_all(&self, user: &str, role: ServiceRole) -> bool {
+        // Redis disconnects a user that loses a channel.
+        let mut connection = connect(&self.url(user)).await;
+        let mut pipe = redis::pipe();
+        for partition in [0, LAST] {
+            pipe.cmd("EVAL").arg(RIGHTS);
+            RightsCheck::new(role, partition).arguments(&mut pipe);
+        }
+        let denied: Vec<Vec<usize>> = pipe.query_async(&mut connection).await.unwrap();
+        denied.iter().all(Vec::is_empty)
     }
 
     /// Returns what Redis says about a command of this user: `OK`, or why it may not run it.
@@ -76,15 +89,61 @@ async fn connect(url: &str) -> MultiplexedConnection {
     connected.await.unwrap()
 }
 
-/// Returns the words of a user in the file, behind its name.
-fn rules(user: &str) -> Vec<&'static str> {
-    let file = include_str!("../../../../../deploy/redis-users.acl");
-    let line = file.lines().find_map(|line| {
-        line.strip_prefix("user ")?
-            .strip_prefix(user)?
-            .strip_prefix(' ')
-    });
-    line.expect(user).split(' ').collect()
+/// The rights of a user in the file. Those of group 0 are together, and each selector is a group of its own.
+#[derive(Clone, Debug)]
+struct Rights(Vec<(usize, String)>);
+
+impl Rights {
+    fn of(user: &str) -> Self {
+        let file = include_str!("../../../../../deploy/redis-users.acl");
+        let line = file.lines().find_map(|line| {
+            line.strip_prefix("user ")?
+                .strip_prefix(user)?
+                .strip_prefix(' ')
+        });
+        let (mut words, mut selectors, mut is_inside) = (Vec::new(), 0, false);
+        for word in line.expect(user).split(' ') {
+            if word.starts_with('(') {
+                (selectors, is_inside) = (selectors + 1, true);
+            }
+            let group = if is_inside { selectors } else { 0 };
+            is_inside &= !word.ends_with(')');
+            words.push((group, word.trim_matches(['(', ')']).to_owned()));
+        }
+        Self(words)
+    }
+
+    fn words(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(_, word)| word.as_str())
+    }
+
+    /// Returns these rights with another one in this place, or with none.
+    fn changed(&self, place: usize, word: Option<String>) -> Self {
+        let mut changed = self.clone();
+        match word {
+            Some(word) => changed.0[place].1 = word,
+            None => drop(changed.0.remove(place)),
+        }
+        changed
+    }
+
+    /// Returns the arguments of `ACL SETUSER`.
+    fn rules(&self) -> Vec<String> {
+        let mut rules = Vec::new();
+        let mut selectors = BTreeMap::<usize, Vec<&str>>::new();
+        for (group, word) in &self.0 {
+            match group {
+                0 => rules.push(word.clone()),
+                group => selectors.entry(*group).or_default().push(word),
+            }
+            if word == "on" {
+                rules.push(format!(">{PASSWORD}"));
+            }
+        }
+        let selectors = selectors.into_values();
+        rules.extend(selectors.map(|words| format!("({})", words.join(" "))));
+        rules
+    }
 }
 
 /// Returns the names of the commands that a service runs, in the form of rules.
@@ -101,26 +160,15 @@ fn used_commands(role: ServiceRole) -> BTreeSet<String> {
     used.chain(OPTIONAL.map(str::to_owned)).collect()
 }
 
-/// Whether the user of this connection may do everything in the first and in the last partition.
-async fn has_all(connection: &mut MultiplexedConnection, role: ServiceRole) -> bool {
-    let mut pipe = redis::pipe();
-    for partition in [0, LAST] {
-        pipe.cmd("EVAL").arg(RIGHTS);
-        RightsCheck::new(role, partition).arguments(&mut pipe);
-    }
-    let denied: Vec<Vec<usize>> = pipe.query_async(connection).await.unwrap();
-    denied.iter().all(Vec::is_empty)
-}
-
 #[test]
 fn the_users_have_exactly_the_commands_that_are_used() {
     for (user, role) in USERS {
-        let given = rules(user).into_iter();
-        let given = given.filter_map(|rule| rule.strip_prefix('+'));
+        let rights = Rights::of(user);
+        let given = rights.words().filter_map(|word| word.strip_prefix('+'));
         let given: BTreeSet<String> = given.map(str::to_uppercase).collect();
         assert_eq!(given, used_commands(role), "{user}");
         // Nothing is given as a whole category.
-        assert!(rules(user).iter().all(|rule| !rule.starts_with("+@")));
+        assert!(rights.words().all(|word| !word.starts_with("+@")));
     }
 }
 
@@ -128,55 +176,27 @@ fn the_users_have_exactly_the_commands_that_are_used() {
 async fn each_right_of_a_user_is_needed_and_together_they_are_enough() {
     let mut redis = RedisWithUsers::start().await;
     for (user, role) in USERS {
-        let mut connection = connect(&redis.url(user)).await;
-        assert!(has_all(&mut connection, role).await, "{user}");
-        for rule in rules(user) {
+        assert!(redis.has_all(user, role).await, "{user}");
+        let rights = Rights::of(user);
+        for (place, word) in rights.words().enumerate() {
             // Without them the check itself cannot run, or nothing is missing.
-            let is_unchecked = ["+eval", "+config|get"].contains(&rule);
-            let takes_away = match rule.split_at(1) {
-                ("+", command) if !is_unchecked => format!("-{command}"),
-                ("~" | "&" | "%", _) => without(user, rule),
-                _ => continue,
-            };
-            for rule in takes_away.split(' ') {
-                redis.set_user(user, rule).await;
+            let is_unchecked = ["+eval", "+config|get"].contains(&word);
+            if is_unchecked || !word.starts_with(['+', '~', '&', '%']) {
+                continue;
             }
-            // Redis disconnects a user that loses a channel.
-            let mut connection = connect(&redis.url(user)).await;
-            assert!(
-                !has_all(&mut connection, role).await,
-                "{user} does not need {rule}"
-            );
-            redis.set_user(user, rule).await;
-            if rule.starts_with('~') {
-                // The right to read its keys is not enough.
-                for rule in without(user, rule).split(' ') {
-                    redis.set_user(user, rule).await;
-                }
-                redis.set_user(user, &format!("%R{rule}")).await;
-                let enough = has_all(&mut connection, role).await;
-                assert!(!enough, "{user} only reads {rule}");
-                redis.set_user(user, rule).await;
+            redis.set_user(user, &rights.changed(place, None)).await;
+            let enough = redis.has_all(user, role).await;
+            assert!(!enough, "{user} does not need {word} (word {place})");
+            if word.starts_with('~') {
+                let only_read = rights.changed(place, Some(format!("%R{word}")));
+                redis.set_user(user, &only_read).await;
+                let enough = redis.has_all(user, role).await;
+                assert!(!enough, "{user} only reads {word} (word {place})");
             }
         }
-        let mut connection = connect(&redis.url(user)).await;
-        assert!(has_all(&mut connection, role).await, "{user}");
+        redis.set_user(user, &rights).await;
+        assert!(redis.has_all(user, role).await, "{user}");
     }
-}
-
-/// Returns rules that give this user all of its keys or channels except these.
-fn without(user: &str, pattern: &str) -> String {
-    let is_channel = pattern.starts_with('&');
-    let same_kind = |rule: &&str| {
-        rule.starts_with(['~', '%', '&']) && rule.starts_with('&') == is_channel && *rule != pattern
-    };
-    let reset = if is_channel {
-        "resetchannels"
-    } else {
-        "resetkeys"
-    };
-    let others: Vec<&str> = rules(user).into_iter().filter(same_kind).collect();
-    [&[reset], others.as_slice()].concat().join(" ")
 }
 
 #[tokio::test]
@@ -230,6 +250,21 @@ async fn the_users_may_do_nothing_else() {
         ("gateway", &["ZADD", "st:{ingest}:members", "0", "x"]),
         ("gateway", &["SET", "st:{admitted}:counted", "1"]),
         ("gateway", &["RENAME", "st:{p00}:log", "st:{p00}:log2"]),
+        // What people did, and what is revoked.
+        ("gateway", &["DEL", "st:{fleet}:audit"]),
+        ("gateway", &["UNLINK", "st:{fleet}:audit:refused"]),
+        ("gateway", &["SET", "st:{fleet}:audit:sessions", ""]),
+        ("gateway", &["XTRIM", "st:{fleet}:audit", "MAXLEN", "0"]),
+        ("gateway", &["RENAME", "st:{fleet}:audit", "st:{fleet}:x"]),
+        ("gateway", &["DEL", "st:{fleet}:revoked"]),
+        ("gateway", &["SET", "st:{fleet}:revoked", ""]),
+        ("gateway", &["DEL", "st:{fleet}:revoked:changes"]),
+        ("gateway", &["DEL", "st:{p00}:log"]),
+        ("gateway", &["UNLINK", "st:{p00}:seen"]),
+        ("ingest", &["DEL", "st:{p00}:log"]),
+        ("ingest", &["UNLINK", "st:{p00}:seen"]),
+        ("ingest", &["RENAME", "st:{p00}:history:a", "st:{p00}:log"]),
+        ("ingest", &["DEL", "st:dead-letters"]),
     ] {
         let answer = redis.dry_run(user, words).await;
         assert_ne!(answer, "OK", "{user}: {words:?}");
