@@ -336,7 +336,10 @@ impl Config {
             problems.push(format!("--trusted-proxies: {err}"));
         }
         match self.certificate_files() {
-            Ok(files) => problems.extend(files.and_then(|files| files.read().err())),
+            Ok(files) => {
+                let read = files.map(|files| files.read(SystemClock::local()));
+                problems.extend(read.and_then(Result::err));
+            }
             Err(problem) => problems.push(problem),
         }
         if self.proxy_protocol && self.trusted_proxies.is_empty() {
@@ -422,7 +425,12 @@ impl ServiceConfig for Config {
             "--proxy-protocol without --ops-port: probes must come through a proxy, all other connections are closed"
                 .to_owned()
         });
-        let warnings = [one_takes_all, null, anonymous, unreachable];
+        // Its problems were reported before.
+        let files = self.certificate_files().ok().flatten();
+        let certificate = files.and_then(|files| files.read(SystemClock::local()).ok());
+        let certificate = certificate.and_then(|certificate| certificate.time_problem);
+        let certificate = certificate.map(|problem| format!("{problem}: clients refuse it"));
+        let warnings = [one_takes_all, null, anonymous, unreachable, certificate];
         warnings.into_iter().flatten().collect()
     }
 

@@ -9,6 +9,7 @@ mod file_stamp;
 mod maybe_tls_stream;
 mod pem;
 mod probe;
+mod validity;
 
 pub use self::client::{ClientTls, TlsFiles, TlsSettings};
 pub use self::client_stream::{ClientStream, TlsError};
@@ -17,3 +18,4 @@ pub use self::file_stamp::FileStamps;
 pub use self::maybe_tls_stream::MaybeTlsStream;
 pub use self::pem::{read_certificates, read_key};
 pub use self::probe::{refusal_after_handshake, speaks_tls};
+pub use self::validity::time_problem;

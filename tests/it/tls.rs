@@ -141,6 +141,23 @@ async fn a_certificate_is_replaced_without_a_lost_connection() -> Result<()> {
         certificate(&setup, gateway.port()).await? == second,
         "it changed"
     );
+    // Nor does an expired certificate replace it.
+    setup
+        .authority
+        .issue("gateway", &["localhost"], Validity::Expired)?;
+    eventually("the expired certificate is counted", async || {
+        let log = gateway.process.output();
+        ensure!(
+            log.contains("has expired (at 2001-02-03T00:00:00Z)"),
+            "{log}"
+        );
+        Ok(())
+    })
+    .await?;
+    ensure!(
+        certificate(&setup, gateway.port()).await? == second,
+        "it changed"
+    );
     let log = gateway.process.output();
     ensure!(
         log.contains("new connections still get the old one"),

@@ -1,9 +1,13 @@
 //! The certificate of this service. It is read again when its files change; connections that are open keep the one they began with.
+//!
+//! A new one must be valid at the time: whoever replaces a certificate by an expired one, or by one for next month, would shut out every
+//! client. At a start there is no better one, so it is served, and the start says so.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustls::ServerConfig;
+use shared::clock::{SystemClock, Time};
 use shared::tls::FileStamps;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -21,8 +25,16 @@ pub(crate) struct ServerCertificate {
     metrics: Arc<TlsMetrics>,
     // A std mutex: held for one assignment.
     current: Mutex<Arc<ServerConfig>>,
-    /// Of the files as they were before they were read at the start.
-    first_stamps: FileStamps,
+    first_look: Look,
+}
+
+/// What was seen when the files were looked at last.
+#[derive(Clone, Debug)]
+struct Look {
+    /// Of the files before they were read.
+    stamps: FileStamps,
+    /// They cannot be used at this time, so they are read again although they have not changed.
+    waits: bool,
 }
 
 impl ServerCertificate {
@@ -32,12 +44,16 @@ impl ServerCertificate {
     /// They cannot be used.
     pub(crate) fn open(files: CertificateFiles, metrics: Arc<TlsMetrics>) -> Result<Self, String> {
         let first_stamps = files.stamps();
-        let config = files.read()?;
+        // A wrong time is among the warnings of the start.
+        let read = files.read(SystemClock::local())?;
         Ok(Self {
             files,
             metrics,
-            current: Mutex::new(Arc::new(config)),
-            first_stamps,
+            current: Mutex::new(Arc::new(read.config)),
+            first_look: Look {
+                stamps: first_stamps,
+                waits: false,
+            },
         })
     }
 
@@ -56,25 +72,35 @@ impl ServerCertificate {
         self: Arc<Self>,
         finish: CancellationToken,
     ) -> anyhow::Result<()> {
-        let mut seen = self.first_stamps.clone();
+        let mut seen = self.first_look.clone();
         let looking = async {
             loop {
                 tokio::time::sleep(LOOK_INTERVAL).await;
-                self.look(&mut seen);
+                self.look(&mut seen, SystemClock::local());
             }
         };
         finish.run_until_cancelled(looking).await;
         Ok(())
     }
 
-    fn look(&self, seen: &mut FileStamps) {
+    fn look(&self, seen: &mut Look, now: Time) {
         // Before the files are read: what changes meanwhile is read again.
         let stamps = self.files.stamps();
-        if stamps == *seen {
+        let have_changed = stamps != seen.stamps;
+        if !have_changed && !seen.waits {
             return;
         }
-        *seen = stamps;
-        match self.files.read() {
+        let read = self.files.read(now);
+        let is_too_early_or_late = read.as_ref().is_ok_and(|read| read.time_problem.is_some());
+        *seen = Look {
+            stamps,
+            waits: is_too_early_or_late,
+        };
+        let usable = read.and_then(|read| match read.time_problem {
+            None => Ok(read.config),
+            Some(problem) => Err(problem),
+        });
+        match usable {
             Ok(config) => {
                 *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
                 self.metrics.reloaded.increment();
@@ -82,6 +108,8 @@ impl ServerCertificate {
                     "the files of the certificate have changed: new connections get the new one"
                 );
             }
+            // Once per change.
+            Err(_) if !have_changed => {}
             Err(problem) => {
                 self.metrics.reload_failed.increment();
                 tracing::error!(

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::crypto::ring;
-use shared::tls::{FileStamps, read_certificates, read_key};
+use shared::clock::Time;
+use shared::tls::{FileStamps, read_certificates, read_key, time_problem};
 
 const CERT_FILE: &str = "--tls-cert-file";
 const KEY_FILE: &str = "--tls-key-file";
@@ -15,6 +16,14 @@ const KEY_FILE: &str = "--tls-key-file";
 pub(crate) struct CertificateFiles {
     certificate: PathBuf,
     key: PathBuf,
+}
+
+/// What the files have.
+#[derive(Debug)]
+pub(crate) struct ReadCertificate {
+    pub(super) config: ServerConfig,
+    /// Why clients refuse it at this time.
+    pub(crate) time_problem: Option<String>,
 }
 
 impl CertificateFiles {
@@ -42,8 +51,13 @@ impl CertificateFiles {
     ///
     /// # Errors
     /// One cannot be read, or they do not belong together.
-    pub(crate) fn read(&self) -> Result<ServerConfig, String> {
+    pub(crate) fn read(&self, now: Time) -> Result<ReadCertificate, String> {
         let chain = read_certificates(CERT_FILE, &self.certificate)?;
+        // Of the others, some are served although they have expired, for old clients.
+        let problem = chain.first().and_then(|own| time_problem(own, now));
+        let shown = self.certificate.display();
+        let time_problem =
+            problem.map(|problem| format!("{CERT_FILE}: the certificate in `{shown}` {problem}"));
         let key = read_key(KEY_FILE, &self.key)?;
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -57,7 +71,10 @@ impl CertificateFiles {
                 )
             })?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(config)
+        Ok(ReadCertificate {
+            config,
+            time_problem,
+        })
     }
 
     pub(super) fn stamps(&self) -> FileStamps {

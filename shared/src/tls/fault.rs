@@ -176,7 +176,7 @@ impl TlsFault {
     }
 }
 
-fn iso(time: UnixTime) -> Option<String> {
+pub(super) fn iso(time: UnixTime) -> Option<String> {
     let seconds = i64::try_from(time.as_secs()).ok()?;
     Some(Timestamp::from_second(seconds).ok()?.to_string())
 }

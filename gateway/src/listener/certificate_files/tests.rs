@@ -1,3 +1,4 @@
+use shared::clock::SystemClock;
 use test_support::certificates::{Authority, Validity};
 
 use super::*;
@@ -25,7 +26,11 @@ fn both_files_are_needed_and_belong_together() {
             .is_none()
     );
     let mixed = CertificateFiles::from_settings(Some(&one.certificate), Some(&other.key));
-    let problem = mixed.unwrap().unwrap().read().unwrap_err();
+    let problem = mixed
+        .unwrap()
+        .unwrap()
+        .read(SystemClock::local())
+        .unwrap_err();
     assert!(problem.starts_with("--tls-key-file: "), "{problem}");
     assert!(
         problem.contains("cannot be used with the certificate"),
