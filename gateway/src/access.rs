@@ -12,6 +12,7 @@ pub(crate) mod claims;
 mod cookie;
 pub(crate) mod credential;
 pub(crate) mod expiry;
+pub(crate) mod explanation;
 pub(crate) mod identity;
 mod key_set;
 pub(crate) mod keys;
@@ -28,6 +29,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::http::{HeaderMap, Uri};
+use jsonwebtoken::Header;
+use serde_json::Value;
 use shared::check_config::ConnectionCheck;
 use shared::clock::{Clock, Time};
 
@@ -298,6 +301,23 @@ impl Access {
             // Whether it counts is decided later.
             verified.await.ok();
         }
+    }
+
+    /// Returns why this token is refused, one sentence per reason. Nothing but the operator may see it.
+    pub(crate) fn explain(&self, token: &str, header: &Header, claims: &Value) -> Vec<String> {
+        let Some(tokens) = &self.inner.tokens else {
+            return Vec::new();
+        };
+        let published = tokens.published.as_ref();
+        let published = published.map_or_else(Arc::default, |(keys, _)| keys.current());
+        let keys: Vec<Key> = tokens.keys.iter().chain(&*published).cloned().collect();
+        let mut problems = explanation::key_problems(token, header, &keys, &tokens.rules);
+        problems.extend(explanation::claim_problems(
+            claims,
+            &tokens.rules,
+            self.now(),
+        ));
+        problems
     }
 
     /// Returns the token, and with what it is checked.

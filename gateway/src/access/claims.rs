@@ -42,10 +42,10 @@ pub(super) struct Claims {
 
 /// What the claims of a token must be.
 #[derive(Debug)]
-pub(super) struct ClaimRules {
-    pub(super) issuer: String,
-    pub(super) audience: String,
-    pub(super) leeway: Duration,
+pub(crate) struct ClaimRules {
+    pub(crate) issuer: String,
+    pub(crate) audience: String,
+    pub(crate) leeway: Duration,
 }
 
 impl ClaimRules {
@@ -130,7 +130,7 @@ impl Claims {
     clippy::cast_possible_truncation,
     reason = "the range is checked, and parts of a millisecond do not count"
 )]
-fn time(seconds: f64) -> Option<Time> {
+pub(super) fn time(seconds: f64) -> Option<Time> {
     // Until the year 9999.
     let is_time = (0.0..253_402_300_800.0).contains(&seconds);
     is_time.then(|| Time::from_millis((seconds * 1000.0) as i64))
@@ -142,7 +142,7 @@ pub(crate) fn exact(text: &str) -> Option<Box<str>> {
 }
 
 /// Returns a text that may stand in logs and in the alarm log.
-fn shown(text: &str) -> Option<Box<str>> {
+pub(crate) fn shown(text: &str) -> Option<Box<str>> {
     let text = text.trim();
     let fits = text.chars().count() <= MAX_NAME && !text.chars().any(char::is_control);
     let text = clean(text);

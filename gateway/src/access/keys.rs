@@ -72,7 +72,7 @@ impl Key {
     }
 
     /// Returns whether it may have signed a token with this header.
-    fn may_have_signed(&self, algorithm: Algorithm, id: Option<&str>) -> bool {
+    pub(super) fn may_have_signed(&self, algorithm: Algorithm, id: Option<&str>) -> bool {
         let is_named = match (&self.id, id) {
             (Some(own), Some(named)) => **own == *named,
             (None, _) | (_, None) => true,

@@ -5,6 +5,7 @@ mod properties;
 use std::io::Write as _;
 use std::time::Duration;
 
+use jsonwebtoken::dangerous::insecure_decode;
 use serde_json::{Value, json};
 use shared::clock::SystemClock;
 use shared::store::Revoked;
@@ -308,4 +309,50 @@ fn a_session_counts_as_a_token_does() {
         access.revocations().set(vec![(revoked.clone(), later)]);
         assert_eq!(refused(later), Some(NotAdmitted::Revoked), "{revoked:?}");
     }
+}
+
+/// The explanation is made without the decision. It must not say that nothing is wrong with a token that is refused.
+#[test]
+fn each_refused_token_is_explained() {
+    let (ours, theirs) = (issuer(), issuer());
+    let access = access(&ours, &[]);
+    let with = |changes| token(&ours, changes);
+    let explain = |token: &str| {
+        let decoded = insecure_decode::<Value>(token).expect("a token");
+        access.explain(token, &decoded.header, &decoded.claims)
+    };
+    for (token, named) in [
+        (with(json!({"iss": "https://other.test"})), "`iss`"),
+        (with(json!({"aud": "other"})), "`aud`"),
+        (with(json!({"exp": 1})), "it has expired"),
+        (with(json!({"exp": null})), "`exp`"),
+        (with(json!({"sub": null})), "`sub`"),
+        (
+            with(json!({"nbf": seconds_from_now(3600)})),
+            "it is not valid before",
+        ),
+        (with(json!({"devices": [""]})), "`devices`"),
+        (with(json!({"verbs": ["everything"]})), "`verbs`"),
+        (with(json!({"padding": "x".repeat(9000)})), "bytes"),
+        (
+            token(&theirs, json!({})),
+            "none of the keys for ES256 (1) has signed it",
+        ),
+        (
+            ours.confused_token(Signed::Es256, json!({}))
+                .expect("a token"),
+            "none of the keys for HS256",
+        ),
+    ] {
+        assert!(
+            access.admit_now(&of_token(&token), None).is_err(),
+            "{named}"
+        );
+        let reasons = explain(&token);
+        assert!(
+            reasons.iter().any(|reason| reason.contains(named)),
+            "{named}: {reasons:?}"
+        );
+    }
+    assert_eq!(explain(&token(&ours, json!({}))), Vec::<String>::new());
 }

@@ -12,13 +12,14 @@ use shared::clock::SystemClock;
 
 use crate::access::anonymous::Anonymous;
 use crate::access::credential::Credential;
-use crate::access::{Access, NotAdmitted};
+use crate::access::{Access, NotAdmitted, explanation};
 use crate::config::tokens::TokenConfig;
 
 /// Read a token from standard input, and print what it says and whether it is accepted
 ///
 /// What it says is printed even if its signature is wrong. With the keys of the gateway it is checked as the gateway does, except
-/// that nobody is asked whether it is revoked; published keys are fetched. Exits with 1 if it is refused.
+/// that nobody is asked whether it is revoked; published keys are fetched. Says why it is refused, or why it allows nothing. Exits with
+/// 1 if it is refused.
 #[derive(Debug, Parser)]
 #[command(name = "inspect", bin_name = "gateway token inspect")]
 pub(super) struct InspectArgs {
@@ -31,6 +32,9 @@ struct Inspected {
     algorithm: String,
     claims: Value,
     verdict: String,
+    /// Why it is refused, or why it allows nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasons: Vec<String>,
 }
 
 #[expect(clippy::print_stdout, reason = "the output of the command")]
@@ -42,6 +46,7 @@ pub(super) async fn inspect(args: InspectArgs) -> anyhow::Result<()> {
         .context("cannot read standard input")?;
     let token = token.trim();
     let decoded = insecure_decode::<Value>(token).context("this is no token (JWT)")?;
+    let mut reasons = explanation::claim_notes(&decoded.claims);
     let refused = if args.tokens.has_keys() {
         let clock = Arc::new(SystemClock::default());
         let access = Access::new(&args.tokens, None, Anonymous::None, clock);
@@ -56,6 +61,12 @@ pub(super) async fn inspect(args: InspectArgs) -> anyhow::Result<()> {
             },
             None => access.admit(&credential, None).await,
         };
+        if admitted.is_err() {
+            reasons.splice(
+                0..0,
+                access.explain(token, &decoded.header, &decoded.claims),
+            );
+        }
         Some(admitted.err())
     } else {
         None
@@ -68,6 +79,7 @@ pub(super) async fn inspect(args: InspectArgs) -> anyhow::Result<()> {
             Some(None) => "accepted".to_owned(),
             Some(Some(reason)) => format!("refused: {reason}"),
         },
+        reasons,
     };
     println!("{}", serde_json::to_string_pretty(&inspected)?);
     match refused {

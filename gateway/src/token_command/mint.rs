@@ -10,7 +10,8 @@ use serde::Serialize;
 use shared::args;
 use shared::clock::{Clock as _, SystemClock, millis};
 
-use crate::access::claims::exact;
+use crate::access::claims::{ClaimRules, exact, shown};
+use crate::access::explanation;
 use crate::access::keys::secret;
 use crate::access::permission::{DevicePattern, MAX_PATTERNS, Verb};
 
@@ -74,6 +75,9 @@ pub(super) struct MintArgs {
     valid_for: Duration,
 }
 
+/// Whoever mints a token for a shorter time wants an expired one.
+const MIN_TIME: Duration = Duration::from_secs(1);
+
 #[derive(Serialize)]
 struct MintedClaims<'a> {
     iss: &'a str,
@@ -93,7 +97,11 @@ fn verb(text: &str) -> Result<Verb, String> {
     serde_json::from_value(quoted).map_err(|_| "expected read, ack, operate or admin".to_owned())
 }
 
-#[expect(clippy::print_stdout, reason = "the output of the command")]
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the output of the command"
+)]
 pub(super) fn mint(args: &MintArgs) -> anyhow::Result<()> {
     check(args)?;
     let (algorithm, key) = signing_key(args)?;
@@ -110,6 +118,23 @@ pub(super) fn mint(args: &MintArgs) -> anyhow::Result<()> {
         verbs: &args.verbs,
     };
     let token = encode(&Header::new(algorithm), &claims, &key).context("cannot sign the token")?;
+    let rules = ClaimRules {
+        issuer: args.token_issuer.clone(),
+        audience: args.token_audience.clone(),
+        leeway: Duration::ZERO,
+    };
+    let claims = serde_json::to_value(&claims)?;
+    let mut problems = explanation::claim_problems(&claims, &rules, now);
+    // Whoever tries out what expired tokens do wants one.
+    if args.valid_for < MIN_TIME {
+        eprintln!("gateway token mint: warning: --for: the token expires at once");
+        problems.clear();
+    }
+    problems.extend(explanation::length_problem(&token));
+    problems.extend(explanation::rsa_problem(&token, algorithm));
+    if !problems.is_empty() {
+        bail!("a gateway would refuse this token: {}", problems.join("; "));
+    }
     println!("{token}");
     Ok(())
 }
@@ -120,6 +145,13 @@ fn check(args: &MintArgs) -> anyhow::Result<()> {
         bail!(
             "--subject: expected 1 to 128 characters that can be seen, without blanks around them"
         );
+    }
+    if args
+        .name
+        .as_deref()
+        .is_some_and(|name| shown(name).is_none())
+    {
+        bail!("--name: expected 1 to 128 characters that can be seen");
     }
     let is_pattern = |text: &String| DevicePattern::parse(text).is_some();
     if args.devices.len() > MAX_PATTERNS || !args.devices.iter().all(is_pattern) {

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::repository;
 use tests::server_process::kept_environment;
 use tests::tokens::{AUDIENCE, ISSUER, Signed, TokenIssuer};
@@ -42,7 +42,9 @@ async fn mint(arguments: &[&str]) -> Result<String> {
     let fixed = ["mint", &issuer, &audience, "--subject=operator-7"];
     let (code, text) = token_command(&[&fixed[..], arguments].concat(), "").await?;
     ensure!(code == 0, "{text}");
-    Ok(text.trim().to_owned())
+    // What is printed first is the token; a warning may follow.
+    let token = text.lines().next().context("a token")?;
+    Ok(token.to_owned())
 }
 
 #[tokio::test]
@@ -89,6 +91,81 @@ async fn a_minted_token_opens_the_gateway_whose_key_it_has() -> Result<()> {
         "{text}"
     );
     stack.pass()
+}
+
+#[tokio::test]
+async fn why_a_token_is_refused_or_allows_nothing_is_said() -> Result<()> {
+    let (issuer, stranger) = (TokenIssuer::new()?, TokenIssuer::new()?);
+    let flags = issuer.flags();
+    let mut arguments = vec!["inspect"];
+    arguments.extend(flags.iter().map(String::as_str));
+    let of = |issuer: &TokenIssuer, changes| issuer.token(Signed::EdDsa, changes);
+    for (token, code, named) in [
+        (
+            of(&issuer, json!({"iss": "https://other.test"}))?,
+            1,
+            "`iss` is `https://other.test`, expected",
+        ),
+        (
+            of(&issuer, json!({"aud": "other"}))?,
+            1,
+            "`aud` is `other`, expected",
+        ),
+        (
+            of(&stranger, json!({}))?,
+            1,
+            "none of the keys for EdDSA (1) has signed it",
+        ),
+        (
+            of(&issuer, json!({"sites": ["Harbour"]}))?,
+            0,
+            "it allows no device",
+        ),
+        (
+            of(&issuer, json!({"verbs": []}))?,
+            0,
+            "`verbs` is missing or empty",
+        ),
+    ] {
+        let (found, text) = token_command(&arguments, &token).await?;
+        ensure!(
+            found == code && text.contains(named),
+            "{named}: {found}: {text}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_token_is_minted_that_a_gateway_would_refuse() -> Result<()> {
+    let issuer = TokenIssuer::new()?;
+    let key = format!("--signing-key-file={}", issuer.private_key("ed").display());
+    let many: Vec<String> = (0..200).map(|number| format!("{number:0>64}")).collect();
+    let many = format!("--devices={}", many.join(","));
+    for (argument, code, named) in [
+        ("--name= ", 1, "--name: expected 1 to 128 characters"),
+        (
+            many.as_str(),
+            1,
+            "a gateway would refuse this token: it has ",
+        ),
+        // For whoever tries out what expired tokens do.
+        ("--for=0s", 0, "warning: --for: the token expires at once"),
+    ] {
+        let fixed = [
+            "mint",
+            &key,
+            "--token-issuer=a",
+            "--token-audience=b",
+            "--subject=c",
+        ];
+        let (found, text) = token_command(&[&fixed[..], &[argument]].concat(), "").await?;
+        ensure!(
+            found == code && text.contains(named),
+            "{argument}: {found}: {text}"
+        );
+    }
+    Ok(())
 }
 
 #[tokio::test]
