@@ -128,6 +128,7 @@ impl AuditTrail {
         self.add(
             &self.done,
             AuditEntry {
+                id: new_id(),
                 action: "started".to_owned(),
                 detail: Some(shown(settings)),
                 ..AuditEntry::default()
@@ -147,6 +148,7 @@ fn entry(action: &str, actor: Actor<'_>) -> AuditEntry {
     let span = context.span().span_context().clone();
     let identity = actor.identity;
     AuditEntry {
+        id: new_id(),
         action: action.to_owned(),
         subject: identity.and_then(Identity::subject).map(shown),
         name: identity.and_then(Identity::shown_name).map(shown),
@@ -154,6 +156,10 @@ fn entry(action: &str, actor: Actor<'_>) -> AuditEntry {
         trace_id: span.is_valid().then(|| span.trace_id().to_string()),
         ..AuditEntry::default()
     }
+}
+
+fn new_id() -> String {
+    format!("{:032x}", fastrand::u128(..))
 }
 
 fn shown(text: &str) -> String {
@@ -181,7 +187,7 @@ impl AuditWriter {
         let writing_sessions = write_all(&store, AuditPart::Sessions, sessions, &lost, &finish);
         let writing_refused = async {
             while let Some(Some(entry)) = finish.run_until_cancelled(refused.recv()).await {
-                if !write(&store, AuditPart::Refused, &entry).await {
+                if !write(&store, AuditPart::Refused, &entry, Try::First).await {
                     lost.increment();
                 }
             }
@@ -200,12 +206,14 @@ async fn write_all(
     finish: &CancellationToken,
 ) {
     while let Some(Some(entry)) = finish.run_until_cancelled(waiting.recv()).await {
-        while !write(store, part, &entry).await {
+        let mut written = write(store, part, &entry, Try::First).await;
+        while !written {
             let pause = finish.run_until_cancelled(sleep(RETRY_PAUSE));
             if pause.await.is_none() {
                 lost.increment();
                 break;
             }
+            written = write(store, part, &entry, Try::Again).await;
         }
     }
     write_rest(store, part, &mut waiting, lost).await;
@@ -219,15 +227,25 @@ async fn write_rest(
     lost: &Count,
 ) {
     while let Ok(entry) = waiting.try_recv() {
-        if !write(store, part, &entry).await {
+        if !write(store, part, &entry, Try::First).await {
             lost.increment();
         }
     }
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Try {
+    First,
+    /// The one before has failed, perhaps after it was written.
+    Again,
+}
+
 /// Returns whether it was written.
-async fn write(store: &Store, part: AuditPart, entry: &AuditEntry) -> bool {
-    let written = store.write_audit(part, entry).await;
+async fn write(store: &Store, part: AuditPart, entry: &AuditEntry, tried: Try) -> bool {
+    let written = match tried {
+        Try::First => store.write_audit(part, entry).await,
+        Try::Again => store.write_audit_again(part, entry).await,
+    };
     if let Err(error) = &written {
         limited(|held_back| {
             tracing::warn!(

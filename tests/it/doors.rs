@@ -388,6 +388,41 @@ async fn a_token_is_replaced_before_it_expires() -> Result<()> {
     stack.pass()
 }
 
+#[tokio::test]
+async fn a_connection_takes_ten_new_tokens_at_once_and_no_more() -> Result<()> {
+    let issuer = TokenIssuer::new()?;
+    let stack = start(&issuer, "--allow-anonymous=none").await?;
+    let token = issuer.token(Signed::EdDsa, json!({}))?;
+    for transport in TRANSPORTS {
+        let greedy = connected(&stack, transport, &token).await?;
+        let good = connected(&stack, transport, &token).await?;
+        let refresh =
+            async |browser: &Browser| browser.ask("auth:refresh", json!({"token": token})).await;
+        // One more for every ten seconds that this takes.
+        let mut taken = 0;
+        let refused = loop {
+            let answer = refresh(&greedy).await?;
+            if answer["ok"] != true {
+                break answer;
+            }
+            taken += 1;
+            ensure!(taken < 1_000, "{transport:?}: none was refused");
+        };
+        ensure!(taken >= 10, "{transport:?}: {taken} taken");
+        let error = json!({"code": "limit", "message": "too many new tokens, try again later"});
+        ensure!(refused["error"] == error, "{transport:?}: {refused}");
+        // It goes on with the token that it has, and others do not notice.
+        ensure!(greedy.subscribe(OURS).await?["ok"] == true);
+        ensure!(refresh(&good).await?["ok"] == true);
+        let lost = greedy
+            .seen()
+            .into_iter()
+            .find(|seen| seen.what == "disconnect");
+        ensure!(lost.is_none(), "{transport:?}: {lost:?}");
+    }
+    stack.pass()
+}
+
 /// Connects with a token that expires soon, but not before a slow machine has connected.
 async fn connected_for_a_short_time(
     stack: &Stack,

@@ -360,6 +360,43 @@ async fn who_signs_in_and_out_and_who_is_refused_is_in_the_audit_trail() -> Resu
     world.stack.pass()
 }
 
+/// A session needs no Redis. That somebody has one is written as soon as Redis is back.
+#[tokio::test]
+async fn who_signs_in_while_redis_is_away_is_in_the_audit_trail_once_it_is_back() -> Result<()> {
+    let mut world = start("").await?;
+    let [port, _] = world.ports();
+    let claims = json!({"sub": "admin-1", "verbs": ["admin"]});
+    world.provider.set_claims(claims).await?;
+    let (mut admin, _) = world.signed_in().await?;
+    let claims = json!({"sub": "late-1", "verbs": ["read"]});
+    world.provider.set_claims(claims).await?;
+    world.stack.redis_proxy.cut();
+    world.signed_in().await?;
+    world.stack.redis_proxy.heal();
+    let times = async |admin: &mut Visitor| {
+        let trail = admin
+            .get(port, "/api/audit?part=sessions")
+            .await?
+            .expect(200)?;
+        let entries = trail["entries"].as_array().context("entries")?;
+        let of_late = entries.iter().filter(|entry| entry["subject"] == "late-1");
+        anyhow::Ok(of_late.count())
+    };
+    eventually("the entry", async || {
+        ensure!(times(&mut admin).await? == 1, "not yet");
+        Ok(())
+    })
+    .await?;
+    // Entries are written one after the other.
+    world.signed_in().await?;
+    eventually("the next entry", async || {
+        ensure!(times(&mut admin).await? == 2, "not yet");
+        Ok(())
+    })
+    .await?;
+    world.stack.pass()
+}
+
 async fn open(port: u16, transport: Transport, visitor: &Visitor, origin: &str) -> Result<Browser> {
     let options = json!({
         "transports": transport.names(),

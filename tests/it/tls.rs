@@ -3,6 +3,7 @@
 mod refused;
 
 use std::fs;
+use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -11,6 +12,7 @@ use test_support::certificates::Validity;
 use tests::browser::{Browser, Transport};
 use tests::eventually::eventually;
 use tests::http::{self, Connection};
+use tests::report;
 use tests::stack::Stack;
 use tests::tls::TlsSetup;
 
@@ -175,6 +177,66 @@ async fn a_certificate_is_replaced_without_a_lost_connection() -> Result<()> {
         ensure!(lost.is_none(), "{lost:?}");
     }
     stack.pass()
+}
+
+#[tokio::test]
+async fn handshakes_beyond_the_rate_of_an_address_are_closed_and_others_go_on() -> Result<()> {
+    const BAD: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
+    const TRIED: usize = 60;
+    let setup = TlsSetup::make()?;
+    for dry_run in [false, true] {
+        // A burst of 10. The good client has some handshakes of its own.
+        let mut flags = "--handshake-rate-per-address=1".to_owned();
+        if dry_run {
+            flags += " --limits-dry-run=handshake-rate-per-address";
+        }
+        let stack = setup.plan().gateway_flags(&flags).start().await?;
+        let gateway = &stack.gateways[0];
+        let good = browser(&setup, &stack, Transport::WebSocket).await?;
+        let mut closed = 0;
+        for value in 1..=TRIED {
+            match setup.connect_from(BAD, gateway.port()).await {
+                Ok(stream) => {
+                    let mut connection = Connection::over(stream, gateway.port()).await?;
+                    connection
+                        .send("GET", "/health", &[], b"")
+                        .await?
+                        .expect(200)?;
+                }
+                Err(_) => closed += 1,
+            }
+            if value % 10 == 0 {
+                stack.device(SERIAL).send(value).await?;
+                good.wait_for(&format!("reading {value}"), |seen| {
+                    seen.is_of("device:data", SERIAL)
+                        && seen.body["data"]["sensor_reading"] == value
+                })
+                .await?;
+            }
+        }
+        ensure!(dry_run == (closed == 0), "{closed} closed");
+        let counted = async |action: &str| {
+            let limit = "handshake_rate_per_address";
+            let series = format!(r#"gateway_limited_total{{action="{action}",limit="{limit}"}}"#);
+            gateway.metric(&series).await
+        };
+        let (refused, tried) = (counted("refused").await?, counted("dry_run").await?);
+        ensure!(
+            (refused - f64::from(closed)).abs() < 0.5,
+            "{refused} {closed}"
+        );
+        ensure!(dry_run == (tried > 0.5), "{tried}");
+        let lost = good
+            .seen()
+            .into_iter()
+            .find(|seen| seen.what == "disconnect");
+        ensure!(lost.is_none(), "{lost:?}");
+        report::line(&format!(
+            "{TRIED} TLS handshakes of one address, one per second allowed, dry run {dry_run}: {closed} closed, {tried} would have been"
+        ));
+        stack.pass()?;
+    }
+    Ok(())
 }
 
 #[tokio::test]

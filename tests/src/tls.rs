@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use shared::tls::{ClientStream, ClientTls, TlsFiles, TlsSettings};
 use tempfile::TempDir;
 use test_support::certificates::{Authority, CertificateFiles, Validity};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::ports::Port;
 use crate::stack::{HOST, Plan};
@@ -121,15 +121,27 @@ impl TlsSetup {
     pub async fn connect(&self, port: u16) -> Result<ClientStream> {
         connect(port, &self.authority.file()).await
     }
+
+    /// As [`Self::connect`], from this address.
+    pub async fn connect_from(&self, address: Ipv4Addr, port: u16) -> Result<ClientStream> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((address, 0).into())?;
+        let tcp = socket.connect((Ipv4Addr::LOCALHOST, port).into()).await?;
+        secure(tcp, &self.authority.file()).await
+    }
 }
 
 /// Connects to a port of the loopback interface, as a client that trusts the authority in this file.
 pub async fn connect(port: u16, authority: &Path) -> Result<ClientStream> {
+    let tcp = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+    secure(tcp, authority).await
+}
+
+async fn secure(tcp: TcpStream, authority: &Path) -> Result<ClientStream> {
     let files = TlsFiles {
         authorities: Some(authority.to_owned()),
         ..TlsFiles::default()
     };
     let tls = ClientTls::new(files, &SETTINGS);
-    let tcp = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
     Ok(ClientStream::secure(tcp, HOST, &tls).await?)
 }

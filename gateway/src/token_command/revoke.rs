@@ -110,6 +110,7 @@ pub(super) async fn revoke(args: RevokeArgs) -> anyhow::Result<()> {
 /// Writes it into the audit trail. It is done already, so a failure is a warning.
 async fn audit(store: &Store, action: &str, what: &Revoked) {
     let entry = AuditEntry {
+        id: format!("{:032x}", fastrand::u128(..)),
         action: action.to_owned(),
         detail: Some(what.to_string()),
         ..AuditEntry::default()

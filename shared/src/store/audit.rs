@@ -8,10 +8,16 @@ use super::{Store, StoreError};
 use crate::clock::Time;
 use crate::keys::{AUDIT, AUDIT_REFUSED, AUDIT_SESSIONS, MAX_AUDIT};
 
+/// How many entries are searched for one that may have been written. Others write few while Redis answers nobody.
+const SEARCHED: usize = 256;
+
 /// One entry. Absent fields are unknown, or do not apply.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AuditEntry {
+    /// Says which entries are the same, for whoever copies the trail; empty in entries of earlier releases.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub id: String,
     /// Server time at which it was written; set when it is stored.
     pub at: Time,
     /// What happened: `acknowledged`, `retired`, `refused`, `revoked`, `revocation_lifted`, `signed_in`, `signed_out` or
@@ -90,6 +96,19 @@ impl Store {
             pipe.arg(MAX_AUDIT).arg("*").arg("e").arg(json(&entry));
         });
         answer.await.map(drop)
+    }
+
+    /// Appends an entry unless it is among the newest ones: an earlier try may have written it without an answer.
+    pub async fn write_audit_again(
+        &self,
+        part: AuditPart,
+        entry: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        let newest = self.audit(part, None, SEARCHED).await?;
+        if newest.entries.iter().any(|there| there.id == entry.id) {
+            return Ok(());
+        }
+        self.write_audit(part, entry).await
     }
 
     /// Reads at most `limit` entries, newest first. `before`: [`AuditPage::before`] of another page.

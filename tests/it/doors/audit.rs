@@ -158,3 +158,68 @@ async fn refusals_in_any_number_leave_room_for_what_people_do() -> Result<()> {
         .expect(400)?;
     stack.pass()
 }
+
+/// An acknowledgement needs Redis, and its entry is written afterwards: also if Redis goes away between the two, or just does not answer.
+#[tokio::test]
+async fn what_people_did_around_an_outage_of_redis_is_written_exactly_once() -> Result<()> {
+    let issuer = TokenIssuer::new()?;
+    let stack = start(&issuer, "--allow-anonymous=none --redis-timeout=1s").await?;
+    let operator = issuer.token(Signed::Hs256, json!({"sub": "operator-1"}))?;
+    let admin = issuer.token(Signed::Hs256, json!({"verbs": ["admin"]}))?;
+    let alarm_of = async |device: &str| {
+        let path = format!("/devices/{device}/subtronics/alerts");
+        let alerts = rest(&stack, "GET", &path, Some(&operator))
+            .await?
+            .expect(200)?;
+        let alarm = alerts[0]["id"].as_str().context("an alarm")?;
+        anyhow::Ok((format!("{path}/{alarm}/acknowledge"), alarm.to_owned()))
+    };
+    let (first, second) = (alarm_of(OURS).await?, alarm_of(OTHER).await?);
+    let acknowledge = async |path: &str| rest(&stack, "POST", path, Some(&operator)).await;
+
+    // It is written, and the answer of Redis is lost.
+    stack.redis_proxy.never_answer(r#""action":"acknowledged""#);
+    acknowledge(&first.0).await?.expect(200)?;
+    // Waits until the connection without answers is given up.
+    let times = async |alarm: &str| {
+        let done = trail(&stack, "done", &admin).await?;
+        let of_alarm = |entry: &&Value| {
+            entry["action"] == "acknowledged"
+                && entry["subject"] == "operator-1"
+                && entry["detail"] == alarm
+        };
+        anyhow::Ok(done.iter().filter(of_alarm).count())
+    };
+    eventually("the first acknowledgement", async || {
+        ensure!(times(&first.1).await? >= 1, "not yet");
+        Ok(())
+    })
+    .await?;
+    stack.redis_proxy.cut();
+    // Whoever is told that it failed tries again.
+    let refused = acknowledge(&second.0).await?;
+    ensure!(refused.status == 503, "{refused:?}");
+    stack.redis_proxy.heal();
+    eventually("the second acknowledgement", async || {
+        acknowledge(&second.0).await?.expect(200)
+    })
+    .await?;
+    // Entries are written one after the other, so whatever was to be written about them is there with the next one.
+    let retire = format!("/api/devices/{OTHER}");
+    rest(&stack, "DELETE", &retire, Some(&operator))
+        .await?
+        .expect(200)?;
+    eventually("the retirement", async || {
+        let done = trail(&stack, "done", &admin).await?;
+        has(
+            &done,
+            &json!({"action": "retired", "subject": "operator-1"}),
+        )
+    })
+    .await?;
+    ensure!(times(&first.1).await? == 1, "the first one");
+    ensure!(times(&second.1).await? == 1, "the second one");
+    let lost = stack.gateways[0].metric("gateway_audit_lost_total").await?;
+    ensure!(lost < 0.5, "{lost} lost");
+    stack.pass()
+}
