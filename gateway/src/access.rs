@@ -176,6 +176,19 @@ impl Access {
         self.inner.tokens.is_some() || self.inner.sign_in.is_some()
     }
 
+    /// Returns whether anybody can be admitted: without a token, with a session, or with a key that is known. Published keys are known
+    /// once they were fetched.
+    pub(crate) fn can_admit(&self) -> bool {
+        let inner = &self.inner;
+        let has_key = |tokens: &Tokens| {
+            let published = tokens.published.as_ref();
+            !tokens.keys.is_empty() || published.is_some_and(|(keys, _)| keys.count() > 0)
+        };
+        inner.anonymous.is_some()
+            || inner.sign_in.is_some()
+            || inner.tokens.as_ref().is_some_and(has_key)
+    }
+
     /// Returns what signs people in; `None` if nobody can sign in.
     pub(crate) fn sign_in(&self) -> Option<&SignIn> {
         self.inner.sign_in.as_ref()

@@ -432,6 +432,7 @@ fn start_monitor(
         state.store.clone(),
         relay.clone(),
         clients.clone(),
+        state.access.clone(),
         state.config.redis_away_after,
         serving.clone(),
     );

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Access;
 use crate::clients::Clients;
 use crate::event_names::SYSTEM_STATUS;
 use crate::json;
@@ -95,6 +96,7 @@ impl Monitor {
         store: Store,
         relay: Relay,
         clients: Clients,
+        access: Access,
         away_after: Duration,
         finish: CancellationToken,
     ) -> anyhow::Result<()> {
@@ -117,6 +119,7 @@ impl Monitor {
             }
             let mut observed = *observations.borrow_and_update();
             observed.is_draining = self.is_draining();
+            observed.has_no_key = !access.can_admit();
             // While Redis refuses, or does not answer, that is why the relay has no connection.
             let refuses = matches!(observed.redis_problem, Some(RedisProblem::Refuses(_)));
             let answers = !refuses && observed.redis.is_some_and(|at| at.elapsed() <= away_after);

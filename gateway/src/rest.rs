@@ -24,6 +24,7 @@ pub(crate) mod operator_paths;
 mod path;
 mod query;
 mod rate;
+mod redis_health;
 pub(crate) mod reply;
 pub(crate) mod request_telemetry;
 mod settings;

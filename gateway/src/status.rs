@@ -47,6 +47,9 @@ pub(crate) struct Dependencies {
     /// This replica's subscriptions in Redis to the devices that its clients watch. Unlike the others, only this replica has
     /// this problem, and only what it pushes is late: what it reads from Redis is current.
     pub(crate) subscriptions: Dependency,
+    /// Those who publish the keys of tokens, while nobody can be admitted without them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) keys: Option<Dependency>,
 }
 
 /// One part of the data path.
@@ -84,6 +87,8 @@ pub(crate) struct PathObservation {
     pub(crate) is_draining: bool,
     /// A part of this process does not work.
     pub(crate) is_broken: bool,
+    /// Nobody can be admitted, because no key of tokens is known yet.
+    pub(crate) has_no_key: bool,
 }
 
 /// How full Redis is, as each of those sees it that write. Each judges by its own `--memory-reserve`, so a gateway alone does not
@@ -160,6 +165,8 @@ const RESERVE_LOW_AND_OWN_USED_UP: &str = "redis full: alarms are stored, histor
 const UNCONFIRMED: &str =
     "subscriptions in Redis were lost and are being made again: events of detectors arrive late";
 const NEVER_SUBSCRIBED: &str = "this gateway has not subscribed in Redis yet";
+const NO_KEY: &str =
+    "the keys of tokens were not fetched yet from --token-jwks-url: nobody can be admitted";
 const NO_REPORT: &str = "no ingest reports a subscription at the broker";
 
 impl PathStatus {
@@ -219,7 +226,15 @@ impl PathStatus {
             age_ms: age(observed.subscribed).map(millis),
             reason: subscriptions_reason,
         };
-        let is_unready = observed.redis.is_none() || observed.is_draining || observed.is_broken;
+        let keys = observed.has_no_key.then_some(Dependency {
+            ok: false,
+            age_ms: None,
+            reason: Some(NO_KEY),
+        });
+        let is_unready = observed.redis.is_none()
+            || observed.is_draining
+            || observed.is_broken
+            || observed.has_no_key;
         let status = if is_unready {
             Readiness::Unready
         } else if redis.ok
@@ -242,6 +257,7 @@ impl PathStatus {
                 broker,
                 ingest,
                 subscriptions,
+                keys,
             },
         }
     }

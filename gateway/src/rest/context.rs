@@ -12,6 +12,7 @@ use super::alarm_log::known_logs::KnownLogs;
 use super::answers::AnswerLimits;
 use super::device_list::ListSource;
 use super::device_list::renderer::{self, DeviceLists, ListRenderer};
+use super::redis_health::RedisHealth;
 use super::turns::Turns;
 use crate::access::Access;
 use crate::audit::AuditTrail;
@@ -44,6 +45,7 @@ pub(crate) struct RestContext {
     pub(super) list_source: ListSource,
     pub(super) device_lists: DeviceLists,
     pub(super) known_logs: KnownLogs,
+    pub(super) redis_health: RedisHealth,
     clock: Arc<dyn Clock>,
     origin_texts: Arc<[String]>,
     /// Number of devices at the last successful read.
@@ -83,6 +85,7 @@ impl RestContext {
             list_source,
             device_lists,
             known_logs,
+            redis_health: RedisHealth::default(),
             metrics: state.metrics,
             clock: state.clock,
             origin_texts: origins.to_texts().into(),

@@ -8,7 +8,6 @@ use serde::Serialize;
 use shared::clock::Time;
 use shared::event::iso;
 use shared::metrics::TEXT_FORMAT;
-use shared::store::IngestStatus;
 
 use super::context::RestContext;
 use super::reply;
@@ -39,17 +38,11 @@ struct Alive {
 /// `GET /health`: `degraded` whenever `/readyz` is. A degraded gateway answers 200. An outage of Redis or of ingest affects every
 /// replica, so a restart would not help.
 pub(crate) async fn health(State(context): State<RestContext>) -> Response {
-    // Both reads run concurrently, so an unresponsive Redis costs only one timeout: hosting platforms give up early.
-    let reader = &context.reader;
-    let (devices, ingest) = tokio::join!(
-        reader.with_timeout(reader.store.count_devices()),
-        reader.with_timeout(reader.store.ingest_status()),
-    );
-    if let Ok(devices) = &devices {
-        context.remember_device_count(usize::try_from(*devices).unwrap_or(usize::MAX));
+    let redis = context.redis_health.current(&context.reader).await;
+    if let Some(devices) = redis.devices {
+        context.remember_device_count(usize::try_from(devices).unwrap_or(usize::MAX));
     }
-    let mqtt_connected = ingest.as_ref().is_ok_and(IngestStatus::is_listening);
-    let mongodb_connected = devices.is_ok() && ingest.is_ok();
+    let (mqtt_connected, mongodb_connected) = (redis.is_listening, redis.answers);
     // Whatever makes `/readyz` say so counts here too, such as a full Redis.
     let has_no_problem = context.status.current().status == Readiness::Ok;
     let is_healthy = mqtt_connected && mongodb_connected && has_no_problem;

@@ -37,6 +37,22 @@ fn a_gateway_is_unready_until_redis_has_answered_once() {
     );
 }
 
+/// A restart of the process would not help, so `/health` does not ask for one.
+#[test]
+fn a_gateway_that_can_admit_nobody_is_unready_and_says_why() {
+    let observed = PathObservation {
+        has_no_key: true,
+        ..healthy()
+    };
+    check(observed, Duration::ZERO, (Readiness::Unready, 503, false));
+    let status = PathStatus::evaluate(&observed, Instant::now(), AWAY_AFTER);
+    let reason = status.dependencies.keys.and_then(|keys| keys.reason);
+    assert_eq!(reason, Some(NO_KEY));
+    assert!(status.is_serving);
+    let healthy = PathStatus::evaluate(&healthy(), Instant::now(), AWAY_AFTER);
+    assert_eq!(healthy.dependencies.keys, None);
+}
+
 #[test]
 fn a_gateway_that_never_reached_redis_does_not_claim_its_subscriptions() {
     let now = Instant::now();
@@ -128,6 +144,7 @@ fn a_redis_that_refuses_makes_it_degraded_at_once_and_the_status_says_why() {
         broker,
         ingest,
         subscriptions,
+        keys: _,
     } = status.dependencies;
     assert!(!redis.ok && !broker.ok && !ingest.ok && subscriptions.ok);
     assert_eq!(redis.reason, Some("OOM: Redis has no memory left"));

@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use tests::browser::BrowserEvent;
 use tests::eventually::eventually;
+use tests::http::Response;
 use tests::key_server::KeyServer;
 use tests::repository;
 use tests::server_process::kept_environment;
@@ -106,11 +107,77 @@ async fn keys_change_without_a_restart_a_refusal_or_a_lost_connection() -> Resul
     stack.pass()
 }
 
+/// Restarts the gateway while nobody publishes keys, and waits until it answers and has Redis. Returns what `/readyz` answers then.
+async fn restarted_without_provider(stack: &mut Stack, server: &KeyServer) -> Result<Response> {
+    server.leave();
+    stack.gateways[0].process.terminate().await?;
+    stack.gateways[0].process.restart()?;
+    eventually("the gateway has Redis again", async || {
+        let answer = stack.gateways[0].get("/readyz").await?;
+        let redis = &answer.json()?["dependencies"]["redis"];
+        ensure!(redis["ok"] == true, "{answer:?}");
+        Ok(answer)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn without_any_key_a_gateway_waits_for_those_who_publish_some() -> Result<()> {
+    let issuer = TokenIssuer::new()?;
+    let server = KeyServer::start().await?;
+    server.publish(&keys(&issuer, "k")?);
+    let mut stack = start(&server).await?;
+    let unready = restarted_without_provider(&mut stack, &server).await?;
+    let body = unready.expect(503)?;
+    ensure!(body["status"] == "unready", "{body}");
+    let missing = &body["dependencies"]["keys"];
+    ensure!(
+        missing["ok"] == false && missing["reason"].is_string(),
+        "{body}"
+    );
+    // Another restart would not help.
+    stack.get("/health").await?.expect(200)?;
+    server.publish(&keys(&issuer, "k")?);
+    stack.gateways[0].ready().await?;
+    let token = token(&issuer, "k", Signed::EdDsa)?;
+    answers(&stack, &token, 200).await?;
+    // Once there are keys, nothing depends on the provider.
+    server.leave();
+    let ready = stack.gateways[0].get("/readyz").await?.expect(200)?;
+    ensure!(ready["dependencies"]["keys"].is_null(), "{ready}");
+    stack.pass()
+}
+
+#[tokio::test]
+async fn with_another_way_in_a_gateway_does_not_wait_for_published_keys() -> Result<()> {
+    let issuer = TokenIssuer::new()?;
+    let server = KeyServer::start().await?;
+    let secret = issuer.public_key(Signed::Hs256);
+    for other in [
+        format!(
+            "--allow-anonymous=none --token-secret-file={}",
+            secret.display()
+        ),
+        "--allow-anonymous=read".to_owned(),
+    ] {
+        let flags = format!("{other} {}", flags(&server).join(" "));
+        // Waits until it is ready.
+        let stack = Plan::default().gateway_flags(&flags).start().await?;
+        let ready = stack.get("/readyz").await?.expect(200)?;
+        ensure!(ready["dependencies"]["keys"].is_null(), "{other}: {ready}");
+        stack.pass()?;
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn while_nobody_publishes_keys_the_known_ones_count_and_others_may_try_again() -> Result<()> {
     let (first, second) = (TokenIssuer::new()?, TokenIssuer::new()?);
     let server = KeyServer::start().await?;
-    let stack = start(&server).await?;
+    server.publish(&keys(&second, "second")?);
+    let mut stack = start(&server).await?;
+    restarted_without_provider(&mut stack, &server).await?;
+    let stack = stack;
     let of_first = token(&first, "first", Signed::EdDsa)?;
     let tries_again = async |token: &str| {
         let answer = rest(&stack, "GET", "/config", Some(token)).await?;

@@ -506,3 +506,32 @@ async fn health_counts_devices_and_does_not_list_them() {
     assert!(commands.contains("cmdstat_zcard"), "{commands}");
     assert!(!commands.contains("cmdstat_zrange"), "{commands}");
 }
+
+#[tokio::test]
+async fn those_who_ask_for_the_health_at_once_share_an_answer_of_redis() {
+    const ASKED: usize = 200;
+    let world = World::start().await;
+    let asked_redis = || {
+        let commands = redis_cli(&world.redis, &["INFO", "commandstats"]);
+        let line = commands
+            .lines()
+            .find(|line| line.starts_with("cmdstat_zcount:"));
+        let calls = line.and_then(|line| line.split(['=', ',']).nth(1).map(str::to_owned));
+        calls.map_or(0, |calls| calls.parse::<usize>().unwrap())
+    };
+    let before = asked_redis();
+    let start = std::time::Instant::now();
+    for _ in 0..ASKED {
+        assert_eq!(
+            send(&world.router, request("GET /health")).await.status(),
+            503
+        );
+    }
+    // Two counts each, of the ingest replicas that listen and of those that are quiet.
+    let seconds = usize::try_from(start.elapsed().as_secs()).unwrap() + 1;
+    let calls = asked_redis() - before;
+    assert!(
+        (1..=2 * seconds).contains(&calls),
+        "{calls} calls in {seconds} s"
+    );
+}
