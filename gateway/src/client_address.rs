@@ -56,7 +56,22 @@ impl<S: Send + Sync> FromRequestParts<S> for ClientAddress {
 
 /// The proxies whose headers are believed.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct TrustedProxies(Vec<Network>);
+pub(crate) struct TrustedProxies {
+    networks: Vec<Network>,
+    header: ForwardedHeader,
+}
+
+/// The header in which a proxy tells the address of its client. It passes the other one on, as the client sent it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum ForwardedHeader {
+    /// Either of the two. If both are there, they must say the same.
+    #[default]
+    Any,
+    /// `X-Forwarded-For`
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239)
+    Forwarded,
+}
 
 /// An entry of `--trusted-proxies` that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,10 +91,11 @@ struct Network {
 
 impl TrustedProxies {
     /// Parses the entries. Empty ones are skipped.
-    pub(crate) fn parse(entries: &[String]) -> Result<Self, NetworkError> {
+    pub(crate) fn parse(entries: &[String], header: ForwardedHeader) -> Result<Self, NetworkError> {
         let entries = entries.iter().map(|entry| entry.trim());
         let entries = entries.filter(|entry| !entry.is_empty());
-        entries.map(str::parse).collect::<Result<_, _>>().map(Self)
+        let networks = entries.map(str::parse).collect::<Result<_, _>>()?;
+        Ok(Self { networks, header })
     }
 
     /// Returns the client of a request on a connection from `peer`.
@@ -90,13 +106,16 @@ impl TrustedProxies {
         if !self.contains(peer) {
             return ClientAddress::new(peer);
         }
-        let told = match (
-            addresses(headers, &X_FORWARDED_FOR, |entry| Some(entry)),
-            addresses(headers, &FORWARDED, forwarded_for),
-        ) {
-            (told, None) | (None, told) => told,
-            // A proxy writes one of them, and the client may have invented the other.
-            (one, other) => one.filter(|one| other.as_ref() == Some(one)),
+        let x_forwarded_for = || addresses(headers, &X_FORWARDED_FOR, |entry| Some(entry));
+        let forwarded = || addresses(headers, &FORWARDED, forwarded_for);
+        let told = match self.header {
+            ForwardedHeader::XForwardedFor => x_forwarded_for(),
+            ForwardedHeader::Forwarded => forwarded(),
+            ForwardedHeader::Any => match (x_forwarded_for(), forwarded()) {
+                (told, None) | (None, told) => told,
+                // A proxy writes one of them, and the client may have invented the other.
+                (one, other) => one.filter(|one| other.as_ref() == Some(one)),
+            },
         };
         let mut client = peer;
         for told in told.unwrap_or_default().into_iter().rev() {
@@ -111,7 +130,9 @@ impl TrustedProxies {
 
     /// Returns whether this address is a trusted proxy.
     pub(crate) fn contains(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(address))
+        self.networks
+            .iter()
+            .any(|network| network.contains(address))
     }
 }
 

@@ -25,7 +25,7 @@ use self::tokens::TokenConfig;
 use self::value_parsers::{count, limits, trimmed};
 use crate::access::Access;
 use crate::access::anonymous::Anonymous;
-use crate::client_address::TrustedProxies;
+use crate::client_address::{ForwardedHeader, NetworkError, TrustedProxies};
 use crate::hosts::HostRule;
 use crate::listener::certificate_files::CertificateFiles;
 use crate::origins::{OriginError, Origins};
@@ -131,6 +131,10 @@ pub struct Config {
     /// networks such as 10.0.0.0/8; a comma list, or several flags
     #[arg(long, env, value_name = "NETWORK", value_delimiter = ',', value_parser = trimmed())]
     pub trusted_proxies: Vec<String>,
+
+    /// Which header the proxies write. A client can send the other one. `any`: either, and if both are there they must say the same
+    #[arg(long, env, value_name = "HEADER", value_enum, default_value = "any")]
+    pub forwarded_header: ForwardedHeader,
 
     /// Every connection to the main port begins with a header of the PROXY protocol (version 1 or 2), whose address then is that of
     /// the peer. Connections without it, and those of peers that `--trusted-proxies` does not list, are closed
@@ -307,6 +311,11 @@ impl Config {
         Origins::from_config(&self.allowed_origins, !self.no_default_origins, Vec::new())
     }
 
+    /// Returns the proxies whose headers are believed.
+    pub(crate) fn proxies(&self) -> Result<TrustedProxies, NetworkError> {
+        TrustedProxies::parse(&self.trusted_proxies, self.forwarded_header)
+    }
+
     /// Returns the files of the certificate of the main port, if it has one.
     pub(crate) fn certificate_files(&self) -> Result<Option<CertificateFiles>, String> {
         let (certificate, key) = (&self.tls_cert_file, &self.tls_key_file);
@@ -332,7 +341,7 @@ impl Config {
         if let Err(err) = HostRule::parse_all(&self.allowed_hosts) {
             problems.push(format!("--allowed-hosts: {err}"));
         }
-        if let Err(err) = TrustedProxies::parse(&self.trusted_proxies) {
+        if let Err(err) = self.proxies() {
             problems.push(format!("--trusted-proxies: {err}"));
         }
         match self.certificate_files() {

@@ -61,7 +61,7 @@ pub(crate) fn services(state: &AppState, sockets: Sockets) -> anyhow::Result<Ser
         sockets,
         rest: rest.main,
         enforcement: state.admission.enforcement().clone(),
-        trusted_proxies: Arc::new(TrustedProxies::parse(&state.config.trusted_proxies)?),
+        trusted_proxies: Arc::new(state.config.proxies()?),
         full: Arc::new(Full {
             clock: Arc::clone(clock),
             log_limit: RateLimit::one_per_ten_seconds(),

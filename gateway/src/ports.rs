@@ -13,7 +13,6 @@ use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
 use crate::admission::limit::Limit;
-use crate::client_address::TrustedProxies;
 use crate::config::Config;
 use crate::listener::address_limit::AddressLimit;
 use crate::listener::certificate::ServerCertificate;
@@ -78,7 +77,7 @@ pub(crate) fn main_port(
 ) -> anyhow::Result<ListenerConfig> {
     let limit = AddressLimit {
         admission: state.admission.clone(),
-        proxies: Arc::new(TrustedProxies::parse(&state.config.trusted_proxies)?),
+        proxies: Arc::new(state.config.proxies()?),
     };
     let enforcement = state.admission.enforcement();
     Ok(ListenerConfig {

@@ -10,7 +10,7 @@ use tests::repository;
 use tests::server_process::kept_environment;
 
 /// Settings that bound nothing that a detector, a client or a request can take.
-const NO_BOUNDS: [&str; 85] = [
+const NO_BOUNDS: [&str; 86] = [
     "alarm-deadband",
     "alarm-off-delay",
     "alive-message-types",
@@ -26,6 +26,7 @@ const NO_BOUNDS: [&str; 85] = [
     "device-utc-offset",
     "drain-delay",
     "drain-period",
+    "forwarded-header",
     "help",
     "http-port",
     "limits-dry-run",

@@ -2,8 +2,18 @@ use super::*;
 
 #[track_caller]
 fn check(peer: &str, headers: &[(&'static str, &str)], expected: &str) {
+    check_with(ForwardedHeader::Any, peer, headers, expected);
+}
+
+#[track_caller]
+fn check_with(
+    header: ForwardedHeader,
+    peer: &str,
+    headers: &[(&'static str, &str)],
+    expected: &str,
+) {
     let trusted = ["10.0.0.0/8".to_owned(), "2001:db8:1::/48".to_owned()];
-    let trusted = TrustedProxies::parse(&trusted).expect("networks");
+    let trusted = TrustedProxies::parse(&trusted, header).expect("networks");
     let mut map = HeaderMap::new();
     for (name, value) in headers {
         map.append(*name, value.parse().expect("a value"));
@@ -93,6 +103,30 @@ fn both_headers_are_read_in_every_form() {
 }
 
 #[test]
+fn where_it_is_known_which_header_the_proxy_writes_the_other_one_does_not_count() {
+    let by_proxy = "203.0.113.9";
+    let by_client = "198.51.100.1";
+    for (header, of_proxy, of_client) in [
+        (
+            ForwardedHeader::XForwardedFor,
+            ("x-forwarded-for", by_proxy),
+            ("forwarded", "for=198.51.100.1"),
+        ),
+        (
+            ForwardedHeader::Forwarded,
+            ("forwarded", "for=203.0.113.9"),
+            ("x-forwarded-for", by_client),
+        ),
+    ] {
+        check_with(header, "10.1.2.3", &[of_proxy], by_proxy);
+        check_with(header, "10.1.2.3", &[of_client, of_proxy], by_proxy);
+        // Without its header, the client is the proxy.
+        check_with(header, "10.1.2.3", &[of_client], "10.1.2.3");
+        check_with(header, "192.0.2.1", &[of_proxy], "192.0.2.1");
+    }
+}
+
+#[test]
 fn entries_that_are_no_networks_are_refused() {
     for entry in [
         "proxy.example",
@@ -102,12 +136,18 @@ fn entries_that_are_no_networks_are_refused() {
         "10.0.0.0/-1",
         "10.0.0",
     ] {
-        let error = TrustedProxies::parse(&[entry.to_owned()]).expect_err(entry);
+        let error =
+            TrustedProxies::parse(&[entry.to_owned()], ForwardedHeader::Any).expect_err(entry);
         assert!(error.to_string().starts_with(&format!("`{entry}` is not")));
     }
-    let all = TrustedProxies::parse(&["0.0.0.0/0".to_owned(), " ".to_owned()]).expect("networks");
+    let all = TrustedProxies::parse(
+        &["0.0.0.0/0".to_owned(), " ".to_owned()],
+        ForwardedHeader::Any,
+    )
+    .expect("networks");
     assert!(all.contains("192.0.2.1".parse().expect("an address")));
     assert!(!all.contains("2001:db8::1".parse().expect("an address")));
-    let every = TrustedProxies::parse(&["::/0".to_owned()]).expect("networks");
+    let every =
+        TrustedProxies::parse(&["::/0".to_owned()], ForwardedHeader::Any).expect("networks");
     assert!(every.contains("2001:db8::1".parse().expect("an address")));
 }

@@ -32,6 +32,7 @@ pub const VARIABLES: &[&str] = &[
     "DRAIN_DELAY",
     "DRAIN_PERIOD",
     "FORGET_AFTER",
+    "FORWARDED_HEADER",
     "HANDSHAKE_RATE",
     "HANDSHAKE_RATE_PER_ADDRESS",
     "HISTORY_AGE",

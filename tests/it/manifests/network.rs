@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tests::manifests::{
     self, FOLDERS, documents, find, list, objects, pod_template, secret, variables,
 };
+use tests::repository;
 
 use super::settings::Settings;
 use super::{containers, name, text};
@@ -143,6 +144,51 @@ fn policies_open_the_ports_of_the_settings_and_no_others() -> Result<()> {
             ensure!(opened.remove(&53), "{program} cannot look names up");
             let wanted = connected(&objects, object, program)?;
             assert_eq!(opened, wanted, "{kustomization}: {program}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn with_an_identity_provider_the_gateway_may_reach_it_and_nobody_else_may() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let source = repository::root().join("k8s");
+    manifests::run(Command::new("cp").arg("-r").arg(&source).arg(folder.path()))?;
+    let overlay = folder.path().join("k8s/overlays/prod");
+    let file = overlay.join("kustomization.yaml");
+    let before = fs::read_to_string(&file)?;
+    // As the instructions say: the lines from the one with its name on are no comments any more.
+    let mut is_patch = false;
+    let lines = before.lines().map(|line| {
+        is_patch = line.starts_with("  # - path: network-provider.yaml")
+            || (is_patch && line.starts_with("  #   "));
+        if is_patch {
+            line.replacen("# ", "", 1)
+        } else {
+            line.to_owned()
+        }
+    });
+    let after = lines.collect::<Vec<_>>().join("\n");
+    ensure!(
+        after.contains("\n  - path: network-provider.yaml\n    target:\n"),
+        "{after}"
+    );
+    fs::write(&file, after)?;
+    let overlay = overlay.to_str().context("a path")?;
+    let (with, without) = (objects(overlay)?, objects("k8s/overlays/prod")?);
+    for (kind, object, more) in [
+        ("Deployment", "gateway", 1),
+        ("StatefulSet", "subtronics-ingest", 0),
+    ] {
+        let own = labels(find(&with, kind, object)?).context("it makes pods")?;
+        let before = rules(&without, own, "egress")?;
+        let mut added = rules(&with, own, "egress")?;
+        added.retain(|rule| !before.contains(rule));
+        ensure!(added.len() == more, "{object}: {added:?}");
+        for rule in added {
+            let ports = json!([{"protocol": "TCP", "port": 443}]);
+            ensure!(rule["ports"] == ports, "{rule}");
+            ensure!(rule["to"][0]["ipBlock"]["cidr"].is_string(), "{rule}");
         }
     }
     Ok(())

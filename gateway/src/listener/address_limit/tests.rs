@@ -1,11 +1,12 @@
 use super::*;
+use crate::client_address::ForwardedHeader;
 use crate::test_setup;
 
 #[test]
 fn each_address_that_is_no_proxy_has_so_many_connections() {
     let flags = ["--max-tcp-connections-per-address=2"];
     let config = test_setup::config("127.0.0.1:6379", &flags);
-    let proxies = TrustedProxies::parse(&["10.0.0.0/8".to_owned()]).unwrap();
+    let proxies = TrustedProxies::parse(&["10.0.0.0/8".to_owned()], ForwardedHeader::Any).unwrap();
     let limit = AddressLimit {
         admission: test_setup::admission(&config),
         proxies: Arc::new(proxies),
