@@ -16,7 +16,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Parser};
 use shared::args::{self, SettingDisplay, Usage};
 use shared::check_config::{self, ConnectionCheck, ServiceConfig, StartReport};
-use shared::clock::SystemClock;
+use shared::clock::{Clock, SystemClock};
 use shared::redis::{RedisConfig, ServiceRole};
 use shared::telemetry::config::TelemetryConfig;
 
@@ -311,6 +311,15 @@ impl Config {
         Origins::from_config(&self.allowed_origins, !self.no_default_origins, Vec::new())
     }
 
+    /// Reads the keys of tokens, and what signs people in.
+    ///
+    /// # Errors
+    /// As [`Access::new`].
+    pub(crate) fn access(&self, clock: Arc<dyn Clock>) -> Result<Access, Vec<String>> {
+        let sign_in = Some(&self.sign_in);
+        Access::new(&self.tokens, sign_in, self.allow_anonymous, clock)
+    }
+
     /// Returns the proxies whose headers are believed.
     pub(crate) fn proxies(&self) -> Result<TrustedProxies, NetworkError> {
         TrustedProxies::parse(&self.trusted_proxies, self.forwarded_header)
@@ -469,13 +478,7 @@ impl ServiceConfig for Config {
 pub async fn connect(config: &Config) -> Vec<ConnectionCheck> {
     let mut checks =
         vec![check_config::check_redis(&config.redis, ServiceRole::Gateway, None).await];
-    let clock = Arc::new(SystemClock::default());
-    let access = Access::new(
-        &config.tokens,
-        Some(&config.sign_in),
-        config.allow_anonymous,
-        clock,
-    );
+    let access = config.access(Arc::new(SystemClock::default()));
     // Its problems were reported before.
     if let Ok(access) = access {
         checks.extend(access.check_connections().await);

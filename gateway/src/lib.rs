@@ -92,7 +92,6 @@ use tokio_util::sync::CancellationToken;
 
 pub use crate::drain::FINISH_PERIOD;
 
-use crate::access::Access;
 use crate::access::expiry::TokenExpiry;
 use crate::access::sign_in::SignIn;
 use crate::admission::Admission;
@@ -260,12 +259,7 @@ fn make_state(
     serving: &CancellationToken,
 ) -> anyhow::Result<AppState> {
     let clock = store.clock();
-    let access = Access::new(
-        &config.tokens,
-        Some(&config.sign_in),
-        config.allow_anonymous,
-        Arc::clone(&clock),
-    );
+    let access = config.access(Arc::clone(&clock));
     let metrics = Metrics::new(meters);
     let lost = metrics.rest.audit_lost.clone();
     let admission = Admission::new(&config, &metrics.limits, Instant::now());

@@ -64,7 +64,7 @@ use engine_error::EngineError;
 use open_packet::OpenPacket;
 use packet::{ClientPacket, MAIN};
 use polling_answer::polling_answer;
-use polling_commands::{Refresh, SocketCommands, Subscribe, Unsubscribe};
+use polling_commands::{Enqueue, Refresh, SocketCommands, Subscribe, Unsubscribe};
 use polling_connection::PollingConnection;
 use request::{Asked, PATH, canonical, is_socket_io, is_websocket, session_of};
 use websocket_connection::WebSocketConnection;
@@ -448,9 +448,9 @@ fn prepare(
         client: Arc::clone(&client),
         queue: Arc::clone(&commands),
     });
-    socket.on(SUBSCRIBE_DEVICE, async |_: Subscribe| {});
-    socket.on(UNSUBSCRIBE_DEVICE, async |_: Unsubscribe| {});
-    socket.on(AUTH_REFRESH, async |_: Refresh| {});
+    socket.on(SUBSCRIBE_DEVICE, async |_: Enqueue<Subscribe>| {});
+    socket.on(UNSUBSCRIBE_DEVICE, async |_: Enqueue<Unsubscribe>| {});
+    socket.on(AUTH_REFRESH, async |_: Enqueue<Refresh>| {});
     let leaving = Arc::clone(&client);
     let ended = Arc::downgrade(&session);
     socket.on_disconnect(async move |_: SocketRef, reason: DisconnectReason| {

@@ -76,9 +76,9 @@ pub(crate) fn admitted(identity: Arc<Identity>) -> Admitted {
 
 /// Builds what decides who is admitted with these settings.
 pub(crate) fn access(config: &Config) -> Access {
-    let clock = Arc::new(SystemClock::default());
-    let sign_in = Some(&config.sign_in);
-    let access = Access::new(&config.tokens, sign_in, config.allow_anonymous, clock).expect("keys");
+    let access = config
+        .access(Arc::new(SystemClock::default()))
+        .expect("keys");
     access.revocations().set(Vec::new());
     access
 }

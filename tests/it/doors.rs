@@ -37,11 +37,8 @@ enum Allowed {
     },
 }
 
-struct Credential {
-    what: &'static str,
-    token: Option<String>,
-    allowed: Allowed,
-}
+/// What a credential is, the token, and what its holder may do.
+type Credential = (&'static str, Option<String>, Allowed);
 
 const NOTHING: Allowed = Allowed::Some {
     read: false,
@@ -68,9 +65,9 @@ fn credentials(issuer: &TokenIssuer, stranger: &TokenIssuer) -> Result<Vec<Crede
         let claims = token.split('.').nth(1).unwrap_or_default().to_owned();
         format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{claims}.")
     };
-    let credential = |what, token, allowed| Credential { what, token: Some(token), allowed };
+    let credential = |what, token, allowed| (what, Some(token), allowed);
     Ok(vec![
-        Credential { what: "anonymous", token: None, allowed: Allowed::Nothing("token required") },
+        ("anonymous", None, Allowed::Nothing("token required")),
         credential("expired", ours(json!({"exp": seconds_from_now(-3600)}))?, Allowed::Nothing("expired token")),
         credential("wrong audience", ours(json!({"aud": "other"}))?, INVALID),
         credential("wrong issuer", ours(json!({"iss": "https://other.test"}))?, INVALID),
@@ -158,23 +155,18 @@ fn is_forbidden(answer: &Value) -> bool {
 async fn each_credential_opens_the_doors_that_it_should_over_socket_io() -> Result<()> {
     let (issuer, stranger) = (TokenIssuer::new()?, TokenIssuer::new()?);
     let stack = start(&issuer, "--allow-anonymous=none").await?;
-    for Credential {
-        what,
-        token,
-        allowed,
-    } in credentials(&issuer, &stranger)?
-    {
+    for (what, token, allowed) in credentials(&issuer, &stranger)? {
         for transport in TRANSPORTS {
             let cell = format!("{what} over {transport:?}");
             let browser = open(&stack, transport, token.as_deref()).await?;
             let answer = browser.wait_for(&cell, joined).await?;
-            let Allowed::Some { read, .. } = allowed else {
-                let Allowed::Nothing(reason) = allowed else {
-                    unreachable!("the other case is above");
-                };
-                ensure!(answer.what == "connect_error", "{cell}: {answer:?}");
-                ensure!(answer.name == reason, "{cell}: {answer:?}");
-                continue;
+            let read = match allowed {
+                Allowed::Some { read, .. } => read,
+                Allowed::Nothing(reason) => {
+                    ensure!(answer.what == "connect_error", "{cell}: {answer:?}");
+                    ensure!(answer.name == reason, "{cell}: {answer:?}");
+                    continue;
+                }
             };
             ensure!(answer.what == "connect", "{cell}: {answer:?}");
             let answer = browser.subscribe(OURS).await?;
@@ -204,12 +196,7 @@ async fn each_credential_opens_the_doors_that_it_should_over_socket_io() -> Resu
 async fn each_credential_opens_the_doors_that_it_should_over_rest() -> Result<()> {
     let (issuer, stranger) = (TokenIssuer::new()?, TokenIssuer::new()?);
     let stack = start(&issuer, "--allow-anonymous=none").await?;
-    for Credential {
-        what,
-        token,
-        allowed,
-    } in credentials(&issuer, &stranger)?
-    {
+    for (what, token, allowed) in credentials(&issuer, &stranger)? {
         let token = token.as_deref();
         let (read, acknowledge, retire) = match allowed {
             Allowed::Nothing(_) => (401, 401, 401),

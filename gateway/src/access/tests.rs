@@ -23,10 +23,7 @@ fn access(issuer: &TokenIssuer, flags: &[&str]) -> Access {
     let mut all: Vec<&str> = of_issuer.iter().map(String::as_str).collect();
     all.extend(flags);
     let config = test_setup::config("127.0.0.1:1", &all);
-    let clock = Arc::new(SystemClock::default());
-    let access = Access::new(&config.tokens, None, config.allow_anonymous, clock).expect("keys");
-    access.revocations().set(Vec::new());
-    access
+    test_setup::access(&config)
 }
 
 fn of_token(token: &str) -> Credential {
@@ -259,7 +256,7 @@ fn until_it_is_known_what_is_revoked_no_token_counts() {
     let flags: Vec<&str> = of_issuer.iter().map(String::as_str).collect();
     let config = test_setup::config("127.0.0.1:1", &flags);
     let clock = Arc::new(SystemClock::default());
-    let access = Access::new(&config.tokens, None, config.allow_anonymous, clock).expect("keys");
+    let access = config.access(clock).expect("keys");
     let token = of_token(&token(&issuer, json!({})));
     assert_eq!(access.admit_now(&token, None), Err(NotAdmitted::KeysAway));
     access.revocations().set(Vec::new());
@@ -277,14 +274,9 @@ fn a_session_counts_as_a_token_does() {
         &format!("--session-key-file={}", key.path().display()),
     ];
     let config = test_setup::config("127.0.0.1:1", &flags);
-    let clock = Arc::new(SystemClock::default());
-    let access = Access::new(
-        &config.tokens,
-        Some(&config.sign_in),
-        config.allow_anonymous,
-        clock,
-    );
-    let access = access.expect("keys");
+    let access = config
+        .access(Arc::new(SystemClock::default()))
+        .expect("keys");
     let session = |expires| {
         let facts = TokenFacts {
             id: Some("session-1".into()),

@@ -1,8 +1,10 @@
 //! Takes the commands of a client that polls out of the events of socketioxide.
 
 use std::convert::Infallible;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::extract::Data;
 use socketioxide::handler::{FromMessageParts, Value};
@@ -19,42 +21,51 @@ pub(super) struct SocketCommands {
     pub(super) queue: Arc<CommandQueue>,
 }
 
-/// Extractor of `subscribe:device`. Extractors run in the order in which events arrive, handlers do not.
+/// Extractor of an event: puts its command into the queue. Extractors run in the order in which events arrive, handlers do not.
+pub(super) struct Enqueue<E>(PhantomData<E>);
+
+/// An event that clients send.
+pub(super) trait Event {
+    type Argument: DeserializeOwned;
+
+    /// `argument`: `None` without one, or if it cannot be read.
+    fn command(argument: Option<Self::Argument>, ack: Option<i64>) -> ClientCommand;
+}
+
+/// `subscribe:device`
 pub(super) struct Subscribe;
 
-/// Extractor of `unsubscribe:device`.
+/// `unsubscribe:device`
 pub(super) struct Unsubscribe;
 
-/// Extractor of `auth:refresh`.
+/// `auth:refresh`
 pub(super) struct Refresh;
 
-impl FromMessageParts<LocalAdapter> for Subscribe {
-    type Error = Infallible;
+impl Event for Subscribe {
+    type Argument = Argument;
 
-    fn from_message_parts(
-        socket: &Arc<Socket>,
-        value: &mut Value,
-        ack: &Option<i64>,
-    ) -> Result<Self, Infallible> {
-        enqueue_of_device(socket, DeviceCommand::Subscribe, value, *ack);
-        Ok(Self)
+    fn command(argument: Option<Argument>, ack: Option<i64>) -> ClientCommand {
+        ClientCommand::of_device(DeviceCommand::Subscribe, argument, ack)
     }
 }
 
-impl FromMessageParts<LocalAdapter> for Unsubscribe {
-    type Error = Infallible;
+impl Event for Unsubscribe {
+    type Argument = Argument;
 
-    fn from_message_parts(
-        socket: &Arc<Socket>,
-        value: &mut Value,
-        ack: &Option<i64>,
-    ) -> Result<Self, Infallible> {
-        enqueue_of_device(socket, DeviceCommand::Unsubscribe, value, *ack);
-        Ok(Self)
+    fn command(argument: Option<Argument>, ack: Option<i64>) -> ClientCommand {
+        ClientCommand::of_device(DeviceCommand::Unsubscribe, argument, ack)
     }
 }
 
-impl FromMessageParts<LocalAdapter> for Refresh {
+impl Event for Refresh {
+    type Argument = TokenArgument;
+
+    fn command(argument: Option<TokenArgument>, ack: Option<i64>) -> ClientCommand {
+        ClientCommand::refresh(argument, ack)
+    }
+}
+
+impl<E: Event> FromMessageParts<LocalAdapter> for Enqueue<E> {
     type Error = Infallible;
 
     fn from_message_parts(
@@ -62,22 +73,11 @@ impl FromMessageParts<LocalAdapter> for Refresh {
         value: &mut Value,
         ack: &Option<i64>,
     ) -> Result<Self, Infallible> {
-        let argument = Data::<TokenArgument>::from_message_parts(socket, value, ack).ok();
+        let argument = Data::<E::Argument>::from_message_parts(socket, value, ack).ok();
         let argument = argument.map(|Data(argument)| argument);
-        enqueue(socket, ClientCommand::refresh(argument, *ack));
-        Ok(Self)
+        enqueue(socket, E::command(argument, *ack));
+        Ok(Self(PhantomData))
     }
-}
-
-fn enqueue_of_device(
-    socket: &Arc<Socket>,
-    command: DeviceCommand,
-    value: &mut Value,
-    ack: Option<i64>,
-) {
-    let argument = Data::<Argument>::from_message_parts(socket, value, &ack).ok();
-    let argument = argument.map(|Data(argument)| argument);
-    enqueue(socket, ClientCommand::of_device(command, argument, ack));
 }
 
 /// Puts a command into the connection's queue. If the queue is full, the client is disconnected.
