@@ -22,6 +22,7 @@ mod published_keys;
 pub(crate) mod remote_keys;
 pub(crate) mod revocations;
 mod sealed;
+mod signature;
 pub(crate) mod sign_in;
 pub(crate) mod web_session;
 

@@ -40,6 +40,35 @@ pub(super) struct Claims {
     zones: Option<Vec<String>>,
 }
 
+/// Who has issued a token, and for whom. Both are required.
+#[derive(Debug, Deserialize)]
+pub(super) struct Addressed {
+    iss: OneOrMany,
+    aud: OneOrMany,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Addressed {
+    pub(super) fn is_for(&self, rules: &ClaimRules) -> bool {
+        self.iss.has(&rules.issuer) && self.aud.has(&rules.audience)
+    }
+}
+
+impl OneOrMany {
+    fn has(&self, text: &str) -> bool {
+        match self {
+            Self::One(one) => one == text,
+            Self::Many(many) => many.iter().any(|one| one == text),
+        }
+    }
+}
+
 /// What the claims of a token must be.
 #[derive(Debug)]
 pub(crate) struct ClaimRules {
