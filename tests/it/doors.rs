@@ -386,16 +386,16 @@ async fn a_connection_takes_ten_new_tokens_at_once_and_no_more() -> Result<()> {
         let refresh =
             async |browser: &Browser| browser.ask("auth:refresh", json!({"token": token})).await;
         // One more for every ten seconds that this takes.
-        let mut taken = 0;
+        let mut accepted = 0;
         let refused = loop {
             let answer = refresh(&greedy).await?;
             if answer["ok"] != true {
                 break answer;
             }
-            taken += 1;
-            ensure!(taken < 1_000, "{transport:?}: none was refused");
+            accepted += 1;
+            ensure!(accepted < 1_000, "{transport:?}: none was refused");
         };
-        ensure!(taken >= 10, "{transport:?}: {taken} taken");
+        ensure!(accepted >= 10, "{transport:?}: {accepted} accepted");
         let error = json!({"code": "limit", "message": "too many new tokens, try again later"});
         ensure!(refused["error"] == error, "{transport:?}: {refused}");
         // It goes on with the token that it has, and others do not notice.

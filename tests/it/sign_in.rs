@@ -77,21 +77,21 @@ impl World {
 }
 
 /// Waits until a part of the audit trail has an entry with these fields, and returns it.
-async fn audited(admin: &mut Visitor, port: u16, part: &str, wanted: &Value) -> Result<Value> {
+async fn audited(admin: &mut Visitor, port: u16, part: &str, expected: &Value) -> Result<Value> {
     let path = format!("/api/audit?part={part}");
-    let wanted_fields = wanted.as_object().context("an object")?;
+    let expected_fields = expected.as_object().context("an object")?;
     eventually("the entry of the audit trail", async || {
         let trail = admin.get(port, &path).await?.expect(200)?;
         let entries = trail["entries"].as_array().context("entries")?;
         let matches = |entry: &&Value| {
-            wanted_fields
+            expected_fields
                 .iter()
                 .all(|(name, value)| entry[name] == *value)
         };
         let found = entries.iter().find(matches);
         found
             .cloned()
-            .with_context(|| format!("no {wanted} in {trail}"))
+            .with_context(|| format!("no {expected} in {trail}"))
     })
     .await
 }
