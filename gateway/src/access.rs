@@ -14,6 +14,8 @@ pub(crate) mod credential;
 pub(crate) mod expiry;
 pub(crate) mod explanation;
 pub(crate) mod identity;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod key_set;
 pub(crate) mod keys;
 mod own_pages;

@@ -72,6 +72,8 @@ mod request_body;
 mod rest;
 mod store_reader;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz_targets;
 #[cfg(test)]
 mod test_setup;
 

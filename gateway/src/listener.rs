@@ -14,6 +14,8 @@ pub(crate) mod answer;
 pub(crate) mod certificate;
 pub(crate) mod certificate_files;
 pub(crate) mod connection;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod head;
 mod http_stream;
 mod idle_queue;

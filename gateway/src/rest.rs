@@ -31,6 +31,9 @@ mod settings;
 mod telemetry;
 mod turns;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use alarm_log::fuzz::check as fuzz_query;
+
 use std::sync::Arc;
 
 use axum::Router;

@@ -25,6 +25,9 @@ mod token_refresh;
 mod upgrade;
 mod websocket_connection;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use command::fuzz::check as fuzz_packet;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -6,3 +6,6 @@ pub(crate) mod deflate;
 pub(crate) mod frame;
 pub(crate) mod reader;
 pub(crate) mod writer;
+
+#[cfg(any(test, fuzzing))]
+pub(crate) use decoder::fuzz::check as fuzz_frames;

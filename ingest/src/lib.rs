@@ -32,6 +32,9 @@ mod spans;
 mod timers;
 mod trimming;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz_targets;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

@@ -186,5 +186,7 @@ fn kinds_of(content: &ItemContent) -> RepairKinds {
     kinds
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -33,7 +33,9 @@ impl Time {
     pub fn to_iso(self) -> String {
         const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
         let mut text = String::with_capacity(24);
-        if let Ok(timestamp) = jiff::Timestamp::from_millisecond(self.0) {
+        // Unlike `from_millisecond`, it knows the last second that there is.
+        let since_1970 = jiff::SignedDuration::from_millis(self.0);
+        if let Ok(timestamp) = jiff::Timestamp::from_duration(since_1970) {
             // Writing to a string does not fail.
             PRINTER.print_timestamp(&timestamp, &mut text).ok();
         }

@@ -58,3 +58,6 @@ pub mod alarm_log_lines;
 pub mod metrics;
 pub mod trace;
 pub mod telemetry;
+
+#[cfg(any(test, fuzzing))]
+pub mod fuzz_targets;

@@ -326,5 +326,7 @@ fn read_length(line: &[u8]) -> Result<Option<u64>, Malformed> {
     Ok(Some(digits.fold(0, |number, digit| number * 10 + digit)))
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -298,6 +298,8 @@ impl Store {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 #[cfg(test)]
 pub(crate) use codec::{alarm_fields::tests::read_as_earlier_release, round_trip};
 

@@ -57,7 +57,14 @@ fn modules_are_files_beside_their_folder() -> Result<()> {
 
 #[test]
 fn every_package_inherits_the_lints() -> Result<()> {
-    for package in ["shared", "ingest", "gateway", "tests", "tests/support"] {
+    for package in [
+        "shared",
+        "ingest",
+        "gateway",
+        "tests",
+        "tests/fuzz",
+        "tests/support",
+    ] {
         let manifest = text(&repository::root().join(package).join("Cargo.toml"))?;
         ensure!(
             manifest.contains("[lints]\nworkspace = true"),
@@ -270,6 +277,8 @@ fn scripts_can_be_run() -> Result<()> {
         "deploy/make-secrets",
         "deploy/restore-redis",
         "tests/run",
+        "tests/fuzz/run",
+        "tests/fuzz/instrument",
         "tests/bench/run",
         ".ci/run",
     ] {

@@ -100,7 +100,7 @@ pub(super) fn verify<'a, C: DeserializeOwned>(
     }
     let header = decode_header(token).map_err(|_| refused(0))?;
     // What must be understood is not (RFC 7515, section 4.1.11).
-    if header.extras.inner().contains_key("crit") {
+    if header.crit.is_some() {
         return Err(refused(0));
     }
     let (message, signature) = token.rsplit_once('.').ok_or(refused(0))?;

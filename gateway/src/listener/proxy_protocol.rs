@@ -16,14 +16,14 @@ use crate::client::log_limit::limited;
 use crate::config::Config;
 
 /// How a header of version 2 begins.
-const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
+pub(super) const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// How a header of version 1 begins.
 const PREFIX: &[u8] = b"PROXY ";
 /// Longest header of version 1, in bytes.
-const MAX_LINE: usize = 107;
+pub(super) const MAX_LINE: usize = 107;
 /// The most bytes of a header of version 2 behind its first 16: two addresses, and what else a proxy sends. `HAProxy` and load
 /// balancers of clouds send some 200.
-const MAX_REST: usize = 4096;
+pub(super) const MAX_REST: usize = 4096;
 
 /// Whose headers are read. Every connection must begin with one.
 #[derive(Clone, Debug)]
@@ -34,7 +34,7 @@ pub(crate) struct ProxyProtocol {
 }
 
 /// The client of a connection; `None` if the proxy has opened it for itself, to check this service.
-type Client = Option<IpAddr>;
+pub(super) type Client = Option<IpAddr>;
 
 impl ProxyProtocol {
     /// Returns `None` if the settings do not ask for it. `limit` knows the trusted proxies, and counts their clients.
@@ -85,7 +85,7 @@ impl ProxyProtocol {
 }
 
 /// Reads a header of either version.
-async fn read_header(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Client> {
+pub(super) async fn read_header(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Client> {
     // The shortest header has 15 bytes.
     let mut start = [0; SIGNATURE.len()];
     stream.read_exact(&mut start).await?;

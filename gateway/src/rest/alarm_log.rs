@@ -3,6 +3,8 @@
 mod counts;
 mod filter;
 mod fold;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod index;
 pub(crate) mod known_logs;
 mod place;

@@ -379,5 +379,7 @@ async fn subscribe(
     Ok(())
 }
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 #[cfg(test)]
 mod tests;

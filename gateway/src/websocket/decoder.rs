@@ -227,5 +227,7 @@ fn unmask(content: &mut [u8], mask: [u8; 4]) {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 #[cfg(test)]
 mod tests;

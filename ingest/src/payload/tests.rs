@@ -1,12 +1,13 @@
 use shared::decimal::Decimal;
 use shared::reading::{Coordinate, LevelSetting, Side};
 
+use super::fuzz::format;
 use super::*;
 
 mod corpus;
 mod corruptions;
 mod facts;
-pub(crate) mod fuzz;
+pub(crate) mod mutations;
 mod properties;
 mod regressions;
 mod repairs;
@@ -15,16 +16,6 @@ mod several;
 const NEWEST: &str = include_str!("../../../tests/fixtures/payloads/newest.json");
 const OLD: &str = include_str!("../../../tests/fixtures/payloads/old.json");
 const MIXED: &str = include_str!("../../../tests/fixtures/payloads/mixed.json");
-
-fn format() -> Format {
-    Format {
-        utc_offset_seconds: 19_800,
-        unit_codes: shared::args::unit_codes("1=ppm,2=%LEL").expect("unit codes"),
-        decimal_point: DecimalPoint::Ignore,
-        normal_words: NormalWords::new("0,OFF,NORMAL"),
-        max_payload_bytes: DEFAULT_MAX_PAYLOAD_BYTES,
-    }
-}
 
 fn scaling() -> Format {
     Format {

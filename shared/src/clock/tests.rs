@@ -1,5 +1,12 @@
 use super::*;
 
+#[test]
+fn the_last_time_that_can_be_written_can_be_read() {
+    let last = Time::from_iso("9999-12-30T22:00:00.999Z").expect("a time");
+    assert_eq!(last.to_iso(), "9999-12-30T22:00:00.999Z");
+    assert_eq!(Time::from_iso(&last.to_iso()), Some(last));
+}
+
 fn at(ms: i64) -> Time {
     Time::from_millis(ms)
 }

@@ -289,7 +289,7 @@ pub(super) fn json<T: Serialize>(value: &T) -> Vec<u8> {
 }
 
 /// Encodes a state and decodes it again.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) fn round_trip(state: &DeviceState) -> DeviceState {
     let fields = changed_fields(&DeviceState::default(), state);
     let fields = fields.into_iter();

@@ -1,9 +1,10 @@
 //! Code that unit tests and system tests share: waiting for a state, free ports, servers for one test, frames of WebSocket
-//! connections, tokens, and a sample reading.
+//! connections, tokens, a sample reading, and the corpus of the fuzzer.
 //!
 //! This crate depends on no other crate of the workspace. So `shared` and the services can use it in their own unit tests.
 
 pub mod certificates;
+pub mod corpus;
 pub mod eventually;
 pub mod frames;
 pub mod ports;

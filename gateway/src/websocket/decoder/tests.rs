@@ -1,96 +1,14 @@
 //! Whatever a client sends is read as tungstenite reads it, however its bytes arrive.
 
-use std::io::{self, Read, Write};
-
 use proptest::prelude::*;
 use test_support::frames::{FINAL, masked};
-use tungstenite::Message;
-use tungstenite::error::Error;
-use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 
+use super::fuzz::{MAX, as_expected, decode};
 use super::*;
 
-/// Longest message of these tests.
-const MAX: usize = 300;
 const COMPRESSED: u8 = 0x40;
 const TEXT: u8 = 0x1;
 const GO_ON: u8 = 0x0;
-
-/// Takes out everything, until more bytes are needed, the client closes, or it breaks the protocol.
-fn take_all(decoder: &mut Decoder, taken: &mut Vec<Decoded>) -> Result<(), Violation> {
-    while let Some(decoded) = decoder.next()? {
-        let is_end = matches!(decoded, Decoded::Close(_));
-        taken.push(decoded);
-        if is_end {
-            break;
-        }
-    }
-    Ok(())
-}
-
-fn decode(bytes: &[u8], step: usize, compressed: bool) -> (Vec<Decoded>, Result<(), Violation>) {
-    let mut decoder = Decoder::new(MAX, compressed);
-    let mut taken = Vec::new();
-    for part in bytes.chunks(step) {
-        decoder.receive(part);
-        let result = take_all(&mut decoder, &mut taken);
-        if result.is_err() || matches!(taken.last(), Some(Decoded::Close(_))) {
-            return (taken, result);
-        }
-    }
-    (taken, Ok(()))
-}
-
-/// The received bytes as a stream that has nothing more for now.
-struct Received<'a>(&'a [u8]);
-
-impl Read for Received<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.0.is_empty() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        self.0.read(buffer)
-    }
-}
-
-impl Write for Received<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// What tungstenite reads.
-fn expected(bytes: &[u8]) -> (Vec<Decoded>, Result<(), Violation>) {
-    let config = WebSocketConfig::default()
-        .max_message_size(Some(MAX))
-        .max_frame_size(Some(MAX));
-    let mut stream = Received(bytes);
-    let mut protocol = WebSocketContext::new(Role::Server, Some(config));
-    let mut taken = Vec::new();
-    loop {
-        let decoded = match protocol.read(&mut stream) {
-            Ok(Message::Text(text)) => Decoded::Text(text.to_string()),
-            Ok(Message::Binary(_)) => Decoded::Binary,
-            Ok(Message::Ping(content)) => Decoded::Ping(content.to_vec()),
-            Ok(Message::Pong(_)) => Decoded::Pong,
-            Ok(Message::Close(close)) => {
-                let code = close.map_or(CloseCode::Normal, |close| close.code);
-                taken.push(Decoded::Close(code));
-                return (taken, Ok(()));
-            }
-            Ok(Message::Frame(_)) => unreachable!(),
-            Err(Error::Io(_)) => return (taken, Ok(())),
-            Err(Error::Capacity(_)) => return (taken, Err(TOO_LONG)),
-            Err(Error::Utf8(_)) => return (taken, Err(NOT_TEXT)),
-            Err(_) => return (taken, Err(PROTOCOL)),
-        };
-        taken.push(decoded);
-    }
-}
 
 /// A frame that may break any rule.
 fn frame() -> impl Strategy<Value = Vec<u8>> {
@@ -122,21 +40,7 @@ proptest! {
     ) {
         let mut bytes = frames.concat();
         bytes.truncate(bytes.len().saturating_sub(cut));
-        let (taken, result) = decode(&bytes, step, false);
-        let (expected, expected_result) = expected(&bytes);
-        if expected_result == Err(NOT_TEXT) {
-            // tungstenite refuses the first fragment that is not UTF-8, this decoder the whole message. Control frames may come before.
-            prop_assert!(taken.starts_with(&expected));
-            let is_control = |decoded: &Decoded| !matches!(decoded, Decoded::Text(_) | Decoded::Binary);
-            prop_assert!(taken[expected.len()..].iter().all(is_control));
-            return Ok(());
-        }
-        prop_assert_eq!(taken, expected);
-        // Of several broken rules the two may name another first, and this decoder does not wait for the content of a frame that it
-        // will refuse.
-        if cut == 0 {
-            prop_assert_eq!(result.is_err(), expected_result.is_err());
-        }
+        as_expected(&bytes, step, cut == 0);
     }
 
     #[test]

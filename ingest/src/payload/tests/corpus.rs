@@ -1,4 +1,4 @@
-//! Payloads of every kind, as files: they are the seeds of the fuzzer, too.
+//! Payloads of every kind, as files: they are the seeds of `mutations`, too.
 
 use std::fs;
 use std::path::PathBuf;

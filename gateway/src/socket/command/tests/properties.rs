@@ -45,15 +45,6 @@ proptest! {
             return Err(TestCaseError::fail(format!("{packet}: {parsed:?}")));
         };
         let command = ClientCommand::from_event(&event).expect("a known name");
-        let of_object = |field: &str| argument.get(field).and_then(Value::as_str);
-        let expected = |field: &str| argument.as_str().or_else(|| of_object(field));
-        match command.order {
-            Order::Subscribe(target) | Order::Unsubscribe(target) => {
-                let named = expected("deviceId").map(str::trim);
-                prop_assert_eq!(named, Some(target.device.as_str()));
-            }
-            Order::Refresh(token) => prop_assert_eq!(expected("token"), Some(&*token)),
-            Order::Unreadable(_) => {}
-        }
+        crate::socket::command::fuzz::check_command(&command, &argument);
     }
 }

@@ -1,7 +1,7 @@
 //! For any bytes that hold the serial of a known detector as the value of its key: the detector is not shown as `NORMAL` and
 //! `good` afterwards, unless the bytes are JSON, or only their framing was repaired. And they end no alarm.
 //!
-//! Reach of the generator: the payloads of the three formats with up to four mutations of the payload fuzzer (bytes and bits changed,
+//! Reach of the generator: the payloads of the three formats with up to four mutations of `payload/tests/mutations.rs` (bytes and bits changed,
 //! removed and inserted, pieces repeated, two payloads joined at any place, values replaced, keys added and repeated, arrays).
 //!
 //! Not expected: bytes with the key of the serial twice (it is not certain which detector they are about), and an object that is
@@ -17,7 +17,7 @@ use super::detector::{Content, Detector, PayloadFormat};
 use super::week::is_normal_and_good;
 use super::*;
 use crate::payload::ItemContent;
-use crate::payload::tests::fuzz::mutation::mutated;
+use crate::payload::tests::mutations::mutation::mutated;
 
 const SERIAL: &str = "OTSM-0114";
 

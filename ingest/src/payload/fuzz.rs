@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
+use shared::decimal::Decimal;
 use shared::reading::Repair;
 
-use super::super::*;
+use super::*;
 
 /// Repairs that leave the quality as it is.
 const FRAMING: [RepairKind; 7] = [
@@ -21,11 +22,30 @@ const FRAMING: [RepairKind; 7] = [
 /// An object with the JSON of its values.
 type Object = BTreeMap<String, Box<RawValue>>;
 
+/// The settings with which payloads are read here.
+pub(super) fn format() -> Format {
+    Format {
+        utc_offset_seconds: 19_800,
+        unit_codes: shared::args::unit_codes("1=ppm,2=%LEL").expect("unit codes"),
+        decimal_point: DecimalPoint::Ignore,
+        normal_words: NormalWords::new("0,OFF,NORMAL"),
+        max_payload_bytes: DEFAULT_MAX_PAYLOAD_BYTES,
+    }
+}
+
 fn items_of(bytes: &[u8]) -> Vec<Item<'_>> {
-    super::super::super::read(bytes, &format())
+    read(bytes, &format())
+}
+
+/// Input: a payload.
+pub(crate) fn check_input(input: &[u8]) {
+    if let Err(fault) = check(input) {
+        panic!("{fault}");
+    }
 }
 
 /// Returns the kind of the result for these bytes. An input whose result is of a new kind is worth further mutations.
+#[cfg(test)]
 pub(super) fn signature(bytes: &[u8]) -> String {
     let of = |item: &Item<'_>| {
         let (kind, parsed) = match &item.content {
@@ -97,9 +117,11 @@ fn check_item(item: &Item<'_>, parsed: &Parsed, bytes: &[u8]) -> Result<(), Stri
     require("a repair is shown", is_marked)?;
     let is_unclear = facts.repair < Repair::Important || reading.unclear;
     require("an important repair lowers nothing", is_unclear)?;
-    // The serial stands in the payload as it is, unless it may have escapes.
+    // The serial stands in the payload as it is, unless it may have escapes, or two bytes for each character.
     let text = String::from_utf8_lossy(bytes);
-    let is_plain = !text.contains('\\') && !item.repairs.contains(RepairKind::Utf16);
+    let is_named = matches!(item.content, ItemContent::Named(_));
+    let is_wide = item.repairs.contains(RepairKind::Utf16) || (is_named && bytes.contains(&0));
+    let is_plain = !text.contains('\\') && !is_wide;
     let is_there = text.contains(reading.device.as_str());
     require("the serial is in the payload", !is_plain || is_there)
 }

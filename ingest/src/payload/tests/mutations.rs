@@ -1,11 +1,9 @@
 //! Mutates the payloads of the corpus, and checks what must hold for any bytes.
 //!
-//! libFuzzer needs instrumented code, a C++ runtime and `unsafe`. This does without: an input is kept for further mutations if
-//! its result is of a new kind, and mutations know what a payload consists of. Every run is determined by its seed.
-//! `tests/run --fuzz MINUTES` takes one seed after the other.
+//! Unlike libFuzzer (`tests/fuzz`) it knows what a payload consists of, and keeps an input for further mutations if its result is of a
+//! new kind. Every run is determined by its seed. `tests/run --fuzz MINUTES` takes one seed after the other.
 
 pub(crate) mod mutation;
-mod rules;
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,8 +11,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use fastrand::Rng;
 
 use self::mutation::mutated;
-use self::rules::{check, signature};
 use super::corpus::files;
+use super::fuzz::{check, signature};
 use super::*;
 
 /// Number of inputs, unless `FUZZ_INPUTS` is set.

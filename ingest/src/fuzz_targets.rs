@@ -1,0 +1,14 @@
+//! What reads bytes that others have written: one function for each such door. It panics if something does not hold that must hold
+//! for any bytes.
+//!
+//! No part of the product: compiled for unit tests, which replay the corpus, and with `--cfg fuzzing`, with which `tests/fuzz/run`
+//! builds.
+
+/// Name of a target, which is that of the folder of its corpus in `tests/fuzz/corpus`, and what it does with an input.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// The targets of this crate.
+pub const TARGETS: &[Target] = &[("payload", crate::payload::fuzz::check_input)];
+
+#[cfg(test)]
+mod tests;
