@@ -71,6 +71,7 @@ fn routes() -> Vec<Route> {
         (M::GET, "/api/devices", Needs::Read, get(devices::list)),
         (M::GET, "/api/devices/{deviceId}", SEE, get(devices::one)),
         (M::GET, "/api/devices/{deviceId}/history", SEE, get(history::samples)),
+        (M::GET, "/api/devices/{deviceId}/history.csv", SEE, get(history::table)),
         (M::GET, "/api/analytics/connections", Needs::ReadsAllOrAdmin, get(analytics::connections)),
         (M::GET, "/api/audit", Needs::Administrator, get(audit::list)),
         (M::GET, "/auth/login", Needs::Nothing, get(auth::login)),

@@ -155,6 +155,19 @@ pub enum Quality {
     Good,
 }
 
+impl Quality {
+    /// Returns its word on the wire.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Offline => "offline",
+            Self::Bad => "bad",
+            Self::Uncertain => "uncertain",
+            Self::Good => "good",
+        }
+    }
+}
+
 /// What a message says beside its reading. Only its own decision needs it, so it is not stored.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts")]

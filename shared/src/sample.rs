@@ -12,7 +12,7 @@
 //!
 //! A number is zigzag-encoded and has 7 bits a byte, the lowest first. A text has its length before it. What is absent takes no bytes.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Time;
 use crate::decimal::Decimal;
@@ -73,7 +73,35 @@ pub struct Sample {
     pub late: bool,
 }
 
+/// A sample as releases before 0.2 stored it, which is how it is sent.
+#[derive(Deserialize)]
+struct StoredJson {
+    timestamp: String,
+    reading_timestamp: Option<String>,
+    sensor_reading: Option<Decimal>,
+    unit: String,
+    alarm_status: String,
+    data_quality: Quality,
+    #[serde(default)]
+    late: bool,
+}
+
 impl Sample {
+    /// Reads the form in which releases before 0.2 stored it. `None` for anything else.
+    #[must_use]
+    pub fn of_json(bytes: &[u8]) -> Option<Self> {
+        let stored: StoredJson = serde_json::from_slice(bytes).ok()?;
+        Some(Self {
+            timestamp: Time::from_iso(&stored.timestamp)?,
+            reading_timestamp: stored.reading_timestamp,
+            value: stored.sensor_reading,
+            unit: stored.unit,
+            in_alarm: stored.alarm_status == "ALARM",
+            quality: stored.data_quality,
+            late: stored.late,
+        })
+    }
+
     /// Returns the compact form.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

@@ -9,6 +9,7 @@ mod index;
 pub(crate) mod known_logs;
 mod place;
 mod search;
+pub(super) mod spans;
 
 use axum::extract::{RawQuery, State};
 use axum::response::Response;

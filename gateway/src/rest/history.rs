@@ -1,16 +1,37 @@
-//! Samples of one device, for charts.
+//! Samples of one device, for charts and spreadsheets.
 
+mod buckets;
+mod csv;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
 use axum::extract::{RawQuery, State};
+use axum::http::HeaderValue;
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use shared::alarm::Alarm;
+use shared::clock::Time;
 use shared::device::DeviceId;
+use shared::event::iso;
+use shared::sample::Sample;
 
+use super::alarm_log::spans::{self, Spans};
+use super::answers::Counted;
 use super::context::RestContext;
 use super::path::DevicePath;
 use super::query::Query;
 use super::reply;
+use crate::client_address::ClientAddress;
 use crate::error::ApiError;
+use buckets::{Bucket, Buckets, Frame, MAX_POINTS};
+
+/// The time that is shown, unless the client says when it begins.
+const DEFAULT_TIME: Duration = Duration::from_hours(24);
 
 #[derive(Serialize)]
 struct History {
@@ -19,34 +40,195 @@ struct History {
     samples: Vec<Box<RawValue>>,
 }
 
-/// `GET /api/devices/{deviceId}/history`: the newest samples between `since` and `until`, oldest first, by server time.
+/// The same, and what a chart needs.
+#[derive(Serialize)]
+struct Chart {
+    device_id: DeviceId,
+    count: usize,
+    samples: VecDeque<Sample>,
+    #[serde(serialize_with = "iso")]
+    from: Time,
+    #[serde(serialize_with = "iso")]
+    until: Time,
+    /// Length of a bucket.
+    bucket_ms: i64,
+    buckets: Vec<Bucket>,
+    #[serde(flatten)]
+    spans: Spans,
+}
+
+/// `GET /api/devices/{deviceId}/history`: the newest samples between `from` (or `since`) and `until`, oldest first, by server time. With
+/// `points`, also so many buckets of all samples, and when alarms stood.
 pub(crate) async fn samples(
     State(context): State<RestContext>,
+    client: ClientAddress,
     DevicePath(device): DevicePath,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, ApiError> {
     let query = Query::parse(raw.as_deref());
-    let (since, until) = (
-        query.date_or_millis("since")?,
-        query.date_or_millis("until")?,
-    );
+    let (since, until) = bounds(&query)?;
+    let limit = query.limit()?;
+    if let Some(points) = query.number("points", 1..=MAX_POINTS)? {
+        let bounds = complete(since, until, context.now());
+        let chart = chart(&context, client, device, bounds, points, limit);
+        return Ok(reply::ok(&chart.await?));
+    }
     let reader = &context.reader;
-    let history = reader.store.history(&device, since, until, query.limit()?);
+    let history = reader.store.history(&device, since, until, limit);
     let samples = reader
         .with_timeout(history)
         .await
         .map_err(ApiError::unavailable)?;
     if samples.is_empty() {
         // A known device without samples in this time answers with an empty list, an unknown device with 404.
-        let known = reader
-            .device(&device)
-            .await
-            .map_err(ApiError::unavailable)?;
-        known.ok_or(ApiError::UnknownDevice)?;
+        open_alarms(&context, &device)
+            .await?
+            .ok_or(ApiError::UnknownDevice)?;
     }
     Ok(reply::ok(&History {
         device_id: device,
         count: samples.len(),
         samples,
     }))
+}
+
+/// `GET /api/devices/{deviceId}/history.csv`: all samples between `from` and `until`.
+pub(crate) async fn table(
+    State(context): State<RestContext>,
+    client: ClientAddress,
+    DevicePath(device): DevicePath,
+    RawQuery(raw): RawQuery,
+) -> Result<Response, ApiError> {
+    let query = Query::parse(raw.as_deref());
+    let (since, until) = bounds(&query)?;
+    let bounds = complete(since, until, context.now());
+    let _turn = context.large_reads.wait(client).await?;
+    let known = open_alarms(&context, &device).await?;
+    let mut held = context.answers.begin(client);
+    let mut table = csv::HEADER.to_owned();
+    let mut counted = 0;
+    read(&context, &device, bounds, |samples| {
+        for sample in samples {
+            csv::push(&mut table, &sample);
+        }
+        let added = table.len() - counted;
+        counted = table.len();
+        held.add(added as u64)
+    })
+    .await?;
+    if table.len() == csv::HEADER.len() && known.is_none() {
+        return Err(ApiError::UnknownDevice);
+    }
+    let mut response = Response::new(Body::from(table));
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/csv; charset=utf-8; header=present"),
+    );
+    headers.insert(CONTENT_DISPOSITION, attachment(&device));
+    response.extensions_mut().insert(Counted {
+        bytes: Arc::new(held),
+        _of_client: None,
+    });
+    Ok(response)
+}
+
+/// Returns from when and until when samples are wanted, as far as the query says it.
+fn bounds(query: &Query) -> Result<(Option<Time>, Option<Time>), ApiError> {
+    let from = query.date_or_millis("from")?;
+    let since = query.date_or_millis("since")?;
+    Ok((from.or(since), query.date_or_millis("until")?))
+}
+
+/// Returns the bounds, with defaults for those that are missing.
+fn complete(since: Option<Time>, until: Option<Time>, now: Time) -> (Time, Time) {
+    let until = until.unwrap_or(now);
+    (since.unwrap_or(until - DEFAULT_TIME), until)
+}
+
+async fn chart(
+    context: &RestContext,
+    client: ClientAddress,
+    device: DeviceId,
+    bounds: (Time, Time),
+    points: usize,
+    limit: usize,
+) -> Result<Chart, ApiError> {
+    let frame = Frame::new(bounds, points).ok_or_else(|| ApiError::Unreadable {
+        problem: "`from` is after `until`".to_owned(),
+    })?;
+    let _turn = context.large_reads.wait(client).await?;
+    let open = open_alarms(context, &device).await?;
+    let mut buckets = Buckets::new(frame);
+    let mut newest = VecDeque::new();
+    read(context, &device, bounds, |samples| {
+        for sample in samples {
+            buckets.add(&sample);
+            if newest.len() == limit {
+                newest.pop_front();
+            }
+            newest.push_back(sample);
+        }
+        Ok(())
+    })
+    .await?;
+    if newest.is_empty() && open.is_none() {
+        return Err(ApiError::UnknownDevice);
+    }
+    let open = open.unwrap_or_default();
+    let spans = spans::read(context, &device, bounds, &open);
+    let spans = spans.await.map_err(ApiError::unavailable)?;
+    Ok(Chart {
+        device_id: device,
+        count: newest.len(),
+        samples: newest,
+        from: bounds.0,
+        until: bounds.1,
+        bucket_ms: frame.width_ms(),
+        buckets: buckets.finish(),
+        spans,
+    })
+}
+
+/// Returns the open alarms of a device; `None` for an unknown one.
+async fn open_alarms(
+    context: &RestContext,
+    device: &DeviceId,
+) -> Result<Option<Vec<Alarm>>, ApiError> {
+    let known = context.reader.device(device).await;
+    let known = known.map_err(ApiError::unavailable)?;
+    Ok(known.map(|(state, _)| state.alarms))
+}
+
+/// Reads all samples, oldest first, piece by piece: Redis does nothing else while it answers. `--history-max` bounds them.
+async fn read(
+    context: &RestContext,
+    device: &DeviceId,
+    bounds: (Time, Time),
+    mut take: impl FnMut(Vec<Sample>) -> Result<(), ApiError>,
+) -> Result<(), ApiError> {
+    let reader = &context.reader;
+    let mut place = None;
+    loop {
+        let piece = reader.store.history_piece(device, bounds, place.as_ref());
+        let piece = reader.with_timeout(piece).await;
+        let piece = piece.map_err(ApiError::unavailable)?;
+        take(piece.samples)?;
+        place = piece.next;
+        if place.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// Names the file. A serial may have any character.
+fn attachment(device: &DeviceId) -> HeaderValue {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let plain: String = device
+        .as_str()
+        .chars()
+        .map(|c| if is_plain(c) { c } else { '_' })
+        .collect();
+    HeaderValue::from_str(&format!("attachment; filename=\"{plain}.csv\""))
+        .expect("letters and digits")
 }

@@ -36,6 +36,21 @@ impl Query {
         Ok(limit.min(MAX_LIMIT))
     }
 
+    /// Returns a number within these bounds.
+    pub(crate) fn number(
+        &self,
+        key: &str,
+        bounds: std::ops::RangeInclusive<usize>,
+    ) -> Result<Option<usize>, ApiError> {
+        let read = |text: &str| {
+            let text = text.strip_suffix('/').unwrap_or(text);
+            let number = text.parse().ok().filter(|number| bounds.contains(number));
+            let (least, most) = (bounds.start(), bounds.end());
+            number.ok_or_else(|| unreadable(key, &format!("a number from {least} to {most}")))
+        };
+        self.text(key).map(read).transpose()
+    }
+
     /// Parses a time: an ISO 8601 date and time, or a date alone, which means 00:00 UTC.
     pub(crate) fn date(&self, key: &str) -> Result<Option<Time>, ApiError> {
         let read = |text| parse_date(text).ok_or_else(|| unreadable(key, DATE));

@@ -4,17 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use redis::Value;
-use serde_json::value::RawValue;
 
-use super::reply::{Entry, bytes, entries, items, stream_bound};
+use super::reply::{Entry, bytes, entries, items};
 use super::stored_events::{self, StoredEvent};
 use super::{Loaded, Store, StoreError};
 use crate::alarm::Alarm;
 use crate::clock::Time;
 use crate::device::DeviceId;
-use crate::event;
 use crate::position::{Epoch, Position};
-use crate::sample::{self, Sample};
 use crate::state::DeviceState;
 
 /// One device, read atomically.
@@ -138,28 +135,6 @@ impl Store {
             bound,
         )))
     }
-
-    /// Returns the newest `limit` samples of the device's history from `since` to `until` (server time, inclusive): JSON objects,
-    /// oldest first. A sample that cannot be read is left out, so that it does not hide the others.
-    pub async fn history(
-        &self,
-        device: &DeviceId,
-        since: Option<Time>,
-        until: Option<Time>,
-        limit: usize,
-    ) -> Result<Vec<Box<RawValue>>, StoreError> {
-        let answer = self
-            .run(|_, pipe| {
-                pipe.cmd("XREVRANGE").arg(self.keys(device).history(device));
-                pipe.arg(stream_bound(until, "+"));
-                pipe.arg(stream_bound(since, "-"));
-                pipe.arg("COUNT").arg(limit);
-            })
-            .await?;
-        let newest_first = entries(answer).map_err(StoreError::Unavailable)?;
-        let samples = newest_first.into_iter().rev();
-        Ok(samples.filter_map(sample_as_json).collect())
-    }
 }
 
 /// Returns all open alarms and the newest closed ones, ordered by the time they were raised. A closed alarm is as its last change
@@ -179,16 +154,6 @@ fn open_and_closed(open: &[Alarm], changes: Vec<StoredChanges>, bound: usize) ->
     alarms.extend(open.iter().cloned());
     alarms.sort_by(|a, b| (a.raised_at, &a.id).cmp(&(b.raised_at, &b.id)));
     alarms
-}
-
-fn sample_as_json(mut entry: Entry) -> Option<Box<RawValue>> {
-    let stored = entry.written()?;
-    let bytes = entry.fields.remove("s")?;
-    if bytes.first() == Some(&sample::VERSION) {
-        return Some(event::to_raw(&Sample::decode(&bytes, stored)?));
-    }
-    // Releases before 0.2 stored JSON.
-    RawValue::from_string(String::from_utf8(bytes).ok()?).ok()
 }
 
 fn stored_changes(mut entry: Entry) -> Option<StoredChanges> {

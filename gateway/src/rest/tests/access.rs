@@ -85,7 +85,7 @@ const HOLDER: &[&str] = &[
 const OPERATE: &[&str] = &["one device", "operator"];
 
 #[rustfmt::skip]
-const ROUTES: [Expected; 15] = [
+const ROUTES: [Expected; 16] = [
     Expected { line: "GET /auth/session", allowed: HOLDER },
     Expected { line: "POST /auth/logout", allowed: HOLDER },
     Expected { line: "GET /devices/OTSM-0114/subtronics/telemetry/latest", allowed: READ },
@@ -94,6 +94,7 @@ const ROUTES: [Expected; 15] = [
     Expected { line: "GET /devices/OTSM-0114/alarm-logs", allowed: READ },
     Expected { line: "GET /api/devices/OTSM-0114", allowed: READ },
     Expected { line: "GET /api/devices/OTSM-0114/history", allowed: READ },
+    Expected { line: "GET /api/devices/OTSM-0114/history.csv", allowed: READ },
     Expected { line: "GET /alarm-logs", allowed: ANY_READER },
     Expected { line: "GET /alarm-logs/statistics", allowed: ANY_READER },
     Expected { line: "GET /api/devices", allowed: ANY_READER },

@@ -1,5 +1,6 @@
 //! The router on a Redis of its own. Readings are committed as ingest would.
 
+mod charts;
 mod lists;
 mod log_search;
 

@@ -73,6 +73,39 @@ async fn samples_of_an_earlier_release_stay_readable_and_unreadable_ones_are_lef
     assert_eq!(newest["data_quality"], "good");
 }
 
+#[tokio::test]
+async fn pieces_have_every_sample_once_and_in_order() {
+    let server = RedisServer::start().await;
+    let store = server.store();
+    let mut redis = server.connect().await;
+    let key = store.keys(&device()).history(&device());
+    fill(&mut redis, &key, 2_500).await;
+    let first = 1_795_703_997_308_i64;
+    let at = |number: i64| Time::from_millis(first + number * 5_000 + number % 7);
+    for (bounds, expected) in [
+        ((at(0), at(2_499)), 2_500),
+        ((at(0), at(999)), 1_000),
+        ((at(1), at(1_001)), 1_001),
+        ((at(2_500), at(9_999)), 0),
+    ] {
+        let mut samples = Vec::new();
+        let mut place = None;
+        loop {
+            let piece = store.history_piece(&device(), bounds, place.as_ref()).await;
+            let piece = piece.expect("a piece");
+            assert!(piece.samples.len() <= HISTORY_PIECE);
+            samples.extend(piece.samples);
+            place = piece.next;
+            if place.is_none() {
+                break;
+            }
+        }
+        assert_eq!(samples.len(), expected);
+        let times = samples.iter().map(|sample| sample.timestamp);
+        assert!(times.is_sorted_by(|a, b| a < b));
+    }
+}
+
 /// Ids of the samples of the device.
 async fn sample_ids(store: &Store, redis: &mut MultiplexedConnection) -> Vec<String> {
     let mut read = redis::cmd("XRANGE");

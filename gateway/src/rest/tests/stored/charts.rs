@@ -1,0 +1,160 @@
+//! Histories as charts and as tables.
+
+use super::*;
+
+const DEVICE: &str = "OTSM-0114";
+const FROM: i64 = 1_795_466_000_000;
+
+/// Adds a sample as Redis had it at this time.
+fn add(world: &World, after_ms: i64, value: &str, quality: &str) {
+    let device: DeviceId = DEVICE.parse().expect("a serial");
+    let number = device.partition(world.store.partitions());
+    let key = format!("st:{{p{number:02}}}:history:{DEVICE}");
+    let at = Time::from_millis(FROM + after_ms);
+    let sample = json!({
+        "timestamp": at.to_iso(),
+        "reading_timestamp": null,
+        "sensor_reading": value.parse::<f64>().ok(),
+        "unit": "ppm",
+        "alarm_status": "NORMAL",
+        "data_quality": quality,
+    });
+    let id = format!("{}-0", at.as_millis());
+    let added = redis_cli(&world.redis, &["XADD", &key, &id, "s", &sample.to_string()]);
+    assert_eq!(added, id);
+}
+
+fn path(from: i64, until: i64, rest: &str) -> String {
+    let (from, until) = (FROM + from, FROM + until);
+    format!("/api/devices/{DEVICE}/history{rest}from={from}&until={until}")
+}
+
+#[tokio::test]
+async fn a_chart_has_every_peak_and_every_gap() {
+    let world = World::start().await;
+    // More than are read at once, one each second, with a peak in one of them.
+    for second in 0..2_500 {
+        let value = if second == 1_717 { "612.5" } else { "12" };
+        add(&world, second * 1_000, value, "good");
+    }
+    add(&world, 4_000_000, "", "bad");
+
+    let chart = world.get(&path(0, 4_999_999, "?points=50&limit=2&")).await;
+    check_schema("History", &chart);
+    assert_eq!(chart["bucket_ms"], 100_000);
+    assert_eq!(chart["count"], 2);
+    let buckets = chart["buckets"].as_array().expect("buckets");
+    // 25 with values, a gap, one without a value, and nothing.
+    assert_eq!(buckets.len(), 26);
+    let max: Vec<&Value> = buckets.iter().map(|bucket| &bucket["max"]).collect();
+    assert_eq!(max[17], &json!(612.5));
+    assert_eq!(max.iter().filter(|max| ***max == 12).count(), 24);
+    assert!(buckets[..25].iter().all(|bucket| bucket["count"] == 100));
+    assert_eq!(buckets[17]["mean"], json!(18.005));
+    let last = &buckets[25];
+    let at = |ms: i64| json!(Time::from_millis(FROM + ms).to_iso());
+    assert_eq!(
+        (&last["from"], &last["until"]),
+        (&at(4_000_000), &at(4_099_999))
+    );
+    assert_eq!((&last["count"], &last["unknown"]), (&json!(0), &json!(1)));
+    assert_eq!(
+        (&last["max"], &last["data_quality"]),
+        (&json!(null), &json!("bad"))
+    );
+    for query in [
+        "points=0",
+        "points=2001",
+        "points=x",
+        "points=5&from=2026-01-02&until=2026-01-01",
+    ] {
+        let found = world
+            .error(&format!("GET /api/devices/{DEVICE}/history?{query}"))
+            .await;
+        assert_eq!(found.0, 400, "{query}");
+    }
+    let unknown = "GET /api/devices/OTSM-9999/history?points=5";
+    assert_eq!(world.error(unknown).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_chart_shows_when_alarms_stood() {
+    let mut world = World::start().await;
+    for value in [300, 600, 10] {
+        world.reading(DEVICE, value).await;
+    }
+    world.reading("OTSM-0115", 600).await;
+    let chart = world
+        .get(&format!("/api/devices/{DEVICE}/history?points=10"))
+        .await;
+    check_schema("History", &chart);
+    let spans = chart["spans"].as_array().expect("spans");
+    let types: Vec<&Value> = spans.iter().map(|span| &span["type"]).collect();
+    assert_eq!(types, ["alarm_level_1", "alarm_level_2"], "{chart}");
+    assert_eq!(spans[0]["until"], spans[1]["from"]);
+    assert_eq!(spans[0]["id"], spans[1]["id"]);
+    let alerts = world
+        .get(&format!("/devices/{DEVICE}/subtronics/alerts"))
+        .await;
+    assert_eq!(spans[1]["until"], alerts[0]["cleared_at"], "{alerts}");
+
+    // One that was raised before the time of the chart, and is open.
+    world.reading(DEVICE, 1_200).await;
+    let alerts = world
+        .get(&format!("/devices/{DEVICE}/subtronics/alerts"))
+        .await;
+    let open = alerts
+        .as_array()
+        .and_then(|alerts| alerts.last())
+        .expect("an alert");
+    let later = Time::from_iso(open["raised_at"].as_str().expect("a time")).expect("a time");
+    let later = (later + Duration::from_hours(1)).as_millis();
+    let path = format!(
+        "/api/devices/{DEVICE}/history?points=10&from={later}&until={}",
+        later + 1
+    );
+    let chart = world.get(&path).await;
+    let span = json!({"id": open["id"], "type": "alarm_level_3", "severity": "critical", "from": open["timestamp"], "until": null});
+    assert_eq!(chart["spans"], json!([span]), "{open}");
+    assert_eq!(chart["buckets"], json!([]));
+    let path = format!("/api/devices/{DEVICE}/history?points=3&from=2020-01-01&until=2020-01-02");
+    let empty = world.get(&path).await;
+    check_schema("History", &empty);
+    assert_eq!(
+        (&empty["count"], &empty["buckets"]),
+        (&json!(0), &json!([]))
+    );
+    assert_eq!(empty["spans"], json!([]));
+}
+
+#[tokio::test]
+async fn a_table_has_every_sample_of_its_time() {
+    let world = World::start().await;
+    for number in 0..1_001 {
+        add(&world, number * 10, &number.to_string(), "good");
+    }
+    add(&world, 60_000, "", "bad");
+    let line = format!("GET {}", path(0, 30_000, ".csv?"));
+    let response = send(&world.router, request(&line)).await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(
+        response.headers()["content-type"],
+        "text/csv; charset=utf-8; header=present"
+    );
+    let file = &response.headers()["content-disposition"];
+    assert_eq!(file, "attachment; filename=\"OTSM-0114.csv\"");
+    let table = text_of(response).await;
+    let rows: Vec<&str> = table.split_terminator("\r\n").collect();
+    assert_eq!(rows.len(), 1_002);
+    let at = Time::from_millis(FROM + 10_000).to_iso();
+    assert_eq!(rows[1_001], format!("{at},,1000,ppm,NORMAL,good,0"));
+    let all = send(
+        &world.router,
+        request(&format!("GET {}", path(0, 90_000, ".csv?"))),
+    )
+    .await;
+    assert!(text_of(all).await.ends_with(",,,ppm,NORMAL,bad,0\r\n"));
+    // Nothing is known of it, and nothing was stored in this time.
+    let nothing = world.error(&format!("GET {}", path(-9, -1, ".csv?"))).await;
+    assert_eq!(nothing, (404, "Device not found".to_owned()));
+}
