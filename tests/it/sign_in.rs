@@ -77,8 +77,8 @@ impl World {
 }
 
 /// Waits until a part of the audit trail has an entry with these fields, and returns it.
-async fn audited(admin: &mut Visitor, port: u16, part: &str, expected: &Value) -> Result<Value> {
-    let path = format!("/api/audit?part={part}");
+async fn audited(admin: &mut Visitor, port: u16, which: &str, expected: &Value) -> Result<Value> {
+    let path = format!("/api/audit?part={which}");
     let expected_fields = expected.as_object().context("an object")?;
     eventually("the entry of the audit trail", async || {
         let trail = admin.get(port, &path).await?.expect(200)?;
