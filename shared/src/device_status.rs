@@ -1,13 +1,13 @@
 //! The status word of a device in lists of devices: `status` in `/api/devices`. Pure.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::alarm::{Alarm, Condition};
 use crate::reading::Quality;
 use crate::state::DeviceState;
 
 /// The status of a device in lists of devices. `gateway/README.md` describes when each one applies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceStatus {
     /// Gas at A2 or A3, a lit LED of one of them, or a detector that cannot measure.

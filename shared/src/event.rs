@@ -322,6 +322,33 @@ pub fn alert(device: &DeviceId, alarm: &Alarm) -> Box<RawValue> {
     to_raw(&render_alert(device, alarm, None))
 }
 
+/// An alarm in a list of the alarms of all devices.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ListedAlarm<'a> {
+    #[serde(flatten)]
+    alert: Alert<'a>,
+    device_id: &'a DeviceId,
+    epoch: Epoch,
+    seq: u64,
+}
+
+/// Renders one alarm for lists of the alarms of all devices, as it was at this position. `change`: the transition that is sent.
+#[must_use]
+pub fn listed_alarm(
+    device: &DeviceId,
+    alarm: &Alarm,
+    change: Option<ChangeKind>,
+    position: Position,
+) -> Box<RawValue> {
+    to_raw(&ListedAlarm {
+        alert: render_alert(device, alarm, change),
+        device_id: device,
+        epoch: position.epoch,
+        seq: position.seq,
+    })
+}
+
 fn render_data<'a>(
     state: &DeviceState,
     latest: &'a Latest,

@@ -118,8 +118,8 @@ impl PartitionKeys {
         format!("{}:{name}:{device}", self.tag)
     }
 
-    /// Hash: the partition's epoch, the `run_id` of the server it was opened on, a counter of listed devices (`events`), and in `retired` the
-    /// highest seq that a retired device had.
+    /// Hash: the partition's epoch, the `run_id` of the server it was opened on, the last number that a device got (`events`), and in
+    /// `retired` the highest seq that a retired device had.
     #[must_use]
     pub fn partition(&self) -> String {
         self.key("partition")
@@ -137,8 +137,8 @@ impl PartitionKeys {
         self.key("deadlines")
     }
 
-    /// Sorted set of device → the number under which it was listed in its partition. Earlier releases number every event of a
-    /// device, hence the name of the key.
+    /// Sorted set of device → the number that it got last in its partition: when it was listed, or with an event that has an alarm change
+    /// or that no live message has caused.
     #[must_use]
     pub fn listings(&self) -> String {
         self.key("changed")

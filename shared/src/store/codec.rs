@@ -246,6 +246,17 @@ impl Fields {
         }
         let number = |chunk: &[u8]| chunk.try_into().map(u64::from_be_bytes).unwrap_or_default();
         let fingerprints: VecDeque<u64> = fingerprints.chunks_exact(8).map(number).collect();
+        let mut state = DeviceState {
+            order: parse(self.order.as_ref())?,
+            fingerprints,
+            ..self.decode_shown()?
+        };
+        earlier_writes::forget_rows(&mut state);
+        Some(state)
+    }
+
+    /// Decodes what is shown of the device: everything but what orders its next message.
+    fn decode_shown(&self) -> Option<DeviceState> {
         let more: MoreAlarms = match &self.more {
             Some(_) => parse(self.more.as_ref())?,
             None => MoreAlarms::default(),
@@ -257,22 +268,70 @@ impl Fields {
         let mut alarms: Vec<Alarm> = parse(self.alarms.as_ref())?;
         earlier_writes::complete_all(&mut alarms, latest.as_ref(), &memory, rev);
         let alarms = alarm_fields::join(alarms, more, latest.as_ref());
-        let mut state = DeviceState {
+        Some(DeviceState {
             rev,
-            position: Position {
-                epoch: self.epoch.as_ref()?.parse().ok()?,
-                seq: self.seq.as_ref()?.parse().ok()?,
-            },
+            position: self.position()?,
             alarms,
             closed,
-            order: parse(self.order.as_ref())?,
-            fingerprints,
             latest,
             memory,
-        };
-        earlier_writes::forget_rows(&mut state);
-        Some(state)
+            ..DeviceState::default()
+        })
     }
+
+    fn position(&self) -> Option<Position> {
+        Some(Position {
+            epoch: self.epoch.as_ref()?.parse().ok()?,
+            seq: self.seq.as_ref()?.parse().ok()?,
+        })
+    }
+}
+
+/// What is shown of a device.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// The state, without what orders the next message. Of a lost state only its position, its memory and the alarms that can be read.
+    pub state: DeviceState,
+    /// The stored state cannot be read.
+    pub is_lost: bool,
+}
+
+/// The fields of the hash that are needed to show a device, in the order of [`decode_shown`].
+pub(super) const SHOWN_FIELDS: [&str; 7] =
+    ["rev", "epoch", "seq", "alarms", "more", "latest", "memory"];
+
+/// Decodes what is shown of a device from the values of [`SHOWN_FIELDS`]. `None` if nothing of it is stored.
+pub(super) fn decode_shown(values: Value) -> RedisResult<Option<Shown>> {
+    let mut values = items(values)?.into_iter();
+    let mut next = || values.next().unwrap_or(Value::Nil);
+    let fields = Fields {
+        rev: bytes(next())?,
+        epoch: text(next())?,
+        seq: text(next())?,
+        alarms: text(next())?,
+        more: text(next())?,
+        latest: text(next())?,
+        memory: text(next())?,
+        order: None,
+        fingerprints: None,
+    };
+    if fields.rev.is_none() && fields.alarms.is_none() && fields.latest.is_none() {
+        return Ok(None);
+    }
+    if let Some(state) = fields.decode_shown() {
+        return Ok(Some(Shown {
+            state,
+            is_lost: false,
+        }));
+    }
+    let position = fields.position().unwrap_or_default();
+    Ok(Some(Shown {
+        state: DeviceState {
+            position,
+            ..fields.decode_lost()
+        },
+        is_lost: true,
+    }))
 }
 
 fn parse<T: DeserializeOwned>(text: Option<&String>) -> Option<T> {

@@ -44,9 +44,16 @@ local expected = {
   [seen_key] = 'zset', [deadlines_key] = 'zset',
   [events_key] = 'stream', [changes_key] = 'stream', [log_key] = 'stream', [history_key] = 'stream', [quarantine_key] = 'stream',
 }
--- Only a device that is not listed yet gets a number.
+-- A device gets a number when it is listed, and with each event that those who follow all devices would not find by the time of its last
+-- message, or must not miss: an alarm change, an event without a live message, the end of a lost state. A usual commit gives none.
 local is_listed = read('ZSCORE', seen_key, device_id)
+local must_be_found = seq ~= '' and (first_change_seq or alive ~= 'now' or is_lost == '1')
 local gets_number = alive ~= '' and not is_listed
+if is_listed and must_be_found then
+  -- An index that cannot be written must keep no alarm of a known device. It is then found later.
+  local kind = redis.call('TYPE', listings_key).ok
+  gets_number = kind == 'zset' or kind == 'none'
+end
 if gets_number then expected[listings_key] = 'zset' end
 local refusal = wrong_type(expected)
 if refusal then return refusal end
@@ -134,7 +141,7 @@ if alive ~= '' then
   redis.call('ZADD', seen_key, 'GT', alive == 'now' and now or alive, device_id)
 end
 if gets_number then
-  -- Gateways where somebody waits for the device find it by this number.
+  -- Gateways where somebody waits for the device, or follows all devices, find it by this number.
   local number = (tonumber(redis.call('HGET', partition_key, 'events')) or 0) + 1
   redis.call('HSET', partition_key, 'events', number)
   redis.call('ZADD', listings_key, number, device_id)

@@ -10,14 +10,28 @@ use crate::keys::PartitionKeys;
 use crate::position::Epoch;
 
 /// Maximum number of devices that one look returns per partition. The rest follows at the next look.
-const PAGE: usize = 1000;
+pub(super) const PAGE: usize = 1000;
 
 /// How far a partition was looked through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartitionMark {
     epoch: Epoch,
-    /// The number of the last listing.
-    number: u64,
+    /// The last number that was given.
+    pub(super) number: u64,
+}
+
+impl PartitionMark {
+    /// A mark of this partition's epoch at this number.
+    #[must_use]
+    pub fn new(epoch: Epoch, number: u64) -> Self {
+        Self { epoch, number }
+    }
+
+    /// Returns the epoch of the partition.
+    #[must_use]
+    pub fn epoch(self) -> Epoch {
+        self.epoch
+    }
 }
 
 /// What one look at a partition found.
@@ -25,8 +39,8 @@ pub struct PartitionMark {
 pub struct NewListings {
     /// From where the next look continues; `None` if the partition has no epoch.
     pub mark: Option<PartitionMark>,
-    /// The devices listed since the mark of the earlier look. An ingest of an earlier release numbers every event, so devices that were
-    /// listed before may be among them. `None`: that is not known, since there was no earlier look,
+    /// The devices listed since the mark of the earlier look. Devices that were listed before may be among them: they get a new number with
+    /// an alarm change. `None`: that is not known, since there was no earlier look,
     /// or Redis may have lost data since.
     pub devices: Option<Vec<DeviceId>>,
 }
@@ -105,13 +119,13 @@ impl Store {
     }
 }
 
-fn mark_of(partition: Value) -> redis::RedisResult<Option<PartitionMark>> {
+pub(super) fn mark_of(partition: Value) -> redis::RedisResult<Option<PartitionMark>> {
     let mut fields = items(partition)?.into_iter();
     let mut field = || text(fields.next().unwrap_or(Value::Nil));
     let epoch = field()?.and_then(|epoch| epoch.parse().ok());
     let number = field()?.and_then(|number| number.parse().ok());
     let number = number.unwrap_or(0);
-    Ok(epoch.map(|epoch| PartitionMark { epoch, number }))
+    Ok(epoch.map(|epoch| PartitionMark::new(epoch, number)))
 }
 
 #[expect(
@@ -119,7 +133,7 @@ fn mark_of(partition: Value) -> redis::RedisResult<Option<PartitionMark>> {
     clippy::cast_sign_loss,
     reason = "scores are whole numbers from 0 on, below 2^53"
 )]
-fn since(
+pub(super) fn since(
     before: Option<PartitionMark>,
     mark: Option<PartitionMark>,
     listed: Vec<(String, f64)>,
