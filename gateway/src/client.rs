@@ -69,6 +69,8 @@ pub(crate) struct Client {
     outbox: Mutex<Outbox>,
     /// Notified when packets wait in the outbox of a client that polls.
     waiting: Notify,
+    /// Notified when packets have left the outbox.
+    left: Notify,
     /// Cancelled when the connection ends, for any reason.
     closed: CancellationToken,
     pending_replies: Arc<PendingReplies>,
@@ -139,6 +141,7 @@ impl Client {
             place: Mutex::new(admitted.place),
             outbox: Mutex::new(Outbox::new(shared.limits)),
             waiting: Notify::new(),
+            left: Notify::new(),
             closed: CancellationToken::new(),
             pending_replies: Arc::default(),
             is_end_counted: AtomicBool::new(false),
@@ -255,7 +258,10 @@ impl Client {
             self.send_complete(device, packets);
         } else if let Some(data) = &event.data {
             let copy = with_broadcast.then_some((BROADCAST_DATA, data));
-            self.push_telemetry(device, std::iter::once((DEVICE_DATA, data)).chain(copy));
+            self.push_telemetry(
+                Some(device),
+                std::iter::once((DEVICE_DATA, data)).chain(copy),
+            );
         }
         false
     }
@@ -315,7 +321,33 @@ impl Client {
         if !self.reads_all() {
             return;
         }
-        self.push_telemetry(device, [(BROADCAST_DATA, payload)]);
+        self.push_telemetry(Some(device), [(BROADCAST_DATA, payload)]);
+    }
+
+    /// Sends rows of many devices. No others may wait: see [`Self::wait_until_rows_left`].
+    pub(crate) fn send_rows(&self, name: &'static str, payload: Box<RawValue>) {
+        self.push_telemetry(None, [(name, &payload.into())]);
+    }
+
+    /// Waits until no rows of many devices wait to be sent.
+    pub(crate) async fn wait_until_rows_left(&self) {
+        self.wait_while(Outbox::has_rows).await;
+    }
+
+    /// Waits until no alarm waits to be sent.
+    pub(crate) async fn wait_until_alarms_left(&self) {
+        self.wait_while(Outbox::has_alarms).await;
+    }
+
+    async fn wait_while(&self, waits: fn(&Outbox) -> bool) {
+        loop {
+            let mut left = std::pin::pin!(self.left.notified());
+            left.as_mut().enable();
+            if !waits(&self.outbox()) {
+                return;
+            }
+            left.await;
+        }
     }
 
     /// Sends the packets that wait, until nothing more is accepted.
@@ -338,6 +370,7 @@ impl Client {
         if !self.outbox().has_alarms() {
             self.pending_replies.progress.notify_one();
         }
+        self.left.notify_waiters();
         flushed
     }
 
@@ -433,7 +466,7 @@ impl Client {
 
     fn push_telemetry<'a>(
         &self,
-        device: &DeviceId,
+        device: Option<&DeviceId>,
         packets: impl IntoIterator<Item = (&'static str, &'a Arc<RawValue>)>,
     ) {
         self.push(|outbox| {

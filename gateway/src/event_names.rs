@@ -4,6 +4,14 @@
 pub(crate) const SUBSCRIBE_DEVICE: &str = "subscribe:device";
 /// From a client: stop sending the events of a device.
 pub(crate) const UNSUBSCRIBE_DEVICE: &str = "unsubscribe:device";
+/// From a client: start sending the rows of all devices.
+pub(crate) const SUBSCRIBE_FLEET: &str = "subscribe:fleet";
+/// From a client: stop sending the rows of all devices.
+pub(crate) const UNSUBSCRIBE_FLEET: &str = "unsubscribe:fleet";
+/// From a client: start sending the open alarms of all devices.
+pub(crate) const SUBSCRIBE_ALARMS: &str = "subscribe:alarms";
+/// From a client: stop sending the open alarms of all devices.
+pub(crate) const UNSUBSCRIBE_ALARMS: &str = "unsubscribe:alarms";
 /// From a client: replace the token of this connection.
 pub(crate) const AUTH_REFRESH: &str = "auth:refresh";
 
@@ -15,6 +23,14 @@ pub(crate) const DEVICE_DATA_CHANGED: &str = "device:data:changed";
 pub(crate) const DEVICE_ALERTS: &str = "device:alerts";
 /// The alarm transitions of a device.
 pub(crate) const DEVICE_ALERTS_CHANGED: &str = "device:alerts:changed";
+/// All rows, in chunks.
+pub(crate) const FLEET_SNAPSHOT: &str = "fleet:snapshot";
+/// The rows that changed.
+pub(crate) const FLEET_CHANGED: &str = "fleet:changed";
+/// All open alarms, in chunks.
+pub(crate) const ALARMS_SNAPSHOT: &str = "alarms:snapshot";
+/// The transitions of alarms.
+pub(crate) const ALARMS_CHANGED: &str = "alarms:changed";
 /// The payload of [`DEVICE_DATA`], sent to every client with `--broadcast-all`.
 pub(crate) const BROADCAST_DATA: &str = "subtronics:data";
 /// The state of the data path.

@@ -5,6 +5,7 @@ use shared::store::Store;
 
 use crate::access::remote_keys::RemoteKeys;
 use crate::clients::Clients;
+use crate::feeds::Feeds;
 use crate::monitor::Monitor;
 use crate::relay::Relay;
 use crate::relay::watch_counts::WatchCounts;
@@ -33,6 +34,21 @@ fn register_clients(meters: &Meters, clients: Clients) {
             let counts = clients.by_transport();
             observe(counts.websocket, &[("transport", "websocket")]);
             observe(counts.polling, &[("transport", "polling")]);
+        },
+    );
+}
+
+/// Registers how many clients follow all devices.
+pub(crate) fn register_feeds(meters: &Meters, feeds: Feeds) {
+    meters.gauges(
+        "gateway.feeds",
+        "Subscriptions of clients of this replica to all devices at once: to \
+         their rows (`fleet`) or to their open alarms (`alarms`). While \
+         there is none, nothing is read for them.",
+        move |observe| {
+            let (fleet, alarms) = feeds.clients();
+            observe(fleet as u64, &[("feed", "fleet")]);
+            observe(alarms as u64, &[("feed", "alarms")]);
         },
     );
 }

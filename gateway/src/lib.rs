@@ -24,8 +24,10 @@ mod admission;
 mod client;
 mod clients;
 mod event_names;
+mod feeds;
 mod interest;
 mod json;
+mod location;
 pub mod listener;
 mod packet_budget;
 mod ports;
@@ -103,6 +105,7 @@ use crate::client::close_reason::CloseReason;
 use crate::clients::Clients;
 use crate::config::Config;
 use crate::drain::DrainPlan;
+use crate::feeds::Feeds;
 use crate::fleet::FleetReporter;
 use crate::fleet::latest::LatestFleetReport;
 use crate::interest::Linger;
@@ -160,6 +163,8 @@ pub async fn serve(
         &lifecycle,
         &tokens.serving,
     );
+    let feeds = Feeds::start(&state.store, &lifecycle, &tokens.serving);
+    gauges::register_feeds(&meters, feeds.clone());
     let monitor = start_monitor(&state, &clients, &relay, &lifecycle, &tokens.serving);
     gauges::register(&meters, clients.clone(), &relay, &monitor, &state.store);
     gauges::register_watches(&meters, watches.clone());
@@ -184,6 +189,7 @@ pub async fn serve(
         token_expiry,
         clients: clients.clone(),
         relay,
+        feeds,
         monitor: monitor.clone(),
         watches,
         admission: state.admission.clone(),

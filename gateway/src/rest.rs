@@ -20,6 +20,7 @@ mod devices;
 mod edge;
 mod health;
 mod history;
+mod open_alarms;
 pub(crate) mod operator_paths;
 mod path;
 mod query;
@@ -72,6 +73,7 @@ fn routes() -> Vec<Route> {
         (M::GET, "/api/devices/{deviceId}", SEE, get(devices::one)),
         (M::GET, "/api/devices/{deviceId}/history", SEE, get(history::samples)),
         (M::GET, "/api/devices/{deviceId}/history.csv", SEE, get(history::table)),
+        (M::GET, "/api/alarms/open", Needs::Read, get(open_alarms::list)),
         (M::GET, "/api/analytics/connections", Needs::ReadsAllOrAdmin, get(analytics::connections)),
         (M::GET, "/api/audit", Needs::Administrator, get(audit::list)),
         (M::GET, "/auth/login", Needs::Nothing, get(auth::login)),

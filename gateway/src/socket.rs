@@ -14,6 +14,7 @@ mod command_queue;
 mod connection;
 pub(crate) mod context;
 mod engine_error;
+mod feed_command;
 mod open_packet;
 mod packet;
 mod polling_answer;
@@ -54,7 +55,10 @@ use crate::client::log_limit::limited;
 use crate::client_address::ClientAddress;
 use crate::config::Config;
 use crate::error::ApiError;
-use crate::event_names::{AUTH_REFRESH, SUBSCRIBE_DEVICE, UNSUBSCRIBE_DEVICE};
+use crate::event_names::{
+    AUTH_REFRESH, SUBSCRIBE_ALARMS, SUBSCRIBE_DEVICE, SUBSCRIBE_FLEET, UNSUBSCRIBE_ALARMS,
+    UNSUBSCRIBE_DEVICE, UNSUBSCRIBE_FLEET,
+};
 use crate::listener::connection::ConnectionHandle;
 use crate::listener::take_over::TakeOver;
 use crate::request_body;
@@ -67,7 +71,10 @@ use engine_error::EngineError;
 use open_packet::OpenPacket;
 use packet::{ClientPacket, MAIN};
 use polling_answer::polling_answer;
-use polling_commands::{Enqueue, Refresh, SocketCommands, Subscribe, Unsubscribe};
+use polling_commands::{
+    Enqueue, Refresh, SocketCommands, Subscribe, SubscribeAlarms, SubscribeFleet, Unsubscribe,
+    UnsubscribeAlarms, UnsubscribeFleet,
+};
 use polling_connection::PollingConnection;
 use request::{Asked, PATH, canonical, is_socket_io, is_websocket, session_of};
 use websocket_connection::WebSocketConnection;
@@ -454,6 +461,10 @@ fn prepare(
     socket.on(SUBSCRIBE_DEVICE, async |_: Enqueue<Subscribe>| {});
     socket.on(UNSUBSCRIBE_DEVICE, async |_: Enqueue<Unsubscribe>| {});
     socket.on(AUTH_REFRESH, async |_: Enqueue<Refresh>| {});
+    socket.on(SUBSCRIBE_FLEET, async |_: Enqueue<SubscribeFleet>| {});
+    socket.on(UNSUBSCRIBE_FLEET, async |_: Enqueue<UnsubscribeFleet>| {});
+    socket.on(SUBSCRIBE_ALARMS, async |_: Enqueue<SubscribeAlarms>| {});
+    socket.on(UNSUBSCRIBE_ALARMS, async |_: Enqueue<UnsubscribeAlarms>| {});
     let leaving = Arc::clone(&client);
     let ended = Arc::downgrade(&session);
     socket.on_disconnect(async move |_: SocketRef, reason: DisconnectReason| {

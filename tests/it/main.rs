@@ -10,6 +10,8 @@ mod sign_in;
 
 mod alarms;
 
+mod all_devices;
+
 mod recovery;
 
 mod changed_fields;

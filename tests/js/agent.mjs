@@ -6,6 +6,7 @@
 //   {"do":"ask","id":…,"name":…,"body":…}    with one; the answer is written as {"what":"ack","id":…}
 //   {"do":"follow","device":…,"rule":…}      subscribes now and after every reconnection, from the position that this rule in
 //                                            positions.mjs yields: `whole` or `before_newest`
+//   {"do":"keep","name":…,"body":…}          emits now and after every reconnection; each answer is written as {"what":"kept","name":…}
 //   {"do":"cutWithin","name":…,"seq":…}      loses the connection right after this event, and ignores everything after it. Several
 //                                            cuts happen one after the other
 //   {"do":"disconnect"}  {"do":"reconnect"}  {"do":"cut"} (closes the transport as a lost network does)
@@ -20,6 +21,7 @@ let socket;
 const cuts = [];
 let deaf = false;
 const followed = new Map();
+const kept = new Map();
 
 function write(what, fields = {}) {
   process.stdout.write(`${JSON.stringify({ what, ...fields })}\n`);
@@ -42,6 +44,7 @@ function connect(url, options) {
     writeExtensions(socket.io.engine.transport.ws);
     write('connect', { name: socket.io.engine.transport.name, body: socket.id });
     for (const device of followed.keys()) subscribe(device);
+    for (const name of kept.keys()) emitKept(name);
   });
   socket.on('connect_error', (error) => {
     write('connect_error', { name: error.message, body: error.context?.status ?? null });
@@ -67,6 +70,10 @@ function subscribe(device) {
   });
 }
 
+function emitKept(name) {
+  socket.emit(name, kept.get(name), (answer) => write('kept', { name, body: answer }));
+}
+
 function isNew(name, body) {
   const positions = followed.get(body?.deviceId);
   return !positions || !name.startsWith('device:') || positions.isNew(name, body);
@@ -79,6 +86,10 @@ const commands = {
   follow: ({ device, rule }) => {
     followed.set(device, new rules[rule]());
     if (socket.connected) subscribe(device);
+  },
+  keep: ({ name, body }) => {
+    kept.set(name, body);
+    if (socket.connected) emitKept(name);
   },
   cutWithin: ({ name, seq }) => {
     cuts.push({ name, seq });

@@ -51,7 +51,7 @@ pub enum Rule {
 /// One entry in the log of a browser.
 #[derive(Clone, Debug, Deserialize)]
 pub struct BrowserEvent {
-    /// `event`, `ack`, `connect`, `connect_error`, `disconnect`, `upgrade` or `extensions` (of a WebSocket). For a followed device also `again` (an event
+    /// `event`, `ack`, `kept` (the answer to what is emitted after each reconnection), `connect`, `connect_error`, `disconnect`, `upgrade` or `extensions` (of a WebSocket). For a followed device also `again` (an event
     /// that it had already received) and `followed` (the answer to a subscription).
     pub what: String,
     /// The name of the event or of the transport, a reason, or the followed device.
@@ -222,6 +222,18 @@ impl Browser {
     pub fn follows(&self, device: &str) -> bool {
         let is_it = |seen: &BrowserEvent| seen.what == "followed" && seen.name == device;
         self.log().iter().any(is_it)
+    }
+
+    /// Emits an event now, and again after every reconnection. Returns the first answer of the server.
+    pub async fn keep(&self, name: &str, body: Value) -> Result<Value> {
+        let from = self.seen_count();
+        self.command(json!({"do": "keep", "name": name, "body": body}))
+            .await?;
+        let what = format!("the answer to {name} {body}");
+        let answer = self
+            .wait_after(from, &what, |seen| seen.what == "kept" && seen.name == name)
+            .await?;
+        Ok(answer.body)
     }
 
     /// Emits an event with an acknowledgement callback and returns the argument of the callback.

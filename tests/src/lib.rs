@@ -29,6 +29,8 @@ pub mod device;
 
 pub mod browser;
 
+pub mod all_devices;
+
 mod node_script;
 
 pub mod http;

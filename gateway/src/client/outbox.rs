@@ -5,7 +5,8 @@
 //! * The **alarm lane** holds everything that must arrive, in order. It is emptied first. It never drops a packet: if it
 //!   overflows, the client is disconnected and recovers by its position.
 //! * The **telemetry lane** holds one packet per event and device. A newer reading replaces the one that waits, and its
-//!   field `skipped` says how many readings were replaced.
+//!   field `skipped` says how many readings were replaced. Rows of many devices take their turn in it, one packet at a time: whoever sends
+//!   them waits until [`Outbox::has_rows`] says no.
 //!
 //! Packets of one device never overtake each other. Before a packet enters the alarm lane, the telemetry of its device that
 //! still waits is dealt with: newer data replaces it, otherwise it enters the alarm lane first.
@@ -28,7 +29,7 @@ use serde_json::value::RawValue;
 use shared::device::DeviceId;
 use shared::event;
 
-use crate::event_names::{BROADCAST_DATA, DEVICE_DATA};
+use crate::event_names::{BROADCAST_DATA, DEVICE_DATA, FLEET_CHANGED, FLEET_SNAPSHOT};
 
 /// One event, or one reply to an event of the client. The payload is shared by all clients that get it.
 #[derive(Clone, Debug)]
@@ -124,9 +125,13 @@ impl Packet {
         marked.map_or(Cow::Borrowed(&*self.payload), Cow::Owned)
     }
 
-    /// Returns whether newer data of its device may replace the packet.
+    /// Returns whether it belongs into the telemetry lane.
     pub(crate) fn is_telemetry(&self) -> bool {
-        matches!(self.kind, PacketKind::Event(DEVICE_DATA | BROADCAST_DATA))
+        use PacketKind::Event;
+        matches!(
+            self.kind,
+            Event(DEVICE_DATA | BROADCAST_DATA | FLEET_SNAPSHOT | FLEET_CHANGED)
+        )
     }
 
     /// Returns the size in memory: the payload and the overhead.
@@ -138,8 +143,8 @@ impl Packet {
 /// Memory of a waiting packet beside its payload: the packet itself, and its entries in the maps of the telemetry lane.
 const OVERHEAD: usize = 2 * size_of::<(Packet, ConflationKey)>();
 
-/// Key of the telemetry lane: only the latest packet per event and device waits.
-type ConflationKey = (&'static str, DeviceId);
+/// Key of the telemetry lane: only the latest packet per event and device waits. Rows are about no single device.
+type ConflationKey = (&'static str, Option<DeviceId>);
 
 /// The two lanes of one client, bounded by [`OutboxLimits`].
 #[derive(Debug)]
@@ -178,7 +183,7 @@ impl Outbox {
     /// A bound is exceeded: the client must be disconnected.
     pub(crate) fn push_telemetry(
         &mut self,
-        device: &DeviceId,
+        device: Option<&DeviceId>,
         event: &'static str,
         payload: &Arc<RawValue>,
         now: Instant,
@@ -198,7 +203,7 @@ impl Outbox {
                 }
             }
         }
-        let key = (event, device.clone());
+        let key = (event, device.cloned());
         let turn = if let Some(turn) = self.turns.get(&key) {
             *turn
         } else {
@@ -304,6 +309,12 @@ impl Outbox {
         !self.alarms.is_empty()
     }
 
+    /// Returns whether rows of many devices wait.
+    pub(crate) fn has_rows(&self) -> bool {
+        let waits = |event| self.turns.contains_key(&(event, None));
+        waits(FLEET_SNAPSHOT) || waits(FLEET_CHANGED)
+    }
+
     /// Returns whether nothing waits and the client is connected, so that an event may be sent past the outbox.
     pub(crate) fn is_idle(&self) -> bool {
         self.is_empty() && !self.is_closed
@@ -365,7 +376,7 @@ impl Outbox {
 
     /// Removes the packets of this device from the telemetry lane and returns them in order.
     fn remove_device(&mut self, device: &DeviceId) -> Vec<Packet> {
-        let turn_of = |event| self.turns.get(&(event, device.clone())).copied();
+        let turn_of = |event| self.turns.get(&(event, Some(device.clone()))).copied();
         let turns = [DEVICE_DATA, BROADCAST_DATA];
         let mut turns: Vec<u64> = turns.into_iter().filter_map(turn_of).collect();
         turns.sort_unstable();

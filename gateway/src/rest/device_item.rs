@@ -3,13 +3,14 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 use shared::clock::Time;
-use shared::decimal::Decimal;
 use shared::device::DeviceId;
 use shared::device_status::{DeviceStatus, device_status};
 use shared::event::{self, iso, iso_option};
 use shared::position::Epoch;
-use shared::reading::{Coordinate, Quality};
+use shared::reading::Quality;
 use shared::state::{DeviceState, freshness};
+
+use crate::location::location;
 
 /// One device: the keys of the replaced system, keys that its front end expected but never got, and the position.
 #[derive(Debug, Serialize)]
@@ -71,30 +72,6 @@ impl<'a> DeviceItem<'a> {
             epoch: state.position.epoch,
             seq: state.position.seq,
         })
-    }
-}
-
-/// Renders `<lat>, <long>` as received. Empty if unknown, out of range or `0, 0`: the map draws every text that it can
-/// parse.
-fn location(latitude: &Coordinate, longitude: &Coordinate) -> String {
-    let (lat, long) = (text_of(latitude), text_of(longitude));
-    let within = |text: &str, bound: i32| {
-        let degrees: Decimal = text.parse().ok()?;
-        let bound = Decimal::from_int(bound);
-        (degrees <= bound && Decimal::ZERO - degrees <= bound).then_some(degrees)
-    };
-    match (within(&lat, 90), within(&long, 180)) {
-        (Some(north), Some(east)) if north != Decimal::ZERO || east != Decimal::ZERO => {
-            format!("{lat}, {long}")
-        }
-        _ => String::new(),
-    }
-}
-
-fn text_of(coordinate: &Coordinate) -> String {
-    match coordinate {
-        Coordinate::Number(number) => number.to_string(),
-        Coordinate::Text(text) => text.trim().to_owned(),
     }
 }
 

@@ -30,6 +30,7 @@ pub(super) const HEAVY: [(&str, u32); 8] = [
     ("/alarm-logs", 10),
     ("/api/audit", 10),
     ("/alarm-logs/statistics", 20),
+    ("/api/alarms/open", 20),
     ("/api/devices", 20),
 ];
 

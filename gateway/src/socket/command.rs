@@ -4,12 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use shared::device::DeviceId;
 use shared::position::Position;
 
 use super::context::ConnectionContext;
+use super::feed_command::{AlarmsArgument, FeedKind, FeedSubscriptions, FleetArgument};
 use super::packet::ClientEvent;
 use super::refusal::Refusal;
 use super::token_refresh;
@@ -20,7 +21,12 @@ use crate::admission::limit::Limit;
 use crate::audit::Actor;
 use crate::client::Client;
 use crate::client_address::ClientAddress;
-use crate::event_names::{AUTH_REFRESH, SUBSCRIBE_DEVICE, UNSUBSCRIBE_DEVICE};
+use crate::event_names::{
+    AUTH_REFRESH, SUBSCRIBE_ALARMS, SUBSCRIBE_DEVICE, SUBSCRIBE_FLEET, UNSUBSCRIBE_ALARMS,
+    UNSUBSCRIBE_DEVICE, UNSUBSCRIBE_FLEET,
+};
+use crate::feeds::subscriber::Feed;
+use crate::json;
 use crate::relay::Relay;
 use crate::relay::command::Join;
 use crate::watches::{Watch, Watches};
@@ -37,6 +43,9 @@ pub(super) struct ClientCommand {
 enum Order {
     Subscribe(Target),
     Unsubscribe(Target),
+    /// Send all rows, or all open alarms.
+    Follow(Feed),
+    Unfollow(FeedKind),
     /// Replace the token of the connection.
     Refresh(Box<str>),
     /// It cannot be read.
@@ -100,6 +109,26 @@ impl ClientCommand {
         Self { order, ack }
     }
 
+    /// `argument`: that of the event; `None` without one.
+    pub(super) fn follow_fleet(argument: Option<FleetArgument>, ack: Option<i64>) -> Self {
+        Self::follow(argument.unwrap_or(FleetArgument::Nothing).feed(), ack)
+    }
+
+    /// `argument`: that of the event; `None` without one.
+    pub(super) fn follow_alarms(argument: Option<AlarmsArgument>, ack: Option<i64>) -> Self {
+        Self::follow(argument.unwrap_or(AlarmsArgument::Nothing).feed(), ack)
+    }
+
+    fn follow(feed: Option<Feed>, ack: Option<i64>) -> Self {
+        let order = feed.map_or(Order::Unreadable(Refusal::InvalidFeed), Order::Follow);
+        Self { order, ack }
+    }
+
+    pub(super) fn unfollow(kind: FeedKind, ack: Option<i64>) -> Self {
+        let order = Order::Unfollow(kind);
+        Self { order, ack }
+    }
+
     /// `argument`: that of the event; `None` without one, or if it cannot be read.
     pub(super) fn refresh(argument: Option<TokenArgument>, ack: Option<i64>) -> Self {
         let order = match argument {
@@ -116,6 +145,10 @@ impl ClientCommand {
         match self.order {
             Order::Subscribe(_) => SUBSCRIBE_DEVICE,
             Order::Unsubscribe(_) => UNSUBSCRIBE_DEVICE,
+            Order::Follow(Feed::Fleet { .. }) => SUBSCRIBE_FLEET,
+            Order::Follow(Feed::Alarms { .. }) => SUBSCRIBE_ALARMS,
+            Order::Unfollow(FeedKind::Fleet) => UNSUBSCRIBE_FLEET,
+            Order::Unfollow(FeedKind::Alarms) => UNSUBSCRIBE_ALARMS,
             Order::Refresh(_) => AUTH_REFRESH,
             Order::Unreadable(_) => "",
         }
@@ -144,6 +177,16 @@ impl ClientCommand {
                 let argument = argument.and_then(|text| serde_json::from_str(text).ok());
                 return Some(Self::refresh(argument, event.ack));
             }
+            SUBSCRIBE_FLEET => {
+                let argument = argument.and_then(|text| serde_json::from_str(text).ok());
+                return Some(Self::follow_fleet(argument, event.ack));
+            }
+            SUBSCRIBE_ALARMS => {
+                let argument = argument.and_then(|text| serde_json::from_str(text).ok());
+                return Some(Self::follow_alarms(argument, event.ack));
+            }
+            UNSUBSCRIBE_FLEET => return Some(Self::unfollow(FeedKind::Fleet, event.ack)),
+            UNSUBSCRIBE_ALARMS => return Some(Self::unfollow(FeedKind::Alarms, event.ack)),
             _ => return None,
         };
         let argument = argument.and_then(|text| serde_json::from_str(text).ok());
@@ -171,9 +214,10 @@ impl Argument {
     }
 }
 
-/// The devices a client subscribed to.
+/// The devices a client subscribed to, and whether it follows all devices.
 pub(super) struct Subscriptions {
     devices: HashMap<DeviceId, Arc<Watch>>,
+    feeds: FeedSubscriptions,
     /// Those of them that exceed a limit that is only tried out. As if they were refused, they do not count.
     uncounted: HashSet<DeviceId>,
     limit: usize,
@@ -220,6 +264,7 @@ impl Subscriptions {
     ) -> Self {
         Self {
             devices: HashMap::new(),
+            feeds: FeedSubscriptions::default(),
             uncounted: HashSet::new(),
             limit,
             enforcement,
@@ -242,7 +287,7 @@ impl Subscriptions {
         if known.is_none() {
             self.forget_refused();
         }
-        let is_full = known.is_none() && self.devices.len() - self.uncounted.len() >= self.limit;
+        let is_full = known.is_none() && self.count() >= self.limit;
         let exceeds = too_many_wait || is_full;
         if exceeds && self.refuses() {
             return Err(Refusal::Limit(self.limit));
@@ -261,6 +306,11 @@ impl Subscriptions {
     fn remove(&mut self, device: &DeviceId) {
         self.devices.remove(device);
         self.uncounted.remove(device);
+    }
+
+    /// Returns the number of subscriptions that count.
+    fn count(&self) -> usize {
+        self.devices.len() - self.uncounted.len() + self.feeds.count()
     }
 
     fn refuses(&self) -> bool {
@@ -330,6 +380,14 @@ async fn try_to_carry_out(
             relay.leave(client, target.device, command.ack).await;
             Ok(())
         }
+        Order::Follow(feed) => follow(client, feed, command.ack, context, subscriptions).await,
+        Order::Unfollow(kind) => {
+            subscriptions.feeds.end(kind).await;
+            if let Some(ack) = command.ack {
+                client.reply(None, ack, json::to_raw(&Unfollowed { ok: true }));
+            }
+            Ok(())
+        }
         Order::Refresh(token) => {
             if !subscriptions.refreshes.admit(Instant::now()) {
                 return Err(Refusal::TooManyTokens);
@@ -339,6 +397,36 @@ async fn try_to_carry_out(
         }
         Order::Unreadable(refusal) => Err(refusal),
     }
+}
+
+/// The reply to the end of a subscription to all devices.
+#[derive(Serialize)]
+struct Unfollowed {
+    ok: bool,
+}
+
+/// Follows all devices. A later subscription of the same kind replaces an earlier one.
+async fn follow(
+    client: &Arc<Client>,
+    feed: Feed,
+    ack: Option<i64>,
+    context: &ConnectionContext,
+    subscriptions: &mut Subscriptions,
+) -> Result<(), Refusal> {
+    if !client.identity().permission().has(Verb::Read) {
+        return Err(Refusal::Forbidden);
+    }
+    let kind = match feed {
+        Feed::Fleet { .. } => FeedKind::Fleet,
+        Feed::Alarms { .. } => FeedKind::Alarms,
+    };
+    let is_new = !subscriptions.feeds.has(kind);
+    if is_new && subscriptions.count() >= subscriptions.limit && subscriptions.refuses() {
+        return Err(Refusal::Limit(subscriptions.limit));
+    }
+    subscriptions.feeds.end(kind).await;
+    subscriptions.feeds.start(client, feed, ack, context);
+    Ok(())
 }
 
 async fn subscribe(

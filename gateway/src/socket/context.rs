@@ -19,6 +19,7 @@ use crate::client::Admitted;
 use crate::client_address::ClientAddress;
 use crate::clients::Clients;
 use crate::config::{Config, SPARE_COMMANDS};
+use crate::feeds::Feeds;
 use crate::metrics::SocketMetrics;
 use crate::monitor::Monitor;
 use crate::packet_budget::PacketRate;
@@ -32,6 +33,7 @@ pub(crate) struct ConnectionContext {
     pub(crate) token_expiry: TokenExpiry,
     pub(crate) clients: Clients,
     pub(crate) relay: Relay,
+    pub(crate) feeds: Feeds,
     pub(crate) monitor: Monitor,
     pub(crate) watches: Watches,
     /// Decides who may open a session, and what happens to a client that exceeds a limit.

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::extract::Data;
 use socketioxide::handler::{FromMessageParts, Value};
@@ -12,6 +12,7 @@ use socketioxide::socket::Socket;
 
 use super::command::{Argument, ClientCommand, DeviceCommand, TokenArgument};
 use super::command_queue::CommandQueue;
+use super::feed_command::{AlarmsArgument, FeedKind, FleetArgument};
 use crate::client::Client;
 
 /// The client of a socket and its commands, stored with the socket for the extractors.
@@ -41,6 +42,18 @@ pub(super) struct Unsubscribe;
 /// `auth:refresh`
 pub(super) struct Refresh;
 
+/// `subscribe:fleet`
+pub(super) struct SubscribeFleet;
+
+/// `unsubscribe:fleet`
+pub(super) struct UnsubscribeFleet;
+
+/// `subscribe:alarms`
+pub(super) struct SubscribeAlarms;
+
+/// `unsubscribe:alarms`
+pub(super) struct UnsubscribeAlarms;
+
 impl Event for Subscribe {
     type Argument = Argument;
 
@@ -62,6 +75,38 @@ impl Event for Refresh {
 
     fn command(argument: Option<TokenArgument>, ack: Option<i64>) -> ClientCommand {
         ClientCommand::refresh(argument, ack)
+    }
+}
+
+impl Event for SubscribeFleet {
+    type Argument = FleetArgument;
+
+    fn command(argument: Option<FleetArgument>, ack: Option<i64>) -> ClientCommand {
+        ClientCommand::follow_fleet(argument, ack)
+    }
+}
+
+impl Event for UnsubscribeFleet {
+    type Argument = IgnoredAny;
+
+    fn command(_: Option<IgnoredAny>, ack: Option<i64>) -> ClientCommand {
+        ClientCommand::unfollow(FeedKind::Fleet, ack)
+    }
+}
+
+impl Event for SubscribeAlarms {
+    type Argument = AlarmsArgument;
+
+    fn command(argument: Option<AlarmsArgument>, ack: Option<i64>) -> ClientCommand {
+        ClientCommand::follow_alarms(argument, ack)
+    }
+}
+
+impl Event for UnsubscribeAlarms {
+    type Argument = IgnoredAny;
+
+    fn command(_: Option<IgnoredAny>, ack: Option<i64>) -> ClientCommand {
+        ClientCommand::unfollow(FeedKind::Alarms, ack)
     }
 }
 

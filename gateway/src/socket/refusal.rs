@@ -12,6 +12,14 @@ use crate::watches::WatchRefused;
 pub(crate) enum Refusal {
     #[error("expected a device id of 1 to 128 bytes, or an object with `deviceId` and `since`")]
     Invalid,
+    /// The argument of a subscription to all devices cannot be read.
+    #[error(
+        "expected an object with a `filter` of known words and, for the fleet, an `interval` of 250 to 60000 ms"
+    )]
+    InvalidFeed,
+    /// A subscription to all devices was ended by the client before it was answered.
+    #[error("a later command of this connection has ended it")]
+    Replaced,
     /// The client may not read the device, which need not exist.
     #[error("not allowed")]
     Forbidden,
@@ -86,7 +94,7 @@ impl Refusal {
     /// Returns the code for the client, logs and metrics.
     pub(crate) fn code(self) -> &'static str {
         match self {
-            Self::Invalid | Self::NoToken => Self::INVALID,
+            Self::Invalid | Self::InvalidFeed | Self::Replaced | Self::NoToken => Self::INVALID,
             Self::Forbidden => Self::FORBIDDEN,
             Self::Unauthorized(NotAdmitted::KeysAway) => Self::UNAVAILABLE,
             Self::Unauthorized(NotAdmitted::Limited(_))

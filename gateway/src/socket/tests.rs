@@ -9,6 +9,7 @@ use super::*;
 use crate::access::expiry::TokenExpiry;
 use crate::client::ClientContext;
 use crate::clients::Clients;
+use crate::feeds::Feeds;
 use crate::interest::Linger;
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
@@ -58,6 +59,7 @@ async fn the_service_is_freed_with_its_last_handle() {
         &Lifecycle::new(),
         &finish,
     );
+    let feeds = Feeds::start(&store, &Lifecycle::new(), &finish);
     let status = StatusHandle::new(std::time::Instant::now());
     let monitor = Monitor::new(status, store.clock());
     let context = ConnectionContext {
@@ -66,6 +68,7 @@ async fn the_service_is_freed_with_its_last_handle() {
         token_expiry: TokenExpiry::new(&config.tokens, store.clock()),
         clients,
         relay,
+        feeds,
         monitor,
         watches,
         admission: test_setup::admission(&config),

@@ -49,7 +49,7 @@ impl World {
     fn telemetry(&mut self, name: &str, event: &'static str, seq: u64) -> Result<bool, Overflow> {
         let queue = queue(&mut self.room, &mut self.sent);
         self.outbox
-            .push_telemetry(&device(name), event, &at(name, seq), self.now, queue)
+            .push_telemetry(Some(&device(name)), event, &at(name, seq), self.now, queue)
     }
 
     fn alarms(&mut self, name: &str, events: &[&'static str], seq: u64) -> Result<bool, Overflow> {
@@ -299,12 +299,13 @@ fn too_many_packets_exceed_the_bound() {
 fn too_many_bytes_of_telemetry_alone_exceed_the_bound() {
     let mut world = World::new();
     let long = payload(&json!({"deviceId": "A", "text": "x".repeat(5000)}));
-    let pushed =
-        world
-            .outbox
-            .push_telemetry(&device("A"), DEVICE_DATA, &long, Instant::now(), |_| {
-                SendOutcome::Full
-            });
+    let pushed = world.outbox.push_telemetry(
+        Some(&device("A")),
+        DEVICE_DATA,
+        &long,
+        Instant::now(),
+        |_| SendOutcome::Full,
+    );
     assert_eq!(pushed, Err(Overflow::Bytes));
 }
 

@@ -98,6 +98,7 @@ const ROUTES: [Expected; 16] = [
     Expected { line: "GET /alarm-logs", allowed: ANY_READER },
     Expected { line: "GET /alarm-logs/statistics", allowed: ANY_READER },
     Expected { line: "GET /api/devices", allowed: ANY_READER },
+    Expected { line: "GET /api/alarms/open", allowed: ANY_READER },
     Expected { line: "GET /config", allowed: ANY_READER },
     Expected { line: "GET /api/analytics/connections", allowed: OVERVIEW },
     Expected { line: "GET /api/audit", allowed: ADMINISTRATOR },

@@ -140,6 +140,9 @@ fn check_value(document: &Value, schema: &Value, value: &Value, at: &str) {
         let schema = document.pointer(&reference[1..]).expect("a schema");
         return check_value(document, schema, value, at);
     }
+    if let Some(parts) = schema.get("allOf") {
+        return check_value(document, &joined(document, parts), value, at);
+    }
     let kind = match value {
         Value::Null => "null",
         Value::Bool(_) => "boolean",
@@ -177,4 +180,19 @@ fn check_value(document: &Value, schema: &Value, value: &Value, at: &str) {
     for (key, field) in fields {
         check_value(document, &properties[key], field, &format!("{at}.{key}"));
     }
+}
+
+/// Joins the fields of several schemas into one.
+fn joined(document: &Value, parts: &Value) -> Value {
+    let (mut required, mut properties) = (Vec::new(), serde_json::Map::new());
+    for part in parts.as_array().expect("schemas") {
+        let part = match part.get("$ref") {
+            Some(Value::String(reference)) => document.pointer(&reference[1..]),
+            _ => Some(part),
+        };
+        let part = part.expect("a schema");
+        required.extend(part["required"].as_array().expect("required").clone());
+        properties.extend(part["properties"].as_object().expect("fields").clone());
+    }
+    json!({"type": "object", "required": required, "properties": properties})
 }

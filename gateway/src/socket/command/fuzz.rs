@@ -55,7 +55,15 @@ fn check_event(message: &str, event: &ClientEvent<'_>) {
     assert!(digits.is_none_or(|digits| message.contains(&digits)));
 
     if let Some(command) = ClientCommand::from_event(event) {
-        let names = [SUBSCRIBE_DEVICE, UNSUBSCRIBE_DEVICE, AUTH_REFRESH];
+        let names = [
+            SUBSCRIBE_DEVICE,
+            UNSUBSCRIBE_DEVICE,
+            AUTH_REFRESH,
+            SUBSCRIBE_FLEET,
+            UNSUBSCRIBE_FLEET,
+            SUBSCRIBE_ALARMS,
+            UNSUBSCRIBE_ALARMS,
+        ];
         assert!(names.contains(&event.name.as_str()));
         assert_eq!(command.ack, event.ack);
         check_command(&command, &argument.unwrap_or_default());
@@ -87,6 +95,10 @@ pub(super) fn check_command(command: &ClientCommand, argument: &Value) {
             }
         }
         Order::Refresh(token) => assert_eq!(sent("token"), Some(&**token)),
-        Order::Unreadable(_) => {}
+        Order::Follow(_) => {
+            let has_fields = argument.is_object() || argument.is_array();
+            assert!(argument.is_null() || has_fields, "{argument}");
+        }
+        Order::Unfollow(_) | Order::Unreadable(_) => {}
     }
 }

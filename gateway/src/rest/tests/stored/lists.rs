@@ -114,3 +114,40 @@ async fn a_client_that_disconnects_takes_no_list_from_others() {
     assert_eq!(other.await.status(), 200);
     assert_eq!(reads(&world, "calls"), 64);
 }
+
+#[tokio::test]
+async fn open_alarms_come_by_urgency_in_pages() {
+    let mut world = World::start().await;
+    assert_eq!(world.get("/api/alarms/open").await["alarms"], json!([]));
+    for (serial, value) in [("A", 300), ("B", 1200), ("C", 600), ("D", 10), ("E", 1300)] {
+        world.reading(serial, value).await;
+    }
+    let all = world.get("/api/alarms/open").await;
+    check_schema("OpenAlarms", &all);
+    let serials = |answer: &Value| -> Vec<String> {
+        let alarms = answer["alarms"].as_array().expect("alarms").iter();
+        alarms
+            .map(|alarm| alarm["deviceId"].as_str().expect("a serial").to_owned())
+            .collect()
+    };
+    assert_eq!(serials(&all), ["E", "B", "C", "A"]);
+    assert!(all.get("next").is_none(), "{all}");
+    let alert = all["alarms"][0]["id"].as_str().expect("an id").to_owned();
+    let acknowledged = world.acknowledge("E", &alert, "{}").await;
+    assert_eq!(acknowledged.0, 200);
+    let mut paged = Vec::new();
+    let mut path = "/api/alarms/open?limit=3".to_owned();
+    for expected in [3, 1] {
+        let page = world.get(&path).await;
+        assert_eq!(
+            (&page["count"], &page["total"]),
+            (&json!(expected), &json!(4))
+        );
+        paged.extend(serials(&page));
+        let next = page["next"].as_str().unwrap_or_default();
+        path = format!("/api/alarms/open?limit=3&after={next}");
+    }
+    assert_eq!(paged, ["B", "E", "C", "A"]);
+    let some = world.get("/api/alarms/open?severity=high,warning").await;
+    assert_eq!(serials(&some), ["C", "A"]);
+}

@@ -22,6 +22,9 @@ fn json_value() -> impl Strategy<Value = Value> {
             Just("epoch".to_owned()),
             Just("seq".to_owned()),
             Just("token".to_owned()),
+            Just("filter".to_owned()),
+            Just("prefix".to_owned()),
+            Just("interval".to_owned()),
             ".{0,5}",
         ];
         prop_oneof![
@@ -35,7 +38,10 @@ fn json_value() -> impl Strategy<Value = Value> {
 proptest! {
     #[test]
     fn an_event_is_carried_out_only_if_it_names_what_it_is_about(
-        name in prop_oneof![Just(SUBSCRIBE_DEVICE), Just(UNSUBSCRIBE_DEVICE), Just(AUTH_REFRESH)],
+        name in prop_oneof![
+            Just(SUBSCRIBE_DEVICE), Just(UNSUBSCRIBE_DEVICE), Just(AUTH_REFRESH),
+            Just(SUBSCRIBE_FLEET), Just(UNSUBSCRIBE_FLEET), Just(SUBSCRIBE_ALARMS), Just(UNSUBSCRIBE_ALARMS),
+        ],
         argument in json_value(),
     ) {
         let text = serde_json::to_string(&json!([name, argument])).expect("JSON");

@@ -1,0 +1,325 @@
+//! The open alarms of all devices, most urgent first, and the transitions since clients were sent them. Pure.
+//!
+//! Each transition is kept for the clients that have not got it yet. One that has fallen behind those that are kept is sent all open alarms
+//! again: nothing is left out without its knowledge.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use shared::alarm::{Alarm, ChangeKind};
+use shared::clock::Time;
+use shared::device::DeviceId;
+use shared::event::{self, iso};
+use shared::position::Position;
+use shared::store::ChangedAlarm;
+
+use super::alarm_key::AlarmKey;
+use super::filter::AlarmFilter;
+
+/// Maximum number of alarms or transitions in one event.
+pub(super) const MAX_ALARMS: usize = 100;
+/// Number of transitions that are kept. An entry has the bytes of an alarm, some 600.
+const MAX_KEPT: usize = 4_096;
+
+/// The open alarms: at most 15 per device.
+#[derive(Debug, Default)]
+pub(crate) struct AlarmTable {
+    devices: HashMap<DeviceId, Vec<AlarmKey>>,
+    order: BTreeMap<AlarmKey, OpenAlarm>,
+    kept: VecDeque<Transition>,
+    /// Number of all transitions so far.
+    version: u64,
+}
+
+#[derive(Debug)]
+struct OpenAlarm {
+    device: DeviceId,
+    text: Arc<RawValue>,
+}
+
+#[derive(Clone, Debug)]
+struct Transition {
+    device: DeviceId,
+    key: AlarmKey,
+    change: Option<ChangeKind>,
+    at: Time,
+    /// The alarm after it; `None` if it has ended.
+    text: Option<Arc<RawValue>>,
+}
+
+/// How far a client has got.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AlarmCursor {
+    version: u64,
+}
+
+/// The next transitions for a client, to be applied in this order: what changed, then what ended.
+#[derive(Debug, Default)]
+pub(crate) struct AlarmChunk {
+    pub(crate) changed: Vec<Arc<RawValue>>,
+    pub(crate) ended: Vec<EndedAlarm>,
+}
+
+/// An alarm that is no longer open, or that the client no longer wants.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct EndedAlarm {
+    id: Box<str>,
+    device_id: DeviceId,
+    change: ChangeKind,
+    #[serde(serialize_with = "iso")]
+    timestamp: Time,
+}
+
+impl AlarmChunk {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.changed.is_empty() && self.ended.is_empty()
+    }
+
+    fn is_full(&self) -> bool {
+        self.changed.len() + self.ended.len() >= MAX_ALARMS
+    }
+
+    fn has_ended(&self, id: &str) -> bool {
+        self.ended.iter().any(|ended| *ended.id == *id)
+    }
+}
+
+/// A page of open alarms.
+#[derive(Debug, Default)]
+pub(crate) struct AlarmPage {
+    pub(crate) alarms: Vec<Arc<RawValue>>,
+    /// Where the next page begins; `None` if there is none.
+    pub(crate) next: Option<AlarmKey>,
+}
+
+impl AlarmTable {
+    /// Returns the number of transitions so far.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Whether the device has open alarms.
+    pub(super) fn has(&self, device: &DeviceId) -> bool {
+        self.devices.contains_key(device)
+    }
+
+    /// Returns the cursor of a client that is sent all open alarms now.
+    pub(crate) fn cursor(&self) -> AlarmCursor {
+        AlarmCursor {
+            version: self.version,
+        }
+    }
+
+    /// Transitions may have been missed: every client is sent all open alarms again.
+    pub(crate) fn doubt(&mut self) {
+        // Behind every cursor.
+        self.version += 1;
+        self.kept.clear();
+    }
+
+    /// Applies one transition of a device's alarm.
+    pub(crate) fn apply(
+        &mut self,
+        device: &DeviceId,
+        position: Position,
+        changed: &ChangedAlarm,
+        now: Time,
+    ) {
+        let ChangedAlarm { alarm, change } = changed;
+        if alarm.cleared_at.is_some() {
+            self.end(device, &alarm.id, *change, alarm.cleared_at.unwrap_or(now));
+        } else {
+            let text = event::listed_alarm(device, alarm, None, position);
+            self.open(device, alarm, *change, position, text.into(), now);
+        }
+    }
+
+    /// Replaces the open alarms of a device by these. What differs becomes a transition.
+    pub(crate) fn set(
+        &mut self,
+        device: &DeviceId,
+        position: Position,
+        alarms: &[Alarm],
+        now: Time,
+    ) {
+        let known = self.devices.get(device).cloned().unwrap_or_default();
+        for key in known {
+            if !alarms.iter().any(|alarm| *alarm.id == *key.id()) {
+                self.end(device, key.id(), Some(ChangeKind::Cleared), now);
+            }
+        }
+        for alarm in alarms {
+            let text: Arc<RawValue> = event::listed_alarm(device, alarm, None, position).into();
+            let before = self.order.get(&AlarmKey::of(alarm));
+            let is_same = before.is_some_and(|before| is_same_alarm(&before.text, &text));
+            if !is_same {
+                self.open(device, alarm, None, position, text, now);
+            }
+        }
+    }
+
+    /// Ends the open alarms of a device that is gone.
+    pub(crate) fn remove(&mut self, device: &DeviceId, now: Time) {
+        for key in self.devices.get(device).cloned().unwrap_or_default() {
+            self.end(device, key.id(), Some(ChangeKind::Retired), now);
+        }
+    }
+
+    fn open(
+        &mut self,
+        device: &DeviceId,
+        alarm: &Alarm,
+        change: Option<ChangeKind>,
+        position: Position,
+        text: Arc<RawValue>,
+        at: Time,
+    ) {
+        let key = AlarmKey::of(alarm);
+        let keys = self.devices.entry(device.clone()).or_default();
+        match keys.iter_mut().find(|known| known.id() == key.id()) {
+            Some(known) => {
+                self.order.remove(known);
+                *known = key.clone();
+            }
+            None => keys.push(key.clone()),
+        }
+        let told = match change {
+            Some(change) => event::listed_alarm(device, alarm, Some(change), position).into(),
+            None => Arc::clone(&text),
+        };
+        let open = OpenAlarm {
+            device: device.clone(),
+            text,
+        };
+        self.order.insert(key.clone(), open);
+        self.keep(Transition {
+            device: device.clone(),
+            key,
+            change,
+            at,
+            text: Some(told),
+        });
+    }
+
+    fn end(&mut self, device: &DeviceId, id: &str, change: Option<ChangeKind>, at: Time) {
+        let Some(keys) = self.devices.get_mut(device) else {
+            return;
+        };
+        let Some(index) = keys.iter().position(|key| key.id() == id) else {
+            return;
+        };
+        let key = keys.swap_remove(index);
+        if keys.is_empty() {
+            self.devices.remove(device);
+        }
+        self.order.remove(&key);
+        self.keep(Transition {
+            device: device.clone(),
+            key,
+            change,
+            at,
+            text: None,
+        });
+    }
+
+    fn keep(&mut self, transition: Transition) {
+        self.version += 1;
+        self.kept.push_back(transition);
+        if self.kept.len() > MAX_KEPT {
+            self.kept.pop_front();
+        }
+    }
+
+    /// Returns the open alarms behind this place that a client wants, most urgent first.
+    pub(crate) fn page(
+        &self,
+        after: Option<&AlarmKey>,
+        filter: &AlarmFilter,
+        may_read: impl Fn(&DeviceId) -> bool,
+    ) -> AlarmPage {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut page = AlarmPage::default();
+        let mut last = None;
+        for (key, open) in self.order.range((from, Bound::Unbounded)) {
+            let is_wanted = filter.matches_severity(key.severity())
+                && filter.matches_device(&open.device)
+                && may_read(&open.device);
+            if !is_wanted {
+                continue;
+            }
+            if page.alarms.len() == MAX_ALARMS {
+                page.next = last;
+                return page;
+            }
+            page.alarms.push(Arc::clone(&open.text));
+            last = Some(key.clone());
+        }
+        page
+    }
+
+    /// Returns the next transitions for a client, and moves its cursor behind them. `None` if it must be sent all open alarms again.
+    pub(crate) fn next(
+        &self,
+        cursor: &mut AlarmCursor,
+        filter: &AlarmFilter,
+        may_read: impl Fn(&DeviceId) -> bool,
+    ) -> Option<AlarmChunk> {
+        let first = self.version - self.kept.len() as u64;
+        if cursor.version < first {
+            return None;
+        }
+        let skipped = usize::try_from(cursor.version - first).unwrap_or(usize::MAX);
+        let mut chunk = AlarmChunk::default();
+        for transition in self.kept.iter().skip(skipped) {
+            let Transition { device, key, .. } = transition;
+            let is_wanted = filter.matches_device(device) && may_read(device);
+            // An alarm that ended and is open again must not be removed behind that.
+            if is_wanted && (chunk.is_full() || chunk.has_ended(key.id())) {
+                break;
+            }
+            cursor.version += 1;
+            if !is_wanted {
+                continue;
+            }
+            let text = transition.text.as_ref();
+            match text.filter(|_| filter.matches_severity(key.severity())) {
+                Some(text) => chunk.changed.push(Arc::clone(text)),
+                None => chunk.ended.push(transition.ended()),
+            }
+        }
+        Some(chunk)
+    }
+}
+
+impl Transition {
+    fn ended(&self) -> EndedAlarm {
+        let change = match self.text {
+            // It is open, and no longer has a severity that the client wants.
+            Some(_) => self.change.unwrap_or(ChangeKind::DeEscalated),
+            None => self.change.unwrap_or(ChangeKind::Cleared),
+        };
+        EndedAlarm {
+            id: self.key.id().into(),
+            device_id: self.device.clone(),
+            change,
+            timestamp: self.at,
+        }
+    }
+}
+
+/// Whether two renderings differ at most in the position, which is at the end.
+fn is_same_alarm(one: &RawValue, other: &RawValue) -> bool {
+    let alarm = |text: &RawValue| {
+        let text = text.get();
+        text.rfind(r#","epoch":"#).map_or(0, |end| end)
+    };
+    let (end, other_end) = (alarm(one), alarm(other));
+    one.get()[..end] == other.get()[..other_end]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! One device as the fleet shows it: rendered once, for all clients. Pure.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use shared::alarm::Alarm;
+use shared::clock::Time;
+use shared::decimal::Decimal;
+use shared::device::DeviceId;
+use shared::device_status::{DeviceStatus, device_status};
+use shared::event::{self, iso_option};
+use shared::position::Epoch;
+use shared::reading::{Coordinate, Quality};
+use shared::state::{DeviceState, Freshness, freshness};
+
+use crate::location::location;
+
+/// What changes when the device is silent for too long. It begins the row, so that the rest stays as it is.
+#[derive(Serialize)]
+struct Head<'a> {
+    #[serde(rename = "deviceId")]
+    device_id: &'a DeviceId,
+    id: &'a DeviceId,
+    status: DeviceStatus,
+    alarm_status: &'static str,
+    data_quality: Quality,
+    offline: bool,
+}
+
+#[derive(Serialize)]
+struct Rest<'a> {
+    name: &'a str,
+    gas_type: &'a str,
+    unit: &'a str,
+    sensor_reading: Option<Decimal>,
+    #[serde(rename = "lastSeen", serialize_with = "iso_option")]
+    last_seen: Option<Time>,
+    timestamp: &'a str,
+    location: String,
+    latitude: &'a Coordinate,
+    longitude: &'a Coordinate,
+    span_high: Decimal,
+    span_low: Decimal,
+    a1_level: Decimal,
+    a2_level: Decimal,
+    a3_level: Decimal,
+    zone: Option<&'a str>,
+    site: Option<&'a str>,
+    alarms: usize,
+    level: Option<&'static str>,
+    epoch: Epoch,
+    seq: u64,
+}
+
+/// A rendered row.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    /// The JSON object, which all clients share.
+    pub(super) text: Arc<RawValue>,
+    pub(super) status: DeviceStatus,
+    /// Length of the part of the text that changes when the device is silent for too long.
+    head: usize,
+    status_when_stale: DeviceStatus,
+    /// When that is; `None` if it is so already, or the device was never heard of.
+    pub(super) goes_stale_at: Option<Time>,
+}
+
+impl Row {
+    /// Renders a device; `None` without a reading.
+    pub(crate) fn of(state: &DeviceState, last_message: Option<Time>, now: Time) -> Option<Self> {
+        let latest = state.latest.as_ref()?;
+        let freshness = freshness(state, last_message, now);
+        let quality = event::data_quality(state, freshness);
+        let goes_stale_at = (freshness == Freshness::Fresh).then(|| {
+            let last = last_message.unwrap_or(latest.measured_at());
+            let oldest = last.min(latest.measured_at());
+            let limit = u64::try_from(state.memory.silence_limit_ms).unwrap_or(0);
+            oldest + Duration::from_millis(limit.saturating_add(1))
+        });
+        let reading = &latest.reading;
+        let device = &reading.device;
+        let status = device_status(state, quality);
+        let head = head_of(
+            device,
+            status,
+            event::alarm_status(state, freshness),
+            quality,
+        );
+        let [a1_level, a2_level, a3_level] = latest.levels;
+        let taken_at = latest.taken_at.to_iso();
+        let rest = Rest {
+            name: &reading.device_name,
+            gas_type: &reading.gas_type,
+            unit: &reading.unit,
+            sensor_reading: reading.value,
+            last_seen: last_message,
+            timestamp: reading.timestamp.as_deref().unwrap_or(&taken_at),
+            location: location(&reading.latitude, &reading.longitude),
+            latitude: &reading.latitude,
+            longitude: &reading.longitude,
+            span_high: reading.span_high.unwrap_or(Decimal::from_int(2000)),
+            span_low: reading.span_low.unwrap_or(Decimal::ZERO),
+            a1_level,
+            a2_level,
+            a3_level,
+            zone: None,
+            site: None,
+            alarms: state.alarms.len(),
+            level: level_of(&state.alarms),
+            epoch: state.position.epoch,
+            seq: state.position.seq,
+        };
+        Some(Self {
+            text: joined(&head, text_of(&rest).get(1..).unwrap_or_default()),
+            status,
+            head: head.len(),
+            status_when_stale: device_status(state, Quality::Offline),
+            goes_stale_at,
+        })
+    }
+
+    /// Returns the row as it is once the device has been silent for too long.
+    pub(super) fn when_stale(&self, device: &DeviceId) -> Self {
+        let status = self.status_when_stale;
+        let head = head_of(device, status, "ALARM", Quality::Offline);
+        // Behind the comma.
+        let rest = self.text.get().get(self.head + 1..).unwrap_or_default();
+        Self {
+            text: joined(&head, rest),
+            status,
+            head: head.len(),
+            status_when_stale: status,
+            goes_stale_at: None,
+        }
+    }
+}
+
+/// Renders the beginning of the object, without its end.
+fn head_of(
+    device: &DeviceId,
+    status: DeviceStatus,
+    alarm_status: &'static str,
+    quality: Quality,
+) -> String {
+    let mut head = text_of(&Head {
+        device_id: device,
+        id: device,
+        status,
+        alarm_status,
+        data_quality: quality,
+        offline: quality == Quality::Offline,
+    });
+    head.pop();
+    head
+}
+
+fn joined(head: &str, rest: &str) -> Arc<RawValue> {
+    let text = RawValue::from_string(format!("{head},{rest}"));
+    text.expect("an object whose beginning and end were rendered")
+        .into()
+}
+
+fn text_of(part: &impl Serialize) -> String {
+    serde_json::to_string(part).expect("structs of strings and numbers always serialise")
+}
+
+/// Returns the highest gas level that stands, else whether a fault does.
+fn level_of(alarms: &[Alarm]) -> Option<&'static str> {
+    let active = || alarms.iter().filter(|alarm| alarm.is_active());
+    let gas = active().filter_map(|alarm| alarm.condition.level_index());
+    match gas.max() {
+        Some(0) => Some("A1"),
+        Some(1) => Some("A2"),
+        Some(_) => Some("A3"),
+        None => active()
+            .any(|alarm| alarm.kind().is_danger())
+            .then_some("fault"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+use serde_json::Value;
+use shared::alarm::Condition;
+use shared::position::Position;
+
+use super::*;
+use crate::test_setup::{self, SILENCE_LIMIT_MS};
+
+const TAKEN: i64 = 1_769_600_232_000;
+
+fn state(conditions: &[Condition]) -> DeviceState {
+    let at = Time::from_millis(TAKEN);
+    let position = Position {
+        epoch: Epoch::from_bits(0x0123_4567_89ab),
+        seq: 7,
+    };
+    let alarm = |condition: &Condition| Alarm::new("an_alarm".to_owned(), *condition, at, position);
+    DeviceState {
+        alarms: conditions.iter().map(alarm).collect(),
+        ..test_setup::state(test_setup::reading("OTSM-0114", 120), position, at)
+    }
+}
+
+fn row(state: &DeviceState, age_ms: i64) -> Row {
+    let last = Some(Time::from_millis(TAKEN));
+    Row::of(state, last, Time::from_millis(TAKEN + age_ms)).expect("a reading")
+}
+
+fn json(row: &Row) -> Value {
+    serde_json::from_str(row.text.get()).expect("an object")
+}
+
+#[test]
+fn a_row_has_these_fields() {
+    let row = row(&state(&[Condition::AlarmLevel1]), 0);
+    let expected = concat!(
+        r#"{"deviceId":"OTSM-0114","id":"OTSM-0114","status":"warning","alarm_status":"ALARM","data_quality":"good","offline":false,"#,
+        r#""name":"Gas Sensor Block1","gas_type":"Carbon Monoxide (CO)","unit":"ppm","sensor_reading":120,"#,
+        r#""lastSeen":"2026-01-28T11:37:12.000Z","timestamp":"2026-01-28T11:37:12.000Z","location":"19.011545, 72.823872","#,
+        r#""latitude":"19.011545","longitude":"72.823872","span_high":2000,"span_low":0,"a1_level":250,"a2_level":500,"a3_level":1000,"#,
+        r#""zone":null,"site":null,"alarms":1,"level":"A1","epoch":"0123456789ab","seq":7}"#
+    );
+    assert_eq!(row.text.get(), expected);
+}
+
+/// What the clock says of a row is what it would be if it were rendered then.
+#[test]
+fn a_row_becomes_that_of_a_silent_device_when_its_time_has_come() {
+    for conditions in [
+        &[][..],
+        &[Condition::AlarmLevel1],
+        &[Condition::AlarmLevel3, Condition::SensorFault],
+        &[Condition::SettingChanged],
+    ] {
+        let state = state(conditions);
+        let fresh = row(&state, 0);
+        let at = fresh.goes_stale_at.expect("it is fresh");
+        assert_eq!(at, Time::from_millis(TAKEN + SILENCE_LIMIT_MS + 1));
+        assert!(row(&state, SILENCE_LIMIT_MS).goes_stale_at.is_some());
+        let silent = row(&state, SILENCE_LIMIT_MS + 1);
+        assert_eq!(silent.goes_stale_at, None);
+        let by_the_clock = fresh.when_stale(&"OTSM-0114".parse().unwrap());
+        assert_eq!(by_the_clock.text.get(), silent.text.get(), "{conditions:?}");
+        assert_eq!(by_the_clock.status, silent.status);
+        assert_eq!(json(&silent)["data_quality"], "offline");
+        assert_eq!(json(&silent)["alarm_status"], "ALARM");
+        let again = by_the_clock.when_stale(&"OTSM-0114".parse().unwrap());
+        assert_eq!(again.text.get(), silent.text.get());
+    }
+}
+
+#[test]
+fn the_level_is_the_highest_that_stands() {
+    use Condition as C;
+    for (conditions, expected) in [
+        (&[][..], Value::Null),
+        (&[C::SettingChanged, C::Babbling], Value::Null),
+        (&[C::DeviceOffline], "fault".into()),
+        (&[C::SensorFault, C::AlarmLevel1], "A1".into()),
+        (&[C::AlarmLevel2], "A2".into()),
+        (&[C::AlarmLevel3, C::OverRange], "A3".into()),
+    ] {
+        assert_eq!(json(&row(&state(conditions), 0))["level"], expected);
+    }
+    let mut returned = state(&[C::AlarmLevel3]);
+    returned.alarms[0].returned = true;
+    assert_eq!(json(&row(&returned, 0))["level"], Value::Null);
+    assert_eq!(json(&row(&returned, 0))["alarms"], 1);
+}
