@@ -6,6 +6,7 @@
 
 mod access_check;
 mod alarm_log;
+mod alarm_page;
 mod alerts;
 mod analytics;
 mod answers;
@@ -73,6 +74,8 @@ fn routes() -> Vec<Route> {
         (M::GET, "/api/devices/{deviceId}", SEE, get(devices::one)),
         (M::GET, "/api/devices/{deviceId}/history", SEE, get(history::samples)),
         (M::GET, "/api/devices/{deviceId}/history.csv", SEE, get(history::table)),
+        (M::GET, "/api/alarms", Needs::Read, get(alarm_page::alarms)),
+        (M::GET, "/api/alarms/history/log", Needs::Read, get(alarm_page::history)),
         (M::GET, "/api/alarms/open", Needs::Read, get(open_alarms::list)),
         (M::GET, "/api/analytics/connections", Needs::ReadsAllOrAdmin, get(analytics::connections)),
         (M::GET, "/api/audit", Needs::Administrator, get(audit::list)),
@@ -111,8 +114,12 @@ fn retire_route(has_credentials: bool, is_for_operators: bool) -> Route {
 
 /// Methods that existing front ends call on a path that serves only other methods. The answer is 404, as for an unknown route,
 /// and not 405.
-fn methods_answered_404() -> [(&'static str, MethodRouter<RestContext>); 1] {
-    [("/api/devices", post(unknown_route))]
+fn methods_answered_404() -> [(&'static str, MethodRouter<RestContext>); 2] {
+    let alarms = post(unknown_route).delete(unknown_route);
+    [
+        ("/api/devices", post(unknown_route)),
+        ("/api/alarms", alarms),
+    ]
 }
 
 /// The services of both ports. The caller must have checked host and origin of a request.

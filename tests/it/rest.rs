@@ -77,14 +77,8 @@ async fn errors_carry_the_same_text_twice_and_the_right_status() -> Result<()> {
             "",
         ),
         ("GET", "/subtronic/devices/OTSM-0001/data", "", 404, ""),
-        ("GET", "/api/alarms/", "", 404, ""),
-        (
-            "GET",
-            "/api/alarms/history/log?limit=1000&days=30/",
-            "",
-            404,
-            "",
-        ),
+        ("GET", "/api/alarms/triggers/7/", "", 404, ""),
+        ("POST", "/api/alarms/", "{}", 404, ""),
         ("POST", "/api/devices", "{}", 404, ""),
     ] {
         let headers = [("content-type", "application/json")];

@@ -11,6 +11,8 @@ mod place;
 mod search;
 pub(super) mod spans;
 
+use std::sync::Arc;
+
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -24,6 +26,7 @@ use super::context::RestContext;
 use super::path::DevicePath;
 use super::query::Query;
 use super::reply;
+use crate::access::identity::Identity;
 use crate::client_address::ClientAddress;
 use crate::error::ApiError;
 use counts::Statistics;
@@ -122,6 +125,22 @@ pub(crate) async fn statistics(
         statistics.merge(part);
     }
     Ok(reply::ok(&statistics))
+}
+
+/// Returns the newest rows from this time on that this client may read, as many as the query wants.
+pub(super) async fn rows_since(
+    context: &RestContext,
+    client: ClientAddress,
+    query: &Query,
+    since: Time,
+    reader: Option<&Arc<Identity>>,
+) -> Result<Vec<LogRow>, ApiError> {
+    let filter = LogFilter {
+        since: Some(since),
+        ..LogFilter::of_rows(query)?.for_reader(reader)
+    };
+    let found = search(context, client, query, &filter).await?;
+    Ok(found.rows)
 }
 
 /// Finds the rows that a query wants.

@@ -6,7 +6,7 @@ use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use shared::alarm::Severity;
+use shared::alarm::{Alarm, Severity};
 use shared::device::DeviceId;
 use shared::event;
 use shared::store::Shown;
@@ -38,13 +38,13 @@ struct OpenAlarms {
     next: Option<String>,
 }
 
-/// The most urgent alarms of those that were added.
-struct Urgent {
+/// The most urgent alarms of those that were added, rendered as `T`.
+pub(super) struct Urgent<T> {
     limit: usize,
     after: Option<AlarmKey>,
     total: usize,
     /// One more than is wanted: it tells that there are more.
-    found: BTreeMap<AlarmKey, Box<RawValue>>,
+    found: BTreeMap<AlarmKey, T>,
 }
 
 /// `GET /api/alarms/open`: the open alarms of the devices that the client may read, most urgent first.
@@ -60,31 +60,15 @@ pub(crate) async fn list(
     let after = after.map_err(|NotAKey| ApiError::Unreadable {
         problem: "`after` is not the `next` of an answer".to_owned(),
     })?;
-    let mut urgent = Urgent {
-        limit: query.limit()?,
-        after,
-        total: 0,
-        found: BTreeMap::new(),
-    };
-    let _turn = context.large_reads.wait(client).await?;
-    let reader = &context.reader;
-    let devices = reader.with_timeout(reader.store.devices()).await;
-    let devices = devices.map_err(ApiError::unavailable)?;
-    let limited = requester.limited();
-    let may_read = |device: &DeviceId| {
-        limited.is_none_or(|reader| reader.permission().allows(Verb::Read, device.as_str()))
-    };
-    let devices: Vec<DeviceId> = devices
-        .into_iter()
-        .map(|(device, _)| device)
-        .filter(|device| filter.matches_device(device) && may_read(device))
-        .collect();
-    for chunk in devices.chunks(CHUNK) {
-        for (device, shown) in in_alarm(reader, chunk).await? {
-            urgent.add(&device, &shown, &filter);
-        }
-    }
-    Ok(reply::ok(&urgent.finish()))
+    let urgent = Urgent::new(query.limit()?, after);
+    let found = urgent.read(
+        &context,
+        &requester,
+        client,
+        &filter,
+        |device, shown, alarm| event::listed_alarm(device, alarm, None, shown.state.position),
+    );
+    Ok(reply::ok(&found.await?.finish()))
 }
 
 fn filter_of(query: &Query) -> Result<AlarmFilter, ApiError> {
@@ -129,11 +113,56 @@ async fn in_alarm(
         .collect())
 }
 
-impl Urgent {
-    fn add(&mut self, device: &DeviceId, shown: &Shown, filter: &AlarmFilter) {
-        let state = &shown.state;
-        let wanted = |severity| filter.matches_severity(severity);
-        for alarm in state.alarms.iter().filter(|alarm| wanted(alarm.severity())) {
+impl<T> Urgent<T> {
+    /// At most `limit` of them, behind this place.
+    pub(super) fn new(limit: usize, after: Option<AlarmKey>) -> Self {
+        Self {
+            limit,
+            after,
+            total: 0,
+            found: BTreeMap::new(),
+        }
+    }
+
+    /// Adds the open alarms of every device that the client may read.
+    pub(super) async fn read(
+        mut self,
+        context: &RestContext,
+        requester: &Requester,
+        client: ClientAddress,
+        filter: &AlarmFilter,
+        render: impl Fn(&DeviceId, &Shown, &Alarm) -> T,
+    ) -> Result<Self, ApiError> {
+        let _turn = context.large_reads.wait(client).await?;
+        let source = &context.reader;
+        let devices = source.with_timeout(source.store.devices()).await;
+        let devices = devices.map_err(ApiError::unavailable)?;
+        let limited = requester.limited();
+        let may_read = |device: &DeviceId| {
+            limited.is_none_or(|reader| reader.permission().allows(Verb::Read, device.as_str()))
+        };
+        let devices: Vec<DeviceId> = devices
+            .into_iter()
+            .map(|(device, _)| device)
+            .filter(|device| filter.matches_device(device) && may_read(device))
+            .collect();
+        for chunk in devices.chunks(CHUNK) {
+            for (device, shown) in in_alarm(source, chunk).await? {
+                self.add(&device, &shown, filter, &render);
+            }
+        }
+        Ok(self)
+    }
+
+    fn add(
+        &mut self,
+        device: &DeviceId,
+        shown: &Shown,
+        filter: &AlarmFilter,
+        render: &impl Fn(&DeviceId, &Shown, &Alarm) -> T,
+    ) {
+        let alarms = shown.state.alarms.iter();
+        for alarm in alarms.filter(|alarm| filter.matches_severity(alarm.severity())) {
             self.total += 1;
             let key = AlarmKey::of(alarm);
             let is_before = self.after.as_ref().is_some_and(|after| key <= *after);
@@ -142,29 +171,35 @@ impl Urgent {
             if is_before || is_behind {
                 continue;
             }
-            let text = event::listed_alarm(device, alarm, None, state.position);
-            self.found.insert(key, text);
+            self.found.insert(key, render(device, shown, alarm));
             if self.found.len() > self.limit + 1 {
                 self.found.pop_last();
             }
         }
     }
 
-    fn finish(mut self) -> OpenAlarms {
+    /// Returns them, most urgent first, and where those that follow begin.
+    pub(super) fn into_alarms(mut self) -> (Vec<T>, Option<AlarmKey>) {
         let has_more = self.found.len() > self.limit;
         if has_more {
             self.found.pop_last();
         }
-        let last = self
-            .found
-            .last_key_value()
-            .map(|(last, _)| last.to_string());
+        let last = self.found.last_key_value().map(|(last, _)| last.clone());
+        let alarms = self.found.into_values().collect();
+        (alarms, last.filter(|_| has_more))
+    }
+}
+
+impl Urgent<Box<RawValue>> {
+    fn finish(self) -> OpenAlarms {
+        let total = self.total;
+        let (alarms, next) = self.into_alarms();
         OpenAlarms {
             success: true,
-            count: self.found.len(),
-            total: self.total,
-            next: last.filter(|_| has_more),
-            alarms: self.found.into_values().collect(),
+            count: alarms.len(),
+            total,
+            alarms,
+            next: next.map(|next| next.to_string()),
         }
     }
 }

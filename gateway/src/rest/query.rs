@@ -51,6 +51,15 @@ impl Query {
         self.text(key).map(read).transpose()
     }
 
+    /// Parses a number as [`Self::limit`] does; a negative one is 0.
+    pub(crate) fn whole_number(&self, key: &str) -> Result<Option<u64>, ApiError> {
+        let read = |text| {
+            let number = leading_number(text).ok_or_else(|| unreadable(key, "a whole number"))?;
+            Ok(u64::try_from(number).unwrap_or(0))
+        };
+        self.text(key).map(read).transpose()
+    }
+
     /// Parses a time: an ISO 8601 date and time, or a date alone, which means 00:00 UTC.
     pub(crate) fn date(&self, key: &str) -> Result<Option<Time>, ApiError> {
         let read = |text| parse_date(text).ok_or_else(|| unreadable(key, DATE));

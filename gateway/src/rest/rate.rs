@@ -22,7 +22,7 @@ pub(super) const ACKNOWLEDGE: &str = "/devices/{deviceId}/subtronics/alerts/{ale
 const USUAL: u32 = 1;
 
 /// The routes that read more than one device, with what a request costs.
-pub(super) const HEAVY: [(&str, u32); 8] = [
+pub(super) const HEAVY: [(&str, u32); 10] = [
     ("/api/devices/{deviceId}/history", 5),
     ("/api/devices/{deviceId}/history.csv", 10),
     ("/api/analytics/connections", 5),
@@ -30,6 +30,8 @@ pub(super) const HEAVY: [(&str, u32); 8] = [
     ("/alarm-logs", 10),
     ("/api/audit", 10),
     ("/alarm-logs/statistics", 20),
+    ("/api/alarms", 20),
+    ("/api/alarms/history/log", 15),
     ("/api/alarms/open", 20),
     ("/api/devices", 20),
 ];

@@ -138,12 +138,6 @@ async fn errors_of_unserved_requests_are_json_too() {
         ("POST /test/subtronics/OTSM-0114", 404, "Not found"),
         ("GET /subtronic/devices/CP-1/data", 404, "Not found"),
         ("POST /subtronic/devices/CP-1/commands", 404, "Not found"),
-        ("GET /api/alarms/", 404, "Not found"),
-        (
-            "GET /api/alarms/history/log?limit=1000&days=30/",
-            404,
-            "Not found",
-        ),
         ("POST /api/alarms", 404, "Not found"),
         ("DELETE /api/alarms/5", 404, "Not found"),
         (

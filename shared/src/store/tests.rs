@@ -12,6 +12,7 @@ mod reassert;
 mod refusal;
 mod retire;
 mod runs;
+mod shown_devices;
 mod stored_events;
 mod usual;
 mod without_load;

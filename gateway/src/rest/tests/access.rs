@@ -85,7 +85,7 @@ const HOLDER: &[&str] = &[
 const OPERATE: &[&str] = &["one device", "operator"];
 
 #[rustfmt::skip]
-const ROUTES: [Expected; 16] = [
+const ROUTES: [Expected; 18] = [
     Expected { line: "GET /auth/session", allowed: HOLDER },
     Expected { line: "POST /auth/logout", allowed: HOLDER },
     Expected { line: "GET /devices/OTSM-0114/subtronics/telemetry/latest", allowed: READ },
@@ -98,6 +98,8 @@ const ROUTES: [Expected; 16] = [
     Expected { line: "GET /alarm-logs", allowed: ANY_READER },
     Expected { line: "GET /alarm-logs/statistics", allowed: ANY_READER },
     Expected { line: "GET /api/devices", allowed: ANY_READER },
+    Expected { line: "GET /api/alarms", allowed: ANY_READER },
+    Expected { line: "GET /api/alarms/history/log", allowed: ANY_READER },
     Expected { line: "GET /api/alarms/open", allowed: ANY_READER },
     Expected { line: "GET /config", allowed: ANY_READER },
     Expected { line: "GET /api/analytics/connections", allowed: OVERVIEW },

@@ -151,3 +151,42 @@ async fn open_alarms_come_by_urgency_in_pages() {
     let some = world.get("/api/alarms/open?severity=high,warning").await;
     assert_eq!(serials(&some), ["C", "A"]);
 }
+
+#[tokio::test]
+async fn the_alarm_page_of_the_existing_front_end_is_answered() {
+    let mut world = World::start().await;
+    for (serial, value) in [("A", 300), ("B", 1200), ("B", 10)] {
+        world.reading(serial, value).await;
+    }
+    // With the slash at the end that the front end sends.
+    let open = world.get("/api/alarms/").await;
+    check_schema("AlarmPage", &open);
+    let rows: Vec<_> = open["data"].as_array().expect("rows").iter().collect();
+    assert_eq!(
+        (&rows[0]["severity"], &rows[0]["status"]),
+        (&json!("critical"), &json!("Inactive"))
+    );
+    assert_eq!(
+        (&rows[1]["severity"], &rows[1]["status"]),
+        (&json!("warning"), &json!("Active"))
+    );
+    let log = world
+        .get("/api/alarms/history/log?limit=1000&days=30/")
+        .await;
+    check_schema("AlarmPageHistory", &log);
+    assert_eq!(log["data"].as_array().map(Vec::len), Some(2));
+    assert_eq!(log["data"][0]["location"], "19.011545, 72.823872");
+    let one = world.get("/api/alarms/history/log?limit=1/").await;
+    assert_eq!(one["data"].as_array().map(Vec::len), Some(1));
+    for line in [
+        "POST /api/alarms",
+        "DELETE /api/alarms",
+        "GET /api/alarms/triggers/7/",
+    ] {
+        assert_eq!(world.error(line).await.0, 404, "{line}");
+    }
+    assert_eq!(
+        world.error("GET /api/alarms/history/log?days=x").await.0,
+        400
+    );
+}
