@@ -63,8 +63,16 @@ pub(crate) enum ApiError {
     #[error("Not allowed")]
     Forbidden,
     /// Only operators may do this, and they do it at another port.
-    #[error("Detectors are retired at the port for operators (--ops-port), never here")]
+    #[error(
+        "Detectors are retired and described at the port for operators (--ops-port), never here"
+    )]
     OperatorsOnly,
+    /// What the client wants to change is no longer what it has read.
+    #[error("It was changed meanwhile: read it again")]
+    Changed,
+    /// The request does not say what the client has read.
+    #[error("Send the ETag of what is to be changed in If-Match")]
+    WithoutMatch,
     /// A part of the request cannot be read.
     #[error("{problem}")]
     Unreadable {
@@ -164,6 +172,8 @@ impl ApiError {
             },
             Self::Forbidden => "forbidden",
             Self::OperatorsOnly => "operators_only",
+            Self::Changed => "changed",
+            Self::WithoutMatch => "without_match",
             Self::Unreadable { .. } | Self::Ambiguous { .. } => "unreadable",
             Self::TooLarge => "too_large",
             Self::TooSlow | Self::SlowBody => "too_slow",
@@ -212,6 +222,8 @@ impl ApiError {
                 | SignInError::TooManyClaims => StatusCode::FORBIDDEN,
             },
             Self::Unreadable { .. } | Self::Ambiguous { .. } => StatusCode::BAD_REQUEST,
+            Self::Changed => StatusCode::PRECONDITION_FAILED,
+            Self::WithoutMatch => StatusCode::PRECONDITION_REQUIRED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::Limited(limited) => limited.status(),

@@ -24,6 +24,7 @@ mod history;
 mod open_alarms;
 pub(crate) mod operator_paths;
 mod path;
+mod profile;
 mod query;
 mod rate;
 mod redis_health;
@@ -41,7 +42,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::Method;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use tower_http::normalize_path::NormalizePath;
 
 use crate::access::permission::Verb;
@@ -74,6 +75,7 @@ fn routes() -> Vec<Route> {
         (M::GET, "/api/devices/{deviceId}", SEE, get(devices::one)),
         (M::GET, "/api/devices/{deviceId}/history", SEE, get(history::samples)),
         (M::GET, "/api/devices/{deviceId}/history.csv", SEE, get(history::table)),
+        (M::GET, PROFILE, SEE, get(profile::show)),
         (M::GET, "/api/alarms", Needs::Read, get(alarm_page::alarms)),
         (M::GET, "/api/alarms/history/log", Needs::Read, get(alarm_page::history)),
         (M::GET, "/api/alarms/open", Needs::Read, get(open_alarms::list)),
@@ -100,6 +102,7 @@ fn probe_routes(metrics: Needs) -> Vec<Route> {
 }
 
 const RETIRE: &str = "/api/devices/{deviceId}";
+const PROFILE: &str = "/api/devices/{deviceId}/profile";
 
 /// The route that retires a device. With tokens or people who sign in, whoever may operate the device retires it, at both ports. Without
 /// them, whoever reaches the port for operators does, and nobody else.
@@ -110,6 +113,16 @@ fn retire_route(has_credentials: bool, is_for_operators: bool) -> Route {
         (false, false) => (Needs::Nothing, delete(devices::refuse_to_retire)),
     };
     (Method::DELETE, RETIRE, needs, handler)
+}
+
+/// The route that changes what operators say about a device. For whom it is there is as for [`retire_route`].
+fn profile_route(has_credentials: bool, is_for_operators: bool) -> Route {
+    let (needs, handler) = match (has_credentials, is_for_operators) {
+        (true, _) => (Needs::Device(Verb::Operate), put(profile::change)),
+        (false, true) => (Needs::Nothing, put(profile::change)),
+        (false, false) => (Needs::Nothing, put(profile::refuse_to_change)),
+    };
+    (Method::PUT, PROFILE, needs, handler)
 }
 
 /// Methods that existing front ends call on a path that serves only other methods. The answer is 404, as for an unknown route,
@@ -149,6 +162,7 @@ pub(crate) fn routers(state: AppState, origins: &Origins) -> Routers {
     };
     let mut main = routes();
     main.push(retire_route(has_credentials, false));
+    main.push(profile_route(has_credentials, false));
     if !has_operator_port {
         main.extend(probe_routes(Needs::ReadsAllOrAdmin));
     }
@@ -158,6 +172,7 @@ pub(crate) fn routers(state: AppState, origins: &Origins) -> Routers {
     }
     let mut operators = probe_routes(Needs::Nothing);
     operators.push(retire_route(has_credentials, true));
+    operators.push(profile_route(has_credentials, true));
     let operators = router(operators, |needs| check(needs, None));
     Routers {
         main: complete(main, context.clone(), compresses, Some(admission)),

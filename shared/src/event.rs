@@ -14,6 +14,7 @@ use crate::clock::Time;
 use crate::decimal::Decimal;
 use crate::device::DeviceId;
 use crate::position::{Epoch, Position};
+use crate::profile::Profile;
 use crate::reading::{Coordinate, Quality, Reading};
 use crate::state::{DeviceState, Freshness, Latest};
 
@@ -329,6 +330,10 @@ struct ListedAlarm<'a> {
     #[serde(flatten)]
     alert: Alert<'a>,
     device_id: &'a DeviceId,
+    /// The name that operators have given it.
+    name: Option<&'a str>,
+    zone: Option<&'a str>,
+    site: Option<&'a str>,
     epoch: Epoch,
     seq: u64,
 }
@@ -339,11 +344,15 @@ pub fn listed_alarm(
     device: &DeviceId,
     alarm: &Alarm,
     change: Option<ChangeKind>,
+    profile: &Profile,
     position: Position,
 ) -> Box<RawValue> {
     to_raw(&ListedAlarm {
         alert: render_alert(device, alarm, change),
         device_id: device,
+        name: profile.name.as_deref(),
+        zone: profile.zone.as_deref(),
+        site: profile.site.as_deref(),
         epoch: position.epoch,
         seq: position.seq,
     })

@@ -27,6 +27,7 @@ pub mod settings;
 pub mod listening;
 pub mod rules;
 pub mod decide;
+pub mod profile;
 pub mod event;
 pub mod sample;
 pub mod device_status;

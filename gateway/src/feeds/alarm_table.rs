@@ -14,10 +14,11 @@ use shared::clock::Time;
 use shared::device::DeviceId;
 use shared::event::{self, iso};
 use shared::position::Position;
+use shared::profile::Profile;
 use shared::store::ChangedAlarm;
 
 use super::alarm_key::AlarmKey;
-use super::filter::AlarmFilter;
+use super::filter::{AlarmFilter, Place};
 
 /// Maximum number of alarms or transitions in one event.
 pub(super) const MAX_ALARMS: usize = 100;
@@ -37,12 +38,14 @@ pub(crate) struct AlarmTable {
 #[derive(Debug)]
 struct OpenAlarm {
     device: DeviceId,
+    place: Arc<Place>,
     text: Arc<RawValue>,
 }
 
 #[derive(Clone, Debug)]
 struct Transition {
     device: DeviceId,
+    place: Arc<Place>,
     key: AlarmKey,
     change: Option<ChangeKind>,
     at: Time,
@@ -127,14 +130,14 @@ impl AlarmTable {
         device: &DeviceId,
         position: Position,
         changed: &ChangedAlarm,
+        profile: &Profile,
         now: Time,
     ) {
         let ChangedAlarm { alarm, change } = changed;
         if alarm.cleared_at.is_some() {
             self.end(device, &alarm.id, *change, alarm.cleared_at.unwrap_or(now));
         } else {
-            let text = event::listed_alarm(device, alarm, None, position);
-            self.open(device, alarm, *change, position, text.into(), now);
+            self.open(device, alarm, *change, profile, position, now);
         }
     }
 
@@ -144,6 +147,7 @@ impl AlarmTable {
         device: &DeviceId,
         position: Position,
         alarms: &[Alarm],
+        profile: &Profile,
         now: Time,
     ) {
         let known = self.devices.get(device).cloned().unwrap_or_default();
@@ -153,11 +157,11 @@ impl AlarmTable {
             }
         }
         for alarm in alarms {
-            let text: Arc<RawValue> = event::listed_alarm(device, alarm, None, position).into();
+            let text = event::listed_alarm(device, alarm, None, profile, position);
             let before = self.order.get(&AlarmKey::of(alarm));
             let is_same = before.is_some_and(|before| is_same_alarm(&before.text, &text));
             if !is_same {
-                self.open(device, alarm, None, position, text, now);
+                self.open(device, alarm, None, profile, position, now);
             }
         }
     }
@@ -174,10 +178,15 @@ impl AlarmTable {
         device: &DeviceId,
         alarm: &Alarm,
         change: Option<ChangeKind>,
+        profile: &Profile,
         position: Position,
-        text: Arc<RawValue>,
         at: Time,
     ) {
+        let render = |change| -> Arc<RawValue> {
+            event::listed_alarm(device, alarm, change, profile, position).into()
+        };
+        let text = render(None);
+        let place = Arc::new(Place::of(profile));
         let key = AlarmKey::of(alarm);
         let keys = self.devices.entry(device.clone()).or_default();
         match keys.iter_mut().find(|known| known.id() == key.id()) {
@@ -188,16 +197,18 @@ impl AlarmTable {
             None => keys.push(key.clone()),
         }
         let told = match change {
-            Some(change) => event::listed_alarm(device, alarm, Some(change), position).into(),
+            Some(_) => render(change),
             None => Arc::clone(&text),
         };
         let open = OpenAlarm {
             device: device.clone(),
+            place: Arc::clone(&place),
             text,
         };
         self.order.insert(key.clone(), open);
         self.keep(Transition {
             device: device.clone(),
+            place,
             key,
             change,
             at,
@@ -216,9 +227,10 @@ impl AlarmTable {
         if keys.is_empty() {
             self.devices.remove(device);
         }
-        self.order.remove(&key);
+        let open = self.order.remove(&key);
         self.keep(Transition {
             device: device.clone(),
+            place: open.map(|open| open.place).unwrap_or_default(),
             key,
             change,
             at,
@@ -247,6 +259,7 @@ impl AlarmTable {
         for (key, open) in self.order.range((from, Bound::Unbounded)) {
             let is_wanted = filter.matches_severity(key.severity())
                 && filter.matches_device(&open.device)
+                && filter.matches_place(&open.place)
                 && may_read(&open.device);
             if !is_wanted {
                 continue;
@@ -286,7 +299,9 @@ impl AlarmTable {
                 continue;
             }
             let text = transition.text.as_ref();
-            match text.filter(|_| filter.matches_severity(key.severity())) {
+            let is_listed =
+                filter.matches_severity(key.severity()) && filter.matches_place(&transition.place);
+            match text.filter(|_| is_listed) {
                 Some(text) => chunk.changed.push(Arc::clone(text)),
                 None => chunk.ended.push(transition.ended()),
             }
@@ -298,7 +313,7 @@ impl AlarmTable {
 impl Transition {
     fn ended(&self) -> EndedAlarm {
         let change = match self.text {
-            // It is open, and no longer has a severity that the client wants.
+            // It is open, and no longer matches the filter.
             Some(_) => self.change.unwrap_or(ChangeKind::DeEscalated),
             None => self.change.unwrap_or(ChangeKind::Cleared),
         };

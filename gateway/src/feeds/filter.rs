@@ -5,9 +5,44 @@ use serde::de::IgnoredAny;
 use shared::alarm::Severity;
 use shared::device::DeviceId;
 use shared::device_status::DeviceStatus;
+use shared::profile::Profile;
 
 /// Longest prefix of a serial, in bytes.
 const MAX_PREFIX: usize = 64;
+
+/// Where a device is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    zone: Option<Box<str>>,
+    site: Option<Box<str>>,
+}
+
+impl Place {
+    pub(crate) fn of(profile: &Profile) -> Self {
+        Self::new(profile.zone.clone(), profile.site.clone())
+    }
+
+    /// A zone and a site; as a filter, `None` is any.
+    pub(crate) fn new(zone: Option<String>, site: Option<String>) -> Self {
+        Self {
+            zone: zone.map(Into::into),
+            site: site.map(Into::into),
+        }
+    }
+
+    /// Whether a device there is wanted by this filter.
+    pub(crate) fn admits(&self, other: &Self) -> bool {
+        (self.zone.is_none() || self.zone == other.zone)
+            && (self.site.is_none() || self.site == other.site)
+    }
+
+    fn is_short(&self) -> bool {
+        let parts = [&self.zone, &self.site].into_iter().flatten();
+        parts
+            .map(|part| part.chars().count())
+            .all(|len| len <= Profile::MAX_PLACE)
+    }
+}
 
 /// Which rows a client wants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +50,7 @@ pub(crate) struct FleetFilter {
     /// Empty: any.
     statuses: Vec<DeviceStatus>,
     prefix: Box<str>,
+    place: Place,
 }
 
 /// Which alarms a client wants.
@@ -23,6 +59,7 @@ pub(crate) struct AlarmFilter {
     /// Empty: any.
     severities: Vec<Severity>,
     prefix: Box<str>,
+    place: Place,
 }
 
 /// The filter of `subscribe:fleet`, as the client sends it.
@@ -30,6 +67,8 @@ pub(crate) struct AlarmFilter {
 pub(crate) struct FleetFilterArgument {
     status: Option<OneOrMany<DeviceStatus>>,
     prefix: Option<String>,
+    zone: Option<String>,
+    site: Option<String>,
 }
 
 /// The filter of `subscribe:alarms`, as the client sends it.
@@ -37,6 +76,8 @@ pub(crate) struct FleetFilterArgument {
 pub(crate) struct AlarmFilterArgument {
     severity: Option<OneOrMany<Severity>>,
     prefix: Option<String>,
+    zone: Option<String>,
+    site: Option<String>,
 }
 
 /// A word, or a list of them.
@@ -75,37 +116,59 @@ fn checked_prefix(prefix: Option<String>) -> Option<Box<str>> {
     (prefix.len() <= MAX_PREFIX).then(|| prefix.into())
 }
 
+fn checked_place(zone: Option<String>, site: Option<String>) -> Option<Place> {
+    let place = Place::new(zone, site);
+    place.is_short().then_some(place)
+}
+
 impl FleetFilter {
     /// Returns `None` for an argument that cannot be read.
     pub(crate) fn of(argument: FleetFilterArgument) -> Option<Self> {
         Some(Self {
             statuses: words_of(argument.status)?,
             prefix: checked_prefix(argument.prefix)?,
+            place: checked_place(argument.zone, argument.site)?,
         })
     }
 
-    pub(crate) fn matches(&self, device: &DeviceId, status: DeviceStatus) -> bool {
+    pub(crate) fn matches(&self, device: &DeviceId, status: DeviceStatus, place: &Place) -> bool {
         (self.statuses.is_empty() || self.statuses.contains(&status))
             && device.as_str().starts_with(&*self.prefix)
+            && self.place.admits(place)
     }
 }
 
 impl AlarmFilter {
     /// Returns `None` for an argument that cannot be read.
     pub(crate) fn of(argument: AlarmFilterArgument) -> Option<Self> {
-        let severities = words_of(argument.severity)?;
-        let prefix = checked_prefix(argument.prefix)?;
-        Some(Self { severities, prefix })
+        Self::new(
+            words_of(argument.severity)?,
+            argument.prefix,
+            argument.zone,
+            argument.site,
+        )
     }
 
     /// Creates the filter of a request.
-    pub(crate) fn new(severities: Vec<Severity>, prefix: Option<String>) -> Option<Self> {
-        let prefix = checked_prefix(prefix)?;
-        Some(Self { severities, prefix })
+    pub(crate) fn new(
+        severities: Vec<Severity>,
+        prefix: Option<String>,
+        zone: Option<String>,
+        site: Option<String>,
+    ) -> Option<Self> {
+        Some(Self {
+            severities,
+            prefix: checked_prefix(prefix)?,
+            place: checked_place(zone, site)?,
+        })
     }
 
     pub(crate) fn matches_device(&self, device: &DeviceId) -> bool {
         device.as_str().starts_with(&*self.prefix)
+    }
+
+    pub(crate) fn matches_place(&self, place: &Place) -> bool {
+        self.place.admits(place)
     }
 
     pub(crate) fn matches_severity(&self, severity: Severity) -> bool {

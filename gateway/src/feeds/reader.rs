@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use shared::clock::Time;
 use shared::device::DeviceId;
 use shared::error_chain::error_chain;
+use shared::profile::Profile;
 use shared::store::{Look, LookAt, Store, StoreError};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -288,7 +289,9 @@ impl Reader {
             for (to_read, glance) in piece.iter().zip(glances) {
                 match glance.position {
                     Some(position) if !glance.may_have_alarms => {
-                        tables.alarms.set(&to_read.device, position, &[], now);
+                        let none = Profile::default();
+                        let device = &to_read.device;
+                        tables.alarms.set(device, position, &[], &none, now);
                         let number = usize::from(to_read.device.partition(partitions));
                         self.partitions[number].read_until(&to_read.device, position);
                     }

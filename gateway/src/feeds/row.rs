@@ -12,9 +12,11 @@ use shared::device::DeviceId;
 use shared::device_status::{DeviceStatus, device_status};
 use shared::event::{self, iso_option};
 use shared::position::Epoch;
+use shared::profile::Profile;
 use shared::reading::{Coordinate, Quality};
 use shared::state::{DeviceState, Freshness, freshness};
 
+use super::filter::Place;
 use crate::location::location;
 
 /// What changes when the device is silent for too long. It begins the row, so that the rest stays as it is.
@@ -63,13 +65,19 @@ pub(crate) struct Row {
     /// Length of the part of the text that changes when the device is silent for too long.
     head: usize,
     status_when_stale: DeviceStatus,
+    pub(super) place: Place,
     /// When that is; `None` if it is so already, or the device was never heard of.
     pub(super) goes_stale_at: Option<Time>,
 }
 
 impl Row {
     /// Renders a device; `None` without a reading.
-    pub(crate) fn of(state: &DeviceState, last_message: Option<Time>, now: Time) -> Option<Self> {
+    pub(crate) fn of(
+        state: &DeviceState,
+        profile: &Profile,
+        last_message: Option<Time>,
+        now: Time,
+    ) -> Option<Self> {
         let latest = state.latest.as_ref()?;
         let freshness = freshness(state, last_message, now);
         let quality = event::data_quality(state, freshness);
@@ -91,7 +99,7 @@ impl Row {
         let [a1_level, a2_level, a3_level] = latest.levels;
         let taken_at = latest.taken_at.to_iso();
         let rest = Rest {
-            name: &reading.device_name,
+            name: profile.shown_name(&reading.device_name),
             gas_type: &reading.gas_type,
             unit: &reading.unit,
             sensor_reading: reading.value,
@@ -105,8 +113,8 @@ impl Row {
             a1_level,
             a2_level,
             a3_level,
-            zone: None,
-            site: None,
+            zone: profile.zone.as_deref(),
+            site: profile.site.as_deref(),
             alarms: state.alarms.len(),
             level: level_of(&state.alarms),
             epoch: state.position.epoch,
@@ -117,6 +125,7 @@ impl Row {
             status,
             head: head.len(),
             status_when_stale: device_status(state, Quality::Offline),
+            place: Place::of(profile),
             goes_stale_at,
         })
     }
@@ -132,6 +141,7 @@ impl Row {
             status,
             head: head.len(),
             status_when_stale: status,
+            place: self.place.clone(),
             goes_stale_at: None,
         }
     }

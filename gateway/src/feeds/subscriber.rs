@@ -174,7 +174,7 @@ impl FleetSubscriber<'_> {
             .tables()
             .fleet
             .next(cursor, until, |device, row| {
-                self.filter.matches(device, row.status) && may_read(identity, device)
+                self.filter.matches(device, row.status, &row.place) && may_read(identity, device)
             })
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use shared::clock::Time;
 use shared::device::DeviceId;
 use shared::position::Position;
+use shared::profile::Profile;
 use shared::store::{AlarmChanges, Shown};
 
 use super::alarm_table::AlarmTable;
@@ -103,7 +104,7 @@ impl Tables {
         now: Time,
     ) {
         let readable = shown.filter(|shown| !shown.is_lost);
-        match readable.and_then(|shown| Row::of(&shown.state, last_message, now)) {
+        match readable.and_then(|shown| Row::of(&shown.state, &shown.profile, last_message, now)) {
             Some(row) => self.fleet.set(device, row),
             None => self.fleet.doubt(device),
         }
@@ -121,11 +122,13 @@ impl Tables {
         if changes.may_lack {
             self.alarms.doubt();
         }
+        let none = Profile::default();
+        let profile = shown.map_or(&none, |shown| &shown.profile);
         for (position, changed) in &changes.changes {
-            self.alarms.apply(device, *position, changed, now);
+            self.alarms.apply(device, *position, changed, profile, now);
         }
         let last = changes.changes.last().map(|(position, _)| *position);
-        let Some(Shown { state, is_lost }) = shown else {
+        let Some(Shown { state, is_lost, .. }) = shown else {
             return last;
         };
         let position = state.position;
@@ -134,7 +137,8 @@ impl Tables {
         // Of a lost state some alarms may be missing.
         let may_lack = *is_lost && self.alarms.has(device);
         if !is_overtaken && !may_lack {
-            self.alarms.set(device, position, &state.alarms, now);
+            self.alarms
+                .set(device, position, &state.alarms, profile, now);
         }
         if is_overtaken { last } else { Some(position) }
     }

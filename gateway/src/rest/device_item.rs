@@ -7,6 +7,7 @@ use shared::device::DeviceId;
 use shared::device_status::{DeviceStatus, device_status};
 use shared::event::{self, iso, iso_option};
 use shared::position::Epoch;
+use shared::profile::Profile;
 use shared::reading::Quality;
 use shared::state::{DeviceState, freshness};
 
@@ -40,12 +41,17 @@ pub(crate) struct DeviceItem<'a> {
     metrics: [u8; 0],
     epoch: Epoch,
     seq: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zone: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    site: Option<&'a str>,
 }
 
 impl<'a> DeviceItem<'a> {
     /// Returns `None` for a device without a reading.
     pub(crate) fn of(
         state: &'a DeviceState,
+        profile: &'a Profile,
         last_message: Option<Time>,
         now: Time,
     ) -> Option<Self> {
@@ -56,7 +62,7 @@ impl<'a> DeviceItem<'a> {
         Some(Self {
             id: &reading.device,
             device_id: &reading.device,
-            name: &reading.device_name,
+            name: profile.shown_name(&reading.device_name),
             kind: "subtronics_gas_monitor",
             status: device_status(state, quality),
             last_update: latest.taken_at,
@@ -71,6 +77,8 @@ impl<'a> DeviceItem<'a> {
             metrics: [],
             epoch: state.position.epoch,
             seq: state.position.seq,
+            zone: profile.zone.as_deref(),
+            site: profile.site.as_deref(),
         })
     }
 }

@@ -94,13 +94,15 @@ pub(super) async fn render(
     for chunk in devices.chunks(chunk) {
         let states = reader.with_timeout(reader.store.states(chunk)).await;
         let states = states.map_err(ApiError::unavailable)?;
+        let profiles = reader.with_timeout(reader.store.profiles(chunk)).await;
+        let profiles = profiles.map_err(ApiError::unavailable)?;
         let now = source.clock.now();
         let mut piece = Vec::new();
-        for (device, stored) in chunk.iter().zip(states) {
+        for ((device, stored), profile) in chunk.iter().zip(states).zip(&profiles) {
             let Some((state, last_message)) = stored else {
                 continue;
             };
-            if let Some(item) = DeviceItem::of(&state, last_message, now)
+            if let Some(item) = DeviceItem::of(&state, profile, last_message, now)
                 && !rows.add(device, &item, &mut piece)
             {
                 break;

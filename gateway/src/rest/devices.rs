@@ -96,7 +96,10 @@ pub(crate) async fn one(
     let (state, last_message) = stored
         .map_err(ApiError::unavailable)?
         .ok_or(ApiError::UnknownDevice)?;
-    let item = DeviceItem::of(&state, last_message, context.now());
+    let store = &context.reader.store;
+    let profile = context.reader.with_timeout(store.profile(&device)).await;
+    let profile = profile.map_err(ApiError::unavailable)?.unwrap_or_default();
+    let item = DeviceItem::of(&state, &profile.profile, last_message, context.now());
     Ok(reply::ok(&DeviceReply {
         success: true,
         item: item.ok_or(ApiError::UnknownDevice)?,

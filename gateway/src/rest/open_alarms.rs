@@ -19,7 +19,7 @@ use crate::access::permission::Verb;
 use crate::client_address::ClientAddress;
 use crate::error::ApiError;
 use crate::feeds::alarm_key::{AlarmKey, NotAKey};
-use crate::feeds::filter::AlarmFilter;
+use crate::feeds::filter::{AlarmFilter, Place};
 use crate::store_reader::StoreReader;
 
 /// Number of devices that are read in one round trip. Larger reads could exceed the timeout or delay other reads.
@@ -66,7 +66,9 @@ pub(crate) async fn list(
         &requester,
         client,
         &filter,
-        |device, shown, alarm| event::listed_alarm(device, alarm, None, shown.state.position),
+        |device, shown, alarm| {
+            event::listed_alarm(device, alarm, None, &shown.profile, shown.state.position)
+        },
     );
     Ok(reply::ok(&found.await?.finish()))
 }
@@ -86,9 +88,10 @@ fn filter_of(query: &Query) -> Result<AlarmFilter, ApiError> {
     let severities = severities.ok_or_else(|| ApiError::Unreadable {
         problem: "`severity` is not a list of `critical`, `high` and `warning`".to_owned(),
     })?;
-    let prefix = query.text("prefix").map(str::to_owned);
-    AlarmFilter::new(severities, prefix).ok_or_else(|| ApiError::Unreadable {
-        problem: "`prefix` is too long".to_owned(),
+    let text = |key| query.text(key).map(str::to_owned);
+    let filter = AlarmFilter::new(severities, text("prefix"), text("zone"), text("site"));
+    filter.ok_or_else(|| ApiError::Unreadable {
+        problem: "`prefix`, `zone` or `site` is too long".to_owned(),
     })
 }
 
@@ -161,6 +164,9 @@ impl<T> Urgent<T> {
         filter: &AlarmFilter,
         render: &impl Fn(&DeviceId, &Shown, &Alarm) -> T,
     ) {
+        if !filter.matches_place(&Place::of(&shown.profile)) {
+            return;
+        }
         let alarms = shown.state.alarms.iter();
         for alarm in alarms.filter(|alarm| filter.matches_severity(alarm.severity())) {
             self.total += 1;

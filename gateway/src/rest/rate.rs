@@ -22,7 +22,7 @@ pub(super) const ACKNOWLEDGE: &str = "/devices/{deviceId}/subtronics/alerts/{ale
 const USUAL: u32 = 1;
 
 /// The routes that read more than one device, with what a request costs.
-pub(super) const HEAVY: [(&str, u32); 10] = [
+pub(super) const HEAVY: [(&str, u32); 11] = [
     ("/api/devices/{deviceId}/history", 5),
     ("/api/devices/{deviceId}/history.csv", 10),
     ("/api/analytics/connections", 5),

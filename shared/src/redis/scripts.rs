@@ -26,6 +26,7 @@ pub(crate) struct Scripts {
     pub(crate) count_places: String,
     pub(crate) release: String,
     pub(crate) revisit: String,
+    pub(crate) profile: String,
 }
 
 /// The text of a script. With `state`, it starts with the functions of `state.lua`.
@@ -68,6 +69,7 @@ const ADMIT: &str = script!(" flags=allow-oom", "admit.lua");
 const COUNT_PLACES: &str = script!(" flags=allow-oom", "count_places.lua");
 const RELEASE: &str = script!(" flags=allow-oom", "release.lua");
 const REVISIT: &str = script!(" flags=allow-oom", "revisit.lua");
+const PROFILE: &str = script!("", "profile.lua");
 pub(super) const RECORD_PARTITIONS: &str = script!(" flags=allow-oom", "record_partitions.lua");
 pub(super) const RIGHTS: &str = script!(" flags=allow-oom", "rights.lua");
 
@@ -96,6 +98,7 @@ pub(crate) async fn load_scripts(
         (COUNT_PLACES, &mut scripts.count_places),
         (RELEASE, &mut scripts.release),
         (REVISIT, &mut scripts.revisit),
+        (PROFILE, &mut scripts.profile),
     ];
     let mut pipe = redis::pipe();
     for (text, _) in &texts {

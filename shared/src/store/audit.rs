@@ -20,7 +20,7 @@ pub struct AuditEntry {
     pub id: String,
     /// Server time at which it was written; set when it is stored.
     pub at: Time,
-    /// What happened: `acknowledged`, `retired`, `refused`, `revoked`, `revocation_lifted`, `signed_in`, `signed_out` or
+    /// What happened: `acknowledged`, `retired`, `configured`, `refused`, `revoked`, `revocation_lifted`, `signed_in`, `signed_out` or
     /// `started`.
     pub action: String,
     /// Claim `sub` of the token of whoever did it.

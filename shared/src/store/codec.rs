@@ -22,6 +22,7 @@ use crate::alarm::Alarm;
 use crate::decide::StoredDevice;
 use crate::device::DeviceId;
 use crate::position::{Epoch, Position};
+use crate::profile::Profile;
 use crate::state::{DeviceMemory, DeviceState, Latest};
 
 /// Decodes the answer of `load` in `state.lua`.
@@ -287,18 +288,29 @@ impl Fields {
     }
 }
 
+/// The field with what operators say about a device. No decision reads or writes it.
+pub(super) const PROFILE: &str = "profile";
+
+/// Decodes that field. What cannot be read is as if there were nothing.
+pub(super) fn decode_profile(text: &str) -> Profile {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
 /// What is shown of a device.
 #[derive(Clone, Debug)]
 pub struct Shown {
     /// The state, without what orders the next message. Of a lost state only its position, its memory and the alarms that can be read.
     pub state: DeviceState,
+    /// What operators say about it.
+    pub profile: Profile,
     /// The stored state cannot be read.
     pub is_lost: bool,
 }
 
 /// The fields of the hash that are needed to show a device, in the order of [`decode_shown`].
-pub(super) const SHOWN_FIELDS: [&str; 7] =
-    ["rev", "epoch", "seq", "alarms", "more", "latest", "memory"];
+pub(super) const SHOWN_FIELDS: [&str; 8] = [
+    "rev", "epoch", "seq", "alarms", "more", "latest", "memory", PROFILE,
+];
 
 /// Decodes what is shown of a device from the values of [`SHOWN_FIELDS`]. `None` if nothing of it is stored.
 pub(super) fn decode_shown(values: Value) -> RedisResult<Option<Shown>> {
@@ -315,12 +327,15 @@ pub(super) fn decode_shown(values: Value) -> RedisResult<Option<Shown>> {
         order: None,
         fingerprints: None,
     };
+    let profile = text(next())?.map(|text| decode_profile(&text));
+    let profile = profile.unwrap_or_default();
     if fields.rev.is_none() && fields.alarms.is_none() && fields.latest.is_none() {
         return Ok(None);
     }
     if let Some(state) = fields.decode_shown() {
         return Ok(Some(Shown {
             state,
+            profile,
             is_lost: false,
         }));
     }
@@ -330,6 +345,7 @@ pub(super) fn decode_shown(values: Value) -> RedisResult<Option<Shown>> {
             position,
             ..fields.decode_lost()
         },
+        profile,
         is_lost: true,
     }))
 }

@@ -132,7 +132,10 @@ end
 
 if is_lost == '1' then
   redis.call('XADD', quarantine_key, 'MAXLEN', max_quarantine, '*', 'device', device_id, unpack(lost_fields()))
+  -- What operators have said does not depend on what was lost.
+  local profile = redis.call('HGET', device_key, 'profile')
   redis.call('DEL', device_key)
+  if profile then redis.call('HSET', device_key, 'profile', profile) end
 end
 
 if field_end > first_field then redis.call('HSET', device_key, unpack(ARGV, first_field, field_end - 1)) end

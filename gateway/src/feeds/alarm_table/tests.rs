@@ -30,7 +30,7 @@ fn changed(alarm: Alarm, change: ChangeKind) -> ChangedAlarm {
 }
 
 fn filter(severities: &[Severity]) -> AlarmFilter {
-    AlarmFilter::new(severities.to_vec(), None).expect("a filter")
+    AlarmFilter::new(severities.to_vec(), None, None, None).expect("a filter")
 }
 
 fn ids(texts: &[Arc<RawValue>]) -> Vec<String> {
@@ -59,12 +59,14 @@ fn an_alarm_that_was_raised_and_ended_in_between_is_sent_and_then_ends() {
         &device("A"),
         position(1),
         &changed(raised, ChangeKind::Raised),
+        &Profile::default(),
         AT,
     );
     table.apply(
         &device("A"),
         position(2),
         &changed(cleared.clone(), ChangeKind::Cleared),
+        &Profile::default(),
         AT,
     );
     // An acknowledgement of an alarm that has ended is no news here.
@@ -72,6 +74,7 @@ fn an_alarm_that_was_raised_and_ended_in_between_is_sent_and_then_ends() {
         &device("A"),
         position(3),
         &changed(cleared, ChangeKind::Acknowledged),
+        &Profile::default(),
         AT,
     );
     let chunk = next(&table, &mut cursor);
@@ -97,6 +100,7 @@ fn an_alarm_that_ended_and_is_open_again_comes_in_two_events() {
             &device("A"),
             position(1),
             &changed(alarm.clone(), ChangeKind::Raised),
+            &Profile::default(),
             AT,
         );
     }
@@ -115,7 +119,13 @@ fn a_level_that_leaves_the_filter_ends_for_the_client() {
         (Condition::AlarmLevel1, ChangeKind::DeEscalated),
     ] {
         let alarm = alarm("a1", condition);
-        table.apply(&device("A"), position(1), &changed(alarm, change), AT);
+        table.apply(
+            &device("A"),
+            position(1),
+            &changed(alarm, change),
+            &Profile::default(),
+            AT,
+        );
     }
     let critical = filter(&[Severity::Critical]);
     let chunk = table
@@ -132,7 +142,13 @@ fn whoever_may_not_read_a_device_gets_nothing_of_it() {
     let mut cursor = table.cursor();
     for name in ["A", "B"] {
         let alarm = alarm(&format!("of_{name}"), Condition::AlarmLevel2);
-        table.set(&device(name), position(1), &[alarm], AT);
+        table.set(
+            &device(name),
+            position(1),
+            &[alarm],
+            &Profile::default(),
+            AT,
+        );
         table.remove(&device(name), AT);
         let alarm = Alarm::new(
             format!("again_{name}"),
@@ -140,7 +156,13 @@ fn whoever_may_not_read_a_device_gets_nothing_of_it() {
             AT,
             position(2),
         );
-        table.set(&device(name), position(2), &[alarm], AT);
+        table.set(
+            &device(name),
+            position(2),
+            &[alarm],
+            &Profile::default(),
+            AT,
+        );
     }
     let may_read = |device: &DeviceId| device.as_str() == "A";
     let chunk = table
@@ -159,7 +181,13 @@ fn pages_have_every_alarm_once_and_most_urgent_first() {
     for number in 0..250 {
         let condition = [Condition::AlarmLevel1, Condition::AlarmLevel3][number % 2];
         let alarm = alarm(&format!("a{number:03}"), condition);
-        table.set(&device(&format!("D{number}")), position(1), &[alarm], AT);
+        table.set(
+            &device(&format!("D{number}")),
+            position(1),
+            &[alarm],
+            &Profile::default(),
+            AT,
+        );
     }
     let (mut place, mut all) = (None, Vec::new());
     loop {
@@ -182,7 +210,13 @@ fn a_client_that_fell_behind_or_that_may_lack_something_starts_again() {
     let (mut slow, mut fast) = (table.cursor(), table.cursor());
     for number in 0..=MAX_KEPT {
         let alarm = alarm(&format!("a{number}"), Condition::AlarmLevel1);
-        table.set(&device("A"), position(number as u64), &[alarm], AT);
+        table.set(
+            &device("A"),
+            position(number as u64),
+            &[alarm],
+            &Profile::default(),
+            AT,
+        );
         while !next(&table, &mut fast).is_empty() {}
     }
     assert!(table.next(&mut slow, &filter(&[]), |_| true).is_none());
@@ -199,11 +233,17 @@ fn an_alarm_that_only_has_another_position_has_not_changed() {
     let mut cursor = table.cursor();
     let mut open = alarm("a1", Condition::AlarmLevel1);
     for seq in 1..=3 {
-        table.set(&device("A"), position(seq), std::slice::from_ref(&open), AT);
+        table.set(
+            &device("A"),
+            position(seq),
+            std::slice::from_ref(&open),
+            &Profile::default(),
+            AT,
+        );
     }
     assert_eq!(next(&table, &mut cursor).changed.len(), 1);
     open.count = 2;
-    table.set(&device("A"), position(4), &[open], AT);
+    table.set(&device("A"), position(4), &[open], &Profile::default(), AT);
     assert_eq!(next(&table, &mut cursor).changed.len(), 1);
 }
 
@@ -263,13 +303,13 @@ proptest! {
                 Step::Apply(number, alarm, level) => {
                     let alarm = at_level(number, alarm, level);
                     let change = changed(alarm, ChangeKind::Escalated);
-                    table.apply(&device(&format!("D{number}")), at, &change, AT);
+                    table.apply(&device(&format!("D{number}")), at, &change, &Profile::default(), AT);
                 }
                 Step::Set(number, levels) => {
                     let alarms = levels.into_iter().enumerate();
                     let alarms = alarms.filter(|(_, level)| *level > 0);
                     let alarms: Vec<Alarm> = alarms.map(|(alarm, level)| at_level(number, alarm, level)).collect();
-                    table.set(&device(&format!("D{number}")), at, &alarms, AT);
+                    table.set(&device(&format!("D{number}")), at, &alarms, &Profile::default(), AT);
                 }
                 Step::Remove(number) => table.remove(&device(&format!("D{number}")), AT),
                 Step::Take(events) => {

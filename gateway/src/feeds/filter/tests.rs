@@ -22,9 +22,17 @@ fn a_filter_names_one_word_or_several() {
         (&several, DeviceStatus::Warning, true),
         (&several, DeviceStatus::Online, false),
     ] {
-        assert_eq!(filter.matches(&device, status), expected, "{filter:?}");
+        assert_eq!(
+            filter.matches(&device, status, &Place::default()),
+            expected,
+            "{filter:?}"
+        );
     }
-    assert!(!one.matches(&"OTSM-0200".parse().unwrap(), DeviceStatus::Critical));
+    assert!(!one.matches(
+        &"OTSM-0200".parse().unwrap(),
+        DeviceStatus::Critical,
+        &Place::default()
+    ));
     let filter = alarms(r#"{"severity":["critical","high"]}"#).unwrap();
     assert!(filter.matches_severity(Severity::High));
     assert!(!filter.matches_severity(Severity::Warning));
@@ -43,5 +51,20 @@ fn a_filter_with_unknown_words_or_a_long_prefix_is_refused() {
     }
     for argument in [r#"{"severity":"urgent"}"#, &long] {
         assert_eq!(alarms(argument), None, "{argument}");
+    }
+}
+
+#[test]
+fn a_filter_may_name_a_zone_and_a_site() {
+    let here = Place::new(Some("Boiler room".to_owned()), Some("Harbour".to_owned()));
+    for (filter, expected) in [
+        (r#"{"zone":"Boiler room"}"#, true),
+        (r#"{"site":"Harbour","zone":"Boiler room"}"#, true),
+        (r#"{"site":"Mill"}"#, false),
+        (r#"{"zone":""}"#, false),
+    ] {
+        let filter = alarms(filter).unwrap();
+        assert_eq!(filter.matches_place(&here), expected, "{filter:?}");
+        assert_eq!(filter.matches_place(&Place::default()), false, "{filter:?}");
     }
 }

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use shared::device_status::DeviceStatus;
 use shared::position::Position;
+use shared::profile::Profile;
 
 use super::*;
 use crate::test_setup::{self, SILENCE_LIMIT_MS};
@@ -23,7 +24,7 @@ fn row(name: &str, value: i32) -> Row {
     let mut reading = test_setup::reading(name, value);
     reading.own_alarm = value >= 250;
     let state = test_setup::state(reading, position, at);
-    Row::of(&state, Some(at), at).expect("a reading")
+    Row::of(&state, &Profile::default(), Some(at), at).expect("a reading")
 }
 
 /// What a client shows: the rows by device.

@@ -22,7 +22,13 @@ fn state(conditions: &[Condition]) -> DeviceState {
 
 fn row(state: &DeviceState, age_ms: i64) -> Row {
     let last = Some(Time::from_millis(TAKEN));
-    Row::of(state, last, Time::from_millis(TAKEN + age_ms)).expect("a reading")
+    Row::of(
+        state,
+        &Profile::default(),
+        last,
+        Time::from_millis(TAKEN + age_ms),
+    )
+    .expect("a reading")
 }
 
 fn json(row: &Row) -> Value {

@@ -28,7 +28,11 @@ fn shown(seq: u64, alarms: &[&str], is_lost: bool) -> Shown {
         alarms: alarms.iter().map(|id| alarm(id)).collect(),
         ..DeviceState::default()
     };
-    Shown { state, is_lost }
+    Shown {
+        state,
+        profile: Profile::default(),
+        is_lost,
+    }
 }
 
 fn raised(seq: u64, id: &str) -> AlarmChanges {

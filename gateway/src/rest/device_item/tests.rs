@@ -38,7 +38,8 @@ fn state(reading: Reading, alarms: &[Condition]) -> DeviceState {
 #[track_caller]
 fn check_status(state: &DeviceState, age_ms: i64, expected: DeviceStatus) {
     let last = Time::from_millis(TAKEN);
-    let item = DeviceItem::of(state, Some(last), Time::from_millis(TAKEN + age_ms));
+    let none = Profile::default();
+    let item = DeviceItem::of(state, &none, Some(last), Time::from_millis(TAKEN + age_ms));
     let item = item.expect("the device has a reading");
     assert_eq!(item.status, expected, "{:?}", state.alarms);
     if expected != DeviceStatus::Online {
@@ -104,7 +105,8 @@ fn the_status_is_the_worst_of_what_is_known() {
 #[test]
 fn a_device_that_never_sent_a_live_message_is_not_online() {
     let state = state(reading(), &[]);
-    let item = DeviceItem::of(&state, None, Time::from_millis(TAKEN)).expect("listed");
+    let none = Profile::default();
+    let item = DeviceItem::of(&state, &none, None, Time::from_millis(TAKEN)).expect("listed");
     assert_ne!(item.status, DeviceStatus::Online);
     assert_eq!(item.last_seen, None);
 }
@@ -113,7 +115,8 @@ fn a_device_that_never_sent_a_live_message_is_not_online() {
 fn an_item_has_the_documented_keys_in_order() {
     let state = state(reading(), &[Condition::AlarmLevel1]);
     let last = Time::from_millis(TAKEN + 500);
-    let item = DeviceItem::of(&state, Some(last), Time::from_millis(TAKEN + 1000));
+    let none = Profile::default();
+    let item = DeviceItem::of(&state, &none, Some(last), Time::from_millis(TAKEN + 1000));
     let item = item.expect("the device has a reading");
     assert_eq!(
         serde_json::to_string(&item).expect("JSON"),

@@ -85,7 +85,7 @@ const HOLDER: &[&str] = &[
 const OPERATE: &[&str] = &["one device", "operator"];
 
 #[rustfmt::skip]
-const ROUTES: [Expected; 18] = [
+const ROUTES: [Expected; 21] = [
     Expected { line: "GET /auth/session", allowed: HOLDER },
     Expected { line: "POST /auth/logout", allowed: HOLDER },
     Expected { line: "GET /devices/OTSM-0114/subtronics/telemetry/latest", allowed: READ },
@@ -104,6 +104,8 @@ const ROUTES: [Expected; 18] = [
     Expected { line: "GET /config", allowed: ANY_READER },
     Expected { line: "GET /api/analytics/connections", allowed: OVERVIEW },
     Expected { line: "GET /api/audit", allowed: ADMINISTRATOR },
+    Expected { line: "GET /api/devices/OTSM-0114/profile", allowed: READ },
+    Expected { line: "PUT /api/devices/OTSM-0114/profile", allowed: OPERATE },
     Expected { line: "DELETE /api/devices/OTSM-0114", allowed: OPERATE },
 ];
 
@@ -150,7 +152,9 @@ async fn each_route_lets_through_who_may_use_it_and_nobody_else() {
 async fn the_table_above_has_every_route() {
     let named: Vec<&str> = ROUTES.iter().map(|route| route.line).collect();
     let open = ["/health", "/openapi.json", "/auth/login", "/auth/callback"];
-    let all = routes().into_iter().chain([retire_route(true, false)]);
+    let all = routes()
+        .into_iter()
+        .chain([retire_route(true, false), profile_route(true, false)]);
     for (method, path, needs, _) in all {
         let path = path
             .replace("{deviceId}", "OTSM-0114")

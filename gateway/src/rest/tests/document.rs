@@ -25,7 +25,7 @@ fn the_document_has_every_route_and_no_other() {
     let served: BTreeSet<_> = [
         routes(),
         probe_routes(Needs::Nothing),
-        vec![retire_route(false, true)],
+        vec![retire_route(false, true), profile_route(false, true)],
     ]
     .into_iter()
     .flatten()
@@ -46,7 +46,7 @@ async fn every_documented_operation_is_served() {
     let ports = both_ports("127.255.255.253:1", &flags);
     for (method, path) in documented(&document()) {
         let router = match method.as_str() {
-            "DELETE" => &ports.operators,
+            "DELETE" | "PUT" => &ports.operators,
             _ => &ports.main,
         };
         let path = path

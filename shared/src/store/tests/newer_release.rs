@@ -273,3 +273,39 @@ async fn a_level_that_only_a_newer_release_has_keeps_its_alarm_open() {
     let alarms = field(&mut raw, "alarms").await;
     assert_eq!(alarms[0]["holds"][3]["count"], 4, "{alarms}");
 }
+
+/// Fields of a profile that a newer release has written stay when this release changes it, and a lost state does not take it away.
+#[tokio::test]
+async fn a_profile_keeps_what_this_release_does_not_know() {
+    let server = RedisServer::start().await;
+    let store = server.store();
+    let mut raw = server.connect().await;
+    commit_reading(&store, DEVICE, "1", 0).await;
+    let hash = store.keys(&device()).device(&device());
+    let _: () = raw
+        .hset(&hash, "profile", r#"{"zone":"North","floor":3}"#)
+        .await
+        .expect("stored");
+    let before = store
+        .profile(&device())
+        .await
+        .expect("read")
+        .expect("a device");
+    let mut profile = before.profile.clone();
+    profile.name = Some("Kiln 3".to_owned());
+    let set = store.set_profile(&device(), &before, profile.clone()).await;
+    assert!(matches!(set, Ok(ProfileSet::Done(_))), "{set:?}");
+    assert_eq!(
+        field(&mut raw, "profile").await,
+        json!({"name": "Kiln 3", "zone": "North", "floor": 3})
+    );
+    // It is compared with what was read.
+    let again = store.set_profile(&device(), &before, profile).await;
+    assert_eq!(again.expect("answered"), ProfileSet::Changed);
+    let _: () = raw.hset(&hash, "latest", "{").await.expect("stored");
+    let other = server.store();
+    commit_reading(&other, DEVICE, "2", 1).await;
+    assert_eq!(field(&mut raw, "profile").await["floor"], json!(3));
+    let unknown: DeviceId = "OTSM-0999".parse().expect("a serial");
+    assert_eq!(other.profile(&unknown).await.expect("read"), None);
+}
