@@ -29,6 +29,7 @@ use crate::client_address::{ForwardedHeader, NetworkError, TrustedProxies};
 use crate::hosts::HostRule;
 use crate::listener::certificate_files::CertificateFiles;
 use crate::origins::{OriginError, Origins};
+use crate::rest::dashboard::files::DashboardFiles;
 use crate::token_command;
 
 /// Places in the queue of commands of a client beyond its subscriptions.
@@ -101,6 +102,11 @@ pub struct Config {
 
     #[command(flatten)]
     pub sign_in: SignInConfig,
+
+    /// Folder of the built dashboard (`gateway/dashboard`), which is then served at `/` and below `/ui`. Read once, at the start; at most
+    /// 16 MiB. Without it there are no pages
+    #[arg(long, env, value_name = "PATH")]
+    pub dashboard_dir: Option<PathBuf>,
 
     /// Send every reading of every detector to every client as `subtronics:data`, for debugging. New detectors are looked
     /// for once a second; readings of a new detector before that may be missing or late
@@ -331,6 +337,14 @@ impl Config {
         CertificateFiles::from_settings(certificate.as_deref(), key.as_deref())
     }
 
+    /// Reads the files of the dashboard, if there is one.
+    pub(crate) fn dashboard_files(&self) -> Result<Option<DashboardFiles>, String> {
+        self.dashboard_dir
+            .as_deref()
+            .map(DashboardFiles::read)
+            .transpose()
+    }
+
     /// Returns all problems of the settings, one sentence each.
     pub fn validate(&self) -> Vec<String> {
         let mut problems = Vec::new();
@@ -360,6 +374,7 @@ impl Config {
             }
             Err(problem) => problems.push(problem),
         }
+        problems.extend(self.dashboard_files().err());
         if self.proxy_protocol && self.trusted_proxies.is_empty() {
             problems.push("--proxy-protocol: list the proxies in --trusted-proxies".to_owned());
         }

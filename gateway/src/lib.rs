@@ -278,8 +278,10 @@ fn make_state(
         Ok(())
     });
     audit.started(&config.start_report.changed_settings);
+    let dashboard = config.dashboard_files().map_err(anyhow::Error::msg)?;
     Ok(AppState {
         admission,
+        dashboard: dashboard.map(Arc::new),
         audit,
         clock,
         store,

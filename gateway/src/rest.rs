@@ -15,6 +15,7 @@ mod auth;
 mod body;
 mod compression;
 mod context;
+pub(crate) mod dashboard;
 mod device_item;
 pub(crate) mod device_list;
 mod devices;
@@ -152,6 +153,7 @@ pub(crate) fn routers(state: AppState, origins: &Origins) -> Routers {
     let access = state.access.clone();
     let has_credentials = access.has_credentials();
     let admission = state.admission.clone();
+    let dashboard = state.dashboard.clone();
     let (context, lists) = RestContext::new(state, origins);
     let check = |needs, admission| AccessCheck {
         access: access.clone(),
@@ -169,6 +171,9 @@ pub(crate) fn routers(state: AppState, origins: &Origins) -> Routers {
     let mut main = router(main, |needs| check(needs, Some(admission.clone())));
     for (path, handler) in methods_answered_404() {
         main = main.route(path, handler);
+    }
+    if let Some(files) = dashboard {
+        main = main.merge(dashboard::router(files));
     }
     let mut operators = probe_routes(Needs::Nothing);
     operators.push(retire_route(has_credentials, true));

@@ -10,6 +10,7 @@ use crate::admission::Admission;
 use crate::audit::AuditTrail;
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::rest::dashboard::files::DashboardFiles;
 use crate::status::StatusHandle;
 
 /// Cheap to clone; clones share everything.
@@ -23,4 +24,6 @@ pub(crate) struct AppState {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) admission: Admission,
+    /// `None` without `--dashboard-dir`.
+    pub(crate) dashboard: Option<Arc<DashboardFiles>>,
 }

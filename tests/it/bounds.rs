@@ -10,7 +10,7 @@ use tests::repository;
 use tests::server_process::kept_environment;
 
 /// Settings that bound nothing that a detector, a client or a request can take.
-const NO_BOUNDS: [&str; 86] = [
+const NO_BOUNDS: [&str; 87] = [
     "alarm-deadband",
     "alarm-off-delay",
     "alive-message-types",
@@ -22,6 +22,7 @@ const NO_BOUNDS: [&str; 86] = [
     "chatter-calm",
     "clock-tolerance",
     "compress",
+    "dashboard-dir",
     "decimal-point",
     "device-utc-offset",
     "drain-delay",

@@ -363,9 +363,15 @@ fn every_reference_exists() -> Result<()> {
 fn the_ingress_leads_to_every_public_route_and_to_no_other() -> Result<()> {
     let objects = objects("k8s/base")?;
     let ingress = find(&objects, "Ingress", "gateway")?;
-    let paths: Vec<&str> = list(&ingress["spec"]["rules"][0]["http"]["paths"])
-        .filter_map(|path| path["path"].as_str())
-        .collect();
+    let paths_of_type = |path_type: &'static str| {
+        list(&ingress["spec"]["rules"][0]["http"]["paths"])
+            .filter(move |path| path["pathType"] == path_type)
+            .filter_map(|path| path["path"].as_str())
+            .collect::<Vec<_>>()
+    };
+    let paths = paths_of_type("Prefix");
+    // It leads to the dashboard, which is below /ui.
+    assert_eq!(paths_of_type("Exact"), ["/"]);
     let leads_to = |route: &str| {
         // Element by element, as the path type `Prefix` requires.
         let is_prefix = |path: &&str| {
@@ -380,7 +386,11 @@ fn the_ingress_leads_to_every_public_route_and_to_no_other() -> Result<()> {
     let document: Value = serde_json::from_str(&text("gateway/src/openapi.json")?)?;
     let routes = document["paths"].as_object().context("no paths")?;
     ensure!(routes.len() > 10, "only {} routes", routes.len());
-    for route in routes.keys().map(String::as_str).chain(["/socket.io/"]) {
+    for route in routes
+        .keys()
+        .map(String::as_str)
+        .chain(["/socket.io/", "/ui/alarms"])
+    {
         let is_inner = ["/metrics", "/livez", "/readyz"].contains(&route);
         assert_eq!(leads_to(route), !is_inner, "{route}");
     }

@@ -48,10 +48,11 @@ pub(super) async fn complete(request: Request, next: Next) -> Response {
             }
         }
     }
-    // A reading from a cache would be shown as a current one.
+    // A reading from a cache would be shown as a current one. Only the files of the dashboard say something else.
     response
         .headers_mut()
-        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
     response
 }
 

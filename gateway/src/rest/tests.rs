@@ -51,6 +51,7 @@ fn both_ports(redis: &str, flags: &[&str]) -> Ports {
         store,
         access: test_setup::access(&config),
         admission: test_setup::admission(&config),
+        dashboard: config.dashboard_files().expect("the files").map(Arc::new),
         config: Arc::new(config),
         status: StatusHandle::new(std::time::Instant::now()),
         metrics,
@@ -131,6 +132,7 @@ async fn errors_of_unserved_requests_are_json_too() {
     let router = without_redis(&[]);
     for (line, status, error) in [
         ("GET /", 404, "Not found"),
+        ("GET /ui", 404, "Not found"),
         ("GET /nowhere", 404, "Not found"),
         ("GET /devices/OTSM-0114", 404, "Not found"),
         ("GET /devices//subtronics/alerts", 404, "Device not found"),

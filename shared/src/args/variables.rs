@@ -25,6 +25,7 @@ pub const VARIABLES: &[&str] = &[
     "COALESCE",
     "COMPRESS",
     "CONNECT_TIMEOUT",
+    "DASHBOARD_DIR",
     "DEAD_LETTERS_MAX",
     "DECIMAL_POINT",
     "DEVICE_RATE",
