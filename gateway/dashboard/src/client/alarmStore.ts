@@ -1,0 +1,68 @@
+// The open alarms of every device, most urgent first.
+import { ChunkedList } from './chunks';
+import type { AlarmsChanged, AlarmsSnapshot, EndedAlarm, OpenAlarm, Severity } from './events';
+
+/** An alarm that ended while this client watched. */
+export interface PastAlarm {
+  alarm: OpenAlarm;
+  end: EndedAlarm;
+}
+
+/** How many of these are kept. */
+const PAST = 50;
+
+const keyOf = (alarm: { deviceId: string; id: string }) => `${alarm.deviceId} ${alarm.id}`;
+
+export class AlarmStore {
+  readonly #open = new ChunkedList<OpenAlarm>(keyOf);
+  #past: PastAlarm[] = [];
+
+  get isComplete(): boolean {
+    return this.#open.isComplete;
+  }
+
+  get past(): readonly PastAlarm[] {
+    return this.#past;
+  }
+
+  get open(): OpenAlarm[] {
+    return this.#open.values().sort(byUrgency);
+  }
+
+  get(deviceId: string, id: string): OpenAlarm | undefined {
+    return this.#open.get(keyOf({ deviceId, id }));
+  }
+
+  restart(): void {
+    this.#open.restart();
+  }
+
+  snapshot({ alarms, more }: AlarmsSnapshot): boolean {
+    return this.#open.chunk(alarms, more);
+  }
+
+  changed({ changed, ended }: AlarmsChanged): void {
+    this.#open.change(changed);
+    for (const end of ended) {
+      const alarm = this.#open.remove(keyOf(end));
+      if (alarm) this.#past = [{ alarm, end }, ...this.#past].slice(0, PAST);
+    }
+  }
+}
+
+/** What people call the device of an alarm. */
+export const nameOf = (alarm: OpenAlarm) => alarm.name || alarm.device_name || alarm.deviceId;
+
+const RANK: Record<Severity, number> = { critical: 0, high: 1, warning: 2 };
+
+export const isAcknowledged = (alarm: OpenAlarm) => alarm.state === 'acknowledged';
+
+/** By severity, then those that nobody has acknowledged, then the newest. */
+export function byUrgency(a: OpenAlarm, b: OpenAlarm): number {
+  return (
+    RANK[a.severity] - RANK[b.severity] ||
+    Number(isAcknowledged(a)) - Number(isAcknowledged(b)) ||
+    b.timestamp.localeCompare(a.timestamp) ||
+    keyOf(a).localeCompare(keyOf(b))
+  );
+}

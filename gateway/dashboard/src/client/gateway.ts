@@ -1,0 +1,332 @@
+// The connection to the gateway, and everything that is subscribed over it. It knows nothing of Vue.
+//
+// The client library connects again without end. After each connection everything is subscribed again: devices with their last whole
+// position, so that nothing is missed, the fleet and the alarms as whole lists.
+import { AlarmStore } from './alarmStore';
+import { ServerClock } from './clock';
+import { DeviceLedger, type DeviceEvent } from './deviceLedger';
+import type { AlarmFilter, Answer, DeviceAnswer, FleetFilter } from './events';
+import { FleetStore } from './fleetStore';
+import type { LinkPhase, LinkState } from './linkState';
+import type { Link } from './link';
+
+/** Nothing arrived for so long: ask for a sign of life. */
+const PROBE_AFTER_MS = 2000;
+/** Nothing arrived for so long although it was asked for: what is shown is not current. */
+const SILENT_AFTER_MS = 4500;
+/** And for so long: give the connection up, and make another. */
+const GIVE_UP_AFTER_MS = 12_000;
+const TICK_MS = 500;
+/** A tick that is late by so much: the tab or the machine slept. */
+const SLEPT_MS = 5000;
+/** When to try again after a refusal that is not for good, and how much later at random. */
+const RETRY_MS = 3000;
+const RETRY_JITTER_MS = 7000;
+
+/** Nobody has to sign in again for these. */
+const PASSING = /too many connections|try again later/;
+
+export interface Refusal {
+  code: string;
+  message: string;
+}
+
+interface WatchedDevice {
+  ledger: DeviceLedger;
+  refusal: Refusal | null;
+  watchers: Set<() => void>;
+}
+
+interface WatchedList<Store, Filter> {
+  store: Store;
+  filter: Filter;
+  /** How often it was subscribed to over this connection. */
+  turn: number;
+  refusal: Refusal | null;
+  watchers: Set<() => void>;
+}
+
+export interface GatewayOptions {
+  link: Link;
+  /** A clock that nobody sets. */
+  elapsed?: () => number;
+  /** The clock of this machine. */
+  now?: () => number;
+  random?: () => number;
+}
+
+export class Gateway {
+  readonly clock: ServerClock;
+  readonly #link: Link;
+  readonly #elapsed: () => number;
+  readonly #now: () => number;
+  readonly #random: () => number;
+  readonly #devices = new Map<string, WatchedDevice>();
+  readonly #stateWatchers = new Set<() => void>();
+  readonly #expiryWatchers = new Set<(closesInMs: number) => void>();
+  #fleet: WatchedList<FleetStore, FleetFilter> | undefined;
+  #alarms: WatchedList<AlarmStore, AlarmFilter> | undefined;
+  #state: LinkState;
+  #heard: number;
+  #lastTick: number;
+  #isProbing = false;
+  #ticking: ReturnType<typeof setInterval> | undefined;
+  #retrying: ReturnType<typeof setTimeout> | undefined;
+
+  constructor({ link, elapsed, now, random }: GatewayOptions) {
+    this.#link = link;
+    this.#elapsed = elapsed ?? (() => performance.now());
+    this.#now = now ?? Date.now;
+    this.#random = random ?? Math.random;
+    this.clock = new ServerClock(this.#elapsed);
+    this.#heard = this.#elapsed();
+    this.#lastTick = this.#heard;
+    this.#state = { phase: 'connecting', since: this.#now(), heard: null, reason: '', status: null, drains: false };
+    this.#listen();
+  }
+
+  get state(): LinkState {
+    return this.#state;
+  }
+
+  connect(): void {
+    clearTimeout(this.#retrying);
+    this.#ticking ??= setInterval(() => this.tick(), TICK_MS);
+    this.#set('connecting', '');
+    this.#link.connect();
+  }
+
+  close(): void {
+    clearInterval(this.#ticking);
+    clearTimeout(this.#retrying);
+    this.#ticking = undefined;
+    this.#link.disconnect();
+  }
+
+  /** Calls back after each change of `state`. Returns how to end that, as everything below does. */
+  onState(watcher: () => void): () => void {
+    this.#stateWatchers.add(watcher);
+    return () => this.#stateWatchers.delete(watcher);
+  }
+
+  /** The token or the session ends in so many milliseconds. */
+  onExpiring(watcher: (closesInMs: number) => void): () => void {
+    this.#expiryWatchers.add(watcher);
+    return () => this.#expiryWatchers.delete(watcher);
+  }
+
+  /** Goes on with a new token of the same subject. */
+  refresh(token: string): Promise<Answer<{ expiresInMs: number }>> {
+    return new Promise((resolve) => this.#emit('auth:refresh', { token }, resolve));
+  }
+
+  /** Watches a device. Whoever watches the same one shares the subscription. */
+  watchDevice(deviceId: string, watcher: () => void): { ledger: DeviceLedger; refusal: () => Refusal | null; stop: () => void } {
+    let device = this.#devices.get(deviceId);
+    if (!device) {
+      device = { ledger: new DeviceLedger(), refusal: null, watchers: new Set() };
+      this.#devices.set(deviceId, device);
+      if (this.#link.connected) this.#subscribeDevice(deviceId, device);
+    }
+    const watched = device;
+    watched.watchers.add(watcher);
+    const stop = () => {
+      if (!watched.watchers.delete(watcher) || watched.watchers.size > 0) return;
+      this.#devices.delete(deviceId);
+      if (this.#link.connected) this.#emit('unsubscribe:device', deviceId);
+    };
+    return { ledger: watched.ledger, refusal: () => watched.refusal, stop };
+  }
+
+  /** Watches the fleet. A connection has one filter: that of whoever watched last. */
+  watchFleet(filter: FleetFilter, watcher: () => void): { store: FleetStore; refusal: () => Refusal | null; stop: () => void } {
+    const isNew = !this.#fleet || !isSame(this.#fleet.filter, filter);
+    const fleet = (this.#fleet ??= { store: new FleetStore(), filter, turn: 0, refusal: null, watchers: new Set() });
+    fleet.filter = filter;
+    fleet.watchers.add(watcher);
+    if (isNew && this.#link.connected) this.#subscribeList('fleet', fleet);
+    const stop = () => {
+      if (!fleet.watchers.delete(watcher) || fleet.watchers.size > 0) return;
+      this.#fleet = undefined;
+      if (this.#link.connected) this.#emit('unsubscribe:fleet', undefined);
+    };
+    return { store: fleet.store, refusal: () => fleet.refusal, stop };
+  }
+
+  /** Watches the open alarms. A connection has one filter: that of whoever watched last. */
+  watchAlarms(filter: AlarmFilter, watcher: () => void): { store: AlarmStore; refusal: () => Refusal | null; stop: () => void } {
+    const isNew = !this.#alarms || !isSame(this.#alarms.filter, filter);
+    const alarms = (this.#alarms ??= { store: new AlarmStore(), filter, turn: 0, refusal: null, watchers: new Set() });
+    alarms.filter = filter;
+    alarms.watchers.add(watcher);
+    if (isNew && this.#link.connected) this.#subscribeList('alarms', alarms);
+    const stop = () => {
+      if (!alarms.watchers.delete(watcher) || alarms.watchers.size > 0) return;
+      this.#alarms = undefined;
+      if (this.#link.connected) this.#emit('unsubscribe:alarms', undefined);
+    };
+    return { store: alarms.store, refusal: () => alarms.refusal, stop };
+  }
+
+  /** The tab was hidden or the machine slept: everything is asked for again, over a new connection if this one is dead. */
+  wake(): void {
+    if (!this.#link.connected) return;
+    this.#probe();
+    this.#subscribeAll();
+  }
+
+  /** Called twice a second: notices that nothing arrives any more. */
+  tick(): void {
+    const now = this.#elapsed();
+    const slept = now - this.#lastTick > SLEPT_MS;
+    this.#lastTick = now;
+    if (!this.#link.connected) return;
+    if (slept) {
+      // What arrived meanwhile is handled after this. It is given the time that it would have had.
+      this.#heard = now;
+      this.#isProbing = false;
+      this.wake();
+      return;
+    }
+    const quiet = now - this.#heard;
+    if (quiet > PROBE_AFTER_MS) this.#probe();
+    if (quiet > GIVE_UP_AFTER_MS) this.#link.drop();
+    else if (quiet > SILENT_AFTER_MS) this.#set('silent', '');
+  }
+
+  #listen(): void {
+    const link = this.#link;
+    link.onConnect(() => {
+      this.#isProbing = false;
+      for (const list of [this.#fleet, this.#alarms]) if (list) list.turn = 0;
+      // A client that connects while something fails is sent the status.
+      this.#state = { ...this.#state, status: null, drains: false };
+      this.#hear();
+      this.#subscribeAll();
+    });
+    link.onDisconnect((reason) => {
+      this.#set('lost', reason);
+      if (!link.active) this.#retry();
+    });
+    link.onRefused((reason) => {
+      if (link.active) {
+        if (this.#state.phase !== 'connecting') this.#set('lost', reason);
+        else this.#set('connecting', reason);
+      } else if (PASSING.test(reason)) {
+        this.#set('lost', reason);
+        this.#retry();
+      } else this.#set('refused', reason);
+    });
+    link.onHeard(() => this.#hear());
+    const device = (event: DeviceEvent) => this.#deviceEvent(event);
+    link.on('device:data', (body) => device({ name: 'device:data', body }));
+    link.on('device:alerts', (body) => device({ name: 'device:alerts', body }));
+    link.on('device:alerts:changed', (body) => device({ name: 'device:alerts:changed', body }));
+    link.on('fleet:snapshot', (body) => {
+      this.clock.observe(body.timestamp);
+      if (this.#fleet?.store.snapshot(body)) notify(this.#fleet.watchers);
+    });
+    link.on('fleet:changed', (body) => {
+      this.clock.observe(body.timestamp);
+      this.#fleet?.store.changed(body);
+      if (this.#fleet) notify(this.#fleet.watchers);
+    });
+    link.on('alarms:snapshot', (body) => {
+      this.clock.observe(body.timestamp);
+      if (this.#alarms?.store.snapshot(body)) notify(this.#alarms.watchers);
+    });
+    link.on('alarms:changed', (body) => {
+      this.clock.observe(body.timestamp);
+      this.#alarms?.store.changed(body);
+      if (this.#alarms) notify(this.#alarms.watchers);
+    });
+    link.on('system:status', (status) => {
+      this.clock.observe(status.timestamp);
+      this.#update({ status: status.status === 'ok' ? null : status });
+    });
+    link.on('auth:expiring', ({ closesInMs }) => this.#expiryWatchers.forEach((watcher) => watcher(closesInMs)));
+    link.on('server:drain', () => this.#update({ drains: true }));
+  }
+
+  #deviceEvent(event: DeviceEvent): void {
+    if (event.name !== 'device:alerts') this.clock.observe(event.body.timestamp);
+    const device = this.#devices.get(event.body.deviceId);
+    if (device?.ledger.take(event)) notify(device.watchers);
+  }
+
+  #subscribeAll(): void {
+    this.#devices.forEach((device, deviceId) => this.#subscribeDevice(deviceId, device));
+    this.#subscribeList('fleet', this.#fleet);
+    this.#subscribeList('alarms', this.#alarms);
+  }
+
+  #subscribeDevice(deviceId: string, device: WatchedDevice): void {
+    const since = device.ledger.since;
+    this.#emit('subscribe:device', { deviceId, since }, (answer: DeviceAnswer) => {
+      device.refusal = answer.ok ? null : answer.error;
+      if (answer.ok) device.ledger.answered(answer);
+      notify(device.watchers);
+    });
+  }
+
+  /** Asks for a whole list. What is left of a list before that was asked for over the same connection must not get into it. */
+  #subscribeList(name: 'fleet' | 'alarms', list: WatchedList<FleetStore | AlarmStore, object> | undefined): void {
+    if (!list) return;
+    list.turn += 1;
+    const { turn } = list;
+    if (turn > 1) this.#emit(`unsubscribe:${name}`, undefined, () => list.store.restart());
+    list.store.restart();
+    this.#emit(`subscribe:${name}`, { filter: list.filter }, (answer: Answer<object>) => {
+      // One that was replaced is answered as refused.
+      if (turn !== list.turn) return;
+      list.refusal = answer.ok ? null : answer.error;
+      notify(list.watchers);
+    });
+  }
+
+  /** Asks for an answer that costs the server nothing. */
+  #probe(): void {
+    if (this.#isProbing) return;
+    this.#isProbing = true;
+    this.#emit('unsubscribe:device', 'dashboard-probe', () => {
+      this.#isProbing = false;
+      this.#hear();
+    });
+  }
+
+  #emit(name: string, body: unknown, answer?: (body: never) => void): void {
+    this.#link.emit(name, body, answer as ((body: unknown) => void) | undefined);
+  }
+
+  #hear(): void {
+    this.#heard = this.#elapsed();
+    // `heard` alone is no change that anybody has to be told of.
+    this.#state.heard = this.#now();
+    if (this.#link.connected && this.#state.phase !== 'live') this.#set('live', '');
+  }
+
+  #retry(): void {
+    clearTimeout(this.#retrying);
+    this.#retrying = setTimeout(() => this.#link.connect(), RETRY_MS + this.#random() * RETRY_JITTER_MS);
+  }
+
+  #set(phase: LinkPhase, reason: string): void {
+    if (phase === this.#state.phase) return this.#update({ reason });
+    // A link that is silent and then breaks has been away since it became silent.
+    const wasAway = this.#state.phase === 'silent' || this.#state.phase === 'lost';
+    const isAway = phase === 'silent' || phase === 'lost';
+    const began = phase === 'silent' ? (this.#state.heard ?? this.#now()) : this.#now();
+    this.#update({ phase, reason, since: wasAway && isAway ? this.#state.since : began });
+  }
+
+  #update(change: Partial<LinkState>): void {
+    this.#state = { ...this.#state, ...change };
+    notify(this.#stateWatchers);
+  }
+}
+
+function notify(watchers: Set<() => void>): void {
+  [...watchers].forEach((watcher) => watcher());
+}
+
+const isSame = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);

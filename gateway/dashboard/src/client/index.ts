@@ -1,0 +1,11 @@
+export * from './alarmStore';
+export * from './clock';
+export * from './composables';
+export * from './deviceLedger';
+export type * from './events';
+export * from './fleetStore';
+export * from './gateway';
+export * from './link';
+export * from './linkState';
+export * from './positions';
+export * from './rest';

@@ -1,0 +1,190 @@
+// Requests to the REST API of the gateway that served this page.
+import type { components } from './openapi';
+import type { AlarmLogRow } from './events';
+import type { Position } from './positions';
+
+type Schemas = components['schemas'];
+export type Session = Schemas['Session'];
+export type ConnectionAnalytics = Schemas['ConnectionAnalytics'];
+export type Audit = Schemas['Audit'];
+export type Health = Schemas['Health'];
+export type Statistics = Schemas['Statistics'];
+export type Logs = Schemas['Logs'];
+
+/** One sample of the history. */
+export interface Sample {
+  timestamp: string;
+  sensor_reading: number | null;
+  data_quality: string;
+  late?: boolean;
+}
+
+/** Every sample between two times. `min` and `max` never hide a peak. */
+export interface Bucket {
+  from: string;
+  until: string;
+  min: number | null;
+  max: number | null;
+  mean: number | null;
+  count: number;
+  data_quality?: string;
+  quality?: string;
+}
+
+export interface Span {
+  id?: string;
+  alarm_id?: string;
+  type: string;
+  severity: string;
+  from: string;
+  until: string | null;
+}
+
+export interface History {
+  device_id: string;
+  count: number;
+  samples: Sample[];
+  buckets?: Bucket[];
+  spans?: Span[];
+}
+
+export interface LogQuery {
+  start_date?: string;
+  end_date?: string;
+  alarm_type?: string;
+  severity?: string;
+  device_id?: string;
+  limit?: number;
+  before?: string;
+}
+
+/** A page of the alarm log. `next` leads to older rows. */
+export type LogPage = { total_count: number; logs: AlarmLogRow[]; next?: string; incomplete_before?: string };
+
+export type Acknowledgement =
+  | { result: 'done' }
+  /** It had reached a level that the operator had not seen, and stays unacknowledged. */
+  | { result: 'escalated' }
+  /** It does not exist any more. */
+  | { result: 'gone' }
+  | { result: 'forbidden'; message: string }
+  | { result: 'failed'; message: string };
+
+export class RestError extends Error {
+  /** 0: no answer. */
+  readonly status: number;
+  readonly code: string;
+
+  constructor(status: number, code: string, message: string) {
+    super(message);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+/** Who sends the requests. */
+export interface Credentials {
+  token: string | null;
+  /** Of a session that is a cookie. */
+  csrfToken: string | null;
+}
+
+const GIVE_UP_MS = 30_000;
+/** The server keeps 20 000 samples of a device, unless it is told otherwise. */
+const HISTORY_PAGE = 1000;
+const HISTORY_PAGES = 20;
+
+export class Rest {
+  readonly #credentials: () => Credentials;
+
+  constructor(credentials: () => Credentials) {
+    this.#credentials = credentials;
+  }
+
+  session(): Promise<Session> {
+    return this.get('/auth/session');
+  }
+
+  async signOut(): Promise<void> {
+    await this.#send('POST', '/auth/logout');
+  }
+
+  health(): Promise<Health> {
+    return this.get('/health');
+  }
+
+  analytics(): Promise<ConnectionAnalytics> {
+    return this.get('/api/analytics/connections');
+  }
+
+  audit(part: 'done' | 'refused', before?: string): Promise<Audit> {
+    return this.get('/api/audit', part === 'refused' ? { part, limit: 50, before } : { limit: 50, before });
+  }
+
+  alarmLog(query: LogQuery): Promise<LogPage> {
+    return this.get('/alarm-logs', { ...query });
+  }
+
+  statistics(query: Pick<LogQuery, 'start_date' | 'end_date' | 'device_id'>): Promise<Statistics> {
+    return this.get('/alarm-logs/statistics', { ...query });
+  }
+
+  /** Buckets where the server makes them, and otherwise every sample, from the newest page on. */
+  async history(deviceId: string, from: number, until: number, points: number): Promise<History> {
+    const path = `/api/devices/${encodeURIComponent(deviceId)}/history`;
+    const page = (to: number) => this.get<History>(path, { from, until: to, points, since: from, limit: HISTORY_PAGE });
+    const newest = await page(until);
+    if (newest.buckets) return newest;
+    const { samples } = newest;
+    let isFull = samples.length === HISTORY_PAGE;
+    for (let pages = 1; isFull && pages < HISTORY_PAGES; pages += 1) {
+      const oldest = samples[0]?.timestamp ?? '';
+      const { samples: older } = await page(Date.parse(oldest));
+      // Those of the same millisecond come again.
+      const before = older.filter(({ timestamp }) => timestamp < oldest);
+      samples.unshift(...before);
+      isFull = older.length === HISTORY_PAGE && before.length > 0;
+    }
+    return { ...newest, count: samples.length };
+  }
+
+  /** Acknowledges what the operator has `seen`, and never a level that came later. */
+  async acknowledge(deviceId: string, alarmId: string, seen: Position): Promise<Acknowledgement> {
+    const path = `/devices/${encodeURIComponent(deviceId)}/subtronics/alerts/${encodeURIComponent(alarmId)}/acknowledge`;
+    try {
+      const answer = await this.#send<{ escalated?: boolean }>('POST', path, { seen: { epoch: seen.epoch, seq: seen.seq } });
+      return { result: answer.escalated ? 'escalated' : 'done' };
+    } catch (error) {
+      if (!(error instanceof RestError)) throw error;
+      if (error.status === 404) return { result: 'gone' };
+      const result = error.status === 403 || error.status === 401 ? 'forbidden' : 'failed';
+      return { result, message: error.message };
+    }
+  }
+
+  get<T>(path: string, query: Record<string, string | number | undefined> = {}): Promise<T> {
+    const parameters = new URLSearchParams();
+    for (const [key, value] of Object.entries(query)) if (value !== undefined && value !== '') parameters.set(key, String(value));
+    const search = parameters.toString();
+    return this.#send('GET', search ? `${path}?${search}` : path);
+  }
+
+  async #send<T>(method: string, path: string, body?: object): Promise<T> {
+    const { token, csrfToken } = this.#credentials();
+    const headers: Record<string, string> = { accept: 'application/json' };
+    if (token) headers.authorization = `Bearer ${token}`;
+    if (csrfToken && method !== 'GET') headers['x-csrf-token'] = csrfToken;
+    if (body) headers['content-type'] = 'application/json';
+    let answer: Response;
+    try {
+      const signal = AbortSignal.timeout(GIVE_UP_MS);
+      answer = await fetch(path, { method, headers, body: body ? JSON.stringify(body) : null, signal });
+    } catch {
+      throw new RestError(0, 'no_answer', 'The server does not answer.');
+    }
+    const content: unknown = await answer.json().catch(() => null);
+    if (answer.ok) return content as T;
+    const { error_code: code, error_message: message } = (content ?? {}) as Record<string, string>;
+    throw new RestError(answer.status, code ?? '', message ?? `${answer.status} ${answer.statusText}`);
+  }
+}

@@ -1,0 +1,224 @@
+import { beforeEach, describe, expect, it, vi } from 'vitest';
+
+import { Gateway } from '../src/client/gateway';
+import type { Link } from '../src/client/link';
+import { faultsOf, isCurrent } from '../src/client/linkState';
+
+/** A connection that the test makes, breaks and answers. */
+class FakeLink implements Link {
+  connected = false;
+  active = true;
+  drops = 0;
+  connects = 0;
+  sent: { name: string; body: unknown; answer: ((body: unknown) => void) | undefined }[] = [];
+  readonly #listeners = new Map<string, ((body: never) => void)[]>();
+
+  connect() {
+    this.connects += 1;
+  }
+  disconnect() {}
+  drop() {
+    this.drops += 1;
+    this.lose('transport close');
+  }
+  emit(name: string, body: unknown, answer?: (body: unknown) => void) {
+    this.sent.push({ name, body, answer });
+  }
+  on(name: string, listener: (body: never) => void) {
+    this.#listeners.set(name, [...(this.#listeners.get(name) ?? []), listener]);
+  }
+  onConnect(listener: () => void) {
+    this.on('connect', listener);
+  }
+  onDisconnect(listener: (reason: string) => void) {
+    this.on('disconnect', listener as never);
+  }
+  onRefused(listener: (reason: string) => void) {
+    this.on('connect_error', listener as never);
+  }
+  onHeard(listener: () => void) {
+    this.on('heard', listener);
+  }
+
+  fire(name: string, body?: unknown) {
+    if (!['connect', 'disconnect', 'connect_error'].includes(name)) this.#call('heard', undefined);
+    this.#call(name, body);
+  }
+  #call(name: string, body: unknown) {
+    (this.#listeners.get(name) ?? []).forEach((listener) => listener(body as never));
+  }
+  join() {
+    this.connected = true;
+    this.fire('connect');
+  }
+  lose(reason: string) {
+    this.connected = false;
+    this.fire('disconnect', reason);
+  }
+  take(name: string) {
+    return this.sent.filter((message) => message.name === name);
+  }
+}
+
+const timestamp = '2026-11-26T10:00:00.000Z';
+
+describe('the connection', () => {
+  let link: FakeLink;
+  let gateway: Gateway;
+  let time: number;
+
+  beforeEach(() => {
+    vi.useFakeTimers();
+    time = 1000;
+    link = new FakeLink();
+    gateway = new Gateway({ link, elapsed: () => time, now: () => time, random: () => 0.5 });
+  });
+
+  /** Half seconds pass. */
+  const pass = (ticks: number) => {
+    for (let i = 0; i < ticks; i += 1) {
+      time += 500;
+      gateway.tick();
+    }
+  };
+
+  const reading = (seq: number) => ({ deviceId: 'a', data: { sensor_reading: seq }, timestamp, epoch: 'e', seq, age_ms: 0 });
+
+  it('subscribes again from the last whole position', () => {
+    const changed = vi.fn();
+    const watched = gateway.watchDevice('a', changed);
+    expect(link.sent).toEqual([]);
+    link.join();
+    expect(link.take('subscribe:device')[0]?.body).toEqual({ deviceId: 'a', since: undefined });
+    link.fire('device:data', reading(7));
+    link.fire('device:data', { ...reading(8), more: true });
+    link.lose('transport close');
+    expect(gateway.state.phase).toBe('lost');
+    link.join();
+    expect(link.take('subscribe:device')[1]?.body).toEqual({ deviceId: 'a', since: { epoch: 'e', seq: 7 } });
+    expect(gateway.state.phase).toBe('live');
+    expect(changed).toHaveBeenCalledTimes(2);
+    watched.stop();
+    expect(link.take('unsubscribe:device')[0]?.body).toBe('a');
+  });
+
+  it('shares the subscription of a device', () => {
+    link.join();
+    const first = gateway.watchDevice('a', () => {});
+    const second = gateway.watchDevice('a', () => {});
+    expect(link.take('subscribe:device')).toHaveLength(1);
+    expect(second.ledger).toBe(first.ledger);
+    first.stop();
+    expect(link.take('unsubscribe:device')).toHaveLength(0);
+    second.stop();
+    second.stop();
+    expect(link.take('unsubscribe:device')).toHaveLength(1);
+  });
+
+  it('says why a device is refused', () => {
+    const watched = gateway.watchDevice('a', () => {});
+    link.join();
+    link.sent[0]?.answer?.({ ok: false, error: { code: 'forbidden', message: 'no' } });
+    expect(watched.refusal()?.code).toBe('forbidden');
+  });
+
+  it('is silent within 5 s after nothing arrives any more, and since when', () => {
+    link.join();
+    link.fire('device:data', reading(1));
+    const heard = time;
+    pass(6);
+    expect(link.take('unsubscribe:device')).toHaveLength(1);
+    expect(gateway.state.phase).toBe('live');
+    pass(4);
+    expect(gateway.state.phase).toBe('silent');
+    expect(gateway.state.since).toBe(heard);
+    expect(isCurrent(gateway.state)).toBe(false);
+    pass(15);
+    expect(link.drops).toBe(1);
+    expect(gateway.state).toMatchObject({ phase: 'lost', since: heard });
+  });
+
+  it('stays live as long as it is answered', () => {
+    link.join();
+    for (let i = 0; i < 100; i += 1) {
+      pass(1);
+      link.sent.filter(({ name }) => name === 'unsubscribe:device').at(-1)?.answer?.({ ok: true });
+    }
+    expect(gateway.state.phase).toBe('live');
+    expect(link.drops).toBe(0);
+  });
+
+  it('asks for everything again after it slept, and trusts a connection that answers', () => {
+    gateway.watchDevice('a', () => {});
+    gateway.watchFleet({}, () => {});
+    gateway.watchAlarms({}, () => {});
+    link.join();
+    link.fire('device:data', reading(3));
+    time += 60_000;
+    gateway.tick();
+    expect(gateway.state.phase).toBe('live');
+    expect(link.take('subscribe:device').at(-1)?.body).toEqual({ deviceId: 'a', since: { epoch: 'e', seq: 3 } });
+    expect(link.take('subscribe:fleet')).toHaveLength(2);
+    expect(link.take('subscribe:alarms')).toHaveLength(2);
+    pass(10);
+    expect(gateway.state.phase).toBe('silent');
+  });
+
+  it('keeps the rest of a list that was replaced out of the new one', () => {
+    const fleet = gateway.watchFleet({}, () => {});
+    link.join();
+    const row = (deviceId: string) => ({ deviceId, epoch: 'e', seq: 1 });
+    link.fire('fleet:snapshot', { devices: [row('retired')], more: true, timestamp });
+    gateway.wake();
+    // On its way since before.
+    link.fire('fleet:snapshot', { devices: [row('retired too')], more: true, timestamp });
+    link.take('unsubscribe:fleet')[0]?.answer?.({ ok: true });
+    const [first, second] = link.take('subscribe:fleet');
+    first?.answer?.({ ok: false, error: { code: 'invalid', message: 'replaced' } });
+    link.fire('fleet:snapshot', { devices: [row('a')], more: false, timestamp });
+    second?.answer?.({ ok: true });
+    expect(fleet.store.rows.map(({ deviceId }) => deviceId)).toEqual(['a']);
+    expect(fleet.refusal()).toBeNull();
+  });
+
+  it('is refused for good without a right token, and tries again after what passes', () => {
+    gateway.connect();
+    link.active = false;
+    link.fire('connect_error', { message: 'never shown' }.message);
+    expect(gateway.state).toMatchObject({ phase: 'refused', reason: 'never shown' });
+    gateway.connect();
+    link.fire('connect_error', 'too many connections');
+    expect(gateway.state.phase).toBe('lost');
+    const before = link.connects;
+    vi.advanceTimersByTime(3000 + 3500);
+    expect(link.connects).toBe(before + 1);
+  });
+
+  it('connects again after the server closed the connection', () => {
+    link.join();
+    link.active = false;
+    link.lose('io server disconnect');
+    vi.advanceTimersByTime(10_000);
+    expect(link.connects).toBe(1);
+    gateway.close();
+  });
+
+  it('says which part of the data path is away, and since when', () => {
+    link.join();
+    const ok = { ok: true, age_ms: 0 };
+    const dependencies = { redis: { ok: false, age_ms: 4000, reason: 'no answer' }, broker: ok, ingest: ok, subscriptions: ok };
+    link.fire('system:status', { status: 'degraded', dependencies, timestamp });
+    expect(isCurrent(gateway.state)).toBe(false);
+    expect(faultsOf(gateway.state.status)).toEqual([{ what: 'redis', reason: 'no answer', since: Date.parse(timestamp) - 4000 }]);
+    link.fire('system:status', { status: 'ok', dependencies: { ...dependencies, redis: ok }, timestamp });
+    expect(isCurrent(gateway.state)).toBe(true);
+  });
+
+  it('keeps what it knows while the link is away', () => {
+    const fleet = gateway.watchFleet({}, () => {});
+    link.join();
+    link.fire('fleet:snapshot', { devices: [{ deviceId: 'a', epoch: 'e', seq: 1 }], more: false, timestamp });
+    link.lose('transport close');
+    expect(fleet.store.rows).toHaveLength(1);
+  });
+});

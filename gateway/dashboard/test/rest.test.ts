@@ -1,0 +1,69 @@
+import { afterEach, describe, expect, it, vi } from 'vitest';
+
+import { Rest, type Sample } from '../src/client/rest';
+
+const rest = new Rest(() => ({ token: 'a.b.c', csrfToken: 'csrf' }));
+
+/** Answers each request with what `answer` returns, and returns the requests. */
+function serve(answer: (url: URL, init: RequestInit) => { status?: number; body: unknown }) {
+  const requests: { url: URL; init: RequestInit }[] = [];
+  vi.stubGlobal('fetch', async (path: string, init: RequestInit) => {
+    const url = new URL(path, 'http://gateway.test');
+    requests.push({ url, init });
+    const { status, body } = answer(url, init);
+    return new Response(JSON.stringify(body), { status: status ?? 200 });
+  });
+  return requests;
+}
+afterEach(() => vi.unstubAllGlobals());
+
+describe('a request', () => {
+  it('shows who sends it, and that a page of ours means it', async () => {
+    const requests = serve(() => ({ body: { success: true } }));
+    await rest.acknowledge('a/b', 'x', { epoch: 'e', seq: 7 });
+    const [request] = requests;
+    expect(request?.url.pathname).toBe('/devices/a%2Fb/subtronics/alerts/x/acknowledge');
+    expect(request?.init.headers).toMatchObject({ authorization: 'Bearer a.b.c', 'x-csrf-token': 'csrf' });
+    expect(JSON.parse(String(request?.init.body))).toEqual({ seen: { epoch: 'e', seq: 7 } });
+  });
+
+  it('is answered with what became of an acknowledgement', async () => {
+    const results = async (status: number, body: unknown) => {
+      serve(() => ({ status, body }));
+      return (await rest.acknowledge('a', 'x', { epoch: 'e', seq: 1 })).result;
+    };
+    expect(await results(200, { success: true })).toBe('done');
+    expect(await results(200, { success: true, escalated: true })).toBe('escalated');
+    expect(await results(404, { error_message: 'Alert not found' })).toBe('gone');
+    expect(await results(403, { error_message: 'Not allowed' })).toBe('forbidden');
+    expect(await results(503, { error_message: 'Redis is away' })).toBe('failed');
+    vi.stubGlobal('fetch', () => Promise.reject(new TypeError('failed')));
+    expect((await rest.acknowledge('a', 'x', { epoch: 'e', seq: 1 })).result).toBe('failed');
+  });
+
+  it('reads a history of several pages whole, each sample once', async () => {
+    // Two in each millisecond.
+    const all: Sample[] = Array.from({ length: 2500 }, (_, index) => ({
+      timestamp: new Date(1_000_000 + Math.floor(index / 2)).toISOString(),
+      sensor_reading: index,
+      data_quality: 'good',
+    }));
+    const requests = serve((url) => {
+      const until = Number(url.searchParams.get('until'));
+      const samples = all.filter(({ timestamp }) => Date.parse(timestamp) <= until).slice(-1000);
+      return { body: { device_id: 'a', count: samples.length, samples } };
+    });
+    const history = await rest.history('a', 0, 2_000_000, 600);
+    expect(history.samples.length).toBeGreaterThan(2490);
+    expect(new Set(history.samples.map(({ sensor_reading: value }) => value)).size).toBe(history.samples.length);
+    expect(history.samples.at(-1)?.sensor_reading).toBe(2499);
+    expect(history.samples[0]?.sensor_reading).toBe(0);
+    expect(requests.length).toBeLessThan(6);
+  });
+
+  it('takes buckets as they are', async () => {
+    const requests = serve(() => ({ body: { device_id: 'a', count: 0, samples: [], buckets: [] } }));
+    await rest.history('a', 0, 1, 600);
+    expect(requests).toHaveLength(1);
+  });
+});
