@@ -1,0 +1,87 @@
+// Which detectors of the fleet are shown, and in which order.
+import { ageOf, type FleetRow } from './client';
+import { conditionOf, urgencyOf, type Condition } from './condition';
+
+export interface FleetItem {
+  row: FleetRow;
+  condition: Condition;
+}
+
+export type SortBy = 'urgency' | 'name' | 'id' | 'age';
+
+export interface FleetQuery {
+  text: string;
+  condition: string;
+  gas: string;
+  zone: string;
+  sort: SortBy;
+}
+
+const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: 'base' });
+
+export function fleetView(rows: readonly FleetRow[], query: FleetQuery, serverNow: number): FleetItem[] {
+  const text = query.text.trim().toLowerCase();
+  const items: FleetItem[] = [];
+  for (const row of rows) {
+    if (query.gas && row.gas_type !== query.gas) continue;
+    if (query.zone && (row.zone ?? '') !== query.zone) continue;
+    if (text && !contains(row, text)) continue;
+    const condition = conditionOf(row, serverNow);
+    if (query.condition && condition !== query.condition) continue;
+    items.push({ row, condition });
+  }
+  return items.sort(COMPARE[query.sort](serverNow));
+}
+
+function contains({ name, deviceId, gas_type: gas, zone, site }: FleetRow, text: string): boolean {
+  return [name, deviceId, gas, zone ?? '', site ?? ''].some((part) => part.toLowerCase().includes(text));
+}
+
+const byName = (a: FleetItem, b: FleetItem) => collator.compare(a.row.name, b.row.name) || byId(a, b);
+const byId = (a: FleetItem, b: FleetItem) => collator.compare(a.row.deviceId, b.row.deviceId);
+
+const COMPARE: Record<SortBy, (serverNow: number) => (a: FleetItem, b: FleetItem) => number> = {
+  // Alarms that somebody has to look at first among those of the same urgency.
+  urgency: () => (a, b) =>
+    urgencyOf(a.condition) - urgencyOf(b.condition) || b.row.alarms - a.row.alarms || byId(a, b),
+  name: () => byName,
+  id: () => byId,
+  age: (serverNow) => (a, b) => {
+    const age = ({ row }: FleetItem) => ageOf(row.lastSeen, serverNow) ?? Number.POSITIVE_INFINITY;
+    return age(b) - age(a) || byId(a, b);
+  },
+};
+
+/** How many detectors are in each state. */
+export function countConditions(rows: readonly FleetRow[], serverNow: number): Map<Condition, number> {
+  const counts = new Map<Condition, number>();
+  for (const row of rows) {
+    const condition = conditionOf(row, serverNow);
+    counts.set(condition, (counts.get(condition) ?? 0) + 1);
+  }
+  return counts;
+}
+
+/** The last readings of each detector, for the trend lines. Bounded: `POINTS` numbers per detector that is in the fleet. */
+export class Trends {
+  static readonly POINTS = 40;
+  #points = new Map<string, { seq: number; epoch: string; values: (number | null)[] }>();
+
+  take(rows: readonly FleetRow[]): void {
+    const known = new Map<string, { seq: number; epoch: string; values: (number | null)[] }>();
+    for (const { deviceId, epoch, seq, sensor_reading: value } of rows) {
+      const trend = this.#points.get(deviceId) ?? { seq: -1, epoch, values: [] };
+      if (trend.seq !== seq || trend.epoch !== epoch) {
+        trend.values = [...trend.values, value].slice(-Trends.POINTS);
+        trend.seq = seq;
+        trend.epoch = epoch;
+      }
+      known.set(deviceId, trend);
+    }
+    this.#points = known;
+  }
+
+  of(deviceId: string): readonly (number | null)[] {
+    return this.#points.get(deviceId)?.values ?? [];
+  }
+}

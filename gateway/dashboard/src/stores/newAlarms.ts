@@ -1,0 +1,28 @@
+// Notices alarms that are new, or that reached a higher level, since the last look.
+import type { OpenAlarm } from '../client';
+
+export class NewAlarms {
+  #known: Map<string, string> | undefined;
+
+  /** Returns those that need somebody now and did not before. Nothing at the first look: that is how it was. */
+  look(open: readonly OpenAlarm[]): OpenAlarm[] {
+    const waiting = open.filter(({ state }) => state !== 'acknowledged');
+    const now = new Map(waiting.map((alarm) => [`${alarm.deviceId} ${alarm.id}`, `${alarm.type} ${alarm.severity} ${alarm.count}`]));
+    const before = this.#known;
+    this.#known = now;
+    if (!before) return [];
+    return waiting.filter((alarm) => {
+      const key = `${alarm.deviceId} ${alarm.id}`;
+      const known = before.get(key);
+      return known === undefined || (known !== now.get(key) && isWorse(known, alarm));
+    });
+  }
+}
+
+const RANK = ['warning', 'high', 'critical'];
+
+/** A step down makes no sound. */
+function isWorse(known: string, alarm: OpenAlarm): boolean {
+  const [, severity = '', count = ''] = known.split(' ');
+  return RANK.indexOf(alarm.severity) > RANK.indexOf(severity) || alarm.count > Number(count);
+}

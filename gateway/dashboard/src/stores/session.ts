@@ -1,0 +1,92 @@
+// Who uses this page, and what they may do. A token that was pasted stays in this tab; a session is a cookie that no script can read.
+import { useSessionStorage } from '@vueuse/core';
+import { defineStore } from 'pinia';
+import { computed, markRaw, ref, shallowRef } from 'vue';
+
+import { Rest, RestError, type Session } from '../client';
+
+export type Who = 'unknown' | 'nobody' | 'anonymous' | 'holder';
+export type Verb = Session['verbs'][number];
+
+export const useSession = defineStore('session', () => {
+  const token = useSessionStorage<string | null>('token', null);
+  const session = shallowRef<Session | null>(null);
+  const who = ref<Who>('unknown');
+  /** Why the token was refused. */
+  const refusal = ref('');
+  // An anonymous client learns what it may not do when it is refused.
+  const anonymousMay = ref(new Set<Verb>(['read', 'ack']));
+
+  // Not reactive: a proxy cannot reach private fields.
+  const rest = markRaw(new Rest(() => ({ token: token.value, csrfToken: session.value?.csrf_token ?? null })));
+
+  const name = computed(() => session.value?.name || session.value?.subject || '');
+  const verbs = computed<readonly Verb[]>(() => session.value?.verbs ?? [...anonymousMay.value]);
+  /** Whether the page may be signed out: of a token it forgets, or of a session that it ends. */
+  const isSignedIn = computed(() => who.value === 'holder');
+
+  /** Whoever uses this page must sign in. */
+  const isRefused = computed(() => who.value === 'nobody');
+
+  function may(verb: Verb, deviceId?: string): boolean {
+    if (who.value === 'nobody' || who.value === 'unknown') return false;
+    if (!session.value) return anonymousMay.value.has(verb);
+    const { verbs: allowed, devices } = session.value;
+    return allowed.includes(verb) && (deviceId === undefined || devices.some((pattern) => matches(pattern, deviceId)));
+  }
+
+  const readsAll = computed(() => !session.value || (session.value.verbs.includes('read') && session.value.devices.includes('*')));
+
+  /** Asks the server who sends the requests of this page. */
+  async function load(): Promise<void> {
+    refusal.value = '';
+    try {
+      session.value = await rest.session();
+      who.value = 'holder';
+    } catch (error) {
+      if (!(error instanceof RestError) || error.status !== 401) throw error;
+      session.value = null;
+      if (token.value) {
+        refusal.value = error.message;
+        token.value = null;
+        who.value = 'nobody';
+      } else who.value = (await isAdmitted()) ? 'anonymous' : 'nobody';
+    }
+  }
+
+  async function isAdmitted(): Promise<boolean> {
+    try {
+      await rest.get('/config');
+      return true;
+    } catch (error) {
+      if (error instanceof RestError && (error.status === 401 || error.status === 403)) return false;
+      throw error;
+    }
+  }
+
+  async function useToken(text: string): Promise<void> {
+    token.value = text.trim();
+    await load();
+  }
+
+  async function signOut(): Promise<void> {
+    if (token.value) token.value = null;
+    else await rest.signOut();
+    session.value = null;
+    who.value = 'nobody';
+  }
+
+  /** The server refused an anonymous client. */
+  function mayNot(verb: Verb): void {
+    if (session.value) return;
+    anonymousMay.value = new Set([...anonymousMay.value].filter((other) => other !== verb));
+  }
+
+  return { token, session, who, refusal, name, verbs, isSignedIn, isRefused, readsAll, rest, may, mayNot, load, useToken, signOut };
+});
+
+/** Whether an id matches a pattern in which `*` stands for any characters. */
+export function matches(pattern: string, id: string): boolean {
+  const parts = pattern.split('*').map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
+  return new RegExp(`^${parts.join('.*')}$`, 's').test(id);
+}

@@ -1,0 +1,70 @@
+// The sound of a new alarm. A browser plays nothing before somebody has clicked, so it is turned on with a click. A mute ends by itself.
+import { useStorage } from '@vueuse/core';
+import { defineStore } from 'pinia';
+import { computed, ref } from 'vue';
+
+import type { Severity } from '../client';
+
+const NOTES: Record<Severity, number[]> = { critical: [988, 740, 988, 740, 988, 740], high: [880, 660, 880], warning: [660, 660] };
+const NOTE_S = 0.16;
+
+export const useSound = defineStore('sound', () => {
+  const wanted = useStorage('sound', false);
+  const isUnlocked = ref(false);
+  const mutedUntil = ref(0);
+  const now = ref(Date.now());
+  let context: AudioContext | undefined;
+
+  const isMuted = computed(() => mutedUntil.value > now.value);
+  const mutedForMs = computed(() => Math.max(0, mutedUntil.value - now.value));
+  const isOn = computed(() => wanted.value && isUnlocked.value);
+
+  // A mute is over when its time is over, whoever looks.
+  setInterval(() => (now.value = Date.now()), 1000);
+
+  /** Must be called from a click or a key. */
+  async function turnOn(): Promise<void> {
+    wanted.value = true;
+    context ??= new AudioContext();
+    await context.resume();
+    isUnlocked.value = context.state === 'running';
+  }
+
+  /** Whoever wanted the sound before need not ask again: the first click anywhere unlocks it. */
+  function unlock(): void {
+    if (wanted.value && !isUnlocked.value) void turnOn();
+  }
+
+  function turnOff(): void {
+    wanted.value = false;
+  }
+
+  function mute(minutes: number): void {
+    now.value = Date.now();
+    mutedUntil.value = now.value + minutes * 60_000;
+  }
+
+  function unmute(): void {
+    mutedUntil.value = 0;
+  }
+
+  function play(severity: Severity): void {
+    if (!isOn.value || isMuted.value || !context) return;
+    NOTES[severity].forEach((frequency, index) => note(context as AudioContext, frequency, index * NOTE_S));
+  }
+
+  return { wanted, isOn, isMuted, mutedForMs, turnOn, turnOff, unlock, mute, unmute, play };
+});
+
+function note(context: AudioContext, frequency: number, after: number): void {
+  const begin = context.currentTime + after;
+  const [tone, volume] = [context.createOscillator(), context.createGain()];
+  tone.frequency.value = frequency;
+  tone.type = 'triangle';
+  volume.gain.setValueAtTime(0, begin);
+  volume.gain.linearRampToValueAtTime(0.35, begin + 0.01);
+  volume.gain.linearRampToValueAtTime(0, begin + NOTE_S);
+  tone.connect(volume).connect(context.destination);
+  tone.start(begin);
+  tone.stop(begin + NOTE_S);
+}

@@ -1,0 +1,330 @@
+// Drives the dashboard in Chromium. `tests/it/dashboard.rs` starts it, and does what happens outside of the browser.
+//
+//   node browser.mjs URL PICTURES CHROMIUM
+//
+// It writes a request per line and reads an answer per line. It exits 0 if everything was seen that was expected.
+import { mkdir } from 'node:fs/promises';
+import { createInterface } from 'node:readline';
+
+import { AxeBuilder } from '@axe-core/playwright';
+import { chromium } from 'playwright-core';
+
+const [url, pictures, executablePath] = process.argv.slice(2);
+const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+
+/** Asks for something outside of the browser. */
+async function ask(request) {
+  process.stdout.write(`${JSON.stringify(request)}\n`);
+  const { value, done } = await lines.next();
+  if (done) throw new Error('nobody answers');
+  return JSON.parse(value);
+}
+const reading = (device, value, more = {}) => ask({ do: 'reading', device, value, ...more });
+const token = async (claims) => (await ask({ do: 'token', claims })).token;
+const report = (line) => ask({ do: 'report', line: `dashboard: ${line}` });
+
+function expect(is, what) {
+  if (!is) throw new Error(`expected: ${what}`);
+}
+
+/** Everything that a page must never do. */
+const offences = [];
+
+const browser = await chromium.launch({
+  executablePath,
+  args: [
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-quic',
+    '--no-first-run',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+  ],
+});
+
+/** A browser of its own, as whoever has this token. */
+async function person(itsToken, options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, ...options });
+  await context.addInitScript((text) => {
+    if (text) sessionStorage.setItem('token', text);
+    document.addEventListener('securitypolicyviolation', (event) => console.error(`CSP: ${event.violatedDirective} ${event.blockedURI}`));
+  }, itsToken);
+  context.on('request', (request) => {
+    const { origin, protocol } = new URL(request.url());
+    if (origin !== new URL(url).origin && protocol !== 'blob:') offences.push(`a request to ${origin}`);
+  });
+  const page = await context.newPage();
+  page.on('console', (message) => message.text().startsWith('CSP') && offences.push(message.text()));
+  page.on('pageerror', (error) => offences.push(error.stack ?? error.message));
+  return page;
+}
+
+const open = (page, path) => page.goto(`${url}${path}`);
+const seen = (locator) => locator.waitFor({ state: 'visible' });
+const gone = (locator) => locator.waitFor({ state: 'hidden' });
+const row = (page, device) => page.locator(`tr[data-device="${device}"]`);
+const shows = (page, value) => seen(page.getByTestId('gauge-value').getByText(String(value), { exact: true }));
+
+// Small ones, for the README.
+const picture = (page, name) => page.screenshot({ path: `${pictures}/${name}.jpeg`, type: 'jpeg', quality: 55 });
+
+async function step(name, run) {
+  try {
+    await run();
+  } catch (error) {
+    for (const [index, page] of browser.contexts().flatMap((context) => context.pages()).entries()) {
+      await page.screenshot({ path: `${pictures}/failed-${index}.png` }).catch(() => undefined);
+    }
+    console.error(`${name}: ${error.stack}`);
+    console.error(offences.join('\n'));
+    process.exit(1);
+  }
+}
+
+await mkdir(pictures, { recursive: true });
+const { selectors } = await import('playwright-core');
+selectors.setTestIdAttribute('data-test');
+
+const everything = { devices: ['*'] };
+const operatorToken = await token({ ...everything, sub: 'operator', name: 'Asha Operator', verbs: ['read', 'ack', 'admin'] });
+const readerToken = await token({ ...everything, sub: 'reader', name: 'Ravi Reader', verbs: ['read'] });
+const limitedToken = await token({ devices: ['OTSM-0001'], sub: 'limited', name: 'Lena Limited', verbs: ['read', 'ack'] });
+
+const operator = await person(null);
+const reader = await person(readerToken);
+
+await step('nobody sees anything without a token, and a wrong one is refused', async () => {
+  await reading('OTSM-0001', 100);
+  await open(operator, '/');
+  await seen(operator.getByRole('heading', { name: 'Gas detection' }));
+  await operator.getByLabel('Token', { exact: true }).fill('wrong');
+  await operator.getByRole('button', { name: 'Sign in with the token' }).click();
+  await seen(operator.getByText('The server refused it'));
+  await operator.getByLabel('Token', { exact: true }).fill(operatorToken);
+  await operator.getByRole('button', { name: 'Sign in with the token' }).click();
+});
+
+await step('without an alarm the fleet is the first page', async () => {
+  await operator.waitForURL('**/ui/fleet');
+  await seen(operator.getByTestId('fleet').getByText('OTSM-0001'));
+  await seen(operator.getByTestId('link').getByText('Live'));
+});
+
+await step('a reading moves the gauge', async () => {
+  await open(operator, '/ui/devices/OTSM-0001');
+  await shows(operator, 100);
+  const needle = () => operator.locator('.needle').getAttribute('d');
+  const before = await needle();
+  await reading('OTSM-0001', 180);
+  await shows(operator, 180);
+  expect((await needle()) !== before, 'the needle moves');
+});
+
+await step('an alarm appears in two browsers, and its acknowledgement too', async () => {
+  await open(operator, '/ui/alarms');
+  await open(reader, '/ui/alarms');
+  await seen(operator.getByText('No alarm is open.'));
+  await seen(reader.getByText('No alarm is open.'));
+  await reading('OTSM-0002', 620);
+  for (const page of [operator, reader]) {
+    await seen(row(page, 'OTSM-0002'));
+    await seen(page.getByTestId('alarm-count').getByText('1'));
+    await page.waitForFunction(() => document.title.startsWith('(1)'));
+  }
+  expect((await row(reader, 'OTSM-0002').getByTestId('acknowledge').count()) === 0, 'a reader has no button to acknowledge');
+  expect((await reader.getByTestId('acknowledge-shown').count()) === 0, 'nor one for all');
+  await row(operator, 'OTSM-0002').getByTestId('acknowledge').click();
+  await operator.getByTestId('ack-confirm').click();
+  for (const page of [operator, reader]) await seen(row(page, 'OTSM-0002').getByText('Acknowledged by Asha Operator'));
+  await gone(reader.getByTestId('alarm-count'));
+});
+
+await step('an alarm that escalates while the dialog is open is not acknowledged by mistake', async () => {
+  await reading('OTSM-0003', 300);
+  await seen(row(operator, 'OTSM-0003'));
+  // With the keyboard, as somebody who works there does.
+  await row(operator, 'OTSM-0003').focus();
+  await operator.keyboard.press('a');
+  await seen(operator.getByRole('dialog').getByText('Gas, level A1'));
+  await reading('OTSM-0003', 700);
+  await seen(operator.getByTestId('ack-note').getByText('Escalated since you opened this: now Gas, level A2'));
+  await operator.getByTestId('ack-confirm').click();
+  await seen(operator.getByTestId('ack-result').getByText('It had reached a higher level'));
+  await operator.getByRole('button', { name: 'Close' }).click();
+  await seen(row(operator, 'OTSM-0003').getByText('Not acknowledged'));
+  await seen(row(reader, 'OTSM-0003').getByText('Not acknowledged'));
+});
+
+await step('a selection is acknowledged at once', async () => {
+  await reading('OTSM-0004', 1200);
+  await seen(row(operator, 'OTSM-0004'));
+  await operator.mouse.move(5, 5);
+  await row(operator, 'OTSM-0003').getByRole('checkbox').check();
+  await row(operator, 'OTSM-0004').getByRole('checkbox').check();
+  await operator.getByTestId('acknowledge-selected').click();
+  await operator.getByTestId('ack-confirm').click();
+  for (const device of ['OTSM-0003', 'OTSM-0004']) await seen(row(reader, device).getByText('Acknowledged by Asha Operator'));
+});
+
+await step('what a token does not allow is absent', async () => {
+  const limited = await person(limitedToken);
+  await open(limited, '/ui/fleet');
+  await seen(limited.getByTestId('fleet').getByText('OTSM-0001'));
+  expect((await limited.getByText('OTSM-0002').count()) === 0, 'no row of a detector that the token does not name');
+  await open(limited, '/ui/alarms');
+  await seen(limited.getByText('No alarm is open.'));
+  await open(limited, '/ui/devices/OTSM-0002');
+  await seen(limited.getByText('This detector cannot be shown'));
+  await open(limited, '/ui/operation');
+  await seen(limited.getByText('The way of the data'));
+  expect((await limited.getByText('Audit trail').count()) === 0, 'no audit trail');
+  expect((await limited.getByText('Replicas').count()) === 0, 'no replicas');
+  await open(operator, '/ui/operation');
+  await seen(operator.getByText('Audit trail'));
+  await seen(operator.getByRole('cell', { name: 'Asha Operator' }).first());
+  await limited.context().close();
+});
+
+await step('a token that ends is replaced while the page goes on', async () => {
+  const claims = { ...everything, sub: 'short', name: 'Sara Short', verbs: ['read'] };
+  const inSeconds = (seconds) => Math.floor(Date.now() / 1000) + seconds;
+  // It is announced a minute before, so at once.
+  const page = await person(await token({ ...claims, exp: inSeconds(55) }));
+  await open(page, '/ui/fleet');
+  await seen(page.getByText('You will be signed out in'));
+  await page.getByLabel('New token').fill(await token({ ...claims, exp: inSeconds(3600) }));
+  await page.getByRole('button', { name: 'Go on with the new token' }).click();
+  await gone(page.getByText('You will be signed out in'));
+  await seen(page.getByTestId('link').getByText('Live'));
+  await page.context().close();
+});
+
+await step('the history has what is filtered, and so has its file', async () => {
+  await open(operator, '/ui/alarms/history');
+  await seen(operator.getByRole('cell', { name: 'Gas, level A3' }));
+  await operator.getByLabel('Severity').selectOption('critical');
+  await operator.getByRole('button', { name: 'Show', exact: true }).click();
+  await gone(operator.getByRole('cell', { name: 'Gas, level A1' }).first());
+  const [download] = await Promise.all([operator.waitForEvent('download'), operator.getByRole('button', { name: 'Download as CSV' }).click()]);
+  const stream = await download.createReadStream();
+  let text = '';
+  for await (const part of stream) text += part;
+  expect(text.includes('OTSM-0004') && !text.includes('OTSM-0003'), `only critical alarms: ${text}`);
+});
+
+await step('many detectors: only the rows that are seen are drawn', async () => {
+  for (let number = 100; number < 250; number += 1) await reading(`OTSM-0${number}`, number);
+  await open(operator, '/ui/fleet?sort=id');
+  const fleet = operator.getByTestId('fleet');
+  await operator.waitForFunction(() => Number(document.querySelector('[aria-rowcount]')?.getAttribute('aria-rowcount')) > 150);
+  expect((await fleet.locator('.rows .row').count()) < 60, 'fewer rows than detectors');
+  await fleet.evaluate((list) => list.scrollTo(0, list.scrollHeight));
+  await seen(fleet.getByText('OTSM-0249'));
+  await operator.getByPlaceholder('Search name').fill('OTSM-0123');
+  await operator.waitForURL('**q=OTSM-0123**');
+  await seen(fleet.getByText('OTSM-0123'));
+  await gone(fleet.getByText('OTSM-0249'));
+});
+
+await step('a killed gateway: the banner, and a page that recovers by itself without a gap', async () => {
+  await open(operator, '/ui/devices/OTSM-0005');
+  await reading('OTSM-0005', 10);
+  await shows(operator, 10);
+  await open(reader, '/ui/alarms');
+  await seen(row(reader, 'OTSM-0004'));
+  const killed = Date.now();
+  await ask({ do: 'kill gateway' });
+  await seen(operator.getByTestId('banner').getByText('This screen is not live.'));
+  await report(`the banner came ${Date.now() - killed} ms after the gateway was killed`);
+  await seen(operator.locator('main.frozen'));
+  await seen(reader.getByTestId('banner'));
+  // An alarm that is raised, rises and ends while nobody can see it.
+  for (const value of [300, 600, 20]) await reading('OTSM-0005', value);
+  await ask({ do: 'start gateway' });
+  const started = Date.now();
+  await shows(operator, 20);
+  await gone(operator.getByTestId('banner'));
+  await report(`the page was live ${Date.now() - started} ms after the gateway was ready`);
+  await seen(operator.locator('.changes').getByText('Gas, level A1: Raised'));
+  await seen(operator.locator('.changes').getByText('Gas, level A2: Escalated'));
+  await seen(row(reader, 'OTSM-0005').getByText('Returned'));
+});
+
+await step('Redis is cut off: the banner, and back', async () => {
+  const cut = Date.now();
+  await ask({ do: 'cut Redis' });
+  await seen(operator.getByTestId('banner').getByText('The store (Redis) is away'));
+  await report(`the banner came ${Date.now() - cut} ms after Redis was cut off`);
+  await ask({ do: 'heal Redis' });
+  await gone(operator.getByTestId('banner'));
+  await reading('OTSM-0005', 33);
+  await shows(operator, 33);
+});
+
+await step('a tab that was frozen is right when it wakes', async () => {
+  const devtools = await operator.context().newCDPSession(operator);
+  await devtools.send('Page.setWebLifecycleState', { state: 'frozen' });
+  await reading('OTSM-0005', 44);
+  await reading('OTSM-0005', 55);
+  await devtools.send('Page.setWebLifecycleState', { state: 'active' });
+  await shows(operator, 55);
+  await devtools.detach();
+});
+
+await step('a detector that sends nothing readable, and one whose clock is wrong', async () => {
+  await reading('OTSM-0006', 'broken');
+  await reading('OTSM-0007', 120, { root: { timestamp: '2001-01-01 00:00:00' } });
+  await open(operator, '/ui/devices/OTSM-0006');
+  await seen(operator.getByTestId('gauge-value').getByText('No reading'));
+  await seen(operator.getByText('No usable reading').first());
+  await open(operator, '/ui/devices/OTSM-0007');
+  await seen(operator.getByText('The clock of the detector is wrong.'));
+});
+
+// Every screen, in three looks: checked for accessibility, and pictured.
+const SCREENS = [
+  ['alarms', '/ui/alarms', (page) => row(page, 'OTSM-0004')],
+  ['history', '/ui/alarms/history', (page) => page.getByRole('cell', { name: 'Gas, level A3' }).first()],
+  ['fleet', '/ui/fleet', (page) => page.getByTestId('fleet').getByText('OTSM-0004')],
+  ['grid', '/ui/fleet?view=grid', (page) => page.getByTestId('fleet').getByText('OTSM-0004')],
+  ['device', '/ui/devices/OTSM-0002', (page) => page.locator('.chart canvas')],
+  ['operation', '/ui/operation', (page) => page.getByText('The way of the data')],
+];
+const LOOKS = {
+  wide: { viewport: { width: 1280, height: 800 } },
+  narrow: { viewport: { width: 360, height: 780 } },
+  dark: { viewport: { width: 1280, height: 800 }, colorScheme: 'dark' },
+};
+for (let value = 0; value < 40; value += 1) await reading('OTSM-0002', 500 + 20 * (value % 7));
+
+for (const [look, options] of Object.entries(LOOKS)) {
+  await step(`the screens are accessible: ${look}`, async () => {
+    const page = await person(operatorToken, { reducedMotion: 'reduce', ...options });
+    for (const [name, path, ready] of SCREENS) {
+      await open(page, path);
+      await seen(ready(page));
+      const { violations } = await new AxeBuilder({ page }).analyze();
+      const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join('; ')}`);
+      expect(found.length === 0, `no violation on ${name}, but ${found.join('\n')}`);
+      const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      expect(overflow <= 0, `${name} is no wider than the window (${overflow})`);
+      await picture(page, `${name}-${look}`);
+    }
+    const stranger = await person(null, options);
+    await open(stranger, '/ui/');
+    await seen(stranger.getByLabel('Token', { exact: true }));
+    const { violations } = await new AxeBuilder({ page: stranger }).analyze();
+    expect(violations.length === 0, `no violation: ${JSON.stringify(violations)}`);
+    await picture(stranger, `sign-in-${look}`);
+    await page.context().close();
+    await stranger.context().close();
+  });
+}
+
+await step('no page did what it must not do', async () => {
+  expect(offences.length === 0, `nothing, but ${offences.join('\n')}`);
+});
+await browser.close();
+// The answers may go on.
+process.exit(0);

@@ -1,0 +1,217 @@
+import { describe, expect, it } from 'vitest';
+
+import type { AlarmLogRow, FleetRow, OpenAlarm, Reading } from '../src/client';
+import { conditionOf } from '../src/condition';
+import { courseOf, withLive } from '../src/course';
+import { csvOf } from '../src/csv';
+import { Trends, fleetView } from '../src/fleetView';
+import { ago, span, withUnit } from '../src/format';
+import { heldOrder } from '../src/heldOrder';
+import { bandsOf, levelsOf } from '../src/levels';
+import { NewAlarms } from '../src/stores/newAlarms';
+import { matches } from '../src/stores/session';
+
+const NOW = Date.parse('2026-11-26T10:00:00.000Z');
+const iso = (ms: number) => new Date(ms).toISOString();
+const row = (more: Partial<FleetRow> = {}): FleetRow => ({
+  deviceId: 'OTSM-0001',
+  id: 'OTSM-0001',
+  name: 'Block 1',
+  gas_type: 'Carbon Monoxide (CO)',
+  unit: 'ppm',
+  sensor_reading: 10,
+  alarm_status: 'NORMAL',
+  status: 'online',
+  data_quality: 'good',
+  lastSeen: iso(NOW - 1000),
+  timestamp: '',
+  location: '',
+  latitude: '',
+  longitude: '',
+  span_high: 2000,
+  span_low: 0,
+  a1_level: 250,
+  a2_level: 500,
+  a3_level: 1000,
+  zone: null,
+  site: null,
+  alarms: 0,
+  level: null,
+  epoch: 'e',
+  seq: 1,
+  ...more,
+});
+
+describe('the state of a detector', () => {
+  it('is normal only if everything says so', () => {
+    expect(conditionOf(row(), NOW)).toBe('normal');
+    expect(conditionOf(row({ data_quality: 'uncertain' }), NOW)).toBe('unknown');
+    expect(conditionOf(row({ alarm_status: 'ALARM' }), NOW)).toBe('unknown');
+    expect(conditionOf(row({ lastSeen: iso(NOW - 600_000) }), NOW)).toBe('unknown');
+    expect(conditionOf(row({ lastSeen: null }), NOW)).toBe('unknown');
+    expect(conditionOf(row({ status: 'a word of a newer server' as never }), NOW)).toBe('unknown');
+  });
+
+  it('is that of its level, also while it is silent', () => {
+    expect(conditionOf(row({ level: 'A2', status: 'critical', data_quality: 'offline' }), NOW)).toBe('a2');
+    expect(conditionOf(row({ status: 'offline', data_quality: 'offline' }), NOW)).toBe('unknown');
+    expect(conditionOf(row({ status: 'critical' }), NOW)).toBe('critical');
+    expect(conditionOf(row({ status: 'warning' }), NOW)).toBe('warning');
+  });
+});
+
+describe('the fleet', () => {
+  const query = { text: '', condition: '', gas: '', zone: '', sort: 'urgency' as const };
+  const ids = (rows: FleetRow[], more = {}) => fleetView(rows, { ...query, ...more }, NOW).map((item) => item.row.deviceId);
+  const rows = [
+    row({ deviceId: 'n10' }),
+    row({ deviceId: 'n9', zone: 'Harbour' }),
+    row({ deviceId: 'silent', status: 'offline', lastSeen: iso(NOW - 900_000) }),
+    row({ deviceId: 'a3', level: 'A3', gas_type: 'Oxygen (O2)' }),
+    row({ deviceId: 'a1', level: 'A1' }),
+  ];
+
+  it('is sorted by urgency, and by id as people count', () => {
+    expect(ids(rows)).toEqual(['a3', 'a1', 'silent', 'n9', 'n10']);
+    expect(ids(rows, { sort: 'age' })[0]).toBe('silent');
+  });
+
+  it('is filtered by text, state, gas and zone', () => {
+    expect(ids(rows, { text: 'HARB' })).toEqual(['n9']);
+    expect(ids(rows, { condition: 'normal' })).toEqual(['n9', 'n10']);
+    expect(ids(rows, { gas: 'Oxygen (O2)' })).toEqual(['a3']);
+    expect(ids(rows, { zone: 'Harbour', condition: 'a3' })).toEqual([]);
+  });
+
+  it('has trend lines of a bounded length, one point per position', () => {
+    const trends = new Trends();
+    for (let seq = 1; seq <= 100; seq += 1) {
+      trends.take([row({ seq, sensor_reading: seq })]);
+      trends.take([row({ seq, sensor_reading: seq })]);
+    }
+    const values = trends.of('OTSM-0001');
+    expect(values).toHaveLength(Trends.POINTS);
+    expect(values.at(-1)).toBe(100);
+    expect(values[0]).toBe(61);
+    trends.take([]);
+    expect(trends.of('OTSM-0001')).toEqual([]);
+  });
+});
+
+describe('rows under the pointer', () => {
+  const key = (text: string) => text.slice(0, 1);
+  it('stay where they are while they are held', () => {
+    const first = heldOrder([], ['a1', 'b1', 'c1'], key, false);
+    const held = heldOrder(first, ['d2', 'c2', 'a2'], key, true);
+    expect(held.map(({ item, isGone }) => [item, isGone])).toEqual([
+      ['a2', false],
+      ['b1', true],
+      ['c2', false],
+      ['d2', false],
+    ]);
+    expect(heldOrder(held, ['d2', 'c2', 'a2'], key, false).map(({ item }) => item)).toEqual(['d2', 'c2', 'a2']);
+  });
+});
+
+describe('levels', () => {
+  const reading = (a1: number, a2: number, a3: number, a1_type = 'High') => ({ a1_level: a1, a2_level: a2, a3_level: a3, a1_type }) as Reading;
+
+  it('of a usual detector rise', () => {
+    const bands = bandsOf(levelsOf(reading(250, 500, 1000)), 0, 2000);
+    expect(bands.map(({ from, to, level }) => [from, to, level])).toEqual([
+      [0, 250, null],
+      [250, 500, 'A1'],
+      [500, 1000, 'A2'],
+      [1000, 2000, 'A3'],
+    ]);
+  });
+
+  it('of an oxygen detector are on both sides', () => {
+    const bands = bandsOf(levelsOf(reading(19.5, 18, 23.5, 'Low')), 0, 25);
+    expect(bands.map(({ from, to, level }) => [from, to, level])).toEqual([
+      [0, 18, 'A2'],
+      [18, 19.5, 'A1'],
+      [19.5, 23.5, null],
+      [23.5, 25, 'A3'],
+    ]);
+  });
+});
+
+describe('the course of a reading', () => {
+  const sample = (s: number, value: number | null) => ({ timestamp: iso(NOW + s * 1000), sensor_reading: value, data_quality: 'good' });
+
+  it('has a gap where nothing was sent', () => {
+    const course = courseOf({ samples: [0, 5, 10, 15, 200, 205].map((s) => sample(s, s)) });
+    expect(course.values).toEqual([0, 5, 10, 15, null, 200, 205]);
+  });
+
+  it('has a gap where no reading could be used, and is sorted', () => {
+    const course = courseOf({ samples: [sample(10, 2), sample(0, 1), sample(5, null)] });
+    expect(course.values).toEqual([1, null, 2]);
+  });
+
+  it('never hides a peak within a bucket', () => {
+    const bucket = { from: iso(NOW), until: iso(NOW + 60_000), min: 1, max: 900, mean: 12, count: 60 };
+    const course = courseOf({ samples: [], buckets: [bucket, { ...bucket, from: bucket.until, until: iso(NOW + 120_000), count: 0, min: null, max: null, mean: null }] });
+    expect(course.maxs).toEqual([900, null]);
+    expect(course.mins).toEqual([1, null]);
+    expect(course.values).toEqual([12, null]);
+  });
+
+  it('goes on with what arrives, once', () => {
+    const course = courseOf({ samples: [0, 5, 10].map((s) => sample(s, s)) });
+    const next = withLive(course, NOW / 1000 + 15, 7, 'good');
+    expect(next.values.at(-1)).toBe(7);
+    expect(withLive(next, NOW / 1000 + 15, 8, 'good')).toBe(next);
+    expect(withLive(next, NOW / 1000 + 500, 9, 'good').values.slice(-2)).toEqual([null, 9]);
+  });
+});
+
+describe('a new alarm', () => {
+  const alarm = (more: Partial<OpenAlarm> = {}) =>
+    ({ id: 'x', deviceId: 'a', type: 'alarm_level_1', severity: 'warning', state: 'unacknowledged', count: 1, ...more }) as OpenAlarm;
+
+  it('is one that was not there, or is worse', () => {
+    const alarms = new NewAlarms();
+    expect(alarms.look([alarm()])).toEqual([]);
+    expect(alarms.look([alarm()])).toEqual([]);
+    expect(alarms.look([alarm(), alarm({ id: 'y' })])).toHaveLength(1);
+    expect(alarms.look([alarm({ type: 'alarm_level_2', severity: 'high' })])).toHaveLength(1);
+    expect(alarms.look([alarm()])).toEqual([]);
+    expect(alarms.look([alarm({ count: 2 })])).toHaveLength(1);
+  });
+
+  it('is one that was acknowledged and rose', () => {
+    const alarms = new NewAlarms();
+    alarms.look([alarm({ state: 'acknowledged' })]);
+    expect(alarms.look([alarm({ state: 'acknowledged' })])).toEqual([]);
+    expect(alarms.look([alarm({ type: 'alarm_level_3', severity: 'critical' })])).toHaveLength(1);
+  });
+});
+
+describe('texts', () => {
+  it('show spans and values as they are', () => {
+    expect(span(42_000)).toBe('42 s');
+    expect(span(125 * 60_000)).toBe('2 h 5 min');
+    expect(span(3 * 86_400_000)).toBe('3 d');
+    expect(ago(null)).toBe('unknown');
+    expect(withUnit(null, 'ppm')).toBe('No reading');
+    expect(withUnit(0, 'ppm')).toBe('0 ppm');
+  });
+
+  it('match the patterns of tokens', () => {
+    expect(matches('OTSM-01*', 'OTSM-0114')).toBe(true);
+    expect(matches('OTSM-01*', 'OTSM-0214')).toBe(false);
+    expect(matches('a.c', 'abc')).toBe(false);
+    expect(matches('*', 'anything')).toBe(true);
+  });
+
+  it('become a file that no spreadsheet takes for formulas', () => {
+    const text = csvOf([{ device_name: '=1+1', message: 'a "b", c', current_value: -5, acknowledged: false } as AlarmLogRow]);
+    const [header, line] = text.split('\r\n');
+    expect(header?.split(',').length).toBe(16);
+    expect(line).toContain("'=1+1");
+    expect(line).toContain('"a ""b"", c"');
+    expect(line).toContain(',-5,');
+  });
+});
