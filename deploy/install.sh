@@ -75,6 +75,13 @@ need_client() {
   [[ $js/node_modules/.package-lock.json -nt $js/package-lock.json ]] || (cd $js && npm ci --no-fund --no-audit)
 }
 
+# The dashboard, in target/dashboard. Its packages are installed again when the lock file has changed.
+need_dashboard() {
+  local app=gateway/dashboard
+  [[ $app/node_modules/.package-lock.json -nt $app/package-lock.json ]] || (cd $app && npm ci --no-fund --no-audit --ignore-scripts)
+  (cd $app && npm run --silent build)
+}
+
 # Prints the folder of the binaries that the profile `dev` builds.
 built_binaries() {
   echo "$PWD/target/$(rustc -vV | sed -n 's/^host: //p')/debug"

@@ -21,6 +21,8 @@ mod conformance;
 mod python_client;
 mod readme_client;
 
+mod dashboard;
+
 mod burst;
 
 mod replicas;

@@ -241,6 +241,7 @@ fn lock_files_of_packages_name_no_host() -> Result<()> {
     for name in [
         "tests/js/package-lock.json",
         "tests/bench/peers/package-lock.json",
+        "gateway/dashboard/package-lock.json",
     ] {
         let lock = text(&repository::root().join(name))?;
         ensure!(

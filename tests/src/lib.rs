@@ -33,6 +33,8 @@ pub mod all_devices;
 
 mod node_script;
 
+pub mod screens;
+
 pub mod http;
 
 pub mod websocket;

@@ -1,5 +1,6 @@
-//! Starts scripts of `tests/js` that take commands and give answers.
+//! Starts scripts that take commands and give answers.
 
+use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context, Result};
@@ -18,9 +19,17 @@ pub(crate) struct NodeScript {
 }
 
 impl NodeScript {
+    /// Starts a script of `tests/js`.
     pub(crate) fn start(name: &str) -> Result<Self> {
+        Self::start_file(&repository::script(name)?, &[])
+    }
+
+    /// Starts any script.
+    pub(crate) fn start_file(path: &Path, arguments: &[&str]) -> Result<Self> {
+        let name = path.display();
         let mut child = Command::new("node")
-            .arg(repository::script(name)?)
+            .arg(path)
+            .args(arguments)
             .env_clear()
             .envs(kept_environment())
             .stdin(Stdio::piped())

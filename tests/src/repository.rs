@@ -38,6 +38,16 @@ pub fn binary(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Returns the folder of the built dashboard.
+pub fn dashboard() -> Result<PathBuf> {
+    let folder = target().join("dashboard");
+    ensure!(
+        folder.join("index.html").is_file(),
+        "the dashboard is not built: run `tests/run`"
+    );
+    Ok(folder)
+}
+
 /// Returns the path of a script of `tests/js`, whose packages must be installed.
 pub fn script(name: &str) -> Result<PathBuf> {
     let folder = root().join("tests/js");
