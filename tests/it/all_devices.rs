@@ -597,6 +597,37 @@ async fn profile(
     http::send(port, method, &path, &headers, body.as_bytes()).await
 }
 
+/// Waits until the only open alarm has the name and the site that operators gave its device.
+async fn the_alarm_is_of_kiln_3(browser: &Browser) -> Result<()> {
+    eventually("the alarm has the name", async || {
+        let alarms = List::of_alarms(browser)?.entries;
+        let alarm = alarms.values().next().context("no alarm")?;
+        ensure!(
+            alarm["name"] == "Kiln 3" && alarm["site"] == "Mill",
+            "{alarm}"
+        );
+        Ok(())
+    })
+    .await
+}
+
+async fn open_alarms_are_found_by_place(stack: &Stack) -> Result<()> {
+    let open = stack
+        .get("/api/alarms/open?zone=North&site=Mill")
+        .await?
+        .expect(200)?;
+    ensure!(
+        open["total"] == 1 && open["alarms"][0]["name"] == "Kiln 3",
+        "{open}"
+    );
+    let open = stack
+        .get("/api/alarms/open?zone=South")
+        .await?
+        .expect(200)?;
+    ensure!(open["total"] == 0, "{open}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn what_operators_say_about_a_device_is_shown_until_it_is_retired() -> Result<()> {
     let stack = Plan::default().operator_port().start().await?;
@@ -648,30 +679,9 @@ async fn what_operators_say_about_a_device_is_shown_until_it_is_retired() -> Res
         ensure!(shown["sensor_reading"] == 300, "{shown}");
     }
     for shown in [&browser, &elsewhere] {
-        eventually("the alarm has the name", async || {
-            let alarms = List::of_alarms(shown)?.entries;
-            let alarm = alarms.values().next().context("no alarm")?;
-            ensure!(
-                alarm["name"] == "Kiln 3" && alarm["site"] == "Mill",
-                "{alarm}"
-            );
-            Ok(())
-        })
-        .await?;
+        the_alarm_is_of_kiln_3(shown).await?;
     }
-    let open = stack
-        .get("/api/alarms/open?zone=North&site=Mill")
-        .await?
-        .expect(200)?;
-    ensure!(
-        open["total"] == 1 && open["alarms"][0]["name"] == "Kiln 3",
-        "{open}"
-    );
-    let open = stack
-        .get("/api/alarms/open?zone=South")
-        .await?
-        .expect(200)?;
-    ensure!(open["total"] == 0, "{open}");
+    open_alarms_are_found_by_place(&stack).await?;
 
     // The device goes on sending its own name, and is restarted in the stored state.
     device
