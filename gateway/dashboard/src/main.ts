@@ -24,6 +24,8 @@ const pinia = createPinia();
 const session = useSession(pinia);
 const gateway = new Gateway({ link: new SocketLink(() => session.token) });
 
+session.rest.onDate = (date) => gateway.clock.observe(date);
+
 // While the server cannot be asked, the page says so and connects as soon as it can.
 await session.load().catch(() => undefined);
 createApp(App).use(pinia).use(router).use(gatewayPlugin(gateway)).mount('#app');

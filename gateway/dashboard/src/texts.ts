@@ -70,6 +70,7 @@ export const texts = {
   link: {
     live: 'Live',
     connecting: 'Connecting',
+    catching: 'Catching up',
     silent: 'No answer',
     lost: 'Disconnected',
     refused: 'Signed out',

@@ -117,6 +117,25 @@ describe('a device', () => {
     expect(ledger.since).toEqual({ epoch: 'e', seq: 4 });
   });
 
+  it('has seen only what arrived whole', () => {
+    const ledger = new DeviceLedger();
+    ledger.take(data(4));
+    ledger.take(data(5, { more: true }));
+    expect(ledger.view.reading?.sensor_reading).toBe(5);
+    // The connection may break here, before the alarms of this position have come.
+    expect(ledger.view.seen).toEqual({ epoch: 'e', seq: 4 });
+    ledger.take({ name: 'device:alerts:changed', body: { deviceId: 'a', alerts: [], timestamp: '', epoch: 'e', seq: 5 } });
+    expect(ledger.view.seen).toEqual({ epoch: 'e', seq: 5 });
+  });
+
+  it('has seen a snapshot when its last event has come', () => {
+    const ledger = new DeviceLedger();
+    ledger.take(data(4, { snapshot: true, more: true }));
+    expect(ledger.view.seen).toBeNull();
+    ledger.take({ name: 'device:alerts', body: { deviceId: 'a', alerts: [], snapshot: true, epoch: 'e', seq: 4 } });
+    expect(ledger.view.seen).toEqual({ epoch: 'e', seq: 4 });
+  });
+
   it('is unknown until it has sent something', () => {
     const ledger = new DeviceLedger();
     expect(ledger.view.known).toBeNull();

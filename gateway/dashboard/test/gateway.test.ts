@@ -16,7 +16,10 @@ class FakeLink implements Link {
   connect() {
     this.connects += 1;
   }
-  disconnect() {}
+  disconnect() {
+    this.active = false;
+    if (this.connected) this.lose('io client disconnect');
+  }
   drop() {
     this.drops += 1;
     this.lose('transport close');
@@ -40,6 +43,10 @@ class FakeLink implements Link {
     this.on('heard', listener);
   }
 
+  /** Answers what was asked last. */
+  answer(name: string, body: unknown = { ok: true, seq: 0 }) {
+    this.take(name).at(-1)?.answer?.(body);
+  }
   fire(name: string, body?: unknown) {
     if (!['connect', 'disconnect', 'connect_error'].includes(name)) this.#call('heard', undefined);
     this.#call(name, body);
@@ -66,12 +73,15 @@ describe('the connection', () => {
   let link: FakeLink;
   let gateway: Gateway;
   let time: number;
+  /** What a clock tells that goes on while the machine sleeps. */
+  let asleep: number;
 
   beforeEach(() => {
     vi.useFakeTimers();
     time = 1000;
+    asleep = 0;
     link = new FakeLink();
-    gateway = new Gateway({ link, elapsed: () => time, now: () => time, random: () => 0.5 });
+    gateway = new Gateway({ link, elapsed: () => time, now: () => time + asleep, random: () => 0.5 });
   });
 
   /** Half seconds pass. */
@@ -96,8 +106,10 @@ describe('the connection', () => {
     expect(gateway.state.phase).toBe('lost');
     link.join();
     expect(link.take('subscribe:device')[1]?.body).toEqual({ deviceId: 'a', since: { epoch: 'e', seq: 7 } });
+    expect(gateway.state.phase).toBe('catching');
+    link.answer('subscribe:device', { ok: true, epoch: 'e', seq: 8 });
     expect(gateway.state.phase).toBe('live');
-    expect(changed).toHaveBeenCalledTimes(2);
+    expect(changed).toHaveBeenCalledTimes(3);
     watched.stop();
     expect(link.take('unsubscribe:device')[0]?.body).toBe('a');
   });
@@ -148,6 +160,109 @@ describe('the connection', () => {
     expect(link.drops).toBe(0);
   });
 
+  it('is not live before every list and device is there again', () => {
+    gateway.watchDevice('a', () => {});
+    gateway.watchFleet({}, () => {});
+    const alarms = gateway.watchAlarms({}, () => {});
+    const all = { devices: [], alarms: [], more: false, timestamp };
+    link.join();
+    expect(gateway.state.phase).toBe('catching');
+    link.answer('subscribe:device');
+    link.fire('fleet:snapshot', all);
+    link.fire('alarms:snapshot', { ...all, alarms: [{ id: 'x', deviceId: 'a', epoch: 'e', seq: 1, severity: 'high', timestamp }] });
+    expect(gateway.state.phase).toBe('live');
+    link.lose('transport close');
+    const lost = gateway.state.since;
+    time += 2000;
+    link.join();
+    // The alarm of before the break is shown still, so nothing may say that it is current.
+    expect(alarms.store.open).toHaveLength(1);
+    expect(gateway.state).toMatchObject({ phase: 'catching', since: lost });
+    expect(isCurrent(gateway.state)).toBe(false);
+    link.fire('fleet:snapshot', all);
+    link.answer('subscribe:device');
+    link.fire('alarms:snapshot', { ...all, more: true });
+    expect(gateway.state.phase).toBe('catching');
+    link.fire('alarms:snapshot', all);
+    expect(gateway.state.phase).toBe('live');
+    expect(alarms.store.open).toHaveLength(0);
+  });
+
+  it('does not wait for what is refused, or no longer watched', () => {
+    gateway.watchAlarms({}, () => {});
+    const fleet = gateway.watchFleet({}, () => {});
+    link.join();
+    link.answer('subscribe:alarms', { ok: false, error: { code: 'forbidden', message: 'no' } });
+    expect(gateway.state.phase).toBe('catching');
+    fleet.stop();
+    expect(gateway.state.phase).toBe('live');
+  });
+
+  it('stays silent when something is no longer watched', () => {
+    const fleet = gateway.watchFleet({}, () => {});
+    link.join();
+    link.fire('fleet:snapshot', { devices: [], more: false, timestamp });
+    pass(10);
+    expect(gateway.state.phase).toBe('silent');
+    fleet.stop();
+    expect(gateway.state.phase).toBe('silent');
+  });
+
+  it('does not take the rest of a replaced list for the new one', () => {
+    gateway.watchFleet({}, () => {});
+    const all = { devices: [], more: false, timestamp };
+    link.join();
+    link.fire('fleet:snapshot', all);
+    gateway.wake();
+    link.answer('unsubscribe:device');
+    link.fire('fleet:snapshot', all);
+    expect(gateway.state.phase).toBe('catching');
+    link.answer('unsubscribe:fleet');
+    link.fire('fleet:snapshot', all);
+    expect(gateway.state.phase).toBe('live');
+  });
+
+  it('notices a dead connection in a hidden tab, which is called once a minute', () => {
+    gateway.watchFleet({}, () => {});
+    link.join();
+    link.fire('fleet:snapshot', { devices: [], more: false, timestamp });
+    for (let minute = 0; minute < 5; minute += 1) {
+      time += 50_000;
+      link.fire('fleet:changed', { devices: [], removed: [], timestamp });
+      time += 10_000;
+      gateway.tick();
+      link.answer('unsubscribe:device');
+    }
+    expect(gateway.state.phase).toBe('live');
+    expect(link.take('subscribe:fleet')).toHaveLength(1);
+    for (let minute = 0; minute < 3 && link.drops === 0; minute += 1) {
+      time += 60_000;
+      gateway.tick();
+    }
+    expect(link.drops).toBe(1);
+    expect(gateway.state.phase).toBe('lost');
+  });
+
+  it('trusts nothing after the machine slept, though its clock stood still, until the server answers', () => {
+    link.join();
+    pass(1);
+    expect(gateway.state.phase).toBe('live');
+    asleep = 3_600_000;
+    pass(1);
+    expect(gateway.state.phase).toBe('catching');
+    link.answer('unsubscribe:device');
+    expect(gateway.state.phase).toBe('live');
+  });
+
+  it('stays closed when it is closed', () => {
+    gateway.connect();
+    link.join();
+    const before = link.connects;
+    gateway.close();
+    vi.advanceTimersByTime(60_000);
+    expect(link.connects).toBe(before);
+  });
+
   it('asks for everything again after it slept, and trusts a connection that answers', () => {
     gateway.watchDevice('a', () => {});
     gateway.watchFleet({}, () => {});
@@ -156,7 +271,7 @@ describe('the connection', () => {
     link.fire('device:data', reading(3));
     time += 60_000;
     gateway.tick();
-    expect(gateway.state.phase).toBe('live');
+    expect(gateway.state.phase).toBe('catching');
     expect(link.take('subscribe:device').at(-1)?.body).toEqual({ deviceId: 'a', since: { epoch: 'e', seq: 3 } });
     expect(link.take('subscribe:fleet')).toHaveLength(2);
     expect(link.take('subscribe:alarms')).toHaveLength(2);

@@ -58,7 +58,28 @@ describe('a request', () => {
     expect(new Set(history.samples.map(({ sensor_reading: value }) => value)).size).toBe(history.samples.length);
     expect(history.samples.at(-1)?.sensor_reading).toBe(2499);
     expect(history.samples[0]?.sensor_reading).toBe(0);
+    expect(history.incompleteBefore).toBeUndefined();
     expect(requests.length).toBeLessThan(6);
+  });
+
+  it('says how far back it read, if there is more than it reads', async () => {
+    const all: Sample[] = Array.from({ length: 30_000 }, (_, index) => ({ timestamp: new Date(1_000_000 + index).toISOString(), sensor_reading: index, data_quality: 'good' }));
+    serve((url) => {
+      const until = Number(url.searchParams.get('until'));
+      const samples = all.filter(({ timestamp }) => Date.parse(timestamp) <= until).slice(-1000);
+      return { body: { device_id: 'a', count: samples.length, samples } };
+    });
+    const history = await rest.history('a', 0, 2_000_000, 600);
+    expect(history.samples.length).toBeLessThan(30_000);
+    expect(history.incompleteBefore).toBe(history.samples[0]?.timestamp);
+  });
+
+  it('tells the time of the server', async () => {
+    vi.stubGlobal('fetch', async () => new Response('{}', { headers: { date: 'Thu, 26 Nov 2026 10:00:00 GMT' } }));
+    const dates: string[] = [];
+    rest.onDate = (date) => dates.push(date);
+    await rest.health();
+    expect(dates).toEqual(['Thu, 26 Nov 2026 10:00:00 GMT']);
   });
 
   it('takes buckets as they are', async () => {

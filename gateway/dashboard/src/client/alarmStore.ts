@@ -50,8 +50,17 @@ export class AlarmStore {
   }
 }
 
+type Named = Pick<OpenAlarm, 'name' | 'device_name' | 'deviceId' | 'zone'>;
+
 /** What people call the device of an alarm. */
-export const nameOf = (alarm: OpenAlarm) => alarm.name || alarm.device_name || alarm.deviceId;
+export const nameOf = (alarm: Named) => alarm.name || alarm.device_name || alarm.deviceId;
+
+/** Its name, its id and its zone: two devices may have the same name. */
+export function labelOf(alarm: Named): string {
+  const name = nameOf(alarm);
+  const rest = [name === alarm.deviceId ? '' : alarm.deviceId, alarm.zone ?? ''].filter((part) => part !== '');
+  return rest.length > 0 ? `${name} (${rest.join(', ')})` : name;
+}
 
 const RANK: Record<Severity, number> = { critical: 0, high: 1, warning: 2 };
 

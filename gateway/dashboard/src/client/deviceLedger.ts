@@ -24,7 +24,7 @@ export interface DeviceView {
   alarms: readonly Alert[];
   /** What happened to alarms while this client watched, newest first. */
   changes: readonly AlarmChange[];
-  /** The newest position that arrived. What an operator has seen. */
+  /** The newest position of which everything arrived. What an operator has seen. */
   seen: Position | null;
   /** `false`: the device has sent nothing yet; `null`: not known yet. */
   known: boolean | null;
@@ -62,8 +62,9 @@ export class DeviceLedger {
   /** Takes an event. Returns whether it was new. */
   take(event: DeviceEvent): boolean {
     if (!this.#positions.isNew(event.name, event.body)) return false;
-    const { epoch, seq, stale } = event.body;
-    const seen = stale ? this.#view.seen : { epoch, seq };
+    const { epoch, seq, stale, more } = event.body;
+    // Alarms come after the reading: what is acknowledged counts for this position, so it must not be ahead of them.
+    const seen = stale || more ? this.#view.seen : { epoch, seq };
     this.#view = { ...this.#view, seen, known: true, ...this.#changed(event) };
     return true;
   }

@@ -12,12 +12,12 @@ import type { Link } from './link';
 
 /** Nothing arrived for so long: ask for a sign of life. */
 const PROBE_AFTER_MS = 2000;
-/** Nothing arrived for so long although it was asked for: what is shown is not current. */
-const SILENT_AFTER_MS = 4500;
+/** That was not answered for so long: what is shown is not current. */
+const SILENT_AFTER_MS = 2000;
 /** And for so long: give the connection up, and make another. */
-const GIVE_UP_AFTER_MS = 12_000;
+const GIVE_UP_AFTER_MS = 9500;
 const TICK_MS = 500;
-/** A tick that is late by so much: the tab or the machine slept. */
+/** A tick that is late by so much, without anything that arrived meanwhile: the tab or the machine slept. */
 const SLEPT_MS = 5000;
 /** When to try again after a refusal that is not for good, and how much later at random. */
 const RETRY_MS = 3000;
@@ -33,6 +33,10 @@ export interface Refusal {
 
 interface WatchedDevice {
   ledger: DeviceLedger;
+  /** How often it was subscribed to. */
+  turn: number;
+  /** What was asked for anew has not arrived yet. */
+  isBehind: boolean;
   refusal: Refusal | null;
   watchers: Set<() => void>;
 }
@@ -42,6 +46,10 @@ interface WatchedList<Store, Filter> {
   filter: Filter;
   /** How often it was subscribed to over this connection. */
   turn: number;
+  /** What was asked for anew has not arrived yet. */
+  isBehind: boolean;
+  /** What arrives may be the rest of the list before. */
+  isReplaced: boolean;
   refusal: Refusal | null;
   watchers: Set<() => void>;
 }
@@ -69,7 +77,12 @@ export class Gateway {
   #state: LinkState;
   #heard: number;
   #lastTick: number;
-  #isProbing = false;
+  #lastTickAt: number;
+  /** When the sign of life was asked for that has not come yet. */
+  #probedAt: number | null = null;
+  /** The probe must be answered before anything counts as current. */
+  #isWaking = false;
+  #isClosed = false;
   #ticking: ReturnType<typeof setInterval> | undefined;
   #retrying: ReturnType<typeof setTimeout> | undefined;
 
@@ -81,6 +94,7 @@ export class Gateway {
     this.clock = new ServerClock(this.#elapsed);
     this.#heard = this.#elapsed();
     this.#lastTick = this.#heard;
+    this.#lastTickAt = this.#now();
     this.#state = { phase: 'connecting', since: this.#now(), heard: null, reason: '', status: null, drains: false };
     this.#listen();
   }
@@ -90,6 +104,7 @@ export class Gateway {
   }
 
   connect(): void {
+    this.#isClosed = false;
     clearTimeout(this.#retrying);
     this.#ticking ??= setInterval(() => this.tick(), TICK_MS);
     this.#set('connecting', '');
@@ -97,6 +112,8 @@ export class Gateway {
   }
 
   close(): void {
+    // The client library tells of the end before it returns.
+    this.#isClosed = true;
     clearInterval(this.#ticking);
     clearTimeout(this.#retrying);
     this.#ticking = undefined;
@@ -124,7 +141,7 @@ export class Gateway {
   watchDevice(deviceId: string, watcher: () => void): { ledger: DeviceLedger; refusal: () => Refusal | null; stop: () => void } {
     let device = this.#devices.get(deviceId);
     if (!device) {
-      device = { ledger: new DeviceLedger(), refusal: null, watchers: new Set() };
+      device = { ledger: new DeviceLedger(), turn: 0, isBehind: false, refusal: null, watchers: new Set() };
       this.#devices.set(deviceId, device);
       if (this.#link.connected) this.#subscribeDevice(deviceId, device);
     }
@@ -133,6 +150,7 @@ export class Gateway {
     const stop = () => {
       if (!watched.watchers.delete(watcher) || watched.watchers.size > 0) return;
       this.#devices.delete(deviceId);
+      this.#unwatched();
       if (this.#link.connected) this.#emit('unsubscribe:device', deviceId);
     };
     return { ledger: watched.ledger, refusal: () => watched.refusal, stop };
@@ -141,13 +159,14 @@ export class Gateway {
   /** Watches the fleet. A connection has one filter: that of whoever watched last. */
   watchFleet(filter: FleetFilter, watcher: () => void): { store: FleetStore; refusal: () => Refusal | null; stop: () => void } {
     const isNew = !this.#fleet || !isSame(this.#fleet.filter, filter);
-    const fleet = (this.#fleet ??= { store: new FleetStore(), filter, turn: 0, refusal: null, watchers: new Set() });
+    const fleet = (this.#fleet ??= { store: new FleetStore(), filter, turn: 0, isBehind: false, isReplaced: false, refusal: null, watchers: new Set() });
     fleet.filter = filter;
     fleet.watchers.add(watcher);
     if (isNew && this.#link.connected) this.#subscribeList('fleet', fleet);
     const stop = () => {
       if (!fleet.watchers.delete(watcher) || fleet.watchers.size > 0) return;
       this.#fleet = undefined;
+      this.#unwatched();
       if (this.#link.connected) this.#emit('unsubscribe:fleet', undefined);
     };
     return { store: fleet.store, refusal: () => fleet.refusal, stop };
@@ -156,13 +175,14 @@ export class Gateway {
   /** Watches the open alarms. A connection has one filter: that of whoever watched last. */
   watchAlarms(filter: AlarmFilter, watcher: () => void): { store: AlarmStore; refusal: () => Refusal | null; stop: () => void } {
     const isNew = !this.#alarms || !isSame(this.#alarms.filter, filter);
-    const alarms = (this.#alarms ??= { store: new AlarmStore(), filter, turn: 0, refusal: null, watchers: new Set() });
+    const alarms = (this.#alarms ??= { store: new AlarmStore(), filter, turn: 0, isBehind: false, isReplaced: false, refusal: null, watchers: new Set() });
     alarms.filter = filter;
     alarms.watchers.add(watcher);
     if (isNew && this.#link.connected) this.#subscribeList('alarms', alarms);
     const stop = () => {
       if (!alarms.watchers.delete(watcher) || alarms.watchers.size > 0) return;
       this.#alarms = undefined;
+      this.#unwatched();
       if (this.#link.connected) this.#emit('unsubscribe:alarms', undefined);
     };
     return { store: alarms.store, refusal: () => alarms.refusal, stop };
@@ -171,42 +191,44 @@ export class Gateway {
   /** The tab was hidden or the machine slept: everything is asked for again, over a new connection if this one is dead. */
   wake(): void {
     if (!this.#link.connected) return;
+    this.#isWaking = true;
     this.#probe();
     this.#subscribeAll();
+    if (this.#state.phase === 'live') this.#set('catching', '');
   }
 
   /** Called twice a second: notices that nothing arrives any more. */
   tick(): void {
     const now = this.#elapsed();
-    const slept = now - this.#lastTick > SLEPT_MS;
+    const pause = now - this.#lastTick;
+    // While a machine sleeps, a clock that nobody sets may stand still.
+    const stoodStill = this.#now() - this.#lastTickAt - pause > SLEPT_MS;
+    // A browser calls a hidden tab once a minute, but hands over what arrives.
+    const slept = stoodStill || (pause > SLEPT_MS && this.#heard <= this.#lastTick);
     this.#lastTick = now;
+    this.#lastTickAt = this.#now();
     if (!this.#link.connected) return;
-    if (slept) {
-      // What arrived meanwhile is handled after this. It is given the time that it would have had.
-      this.#heard = now;
-      this.#isProbing = false;
-      this.wake();
-      return;
-    }
-    const quiet = now - this.#heard;
-    if (quiet > PROBE_AFTER_MS) this.#probe();
-    if (quiet > GIVE_UP_AFTER_MS) this.#link.drop();
-    else if (quiet > SILENT_AFTER_MS) this.#set('silent', '');
+    if (slept) this.wake();
+    else if (now - this.#heard > PROBE_AFTER_MS) this.#probe();
+    const unanswered = this.#probedAt === null ? 0 : now - this.#probedAt;
+    if (unanswered >= GIVE_UP_AFTER_MS) this.#link.drop();
+    else if (unanswered >= SILENT_AFTER_MS) this.#set('silent', '');
   }
 
   #listen(): void {
     const link = this.#link;
     link.onConnect(() => {
-      this.#isProbing = false;
+      this.#probedAt = null;
+      this.#isWaking = false;
       for (const list of [this.#fleet, this.#alarms]) if (list) list.turn = 0;
       // A client that connects while something fails is sent the status.
       this.#state = { ...this.#state, status: null, drains: false };
-      this.#hear();
       this.#subscribeAll();
+      this.#hear();
     });
     link.onDisconnect((reason) => {
       this.#set('lost', reason);
-      if (!link.active) this.#retry();
+      if (!link.active && !this.#isClosed) this.#retry();
     });
     link.onRefused((reason) => {
       if (link.active) {
@@ -224,7 +246,7 @@ export class Gateway {
     link.on('device:alerts:changed', (body) => device({ name: 'device:alerts:changed', body }));
     link.on('fleet:snapshot', (body) => {
       this.clock.observe(body.timestamp);
-      if (this.#fleet?.store.snapshot(body)) notify(this.#fleet.watchers);
+      if (this.#fleet?.store.snapshot(body)) this.#arrivedWhole(this.#fleet);
     });
     link.on('fleet:changed', (body) => {
       this.clock.observe(body.timestamp);
@@ -233,7 +255,7 @@ export class Gateway {
     });
     link.on('alarms:snapshot', (body) => {
       this.clock.observe(body.timestamp);
-      if (this.#alarms?.store.snapshot(body)) notify(this.#alarms.watchers);
+      if (this.#alarms?.store.snapshot(body)) this.#arrivedWhole(this.#alarms);
     });
     link.on('alarms:changed', (body) => {
       this.clock.observe(body.timestamp);
@@ -262,10 +284,15 @@ export class Gateway {
 
   #subscribeDevice(deviceId: string, device: WatchedDevice): void {
     const since = device.ledger.since;
+    device.turn += 1;
+    device.isBehind = true;
+    const { turn } = device;
     this.#emit('subscribe:device', { deviceId, since }, (answer: DeviceAnswer) => {
+      if (turn === device.turn) device.isBehind = false;
       device.refusal = answer.ok ? null : answer.error;
       if (answer.ok) device.ledger.answered(answer);
       notify(device.watchers);
+      this.#settle();
     });
   }
 
@@ -274,22 +301,41 @@ export class Gateway {
     if (!list) return;
     list.turn += 1;
     const { turn } = list;
-    if (turn > 1) this.#emit(`unsubscribe:${name}`, undefined, () => list.store.restart());
+    list.isBehind = true;
+    list.isReplaced = turn > 1;
+    if (turn > 1) {
+      this.#emit(`unsubscribe:${name}`, undefined, () => {
+        list.store.restart();
+        if (turn === list.turn) list.isReplaced = false;
+      });
+    }
     list.store.restart();
     this.#emit(`subscribe:${name}`, { filter: list.filter }, (answer: Answer<object>) => {
       // One that was replaced is answered as refused.
       if (turn !== list.turn) return;
       list.refusal = answer.ok ? null : answer.error;
+      if (!answer.ok) list.isBehind = false;
       notify(list.watchers);
+      this.#settle();
     });
+  }
+
+  #arrivedWhole(list: WatchedList<FleetStore | AlarmStore, object>): void {
+    if (!list.isReplaced) list.isBehind = false;
+    notify(list.watchers);
+    this.#settle();
   }
 
   /** Asks for an answer that costs the server nothing. */
   #probe(): void {
-    if (this.#isProbing) return;
-    this.#isProbing = true;
+    if (this.#probedAt !== null) return;
+    const asked = this.#elapsed();
+    this.#probedAt = asked;
     this.#emit('unsubscribe:device', 'dashboard-probe', () => {
-      this.#isProbing = false;
+      // The answer to one over a connection before is none.
+      if (this.#probedAt !== asked) return;
+      this.#probedAt = null;
+      this.#isWaking = false;
       this.#hear();
     });
   }
@@ -302,7 +348,21 @@ export class Gateway {
     this.#heard = this.#elapsed();
     // `heard` alone is no change that anybody has to be told of.
     this.#state.heard = this.#now();
-    if (this.#link.connected && this.#state.phase !== 'live') this.#set('live', '');
+    this.#settle();
+  }
+
+  /** What is no longer watched is not waited for. It is no sign of life. */
+  #unwatched(): void {
+    if (this.#state.phase === 'catching') this.#settle();
+  }
+
+  /** Whatever arrives, what is shown counts as current only when everything that was asked for anew is there. */
+  #settle(): void {
+    if (!this.#link.connected) return;
+    const all = [...this.#devices.values(), this.#fleet, this.#alarms];
+    const isBehind = this.#isWaking || all.some((watched) => watched?.isBehind);
+    // What is watched from now on says itself that it is loading.
+    if (this.#state.phase !== 'live') this.#set(isBehind ? 'catching' : 'live', '');
   }
 
   #retry(): void {
@@ -313,9 +373,9 @@ export class Gateway {
   #set(phase: LinkPhase, reason: string): void {
     if (phase === this.#state.phase) return this.#update({ reason });
     // A link that is silent and then breaks has been away since it became silent.
-    const wasAway = this.#state.phase === 'silent' || this.#state.phase === 'lost';
-    const isAway = phase === 'silent' || phase === 'lost';
-    const began = phase === 'silent' ? (this.#state.heard ?? this.#now()) : this.#now();
+    const wasAway = this.#state.phase !== 'live' && this.#state.phase !== 'refused';
+    const isAway = phase === 'silent' || phase === 'lost' || phase === 'catching';
+    const began = phase === 'silent' || phase === 'catching' ? (this.#state.heard ?? this.#now()) : this.#now();
     this.#update({ phase, reason, since: wasAway && isAway ? this.#state.since : began });
   }
 

@@ -3,12 +3,13 @@ import type { SystemStatus } from './events';
 
 /**
  * - `connecting`: not connected yet.
- * - `live`: connected, and the server answers.
+ * - `catching`: connected, but not everything that is watched has arrived over this connection.
+ * - `live`: connected, the server answers, and everything that is watched is there.
  * - `silent`: connected, but nothing arrives any more.
  * - `lost`: the connection broke, and the client tries again by itself.
  * - `refused`: the server admits nobody with this token, or without one.
  */
-export type LinkPhase = 'connecting' | 'live' | 'silent' | 'lost' | 'refused';
+export type LinkPhase = 'connecting' | 'catching' | 'live' | 'silent' | 'lost' | 'refused';
 
 export interface LinkState {
   phase: LinkPhase;

@@ -46,6 +46,8 @@ export interface History {
   samples: Sample[];
   buckets?: Bucket[];
   spans?: Span[];
+  /** There are older samples in this time, which were not read. */
+  incompleteBefore?: string;
 }
 
 export interface LogQuery {
@@ -95,6 +97,8 @@ const HISTORY_PAGE = 1000;
 const HISTORY_PAGES = 20;
 
 export class Rest {
+  /** Told the server's time with each answer. */
+  onDate: (date: string) => void = () => {};
   readonly #credentials: () => Credentials;
 
   constructor(credentials: () => Credentials) {
@@ -143,9 +147,12 @@ export class Rest {
       // Those of the same millisecond come again.
       const before = older.filter(({ timestamp }) => timestamp < oldest);
       samples.unshift(...before);
-      isFull = older.length === HISTORY_PAGE && before.length > 0;
+      isFull = older.length === HISTORY_PAGE;
+      // More in one millisecond than a page holds: what is older cannot be reached.
+      if (before.length === 0) break;
     }
-    return { ...newest, count: samples.length };
+    const oldest = samples[0]?.timestamp;
+    return { ...newest, count: samples.length, ...(isFull && oldest ? { incompleteBefore: oldest } : {}) };
   }
 
   /** Acknowledges what the operator has `seen`, and never a level that came later. */
@@ -182,6 +189,8 @@ export class Rest {
     } catch {
       throw new RestError(0, 'no_answer', 'The server does not answer.');
     }
+    const date = answer.headers.get('date');
+    if (date) this.onDate(date);
     const content: unknown = await answer.json().catch(() => null);
     if (answer.ok) return content as T;
     const { error_code: code, error_message: message } = (content ?? {}) as Record<string, string>;
