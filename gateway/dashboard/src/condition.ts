@@ -3,7 +3,8 @@ import { ageOf, freshnessOf, type FleetRow } from './client';
 
 export type Condition = 'a3' | 'critical' | 'a2' | 'fault' | 'a1' | 'warning' | 'unknown' | 'normal';
 
-export const CONDITIONS: readonly Condition[] = ['a3', 'critical', 'a2', 'fault', 'a1', 'warning', 'unknown', 'normal'];
+// A detector that tells nothing may hide anything: it needs somebody as much as one with a fault.
+export const CONDITIONS: readonly Condition[] = ['a3', 'critical', 'a2', 'fault', 'unknown', 'a1', 'warning', 'normal'];
 
 const URGENCY = new Map(CONDITIONS.map((condition, index) => [condition, index]));
 
@@ -31,6 +32,10 @@ export function conditionOf(row: Judged, serverNow: number): Condition {
   const isNormal = row.status === 'online' && row.alarm_status === 'NORMAL' && row.data_quality === 'good';
   return isNormal && isFresh ? 'normal' : 'unknown';
 }
+
+/** The most urgent of these. */
+export const worstOf = (conditions: readonly Condition[]): Condition =>
+  [...conditions].sort((a, b) => urgencyOf(a) - urgencyOf(b))[0] ?? 'unknown';
 
 /** The condition that the type of an alarm stands for. */
 export function conditionOfAlarm(type: string): Condition {

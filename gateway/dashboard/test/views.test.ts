@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 
 import type { AlarmLogRow, FleetRow, OpenAlarm, Reading } from '../src/client';
-import { conditionOf } from '../src/condition';
+import { labelOf } from '../src/client/alarmStore';
+import { conditionOf, worstOf } from '../src/condition';
 import { courseOf, withLive } from '../src/course';
 import { csvOf } from '../src/csv';
 import { Trends, fleetView } from '../src/fleetView';
@@ -60,6 +61,21 @@ describe('the state of a detector', () => {
   });
 });
 
+describe('the state of a detector with several reasons', () => {
+  it('is the most urgent, and a silent one needs somebody as much as one with a fault', () => {
+    expect(worstOf(['normal', 'a1', 'unknown'])).toBe('unknown');
+    expect(worstOf(['unknown', 'a2'])).toBe('a2');
+    expect(worstOf([])).toBe('unknown');
+  });
+});
+
+describe('the name of a detector', () => {
+  it('has its id and its zone, as two may have the same name', () => {
+    expect(labelOf({ deviceId: 'OTSM-0001', name: 'Block 1', device_name: 'x', zone: 'Harbour' })).toBe('Block 1 (OTSM-0001, Harbour)');
+    expect(labelOf({ deviceId: 'OTSM-0001', name: '', device_name: '', zone: null })).toBe('OTSM-0001');
+  });
+});
+
 describe('the fleet', () => {
   const query = { text: '', condition: '', gas: '', zone: '', sort: 'urgency' as const };
   const ids = (rows: FleetRow[], more = {}) => fleetView(rows, { ...query, ...more }, NOW).map((item) => item.row.deviceId);
@@ -72,7 +88,7 @@ describe('the fleet', () => {
   ];
 
   it('is sorted by urgency, and by id as people count', () => {
-    expect(ids(rows)).toEqual(['a3', 'a1', 'silent', 'n9', 'n10']);
+    expect(ids(rows)).toEqual(['a3', 'silent', 'a1', 'n9', 'n10']);
     expect(ids(rows, { sort: 'age' })[0]).toBe('silent');
   });
 

@@ -8,10 +8,18 @@ import { Rest, RestError, type Session } from '../client';
 export type Who = 'unknown' | 'nobody' | 'anonymous' | 'holder';
 export type Verb = Session['verbs'][number];
 
+const FIRST_PAUSE_MS = 1000;
+const LONGEST_PAUSE_MS = 30_000;
+
 export const useSession = defineStore('session', () => {
   const token = useSessionStorage<string | null>('token', null);
   const session = shallowRef<Session | null>(null);
   const who = ref<Who>('unknown');
+  /** How often somebody signed in on this page. */
+  const logins = ref(0);
+  /** The server was asked, and has not answered yet. */
+  const isUnsure = ref(false);
+  let isAsking = false;
   /** Why the token was refused. */
   const refusal = ref('');
   // An anonymous client learns what it may not do when it is refused.
@@ -54,6 +62,19 @@ export const useSession = defineStore('session', () => {
     }
   }
 
+  /** Asks until the server answers. */
+  async function identify(): Promise<void> {
+    if (isAsking) return;
+    isAsking = true;
+    for (let pause = FIRST_PAUSE_MS; who.value === 'unknown'; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
+      await load().catch(() => undefined);
+      isUnsure.value = who.value === 'unknown';
+      if (isUnsure.value) await new Promise((resolve) => setTimeout(resolve, pause * (0.5 + Math.random())));
+    }
+    isUnsure.value = false;
+    isAsking = false;
+  }
+
   async function isAdmitted(): Promise<boolean> {
     try {
       await rest.get('/config');
@@ -67,6 +88,7 @@ export const useSession = defineStore('session', () => {
   async function useToken(text: string): Promise<void> {
     token.value = text.trim();
     await load();
+    logins.value += 1;
   }
 
   async function signOut(): Promise<void> {
@@ -82,7 +104,7 @@ export const useSession = defineStore('session', () => {
     anonymousMay.value = new Set([...anonymousMay.value].filter((other) => other !== verb));
   }
 
-  return { token, session, who, refusal, name, verbs, isSignedIn, isRefused, readsAll, rest, may, mayNot, load, useToken, signOut };
+  return { token, session, who, logins, isUnsure, refusal, name, verbs, isSignedIn, isRefused, readsAll, rest, may, mayNot, load, identify, useToken, signOut };
 });
 
 /** Whether an id matches a pattern in which `*` stands for any characters. */

@@ -5,7 +5,10 @@ import { computed, ref } from 'vue';
 
 import type { Severity } from '../client';
 
-const NOTES: Record<Severity, number[]> = { critical: [988, 740, 988, 740, 988, 740], high: [880, 660, 880], warning: [660, 660] };
+/** What is told by sound: an alarm, or that none would be seen. */
+export type Tune = Severity | 'notLive';
+
+const NOTES: Record<Tune, number[]> = { notLive: [330, 262, 330, 262], critical: [988, 740, 988, 740, 988, 740], high: [880, 660, 880], warning: [660, 660] };
 const NOTE_S = 0.16;
 
 export const useSound = defineStore('sound', () => {
@@ -18,6 +21,8 @@ export const useSound = defineStore('sound', () => {
   const isMuted = computed(() => mutedUntil.value > now.value);
   const mutedForMs = computed(() => Math.max(0, mutedUntil.value - now.value));
   const isOn = computed(() => wanted.value && isUnlocked.value);
+  /** Somebody wants it, but the browser plays nothing before a click. */
+  const isLocked = computed(() => wanted.value && !isUnlocked.value);
 
   // A mute is over when its time is over, whoever looks.
   setInterval(() => (now.value = Date.now()), 1000);
@@ -25,10 +30,21 @@ export const useSound = defineStore('sound', () => {
   /** Must be called from a click or a key. */
   async function turnOn(): Promise<void> {
     wanted.value = true;
-    context ??= new AudioContext();
-    await context.resume();
-    isUnlocked.value = context.state === 'running';
+    await opened().resume();
   }
+
+  function opened(): AudioContext {
+    if (context) return context;
+    const created = new AudioContext();
+    // A browser may stop it again, or allow it without a click.
+    created.onstatechange = () => (isUnlocked.value = created.state === 'running');
+    isUnlocked.value = created.state === 'running';
+    context = created;
+    return created;
+  }
+
+  // Some browsers allow it at once on a page that somebody used before.
+  if (wanted.value) opened();
 
   /** Whoever wanted the sound before need not ask again: the first click anywhere unlocks it. */
   function unlock(): void {
@@ -48,12 +64,12 @@ export const useSound = defineStore('sound', () => {
     mutedUntil.value = 0;
   }
 
-  function play(severity: Severity): void {
+  function play(tune: Tune): void {
     if (!isOn.value || isMuted.value || !context) return;
-    NOTES[severity].forEach((frequency, index) => note(context as AudioContext, frequency, index * NOTE_S));
+    NOTES[tune].forEach((frequency, index) => note(context as AudioContext, frequency, index * NOTE_S));
   }
 
-  return { wanted, isOn, isMuted, mutedForMs, turnOn, turnOff, unlock, mute, unmute, play };
+  return { wanted, isOn, isLocked, isMuted, mutedForMs, turnOn, turnOff, unlock, mute, unmute, play };
 });
 
 function note(context: AudioContext, frequency: number, after: number): void {

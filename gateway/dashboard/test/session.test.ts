@@ -1,0 +1,37 @@
+import { createPinia, setActivePinia } from 'pinia';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+
+import { useSession } from '../src/stores/session';
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  setActivePinia(createPinia());
+});
+afterEach(() => {
+  vi.useRealTimers();
+  vi.unstubAllGlobals();
+});
+
+describe('who uses the page', () => {
+  it('is asked until the server answers, and meanwhile the page knows that it does not know', async () => {
+    let asked = 0;
+    vi.stubGlobal('fetch', async () => {
+      asked += 1;
+      if (asked < 4) throw new TypeError('no connection');
+      return new Response(JSON.stringify({ subject: 's', name: 'Asha', verbs: ['read', 'ack'], devices: ['*'] }));
+    });
+    const session = useSession();
+    const identified = session.identify();
+    await vi.advanceTimersByTimeAsync(0);
+    expect(session.isUnsure).toBe(true);
+    expect(session.may('ack', 'a')).toBe(false);
+    // Asking twice at the same time would ask the server twice as often.
+    await session.identify();
+    expect(asked).toBe(1);
+    await vi.advanceTimersByTimeAsync(60_000);
+    await identified;
+    expect(asked).toBe(4);
+    expect(session.isUnsure).toBe(false);
+    expect(session.may('ack', 'a')).toBe(true);
+  });
+});
