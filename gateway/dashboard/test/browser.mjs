@@ -40,6 +40,7 @@ const browser = await chromium.launch({
     '--disable-background-networking',
     '--disable-component-update',
     '--disable-sync',
+    '--autoplay-policy=document-user-activation-required',
   ],
 });
 
@@ -48,6 +49,13 @@ async function person(itsToken, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, ...options });
   await context.addInitScript((text) => {
     if (text) sessionStorage.setItem('token', text);
+    // How many tones were played: a test cannot hear.
+    window.tones = 0;
+    const play = AudioContext.prototype.createOscillator;
+    AudioContext.prototype.createOscillator = function tone() {
+      window.tones += 1;
+      return play.call(this);
+    };
     document.addEventListener('securitypolicyviolation', (event) => console.error(`CSP: ${event.violatedDirective} ${event.blockedURI}`));
   }, itsToken);
   context.on('request', (request) => {
@@ -140,6 +148,66 @@ await step('an alarm appears in two browsers, and its acknowledgement too', asyn
   await gone(reader.getByTestId('alarm-count'));
 });
 
+await step('an alarm shows the reading of now, and not the one that raised it', async () => {
+  await reading('OTSM-0002', 980);
+  await seen(row(operator, 'OTSM-0002').getByTestId('live-reading').getByText('980 ppm'));
+  await seen(row(operator, 'OTSM-0002').getByText('Value at alarm 620 ppm'));
+});
+
+await step('a key acts on the row that has the focus, and on no other', async () => {
+  await reading('OTSM-0008', 300);
+  await seen(row(operator, 'OTSM-0008'));
+  await operator.locator('h1').click();
+  await operator.keyboard.press('a');
+  await operator.keyboard.press('Enter');
+  expect((await operator.locator('dialog[open]').count()) === 0, 'no dialog without a focused row');
+  await row(operator, 'OTSM-0008').focus();
+  await operator.keyboard.press('a');
+  await seen(operator.getByTestId('ack-device').getByText('OTSM-0008'));
+  // Enter, struck at once after A, acknowledges nothing.
+  await operator.keyboard.press('Enter');
+  await gone(operator.getByRole('dialog'));
+  await seen(row(operator, 'OTSM-0008').getByText('Not acknowledged'));
+});
+
+await step('what is new waits while somebody points at a row, and is shown when it is asked for', async () => {
+  const target = row(operator, 'OTSM-0008');
+  await target.hover();
+  const before = await target.boundingBox();
+  await reading('OTSM-0009', 1500);
+  await seen(operator.getByTestId('held'));
+  const after = await target.boundingBox();
+  expect(before.y === after.y, `the row stays where it is (${before.y}, ${after.y})`);
+  await operator.getByTestId('show-now').click();
+  await operator.waitForFunction(() => document.querySelector('tr[data-alarm]')?.dataset.device === 'OTSM-0009');
+  await operator.mouse.move(5, 5);
+});
+
+await step('a run that is cancelled sends no more, and touches no later dialog', async () => {
+  const held = [];
+  const fourAreHeld = new Promise((resolve) => {
+    void operator.route('**/acknowledge', (route) => held.push(route) === 4 && resolve());
+  });
+  for (let number = 20; number < 26; number += 1) await reading(`OTSM-00${number}`, 300);
+  await seen(row(operator, 'OTSM-0025'));
+  await operator.getByTestId('acknowledge-shown').click();
+  await operator.getByTestId('ack-confirm').click();
+  await fourAreHeld;
+  await operator.getByRole('button', { name: 'Cancel' }).click();
+  await gone(operator.getByRole('dialog'));
+  await row(operator, 'OTSM-0008').getByTestId('acknowledge').click();
+  await seen(operator.getByRole('dialog'));
+  const cancelled = held.splice(0);
+  await Promise.all(cancelled.map((route) => route.continue()));
+  // They have been answered when this was acknowledged.
+  const acknowledged = cancelled.map((route) => decodeURIComponent(new URL(route.request().url()).pathname.split('/')[2]));
+  for (const device of acknowledged) await seen(row(reader, device).getByText('Acknowledged by Asha Operator'));
+  expect(cancelled.length === 4 && held.length === 0, `four were sent, and no more (${cancelled.length}, ${held.length})`);
+  expect(await operator.getByTestId('ack-confirm').isEnabled(), 'the later dialog is as it was');
+  await operator.getByRole('button', { name: 'Cancel' }).click();
+  await operator.unroute('**/acknowledge');
+});
+
 await step('an alarm that escalates while the dialog is open is not acknowledged by mistake', async () => {
   await reading('OTSM-0003', 300);
   await seen(row(operator, 'OTSM-0003'));
@@ -177,7 +245,7 @@ await step('what a token does not allow is absent', async () => {
   await open(limited, '/ui/devices/OTSM-0002');
   await seen(limited.getByText('This detector cannot be shown'));
   await open(limited, '/ui/operation');
-  await seen(limited.getByText('The way of the data'));
+  await seen(limited.getByText('Data path'));
   expect((await limited.getByText('Audit trail').count()) === 0, 'no audit trail');
   expect((await limited.getByText('Replicas').count()) === 0, 'no replicas');
   await open(operator, '/ui/operation');
@@ -202,7 +270,7 @@ await step('a token that ends is replaced while the page goes on', async () => {
 
 await step('the history has what is filtered, and so has its file', async () => {
   await open(operator, '/ui/alarms/history');
-  await seen(operator.getByRole('cell', { name: 'Gas, level A3' }));
+  await seen(operator.getByRole('cell', { name: 'Gas, level A3' }).first());
   await operator.getByLabel('Severity').selectOption('critical');
   await operator.getByRole('button', { name: 'Show', exact: true }).click();
   await gone(operator.getByRole('cell', { name: 'Gas, level A1' }).first());
@@ -225,6 +293,27 @@ await step('many detectors: only the rows that are seen are drawn', async () => 
   await operator.waitForURL('**q=OTSM-0123**');
   await seen(fleet.getByText('OTSM-0123'));
   await gone(fleet.getByText('OTSM-0249'));
+});
+
+await step('a page that plays nothing before a click says so', async () => {
+  // Nobody has clicked in this browser yet, but the sound was wanted in it before.
+  const page = await person(operatorToken);
+  await page.addInitScript(() => localStorage.setItem('sound', 'true'));
+  await open(page, '/ui/alarms?kiosk');
+  await seen(page.getByTestId('sound-locked'));
+  await page.getByTestId('sound-locked').getByRole('button').click();
+  await gone(page.getByTestId('sound-locked'));
+  await seen(row(page, 'OTSM-0004'));
+
+  // A screen that is not live says so in its title, and by sound.
+  await page.evaluate(() => (window.tones = 0));
+  await ask({ do: 'kill gateway' });
+  await page.waitForFunction(() => document.title.startsWith('NOT LIVE'));
+  await page.waitForFunction(() => window.tones > 0);
+  await ask({ do: 'start gateway' });
+  await gone(page.getByTestId('banner'));
+  await page.waitForFunction(() => document.title.startsWith('('));
+  await page.context().close();
 });
 
 await step('a killed gateway: the banner, and a page that recovers by itself without a gap', async () => {
@@ -254,7 +343,7 @@ await step('a killed gateway: the banner, and a page that recovers by itself wit
 await step('Redis is cut off: the banner, and back', async () => {
   const cut = Date.now();
   await ask({ do: 'cut Redis' });
-  await seen(operator.getByTestId('banner').getByText('The store (Redis) is away'));
+  await seen(operator.getByTestId('banner').getByText('The store (Redis) has been down'));
   await report(`the banner came ${Date.now() - cut} ms after Redis was cut off`);
   await ask({ do: 'heal Redis' });
   await gone(operator.getByTestId('banner'));
@@ -263,6 +352,10 @@ await step('Redis is cut off: the banner, and back', async () => {
 });
 
 await step('a tab that was frozen is right when it wakes', async () => {
+  // Whatever the connection brought meanwhile, everything is asked for again.
+  const [socket] = await Promise.all([operator.waitForEvent('websocket'), operator.reload()]);
+  await seen(operator.getByTestId('link').getByText('Live'));
+  await seen(operator.getByTestId('gauge-value'));
   const devtools = await operator.context().newCDPSession(operator);
   await devtools.send('Page.setWebLifecycleState', { state: 'frozen' });
   await reading('OTSM-0005', 44);
@@ -270,6 +363,21 @@ await step('a tab that was frozen is right when it wakes', async () => {
   await devtools.send('Page.setWebLifecycleState', { state: 'active' });
   await shows(operator, 55);
   await devtools.detach();
+  const again = socket.waitForEvent('framesent', ({ payload }) => String(payload).includes('"subscribe:device"'));
+  await operator.evaluate(() => {
+    const show = (state) => {
+      Object.defineProperty(document, 'visibilityState', { configurable: true, get: () => state });
+      document.dispatchEvent(new Event('visibilitychange'));
+    };
+    const now = Date.now;
+    show('hidden');
+    // Longer, and the client library takes the connection for dead.
+    Date.now = () => now() + 11_000;
+    show('visible');
+    Date.now = now;
+  });
+  await again;
+  await seen(operator.getByTestId('link').getByText('Live'));
 });
 
 await step('a detector that sends nothing readable, and one whose clock is wrong', async () => {
@@ -282,6 +390,26 @@ await step('a detector that sends nothing readable, and one whose clock is wrong
   await seen(operator.getByText('The clock of the detector is wrong.'));
 });
 
+await step('what a silent detector last said is not shown as present', async () => {
+  // It sent its last reading at the beginning.
+  await open(operator, '/ui/devices/OTSM-0001');
+  await seen(operator.getByTestId('last-known'));
+});
+
+await step('an address with a time that is none is not searched for', async () => {
+  await open(operator, '/ui/alarms/history?from=abc');
+  await seen(operator.getByText('This address has a time that cannot be read.'));
+  expect((await operator.getByText('No alarm in this time').count()) === 0, 'nothing is said of alarms');
+});
+
+await step('a page whose files cannot be had says so', async () => {
+  const page = await person(readerToken);
+  await page.route('**/*.js', (route) => route.fulfill({ status: 404 }));
+  await open(page, '/ui/');
+  await seen(page.getByText('Not loaded.'));
+  await page.context().close();
+});
+
 // Every screen, in three looks: checked for accessibility, and pictured.
 const SCREENS = [
   ['alarms', '/ui/alarms', (page) => row(page, 'OTSM-0004')],
@@ -289,7 +417,7 @@ const SCREENS = [
   ['fleet', '/ui/fleet', (page) => page.getByTestId('fleet').getByText('OTSM-0004')],
   ['grid', '/ui/fleet?view=grid', (page) => page.getByTestId('fleet').getByText('OTSM-0004')],
   ['device', '/ui/devices/OTSM-0002', (page) => page.locator('.chart canvas')],
-  ['operation', '/ui/operation', (page) => page.getByText('The way of the data')],
+  ['operation', '/ui/operation', (page) => page.getByText('Data path')],
 ];
 const LOOKS = {
   wide: { viewport: { width: 1280, height: 800 } },
