@@ -458,12 +458,25 @@ impl ServiceConfig for Config {
             "--proxy-protocol without --ops-port: probes must come through a proxy, all other connections are closed"
                 .to_owned()
         });
+        let forwarded =
+            self.forwarded_header != ForwardedHeader::Any && self.trusted_proxies.is_empty();
+        let forwarded = forwarded.then(|| {
+            "--forwarded-header without --trusted-proxies: no header is believed from anybody"
+                .to_owned()
+        });
         // Its problems were reported before.
         let files = self.certificate_files().ok().flatten();
         let certificate = files.and_then(|files| files.read(SystemClock::local()).ok());
         let certificate = certificate.and_then(|certificate| certificate.time_problem);
         let certificate = certificate.map(|problem| format!("{problem}: clients refuse it"));
-        let warnings = [one_takes_all, null, anonymous, unreachable, certificate];
+        let warnings = [
+            one_takes_all,
+            null,
+            anonymous,
+            unreachable,
+            forwarded,
+            certificate,
+        ];
         warnings.into_iter().flatten().collect()
     }
 

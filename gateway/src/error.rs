@@ -219,7 +219,8 @@ impl ApiError {
                 SignInError::Refused(_)
                 | SignInError::Code
                 | SignInError::Untrusted
-                | SignInError::TooManyClaims => StatusCode::FORBIDDEN,
+                | SignInError::TooManyClaims
+                | SignInError::Revoked => StatusCode::FORBIDDEN,
             },
             Self::Unreadable { .. } | Self::Ambiguous { .. } => StatusCode::BAD_REQUEST,
             Self::Changed => StatusCode::PRECONDITION_FAILED,

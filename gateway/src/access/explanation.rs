@@ -19,7 +19,7 @@ pub(super) fn key_problems(
     rules: &ClaimRules,
 ) -> Vec<String> {
     let mut problems = length_problem(token).into_iter().collect::<Vec<_>>();
-    if header.crit.is_some() {
+    if keys::has_critical_extensions(header) {
         problems.push("its head has `crit`, of which nothing is understood".to_owned());
     }
     let algorithm = header.alg;

@@ -4,7 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::dangerous::insecure_decode_claims;
-use jsonwebtoken::{Algorithm, DecodingKey, decode_header};
+use jsonwebtoken::{Algorithm, DecodingKey, Header, decode_header};
 use serde::de::DeserializeOwned;
 
 use super::claims::{Addressed, ClaimRules};
@@ -99,8 +99,7 @@ pub(super) fn verify<'a, C: DeserializeOwned>(
         return Err(refused(0));
     }
     let header = decode_header(token).map_err(|_| refused(0))?;
-    // What must be understood is not (RFC 7515, section 4.1.11).
-    if header.crit.is_some() {
+    if has_critical_extensions(&header) {
         return Err(refused(0));
     }
     let (message, signature) = token.rsplit_once('.').ok_or(refused(0))?;
@@ -123,6 +122,12 @@ pub(super) fn verify<'a, C: DeserializeOwned>(
         },
         _ => refused(wrong_signatures),
     })
+}
+
+/// Returns whether the header names extensions that whoever checks the token must understand (`crit`; RFC 7515, section 4.1.11). None is
+/// understood here.
+pub(super) fn has_critical_extensions(header: &Header) -> bool {
+    header.crit.is_some()
 }
 
 /// Returns the claims of a token whose signature was checked, if it is for this service. Times are checked with the other claims, by the

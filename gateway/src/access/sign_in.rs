@@ -66,6 +66,8 @@ pub(crate) enum SignInError {
     Untrusted,
     #[error("Your permissions do not fit into a cookie")]
     TooManyClaims,
+    #[error("Your access was revoked")]
+    Revoked,
     #[error("The identity provider cannot be reached, try again later")]
     ProviderAway,
     #[error("Too many people are signing in, try again later")]
@@ -98,6 +100,7 @@ impl SignInError {
             Self::Code => Some("sign_in_code"),
             Self::Untrusted => Some("sign_in_untrusted"),
             Self::TooManyClaims => Some("sign_in_too_many_claims"),
+            Self::Revoked => Some("sign_in_revoked"),
             Self::ProviderAway | Self::Busy => None,
         }
     }

@@ -81,6 +81,22 @@ fn a_public_key_is_no_secret() {
 }
 
 #[test]
+fn what_must_be_understood_is_not() {
+    let issuer = issuer();
+    let access = access(&issuer, &[]);
+    for extensions in [&["b64"][..], &["exp"], &[]] {
+        for signed in ALL {
+            let token = issuer.critical_token(signed, extensions);
+            assert_eq!(
+                access.admit_now(&of_token(&token.expect("a token")), None),
+                Err(NotAdmitted::Invalid),
+                "{signed:?} {extensions:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn without_a_signature_nothing_is_believed() {
     let issuer = issuer();
     let access = access(&issuer, &[]);
@@ -326,6 +342,11 @@ fn each_refused_token_is_explained() {
         (with(json!({"devices": [""]})), "`devices`"),
         (with(json!({"verbs": ["everything"]})), "`verbs`"),
         (with(json!({"padding": "x".repeat(9000)})), "bytes"),
+        (
+            ours.critical_token(Signed::Es256, &["b64"])
+                .expect("a token"),
+            "`crit`",
+        ),
         (
             token(&theirs, json!({})),
             "none of the keys for ES256 (1) has signed it",

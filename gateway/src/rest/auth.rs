@@ -66,6 +66,12 @@ pub(crate) async fn callback(
     };
     let sign_in = sign_in(&context)?;
     let finished = sign_in.finish(callback, &headers, context.now()).await;
+    let finished = finished.and_then(|(identity, step)| {
+        if context.access.is_revoked(&identity) {
+            return Err(SignInError::Revoked);
+        }
+        Ok((identity, step))
+    });
     let (identity, step) =
         finished.inspect_err(|error| refused(&context, client, error, "GET /auth/callback"))?;
     let actor = Actor {
@@ -92,12 +98,14 @@ pub(crate) async fn logout(
         let session = Revoked::Token(session.to_owned());
         let revoking = context.reader.store.revoke(&session, ends);
         revoked = context.reader.with_timeout(revoking).await;
-        if revoked.is_ok() {
-            let actor = requester.at(client);
-            context
-                .audit
-                .session("signed_out", actor, holder.web_session());
-        }
+        // Without an answer from Redis the session may still count elsewhere, and the browser cannot try again.
+        let action = if revoked.is_ok() {
+            "signed_out"
+        } else {
+            "sign_out_unconfirmed"
+        };
+        let actor = requester.at(client);
+        context.audit.session(action, actor, holder.web_session());
     }
     // The browser forgets it in any case.
     let mut response = match revoked {

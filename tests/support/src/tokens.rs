@@ -94,6 +94,16 @@ impl TokenIssuer {
         Ok(encode(&header, &claims(changes), &key)?)
     }
 
+    /// As [`Self::token`], with a header that names extensions which whoever checks it must understand (`crit`).
+    pub fn critical_token(&self, signed: Signed, extensions: &[&str]) -> Result<String> {
+        let (algorithm, key) = self.signing_key(signed)?;
+        let header = Header {
+            crit: Some(extensions.iter().map(ToString::to_string).collect()),
+            ..Header::new(algorithm)
+        };
+        Ok(encode(&header, &claims(json!({})), &key)?)
+    }
+
     /// Returns a public key as an identity provider publishes it (JWK), under this name. The secret is published, too, as nobody
     /// should.
     pub fn published_key(&self, signed: Signed, key_id: &str) -> Result<Value> {

@@ -1012,7 +1012,7 @@ export interface components {
             /** Format: date-time */
             at: string;
             /** @enum {string} */
-            action: "acknowledged" | "retired" | "refused" | "revoked" | "revocation_lifted" | "signed_in" | "signed_out" | "started";
+            action: "acknowledged" | "retired" | "refused" | "revoked" | "revocation_lifted" | "signed_in" | "signed_out" | "sign_out_unconfirmed" | "started";
             /** @description Claim `sub` of the token. */
             subject?: string;
             /** @description The name that others are shown. */
