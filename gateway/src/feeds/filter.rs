@@ -117,7 +117,12 @@ fn checked_prefix(prefix: Option<String>) -> Option<Box<str>> {
 }
 
 fn checked_place(zone: Option<String>, site: Option<String>) -> Option<Place> {
-    let place = Place::new(zone, site);
+    // As in a profile: nothing and spaces are none.
+    let given = |text: Option<String>| {
+        let text = text.map(|text| text.trim().to_owned());
+        text.filter(|text| !text.is_empty())
+    };
+    let place = Place::new(given(zone), given(site));
     place.is_short().then_some(place)
 }
 

@@ -61,10 +61,12 @@ fn a_filter_may_name_a_zone_and_a_site() {
         (r#"{"zone":"Boiler room"}"#, true),
         (r#"{"site":"Harbour","zone":"Boiler room"}"#, true),
         (r#"{"site":"Mill"}"#, false),
-        (r#"{"zone":""}"#, false),
+        (r#"{"zone":" Boiler room ","site":" "}"#, true),
     ] {
         let filter = alarms(filter).unwrap();
         assert_eq!(filter.matches_place(&here), expected, "{filter:?}");
         assert!(!filter.matches_place(&Place::default()), "{filter:?}");
     }
+    let any = alarms(r#"{"zone":"","site":" "}"#).unwrap();
+    assert_eq!(any, AlarmFilter::default());
 }
