@@ -13,7 +13,7 @@ use shared::alarm::{Alarm, ChangeKind};
 use shared::clock::Time;
 use shared::device::DeviceId;
 use shared::event::{self, iso};
-use shared::position::Position;
+use shared::position::{Epoch, Position};
 use shared::profile::Profile;
 use shared::store::ChangedAlarm;
 
@@ -22,6 +22,8 @@ use super::filter::{AlarmFilter, Place};
 
 /// Maximum number of alarms or transitions in one event.
 pub(super) const MAX_ALARMS: usize = 100;
+/// Number of bytes of alarms from which on an event gets no further one: half of the smallest `--outbox-bytes`.
+const MAX_BYTES: usize = 32 * 1024;
 /// Number of transitions that are kept. An entry has the bytes of an alarm, some 600.
 const MAX_KEPT: usize = 4_096;
 
@@ -40,6 +42,8 @@ struct OpenAlarm {
     device: DeviceId,
     place: Arc<Place>,
     text: Arc<RawValue>,
+    /// That of the position in the text.
+    epoch: Epoch,
 }
 
 #[derive(Clone, Debug)]
@@ -64,6 +68,7 @@ pub(crate) struct AlarmCursor {
 pub(crate) struct AlarmChunk {
     pub(crate) changed: Vec<Arc<RawValue>>,
     pub(crate) ended: Vec<EndedAlarm>,
+    bytes: usize,
 }
 
 /// An alarm that is no longer open, or that the client no longer wants.
@@ -83,7 +88,7 @@ impl AlarmChunk {
     }
 
     fn is_full(&self) -> bool {
-        self.changed.len() + self.ended.len() >= MAX_ALARMS
+        self.changed.len() + self.ended.len() >= MAX_ALARMS || self.bytes >= MAX_BYTES
     }
 
     fn has_ended(&self, id: &str) -> bool {
@@ -108,6 +113,17 @@ impl AlarmTable {
     /// Whether the device has open alarms.
     pub(super) fn has(&self, device: &DeviceId) -> bool {
         self.devices.contains_key(device)
+    }
+
+    /// Whether the open alarms of a device are not those that are kept, or are kept with a position of another epoch. Such a position covers
+    /// nothing in an acknowledgement.
+    pub(super) fn differs(&self, device: &DeviceId, epoch: Epoch, alarms: &[Alarm]) -> bool {
+        let kept = self.devices.get(device).map_or(0, Vec::len);
+        let is_kept = |alarm: &Alarm| {
+            let open = self.order.get(&AlarmKey::of(alarm));
+            open.is_some_and(|open| open.epoch == epoch)
+        };
+        kept != alarms.len() || !alarms.iter().all(is_kept)
     }
 
     /// Returns the cursor of a client that is sent all open alarms now.
@@ -204,6 +220,7 @@ impl AlarmTable {
             device: device.clone(),
             place: Arc::clone(&place),
             text,
+            epoch: position.epoch,
         };
         self.order.insert(key.clone(), open);
         self.keep(Transition {
@@ -255,7 +272,7 @@ impl AlarmTable {
     ) -> AlarmPage {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut page = AlarmPage::default();
-        let mut last = None;
+        let (mut last, mut bytes) = (None, 0);
         for (key, open) in self.order.range((from, Bound::Unbounded)) {
             let is_wanted = filter.matches_severity(key.severity())
                 && filter.matches_device(&open.device)
@@ -264,10 +281,11 @@ impl AlarmTable {
             if !is_wanted {
                 continue;
             }
-            if page.alarms.len() == MAX_ALARMS {
+            if page.alarms.len() == MAX_ALARMS || bytes >= MAX_BYTES {
                 page.next = last;
                 return page;
             }
+            bytes += open.text.get().len();
             page.alarms.push(Arc::clone(&open.text));
             last = Some(key.clone());
         }
@@ -302,7 +320,10 @@ impl AlarmTable {
             let is_listed =
                 filter.matches_severity(key.severity()) && filter.matches_place(&transition.place);
             match text.filter(|_| is_listed) {
-                Some(text) => chunk.changed.push(Arc::clone(text)),
+                Some(text) => {
+                    chunk.bytes += text.get().len();
+                    chunk.changed.push(Arc::clone(text));
+                }
                 None => chunk.ended.push(transition.ended()),
             }
         }
@@ -326,11 +347,12 @@ impl Transition {
     }
 }
 
-/// Whether two renderings differ at most in the position, which is at the end.
+/// Whether two renderings differ at most in the seq of the position, which is at the end. With another epoch it is another one: a position of the
+/// earlier epoch covers nothing in an acknowledgement.
 fn is_same_alarm(one: &RawValue, other: &RawValue) -> bool {
     let alarm = |text: &RawValue| {
         let text = text.get();
-        text.rfind(r#","epoch":"#).map_or(0, |end| end)
+        text.rfind(r#","seq":"#).map_or(0, |end| end)
     };
     let (end, other_end) = (alarm(one), alarm(other));
     one.get()[..end] == other.get()[..other_end]

@@ -21,6 +21,8 @@ pub(super) struct PartitionView {
     epoch: Option<Epoch>,
     /// `None`: every device must be read.
     mark: Option<PartitionMark>,
+    /// Every device must be read as if it were the first time.
+    begins_anew: bool,
     /// The last time at which a device was heard of, and whether devices of that time are asked for again.
     heard: Option<(Time, bool)>,
     devices: HashMap<DeviceId, Known>,
@@ -83,6 +85,7 @@ impl PartitionView {
             number,
             epoch: None,
             mark: None,
+            begins_anew: false,
             heard: None,
             devices: HashMap::new(),
             odd: 0,
@@ -128,7 +131,7 @@ impl PartitionView {
             self.note_heard(*last, now);
         }
         let Some(numbered) = &look.numbered else {
-            let whole = if is_continued {
+            let whole = if is_continued && !self.begins_anew {
                 Whole::Continued
             } else {
                 Whole::Anew
@@ -155,6 +158,8 @@ impl PartitionView {
     }
 
     fn note_heard(&mut self, last: Time, now: Time) {
+        // A time in the future must not hide those that come until then.
+        let last = last.min(now);
         let newest = self.heard.map_or(last, |(newest, _)| newest.max(last));
         self.heard = Some((newest, now.duration_since(newest) < CLOCK_MARGIN));
     }
@@ -235,6 +240,7 @@ impl PartitionView {
     pub(super) fn complete(&mut self, mark: PartitionMark) {
         self.mark = Some(mark);
         self.epoch = Some(mark.epoch());
+        self.begins_anew = false;
     }
 
     /// Whether its devices were read.
@@ -247,9 +253,14 @@ impl PartitionView {
         self.mark = None;
     }
 
-    /// Reads every device again as if it were the first time.
+    /// Reads every device again as if it were the first time. The devices stay known, so that one that is gone meanwhile is noticed.
     pub(super) fn begin_anew(&mut self) {
-        *self = Self::new(self.number);
+        self.mark = None;
+        self.begins_anew = true;
+        self.heard = None;
+        for known in self.devices.values_mut() {
+            known.position = None;
+        }
     }
 }
 

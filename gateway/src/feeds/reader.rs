@@ -1,7 +1,8 @@
 //! The task that reads what clients want of all devices.
 //!
 //! Each look asks every partition which devices have a new number or were heard of, and how many are listed. Only those are read. Beside that, one
-//! partition after the other is read as a whole, so that whatever no look can tell is found within a minute.
+//! partition after the other is read as a whole, so that whatever no look can tell is found: a round takes 64 to 80
+//! seconds with 64 partitions.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -21,6 +22,9 @@ use super::tables::Wanted;
 
 /// How often it is looked for changes.
 const INTERVAL: Duration = Duration::from_millis(250);
+/// How often at least it is asked which devices were heard of, so that what a new client is sent is not old. Clients that want rows less often
+/// are sent them less often all the same.
+const MAX_HEAR_INTERVAL: Duration = Duration::from_secs(5);
 /// How often one partition is read as a whole.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Number of devices that are read in one round trip. More could exceed the timeout or delay other reads.
@@ -116,8 +120,12 @@ impl Reader {
     fn adapt(&mut self, wanted: Wanted) {
         let now = Instant::now();
         let is_over = |last: Instant| now.duration_since(last) >= KEPT_FOR;
-        let is_more = (wanted.rows.is_some() && self.rows.is_none())
-            || (wanted.alarms && self.alarms.is_none());
+        let are_rows_new = wanted.rows.is_some() && self.rows.is_none();
+        let are_alarms_new = wanted.alarms && self.alarms.is_none();
+        if wanted.rows.is_some() && !self.feeds.tables().has_rows {
+            // The first of these clients: what is kept may be old.
+            self.heard = None;
+        }
         if wanted.rows.is_some() {
             self.rows = Some(now);
         } else if self.rows.is_some_and(is_over) {
@@ -130,10 +138,14 @@ impl Reader {
             self.alarms = None;
             self.feeds.tables().forget_alarms();
         }
-        if is_more || (self.rows.is_none() && self.alarms.is_none()) {
-            self.heard = None;
-            for partition in &mut self.partitions {
+        let begins_anew =
+            are_alarms_new || self.alarms.is_none() && (are_rows_new || self.rows.is_none());
+        for partition in &mut self.partitions {
+            if begins_anew {
                 partition.begin_anew();
+            } else if are_rows_new {
+                // Alarms are read already, and nothing of them was missed.
+                partition.read_again();
             }
         }
     }
@@ -142,6 +154,10 @@ impl Reader {
     fn note(&mut self, result: Result<(), StoreError>) {
         let was_failing = std::mem::replace(&mut self.is_failing, result.is_err());
         if let Err(error) = result {
+            let mut tables = self.feeds.tables();
+            // A new client waits for what is there after the outage.
+            (tables.has_rows, tables.has_alarms) = (false, false);
+            drop(tables);
             for partition in &mut self.partitions {
                 partition.read_again();
             }
@@ -157,8 +173,9 @@ impl Reader {
     async fn pass(&mut self, wanted: Wanted) -> Result<(), StoreError> {
         let now = self.now();
         let hears = wanted.rows.is_some_and(|interval| {
-            self.heard
-                .is_none_or(|heard| heard.elapsed() + INTERVAL / 2 >= interval)
+            self.heard.is_none_or(|heard| {
+                heard.elapsed() + INTERVAL / 2 >= interval.min(MAX_HEAR_INTERVAL)
+            })
         });
         if hears {
             self.heard = Some(Instant::now());
@@ -234,11 +251,32 @@ impl Reader {
 
     /// Reads these devices piece by piece.
     async fn read(&mut self, mut pass: Pass) -> Result<(), StoreError> {
-        let (has_rows, has_alarms) = (self.rows.is_some(), self.alarms.is_some());
-        if !has_rows {
+        if self.rows.is_none() {
             self.leave_out_quiet(&mut pass.devices).await?;
         }
-        for piece in pass.devices.chunks(PIECE) {
+        let differing = self.read_pieces(&pass.devices).await?;
+        // Their alarms changed without a number: an ingest of an earlier release gives none, and none is given to a new epoch.
+        let again: Vec<DeviceToRead> = differing
+            .iter()
+            .map(|device| self.view(device).with_changes(device))
+            .collect();
+        self.read_pieces(&again).await?;
+        if pass.is_anew && self.alarms.is_some() {
+            self.feeds.tables().alarms.doubt();
+        }
+        Ok(())
+    }
+
+    fn view(&self, device: &DeviceId) -> &PartitionView {
+        let number = usize::from(device.partition(self.store.partitions()));
+        &self.partitions[number]
+    }
+
+    /// Reads these devices into the tables. Returns those of which only the row was asked for, and whose alarms are others than those known.
+    async fn read_pieces(&mut self, devices: &[DeviceToRead]) -> Result<Vec<DeviceId>, StoreError> {
+        let (has_rows, has_alarms) = (self.rows.is_some(), self.alarms.is_some());
+        let mut differing = Vec::new();
+        for piece in devices.chunks(PIECE) {
             let asked: Vec<_> = piece
                 .iter()
                 .map(|to_read| {
@@ -261,7 +299,11 @@ impl Reader {
                 if has_rows {
                     tables.update_row(device, shown.as_ref(), last, now);
                 }
-                if has_alarms && *alarms != ReadAlarms::No {
+                if has_alarms && *alarms == ReadAlarms::No {
+                    if tables.has_other_alarms(device, shown.as_ref()) {
+                        differing.push(device.clone());
+                    }
+                } else if has_alarms {
                     let until = tables.update_alarms(device, shown.as_ref(), changes, now);
                     if let Some(until) = until {
                         partition.read_until(device, until);
@@ -269,10 +311,7 @@ impl Reader {
                 }
             }
         }
-        if pass.is_anew && has_alarms {
-            self.feeds.tables().alarms.doubt();
-        }
-        Ok(())
+        Ok(differing)
     }
 
     /// Leaves out devices without alarms, which are most, when only alarms are wanted.

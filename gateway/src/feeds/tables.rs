@@ -110,6 +110,16 @@ impl Tables {
         }
     }
 
+    /// Whether a device that was read has other open alarms than those that are kept.
+    pub(super) fn has_other_alarms(&self, device: &DeviceId, shown: Option<&Shown>) -> bool {
+        // Of a lost state some alarms may be missing.
+        let readable = shown.filter(|shown| !shown.is_lost);
+        readable.is_some_and(|Shown { state, .. }| {
+            self.alarms
+                .differs(device, state.position.epoch, &state.alarms)
+        })
+    }
+
     /// Takes over the alarms of a device that was read, and their changes since it was read last. Returns the position up to which they are
     /// known now.
     pub(super) fn update_alarms(

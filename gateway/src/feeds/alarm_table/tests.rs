@@ -247,6 +247,94 @@ fn an_alarm_that_only_has_another_position_has_not_changed() {
     assert_eq!(next(&table, &mut cursor).changed.len(), 1);
 }
 
+/// An acknowledgement of what was shown must cover it.
+#[test]
+fn an_alarm_with_a_position_of_another_epoch_is_sent_again() {
+    let mut table = AlarmTable::default();
+    let mut cursor = table.cursor();
+    let open = [alarm("a1", Condition::AlarmLevel1)];
+    let none = Profile::default();
+    table.set(&device("A"), position(7), &open, &none, AT);
+    assert_eq!(next(&table, &mut cursor).changed.len(), 1);
+    let later = Position {
+        epoch: Epoch::from_bits(0x0123_4567_89ab),
+        seq: 7,
+    };
+    assert!(table.differs(&device("A"), later.epoch, &open));
+    table.set(&device("A"), later, &open, &none, AT);
+    assert!(!table.differs(&device("A"), later.epoch, &open));
+    let sent = next(&table, &mut cursor).changed;
+    let page = table.page(None, &filter(&[]), |_| true).alarms;
+    for text in [&sent[0], &page[0]] {
+        assert!(text.get().contains(r#""epoch":"0123456789ab""#), "{text}");
+    }
+}
+
+#[test]
+fn other_open_alarms_than_those_that_are_kept_are_noticed() {
+    let mut table = AlarmTable::default();
+    let one = alarm("a1", Condition::AlarmLevel1);
+    let epoch = Position::default().epoch;
+    table.set(
+        &device("A"),
+        position(1),
+        std::slice::from_ref(&one),
+        &Profile::default(),
+        AT,
+    );
+    let escalated = alarm("a1", Condition::AlarmLevel3);
+    let other = alarm("a2", Condition::AlarmLevel1);
+    for (alarms, expected) in [
+        (&[one.clone()][..], false),
+        (&[][..], true),
+        (&[escalated], true),
+        (std::slice::from_ref(&other), true),
+        (&[one, other.clone()], true),
+    ] {
+        assert_eq!(table.differs(&device("A"), epoch, alarms), expected);
+    }
+    assert!(!table.differs(&device("B"), epoch, &[]));
+    assert!(table.differs(&device("B"), epoch, &[other]));
+}
+
+#[test]
+fn events_with_long_alarms_have_fewer_of_them() {
+    let mut table = AlarmTable::default();
+    let mut cursor = table.cursor();
+    for number in 0..MAX_ALARMS {
+        let id = format!("{}{number:03}", "x".repeat(1_000));
+        table.set(
+            &device(&format!("D{number}")),
+            position(1),
+            &[alarm(&id, Condition::AlarmLevel1)],
+            &Profile::default(),
+            AT,
+        );
+    }
+    let longest = 2 * MAX_BYTES;
+    let bytes = |texts: &[Arc<RawValue>]| texts.iter().map(|text| text.get().len()).sum::<usize>();
+    let (mut place, mut listed) = (None, 0);
+    loop {
+        let page = table.page(place.as_ref(), &filter(&[]), |_| true);
+        assert!(bytes(&page.alarms) < longest);
+        listed += page.alarms.len();
+        place = page.next;
+        if place.is_none() {
+            break;
+        }
+    }
+    let mut changed = 0;
+    loop {
+        let chunk = next(&table, &mut cursor);
+        if chunk.is_empty() {
+            break;
+        }
+        assert!(bytes(&chunk.changed) < longest);
+        changed += chunk.changed.len();
+    }
+    assert_eq!((listed, changed), (MAX_ALARMS, MAX_ALARMS));
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     /// A transition of this alarm of this device.

@@ -158,3 +158,31 @@ fn devices_that_were_heard_of_are_asked_for_once_their_time_is_over() {
         Some(later + Duration::from_millis(1))
     );
 }
+
+#[test]
+fn a_device_that_is_gone_when_everything_is_read_anew_is_noticed() {
+    let mut view = known(&["A", "B"]);
+    view.begin_anew();
+    assert_eq!(view.look(true).mark, None);
+    let to_read = view.looked(&look(EPOCH, 6, None, 1), NOW);
+    assert_eq!(to_read.whole, Some(Whole::Anew));
+    assert_eq!(view.listed(list(&["A"]), NOW).gone, devices(&["B"]));
+    // What happened to its alarms before is not asked for.
+    let read = view.with_changes(&device("A"));
+    assert_eq!(read.alarms, ReadAlarms::ChangesAfter(0));
+    view.complete(mark(EPOCH, 6));
+    view.read_again();
+    let to_read = view.looked(&look(EPOCH, 7, None, 1), NOW);
+    assert_eq!(to_read.whole, Some(Whole::Continued));
+}
+
+#[test]
+fn a_time_in_the_future_hides_no_device() {
+    let mut view = known(&["A", "B"]);
+    let heard = Look {
+        heard: vec![(device("A"), NOW + Duration::from_hours(1))],
+        ..look(EPOCH, 5, Some(&[]), 2)
+    };
+    view.looked(&heard, NOW);
+    assert_eq!(view.look(true).heard_since, Some(NOW));
+}

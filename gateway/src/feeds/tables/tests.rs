@@ -79,6 +79,20 @@ fn a_state_that_cannot_be_read_ends_no_alarm() {
     assert_eq!(open(&tables), 1);
 }
 
+/// An ingest of an earlier release raises it without giving the device a number.
+#[test]
+fn an_alarm_without_a_number_is_noticed_when_the_row_is_read() {
+    let mut tables = Tables::default();
+    let none = shown(4, &[], false);
+    tables.update_alarms(&device(), Some(&none), &AlarmChanges::default(), AT);
+    assert!(!tables.has_other_alarms(&device(), Some(&none)));
+    let raised = shown(5, &["a"], false);
+    assert!(tables.has_other_alarms(&device(), Some(&raised)));
+    // What cannot be read says nothing.
+    assert!(!tables.has_other_alarms(&device(), Some(&shown(0, &["a"], true))));
+    assert!(!tables.has_other_alarms(&device(), None));
+}
+
 #[test]
 fn what_is_kept_is_complete_only_after_it_was_read_again() {
     let mut tables = Tables::default();
