@@ -63,7 +63,13 @@ impl List {
     fn take_part(&mut self, seen: &BrowserEvent, field: &str, key: &str) -> Result<()> {
         let part = &seen.body[field];
         ensure!(array(part)?.len() <= 100, "a long part: {seen:?}");
-        let mut entries = self.parts.take().unwrap_or_default();
+        let before = self.parts.take();
+        let mut entries = if seen.body["first"].as_bool().context("no `first`")? {
+            // A list that was not finished is over.
+            BTreeMap::new()
+        } else {
+            before.with_context(|| format!("a part of no list: {seen:?}"))?
+        };
         put(&mut entries, part, key)?;
         if seen.body["more"] == true {
             self.parts = Some(entries);

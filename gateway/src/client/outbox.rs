@@ -315,6 +315,15 @@ impl Outbox {
         waits(FLEET_SNAPSHOT) || waits(FLEET_CHANGED)
     }
 
+    /// Drops the rows of many devices that wait.
+    pub(crate) fn drop_rows(&mut self) {
+        for event in [FLEET_SNAPSHOT, FLEET_CHANGED] {
+            if let Some(turn) = self.turns.get(&(event, None)).copied() {
+                self.remove_turn(turn);
+            }
+        }
+    }
+
     /// Returns whether nothing waits and the client is connected, so that an event may be sent past the outbox.
     pub(crate) fn is_idle(&self) -> bool {
         self.is_empty() && !self.is_closed

@@ -184,6 +184,17 @@ impl FleetTable {
         }
     }
 
+    /// Returns the next changes for a client up to now, as [`Self::next`] does; `None` if it must be sent everything again.
+    pub(crate) fn next_changes(
+        &self,
+        cursor: &mut FleetCursor,
+        wants: impl Fn(&DeviceId, &Row) -> bool,
+    ) -> Option<FleetChunk> {
+        // What a client was shown says nothing about slots that were given to others.
+        let can_continue = self.can_continue(cursor);
+        can_continue.then(|| self.next(cursor, self.version, wants))
+    }
+
     /// Returns the next changes for a client up to this version, oldest first, and moves its cursor behind them. `wants`: whether the client
     /// may see a device and wants its row.
     pub(crate) fn next(

@@ -18,7 +18,8 @@ use super::Feeds;
 use super::alarm_key::AlarmKey;
 use super::alarm_table::{AlarmCursor, EndedAlarm};
 use super::filter::{AlarmFilter, FleetFilter};
-use super::fleet_table::{FleetChunk, FleetCursor};
+use super::fleet_table::FleetCursor;
+use super::row::Row;
 use crate::access::identity::Identity;
 use crate::access::permission::Verb;
 use crate::client::Client;
@@ -44,6 +45,8 @@ pub(crate) enum Feed {
 #[derive(Serialize)]
 struct FleetSnapshot<'a> {
     devices: Vec<&'a RawValue>,
+    /// A new list begins here.
+    first: bool,
     more: bool,
     #[serde(serialize_with = "iso")]
     timestamp: Time,
@@ -60,6 +63,8 @@ struct FleetChanged<'a> {
 #[derive(Serialize)]
 struct AlarmsSnapshot<'a> {
     alarms: Vec<&'a RawValue>,
+    /// A new list begins here.
+    first: bool,
     more: bool,
     #[serde(serialize_with = "iso")]
     timestamp: Time,
@@ -142,6 +147,8 @@ impl FleetSubscriber<'_> {
             }
             let identity = self.client.identity();
             let (mut cursor, devices) = self.send_snapshot(&identity).await;
+            // The answer would overtake the last rows.
+            self.client.wait_until_rows_left().await;
             if let Some(ack) = ack.take() {
                 let reply = FleetReply {
                     ok: true,
@@ -169,13 +176,8 @@ impl FleetSubscriber<'_> {
         }
     }
 
-    fn next(&self, identity: &Identity, cursor: &mut FleetCursor, until: u64) -> FleetChunk {
-        self.feeds
-            .tables()
-            .fleet
-            .next(cursor, until, |device, row| {
-                self.filter.matches(device, row.status, &row.place) && may_read(identity, device)
-            })
+    fn wants(&self, identity: &Identity, device: &DeviceId, row: &Row) -> bool {
+        self.filter.matches(device, row.status, &row.place) && may_read(identity, device)
     }
 
     /// Sends all rows. Returns how far the client has got, and the number of rows.
@@ -184,13 +186,20 @@ impl FleetSubscriber<'_> {
             let tables = self.feeds.tables();
             (tables.fleet.cursor(), tables.fleet.version())
         };
-        let mut devices = 0;
+        let (mut devices, mut is_first) = (0, true);
         loop {
             self.client.wait_until_rows_left().await;
-            let chunk = self.next(identity, &mut cursor, until);
+            let chunk = self
+                .feeds
+                .tables()
+                .fleet
+                .next(&mut cursor, until, |device, row| {
+                    self.wants(identity, device, row)
+                });
             devices += chunk.rows.len();
             let payload = FleetSnapshot {
                 devices: texts(&chunk.rows),
+                first: is_first,
                 more: chunk.has_more,
                 timestamp: self.feeds.inner.clock.now(),
             };
@@ -199,6 +208,7 @@ impl FleetSubscriber<'_> {
             if !chunk.has_more {
                 return (cursor, devices);
             }
+            is_first = false;
         }
     }
 
@@ -207,11 +217,14 @@ impl FleetSubscriber<'_> {
         let mut has_sent = false;
         loop {
             self.client.wait_until_rows_left().await;
-            let until = self.feeds.tables().fleet.version();
-            let chunk = self.next(identity, cursor, until);
-            if chunk.is_empty() {
+            let chunk = self
+                .feeds
+                .tables()
+                .fleet
+                .next_changes(cursor, |device, row| self.wants(identity, device, row));
+            let Some(chunk) = chunk.filter(|chunk| !chunk.is_empty()) else {
                 return has_sent;
-            }
+            };
             has_sent = true;
             let payload = FleetChanged {
                 devices: texts(&chunk.rows),
@@ -274,6 +287,7 @@ impl AlarmSubscriber<'_> {
             alarms += page.alarms.len();
             let payload = AlarmsSnapshot {
                 alarms: texts(&page.alarms),
+                first: place.is_none(),
                 more: page.next.is_some(),
                 timestamp: self.feeds.inner.clock.now(),
             };

@@ -382,7 +382,7 @@ async fn try_to_carry_out(
         }
         Order::Follow(feed) => follow(client, feed, command.ack, context, subscriptions).await,
         Order::Unfollow(kind) => {
-            subscriptions.feeds.end(kind).await;
+            subscriptions.feeds.end(client, kind).await;
             if let Some(ack) = command.ack {
                 client.reply(None, ack, json::to_raw(&Unfollowed { ok: true }));
             }
@@ -424,7 +424,7 @@ async fn follow(
     if is_new && subscriptions.count() >= subscriptions.limit && subscriptions.refuses() {
         return Err(Refusal::Limit(subscriptions.limit));
     }
-    subscriptions.feeds.end(kind).await;
+    subscriptions.feeds.end(client, kind).await;
     subscriptions.feeds.start(client, feed, ack, context);
     Ok(())
 }

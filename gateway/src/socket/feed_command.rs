@@ -111,11 +111,15 @@ impl FeedSubscriptions {
     }
 
     /// Ends the one of this kind, if there is one. Nothing of it is sent after that.
-    pub(super) async fn end(&mut self, kind: FeedKind) {
+    pub(super) async fn end(&mut self, client: &Client, kind: FeedKind) {
         if let Some(running) = self.of(kind).take() {
             drop(running.stop);
             // The task reports it by dropping the sender.
             running.ended.await.ok();
+            if kind == FeedKind::Fleet {
+                // The answer would overtake them.
+                client.drop_rows();
+            }
         }
     }
 

@@ -33,8 +33,9 @@ export class ChunkedList<T extends Position> {
     this.#coming = undefined;
   }
 
-  /** Takes one chunk. Returns whether the list is whole now. */
-  chunk(items: readonly T[], more: boolean): boolean {
+  /** Takes one chunk. Returns whether the list is whole now. `first`: a new list begins with it, also if the one before was not finished. */
+  chunk(items: readonly T[], more: boolean, first = false): boolean {
+    if (first) this.#coming = undefined;
     const coming = (this.#coming ??= new Map());
     for (const item of items) put(coming, this.#keyOf(item), item);
     if (more) return false;

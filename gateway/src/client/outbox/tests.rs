@@ -138,6 +138,25 @@ fn everything_is_sent_at_once_while_nothing_waits() {
     );
 }
 
+#[test]
+fn rows_of_an_ended_subscription_are_dropped_and_nothing_else() {
+    let mut world = World::new();
+    world.telemetry("A", DEVICE_DATA, 1).unwrap();
+    for event in [FLEET_SNAPSHOT, FLEET_CHANGED] {
+        let queue = queue(&mut world.room, &mut world.sent);
+        let pushed = world
+            .outbox
+            .push_telemetry(None, event, &at("B", 1), world.now, queue);
+        assert_eq!(pushed, Ok(true));
+    }
+    assert!(world.outbox.has_rows());
+    world.outbox.drop_rows();
+    assert!(!world.outbox.has_rows());
+    world.ack(None, 7).unwrap();
+    assert_eq!(world.flush(99), Ok(Flushed::All));
+    assert_eq!(world.take_sent(), ["ack 7", "device:data A 1"]);
+}
+
 /// Pushes into an outbox whose queue has no room. Compares the packets sent once there is room.
 #[track_caller]
 fn check(push: impl FnOnce(&mut World) -> Result<bool, Overflow>, expected: &[&str]) {
