@@ -37,8 +37,8 @@ export class AlarmStore {
     this.#open.restart();
   }
 
-  snapshot({ alarms, more }: AlarmsSnapshot): boolean {
-    return this.#open.chunk(alarms, more);
+  snapshot({ alarms, first, more }: AlarmsSnapshot): boolean {
+    return this.#open.chunk(alarms, more, first);
   }
 
   changed({ changed, ended }: AlarmsChanged): void {

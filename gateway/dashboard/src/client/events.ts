@@ -85,6 +85,8 @@ export interface FleetRow extends Position {
 
 export interface FleetSnapshot {
   devices: FleetRow[];
+  /** A new list begins here, whatever came before. */
+  first?: boolean;
   more: boolean;
   timestamp: string;
 }
@@ -105,6 +107,8 @@ export type OpenAlarm = Alert & Position & { deviceId: string; name: string; zon
 
 export interface AlarmsSnapshot {
   alarms: OpenAlarm[];
+  /** A new list begins here, whatever came before. */
+  first?: boolean;
   more: boolean;
   timestamp: string;
 }

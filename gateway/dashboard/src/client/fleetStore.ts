@@ -21,8 +21,8 @@ export class FleetStore {
     this.#rows.restart();
   }
 
-  snapshot({ devices, more }: FleetSnapshot): boolean {
-    return this.#rows.chunk(devices, more);
+  snapshot({ devices, first, more }: FleetSnapshot): boolean {
+    return this.#rows.chunk(devices, more, first);
   }
 
   changed({ devices, removed }: FleetChanged): void {
