@@ -107,9 +107,14 @@ impl World {
 
     /// Returns the value of a metric of the gateway, added up over its labels.
     async fn metric(&self, name: &str) -> u64 {
+        self.metric_of(name, "").await
+    }
+
+    /// As [`Self::metric`], of the samples with this label alone.
+    async fn metric_of(&self, name: &str, label: &str) -> u64 {
         let text = http_to(self.gateway, "GET", "/metrics", "").await;
         let samples = text.lines().filter_map(|line| line.strip_prefix(name));
-        let values = samples.filter(|rest| rest.starts_with([' ', '{']));
+        let values = samples.filter(|rest| rest.starts_with([' ', '{']) && rest.contains(label));
         let values = values.filter_map(|rest| rest.rsplit_once(' '));
         values
             .map(|(_, value)| value.parse::<u64>().expect("a number"))
