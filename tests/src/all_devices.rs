@@ -99,12 +99,12 @@ fn array(value: &Value) -> Result<&Vec<Value>> {
         .with_context(|| format!("no list: {value}"))
 }
 
-/// Returns what makes up an open alarm: not how it came about, nor a peak and a count that change without a transition.
+/// Returns what makes up an open alarm: not how it came about, nor a peak that changes without a transition.
 pub fn without_position(alarms: &BTreeMap<String, Value>) -> BTreeMap<String, Value> {
     let mut alarms = alarms.clone();
     for alarm in alarms.values_mut() {
         if let Some(fields) = alarm.as_object_mut() {
-            for field in ["change", "epoch", "seq", "peak_value", "count"] {
+            for field in ["change", "epoch", "seq", "peak_value"] {
                 fields.shift_remove(field);
             }
         }

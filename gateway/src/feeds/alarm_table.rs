@@ -44,6 +44,8 @@ struct OpenAlarm {
     text: Arc<RawValue>,
     /// That of the position in the text.
     epoch: Epoch,
+    /// That in the text. It grows without a transition while the alarm chatters.
+    count: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -121,7 +123,7 @@ impl AlarmTable {
         let kept = self.devices.get(device).map_or(0, Vec::len);
         let is_kept = |alarm: &Alarm| {
             let open = self.order.get(&AlarmKey::of(alarm));
-            open.is_some_and(|open| open.epoch == epoch)
+            open.is_some_and(|open| open.epoch == epoch && open.count == alarm.count)
         };
         kept != alarms.len() || !alarms.iter().all(is_kept)
     }
@@ -221,6 +223,7 @@ impl AlarmTable {
             place: Arc::clone(&place),
             text,
             epoch: position.epoch,
+            count: alarm.count,
         };
         self.order.insert(key.clone(), open);
         self.keep(Transition {

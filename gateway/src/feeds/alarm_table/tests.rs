@@ -284,7 +284,10 @@ fn other_open_alarms_than_those_that_are_kept_are_noticed() {
     );
     let escalated = alarm("a1", Condition::AlarmLevel3);
     let other = alarm("a2", Condition::AlarmLevel1);
+    let mut chattering = one.clone();
+    chattering.count += 1;
     for (alarms, expected) in [
+        (std::slice::from_ref(&chattering), true),
         (&[one.clone()][..], false),
         (&[][..], true),
         (&[escalated], true),
