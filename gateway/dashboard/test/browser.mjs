@@ -254,6 +254,20 @@ await step('what a token does not allow is absent', async () => {
   await limited.context().close();
 });
 
+await step('a token that ends is replaced while the page goes on', async () => {
+  const claims = { ...everything, sub: 'short', name: 'Sara Short', verbs: ['read'] };
+  const inSeconds = (seconds) => Math.floor(Date.now() / 1000) + seconds;
+  // It is announced a minute before, so at once.
+  const page = await person(await token({ ...claims, exp: inSeconds(55) }));
+  await open(page, '/ui/fleet');
+  await seen(page.getByText('You will be signed out in'));
+  await page.getByLabel('New token').fill(await token({ ...claims, exp: inSeconds(3600) }));
+  await page.getByRole('button', { name: 'Go on with the new token' }).click();
+  await gone(page.getByText('You will be signed out in'));
+  await seen(page.getByTestId('link').getByText('Live'));
+  await page.context().close();
+});
+
 await step('the history has what is filtered, and so has its file', async () => {
   await open(operator, '/ui/alarms/history');
   await seen(operator.getByRole('cell', { name: 'Gas, level A3' }).first());

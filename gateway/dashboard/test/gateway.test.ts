@@ -134,6 +134,18 @@ describe('the connection', () => {
     expect(watched.refusal()?.code).toBe('forbidden');
   });
 
+  it('says that the token ends also to whoever asks after it was announced', () => {
+    const told = vi.fn();
+    link.join();
+    link.fire('auth:expiring', { expiresInMs: 25_000, closesInMs: 30_000 });
+    gateway.onExpiring(told);
+    expect(told).toHaveBeenCalledWith(30_000);
+    link.lose('transport close');
+    const later = vi.fn();
+    gateway.onExpiring(later);
+    expect(later).not.toHaveBeenCalled();
+  });
+
   it('is silent within 5 s after nothing arrives any more, and since when', () => {
     link.join();
     link.fire('device:data', reading(1));

@@ -72,6 +72,8 @@ export class Gateway {
   readonly #devices = new Map<string, WatchedDevice>();
   readonly #stateWatchers = new Set<() => void>();
   readonly #expiryWatchers = new Set<(closesInMs: number) => void>();
+  /** The announced end of the token of this connection, by the clock of `#elapsed`. It is announced once: whoever watches later must know it, too. */
+  #closesAt: number | null = null;
   #fleet: WatchedList<FleetStore, FleetFilter> | undefined;
   #alarms: WatchedList<AlarmStore, AlarmFilter> | undefined;
   #state: LinkState;
@@ -129,12 +131,18 @@ export class Gateway {
   /** The token or the session ends in so many milliseconds. */
   onExpiring(watcher: (closesInMs: number) => void): () => void {
     this.#expiryWatchers.add(watcher);
+    if (this.#closesAt !== null) watcher(Math.max(0, this.#closesAt - this.#elapsed()));
     return () => this.#expiryWatchers.delete(watcher);
   }
 
   /** Goes on with a new token of the same subject. */
   refresh(token: string): Promise<Answer<{ expiresInMs: number }>> {
-    return new Promise((resolve) => this.#emit('auth:refresh', { token }, resolve));
+    return new Promise((resolve) =>
+      this.#emit('auth:refresh', { token }, (answer: Answer<{ expiresInMs: number }>) => {
+        if (answer.ok) this.#closesAt = null;
+        resolve(answer);
+      }),
+    );
   }
 
   /** Watches a device. Whoever watches the same one shares the subscription. */
@@ -227,6 +235,7 @@ export class Gateway {
       this.#hear();
     });
     link.onDisconnect((reason) => {
+      this.#closesAt = null;
       this.#set('lost', reason);
       if (!link.active && !this.#isClosed) this.#retry();
     });
@@ -266,7 +275,10 @@ export class Gateway {
       this.clock.observe(status.timestamp);
       this.#update({ status: status.status === 'ok' ? null : status });
     });
-    link.on('auth:expiring', ({ closesInMs }) => this.#expiryWatchers.forEach((watcher) => watcher(closesInMs)));
+    link.on('auth:expiring', ({ closesInMs }) => {
+      this.#closesAt = this.#elapsed() + closesInMs;
+      this.#expiryWatchers.forEach((watcher) => watcher(closesInMs));
+    });
     link.on('server:drain', () => this.#update({ drains: true }));
   }
 
