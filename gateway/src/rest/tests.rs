@@ -342,7 +342,7 @@ async fn a_preflight_is_answered_on_every_route() {
             ),
             (
                 "access-control-allow-headers",
-                "Content-Type, Authorization, Accept, X-Request-ID, X-Internal-Request-ID",
+                "Content-Type, Authorization, Accept, If-Match, If-None-Match, X-Request-ID, X-Internal-Request-ID",
             ),
             ("access-control-max-age", "7200"),
             ("vary", "Origin"),
