@@ -25,6 +25,7 @@ use self::tokens::TokenConfig;
 use self::value_parsers::{count, limits, trimmed};
 use crate::access::Access;
 use crate::access::anonymous::Anonymous;
+use crate::client::outbox;
 use crate::client_address::{ForwardedHeader, NetworkError, TrustedProxies};
 use crate::hosts::HostRule;
 use crate::listener::certificate_files::CertificateFiles;
@@ -183,7 +184,7 @@ pub struct Config {
     pub outbox_packets: usize,
 
     /// The most bytes that may wait for one client; a client with more is disconnected
-    #[arg(long, env, value_name = "BYTES", default_value = "4194304", value_parser = count(65_536))]
+    #[arg(long, env, value_name = "BYTES", default_value = "4194304", value_parser = count(outbox::MIN_BYTES as u64))]
     pub outbox_bytes: usize,
 
     /// The longest time that an alarm may wait for a client before the client is disconnected; readings have no such limit,

@@ -12,6 +12,7 @@
 
 pub(crate) mod alarm_key;
 mod alarm_table;
+mod event_size;
 pub(crate) mod filter;
 mod fleet_table;
 mod partition;

@@ -59,6 +59,9 @@ pub(crate) enum SendOutcome {
     Closed,
 }
 
+/// The smallest value of [`OutboxLimits::bytes`].
+pub(crate) const MIN_BYTES: usize = 64 * 1024;
+
 /// Bounds of both lanes of one client together.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OutboxLimits {

@@ -18,14 +18,14 @@ use shared::profile::Profile;
 use shared::store::ChangedAlarm;
 
 use super::alarm_key::AlarmKey;
+use super::event_size::{EventSize, text_bytes};
 use super::filter::{AlarmFilter, Place};
 
-/// Maximum number of alarms or transitions in one event.
-pub(super) const MAX_ALARMS: usize = 100;
-/// Number of bytes of alarms from which on an event gets no further one: half of the smallest `--outbox-bytes`.
-const MAX_BYTES: usize = 32 * 1024;
 /// Number of transitions that are kept. An entry has the bytes of an alarm, some 600.
 const MAX_KEPT: usize = 4_096;
+
+/// More bytes than those of the names, the transition and the time in an alarm that has ended.
+const ENDED_OVERHEAD: usize = 128;
 
 /// The open alarms: at most 15 per device.
 #[derive(Debug, Default)]
@@ -70,7 +70,7 @@ pub(crate) struct AlarmCursor {
 pub(crate) struct AlarmChunk {
     pub(crate) changed: Vec<Arc<RawValue>>,
     pub(crate) ended: Vec<EndedAlarm>,
-    bytes: usize,
+    size: EventSize,
 }
 
 /// An alarm that is no longer open, or that the client no longer wants.
@@ -87,10 +87,6 @@ pub(crate) struct EndedAlarm {
 impl AlarmChunk {
     pub(crate) fn is_empty(&self) -> bool {
         self.changed.is_empty() && self.ended.is_empty()
-    }
-
-    fn is_full(&self) -> bool {
-        self.changed.len() + self.ended.len() >= MAX_ALARMS || self.bytes >= MAX_BYTES
     }
 
     fn has_ended(&self, id: &str) -> bool {
@@ -275,7 +271,7 @@ impl AlarmTable {
     ) -> AlarmPage {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut page = AlarmPage::default();
-        let (mut last, mut bytes) = (None, 0);
+        let (mut last, mut size) = (None, EventSize::default());
         for (key, open) in self.order.range((from, Bound::Unbounded)) {
             let is_wanted = filter.matches_severity(key.severity())
                 && filter.matches_device(&open.device)
@@ -284,11 +280,10 @@ impl AlarmTable {
             if !is_wanted {
                 continue;
             }
-            if page.alarms.len() == MAX_ALARMS || bytes >= MAX_BYTES {
+            if !size.add(open.text.get().len() + 1) {
                 page.next = last;
                 return page;
             }
-            bytes += open.text.get().len();
             page.alarms.push(Arc::clone(&open.text));
             last = Some(key.clone());
         }
@@ -310,23 +305,21 @@ impl AlarmTable {
         let mut chunk = AlarmChunk::default();
         for transition in self.kept.iter().skip(skipped) {
             let Transition { device, key, .. } = transition;
-            let is_wanted = filter.matches_device(device) && may_read(device);
+            if !filter.matches_device(device) || !may_read(device) {
+                cursor.version += 1;
+                continue;
+            }
+            let is_listed =
+                filter.matches_severity(key.severity()) && filter.matches_place(&transition.place);
+            let text = transition.text.as_ref().filter(|_| is_listed);
+            let bytes = text.map_or_else(|| transition.ended_bytes(), |text| text.get().len() + 1);
             // An alarm that ended and is open again must not be removed behind that.
-            if is_wanted && (chunk.is_full() || chunk.has_ended(key.id())) {
+            if chunk.has_ended(key.id()) || !chunk.size.add(bytes) {
                 break;
             }
             cursor.version += 1;
-            if !is_wanted {
-                continue;
-            }
-            let text = transition.text.as_ref();
-            let is_listed =
-                filter.matches_severity(key.severity()) && filter.matches_place(&transition.place);
-            match text.filter(|_| is_listed) {
-                Some(text) => {
-                    chunk.bytes += text.get().len();
-                    chunk.changed.push(Arc::clone(text));
-                }
+            match text {
+                Some(text) => chunk.changed.push(Arc::clone(text)),
                 None => chunk.ended.push(transition.ended()),
             }
         }
@@ -335,6 +328,11 @@ impl AlarmTable {
 }
 
 impl Transition {
+    /// The most bytes of what [`Self::ended`] returns.
+    fn ended_bytes(&self) -> usize {
+        text_bytes(self.key.id()) + text_bytes(self.device.as_str()) + ENDED_OVERHEAD
+    }
+
     fn ended(&self) -> EndedAlarm {
         let change = match self.text {
             // It is open, and no longer matches the filter.

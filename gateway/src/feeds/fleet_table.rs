@@ -11,12 +11,9 @@ use serde_json::value::RawValue;
 use shared::clock::Time;
 use shared::device::DeviceId;
 
+use super::event_size::{EventSize, text_bytes};
 use super::row::Row;
 
-/// Maximum number of rows in one event.
-pub(super) const MAX_ROWS: usize = 100;
-/// Number of bytes of rows from which on an event gets no further one.
-pub(super) const MAX_BYTES: usize = 64 * 1024;
 /// Maximum number of devices that are gone and of which clients may still have to learn. Beyond it they get all rows again.
 const MAX_GONE: usize = 1_000;
 
@@ -207,22 +204,22 @@ impl FleetTable {
         if cursor.version >= until {
             return chunk;
         }
-        let mut bytes = 0;
+        let mut size = EventSize::default();
         let news = (Bound::Excluded(cursor.version), Bound::Included(until));
         for (version, slot) in self.recent.range(news) {
-            let is_full = chunk.rows.len() >= MAX_ROWS
-                || bytes >= MAX_BYTES
-                || chunk.removed.len() >= MAX_ROWS;
             let entry = &self.entries[*slot];
             let row = entry.row.as_ref().filter(|row| wants(&entry.device, row));
             let is_told = row.is_some() || cursor.shown.contains(*slot);
-            if is_full && is_told {
+            let bytes = row.map_or_else(
+                || text_bytes(entry.device.as_str()),
+                |row| row.text.get().len() + 1,
+            );
+            if is_told && !size.add(bytes) {
                 chunk.has_more = true;
                 return chunk;
             }
             cursor.version = *version;
             if let Some(row) = row {
-                bytes += row.text.get().len();
                 chunk.rows.push(Arc::clone(&row.text));
                 cursor.shown.insert(*slot);
             } else if is_told {

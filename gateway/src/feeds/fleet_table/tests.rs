@@ -6,6 +6,7 @@ use shared::position::Position;
 use shared::profile::Profile;
 
 use super::*;
+use crate::feeds::event_size::{MAX_BYTES, MAX_ITEMS};
 use crate::test_setup::{self, SILENCE_LIMIT_MS};
 
 const TAKEN: i64 = 1_769_600_232_000;
@@ -35,7 +36,7 @@ struct Screen {
 
 impl Screen {
     fn apply(&mut self, chunk: &FleetChunk) {
-        assert!(chunk.rows.len() <= MAX_ROWS && chunk.removed.len() <= MAX_ROWS);
+        assert!(chunk.rows.len() + chunk.removed.len() <= MAX_ITEMS);
         for row in &chunk.rows {
             let json: serde_json::Value = serde_json::from_str(row.get()).expect("a row");
             let name = json["deviceId"].as_str().expect("a serial").to_owned();
@@ -90,7 +91,7 @@ fn a_client_gets_everything_in_chunks_and_then_what_changes() {
     }
     assert_eq!(sizes.iter().sum::<usize>(), 250);
     assert!(
-        sizes.iter().all(|size| (1..=MAX_ROWS).contains(size)),
+        sizes.iter().all(|size| (1..=MAX_ITEMS).contains(size)),
         "{sizes:?}"
     );
     table.set(&device("D007"), row("D007", 1));
@@ -103,6 +104,40 @@ fn a_client_gets_everything_in_chunks_and_then_what_changes() {
     assert_eq!(chunk.rows.len(), 1);
     assert!(chunk.rows[0].get().contains(r#""sensor_reading":3"#));
     assert_eq!(chunk.removed, [device("D008")]);
+}
+
+/// An event must fit into the smallest outbox.
+#[test]
+fn events_with_long_rows_have_fewer_of_them() {
+    let mut table = FleetTable::default();
+    let mut cursor = table.cursor();
+    let name = |number: usize| format!("{}{number:03}", "\"".repeat(125));
+    for number in 0..MAX_ITEMS {
+        let name = name(number);
+        table.set(&device(&name), row(&name, 1));
+    }
+    let (mut rows, mut removed) = (0, 0);
+    for _ in 0..2 {
+        loop {
+            let chunk = table.next(&mut cursor, table.version(), |_, _| true);
+            let texts = chunk.rows.iter().map(|row| row.get().len());
+            let names = chunk.removed.iter().map(|device| {
+                let text = serde_json::to_string(device).expect("a serial");
+                text.len()
+            });
+            assert!(texts.chain(names).sum::<usize>() <= MAX_BYTES);
+            assert!(!chunk.is_empty());
+            rows += chunk.rows.len();
+            removed += chunk.removed.len();
+            if !chunk.has_more {
+                break;
+            }
+        }
+        for number in 0..MAX_ITEMS {
+            table.remove(&device(&name(number)));
+        }
+    }
+    assert_eq!((rows, removed), (MAX_ITEMS, MAX_ITEMS));
 }
 
 #[test]
