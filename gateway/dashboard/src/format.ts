@@ -26,6 +26,9 @@ export const ago = (ms: number | null): string => {
   return ms < 1500 ? texts.span.now : texts.ago(span(ms));
 };
 
+/** `812 B`, `64 KB`. */
+export const bytes = (count: number): string => (count < 1024 ? `${count} B` : `${Math.round(count / 102.4) / 10} KB`);
+
 const DAY_MS = 24 * 60 * 60 * 1000;
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
 const full = new Intl.DateTimeFormat(undefined, {

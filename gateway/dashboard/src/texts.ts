@@ -223,7 +223,7 @@ export const texts = {
     emptyHelp: [
       'Detectors appear here by themselves with their first message.',
       'Is the detector on, and does it reach the broker? Operation shows whether the broker and ingest work.',
-      'Does it publish on the topic that ingest listens to, with a serial number in its message? What cannot be read is kept as a dead letter.',
+      'Does it publish on the topic that ingest listens to, with a serial number in its message? Operation shows the messages that could not be used, and why.',
     ],
     noMatch: 'No detector matches the filter.',
     search: 'Search name, id, gas, zone',
@@ -341,6 +341,74 @@ export const texts = {
       revocation_lifted: 'lifted a revocation',
       started: 'started',
     } as Record<string, string>,
+  },
+
+  deadLetters: {
+    title: 'Messages that could not be used',
+    filter: 'Reason',
+    anyReason: 'Any reason',
+    serial: 'Serial number of a detector',
+    find: 'Find',
+    toDevice: (id: string) => `To the detector ${id}`,
+    ofDevice: 'Messages of this detector that could not be used',
+    why: 'Why? See the messages that could not be used',
+    none: 'No message matches, or every one could be used.',
+    noneOf: (serial: string) => `No message that could not be used names ${serial}.`,
+    notAllowed: 'You may not see them: such a message may be of any detector, and you may not see all of them.',
+    topic: 'Topic',
+    todo: 'What to do:',
+    notText: 'This is not text: its bytes are shown as digits.',
+    payload: 'Payload',
+    all: 'Show all of it',
+    less: 'Show only its beginning',
+    cut: 'Only the beginning of it was kept.',
+    reasons: {
+      too_large: {
+        what: 'The message is too long',
+        todo: 'Let the detector send less at once. If such messages are wanted, raise --max-payload-bytes of ingest.',
+      },
+      not_utf8: {
+        what: 'The message is not text',
+        todo: 'If it is of a detector, look at its firmware and at its modem: bytes are damaged on the way. Otherwise something else sends to this topic.',
+      },
+      not_json: {
+        what: 'The message is cut off or damaged',
+        todo: 'Compare its end with a good one. A message that stops in the middle points to the memory or the modem of the detector, other damage to its firmware.',
+      },
+      too_deep: {
+        what: 'The message is nested too deeply',
+        todo: 'No detector sends this. Find out from the topic what else sends to this broker.',
+      },
+      not_an_object: {
+        what: 'The message is not a reading',
+        todo: 'Find out from the topic what else sends to this broker, or whether the firmware of a detector was changed.',
+      },
+      missing_serial: {
+        what: 'The message does not say which detector it is of',
+        todo: 'Set the serial number in the detector (OTSM-2 Serial Number). The name and the place in the message show which one it may be.',
+      },
+      bad_serial: {
+        what: 'The serial number cannot be used',
+        todo: 'Set the serial number in the detector again: one text of at most 128 bytes, and once only.',
+      },
+      too_many_devices: {
+        what: 'There is no place for another detector',
+        todo: 'Retire detectors that are gone, or raise --max-devices of ingest. Its next message is accepted then.',
+      },
+      not_admitted: {
+        what: 'This detector is not admitted',
+        todo: 'If it belongs to the site, add its serial number to --admit of ingest. If not, somebody sends to this broker who should not.',
+      },
+      redis_full: {
+        what: 'The store is full, and the detector is new',
+        todo: 'Give Redis more memory, or keep less history. Detectors that are known go on, and so do alarms.',
+      },
+      commit_failed: {
+        what: 'What is stored of this detector cannot be used',
+        todo: 'The message is fine. The log of ingest names the key in Redis: repair it, or retire the detector, which is new then with its next message.',
+      },
+    } as Record<string, { what: string; todo: string }>,
+    otherReason: { what: 'The message could not be processed', todo: 'See the reason that the server gives, and the README of ingest.' },
   },
 
   notFound: { title: 'There is no such page.', home: 'To the start page' },

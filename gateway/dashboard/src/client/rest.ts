@@ -11,6 +11,30 @@ export type Health = Schemas['Health'];
 export type Statistics = Schemas['Statistics'];
 export type Logs = Schemas['Logs'];
 
+/** A message that could not be processed. Its texts are those of whoever sent it. */
+export interface DeadLetter {
+  id: string;
+  at: string;
+  reason: string;
+  /** The error in words. */
+  detail: string;
+  topic: string;
+  /** Bytes that were received; only the first of them may be kept. */
+  size: number;
+  payload?: string;
+  /** Of a payload that is no text. */
+  payload_base64?: string;
+  /** The payload is longer than what is kept of it. */
+  cut: boolean;
+}
+
+/** A page of them, newest first. `next` leads to older ones. */
+export interface DeadLetters {
+  count: number;
+  entries: DeadLetter[];
+  next?: string;
+}
+
 /** One sample of the history. */
 export interface Sample {
   timestamp: string;
@@ -123,6 +147,10 @@ export class Rest {
 
   audit(part: 'done' | 'refused', before?: string): Promise<Audit> {
     return this.get('/api/audit', part === 'refused' ? { part, limit: 50, before } : { limit: 50, before });
+  }
+
+  deadLetters(query: { reason?: string; before?: string; limit?: number }): Promise<DeadLetters> {
+    return this.get('/api/dead-letters', query);
   }
 
   alarmLog(query: LogQuery): Promise<LogPage> {
