@@ -16,6 +16,7 @@ const COLUMNS = [
   'acknowledged',
   'acknowledged_at',
   'acknowledged_by',
+  'acknowledged_note',
   'cleared_at',
   'alarm_id',
 ] as const satisfies readonly (keyof AlarmLogRow)[];

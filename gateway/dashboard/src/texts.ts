@@ -164,6 +164,10 @@ export const texts = {
   ack: {
     title: (count: number) => (count === 1 ? 'Acknowledge this alarm?' : `Acknowledge ${count} alarms?`),
     explain: 'It counts for what is listed here, as you see it now, and never for a higher level that comes later.',
+    note: 'Note (optional), for everybody who sees it',
+    noteLength: (used: number, most: number) => `${used} of ${most}`,
+    noteForAll: 'The same note for all of them.',
+    noted: (note: string) => `Note: ${note}`,
     confirm: (count: number) => (count === 1 ? 'Acknowledge' : `Acknowledge ${count}`),
     cancel: 'Cancel',
     close: 'Close',

@@ -27,6 +27,14 @@ describe('a request', () => {
     expect(JSON.parse(String(request?.init.body))).toEqual({ seen: { epoch: 'e', seq: 7 } });
   });
 
+  it('has the note of whoever acknowledges, and no field without one', async () => {
+    const requests = serve(() => ({ body: { success: true } }));
+    await rest.acknowledge('a', 'x', { epoch: 'e', seq: 7 }, ' The crew is on its way. ');
+    await rest.acknowledge('a', 'x', { epoch: 'e', seq: 7 }, '  ');
+    const seen = { epoch: 'e', seq: 7 };
+    expect(requests.map(({ init }) => JSON.parse(String(init.body)))).toEqual([{ seen, note: 'The crew is on its way.' }, { seen }]);
+  });
+
   it('is answered with what became of an acknowledgement', async () => {
     const results = async (status: number, body: unknown) => {
       serve(() => ({ status, body }));

@@ -3,8 +3,12 @@ import type { components } from './openapi';
 import type { Position, Positioned } from './positions';
 
 export type Reading = components['schemas']['Reading'];
-export type Alert = components['schemas']['Alert'];
-export type AlarmLogRow = components['schemas']['AlarmLogRow'];
+/** What somebody wrote who acknowledged. */
+interface Noted {
+  acknowledged_note?: string | null;
+}
+export type Alert = components['schemas']['Alert'] & Noted;
+export type AlarmLogRow = components['schemas']['AlarmLogRow'] & Noted;
 export type Readiness = components['schemas']['Readiness'];
 export type Severity = Alert['severity'];
 

@@ -96,6 +96,9 @@ export type Acknowledgement =
   | { result: 'forbidden'; message: string }
   | { result: 'failed'; message: string };
 
+/** The most characters of a note. */
+export const NOTE_MAX = 280;
+
 export class RestError extends Error {
   /** 0: no answer. */
   readonly status: number;
@@ -183,11 +186,14 @@ export class Rest {
     return { ...newest, count: samples.length, ...(isFull && oldest ? { incompleteBefore: oldest } : {}) };
   }
 
-  /** Acknowledges what the operator has `seen`, and never a level that came later. */
-  async acknowledge(deviceId: string, alarmId: string, seen: Position): Promise<Acknowledgement> {
+  /** Acknowledges what the operator has `seen`, and never a level that came later. The `note` is for everybody who sees the alarm. */
+  async acknowledge(deviceId: string, alarmId: string, seen: Position, note = ''): Promise<Acknowledgement> {
     const path = `/devices/${encodeURIComponent(deviceId)}/subtronics/alerts/${encodeURIComponent(alarmId)}/acknowledge`;
     try {
-      const answer = await this.#send<{ escalated?: boolean }>('POST', path, { seen: { epoch: seen.epoch, seq: seen.seq } });
+      const answer = await this.#send<{ escalated?: boolean }>('POST', path, {
+        seen: { epoch: seen.epoch, seq: seen.seq },
+        ...(note.trim() ? { note: note.trim() } : {}),
+      });
       return { result: answer.escalated ? 'escalated' : 'done' };
     } catch (error) {
       if (!(error instanceof RestError)) throw error;
