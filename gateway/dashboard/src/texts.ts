@@ -1,6 +1,7 @@
 // Every text of the dashboard. A translation replaces this file.
 import type { Change, Alert } from './client';
 import type { Condition } from './condition';
+import type { Field } from './profileForm';
 
 const many = (count: number, one: string, other: string) => `${count} ${count === 1 ? one : other}`;
 
@@ -164,6 +165,7 @@ export const texts = {
   ack: {
     title: (count: number) => (count === 1 ? 'Acknowledge this alarm?' : `Acknowledge ${count} alarms?`),
     explain: 'It counts for what is listed here, as you see it now, and never for a higher level that comes later.',
+    list: 'What is acknowledged',
     note: 'Note (optional), for everybody who sees it',
     noteLength: (used: number, most: number) => `${used} of ${most}`,
     noteForAll: 'The same note for all of them.',
@@ -345,6 +347,27 @@ export const texts = {
       revocation_lifted: 'lifted a revocation',
       started: 'started',
     } as Record<string, string>,
+  },
+
+  profile: {
+    edit: 'Edit',
+    title: (id: string) => `Name and place of ${id}`,
+    explain: 'What is shown instead of what the detector sends. An empty field is what the detector sends, or none.',
+    fields: { name: 'Name', zone: 'Zone', site: 'Site', latitude: 'Latitude', longitude: 'Longitude' } satisfies Record<Field, string>,
+    placeHelp: 'Degrees, as 18.5204 and 73.8567. Both, or neither.',
+    onMap: 'Place it on the map',
+    save: 'Save',
+    busy: 'Saving …',
+    changed: 'Somebody else changed it meanwhile. What you typed is still here and not saved yet; theirs is:',
+    was: (value: string) => `was ${value}`,
+    takeTheirs: 'Leave it as theirs',
+    halfPlace: 'A place needs latitude and longitude: fill in both, or neither.',
+    badDegrees: (field: string, most: number) => `${field} is not a number from -${most} to ${most}, with a point and not a comma.`,
+    operatorsOnly: (id: string) =>
+      `Without signing in nothing is changed here. Change it at the port for operators of the gateway (--ops-port): PUT /api/devices/${id}/profile.`,
+    forbidden: (message: string) => `You may not change this detector: ${message}`,
+    unknown: 'This detector does not exist any more, or has sent nothing yet.',
+    failed: (message: string) => `Not done: ${message}`,
   },
 
   deadLetters: {

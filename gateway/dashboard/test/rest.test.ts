@@ -49,6 +49,18 @@ describe('a request', () => {
     expect((await rest.acknowledge('a', 'x', { epoch: 'e', seq: 1 })).result).toBe('failed');
   });
 
+  it('changes what operators say of a device only if it is the one that was read', async () => {
+    vi.stubGlobal('fetch', async () => new Response(JSON.stringify({ success: true, name: 'Boiler' }), { headers: { etag: 'W/"1f"' } }));
+    const { profile, tag } = await rest.profile('a/b');
+    expect([profile.name, tag]).toEqual(['Boiler', 'W/"1f"']);
+    const requests = serve(() => ({ status: 412, body: { error_code: 'changed', error_message: 'It was changed meanwhile' } }));
+    await expect(rest.changeProfile('a/b', tag, { name: null })).rejects.toMatchObject({ status: 412, code: 'changed' });
+    const [request] = requests;
+    expect([request?.init.method, request?.url.pathname]).toEqual(['PUT', '/api/devices/a%2Fb/profile']);
+    expect(request?.init.headers).toMatchObject({ 'if-match': 'W/"1f"', 'content-type': 'application/json' });
+    expect(request?.init.body).toBe('{"name":null}');
+  });
+
   it('reads a history of several pages whole, each sample once', async () => {
     // Two in each millisecond.
     const all: Sample[] = Array.from({ length: 2500 }, (_, index) => ({

@@ -11,6 +11,18 @@ export type Health = Schemas['Health'];
 export type Statistics = Schemas['Statistics'];
 export type Logs = Schemas['Logs'];
 
+/** What operators say of a device. An older server knows no place. */
+export type Profile = Schemas['Profile'] & { latitude?: number | null; longitude?: number | null };
+
+/** The changes of it: what is absent stays, and `null` removes. */
+export type ProfileChanges = Partial<Pick<Profile, 'name' | 'zone' | 'site' | 'latitude' | 'longitude'>>;
+
+/** With the tag that says which one it is: a change names it, so that it overwrites nothing that somebody else changed. */
+export interface TaggedProfile {
+  profile: Profile;
+  tag: string;
+}
+
 /** A message that could not be processed. Its texts are those of whoever sent it. */
 export interface DeadLetter {
   id: string;
@@ -111,6 +123,12 @@ export class RestError extends Error {
   }
 }
 
+/** What a request has besides its path. */
+interface Content {
+  body?: object | undefined;
+  headers?: Record<string, string>;
+}
+
 /** Who sends the requests. */
 export interface Credentials {
   token: string | null;
@@ -154,6 +172,20 @@ export class Rest {
 
   deadLetters(query: { reason?: string; before?: string; limit?: number }): Promise<DeadLetters> {
     return this.get('/api/dead-letters', query);
+  }
+
+  profile(deviceId: string): Promise<TaggedProfile> {
+    return this.#profile('GET', deviceId);
+  }
+
+  /** Fails with 412 if it is not the one that the tag names. */
+  changeProfile(deviceId: string, tag: string, changes: ProfileChanges): Promise<TaggedProfile> {
+    return this.#profile('PUT', deviceId, { body: changes, headers: { 'if-match': tag } });
+  }
+
+  async #profile(method: string, deviceId: string, more: Content = {}): Promise<TaggedProfile> {
+    const { content, headers } = await this.#answer<Profile>(method, `/api/devices/${encodeURIComponent(deviceId)}/profile`, more);
+    return { profile: content, tag: headers.get('etag') ?? '' };
   }
 
   alarmLog(query: LogQuery): Promise<LogPage> {
@@ -211,8 +243,12 @@ export class Rest {
   }
 
   async #send<T>(method: string, path: string, body?: object): Promise<T> {
+    return (await this.#answer<T>(method, path, { body })).content;
+  }
+
+  async #answer<T>(method: string, path: string, { body, headers: more }: Content): Promise<{ content: T; headers: Headers }> {
     const { token, csrfToken } = this.#credentials();
-    const headers: Record<string, string> = { accept: 'application/json' };
+    const headers: Record<string, string> = { accept: 'application/json', ...more };
     if (token) headers.authorization = `Bearer ${token}`;
     if (csrfToken && method !== 'GET') headers['x-csrf-token'] = csrfToken;
     if (body) headers['content-type'] = 'application/json';
@@ -226,7 +262,7 @@ export class Rest {
     const date = answer.headers.get('date');
     if (date) this.onDate(date);
     const content: unknown = await answer.json().catch(() => null);
-    if (answer.ok) return content as T;
+    if (answer.ok) return { content: content as T, headers: answer.headers };
     const { error_code: code, error_message: message } = (content ?? {}) as Record<string, string>;
     throw new RestError(answer.status, code ?? '', message ?? `${answer.status} ${answer.statusText}`);
   }

@@ -1,0 +1,51 @@
+// What operators say of a detector, as a form has it: texts. Pure.
+import type { Profile, ProfileChanges } from './client';
+import { texts } from './texts';
+
+export const FIELDS = ['name', 'zone', 'site', 'latitude', 'longitude'] as const;
+export type Field = (typeof FIELDS)[number];
+export type ProfileForm = Record<Field, string>;
+
+const textOf = (value: string | number | null | undefined): string => (value === null || value === undefined ? '' : String(value));
+
+export const formOf = (profile: Profile): ProfileForm => ({
+  name: textOf(profile.name),
+  zone: textOf(profile.zone),
+  site: textOf(profile.site),
+  latitude: textOf(profile.latitude),
+  longitude: textOf(profile.longitude),
+});
+
+/** Which fields differ. */
+export const differences = (a: ProfileForm, b: ProfileForm): Field[] => FIELDS.filter((field) => a[field].trim() !== b[field].trim());
+
+/** Why it cannot be sent; empty if it can. */
+export function problemOf(form: ProfileForm): string {
+  const { latitude, longitude } = form;
+  if ((latitude.trim() === '') !== (longitude.trim() === '')) return texts.profile.halfPlace;
+  if (!isDegrees(latitude, 90)) return texts.profile.badDegrees(texts.profile.fields.latitude, 90);
+  if (!isDegrees(longitude, 180)) return texts.profile.badDegrees(texts.profile.fields.longitude, 180);
+  return '';
+}
+
+/** Empty is none. A comma may be meant as a point or between two numbers: it is refused. */
+function isDegrees(text: string, most: number): boolean {
+  const trimmed = text.trim();
+  return trimmed === '' || (/^[+-]?\d{1,3}(\.\d+)?$/.test(trimmed) && Math.abs(Number(trimmed)) <= most);
+}
+
+/** What is sent to make `before` what the form says: what did not change is not sent, and an empty field removes. A place is sent whole. */
+export function changesOf(before: ProfileForm, form: ProfileForm): ProfileChanges {
+  const changed = new Set(differences(before, form));
+  if (changed.has('latitude') || changed.has('longitude')) changed.add('latitude').add('longitude');
+  const changes: ProfileChanges = {};
+  for (const field of ['name', 'zone', 'site'] as const) if (changed.has(field)) changes[field] = form[field].trim() || null;
+  for (const field of ['latitude', 'longitude'] as const) if (changed.has(field)) changes[field] = form[field].trim() === '' ? null : Number(form[field]);
+  return changes;
+}
+
+/** The form after somebody else changed the profile from `before` to `theirs`: what was typed here stays, and the rest is theirs. */
+export function merged(before: ProfileForm, form: ProfileForm, theirs: ProfileForm): ProfileForm {
+  const typed = new Set(differences(before, form));
+  return Object.fromEntries(FIELDS.map((field) => [field, typed.has(field) ? form[field] : theirs[field]])) as ProfileForm;
+}
