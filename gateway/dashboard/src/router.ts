@@ -12,6 +12,7 @@ export const router = createRouter({
     { path: '/alarms', name: 'alarms', component: AlarmsScreen },
     { path: '/alarms/history', name: 'history', component: () => import('./screens/HistoryScreen.vue') },
     { path: '/fleet', name: 'fleet', component: () => import('./screens/FleetScreen.vue') },
+    { path: '/map', name: 'map', component: () => import('./screens/MapScreen.vue') },
     { path: '/devices/:deviceId', name: 'device', component: () => import('./screens/DeviceScreen.vue'), props: true },
     { path: '/operation', name: 'operation', component: () => import('./screens/OperationScreen.vue') },
     { path: '/sign-in', name: 'sign-in', component: () => import('./screens/SignInScreen.vue') },

@@ -8,7 +8,7 @@ const many = (count: number, one: string, other: string) => `${count} ${count ==
 export const texts = {
   product: 'Gas detection',
   skip: 'Skip to the content',
-  nav: { label: 'Screens', alarms: 'Alarms', fleet: 'Fleet', history: 'Alarm history', operation: 'Operation' },
+  nav: { label: 'Screens', alarms: 'Alarms', fleet: 'Fleet', map: 'Map', operation: 'Operation' },
 
   condition: {
     a3: 'A3 critical',
@@ -347,6 +347,32 @@ export const texts = {
       revocation_lifted: 'lifted a revocation',
       started: 'started',
     } as Record<string, string>,
+  },
+
+  map: {
+    title: 'Map',
+    choose: 'Plan',
+    grid: 'No plan: all detectors',
+    plan: (name: string, site: string, alarms: number) => `${name}${site ? `, ${site}` : ''}${alarms > 0 ? ` – ${alarms} in alarm` : ''}`,
+    shown: (placed: number, without: number) => `${many(placed, 'detector', 'detectors')} on the map${without > 0 ? `, ${without} without a place` : ''}`,
+    nothing: 'No detector has a place yet. Give one a place with Edit at the detector, or let it send its coordinates.',
+    plansFailed: (message: string) => `The plans cannot be read: ${message}`,
+    planFailed: (name: string, message: string) => `The plan ${name} cannot be shown: ${message}`,
+    elsewhere: (count: number) => `${many(count, 'detector in alarm is', 'detectors in alarm are')} not on this plan:`,
+    letters: { a3: 'A3', critical: 'C', a2: 'A2', fault: 'F', a1: 'A1', warning: '!', unknown: '?', normal: '' } satisfies Record<Condition, string>,
+    marker: (device: string, condition: string, reading: string, others: number) =>
+      `${device}: ${condition}, ${reading}${others > 0 ? `, and ${others} more at this place` : ''}`,
+    zoomIn: 'Zoom in',
+    zoomOut: 'Zoom out',
+    list: 'Detectors',
+    onMap: 'On the map',
+    withoutPlace: 'Without a place',
+    together: (count: number) => `${count} detectors at this place`,
+    noPlace: 'This detector has no place.',
+    toDevice: 'Open the detector',
+    show: 'Show on the map',
+    placing: (name: string, id: string) => `Click where ${name} (${id}) is.`,
+    placeAtCentre: 'In the middle of the map',
   },
 
   profile: {

@@ -23,6 +23,19 @@ export interface TaggedProfile {
   tag: string;
 }
 
+/** A picture of a part of the site, and where on the earth its edges are. */
+export interface SitePlan {
+  id: string;
+  name: string;
+  site: string | null;
+  south: number;
+  west: number;
+  north: number;
+  east: number;
+  /** Of its image, on this server. */
+  url: string;
+}
+
 /** A message that could not be processed. Its texts are those of whoever sent it. */
 export interface DeadLetter {
   id: string;
@@ -188,6 +201,16 @@ export class Rest {
     return { profile: content, tag: headers.get('etag') ?? '' };
   }
 
+  sitePlans(): Promise<{ count: number; plans: SitePlan[] }> {
+    return this.get('/api/site-plans');
+  }
+
+  /** Fetched, and not shown by its address: an address has no token. */
+  async planImage({ id }: SitePlan): Promise<Blob> {
+    const answer = await this.#request('GET', `/api/site-plans/${encodeURIComponent(id)}/image`, {});
+    return answer.blob();
+  }
+
   alarmLog(query: LogQuery): Promise<LogPage> {
     return this.get('/alarm-logs', { ...query });
   }
@@ -246,7 +269,13 @@ export class Rest {
     return (await this.#answer<T>(method, path, { body })).content;
   }
 
-  async #answer<T>(method: string, path: string, { body, headers: more }: Content): Promise<{ content: T; headers: Headers }> {
+  async #answer<T>(method: string, path: string, content: Content): Promise<{ content: T; headers: Headers }> {
+    const answer = await this.#request(method, path, content);
+    return { content: (await answer.json().catch(() => null)) as T, headers: answer.headers };
+  }
+
+  /** Fails if the answer is none that was hoped for. */
+  async #request(method: string, path: string, { body, headers: more }: Content): Promise<Response> {
     const { token, csrfToken } = this.#credentials();
     const headers: Record<string, string> = { accept: 'application/json', ...more };
     if (token) headers.authorization = `Bearer ${token}`;
@@ -261,8 +290,8 @@ export class Rest {
     }
     const date = answer.headers.get('date');
     if (date) this.onDate(date);
+    if (answer.ok) return answer;
     const content: unknown = await answer.json().catch(() => null);
-    if (answer.ok) return { content: content as T, headers: answer.headers };
     const { error_code: code, error_message: message } = (content ?? {}) as Record<string, string>;
     throw new RestError(answer.status, code ?? '', message ?? `${answer.status} ${answer.statusText}`);
   }

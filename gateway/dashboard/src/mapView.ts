@@ -1,0 +1,83 @@
+// Where detectors are on the map, and which of them are shown as one. Pure: knows nothing of Leaflet.
+import type { FleetRow, SitePlan } from './client';
+import { conditionOf, urgencyOf, type Condition } from './condition';
+import type { FleetItem } from './fleetView';
+
+export interface Place {
+  latitude: number;
+  longitude: number;
+}
+export interface Point {
+  x: number;
+  y: number;
+}
+
+/** Detectors that are too close to each other to be told apart. */
+export interface MarkerGroup {
+  /** The most urgent of them, where the marker is. */
+  lead: FleetItem;
+  place: Place;
+  /** All of them, the most urgent first. */
+  items: FleetItem[];
+}
+
+type Placed = Pick<FleetRow, 'location' | 'latitude' | 'longitude'>;
+
+/** Where a detector is; `null` if that is not known. What is a usable place is decided by the server, which then has a text for it. */
+export function placeOf({ location, latitude, longitude }: Placed): Place | null {
+  if (!location) return null;
+  const place = { latitude: Number(latitude), longitude: Number(longitude) };
+  return Number.isFinite(place.latitude) && Number.isFinite(place.longitude) ? place : null;
+}
+
+export const isOnPlan = ({ south, west, north, east }: SitePlan, { latitude, longitude }: Place): boolean =>
+  latitude >= south && latitude <= north && longitude >= west && longitude <= east;
+
+const GAS: readonly Condition[] = ['a3', 'critical', 'a2', 'a1'];
+
+/** Whether it must be seen before anything else. */
+export const isAlarm = (condition: Condition): boolean => GAS.includes(condition);
+
+/** The detectors with the most urgent first, as it is with every group. */
+export function mapItems(rows: readonly FleetRow[], serverNow: number): { item: FleetItem; place: Place | null }[] {
+  return rows
+    .map((row) => ({ item: { row, condition: conditionOf(row, serverNow) }, place: placeOf(row) }))
+    .sort((a, b) => urgencyOf(a.item.condition) - urgencyOf(b.item.condition) || (a.item.row.deviceId < b.item.row.deviceId ? -1 : 1));
+}
+
+/**
+ * Puts together what is closer than `distance` in pixels. `sorted` has the most urgent first: it leads those around it, so that a marker is
+ * where the worst is, and shows the worst. `pixels` depends on the scale alone, so that groups stay while the map is moved.
+ */
+export function groupsOf(sorted: readonly { item: FleetItem; place: Place }[], pixels: (place: Place) => Point, distance: number): MarkerGroup[] {
+  const groups: MarkerGroup[] = [];
+  const byCell = new Map<string, { group: MarkerGroup; at: Point }[]>();
+  for (const { item, place } of sorted) {
+    const at = pixels(place);
+    const [column, row] = [Math.floor(at.x / distance), Math.floor(at.y / distance)];
+    const near = nearest(byCell, column, row, at, distance);
+    if (near) {
+      near.items.push(item);
+      continue;
+    }
+    const group = { lead: item, place, items: [item] };
+    groups.push(group);
+    const cell = `${column} ${row}`;
+    byCell.set(cell, [...(byCell.get(cell) ?? []), { group, at }]);
+  }
+  return groups;
+}
+
+/** A leader that is near is in the same cell or in one beside it. */
+function nearest(byCell: Map<string, { group: MarkerGroup; at: Point }[]>, column: number, row: number, at: Point, distance: number): MarkerGroup | undefined {
+  let best: { group: MarkerGroup; far: number } | undefined;
+  for (let x = column - 1; x <= column + 1; x += 1) {
+    for (let y = row - 1; y <= row + 1; y += 1) {
+      for (const { group, at: other } of byCell.get(`${x} ${y}`) ?? []) {
+        const far = Math.hypot(at.x - other.x, at.y - other.y);
+        if (far < distance && (!best || far < best.far)) best = { group, far };
+      }
+    }
+  }
+  return best?.group;
+}

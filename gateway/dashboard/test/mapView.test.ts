@@ -1,0 +1,80 @@
+import { describe, expect, it } from 'vitest';
+
+import type { FleetRow, SitePlan } from '../src/client';
+import { groupsOf, isOnPlan, mapItems, placeOf, type Place } from '../src/mapView';
+import { seeded } from './random';
+
+const NOW = Date.parse('2026-11-26T10:00:00.000Z');
+const row = (deviceId: string, latitude: number | string, longitude: number | string, more: Partial<FleetRow> = {}): FleetRow =>
+  ({
+    deviceId,
+    name: deviceId,
+    latitude,
+    longitude,
+    location: `${latitude}, ${longitude}`,
+    status: 'online',
+    alarm_status: 'NORMAL',
+    data_quality: 'good',
+    lastSeen: new Date(NOW - 1000).toISOString(),
+    level: null,
+    ...more,
+  }) as FleetRow;
+const placedOf = (rows: FleetRow[]) => mapItems(rows, NOW).flatMap(({ item, place }) => (place ? [{ item, place }] : []));
+/** A degree is a thousand pixels. */
+const pixels = ({ latitude, longitude }: Place) => ({ x: longitude * 1000, y: -latitude * 1000 });
+
+describe('the place of a detector', () => {
+  it('is what the server takes for one', () => {
+    expect(placeOf(row('a', '18.52', '73.85'))).toEqual({ latitude: 18.52, longitude: 73.85 });
+    expect(placeOf(row('a', 18.52, -73.85))).toEqual({ latitude: 18.52, longitude: -73.85 });
+    expect(placeOf(row('a', '0.00', '0.00', { location: '' }))).toBeNull();
+    expect(placeOf(row('a', 'north', '73.85'))).toBeNull();
+  });
+
+  it('is on a plan up to its edges', () => {
+    const plan = { south: 18, west: 73, north: 19, east: 74 } as SitePlan;
+    expect(isOnPlan(plan, { latitude: 18, longitude: 74 })).toBe(true);
+    expect(isOnPlan(plan, { latitude: 19.001, longitude: 73.5 })).toBe(false);
+    expect(isOnPlan(plan, { latitude: 18.5, longitude: 72.9 })).toBe(false);
+  });
+});
+
+describe('detectors that are close to each other', () => {
+  it('are one marker, where the worst of them is, and it shows the worst', () => {
+    const rows = [row('a', 18.5, 73.8), row('b', 18.501, 73.801, { level: 'A2' }), row('c', 18.5, 73.8, { lastSeen: null }), row('d', 19, 74)];
+    const groups = groupsOf(placedOf(rows), pixels, 40);
+    expect(groups.map(({ lead, items }) => [lead.condition, items.map(({ row: { deviceId } }) => deviceId)])).toEqual([
+      ['a2', ['b', 'c', 'a']],
+      ['normal', ['d']],
+    ]);
+    expect(groups[0]?.place).toEqual({ latitude: 18.501, longitude: 73.801 });
+  });
+
+  it('are apart again when the map comes closer', () => {
+    const rows = [row('a', 18.5, 73.8), row('b', 18.501, 73.801)];
+    expect(groupsOf(placedOf(rows), pixels, 40)).toHaveLength(1);
+    expect(groupsOf(placedOf(rows), (place) => ({ x: pixels(place).x * 64, y: pixels(place).y * 64 }), 40)).toHaveLength(2);
+  });
+
+  it('never hide one that is more urgent, and none is lost, however they lie', () => {
+    const next = seeded(20261126);
+    const levels = ['A1', 'A2', 'A3', 'fault', null, null, null] as const;
+    const rows = Array.from({ length: 2000 }, (_, index) => row(`d${index}`, 18 + next(), 73 + next(), { level: levels[Math.floor(next() * levels.length)] ?? null }));
+    const items = placedOf(rows);
+    const groups = groupsOf(items, pixels, 40);
+    const all = groups.flatMap((group) => group.items.map(({ row: { deviceId } }) => deviceId));
+    expect([...all].sort()).toEqual(rows.map(({ deviceId }) => deviceId).sort());
+    const rank = new Map(items.map(({ item }, index) => [item.row.deviceId, index]));
+    for (const { lead, items: inside } of groups) {
+      const first = Math.min(...inside.map(({ row: { deviceId } }) => rank.get(deviceId) as number));
+      expect(lead.row.deviceId).toBe(items[first]?.item.row.deviceId);
+    }
+    // No two markers are on top of each other.
+    for (const [index, one] of groups.entries()) {
+      for (const other of groups.slice(index + 1)) {
+        const [a, b] = [pixels(one.place), pixels(other.place)];
+        expect(Math.hypot(a.x - b.x, a.y - b.y)).toBeGreaterThanOrEqual(40);
+      }
+    }
+  });
+});
