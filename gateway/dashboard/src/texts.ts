@@ -358,7 +358,7 @@ export const texts = {
     nothing: 'No detector has a place yet. Give one a place with Edit at the detector, or let it send its coordinates.',
     plansFailed: (message: string) => `The plans cannot be read: ${message}`,
     planFailed: (name: string, message: string) => `The plan ${name} cannot be shown: ${message}`,
-    elsewhere: (count: number) => `${many(count, 'detector in alarm is', 'detectors in alarm are')} not on this plan:`,
+    elsewhere: (count: number) => `${many(count, 'detector in alarm is', 'detectors in alarm are')} outside of what the map shows:`,
     letters: { a3: 'A3', critical: 'C', a2: 'A2', fault: 'F', a1: 'A1', warning: '!', unknown: '?', normal: '' } satisfies Record<Condition, string>,
     marker: (device: string, condition: string, reading: string, others: number) =>
       `${device}: ${condition}, ${reading}${others > 0 ? `, and ${others} more at this place` : ''}`,

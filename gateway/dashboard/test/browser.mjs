@@ -95,7 +95,7 @@ const { selectors } = await import('playwright-core');
 selectors.setTestIdAttribute('data-test');
 
 const everything = { devices: ['*'] };
-const operatorToken = await token({ ...everything, sub: 'operator', name: 'Asha Operator', verbs: ['read', 'ack', 'admin'] });
+const operatorToken = await token({ ...everything, sub: 'operator', name: 'Asha Operator', verbs: ['read', 'ack', 'operate', 'admin'] });
 const readerToken = await token({ ...everything, sub: 'reader', name: 'Ravi Reader', verbs: ['read'] });
 const limitedToken = await token({ devices: ['OTSM-0001'], sub: 'limited', name: 'Lena Limited', verbs: ['read', 'ack'] });
 
@@ -410,6 +410,60 @@ await step('a page whose files cannot be had says so', async () => {
   await page.context().close();
 });
 
+await step('the name and the zone of a detector are changed, and nobody overwrites what another one changed', async () => {
+  await reading('OTSM-0010', 12);
+  const [first, second] = [await person(operatorToken), await person(operatorToken)];
+  for (const page of [first, second]) {
+    await open(page, '/ui/devices/OTSM-0010');
+    await page.getByTestId('edit').click();
+    await seen(page.getByTestId('profile').getByText('Name and place of OTSM-0010'));
+  }
+  await first.getByLabel('Name', { exact: true }).fill('Boiler');
+  await first.getByTestId('profile-save').click();
+  await gone(first.getByTestId('profile'));
+  await seen(second.getByRole('heading', { name: 'Boiler', level: 1, includeHidden: true }));
+  await second.getByLabel('Zone', { exact: true }).fill('Hall 1');
+  await second.getByTestId('profile-save').click();
+  await seen(second.getByTestId('theirs').getByText('Boiler'));
+  expect((await second.getByLabel('Zone', { exact: true }).inputValue()) === 'Hall 1', 'what was typed is still there');
+  await second.getByTestId('profile-save').click();
+  await gone(second.getByTestId('profile'));
+  for (const page of [first, second]) {
+    await seen(page.getByRole('heading', { name: 'Boiler' }));
+    await seen(page.locator('header.head').getByText('Hall 1'));
+    await page.context().close();
+  }
+  await open(reader, '/ui/devices/OTSM-0010');
+  await seen(reader.getByRole('heading', { name: 'Boiler' }));
+  expect((await reader.getByTestId('edit').count()) === 0, 'whoever may only see changes nothing');
+});
+
+await step('on the map the worst of a place shows, and what has no place is beside it', async () => {
+  await reading('OTSM-0301', 10, { root: { lat: '18.520400', long: '73.856700' } });
+  await reading('OTSM-0302', 1500, { root: { lat: '18.520401', long: '73.856701' } });
+  await reading('OTSM-0303', 10, { root: { lat: '18.530400', long: '73.866700' } });
+  await reading('OTSM-0304', 1600);
+  await open(operator, '/ui/map');
+  const marker = operator.locator('[data-test="marker"][data-device="OTSM-0302"]');
+  await seen(marker.getByText('1500'));
+  await seen(operator.locator('[data-test="marker"][data-device="OTSM-0303"]'));
+  expect((await operator.locator('[data-test="marker"][data-device="OTSM-0301"]').count()) === 0, 'two at one place are one marker');
+  // The first one with the keyboard is the worst.
+  const order = await operator.getByTestId('marker').evaluateAll((markers) => markers.map((one) => one.dataset.device));
+  expect(order[0] === 'OTSM-0302', `by urgency (${order})`);
+  await marker.click();
+  await seen(operator.getByTestId('device-card').getByText('Gas, level A3'));
+  await seen(operator.getByText('2 detectors at this place'));
+  await operator.waitForURL('**device=OTSM-0302**');
+  await operator.getByTestId('device-card').getByRole('button', { name: 'Close' }).click();
+  await seen(operator.getByTestId('without-place').getByText('OTSM-0304'));
+  await operator.getByTestId('map').focus();
+  await marker.focus();
+  await operator.keyboard.press('Enter');
+  await operator.getByTestId('device-card').getByRole('link', { name: 'Open the detector' }).click();
+  await shows(operator, 1500);
+});
+
 // Every screen, in three looks: checked for accessibility, and pictured.
 const SCREENS = [
   ['alarms', '/ui/alarms', (page) => row(page, 'OTSM-0004')],
@@ -417,6 +471,7 @@ const SCREENS = [
   ['fleet', '/ui/fleet', (page) => page.getByTestId('fleet').getByText('OTSM-0004')],
   ['grid', '/ui/fleet?view=grid', (page) => page.getByTestId('fleet').getByText('OTSM-0004')],
   ['device', '/ui/devices/OTSM-0002', (page) => page.locator('.chart canvas')],
+  ['map', '/ui/map', (page) => page.locator('[data-test="marker"][data-device="OTSM-0302"]')],
   ['operation', '/ui/operation', (page) => page.getByText('Data path')],
 ];
 const LOOKS = {

@@ -31,7 +31,11 @@ export interface PlanMap {
   pixels: (place: Place) => Point;
   /** Where it is in the layer. */
   pointOf: (place: Place) => Point;
+  isSeen: (place: Place) => boolean;
+  /** It is seen, or a bit outside. */
   isNear: (place: Place) => boolean;
+  /** Somebody chose what the map shows: it is not moved any more by itself. */
+  isChosen: () => boolean;
   showPlan: (plan: SitePlan, image: string) => void;
   showGrid: (places: readonly Place[]) => void;
   /** Without a plan it comes close enough to tell detectors of a site apart. */
@@ -55,6 +59,7 @@ export function useMap(frame: Readonly<Ref<HTMLElement | null>>, clicked: (place
   const layer = shallowRef<HTMLElement>();
   let map: LeafletMap | undefined;
   let overlay: ImageOverlay | undefined;
+  let isChosen = false;
   let observer: ResizeObserver | undefined;
   const grid = new (Grid as unknown as new (options: object) => GridLayer)({ pane: 'tilePane', maxZoom: DEEPEST });
 
@@ -85,6 +90,7 @@ export function useMap(frame: Readonly<Ref<HTMLElement | null>>, clicked: (place
       turn.value += 1;
     });
     created.on('click', ({ latlng }) => clicked({ latitude: latlng.lat, longitude: latlng.lng }));
+    for (const input of ['pointerdown', 'wheel', 'keydown']) frame.value?.addEventListener(input, () => (isChosen = true), { passive: true });
     observer = new ResizeObserver(() => created.invalidateSize());
     observer.observe(frame.value as HTMLElement);
     map = created;
@@ -102,20 +108,25 @@ export function useMap(frame: Readonly<Ref<HTMLElement | null>>, clicked: (place
     layer,
     pixels: (place) => current().project(coordinates(place)),
     pointOf: (place) => current().latLngToLayerPoint(coordinates(place)),
+    isSeen: (place) => current().getBounds().contains(coordinates(place)),
+    isChosen: () => isChosen,
     isNear: (place) => current().getBounds().pad(MARGIN).contains(coordinates(place)),
     showPlan: (plan, image) => {
+      isChosen = false;
       overlay?.remove();
       overlay = imageOverlay(image, boundsOf(plan), { alt: plan.name, className: 'plan' }).addTo(current());
       grid.remove();
       current().fitBounds(boundsOf(plan), { padding: [10, 10], animate: false });
     },
     showGrid: (places) => {
+      isChosen = false;
       overlay?.remove();
       overlay = undefined;
       grid.addTo(current());
       if (places.length > 0) current().fitBounds(latLngBounds(places.map(coordinates)), { padding: [60, 60], maxZoom: CLOSE, animate: false });
     },
     goTo: (place) => {
+      isChosen = true;
       const [zoomed, least] = [current().getZoom(), overlay ? 0 : CLOSE - 1];
       current().setView(coordinates(place), Math.max(zoomed, least), { animate: false });
     },
