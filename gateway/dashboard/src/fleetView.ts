@@ -63,20 +63,20 @@ export function countConditions(rows: readonly FleetRow[], serverNow: number): M
 }
 
 /** The last readings of each detector, for the trend lines. Bounded: `POINTS` numbers per detector that is in the fleet. */
-export class Trends {
+export class LastReadings {
   static readonly POINTS = 40;
   #points = new Map<string, { seq: number; epoch: string; values: (number | null)[] }>();
 
   take(rows: readonly FleetRow[]): void {
     const known = new Map<string, { seq: number; epoch: string; values: (number | null)[] }>();
     for (const { deviceId, epoch, seq, sensor_reading: value } of rows) {
-      const trend = this.#points.get(deviceId) ?? { seq: -1, epoch, values: [] };
-      if (trend.seq !== seq || trend.epoch !== epoch) {
-        trend.values = [...trend.values, value].slice(-Trends.POINTS);
-        trend.seq = seq;
-        trend.epoch = epoch;
+      const last = this.#points.get(deviceId) ?? { seq: -1, epoch, values: [] };
+      if (last.seq !== seq || last.epoch !== epoch) {
+        last.values = [...last.values, value].slice(-LastReadings.POINTS);
+        last.seq = seq;
+        last.epoch = epoch;
       }
-      known.set(deviceId, trend);
+      known.set(deviceId, last);
     }
     this.#points = known;
   }

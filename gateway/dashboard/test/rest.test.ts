@@ -61,37 +61,38 @@ describe('a request', () => {
     expect(request?.init.body).toBe('{"name":null}');
   });
 
-  it('reads a history of several pages whole, each sample once', async () => {
-    // Two in each millisecond.
-    const all: Sample[] = Array.from({ length: 2500 }, (_, index) => ({
-      timestamp: new Date(1_000_000 + Math.floor(index / 2)).toISOString(),
-      sensor_reading: index,
-      data_quality: 'good',
-    }));
-    const requests = serve((url) => {
-      const until = Number(url.searchParams.get('until'));
-      const samples = all.filter(({ timestamp }) => Date.parse(timestamp) <= until).slice(-1000);
-      return { body: { device_id: 'a', count: samples.length, samples } };
-    });
-    const history = await rest.history('a', 0, 2_000_000, 600);
-    expect(history.samples.length).toBeGreaterThan(2490);
-    expect(new Set(history.samples.map(({ sensor_reading: value }) => value)).size).toBe(history.samples.length);
-    expect(history.samples.at(-1)?.sensor_reading).toBe(2499);
-    expect(history.samples[0]?.sensor_reading).toBe(0);
-    expect(history.incompleteBefore).toBeUndefined();
-    expect(requests.length).toBeLessThan(6);
-  });
-
-  it('says how far back it read, if there is more than it reads', async () => {
-    const all: Sample[] = Array.from({ length: 30_000 }, (_, index) => ({ timestamp: new Date(1_000_000 + index).toISOString(), sensor_reading: index, data_quality: 'good' }));
+  const sample = (at: number, index: number): Sample => ({ timestamp: new Date(at).toISOString(), sensor_reading: index, data_quality: 'good' });
+  /** Answers requests for the history as the server does. */
+  const serveHistory = (all: Sample[], more: object = {}) =>
     serve((url) => {
       const until = Number(url.searchParams.get('until'));
-      const samples = all.filter(({ timestamp }) => Date.parse(timestamp) <= until).slice(-1000);
-      return { body: { device_id: 'a', count: samples.length, samples } };
+      const samples = all.filter(({ timestamp }) => Date.parse(timestamp) <= until).slice(-Number(url.searchParams.get('limit')));
+      return { body: { device_id: 'a', count: samples.length, samples, buckets: [], bucket_ms: 6000, ...more } };
     });
-    const history = await rest.history('a', 0, 2_000_000, 600);
-    expect(history.samples.length).toBeLessThan(30_000);
-    expect(history.incompleteBefore).toBe(history.samples[0]?.timestamp);
+  const HOUR = 3_600_000;
+
+  it('reads every sample of a short time, each once', async () => {
+    // Two in each millisecond.
+    const requests = serveHistory(Array.from({ length: 2500 }, (_, index) => sample(1_000_000 + Math.floor(index / 2), index)));
+    const { samples } = await rest.chart('a', 0, HOUR, 600);
+    expect(samples?.length).toBeGreaterThan(2490);
+    expect(new Set(samples?.map(({ sensor_reading: value }) => value)).size).toBe(samples?.length);
+    expect(samples?.at(-1)?.sensor_reading).toBe(2499);
+    expect(samples?.[0]?.sensor_reading).toBe(0);
+    // Buckets and alarms come with the first answer, and are not made again for each page.
+    expect(requests.map(({ url }) => url.searchParams.get('points'))).toEqual(['600', null, null]);
+  });
+
+  it('reads no samples of a long time, and not endlessly many of a short one', async () => {
+    const bucket = { from: new Date(0).toISOString(), until: new Date(5999).toISOString(), min: 1, max: 9, mean: 2, count: 3, unit: 'ppm', alarm_status: 'NORMAL', data_quality: 'good' };
+    const requests = serveHistory([sample(0, 1)], { buckets: [bucket], reaches_from: '2026-01-01T00:00:00.000Z' });
+    const long = await rest.chart('a', 0, HOUR + 1, 600);
+    expect(long).toMatchObject({ samples: null, buckets: [bucket], bucketMs: 6000, reachesFrom: '2026-01-01T00:00:00.000Z' });
+    expect(requests).toHaveLength(1);
+    const many = serveHistory(Array.from({ length: 30_000 }, (_, index) => sample(index, index)), { buckets: [bucket] });
+    const short = await rest.chart('a', 0, HOUR, 600);
+    expect(short).toMatchObject({ samples: null, buckets: [bucket] });
+    expect(many.length).toBeLessThan(6);
   });
 
   it('tells the time of the server', async () => {
@@ -100,11 +101,5 @@ describe('a request', () => {
     rest.onDate = (date) => dates.push(date);
     await rest.health();
     expect(dates).toEqual(['Thu, 26 Nov 2026 10:00:00 GMT']);
-  });
-
-  it('takes buckets as they are', async () => {
-    const requests = serve(() => ({ body: { device_id: 'a', count: 0, samples: [], buckets: [] } }));
-    await rest.history('a', 0, 1, 600);
-    expect(requests).toHaveLength(1);
   });
 });

@@ -1,16 +1,16 @@
 import { describe, expect, it } from 'vitest';
 
-import type { AlarmLogRow, FleetRow, OpenAlarm, Reading } from '../src/client';
+import type { AlarmLogRow, Bucket, FleetRow, OpenAlarm, Reading } from '../src/client';
 import { labelOf } from '../src/client/alarmStore';
 import { conditionOf, worstOf } from '../src/condition';
-import { courseOf, withLive } from '../src/course';
 import { csvOf } from '../src/csv';
-import { Trends, fleetView } from '../src/fleetView';
+import { LastReadings, fleetView } from '../src/fleetView';
 import { ago, span, withUnit } from '../src/format';
 import { heldOrder } from '../src/heldOrder';
 import { bandsOf, levelsOf } from '../src/levels';
 import { NewAlarms } from '../src/stores/newAlarms';
 import { matches } from '../src/stores/session';
+import { isolated, trendOfBuckets, trendOfSamples, withLive } from '../src/trend';
 
 const NOW = Date.parse('2026-11-26T10:00:00.000Z');
 const iso = (ms: number) => new Date(ms).toISOString();
@@ -100,17 +100,17 @@ describe('the fleet', () => {
   });
 
   it('has trend lines of a bounded length, one point per position', () => {
-    const trends = new Trends();
+    const lastReadings = new LastReadings();
     for (let seq = 1; seq <= 100; seq += 1) {
-      trends.take([row({ seq, sensor_reading: seq })]);
-      trends.take([row({ seq, sensor_reading: seq })]);
+      lastReadings.take([row({ seq, sensor_reading: seq })]);
+      lastReadings.take([row({ seq, sensor_reading: seq })]);
     }
-    const values = trends.of('OTSM-0001');
-    expect(values).toHaveLength(Trends.POINTS);
+    const values = lastReadings.of('OTSM-0001');
+    expect(values).toHaveLength(LastReadings.POINTS);
     expect(values.at(-1)).toBe(100);
     expect(values[0]).toBe(61);
-    trends.take([]);
-    expect(trends.of('OTSM-0001')).toEqual([]);
+    lastReadings.take([]);
+    expect(lastReadings.of('OTSM-0001')).toEqual([]);
   });
 });
 
@@ -153,30 +153,63 @@ describe('levels', () => {
   });
 });
 
-describe('the course of a reading', () => {
-  const sample = (s: number, value: number | null) => ({ timestamp: iso(NOW + s * 1000), sensor_reading: value, data_quality: 'good' });
+describe('the trend of a reading', () => {
+  const sample = (s: number, value: number | null, unit = 'ppm') => ({ timestamp: iso(NOW + s * 1000), sensor_reading: value, data_quality: 'good', unit });
+  /** A bucket from `s` on that is so many seconds wide. */
+  const bucket = (s: number, width: number, mean: number | null, more: Partial<Bucket> = {}): Bucket => ({
+    from: iso(NOW + s * 1000),
+    until: iso(NOW + (s + width) * 1000 - 1),
+    ...{ min: mean, max: mean, mean, count: mean === null ? 0 : 1, unit: 'ppm', alarm_status: 'NORMAL', data_quality: 'good' },
+    ...more,
+  });
 
   it('has a gap where nothing was sent', () => {
-    const course = courseOf({ samples: [0, 5, 10, 15, 200, 205].map((s) => sample(s, s)) });
-    expect(course.values).toEqual([0, 5, 10, 15, null, 200, 205]);
+    const trend = trendOfSamples([0, 5, 10, 15, 200, 205].map((s) => sample(s, s)), 'ppm');
+    expect(trend.values).toEqual([0, 5, 10, 15, null, 200, 205]);
   });
 
   it('has a gap where no reading could be used, and is sorted', () => {
-    const course = courseOf({ samples: [sample(10, 2), sample(0, 1), sample(5, null)] });
-    expect(course.values).toEqual([1, null, 2]);
+    expect(trendOfSamples([sample(10, 2), sample(0, 1), sample(5, null)], 'ppm').values).toEqual([1, null, 2]);
   });
 
   it('never hides a peak within a bucket', () => {
-    const bucket = { from: iso(NOW), until: iso(NOW + 60_000), min: 1, max: 900, mean: 12, count: 60 };
-    const course = courseOf({ samples: [], buckets: [bucket, { ...bucket, from: bucket.until, until: iso(NOW + 120_000), count: 0, min: null, max: null, mean: null }] });
-    expect(course.maxs).toEqual([900, null]);
-    expect(course.mins).toEqual([1, null]);
-    expect(course.values).toEqual([12, null]);
+    const trend = trendOfBuckets([bucket(0, 60, 12, { min: 1, max: 900, count: 60 }), bucket(60, 60, null)], 'ppm');
+    expect(trend.maxs).toEqual([900, null]);
+    expect(trend.mins).toEqual([1, null]);
+    expect(trend.values).toEqual([12, null]);
+    expect(trend.times).toEqual([NOW / 1000 + 30, NOW / 1000 + 90]);
+  });
+
+  it('has a gap where a single bucket is missing, however wide they are', () => {
+    const day = 86_400;
+    expect(trendOfBuckets([0, 1, 2, 4, 5].map((index) => bucket(index * 13_000, 13_000, index)), 'ppm').values).toEqual([0, 1, 2, null, 4, 5]);
+    // Older ones are wider than the newest, and a pause of some minutes is a gap only among the narrow ones.
+    const narrow = [0, 60, 120, 600, 660].map((s) => bucket(day + s, 60, s));
+    const wide = [0, 3600, 7200].map((s) => bucket(day - 10_800 + s, 3600, s));
+    expect(trendOfBuckets([...wide, ...narrow], 'ppm').values).toEqual([0, 3600, 7200, 0, 60, 120, null, 600, 660]);
+  });
+
+  it('has no gaps between the readings of a detector that sends seldom', () => {
+    const seldom = [0, 60, 120, 180, 600, 660].map((s) => bucket(s, 6, s));
+    expect(trendOfBuckets(seldom, 'ppm').values).toEqual([0, 60, 120, 180, null, 600, 660]);
+  });
+
+  it('never puts two units on one scale, and says so', () => {
+    const trend = trendOfBuckets([bucket(0, 60, 20, { unit: '%LEL' }), bucket(0, 60, 400), bucket(60, 60, 410)], 'ppm');
+    expect([trend.values, trend.hasOtherUnits]).toEqual([[400, 410], true]);
+    expect(trendOfSamples([sample(0, 1), sample(5, 2, '%LEL')], 'ppm')).toMatchObject({ values: [1], hasOtherUnits: true });
+    expect(trendOfSamples([sample(0, 1)], 'ppm').hasOtherUnits).toBe(false);
+  });
+
+  it('shows a reading that stands alone', () => {
+    expect(isolated([1, null, 2, 3, null, null, 4])).toEqual([0, 6]);
+    expect(isolated([null, 5, null])).toEqual([1]);
+    expect(isolated([])).toEqual([]);
   });
 
   it('goes on with what arrives, once', () => {
-    const course = courseOf({ samples: [0, 5, 10].map((s) => sample(s, s)) });
-    const next = withLive(course, NOW / 1000 + 15, 7, 'good');
+    const trend = trendOfSamples([0, 5, 10].map((s) => sample(s, s)), 'ppm');
+    const next = withLive(trend, NOW / 1000 + 15, 7, 'good');
     expect(next.values.at(-1)).toBe(7);
     expect(withLive(next, NOW / 1000 + 15, 8, 'good')).toBe(next);
     expect(withLive(next, NOW / 1000 + 500, 9, 'good').values.slice(-2)).toEqual([null, 9]);

@@ -65,39 +65,29 @@ export interface Sample {
   timestamp: string;
   sensor_reading: number | null;
   data_quality: string;
+  unit?: string;
   late?: boolean;
 }
 
-/** Every sample between two times. `min` and `max` never hide a peak. */
-export interface Bucket {
-  from: string;
-  until: string;
-  min: number | null;
-  max: number | null;
-  mean: number | null;
-  count: number;
-  data_quality?: string;
-  quality?: string;
+/** Every sample of a stretch of time. `min` and `max` never hide a peak. Where nothing was received there is none. */
+export type Bucket = Schemas['HistoryBucket'];
+
+/** A stretch of time for a chart: each sample of it, or buckets of all of them. */
+export interface Chart {
+  /** `null`: there are too many of them. */
+  samples: Sample[] | null;
+  buckets: Bucket[];
+  /** How long a bucket is. */
+  bucketMs: number;
+  /** When alarms stood. */
+  spans: Schemas['AlarmSpan'][];
+  /** Before it, alarms may be missing: there were too many. */
+  spansIncompleteBefore: string | undefined;
+  /** Before it nothing is kept. An older server does not say it. */
+  reachesFrom: string | undefined;
 }
 
-export interface Span {
-  id?: string;
-  alarm_id?: string;
-  type: string;
-  severity: string;
-  from: string;
-  until: string | null;
-}
-
-export interface History {
-  device_id: string;
-  count: number;
-  samples: Sample[];
-  buckets?: Bucket[];
-  spans?: Span[];
-  /** There are older samples in this time, which were not read. */
-  incompleteBefore?: string;
-}
+type History = Omit<Schemas['History'], 'samples'> & { samples: Sample[]; reaches_from?: string };
 
 export interface LogQuery {
   start_date?: string;
@@ -150,9 +140,11 @@ export interface Credentials {
 }
 
 const GIVE_UP_MS = 30_000;
-/** The server keeps 20 000 samples of a device, unless it is told otherwise. */
+/** In so much time each sample is read. */
+export const SHORT_MS = 60 * 60_000;
 const HISTORY_PAGE = 1000;
-const HISTORY_PAGES = 20;
+/** A detector that sends more than one reading in a second is drawn in buckets. */
+const HISTORY_PAGES = 5;
 
 export class Rest {
   /** Told the server's time with each answer. */
@@ -219,26 +211,37 @@ export class Rest {
     return this.get('/alarm-logs/statistics', { ...query });
   }
 
-  /** Buckets where the server makes them, and otherwise every sample, from the newest page on. */
-  async history(deviceId: string, from: number, until: number, points: number): Promise<History> {
+  /** Each sample of a short time, and buckets of a longer one, or of one with too many samples. */
+  async chart(deviceId: string, from: number, until: number, points: number): Promise<Chart> {
     const path = `/api/devices/${encodeURIComponent(deviceId)}/history`;
-    const page = (to: number) => this.get<History>(path, { from, until: to, points, since: from, limit: HISTORY_PAGE });
-    const newest = await page(until);
-    if (newest.buckets) return newest;
-    const { samples } = newest;
-    let isFull = samples.length === HISTORY_PAGE;
-    for (let pages = 1; isFull && pages < HISTORY_PAGES; pages += 1) {
+    const isShort = until - from <= SHORT_MS;
+    const newest = await this.get<History>(path, { from, until, points, limit: isShort ? HISTORY_PAGE : 1 });
+    return {
+      samples: isShort ? await this.#allSamples(path, from, newest.samples) : null,
+      buckets: newest.buckets ?? [],
+      bucketMs: newest.bucket_ms ?? 0,
+      spans: newest.spans ?? [],
+      spansIncompleteBefore: newest.spans_incomplete_before,
+      reachesFrom: newest.reaches_from,
+    };
+  }
+
+  /** Reads the pages before the newest one. `null`: there are more than are read. */
+  async #allSamples(path: string, from: number, newest: Sample[]): Promise<Sample[] | null> {
+    const samples = [...newest];
+    let isFull = newest.length === HISTORY_PAGE;
+    for (let pages = 1; isFull; pages += 1) {
+      if (pages === HISTORY_PAGES) return null;
       const oldest = samples[0]?.timestamp ?? '';
-      const { samples: older } = await page(Date.parse(oldest));
+      const { samples: older } = await this.get<History>(path, { from, until: Date.parse(oldest), limit: HISTORY_PAGE });
       // Those of the same millisecond come again.
       const before = older.filter(({ timestamp }) => timestamp < oldest);
       samples.unshift(...before);
       isFull = older.length === HISTORY_PAGE;
       // More in one millisecond than a page holds: what is older cannot be reached.
-      if (before.length === 0) break;
+      if (isFull && before.length === 0) return null;
     }
-    const oldest = samples[0]?.timestamp;
-    return { ...newest, count: samples.length, ...(isFull && oldest ? { incompleteBefore: oldest } : {}) };
+    return samples;
   }
 
   /** Acknowledges what the operator has `seen`, and never a level that came later. The `note` is for everybody who sees the alarm. */
