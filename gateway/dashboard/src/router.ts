@@ -11,6 +11,7 @@ export const router = createRouter({
     { path: '/', name: 'start', component: StartScreen },
     { path: '/alarms', name: 'alarms', component: AlarmsScreen },
     { path: '/alarms/history', name: 'history', component: () => import('./screens/HistoryScreen.vue') },
+    { path: '/alarms/shift', name: 'shift', component: () => import('./screens/ShiftScreen.vue') },
     { path: '/fleet', name: 'fleet', component: () => import('./screens/FleetScreen.vue') },
     { path: '/map', name: 'map', component: () => import('./screens/MapScreen.vue') },
     { path: '/devices/:deviceId', name: 'device', component: () => import('./screens/DeviceScreen.vue'), props: true },

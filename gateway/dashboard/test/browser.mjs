@@ -224,6 +224,37 @@ await step('an alarm that escalates while the dialog is open is not acknowledged
   await seen(row(reader, 'OTSM-0003').getByText('Not acknowledged'));
 });
 
+await step('single keys can be turned off, a selection is told, and it stays when the dialog is cancelled', async () => {
+  await reading('OTSM-0011', 300);
+  const line = row(operator, 'OTSM-0011');
+  await seen(line);
+  await operator.mouse.move(5, 5);
+  await line.focus();
+  await operator.keyboard.press(' ');
+  await seen(operator.locator('tr[data-device="OTSM-0011"][aria-selected="true"]'));
+  await operator.keyboard.press('a');
+  await seen(operator.getByRole('dialog'));
+  await operator.getByRole('button', { name: 'Cancel' }).click();
+  await gone(operator.getByRole('dialog'));
+  await seen(operator.locator('tr[data-device="OTSM-0011"][aria-selected="true"]'));
+
+  const toggle = async () => {
+    await operator.getByText('Account').locator('xpath=ancestor::summary').click();
+    await operator.getByLabel('Keys A and /').click();
+    await operator.keyboard.press('Escape');
+  };
+  await toggle();
+  await line.focus();
+  await operator.keyboard.press('a');
+  await operator.keyboard.press('/');
+  // Space comes behind them, and acts on the row as everywhere.
+  await operator.keyboard.press(' ');
+  await seen(operator.locator('tr[data-device="OTSM-0011"][aria-selected="false"]'));
+  expect((await operator.locator('dialog[open]').count()) === 0, 'no dialog');
+  expect(await line.evaluate((element) => element === document.activeElement), 'the focus stays in the list');
+  await toggle();
+});
+
 await step('a selection is acknowledged at once', async () => {
   await reading('OTSM-0004', 1200);
   await seen(row(operator, 'OTSM-0004'));
@@ -320,6 +351,8 @@ await step('a killed gateway: the banner, and a page that recovers by itself wit
   await open(operator, '/ui/devices/OTSM-0005');
   await reading('OTSM-0005', 10);
   await shows(operator, 10);
+  // On a telephone, and at the end of a long list.
+  await reader.setViewportSize({ width: 360, height: 640 });
   await open(reader, '/ui/alarms');
   await seen(row(reader, 'OTSM-0004'));
   const killed = Date.now();
@@ -328,6 +361,9 @@ await step('a killed gateway: the banner, and a page that recovers by itself wit
   await report(`the banner came ${Date.now() - killed} ms after the gateway was killed`);
   await seen(operator.locator('main.frozen'));
   await seen(reader.getByTestId('banner'));
+  await reader.evaluate(() => scrollTo(0, document.documentElement.scrollHeight));
+  const banner = await reader.getByTestId('banner').boundingBox();
+  expect(banner.y >= 0 && banner.y + banner.height <= 641, `the banner stays in sight (${JSON.stringify(banner)})`);
   // An alarm that is raised and rises while nobody can see it.
   for (const value of [300, 600, 610]) await reading('OTSM-0005', value);
   await ask({ do: 'start gateway' });
@@ -489,9 +525,23 @@ await step('on the map the worst of a place shows, and what has no place is besi
   await shows(operator, 1500);
 });
 
+await step('the report of a shift has what is open, what was, and what is silent', async () => {
+  await open(operator, '/ui/alarms/shift?hours=12');
+  await seen(operator.getByTestId('shift-open').getByText('OTSM-0004'));
+  await seen(operator.getByTestId('shift-open').getByText('Asha Operator').first());
+  await seen(operator.getByTestId('shift-alarms').getByRole('cell', { name: 'Gas, level A2' }).first());
+  await seen(operator.getByTestId('shift-silent'));
+  await operator.emulateMedia({ media: 'print' });
+  await seen(operator.getByText('Handed over by'));
+  await gone(operator.getByRole('button', { name: 'Print' }));
+  await picture(operator, 'shift-printed');
+  await operator.emulateMedia({ media: 'screen' });
+});
+
 // Every screen, in three looks: checked for accessibility, and pictured.
 const SCREENS = [
   ['alarms', '/ui/alarms', (page) => row(page, 'OTSM-0004')],
+  ['shift', '/ui/alarms/shift', (page) => page.getByTestId('shift-open').getByText('OTSM-0004')],
   ['history', '/ui/alarms/history', (page) => page.getByRole('cell', { name: 'Gas, level A3' }).first()],
   ['fleet', '/ui/fleet', (page) => page.getByTestId('fleet').getByText('OTSM-0004')],
   ['grid', '/ui/fleet?view=grid', (page) => page.getByTestId('fleet').getByText('OTSM-0004')],
