@@ -40,14 +40,16 @@ const SERVICES: [(&str, &str); 2] = [
 const AUTHORITIES: &str = "etc/ssl/certs/ca-certificates.crt";
 
 #[test]
-fn the_images_contain_only_the_binary_and_the_certificate_authorities() -> Result<()> {
+fn the_images_contain_only_the_binary_the_pages_and_the_certificate_authorities() -> Result<()> {
     let Some(podman) = podman()? else {
         return Ok(());
     };
     for (image, name) in SERVICES {
         podman.build_shipped(Some(name))?;
         let binary = format!("usr/local/bin/{name}");
-        assert_eq!(podman.files(image)?, [AUTHORITIES, binary.as_str()]);
+        let (pages, others) = contents(&podman, image)?;
+        assert_eq!(others, [AUTHORITIES, binary.as_str()]);
+        assert_eq!(pages.is_empty(), name != "gateway", "{pages:?}");
         let output = podman.output(&[], image, &["--version"])?;
         ensure!(output.starts_with(&format!("{name} 0.0.0")), "{output}");
         let output = podman.output(&["--entrypoint=/bin/sh"], image, &["-c", "true"])?;
@@ -57,13 +59,22 @@ fn the_images_contain_only_the_binary_and_the_certificate_authorities() -> Resul
     podman.build_shipped(None)?;
     let image = "subtronics/both:local";
     let both = ["usr/local/bin/gateway", "usr/local/bin/ingest"];
-    assert_eq!(podman.files(image)?, [AUTHORITIES, both[0], both[1]]);
+    let (pages, others) = contents(&podman, image)?;
+    assert_eq!(others, [AUTHORITIES, both[0], both[1]]);
+    ensure!(pages.contains(&"dashboard/index.html".to_owned()));
     for (_, name) in SERVICES {
         let command = format!("/usr/local/bin/{name}");
         let output = podman.output(&[], image, &[&command, "--version"])?;
         ensure!(output.starts_with(&format!("{name} 0.0.0")), "{output}");
     }
     Ok(())
+}
+
+/// Returns the files of the dashboard in an image, and all others.
+fn contents(podman: &Podman, image: &str) -> Result<(Vec<String>, Vec<String>)> {
+    let files = podman.files(image)?;
+    let is_page = |file: &String| file.starts_with("dashboard/");
+    Ok(files.into_iter().partition(is_page))
 }
 
 /// Creates a self-signed certificate for the name `redis` and its key in this folder.

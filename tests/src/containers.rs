@@ -165,8 +165,8 @@ impl Podman {
         Ok(())
     }
 
-    /// Builds a target of the shipped Dockerfile; `None` is its last stage, with both services. The binaries in
-    /// `target/image` replace its stage `build`, because compiling everything again would take minutes.
+    /// Builds a target of the shipped Dockerfile; `None` is its last stage, with both services. The binaries in `target/image` replace its
+    /// stage `build`, because compiling everything again would take minutes, and `target/dashboard` what its stage `dashboard` builds.
     pub fn build_shipped(&self, target: Option<&str>) -> Result<()> {
         let built = repository::target().join("image");
         ensure!(
@@ -174,8 +174,15 @@ impl Podman {
             "`{}` is missing: run `tests/run`",
             built.display()
         );
-        let build_stage = format!("build={}", built.display());
-        let mut options = vec!["--build-context", build_stage.as_str()];
+        repository::dashboard()?;
+        let stages = [
+            format!("build={}", built.display()),
+            format!("dashboard={}", repository::target().display()),
+        ];
+        let mut options: Vec<&str> = stages
+            .iter()
+            .flat_map(|stage| ["--build-context", stage.as_str()])
+            .collect();
         options.extend(target.iter().flat_map(|target| ["--target", target]));
         let file = repository::root().join("deploy/Dockerfile");
         let image = format!("subtronics/{}:local", target.unwrap_or("both"));

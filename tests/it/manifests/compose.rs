@@ -188,7 +188,7 @@ impl Compose {
             let value = match name.as_str() {
                 "OTEL_EXPORTER" => "none".to_owned(),
                 "HTTP_PORT" => "0".to_owned(),
-                _ => value,
+                _ => settings::in_image(&value)?,
             };
             let own = ports.iter().find(|(own, _)| *own == name);
             variables.push((name, own.map_or(value, |(_, port)| port.clone())));
@@ -300,6 +300,9 @@ async fn a_reading_reaches(compose: &Compose) -> Result<()> {
     ensure!(answer["ok"] == true, "{answer}");
     browser.event_after(0, "device:data", &device).await?;
 
+    // Anybody may load the pages. They have no data.
+    let page = compose.get("/ui/", None).await?;
+    ensure!(page.status == 200, "{page:?}");
     let refused = compose.get("/api/devices", None).await?;
     ensure!(refused.status == 401, "{refused:?}");
     let refused = Browser::open_over_tls(

@@ -137,7 +137,7 @@ impl Program {
             .envs(kept_environment());
         for (name, value) in variables {
             let value = match value {
-                Some(value) => secrets.mounted(value)?,
+                Some(value) => in_image(&secrets.mounted(value)?)?,
                 None => stand_in(name)?.to_owned(),
             };
             command.env(name, value);
@@ -169,6 +169,14 @@ fn texts(arguments: &Value) -> Result<Vec<&str>> {
                 .with_context(|| format!("not a text: {argument}"))
         })
         .collect()
+}
+
+/// Replaces the folder that the pages of the dashboard have in the image by the one that they have here.
+pub(super) fn in_image(value: &str) -> Result<String> {
+    Ok(match value {
+        "/dashboard" => repository::dashboard()?.display().to_string(),
+        value => value.to_owned(),
+    })
 }
 
 /// Returns a placeholder for a value from a secret, the pod or the hosting platform.
